@@ -224,13 +224,13 @@ impl Layer {
     }
 }
 
-/// The operands of one problem, and a buffer for outputs in NCHWc.
+/// The operands of one problem, and a buffer for outputs in `Nchwc`.
 struct Runner {
     problem: ConvProblem,
     input: Tensor,
     weight: Tensor,
     epilogue: Epilogue,
-    /// The values of input, weight and shift as plain arrays, for problems whose output is in NCHWc.
+    /// The values of input, weight and shift as plain arrays, for problems whose output is in `Nchwc`.
     values: [Vec<f32>; 3],
     output: Vec<f32>,
 }

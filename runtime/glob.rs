@@ -24,7 +24,7 @@ impl<'a> Glob<'a> {
     }
 }
 
-/// Returns whether `items` match `pattern`. Elements of the pattern that satisfy `is_star` match any number of items.
+/// Returns `true` if `items` match `pattern`. Elements of the pattern that satisfy `is_star` match any number of items.
 /// Backtracks only to the last star, so the time is at most proportional to the product of the two lengths.
 fn matches_wildcard<P, T>(
     pattern: &[P],

@@ -1,5 +1,8 @@
 //! Initializers of parameters, with the names of PyTorch's `torch.nn.init`.
 //!
+//! For a weight `[outputs, inputs, …]`, `fan_in` is the number of inputs and `fan_out` the number of outputs, each
+//! multiplied by the kernel size (the product of the remaining dimensions).
+//!
 //! ```
 //! use sconce::prelude::*;
 //!

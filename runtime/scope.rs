@@ -111,7 +111,7 @@ pub fn no_fusion<T>(f: impl FnOnce() -> T) -> T {
     f()
 }
 
-/// Returns whether operations may be deferred so that later operations can be fused into them.
+/// Returns `true` if operations may be deferred so that later operations can be fused into them.
 pub(crate) fn is_fusion_enabled() -> bool {
     FUSION.get()
 }

@@ -19,7 +19,7 @@ pub fn parse<T>(help: &str, parse: impl FnOnce(Parser) -> Result<T, Error>) -> T
     })
 }
 
-/// Parses a command line whose only option is `--short`, and returns whether it is set.
+/// Parses a command line whose only option is `--short`. Returns `true` if `--short` is set.
 #[allow(dead_code, reason = "only the examples without other options call it")]
 pub fn only_short(mut parser: Parser) -> Result<bool, Error> {
     let mut short = false;

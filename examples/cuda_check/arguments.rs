@@ -38,12 +38,12 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    /// Returns whether `part` runs. The part `plans` only runs if it is requested.
+    /// Returns `true` if `part` runs. The part `plans` only runs if it is requested.
     pub fn runs(&self, part: &str) -> bool {
         self.only.as_deref().map_or(part != "plans", |only| only == part)
     }
 
-    /// Returns whether layers are timed at this batch size and in this format.
+    /// Returns `true` if layers are timed at this batch size and in this format.
     pub fn times(&self, batch: usize, format: &str) -> bool {
         let batches = self.batches.as_ref().is_none_or(|batches| batches.contains(&batch));
         batches && self.formats.as_ref().is_none_or(|formats| formats.iter().any(|one| one == format))

@@ -56,7 +56,7 @@ const OPERATIONS: [(&str, Operation); 7] = [
     ("optimizer steps", stepped),
 ];
 
-/// Runs all operations. Returns whether every error is within its bound.
+/// Runs all operations. Returns `true` if every error is within its bound.
 pub fn all(arguments: &Arguments, device: &Device) -> Result<bool> {
     sconce::kernels::testing::cuda::poison(true);
     let mut passed = true;
@@ -87,7 +87,7 @@ pub fn all(arguments: &Arguments, device: &Device) -> Result<bool> {
     Ok(passed)
 }
 
-/// Returns whether repeated runs give bit-identical gradients.
+/// Returns `true` if repeated runs give bit-identical gradients.
 fn repeats(arguments: &Arguments, device: &Device) -> Result<bool> {
     for number in 0..arguments.cases {
         let run = || -> Result<Vec<Pair>> {

@@ -64,7 +64,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs the requested parts and returns whether all checks passed.
+/// Runs the requested parts. Returns `true` if all checks passed.
 #[cfg(feature = "cuda")]
 fn run(arguments: &arguments::Arguments, device: &sconce::candle::Device) -> sconce::Result<bool> {
     println!("{}", clock::describe(device)?);

@@ -39,7 +39,7 @@ struct FashionNet {
     fc2: Linear,
 }
 
-/// Returns whether the accuracy on the GPU is at most `MARGIN` lower than on the CPU. Also compares a captured
+/// Returns `true` if the accuracy on the GPU is at most `MARGIN` lower than on the CPU. Also compares a captured
 /// forward pass with an ordinary one.
 pub fn compare(short: bool, device: &Device) -> Result<bool> {
     let on_cpu = train(short, &Device::Cpu)?;

@@ -5,7 +5,7 @@ use sconce::prelude::*;
 use super::PNet;
 
 /// Left, top, right and bottom of a box, in pixels.
-pub type Frame = [f64; 4];
+pub type BoundingBox = [f64; 4];
 
 /// Crops of a photograph with their labels.
 pub struct Crops {
@@ -16,19 +16,19 @@ pub struct Crops {
     /// `[crops, 4]`: the face's box relative to the crop.
     pub offsets: Tensor,
     /// `[crops, 1]`: 1 if the box takes part in the loss, 0 otherwise.
-    pub framed: Tensor,
+    pub has_box: Tensor,
 }
 
 /// Returns the intersection over union of two boxes.
-fn iou(a: &Frame, b: &Frame) -> f64 {
-    let area = |f: &Frame| (f[2] - f[0]).max(0.) * (f[3] - f[1]).max(0.);
+fn iou(a: &BoundingBox, b: &BoundingBox) -> f64 {
+    let area = |f: &BoundingBox| (f[2] - f[0]).max(0.) * (f[3] - f[1]).max(0.);
     let common = area(&[a[0].max(b[0]), a[1].max(b[1]), a[2].min(b[2]), a[3].min(b[3])]);
     common / (area(a) + area(b) - common)
 }
 
 /// Returns the box of P-Net's most probable window, corrected by P-Net's offsets. Windows are 12 pixels wide, and a
 /// window starts every 2 pixels.
-pub fn face(pnet: &PNet, photograph: &Tensor) -> Result<Frame> {
+pub fn face(pnet: &PNet, photograph: &Tensor) -> Result<BoundingBox> {
     let (probability, offsets) = pnet.forward(photograph)?;
     let columns = probability.dim(3)?;
     let best = probability.narrow(1, 1, 1)?.flatten_all()?.argmax(0)?.to_scalar::<u32>()? as usize;
@@ -40,7 +40,7 @@ pub fn face(pnet: &PNet, photograph: &Tensor) -> Result<Frame> {
 
 /// Returns crops of square windows, about as large as the face, that either show the face or hardly overlap it. As in
 /// the MTCNN paper, an overlap of at least 0.65 counts as a face, and an overlap below 0.3 does not.
-pub fn crops(photograph: &Tensor, face: &Frame) -> Result<Crops> {
+pub fn crops(photograph: &Tensor, face: &BoundingBox) -> Result<Crops> {
     let (_, _, rows, columns) = photograph.dims4()?;
     let side = ((face[2] - face[0]) * (face[3] - face[1])).sqrt();
     let (mut images, mut is_face, mut offsets) = (Vec::new(), Vec::new(), Vec::new());
@@ -67,7 +67,7 @@ pub fn crops(photograph: &Tensor, face: &Frame) -> Result<Crops> {
     Ok(Crops {
         images: Tensor::cat(&images, 0)?,
         offsets: Tensor::from_vec(offsets, (images.len(), 4), device)?,
-        framed: is_face.to_dtype(DType::F32)?.unsqueeze(1)?,
+        has_box: is_face.to_dtype(DType::F32)?.unsqueeze(1)?,
         is_face,
     })
 }

@@ -11,9 +11,9 @@ use super::crops::Crops;
 fn loss(network: &RNet, crops: &Crops) -> Result<Tensor> {
     let (probability, offsets) = network.forward_t(&crops.images, true)?;
     let class = nll_loss(&probability.log()?, &crops.is_face)?;
-    let error = (offsets - &crops.offsets)?.broadcast_mul(&crops.framed)?;
-    let frame = (error.sqr()?.sum_all()? / crops.framed.sum_all()?)?;
-    Ok((class + (frame * 0.5)?)?)
+    let error = (offsets - &crops.offsets)?.broadcast_mul(&crops.has_box)?;
+    let box_error = (error.sqr()?.sum_all()? / crops.has_box.sum_all()?)?;
+    Ok((class + (box_error * 0.5)?)?)
 }
 
 /// Trains `network` on `crops` and returns the loss before each step. Fails if a parameter has no gradient in the

@@ -122,8 +122,8 @@ impl Input {
         self.variants.iter().flat_map(|variant| &variant.fields)
     }
 
-    /// Returns whether to generate a config and constructors. If no attribute of an enum, its variants or its fields
-    /// says how to construct it, the user constructs it.
+    /// Returns `true` if the derive generates a config and constructors. Returns `false` for an enum that the user must
+    /// construct, because no attribute of the enum, its variants or its fields says how.
     pub fn is_built(&self) -> bool {
         !self.is_enum
             || !self.args.is_empty()
@@ -195,12 +195,12 @@ impl Field {
         }
     }
 
-    /// Returns whether `name(x)` in a forward closure calls the field.
+    /// Returns `true` if `name(x)` in a forward closure calls the field.
     pub fn is_layer(&self) -> bool {
         matches!(self.role, Role::Layer(_) | Role::DefaultLayer)
     }
 
-    /// Returns whether the field holds a list of layers, one for each element of a range.
+    /// Returns `true` if the field holds a list of layers, one for each element of a range.
     pub fn is_list(&self) -> bool {
         matches!(&self.role, Role::Layer(attr) if attr.repeats.iter().any(|repeat| matches!(repeat, Repeat::For(..))))
     }

@@ -355,13 +355,13 @@ fn set<T>(ctxt: &Ctxt, slot: &mut Option<Keyed<T>>, key: Ident, value: T) -> Res
     Ok(())
 }
 
-/// Returns whether the input begins with `name = …`, but not with the comparison `name == …`.
+/// Returns `true` if the input begins with `name = …`, but not with the comparison `name == …`.
 fn is_setter(input: ParseStream) -> bool {
     input.peek(Ident) && input.peek2(Token![=]) && !input.peek2(Token![==])
 }
 
-/// Returns whether the input is `(args…), (args…)`, the arguments of several layers. One of the lists must be empty or
-/// contain a named argument: otherwise the lists may be tuples, the arguments of one layer.
+/// Returns `true` if the input is `(args…), (args…)`, the arguments of several layers. One of the lists must be empty
+/// or contain a named argument: otherwise the lists may be tuples, the arguments of one layer.
 fn is_list_of_arguments(input: ParseStream) -> bool {
     let input = input.fork();
     let mut count = 0;
@@ -381,7 +381,7 @@ fn is_list_of_arguments(input: ParseStream) -> bool {
     count > 1 && is_certain
 }
 
-/// Returns whether three tokens begin with `name =`, but not with `name ==` or `name =>`.
+/// Returns `true` if three tokens begin with `name =`, but not with `name ==` or `name =>`.
 fn is_named_argument(tokens: &[TokenTree]) -> bool {
     let [TokenTree::Ident(_), TokenTree::Punct(equals), _] = tokens else { return false };
     equals.as_char() == '=' && equals.spacing() == Spacing::Alone

@@ -101,7 +101,7 @@ fn grouped(ty: &mut Type) -> Option<Type> {
     None
 }
 
-/// Returns whether an operator or a method call after or before the expression applies to the whole expression.
+/// Returns `true` if an operator or a method call after or before the expression applies to the whole expression.
 fn is_atomic(expr: &Expr) -> bool {
     matches!(
         expr,

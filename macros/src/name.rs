@@ -61,12 +61,12 @@ impl Name {
         }
     }
 
-    /// Returns whether the name is empty, so that the tensors in the field keep their own names.
+    /// Returns `true` if the name is empty, so that the tensors in the field keep their own names.
     pub fn is_transparent(&self) -> bool {
         self.parts.is_empty()
     }
 
-    /// Returns whether each layer of a list has a name of its own.
+    /// Returns `true` if each layer of a list has a name of its own.
     pub fn is_numbered(&self) -> bool {
         self.numbers() > 0
     }

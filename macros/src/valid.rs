@@ -212,7 +212,7 @@ fn layer(ctxt: &Ctxt, field: &Field, attr: &LayerAttr) {
     }
 }
 
-/// Returns whether a type may be an alias of a container: whether it is a path other than that of a known container.
+/// Returns `true` if a type may be an alias of a container: if it is a path other than that of a known container.
 fn may_be_alias(ty: &Type) -> bool {
     let is_container =
         element(ty).is_some() || generic_argument(ty, &["Option"]).is_some() || pointee(ty).is_some();

@@ -53,7 +53,7 @@ impl TemporaryFile {
                 Ok(()) => {}
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(_) => {
-                    // Where locks are not supported, every writer uses a unique name instead of this file.
+                    // If the file system does not support locks, every writer uses a unique name instead of this file.
                     let _ = fs::remove_file(&path);
                     return Ok(None);
                 }

@@ -108,7 +108,7 @@ impl Sequential {
         self.children.len()
     }
 
-    /// Returns whether the list is empty.
+    /// Returns `true` if the list is empty.
     pub fn is_empty(&self) -> bool {
         self.children.is_empty()
     }

@@ -62,7 +62,7 @@ fn to_4d(tensor: &Tensor) -> Tensor {
     }
 }
 
-/// Returns whether two tensors share memory, or `true` if that cannot be determined.
+/// Returns `true` if two tensors share memory, or if that cannot be determined.
 fn same_storage(a: &Tensor, b: &Tensor) -> bool {
     if !a.device().is_cpu() || !b.device().is_cpu() {
         return a.device().same_device(b.device());

@@ -70,6 +70,8 @@ macro_rules! example {
 macro_rules! functions {
     ($($(#[$doc:meta])* $name:ident $({ $($field:ident),+ })? = $function:ident [$($kind:literal)?];)*) => {$(
         $(#[$doc])*
+        ///
+        /// `x` has any shape. The output is a failed signal if the dtype of `x` is not floating point.
         #[doc = example!($function)]
         pub fn $function(x: impl Into<Signal> $(, $($field: f64),+)?) -> Signal {
             activate(Activation::$name $({ $($field),+ })?, x.into())
@@ -80,6 +82,8 @@ macro_rules! functions {
 for_each_activation!(functions);
 
 /// Computes `eˣ / Σ eˣ` over one dimension. A negative `dim` counts from the end.
+///
+/// `x` has any shape. The output is a failed signal if `dim` is out of range.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -96,6 +100,8 @@ pub fn softmax(x: impl Into<Signal>, dim: isize) -> Signal {
 }
 
 /// Computes `x − log Σ eˣ` over one dimension. A negative `dim` counts from the end.
+///
+/// `x` has any shape. The output is a failed signal if `dim` is out of range.
 ///
 /// ```
 /// use sconce::prelude::*;

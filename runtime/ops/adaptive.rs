@@ -37,6 +37,9 @@ impl std::fmt::Display for OutputSize {
 
 /// Average-pools a sequence to a fixed length.
 ///
+/// `x` is `[batch, channels, length]` or `[channels, length]`, and the output is `[batch, channels, output_size]`. The
+/// output is a failed signal if `output_size` is 0, or if `x` has the wrong rank or no elements.
+///
 /// ```
 /// use sconce::prelude::*;
 /// # fn main() -> Result<()> {
@@ -51,6 +54,10 @@ pub fn adaptive_avg_pool1d(x: impl Into<Signal>, output_size: usize) -> Signal {
 }
 
 /// Average-pools an image to a fixed height and width.
+///
+/// `x` is `[batch, channels, height, width]` or `[channels, height, width]`. `output_size` is one number for both axes,
+/// or `(height, width)`; `None` keeps the size of the input, as in `(None, Some(width))`. The output is a failed signal
+/// if a size is 0, or if `x` has the wrong rank or no elements.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -71,6 +78,9 @@ pub fn adaptive_avg_pool2d(x: impl Into<Signal>, output_size: impl Into<OutputSi
 
 /// Max-pools a sequence to a fixed length.
 ///
+/// `x` is `[batch, channels, length]` or `[channels, length]`, and the output is `[batch, channels, output_size]`. The
+/// output is a failed signal if `output_size` is 0, or if `x` has the wrong rank or no elements.
+///
 /// ```
 /// use sconce::prelude::*;
 /// # fn main() -> Result<()> {
@@ -85,6 +95,10 @@ pub fn adaptive_max_pool1d(x: impl Into<Signal>, output_size: usize) -> Signal {
 }
 
 /// Max-pools an image to a fixed height and width.
+///
+/// `x` is `[batch, channels, height, width]` or `[channels, height, width]`. `output_size` is one number for both axes,
+/// or `(height, width)`; `None` keeps the size of the input, as in `(None, Some(width))`. The output is a failed signal
+/// if a size is 0, or if `x` has the wrong rank or no elements.
 ///
 /// ```
 /// use sconce::prelude::*;

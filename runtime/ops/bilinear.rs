@@ -10,7 +10,7 @@ use crate::{Error, Result};
 ///
 /// The shapes are `[…, in1_features]` for `x1`, `[…, in2_features]` for `x2`,
 /// `[out_features, in1_features, in2_features]` for `weight` and `[out_features]` for `bias`. The output is
-/// `[…, out_features]`.
+/// `[…, out_features]`, or a failed signal if the shapes do not match.
 ///
 /// ```
 /// use sconce::prelude::*;

@@ -8,6 +8,8 @@ use crate::{Error, Result, random};
 
 /// In training, sets each element to zero with probability `p` and scales the others by `1 / (1 − p)`.
 ///
+/// `x` has any shape. The output is a failed signal if `p` is not between 0 and 1 in training.
+///
 /// ```
 /// use sconce::prelude::*;
 /// # fn main() -> Result<()> {
@@ -24,7 +26,8 @@ pub fn dropout(x: impl Into<Signal>, p: f64, mode: Mode) -> Signal {
 }
 
 /// In training, sets each channel of `[batch, channels, length]` or `[channels, length]` to zero with
-/// probability `p` and scales the others by `1 / (1 − p)`.
+/// probability `p` and scales the others by `1 / (1 − p)`. The output is a failed signal if `x` has a different rank,
+/// or if `p` is not between 0 and 1 in training.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -45,7 +48,8 @@ pub fn dropout1d(x: impl Into<Signal>, p: f64, mode: Mode) -> Signal {
 
 /// In training, sets each channel of `[batch, channels, height, width]` to zero with probability `p` and
 /// scales the others by `1 / (1 − p)`. As in PyTorch, an input with three dimensions is interpreted as
-/// `[batch, channels, length]`.
+/// `[batch, channels, length]`. The output is a failed signal if `x` has a different rank, or if `p` is not between 0
+/// and 1 in training.
 ///
 /// ```
 /// use sconce::prelude::*;

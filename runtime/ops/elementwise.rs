@@ -11,6 +11,8 @@ use super::{axis, softmax};
 macro_rules! functions {
     ($($(#[$doc:meta])* $function:ident($($setting:ident),*);)*) => {$(
         $(#[$doc])*
+        ///
+        /// `x` has any shape. The output is a failed signal if the dtype of `x` is not floating point.
         pub fn $function(x: impl Into<Signal>, $($setting: f64),*) -> Signal {
             x.into().apply(stringify!($function), |x| activation::$function(&x, $($setting),*))
         }
@@ -112,6 +114,8 @@ functions! {
 
 /// Computes `x` if `x` is positive, and `alpha (e^(x / alpha) − 1)` otherwise.
 ///
+/// `x` has any shape. The output is a failed signal if `alpha` is 0.
+///
 /// ```
 /// use sconce::prelude::*;
 /// # fn main() -> Result<()> {
@@ -132,6 +136,8 @@ pub fn celu(x: impl Into<Signal>, alpha: f64) -> Signal {
 }
 
 /// Computes `min(max(x, min_val), max_val)`.
+///
+/// `x` has any shape. The output is a failed signal if `min_val` is greater than `max_val`.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -154,6 +160,8 @@ pub fn hardtanh(x: impl Into<Signal>, min_val: f64, max_val: f64) -> Signal {
 
 /// Computes the softmax of `−x` over one dimension. A negative `dim` counts from the end.
 ///
+/// `x` has any shape. The output is a failed signal if `dim` is out of range.
+///
 /// ```
 /// use sconce::prelude::*;
 /// # fn main() -> Result<()> {
@@ -169,6 +177,9 @@ pub fn softmin(x: impl Into<Signal>, dim: isize) -> Signal {
 
 /// Splits a dimension in half and multiplies the first half by the sigmoid of the second. A negative `dim` counts
 /// from the end.
+///
+/// `x` is `[…, 2 · size, …]`, and the output is `[…, size, …]`. The output is a failed signal if `dim` is out of range
+/// or the dimension has an odd size.
 ///
 /// ```
 /// use sconce::prelude::*;

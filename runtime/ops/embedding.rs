@@ -4,7 +4,8 @@ use crate::kernels::embedding as kernel;
 use crate::signal::Signal;
 
 /// Returns the row of `weight` for each integer index in `x`. The weight is `[num_embeddings, embedding_dim]`, and the
-/// output is `[…, embedding_dim]`.
+/// output is `[…, embedding_dim]`. The output is a failed signal if an index is out of range, or if `x` is not u8, u32
+/// or i64.
 ///
 /// ```
 /// use sconce::prelude::*;

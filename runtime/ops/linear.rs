@@ -8,6 +8,8 @@ use crate::{Error, Result};
 /// Computes `x · weightᵀ + bias` for an input `[…, in_features]`, a weight `[out_features, in_features]` and an
 /// optional bias `[out_features]`. A following activation is fused.
 ///
+/// The output is `[…, out_features]`, or a failed signal if the shapes or dtypes do not match.
+///
 /// ```
 /// use sconce::prelude::*;
 /// # fn main() -> Result<()> {

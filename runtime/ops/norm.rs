@@ -10,6 +10,8 @@ use super::NormalizedShape;
 /// Normalizes over the last dimensions, whose sizes are `normalized_shape`, then applies `weight` and `bias` of
 /// that shape. The layer is [`LayerNorm`](crate::layers::LayerNorm). PyTorch's default for `eps` is 1e-5.
 ///
+/// The output has the shape of `x`. It is a failed signal if the shape of `x` does not end with `normalized_shape`.
+///
 /// ```
 /// use sconce::prelude::*;
 ///
@@ -41,6 +43,8 @@ pub fn layer_norm(
 /// `weight` of that shape. If `eps` is `None`, uses the machine epsilon of the input's type. The layer is
 /// [`RmsNorm`](crate::layers::RmsNorm).
 ///
+/// The output has the shape of `x`. It is a failed signal if the shape of `x` does not end with `normalized_shape`.
+///
 /// ```
 /// use sconce::prelude::*;
 /// # fn main() -> Result<()> {
@@ -69,6 +73,8 @@ pub fn rms_norm(
 /// and `bias` (`[channels]` each). The layer is [`GroupNorm`](crate::layers::GroupNorm). PyTorch's default for
 /// `eps` is 1e-5.
 ///
+/// The output has the shape of `x`. It is a failed signal if `num_groups` does not divide the channels.
+///
 /// ```
 /// use sconce::prelude::*;
 /// # fn main() -> Result<()> {
@@ -92,6 +98,9 @@ pub fn group_norm(
 /// Normalizes each channel of each sample of `[batch, channels, length, …]`, then applies `weight` and `bias`
 /// (`[channels]` each). The layer, [`InstanceNorm`](crate::layers::InstanceNorm), also supports running statistics.
 /// PyTorch's default for `eps` is 1e-5.
+///
+/// The output has the shape of `x`. It is a failed signal if `x` has fewer than three dimensions, or only one value per
+/// channel.
 ///
 /// ```
 /// use sconce::prelude::*;

@@ -6,7 +6,7 @@ use crate::signal::Signal;
 use crate::{Error, Result};
 
 /// Rearranges `[…, channels · r², height, width]` to `[…, channels, height · r, width · r]`: r² channels become a
-/// square of r × r pixels. See Shi et al. 2016.
+/// square of r × r pixels. See Shi et al. 2016. The output is a failed signal if r² does not divide the channels.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -22,7 +22,7 @@ pub fn pixel_shuffle(x: impl Into<Signal>, upscale_factor: usize) -> Signal {
 }
 
 /// Rearranges `[…, channels, height · r, width · r]` to `[…, channels · r², height, width]`. The inverse of
-/// [`pixel_shuffle`].
+/// [`pixel_shuffle`]. The output is a failed signal if r does not divide the height and the width.
 ///
 /// ```
 /// use sconce::prelude::*;

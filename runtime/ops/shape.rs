@@ -9,7 +9,8 @@ use crate::{Error, Result};
 
 use super::axis;
 
-/// Joins the dimensions from `start_dim` on into one. `flatten(x, 1)` keeps the batch dimension.
+/// Joins the dimensions from `start_dim` on into one. `flatten(x, 1)` keeps the batch dimension. A negative `start_dim`
+/// counts from the end. The output is a failed signal if `start_dim` is out of range.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -39,7 +40,9 @@ pub(crate) fn flatten_range(x: Signal, start: isize, end: isize) -> Signal {
     })
 }
 
-/// Splits one dimension into several: `unflatten(x, 1, [2, -1])`. One size may be `-1`, which is inferred.
+/// Splits one dimension into several: `unflatten(x, 1, [2, -1])`. One size may be `-1`, which is inferred. A negative
+/// `dim` counts from the end. The output is a failed signal if the product of the sizes is not the size of the
+/// dimension.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -79,7 +82,8 @@ fn split(total: usize, sizes: &[isize]) -> Option<Vec<usize>> {
     Some(sizes.iter().map(|size| usize::try_from(*size).unwrap_or(rest)).collect())
 }
 
-/// Concatenates signals along a dimension: `cat([a, b], 1)`.
+/// Concatenates signals along a dimension: `cat([a, b], 1)`. A negative `dim` counts from the end. The output is a
+/// failed signal if there are no signals, or if their shapes differ in another dimension.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -115,7 +119,8 @@ fn cat_images(signals: Vec<Signal>) -> Result<Signal> {
     }
 }
 
-/// Stacks signals of equal shape along a new dimension.
+/// Stacks signals of equal shape along a new dimension. A negative `dim` counts from the end of the output's shape. The
+/// output is a failed signal if there are no signals, or if their shapes differ.
 ///
 /// ```
 /// use sconce::prelude::*;

@@ -39,8 +39,8 @@ fn no_match<M: Module + ?Sized>(network: &M, what: &str, pattern: &str) -> Error
     Error::msg(format!("no {what} of {} matches {pattern:?}", network.kind()))
 }
 
-/// Replaces the parameters one of whose paths matches `pattern`, under all of their paths. Returns the number of these
-/// parameters.
+/// Replaces every parameter that has a path that matches `pattern`, under all paths of that parameter. Returns the
+/// number of replaced parameters.
 fn replace_parameters<M: Module + ?Sized>(
     network: &mut M,
     pattern: &str,

@@ -102,7 +102,8 @@ impl<'n, 'a> Tied<'n, 'a> {
         groups
     }
 
-    /// Returns whether to report `name` as missing: `name` is the first name, and the state dict has none of the names.
+    /// Returns `true` if `name` is reported as missing: `name` is the first name, and the state dict has none of the
+    /// names.
     fn is_missing(&self, name: &str, state: &StateDict) -> bool {
         self.names[0] == name && !self.names.iter().any(|name| state.contains_key(name))
     }
@@ -140,8 +141,8 @@ fn check_conversion(values: &Tensor, tensor: &Tensor) -> Result<()> {
     Ok(())
 }
 
-/// Returns whether two tensors of the same shape are equal after both are converted to the type of `a` and then to the
-/// type of `b`, so that a difference in precision does not count. NaN equals NaN.
+/// Returns `true` if two tensors of the same shape are equal after both are converted to the type of `a` and then to
+/// the type of `b`, so that a difference in precision does not count. NaN equals NaN.
 fn equal(a: &Tensor, b: &Tensor) -> Result<bool> {
     let types = [a.dtype(), b.dtype(), DType::F64];
     let a = a.flatten_all()?;

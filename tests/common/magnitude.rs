@@ -7,8 +7,8 @@ pub fn values(x: &Tensor) -> Result<Vec<f64>> {
     x.to_dtype(DType::F64)?.flatten_all()?.to_vec1()
 }
 
-/// Returns the largest magnitude in `x`, or NaN if an element is NaN. candle's `max_all` ignores every NaN but the first
-/// element.
+/// Returns the largest magnitude in `x`, or NaN if an element is NaN. candle's `max_all` ignores every NaN but the
+/// first element.
 pub fn largest_magnitude(x: &Tensor) -> Result<f64> {
     Ok(values(x)?
         .into_iter()

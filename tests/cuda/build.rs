@@ -54,7 +54,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Returns whether the compiler can be run.
+/// Returns `true` if the compiler can be run.
 fn can_run(build: &cc::Build) -> bool {
     let version = build.try_get_compiler().map(|compiler| compiler.to_command().arg("--version").output());
     matches!(version, Ok(Ok(output)) if output.status.success())

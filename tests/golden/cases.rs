@@ -94,7 +94,7 @@ impl Case {
         self.args[name].as_f64()
     }
 
-    /// Returns whether an argument exists and is true.
+    /// Returns `true` if an argument exists and is true.
     pub fn is(&self, name: &str) -> bool {
         self.flag(name) == Some(true)
     }

@@ -188,7 +188,7 @@ fn only_activations_whose_slope_follows_from_the_output_save_it() {
     ] {
         assert!(activation.saves_output(), "{activation:?}");
     }
-    // Two inputs of these can have the same output and different slopes.
+    // Two inputs of these activations can have the same output and different slopes.
     for activation in [Activation::Silu, Activation::Gelu, Activation::Hardswish] {
         assert!(!activation.saves_output(), "{activation:?}");
     }

@@ -30,12 +30,12 @@ static FREED: [Mutex<Queue>; REUSED_PAGES] = [const { Mutex::new(Queue::EMPTY) }
 /// Guards allocations that may be buffers of numbers, and leaves the others to the system's allocator.
 pub struct Guarded;
 
-/// Returns whether an address lies in the guarded range.
+/// Returns `true` if an address lies in the guarded range.
 pub fn is_guarded(address: usize) -> bool {
     address.wrapping_sub(START.load(Ordering::Acquire)) < RESERVED
 }
 
-/// Returns whether an allocation may be a buffer of numbers: one with an alignment of two or four bytes, or a
+/// Returns `true` if an allocation may be a buffer of numbers: one with an alignment of two or four bytes, or a
 /// large one with a larger alignment. Small allocations with larger alignments are often structs.
 fn may_be_numbers(layout: Layout) -> bool {
     match layout.align() {
@@ -165,7 +165,7 @@ unsafe impl GlobalAlloc for Guarded {
     }
 }
 
-/// Returns whether buffers are guarded: unless the environment variable `SCONCE_GUARD_PAGES` is `off`.
+/// Returns `true` if buffers are guarded, and `false` if the environment variable `SCONCE_GUARD_PAGES` is `off`.
 fn is_on() -> bool {
     const UNKNOWN: usize = 0;
     const ON: usize = 1;

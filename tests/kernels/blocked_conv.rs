@@ -1,4 +1,4 @@
-//! Compares channel-blocked convolutions with the NCHW kernels in f32 and f64, on every instruction set of the
+//! Compares channel-blocked convolutions with the `Nchw` kernels in f32 and f64, on every instruction set of the
 //! machine.
 
 use candle_core::{DType, Device, Result, Tensor};
@@ -49,7 +49,7 @@ impl Problem {
         Ok(Self { setting, input, weight, epilogue })
     }
 
-    /// Computes the output with the NCHW kernels.
+    /// Computes the output with the `Nchw` kernels.
     fn expected(&self, isa: Isa, dtype: DType) -> Result<Vec<f64>> {
         let cast = |tensor: &Option<Tensor>| tensor.as_ref().map(|t| t.to_dtype(dtype)).transpose();
         let epilogue = Epilogue {
@@ -63,7 +63,7 @@ impl Problem {
         crate::common::values(&output)
     }
 
-    /// Computes the channel-blocked output with the NCHWc kernels. Every buffer lies between NaNs.
+    /// Computes the channel-blocked output with the `Nchwc` kernels. Every buffer lies between NaNs.
     fn run(&self, isa: Isa, input_layout: Layout, cache: Option<&PackedCache>) -> Result<Vec<f32>> {
         let (shape, lanes) = (&self.setting.shape, isa.lanes());
         let flat = |tensor: &Tensor| tensor.flatten_all()?.to_vec1::<f32>();
@@ -308,7 +308,8 @@ fn layers_of_networks_agree_with_the_nchw_kernels() -> Result<()> {
     LAYERS.into_iter().try_for_each(|sizes| Problem::new(layer(sizes))?.check())
 }
 
-/// By definition, the scale multiplies the finished sum, which does not overflow. The scale times a weight would.
+/// By definition, the scale multiplies the finished sum. That product is finite, but the product of the scale and a
+/// weight overflows.
 #[test]
 fn a_scale_is_not_folded_into_weights_that_would_overflow() -> Result<()> {
     for stride in [1, 2] {

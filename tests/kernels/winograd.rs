@@ -222,7 +222,7 @@ fn every_activation_and_epilogue_agrees_with_the_definition() -> Result<()> {
 #[test]
 fn the_error_bound_holds_for_many_channels() -> Result<()> {
     for (seed, tile) in TILES.into_iter().enumerate() {
-        let max_channels = tile.most_channels();
+        let max_channels = tile.max_channels();
         for in_channels in [1, 16, 64, 256, max_channels / 2, max_channels] {
             let shape = Shape { batch: 1, in_channels, out_channels: 8, input: [7; 2], padding: [[1; 2]; 2] };
             let problem = Problem::new(shape, 3 + seed as u64);

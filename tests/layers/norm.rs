@@ -95,7 +95,7 @@ fn settings() -> impl Strategy<Value = (Norm, Vec<usize>, usize)> {
     })
 }
 
-/// Returns whether PyTorch rejects this shape because each mean and variance would be computed from a single
+/// Returns `true` if PyTorch rejects this shape because each mean and variance would be computed from a single
 /// value.
 fn normalizes_single_values(norm: &Norm, dims: &[usize]) -> bool {
     match norm {

@@ -1,5 +1,5 @@
 //! NaN, infinities, subnormal numbers and signed zeros in images, weights and statistics. All kernels, fused or
-//! not, channel-blocked or NCHW, must agree with the definition, which the tests compute in double precision.
+//! not, channel-blocked or `Nchw`, must agree with the definition, which the tests compute in double precision.
 
 use candle_core::{DType, Device, Tensor};
 use proptest::prelude::*;

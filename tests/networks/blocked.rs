@@ -1,4 +1,4 @@
-//! Compares inference copies of networks, which use channel-blocked activations, with the same networks in NCHW.
+//! Compares inference copies of networks, which use channel-blocked activations, with the same networks in `Nchw`.
 
 use sconce::prelude::*;
 
@@ -48,7 +48,7 @@ fn check<C: Config>(
     let mut network = config.init(&Device::Cpu)?;
     randomize_norms(&mut network, 3)?;
     // A channel-blocked convolution needs a weight that cannot change. Training may change the weights of the
-    // detached network, so its convolutions run in NCHW.
+    // detached network, so its convolutions run in `Nchw`.
     let (inference, detached) = (network.inference()?, network.detached());
     let mut changes = 0;
     for (batch, [height, width]) in [1, 2, 3].into_iter().zip(sizes.iter().cycle()) {
@@ -92,12 +92,12 @@ fn large_networks_agree_with_nchw() -> Result<()> {
         check("googlenet", googlenet::googlenet(), &[[64, 64], [67, 75]], |network, x| {
             Ok(network.forward(x)?.0)
         })?,
-        // The last channel-blocked activation is changed to NCHW for the first linear layer.
+        // The last channel-blocked activation is changed to `Nchw` for the first linear layer.
         check("vgg16_bn", vgg::vgg16_bn(), &[[65, 33]], |network, x| network.forward(x))?,
         check("vit_b_16", vit::vit_b_16(), &[[224, 224]], |network, x| network.forward(x))?,
     ];
     assert_eq!(changes, [0, 0, 1, 0]);
-    // Each of the four transposed convolutions reads and writes NCHW, which causes layout changes.
+    // Each of the four transposed convolutions reads and writes `Nchw`, which causes layout changes.
     assert!(check("unet", unet::unet(3, 2), &[[32, 43]], |network, x| network.forward(x))? <= 9);
     Ok(())
 }

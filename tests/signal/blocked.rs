@@ -1,5 +1,5 @@
 //! Small random networks of all operations that read or write channel-blocked activations. Their outputs are
-//! compared with those of the same operations run one by one in NCHW, because the layout of a signal must not
+//! compared with those of the same operations run one by one in `Nchw`, because the layout of a signal must not
 //! affect its values.
 
 use proptest::prelude::*;
@@ -213,7 +213,7 @@ fn a_trace_shows_every_change_of_layout() -> Result<()> {
     let run = |mode| operations(|| relu(layers.call((&x).into(), mode)).into_tensor());
     let expected = ["conv2d + bias", "conv2d + bias + relu", "to_nchw"];
     assert_eq!(run(Mode::Eval)?, expected);
-    // A residual in NCHW is converted to the channel-blocked layout, NCHWc.
+    // A residual in `Nchw` is converted to the channel-blocked layout, `Nchwc`.
     let nchw = Tensor::ones((2, 32, 9, 11), DType::F32, &Device::Cpu)?;
     let added = operations(|| (layers.call((&x).into(), Mode::Eval) + &nchw).into_tensor())?;
     assert_eq!(added, ["conv2d + bias", "conv2d + bias + residual", "to_nchwc", "to_nchw"]);

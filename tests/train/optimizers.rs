@@ -116,7 +116,7 @@ fn optimizers_of_candle_and_sconce_are_interchangeable() -> Result<()> {
     let (sconce_x, candle_x, wrapped_x) =
         (Var::from_tensor(&start)?, Var::from_tensor(&start)?, Var::from_tensor(&start)?);
     let params = nn::ParamsAdamW { lr: 0.05, ..Default::default() };
-    let mut a = Running::<AdamW>::new(AdamW::new(0.05), vec![("x".into(), sconce_x.clone())])?;
+    let mut a = RuleOptimizer::<AdamW>::new(AdamW::new(0.05), vec![("x".into(), sconce_x.clone())])?;
     let mut b = nn::AdamW::new(vec![candle_x.clone()], params.clone())?;
     let mut c = FromCandle::<nn::AdamW>::new(params).build(vec![("x".into(), wrapped_x.clone())])?;
     for _ in 0..50 {

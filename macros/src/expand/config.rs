@@ -30,8 +30,8 @@ pub fn expand(item: &Item) -> TokenStream {
     if is_nameable(input) { code } else { quote!(const _: () = { #code };) }
 }
 
-/// Returns whether the config is an item beside the network. A config without arguments has nothing to set, so nobody
-/// needs its name. It is hidden, because the user may have a type of the same name.
+/// Returns `true` if the user can name the config. A config without arguments has nothing to set, so nobody needs its
+/// name. It is generated inside of a block, because the user may have a type of the same name.
 fn is_nameable(input: &Input) -> bool {
     !input.args.is_empty() || input.config_name.is_some()
 }
@@ -199,7 +199,7 @@ fn clone_and_debug(input: &Input, name: &Ident) -> TokenStream {
     impls.collect()
 }
 
-/// Returns whether an argument has the name of a method of the config, so that it cannot have a setter.
+/// Returns `true` if an argument has the name of a method of the config, so that it cannot have a setter.
 pub fn is_config_method(name: &Ident) -> bool {
     ["build", "init", "load", "load_with"].iter().any(|method| name.unraw() == method)
 }

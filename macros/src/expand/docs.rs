@@ -88,7 +88,7 @@ fn source(tokens: TokenStream) -> String {
     text
 }
 
-/// Returns whether no space separates a token from the one before it, which ends with `before`.
+/// Returns `true` if no space separates a token from the one before it, which ends with `before`.
 fn glued(before: char, token: &TokenTree) -> bool {
     match token {
         TokenTree::Punct(punct) => {
@@ -103,7 +103,7 @@ fn glued(before: char, token: &TokenTree) -> bool {
     }
 }
 
-/// Returns whether no space follows a token.
+/// Returns `true` if no space follows a token.
 fn is_joint(token: &TokenTree, before: char, is_glued: bool) -> bool {
     let TokenTree::Punct(punct) = token else { return false };
     if matches!(before, '&' | '|') && before == punct.as_char() {

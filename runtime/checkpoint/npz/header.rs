@@ -116,7 +116,7 @@ fn parse_element(descr: &str) -> Result<Element> {
 struct Tokens<'a>(&'a str);
 
 impl<'a> Tokens<'a> {
-    /// Consumes `token` if the text starts with it, and returns whether it does.
+    /// Consumes `token` and returns `true` if the text starts with `token`.
     fn take(&mut self, token: &str) -> bool {
         let rest = self.0.strip_prefix(token);
         self.0 = rest.unwrap_or(self.0).trim_start();

@@ -1,7 +1,7 @@
 //! A view of a tensor as `[samples, channels, plane]`, with sums and maps for each channel.
 //!
 //! The partition into tasks depends only on the shape, and partial sums are added in a fixed order, so the results are
-//! bitwise identical for any number of threads.
+//! bit-identical for any number of threads.
 
 use std::ops::Range;
 

@@ -2,8 +2,8 @@
 
 use candle_core::Tensor;
 
-/// Returns whether the CPU kernels run on `x`. If they do not, and no CUDA kernel does, an operation takes its composed
-/// path.
+/// Returns `true` if the CPU kernels run on `x`. If they do not, and no CUDA kernel does, an operation takes its
+/// composed path.
 pub(crate) fn has_cpu_kernels(x: &Tensor) -> bool {
     #[cfg(feature = "testing")]
     if forced::takes_composed_path() {
@@ -42,7 +42,7 @@ pub(crate) mod forced {
         result
     }
 
-    /// Returns whether an operation must take its composed path, and counts it if so.
+    /// Returns `true` if an operation must take its composed path. Then counts the operation.
     pub(super) fn takes_composed_path() -> bool {
         COUNT.set(COUNT.get().map(|count| count + 1));
         COUNT.get().is_some()

@@ -189,7 +189,7 @@ impl<E: Element> Sample<'_, E> {
         if state % 2 == 1 { self.labels[state / 2] } else { self.blank }
     }
 
-    /// Returns whether an alignment may go from `state - 2` directly to `state`, skipping a blank between two
+    /// Returns `true` if an alignment may go from `state - 2` directly to `state`, skipping a blank between two
     /// different labels.
     fn can_skip_to(&self, state: usize) -> bool {
         state % 2 == 1 && state >= 2 && self.class(state) != self.class(state - 2)

@@ -163,7 +163,7 @@ impl Softmax {
     }
 }
 
-/// Returns whether all elements are -∞.
+/// Returns `true` if all elements are -∞.
 fn is_masked<E: Element>(x: &[E]) -> bool {
     x.iter().all(|x| *x == E::NEG_INFINITY)
 }

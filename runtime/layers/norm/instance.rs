@@ -70,7 +70,7 @@ impl<const AXES: usize> InstanceNorm<AXES> {
         format!("InstanceNorm{AXES}d {}", self.0.settings.num_features)
     }
 
-    /// Returns whether the input has a batch dimension. Fails if its shape is not supported.
+    /// Returns `true` if the input has a batch dimension. Fails if its shape is not supported.
     fn is_batch(&self, dims: &[usize]) -> Result<bool> {
         let channels = self.0.settings.num_features;
         let axes = dims.len().checked_sub(AXES);

@@ -8,16 +8,17 @@ use candle_core::{Result as CandleResult, Tensor, Var};
 
 use crate::{Error, Result};
 
-use super::{Optimizer, Rule, Running, Step};
+use super::{Optimizer, Rule, RuleOptimizer, Step};
 
-/// Lets code that uses candle_nn's trait run this crate's optimizers. Write the full path of the trait's constructor,
-/// `<Running<Sgd> as candle_nn::Optimizer>::new(vars, Sgd::new(0.1))`: `Running::new` is a different function.
-impl<R: Rule> candle_nn::Optimizer for Running<R> {
+/// Lets code that uses candle_nn's trait run this crate's optimizers. Call the trait's constructor by its full path,
+/// `<RuleOptimizer<Sgd> as candle_nn::Optimizer>::new(vars, Sgd::new(0.1))`, because `RuleOptimizer::new` is a different
+/// function.
+impl<R: Rule> candle_nn::Optimizer for RuleOptimizer<R> {
     type Config = R;
 
     fn new(vars: Vec<Var>, rule: R) -> CandleResult<Self> {
         let numbered = vars.into_iter().enumerate().map(|(i, var)| (i.to_string(), var));
-        Ok(Running::new(rule, numbered.collect())?)
+        Ok(RuleOptimizer::new(rule, numbered.collect())?)
     }
 
     fn step(&mut self, grads: &GradStore) -> CandleResult<()> {
@@ -75,14 +76,14 @@ where
 {
     fn build(&self, parameters: Vec<(String, Var)>) -> Result<Box<dyn Step>> {
         let vars = parameters.into_iter().map(|(_, var)| var).collect();
-        Ok(Box::new(RunningCandle(O::new(vars, self.config.clone())?)))
+        Ok(Box::new(CandleStep(O::new(vars, self.config.clone())?)))
     }
 }
 
-/// A running optimizer that implements candle_nn's trait. Its state is not accessible.
-struct RunningCandle<O>(O);
+/// A built optimizer that implements candle_nn's trait. Its state is not accessible.
+struct CandleStep<O>(O);
 
-impl<O: candle_nn::Optimizer + Send> Step for RunningCandle<O> {
+impl<O: candle_nn::Optimizer + Send> Step for CandleStep<O> {
     fn step(&mut self, grads: &GradStore) -> Result<()> {
         Ok(self.0.step(grads)?)
     }

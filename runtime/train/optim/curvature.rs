@@ -7,7 +7,7 @@ use candle_core::{Device, Tensor};
 use crate::{Error, Result};
 
 use super::flat::{FlatParameters, dot, scalar};
-use super::running::missing_key;
+use super::rule_optimizer::missing_key;
 
 /// The curvature information of the iterations so far.
 pub(super) struct CurvatureHistory {

@@ -5,7 +5,7 @@ use candle_core::{DType, Tensor, Var};
 
 use crate::{Error, Result};
 
-use super::running::check_parameters;
+use super::rule_optimizer::check_parameters;
 
 /// Parameters read and updated as one flat vector. Its dtype is f64 if any parameter is f64, and f32 otherwise.
 pub(super) struct FlatParameters {

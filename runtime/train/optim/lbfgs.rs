@@ -97,13 +97,13 @@ impl Optimizer for Lbfgs {
         let parameters =
             self.validate().and_then(|()| FlatParameters::new(parameters)).map_err(|e| e.in_layer(NAME))?;
         let history = CurvatureHistory::default();
-        Ok(Box::new(RunningLbfgs { settings: self.clone(), rate: self.rate, parameters, history }))
+        Ok(Box::new(LbfgsStep { settings: self.clone(), rate: self.rate, parameters, history }))
     }
 }
 
 const NAME: &str = "Lbfgs";
 
-struct RunningLbfgs {
+struct LbfgsStep {
     settings: Lbfgs,
     rate: f64,
     parameters: FlatParameters,
@@ -119,7 +119,7 @@ struct SearchDirection {
     rate: f64,
 }
 
-impl RunningLbfgs {
+impl LbfgsStep {
     /// Returns the search direction at a point with gradient `gradient`, or `None` if the loss hardly decreases along
     /// that direction: if its slope is greater than −`tolerance_change`.
     fn search_direction(&mut self, gradient: &Tensor) -> Result<Option<SearchDirection>> {
@@ -215,7 +215,7 @@ impl RunningLbfgs {
     }
 }
 
-impl Step for RunningLbfgs {
+impl Step for LbfgsStep {
     fn step(&mut self, grads: &GradStore) -> Result<()> {
         let gradient = self.parameters.gradient(grads)?;
         if max_abs(&gradient)? > self.settings.tolerance_grad {

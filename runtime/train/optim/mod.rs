@@ -2,7 +2,7 @@
 //!
 //! An [`Optimizer`] holds the settings, as in `AdamW::new(1e-3).betas((0.9, 0.95))`. [`Optimizer::build`] combines
 //! the settings with the parameters into a [`Step`], which holds the state. First-order optimizers implement
-//! [`Rule`], the update of one parameter; [`Running`] applies a rule to all parameters.
+//! [`Rule`], the update of one parameter; [`RuleOptimizer`] applies a rule to all parameters.
 
 mod adagrad;
 mod adam;
@@ -14,7 +14,7 @@ mod line_search;
 mod nadam;
 mod rmsprop;
 mod rule;
-mod running;
+mod rule_optimizer;
 mod sgd;
 
 use std::collections::HashMap;
@@ -34,12 +34,12 @@ pub use nadam::NAdam;
 pub use rmsprop::RmsProp;
 pub(super) use rule::setters;
 pub use rule::{ParameterUpdate, Rule};
-pub use running::Running;
+pub use rule_optimizer::RuleOptimizer;
 pub use sgd::Sgd;
 
 /// The settings of an optimizer, without parameters.
 pub trait Optimizer: Debug + Send + Sync {
-    /// Creates a running optimizer for `parameters`, each with its path in the network.
+    /// Combines the settings with `parameters`, each with its path in the network. The state is empty at first.
     ///
     /// # Errors
     /// Fails if a setting is out of range, if a parameter or a name occurs twice, or if a parameter is not floating
@@ -47,7 +47,7 @@ pub trait Optimizer: Debug + Send + Sync {
     fn build(&self, parameters: Vec<(String, Var)>) -> Result<Box<dyn Step>>;
 }
 
-/// A running optimizer: the parameters and their state.
+/// An optimizer with its parameters and their state.
 ///
 /// ```
 /// use sconce::candle::{Device, Tensor, Var};

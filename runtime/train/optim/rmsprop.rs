@@ -6,8 +6,8 @@ use crate::Result;
 
 use super::rule::{ParameterUpdate, Rule, moving_average, not_negative, setters};
 
-/// RMSprop, like `torch.optim.RMSprop` (Hinton, lecture 6 of "Neural Networks for Machine Learning", 2012). The centered
-/// version follows Graves ("Generating Sequences With Recurrent Neural Networks", 2013).
+/// RMSprop, like `torch.optim.RMSprop` (Hinton, lecture 6 of "Neural Networks for Machine Learning", 2012). The
+/// centered version follows Graves ("Generating Sequences With Recurrent Neural Networks", 2013).
 ///
 /// ```
 /// use sconce::candle::Var;

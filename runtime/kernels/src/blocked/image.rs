@@ -58,7 +58,7 @@ impl Image {
         Ok(self.nchw.get_or_init(|| tensor).clone())
     }
 
-    /// Returns whether [`Image::to_tensor`] has already converted the image.
+    /// Returns `true` if [`Image::to_tensor`] has already converted the image.
     pub fn has_tensor(&self) -> bool {
         self.nchw.get().is_some()
     }

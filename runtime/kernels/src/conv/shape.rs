@@ -157,7 +157,7 @@ impl ConvShape {
     }
 }
 
-/// Returns whether a tensor has at most `elements` elements.
+/// Returns `true` if a tensor has at most `elements` elements.
 ///
 /// For an empty tensor, counts only the dimensions after the last 0: the tensor's strides are products of these
 /// dimensions and must not overflow.

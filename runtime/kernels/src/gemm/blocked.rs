@@ -12,9 +12,9 @@ use super::register_tile::{Columns, RegisterTile, Rows, consecutive};
 
 /// The number of columns of a panel of B.
 const NC: usize = 64;
-/// The number of rows of a panel of B. The panel stays in the first-level cache.
+/// The number of rows of a panel of B. The panel stays in the L1 cache.
 const KC: usize = 64;
-/// The number of rows of A that are multiplied by a panel while both are in the first-level cache.
+/// The number of rows of A that are multiplied by a panel while both are in the L1 cache.
 const MC: usize = 96;
 /// The number of rows of a register tile.
 const MR: usize = 6;
@@ -68,7 +68,7 @@ impl Kernel for Task<'_> {
                 let rows = [row, self.rows[1].min(row + MC)];
                 self.pack_block(rows, depth);
                 for row in (rows[0]..rows[1]).step_by(MR) {
-                    // Each row has the most vectors of sums that leave registers for the factors.
+                    // Each row has as many vectors of sums as leave registers for the factors.
                     match S::REGISTERS {
                         32.. => self.tiles::<S, 4>(simd, row, depth),
                         _ => self.tiles::<S, 2>(simd, row, depth),

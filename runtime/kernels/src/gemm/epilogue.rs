@@ -28,8 +28,8 @@ impl BiasActivation<'_> {
         for column in (first..end).step_by(S::LANES) {
             let place = row.wrapping_add(column);
             let lanes = S::LANES.min(end - column);
-            // SAFETY: the row has `lanes` elements from `column` on, by the caller's promise, and the slice of the bias
-            // has at least as many.
+            // SAFETY: the row has `lanes` elements from `column` on, as the caller guarantees, and the slice of the
+            // bias has at least as many.
             unsafe {
                 let mut value = simd.load_partial(place, lanes);
                 if let Some(bias) = self.bias {
@@ -38,8 +38,8 @@ impl BiasActivation<'_> {
                 simd.store_partial(place, lanes, activate(simd, before, value));
             }
         }
-        // SAFETY: by the caller's promise, the row has `end` elements, and no other task accesses those from `first`
-        // on.
+        // SAFETY: the caller guarantees that the row has `end` elements, and that no other task accesses those from
+        // `first` on.
         let results = unsafe { std::slice::from_raw_parts_mut(row.wrapping_add(first), end - first) };
         activate_all(simd, after, results);
     }

@@ -14,7 +14,7 @@ const NR: usize = 4;
 const MR: usize = 4;
 
 /// The maximum depth of a pass: the number of elements of each row and column that one pass multiplies. Those of a few
-/// rows and columns stay in the first-level cache. This depth determines the order of the additions, so it must not
+/// rows and columns stay in the L1 cache. This depth determines the order of the additions, so it must not
 /// depend on the number of threads.
 const KC: usize = 512;
 

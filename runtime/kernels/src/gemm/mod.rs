@@ -7,7 +7,7 @@
 //!   computed as matrix products, use it too.
 //!
 //! The names are those of BLIS: `MR × NR` sums are in registers, and `KC` rows of a panel of `NC` columns of B stay in
-//! the first-level cache while they are multiplied by `MC` rows of A.
+//! the L1 cache while they are multiplied by `MC` rows of A.
 
 mod blocked;
 mod epilogue;

@@ -111,7 +111,7 @@ struct Sums {
 }
 
 /// The numbers of groups for which the depth is divided into passes of `KC`. Each group then finds the `KC` rows of a
-/// panel in the first-level cache, where the previous group left them. A single group has no previous group, and with
+/// panel in the L1 cache, where the previous group left them. A single group has no previous group, and with
 /// more groups, loading and storing the sums in each pass costs more than reading the panel.
 const FEW_GROUPS: std::ops::RangeInclusive<usize> = 2..=3;
 /// The number of rows of a panel in one pass over the groups.
@@ -191,5 +191,5 @@ fn offsets<S: Simd, const NV: usize>(stride: usize) -> [usize; NV] {
 
 /// How far ahead of the multiplication panels are prefetched, in floats. In a Winograd convolution, the prefetches at
 /// the end of a panel reach the panel of the next position, which follows it in memory. The panels of all positions
-/// together exceed the near caches.
+/// together exceed the L2 cache.
 const AHEAD: usize = 32 * PANEL;

@@ -54,7 +54,7 @@ impl<L: Lanes, const MR: usize, const NV: usize> RegisterTile<L, MR, NV> {
     pub unsafe fn load(&mut self, from: *const L::Real, steps: [usize; 2]) {
         for m in 0..MR {
             for v in 0..NV {
-                // SAFETY: the caller's promise.
+                // SAFETY: guaranteed by the caller.
                 self.sums[m][v] = unsafe { self.lanes.load(from.add(m * steps[0] + v * steps[1])) };
             }
         }
@@ -68,7 +68,7 @@ impl<L: Lanes, const MR: usize, const NV: usize> RegisterTile<L, MR, NV> {
     pub unsafe fn store(&self, to: *mut L::Real, steps: [usize; 2]) {
         for m in 0..MR {
             for v in 0..NV {
-                // SAFETY: the caller's promise.
+                // SAFETY: guaranteed by the caller.
                 unsafe { self.lanes.store(to.add(m * steps[0] + v * steps[1]), self.sums[m][v]) };
             }
         }
@@ -88,7 +88,7 @@ impl<L: Lanes, const MR: usize, const NV: usize> RegisterTile<L, MR, NV> {
         mut b: Columns<L::Real, NV>,
     ) {
         for _ in 0..depth {
-            // SAFETY: the caller's promise.
+            // SAFETY: guaranteed by the caller.
             unsafe { self.add_outer_product::<AHEAD>(a, b) };
             a.start = a.start.wrapping_add(a.step);
             b.start = b.start.wrapping_add(b.step);
@@ -109,14 +109,14 @@ impl<L: Lanes, const MR: usize, const NV: usize> RegisterTile<L, MR, NV> {
         let mut row = self.sums[0];
         for (v, vector) in row.iter_mut().enumerate() {
             let place = b.start.wrapping_add(b.vectors[v]);
-            // SAFETY: the caller's promise.
+            // SAFETY: guaranteed by the caller.
             *vector = unsafe { lanes.load(place) };
             if AHEAD > 0 && (v * L::LANES).is_multiple_of(CACHE_LINE_FLOATS) {
                 prefetch::<1>(place.wrapping_add(AHEAD).cast());
             }
         }
         for (offset, sums) in a.rows.into_iter().zip(&mut self.sums) {
-            // SAFETY: the caller's promise.
+            // SAFETY: guaranteed by the caller.
             let x = lanes.splat(unsafe { *a.start.wrapping_add(offset) });
             for v in 0..NV {
                 sums[v] = lanes.fma(x, row[v], sums[v]);

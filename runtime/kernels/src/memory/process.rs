@@ -4,7 +4,7 @@
 /// Up to this many elements, assume that allocation succeeds.
 const ASSUMED: usize = 1 << 28;
 
-/// Returns whether a tensor of this shape can be allocated. Tries the allocation if the tensor is large, because a
+/// Returns `true` if a tensor of this shape can be allocated. Tries the allocation if the tensor is large, because a
 /// failed allocation would abort the process.
 pub fn can_allocate<T>(dims: &[usize]) -> bool {
     let elements = dims.iter().try_fold(1usize, |count, size| count.checked_mul(*size));

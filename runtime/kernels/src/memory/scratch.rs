@@ -9,7 +9,7 @@ thread_local! {
 }
 
 /// The largest allocation that a thread keeps, in bytes.
-const LARGEST_KEPT: usize = 64 << 20;
+const MAX_KEPT: usize = 64 << 20;
 
 /// `N` slices of scratch memory, each aligned to a cache line.
 ///
@@ -46,7 +46,7 @@ impl<const N: usize> Scratch<N> {
 impl<const N: usize> Drop for Scratch<N> {
     fn drop(&mut self) {
         let memory = std::mem::take(&mut self.memory);
-        if size_of_val(&*memory) <= LARGEST_KEPT {
+        if size_of_val(&*memory) <= MAX_KEPT {
             // An exiting thread may have destroyed its spare memory already. `try_with` then fails, and `memory` is
             // freed.
             let _ = SPARE.try_with(|spare| spare.borrow_mut().push(memory));

@@ -106,7 +106,7 @@ pub struct BatchNorm {
 }
 
 impl BatchNorm {
-    /// Returns whether [`BatchNorm::from_batch`] supports this input: f32 or f64 on the CPU.
+    /// Returns `true` if [`BatchNorm::from_batch`] supports this input: f32 or f64 on the CPU.
     pub fn supports(x: &Tensor) -> bool {
         x.device().is_cpu() && matches!(x.dtype(), DType::F32 | DType::F64)
     }

@@ -70,7 +70,7 @@ pub fn max_pool2d_with(isa: Isa, x: &Tensor, grad: &Tensor) -> Result<[Tensor; 2
     Ok([y, dx])
 }
 
-/// Returns whether this is 2×2 pooling with stride 2 whose windows lie entirely in the input.
+/// Returns `true` if this is 2×2 pooling with stride 2 whose windows lie entirely in the input.
 fn is_max_pool_2x2(geometry: &PoolGeometry, input: [usize; 2], output: [usize; 2]) -> bool {
     let PoolGeometry { kernel, stride, padding, dilation, .. } = *geometry;
     [kernel, stride, padding, dilation] == [[2; 2], [2; 2], [0; 2], [1; 2]]
@@ -151,7 +151,7 @@ impl AxisWindows {
         (dilation[axis] == 1 && windows.kernel <= 8 && windows.stride <= windows.kernel).then_some(windows)
     }
 
-    /// Returns whether these are window sizes that networks commonly use.
+    /// Returns `true` if these are window sizes that networks commonly use.
     fn is_common(&self) -> bool {
         matches!((self.kernel, self.stride), (2, 2) | (3, 2) | (3, 1))
     }

@@ -4,7 +4,7 @@ use super::{Half, Isa, Kernel, Simd, dispatch_loops, dispatch_to};
 use crate::parallel::cost;
 use rayon::prelude::*;
 
-/// Returns whether no value is infinite or NaN.
+/// Returns `true` if no value is infinite or NaN.
 pub(crate) fn is_finite(values: &[f32], isa: Isa) -> bool {
     match values.len() {
         0..=cost::SCAN => dispatch_to(isa, Finite(values)),
@@ -12,7 +12,7 @@ pub(crate) fn is_finite(values: &[f32], isa: Isa) -> bool {
     }
 }
 
-/// Returns whether none of the halves is infinite or NaN.
+/// Returns `true` if none of the halves is infinite or NaN.
 pub(crate) fn are_finite(half: Half, values: &[u16]) -> bool {
     match values.len() {
         0..=cost::SCAN => dispatch_loops(FiniteHalves(half, values)),

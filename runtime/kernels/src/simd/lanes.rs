@@ -12,12 +12,12 @@ pub(crate) const MAX_LANES: usize = 16;
 
 /// A floating-point number with a vector type.
 pub(crate) trait Real: Element {
-    /// Runs `work` with the vectors of `isa`.
-    fn dispatch<W: Work<Self>>(isa: Isa, work: W);
+    /// Runs `task` with the vectors of `isa`.
+    fn dispatch<T: Task<Self>>(isa: Isa, task: T);
 }
 
 /// A task of a parallel loop, generic over the vector type. It holds the part of the result that it writes.
-pub(crate) trait Work<R: Real>: Send {
+pub(crate) trait Task<R: Real>: Send {
     /// Runs the task. The method must be `#[inline(always)]`, and so must every function called in its inner loops.
     fn run<L: Lanes<Real = R>>(self, lanes: L);
 }
@@ -54,10 +54,10 @@ pub(crate) trait Lanes: Copy {
     fn sum(self, v: Self::V) -> Self::Real;
 }
 
-/// Adapts [`Work`] on `f32`s to [`Kernel`].
-struct SingleKernel<W>(W);
+/// Adapts [`Task`] on `f32`s to [`Kernel`].
+struct SingleKernel<T>(T);
 
-impl<W: Work<f32>> Kernel for SingleKernel<W> {
+impl<T: Task<f32>> Kernel for SingleKernel<T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
@@ -66,8 +66,8 @@ impl<W: Work<f32>> Kernel for SingleKernel<W> {
 }
 
 impl Real for f32 {
-    fn dispatch<W: Work<f32>>(isa: Isa, work: W) {
-        dispatch_to(isa, SingleKernel(work));
+    fn dispatch<T: Task<f32>>(isa: Isa, task: T) {
+        dispatch_to(isa, SingleKernel(task));
     }
 }
 
@@ -135,10 +135,10 @@ impl<S: Simd, const PAIRS: bool> Lanes for Floats<S, PAIRS> {
     }
 }
 
-/// Adapts [`Work`] on `f64`s to [`Kernel`].
-struct DoubleKernel<W>(W);
+/// Adapts [`Task`] on `f64`s to [`Kernel`].
+struct DoubleKernel<T>(T);
 
-impl<W: Work<f64>> Kernel for DoubleKernel<W> {
+impl<T: Task<f64>> Kernel for DoubleKernel<T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
@@ -147,8 +147,8 @@ impl<W: Work<f64>> Kernel for DoubleKernel<W> {
 }
 
 impl Real for f64 {
-    fn dispatch<W: Work<f64>>(isa: Isa, work: W) {
-        dispatch_loops_to(isa, DoubleKernel(work));
+    fn dispatch<T: Task<f64>>(isa: Isa, task: T) {
+        dispatch_loops_to(isa, DoubleKernel(task));
     }
 }
 

@@ -24,7 +24,7 @@ mod x86;
 pub use arm::Neon;
 pub(crate) use finite::{are_finite, is_finite};
 pub use half::Half;
-pub(crate) use lanes::{Floats, Lanes, MAX_LANES, Real, Work};
+pub(crate) use lanes::{Floats, Lanes, MAX_LANES, Real, Task};
 pub use microarchitecture::{Microarchitecture, microarchitecture};
 pub use portable::Portable;
 pub(crate) use prefetch::prefetch;
@@ -84,7 +84,7 @@ impl Isa {
     }
 }
 
-/// Returns whether this machine and `isa` have an instruction that multiplies pairs of bf16 (AVX512-BF16).
+/// Returns `true` if this machine and `isa` have an instruction that multiplies pairs of bf16 (AVX512-BF16).
 pub fn has_pairs(isa: Isa) -> bool {
     #[cfg(target_arch = "x86_64")]
     return isa == Isa::Avx512 && isa.is_available() && is_x86_feature_detected!("avx512bf16");

@@ -2,7 +2,7 @@
 //! gradient with the taps that read the class. A micro-kernel keeps several channels and vectors in registers.
 
 use crate::parallel::for_each_chunk;
-use crate::simd::{Isa, Lanes, MAX_LANES, Real, Work};
+use crate::simd::{Isa, Lanes, MAX_LANES, Real, Task};
 
 use super::extent::{Extent, ResidueClass};
 use super::mask::{Margin, MaskedGrad};
@@ -127,7 +127,7 @@ struct InputTask<'a, R> {
     result: &'a mut [R],
 }
 
-impl<R: Real> Work<R> for InputTask<'_, R> {
+impl<R: Real> Task<R> for InputTask<'_, R> {
     #[inline(always)]
     fn run<L: Lanes<Real = R>>(self, lanes: L) {
         let Extent { groups, inputs, outputs, .. } = *self.extent;

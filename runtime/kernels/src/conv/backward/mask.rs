@@ -8,7 +8,7 @@ use std::mem::MaybeUninit;
 use crate::activation::{Activation, Function, with_function};
 use crate::memory::{vec_written_by, write_zeros};
 use crate::parallel::for_each_chunk;
-use crate::simd::{Isa, Lanes, MAX_LANES, Real, Work};
+use crate::simd::{Isa, Lanes, MAX_LANES, Real, Task};
 
 use super::extent::Extent;
 use super::tasks::run_tasks;
@@ -89,7 +89,7 @@ struct MaskTask<'a, R> {
     grad: &'a [R],
 }
 
-impl<R: Real> Work<R> for MaskTask<'_, R> {
+impl<R: Real> Task<R> for MaskTask<'_, R> {
     #[inline(always)]
     fn run<L: Lanes<Real = R>>(self, _: L) {
         with_function!(self.activation, f => self.planes(|y, grad| f.gradient(grad, y)));
@@ -177,7 +177,7 @@ impl<R: Real> MaskedGrad<R> {
         Cow::Owned(cropped)
     }
 
-    /// Returns whether the sums of all planes are finite. If they are, all elements are finite too.
+    /// Returns `true` if the sums of all planes are finite. If they are, all elements are finite too.
     ///
     /// May return `false` for finite elements, if a sum overflows.
     pub fn is_finite(&self) -> bool {

@@ -2,7 +2,7 @@
 //!
 //! The activation's derivative is computed from the output, so the forward pass saves only its operands and its
 //! output. No im2col matrix is built, and the zeros between strided pixels are never multiplied. The shape alone
-//! decides how sums are split, so results are bit-equal for any number of threads.
+//! decides how sums are split, so results are bit-identical for any number of threads.
 
 mod extent;
 mod flipped;
@@ -69,7 +69,7 @@ pub struct Needs {
 ///
 /// All tensors must be on the CPU or, with the feature `cuda`, on one CUDA device. They must have one dtype (f32, f64,
 /// f16 or bf16) and may have any strides. 16-bit types are summed in f32 and rounded once. The derivative of the
-/// activation is computed from the output, as in PyTorch, also where the output is NaN. An infinity or NaN in
+/// activation is computed from the output, as in PyTorch, even if the output is NaN. An infinity or NaN in
 /// `grad_output` may make more elements of the results NaN than the definition does, because it is multiplied by zeros
 /// of the padding.
 ///

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::mem::MaybeUninit;
 
 use crate::memory::{vec_written_by, write_zeros};
-use crate::simd::{Isa, Lanes, Real, Work};
+use crate::simd::{Isa, Lanes, Real, Task};
 
 use super::extent::{Extent, ResidueClass};
 use super::tasks::run_tasks;
@@ -76,7 +76,7 @@ struct PhaseTask<'a, R> {
     input: &'a [R],
 }
 
-impl<R: Real> Work<R> for PhaseTask<'_, R> {
+impl<R: Real> Task<R> for PhaseTask<'_, R> {
     #[inline(always)]
     fn run<L: Lanes<Real = R>>(self, _: L) {
         let [y, x] = self.classes;

@@ -7,7 +7,7 @@ use crate::simd::{self, Isa};
 
 /// The number type of a backward kernel.
 pub(super) trait Real: simd::Real {
-    /// Returns whether all numbers are finite.
+    /// Returns `true` if all numbers are finite.
     fn are_finite(numbers: &[Self], isa: Isa) -> bool;
 
     /// The forward convolution, or `None` if its kernels do not support this type.

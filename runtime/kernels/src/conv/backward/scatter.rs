@@ -11,7 +11,7 @@ use std::mem::MaybeUninit;
 use crate::gemm::{Columns, RegisterTile, Rows, consecutive};
 use crate::memory::{AlignedVec, vec_written_by, write_zeros};
 use crate::parallel::for_each_chunk;
-use crate::simd::{Isa, Lanes, MAX_LANES, Real, Work};
+use crate::simd::{Isa, Lanes, MAX_LANES, Real, Task};
 
 use super::extent::{Axis, Extent};
 use super::tasks::{run_tasks, split_channels};
@@ -148,7 +148,7 @@ struct ScatterTask<'a, R> {
     result: &'a mut [MaybeUninit<R>],
 }
 
-impl<R: Real> Work<R> for ScatterTask<'_, R> {
+impl<R: Real> Task<R> for ScatterTask<'_, R> {
     #[inline(always)]
     fn run<L: Lanes<Real = R>>(self, lanes: L) {
         let Scatter { width, reach, .. } = *self.scatter;

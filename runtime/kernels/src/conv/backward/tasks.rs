@@ -1,18 +1,18 @@
-//! Splits a result into tasks. The split depends on the shape alone, so results are bit-equal for any number of
+//! Splits a result into tasks. The split depends on the shape alone, so results are bit-identical for any number of
 //! threads.
 
 use crate::parallel::{cost, for_each_chunk};
-use crate::simd::{Isa, Real, Work};
+use crate::simd::{Isa, Real, Task};
 
 /// The minimum number of tasks of a gradient, if there is enough work for them.
 pub(super) const MIN_TASKS: usize = 32;
 
 /// Runs all tasks, in rayon's thread pool if `work`, the number of multiply-adds, is large enough.
-pub(super) fn run_tasks<R: Real, W: Work<R>>(isa: Isa, work: usize, tasks: Vec<W>) {
+pub(super) fn run_tasks<R: Real, T: Task<R>>(isa: Isa, work: usize, tasks: Vec<T>) {
     if work < cost::SPLIT_MULTIPLY_ADDS || tasks.len() < 2 {
         tasks.into_iter().for_each(|task| R::dispatch(isa, task));
     } else {
-        let mut tasks: Vec<Option<W>> = tasks.into_iter().map(Some).collect();
+        let mut tasks: Vec<Option<T>> = tasks.into_iter().map(Some).collect();
         for_each_chunk(&mut tasks, 1, |_, task| {
             task.iter_mut().filter_map(Option::take).for_each(|task| R::dispatch(isa, task));
         });

@@ -9,12 +9,14 @@ use super::winograd::Tile;
 pub(super) struct CostTable {
     /// A product in a register tile of one output channel, of two to four, and of more.
     pub product: [f64; 3],
-    /// A single vector of pixels takes as long as this many vectors, because it waits for the latency of its sums.
-    pub least_vectors: usize,
+    /// The minimum number of vectors that a register tile is charged for. A tile of fewer vectors waits for the latency
+    /// of its sums.
+    pub min_vectors: usize,
     /// An element copied into an input tile.
     pub copied: f64,
-    /// An element stored as a result, and an element stored as a sum to which the next chunk of channels adds.
+    /// An element stored as a result.
     pub stored: f64,
+    /// An element stored as a sum, to which the next chunk of channels adds.
     pub sum: f64,
     /// An element read in place from planes whose distance is a multiple of 1 KiB, which causes cache-set conflicts.
     pub set_conflict: f64,
@@ -29,13 +31,13 @@ pub(super) struct CostTable {
     pub transformed_weight: [f64; 2],
     /// Winograd: the input transform of one position, for each [`Tile`] in the order of its variants.
     pub position_in: [f64; 5],
-    /// Winograd: the surcharge per position for blocks above [`NEAR_POSITIONS`], and the surcharge per position and
-    /// group of panels for blocks above [`MOST_POSITIONS`].
+    /// Winograd: the surcharge per position for blocks above [`NEAR_POSITIONS`].
     pub far_position: f64,
+    /// Winograd: the surcharge per position and group of panels for blocks above [`MAX_POSITIONS`].
     pub farther_position: f64,
     /// Winograd: the output transform of one position.
     pub position_out: f64,
-    /// Winograd: an NCHW result, the fraction of this cost for an `Nchwc` result, and one channel of a run of tiles.
+    /// Winograd: an `Nchw` result, the fraction of this cost for an `Nchwc` result, and one channel of a run of tiles.
     pub transposed: f64,
     pub transposed_nchwc: f64,
     pub run: f64,
@@ -58,15 +60,15 @@ pub(super) struct ChannelLanes {
 
 /// The number of transformed weights that fit in a core's share of the last-level cache.
 pub(super) const NEAR_WEIGHTS: f64 = 2e6;
-/// The numbers of transformed elements of a block that fit in the second-level cache: beside other data, and alone.
+/// The numbers of transformed elements of a block that fit in the L2 cache: beside other data, and alone.
 pub(super) const NEAR_POSITIONS: usize = 130_000;
-pub(super) const MOST_POSITIONS: usize = 400_000;
+pub(super) const MAX_POSITIONS: usize = 400_000;
 /// The cost of computing a transformed weight, if it is used for one call only.
 pub(super) const PACKED: f64 = 30.;
 
 const ZEN_5: CostTable = CostTable {
     product: [4.5, 1.03, 0.91],
-    least_vectors: 2,
+    min_vectors: 2,
     copied: 11.,
     stored: 4.6,
     sum: 3.4,
@@ -89,7 +91,7 @@ const ZEN_5: CostTable = CostTable {
 
 const EMERALD_RAPIDS: CostTable = CostTable {
     product: [3.5, 1.04, 1.04],
-    least_vectors: 1,
+    min_vectors: 1,
     copied: 18.,
     stored: 6.8,
     sum: 28.,

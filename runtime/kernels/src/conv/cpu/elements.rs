@@ -105,7 +105,7 @@ impl<'a> Elements<'a> {
         }
     }
 
-    /// Returns whether no element is infinite or NaN.
+    /// Returns `true` if no element is infinite or NaN.
     pub(in crate::conv) fn is_finite(self, isa: Isa) -> bool {
         match self {
             Self::F32(elements) => is_finite(elements, isa),
@@ -143,7 +143,7 @@ impl ElementPtr {
     /// The elements are in bounds, and `lanes ≤ LANES`.
     #[inline(always)]
     pub unsafe fn load<S: Simd>(self, simd: S, lanes: usize) -> S::V {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             match self {
                 Self::F32(from) if lanes == S::LANES => simd.load(from),
@@ -198,7 +198,7 @@ impl OutputPtr {
     /// The elements are in bounds, and no other task accesses them.
     #[inline(always)]
     pub unsafe fn store<S: Simd>(self, simd: S, lanes: usize, value: S::V) {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             match self {
                 Self::F32(to) if lanes == S::LANES => simd.store(to, value),
@@ -217,7 +217,7 @@ impl OutputPtr {
 pub(super) unsafe fn convert_all<S: Simd>(simd: S, from: ElementPtr, count: usize, to: OutputPtr) {
     for i in (0..count).step_by(S::LANES) {
         let lanes = S::LANES.min(count - i);
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { to.at(i).store(simd, lanes, from.at(i).load(simd, lanes)) }
     }
 }

@@ -1,7 +1,7 @@
 //! The epilogue: computes `activation((sum · scale + shift) + residual)` and stores the results.
 //!
 //! An activation that only clamps is applied in registers. Other activations are applied in a second pass over the
-//! stored results, while they are in the first-level cache.
+//! stored results, while they are in the L1 cache.
 
 use crate::activation::Activation;
 use crate::activation::{activate, activate_all, bounds};
@@ -64,7 +64,7 @@ impl ChannelAffines<'_> {
     /// The channel exists.
     #[inline(always)]
     pub unsafe fn get<S: Simd>(&self, simd: S, index: usize) -> Affine<S, 1> {
-        // SAFETY: the channel exists, by the caller's promise. A step of 0 reads the first number.
+        // SAFETY: the channel exists, as the caller guarantees. A step of 0 reads the first number.
         let number = |i: usize, of: &[f32]| unsafe { simd.splat(*of.as_ptr().add(index * self.steps[i])) };
         Affine {
             scale: [number(0, self.scale)],
@@ -111,7 +111,7 @@ impl<'a> EpilogueWriter<'a> {
         }
     }
 
-    /// Returns whether the epilogue consists only of scale, shift and bounds.
+    /// Returns `true` if the epilogue consists only of scale, shift and bounds.
     pub fn is_affine(&self) -> bool {
         self.bounds.is_some() && self.residual.is_none()
     }
@@ -169,14 +169,14 @@ impl<'a> EpilogueWriter<'a> {
     ) {
         let mut value = shifted;
         if let Some(residual) = self.residual {
-            // SAFETY: the caller's promise.
+            // SAFETY: guaranteed by the caller.
             value = simd.add(value, unsafe { residual.at(at).load(simd, lanes) });
         }
         value = affine.clamp(simd, value);
         if ACTIVATE && self.bounds.is_none() {
             value = activate(simd, self.activation, value);
         }
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { output.at(at).store(simd, lanes, value) }
     }
 
@@ -189,7 +189,7 @@ impl<'a> EpilogueWriter<'a> {
         if self.bounds.is_some() {
             return;
         }
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         let results = unsafe { std::slice::from_raw_parts_mut(output.wrapping_add(at), len) };
         activate_all(simd, self.activation, results);
     }
@@ -230,7 +230,7 @@ impl<'a> EpilogueWriter<'a> {
                 sums[p][VECTORS - 1] = simd.keep(sums[p][VECTORS - 1], channels);
             }
         }
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { to.store(simd, sums) }
     }
 
@@ -253,7 +253,7 @@ impl<'a> EpilogueWriter<'a> {
         }
         for v in 0..VECTORS {
             let place = to.output.wrapping_add(to.at + v * to.block);
-            // SAFETY: the caller's promise.
+            // SAFETY: guaranteed by the caller.
             let results = unsafe { std::slice::from_raw_parts_mut(place, pixels * S::LANES) };
             activate_all(simd, self.activation, results);
             if let Some(channels) = affine.channels.filter(|_| v + 1 == VECTORS) {
@@ -281,7 +281,7 @@ impl Destination {
     ) {
         for p in 0..PIXELS {
             for v in 0..VECTORS {
-                // SAFETY: the caller's promise.
+                // SAFETY: guaranteed by the caller.
                 unsafe { simd.store(self.output.add(self.at + v * self.block + p * S::LANES), sums[p][v]) };
             }
         }

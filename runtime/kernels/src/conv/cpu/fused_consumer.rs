@@ -1,5 +1,5 @@
 //! Operations that run in the same task as the convolution that produces their input. They read its results panel by
-//! panel, through windows of adjacent pixels, while the panel is in a near cache.
+//! panel, through windows of adjacent pixels, while the panel is in the L1 or L2 cache.
 //!
 //! A consumer processes each channel separately. To add one, add a variant to [`FusedConsumer`] and to [`Consumer`].
 
@@ -46,7 +46,7 @@ impl Windows {
     }
 
     /// Returns the maximum number of the producer's rows that `rows` rows of the results read.
-    pub fn most(&self, rows: usize) -> usize {
+    pub fn max_rows(&self, rows: usize) -> usize {
         self.size[0].min((rows - 1) * self.stride + self.kernel)
     }
 }
@@ -127,7 +127,7 @@ impl<'a> Consumer<'a> {
     /// No other task accesses the results.
     #[inline(always)]
     pub unsafe fn rows<S: Simd>(&self, simd: S, index: usize, plane: *const f32, rows: Range<usize>) {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             match self {
                 Self::MaxPool(pool) => pool.rows_of(simd, index, plane, rows),
@@ -161,7 +161,8 @@ impl MaxPool {
                 for row in taps.clone() {
                     for column in self.taps(1, x) {
                         let pixel = plane.wrapping_add((row * self.size[1] + column) * S::LANES);
-                        // SAFETY: the result reads this row, which exists by the caller's promise and has the column.
+                        // SAFETY: the result reads this row, which has the column. The caller guarantees that the row
+                        // exists.
                         largest = simd.larger(largest, unsafe { simd.load(pixel) });
                     }
                 }

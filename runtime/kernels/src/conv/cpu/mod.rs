@@ -1,7 +1,7 @@
 //! The fused convolution on the CPU: one engine for both memory layouts.
 //!
-//! `forward` accepts operands of any dtype and strides (`operand`). [`nchwc`] accepts f32 and has an `Nchwc` output. For
-//! a [`ConvProblem`], `select` returns the [`Algorithm`] of least cost (`cost_table`), and [`convolve`] runs it:
+//! `forward` accepts operands of any dtype and strides (`operand`). [`nchwc`] accepts f32 and has an `Nchwc` output.
+//! For a [`ConvProblem`], `select` returns the [`Algorithm`] of least cost (`cost_table`), and [`convolve`] runs it:
 //!
 //! - `pixel_lanes` and `channel_lanes`, the register-tile kernels. They share a `plan`: a `partition` into tasks, an
 //!   input `tile` and a `packed_weight`;
@@ -149,7 +149,7 @@ fn fused<E: Element>(
     Ok(output)
 }
 
-/// Convolves NCHW values by the reference algorithm.
+/// Convolves `Nchw` values by the reference algorithm.
 fn reference_nchw<T: crate::float::Float>(
     shape: &ConvShape,
     values: &Values<'_, T>,

@@ -17,14 +17,14 @@ use super::packed::Packing;
 use super::problem::{Algorithm, ConvProblem};
 use super::{convolve, reference};
 
-/// Returns whether an optimized algorithm supports `Nchwc` inputs of this shape: the convolution has one group, or it
+/// Returns `true` if an optimized algorithm supports `Nchwc` inputs of this shape: the convolution has one group, or it
 /// is depthwise with one output channel for each input channel. For `Nchw` inputs, the optimized algorithms support
 /// only one group.
 pub fn supports(shape: &ConvShape) -> bool {
     shape.geometry.groups == 1 || is_depthwise(shape)
 }
 
-/// Returns whether a convolution of this shape can be fused as the consumer of another convolution.
+/// Returns `true` if a convolution of this shape can be fused as the consumer of another convolution.
 pub fn is_consumer(shape: &ConvShape) -> bool {
     shape.geometry.groups > 1 && is_depthwise(shape)
 }
@@ -57,9 +57,9 @@ pub fn conv2d(
     Ok(())
 }
 
-/// Convolves like [`conv2d`] and runs `consumer` on each part of the results while that part is in a near cache. The
-/// results are identical to those of two separate launches. Returns `false` and leaves `output` unchanged if the two
-/// operations cannot be fused.
+/// Convolves like [`conv2d`] and runs `consumer` on each part of the results while that part is in the L1 or L2 cache.
+/// The results are identical to those of two separate launches. Returns `false` and leaves `output` unchanged if the
+/// two operations cannot be fused.
 ///
 /// # Panics
 /// Panics if the length of a slice does not match the shapes.

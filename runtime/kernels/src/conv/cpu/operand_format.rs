@@ -110,7 +110,7 @@ pub(super) unsafe fn read<S: Simd, const PAIRS: bool>(
     for (i, row) in window.rows.clone().enumerate() {
         for x in (0..pitch).step_by(S::LANES) {
             let (at, lanes) = (row * width + window.columns.start + x, S::LANES.min(pitch - x));
-            // SAFETY: the caller's promise; words beyond the end of a row are overwritten by the next row.
+            // SAFETY: guaranteed by the caller; words beyond the end of a row are overwritten by the next row.
             unsafe {
                 let mut word = even.at(at).load(simd, lanes);
                 if PAIRS {

@@ -1,7 +1,7 @@
 //! The partition of a convolution into tasks: patches of output pixels × segments of output channels.
 //!
-//! Of the partitions whose pieces fit in the caches, the partition that the given number of threads completes first is
-//! chosen. Its time is estimated in cycles.
+//! Chooses, among the partitions whose tasks fit in the caches, the one with the shortest estimated time on the given
+//! number of threads. Times are in cycles.
 
 use std::ops::Range;
 
@@ -84,7 +84,7 @@ pub(super) struct PartitionProblem<'a> {
     pub tile: Option<&'a TileSize>,
 }
 
-/// The maximum numbers of floats that a task may keep in the second-level cache, and the minimum number of segments.
+/// The maximum numbers of floats that a task may keep in the L2 cache, and the minimum number of segments.
 #[derive(Clone, Copy)]
 pub(super) struct Limits {
     pub input: usize,
@@ -162,14 +162,14 @@ impl PartitionProblem<'_> {
     fn best(&self, threads: usize) -> Cut {
         let fewest = self.fewest_patches();
         let (axis, most) = self.finest();
-        let most_columns = self.shape.output[1].div_ceil(self.options.column_unit());
+        let max_columns = self.shape.output[1].div_ceil(self.options.column_unit());
         let finer = (0..4 * threads).map(|more| {
             let mut patches = fewest;
             let count = patches[axis] + more;
             patches[axis] = count.min(most);
             if axis == 0 && self.options.windows.is_none() {
                 // If each row has a patch already, divide the columns.
-                patches[1] = count.div_ceil(most).clamp(fewest[1], most_columns.max(fewest[1]));
+                patches[1] = count.div_ceil(most).clamp(fewest[1], max_columns.max(fewest[1]));
             }
             patches
         });
@@ -214,7 +214,7 @@ impl PartitionProblem<'_> {
     /// Returns the rows and columns of the largest patch.
     fn patch(&self, patches: [usize; 2]) -> [usize; 2] {
         if let Some(windows) = &self.options.windows {
-            let (rows, width) = (windows.most(windows.rows.div_ceil(patches[0])), windows.size[1]);
+            let (rows, width) = (windows.max_rows(windows.rows.div_ceil(patches[0])), windows.size[1]);
             return if self.shape.output == windows.size { [rows, width] } else { [1, rows * width] };
         }
         let [height, width] = self.shape.output;

@@ -123,7 +123,7 @@ pub(super) struct PlanOptions {
     /// Whether to read a pointwise convolution's pixels from the input, without a tile.
     pub in_place: bool,
     pub column_planes: bool,
-    /// The most input channels of a chunk.
+    /// The maximum number of input channels of a chunk.
     pub chunk: usize,
     pub blocks: OutputBlocks,
     pub limits: Limits,
@@ -257,7 +257,7 @@ impl Plan {
     }
 }
 
-/// Returns whether each output pixel reads only the input pixel at the same place.
+/// Returns `true` if each output pixel reads only the input pixel at the same place.
 pub(super) fn is_pointwise(shape: &ConvShape) -> bool {
     let ConvGeometry { stride, padding, .. } = shape.geometry;
     shape.kernel == [1; 2] && stride == [1; 2] && padding == [[0; 2]; 2]

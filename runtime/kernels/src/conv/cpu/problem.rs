@@ -83,7 +83,7 @@ impl ConvProblem {
         }
     }
 
-    /// A dilated convolution is split into undilated ones. Only the NCHW layout supports this split.
+    /// A dilated convolution is split into undilated ones. Only the `Nchw` layout supports this split.
     fn is_supported_by_winograd(&self, tile: Tile) -> bool {
         let ConvShape { kernel, in_channels, geometry, .. } = self.shape;
         let [dilation, other] = geometry.dilation;
@@ -93,7 +93,7 @@ impl ConvProblem {
             && geometry.stride == [tile.stride(); 2]
             && geometry.groups == 1
             && (geometry.dilation == [1; 2] || is_split)
-            && in_channels <= tile.most_channels()
+            && in_channels <= tile.max_channels()
             && !is_exact()
     }
 }

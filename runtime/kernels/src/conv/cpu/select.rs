@@ -18,7 +18,7 @@
 use crate::conv::ConvShape;
 use crate::layout::Layout;
 
-use super::cost_table::{CostTable, MOST_POSITIONS, NEAR_POSITIONS, NEAR_WEIGHTS, PACKED};
+use super::cost_table::{CostTable, MAX_POSITIONS, NEAR_POSITIONS, NEAR_WEIGHTS, PACKED};
 use super::plan::Counts;
 use super::problem::{Algorithm, ConvProblem};
 use super::winograd::{self, Tile};
@@ -80,7 +80,7 @@ impl ConvProblem {
             _ => (counts.outputs, costs.product[2]),
         };
         let lanes = self.isa.lanes();
-        let vectors = (shape.output[0] * shape.output[1]).div_ceil(lanes).max(costs.least_vectors);
+        let vectors = (shape.output[0] * shape.output[1]).div_ceil(lanes).max(costs.min_vectors);
         let results = (shape.batch * shape.geometry.groups * vectors * lanes * channels) as f64;
         let sums = costs.stored + costs.sum * (counts.chunks - 1) as f64;
         results * (product * shape.taps() as f64 + sums) + read + costs.call
@@ -112,7 +112,7 @@ impl ConvProblem {
         let out = costs.position_out * outputs as f64 + costs.transformed_product * pairs;
         let [near, more] = costs.transformed_weight;
         let weights = positions * pairs;
-        // NCHW results cost more, because they are transposed.
+        // `Nchw` results cost more, because they are transposed.
         let transposed = if self.output == Layout::Nchw { 1. } else { costs.transposed_nchwc };
         let runs = parts * rows * columns.div_ceil(winograd::strip_tiles(tile.stride()));
         count * positions * (into + out)
@@ -123,14 +123,14 @@ impl ConvProblem {
             + self.split_cost(parts)
     }
 
-    /// Returns the surcharge per position if the transformed elements of a block exceed the near caches. `tiles` is the
+    /// Returns the surcharge per position if the transformed elements of a block exceed the L2 cache. `tiles` is the
     /// number of tiles in all blocks.
     fn cache_surcharge(&self, tile: Tile, tiles: usize) -> f64 {
         let inputs = self.shape.in_channels.next_multiple_of(16);
         let groups = self.shape.out_channels.next_multiple_of(16).div_ceil(winograd::GROUP_OUTPUTS);
         let block = tile.positions() * inputs * tiles.div_ceil(tiles.div_ceil(winograd::BLOCK_TILES).max(1));
         let far = if block > NEAR_POSITIONS { self.costs().far_position } else { 0. };
-        let farther = if block > MOST_POSITIONS { self.costs().farther_position } else { 0. };
+        let farther = if block > MAX_POSITIONS { self.costs().farther_position } else { 0. };
         far + farther * groups as f64
     }
 

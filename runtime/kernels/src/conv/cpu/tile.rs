@@ -10,7 +10,7 @@ use super::operand_format::{Rows, Window};
 use super::partition::Patch;
 
 /// The maximum number of floats of an input tile. A huge dilation would exceed it.
-const LARGEST_TILE: usize = 1 << 26;
+const MAX_TILE: usize = 1 << 26;
 
 /// One tap of the kernel in one block of input channels.
 #[derive(Clone, Copy, Debug)]
@@ -93,14 +93,14 @@ pub(super) struct Tile {
 
 impl Tile {
     /// Returns a tile for patches of at most `rows` rows and `columns` columns, or `None` if it has more than
-    /// [`LARGEST_TILE`] floats for `channels` channels.
+    /// [`MAX_TILE`] floats for `channels` channels.
     pub fn new(size: TileSize, [rows, columns]: [usize; 2], channels: usize) -> Option<Self> {
         let pitch = size.pitch(columns);
         let plane = rows.checked_add(size.reach[0])?.checked_mul(pitch)?;
         let floats = (size.phases.len() * size.planes.len()).checked_mul(plane)?.checked_mul(size.block)?;
         // An odd number of cache lines avoids cache-set conflicts between channels.
         let stride = (floats.div_ceil(16) | 1).checked_mul(16)?;
-        let fits = stride.checked_mul(channels.div_ceil(size.block))? <= LARGEST_TILE;
+        let fits = stride.checked_mul(channels.div_ceil(size.block))? <= MAX_TILE;
         fits.then_some(Self { size, pitch, plane, stride })
     }
 
@@ -266,7 +266,7 @@ impl Tile {
 #[inline(always)]
 unsafe fn copy<S: Simd>(simd: S, from: *const f32, stride: usize, to: *mut f32, vectors: usize) {
     for i in 0..vectors {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { simd.store(to.add(i * S::LANES), simd.load(from.add(i * stride * S::LANES))) }
     }
 }
@@ -278,7 +278,7 @@ unsafe fn copy<S: Simd>(simd: S, from: *const f32, stride: usize, to: *mut f32, 
 #[inline(always)]
 pub(super) unsafe fn zero<S: Simd>(simd: S, to: *mut f32, vectors: usize) {
     for i in 0..vectors {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { simd.store(to.add(i * S::LANES), simd.zero()) }
     }
 }
@@ -348,7 +348,7 @@ impl<S: Simd> Columns<S> {
                 // SAFETY: the row lies within the input.
                 vectors = unsafe { self.load::<STRIDE>(simd, row) };
             }
-            // SAFETY: the caller's promise.
+            // SAFETY: guaranteed by the caller.
             unsafe {
                 simd.store(to, vectors[0]);
                 if STRIDE == 2

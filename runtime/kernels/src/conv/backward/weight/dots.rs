@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use crate::simd::{Isa, Lanes, Work};
+use crate::simd::{Isa, Lanes, Task};
 
 use super::super::extent::Extent;
 use super::super::mask::{Margin, MaskedGrad};
@@ -22,7 +22,7 @@ const COLUMNS: usize = 36;
 /// Returns the gradient of the weight, `[out_channels, in_channels / groups, height, width]`.
 ///
 /// The shape alone decides how the batch is split into segments. The sums of the segments are added in order, so the
-/// result is bit-equal for any number of threads.
+/// result is bit-identical for any number of threads.
 pub(in super::super) fn gradient<R: Real>(
     isa: Isa,
     extent: &Extent,
@@ -128,7 +128,7 @@ struct WeightTask<'a, R: Real> {
     to: &'a mut [R],
 }
 
-impl<R: Real> Work<R> for WeightTask<'_, R> {
+impl<R: Real> Task<R> for WeightTask<'_, R> {
     #[inline(always)]
     fn run<L: Lanes<Real = R>>(mut self, lanes: L) {
         let columns = self.input.columns.len();

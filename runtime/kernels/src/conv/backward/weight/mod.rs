@@ -9,7 +9,8 @@ use super::extent::Extent;
 /// The minimum number of output channels in a group for outer products, whose vectors run along the output channels.
 const MIN_VECTOR_CHANNELS: usize = 8;
 
-/// Returns whether to compute the sums as outer products of channels and taps instead of dot products.
+/// Returns `true` if the sums are computed as outer products of channels and taps, and `false` if they are computed as
+/// dot products.
 pub(super) fn use_outer_products(extent: &Extent) -> bool {
     extent.outputs >= MIN_VECTOR_CHANNELS
 }

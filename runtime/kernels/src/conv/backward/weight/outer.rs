@@ -7,7 +7,7 @@ use std::mem::MaybeUninit;
 
 use crate::gemm::{Columns, RegisterTile, Rows, consecutive};
 use crate::memory::{vec_written_by, write_zeros};
-use crate::simd::{Isa, Lanes, Real, Work};
+use crate::simd::{Isa, Lanes, Real, Task};
 
 use super::super::extent::Extent;
 use super::super::phases::{Phases, phases};
@@ -27,7 +27,7 @@ const RANGE_COLUMNS: usize = 256;
 /// Returns the gradient of the weight. `input` and `grad`, the gradient of the output, are contiguous.
 ///
 /// The shape alone decides how the batch is split into segments. The sums of the segments are added in order, so the
-/// result is bit-equal for any number of threads.
+/// result is bit-identical for any number of threads.
 pub(in super::super) fn gradient<R: Real>(isa: Isa, extent: &Extent, input: &[R], grad: &[R]) -> Vec<R> {
     let Extent { groups, outputs, .. } = *extent;
     let input = phases(isa, extent, input, 0);
@@ -150,7 +150,7 @@ struct OuterTask<'a, R: Real> {
     to: &'a mut [MaybeUninit<R>],
 }
 
-impl<R: Real> Work<R> for OuterTask<'_, R> {
+impl<R: Real> Task<R> for OuterTask<'_, R> {
     #[inline(always)]
     fn run<L: Lanes<Real = R>>(mut self, lanes: L) {
         let to = write_zeros(std::mem::take(&mut self.to));
@@ -317,7 +317,7 @@ struct AddSegmentsTask<'a, R> {
     to: &'a mut [R],
 }
 
-impl<R: Real> Work<R> for AddSegmentsTask<'_, R> {
+impl<R: Real> Task<R> for AddSegmentsTask<'_, R> {
     #[inline(always)]
     fn run<L: Lanes<Real = R>>(self, _: L) {
         let Self { size, first, from, to } = self;
@@ -337,7 +337,7 @@ struct StoreTask<'a, R> {
     to: &'a mut [R],
 }
 
-impl<R: Real> Work<R> for StoreTask<'_, R> {
+impl<R: Real> Task<R> for StoreTask<'_, R> {
     #[inline(always)]
     fn run<L: Lanes<Real = R>>(self, lanes: L) {
         let Self { width, columns, from, to } = self;

@@ -65,7 +65,7 @@ pub(super) unsafe fn multiply<S: Simd, const VECTORS: usize, const PLANES: bool>
     macro_rules! tiles {
         ($($count:literal)*) => {
             match pixels {
-                // SAFETY: the caller's promise.
+                // SAFETY: guaranteed by the caller.
                 $($count => unsafe { tile::<S, VECTORS, $count, PLANES>(simd, factors, affine, ends) },)*
                 _ => unreachable!("a register tile of {pixels} pixels"),
             }
@@ -92,7 +92,7 @@ unsafe fn tile<S: Simd, const VECTORS: usize, const PIXELS: usize, const PLANES:
 ) {
     let mut tile = RegisterTile::<_, PIXELS, VECTORS>::zeros(Floats::new(simd));
     if ends.resume {
-        // SAFETY: the destination is in bounds, by the caller's promise.
+        // SAFETY: the destination is in bounds, as the caller guarantees.
         unsafe { tile.load(ends.to.output.add(ends.to.at), [S::LANES, ends.to.block]) };
     }
     let Factors { input, taps, weights, mut next, fetch } = factors;
@@ -109,7 +109,7 @@ unsafe fn tile<S: Simd, const VECTORS: usize, const PIXELS: usize, const PLANES:
         weights.start = weights.start.wrapping_add(channels * weights.step);
         next = next.wrapping_add(channels * weights.step);
     }
-    // SAFETY: the destination is in bounds, by the caller's promise.
+    // SAFETY: the destination is in bounds, as the caller guarantees.
     unsafe {
         match ends.writer {
             Some(writer) => writer.store_vectors(simd, affine.shifted(simd, tile.sums), affine, ends.to),

@@ -1,8 +1,8 @@
-//! The register-tile kernel with lanes over output channels: some pixels × two vectors of output channels, to NCHWc.
+//! The register-tile kernel with lanes over output channels: some pixels × two vectors of output channels, to `Nchwc`.
 //!
 //! The inner loop ([`micro`]) multiplies each element of a pixel by the vectors of weights for its channel. The
-//! epilogue reads the sums from the registers. The input is NCHWc or NCHW. A pointwise convolution reads NCHWc in
-//! place. A fused consumer reads the results of a panel while they are in a near cache.
+//! epilogue reads the sums from the registers. The input is `Nchwc` or `Nchw`. A pointwise convolution reads `Nchwc` in
+//! place. A fused consumer reads the results of a panel while they are in the L1 or L2 cache.
 
 mod micro;
 mod task;
@@ -26,11 +26,11 @@ use super::task_input::TaskInput;
 pub(super) use micro::tile_shape;
 use task::Tasks;
 
-/// The maximum number of floats of a chunk's weights in one panel. They stay in the second-level cache.
+/// The maximum number of floats of a chunk's weights in one panel. They stay in the L2 cache.
 const PANEL_FLOATS: usize = 64 << 10;
-/// The maximum number of floats of a task's input, which stays in the second-level cache.
+/// The maximum number of floats of a task's input, which stays in the L2 cache.
 const INPUT_FLOATS: usize = 96 << 10;
-/// The maximum number of floats of a patch's results in one panel. They stay in the second-level cache.
+/// The maximum number of floats of a patch's results in one panel. They stay in the L2 cache.
 const RESULT_FLOATS: usize = 64 << 10;
 /// With fewer output columns than this, each column of the kernel has its own plane in the tile, so that a register
 /// tile can continue across the ends of rows.
@@ -39,7 +39,7 @@ const SHORT_ROW: usize = 5;
 /// The destination of the results.
 #[derive(Clone, Copy)]
 pub(super) enum Target<'a> {
-    /// An NCHWc output.
+    /// An `Nchwc` output.
     Output(OutputPtr),
     /// A fused consumer, which reads the results through these windows. The results are not written to an output.
     Consumer(&'a Consumer<'a>, Windows),

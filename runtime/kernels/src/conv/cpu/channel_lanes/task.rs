@@ -108,7 +108,7 @@ impl Tasks<'_> {
         let weights = weights[..len].as_ptr();
         let (last, writer) = (chunk + 1 == chunks.count(), Some(&self.writer));
         let tiles = self.tiles::<S>(place);
-        // With a tile of planes, the weights are few and already in a near cache.
+        // With a tile of planes, the weights are few and already in the L1 or L2 cache.
         let lines = if PLANES { 0 } else { VECTORS * S::LANES * S::LANES / micro::LINE };
         for index in 0..tiles.count {
             let pixels = tiles.get(index);

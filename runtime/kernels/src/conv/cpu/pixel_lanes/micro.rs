@@ -7,7 +7,7 @@ use crate::gemm::{Columns, RegisterTile, Rows, consecutive};
 use crate::simd::{Floats, Simd};
 
 /// The maximum number of vectors of pixels in a register tile of any instruction set.
-pub(super) const MOST_VECTORS: usize = 3;
+pub(super) const MAX_VECTORS: usize = 3;
 
 /// Returns the shape of an instruction set's register tile. The sums, a row of vectors of pixels and a vector of
 /// weights leave at least one register free. Without a free register, the compiler spills.
@@ -28,7 +28,7 @@ pub(super) struct Results<'a> {
     /// The address of the patch's first pixel in the first channel.
     pub output: *mut f32,
     /// The offset of the first pixel of each vector.
-    pub pixels: &'a [u32; MOST_VECTORS],
+    pub pixels: &'a [u32; MAX_VECTORS],
     /// The distance from one channel to the next.
     pub plane: usize,
 }
@@ -68,7 +68,7 @@ pub(super) unsafe fn accumulate<S: Simd, const PAIRS: bool>(
                 $(($m, $n) if $m <= max_tile.outputs && $n * S::LANES <= max_tile.pixels => {
                     let vectors = std::array::from_fn(|n| vectors[n] as usize);
                     let pixels = Columns { start: pixels, vectors, step: 0 };
-                    // SAFETY: the caller's promise, for this number of channels and vectors.
+                    // SAFETY: guaranteed by the caller, for this number of channels and vectors.
                     unsafe { block::<S, PAIRS, $m, $n>(simd, pixels, taps, weights, sums) }
                 })*
                 _ => unreachable!("a register tile of {channels} channels and {} vectors", vectors.len()),
@@ -94,7 +94,7 @@ unsafe fn block<S: Simd, const PAIRS: bool, const M: usize, const N: usize>(
     sums: Sums<'_>,
 ) {
     let steps = [N * S::LANES, S::LANES];
-    // SAFETY: the caller's promise.
+    // SAFETY: guaranteed by the caller.
     let mut tile = RegisterTile::<_, M, N>::zeros(unsafe { Floats::<S, PAIRS>::new_unchecked(simd) });
     if sums.resume {
         // SAFETY: `sums` has `M * N` vectors.

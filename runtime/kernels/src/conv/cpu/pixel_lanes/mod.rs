@@ -1,5 +1,5 @@
-//! The register-tile kernel with lanes over pixels: blocks of output channels × vectors of output pixels, from NCHW
-//! to NCHW.
+//! The register-tile kernel with lanes over pixels: blocks of output channels × vectors of output pixels, from `Nchw`
+//! to `Nchw`.
 //!
 //! The pixels for each tap are vectors at a fixed offset in the input tile, so stride, padding and dilation cost the
 //! inner loop ([`micro`]) nothing. A pointwise convolution of f32 can read the input in place. Sums stay in the caches
@@ -28,11 +28,11 @@ pub(super) use micro::tile_shape;
 use strips::Strip;
 use task::Tasks;
 
-/// The maximum number of bytes of a strip's input, which stays in the first-level cache.
+/// The maximum number of bytes of a strip's input, which stays in the L1 cache.
 const STRIP_BYTES: usize = 32 << 10;
-/// The maximum number of floats of a task's tile, and of its sums. Both stay in the second-level cache.
+/// The maximum number of floats of a task's tile, and of its sums. Both stay in the L2 cache.
 const CACHE_FLOATS: usize = 48 << 10;
-/// The most output channels of a task.
+/// The maximum number of output channels of a task.
 const SEGMENT_OUTPUTS: usize = 128;
 
 /// A plan with the strips of its patches.
@@ -140,13 +140,13 @@ impl ConvProblem {
     }
 }
 
-/// Returns whether the convolution is pointwise and each plane has at least a vector of pixels, so that the input can
+/// Returns `true` if the convolution is pointwise and each plane has at least a vector of pixels, so that the input can
 /// be read in place.
 pub(super) fn reads_in_place(shape: &ConvShape, isa: Isa) -> bool {
     is_pointwise(shape) && shape.output[0] * shape.output[1] >= isa.lanes()
 }
 
-/// Returns the most input channels of a chunk. The part of them that a strip reads stays in the first-level cache.
+/// Returns the maximum number of input channels of a chunk. The part of them that a strip reads stays in the L1 cache.
 fn chunk(shape: &ConvShape, registers: TileShape) -> usize {
     let strip_bytes = shape.kernel[0] * shape.kernel[1] * registers.pixels * 4;
     (STRIP_BYTES / strip_bytes).max(1)

@@ -3,17 +3,17 @@
 use crate::conv::cpu::partition::Patch;
 use crate::conv::cpu::plan::{Plan, TileShape};
 
-use super::micro::MOST_VECTORS;
+use super::micro::MAX_VECTORS;
 
 /// A few vectors of pixels that are summed together.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Strip {
     /// The offset of each vector in the tile, for the first tap.
-    pub inputs: [u32; MOST_VECTORS],
+    pub inputs: [u32; MAX_VECTORS],
     /// The offset of each vector in the output, relative to the patch's first pixel.
-    pub outputs: [u32; MOST_VECTORS],
+    pub outputs: [u32; MAX_VECTORS],
     /// The number of lanes of each vector that are pixels.
-    pub lanes: [u32; MOST_VECTORS],
+    pub lanes: [u32; MAX_VECTORS],
     pub vectors: usize,
     /// Whether all lanes are pixels.
     pub whole: bool,

@@ -58,7 +58,7 @@ impl Phases {
         let residual = residual.as_deref().map(Elements::F32);
         let call = Call { input: Elements::F32(&input), residual, ..*call };
         plain(&call, OutputPtr::F32(results.as_mut_ptr()));
-        // SAFETY: `plain` writes all `results`. The caller promises the bounds of the output.
+        // SAFETY: `plain` writes all `results`. The caller guarantees the bounds of the output.
         unsafe {
             results.set_len(elements);
             self.join(&results, output);
@@ -122,7 +122,7 @@ impl Phases {
     /// `output` has the elements of the shape's output, and no other task accesses them.
     unsafe fn join(&self, results: &[f32], output: OutputPtr) {
         match output {
-            // SAFETY: the caller's promise.
+            // SAFETY: guaranteed by the caller.
             OutputPtr::F32(output) => unsafe { self.join_as(results, output, |x| x) },
             // SAFETY: as above.
             OutputPtr::Half(half, output) => unsafe { self.join_as(results, output, |x| half.round(x)) },
@@ -134,7 +134,7 @@ impl Phases {
     unsafe fn join_as<T: Send>(&self, results: &[f32], output: *mut T, convert: impl Fn(f32) -> T + Sync) {
         let (dilation, channels) = (self.dilation, self.shape.out_channels);
         let ([height, width], [rows, columns]) = (self.shape.output, self.plain.output);
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         let output = unsafe {
             std::slice::from_raw_parts_mut(output.cast::<MaybeUninit<T>>(), self.shape.output_elements())
         };

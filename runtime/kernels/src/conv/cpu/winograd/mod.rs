@@ -9,22 +9,22 @@
 //! 3. `transform` again: `y = Aᵀ m A`, followed by the epilogue.
 //!
 //! The order of the additions in a sum depends neither on the number of threads nor on the division into blocks.
-//! Results are therefore bit-equal for any number of threads and any blocks. All outputs of a tile depend on all of its
-//! inputs. An infinity or NaN in one input would therefore spread over the whole tile, so operands that are not finite
-//! are left to other algorithms.
+//! Results are therefore bit-identical for any number of threads and any blocks. All outputs of a tile depend on all of
+//! its inputs. An infinity or NaN in one input would therefore spread over the whole tile, so operands that are not
+//! finite are left to other algorithms.
 
 mod dilated;
 mod grid;
 mod nchwc;
 mod pack;
+mod schedule;
 mod scheme;
 mod strip;
 mod transform;
-mod work;
 
 pub use pack::Tile;
+pub(super) use schedule::{BLOCK_TILES, GROUP_OUTPUTS};
 pub(super) use transform::strip_tiles;
-pub(super) use work::{BLOCK_TILES, GROUP_OUTPUTS};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -42,8 +42,8 @@ use super::problem::ConvProblem;
 use dilated::Phases;
 use grid::Grid;
 use pack::PackedWinograd;
+use schedule::Schedule;
 use scheme::{F2, F4, F6, Strided2, Strided4};
-use work::Work;
 
 /// The operands of one convolution, shared by all threads.
 struct Operands<'a> {
@@ -55,13 +55,13 @@ struct Operands<'a> {
     output: OutputPtr,
     /// The layout of input, residual and output.
     layout: Layout,
-    /// Set if a sum of an NCHWc output is not finite.
+    /// Set if a sum of an `Nchwc` output is not finite.
     infinite: AtomicBool,
 }
 
 /// Convolves into `output`. Returns `false`, with the output unspecified, if an operand is not finite.
 pub(super) fn conv2d(problem: &ConvProblem, tile: Tile, call: &Call<'_>, output: OutputPtr) -> Result<bool> {
-    // With NCHWc layouts the transforms check their sums.
+    // With `Nchwc` layouts the transforms check their sums.
     if problem.output == Layout::Nchw && !call.input.is_finite(problem.isa) {
         return Ok(false);
     }
@@ -88,7 +88,7 @@ fn packed(problem: &ConvProblem, tile: Tile, call: &Call<'_>) -> Arc<Option<Pack
     })
 }
 
-/// Convolves images of `shape`, which is not dilated. Returns whether all sums of an NCHWc output are finite.
+/// Convolves images of `shape`, which is not dilated. Returns `true` if all sums of an `Nchwc` output are finite.
 ///
 /// An input that is not finite makes sums that are not finite: each sum depends on every input of its tile with a
 /// factor that is not zero.
@@ -123,11 +123,11 @@ fn run(
         infinite: AtomicBool::new(false),
     };
     match tile {
-        Tile::Two => Work::new(isa, F2, &operands).run(),
-        Tile::Four => Work::new(isa, F4, &operands).run(),
-        Tile::Six => Work::new(isa, F6, &operands).run(),
-        Tile::StridedTwo => Work::new(isa, Strided2, &operands).run(),
-        Tile::StridedFour => Work::new(isa, Strided4, &operands).run(),
+        Tile::Two => Schedule::new(isa, F2, &operands).run(),
+        Tile::Four => Schedule::new(isa, F4, &operands).run(),
+        Tile::Six => Schedule::new(isa, F6, &operands).run(),
+        Tile::StridedTwo => Schedule::new(isa, Strided2, &operands).run(),
+        Tile::StridedFour => Schedule::new(isa, Strided4, &operands).run(),
     }
     !operands.infinite.load(Ordering::Relaxed)
 }

@@ -47,9 +47,9 @@ impl Tile {
         }
     }
 
-    /// Returns the most input channels for which the relative error of sums stays well below 2·10⁻⁵. Larger tiles are
-    /// less accurate.
-    pub const fn most_channels(self) -> usize {
+    /// Returns the maximum number of input channels for which the relative error of sums stays well below 2·10⁻⁵.
+    /// Larger tiles are less accurate.
+    pub const fn max_channels(self) -> usize {
         match self {
             Self::Two | Self::StridedTwo => 1 << 15,
             Self::Four | Self::StridedFour => 1 << 12,

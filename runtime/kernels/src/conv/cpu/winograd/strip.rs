@@ -1,6 +1,6 @@
-//! Strips: a few rows of `LANES` channels of an NCHW image, with the channels of a pixel in one vector.
+//! Strips: a few rows of `LANES` channels of an `Nchw` image, with the channels of a pixel in one vector.
 //!
-//! A strip is small enough for the first-level cache. It is written and read one square block at a time.
+//! A strip is small enough for the L1 cache. It is written and read one square block at a time.
 
 use crate::conv::cpu::elements::ElementPtr;
 use crate::conv::cpu::epilogue::Affine;

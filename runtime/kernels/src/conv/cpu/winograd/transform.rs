@@ -18,7 +18,7 @@ use super::scheme::Scheme;
 use super::strip::{Window, load_strip, store_strip, strip_len};
 use super::{Operands, nchwc};
 
-/// Returns the maximum number of tiles of a strip. The strip stays in the first-level cache.
+/// Returns the maximum number of tiles of a strip. The strip stays in the L1 cache.
 pub(in crate::conv::cpu) const fn strip_tiles(stride: usize) -> usize {
     16 / stride
 }
@@ -44,7 +44,7 @@ impl Positions {
     /// The matrices have more than `offset` elements.
     #[inline(always)]
     unsafe fn at(self, offset: usize) -> Self {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         Self { data: unsafe { self.data.add(offset) }, ..self }
     }
 }
@@ -129,7 +129,7 @@ pub(super) unsafe fn load_vectors<S: Simd, const N: usize>(
 ) -> [S::V; N] {
     let mut vectors = [simd.zero(); N];
     for (i, vector) in vectors.iter_mut().enumerate() {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         *vector = unsafe { simd.load(from.add(i * step)) };
     }
     vectors
@@ -147,7 +147,7 @@ pub(super) unsafe fn store_vectors<S: Simd, const N: usize>(
     step: usize,
 ) {
     for (i, vector) in vectors.into_iter().enumerate() {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { simd.store(to.add(i * step), vector) }
     }
 }

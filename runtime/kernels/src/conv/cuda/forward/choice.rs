@@ -141,7 +141,7 @@ fn is_square(shape: &ConvShape, [size, stride]: [usize; 2]) -> bool {
     shape.kernel == [size; 2] && shape.geometry.stride == [stride; 2] && shape.geometry.dilation == [1; 2]
 }
 
-/// Returns whether the tile's kernel supports the convolution on the target.
+/// Returns `true` if the tile's kernel supports the convolution on the target.
 fn supports(tile: &Tile, shape: &ConvShape, dtype: DType, target: &Target) -> bool {
     let ComputeUnits::TensorCores(input) = tile.units else {
         return true;
@@ -155,7 +155,7 @@ fn supports(tile: &Tile, shape: &ConvShape, dtype: DType, target: &Target) -> bo
     reads && allowed && tile.shared <= target.shared as usize
 }
 
-/// Returns whether each output pixel reads one input pixel, and planes can be read four pixels at a time.
+/// Returns `true` if each output pixel reads one input pixel, and planes can be read four pixels at a time.
 fn is_dense(shape: &ConvShape) -> bool {
     let geometry = &shape.geometry;
     shape.kernel == [1; 2]

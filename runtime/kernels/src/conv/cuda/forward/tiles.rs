@@ -50,7 +50,7 @@ pub enum InputAccess {
 }
 
 impl Tile {
-    /// Returns whether the kernel reads packed operands.
+    /// Returns `true` if the kernel reads packed operands.
     pub fn is_packed(&self) -> bool {
         self.units == ComputeUnits::TensorCores(InputAccess::Packed)
     }
@@ -60,7 +60,7 @@ impl Tile {
         shape.group_inputs().next_multiple_of(16 / self.dtype.size_in_bytes())
     }
 
-    /// Returns whether the rows of the weight must be padded, because tensor-core kernels copy 4-byte words.
+    /// Returns `true` if the rows of the weight must be padded, because tensor-core kernels copy 4-byte words.
     pub fn pads_weight(&self, shape: &ConvShape) -> bool {
         let copies_words = self.units != ComputeUnits::Scalar && !self.is_packed();
         copies_words && !(shape.taps() * self.dtype.size_in_bytes()).is_multiple_of(4)

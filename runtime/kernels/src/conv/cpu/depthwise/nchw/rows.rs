@@ -22,7 +22,7 @@ fn rows_together<S: Simd>(rows: usize, stride: usize) -> usize {
     }
 }
 
-/// The maximum number of output rows in a band. The band's input stays in the first-level cache from one vector of
+/// The maximum number of output rows in a band. The band's input stays in the L1 cache from one vector of
 /// columns to the next.
 const BAND: usize = 16;
 
@@ -296,7 +296,7 @@ impl<'a, S: Simd> Plane<'a, S> {
         }
     }
 
-    /// Returns whether `COUNT` output rows from `y` on may read whole vectors beyond the ends of the input rows.
+    /// Returns `true` if `COUNT` output rows from `y` on may read whole vectors beyond the ends of the input rows.
     #[inline(always)]
     fn may_read_around<const STRIDE: usize, const COUNT: usize>(
         &self,
@@ -393,7 +393,7 @@ impl<S: Simd, const STRIDE: usize> Columns<S, STRIDE> {
         let row = row.wrapping_offset(self.first);
         let load = |i: usize| {
             let from = row.wrapping_add(Self::OFFSETS[i]);
-            // SAFETY: the masks exclude columns outside of the row; without masks it is the caller's promise.
+            // SAFETY: the masks exclude columns outside of the row; without masks, the caller guarantees the bounds.
             unsafe { if MASKED { simd.load_masked(from, self.inside[i]) } else { simd.load(from) } }
         };
         if STRIDE == 1 {

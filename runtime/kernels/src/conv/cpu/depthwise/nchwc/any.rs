@@ -116,14 +116,14 @@ impl<'a, S: Simd> Row<'a, S> {
                 // SAFETY: the weights have every tap.
                 let weight = unsafe { simd.load(self.weights.add((ky * self.kernel[1] + kx) * S::LANES)) };
                 for (p, sum) in sums.iter_mut().enumerate() {
-                    // SAFETY: the caller's promise.
+                    // SAFETY: guaranteed by the caller.
                     let pixel = unsafe { simd.load(first.add(p * self.stride * S::LANES)) };
                     sum[0] = simd.fma(pixel, weight, sum[0]);
                 }
             }
         }
         let to = Destination { at: self.to.at + x * S::LANES, ..self.to };
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { self.writer.store_vectors(simd, self.affine.shifted(simd, sums), &self.affine, to) }
         COUNT
     }

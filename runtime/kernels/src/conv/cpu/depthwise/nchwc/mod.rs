@@ -124,7 +124,7 @@ impl<'a> Planes<'a> {
         }
     }
 
-    /// Returns whether [`rows_of`](Self::rows_of) supports this convolution.
+    /// Returns `true` if [`rows_of`](Self::rows_of) supports this convolution.
     pub fn supports_rows(&self) -> bool {
         self.three
     }

@@ -19,7 +19,7 @@ const fn pixels_together<S: Simd, const STRIDE: usize>() -> usize {
     }
 }
 
-/// Returns whether this kernel supports the shape.
+/// Returns `true` if this kernel supports the shape.
 pub(super) fn is_suitable(shape: &ConvShape) -> bool {
     let geometry = &shape.geometry;
     shape.kernel == [3; 2]
@@ -121,7 +121,7 @@ impl<'a, S: Simd> Plane<'a, S> {
             }
         }
         let to = Destination { at: row.to.at + x * S::LANES, ..row.to };
-        // SAFETY: the caller's promise; no other task writes the row.
+        // SAFETY: guaranteed by the caller; no other task writes the row.
         unsafe { self.planes.writer.store_vectors(self.simd, sums, &self.affine, to) }
     }
 }

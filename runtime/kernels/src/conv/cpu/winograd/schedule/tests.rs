@@ -15,7 +15,7 @@ use crate::simd::Portable;
 
 use super::*;
 
-impl<F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Work<'_, F, OUT, IN> {
+impl<F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Schedule<'_, F, OUT, IN> {
     /// Does all of the work with one token, on this thread.
     fn run_with<S: Simd>(&self, simd: S) {
         let channels = 0..self.operands.shape.in_channels;
@@ -66,7 +66,7 @@ fn check<F: Scheme<OUT, IN>, const OUT: usize, const IN: usize>(
         activation: Activation::Silu,
         ..Call::new(&image[..], &weight[..])
     };
-    let with = |run: fn(&Work<'_, F, OUT, IN>)| {
+    let with = |run: fn(&Schedule<'_, F, OUT, IN>)| {
         let mut output = vec![f32::NAN; outputs];
         let operands = Operands {
             shape: &shape,
@@ -78,14 +78,14 @@ fn check<F: Scheme<OUT, IN>, const OUT: usize, const IN: usize>(
             layout: Layout::Nchw,
             infinite: false.into(),
         };
-        run(&Work::new(Isa::Portable, scheme, &operands));
+        run(&Schedule::new(Isa::Portable, scheme, &operands));
         output
     };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(8).build().map_err(candle_core::Error::wrap)?;
-    let expected = pool.install(|| with(|work| work.run()));
+    let expected = pool.install(|| with(|schedule| schedule.run()));
     assert!(expected.iter().all(|x| x.is_finite()));
-    assert_eq!(with(|work| work.run_with(Portable::<4>)), expected, "4 lanes, {shape:?}");
-    assert_eq!(with(|work| work.run_with(Portable::<16>)), expected, "16 lanes, {shape:?}");
+    assert_eq!(with(|schedule| schedule.run_with(Portable::<4>)), expected, "4 lanes, {shape:?}");
+    assert_eq!(with(|schedule| schedule.run_with(Portable::<16>)), expected, "16 lanes, {shape:?}");
     Ok(())
 }
 

@@ -12,11 +12,12 @@ use super::{Optimizer, ParameterUpdate, Rule, Step};
 const STEP: &str = "step";
 const RATE: &str = "learning_rate";
 
-/// A running optimizer with the update rule `R`.
+/// An optimizer that updates each of its parameters with the rule `R`. Holds the parameters, their moments and their step
+/// counts.
 ///
-/// `Running` also implements candle_nn's `Optimizer` trait.
+/// [`Optimizer::build`] returns it as a [`Step`]. `RuleOptimizer` also implements candle_nn's `Optimizer` trait.
 #[derive(Debug)]
-pub struct Running<R: Rule> {
+pub struct RuleOptimizer<R: Rule> {
     rule: R,
     rate: f64,
     parameters: Vec<Parameter>,
@@ -34,11 +35,11 @@ struct Parameter {
 
 impl<R: Rule> Optimizer for R {
     fn build(&self, parameters: Vec<(String, Var)>) -> Result<Box<dyn Step>> {
-        Ok(Box::new(Running::new(self.clone(), parameters)?))
+        Ok(Box::new(RuleOptimizer::new(self.clone(), parameters)?))
     }
 }
 
-impl<R: Rule> Running<R> {
+impl<R: Rule> RuleOptimizer<R> {
     /// Creates an optimizer that applies `rule` to `parameters`.
     ///
     /// # Errors
@@ -78,7 +79,7 @@ pub(super) fn check_parameters(parameters: &[(String, Var)]) -> Result<()> {
     Ok(())
 }
 
-impl<R: Rule> Step for Running<R> {
+impl<R: Rule> Step for RuleOptimizer<R> {
     fn step(&mut self, grads: &GradStore) -> Result<()> {
         for parameter in &mut self.parameters {
             if let Some(gradient) = grads.get(&parameter.var) {
@@ -124,7 +125,7 @@ impl<R: Rule> Step for Running<R> {
     }
 }
 
-impl<R: Rule> Running<R> {
+impl<R: Rule> RuleOptimizer<R> {
     /// Returns an error that lists the keys of `state` that belong to no parameter.
     fn unexpected_keys(&self, state: &HashMap<String, Tensor>) -> Error {
         let mut suffixes = self.rule.moments();

@@ -14,7 +14,7 @@ use super::scheme::Scheme;
 use super::transform::{InputTransform, OutputTransform, Positions, STRIP};
 
 /// The maximum number of tiles of a block. With more tiles, there would be fewer passes over the weight. With fewer
-/// tiles, `m` would stay in a nearer cache.
+/// tiles, `m` would stay in a faster cache.
 pub(in crate::conv::cpu) const BLOCK_TILES: usize = 64;
 
 /// The maximum number of panels of output channels that share a pass over `v`.
@@ -24,16 +24,16 @@ const GROUP_PANELS: usize = 2;
 pub(in crate::conv::cpu) const GROUP_OUTPUTS: usize = GROUP_PANELS * PANEL;
 
 /// With at least this many panels of output channels, transforming a block costs little compared with its products.
-const LEAST_PANELS: usize = 4;
-/// A transformed block of at most this many cache lines leaves half of the second-level cache for the weights.
-const MOST_LINES: usize = 1 << 14;
+const MIN_PANELS: usize = 4;
+/// A transformed block of at most this many cache lines leaves half of the L2 cache for the weights.
+const MAX_LINES: usize = 1 << 14;
 
 /// The overhead of a task, in vectors of one position that the input transform writes in the same time: 2000 cycles, as
 /// in `partition.rs`, at about 8 cycles per vector.
 const TASK_VECTORS: usize = 256;
 
-/// One convolution, divided into blocks.
-pub(super) struct Work<'a, F, const OUT: usize, const IN: usize> {
+/// The schedule of one convolution: its division into blocks, and the distribution of the blocks to threads.
+pub(super) struct Schedule<'a, F, const OUT: usize, const IN: usize> {
     isa: Isa,
     scheme: PhantomData<F>,
     operands: &'a Operands<'a>,
@@ -42,25 +42,25 @@ pub(super) struct Work<'a, F, const OUT: usize, const IN: usize> {
     block_tiles: usize,
     panels: usize,
     group_panels: usize,
-    shared: Shared,
+    distribution: Distribution,
 }
 
-/// The distribution of the work to threads.
+/// How blocks are distributed to threads.
 #[derive(Clone, Copy, PartialEq)]
-enum Shared {
+enum Distribution {
     /// Each task transforms a whole block and computes one of this number of equal parts of its output channels.
-    Apart(usize),
+    WholeBlocks(usize),
     /// Each task transforms some input channels of a block or of a part of it; then each task computes some output
     /// channels of a block.
-    Together,
+    SharedBlocks,
 }
 
-impl<'a, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Work<'a, F, OUT, IN> {
+impl<'a, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Schedule<'a, F, OUT, IN> {
     pub(super) fn new(isa: Isa, _: F, operands: &'a Operands<'a>) -> Self {
         let (tiles, threads) = (operands.grid.count(), rayon::current_num_threads());
-        let apart = tiles >= threads * BLOCK_TILES;
+        let has_many_tiles = tiles >= threads * BLOCK_TILES;
         let panels = operands.shape.out_channels.div_ceil(PANEL);
-        let blocks = if apart {
+        let blocks = if has_many_tiles {
             tiles.div_ceil(BLOCK_TILES).next_multiple_of(threads)
         } else {
             // Use enough blocks that each thread has at least one panel of one block.
@@ -69,27 +69,38 @@ impl<'a, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Work<'a, F, OUT,
         let block_tiles = tiles.div_ceil(blocks);
         let even = (panels * blocks).div_ceil(threads);
         let busy = |group: &usize| blocks * panels.div_ceil(*group) >= threads;
-        let group_panels = if apart { GROUP_PANELS } else { even.clamp(1, GROUP_PANELS) };
-        let group_panels = if apart { group_panels } else { Some(group_panels).filter(busy).unwrap_or(1) };
-        let shared = if apart { Shared::Apart(1) } else { Shared::Together };
-        let work =
-            Self { isa, scheme: PhantomData, operands, blocks, block_tiles, panels, group_panels, shared };
-        let is_small = work.v_len() <= MOST_LINES * PANEL && panels >= LEAST_PANELS;
-        let shared = if threads == 2 && blocks == 1 && is_small { Shared::Apart(2) } else { shared };
-        Self { shared, ..work }
+        let group_panels = if has_many_tiles { GROUP_PANELS } else { even.clamp(1, GROUP_PANELS) };
+        let group_panels =
+            if has_many_tiles { group_panels } else { Some(group_panels).filter(busy).unwrap_or(1) };
+        let distribution =
+            if has_many_tiles { Distribution::WholeBlocks(1) } else { Distribution::SharedBlocks };
+        let schedule = Self {
+            isa,
+            scheme: PhantomData,
+            operands,
+            blocks,
+            block_tiles,
+            panels,
+            group_panels,
+            distribution,
+        };
+        let is_small = schedule.v_len() <= MAX_LINES * PANEL && panels >= MIN_PANELS;
+        let distribution =
+            if threads == 2 && blocks == 1 && is_small { Distribution::WholeBlocks(2) } else { distribution };
+        Self { distribution, ..schedule }
     }
 
     pub(super) fn run(&self) {
-        match self.shared {
-            Shared::Apart(parts) => self.run_apart(parts),
-            Shared::Together => self.run_together(),
+        match self.distribution {
+            Distribution::WholeBlocks(parts) => self.run_whole_blocks(parts),
+            Distribution::SharedBlocks => self.run_shared_blocks(),
         }
     }
 
     /// Each task transforms everything that it multiplies, so that the transformed tiles stay in the caches of its
     /// core. Two threads that share a block finish sooner in this way: exchanging transformed tiles between cores takes
     /// as long as transforming them twice.
-    fn run_apart(&self, parts: usize) {
+    fn run_whole_blocks(&self, parts: usize) {
         for_each(self.blocks * parts, &|task| {
             let (block, part) = (task / parts, task % parts);
             let mut scratch = Scratch::new([self.v_len()]);
@@ -101,7 +112,7 @@ impl<'a, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Work<'a, F, OUT,
 
     /// With few blocks, tasks divide the input channels first and the output channels second. With few input channels,
     /// tasks also divide the tiles of each block.
-    fn run_together(&self) {
+    fn run_shared_blocks(&self) {
         let channels = self.operands.shape.in_channels;
         let pieces = channels.div_ceil(PANEL);
         let parts = self.parts(rayon::current_num_threads());
