@@ -15,6 +15,18 @@ pub type Epoch<'a> = Box<dyn Iterator<Item = Result<Batch>> + 'a>;
 /// Implemented for [`TensorDataset`], for precomputed batches (`Vec<Batch>`), and for a pair of tensors, which acts
 /// like a shuffled `TensorDataset` with batches of 64. [`from_fn`] creates a source from a function that returns an
 /// iterator.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let examples = Tensor::arange(0f32, 100., &Device::Cpu)?;
+/// let data = (examples.clone(), examples); // batches of 64, shuffled in each epoch
+/// assert_eq!(data.len_hint(), Some(2));
+/// let sizes = data.epoch()?.map(|batch| Ok(batch?.0.elem_count())).collect::<Result<Vec<_>>>()?;
+/// assert_eq!(sizes, [64, 36]);
+/// # Ok(())
+/// # }
+/// ```
 pub trait Batches {
     /// Returns the batches of one epoch. Each call may return them in a different order.
     ///

@@ -11,6 +11,43 @@ use crate::{Error, Result};
 ///
 /// Every type that implements `Rule` is an [`Optimizer`](super::Optimizer), so a custom optimizer needs only this
 /// trait.
+///
+/// ```
+/// use sconce::candle::Var;
+/// use sconce::prelude::*;
+/// use sconce::train::optim::{ParameterUpdate, Rule};
+///
+/// /// Moves each element by the learning rate, against the sign of its gradient.
+/// #[derive(Clone, Debug)]
+/// struct SignSgd(f64);
+///
+/// impl Rule for SignSgd {
+///     const NAME: &'static str = "SignSgd";
+///
+///     fn learning_rate(&self) -> f64 {
+///         self.0
+///     }
+///
+///     fn moments(&self) -> Vec<&'static str> {
+///         Vec::new()
+///     }
+///
+///     fn validate(&self) -> Result<()> {
+///         Ok(())
+///     }
+///
+///     fn update(&self, update: ParameterUpdate) -> Result<Tensor> {
+///         Ok((update.parameter - (update.gradient.sign()? * update.rate)?)?)
+///     }
+/// }
+/// # fn main() -> Result<()> {
+/// let x = Var::new(&[1f32, -2.], &Device::Cpu)?;
+/// let mut optimizer = SignSgd(0.5).build(vec![("x".into(), x.clone())])?;
+/// optimizer.step(&x.sqr()?.sum_all()?.backward()?)?;
+/// assert_eq!(x.to_vec1::<f32>()?, [0.5, -1.5]);
+/// # Ok(())
+/// # }
+/// ```
 pub trait Rule: Clone + Debug + Send + Sync + 'static {
     /// The name in error messages.
     const NAME: &'static str;

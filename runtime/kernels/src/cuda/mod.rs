@@ -1,6 +1,6 @@
 //! Runs kernels on CUDA devices.
 //!
-//! An operation's plan is a [`Program`]: its results, scratch memory and launches as plain data. The code that makes
+//! An operation's plan is a `Program`: its results, scratch memory and launches as plain data. The code that makes
 //! plans is therefore the same on every machine. A GPU runs the plans (`device`, under the feature `cuda`); in tests,
 //! an emulator runs the `.cu` sources on the CPU.
 //!
