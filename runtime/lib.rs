@@ -54,6 +54,7 @@ pub mod __private;
 mod capture;
 pub mod checkpoint;
 mod config;
+mod dispatch;
 mod display;
 mod error;
 pub mod functional;

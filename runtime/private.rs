@@ -11,11 +11,12 @@ use candle_nn::VarBuilder;
 pub use serde;
 
 use crate::config::Config;
+pub use crate::dispatch::*;
 pub use crate::display::display;
 use crate::init::Initializer;
-use crate::module::{Forward, ForwardWith, Mode, Module, Visitor, VisitorMut};
+use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
 use crate::registry::{TensorKind, for_each_mut, join, pin_where_possible};
-use crate::scope::{Path, Scope};
+use crate::scope::Scope;
 use crate::signal::{IntoTensors, Outcome, Signal};
 use crate::train::{Every, Loss, Optimizer, Schedule};
 use crate::{Error, Result};
@@ -23,97 +24,6 @@ use crate::{Error, Result};
 /// The checkpoint readers, one per format. They read from bytes, for fuzzing and for tests with damaged files.
 pub mod readers {
     pub use crate::checkpoint::readers::*;
-}
-
-/// Calls the field `name`: `name(input)` in a forward closure.
-pub fn call<I, M: Forward<I> + ?Sized>(layer: &M, name: &'static str, input: I, mode: Mode) -> M::Output {
-    let _scope = Scope::enter(name);
-    layer.call(input, mode)
-}
-
-/// Calls the element of the field `name` that the enclosing loops have reached: `block(input)`. `indices` are the
-/// current indices of these loops, outermost first.
-pub fn call_in<I, M: Forward<I> + ?Sized>(
-    layer: &M,
-    name: &'static str,
-    indices: &[usize],
-    input: I,
-    mode: Mode,
-) -> M::Output {
-    let _field = Scope::enter(name);
-    at_indices(indices, || layer.call(input, mode))
-}
-
-/// Calls the field `name`, or the element of it that the enclosing loops have reached, with several inputs:
-/// `attn(query, key, value)`.
-pub fn call_with<I, M: ForwardWith<I> + ?Sized>(
-    layer: &M,
-    name: &'static str,
-    indices: &[usize],
-    inputs: I,
-    mode: Mode,
-) -> M::Output {
-    let _field = Scope::enter(name);
-    at_indices(indices, || layer.call_with(inputs, mode))
-}
-
-/// Calls element `index` of a list in the field `name`: `name[index](input)`. An index out of range is an error.
-pub fn call_at<I, M: Forward<I>>(
-    list: &[M],
-    name: &'static str,
-    indices: &[usize],
-    index: usize,
-    input: I,
-    mode: Mode,
-) -> M::Output
-where
-    M::Output: Outcome,
-{
-    call_element(list, name, indices, index, |layer| layer.call(input, mode))
-}
-
-/// Calls element `index` of a list with several inputs: `name[index](query, key, value)`.
-pub fn call_with_at<I, M: ForwardWith<I>>(
-    list: &[M],
-    name: &'static str,
-    indices: &[usize],
-    index: usize,
-    inputs: I,
-    mode: Mode,
-) -> M::Output
-where
-    M::Output: Outcome,
-{
-    call_element(list, name, indices, index, |layer| layer.call_with(inputs, mode))
-}
-
-fn call_element<M, T: Outcome>(
-    list: &[M],
-    name: &'static str,
-    indices: &[usize],
-    index: usize,
-    call: impl FnOnce(&M) -> T,
-) -> T {
-    let _field = Scope::enter(name);
-    at_indices(indices, || {
-        let _element = Scope::index(index);
-        list.get(index).map_or_else(|| T::failed(out_of_range(index, list.len())), call)
-    })
-}
-
-/// Runs `f` with `indices`, outermost first, added to the current path.
-fn at_indices<T>(indices: &[usize], f: impl FnOnce() -> T) -> T {
-    match indices {
-        [] => f(),
-        [first, rest @ ..] => {
-            let _element = Scope::index(*first);
-            at_indices(rest, f)
-        }
-    }
-}
-
-fn out_of_range(index: usize, length: usize) -> Error {
-    Error::msg(format!("index {index} is out of range for {length} layers")).at(Path::current())
 }
 
 /// Runs the body of a forward closure. An error that `?` returns becomes a failed output.

@@ -10,10 +10,17 @@ use crate::kernels::trace;
 
 /// A segment of a path: a field, or an element of a repeated field.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Segment {
+pub(crate) enum Segment {
     Name(&'static str),
     Dynamic(Arc<str>),
     Index(usize),
+}
+
+impl Segment {
+    /// Returns the segment of the child `name` of a module: an index if the name is a number.
+    pub(crate) fn of_child(name: &str) -> Self {
+        name.parse().map_or_else(|_| Self::Dynamic(name.into()), Self::Index)
+    }
 }
 
 thread_local! {
@@ -23,7 +30,10 @@ thread_local! {
 
 /// A guard for a call to a layer. Dropping it removes the layer from the path, even if the call panics.
 #[must_use]
-pub struct Scope(());
+pub struct Scope {
+    /// The length of the path outside of the layer.
+    outside: usize,
+}
 
 impl Scope {
     /// Enters the field `name`.
@@ -50,15 +60,26 @@ impl Scope {
         })
     }
 
+    /// Enters the layer at `path`, relative to the current layer.
+    pub(crate) fn layer(path: Vec<Segment>) -> Self {
+        PATH.with_borrow_mut(|current| {
+            let outside = current.len();
+            current.extend(path);
+            Self { outside }
+        })
+    }
+
     fn push(segment: Segment) -> Self {
-        PATH.with_borrow_mut(|path| path.push(segment));
-        Self(())
+        PATH.with_borrow_mut(|path| {
+            path.push(segment);
+            Self { outside: path.len() - 1 }
+        })
     }
 }
 
 impl Drop for Scope {
     fn drop(&mut self) {
-        PATH.with_borrow_mut(|path| path.pop());
+        PATH.with_borrow_mut(|path| path.truncate(self.outside));
     }
 }
 

@@ -199,8 +199,8 @@ impl Signal {
     }
 
     /// Runs a function on the tensor, such as a method of candle: `x.map(|t| t.cumsum(1))`.
-    pub fn map<E: Into<Error>>(self, operation: impl FnOnce(Tensor) -> Result<Tensor, E>) -> Self {
-        self.apply("map", operation)
+    pub fn map<E: Into<Error>>(&self, operation: impl FnOnce(Tensor) -> Result<Tensor, E>) -> Self {
+        self.clone().apply("map", operation)
     }
 }
 

@@ -1,14 +1,11 @@
 //! Control flow: blocks, branches, loops, closures and jumps.
 
-use proc_macro2::{Span, TokenStream};
-use quote::{ToTokens, format_ident, quote, quote_spanned};
-use syn::spanned::Spanned;
-use syn::{
-    Block, Expr, ExprClosure, ExprForLoop, ExprIf, ExprMatch, ExprReturn, Item, Local as Let, Pat, Stmt,
-};
+use proc_macro2::TokenStream;
+use quote::{ToTokens, quote};
+use syn::{Block, Expr, ExprClosure, ExprForLoop, ExprIf, ExprMatch, ExprReturn, Item, Local as Let, Pat, Stmt};
 
 use super::liveness::Event;
-use super::scope::Origin;
+use super::scope::{Binding, Refutability};
 use super::walk::{Frame, Walker};
 
 impl Walker<'_> {
@@ -37,7 +34,7 @@ impl Walker<'_> {
             Expr::Closure(closure) => {
                 let moves = closure.capture.is_some();
                 let before = self.events.len();
-                let frame = self.in_frame(moves, |walker| walker.walk_closure_body(closure, None));
+                let frame = self.in_frame(moves, |walker| walker.walk_closure_body(closure));
                 if let Some(copies) = self.capture_copies(frame, before) {
                     *expr = Expr::Verbatim(quote!({ #copies #closure }));
                 }
@@ -51,9 +48,8 @@ impl Walker<'_> {
                 }
             }
             Expr::Let(binding) => {
-                let origin = self.origin(&binding.expr);
-                self.walk_scrutinee(&mut binding.expr);
-                self.define(&binding.pat, origin, false);
+                let bound = self.walk_scrutinee(&mut binding.expr);
+                self.define(&binding.pat, Refutability::Refutable, &bound);
             }
             Expr::Return(expr) => self.walk_return(expr),
             Expr::Break(expr) => {
@@ -79,7 +75,7 @@ impl Walker<'_> {
         for stmt in &block.stmts {
             // A function item hides a field of the same name in the whole block.
             if let Stmt::Item(Item::Fn(function)) = stmt {
-                self.define_name(&function.sig.ident);
+                self.define_function(&function.sig.ident);
             }
         }
         for stmt in &mut block.stmts {
@@ -95,26 +91,25 @@ impl Walker<'_> {
 
     /// Walks `let pattern = value else { … };`.
     fn walk_binding(&mut self, binding: &mut Let) {
-        let mut origin = None;
-        let mut owned = true;
+        let mut bound = Binding { owned: true, ..Binding::default() };
+        let mut refutability = Refutability::Irrefutable;
         if let Some(init) = &mut binding.init {
-            origin = self.origin(&init.expr);
-            owned = !matches!(*init.expr, Expr::Reference(_));
-            self.pin_borrowed(&init.expr);
-            self.walk_value(&mut init.expr);
+            bound.owned = !matches!(*init.expr, Expr::Reference(_));
+            bound.function = matches!(*init.expr, Expr::Closure(_));
+            bound.lenders = self.walk_operand(&mut init.expr);
             if let Some((_, diverge)) = &mut init.diverge {
+                refutability = Refutability::Refutable;
                 let otherwise = self.record(|walker| walker.walk_value(diverge));
                 self.events.push(Event::Branch(vec![otherwise, Vec::new()]));
             }
         }
-        self.define(&binding.pat, origin, owned);
+        self.define(&binding.pat, refutability, &bound);
     }
 
-    /// Walks the scrutinee of `match` or `if let`, or the iterator of `for`. A field that is a layer or tensor is
-    /// borrowed, and a field of plain data is cloned.
-    fn walk_scrutinee(&mut self, expr: &mut Expr) {
-        self.pin_borrowed(expr);
-        self.walk_operand(expr);
+    /// Walks the scrutinee of `match` or `if let`, or the iterator of `for`. Returns the properties of the names that
+    /// the pattern binds.
+    fn walk_scrutinee(&mut self, expr: &mut Expr) -> Binding {
+        Binding { lenders: self.walk_operand(expr), ..Binding::default() }
     }
 
     /// Walks a condition in a place context, so that flags are read without a clone.
@@ -136,17 +131,16 @@ impl Walker<'_> {
     }
 
     fn walk_arms(&mut self, all: &mut ExprMatch) {
-        let origin = self.origin(&all.expr);
-        self.walk_scrutinee(&mut all.expr);
+        let bound = self.walk_scrutinee(&mut all.expr);
         let mut paths = Vec::new();
         for arm in &mut all.arms {
             paths.push(self.record(|walker| {
                 walker.scopes.enter();
-                walker.define(&arm.pat, origin.clone(), false);
+                walker.define(&arm.pat, Refutability::Refutable, &bound);
                 if let Pat::Guard(guard) = &mut arm.pat {
-                    walker.guards += 1;
+                    walker.repeated += 1;
                     walker.walk_place(&mut guard.guard);
-                    walker.guards -= 1;
+                    walker.repeated -= 1;
                 }
                 walker.walk_value(&mut arm.body);
                 walker.scopes.leave();
@@ -155,46 +149,21 @@ impl Walker<'_> {
         self.events.push(Event::Branch(paths));
     }
 
-    /// Walks `for block in blocks`. A loop over a layer field gets a counter, so that errors can name the element.
     fn walk_for_loop(&mut self, each: &mut ExprForLoop) {
-        let pat = each.pat.clone();
-        let mut origin = self.origin(&each.expr);
-        let list = match &mut *each.expr {
-            Expr::Reference(reference) if origin.is_some() => &mut reference.expr,
-            expr => expr,
-        };
-        let bare = matches!(list, Expr::Path(_))
-            || matches!(list, Expr::Field(field) if self.self_member(field).is_some());
-        if let Some(origin) = origin.as_mut().filter(|_| bare) {
-            let index = format_ident!("_index_{}", self.loops, span = Span::mixed_site());
-            self.loops += 1;
-            let is_local = self.local_of(list).is_some();
-            self.walk_place(list);
-            let reference = if is_local { list.to_token_stream() } else { quote!(&#list) };
-            origin.indices.push(index.to_token_stream());
-            enumerate(each, &index, reference);
-        } else {
-            self.walk_scrutinee(&mut each.expr);
-        }
+        let bound = self.walk_scrutinee(&mut each.expr);
         let body = self.record(|walker| {
             walker.scopes.enter();
-            walker.define(&pat, origin, false);
+            walker.define(&each.pat, Refutability::Irrefutable, &bound);
             walker.walk_block(&mut each.body);
             walker.scopes.leave();
         });
         self.events.push(Event::Loop(body));
     }
 
-    /// Walks a closure that is passed to a method of a layer field, as in `blocks.iter().fold(x, |x, block| …)`. Calls
-    /// to the closure's parameters are calls to layers.
-    pub(super) fn walk_closure(&mut self, closure: &mut ExprClosure, origin: Option<Origin>) {
-        self.in_frame(false, |walker| walker.walk_closure_body(closure, origin));
-    }
-
-    fn walk_closure_body(&mut self, closure: &mut ExprClosure, origin: Option<Origin>) {
+    fn walk_closure_body(&mut self, closure: &mut ExprClosure) {
         self.scopes.enter();
         for pat in &closure.inputs {
-            self.define(pat, origin.clone(), false);
+            self.define(pat, Refutability::Irrefutable, &Binding::default());
         }
         self.walk_value(&mut closure.body);
         self.scopes.leave();
@@ -231,21 +200,9 @@ impl Walker<'_> {
         if let Some(value) = &mut expr.expr {
             self.walk_value(value);
             if self.frames.is_empty() {
-                self.output.convert(value);
-                let span = Span::mixed_site().located_at(value.span());
-                **value = Expr::Verbatim(quote_spanned!(span=> ::core::result::Result::Ok(#value)));
+                self.output.convert_returned(value);
             }
         }
         self.events.push(Event::Return);
     }
-}
-
-/// Rewrites a loop to `for (index, pattern) in Iterator::enumerate(IntoIterator::into_iter(list))`.
-fn enumerate(each: &mut ExprForLoop, index: &syn::Ident, list: TokenStream) {
-    let pat = &each.pat;
-    let span = Span::mixed_site().located_at(each.expr.span());
-    *each.expr = Expr::Verbatim(quote_spanned! {span=>
-        ::core::iter::Iterator::enumerate(::core::iter::IntoIterator::into_iter(#list))
-    });
-    *each.pat = Pat::Verbatim(quote!((#index, #pat)));
 }

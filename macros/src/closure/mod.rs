@@ -1,15 +1,19 @@
-//! Rewrites the forward closure: calls to fields become calls to layers, and values that are used again later are
-//! cloned.
+//! Rewrites the forward closure. Inside the closure, each field is a variable that refers to it, and ordinary Rust
+//! applies. Only three things change: calls to layers, clones of values that are used again later, and conversions of
+//! the output.
 //!
-//! One walk resolves names and rewrites expressions ([`walk`], [`call`], [`control`], [`invocation`]). It records
-//! the uses of local variables, from which [`liveness`] decides between clone and move. [`placeholder`] writes these
-//! decisions into the tokens.
+//! One walk resolves names and rewrites expressions ([`walk`], [`call`], [`operator`], [`control`], [`invocation`]). It
+//! records the uses of local variables and which of them borrow from others ([`borrow`]), from which [`liveness`]
+//! decides between clone and move. [`placeholder`] writes these decisions into the tokens.
 
+mod borrow;
 mod call;
 mod control;
+mod fields;
 mod invocation;
 mod liveness;
 mod names;
+mod operator;
 mod output;
 mod placeholder;
 mod scope;
@@ -18,12 +22,15 @@ mod tests;
 mod walk;
 
 pub use output::OutputType;
+pub use walk::data;
 
 use proc_macro2::TokenStream;
 use quote::ToTokens;
 use syn::{ExprClosure, Ident, Pat, Type};
 
 use crate::ast::{Field, last_segment};
+
+use scope::{Binding, Refutability};
 
 /// A rewritten forward closure.
 pub struct Rewritten {
@@ -33,12 +40,16 @@ pub struct Rewritten {
     pub output: OutputType,
     /// The body, which evaluates to the output type.
     pub body: TokenStream,
+    /// The variables for fields that the body names, each with the index of the field.
+    pub fields: Vec<(Ident, usize)>,
+    /// The variables `mode` that the body names. There are several if the body comes from several macros.
+    pub modes: Vec<Ident>,
+    /// Whether the body has calls that decide by type between a layer and a function.
+    pub dispatches: bool,
     /// The indices of the fields that the body does not use.
     pub unused: Vec<usize>,
     /// The called names that are probably misspelled fields, each with the field that was probably meant.
     pub misspelled: Vec<(Ident, String)>,
-    /// The identifier `mode` if the body uses it.
-    pub uses_mode: Option<Ident>,
 }
 
 /// One parameter of the closure.
@@ -67,20 +78,26 @@ pub fn rewrite(krate: &TokenStream, fields: &[Field], closure: &ExprClosure) -> 
     let inputs: Vec<Parameter> = closure.inputs.iter().map(Parameter::new).collect();
     let output = OutputType::of(closure);
     let mut body = (*closure.body).clone();
+    output::replace_last_return(&mut body);
 
     let mut walker = walk::Walker::new(krate, fields, &output);
+    let owned = Binding { owned: true, ..Binding::default() };
     for input in &inputs {
-        walker.define(&input.pat, None, true);
-    }
-    let uses_mode = names::find(body.to_token_stream(), "mode").filter(|name| !walker.is_local(name));
-    if let Some(mode) = &uses_mode {
-        walker.define_name(mode);
+        walker.define(&input.pat, Refutability::Irrefutable, &owned);
     }
     walker.walk_value(&mut body);
     output.convert(&mut body);
 
-    let misspelled = walker.misspelled();
-    let unused = walker.unused_fields();
-    let body = placeholder::fill(body.to_token_stream(), &walker.into_move_plan());
-    Rewritten { inputs, output, body, unused, misspelled, uses_mode }
+    let walked = walker.finish();
+    let body = placeholder::fill(body.to_token_stream(), &walked.plan);
+    Rewritten {
+        inputs,
+        output,
+        body,
+        fields: walked.fields,
+        modes: walked.modes,
+        dispatches: walked.dispatches,
+        unused: walked.unused,
+        misspelled: walked.misspelled,
+    }
 }

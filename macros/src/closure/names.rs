@@ -1,37 +1,52 @@
-//! Finds names in raw tokens, for macros whose arguments the walk cannot parse.
+//! Names in tokens: identifiers and the names in format strings, told apart by text and hygiene context.
 
-use proc_macro2::{Ident, TokenStream, TokenTree};
+use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use syn::ext::IdentExt;
 
-/// Calls `found` with every identifier and every name in a format string (`"{x:?}"`), in order.
-pub fn all(tokens: TokenStream, found: &mut dyn FnMut(&str, Option<Ident>)) {
-    for token in tokens {
-        match token {
-            TokenTree::Ident(ident) => found(&ident.unraw().to_string(), Some(ident)),
-            TokenTree::Group(group) => all(group.stream(), found),
-            TokenTree::Literal(literal) => format_names(&literal.to_string(), &mut |name| found(name, None)),
-            TokenTree::Punct(_) => {}
+/// A name as Rust resolves it. Two identifiers with the same text are different names if they come from different
+/// macro expansions, for example from a `macro_rules!` macro and from its caller.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Name {
+    pub text: String,
+    context: String,
+}
+
+impl Name {
+    pub fn of(ident: &Ident) -> Self {
+        Self { text: ident.unraw().to_string(), context: context(ident.span()) }
+    }
+}
+
+/// Returns the hygiene context of a span, as the debug output of the compiler names it: `#4` for `#4 bytes(10..20)`.
+/// Returns an empty string if the debug output has another form, so that all spans then have the same context.
+fn context(span: Span) -> String {
+    let text = format!("{span:?}");
+    let context = text.split(' ').next().filter(|first| first.starts_with('#'));
+    context.unwrap_or_default().to_string()
+}
+
+/// Calls `found` with each name in braces in a format string (`"{x:?}"`). The name has the span of the literal.
+pub fn in_format(literal: &proc_macro2::Literal, found: &mut dyn FnMut(&Ident)) {
+    let text = literal.to_string();
+    if !text.contains('"') {
+        return;
+    }
+    for part in text.split('{').skip(1) {
+        let name: &str = part.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
+        if syn::parse_str::<Ident>(name).is_ok() {
+            found(&Ident::new(name, literal.span()));
         }
     }
 }
 
-/// Returns the first identifier that equals `name`.
-pub fn find(tokens: TokenStream, name: &str) -> Option<Ident> {
-    let mut first = None;
-    all(tokens, &mut |found, ident| {
-        if found == name && first.is_none() {
-            first = ident;
-        }
-    });
-    first
-}
-
-/// Calls `found` with the names in braces in a format string.
-fn format_names(literal: &str, found: &mut dyn FnMut(&str)) {
-    for part in literal.split('{').skip(1) {
-        let name: &str = part.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
-        if !name.is_empty() {
-            found(name);
+/// Calls `found` with every identifier and every name in a format string, in order.
+pub fn all(tokens: TokenStream, found: &mut dyn FnMut(&Ident)) {
+    for token in tokens {
+        match token {
+            TokenTree::Ident(ident) => found(&ident),
+            TokenTree::Group(group) => all(group.stream(), found),
+            TokenTree::Literal(literal) => in_format(&literal, found),
+            TokenTree::Punct(_) => {}
         }
     }
 }

@@ -1,37 +1,30 @@
-//! Scopes: resolves the identifiers in a forward closure to local variables.
+//! Scopes: resolves the names in a forward closure to local variables.
 
 use std::collections::HashMap;
 
-use proc_macro2::TokenStream;
 use syn::ext::IdentExt;
 use syn::{Ident, Pat};
 
 use super::liveness::Local;
-
-/// The layer field from which a local was bound. A call to the local is a call to a layer.
-#[derive(Clone)]
-pub struct Origin {
-    /// The index of the field.
-    pub field: usize,
-    /// Expressions for the current indices of the enclosing loops over the field, outermost first.
-    pub indices: Vec<TokenStream>,
-}
+use super::names::Name;
 
 /// The properties of a local.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Binding {
-    pub mutable: bool,
-    pub origin: Option<Origin>,
     /// The number of closures that enclose the declaration, apart from the forward closure.
     pub depth: usize,
     /// Whether the local owns its value, as inputs and most `let` bindings do. Only then can its fields be moved out.
     pub owned: bool,
+    /// Whether the local is a closure or function item of the user, so that a call to it stays as it is.
+    pub function: bool,
+    /// The locals from which the value of this local may borrow. They must not move while this local is in use.
+    pub lenders: Vec<Local>,
 }
 
 /// The locals in scope, innermost last.
 #[derive(Default)]
 pub struct Scopes {
-    names: Vec<HashMap<String, Local>>,
+    names: Vec<HashMap<Name, Local>>,
     bindings: Vec<Binding>,
 }
 
@@ -48,17 +41,21 @@ impl Scopes {
         self.bindings.push(binding);
         let local = self.bindings.len() - 1;
         if let Some(scope) = self.names.last_mut() {
-            scope.insert(name.unraw().to_string(), local);
+            scope.insert(Name::of(name), local);
         }
         local
     }
 
-    pub fn find(&self, name: &Ident) -> Option<Local> {
-        self.find_str(&name.unraw().to_string())
+    pub fn find(&self, ident: &Ident) -> Option<Local> {
+        let name = Name::of(ident);
+        self.names.iter().rev().find_map(|scope| scope.get(&name).copied())
     }
 
-    pub fn find_str(&self, name: &str) -> Option<Local> {
-        self.names.iter().rev().find_map(|scope| scope.get(name).copied())
+    /// Returns the locals whose text is that of `ident`, in any hygiene context.
+    pub fn with_text(&self, ident: &Ident) -> Vec<Local> {
+        let text = ident.unraw().to_string();
+        let scopes = self.names.iter().flatten();
+        scopes.filter(|(name, _)| name.text == text).map(|(_, local)| *local).collect()
     }
 
     pub fn binding(&self, local: Local) -> &Binding {
@@ -66,35 +63,43 @@ impl Scopes {
     }
 }
 
-/// Returns the names that a pattern binds, and whether each is `mut`.
-pub fn bound_names(pat: &Pat) -> Vec<(Ident, bool)> {
+/// Whether a pattern matches every value of its type. A capital name in a refutable pattern, such as `None` or `MAX`,
+/// is taken for a constant; in an irrefutable pattern it is a binding.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Refutability {
+    Irrefutable,
+    Refutable,
+}
+
+/// Returns the names that a pattern binds.
+pub fn bound_names(pat: &Pat, refutability: Refutability) -> Vec<Ident> {
     let mut names = Vec::new();
-    collect(pat, &mut names);
+    collect(pat, refutability, &mut names);
     names
 }
 
-fn collect(pat: &Pat, names: &mut Vec<(Ident, bool)>) {
+fn collect(pat: &Pat, refutability: Refutability, names: &mut Vec<Ident>) {
+    let mut nested = |pat: &Pat| collect(pat, refutability, names);
     match pat {
-        Pat::Ident(ident) => {
-            // `None` and `MAX` in a pattern are constants, not new bindings.
-            let name = ident.ident.unraw().to_string();
-            let constant = name.chars().next().is_some_and(char::is_uppercase);
-            if !constant && !names.iter().any(|(seen, _)| *seen == ident.ident) {
-                names.push((ident.ident.clone(), ident.mutability.is_some()));
+        Pat::Ident(binding) => {
+            if let Some((_, inner)) = &binding.subpat {
+                nested(inner);
             }
-            if let Some((_, inner)) = &ident.subpat {
-                collect(inner, names);
+            let capital = binding.ident.unraw().to_string().starts_with(char::is_uppercase);
+            let constant = capital && refutability == Refutability::Refutable;
+            if !constant && !names.iter().any(|seen| Name::of(seen) == Name::of(&binding.ident)) {
+                names.push(binding.ident.clone());
             }
         }
-        Pat::Guard(guard) => collect(&guard.pat, names),
-        Pat::Or(or) => or.cases.iter().for_each(|case| collect(case, names)),
-        Pat::Paren(paren) => collect(&paren.pat, names),
-        Pat::Reference(reference) => collect(&reference.pat, names),
-        Pat::Slice(slice) => slice.elems.iter().for_each(|elem| collect(elem, names)),
-        Pat::Struct(pat) => pat.fields.iter().for_each(|field| collect(&field.pat, names)),
-        Pat::Tuple(tuple) => tuple.elems.iter().for_each(|elem| collect(elem, names)),
-        Pat::TupleStruct(pat) => pat.elems.iter().for_each(|elem| collect(elem, names)),
-        Pat::Type(typed) => collect(&typed.pat, names),
+        Pat::Guard(guard) => nested(&guard.pat),
+        Pat::Or(or) => or.cases.iter().for_each(nested),
+        Pat::Paren(paren) => nested(&paren.pat),
+        Pat::Reference(reference) => nested(&reference.pat),
+        Pat::Slice(slice) => slice.elems.iter().for_each(nested),
+        Pat::Struct(pat) => pat.fields.iter().for_each(|field| nested(&field.pat)),
+        Pat::Tuple(tuple) => tuple.elems.iter().for_each(nested),
+        Pat::TupleStruct(pat) => pat.elems.iter().for_each(nested),
+        Pat::Type(typed) => nested(&typed.pat),
         _ => {}
     }
 }

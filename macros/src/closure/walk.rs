@@ -10,12 +10,15 @@ use syn::spanned::Spanned;
 use syn::{Expr, ExprField, ExprIndex, Ident, Member, Pat, UnOp};
 
 use crate::ast::{Field, Role};
+use crate::expand::{located, private};
 use crate::suggest;
 
+use super::fields::FieldVariables;
 use super::liveness::{Event, Local, moving_uses};
+use super::names::Name;
 use super::placeholder::{MovePlan, clone_of, placeholder};
-use super::scope::{Binding, Origin, Scopes, bound_names};
-use super::{OutputType, names};
+use super::scope::{Binding, Refutability, Scopes, bound_names};
+use super::OutputType;
 
 /// A closure or async block that encloses the current expression and is itself inside the forward closure.
 pub(super) struct Frame {
@@ -34,12 +37,17 @@ pub(super) struct Walker<'a> {
     pub frames: Vec<Frame>,
     /// Locals that are borrowed for an unknown time and must not move.
     pub pinned: HashSet<Local>,
-    /// The number of match guards that enclose the current expression. No local may move in a guard.
-    pub guards: usize,
-    /// The number of loops over fields so far. It makes the name of each loop's counter unique.
-    pub loops: usize,
+    /// The number of match guards and macro invocations that enclose the current expression. No local may move there,
+    /// because the expression may run any number of times.
+    pub repeated: usize,
+    /// Whether a call must decide by type between a layer and a function.
+    pub dispatches: bool,
     /// The index of each field by name.
     by_name: HashMap<&'a str, usize>,
+    /// The variables for the fields that the body names.
+    variables: FieldVariables,
+    /// The identifiers `mode`, one for each hygiene context.
+    modes: Vec<Ident>,
     /// The place expression of each use.
     places: Vec<TokenStream>,
     /// The fields that are used.
@@ -62,9 +70,11 @@ impl<'a> Walker<'a> {
             events: Vec::new(),
             frames: Vec::new(),
             pinned: HashSet::new(),
-            guards: 0,
-            loops: 0,
+            repeated: 0,
+            dispatches: false,
             by_name: fields.iter().enumerate().map(|(i, field)| (field.name.as_str(), i)).collect(),
+            variables: FieldVariables::default(),
+            modes: Vec::new(),
             places: Vec::new(),
             used: HashSet::new(),
             callees: Vec::new(),
@@ -87,10 +97,8 @@ impl<'a> Walker<'a> {
                 }
             }
             Expr::Reference(reference) => {
-                if let Some(local) = self.root(&reference.expr) {
-                    self.pinned.insert(local);
-                }
-                self.walk_place(&mut reference.expr);
+                self.pinned.extend(self.root(&reference.expr));
+                self.walk_referent(&mut reference.expr);
             }
             Expr::Call(_) => self.walk_call(expr),
             Expr::MethodCall(_) => self.walk_method(expr),
@@ -102,8 +110,8 @@ impl<'a> Walker<'a> {
             },
             Expr::Cast(cast) => self.walk_place(&mut cast.expr),
             Expr::RawAddr(address) => self.walk_place(&mut address.expr),
-            Expr::Array(array) => array.elems.iter_mut().for_each(|elem| self.walk_value(elem)),
-            Expr::Tuple(tuple) => tuple.elems.iter_mut().for_each(|elem| self.walk_value(elem)),
+            Expr::Array(array) => self.walk_operands(&mut array.elems),
+            Expr::Tuple(tuple) => self.walk_operands(&mut tuple.elems),
             Expr::Range(range) => {
                 range.start.iter_mut().chain(&mut range.end).for_each(|bound| self.walk_place(bound));
             }
@@ -114,7 +122,7 @@ impl<'a> Walker<'a> {
             Expr::Await(future) => self.walk_value(&mut future.base),
             Expr::Struct(literal) => self.walk_struct_literal(literal),
             Expr::Assign(assign) => self.walk_assign(assign),
-            Expr::Verbatim(tokens) => self.read_all(tokens.clone()),
+            Expr::Verbatim(tokens) => *tokens = self.walk_tokens(tokens.clone()),
             _ => self.walk_control(expr),
         }
     }
@@ -123,22 +131,14 @@ impl<'a> Walker<'a> {
     pub fn walk_place(&mut self, expr: &mut Expr) {
         match expr {
             Expr::Path(path) => {
-                let Some(ident) = path.path.get_ident().cloned() else { return };
-                if ident == "self" {
-                    self.uses_self = true;
-                } else if let Some(local) = self.scopes.find(&ident) {
-                    self.read(local, &ident);
-                } else if let Some(field) = self.field(&ident) {
-                    *expr = Expr::Verbatim(self.fields[field].place.clone());
+                if let Some(ident) = path.path.get_ident().cloned() {
+                    self.note(&ident);
                 }
             }
-            Expr::Field(field) => {
-                if let Some(index) = self.self_field(field) {
-                    *expr = Expr::Verbatim(self.fields[index].place.clone());
-                } else {
-                    self.walk_place(&mut field.base);
-                }
-            }
+            Expr::Field(field) => match self.self_field(field) {
+                Some(index) => *expr = Expr::Verbatim(self.place(index, field.member.span())),
+                None => self.walk_place(&mut field.base),
+            },
             Expr::Index(index) => {
                 self.walk_place(&mut index.expr);
                 self.walk_place(&mut index.index);
@@ -150,26 +150,33 @@ impl<'a> Walker<'a> {
         }
     }
 
-    /// Walks an operand or argument. Returns the local that it borrows (`&x`), which must live until all operands are
-    /// evaluated.
-    pub fn walk_operand(&mut self, expr: &mut Expr) -> Option<Local> {
-        match expr {
-            Expr::Reference(reference) => {
-                let local = self.root(&reference.expr);
-                self.walk_place(&mut reference.expr);
-                local
+    /// Walks the expression in `&expr`. The variable of a field is a reference already, so `&field` refers to the field
+    /// itself.
+    pub fn walk_referent(&mut self, expr: &mut Expr) {
+        match self.field_of(expr) {
+            Some(field) => {
+                self.used.insert(field);
+                *expr = Expr::Verbatim(self.place(field, expr.span()));
             }
-            _ => {
-                self.walk_value(expr);
-                None
-            }
+            None => self.walk_place(expr),
         }
+    }
+
+    /// Walks an operand or argument. Returns the locals from which its value may borrow, which must live until all
+    /// operands are evaluated.
+    pub fn walk_operand(&mut self, expr: &mut Expr) -> Vec<Local> {
+        let lenders = self.lenders(expr);
+        match expr {
+            Expr::Reference(reference) => self.walk_referent(&mut reference.expr),
+            _ => self.walk_value(expr),
+        }
+        lenders
     }
 
     /// Walks operands in order. Locals that they borrow stay live until the last operand.
     pub fn walk_operands<'e>(&mut self, operands: impl IntoIterator<Item = &'e mut Expr>) {
         let borrowed: Vec<Local> =
-            operands.into_iter().filter_map(|operand| self.walk_operand(operand)).collect();
+            operands.into_iter().flat_map(|operand| self.walk_operand(operand)).collect();
         self.events.extend(borrowed.into_iter().map(Event::Read));
     }
 
@@ -177,25 +184,44 @@ impl<'a> Walker<'a> {
     fn walk_name(&mut self, expr: &mut Expr) {
         let Expr::Path(path) = &*expr else { return };
         let Some(ident) = path.path.get_ident().cloned() else { return };
+        match self.scopes.find(&ident) {
+            Some(local) => *expr = Expr::Verbatim(self.use_value(local, &ident, ident.to_token_stream())),
+            None => self.note(&ident),
+        }
+    }
+
+    /// Records that the body names a local, a field, `mode` or `self`, and keeps the name.
+    pub fn note(&mut self, ident: &Ident) {
         if ident == "self" {
             self.uses_self = true;
-        } else if let Some(local) = self.scopes.find(&ident) {
-            *expr = Expr::Verbatim(self.use_value(local, &ident, ident.to_token_stream()));
-        } else if let Some(field) = self.field(&ident) {
-            *expr = Expr::Verbatim(self.field_value_tokens(field, ident.span()));
+        } else if let Some(local) = self.scopes.find(ident) {
+            self.read(local, ident);
+        } else if let Some(field) = self.field_named(ident) {
+            self.used.insert(field);
+            self.variables.add(ident, field);
+        } else if ident == "mode" {
+            let name = Name::of(ident);
+            if !self.modes.iter().any(|seen| Name::of(seen) == name) {
+                self.modes.push(ident.clone());
+            }
+        } else {
+            // A name from another hygiene context may still be a local of the same text.
+            let locals = self.scopes.with_text(ident);
+            self.events.extend(locals.into_iter().map(Event::Read));
         }
     }
 
     /// Returns the tokens for a use of a local or a part of it: a placeholder, or a clone if the value is already known
     /// not to be movable.
     pub fn use_value(&mut self, local: Local, ident: &Ident, place: TokenStream) -> TokenStream {
-        if self.captures(local, ident) || self.guards > 0 {
+        if self.captures(local, ident) || self.repeated > 0 {
             self.read(local, ident);
             return clone_of(&place, ident.span());
         }
         let id = self.places.len();
         self.places.push(place);
         self.events.push(Event::Use(id, local));
+        self.read_lenders(local);
         placeholder(id, ident.span()).into_token_stream()
     }
 
@@ -206,60 +232,62 @@ impl<'a> Walker<'a> {
         // A `move` closure reads its own copy. Making that copy is a use, which `capture_copies` records.
         if !self.frames.get(depth).is_some_and(|frame| frame.moves) {
             self.events.push(Event::Read(local));
+            self.read_lenders(local);
         }
+    }
+
+    fn read_lenders(&mut self, local: Local) {
+        let lenders = &self.scopes.binding(local).lenders;
+        self.events.extend(lenders.iter().copied().map(Event::Read));
     }
 
     /// Returns whether an enclosing closure captures the local, and records the capture.
     fn captures(&mut self, local: Local, ident: &Ident) -> bool {
-        let depth = self.scopes.binding(local).depth;
-        let Some(frame) = self.frames.get_mut(depth) else { return false };
+        let Binding { depth, lenders, .. } = self.scopes.binding(local);
+        let Some(frame) = self.frames.get_mut(*depth) else { return false };
         if !frame.captured.iter().any(|(seen, _)| *seen == local) {
             frame.captured.push((local, ident.clone()));
         }
+        self.pinned.extend(lenders);
         if !frame.moves {
             self.pinned.insert(local);
         }
         true
     }
 
-    /// Records that all locals named in `tokens` are read. The tokens need not parse.
-    pub fn read_all(&mut self, tokens: TokenStream) {
-        names::all(tokens, &mut |name, ident| {
-            if let Some(local) = self.scopes.find_str(name) {
-                let ident = ident.unwrap_or_else(|| Ident::new(name, Span::call_site()));
-                self.read(local, &ident);
-            }
-        });
+    /// Returns the tokens for a field as a place: `self.conv1`, or `(*field_0)` in an enum.
+    fn place(&self, field: usize, span: Span) -> TokenStream {
+        located(self.fields[field].place.clone(), span)
     }
 
-    /// Returns the tokens for a field in a value context: a reference for a layer or tensor, a clone for plain data.
-    fn field_value_tokens(&self, field: usize, span: Span) -> TokenStream {
-        let Field { place, role, .. } = &self.fields[field];
-        match role {
-            Role::Skip(_) => clone_of(place, span),
+    /// Returns the tokens for a field, or a part of it, in a value context: a reference for a layer or tensor. Plain
+    /// data is copied if its type is `Copy`, and otherwise borrowed.
+    fn field_value(&self, field: usize, place: &TokenStream, span: Span) -> TokenStream {
+        match self.fields[field].role {
+            Role::Skip(_) => data(self.krate, place, span),
             _ => quote_spanned!(Span::mixed_site().located_at(span)=> &#place),
         }
     }
 
     /// Walks `self.conv1`, `pair.0` or `block.bias` in a value context.
     fn walk_field_value(&mut self, field: &mut ExprField) -> Option<TokenStream> {
+        let span = field.member.span();
         if let Some(index) = self.self_field(field) {
-            return Some(self.field_value_tokens(index, field.member.span()));
+            return Some(self.field_value(index, &self.place(index, span), span));
         }
         let Some((local, ident)) = self.local_of(&field.base) else {
             let root = self.root_field(&field.base);
             self.walk_place(&mut field.base);
-            return root.map(|root| self.part(root, field));
+            return root.map(|root| self.field_value(root, &field.to_token_stream(), span));
         };
-        let binding = self.scopes.binding(local);
-        if binding.owned && binding.origin.is_none() {
+        if self.scopes.binding(local).owned {
             return Some(self.use_value(local, &ident, field.to_token_stream()));
         }
         self.read(local, &ident);
         Some(clone_of(&field.to_token_stream(), ident.span()))
     }
 
-    /// Walks `widths[i]` or `hidden[0]` in a value context. Clones the element, or borrows it if it is a layer.
+    /// Walks `widths[i]` or `hidden[0]` in a value context. Clones the element of a local.
     fn walk_index_value(&mut self, index: &mut ExprIndex) -> Option<TokenStream> {
         let local = self.root(&index.expr);
         let field = self.root_field(&index.expr);
@@ -268,18 +296,9 @@ impl<'a> Walker<'a> {
         self.walk_place(&mut index.expr);
         self.walk_place(&mut index.index);
         match (local, field) {
-            _ if slice => None,
-            (Some(_), _) => Some(clone_of(&index.to_token_stream(), span)),
-            (None, field) => field.map(|field| self.part(field, index)),
-        }
-    }
-
-    /// Returns the tokens for a part of a field in a value context: a reference or a clone, whichever
-    /// [`field_value_tokens`](Self::field_value_tokens) returns for the whole field.
-    fn part(&self, field: usize, part: &(impl ToTokens + Spanned)) -> TokenStream {
-        match self.fields[field].role {
-            Role::Skip(_) => clone_of(&part.to_token_stream(), part.span()),
-            _ => quote_spanned!(Span::mixed_site().located_at(part.span())=> &#part),
+            (None, Some(field)) => Some(self.field_value(field, &index.to_token_stream(), span)),
+            (Some(_), _) if !slice => Some(clone_of(&index.to_token_stream(), span)),
+            _ => None,
         }
     }
 
@@ -294,15 +313,24 @@ impl<'a> Walker<'a> {
     }
 
     /// Returns the field that a place expression is a part of.
-    fn root_field(&self, expr: &Expr) -> Option<usize> {
+    pub fn root_field(&self, expr: &Expr) -> Option<usize> {
+        match expr {
+            Expr::Field(field) => self.self_member(field).or_else(|| self.root_field(&field.base)),
+            Expr::Index(index) => self.root_field(&index.expr),
+            _ => self.field_of(expr),
+        }
+    }
+
+    /// If the expression is just a field, `conv1` or `self.conv1`, returns that field.
+    pub fn field_of(&self, expr: &Expr) -> Option<usize> {
         match expr {
             Expr::Path(path) => {
                 let ident = path.path.get_ident()?;
                 if self.scopes.find(ident).is_some() { None } else { self.field_named(ident) }
             }
-            Expr::Field(field) => self.self_member(field).or_else(|| self.root_field(&field.base)),
-            Expr::Index(index) => self.root_field(&index.expr),
-            Expr::Paren(paren) => self.root_field(&paren.expr),
+            Expr::Field(field) => self.self_member(field),
+            Expr::Paren(paren) => self.field_of(&paren.expr),
+            Expr::Group(group) => self.field_of(&group.expr),
             _ => None,
         }
     }
@@ -314,25 +342,18 @@ impl<'a> Walker<'a> {
         self.scopes.find(ident).map(|local| (local, ident.clone()))
     }
 
-    /// Returns the field `ident` and marks it as used.
-    pub fn field(&mut self, ident: &Ident) -> Option<usize> {
-        let field = self.field_named(ident)?;
-        self.used.insert(field);
-        Some(field)
-    }
-
     pub fn field_named(&self, ident: &Ident) -> Option<usize> {
         self.by_name.get(ident.unraw().to_string().as_str()).copied()
     }
 
     /// Returns the field of `self.name` and marks it as used.
-    pub fn self_field(&mut self, field: &ExprField) -> Option<usize> {
+    fn self_field(&mut self, field: &ExprField) -> Option<usize> {
         let index = self.self_member(field)?;
         self.used.insert(index);
         Some(index)
     }
 
-    pub fn self_member(&self, field: &ExprField) -> Option<usize> {
+    fn self_member(&self, field: &ExprField) -> Option<usize> {
         if !is_self(&field.base) {
             return None;
         }
@@ -343,23 +364,25 @@ impl<'a> Walker<'a> {
         self.by_name.get(name.as_str()).copied()
     }
 
+    /// Marks the field as used, for a call by method syntax: `self.conv1(x)`.
+    pub fn use_field(&mut self, field: usize, span: Span) -> TokenStream {
+        self.used.insert(field);
+        self.place(field, span)
+    }
+
     /// Declares the names that a pattern binds.
-    pub fn define(&mut self, pat: &Pat, origin: Option<Origin>, owned: bool) {
-        for (ident, mutable) in bound_names(pat) {
-            let depth = self.frames.len();
-            let local = self.scopes.define(&ident, Binding { mutable, origin: origin.clone(), depth, owned });
+    pub fn define(&mut self, pat: &Pat, refutability: Refutability, binding: &Binding) {
+        for ident in bound_names(pat, refutability) {
+            let binding = Binding { depth: self.frames.len(), ..binding.clone() };
+            let local = self.scopes.define(&ident, binding);
             self.events.push(Event::Define(local));
         }
     }
 
-    /// Declares a name that no pattern binds, such as `mode` or a function item.
-    pub fn define_name(&mut self, ident: &Ident) {
-        let binding = Binding { mutable: true, origin: None, depth: self.frames.len(), owned: true };
+    /// Declares a function item.
+    pub fn define_function(&mut self, ident: &Ident) {
+        let binding = Binding { depth: self.frames.len(), function: true, ..Binding::default() };
         self.scopes.define(ident, binding);
-    }
-
-    pub fn is_local(&self, ident: &Ident) -> bool {
-        self.scopes.find(ident).is_some()
     }
 
     /// Records a call to a function that is neither a local nor a field.
@@ -367,13 +390,8 @@ impl<'a> Walker<'a> {
         self.callees.push(ident.clone());
     }
 
-    /// Records that `self` is used as a whole.
-    pub fn note_self(&mut self) {
-        self.uses_self = true;
-    }
-
     /// Returns the layers and parameters that the closure does not use.
-    pub fn unused_fields(&self) -> Vec<usize> {
+    fn unused_fields(&self) -> Vec<usize> {
         let unused = |&i: &usize| {
             let Field { name, role, .. } = &self.fields[i];
             !self.used.contains(&i)
@@ -384,7 +402,7 @@ impl<'a> Walker<'a> {
     }
 
     /// Returns the called names that are probably misspelled fields, each with the field that was probably meant.
-    pub fn misspelled(&self) -> Vec<(Ident, String)> {
+    fn misspelled(&self) -> Vec<(Ident, String)> {
         let unused = self.unused_fields();
         let layers = self.fields.iter().enumerate().filter(|(_, field)| field.is_layer());
         let fields: Vec<(&str, bool)> =
@@ -396,9 +414,32 @@ impl<'a> Walker<'a> {
     }
 
     /// Runs the liveness analysis on the recorded events.
-    pub fn into_move_plan(self) -> MovePlan {
-        MovePlan { moves: moving_uses(&self.events, &self.pinned), places: self.places }
+    pub fn finish(self) -> Walked {
+        Walked {
+            misspelled: self.misspelled(),
+            unused: self.unused_fields(),
+            plan: MovePlan { moves: moving_uses(&self.events, &self.pinned), places: self.places },
+            fields: self.variables.into_vec(),
+            modes: self.modes,
+            dispatches: self.dispatches,
+        }
     }
+}
+
+/// The result of a walk.
+pub(super) struct Walked {
+    pub plan: MovePlan,
+    pub fields: Vec<(Ident, usize)>,
+    pub modes: Vec<Ident>,
+    pub dispatches: bool,
+    pub unused: Vec<usize>,
+    pub misspelled: Vec<(Ident, String)>,
+}
+
+/// Returns the tokens for plain data: the value if its type is `Copy`, and otherwise a reference.
+pub fn data(krate: &TokenStream, place: &TokenStream, span: Span) -> TokenStream {
+    let private = private(krate, span);
+    quote_spanned!(Span::mixed_site().located_at(span)=> #private::Data(&#place).data())
 }
 
 /// Returns whether the expression is `self`, possibly in parentheses.

@@ -5,11 +5,11 @@ use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::Pat;
 use syn::spanned::Spanned;
 
-use crate::ast::Forward;
-use crate::closure::{OutputType, Parameter, Rewritten};
+use crate::ast::{Field, Forward, Role};
+use crate::closure::{OutputType, Parameter, Rewritten, data};
 
 use super::registry::field_access;
-use super::{Item, local};
+use super::{Item, LAYERS, local, located};
 
 /// The inputs and output of the forward pass, which are the same for all variants.
 struct Signature {
@@ -90,7 +90,7 @@ fn implementation(item: &Item, signature: &Signature) -> TokenStream {
     let mode = local("mode");
     let body = item.body(item.each_variant(|i| {
         let run = match (&item.input.variants[i].forward, &item.rewritten[i]) {
-            (Forward::Closure(_), Some(rewritten)) => return closure(krate, rewritten, output),
+            (Forward::Closure(_), Some(rewritten)) => return closure(item, i, rewritten, output),
             (Forward::Function(function), _) => function_call(function),
             _ => sequential(item, i),
         };
@@ -101,6 +101,7 @@ fn implementation(item: &Item, signature: &Signature) -> TokenStream {
         impl #generics #krate::Forward<#input_type> for #ident #arguments #bounds {
             type Output = #output;
 
+            #[allow(unused_braces)]
             fn call(&self, #input: #input_type, #mode: #krate::Mode) -> #output {
                 #body
             }
@@ -108,21 +109,73 @@ fn implementation(item: &Item, signature: &Signature) -> TokenStream {
     }
 }
 
-// __private::catch_error(move || -> Result<Signal> { let (x, mask) = input; let mode = mode; Ok({ … }) })
-fn closure(krate: &TokenStream, rewritten: &Rewritten, output: &TokenStream) -> TokenStream {
+// use __private::{CallFunction as _, CallLayer as _, DataByReference as _, DataByValue as _};
+// let layers = |visit: &mut dyn FnMut(&'static str, &dyn Module)| { visit("blocks", &self.blocks); … };
+// __private::catch_error(move || -> Result<Signal> {
+//     let blocks = &self.blocks;
+//     let mode = mode;
+//     let (x, mask) = input;
+//     Ok({ … })
+// })
+fn closure(item: &Item, variant: usize, rewritten: &Rewritten, output: &TokenStream) -> TokenStream {
+    let krate = &item.input.krate;
     let input = local("input");
     let mode = local("mode");
+    let layers = if rewritten.dispatches { visit_layers(item, variant) } else { TokenStream::new() };
+    let fields = rewritten.fields.iter().map(|(name, field)| {
+        let field = &item.input.variants[variant].fields[*field];
+        field_variable(krate, name, field)
+    });
+    let modes = &rewritten.modes;
     let pats: Vec<&Pat> = rewritten.inputs.iter().map(|parameter| &parameter.pat).collect();
     let pattern = if let [pat] = *pats { quote!(#pat) } else { quote!((#(#pats,)*)) };
-    let user_mode = rewritten.uses_mode.as_ref().map(|name| quote!(let #name = #mode;));
     let body = &rewritten.body;
     quote! {
+        #[allow(unused_imports)]
+        use #krate::__private::{CallFunction as _, CallLayer as _, DataByReference as _, DataByValue as _};
         let _ = &#mode;
+        #layers
         #krate::__private::catch_error(move || -> #krate::Result<#output> {
+            #(#fields)*
+            #(#[allow(unused_variables)] let #modes = #mode;)*
             let #pattern = #input;
-            #user_mode
             ::core::result::Result::Ok(#body)
         })
+    }
+}
+
+// let conv1 = &self.conv1;
+// let width = __private::Data(&self.width).data();
+fn field_variable(krate: &TokenStream, name: &Ident, field: &Field) -> TokenStream {
+    let place = located(field.place.clone(), name.span());
+    let value = match field.role {
+        Role::Skip(_) => data(krate, &place, name.span()),
+        _ => quote!(&#place),
+    };
+    quote! {
+        #[allow(unused_variables, non_snake_case)]
+        let #name = #value;
+    }
+}
+
+// let layers = |visit: &mut dyn FnMut(&'static str, &dyn Module)| {
+//     visit("conv1", __private::module_field::<Conv2d>().as_module(&self.conv1));
+// };
+fn visit_layers(item: &Item, variant: usize) -> TokenStream {
+    let krate = &item.input.krate;
+    let layers = local(LAYERS);
+    let visit = local("visit");
+    let fields = item.input.variants[variant].fields.iter().filter(|field| field.is_layer());
+    let visits = fields.map(|field| {
+        let Field { name, place, .. } = field;
+        let access = field_access(item, variant, field);
+        quote!(#visit(#name, #access.as_module(&#place));)
+    });
+    quote! {
+        let #layers = |#visit: &mut dyn ::core::ops::FnMut(&'static ::core::primitive::str, &dyn #krate::Module)| {
+            let _ = &#visit;
+            #(#visits)*
+        };
     }
 }
 
