@@ -154,12 +154,12 @@ fn a_reassigned_value_is_moved_so_that_its_layers_fuse() -> Result<()> {
         "Loops.blocks[0]: conv2d + bias + relu",
         "Loops.blocks[1]: conv2d + bias + relu",
         "Loops.blocks[2]: conv2d + bias + relu",
-        "Loops.blocks: conv2d + bias",
-        "Loops.blocks: conv2d + bias",
+        "Loops.blocks[1]: conv2d + bias",
+        "Loops.blocks[2]: conv2d + bias",
         "Loops: narrow",
-        "Loops.blocks: conv2d + bias + relu",
-        "Loops.blocks: conv2d + bias + relu",
-        "Loops.blocks: conv2d + bias + relu",
+        "Loops.blocks[0]: conv2d + bias + relu",
+        "Loops.blocks[1]: conv2d + bias + relu",
+        "Loops.blocks[2]: conv2d + bias + relu",
     ];
     assert_eq!(fused, expected);
     Ok(())

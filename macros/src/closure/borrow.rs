@@ -1,7 +1,6 @@
 //! The locals from which the value of an expression may borrow. Such a local must not move while the value is in use.
 
 use proc_macro2::TokenStream;
-use quote::ToTokens;
 use syn::{Block, Expr, Stmt};
 
 use super::liveness::Local;
@@ -10,7 +9,8 @@ use super::walk::Walker;
 
 impl Walker<'_> {
     /// Returns the locals from which the value of `expr` may borrow. A method may return a reference into its receiver,
-    /// and a function a reference into an argument that is a reference; the types are not known, so both count.
+    /// and a function a reference into an argument that is a reference; the types are not known, so both count. A closure
+    /// borrows the locals that it captures, which never move.
     pub(super) fn lenders(&self, expr: &Expr) -> Vec<Local> {
         let mut lenders = Vec::new();
         self.collect_lenders(expr, &mut lenders);
@@ -51,7 +51,6 @@ impl Walker<'_> {
             }
             Expr::Block(block) => self.collect_tail(&block.block, lenders),
             Expr::Macro(invocation) => self.collect_named(invocation.mac.tokens.clone(), lenders),
-            Expr::Closure(closure) => self.collect_named(closure.body.to_token_stream(), lenders),
             _ => {}
         }
     }

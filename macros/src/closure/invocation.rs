@@ -115,7 +115,8 @@ fn call_length(tokens: &[TokenTree]) -> usize {
 /// Returns whether the next token is a member, a part of a path or the name of a function item, given the tokens before
 /// it: `x.conv1`, `module::conv1` or `fn conv1`.
 fn is_member(before: &[TokenTree]) -> bool {
-    let punct = |token: &TokenTree, char: char| matches!(token, TokenTree::Punct(punct) if punct.as_char() == char);
+    let punct =
+        |token: &TokenTree, char: char| matches!(token, TokenTree::Punct(punct) if punct.as_char() == char);
     match before {
         [.., first, second] if punct(first, ':') && punct(second, ':') => true,
         [.., first, second] if punct(first, '.') && punct(second, '.') => false,

@@ -51,7 +51,7 @@ fn check(closure: ExprClosure, expected: TokenStream) {
 fn values_used_once_are_moved() {
     check(
         parse_quote!(|x| bn(conv(x))),
-        quote!(into(call(&self.bn, "bn", into(call(&self.conv, "conv", into(x), mode)), mode))),
+        quote!(into(call(bn, "bn", into(call(conv, "conv", into(x), mode)), mode))),
     );
 }
 
@@ -59,7 +59,7 @@ fn values_used_once_are_moved() {
 fn values_used_twice_are_cloned_at_the_first_use() {
     check(
         parse_quote!(|x| conv(x) + bn(x)),
-        quote!(into(call(&self.conv, "conv", into(clone(&x)), mode) + call(&self.bn, "bn", into(x), mode))),
+        quote!(into(call(conv, "conv", into(clone(&x)), mode) + call(bn, "bn", into(x), mode))),
     );
 }
 
@@ -86,7 +86,7 @@ fn shadowed_and_reassigned_values_are_moved() {
 }
 
 #[test]
-fn loops_over_a_field_are_enumerated() {
+fn calls_to_locals_dispatch_by_type() {
     check(
         parse_quote!(|mut x| {
             for block in blocks {
@@ -95,10 +95,8 @@ fn loops_over_a_field_are_enumerated() {
             x
         }),
         quote!({
-            for (_index_0, block) in
-                ::core::iter::Iterator::enumerate(::core::iter::IntoIterator::into_iter(&self.blocks))
-            {
-                x = call_in(block, "blocks", &[_index_0], into(x), mode);
+            for block in blocks {
+                x = block.call_layer_or_function((Argument(x),), mode, &layers);
             }
             into(x)
         }),
@@ -127,33 +125,26 @@ fn values_used_in_every_iteration_are_cloned() {
 fn elements_are_called_by_index() {
     check(
         parse_quote!(|x| blocks[0](blocks[1 + 1](x))),
-        quote!(into(call_at(
-            &self.blocks,
+        quote!(into(call_element(
+            blocks,
             "blocks",
-            &[],
             0,
-            into(call_at(&self.blocks, "blocks", &[], 1 + 1, into(x), mode)),
+            into(call_element(blocks, "blocks", 1 + 1, into(x), mode)),
             mode
         ))),
     );
     check(
         parse_quote!(|x| stages[0][1](x)),
-        quote!(into({
-            let outer_0: usize = 0;
-            call_at(&(&self.stages)[outer_0], "stages", &[outer_0], 1, into(x), mode)
-        })),
+        quote!(into(call_element(stages, "stages", (0, 1), into(x), mode))),
     );
 }
 
 #[test]
 fn several_inputs_are_passed_as_a_tuple() {
-    check(
-        parse_quote!(|x, h| conv(x, h)),
-        quote!(into(call_with(&self.conv, "conv", &[], (into(x), into(h),), mode))),
-    );
+    check(parse_quote!(|x, h| conv(x, h)), quote!(into(call_with(conv, "conv", (into(x), into(h),), mode))));
     check(
         parse_quote!(|x, h| blocks[0](x, h)),
-        quote!(into(call_with_at(&self.blocks, "blocks", &[], 0, (into(x), into(h),), mode))),
+        quote!(into(call_element_with(blocks, "blocks", 0, (into(x), into(h),), mode))),
     );
 }
 
@@ -161,7 +152,11 @@ fn several_inputs_are_passed_as_a_tuple() {
 fn closures_over_a_field_call_its_elements() {
     check(
         parse_quote!(|x| blocks.iter().fold(x, |x, block| block(x))),
-        quote!(into(self.blocks.iter().fold(x, |x, block| call(block, "blocks", into(x), mode)))),
+        quote!(into(blocks.iter().fold(x, |x, block| block.call_layer_or_function(
+            (Argument(x),),
+            mode,
+            &layers
+        )))),
     );
 }
 
@@ -169,10 +164,10 @@ fn closures_over_a_field_call_its_elements() {
 fn each_branch_moves_its_last_use() {
     check(
         parse_quote!(|x| if width > 2 { conv(x) } else { relu(x) }),
-        quote!(if self.width > 2 {
-            into(call(&self.conv, "conv", into(x), mode))
+        quote!(if width > 2 {
+            into(call(conv, "conv", into(x), mode))
         } else {
-            into(call(&self.relu, "relu", into(x), mode))
+            into(call(relu, "relu", into(x), mode))
         }),
     );
     check(
@@ -180,22 +175,22 @@ fn each_branch_moves_its_last_use() {
             Some(d) => d(x),
             None => x,
         }),
-        quote!(match &self.downsample {
-            Some(d) => into(call(d, "downsample", into(x), mode)),
+        quote!(match downsample {
+            Some(d) => into(d.call_layer_or_function((Argument(x),), mode, &layers)),
             None => into(x),
         }),
     );
 }
 
 #[test]
-fn fields_are_borrowed_and_data_is_cloned() {
-    check(parse_quote!(|x| x * scale * width as f64), quote!(into(x * &self.scale * self.width as f64)));
-    check(parse_quote!(|x| f(x, width, scale)), quote!(into(f(x, clone(&self.width), &self.scale))));
+fn fields_are_variables() {
+    check(parse_quote!(|x| x * scale * width as f64), quote!(into(x * scale * width as f64)));
+    check(parse_quote!(|x| f(x, width, scale)), quote!(into(f(x, width, scale))));
 }
 
 #[test]
 fn field_mode_overrides_the_mode_of_the_call() {
-    check(parse_quote!(|x| frozen(x)), quote!(into(call(&self.frozen, "frozen", into(x), Mode::Eval))));
+    check(parse_quote!(|x| frozen(x)), quote!(into(call(frozen, "frozen", into(x), Mode::Eval))));
 }
 
 #[test]
@@ -230,7 +225,7 @@ fn captured_locals_are_cloned() {
         }),
         quote!({
             let g = |y| f(clone(&x), y);
-            into(g(call(&self.conv, "conv", into(clone(&x)), mode)))
+            into(g(call(conv, "conv", into(clone(&x)), mode)))
         }),
     );
     check(
@@ -258,20 +253,17 @@ fn early_returns_are_converted() {
             conv(x)
         }),
         quote!({
-            if self.width == 0 {
+            if width == 0 {
                 return ::core::result::Result::Ok(into(x));
             }
-            into(call(&self.conv, "conv", into(x), mode))
+            into(call(conv, "conv", into(x), mode))
         }),
     );
 }
 
 #[test]
 fn tuples_are_converted_by_element() {
-    check(
-        parse_quote!(|x, h| (conv(x), h)),
-        quote!((into(call(&self.conv, "conv", into(x), mode)), into(h))),
-    );
+    check(parse_quote!(|x, h| (conv(x), h)), quote!((into(call(conv, "conv", into(x), mode)), into(h))));
     check(parse_quote!(|x| -> Vec<Signal> { vec![x, x] }), quote!({ vec![clone(&x), x] }));
 }
 
@@ -283,8 +275,8 @@ fn arguments_of_formatting_macros_are_read() {
             conv(x)
         }),
         quote!({
-            println!("{x:?} {}", self.width);
-            into(call(&self.conv, "conv", into(x), mode))
+            println!("{x:?} {}", width);
+            into(call(conv, "conv", into(x), mode))
         }),
     );
 }
@@ -322,7 +314,7 @@ fn locals_shadow_fields() {
         }),
         quote!({
             let conv = f;
-            into(conv(x))
+            into(conv.call_layer_or_function((Argument(x),), mode, &layers))
         }),
     );
 }
@@ -334,4 +326,118 @@ fn unused_fields_are_found() {
     let unused = rewrite(&quote!(s), &input.variants[0].fields, &closure).unused;
     let names: Vec<_> = unused.iter().map(|&i| input.variants[0].fields[i].name.as_str()).collect();
     assert_eq!(names, ["stages", "downsample", "frozen"]);
+}
+
+#[test]
+fn methods_leave_their_receiver_as_it_is() {
+    check(
+        parse_quote!(|x| {
+            let count = Cell::new(0);
+            count.update(|n| n + 1);
+            f(count, x)
+        }),
+        quote!({
+            let count = Cell::new(0);
+            count.update(|n| n + 1);
+            into(f(count, x))
+        }),
+    );
+}
+
+#[test]
+fn lenders_live_as_long_as_what_they_lend() {
+    check(
+        parse_quote!(|x| {
+            let view = x.view();
+            let y = f(x);
+            g(view, y)
+        }),
+        quote!({
+            let view = x.view();
+            let y = f(clone(&x));
+            into(g(view, y))
+        }),
+    );
+    check(
+        parse_quote!(|x| {
+            let view = x.view();
+            g(view);
+            f(x)
+        }),
+        quote!({
+            let view = x.view();
+            g(view);
+            into(f(x))
+        }),
+    );
+}
+
+#[test]
+fn assignments_may_destructure() {
+    check(
+        parse_quote!(|x, h, c| {
+            let (mut h, mut c) = (h, c);
+            (h, c) = f(x, h, c);
+            [h, _] = g(h);
+            h + c
+        }),
+        quote!({
+            let (mut h, mut c) = (h, c);
+            (h, c) = f(x, h, c);
+            [h, _] = g(h);
+            into(h + c)
+        }),
+    );
+}
+
+#[test]
+fn results_are_unwrapped() {
+    check(parse_quote!(|x| Ok(conv(x))), quote!(into(call(conv, "conv", into(x), mode))));
+    check(
+        parse_quote!(|x| {
+            if width == 0 {
+                return Err(f(width));
+            }
+            return Ok(x);
+        }),
+        quote!({
+            if width == 0 {
+                return Err(into(f(width)));
+            }
+            into(x)
+        }),
+    );
+    check(parse_quote!(|x| -> Result<Signal> { Ok(x) }), quote!({ Ok(x) }));
+}
+
+#[test]
+fn macros_call_layers_and_take_no_values() {
+    check(
+        parse_quote!(|x| {
+            ensure!(conv(x).rank()? == 4, "{width}");
+            assert!(matches!(self.conv(x), Some(y) if blocks[0](y).is_some()));
+            x
+        }),
+        quote!({
+            ensure!(call(conv, "conv", into(clone(&x)), mode).rank()? == 4, "{width}");
+            assert!(
+                matches!(call(&self.conv, "conv", into(clone(&x)), mode), Some(y) if call_element(blocks, "blocks", 0, into(y), mode).is_some())
+            );
+            into(x)
+        }),
+    );
+}
+
+#[test]
+fn capital_names_of_irrefutable_patterns_are_locals() {
+    check(
+        parse_quote!(|X| {
+            let Q = f(X);
+            Q + X + Q
+        }),
+        quote!({
+            let Q = f(clone(&X));
+            into(clone(&Q) + X + Q)
+        }),
+    );
 }

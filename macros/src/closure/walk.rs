@@ -13,12 +13,12 @@ use crate::ast::{Field, Role};
 use crate::expand::{located, private};
 use crate::suggest;
 
+use super::OutputType;
 use super::fields::FieldVariables;
 use super::liveness::{Event, Local, moving_uses};
 use super::names::Name;
 use super::placeholder::{MovePlan, clone_of, placeholder};
 use super::scope::{Binding, Refutability, Scopes, bound_names};
-use super::OutputType;
 
 /// A closure or async block that encloses the current expression and is itself inside the forward closure.
 pub(super) struct Frame {
