@@ -60,13 +60,22 @@ pub fn layer<C: Config>(vb: &VarBuilder, name: &str, config: C) -> Result<C::Out
     in_field(name, config.build(child(vb, name)))
 }
 
-/// Builds the field `name` with a constructor that takes a `VarBuilder`, like those of candle-nn.
-pub fn layer_with<'a, T>(
+/// Builds the field `name` with a function that takes a `VarBuilder`, of sconce, candle-nn or the user.
+pub fn layer_with<'a, T, E: Into<Error>>(
+    vb: &VarBuilder<'a>,
+    name: &str,
+    constructor: impl FnOnce(VarBuilder<'a>) -> Result<T, E>,
+) -> Result<T> {
+    in_field(name, constructor(child(vb, name)))
+}
+
+/// Builds the field `name` with a closure that takes a `VarBuilder`. This function's bound determines the error type.
+pub fn layer_by_closure<'a, T>(
     vb: &VarBuilder<'a>,
     name: &str,
     constructor: impl FnOnce(VarBuilder<'a>) -> candle_core::Result<T>,
 ) -> Result<T> {
-    in_field(name, constructor(child(vb, name)))
+    layer_with(vb, name, constructor)
 }
 
 /// Returns the builder of the field `name`. If the name is empty (`rename = ""`), returns the builder of the network.

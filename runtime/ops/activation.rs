@@ -3,13 +3,12 @@
 use candle_core::Tensor;
 
 use crate::Result;
+use crate::dim::Dim;
 use crate::kernels::activation::{self, Activation};
 use crate::kernels::for_each_activation;
 use crate::kernels::internal::blocked::{self, Image};
 use crate::kernels::softmax as softmax_kernels;
 use crate::signal::{EpilogueOp, Layout, Signal};
-
-use super::axis;
 
 /// Runs an activation. Fuses it into the deferred operation before it if possible.
 fn activate(activation: Activation, x: Signal) -> Signal {
@@ -94,9 +93,9 @@ for_each_activation!(functions);
 /// # Ok(())
 /// # }
 /// ```
-pub fn softmax(x: impl Into<Signal>, dim: isize) -> Signal {
+pub fn softmax(x: impl Into<Signal>, dim: impl Dim) -> Signal {
     x.into()
-        .apply("softmax", |x| -> Result<Tensor> { Ok(softmax_kernels::softmax(&x, axis(dim, x.rank())?)?) })
+        .apply("softmax", |x| -> Result<Tensor> { Ok(softmax_kernels::softmax(&x, dim.index(x.rank())?)?) })
 }
 
 /// Computes `x − log Σ eˣ` over one dimension. A negative `dim` counts from the end.
@@ -113,8 +112,8 @@ pub fn softmax(x: impl Into<Signal>, dim: isize) -> Signal {
 /// # Ok(())
 /// # }
 /// ```
-pub fn log_softmax(x: impl Into<Signal>, dim: isize) -> Signal {
+pub fn log_softmax(x: impl Into<Signal>, dim: impl Dim) -> Signal {
     x.into().apply("log_softmax", |x| -> Result<Tensor> {
-        Ok(softmax_kernels::log_softmax(&x, axis(dim, x.rank())?)?)
+        Ok(softmax_kernels::log_softmax(&x, dim.index(x.rank())?)?)
     })
 }

@@ -2,11 +2,12 @@
 
 use candle_core::Tensor;
 
+use crate::dim::Dim;
 use crate::kernels::activation::{self, Activation};
 use crate::signal::Signal;
 use crate::{Error, Result};
 
-use super::{axis, softmax};
+use super::softmax;
 
 macro_rules! functions {
     ($($(#[$doc:meta])* $function:ident($($setting:ident),*);)*) => {$(
@@ -171,7 +172,7 @@ pub fn hardtanh(x: impl Into<Signal>, min_val: f64, max_val: f64) -> Signal {
 /// # Ok(())
 /// # }
 /// ```
-pub fn softmin(x: impl Into<Signal>, dim: isize) -> Signal {
+pub fn softmin(x: impl Into<Signal>, dim: impl Dim) -> Signal {
     softmax(-x.into(), dim)
 }
 
@@ -190,9 +191,9 @@ pub fn softmin(x: impl Into<Signal>, dim: isize) -> Signal {
 /// # Ok(())
 /// # }
 /// ```
-pub fn glu(x: impl Into<Signal>, dim: isize) -> Signal {
+pub fn glu(x: impl Into<Signal>, dim: impl Dim) -> Signal {
     x.into().apply("glu", |x| -> Result<Tensor> {
-        let dim = axis(dim, x.rank())?;
+        let dim = dim.index(x.rank())?;
         let size = x.dims()[dim];
         if size % 2 != 0 {
             return Err(Error::msg(format!(

@@ -37,14 +37,3 @@ pub use pair::{Padding, Pair, Sides};
 pub use pixel_shuffle::{pixel_shuffle, pixel_unshuffle};
 pub(crate) use shape::flatten_range;
 pub use shape::{cat, flatten, stack, unflatten};
-
-use crate::{Error, Result};
-
-/// Converts a dimension to an index. A negative dimension counts from the end.
-fn axis(dim: isize, rank: usize) -> Result<usize> {
-    let index = if dim < 0 { dim.checked_add_unsigned(rank) } else { Some(dim) };
-    match index.and_then(|index| usize::try_from(index).ok()) {
-        Some(index) if index < rank => Ok(index),
-        _ => Err(Error::msg(format!("dimension {dim} is out of range for a tensor with {rank} dimensions"))),
-    }
-}

@@ -2,12 +2,11 @@
 
 use candle_core::Tensor;
 
+use crate::dim::Dim;
 use crate::kernels::internal::blocked;
 use crate::scope::{self, Path};
 use crate::signal::{Signal, Value, can_join_blocked};
 use crate::{Error, Result};
-
-use super::axis;
 
 /// Joins the dimensions from `start_dim` on into one. `flatten(x, 1)` keeps the batch dimension. A negative `start_dim`
 /// counts from the end. The output is a failed signal if `start_dim` is out of range.
@@ -21,14 +20,14 @@ use super::axis;
 /// # Ok(())
 /// # }
 /// ```
-pub fn flatten(x: impl Into<Signal>, start_dim: isize) -> Signal {
+pub fn flatten(x: impl Into<Signal>, start_dim: impl Dim) -> Signal {
     flatten_range(x.into(), start_dim, -1)
 }
 
-pub(crate) fn flatten_range(x: Signal, start: isize, end: isize) -> Signal {
+pub(crate) fn flatten_range(x: Signal, start: impl Dim, end: impl Dim) -> Signal {
     x.apply("flatten", |x| -> Result<Tensor> {
-        let start = axis(start, x.rank())?;
-        let end = axis(end, x.rank())?;
+        let start = start.index(x.rank())?;
+        let end = end.index(x.rank())?;
         if start > end {
             return Err(Error::msg(format!(
                 "flatten: expected start_dim ≤ end_dim, found {start} and {end}"
@@ -53,9 +52,9 @@ pub(crate) fn flatten_range(x: Signal, start: isize, end: isize) -> Signal {
 /// # Ok(())
 /// # }
 /// ```
-pub fn unflatten(x: impl Into<Signal>, dim: isize, sizes: impl IntoIterator<Item = isize>) -> Signal {
+pub fn unflatten(x: impl Into<Signal>, dim: impl Dim, sizes: impl IntoIterator<Item = isize>) -> Signal {
     x.into().apply("unflatten", |x| -> Result<Tensor> {
-        let dim = axis(dim, x.rank())?;
+        let dim = dim.index(x.rank())?;
         let dims = x.dims();
         let sizes = sizes.into_iter().collect::<Vec<_>>();
         let Some(parts) = split(dims[dim], &sizes) else {
@@ -95,12 +94,12 @@ fn split(total: usize, sizes: &[isize]) -> Option<Vec<usize>> {
 /// # Ok(())
 /// # }
 /// ```
-pub fn cat<T: Into<Signal>>(signals: impl IntoIterator<Item = T>, dim: isize) -> Signal {
+pub fn cat<T: Into<Signal>>(signals: impl IntoIterator<Item = T>, dim: impl Dim) -> Signal {
     let signals: Vec<Signal> = signals.into_iter().map(Into::into).collect();
-    if [1, -3].contains(&dim) && can_join_blocked(&signals) {
+    if dim.index(4).is_ok_and(|dim| dim == 1) && can_join_blocked(&signals) {
         return cat_images(signals).into();
     }
-    join("cat", signals, |tensors, first| Ok(Tensor::cat(tensors, axis(dim, first.rank())?)?))
+    join("cat", signals, |tensors, first| Ok(Tensor::cat(tensors, dim.index(first.rank())?)?))
 }
 
 /// Concatenates the channels of channel-blocked signals.
@@ -132,8 +131,8 @@ fn cat_images(signals: Vec<Signal>) -> Result<Signal> {
 /// # Ok(())
 /// # }
 /// ```
-pub fn stack<T: Into<Signal>>(signals: impl IntoIterator<Item = T>, dim: isize) -> Signal {
-    join("stack", signals, |tensors, first| Ok(Tensor::stack(tensors, axis(dim, first.rank() + 1)?)?))
+pub fn stack<T: Into<Signal>>(signals: impl IntoIterator<Item = T>, dim: impl Dim) -> Signal {
+    join("stack", signals, |tensors, first| Ok(Tensor::stack(tensors, dim.index(first.rank() + 1)?)?))
 }
 
 fn join<T: Into<Signal>>(

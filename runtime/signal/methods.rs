@@ -1,11 +1,14 @@
 //! Common tensor methods under PyTorch's names. For all others, use [`Signal::map`].
 
-use candle_core::shape::{Dim, Dims, ShapeWithOneHole};
+use candle_core::shape::ShapeWithOneHole;
 use candle_core::{DType, Tensor};
 
+use crate::Result;
+use crate::dim::{Dim, Dims};
 use crate::kernels::internal::clamp;
+use crate::ops::flatten_range;
 
-use super::Signal;
+use super::{Chunks, Signal};
 
 impl Signal {
     /// Changes the shape. One size may be `()`: it is computed from the number of elements.
@@ -15,32 +18,32 @@ impl Signal {
 
     /// Joins the dimensions `start..=end` into one.
     pub fn flatten(&self, start: impl Dim, end: impl Dim) -> Self {
-        self.clone().apply("flatten", |t| t.flatten(start, end))
+        flatten_range(self.clone(), start, end)
     }
 
     /// Swaps two dimensions.
     pub fn transpose(&self, a: impl Dim, b: impl Dim) -> Self {
-        self.clone().apply("transpose", |t| t.transpose(a, b))
+        self.along("transpose", (a, b), |t, dims| t.transpose(dims[0], dims[1]))
     }
 
     /// Reorders the dimensions.
     pub fn permute(&self, dims: impl Dims) -> Self {
-        self.clone().apply("permute", |t| t.permute(dims))
+        self.along("permute", dims, |t, dims| t.permute(dims))
     }
 
     /// Returns the elements `start..start + length` of one dimension.
     pub fn narrow(&self, dim: impl Dim, start: usize, length: usize) -> Self {
-        self.clone().apply("narrow", |t| t.narrow(dim, start, length))
+        self.along("narrow", dim, |t, dims| t.narrow(dims[0], start, length))
     }
 
     /// Removes a dimension of size 1.
     pub fn squeeze(&self, dim: impl Dim) -> Self {
-        self.clone().apply("squeeze", |t| t.squeeze(dim))
+        self.along("squeeze", dim, |t, dims| t.squeeze(dims[0]))
     }
 
-    /// Inserts a dimension of size 1.
+    /// Inserts a dimension of size 1, before dimension `dim`. `-1` appends it.
     pub fn unsqueeze(&self, dim: impl Dim) -> Self {
-        self.clone().apply("unsqueeze", |t| t.unsqueeze(dim))
+        self.clone().apply("unsqueeze", |t| -> Result<Tensor> { Ok(t.unsqueeze(dim.index(t.rank() + 1)?)?) })
     }
 
     /// Copies the elements to contiguous memory if they are not contiguous.
@@ -55,17 +58,17 @@ impl Signal {
 
     /// Sums over `dims` and removes these dimensions.
     pub fn sum(&self, dims: impl Dims) -> Self {
-        self.clone().apply("sum", |t| t.sum(dims))
+        self.along("sum", dims, |t, dims| t.sum(dims))
     }
 
     /// Averages over `dims` and removes these dimensions.
     pub fn mean(&self, dims: impl Dims) -> Self {
-        self.clone().apply("mean", |t| t.mean(dims))
+        self.along("mean", dims, |t, dims| t.mean(dims))
     }
 
     /// Averages over `dims` and keeps these dimensions with size 1.
     pub fn mean_keepdim(&self, dims: impl Dims) -> Self {
-        self.clone().apply("mean", |t| t.mean_keepdim(dims))
+        self.along("mean", dims, |t, dims| t.mean_keepdim(dims))
     }
 
     /// Returns the matrix product, broadcast over the leading dimensions.
@@ -79,13 +82,32 @@ impl Signal {
     }
 
     /// Splits a dimension into `chunks` parts. If the size of the dimension is not divisible by `chunks`, the first
-    /// parts are larger by 1. If the size is smaller than `chunks`, returns one part per element.
+    /// parts are larger by 1. If the size is smaller than `chunks`, there is one part per element.
+    ///
+    /// The parts are an array, or a `Vec` or `Result<Vec<Signal>>` if the type says so.
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Signal::from(Tensor::arange(0f32, 6., &Device::Cpu)?);
+    /// let [a, b, c] = x.chunk(3, -1);
+    /// assert_eq!((a + b + c).into_tensor()?.to_vec1::<f32>()?, [6., 9.]);
+    /// let parts: Vec<Signal> = x.chunk(2, 0);
+    /// assert_eq!(parts[1].tensor()?.to_vec1::<f32>()?, [3., 4., 5.]);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// Fails if the signal has failed, if its deferred operation fails, or if `dim` is out of range.
-    pub fn chunk(&self, chunks: usize, dim: impl Dim) -> crate::Result<Vec<Self>> {
-        let parts = self.tensor()?.chunk(chunks, dim)?;
-        Ok(parts.into_iter().map(Self::from).collect())
+    /// The parts fail if the signal has failed, if its deferred operation fails, if `dim` is out of range, or if the
+    /// number of parts is not the length of the array.
+    pub fn chunk<C: Chunks>(&self, chunks: usize, dim: impl Dim) -> C {
+        let parts = self.tensor().and_then(|tensor| {
+            let dim = dim.index(tensor.rank())?;
+            let parts = tensor.chunk(chunks, dim)?;
+            Ok(parts.into_iter().map(Self::from).collect())
+        });
+        C::from_result(parts, chunks)
     }
 
     /// Computes the exponential of each element.
@@ -121,6 +143,19 @@ impl Signal {
     /// Limits each element to the range from `min` to `max`.
     pub fn clamp(&self, min: f64, max: f64) -> Self {
         self.clone().apply("clamp", |t| clamp(&t, min, max))
+    }
+
+    /// Runs an operation on some dimensions.
+    fn along(
+        &self,
+        name: &'static str,
+        dims: impl Dims,
+        operation: impl FnOnce(Tensor, Vec<usize>) -> candle_core::Result<Tensor>,
+    ) -> Self {
+        self.clone().apply(name, |t| -> Result<Tensor> {
+            let dims = dims.indices(t.rank())?;
+            Ok(operation(t, dims)?)
+        })
     }
 
     fn unary(&self, name: &'static str, f: fn(&Tensor) -> candle_core::Result<Tensor>) -> Self {

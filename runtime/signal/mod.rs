@@ -2,6 +2,7 @@
 //! first error.
 
 mod blocked;
+mod chunks;
 mod convolution;
 mod deferred;
 mod epilogue;
@@ -17,6 +18,7 @@ mod value;
 mod work;
 
 pub(crate) use blocked::can_join_blocked;
+pub use chunks::Chunks;
 pub(crate) use convolution::{
     BlockedConvolution, BlockedParameters, Convolution, NchwConvolution, conv_label,
 };
@@ -27,6 +29,7 @@ pub(crate) use fused_pair::FusedPair;
 use layout::Layouts;
 pub(crate) use linear::Product;
 pub(crate) use normalization::Normalization;
+pub use operators::Number;
 pub use outcome::{IntoTensors, Outcome};
 pub(crate) use value::Value;
 
@@ -34,6 +37,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Shape, Tensor};
 
+use crate::dim::Dim;
 pub(crate) use crate::kernels::internal::Layout;
 use crate::kernels::internal::blocked::Image;
 use crate::kernels::internal::rebase_empty;
@@ -142,12 +146,37 @@ impl Signal {
         self.shape().map(Shape::dims)
     }
 
-    /// Returns the size of one dimension. `candle_core::D::Minus1` is the last dimension.
+    /// Returns the size of one dimension. A negative `dim` counts from the end.
     ///
     /// # Errors
     /// Fails if the signal has failed, or if `dim` is out of range.
-    pub fn dim(&self, dim: impl candle_core::shape::Dim) -> Result<usize> {
-        Ok(self.shape()?.dim(dim)?)
+    pub fn dim(&self, dim: impl Dim) -> Result<usize> {
+        let dims = self.dims()?;
+        Ok(dims[dim.index(dims.len())?])
+    }
+
+    /// Returns the size of every dimension of a matrix: `let (batch, features) = x.dims2()?`.
+    ///
+    /// # Errors
+    /// Fails if the signal has failed, or if it does not have 2 dimensions.
+    pub fn dims2(&self) -> Result<(usize, usize)> {
+        Ok(self.shape()?.dims2()?)
+    }
+
+    /// Returns the size of every dimension of a signal such as `[batch, length, features]`.
+    ///
+    /// # Errors
+    /// Fails if the signal has failed, or if it does not have 3 dimensions.
+    pub fn dims3(&self) -> Result<(usize, usize, usize)> {
+        Ok(self.shape()?.dims3()?)
+    }
+
+    /// Returns the size of every dimension of a signal such as `[batch, channels, height, width]`.
+    ///
+    /// # Errors
+    /// Fails if the signal has failed, or if it does not have 4 dimensions.
+    pub fn dims4(&self) -> Result<(usize, usize, usize, usize)> {
+        Ok(self.shape()?.dims4()?)
     }
 
     /// Returns the number of dimensions.

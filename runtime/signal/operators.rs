@@ -1,6 +1,6 @@
 //! Arithmetic between signals, tensors and numbers, with PyTorch's broadcasting.
 
-use std::ops::{Add, Div, Mul, Neg, Sub};
+use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Sub, SubAssign};
 
 use candle_core::Tensor;
 
@@ -100,32 +100,62 @@ macro_rules! binary {
 
 binary! { Add add; Sub sub; Mul mul; Div div; }
 
+/// A number that is an operand of a signal. It is converted to `f64`.
+///
+/// `x * 2`, `x * 0.5` and `x * scale` work with a number of any type on the right side. On the left side, the number is
+/// an `f64` or `i32`: `1.0 - x`, `2 * x`.
+#[diagnostic::on_unimplemented(
+    message = "a signal cannot be combined with `{Self}`",
+    note = "the operand is a `Signal`, a `Tensor` or a number"
+)]
+pub trait Number: Copy {
+    /// Returns the nearest `f64`.
+    fn to_f64(self) -> f64;
+}
+
+macro_rules! numbers {
+    ($($number:ty)*) => {$(
+        impl Number for $number {
+            fn to_f64(self) -> f64 {
+                self as f64
+            }
+        }
+    )*};
+}
+
+numbers! { f32 f64 i8 i16 i32 i64 isize u8 u16 u32 u64 usize }
+
 /// Implements an operator for `signal ∘ number` as `$left` and for `number ∘ signal` as `$right`.
 macro_rules! scalar {
     ($($trait:ident $method:ident $name:literal |$t:ident, $n:ident| $left:expr, $right:expr;)*) => {$(
-        impl $trait<f64> for Signal {
+        // One generic implementation, so that the type of `x * 2.0` is known before that of the literal.
+        impl<N: Number> $trait<N> for Signal {
             type Output = Signal;
-            fn $method(self, $n: f64) -> Signal {
+            fn $method(self, number: N) -> Signal {
+                let $n = number.to_f64();
                 self.apply($name, |$t| $left)
             }
         }
 
-        impl $trait<f64> for &Signal {
+        impl<N: Number> $trait<N> for &Signal {
             type Output = Signal;
-            fn $method(self, n: f64) -> Signal {
-                self.clone().$method(n)
+            fn $method(self, number: N) -> Signal {
+                self.clone().$method(number)
             }
         }
 
-        impl $trait<Signal> for f64 {
+        scalar!(@left $trait $method $name |$t, $n| $right; f64 i32);
+    )*};
+    (@left $trait:ident $method:ident $name:literal |$t:ident, $n:ident| $right:expr; $($number:ty)*) => {$(
+        impl $trait<Signal> for $number {
             type Output = Signal;
             fn $method(self, signal: Signal) -> Signal {
-                let $n = self;
+                let $n = self.to_f64();
                 signal.apply($name, |$t| $right)
             }
         }
 
-        impl $trait<&Signal> for f64 {
+        impl $trait<&Signal> for $number {
             type Output = Signal;
             fn $method(self, signal: &Signal) -> Signal {
                 self.$method(signal.clone())
@@ -139,6 +169,29 @@ scalar! {
     Sub sub "subtract" |t, n| t - n, t.affine(-1., n);
     Mul mul "multiply" |t, n| t * n, t * n;
     Div div "divide" |t, n| t / n, t.recip()? * n;
+}
+
+/// Implements `x += y` as `x = x + y`.
+macro_rules! assigning {
+    ($($trait:ident $method:ident $operator:ident $operation:ident;)*) => {$(
+        impl<T> $trait<T> for Signal
+        where
+            Signal: $operator<T, Output = Signal>,
+        {
+            fn $method(&mut self, operand: T) {
+                // The operator takes the signal itself, because a copy would prevent fusion.
+                let x = std::mem::replace(self, Signal::fail(Error::msg("the operator did not return")));
+                *self = x.$operation(operand);
+            }
+        }
+    )*};
+}
+
+assigning! {
+    AddAssign add_assign Add add;
+    SubAssign sub_assign Sub sub;
+    MulAssign mul_assign Mul mul;
+    DivAssign div_assign Div div;
 }
 
 impl Neg for Signal {

@@ -4,6 +4,7 @@ mod by_hand;
 mod config;
 mod containers;
 mod copies;
+mod dispatch;
 mod forward;
 mod fragments;
 pub mod hygiene;

@@ -1,9 +1,10 @@
-//! Placeholders for the uses of locals. After the liveness analysis, each placeholder becomes a move or a clone.
+//! Placeholders for the uses of locals. After the liveness analysis, each placeholder becomes a move or a clone, and `self`
+//! is the receiver of the generated method in every hygiene context.
 
 use std::collections::HashSet;
 
 use proc_macro2::{Group, Ident, Span, TokenStream, TokenTree};
-use quote::{format_ident, quote_spanned};
+use quote::{ToTokens, format_ident, quote_spanned};
 
 use super::liveness::UseId;
 
@@ -43,6 +44,10 @@ pub fn fill(tokens: TokenStream, plan: &MovePlan) -> TokenStream {
 }
 
 fn replacement(ident: &Ident, plan: &MovePlan) -> Option<TokenStream> {
+    if ident == "self" {
+        let receiver = Ident::new("self", Span::call_site().located_at(ident.span()));
+        return Some(receiver.into_token_stream());
+    }
     let id: UseId = ident.to_string().strip_prefix(PREFIX)?.parse().ok()?;
     let place = plan.places.get(id)?.clone();
     Some(if plan.moves.contains(&id) { place } else { clone_of(&place, ident.span()) })

@@ -277,7 +277,10 @@ fn single_layer(
     match &attr.source {
         Source::With(function) => {
             let args = bind(item, &[function], runs);
-            quote!({ #args #krate::__private::layer_with(#vb, #name, #function)? })
+            // The error type of a closure cannot be inferred.
+            let is_closure = matches!(function, Expr::Closure(_));
+            let build = format_ident!("{}", if is_closure { "layer_by_closure" } else { "layer_with" });
+            quote!({ #args #krate::__private::#build(#vb, #name, #function)? })
         }
         Source::Config { args, setters } => {
             let values: TokenStream = setters.iter().map(|(name, value)| quote!(.#name(#value))).collect();

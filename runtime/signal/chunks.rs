@@ -1,0 +1,37 @@
+//! The parts of a signal that [`Signal::chunk`] returns.
+
+use crate::{Error, Result};
+
+use super::Signal;
+
+/// A list of signals: an array, a `Vec`, or a `Result` of a `Vec`.
+#[diagnostic::on_unimplemented(
+    message = "the parts of a signal cannot be a `{Self}`",
+    note = "write `let [a, b] = x.chunk(2, dim)`, or annotate the type `Vec<Signal>` or `Result<Vec<Signal>>`"
+)]
+pub trait Chunks {
+    /// Returns the parts, or `expected` failed parts if there is an error.
+    fn from_result(parts: Result<Vec<Signal>>, expected: usize) -> Self;
+}
+
+impl<const N: usize> Chunks for [Signal; N] {
+    fn from_result(parts: Result<Vec<Signal>>, _: usize) -> Self {
+        let array = parts.and_then(|parts| {
+            let found = parts.len();
+            parts.try_into().map_err(|_| Error::msg(format!("expected {N} parts, found {found}")))
+        });
+        array.unwrap_or_else(|error| std::array::from_fn(|_| Signal::fail(error.clone())))
+    }
+}
+
+impl Chunks for Vec<Signal> {
+    fn from_result(parts: Result<Vec<Signal>>, expected: usize) -> Self {
+        parts.unwrap_or_else(|error| vec![Signal::fail(error); expected])
+    }
+}
+
+impl Chunks for Result<Vec<Signal>> {
+    fn from_result(parts: Result<Vec<Signal>>, _: usize) -> Self {
+        parts
+    }
+}

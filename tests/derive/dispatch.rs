@@ -1,0 +1,333 @@
+//! Calls to layers that are reached by ordinary Rust: iterators, patterns, conditions, helper functions and macros. Each
+//! call must reach the right layer, in its own mode and under its own path.
+
+use std::collections::BTreeMap;
+
+use sconce::IndexMap;
+use sconce::prelude::*;
+
+const DEVICE: Device = Device::Cpu;
+
+fn ones(shape: &[usize]) -> Tensor {
+    Tensor::ones(shape, DType::F32, &DEVICE).expect("a tensor of ones should be created")
+}
+
+/// Returns the path of each launch of a forward pass in training mode.
+fn paths<M: Forward<Signal, Output = Signal>>(network: &M, x: &Tensor) -> Vec<String> {
+    let (result, launches) = sconce::trace(|| network.call(x.into(), Mode::Train).into_tensor());
+    result.expect("the forward pass should succeed");
+    let line = |launch: &sconce::Launch| launch.to_string();
+    launches.iter().map(|launch| line(launch).split(':').next().unwrap_or_default().to_string()).collect()
+}
+
+/// A network of two lists, of which the second is pinned to evaluation mode.
+macro_rules! two_lists {
+    ($name:ident, $forward:expr) => {
+        #[derive(Module)]
+        #[module(forward = $forward)]
+        struct $name {
+            #[layer(3, 3; for _ in 0..2)]
+            fcs: Vec<Linear>,
+            #[layer(3; for _ in 0..2)]
+            #[module(mode = eval)]
+            norms: Vec<BatchNorm>,
+        }
+    };
+}
+
+two_lists!(Zipped, |mut x| {
+    for (fc, norm) in fcs.iter().zip(norms) {
+        x = norm(fc(x));
+    }
+    x
+});
+two_lists!(Indexed, |mut x| {
+    for i in 0..2 {
+        x = norms[i](fcs[i](x));
+    }
+    x
+});
+two_lists!(Folded, |x| fcs.iter().zip(norms.iter()).fold(x, |x, (fc, norm)| norm(fc(x))));
+two_lists!(Enumerated, |mut x| {
+    for (i, fc) in fcs.iter().enumerate() {
+        let norm = &norms[i];
+        x = norm(fc(x));
+    }
+    x
+});
+two_lists!(Matched, |x| match (&fcs[..], &norms[..]) {
+    ([fc1, fc2], [norm1, norm2]) => norm2(fc2(norm1(fc1(x)))),
+    _ => x,
+});
+two_lists!(Destructured, |x| {
+    let Self { fcs, norms } = self;
+    let [fc1, fc2] = &fcs[..] else { return Err(Error::msg("expected two layers")) };
+    let pairs = [(fc1, &norms[0]), (fc2, &norms[1])];
+    let mut x = x;
+    for (fc, norm) in pairs {
+        x = norm(fc(x));
+    }
+    x
+});
+two_lists!(Collected, |x| {
+    let first: Vec<Signal> = fcs.iter().take(1).map(|fc| fc(x)).collect();
+    let y = (norms.first().ok_or_else(|| Error::msg("no layer"))?)(first[0]);
+    (&norms[1])((fcs.last().ok_or_else(|| Error::msg("no layer"))?)(y))
+});
+two_lists!(Shifted, |x| {
+    let head = &fcs[..1];
+    let tail = &fcs[1..];
+    let mut x = x;
+    for (fc, norm) in head.iter().chain(tail).zip(norms) {
+        let apply = |x| norm(fc(x));
+        x = apply(x);
+    }
+    x
+});
+
+#[test]
+fn every_way_to_a_layer_keeps_its_mode_and_its_path() -> Result<()> {
+    fn check<M: Network + Forward<Signal, Output = Signal>>(name: &str, network: &M) -> Result<()> {
+        let x = Tensor::randn(0f32, 1., (4, 3), &DEVICE)?;
+        let before = statistics(network)?;
+        let expected = ["fcs[0]", "norms[0]", "fcs[1]", "norms[1]"];
+        let found = paths_outside(network, &x);
+        assert_eq!(found, expected, "{name}");
+        assert_eq!(statistics(network)?, before, "{name}: the pinned layers moved their statistics");
+        Ok(())
+    }
+
+    fn statistics(network: &impl Network) -> Result<Vec<Vec<f32>>> {
+        network
+            .buffers()
+            .iter()
+            .map(|(_, buffer)| Ok(buffer.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?))
+            .collect()
+    }
+
+    check("Zipped", &Zipped::new(&DEVICE)?)?;
+    check("Indexed", &Indexed::new(&DEVICE)?)?;
+    check("Folded", &Folded::new(&DEVICE)?)?;
+    check("Enumerated", &Enumerated::new(&DEVICE)?)?;
+    check("Matched", &Matched::new(&DEVICE)?)?;
+    check("Destructured", &Destructured::new(&DEVICE)?)?;
+    check("Collected", &Collected::new(&DEVICE)?)?;
+    check("Shifted", &Shifted::new(&DEVICE)?)
+}
+
+/// Returns the path of each launch, without the name of a network, because `call` enters none.
+fn paths_outside<M: Forward<Signal, Output = Signal>>(network: &M, x: &Tensor) -> Vec<String> {
+    let no_fusion = || sconce::no_fusion(|| paths(network, x));
+    no_fusion()
+}
+
+#[derive(Module)]
+#[module(forward = |x| relu(norm((self.conv)(x))))]
+struct Block {
+    #[layer(2, 2, 1)]
+    conv: Conv2d,
+    #[layer(2)]
+    norm: BatchNorm,
+}
+
+fn forwards<L: Layer>(layers: &[L], x: Signal, mode: Mode) -> Signal {
+    layers.iter().fold(x, |x, layer| layer.call(x, mode))
+}
+
+#[derive(Module)]
+#[module(forward = |x| {
+    let block = if deep { &blocks[1] } else { &blocks[0] };
+    let x = (block.conv)(x);
+    let x = (if deep { &pair.0 } else { &pair.1 })(x);
+    let x = forwards(&blocks[1..], x, mode);
+    let x = match last {
+        Some(layer) => layer(x),
+        None => x,
+    };
+    let apply = [relu, sigmoid];
+    let x = apply.iter().fold(x, |x, activation| activation(x));
+    heads["b"](maps[name](x) + (boxed[0])(x))
+})]
+struct Chosen {
+    #[layer(; for _ in 0..2)]
+    blocks: Vec<Block>,
+    #[layer((2, 2, 1), (2, 2, 1))]
+    pair: (Conv2d, Conv2d),
+    #[layer(2, 2, 1; if true)]
+    last: Option<Conv2d>,
+    #[layer(with = heads)]
+    heads: IndexMap<String, Conv2d>,
+    #[layer(with = maps)]
+    maps: BTreeMap<String, Conv2d>,
+    #[layer(with = boxed)]
+    boxed: Vec<Box<dyn Layer>>,
+    #[module(skip = true)]
+    deep: bool,
+    #[module(skip = "a")]
+    name: &'static str,
+}
+
+fn heads(vb: sconce::nn::VarBuilder) -> Result<IndexMap<String, Conv2d>> {
+    ["b", "a"]
+        .into_iter()
+        .map(|name| Ok((name.into(), Conv2d::config(2, 2, 1).build(vb.pp(name))?)))
+        .collect()
+}
+
+fn maps(vb: sconce::nn::VarBuilder) -> Result<BTreeMap<String, Conv2d>> {
+    Ok(heads(vb)?.into_iter().collect())
+}
+
+fn boxed(vb: sconce::nn::VarBuilder) -> Result<Vec<Box<dyn Layer>>> {
+    Ok(vec![Box::new(Conv2d::config(2, 2, 1).build(vb.pp(0))?)])
+}
+
+#[test]
+fn chosen_layers_have_their_own_paths() -> Result<()> {
+    let network = Chosen::new(&DEVICE)?;
+    let (result, launches) = sconce::trace(|| sconce::no_fusion(|| network.forward(ones(&[1, 2, 3, 3]))));
+    result?;
+    let paths: Vec<String> = launches.iter().map(ToString::to_string).collect();
+    let convolutions: Vec<&str> = paths
+        .iter()
+        .filter(|line| line.contains("conv2d"))
+        .filter_map(|line| line.split(':').next())
+        .collect();
+    assert_eq!(
+        convolutions,
+        [
+            "Chosen.blocks[1].conv",
+            "Chosen.pair[0]",
+            "Chosen.conv",
+            "Chosen.last",
+            "Chosen.maps.a",
+            "Chosen.boxed[0]",
+            "Chosen.heads.b",
+        ]
+    );
+    Ok(())
+}
+
+#[derive(Module)]
+#[module(forward = |x| {
+    for (i, fc) in fcs.iter().enumerate().rev() {
+        if i != 1 {
+            fc(x).into_tensor()?;
+        }
+    }
+    x
+})]
+struct Failing {
+    #[layer(3 + i, 3; for i in 0..2)]
+    fcs: Vec<Linear>,
+}
+
+#[test]
+fn errors_name_the_layer_that_failed() -> Result<()> {
+    let error = Failing::new(&DEVICE)?.forward(ones(&[1, 2])).expect_err("the width does not match");
+    assert!(error.to_string().contains("Failing.fcs[0]"), "{error}");
+    Ok(())
+}
+
+#[derive(Module)]
+#[module(forward = |x| heads["c"](x))]
+struct MissingKey {
+    #[layer(with = heads)]
+    heads: IndexMap<String, Conv2d>,
+}
+
+#[derive(Module)]
+#[module(forward = |x| stages[1][2](x))]
+struct MissingIndex {
+    #[layer(2, 2, 1; for _ in 0..2, for _ in 0..2)]
+    stages: Vec<Vec<Conv2d>>,
+}
+
+#[test]
+fn missing_elements_are_errors() -> Result<()> {
+    let x = ones(&[1, 2, 3, 3]);
+    let error = MissingKey::new(&DEVICE)?.forward(&x).expect_err("there is no such head");
+    assert_eq!(error.to_string(), r#"at MissingKey.heads.c: no layer `c` among ["b", "a"]"#);
+    let error = MissingIndex::new(&DEVICE)?.forward(&x).expect_err("there is no such layer");
+    assert_eq!(error.to_string(), "at MissingIndex.stages[1][2]: index 2 is out of range for 2 layers");
+    Ok(())
+}
+
+macro_rules! twice {
+    ($e:expr) => {{
+        let a = $e;
+        &a + &a
+    }};
+}
+
+macro_rules! residual {
+    ($x:ident, $branch:expr) => {{
+        let h = $branch;
+        $x + h
+    }};
+}
+
+macro_rules! pick {
+    ($condition:expr => $then:expr, else $otherwise:expr) => {
+        if $condition { $then } else { $otherwise }
+    };
+}
+
+macro_rules! ensure {
+    ($condition:expr, $($message:tt)*) => {
+        if !$condition {
+            return Err(Error::msg(format!($($message)*)));
+        }
+    };
+}
+
+#[derive(Module)]
+#[module(forward = |x| {
+    ensure!(fc(x).rank()? == 2, "expected 2 dimensions, found {}", x.rank()?);
+    assert!(matches!(self.fc(x).dims(), Ok([_, 3])));
+    assert!(matches!(norm, Some(_)), "{depth}");
+    let y = twice!(fc(x));
+    let y = residual!(y, dbg!(fcs[0](x)));
+    let y = pick!(depth > 1 => fcs[1](y), else y);
+    let all = vec![fc(y), y];
+    println!("{mode:?} {depth} {} {x:?}", fc(x).rank()?);
+    all.into_iter().fold(x, |a, b| a + b)
+})]
+struct Macros {
+    #[layer(3, 3)]
+    fc: Linear,
+    #[layer(3, 3; for _ in 0..2)]
+    fcs: Vec<Linear>,
+    #[layer(3; if true)]
+    norm: Option<LayerNorm>,
+    #[module(skip = 2)]
+    depth: usize,
+}
+
+#[test]
+fn macros_may_call_layers() -> Result<()> {
+    let network = Macros::new(&DEVICE)?;
+    let x = Tensor::randn(0f32, 1., (2, 3), &DEVICE)?;
+    let call = |layer: &Linear, x: &Tensor| layer.call(x.into(), Mode::Eval).into_tensor();
+    let y = ((call(&network.fc, &x)? * 2.)? + call(&network.fcs[0], &x)?)?;
+    let y = call(&network.fcs[1], &y)?;
+    let expected = ((&x + call(&network.fc, &y)?)? + y)?;
+    let difference = (network.forward(&x)? - expected)?.abs()?.flatten_all()?.to_vec1::<f32>()?;
+    assert!(difference.iter().all(|difference| *difference < 1e-5), "{difference:?}");
+    let error = network.forward(ones(&[3])).expect_err("there is one dimension");
+    assert!(error.to_string().contains("expected 2 dimensions, found 1"), "{error}");
+    Ok(())
+}
+
+#[derive(Module)]
+#[module(forward = |x| mode(x))]
+struct LayerNamedMode {
+    #[layer(3, 3)]
+    mode: Linear,
+}
+
+#[test]
+fn a_layer_may_be_named_mode() -> Result<()> {
+    assert_eq!(LayerNamedMode::new(&DEVICE)?.forward(ones(&[1, 3]))?.dims(), [1, 3]);
+    Ok(())
+}
