@@ -3,7 +3,9 @@
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, format_ident, quote};
 use syn::ext::IdentExt;
-use syn::{Data, DeriveInput, Expr, ExprClosure, Fields, Generics, Ident, Index, Member, Type, Visibility};
+use syn::{
+    Attribute, Data, DeriveInput, Expr, ExprClosure, Fields, Generics, Ident, Index, Member, Type, Visibility,
+};
 
 use crate::attr::{Arg, ContainerAttrs, FieldAttrs, Keyed, LayerAttr, Repeat, TensorAttr};
 use crate::ctxt::Ctxt;
@@ -14,6 +16,8 @@ pub struct Input {
     pub ident: Ident,
     pub vis: Visibility,
     pub generics: Generics,
+    /// The lint levels of the item, such as `#[allow(non_snake_case)]`. They also apply to the forward closure.
+    pub lints: Vec<Attribute>,
     /// The path of sconce: `::sconce`, or the path set with `crate = …`.
     pub krate: TokenStream,
     pub args: Vec<Arg>,
@@ -106,6 +110,7 @@ impl Input {
             ident: node.ident.clone(),
             vis: node.vis.clone(),
             generics: node.generics.clone(),
+            lints: node.attrs.iter().filter(|attr| is_lint_level(attr)).cloned().collect(),
             krate: attrs.krate.map_or_else(|| quote!(::sconce), |path| path.value.into_token_stream()),
             args: attrs.args.map(|args| args.value).unwrap_or_default(),
             config: attrs.config,
@@ -230,6 +235,10 @@ impl Role {
         }
         role
     }
+}
+
+fn is_lint_level(attr: &Attribute) -> bool {
+    ["allow", "warn", "deny", "forbid"].iter().any(|level| attr.path().is_ident(level))
 }
 
 /// Returns the last segment of a type's path.

@@ -17,3 +17,4 @@ mod repeats;
 mod ties;
 mod training;
 mod ui;
+mod values;

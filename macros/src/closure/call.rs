@@ -81,8 +81,7 @@ impl Walker<'_> {
         match &mut *call.func {
             Expr::Path(path) => {
                 if let Some(ident) = path.path.get_ident().cloned() {
-                    let known = self.scopes.find(&ident).is_some() || self.field_named(&ident).is_some();
-                    if known { self.note(&ident) } else { self.note_callee(&ident) }
+                    self.note(&ident);
                 }
             }
             func => {

@@ -48,8 +48,8 @@ pub struct Rewritten {
     pub dispatches: bool,
     /// The indices of the fields that the body does not use.
     pub unused: Vec<usize>,
-    /// The called names that are probably misspelled fields, each with the field that was probably meant.
-    pub misspelled: Vec<(Ident, String)>,
+    /// The names of values that are neither locals nor fields.
+    pub unknown: Vec<Ident>,
 }
 
 /// One parameter of the closure.
@@ -98,6 +98,6 @@ pub fn rewrite(krate: &TokenStream, fields: &[Field], closure: &ExprClosure) -> 
         modes: walked.modes,
         dispatches: walked.dispatches,
         unused: walked.unused,
-        misspelled: walked.misspelled,
+        unknown: walked.unknown,
     }
 }

@@ -11,7 +11,6 @@ use syn::{Expr, ExprField, ExprIndex, Ident, Member, Pat, UnOp};
 
 use crate::ast::{Field, Role};
 use crate::expand::{located, private};
-use crate::suggest;
 
 use super::OutputType;
 use super::fields::FieldVariables;
@@ -52,8 +51,8 @@ pub(super) struct Walker<'a> {
     places: Vec<TokenStream>,
     /// The fields that are used.
     used: HashSet<usize>,
-    /// The names of called functions that are neither locals nor fields.
-    callees: Vec<Ident>,
+    /// The names of values that are neither locals nor fields.
+    unknown: Vec<Ident>,
     /// Whether `self` is used as a whole. Any field may then be used.
     uses_self: bool,
 }
@@ -77,7 +76,7 @@ impl<'a> Walker<'a> {
             modes: Vec::new(),
             places: Vec::new(),
             used: HashSet::new(),
-            callees: Vec::new(),
+            unknown: Vec::new(),
             uses_self: false,
         }
     }
@@ -132,7 +131,7 @@ impl<'a> Walker<'a> {
         match expr {
             Expr::Path(path) => {
                 if let Some(ident) = path.path.get_ident().cloned() {
-                    self.note(&ident);
+                    self.note_value(&ident);
                 }
             }
             Expr::Field(field) => match self.self_field(field) {
@@ -186,8 +185,17 @@ impl<'a> Walker<'a> {
         let Some(ident) = path.path.get_ident().cloned() else { return };
         match self.scopes.find(&ident) {
             Some(local) => *expr = Expr::Verbatim(self.use_value(local, &ident, ident.to_token_stream())),
-            None => self.note(&ident),
+            None => self.note_value(&ident),
         }
+    }
+
+    /// Records that the body uses the value of a name.
+    fn note_value(&mut self, ident: &Ident) {
+        let is_known = self.scopes.find(ident).is_some() || self.field_named(ident).is_some();
+        if !is_known {
+            self.unknown.push(ident.clone());
+        }
+        self.note(ident);
     }
 
     /// Records that the body names a local, a field, `mode` or `self`, and keeps the name.
@@ -385,11 +393,6 @@ impl<'a> Walker<'a> {
         self.scopes.define(ident, binding);
     }
 
-    /// Records a call to a function that is neither a local nor a field.
-    pub fn note_callee(&mut self, ident: &Ident) {
-        self.callees.push(ident.clone());
-    }
-
     /// Returns the layers and parameters that the closure does not use.
     fn unused_fields(&self) -> Vec<usize> {
         let unused = |&i: &usize| {
@@ -401,23 +404,11 @@ impl<'a> Walker<'a> {
         if self.uses_self { Vec::new() } else { (0..self.fields.len()).filter(unused).collect() }
     }
 
-    /// Returns the called names that are probably misspelled fields, each with the field that was probably meant.
-    fn misspelled(&self) -> Vec<(Ident, String)> {
-        let unused = self.unused_fields();
-        let layers = self.fields.iter().enumerate().filter(|(_, field)| field.is_layer());
-        let fields: Vec<(&str, bool)> =
-            layers.map(|(i, field)| (field.name.as_str(), unused.contains(&i))).collect();
-        let meant = |ident: &Ident| {
-            Some((ident.clone(), suggest::field(&ident.unraw().to_string(), &fields)?.to_string()))
-        };
-        self.callees.iter().filter_map(meant).collect()
-    }
-
     /// Runs the liveness analysis on the recorded events.
     pub fn finish(self) -> Walked {
         Walked {
-            misspelled: self.misspelled(),
             unused: self.unused_fields(),
+            unknown: self.unknown,
             plan: MovePlan { moves: moving_uses(&self.events, &self.pinned), places: self.places },
             fields: self.variables.into_vec(),
             modes: self.modes,
@@ -433,7 +424,7 @@ pub(super) struct Walked {
     pub modes: Vec<Ident>,
     pub dispatches: bool,
     pub unused: Vec<usize>,
-    pub misspelled: Vec<(Ident, String)>,
+    pub unknown: Vec<Ident>,
 }
 
 /// Returns the tokens for plain data: the value if its type is `Copy`, and otherwise a reference.

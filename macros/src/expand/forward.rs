@@ -2,8 +2,9 @@
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
-use syn::Pat;
+use syn::ext::IdentExt;
 use syn::spanned::Spanned;
+use syn::{Member, Pat};
 
 use crate::ast::{Field, Forward, Role};
 use crate::closure::{OutputType, Parameter, Rewritten, data};
@@ -88,6 +89,7 @@ fn implementation(item: &Item, signature: &Signature) -> TokenStream {
     let output = &signature.output;
     let input = local("input");
     let mode = local("mode");
+    let lints = &item.input.lints;
     let body = item.body(item.each_variant(|i| {
         let run = match (&item.input.variants[i].forward, &item.rewritten[i]) {
             (Forward::Closure(_), Some(rewritten)) => return closure(item, i, rewritten, output),
@@ -98,6 +100,7 @@ fn implementation(item: &Item, signature: &Signature) -> TokenStream {
     }));
     quote! {
         #[automatically_derived]
+        #(#lints)*
         impl #generics #krate::Forward<#input_type> for #ident #arguments #bounds {
             type Output = #output;
 
@@ -122,10 +125,7 @@ fn closure(item: &Item, variant: usize, rewritten: &Rewritten, output: &TokenStr
     let input = local("input");
     let mode = local("mode");
     let layers = if rewritten.dispatches { visit_layers(item, variant) } else { TokenStream::new() };
-    let fields = rewritten.fields.iter().map(|(name, field)| {
-        let field = &item.input.variants[variant].fields[*field];
-        field_variable(krate, name, field)
-    });
+    let fields = field_variables(item, variant, rewritten);
     let modes = &rewritten.modes;
     let pats: Vec<&Pat> = rewritten.inputs.iter().map(|parameter| &parameter.pat).collect();
     let pattern = if let [pat] = *pats { quote!(#pat) } else { quote!((#(#pats,)*)) };
@@ -136,12 +136,27 @@ fn closure(item: &Item, variant: usize, rewritten: &Rewritten, output: &TokenStr
         let _ = &#mode;
         #layers
         #krate::__private::catch_error(move || -> #krate::Result<#output> {
-            #(#fields)*
+            #fields
             #(#[allow(unused_variables)] let #modes = #mode;)*
             let #pattern = #input;
             ::core::result::Result::Ok(#body)
         })
     }
+}
+
+/// Returns the variables for the fields that the body names, and for all other layers, so that the compiler can suggest
+/// them for a misspelled name.
+fn field_variables(item: &Item, variant: usize, rewritten: &Rewritten) -> TokenStream {
+    let krate = &item.input.krate;
+    let fields = &item.input.variants[variant].fields;
+    let is_named = |i: usize| rewritten.fields.iter().any(|(_, field)| *field == i);
+    let others = fields.iter().enumerate().filter(|(i, field)| field.is_layer() && !is_named(*i));
+    let others = others.filter_map(|(_, field)| match &field.member {
+        Member::Named(name) => Some(field_variable(krate, name, field)),
+        Member::Unnamed(_) => None,
+    });
+    let named = rewritten.fields.iter().map(|(name, field)| field_variable(krate, name, &fields[*field]));
+    others.chain(named).collect()
 }
 
 // let conv1 = &self.conv1;
@@ -216,7 +231,7 @@ fn methods(item: &Item, signature: &Signature) -> TokenStream {
     let krate = &input.krate;
     let vis = &input.vis;
     let (generics, arguments, bounds) = input.generics.split_for_impl();
-    let name = ident.to_string();
+    let name = ident.unraw().to_string();
     let parameters: Vec<TokenStream> = signature.inputs.iter().map(|input| input.parameter(krate)).collect();
     let values = signature.inputs.iter().map(|SignatureInput { name, ty }| match ty {
         Some(_) => quote!(#name),
@@ -224,6 +239,7 @@ fn methods(item: &Item, signature: &Signature) -> TokenStream {
     });
     let values = if signature.inputs.len() == 1 { quote!(#(#values)*) } else { quote!((#(#values,)*)) };
     let train = local("train");
+    let lints = &input.lints;
     let output = if signature.is_layer {
         quote!(#krate::candle::Tensor)
     } else {
@@ -231,6 +247,7 @@ fn methods(item: &Item, signature: &Signature) -> TokenStream {
         quote!(<#output as #krate::IntoTensors>::Tensors)
     };
     quote! {
+        #(#lints)*
         #[allow(dead_code, clippy::all, clippy::pedantic)]
         impl #generics #ident #arguments #bounds {
             /// Runs the network in evaluation mode.
@@ -268,7 +285,7 @@ fn module_t(item: &Item) -> TokenStream {
     let (generics, arguments, bounds) = item.input.generics.split_for_impl();
     let xs = local("xs");
     let train = local("train");
-    let name = ident.to_string();
+    let name = ident.unraw().to_string();
     quote! {
         #[automatically_derived]
         impl #generics #krate::nn::ModuleT for #ident #arguments #bounds {

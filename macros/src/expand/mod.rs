@@ -14,7 +14,8 @@ mod train;
 pub use config::is_config_method;
 
 use proc_macro2::{Ident, Span, TokenStream, TokenTree};
-use quote::quote;
+use quote::{ToTokens, quote};
+use syn::ext::IdentExt;
 
 use crate::ast::{Field, Input};
 use crate::closure::{self, Rewritten};
@@ -24,9 +25,7 @@ use crate::ctxt::Ctxt;
 /// network causes no further errors.
 pub fn expand(ctxt: &Ctxt, input: &Input) -> TokenStream {
     let item = Item::new(input);
-    for (ident, field) in item.rewritten.iter().flatten().flat_map(|rewritten| &rewritten.misspelled) {
-        ctxt.error_on(ident, format!("no field `{ident}`; did you mean `{field}`?"));
-    }
+    check_args_in_forward(ctxt, &item);
     let item = Item { stub: !ctxt.is_clean(), ..item };
     let parts = [
         registry::expand(&item),
@@ -37,6 +36,23 @@ pub fn expand(ctxt: &Ctxt, input: &Input) -> TokenStream {
         hints::expand(&item),
     ];
     parts.into_iter().collect()
+}
+
+/// Reports uses of arguments in `forward`. Arguments exist only while the network is built.
+fn check_args_in_forward(ctxt: &Ctxt, item: &Item) {
+    for used in item.rewritten.iter().flatten().flat_map(|rewritten| &rewritten.unknown) {
+        if let Some(arg) = item.input.args.iter().find(|arg| arg.name.unraw() == used.unraw()) {
+            let name = &arg.name;
+            let ty = arg.ty.to_token_stream();
+            ctxt.error_on(
+                used,
+                format!(
+                    "`{name}` is an argument that exists only while the network is built; to use it in `forward`, keep \
+                     it in a field: `#[module(skip = {name})] {name}: {ty}`"
+                ),
+            );
+        }
+    }
 }
 
 /// The input of the generators.

@@ -7,7 +7,7 @@ use syn::spanned::Spanned;
 use crate::ast::{Field, Forward, Role};
 
 use super::key::{Place, dynamic_name, name};
-use super::{Item, local, private};
+use super::{Item, local, located, private};
 
 // impl ::sconce::Module for Model {
 //     fn kind(&self) -> Cow<'static, str> { Cow::Borrowed("Model") }
@@ -124,7 +124,10 @@ fn share(item: &Item, variant: usize) -> TokenStream {
                 let access = field_access(item, variant, field);
                 quote!(#access.share(&#place))
             }
-            _ => quote_spanned!(ty.span()=> ::core::clone::Clone::clone(&#place)),
+            _ => {
+                let place = located(place.clone(), ty.span());
+                quote_spanned!(ty.span()=> ::core::clone::Clone::clone(&#place))
+            }
         };
         quote!(#member: #copy)
     });

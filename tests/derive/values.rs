@@ -1,0 +1,354 @@
+//! The values of a forward closure: ordinary Rust applies to them, except that a value that is used again later is
+//! cloned.
+
+use std::cell::{Cell, RefCell};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use sconce::candle;
+use sconce::prelude::*;
+
+const DEVICE: Device = Device::Cpu;
+
+fn ones(shape: &[usize]) -> Tensor {
+    Tensor::ones(shape, DType::F32, &DEVICE).expect("a tensor of ones should be created")
+}
+
+/// A network with one linear layer `fc` from 3 to 3 features.
+macro_rules! network {
+    ($name:ident, $forward:expr) => {
+        #[derive(Module)]
+        #[module(forward = $forward)]
+        #[deny(warnings)]
+        pub struct $name {
+            #[layer(3, 3)]
+            fc: Linear,
+        }
+    };
+}
+
+/// Returns the output of the layer `fc`.
+fn fc(layer: &Linear, x: &Tensor) -> Result<Tensor> {
+    layer.call(x.into(), Mode::Eval).into_tensor()
+}
+
+/// Returns the largest difference between two tensors of equal shape.
+fn difference(a: &Tensor, b: &Tensor) -> Result<f32> {
+    assert_eq!(a.dims(), b.dims());
+    Ok((a - b)?.abs()?.flatten_all()?.to_vec1::<f32>()?.into_iter().fold(0., f32::max))
+}
+
+static CALLS: AtomicUsize = AtomicUsize::new(0);
+
+network!(Mutated, |mut x| {
+    let count = Cell::new(0);
+    for _ in 0..2 {
+        count.update(|n| n + 1);
+        x = fc(x);
+    }
+    let log = RefCell::new(vec![1]);
+    let taken = log.take();
+    CALLS.store(count.get() * 10 + taken.len() + log.borrow().len(), Ordering::Relaxed);
+    x
+});
+
+#[test]
+fn interior_mutability_acts_on_the_value_itself() -> Result<()> {
+    Mutated::new(&DEVICE)?.forward(ones(&[1, 3]))?;
+    assert_eq!(CALLS.load(Ordering::Relaxed), 21);
+    Ok(())
+}
+
+/// A value that cannot be cloned.
+struct Timer(Cell<usize>);
+
+impl Timer {
+    fn lap(&self, _what: &str) {
+        self.0.set(self.0.get() + 1);
+    }
+
+    fn finish(self) -> usize {
+        self.0.get()
+    }
+}
+
+network!(Receivers, |x| {
+    let timer = Timer(Cell::new(0));
+    let y = fc(x);
+    timer.lap("fc");
+    let y = relu(y);
+    timer.lap("relu");
+    y * timer.finish()
+});
+
+network!(Trimmed, |x, name: String| {
+    let short = name.trim();
+    fc(x) * (short.len() + name.len())
+});
+
+network!(Windows, |x, sizes: Vec<usize>| {
+    let pairs: Vec<&[usize]> = sizes.chunks(2).collect();
+    let sum = sizes.iter().sum::<usize>();
+    fc(x) * (pairs.len() * sizes.len() + sum)
+});
+
+#[test]
+fn methods_may_borrow_from_their_receiver() -> Result<()> {
+    let x = ones(&[1, 3]);
+    let network = Trimmed::new(&DEVICE)?;
+    let expected = (fc(&network.fc, &x)? * 5.)?;
+    assert!(difference(&network.forward(&x, " a ".to_string())?, &(expected * 0.8)?)? < 1e-5);
+    let network = Windows::new(&DEVICE)?;
+    let expected = (fc(&network.fc, &x)? * 12.)?;
+    assert!(difference(&network.forward(&x, vec![1, 2, 3])?, &expected)? < 1e-5);
+    let network = Receivers::new(&DEVICE)?;
+    let expected = (fc(&network.fc, &x)?.relu()? * 2.)?;
+    assert!(difference(&network.forward(&x)?, &expected)? < 1e-5);
+    Ok(())
+}
+
+network!(Early, |x| {
+    if x.rank()? != 2 {
+        return Err(Error::msg("two dimensions, please"));
+    }
+    fc(x)
+});
+
+network!(Wrapped, |x| {
+    let y = fc(x);
+    Ok(y)
+});
+
+network!(Returned, |x| {
+    let y = fc(x);
+    return y;
+});
+
+network!(Branches, |x| {
+    if x.dim(0)? > 1 {
+        return Ok(fc(x));
+    } else if x.rank()? == 3 {
+        Err(Error::msg("no batches of one"))?;
+    }
+    match x.dim(0)? {
+        1 => Ok(x),
+        0 => Err(candle::Error::Msg("an empty batch".into())),
+        _ => unreachable!("larger batches return earlier"),
+    }
+});
+
+network!(Pair, |x| Ok((fc(x), x)));
+
+#[derive(Module)]
+#[module(forward = |x| { x * 2.0 })]
+#[deny(warnings)]
+struct Braces {}
+
+network!(Tuple, |x| -> (Signal, Signal) { (fc(x), x) });
+
+#[test]
+fn results_and_returns_work() -> Result<()> {
+    let x = ones(&[1, 3]);
+    let network = Early::new(&DEVICE)?;
+    assert_eq!(network.forward(&x)?.dims(), [1, 3]);
+    let error = network.forward(ones(&[3])).expect_err("there is one dimension");
+    assert_eq!(error.to_string(), "at Early: two dimensions, please");
+    assert_eq!(Wrapped::new(&DEVICE)?.forward(&x)?.dims(), [1, 3]);
+    assert_eq!(Returned::new(&DEVICE)?.forward(&x)?.dims(), [1, 3]);
+    let network = Branches::new(&DEVICE)?;
+    assert_eq!(network.forward(ones(&[2, 3]))?.dims(), [2, 3]);
+    assert!(difference(&network.forward(&x)?, &x)? == 0.);
+    assert_eq!(
+        network.forward(ones(&[0, 3])).expect_err("the batch is empty").to_string(),
+        "at Branches: an empty batch"
+    );
+    assert!(network.forward(ones(&[1, 3, 3])).is_err());
+    assert_eq!(Pair::new(&DEVICE)?.forward(&x)?.1.dims(), [1, 3]);
+    assert_eq!(Tuple::new(&DEVICE)?.forward(&x)?.1.dims(), [1, 3]);
+    assert!(difference(&Braces::new(&DEVICE)?.forward(&x)?, &(x * 2.)?)? < 1e-6);
+    Ok(())
+}
+
+#[derive(Module)]
+#[module(forward = |x, h, c| {
+    let (mut h, mut c) = (h, c);
+    for t in 0..x.dim(1)? {
+        (h, c) = cell(x.narrow(1, t, 1).squeeze(1), (h, c));
+    }
+    let [mut a, mut b] = [h, c];
+    [a, b] = [b, a];
+    a - b
+})]
+struct Recurrent {
+    #[layer(3, 3)]
+    cell: LSTMCell,
+}
+
+#[test]
+fn assignments_may_destructure() -> Result<()> {
+    let network = Recurrent::new(&DEVICE)?;
+    let x = Tensor::randn(0f32, 1., (2, 4, 3), &DEVICE)?;
+    let zeros = Tensor::zeros((2, 3), DType::F32, &DEVICE)?;
+    let mut state = (Signal::from(&zeros), Signal::from(&zeros));
+    for t in 0..4 {
+        let input = Signal::from(x.narrow(1, t, 1)?.squeeze(1)?);
+        state = network.cell.call_with((input, state), Mode::Eval);
+    }
+    let expected = (state.1 - state.0).into_tensor()?;
+    assert!(difference(&network.forward(&x, &zeros, &zeros)?, &expected)? < 1e-6);
+    Ok(())
+}
+
+#[derive(Module)]
+#[module(forward = |X| {
+    let Q = q(X);
+    let K = k(X);
+    let A = softmax(Q.matmul(K.transpose(-2, -1)), -1);
+    A.matmul(X) + Q
+})]
+#[allow(non_snake_case)]
+struct Attention {
+    #[layer(3, 3)]
+    q: Linear,
+    #[layer(3, 3)]
+    k: Linear,
+}
+
+#[test]
+fn capital_names_are_locals() -> Result<()> {
+    assert_eq!(Attention::new(&DEVICE)?.forward(ones(&[2, 5, 3]))?.dims(), [2, 5, 3]);
+    Ok(())
+}
+
+macro_rules! two_contexts {
+    ($name:ident, $y:ident) => {
+        #[derive(Module)]
+        #[module(forward = |x| {
+                                            let y = fc(x);
+                                            let $y = y * 2.0;
+                                            $y + y
+                                        })]
+        struct $name {
+            #[layer(3, 3)]
+            fc: Linear,
+        }
+    };
+}
+
+two_contexts!(TwoContexts, y);
+
+#[test]
+fn names_from_two_hygiene_contexts_are_two_locals() -> Result<()> {
+    let network = TwoContexts::new(&DEVICE)?;
+    let x = ones(&[1, 3]);
+    let expected = (fc(&network.fc, &x)? * 3.)?;
+    assert!(difference(&network.forward(&x)?, &expected)? < 1e-5);
+    Ok(())
+}
+
+#[derive(Module)]
+#[module(forward = |x| {
+    let y = blocks.iter().fold(x, |x, block| block(x));
+    let z = y.abs();
+    let ys: Vec<Signal> = blocks.iter().map(|block| block(x)).collect();
+    let direct = blocks[0].call(x, Mode::Train);
+    y + z + ys[0].abs() - ys[0] + direct.sqr() - direct
+})]
+struct Outputs {
+    #[layer(3, 3; for _ in 0..2)]
+    blocks: Vec<Linear>,
+}
+
+#[test]
+fn outputs_of_layers_are_values() -> Result<()> {
+    let network = Outputs::new(&DEVICE)?;
+    let x = Tensor::randn(0f32, 1., (2, 3), &DEVICE)?;
+    let first = fc(&network.blocks[0], &x)?;
+    let y = fc(&network.blocks[1], &first)?;
+    let expected = ((&y + y.abs()?)? + ((first.abs()? - &first)? + (first.sqr()? - &first)?)?)?;
+    assert!(difference(&network.forward(&x)?, &expected)? < 1e-5);
+    Ok(())
+}
+
+#[derive(Clone, Debug)]
+struct Settings {
+    scale: f64,
+    names: Vec<String>,
+}
+
+#[derive(Module)]
+#[module(forward = |mut x, y| {
+    x += y;
+    x -= 1;
+    x *= scale;
+    x /= settings.scale as f32;
+    let [a, b, c] = x.chunk(3, -1);
+    let (batch, width) = x.dims2()?;
+    let mut rows = 0;
+    for name in &settings.names {
+        rows += name.len();
+    }
+    for size in sizes {
+        rows += size;
+    }
+    counter.fetch_add(rows, Ordering::Relaxed);
+    let rest = cat([a * 2, b / 4f32, c + width], -1);
+    2 * rest + 1.0 * batch as f64 + sizes[1]
+})]
+struct Data {
+    #[module(skip = 3)]
+    scale: usize,
+    #[module(skip = Settings { scale: 0.5, names: vec!["ab".into(), "c".into()] })]
+    settings: Settings,
+    #[module(skip = [4, 5])]
+    sizes: [usize; 2],
+    #[module(skip = std::sync::Arc::new(AtomicUsize::new(0)))]
+    counter: std::sync::Arc<AtomicUsize>,
+}
+
+#[test]
+fn plain_data_numbers_and_compound_assignments_work() -> Result<()> {
+    let network = Data::new(&DEVICE)?;
+    let x = Tensor::new(&[[1f32, 2., 3.], [4., 5., 6.]], &DEVICE)?;
+    let output = network.forward(&x, ones(&[3]))?;
+    // x is 6 times the input; then 2 · [2a, b / 4, c + 3] + 2 + 5.
+    let expected = Tensor::new(&[[31f32, 13., 49.], [103., 22., 85.]], &DEVICE)?;
+    assert!(difference(&output, &expected)? < 1e-4, "{output}");
+    assert_eq!(network.counter.load(Ordering::Relaxed), 12);
+    Ok(())
+}
+
+#[derive(Module)]
+#[module(forward = |mut x, y| {
+    x = conv(x);
+    x += y;
+    relu(x)
+})]
+struct FusedAssignment {
+    #[layer(2, 2, 1)]
+    conv: Conv2d,
+}
+
+#[test]
+fn compound_assignment_keeps_fusion() -> Result<()> {
+    let network = FusedAssignment::new(&DEVICE)?;
+    let x = ones(&[1, 2, 3, 3]);
+    let (result, launches) = sconce::trace(|| network.forward(&x, &x));
+    result?;
+    let lines: Vec<String> = launches.iter().map(ToString::to_string).collect();
+    assert_eq!(lines, ["FusedAssignment.conv: conv2d + bias + residual + relu"]);
+    Ok(())
+}
+
+#[derive(Module)]
+#[module(forward = |x| {
+    let [a, b] = x.chunk(3, 1);
+    a + b
+})]
+struct Chunks {}
+
+#[test]
+fn a_wrong_number_of_parts_is_an_error() -> Result<()> {
+    let error = Chunks::new(&DEVICE)?.forward(ones(&[1, 3])).expect_err("there are 3 parts");
+    assert!(error.to_string().contains("expected 2 parts, found 3"), "{error}");
+    Ok(())
+}
