@@ -26,24 +26,57 @@ pub mod readers {
     pub use crate::checkpoint::readers::*;
 }
 
-/// Runs the body of a forward closure. An error that `?` returns becomes a failed output.
-pub fn catch_error<T: Outcome>(run: impl FnOnce() -> Result<T>) -> T {
-    run().unwrap_or_else(T::failed)
+/// The body of a forward closure. An error that `?` returns becomes a failed output.
+pub struct Attempt<F>(pub F);
+
+impl<T: Outcome, F: FnOnce() -> Result<T>> Attempt<F> {
+    /// Runs the body.
+    pub fn output(self) -> T {
+        (self.0)().unwrap_or_else(T::failed)
+    }
 }
 
-/// Implements the inherent methods `forward` and `forward_t` of the network type `name`.
+/// The output of a network, for the inherent methods `forward` and `forward_t`.
+pub struct Forwarded<T> {
+    output: T,
+    /// The network is in the path until its deferred operations have run.
+    _scope: Option<Scope>,
+}
+
+/// Runs the forward pass of the network type `name`.
 pub fn forward<I, M: Forward<I>>(
     network: &M,
     name: &'static str,
     input: I,
     mode: Mode,
-) -> Result<<M::Output as IntoTensors>::Tensors>
-where
-    M::Output: IntoTensors,
-{
-    let _scope = Scope::root(name);
-    network.call(input, mode).into_tensors()
+) -> Forwarded<M::Output> {
+    let scope = Scope::root(name);
+    Forwarded { output: network.call(input, mode), _scope: scope }
 }
+
+impl<T: IntoTensors> Forwarded<T> {
+    /// Returns the tensors of the output.
+    pub fn tensors(self) -> Result<T::Tensors> {
+        self.output.into_tensors()
+    }
+}
+
+/// The methods for an output type without [`IntoTensors`]. They never run, because the signature of the inherent method
+/// `forward` also requires this trait; they prevent further errors about it.
+pub trait NoOutcome: Sized {
+    /// Stands for [`Attempt::output`].
+    fn output<T>(self) -> T {
+        unreachable!("the output type of a network implements `Outcome`")
+    }
+
+    /// Stands for [`Forwarded::tensors`].
+    fn tensors<T>(self) -> Result<T> {
+        unreachable!("the output type of a network implements `IntoTensors`")
+    }
+}
+
+impl<F> NoOutcome for Attempt<F> {}
+impl<T> NoOutcome for Forwarded<T> {}
 
 /// Implements `candle_nn::ModuleT::forward_t` for the network type `name`.
 pub fn module_forward_t<M: Forward<Signal, Output = Signal>>(
@@ -52,7 +85,7 @@ pub fn module_forward_t<M: Forward<Signal, Output = Signal>>(
     xs: &Tensor,
     train: bool,
 ) -> candle_core::Result<Tensor> {
-    Ok(forward(network, name, Signal::from(xs), Mode::from(train))?)
+    Ok(forward(network, name, Signal::from(xs), Mode::from(train)).tensors()?)
 }
 
 /// Builds the field `name` from its config.

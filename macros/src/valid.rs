@@ -126,7 +126,7 @@ fn values_in_names(ctxt: &Ctxt, input: &Input, variant: &Variant) {
 }
 
 /// Returns the error message for an argument that is used after the network is built.
-fn not_kept(arg: &str) -> String {
+pub fn not_kept(arg: &str) -> String {
     format!(
         "the network does not keep the argument `{arg}`: add a field `{arg}` with #[module(skip = {arg})]"
     )

@@ -100,7 +100,7 @@ impl Sequential {
     /// # Errors
     /// Fails if a layer fails. The error contains the name or index of the layer.
     pub fn forward_t(&self, x: impl Into<Signal>, train: bool) -> Result<Tensor> {
-        crate::__private::forward(self, "Sequential", x.into(), train.into())
+        crate::__private::forward(self, "Sequential", x.into(), train.into()).tensors()
     }
 
     /// Returns the number of layers.

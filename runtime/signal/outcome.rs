@@ -13,7 +13,12 @@ pub trait Outcome {
 }
 
 /// Converts the output of a forward pass to tensors: each signal in it is replaced with its tensor.
-pub trait IntoTensors {
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the output of a network",
+    label = "expected a `Signal`, or a tuple, `Vec`, `Option` or `Result` of signals",
+    note = "to return another type, implement `sconce::Outcome` and `sconce::IntoTensors` for it"
+)]
+pub trait IntoTensors: Outcome {
     /// The type of the output with a tensor in place of each signal.
     type Tensors;
 

@@ -57,6 +57,15 @@ impl OutputType {
         matches!(self, Self::Signal)
     }
 
+    /// Returns the span of the annotated type.
+    pub fn span(&self) -> Span {
+        match self {
+            Self::Other(ty) => ty.span(),
+            Self::Tuple(parts) => parts.first().map_or_else(Span::call_site, Self::span),
+            Self::Signal => Span::call_site(),
+        }
+    }
+
     /// Returns the Rust type.
     pub fn ty(&self, krate: &TokenStream) -> TokenStream {
         match self {

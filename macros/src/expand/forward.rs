@@ -16,6 +16,8 @@ use super::{Item, LAYERS, local, located};
 struct Signature {
     inputs: Vec<SignatureInput>,
     output: TokenStream,
+    /// The annotated output type, for errors.
+    output_span: Span,
     /// Whether the network maps one signal to one signal.
     is_layer: bool,
 }
@@ -44,11 +46,13 @@ impl Signature {
             Some(Rewritten { inputs, output, .. }) if !inputs.is_empty() => Self {
                 inputs: inputs.iter().enumerate().map(SignatureInput::new).collect(),
                 output: output.ty(krate),
+                output_span: output.span(),
                 is_layer: inputs.len() == 1 && inputs[0].ty.is_none() && output.is_signal(),
             },
             _ => Self {
                 inputs: vec![SignatureInput { name: local("x"), ty: None }],
                 output: OutputType::Signal.ty(krate),
+                output_span: Span::call_site(),
                 is_layer: true,
             },
         }
@@ -78,7 +82,7 @@ impl SignatureInput {
 // impl ::sconce::Forward<Signal> for Model {
 //     type Output = Signal;
 //     fn call(&self, input: Signal, mode: Mode) -> Signal {
-//         __private::catch_error(move || -> Result<Signal> { let x = input; Ok({ … }) })
+//         __private::Attempt(move || -> Result<Signal> { let x = input; Ok({ … }) }).output()
 //     }
 // }
 fn implementation(item: &Item, signature: &Signature) -> TokenStream {
@@ -112,14 +116,15 @@ fn implementation(item: &Item, signature: &Signature) -> TokenStream {
     }
 }
 
-// use __private::{CallFunction as _, CallLayer as _, DataByReference as _, DataByValue as _};
+// use __private::{CallFunction as _, CallLayer as _, …};
 // let layers = |visit: &mut dyn FnMut(&'static str, &dyn Module)| { visit("blocks", &self.blocks); … };
-// __private::catch_error(move || -> Result<Signal> {
+// __private::Attempt(move || -> Result<Signal> {
 //     let blocks = &self.blocks;
 //     let mode = mode;
 //     let (x, mask) = input;
 //     Ok({ … })
 // })
+// .output()
 fn closure(item: &Item, variant: usize, rewritten: &Rewritten, output: &TokenStream) -> TokenStream {
     let krate = &item.input.krate;
     let input = local("input");
@@ -132,15 +137,18 @@ fn closure(item: &Item, variant: usize, rewritten: &Rewritten, output: &TokenStr
     let body = &rewritten.body;
     quote! {
         #[allow(unused_imports)]
-        use #krate::__private::{CallFunction as _, CallLayer as _, DataByReference as _, DataByValue as _};
+        use #krate::__private::{
+            CallFunction as _, CallLayer as _, DataByReference as _, DataByValue as _, NoOutcome as _,
+        };
         let _ = &#mode;
         #layers
-        #krate::__private::catch_error(move || -> #krate::Result<#output> {
+        #krate::__private::Attempt(move || -> #krate::Result<#output> {
             #fields
             #(#[allow(unused_variables)] let #modes = #mode;)*
             let #pattern = #input;
             ::core::result::Result::Ok(#body)
         })
+        .output()
     }
 }
 
@@ -221,14 +229,16 @@ fn sequential(item: &Item, variant: usize) -> TokenStream {
 
 // impl Model {
 //     pub fn forward(&self, x: impl Into<Signal>) -> Result<Tensor> {
-//         __private::forward(self, "Model", x.into(), Mode::Eval)
+//         __private::forward(self, "Model", x.into(), Mode::Eval).tensors()
 //     }
 //     pub fn forward_t(&self, x: impl Into<Signal>, train: bool) -> Result<Tensor> { … }
 // }
 fn methods(item: &Item, signature: &Signature) -> TokenStream {
     let input = item.input;
     let ident = &input.ident;
-    let krate = &input.krate;
+    // All tokens are located at the output type, so that the compiler reports an unsupported type only once.
+    let span = Span::call_site().located_at(signature.output_span);
+    let krate = &located(input.krate.clone(), span);
     let vis = &input.vis;
     let (generics, arguments, bounds) = input.generics.split_for_impl();
     let name = ident.unraw().to_string();
@@ -244,20 +254,24 @@ fn methods(item: &Item, signature: &Signature) -> TokenStream {
         quote!(#krate::candle::Tensor)
     } else {
         let output = &signature.output;
-        quote!(<#output as #krate::IntoTensors>::Tensors)
+        quote_spanned!(span=> <#output as #krate::IntoTensors>::Tensors)
     };
-    quote! {
+    quote_spanned! {span=>
         #(#lints)*
         #[allow(dead_code, clippy::all, clippy::pedantic)]
         impl #generics #ident #arguments #bounds {
             /// Runs the network in evaluation mode.
             #vis fn forward(&self, #(#parameters),*) -> #krate::Result<#output> {
-                #krate::__private::forward(self, #name, #values, #krate::Mode::Eval)
+                #[allow(unused_imports)]
+                use #krate::__private::NoOutcome as _;
+                #krate::__private::forward(self, #name, #values, #krate::Mode::Eval).tensors()
             }
 
             /// Runs the network in training mode if `train` is true, and in evaluation mode otherwise.
             #vis fn forward_t(&self, #(#parameters,)* #train: ::core::primitive::bool) -> #krate::Result<#output> {
-                #krate::__private::forward(self, #name, #values, ::core::convert::From::from(#train))
+                #[allow(unused_imports)]
+                use #krate::__private::NoOutcome as _;
+                #krate::__private::forward(self, #name, #values, ::core::convert::From::from(#train)).tensors()
             }
         }
     }

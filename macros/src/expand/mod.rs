@@ -14,12 +14,13 @@ mod train;
 pub use config::is_config_method;
 
 use proc_macro2::{Ident, Span, TokenStream, TokenTree};
-use quote::{ToTokens, quote};
+use quote::quote;
 use syn::ext::IdentExt;
 
 use crate::ast::{Field, Input};
 use crate::closure::{self, Rewritten};
 use crate::ctxt::Ctxt;
+use crate::valid::not_kept;
 
 /// Returns all generated code. If `ctxt` has errors, the bodies are `unimplemented!()`, so that code that uses the
 /// network causes no further errors.
@@ -41,16 +42,8 @@ pub fn expand(ctxt: &Ctxt, input: &Input) -> TokenStream {
 /// Reports uses of arguments in `forward`. Arguments exist only while the network is built.
 fn check_args_in_forward(ctxt: &Ctxt, item: &Item) {
     for used in item.rewritten.iter().flatten().flat_map(|rewritten| &rewritten.unknown) {
-        if let Some(arg) = item.input.args.iter().find(|arg| arg.name.unraw() == used.unraw()) {
-            let name = &arg.name;
-            let ty = arg.ty.to_token_stream();
-            ctxt.error_on(
-                used,
-                format!(
-                    "`{name}` is an argument that exists only while the network is built; to use it in `forward`, keep \
-                     it in a field: `#[module(skip = {name})] {name}: {ty}`"
-                ),
-            );
+        if item.input.args.iter().any(|arg| arg.name.unraw() == used.unraw()) {
+            ctxt.error_on(used, not_kept(&used.to_string()));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Generates `impl Module`: the registry of tensors and child modules, in the order of the fields.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::spanned::Spanned;
 
@@ -125,8 +125,9 @@ fn share(item: &Item, variant: usize) -> TokenStream {
                 quote!(#access.share(&#place))
             }
             _ => {
-                let place = located(place.clone(), ty.span());
-                quote_spanned!(ty.span()=> ::core::clone::Clone::clone(&#place))
+                let span = Span::mixed_site().located_at(ty.span());
+                let place = located(place.clone(), span);
+                quote_spanned!(span=> ::core::clone::Clone::clone(&#place))
             }
         };
         quote!(#member: #copy)
