@@ -253,6 +253,7 @@ macro_rules! arguments {
         impl<$($wrapper: IntoArgument),*> FunctionArguments for ($($wrapper,)*) {
             type Values = ($($wrapper::Value,)*);
 
+            #[allow(clippy::unused_unit)]
             fn into_values(self) -> Self::Values {
                 ($(self.$index.into_argument(),)*)
             }

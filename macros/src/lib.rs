@@ -137,14 +137,22 @@ use syn::{DeriveInput, parse_macro_input};
 ///
 /// ## `forward = |x, …| …`
 ///
-/// The forward pass. Inside the closure:
+/// The forward pass. Inside the closure, each field is a variable, and ordinary Rust applies to it: loops, iterators,
+/// indices, slices, patterns, closures, and functions of your own.
 ///
-/// - A call to a field, such as `conv1(x)` or `blocks[i](x)`, runs that layer. So does a call to a variable that a
-///   loop or `if let` binds to an element of a field. Everything else is ordinary Rust.
-/// - A value that is used again later is cloned implicitly. Its last use moves it.
-/// - `?` is supported but not needed, because signals carry errors.
+/// - A layer, parameter or buffer is a reference to the field. Plain data (`#[module(skip)]`) is its value if the type
+///   is `Copy`, and otherwise a reference.
+/// - A call to a layer runs it, whether the layer is a field (`conv1(x)`, `self.conv1(x)`), an element of one
+///   (`blocks[i](x)`, `heads["a"](x)`) or any other value (`block(x)`, `(block.conv)(x)`). Errors and traces name the
+///   layer by its path, such as `Net.blocks[3].conv`. An index out of range in `blocks[i](x)` is an error.
+/// - A signal that is used again later is cloned implicitly, and so is any other value that is passed by value. Its
+///   last use moves it. The receiver of a method is never cloned.
+/// - The output is a signal, a tensor, a tuple of them, or a type that the closure declares. `Ok(…)`, `Err(…)`,
+///   `return` and `?` are supported but not needed, because signals carry errors.
 /// - `mode` is `Mode::Train` or `Mode::Eval`, and `self` is the network.
 /// - Inputs without a type are signals.
+///
+/// Calls to layers also work in the arguments of macros, but not in macros that write the call themselves.
 ///
 /// ```
 /// # use sconce::prelude::*;
@@ -171,10 +179,6 @@ use syn::{DeriveInput, parse_macro_input};
 /// # Ok(())
 /// # }
 /// ```
-///
-/// Two kinds of calls are reported as misspellings: a call to `conv3` if the network has no such layer but has layers
-/// such as `conv1`, and a call to a name that differs in one or two letters from a layer that the closure never uses.
-/// To call a function of that name, write its path: `self::conv3(x)`.
 ///
 /// `forward = Self::run` uses a function instead: `fn run(&self, x: Signal, mode: Mode) -> Signal`.
 /// Without `forward`, the fields run in order of declaration.
@@ -472,7 +476,8 @@ use syn::{DeriveInput, parse_macro_input};
 ///
 /// ## `#[module(skip)]`, `#[module(skip = value)]`
 ///
-/// Plain data, initialized with `Default::default()` or with the value. The type must implement `Clone`.
+/// Plain data, initialized with `Default::default()` or with the value. The type must implement `Clone`. In `forward`,
+/// the field is its value if the type is `Copy`, and otherwise a reference.
 ///
 /// ## `#[module(mode = eval)]`
 ///

@@ -96,16 +96,16 @@ impl Walker<'_> {
 
     fn walk_field_call(&mut self, field: usize, call: &mut ExprCall) -> TokenStream {
         let span = call.func.span();
-        let layer = self.layer(field, &mut call.func);
+        let layer = self.layer(&mut call.func);
         let args = std::mem::take(&mut call.args);
         self.field_call(field, layer, args, span)
     }
 
     /// Returns a reference to the field in `conv1(x)` or `self.conv1(x)`.
-    fn layer(&mut self, field: usize, func: &mut Expr) -> TokenStream {
+    fn layer(&mut self, func: &mut Expr) -> TokenStream {
         match func {
-            Expr::Paren(paren) => self.layer(field, &mut paren.expr),
-            Expr::Group(group) => self.layer(field, &mut group.expr),
+            Expr::Paren(paren) => self.layer(&mut paren.expr),
+            Expr::Group(group) => self.layer(&mut group.expr),
             Expr::Path(_) => {
                 self.walk_place(func);
                 func.to_token_stream()
@@ -137,7 +137,7 @@ impl Walker<'_> {
     fn walk_element_call(&mut self, field: usize, call: &mut ExprCall) -> TokenStream {
         let span = call.func.span();
         let mut indices = Vec::new();
-        let list = self.walk_element(field, &mut call.func, &mut indices);
+        let list = self.walk_element(&mut call.func, &mut indices);
         let nested = indices.into_iter().reduce(|outer, inner| quote!((#outer, #inner)));
         let args = std::mem::take(&mut call.args);
         let function = if args.len() == 1 { "call_element" } else { "call_element_with" };
@@ -150,17 +150,17 @@ impl Walker<'_> {
     }
 
     /// Returns a reference to the list of `blocks[i]`, and adds its indices, outermost first.
-    fn walk_element(&mut self, field: usize, func: &mut Expr, indices: &mut Vec<TokenStream>) -> TokenStream {
+    fn walk_element(&mut self, func: &mut Expr, indices: &mut Vec<TokenStream>) -> TokenStream {
         match func {
-            Expr::Paren(paren) => self.walk_element(field, &mut paren.expr, indices),
-            Expr::Group(group) => self.walk_element(field, &mut group.expr, indices),
+            Expr::Paren(paren) => self.walk_element(&mut paren.expr, indices),
+            Expr::Group(group) => self.walk_element(&mut group.expr, indices),
             Expr::Index(index) => {
-                let list = self.walk_element(field, &mut index.expr, indices);
+                let list = self.walk_element(&mut index.expr, indices);
                 self.walk_place(&mut index.index);
                 indices.push(index.index.to_token_stream());
                 list
             }
-            list => self.layer(field, list),
+            list => self.layer(list),
         }
     }
 
