@@ -222,11 +222,7 @@ fn capital_names_are_locals() -> Result<()> {
 macro_rules! two_contexts {
     ($name:ident, $y:ident) => {
         #[derive(Module)]
-        #[module(forward = |x| {
-                                                                    let y = fc(x);
-                                                                    let $y = y * 2.0;
-                                                                    $y + y
-                                                                })]
+        #[module(forward = |x| { let y = fc(x); let $y = y * 2.0; $y + y })]
         struct $name {
             #[layer(3, 3)]
             fc: Linear,
