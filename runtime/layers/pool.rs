@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::display::python_bool;
-use crate::kernels::internal::blocked::{self, Image};
+use crate::kernels::internal::blocked::{self, BlockedTensor};
 use crate::kernels::pool::{self, PoolGeometry};
 use crate::module::{Forward, Mode};
 use crate::ops::Pair;
@@ -277,7 +277,7 @@ impl Forward for MaxPool2d {
     type Output = Signal;
 
     fn call(&self, x: Signal, _: Mode) -> Signal {
-        let on_image = |x: &Image| blocked::max_pool2d(x, &self.geometry);
+        let on_image = |x: &BlockedTensor| blocked::max_pool2d(x, &self.geometry);
         x.fuse_max_pool(self.geometry).or_run(|x, geometry| {
             x.apply_either("max_pool2d", Layout::Nchwc, on_image, |x| pool::max_pool2d(&x, &geometry))
         })

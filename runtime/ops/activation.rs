@@ -6,14 +6,14 @@ use crate::Result;
 use crate::dim::Dim;
 use crate::kernels::activation::{self, Activation};
 use crate::kernels::for_each_activation;
-use crate::kernels::internal::blocked::{self, Image};
+use crate::kernels::internal::blocked::{self, BlockedTensor};
 use crate::kernels::softmax as softmax_kernels;
 use crate::signal::{EpilogueOp, Layout, Signal};
 
 /// Runs an activation. Fuses it into the deferred operation before it if possible.
 fn activate(activation: Activation, x: Signal) -> Signal {
     x.fuse(EpilogueOp::Activation(activation)).or_run(|x, _| {
-        let on_image = |x: &Image| blocked::activated(x, activation);
+        let on_image = |x: &BlockedTensor| blocked::activated(x, activation);
         x.apply_either(activation.name(), Layout::Nchw, on_image, |x| activation::apply(activation, &x))
     })
 }

@@ -1,6 +1,6 @@
 //! Adaptive pooling: pooling to a fixed output size.
 
-use crate::kernels::internal::blocked::{self, Image};
+use crate::kernels::internal::blocked::{self, BlockedTensor};
 use crate::kernels::pool;
 use crate::signal::{Layout, Signal};
 
@@ -71,7 +71,7 @@ pub fn adaptive_avg_pool1d(x: impl Into<Signal>, output_size: usize) -> Signal {
 /// ```
 pub fn adaptive_avg_pool2d(x: impl Into<Signal>, output_size: impl Into<OutputSize>) -> Signal {
     let OutputSize(size) = output_size.into();
-    let on_image = |x: &Image| blocked::adaptive_avg_pool2d(x, size);
+    let on_image = |x: &BlockedTensor| blocked::adaptive_avg_pool2d(x, size);
     x.into()
         .apply_either("adaptive_avg_pool2d", Layout::Nchwc, on_image, |x| pool::adaptive_avg_pool2d(&x, size))
 }
@@ -111,7 +111,7 @@ pub fn adaptive_max_pool1d(x: impl Into<Signal>, output_size: usize) -> Signal {
 /// ```
 pub fn adaptive_max_pool2d(x: impl Into<Signal>, output_size: impl Into<OutputSize>) -> Signal {
     let OutputSize(size) = output_size.into();
-    let on_image = |x: &Image| blocked::adaptive_max_pool2d(x, size);
+    let on_image = |x: &BlockedTensor| blocked::adaptive_max_pool2d(x, size);
     x.into()
         .apply_either("adaptive_max_pool2d", Layout::Nchwc, on_image, |x| pool::adaptive_max_pool2d(&x, size))
 }

@@ -112,7 +112,7 @@ fn cat_images(signals: Vec<Signal>) -> Result<Signal> {
     match images.collect::<Option<Vec<_>>>() {
         Some(images) => {
             scope::record_launch(Path::current, || "cat".to_string());
-            Ok(Signal::image(blocked::cat_channels(&images)?))
+            Ok(Signal::blocked(blocked::cat_channels(&images)?))
         }
         None => Ok(join("cat", values, |tensors, _| Ok(Tensor::cat(tensors, 1)?))),
     }

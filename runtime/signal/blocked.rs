@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 
-use crate::kernels::internal::blocked::{Image, policy};
+use crate::kernels::internal::blocked::{BlockedTensor, policy};
 use crate::scope::{self, Path};
 use crate::{Error, Result};
 
@@ -48,10 +48,10 @@ impl Signal {
 
     /// Returns a signal of a channel-blocked activation. An activation of a single pixel becomes a tensor, because both
     /// layouts order its elements in the same way.
-    pub(crate) fn image(image: Image) -> Self {
-        match image.pixels() {
-            1 => image.pixel_tensor().into(),
-            _ => Self(State::Blocked(Arc::new(image))),
+    pub(crate) fn blocked(tensor: BlockedTensor) -> Self {
+        match tensor.pixels() {
+            1 => tensor.pixel_tensor().into(),
+            _ => Self(State::Blocked(Arc::new(tensor))),
         }
     }
 
@@ -62,7 +62,7 @@ impl Signal {
         self,
         name: &'static str,
         preferred: Layout,
-        on_image: impl FnOnce(&Image) -> candle_core::Result<Image>,
+        on_image: impl FnOnce(&BlockedTensor) -> candle_core::Result<BlockedTensor>,
         on_tensor: impl FnOnce(Tensor) -> Result<Tensor, E>,
     ) -> Self {
         if self.layouts().choose(preferred) == Layout::Nchw {
@@ -71,7 +71,7 @@ impl Signal {
         match self.into_blocked() {
             Ok(Value::Blocked(image)) => {
                 scope::record_launch(Path::current, || name.to_string());
-                on_image(&image).map_or_else(Self::fail, Self::image)
+                on_image(&image).map_or_else(Self::fail, Self::blocked)
             }
             Ok(Value::Tensor(tensor)) => Self::from(tensor).apply(name, on_tensor),
             Err(error) => Self(State::Failed(error)),

@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use candle_core::{DType, Device, Shape, Tensor};
 
-use crate::kernels::internal::blocked::Image;
+use crate::kernels::internal::blocked::BlockedTensor;
 use crate::scope::Path;
 use crate::{Error, Result};
 
 use super::epilogue::{Epilogue, EpilogueOp, NotFused};
 use super::fused_pair::Producer;
-use super::normalization::ImageNormalization;
-use super::work::Work;
+use super::normalization::BlockedNormalization;
+use super::operation::Operation;
 use super::{Convolution, FusedPair, Layout, Layouts, Normalization, Product, Value};
 
 /// An operation that runs when its result is needed.
@@ -27,7 +27,7 @@ pub(crate) struct Deferred {
 #[allow(clippy::large_enum_variant, reason = "it is on the heap, inside `Deferred`")]
 enum Stage {
     /// The operation has not run. Its operands are dropped when it runs.
-    Pending(Work),
+    Pending(Operation),
     Done(Result<Value>),
 }
 
@@ -36,15 +36,15 @@ impl Deferred {
     pub(crate) fn convolution(convolution: Convolution, bias: Option<Tensor>, output: Shape) -> Self {
         let dtype = convolution.dtype();
         let device = convolution.device();
-        let work = Work::Convolution(convolution, Epilogue::with_bias(bias));
-        Self::new(work, output, dtype, device)
+        let operation = Operation::Convolution(convolution, Epilogue::with_bias(bias));
+        Self::new(operation, output, dtype, device)
     }
 
     /// Defers a matrix product. The layer has checked the operands and the `output` shape.
     pub(crate) fn product(product: Product, output: Shape) -> Self {
         let dtype = product.input.dtype();
         let device = product.input.device().clone();
-        Self::new(Work::Product(product), output, dtype, device)
+        Self::new(Operation::Product(product), output, dtype, device)
     }
 
     /// Defers a batch norm in training mode.
@@ -53,23 +53,23 @@ impl Deferred {
         let shape = input.shape().clone();
         let dtype = input.dtype();
         let device = input.device().clone();
-        Self::new(Work::Normalization(normalization), shape, dtype, device)
+        Self::new(Operation::Normalization(normalization), shape, dtype, device)
     }
 
     /// Defers a batch norm in evaluation mode whose input is channel-blocked.
-    pub(super) fn image_normalization(input: Arc<Image>, scale: Tensor, shift: Tensor) -> Self {
+    pub(super) fn image_normalization(input: Arc<BlockedTensor>, scale: Tensor, shift: Tensor) -> Self {
         let shape = input.shape().clone();
-        let work = Work::ImageNormalization(ImageNormalization::new(input, scale, shift));
-        Self::new(work, shape, DType::F32, Device::Cpu)
+        let operation = Operation::BlockedNormalization(BlockedNormalization::new(input, scale, shift));
+        Self::new(operation, shape, DType::F32, Device::Cpu)
     }
 
     /// Defers a convolution and its consumer. The layer has checked the `output` shape.
     pub(crate) fn fused_pair(pair: FusedPair, output: Shape) -> Self {
-        Self::new(Work::FusedPair(pair), output, DType::F32, Device::Cpu)
+        Self::new(Operation::FusedPair(pair), output, DType::F32, Device::Cpu)
     }
 
-    fn new(work: Work, shape: Shape, dtype: DType, device: Device) -> Self {
-        Self { shape, dtype, device, path: Path::current(), stage: Mutex::new(Stage::Pending(work)) }
+    fn new(operation: Operation, shape: Shape, dtype: DType, device: Device) -> Self {
+        Self { shape, dtype, device, path: Path::current(), stage: Mutex::new(Stage::Pending(operation)) }
     }
 
     pub(crate) fn shape(&self) -> &Shape {
@@ -87,11 +87,11 @@ impl Deferred {
     /// Appends an operation to the epilogue.
     pub(super) fn fuse(&mut self, op: EpilogueOp) -> std::result::Result<(), NotFused> {
         match self.stage.get_mut().unwrap_or_else(PoisonError::into_inner) {
-            Stage::Pending(work) => match op {
+            Stage::Pending(operation) => match op {
                 EpilogueOp::Residual(residual) if *residual.shape() != self.shape => {
                     Err(NotFused::Unsupported(EpilogueOp::Residual(residual)))
                 }
-                op => work.fuse(op),
+                op => operation.fuse(op),
             },
             Stage::Done(_) => Err(NotFused::Unsupported(op)),
         }
@@ -99,7 +99,7 @@ impl Deferred {
 
     pub(super) fn supports_residual(&self, shape: &Shape) -> bool {
         match &*self.stage() {
-            Stage::Pending(work) => self.shape == *shape && work.supports_residual(),
+            Stage::Pending(operation) => self.shape == *shape && operation.supports_residual(),
             Stage::Done(_) => false,
         }
     }
@@ -107,7 +107,7 @@ impl Deferred {
     /// Returns the layouts in which the result is available without reordering.
     pub(super) fn layouts(&self) -> Layouts {
         match &*self.stage() {
-            Stage::Pending(work) => work.layouts(),
+            Stage::Pending(operation) => operation.layouts(),
             Stage::Done(Ok(value)) => Layouts::Only(value.layout()),
             Stage::Done(Err(_)) => Layouts::Only(Layout::Nchw),
         }
@@ -117,19 +117,19 @@ impl Deferred {
     pub(super) fn into_producer(self) -> std::result::Result<Producer, Box<Self>> {
         let Self { shape, dtype, device, path, stage } = self;
         let (stage, path) = match stage.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            Stage::Pending(work) => match work.into_producer(path) {
+            Stage::Pending(operation) => match operation.into_producer(path) {
                 Ok(producer) => return Ok(producer),
-                Err((work, path)) => (Stage::Pending(work), path),
+                Err((operation, path)) => (Stage::Pending(operation), path),
             },
             done => (done, path),
         };
         Err(Box::new(Self { shape, dtype, device, path, stage: Mutex::new(stage) }))
     }
 
-    /// Runs the operation with [`Work::run`].
+    /// Runs the operation with [`Operation::run`].
     pub(super) fn run(self, requested: Layout) -> Result<Value> {
         match self.stage.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            Stage::Pending(work) => work.run(requested, &self.path),
+            Stage::Pending(operation) => operation.run(requested, &self.path),
             Stage::Done(result) => result,
         }
     }
@@ -139,7 +139,7 @@ impl Deferred {
         let mut stage = self.stage();
         let unfinished = Stage::Done(Err(Error::msg("the kernel of this layer panicked").at(&self.path)));
         let result = match std::mem::replace(&mut *stage, unfinished) {
-            Stage::Pending(work) => work.run(requested, &self.path),
+            Stage::Pending(operation) => operation.run(requested, &self.path),
             Stage::Done(result) => result,
         };
         *stage = Stage::Done(result.clone());
@@ -155,7 +155,7 @@ impl Deferred {
 impl fmt::Display for Deferred {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.stage() {
-            Stage::Pending(work) => work.fmt(f),
+            Stage::Pending(operation) => operation.fmt(f),
             Stage::Done(_) => f.write_str("done"),
         }
     }

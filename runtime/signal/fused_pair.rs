@@ -7,7 +7,7 @@ use candle_core::{Result, Tensor};
 
 use crate::Error;
 use crate::kernels::internal::blocked::conv::FusedConsumer;
-use crate::kernels::internal::blocked::{self, Image};
+use crate::kernels::internal::blocked::{self, BlockedTensor};
 use crate::kernels::pool::PoolGeometry;
 use crate::scope::{self, Path};
 
@@ -81,7 +81,7 @@ impl FusedPair {
         Ok(image.into())
     }
 
-    fn run_fused(&self) -> Result<Option<Image>> {
+    fn run_fused(&self) -> Result<Option<BlockedTensor>> {
         let Producer { convolution, epilogue, .. } = &self.producer;
         let run = |consumer: &FusedConsumer<'_>, output: [usize; 4]| {
             convolution.run_with_consumer(epilogue, consumer, output)
@@ -101,7 +101,7 @@ impl FusedPair {
         }
     }
 
-    fn run_separately(self, path: &Path) -> crate::Result<Image> {
+    fn run_separately(self, path: &Path) -> crate::Result<BlockedTensor> {
         let Self { producer, consumer } = self;
         let input = producer.run()?;
         scope::record_launch(|| path.clone(), || format!("{consumer:#}"));
@@ -121,7 +121,7 @@ impl FusedPair {
 
 impl Producer {
     /// Computes the convolution and drops its input.
-    fn run(self) -> crate::Result<Image> {
+    fn run(self) -> crate::Result<BlockedTensor> {
         scope::record_launch(|| self.path.clone(), || self.to_string());
         let Self { convolution, epilogue, path } = self;
         let output = convolution.run(&epilogue);

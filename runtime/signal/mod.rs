@@ -12,10 +12,10 @@ mod layout;
 mod linear;
 mod methods;
 mod normalization;
+mod operation;
 mod operators;
 mod outcome;
 mod value;
-mod work;
 
 pub(crate) use blocked::can_join_blocked;
 pub use chunks::Chunks;
@@ -39,7 +39,7 @@ use candle_core::{DType, Device, Shape, Tensor};
 
 use crate::dim::Dim;
 pub(crate) use crate::kernels::internal::Layout;
-use crate::kernels::internal::blocked::Image;
+use crate::kernels::internal::blocked::BlockedTensor;
 use crate::kernels::internal::rebase_empty;
 use crate::scope::{self, Path};
 use crate::{Error, Result};
@@ -67,7 +67,7 @@ pub struct Signal(State);
 enum State {
     Ready(Tensor),
     Deferred(Arc<Deferred>),
-    Blocked(Arc<Image>),
+    Blocked(Arc<BlockedTensor>),
     Failed(Error),
 }
 
@@ -270,7 +270,9 @@ impl std::fmt::Debug for Signal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.0 {
             State::Ready(tensor) => write!(f, "Signal::Ready({:?})", tensor.dims()),
-            State::Deferred(deferred) => write!(f, "Signal::Deferred({deferred})"),
+            State::Deferred(deferred) => {
+                write!(f, "Signal::Deferred({:?}, {deferred})", deferred.shape().dims())
+            }
             State::Blocked(image) => write!(f, "Signal::Blocked({:?})", image.dims()),
             State::Failed(error) => write!(f, "Signal::Failed({error})"),
         }

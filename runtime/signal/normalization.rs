@@ -6,7 +6,7 @@ use std::sync::Arc;
 use candle_core::{Result, Tensor};
 
 use crate::kernels::activation::Activation;
-use crate::kernels::internal::blocked::{self, Image};
+use crate::kernels::internal::blocked::{self, BlockedTensor};
 use crate::kernels::internal::with_elements;
 use crate::kernels::norm::BatchNorm;
 
@@ -24,8 +24,8 @@ pub(crate) struct Normalization {
 
 /// A batch norm in evaluation mode whose input is channel-blocked, with the activation that is fused into the norm. The
 /// channel-blocked kernels support the scale and the shift.
-pub(crate) struct ImageNormalization {
-    pub input: Arc<Image>,
+pub(crate) struct BlockedNormalization {
+    pub input: Arc<BlockedTensor>,
     pub scale: Tensor,
     pub shift: Tensor,
     pub(super) activation: Activation,
@@ -61,8 +61,8 @@ impl Normalization {
     }
 }
 
-impl ImageNormalization {
-    pub(super) fn new(input: Arc<Image>, scale: Tensor, shift: Tensor) -> Self {
+impl BlockedNormalization {
+    pub(super) fn new(input: Arc<BlockedTensor>, scale: Tensor, shift: Tensor) -> Self {
         Self { input, scale, shift, activation: Activation::Identity }
     }
 
@@ -75,7 +75,7 @@ impl ImageNormalization {
         format!("BatchNorm {}", self.input.dims()[1])
     }
 
-    pub(super) fn run(&self) -> Result<Image> {
+    pub(super) fn run(&self) -> Result<BlockedTensor> {
         with_elements(&self.scale, |scale| {
             with_elements(&self.shift, |shift| blocked::affine(&self.input, scale, shift, self.activation))
         })??
@@ -91,7 +91,7 @@ impl fmt::Display for Normalization {
 }
 
 /// Writes the operations in the form used in traces: `batch_norm + relu`.
-impl fmt::Display for ImageNormalization {
+impl fmt::Display for BlockedNormalization {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("batch_norm")?;
         write_residual_and_activation(f, None, self.activation)

@@ -39,7 +39,7 @@ fn add_blocked(a: Signal, b: Signal) -> Result<Signal> {
     Ok(match (a.into_blocked()?, b.into_blocked()?) {
         (Value::Blocked(a), Value::Blocked(b)) => {
             scope::record_launch(Path::current, || "add".to_string());
-            Signal::image(blocked::add(&a, &b)?)
+            Signal::blocked(blocked::add(&a, &b)?)
         }
         (a, b) => add_tensors(a.into(), b.into()),
     })

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Result, Shape, Tensor};
 
 use crate::kernels::internal::Arena;
-use crate::kernels::internal::blocked::Image;
+use crate::kernels::internal::blocked::BlockedTensor;
 use crate::kernels::trace;
 use crate::scope::{self, Path};
 
@@ -15,7 +15,7 @@ use super::Layout;
 pub(crate) enum Value {
     Tensor(Tensor),
     /// A channel-blocked activation.
-    Blocked(Arc<Image>),
+    Blocked(Arc<BlockedTensor>),
 }
 
 impl Value {
@@ -62,12 +62,12 @@ impl Value {
     }
 
     /// Returns the values as a channel-blocked activation. Reorders a tensor.
-    pub(super) fn image(&self, arena: &Arc<Arena>) -> Result<Arc<Image>> {
+    pub(super) fn image(&self, arena: &Arc<Arena>) -> Result<Arc<BlockedTensor>> {
         match self {
             Self::Blocked(image) => Ok(image.clone()),
             Self::Tensor(tensor) => {
                 scope::record_launch(Path::current, || trace::TO_NCHWC.to_string());
-                Image::from_tensor(arena, tensor).map(Arc::new)
+                BlockedTensor::from_tensor(arena, tensor).map(Arc::new)
             }
         }
     }
@@ -81,8 +81,8 @@ impl Value {
     }
 }
 
-impl From<Image> for Value {
-    fn from(image: Image) -> Self {
+impl From<BlockedTensor> for Value {
+    fn from(image: BlockedTensor) -> Self {
         Self::Blocked(Arc::new(image))
     }
 }

@@ -8,7 +8,7 @@ use candle_core::{Result, Tensor};
 use crate::kernels::conv::PackedCache;
 use crate::kernels::internal::Arena;
 use crate::kernels::internal::blocked::conv::{self, Call, FusedConsumer};
-use crate::kernels::internal::blocked::{Image, policy};
+use crate::kernels::internal::blocked::{BlockedTensor, policy};
 use crate::kernels::internal::with_elements;
 use crate::kernels::internal::{Axes, ConvShape, Packing};
 use crate::signal::epilogue::Epilogue;
@@ -31,10 +31,10 @@ pub(crate) struct BlockedParameters {
 
 impl BlockedConvolution {
     /// Computes the convolution and its epilogue in one launch.
-    pub fn run(&self, epilogue: &Epilogue) -> Result<Image> {
+    pub fn run(&self, epilogue: &Epilogue) -> Result<BlockedTensor> {
         let arena = self.arena();
         let shape = &self.parameters.shape;
-        let mut output = Image::new(&arena, shape.output_dims())?;
+        let mut output = BlockedTensor::new(&arena, shape.output_dims())?;
         let isa = output.isa();
         self.with_call(epilogue, &arena, |layout, call| {
             conv::conv2d(shape, layout, call, output.blocks_mut(), isa)
@@ -49,10 +49,10 @@ impl BlockedConvolution {
         epilogue: &Epilogue,
         consumer: &FusedConsumer<'_>,
         output_dims: [usize; 4],
-    ) -> Result<Option<Image>> {
+    ) -> Result<Option<BlockedTensor>> {
         let arena = self.arena();
         let shape = &self.parameters.shape;
-        let mut output = Image::new(&arena, output_dims)?;
+        let mut output = BlockedTensor::new(&arena, output_dims)?;
         let isa = output.isa();
         let fused = self.with_call(epilogue, &arena, |layout, call| {
             conv::conv2d_and_consume(shape, layout, call, consumer, output.blocks_mut(), isa)

@@ -6,17 +6,17 @@ use candle_core::{Result, bail};
 
 use crate::parallel::for_each_chunk;
 
-use super::Image;
+use super::BlockedTensor;
 
 /// Concatenates images along the channels. Their other dimensions must be equal.
 ///
 /// # Errors
 /// Fails if `images` is empty, or there is not enough memory.
-pub fn cat_channels(images: &[Arc<Image>]) -> Result<Image> {
+pub fn cat_channels(images: &[Arc<BlockedTensor>]) -> Result<BlockedTensor> {
     let Some(first) = images.first() else { bail!("expected at least one image to concatenate") };
     let [batch, _, height, width] = first.dims();
     let channels = images.iter().map(|image| image.dims()[1]).sum();
-    let mut y = Image::new(first.arena(), [batch, channels, height, width])?;
+    let mut y = BlockedTensor::new(first.arena(), [batch, channels, height, width])?;
     let (lanes, count, len) = (y.lanes(), y.channel_blocks(), y.pixels() * y.lanes());
     for_each_chunk(y.blocks_mut(), len, |index, block| {
         let sample = index / count;
@@ -39,7 +39,7 @@ pub fn cat_channels(images: &[Arc<Image>]) -> Result<Image> {
 }
 
 /// Copies `count` channels of one sample, from `channel` on, to the first `count` lanes of every pixel of `block`.
-fn copy(image: &Image, sample: usize, channel: usize, count: usize, block: &mut [f32]) {
+fn copy(image: &BlockedTensor, sample: usize, channel: usize, count: usize, block: &mut [f32]) {
     let (lanes, len) = (image.lanes(), image.pixels() * image.lanes());
     let mut done = 0;
     while done < count {

@@ -6,14 +6,19 @@ use crate::activation::{Activation, activate, activate_all, stages};
 use crate::parallel::{cost, for_each_chunk};
 use crate::simd::{Kernel, Simd, dispatch_loops, dispatch_to};
 
-use super::Image;
+use super::BlockedTensor;
 
 /// Returns `activation(x · scale + shift)`, with one scale and one shift for each channel.
 ///
 /// # Errors
 /// Fails if there is not enough memory.
-pub fn affine(x: &Image, scale: &[f32], shift: &[f32], activation: Activation) -> Result<Image> {
-    let mut y = Image::new(x.arena(), x.dims())?;
+pub fn affine(
+    x: &BlockedTensor,
+    scale: &[f32],
+    shift: &[f32],
+    activation: Activation,
+) -> Result<BlockedTensor> {
+    let mut y = BlockedTensor::new(x.arena(), x.dims())?;
     let (lanes, count, isa, pixels) = (x.lanes(), x.channel_blocks(), x.isa(), x.pixels());
     let [scale, shift] = [scale, shift].map(|values| padded(values, lanes * count));
     let padding = first_padding_lane(x, activation);
@@ -33,7 +38,7 @@ pub fn affine(x: &Image, scale: &[f32], shift: &[f32], activation: Activation) -
 ///
 /// # Errors
 /// Fails if there is not enough memory.
-pub fn activated(x: &Image, activation: Activation) -> Result<Image> {
+pub fn activated(x: &BlockedTensor, activation: Activation) -> Result<BlockedTensor> {
     let channels = x.dims()[1];
     affine(x, &vec![1.; channels], &vec![0.; channels], activation)
 }
@@ -42,8 +47,8 @@ pub fn activated(x: &Image, activation: Activation) -> Result<Image> {
 ///
 /// # Errors
 /// Fails if there is not enough memory.
-pub fn add(a: &Image, b: &Image) -> Result<Image> {
-    let mut y = Image::new(a.arena(), a.dims())?;
+pub fn add(a: &BlockedTensor, b: &BlockedTensor) -> Result<BlockedTensor> {
+    let mut y = BlockedTensor::new(a.arena(), a.dims())?;
     for_each_chunk(y.blocks_mut(), cost::PASS, |index, y| {
         let [a, b] = [a, b].map(|x| &x.blocks()[index * cost::PASS..][..y.len()]);
         dispatch_loops(Sum { a, b, y });
@@ -52,7 +57,7 @@ pub fn add(a: &Image, b: &Image) -> Result<Image> {
 }
 
 /// Calls `run(index, pixels)` for every block of channels.
-fn for_each_block(y: &mut Image, run: impl Fn(usize, &mut [f32]) + Sync) {
+fn for_each_block(y: &mut BlockedTensor, run: impl Fn(usize, &mut [f32]) + Sync) {
     let len = y.pixels() * y.lanes();
     let blocks = (cost::PASS / len.max(1)).max(1);
     for_each_chunk(y.blocks_mut(), blocks * len, |task, y| {
@@ -62,7 +67,7 @@ fn for_each_block(y: &mut Image, run: impl Fn(usize, &mut [f32]) + Sync) {
 
 /// Returns the first lane to clear in the last block of channels, or the number of lanes if none must be cleared. The
 /// lanes after the last channel must be cleared if the activation does not map zero to zero.
-fn first_padding_lane(x: &Image, activation: Activation) -> usize {
+fn first_padding_lane(x: &BlockedTensor, activation: Activation) -> usize {
     let used = x.dims()[1] % x.lanes();
     if used == 0 || activation.value(0f32) == 0. { x.lanes() } else { used }
 }

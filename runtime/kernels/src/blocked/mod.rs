@@ -3,14 +3,14 @@
 
 mod cat;
 mod elementwise;
-mod image;
 pub mod policy;
 mod pool;
 mod reorder;
+mod tensor;
 
 pub use crate::conv::cpu::nchwc as conv;
 
 pub use cat::cat_channels;
 pub use elementwise::{activated, add, affine};
-pub use image::Image;
 pub use pool::{adaptive_avg_pool2d, adaptive_max_pool2d, avg_pool2d, max_pool2d};
+pub use tensor::BlockedTensor;

@@ -9,13 +9,13 @@ use crate::pool::{
 };
 use crate::simd::{Kernel, Simd, dispatch_loops};
 
-use super::Image;
+use super::BlockedTensor;
 
 /// Returns the largest element of each window, like [`max_pool2d`](crate::pool::max_pool2d).
 ///
 /// # Errors
 /// Fails if [`PoolGeometry::output_size`] fails, or there is not enough memory.
-pub fn max_pool2d(x: &Image, geometry: &PoolGeometry) -> Result<Image> {
+pub fn max_pool2d(x: &BlockedTensor, geometry: &PoolGeometry) -> Result<BlockedTensor> {
     let [_, _, height, width] = x.dims();
     let [rows, columns] = geometry.output_size([height, width])?;
     pool(x, Max { rows: geometry.positions(0, height, rows), columns: geometry.positions(1, width, columns) })
@@ -25,7 +25,7 @@ pub fn max_pool2d(x: &Image, geometry: &PoolGeometry) -> Result<Image> {
 ///
 /// # Errors
 /// Fails if a size is 0, or there is not enough memory.
-pub fn adaptive_max_pool2d(x: &Image, size: [Option<usize>; 2]) -> Result<Image> {
+pub fn adaptive_max_pool2d(x: &BlockedTensor, size: [Option<usize>; 2]) -> Result<BlockedTensor> {
     let [_, _, height, width] = x.dims();
     let [rows, columns] = output_size("adaptive_max_pool2d", x, size)?;
     let window_positions =
@@ -39,11 +39,11 @@ pub fn adaptive_max_pool2d(x: &Image, size: [Option<usize>; 2]) -> Result<Image>
 /// Fails if [`PoolGeometry::output_size`] fails, the dilation is not 1, the divisor is 0, or there is not enough
 /// memory.
 pub fn avg_pool2d(
-    x: &Image,
+    x: &BlockedTensor,
     geometry: &PoolGeometry,
     count_include_pad: bool,
     divisor: Option<usize>,
-) -> Result<Image> {
+) -> Result<BlockedTensor> {
     let [_, _, height, width] = x.dims();
     pool(x, Mean(windows(geometry, [height, width], count_include_pad, divisor)?))
 }
@@ -52,14 +52,14 @@ pub fn avg_pool2d(
 ///
 /// # Errors
 /// Fails if a size is 0, or there is not enough memory.
-pub fn adaptive_avg_pool2d(x: &Image, size: [Option<usize>; 2]) -> Result<Image> {
+pub fn adaptive_avg_pool2d(x: &BlockedTensor, size: [Option<usize>; 2]) -> Result<BlockedTensor> {
     let [_, _, height, width] = x.dims();
     let size = output_size("adaptive_avg_pool2d", x, size)?;
     pool(x, Mean(adaptive_windows([height, width], size)))
 }
 
 /// Returns the output size of adaptive pooling, and checks that there is enough memory for the output.
-fn output_size(op: &str, x: &Image, size: [Option<usize>; 2]) -> Result<[usize; 2]> {
+fn output_size(op: &str, x: &BlockedTensor, size: [Option<usize>; 2]) -> Result<[usize; 2]> {
     let [_, _, height, width] = x.dims();
     let output = adaptive_size(op, &x.dims(), [height, width], size)?;
     check_memory(op, &x.dims(), output)?;
@@ -130,10 +130,10 @@ impl Pool for Mean {
     }
 }
 
-fn pool(x: &Image, pool: impl Pool) -> Result<Image> {
+fn pool(x: &BlockedTensor, pool: impl Pool) -> Result<BlockedTensor> {
     let [batch, channels, ..] = x.dims();
     let [rows, columns] = pool.output();
-    let mut y = Image::new(x.arena(), [batch, channels, rows, columns])?;
+    let mut y = BlockedTensor::new(x.arena(), [batch, channels, rows, columns])?;
     let lanes = x.lanes();
     let (input_len, output_len) = (x.pixels() * lanes, rows * columns * lanes);
     let blocks = (cost::PASS / input_len.max(1)).max(1);

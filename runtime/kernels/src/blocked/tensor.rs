@@ -13,16 +13,16 @@ use super::reorder;
 
 /// An activation `[batch, channels, height, width]` of f32 on the CPU, stored as
 /// `[batch, ⌈channels / lanes⌉, height, width, lanes]`. The lanes after the last channel are zero.
-pub struct Image {
+pub struct BlockedTensor {
     memory: Lease,
     shape: Shape,
     dims: [usize; 4],
     isa: Isa,
-    /// The `Nchw` tensor, once [`Image::to_tensor`] has computed it.
+    /// The `Nchw` tensor, once [`BlockedTensor::to_tensor`] has computed it.
     nchw: OnceLock<Tensor>,
 }
 
-impl Image {
+impl BlockedTensor {
     /// Returns an image with unspecified contents. The caller must write every element.
     ///
     /// # Errors
@@ -58,7 +58,7 @@ impl Image {
         Ok(self.nchw.get_or_init(|| tensor).clone())
     }
 
-    /// Returns `true` if [`Image::to_tensor`] has already converted the image.
+    /// Returns `true` if [`BlockedTensor::to_tensor`] has already converted the image.
     pub fn has_tensor(&self) -> bool {
         self.nchw.get().is_some()
     }

@@ -1,4 +1,4 @@
-//! The work of a deferred operation: an operation and its epilogue, or a pair of a producer and a consumer.
+//! What a deferred signal computes: an operation and its epilogue, or a pair of a producer and a consumer.
 
 use std::fmt;
 
@@ -8,19 +8,19 @@ use crate::{Error, Result};
 
 use super::epilogue::{Epilogue, EpilogueOp, NotFused};
 use super::fused_pair::Producer;
-use super::normalization::ImageNormalization;
+use super::normalization::BlockedNormalization;
 use super::{Convolution, FusedPair, Layout, Layouts, Normalization, Product, Value};
 
 #[allow(clippy::large_enum_variant, reason = "most are convolutions")]
-pub(super) enum Work {
+pub(super) enum Operation {
     Convolution(Convolution, Epilogue),
     FusedPair(FusedPair),
     Product(Product),
     Normalization(Normalization),
-    ImageNormalization(ImageNormalization),
+    BlockedNormalization(BlockedNormalization),
 }
 
-impl Work {
+impl Operation {
     /// Appends an operation to the epilogue.
     pub fn fuse(&mut self, op: EpilogueOp) -> std::result::Result<(), NotFused> {
         match self {
@@ -28,7 +28,7 @@ impl Work {
             Self::FusedPair(pair) => pair.fuse(op),
             Self::Product(product) => product.fuse(op),
             Self::Normalization(normalization) => normalization.fuse(op),
-            Self::ImageNormalization(normalization) => normalization.fuse(op),
+            Self::BlockedNormalization(normalization) => normalization.fuse(op),
         }
     }
 
@@ -37,7 +37,7 @@ impl Work {
             Self::Convolution(_, epilogue) => epilogue.supports_residual(),
             Self::FusedPair(pair) => pair.supports_residual(),
             Self::Normalization(normalization) => normalization.supports_residual(),
-            Self::Product(_) | Self::ImageNormalization(_) => false,
+            Self::Product(_) | Self::BlockedNormalization(_) => false,
         }
     }
 
@@ -50,14 +50,14 @@ impl Work {
             {
                 Ok(Producer { convolution, epilogue, path })
             }
-            work => Err((work, path)),
+            operation => Err((operation, path)),
         }
     }
 
     pub fn layouts(&self) -> Layouts {
         match self {
             Self::Convolution(convolution, epilogue) => convolution.layouts(epilogue),
-            Self::FusedPair(_) | Self::ImageNormalization(_) => Layouts::Only(Layout::Nchwc),
+            Self::FusedPair(_) | Self::BlockedNormalization(_) => Layouts::Only(Layout::Nchwc),
             Self::Product(_) | Self::Normalization(_) => Layouts::Only(Layout::Nchw),
         }
     }
@@ -83,20 +83,20 @@ impl Work {
             }
             Self::Product(product) => reordered(product.run().map(Value::Tensor), &product.label()),
             Self::Normalization(norm) => reordered(norm.run().map(Value::Tensor), &norm.label()),
-            Self::ImageNormalization(norm) => reordered(norm.run().map(Value::from), &norm.label()),
+            Self::BlockedNormalization(norm) => reordered(norm.run().map(Value::from), &norm.label()),
         }
     }
 }
 
 /// Writes the operations in the form used in traces: `conv2d + bias + relu`.
-impl fmt::Display for Work {
+impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Convolution(convolution, epilogue) => write!(f, "{}{epilogue}", convolution.name()),
             Self::FusedPair(FusedPair { producer, consumer }) => write!(f, "{producer} + {consumer:#}"),
             Self::Product(product) => product.fmt(f),
             Self::Normalization(normalization) => normalization.fmt(f),
-            Self::ImageNormalization(normalization) => normalization.fmt(f),
+            Self::BlockedNormalization(normalization) => normalization.fmt(f),
         }
     }
 }
