@@ -3,10 +3,10 @@
 use candle_core::shape::ShapeWithOneHole;
 use candle_core::{DType, Tensor};
 
-use crate::Result;
 use crate::dim::{Dim, Dims};
 use crate::kernels::internal::clamp;
 use crate::ops::flatten_range;
+use crate::{Error, Result};
 
 use super::{Chunks, Signal};
 
@@ -132,7 +132,7 @@ impl Signal {
 
     /// Computes the absolute value of each element.
     pub fn abs(&self) -> Self {
-        self.unary("abs", Tensor::abs)
+        self.clone().apply("abs", |t| t.abs())
     }
 
     /// Raises each element to the power `exponent`.
@@ -158,9 +158,21 @@ impl Signal {
         })
     }
 
+    /// Runs an elementwise operation that requires floating-point elements.
     fn unary(&self, name: &'static str, f: fn(&Tensor) -> candle_core::Result<Tensor>) -> Self {
-        self.clone().apply(name, |t| f(&t))
+        self.clone().apply(name, |t| -> Result<Tensor> {
+            check_float(&t)?;
+            Ok(f(&t)?)
+        })
     }
+}
+
+/// Returns an error unless the tensor is floating point, because candle's unary operations panic for integers.
+pub(super) fn check_float(x: &Tensor) -> Result<()> {
+    if x.dtype().is_float() {
+        return Ok(());
+    }
+    Err(Error::msg(format!("expected a floating-point input, found {:?}", x.dtype())))
 }
 
 /// Returns matrices that are contiguous row by row or column by column, as candle's matrix product requires.

@@ -8,6 +8,7 @@ use crate::kernels::internal::blocked;
 use crate::scope::{self, Path};
 use crate::{Error, Result};
 
+use super::methods::check_float;
 use super::{EpilogueOp, Fusion, Signal, Value};
 
 /// Adds two signals. If one is a deferred convolution or batch norm, fuses the other into it as a residual.
@@ -125,6 +126,12 @@ macro_rules! numbers {
 
 numbers! { f32 f64 i8 i16 i32 i64 isize u8 u16 u32 u64 usize }
 
+/// Divides a number by each element.
+fn divide(number: f64, x: &Tensor) -> Result<Tensor> {
+    check_float(x)?;
+    Ok((x.recip()? * number)?)
+}
+
 /// Implements an operator for `signal ∘ number` as `$left` and for `number ∘ signal` as `$right`.
 macro_rules! scalar {
     ($($trait:ident $method:ident $name:literal |$t:ident, $n:ident| $left:expr, $right:expr;)*) => {$(
@@ -168,7 +175,7 @@ scalar! {
     Add add "add" |t, n| t + n, t + n;
     Sub sub "subtract" |t, n| t - n, t.affine(-1., n);
     Mul mul "multiply" |t, n| t * n, t * n;
-    Div div "divide" |t, n| t / n, t.recip()? * n;
+    Div div "divide" |t, n| t / n, divide(n, &t);
 }
 
 /// Implements `x += y` as `x = x + y`.
@@ -194,10 +201,14 @@ assigning! {
     DivAssign div_assign Div div;
 }
 
+/// The result is a failed signal if the dtype is not floating point.
 impl Neg for Signal {
     type Output = Signal;
     fn neg(self) -> Signal {
-        self.apply("negate", |t| t.neg())
+        self.apply("negate", |t| -> Result<Tensor> {
+            check_float(&t)?;
+            Ok(t.neg()?)
+        })
     }
 }
 

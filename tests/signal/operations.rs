@@ -1,7 +1,7 @@
 //! The operations of signals (arithmetic, shapes, sums and products): agreement with candle's operations on plain
 //! tensors, and gradients by finite differences.
 
-use candle_core::{D, Result, Tensor};
+use candle_core::{D, Device, Result, Tensor};
 use proptest::prelude::*;
 use sconce::prelude::{Signal, cat, flatten, linear, stack, tanh};
 
@@ -173,4 +173,17 @@ proptest! {
             if activated { y.tanh() } else { Ok(y) }
         })?;
     }
+}
+
+#[test]
+fn operations_on_integers_fail_without_a_panic() -> Result<()> {
+    let x = Signal::from(Tensor::new(&[4u32, 9], &Device::Cpu)?);
+    let failed = [x.exp(), x.log(), x.sqrt(), x.sqr(), x.powf(2.), -&x, 1 / &x];
+    for result in &failed[..4] {
+        let message = result.error().map(|error| error.message());
+        assert_eq!(message, Some("expected a floating-point input, found U32"));
+    }
+    assert!(failed.iter().all(|result| result.error().is_some()));
+    assert_eq!(x.abs().into_tensor()?.to_vec1::<u32>()?, [4, 9]);
+    Ok(())
 }
