@@ -6,6 +6,18 @@ use std::sync::Arc;
 use crate::kernels::internal::without_backtrace;
 
 /// A `Result` with [`Error`] as the default error.
+///
+/// ```
+/// use sconce::prelude::*;
+///
+/// fn sizes(x: &Tensor) -> Result<(usize, usize)> {
+///     Ok(x.dims2()?) // an error of candle converts into `Error`
+/// }
+///
+/// let vector = Tensor::zeros(3, DType::F32, &Device::Cpu)?;
+/// assert!(sizes(&vector).is_err());
+/// # Ok::<(), Error>(())
+/// ```
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// An error, with the layer and the path at which it occurred.

@@ -24,6 +24,15 @@ use candle_nn::Init;
 use candle_nn::init::{FanInOut, NonLinearity, NormalOrUniform};
 
 /// A distribution of initial values, which may depend on the shape of the parameter.
+///
+/// ```
+/// use sconce::init::{Initializer, normal, ones};
+/// use sconce::nn::Init;
+///
+/// assert!(matches!(normal(0., 0.02).for_shape(&[8, 4]), Init::Randn { mean: 0., stdev: 0.02 }));
+/// // `init = ones` works without parentheses, because a function without arguments converts.
+/// assert!(matches!(Initializer::from(ones).for_shape(&[3]), Init::Const(1.)));
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Initializer(fn(&[usize], f64, f64) -> Init, f64, f64);
 

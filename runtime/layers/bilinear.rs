@@ -40,6 +40,16 @@ pub struct Bilinear {
 }
 
 /// The config of [`Bilinear`].
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let bilinear = Bilinear::config(4, 3, 2).bias(false).init(&Device::Cpu)?;
+/// assert_eq!(bilinear.weight().dims(), [2, 4, 3]);
+/// assert!(bilinear.bias().is_none());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct BilinearConfig {
     in1_features: usize,

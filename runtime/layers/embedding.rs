@@ -40,6 +40,17 @@ pub struct Embedding {
 }
 
 /// The config of [`Embedding`].
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let embedding = Embedding::config(100, 16).padding_idx(0).init(&Device::Cpu)?;
+/// assert_eq!(embedding.weight().get(0)?.abs()?.max_all()?.to_scalar::<f32>()?, 0.);
+/// // The index must be less than the number of embeddings.
+/// assert!(Embedding::config(100, 16).padding_idx(100).init(&Device::Cpu).is_err());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct EmbeddingConfig {
     num_embeddings: usize,

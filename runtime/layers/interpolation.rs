@@ -3,6 +3,15 @@
 use crate::kernels::resample::Filter;
 
 /// The interpolation mode of [`Upsample`](super::Upsample). PyTorch's names convert into this type.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// assert_eq!(Interpolation::from("bilinear"), Interpolation::Bilinear);
+/// assert!(Upsample::config().scale_factor(2).mode("trilinear").init(&Device::Cpu).is_err());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Interpolation {
     /// `"nearest"`: the input element that contains the top left corner of the output element.
@@ -57,6 +66,17 @@ impl From<&'static str> for Interpolation {
 
 /// The ratio of output size to input size, `[height, width]`. Numbers such as `2` and `1.5`, and pairs such as
 /// `(2., 1.5)`, convert into this type.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let factor = ScaleFactor::from((2., 1.5));
+/// assert_eq!(factor, ScaleFactor([2., 1.5]));
+/// let up = Upsample::config().scale_factor(factor).init(&Device::Cpu)?;
+/// assert_eq!(up.forward(Tensor::zeros((1, 3, 4, 4), DType::F32, &Device::Cpu)?)?.dims(), [1, 3, 8, 6]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ScaleFactor(pub [f64; 2]);
 

@@ -39,6 +39,16 @@ pub struct Linear {
 }
 
 /// The config of [`Linear`].
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let linear = Linear::config(4, 2).bias(false).init(&Device::Cpu)?;
+/// assert_eq!(linear.weight().dims(), [2, 4]);
+/// assert!(linear.bias().is_none());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct LinearConfig {
     in_features: usize,

@@ -55,6 +55,18 @@ pub struct Sequential {
 type Constructor = Box<dyn FnOnce(VarBuilder) -> Result<Box<dyn Layer>>>;
 
 /// The config of [`Sequential`].
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let config = Sequential::config().push(Linear::config(4, 8)).push_named("head", Linear::config(8, 2));
+/// let model = config.init(&Device::Cpu)?;
+/// let state = model.state_dict();
+/// let names: Vec<&str> = state.keys().collect();
+/// assert_eq!(names, ["0.weight", "0.bias", "head.weight", "head.bias"]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Default)]
 pub struct SequentialConfig {
     children: Vec<(Arc<str>, Constructor)>,

@@ -36,6 +36,22 @@ pub struct LoadReport {
 }
 
 /// A tensor that has different shapes in network and checkpoint.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let mut net = Linear::config(4, 2).init(&Device::Cpu)?;
+/// let other = Linear::config(4, 3).bias(false).init(&Device::Cpu)?;
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("other.safetensors");
+/// other.save(&path)?;
+/// let report = net.load_with(Load::new(&path).partial())?;
+/// let mismatch = &report.mismatched[0];
+/// assert_eq!(mismatch.name, "weight");
+/// assert_eq!((&mismatch.expected[..], &mismatch.found[..]), (&[2, 4][..], &[3, 4][..]));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ShapeMismatch {

@@ -19,6 +19,20 @@ use crate::signal::Signal;
 ///
 /// The mode is an argument of every call. [`Network::set_mode`](crate::Network::set_mode) pins layers to one mode,
 /// which they then use instead of the argument.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let dropout = Dropout::config(0.5).init(&Device::Cpu)?;
+/// let x = Tensor::ones(100, DType::F32, &Device::Cpu)?;
+/// let y = dropout.call((&x).into(), Mode::Eval).into_tensor()?;
+/// assert_eq!(y.to_vec1::<f32>()?, x.to_vec1::<f32>()?);
+/// let y = dropout.call((&x).into(), Mode::Train).into_tensor()?;
+/// assert!(y.to_vec1::<f32>()?.contains(&0.));
+/// assert!(Mode::from(true).is_train());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mode {
     /// Training.
@@ -84,6 +98,31 @@ pub trait Module {
 
 /// Visits the tensors and child modules of one module. [`Module`] has an example of a layer that passes its tensors to a
 /// visitor.
+///
+/// ```
+/// use sconce::prelude::*;
+/// use std::collections::BTreeSet;
+/// use sconce::Visitor;
+/// # fn main() -> Result<()> {
+///
+/// /// Collects the names of the parameters, without those of the children.
+/// #[derive(Default)]
+/// struct Names(BTreeSet<String>);
+///
+/// impl<'a> Visitor<'a> for Names {
+///     fn parameter(&mut self, name: &str, _: &'a Tensor) {
+///         self.0.insert(name.to_string());
+///     }
+///     fn buffer(&mut self, _: &str, _: &'a Tensor) {}
+///     fn child(&mut self, _: &str, _: &'a dyn Module) {}
+/// }
+///
+/// let mut names = Names::default();
+/// Linear::config(4, 2).init(&Device::Cpu)?.visit(&mut names);
+/// assert_eq!(Vec::from_iter(names.0), ["bias", "weight"]);
+/// # Ok(())
+/// # }
+/// ```
 pub trait Visitor<'a> {
     /// Visits a parameter.
     fn parameter(&mut self, name: &str, tensor: &'a Tensor);
@@ -102,6 +141,31 @@ pub trait Visitor<'a> {
 
 /// Visits the tensors and child modules of one module and may replace the tensors. [`Module`] has an example of a layer
 /// that passes its tensors to a visitor.
+///
+/// ```
+/// use sconce::prelude::*;
+/// use sconce::VisitorMut;
+/// # fn main() -> Result<()> {
+///
+/// /// Sets every parameter to zero.
+/// struct Zero;
+///
+/// impl VisitorMut for Zero {
+///     fn parameter(&mut self, _: &str, tensor: &mut Tensor) {
+///         *tensor = tensor.zeros_like().expect("the device has enough memory");
+///     }
+///     fn buffer(&mut self, _: &str, _: &mut Tensor) {}
+///     fn child(&mut self, _: &str, child: &mut dyn Module) {
+///         child.visit_mut(self);
+///     }
+/// }
+///
+/// let mut net = vec![Linear::config(4, 2).init(&Device::Cpu)?];
+/// net.visit_mut(&mut Zero);
+/// assert_eq!(net[0].weight().abs()?.max_all()?.to_scalar::<f32>()?, 0.);
+/// # Ok(())
+/// # }
+/// ```
 pub trait VisitorMut {
     /// Visits a parameter.
     fn parameter(&mut self, name: &str, tensor: &mut Tensor);
@@ -128,6 +192,17 @@ pub trait VisitorMut {
 /// A module with a forward pass. `Input` is one [`Signal`], or a tuple of several inputs.
 ///
 /// `#[derive(Module)]` implements this trait. [`Module`] has an example of a layer that implements both traits by hand.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let conv = Conv2d::config(3, 8, 3).init(&Device::Cpu)?;
+/// let x = Tensor::zeros((1, 3, 8, 8), DType::F32, &Device::Cpu)?;
+/// let y = relu(conv.call(x.into(), Mode::Eval)); // not run yet
+/// assert_eq!(y.into_tensor()?.dims(), [1, 8, 6, 6]); // runs convolution and ReLU as one kernel
+/// # Ok(())
+/// # }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be called with `{Input}`",
     note = "to support this input, implement `sconce::Forward<{Input}>`"
@@ -145,6 +220,18 @@ pub trait Forward<Input = Signal>: Module {
 /// Every module that implements [`Forward`] for a tuple also implements this trait. A type that supports both one
 /// and several inputs implements `Forward` for one input and this trait for several inputs. With two implementations
 /// of `Forward`, a forward closure's `lstm(x)` would be ambiguous.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let lstm = LSTM::config(8, 16).init(&Device::Cpu)?;
+/// let x = Signal::from(Tensor::ones((5, 2, 8), DType::F32, &Device::Cpu)?); // [steps, batch, features]
+/// let state = Signal::from(Tensor::zeros((1, 2, 16), DType::F32, &Device::Cpu)?);
+/// let (outputs, _) = lstm.call_with((x, (state.clone(), state)), Mode::Eval);
+/// assert_eq!(outputs.dims()?, [5, 2, 16]);
+/// # Ok(())
+/// # }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be called with these inputs",
     label = "called with several inputs here",
@@ -175,6 +262,18 @@ several_inputs! { A B; A B C; A B C D; A B C D E; A B C D E F; A B C D E F G; A 
 
 /// A module with a forward pass from one signal to one signal. `Vec<_>`, `Box<dyn Layer>` and generic networks
 /// hold such modules.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let layers: Vec<Box<dyn Layer>> =
+///     vec![Box::new(Linear::config(4, 8).init(&Device::Cpu)?), Box::new(Relu)];
+/// let x = Tensor::ones((5, 4), DType::F32, &Device::Cpu)?;
+/// assert_eq!(layers.forward(&x)?.dims(), [5, 8]);
+/// assert_eq!(layers[0].forward(&x)?.dims(), [5, 8]);
+/// # Ok(())
+/// # }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a layer from one signal to one signal",
     note = "`Layer` is implemented for every `Forward<Signal, Output = Signal> + Send + Sync + 'static`"

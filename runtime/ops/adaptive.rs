@@ -5,6 +5,17 @@ use crate::kernels::pool;
 use crate::signal::{Layout, Signal};
 
 /// The output `[height, width]` of adaptive pooling. `None` keeps the input's size along that axis.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let size = OutputSize::from((Some(2), None)); // height 2, and the width of the input
+/// let x = Tensor::zeros((1, 3, 8, 6), DType::F32, &Device::Cpu)?;
+/// assert_eq!(adaptive_avg_pool2d(x, size).dims()?, [1, 3, 2, 6]);
+/// assert_eq!(OutputSize::from(7), OutputSize([Some(7), Some(7)]));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutputSize(pub [Option<usize>; 2]);
 

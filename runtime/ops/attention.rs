@@ -11,6 +11,23 @@ use super::dropout;
 
 /// The options of [`scaled_dot_product_attention`]: PyTorch's `attn_mask`, `dropout_p`, `is_causal` and `scale`.
 /// A mask or `None` converts into `AttentionOptions`.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let x = Tensor::ones((1, 3, 8), DType::F32, &Device::Cpu)?; // [batch, positions, features]
+/// let values = Tensor::new(&[[[1f32], [2.], [6.]]], &Device::Cpu)?;
+/// // All scores are equal, so each query averages the values that it attends to.
+/// let causal = AttentionOptions::default().is_causal(true);
+/// let y = scaled_dot_product_attention(&x, &x, &values, causal).into_tensor()?;
+/// assert_eq!(y.flatten_all()?.to_vec1::<f32>()?, [1., 1.5, 3.]);
+/// // A mask and `is_causal` exclude each other.
+/// let mask = Tensor::ones((3, 3), DType::U8, &Device::Cpu)?;
+/// let both = AttentionOptions::default().mask(mask).is_causal(true);
+/// assert!(scaled_dot_product_attention(&x, &x, &values, both).error().is_some());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct AttentionOptions {
     mask: Option<Signal>,

@@ -5,6 +5,17 @@ use std::fmt;
 use crate::{Error, Result};
 
 /// The sizes of an input's last dimensions: `768`, `(4, 5)`, `[4, 5]` or a vector.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// assert_eq!(NormalizedShape::from(768), NormalizedShape(vec![768]));
+/// let norm = LayerNorm::config((4, 5)).init(&Device::Cpu)?;
+/// let error = norm.forward(Tensor::zeros((2, 5, 4), DType::F32, &Device::Cpu)?).unwrap_err();
+/// assert!(error.to_string().contains("expected an input […, 4, 5], found [2, 5, 4]"), "{error}");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NormalizedShape(pub Vec<usize>);
 

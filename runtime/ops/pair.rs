@@ -1,6 +1,16 @@
 //! Settings per axis: one number for both axes, or a height and a width.
 
 /// A setting `[height, width]`, converted from `3` or `(3, 5)`.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// assert_eq!(Pair::from(3), Pair([3, 3]));
+/// assert_eq!(Pair::from((3, 5)).to_string(), "(3, 5)");
+/// assert_eq!(Conv2d::config(1, 8, (3, 5)).init(&Device::Cpu)?.weight().dims(), [8, 1, 3, 5]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pair(pub [usize; 2]);
 
@@ -32,6 +42,16 @@ impl std::fmt::Display for Pair {
 /// The padding of a convolution's input: `1`, `(1, 2)`, `"valid"` (none) or `"same"`. With `"same"`, which requires
 /// stride 1, the output has the size of the input; if the total padding of an axis is odd, the extra element is on the
 /// right or at the bottom.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// assert_eq!(Padding::from((1, 2)), Padding::Each(Pair([1, 2])));
+/// assert_eq!(Padding::<Pair>::from("same"), Padding::Same);
+/// assert!(Conv2d::config(3, 8, 3).padding("full").init(&Device::Cpu).is_err());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Padding<Size = Pair> {
     /// The padding on both sides, for each axis.
@@ -87,6 +107,17 @@ impl<Size> Padding<Size> {
 
 /// The padding of each side in PyTorch's order, `[left, right, top, bottom]`. Converts from one number for all
 /// sides, from `(left, right)`, or from all four numbers. Negative padding removes elements.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let x = Tensor::zeros((1, 3, 4, 4), DType::F32, &Device::Cpu)?;
+/// let pad = ZeroPad2d::config(Sides([1, 1, -1, 0])).init(&Device::Cpu)?; // one row less at the top
+/// assert_eq!(pad.forward(x)?.dims(), [1, 3, 3, 6]);
+/// assert_eq!(Sides::from((2, 3)), Sides([2, 3, 0, 0]));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sides(pub [isize; 4]);
 

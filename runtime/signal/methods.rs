@@ -12,66 +12,216 @@ use super::{Chunks, Signal};
 
 impl Signal {
     /// Changes the shape. One size may be `()`: it is computed from the number of elements.
+    ///
+    /// The result is a failed signal if the shape has another number of elements.
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Signal::from(Tensor::ones((2, 3, 4), DType::F32, &Device::Cpu)?);
+    /// assert_eq!(x.reshape((6, ())).dims()?, [6, 4]);
+    /// assert!(x.reshape((5, 5)).error().is_some());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn reshape(&self, shape: impl ShapeWithOneHole) -> Self {
         self.clone().apply("reshape", |t| t.reshape(shape))
     }
 
     /// Joins the dimensions `start..=end` into one.
+    ///
+    /// The result is a failed signal if a dimension is out of range, or if `start` is greater than `end`.
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Signal::from(Tensor::ones((2, 3, 4), DType::F32, &Device::Cpu)?);
+    /// assert_eq!(x.flatten(1, -1).dims()?, [2, 12]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn flatten(&self, start: impl Dim, end: impl Dim) -> Self {
         flatten_range(self.clone(), start, end)
     }
 
     /// Swaps two dimensions.
+    ///
+    /// The result is a failed signal if a dimension is out of range.
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Signal::from(Tensor::ones((2, 3, 4), DType::F32, &Device::Cpu)?);
+    /// assert_eq!(x.transpose(-1, -2).dims()?, [2, 4, 3]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn transpose(&self, a: impl Dim, b: impl Dim) -> Self {
         self.along("transpose", (a, b), |t, dims| t.transpose(dims[0], dims[1]))
     }
 
     /// Reorders the dimensions.
+    ///
+    /// Dimension `i` of the result is dimension `dims[i]` of `self`. The result is a failed signal unless `dims` has every
+    /// dimension once.
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Signal::from(Tensor::ones((2, 3, 4), DType::F32, &Device::Cpu)?);
+    /// assert_eq!(x.permute((2, 0, 1)).dims()?, [4, 2, 3]);
+    /// assert!(x.permute((0, 0, 1)).error().is_some());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn permute(&self, dims: impl Dims) -> Self {
         self.along("permute", dims, |t, dims| t.permute(dims))
     }
 
     /// Returns the elements `start..start + length` of one dimension.
+    ///
+    /// The result is a failed signal if the range or `dim` is out of range.
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Signal::from(Tensor::arange(0f32, 5., &Device::Cpu)?);
+    /// assert_eq!(x.narrow(0, 1, 3).into_tensor()?.to_vec1::<f32>()?, [1., 2., 3.]);
+    /// assert!(x.narrow(0, 3, 3).error().is_some());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn narrow(&self, dim: impl Dim, start: usize, length: usize) -> Self {
         self.along("narrow", dim, |t, dims| t.narrow(dims[0], start, length))
     }
 
     /// Removes a dimension of size 1.
+    ///
+    /// A dimension of another size stays. The result is a failed signal if `dim` is out of range.
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Signal::from(Tensor::ones((2, 1, 4), DType::F32, &Device::Cpu)?);
+    /// assert_eq!(x.squeeze(1).dims()?, [2, 4]);
+    /// assert_eq!(x.squeeze(0).dims()?, [2, 1, 4]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn squeeze(&self, dim: impl Dim) -> Self {
         self.along("squeeze", dim, |t, dims| t.squeeze(dims[0]))
     }
 
     /// Inserts a dimension of size 1, before dimension `dim`. `-1` appends it.
+    ///
+    /// The result is a failed signal if `dim` is greater than the number of dimensions.
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Signal::from(Tensor::ones((2, 4), DType::F32, &Device::Cpu)?);
+    /// assert_eq!(x.unsqueeze(1).dims()?, [2, 1, 4]);
+    /// assert_eq!(x.unsqueeze(-1).dims()?, [2, 4, 1]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn unsqueeze(&self, dim: impl Dim) -> Self {
         self.clone().apply("unsqueeze", |t| -> Result<Tensor> { Ok(t.unsqueeze(dim.index(t.rank() + 1)?)?) })
     }
 
     /// Copies the elements to contiguous memory if they are not contiguous.
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Signal::from(Tensor::ones((2, 3), DType::F32, &Device::Cpu)?).transpose(0, 1);
+    /// assert!(!x.tensor()?.is_contiguous());
+    /// assert!(x.contiguous().tensor()?.is_contiguous());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn contiguous(&self) -> Self {
         self.clone().apply("contiguous", |t| t.contiguous())
     }
 
     /// Converts the elements to `dtype`.
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Signal::from(Tensor::new(&[1f32, 2.5], &Device::Cpu)?);
+    /// assert_eq!(x.to_dtype(DType::U32).into_tensor()?.to_vec1::<u32>()?, [1, 2]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn to_dtype(&self, dtype: DType) -> Self {
         self.clone().apply("to_dtype", |t| t.to_dtype(dtype))
     }
 
     /// Sums over `dims` and removes these dimensions.
+    ///
+    /// The result is a failed signal if a dimension is out of range.
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Signal::from(Tensor::ones((2, 3, 4), DType::F32, &Device::Cpu)?);
+    /// assert_eq!(x.sum((0, -1)).into_tensor()?.to_vec1::<f32>()?, [8.; 3]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn sum(&self, dims: impl Dims) -> Self {
         self.along("sum", dims, |t, dims| t.sum(dims))
     }
 
     /// Averages over `dims` and removes these dimensions.
+    ///
+    /// The result is a failed signal if a dimension is out of range.
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Signal::from(Tensor::new(&[[1f32, 2.], [3., 4.]], &Device::Cpu)?);
+    /// assert_eq!(x.mean(-1).into_tensor()?.to_vec1::<f32>()?, [1.5, 3.5]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn mean(&self, dims: impl Dims) -> Self {
         self.along("mean", dims, |t, dims| t.mean(dims))
     }
 
     /// Averages over `dims` and keeps these dimensions with size 1.
+    ///
+    /// The result is a failed signal if a dimension is out of range.
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Signal::from(Tensor::new(&[[1f32, 2.], [3., 4.]], &Device::Cpu)?);
+    /// let centered = &x - x.mean_keepdim(-1);
+    /// assert_eq!(centered.into_tensor()?.to_vec2::<f32>()?, [[-0.5, 0.5], [-0.5, 0.5]]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn mean_keepdim(&self, dims: impl Dims) -> Self {
         self.along("mean", dims, |t, dims| t.mean_keepdim(dims))
     }
 
     /// Returns the matrix product, broadcast over the leading dimensions.
+    ///
+    /// `self` is `[…, rows, inner]`, `other` is `[…, inner, columns]`, and the result is `[…, rows, columns]`. The result is a
+    /// failed signal if the shapes do not match.
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let a = Signal::from(Tensor::ones((5, 2, 3), DType::F32, &Device::Cpu)?);
+    /// let b = Tensor::ones((3, 4), DType::F32, &Device::Cpu)?;
+    /// assert_eq!(a.matmul(&b).dims()?, [5, 2, 4]);
+    /// assert!(a.matmul(a.clone()).error().is_some());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn matmul(&self, other: impl Into<Signal>) -> Self {
         match other.into().into_tensor() {
             Ok(other) => self.clone().apply("matmul", |t| {
@@ -111,36 +261,109 @@ impl Signal {
     }
 
     /// Computes the exponential of each element.
+    ///
+    /// The result is a failed signal if the dtype is not floating point.
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Signal::from(Tensor::new(&[0f32, f32::NEG_INFINITY], &Device::Cpu)?);
+    /// assert_eq!(x.exp().into_tensor()?.to_vec1::<f32>()?, [1., 0.]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn exp(&self) -> Self {
         self.unary("exp", Tensor::exp)
     }
 
     /// Computes the natural logarithm of each element.
+    ///
+    /// The result is a failed signal if the dtype is not floating point.
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Signal::from(Tensor::new(&[1f32, 0.], &Device::Cpu)?);
+    /// assert_eq!(x.log().into_tensor()?.to_vec1::<f32>()?, [0., f32::NEG_INFINITY]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn log(&self) -> Self {
         self.unary("log", Tensor::log)
     }
 
     /// Computes the square root of each element.
+    ///
+    /// The result is a failed signal if the dtype is not floating point.
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Signal::from(Tensor::new(&[4f32, 9.], &Device::Cpu)?);
+    /// assert_eq!(x.sqrt().into_tensor()?.to_vec1::<f32>()?, [2., 3.]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn sqrt(&self) -> Self {
         self.unary("sqrt", Tensor::sqrt)
     }
 
     /// Computes the square of each element.
+    ///
+    /// The result is a failed signal if the dtype is not floating point.
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Signal::from(Tensor::new(&[-2f32, 3.], &Device::Cpu)?);
+    /// assert_eq!(x.sqr().into_tensor()?.to_vec1::<f32>()?, [4., 9.]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn sqr(&self) -> Self {
         self.unary("sqr", Tensor::sqr)
     }
 
     /// Computes the absolute value of each element.
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Signal::from(Tensor::new(&[-2f32, 3.], &Device::Cpu)?);
+    /// assert_eq!(x.abs().into_tensor()?.to_vec1::<f32>()?, [2., 3.]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn abs(&self) -> Self {
         self.clone().apply("abs", |t| t.abs())
     }
 
     /// Raises each element to the power `exponent`.
+    ///
+    /// The result is a failed signal if the dtype is not floating point.
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Signal::from(Tensor::new(&[2f32, 3.], &Device::Cpu)?);
+    /// assert_eq!(x.powf(2.).into_tensor()?.to_vec1::<f32>()?, [4., 9.]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn powf(&self, exponent: f64) -> Self {
         self.clone().apply("powf", |t| t.powf(exponent))
     }
 
     /// Limits each element to the range from `min` to `max`.
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Signal::from(Tensor::new(&[-2f32, 0.5, 3.], &Device::Cpu)?);
+    /// assert_eq!(x.clamp(-1., 1.).into_tensor()?.to_vec1::<f32>()?, [-1., 0.5, 1.]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn clamp(&self, min: f64, max: f64) -> Self {
         self.clone().apply("clamp", |t| clamp(&t, min, max))
     }

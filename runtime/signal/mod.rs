@@ -58,6 +58,32 @@ use crate::{Error, Result};
 /// reference to the deferred operation. If there are several references, the deferred operation runs once and all
 /// references share its result. A failed signal passes through every operation unchanged, so that a forward pass needs
 /// no `?`.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let conv = Conv2d::config(3, 8, 3).padding(1).init(&Device::Cpu)?;
+/// let x = Signal::from(Tensor::ones((2, 3, 6, 6), DType::F32, &Device::Cpu)?);
+///
+/// // The convolution has not run when its shape, dtype and device are known.
+/// let y = relu(conv.call(x.clone(), Mode::Eval));
+/// assert_eq!((y.dims()?, y.dim(-1)?, y.rank()?, y.dtype()?), (&[2, 8, 6, 6][..], 6, 4, DType::F32));
+/// let (batch, channels, _, _) = y.dims4()?;
+/// assert_eq!(y.reshape((batch, channels, ())).dims3()?, (2, 8, 36));
+/// assert!(y.device()?.is_cpu());
+///
+/// // Operators broadcast, and numbers, tensors and signals mix.
+/// let z = (y - 0.5) * Tensor::ones((8, 1, 1), DType::F32, &Device::Cpu)?;
+/// assert_eq!(z.mean((-2, -1)).dims2()?, (2, 8));
+///
+/// // An error passes through all later operations to the end.
+/// let failed = relu(conv.call(x.narrow(1, 0, 2), Mode::Eval)) + 1;
+/// assert!(failed.error().is_some());
+/// let error = failed.into_tensor().unwrap_err();
+/// assert!(error.message().starts_with("expected 3 input channels, found 2"), "{error}");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Signal(State);
 
@@ -73,6 +99,24 @@ enum State {
 
 impl Signal {
     /// Returns a failed signal. Adds the current path to `error` unless it already has one.
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// /// Returns the square root. Fails if an element is negative.
+    /// fn checked_sqrt(x: Signal) -> Signal {
+    ///     match x.tensor().and_then(|t| Ok(t.min_all()?.to_scalar::<f32>()?)) {
+    ///         Ok(min) if min < 0. => Signal::fail(Error::msg(format!("expected no negative element, found {min}"))),
+    ///         Ok(_) => x.sqrt(),
+    ///         Err(error) => Signal::fail(error),
+    ///     }
+    /// }
+    ///
+    /// let x = Signal::from(Tensor::new(&[4f32, -1.], &Device::Cpu)?);
+    /// assert_eq!(checked_sqrt(x).error().unwrap().message(), "expected no negative element, found -1");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn fail(error: impl Into<Error>) -> Self {
         let error = error.into();
         Self(State::Failed(match Path::current().to_string() {
@@ -89,6 +133,17 @@ impl Signal {
     }
 
     /// Returns the error if the signal failed.
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Signal::from(Tensor::ones((2, 3), DType::F32, &Device::Cpu)?);
+    /// assert!(x.error().is_none());
+    /// let error = x.transpose(0, 2).error().cloned();
+    /// assert_eq!(error.unwrap().message(), "dimension 2 is out of range for a tensor with 2 dimensions");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn error(&self) -> Option<&Error> {
         match &self.0 {
             State::Failed(error) => Some(error),
@@ -98,6 +153,17 @@ impl Signal {
 
     /// Returns the tensor. Runs a deferred operation.
     ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let linear = Linear::config(4, 2).init(&Device::Cpu)?;
+    /// let x = Tensor::ones((5, 4), DType::F32, &Device::Cpu)?;
+    /// let y: Tensor = relu(linear.call(x.into(), Mode::Eval)).into_tensor()?;
+    /// assert_eq!(y.dims(), [5, 2]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// Fails if the signal has failed, or if its deferred operation fails.
     pub fn into_tensor(self) -> Result<Tensor> {
@@ -105,6 +171,16 @@ impl Signal {
     }
 
     /// Returns the tensor. Runs a deferred operation at the first call; later calls return the same tensor.
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let linear = Linear::config(4, 2).init(&Device::Cpu)?;
+    /// let y = linear.call(Tensor::ones((5, 4), DType::F32, &Device::Cpu)?.into(), Mode::Eval);
+    /// assert_eq!(y.tensor()?.id(), y.tensor()?.id()); // the layer ran once
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// Fails if the signal has failed, or if its deferred operation fails.
@@ -228,6 +304,18 @@ impl Signal {
     }
 
     /// Runs a function on the tensor, such as a method of candle: `x.map(|t| t.cumsum(1))`.
+    ///
+    /// The result is a failed signal if `self` has failed or `operation` returns an error.
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Signal::from(Tensor::new(&[1f32, 2., 3.], &Device::Cpu)?);
+    /// assert_eq!(x.map(|t| t.cumsum(0)).into_tensor()?.to_vec1::<f32>()?, [1., 3., 6.]);
+    /// assert!(x.map(|t| t.cumsum(1)).error().is_some());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn map<E: Into<Error>>(&self, operation: impl FnOnce(Tensor) -> Result<Tensor, E>) -> Self {
         self.clone().apply("map", operation)
     }

@@ -105,6 +105,17 @@ binary! { Add add; Sub sub; Mul mul; Div div; }
 ///
 /// `x * 2`, `x * 0.5` and `x * scale` work with a number of any type on the right side. On the left side, the number is
 /// an `f64` or `i32`: `1.0 - x`, `2 * x`.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let x = Signal::from(Tensor::new(&[1f32, 2.], &Device::Cpu)?);
+/// let scale: usize = 4;
+/// let y = 1.0 - &x * scale / 2;
+/// assert_eq!(y.into_tensor()?.to_vec1::<f32>()?, [-1., -3.]);
+/// # Ok(())
+/// # }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "a signal cannot be combined with `{Self}`",
     note = "the operand is a `Signal`, a `Tensor` or a number"

@@ -7,12 +7,35 @@ use crate::{Error, Result};
 use super::Signal;
 
 /// An output type that can represent a failed forward pass.
+///
+/// ```
+/// use sconce::prelude::*;
+/// use sconce::Outcome;
+/// # fn main() -> Result<()> {
+/// let (a, b) = <(Signal, Vec<Signal>)>::failed(Error::msg("no input"));
+/// assert_eq!(a.error().unwrap().message(), "no input");
+/// assert_eq!(b[0].error().unwrap().message(), "no input");
+/// # Ok(())
+/// # }
+/// ```
 pub trait Outcome {
     /// Returns the output of a forward pass that failed with `error`.
     fn failed(error: Error) -> Self;
 }
 
 /// Converts the output of a forward pass to tensors: each signal in it is replaced with its tensor.
+///
+/// ```
+/// use sconce::prelude::*;
+/// use sconce::IntoTensors;
+/// # fn main() -> Result<()> {
+/// let x = Signal::from(Tensor::ones((2, 3), DType::F32, &Device::Cpu)?);
+/// let (sum, halves): (Tensor, Option<Tensor>) = (x.sum(1), Some(&x / 2)).into_tensors()?;
+/// assert_eq!((sum.dims(), halves.unwrap().dims()), (&[2][..], &[2, 3][..]));
+/// assert!(vec![x.clone(), x.sum(7)].into_tensors().is_err());
+/// # Ok(())
+/// # }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the output of a network",
     label = "expected a `Signal`, or a tuple, `Vec`, `Option` or `Result` of signals",

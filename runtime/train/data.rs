@@ -5,9 +5,30 @@ use candle_core::Tensor;
 use crate::{Error, Result, random};
 
 /// Inputs `[batch, …]` and targets `[batch, …]`.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let (x, y) = (Tensor::ones((8, 4), DType::F32, &Device::Cpu)?, Tensor::zeros(8, DType::U32, &Device::Cpu)?);
+/// let batches: Vec<sconce::train::data::Batch> = vec![(x, y)];
+/// assert_eq!(batches.len_hint(), Some(1));
+/// # Ok(())
+/// # }
+/// ```
 pub type Batch = (Tensor, Tensor);
 
 /// An iterator over the batches of one epoch.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let numbers = Tensor::arange(0f32, 10., &Device::Cpu)?;
+/// let data = TensorDataset::new(numbers.clone(), numbers)?.batch_size(4);
+/// let epoch: sconce::train::data::Epoch = data.epoch()?;
+/// assert_eq!(epoch.count(), 3);
+/// # Ok(())
+/// # }
+/// ```
 pub type Epoch<'a> = Box<dyn Iterator<Item = Result<Batch>> + 'a>;
 
 /// A source of batches that can be iterated once per epoch.
@@ -230,6 +251,18 @@ where
 }
 
 /// The batches returned by [`from_fn`].
+///
+/// ```
+/// use sconce::prelude::*;
+/// use sconce::train::data::from_fn;
+/// # fn main() -> Result<()> {
+/// let x = Tensor::ones((8, 4), DType::F32, &Device::Cpu)?;
+/// let data = from_fn(|| vec![Ok((x.clone(), x.clone()))]);
+/// assert_eq!(data.len_hint(), None);
+/// assert_eq!(data.batches(1).len_hint(), Some(1));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct FromFn<F> {
     epoch: F,

@@ -17,6 +17,20 @@ use super::metrics::{Mean, mean_correct};
 use super::trainable::Trainable;
 
 /// The loss and the accuracy of a network on a set of examples.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let net = Linear::config(4, 3).init(&Device::Cpu)?;
+/// let trainer = Trainer::new(&net, cross_entropy, Sgd::new(0.1));
+/// let x = Tensor::ones((8, 4), DType::F32, &Device::Cpu)?;
+/// let evaluation = trainer.evaluate(&(x, Tensor::zeros(8, DType::U32, &Device::Cpu)?))?;
+/// assert_eq!(evaluation.examples, 8);
+/// // All inputs are equal, so the network gives every example the same class.
+/// assert!(matches!(evaluation.accuracy, Some(0. | 1.)));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Evaluation {

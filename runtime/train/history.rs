@@ -5,6 +5,21 @@ use std::fmt;
 use super::evaluate::Evaluation;
 
 /// The results and the duration of one epoch.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let net = Linear::config(1, 1).init(&Device::Cpu)?;
+/// let x = Tensor::arange(0f32, 4., &Device::Cpu)?.reshape((4, 1))?;
+/// let data = (x.clone(), x);
+/// let mut trainer = Trainer::new(&net, mse_loss, Sgd::new(0.01)).quiet(true);
+/// let history = trainer.fit(&data, &(), Epochs(2))?;
+/// let report = history.epochs()[1];
+/// assert_eq!((report.epoch, report.learning_rate), (2, 0.01));
+/// assert_eq!((report.valid, report.loss()), (None, report.train.loss));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct EpochReport {
@@ -47,6 +62,22 @@ impl fmt::Display for EpochReport {
 }
 
 /// The reports of all epochs of a training run. [`Display`](fmt::Display) formats them as a table.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let net = Linear::config(1, 1).init(&Device::Cpu)?;
+/// let x = Tensor::arange(0f32, 4., &Device::Cpu)?.reshape((4, 1))?;
+/// let data = (x.clone(), x);
+/// let mut trainer = Trainer::new(&net, mse_loss, Sgd::new(0.01)).quiet(true);
+/// let history = trainer.fit(&data, &data, Epochs(3))?;
+/// assert_eq!(history.epochs().len(), 3);
+/// assert!(history.best().unwrap().loss() <= history.last().unwrap().loss());
+/// assert!(history.unreached().is_empty()); // every parameter had a gradient
+/// println!("{history}");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct History {
     pub(super) epochs: Vec<EpochReport>,

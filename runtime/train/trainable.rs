@@ -17,6 +17,28 @@ use super::trainer::{Epochs, Trainer, Validation};
 ///
 /// `#[module(loss = cross_entropy, optimizer = AdamW::new(1e-3))]` implements this trait. Use [`Trainer::new`] to
 /// train a network without that attribute.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// #[derive(Module)]
+/// #[module(loss = cross_entropy, optimizer = Sgd::new(0.5))]
+/// struct Classifier {
+///     #[layer(2, 8)]
+///     hidden: Linear,
+///     relu: Relu,
+///     #[layer(8, 2)]
+///     head: Linear,
+/// }
+///
+/// let x = Tensor::new(&[[0f32, 1.], [1., 0.]], &Device::Cpu)?;
+/// let data = (x, Tensor::new(&[0u32, 1], &Device::Cpu)?);
+/// let net = Classifier::new(&Device::Cpu)?;
+/// let history = net.trainer().quiet(true).fit(&data, &(), Epochs(50))?;
+/// assert!(history.last().unwrap().loss() < history.epochs()[0].loss());
+/// # Ok(())
+/// # }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` has no loss and no optimizer to be trained with",
     note = "write #[module(loss = cross_entropy, optimizer = AdamW::new(1e-3))] above it",

@@ -19,10 +19,34 @@ use super::snapshot::Snapshot;
 use super::trainable::Trainable;
 
 /// The number of passes over the training data.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let net = Linear::config(1, 1).init(&Device::Cpu)?;
+/// let x = Tensor::arange(0f32, 4., &Device::Cpu)?.reshape((4, 1))?;
+/// let data = (x.clone(), x);
+/// let history = Trainer::new(&net, mse_loss, Sgd::new(0.01)).quiet(true).fit(&data, &(), Epochs(3))?;
+/// assert_eq!(history.epochs().len(), 3);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Epochs(pub usize);
 
 /// Optional validation data: a reference to [`Batches`], or `&()` for no validation.
+///
+/// ```
+/// use sconce::prelude::*;
+/// use sconce::train::Validation;
+/// # fn main() -> Result<()> {
+/// let x = Tensor::arange(0f32, 4., &Device::Cpu)?.reshape((4, 1))?;
+/// let data = (x.clone(), x);
+/// assert_eq!((&data).batches().map(|batches| batches.len_hint()), Some(Some(1)));
+/// assert!((&()).batches().is_none());
+/// # Ok(())
+/// # }
+/// ```
 pub trait Validation {
     /// Returns the batches, or `None` to skip validation.
     fn batches(&self) -> Option<&dyn Batches>;

@@ -14,6 +14,23 @@ use crate::parallel::for_each_chunk;
 const NAME: &str = "ctc_loss";
 
 /// The labels of a batch, and the settings of [`ctc_loss`].
+///
+/// # Examples
+/// ```
+/// use candle_core::{Device, Result, Tensor};
+/// use sconce_kernels::{Ctc, ctc_loss, log_softmax};
+///
+/// # fn main() -> Result<()> {
+/// let log_probs = log_softmax(&Tensor::zeros((2, 1, 3), candle_core::DType::F32, &Device::Cpu)?, 2)?;
+/// let ctc = |labels| Ctc { labels: vec![labels], input_lengths: vec![2], blank: 0, zero_infinity: false };
+/// // The three alignments of one label to two steps have probability 1/9 each.
+/// let loss = ctc_loss(&log_probs, ctc(vec![1]))?.to_vec1::<f32>()?;
+/// assert!((loss[0] - 3f32.ln()).abs() < 1e-5);
+/// // Three labels cannot be aligned to two steps.
+/// assert_eq!(ctc_loss(&log_probs, ctc(vec![1, 2, 1]))?.to_vec1::<f32>()?, [f32::INFINITY]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Ctc {
     /// The label sequence of each sample. A sequence must not contain the blank.

@@ -34,6 +34,15 @@ pub fn set_exact(exact: bool) {
 }
 
 /// Returns the value of the last call to [`set_exact`], or `false`.
+///
+/// # Examples
+/// ```
+/// use sconce_kernels::{is_exact, set_exact};
+///
+/// assert!(!is_exact());
+/// set_exact(true);
+/// assert!(is_exact());
+/// ```
 pub fn is_exact() -> bool {
     EXACT.load(Ordering::Relaxed)
 }

@@ -7,6 +7,19 @@ use crate::simd::math::Single;
 /// A number, or a vector of numbers. Operations on a vector apply to each lane.
 ///
 /// NaN stays NaN in every operation.
+///
+/// # Examples
+/// ```
+/// use sconce_kernels::number::Number;
+///
+/// /// A hard sigmoid for numbers and vectors.
+/// fn hard_sigmoid<N: Number>(x: N) -> N {
+///     (x / x.splat(6.) + x.splat(0.5)).at_least(x.splat(0.)).at_most(x.splat(1.))
+/// }
+///
+/// assert_eq!([-4f64, 0., 3.].map(hard_sigmoid), [0., 0.5, 1.]);
+/// assert!(hard_sigmoid(f64::NAN).is_nan());
+/// ```
 pub trait Number:
     Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Div<Output = Self> + Neg<Output = Self>
 {

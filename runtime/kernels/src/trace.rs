@@ -8,6 +8,16 @@ thread_local! {
 }
 
 /// One run of a kernel.
+///
+/// # Examples
+/// ```
+/// use sconce_kernels::trace::{Launch, TO_NCHWC};
+///
+/// let launch = Launch { path: "Model.conv1".to_string(), operations: "conv2d + bias + relu".to_string() };
+/// assert_eq!(launch.to_string(), "Model.conv1: conv2d + bias + relu");
+/// assert!(!launch.changes_layout());
+/// assert!(Launch { operations: TO_NCHWC.to_string(), ..launch }.changes_layout());
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Launch {
     /// The path of the layer that started the launch, such as `Model.conv1`; empty in a backward pass.
@@ -60,6 +70,15 @@ pub fn trace<T>(f: impl FnOnce() -> T) -> (T, Vec<Launch>) {
 }
 
 /// Records a launch if the thread is being traced. Otherwise, does not call the closures.
+///
+/// # Examples
+/// ```
+/// use sconce_kernels::trace;
+///
+/// trace::record(|| unreachable!(), || unreachable!()); // the thread is not traced
+/// let (_, launches) = trace::trace(|| trace::record(|| "Model.fc".to_string(), || "linear".to_string()));
+/// assert_eq!(launches[0].operations, "linear");
+/// ```
 pub fn record(path: impl FnOnce() -> String, operations: impl FnOnce() -> String) {
     TRACE.with_borrow_mut(|trace| {
         if let Some(launches) = trace {

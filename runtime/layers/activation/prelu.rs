@@ -33,6 +33,15 @@ pub struct PRelu {
 }
 
 /// The config of [`PRelu`].
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let prelu = PRelu::config().num_parameters(3).init_value(0.1).init(&Device::Cpu)?;
+/// assert_eq!(prelu.weight().to_vec1::<f32>()?, [0.1; 3]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct PReluConfig {
     num_parameters: usize,

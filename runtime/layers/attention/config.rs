@@ -11,6 +11,18 @@ use crate::{Error, Result};
 use super::{BIAS_KV, MultiheadAttention, OutProjection, Projection, SEPARATE};
 
 /// The config of [`MultiheadAttention`].
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let attn = MultiheadAttention::config(16, 4).batch_first(true).need_weights(false).init(&Device::Cpu)?;
+/// let x = Tensor::ones((2, 5, 16), DType::F32, &Device::Cpu)?; // [batch, positions, features]
+/// assert_eq!(attn.forward(&x, &x, &x)?.0.dims(), [2, 5, 16]);
+/// // 16 features cannot be divided among 3 heads.
+/// assert!(MultiheadAttention::config(16, 3).init(&Device::Cpu).is_err());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct MultiheadAttentionConfig {
     settings: Settings,

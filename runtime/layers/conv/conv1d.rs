@@ -34,6 +34,18 @@ use super::{Arguments, layer, setters};
 pub struct Conv1d(ConvCore);
 
 /// The config of [`Conv1d`].
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let conv = Conv1d::config(4, 8, 5).stride(2).padding(2).groups(2).bias(false).init(&Device::Cpu)?;
+/// assert_eq!(conv.weight().dims(), [8, 2, 5]);
+/// assert_eq!(conv.forward(Tensor::zeros((1, 4, 32), DType::F32, &Device::Cpu)?)?.dims(), [1, 8, 16]);
+/// // 4 channels cannot be divided into 3 groups.
+/// assert!(Conv1d::config(4, 6, 5).groups(3).init(&Device::Cpu).is_err());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Conv1dConfig {
     arguments: Arguments,
@@ -41,6 +53,17 @@ pub struct Conv1dConfig {
 }
 
 /// The settings of [`conv1d`](crate::functional::conv1d), with PyTorch's defaults.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let x = Tensor::zeros((1, 4, 32), DType::F32, &Device::Cpu)?;
+/// let weight = Tensor::zeros((8, 4, 5), DType::F32, &Device::Cpu)?;
+/// let options = Conv1dOptions::default().stride(2).padding(2);
+/// assert_eq!(conv1d(x, &weight, None, options).dims()?, [1, 8, 16]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Conv1dOptions {
     pub(crate) settings: Settings,

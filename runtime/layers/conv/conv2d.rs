@@ -35,6 +35,19 @@ use super::{Arguments, layer, setters};
 pub struct Conv2d(ConvCore);
 
 /// The config of [`Conv2d`].
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let config = Conv2d::config(4, 8, 3).padding("same").padding_mode("reflect").bias(false);
+/// let conv = config.init(&Device::Cpu)?;
+/// assert_eq!(conv.weight().dims(), [8, 4, 3, 3]);
+/// assert_eq!(conv.forward(Tensor::zeros((1, 4, 9, 7), DType::F32, &Device::Cpu)?)?.dims(), [1, 8, 9, 7]);
+/// // 4 channels cannot be divided into 3 groups.
+/// assert!(Conv2d::config(4, 6, 3).groups(3).init(&Device::Cpu).is_err());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Conv2dConfig {
     arguments: Arguments,
@@ -42,6 +55,17 @@ pub struct Conv2dConfig {
 }
 
 /// The settings of [`conv2d`](crate::functional::conv2d), with PyTorch's defaults.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let x = Tensor::zeros((1, 4, 32, 32), DType::F32, &Device::Cpu)?;
+/// let weight = Tensor::zeros((8, 4, 3, 5), DType::F32, &Device::Cpu)?;
+/// let options = Conv2dOptions::default().stride(2).padding((1, 2));
+/// assert_eq!(conv2d(x, &weight, None, options).dims()?, [1, 8, 16, 16]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Conv2dOptions {
     pub(crate) settings: Settings,

@@ -59,6 +59,16 @@ pub struct ConvTranspose1d(ConvTransposeCore);
 pub struct ConvTranspose2d(ConvTransposeCore);
 
 /// The config of [`ConvTranspose1d`].
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let up = ConvTranspose1d::config(16, 8, 4).stride(2).padding(1).bias(false).init(&Device::Cpu)?;
+/// assert_eq!(up.weight().dims(), [16, 8, 4]);
+/// assert_eq!(up.forward(Tensor::zeros((1, 16, 10), DType::F32, &Device::Cpu)?)?.dims(), [1, 8, 20]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct ConvTranspose1dConfig {
     arguments: Arguments,
@@ -66,6 +76,16 @@ pub struct ConvTranspose1dConfig {
 }
 
 /// The config of [`ConvTranspose2d`].
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let up = ConvTranspose2d::config(16, 8, 4).stride(2).padding(1).groups(4).init(&Device::Cpu)?;
+/// assert_eq!(up.weight().dims(), [16, 2, 4, 4]);
+/// assert_eq!(up.forward(Tensor::zeros((1, 16, 10, 9), DType::F32, &Device::Cpu)?)?.dims(), [1, 8, 20, 18]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct ConvTranspose2dConfig {
     arguments: Arguments,
@@ -73,12 +93,34 @@ pub struct ConvTranspose2dConfig {
 }
 
 /// The settings of [`conv_transpose1d`](crate::functional::conv_transpose1d), with PyTorch's defaults.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let x = Tensor::zeros((1, 16, 10), DType::F32, &Device::Cpu)?;
+/// let weight = Tensor::zeros((16, 8, 4), DType::F32, &Device::Cpu)?;
+/// let options = ConvTranspose1dOptions::default().stride(2).padding(1);
+/// assert_eq!(conv_transpose1d(x, &weight, None, options).dims()?, [1, 8, 20]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ConvTranspose1dOptions {
     pub(crate) settings: TransposeGeometry,
 }
 
 /// The settings of [`conv_transpose2d`](crate::functional::conv_transpose2d), with PyTorch's defaults.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let x = Tensor::zeros((1, 16, 10, 9), DType::F32, &Device::Cpu)?;
+/// let weight = Tensor::zeros((16, 8, 4, 4), DType::F32, &Device::Cpu)?;
+/// let options = ConvTranspose2dOptions::default().stride(2).padding(1);
+/// assert_eq!(conv_transpose2d(x, &weight, None, options).dims()?, [1, 8, 20, 18]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ConvTranspose2dOptions {
     pub(crate) settings: TransposeGeometry,

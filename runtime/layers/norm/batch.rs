@@ -39,6 +39,17 @@ use super::channel_norm::{ChannelNorm, Settings, setters};
 pub struct BatchNorm(ChannelNorm);
 
 /// The config of [`BatchNorm`].
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let norm = BatchNorm::config(3).eps(1e-3).momentum(0.01).affine(false).init(&Device::Cpu)?;
+/// let state = norm.state_dict();
+/// let names: Vec<&str> = state.keys().collect();
+/// assert_eq!(names, ["running_mean", "running_var", "num_batches_tracked"]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct BatchNormConfig(Settings);
 

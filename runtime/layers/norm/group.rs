@@ -41,6 +41,15 @@ pub struct GroupNorm {
 }
 
 /// The config of [`GroupNorm`].
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let norm = GroupNorm::config(2, 6).eps(1e-6).affine(false).init(&Device::Cpu)?;
+/// assert_eq!(norm.num_parameters(), 0);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct GroupNormConfig {
     num_groups: usize,

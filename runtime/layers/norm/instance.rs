@@ -38,15 +38,52 @@ use super::channel_norm::{ChannelNorm, RunningStats, Settings, setters};
 pub struct InstanceNorm<const AXES: usize>(ChannelNorm);
 
 /// Instance norm for `[batch, channels, length]`.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let norm = InstanceNorm1d::config(3).init(&Device::Cpu)?;
+/// assert_eq!(norm.forward(Tensor::ones((2, 3, 8), DType::F32, &Device::Cpu)?)?.dims(), [2, 3, 8]);
+/// # Ok(())
+/// # }
+/// ```
 pub type InstanceNorm1d = InstanceNorm<1>;
 
 /// Instance norm for `[batch, channels, height, width]`.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let norm = InstanceNorm2d::config(3).init(&Device::Cpu)?;
+/// assert_eq!(norm.forward(Tensor::ones((2, 3, 4, 5), DType::F32, &Device::Cpu)?)?.dims(), [2, 3, 4, 5]);
+/// # Ok(())
+/// # }
+/// ```
 pub type InstanceNorm2d = InstanceNorm<2>;
 
 /// Instance norm for `[batch, channels, depth, height, width]`.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let norm = InstanceNorm3d::config(3).init(&Device::Cpu)?;
+/// assert_eq!(norm.forward(Tensor::ones((2, 3, 4, 5, 6), DType::F32, &Device::Cpu)?)?.dims(), [2, 3, 4, 5, 6]);
+/// # Ok(())
+/// # }
+/// ```
 pub type InstanceNorm3d = InstanceNorm<3>;
 
 /// The config of [`InstanceNorm`].
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let norm = InstanceNorm2d::config(3).affine(true).track_running_stats(true).init(&Device::Cpu)?;
+/// let parameters: Vec<String> = norm.named_parameters().into_iter().map(|(name, _)| name).collect();
+/// assert_eq!(parameters, ["weight", "bias"]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct InstanceNormConfig<const AXES: usize>(Settings);
 

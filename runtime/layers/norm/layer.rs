@@ -40,6 +40,16 @@ pub struct LayerNorm {
 }
 
 /// The config of [`LayerNorm`].
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let norm = LayerNorm::config((4, 5)).eps(1e-6).bias(false).init(&Device::Cpu)?;
+/// assert_eq!(norm.num_parameters(), 20);
+/// assert!(LayerNorm::config(vec![]).init(&Device::Cpu).is_err());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct LayerNormConfig {
     normalized_shape: NormalizedShape,

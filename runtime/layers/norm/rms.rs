@@ -41,6 +41,15 @@ pub struct RmsNorm {
 }
 
 /// The config of [`RmsNorm`].
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let norm = RmsNorm::config(8).eps(1e-6).elementwise_affine(false).init(&Device::Cpu)?;
+/// assert_eq!(norm.num_parameters(), 0);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct RmsNormConfig {
     normalized_shape: NormalizedShape,

@@ -51,6 +51,17 @@ use super::stack::Stack;
 pub struct GRU(Stack);
 
 /// The config of [`GRU`].
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let gru = GRU::config(8, 16).num_layers(2).batch_first(true).bidirectional(true).init(&Device::Cpu)?;
+/// let x = Tensor::ones((2, 5, 8), DType::F32, &Device::Cpu)?; // [batch, steps, features]
+/// let (outputs, h) = gru.call(x.into(), Mode::Eval);
+/// assert_eq!((outputs.dims()?, h.dims()?), (&[2, 5, 32][..], &[4, 2, 16][..]));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct GRUConfig(Arguments);
 
@@ -75,6 +86,15 @@ pub struct GRUConfig(Arguments);
 pub struct GRUCell(Stack);
 
 /// The config of [`GRUCell`].
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let cell = GRUCell::config(8, 16).bias(false).init(&Device::Cpu)?;
+/// assert_eq!(cell.num_parameters(), 3 * 16 * (8 + 16));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct GRUCellConfig(Arguments);
 

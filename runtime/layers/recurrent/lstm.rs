@@ -54,6 +54,20 @@ use super::stack::Stack;
 pub struct LSTM(Stack);
 
 /// The config of [`LSTM`].
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let lstm = LSTM::config(8, 16).proj_size(4).init(&Device::Cpu)?;
+/// let x = Tensor::ones((5, 2, 8), DType::F32, &Device::Cpu)?; // [steps, batch, features]
+/// let (outputs, (h, c)) = lstm.call(x.into(), Mode::Eval);
+/// assert_eq!(outputs.dims()?, [5, 2, 4]);
+/// assert_eq!((h.dims()?, c.dims()?), (&[1, 2, 4][..], &[1, 2, 16][..]));
+/// // The projection must be smaller than the hidden state.
+/// assert!(LSTM::config(8, 16).proj_size(16).init(&Device::Cpu).is_err());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct LSTMConfig(Arguments);
 
@@ -79,6 +93,15 @@ pub struct LSTMConfig(Arguments);
 pub struct LSTMCell(Stack);
 
 /// The config of [`LSTMCell`].
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let cell = LSTMCell::config(8, 16).bias(false).init(&Device::Cpu)?;
+/// assert_eq!(cell.num_parameters(), 4 * 16 * (8 + 16));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct LSTMCellConfig(Arguments);
 

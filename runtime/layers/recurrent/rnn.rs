@@ -30,6 +30,15 @@ use super::stack::Stack;
 pub struct RNN(Stack);
 
 /// The config of [`RNN`].
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let rnn = RNN::config(8, 16).num_layers(2).bias(false).init(&Device::Cpu)?;
+/// assert_eq!(rnn.num_parameters(), 16 * (8 + 16) + 16 * (16 + 16));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct RNNConfig(Arguments);
 
@@ -54,10 +63,29 @@ pub struct RNNConfig(Arguments);
 pub struct RNNCell(Stack);
 
 /// The config of [`RNNCell`].
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let cell = RNNCell::config(8, 16).nonlinearity(Nonlinearity::Relu).bias(false).init(&Device::Cpu)?;
+/// assert_eq!(cell.num_parameters(), 16 * (8 + 16));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct RNNCellConfig(Arguments);
 
 /// The activation of an [`RNN`], `"tanh"` or `"relu"` in PyTorch.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let cell = RNNCell::config(8, 16).nonlinearity(Nonlinearity::Relu).init(&Device::Cpu)?;
+/// let h = cell.forward(Tensor::ones((2, 8), DType::F32, &Device::Cpu)?)?;
+/// assert!(h.min_all()?.to_scalar::<f32>()? >= 0.);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Nonlinearity {
     /// `tanh(x)`.

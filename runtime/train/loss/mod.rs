@@ -60,6 +60,19 @@ impl<F: Fn(&Tensor, &Tensor) -> Result<Tensor>> Loss for F {
 }
 
 /// The reduction applied to the losses of the elements.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let output = Tensor::new(&[1f32, 2., 6.], &Device::Cpu)?;
+/// let target = output.zeros_like()?;
+/// let loss = |reduction| L1Loss::new().reduction(reduction).forward(&output, &target);
+/// assert_eq!(loss(Reduction::Mean)?.to_scalar::<f32>()?, 3.);
+/// assert_eq!(loss(Reduction::Sum)?.to_scalar::<f32>()?, 9.);
+/// assert_eq!(loss(Reduction::None)?.to_vec1::<f32>()?, [1., 2., 6.]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Reduction {
     /// The mean, or NaN if there are no elements. Classification losses weight it by the class weights.

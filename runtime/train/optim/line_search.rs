@@ -7,6 +7,18 @@ use candle_core::Tensor;
 use crate::Result;
 
 /// The line search of [`Lbfgs`](super::Lbfgs).
+///
+/// ```
+/// use sconce::candle::{Device, Var};
+/// use sconce::train::optim::{Lbfgs, LineSearch, Optimizer};
+///
+/// let x = Var::new(&[4f32, -2.], &Device::Cpu)?;
+/// let settings = Lbfgs::new(1.).line_search_fn(LineSearch::StrongWolfe);
+/// let mut lbfgs = settings.build(vec![("x".into(), x.clone())])?;
+/// lbfgs.step_with(&mut || Ok(x.sqr()?.sum_all()?))?;
+/// assert!(x.abs()?.max_all()?.to_scalar::<f32>()? < 1e-3);
+/// # Ok::<(), sconce::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LineSearch {
     /// Finds a step that satisfies the strong Wolfe conditions: a sufficient decrease of the loss and of the

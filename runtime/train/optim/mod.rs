@@ -38,6 +38,22 @@ pub use rule_optimizer::RuleOptimizer;
 pub use sgd::Sgd;
 
 /// The settings of an optimizer, without parameters.
+///
+/// The optimizers of this module implement this trait: [`Sgd`], [`AdamW`] and the others. For an update rule of your own,
+/// implement [`Rule`], which every `Optimizer` except [`Lbfgs`] and [`FromCandle`] is based on.
+///
+/// ```
+/// use sconce::candle::{DType, Device, Var};
+/// use sconce::train::optim::{AdamW, Optimizer};
+///
+/// let weight = Var::zeros((2, 3), DType::F32, &Device::Cpu)?;
+/// let step = AdamW::new(1e-3).build(vec![("weight".into(), weight.clone())])?;
+/// assert_eq!(step.learning_rate(), 1e-3);
+/// // A variable cannot be a parameter twice.
+/// let twice = vec![("a".into(), weight.clone()), ("b".into(), weight)];
+/// assert!(AdamW::new(1e-3).build(twice).is_err());
+/// # Ok::<(), sconce::Error>(())
+/// ```
 pub trait Optimizer: Debug + Send + Sync {
     /// Combines the settings with `parameters`, each with its path in the network. The state is empty at first.
     ///

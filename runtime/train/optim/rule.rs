@@ -89,6 +89,27 @@ pub trait Rule: Clone + Debug + Send + Sync + 'static {
 }
 
 /// The inputs of one optimizer step for one parameter.
+///
+/// [`Rule::update`] returns the new value of the parameter, computed from these fields. [`Rule`] has an example of an
+/// implementation.
+///
+/// ```
+/// use sconce::Result;
+/// use sconce::candle::{Device, Tensor};
+/// use sconce::train::optim::ParameterUpdate;
+///
+/// /// Gradient descent with momentum.
+/// fn momentum(update: ParameterUpdate) -> Result<Tensor> {
+///     update.moments[0] = ((&update.moments[0] * 0.9)? + update.gradient)?;
+///     Ok((update.parameter - (&update.moments[0] * update.rate)?)?)
+/// }
+///
+/// let (parameter, gradient) = (Tensor::new(1f32, &Device::Cpu)?, Tensor::new(2f32, &Device::Cpu)?);
+/// let moments = &mut [Tensor::new(0f32, &Device::Cpu)?];
+/// let update = ParameterUpdate { parameter: &parameter, gradient: &gradient, moments, step: 1, rate: 0.5 };
+/// assert_eq!(momentum(update)?.to_scalar::<f32>()?, 0.);
+/// # Ok::<(), sconce::Error>(())
+/// ```
 pub struct ParameterUpdate<'a> {
     /// The value before the step.
     pub parameter: &'a Tensor,

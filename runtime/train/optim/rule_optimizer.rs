@@ -16,6 +16,18 @@ const RATE: &str = "learning_rate";
 /// counts.
 ///
 /// [`Optimizer::build`] returns it as a [`Step`]. `RuleOptimizer` also implements candle_nn's `Optimizer` trait.
+///
+/// ```
+/// use sconce::candle::{Device, Var};
+/// use sconce::nn::Optimizer;
+/// use sconce::train::optim::{RuleOptimizer, Sgd};
+///
+/// let x = Var::new(&[1f32, -2.], &Device::Cpu)?;
+/// let mut sgd = RuleOptimizer::new(Sgd::new(0.25), vec![("x".into(), x.clone())])?;
+/// sgd.backward_step(&x.sqr()?.sum_all()?)?; // candle's method
+/// assert_eq!(x.to_vec1::<f32>()?, [0.5, -1.]);
+/// # Ok::<(), sconce::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct RuleOptimizer<R: Rule> {
     rule: R,

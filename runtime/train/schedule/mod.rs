@@ -56,6 +56,20 @@ impl<F: Fn(usize) -> f64> Schedule for F {
 }
 
 /// How often a schedule advances.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let net = Linear::config(1, 1).init(&Device::Cpu)?;
+/// let x = Tensor::arange(0f32, 4., &Device::Cpu)?.reshape((4, 1))?;
+/// let data = (x.clone(), x);
+/// let trainer = Trainer::new(&net, mse_loss, Sgd::new(0.01)).quiet(true);
+/// let history = trainer.schedule(ExponentialLr::new(0.5), Every::Epoch).fit(&data, &(), Epochs(3))?;
+/// let rates: Vec<f64> = history.epochs().iter().map(|epoch| epoch.learning_rate).collect();
+/// assert_eq!(rates, [0.01, 0.005, 0.0025]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Every {
     /// After each batch.

@@ -87,6 +87,20 @@ macro_rules! enumeration {
         /// An elementwise activation, as PyTorch defines it, that a kernel can apply to its results.
         ///
         /// Every activation of NaN is NaN, as in PyTorch.
+        ///
+        /// # Examples
+        /// ```
+        /// use candle_core::{Device, Result, Tensor};
+        /// use sconce_kernels::{Activation, activate};
+        ///
+        /// # fn main() -> Result<()> {
+        /// let x = Tensor::new(&[-2f32, 0., 3.], &Device::Cpu)?;
+        /// let leaky = Activation::LeakyRelu { negative_slope: 0.5 };
+        /// assert_eq!(activate(leaky, &x)?.to_vec1::<f32>()?, [-1., 0., 3.]);
+        /// assert_eq!(leaky.name(), "leaky_relu");
+        /// # Ok(())
+        /// # }
+        /// ```
         #[derive(Clone, Copy, Debug, Default, PartialEq)]
         pub enum Activation {
             $(#[$identity_doc])*
@@ -143,6 +157,20 @@ macro_rules! enumeration {
         /// item holds the variant of [`Activation`], the name of its function and, if its layer has no settings, the
         /// name of that layer. The crate `sconce` generates layers and functions with this macro, which is not part of
         /// the stable interface.
+        ///
+        /// # Examples
+        /// ```
+        /// use sconce_kernels::for_each_activation;
+        ///
+        /// macro_rules! functions {
+        ///     ($($(#[$doc:meta])* $name:ident $({ $($field:ident),+ })? = $function:ident [$($kind:literal)?];)*) => {
+        ///         [$(stringify!($function)),*]
+        ///     };
+        /// }
+        ///
+        /// let functions = for_each_activation!(functions);
+        /// assert!(functions.contains(&"silu") && !functions.contains(&"identity"));
+        /// ```
         #[macro_export]
         macro_rules! for_each_activation {
             ($d callback:ident) => {

@@ -28,6 +28,14 @@ const NAME: &str = "conv_transpose2d";
 ///
 /// The default is stride 1, no padding, dilation 1 and one group. The `with_…` methods set both axes to one
 /// value.
+///
+/// # Examples
+/// ```
+/// use sconce_kernels::TransposeGeometry;
+///
+/// let geometry = TransposeGeometry::new().with_stride(2).with_padding(1).with_output_padding(1);
+/// assert_eq!(geometry, TransposeGeometry { stride: [2; 2], padding: [1; 2], output_padding: [1; 2], ..Default::default() });
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TransposeGeometry {
     /// The distance in the output between the windows of neighboring input elements.

@@ -36,6 +36,15 @@ pub(crate) fn run_in_place(
 }
 
 /// A CUDA graph. This build has no values of this type.
+///
+/// # Examples
+/// ```
+/// use candle_core::Device;
+/// use sconce_kernels::cuda::Graph;
+///
+/// let error = Graph::capture(&Device::Cpu, || Ok(())).err().unwrap();
+/// assert!(error.to_string().contains("expected a CUDA device"), "{error}");
+/// ```
 pub struct Graph(Infallible);
 
 impl Graph {

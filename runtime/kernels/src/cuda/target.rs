@@ -42,11 +42,25 @@ static TF32: AtomicBool = AtomicBool::new(false);
 /// call on. Matrix products are controlled by `sconce::candle::cuda::set_gemm_reduced_precision_f32`.
 ///
 /// The equivalent setting in PyTorch is `torch.backends.cudnn.allow_tf32`, which is on by default.
+///
+/// # Examples
+/// ```
+/// use sconce_kernels::cuda::{set_tf32, tf32};
+///
+/// assert!(!tf32());
+/// set_tf32(true);
+/// assert!(tf32());
+/// ```
 pub fn set_tf32(allow: bool) {
     TF32.store(allow, Ordering::Relaxed);
 }
 
 /// Returns the value last passed to [`set_tf32`].
+///
+/// # Examples
+/// ```
+/// assert!(!sconce_kernels::cuda::tf32()); // the default
+/// ```
 pub fn tf32() -> bool {
     TF32.load(Ordering::Relaxed)
 }

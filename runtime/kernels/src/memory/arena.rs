@@ -68,6 +68,14 @@ struct Region {
 const SHRINK_AFTER: usize = 16;
 
 /// The memory of activations in the channel-blocked layout, in bytes: see [`activation_memory`].
+///
+/// # Examples
+/// ```
+/// use sconce_kernels::internal::{ActivationMemory, activation_memory};
+///
+/// // No network has run yet.
+/// assert_eq!(activation_memory(), ActivationMemory { leased: 0, peak: 0, held: 0 });
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ActivationMemory {
     /// The number of bytes leased now.

@@ -13,6 +13,15 @@ use crate::element::compute_dtype;
 use cell::{Cell, Gru, Lstm, RnnRelu, RnnTanh};
 
 /// The recurrence of a layer.
+///
+/// # Examples
+/// ```
+/// use sconce_kernels::recurrent::Recurrence;
+///
+/// assert_eq!((Recurrence::Lstm.gates(), Recurrence::Lstm.states()), (4, 2));
+/// assert_eq!((Recurrence::Gru.gates(), Recurrence::Gru.states()), (3, 1));
+/// assert_eq!((Recurrence::Tanh.gates(), Recurrence::Relu.states()), (1, 1));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recurrence {
     /// `h' = tanh(x + h)` (Elman, 1990).
@@ -62,6 +71,24 @@ fn states<C: Cell>(_: C) -> usize {
 }
 
 /// The weights of one layer and direction that are applied to the state in each step.
+///
+/// # Examples
+/// ```
+/// use candle_core::{DType, Device, Result, Tensor};
+/// use sconce_kernels::recurrent::{Recurrence, Recurrent, run};
+///
+/// # fn main() -> Result<()> {
+/// let weight = Tensor::ones((1, 1), DType::F32, &Device::Cpu)?;
+/// let bias = Tensor::new(&[1f32], &Device::Cpu)?;
+/// let recurrent = Recurrent { weight: &weight, bias: Some(&bias), projection: None };
+/// let inputs = Tensor::zeros((3, 1, 1), DType::F32, &Device::Cpu)?;
+/// let h = Tensor::zeros((1, 1), DType::F32, &Device::Cpu)?;
+/// // h' = max(0 + h + 1, 0)
+/// let (outputs, _) = run(Recurrence::Relu, &inputs, &recurrent, &[h], false)?;
+/// assert_eq!(outputs.flatten_all()?.to_vec1::<f32>()?, [1., 2., 3.]);
+/// # Ok(())
+/// # }
+/// ```
 pub struct Recurrent<'a> {
     /// `[gates · hidden, hidden]`, or `[gates · hidden, projected]` with a projection.
     pub weight: &'a Tensor,

@@ -19,6 +19,20 @@ use taps::{Axis, Taps};
 const NAME: &str = "resample";
 
 /// The interpolation of the output elements.
+///
+/// # Examples
+/// ```
+/// use candle_core::{Device, Result, Tensor};
+/// use sconce_kernels::{Filter, Resampling, resample1d};
+///
+/// # fn main() -> Result<()> {
+/// let x = Tensor::new(&[[[0f32, 4.]]], &Device::Cpu)?;
+/// let resample = |filter| resample1d(&x, &Resampling::to([4], filter))?.flatten_all()?.to_vec1::<f32>();
+/// assert_eq!(resample(Filter::Nearest)?, [0., 0., 4., 4.]);
+/// assert_eq!(resample(Filter::Linear)?, [0., 1., 3., 4.]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Filter {
     /// The input pixel that contains the first (left or top) edge of the output pixel, like OpenCV's `INTER_NEAREST`.
@@ -32,6 +46,19 @@ pub enum Filter {
 }
 
 /// The settings of resampling, per axis: `[height, width]`, or `[length]` for sequences.
+///
+/// # Examples
+/// ```
+/// use candle_core::{Device, Result, Tensor};
+/// use sconce_kernels::{Filter, Resampling, resample1d};
+///
+/// # fn main() -> Result<()> {
+/// let x = Tensor::new(&[[[0f32, 3.]]], &Device::Cpu)?;
+/// let aligned = Resampling::to([4], Filter::Linear).with_align_corners(true);
+/// assert_eq!(resample1d(&x, &aligned)?.flatten_all()?.to_vec1::<f32>()?, [0., 1., 2., 3.]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Resampling<const AXES: usize = 2> {
     /// The interpolation.

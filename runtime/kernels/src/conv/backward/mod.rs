@@ -36,6 +36,28 @@ use real::Real;
 use scatter::Scatter;
 
 /// The gradients of a convolution; `None` for those that [`Needs`] does not request.
+///
+/// # Examples
+/// ```
+/// use candle_core::{Device, Result, Tensor};
+/// use sconce_kernels::conv::backward::{Needs, conv2d_backward};
+/// use sconce_kernels::{Activation, ConvGeometry, Epilogue, conv2d};
+///
+/// # fn main() -> Result<()> {
+/// let x = Tensor::ones((1, 3, 8, 8), candle_core::DType::F32, &Device::Cpu)?;
+/// let weight = Tensor::ones((4, 3, 3, 3), candle_core::DType::F32, &Device::Cpu)?;
+/// let geometry = ConvGeometry::new();
+/// let y = conv2d(&x, &weight, &geometry, &Epilogue::new(), None)?;
+///
+/// let needs = Needs { input: true, bias: true, ..Needs::default() };
+/// let ones = y.ones_like()?;
+/// let gradients = conv2d_backward(&x, &weight, &y, &ones, &geometry, Activation::Identity, needs)?;
+/// assert_eq!(gradients.input.unwrap().dims(), x.dims());
+/// assert_eq!(gradients.bias.unwrap().to_vec1::<f32>()?, [36.; 4]); // one for each of 6 · 6 outputs
+/// assert!(gradients.weight.is_none() && gradients.residual.is_none());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Gradients {
     /// `[batch, in_channels, height, width]`
@@ -49,6 +71,14 @@ pub struct Gradients {
 }
 
 /// The gradients that [`conv2d_backward`] must compute.
+///
+/// # Examples
+/// ```
+/// use sconce_kernels::conv::backward::Needs;
+///
+/// let needs = Needs { weight: true, bias: true, ..Needs::default() };
+/// assert!(!needs.input && !needs.residual);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
     /// The gradient of the input.

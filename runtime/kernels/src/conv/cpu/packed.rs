@@ -20,6 +20,23 @@ use super::winograd::Tile;
 /// The packed form belongs to one tensor, identified by its id. Another weight or another kernel replaces it. It is
 /// valid only while nobody writes to the weight's storage, so weights that are variables are never cached. The plan
 /// belongs to one shape. A clone shares nothing and starts empty.
+///
+/// # Examples
+/// ```
+/// use candle_core::{DType, Device, Result, Tensor};
+/// use sconce_kernels::{ConvGeometry, Epilogue, PackedCache, conv2d};
+///
+/// # fn main() -> Result<()> {
+/// let x = Tensor::ones((1, 8, 16, 16), DType::F32, &Device::Cpu)?;
+/// let weight = Tensor::ones((8, 8, 3, 3), DType::F32, &Device::Cpu)?;
+/// let packed = PackedCache::default();
+/// let convolve = |packed| conv2d(&x, &weight, &ConvGeometry::new(), &Epilogue::new(), packed);
+/// let first = convolve(Some(&packed))?; // packs the weight
+/// let second = convolve(Some(&packed))?; // reads the packed weight
+/// assert_eq!(first.sum_all()?.to_scalar::<f32>()?, second.sum_all()?.to_scalar::<f32>()?);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Default)]
 pub struct PackedCache {
     weight: Slot<(TensorId, PackedForm)>,

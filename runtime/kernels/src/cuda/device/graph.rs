@@ -14,6 +14,15 @@ use crate::error::without_backtrace;
 use super::error;
 
 /// A CUDA graph of recorded work.
+///
+/// # Examples
+/// ```
+/// use candle_core::Device;
+/// use sconce_kernels::cuda::Graph;
+///
+/// let error = Graph::capture(&Device::Cpu, || Ok(())).err().unwrap();
+/// assert!(error.to_string().contains("expected a CUDA device"), "{error}");
+/// ```
 pub struct Graph(CudaGraph);
 
 impl Graph {
