@@ -1,8 +1,8 @@
 //! Calls in the forward closures of derived networks. Not public API.
 //!
-//! A call to a field or an element of a field is a call to a layer by [`call`] and its siblings. A call to any other
-//! value is [`CallLayer::call_layer_or_function`] or [`CallFunction::call_layer_or_function`], whichever the type of the
-//! value implements: method resolution selects between them.
+//! A call to a field or an element of a field becomes a call to [`call`], [`call_with`], [`call_element`] or
+//! [`call_element_with`]. A call to any other value becomes a call to its method `call_layer_or_function`. Method
+//! resolution selects [`CallLayer`] if the value is a layer and [`CallFunction`] if it is a function.
 
 use std::borrow::{Borrow, Cow};
 use std::collections::BTreeMap;
@@ -142,10 +142,10 @@ impl<List: ?Sized, I: IndexOf<List>, J: IndexOf<I::Layer>> IndexOf<List> for (I,
     }
 }
 
-/// An argument of a call. A layer converts it to the type of its input; a function gets it as it is.
+/// An argument of a call. A layer converts the argument to the type of its input. A function receives it unchanged.
 pub struct Argument<T>(pub T);
 
-/// An argument that has the type of the input already: a literal, `None` or a closure.
+/// An argument that is not converted, because it already has the type of the input: a literal, `None` or a closure.
 pub struct Exact<T>(pub T);
 
 /// An argument that converts to the input `I` of a layer.
@@ -351,7 +351,7 @@ impl<'a, T: ?Sized> DataByReference for &Data<'a, T> {
 }
 
 /// Returns the path of `layer` below the network with these fields. Returns `None` if the layer is not a part of the
-/// network, or if several layers without size could be meant.
+/// network, or if several zero-sized layers have its address and type name.
 fn path_of<M: Module + ?Sized>(layer: &M, layers: Layers<'_>) -> Option<Vec<Segment>> {
     let kind = || layer.kind();
     let wanted = Wanted { memory: Memory::of(layer), kind: &kind };
@@ -376,7 +376,7 @@ impl Memory {
     }
 }
 
-/// A layer that is searched for.
+/// The layer to search for.
 struct Wanted<'a> {
     memory: Memory,
     kind: &'a dyn Fn() -> Cow<'static, str>,
@@ -401,9 +401,9 @@ struct Search<'a> {
     depth: usize,
     /// The path of the module at the address of the layer.
     exact: Option<Vec<Segment>>,
-    /// The path of a module around the layer that stands for it, such as an `Option`.
+    /// The path of a module that contains the layer and has its type name, such as an `Option`.
     inside: Option<Vec<Segment>>,
-    /// Whether several modules without size are at the address.
+    /// Whether several zero-sized modules are at the address.
     is_ambiguous: bool,
 }
 
