@@ -104,7 +104,7 @@ fn a_field_without_a_name_leaves_the_names_of_its_tensors() -> Result<()> {
     Ok(())
 }
 
-/// The tied field is the transparent one.
+/// A network whose tied field has an empty name.
 #[derive(Module)]
 struct TiedWrapper {
     #[layer(3, 3)]

@@ -9,7 +9,7 @@ use super::walk::Walker;
 
 impl Walker<'_> {
     /// Returns the locals from which the value of `expr` may borrow. A method may return a reference into its receiver,
-    /// and a function a reference into an argument that is a reference; the types are not known, so both count. A closure
+    /// and a function may return one of its reference arguments. Types are unknown here, so assume that both do. A closure
     /// borrows the locals that it captures, which never move.
     pub(super) fn lenders(&self, expr: &Expr) -> Vec<Local> {
         let mut lenders = Vec::new();

@@ -1,5 +1,5 @@
 //! Calls. A call to a field or to an element of a field is a call to a layer. A call to any other value may be to a layer
-//! or to a function, which the types decide. A call to a function stays as it is.
+//! or to a function; its type decides which. A call to a function stays as it is.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
@@ -13,7 +13,7 @@ use super::liveness::{Event, Local};
 use super::output::into;
 use super::walk::{Walker, is_self};
 
-/// What a call calls.
+/// The callee of a call.
 enum Callee {
     /// A layer field.
     Field(usize),

@@ -236,7 +236,7 @@ fn sequential(item: &Item, variant: usize) -> TokenStream {
 fn methods(item: &Item, signature: &Signature) -> TokenStream {
     let input = item.input;
     let ident = &input.ident;
-    // All tokens are located at the output type, so that the compiler reports an unsupported type only once.
+    // All tokens have the span of the output type, so that the compiler reports an unsupported type only once.
     let span = Span::call_site().located_at(signature.output_span);
     let krate = &located(input.krate.clone(), span);
     let vis = &input.vis;
