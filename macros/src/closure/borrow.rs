@@ -9,8 +9,8 @@ use super::walk::Walker;
 
 impl Walker<'_> {
     /// Returns the locals from which the value of `expr` may borrow. A method may return a reference into its receiver,
-    /// and a function may return one of its reference arguments. Types are unknown here, so assume that both do. A closure
-    /// borrows the locals that it captures, which never move.
+    /// and a function may return one of its reference arguments. Types are unknown here, so assume that both do. A
+    /// closure borrows the locals that it captures, which never move.
     pub(super) fn lenders(&self, expr: &Expr) -> Vec<Local> {
         let mut lenders = Vec::new();
         self.collect_lenders(expr, &mut lenders);
