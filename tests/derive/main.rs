@@ -7,6 +7,7 @@ mod copies;
 mod dispatch;
 mod forward;
 mod fragments;
+mod golden;
 pub mod hygiene;
 mod items;
 mod launches;

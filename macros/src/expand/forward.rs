@@ -194,10 +194,12 @@ fn visit_layers(item: &Item, variant: usize) -> TokenStream {
         let access = field_access(item, variant, field);
         quote!(#visit(#name, #access.as_module(&#place));)
     });
+    let visits: TokenStream = visits.collect();
+    let unused = visits.is_empty().then(|| quote!(let _ = &#visit;));
     quote! {
         let #layers = |#visit: &mut dyn ::core::ops::FnMut(&'static ::core::primitive::str, &dyn #krate::Module)| {
-            let _ = &#visit;
-            #(#visits)*
+            #unused
+            #visits
         };
     }
 }
@@ -256,21 +258,26 @@ fn methods(item: &Item, signature: &Signature) -> TokenStream {
         let output = &signature.output;
         quote_spanned!(span=> <#output as #krate::IntoTensors>::Tensors)
     };
+    // A signal has tensors.
+    let fallback = (!signature.is_layer).then(|| {
+        quote_spanned! {span=>
+            #[allow(unused_imports)]
+            use #krate::__private::NoOutcome as _;
+        }
+    });
     quote_spanned! {span=>
         #(#lints)*
         #[allow(dead_code, clippy::all, clippy::pedantic)]
         impl #generics #ident #arguments #bounds {
             /// Runs the network in evaluation mode.
             #vis fn forward(&self, #(#parameters),*) -> #krate::Result<#output> {
-                #[allow(unused_imports)]
-                use #krate::__private::NoOutcome as _;
+                #fallback
                 #krate::__private::forward(self, #name, #values, #krate::Mode::Eval).tensors()
             }
 
             /// Runs the network in training mode if `train` is true, and in evaluation mode otherwise.
             #vis fn forward_t(&self, #(#parameters,)* #train: ::core::primitive::bool) -> #krate::Result<#output> {
-                #[allow(unused_imports)]
-                use #krate::__private::NoOutcome as _;
+                #fallback
                 #krate::__private::forward(self, #name, #values, ::core::convert::From::from(#train)).tensors()
             }
         }

@@ -6,6 +6,9 @@ mod config;
 mod display;
 mod docs;
 mod forward;
+// The config has further attributes with the feature `serde`.
+#[cfg(all(test, not(feature = "serde")))]
+mod golden;
 mod hints;
 mod key;
 mod registry;

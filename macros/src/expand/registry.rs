@@ -33,6 +33,8 @@ pub fn expand(item: &Item) -> TokenStream {
     let visit = item.body(item.each_variant(|i| visits(item, i, false)));
     let visit_mut = item.body(item.each_variant(|i| visits(item, i, true)));
     let share = item.body(item.each_variant(|i| share(item, i)));
+    let is_visited = !item.stub && input.fields().any(|field| !matches!(field.role, Role::Skip(_)));
+    let unused = (!is_visited).then(|| quote!(let _ = &#visitor;));
     quote! {
         #[automatically_derived]
         impl #generics #krate::Module for #ident #arguments #bounds {
@@ -41,12 +43,12 @@ pub fn expand(item: &Item) -> TokenStream {
             }
 
             fn visit<'module>(&'module self, #visitor: &mut dyn #krate::Visitor<'module>) {
-                let _ = &#visitor;
+                #unused
                 #visit
             }
 
             fn visit_mut(&mut self, #visitor: &mut dyn #krate::VisitorMut) {
-                let _ = &#visitor;
+                #unused
                 #visit_mut
             }
 

@@ -1,0 +1,464 @@
+#[automatically_derived]
+impl ::sconce::Module for Containers {
+    fn kind(&self) -> ::sconce::__private::Cow<'static, ::core::primitive::str> {
+        ::sconce::__private::Cow::Borrowed("Containers")
+    }
+    fn visit<'module>(&'module self, visitor: &mut dyn ::sconce::Visitor<'module>) {
+        visitor
+            .child(
+                "grid",
+                ::sconce::__private::module_field::<Grid>().as_module(&self.grid),
+            );
+        visitor
+            .child(
+                "tail",
+                ::sconce::__private::module_field::<Option<Vec<Option<Linear>>>>()
+                    .as_module(&self.tail),
+            );
+        visitor
+            .child(
+                "heads",
+                ::sconce::__private::module_field::<IndexMap<String, Linear>>()
+                    .as_module(&self.heads),
+            );
+        visitor
+            .child(
+                "shared",
+                ::sconce::__private::module_field::<Arc<Linear>>()
+                    .as_module(&self.shared),
+            );
+        visitor
+            .child(
+                "any",
+                ::sconce::__private::module_field::<Box<dyn Layer>>()
+                    .as_module(&self.any),
+            );
+    }
+    fn visit_mut(&mut self, visitor: &mut dyn ::sconce::VisitorMut) {
+        visitor
+            .child(
+                "grid",
+                ::sconce::__private::module_field::<Grid>().as_module_mut(&mut self.grid),
+            );
+        visitor
+            .child(
+                "tail",
+                ::sconce::__private::module_field::<Option<Vec<Option<Linear>>>>()
+                    .as_module_mut(&mut self.tail),
+            );
+        visitor
+            .child(
+                "heads",
+                ::sconce::__private::module_field::<IndexMap<String, Linear>>()
+                    .as_module_mut(&mut self.heads),
+            );
+        visitor
+            .child(
+                "shared",
+                ::sconce::__private::module_field::<Arc<Linear>>()
+                    .as_module_mut(&mut self.shared),
+            );
+        visitor
+            .child(
+                "any",
+                ::sconce::__private::module_field::<Box<dyn Layer>>()
+                    .as_module_mut(&mut self.any),
+            );
+    }
+    fn share(&self) -> Self {
+        Self {
+            grid: ::sconce::__private::module_field::<Grid>().share(&self.grid),
+            tail: ::sconce::__private::module_field::<Option<Vec<Option<Linear>>>>()
+                .share(&self.tail),
+            heads: ::sconce::__private::module_field::<IndexMap<String, Linear>>()
+                .share(&self.heads),
+            shared: ::sconce::__private::module_field::<Arc<Linear>>()
+                .share(&self.shared),
+            any: ::sconce::__private::module_field::<Box<dyn Layer>>().share(&self.any),
+        }
+    }
+}
+#[automatically_derived]
+impl ::sconce::__private::SingleLayer for Containers {}
+#[automatically_derived]
+impl ::core::fmt::Display for Containers {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        ::sconce::__private::display(self, f)
+    }
+}
+#[automatically_derived]
+impl ::sconce::Forward<::sconce::Signal> for Containers {
+    type Output = ::sconce::Signal;
+    #[allow(unused_braces)]
+    fn call(&self, input: ::sconce::Signal, mode: ::sconce::Mode) -> ::sconce::Signal {
+        #[allow(unused_imports)]
+        use ::sconce::__private::{
+            CallFunction as _, CallLayer as _, DataByReference as _, DataByValue as _,
+            NoOutcome as _,
+        };
+        let _ = &mode;
+        let layers = |
+            visit: &mut dyn ::core::ops::FnMut(
+                &'static ::core::primitive::str,
+                &dyn ::sconce::Module,
+            )|
+        {
+            visit(
+                "grid",
+                ::sconce::__private::module_field::<Grid>().as_module(&self.grid),
+            );
+            visit(
+                "tail",
+                ::sconce::__private::module_field::<Option<Vec<Option<Linear>>>>()
+                    .as_module(&self.tail),
+            );
+            visit(
+                "heads",
+                ::sconce::__private::module_field::<IndexMap<String, Linear>>()
+                    .as_module(&self.heads),
+            );
+            visit(
+                "shared",
+                ::sconce::__private::module_field::<Arc<Linear>>()
+                    .as_module(&self.shared),
+            );
+            visit(
+                "any",
+                ::sconce::__private::module_field::<Box<dyn Layer>>()
+                    .as_module(&self.any),
+            );
+        };
+        ::sconce::__private::Attempt(move || -> ::sconce::Result<::sconce::Signal> {
+                #[allow(unused_variables, non_snake_case)]
+                let grid = &self.grid;
+                #[allow(unused_variables, non_snake_case)]
+                let tail = &self.tail;
+                #[allow(unused_variables, non_snake_case)]
+                let heads = &self.heads;
+                #[allow(unused_variables, non_snake_case)]
+                let any = &self.any;
+                #[allow(unused_variables, non_snake_case)]
+                let shared = &self.shared;
+                let x = input;
+                ::core::result::Result::Ok({
+                    let x = ::sconce::__private::call_element(
+                        grid,
+                        "grid",
+                        (0, 1),
+                        ::core::convert::Into::into(x),
+                        mode,
+                    );
+                    let x = if let Some(tail) = tail {
+                        (tail[0])
+                            .call_layer_or_function(
+                                (::sconce::__private::Argument(x),),
+                                mode,
+                                &layers,
+                            )
+                    } else {
+                        x
+                    };
+                    let head = heads
+                        .get("boxes")
+                        .ok_or_else(|| Error::msg("no head for boxes"))?;
+                    ::core::convert::Into::into(
+                        head
+                            .call_layer_or_function(
+                                (
+                                    ::sconce::__private::Argument(
+                                        ::sconce::__private::call(
+                                            any,
+                                            "any",
+                                            ::core::convert::Into::into(
+                                                ::sconce::__private::call(
+                                                    shared,
+                                                    "shared",
+                                                    ::core::convert::Into::into(
+                                                        ::core::clone::Clone::clone(&x),
+                                                    ),
+                                                    mode,
+                                                ),
+                                            ),
+                                            mode,
+                                        ),
+                                    ),
+                                ),
+                                mode,
+                                &layers,
+                            )
+                            + ::sconce::__private::call_element(
+                                heads,
+                                "heads",
+                                "classes",
+                                ::core::convert::Into::into(x),
+                                mode,
+                            ),
+                    )
+                })
+            })
+            .output()
+    }
+}
+#[allow(dead_code, clippy::all, clippy::pedantic)]
+impl Containers {
+    /// Runs the network in evaluation mode.
+    pub fn forward(
+        &self,
+        x: impl ::core::convert::Into<::sconce::Signal>,
+    ) -> ::sconce::Result<::sconce::candle::Tensor> {
+        ::sconce::__private::forward(
+                self,
+                "Containers",
+                ::core::convert::Into::into(x),
+                ::sconce::Mode::Eval,
+            )
+            .tensors()
+    }
+    /// Runs the network in training mode if `train` is true, and in evaluation mode otherwise.
+    pub fn forward_t(
+        &self,
+        x: impl ::core::convert::Into<::sconce::Signal>,
+        train: ::core::primitive::bool,
+    ) -> ::sconce::Result<::sconce::candle::Tensor> {
+        ::sconce::__private::forward(
+                self,
+                "Containers",
+                ::core::convert::Into::into(x),
+                ::core::convert::From::from(train),
+            )
+            .tensors()
+    }
+}
+#[automatically_derived]
+impl ::sconce::nn::ModuleT for Containers {
+    fn forward_t(
+        &self,
+        xs: &::sconce::candle::Tensor,
+        train: ::core::primitive::bool,
+    ) -> ::sconce::candle::Result<::sconce::candle::Tensor> {
+        ::sconce::__private::module_forward_t(self, "Containers", xs, train)
+    }
+}
+///The config of [`Containers`]: the arguments from which it is built.
+#[must_use]
+#[allow(dead_code)]
+pub struct ContainersConfig {
+    names: Vec<String>,
+    shared: Arc<Linear>,
+    deep: ::core::option::Option<bool>,
+}
+#[automatically_derived]
+impl ::core::clone::Clone for ContainersConfig
+where
+    for<'arg> Vec<String>: ::core::clone::Clone,
+    for<'arg> Arc<Linear>: ::core::clone::Clone,
+    for<'arg> bool: ::core::clone::Clone,
+{
+    fn clone(&self) -> Self {
+        Self {
+            names: ::core::clone::Clone::clone(&self.names),
+            shared: ::core::clone::Clone::clone(&self.shared),
+            deep: ::core::clone::Clone::clone(&self.deep),
+        }
+    }
+}
+#[automatically_derived]
+impl ::core::fmt::Debug for ContainersConfig
+where
+    for<'arg> Vec<String>: ::core::fmt::Debug,
+    for<'arg> Arc<Linear>: ::core::fmt::Debug,
+    for<'arg> bool: ::core::fmt::Debug,
+{
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("ContainersConfig")
+            .field("names", &self.names)
+            .field("shared", &self.shared)
+            .field("deep", &self.deep)
+            .finish()
+    }
+}
+#[allow(dead_code, clippy::all, clippy::pedantic)]
+impl ContainersConfig {
+    /// Sets `deep`.
+    /// Default: `true`.
+    pub fn deep(mut self, deep: bool) -> Self {
+        self.deep = ::core::option::Option::Some(deep);
+        self
+    }
+    /// Builds the network with the tensors of a candle `VarBuilder`.
+    pub fn build(
+        self,
+        vb: ::sconce::nn::VarBuilder<'_>,
+    ) -> ::sconce::Result<Containers> {
+        ::sconce::Config::build(self, vb)
+    }
+    /// Builds the network with newly initialized parameters.
+    pub fn init(
+        self,
+        device: &::sconce::candle::Device,
+    ) -> ::sconce::Result<Containers> {
+        ::sconce::Config::init(self, device)
+    }
+    /// Builds the network with the parameters of a checkpoint.
+    pub fn load(
+        self,
+        path: impl ::core::convert::AsRef<::std::path::Path>,
+        device: &::sconce::candle::Device,
+    ) -> ::sconce::Result<Containers> {
+        ::sconce::Config::load(self, path, device)
+    }
+    /// Builds the network with the parameters of a checkpoint, which is read with the options of `Load`.
+    pub fn load_with(
+        self,
+        path: impl ::core::borrow::Borrow<::sconce::Load>,
+        device: &::sconce::candle::Device,
+    ) -> ::sconce::Result<(Containers, ::sconce::LoadReport)> {
+        ::sconce::Config::load_with(self, path, device)
+    }
+}
+#[allow(dead_code, clippy::all, clippy::pedantic)]
+impl Containers {
+    /// Returns the config of the network.
+    ///
+    /// Arguments:
+    ///
+    /// - `names`
+    /// - `shared`
+    /// - `deep` (setter, default `true`)
+    pub fn config(names: Vec<String>, shared: Arc<Linear>) -> ContainersConfig {
+        ContainersConfig {
+            names,
+            shared,
+            deep: ::core::option::Option::None,
+        }
+    }
+    /// Builds the network with newly initialized parameters.
+    pub fn new(
+        names: Vec<String>,
+        shared: Arc<Linear>,
+        device: &::sconce::candle::Device,
+    ) -> ::sconce::Result<Self> {
+        ::sconce::Config::init(Self::config(names, shared), device)
+    }
+}
+#[automatically_derived]
+#[allow(clippy::redundant_locals)]
+impl ::sconce::Config for ContainersConfig {
+    type Output = Containers;
+    fn build(self, vb: ::sconce::nn::VarBuilder<'_>) -> ::sconce::Result<Containers> {
+        let _ = &vb;
+        let names: Vec<String> = self.names;
+        let shared: Arc<Linear> = self.shared;
+        let deep: bool = match self.deep {
+            ::core::option::Option::Some(given) => given,
+            ::core::option::Option::None => true,
+        };
+        let field_grid = {
+            let vb_1 = &::sconce::__private::child(&vb, "grid");
+            let mut layers_1 = ::std::vec::Vec::<
+                <Grid as ::sconce::__private::List>::Layer,
+            >::new();
+            for _ in 0..2 {
+                layers_1
+                    .push({
+                        let vb_0 = &::sconce::__private::child(
+                            vb_1,
+                            &::sconce::__private::index(layers_1.len()),
+                        );
+                        let mut layers_0 = ::std::vec::Vec::<
+                            <<Grid as ::sconce::__private::List>::Layer as ::sconce::__private::List>::Layer,
+                        >::new();
+                        for _ in 0..2 {
+                            layers_0
+                                .push(
+                                    ::sconce::__private::layer(
+                                        vb_0,
+                                        &::sconce::__private::index(layers_0.len()),
+                                        <<<Grid as ::sconce::__private::List>::Layer as ::sconce::__private::List>::Layer>::config(
+                                            4,
+                                            4,
+                                        ),
+                                    )?,
+                                );
+                        }
+                        ::sconce::__private::layer_list::<
+                            <Grid as ::sconce::__private::List>::Layer,
+                        >(&::sconce::__private::index(layers_1.len()), layers_0)?
+                    });
+            }
+            ::sconce::__private::layer_list::<Grid>("grid", layers_1)?
+        };
+        let field_tail = ::sconce::__private::optional::<
+            Option<Vec<Option<Linear>>>,
+        >(
+            if {
+                let deep = deep;
+                deep
+            } {
+                ::core::option::Option::Some({
+                    let vb_1 = &::sconce::__private::child(&vb, "tail");
+                    let mut layers_1 = ::std::vec::Vec::<Option<Linear>>::new();
+                    for i in 0..2 {
+                        layers_1
+                            .push(
+                                ::sconce::__private::optional::<
+                                    Option<Linear>,
+                                >(
+                                    if i > 0 {
+                                        ::core::option::Option::Some(
+                                            ::sconce::__private::layer(
+                                                vb_1,
+                                                &::sconce::__private::index(layers_1.len()),
+                                                <Linear>::config(4, 4),
+                                            )?,
+                                        )
+                                    } else {
+                                        ::core::option::Option::None
+                                    },
+                                ),
+                            );
+                    }
+                    ::sconce::__private::layer_list::<
+                        Vec<Option<Linear>>,
+                    >("tail", layers_1)?
+                })
+            } else {
+                ::core::option::Option::None
+            },
+        );
+        let field_heads = {
+            let names = names;
+            ::sconce::__private::layer_by_closure(
+                &vb,
+                "heads",
+                |vb| {
+                    let head = |name: String| Ok((
+                        name.clone(),
+                        Linear::config(4, 4).build(vb.pp(name))?,
+                    ));
+                    names.into_iter().map(head).collect()
+                },
+            )?
+        };
+        let field_shared = ::core::convert::Into::<
+            ::std::sync::Arc<Linear>,
+        >::into({
+            let shared = shared;
+            ::sconce::__private::layer_by_closure(&vb, "shared", |_| Ok(shared))?
+        });
+        let field_any = ::std::boxed::Box::new({
+            ::sconce::__private::layer_by_closure(
+                &vb,
+                "any",
+                |vb| Ok(Linear::config(4, 4).build(vb)?),
+            )?
+        });
+        ::core::result::Result::Ok(Containers {
+            grid: field_grid,
+            tail: field_tail,
+            heads: field_heads,
+            shared: field_shared,
+            any: field_any,
+        })
+    }
+}

@@ -1,0 +1,362 @@
+#[automatically_derived]
+impl<L: Layer + Default, const N: usize> ::sconce::Module for Generic<L, N>
+where
+    L: Send,
+{
+    fn kind(&self) -> ::sconce::__private::Cow<'static, ::core::primitive::str> {
+        ::sconce::__private::Cow::Borrowed("Generic")
+    }
+    fn visit<'module>(&'module self, visitor: &mut dyn ::sconce::Visitor<'module>) {
+        ::sconce::__private::visit_numbered(
+            ::sconce::__private::module_field::<[LayerNorm; N]>()
+                .as_module(&self.blocks),
+            visitor,
+            &|index| ::sconce::__private::name(
+                &[
+                    &"block",
+                    &N,
+                    &"_",
+                    &::sconce::__private::number(1usize, 1usize, index),
+                ],
+            ),
+        );
+        visitor
+            .child("act", ::sconce::__private::module_field::<L>().as_module(&self.act));
+    }
+    fn visit_mut(&mut self, visitor: &mut dyn ::sconce::VisitorMut) {
+        ::sconce::__private::visit_numbered_mut(
+            ::sconce::__private::module_field::<[LayerNorm; N]>()
+                .as_module_mut(&mut self.blocks),
+            visitor,
+            &|index| ::sconce::__private::name(
+                &[
+                    &"block",
+                    &N,
+                    &"_",
+                    &::sconce::__private::number(1usize, 1usize, index),
+                ],
+            ),
+        );
+        visitor
+            .child(
+                "act",
+                ::sconce::__private::module_field::<L>().as_module_mut(&mut self.act),
+            );
+    }
+    fn share(&self) -> Self {
+        Self {
+            blocks: ::sconce::__private::module_field::<[LayerNorm; N]>()
+                .share(&self.blocks),
+            act: ::sconce::__private::module_field::<L>().share(&self.act),
+        }
+    }
+}
+#[automatically_derived]
+impl<L: Layer + Default, const N: usize> ::sconce::__private::SingleLayer
+for Generic<L, N>
+where
+    L: Send,
+{}
+#[automatically_derived]
+impl<L: Layer + Default, const N: usize> ::core::fmt::Display for Generic<L, N>
+where
+    L: Send,
+{
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        ::sconce::__private::display(self, f)
+    }
+}
+#[automatically_derived]
+impl<L: Layer + Default, const N: usize> ::sconce::Forward<::sconce::Signal>
+for Generic<L, N>
+where
+    L: Send,
+{
+    type Output = ::sconce::Signal;
+    #[allow(unused_braces)]
+    fn call(&self, input: ::sconce::Signal, mode: ::sconce::Mode) -> ::sconce::Signal {
+        #[allow(unused_imports)]
+        use ::sconce::__private::{
+            CallFunction as _, CallLayer as _, DataByReference as _, DataByValue as _,
+            NoOutcome as _,
+        };
+        let _ = &mode;
+        let layers = |
+            visit: &mut dyn ::core::ops::FnMut(
+                &'static ::core::primitive::str,
+                &dyn ::sconce::Module,
+            )|
+        {
+            visit(
+                "blocks",
+                ::sconce::__private::module_field::<[LayerNorm; N]>()
+                    .as_module(&self.blocks),
+            );
+            visit("act", ::sconce::__private::module_field::<L>().as_module(&self.act));
+        };
+        ::sconce::__private::Attempt(move || -> ::sconce::Result<::sconce::Signal> {
+                #[allow(unused_variables, non_snake_case)]
+                let blocks = &self.blocks;
+                #[allow(unused_variables, non_snake_case)]
+                let act = &self.act;
+                let x = input;
+                ::core::result::Result::Ok({
+                    let [first, rest @ ..] = &blocks[..] else {
+                        return Err(
+                            ::core::convert::Into::into(
+                                Error::msg("expected at least one block"),
+                            ),
+                        )
+                    };
+                    ::core::convert::Into::into(
+                        rest
+                            .iter()
+                            .fold(
+                                ::sconce::__private::call(
+                                    act,
+                                    "act",
+                                    ::core::convert::Into::into(
+                                        first
+                                            .call_layer_or_function(
+                                                (::sconce::__private::Argument(x),),
+                                                mode,
+                                                &layers,
+                                            ),
+                                    ),
+                                    mode,
+                                ),
+                                |x, block| ::sconce::__private::call(
+                                    act,
+                                    "act",
+                                    ::core::convert::Into::into(
+                                        block
+                                            .call_layer_or_function(
+                                                (::sconce::__private::Argument(x),),
+                                                mode,
+                                                &layers,
+                                            ),
+                                    ),
+                                    mode,
+                                ),
+                            ),
+                    )
+                })
+            })
+            .output()
+    }
+}
+#[allow(dead_code, clippy::all, clippy::pedantic)]
+impl<L: Layer + Default, const N: usize> Generic<L, N>
+where
+    L: Send,
+{
+    /// Runs the network in evaluation mode.
+    pub fn forward(
+        &self,
+        x: impl ::core::convert::Into<::sconce::Signal>,
+    ) -> ::sconce::Result<::sconce::candle::Tensor> {
+        ::sconce::__private::forward(
+                self,
+                "Generic",
+                ::core::convert::Into::into(x),
+                ::sconce::Mode::Eval,
+            )
+            .tensors()
+    }
+    /// Runs the network in training mode if `train` is true, and in evaluation mode otherwise.
+    pub fn forward_t(
+        &self,
+        x: impl ::core::convert::Into<::sconce::Signal>,
+        train: ::core::primitive::bool,
+    ) -> ::sconce::Result<::sconce::candle::Tensor> {
+        ::sconce::__private::forward(
+                self,
+                "Generic",
+                ::core::convert::Into::into(x),
+                ::core::convert::From::from(train),
+            )
+            .tensors()
+    }
+}
+#[automatically_derived]
+impl<L: Layer + Default, const N: usize> ::sconce::nn::ModuleT for Generic<L, N>
+where
+    L: Send,
+{
+    fn forward_t(
+        &self,
+        xs: &::sconce::candle::Tensor,
+        train: ::core::primitive::bool,
+    ) -> ::sconce::candle::Result<::sconce::candle::Tensor> {
+        ::sconce::__private::module_forward_t(self, "Generic", xs, train)
+    }
+}
+///The config of [`Generic`]: the arguments from which it is built.
+#[must_use]
+#[allow(dead_code)]
+pub struct GenericConfig<L: Layer + Default, const N: usize>
+where
+    L: Send,
+{
+    width: usize,
+    eps: ::core::option::Option<f64>,
+    __network: ::core::marker::PhantomData<fn() -> Generic<L, N>>,
+}
+#[automatically_derived]
+impl<L: Layer + Default, const N: usize> ::core::clone::Clone for GenericConfig<L, N>
+where
+    L: Send,
+    for<'arg> usize: ::core::clone::Clone,
+    for<'arg> f64: ::core::clone::Clone,
+{
+    fn clone(&self) -> Self {
+        Self {
+            width: ::core::clone::Clone::clone(&self.width),
+            eps: ::core::clone::Clone::clone(&self.eps),
+            __network: ::core::marker::PhantomData,
+        }
+    }
+}
+#[automatically_derived]
+impl<L: Layer + Default, const N: usize> ::core::fmt::Debug for GenericConfig<L, N>
+where
+    L: Send,
+    for<'arg> usize: ::core::fmt::Debug,
+    for<'arg> f64: ::core::fmt::Debug,
+{
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("GenericConfig")
+            .field("width", &self.width)
+            .field("eps", &self.eps)
+            .finish()
+    }
+}
+#[allow(dead_code, clippy::all, clippy::pedantic)]
+impl<L: Layer + Default, const N: usize> GenericConfig<L, N>
+where
+    L: Send,
+{
+    /// Sets `eps`.
+    /// Default: `1e-5`.
+    pub fn eps(mut self, eps: f64) -> Self {
+        self.eps = ::core::option::Option::Some(eps);
+        self
+    }
+    /// Builds the network with the tensors of a candle `VarBuilder`.
+    pub fn build(
+        self,
+        vb: ::sconce::nn::VarBuilder<'_>,
+    ) -> ::sconce::Result<Generic<L, N>> {
+        ::sconce::Config::build(self, vb)
+    }
+    /// Builds the network with newly initialized parameters.
+    pub fn init(
+        self,
+        device: &::sconce::candle::Device,
+    ) -> ::sconce::Result<Generic<L, N>> {
+        ::sconce::Config::init(self, device)
+    }
+    /// Builds the network with the parameters of a checkpoint.
+    pub fn load(
+        self,
+        path: impl ::core::convert::AsRef<::std::path::Path>,
+        device: &::sconce::candle::Device,
+    ) -> ::sconce::Result<Generic<L, N>> {
+        ::sconce::Config::load(self, path, device)
+    }
+    /// Builds the network with the parameters of a checkpoint, which is read with the options of `Load`.
+    pub fn load_with(
+        self,
+        path: impl ::core::borrow::Borrow<::sconce::Load>,
+        device: &::sconce::candle::Device,
+    ) -> ::sconce::Result<(Generic<L, N>, ::sconce::LoadReport)> {
+        ::sconce::Config::load_with(self, path, device)
+    }
+}
+#[allow(dead_code, clippy::all, clippy::pedantic)]
+impl<L: Layer + Default, const N: usize> Generic<L, N>
+where
+    L: Send,
+{
+    /// Returns the config of the network.
+    ///
+    /// Arguments:
+    ///
+    /// - `width`
+    /// - `eps` (setter, default `1e-5`)
+    pub fn config(width: usize) -> GenericConfig<L, N> {
+        GenericConfig {
+            width,
+            eps: ::core::option::Option::None,
+            __network: ::core::marker::PhantomData,
+        }
+    }
+    /// Builds the network with newly initialized parameters.
+    pub fn new(
+        width: usize,
+        device: &::sconce::candle::Device,
+    ) -> ::sconce::Result<Self> {
+        ::sconce::Config::init(Self::config(width), device)
+    }
+}
+#[automatically_derived]
+#[allow(clippy::redundant_locals)]
+impl<L: Layer + Default, const N: usize> ::sconce::Config for GenericConfig<L, N>
+where
+    L: Send,
+{
+    type Output = Generic<L, N>;
+    fn build(self, vb: ::sconce::nn::VarBuilder<'_>) -> ::sconce::Result<Generic<L, N>> {
+        let _ = &vb;
+        let width: usize = self.width;
+        let eps: f64 = match self.eps {
+            ::core::option::Option::Some(given) => given,
+            ::core::option::Option::None => 1e-5,
+        };
+        let field_blocks = {
+            let vb_0 = &vb;
+            let mut layers_0 = ::std::vec::Vec::<LayerNorm>::new();
+            for _ in 0..N {
+                layers_0
+                    .push({
+                        let width = ::sconce::__private::copy_arg(&width);
+                        let eps = ::sconce::__private::copy_arg(&eps);
+                        ::sconce::__private::layer(
+                            vb_0,
+                            &::sconce::__private::name(
+                                &[
+                                    &"block",
+                                    &N,
+                                    &"_",
+                                    &::sconce::__private::number(1usize, 1usize, layers_0.len()),
+                                ],
+                            ),
+                            <LayerNorm>::config(width).eps(eps),
+                        )?
+                    });
+            }
+            ::sconce::__private::layer_list::<
+                [LayerNorm; N],
+            >(
+                &::sconce::__private::name(
+                    &[
+                        &"block",
+                        &N,
+                        &"_",
+                        &::sconce::__private::number(1usize, 1usize, 0usize),
+                    ],
+                ),
+                layers_0,
+            )?
+        };
+        let field_act = {
+            #[allow(unused_imports)]
+            use ::sconce::__private::BuildDefault as _;
+            ::sconce::__private::bare_field::<L>().build(&vb, "act")?
+        };
+        ::core::result::Result::Ok(Generic {
+            blocks: field_blocks,
+            act: field_act,
+        })
+    }
+}

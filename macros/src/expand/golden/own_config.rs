@@ -1,0 +1,23 @@
+use sconce::prelude::*;
+
+#[derive(Clone)]
+pub struct Sizes {
+    inputs: usize,
+    classes: usize,
+}
+
+/// Is built from a struct of the user, and runs by a function.
+#[derive(Module)]
+#[module(config = Sizes, forward = Self::run)]
+pub struct OwnConfig {
+    #[layer(config.inputs, config.classes)]
+    fc: Linear,
+    #[layer(with = |vb| sconce::nn::linear(config.classes, config.classes, vb))]
+    candle: sconce::nn::Linear,
+}
+
+impl OwnConfig {
+    fn run(&self, x: Signal, mode: Mode) -> Signal {
+        self.candle.call(self.fc.call(x, mode), mode)
+    }
+}

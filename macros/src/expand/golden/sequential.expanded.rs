@@ -1,0 +1,289 @@
+#[automatically_derived]
+impl ::sconce::Module for Sequential {
+    fn kind(&self) -> ::sconce::__private::Cow<'static, ::core::primitive::str> {
+        ::sconce::__private::Cow::Borrowed("Sequential")
+    }
+    fn visit<'module>(&'module self, visitor: &mut dyn ::sconce::Visitor<'module>) {
+        visitor
+            .child(
+                "stem",
+                ::sconce::__private::sequential_field::<(Conv2d, BatchNorm, Relu)>()
+                    .as_module(&self.stem),
+            );
+        visitor
+            .child(
+                "blocks",
+                ::sconce::__private::sequential_field::<[Conv2d; 2]>()
+                    .as_module(&self.blocks),
+            );
+        visitor
+            .child(
+                "act",
+                ::sconce::__private::sequential_field::<Relu>().as_module(&self.act),
+            );
+        visitor
+            .child(
+                "dropout",
+                ::sconce::__private::sequential_field::<Option<Dropout>>()
+                    .as_module(&self.dropout),
+            );
+        visitor
+            .child(
+                "head",
+                ::sconce::__private::sequential_field::<Box<Conv2d>>()
+                    .as_module(&self.head),
+            );
+    }
+    fn visit_mut(&mut self, visitor: &mut dyn ::sconce::VisitorMut) {
+        visitor
+            .child(
+                "stem",
+                ::sconce::__private::sequential_field::<(Conv2d, BatchNorm, Relu)>()
+                    .as_module_mut(&mut self.stem),
+            );
+        visitor
+            .child(
+                "blocks",
+                ::sconce::__private::sequential_field::<[Conv2d; 2]>()
+                    .as_module_mut(&mut self.blocks),
+            );
+        visitor
+            .child(
+                "act",
+                ::sconce::__private::sequential_field::<Relu>()
+                    .as_module_mut(&mut self.act),
+            );
+        visitor
+            .child(
+                "dropout",
+                ::sconce::__private::sequential_field::<Option<Dropout>>()
+                    .as_module_mut(&mut self.dropout),
+            );
+        visitor
+            .child(
+                "head",
+                ::sconce::__private::sequential_field::<Box<Conv2d>>()
+                    .as_module_mut(&mut self.head),
+            );
+    }
+    fn share(&self) -> Self {
+        Self {
+            stem: ::sconce::__private::sequential_field::<(Conv2d, BatchNorm, Relu)>()
+                .share(&self.stem),
+            blocks: ::sconce::__private::sequential_field::<[Conv2d; 2]>()
+                .share(&self.blocks),
+            act: ::sconce::__private::sequential_field::<Relu>().share(&self.act),
+            dropout: ::sconce::__private::sequential_field::<Option<Dropout>>()
+                .share(&self.dropout),
+            head: ::sconce::__private::sequential_field::<Box<Conv2d>>()
+                .share(&self.head),
+        }
+    }
+}
+#[automatically_derived]
+impl ::sconce::__private::SingleLayer for Sequential {}
+#[automatically_derived]
+impl ::core::fmt::Display for Sequential {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        ::sconce::__private::display(self, f)
+    }
+}
+#[automatically_derived]
+impl ::sconce::Forward<::sconce::Signal> for Sequential {
+    type Output = ::sconce::Signal;
+    #[allow(unused_braces)]
+    fn call(&self, input: ::sconce::Signal, mode: ::sconce::Mode) -> ::sconce::Signal {
+        let _ = &mode;
+        let x = input;
+        let x = ::sconce::__private::sequential_field::<(Conv2d, BatchNorm, Relu)>()
+            .call(&self.stem, "stem", x, mode);
+        let x = ::sconce::__private::sequential_field::<[Conv2d; 2]>()
+            .call(&self.blocks, "blocks", x, mode);
+        let x = ::sconce::__private::sequential_field::<Relu>()
+            .call(&self.act, "act", x, mode);
+        let x = ::sconce::__private::sequential_field::<Option<Dropout>>()
+            .call(&self.dropout, "dropout", x, mode);
+        let x = ::sconce::__private::sequential_field::<Box<Conv2d>>()
+            .call(&self.head, "head", x, mode);
+        x
+    }
+}
+#[allow(dead_code, clippy::all, clippy::pedantic)]
+impl Sequential {
+    /// Runs the network in evaluation mode.
+    pub fn forward(
+        &self,
+        x: impl ::core::convert::Into<::sconce::Signal>,
+    ) -> ::sconce::Result<::sconce::candle::Tensor> {
+        ::sconce::__private::forward(
+                self,
+                "Sequential",
+                ::core::convert::Into::into(x),
+                ::sconce::Mode::Eval,
+            )
+            .tensors()
+    }
+    /// Runs the network in training mode if `train` is true, and in evaluation mode otherwise.
+    pub fn forward_t(
+        &self,
+        x: impl ::core::convert::Into<::sconce::Signal>,
+        train: ::core::primitive::bool,
+    ) -> ::sconce::Result<::sconce::candle::Tensor> {
+        ::sconce::__private::forward(
+                self,
+                "Sequential",
+                ::core::convert::Into::into(x),
+                ::core::convert::From::from(train),
+            )
+            .tensors()
+    }
+}
+#[automatically_derived]
+impl ::sconce::nn::ModuleT for Sequential {
+    fn forward_t(
+        &self,
+        xs: &::sconce::candle::Tensor,
+        train: ::core::primitive::bool,
+    ) -> ::sconce::candle::Result<::sconce::candle::Tensor> {
+        ::sconce::__private::module_forward_t(self, "Sequential", xs, train)
+    }
+}
+const _: () = {
+    ///The config of [`Sequential`]: the arguments from which it is built.
+    #[must_use]
+    #[allow(dead_code)]
+    pub struct __SequentialConfig {}
+    #[automatically_derived]
+    impl ::core::clone::Clone for __SequentialConfig {
+        fn clone(&self) -> Self {
+            Self {}
+        }
+    }
+    #[automatically_derived]
+    impl ::core::fmt::Debug for __SequentialConfig {
+        fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+            f.debug_struct("__SequentialConfig").finish()
+        }
+    }
+    #[allow(dead_code, clippy::all, clippy::pedantic)]
+    impl __SequentialConfig {
+        /// Builds the network with the tensors of a candle `VarBuilder`.
+        pub fn build(
+            self,
+            vb: ::sconce::nn::VarBuilder<'_>,
+        ) -> ::sconce::Result<Sequential> {
+            ::sconce::Config::build(self, vb)
+        }
+        /// Builds the network with newly initialized parameters.
+        pub fn init(
+            self,
+            device: &::sconce::candle::Device,
+        ) -> ::sconce::Result<Sequential> {
+            ::sconce::Config::init(self, device)
+        }
+        /// Builds the network with the parameters of a checkpoint.
+        pub fn load(
+            self,
+            path: impl ::core::convert::AsRef<::std::path::Path>,
+            device: &::sconce::candle::Device,
+        ) -> ::sconce::Result<Sequential> {
+            ::sconce::Config::load(self, path, device)
+        }
+        /// Builds the network with the parameters of a checkpoint, which is read with the options of `Load`.
+        pub fn load_with(
+            self,
+            path: impl ::core::borrow::Borrow<::sconce::Load>,
+            device: &::sconce::candle::Device,
+        ) -> ::sconce::Result<(Sequential, ::sconce::LoadReport)> {
+            ::sconce::Config::load_with(self, path, device)
+        }
+    }
+    #[allow(dead_code, clippy::all, clippy::pedantic)]
+    impl Sequential {
+        /// Returns the config of the network.
+        pub fn config() -> __SequentialConfig {
+            __SequentialConfig {}
+        }
+        /// Builds the network with newly initialized parameters.
+        pub fn new(device: &::sconce::candle::Device) -> ::sconce::Result<Self> {
+            ::sconce::Config::init(Self::config(), device)
+        }
+    }
+    #[automatically_derived]
+    #[allow(clippy::redundant_locals)]
+    impl ::sconce::Config for __SequentialConfig {
+        type Output = Sequential;
+        fn build(
+            self,
+            vb: ::sconce::nn::VarBuilder<'_>,
+        ) -> ::sconce::Result<Sequential> {
+            let _ = &vb;
+            let field_stem = {
+                let vb = ::sconce::__private::child(&vb, "stem");
+                (
+                    ::sconce::__private::layer(
+                        &vb,
+                        "0",
+                        <Conv2d>::config(1, 8, 3).padding(1).bias(false),
+                    )?,
+                    ::sconce::__private::layer(&vb, "1", <BatchNorm>::config(8))?,
+                    ::sconce::__private::layer(&vb, "2", <Relu>::config())?,
+                )
+            };
+            let field_blocks = {
+                let vb_0 = &::sconce::__private::child(&vb, "blocks");
+                let mut layers_0 = ::std::vec::Vec::<Conv2d>::new();
+                for _ in 0..2 {
+                    layers_0
+                        .push(
+                            ::sconce::__private::layer(
+                                vb_0,
+                                &::sconce::__private::index(layers_0.len()),
+                                <Conv2d>::config(8, 8, 3).padding("same"),
+                            )?,
+                        );
+                }
+                ::sconce::__private::layer_list::<[Conv2d; 2]>("blocks", layers_0)?
+            };
+            let field_act = {
+                #[allow(unused_imports)]
+                use ::sconce::__private::BuildDefault as _;
+                ::sconce::__private::bare_field::<Relu>().build(&vb, "act")?
+            };
+            let field_dropout = ::sconce::__private::optional::<
+                Option<Dropout>,
+            >(
+                if true {
+                    ::core::option::Option::Some(
+                        ::sconce::__private::layer(
+                            &vb,
+                            "dropout",
+                            <Dropout>::config(0.5),
+                        )?,
+                    )
+                } else {
+                    ::core::option::Option::None
+                },
+            );
+            let field_head = ::std::boxed::Box::new(
+                ::sconce::__private::layer(&vb, "head", <Conv2d>::config(8, 10, 1))?,
+            );
+            ::core::result::Result::Ok(Sequential {
+                stem: field_stem,
+                blocks: field_blocks,
+                act: field_act,
+                dropout: field_dropout,
+                head: field_head,
+            })
+        }
+    }
+    #[automatically_derived]
+    impl ::sconce::__private::WithoutArguments for Sequential {
+        fn build_without_arguments(
+            vb: &::sconce::nn::VarBuilder<'_>,
+            name: &::core::primitive::str,
+        ) -> ::sconce::Result<Self> {
+            ::sconce::__private::layer(vb, name, Self::config())
+        }
+    }
+};

@@ -1,0 +1,350 @@
+#[automatically_derived]
+impl ::sconce::Module for Tensors {
+    fn kind(&self) -> ::sconce::__private::Cow<'static, ::core::primitive::str> {
+        ::sconce::__private::Cow::Borrowed("Tensors")
+    }
+    fn visit<'module>(&'module self, visitor: &mut dyn ::sconce::Visitor<'module>) {
+        visitor.parameter("scale", &self.scale);
+        visitor.parameter("offset", &self.bias);
+        visitor.buffer("mean", &self.mean);
+        visitor
+            .child(
+                &::sconce::__private::name(&[&"stage", &self.stage, &".encoder"]),
+                ::sconce::__private::module_field::<Linear>().as_module(&self.encoder),
+            );
+        ::sconce::Module::visit(
+            ::sconce::__private::module_field::<LayerNorm>().as_module(&self.norm),
+            visitor,
+        );
+        visitor
+            .child(
+                "decoder",
+                ::sconce::__private::module_field::<Linear>().as_module(&self.decoder),
+            );
+    }
+    fn visit_mut(&mut self, visitor: &mut dyn ::sconce::VisitorMut) {
+        visitor.parameter("scale", &mut self.scale);
+        visitor.parameter("offset", &mut self.bias);
+        visitor.buffer("mean", &mut self.mean);
+        visitor
+            .child(
+                &::sconce::__private::name(&[&"stage", &self.stage, &".encoder"]),
+                ::sconce::__private::module_field::<Linear>()
+                    .as_module_mut(&mut self.encoder),
+            );
+        ::sconce::Module::visit_mut(
+            ::sconce::__private::module_field::<LayerNorm>()
+                .as_module_mut(&mut self.norm),
+            visitor,
+        );
+        visitor
+            .child(
+                "decoder",
+                ::sconce::__private::module_field::<Linear>()
+                    .as_module_mut(&mut self.decoder),
+            );
+    }
+    fn share(&self) -> Self {
+        Self {
+            scale: ::core::clone::Clone::clone(&self.scale),
+            bias: ::core::clone::Clone::clone(&self.bias),
+            mean: ::core::clone::Clone::clone(&self.mean),
+            encoder: ::sconce::__private::module_field::<Linear>().share(&self.encoder),
+            norm: ::sconce::__private::module_field::<LayerNorm>().share(&self.norm),
+            decoder: ::sconce::__private::module_field::<Linear>().share(&self.decoder),
+            stage: ::core::clone::Clone::clone(&self.stage),
+        }
+    }
+}
+#[automatically_derived]
+impl ::sconce::__private::SingleLayer for Tensors {}
+#[automatically_derived]
+impl ::core::fmt::Display for Tensors {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        ::sconce::__private::display(self, f)
+    }
+}
+#[automatically_derived]
+impl ::sconce::Forward<::sconce::Signal> for Tensors {
+    type Output = ::sconce::Signal;
+    #[allow(unused_braces)]
+    fn call(&self, input: ::sconce::Signal, mode: ::sconce::Mode) -> ::sconce::Signal {
+        #[allow(unused_imports)]
+        use ::sconce::__private::{
+            CallFunction as _, CallLayer as _, DataByReference as _, DataByValue as _,
+            NoOutcome as _,
+        };
+        let _ = &mode;
+        ::sconce::__private::Attempt(move || -> ::sconce::Result<::sconce::Signal> {
+                #[allow(unused_variables, non_snake_case)]
+                let norm = &self.norm;
+                #[allow(unused_variables, non_snake_case)]
+                let encoder = &self.encoder;
+                #[allow(unused_variables, non_snake_case)]
+                let mean = &self.mean;
+                #[allow(unused_variables, non_snake_case)]
+                let scale = &self.scale;
+                #[allow(unused_variables, non_snake_case)]
+                let decoder = &self.decoder;
+                #[allow(unused_variables, non_snake_case)]
+                let bias = &self.bias;
+                let x = input;
+                ::core::result::Result::Ok({
+                    let x = (::sconce::__private::call(
+                        norm,
+                        "norm",
+                        ::core::convert::Into::into(
+                            ::sconce::__private::call(
+                                encoder,
+                                "encoder",
+                                ::core::convert::Into::into(x),
+                                mode,
+                            ),
+                        ),
+                        ::sconce::Mode::Eval,
+                    ) - mean) * scale;
+                    ::core::convert::Into::into(
+                        ::sconce::__private::call(
+                            decoder,
+                            "decoder",
+                            ::core::convert::Into::into(x),
+                            mode,
+                        ) + bias,
+                    )
+                })
+            })
+            .output()
+    }
+}
+#[allow(dead_code, clippy::all, clippy::pedantic)]
+impl Tensors {
+    /// Runs the network in evaluation mode.
+    pub fn forward(
+        &self,
+        x: impl ::core::convert::Into<::sconce::Signal>,
+    ) -> ::sconce::Result<::sconce::candle::Tensor> {
+        ::sconce::__private::forward(
+                self,
+                "Tensors",
+                ::core::convert::Into::into(x),
+                ::sconce::Mode::Eval,
+            )
+            .tensors()
+    }
+    /// Runs the network in training mode if `train` is true, and in evaluation mode otherwise.
+    pub fn forward_t(
+        &self,
+        x: impl ::core::convert::Into<::sconce::Signal>,
+        train: ::core::primitive::bool,
+    ) -> ::sconce::Result<::sconce::candle::Tensor> {
+        ::sconce::__private::forward(
+                self,
+                "Tensors",
+                ::core::convert::Into::into(x),
+                ::core::convert::From::from(train),
+            )
+            .tensors()
+    }
+}
+#[automatically_derived]
+impl ::sconce::nn::ModuleT for Tensors {
+    fn forward_t(
+        &self,
+        xs: &::sconce::candle::Tensor,
+        train: ::core::primitive::bool,
+    ) -> ::sconce::candle::Result<::sconce::candle::Tensor> {
+        ::sconce::__private::module_forward_t(self, "Tensors", xs, train)
+    }
+}
+///The config of [`Tensors`]: the arguments from which it is built.
+#[must_use]
+#[allow(dead_code)]
+pub struct TensorsConfig {
+    width: usize,
+    stage: ::core::option::Option<usize>,
+}
+#[automatically_derived]
+impl ::core::clone::Clone for TensorsConfig
+where
+    for<'arg> usize: ::core::clone::Clone,
+    for<'arg> usize: ::core::clone::Clone,
+{
+    fn clone(&self) -> Self {
+        Self {
+            width: ::core::clone::Clone::clone(&self.width),
+            stage: ::core::clone::Clone::clone(&self.stage),
+        }
+    }
+}
+#[automatically_derived]
+impl ::core::fmt::Debug for TensorsConfig
+where
+    for<'arg> usize: ::core::fmt::Debug,
+    for<'arg> usize: ::core::fmt::Debug,
+{
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("TensorsConfig")
+            .field("width", &self.width)
+            .field("stage", &self.stage)
+            .finish()
+    }
+}
+#[allow(dead_code, clippy::all, clippy::pedantic)]
+impl TensorsConfig {
+    /// Sets `stage`.
+    /// Default: `1`.
+    pub fn stage(mut self, stage: usize) -> Self {
+        self.stage = ::core::option::Option::Some(stage);
+        self
+    }
+    /// Builds the network with the tensors of a candle `VarBuilder`.
+    pub fn build(self, vb: ::sconce::nn::VarBuilder<'_>) -> ::sconce::Result<Tensors> {
+        ::sconce::Config::build(self, vb)
+    }
+    /// Builds the network with newly initialized parameters.
+    pub fn init(self, device: &::sconce::candle::Device) -> ::sconce::Result<Tensors> {
+        ::sconce::Config::init(self, device)
+    }
+    /// Builds the network with the parameters of a checkpoint.
+    pub fn load(
+        self,
+        path: impl ::core::convert::AsRef<::std::path::Path>,
+        device: &::sconce::candle::Device,
+    ) -> ::sconce::Result<Tensors> {
+        ::sconce::Config::load(self, path, device)
+    }
+    /// Builds the network with the parameters of a checkpoint, which is read with the options of `Load`.
+    pub fn load_with(
+        self,
+        path: impl ::core::borrow::Borrow<::sconce::Load>,
+        device: &::sconce::candle::Device,
+    ) -> ::sconce::Result<(Tensors, ::sconce::LoadReport)> {
+        ::sconce::Config::load_with(self, path, device)
+    }
+}
+#[allow(dead_code, clippy::all, clippy::pedantic)]
+impl Tensors {
+    /// Returns the config of the network.
+    ///
+    /// Arguments:
+    ///
+    /// - `width`
+    /// - `stage` (setter, default `1`)
+    pub fn config(width: usize) -> TensorsConfig {
+        TensorsConfig {
+            width,
+            stage: ::core::option::Option::None,
+        }
+    }
+    /// Builds the network with newly initialized parameters.
+    pub fn new(
+        width: usize,
+        device: &::sconce::candle::Device,
+    ) -> ::sconce::Result<Self> {
+        ::sconce::Config::init(Self::config(width), device)
+    }
+}
+#[automatically_derived]
+#[allow(clippy::redundant_locals)]
+impl ::sconce::Config for TensorsConfig {
+    type Output = Tensors;
+    fn build(self, vb: ::sconce::nn::VarBuilder<'_>) -> ::sconce::Result<Tensors> {
+        let _ = &vb;
+        let width: usize = self.width;
+        let stage: usize = match self.stage {
+            ::core::option::Option::Some(given) => given,
+            ::core::option::Option::None => 1,
+        };
+        let field_stage = {
+            let stage = stage;
+            stage
+        };
+        let field_scale = {
+            let width = ::sconce::__private::copy_arg(&width);
+            ::sconce::__private::param(
+                &vb,
+                "scale",
+                width,
+                ::core::option::Option::Some(
+                    ::core::convert::Into::into({
+                        #[allow(unused_imports, clippy::wildcard_imports)]
+                        use ::sconce::init::*;
+                        ones
+                    }),
+                ),
+            )?
+        };
+        let field_bias = {
+            let width = ::sconce::__private::copy_arg(&width);
+            ::sconce::__private::param(
+                &vb,
+                "offset",
+                (1, width),
+                ::core::option::Option::None,
+            )?
+        };
+        let field_mean = {
+            let width = ::sconce::__private::copy_arg(&width);
+            ::sconce::__private::buffer(
+                &vb,
+                "mean",
+                (width,),
+                ::core::option::Option::Some(
+                    ::core::convert::Into::into({
+                        #[allow(unused_imports, clippy::wildcard_imports)]
+                        use ::sconce::init::*;
+                        constant(0.5)
+                    }),
+                ),
+            )?
+        };
+        let field_encoder = {
+            let width = ::sconce::__private::copy_arg(&width);
+            ::sconce::__private::layer(
+                &vb,
+                &::sconce::__private::name(&[&"stage", &field_stage, &".encoder"]),
+                <Linear>::config(width, width).bias(false),
+            )?
+        };
+        let mut field_norm = {
+            let width = ::sconce::__private::copy_arg(&width);
+            ::sconce::__private::layer(&vb, "", <LayerNorm>::config(width))?
+        };
+        ::sconce::__private::pin(
+            ::sconce::__private::module_field::<LayerNorm>()
+                .as_module_mut(&mut field_norm),
+            ::sconce::Mode::Eval,
+        );
+        let field_decoder = {
+            let vb = ::sconce::__private::tie(
+                vb.clone(),
+                "decoder",
+                "stage1.encoder.weight",
+            );
+            {
+                let width = ::sconce::__private::copy_arg(&width);
+                ::sconce::__private::layer(
+                    &vb,
+                    "decoder",
+                    <Linear>::config(width, width).bias(false),
+                )?
+            }
+        };
+        let key_decoder = "decoder";
+        let mut network = Tensors {
+            scale: field_scale,
+            bias: field_bias,
+            mean: field_mean,
+            encoder: field_encoder,
+            norm: field_norm,
+            decoder: field_decoder,
+            stage: field_stage,
+        };
+        ::sconce::__private::tie_after(
+            &mut network,
+            key_decoder,
+            "stage1.encoder.weight",
+        )?;
+        ::core::result::Result::Ok(network)
+    }
+}
