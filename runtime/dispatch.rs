@@ -355,8 +355,8 @@ impl<'a, T: ?Sized> DataByReference for &Data<'a, T> {
 fn path_of<M: Module + ?Sized>(layer: &M, layers: Layers<'_>) -> Option<Vec<Segment>> {
     let kind = || layer.kind();
     let wanted = Wanted { memory: Memory::of(layer), kind: &kind };
-    // Most calls are to fields and elements of fields.
-    [1, usize::MAX].into_iter().find_map(|depth| wanted.find(layers, depth))
+    // Most calls are to elements of fields, or to layers in such an element. Each level multiplies the number of modules.
+    [1, 2, usize::MAX].into_iter().find_map(|depth| wanted.find(layers, depth))
 }
 
 /// The bytes of a value.
@@ -383,7 +383,8 @@ struct Wanted<'a> {
 }
 
 impl Wanted<'_> {
-    /// Returns the path of the layer if it is at most `depth` levels below a field.
+    /// Returns the path of the layer if it is at most `depth` levels below a field, or if it is in the memory of such a
+    /// module.
     fn find(&self, layers: Layers<'_>, depth: usize) -> Option<Vec<Segment>> {
         let mut search = Search { wanted: self, depth, exact: None, inside: None, is_ambiguous: false };
         layers(&mut |name, field| search.compare(field, || Segment::Name(name)));
@@ -397,7 +398,7 @@ impl Wanted<'_> {
 /// for other layers.
 struct Search<'a> {
     wanted: &'a Wanted<'a>,
-    /// The number of further levels to descend.
+    /// The number of further levels to descend into modules whose memory does not contain the layer.
     depth: usize,
     /// The path of the module at the address of the layer.
     exact: Option<Vec<Segment>>,
@@ -414,16 +415,21 @@ impl Search<'_> {
         if self.exact.is_some() && has_size {
             return;
         }
-        let outer = (self.exact.take(), self.inside.take());
         let memory = Memory::of(module);
-        if memory.contains(self.wanted.memory) && module.kind() == (self.wanted.kind)() {
+        let is_inside = memory.contains(self.wanted.memory);
+        if !is_inside && self.depth == 0 {
+            return;
+        }
+        let outer = (self.exact.take(), self.inside.take());
+        if is_inside && module.kind() == (self.wanted.kind)() {
             let found = if memory == self.wanted.memory { &mut self.exact } else { &mut self.inside };
             *found = Some(Vec::new());
         }
-        if self.exact.is_none() && self.depth > 0 {
-            self.depth -= 1;
+        if self.exact.is_none() {
+            let depth = self.depth;
+            self.depth = depth.saturating_sub(1);
             module.visit(self);
-            self.depth += 1;
+            self.depth = depth;
         }
         self.exact.iter_mut().chain(&mut self.inside).for_each(|path| path.push(segment()));
         self.is_ambiguous |= outer.0.is_some() && self.exact.is_some();
@@ -467,6 +473,11 @@ mod tests {
         let nested = (Relu, vec![Some(linear(1)), None, Some(linear(3))]);
         let third = nested.1[2].as_ref().expect("the element was set above");
         assert_eq!(path(third, &nested).as_deref(), Some("Net.field[1][2]"));
+        let lists = vec![vec![(linear(1), linear(2))], vec![(linear(1), linear(2)), (linear(3), linear(4))]];
+        assert_eq!(path(&lists[1][1], &lists).as_deref(), Some("Net.field[1][1]"));
+        assert_eq!(path(&lists[1][1].0, &lists).as_deref(), Some("Net.field[1][1][0]"));
+        let deeper = vec![lists];
+        assert_eq!(path(&deeper[0][1][0].1, &deeper).as_deref(), Some("Net.field[0][1][0][1]"));
         let boxed: Vec<Box<dyn Layer>> = vec![Box::new(linear(1)), Box::new(Relu)];
         assert_eq!(path(&boxed[1], &boxed).as_deref(), Some("Net.field[1]"));
     }
