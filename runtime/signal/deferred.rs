@@ -28,6 +28,8 @@ pub(crate) struct Deferred {
 enum Stage {
     /// The operation has not run. Its operands are dropped when it runs.
     Pending(Operation),
+    /// The operation is running, or its kernel panicked.
+    Running,
     Done(Result<Value>),
 }
 
@@ -93,14 +95,14 @@ impl Deferred {
                 }
                 op => operation.fuse(op),
             },
-            Stage::Done(_) => Err(NotFused::Unsupported(op)),
+            Stage::Running | Stage::Done(_) => Err(NotFused::Unsupported(op)),
         }
     }
 
     pub(super) fn supports_residual(&self, shape: &Shape) -> bool {
         match &*self.stage() {
             Stage::Pending(operation) => self.shape == *shape && operation.supports_residual(),
-            Stage::Done(_) => false,
+            Stage::Running | Stage::Done(_) => false,
         }
     }
 
@@ -109,7 +111,7 @@ impl Deferred {
         match &*self.stage() {
             Stage::Pending(operation) => operation.layouts(),
             Stage::Done(Ok(value)) => Layouts::Only(value.layout()),
-            Stage::Done(Err(_)) => Layouts::Only(Layout::Nchw),
+            Stage::Running | Stage::Done(Err(_)) => Layouts::Only(Layout::Nchw),
         }
     }
 
@@ -121,27 +123,21 @@ impl Deferred {
                 Ok(producer) => return Ok(producer),
                 Err((operation, path)) => (Stage::Pending(operation), path),
             },
-            done => (done, path),
+            other => (other, path),
         };
         Err(Box::new(Self { shape, dtype, device, path, stage: Mutex::new(stage) }))
     }
 
     /// Runs the operation with [`Operation::run`].
     pub(super) fn run(self, requested: Layout) -> Result<Value> {
-        match self.stage.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            Stage::Pending(operation) => operation.run(requested, &self.path),
-            Stage::Done(result) => result,
-        }
+        let stage = self.stage.into_inner().unwrap_or_else(PoisonError::into_inner);
+        stage.finish(requested, &self.path)
     }
 
     /// Runs the operation at the first call. Every call returns the same values, in the layout of the first call.
     pub(super) fn run_once(&self, requested: Layout) -> Result<Value> {
         let mut stage = self.stage();
-        let unfinished = Stage::Done(Err(Error::msg("the kernel of this layer panicked").at(&self.path)));
-        let result = match std::mem::replace(&mut *stage, unfinished) {
-            Stage::Pending(operation) => operation.run(requested, &self.path),
-            Stage::Done(result) => result,
-        };
+        let result = std::mem::replace(&mut *stage, Stage::Running).finish(requested, &self.path);
         *stage = Stage::Done(result.clone());
         result
     }
@@ -151,12 +147,47 @@ impl Deferred {
     }
 }
 
+impl Stage {
+    /// Runs the operation unless it has run.
+    fn finish(self, requested: Layout, path: &Path) -> Result<Value> {
+        match self {
+            Self::Pending(operation) => operation.run(requested, path),
+            Self::Running => Err(Error::msg("the kernel of this layer panicked").at(path)),
+            Self::Done(result) => result,
+        }
+    }
+}
+
 /// Writes the operations in the form used in traces: `conv2d + bias + relu`.
 impl fmt::Display for Deferred {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.stage() {
             Stage::Pending(operation) => operation.fmt(f),
+            Stage::Running => f.write_str("running"),
             Stage::Done(_) => f.write_str("done"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scope::Scope;
+
+    #[test]
+    fn a_panicked_kernel_is_an_error_at_its_layer() {
+        let _network = Scope::enter("Net");
+        let _layer = Scope::enter("conv");
+        let deferred = Deferred {
+            shape: Shape::from(1),
+            dtype: DType::F32,
+            device: Device::Cpu,
+            path: Path::current(),
+            stage: Mutex::new(Stage::Running),
+        };
+        for _ in 0..2 {
+            let error = deferred.run_once(Layout::Nchw).err().map(|error| error.to_string());
+            assert_eq!(error.as_deref(), Some("at Net.conv: the kernel of this layer panicked"));
         }
     }
 }
