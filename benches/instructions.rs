@@ -1,13 +1,12 @@
-//! Measures the overhead of the derive: runs the introductory network once as the derive generates it, and once written
-//! by hand with the same kernels.
+//! Measures the overhead of the derive: runs the same networks once as the derive generates them, and once written by
+//! hand with the same layers. The introductory network also runs on the kernels alone, without layers and signals.
 //!
-//! Run each version under callgrind and compare the instruction counts, as in the section "The derive" of
-//! benches/LOG.md:
+//! `benches/instructions.sh` runs each version under callgrind and prints the ratios of the instruction counts. The
+//! section "The derive" of benches/LOG.md has its results. Without callgrind, this program prints times:
 //!
 //! ```text
-//! cargo bench -p sconce-benches --bench instructions --no-run     # prints the path of the program
-//! SCONCE_ISA=avx2 RAYON_NUM_THREADS=1 valgrind --tool=callgrind PROGRAM derived 100
-//! SCONCE_ISA=avx2 RAYON_NUM_THREADS=1 valgrind --tool=callgrind PROGRAM by-hand 100
+//! cargo bench -p sconce-benches --bench instructions                   # all networks
+//! cargo bench -p sconce-benches --bench instructions -- mlp by-hand 100
 //! ```
 
 use std::time::Instant;
@@ -16,6 +15,9 @@ use sconce::kernels::activation::Activation;
 use sconce::kernels::conv::{ConvGeometry, Epilogue, PackedCache, conv2d};
 use sconce::prelude::*;
 
+const DEVICE: Device = Device::Cpu;
+
+/// The introductory network.
 #[derive(Module)]
 #[module(forward = |x| {
     let x = relu(conv1(x));
@@ -28,17 +30,24 @@ struct Model {
     conv2: Conv2d,
 }
 
-/// A convolution, its bias and a ReLU, without layers or signals.
-struct ByHand {
+impl Model {
+    fn by_hand(&self, x: &Tensor) -> Result<Tensor> {
+        let x = relu(self.conv1.call(x.into(), Mode::Eval));
+        relu(self.conv2.call(x, Mode::Eval)).into_tensor()
+    }
+}
+
+/// A convolution, its bias and a ReLU on the kernels.
+struct Kernel {
     weight: Tensor,
     bias: Tensor,
     packed: PackedCache,
 }
 
-impl ByHand {
-    fn new(conv: &Conv2d) -> Option<Self> {
-        let (weight, bias) = (conv.weight().clone(), conv.bias()?.clone());
-        Some(Self { weight, bias, packed: PackedCache::default() })
+impl Kernel {
+    fn new(conv: &Conv2d) -> Result<Self> {
+        let bias = conv.bias().ok_or_else(|| Error::msg("expected the convolution to have a bias"))?.clone();
+        Ok(Self { weight: conv.weight().clone(), bias, packed: PackedCache::default() })
     }
 
     fn run(&self, x: &Tensor) -> Result<Tensor> {
@@ -48,31 +57,198 @@ impl ByHand {
     }
 }
 
-fn time(label: &str, rounds: usize, run: impl Fn() -> Result<Tensor>) -> Result<()> {
-    let start = Instant::now();
-    for _ in 0..rounds {
-        run()?;
+/// Has little work for each call.
+#[derive(Module)]
+#[module(forward = |x| fc2(relu(fc1(x))))]
+struct Mlp {
+    #[layer(784, 512)]
+    fc1: Linear,
+    #[layer(512, 10)]
+    fc2: Linear,
+}
+
+impl Mlp {
+    fn by_hand(&self, x: &Tensor) -> Result<Tensor> {
+        let x = relu(self.fc1.call(x.into(), Mode::Eval));
+        self.fc2.call(x, Mode::Eval).into_tensor()
     }
-    println!("{label}: {:.1} us per pass", 1e6 * start.elapsed().as_secs_f64() / rounds as f64);
-    Ok(())
+}
+
+/// Calls its blocks by a local variable, whose path the generated code finds by its address.
+#[derive(Module)]
+#[module(forward = |x| {
+    let mut x = relu(stem_norm(stem(x)));
+    for block in blocks {
+        x = block(x);
+    }
+    head(x.mean((2, 3)))
+})]
+struct ResNet {
+    #[layer(3, 16, 3, padding = 1, bias = false)]
+    stem: Conv2d,
+    #[layer(16)]
+    stem_norm: BatchNorm,
+    #[layer(; for _ in 0..8)]
+    blocks: Vec<Block>,
+    #[layer(16, 10)]
+    head: Linear,
+}
+
+#[derive(Module)]
+#[module(forward = |x| {
+    let y = relu(norm1(conv1(x)));
+    relu(norm2(conv2(y)) + x)
+})]
+struct Block {
+    #[layer(16, 16, 3, padding = 1, bias = false)]
+    conv1: Conv2d,
+    #[layer(16)]
+    norm1: BatchNorm,
+    #[layer(16, 16, 3, padding = 1, bias = false)]
+    conv2: Conv2d,
+    #[layer(16)]
+    norm2: BatchNorm,
+}
+
+impl ResNet {
+    fn by_hand(&self, x: &Tensor) -> Result<Tensor> {
+        let x = self.stem.call(x.into(), Mode::Eval);
+        let mut x = relu(self.stem_norm.call(x, Mode::Eval));
+        for block in &self.blocks {
+            x = block.by_hand(x);
+        }
+        self.head.call(x.mean((2, 3)), Mode::Eval).into_tensor()
+    }
+}
+
+impl Block {
+    fn by_hand(&self, x: Signal) -> Signal {
+        let y = self.conv1.call(x.clone(), Mode::Eval);
+        let y = relu(self.norm1.call(y, Mode::Eval));
+        let y = self.conv2.call(y, Mode::Eval);
+        relu(self.norm2.call(y, Mode::Eval) + x)
+    }
+}
+
+/// Calls the elements of arrays and tuples by local variables.
+#[derive(Module)]
+#[module(forward = |x| {
+    let [norm1, norm2] = norms;
+    let [query, key, value] = projections;
+    let h = norm1(x);
+    let weights = softmax(query(h).matmul(key(h).transpose(-2, -1)) * scale, -1);
+    let x = x + output(weights.matmul(value(h)));
+    let (up, act, down) = mlp;
+    x + down(act(up(norm2(x))))
+})]
+struct Transformer {
+    #[layer(128; for _ in 0..2)]
+    norms: [LayerNorm; 2],
+    #[layer(128, 128; for _ in 0..3)]
+    projections: [Linear; 3],
+    #[layer(128, 128)]
+    output: Linear,
+    #[layer((128, 512), (), (512, 128))]
+    mlp: (Linear, Gelu, Linear),
+    #[module(skip = 0.125)]
+    scale: f64,
+}
+
+impl Transformer {
+    fn by_hand(&self, x: &Tensor) -> Result<Tensor> {
+        let x = Signal::from(x);
+        let [norm1, norm2] = &self.norms;
+        let [query, key, value] = &self.projections;
+        let h = norm1.call(x.clone(), Mode::Eval);
+        let query = query.call(h.clone(), Mode::Eval);
+        let key = key.call(h.clone(), Mode::Eval).transpose(-2, -1);
+        let weights = softmax(query.matmul(key) * self.scale, -1);
+        let attended = weights.matmul(value.call(h, Mode::Eval));
+        let x = x + self.output.call(attended, Mode::Eval);
+        let (up, act, down) = &self.mlp;
+        let h = norm2.call(x.clone(), Mode::Eval);
+        let h = act.call(up.call(h, Mode::Eval), Mode::Eval);
+        (x + down.call(h, Mode::Eval)).into_tensor()
+    }
+}
+
+/// The arguments of the program. An empty name selects all networks, or all versions.
+struct Arguments {
+    network: String,
+    version: String,
+    rounds: usize,
+}
+
+impl Arguments {
+    fn read() -> Self {
+        let mut arguments = std::env::args().skip(1).filter(|argument| !argument.starts_with("--"));
+        let network = arguments.next().unwrap_or_default();
+        let version = arguments.next().unwrap_or_default();
+        let rounds = arguments.next().and_then(|rounds| rounds.parse().ok()).unwrap_or(2_000);
+        Self { network, version, rounds }
+    }
+
+    fn selects(&self, network: &str) -> bool {
+        self.network.is_empty() || self.network == network
+    }
+
+    /// Times both versions of a network, after checking that their outputs are equal.
+    fn compare(
+        &self,
+        network: &str,
+        derived: impl Fn() -> Result<Tensor>,
+        by_hand: impl Fn() -> Result<Tensor>,
+    ) -> Result<()> {
+        let difference = (derived()? - by_hand()?)?.abs()?.max_all()?.to_scalar::<f32>()?;
+        if difference > 1e-4 {
+            return Err(Error::msg(format!("the outputs of the two versions of `{network}` differ")));
+        }
+        self.time(network, "derived", derived)?;
+        self.time(network, "by-hand", by_hand)
+    }
+
+    fn time(&self, network: &str, version: &str, run: impl Fn() -> Result<Tensor>) -> Result<()> {
+        if !self.version.is_empty() && self.version != version {
+            return Ok(());
+        }
+        let start = Instant::now();
+        for _ in 0..self.rounds {
+            run()?;
+        }
+        let time = 1e6 * start.elapsed().as_secs_f64() / self.rounds as f64;
+        println!("{network}, {version}: {time:.1} us per pass");
+        Ok(())
+    }
+}
+
+fn input(shape: &[usize]) -> Result<Tensor> {
+    Ok(Tensor::randn(0f32, 1., shape, &DEVICE)?)
 }
 
 fn main() -> Result<()> {
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
-    let rounds = arguments.get(1).and_then(|n| n.parse().ok()).unwrap_or(2_000);
-    let only = arguments.first().map_or("", String::as_str);
-
-    let model = Model::new(&Device::Cpu)?.inference()?;
-    let x = Tensor::randn(0f32, 1., (1, 1, 28, 28), &Device::Cpu)?;
-    if only != "by-hand" {
-        time("derived", rounds, || model.forward(&x))?;
+    let arguments = Arguments::read();
+    if arguments.selects("introduction") {
+        let network = Model::new(&DEVICE)?.inference()?;
+        let x = input(&[1, 1, 28, 28])?;
+        arguments.compare("introduction", || network.forward(&x), || network.by_hand(&x))?;
+        let conv1 = Kernel::new(&network.conv1)?;
+        let conv2 = Kernel::new(&network.conv2)?;
+        arguments.time("introduction", "kernels", || conv2.run(&conv1.run(&x)?))?;
     }
-    if only != "derived" {
-        let layers = [&model.conv1, &model.conv2].map(ByHand::new);
-        let [Some(conv1), Some(conv2)] = layers else {
-            return Err(Error::msg("expected both convolutions to have a bias"));
-        };
-        time("by hand", rounds, || conv2.run(&conv1.run(&x)?))?;
+    if arguments.selects("mlp") {
+        let network = Mlp::new(&DEVICE)?.inference()?;
+        let x = input(&[1, 784])?;
+        arguments.compare("mlp", || network.forward(&x), || network.by_hand(&x))?;
+    }
+    if arguments.selects("resnet") {
+        let network = ResNet::new(&DEVICE)?.inference()?;
+        let x = input(&[1, 3, 28, 28])?;
+        arguments.compare("resnet", || network.forward(&x), || network.by_hand(&x))?;
+    }
+    if arguments.selects("transformer") {
+        let network = Transformer::new(&DEVICE)?.inference()?;
+        let x = input(&[1, 16, 128])?;
+        arguments.compare("transformer", || network.forward(&x), || network.by_hand(&x))?;
     }
     Ok(())
 }
