@@ -55,9 +55,10 @@ use syn::{DeriveInput, parse_macro_input};
 /// also states the defaults.
 ///
 /// All attribute expressions that build the network can use the arguments by value; a default can use the preceding
-/// arguments. An argument that one expression uses is moved into it. An argument that several expressions or the layers
-/// of a list use is cloned for each. The network does not keep its arguments: `forward`, `loss`, `optimizer` and
-/// `schedule` can use those that are also fields, such as `#[module(skip = rate)] rate: f64`.
+/// arguments. An argument that one expression uses is moved into it. An argument that several expressions or the
+/// layers of a list use is cloned for each. `Self` is the network in these expressions. The network does not keep its
+/// arguments: `forward`, `loss`, `optimizer` and `schedule` can use those that are also fields, such as
+/// `#[module(skip = rate)] rate: f64`.
 ///
 /// ```
 /// # use sconce::prelude::*;

@@ -105,3 +105,40 @@ fn an_argument_need_not_be_clone() -> Result<()> {
     assert_eq!((net.fc.len(), net.head.weight().dims(), &*net.label), (2, [2, 4].as_slice(), "four!"));
     Ok(())
 }
+
+#[derive(Module)]
+#[module(args(bias: bool = Self::BIAS))]
+struct Constants<L: Layer + Default, const WIDTH: usize> {
+    #[layer(Self::INPUTS, vec![Self::INPUTS; 2].len(), bias = bias)]
+    fc: Linear,
+    #[layer(with = Self::head; if Self::INPUTS > 2)]
+    head: Option<Linear>,
+    act: L,
+    #[module(skip = {
+        struct Depth(usize);
+        impl Depth {
+            const ONE: Self = Self(1);
+        }
+        Depth::ONE.0 + Self::INPUTS
+    })]
+    depth: usize,
+}
+
+impl<L: Layer + Default, const WIDTH: usize> Constants<L, WIDTH> {
+    const BIAS: bool = false;
+    const INPUTS: usize = 2 * WIDTH;
+
+    fn head(vb: sconce::nn::VarBuilder) -> Result<Linear> {
+        Linear::config(2, 5).build(vb)
+    }
+}
+
+#[test]
+fn self_is_the_network_in_attributes() -> Result<()> {
+    let network = Constants::<Relu, 2>::new(&Device::Cpu)?;
+    let x = Tensor::ones((1, 4), DType::F32, &Device::Cpu)?;
+    assert_eq!(network.forward(x)?.dims(), [1, 5]);
+    assert!(network.fc.bias().is_none());
+    assert_eq!(network.depth, 5);
+    Ok(())
+}

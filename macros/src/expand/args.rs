@@ -9,6 +9,7 @@ use crate::ast::{Input, Role};
 use crate::attr::{Arg, LayerAttr, Repeat, Source, TensorAttr};
 use crate::mention;
 
+use super::self_type::replace_self;
 use super::{Item, private};
 
 /// How often an attribute expression runs.
@@ -23,7 +24,8 @@ pub enum Runs {
 /// argument `widths`.
 pub fn with_args(item: &Item, expr: &Expr, runs: Runs) -> TokenStream {
     let args = bind(item, &[expr], runs);
-    if args.is_empty() { expr.to_token_stream() } else { quote!({ #args #expr }) }
+    let expr = replace_self(item.input, expr.to_token_stream());
+    if args.is_empty() { expr } else { quote!({ #args #expr }) }
 }
 
 /// Returns `let widths = __private::copy_arg(&widths);` for every argument that the expressions use. If no other

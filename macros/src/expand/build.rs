@@ -10,6 +10,7 @@ use crate::attr::{LayerAttr, Repeat, Source, TensorAttr};
 
 use super::args::{Runs, bind, config_expressions, with_args};
 use super::key::{Place, name};
+use super::self_type::replace_self;
 use super::{Item, local, located, private};
 
 // let field_conv1 = __private::layer(&vb, "conv1", <Conv2d>::config(1, 20, 5).padding(2))?;
@@ -17,6 +18,11 @@ use super::{Item, local, located, private};
 // let field_scale = __private::param(&vb, "scale", (outputs, 1), None)?;
 // Ok(Model { conv1: field_conv1, act: field_act, scale: field_scale })
 pub fn body(item: &Item) -> TokenStream {
+    replace_self(item.input, network(item))
+}
+
+/// Builds the struct, or the variant of the enum whose condition is true.
+fn network(item: &Item) -> TokenStream {
     let krate = &item.input.krate;
     let ident = &item.input.ident;
     if !item.input.is_enum {

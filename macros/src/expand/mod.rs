@@ -12,6 +12,7 @@ mod golden;
 mod hints;
 mod key;
 mod registry;
+mod self_type;
 mod train;
 
 pub use config::is_config_method;
