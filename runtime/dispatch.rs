@@ -2,7 +2,8 @@
 //!
 //! A call to a field or an element of a field becomes a call to [`call`], [`call_with`], [`call_element`] or
 //! [`call_element_with`]. A call to any other value becomes a call to its method `call_layer_or_function`. Method
-//! resolution selects [`CallLayer`] if the value is a layer and [`CallFunction`] if it is a function.
+//! resolution selects [`CallLayer`] if the value is a layer, and [`CallFunction`] or [`CallFunctionMut`] if it is a
+//! function.
 
 use std::borrow::{Borrow, Cow};
 use std::collections::BTreeMap;
@@ -12,7 +13,7 @@ use indexmap::IndexMap;
 
 use crate::module::{Forward, ForwardWith, Mode, Module, Visitor};
 use crate::scope::{Path, Scope, Segment};
-use crate::signal::Outcome;
+use crate::signal::{Outcome, Signal};
 use crate::{Error, Result};
 
 /// Calls the field `name`: `name(input)`.
@@ -33,36 +34,30 @@ pub fn call_with<I, M: ForwardWith<I> + ?Sized>(
 }
 
 /// Calls an element of the field `name`: `name[index](input)`. An index out of range is an error.
-pub fn call_element<I, N, L>(
-    list: &L,
-    name: &'static str,
-    index: N,
-    input: I,
-    mode: Mode,
-) -> <N::Layer as Forward<I>>::Output
+pub fn call_element<I, N, L, M>(list: &L, name: &'static str, index: N, input: I, mode: Mode) -> M::Output
 where
     L: ?Sized,
-    N: IndexOf<L>,
-    N::Layer: Forward<I>,
-    <N::Layer as Forward<I>>::Output: Outcome,
+    N: IndexOf<L, Layer = M>,
+    M: Forward<I>,
+    M::Output: Outcome,
 {
     let _field = Scope::enter(name);
     index.with_layer(list, |layer| layer.call(input, mode)).unwrap_or_else(Outcome::failed)
 }
 
 /// Calls an element of the field `name` with several inputs: `name[index](query, key, value)`.
-pub fn call_element_with<I, N, L>(
+pub fn call_element_with<I, N, L, M>(
     list: &L,
     name: &'static str,
     index: N,
     inputs: I,
     mode: Mode,
-) -> <N::Layer as ForwardWith<I>>::Output
+) -> M::Output
 where
     L: ?Sized,
-    N: IndexOf<L>,
-    N::Layer: ForwardWith<I>,
-    <N::Layer as ForwardWith<I>>::Output: Outcome,
+    N: IndexOf<L, Layer = M>,
+    M: ForwardWith<I>,
+    M::Output: Outcome,
 {
     let _field = Scope::enter(name);
     index.with_layer(list, |layer| layer.call_with(inputs, mode)).unwrap_or_else(Outcome::failed)
@@ -85,6 +80,7 @@ pub trait IndexOf<List: ?Sized> {
     fn with_layer<T>(self, list: &List, run: impl FnOnce(&Self::Layer) -> T) -> Result<T>;
 }
 
+#[diagnostic::do_not_recommend]
 impl<L> IndexOf<[L]> for usize {
     type Layer = L;
 
@@ -98,6 +94,7 @@ impl<L> IndexOf<[L]> for usize {
 
 macro_rules! lists {
     ($(<$($const:ident)?> $list:ty;)*) => {$(
+        #[diagnostic::do_not_recommend]
         impl<L $(, const $const: usize)?> IndexOf<$list> for usize {
             type Layer = L;
 
@@ -116,6 +113,7 @@ lists! {
 
 macro_rules! maps {
     ($($map:ident)*) => {$(
+        #[diagnostic::do_not_recommend]
         impl<L, K: Borrow<str> + ?Sized> IndexOf<$map<String, L>> for &K {
             type Layer = L;
 
@@ -239,6 +237,21 @@ pub trait CallFunction<A> {
     ) -> Self::Output;
 }
 
+/// A call to a closure that changes its captures. Method resolution tries `&self` before `&mut self`, so that this
+/// trait is only used for closures that do not implement `Fn`.
+pub trait CallFunctionMut<A> {
+    /// The value that the function returns.
+    type Output;
+
+    /// Calls the function.
+    fn call_layer_or_function<Arguments: FunctionArguments<Values = A>>(
+        &mut self,
+        arguments: Arguments,
+        mode: Mode,
+        layers: Layers<'_>,
+    ) -> Self::Output;
+}
+
 /// The arguments of a call to a function.
 pub trait FunctionArguments {
     /// The types of the arguments, as a tuple.
@@ -261,12 +274,29 @@ macro_rules! arguments {
 
         impl<Function, Output, $($value),*> CallFunction<($($value,)*)> for Function
         where
-            Function: Fn($($value),*) -> Output,
+            Function: Fn($($value),*) -> Output + ?Sized,
         {
             type Output = Output;
 
             fn call_layer_or_function<Arguments: FunctionArguments<Values = ($($value,)*)>>(
                 &self,
+                arguments: Arguments,
+                _: Mode,
+                _: Layers<'_>,
+            ) -> Output {
+                let _values = arguments.into_values();
+                self($(_values.$index),*)
+            }
+        }
+
+        impl<Function, Output, $($value),*> CallFunctionMut<($($value,)*)> for Function
+        where
+            Function: FnMut($($value),*) -> Output + ?Sized,
+        {
+            type Output = Output;
+
+            fn call_layer_or_function<Arguments: FunctionArguments<Values = ($($value,)*)>>(
+                &mut self,
                 arguments: Arguments,
                 _: Mode,
                 _: Layers<'_>,
@@ -310,6 +340,49 @@ several_inputs! {
     A X 0, B Y 1, C Z 2, D U 3;
     A X 0, B Y 1, C Z 2, D U 3, E V 4;
     A X 0, B Y 1, C Z 2, D U 3, E V 4, F Q 5;
+}
+
+/// Converts an output of a forward closure to the type `O`: a tensor or a result to a signal, and tuples by element.
+#[diagnostic::on_unimplemented(
+    message = "expected the output type `{O}`, found `{Self}`",
+    label = "this has the type `{Self}`",
+    note = "to return another type, declare it: `|x| -> (Signal, Vec<Signal>) {{ … }}`"
+)]
+pub trait IntoOutput<O> {
+    /// Returns the output.
+    fn into_output(self) -> O;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: Into<Signal>> IntoOutput<Signal> for T {
+    fn into_output(self) -> Signal {
+        self.into()
+    }
+}
+
+macro_rules! outputs {
+    ($($($value:ident $output:ident $index:tt),+;)*) => {$(
+        #[diagnostic::do_not_recommend]
+        impl<$($value: IntoOutput<$output>, $output),+> IntoOutput<($($output,)+)> for ($($value,)+) {
+            fn into_output(self) -> ($($output,)+) {
+                ($(self.$index.into_output(),)+)
+            }
+        }
+    )*};
+}
+
+outputs! {
+    A X 0;
+    A X 0, B Y 1;
+    A X 0, B Y 1, C Z 2;
+    A X 0, B Y 1, C Z 2, D U 3;
+    A X 0, B Y 1, C Z 2, D U 3, E V 4;
+    A X 0, B Y 1, C Z 2, D U 3, E V 4, F Q 5;
+}
+
+/// Converts an output of a forward closure to the output type.
+pub fn output<O, T: IntoOutput<O>>(value: T) -> O {
+    value.into_output()
 }
 
 /// A reference to plain data. The method `data` returns the value if its type is `Copy`, and the reference otherwise:

@@ -148,12 +148,14 @@ use syn::{DeriveInput, parse_macro_input};
 ///   layer by its path, such as `Net.blocks[3].conv`. An index out of range in `blocks[i](x)` is an error.
 /// - A signal that is used again later is cloned implicitly, and so is any other value that is passed by value. Its
 ///   last use moves it. The receiver of a method is never cloned.
-/// - The output is a signal, a tensor, a tuple of them, or a type that the closure declares. `Ok(…)`, `Err(…)`,
-///   `return` and `?` are supported but not needed, because signals carry errors.
+/// - The output is a signal, a tensor, a tuple of them, or a type that the closure declares. A tuple whose parts are not
+///   written out must be declared: `|x, state: (Signal, Signal)| -> (Signal, Signal) { cell(x, state) }`. `Ok(…)`,
+///   `Err(…)`, `return` and `?` are supported but not needed, because signals carry errors.
 /// - `mode` is `Mode::Train` or `Mode::Eval`, and `self` is the network.
-/// - Inputs without a type are signals.
+/// - Inputs without a type are signals, or tuples of signals if their pattern is a tuple, such as `(h, c)`.
 ///
-/// Calls to layers also work in the arguments of macros, but not in macros that write the call themselves.
+/// Calls to layers also work in the arguments of macros, but not in macros that write the call themselves. A name that is
+/// an argument of a macro stays as it is: a macro that consumes `x` needs `x.clone()` if `x` is used again.
 ///
 /// ```
 /// # use sconce::prelude::*;

@@ -330,3 +330,58 @@ fn a_layer_may_be_named_mode() -> Result<()> {
     assert_eq!(LayerNamedMode::new(&DEVICE)?.forward(ones(&[1, 3]))?.dims(), [1, 3]);
     Ok(())
 }
+
+macro_rules! twice_around {
+    ($($body:tt)*) => {
+        for _ in 0..2 {
+            $($body)*
+        }
+    };
+}
+
+macro_rules! entries {
+    ($($key:expr => $value:expr),*) => {
+        BTreeMap::from([$(($key, $value)),*])
+    };
+}
+
+#[derive(Module)]
+#[module(forward = |x| {
+    macro_rules! with_x {
+        ($y:expr) => {
+            &x + $y
+        };
+    }
+    let mut y = with_x!(fc(x));
+    twice_around! {
+        let z = (self.fc)(y);
+        for fc in fcs {
+            y = fc(z);
+        }
+    }
+    let y = twice!(fcs.iter().fold(y, |y, fc| fc(y)));
+    let entries = entries!["a" => pair.0(y), "b" => if fcs.len() == 2 { y } else { x }];
+    assert!(matches!(fcs.first(), Some(fc) if fc(x).rank()? == 2));
+    dbg!(fc(x));
+    dbg!(entries["a"]) + entries["b"]
+})]
+struct MacrosOfStatements {
+    #[layer(3, 3)]
+    fc: Linear,
+    #[layer(3, 3; for _ in 0..2)]
+    fcs: Vec<Linear>,
+    #[layer((3, 3), (3, 3))]
+    pair: (Linear, Linear),
+}
+
+#[test]
+fn macros_may_contain_statements_closures_and_patterns() -> Result<()> {
+    let network = MacrosOfStatements::new(&DEVICE)?;
+    let x = Tensor::randn(0f32, 1., (2, 3), &DEVICE)?;
+    let found = paths_outside(&network, &x);
+    let layers: Vec<&str> = found.iter().map(String::as_str).filter(|path| !path.is_empty()).collect();
+    let around = ["fc", "fcs[0]", "fcs[1]"];
+    let expected = [&["fc"], &around[..], &around, &["fcs[0]", "fcs[1]", "pair[0]", "fcs[0]", "fc"]].concat();
+    assert_eq!(layers, expected);
+    Ok(())
+}

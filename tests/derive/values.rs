@@ -348,3 +348,194 @@ fn a_wrong_number_of_parts_is_an_error() -> Result<()> {
     assert!(error.to_string().contains("expected 2 parts, found 3"), "{error}");
     Ok(())
 }
+
+network!(LastArm, |x| match x.rank()? {
+    0 => unreachable!("scalars have no batch"),
+    1 => Err(Error::msg("expected a batch")),
+    _ => Ok((fc(x), x)),
+});
+network!(OtherBranch, |x| {
+    if x.rank()? == 1 {
+        return Err(Error::msg("expected a batch"));
+    } else {
+        (fc(x), x)
+    }
+});
+network!(FromLoop, |x| loop {
+    if x.rank()? == 2 {
+        break (fc(x), x);
+    }
+});
+network!(FromVariables, |x| {
+    let y = fc(x).into_tensor()?;
+    let pair = (y, x);
+    pair
+});
+network!(TupleInput, |x, (h, c)| (fc(x), h + c));
+network!(Nested, |x, state: (Signal, Signal)| (fc(x), state));
+
+#[test]
+fn outputs_may_be_tuples_in_any_branch() -> Result<()> {
+    let x = ones(&[2, 3]);
+    let expected = fc(&Pair::new(&DEVICE)?.fc, &x)?.dims().to_vec();
+    assert_eq!(LastArm::new(&DEVICE)?.forward(&x)?.0.dims(), expected);
+    assert!(LastArm::new(&DEVICE)?.forward(ones(&[3])).is_err());
+    assert_eq!(OtherBranch::new(&DEVICE)?.forward(&x)?.0.dims(), expected);
+    assert_eq!(FromLoop::new(&DEVICE)?.forward(&x)?.0.dims(), expected);
+    assert_eq!(FromVariables::new(&DEVICE)?.forward(&x)?.0.dims(), expected);
+    let state = || (Signal::from(&x), Signal::from(&x));
+    let (_, sum) = TupleInput::new(&DEVICE)?.forward(&x, state())?;
+    assert!(difference(&sum, &(&x * 2.)?)? == 0.);
+    let (_, (h, _)) = Nested::new(&DEVICE)?.forward(&x, state())?;
+    assert!(difference(&h, &x)? == 0.);
+    Ok(())
+}
+
+network!(Conversions, |x, t: Tensor| {
+    if x.rank()? == 1 {
+        return Err(candle::Error::Msg("expected a batch".into()).into());
+    }
+    let layer = fc;
+    let y = fc(t.clone().into());
+    Ok((y + layer((&t * 1.)?.into())).into_tensor()?.into())
+});
+
+#[test]
+fn values_may_convert_themselves() -> Result<()> {
+    let x = ones(&[1, 3]);
+    let network = Conversions::new(&DEVICE)?;
+    let expected = (fc(&network.fc, &x)? * 2.)?;
+    assert!(difference(&network.forward(&x, x.clone())?, &expected)? < 1e-5);
+    let error = network.forward(ones(&[3]), x).expect_err("there is one dimension");
+    assert_eq!(error.to_string(), "at Conversions: expected a batch");
+    Ok(())
+}
+
+/// A value that cannot be cloned or copied.
+struct Token(usize);
+
+fn next(token: Token) -> Token {
+    Token(token.0 + 1)
+}
+
+network!(Jumps, |x| {
+    let mut token = Token(0);
+    let token = loop {
+        if token.0 == 3 {
+            break token;
+        }
+        token = next(token);
+    };
+    let token = 'block: {
+        if x.rank()? == 2 {
+            break 'block token;
+        }
+        next(token)
+    };
+    fc(x) * token.0
+});
+
+fn push(list: &mut Vec<usize>, value: usize) {
+    list.push(value);
+}
+
+fn counter() -> impl FnMut() -> usize {
+    let mut count = 0;
+    move || {
+        count += 1;
+        count
+    }
+}
+
+network!(References, |x, scale: std::sync::Arc<dyn Fn(f64) -> f64>| {
+    let mut list = Vec::new();
+    let borrowed = &mut list;
+    push(borrowed, 1);
+    push(borrowed, 2);
+    let twice = |list: &mut Vec<usize>| {
+        push(list, 3);
+        push(list, 4);
+    };
+    twice(&mut list);
+    let mut add = move |value| {
+        list.push(value);
+        list.len()
+    };
+    add(5);
+    let mut count = counter();
+    count();
+    fc(x) * (add(6) + count()) * scale(1.0) * scale(2.0)
+});
+
+network!(Parts, |x| {
+    let beams = [(fc(x), 1.0)];
+    let first = beams.first().ok_or_else(|| Error::msg("no beam"))?;
+    let nested = (first, (x, 2.0));
+    first.0 + beams[0].0 * beams[0].1 + nested.1.0 * nested.1.1
+});
+
+#[test]
+fn values_move_and_borrow_as_in_ordinary_rust() -> Result<()> {
+    let x = ones(&[1, 3]);
+    let network = Jumps::new(&DEVICE)?;
+    let expected = (fc(&network.fc, &x)? * 3.)?;
+    assert!(difference(&network.forward(&x)?, &expected)? < 1e-5);
+    let network = References::new(&DEVICE)?;
+    let expected = (fc(&network.fc, &x)? * (8. * 2. * 4.))?;
+    let output = network.forward(&x, std::sync::Arc::new(|value| 2. * value))?;
+    assert!(difference(&output, &expected)? < 1e-4);
+    let network = Parts::new(&DEVICE)?;
+    let expected = ((fc(&network.fc, &x)? * 2.)? + (&x * 2.)?)?;
+    assert!(difference(&network.forward(&x)?, &expected)? < 1e-5);
+    Ok(())
+}
+
+/// A network with one convolution `conv`, and a test of its launches.
+macro_rules! fused {
+    ($name:ident, $launches:expr, $forward:expr) => {
+        #[derive(Module)]
+        #[module(forward = $forward)]
+        pub struct $name {
+            #[layer(2, 2, 1)]
+            conv: Conv2d,
+        }
+
+        impl $name {
+            fn check() -> Result<()> {
+                let network = Self::new(&DEVICE)?;
+                let (result, launches) = sconce::trace(|| network.forward(ones(&[1, 2, 3, 3])));
+                result?;
+                let lines: Vec<String> = launches.iter().map(ToString::to_string).collect();
+                assert_eq!(lines, $launches, stringify!($name));
+                Ok(())
+            }
+        }
+    };
+}
+
+fused!(
+    Dimensions,
+    ["Dimensions.conv: conv2d + bias + relu", "Dimensions: divide", "Dimensions: reshape"],
+    |x| {
+        let y = conv(x);
+        let (batch, c, h, w) = y.dims4()?;
+        let width: f64 = (y.dim(-1)? as f64).sqrt();
+        let z = relu(y) / width;
+        z.reshape((batch, c * h * w))
+    }
+);
+fused!(LeftLoop, ["LeftLoop.conv: conv2d + bias + relu"], |mut x| {
+    loop {
+        x = conv(x);
+        if x.rank()? == 4 {
+            break relu(x);
+        }
+        x = x.abs();
+    }
+});
+
+#[test]
+fn shapes_and_jumps_keep_fusion() -> Result<()> {
+    Dimensions::check()?;
+    LeftLoop::check()
+}

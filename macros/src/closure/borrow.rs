@@ -1,13 +1,43 @@
 //! The locals from which the value of an expression may borrow. Such a local must not move while the value is in use.
 
 use proc_macro2::TokenStream;
-use syn::{Block, Expr, Stmt};
+use syn::{Block, Expr, ExprReference, Stmt, Type};
 
 use super::liveness::Local;
 use super::names;
-use super::walk::Walker;
+use super::walk::{Walker, is_self};
+
+/// Methods that return numbers, of signals, tensors and lists. Without them, a deferred convolution would be cloned
+/// after `let (b, c, h, w) = y.dims4()?`, and so not be fused with the next layer.
+const QUERIES: [&str; 7] = ["dim", "dims2", "dims3", "dims4", "dtype", "len", "rank"];
 
 impl Walker<'_> {
+    /// Returns whether the value of `expr` owns its parts, so that they can be moved out of it. A method may return a
+    /// reference, except that methods of the network return values.
+    pub(super) fn owns_its_parts(&self, expr: &Expr) -> bool {
+        match expr {
+            Expr::Reference(_) => false,
+            Expr::MethodCall(call) => is_self(&call.receiver),
+            Expr::Paren(paren) => self.owns_its_parts(&paren.expr),
+            Expr::Group(group) => self.owns_its_parts(&group.expr),
+            Expr::Try(attempt) => self.owns_its_parts(&attempt.expr),
+            Expr::If(branch) => self.tail_owns_its_parts(&branch.then_branch),
+            Expr::Block(block) => self.tail_owns_its_parts(&block.block),
+            Expr::Match(all) => all.arms.iter().all(|arm| self.owns_its_parts(&arm.body)),
+            _ => match self.local_of(expr) {
+                Some((local, _)) => self.scopes.binding(local).owned,
+                None => self.root_field(expr).is_none(),
+            },
+        }
+    }
+
+    fn tail_owns_its_parts(&self, block: &Block) -> bool {
+        match block.stmts.last() {
+            Some(Stmt::Expr(tail, None)) => self.owns_its_parts(tail),
+            _ => true,
+        }
+    }
+
     /// Returns the locals from which the value of `expr` may borrow. A method may return a reference into its receiver,
     /// and a function may return one of its reference arguments. Types are unknown here, so assume that both do. A
     /// closure borrows the locals that it captures, which never move.
@@ -24,7 +54,9 @@ impl Walker<'_> {
             Expr::Path(_) => self.extend_with_lenders_of(expr, lenders),
             Expr::Reference(reference) => self.collect_place(&reference.expr, lenders),
             Expr::MethodCall(call) => {
-                self.collect_place(&call.receiver, lenders);
+                if !QUERIES.iter().any(|query| call.method == query) {
+                    self.collect_place(&call.receiver, lenders);
+                }
                 call.args.iter().for_each(|arg| self.collect_lenders(arg, lenders));
             }
             Expr::Call(call) => call.args.iter().for_each(|arg| self.collect_lenders(arg, lenders)),
@@ -77,4 +109,15 @@ impl Walker<'_> {
     fn collect_named(&self, tokens: TokenStream, lenders: &mut Vec<Local>) {
         names::all(tokens, &mut |ident| lenders.extend(self.scopes.find(ident)));
     }
+}
+
+/// Returns whether a type is that of a number, which cannot borrow.
+pub(super) fn is_number(ty: &Type) -> bool {
+    let numbers = ["bool", "f32", "f64", "i32", "i64", "u8", "u32", "u64", "usize"];
+    matches!(ty, Type::Path(path) if numbers.iter().any(|number| path.path.is_ident(number)))
+}
+
+/// Returns whether the expression is `&mut place`.
+pub(super) fn is_mutable_borrow(expr: &Expr) -> bool {
+    matches!(expr, Expr::Reference(ExprReference { mutability: Some(_), .. }))
 }

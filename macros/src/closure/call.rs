@@ -10,7 +10,7 @@ use crate::attr::Exprs;
 use crate::expand::{LAYERS, local, located, private};
 
 use super::liveness::{Event, Local};
-use super::output::into;
+use super::output::{into, is_into};
 use super::walk::{Walker, is_self};
 
 /// The callee of a call.
@@ -225,10 +225,11 @@ fn parenthesized(func: &Expr) -> TokenStream {
     if matches!(func, Expr::Path(_) | Expr::Paren(_)) { quote!(#func) } else { quote!((#func)) }
 }
 
-/// Returns whether an argument has a type of its own. Literals, `None` and closures are not converted to the layer's
-/// input type, because the type would be ambiguous.
+/// Returns whether an argument has a type of its own. Literals, `None`, `value.into()` and closures are not converted to
+/// the layer's input type, because the type would be ambiguous.
 fn is_typed(arg: &Expr) -> bool {
     match arg {
+        Expr::MethodCall(_) => is_into(arg),
         Expr::Lit(literal) => !matches!(literal.lit, Lit::Verbatim(_)),
         Expr::Unary(unary) => matches!(*unary.expr, Expr::Lit(_)),
         Expr::Path(path) => path.path.is_ident("None"),

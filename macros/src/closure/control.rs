@@ -3,9 +3,11 @@
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote};
 use syn::{
-    Block, Expr, ExprClosure, ExprForLoop, ExprIf, ExprMatch, ExprReturn, Item, Local as Let, Pat, Stmt,
+    Block, Expr, ExprClosure, ExprForLoop, ExprIf, ExprMatch, ExprReturn, Item, Label, Lifetime,
+    Local as Let, Pat, Stmt,
 };
 
+use super::borrow::{is_mutable_borrow, is_number};
 use super::liveness::Event;
 use super::scope::{Binding, Refutability};
 use super::walk::{Frame, Walker};
@@ -14,7 +16,14 @@ impl Walker<'_> {
     /// Walks the expressions that [`Walker::walk_value`] does not handle: blocks, control flow and jumps.
     pub(super) fn walk_control(&mut self, expr: &mut Expr) {
         match expr {
-            Expr::Block(block) => self.walk_block(&mut block.block),
+            Expr::Block(block) => match &block.label {
+                Some(label) => {
+                    let label = label.name.clone();
+                    let body = self.record(|walker| walker.walk_block(&mut block.block));
+                    self.events.push(Event::Block(label, body));
+                }
+                None => self.walk_block(&mut block.block),
+            },
             Expr::Unsafe(block) => self.walk_block(&mut block.block),
             Expr::Const(block) => self.walk_block(&mut block.block),
             Expr::If(branch) => self.walk_branch(branch),
@@ -27,11 +36,11 @@ impl Walker<'_> {
                     walker.walk_block(&mut repeat.body);
                     walker.scopes.leave();
                 });
-                self.events.push(Event::Loop(body));
+                self.events.push(Event::Loop(name_of(&repeat.label), body));
             }
             Expr::Loop(repeat) => {
                 let body = self.record(|walker| walker.walk_block(&mut repeat.body));
-                self.events.push(Event::Loop(body));
+                self.events.push(Event::Loop(name_of(&repeat.label), body));
             }
             Expr::Closure(closure) => {
                 let moves = closure.capture.is_some();
@@ -58,9 +67,9 @@ impl Walker<'_> {
                 if let Some(value) = &mut expr.expr {
                     self.walk_value(value);
                 }
-                self.events.push(Event::Jump);
+                self.events.push(Event::Break(expr.label.clone()));
             }
-            Expr::Continue(_) => self.events.push(Event::Jump),
+            Expr::Continue(expr) => self.events.push(Event::Continue(expr.label.clone())),
             _ => {}
         }
     }
@@ -80,15 +89,21 @@ impl Walker<'_> {
                 self.define_function(&function.sig.ident);
             }
         }
-        for stmt in &mut block.stmts {
-            match stmt {
-                Stmt::Local(binding) => self.walk_binding(binding),
-                Stmt::Expr(expr, _) => self.walk_value(expr),
-                Stmt::Macro(invocation) => self.walk_invocation(&mut invocation.mac),
-                Stmt::Item(_) => {}
-            }
-        }
+        block.stmts.iter_mut().for_each(|stmt| self.walk_statement(stmt));
         self.scopes.leave();
+    }
+
+    pub(super) fn walk_statement(&mut self, stmt: &mut Stmt) {
+        match stmt {
+            Stmt::Local(binding) => self.walk_binding(binding),
+            Stmt::Expr(expr, _) => self.walk_value(expr),
+            Stmt::Macro(invocation) => match self.walk_dbg(&invocation.mac) {
+                Some(tokens) => *stmt = Stmt::Expr(Expr::Verbatim(tokens), invocation.semi_token),
+                None => self.walk_invocation(&mut invocation.mac),
+            },
+            Stmt::Item(Item::Macro(definition)) => self.pin_names(definition.mac.tokens.clone()),
+            Stmt::Item(_) => {}
+        }
     }
 
     /// Walks `let pattern = value else { … };`.
@@ -96,9 +111,13 @@ impl Walker<'_> {
         let mut bound = Binding { owned: true, ..Binding::default() };
         let mut refutability = Refutability::Irrefutable;
         if let Some(init) = &mut binding.init {
-            bound.owned = !matches!(*init.expr, Expr::Reference(_));
+            bound.owned = self.owns_its_parts(&init.expr);
+            bound.reborrowed = is_mutable_borrow(&init.expr);
             bound.function = matches!(*init.expr, Expr::Closure(_));
             bound.lenders = self.walk_operand(&mut init.expr);
+            if matches!(&binding.pat, Pat::Type(typed) if is_number(&typed.ty)) {
+                bound.lenders.clear();
+            }
             if let Some((_, diverge)) = &mut init.diverge {
                 refutability = Refutability::Refutable;
                 let otherwise = self.record(|walker| walker.walk_value(diverge));
@@ -111,7 +130,8 @@ impl Walker<'_> {
     /// Walks the scrutinee of `match` or `if let`, or the iterator of `for`. Returns the properties of the names that
     /// the pattern binds.
     fn walk_scrutinee(&mut self, expr: &mut Expr) -> Binding {
-        Binding { lenders: self.walk_operand(expr), ..Binding::default() }
+        let reborrowed = is_mutable_borrow(expr);
+        Binding { lenders: self.walk_operand(expr), reborrowed, ..Binding::default() }
     }
 
     /// Walks a condition in a place context, so that flags are read without a clone.
@@ -159,7 +179,7 @@ impl Walker<'_> {
             walker.walk_block(&mut each.body);
             walker.scopes.leave();
         });
-        self.events.push(Event::Loop(body));
+        self.events.push(Event::Loop(name_of(&each.label), body));
     }
 
     fn walk_closure_body(&mut self, closure: &mut ExprClosure) {
@@ -179,8 +199,8 @@ impl Walker<'_> {
         self.frames.pop().unwrap_or(Frame { moves, captured: Vec::new() })
     }
 
-    /// Returns `let x = x.clone();` for each local that a `move` closure captures, or `let x = x;` if this is the last
-    /// use of the local. These statements run before the closure is created, so their events are inserted at `before`,
+    /// Returns `let mut x = x.clone();` for each local that a `move` closure captures, or `let mut x = x;` if this is the
+    /// last use of the local. These statements run before the closure is created, so their events are inserted at `before`,
     /// the position of the first event of the closure.
     fn capture_copies(&mut self, frame: Frame, before: usize) -> Option<TokenStream> {
         if !frame.moves || frame.captured.is_empty() {
@@ -189,8 +209,11 @@ impl Walker<'_> {
         let body = self.events.split_off(before);
         let mut copies = TokenStream::new();
         for (local, ident) in frame.captured {
+            if self.scopes.binding(local).reborrowed {
+                continue;
+            }
             let value = self.use_value(local, &ident, ident.to_token_stream());
-            copies.extend(quote!(let #ident = #value;));
+            copies.extend(quote!(#[allow(unused_mut)] let mut #ident = #value;));
         }
         self.events.extend(body);
         Some(copies)
@@ -202,9 +225,13 @@ impl Walker<'_> {
         if let Some(value) = &mut expr.expr {
             self.walk_value(value);
             if self.frames.is_empty() {
-                self.output.convert_returned(value);
+                self.output.convert_returned(self.krate, value);
             }
         }
         self.events.push(Event::Return);
     }
+}
+
+fn name_of(label: &Option<Label>) -> Option<Lifetime> {
+    label.as_ref().map(|label| label.name.clone())
 }

@@ -1,26 +1,118 @@
-//! Macro invocations in a forward closure. Calls to layers are rewritten in the arguments of every macro. A macro may
-//! evaluate its arguments any number of times, so no local moves there; only `vec!` and `dbg!` take values.
+//! Macro invocations in a forward closure. Calls to layers are rewritten in the arguments of every macro.
+//!
+//! `vec!` and `dbg!` take values, as functions do. Any other macro may evaluate an argument any number of times, or use it
+//! as a name, a place or a pattern. So no local moves there, and names and places stay as they are.
 
 use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
-use quote::{ToTokens, quote};
-use syn::parse::Parser;
-use syn::{Expr, Macro, Token};
+use quote::{ToTokens, quote, quote_spanned};
+use syn::parse::{ParseStream, Parser};
+use syn::spanned::Spanned;
+use syn::{BinOp, Block, Expr, Macro, Pat, Stmt, Token, UnOp};
 
 use crate::attr::Exprs;
 
+use super::liveness::Event;
 use super::names;
+use super::scope::{Binding, Refutability};
 use super::walk::Walker;
 
 impl Walker<'_> {
+    /// Walks a macro invocation as an expression. `dbg!` is replaced with its expansion, because it prints its argument.
+    pub(super) fn walk_macro(&mut self, expr: &mut Expr) {
+        let Expr::Macro(invocation) = &mut *expr else { return };
+        match self.walk_dbg(&invocation.mac) {
+            Some(tokens) => *expr = Expr::Verbatim(tokens),
+            None => self.walk_invocation(&mut invocation.mac),
+        }
+    }
+
     pub(super) fn walk_invocation(&mut self, mac: &mut Macro) {
-        let takes_values = mac.path.is_ident("vec") || mac.path.is_ident("dbg");
-        let walked = if takes_values { self.walk_taking_macro(mac.tokens.clone()) } else { None };
-        mac.tokens = walked.unwrap_or_else(|| self.walk_tokens(mac.tokens.clone()));
+        let is = |name| mac.path.is_ident(name);
+        let tokens = mac.tokens.clone();
+        let walked = if is("vec") {
+            self.walk_vec(tokens)
+        } else if is("matches") {
+            self.walk_repeated(tokens, Self::walk_matches)
+        } else if is("assert") || is("debug_assert") {
+            self.walk_repeated(tokens, Self::walk_assertion)
+        } else {
+            None
+        };
+        mac.tokens = walked.unwrap_or_else(|| self.walk_repeated(mac.tokens.clone(), Self::walk_arguments));
+    }
+
+    /// Walks the tokens of a macro that may evaluate them any number of times, or assign to the locals in them.
+    pub(super) fn walk_repeated<T>(
+        &mut self,
+        tokens: TokenStream,
+        walk: impl FnOnce(&mut Self, TokenStream) -> T,
+    ) -> T {
+        self.read_names(tokens.clone());
+        self.repeated += 1;
+        self.scopes.enter();
+        let outer = std::mem::take(&mut self.events);
+        let walked = walk(self, tokens.clone());
+        let events = std::mem::replace(&mut self.events, outer);
+        self.scopes.leave();
+        self.repeated -= 1;
+        self.events.push(Event::Branch(vec![events, Vec::new()]));
+        self.read_names(tokens);
+        walked
+    }
+
+    /// Records that every local in the tokens is read.
+    fn read_names(&mut self, tokens: TokenStream) {
+        names::all(tokens, &mut |ident| {
+            if let Some(local) = self.scopes.find(ident) {
+                self.read(local, ident);
+            }
+        });
+    }
+
+    /// Records the names in the definition of a macro, which may use them wherever it is called.
+    pub(super) fn pin_names(&mut self, tokens: TokenStream) {
+        names::all(tokens, &mut |ident| {
+            self.note(ident);
+            self.pinned.extend(self.scopes.find(ident));
+        });
+    }
+
+    /// Replaces `dbg!(value)` with its expansion, which prints the value as the user wrote it.
+    pub(super) fn walk_dbg(&mut self, mac: &Macro) -> Option<TokenStream> {
+        if !mac.path.is_ident("dbg") {
+            return None;
+        }
+        let mut args = Exprs::parse_terminated.parse2(mac.tokens.clone()).ok()?;
+        let written = args.clone().into_iter();
+        self.walk_operands(&mut args);
+        let span = mac.path.span();
+        let values = args.iter().zip(written).map(|(value, written)| {
+            quote_spanned! {span=>
+                match #value {
+                    value => {
+                        ::std::eprintln!(
+                            "[{}:{}:{}] {} = {:#?}",
+                            ::core::file!(),
+                            ::core::line!(),
+                            ::core::column!(),
+                            ::core::stringify!(#written),
+                            &value
+                        );
+                        value
+                    }
+                }
+            }
+        });
+        match args.len() {
+            0 => None,
+            1 => Some(values.collect()),
+            _ => Some(quote!((#(#values,)*))),
+        }
     }
 
     /// Walks the arguments of `vec![a, b]` or `vec![a; n]`.
-    fn walk_taking_macro(&mut self, tokens: TokenStream) -> Option<TokenStream> {
-        let repeated = |input: syn::parse::ParseStream| {
+    fn walk_vec(&mut self, tokens: TokenStream) -> Option<TokenStream> {
+        let repeated = |input: ParseStream| {
             let value: Expr = input.parse()?;
             input.parse::<Token![;]>()?;
             Ok((value, input.parse::<Expr>()?))
@@ -35,9 +127,112 @@ impl Walker<'_> {
         Some(args.into_token_stream())
     }
 
+    /// Walks an assertion without a message, and adds the message with the condition as the user wrote it.
+    fn walk_assertion(&mut self, tokens: TokenStream) -> Option<TokenStream> {
+        let mut condition: Expr = syn::parse2(tokens.clone()).ok()?;
+        self.walk_argument(&mut condition);
+        Some(quote!(#condition, "assertion failed: {}", ::core::stringify!(#tokens)))
+    }
+
+    /// Walks `value, pattern if guard`.
+    fn walk_matches(&mut self, tokens: TokenStream) -> Option<TokenStream> {
+        let arguments = |input: ParseStream| {
+            let value: Expr = input.parse()?;
+            let comma: Token![,] = input.parse()?;
+            let pat = Pat::parse_multi_with_leading_vert(input)?;
+            let guard: Option<Token![if]> = input.parse()?;
+            let condition = if guard.is_some() { Some(input.parse::<Expr>()?) } else { None };
+            Ok((value, comma, pat, guard, condition, input.parse::<Option<Token![,]>>()?))
+        };
+        let (mut value, comma, pat, guard, mut condition, end) = arguments.parse2(tokens).ok()?;
+        self.walk_place(&mut value);
+        self.define(&pat, Refutability::Refutable, &Binding::default());
+        if let Some(condition) = &mut condition {
+            self.walk_place(condition);
+        }
+        Some(quote!(#value #comma #pat #guard #condition #end))
+    }
+
+    /// Walks expressions that are separated by commas, or statements, or else arguments that are separated by `,`, `;` or
+    /// `=>`.
+    fn walk_arguments(&mut self, tokens: TokenStream) -> TokenStream {
+        if let Ok(mut args) = Exprs::parse_terminated.parse2(tokens.clone()) {
+            args.iter_mut().for_each(|arg| self.walk_argument(arg));
+            return args.into_token_stream();
+        }
+        if let Ok(mut stmts) = Block::parse_within.parse2(tokens.clone()) {
+            stmts.iter_mut().for_each(|stmt| match stmt {
+                Stmt::Expr(expr, _) => self.walk_argument(expr),
+                stmt => self.walk_statement(stmt),
+            });
+            return quote!(#(#stmts)*);
+        }
+        let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+        let mut walked = TokenStream::new();
+        let mut rest = &tokens[..];
+        while !rest.is_empty() {
+            let end = (0..rest.len()).find(|&i| separator_length(&rest[i..]) > 0).unwrap_or(rest.len());
+            let (argument, after) = rest.split_at(end);
+            let (separator, after) = after.split_at(separator_length(after));
+            walked.extend(self.walk_segment(argument.iter().cloned().collect()));
+            walked.extend(separator.iter().cloned());
+            rest = after;
+        }
+        walked
+    }
+
+    /// Walks one argument of a macro.
+    fn walk_segment(&mut self, tokens: TokenStream) -> TokenStream {
+        match syn::parse2::<Expr>(tokens.clone()) {
+            Ok(mut arg) => {
+                self.walk_argument(&mut arg);
+                arg.into_token_stream()
+            }
+            Err(_) => self.walk_tokens(tokens),
+        }
+    }
+
+    /// Walks an argument of a macro. Names and places in it stay as they are, also as parts of what may be a pattern.
+    fn walk_argument(&mut self, arg: &mut Expr) {
+        let calls_layer = self.calls_layer(arg);
+        match arg {
+            Expr::Path(path) => {
+                if let Some(ident) = path.path.get_ident() {
+                    self.note(ident);
+                }
+            }
+            Expr::Lit(literal) => *arg = Expr::Verbatim(self.walk_tokens(literal.to_token_stream())),
+            Expr::Call(call) if !calls_layer => {
+                if let Expr::Path(_) = &*call.func {
+                    self.walk_argument(&mut call.func);
+                }
+                call.args.iter_mut().for_each(|arg| self.walk_argument(arg));
+            }
+            Expr::Tuple(tuple) => tuple.elems.iter_mut().for_each(|elem| self.walk_argument(elem)),
+            Expr::Array(array) => array.elems.iter_mut().for_each(|elem| self.walk_argument(elem)),
+            Expr::Struct(_) => *arg = Expr::Verbatim(self.walk_tokens(arg.to_token_stream())),
+            Expr::Paren(paren) => self.walk_argument(&mut paren.expr),
+            Expr::Group(group) => self.walk_argument(&mut group.expr),
+            Expr::Reference(reference) => self.walk_argument(&mut reference.expr),
+            Expr::Binary(binary) if matches!(binary.op, BinOp::BitOr(_)) => {
+                self.walk_argument(&mut binary.left);
+                self.walk_argument(&mut binary.right);
+            }
+            Expr::Assign(assign) => {
+                self.walk_argument(&mut assign.left);
+                self.walk_argument(&mut assign.right);
+            }
+            Expr::Range(range) => {
+                range.start.iter_mut().chain(&mut range.end).for_each(|bound| self.walk_argument(bound));
+            }
+            Expr::Field(_) | Expr::Index(_) => self.walk_place(arg),
+            Expr::Unary(unary) if matches!(unary.op, UnOp::Deref(_)) => self.walk_place(arg),
+            arg => self.walk_value(arg),
+        }
+    }
+
     /// Walks tokens of unknown syntax: rewrites the calls to layers, and records all names.
     pub(super) fn walk_tokens(&mut self, tokens: TokenStream) -> TokenStream {
-        self.repeated += 1;
         let tokens: Vec<TokenTree> = tokens.into_iter().collect();
         let mut walked = TokenStream::new();
         let mut next = 0;
@@ -55,7 +250,6 @@ impl Walker<'_> {
                 }
             }
         }
-        self.repeated -= 1;
         walked
     }
 
@@ -68,7 +262,7 @@ impl Walker<'_> {
                 TokenTree::Ident(ident)
             }
             TokenTree::Group(group) => {
-                let mut walked = Group::new(group.delimiter(), self.walk_tokens(group.stream()));
+                let mut walked = Group::new(group.delimiter(), self.walk_arguments(group.stream()));
                 walked.set_span(group.span());
                 TokenTree::Group(walked)
             }
@@ -122,5 +316,18 @@ fn is_member(before: &[TokenTree]) -> bool {
         [.., first, second] if punct(first, '.') && punct(second, '.') => false,
         [.., last] => punct(last, '.') || matches!(last, TokenTree::Ident(ident) if ident == "fn"),
         [] => false,
+    }
+}
+
+/// Returns the number of tokens of a separator at the start of `tokens`: 1 for `,` and `;`, 2 for `=>`, otherwise 0.
+fn separator_length(tokens: &[TokenTree]) -> usize {
+    let char = |i: usize| match tokens.get(i) {
+        Some(TokenTree::Punct(punct)) => Some(punct.as_char()),
+        _ => None,
+    };
+    match (char(0), char(1)) {
+        (Some(',' | ';'), _) => 1,
+        (Some('='), Some('>')) => 2,
+        _ => 0,
     }
 }

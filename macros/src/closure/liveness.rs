@@ -5,6 +5,8 @@
 
 use std::collections::HashSet;
 
+use syn::Lifetime;
+
 /// A local variable, numbered in order of declaration. A shadowing variable has a new number.
 pub type Local = usize;
 
@@ -22,10 +24,14 @@ pub enum Event {
     Define(Local),
     /// Exactly one of these sequences runs.
     Branch(Vec<Vec<Event>>),
-    /// The sequence runs any number of times.
-    Loop(Vec<Event>),
-    /// `break` or `continue`.
-    Jump,
+    /// The sequence runs any number of times. The loop may have a label.
+    Loop(Option<Lifetime>, Vec<Event>),
+    /// The block `'label: { … }`, which `break` can leave.
+    Block(Lifetime, Vec<Event>),
+    /// `break`, possibly with a label.
+    Break(Option<Lifetime>),
+    /// `continue`, possibly with a label.
+    Continue(Option<Lifetime>),
     /// `return`
     Return,
 }
@@ -35,7 +41,7 @@ type Live = HashSet<Local>;
 /// Returns the uses that move their local. Locals in `pinned` never move, because they are borrowed for an unknown
 /// time.
 pub fn moving_uses(events: &[Event], pinned: &HashSet<Local>) -> HashSet<UseId> {
-    let mut analysis = Analysis { pinned, moves: HashSet::new(), jumps: Vec::new() };
+    let mut analysis = Analysis { pinned, moves: HashSet::new(), targets: Vec::new() };
     analysis.sequence(events, Live::new());
     analysis.moves
 }
@@ -43,8 +49,18 @@ pub fn moving_uses(events: &[Event], pinned: &HashSet<Local>) -> HashSet<UseId> 
 struct Analysis<'a> {
     pinned: &'a HashSet<Local>,
     moves: HashSet<UseId>,
-    /// The locals that are live after a `break` or `continue`, for each enclosing loop.
-    jumps: Vec<Live>,
+    /// The enclosing loops and labeled blocks, innermost last.
+    targets: Vec<Target>,
+}
+
+/// A loop or labeled block, to which `break` and `continue` jump.
+struct Target {
+    label: Option<Lifetime>,
+    is_loop: bool,
+    /// The locals that are live after it.
+    after: Live,
+    /// The locals that are live at the start of an iteration.
+    start: Live,
 }
 
 impl Analysis<'_> {
@@ -72,24 +88,53 @@ impl Analysis<'_> {
             Event::Branch(paths) => {
                 return paths.iter().flat_map(|path| self.sequence(path, live.clone())).collect();
             }
-            Event::Loop(body) => return self.repeat(body, live),
-            Event::Jump => live.extend(self.jumps.iter().flatten()),
+            Event::Loop(label, body) => return self.repeat(label.clone(), body, live),
+            Event::Block(label, body) => {
+                let label = Some(label.clone());
+                let target = Target { label, is_loop: false, after: live.clone(), start: Live::new() };
+                self.targets.push(target);
+                live = self.sequence(body, live);
+                self.targets.pop();
+            }
+            Event::Break(label) => {
+                if let Some(target) = self.target(label.as_ref()) {
+                    live = target.after.clone();
+                }
+            }
+            Event::Continue(label) => {
+                if let Some(target) = self.target(label.as_ref()) {
+                    live = target.start.clone();
+                }
+            }
             Event::Return => live.clear(),
         }
         live
     }
 
+    /// Returns the loop or block to which a jump refers: the one with the label, or the innermost loop.
+    fn target(&self, label: Option<&Lifetime>) -> Option<&Target> {
+        let is_target = |target: &&Target| match label {
+            Some(label) => target.label.as_ref().is_some_and(|name| name.ident == label.ident),
+            None => target.is_loop,
+        };
+        self.targets.iter().rev().find(is_target)
+    }
+
     /// Returns the locals that are live before a loop. Locals that one iteration needs are live at the end of the
-    /// previous iteration. The second pass accounts for them; a third pass would not change the result.
-    fn repeat(&mut self, body: &[Event], after: Live) -> Live {
-        let mut live = after;
-        for _ in 0..2 {
-            self.jumps.push(live.clone());
+    /// previous iteration, so the analysis repeats until it finds no more of them.
+    fn repeat(&mut self, label: Option<Lifetime>, body: &[Event], after: Live) -> Live {
+        let mut live = after.clone();
+        loop {
+            let target =
+                Target { label: label.clone(), is_loop: true, after: after.clone(), start: live.clone() };
+            self.targets.push(target);
             let before = self.sequence(body, live.clone());
-            self.jumps.pop();
+            self.targets.pop();
+            if before.is_subset(&live) {
+                return live;
+            }
             live.extend(before);
         }
-        live
     }
 }
 
@@ -117,15 +162,23 @@ mod tests {
 
     #[test]
     fn values_used_in_every_iteration_do_not_move() {
-        assert_eq!(moves(&[Define(0), Loop(vec![Use(0, 0)])]), Vec::<UseId>::new());
-        assert_eq!(moves(&[Define(0), Loop(vec![Use(0, 0), Define(0)]), Use(1, 0)]), [0, 1]);
-        assert_eq!(moves(&[Loop(vec![Define(0), Use(0, 0)])]), [0]);
+        assert_eq!(moves(&[Define(0), Loop(None, vec![Use(0, 0)])]), Vec::<UseId>::new());
+        assert_eq!(moves(&[Define(0), Loop(None, vec![Use(0, 0), Define(0)]), Use(1, 0)]), [0, 1]);
+        assert_eq!(moves(&[Loop(None, vec![Define(0), Use(0, 0)])]), [0]);
     }
 
     #[test]
     fn values_used_after_a_jump_do_not_move() {
-        let body = vec![Branch(vec![vec![Use(0, 0), Jump], vec![]])];
-        assert_eq!(moves(&[Define(0), Loop(body), Use(1, 0)]), [1]);
+        let body = || vec![Branch(vec![vec![Use(0, 0), Break(None)], vec![]])];
+        assert_eq!(moves(&[Define(0), Loop(None, body()), Use(1, 0)]), [1]);
+        assert_eq!(moves(&[Define(0), Loop(None, body())]), [0]);
+        let body = vec![Branch(vec![vec![Use(0, 0), Continue(None)], vec![]])];
+        assert_eq!(moves(&[Define(0), Loop(None, body)]), Vec::<UseId>::new());
+        let label: Lifetime = syn::parse_quote!('outer);
+        let inner = Loop(None, vec![Use(0, 0), Break(Some(label.clone()))]);
+        let body = vec![Branch(vec![vec![Use(0, 0), Break(Some(label.clone()))], vec![]]), Define(0)];
+        assert_eq!(moves(&[Define(0), Block(label.clone(), body), Use(1, 0)]), [1]);
+        assert_eq!(moves(&[Define(0), Loop(Some(label), vec![inner])]), [0]);
         let early = Branch(vec![vec![Use(0, 0), Return], vec![]]);
         assert_eq!(moves(&[Define(0), early, Use(1, 0)]), [0, 1]);
     }

@@ -26,7 +26,7 @@ pub use walk::data;
 
 use proc_macro2::TokenStream;
 use quote::ToTokens;
-use syn::{ExprClosure, Ident, Pat, Type};
+use syn::{ExprClosure, Ident, Pat, Type, parse_quote};
 
 use crate::ast::{Field, last_segment};
 
@@ -56,27 +56,38 @@ pub struct Rewritten {
 pub struct Parameter {
     /// The pattern without the type.
     pub pat: Pat,
-    /// The annotated type, or `None` for a signal.
+    /// The annotated type, or a tuple if the pattern is one, or `None` for a signal.
     pub ty: Option<Type>,
 }
 
 impl Parameter {
-    fn new(pat: &Pat) -> Self {
+    fn new(krate: &TokenStream, pat: &Pat) -> Self {
         match pat {
             Pat::Type(typed) => {
                 let signal = last_segment(&typed.ty).is_some_and(|name| name == "Signal");
                 let ty = (!signal && !matches!(*typed.ty, Type::Infer(_))).then(|| (*typed.ty).clone());
                 Self { pat: (*typed.pat).clone(), ty }
             }
-            pat => Self { pat: pat.clone(), ty: None },
+            pat => Self { pat: pat.clone(), ty: tuple_of_signals(krate, pat) },
         }
     }
 }
 
+/// Returns the type of an input without an annotation if the pattern is a tuple, such as `(h, c)`.
+fn tuple_of_signals(krate: &TokenStream, pat: &Pat) -> Option<Type> {
+    let Pat::Tuple(tuple) = pat else { return None };
+    if tuple.elems.iter().any(|elem| matches!(elem, Pat::Rest(_))) {
+        return None;
+    }
+    let elem = |elem: &Pat| tuple_of_signals(krate, elem).unwrap_or_else(|| parse_quote!(#krate::Signal));
+    let elems = tuple.elems.iter().map(elem);
+    Some(parse_quote!((#(#elems,)*)))
+}
+
 /// Rewrites the forward closure of a network with these fields.
 pub fn rewrite(krate: &TokenStream, fields: &[Field], closure: &ExprClosure) -> Rewritten {
-    let inputs: Vec<Parameter> = closure.inputs.iter().map(Parameter::new).collect();
-    let output = OutputType::of(closure);
+    let inputs: Vec<Parameter> = closure.inputs.iter().map(|pat| Parameter::new(krate, pat)).collect();
+    let output = OutputType::of(closure, &inputs);
     let mut body = (*closure.body).clone();
     output::replace_last_return(&mut body);
 
@@ -86,7 +97,7 @@ pub fn rewrite(krate: &TokenStream, fields: &[Field], closure: &ExprClosure) -> 
         walker.define(&input.pat, Refutability::Irrefutable, &owned);
     }
     walker.walk_value(&mut body);
-    output.convert(&mut body);
+    output.convert(krate, &mut body);
 
     let walked = walker.finish();
     let body = placeholder::fill(body.to_token_stream(), &walked.plan);

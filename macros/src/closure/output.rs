@@ -1,12 +1,23 @@
 //! The output type of a forward closure: a signal, a tuple of signals, or an annotated type.
 
+use std::collections::HashMap;
+
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
+use syn::ext::IdentExt;
 use syn::spanned::Spanned;
-use syn::{Block, Expr, ExprClosure, ReturnType, Stmt, Type};
+use syn::visit::{self, Visit};
+use syn::{
+    Block, Expr, ExprAsync, ExprBreak, ExprClosure, ExprReturn, Item, Local, Pat, ReturnType, Stmt, Type,
+};
 
 use crate::ast::last_segment;
+use crate::expand::{located, private};
 
+use super::Parameter;
+use super::scope::{Refutability, bound_names};
+
+#[derive(Clone)]
 pub enum OutputType {
     Signal,
     Tuple(Vec<OutputType>),
@@ -15,11 +26,12 @@ pub enum OutputType {
 }
 
 impl OutputType {
-    /// Returns the annotated type. Without an annotation, derives the type from the form of the last expression.
-    pub fn of(closure: &ExprClosure) -> Self {
+    /// Returns the annotated type. Without an annotation, the output is a tuple if one of the values that the body
+    /// returns has the form of a tuple, and otherwise a signal.
+    pub fn of(closure: &ExprClosure, inputs: &[Parameter]) -> Self {
         match &closure.output {
             ReturnType::Type(_, ty) => Self::of_type(ty),
-            ReturnType::Default => Self::of_tail(&closure.body),
+            ReturnType::Default => Tuples::of_inputs(inputs).of_body(&closure.body).unwrap_or(Self::Signal),
         }
     }
 
@@ -28,28 +40,9 @@ impl OutputType {
             Type::Tuple(tuple) if !tuple.elems.is_empty() => {
                 Self::Tuple(tuple.elems.iter().map(Self::of_type).collect())
             }
+            Type::Infer(_) => Self::Signal,
             ty if last_segment(ty).is_some_and(|name| name == "Signal") => Self::Signal,
             ty => Self::Other(Box::new(ty.clone())),
-        }
-    }
-
-    fn of_tail(expr: &Expr) -> Self {
-        match expr {
-            Expr::Tuple(tuple) if !tuple.elems.is_empty() => {
-                Self::Tuple(tuple.elems.iter().map(Self::of_tail).collect())
-            }
-            Expr::Paren(paren) => Self::of_tail(&paren.expr),
-            Expr::Block(block) => Self::of_block(&block.block),
-            Expr::If(branch) => Self::of_block(&branch.then_branch),
-            Expr::Match(all) => all.arms.first().map_or(Self::Signal, |arm| Self::of_tail(&arm.body)),
-            expr => constructed(expr, "Ok").map_or(Self::Signal, Self::of_tail),
-        }
-    }
-
-    fn of_block(block: &Block) -> Self {
-        match block.stmts.last() {
-            Some(Stmt::Expr(tail, None)) => Self::of_tail(tail),
-            _ => Self::Signal,
         }
     }
 
@@ -80,56 +73,70 @@ impl OutputType {
 
     /// Converts the tail expressions of `expr`, which may be tensors or results, to this type. `Ok(value)` becomes
     /// `value`, and `Err(error)` becomes `return Err(error)`.
-    pub fn convert(&self, expr: &mut Expr) {
+    pub fn convert(&self, krate: &TokenStream, expr: &mut Expr) {
         if self.is_result() {
             return;
         }
         match (self, &mut *expr) {
-            (_, Expr::Block(block)) => self.convert_block(&mut block.block),
-            (_, Expr::Paren(paren)) => self.convert(&mut paren.expr),
+            (_, Expr::Block(block)) => self.convert_block(krate, &mut block.block),
+            (_, Expr::Paren(paren)) => self.convert(krate, &mut paren.expr),
             (_, Expr::If(branch)) => {
-                self.convert_block(&mut branch.then_branch);
+                self.convert_block(krate, &mut branch.then_branch);
                 if let Some((_, other)) = &mut branch.else_branch {
-                    self.convert(other);
+                    self.convert(krate, other);
                 }
             }
-            (_, Expr::Match(all)) => all.arms.iter_mut().for_each(|arm| self.convert(&mut arm.body)),
+            (_, Expr::Match(all)) => all.arms.iter_mut().for_each(|arm| self.convert(krate, &mut arm.body)),
             (_, Expr::Return(_) | Expr::Break(_) | Expr::Continue(_) | Expr::Macro(_) | Expr::Loop(_)) => {}
-            (_, expr) if constructed(expr, "Ok").is_some() => self.convert_ok(expr),
+            (_, expr) if constructed(expr, "Ok").is_some() => self.convert_ok(krate, expr),
             (_, expr) if constructed(expr, "Err").is_some() => {
                 convert_error(expr);
                 *expr = Expr::Verbatim(quote!(return #expr));
             }
             (Self::Tuple(parts), Expr::Tuple(tuple)) if parts.len() == tuple.elems.len() => {
-                parts.iter().zip(&mut tuple.elems).for_each(|(part, elem)| part.convert(elem));
+                parts.iter().zip(&mut tuple.elems).for_each(|(part, elem)| part.convert(krate, elem));
             }
-            (Self::Tuple(_) | Self::Other(_), _) => {}
-            (Self::Signal, _) => *expr = Expr::Verbatim(into(&*expr)),
+            (_, tail) if self.has_only_signals() && !is_into(tail) => {
+                let span = tail.span();
+                let private = private(krate, span);
+                let ty = located(self.ty(krate), span);
+                *tail = Expr::Verbatim(quote_spanned!(span=> #private::output::<#ty, _>(#tail)));
+            }
+            _ => {}
+        }
+    }
+
+    /// Returns whether the type consists of signals and tuples.
+    fn has_only_signals(&self) -> bool {
+        match self {
+            Self::Signal => true,
+            Self::Tuple(parts) => parts.iter().all(Self::has_only_signals),
+            Self::Other(_) => false,
         }
     }
 
     /// Converts the value of `return value` to `Result<Self>`.
-    pub fn convert_returned(&self, value: &mut Expr) {
+    pub fn convert_returned(&self, krate: &TokenStream, value: &mut Expr) {
         if !self.is_result() && constructed(value, "Err").is_some() {
             convert_error(value);
             return;
         }
-        self.convert(value);
+        self.convert(krate, value);
         let span = Span::mixed_site().located_at(value.span());
         *value = Expr::Verbatim(quote_spanned!(span=> ::core::result::Result::Ok(#value)));
     }
 
-    fn convert_ok(&self, expr: &mut Expr) {
+    fn convert_ok(&self, krate: &TokenStream, expr: &mut Expr) {
         let Expr::Call(call) = &mut *expr else { return };
         if let Some(mut value) = std::mem::take(&mut call.args).into_iter().next() {
-            self.convert(&mut value);
+            self.convert(krate, &mut value);
             *expr = value;
         }
     }
 
-    fn convert_block(&self, block: &mut Block) {
+    fn convert_block(&self, krate: &TokenStream, block: &mut Block) {
         if let Some(Stmt::Expr(tail, None)) = block.stmts.last_mut() {
-            self.convert(tail);
+            self.convert(krate, tail);
         }
     }
 
@@ -188,8 +195,120 @@ fn convert_error(expr: &mut Expr) {
     }
 }
 
-/// Returns `Into::into(expr)`.
-pub fn into(expr: impl ToTokens + Spanned) -> TokenStream {
+/// Returns `Into::into(expr)`, or the expression itself if it is `value.into()`.
+pub fn into(expr: &Expr) -> TokenStream {
+    if is_into(expr) {
+        return expr.to_token_stream();
+    }
     let span = Span::mixed_site().located_at(expr.span());
     quote_spanned!(span=> ::core::convert::Into::into(#expr))
+}
+
+/// Returns whether the expression is `value.into()`. A second conversion would make its type ambiguous.
+pub fn is_into(expr: &Expr) -> bool {
+    matches!(expr, Expr::MethodCall(call) if call.method == "into" && call.args.is_empty())
+}
+
+/// The names of locals that are tuples, each with its type.
+#[derive(Clone, Default)]
+struct Tuples {
+    names: HashMap<String, OutputType>,
+}
+
+impl Tuples {
+    fn of_inputs(inputs: &[Parameter]) -> Self {
+        let mut tuples = Self::default();
+        for Parameter { pat, ty } in inputs {
+            tuples.define(pat, ty.as_ref().map(OutputType::of_type));
+        }
+        tuples
+    }
+
+    /// Declares the names of a pattern. `ty` is the type of the value.
+    fn define(&mut self, pat: &Pat, ty: Option<OutputType>) {
+        for name in bound_names(pat, Refutability::Irrefutable) {
+            self.names.remove(&name.unraw().to_string());
+        }
+        if let (Pat::Ident(binding), Some(ty @ OutputType::Tuple(_))) = (pat, ty) {
+            self.names.insert(binding.ident.unraw().to_string(), ty);
+        }
+    }
+
+    /// Returns the type of a body: that of its tail, or of a value that it returns early.
+    fn of_body(&self, body: &Expr) -> Option<OutputType> {
+        let mut returned = Exits { is_exit: |expr| matches!(expr, Expr::Return(_)), found: None };
+        self.of_tail(body).or_else(|| {
+            returned.visit_expr(body);
+            returned.found
+        })
+    }
+
+    /// Returns the type of a tail expression if it is a tuple.
+    fn of_tail(&self, expr: &Expr) -> Option<OutputType> {
+        match expr {
+            Expr::Tuple(tuple) if !tuple.elems.is_empty() => {
+                let elem = |elem: &Expr| self.of_tail(elem).unwrap_or(OutputType::Signal);
+                Some(OutputType::Tuple(tuple.elems.iter().map(elem).collect()))
+            }
+            Expr::Path(path) => self.names.get(&path.path.get_ident()?.unraw().to_string()).cloned(),
+            Expr::Paren(paren) => self.of_tail(&paren.expr),
+            Expr::Group(group) => self.of_tail(&group.expr),
+            Expr::Block(block) => self.of_block(&block.block),
+            Expr::If(branch) => {
+                let otherwise = || self.of_tail(&branch.else_branch.as_ref()?.1);
+                self.of_block(&branch.then_branch).or_else(otherwise)
+            }
+            Expr::Match(all) => all.arms.iter().find_map(|arm| {
+                let mut tuples = self.clone();
+                tuples.define(&arm.pat, None);
+                tuples.of_tail(&arm.body)
+            }),
+            Expr::Loop(repeat) => {
+                let mut breaks = Exits { is_exit: |expr| matches!(expr, Expr::Break(_)), found: None };
+                breaks.visit_block(&repeat.body);
+                breaks.found
+            }
+            expr => self.of_tail(constructed(expr, "Ok")?),
+        }
+    }
+
+    fn of_block(&self, block: &Block) -> Option<OutputType> {
+        let mut tuples = self.clone();
+        for stmt in &block.stmts {
+            let Stmt::Local(Local { pat, init, .. }) = stmt else { continue };
+            match pat {
+                Pat::Type(typed) => tuples.define(&typed.pat, Some(OutputType::of_type(&typed.ty))),
+                _ => tuples.define(pat, init.as_ref().and_then(|init| tuples.of_tail(&init.expr))),
+            }
+        }
+        match block.stmts.last()? {
+            Stmt::Expr(tail, None) => tuples.of_tail(tail),
+            _ => None,
+        }
+    }
+}
+
+/// Searches for `return (…)` or `break (…)`, except in nested closures and items.
+struct Exits {
+    is_exit: fn(&Expr) -> bool,
+    found: Option<OutputType>,
+}
+
+impl<'a> Visit<'a> for Exits {
+    fn visit_expr(&mut self, expr: &'a Expr) {
+        if let Expr::Return(ExprReturn { expr: Some(value), .. })
+        | Expr::Break(ExprBreak { expr: Some(value), .. }) = expr
+            && self.found.is_none()
+            && (self.is_exit)(expr)
+        {
+            self.found = Tuples::default().of_tail(value);
+        }
+        visit::visit_expr(self, expr);
+    }
+
+    fn visit_expr_closure(&mut self, _: &'a ExprClosure) {}
+
+    fn visit_expr_async(&mut self, _: &'a ExprAsync) {}
+
+    fn visit_item(&mut self, _: &'a Item) {}
 }

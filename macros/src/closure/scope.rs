@@ -15,6 +15,8 @@ pub struct Binding {
     pub depth: usize,
     /// Whether the local owns its value, as inputs and most `let` bindings do. Only then can its fields be moved out.
     pub owned: bool,
+    /// Whether the local is a mutable reference. Its uses stay as they are: Rust reborrows it.
+    pub reborrowed: bool,
     /// Whether the local is a closure or function item of the user, so that a call to it stays as it is.
     pub function: bool,
     /// The locals from which the value of this local may borrow. They must not move while this local is in use.

@@ -39,7 +39,8 @@ fn body(closure: ExprClosure) -> String {
     let text = rewrite(&quote!(s), &input.variants[0].fields, &closure).body.to_string();
     let text = text.replace(":: core :: clone :: Clone :: clone", "clone");
     let text = text.replace(":: core :: convert :: Into :: into", "into");
-    text.replace("s :: __private :: ", "").replace("s :: Mode", "Mode")
+    let text = text.replace("s :: __private :: ", "").replace("s :: Mode", "Mode");
+    text.replace("output :: < s :: Signal , _ >", "output")
 }
 
 #[track_caller]
@@ -51,7 +52,7 @@ fn check(closure: ExprClosure, expected: TokenStream) {
 fn values_used_once_are_moved() {
     check(
         parse_quote!(|x| bn(conv(x))),
-        quote!(into(call(bn, "bn", into(call(conv, "conv", into(x), mode)), mode))),
+        quote!(output(call(bn, "bn", into(call(conv, "conv", into(x), mode)), mode))),
     );
 }
 
@@ -59,7 +60,7 @@ fn values_used_once_are_moved() {
 fn values_used_twice_are_cloned_at_the_first_use() {
     check(
         parse_quote!(|x| conv(x) + bn(x)),
-        quote!(into(call(conv, "conv", into(clone(&x)), mode) + call(bn, "bn", into(x), mode))),
+        quote!(output(call(conv, "conv", into(clone(&x)), mode) + call(bn, "bn", into(x), mode))),
     );
 }
 
@@ -80,7 +81,7 @@ fn shadowed_and_reassigned_values_are_moved() {
             for i in 0..3 {
                 y = h(y);
             }
-            into(y)
+            output(y)
         }),
     );
 }
@@ -98,7 +99,7 @@ fn calls_to_locals_dispatch_by_type() {
             for block in blocks {
                 x = block.call_layer_or_function((Argument(x),), mode, &layers);
             }
-            into(x)
+            output(x)
         }),
     );
 }
@@ -116,7 +117,7 @@ fn values_used_in_every_iteration_are_cloned() {
             for i in 0..3 {
                 h = f(clone(&x), h);
             }
-            into(h)
+            output(h)
         }),
     );
 }
@@ -125,7 +126,7 @@ fn values_used_in_every_iteration_are_cloned() {
 fn elements_are_called_by_index() {
     check(
         parse_quote!(|x| blocks[0](blocks[1 + 1](x))),
-        quote!(into(call_element(
+        quote!(output(call_element(
             blocks,
             "blocks",
             0,
@@ -135,16 +136,19 @@ fn elements_are_called_by_index() {
     );
     check(
         parse_quote!(|x| stages[0][1](x)),
-        quote!(into(call_element(stages, "stages", (0, 1), into(x), mode))),
+        quote!(output(call_element(stages, "stages", (0, 1), into(x), mode))),
     );
 }
 
 #[test]
 fn several_inputs_are_passed_as_a_tuple() {
-    check(parse_quote!(|x, h| conv(x, h)), quote!(into(call_with(conv, "conv", (into(x), into(h),), mode))));
+    check(
+        parse_quote!(|x, h| conv(x, h)),
+        quote!(output(call_with(conv, "conv", (into(x), into(h),), mode))),
+    );
     check(
         parse_quote!(|x, h| blocks[0](x, h)),
-        quote!(into(call_element_with(blocks, "blocks", 0, (into(x), into(h),), mode))),
+        quote!(output(call_element_with(blocks, "blocks", 0, (into(x), into(h),), mode))),
     );
 }
 
@@ -152,7 +156,7 @@ fn several_inputs_are_passed_as_a_tuple() {
 fn closures_over_a_field_call_its_elements() {
     check(
         parse_quote!(|x| blocks.iter().fold(x, |x, block| block(x))),
-        quote!(into(blocks.iter().fold(x, |x, block| block.call_layer_or_function(
+        quote!(output(blocks.iter().fold(x, |x, block| block.call_layer_or_function(
             (Argument(x),),
             mode,
             &layers
@@ -165,9 +169,9 @@ fn each_branch_moves_its_last_use() {
     check(
         parse_quote!(|x| if width > 2 { conv(x) } else { relu(x) }),
         quote!(if width > 2 {
-            into(call(conv, "conv", into(x), mode))
+            output(call(conv, "conv", into(x), mode))
         } else {
-            into(call(relu, "relu", into(x), mode))
+            output(call(relu, "relu", into(x), mode))
         }),
     );
     check(
@@ -176,28 +180,28 @@ fn each_branch_moves_its_last_use() {
             None => x,
         }),
         quote!(match downsample {
-            Some(d) => into(d.call_layer_or_function((Argument(x),), mode, &layers)),
-            None => into(x),
+            Some(d) => output(d.call_layer_or_function((Argument(x),), mode, &layers)),
+            None => output(x),
         }),
     );
 }
 
 #[test]
 fn fields_are_variables() {
-    check(parse_quote!(|x| x * scale * width as f64), quote!(into(x * scale * width as f64)));
-    check(parse_quote!(|x| f(x, width, scale)), quote!(into(f(x, width, scale))));
+    check(parse_quote!(|x| x * scale * width as f64), quote!(output(x * scale * width as f64)));
+    check(parse_quote!(|x| f(x, width, scale)), quote!(output(f(x, width, scale))));
 }
 
 #[test]
 fn field_mode_overrides_the_mode_of_the_call() {
-    check(parse_quote!(|x| frozen(x)), quote!(into(call(frozen, "frozen", into(x), Mode::Eval))));
+    check(parse_quote!(|x| frozen(x)), quote!(output(call(frozen, "frozen", into(x), Mode::Eval))));
 }
 
 #[test]
 fn fields_can_be_called_through_self() {
     check(
         parse_quote!(|x| self.helper(self.conv(x), mode)),
-        quote!(into(self.helper(call(&self.conv, "conv", into(x), mode), mode))),
+        quote!(output(self.helper(call(&self.conv, "conv", into(x), mode), mode))),
     );
 }
 
@@ -210,10 +214,10 @@ fn borrowed_locals_are_cloned() {
         }),
         quote!({
             let [n, _] = x.dims()? else { panic!() };
-            into(f(clone(&x), n))
+            output(f(clone(&x), n))
         }),
     );
-    check(parse_quote!(|x| f(&x, x)), quote!(into(f(&x, clone(&x)))));
+    check(parse_quote!(|x| f(&x, x)), quote!(output(f(&x, clone(&x)))));
 }
 
 #[test]
@@ -225,7 +229,7 @@ fn captured_locals_are_cloned() {
         }),
         quote!({
             let g = |y| f(clone(&x), y);
-            into(g(call(conv, "conv", into(clone(&x)), mode)))
+            output(g(call(conv, "conv", into(clone(&x)), mode)))
         }),
     );
     check(
@@ -235,10 +239,11 @@ fn captured_locals_are_cloned() {
         }),
         quote!({
             let g = {
-                let x = clone(&x);
+                #[allow(unused_mut)]
+                let mut x = clone(&x);
                 move |y| f(clone(&x), y)
             };
-            into(g(x))
+            output(g(x))
         }),
     );
 }
@@ -254,16 +259,16 @@ fn early_returns_are_converted() {
         }),
         quote!({
             if width == 0 {
-                return ::core::result::Result::Ok(into(x));
+                return ::core::result::Result::Ok(output(x));
             }
-            into(call(conv, "conv", into(x), mode))
+            output(call(conv, "conv", into(x), mode))
         }),
     );
 }
 
 #[test]
 fn tuples_are_converted_by_element() {
-    check(parse_quote!(|x, h| (conv(x), h)), quote!((into(call(conv, "conv", into(x), mode)), into(h))));
+    check(parse_quote!(|x, h| (conv(x), h)), quote!((output(call(conv, "conv", into(x), mode)), output(h))));
     check(parse_quote!(|x| -> Vec<Signal> { vec![x, x] }), quote!({ vec![clone(&x), x] }));
 }
 
@@ -276,7 +281,7 @@ fn arguments_of_formatting_macros_are_read() {
         }),
         quote!({
             println!("{x:?} {}", width);
-            into(call(conv, "conv", into(x), mode))
+            output(call(conv, "conv", into(x), mode))
         }),
     );
 }
@@ -290,7 +295,7 @@ fn last_use_of_a_field_of_a_local_moves() {
         }),
         quote!({
             let p = f(x);
-            into(g(clone(&p.0), p.1))
+            output(g(clone(&p.0), p.1))
         }),
     );
     check(
@@ -300,7 +305,7 @@ fn last_use_of_a_field_of_a_local_moves() {
         }),
         quote!({
             let p = f(x);
-            into(clone(&p[0]) + clone(&p[1]))
+            output(clone(&p[0]) + clone(&p[1]))
         }),
     );
 }
@@ -314,7 +319,7 @@ fn locals_shadow_fields() {
         }),
         quote!({
             let conv = f;
-            into(conv.call_layer_or_function((Argument(x),), mode, &layers))
+            output(conv.call_layer_or_function((Argument(x),), mode, &layers))
         }),
     );
 }
@@ -339,7 +344,7 @@ fn methods_leave_their_receiver_as_it_is() {
         quote!({
             let count = Cell::new(0);
             count.update(|n| n + 1);
-            into(f(count, x))
+            output(f(count, x))
         }),
     );
 }
@@ -355,7 +360,7 @@ fn lenders_live_as_long_as_what_they_lend() {
         quote!({
             let view = x.view();
             let y = f(clone(&x));
-            into(g(view, y))
+            output(g(view, y))
         }),
     );
     check(
@@ -367,7 +372,7 @@ fn lenders_live_as_long_as_what_they_lend() {
         quote!({
             let view = x.view();
             g(view);
-            into(f(x))
+            output(f(x))
         }),
     );
 }
@@ -385,14 +390,14 @@ fn assignments_may_destructure() {
             let (mut h, mut c) = (h, c);
             (h, c) = f(x, h, c);
             [h, _] = g(h);
-            into(h + c)
+            output(h + c)
         }),
     );
 }
 
 #[test]
 fn results_are_unwrapped() {
-    check(parse_quote!(|x| Ok(conv(x))), quote!(into(call(conv, "conv", into(x), mode))));
+    check(parse_quote!(|x| Ok(conv(x))), quote!(output(call(conv, "conv", into(x), mode))));
     check(
         parse_quote!(|x| {
             if width == 0 {
@@ -404,7 +409,7 @@ fn results_are_unwrapped() {
             if width == 0 {
                 return Err(into(f(width)));
             }
-            into(x)
+            output(x)
         }),
     );
     check(parse_quote!(|x| -> Result<Signal> { Ok(x) }), quote!({ Ok(x) }));
@@ -421,9 +426,11 @@ fn macros_call_layers_and_take_no_values() {
         quote!({
             ensure!(call(conv, "conv", into(clone(&x)), mode).rank()? == 4, "{width}");
             assert!(
-                matches!(call(&self.conv, "conv", into(clone(&x)), mode), Some(y) if call_element(blocks, "blocks", 0, into(y), mode).is_some())
+                matches!(call(&self.conv, "conv", into(clone(&x)), mode), Some(y) if call_element(blocks, "blocks", 0, into(clone(&y)), mode).is_some()),
+                "assertion failed: {}",
+                ::core::stringify!(matches!(self.conv(x), Some(y) if blocks[0](y).is_some()))
             );
-            into(x)
+            output(x)
         }),
     );
 }
@@ -437,7 +444,83 @@ fn capital_names_of_irrefutable_patterns_are_locals() {
         }),
         quote!({
             let Q = f(clone(&X));
-            into(clone(&Q) + X + Q)
+            output(clone(&Q) + X + Q)
+        }),
+    );
+}
+
+#[test]
+fn names_and_places_in_macros_stay_as_they_are() {
+    check(
+        parse_quote!(|x| {
+            let mut y = x;
+            set!(y = conv(y));
+            add!(y.0, y, Some(y), y + x, |z| conv(z))
+        }),
+        quote!({
+            let mut y = clone(&x);
+            set!(y = call(conv, "conv", into(clone(&y)), mode));
+            add!(y.0, y, Some(y), clone(&y) + clone(&x), |z| call(conv, "conv", into(clone(&z)), mode))
+        }),
+    );
+}
+
+#[test]
+fn mutable_references_are_reborrowed() {
+    check(
+        parse_quote!(|x| {
+            let list = &mut Vec::new();
+            f(list, x);
+            f(list, x)
+        }),
+        quote!({
+            let list = &mut Vec::new();
+            f(list, clone(&x));
+            output(f(list, x))
+        }),
+    );
+}
+
+#[test]
+fn numbers_do_not_borrow() {
+    check(
+        parse_quote!(|x| {
+            let (n, _) = x.dims2()?;
+            let width: usize = x.width();
+            f(x, n + width)
+        }),
+        quote!({
+            let (n, _) = x.dims2()?;
+            let width: usize = x.width();
+            output(f(x, n + width))
+        }),
+    );
+}
+
+#[test]
+fn values_move_out_of_loops_and_blocks() {
+    check(
+        parse_quote!(|x| {
+            let y = 'a: {
+                if width == 0 {
+                    break 'a x;
+                }
+                f(x)
+            };
+            loop {
+                break y;
+            }
+        }),
+        quote!({
+            let y = 'a: {
+                if width == 0 {
+                    break 'a x;
+                }
+                f(x)
+            };
+            loop {
+                break y;
+            }
         }),
     );
 }

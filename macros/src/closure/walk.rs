@@ -7,7 +7,7 @@ use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote_spanned};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
-use syn::{Expr, ExprField, ExprIndex, Ident, Member, Pat, UnOp};
+use syn::{Expr, ExprField, ExprIndex, Ident, Member, Pat, Type, UnOp};
 
 use crate::ast::{Field, Role};
 use crate::expand::{located, private};
@@ -101,7 +101,7 @@ impl<'a> Walker<'a> {
             }
             Expr::Call(_) => self.walk_call(expr),
             Expr::MethodCall(_) => self.walk_method(expr),
-            Expr::Macro(invocation) => self.walk_invocation(&mut invocation.mac),
+            Expr::Macro(_) => self.walk_macro(expr),
             Expr::Binary(binary) => self.walk_binary(binary),
             Expr::Unary(unary) => match unary.op {
                 UnOp::Deref(_) | UnOp::Not(_) => self.walk_place(&mut unary.expr),
@@ -121,7 +121,7 @@ impl<'a> Walker<'a> {
             Expr::Await(future) => self.walk_value(&mut future.base),
             Expr::Struct(literal) => self.walk_struct_literal(literal),
             Expr::Assign(assign) => self.walk_assign(assign),
-            Expr::Verbatim(tokens) => *tokens = self.walk_tokens(tokens.clone()),
+            Expr::Verbatim(tokens) => *tokens = self.walk_repeated(tokens.clone(), Self::walk_tokens),
             _ => self.walk_control(expr),
         }
     }
@@ -184,6 +184,7 @@ impl<'a> Walker<'a> {
         let Expr::Path(path) = &*expr else { return };
         let Some(ident) = path.path.get_ident().cloned() else { return };
         match self.scopes.find(&ident) {
+            Some(local) if self.scopes.binding(local).reborrowed => self.read(local, &ident),
             Some(local) => *expr = Expr::Verbatim(self.use_value(local, &ident, ident.to_token_stream())),
             None => self.note_value(&ident),
         }
@@ -283,16 +284,25 @@ impl<'a> Walker<'a> {
         if let Some(index) = self.self_field(field) {
             return Some(self.field_value(index, &self.place(index, span), span));
         }
-        let Some((local, ident)) = self.local_of(&field.base) else {
-            let root = self.root_field(&field.base);
-            self.walk_place(&mut field.base);
-            return root.map(|root| self.field_value(root, &field.to_token_stream(), span));
-        };
-        if self.scopes.binding(local).owned {
+        if let Some((local, ident)) = self.owner(&field.base) {
             return Some(self.use_value(local, &ident, field.to_token_stream()));
         }
-        self.read(local, &ident);
-        Some(clone_of(&field.to_token_stream(), ident.span()))
+        let local = self.root(&field.base);
+        let root = self.root_field(&field.base);
+        self.walk_place(&mut field.base);
+        match root {
+            Some(root) => Some(self.field_value(root, &field.to_token_stream(), span)),
+            None => local.map(|_| clone_of(&field.to_token_stream(), span)),
+        }
+    }
+
+    /// Returns the local that owns `pair` or `pair.0`, so that a field of that can be moved out.
+    fn owner(&self, expr: &Expr) -> Option<(Local, Ident)> {
+        match expr {
+            Expr::Field(field) => self.owner(&field.base),
+            Expr::Paren(paren) => self.owner(&paren.expr),
+            _ => self.local_of(expr).filter(|(local, _)| self.scopes.binding(*local).owned),
+        }
     }
 
     /// Walks `widths[i]` or `hidden[0]` in a value context. Clones the element of a local.
@@ -316,6 +326,7 @@ impl<'a> Walker<'a> {
             Expr::Field(field) => self.root(&field.base),
             Expr::Index(index) => self.root(&index.expr),
             Expr::Paren(paren) => self.root(&paren.expr),
+            Expr::Unary(unary) if matches!(unary.op, UnOp::Deref(_)) => self.root(&unary.expr),
             _ => self.local_of(expr).map(|(local, _)| local),
         }
     }
@@ -380,8 +391,9 @@ impl<'a> Walker<'a> {
 
     /// Declares the names that a pattern binds.
     pub fn define(&mut self, pat: &Pat, refutability: Refutability, binding: &Binding) {
+        let reborrowed = binding.reborrowed || is_mutable_reference(pat);
         for ident in bound_names(pat, refutability) {
-            let binding = Binding { depth: self.frames.len(), ..binding.clone() };
+            let binding = Binding { depth: self.frames.len(), reborrowed, ..binding.clone() };
             let local = self.scopes.define(&ident, binding);
             self.events.push(Event::Define(local));
         }
@@ -431,6 +443,12 @@ pub(super) struct Walked {
 pub fn data(krate: &TokenStream, place: &TokenStream, span: Span) -> TokenStream {
     let private = private(krate, span);
     quote_spanned!(Span::mixed_site().located_at(span)=> #private::Data(&#place).data())
+}
+
+/// Returns whether the pattern has the type `&mut T`.
+fn is_mutable_reference(pat: &Pat) -> bool {
+    let Pat::Type(typed) = pat else { return false };
+    matches!(&*typed.ty, Type::Reference(reference) if reference.mutability.is_some())
 }
 
 /// Returns whether the expression is `self`, possibly in parentheses.
