@@ -2,7 +2,7 @@
 
 use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Sub, SubAssign};
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 use crate::kernels::internal::blocked;
 use crate::scope::{self, Path};
@@ -51,11 +51,11 @@ fn add_tensors(a: Signal, b: Signal) -> Signal {
 }
 
 /// Runs a binary operation on tensors whose shapes broadcast together.
-fn broadcast(
+fn broadcast<E: Into<Error>>(
     name: &'static str,
     a: Signal,
     b: Signal,
-    operation: impl FnOnce(&Tensor, &Tensor) -> candle_core::Result<Tensor>,
+    operation: impl FnOnce(&Tensor, &Tensor) -> Result<Tensor, E>,
 ) -> Signal {
     let b = match b.into_tensor() {
         Ok(b) => b,
@@ -66,7 +66,7 @@ fn broadcast(
         a.shape()
             .broadcast_shape_binary_op(b.shape(), name)
             .map_err(|_| Error::msg(format!("cannot {name} shapes {:?} and {:?}", a.dims(), b.dims())))?;
-        Ok(operation(&a, &b)?)
+        operation(&a, &b).map_err(Into::into)
     })
 }
 
@@ -78,8 +78,13 @@ fn mul(a: Signal, b: Signal) -> Signal {
     broadcast("multiply", a, b, Tensor::broadcast_mul)
 }
 
+/// Divides two signals. Integers are an error, because candle panics if it divides an integer by zero.
 fn div(a: Signal, b: Signal) -> Signal {
-    broadcast("divide", a, b, Tensor::broadcast_div)
+    broadcast("divide", a, b, |a, b| -> Result<Tensor> {
+        check_float(a)?;
+        check_float(b)?;
+        Ok(a.broadcast_div(b)?)
+    })
 }
 
 /// Implements an operator for `Signal ∘ Signal`, `Signal ∘ Tensor` and `Tensor ∘ Signal`, owned and borrowed.
@@ -137,6 +142,25 @@ macro_rules! numbers {
 
 numbers! { f32 f64 i8 i16 i32 i64 isize u8 u16 u32 u64 usize }
 
+/// Returns `x · factor + offset`. The element type must represent both numbers, because candle would truncate them.
+fn affine(x: &Tensor, factor: f64, offset: f64) -> Result<Tensor> {
+    let dtype = x.dtype();
+    let is_unsigned = matches!(dtype, DType::U8 | DType::U32);
+    let is_exact = |number: f64| dtype.is_float() || number.fract() == 0. && (number >= 0. || !is_unsigned);
+    match [factor, offset].into_iter().find(|number| !is_exact(*number)) {
+        Some(number) => {
+            Err(Error::msg(format!("expected an operand that {dtype:?} represents, found {number}")))
+        }
+        None => Ok(x.affine(factor, offset)?),
+    }
+}
+
+/// Divides each element by a number.
+fn divide_by(x: &Tensor, number: f64) -> Result<Tensor> {
+    check_float(x)?;
+    Ok((x / number)?)
+}
+
 /// Divides a number by each element.
 fn divide(number: f64, x: &Tensor) -> Result<Tensor> {
     check_float(x)?;
@@ -183,10 +207,10 @@ macro_rules! scalar {
 }
 
 scalar! {
-    Add add "add" |t, n| t + n, t + n;
-    Sub sub "subtract" |t, n| t - n, t.affine(-1., n);
-    Mul mul "multiply" |t, n| t * n, t * n;
-    Div div "divide" |t, n| t / n, divide(n, &t);
+    Add add "add" |t, n| affine(&t, 1., n), affine(&t, 1., n);
+    Sub sub "subtract" |t, n| affine(&t, 1., -n), affine(&t, -1., n);
+    Mul mul "multiply" |t, n| affine(&t, n, 0.), affine(&t, n, 0.);
+    Div div "divide" |t, n| divide_by(&t, n), divide(n, &t);
 }
 
 /// Implements `x += y` as `x = x + y`.

@@ -178,12 +178,28 @@ proptest! {
 #[test]
 fn operations_on_integers_fail_without_a_panic() -> Result<()> {
     let x = Signal::from(Tensor::new(&[4u32, 9], &Device::Cpu)?);
-    let failed = [x.exp(), x.log(), x.sqrt(), x.sqr(), x.powf(2.), -&x, 1 / &x];
+    let failed = [
+        x.exp(),
+        x.log(),
+        x.sqrt(),
+        x.sqr(),
+        x.powf(2.),
+        -&x,
+        1 / &x,
+        &x / 0,
+        &x / &x,
+        &x * 0.5,
+        &x - 1,
+        1 - &x,
+    ];
     for result in &failed[..4] {
         let message = result.error().map(|error| error.message());
         assert_eq!(message, Some("expected a floating-point input, found U32"));
     }
     assert!(failed.iter().all(|result| result.error().is_some()));
     assert_eq!(x.abs().into_tensor()?.to_vec1::<u32>()?, [4, 9]);
+    assert_eq!((&x * 2 + 1).into_tensor()?.to_vec1::<u32>()?, [9, 19]);
+    let signed = Signal::from(Tensor::new(&[4i64, 9], &Device::Cpu)?);
+    assert_eq!((1 - signed).into_tensor()?.to_vec1::<i64>()?, [-3, -8]);
     Ok(())
 }
