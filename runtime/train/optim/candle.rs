@@ -70,6 +70,7 @@ impl<O: candle_nn::Optimizer<Config: Debug>> Debug for FromCandle<O> {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<O> Optimizer for FromCandle<O>
 where
     O: candle_nn::Optimizer<Config: Clone + Debug + Send + Sync> + Send + 'static,

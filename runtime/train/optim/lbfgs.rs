@@ -92,6 +92,7 @@ setters!(Lbfgs {
     history_size: usize,
 });
 
+#[diagnostic::do_not_recommend]
 impl Optimizer for Lbfgs {
     fn build(&self, parameters: Vec<(String, Var)>) -> Result<Box<dyn Step>> {
         let parameters =

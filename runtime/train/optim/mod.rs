@@ -54,6 +54,11 @@ pub use sgd::Sgd;
 /// assert!(AdamW::new(1e-3).build(twice).is_err());
 /// # Ok::<(), sconce::Error>(())
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an optimizer",
+    label = "expected an optimizer, such as `AdamW::new(1e-3)`",
+    note = "to write an optimizer, implement `sconce::train::optim::Rule` or `sconce::train::optim::Optimizer`"
+)]
 pub trait Optimizer: Debug + Send + Sync {
     /// Combines the settings with `parameters`, each with its path in the network. The state is empty at first.
     ///

@@ -45,6 +45,7 @@ struct Parameter {
     moments: Vec<Tensor>,
 }
 
+#[diagnostic::do_not_recommend]
 impl<R: Rule> Optimizer for R {
     fn build(&self, parameters: Vec<(String, Var)>) -> Result<Box<dyn Step>> {
         Ok(Box::new(RuleOptimizer::new(self.clone(), parameters)?))
