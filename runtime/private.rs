@@ -88,6 +88,18 @@ pub fn module_forward_t<M: Forward<Signal, Output = Signal>>(
     Ok(forward(network, name, Signal::from(xs), Mode::from(train)).tensors()?)
 }
 
+/// Warns about the name of a generated config that is also the name of a type of the user. `ModelConfig::build` is a
+/// method of a generated config, and this function for every other type.
+pub trait NameOfConfig {
+    #[deprecated(
+        note = "the derive generates a config with this name, which is already taken; rename the config with \
+                `#[module(config_name = …)]`"
+    )]
+    fn build() {}
+}
+
+impl<T> NameOfConfig for T {}
+
 /// Builds the field `name` from its config.
 pub fn layer<C: Config>(vb: &VarBuilder, name: &str, config: C) -> Result<C::Output> {
     in_field(name, config.build(child(vb, name)))

@@ -63,6 +63,8 @@ pub struct Field {
     pub rename: Option<Keyed<syn::LitStr>>,
     pub mode: Option<Ident>,
     pub tie: Option<syn::LitStr>,
+    /// Whether the attribute that says how the field is built has a syntax error.
+    pub is_broken: bool,
     /// The field as a place expression: `self.conv1`, or the binding in a variant's pattern.
     pub place: TokenStream,
     /// A hygienic local variable for the field, which cannot clash with the user's names.
@@ -192,6 +194,7 @@ impl Field {
             rename: attrs.rename.clone(),
             mode: attrs.mode.as_ref().map(|mode| mode.value.clone()),
             tie: attrs.tie.as_ref().map(|tie| tie.value.clone()),
+            is_broken: attrs.is_broken,
             role: Role::new(ctxt, attrs, &node.ty),
             ty: node.ty.clone(),
             member,
@@ -205,18 +208,17 @@ impl Field {
         matches!(self.role, Role::Layer(_) | Role::DefaultLayer)
     }
 
-    /// Returns `true` if the field holds a list of layers, one for each element of a range.
+    /// Returns `true` if the field holds a list of layers, one for each element of a range. Also returns `true` for a
+    /// broken attribute, because the range is unknown.
     pub fn is_list(&self) -> bool {
-        matches!(&self.role, Role::Layer(attr) if attr.repeats.iter().any(|repeat| matches!(repeat, Repeat::For(..))))
+        self.is_broken
+            || matches!(&self.role, Role::Layer(attr) if attr.repeats.iter().any(|repeat| matches!(repeat, Repeat::For(..))))
     }
 }
 
 impl Role {
     /// Returns the role of a field. Reports an error if it has several roles.
     fn new(ctxt: &Ctxt, attrs: FieldAttrs, ty: &Type) -> Self {
-        if attrs.is_broken {
-            return Self::Skip(None);
-        }
         let mut roles = Vec::new();
         roles.extend(attrs.layer.map(|layer| (layer.key, Self::Layer(layer.value))));
         roles.extend(attrs.param.map(|param| (param.key, Self::Param(param.value))));

@@ -1,10 +1,18 @@
 //! Parses the attributes `#[module(…)]`, `#[layer(…)]`, `#[param(…)]` and `#[buffer(…)]`.
+//!
+//! A value with a syntax error is reported and replaced by a placeholder, so that the derive still generates all items
+//! and code that uses the network causes no further errors.
 
 use proc_macro2::{Delimiter, Spacing, Span, TokenTree};
 use syn::ext::IdentExt;
+use syn::parse::discouraged::Speculative;
 use syn::parse::{ParseStream, Parser};
 use syn::punctuated::Punctuated;
-use syn::{Attribute, Expr, Ident, LitStr, Meta, Pat, Path, Result, Token, Type, TypeTuple, token};
+use syn::spanned::Spanned;
+use syn::{
+    Attribute, Expr, ExprClosure, Ident, LitStr, Meta, Pat, PatType, Path, Result, ReturnType, Token, Type,
+    TypeTuple, parse_quote, parse_quote_spanned, token,
+};
 
 use crate::ast::innermost;
 use crate::ctxt::Ctxt;
@@ -25,6 +33,8 @@ pub struct Arg {
     pub default: Option<Expr>,
     /// The documentation comments.
     pub docs: Vec<Attribute>,
+    /// Whether the type could not be parsed.
+    pub is_broken: bool,
 }
 
 /// `#[module(…)]` on a struct, an enum or a variant.
@@ -51,7 +61,7 @@ pub struct FieldAttrs {
     pub rename: Option<Keyed<LitStr>>,
     pub mode: Option<Keyed<Ident>>,
     pub tie: Option<Keyed<LitStr>>,
-    /// Whether `#[layer]`, `#[param]` or `#[buffer]` could not be parsed.
+    /// Whether `#[layer]`, `#[param]` or `#[buffer]` could not be parsed, so that its value is a placeholder.
     pub is_broken: bool,
 }
 
@@ -102,10 +112,10 @@ impl ContainerAttrs {
                 "args" => set(ctxt, &mut this.args, key, parse_args(ctxt, input)?),
                 "config" => set(ctxt, &mut this.config, key, value(input)?),
                 "config_name" => set(ctxt, &mut this.config_name, key, value(input)?),
-                "forward" => set(ctxt, &mut this.forward, key, value(input)?),
-                "loss" => set(ctxt, &mut this.loss, key, value(input)?),
-                "optimizer" => set(ctxt, &mut this.optimizer, key, value(input)?),
-                "schedule" => set(ctxt, &mut this.schedule, key, value(input)?),
+                "forward" => set(ctxt, &mut this.forward, key, expr(ctxt, input)?),
+                "loss" => set(ctxt, &mut this.loss, key, expr(ctxt, input)?),
+                "optimizer" => set(ctxt, &mut this.optimizer, key, expr(ctxt, input)?),
+                "schedule" => set(ctxt, &mut this.schedule, key, expr(ctxt, input)?),
                 "crate" => {
                     input.parse::<Token![=]>()?;
                     set(ctxt, &mut this.krate, key, input.call(Path::parse_mod_style)?)
@@ -122,8 +132,8 @@ impl ContainerAttrs {
         for attr in attrs {
             reject_field_attribute(ctxt, attr, "variant");
             each_key(ctxt, attr, |key, input| match key.to_string().as_str() {
-                "when" => set(ctxt, &mut this.when, key, value(input)?),
-                "forward" => set(ctxt, &mut this.forward, key, value(input)?),
+                "when" => set(ctxt, &mut this.when, key, expr(ctxt, input)?),
+                "forward" => set(ctxt, &mut this.forward, key, expr(ctxt, input)?),
                 _ => Err(unknown(&key, &VARIANT_KEYS, &STRUCT_KEYS, "the enum itself")),
             });
         }
@@ -141,7 +151,7 @@ impl FieldAttrs {
                 "mode" => set(ctxt, &mut this.mode, key, parse_mode(input)?),
                 "tie" => set(ctxt, &mut this.tie, key, value(input)?),
                 "skip" => {
-                    let given = if input.peek(Token![=]) { Some(value(input)?) } else { None };
+                    let given = if input.peek(Token![=]) { Some(expr(ctxt, input)?) } else { None };
                     set(ctxt, &mut this.skip, key, given)
                 }
                 _ => Err(unknown(&key, &FIELD_KEYS, &STRUCT_KEYS, "the struct")),
@@ -153,16 +163,17 @@ impl FieldAttrs {
     /// Parses `#[layer]`, `#[param]` and `#[buffer]`. Ignores other attributes.
     fn parse_role(&mut self, ctxt: &Ctxt, attr: &Attribute, ty: &Type) {
         let Some(key) = attr.path().get_ident().cloned() else { return };
-        let result = if key == "layer" {
-            LayerAttr::from_attribute(attr, key.span(), ty)
-                .and_then(|parsed| set(ctxt, &mut self.layer, key, parsed))
+        if key == "layer" {
+            let parsed = ctxt.ok(LayerAttr::from_attribute(attr, key.span(), ty));
+            self.is_broken |= parsed.is_none();
+            ctxt.ok(set(ctxt, &mut self.layer, key, parsed.unwrap_or_else(LayerAttr::placeholder)));
         } else if key == "param" || key == "buffer" {
+            let parsed = ctxt.ok(parse_tensor(attr, &key));
+            self.is_broken |= parsed.is_none();
             let slot = if key == "param" { &mut self.param } else { &mut self.buffer };
-            parse_tensor(attr, &key).and_then(|parsed| set(ctxt, slot, key, parsed))
-        } else {
-            Ok(())
-        };
-        self.is_broken |= ctxt.ok(result).is_none();
+            let parsed = parsed.unwrap_or_else(|| TensorAttr { shape: placeholder(), init: None });
+            ctxt.ok(set(ctxt, slot, key, parsed));
+        }
     }
 }
 
@@ -176,7 +187,13 @@ impl LayerAttr {
             let source = Source::parse(input, span, ty)?;
             Ok(Self { span, parentheses, source, repeats: Repeat::parse_all(input)? })
         };
-        parse.parse2(tokens_of(attr)?)
+        parse_content(attr, parse)
+    }
+
+    /// Stands for an attribute that cannot be parsed.
+    fn placeholder() -> Self {
+        let source = Source::With(placeholder());
+        Self { span: Span::call_site(), parentheses: None, source, repeats: Vec::new() }
     }
 }
 
@@ -296,7 +313,7 @@ impl Repeat {
     }
 }
 
-/// Calls `parse_value` with each key of `#[module(…)]`. If a value cannot be parsed, skips to the next comma.
+/// Calls `parse_value` with each key of `#[module(…)]`. If a value cannot be parsed, skips to the next key.
 fn each_key(ctxt: &Ctxt, attr: &Attribute, mut parse_value: impl FnMut(Ident, ParseStream) -> Result<()>) {
     if !attr.path().is_ident("module") {
         return;
@@ -312,25 +329,50 @@ fn each_key(ctxt: &Ctxt, attr: &Attribute, mut parse_value: impl FnMut(Ident, Pa
                 }
             });
             if ctxt.ok(result).is_none() {
-                skip_to_comma(input)?;
+                skip_to_key(input)?;
             }
             input.parse::<Option<Token![,]>>()?;
         }
         Ok(())
     };
-    ctxt.ok(tokens_of(attr).and_then(|tokens| parse.parse2(tokens)));
+    ctxt.ok(parse_content(attr, parse));
 }
 
-/// Returns the tokens in an attribute's parentheses, or no tokens for a bare `#[layer]`.
-fn tokens_of(attr: &Attribute) -> Result<proc_macro2::TokenStream> {
+/// Parses the tokens in an attribute's parentheses, or no tokens for a bare `#[layer]`. The error about an unexpected end
+/// is at the closing parenthesis.
+fn parse_content<T>(attr: &Attribute, parse: impl FnOnce(ParseStream) -> Result<T>) -> Result<T> {
     match &attr.meta {
-        Meta::Path(_) => Ok(Default::default()),
-        Meta::List(list) => Ok(list.tokens.clone()),
+        Meta::Path(_) => parse.parse2(Default::default()),
+        Meta::List(list) => list.parse_args_with(parse),
         Meta::NameValue(pair) => {
             let name = attr.path().get_ident().map(Ident::to_string).unwrap_or_default();
             Err(syn::Error::new_spanned(pair, format!("expected #[{name}(…)]")))
         }
     }
+}
+
+/// Skips to the comma before the next `key = …` or `args(…)`, or to the end. A comma in an expression, as in
+/// `|x, y| …`, is not followed by a key.
+fn skip_to_key(input: ParseStream) -> Result<()> {
+    while !input.is_empty() {
+        if input.peek(Token![,]) {
+            let after = input.fork();
+            after.parse::<Token![,]>()?;
+            if after.is_empty() || is_key(&after) {
+                return Ok(());
+            }
+        }
+        input.parse::<TokenTree>()?;
+    }
+    Ok(())
+}
+
+/// Returns `true` if the input begins with `key = …`, `args(…)` or `skip`.
+fn is_key(input: ParseStream) -> bool {
+    let rest = input.fork();
+    let Ok(key) = rest.call(Ident::parse_any) else { return false };
+    let is_assigned = rest.peek(Token![=]) && !rest.peek(Token![==]) && !rest.peek(Token![=>]);
+    is_assigned || (key == "args" && rest.peek(token::Paren)) || (key == "skip" && rest.is_empty())
 }
 
 fn skip_to_comma(input: ParseStream) -> Result<()> {
@@ -344,6 +386,64 @@ fn skip_to_comma(input: ParseStream) -> Result<()> {
 fn value<T: Fragment>(input: ParseStream) -> Result<T> {
     input.parse::<Token![=]>()?;
     fragment::parse(input)
+}
+
+/// Parses `= expression`. Reports a syntax error in the expression, skips to the next key and returns a placeholder. The
+/// placeholder for a closure has the parameters and the output type of the closure.
+fn expr(ctxt: &Ctxt, input: ParseStream) -> Result<Expr> {
+    input.parse::<Token![=]>()?;
+    let given = input.fork();
+    match fragment::parse::<Expr>(&given) {
+        Ok(expr) if given.is_empty() || given.peek(Token![,]) => {
+            input.advance_to(&given);
+            Ok(expr)
+        }
+        result => {
+            ctxt.push(result.err().unwrap_or_else(|| given.error("expected `,`")));
+            let placeholder = signature(input).map_or_else(placeholder, Expr::Closure);
+            skip_to_key(input)?;
+            Ok(placeholder)
+        }
+    }
+}
+
+/// Returns the expression that stands for one with a syntax error.
+fn placeholder() -> Expr {
+    parse_quote!(::core::unimplemented!())
+}
+
+/// Parses `|x, y| -> Type`, as far as it is written, and returns a closure without a body. Returns `None` if the
+/// expression is not a closure.
+fn signature(input: ParseStream) -> Option<ExprClosure> {
+    input.parse::<Option<Token![move]>>().ok()?;
+    if !input.peek(Token![|]) {
+        return None;
+    }
+    let begin: Token![|] = input.parse().ok()?;
+    let mut inputs = Punctuated::<Pat, Token![,]>::new();
+    while let Ok(input) = parameter(input) {
+        inputs.push(input);
+    }
+    let _ = input.parse::<Token![|]>();
+    let body = placeholder();
+    let closure: ExprClosure = parse_quote_spanned!(begin.span()=> |#inputs| #body);
+    let arrow: Result<Token![->]> = input.parse();
+    let output = arrow.and_then(|arrow| Ok(ReturnType::Type(arrow, Box::new(fragment::parse(input)?))));
+    Some(ExprClosure { output: output.unwrap_or(ReturnType::Default), ..closure })
+}
+
+/// Parses `x` or `x: Type`, and the comma after it.
+fn parameter(input: ParseStream) -> Result<Pat> {
+    let pat = fragment::parse_pattern(input)?;
+    let pat = if input.peek(Token![:]) {
+        let colon_token = input.parse()?;
+        let ty = Box::new(fragment::parse(input)?);
+        Pat::Type(PatType { attrs: Vec::new(), pat: Box::new(pat), colon_token, ty })
+    } else {
+        pat
+    };
+    input.parse::<Option<Token![,]>>()?;
+    Ok(pat)
 }
 
 fn set<T>(ctxt: &Ctxt, slot: &mut Option<Keyed<T>>, key: Ident, value: T) -> Result<()> {
@@ -391,23 +491,9 @@ fn is_named_argument(tokens: &[TokenTree]) -> bool {
 fn parse_args(ctxt: &Ctxt, input: ParseStream) -> Result<Vec<Arg>> {
     let content;
     syn::parenthesized!(content in input);
-    let parse_arg = |input: ParseStream| {
-        let docs = parse_docs(input)?;
-        let name: Ident = input.parse()?;
-        if !input.peek(Token![:]) {
-            return Err(syn::Error::new(
-                name.span(),
-                format!("expected a type, for example `{name}: usize`"),
-            ));
-        }
-        input.parse::<Token![:]>()?;
-        let ty = fragment::parse(input)?;
-        let default = if input.peek(Token![=]) { Some(value(input)?) } else { None };
-        Ok(Arg { name, ty, default, docs })
-    };
     let mut args = Vec::new();
     while !content.is_empty() {
-        match ctxt.ok(parse_arg(&content)) {
+        match ctxt.ok(parse_arg(ctxt, &content)) {
             Some(arg) if args.iter().any(|existing: &Arg| existing.name == arg.name) => {
                 ctxt.error_on(&arg.name, format!("argument `{}` is declared twice", arg.name));
             }
@@ -423,13 +509,54 @@ fn parse_args(ctxt: &Ctxt, input: ParseStream) -> Result<Vec<Arg>> {
     Ok(args)
 }
 
-/// Parses the documentation comments of an argument.
-fn parse_docs(input: ParseStream) -> Result<Vec<Attribute>> {
-    let docs = input.call(Attribute::parse_outer)?;
-    match docs.iter().find(|attribute| !attribute.path().is_ident("doc")) {
-        None => Ok(docs),
-        Some(other) => Err(syn::Error::new_spanned(other, "only a doc comment is allowed on an argument")),
+/// Parses `name: Type` or `name: Type = default`. If the type or the default cannot be parsed, reports the error and
+/// returns an argument with the same name, because code that uses the network passes it.
+fn parse_arg(ctxt: &Ctxt, input: ParseStream) -> Result<Arg> {
+    let docs = parse_docs(ctxt, input)?;
+    let name: Ident = input.parse()?;
+    let Some(ty) = ctxt.ok(parse_type(&name, input)) else {
+        let mut default = None;
+        while !input.is_empty() && !input.peek(Token![,]) {
+            default = default.or(input.peek(Token![=]).then(placeholder));
+            input.parse::<TokenTree>()?;
+        }
+        return Ok(Arg { name, ty: parse_quote!(()), default, docs, is_broken: true });
+    };
+    let default = if input.peek(Token![=]) { Some(default(ctxt, input)?) } else { None };
+    Ok(Arg { name, ty, default, docs, is_broken: false })
+}
+
+/// Parses `: Type` after the name of an argument.
+fn parse_type(name: &Ident, input: ParseStream) -> Result<Type> {
+    if !input.peek(Token![:]) {
+        let message = format!("expected a type, for example `{name}: usize`");
+        return Err(syn::Error::new(name.span(), message));
     }
+    input.parse::<Token![:]>()?;
+    if input.is_empty() || input.peek(Token![,]) || input.peek(Token![=]) {
+        return Err(input.error("expected a type"));
+    }
+    fragment::parse(input)
+}
+
+/// Parses `= default`. Reports a syntax error in the expression and returns a placeholder.
+fn default(ctxt: &Ctxt, input: ParseStream) -> Result<Expr> {
+    match ctxt.ok(value(input)) {
+        Some(value) => Ok(value),
+        None => skip_to_comma(input).map(|()| placeholder()),
+    }
+}
+
+/// Parses the documentation comments of an argument.
+fn parse_docs(ctxt: &Ctxt, input: ParseStream) -> Result<Vec<Attribute>> {
+    let (docs, others): (Vec<_>, Vec<_>) = input
+        .call(Attribute::parse_outer)?
+        .into_iter()
+        .partition(|attribute| attribute.path().is_ident("doc"));
+    for other in others {
+        ctxt.error_on(other, "only a doc comment is allowed on an argument");
+    }
+    Ok(docs)
 }
 
 /// Parses `= train` or `= eval`.
@@ -475,7 +602,7 @@ fn parse_tensor(attr: &Attribute, key: &Ident) -> Result<TensorAttr> {
         }
         if input.is_empty() { Ok(TensorAttr { shape, init }) } else { Err(input.error("expected `,`")) }
     };
-    parse.parse2(tokens_of(attr)?)
+    parse_content(attr, parse)
 }
 
 /// Returns the error for a key that is misspelled, is only allowed on `elsewhere`, or is a separate attribute.

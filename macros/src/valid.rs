@@ -43,7 +43,7 @@ fn generics(ctxt: &Ctxt, input: &Input) {
 /// `args` are not combined.
 fn args(ctxt: &Ctxt, input: &Input) {
     let mut optional = None;
-    for arg in &input.args {
+    for arg in input.args.iter().filter(|arg| !arg.is_broken) {
         let name = arg.name.unraw().to_string();
         if arg.default.is_some() && is_config_method(&arg.name) {
             ctxt.error_on(&arg.name, format!("`{name}` is a method of the config: rename the argument"));
@@ -117,7 +117,8 @@ fn values_in_names(ctxt: &Ctxt, input: &Input, variant: &Variant) {
                 None => {
                     let data = variant.fields.iter().filter(|other| matches!(other.role, Role::Skip(_)));
                     let hint = hint(value, data.map(|other| other.name.as_str()));
-                    format!("no plain-data field `{value}`{hint}; the number in a list is {{0..}}")
+                    let hint = if hint.is_empty() { "; the number in a list is {0..}" } else { &hint };
+                    format!("no plain-data field `{value}`{hint}")
                 }
             };
             ctxt.error_on(&rename.value, message);
@@ -262,7 +263,10 @@ fn tie(ctxt: &Ctxt, variant: &Variant, field: &Field) {
     let certain = targets.clone().filter(|other| other.key.fixed().is_some_and(|key| !key.is_empty()));
     match certain.clone().find(is_root).or_else(|| targets.clone().find(is_root)) {
         Some(other) if other.name == field.name => ctxt.error_on(tie, "a field cannot be tied to itself"),
-        Some(_) if matches!(field.role, Role::Skip(_) | Role::Buffer(_)) || field.is_list() => {
+        Some(_)
+            if matches!(field.role, Role::Skip(_) | Role::Buffer(_))
+                || (field.is_list() && !field.is_broken) =>
+        {
             ctxt.error_on(tie, "only a layer or a #[param(…)] can be tied");
         }
         Some(other) if other.is_layer() && other.key.fixed() == Some(&target) => {

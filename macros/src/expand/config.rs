@@ -3,7 +3,7 @@
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote};
 use syn::ext::IdentExt;
-use syn::{Type, WherePredicate, parse_quote};
+use syn::{GenericParam, Generics, WherePredicate, parse_quote};
 
 use crate::ast::{Input, generic_argument};
 use crate::attr::Arg;
@@ -20,29 +20,102 @@ pub fn expand(item: &Item) -> TokenStream {
         let config = config.value.to_token_stream();
         return [constructors(item, &config), implementation(item, &config)].into_iter().collect();
     }
-    let name = config_name(input);
+    let name = internal_name(input);
     let (_, arguments, _) = input.generics.split_for_impl();
     let config = quote!(#name #arguments);
     let mut code = builder(item, &name);
     code.extend(constructors(item, &config));
     code.extend(implementation(item, &config));
     code.extend(without_arguments(item));
-    if is_nameable(input) { code } else { quote!(const _: () = { #code };) }
-}
-
-/// Returns `true` if the user can name the config. A config without arguments has nothing to set, so nobody needs its
-/// name. It is generated inside of a block, because the user may have a type of the same name.
-fn is_nameable(input: &Input) -> bool {
-    !input.args.is_empty() || input.config_name.is_some()
-}
-
-/// Returns the name of the generated config: `ModelConfig`, or the name given by `config_name`.
-fn config_name(input: &Input) -> Ident {
-    if let Some(name) = &input.config_name {
-        return name.value.clone();
+    match public_name(input) {
+        Some(public) => [code, export(item, &name, &public)].into_iter().collect(),
+        None => quote!(const _: () = { #code };),
     }
-    let prefix = if is_nameable(input) { "" } else { "__" };
-    format_ident!("{prefix}{}Config", input.ident.unraw(), span = input.ident.span())
+}
+
+/// Returns the name by which the user knows the config: `ModelConfig`, or the name given by `config_name`. Returns
+/// `None` for a config without arguments: it has nothing to set, so nobody needs its name.
+fn public_name(input: &Input) -> Option<Ident> {
+    let default = || format_ident!("{}Config", input.ident.unraw(), span = input.ident.span());
+    match &input.config_name {
+        Some(name) => Some(name.value.clone()),
+        None => (!input.args.is_empty()).then(default),
+    }
+}
+
+/// Returns the name by which the generated code refers to the config: `__ModelConfig`. The user may have a type
+/// `ModelConfig`, which then causes no errors in the generated code.
+fn internal_name(input: &Input) -> Ident {
+    format_ident!("__{}Config", input.ident.unraw(), span = input.ident.span())
+}
+
+// #[cfg(not(doc))]
+// pub type ModelConfig = __ModelConfig;
+// #[cfg(doc)]
+// pub use __ModelConfig as ModelConfig;
+// const _: () = {
+//     use __private::NameOfConfig as _;
+//     let _ = ModelConfig::build;
+// };
+//
+// If the user has a type `ModelConfig`, the compiler reports the second definition at the name of the network. For an
+// import it would also suggest `struct Model as OtherModelConfig`. rustdoc shows the methods of an import, but not those
+// of an alias. `ModelConfig::build` is then the deprecated function of `NameOfConfig`, whose warning says what to do.
+fn export(item: &Item, name: &Ident, public: &Ident) -> TokenStream {
+    let input = item.input;
+    let krate = &input.krate;
+    let vis = &input.vis;
+    let probe = input.generics.params.is_empty().then(|| {
+        let build = Ident::new("build", public.span());
+        quote! {
+            const _: () = {
+                #[allow(unused_imports)]
+                use #krate::__private::NameOfConfig as _;
+                let _ = #public::#build;
+            };
+        }
+    });
+    let (_, arguments, _) = input.generics.split_for_impl();
+    let parameters = parameters(&input.generics);
+    let doc = docs::of_config(&input.ident);
+    // All tokens are located at the name, because the compiler reports a second definition at the whole item.
+    let alias = quote! {
+        #[cfg(not(doc))]
+        #[doc = #doc]
+        #[allow(dead_code, type_alias_bounds)]
+        #vis type #public #parameters = #name #arguments;
+    };
+    let alias = alias.into_iter().map(|mut token| {
+        token.set_span(public.span());
+        token
+    });
+    let alias: TokenStream = alias.collect();
+    quote! {
+        #alias
+        #[cfg(doc)]
+        #[doc(inline)]
+        #[allow(unused_imports)]
+        #vis use #name as #public;
+        #probe
+    }
+}
+
+/// Returns the parameters of a type alias, which has no bounds: `<T, const N: usize>`.
+fn parameters(generics: &Generics) -> Generics {
+    let mut generics = generics.clone();
+    generics.where_clause = None;
+    for param in generics.type_params_mut() {
+        param.colon_token = None;
+        param.bounds.clear();
+    }
+    for param in &mut generics.params {
+        match param {
+            GenericParam::Type(param) => param.default = None,
+            GenericParam::Const(param) => param.default = None,
+            GenericParam::Lifetime(_) => {}
+        }
+    }
+    generics
 }
 
 /// Returns the name of the field that makes the config depend on the parameters of a generic network. It differs from
@@ -101,17 +174,20 @@ fn builder(item: &Item, name: &Ident) -> TokenStream {
     let marker_name = marker_name(input);
     let serde = serde(input);
     let skip = serde.is_some().then(|| quote!(#[serde(skip)]));
+    let hidden = public_name(input).is_some().then(|| quote!(#[doc(hidden)]));
     let marker = (!input.generics.params.is_empty())
         .then(|| quote!(#skip #marker_name: ::core::marker::PhantomData<fn() -> #ident #arguments>,));
     let setters = input.args.iter().filter(|arg| arg.default.is_some() && !is_config_method(&arg.name));
     let setters = setters.map(|arg| setter(item, arg));
-    let traits = clone_and_debug(input, name);
+    let text = public_name(input).map_or_else(|| name.to_string(), |public| public.unraw().to_string());
+    let traits = clone_and_debug(input, name, &text);
     let vb = local("vb");
     let path = local("path");
     let device = local("device");
-    let doc = format!("The config of [`{ident}`]: the arguments from which it is built.");
+    let doc = docs::of_config(ident);
     quote! {
         #[doc = #doc]
+        #hidden
         #serde
         #[must_use]
         #[allow(dead_code)]
@@ -164,11 +240,10 @@ fn builder(item: &Item, name: &Ident) -> TokenStream {
 //
 // The config has these traits if all arguments have them. Without `for<'arg>`, a bound on a type without parameters
 // would be an error instead of a condition.
-fn clone_and_debug(input: &Input, name: &Ident) -> TokenStream {
+fn clone_and_debug(input: &Input, name: &Ident, text: &str) -> TokenStream {
     let names: Vec<&Ident> = input.args.iter().map(|arg| &arg.name).collect();
     let marker = (!input.generics.params.is_empty()).then(|| marker_name(input));
     let marker = marker.map(|marker| quote!(#marker: ::core::marker::PhantomData,));
-    let text = name.unraw().to_string();
     let labels = names.iter().map(|name| name.unraw().to_string());
     let f = local("f");
     let clone = quote! {
@@ -230,11 +305,12 @@ fn serde(input: &Input) -> Option<TokenStream> {
             input.args.iter().map(|Arg { ty, .. }| format!("for<'arg> {}: {path}::{bound}", quote!(#ty)));
         bounds.collect::<Vec<_>>().join(", ")
     };
+    let rename = public_name(input).map(|name| name.unraw().to_string()).map(|name| quote!(rename = #name,));
     let serialize = bounds("Serialize");
     let deserialize = bounds("Deserialize<'de>");
     Some(quote! {
         #[derive(#krate::__private::serde::Serialize, #krate::__private::serde::Deserialize)]
-        #[serde(crate = #path, bound(serialize = #serialize, deserialize = #deserialize))]
+        #[serde(crate = #path, #rename bound(serialize = #serialize, deserialize = #deserialize))]
     })
 }
 
@@ -266,27 +342,29 @@ fn constructors(item: &Item, config: &TokenStream) -> TokenStream {
     let vis = &input.vis;
     let (generics, arguments, bounds) = input.generics.split_for_impl();
     let given = local("config");
-    let (names, types): (Vec<&Ident>, Vec<&Type>) = match &input.config {
-        Some(own) => (vec![&given], vec![&own.value]),
+    let (names, types): (Vec<&Ident>, Vec<TokenStream>) = match &input.config {
+        Some(own) => (vec![&given], vec![own.value.to_token_stream()]),
         None => {
             let required = input.args.iter().filter(|arg| arg.default.is_none());
-            required.map(|arg| (&arg.name, &arg.ty)).unzip()
+            required.map(|arg| (&arg.name, parameter_type(arg))).unzip()
         }
     };
     let value = match &input.config {
         Some(_) => quote!(#given),
         None => {
-            let name = config_name(input);
+            let name = internal_name(input);
             let marker_name = marker_name(input);
             let optional = input.args.iter().filter(|arg| arg.default.is_some()).map(|arg| &arg.name);
             let marker = (!input.generics.params.is_empty())
                 .then(|| quote!(#marker_name: ::core::marker::PhantomData));
-            quote!(#name { #(#names,)* #(#optional: ::core::option::Option::None,)* #marker })
+            item.body(quote!(#name { #(#names,)* #(#optional: ::core::option::Option::None,)* #marker }))
         }
     };
     let device = local("device");
     let docs = docs::config(&input.args);
+    let unused = item.stub.then(|| quote!(#[allow(unused_variables)]));
     quote! {
+        #unused
         #[allow(dead_code, clippy::all, clippy::pedantic)]
         impl #generics #ident #arguments #bounds {
             /// Returns the config of the network.
@@ -301,6 +379,11 @@ fn constructors(item: &Item, config: &TokenStream) -> TokenStream {
             }
         }
     }
+}
+
+/// Returns the type of a parameter of `config`. A parameter whose type has a syntax error accepts every value.
+fn parameter_type(arg: &Arg) -> TokenStream {
+    if arg.is_broken { quote!(impl ::core::marker::Sized) } else { arg.ty.to_token_stream() }
 }
 
 // impl ::sconce::Config for ModelConfig {

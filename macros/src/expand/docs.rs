@@ -3,9 +3,14 @@
 use proc_macro2::{Delimiter, Spacing, TokenStream, TokenTree};
 use quote::{ToTokens, quote};
 use syn::ext::IdentExt;
-use syn::{Attribute, Expr, Lit, Meta};
+use syn::{Attribute, Expr, Ident, Lit, Meta};
 
 use crate::attr::Arg;
+
+/// Returns the documentation of the config of a network.
+pub fn of_config(network: &Ident) -> String {
+    format!("The config of [`{network}`]: the arguments from which it is built.")
+}
 
 /// Returns the documentation of a setter: the comment on the argument, or "Sets `stride`.", and the default.
 pub fn setter(Arg { name, default, docs, .. }: &Arg) -> TokenStream {
