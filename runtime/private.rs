@@ -16,7 +16,8 @@ pub use crate::display::display;
 use crate::init::Initializer;
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
 use crate::registry::{TensorKind, for_each_mut, join, pin_where_possible};
-use crate::scope::Scope;
+pub use crate::scope::BuildScope;
+use crate::scope::{Path, Scope};
 use crate::signal::{IntoTensors, Outcome, Signal};
 use crate::train::{Every, Loss, Optimizer, Schedule};
 use crate::{Error, Result};
@@ -102,7 +103,7 @@ impl<T> NameOfConfig for T {}
 
 /// Builds the field `name` from its config.
 pub fn layer<C: Config>(vb: &VarBuilder, name: &str, config: C) -> Result<C::Output> {
-    in_field(name, config.build(child(vb, name)))
+    here(config.build(child(vb, name)))
 }
 
 /// Builds the field `name` with a function that takes a `VarBuilder`, of sconce, candle-nn or the user.
@@ -111,7 +112,7 @@ pub fn layer_with<'a, T, E: Into<Error>>(
     name: &str,
     constructor: impl FnOnce(VarBuilder<'a>) -> Result<T, E>,
 ) -> Result<T> {
-    in_field(name, constructor(child(vb, name)))
+    here(constructor(child(vb, name)))
 }
 
 /// Builds the field `name` with a closure that takes a `VarBuilder`. This function's bound determines the error type.
@@ -214,61 +215,117 @@ impl VisitorMut for Numbered<'_, dyn VisitorMut + '_> {
     }
 }
 
-/// The type of a single layer, as opposed to a container of layers. It implements [`List`] and [`Maybe`], so that the
-/// only error for `for` or `if` on such a field is that of [`LayerList`] or [`Optional`].
-pub trait SingleLayer {}
+/// Tells whether a type is a container of layers, for a field whose type may be an alias. The constants are inherent for
+/// containers, and those of [`NoContainer`] for all other types. A container of one layer is also called a pointer.
+pub struct Kind<T: ?Sized>(PhantomData<T>);
 
-macro_rules! single_layers {
-    ($($layer:ident)+) => {$(impl SingleLayer for crate::layers::$layer {})+};
+/// A type that is neither a container nor a tuple.
+pub trait NoContainer {
+    const IS_CONTAINER: bool = false;
+    const IS_POINTER: bool = false;
+    const IS_TUPLE: bool = false;
 }
 
-single_layers! {
-    Conv1d Conv2d ConvTranspose1d ConvTranspose2d Linear Bilinear Embedding MultiheadAttention
-    BatchNorm LayerNorm RmsNorm GroupNorm InstanceNorm1d InstanceNorm2d InstanceNorm3d
-    LSTM LSTMCell GRU GRUCell RNN RNNCell
-    Dropout Dropout1d Dropout2d Flatten Unflatten Identity Sequential Relu Gelu
-    MaxPool1d MaxPool2d AvgPool1d AvgPool2d Upsample
-}
+impl<T: ?Sized> NoContainer for Kind<T> {}
 
-/// A type with elements: the type of a field with `for`.
+/// The layer in a container. `IS_CONTAINER` is a constant of [`Kind`] for the type; a type that is not a container is the
+/// layer itself.
 #[diagnostic::on_unimplemented(
-    message = "`for` requires a `Vec<…>` or an array, found `{Self}`",
-    label = "this type is not a list of layers"
+    message = "expected a `Vec<…>`, an array or an `Option<…>`, found `{Self}`",
+    label = "this type is not a container of layers"
 )]
-pub trait List {
-    /// The type of the elements.
-    type Layer;
-}
-
-impl<T> List for Vec<T> {
-    type Layer = T;
-}
-
-impl<T, const N: usize> List for [T; N] {
-    type Layer = T;
+pub trait Contents<const IS_CONTAINER: bool> {
+    /// The type of the layer.
+    type Layer: ?Sized;
 }
 
 #[diagnostic::do_not_recommend]
-impl<T: SingleLayer> List for T {
+impl<T: ?Sized> Contents<false> for T {
     type Layer = T;
 }
 
-/// A [`List`] that can be built from its elements.
+macro_rules! containers {
+    ($([$($parameters:tt)*] $container:ty, is_pointer: $is_pointer:literal;)*) => {$(
+        impl<$($parameters)*> Kind<$container> {
+            pub const IS_CONTAINER: bool = true;
+            pub const IS_POINTER: bool = $is_pointer;
+        }
+
+        impl<$($parameters)*> Contents<true> for $container {
+            type Layer = T;
+        }
+    )*};
+}
+
+containers! {
+    [T] Vec<T>, is_pointer: false;
+    [T, const N: usize] [T; N], is_pointer: false;
+    [T] Option<T>, is_pointer: true;
+    [T: ?Sized] Box<T>, is_pointer: true;
+    [T: ?Sized] Arc<T>, is_pointer: true;
+}
+
+/// A field that holds at most one layer of the type `T`.
+#[diagnostic::on_unimplemented(
+    message = "`config` of this field's type builds `{T}`, not `{Self}`",
+    label = "expected `{T}`"
+)]
+pub trait SingleLayer<T> {
+    fn from_layer(layer: T) -> Self;
+}
+
+macro_rules! single_layers {
+    ($($container:ty: $layer:ident => $value:expr;)*) => {$(
+        #[diagnostic::do_not_recommend]
+        impl<T> SingleLayer<T> for $container {
+            fn from_layer($layer: T) -> Self {
+                $value
+            }
+        }
+    )*};
+}
+
+single_layers! {
+    T: layer => layer;
+    Option<T>: layer => Some(layer);
+    Box<T>: layer => Box::new(layer);
+    Arc<T>: layer => Arc::new(layer);
+}
+
+/// A layer or a tuple of layers, which becomes the value of a field. Its type is known before that of the field is
+/// checked, so that an error is about the field.
+pub struct Built<T>(pub T);
+
+impl<T> Built<T> {
+    /// Returns the value of a field with one layer.
+    pub fn into_field<F: SingleLayer<T>>(self) -> F {
+        F::from_layer(self.0)
+    }
+
+    /// Returns the value of a field with a tuple of layers.
+    pub fn into_tuple<F: LayerTuple<T>>(self) -> F {
+        F::from_tuple(self.0)
+    }
+}
+
+/// A list of layers of the type `T`: the type of a field with `for`.
 #[diagnostic::on_unimplemented(
     message = "`for` requires a `Vec<…>` or an array, found `{Self}`",
     label = "this type is not a list of layers"
 )]
-pub trait LayerList: List + Sized {
-    fn from_layers(layers: Vec<Self::Layer>) -> Result<Self>;
+pub trait LayerList<T>: Sized {
+    fn from_layers(layers: Vec<T>) -> Result<Self>;
 }
 
-impl<T> LayerList for Vec<T> {
+#[diagnostic::do_not_recommend]
+impl<T> LayerList<T> for Vec<T> {
     fn from_layers(layers: Vec<T>) -> Result<Self> {
         Ok(layers)
     }
 }
 
-impl<T, const N: usize> LayerList for [T; N] {
+#[diagnostic::do_not_recommend]
+impl<T, const N: usize> LayerList<T> for [T; N] {
     fn from_layers(layers: Vec<T>) -> Result<Self> {
         let found = layers.len();
         layers
@@ -277,50 +334,32 @@ impl<T, const N: usize> LayerList for [T; N] {
     }
 }
 
-/// Collects the layers of the list in the field `name`.
+/// Collects the layers of a list.
 ///
 /// # Errors
 /// Fails if the field is an array of a different length.
-pub fn layer_list<L: LayerList>(name: &str, layers: Vec<L::Layer>) -> Result<L> {
-    in_field(name, L::from_layers(layers))
+pub fn layer_list<L: LayerList<T>, T>(layers: Vec<T>) -> Result<L> {
+    here(L::from_layers(layers))
 }
 
-/// A type with at most one element: the type of a field with `if`.
+/// An optional layer of the type `T`: the type of a field with `if`.
 #[diagnostic::on_unimplemented(
     message = "`if` requires an `Option<…>`, found `{Self}`",
     label = "this type is not an optional layer"
 )]
-pub trait Maybe {
-    /// The type of the layer.
-    type Layer;
-}
-
-impl<T> Maybe for Option<T> {
-    type Layer = T;
+pub trait Optional<T> {
+    fn from_option(layer: Option<T>) -> Self;
 }
 
 #[diagnostic::do_not_recommend]
-impl<T: SingleLayer> Maybe for T {
-    type Layer = T;
-}
-
-/// A [`Maybe`] that can be built from an `Option`.
-#[diagnostic::on_unimplemented(
-    message = "`if` requires an `Option<…>`, found `{Self}`",
-    label = "this type is not an optional layer"
-)]
-pub trait Optional: Maybe {
-    fn from_option(layer: Option<Self::Layer>) -> Self;
-}
-
-impl<T> Optional for Option<T> {
+impl<T> Optional<T> for Option<T> {
     fn from_option(layer: Option<T>) -> Self {
         layer
     }
 }
 
 /// Returns the value of a field with `if`.
-pub fn optional<O: Optional>(layer: Option<O::Layer>) -> O {
+pub fn optional<O: Optional<T>, T>(layer: Option<T>) -> O {
     O::from_option(layer)
 }
 
@@ -346,28 +385,53 @@ impl<T: Clone> ArgClone for T {
     }
 }
 
-/// A tuple of layers with a layer at `INDEX`.
+/// A field that holds a tuple of layers of the type `T`.
+#[diagnostic::on_unimplemented(
+    message = "several lists of arguments require a tuple of as many layers, found `{Self}`",
+    label = "this type is not such a tuple"
+)]
+pub trait LayerTuple<T> {
+    fn from_tuple(tuple: T) -> Self;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T> LayerTuple<T> for T {
+    fn from_tuple(tuple: T) -> Self {
+        tuple
+    }
+}
+
+/// The layer at `INDEX` of a tuple. `IS_TUPLE` is [`Kind::IS_TUPLE`] of the type; every layer of a type that is not a
+/// tuple is the type itself.
 #[diagnostic::on_unimplemented(
     message = "several lists of arguments require a tuple of as many layers, found `{Self}`",
     label = "this type has no layer {INDEX}"
 )]
-pub trait TupleLayer<const INDEX: usize> {
+pub trait TupleLayer<const INDEX: usize, const IS_TUPLE: bool> {
     /// The type of the layer.
     type Layer;
 }
 
 #[diagnostic::do_not_recommend]
-impl<T: SingleLayer, const INDEX: usize> TupleLayer<INDEX> for T {
+impl<T, const INDEX: usize> TupleLayer<INDEX, false> for T {
     type Layer = T;
 }
 
 macro_rules! tuple_layers {
-    ($($names:tt: $($index:literal $layer:ident),+;)*) => {$($(tuple_layer! { $names $index $layer })+)*};
+    ($([$($name:ident)+]: $($index:literal $layer:ident),+;)*) => {$(
+        impl<$($name),+> Kind<($($name,)+)> {
+            pub const IS_TUPLE: bool = true;
+        }
+
+        tuple_layer! { [$($name)+] $($index $layer)+ }
+    )*};
 }
 
 macro_rules! tuple_layer {
-    ([$($name:ident)+] $index:literal $layer:ident) => {
-        impl<$($name),+> TupleLayer<$index> for ($($name,)+) {
+    ($names:tt $($index:literal $layer:ident)+) => {$(tuple_layer! { @ $names $index $layer })+};
+    (@ [$($name:ident)+] $index:literal $layer:ident) => {
+        #[diagnostic::do_not_recommend]
+        impl<$($name),+> TupleLayer<$index, true> for ($($name,)+) {
             type Layer = $layer;
         }
     };
@@ -548,9 +612,9 @@ pub fn pin(field: &mut dyn Module, mode: Mode) {
     pin_where_possible(field, Some(mode), |_| true);
 }
 
-/// Adds the field `name` to the path of an error.
-pub fn in_field<T, E: Into<Error>>(name: &str, result: Result<T, E>) -> Result<T> {
-    result.map_err(|error| error.into().at(name))
+/// Adds the current path to an error: the path of the field or element that is being built.
+fn here<T, E: Into<Error>>(result: Result<T, E>) -> Result<T> {
+    result.map_err(|error| error.into().at(Path::current()))
 }
 
 /// Builds a `#[param]` field. The default initializer is `kaiming_uniform` for two or more dimensions and
@@ -566,7 +630,7 @@ pub fn param(
         0 | 1 => crate::init::zeros(),
         _ => crate::init::kaiming_uniform(),
     });
-    in_field(name, vb.get_with_hints(shape.clone(), name, init.for_shape(shape.dims())))
+    here(vb.get_with_hints(shape.clone(), name, init.for_shape(shape.dims())))
 }
 
 /// Builds a `#[buffer]` field. The default initializer is zeros.
@@ -578,7 +642,7 @@ pub fn buffer(
 ) -> Result<Tensor> {
     let shape = shape.into();
     let init = init.unwrap_or_else(crate::init::zeros);
-    let tensor = in_field(name, vb.get_with_hints(shape.clone(), name, init.for_shape(shape.dims())))?;
+    let tensor = here(vb.get_with_hints(shape.clone(), name, init.for_shape(shape.dims())))?;
     Ok(tensor.detach())
 }
 
@@ -614,9 +678,9 @@ pub fn tie_after<M: Module>(network: &mut M, name: &str, target: &str) -> Result
         Ok(())
     })?;
     let Some(found) = found else {
-        return Err(
-            Error::msg(format!("tie = {target:?}: the network has no parameter with this name")).at(name)
-        );
+        return here(Err(Error::msg(format!(
+            "tie = {target:?}: the network has no parameter with this name"
+        ))));
     };
     let mut done = false;
     for_each_mut(network, &mut |path, kind, tensor| {
@@ -624,9 +688,9 @@ pub fn tie_after<M: Module>(network: &mut M, name: &str, target: &str) -> Result
             if tensor.dims() != found.dims() {
                 let expected = tensor.dims();
                 let found = found.dims();
-                return Err(Error::msg(format!(
+                return here(Err(Error::msg(format!(
                     "tie = {target:?}: expected shape {expected:?}, found {found:?}"
-                )));
+                ))));
             }
             *tensor = found.clone();
             done = true;
@@ -636,7 +700,7 @@ pub fn tie_after<M: Module>(network: &mut M, name: &str, target: &str) -> Result
     if done {
         Ok(())
     } else {
-        Err(Error::msg(format!("tie = {target:?}: the field has no parameter `{leaf}`")).at(name))
+        here(Err(Error::msg(format!("tie = {target:?}: the field has no parameter `{leaf}`"))))
     }
 }
 

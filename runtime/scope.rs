@@ -83,6 +83,56 @@ impl Drop for Scope {
     }
 }
 
+/// A guard for the construction of a network. The path of the layer that is being built is the current path, for errors.
+#[must_use]
+pub struct BuildScope {
+    /// The length of the path outside of the network.
+    outside: usize,
+    /// The length of the path of the network.
+    network: usize,
+}
+
+impl BuildScope {
+    /// Enters the network type `name`. The name is not part of the path if this network is a field of another one.
+    pub fn enter(name: &'static str) -> Self {
+        PATH.with_borrow_mut(|path| {
+            let outside = path.len();
+            if outside == 0 {
+                path.push(Segment::Name(name));
+            }
+            Self { outside, network: path.len() }
+        })
+    }
+
+    /// Begins the field `name`, which replaces the field before it.
+    pub fn field(&self, name: &'static str) {
+        self.replace(0, Segment::Name(name));
+    }
+
+    /// Begins element `index` of the field. `depth` is the number of lists around the element.
+    pub fn element(&self, depth: usize, index: usize) {
+        self.replace(depth, Segment::Index(index));
+    }
+
+    /// Ends the elements of a list. `depth` is the number of lists around the list, plus one.
+    pub fn leave(&self, depth: usize) {
+        PATH.with_borrow_mut(|path| path.truncate(self.network + depth));
+    }
+
+    fn replace(&self, depth: usize, segment: Segment) {
+        PATH.with_borrow_mut(|path| {
+            path.truncate(self.network + depth);
+            path.push(segment);
+        });
+    }
+}
+
+impl Drop for BuildScope {
+    fn drop(&mut self) {
+        PATH.with_borrow_mut(|path| path.truncate(self.outside));
+    }
+}
+
 /// A copy of the current path. The path is formatted only when it is read.
 #[derive(Clone, Default)]
 pub(crate) struct Path(Vec<Segment>);

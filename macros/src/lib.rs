@@ -87,8 +87,9 @@ use syn::{DeriveInput, parse_macro_input};
 ///
 /// ## `config_name = Name`
 ///
-/// The name of the generated config. The default is the name of the network, followed by `Config`. A network without
-/// arguments has a config without a name, unless this attribute gives it one.
+/// The name of the generated config. The default is the name of the network, followed by `Config`. If that name is
+/// taken, choose another one with this attribute. A network without arguments has a config without a name, unless this
+/// attribute gives it one.
 ///
 /// ```
 /// # use sconce::prelude::*;
@@ -265,8 +266,32 @@ use syn::{DeriveInput, parse_macro_input};
 /// ## `#[layer(args…, setter = value, …)]`
 ///
 /// Builds the field with `Type::config(args…).setter(value)…`, under the field's name. Every layer of sconce and
-/// every derived struct has such a `config`. A field without an attribute is a derived network without required
-/// arguments, or a layer that is built with `Default`.
+/// every derived struct has such a `config`. The field can be an `Option`, a `Box` or an `Arc` of the layer, or an alias
+/// of one of these types. A field without an attribute is a derived network without required arguments, or a layer that
+/// is built with `Default`.
+///
+/// If a layer cannot be built, the error has the path of the field, such as `Net.blocks[2]`.
+///
+/// ```
+/// # use sconce::prelude::*;
+/// use std::sync::Arc;
+///
+/// type Shared = Arc<Linear>;
+///
+/// #[derive(Module)]
+/// #[module(args(groups: usize))]
+/// struct Mixed {
+///     #[layer(4, 4)]
+///     fc: Shared,
+///     #[layer(4, 4, 3, groups = groups + i; for i in 0..3)]
+///     blocks: Vec<Conv2d>,
+/// }
+///
+/// # fn main() {
+/// let error = Mixed::new(1, &Device::Cpu).err().expect("4 channels cannot be in 3 groups");
+/// assert_eq!(error.path(), "Mixed.blocks[2]");
+/// # }
+/// ```
 ///
 /// ## `#[layer(…; if condition)]`, `#[layer(…; for i in range)]`
 ///

@@ -24,8 +24,15 @@ type Grid = Vec<Blocks>;
 type Stems = Vec<Stem>;
 type Dynamic = Vec<Box<dyn Layer>>;
 
+type Shared = Arc<Linear>;
+type Boxed = Box<Linear>;
+type BoxedNetwork = Box<Narrow>;
+type SharedList = Vec<Arc<Linear>>;
+type Pair = (Linear, Shared);
+
 mod networks {
     pub type Layers<T> = Vec<T>;
+    pub type Shared<T> = std::sync::Arc<T>;
 }
 
 #[derive(Module)]
@@ -69,6 +76,89 @@ struct Nested {
     dynamic: Dynamic,
     #[layer(3, 3; for _ in 0..1)]
     shared: Vec<Option<Arc<Linear>>>,
+}
+
+#[derive(Module)]
+#[module(args(width: usize))]
+struct Narrow {
+    #[layer(3, width)]
+    fc: Linear,
+}
+
+#[derive(Module)]
+struct Pointers<A: Layer + Default, const N: usize> {
+    #[layer(3, 3)]
+    shared: Shared,
+    #[layer(3, 3, bias = false)]
+    boxed: Boxed,
+    #[layer(3)]
+    network: BoxedNetwork,
+    #[layer(3, 3; for _ in 0..1)]
+    list: Vec<Shared>,
+    #[layer(3, 3; for _ in 0..1)]
+    alias_of_list: SharedList,
+    #[layer(3, 3)]
+    always: Maybe,
+    #[layer((3, 3, bias = true), (3, 3))]
+    pair: Pair,
+    #[layer(3, 3)]
+    qualified: networks::Shared<Linear>,
+    #[layer(3, 3; for _ in 0..N)]
+    generic: Three<Linear>,
+    act: A,
+}
+
+#[test]
+fn aliases_of_pointers_are_pointers() -> Result<()> {
+    let net = Pointers::<Relu, 3>::new(&DEVICE)?;
+    let expected = [
+        "shared",
+        "boxed",
+        "network.fc",
+        "list.0",
+        "alias_of_list.0",
+        "always",
+        "pair.0",
+        "pair.1",
+        "qualified",
+        "generic.0",
+        "generic.1",
+        "generic.2",
+    ];
+    assert_eq!(names(&net), expected.map(|name| format!("{name}.weight")));
+    assert_eq!(net.forward(ones(&[1, 3]))?.dims(), [1, 3]);
+    Ok(())
+}
+
+#[derive(Module)]
+#[module(args(kernel: usize))]
+struct Inner {
+    #[layer(3, 3, 1; for _ in 0..1)]
+    first: Vec<Conv2d>,
+    #[layer(3, 3, kernel * i; for _ in 0..1, for i in 0..2)]
+    #[module(rename = "grid{1..}")]
+    grid: Vec<Vec<Conv2d>>,
+}
+
+#[derive(Module)]
+#[module(args(kernel: usize, dim: usize))]
+struct Invalid {
+    #[layer(3, 3, 1; for _ in 0..2)]
+    before: Vec<Conv2d>,
+    #[layer((3, 3, 1, groups = 1), (3, 3, kernel))]
+    pair: (Conv2d, Conv2d),
+    #[layer(1 - i.min(dim); for i in 0..2)]
+    inner: Vec<Inner>,
+    #[layer(3, 3; for _ in 0..dim)]
+    array: [Linear; 1],
+}
+
+#[test]
+fn errors_name_the_element_that_cannot_be_built() -> Result<()> {
+    let path = |result: Result<Invalid>| result.err().map(|error| error.path().to_owned());
+    assert_eq!(path(Invalid::new(0, 1, &DEVICE)).as_deref(), Some("Invalid.pair[1]"));
+    assert_eq!(path(Invalid::new(1, 1, &DEVICE)).as_deref(), Some("Invalid.inner[0].grid[0][0]"));
+    Ok(())
 }
 
 #[test]

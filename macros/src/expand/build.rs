@@ -1,9 +1,10 @@
 //! Generates the body of `Config::build`, which builds the fields in order and then the network.
 
-use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream};
-use quote::{format_ident, quote, quote_spanned};
+use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
+use syn::ext::IdentExt;
 use syn::spanned::Spanned;
-use syn::{Expr, Type};
+use syn::{Expr, GenericParam, Type};
 
 use crate::ast::{Field, Role, element, generic_argument};
 use crate::attr::{LayerAttr, Repeat, Source, TensorAttr};
@@ -11,10 +12,15 @@ use crate::attr::{LayerAttr, Repeat, Source, TensorAttr};
 use super::args::{Runs, bind, config_expressions, with_args};
 use super::key::{Place, name};
 use super::self_type::replace_self;
-use super::{Item, local, located, private};
+use super::{Item, local, private};
 
+// use __private::NoContainer as _;
+// let path = __private::BuildScope::enter("Model");
+// path.field("conv1");
 // let field_conv1 = __private::layer(&vb, "conv1", <Conv2d>::config(1, 20, 5).padding(2))?;
+// path.field("act");
 // let field_act = { use __private::BuildDefault as _; __private::bare_field::<Relu>().build(&vb, "act")? };
+// path.field("scale");
 // let field_scale = __private::param(&vb, "scale", (outputs, 1), None)?;
 // Ok(Model { conv1: field_conv1, act: field_act, scale: field_scale })
 pub fn body(item: &Item) -> TokenStream {
@@ -24,10 +30,22 @@ pub fn body(item: &Item) -> TokenStream {
 /// Builds the struct, or the variant of the enum whose condition is true.
 fn network(item: &Item) -> TokenStream {
     let krate = &item.input.krate;
-    let ident = &item.input.ident;
-    if !item.input.is_enum {
-        return variant(item, 0);
+    let path = local("path");
+    let name = item.input.ident.unraw().to_string();
+    let body = if item.input.is_enum { select_variant(item) } else { variant(item, 0) };
+    quote! {
+        #[allow(unused_imports)]
+        use #krate::__private::NoContainer as _;
+        let #path = #krate::__private::BuildScope::enter(#name);
+        #body
     }
+}
+
+// if condition { return Ok(Head::Deep { … }); }
+// Ok(Head::Shallow(…))
+fn select_variant(item: &Item) -> TokenStream {
+    let krate = &item.input.krate;
+    let ident = &item.input.ident;
     let variants = item.input.variants.iter().enumerate();
     let (conditional, others): (Vec<_>, Vec<_>) = variants.partition(|(_, variant)| variant.when.is_some());
     let tests = conditional.iter().filter_map(|&(i, conditional)| {
@@ -59,7 +77,8 @@ fn variant(item: &Item, index: usize) -> TokenStream {
         let value = value(item, index, field);
         let pin = pin(item, field);
         let mutable = pin.is_some().then(|| quote!(mut));
-        quote!(let #mutable #local = #value; #pin)
+        let enter = enter(field);
+        quote!(#enter let #mutable #local = #value; #pin)
     });
     let members = variant.fields.iter().map(|Field { member, local, .. }| quote!(#member: #local));
     let network = quote!(#path { #(#members),* });
@@ -67,7 +86,15 @@ fn variant(item: &Item, index: usize) -> TokenStream {
     quote!(#(#fields)* #ties)
 }
 
+/// Returns `path.field("conv1");`, which sets the path of errors. Plain data is built without the path.
+fn enter(field: &Field) -> Option<TokenStream> {
+    let path = local("path");
+    let name = &field.name;
+    (!matches!(field.role, Role::Skip(_))).then(|| quote!(#path.field(#name);))
+}
+
 // let mut network = Model { … };
+// path.field("head");
 // __private::tie_after(&mut network, "head", "embed.weight")?;
 // Ok(network)
 //
@@ -86,7 +113,8 @@ fn ties(item: &Item, variant: usize, network: &TokenStream) -> TokenStream {
     let ties = tied().map(|field| {
         let key = tie_key(field);
         let target = &field.tie;
-        quote!(#krate::__private::tie_after(&mut #this, #key, #target)?;)
+        let enter = enter(field);
+        quote!(#enter #krate::__private::tie_after(&mut #this, #key, #target)?;)
     });
     let keys: TokenStream = keys.collect();
     let ties: TokenStream = ties.collect();
@@ -153,7 +181,38 @@ fn layer(item: &Item, variant: usize, field: &Field, attr: &LayerAttr) -> TokenS
     } else {
         LayerName::Fixed(in_list(&TokenStream::new()))
     };
-    repeated(item, attr, &attr.repeats, &field.ty, &vb, name, Runs::Once)
+    repeated(item, attr, &attr.repeats, &field.ty, &vb, name, Position::FIELD)
+}
+
+/// Where a layer is built.
+#[derive(Clone, Copy)]
+struct Position {
+    runs: Runs,
+    /// The number of lists and tuples around the layer.
+    depth: usize,
+}
+
+impl Position {
+    const FIELD: Self = Self { runs: Runs::Once, depth: 1 };
+
+    /// Returns the position of the elements of a list.
+    fn in_list(self) -> Self {
+        Self { runs: Runs::Repeatedly, depth: self.depth + 1 }
+    }
+
+    /// Returns `path.element(1, index);`, which sets the path of errors.
+    fn enter(self, index: &TokenStream) -> TokenStream {
+        let path = local("path");
+        let depth = self.depth;
+        quote!(#path.element(#depth, #index);)
+    }
+
+    /// Returns `path.leave(1);`, which removes an element from the path of errors.
+    fn leave(self) -> TokenStream {
+        let path = local("path");
+        let depth = self.depth;
+        quote!(#path.leave(#depth);)
+    }
 }
 
 /// The name under which a layer or a list of layers is built.
@@ -173,13 +232,17 @@ impl LayerName<'_> {
     }
 }
 
-// __private::optional::<Option<Linear>>(if condition { Some(layer) } else { None })
+// __private::optional::<Option<Linear>, _>(if condition { Some(layer) } else { None })
 //
 // {
 //     let vb = &__private::child(vb, "blocks");
 //     let mut layers = Vec::<Linear>::new();
-//     for i in 0..3 { layers.push(layer); }
-//     __private::layer_list::<Vec<Linear>>("blocks", layers)?
+//     for i in 0..3 {
+//         path.element(1, layers.len());
+//         layers.push(layer);
+//     }
+//     path.leave(1);
+//     __private::layer_list::<Vec<Linear>, _>(layers)?
 // }
 fn repeated(
     item: &Item,
@@ -188,16 +251,17 @@ fn repeated(
     ty: &Type,
     vb: &TokenStream,
     name: LayerName,
-    runs: Runs,
+    position: Position,
 ) -> TokenStream {
     let krate = &item.input.krate;
+    let runs = position.runs;
     match repeats.split_first() {
-        None => single_layer(item, attr, ty, vb, &name.at(&quote!(0usize)), runs),
+        None => single_layer(item, attr, ty, vb, &name.at(&quote!(0usize)), position),
         Some((Repeat::If(_, condition), rest)) => {
             let condition = with_args(item, condition, runs);
-            let layer = repeated(item, attr, rest, &optional_type(krate, ty), vb, name, runs);
+            let layer = repeated(item, attr, rest, &optional_type(item, ty), vb, name, position);
             let private = private(krate, ty.span());
-            let optional = quote_spanned!(ty.span()=> #private::optional::<#ty>);
+            let optional = quote_spanned!(ty.span()=> #private::optional::<#ty, _>);
             quote! {
                 #optional(if #condition {
                     ::core::option::Option::Some(#layer)
@@ -209,7 +273,6 @@ fn repeated(
         Some((Repeat::For(_, pat, range), rest)) => {
             let list = local(&format!("layers_{}", rest.len()));
             let inner = local(&format!("vb_{}", rest.len()));
-            let list_name = name.at(&quote!(0usize));
             let (parent, element) = match name {
                 LayerName::Fixed(name) => (
                     quote!(&#krate::__private::child(#vb, #name)),
@@ -218,48 +281,87 @@ fn repeated(
                 LayerName::Numbered(name) => (quote!(#vb), name(&quote!(#list.len()))),
             };
             let range = with_args(item, range, runs);
-            let element_type = element_type(krate, ty);
+            let element_type = element_type(item, ty);
             let element = LayerName::Fixed(element);
-            let layer = repeated(item, attr, rest, &element_type, &quote!(#inner), element, Runs::Repeatedly);
+            let layer =
+                repeated(item, attr, rest, &element_type, &quote!(#inner), element, position.in_list());
+            let enter = position.enter(&quote!(#list.len()));
+            let leave = position.leave();
             let private = private(krate, ty.span());
-            let layer_list = quote_spanned!(ty.span()=> #private::layer_list::<#ty>);
+            let layer_list = quote_spanned!(ty.span()=> #private::layer_list::<#ty, _>);
             quote! {{
                 let #inner = #parent;
                 let mut #list = ::std::vec::Vec::<#element_type>::new();
-                for #pat in #range { #list.push(#layer); }
-                #layer_list(#list_name, #list)?
+                for #pat in #range {
+                    #enter
+                    #list.push(#layer);
+                }
+                #leave
+                #layer_list(#list)?
             }}
         }
     }
 }
 
-/// Returns the type in an `Option`: `T` of `Option<T>`, or `<Maybe as __private::Maybe>::Layer` if the type may be
-/// an alias.
-fn optional_type(krate: &TokenStream, ty: &Type) -> Type {
-    let written = generic_argument(ty, &["Option"]).cloned();
-    written.unwrap_or_else(|| projection(krate, ty, &quote!(Maybe)))
+/// Returns the type in an `Option`: `T` of `Option<T>`, or [`contents`] if the type may be an alias.
+fn optional_type(item: &Item, ty: &Type) -> Type {
+    generic_argument(ty, &["Option"]).cloned().unwrap_or_else(|| contents(item, ty, "IS_CONTAINER"))
 }
 
-/// Returns the type of the elements of a list: `T` of `Vec<T>`, or `<Blocks as __private::List>::Layer` if the
-/// type may be an alias.
-fn element_type(krate: &TokenStream, ty: &Type) -> Type {
-    element(ty).cloned().unwrap_or_else(|| projection(krate, ty, &quote!(List)))
+/// Returns the type of the elements of a list: `T` of `Vec<T>`, or [`contents`] if the type may be an alias.
+fn element_type(item: &Item, ty: &Type) -> Type {
+    element(ty).cloned().unwrap_or_else(|| contents(item, ty, "IS_CONTAINER"))
 }
 
-/// Returns the type of a layer in a tuple: `A` of `(A, B)`, or `<Stem as __private::TupleLayer<0>>::Layer` if the type
-/// may be an alias.
-fn tuple_type(krate: &TokenStream, ty: &Type, index: usize) -> Type {
-    match ty {
-        Type::Tuple(tuple) => tuple.elems[index].clone(),
-        _ => projection(krate, ty, &quote!(TupleLayer<#index>)),
+/// Returns `<Blocks as __private::Contents<{ <__private::Kind<Blocks>>::IS_CONTAINER }>>::Layer`: the type in a container,
+/// or the type itself if the constant `kind` is false. A constant cannot depend on the parameters of the network, so a
+/// type that contains one must be a container.
+fn contents(item: &Item, ty: &Type, kind: &str) -> Type {
+    let span = ty.span();
+    let kind = Ident::new(kind, span);
+    let private = private(&item.input.krate, span);
+    let is_container = if is_generic(item, ty) {
+        quote!(true)
+    } else {
+        quote_spanned!(span=> { <#private::Kind<#ty>>::#kind })
+    };
+    Type::Verbatim(quote_spanned!(span=> <#ty as #private::Contents<#is_container>>::Layer))
+}
+
+/// Returns the type of a layer in a tuple: `A` of `(A, B)`, or
+/// `<Stem as __private::TupleLayer<0, { <__private::Kind<Stem>>::IS_TUPLE }>>::Layer` if the type may be an alias.
+fn tuple_type(item: &Item, ty: &Type, index: usize) -> Type {
+    if let Type::Tuple(tuple) = ty {
+        return tuple.elems[index].clone();
     }
+    let span = ty.span();
+    let private = private(&item.input.krate, span);
+    let is_tuple = if is_generic(item, ty) {
+        quote!(true)
+    } else {
+        quote_spanned!(span=> { <#private::Kind<#ty>>::IS_TUPLE })
+    };
+    Type::Verbatim(quote_spanned!(span=> <#ty as #private::TupleLayer<#index, #is_tuple>>::Layer))
 }
 
-/// Returns `<Blocks as __private::List>::Layer`, located at the type.
-fn projection(krate: &TokenStream, ty: &Type, container: &TokenStream) -> Type {
-    let private = private(krate, ty.span());
-    let container = located(container.clone(), ty.span());
-    Type::Verbatim(quote_spanned!(ty.span()=> <#ty as #private::#container>::Layer))
+/// Returns `true` if a type contains a parameter of the network.
+fn is_generic(item: &Item, ty: &Type) -> bool {
+    fn contains(tokens: TokenStream, names: &[&Ident]) -> bool {
+        tokens.into_iter().any(|token| match token {
+            TokenTree::Ident(ident) => ident == "Self" || names.contains(&&ident),
+            TokenTree::Group(group) => contains(group.stream(), names),
+            _ => false,
+        })
+    }
+    let params = item.input.generics.params.iter();
+    let names: Vec<&Ident> = params
+        .filter_map(|param| match param {
+            GenericParam::Type(param) => Some(&param.ident),
+            GenericParam::Const(param) => Some(&param.ident),
+            GenericParam::Lifetime(_) => None,
+        })
+        .collect();
+    contains(ty.to_token_stream(), &names)
 }
 
 /// Returns `__private::layer(&vb, "conv1", <Conv2d>::config(1, 20, 5).padding(2))?`, wrapped in `Option`, `Box` or
@@ -270,12 +372,13 @@ fn single_layer(
     ty: &Type,
     vb: &TokenStream,
     name: &TokenStream,
-    runs: Runs,
+    position: Position,
 ) -> TokenStream {
     let krate = &item.input.krate;
+    let runs = position.runs;
     for wrapper in ["Option", "Box", "Arc"] {
         if let Some(inner) = generic_argument(ty, &[wrapper]) {
-            let layer = single_layer(item, attr, inner, vb, name, runs);
+            let layer = single_layer(item, attr, inner, vb, name, position);
             return wrapped(wrapper, attr, inner, &layer);
         }
     }
@@ -291,17 +394,25 @@ fn single_layer(
         Source::Config { args, setters } => {
             let values: TokenStream = setters.iter().map(|(name, value)| quote!(.#name(#value))).collect();
             let bound = bind(item, &config_expressions(args, setters), runs);
-            let config = config(attr, ty, args);
-            let private = private(krate, span);
-            let layer = quote_spanned!(span=> #private::layer);
-            if bound.is_empty() {
-                quote!(#layer(#vb, #name, #config #values)?)
-            } else {
-                quote!({ #bound #layer(#vb, #name, #config #values)? })
+            let may_be_alias = may_be_alias(ty) && !is_generic(item, ty);
+            let config =
+                config(attr, &if may_be_alias { contents(item, ty, "IS_POINTER") } else { ty.clone() }, args);
+            let private_at_layer = private(krate, span);
+            let layer = quote_spanned!(span=> #private_at_layer::layer);
+            let mut layer = quote!(#layer(#vb, #name, #config #values)?);
+            if may_be_alias {
+                let private = private(krate, ty.span());
+                layer = quote_spanned!(ty.span()=> #private::Built(#layer).into_field::<#ty>());
             }
+            if bound.is_empty() { layer } else { quote!({ #bound #layer }) }
         }
-        Source::Tuple(layers) => tuple(item, layers, ty, vb, name, runs),
+        Source::Tuple(layers) => tuple(item, layers, ty, vb, name, position),
     }
+}
+
+/// Returns `true` if a type may be an alias of a pointer: if it is a path or a projection.
+fn may_be_alias(ty: &Type) -> bool {
+    matches!(ty, Type::Path(_) | Type::Verbatim(_) | Type::Macro(_))
 }
 
 /// Returns `Some(layer)`, `Box::new(layer)` or `Arc::new(layer)` for a layer of type `ty`.
@@ -319,7 +430,7 @@ fn wrapped(wrapper: &str, attr: &LayerAttr, ty: &Type, layer: &TokenStream) -> T
 
 // {
 //     let vb = __private::child(&vb, "stem");
-//     (__private::layer(&vb, "0", …)?, __private::layer(&vb, "1", …)?,)
+//     ({ path.element(1, 0); __private::layer(&vb, "0", …)? }, …)
 // }
 fn tuple(
     item: &Item,
@@ -327,15 +438,24 @@ fn tuple(
     ty: &Type,
     vb: &TokenStream,
     name: &TokenStream,
-    runs: Runs,
+    position: Position,
 ) -> TokenStream {
     let krate = &item.input.krate;
     let inner = local("vb");
+    let element = Position { depth: position.depth + 1, ..position };
     let values = layers.iter().enumerate().map(|(i, attr)| {
         let index = i.to_string();
-        single_layer(item, attr, &tuple_type(krate, ty, i), &quote!(&#inner), &quote!(#index), runs)
+        let enter = position.enter(&quote!(#i));
+        let layer =
+            single_layer(item, attr, &tuple_type(item, ty, i), &quote!(&#inner), &quote!(#index), element);
+        quote!({ #enter #layer })
     });
-    quote!({ let #inner = #krate::__private::child(#vb, #name); (#(#values,)*) })
+    let mut tuple = quote!((#(#values,)*));
+    if may_be_alias(ty) {
+        let private = private(krate, ty.span());
+        tuple = quote_spanned!(ty.span()=> #private::Built(#tuple).into_tuple::<#ty>());
+    }
+    quote!({ let #inner = #krate::__private::child(#vb, #name); #tuple })
 }
 
 /// Returns `<Conv2d>::config(1, 20, 5)` with the spans of `layer(1, 20, 5)`, so that the compiler reports a wrong

@@ -20,8 +20,6 @@ use super::{Item, local, located, private};
 //         Self { conv1: __private::module_field::<Conv2d>().share(&self.conv1), scale: Clone::clone(&self.scale) }
 //     }
 // }
-//
-// impl ::sconce::__private::SingleLayer for Model {}
 pub fn expand(item: &Item) -> TokenStream {
     let input = item.input;
     let ident = &input.ident;
@@ -56,9 +54,6 @@ pub fn expand(item: &Item) -> TokenStream {
                 #share
             }
         }
-
-        #[automatically_derived]
-        impl #generics #krate::__private::SingleLayer for #ident #arguments #bounds {}
     }
 }
 

@@ -64,8 +64,6 @@ impl ::sconce::Module for Arguments {
     }
 }
 #[automatically_derived]
-impl ::sconce::__private::SingleLayer for Arguments {}
-#[automatically_derived]
 impl ::core::fmt::Display for Arguments {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
         ::sconce::__private::display(self, f)
@@ -130,9 +128,10 @@ impl ::sconce::nn::ModuleT for Arguments {
     }
 }
 ///The config of [`Arguments`]: the arguments from which it is built.
+#[doc(hidden)]
 #[must_use]
 #[allow(dead_code)]
-pub struct ArgumentsBuilder {
+pub struct __ArgumentsConfig {
     /// The number of features.
     width: usize,
     /// The names of the layers.
@@ -143,7 +142,7 @@ pub struct ArgumentsBuilder {
     dropout: ::core::option::Option<Option<f64>>,
 }
 #[automatically_derived]
-impl ::core::clone::Clone for ArgumentsBuilder
+impl ::core::clone::Clone for __ArgumentsConfig
 where
     for<'arg> usize: ::core::clone::Clone,
     for<'arg> Vec<String>: ::core::clone::Clone,
@@ -162,7 +161,7 @@ where
     }
 }
 #[automatically_derived]
-impl ::core::fmt::Debug for ArgumentsBuilder
+impl ::core::fmt::Debug for __ArgumentsConfig
 where
     for<'arg> usize: ::core::fmt::Debug,
     for<'arg> Vec<String>: ::core::fmt::Debug,
@@ -181,7 +180,7 @@ where
     }
 }
 #[allow(dead_code, clippy::all, clippy::pedantic)]
-impl ArgumentsBuilder {
+impl __ArgumentsConfig {
     /// The number of features between the layers.
     ///
     /// Default: `4 * width`.
@@ -239,8 +238,8 @@ impl Arguments {
     /// - `hidden` (setter, default `4 * width`): The number of features between the layers.
     /// - `bias` (setter, default `true`)
     /// - `dropout` (setter, default `None`)
-    pub fn config(width: usize, labels: Vec<String>) -> ArgumentsBuilder {
-        ArgumentsBuilder {
+    pub fn config(width: usize, labels: Vec<String>) -> __ArgumentsConfig {
+        __ArgumentsConfig {
             width,
             labels,
             hidden: ::core::option::Option::None,
@@ -259,7 +258,7 @@ impl Arguments {
 }
 #[automatically_derived]
 #[allow(clippy::redundant_locals)]
-impl ::sconce::Config for ArgumentsBuilder {
+impl ::sconce::Config for __ArgumentsConfig {
     type Output = Arguments;
     fn build(self, vb: ::sconce::nn::VarBuilder<'_>) -> ::sconce::Result<Arguments> {
         let _ = &vb;
@@ -280,23 +279,36 @@ impl ::sconce::Config for ArgumentsBuilder {
             ::core::option::Option::Some(given) => given,
             ::core::option::Option::None => None,
         };
+        #[allow(unused_imports)]
+        use ::sconce::__private::NoContainer as _;
+        let path = ::sconce::__private::BuildScope::enter("Arguments");
+        path.field("up");
         let field_up = {
             let width = ::sconce::__private::copy_arg(&width);
             let hidden = ::sconce::__private::copy_arg(&hidden);
             let bias = ::sconce::__private::copy_arg(&bias);
-            ::sconce::__private::layer(
-                &vb,
-                "up",
-                <Linear>::config(width, hidden).bias(bias),
-            )?
+            ::sconce::__private::Built(
+                    ::sconce::__private::layer(
+                        &vb,
+                        "up",
+                        <<Linear as ::sconce::__private::Contents<
+                            { <::sconce::__private::Kind<Linear>>::IS_POINTER },
+                        >>::Layer>::config(width, hidden)
+                            .bias(bias),
+                    )?,
+                )
+                .into_field::<Linear>()
         };
+        path.field("act");
         let field_act = {
             #[allow(unused_imports)]
             use ::sconce::__private::BuildDefault as _;
             ::sconce::__private::bare_field::<Gelu>().build(&vb, "act")?
         };
+        path.field("dropout");
         let field_dropout = ::sconce::__private::optional::<
             Option<Dropout>,
+            _,
         >(
             if {
                 let dropout = ::sconce::__private::copy_arg(&dropout);
@@ -304,25 +316,37 @@ impl ::sconce::Config for ArgumentsBuilder {
             } {
                 ::core::option::Option::Some({
                     let dropout = ::sconce::__private::copy_arg(&dropout);
-                    ::sconce::__private::layer(
-                        &vb,
-                        "dropout",
-                        <Dropout>::config(dropout.unwrap_or(0.0)),
-                    )?
+                    ::sconce::__private::Built(
+                            ::sconce::__private::layer(
+                                &vb,
+                                "dropout",
+                                <<Dropout as ::sconce::__private::Contents<
+                                    { <::sconce::__private::Kind<Dropout>>::IS_POINTER },
+                                >>::Layer>::config(dropout.unwrap_or(0.0)),
+                            )?,
+                        )
+                        .into_field::<Dropout>()
                 })
             } else {
                 ::core::option::Option::None
             },
         );
+        path.field("down");
         let field_down = {
             let width = ::sconce::__private::copy_arg(&width);
             let hidden = ::sconce::__private::copy_arg(&hidden);
             let bias = ::sconce::__private::copy_arg(&bias);
-            ::sconce::__private::layer(
-                &vb,
-                "down",
-                <Linear>::config(hidden, width).bias(bias),
-            )?
+            ::sconce::__private::Built(
+                    ::sconce::__private::layer(
+                        &vb,
+                        "down",
+                        <<Linear as ::sconce::__private::Contents<
+                            { <::sconce::__private::Kind<Linear>>::IS_POINTER },
+                        >>::Layer>::config(hidden, width)
+                            .bias(bias),
+                    )?,
+                )
+                .into_field::<Linear>()
         };
         let field_labels = {
             let labels = labels;
@@ -337,3 +361,16 @@ impl ::sconce::Config for ArgumentsBuilder {
         })
     }
 }
+#[cfg(not(doc))]
+///The config of [`Arguments`]: the arguments from which it is built.
+#[allow(dead_code, type_alias_bounds)]
+pub type ArgumentsBuilder = __ArgumentsConfig;
+#[cfg(doc)]
+#[doc(inline)]
+#[allow(unused_imports)]
+pub use __ArgumentsConfig as ArgumentsBuilder;
+const _: () = {
+    #[allow(unused_imports)]
+    use ::sconce::__private::NameOfConfig as _;
+    let _ = ArgumentsBuilder::build;
+};

@@ -103,8 +103,6 @@ impl ::sconce::Module for Closure {
     }
 }
 #[automatically_derived]
-impl ::sconce::__private::SingleLayer for Closure {}
-#[automatically_derived]
 impl ::core::fmt::Display for Closure {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
         ::sconce::__private::display(self, f)
@@ -359,76 +357,125 @@ const _: () = {
         type Output = Closure;
         fn build(self, vb: ::sconce::nn::VarBuilder<'_>) -> ::sconce::Result<Closure> {
             let _ = &vb;
-            let field_stem = ::sconce::__private::layer(
-                &vb,
-                "stem",
-                <Conv2d>::config(3, 8, 3).padding(1),
-            )?;
+            #[allow(unused_imports)]
+            use ::sconce::__private::NoContainer as _;
+            let path = ::sconce::__private::BuildScope::enter("Closure");
+            path.field("stem");
+            let field_stem = ::sconce::__private::Built(
+                    ::sconce::__private::layer(
+                        &vb,
+                        "stem",
+                        <<Conv2d as ::sconce::__private::Contents<
+                            { <::sconce::__private::Kind<Conv2d>>::IS_POINTER },
+                        >>::Layer>::config(3, 8, 3)
+                            .padding(1),
+                    )?,
+                )
+                .into_field::<Conv2d>();
+            path.field("convs");
             let field_convs = {
                 let vb_0 = &::sconce::__private::child(&vb, "convs");
                 let mut layers_0 = ::std::vec::Vec::<Conv2d>::new();
                 for _ in 0..2 {
+                    path.element(1usize, layers_0.len());
                     layers_0
                         .push(
-                            ::sconce::__private::layer(
-                                vb_0,
-                                &::sconce::__private::index(layers_0.len()),
-                                <Conv2d>::config(8, 8, 3).padding(1),
-                            )?,
+                            ::sconce::__private::Built(
+                                    ::sconce::__private::layer(
+                                        vb_0,
+                                        &::sconce::__private::index(layers_0.len()),
+                                        <<Conv2d as ::sconce::__private::Contents<
+                                            { <::sconce::__private::Kind<Conv2d>>::IS_POINTER },
+                                        >>::Layer>::config(8, 8, 3)
+                                            .padding(1),
+                                    )?,
+                                )
+                                .into_field::<Conv2d>(),
                         );
                 }
-                ::sconce::__private::layer_list::<Vec<Conv2d>>("convs", layers_0)?
+                path.leave(1usize);
+                ::sconce::__private::layer_list::<Vec<Conv2d>, _>(layers_0)?
             };
+            path.field("norms");
             let field_norms = {
                 let vb_0 = &::sconce::__private::child(&vb, "norms");
                 let mut layers_0 = ::std::vec::Vec::<BatchNorm>::new();
                 for _ in 0..2 {
+                    path.element(1usize, layers_0.len());
                     layers_0
                         .push(
-                            ::sconce::__private::layer(
-                                vb_0,
-                                &::sconce::__private::index(layers_0.len()),
-                                <BatchNorm>::config(8),
-                            )?,
+                            ::sconce::__private::Built(
+                                    ::sconce::__private::layer(
+                                        vb_0,
+                                        &::sconce::__private::index(layers_0.len()),
+                                        <<BatchNorm as ::sconce::__private::Contents<
+                                            { <::sconce::__private::Kind<BatchNorm>>::IS_POINTER },
+                                        >>::Layer>::config(8),
+                                    )?,
+                                )
+                                .into_field::<BatchNorm>(),
                         );
                 }
-                ::sconce::__private::layer_list::<Vec<BatchNorm>>("norms", layers_0)?
+                path.leave(1usize);
+                ::sconce::__private::layer_list::<Vec<BatchNorm>, _>(layers_0)?
             };
+            path.field("project");
             let field_project = ::sconce::__private::optional::<
                 Option<Conv2d>,
+                _,
             >(
                 if true {
                     ::core::option::Option::Some(
-                        ::sconce::__private::layer(
-                            &vb,
-                            "project",
-                            <Conv2d>::config(8, 8, 1),
-                        )?,
+                        ::sconce::__private::Built(
+                                ::sconce::__private::layer(
+                                    &vb,
+                                    "project",
+                                    <<Conv2d as ::sconce::__private::Contents<
+                                        { <::sconce::__private::Kind<Conv2d>>::IS_POINTER },
+                                    >>::Layer>::config(8, 8, 1),
+                                )?,
+                            )
+                            .into_field::<Conv2d>(),
                     )
                 } else {
                     ::core::option::Option::None
                 },
             );
+            path.field("blocks");
             let field_blocks = {
                 let vb_0 = &::sconce::__private::child(&vb, "blocks");
                 let mut layers_0 = ::std::vec::Vec::<Conv2d>::new();
                 for _ in 0..1 {
+                    path.element(1usize, layers_0.len());
                     layers_0
                         .push(
-                            ::sconce::__private::layer(
-                                vb_0,
-                                &::sconce::__private::index(layers_0.len()),
-                                <Conv2d>::config(8, 8, 1),
-                            )?,
+                            ::sconce::__private::Built(
+                                    ::sconce::__private::layer(
+                                        vb_0,
+                                        &::sconce::__private::index(layers_0.len()),
+                                        <<Conv2d as ::sconce::__private::Contents<
+                                            { <::sconce::__private::Kind<Conv2d>>::IS_POINTER },
+                                        >>::Layer>::config(8, 8, 1),
+                                    )?,
+                                )
+                                .into_field::<Conv2d>(),
                         );
                 }
-                ::sconce::__private::layer_list::<Vec<Conv2d>>("blocks", layers_0)?
+                path.leave(1usize);
+                ::sconce::__private::layer_list::<Vec<Conv2d>, _>(layers_0)?
             };
-            let field_head = ::sconce::__private::layer(
-                &vb,
-                "head",
-                <Linear>::config(8, 10),
-            )?;
+            path.field("head");
+            let field_head = ::sconce::__private::Built(
+                    ::sconce::__private::layer(
+                        &vb,
+                        "head",
+                        <<Linear as ::sconce::__private::Contents<
+                            { <::sconce::__private::Kind<Linear>>::IS_POINTER },
+                        >>::Layer>::config(8, 10),
+                    )?,
+                )
+                .into_field::<Linear>();
+            path.field("unused");
             let field_unused = {
                 #[allow(unused_imports)]
                 use ::sconce::__private::BuildDefault as _;

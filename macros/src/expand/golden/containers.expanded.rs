@@ -79,8 +79,6 @@ impl ::sconce::Module for Containers {
     }
 }
 #[automatically_derived]
-impl ::sconce::__private::SingleLayer for Containers {}
-#[automatically_derived]
 impl ::core::fmt::Display for Containers {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
         ::sconce::__private::display(self, f)
@@ -240,15 +238,16 @@ impl ::sconce::nn::ModuleT for Containers {
     }
 }
 ///The config of [`Containers`]: the arguments from which it is built.
+#[doc(hidden)]
 #[must_use]
 #[allow(dead_code)]
-pub struct ContainersConfig {
+pub struct __ContainersConfig {
     names: Vec<String>,
     shared: Arc<Linear>,
     deep: ::core::option::Option<bool>,
 }
 #[automatically_derived]
-impl ::core::clone::Clone for ContainersConfig
+impl ::core::clone::Clone for __ContainersConfig
 where
     for<'arg> Vec<String>: ::core::clone::Clone,
     for<'arg> Arc<Linear>: ::core::clone::Clone,
@@ -263,7 +262,7 @@ where
     }
 }
 #[automatically_derived]
-impl ::core::fmt::Debug for ContainersConfig
+impl ::core::fmt::Debug for __ContainersConfig
 where
     for<'arg> Vec<String>: ::core::fmt::Debug,
     for<'arg> Arc<Linear>: ::core::fmt::Debug,
@@ -278,7 +277,7 @@ where
     }
 }
 #[allow(dead_code, clippy::all, clippy::pedantic)]
-impl ContainersConfig {
+impl __ContainersConfig {
     /// Sets `deep`.
     /// Default: `true`.
     pub fn deep(mut self, deep: bool) -> Self {
@@ -325,8 +324,8 @@ impl Containers {
     /// - `names`
     /// - `shared`
     /// - `deep` (setter, default `true`)
-    pub fn config(names: Vec<String>, shared: Arc<Linear>) -> ContainersConfig {
-        ContainersConfig {
+    pub fn config(names: Vec<String>, shared: Arc<Linear>) -> __ContainersConfig {
+        __ContainersConfig {
             names,
             shared,
             deep: ::core::option::Option::None,
@@ -343,7 +342,7 @@ impl Containers {
 }
 #[automatically_derived]
 #[allow(clippy::redundant_locals)]
-impl ::sconce::Config for ContainersConfig {
+impl ::sconce::Config for __ContainersConfig {
     type Output = Containers;
     fn build(self, vb: ::sconce::nn::VarBuilder<'_>) -> ::sconce::Result<Containers> {
         let _ = &vb;
@@ -353,12 +352,19 @@ impl ::sconce::Config for ContainersConfig {
             ::core::option::Option::Some(given) => given,
             ::core::option::Option::None => true,
         };
+        #[allow(unused_imports)]
+        use ::sconce::__private::NoContainer as _;
+        let path = ::sconce::__private::BuildScope::enter("Containers");
+        path.field("grid");
         let field_grid = {
             let vb_1 = &::sconce::__private::child(&vb, "grid");
             let mut layers_1 = ::std::vec::Vec::<
-                <Grid as ::sconce::__private::List>::Layer,
+                <Grid as ::sconce::__private::Contents<
+                    { <::sconce::__private::Kind<Grid>>::IS_CONTAINER },
+                >>::Layer,
             >::new();
             for _ in 0..2 {
+                path.element(1usize, layers_1.len());
                 layers_1
                     .push({
                         let vb_0 = &::sconce::__private::child(
@@ -366,30 +372,86 @@ impl ::sconce::Config for ContainersConfig {
                             &::sconce::__private::index(layers_1.len()),
                         );
                         let mut layers_0 = ::std::vec::Vec::<
-                            <<Grid as ::sconce::__private::List>::Layer as ::sconce::__private::List>::Layer,
+                            <<Grid as ::sconce::__private::Contents<
+                                { <::sconce::__private::Kind<Grid>>::IS_CONTAINER },
+                            >>::Layer as ::sconce::__private::Contents<
+                                {
+                                    <::sconce::__private::Kind<
+                                        <Grid as ::sconce::__private::Contents<
+                                            { <::sconce::__private::Kind<Grid>>::IS_CONTAINER },
+                                        >>::Layer,
+                                    >>::IS_CONTAINER
+                                },
+                            >>::Layer,
                         >::new();
                         for _ in 0..2 {
+                            path.element(2usize, layers_0.len());
                             layers_0
                                 .push(
-                                    ::sconce::__private::layer(
-                                        vb_0,
-                                        &::sconce::__private::index(layers_0.len()),
-                                        <<<Grid as ::sconce::__private::List>::Layer as ::sconce::__private::List>::Layer>::config(
-                                            4,
-                                            4,
-                                        ),
-                                    )?,
+                                    ::sconce::__private::Built(
+                                            ::sconce::__private::layer(
+                                                vb_0,
+                                                &::sconce::__private::index(layers_0.len()),
+                                                <<<<Grid as ::sconce::__private::Contents<
+                                                    { <::sconce::__private::Kind<Grid>>::IS_CONTAINER },
+                                                >>::Layer as ::sconce::__private::Contents<
+                                                    {
+                                                        <::sconce::__private::Kind<
+                                                            <Grid as ::sconce::__private::Contents<
+                                                                { <::sconce::__private::Kind<Grid>>::IS_CONTAINER },
+                                                            >>::Layer,
+                                                        >>::IS_CONTAINER
+                                                    },
+                                                >>::Layer as ::sconce::__private::Contents<
+                                                    {
+                                                        <::sconce::__private::Kind<
+                                                            <<Grid as ::sconce::__private::Contents<
+                                                                { <::sconce::__private::Kind<Grid>>::IS_CONTAINER },
+                                                            >>::Layer as ::sconce::__private::Contents<
+                                                                {
+                                                                    <::sconce::__private::Kind<
+                                                                        <Grid as ::sconce::__private::Contents<
+                                                                            { <::sconce::__private::Kind<Grid>>::IS_CONTAINER },
+                                                                        >>::Layer,
+                                                                    >>::IS_CONTAINER
+                                                                },
+                                                            >>::Layer,
+                                                        >>::IS_POINTER
+                                                    },
+                                                >>::Layer>::config(4, 4),
+                                            )?,
+                                        )
+                                        .into_field::<
+                                            <<Grid as ::sconce::__private::Contents<
+                                                { <::sconce::__private::Kind<Grid>>::IS_CONTAINER },
+                                            >>::Layer as ::sconce::__private::Contents<
+                                                {
+                                                    <::sconce::__private::Kind<
+                                                        <Grid as ::sconce::__private::Contents<
+                                                            { <::sconce::__private::Kind<Grid>>::IS_CONTAINER },
+                                                        >>::Layer,
+                                                    >>::IS_CONTAINER
+                                                },
+                                            >>::Layer,
+                                        >(),
                                 );
                         }
+                        path.leave(2usize);
                         ::sconce::__private::layer_list::<
-                            <Grid as ::sconce::__private::List>::Layer,
-                        >(&::sconce::__private::index(layers_1.len()), layers_0)?
+                            <Grid as ::sconce::__private::Contents<
+                                { <::sconce::__private::Kind<Grid>>::IS_CONTAINER },
+                            >>::Layer,
+                            _,
+                        >(layers_0)?
                     });
             }
-            ::sconce::__private::layer_list::<Grid>("grid", layers_1)?
+            path.leave(1usize);
+            ::sconce::__private::layer_list::<Grid, _>(layers_1)?
         };
+        path.field("tail");
         let field_tail = ::sconce::__private::optional::<
             Option<Vec<Option<Linear>>>,
+            _,
         >(
             if {
                 let deep = deep;
@@ -399,18 +461,25 @@ impl ::sconce::Config for ContainersConfig {
                     let vb_1 = &::sconce::__private::child(&vb, "tail");
                     let mut layers_1 = ::std::vec::Vec::<Option<Linear>>::new();
                     for i in 0..2 {
+                        path.element(1usize, layers_1.len());
                         layers_1
                             .push(
                                 ::sconce::__private::optional::<
                                     Option<Linear>,
+                                    _,
                                 >(
                                     if i > 0 {
                                         ::core::option::Option::Some(
-                                            ::sconce::__private::layer(
-                                                vb_1,
-                                                &::sconce::__private::index(layers_1.len()),
-                                                <Linear>::config(4, 4),
-                                            )?,
+                                            ::sconce::__private::Built(
+                                                    ::sconce::__private::layer(
+                                                        vb_1,
+                                                        &::sconce::__private::index(layers_1.len()),
+                                                        <<Linear as ::sconce::__private::Contents<
+                                                            { <::sconce::__private::Kind<Linear>>::IS_POINTER },
+                                                        >>::Layer>::config(4, 4),
+                                                    )?,
+                                                )
+                                                .into_field::<Linear>(),
                                         )
                                     } else {
                                         ::core::option::Option::None
@@ -418,14 +487,14 @@ impl ::sconce::Config for ContainersConfig {
                                 ),
                             );
                     }
-                    ::sconce::__private::layer_list::<
-                        Vec<Option<Linear>>,
-                    >("tail", layers_1)?
+                    path.leave(1usize);
+                    ::sconce::__private::layer_list::<Vec<Option<Linear>>, _>(layers_1)?
                 })
             } else {
                 ::core::option::Option::None
             },
         );
+        path.field("heads");
         let field_heads = {
             let names = names;
             ::sconce::__private::layer_by_closure(
@@ -440,12 +509,14 @@ impl ::sconce::Config for ContainersConfig {
                 },
             )?
         };
+        path.field("shared");
         let field_shared = ::core::convert::Into::<
             ::std::sync::Arc<Linear>,
         >::into({
             let shared = shared;
             ::sconce::__private::layer_by_closure(&vb, "shared", |_| Ok(shared))?
         });
+        path.field("any");
         let field_any = ::std::boxed::Box::new({
             ::sconce::__private::layer_by_closure(
                 &vb,
@@ -462,3 +533,16 @@ impl ::sconce::Config for ContainersConfig {
         })
     }
 }
+#[cfg(not(doc))]
+///The config of [`Containers`]: the arguments from which it is built.
+#[allow(dead_code, type_alias_bounds)]
+pub type ContainersConfig = __ContainersConfig;
+#[cfg(doc)]
+#[doc(inline)]
+#[allow(unused_imports)]
+pub use __ContainersConfig as ContainersConfig;
+const _: () = {
+    #[allow(unused_imports)]
+    use ::sconce::__private::NameOfConfig as _;
+    let _ = ContainersConfig::build;
+};

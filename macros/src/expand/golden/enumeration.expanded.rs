@@ -64,8 +64,6 @@ impl ::sconce::Module for Enumeration {
     }
 }
 #[automatically_derived]
-impl ::sconce::__private::SingleLayer for Enumeration {}
-#[automatically_derived]
 impl ::core::fmt::Display for Enumeration {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
         ::sconce::__private::display(self, f)
@@ -175,14 +173,15 @@ impl ::sconce::nn::ModuleT for Enumeration {
     }
 }
 ///The config of [`Enumeration`]: the arguments from which it is built.
+#[doc(hidden)]
 #[must_use]
 #[allow(dead_code)]
-pub struct EnumerationConfig {
+pub struct __EnumerationConfig {
     width: usize,
     depth: ::core::option::Option<usize>,
 }
 #[automatically_derived]
-impl ::core::clone::Clone for EnumerationConfig
+impl ::core::clone::Clone for __EnumerationConfig
 where
     for<'arg> usize: ::core::clone::Clone,
     for<'arg> usize: ::core::clone::Clone,
@@ -195,7 +194,7 @@ where
     }
 }
 #[automatically_derived]
-impl ::core::fmt::Debug for EnumerationConfig
+impl ::core::fmt::Debug for __EnumerationConfig
 where
     for<'arg> usize: ::core::fmt::Debug,
     for<'arg> usize: ::core::fmt::Debug,
@@ -208,7 +207,7 @@ where
     }
 }
 #[allow(dead_code, clippy::all, clippy::pedantic)]
-impl EnumerationConfig {
+impl __EnumerationConfig {
     /// Sets `depth`.
     /// Default: `0`.
     pub fn depth(mut self, depth: usize) -> Self {
@@ -254,8 +253,8 @@ impl Enumeration {
     ///
     /// - `width`
     /// - `depth` (setter, default `0`)
-    pub fn config(width: usize) -> EnumerationConfig {
-        EnumerationConfig {
+    pub fn config(width: usize) -> __EnumerationConfig {
+        __EnumerationConfig {
             width,
             depth: ::core::option::Option::None,
         }
@@ -270,7 +269,7 @@ impl Enumeration {
 }
 #[automatically_derived]
 #[allow(clippy::redundant_locals)]
-impl ::sconce::Config for EnumerationConfig {
+impl ::sconce::Config for __EnumerationConfig {
     type Output = Enumeration;
     fn build(self, vb: ::sconce::nn::VarBuilder<'_>) -> ::sconce::Result<Enumeration> {
         let _ = &vb;
@@ -279,11 +278,15 @@ impl ::sconce::Config for EnumerationConfig {
             ::core::option::Option::Some(given) => given,
             ::core::option::Option::None => 0,
         };
+        #[allow(unused_imports)]
+        use ::sconce::__private::NoContainer as _;
+        let path = ::sconce::__private::BuildScope::enter("Enumeration");
         if {
             let depth = ::sconce::__private::copy_arg(&depth);
             depth > 1
         } {
             return {
+                path.field("layers");
                 let field_layers = {
                     let vb_0 = &::sconce::__private::child(&vb, "layers");
                     let mut layers_0 = ::std::vec::Vec::<Linear>::new();
@@ -291,17 +294,24 @@ impl ::sconce::Config for EnumerationConfig {
                         let depth = ::sconce::__private::copy_arg(&depth);
                         0..depth
                     } {
+                        path.element(1usize, layers_0.len());
                         layers_0
                             .push({
                                 let width = ::sconce::__private::copy_arg(&width);
-                                ::sconce::__private::layer(
-                                    vb_0,
-                                    &::sconce::__private::index(layers_0.len()),
-                                    <Linear>::config(width, width),
-                                )?
+                                ::sconce::__private::Built(
+                                        ::sconce::__private::layer(
+                                            vb_0,
+                                            &::sconce::__private::index(layers_0.len()),
+                                            <<Linear as ::sconce::__private::Contents<
+                                                { <::sconce::__private::Kind<Linear>>::IS_POINTER },
+                                            >>::Layer>::config(width, width),
+                                        )?,
+                                    )
+                                    .into_field::<Linear>()
                             });
                     }
-                    ::sconce::__private::layer_list::<Vec<Linear>>("layers", layers_0)?
+                    path.leave(1usize);
+                    ::sconce::__private::layer_list::<Vec<Linear>, _>(layers_0)?
                 };
                 ::core::result::Result::Ok(Enumeration::Deep {
                     layers: field_layers,
@@ -313,9 +323,19 @@ impl ::sconce::Config for EnumerationConfig {
             depth == 1
         } {
             return {
+                path.field("0");
                 let field_0 = {
                     let width = ::sconce::__private::copy_arg(&width);
-                    ::sconce::__private::layer(&vb, "0", <Linear>::config(width, width))?
+                    ::sconce::__private::Built(
+                            ::sconce::__private::layer(
+                                &vb,
+                                "0",
+                                <<Linear as ::sconce::__private::Contents<
+                                    { <::sconce::__private::Kind<Linear>>::IS_POINTER },
+                                >>::Layer>::config(width, width),
+                            )?,
+                        )
+                        .into_field::<Linear>()
                 };
                 ::core::result::Result::Ok(Enumeration::Shallow { 0: field_0 })
             };
@@ -323,3 +343,16 @@ impl ::sconce::Config for EnumerationConfig {
         ::core::result::Result::Ok(Enumeration::Identity {})
     }
 }
+#[cfg(not(doc))]
+///The config of [`Enumeration`]: the arguments from which it is built.
+#[allow(dead_code, type_alias_bounds)]
+pub type EnumerationConfig = __EnumerationConfig;
+#[cfg(doc)]
+#[doc(inline)]
+#[allow(unused_imports)]
+pub use __EnumerationConfig as EnumerationConfig;
+const _: () = {
+    #[allow(unused_imports)]
+    use ::sconce::__private::NameOfConfig as _;
+    let _ = EnumerationConfig::build;
+};

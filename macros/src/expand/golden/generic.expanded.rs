@@ -52,12 +52,6 @@ where
     }
 }
 #[automatically_derived]
-impl<L: Layer + Default, const N: usize> ::sconce::__private::SingleLayer
-for Generic<L, N>
-where
-    L: Send,
-{}
-#[automatically_derived]
 impl<L: Layer + Default, const N: usize> ::core::fmt::Display for Generic<L, N>
 where
     L: Send,
@@ -192,9 +186,10 @@ where
     }
 }
 ///The config of [`Generic`]: the arguments from which it is built.
+#[doc(hidden)]
 #[must_use]
 #[allow(dead_code)]
-pub struct GenericConfig<L: Layer + Default, const N: usize>
+pub struct __GenericConfig<L: Layer + Default, const N: usize>
 where
     L: Send,
 {
@@ -203,7 +198,7 @@ where
     __network: ::core::marker::PhantomData<fn() -> Generic<L, N>>,
 }
 #[automatically_derived]
-impl<L: Layer + Default, const N: usize> ::core::clone::Clone for GenericConfig<L, N>
+impl<L: Layer + Default, const N: usize> ::core::clone::Clone for __GenericConfig<L, N>
 where
     L: Send,
     for<'arg> usize: ::core::clone::Clone,
@@ -218,7 +213,7 @@ where
     }
 }
 #[automatically_derived]
-impl<L: Layer + Default, const N: usize> ::core::fmt::Debug for GenericConfig<L, N>
+impl<L: Layer + Default, const N: usize> ::core::fmt::Debug for __GenericConfig<L, N>
 where
     L: Send,
     for<'arg> usize: ::core::fmt::Debug,
@@ -232,7 +227,7 @@ where
     }
 }
 #[allow(dead_code, clippy::all, clippy::pedantic)]
-impl<L: Layer + Default, const N: usize> GenericConfig<L, N>
+impl<L: Layer + Default, const N: usize> __GenericConfig<L, N>
 where
     L: Send,
 {
@@ -284,8 +279,8 @@ where
     ///
     /// - `width`
     /// - `eps` (setter, default `1e-5`)
-    pub fn config(width: usize) -> GenericConfig<L, N> {
-        GenericConfig {
+    pub fn config(width: usize) -> __GenericConfig<L, N> {
+        __GenericConfig {
             width,
             eps: ::core::option::Option::None,
             __network: ::core::marker::PhantomData,
@@ -301,7 +296,7 @@ where
 }
 #[automatically_derived]
 #[allow(clippy::redundant_locals)]
-impl<L: Layer + Default, const N: usize> ::sconce::Config for GenericConfig<L, N>
+impl<L: Layer + Default, const N: usize> ::sconce::Config for __GenericConfig<L, N>
 where
     L: Send,
 {
@@ -313,42 +308,43 @@ where
             ::core::option::Option::Some(given) => given,
             ::core::option::Option::None => 1e-5,
         };
+        #[allow(unused_imports)]
+        use ::sconce::__private::NoContainer as _;
+        let path = ::sconce::__private::BuildScope::enter("Generic");
+        path.field("blocks");
         let field_blocks = {
             let vb_0 = &vb;
             let mut layers_0 = ::std::vec::Vec::<LayerNorm>::new();
             for _ in 0..N {
+                path.element(1usize, layers_0.len());
                 layers_0
                     .push({
                         let width = ::sconce::__private::copy_arg(&width);
                         let eps = ::sconce::__private::copy_arg(&eps);
-                        ::sconce::__private::layer(
-                            vb_0,
-                            &::sconce::__private::name(
-                                &[
-                                    &"block",
-                                    &N,
-                                    &"_",
-                                    &::sconce::__private::number(1usize, 1usize, layers_0.len()),
-                                ],
-                            ),
-                            <LayerNorm>::config(width).eps(eps),
-                        )?
+                        ::sconce::__private::Built(
+                                ::sconce::__private::layer(
+                                    vb_0,
+                                    &::sconce::__private::name(
+                                        &[
+                                            &"block",
+                                            &N,
+                                            &"_",
+                                            &::sconce::__private::number(1usize, 1usize, layers_0.len()),
+                                        ],
+                                    ),
+                                    <<LayerNorm as ::sconce::__private::Contents<
+                                        { <::sconce::__private::Kind<LayerNorm>>::IS_POINTER },
+                                    >>::Layer>::config(width)
+                                        .eps(eps),
+                                )?,
+                            )
+                            .into_field::<LayerNorm>()
                     });
             }
-            ::sconce::__private::layer_list::<
-                [LayerNorm; N],
-            >(
-                &::sconce::__private::name(
-                    &[
-                        &"block",
-                        &N,
-                        &"_",
-                        &::sconce::__private::number(1usize, 1usize, 0usize),
-                    ],
-                ),
-                layers_0,
-            )?
+            path.leave(1usize);
+            ::sconce::__private::layer_list::<[LayerNorm; N], _>(layers_0)?
         };
+        path.field("act");
         let field_act = {
             #[allow(unused_imports)]
             use ::sconce::__private::BuildDefault as _;
@@ -360,3 +356,11 @@ where
         })
     }
 }
+#[cfg(not(doc))]
+///The config of [`Generic`]: the arguments from which it is built.
+#[allow(dead_code, type_alias_bounds)]
+pub type GenericConfig<L, const N: usize> = __GenericConfig<L, N>;
+#[cfg(doc)]
+#[doc(inline)]
+#[allow(unused_imports)]
+pub use __GenericConfig as GenericConfig;

@@ -38,8 +38,6 @@ impl ::sconce::Module for OwnConfig {
     }
 }
 #[automatically_derived]
-impl ::sconce::__private::SingleLayer for OwnConfig {}
-#[automatically_derived]
 impl ::core::fmt::Display for OwnConfig {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
         ::sconce::__private::display(self, f)
@@ -116,11 +114,21 @@ impl ::sconce::Config for Sizes {
         let _ = &vb;
         #[allow(unused_variables)]
         let config = &self;
-        let field_fc = ::sconce::__private::layer(
-            &vb,
-            "fc",
-            <Linear>::config(config.inputs, config.classes),
-        )?;
+        #[allow(unused_imports)]
+        use ::sconce::__private::NoContainer as _;
+        let path = ::sconce::__private::BuildScope::enter("OwnConfig");
+        path.field("fc");
+        let field_fc = ::sconce::__private::Built(
+                ::sconce::__private::layer(
+                    &vb,
+                    "fc",
+                    <<Linear as ::sconce::__private::Contents<
+                        { <::sconce::__private::Kind<Linear>>::IS_POINTER },
+                    >>::Layer>::config(config.inputs, config.classes),
+                )?,
+            )
+            .into_field::<Linear>();
+        path.field("candle");
         let field_candle = {
             ::sconce::__private::layer_by_closure(
                 &vb,

@@ -81,8 +81,6 @@ impl ::sconce::Module for Sequential {
     }
 }
 #[automatically_derived]
-impl ::sconce::__private::SingleLayer for Sequential {}
-#[automatically_derived]
 impl ::core::fmt::Display for Sequential {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
         ::sconce::__private::display(self, f)
@@ -218,55 +216,120 @@ const _: () = {
             vb: ::sconce::nn::VarBuilder<'_>,
         ) -> ::sconce::Result<Sequential> {
             let _ = &vb;
+            #[allow(unused_imports)]
+            use ::sconce::__private::NoContainer as _;
+            let path = ::sconce::__private::BuildScope::enter("Sequential");
+            path.field("stem");
             let field_stem = {
                 let vb = ::sconce::__private::child(&vb, "stem");
                 (
-                    ::sconce::__private::layer(
-                        &vb,
-                        "0",
-                        <Conv2d>::config(1, 8, 3).padding(1).bias(false),
-                    )?,
-                    ::sconce::__private::layer(&vb, "1", <BatchNorm>::config(8))?,
-                    ::sconce::__private::layer(&vb, "2", <Relu>::config())?,
+                    {
+                        path.element(1usize, 0usize);
+                        ::sconce::__private::Built(
+                                ::sconce::__private::layer(
+                                    &vb,
+                                    "0",
+                                    <<Conv2d as ::sconce::__private::Contents<
+                                        { <::sconce::__private::Kind<Conv2d>>::IS_POINTER },
+                                    >>::Layer>::config(1, 8, 3)
+                                        .padding(1)
+                                        .bias(false),
+                                )?,
+                            )
+                            .into_field::<Conv2d>()
+                    },
+                    {
+                        path.element(1usize, 1usize);
+                        ::sconce::__private::Built(
+                                ::sconce::__private::layer(
+                                    &vb,
+                                    "1",
+                                    <<BatchNorm as ::sconce::__private::Contents<
+                                        { <::sconce::__private::Kind<BatchNorm>>::IS_POINTER },
+                                    >>::Layer>::config(8),
+                                )?,
+                            )
+                            .into_field::<BatchNorm>()
+                    },
+                    {
+                        path.element(1usize, 2usize);
+                        ::sconce::__private::Built(
+                                ::sconce::__private::layer(
+                                    &vb,
+                                    "2",
+                                    <<Relu as ::sconce::__private::Contents<
+                                        { <::sconce::__private::Kind<Relu>>::IS_POINTER },
+                                    >>::Layer>::config(),
+                                )?,
+                            )
+                            .into_field::<Relu>()
+                    },
                 )
             };
+            path.field("blocks");
             let field_blocks = {
                 let vb_0 = &::sconce::__private::child(&vb, "blocks");
                 let mut layers_0 = ::std::vec::Vec::<Conv2d>::new();
                 for _ in 0..2 {
+                    path.element(1usize, layers_0.len());
                     layers_0
                         .push(
-                            ::sconce::__private::layer(
-                                vb_0,
-                                &::sconce::__private::index(layers_0.len()),
-                                <Conv2d>::config(8, 8, 3).padding("same"),
-                            )?,
+                            ::sconce::__private::Built(
+                                    ::sconce::__private::layer(
+                                        vb_0,
+                                        &::sconce::__private::index(layers_0.len()),
+                                        <<Conv2d as ::sconce::__private::Contents<
+                                            { <::sconce::__private::Kind<Conv2d>>::IS_POINTER },
+                                        >>::Layer>::config(8, 8, 3)
+                                            .padding("same"),
+                                    )?,
+                                )
+                                .into_field::<Conv2d>(),
                         );
                 }
-                ::sconce::__private::layer_list::<[Conv2d; 2]>("blocks", layers_0)?
+                path.leave(1usize);
+                ::sconce::__private::layer_list::<[Conv2d; 2], _>(layers_0)?
             };
+            path.field("act");
             let field_act = {
                 #[allow(unused_imports)]
                 use ::sconce::__private::BuildDefault as _;
                 ::sconce::__private::bare_field::<Relu>().build(&vb, "act")?
             };
+            path.field("dropout");
             let field_dropout = ::sconce::__private::optional::<
                 Option<Dropout>,
+                _,
             >(
                 if true {
                     ::core::option::Option::Some(
-                        ::sconce::__private::layer(
-                            &vb,
-                            "dropout",
-                            <Dropout>::config(0.5),
-                        )?,
+                        ::sconce::__private::Built(
+                                ::sconce::__private::layer(
+                                    &vb,
+                                    "dropout",
+                                    <<Dropout as ::sconce::__private::Contents<
+                                        { <::sconce::__private::Kind<Dropout>>::IS_POINTER },
+                                    >>::Layer>::config(0.5),
+                                )?,
+                            )
+                            .into_field::<Dropout>(),
                     )
                 } else {
                     ::core::option::Option::None
                 },
             );
+            path.field("head");
             let field_head = ::std::boxed::Box::new(
-                ::sconce::__private::layer(&vb, "head", <Conv2d>::config(8, 10, 1))?,
+                ::sconce::__private::Built(
+                        ::sconce::__private::layer(
+                            &vb,
+                            "head",
+                            <<Conv2d as ::sconce::__private::Contents<
+                                { <::sconce::__private::Kind<Conv2d>>::IS_POINTER },
+                            >>::Layer>::config(8, 10, 1),
+                        )?,
+                    )
+                    .into_field::<Conv2d>(),
             );
             ::core::result::Result::Ok(Sequential {
                 stem: field_stem,

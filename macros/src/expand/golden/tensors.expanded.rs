@@ -57,8 +57,6 @@ impl ::sconce::Module for Tensors {
     }
 }
 #[automatically_derived]
-impl ::sconce::__private::SingleLayer for Tensors {}
-#[automatically_derived]
 impl ::core::fmt::Display for Tensors {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
         ::sconce::__private::display(self, f)
@@ -157,14 +155,15 @@ impl ::sconce::nn::ModuleT for Tensors {
     }
 }
 ///The config of [`Tensors`]: the arguments from which it is built.
+#[doc(hidden)]
 #[must_use]
 #[allow(dead_code)]
-pub struct TensorsConfig {
+pub struct __TensorsConfig {
     width: usize,
     stage: ::core::option::Option<usize>,
 }
 #[automatically_derived]
-impl ::core::clone::Clone for TensorsConfig
+impl ::core::clone::Clone for __TensorsConfig
 where
     for<'arg> usize: ::core::clone::Clone,
     for<'arg> usize: ::core::clone::Clone,
@@ -177,7 +176,7 @@ where
     }
 }
 #[automatically_derived]
-impl ::core::fmt::Debug for TensorsConfig
+impl ::core::fmt::Debug for __TensorsConfig
 where
     for<'arg> usize: ::core::fmt::Debug,
     for<'arg> usize: ::core::fmt::Debug,
@@ -190,7 +189,7 @@ where
     }
 }
 #[allow(dead_code, clippy::all, clippy::pedantic)]
-impl TensorsConfig {
+impl __TensorsConfig {
     /// Sets `stage`.
     /// Default: `1`.
     pub fn stage(mut self, stage: usize) -> Self {
@@ -230,8 +229,8 @@ impl Tensors {
     ///
     /// - `width`
     /// - `stage` (setter, default `1`)
-    pub fn config(width: usize) -> TensorsConfig {
-        TensorsConfig {
+    pub fn config(width: usize) -> __TensorsConfig {
+        __TensorsConfig {
             width,
             stage: ::core::option::Option::None,
         }
@@ -246,7 +245,7 @@ impl Tensors {
 }
 #[automatically_derived]
 #[allow(clippy::redundant_locals)]
-impl ::sconce::Config for TensorsConfig {
+impl ::sconce::Config for __TensorsConfig {
     type Output = Tensors;
     fn build(self, vb: ::sconce::nn::VarBuilder<'_>) -> ::sconce::Result<Tensors> {
         let _ = &vb;
@@ -255,10 +254,14 @@ impl ::sconce::Config for TensorsConfig {
             ::core::option::Option::Some(given) => given,
             ::core::option::Option::None => 1,
         };
+        #[allow(unused_imports)]
+        use ::sconce::__private::NoContainer as _;
+        let path = ::sconce::__private::BuildScope::enter("Tensors");
         let field_stage = {
             let stage = stage;
             stage
         };
+        path.field("scale");
         let field_scale = {
             let width = ::sconce::__private::copy_arg(&width);
             ::sconce::__private::param(
@@ -274,6 +277,7 @@ impl ::sconce::Config for TensorsConfig {
                 ),
             )?
         };
+        path.field("bias");
         let field_bias = {
             let width = ::sconce::__private::copy_arg(&width);
             ::sconce::__private::param(
@@ -283,6 +287,7 @@ impl ::sconce::Config for TensorsConfig {
                 ::core::option::Option::None,
             )?
         };
+        path.field("mean");
         let field_mean = {
             let width = ::sconce::__private::copy_arg(&width);
             ::sconce::__private::buffer(
@@ -298,23 +303,43 @@ impl ::sconce::Config for TensorsConfig {
                 ),
             )?
         };
+        path.field("encoder");
         let field_encoder = {
             let width = ::sconce::__private::copy_arg(&width);
-            ::sconce::__private::layer(
-                &vb,
-                &::sconce::__private::name(&[&"stage", &field_stage, &".encoder"]),
-                <Linear>::config(width, width).bias(false),
-            )?
+            ::sconce::__private::Built(
+                    ::sconce::__private::layer(
+                        &vb,
+                        &::sconce::__private::name(
+                            &[&"stage", &field_stage, &".encoder"],
+                        ),
+                        <<Linear as ::sconce::__private::Contents<
+                            { <::sconce::__private::Kind<Linear>>::IS_POINTER },
+                        >>::Layer>::config(width, width)
+                            .bias(false),
+                    )?,
+                )
+                .into_field::<Linear>()
         };
+        path.field("norm");
         let mut field_norm = {
             let width = ::sconce::__private::copy_arg(&width);
-            ::sconce::__private::layer(&vb, "", <LayerNorm>::config(width))?
+            ::sconce::__private::Built(
+                    ::sconce::__private::layer(
+                        &vb,
+                        "",
+                        <<LayerNorm as ::sconce::__private::Contents<
+                            { <::sconce::__private::Kind<LayerNorm>>::IS_POINTER },
+                        >>::Layer>::config(width),
+                    )?,
+                )
+                .into_field::<LayerNorm>()
         };
         ::sconce::__private::pin(
             ::sconce::__private::module_field::<LayerNorm>()
                 .as_module_mut(&mut field_norm),
             ::sconce::Mode::Eval,
         );
+        path.field("decoder");
         let field_decoder = {
             let vb = ::sconce::__private::tie(
                 vb.clone(),
@@ -323,11 +348,17 @@ impl ::sconce::Config for TensorsConfig {
             );
             {
                 let width = ::sconce::__private::copy_arg(&width);
-                ::sconce::__private::layer(
-                    &vb,
-                    "decoder",
-                    <Linear>::config(width, width).bias(false),
-                )?
+                ::sconce::__private::Built(
+                        ::sconce::__private::layer(
+                            &vb,
+                            "decoder",
+                            <<Linear as ::sconce::__private::Contents<
+                                { <::sconce::__private::Kind<Linear>>::IS_POINTER },
+                            >>::Layer>::config(width, width)
+                                .bias(false),
+                        )?,
+                    )
+                    .into_field::<Linear>()
             }
         };
         let key_decoder = "decoder";
@@ -340,6 +371,7 @@ impl ::sconce::Config for TensorsConfig {
             decoder: field_decoder,
             stage: field_stage,
         };
+        path.field("decoder");
         ::sconce::__private::tie_after(
             &mut network,
             key_decoder,
@@ -348,3 +380,16 @@ impl ::sconce::Config for TensorsConfig {
         ::core::result::Result::Ok(network)
     }
 }
+#[cfg(not(doc))]
+///The config of [`Tensors`]: the arguments from which it is built.
+#[allow(dead_code, type_alias_bounds)]
+pub type TensorsConfig = __TensorsConfig;
+#[cfg(doc)]
+#[doc(inline)]
+#[allow(unused_imports)]
+pub use __TensorsConfig as TensorsConfig;
+const _: () = {
+    #[allow(unused_imports)]
+    use ::sconce::__private::NameOfConfig as _;
+    let _ = TensorsConfig::build;
+};

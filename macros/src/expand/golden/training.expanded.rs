@@ -28,8 +28,6 @@ impl ::sconce::Module for Training {
     }
 }
 #[automatically_derived]
-impl ::sconce::__private::SingleLayer for Training {}
-#[automatically_derived]
 impl ::core::fmt::Display for Training {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
         ::sconce::__private::display(self, f)
@@ -110,14 +108,15 @@ impl ::sconce::nn::ModuleT for Training {
     }
 }
 ///The config of [`Training`]: the arguments from which it is built.
+#[doc(hidden)]
 #[must_use]
 #[allow(dead_code)]
-pub struct TrainingConfig {
+pub struct __TrainingConfig {
     rate: f64,
     weights: ::core::option::Option<Vec<f64>>,
 }
 #[automatically_derived]
-impl ::core::clone::Clone for TrainingConfig
+impl ::core::clone::Clone for __TrainingConfig
 where
     for<'arg> f64: ::core::clone::Clone,
     for<'arg> Vec<f64>: ::core::clone::Clone,
@@ -130,7 +129,7 @@ where
     }
 }
 #[automatically_derived]
-impl ::core::fmt::Debug for TrainingConfig
+impl ::core::fmt::Debug for __TrainingConfig
 where
     for<'arg> f64: ::core::fmt::Debug,
     for<'arg> Vec<f64>: ::core::fmt::Debug,
@@ -143,7 +142,7 @@ where
     }
 }
 #[allow(dead_code, clippy::all, clippy::pedantic)]
-impl TrainingConfig {
+impl __TrainingConfig {
     /// Sets `weights`.
     /// Default: `vec![1.0]`.
     pub fn weights(mut self, weights: Vec<f64>) -> Self {
@@ -183,8 +182,8 @@ impl Training {
     ///
     /// - `rate`
     /// - `weights` (setter, default `vec![1.0]`)
-    pub fn config(rate: f64) -> TrainingConfig {
-        TrainingConfig {
+    pub fn config(rate: f64) -> __TrainingConfig {
+        __TrainingConfig {
             rate,
             weights: ::core::option::Option::None,
         }
@@ -196,7 +195,7 @@ impl Training {
 }
 #[automatically_derived]
 #[allow(clippy::redundant_locals)]
-impl ::sconce::Config for TrainingConfig {
+impl ::sconce::Config for __TrainingConfig {
     type Output = Training;
     fn build(self, vb: ::sconce::nn::VarBuilder<'_>) -> ::sconce::Result<Training> {
         let _ = &vb;
@@ -205,7 +204,20 @@ impl ::sconce::Config for TrainingConfig {
             ::core::option::Option::Some(given) => given,
             ::core::option::Option::None => vec![1.0],
         };
-        let field_fc = ::sconce::__private::layer(&vb, "fc", <Linear>::config(1, 1))?;
+        #[allow(unused_imports)]
+        use ::sconce::__private::NoContainer as _;
+        let path = ::sconce::__private::BuildScope::enter("Training");
+        path.field("fc");
+        let field_fc = ::sconce::__private::Built(
+                ::sconce::__private::layer(
+                    &vb,
+                    "fc",
+                    <<Linear as ::sconce::__private::Contents<
+                        { <::sconce::__private::Kind<Linear>>::IS_POINTER },
+                    >>::Layer>::config(1, 1),
+                )?,
+            )
+            .into_field::<Linear>();
         let field_rate = {
             let rate = rate;
             rate
@@ -225,6 +237,19 @@ impl ::sconce::Config for TrainingConfig {
         })
     }
 }
+#[cfg(not(doc))]
+///The config of [`Training`]: the arguments from which it is built.
+#[allow(dead_code, type_alias_bounds)]
+pub type TrainingConfig = __TrainingConfig;
+#[cfg(doc)]
+#[doc(inline)]
+#[allow(unused_imports)]
+pub use __TrainingConfig as TrainingConfig;
+const _: () = {
+    #[allow(unused_imports)]
+    use ::sconce::__private::NameOfConfig as _;
+    let _ = TrainingConfig::build;
+};
 #[automatically_derived]
 impl ::sconce::train::Trainable for Training {
     fn loss(

@@ -32,8 +32,6 @@ impl ::sconce::Module for TupleStruct {
     }
 }
 #[automatically_derived]
-impl ::sconce::__private::SingleLayer for TupleStruct {}
-#[automatically_derived]
 impl ::core::fmt::Display for TupleStruct {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
         ::sconce::__private::display(self, f)
@@ -191,7 +189,21 @@ const _: () = {
             vb: ::sconce::nn::VarBuilder<'_>,
         ) -> ::sconce::Result<TupleStruct> {
             let _ = &vb;
-            let field_0 = ::sconce::__private::layer(&vb, "0", <Linear>::config(4, 4))?;
+            #[allow(unused_imports)]
+            use ::sconce::__private::NoContainer as _;
+            let path = ::sconce::__private::BuildScope::enter("TupleStruct");
+            path.field("0");
+            let field_0 = ::sconce::__private::Built(
+                    ::sconce::__private::layer(
+                        &vb,
+                        "0",
+                        <<Linear as ::sconce::__private::Contents<
+                            { <::sconce::__private::Kind<Linear>>::IS_POINTER },
+                        >>::Layer>::config(4, 4),
+                    )?,
+                )
+                .into_field::<Linear>();
+            path.field("1");
             let field_1 = {
                 #[allow(unused_imports)]
                 use ::sconce::__private::BuildDefault as _;
