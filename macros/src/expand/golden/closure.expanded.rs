@@ -119,8 +119,8 @@ impl ::sconce::Forward<(::sconce::Signal, Option<&Tensor>)> for Closure {
     ) -> (::sconce::Signal, ::sconce::Signal) {
         #[allow(unused_imports)]
         use ::sconce::__private::{
-            CallFunction as _, CallLayer as _, DataByReference as _, DataByValue as _,
-            NoOutcome as _,
+            CallFunction as _, CallFunctionMut as _, CallLayer as _,
+            DataByReference as _, DataByValue as _, NoOutcome as _,
         };
         let _ = &mode;
         let layers = |
@@ -233,7 +233,10 @@ impl ::sconce::Forward<(::sconce::Signal, Option<&Tensor>)> for Closure {
                         )
                         .mean((2, 3));
                     (
-                        ::core::convert::Into::into(
+                        ::sconce::__private::output::<
+                            ::sconce::Signal,
+                            _,
+                        >(
                             ::sconce::__private::call(
                                 head,
                                 "head",
@@ -243,7 +246,7 @@ impl ::sconce::Forward<(::sconce::Signal, Option<&Tensor>)> for Closure {
                                 mode,
                             ),
                         ),
-                        ::core::convert::Into::into(features),
+                        ::sconce::__private::output::<::sconce::Signal, _>(features),
                     )
                 })
             })

@@ -91,8 +91,8 @@ impl ::sconce::Forward<::sconce::Signal> for Containers {
     fn call(&self, input: ::sconce::Signal, mode: ::sconce::Mode) -> ::sconce::Signal {
         #[allow(unused_imports)]
         use ::sconce::__private::{
-            CallFunction as _, CallLayer as _, DataByReference as _, DataByValue as _,
-            NoOutcome as _,
+            CallFunction as _, CallFunctionMut as _, CallLayer as _,
+            DataByReference as _, DataByValue as _, NoOutcome as _,
         };
         let _ = &mode;
         let layers = |
@@ -159,7 +159,10 @@ impl ::sconce::Forward<::sconce::Signal> for Containers {
                     let head = heads
                         .get("boxes")
                         .ok_or_else(|| Error::msg("no head for boxes"))?;
-                    ::core::convert::Into::into(
+                    ::sconce::__private::output::<
+                        ::sconce::Signal,
+                        _,
+                    >(
                         head
                             .call_layer_or_function(
                                 (

@@ -78,8 +78,8 @@ impl ::sconce::Forward<::sconce::Signal> for Enumeration {
             Self::Deep { layers: field_layers } => {
                 #[allow(unused_imports)]
                 use ::sconce::__private::{
-                    CallFunction as _, CallLayer as _, DataByReference as _,
-                    DataByValue as _, NoOutcome as _,
+                    CallFunction as _, CallFunctionMut as _, CallLayer as _,
+                    DataByReference as _, DataByValue as _, NoOutcome as _,
                 };
                 let _ = &mode;
                 let layers = |
@@ -112,7 +112,7 @@ impl ::sconce::Forward<::sconce::Signal> for Enumeration {
                                         ),
                                 );
                             }
-                            ::core::convert::Into::into(x)
+                            ::sconce::__private::output::<::sconce::Signal, _>(x)
                         })
                     })
                     .output()

@@ -71,8 +71,8 @@ where
     fn call(&self, input: ::sconce::Signal, mode: ::sconce::Mode) -> ::sconce::Signal {
         #[allow(unused_imports)]
         use ::sconce::__private::{
-            CallFunction as _, CallLayer as _, DataByReference as _, DataByValue as _,
-            NoOutcome as _,
+            CallFunction as _, CallFunctionMut as _, CallLayer as _,
+            DataByReference as _, DataByValue as _, NoOutcome as _,
         };
         let _ = &mode;
         let layers = |
@@ -102,7 +102,10 @@ where
                             ),
                         )
                     };
-                    ::core::convert::Into::into(
+                    ::sconce::__private::output::<
+                        ::sconce::Signal,
+                        _,
+                    >(
                         rest
                             .iter()
                             .fold(

@@ -69,8 +69,8 @@ impl ::sconce::Forward<::sconce::Signal> for Tensors {
     fn call(&self, input: ::sconce::Signal, mode: ::sconce::Mode) -> ::sconce::Signal {
         #[allow(unused_imports)]
         use ::sconce::__private::{
-            CallFunction as _, CallLayer as _, DataByReference as _, DataByValue as _,
-            NoOutcome as _,
+            CallFunction as _, CallFunctionMut as _, CallLayer as _,
+            DataByReference as _, DataByValue as _, NoOutcome as _,
         };
         let _ = &mode;
         ::sconce::__private::Attempt(move || -> ::sconce::Result<::sconce::Signal> {
@@ -101,7 +101,10 @@ impl ::sconce::Forward<::sconce::Signal> for Tensors {
                         ),
                         ::sconce::Mode::Eval,
                     ) - mean) * scale;
-                    ::core::convert::Into::into(
+                    ::sconce::__private::output::<
+                        ::sconce::Signal,
+                        _,
+                    >(
                         ::sconce::__private::call(
                             decoder,
                             "decoder",

@@ -40,8 +40,8 @@ impl ::sconce::Forward<::sconce::Signal> for Training {
     fn call(&self, input: ::sconce::Signal, mode: ::sconce::Mode) -> ::sconce::Signal {
         #[allow(unused_imports)]
         use ::sconce::__private::{
-            CallFunction as _, CallLayer as _, DataByReference as _, DataByValue as _,
-            NoOutcome as _,
+            CallFunction as _, CallFunctionMut as _, CallLayer as _,
+            DataByReference as _, DataByValue as _, NoOutcome as _,
         };
         let _ = &mode;
         ::sconce::__private::Attempt(move || -> ::sconce::Result<::sconce::Signal> {
@@ -54,7 +54,10 @@ impl ::sconce::Forward<::sconce::Signal> for Training {
                 let x = input;
                 ::core::result::Result::Ok({
                     let shift: f64 = weights.iter().sum();
-                    ::core::convert::Into::into(
+                    ::sconce::__private::output::<
+                        ::sconce::Signal,
+                        _,
+                    >(
                         ::sconce::__private::call(
                             fc,
                             "fc",

@@ -44,14 +44,17 @@ impl ::sconce::Forward<::sconce::Signal> for TupleStruct {
     fn call(&self, input: ::sconce::Signal, mode: ::sconce::Mode) -> ::sconce::Signal {
         #[allow(unused_imports)]
         use ::sconce::__private::{
-            CallFunction as _, CallLayer as _, DataByReference as _, DataByValue as _,
-            NoOutcome as _,
+            CallFunction as _, CallFunctionMut as _, CallLayer as _,
+            DataByReference as _, DataByValue as _, NoOutcome as _,
         };
         let _ = &mode;
         ::sconce::__private::Attempt(move || -> ::sconce::Result<::sconce::Signal> {
                 let x = input;
                 ::core::result::Result::Ok(
-                    ::core::convert::Into::into(
+                    ::sconce::__private::output::<
+                        ::sconce::Signal,
+                        _,
+                    >(
                         ::sconce::__private::call(
                             &self.1,
                             "1",
