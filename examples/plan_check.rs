@@ -89,8 +89,8 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let mean = (ratios.iter().map(|ratio| ratio.ln()).sum::<f64>() / ratios.len() as f64).exp();
     let worst = ratios.iter().copied().fold(0., f64::max);
     println!(
-        "{} shapes with at least two candidates: the selected algorithm is at most a tenth slower than the fastest in \
-         {:.1} %; its time relative to the fastest is {mean:.3} in the geometric mean, {worst:.2} at worst",
+        "{} shapes with at least two candidates: the selected algorithm is at most a tenth slower than the fastest for \
+         {:.1} % of them; its time relative to the fastest is {mean:.3} in the geometric mean, {worst:.2} at worst",
         ratios.len(),
         100. * share
     );
@@ -163,7 +163,7 @@ impl Layer {
         (self.batch * self.outputs * output[0] * output[1] * taps) as f64
     }
 
-    /// Returns a number of elements that neither the input nor the output exceeds.
+    /// Returns an upper bound on the number of elements of the input and of the output.
     fn elements(&self) -> usize {
         self.batch * self.size[0] * self.size[1] * self.inputs.max(self.outputs)
     }

@@ -1,5 +1,5 @@
-//! Calls. A call to a field or to an element of a field is a call to a layer. A call to any other value may be to a layer
-//! or to a function; its type decides which. A call to a function stays as it is.
+//! Calls. A call to a field or to an element of a field is a call to a layer. A call to any other value may be to a
+//! layer or to a function; its type decides which. A call to a function stays as it is.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
@@ -125,7 +125,7 @@ impl Walker<'_> {
         let mode = self.fields[field].mode_tokens(self.krate);
         let private = private(self.krate, span);
         if several {
-            // The compiler reports a layer that does not support several inputs at this span.
+            // If the layer does not support several inputs, the compiler reports the error at this span.
             let layer = located(layer, span);
             return quote_spanned!(span=> #private::call_with(#layer, #name, #input, #mode));
         }
@@ -149,7 +149,7 @@ impl Walker<'_> {
         quote_spanned!(span=> #private::#function(#list, #name, #nested, #input, #mode))
     }
 
-    /// Returns a reference to the list of `blocks[i]`, and adds its indices, outermost first.
+    /// Returns a reference to the list `blocks` in `blocks[i]`, and appends the indices to `indices`, outermost first.
     fn walk_element(&mut self, func: &mut Expr, indices: &mut Vec<TokenStream>) -> TokenStream {
         match func {
             Expr::Paren(paren) => self.walk_element(&mut paren.expr, indices),
@@ -178,7 +178,8 @@ impl Walker<'_> {
         let func = parenthesized(&call.func);
         let private = private(self.krate, span);
         let args = args.iter().map(|arg| {
-            let wrapper = format_ident!("{}", if is_typed(arg) { "Exact" } else { "Argument" }, span = span);
+            let wrapper =
+                format_ident!("{}", if is_inferred(arg) { "Exact" } else { "Argument" }, span = span);
             quote_spanned!(span=> #private::#wrapper(#arg))
         });
         let mode = local("mode");
@@ -190,7 +191,7 @@ impl Walker<'_> {
     fn walk_inputs(&mut self, args: Exprs, span: Span) -> TokenStream {
         let mut args: Vec<Expr> = args.into_iter().collect();
         self.walk_operands(&mut args);
-        let inputs = args.iter().map(|arg| if is_typed(arg) { arg.to_token_stream() } else { into(arg) });
+        let inputs = args.iter().map(|arg| if is_inferred(arg) { arg.to_token_stream() } else { into(arg) });
         if args.len() == 1 { quote!(#(#inputs)*) } else { quote_spanned!(span=> (#(#inputs,)*)) }
     }
 
@@ -205,7 +206,7 @@ impl Walker<'_> {
             return;
         }
         let mut borrowed: Vec<Local> = self.root(&call.receiver).into_iter().collect();
-        borrowed.extend(self.lenders(&call.receiver));
+        borrowed.extend(self.borrowed_locals(&call.receiver));
         self.walk_place(&mut call.receiver);
         for arg in &mut call.args {
             borrowed.extend(self.walk_operand(arg));
@@ -225,9 +226,9 @@ fn parenthesized(func: &Expr) -> TokenStream {
     if matches!(func, Expr::Path(_) | Expr::Paren(_)) { quote!(#func) } else { quote!((#func)) }
 }
 
-/// Returns whether an argument has a type of its own. Literals, `None`, `value.into()` and closures are not converted to
-/// the layer's input type, because the type would be ambiguous.
-fn is_typed(arg: &Expr) -> bool {
+/// Returns `true` for a literal, `None`, `value.into()` or a closure. The type of such an argument follows from the
+/// layer's input type, so a conversion would make it ambiguous.
+fn is_inferred(arg: &Expr) -> bool {
     match arg {
         Expr::MethodCall(_) => is_into(arg),
         Expr::Lit(literal) => !matches!(literal.lit, Lit::Verbatim(_)),

@@ -101,7 +101,7 @@ impl Walker<'_> {
                 Some(tokens) => *stmt = Stmt::Expr(Expr::Verbatim(tokens), invocation.semi_token),
                 None => self.walk_invocation(&mut invocation.mac),
             },
-            Stmt::Item(Item::Macro(definition)) => self.pin_names(definition.mac.tokens.clone()),
+            Stmt::Item(Item::Macro(definition)) => self.make_immovable(definition.mac.tokens.clone()),
             Stmt::Item(_) => {}
         }
     }
@@ -114,9 +114,9 @@ impl Walker<'_> {
             bound.owned = self.owns_its_parts(&init.expr);
             bound.reborrowed = is_mutable_borrow(&init.expr);
             bound.function = matches!(*init.expr, Expr::Closure(_));
-            bound.lenders = self.walk_operand(&mut init.expr);
+            bound.borrowed_locals = self.walk_operand(&mut init.expr);
             if matches!(&binding.pat, Pat::Type(typed) if is_number(&typed.ty)) {
-                bound.lenders.clear();
+                bound.borrowed_locals.clear();
             }
             if let Some((_, diverge)) = &mut init.diverge {
                 refutability = Refutability::Refutable;
@@ -131,7 +131,7 @@ impl Walker<'_> {
     /// the pattern binds.
     fn walk_scrutinee(&mut self, expr: &mut Expr) -> Binding {
         let reborrowed = is_mutable_borrow(expr);
-        Binding { lenders: self.walk_operand(expr), reborrowed, ..Binding::default() }
+        Binding { borrowed_locals: self.walk_operand(expr), reborrowed, ..Binding::default() }
     }
 
     /// Walks a condition in a place context, so that flags are read without a clone.
@@ -160,9 +160,9 @@ impl Walker<'_> {
                 walker.scopes.enter();
                 walker.define(&arm.pat, Refutability::Refutable, &bound);
                 if let Pat::Guard(guard) = &mut arm.pat {
-                    walker.repeated += 1;
+                    walker.inside_repetition += 1;
                     walker.walk_place(&mut guard.guard);
-                    walker.repeated -= 1;
+                    walker.inside_repetition -= 1;
                 }
                 walker.walk_value(&mut arm.body);
                 walker.scopes.leave();
@@ -199,9 +199,9 @@ impl Walker<'_> {
         self.frames.pop().unwrap_or(Frame { moves, captured: Vec::new() })
     }
 
-    /// Returns `let mut x = x.clone();` for each local that a `move` closure captures, or `let mut x = x;` if this is the
-    /// last use of the local. These statements run before the closure is created, so their events are inserted at `before`,
-    /// the position of the first event of the closure.
+    /// Returns `let mut x = x.clone();` for each local that a `move` closure captures, or `let mut x = x;` if this is
+    /// the last use of the local. These statements run before the closure is created, so their events are inserted at
+    /// `before`, the position of the first event of the closure.
     fn capture_copies(&mut self, frame: Frame, before: usize) -> Option<TokenStream> {
         if !frame.moves || frame.captured.is_empty() {
             return None;

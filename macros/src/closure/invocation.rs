@@ -1,7 +1,7 @@
 //! Macro invocations in a forward closure. Calls to layers are rewritten in the arguments of every macro.
 //!
-//! `vec!` and `dbg!` take values, as functions do. Any other macro may evaluate an argument any number of times, or use it
-//! as a name, a place or a pattern. So no local moves there, and names and places stay as they are.
+//! `vec!` and `dbg!` take values, as functions do. Any other macro may evaluate an argument any number of times, or use
+//! it as a name, a place or a pattern. So no local moves there, and names and places stay as they are.
 
 use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
@@ -17,7 +17,8 @@ use super::scope::{Binding, Refutability};
 use super::walk::Walker;
 
 impl Walker<'_> {
-    /// Walks a macro invocation as an expression. `dbg!` is replaced with its expansion, because it prints its argument.
+    /// Walks a macro invocation as an expression. `dbg!` is replaced with its expansion, because it prints its
+    /// argument.
     pub(super) fn walk_macro(&mut self, expr: &mut Expr) {
         let Expr::Macro(invocation) = &mut *expr else { return };
         match self.walk_dbg(&invocation.mac) {
@@ -48,13 +49,13 @@ impl Walker<'_> {
         walk: impl FnOnce(&mut Self, TokenStream) -> T,
     ) -> T {
         self.read_names(tokens.clone());
-        self.repeated += 1;
+        self.inside_repetition += 1;
         self.scopes.enter();
         let outer = std::mem::take(&mut self.events);
         let walked = walk(self, tokens.clone());
         let events = std::mem::replace(&mut self.events, outer);
         self.scopes.leave();
-        self.repeated -= 1;
+        self.inside_repetition -= 1;
         self.events.push(Event::Branch(vec![events, Vec::new()]));
         self.read_names(tokens);
         walked
@@ -70,10 +71,10 @@ impl Walker<'_> {
     }
 
     /// Records the names in the definition of a macro, which may use them wherever it is called.
-    pub(super) fn pin_names(&mut self, tokens: TokenStream) {
+    pub(super) fn make_immovable(&mut self, tokens: TokenStream) {
         names::all(tokens, &mut |ident| {
             self.note(ident);
-            self.pinned.extend(self.scopes.find(ident));
+            self.immovable.extend(self.scopes.find(ident));
         });
     }
 
@@ -112,12 +113,12 @@ impl Walker<'_> {
 
     /// Walks the arguments of `vec![a, b]` or `vec![a; n]`.
     fn walk_vec(&mut self, tokens: TokenStream) -> Option<TokenStream> {
-        let repeated = |input: ParseStream| {
+        let value_and_count = |input: ParseStream| {
             let value: Expr = input.parse()?;
             input.parse::<Token![;]>()?;
             Ok((value, input.parse::<Expr>()?))
         };
-        if let Ok((mut value, mut count)) = repeated.parse2(tokens.clone()) {
+        if let Ok((mut value, mut count)) = value_and_count.parse2(tokens.clone()) {
             self.walk_value(&mut value);
             self.walk_place(&mut count);
             return Some(quote!(#value; #count));
@@ -153,8 +154,8 @@ impl Walker<'_> {
         Some(quote!(#value #comma #pat #guard #condition #end))
     }
 
-    /// Walks expressions that are separated by commas, or statements, or else arguments that are separated by `,`, `;` or
-    /// `=>`.
+    /// Walks expressions that are separated by commas, or statements, or else arguments that are separated by `,`, `;`
+    /// or `=>`.
     fn walk_arguments(&mut self, tokens: TokenStream) -> TokenStream {
         if let Ok(mut args) = Exprs::parse_terminated.parse2(tokens.clone()) {
             args.iter_mut().for_each(|arg| self.walk_argument(arg));

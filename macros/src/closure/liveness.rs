@@ -38,16 +38,16 @@ pub enum Event {
 
 type Live = HashSet<Local>;
 
-/// Returns the uses that move their local. Locals in `pinned` never move, because they are borrowed for an unknown
+/// Returns the uses that move their local. Locals in `immovable` never move, because they are borrowed for an unknown
 /// time.
-pub fn moving_uses(events: &[Event], pinned: &HashSet<Local>) -> HashSet<UseId> {
-    let mut analysis = Analysis { pinned, moves: HashSet::new(), targets: Vec::new() };
+pub fn moving_uses(events: &[Event], immovable: &HashSet<Local>) -> HashSet<UseId> {
+    let mut analysis = Analysis { immovable, moves: HashSet::new(), targets: Vec::new() };
     analysis.sequence(events, Live::new());
     analysis.moves
 }
 
 struct Analysis<'a> {
-    pinned: &'a HashSet<Local>,
+    immovable: &'a HashSet<Local>,
     moves: HashSet<UseId>,
     /// The enclosing loops and labeled blocks, innermost last.
     targets: Vec<Target>,
@@ -72,7 +72,7 @@ impl Analysis<'_> {
     fn event(&mut self, event: &Event, mut live: Live) -> Live {
         match event {
             Event::Use(id, local) => {
-                let last = live.insert(*local) && !self.pinned.contains(local);
+                let last = live.insert(*local) && !self.immovable.contains(local);
                 if last {
                     self.moves.insert(*id)
                 } else {
@@ -184,8 +184,8 @@ mod tests {
     }
 
     #[test]
-    fn pinned_locals_do_not_move() {
-        let pinned = HashSet::from([0]);
-        assert!(moving_uses(&[Define(0), Use(0, 0)], &pinned).is_empty());
+    fn immovable_locals_do_not_move() {
+        let immovable = HashSet::from([0]);
+        assert!(moving_uses(&[Define(0), Use(0, 0)], &immovable).is_empty());
     }
 }

@@ -1,10 +1,10 @@
-//! Rewrites the forward closure. Inside the closure, each field is a variable that refers to it, and ordinary Rust
-//! applies. Only three things change: calls to layers, clones of values that are used again later, and conversions of
-//! the output.
+//! Rewrites the forward closure. Inside the closure, the name of each field is a variable that holds a reference to the
+//! field, and ordinary Rust applies. Only three things change: calls to layers, clones of values that are used again
+//! later, and conversions of the output.
 //!
 //! One walk resolves names and rewrites expressions ([`walk`], [`call`], [`operator`], [`control`], [`invocation`]). It
-//! records the uses of local variables and which of them borrow from others ([`borrow`]), from which [`liveness`]
-//! decides between clone and move. [`placeholder`] writes these decisions into the tokens.
+//! records the uses of local variables, and which variables borrow from others ([`borrow`]). From this record,
+//! [`liveness`] decides between clone and move. [`placeholder`] writes these decisions into the tokens.
 
 mod borrow;
 mod call;
@@ -40,11 +40,12 @@ pub struct Rewritten {
     pub output: OutputType,
     /// The body, which evaluates to the output type.
     pub body: TokenStream,
-    /// The variables for fields that the body names, each with the index of the field.
+    /// The variables for the fields that occur in the body, each with the index of the field.
     pub fields: Vec<(Ident, usize)>,
-    /// The variables `mode` that the body names. There are several if the body comes from several macros.
+    /// The identifiers `mode` that occur in the body, one for each hygiene context, because a macro and its caller do
+    /// not see each other's variables.
     pub modes: Vec<Ident>,
-    /// Whether the body has calls that decide by type between a layer and a function.
+    /// Whether the body calls a value that may be a layer or a function, as its type decides.
     pub dispatches: bool,
     /// The indices of the fields that the body does not use.
     pub unused: Vec<usize>,

@@ -1,5 +1,5 @@
-//! Placeholders for the uses of locals. After the liveness analysis, each placeholder becomes a move or a clone, and `self`
-//! is the receiver of the generated method in every hygiene context.
+//! Placeholders for the uses of locals. After the liveness analysis, each placeholder becomes a move or a clone. Also
+//! gives every `self` the hygiene context of the generated method, so that it also resolves if a macro wrote it.
 
 use std::collections::HashSet;
 

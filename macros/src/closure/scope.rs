@@ -20,7 +20,7 @@ pub struct Binding {
     /// Whether the local is a closure or function item of the user, so that a call to it stays as it is.
     pub function: bool,
     /// The locals from which the value of this local may borrow. They must not move while this local is in use.
-    pub lenders: Vec<Local>,
+    pub borrowed_locals: Vec<Local>,
 }
 
 /// The locals in scope, innermost last.

@@ -350,7 +350,7 @@ fn methods_leave_their_receiver_as_it_is() {
 }
 
 #[test]
-fn lenders_live_as_long_as_what_they_lend() {
+fn borrowed_locals_live_as_long_as_the_borrow() {
     check(
         parse_quote!(|x| {
             let view = x.view();

@@ -35,10 +35,10 @@ pub(super) struct Walker<'a> {
     pub events: Vec<Event>,
     pub frames: Vec<Frame>,
     /// Locals that are borrowed for an unknown time and must not move.
-    pub pinned: HashSet<Local>,
+    pub immovable: HashSet<Local>,
     /// The number of match guards and macro invocations that enclose the current expression. No local may move there,
     /// because the expression may run any number of times.
-    pub repeated: usize,
+    pub inside_repetition: usize,
     /// Whether a call must decide by type between a layer and a function.
     pub dispatches: bool,
     /// The index of each field by name.
@@ -68,8 +68,8 @@ impl<'a> Walker<'a> {
             scopes,
             events: Vec::new(),
             frames: Vec::new(),
-            pinned: HashSet::new(),
-            repeated: 0,
+            immovable: HashSet::new(),
+            inside_repetition: 0,
             dispatches: false,
             by_name: fields.iter().enumerate().map(|(i, field)| (field.name.as_str(), i)).collect(),
             variables: FieldVariables::default(),
@@ -96,7 +96,7 @@ impl<'a> Walker<'a> {
                 }
             }
             Expr::Reference(reference) => {
-                self.pinned.extend(self.root(&reference.expr));
+                self.immovable.extend(self.root(&reference.expr));
                 self.walk_referent(&mut reference.expr);
             }
             Expr::Call(_) => self.walk_call(expr),
@@ -164,12 +164,12 @@ impl<'a> Walker<'a> {
     /// Walks an operand or argument. Returns the locals from which its value may borrow, which must live until all
     /// operands are evaluated.
     pub fn walk_operand(&mut self, expr: &mut Expr) -> Vec<Local> {
-        let lenders = self.lenders(expr);
+        let borrowed_locals = self.borrowed_locals(expr);
         match expr {
             Expr::Reference(reference) => self.walk_referent(&mut reference.expr),
             _ => self.walk_value(expr),
         }
-        lenders
+        borrowed_locals
     }
 
     /// Walks operands in order. Locals that they borrow stay live until the last operand.
@@ -223,14 +223,14 @@ impl<'a> Walker<'a> {
     /// Returns the tokens for a use of a local or a part of it: a placeholder, or a clone if the value is already known
     /// not to be movable.
     pub fn use_value(&mut self, local: Local, ident: &Ident, place: TokenStream) -> TokenStream {
-        if self.captures(local, ident) || self.repeated > 0 {
+        if self.captures(local, ident) || self.inside_repetition > 0 {
             self.read(local, ident);
             return clone_of(&place, ident.span());
         }
         let id = self.places.len();
         self.places.push(place);
         self.events.push(Event::Use(id, local));
-        self.read_lenders(local);
+        self.read_borrowed_locals(local);
         placeholder(id, ident.span()).into_token_stream()
     }
 
@@ -241,25 +241,25 @@ impl<'a> Walker<'a> {
         // A `move` closure reads its own copy. Making that copy is a use, which `capture_copies` records.
         if !self.frames.get(depth).is_some_and(|frame| frame.moves) {
             self.events.push(Event::Read(local));
-            self.read_lenders(local);
+            self.read_borrowed_locals(local);
         }
     }
 
-    fn read_lenders(&mut self, local: Local) {
-        let lenders = &self.scopes.binding(local).lenders;
-        self.events.extend(lenders.iter().copied().map(Event::Read));
+    fn read_borrowed_locals(&mut self, local: Local) {
+        let borrowed_locals = &self.scopes.binding(local).borrowed_locals;
+        self.events.extend(borrowed_locals.iter().copied().map(Event::Read));
     }
 
     /// Returns whether an enclosing closure captures the local, and records the capture.
     fn captures(&mut self, local: Local, ident: &Ident) -> bool {
-        let Binding { depth, lenders, .. } = self.scopes.binding(local);
+        let Binding { depth, borrowed_locals, .. } = self.scopes.binding(local);
         let Some(frame) = self.frames.get_mut(*depth) else { return false };
         if !frame.captured.iter().any(|(seen, _)| *seen == local) {
             frame.captured.push((local, ident.clone()));
         }
-        self.pinned.extend(lenders);
+        self.immovable.extend(borrowed_locals);
         if !frame.moves {
-            self.pinned.insert(local);
+            self.immovable.insert(local);
         }
         true
     }
@@ -421,7 +421,7 @@ impl<'a> Walker<'a> {
         Walked {
             unused: self.unused_fields(),
             unknown: self.unknown,
-            plan: MovePlan { moves: moving_uses(&self.events, &self.pinned), places: self.places },
+            plan: MovePlan { moves: moving_uses(&self.events, &self.immovable), places: self.places },
             fields: self.variables.into_vec(),
             modes: self.modes,
             dispatches: self.dispatches,

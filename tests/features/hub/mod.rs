@@ -194,7 +194,7 @@ fn an_index_cannot_name_files_outside_its_directory() {
 }
 
 #[test]
-fn invalid_names_are_errors_without_a_request() {
+fn invalid_names_are_rejected_before_any_request() {
     let (server, cache) = (Server::new([(MODEL, checkpoint(0.))]), directory());
     for name in ["", "a/b/c", "../b", "a/", "a b/c", "a--b/c", "a/b?c"] {
         let hub = Hub::new(name).endpoint(server.address()).cache(cache.path());

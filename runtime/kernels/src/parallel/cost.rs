@@ -2,18 +2,18 @@
 //!
 //! Running a task on another thread pays off if the task takes at least about 10 µs: waking a helper takes 1 to 2 µs,
 //! and at the end of an operation the other threads wait for half a task on average. Each constant is the work of such
-//! a task in the unit that a kernel counts. An operation whose work is at most that of one task runs on the calling
-//! thread.
+//! a task: a number of elements or of multiply-adds, whichever the kernel counts. An operation whose work is at most
+//! that of one task runs on the calling thread.
 //!
 //! The constants also determine how sums are split into partial sums, so they do not depend on the machine.
 
 /// Elements of a pass that loads, computes and stores each element once.
 pub(crate) const PASS: usize = 1 << 14;
 
-/// Elements of a vectorized pass that stores nothing, or of packing a weight.
+/// Elements that are read by a vectorized pass without stores, or packed as a weight.
 pub(crate) const SCAN: usize = 4 * PASS;
 
-/// Elements of two passes over the same rows, or of a copy with strides.
+/// Elements that are visited twice, or copied with strides.
 pub(crate) const TWO_PASSES: usize = PASS / 2;
 
 /// Elements of a pass that computes one exponential for each element.
@@ -31,8 +31,8 @@ pub(crate) const STREAMED_MULTIPLY_ADDS: usize = MULTIPLY_ADDS / 2;
 /// Multiply-adds of a task that also packs an operand.
 pub(crate) const PACKED_MULTIPLY_ADDS: usize = 2 * MULTIPLY_ADDS;
 
-/// The multiply-adds below which an operation runs on the calling thread if its tasks would have to be allocated and
-/// split in advance.
+/// Multiply-adds of a whole operation whose tasks would be split and allocated before it runs. An operation with fewer
+/// runs on the calling thread.
 pub(crate) const SPLIT_MULTIPLY_ADDS: usize = 8 * MULTIPLY_ADDS;
 
 /// Multiply-adds that are not vectorized.

@@ -14,8 +14,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// thread takes longer than a small layer. Each thread has a share of consecutive indices, so that its cache already
 /// holds the data that the same share of the preceding call wrote. A thread that has finished its share takes indices
 /// from the shares of the others. Therefore `run` must not depend on the calling thread or on the order of calls. The
-/// caller does not wait for helpers that arrive after all indices are taken. The caller waits actively for helpers that
-/// still run, at most for the time of one index.
+/// caller does not wait for helpers that arrive after all indices are taken. It spins until the helpers that are still
+/// running have finished their last call of `run`.
 pub(crate) fn for_each(count: usize, run: &(dyn Fn(usize) + Sync)) {
     #[cfg(feature = "testing")]
     counts::record(count);
@@ -24,7 +24,8 @@ pub(crate) fn for_each(count: usize, run: &(dyn Fn(usize) + Sync)) {
         return (0..count).for_each(run);
     }
     let run: *const (dyn Fn(usize) + Sync + '_) = run;
-    // SAFETY: only the lifetime of the pointee changes. `Job::run` is dereferenced only while `run` is borrowed.
+    // SAFETY: only the lifetime of the pointee changes. The pointer is dereferenced only before this function returns,
+    // and the argument `run` lives until then.
     let run = unsafe { std::mem::transmute::<*const (dyn Fn(usize) + Sync + '_), Run>(run) };
     let taken = (0..=helpers).map(|_| TakenCount::default()).collect();
     let job = Job { run, count, taken, active: AtomicUsize::new(0), panic: Mutex::default() };
@@ -94,8 +95,8 @@ impl Job {
         }
     }
 
-    /// Returns the share that this helper starts with: usually a different one for each helper, and the same in every
-    /// call.
+    /// Returns the share that this helper starts with. Helpers usually start with different shares, and a thread starts
+    /// with the same share in every call of `for_each`.
     fn share(&self) -> usize {
         1 + rayon::current_thread_index().unwrap_or(0) % (self.taken.len() - 1)
     }
@@ -140,8 +141,8 @@ pub(crate) fn for_each_chunk<T: Send>(data: &mut [T], len: usize, run: impl Fn(u
     });
 }
 
-/// Calls `run` with every row of `row` elements of `data` and its index, in parallel. A task has rows with at least
-/// `minimum` elements in total.
+/// Divides `data` into rows of `row` elements and calls `run` with each row and its index, in parallel. A task has rows
+/// with at least `minimum` elements in total.
 pub(crate) fn for_each_row<T: Send>(
     row: usize,
     minimum: usize,

@@ -32,7 +32,7 @@ pub(super) struct Gradients<'a, C, T> {
     /// the gradient from the matrix product.
     pub state: [&'a mut [T]; STATES],
     pub dx: &'a mut [T],
-    /// Empty if it equals `dx`.
+    /// Empty if both gradients are equal, so that the caller uses `dx` for both.
     pub dh: &'a mut [T],
 }
 
