@@ -76,9 +76,21 @@ impl Walker<'_> {
 
     /// Returns the events that `walk` records, without adding them to the current sequence.
     pub(super) fn record(&mut self, walk: impl FnOnce(&mut Self)) -> Vec<Event> {
+        self.record_result(walk).1
+    }
+
+    /// Walks code that may not run. Returns the result of `walk`.
+    pub(super) fn walk_optional<T>(&mut self, walk: impl FnOnce(&mut Self) -> T) -> T {
+        let (result, events) = self.record_result(walk);
+        self.events.push(Event::Branch(vec![events, Vec::new()]));
+        result
+    }
+
+    /// Returns the result of `walk` and the events that it records.
+    fn record_result<T>(&mut self, walk: impl FnOnce(&mut Self) -> T) -> (T, Vec<Event>) {
         let outer = std::mem::take(&mut self.events);
-        walk(self);
-        std::mem::replace(&mut self.events, outer)
+        let result = walk(self);
+        (result, std::mem::replace(&mut self.events, outer))
     }
 
     pub(super) fn walk_block(&mut self, block: &mut Block) {
@@ -120,8 +132,7 @@ impl Walker<'_> {
             }
             if let Some((_, diverge)) = &mut init.diverge {
                 refutability = Refutability::Refutable;
-                let otherwise = self.record(|walker| walker.walk_value(diverge));
-                self.events.push(Event::Branch(vec![otherwise, Vec::new()]));
+                self.walk_optional(|walker| walker.walk_value(diverge));
             }
         }
         self.define(&binding.pat, refutability, &bound);
@@ -194,8 +205,7 @@ impl Walker<'_> {
     /// Walks the body of a closure or async block. The body may run later, several times, or not at all.
     fn in_frame(&mut self, moves: bool, walk: impl FnOnce(&mut Self)) -> Frame {
         self.frames.push(Frame { moves, captured: Vec::new() });
-        let body = self.record(walk);
-        self.events.push(Event::Branch(vec![body, Vec::new()]));
+        self.walk_optional(walk);
         self.frames.pop().unwrap_or(Frame { moves, captured: Vec::new() })
     }
 

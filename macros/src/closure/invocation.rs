@@ -11,7 +11,6 @@ use syn::{BinOp, Block, Expr, Macro, Pat, Stmt, Token, UnOp};
 
 use crate::attr::Exprs;
 
-use super::liveness::Event;
 use super::names;
 use super::scope::{Binding, Refutability};
 use super::walk::Walker;
@@ -51,12 +50,9 @@ impl Walker<'_> {
         self.read_names(tokens.clone());
         self.inside_repetition += 1;
         self.scopes.enter();
-        let outer = std::mem::take(&mut self.events);
-        let walked = walk(self, tokens.clone());
-        let events = std::mem::replace(&mut self.events, outer);
+        let walked = self.walk_optional(|walker| walk(walker, tokens.clone()));
         self.scopes.leave();
         self.inside_repetition -= 1;
-        self.events.push(Event::Branch(vec![events, Vec::new()]));
         self.read_names(tokens);
         walked
     }

@@ -9,7 +9,6 @@
 mod borrow;
 mod call;
 mod control;
-mod fields;
 mod invocation;
 mod liveness;
 mod names;

@@ -17,6 +17,12 @@ impl Name {
     }
 }
 
+/// Returns whether one of `idents` is the same name as `ident`.
+pub fn contains<'a>(idents: impl IntoIterator<Item = &'a Ident>, ident: &Ident) -> bool {
+    let name = Name::of(ident);
+    idents.into_iter().any(|other| Name::of(other) == name)
+}
+
 /// Returns the hygiene context of a span, as the debug output of the compiler names it: `#4` for `#4 bytes(10..20)`.
 /// Returns an empty string if the debug output has another form, so that all spans then have the same context.
 fn context(span: Span) -> String {

@@ -17,8 +17,7 @@ impl Walker<'_> {
             }
             BinOp::And(_) | BinOp::Or(_) => {
                 self.walk_place(&mut binary.left);
-                let right = self.record(|walker| walker.walk_place(&mut binary.right));
-                self.events.push(Event::Branch(vec![right, Vec::new()]));
+                self.walk_optional(|walker| walker.walk_place(&mut binary.right));
             }
             op if is_assignment(&op) => {
                 let borrowed = self.walk_operand(&mut binary.right);

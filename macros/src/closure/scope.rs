@@ -6,7 +6,7 @@ use syn::ext::IdentExt;
 use syn::{Ident, Pat};
 
 use super::liveness::Local;
-use super::names::Name;
+use super::names::{self, Name};
 
 /// The properties of a local.
 #[derive(Clone, Default)]
@@ -89,7 +89,7 @@ fn collect(pat: &Pat, refutability: Refutability, names: &mut Vec<Ident>) {
             }
             let capital = binding.ident.unraw().to_string().starts_with(char::is_uppercase);
             let constant = capital && refutability == Refutability::Refutable;
-            if !constant && !names.iter().any(|seen| Name::of(seen) == Name::of(&binding.ident)) {
+            if !constant && !names::contains(&*names, &binding.ident) {
                 names.push(binding.ident.clone());
             }
         }

@@ -13,9 +13,8 @@ use crate::ast::{Field, Role};
 use crate::expand::{located, private};
 
 use super::OutputType;
-use super::fields::FieldVariables;
 use super::liveness::{Event, Local, moving_uses};
-use super::names::Name;
+use super::names;
 use super::placeholder::{MovePlan, clone_of, placeholder};
 use super::scope::{Binding, Refutability, Scopes, bound_names};
 
@@ -43,8 +42,9 @@ pub(super) struct Walker<'a> {
     pub dispatches: bool,
     /// The index of each field by name.
     by_name: HashMap<&'a str, usize>,
-    /// The variables for the fields that the body names.
-    variables: FieldVariables,
+    /// The variables for the fields that occur in the body, each with the index of the field. There is one for each field
+    /// and hygiene context, so that the name also resolves inside of macros and format strings.
+    variables: Vec<(Ident, usize)>,
     /// The identifiers `mode`, one for each hygiene context.
     modes: Vec<Ident>,
     /// The place expression of each use.
@@ -72,7 +72,7 @@ impl<'a> Walker<'a> {
             inside_repetition: 0,
             dispatches: false,
             by_name: fields.iter().enumerate().map(|(i, field)| (field.name.as_str(), i)).collect(),
-            variables: FieldVariables::default(),
+            variables: Vec::new(),
             modes: Vec::new(),
             places: Vec::new(),
             used: HashSet::new(),
@@ -207,10 +207,11 @@ impl<'a> Walker<'a> {
             self.read(local, ident);
         } else if let Some(field) = self.field_named(ident) {
             self.used.insert(field);
-            self.variables.add(ident, field);
+            if !names::contains(self.variables.iter().map(|(seen, _)| seen), ident) {
+                self.variables.push((ident.clone(), field));
+            }
         } else if ident == "mode" {
-            let name = Name::of(ident);
-            if !self.modes.iter().any(|seen| Name::of(seen) == name) {
+            if !names::contains(&self.modes, ident) {
                 self.modes.push(ident.clone());
             }
         } else {
@@ -422,7 +423,7 @@ impl<'a> Walker<'a> {
             unused: self.unused_fields(),
             unknown: self.unknown,
             plan: MovePlan { moves: moving_uses(&self.events, &self.immovable), places: self.places },
-            fields: self.variables.into_vec(),
+            fields: self.variables,
             modes: self.modes,
             dispatches: self.dispatches,
         }

@@ -314,17 +314,11 @@ fn element_type(item: &Item, ty: &Type) -> Type {
 }
 
 /// Returns `<Blocks as __private::Contents<{ <__private::Kind<Blocks>>::IS_CONTAINER }>>::Layer`: the type in a container,
-/// or the type itself if the constant `kind` is false. A constant cannot depend on the parameters of the network, so a
-/// type that contains one must be a container.
+/// or the type itself if the constant `kind` is false.
 fn contents(item: &Item, ty: &Type, kind: &str) -> Type {
     let span = ty.span();
-    let kind = Ident::new(kind, span);
     let private = private(&item.input.krate, span);
-    let is_container = if is_generic(item, ty) {
-        quote!(true)
-    } else {
-        quote_spanned!(span=> { <#private::Kind<#ty>>::#kind })
-    };
+    let is_container = is_kind(item, ty, kind);
     Type::Verbatim(quote_spanned!(span=> <#ty as #private::Contents<#is_container>>::Layer))
 }
 
@@ -336,12 +330,20 @@ fn tuple_type(item: &Item, ty: &Type, index: usize) -> Type {
     }
     let span = ty.span();
     let private = private(&item.input.krate, span);
-    let is_tuple = if is_generic(item, ty) {
-        quote!(true)
-    } else {
-        quote_spanned!(span=> { <#private::Kind<#ty>>::IS_TUPLE })
-    };
+    let is_tuple = is_kind(item, ty, "IS_TUPLE");
     Type::Verbatim(quote_spanned!(span=> <#ty as #private::TupleLayer<#index, #is_tuple>>::Layer))
+}
+
+/// Returns `{ <__private::Kind<Blocks>>::IS_CONTAINER }`, or another constant of that type. A constant cannot depend on the
+/// parameters of the network, so a type that contains one is assumed to be of the kind.
+fn is_kind(item: &Item, ty: &Type, kind: &str) -> TokenStream {
+    if is_generic(item, ty) {
+        return quote!(true);
+    }
+    let span = ty.span();
+    let kind = Ident::new(kind, span);
+    let private = private(&item.input.krate, span);
+    quote_spanned!(span=> { <#private::Kind<#ty>>::#kind })
 }
 
 /// Returns `true` if a type contains a parameter of the network.

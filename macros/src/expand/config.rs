@@ -34,7 +34,7 @@ pub fn expand(item: &Item) -> TokenStream {
 }
 
 /// Returns the name by which the user knows the config: `ModelConfig`, or the name given by `config_name`. Returns
-/// `None` for a config without arguments: it has nothing to set, so nobody needs its name.
+/// `None` for a config without arguments, which has no setters and therefore no public name.
 fn public_name(input: &Input) -> Option<Ident> {
     let default = || format_ident!("{}Config", input.ident.unraw(), span = input.ident.span());
     match &input.config_name {
