@@ -97,8 +97,7 @@ impl Walker<'_> {
     fn walk_field_call(&mut self, field: usize, call: &mut ExprCall) -> TokenStream {
         let span = call.func.span();
         let layer = self.layer(&mut call.func);
-        let args = std::mem::take(&mut call.args);
-        self.field_call(field, layer, args, span)
+        self.layer_call("call", field, layer, None, std::mem::take(&mut call.args), span)
     }
 
     /// Returns a reference to the field in `conv1(x)` or `self.conv1(x)`.
@@ -117,36 +116,36 @@ impl Walker<'_> {
         }
     }
 
-    /// Returns `__private::call(conv1, "conv1", Into::into(x), mode)`, or `call_with` and a tuple for several inputs.
-    fn field_call(&mut self, field: usize, layer: TokenStream, args: Exprs, span: Span) -> TokenStream {
+    /// Returns `__private::call(conv1, "conv1", Into::into(x), mode)`, with the index after the name if there is one. With
+    /// several inputs, the input is a tuple and the function is `call_with`.
+    fn layer_call(
+        &mut self,
+        function: &str,
+        field: usize,
+        layer: TokenStream,
+        index: Option<TokenStream>,
+        args: Exprs,
+        span: Span,
+    ) -> TokenStream {
         let several = args.len() != 1;
+        let function = format_ident!("{function}{}", if several { "_with" } else { "" }, span = span);
+        // If the layer does not support several inputs, the compiler reports the error at this span.
+        let layer = if several && index.is_none() { located(layer, span) } else { layer };
+        let index = index.map(|index| quote_spanned!(span=> #index,));
         let input = self.walk_inputs(args, span);
         let name = &self.fields[field].name;
         let mode = self.fields[field].mode_tokens(self.krate);
         let private = private(self.krate, span);
-        if several {
-            // If the layer does not support several inputs, the compiler reports the error at this span.
-            let layer = located(layer, span);
-            return quote_spanned!(span=> #private::call_with(#layer, #name, #input, #mode));
-        }
-        quote_spanned!(span=> #private::call(#layer, #name, #input, #mode))
+        quote_spanned!(span=> #private::#function(#layer, #name, #index #input, #mode))
     }
 
-    /// Returns `__private::call_element(blocks, "blocks", i, Into::into(x), mode)`. The index of an element of nested
-    /// lists is a tuple.
+    /// Walks `blocks[i](x)`. The index of an element of nested lists is a tuple.
     fn walk_element_call(&mut self, field: usize, call: &mut ExprCall) -> TokenStream {
         let span = call.func.span();
         let mut indices = Vec::new();
         let list = self.walk_element(&mut call.func, &mut indices);
         let nested = indices.into_iter().reduce(|outer, inner| quote!((#outer, #inner)));
-        let args = std::mem::take(&mut call.args);
-        let function = if args.len() == 1 { "call_element" } else { "call_element_with" };
-        let function = format_ident!("{function}", span = span);
-        let input = self.walk_inputs(args, span);
-        let name = &self.fields[field].name;
-        let mode = self.fields[field].mode_tokens(self.krate);
-        let private = private(self.krate, span);
-        quote_spanned!(span=> #private::#function(#list, #name, #nested, #input, #mode))
+        self.layer_call("call_element", field, list, nested, std::mem::take(&mut call.args), span)
     }
 
     /// Returns a reference to the list `blocks` in `blocks[i]`, and appends the indices to `indices`, outermost first.
@@ -202,7 +201,7 @@ impl Walker<'_> {
             let span = call.method.span();
             let place = self.use_field(field, span);
             let args = std::mem::take(&mut call.args);
-            *expr = Expr::Verbatim(self.field_call(field, quote!(&#place), args, span));
+            *expr = Expr::Verbatim(self.layer_call("call", field, quote!(&#place), None, args, span));
             return;
         }
         let mut borrowed: Vec<Local> = self.root(&call.receiver).into_iter().collect();
