@@ -72,6 +72,7 @@ mod ops;
 pub mod prelude;
 pub mod random;
 mod registry;
+mod reuse;
 mod scope;
 mod signal;
 mod source;

@@ -16,6 +16,7 @@ pub use crate::display::display;
 use crate::init::Initializer;
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
 use crate::registry::{TensorKind, for_each_mut, join, pin_where_possible};
+pub use crate::reuse::*;
 pub use crate::scope::BuildScope;
 use crate::scope::{Path, Scope};
 use crate::signal::{IntoTensors, Outcome, Signal};

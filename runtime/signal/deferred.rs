@@ -24,6 +24,7 @@ pub(crate) struct Deferred {
     stage: Mutex<Stage>,
 }
 
+#[derive(Clone)]
 #[allow(clippy::large_enum_variant, reason = "it is on the heap, inside `Deferred`")]
 enum Stage {
     /// The operation has not run. Its operands are dropped when it runs.
@@ -113,6 +114,13 @@ impl Deferred {
             Stage::Done(Ok(value)) => Layouts::Only(value.layout()),
             Stage::Running | Stage::Done(Err(_)) => Layouts::Only(Layout::Nchw),
         }
+    }
+
+    /// Returns a copy that runs on its own.
+    pub(super) fn copy(&self) -> Self {
+        let Self { shape, dtype, device, path, stage: _ } = self;
+        let stage = Mutex::new(self.stage().clone());
+        Self { shape: shape.clone(), dtype: *dtype, device: device.clone(), path: path.clone(), stage }
     }
 
     /// Returns the convolution into which a consumer can be fused, or `self` if that is not possible.

@@ -16,12 +16,14 @@ use super::epilogue::{Epilogue, EpilogueOp, NotFused};
 use super::{BlockedConvolution, BlockedParameters, Value};
 
 /// A producer and its consumer, neither of which has run yet. The result of the consumer is channel-blocked.
+#[derive(Clone)]
 pub(crate) struct FusedPair {
     pub(super) producer: Producer,
     pub(super) consumer: Consumer,
 }
 
 /// A deferred convolution whose result only the consumer reads. Its epilogue has no residual.
+#[derive(Clone)]
 pub(crate) struct Producer {
     pub(super) convolution: BlockedConvolution,
     pub(super) epilogue: Epilogue,
@@ -29,12 +31,14 @@ pub(crate) struct Producer {
 }
 
 /// The operation that reads the producer's result.
+#[derive(Clone)]
 pub(crate) enum Consumer {
     MaxPool(PoolGeometry),
     Depthwise(Depthwise),
 }
 
 /// A depthwise convolution without its input.
+#[derive(Clone)]
 pub(crate) struct Depthwise {
     parameters: BlockedParameters,
     epilogue: Epilogue,

@@ -11,6 +11,7 @@ use super::epilogue::{EpilogueOp, NotFused, fuse_activation, write_residual_and_
 
 /// `activation(input · weightᵀ + bias)`, with an input `[…, in_features]` and a weight
 /// `[out_features, in_features]`.
+#[derive(Clone)]
 pub(crate) struct Product {
     pub input: Tensor,
     pub weight: Tensor,

@@ -188,6 +188,20 @@ impl Signal {
         self.clone().into_tensor()
     }
 
+    /// Returns a clone into which later operations can be fused, for the last use of `self`.
+    ///
+    /// Operations are not fused into a deferred operation that several signals share. If `self` is its only signal, the
+    /// clone gets a copy of the deferred operation. If `self` is read again against expectation, both operations run,
+    /// with equal results. The operands stay in memory until `self` is dropped.
+    pub(crate) fn last_use(&self) -> Self {
+        match &self.0 {
+            State::Deferred(deferred) if Arc::strong_count(deferred) == 1 => {
+                Self(State::Deferred(Arc::new(deferred.copy())))
+            }
+            _ => self.clone(),
+        }
+    }
+
     /// Returns the values. Runs a deferred operation, in `layout` if the operation supports that layout.
     fn into_value(self, layout: Layout) -> Result<Value> {
         match self.0 {

@@ -14,16 +14,18 @@ use super::Value;
 use super::epilogue::{EpilogueOp, NotFused, fuse_activation, write_residual_and_activation};
 
 /// A batch norm in training mode, with the residual and activation that are fused into it.
+#[derive(Clone)]
 pub(crate) struct Normalization {
     pub input: Tensor,
     /// The batch norm with the statistics of `input`.
-    pub norm: BatchNorm,
+    pub norm: Arc<BatchNorm>,
     pub(super) residual: Option<Value>,
     pub(super) activation: Activation,
 }
 
 /// A batch norm in evaluation mode whose input is channel-blocked, with the activation that is fused into the norm. The
 /// channel-blocked kernels support the scale and the shift.
+#[derive(Clone)]
 pub(crate) struct BlockedNormalization {
     pub input: Arc<BlockedTensor>,
     pub scale: Tensor,
@@ -33,7 +35,7 @@ pub(crate) struct BlockedNormalization {
 
 impl Normalization {
     pub(crate) fn new(input: Tensor, norm: BatchNorm) -> Self {
-        Self { input, norm, residual: None, activation: Activation::Identity }
+        Self { input, norm: Arc::new(norm), residual: None, activation: Activation::Identity }
     }
 
     pub(super) fn supports_residual(&self) -> bool {

@@ -11,6 +11,7 @@ use super::fused_pair::Producer;
 use super::normalization::BlockedNormalization;
 use super::{Convolution, FusedPair, Layout, Layouts, Normalization, Product, Value};
 
+#[derive(Clone)]
 #[allow(clippy::large_enum_variant, reason = "most are convolutions")]
 pub(super) enum Operation {
     Convolution(Convolution, Epilogue),

@@ -539,3 +539,142 @@ fn shapes_and_jumps_keep_fusion() -> Result<()> {
     Dimensions::check()?;
     LeftLoop::check()
 }
+
+/// Methods of the user. Their names say nothing about what they return.
+trait Inspect {
+    fn channels(&self) -> usize;
+    fn sizes(&self) -> &[usize];
+    fn itself(&self) -> &Signal;
+}
+
+impl Inspect for Signal {
+    fn channels(&self) -> usize {
+        self.dim(1).unwrap_or_default()
+    }
+
+    fn sizes(&self) -> &[usize] {
+        self.dims().unwrap_or_default()
+    }
+
+    fn itself(&self) -> &Signal {
+        self
+    }
+}
+
+fn batch_size(x: &Signal) -> Result<usize> {
+    x.dim(0)
+}
+
+/// Networks that read a value of `conv(x)` before the last use of `conv(x)`, and use that value later.
+macro_rules! queried {
+    ($($name:ident $launches:expr, $y:ident => $query:expr, $z:ident $found:ident => $result:expr;)*) => {$(
+        #[derive(Module)]
+        #[module(forward = |x| {
+            let $y = conv(x);
+            let $found = $query;
+            let $z = relu($y);
+            $result
+        })]
+        pub struct $name {
+            #[layer(2, 2, 1)]
+            conv: Conv2d,
+        }
+
+        impl $name {
+            fn check(expected: impl Fn(&Tensor) -> Result<Tensor>) -> Result<()> {
+                let network = Self::new(&DEVICE)?;
+                let x = Tensor::randn(0f32, 1., (1, 2, 3, 3), &DEVICE)?;
+                let (output, launches) = sconce::trace(|| network.forward(&x));
+                let lines: Vec<String> = launches.iter().map(ToString::to_string).collect();
+                let path = stringify!($name);
+                let (last, first) = (format!("{path}: "), format!("{path}.conv: conv2d + bias + relu"));
+                assert_eq!(lines[0], first, "{lines:?}");
+                assert_eq!(lines.len(), $launches, "{lines:?}");
+                assert!(lines[1..].iter().all(|line| line.starts_with(&last) || line.contains("conv2d + bias")));
+                let y = network.conv.call((&x).into(), Mode::Eval).into_tensor()?;
+                assert!(difference(&output?, &expected(&y)?)? < 1e-5, "{path}");
+                Ok(())
+            }
+        }
+    )*};
+}
+
+queried! {
+    Dim 2, y => y.dim(1)?, z n => z * n;
+    Dims2 2, y => y.dims2().is_ok(), z n => z * usize::from(n);
+    Dims3 2, y => y.dims3().is_ok(), z n => z * usize::from(n);
+    Dims4 2, y => y.dims4()?, z n => z * n.1;
+    Length 2, y => y.dims()?.len(), z n => z * n;
+    Rank 2, y => y.rank()?, z n => z * n;
+    Dtype 1, y => y.dtype()?, z n => if n == DType::F32 { Ok(z) } else { Err(Error::msg("expected f32")) };
+    OwnNumber 2, y => y.channels(), z n => z * n;
+    OwnBorrow 2, y => y.sizes(), z sizes => z * sizes[2];
+    OwnFunction 2, y => batch_size(&y)?, z n => z * n;
+    InClosure 2, y => y.dims()?, z sizes => { let scale = |z: Signal| z * sizes[3]; scale(z) };
+    // The convolution runs a second time for the residual.
+    ReadAgain 3, y => y.itself(), z again => z + again;
+}
+fused!(Shared, ["Shared.conv: conv2d + bias", "Shared: relu", "Shared: add"], |x| {
+    let y = conv(x);
+    let copy = y.clone();
+    relu(y) + copy
+});
+
+#[test]
+fn queries_keep_fusion() -> Result<()> {
+    Dim::check(|y| Ok((y.relu()? * 2.)?))?;
+    Dims2::check(|y| Ok((y.relu()? * 0.)?))?;
+    Dims3::check(|y| Ok((y.relu()? * 0.)?))?;
+    Dims4::check(|y| Ok((y.relu()? * 2.)?))?;
+    Length::check(|y| Ok((y.relu()? * 4.)?))?;
+    Rank::check(|y| Ok((y.relu()? * 4.)?))?;
+    Dtype::check(|y| Ok(y.relu()?))?;
+    OwnNumber::check(|y| Ok((y.relu()? * 2.)?))?;
+    OwnBorrow::check(|y| Ok((y.relu()? * 3.)?))?;
+    OwnFunction::check(|y| Ok(y.relu()?))?;
+    InClosure::check(|y| Ok((y.relu()? * 3.)?))?;
+    ReadAgain::check(|y| Ok((y.relu()? + y)?))?;
+    // A clone of the user shares the convolution, which then runs once.
+    Shared::check()
+}
+
+fn increment(x: &mut Signal) {
+    *x += 1;
+}
+
+network!(LastUses, |x, mut list: Vec<Signal>, mut token: usize| {
+    let mut state = fc(x);
+    let mut sum = x;
+    {
+        let (state, other) = (&mut state, &mut sum);
+        let rank = state.rank()?;
+        increment(state);
+        *other *= rank;
+    }
+    let mut iter = list.iter_mut();
+    let n = iter.len();
+    if let Some(y) = iter.next() {
+        let size = y.dim(0)?;
+        increment(y);
+        token += size;
+    }
+    let names = ["a", "b"];
+    let first = names.first();
+    let count = count_all(names) + first.map_or(0, |name| name.len());
+    state + sum * count * token + n + list.remove(0)
+});
+
+fn count_all(names: [&str; 2]) -> usize {
+    names.len()
+}
+
+#[test]
+fn last_uses_of_borrowed_values_keep_their_type() -> Result<()> {
+    let network = LastUses::new(&DEVICE)?;
+    let x = ones(&[1, 3]);
+    // fc(x) + 1, x · 2 · 3 · 2, 1, and 1 + 1.
+    let expected = (fc(&network.fc, &x)? + (1. + 12. + 1. + 2.))?;
+    let output = network.forward(&x, vec![Signal::from(&x)], 1)?;
+    assert!(difference(&output, &expected)? < 1e-4, "{output}");
+    Ok(())
+}

@@ -3,13 +3,25 @@
 use proc_macro2::TokenStream;
 use syn::{Block, Expr, ExprReference, Stmt, Type};
 
-use super::liveness::Local;
+use super::liveness::{Event, Local};
 use super::names;
 use super::walk::{Walker, is_self};
 
-/// Methods that return numbers, of signals, tensors and lists. Without them, a deferred convolution would be cloned
-/// after `let (b, c, h, w) = y.dims4()?`, and so not be fused with the next layer.
-const QUERIES: [&str; 7] = ["dim", "dims2", "dims3", "dims4", "dtype", "len", "rank"];
+/// A local from which a value borrows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Borrow {
+    pub local: Local,
+    /// Whether the value borrows for certain, as `&x` does. A method or function may also return a value of its own:
+    /// `x.rank()` or `x.dims()`. The types, which decide, are unknown here.
+    pub is_certain: bool,
+}
+
+impl Borrow {
+    /// Returns the event that the borrowing value is read.
+    pub fn read(self) -> Event {
+        if self.is_certain { Event::Read(self.local) } else { Event::MayRead(self.local) }
+    }
+}
 
 impl Walker<'_> {
     /// Returns whether the value of `expr` owns its parts, so that they can be moved out of it. A method may return a
@@ -39,47 +51,52 @@ impl Walker<'_> {
     }
 
     /// Returns the locals from which the value of `expr` may borrow. A method may return a reference into its receiver,
-    /// and a function may return one of its reference arguments. Types are unknown here, so assume that both do. A
-    /// closure borrows the locals that it captures, which never move.
-    pub(super) fn borrowed_locals(&self, expr: &Expr) -> Vec<Local> {
+    /// and a function may return one of its reference arguments. A closure borrows the locals that it captures, which
+    /// never move.
+    pub(super) fn borrows(&self, expr: &Expr) -> Vec<Borrow> {
         let mut found = Vec::new();
-        self.collect_borrowed(expr, &mut found);
-        found.sort_unstable();
-        found.dedup();
+        self.collect_borrows(expr, &mut found);
+        // Of the borrows from one local, keep the one that is certain.
+        found.sort_unstable_by(|a, b| b.cmp(a));
+        found.dedup_by_key(|borrow| borrow.local);
         found
     }
 
-    fn collect_borrowed(&self, expr: &Expr, found: &mut Vec<Local>) {
+    fn collect_borrows(&self, expr: &Expr, found: &mut Vec<Borrow>) {
         match expr {
-            Expr::Path(_) => self.extend_with_borrowed_locals_of(expr, found),
+            Expr::Path(_) => self.extend_with_borrows_of(expr, found),
             Expr::Reference(reference) => self.collect_place(&reference.expr, found),
             Expr::MethodCall(call) => {
-                if !QUERIES.iter().any(|query| call.method == query) {
-                    self.collect_place(&call.receiver, found);
-                }
-                call.args.iter().for_each(|arg| self.collect_borrowed(arg, found));
+                let first = found.len();
+                self.collect_place(&call.receiver, found);
+                call.args.iter().for_each(|arg| self.collect_borrows(arg, found));
+                found[first..].iter_mut().for_each(|borrow| borrow.is_certain = false);
             }
-            Expr::Call(call) => call.args.iter().for_each(|arg| self.collect_borrowed(arg, found)),
-            Expr::Field(field) => self.collect_borrowed(&field.base, found),
-            Expr::Index(index) => self.collect_borrowed(&index.expr, found),
-            Expr::Paren(paren) => self.collect_borrowed(&paren.expr, found),
-            Expr::Group(group) => self.collect_borrowed(&group.expr, found),
-            Expr::Try(attempt) => self.collect_borrowed(&attempt.expr, found),
-            Expr::Unary(unary) => self.collect_borrowed(&unary.expr, found),
-            Expr::Tuple(tuple) => tuple.elems.iter().for_each(|elem| self.collect_borrowed(elem, found)),
-            Expr::Array(array) => array.elems.iter().for_each(|elem| self.collect_borrowed(elem, found)),
+            Expr::Call(call) => {
+                let first = found.len();
+                call.args.iter().for_each(|arg| self.collect_borrows(arg, found));
+                found[first..].iter_mut().for_each(|borrow| borrow.is_certain = false);
+            }
+            Expr::Field(field) => self.collect_borrows(&field.base, found),
+            Expr::Index(index) => self.collect_borrows(&index.expr, found),
+            Expr::Paren(paren) => self.collect_borrows(&paren.expr, found),
+            Expr::Group(group) => self.collect_borrows(&group.expr, found),
+            Expr::Try(attempt) => self.collect_borrows(&attempt.expr, found),
+            Expr::Unary(unary) => self.collect_borrows(&unary.expr, found),
+            Expr::Tuple(tuple) => tuple.elems.iter().for_each(|elem| self.collect_borrows(elem, found)),
+            Expr::Array(array) => array.elems.iter().for_each(|elem| self.collect_borrows(elem, found)),
             Expr::Struct(literal) => {
-                literal.fields.iter().for_each(|field| self.collect_borrowed(&field.expr, found));
+                literal.fields.iter().for_each(|field| self.collect_borrows(&field.expr, found));
             }
             Expr::If(branch) => {
                 self.collect_tail(&branch.then_branch, found);
                 if let Some((_, otherwise)) = &branch.else_branch {
-                    self.collect_borrowed(otherwise, found);
+                    self.collect_borrows(otherwise, found);
                 }
             }
             Expr::Match(all) => {
-                self.collect_borrowed(&all.expr, found);
-                all.arms.iter().for_each(|arm| self.collect_borrowed(&arm.body, found));
+                self.collect_borrows(&all.expr, found);
+                all.arms.iter().for_each(|arm| self.collect_borrows(&arm.body, found));
             }
             Expr::Block(block) => self.collect_tail(&block.block, found),
             Expr::Macro(invocation) => self.collect_named(invocation.mac.tokens.clone(), found),
@@ -88,33 +105,42 @@ impl Walker<'_> {
     }
 
     /// Adds the local that the place is a part of, and the locals from which its value borrows.
-    fn collect_place(&self, place: &Expr, found: &mut Vec<Local>) {
-        found.extend(self.root(place));
-        self.collect_borrowed(place, found);
+    fn collect_place(&self, place: &Expr, found: &mut Vec<Borrow>) {
+        found.extend(self.root(place).map(|local| Borrow { local, is_certain: true }));
+        self.collect_borrows(place, found);
     }
 
-    fn collect_tail(&self, block: &Block, found: &mut Vec<Local>) {
+    fn collect_tail(&self, block: &Block, found: &mut Vec<Borrow>) {
         if let Some(Stmt::Expr(tail, None)) = block.stmts.last() {
-            self.collect_borrowed(tail, found);
+            self.collect_borrows(tail, found);
         }
     }
 
-    fn extend_with_borrowed_locals_of(&self, name: &Expr, found: &mut Vec<Local>) {
+    fn extend_with_borrows_of(&self, name: &Expr, found: &mut Vec<Borrow>) {
         if let Some((local, _)) = self.local_of(name) {
-            found.extend(&self.scopes.binding(local).borrowed_locals);
+            found.extend(&self.scopes.binding(local).borrows);
         }
     }
 
     /// Adds every local that the tokens name.
-    fn collect_named(&self, tokens: TokenStream, found: &mut Vec<Local>) {
-        names::all(tokens, &mut |ident| found.extend(self.scopes.find(ident)));
+    fn collect_named(&self, tokens: TokenStream, found: &mut Vec<Borrow>) {
+        names::all(tokens, &mut |ident| {
+            found.extend(self.scopes.find(ident).map(|local| Borrow { local, is_certain: false }));
+        });
     }
 }
 
-/// Returns whether a type is that of a number, which cannot borrow.
+/// Returns whether an annotated type is that of a number, or a tuple of numbers. Numbers do not borrow.
 pub(super) fn is_number(ty: &Type) -> bool {
-    let numbers = ["bool", "f32", "f64", "i32", "i64", "u8", "u32", "u64", "usize"];
-    matches!(ty, Type::Path(path) if numbers.iter().any(|number| path.path.is_ident(number)))
+    let numbers = [
+        "bool", "char", "f32", "f64", "i8", "i16", "i32", "i64", "i128", "isize", "u8", "u16", "u32", "u64",
+        "u128", "usize",
+    ];
+    match ty {
+        Type::Path(path) => numbers.iter().any(|number| path.path.is_ident(number)),
+        Type::Tuple(tuple) => tuple.elems.iter().all(is_number),
+        _ => false,
+    }
 }
 
 /// Returns whether the expression is `&mut place`.

@@ -9,7 +9,8 @@ use syn::{Expr, ExprCall, ExprMethodCall, Lit};
 use crate::attr::Exprs;
 use crate::expand::{LAYERS, local, located, private};
 
-use super::liveness::{Event, Local};
+use super::borrow::Borrow;
+use super::liveness::Event;
 use super::output::{into, is_into};
 use super::walk::{Walker, is_self};
 
@@ -204,13 +205,14 @@ impl Walker<'_> {
             *expr = Expr::Verbatim(self.layer_call("call", field, quote!(&#place), None, args, span));
             return;
         }
-        let mut borrowed: Vec<Local> = self.root(&call.receiver).into_iter().collect();
-        borrowed.extend(self.borrowed_locals(&call.receiver));
+        let receiver = self.root(&call.receiver);
+        let mut borrows = self.borrows(&call.receiver);
         self.walk_place(&mut call.receiver);
         for arg in &mut call.args {
-            borrowed.extend(self.walk_operand(arg));
+            borrows.extend(self.walk_operand(arg));
         }
-        self.events.extend(borrowed.into_iter().map(Event::Read));
+        self.events.extend(receiver.map(Event::Read));
+        self.events.extend(borrows.into_iter().map(Borrow::read));
     }
 
     /// Returns the layer field that `self.conv1(x)` calls.

@@ -126,9 +126,9 @@ impl Walker<'_> {
             bound.owned = self.owns_its_parts(&init.expr);
             bound.reborrowed = is_mutable_borrow(&init.expr);
             bound.function = matches!(*init.expr, Expr::Closure(_));
-            bound.borrowed_locals = self.walk_operand(&mut init.expr);
+            bound.borrows = self.walk_operand(&mut init.expr);
             if matches!(&binding.pat, Pat::Type(typed) if is_number(&typed.ty)) {
-                bound.borrowed_locals.clear();
+                bound.borrows.clear();
             }
             if let Some((_, diverge)) = &mut init.diverge {
                 refutability = Refutability::Refutable;
@@ -142,7 +142,7 @@ impl Walker<'_> {
     /// the pattern binds.
     fn walk_scrutinee(&mut self, expr: &mut Expr) -> Binding {
         let reborrowed = is_mutable_borrow(expr);
-        Binding { borrowed_locals: self.walk_operand(expr), reborrowed, ..Binding::default() }
+        Binding { borrows: self.walk_operand(expr), reborrowed, ..Binding::default() }
     }
 
     /// Walks a condition in a place context, so that flags are read without a clone.

@@ -70,7 +70,7 @@ impl Walker<'_> {
     pub(super) fn make_immovable(&mut self, tokens: TokenStream) {
         names::all(tokens, &mut |ident| {
             self.note(ident);
-            self.immovable.extend(self.scopes.find(ident));
+            self.immovable.borrowed.extend(self.scopes.find(ident));
         });
     }
 

@@ -1,11 +1,14 @@
-//! Finds the last use of each local. The last use moves the value; every other use clones it.
+//! Finds the last use of each local. The last use moves the value, unless another local may borrow from it; every other
+//! use clones it.
 //!
 //! The walk over a forward closure records what happens to the locals, in evaluation order, as a tree of [`Event`]s.
 //! This module traverses the tree backwards and keeps the set of live locals: those that are read or used later.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use syn::Lifetime;
+
+use super::borrow::Borrow;
 
 /// A local variable, numbered in order of declaration. A shadowing variable has a new number.
 pub type Local = usize;
@@ -20,6 +23,8 @@ pub enum Event {
     Use(UseId, Local),
     /// The local is read in place: borrowed, compared or indexed.
     Read(Local),
+    /// A value is read that may borrow from the local.
+    MayRead(Local),
     /// The local is declared or assigned. Its earlier value is not needed.
     Define(Local),
     /// Exactly one of these sequences runs.
@@ -36,19 +41,65 @@ pub enum Event {
     Return,
 }
 
-type Live = HashSet<Local>;
+/// How a use takes the value of its local.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Take {
+    Move,
+    /// Clones the value at its last use. It cannot move, because another value may borrow from it.
+    Last,
+    Clone,
+}
 
-/// Returns the uses that move their local. Locals in `immovable` never move, because they are borrowed for an unknown
-/// time.
-pub fn moving_uses(events: &[Event], immovable: &HashSet<Local>) -> HashSet<UseId> {
-    let mut analysis = Analysis { immovable, moves: HashSet::new(), targets: Vec::new() };
-    analysis.sequence(events, Live::new());
-    analysis.moves
+/// The locals that never move.
+#[derive(Default)]
+pub struct Immovable {
+    /// Locals that are borrowed for an unknown time.
+    pub borrowed: HashSet<Local>,
+    /// Locals that may be borrowed for an unknown time, because a closure captures a value that may borrow from them.
+    pub maybe_borrowed: HashSet<Local>,
+}
+
+impl Immovable {
+    /// Adds borrows for an unknown time.
+    pub fn extend(&mut self, borrows: &[Borrow]) {
+        for borrow in borrows {
+            let locals = if borrow.is_certain { &mut self.borrowed } else { &mut self.maybe_borrowed };
+            locals.insert(borrow.local);
+        }
+    }
+}
+
+/// The live locals.
+#[derive(Clone, Default)]
+struct Live {
+    /// Locals that are used or read later.
+    read: HashSet<Local>,
+    /// Locals from which a value may borrow that is read later.
+    maybe_read: HashSet<Local>,
+}
+
+impl Live {
+    fn union(mut self, other: Self) -> Self {
+        self.read.extend(other.read);
+        self.maybe_read.extend(other.maybe_read);
+        self
+    }
+
+    fn contains(&self, other: &Self) -> bool {
+        other.read.is_subset(&self.read) && other.maybe_read.is_subset(&self.maybe_read)
+    }
+}
+
+/// Returns how each use takes its value.
+pub fn takes(events: &[Event], immovable: &Immovable) -> HashMap<UseId, Take> {
+    let mut analysis = Analysis { immovable, takes: HashMap::new(), targets: Vec::new() };
+    analysis.sequence(events, Live::default());
+    analysis.takes
 }
 
 struct Analysis<'a> {
-    immovable: &'a HashSet<Local>,
-    moves: HashSet<UseId>,
+    immovable: &'a Immovable,
+    takes: HashMap<UseId, Take>,
     /// The enclosing loops and labeled blocks, innermost last.
     targets: Vec<Target>,
 }
@@ -72,26 +123,28 @@ impl Analysis<'_> {
     fn event(&mut self, event: &Event, mut live: Live) -> Live {
         match event {
             Event::Use(id, local) => {
-                let last = live.insert(*local) && !self.immovable.contains(local);
-                if last {
-                    self.moves.insert(*id)
-                } else {
-                    self.moves.remove(id)
-                };
+                // A later pass over a loop knows more live locals, so its decision replaces an earlier one.
+                self.takes.insert(*id, self.take(*local, &live));
+                live.read.insert(*local);
             }
             Event::Read(local) => {
-                live.insert(*local);
+                live.read.insert(*local);
+            }
+            Event::MayRead(local) => {
+                live.maybe_read.insert(*local);
             }
             Event::Define(local) => {
-                live.remove(local);
+                live.read.remove(local);
+                live.maybe_read.remove(local);
             }
             Event::Branch(paths) => {
-                return paths.iter().flat_map(|path| self.sequence(path, live.clone())).collect();
+                let before = paths.iter().map(|path| self.sequence(path, live.clone()));
+                return before.fold(Live::default(), Live::union);
             }
             Event::Loop(label, body) => return self.repeat(label.clone(), body, live),
             Event::Block(label, body) => {
                 let label = Some(label.clone());
-                let target = Target { label, is_loop: false, after: live.clone(), start: Live::new() };
+                let target = Target { label, is_loop: false, after: live.clone(), start: Live::default() };
                 self.targets.push(target);
                 live = self.sequence(body, live);
                 self.targets.pop();
@@ -106,9 +159,20 @@ impl Analysis<'_> {
                     live = target.start.clone();
                 }
             }
-            Event::Return => live.clear(),
+            Event::Return => live = Live::default(),
         }
         live
+    }
+
+    /// Returns how a use takes the value of `local`, given the locals that are live after it.
+    fn take(&self, local: Local, live: &Live) -> Take {
+        if live.read.contains(&local) || self.immovable.borrowed.contains(&local) {
+            Take::Clone
+        } else if live.maybe_read.contains(&local) || self.immovable.maybe_borrowed.contains(&local) {
+            Take::Last
+        } else {
+            Take::Move
+        }
     }
 
     /// Returns the loop or block to which a jump refers: the one with the label, or the innermost loop.
@@ -130,10 +194,10 @@ impl Analysis<'_> {
             self.targets.push(target);
             let before = self.sequence(body, live.clone());
             self.targets.pop();
-            if before.is_subset(&live) {
+            if live.contains(&before) {
                 return live;
             }
-            live.extend(before);
+            live = live.union(before);
         }
     }
 }
@@ -143,10 +207,16 @@ mod tests {
     use super::Event::*;
     use super::*;
 
+    /// Returns the uses that take their value in this way.
+    fn uses(events: &[Event], immovable: &Immovable, wanted: Take) -> Vec<UseId> {
+        let takes = takes(events, immovable).into_iter().filter(|(_, take)| *take == wanted);
+        let mut uses: Vec<_> = takes.map(|(id, _)| id).collect();
+        uses.sort();
+        uses
+    }
+
     fn moves(events: &[Event]) -> Vec<UseId> {
-        let mut moves: Vec<_> = moving_uses(events, &HashSet::new()).into_iter().collect();
-        moves.sort();
-        moves
+        uses(events, &Immovable::default(), Take::Move)
     }
 
     #[test]
@@ -185,7 +255,23 @@ mod tests {
 
     #[test]
     fn immovable_locals_do_not_move() {
-        let immovable = HashSet::from([0]);
-        assert!(moving_uses(&[Define(0), Use(0, 0)], &immovable).is_empty());
+        let events = [Define(0), Use(0, 0), Use(1, 0)];
+        let mut immovable = Immovable::default();
+        immovable.extend(&[Borrow { local: 0, is_certain: false }]);
+        assert_eq!(uses(&events, &immovable, Take::Clone), [0]);
+        assert_eq!(uses(&events, &immovable, Take::Last), [1]);
+        immovable.extend(&[Borrow { local: 0, is_certain: true }]);
+        assert_eq!(uses(&events, &immovable, Take::Clone), [0, 1]);
+    }
+
+    #[test]
+    fn values_that_may_be_borrowed_do_not_move() {
+        let last = |events: &[Event]| uses(events, &Immovable::default(), Take::Last);
+        assert_eq!(last(&[Define(0), Use(0, 0), Use(1, 0), MayRead(0)]), [1]);
+        assert_eq!(last(&[Define(0), Use(0, 0), MayRead(0), Read(0)]), Vec::<UseId>::new());
+        assert_eq!(last(&[Define(0), Loop(None, vec![Use(0, 0), MayRead(0)])]), Vec::<UseId>::new());
+        assert_eq!(last(&[Loop(None, vec![Define(0), Use(0, 0), MayRead(0)])]), [0]);
+        let branch = Branch(vec![vec![Use(0, 0)], vec![Use(1, 0), Return]]);
+        assert_eq!(last(&[Define(0), branch, MayRead(0)]), [0]);
     }
 }

@@ -4,7 +4,7 @@
 //!
 //! One walk resolves names and rewrites expressions ([`walk`], [`call`], [`operator`], [`control`], [`invocation`]). It
 //! records the uses of local variables, and which variables borrow from others ([`borrow`]). From this record,
-//! [`liveness`] decides between clone and move. [`placeholder`] writes these decisions into the tokens.
+//! [`liveness`] decides how each use takes its value. [`placeholder`] writes these decisions into the tokens.
 
 mod borrow;
 mod call;
@@ -100,7 +100,7 @@ pub fn rewrite(krate: &TokenStream, fields: &[Field], closure: &ExprClosure) -> 
     output.convert(krate, &mut body);
 
     let walked = walker.finish();
-    let body = placeholder::fill(body.to_token_stream(), &walked.plan);
+    let body = placeholder::fill(krate, body.to_token_stream(), &walked.plan);
     Rewritten {
         inputs,
         output,

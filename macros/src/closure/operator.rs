@@ -2,6 +2,7 @@
 
 use syn::{BinOp, Expr, ExprAssign, ExprBinary, ExprStruct};
 
+use super::borrow::Borrow;
 use super::liveness::Event;
 use super::walk::Walker;
 
@@ -20,11 +21,12 @@ impl Walker<'_> {
                 self.walk_optional(|walker| walker.walk_place(&mut binary.right));
             }
             op if is_assignment(&op) => {
-                let borrowed = self.walk_operand(&mut binary.right);
+                let borrows = self.walk_operand(&mut binary.right);
                 let target = self.root(&binary.left);
                 self.walk_place(&mut binary.left);
                 // The target is read after the right side, so the right side must not move it.
-                self.events.extend(target.into_iter().chain(borrowed).map(Event::Read));
+                self.events.extend(target.map(Event::Read));
+                self.events.extend(borrows.into_iter().map(Borrow::read));
             }
             _ => self.walk_operands([&mut *binary.left, &mut *binary.right]),
         }

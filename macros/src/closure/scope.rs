@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use syn::ext::IdentExt;
 use syn::{Ident, Pat};
 
+use super::borrow::Borrow;
 use super::liveness::Local;
 use super::names::{self, Name};
 
@@ -20,7 +21,7 @@ pub struct Binding {
     /// Whether the local is a closure or function item of the user, so that a call to it stays as it is.
     pub function: bool,
     /// The locals from which the value of this local may borrow. They must not move while this local is in use.
-    pub borrowed_locals: Vec<Local>,
+    pub borrows: Vec<Borrow>,
 }
 
 /// The locals in scope, innermost last.

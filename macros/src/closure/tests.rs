@@ -33,11 +33,10 @@ fn network() -> Input {
     input
 }
 
-/// Returns the rewritten body with shortened paths: `clone` for `::core::clone::Clone::clone`.
+/// Returns the rewritten body with shortened paths: `clone` for `s::__private::clone`.
 fn body(closure: ExprClosure) -> String {
     let input = network();
     let text = rewrite(&quote!(s), &input.variants[0].fields, &closure).body.to_string();
-    let text = text.replace(":: core :: clone :: Clone :: clone", "clone");
     let text = text.replace(":: core :: convert :: Into :: into", "into");
     let text = text.replace("s :: __private :: ", "").replace("s :: Mode", "Mode");
     text.replace("output :: < s :: Signal , _ >", "output")
@@ -214,7 +213,7 @@ fn borrowed_locals_are_cloned() {
         }),
         quote!({
             let [n, _] = x.dims()? else { panic!() };
-            output(f(clone(&x), n))
+            output(f(x.lend_at_last_use(type_of(&x)).take(), n))
         }),
     );
     check(parse_quote!(|x| f(&x, x)), quote!(output(f(&x, clone(&x)))));
@@ -359,8 +358,32 @@ fn borrowed_locals_live_as_long_as_the_borrow() {
         }),
         quote!({
             let view = x.view();
+            let y = f(x.lend_at_last_use(type_of(&x)).take());
+            output(g(view, y))
+        }),
+    );
+    check(
+        parse_quote!(|x| {
+            let view = &x;
+            let y = f(x);
+            g(view, y)
+        }),
+        quote!({
+            let view = &x;
             let y = f(clone(&x));
             output(g(view, y))
+        }),
+    );
+    check(
+        parse_quote!(|x| {
+            let view = x.view();
+            let h = |y| g(view, y);
+            h(f(x))
+        }),
+        quote!({
+            let view = x.view();
+            let h = |y| g(clone(&view), y);
+            output(h(f(x.lend_at_last_use(type_of(&x)).take())))
         }),
     );
     check(
@@ -485,14 +508,14 @@ fn mutable_references_are_reborrowed() {
 fn numbers_do_not_borrow() {
     check(
         parse_quote!(|x| {
-            let (n, _) = x.dims2()?;
-            let width: usize = x.width();
-            f(x, n + width)
+            let (n, width): (usize, usize) = x.dims2()?;
+            let height: usize = x.height();
+            f(x, n + width + height)
         }),
         quote!({
-            let (n, _) = x.dims2()?;
-            let width: usize = x.width();
-            output(f(x, n + width))
+            let (n, width): (usize, usize) = x.dims2()?;
+            let height: usize = x.height();
+            output(f(x, n + width + height))
         }),
     );
 }

@@ -13,9 +13,10 @@ use crate::ast::{Field, Role};
 use crate::expand::{located, private};
 
 use super::OutputType;
-use super::liveness::{Event, Local, moving_uses};
+use super::borrow::Borrow;
+use super::liveness::{Event, Immovable, Local, takes};
 use super::names;
-use super::placeholder::{MovePlan, clone_of, placeholder};
+use super::placeholder::{Plan, clone_of, placeholder};
 use super::scope::{Binding, Refutability, Scopes, bound_names};
 
 /// A closure or async block that encloses the current expression and is itself inside the forward closure.
@@ -34,7 +35,7 @@ pub(super) struct Walker<'a> {
     pub events: Vec<Event>,
     pub frames: Vec<Frame>,
     /// Locals that are borrowed for an unknown time and must not move.
-    pub immovable: HashSet<Local>,
+    pub immovable: Immovable,
     /// The number of match guards and macro invocations that enclose the current expression. No local may move there,
     /// because the expression may run any number of times.
     pub inside_repetition: usize,
@@ -68,7 +69,7 @@ impl<'a> Walker<'a> {
             scopes,
             events: Vec::new(),
             frames: Vec::new(),
-            immovable: HashSet::new(),
+            immovable: Immovable::default(),
             inside_repetition: 0,
             dispatches: false,
             by_name: fields.iter().enumerate().map(|(i, field)| (field.name.as_str(), i)).collect(),
@@ -96,7 +97,7 @@ impl<'a> Walker<'a> {
                 }
             }
             Expr::Reference(reference) => {
-                self.immovable.extend(self.root(&reference.expr));
+                self.immovable.borrowed.extend(self.root(&reference.expr));
                 self.walk_referent(&mut reference.expr);
             }
             Expr::Call(_) => self.walk_call(expr),
@@ -163,20 +164,20 @@ impl<'a> Walker<'a> {
 
     /// Walks an operand or argument. Returns the locals from which its value may borrow, which must live until all
     /// operands are evaluated.
-    pub fn walk_operand(&mut self, expr: &mut Expr) -> Vec<Local> {
-        let borrowed_locals = self.borrowed_locals(expr);
+    pub fn walk_operand(&mut self, expr: &mut Expr) -> Vec<Borrow> {
+        let borrows = self.borrows(expr);
         match expr {
             Expr::Reference(reference) => self.walk_referent(&mut reference.expr),
             _ => self.walk_value(expr),
         }
-        borrowed_locals
+        borrows
     }
 
     /// Walks operands in order. Locals that they borrow stay live until the last operand.
     pub fn walk_operands<'e>(&mut self, operands: impl IntoIterator<Item = &'e mut Expr>) {
-        let borrowed: Vec<Local> =
+        let borrows: Vec<Borrow> =
             operands.into_iter().flat_map(|operand| self.walk_operand(operand)).collect();
-        self.events.extend(borrowed.into_iter().map(Event::Read));
+        self.events.extend(borrows.into_iter().map(Borrow::read));
     }
 
     /// Walks a bare name in a value context.
@@ -226,12 +227,12 @@ impl<'a> Walker<'a> {
     pub fn use_value(&mut self, local: Local, ident: &Ident, place: TokenStream) -> TokenStream {
         if self.captures(local, ident) || self.inside_repetition > 0 {
             self.read(local, ident);
-            return clone_of(&place, ident.span());
+            return clone_of(self.krate, &place, ident.span());
         }
         let id = self.places.len();
         self.places.push(place);
         self.events.push(Event::Use(id, local));
-        self.read_borrowed_locals(local);
+        self.read_borrows(local);
         placeholder(id, ident.span()).into_token_stream()
     }
 
@@ -242,25 +243,25 @@ impl<'a> Walker<'a> {
         // A `move` closure reads its own copy. Making that copy is a use, which `capture_copies` records.
         if !self.frames.get(depth).is_some_and(|frame| frame.moves) {
             self.events.push(Event::Read(local));
-            self.read_borrowed_locals(local);
+            self.read_borrows(local);
         }
     }
 
-    fn read_borrowed_locals(&mut self, local: Local) {
-        let borrowed_locals = &self.scopes.binding(local).borrowed_locals;
-        self.events.extend(borrowed_locals.iter().copied().map(Event::Read));
+    fn read_borrows(&mut self, local: Local) {
+        let borrows = &self.scopes.binding(local).borrows;
+        self.events.extend(borrows.iter().copied().map(Borrow::read));
     }
 
     /// Returns whether an enclosing closure captures the local, and records the capture.
     fn captures(&mut self, local: Local, ident: &Ident) -> bool {
-        let Binding { depth, borrowed_locals, .. } = self.scopes.binding(local);
+        let Binding { depth, borrows, .. } = self.scopes.binding(local);
         let Some(frame) = self.frames.get_mut(*depth) else { return false };
         if !frame.captured.iter().any(|(seen, _)| *seen == local) {
             frame.captured.push((local, ident.clone()));
         }
-        self.immovable.extend(borrowed_locals);
+        self.immovable.extend(borrows);
         if !frame.moves {
-            self.immovable.insert(local);
+            self.immovable.borrowed.insert(local);
         }
         true
     }
@@ -293,7 +294,7 @@ impl<'a> Walker<'a> {
         self.walk_place(&mut field.base);
         match root {
             Some(root) => Some(self.field_value(root, &field.to_token_stream(), span)),
-            None => local.map(|_| clone_of(&field.to_token_stream(), span)),
+            None => local.map(|_| clone_of(self.krate, &field.to_token_stream(), span)),
         }
     }
 
@@ -316,7 +317,7 @@ impl<'a> Walker<'a> {
         self.walk_place(&mut index.index);
         match (local, field) {
             (None, Some(field)) => Some(self.field_value(field, &index.to_token_stream(), span)),
-            (Some(_), _) if !slice => Some(clone_of(&index.to_token_stream(), span)),
+            (Some(_), _) if !slice => Some(clone_of(self.krate, &index.to_token_stream(), span)),
             _ => None,
         }
     }
@@ -422,7 +423,7 @@ impl<'a> Walker<'a> {
         Walked {
             unused: self.unused_fields(),
             unknown: self.unknown,
-            plan: MovePlan { moves: moving_uses(&self.events, &self.immovable), places: self.places },
+            plan: Plan { takes: takes(&self.events, &self.immovable), places: self.places },
             fields: self.variables,
             modes: self.modes,
             dispatches: self.dispatches,
@@ -432,7 +433,7 @@ impl<'a> Walker<'a> {
 
 /// The result of a walk.
 pub(super) struct Walked {
-    pub plan: MovePlan,
+    pub plan: Plan,
     pub fields: Vec<(Ident, usize)>,
     pub modes: Vec<Ident>,
     pub dispatches: bool,

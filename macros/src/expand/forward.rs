@@ -138,7 +138,8 @@ fn closure(item: &Item, variant: usize, rewritten: &Rewritten, output: &TokenStr
     quote! {
         #[allow(unused_imports)]
         use #krate::__private::{
-            CallFunction as _, CallFunctionMut as _, CallLayer as _, DataByReference as _, DataByValue as _, NoOutcome as _,
+            CallFunction as _, CallFunctionMut as _, CallLayer as _, DataByReference as _, DataByValue as _, Lend as _,
+            NoOutcome as _, TakeClone as _,
         };
         let _ = &#mode;
         #layers

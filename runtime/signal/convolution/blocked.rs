@@ -17,12 +17,14 @@ use crate::signal::{Layout, Value};
 use super::{NchwConvolution, conv_label};
 
 /// The operands of a convolution that can run channel-blocked. All operands are f32 and on the CPU.
+#[derive(Clone)]
 pub(crate) struct BlockedConvolution {
     pub input: Value,
     pub parameters: BlockedParameters,
 }
 
 /// The shape and the weight of a convolution that can run channel-blocked.
+#[derive(Clone)]
 pub(crate) struct BlockedParameters {
     pub shape: ConvShape,
     pub weight: Tensor,

@@ -17,6 +17,7 @@ use super::epilogue::{Epilogue, EpilogueOp, NotFused};
 use super::{Layout, Layouts, Value};
 
 /// A convolution. The variants differ in the layouts that they support for the result.
+#[derive(Clone)]
 pub(crate) enum Convolution {
     Nchw(NchwConvolution),
     /// A convolution that the channel-blocked kernels can run: they support its parameters and the tensors of its

@@ -9,6 +9,7 @@ use crate::kernels::internal::Axes;
 use crate::signal::epilogue::Epilogue;
 
 /// The operands of a convolution whose input and output are tensors.
+#[derive(Clone)]
 pub(crate) struct NchwConvolution {
     pub axes: Axes,
     pub input: Tensor,

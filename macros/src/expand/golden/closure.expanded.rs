@@ -120,7 +120,8 @@ impl ::sconce::Forward<(::sconce::Signal, Option<&Tensor>)> for Closure {
         #[allow(unused_imports)]
         use ::sconce::__private::{
             CallFunction as _, CallFunctionMut as _, CallLayer as _,
-            DataByReference as _, DataByValue as _, NoOutcome as _,
+            DataByReference as _, DataByValue as _, Lend as _, NoOutcome as _,
+            TakeClone as _,
         };
         let _ = &mode;
         let layers = |
@@ -197,14 +198,14 @@ impl ::sconce::Forward<(::sconce::Signal, Option<&Tensor>)> for Closure {
                                 .call_layer_or_function(
                                     (
                                         ::sconce::__private::Argument(
-                                            ::core::clone::Clone::clone(&x),
+                                            ::sconce::__private::clone(&x),
                                         ),
                                     ),
                                     mode,
                                     &layers,
                                 )
                         } else {
-                            ::core::clone::Clone::clone(&x)
+                            ::sconce::__private::clone(&x)
                         };
                         x = relu(
                             norm
@@ -241,7 +242,7 @@ impl ::sconce::Forward<(::sconce::Signal, Option<&Tensor>)> for Closure {
                                 head,
                                 "head",
                                 ::core::convert::Into::into(
-                                    ::core::clone::Clone::clone(&features),
+                                    ::sconce::__private::clone(&features),
                                 ),
                                 mode,
                             ),

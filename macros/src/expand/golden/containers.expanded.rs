@@ -92,7 +92,8 @@ impl ::sconce::Forward<::sconce::Signal> for Containers {
         #[allow(unused_imports)]
         use ::sconce::__private::{
             CallFunction as _, CallFunctionMut as _, CallLayer as _,
-            DataByReference as _, DataByValue as _, NoOutcome as _,
+            DataByReference as _, DataByValue as _, Lend as _, NoOutcome as _,
+            TakeClone as _,
         };
         let _ = &mode;
         let layers = |
@@ -174,9 +175,7 @@ impl ::sconce::Forward<::sconce::Signal> for Containers {
                                                 ::sconce::__private::call(
                                                     shared,
                                                     "shared",
-                                                    ::core::convert::Into::into(
-                                                        ::core::clone::Clone::clone(&x),
-                                                    ),
+                                                    ::core::convert::Into::into(::sconce::__private::clone(&x)),
                                                     mode,
                                                 ),
                                             ),

@@ -45,7 +45,8 @@ impl ::sconce::Forward<::sconce::Signal> for TupleStruct {
         #[allow(unused_imports)]
         use ::sconce::__private::{
             CallFunction as _, CallFunctionMut as _, CallLayer as _,
-            DataByReference as _, DataByValue as _, NoOutcome as _,
+            DataByReference as _, DataByValue as _, Lend as _, NoOutcome as _,
+            TakeClone as _,
         };
         let _ = &mode;
         ::sconce::__private::Attempt(move || -> ::sconce::Result<::sconce::Signal> {
@@ -62,9 +63,7 @@ impl ::sconce::Forward<::sconce::Signal> for TupleStruct {
                                 ::sconce::__private::call(
                                     &self.0,
                                     "0",
-                                    ::core::convert::Into::into(
-                                        ::core::clone::Clone::clone(&x),
-                                    ),
+                                    ::core::convert::Into::into(::sconce::__private::clone(&x)),
                                     mode,
                                 ),
                             ),

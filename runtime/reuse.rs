@@ -1,0 +1,112 @@
+//! Values that a forward closure uses again, or from which another value may borrow. Not public API.
+//!
+//! A use before the last one becomes [`clone`]. A last use moves the value, but not if another value may borrow from it,
+//! such as `dims` after `let dims = y.dims()?`. It then becomes `y.lend_at_last_use(type_of(&y)).take()`, and types
+//! decide: a signal becomes [`Signal::last_use`], a reference is reborrowed, and any other value is cloned.
+
+use std::marker::PhantomData;
+
+use crate::signal::Signal;
+
+/// A value that can be used several times.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is used again but is not `Clone`",
+    label = "this value is used again, or another value may borrow from it",
+    note = "to use a value several times, pass a reference: `&value`, or `&mut *value` if `value` is a mutable reference",
+    note = "a number borrows from nothing if it has a type: `let n: usize = value.len();`"
+)]
+pub trait Reusable {
+    /// Clones the value.
+    fn reuse(&self) -> Self;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: Clone> Reusable for T {
+    fn reuse(&self) -> T {
+        self.clone()
+    }
+}
+
+/// Clones a value that is used again.
+pub fn clone<T: Reusable>(value: &T) -> T {
+    value.reuse()
+}
+
+/// The type of a value.
+pub struct TypeOf<T: ?Sized>(PhantomData<T>);
+
+/// Returns the type of a value.
+pub fn type_of<T: ?Sized>(_: &T) -> TypeOf<T> {
+    TypeOf(PhantomData)
+}
+
+/// A value of the type `T` at its last use. Method resolution reborrows the value if it is a reference, and borrows it
+/// otherwise.
+pub trait Lend<T> {
+    /// The value, which has a method `take`.
+    type Lent;
+
+    /// Borrows or reborrows the value.
+    fn lend_at_last_use(self, _: TypeOf<T>) -> Self::Lent;
+}
+
+impl<'a, T> Lend<T> for &'a T {
+    type Lent = LastUse<'a, T>;
+
+    fn lend_at_last_use(self, _: TypeOf<T>) -> LastUse<'a, T> {
+        LastUse(self)
+    }
+}
+
+impl<'a, T: ?Sized> Lend<&'_ T> for &'a T {
+    type Lent = Reborrowed<&'a T>;
+
+    fn lend_at_last_use(self, _: TypeOf<&'_ T>) -> Reborrowed<&'a T> {
+        Reborrowed(self)
+    }
+}
+
+impl<'a, T: ?Sized> Lend<&'_ mut T> for &'a mut T {
+    type Lent = Reborrowed<&'a mut T>;
+
+    fn lend_at_last_use(self, _: TypeOf<&'_ mut T>) -> Reborrowed<&'a mut T> {
+        Reborrowed(self)
+    }
+}
+
+/// A reborrowed reference.
+pub struct Reborrowed<R>(R);
+
+impl<R> Reborrowed<R> {
+    /// Returns the reference.
+    pub fn take(self) -> R {
+        self.0
+    }
+}
+
+/// A borrowed value. The method `take` of signals has precedence over that of [`TakeClone`].
+pub struct LastUse<'a, T>(&'a T);
+
+impl LastUse<'_, Signal> {
+    /// Returns the signal, so that later operations can be fused into it.
+    pub fn take(self) -> Signal {
+        self.0.last_use()
+    }
+}
+
+/// Takes a value other than a signal.
+pub trait TakeClone<T> {
+    /// Clones the value.
+    fn take(self) -> T
+    where
+        T: Reusable;
+}
+
+impl<T> TakeClone<T> for LastUse<'_, T> {
+    fn take(self) -> T
+    where
+        T: Reusable,
+    {
+        clone(self.0)
+    }
+}
