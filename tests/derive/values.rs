@@ -219,6 +219,62 @@ fn capital_names_are_locals() -> Result<()> {
     Ok(())
 }
 
+const MAX: usize = 4;
+
+#[derive(Clone, Copy, PartialEq)]
+enum Norm {
+    Plain,
+    Scaled(f64),
+}
+
+use Norm::{Plain, Scaled};
+
+fn factor(norm: Norm, other: Norm) -> f64 {
+    match (norm, other) {
+        (Scaled(a), Scaled(b)) => a * b,
+        _ => 3.0,
+    }
+}
+
+#[derive(Module)]
+#[module(forward = |x, norm: Norm, n: usize| {
+    let y = fc(x);
+    let scale = match norm {
+        Plain => factor(Plain, Plain) + factor(norm, Plain),
+        Scaled(S) => factor(Scaled(S), Scaled(S)) + S,
+    };
+    let extra = match n {
+        MAX => [1, 2].iter().map(move |i| i * MAX).sum::<usize>() + MAX + MAX,
+        Other => [1, 2].iter().map(move |i| i * Other).sum::<usize>() + Other + Other,
+    };
+    if let (Z, 1..) = (y, extra) {
+        let ys = [1.0, 2.0].map(move |i| Z * i);
+        let [a, b] = ys;
+        a + b + Z * (scale + extra as f64)
+    } else {
+        x
+    }
+})]
+#[deny(warnings)]
+#[allow(non_snake_case)]
+struct Constants {
+    #[layer(3, 3)]
+    fc: Linear,
+}
+
+#[test]
+fn names_in_refutable_patterns_are_locals_or_constants() -> Result<()> {
+    let network = Constants::new(&DEVICE)?;
+    let x = ones(&[1, 3]);
+    let y = fc(&network.fc, &x)?;
+    let check = |norm, n, factor: f64| -> Result<()> {
+        assert!(difference(&network.forward(&x, norm, n)?, &(&y * factor)?)? < 1e-4);
+        Ok(())
+    };
+    check(Plain, 4, 3. + 6. + 20.)?;
+    check(Scaled(2.), 1, 3. + 6. + 5.)
+}
+
 macro_rules! two_contexts {
     ($name:ident, $y:ident) => {
         #[derive(Module)]

@@ -46,16 +46,16 @@ impl Walker<'_> {
                 let moves = closure.capture.is_some();
                 let before = self.events.len();
                 let frame = self.in_frame(moves, |walker| walker.walk_closure_body(closure));
-                if let Some(copies) = self.capture_copies(frame, before) {
-                    *expr = Expr::Verbatim(quote!({ #copies #closure }));
+                if let Some(tokens) = self.with_copies(frame, before, closure) {
+                    *expr = Expr::Verbatim(tokens);
                 }
             }
             Expr::Async(future) => {
                 let moves = future.capture.is_some();
                 let before = self.events.len();
                 let frame = self.in_frame(moves, |walker| walker.walk_block(&mut future.block));
-                if let Some(copies) = self.capture_copies(frame, before) {
-                    *expr = Expr::Verbatim(quote!({ #copies #future }));
+                if let Some(tokens) = self.with_copies(frame, before, future) {
+                    *expr = Expr::Verbatim(tokens);
                 }
             }
             Expr::Let(binding) => {
@@ -209,24 +209,32 @@ impl Walker<'_> {
         self.frames.pop().unwrap_or(Frame { moves, captured: Vec::new() })
     }
 
-    /// Returns `let mut x = x.clone();` for each local that a `move` closure captures, or `let mut x = x;` if this is
-    /// the last use of the local. These statements run before the closure is created, so their events are inserted at
-    /// `before`, the position of the first event of the closure.
-    fn capture_copies(&mut self, frame: Frame, before: usize) -> Option<TokenStream> {
+    /// Returns `{ let mut x = x.clone(); closure }` for a `move` closure that captures `x`, or `let mut x = x;` if this
+    /// is the last use of `x`. A `match` binds a name that may be a constant, because `let` accepts none. The copies are
+    /// made before the closure is created, so their events are inserted at `before`, the position of the first event of
+    /// the closure.
+    fn with_copies(&mut self, frame: Frame, before: usize, closure: &impl ToTokens) -> Option<TokenStream> {
         if !frame.moves || frame.captured.is_empty() {
             return None;
         }
         let body = self.events.split_off(before);
+        let mut code = closure.to_token_stream();
         let mut copies = TokenStream::new();
         for (local, ident) in frame.captured {
-            if self.scopes.binding(local).reborrowed {
+            let Binding { reborrowed, may_be_constant, .. } = *self.scopes.binding(local);
+            if reborrowed {
                 continue;
             }
             let value = self.use_value(local, &ident, ident.to_token_stream());
-            copies.extend(quote!(#[allow(unused_mut)] let mut #ident = #value;));
+            if may_be_constant {
+                let never = quote!(#[allow(unreachable_patterns)] _ => ::core::unreachable!(),);
+                code = quote!(match #value { #ident => #code, #never });
+            } else {
+                copies.extend(quote!(#[allow(unused_mut)] let mut #ident = #value;));
+            }
         }
         self.events.extend(body);
-        Some(copies)
+        Some(if copies.is_empty() { code } else { quote!({ #copies #code }) })
     }
 
     /// Walks `return value`. Converts the value if the forward closure itself returns, but not if a nested closure

@@ -15,7 +15,7 @@ use crate::ast::last_segment;
 use crate::expand::{located, private};
 
 use super::Parameter;
-use super::scope::{Refutability, bound_names};
+use super::scope::bound_names;
 
 #[derive(Clone)]
 pub enum OutputType {
@@ -226,8 +226,8 @@ impl Tuples {
 
     /// Declares the names of a pattern. `ty` is the type of the value.
     fn define(&mut self, pat: &Pat, ty: Option<OutputType>) {
-        for name in bound_names(pat, Refutability::Irrefutable) {
-            self.names.remove(&name.unraw().to_string());
+        for name in bound_names(pat) {
+            self.names.remove(&name.ident.unraw().to_string());
         }
         if let (Pat::Ident(binding), Some(ty @ OutputType::Tuple(_))) = (pat, ty) {
             self.names.insert(binding.ident.unraw().to_string(), ty);

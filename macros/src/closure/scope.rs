@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use syn::ext::IdentExt;
-use syn::{Ident, Pat};
+use syn::{Ident, Pat, PatIdent};
 
 use super::borrow::Borrow;
 use super::liveness::Local;
@@ -20,6 +20,8 @@ pub struct Binding {
     pub reborrowed: bool,
     /// Whether the local is a closure or function item of the user, so that a call to it stays as it is.
     pub function: bool,
+    /// Whether this may be a constant or a unit variant instead of a local, so that no pattern can bind its name again.
+    pub may_be_constant: bool,
     /// The locals from which the value of this local may borrow. They must not move while this local is in use.
     pub borrows: Vec<Borrow>,
 }
@@ -66,32 +68,38 @@ impl Scopes {
     }
 }
 
-/// Whether a pattern matches every value of its type. A capital name in a refutable pattern, such as `None` or `MAX`,
-/// is taken for a constant; in an irrefutable pattern it is a binding.
+/// Whether a pattern matches every value of its type. A name in a refutable pattern may be a constant or a unit variant,
+/// as in `match n { MAX => … }`. In an irrefutable pattern it is a local.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Refutability {
     Irrefutable,
     Refutable,
 }
 
-/// Returns the names that a pattern binds.
-pub fn bound_names(pat: &Pat, refutability: Refutability) -> Vec<Ident> {
+/// Returns the names that a pattern binds if they are not those of constants. `None` is always the variant, because the
+/// compiler forbids a local with the name of a variant in scope.
+pub fn bound_names(pat: &Pat) -> Vec<&PatIdent> {
     let mut names = Vec::new();
-    collect(pat, refutability, &mut names);
+    collect(pat, &mut names);
     names
 }
 
-fn collect(pat: &Pat, refutability: Refutability, names: &mut Vec<Ident>) {
-    let mut nested = |pat: &Pat| collect(pat, refutability, names);
+/// Returns whether the name in a pattern may be that of a constant, which is then not a local.
+pub fn may_be_constant(name: &PatIdent, refutability: Refutability) -> bool {
+    let is_bare = name.by_ref.is_none() && name.mutability.is_none() && name.subpat.is_none();
+    is_bare && refutability == Refutability::Refutable
+}
+
+fn collect<'a>(pat: &'a Pat, names: &mut Vec<&'a PatIdent>) {
+    let mut nested = |pat: &'a Pat| collect(pat, names);
     match pat {
         Pat::Ident(binding) => {
             if let Some((_, inner)) = &binding.subpat {
                 nested(inner);
             }
-            let capital = binding.ident.unraw().to_string().starts_with(char::is_uppercase);
-            let constant = capital && refutability == Refutability::Refutable;
-            if !constant && !names::contains(&*names, &binding.ident) {
-                names.push(binding.ident.clone());
+            let is_known = names::contains(names.iter().map(|seen| &seen.ident), &binding.ident);
+            if !is_known && binding.ident != "None" {
+                names.push(binding);
             }
         }
         Pat::Guard(guard) => nested(&guard.pat),

@@ -473,6 +473,36 @@ fn capital_names_of_irrefutable_patterns_are_locals() {
 }
 
 #[test]
+fn names_in_refutable_patterns_may_be_constants() {
+    check(
+        parse_quote!(|x| match f(x) {
+            None => g(None, None),
+            Some(Y) => g(Y, Y),
+            MAX => g(MAX, move |y| h(MAX, y), MAX),
+            ref mut LIST => g(move |y| h(LIST, y)),
+        }),
+        quote!(match f(x) {
+            None => output(g(None, None)),
+            Some(Y) => output(g(clone(&Y), Y)),
+            MAX => output(g(
+                clone(&MAX),
+                match clone(&MAX) {
+                    MAX => move |y| h(clone(&MAX), y),
+                    #[allow(unreachable_patterns)]
+                    _ => ::core::unreachable!(),
+                },
+                MAX
+            )),
+            ref mut LIST => output(g({
+                #[allow(unused_mut)]
+                let mut LIST = LIST;
+                move |y| h(clone(&LIST), y)
+            })),
+        }),
+    );
+}
+
+#[test]
 fn names_and_places_in_macros_stay_as_they_are() {
     check(
         parse_quote!(|x| {

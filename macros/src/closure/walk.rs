@@ -17,7 +17,7 @@ use super::borrow::Borrow;
 use super::liveness::{Event, Immovable, Local, takes};
 use super::names;
 use super::placeholder::{Plan, clone_of, placeholder};
-use super::scope::{Binding, Refutability, Scopes, bound_names};
+use super::scope::{Binding, Refutability, Scopes, bound_names, may_be_constant};
 
 /// A closure or async block that encloses the current expression and is itself inside the forward closure.
 pub(super) struct Frame {
@@ -394,9 +394,11 @@ impl<'a> Walker<'a> {
     /// Declares the names that a pattern binds.
     pub fn define(&mut self, pat: &Pat, refutability: Refutability, binding: &Binding) {
         let reborrowed = binding.reborrowed || is_mutable_reference(pat);
-        for ident in bound_names(pat, refutability) {
-            let binding = Binding { depth: self.frames.len(), reborrowed, ..binding.clone() };
-            let local = self.scopes.define(&ident, binding);
+        for name in bound_names(pat) {
+            let may_be_constant = may_be_constant(name, refutability);
+            let binding =
+                Binding { depth: self.frames.len(), reborrowed, may_be_constant, ..binding.clone() };
+            let local = self.scopes.define(&name.ident, binding);
             self.events.push(Event::Define(local));
         }
     }
