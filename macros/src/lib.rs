@@ -154,6 +154,7 @@ use syn::{DeriveInput, parse_macro_input};
 ///   `Err(…)`, `return` and `?` are supported but not needed, because signals carry errors.
 /// - `mode` is `Mode::Train` or `Mode::Eval`, and `self` is the network.
 /// - Inputs without a type are signals, or tuples of signals if their pattern is a tuple, such as `(h, c)`.
+///   An input with a type can be a reference: `|x, mask: &Tensor, cache: &mut Vec<Signal>| …`.
 ///
 /// Calls to layers also work in the arguments of macros, but not in macros that write the call themselves. A name that is
 /// an argument of a macro stays as it is: a macro that consumes `x` needs `x.clone()` if `x` is used again.

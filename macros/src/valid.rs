@@ -133,7 +133,7 @@ pub fn not_kept(arg: &str) -> String {
     )
 }
 
-/// Checks that a forward closure has at least one input, takes its inputs by value, and is not async.
+/// Checks that a forward closure has at least one input, takes signals by value, and is not async.
 fn forward(ctxt: &Ctxt, variant: &Variant) {
     let Forward::Closure(closure) = &variant.forward else { return };
     if closure.inputs.is_empty() {
@@ -142,8 +142,10 @@ fn forward(ctxt: &Ctxt, variant: &Variant) {
     }
     for pat in &closure.inputs {
         let Pat::Type(typed) = pat else { continue };
-        if let Type::Reference(reference) = &*typed.ty {
-            ctxt.error_on(reference, "inputs are passed by value: use `Signal` or another owned type");
+        if let Type::Reference(reference) = &*typed.ty
+            && last_segment(&reference.elem).is_some_and(|name| name == "Signal")
+        {
+            ctxt.error_on(reference, "expected `Signal`: signals are passed by value");
         }
     }
     if let Some(token) = &closure.asyncness {

@@ -1,7 +1,7 @@
 use sconce::prelude::*;
 
 #[derive(Module)]
-#[module(forward = |x: &Tensor| fc(x))]
+#[module(forward = |x: &Signal| fc(x))]
 struct Net {
     #[layer(10, 10)]
     fc: Linear,

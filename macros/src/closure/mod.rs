@@ -30,6 +30,7 @@ use syn::{ExprClosure, Ident, Pat, Type, parse_quote};
 use crate::ast::{Field, last_segment};
 
 use scope::{Binding, Refutability};
+use walk::is_mutable_reference;
 
 /// A rewritten forward closure.
 pub struct Rewritten {
@@ -92,9 +93,13 @@ pub fn rewrite(krate: &TokenStream, fields: &[Field], closure: &ExprClosure) -> 
     output::replace_last_return(&mut body);
 
     let mut walker = walk::Walker::new(krate, fields, &output);
-    let owned = Binding { owned: true, ..Binding::default() };
-    for input in &inputs {
-        walker.define(&input.pat, Refutability::Irrefutable, &owned);
+    for Parameter { pat, ty } in &inputs {
+        let reborrowed = ty.as_ref().is_some_and(is_mutable_reference);
+        walker.define(
+            pat,
+            Refutability::Irrefutable,
+            &Binding { owned: true, reborrowed, ..Binding::default() },
+        );
     }
     walker.walk_value(&mut body);
     output.convert(krate, &mut body);

@@ -393,7 +393,8 @@ impl<'a> Walker<'a> {
 
     /// Declares the names that a pattern binds.
     pub fn define(&mut self, pat: &Pat, refutability: Refutability, binding: &Binding) {
-        let reborrowed = binding.reborrowed || is_mutable_reference(pat);
+        let reborrowed =
+            binding.reborrowed || matches!(pat, Pat::Type(typed) if is_mutable_reference(&typed.ty));
         for name in bound_names(pat) {
             let may_be_constant = may_be_constant(name, refutability);
             let binding =
@@ -449,10 +450,9 @@ pub fn data(krate: &TokenStream, place: &TokenStream, span: Span) -> TokenStream
     quote_spanned!(Span::mixed_site().located_at(span)=> #private::Data(&#place).data())
 }
 
-/// Returns whether the pattern has the type `&mut T`.
-fn is_mutable_reference(pat: &Pat) -> bool {
-    let Pat::Type(typed) = pat else { return false };
-    matches!(&*typed.ty, Type::Reference(reference) if reference.mutability.is_some())
+/// Returns whether the type is `&mut T`.
+pub(super) fn is_mutable_reference(ty: &Type) -> bool {
+    matches!(ty, Type::Reference(reference) if reference.mutability.is_some())
 }
 
 /// Returns whether the expression is `self`, possibly in parentheses.
