@@ -148,7 +148,8 @@ use syn::{DeriveInput, parse_macro_input};
 ///   (`blocks[i](x)`, `heads["a"](x)`) or any other value (`block(x)`, `(block.conv)(x)`). Errors and traces name the
 ///   layer by its path, such as `Net.blocks[3].conv`. An index out of range in `blocks[i](x)` is an error.
 /// - A signal that is used again later is cloned implicitly, and so is any other value that is passed by value. Its
-///   last use moves it. The receiver of a method is never cloned.
+///   last use moves it, unless another value may borrow from it, such as the result of a method. It is then cloned also
+///   at its last use, and operations are fused into the clone of a signal. The receiver of a method is never cloned.
 /// - The output is a signal, a tensor, a tuple of them, or a type that the closure declares. A tuple whose parts are not
 ///   written out must be declared: `|x, state: (Signal, Signal)| -> (Signal, Signal) { cell(x, state) }`. `Ok(…)`,
 ///   `Err(…)`, `return` and `?` are supported but not needed, because signals carry errors.
