@@ -602,6 +602,14 @@ fused!(
         z.reshape((batch, c * h * w))
     }
 );
+struct Branch {
+    y: Signal,
+    z: Signal,
+}
+fused!(Fields, ["Fields.conv: conv2d + bias + relu", "Fields: add"], |x| {
+    let branch = Branch { y: conv(x), z: x };
+    relu(branch.y) + branch.z
+});
 fused!(LeftLoop, ["LeftLoop.conv: conv2d + bias + relu"], |mut x| {
     loop {
         x = conv(x);
@@ -615,6 +623,7 @@ fused!(LeftLoop, ["LeftLoop.conv: conv2d + bias + relu"], |mut x| {
 #[test]
 fn shapes_and_jumps_keep_fusion() -> Result<()> {
     Dimensions::check()?;
+    Fields::check()?;
     LeftLoop::check()
 }
 

@@ -225,7 +225,7 @@ impl Walker<'_> {
             if reborrowed {
                 continue;
             }
-            let value = self.use_value(local, &ident, ident.to_token_stream());
+            let value = self.use_value(local.into(), &ident, ident.to_token_stream());
             if may_be_constant {
                 let never = quote!(#[allow(unreachable_patterns)] _ => ::core::unreachable!(),);
                 code = quote!(match #value { #ident => #code, #never });

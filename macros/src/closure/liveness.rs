@@ -16,11 +16,32 @@ pub type Local = usize;
 /// A use of a local's value, numbered in the order of the walk.
 pub type UseId = usize;
 
+/// A local, or a field of it: `pair` or `pair.0`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Place {
+    pub local: Local,
+    /// The names of the fields, outermost first.
+    pub fields: Vec<String>,
+}
+
+impl Place {
+    /// Returns whether one of the places is the other one or a part of it.
+    fn overlaps(&self, other: &Self) -> bool {
+        self.local == other.local && self.fields.iter().zip(&other.fields).all(|(a, b)| a == b)
+    }
+}
+
+impl From<Local> for Place {
+    fn from(local: Local) -> Self {
+        Self { local, fields: Vec::new() }
+    }
+}
+
 /// An event in the life of the locals.
 #[derive(Debug)]
 pub enum Event {
     /// The value is taken, by move or clone.
-    Use(UseId, Local),
+    Use(UseId, Place),
     /// The local is read in place: borrowed, compared or indexed.
     Read(Local),
     /// A value is read that may borrow from the local.
@@ -72,8 +93,8 @@ impl Immovable {
 /// The live locals.
 #[derive(Clone, Default)]
 struct Live {
-    /// Locals that are used or read later.
-    read: HashSet<Local>,
+    /// Locals and fields that are used or read later.
+    read: HashSet<Place>,
     /// Locals from which a value may borrow that is read later.
     maybe_read: HashSet<Local>,
 }
@@ -122,19 +143,19 @@ impl Analysis<'_> {
 
     fn event(&mut self, event: &Event, mut live: Live) -> Live {
         match event {
-            Event::Use(id, local) => {
+            Event::Use(id, place) => {
                 // A later pass over a loop knows more live locals, so its decision replaces an earlier one.
-                self.takes.insert(*id, self.take(*local, &live));
-                live.read.insert(*local);
+                self.takes.insert(*id, self.take(place, &live));
+                live.read.insert(place.clone());
             }
             Event::Read(local) => {
-                live.read.insert(*local);
+                live.read.insert((*local).into());
             }
             Event::MayRead(local) => {
                 live.maybe_read.insert(*local);
             }
             Event::Define(local) => {
-                live.read.remove(local);
+                live.read.retain(|place| place.local != *local);
                 live.maybe_read.remove(local);
             }
             Event::Branch(paths) => {
@@ -164,11 +185,13 @@ impl Analysis<'_> {
         live
     }
 
-    /// Returns how a use takes the value of `local`, given the locals that are live after it.
-    fn take(&self, local: Local, live: &Live) -> Take {
-        if live.read.contains(&local) || self.immovable.borrowed.contains(&local) {
+    /// Returns how a use takes the value of `place`, given the locals that are live after it.
+    fn take(&self, place: &Place, live: &Live) -> Take {
+        let local = &place.local;
+        let is_read = live.read.iter().any(|other| place.overlaps(other));
+        if is_read || self.immovable.borrowed.contains(local) {
             Take::Clone
-        } else if live.maybe_read.contains(&local) || self.immovable.maybe_borrowed.contains(&local) {
+        } else if live.maybe_read.contains(local) || self.immovable.maybe_borrowed.contains(local) {
             Take::Last
         } else {
             Take::Move
@@ -221,41 +244,44 @@ mod tests {
 
     #[test]
     fn last_use_moves() {
-        assert_eq!(moves(&[Define(0), Use(0, 0), Use(1, 0)]), [1]);
+        assert_eq!(moves(&[Define(0), Use(0, 0.into()), Use(1, 0.into())]), [1]);
     }
 
     #[test]
     fn each_branch_has_a_last_use() {
-        let branch = Branch(vec![vec![Use(1, 0)], vec![Use(2, 0), Use(3, 0)]]);
-        assert_eq!(moves(&[Define(0), Use(0, 0), branch]), [1, 3]);
+        let branch = Branch(vec![vec![Use(1, 0.into())], vec![Use(2, 0.into()), Use(3, 0.into())]]);
+        assert_eq!(moves(&[Define(0), Use(0, 0.into()), branch]), [1, 3]);
     }
 
     #[test]
     fn values_used_in_every_iteration_do_not_move() {
-        assert_eq!(moves(&[Define(0), Loop(None, vec![Use(0, 0)])]), Vec::<UseId>::new());
-        assert_eq!(moves(&[Define(0), Loop(None, vec![Use(0, 0), Define(0)]), Use(1, 0)]), [0, 1]);
-        assert_eq!(moves(&[Loop(None, vec![Define(0), Use(0, 0)])]), [0]);
+        assert_eq!(moves(&[Define(0), Loop(None, vec![Use(0, 0.into())])]), Vec::<UseId>::new());
+        assert_eq!(
+            moves(&[Define(0), Loop(None, vec![Use(0, 0.into()), Define(0)]), Use(1, 0.into())]),
+            [0, 1]
+        );
+        assert_eq!(moves(&[Loop(None, vec![Define(0), Use(0, 0.into())])]), [0]);
     }
 
     #[test]
     fn values_used_after_a_jump_do_not_move() {
-        let body = || vec![Branch(vec![vec![Use(0, 0), Break(None)], vec![]])];
-        assert_eq!(moves(&[Define(0), Loop(None, body()), Use(1, 0)]), [1]);
+        let body = || vec![Branch(vec![vec![Use(0, 0.into()), Break(None)], vec![]])];
+        assert_eq!(moves(&[Define(0), Loop(None, body()), Use(1, 0.into())]), [1]);
         assert_eq!(moves(&[Define(0), Loop(None, body())]), [0]);
-        let body = vec![Branch(vec![vec![Use(0, 0), Continue(None)], vec![]])];
+        let body = vec![Branch(vec![vec![Use(0, 0.into()), Continue(None)], vec![]])];
         assert_eq!(moves(&[Define(0), Loop(None, body)]), Vec::<UseId>::new());
         let label: Lifetime = syn::parse_quote!('outer);
-        let inner = Loop(None, vec![Use(0, 0), Break(Some(label.clone()))]);
-        let body = vec![Branch(vec![vec![Use(0, 0), Break(Some(label.clone()))], vec![]]), Define(0)];
-        assert_eq!(moves(&[Define(0), Block(label.clone(), body), Use(1, 0)]), [1]);
+        let inner = Loop(None, vec![Use(0, 0.into()), Break(Some(label.clone()))]);
+        let body = vec![Branch(vec![vec![Use(0, 0.into()), Break(Some(label.clone()))], vec![]]), Define(0)];
+        assert_eq!(moves(&[Define(0), Block(label.clone(), body), Use(1, 0.into())]), [1]);
         assert_eq!(moves(&[Define(0), Loop(Some(label), vec![inner])]), [0]);
-        let early = Branch(vec![vec![Use(0, 0), Return], vec![]]);
-        assert_eq!(moves(&[Define(0), early, Use(1, 0)]), [0, 1]);
+        let early = Branch(vec![vec![Use(0, 0.into()), Return], vec![]]);
+        assert_eq!(moves(&[Define(0), early, Use(1, 0.into())]), [0, 1]);
     }
 
     #[test]
     fn immovable_locals_do_not_move() {
-        let events = [Define(0), Use(0, 0), Use(1, 0)];
+        let events = [Define(0), Use(0, 0.into()), Use(1, 0.into())];
         let mut immovable = Immovable::default();
         immovable.extend(&[Borrow { local: 0, is_certain: false }]);
         assert_eq!(uses(&events, &immovable, Take::Clone), [0]);
@@ -265,13 +291,27 @@ mod tests {
     }
 
     #[test]
+    fn fields_move_one_by_one() {
+        let field =
+            |names: &[&str]| Place { local: 0, fields: names.iter().map(ToString::to_string).collect() };
+        assert_eq!(moves(&[Use(0, field(&["a"])), Use(1, field(&["b"]))]), [0, 1]);
+        assert_eq!(
+            moves(&[Use(0, field(&["a"])), Use(1, field(&["a", "b"])), Use(2, field(&["a", "c"]))]),
+            [1, 2]
+        );
+        assert_eq!(moves(&[Use(0, field(&["a", "b"])), Use(1, field(&["a"]))]), [1]);
+        assert_eq!(moves(&[Use(0, field(&["a"])), Read(0)]), Vec::<UseId>::new());
+        assert_eq!(moves(&[Use(0, field(&["a"])), Define(0), Use(1, 0.into())]), [0, 1]);
+    }
+
+    #[test]
     fn values_that_may_be_borrowed_do_not_move() {
         let last = |events: &[Event]| uses(events, &Immovable::default(), Take::Last);
-        assert_eq!(last(&[Define(0), Use(0, 0), Use(1, 0), MayRead(0)]), [1]);
-        assert_eq!(last(&[Define(0), Use(0, 0), MayRead(0), Read(0)]), Vec::<UseId>::new());
-        assert_eq!(last(&[Define(0), Loop(None, vec![Use(0, 0), MayRead(0)])]), Vec::<UseId>::new());
-        assert_eq!(last(&[Loop(None, vec![Define(0), Use(0, 0), MayRead(0)])]), [0]);
-        let branch = Branch(vec![vec![Use(0, 0)], vec![Use(1, 0), Return]]);
+        assert_eq!(last(&[Define(0), Use(0, 0.into()), Use(1, 0.into()), MayRead(0)]), [1]);
+        assert_eq!(last(&[Define(0), Use(0, 0.into()), MayRead(0), Read(0)]), Vec::<UseId>::new());
+        assert_eq!(last(&[Define(0), Loop(None, vec![Use(0, 0.into()), MayRead(0)])]), Vec::<UseId>::new());
+        assert_eq!(last(&[Loop(None, vec![Define(0), Use(0, 0.into()), MayRead(0)])]), [0]);
+        let branch = Branch(vec![vec![Use(0, 0.into())], vec![Use(1, 0.into()), Return]]);
         assert_eq!(last(&[Define(0), branch, MayRead(0)]), [0]);
     }
 }

@@ -286,7 +286,7 @@ fn arguments_of_formatting_macros_are_read() {
 }
 
 #[test]
-fn last_use_of_a_field_of_a_local_moves() {
+fn last_uses_of_the_fields_of_a_local_move() {
     check(
         parse_quote!(|x| {
             let p = f(x);
@@ -294,7 +294,7 @@ fn last_use_of_a_field_of_a_local_moves() {
         }),
         quote!({
             let p = f(x);
-            output(g(clone(&p.0), p.1))
+            output(g(p.0, p.1))
         }),
     );
     check(

@@ -14,7 +14,7 @@ use crate::expand::{located, private};
 
 use super::OutputType;
 use super::borrow::Borrow;
-use super::liveness::{Event, Immovable, Local, takes};
+use super::liveness::{Event, Immovable, Local, Place, takes};
 use super::names;
 use super::placeholder::{Plan, clone_of, placeholder};
 use super::scope::{Binding, Refutability, Scopes, bound_names, may_be_constant};
@@ -186,7 +186,9 @@ impl<'a> Walker<'a> {
         let Some(ident) = path.path.get_ident().cloned() else { return };
         match self.scopes.find(&ident) {
             Some(local) if self.scopes.binding(local).reborrowed => self.read(local, &ident),
-            Some(local) => *expr = Expr::Verbatim(self.use_value(local, &ident, ident.to_token_stream())),
+            Some(local) => {
+                *expr = Expr::Verbatim(self.use_value(local.into(), &ident, ident.to_token_stream()))
+            }
             None => self.note_value(&ident),
         }
     }
@@ -224,14 +226,15 @@ impl<'a> Walker<'a> {
 
     /// Returns the tokens for a use of a local or a part of it: a placeholder, or a clone if the value is already known
     /// not to be movable.
-    pub fn use_value(&mut self, local: Local, ident: &Ident, place: TokenStream) -> TokenStream {
+    pub fn use_value(&mut self, place: Place, ident: &Ident, code: TokenStream) -> TokenStream {
+        let local = place.local;
         if self.captures(local, ident) || self.inside_repetition > 0 {
             self.read(local, ident);
-            return clone_of(self.krate, &place, ident.span());
+            return clone_of(self.krate, &code, ident.span());
         }
         let id = self.places.len();
-        self.places.push(place);
-        self.events.push(Event::Use(id, local));
+        self.places.push(code);
+        self.events.push(Event::Use(id, place));
         self.read_borrows(local);
         placeholder(id, ident.span()).into_token_stream()
     }
@@ -286,8 +289,9 @@ impl<'a> Walker<'a> {
         if let Some(index) = self.self_field(field) {
             return Some(self.field_value(index, &self.place(index, span), span));
         }
-        if let Some((local, ident)) = self.owner(&field.base) {
-            return Some(self.use_value(local, &ident, field.to_token_stream()));
+        if let Some((place, ident)) = self.owner(&field.base) {
+            let place = with_field(place, &field.member);
+            return Some(self.use_value(place, &ident, field.to_token_stream()));
         }
         let local = self.root(&field.base);
         let root = self.root_field(&field.base);
@@ -298,12 +302,19 @@ impl<'a> Walker<'a> {
         }
     }
 
-    /// Returns the local that owns `pair` or `pair.0`, so that a field of that can be moved out.
-    fn owner(&self, expr: &Expr) -> Option<(Local, Ident)> {
+    /// Returns the place of `pair` or `pair.0`, and the name of its local, if the local owns its value, so that a field
+    /// can be moved out.
+    fn owner(&self, expr: &Expr) -> Option<(Place, Ident)> {
         match expr {
-            Expr::Field(field) => self.owner(&field.base),
+            Expr::Field(field) => {
+                let (place, ident) = self.owner(&field.base)?;
+                Some((with_field(place, &field.member), ident))
+            }
             Expr::Paren(paren) => self.owner(&paren.expr),
-            _ => self.local_of(expr).filter(|(local, _)| self.scopes.binding(*local).owned),
+            _ => {
+                let (local, ident) = self.local_of(expr)?;
+                self.scopes.binding(local).owned.then(|| (local.into(), ident))
+            }
         }
     }
 
@@ -378,11 +389,7 @@ impl<'a> Walker<'a> {
         if !is_self(&field.base) {
             return None;
         }
-        let name = match &field.member {
-            Member::Named(ident) => ident.unraw().to_string(),
-            Member::Unnamed(index) => index.index.to_string(),
-        };
-        self.by_name.get(name.as_str()).copied()
+        self.by_name.get(name_of(&field.member).as_str()).copied()
     }
 
     /// Marks the field as used, for a call by method syntax: `self.conv1(x)`.
@@ -442,6 +449,20 @@ pub(super) struct Walked {
     pub dispatches: bool,
     pub unused: Vec<usize>,
     pub unknown: Vec<Ident>,
+}
+
+/// Returns the place of a field of `place`.
+fn with_field(mut place: Place, member: &Member) -> Place {
+    place.fields.push(name_of(member));
+    place
+}
+
+/// Returns the name of a field, or its index in a tuple.
+fn name_of(member: &Member) -> String {
+    match member {
+        Member::Named(ident) => ident.unraw().to_string(),
+        Member::Unnamed(index) => index.index.to_string(),
+    }
 }
 
 /// Returns the tokens for plain data: the value if its type is `Copy`, and otherwise a reference.
