@@ -37,6 +37,20 @@ fn difference(a: &Tensor, b: &Tensor) -> Result<f32> {
     Ok((a - b)?.abs()?.flatten_all()?.to_vec1::<f32>()?.into_iter().fold(0., f32::max))
 }
 
+network!(Asserted, |x| {
+    assert!(fc(x).dims2()?.0 + x.rank()? == [3, 4][0]);
+    x
+});
+
+#[test]
+fn failed_assertions_print_the_condition_as_it_was_written() {
+    let network = Asserted::new(&DEVICE).expect("the network is valid");
+    let run = || network.forward(ones(&[2, 3]));
+    let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).expect_err("2 + 2 is not 3");
+    let message = panic.downcast_ref::<&str>().expect("the message is constant");
+    assert_eq!(*message, "assertion failed: fc(x).dims2()?.0 + x.rank()? == [3, 4][0]");
+}
+
 static CALLS: AtomicUsize = AtomicUsize::new(0);
 
 network!(Mutated, |mut x| {

@@ -3,7 +3,7 @@
 //! `vec!` and `dbg!` take values, as functions do. Any other macro may evaluate an argument any number of times, or use
 //! it as a name, a place or a pattern. So no local moves there, and names and places stay as they are.
 
-use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
+use proc_macro2::{Delimiter, Group, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::parse::{ParseStream, Parser};
 use syn::spanned::Spanned;
@@ -84,6 +84,7 @@ impl Walker<'_> {
         self.walk_operands(&mut args);
         let span = mac.path.span();
         let values = args.iter().zip(written).map(|(value, written)| {
+            let text = text_of(written.into_token_stream());
             quote_spanned! {span=>
                 match #value {
                     value => {
@@ -92,7 +93,7 @@ impl Walker<'_> {
                             ::core::file!(),
                             ::core::line!(),
                             ::core::column!(),
-                            ::core::stringify!(#written),
+                            #text,
                             &value
                         );
                         value
@@ -128,7 +129,8 @@ impl Walker<'_> {
     fn walk_assertion(&mut self, tokens: TokenStream) -> Option<TokenStream> {
         let mut condition: Expr = syn::parse2(tokens.clone()).ok()?;
         self.walk_argument(&mut condition);
-        Some(quote!(#condition, "assertion failed: {}", ::core::stringify!(#tokens)))
+        let text = text_of(tokens);
+        Some(quote!(#condition, "assertion failed: {}", #text))
     }
 
     /// Walks `value, pattern if guard`.
@@ -283,6 +285,72 @@ impl Walker<'_> {
         self.walk_value(&mut call);
         Some(call.into_token_stream())
     }
+}
+
+/// Returns the text of tokens as a string literal in `concat!`. Two tokens are separated by a space if they are separated
+/// in the source.
+fn text_of(tokens: TokenStream) -> TokenStream {
+    let text = if proc_macro::is_available() {
+        let mut text = Text::default();
+        text.extend(tokens);
+        text.text
+    } else {
+        tokens.to_string()
+    };
+    quote!(::core::concat!(#text))
+}
+
+/// The text of tokens.
+#[derive(Default)]
+struct Text {
+    text: String,
+    /// The end of the last token.
+    end: Option<Position>,
+}
+
+/// A line and a column, which is at least 1.
+type Position = (usize, usize);
+
+impl Text {
+    fn extend(&mut self, tokens: TokenStream) {
+        for token in tokens {
+            match token {
+                TokenTree::Group(group) => {
+                    let (open, close) = match group.delimiter() {
+                        Delimiter::Parenthesis => ("(", ")"),
+                        Delimiter::Brace => ("{", "}"),
+                        Delimiter::Bracket => ("[", "]"),
+                        Delimiter::None => ("", ""),
+                    };
+                    let (start, end) = positions(group.span());
+                    self.push(open, start, (start.0, start.1 + 1));
+                    self.extend(group.stream());
+                    self.push(close, (end.0, end.1 - 1), end);
+                }
+                token => {
+                    let (start, end) = positions(token.span());
+                    self.push(&token.to_string(), start, end);
+                }
+            }
+        }
+    }
+
+    fn push(&mut self, token: &str, start: Position, end: Position) {
+        if token.is_empty() {
+            return;
+        }
+        if self.end.is_some_and(|end| end != start) {
+            self.text.push(' ');
+        }
+        self.text.push_str(token);
+        self.end = Some(end);
+    }
+}
+
+/// Returns the start and the end of a span.
+fn positions(span: Span) -> (Position, Position) {
+    let (start, end) = (span.unwrap().start(), span.unwrap().end());
+    ((start.line(), start.column()), (end.line(), end.column()))
 }
 
 /// Returns the number of tokens of a call at the start of `tokens`: `conv1(x)`, `self.conv1(x)` or `blocks[i](x)`.

@@ -440,6 +440,7 @@ fn results_are_unwrapped() {
 
 #[test]
 fn macros_call_layers_and_take_no_values() {
+    let text = quote!(matches!(self.conv(x), Some(y) if blocks[0](y).is_some())).to_string();
     check(
         parse_quote!(|x| {
             ensure!(conv(x).rank()? == 4, "{width}");
@@ -451,7 +452,7 @@ fn macros_call_layers_and_take_no_values() {
             assert!(
                 matches!(call(&self.conv, "conv", into(clone(&x)), mode), Some(y) if call_element(blocks, "blocks", 0, into(clone(&y)), mode).is_some()),
                 "assertion failed: {}",
-                ::core::stringify!(matches!(self.conv(x), Some(y) if blocks[0](y).is_some()))
+                ::core::concat!(#text)
             );
             output(x)
         }),
