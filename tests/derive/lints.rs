@@ -63,6 +63,7 @@ fn the_settings_are_documented() -> sconce::Result<()> {
         format!("{settings:?}").starts_with("Settings { width: 3, depth: Some(3), rate: None"),
         "{settings:?}"
     );
+    assert_eq!(format!("{:?}", Plain::config()), "PlainConfig");
     let net = settings.clone().init(&sconce::candle::Device::Cpu)?;
     let names = sconce::Network::named_parameters(&net);
     assert_eq!(names.iter().map(|(name, _)| &**name).collect::<Vec<_>>()[1..3], ["3.2.weight", "3.2.bias"]);

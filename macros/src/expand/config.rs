@@ -36,10 +36,14 @@ pub fn expand(item: &Item) -> TokenStream {
 /// Returns the name by which the user knows the config: `ModelConfig`, or the name given by `config_name`. Returns
 /// `None` for a config without arguments, which has no setters and therefore no public name.
 fn public_name(input: &Input) -> Option<Ident> {
-    let default = || format_ident!("{}Config", input.ident.unraw(), span = input.ident.span());
+    (input.config_name.is_some() || !input.args.is_empty()).then(|| display_name(input))
+}
+
+/// Returns the name that `Debug` prints: `ModelConfig`, or the name given by `config_name`.
+fn display_name(input: &Input) -> Ident {
     match &input.config_name {
-        Some(name) => Some(name.value.clone()),
-        None => (!input.args.is_empty()).then(default),
+        Some(name) => name.value.clone(),
+        None => format_ident!("{}Config", input.ident.unraw(), span = input.ident.span()),
     }
 }
 
@@ -179,7 +183,7 @@ fn builder(item: &Item, name: &Ident) -> TokenStream {
         .then(|| quote!(#skip #marker_name: ::core::marker::PhantomData<fn() -> #ident #arguments>,));
     let setters = input.args.iter().filter(|arg| arg.default.is_some() && !is_config_method(&arg.name));
     let setters = setters.map(|arg| setter(item, arg));
-    let text = public_name(input).map_or_else(|| name.to_string(), |public| public.unraw().to_string());
+    let text = display_name(input).unraw().to_string();
     let traits = clone_and_debug(input, name, &text);
     let vb = local("vb");
     let path = local("path");

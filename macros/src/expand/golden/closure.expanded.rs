@@ -308,7 +308,7 @@ const _: () = {
     #[automatically_derived]
     impl ::core::fmt::Debug for __ClosureConfig {
         fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-            f.debug_struct("__ClosureConfig").finish()
+            f.debug_struct("ClosureConfig").finish()
         }
     }
     #[allow(dead_code, clippy::all, clippy::pedantic)]

@@ -160,7 +160,7 @@ const _: () = {
     #[automatically_derived]
     impl ::core::fmt::Debug for __SequentialConfig {
         fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-            f.debug_struct("__SequentialConfig").finish()
+            f.debug_struct("SequentialConfig").finish()
         }
     }
     #[allow(dead_code, clippy::all, clippy::pedantic)]

@@ -135,7 +135,7 @@ const _: () = {
     #[automatically_derived]
     impl ::core::fmt::Debug for __TupleStructConfig {
         fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-            f.debug_struct("__TupleStructConfig").finish()
+            f.debug_struct("TupleStructConfig").finish()
         }
     }
     #[allow(dead_code, clippy::all, clippy::pedantic)]
