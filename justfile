@@ -41,6 +41,10 @@ bench *args:
 table *args:
     cargo run --release --example conv_table -- "$@"
 
+# Time layers and chains of layers, in PyTorch's spelling
+ops *args:
+    cargo run --release --example op_table -- "$@"
+
 # Time whole networks and training steps
 nets *args:
     cargo run --release --example net_table -- "$@"

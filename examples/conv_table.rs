@@ -2,15 +2,19 @@
 
 #[path = "common/arguments.rs"]
 mod arguments;
+#[path = "common/timer.rs"]
+mod timer;
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lexopt::prelude::*;
 use sconce::candle::{Device, Result, Tensor};
 use sconce::kernels::activation::Activation;
 use sconce::kernels::conv::{ConvGeometry, Epilogue, PackedCache, conv2d};
+
+use timer::Timer;
 
 const HELP: &str = "\
 Times conv + bias + ReLU, fused and as candle's conv2d, broadcast_add and relu.
@@ -57,13 +61,14 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
     }
     let budget = Duration::from_millis(if arguments.short { 0 } else { 700 });
+    let timer = Timer { budget, min_calls: 5, max_calls: 300 };
     let mut csv = String::from("name,gflop,fused_ms,unfused_ms\n");
     println!(
         "{:<20}{:>10}{:>12}{:>12}{:>8}{:>10}",
         "layer", "GFLOP", "fused ms", "candle ms", "ratio", "GFLOP/s"
     );
     for layer in layers(&arguments.table)? {
-        let (fused, unfused) = layer.times(budget)?;
+        let (fused, unfused) = layer.times(timer)?;
         let gflop = layer.gflop();
         println!(
             "{:<20}{gflop:>10.4}{fused:>12.4}{unfused:>12.4}{:>8.1}{:>10.1}",
@@ -143,9 +148,8 @@ impl Layer {
         2e-9 * (n * pixels * self.weight.iter().product::<usize>()) as f64
     }
 
-    /// Returns the median times of the fused and the unfused calls, in milliseconds. Measures each kind of
-    /// call until the budget is spent, but at least 5 and at most 300 times.
-    fn times(&self, budget: Duration) -> Result<(f64, f64)> {
+    /// Returns the median times of the fused and the unfused calls, in milliseconds.
+    fn times(&self, timer: Timer) -> Result<(f64, f64)> {
         let device = Device::Cpu;
         let input = Tensor::randn(0f32, 1., &self.input, &device)?;
         let weight = Tensor::randn(0f32, 0.1, &self.weight, &device)?;
@@ -159,19 +163,6 @@ impl Layer {
             let sums = input.conv2d(&weight, self.padding, self.stride, self.dilation, self.groups)?;
             sums.broadcast_add(&bias)?.relu()
         };
-        Ok((median_ms(budget, fused)?, median_ms(budget, unfused)?))
+        Ok((timer.times(|| fused().map(drop))?.median, timer.times(|| unfused().map(drop))?.median))
     }
-}
-
-fn median_ms(budget: Duration, call: impl Fn() -> Result<Tensor>) -> Result<f64> {
-    call()?;
-    call()?;
-    let (start, mut times) = (Instant::now(), vec![]);
-    while times.len() < 5 || (start.elapsed() < budget && times.len() < 300) {
-        let before = Instant::now();
-        call()?;
-        times.push(before.elapsed());
-    }
-    times.sort();
-    Ok(times[times.len() / 2].as_secs_f64() * 1e3)
 }

@@ -14,6 +14,7 @@ mod gpt;
 #[allow(dead_code)] // The tests use the networks but not `main`.
 #[path = "../../examples/networks/main.rs"]
 mod networks;
+mod op_table;
 mod packed_weights;
 mod reference;
 mod torchvision;

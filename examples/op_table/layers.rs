@@ -1,0 +1,316 @@
+//! The layers of a table of operations, with PyTorch's names and arguments.
+
+use std::borrow::Cow;
+
+use sconce::nn::VarBuilder;
+use sconce::prelude::*;
+use sconce::{Visitor, VisitorMut};
+
+use super::arguments::{
+    Arguments, approximation, axes, boolean, count, false_only, float, float_or_none, integer, integers,
+    interpolation, length_padding, nonlinearity, output_size, padding, padding_mode, scale_factor, shape,
+    sides, zeros_only,
+};
+use super::syntax::{Call, Kind, Row};
+
+/// Defines `push`, which appends the layer that a call describes to a network.
+///
+/// Each entry has PyTorch's name of the layer, the function that creates its config and, in PyTorch's order, the
+/// arguments, each with the function that reads it. The arguments before `;` are those of the first function, with
+/// defaults where PyTorch has some. Those after `;` have setters, which are called if the argument is in the call;
+/// with `or None`, Python's `None` counts as absent. `as Outputs` wraps the config.
+macro_rules! layers {
+    ($(
+        $name:literal => $config:path {
+            $($argument:ident: $read:ident $(= $default:expr)?),*;
+            $($setter:ident: $reader:ident $(or $none:ident)?),*
+        } $(as $wrapper:ident)?
+    )*) => {
+        /// Appends the layer that `call` describes to `network`.
+        fn push(network: SequentialConfig, call: &Call) -> Result<SequentialConfig, String> {
+            match call.name {
+                $($name => {
+                    let names = &[$(stringify!($argument),)* $(stringify!($setter),)*];
+                    #[allow(unused_variables, reason = "some layers have no arguments")]
+                    let arguments = Arguments::new(call, names)?;
+                    let layer = $config($(
+                        layers!(@argument arguments, $argument, $read $(, $default)?)
+                    ),*);
+                    $(let layer = match layers!(@setting arguments, $setter, $reader $(, $none)?) {
+                        Some(value) => layer.$setter(value),
+                        None => layer,
+                    };)*
+                    Ok(network.push($($wrapper)?(layer)))
+                })*
+                "Sequential" => sequential(network, call),
+                name => Err(format!("unknown layer `{name}`")),
+            }
+        }
+
+        /// The names of all layers.
+        #[allow(dead_code, reason = "only a test of all layers uses it")]
+        pub const NAMES: &[&str] = &["Sequential", $($name),*];
+    };
+    (@argument $arguments:ident, $argument:ident, $read:ident) => {
+        $arguments.required(stringify!($argument), $read)?
+    };
+    (@argument $arguments:ident, $argument:ident, $read:ident, $default:expr) => {
+        $arguments.optional(stringify!($argument), $read)?.unwrap_or($default)
+    };
+    (@setting $arguments:ident, $setter:ident, $reader:ident) => {
+        $arguments.optional(stringify!($setter), $reader)?
+    };
+    (@setting $arguments:ident, $setter:ident, $reader:ident, None) => {
+        $arguments.unless_none(stringify!($setter), $reader)?
+    };
+}
+
+layers! {
+    "Linear" => Linear::config { in_features: count, out_features: count; bias: boolean }
+    "Embedding" => Embedding::config {
+        num_embeddings: count, embedding_dim: count; padding_idx: count or None
+    }
+    "Identity" => Identity::config { ; }
+    "Flatten" => Flatten::config { ; start_dim: integer, end_dim: integer }
+    "Unflatten" => Unflatten::config { dim: integer, unflattened_size: integers; }
+
+    "Conv1d" => Conv1d::config {
+        in_channels: count, out_channels: count, kernel_size: count;
+        stride: count, padding: length_padding, dilation: count, groups: count, bias: boolean,
+        padding_mode: padding_mode
+    }
+    "Conv2d" => Conv2d::config {
+        in_channels: count, out_channels: count, kernel_size: axes;
+        stride: axes, padding: padding, dilation: axes, groups: count, bias: boolean, padding_mode: padding_mode
+    }
+    "ConvTranspose1d" => ConvTranspose1d::config {
+        in_channels: count, out_channels: count, kernel_size: count;
+        stride: count, padding: count, output_padding: count, groups: count, bias: boolean, dilation: count,
+        padding_mode: zeros_only
+    }
+    "ConvTranspose2d" => ConvTranspose2d::config {
+        in_channels: count, out_channels: count, kernel_size: axes;
+        stride: axes, padding: axes, output_padding: axes, groups: count, bias: boolean, dilation: axes,
+        padding_mode: zeros_only
+    }
+
+    "BatchNorm1d" => BatchNorm::config {
+        num_features: count; eps: float, momentum: float_or_none, affine: boolean, track_running_stats: boolean
+    }
+    "BatchNorm2d" => BatchNorm::config {
+        num_features: count; eps: float, momentum: float_or_none, affine: boolean, track_running_stats: boolean
+    }
+    "BatchNorm3d" => BatchNorm::config {
+        num_features: count; eps: float, momentum: float_or_none, affine: boolean, track_running_stats: boolean
+    }
+    "InstanceNorm1d" => InstanceNorm1d::config {
+        num_features: count; eps: float, momentum: float_or_none, affine: boolean, track_running_stats: boolean
+    }
+    "InstanceNorm2d" => InstanceNorm2d::config {
+        num_features: count; eps: float, momentum: float_or_none, affine: boolean, track_running_stats: boolean
+    }
+    "InstanceNorm3d" => InstanceNorm3d::config {
+        num_features: count; eps: float, momentum: float_or_none, affine: boolean, track_running_stats: boolean
+    }
+    "GroupNorm" => GroupNorm::config { num_groups: count, num_channels: count; eps: float, affine: boolean }
+    "LayerNorm" => LayerNorm::config {
+        normalized_shape: shape; eps: float, elementwise_affine: boolean, bias: boolean
+    }
+    "RMSNorm" => RmsNorm::config { normalized_shape: shape; eps: float_or_none, elementwise_affine: boolean }
+
+    "MaxPool1d" => MaxPool1d::config {
+        kernel_size: count;
+        stride: count or None, padding: count, dilation: count, return_indices: false_only, ceil_mode: boolean
+    }
+    "MaxPool2d" => MaxPool2d::config {
+        kernel_size: axes;
+        stride: axes or None, padding: axes, dilation: axes, return_indices: false_only, ceil_mode: boolean
+    }
+    "AvgPool1d" => AvgPool1d::config {
+        kernel_size: count; stride: count or None, padding: count, ceil_mode: boolean, count_include_pad: boolean
+    }
+    "AvgPool2d" => AvgPool2d::config {
+        kernel_size: axes;
+        stride: axes or None, padding: axes, ceil_mode: boolean, count_include_pad: boolean,
+        divisor_override: count or None
+    }
+    "AdaptiveAvgPool1d" => AdaptiveAvgPool1d::config { output_size: count; }
+    "AdaptiveAvgPool2d" => AdaptiveAvgPool2d::config { output_size: output_size; }
+    "AdaptiveMaxPool1d" => AdaptiveMaxPool1d::config { output_size: count; return_indices: false_only }
+    "AdaptiveMaxPool2d" => AdaptiveMaxPool2d::config { output_size: output_size; return_indices: false_only }
+
+    "Upsample" => Upsample::config {
+        ;
+        size: axes or None, scale_factor: scale_factor or None, mode: interpolation, align_corners: boolean or None,
+        recompute_scale_factor: boolean or None
+    }
+    "PixelShuffle" => PixelShuffle::config { upscale_factor: count; }
+    "PixelUnshuffle" => PixelUnshuffle::config { downscale_factor: count; }
+    "ZeroPad2d" => ZeroPad2d::config { padding: sides; }
+    "ReflectionPad2d" => ReflectionPad2d::config { padding: sides; }
+    "ReplicationPad2d" => ReplicationPad2d::config { padding: sides; }
+    "CircularPad2d" => CircularPad2d::config { padding: sides; }
+
+    "ReLU" => Relu::config { ; inplace: boolean }
+    "ReLU6" => Relu6::config { ; inplace: boolean }
+    "SiLU" => Silu::config { ; inplace: boolean }
+    "Mish" => Mish::config { ; inplace: boolean }
+    "SELU" => Selu::config { ; inplace: boolean }
+    "Hardswish" => Hardswish::config { ; inplace: boolean }
+    "Hardsigmoid" => Hardsigmoid::config { ; inplace: boolean }
+    "Sigmoid" => Sigmoid::config { ; }
+    "LogSigmoid" => LogSigmoid::config { ; }
+    "Tanh" => Tanh::config { ; }
+    "GELU" => Gelu::config { ; approximate: approximation }
+    "LeakyReLU" => LeakyRelu::config { ; negative_slope: float, inplace: boolean }
+    "ELU" => Elu::config { ; alpha: float, inplace: boolean }
+    "CELU" => Celu::config { ; alpha: float, inplace: boolean }
+    "Softplus" => Softplus::config { ; beta: float, threshold: float }
+    "Hardtanh" => Hardtanh::config { ; min_val: float, max_val: float, inplace: boolean }
+    "PReLU" => prelu { num_parameters: count = 1, init: float = 0.25; }
+    "Softmax" => Softmax::config { dim: integer; }
+    "LogSoftmax" => LogSoftmax::config { dim: integer; }
+    "Softmin" => Softmin::config { dim: integer; }
+    "GLU" => Glu::config { dim: integer = -1; }
+    "Dropout" => Dropout::config { p: float = 0.5; inplace: boolean }
+    "Dropout1d" => Dropout1d::config { p: float = 0.5; inplace: boolean }
+    "Dropout2d" => Dropout2d::config { p: float = 0.5; inplace: boolean }
+
+    "MultiheadAttention" => SelfAttention::config {
+        embed_dim: count, num_heads: count;
+        dropout: float, bias: boolean, add_bias_kv: boolean, add_zero_attn: boolean, kdim: count or None,
+        vdim: count or None, batch_first: boolean
+    }
+    "LSTM" => LSTM::config {
+        input_size: count, hidden_size: count;
+        num_layers: count, bias: boolean, batch_first: boolean, dropout: float, bidirectional: boolean,
+        proj_size: count
+    } as Outputs
+    "GRU" => GRU::config {
+        input_size: count, hidden_size: count;
+        num_layers: count, bias: boolean, batch_first: boolean, dropout: float, bidirectional: boolean
+    } as Outputs
+    "RNN" => RNN::config {
+        input_size: count, hidden_size: count;
+        num_layers: count, nonlinearity: nonlinearity, bias: boolean, batch_first: boolean, dropout: float,
+        bidirectional: boolean
+    } as Outputs
+    "LSTMCell" => LSTMCell::config { input_size: count, hidden_size: count; bias: boolean } as Outputs
+    "GRUCell" => GRUCell::config { input_size: count, hidden_size: count; bias: boolean }
+    "RNNCell" => RNNCell::config {
+        input_size: count, hidden_size: count; bias: boolean, nonlinearity: nonlinearity
+    }
+}
+
+/// Returns the config of a row's layers.
+///
+/// An error names the line, the layer, the argument and what was found.
+pub fn config(row: &Row) -> Result<SequentialConfig, String> {
+    let config = row.layers.iter().try_fold(Sequential::config(), push);
+    config.map_err(|error| format!("line {}: {error}", row.line))
+}
+
+/// Appends the layers of `Sequential(Layer(…), …)`.
+fn sequential(network: SequentialConfig, call: &Call) -> Result<SequentialConfig, String> {
+    if let Some((name, _)) = call.keyword.first() {
+        return Err(format!("`Sequential` has no argument `{name}`"));
+    }
+    let mut inner = Sequential::config();
+    for value in &call.positional {
+        let Kind::Call(layer) = &value.kind else {
+            return Err(format!("expected layers in `Sequential`, found `{}`", value.text));
+        };
+        inner = push(inner, layer)?;
+    }
+    Ok(network.push(inner))
+}
+
+/// Returns the number of embeddings if the layer is an `Embedding`, whose input are indices below it.
+pub fn num_embeddings(call: &Call) -> Result<Option<usize>, String> {
+    if call.name != "Embedding" {
+        return Ok(None);
+    }
+    let arguments = Arguments::new(call, &["num_embeddings", "embedding_dim", "padding_idx"])?;
+    arguments.required("num_embeddings", count).map(Some)
+}
+
+/// Returns the config of a PReLU, both of whose arguments PyTorch accepts without names.
+fn prelu(num_parameters: usize, init: f64) -> PReluConfig {
+    PRelu::config().num_parameters(num_parameters).init_value(init)
+}
+
+/// Arguments of PyTorch that change neither the result nor the work: a setter for each.
+trait WithoutEffect: Sized {
+    fn inplace(self, _: bool) -> Self {
+        self
+    }
+
+    /// `return_indices=False`.
+    fn return_indices(self, (): ()) -> Self {
+        self
+    }
+
+    /// `padding_mode="zeros"`, for transposed convolutions.
+    fn padding_mode(self, (): ()) -> Self {
+        self
+    }
+}
+
+impl<T> WithoutEffect for T {}
+
+/// Attention of a sequence to itself, without the attention weights. Batch first unless stated otherwise.
+#[derive(Module)]
+#[module(
+    args(embed_dim: usize, num_heads: usize, dropout: f64 = 0., bias: bool = true, add_bias_kv: bool = false,
+        add_zero_attn: bool = false, kdim: usize = embed_dim, vdim: usize = embed_dim, batch_first: bool = true),
+    forward = |x| {
+        let (y, _) = attention(x, x, x);
+        y
+    },
+)]
+pub struct SelfAttention {
+    #[layer(embed_dim, num_heads, dropout = dropout, bias = bias, add_bias_kv = add_bias_kv,
+        add_zero_attn = add_zero_attn, kdim = kdim, vdim = vdim, batch_first = batch_first, need_weights = false)]
+    attention: MultiheadAttention,
+}
+
+/// The first output of a layer or of a config's layer: the outputs of a recurrent layer without its last state.
+struct Outputs<T>(T);
+
+impl<C: Config> Config for Outputs<C> {
+    type Output = Outputs<C::Output>;
+
+    fn build(self, vb: VarBuilder) -> Result<Self::Output> {
+        self.0.build(vb).map(Outputs)
+    }
+}
+
+impl<L: Module> Module for Outputs<L> {
+    fn kind(&self) -> Cow<'static, str> {
+        self.0.kind()
+    }
+
+    fn extra(&self) -> String {
+        self.0.extra()
+    }
+
+    fn visit<'a>(&'a self, visitor: &mut dyn Visitor<'a>) {
+        self.0.visit(visitor);
+    }
+
+    fn visit_mut(&mut self, visitor: &mut dyn VisitorMut) {
+        self.0.visit_mut(visitor);
+    }
+
+    fn share(&self) -> Self {
+        Self(self.0.share())
+    }
+}
+
+impl<State, L: Forward<Output = (Signal, State)>> Forward for Outputs<L> {
+    type Output = Signal;
+
+    fn call(&self, x: Signal, mode: Mode) -> Signal {
+        self.0.call(x, mode).0
+    }
+}

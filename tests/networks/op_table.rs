@@ -1,0 +1,130 @@
+//! Parses tables of operations, and builds every layer that they may contain.
+
+#[path = "../../examples/op_table/main.rs"]
+#[allow(dead_code)] // The tests use the parser but neither `main` nor the timer.
+#[expect(clippy::module_inception, reason = "named after the example")]
+mod op_table;
+
+use sconce::prelude::*;
+
+use op_table::every_layer::EVERY_LAYER;
+use op_table::syntax::Row;
+use op_table::{layers, syntax};
+
+fn build(row: &Row) -> Result<Sequential, String> {
+    layers::config(row)?.init(&Device::Cpu).map_err(|error| error.to_string())
+}
+
+/// Returns the error of a table, whose layers are built if it can be parsed.
+fn error(table: &str) -> String {
+    let rows = syntax::parse(table);
+    rows.and_then(|rows| rows.iter().try_for_each(|row| build(row).map(drop))).unwrap_err()
+}
+
+#[test]
+fn every_layer_is_in_the_short_table() {
+    for name in layers::NAMES {
+        assert!(EVERY_LAYER.contains(&format!(" {name}(")), "expected a row with {name}");
+    }
+}
+
+#[test]
+fn layers_have_pytorchs_arguments() -> Result<()> {
+    let expected = [
+        (
+            "Conv2d(4, 8, (3, 1), 2, (1, 0), bias=False)",
+            "Conv2d(4, 8, kernel_size=(3, 1), stride=(2, 2), padding=(1, 0), bias=False)",
+        ),
+        ("Conv1d(4, 8, 3, padding='same')", "Conv1d(4, 8, kernel_size=(3,), stride=(1,), padding=same)"),
+        (
+            "ConvTranspose2d(4, 2, 3, 2, 1, 1, 2, False)",
+            "ConvTranspose2d(4, 2, kernel_size=(3, 3), stride=(2, 2), padding=(1, 1), output_padding=(1, 1), groups=2, \
+             bias=False)",
+        ),
+        (
+            "BatchNorm2d(6, 1e-3, momentum=None, affine=False)",
+            "BatchNorm(6, eps=0.001, momentum=None, affine=False, track_running_stats=True)",
+        ),
+        (
+            "LayerNorm([4, 8], elementwise_affine=False,)",
+            "LayerNorm((4, 8), eps=1e-05, elementwise_affine=False)",
+        ),
+        (
+            "MaxPool2d(3, None, 1, 2, False, True)",
+            "MaxPool2d(kernel_size=3, stride=3, padding=1, dilation=2, ceil_mode=True)",
+        ),
+        ("Hardtanh(-2, max_val=.5, inplace=True)", "Hardtanh(min_val=-2.0, max_val=0.5)"),
+        ("LSTM(4, 8, 2, proj_size=3)", "LSTM(4, 8, proj_size=3, num_layers=2)"),
+        ("PReLU(6)", "PReLU(num_parameters=6)"),
+        (
+            "Sequential(Softmax((-1)), GELU(approximate=\"tanh\"))",
+            "Sequential(\n  (0): Softmax(dim=-1)\n  (1): GELU(approximate='tanh')\n)",
+        ),
+    ];
+    for (layer, display) in expected {
+        let table = format!("name | {layer} | 1 2 # a comment");
+        let rows = syntax::parse(&table).map_err(Error::msg)?;
+        assert_eq!((rows[0].line, rows[0].name, &rows[0].shape[..]), (1, "name", &[1, 2][..]));
+        let network = build(&rows[0]).map_err(Error::msg)?;
+        let display = display.replace('\n', "\n  ");
+        assert_eq!(network.to_string(), format!("Sequential(\n  (0): {display}\n)"));
+    }
+    Ok(())
+}
+
+#[test]
+fn errors_name_the_line_and_the_token() {
+    let expected = [
+        ("# comment\n\na | ReLU()", "line 3: expected `name | layers | shape`, found `a | ReLU()`"),
+        ("a | ReLU() | 1\na | Tanh() | 1", "line 2: expected a new name, found `a`, the name of line 1"),
+        ("a | ReLU() | 1 x", "line 1: expected a shape of integers, found `x` in `1 x`"),
+        (
+            "a | ReLU() | ",
+            "line 1: expected the shape of the input after the second `|`, found the end of the line",
+        ),
+        ("a | ReLU | 1", "line 1: expected `(` after `ReLU`, found the end of the layers"),
+        ("a | ReLU() Tanh() | 1", "line 1: expected `+` or `|` after a layer, found `Tanh`"),
+        ("a | ReLU() + | 1", "line 1: expected a layer, found the end of the layers"),
+        ("a | Linear(1, 2 3) | 1", "line 1: expected `,` or `)`, found `3`"),
+        ("a | Linear(1, 2x) | 1", "line 1: expected a number, found `2x`"),
+        ("a | Linear(1, out_features=) | 1", "line 1: expected a value, found `)`"),
+        (
+            "a | Linear(in_features=1, 2) | 1",
+            "line 1: expected a keyword argument after `in_features=`, found `2`",
+        ),
+        ("a | GELU('tanh) | 1", "line 1: expected `'` at the end of `'tanh)`"),
+        ("a | Foo() | 1", "line 1: unknown layer `Foo`"),
+        ("a | Linear(1) | 1", "line 1: expected the argument `out_features` of `Linear`"),
+        (
+            "a | Linear(1, -2) | 1",
+            "line 1: expected an integer of at least 0 as `out_features` of `Linear`, found `-2`",
+        ),
+        ("a | Linear(1, 2, size=3) | 1", "line 1: `Linear` has no argument `size`"),
+        (
+            "a | Linear(1, 2, in_features=3) | 1",
+            "line 1: the argument `in_features` of `Linear` is given twice",
+        ),
+        ("a | ReLU(True, 1) | 1", "line 1: expected at most 1 arguments of `ReLU`, found `1`"),
+        (
+            "a | GELU('erf') | 1",
+            "line 1: expected \"none\" or \"tanh\" as `approximate` of `GELU`, found `'erf'`",
+        ),
+        (
+            "a | Conv2d(1, 2, (3, 3, 3)) | 1",
+            "line 1: expected an integer or two integers of at least 0 as `kernel_size` of `Conv2d`, found `(3, 3, 3)`",
+        ),
+        (
+            "a | Conv2d(1, 2, 3, stride=None) | 1",
+            "line 1: expected an integer or two integers of at least 0 as `stride` of `Conv2d`, found `None`",
+        ),
+        (
+            "a | MaxPool2d(2, return_indices=True) | 1",
+            "line 1: expected False as `return_indices` of `MaxPool2d`, found `True`",
+        ),
+        ("a | Sequential(3) | 1", "line 1: expected layers in `Sequential`, found `3`"),
+    ];
+    for (table, message) in expected {
+        assert_eq!(error(table), message);
+    }
+    assert!(error("a | Conv2d(3, 4, 1, groups=2) | 1").contains("expected groups to divide"));
+}
