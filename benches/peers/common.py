@@ -1,0 +1,105 @@
+"""What the comparisons share: running both sides, and merging and comparing their times."""
+
+import argparse
+import csv
+import math
+import os
+import subprocess
+import sys
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+
+
+def median_ms(call, budget=0.5, least=5, most=300):
+    """Returns the median time of a call in milliseconds. Three calls before the measurement are not timed."""
+    for _ in range(3):
+        call()
+    times, start = [], time.perf_counter()
+    while len(times) < least or (time.perf_counter() - start < budget and len(times) < most):
+        before = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - before)
+    return 1e3 * sorted(times)[len(times) // 2]
+
+
+def rows(table):
+    """Yields the lines of a table without comments and empty lines."""
+    with open(table) as file:
+        for line in file:
+            line = line.split("#")[0].strip()
+            if line:
+                yield line
+
+
+def parser(description, table, rounds):
+    """Returns a command line with the options of every comparison."""
+    options = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--table", default=os.path.join(HERE, table))
+    options.add_argument("--only", help="compare only the lines with these names, separated by commas")
+    options.add_argument("--rounds", type=int, default=rounds)
+    options.add_argument("--threads", type=int, default=os.cpu_count())
+    options.add_argument("--csv", help="also write the compared times to this file")
+    return options
+
+
+def select(table, only, work):
+    """Returns the path of a table with only the named lines."""
+    if not only:
+        return os.path.abspath(table)
+    names = only.split(",")
+    lines = [line for line in rows(table) if line.split("|")[0].split()[0] in names]
+    if len(lines) != len(names):
+        sys.exit(f"expected names of {table}, found {only}")
+    path = os.path.join(work, "table.txt")
+    with open(path, "w") as file:
+        file.write("\n".join(lines) + "\n")
+    return path
+
+
+def build(example):
+    subprocess.run(["cargo", "build", "--release", "-q", "--example", example], check=True, cwd=ROOT)
+
+
+def example(name, arguments):
+    """Runs a built example of sconce, without its output."""
+    command = ["cargo", "run", "--release", "-q", "--example", name, "--", *arguments]
+    subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+
+
+def script(name, arguments):
+    """Runs a script of this directory, without its warnings."""
+    command = [sys.executable, os.path.join(HERE, name), *arguments]
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+
+
+def merge(least, path):
+    """Merges the times of a CSV file into `least`, by name and column. The lower time of each cell stays."""
+    with open(path) as file:
+        for row in csv.DictReader(file):
+            cells = least.setdefault(row.pop("name"), {})
+            for column, value in row.items():
+                value = float(value) if value else math.nan
+                if not value >= cells.get(column, math.inf) and value == value:
+                    cells[column] = value
+
+
+def geometric_mean(values):
+    return math.exp(sum(map(math.log, values)) / len(values))
+
+
+def summary(what, ratios):
+    """Prints the geometric mean and the worst of `(ratio, name)`. Returns both ratios."""
+    mean, worst = geometric_mean([ratio for ratio, _ in ratios]), max(ratios)
+    ahead = sum(ratio <= 1 for ratio, _ in ratios)
+    print(
+        f"{what}: geometric mean {mean:.3f}; worst {worst[0]:.2f} ({worst[1]}); "
+        f"ahead on {ahead} of {len(ratios)}"
+    )
+    return mean, worst[0]
+
+
+def write_csv(path, header, lines):
+    with open(path, "w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([header, *lines])
