@@ -3,14 +3,19 @@
 #[allow(dead_code)] // Only some of these networks are used, and `main` is not.
 #[path = "networks/main.rs"]
 mod networks;
+#[path = "common/timer.rs"]
+mod timer;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lexopt::prelude::*;
 use sconce::prelude::*;
 
 use networks::arguments::{self, list, number};
-use networks::{mobilenet, resnet, vgg};
+use networks::{
+    convnext, densenet, efficientnet, googlenet, gpt, mobilenet, resnet, squeezenet, unet, vgg, vit,
+};
+use timer::{Timer, Times};
 
 const HELP: &str = "\
 Times inference with packed weights, and training steps (forward, backward and AdamW). Prints the median and the
@@ -19,7 +24,9 @@ only change the layout of an activation, and the peak memory (MiB) of channel-bl
 
 usage: cargo run --release --example net_table -- [OPTIONS]
 
---nets A,B     some of intro, lenet, resnet18, resnet50, vgg16_bn, mobilenet_v2 (default: all)
+--nets A,B     some of the networks (default: the first six): intro, lenet, resnet18, resnet50, vgg16_bn, mobilenet_v2,
+               efficientnet_b0, convnext_tiny, densenet121, googlenet, squeezenet1_1, vit_b_16, vit_s_16, unet,
+               gpt2 (128 tokens), lstm (100 steps)
 --batch N,…    batch sizes (default: 1,16)
 --train A:N,…  the networks to train, each with its batch size (default: lenet:64,resnet18:8)
 --short        only lenet, with three timed calls of inference and of a training step, to check that the program
@@ -52,6 +59,31 @@ struct LeNet {
     fc2: Linear,
 }
 
+/// Classifies sequences `[batch, steps, 256]` by the output after the last step.
+#[derive(Module)]
+#[module(forward = |x| {
+    let last = x.dim(1)? - 1;
+    let (y, _) = lstm(x);
+    head(y.narrow(1, last, 1).squeeze(1))
+})]
+struct LstmClassifier {
+    #[layer(256, 512, num_layers = 2, batch_first = true)]
+    lstm: LSTM,
+    #[layer(512, 10)]
+    head: Linear,
+}
+
+/// GoogLeNet with a single output, without auxiliary classifiers.
+#[derive(Module)]
+#[module(forward = |x| {
+    let (logits, _, _) = network(x);
+    logits
+})]
+struct PlainGoogLeNet {
+    #[layer(aux_logits = false)]
+    network: googlenet::GoogLeNet,
+}
+
 fn main() -> Result<()> {
     let Arguments { nets, batches, train, short } = arguments::parse(HELP, parse);
     let timer =
@@ -70,21 +102,60 @@ fn main() -> Result<()> {
     Ok(())
 }
 
+/// The input of a network.
+#[derive(Clone, Copy)]
+enum Input {
+    /// Random images, `[batch, channels, side, side]`.
+    Images { channels: usize, side: usize },
+    /// Random indices of words, `[batch, length]`.
+    Words { vocabulary: usize, length: usize },
+    /// Random sequences, `[batch, steps, features]`.
+    Sequences { steps: usize, features: usize },
+}
+
+impl Input {
+    const DIGITS: Self = Self::Images { channels: 1, side: 28 };
+    const IMAGES: Self = Self::Images { channels: 3, side: 224 };
+
+    fn random(self, batch: usize) -> Result<Tensor> {
+        let device = &Device::Cpu;
+        Ok(match self {
+            Self::Images { channels, side } => {
+                Tensor::randn(0f32, 1., (batch, channels, side, side), device)?
+            }
+            Self::Words { vocabulary, length } => {
+                Tensor::rand(0f32, vocabulary as f32, (batch, length), device)?.to_dtype(DType::U32)?
+            }
+            Self::Sequences { steps, features } => Tensor::randn(0f32, 1., (batch, steps, features), device)?,
+        })
+    }
+}
+
 /// A measurement that can run on any network.
 trait Job {
-    /// Times a network with inputs `[batch, channels, side, side]` and returns the columns of its row.
-    fn time<C: Config<Output: Layer>>(&self, config: C, channels: usize, side: usize) -> Result<String>;
+    /// Times a network and returns the columns of its row.
+    fn time<C: Config<Output: Layer>>(&self, config: C, input: Input) -> Result<String>;
 }
 
 fn with_network(name: &str, job: impl Job) -> Result<String> {
     match name {
         // Other tables of these networks call the introductory network `seed`.
-        "intro" | "seed" => job.time(IntroNetwork::config(), 1, 28),
-        "lenet" => job.time(LeNet::config(), 1, 28),
-        "resnet18" => job.time(resnet::resnet18(), 3, 224),
-        "resnet50" => job.time(resnet::resnet50(), 3, 224),
-        "vgg16_bn" => job.time(vgg::vgg16_bn(), 3, 224),
-        "mobilenet_v2" => job.time(mobilenet::mobilenet_v2(), 3, 224),
+        "intro" | "seed" => job.time(IntroNetwork::config(), Input::DIGITS),
+        "lenet" => job.time(LeNet::config(), Input::DIGITS),
+        "resnet18" => job.time(resnet::resnet18(), Input::IMAGES),
+        "resnet50" => job.time(resnet::resnet50(), Input::IMAGES),
+        "vgg16_bn" => job.time(vgg::vgg16_bn(), Input::IMAGES),
+        "mobilenet_v2" => job.time(mobilenet::mobilenet_v2(), Input::IMAGES),
+        "efficientnet_b0" => job.time(efficientnet::efficientnet_b0(), Input::IMAGES),
+        "convnext_tiny" => job.time(convnext::convnext_tiny(), Input::IMAGES),
+        "densenet121" => job.time(densenet::densenet121(), Input::IMAGES),
+        "googlenet" => job.time(PlainGoogLeNet::config(), Input::IMAGES),
+        "squeezenet1_1" => job.time(squeezenet::squeezenet1_1(), Input::IMAGES),
+        "vit_b_16" => job.time(vit::vit_b_16(), Input::IMAGES),
+        "vit_s_16" => job.time(vit::vit_s_16(), Input::IMAGES),
+        "unet" => job.time(unet::unet(3, 2), Input::IMAGES),
+        "gpt2" => job.time(gpt::gpt2(), Input::Words { vocabulary: 50257, length: 128 }),
+        "lstm" => job.time(LstmClassifier::config(), Input::Sequences { steps: 100, features: 256 }),
         _ => Err(Error::msg(format!("unknown network {name:?}; see --help"))),
     }
 }
@@ -95,16 +166,16 @@ struct Inference {
 }
 
 impl Job for Inference {
-    fn time<C: Config<Output: Layer>>(&self, config: C, channels: usize, side: usize) -> Result<String> {
+    fn time<C: Config<Output: Layer>>(&self, config: C, input: Input) -> Result<String> {
         let network = config.init(&Device::Cpu)?.inference()?;
-        let x = Tensor::randn(0f32, 1., (self.batch, channels, side, side), &Device::Cpu)?;
+        let x = input.random(self.batch)?;
         let call = || network.call((&x).into(), Mode::Eval).into_tensor();
         let times = self.timer.times(|| call().map(drop))?;
         let (result, launches) = sconce::trace(call);
         result?;
         let changes = launches.iter().filter(|launch| launch.changes_layout()).count();
         let memory = sconce::activation_memory().peak as f64 / (1 << 20) as f64;
-        Ok(format!("{times},{},{changes},{memory:.2}", launches.len()))
+        Ok(format!("{},{},{changes},{memory:.2}", columns(times), launches.len()))
     }
 }
 
@@ -114,43 +185,24 @@ struct Training {
 }
 
 impl Job for Training {
-    fn time<C: Config<Output: Layer>>(&self, config: C, channels: usize, side: usize) -> Result<String> {
+    fn time<C: Config<Output: Layer>>(&self, config: C, input: Input) -> Result<String> {
         let network = config.init(&Device::Cpu)?;
         let mut optimizer = AdamW::new(1e-3).build(network.trainable_parameters())?;
-        let x = Tensor::randn(0f32, 1., (self.batch, channels, side, side), &Device::Cpu)?;
+        let x = input.random(self.batch)?;
         // Use labels of all ten classes. With a single class, the loss would soon reach 0, and the gradients would
         // become denormal, which changes the speed of the arithmetic.
         let y = Tensor::from_iter((0..self.batch as u32).map(|image| image % 10), &Device::Cpu)?;
-        self.timer.times(|| {
+        let times = self.timer.times(|| {
             let output = network.call((&x).into(), Mode::Train).into_tensor()?;
             optimizer.step(&cross_entropy(&output, &y)?.backward()?)
-        })
+        })?;
+        Ok(columns(times))
     }
 }
 
-/// A timer that limits the number and the total duration of the calls in a measurement.
-#[derive(Clone, Copy)]
-struct Timer {
-    budget: Duration,
-    min_calls: usize,
-    max_calls: usize,
-}
-
-impl Timer {
-    /// Returns the median and the minimum time of a call in milliseconds, separated by a comma.
-    fn times(&self, mut call: impl FnMut() -> Result<()>) -> Result<String> {
-        call()?;
-        call()?;
-        let (start, mut times) = (Instant::now(), Vec::new());
-        while times.len() < self.min_calls || (start.elapsed() < self.budget && times.len() < self.max_calls)
-        {
-            let before = Instant::now();
-            call()?;
-            times.push(before.elapsed().as_secs_f64());
-        }
-        times.sort_by(f64::total_cmp);
-        Ok(format!("{:.3},{:.3}", 1e3 * times[times.len() / 2], 1e3 * times[0]))
-    }
+/// Formats the median and the minimum, separated by a comma.
+fn columns(times: Times) -> String {
+    format!("{:.3},{:.3}", times.median, times.min)
 }
 
 struct Arguments {

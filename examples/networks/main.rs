@@ -9,23 +9,28 @@
 //! | VGG-16 | 41, with batch norm | 154 (`vgg.rs`), without |
 //! | ViT | 69 | 337 (`vit.rs`) |
 //! | GPT-2 | 77 | 255 (`bigcode.rs`: the same blocks, with a cache for decoding) |
+//! | ConvNeXt-Tiny | 72 | |
 //! | DenseNet-121 | 75 | |
+//! | EfficientNet-B0 | 120 | |
 //! | GoogLeNet | 110 | |
 //! | MobileNetV2 | 81 | |
 //! | SqueezeNet 1.1 | 50 | |
 //! | U-Net | 64 | |
 //!
-//! The counts exclude blank lines, comments, the function `gpt::greedy`, and the functions of candle-transformers
-//! 0.11.0 that only other sizes of the network use.
+//! The counts exclude blank lines, comments, stochastic depth, the functions `gpt::greedy` and `vit::vit_s_16`, and the
+//! functions of candle-transformers 0.11.0 that only other sizes of the network use.
 
 #[path = "../common/arguments.rs"]
 pub mod arguments;
+pub mod convnext;
 pub mod densenet;
+pub mod efficientnet;
 pub mod googlenet;
 pub mod gpt;
 pub mod mobilenet;
 pub mod resnet;
 pub mod squeezenet;
+pub mod stochastic_depth;
 pub mod unet;
 pub mod vgg;
 pub mod vit;
@@ -41,8 +46,8 @@ Builds the network NAME (default: all networks), runs it on one random image (GP
 
 usage: cargo run --release --example networks -- [--short] [NAME] [CHECKPOINT]
 
-NAME:       one of densenet121, googlenet, gpt2, mobilenet_v2, resnet18, resnet50, squeezenet1_1, unet, vgg16_bn,
-            vit_b_16
+NAME:       one of convnext_tiny, densenet121, efficientnet_b0, googlenet, gpt2, mobilenet_v2, resnet18, resnet50,
+            squeezenet1_1, unet, vgg16_bn, vit_b_16, vit_s_16
 CHECKPOINT: the published .pth file, or a .safetensors file with the same names
 --short:    smaller images and one timed call, to check that the program runs";
 
@@ -95,8 +100,10 @@ impl Report<'_> {
     }
 }
 
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 13] = [
+    "convnext_tiny",
     "densenet121",
+    "efficientnet_b0",
     "googlenet",
     "gpt2",
     "mobilenet_v2",
@@ -106,13 +113,18 @@ const NAMES: [&str; 10] = [
     "unet",
     "vgg16_bn",
     "vit_b_16",
+    "vit_s_16",
 ];
 
 /// Runs a published network, selected by its usual name.
 fn run(report: &Report) -> Result<()> {
     let side = if report.short { 64 } else { 224 };
     match report.name {
+        "convnext_tiny" => report.image(convnext::convnext_tiny(), side, |network, x| network.forward(x)),
         "densenet121" => report.image(densenet::densenet121(), side, |network, x| network.forward(x)),
+        "efficientnet_b0" => {
+            report.image(efficientnet::efficientnet_b0(), side, |network, x| network.forward(x))
+        }
         "googlenet" => report.image(googlenet::googlenet(), side, |network, x| Ok(network.forward(x)?.0)),
         "gpt2" => {
             let ids = Tensor::arange(0u32, 64, &report.device)?.unsqueeze(0)?;
@@ -125,6 +137,7 @@ fn run(report: &Report) -> Result<()> {
         "unet" => report.image(unet::unet(3, 2), side, |network, x| network.forward(x)),
         "vgg16_bn" => report.image(vgg::vgg16_bn(), side, |network, x| network.forward(x)),
         "vit_b_16" => report.image(vit::vit_b_16(), 224, |network, x| network.forward(x)),
+        "vit_s_16" => report.image(vit::vit_s_16(), 224, |network, x| network.forward(x)),
         other => Err(Error::msg(format!("unknown network {other:?}"))),
     }
 }

@@ -80,3 +80,8 @@ pub struct VisionTransformer {
 pub fn vit_b_16() -> VisionTransformerConfig {
     VisionTransformer::config(224, 16, 12, 12, 768, 3072)
 }
+
+/// Returns the config of ViT-S/16, which has half the width of ViT-B/16.
+pub fn vit_s_16() -> VisionTransformerConfig {
+    VisionTransformer::config(224, 16, 12, 6, 384, 1536)
+}

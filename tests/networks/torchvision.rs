@@ -7,7 +7,8 @@ use sconce::checkpoint;
 use sconce::prelude::*;
 
 use crate::assert_close;
-use crate::networks::{densenet, googlenet, mobilenet, resnet, squeezenet, vgg};
+use crate::networks::stochastic_depth::StochasticDepth;
+use crate::networks::{convnext, densenet, efficientnet, googlenet, mobilenet, resnet, squeezenet, vgg};
 
 /// Returns `n` pseudorandom numbers for the `p`-th tensor, uniformly distributed in ±0.5. The golden data was computed
 /// with the same numbers.
@@ -141,6 +142,28 @@ fn vgg16_bn_agrees_with_torchvision() -> Result<()> {
 #[test]
 fn mobilenet_v2_agrees_with_torchvision() -> Result<()> {
     check_in_f32("mobilenet_v2", mobilenet::mobilenet_v2(), |network, x| network.forward(x))
+}
+
+#[test]
+fn efficientnet_b0_agrees_with_torchvision() -> Result<()> {
+    check_in_f32("efficientnet_b0", efficientnet::efficientnet_b0(), |network, x| network.forward(x))
+}
+
+#[test]
+fn convnext_tiny_agrees_with_torchvision() -> Result<()> {
+    check_in_f32("convnext_tiny", convnext::convnext_tiny(), |network, x| network.forward(x))
+}
+
+/// Stochastic depth drops the residual part of some examples in training, and nothing in evaluation.
+#[test]
+fn stochastic_depth_drops_whole_examples() -> Result<()> {
+    let layer = StochasticDepth::config(0.5).init(&Device::Cpu)?;
+    let x = Tensor::ones((64, 2, 3), DType::F32, &Device::Cpu)?;
+    assert_eq!(layer.forward(&x)?.sum_all()?.to_scalar::<f32>()?, 64. * 6.);
+    let sums = layer.forward_t(&x, true)?.sum((1, 2))?.to_vec1::<f32>()?;
+    assert!(sums.iter().all(|sum| [0., 12.].contains(sum)), "{sums:?}");
+    assert!(sums.contains(&0.) && sums.contains(&12.), "{sums:?}");
+    Ok(())
 }
 
 #[test]
