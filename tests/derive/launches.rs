@@ -115,3 +115,73 @@ fn convolutions_of_residual_blocks_are_fused() -> Result<()> {
     assert_eq!(error, expected);
     Ok(())
 }
+
+/// A network of which every value is moved at its last use, and the same network with queries of these values. The
+/// results of the queries are used at the end, so that no value moves.
+macro_rules! pair {
+    ($plain:ident, $queried:ident, $($layers:tt)*) => {
+        #[derive(Module)]
+        #[module(forward = |x| {
+            let y = relu(bn(conv(x)));
+            relu(depthwise(pool(y))) * 76
+        })]
+        struct $plain { $($layers)* }
+
+        #[derive(Module)]
+        #[module(forward = |x| {
+            let y = conv(x);
+            let a = y.dims()?;
+            let z = bn(y);
+            let b = z.dims4()?;
+            let z = relu(z);
+            let c = z.shape()?;
+            let p = pool(z);
+            let d = p.rank()?;
+            let q = depthwise(p);
+            let e = q.dims()?;
+            relu(q) * (a.len() + b.1 + c.rank() + d + e[1])
+        })]
+        struct $queried { $($layers)* }
+    };
+}
+
+pair! { Plain, Queried,
+    #[layer(3, 32, 3, padding = 1)]
+    conv: Conv2d,
+    #[layer(32)]
+    bn: BatchNorm,
+    #[layer(2)]
+    pool: MaxPool2d,
+    #[layer(32, 32, 3, padding = 1, groups = 32)]
+    depthwise: Conv2d,
+}
+
+#[test]
+fn queries_do_not_change_the_launches() -> Result<()> {
+    let device = Device::Cpu;
+    let mut plain = Plain::new(&device)?;
+    let mut queried = Queried::new(&device)?;
+    plain.load_state_dict(&queried.state_dict())?;
+    let x = Tensor::randn(0f32, 1., (2, 3, 24, 24), &device)?;
+    let compare = |plain: &Plain, queried: &Queried, train: bool| -> Result<()> {
+        let (expected, launches) = sconce::trace(|| plain.forward_t(&x, train));
+        let launches: Vec<String> =
+            launches.iter().map(|launch| launch.to_string().replace("Plain", "Queried")).collect();
+        let (found, with_queries) = sconce::trace(|| queried.forward_t(&x, train));
+        let with_queries: Vec<String> = with_queries.iter().map(ToString::to_string).collect();
+        assert_eq!(with_queries, launches);
+        let difference = (found? - expected?)?.abs()?.flatten_all()?.max(0)?.to_scalar::<f32>()?;
+        assert!(difference == 0., "{difference}");
+        Ok(())
+    };
+    compare(&plain, &queried, true)?;
+    // Training moves the running statistics once.
+    for ((name, found), (_, expected)) in queried.buffers().into_iter().zip(plain.buffers()) {
+        let equal = found.to_dtype(DType::F64)?.eq(&expected.to_dtype(DType::F64)?)?;
+        assert!(equal.flatten_all()?.to_vec1::<u8>()?.iter().all(|&equal| equal == 1), "{name}");
+    }
+    compare(&plain, &queried, false)?;
+    plain = plain.inference()?;
+    queried = queried.inference()?;
+    compare(&plain, &queried, false)
+}
