@@ -11,6 +11,7 @@ mod conv_backward;
 mod conv_forward;
 mod conv_gradient;
 mod fused_consumer;
+mod gradient_check;
 #[cfg(target_os = "linux")]
 mod guard_pages;
 mod linear;
