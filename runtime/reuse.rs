@@ -1,12 +1,12 @@
 //! Values that a forward closure uses again, or from which another value may borrow. Not public API.
 //!
 //! A use before the last one becomes [`clone`]. A last use moves the value, but not if another value may borrow from it,
-//! such as `dims` after `let dims = y.dims()?`. It then becomes `y.lend_at_last_use(type_of(&y)).take()`, and types
-//! decide: a signal becomes [`Signal::last_use`], a reference is reborrowed, and any other value is cloned.
+//! such as `dims` after `let dims = y.dims()?`. It then becomes `y.lend_at_last_use(type_of(&y)).take()`, which reborrows
+//! a reference and clones any other value. Later operations can be fused into the signals in the clone.
 
 use std::marker::PhantomData;
 
-use crate::signal::Signal;
+use crate::signal::at_last_use;
 
 /// A value that can be used several times.
 #[diagnostic::on_unimplemented(
@@ -84,29 +84,15 @@ impl<R> Reborrowed<R> {
     }
 }
 
-/// A borrowed value. The method `take` of signals has precedence over that of [`TakeClone`].
+/// A borrowed value.
 pub struct LastUse<'a, T>(&'a T);
 
-impl LastUse<'_, Signal> {
-    /// Returns the signal, so that later operations can be fused into it.
-    pub fn take(self) -> Signal {
-        self.0.last_use()
-    }
-}
-
-/// Takes a value other than a signal.
-pub trait TakeClone<T> {
-    /// Clones the value.
-    fn take(self) -> T
-    where
-        T: Reusable;
-}
-
-impl<T> TakeClone<T> for LastUse<'_, T> {
-    fn take(self) -> T
+impl<T> LastUse<'_, T> {
+    /// Clones the value. Later operations can be fused into the signals in the clone.
+    pub fn take(self) -> T
     where
         T: Reusable,
     {
-        clone(self.0)
+        at_last_use(|| self.0.reuse())
     }
 }

@@ -8,6 +8,7 @@ mod deferred;
 mod epilogue;
 mod fuse;
 mod fused_pair;
+mod last_use;
 mod layout;
 mod linear;
 mod methods;
@@ -26,6 +27,7 @@ pub(crate) use deferred::Deferred;
 pub(crate) use epilogue::EpilogueOp;
 pub(crate) use fuse::Fusion;
 pub(crate) use fused_pair::FusedPair;
+pub(crate) use last_use::at_last_use;
 use layout::Layouts;
 pub(crate) use linear::Product;
 pub(crate) use normalization::Normalization;
@@ -84,7 +86,6 @@ use crate::{Error, Result};
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone)]
 pub struct Signal(State);
 
 /// The state of a signal. The enum is private, so that states can be added: code outside this directory reads only the
@@ -186,20 +187,6 @@ impl Signal {
     /// Fails if the signal has failed, or if its deferred operation fails.
     pub fn tensor(&self) -> Result<Tensor> {
         self.clone().into_tensor()
-    }
-
-    /// Returns a clone into which later operations can be fused, for the last use of `self`.
-    ///
-    /// Operations are not fused into a deferred operation that several signals share. If `self` is its only signal, the
-    /// clone gets a copy of the deferred operation. If `self` is read again against expectation, both operations run,
-    /// with equal results. The operands stay in memory until `self` is dropped.
-    pub(crate) fn last_use(&self) -> Self {
-        match &self.0 {
-            State::Deferred(deferred) if Arc::strong_count(deferred) == 1 => {
-                Self(State::Deferred(Arc::new(deferred.copy())))
-            }
-            _ => self.clone(),
-        }
     }
 
     /// Returns the values. Runs a deferred operation, in `layout` if the operation supports that layout.

@@ -721,8 +721,42 @@ fused!(Shared, ["Shared.conv: conv2d + bias", "Shared: relu", "Shared: add"], |x
     relu(y) + copy
 });
 
+fused!(Listed, ["Listed.conv: conv2d + bias + relu", "Listed: add", "Listed: multiply"], |x| {
+    let ys = vec![conv(x)];
+    let count = ys.len();
+    let mut sum = x;
+    for y in ys {
+        sum += relu(y);
+    }
+    sum * count
+});
+
+#[derive(Clone)]
+struct State {
+    y: Signal,
+    count: usize,
+}
+
+impl State {
+    fn count(&self) -> &usize {
+        &self.count
+    }
+}
+
+fn activate(State { y, .. }: State) -> Signal {
+    relu(y)
+}
+
+fused!(InStruct, ["InStruct.conv: conv2d + bias + relu", "InStruct: multiply"], |x| {
+    let state = State { y: conv(x), count: 2 };
+    let count = state.count();
+    activate(state) * *count
+});
+
 #[test]
 fn queries_keep_fusion() -> Result<()> {
+    Listed::check()?;
+    InStruct::check()?;
     Dim::check(|y| Ok((y.relu()? * 2.)?))?;
     Dims2::check(|y| Ok((y.relu()? * 0.)?))?;
     Dims3::check(|y| Ok((y.relu()? * 0.)?))?;

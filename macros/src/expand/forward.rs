@@ -139,7 +139,7 @@ fn closure(item: &Item, variant: usize, rewritten: &Rewritten, output: &TokenStr
         #[allow(unused_imports)]
         use #krate::__private::{
             CallFunction as _, CallFunctionMut as _, CallLayer as _, DataByReference as _, DataByValue as _, Lend as _,
-            NoOutcome as _, TakeClone as _,
+            NoOutcome as _,
         };
         let _ = &#mode;
         #layers

@@ -80,7 +80,6 @@ impl ::sconce::Forward<::sconce::Signal> for Enumeration {
                 use ::sconce::__private::{
                     CallFunction as _, CallFunctionMut as _, CallLayer as _,
                     DataByReference as _, DataByValue as _, Lend as _, NoOutcome as _,
-                    TakeClone as _,
                 };
                 let _ = &mode;
                 let layers = |

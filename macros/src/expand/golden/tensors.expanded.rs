@@ -71,7 +71,6 @@ impl ::sconce::Forward<::sconce::Signal> for Tensors {
         use ::sconce::__private::{
             CallFunction as _, CallFunctionMut as _, CallLayer as _,
             DataByReference as _, DataByValue as _, Lend as _, NoOutcome as _,
-            TakeClone as _,
         };
         let _ = &mode;
         ::sconce::__private::Attempt(move || -> ::sconce::Result<::sconce::Signal> {

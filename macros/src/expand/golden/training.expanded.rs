@@ -42,7 +42,6 @@ impl ::sconce::Forward<::sconce::Signal> for Training {
         use ::sconce::__private::{
             CallFunction as _, CallFunctionMut as _, CallLayer as _,
             DataByReference as _, DataByValue as _, Lend as _, NoOutcome as _,
-            TakeClone as _,
         };
         let _ = &mode;
         ::sconce::__private::Attempt(move || -> ::sconce::Result<::sconce::Signal> {

@@ -46,7 +46,6 @@ impl ::sconce::Forward<::sconce::Signal> for TupleStruct {
         use ::sconce::__private::{
             CallFunction as _, CallFunctionMut as _, CallLayer as _,
             DataByReference as _, DataByValue as _, Lend as _, NoOutcome as _,
-            TakeClone as _,
         };
         let _ = &mode;
         ::sconce::__private::Attempt(move || -> ::sconce::Result<::sconce::Signal> {

@@ -1,0 +1,39 @@
+//! Clones of signals at their last use.
+//!
+//! Operations are not fused into a deferred operation that several signals share. If a forward closure clones a value at
+//! its last use, the signals in it get copies of their deferred operations, into which later operations can be fused. If
+//! the original is read again against expectation, both deferred operations run, with equal results. The operands stay
+//! in memory until the original is dropped.
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use super::{Signal, State};
+
+thread_local! {
+    static IS_LAST_USE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Calls a function that clones a value at its last use. Signals that it clones are not read again.
+pub(crate) fn at_last_use<T>(clone: impl FnOnce() -> T) -> T {
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            IS_LAST_USE.set(self.0);
+        }
+    }
+    let _restore = Restore(IS_LAST_USE.replace(true));
+    clone()
+}
+
+/// The clone shares a deferred operation, which then runs once.
+impl Clone for Signal {
+    fn clone(&self) -> Self {
+        match &self.0 {
+            State::Deferred(deferred) if Arc::strong_count(deferred) == 1 && IS_LAST_USE.get() => {
+                Self(State::Deferred(Arc::new(deferred.copy())))
+            }
+            state => Self(state.clone()),
+        }
+    }
+}
