@@ -1,35 +1,49 @@
 //! Compares the gradients of the fused convolution in candle's graph with those of candle's own operations.
 
-use sconce::candle::{Device, Result, Tensor, Var};
+use sconce::candle::{DType, Device, Result, Tensor, Var};
 use sconce::kernels::activation;
 use sconce::kernels::conv::{ConvGeometry, Epilogue, conv2d};
 
+use crate::common::check_close;
 use crate::common::lists::ACTIVATIONS;
-use crate::common::magnitude::largest_magnitude;
 
-fn variable(dims: &[usize]) -> Result<Var> {
-    Var::from_tensor(&Tensor::randn(0f64, 1., dims, &Device::Cpu)?)
+/// The shapes of the input, the weight and the output.
+struct Shapes([[usize; 4]; 3]);
+
+impl Shapes {
+    /// Returns variables for the input, the weight, the scale, the shift and the residual.
+    fn variables(&self) -> Result<[Var; 5]> {
+        let [input, weight, output] = &self.0;
+        let variable = |dims: &[usize]| Var::from_tensor(&Tensor::randn(0f64, 1., dims, &Device::Cpu)?);
+        let channels = [weight[0]];
+        Ok([
+            variable(input)?,
+            variable(weight)?,
+            variable(&channels)?,
+            variable(&channels)?,
+            variable(output)?,
+        ])
+    }
 }
 
-#[test]
-fn gradients_agree_with_candle_for_every_epilogue() -> Result<()> {
-    let geometry = ConvGeometry { padding: [[1; 2]; 2], groups: 2, ..Default::default() };
-    let [input, weight, scale_var, shift_var, residual_var] =
-        [&[2, 4, 6, 5][..], &[6, 2, 3, 3], &[6], &[6], &[2, 6, 6, 5]].map(|dims| variable(dims).unwrap());
+/// Compares outputs and gradients in `dtype` with those of candle's operations in f64, for every activation and every
+/// combination of scale, shift and residual.
+fn check(shapes: &Shapes, geometry: &ConvGeometry, dtype: DType, tolerance: f64) -> Result<()> {
+    let variables = shapes.variables()?;
+    let [input, weight, scale, shift, residual] = &variables;
     for activation in ACTIVATIONS {
         for parts in 0..8 {
             let select = |bit: usize, var: &Var| (parts & bit != 0).then(|| var.as_tensor().clone());
-            let scale = select(1, &scale_var);
-            let shift = select(2, &shift_var);
-            let residual = select(4, &residual_var);
+            let [scale, shift, residual] = [select(1, scale), select(2, shift), select(4, residual)];
+            let converted = |x: &Option<Tensor>| x.as_ref().map(|x| x.to_dtype(dtype)).transpose();
             let epilogue = Epilogue {
-                scale: scale.clone(),
-                shift: shift.clone(),
-                residual: residual.clone(),
+                scale: converted(&scale)?,
+                shift: converted(&shift)?,
+                residual: converted(&residual)?,
                 activation,
             };
-            let fused = conv2d(&input, &weight, &geometry, &epilogue, None)?;
-            let mut plain = input.conv2d(&weight, 1, 1, 1, 2)?;
+            let fused = conv2d(&input.to_dtype(dtype)?, &weight.to_dtype(dtype)?, geometry, &epilogue, None)?;
+            let mut plain = input.conv2d(weight, geometry.padding[0][0], 1, 1, geometry.groups)?;
             if let Some(scale) = scale {
                 plain = plain.broadcast_mul(&scale.reshape((1, (), 1, 1))?)?;
             }
@@ -40,24 +54,42 @@ fn gradients_agree_with_candle_for_every_epilogue() -> Result<()> {
                 plain = (plain + residual)?;
             }
             let plain = activation::apply(activation, &plain)?;
+            let label = format!("{activation:?}, epilogue {parts:03b}");
+            let fused = fused.to_dtype(DType::F64)?;
+            check_close(&label, &fused, &plain, tolerance)?;
             let upstream = Tensor::randn(0f64, 1., plain.dims(), &Device::Cpu)?;
             let grads = (fused * &upstream)?.backward()?;
             let expected_grads = (plain * &upstream)?.backward()?;
-            for var in [&input, &weight, &scale_var, &shift_var, &residual_var] {
+            for var in &variables {
                 match (grads.get(var), expected_grads.get(var)) {
-                    (Some(actual), Some(expected)) => {
-                        let difference = largest_magnitude(&(actual - expected)?)?;
-                        assert!(difference < 1e-9, "{activation:?}, epilogue {parts:03b}: {difference}");
-                    }
+                    (Some(actual), Some(expected)) => check_close(&label, actual, expected, tolerance)?,
                     (None, None) => {}
                     (actual, expected) => panic!(
-                        "{activation:?}, epilogue {parts:03b}: gradient expected: {}, gradient found: {}",
+                        "{label}: gradient expected: {}, gradient found: {}",
                         expected.is_some(),
                         actual.is_some()
                     ),
                 }
             }
         }
+    }
+    Ok(())
+}
+
+#[test]
+fn gradients_agree_with_candle_for_every_epilogue() -> Result<()> {
+    let geometry = ConvGeometry { padding: [[1; 2]; 2], groups: 2, ..Default::default() };
+    check(&Shapes([[2, 4, 6, 5], [6, 2, 3, 3], [2, 6, 6, 5]]), &geometry, DType::F64, 1e-9)
+}
+
+#[test]
+fn kernels_that_cover_the_input_agree_with_candle() -> Result<()> {
+    for [batch, inputs, outputs, height, width] in
+        [[1, 1, 1, 1, 1], [3, 40, 7, 1, 1], [1, 33, 70, 1, 1], [2, 5, 19, 4, 3], [5, 3, 2, 1, 6]]
+    {
+        let shapes =
+            [[batch, inputs, height, width], [outputs, inputs, height, width], [batch, outputs, 1, 1]];
+        check(&Shapes(shapes), &ConvGeometry::default(), DType::F32, 1e-4)?;
     }
     Ok(())
 }

@@ -22,7 +22,8 @@ pub fn supports_parameters(weight: &Tensor, bias: Option<&Tensor>, packed: Optio
 /// Returns `true` if a convolution should run channel-blocked for an input of this layout.
 pub fn prefers_nchwc(shape: &ConvShape, input: Layout) -> bool {
     let supports = match input {
-        Layout::Nchw => shape.geometry.groups == 1,
+        // A kernel that covers the input is a linear layer, which reads and writes tensors.
+        Layout::Nchw => shape.geometry.groups == 1 && !shape.kernel_covers_input(),
         Layout::Nchwc => conv::supports(shape),
     };
     supports && fills_lanes(shape)

@@ -5,13 +5,14 @@
 //! the same computation as the input gradient of a convolution. [`backward`] computes gradients without candle's graph.
 
 // `conv2d` checks its operands (`shape`). Then it runs the fused kernels of the CPU (`cpu`) or of a GPU (`cuda`),
-// inside a candle operation if an operand tracks gradients (`op`). On other devices it falls back to candle's own
-// operations (`composed`).
+// inside a candle operation if an operand tracks gradients (`op`). A convolution whose kernel covers the input runs as a
+// linear layer (`covering`). On other devices it falls back to candle's own operations (`composed`).
 
 pub(crate) mod axes;
 pub mod backward;
 mod composed;
 mod conv1d;
+mod covering;
 pub(crate) mod cpu;
 pub(crate) mod cuda;
 mod epilogue;
@@ -89,6 +90,8 @@ pub fn conv2d(
     let on_cuda = runs_on(input.device());
     if !on_cuda && !has_cpu_kernels(input) {
         composed::conv2d(input, weight, &shape, epilogue)
+    } else if covering::supports(input, &shape, epilogue) {
+        covering::conv2d(input, weight, &shape, epilogue)
     } else if [input, weight].into_iter().chain(epilogue.tensors()).any(Tensor::track_op) {
         op::conv2d(input, weight, &shape, epilogue)
     } else if on_cuda {

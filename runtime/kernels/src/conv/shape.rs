@@ -116,6 +116,13 @@ impl ConvShape {
         [self.batch, self.out_channels, self.output[0], self.output[1]]
     }
 
+    /// Returns `true` if every element of the kernel is multiplied by one element of an unpadded, ungrouped input. The
+    /// output then has one pixel.
+    pub(crate) fn kernel_covers_input(&self) -> bool {
+        let ConvGeometry { padding, groups, .. } = self.geometry;
+        self.kernel == self.input && padding == [[0; 2]; 2] && groups == 1
+    }
+
     /// Returns the number of elements of input and output together, each with the spatial size of the padded input.
     pub(super) fn padded_elements(&self) -> usize {
         let [batch, _, height, width] = self.padded_dims();

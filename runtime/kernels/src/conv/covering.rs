@@ -1,0 +1,34 @@
+//! Convolutions whose kernel covers the whole input. The output has one pixel, which is the product of the input and the
+//! weight as matrices, so that these convolutions are linear layers.
+
+use candle_core::{DType, Result, Tensor};
+
+use crate::composed_path::has_cpu_kernels;
+use crate::linear::linear;
+use crate::norm::fold_scale;
+
+use super::{ConvShape, Epilogue};
+
+/// Returns `true` if [`conv2d`] computes the convolution. The linear layer has no residual, and is fast in f32 only.
+pub(super) fn supports(input: &Tensor, shape: &ConvShape, epilogue: &Epilogue) -> bool {
+    let is_fast = input.dtype() == DType::F32 && has_cpu_kernels(input);
+    is_fast && epilogue.residual.is_none() && shape.kernel_covers_input()
+}
+
+/// Computes [`super::conv2d`] for operands that [`supports`] accepts.
+pub(super) fn conv2d(
+    input: &Tensor,
+    weight: &Tensor,
+    shape: &ConvShape,
+    epilogue: &Epilogue,
+) -> Result<Tensor> {
+    let weight = match &epilogue.scale {
+        Some(scale) => fold_scale(weight, scale)?,
+        None => weight.clone(),
+    };
+    let depth = shape.in_channels * shape.kernel.iter().product::<usize>();
+    let input = input.reshape((shape.batch, depth))?;
+    let weight = weight.reshape((shape.out_channels, depth))?;
+    let output = linear(&input, &weight, epilogue.shift.as_ref(), epilogue.activation)?;
+    output.reshape(shape.output_dims().to_vec())
+}
