@@ -32,7 +32,7 @@ TOML
     while [ "$i" -lt "$structs" ]; do
         echo '#[derive(Module)]'
         if [ $((i % 2)) -eq 0 ]; then
-            echo '#[module(args(inputs: usize, outputs: usize, stride: usize = 1), forward = |x| {'
+            echo '#[module(args(in_channels: usize, out_channels: usize, stride: usize = 1), forward = |x| {'
             echo '    let h = relu(bn1(conv1(x)));'
             echo '    let h = relu(bn2(conv2(h)));'
             echo '    let h = bn3(conv3(h)) + downsample(x);'
@@ -40,28 +40,28 @@ TOML
             echo '    fc(flatten(dropout(h), 1))'
             echo '})]'
         else
-            echo '#[module(args(inputs: usize, outputs: usize, stride: usize = 1))]'
+            echo '#[module(args(in_channels: usize, out_channels: usize, stride: usize = 1))]'
         fi
         cat <<RUST
 pub struct Net$i {
-    #[layer(inputs, outputs, 3, stride = stride, padding = 1, bias = false)]
+    #[layer(in_channels, out_channels, 3, stride = stride, padding = 1, bias = false)]
     conv1: Conv2d,
-    #[layer(outputs)]
+    #[layer(out_channels)]
     bn1: BatchNorm,
-    #[layer(outputs, outputs, 3, padding = 1, bias = false)]
+    #[layer(out_channels, out_channels, 3, padding = 1, bias = false)]
     conv2: Conv2d,
-    #[layer(outputs)]
+    #[layer(out_channels)]
     bn2: BatchNorm,
-    #[layer(outputs, outputs, 3, padding = 1)]
+    #[layer(out_channels, out_channels, 3, padding = 1)]
     conv3: Conv2d,
-    #[layer(outputs)]
+    #[layer(out_channels)]
     bn3: BatchNorm,
-    #[layer(inputs, outputs, 1, stride = stride; if stride != 1)]
+    #[layer(in_channels, out_channels, 1, stride = stride; if stride != 1)]
     downsample: Option<Conv2d>,
     act: Relu,
     #[layer(0.5)]
     dropout: Dropout,
-    #[layer(outputs, 10)]
+    #[layer(out_channels, 10)]
     fc: Linear,
 }
 RUST

@@ -15,7 +15,7 @@ struct Layer {
     name: &'static str,
     /// `[batch, in_channels, height, width]`
     input: [usize; 4],
-    outputs: usize,
+    out_channels: usize,
     kernel: usize,
     stride: usize,
     padding: usize,
@@ -23,9 +23,9 @@ struct Layer {
     groups: usize,
 }
 
-const fn layer(name: &'static str, input: [usize; 4], outputs: usize, settings: [usize; 5]) -> Layer {
+const fn layer(name: &'static str, input: [usize; 4], out_channels: usize, settings: [usize; 5]) -> Layer {
     let [kernel, stride, padding, dilation, groups] = settings;
-    Layer { name, input, outputs, kernel, stride, padding, dilation, groups }
+    Layer { name, input, out_channels, kernel, stride, padding, dilation, groups }
 }
 
 /// Layers of the introductory network, VGG-16, ResNet-50 and MobileNet, and a dilated layer.
@@ -69,7 +69,7 @@ impl Layer {
     }
 
     fn weight(&self) -> [usize; 4] {
-        [self.outputs, self.input[1] / self.groups, self.kernel, self.kernel]
+        [self.out_channels, self.input[1] / self.groups, self.kernel, self.kernel]
     }
 
     fn multiply_adds(&self) -> Throughput {
@@ -84,7 +84,7 @@ impl Layer {
         Ok([
             Tensor::randn(0f32, 1., &self.input, &Device::Cpu)?,
             Tensor::randn(0f32, 0.1, &self.weight(), &Device::Cpu)?,
-            Tensor::randn(0f32, 1., self.outputs, &Device::Cpu)?,
+            Tensor::randn(0f32, 1., self.out_channels, &Device::Cpu)?,
         ])
     }
 

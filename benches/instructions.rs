@@ -57,7 +57,7 @@ impl Kernel {
     }
 }
 
-/// Has little work for each call.
+/// A network with little work for each call.
 #[derive(Module)]
 #[module(forward = |x| fc2(relu(fc1(x))))]
 struct Mlp {
@@ -74,7 +74,8 @@ impl Mlp {
     }
 }
 
-/// Calls its blocks by a local variable, whose path the generated code finds by its address.
+/// A network that calls its blocks through a local variable. The generated code finds the path of a block by the
+/// block's address.
 #[derive(Module)]
 #[module(forward = |x| {
     let mut x = relu(stem_norm(stem(x)));
@@ -130,7 +131,7 @@ impl Block {
     }
 }
 
-/// Calls the elements of arrays and tuples by local variables.
+/// A block that calls the elements of arrays and tuples through local variables.
 #[derive(Module)]
 #[module(forward = |x| {
     let [norm1, norm2] = norms;

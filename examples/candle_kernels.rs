@@ -75,11 +75,10 @@ struct Network {
 
 impl Network {
     fn new(vb: VarBuilder) -> Result<Self> {
-        let inputs = [3].into_iter().chain(CHANNELS);
-        let convolutions = inputs
-            .zip(CHANNELS)
-            .enumerate()
-            .map(|(i, (inputs, outputs))| Conv::new(inputs, outputs, 1 + i % 2, vb.pp(format!("conv{i}"))));
+        let in_channels = [3].into_iter().chain(CHANNELS);
+        let convolutions = in_channels.zip(CHANNELS).enumerate().map(|(i, (in_channels, out_channels))| {
+            Conv::new(in_channels, out_channels, 1 + i % 2, vb.pp(format!("conv{i}")))
+        });
         let classifier = candle_nn::linear(CHANNELS[CHANNELS.len() - 1], CLASSES, vb.pp("classifier"))?;
         Ok(Self { convolutions: convolutions.collect::<Result<_>>()?, classifier })
     }

@@ -117,13 +117,14 @@ impl Layer {
     fn parse(line: &str) -> Option<Self> {
         let (name, numbers) = line.split_once(char::is_whitespace)?;
         let numbers = numbers.split_whitespace().map(|n| n.parse().ok()).collect::<Option<Vec<usize>>>()?;
-        let &[n, inputs, h, w, outputs, kernel, stride, padding, dilation, groups] = &numbers[..] else {
+        let &[n, in_channels, h, w, out_channels, kernel, stride, padding, dilation, groups] = &numbers[..]
+        else {
             return None;
         };
-        let weight = [outputs, inputs.checked_div(groups)?, kernel, kernel];
+        let weight = [out_channels, in_channels.checked_div(groups)?, kernel, kernel];
         Some(Self {
             name: name.into(),
-            input: [n, inputs, h, w],
+            input: [n, in_channels, h, w],
             weight,
             kernel,
             stride,

@@ -91,13 +91,13 @@ fn main() -> Result<()> {
     println!("net,batch,median,min,launches,layout changes,activations");
     for batch in batches {
         for name in &nets {
-            println!("{name},{batch},{}", with_network(name, Inference { batch, timer })?);
+            println!("{name},{batch},{}", measure(name, Inference { batch, timer })?);
         }
     }
     sconce::train::keep_memory();
     println!("train step,batch,median,min");
     for (name, batch) in &train {
-        println!("{name},{batch},{}", with_network(name, Training { batch: *batch, timer })?);
+        println!("{name},{batch},{}", measure(name, Training { batch: *batch, timer })?);
     }
     Ok(())
 }
@@ -132,30 +132,30 @@ impl Input {
 }
 
 /// A measurement that can run on any network.
-trait Job {
+trait Measurement {
     /// Times a network and returns the columns of its row.
     fn time<C: Config<Output: Layer>>(&self, config: C, input: Input) -> Result<String>;
 }
 
-fn with_network(name: &str, job: impl Job) -> Result<String> {
+fn measure(name: &str, measurement: impl Measurement) -> Result<String> {
     match name {
         // Other tables of these networks call the introductory network `seed`.
-        "intro" | "seed" => job.time(IntroNetwork::config(), Input::DIGITS),
-        "lenet" => job.time(LeNet::config(), Input::DIGITS),
-        "resnet18" => job.time(resnet::resnet18(), Input::IMAGES),
-        "resnet50" => job.time(resnet::resnet50(), Input::IMAGES),
-        "vgg16_bn" => job.time(vgg::vgg16_bn(), Input::IMAGES),
-        "mobilenet_v2" => job.time(mobilenet::mobilenet_v2(), Input::IMAGES),
-        "efficientnet_b0" => job.time(efficientnet::efficientnet_b0(), Input::IMAGES),
-        "convnext_tiny" => job.time(convnext::convnext_tiny(), Input::IMAGES),
-        "densenet121" => job.time(densenet::densenet121(), Input::IMAGES),
-        "googlenet" => job.time(PlainGoogLeNet::config(), Input::IMAGES),
-        "squeezenet1_1" => job.time(squeezenet::squeezenet1_1(), Input::IMAGES),
-        "vit_b_16" => job.time(vit::vit_b_16(), Input::IMAGES),
-        "vit_s_16" => job.time(vit::vit_s_16(), Input::IMAGES),
-        "unet" => job.time(unet::unet(3, 2), Input::IMAGES),
-        "gpt2" => job.time(gpt::gpt2(), Input::Words { vocabulary: 50257, length: 128 }),
-        "lstm" => job.time(LstmClassifier::config(), Input::Sequences { steps: 100, features: 256 }),
+        "intro" | "seed" => measurement.time(IntroNetwork::config(), Input::DIGITS),
+        "lenet" => measurement.time(LeNet::config(), Input::DIGITS),
+        "resnet18" => measurement.time(resnet::resnet18(), Input::IMAGES),
+        "resnet50" => measurement.time(resnet::resnet50(), Input::IMAGES),
+        "vgg16_bn" => measurement.time(vgg::vgg16_bn(), Input::IMAGES),
+        "mobilenet_v2" => measurement.time(mobilenet::mobilenet_v2(), Input::IMAGES),
+        "efficientnet_b0" => measurement.time(efficientnet::efficientnet_b0(), Input::IMAGES),
+        "convnext_tiny" => measurement.time(convnext::convnext_tiny(), Input::IMAGES),
+        "densenet121" => measurement.time(densenet::densenet121(), Input::IMAGES),
+        "googlenet" => measurement.time(PlainGoogLeNet::config(), Input::IMAGES),
+        "squeezenet1_1" => measurement.time(squeezenet::squeezenet1_1(), Input::IMAGES),
+        "vit_b_16" => measurement.time(vit::vit_b_16(), Input::IMAGES),
+        "vit_s_16" => measurement.time(vit::vit_s_16(), Input::IMAGES),
+        "unet" => measurement.time(unet::unet(3, 2), Input::IMAGES),
+        "gpt2" => measurement.time(gpt::gpt2(), Input::Words { vocabulary: 50257, length: 128 }),
+        "lstm" => measurement.time(LstmClassifier::config(), Input::Sequences { steps: 100, features: 256 }),
         _ => Err(Error::msg(format!("unknown network {name:?}; see --help"))),
     }
 }
@@ -165,7 +165,7 @@ struct Inference {
     timer: Timer,
 }
 
-impl Job for Inference {
+impl Measurement for Inference {
     fn time<C: Config<Output: Layer>>(&self, config: C, input: Input) -> Result<String> {
         let network = config.init(&Device::Cpu)?.inference()?;
         let x = input.random(self.batch)?;
@@ -184,7 +184,7 @@ struct Training {
     timer: Timer,
 }
 
-impl Job for Training {
+impl Measurement for Training {
     fn time<C: Config<Output: Layer>>(&self, config: C, input: Input) -> Result<String> {
         let network = config.init(&Device::Cpu)?;
         let mut optimizer = AdamW::new(1e-3).build(network.trainable_parameters())?;

@@ -1,5 +1,6 @@
-//! Checks the selection of convolution algorithms by measurement: times all candidates on random convolutions
-//! in both memory layouts, and compares the algorithm that `select` returns with the fastest.
+//! Checks the first step in planning a convolution, the selection of an algorithm, by measurement: times all candidates
+//! on random convolutions in both memory layouts, and compares the algorithm that `select` returns with the fastest
+//! one.
 
 #[path = "common/arguments.rs"]
 mod arguments;
@@ -14,7 +15,9 @@ use sconce::kernels::activation::Activation;
 use sconce::kernels::conv::{ConvGeometry, Epilogue, PackedCache};
 use sconce::kernels::internal::blocked::conv::{self, Call};
 use sconce::kernels::internal::{ConvShape, Layout, Packing, isa};
-use sconce::kernels::testing::{Algorithm, ConvProblem, ElementFormat, conv2d_by, microarchitecture};
+use sconce::kernels::testing::{
+    Algorithm, ConvProblem, ElementFormat, conv2d_with_algorithm, microarchitecture,
+};
 
 const HELP: &str = "\
 Times all candidate algorithms on random convolutions (f32, a shift and ReLU, one thread) from NCHW to NCHW, from NCHWc
@@ -50,8 +53,8 @@ struct Arguments {
 /// A convolution with a square kernel and the same settings on both axes.
 struct Layer {
     batch: usize,
-    inputs: usize,
-    outputs: usize,
+    in_channels: usize,
+    out_channels: usize,
     size: [usize; 2],
     kernel: usize,
     stride: usize,
@@ -131,20 +134,21 @@ impl Layer {
     fn random(random: &mut StdRng) -> Self {
         let mut log_uniform =
             |low: f64, high: f64| (low.ln() + (high / low).ln() * random.random::<f64>()).exp() as usize;
-        let (batch, inputs, outputs) = (log_uniform(1., 9.), log_uniform(1., 700.), log_uniform(1., 700.));
+        let (batch, in_channels, out_channels) =
+            (log_uniform(1., 9.), log_uniform(1., 700.), log_uniform(1., 700.));
         let size = log_uniform(3., 160.);
         let size = [size, if random.random_bool(0.7) { size } else { random.random_range(3..160) }];
         let kernel = if random.random_bool(0.7) { 3 } else { 1 };
         let stride = if random.random_bool(0.75) { 1 } else { 2 };
         let dilation = if kernel == 3 && stride == 1 && random.random_bool(0.1) { 2 } else { 1 };
         let depthwise = kernel == 3 && dilation == 1 && random.random_bool(0.15);
-        let (groups, outputs) = if depthwise { (inputs, inputs) } else { (1, outputs) };
+        let (groups, out_channels) = if depthwise { (in_channels, in_channels) } else { (1, out_channels) };
         let layouts = match random.random_range(0..10) {
             0..5 => [Layout::Nchw; 2],
             5..9 => [Layout::Nchwc; 2],
             _ => [Layout::Nchw, Layout::Nchwc],
         };
-        Self { batch, inputs, outputs, size, kernel, stride, dilation, groups, layouts }
+        Self { batch, in_channels, out_channels, size, kernel, stride, dilation, groups, layouts }
     }
 
     fn geometry(&self) -> ConvGeometry {
@@ -159,19 +163,19 @@ impl Layer {
     /// Returns the number of multiply-adds.
     fn work(&self) -> f64 {
         let output = self.geometry().output_size(self.size, [self.kernel; 2]).unwrap_or([0; 2]);
-        let taps = self.inputs / self.groups * self.kernel * self.kernel;
-        (self.batch * self.outputs * output[0] * output[1] * taps) as f64
+        let depth = self.in_channels / self.groups * self.kernel * self.kernel;
+        (self.batch * self.out_channels * output[0] * output[1] * depth) as f64
     }
 
     /// Returns an upper bound on the number of elements of the input and of the output.
     fn elements(&self) -> usize {
-        self.batch * self.size[0] * self.size[1] * self.inputs.max(self.outputs)
+        self.batch * self.size[0] * self.size[1] * self.in_channels.max(self.out_channels)
     }
 
     fn problem(&self) -> Result<ConvProblem> {
         let [height, width] = self.size;
-        let input = [self.batch, self.inputs, height, width];
-        let weight = [self.outputs, self.inputs / self.groups, self.kernel, self.kernel];
+        let input = [self.batch, self.in_channels, height, width];
+        let weight = [self.out_channels, self.in_channels / self.groups, self.kernel, self.kernel];
         Ok(ConvProblem {
             shape: ConvShape::new(&input, &weight, &self.geometry())?,
             format: ElementFormat::F32,
@@ -211,10 +215,20 @@ impl Layer {
     }
 
     fn line(&self, timed: &[Timed], selected: Algorithm, ratio: f64) -> String {
-        let Self { batch, inputs, outputs, size: [height, width], kernel, stride, dilation, groups, layouts } =
-            self;
+        let Self {
+            batch,
+            in_channels,
+            out_channels,
+            size: [height, width],
+            kernel,
+            stride,
+            dilation,
+            groups,
+            layouts,
+        } = self;
         let mut line = format!(
-            "{ratio:.2} {layouts:?} {batch}×{inputs}→{outputs} {height}×{width} kernel {kernel} stride {stride} dilation {dilation} groups {groups}:"
+            "{ratio:.2} {layouts:?} {batch}×{in_channels}→{out_channels} {height}×{width} kernel {kernel} stride {stride} \
+             dilation {dilation} groups {groups}:"
         );
         for (algorithm, time, cost) in timed {
             let mark = if *algorithm == selected { "*" } else { "" };
@@ -252,11 +266,19 @@ impl Runner {
     fn run(&mut self, algorithm: Algorithm, cache: &PackedCache) -> Result<()> {
         let (ConvProblem { shape, input: layout, isa, .. }, weight) = (&self.problem, &self.weight);
         if self.problem.output == Layout::Nchw {
-            return conv2d_by(algorithm, &self.input, weight, &shape.geometry, &self.epilogue, cache, *isa)
-                .map(|_| ());
+            return conv2d_with_algorithm(
+                algorithm,
+                &self.input,
+                weight,
+                &shape.geometry,
+                &self.epilogue,
+                cache,
+                *isa,
+            )
+            .map(|_| ());
         }
         let [elements, weight_values, shift] = &self.values;
-        let packing = Some(Packing::by(algorithm, cache, weight.id()));
+        let packing = Some(Packing::with_algorithm(algorithm, cache, weight.id()));
         let call = Call::new(&elements[..], &weight_values[..]);
         let call = Call { shift: Some(shift), activation: Activation::Relu, packing, ..call };
         conv::conv2d(shape, *layout, &call, &mut self.output, *isa)

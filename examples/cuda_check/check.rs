@@ -154,8 +154,8 @@ impl Case<'_> {
         loop {
             let groups = self.among(&[1, 1, 1, 2, 3, 16]);
             let depthwise = groups > 1 && self.rng.random();
-            let inputs = if depthwise { 1 } else { self.among(&[1, 3, 4, 16, 33, 64]) };
-            let outputs = if depthwise { 1 } else { self.among(&[1, 5, 8, 32, 48, 130]) };
+            let group_in_channels = if depthwise { 1 } else { self.among(&[1, 3, 4, 16, 33, 64]) };
+            let group_out_channels = if depthwise { 1 } else { self.among(&[1, 5, 8, 32, 48, 130]) };
             let kernel = [self.among(&[1, 1, 2, 3, 3, 5, 7]), self.among(&[1, 2, 3, 3, 5])];
             let geometry = ConvGeometry {
                 stride: [self.among(&[1, 1, 2, 3]), self.among(&[1, 1, 2])],
@@ -166,8 +166,12 @@ impl Case<'_> {
             let size = [1 + self.below(30), 1 + self.below(40)];
             if geometry.output_size(size, kernel).is_some() {
                 let batch = self.among(&[1, 1, 2, 3, 7]);
-                let input = [batch, inputs * groups, size[0], size[1]];
-                return (input, [outputs * groups, inputs, kernel[0], kernel[1]], geometry);
+                let input = [batch, group_in_channels * groups, size[0], size[1]];
+                return (
+                    input,
+                    [group_out_channels * groups, group_in_channels, kernel[0], kernel[1]],
+                    geometry,
+                );
             }
         }
     }
@@ -217,7 +221,7 @@ fn gradients(case: &mut Case) -> Result<Vec<Pair>> {
 
 fn transposed(case: &mut Case) -> Result<Vec<Pair>> {
     let groups = case.among(&[1, 1, 2, 8]);
-    let (inputs, outputs) = (groups * case.among(&[1, 3, 16]), case.among(&[1, 5, 16]));
+    let (in_channels, group_out_channels) = (groups * case.among(&[1, 3, 16]), case.among(&[1, 5, 16]));
     let stride = [case.among(&[1, 2, 3]), case.among(&[1, 2])];
     let kernel = [3 + case.below(3), 3 + case.below(2)];
     let geometry = TransposeGeometry {
@@ -229,9 +233,9 @@ fn transposed(case: &mut Case) -> Result<Vec<Pair>> {
     };
     let size = [2 + case.below(9), 2 + case.below(9)];
     let batch = 1 + case.below(3);
-    let (x, x_ref) = case.tensor(&[batch, inputs, size[0], size[1]])?;
-    let (w, w_ref) = case.tensor(&[inputs, outputs, kernel[0], kernel[1]])?;
-    let (b, b_ref) = case.tensor(&[outputs * groups])?;
+    let (x, x_ref) = case.tensor(&[batch, in_channels, size[0], size[1]])?;
+    let (w, w_ref) = case.tensor(&[in_channels, group_out_channels, kernel[0], kernel[1]])?;
+    let (b, b_ref) = case.tensor(&[group_out_channels * groups])?;
     let run = |leaves: &[Var]| {
         let [x, w, b] = leaves else { return Err(Error::msg("expected three tensors")) };
         Ok(conv_transpose2d(x, w, Some(b), &geometry)?)

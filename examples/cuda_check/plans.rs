@@ -4,7 +4,7 @@ use sconce::Result;
 use sconce::candle::Device;
 use sconce::kernels::activation::Activation;
 use sconce::kernels::conv::Epilogue;
-use sconce::kernels::testing::cuda::conv_forward::{conv2d_by, variants_on};
+use sconce::kernels::testing::cuda::conv_forward::{conv2d_with_variant, variants_for};
 
 use crate::arguments::{Arguments, FORMATS};
 use crate::clock::milliseconds;
@@ -23,8 +23,8 @@ pub fn print(arguments: &Arguments, device: &Device) -> Result<()> {
             let epilogue =
                 Epilogue { shift: Some(bias), activation: Activation::Relu, ..Epilogue::default() };
             let mut times = Vec::new();
-            for (variant, cycles) in variants_on(&input, &weight, &geometry)? {
-                let call = || Ok(conv2d_by(variant, &input, &weight, &geometry, &epilogue)?);
+            for (variant, cycles) in variants_for(&input, &weight, &geometry)? {
+                let call = || Ok(conv2d_with_variant(variant, &input, &weight, &geometry, &epilogue)?);
                 let time = milliseconds(device, arguments.budget, &call)?;
                 println!(
                     "{:<12}{batch:>6}{:>6}{time:>10.4}{cycles:>12.0}  {}",

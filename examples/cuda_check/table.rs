@@ -108,8 +108,8 @@ fn summarize(rows: &[([usize; 2], usize, Format, Row)]) {
     let ahead = ratios.iter().filter(|ratio| **ratio < 1.).count();
     let mean = (ratios.iter().map(|ratio| ratio.ln()).sum::<f64>() / ratios.len() as f64).exp();
     println!("\nahead of candle on {ahead} of {} rows, geometric mean of the ratios {mean:.3}", ratios.len());
-    let wide = rows.iter().filter(|([inputs, outputs], batch, format, _)| {
-        inputs.min(outputs) >= &128 && *batch == 32 && format.name == "bf16"
+    let wide = rows.iter().filter(|([in_channels, out_channels], batch, format, _)| {
+        in_channels.min(out_channels) >= &128 && *batch == 32 && format.name == "bf16"
     });
     let shares: Vec<f64> = wide.map(|(.., row)| row.bound / row.ours).collect();
     let close_to_bound = shares.iter().filter(|share| **share >= 0.7).count();
@@ -137,20 +137,20 @@ impl Row {
 
 impl Layer {
     fn of((name, numbers): (&'static str, [usize; 9])) -> Self {
-        let [inputs, height, width, outputs, kernel, stride, padding, dilation, groups] = numbers;
-        let (channels, size) = ([inputs, outputs], [height, width]);
+        let [in_channels, height, width, out_channels, kernel, stride, padding, dilation, groups] = numbers;
+        let (channels, size) = ([in_channels, out_channels], [height, width]);
         Self { name, channels, size, kernel, stride, padding, dilation, groups }
     }
 
     /// Returns input, weight and bias.
     pub fn operands(&self, batch: usize, format: Format, device: &Device) -> Result<[Tensor; 3]> {
-        let ([inputs, outputs], [height, width]) = (self.channels, self.size);
+        let ([in_channels, out_channels], [height, width]) = (self.channels, self.size);
         let random = |shape: &[usize]| -> Result<Tensor> {
             Ok(Tensor::randn(0f32, 0.1, shape, device)?.to_dtype(format.dtype)?)
         };
-        let input = random(&[batch, inputs, height, width])?;
-        let weight = random(&[outputs, inputs / self.groups, self.kernel, self.kernel])?;
-        Ok([input, weight, random(&[outputs])?])
+        let input = random(&[batch, in_channels, height, width])?;
+        let weight = random(&[out_channels, in_channels / self.groups, self.kernel, self.kernel])?;
+        Ok([input, weight, random(&[out_channels])?])
     }
 
     pub fn geometry(&self) -> ConvGeometry {
@@ -171,7 +171,7 @@ impl Layer {
         device: &Device,
     ) -> Result<Row> {
         let [input, weight, bias] = self.operands(batch, format, device)?;
-        let outputs = self.channels[1];
+        let out_channels = self.channels[1];
         let (geometry, activation) = (self.geometry(), Activation::Relu);
         let epilogue = Epilogue { shift: Some(bias.clone()), activation, ..Epilogue::default() };
         let ours = || Ok(conv2d(&input, &weight, &geometry, &epilogue, None)?);
@@ -181,7 +181,7 @@ impl Layer {
             Ok(sums.broadcast_add(&bias)?.relu()?)
         };
         let elements = ours()?.elem_count();
-        let work = 2. * (elements * weight.elem_count() / outputs) as f64;
+        let work = 2. * (elements * weight.elem_count() / out_channels) as f64;
         let traffic = (input.elem_count() + weight.elem_count() + elements) * format.dtype.size_in_bytes();
         Ok(Row {
             ours: milliseconds(device, budget, &ours)?,

@@ -8,14 +8,14 @@ const GROWTH: usize = 32;
 
 /// Computes `GROWTH` channels from all preceding channels and appends the new channels.
 #[derive(Module)]
-#[module(args(inputs: usize), forward = |x| {
+#[module(args(in_channels: usize), forward = |x| {
     let h = conv1(relu(norm1(x)));
     cat([x, conv2(relu(norm2(h)))], 1)
 })]
 pub struct DenseLayer {
-    #[layer(inputs)]
+    #[layer(in_channels)]
     norm1: BatchNorm,
-    #[layer(inputs, 4 * GROWTH, 1, bias = false)]
+    #[layer(in_channels, 4 * GROWTH, 1, bias = false)]
     conv1: Conv2d,
     #[layer(4 * GROWTH)]
     norm2: BatchNorm,
@@ -25,21 +25,21 @@ pub struct DenseLayer {
 
 /// Dense layers in sequence. Each layer reads the outputs of all preceding layers.
 #[derive(Module)]
-#[module(args(inputs: usize, depth: usize))]
+#[module(args(in_channels: usize, depth: usize))]
 pub struct DenseBlock {
-    #[layer(inputs + i * GROWTH; for i in 0..depth)]
+    #[layer(in_channels + i * GROWTH; for i in 0..depth)]
     #[module(rename = "denselayer{1..}")]
     layers: Vec<DenseLayer>,
 }
 
 /// Halves the number of channels, the height and the width.
 #[derive(Module)]
-#[module(args(inputs: usize))]
+#[module(args(in_channels: usize))]
 pub struct Transition {
-    #[layer(inputs)]
+    #[layer(in_channels)]
     norm: BatchNorm,
     relu: Relu,
-    #[layer(inputs, inputs / 2, 1, bias = false)]
+    #[layer(in_channels, in_channels / 2, 1, bias = false)]
     conv: Conv2d,
     #[layer(2)]
     pool: AvgPool2d,

@@ -5,55 +5,55 @@ use sconce::prelude::*;
 
 /// A convolution without bias, followed by batch norm and ReLU.
 #[derive(Module)]
-#[module(args(inputs: usize, outputs: usize, kernel: usize, stride: usize = 1))]
+#[module(args(in_channels: usize, out_channels: usize, kernel: usize, stride: usize = 1))]
 pub struct BasicConv {
-    #[layer(inputs, outputs, kernel, stride = stride, padding = kernel / 2, bias = false)]
+    #[layer(in_channels, out_channels, kernel, stride = stride, padding = kernel / 2, bias = false)]
     conv: Conv2d,
-    #[layer(outputs, eps = 1e-3)]
+    #[layer(out_channels, eps = 1e-3)]
     bn: BatchNorm,
     relu: Relu,
 }
 
 /// A 1×1 convolution, then a 3×3 convolution.
 #[derive(Module)]
-#[module(args(inputs: usize, reduced: usize, outputs: usize))]
-pub struct Reduced(#[layer(inputs, reduced, 1)] BasicConv, #[layer(reduced, outputs, 3)] BasicConv);
+#[module(args(in_channels: usize, reduced: usize, out_channels: usize))]
+pub struct Reduced(#[layer(in_channels, reduced, 1)] BasicConv, #[layer(reduced, out_channels, 3)] BasicConv);
 
 /// Max pooling with stride 1, then a 1×1 convolution.
 #[derive(Module)]
-#[module(args(inputs: usize, outputs: usize))]
+#[module(args(in_channels: usize, out_channels: usize))]
 pub struct Pooled(
     #[layer(3, stride = 1, padding = 1, ceil_mode = true)] MaxPool2d,
-    #[layer(inputs, outputs, 1)] BasicConv,
+    #[layer(in_channels, out_channels, 1)] BasicConv,
 );
 
 /// Four parallel branches, concatenated along the channels.
 #[derive(Module)]
-#[module(args(inputs: usize, one: usize, three: [usize; 2], five: [usize; 2], pool: usize),
+#[module(args(in_channels: usize, one: usize, three: [usize; 2], five: [usize; 2], pool: usize),
     forward = |x| cat([branch1(x), branch2(x), branch3(x), branch4(x)], 1),
 )]
 pub struct Inception {
-    #[layer(inputs, one, 1)]
+    #[layer(in_channels, one, 1)]
     branch1: BasicConv,
-    #[layer(inputs, three[0], three[1])]
+    #[layer(in_channels, three[0], three[1])]
     branch2: Reduced,
-    #[layer(inputs, five[0], five[1])]
+    #[layer(in_channels, five[0], five[1])]
     branch3: Reduced,
-    #[layer(inputs, pool)]
+    #[layer(in_channels, pool)]
     branch4: Pooled,
 }
 
 /// An auxiliary classifier at an intermediate layer, which helps to train the layers before it.
 #[derive(Module)]
 #[module(
-    args(inputs: usize, classes: usize),
+    args(in_channels: usize, classes: usize),
     forward = |x| {
         let x = flatten(conv(adaptive_avg_pool2d(x, 4)), 1);
         fc2(dropout(relu(fc1(x))))
     },
 )]
 pub struct Auxiliary {
-    #[layer(inputs, 128, 1)]
+    #[layer(in_channels, 128, 1)]
     conv: BasicConv,
     #[layer(2048, 1024)]
     fc1: Linear,

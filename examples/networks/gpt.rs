@@ -3,13 +3,13 @@
 
 use sconce::prelude::*;
 
-/// A linear layer, `x · weight + bias`. Unlike in `Linear`, the weight has the shape `[inputs, outputs]`.
+/// A linear layer, `x · weight + bias`. Unlike in `Linear`, the weight has the shape `[in_features, out_features]`.
 #[derive(Module)]
-#[module(args(inputs: usize, outputs: usize), forward = |x| x.matmul(weight) + bias)]
+#[module(args(in_features: usize, out_features: usize), forward = |x| x.matmul(weight) + bias)]
 pub struct Conv1D {
-    #[param((inputs, outputs), init = normal(0., 0.02))]
+    #[param((in_features, out_features), init = normal(0., 0.02))]
     weight: Tensor,
-    #[param(outputs)]
+    #[param(out_features)]
     bias: Tensor,
 }
 

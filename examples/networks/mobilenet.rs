@@ -5,44 +5,44 @@ use sconce::prelude::*;
 
 /// Convolution, batch norm and ReLU6, fused into one launch.
 #[derive(Module)]
-#[module(args(inputs: usize, outputs: usize, kernel: usize, stride: usize = 1, groups: usize = 1))]
+#[module(args(in_channels: usize, out_channels: usize, kernel: usize, stride: usize = 1, groups: usize = 1))]
 pub struct ConvBnRelu6(
-    #[layer(inputs, outputs, kernel, stride = stride, padding = kernel / 2, groups = groups, bias = false)]
-    Conv2d,
-    #[layer(outputs)] BatchNorm,
+    #[layer(in_channels, out_channels, kernel, stride = stride, padding = kernel / 2, groups = groups, bias = false)]
+     Conv2d,
+    #[layer(out_channels)] BatchNorm,
     Relu6,
 );
 
 /// Expands the channels (except in the first block), filters each channel separately, and reduces the channels.
 #[derive(Module)]
-#[module(args(inputs: usize, hidden: usize, outputs: usize, stride: usize))]
+#[module(args(in_channels: usize, hidden: usize, out_channels: usize, stride: usize))]
 #[allow(clippy::large_enum_variant, reason = "a network has few blocks")]
 pub enum Bottleneck {
     /// Without expansion.
-    #[module(when = hidden == inputs)]
+    #[module(when = hidden == in_channels)]
     Plain(
         #[layer(hidden, hidden, 3, stride = stride, groups = hidden)] ConvBnRelu6,
-        #[layer(hidden, outputs, 1, bias = false)] Conv2d,
-        #[layer(outputs)] BatchNorm,
+        #[layer(hidden, out_channels, 1, bias = false)] Conv2d,
+        #[layer(out_channels)] BatchNorm,
     ),
     /// With expansion by a 1×1 convolution.
     Expanded(
-        #[layer(inputs, hidden, 1)] ConvBnRelu6,
+        #[layer(in_channels, hidden, 1)] ConvBnRelu6,
         #[layer(hidden, hidden, 3, stride = stride, groups = hidden)] ConvBnRelu6,
-        #[layer(hidden, outputs, 1, bias = false)] Conv2d,
-        #[layer(outputs)] BatchNorm,
+        #[layer(hidden, out_channels, 1, bias = false)] Conv2d,
+        #[layer(out_channels)] BatchNorm,
     ),
 }
 
 /// A bottleneck. It has a residual connection if its input and output have the same shape.
 #[derive(Module)]
-#[module(args(inputs: usize, outputs: usize, stride: usize, ratio: usize),
+#[module(args(in_channels: usize, out_channels: usize, stride: usize, ratio: usize),
     forward = |x| if shortcut { conv(x) + x } else { conv(x) },
 )]
 pub struct InvertedResidual {
-    #[layer(inputs, ratio * inputs, outputs, stride)]
+    #[layer(in_channels, ratio * in_channels, out_channels, stride)]
     conv: Bottleneck,
-    #[module(skip = stride == 1 && inputs == outputs)]
+    #[module(skip = stride == 1 && in_channels == out_channels)]
     shortcut: bool,
 }
 
@@ -57,12 +57,12 @@ fn blocks() -> Vec<[usize; 4]> {
         (6, 160, 3, 2),
         (6, 320, 1, 1),
     ];
-    let mut inputs = 32;
+    let mut in_channels = 32;
     let mut blocks = Vec::new();
-    for (ratio, outputs, repeats, stride) in stages {
+    for (ratio, out_channels, repeats, stride) in stages {
         for i in 0..repeats {
-            blocks.push([inputs, outputs, if i == 0 { stride } else { 1 }, ratio]);
-            inputs = outputs;
+            blocks.push([in_channels, out_channels, if i == 0 { stride } else { 1 }, ratio]);
+            in_channels = out_channels;
         }
     }
     blocks
@@ -79,7 +79,7 @@ pub struct MobileNetV2 {
     #[layer(3, 32, 3, stride = 2)]
     #[module(rename = "features.0")]
     stem: ConvBnRelu6,
-    #[layer(inputs, outputs, stride, ratio; for [inputs, outputs, stride, ratio] in self::blocks())]
+    #[layer(in_channels, out_channels, stride, ratio; for [in_channels, out_channels, stride, ratio] in self::blocks())]
     #[module(rename = "features.{1..}")]
     blocks: Vec<InvertedResidual>,
     #[layer(320, 1280, 1)]

@@ -6,7 +6,7 @@ use sconce::prelude::*;
 /// A residual block: two 3×3 convolutions, or, as a bottleneck, a 3×3 convolution between two
 /// 1×1 convolutions.
 #[derive(Module)]
-#[module(args(bottleneck: bool, inputs: usize, width: usize, stride: usize), forward = |x| {
+#[module(args(bottleneck: bool, in_channels: usize, width: usize, stride: usize), forward = |x| {
     let h = relu(bn1(conv1(x)));
     let mut h = bn2(conv2(h));
     if let Some(conv3) = conv3 && let Some(bn3) = bn3 {
@@ -15,7 +15,7 @@ use sconce::prelude::*;
     relu(h + downsample(x))
 })]
 pub struct Block {
-    #[layer(inputs, width, if bottleneck { 1 } else { 3 }, padding = if bottleneck { 0 } else { 1 },
+    #[layer(in_channels, width, if bottleneck { 1 } else { 3 }, padding = if bottleneck { 0 } else { 1 },
         stride = if bottleneck { 1 } else { stride }, bias = false)]
     conv1: Conv2d,
     #[layer(width)]
@@ -28,17 +28,17 @@ pub struct Block {
     conv3: Option<Conv2d>,
     #[layer(4 * width; if bottleneck)]
     bn3: Option<BatchNorm>,
-    #[layer(inputs, output_channels(bottleneck, width), stride;
-        if stride != 1 || inputs != output_channels(bottleneck, width))]
+    #[layer(in_channels, output_channels(bottleneck, width), stride;
+        if stride != 1 || in_channels != output_channels(bottleneck, width))]
     downsample: Option<Downsample>,
 }
 
 /// A 1×1 convolution and its batch norm, with parameters `0.weight`, `1.weight`, …
 #[derive(Module)]
-#[module(args(inputs: usize, outputs: usize, stride: usize))]
+#[module(args(in_channels: usize, out_channels: usize, stride: usize))]
 pub struct Downsample(
-    #[layer(inputs, outputs, 1, stride = stride, bias = false)] Conv2d,
-    #[layer(outputs)] BatchNorm,
+    #[layer(in_channels, out_channels, 1, stride = stride, bias = false)] Conv2d,
+    #[layer(out_channels)] BatchNorm,
 );
 
 /// Returns the number of output channels of a block.

@@ -5,12 +5,12 @@ use sconce::prelude::*;
 
 /// Reduces the channels, then expands them with parallel 1×1 and 3×3 convolutions.
 #[derive(Module)]
-#[module(args(inputs: usize, squeezed: usize, expanded: usize), forward = |x| {
+#[module(args(in_channels: usize, squeezed: usize, expanded: usize), forward = |x| {
     let x = relu(squeeze(x));
     cat([relu(expand1x1(x)), relu(expand3x3(x))], 1)
 })]
 pub struct Fire {
-    #[layer(inputs, squeezed, 1)]
+    #[layer(in_channels, squeezed, 1)]
     squeeze: Conv2d,
     #[layer(squeezed, expanded, 1)]
     expand1x1: Conv2d,

@@ -5,19 +5,19 @@ use sconce::prelude::*;
 
 /// Two 3×3 convolutions, each with batch norm and ReLU.
 #[derive(Module)]
-#[module(args(inputs: usize, outputs: usize, mid: usize = outputs))]
+#[module(args(in_channels: usize, out_channels: usize, mid: usize = out_channels))]
 pub struct DoubleConv(
-    #[layer(inputs, mid, 3, padding = 1, bias = false)] Conv2d,
+    #[layer(in_channels, mid, 3, padding = 1, bias = false)] Conv2d,
     #[layer(mid)] BatchNorm,
     Relu,
-    #[layer(mid, outputs, 3, padding = 1, bias = false)] Conv2d,
-    #[layer(outputs)] BatchNorm,
+    #[layer(mid, out_channels, 3, padding = 1, bias = false)] Conv2d,
+    #[layer(out_channels)] BatchNorm,
     Relu,
 );
 
 /// Doubles height and width, then concatenates the skip connection.
 #[derive(Module)]
-#[module(args(inputs: usize, outputs: usize, bilinear: bool), forward = |x, skip| {
+#[module(args(in_channels: usize, out_channels: usize, bilinear: bool), forward = |x, skip| {
     let x = up(upsample(x));
     let (rows, columns) = (size_difference(&x, &skip, 2)?, size_difference(&x, &skip, 3)?);
     let x = pad(x, [columns / 2, columns - columns / 2, rows / 2, rows - rows / 2], "zeros");
@@ -26,9 +26,9 @@ pub struct DoubleConv(
 pub struct Up {
     #[layer(scale_factor = 2, mode = "bilinear", align_corners = true; if bilinear)]
     upsample: Option<Upsample>,
-    #[layer(inputs, inputs / 2, 2, stride = 2; if !bilinear)]
+    #[layer(in_channels, in_channels / 2, 2, stride = 2; if !bilinear)]
     up: Option<ConvTranspose2d>,
-    #[layer(inputs, outputs, mid = if bilinear { inputs / 2 } else { outputs })]
+    #[layer(in_channels, out_channels, mid = if bilinear { in_channels / 2 } else { out_channels })]
     #[module(rename = "conv.double_conv")]
     conv: DoubleConv,
 }

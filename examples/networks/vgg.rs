@@ -8,15 +8,15 @@ const VGG16: [usize; 18] = [64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 
 
 fn features() -> SequentialConfig {
     let mut layers = Sequential::config();
-    let mut inputs = 3;
+    let mut in_channels = 3;
     for width in VGG16 {
         if width == 0 {
             layers = layers.push(MaxPool2d::config(2));
             continue;
         }
-        layers = layers.push(Conv2d::config(inputs, width, 3).padding(1));
+        layers = layers.push(Conv2d::config(in_channels, width, 3).padding(1));
         layers = layers.push(BatchNorm::config(width)).push(Relu);
-        inputs = width;
+        in_channels = width;
     }
     layers
 }

@@ -37,24 +37,29 @@ pub fn bilinear(
 }
 
 fn map(x1: &Tensor, x2: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    let &[outputs, inputs1, inputs2] = weight.dims() else {
+    let &[out_features, in1_features, in2_features] = weight.dims() else {
         let found = weight.dims();
         return Err(Error::msg(format!("expected a weight [out_features, in1, in2], found {found:?}")));
     };
-    let wrong = |error: String| Error::msg(error).in_layer(format!("Bilinear {inputs1}×{inputs2}→{outputs}"));
-    let shape = output_shape(x1.dims(), x2.dims(), [outputs, inputs1, inputs2]).map_err(wrong)?;
+    let wrong = |error: String| {
+        Error::msg(error).in_layer(format!("Bilinear {in1_features}×{in2_features}→{out_features}"))
+    };
+    let shape =
+        output_shape(x1.dims(), x2.dims(), [out_features, in1_features, in2_features]).map_err(wrong)?;
     let rows = shape.iter().rev().skip(1).product::<usize>();
-    if let Some(bias) = bias.filter(|bias| bias.dims() != [outputs]) {
-        return Err(wrong(format!("expected a bias [{outputs}], found {:?}", bias.dims())));
+    if let Some(bias) = bias.filter(|bias| bias.dims() != [out_features]) {
+        return Err(wrong(format!("expected a bias [{out_features}], found {:?}", bias.dims())));
     }
     if shape.contains(&0) {
         let operands = [Some(x1), Some(x2), Some(weight), bias];
         return Ok(empty_output(&operands.into_iter().flatten().collect::<Vec<_>>(), shape)?);
     }
-    // Multiply x1 by the weights of all outputs in one product, then take the inner products with x2.
-    let flat = weight.permute((1, 0, 2))?.contiguous()?.reshape((inputs1, outputs * inputs2))?;
-    let left = x1.reshape((rows, inputs1))?.matmul(&flat)?.reshape((rows, outputs, inputs2))?;
-    let y = left.broadcast_mul(&x2.reshape((rows, 1, inputs2))?)?.sum(D::Minus1)?;
+    // Multiply x1 by the weights of all output features in one product, then take the inner products with x2.
+    let flat =
+        weight.permute((1, 0, 2))?.contiguous()?.reshape((in1_features, out_features * in2_features))?;
+    let left =
+        x1.reshape((rows, in1_features))?.matmul(&flat)?.reshape((rows, out_features, in2_features))?;
+    let y = left.broadcast_mul(&x2.reshape((rows, 1, in2_features))?)?.sum(D::Minus1)?;
     let y = if let Some(bias) = bias { y.broadcast_add(bias)? } else { y };
     Ok(y.reshape(shape)?)
 }
@@ -63,16 +68,17 @@ fn map(x1: &Tensor, x2: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Resu
 fn output_shape(
     x1: &[usize],
     x2: &[usize],
-    [outputs, inputs1, inputs2]: [usize; 3],
+    [out_features, in1_features, in2_features]: [usize; 3],
 ) -> std::result::Result<Vec<usize>, String> {
     match (x1.split_last(), x2.split_last()) {
         (Some((last1, batch1)), Some((last2, batch2)))
-            if *last1 == inputs1 && *last2 == inputs2 && batch1 == batch2 =>
+            if *last1 == in1_features && *last2 == in2_features && batch1 == batch2 =>
         {
-            Ok([batch1, &[outputs]].concat())
+            Ok([batch1, &[out_features]].concat())
         }
         _ => Err(format!(
-            "expected inputs […, {inputs1}] and […, {inputs2}] with equal leading dimensions, found {x1:?} and {x2:?}"
+            "expected inputs […, {in1_features}] and […, {in2_features}] with equal leading dimensions, found {x1:?} \
+             and {x2:?}"
         )),
     }
 }

@@ -30,18 +30,18 @@ pub fn linear(x: impl Into<Signal>, weight: impl Into<Signal>, bias: impl Into<O
 
 fn defer(x: Signal, weight: Signal, bias: Option<Tensor>) -> Result<Signal> {
     let weight = weight.into_tensor()?;
-    let &[outputs, inputs] = weight.dims() else {
+    let &[out_features, in_features] = weight.dims() else {
         let found = weight.dims();
         return Err(Error::msg(format!("expected a weight [out_features, in_features], found {found:?}")));
     };
-    let wrong = |error: String| Error::msg(error).in_layer(format!("Linear {inputs}→{outputs}"));
-    if let Some(bias) = bias.as_ref().filter(|bias| bias.dims() != [outputs]) {
-        return Err(wrong(format!("expected a bias [{outputs}], found {:?}", bias.dims())));
+    let wrong = |error: String| Error::msg(error).in_layer(format!("Linear {in_features}→{out_features}"));
+    if let Some(bias) = bias.as_ref().filter(|bias| bias.dims() != [out_features]) {
+        return Err(wrong(format!("expected a bias [{out_features}], found {:?}", bias.dims())));
     }
     let mut shape = x.dims()?.to_vec();
     match shape.last_mut() {
-        Some(last) if *last == inputs => *last = outputs,
-        _ => return Err(wrong(format!("expected an input […, {inputs}], found {shape:?}"))),
+        Some(last) if *last == in_features => *last = out_features,
+        _ => return Err(wrong(format!("expected an input […, {in_features}], found {shape:?}"))),
     }
     let dtype = x.dtype()?;
     for (name, tensor) in [("weight", Some(&weight)), ("bias", bias.as_ref())] {

@@ -39,7 +39,7 @@ pub fn pixel_unshuffle(x: impl Into<Signal>, downscale_factor: usize) -> Signal 
 
 fn shuffle(x: &Tensor, factor: usize) -> Result<Tensor> {
     let (lead, [channels, height, width]) = split_dims("pixel_shuffle", x)?;
-    let outputs = match factor.checked_mul(factor) {
+    let out_channels = match factor.checked_mul(factor) {
         Some(square) if square > 0 && channels % square == 0 => channels / square,
         _ => {
             return Err(Error::msg(format!(
@@ -49,8 +49,8 @@ fn shuffle(x: &Tensor, factor: usize) -> Result<Tensor> {
             )));
         }
     };
-    let parts = x.reshape(&[lead.iter().product(), outputs, factor, factor, height, width])?;
-    let shape = [lead, &[outputs, height * factor, width * factor]].concat();
+    let parts = x.reshape(&[lead.iter().product(), out_channels, factor, factor, height, width])?;
+    let shape = [lead, &[out_channels, height * factor, width * factor]].concat();
     Ok(parts.permute([0, 1, 4, 2, 5, 3])?.reshape(shape)?)
 }
 

@@ -154,7 +154,7 @@ pub(super) struct Tally {
     loss: Mean,
     accuracy: Mean,
     examples: usize,
-    classes: bool,
+    has_class_targets: bool,
     unread: Vec<Unread>,
 }
 
@@ -219,7 +219,7 @@ impl Tally {
             self.examples += examples;
             self.loss.add(loss, examples);
             if let Some(accuracy) = accuracy.and_then(|_| values.next()) {
-                self.classes = true;
+                self.has_class_targets = true;
                 self.accuracy.add(accuracy, examples);
             }
             losses.push(BatchLoss { batch, loss });
@@ -234,7 +234,7 @@ impl Tally {
 
     /// Returns the means of the values read so far, or `None` if there were no examples.
     pub(super) fn finish(&self) -> Option<Evaluation> {
-        let accuracy = self.classes.then(|| self.accuracy.value());
+        let accuracy = self.has_class_targets.then(|| self.accuracy.value());
         let examples = self.examples;
         (examples > 0).then_some(Evaluation { loss: self.loss.value(), accuracy, examples })
     }

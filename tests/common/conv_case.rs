@@ -33,13 +33,13 @@ impl Case {
 
     /// Returns the shapes of input, weight and output, or `None` if the kernel does not fit in the padded input.
     pub fn shapes(&self) -> Option<[[usize; 4]; 3]> {
-        let [inputs, outputs] = self.channels;
+        let [group_in_channels, group_out_channels] = self.channels;
         let groups = self.geometry.groups;
         let [height, width] = self.geometry.output_size(self.size, self.kernel)?;
         Some([
-            [self.batch, groups * inputs, self.size[0], self.size[1]],
-            [groups * outputs, inputs, self.kernel[0], self.kernel[1]],
-            [self.batch, groups * outputs, height, width],
+            [self.batch, groups * group_in_channels, self.size[0], self.size[1]],
+            [groups * group_out_channels, group_in_channels, self.kernel[0], self.kernel[1]],
+            [self.batch, groups * group_out_channels, height, width],
         ])
     }
 }

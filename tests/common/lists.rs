@@ -7,7 +7,7 @@ use sconce::kernels::activation::Activation;
 pub const ACTIVATIONS: [Activation; Activation::EACH.len()] = Activation::EACH;
 
 /// Returns the activations whose slope can be computed from their output.
-pub fn activations_by_output() -> Vec<Activation> {
+pub fn activations_that_save_output() -> Vec<Activation> {
     ACTIVATIONS.into_iter().filter(|activation| activation.saves_output()).collect()
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use sconce::prelude::*;
 use sconce::{Visitor, VisitorMut};
 
-/// Implements `Module` and `Forward` by hand.
+/// A network whose implementations of `Module` and `Forward` are written by hand.
 struct Tower {
     first: Conv2d,
     middle: Vec<Conv2d>,

@@ -13,7 +13,7 @@ use ::std::result::Result::Ok;
 use ::candle_nn::Module;
 use ::sconce::layers::{Conv2d, Linear, Relu};
 
-/// Has the same name as a field.
+/// A function with the name of a field.
 #[must_use]
 pub fn relu(x: ::sconce::Signal) -> ::sconce::Signal {
     x
@@ -32,10 +32,10 @@ mod framework {
     relu(network)
 })]
 pub struct Net {
-    /// The name is a keyword.
+    /// A field whose name is a keyword.
     #[layer(r#type, vb)]
     pub r#match: Linear,
-    /// The name is also a function.
+    /// A field whose name is also the name of a function.
     pub(crate) relu: Relu,
     #[layer(vb, device * self_)]
     fc: Linear,
@@ -59,10 +59,10 @@ where
 }
 
 mod inner {
-    //! A network that only the parent module sees.
+    //! A module whose network is only visible in the parent module.
     use ::sconce::layers::Linear;
 
-    /// Visible in the parent module.
+    /// A network that is visible in the parent module.
     #[derive(::sconce::Module)]
     #[module(args(width: usize))]
     pub(super) struct Inner(#[layer(width, width)] pub(super) Linear);

@@ -27,30 +27,30 @@ struct Chain {
 
 #[derive(Module)]
 #[module(
-    args(inputs: usize, outputs: usize, stride: usize = 1),
+    args(in_channels: usize, out_channels: usize, stride: usize = 1),
     forward = |x| {
         let h = relu(bn1(conv1(x)));
         relu(bn2(conv2(h)) + downsample(x))
     },
 )]
 struct BasicBlock {
-    #[layer(inputs, outputs, 3, stride = stride, padding = 1, bias = false)]
+    #[layer(in_channels, out_channels, 3, stride = stride, padding = 1, bias = false)]
     conv1: Conv2d,
-    #[layer(outputs)]
+    #[layer(out_channels)]
     bn1: BatchNorm,
-    #[layer(outputs, outputs, 3, padding = 1, bias = false)]
+    #[layer(out_channels, out_channels, 3, padding = 1, bias = false)]
     conv2: Conv2d,
-    #[layer(outputs)]
+    #[layer(out_channels)]
     bn2: BatchNorm,
-    #[layer(inputs, outputs, stride; if stride != 1 || inputs != outputs)]
+    #[layer(in_channels, out_channels, stride; if stride != 1 || in_channels != out_channels)]
     downsample: Option<Downsample>,
 }
 
 #[derive(Module)]
-#[module(args(inputs: usize, outputs: usize, stride: usize))]
+#[module(args(in_channels: usize, out_channels: usize, stride: usize))]
 struct Downsample(
-    #[layer(inputs, outputs, 1, stride = stride, bias = false)] Conv2d,
-    #[layer(outputs)] BatchNorm,
+    #[layer(in_channels, out_channels, 1, stride = stride, bias = false)] Conv2d,
+    #[layer(out_channels)] BatchNorm,
 );
 
 #[derive(Module)]

@@ -5,7 +5,7 @@
 use sconce::layers::{Linear, Relu};
 use sconce::prelude::{Every, Module, Sgd, StepLr, Tensor, mse_loss};
 
-/// Uses every attribute.
+/// A network with every attribute.
 #[derive(Module)]
 #[module(
     args(
@@ -34,7 +34,7 @@ pub struct Net {
     label: String,
 }
 
-/// Has no arguments.
+/// A network without arguments.
 #[derive(Module)]
 pub struct Plain {
     #[layer((3, 3), ())]
@@ -45,7 +45,7 @@ pub struct Plain {
     tied: Linear,
 }
 
-/// Is an enum.
+/// A network with two variants.
 #[derive(Module)]
 #[module(args(width: usize, deep: bool = false))]
 pub enum Head {

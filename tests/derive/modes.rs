@@ -11,7 +11,7 @@ fn ones(shape: &[usize]) -> Result<Tensor> {
     Ok(Tensor::ones(shape, DType::F32, &DEVICE)?)
 }
 
-/// Returns whether a training pass of `network` changes its running means or its number of batches.
+/// Returns `true` if a training pass of `network` changes its running means or its number of batches.
 fn updates_statistics<M: Network + Forward<Signal, Output = Signal>>(network: &M) -> Result<bool> {
     let statistics = || -> Result<Vec<f64>> {
         let sum = |(_, buffer): (String, Tensor)| -> Result<f64> {
@@ -25,7 +25,7 @@ fn updates_statistics<M: Network + Forward<Signal, Output = Signal>>(network: &M
     Ok(statistics()? != before)
 }
 
-/// Returns whether `layer` zeroes any of 1000 ones in a training pass.
+/// Returns `true` if `layer` zeroes any of 1000 ones in a training pass.
 fn drops(layer: &impl Forward<Signal, Output = Signal>) -> Result<bool> {
     let y = layer.call(ones(&[10, 100])?.into(), Mode::Train).into_tensor()?;
     Ok(y.min_all()?.to_scalar::<f32>()? == 0.)

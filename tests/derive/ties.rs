@@ -86,7 +86,7 @@ fn converted_networks_are_tied() -> Result<()> {
     assert_tied(&copy, &network)
 }
 
-/// Frozen by any of its names, a parameter is frozen under all of them.
+/// A parameter that is frozen by one of its names is frozen under all of them.
 #[test]
 fn frozen_networks_are_tied() -> Result<()> {
     let network = tied()?;

@@ -89,18 +89,18 @@ impl Case {
         self.number(name).unwrap_or_default() as usize
     }
 
-    /// Returns a numeric argument.
+    /// Returns a numeric argument, or `None` if the case has no number of that name.
     pub fn number(&self, name: &str) -> Option<f64> {
         self.args[name].as_f64()
     }
 
     /// Returns `true` if an argument exists and is true.
-    pub fn is(&self, name: &str) -> bool {
-        self.flag(name) == Some(true)
+    pub fn is_true(&self, name: &str) -> bool {
+        self.boolean(name) == Some(true)
     }
 
-    /// Returns a boolean argument.
-    pub fn flag(&self, name: &str) -> Option<bool> {
+    /// Returns a boolean argument, or `None` if the case has no boolean of that name.
+    pub fn boolean(&self, name: &str) -> Option<bool> {
         self.args[name].as_bool()
     }
 

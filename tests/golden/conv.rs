@@ -31,13 +31,13 @@ fn channels(case: &Case) -> (usize, usize) {
 
 golden_tests! {
     conv1d: "Conv1d", 16 => |case| {
-        let (inputs, outputs) = channels(case);
+        let (in_channels, out_channels) = channels(case);
         let axis_size = |name: &str| sizes(case, name)[1];
-        let config = Conv1d::config(inputs, outputs, axis_size("kernel_size"))
+        let config = Conv1d::config(in_channels, out_channels, axis_size("kernel_size"))
             .stride(axis_size("stride"))
             .dilation(axis_size("dilation"))
             .groups(case.size("groups"))
-            .bias(case.is("bias"))
+            .bias(case.is_true("bias"))
             .padding_mode(padding_mode(case));
         match case.args["padding"].as_str() {
             Some("same") => check(config.padding("same"), case),
@@ -45,12 +45,12 @@ golden_tests! {
         }
     };
     conv2d: "Conv2d", 48 => |case| {
-        let (inputs, outputs) = channels(case);
-        let config = Conv2d::config(inputs, outputs, sizes(case, "kernel_size"))
+        let (in_channels, out_channels) = channels(case);
+        let config = Conv2d::config(in_channels, out_channels, sizes(case, "kernel_size"))
             .stride(sizes(case, "stride"))
             .dilation(sizes(case, "dilation"))
             .groups(case.size("groups"))
-            .bias(case.is("bias"))
+            .bias(case.is_true("bias"))
             .padding_mode(padding_mode(case));
         match case.args["padding"].as_str() {
             Some("same") => check(config.padding("same"), case),
@@ -58,25 +58,25 @@ golden_tests! {
         }
     };
     conv_transpose1d: "ConvTranspose1d", 16 => |case| {
-        let (inputs, outputs) = channels(case);
+        let (in_channels, out_channels) = channels(case);
         let axis_size = |name: &str| sizes(case, name)[1];
-        let config = ConvTranspose1d::config(inputs, outputs, axis_size("kernel_size"))
+        let config = ConvTranspose1d::config(in_channels, out_channels, axis_size("kernel_size"))
             .stride(axis_size("stride"))
             .padding(axis_size("padding"))
             .output_padding(axis_size("output_padding"))
             .groups(case.size("groups"))
-            .bias(case.is("bias"))
+            .bias(case.is_true("bias"))
             .dilation(axis_size("dilation"));
         check(config, case)
     };
     conv_transpose2d: "ConvTranspose2d", 32 => |case| {
-        let (inputs, outputs) = channels(case);
-        let config = ConvTranspose2d::config(inputs, outputs, sizes(case, "kernel_size"))
+        let (in_channels, out_channels) = channels(case);
+        let config = ConvTranspose2d::config(in_channels, out_channels, sizes(case, "kernel_size"))
             .stride(sizes(case, "stride"))
             .padding(sizes(case, "padding"))
             .output_padding(sizes(case, "output_padding"))
             .groups(case.size("groups"))
-            .bias(case.is("bias"))
+            .bias(case.is_true("bias"))
             .dilation(sizes(case, "dilation"));
         check(config, case)
     };

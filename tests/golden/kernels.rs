@@ -47,7 +47,7 @@ fn geometry(case: &Case) -> PoolGeometry {
         stride: pair("stride").unwrap_or(kernel),
         padding: pair("padding").unwrap_or([0; 2]),
         dilation: pair("dilation").unwrap_or([1; 2]),
-        ceil_mode: case.flag("ceil_mode").unwrap_or(false),
+        ceil_mode: case.boolean("ceil_mode").unwrap_or(false),
     }
 }
 
@@ -97,7 +97,7 @@ golden_tests! {
     prelu: "PReLU", 4 => |case| check(case, &["weight"], |x| activation::prelu(&x[0], &x[1]));
     max_pool: "MaxPool2d", 32 => |case| check(case, &[], |x| max_pool2d(&x[0], &geometry(case)));
     avg_pool: "AvgPool2d", 16 => |case| {
-        let include = case.flag("count_include_pad").unwrap_or(true);
+        let include = case.boolean("count_include_pad").unwrap_or(true);
         check(case, &[], |x| avg_pool2d(&x[0], &geometry(case), include, None))
     };
     adaptive_avg_pool: "AdaptiveAvgPool2d", 16 => |case| {

@@ -63,7 +63,7 @@ golden_tests! {
         check(HuberLoss::new().delta(delta).reduction(reduction(case)), case)
     };
     kl_div_loss: "KLDivLoss", 4 => |case| {
-        let log_target = case.is("log_target");
+        let log_target = case.is_true("log_target");
         check(KlDivLoss::new().log_target(log_target).reduction(reduction(case)), case)
     };
     cosine_embedding_loss: "CosineEmbeddingLoss", 4 => |case| {

@@ -18,7 +18,7 @@ fn batch_norm(case: &Case) -> Result<()> {
     let config = BatchNorm::config(case.size("num_features"))
         .eps(case.number("eps").unwrap_or(1e-5))
         .momentum(case.number("momentum"))
-        .affine(case.is("affine"));
+        .affine(case.is_true("affine"));
     check(config, case)
 }
 
@@ -27,17 +27,17 @@ golden_tests! {
     batch_norm2d: "BatchNorm2d", 16 => batch_norm;
     layer_norm: "LayerNorm", 16 => |case| {
         let config = LayerNorm::config(sizes(case)).eps(eps(case));
-        check(config.elementwise_affine(case.is("elementwise_affine")), case)
+        check(config.elementwise_affine(case.is_true("elementwise_affine")), case)
     };
     rms_norm: "RMSNorm", 16 => |case| {
         let config = RmsNorm::config(sizes(case)).eps(eps(case));
-        check(config.elementwise_affine(case.is("elementwise_affine")), case)
+        check(config.elementwise_affine(case.is_true("elementwise_affine")), case)
     };
     group_norm: "GroupNorm", 16 => |case| {
         let config = GroupNorm::config(case.size("num_groups"), case.size("num_channels"));
-        check(config.affine(case.is("affine")), case)
+        check(config.affine(case.is_true("affine")), case)
     };
     instance_norm2d: "InstanceNorm2d", 16 => |case| {
-        check(InstanceNorm2d::config(case.size("num_features")).affine(case.is("affine")), case)
+        check(InstanceNorm2d::config(case.size("num_features")).affine(case.is_true("affine")), case)
     };
 }

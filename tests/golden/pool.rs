@@ -16,15 +16,15 @@ golden_tests! {
             .stride(case.size("stride"))
             .padding(case.size("padding"))
             .dilation(case.size("dilation"))
-            .ceil_mode(case.is("ceil_mode"));
+            .ceil_mode(case.is_true("ceil_mode"));
         check(config, case)
     };
     avg_pool1d: "AvgPool1d", 16 => |case| {
         let config = AvgPool1d::config(case.size("kernel_size"))
             .stride(case.size("stride"))
             .padding(case.size("padding"))
-            .ceil_mode(case.is("ceil_mode"))
-            .count_include_pad(case.is("count_include_pad"));
+            .ceil_mode(case.is_true("ceil_mode"))
+            .count_include_pad(case.is_true("count_include_pad"));
         check(config, case)
     };
     max_pool2d: "MaxPool2d", 32 => |case| {
@@ -32,15 +32,15 @@ golden_tests! {
             .stride(pair(case, "stride"))
             .padding(pair(case, "padding"))
             .dilation(pair(case, "dilation"))
-            .ceil_mode(case.is("ceil_mode"));
+            .ceil_mode(case.is_true("ceil_mode"));
         check(config, case)
     };
     avg_pool2d: "AvgPool2d", 16 => |case| {
         let config = AvgPool2d::config(pair(case, "kernel_size"))
             .stride(pair(case, "stride"))
             .padding(pair(case, "padding"))
-            .ceil_mode(case.is("ceil_mode"))
-            .count_include_pad(case.is("count_include_pad"));
+            .ceil_mode(case.is_true("ceil_mode"))
+            .count_include_pad(case.is_true("count_include_pad"));
         check(config, case)
     };
     adaptive_avg_pool1d: "AdaptiveAvgPool1d", 16 => |case| {

@@ -13,7 +13,7 @@ fn mode(case: &Case) -> &'static str {
 }
 
 fn upsample(case: &Case) -> Upsample {
-    let mut config = Upsample::config().mode(mode(case)).align_corners(case.flag("align_corners"));
+    let mut config = Upsample::config().mode(mode(case)).align_corners(case.boolean("align_corners"));
     let axes = |name: &str| match &case.args[name] {
         serde_json::Value::Array(axes) => axes.iter().filter_map(|axis| axis.as_f64()).collect(),
         both => both.as_f64().into_iter().collect::<Vec<_>>(),
@@ -28,7 +28,7 @@ fn upsample(case: &Case) -> Upsample {
         [height, width] => config.scale_factor((height, width)),
         _ => config,
     };
-    config.recompute_scale_factor(case.is("recompute_scale_factor"))
+    config.recompute_scale_factor(case.is_true("recompute_scale_factor"))
 }
 
 golden_tests! {

@@ -11,16 +11,16 @@ macro_rules! recurrent_config {
         let case = $case;
         $layer::config(case.size("input_size"), case.size("hidden_size"))
             .num_layers(case.size("num_layers"))
-            .bias(case.is("bias"))
-            .batch_first(case.is("batch_first"))
-            .bidirectional(case.is("bidirectional"))
+            .bias(case.is_true("bias"))
+            .batch_first(case.is_true("batch_first"))
+            .bidirectional(case.is_true("bidirectional"))
     }};
 }
 
 golden_tests! {
     linear: "Linear", 16 => |case| {
         let config = Linear::config(case.size("in_features"), case.size("out_features"));
-        check(config.bias(case.is("bias")), case)
+        check(config.bias(case.is_true("bias")), case)
     };
     bilinear: "Bilinear", 16 => |case| {
         let [in1, in2, out] = ["in1_features", "in2_features", "out_features"].map(|name| case.size(name));
@@ -46,8 +46,8 @@ golden_tests! {
     };
     multihead_attention: "MultiheadAttention", 16 => |case| {
         let config = MultiheadAttention::config(case.size("embed_dim"), case.size("num_heads"))
-            .batch_first(case.is("batch_first"))
-            .bias(case.is("bias"));
+            .batch_first(case.is_true("batch_first"))
+            .bias(case.is_true("bias"));
         check_with(config, case, |attention, x, mode| {
             let [q, k, v] = [0, 1, 2].map(|i| Signal::from(&x[i]));
             let (y, weights) = attention.call((q, k, v), mode);

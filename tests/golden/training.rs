@@ -11,21 +11,21 @@ use crate::common::check_close;
 /// Builds the optimizer `kind` with PyTorch's arguments from `case`.
 fn optimizer(kind: &str, case: &Case) -> Box<dyn Optimizer> {
     let number = |name, default| case.number(name).unwrap_or(default);
-    let flag = |name| case.flag(name).unwrap_or(false);
+    let boolean = |name| case.boolean(name).unwrap_or(false);
     let beta = |k: usize, default| case.args["betas"][k].as_f64().unwrap_or(default);
     let (rate, betas) = (number("lr", f64::NAN), (beta(0, 0.9), beta(1, 0.999)));
     let (momentum, decay) = (number("momentum", 0.), number("weight_decay", 0.));
     match kind {
         "SGD" => {
-            let sgd = Sgd::new(rate).momentum(momentum).weight_decay(decay).nesterov(flag("nesterov"));
+            let sgd = Sgd::new(rate).momentum(momentum).weight_decay(decay).nesterov(boolean("nesterov"));
             Box::new(sgd.dampening(number("dampening", 0.)))
         }
-        "Adam" => Box::new(Adam::new(rate).betas(betas).weight_decay(decay).amsgrad(flag("amsgrad"))),
+        "Adam" => Box::new(Adam::new(rate).betas(betas).weight_decay(decay).amsgrad(boolean("amsgrad"))),
         "AdamW" => {
             let decay = number("weight_decay", 0.01);
             Box::new(AdamW::new(rate).betas(betas).eps(number("eps", 1e-8)).weight_decay(decay))
         }
-        "RMSprop" => Box::new(RmsProp::new(rate).momentum(momentum).centered(flag("centered"))),
+        "RMSprop" => Box::new(RmsProp::new(rate).momentum(momentum).centered(boolean("centered"))),
         "Adagrad" => Box::new(Adagrad::new(rate)),
         "Adadelta" => Box::new(Adadelta::new(rate)),
         "Adamax" => Box::new(Adamax::new(rate)),

@@ -226,11 +226,11 @@ prop_compose! {
             let reach = (kernel[axis] - 1) * geometry.dilation[axis] + 1;
             input[axis] = input[axis].max(reach.saturating_sub(geometry.padding[axis].iter().sum()));
         }
-        let [inputs, outputs] = if depthwise { [channels[0]; 2] } else { channels };
-        geometry.groups = if depthwise { inputs } else { 1 };
+        let [in_channels, out_channels] = if depthwise { [channels[0]; 2] } else { channels };
+        geometry.groups = if depthwise { in_channels } else { 1 };
         let output = geometry.output_size(input, kernel).unwrap_or([1; 2]);
         let shape =
-            ConvShape { batch, in_channels: inputs, out_channels: outputs, input, kernel, output, geometry };
+            ConvShape { batch, in_channels, out_channels, input, kernel, output, geometry };
         Setting { shape, activation, parts, seed }
     }
 }
@@ -280,14 +280,13 @@ proptest! {
     }
 }
 
-/// Returns a layer from `[inputs, outputs, size, kernel, stride, padding, groups]`.
-fn layer([inputs, outputs, size, kernel, stride, padding, groups]: [usize; 7]) -> Setting {
+/// Returns a layer from `[in_channels, out_channels, size, kernel, stride, padding, groups]`.
+fn layer([in_channels, out_channels, size, kernel, stride, padding, groups]: [usize; 7]) -> Setting {
     let geometry =
         ConvGeometry { stride: [stride; 2], padding: [[padding; 2]; 2], groups, ..ConvGeometry::default() };
     let (input, kernel) = ([size; 2], [kernel; 2]);
     let output = geometry.output_size(input, kernel).unwrap_or([1; 2]);
-    let shape =
-        ConvShape { batch: 2, in_channels: inputs, out_channels: outputs, input, kernel, output, geometry };
+    let shape = ConvShape { batch: 2, in_channels, out_channels, input, kernel, output, geometry };
     Setting { shape, activation: Activation::Hardswish, parts: [true; 3], seed: 5 }
 }
 

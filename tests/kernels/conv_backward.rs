@@ -5,10 +5,10 @@ use proptest::prelude::*;
 use sconce::kernels::activation::Activation;
 use sconce::kernels::conv::ConvGeometry;
 use sconce::kernels::conv::backward::{Gradients, Needs, conv2d_backward};
-use sconce::kernels::testing::{available, backward_on};
+use sconce::kernels::testing::{available, backward_with};
 
 use crate::common::conv_case::{Case, cases};
-use crate::common::lists::activations_by_output;
+use crate::common::lists::activations_that_save_output;
 
 const ALL: Needs = Needs { input: true, weight: true, bias: true, residual: true };
 
@@ -174,7 +174,7 @@ fn check(case: &Case, activation: Activation) {
         }
         for isa in available() {
             let [a, b, c, d] = &tensors;
-            let actual = backward_on(isa, [a, b, c, d], &case.geometry, activation, ALL).unwrap();
+            let actual = backward_with(isa, [a, b, c, d], &case.geometry, activation, ALL).unwrap();
             assert_close(&actual, &expected, epsilon, &format!("{label} {isa:?}"));
         }
     }
@@ -184,7 +184,7 @@ proptest! {
     #![proptest_config(crate::common::config(192))]
 
     #[test]
-    fn agrees_with_plain_loops(case in cases(9, 20), activation in proptest::sample::select(activations_by_output())) {
+    fn agrees_with_plain_loops(case in cases(9, 20), activation in proptest::sample::select(activations_that_save_output())) {
         check(&case, activation);
     }
 
@@ -197,18 +197,18 @@ proptest! {
     /// Uses enough output channels for the weight-gradient kernels that are vectorized over output channels, and for
     /// each of their block widths.
     #[test]
-    fn many_output_channels_agree_with_plain_loops(case in cases(9, 20), inputs in 1usize..=3, outputs in 8usize..=140) {
-        let geometry = ConvGeometry { groups: if outputs < 24 { case.geometry.groups } else { 1 }, ..case.geometry };
-        check(&Case { channels: [inputs, outputs], geometry, ..case }, Activation::Relu);
+    fn many_output_channels_agree_with_plain_loops(case in cases(9, 20), group_in_channels in 1usize..=3, group_out_channels in 8usize..=140) {
+        let geometry = ConvGeometry { groups: if group_out_channels < 24 { case.geometry.groups } else { 1 }, ..case.geometry };
+        check(&Case { channels: [group_in_channels, group_out_channels], geometry, ..case }, Activation::Relu);
     }
 
     /// Uses enough input and output channels for the scattering kernel of the input gradient. Some cases have
     /// strides, and some have kernels that are large relative to the image.
     #[test]
-    fn many_input_and_output_channels_agree_with_plain_loops(case in cases(9, 20), inputs in 12usize..=34,
-                                                      outputs in 16usize..=70, kernel in 3usize..=5) {
+    fn many_input_and_output_channels_agree_with_plain_loops(case in cases(9, 20), group_in_channels in 12usize..=34,
+                                                      group_out_channels in 16usize..=70, kernel in 3usize..=5) {
         let batch = case.batch.min(2);
-        let case = Case { batch, channels: [inputs, outputs], kernel: [kernel; 2], ..case };
+        let case = Case { batch, channels: [group_in_channels, group_out_channels], kernel: [kernel; 2], ..case };
         let geometry = ConvGeometry { groups: 1, ..case.geometry };
         if case.shapes().is_some() {
             check(&Case { geometry, ..case }, Activation::Relu);
@@ -277,7 +277,7 @@ fn agrees_with_finite_differences() -> Result<()> {
     let geometry = ConvGeometry { stride: [2, 1], padding: [[1, 0], [2, 1]], dilation: [1, 2], groups: 2 };
     let case = Case { batch: 2, channels: [2, 3], size: [6, 7], kernel: [3, 2], geometry };
     let shapes = case.shapes().unwrap();
-    for activation in activations_by_output() {
+    for activation in activations_that_save_output() {
         let sizes = [shapes[0], shapes[1], [shapes[1][0], 1, 1, 1], shapes[2]];
         let parts = [0, 1, 2, 3].map(|i| noise(sizes[i].iter().product(), 10 + i as u64));
         let grad = noise(parts[3].len(), 20);

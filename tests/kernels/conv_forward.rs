@@ -182,8 +182,8 @@ prop_compose! {
     fn cases()(
         geometry in geometries(),
         batch in 0usize..4,
-        group_inputs in prop_oneof![Just(1usize), 1usize..20],
-        group_outputs in prop_oneof![Just(1usize), 1usize..20],
+        group_in_channels in prop_oneof![Just(1usize), 1usize..20],
+        group_out_channels in prop_oneof![Just(1usize), 1usize..20],
         kernel in [1usize..6, 1..6],
         extra in [0usize..30, 0..40],
         epilogue in any::<[bool; 3]>(),
@@ -196,8 +196,8 @@ prop_compose! {
         };
         let [scale, shift, residual] = epilogue;
         Case {
-            input: [batch, group_inputs * geometry.groups, reach(0) + extra[0], reach(1) + extra[1]],
-            weight: [group_outputs * geometry.groups, group_inputs, kernel[0], kernel[1]],
+            input: [batch, group_in_channels * geometry.groups, reach(0) + extra[0], reach(1) + extra[1]],
+            weight: [group_out_channels * geometry.groups, group_in_channels, kernel[0], kernel[1]],
             geometry, scale, shift, residual, activation, seed,
         }
     }
@@ -213,21 +213,21 @@ fn fitted(
     channels: [usize; 3],
     extra: [usize; 2],
 ) -> Case {
-    let [groups, group_inputs, group_outputs] = channels;
+    let [groups, group_in_channels, group_out_channels] = channels;
     let padding = case.geometry.padding;
     let geometry = ConvGeometry { stride: [stride; 2], dilation: [dilation; 2], groups, padding };
     let size =
         |i: usize| (dilation * (kernel - 1) + 1).saturating_sub(padding[i].iter().sum()).max(1) + extra[i];
-    let input = [case.input[0], groups * group_inputs, size(0), size(1)];
-    Case { input, weight: [groups * group_outputs, group_inputs, kernel, kernel], geometry, ..case }
+    let input = [case.input[0], groups * group_in_channels, size(0), size(1)];
+    Case { input, weight: [groups * group_out_channels, group_in_channels, kernel, kernel], geometry, ..case }
 }
 
 prop_compose! {
     /// Generates depthwise 3×3 convolutions, with one input channel per group.
     fn depthwise()(
-        case in cases(), stride in 1usize..3, groups in 1usize..20, outputs in 1usize..4, extra in [0usize..40, 0..70],
+        case in cases(), stride in 1usize..3, groups in 1usize..20, group_out_channels in 1usize..4, extra in [0usize..40, 0..70],
     ) -> Case {
-        fitted(case, 3, 1, stride, [groups, 1, outputs], extra)
+        fitted(case, 3, 1, stride, [groups, 1, group_out_channels], extra)
     }
 }
 
@@ -377,7 +377,7 @@ fn scattered(tensor: &Tensor) -> Tensor {
 
 fn case(
     input: [usize; 4],
-    outputs: usize,
+    out_channels: usize,
     kernel: usize,
     stride: usize,
     padding: usize,
@@ -385,7 +385,7 @@ fn case(
 ) -> Case {
     let geometry =
         ConvGeometry { stride: [stride; 2], padding: [[padding; 2]; 2], groups, ..Default::default() };
-    let weight = [outputs, input[1] / groups, kernel, kernel];
+    let weight = [out_channels, input[1] / groups, kernel, kernel];
     let (scale, shift, residual) = (true, true, true);
     Case { input, weight, geometry, scale, shift, residual, activation: Activation::Relu, seed: 7 }
 }

@@ -56,17 +56,24 @@ fn floats(tensor: &Tensor) -> Result<Vec<f32>> {
 
 impl Problem {
     fn new(setting: Setting) -> Result<Self> {
-        let Setting { batch, channels: [inputs, outputs], size: [height, width], kernel, .. } = setting;
+        let Setting { batch, channels: [in_channels, out_channels], size: [height, width], kernel, .. } =
+            setting;
         let mut numbers = Rng::new(setting.seed);
         let mut tensor = |shape: &[usize]| numbers.tensor(shape, 1.).to_dtype(DType::F32);
-        let input = tensor(&[batch, inputs, height, width])?;
-        let weights = [tensor(&[outputs, inputs, kernel, kernel])?, tensor(&[outputs, 1, 3, 3])?];
-        let vectors = [tensor(&[outputs])?, tensor(&[outputs])?, tensor(&[outputs])?, tensor(&[outputs])?];
+        let input = tensor(&[batch, in_channels, height, width])?;
+        let weights =
+            [tensor(&[out_channels, in_channels, kernel, kernel])?, tensor(&[out_channels, 1, 3, 3])?];
+        let vectors = [
+            tensor(&[out_channels])?,
+            tensor(&[out_channels])?,
+            tensor(&[out_channels])?,
+            tensor(&[out_channels])?,
+        ];
         let first = geometry(setting.stride, setting.padding, 1);
         let shape = ConvShape::new(input.dims(), weights[0].dims(), &first)?;
         let depthwise = match setting.consumer {
-            ConsumerKind::MaxPool(_) => geometry(1, 1, outputs),
-            ConsumerKind::Depthwise { stride, padding } => geometry(stride, padding, outputs),
+            ConsumerKind::MaxPool(_) => geometry(1, 1, out_channels),
+            ConsumerKind::Depthwise { stride, padding } => geometry(stride, padding, out_channels),
         };
         let depthwise = ConvShape::new(&shape.output_dims(), weights[1].dims(), &depthwise)?;
         Ok(Self { shape, depthwise, consumer: setting.consumer, input, weights, vectors })
@@ -104,15 +111,15 @@ impl Problem {
     /// Returns the maximum of each window, according to the definition.
     fn max_pool(&self, x: &[f64], geometry: PoolGeometry) -> Result<Vec<f64>> {
         let ([height, width], [_, _, rows, columns]) = (self.shape.output, self.dims()?);
-        let taps = |axis: usize, index: usize, size: usize| {
+        let positions = |axis: usize, index: usize, size: usize| {
             let first = index * geometry.stride[axis];
             let padded = first..first + geometry.kernel[axis];
             padded.filter_map(move |i| i.checked_sub(geometry.padding[axis]).filter(|i| *i < size))
         };
         let planes = x.chunks(height * width).flat_map(|plane| {
             (0..rows * columns).map(move |i| {
-                let window = taps(0, i / columns, height)
-                    .flat_map(|y| taps(1, i % columns, width).map(move |x| plane[y * width + x]));
+                let window = positions(0, i / columns, height)
+                    .flat_map(|y| positions(1, i % columns, width).map(move |x| plane[y * width + x]));
                 window.fold(f64::NEG_INFINITY, f64::max)
             })
         });
@@ -249,9 +256,9 @@ prop_compose! {
 prop_compose! {
     fn settings(sizes: usize, widest: usize)(
         batch in 1..=3usize,
-        inputs in 1..=widest,
+        in_channels in 1..=widest,
         // With one channel, the consumer would have one group and would not be depthwise.
-        outputs in 2..=widest,
+        out_channels in 2..=widest,
         size in prop::array::uniform2(5..=sizes),
         kernel in prop::sample::select(&[1usize, 1, 3, 5][..]),
         stride in 1..=2usize,
@@ -265,7 +272,7 @@ prop_compose! {
         let padding = if padded { kernel / 2 } else { 0 };
         // The output of the convolution must be large enough for the kernel of the consumer.
         let size = size.map(|size| size.max(kernel + 4 * stride));
-        let channels = [inputs, outputs];
+        let channels = [in_channels, out_channels];
         Setting { batch, channels, size, kernel, stride, padding, consumer, seed }
     }
 }

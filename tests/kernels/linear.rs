@@ -10,11 +10,11 @@ use crate::common::lists::ACTIVATIONS;
 use crate::common::{Rng, check_close, config, fail, restride, values};
 
 fn operands(sizes: [usize; 3], seed: u64) -> [Tensor; 3] {
-    let [rows, inputs, outputs] = sizes;
+    let [rows, in_features, out_features] = sizes;
     let mut numbers = Rng::new(seed);
     let mut tensor =
         |shape: &[usize]| numbers.tensor(shape, 1.).to_dtype(DType::F32).expect("f64 should convert to f32");
-    [tensor(&[rows, inputs]), tensor(&[outputs, inputs]), tensor(&[outputs])]
+    [tensor(&[rows, in_features]), tensor(&[out_features, in_features]), tensor(&[out_features])]
 }
 
 /// Computes the layer in f64, with candle's products and sums.
@@ -31,14 +31,14 @@ proptest! {
     #[test]
     fn random_sizes_agree_with_f64(
         rows in prop_oneof![Just(1usize), 1usize..9, 1usize..40, 64usize..150],
-        inputs in prop_oneof![1usize..70, 2000usize..4200],
-        outputs in prop_oneof![1usize..9, 1usize..150],
+        in_features in prop_oneof![1usize..70, 2000usize..4200],
+        out_features in prop_oneof![1usize..9, 1usize..150],
         biased: bool,
         strided: bool,
         activation in prop::sample::select(&ACTIVATIONS[..]),
         seed: u64,
     ) {
-        let mut all = operands([rows, inputs, outputs], seed);
+        let mut all = operands([rows, in_features, out_features], seed);
         let expected = reference(&all, biased, activation).map_err(fail)?;
         if strided {
             all = [restride(&all[0]).map_err(fail)?, restride(&all[1]).map_err(fail)?, all[2].clone()];
@@ -46,7 +46,7 @@ proptest! {
         let [x, weight, bias] = &all;
         for isa in available() {
             let actual = linear_with(isa, x, weight, biased.then_some(bias), activation).map_err(fail)?;
-            check_close(&format!("{isa:?}"), &actual, &expected, 2e-5 * (inputs as f64).sqrt()).map_err(fail)?;
+            check_close(&format!("{isa:?}"), &actual, &expected, 2e-5 * (in_features as f64).sqrt()).map_err(fail)?;
         }
     }
 }
@@ -66,13 +66,13 @@ proptest! {
     #[test]
     fn gradients_of_random_sizes_agree_with_candle(
         rows in prop_oneof![1usize..9, 1usize..150],
-        inputs in prop_oneof![1usize..70, 1usize..300],
-        outputs in prop_oneof![1usize..9, 1usize..200],
+        in_features in prop_oneof![1usize..70, 1usize..300],
+        out_features in prop_oneof![1usize..9, 1usize..200],
         strided: bool,
         seed: u64,
     ) {
-        let [mut x, mut weight, _] = operands([rows, inputs, outputs], seed);
-        let [mut grad, ..] = operands([rows, outputs, 1], seed ^ 1);
+        let [mut x, mut weight, _] = operands([rows, in_features, out_features], seed);
+        let [mut grad, ..] = operands([rows, out_features, 1], seed ^ 1);
         let expected = candle_gradients(&x, &weight, &grad).map_err(fail)?;
         if strided {
             for tensor in [&mut x, &mut weight, &mut grad] {

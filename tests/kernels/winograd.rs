@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use sconce::candle::{Device, Result, Tensor};
 use sconce::kernels::activation::Activation;
 use sconce::kernels::conv::{ConvGeometry, Epilogue, PackedCache};
-use sconce::kernels::testing::{Algorithm, Isa, Tile, available, conv2d_by};
+use sconce::kernels::testing::{Algorithm, Isa, Tile, available, conv2d_with_algorithm};
 
 use crate::common::lists::ACTIVATIONS;
 
@@ -105,7 +105,9 @@ fn convolve(
     let input = tensor(input, &[batch, in_channels, height, width])?;
     let weight = tensor(weight, &[out_channels, in_channels, 3, 3])?;
     let (algorithm, cache) = (Algorithm::Winograd(tile), PackedCache::default());
-    conv2d_by(algorithm, &input, &weight, &geometry, &epilogue, &cache, isa)?.flatten_all()?.to_vec1()
+    conv2d_with_algorithm(algorithm, &input, &weight, &geometry, &epilogue, &cache, isa)?
+        .flatten_all()?
+        .to_vec1()
 }
 
 fn norm(values: impl Iterator<Item = f64>) -> f64 {

@@ -50,12 +50,12 @@ fn after_convolution<C: Config<Output: Layer + 'static>>(second: C) -> Result<Se
 #[test]
 fn settings_that_have_no_effect_may_have_any_size() -> Result<()> {
     for huge in HUGE {
-        for (kernel, outputs, groups, dtype) in
+        for (kernel, out_channels, groups, dtype) in
             [(1, 16, 1, DType::F32), (3, 16, 1, DType::F32), (3, 4, 4, DType::F32), (3, 16, 1, DType::F64)]
         {
             let conv = |stride: usize, dilation: usize| -> Result<[Vec<f64>; 3]> {
                 let conv =
-                    Conv2d::config(4, outputs, kernel).groups(groups).stride(stride).dilation(dilation);
+                    Conv2d::config(4, out_channels, kernel).groups(groups).stride(stride).dilation(dilation);
                 let mut conv = conv.init(&Device::Cpu)?;
                 let (mut numbers, mut state) = (Rng::new(5), conv.state_dict());
                 for (name, tensor) in conv.named_parameters() {
@@ -149,15 +149,15 @@ proptest! {
         groups in prop_oneof![3 => Just(1usize), 1 => any_size()],
         depthwise: bool,
     ) {
-        let [inputs, outputs] = channels;
-        let (outputs, groups) = if depthwise { (inputs, inputs) } else { (outputs, groups) };
-        let dims = [batch, inputs, size[0], size[1]];
+        let [in_channels, out_channels] = channels;
+        let (out_channels, groups) = if depthwise { (in_channels, in_channels) } else { (out_channels, groups) };
+        let dims = [batch, in_channels, size[0], size[1]];
         let plain = || {
-            Conv2d::config(inputs, outputs, kernel).stride(stride).padding(padding).dilation(dilation).groups(groups)
+            Conv2d::config(in_channels, out_channels, kernel).stride(stride).padding(padding).dilation(dilation).groups(groups)
         };
         assert_no_panic(plain, &dims).map_err(crate::common::fail)?;
         let transposed = || {
-            let conv = ConvTranspose2d::config(inputs, outputs, kernel).stride(stride).padding(padding);
+            let conv = ConvTranspose2d::config(in_channels, out_channels, kernel).stride(stride).padding(padding);
             conv.dilation(dilation).groups(groups)
         };
         assert_no_panic(transposed, &dims).map_err(crate::common::fail)?;

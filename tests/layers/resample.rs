@@ -26,26 +26,26 @@ fn weight(mode: &str, distance: f64) -> f64 {
 
 /// Returns the interpolation along one axis as a matrix: each row holds the weights of all inputs in one output.
 /// Positions outside the input are clamped to its edge.
-fn axis(mode: &str, inputs: usize, outputs: usize, scale: Option<f64>, align: bool) -> Vec<Vec<f64>> {
+fn axis(mode: &str, in_size: usize, out_size: usize, scale: Option<f64>, align: bool) -> Vec<Vec<f64>> {
     let step = match (align, scale) {
-        (true, _) => (inputs as f64 - 1.) / (outputs as f64 - 1.).max(1.),
+        (true, _) => (in_size as f64 - 1.) / (out_size as f64 - 1.).max(1.),
         (false, Some(scale)) => 1. / scale,
-        (false, None) => inputs as f64 / outputs as f64,
+        (false, None) => in_size as f64 / out_size as f64,
     };
     let row = |output: usize| {
         let center = if align { step * output as f64 } else { step * (output as f64 + 0.5) - 0.5 };
-        let mut row = vec![0.; inputs];
+        let mut row = vec![0.; in_size];
         // In the linear modes, the center itself is clamped to the input. In bicubic mode, only the positions that are
         // read are clamped.
-        let center = if mode == "bicubic" { center } else { center.clamp(0., inputs as f64 - 1.) };
+        let center = if mode == "bicubic" { center } else { center.clamp(0., in_size as f64 - 1.) };
         let reach = center.floor() as i64 - 2..center.floor() as i64 + 4;
         for position in reach {
-            let inside = position.clamp(0, inputs as i64 - 1) as usize;
+            let inside = position.clamp(0, in_size as i64 - 1) as usize;
             row[inside] += weight(mode, center - position as f64);
         }
         row
     };
-    (0..outputs).map(row).collect()
+    (0..out_size).map(row).collect()
 }
 
 fn naive(x: &Tensor, rows: &[Vec<f64>], columns: &[Vec<f64>]) -> Result<Tensor> {

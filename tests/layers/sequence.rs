@@ -126,17 +126,17 @@ proptest! {
         sizes in (1..4usize, 2..4usize), steps in 1..4usize, batch in prop::option::of(1..3usize), layers in 1..3usize,
         flags in (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>()), seed: u64,
     ) {
-        let ((inputs, hidden), (bias, first, both, project)) = (sizes, flags);
+        let ((input_size, hidden), (bias, first, both, project)) = (sizes, flags);
         let check = || -> Result<()> {
             let mut numbers = Rng::new(seed);
             let width = if project { hidden - 1 } else { hidden };
-            let config = LSTM::config(inputs, hidden).num_layers(layers).bias(bias).batch_first(first)
+            let config = LSTM::config(input_size, hidden).num_layers(layers).bias(bias).batch_first(first)
                 .bidirectional(both).proj_size(if project { width } else { 0 });
             let parts = layers * if both { 2 } else { 1 };
             let (x, h, c) = match batch {
-                Some(n) if first => ([n, steps, inputs].to_vec(), [parts, n, width].to_vec(), [parts, n, hidden].to_vec()),
-                Some(n) => ([steps, n, inputs].to_vec(), [parts, n, width].to_vec(), [parts, n, hidden].to_vec()),
-                None => ([steps, inputs].to_vec(), [parts, width].to_vec(), [parts, hidden].to_vec()),
+                Some(n) if first => ([n, steps, input_size].to_vec(), [parts, n, width].to_vec(), [parts, n, hidden].to_vec()),
+                Some(n) => ([steps, n, input_size].to_vec(), [parts, n, width].to_vec(), [parts, n, hidden].to_vec()),
+                None => ([steps, input_size].to_vec(), [parts, width].to_vec(), [parts, hidden].to_vec()),
             };
             let inputs = [x, h, c].map(|shape| numbers.tensor(&shape, 1.));
             check_layer(&config, &inputs, &mut numbers, |lstm, x| {
@@ -151,7 +151,7 @@ proptest! {
 
     #[test]
     fn gru_and_rnn_gradients_agree_with_finite_differences(
-        inputs in 1..4usize, hidden in 1..4usize, steps in 1..4usize, batch in prop::option::of(1..3usize),
+        input_size in 1..4usize, hidden in 1..4usize, steps in 1..4usize, batch in prop::option::of(1..3usize),
         layers in 1..3usize, flags in (any::<bool>(), any::<bool>(), any::<bool>()), seed: u64,
     ) {
         let (bias, first, both) = flags;
@@ -159,14 +159,14 @@ proptest! {
             let mut numbers = Rng::new(seed);
             let parts = layers * if both { 2 } else { 1 };
             let (x, h) = match batch {
-                Some(n) if first => ([n, steps, inputs].to_vec(), [parts, n, hidden].to_vec()),
-                Some(n) => ([steps, n, inputs].to_vec(), [parts, n, hidden].to_vec()),
-                None => ([steps, inputs].to_vec(), [parts, hidden].to_vec()),
+                Some(n) if first => ([n, steps, input_size].to_vec(), [parts, n, hidden].to_vec()),
+                Some(n) => ([steps, n, input_size].to_vec(), [parts, n, hidden].to_vec()),
+                None => ([steps, input_size].to_vec(), [parts, hidden].to_vec()),
             };
             let tensors = [x, h].map(|shape| numbers.tensor(&shape, 1.));
             macro_rules! check_recurrent_layer {
                 ($layer:ident) => {{
-                    let config = $layer::config(inputs, hidden).num_layers(layers).bias(bias).batch_first(first);
+                    let config = $layer::config(input_size, hidden).num_layers(layers).bias(bias).batch_first(first);
                     check_layer(&config.bidirectional(both), &tensors, &mut numbers, |layer, x| {
                         let (y, h) = layer.call_with(((&x[0]).into(), (&x[1]).into()), Mode::Train);
                         Ok(vec![y.into_tensor()?, h.into_tensor()?])
@@ -182,24 +182,24 @@ proptest! {
 
     #[test]
     fn lstm_and_gru_agree_with_candle(
-        inputs in 1..6usize, hidden in 1..20usize, steps in 1..6usize, batch in 1..4usize, seed: u64,
+        input_size in 1..6usize, hidden in 1..20usize, steps in 1..6usize, batch in 1..4usize, seed: u64,
     ) {
         let check = || -> Result<()> {
             let mut numbers = Rng::new(seed);
-            let x = numbers.tensor(&[batch, steps, inputs], 1.);
-            let lstm = LSTM::config(inputs, hidden).batch_first(true);
+            let x = numbers.tensor(&[batch, steps, input_size], 1.);
+            let lstm = LSTM::config(input_size, hidden).batch_first(true);
             let names = parameters(&lstm.init(&CPU)?, &mut numbers);
             let vb = VarBuilder::from_tensors(names.iter().cloned().collect(), DType::F64, &CPU);
-            let reference = nn::lstm(inputs, hidden, Default::default(), vb.clone())?;
+            let reference = nn::lstm(input_size, hidden, Default::default(), vb.clone())?;
             let states = reference.seq(&x)?;
             let (y, (_, c)) = lstm.build(vb)?.call((&x).into(), Mode::Eval);
             check_close("lstm", &y.into_tensor()?, &reference.states_to_tensor(&states)?, 1e-12)?;
             check_close("cell", &c.into_tensor()?.get(0)?, states[steps - 1].c(), 1e-12)?;
 
-            let gru = GRU::config(inputs, hidden).batch_first(true);
+            let gru = GRU::config(input_size, hidden).batch_first(true);
             let names = parameters(&gru.init(&CPU)?, &mut numbers);
             let vb = VarBuilder::from_tensors(names.iter().cloned().collect(), DType::F64, &CPU);
-            let reference = nn::gru(inputs, hidden, Default::default(), vb.clone())?;
+            let reference = nn::gru(input_size, hidden, Default::default(), vb.clone())?;
             let states = reference.seq(&x)?;
             let (y, _) = gru.build(vb)?.call((&x).into(), Mode::Eval);
             // `states_to_tensor` concatenates the features of all steps.
@@ -211,10 +211,10 @@ proptest! {
     }
 
     #[test]
-    fn a_cell_gives_the_result_of_one_step_of_its_layer(inputs in 1..4usize, hidden in 1..4usize, n in 0..3usize, bias: bool, seed: u64) {
+    fn a_cell_gives_the_result_of_one_step_of_its_layer(input_size in 1..4usize, hidden in 1..4usize, n in 0..3usize, bias: bool, seed: u64) {
         let check = || -> Result<()> {
             let mut numbers = Rng::new(seed);
-            let x = numbers.tensor(&[n, inputs], 1.).to_dtype(DType::F32)?;
+            let x = numbers.tensor(&[n, input_size], 1.).to_dtype(DType::F32)?;
             let [h, c] = [0; 2].map(|_| numbers.tensor(&[n, hidden], 1.).to_dtype(DType::F32));
             let (h, c) = (h?, c?);
             /// Builds the layer from the cell's tensors. In the layer, each tensor's name ends in `_l0`.
@@ -222,22 +222,22 @@ proptest! {
                 let tensors = cell.named_parameters().into_iter().map(|(name, tensor)| (format!("{name}_l0"), tensor));
                 config.build(VarBuilder::from_tensors(tensors.collect(), DType::F32, &CPU))
             }
-            let cell = LSTMCell::config(inputs, hidden).bias(bias).init(&CPU)?;
-            let lstm = layer_of(&cell, LSTM::config(inputs, hidden).bias(bias))?;
+            let cell = LSTMCell::config(input_size, hidden).bias(bias).init(&CPU)?;
+            let lstm = layer_of(&cell, LSTM::config(input_size, hidden).bias(bias))?;
             let (h1, c1) = cell.call_with(((&x).into(), ((&h).into(), (&c).into())), Mode::Eval);
             let state = (h.unsqueeze(0)?.into(), c.unsqueeze(0)?.into());
             let (y, (_, c2)) = lstm.call_with((x.unsqueeze(0)?.into(), state), Mode::Eval);
             check_close("h", &h1.into_tensor()?, &y.into_tensor()?.get(0)?, 0.)?;
             check_close("c", &c1.into_tensor()?, &c2.into_tensor()?.get(0)?, 0.)?;
 
-            let cell = GRUCell::config(inputs, hidden).bias(bias).init(&CPU)?;
-            let gru = layer_of(&cell, GRU::config(inputs, hidden).bias(bias))?;
+            let cell = GRUCell::config(input_size, hidden).bias(bias).init(&CPU)?;
+            let gru = layer_of(&cell, GRU::config(input_size, hidden).bias(bias))?;
             let h1 = cell.call((&x).into(), Mode::Eval).into_tensor()?;
             let (y, _) = gru.call(x.unsqueeze(0)?.into(), Mode::Eval);
             check_close("gru", &h1, &y.into_tensor()?.get(0)?, 0.)?;
 
-            let cell = RNNCell::config(inputs, hidden).bias(bias).nonlinearity(Nonlinearity::Relu).init(&CPU)?;
-            let rnn = layer_of(&cell, RNN::config(inputs, hidden).bias(bias).nonlinearity(Nonlinearity::Relu))?;
+            let cell = RNNCell::config(input_size, hidden).bias(bias).nonlinearity(Nonlinearity::Relu).init(&CPU)?;
+            let rnn = layer_of(&cell, RNN::config(input_size, hidden).bias(bias).nonlinearity(Nonlinearity::Relu))?;
             let h1 = cell.call_with(((&x).into(), (&h).into()), Mode::Eval).into_tensor()?;
             let (y, _) = rnn.call_with((x.unsqueeze(0)?.into(), h.unsqueeze(0)?.into()), Mode::Eval);
             check_close("rnn", &h1, &y.into_tensor()?.get(0)?, 0.)?;

@@ -93,10 +93,10 @@ impl Image {
         (y < height && x < width).then(|| self.values[(plane * height + y) * width + x])
     }
 
-    /// Computes an image with `outputs` channels from windows of `kernel` × `kernel` elements.
+    /// Computes an image with `out_channels` channels from windows of `kernel` × `kernel` elements.
     fn windows(
         &self,
-        outputs: usize,
+        out_channels: usize,
         [kernel, stride, padding, dilation]: [usize; 4],
         value: impl Fn(usize, usize, &dyn Fn(usize, usize) -> Option<f64>) -> f64,
     ) -> Self {
@@ -104,27 +104,28 @@ impl Image {
         let size = |size: usize| (size + 2 * padding - dilation * (kernel - 1) - 1) / stride + 1;
         let [rows, columns] = [size(height), size(width)];
         let mut all = Vec::new();
-        for i in 0..batch * outputs * rows * columns {
+        for i in 0..batch * out_channels * rows * columns {
             let (plane, pixel) = (i / (rows * columns), i % (rows * columns));
             let [y, x] = [pixel / columns * stride, pixel % columns * stride];
-            let (image, output) = (plane / outputs, plane % outputs);
+            let (image, output) = (plane / out_channels, plane % out_channels);
             let element = |channel: usize, index: usize| {
                 let position = [y + index / kernel * dilation, x + index % kernel * dilation];
                 self.at(image * channels + channel, position, padding)
             };
             all.push(value(output, kernel * kernel, &element));
         }
-        Self { dims: [batch, outputs, rows, columns], values: all }
+        Self { dims: [batch, out_channels, rows, columns], values: all }
     }
 
     /// Convolves according to the definition. Padding contributes nothing.
     fn convolved(&self, weight: &Tensor, bias: &Tensor, settings: [usize; 3], groups: usize) -> Result<Self> {
-        let (outputs, inputs, kernel, _) = weight.dims4()?;
+        let (out_channels, group_in_channels, kernel, _) = weight.dims4()?;
         let ([stride, padding, dilation], weight, bias) = (settings, values(weight)?, values(bias)?);
-        Ok(self.windows(outputs, [kernel, stride, padding, dilation], |output, taps, at| {
-            let first = output / (outputs / groups) * inputs;
-            let products = (0..inputs * taps)
-                .filter_map(|i| Some(at(first + i / taps, i % taps)? * weight[output * inputs * taps + i]));
+        Ok(self.windows(out_channels, [kernel, stride, padding, dilation], |output, taps, at| {
+            let first = output / (out_channels / groups) * group_in_channels;
+            let products = (0..group_in_channels * taps).filter_map(|i| {
+                Some(at(first + i / taps, i % taps)? * weight[output * group_in_channels * taps + i])
+            });
             products.sum::<f64>() + bias[output]
         }))
     }
@@ -165,26 +166,37 @@ fn with_tensors<L: Network>(mut layer: L, dtype: DType, tensors: &[(&str, &Tenso
 }
 
 fn check(case: &Case) -> Result<()> {
-    let &Case { dtype, channels: [inputs, outputs], groups, kernel, stride, padding, dilation, .. } = case;
+    let &Case {
+        dtype,
+        channels: [group_in_channels, group_out_channels],
+        groups,
+        kernel,
+        stride,
+        padding,
+        dilation,
+        ..
+    } = case;
     let numbers = &mut Rng::new(case.seed);
-    let outputs = outputs * groups;
+    let (in_channels, out_channels) = (group_in_channels * groups, group_out_channels * groups);
     let size =
         case.extra.map(|extra| (dilation * (kernel - 1) + 1).saturating_sub(2 * padding).max(1) + extra);
-    let x = random_operand(numbers, case, Operand::Image, &[case.batch, inputs * groups, size[0], size[1]])?;
-    let weight = random_operand(numbers, case, Operand::Weights, &[outputs, inputs, kernel, kernel])?;
-    let bias = random_operand(numbers, case, Operand::Statistics, &[outputs])?;
-    let depthwise_weight = random_operand(numbers, case, Operand::Weights, &[outputs, 1, 3, 3])?;
-    let mut per_channel = || random_operand(numbers, case, Operand::Statistics, &[outputs]);
+    let x = random_operand(numbers, case, Operand::Image, &[case.batch, in_channels, size[0], size[1]])?;
+    let weight =
+        random_operand(numbers, case, Operand::Weights, &[out_channels, group_in_channels, kernel, kernel])?;
+    let bias = random_operand(numbers, case, Operand::Statistics, &[out_channels])?;
+    let depthwise_weight = random_operand(numbers, case, Operand::Weights, &[out_channels, 1, 3, 3])?;
+    let mut per_channel = || random_operand(numbers, case, Operand::Statistics, &[out_channels]);
     let statistics = [per_channel()?, per_channel()?.abs()?, per_channel()?, per_channel()?];
 
-    let settings = Conv2d::config(inputs * groups, outputs, kernel).stride(stride).padding(padding);
+    let settings = Conv2d::config(in_channels, out_channels, kernel).stride(stride).padding(padding);
     let conv = settings.dilation(dilation).groups(groups).init(&Device::Cpu)?;
     let conv = with_tensors(conv, dtype, &[("weight", &weight), ("bias", &bias)])?;
-    let depthwise = Conv2d::config(outputs, outputs, 3).padding(1).groups(outputs).init(&Device::Cpu)?;
+    let depthwise =
+        Conv2d::config(out_channels, out_channels, 3).padding(1).groups(out_channels).init(&Device::Cpu)?;
     let depthwise = with_tensors(depthwise, dtype, &[("weight", &depthwise_weight), ("bias", &bias)])?;
     let [mean, variance, scale, shift] = &statistics;
     let norm = [("running_mean", mean), ("running_var", variance), ("weight", scale), ("bias", shift)];
-    let norm = with_tensors(BatchNorm::config(outputs).init(&Device::Cpu)?, dtype, &norm)?;
+    let norm = with_tensors(BatchNorm::config(out_channels).init(&Device::Cpu)?, dtype, &norm)?;
 
     let y = Image::new(&x)?.convolved(&weight, &bias, [stride, padding, dilation], groups)?;
     let too_small = y.dims[2] < 2 || y.dims[3] < 2;
@@ -199,7 +211,7 @@ fn check(case: &Case) -> Result<()> {
         Consumer::MaxPool => y.max_pooled([3, 2, 1]),
         Consumer::Norm => y.normalized(&statistics)?,
         Consumer::NormMaxPool => y.normalized(&statistics)?.relu().max_pooled([3, 1, 1]),
-        Consumer::Depthwise => y.relu().convolved(&depthwise_weight, &bias, [1, 1, 1], outputs)?,
+        Consumer::Depthwise => y.relu().convolved(&depthwise_weight, &bias, [1, 1, 1], out_channels)?,
     };
 
     let run = || -> Result<Tensor> {

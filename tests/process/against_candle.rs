@@ -14,15 +14,15 @@ struct ConvNorm(Conv2d, BatchNorm);
 
 impl ConvNorm {
     fn new(
-        (inputs, outputs): (usize, usize),
+        (in_channels, out_channels): (usize, usize),
         size: usize,
         stride: usize,
         vb: &VarBuilder,
         names: [&str; 2],
     ) -> CandleResult<Self> {
         let config = Conv2dConfig { stride, padding: size / 2, ..Conv2dConfig::default() };
-        let conv = nn::conv2d_no_bias(inputs, outputs, size, config, vb.pp(names[0]))?;
-        Ok(Self(conv, nn::batch_norm(outputs, 1e-5, vb.pp(names[1]))?))
+        let conv = nn::conv2d_no_bias(in_channels, out_channels, size, config, vb.pp(names[0]))?;
+        Ok(Self(conv, nn::batch_norm(out_channels, 1e-5, vb.pp(names[1]))?))
     }
 
     fn run(&self, x: &Tensor, train: bool) -> CandleResult<Tensor> {
@@ -37,14 +37,14 @@ struct Block {
 }
 
 impl Block {
-    fn new(inputs: usize, width: usize, stride: usize, vb: &VarBuilder) -> CandleResult<Self> {
-        let downsample = if stride != 1 || inputs != width {
-            Some(ConvNorm::new((inputs, width), 1, stride, &vb.pp("downsample"), ["0", "1"])?)
+    fn new(in_channels: usize, width: usize, stride: usize, vb: &VarBuilder) -> CandleResult<Self> {
+        let downsample = if stride != 1 || in_channels != width {
+            Some(ConvNorm::new((in_channels, width), 1, stride, &vb.pp("downsample"), ["0", "1"])?)
         } else {
             None
         };
         Ok(Self {
-            first: ConvNorm::new((inputs, width), 3, stride, vb, ["conv1", "bn1"])?,
+            first: ConvNorm::new((in_channels, width), 3, stride, vb, ["conv1", "bn1"])?,
             second: ConvNorm::new((width, width), 3, 1, vb, ["conv2", "bn2"])?,
             downsample,
         })
@@ -68,13 +68,13 @@ fn by_hand(vb: &VarBuilder, x: &Tensor, train: bool) -> CandleResult<Tensor> {
     // minus infinity.
     let x = x.pad_with_zeros(2, 1, 1)?.pad_with_zeros(3, 1, 1)?;
     let mut x = x.max_pool2d_with_stride(3, 2)?;
-    let mut inputs = 64;
+    let mut in_channels = 64;
     for (stage, width) in [64, 128, 256, 512].into_iter().enumerate() {
         for block in 0..2 {
             let stride = if stage > 0 && block == 0 { 2 } else { 1 };
             let vb = vb.pp(format!("layer{}.{block}", stage + 1));
-            x = Block::new(inputs, width, stride, &vb)?.run(&x, train)?;
-            inputs = width;
+            x = Block::new(in_channels, width, stride, &vb)?.run(&x, train)?;
+            in_channels = width;
         }
     }
     x.mean((2, 3))?.apply(&nn::linear(512, 1000, vb.pp("fc"))?)

@@ -96,13 +96,13 @@ fn random(numbers: &mut Rng, mut channels: usize, mut size: [usize; 2]) -> Resul
         ops.push(match below(16) {
             0..5 => {
                 let depthwise = below(4) == 0;
-                let outputs = if depthwise { channels } else { [1, 7, 16, 24, 32, 33, 48][below(7)] };
+                let out_channels = if depthwise { channels } else { [1, 7, 16, 24, 32, 33, 48][below(7)] };
                 let kernel = if smallest > 3 { [1, 3, 3, 5][below(4)] } else { 1 };
                 let (stride, padding) = (1 + below(2), kernel / 2);
-                let conv = Conv2d::config(channels, outputs, kernel).stride(stride).padding(padding);
+                let conv = Conv2d::config(channels, out_channels, kernel).stride(stride).padding(padding);
                 let conv = conv.groups(if depthwise { channels } else { 1 }).bias(below(2) == 0);
                 size = size.map(|size| (size + 2 * padding - kernel) / stride + 1);
-                channels = outputs;
+                channels = out_channels;
                 Op::Conv(conv.init(&Device::Cpu)?)
             }
             5 | 6 => Op::Norm(BatchNorm::config(channels).init(&Device::Cpu)?),

@@ -145,31 +145,31 @@ proptest! {
     #[test]
     fn linear_agrees_with_candle(
         batch in prop::collection::vec(0usize..4, 0..3),
-        inputs in 1usize..5,
-        outputs in 1usize..5,
+        in_features in 1usize..5,
+        out_features in 1usize..5,
         biased: bool,
         activated: bool,
         seed: u64,
     ) {
         let mut numbers = Rng::new(seed);
-        let x = numbers.tensor(&[&batch[..], &[inputs]].concat(), 1.);
-        let mut all = vec![x, numbers.tensor(&[outputs, inputs], 1.)];
+        let x = numbers.tensor(&[&batch[..], &[in_features]].concat(), 1.);
+        let mut all = vec![x, numbers.tensor(&[out_features, in_features], 1.)];
         if biased {
-            all.push(numbers.tensor(&[outputs], 1.));
+            all.push(numbers.tensor(&[out_features], 1.));
         }
         check(&all, |x| {
             let bias = x.get(2).cloned().map(|bias| bias.into_tensor().expect("the bias should be a valid tensor"));
             let y = linear(x[0].clone(), x[1].clone(), bias);
             if activated { tanh(y) } else { y }
         }, |x| {
-            let rows = x[0].elem_count() / inputs;
-            let y = x[0].reshape((rows, inputs))?.broadcast_mul(&Tensor::ones_like(&x[0].reshape((rows, inputs))?)?)?;
+            let rows = x[0].elem_count() / in_features;
+            let y = x[0].reshape((rows, in_features))?.broadcast_mul(&Tensor::ones_like(&x[0].reshape((rows, in_features))?)?)?;
             let y = y.unsqueeze(1)?.broadcast_mul(&x[1].unsqueeze(0)?)?.sum(D::Minus1)?;
             let y = match x.get(2) {
                 Some(bias) => y.broadcast_add(bias)?,
                 None => y,
             };
-            let y = y.reshape([&batch[..], &[outputs]].concat())?;
+            let y = y.reshape([&batch[..], &[out_features]].concat())?;
             if activated { y.tanh() } else { Ok(y) }
         })?;
     }

@@ -3,7 +3,7 @@
 
 pub use crate::composed_path::forced::on_composed_path;
 pub use crate::conv::cpu::{Algorithm, ConvProblem, ElementFormat, Tile};
-pub use crate::conv::testing::{backward_on, conv2d_by, conv2d_with, task_counts};
+pub use crate::conv::testing::{backward_with, conv2d_with, conv2d_with_algorithm, task_counts};
 pub use crate::linear::testing::{gradients_with, linear_with};
 pub use crate::pool::max::max_pool2d_with;
 pub use crate::simd::{Isa, Microarchitecture, available, isa, microarchitecture};

@@ -97,8 +97,8 @@ impl ConvCore {
         settings: Settings,
     ) -> Result<Self> {
         let checked = || {
-            let divided = |[outputs, _]: [usize; 2]| {
-                (outputs.checked_rem(settings.groups) == Some(0)).then_some(outputs)
+            let divided = |[out_channels, _]: [usize; 2]| {
+                (out_channels.checked_rem(settings.groups) == Some(0)).then_some(out_channels)
             };
             let (_, kernel) =
                 check_operands(axes, weight, bias, "out_channels, in_channels / groups", divided)?;
@@ -125,10 +125,10 @@ impl ConvCore {
 
     /// Returns the shape of the output for an input with a batch dimension.
     fn output_shape(&self, input: &[usize]) -> Result<Shape> {
-        let ([outputs, inputs], kernel) = self.sizes();
-        let (batch, size) = input_sizes(self.axes, input, inputs * self.geometry.groups)?;
+        let ([out_channels, group_in_channels], kernel) = self.sizes();
+        let (batch, size) = input_sizes(self.axes, input, group_in_channels * self.geometry.groups)?;
         match self.geometry.output_size(size, kernel) {
-            Some(output) => Ok(Shape::from(self.axes.shape(batch, outputs, output))),
+            Some(output) => Ok(Shape::from(self.axes.shape(batch, out_channels, output))),
             None => Err(Error::msg(format!(
                 "the padded input is smaller than the dilated kernel (input {input:?})"
             ))),
@@ -212,7 +212,7 @@ impl ConvCore {
     }
 
     pub(super) fn extra(&self) -> String {
-        let ([outputs, inputs], kernel) = self.sizes();
+        let ([out_channels, group_in_channels], kernel) = self.sizes();
         let axes = self.axes;
         let Settings { stride, padding, dilation, groups, padding_mode } = self.settings;
         let padding = match padding {
@@ -226,6 +226,6 @@ impl ConvCore {
             ("bias", self.bias.is_none().then(|| "False".to_string())),
             ("padding_mode", (padding_mode != PadMode::ZEROS).then(|| padding_mode.to_string())),
         ];
-        format_extra(axes, [inputs * groups, outputs], [kernel, stride], &settings)
+        format_extra(axes, [group_in_channels * groups, out_channels], [kernel, stride], &settings)
     }
 }

@@ -45,8 +45,10 @@ impl ConvTransposeCore {
         settings: TransposeGeometry,
     ) -> Result<Self> {
         let checked = || {
-            let divided = |[inputs, outputs]: [usize; 2]| match inputs.checked_rem(settings.groups) {
-                Some(0) => outputs.checked_mul(settings.groups),
+            let divided = |[in_channels, group_out_channels]: [usize; 2]| match in_channels
+                .checked_rem(settings.groups)
+            {
+                Some(0) => group_out_channels.checked_mul(settings.groups),
                 _ => None,
             };
             check_operands(axes, weight, bias, "in_channels, out_channels / groups", divided)?;
@@ -69,10 +71,10 @@ impl ConvTransposeCore {
 
     /// Returns the label of the layer in errors, such as `ConvTranspose2d 3→64, 7×7`.
     fn label(&self) -> String {
-        let ([inputs, outputs], kernel) = self.sizes();
+        let ([in_channels, out_channels], kernel) = self.sizes();
         let count = self.axes.count();
         let kernel = self.axes.product(kernel);
-        format!("ConvTranspose{count}d {inputs}→{outputs}, {kernel}")
+        format!("ConvTranspose{count}d {in_channels}→{out_channels}, {kernel}")
     }
 
     pub(crate) fn call(&self, x: Signal) -> Signal {
@@ -85,8 +87,8 @@ impl ConvTransposeCore {
     }
 
     fn check_input(&self, input: &[usize]) -> Result<()> {
-        let ([inputs, _], kernel) = self.sizes();
-        let (_, size) = input_sizes(self.axes, input, inputs)?;
+        let ([in_channels, _], kernel) = self.sizes();
+        let (_, size) = input_sizes(self.axes, input, in_channels)?;
         match self.settings.output_size(size, kernel) {
             Some(_) => Ok(()),
             None => Err(Error::msg(format!("the output would be empty (input {input:?})"))),

@@ -100,12 +100,12 @@ fn check_operands(
         return Err(Error::msg(format!("expected a weight [{layout}, {names}], found {dims:?}")));
     };
     at_least_one(axes, [("kernel_size", kernel)])?;
-    let Some(outputs) = out_channels([first, second]) else {
+    let Some(out_channels) = out_channels([first, second]) else {
         return Err(Error::msg(format!("groups do not divide the channels of the weight {dims:?}")));
     };
     match bias {
-        Some(bias) if bias.dims() != [outputs] => {
-            Err(Error::msg(format!("expected a bias [{outputs}], found {:?}", bias.dims())))
+        Some(bias) if bias.dims() != [out_channels] => {
+            Err(Error::msg(format!("expected a bias [{out_channels}], found {:?}", bias.dims())))
         }
         _ => Ok(([first, second], kernel)),
     }
@@ -141,13 +141,13 @@ fn format_non_default(axes: Axes, sizes: [usize; 2], default: usize) -> Option<S
 /// Formats a convolution like PyTorch, without the settings that are `None`.
 fn format_extra(
     axes: Axes,
-    [inputs, outputs]: [usize; 2],
+    [in_channels, out_channels]: [usize; 2],
     [kernel, stride]: [[usize; 2]; 2],
     settings: &[(&str, Option<String>)],
 ) -> String {
     let kernel = axes.tuple(kernel);
     let stride = axes.tuple(stride);
-    let mut text = format!("{inputs}, {outputs}, kernel_size={kernel}, stride={stride}");
+    let mut text = format!("{in_channels}, {out_channels}, kernel_size={kernel}, stride={stride}");
     for (name, setting) in settings {
         if let Some(setting) = setting {
             text += &format!(", {name}={setting}");

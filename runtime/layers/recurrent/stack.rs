@@ -38,12 +38,12 @@ struct Direction {
 type OutputsAndState = (Tensor, Vec<Tensor>);
 
 impl Direction {
-    fn build(arguments: &Arguments, suffix: String, inputs: usize, vb: &VarBuilder) -> Result<Self> {
+    fn build(arguments: &Arguments, suffix: String, input_size: usize, vb: &VarBuilder) -> Result<Self> {
         let bound = symmetric_uniform(1. / (arguments.hidden_size as f64).sqrt());
         let gates = arguments.hidden_size.saturating_mul(arguments.recurrence.gates());
         let tensor =
             |name: &str, shape: &[usize]| vb.get_with_hints(shape, &format!("{name}{suffix}"), bound);
-        let weight_ih = tensor("weight_ih", &[gates, inputs])?;
+        let weight_ih = tensor("weight_ih", &[gates, input_size])?;
         let weight_hh = tensor("weight_hh", &[gates, arguments.width()])?;
         let bias = if arguments.bias {
             Some([tensor("bias_ih", &[gates])?, tensor("bias_hh", &[gates])?])
@@ -95,13 +95,13 @@ impl Stack {
         arguments.check()?;
         let mut directions = Vec::new();
         for layer in 0..arguments.num_layers {
-            let inputs = match layer {
+            let input_size = match layer {
                 0 => arguments.input_size,
                 _ => arguments.width() * arguments.num_directions(),
             };
             for reverse in ["", "_reverse"].iter().take(arguments.num_directions()) {
                 let suffix = if arguments.is_cell { String::new() } else { format!("_l{layer}{reverse}") };
-                directions.push(Direction::build(&arguments, suffix, inputs, &vb)?);
+                directions.push(Direction::build(&arguments, suffix, input_size, &vb)?);
             }
         }
         Ok(Self { arguments, directions, pinned: None })

@@ -99,7 +99,7 @@ impl BlockedConvolution {
 }
 
 impl BlockedParameters {
-    /// Returns whether to run the convolution channel-blocked from an input of this layout.
+    /// Returns `true` if the convolution should run channel-blocked from an input of this layout.
     pub fn prefers_nchwc(&self, layout: Layout) -> bool {
         policy::prefers_nchwc(&self.shape, layout)
     }

@@ -87,7 +87,7 @@ impl Convolution {
     }
 }
 
-/// Returns whether the channel-blocked kernels support the tensors of an operation.
+/// Returns `true` if the channel-blocked kernels support the tensors of an operation.
 pub(super) fn supports_blocked(op: &EpilogueOp) -> bool {
     match op {
         EpilogueOp::Affine { scale, shift } => policy::supports(scale) && policy::supports(shift),

@@ -8,12 +8,12 @@ use sconce::kernels::conv::{ConvGeometry, TransposeGeometry, conv_transpose2d};
 use sconce::kernels::internal::ConvShape;
 use sconce::kernels::testing::cuda::Target;
 use sconce::kernels::testing::cuda::conv_backward::{
-    Method, Methods, Tile, program, program_by, transposed_by, transposed_program,
+    Method, Methods, Tile, program, program_with_methods, transposed_program, transposed_program_with_method,
 };
 use sconce_cuda_tests::run;
 
 use crate::common::conv_case::{Case, cases};
-use crate::common::lists::{DTYPES, activations_by_output};
+use crate::common::lists::{DTYPES, activations_that_save_output};
 use crate::common::{Rng, check_close, values};
 
 const ALL: Needs = Needs { input: true, weight: true, bias: true, residual: true };
@@ -22,10 +22,10 @@ const TILES: [Tile; 4] = [Tile::Narrow, Tile::Medium, Tile::Wide, Tile::Large];
 
 impl Case {
     fn shape(&self) -> Result<ConvShape> {
-        let ([inputs, outputs], [height, width]) = (self.channels, self.size);
+        let ([group_in_channels, group_out_channels], [height, width]) = (self.channels, self.size);
         let groups = self.geometry.groups;
-        let weight = [groups * outputs, inputs, self.kernel[0], self.kernel[1]];
-        ConvShape::new(&[self.batch, groups * inputs, height, width], &weight, &self.geometry)
+        let weight = [groups * group_out_channels, group_in_channels, self.kernel[0], self.kernel[1]];
+        ConvShape::new(&[self.batch, groups * group_in_channels, height, width], &weight, &self.geometry)
     }
 }
 
@@ -97,7 +97,7 @@ fn compare(
     let expected = conv2d_backward(&input, &weight, &output, &grad, &case.geometry, activation, needs)?;
     let selected = methods.unwrap_or_else(|| Methods::choose(&shape, dtype, &Target::A100));
     let program = match methods {
-        Some(methods) => program_by(&shape, dtype, activation, needs, methods)?,
+        Some(methods) => program_with_methods(&shape, dtype, activation, needs, methods)?,
         None => program(&shape, dtype, activation, needs, &Target::A100)?,
     };
     let [a, b, c, d] = &operands;
@@ -130,7 +130,7 @@ fn dtypes(tensor_cores: bool) -> impl Strategy<Value = DType> {
 }
 
 fn activations() -> impl Strategy<Value = Activation> {
-    proptest::sample::select(activations_by_output())
+    proptest::sample::select(activations_that_save_output())
 }
 
 fn tiles() -> impl Strategy<Value = Tile> {
@@ -205,20 +205,25 @@ fn transposed(case: &Case, dtype: DType, bias: bool, extra: [usize; 2], method: 
     });
     let geometry = TransposeGeometry { stride, padding, output_padding, dilation, groups };
     let Some(size) = geometry.output_size(case.size, case.kernel) else { return Ok(()) };
-    let [inputs, outputs] = case.channels;
+    let [group_in_channels, group_out_channels] = case.channels;
     let mut numbers = Rng(1);
-    let input = numbers.uniform(&[case.batch, groups * inputs, case.size[0], case.size[1]], dtype)?;
-    let weight = numbers.uniform(&[groups * inputs, outputs, case.kernel[0], case.kernel[1]], dtype)?;
-    let shift = numbers.uniform(&[groups * outputs], dtype)?;
+    let input =
+        numbers.uniform(&[case.batch, groups * group_in_channels, case.size[0], case.size[1]], dtype)?;
+    let weight = numbers
+        .uniform(&[groups * group_in_channels, group_out_channels, case.kernel[0], case.kernel[1]], dtype)?;
+    let shift = numbers.uniform(&[groups * group_out_channels], dtype)?;
     let wide = |tensor: &Tensor| tensor.to_dtype(DType::F64);
     let wide_shift = wide(&shift)?;
     let expected = conv_transpose2d(&wide(&input)?, &wide(&weight)?, bias.then_some(&wide_shift), &geometry)?;
 
     let padding = padding.map(|padding| [padding; 2]);
     let convolution = ConvGeometry { stride, padding, dilation, groups };
-    let shape =
-        ConvShape::new(&[case.batch, groups * outputs, size[0], size[1]], weight.dims(), &convolution)?;
-    let program = transposed_by(&shape, case.size, dtype, bias, method)?;
+    let shape = ConvShape::new(
+        &[case.batch, groups * group_out_channels, size[0], size[1]],
+        weight.dims(),
+        &convolution,
+    )?;
+    let program = transposed_program_with_method(&shape, case.size, dtype, bias, method)?;
     let operands = if bias { vec![&input, &weight, &shift] } else { vec![&input, &weight] };
     let actual = run(&program, &operands)?.outputs;
     assert_close(&actual[0], &expected, tolerance(dtype, method), &label)
@@ -272,7 +277,7 @@ fn activation_gradients_agree_with_pytorch() -> Result<()> {
         {
             let methods = Methods { input: method, weight: method };
             for needs in [needs, Needs { residual: false, ..needs }] {
-                let program = program_by(&shape, DType::F32, activation, needs, methods)?;
+                let program = program_with_methods(&shape, DType::F32, activation, needs, methods)?;
                 let output = row([-1., 0., 6., 7., nan])?;
                 for actual in run(&program, &[&row([1.; 5])?, &one, &output, &row([2.; 5])?])?.outputs {
                     for (x, y) in actual.to_vec1::<f32>()?.into_iter().zip(expected) {
@@ -361,6 +366,6 @@ fn unsupported_problems_are_errors() -> Result<()> {
     let shape = case.shape()?;
     assert!(transposed_program(&shape, shape.output, DType::U8, false, &Target::A100).is_err());
     let large = Methods { input: Method::CudaCores(Tile::Large), weight: Method::CudaCores(Tile::Large) };
-    assert!(program_by(&shape, DType::F64, Activation::Relu, ALL, large).is_err());
+    assert!(program_with_methods(&shape, DType::F64, Activation::Relu, ALL, large).is_err());
     Ok(())
 }

@@ -39,7 +39,7 @@ impl Setting {
     fn case(&self, dtype: DType, variant: Variant) -> Result<Case> {
         let (shape, device) = (self.shape()?, Device::Cpu);
         // Scale weights so that sums are about 1, independent of their length.
-        let spread = 1.0 / (shape.taps().max(1) as f64).sqrt();
+        let spread = 1.0 / (shape.depth().max(1) as f64).sqrt();
         let random = |dims: &[usize], spread: f64| Tensor::randn(0.0, spread, dims, &device)?.to_dtype(dtype);
         // Round the factors to TF32, so that tensor cores compute the same products as f32 arithmetic.
         let factor = |dims: &[usize], spread: f64| match (dtype, on_tensor_cores(&variant)) {
@@ -155,17 +155,27 @@ fn settings(
     groups: std::ops::Range<usize>,
     channels: [std::ops::Range<usize>; 2],
 ) -> impl Strategy<Value = Setting> {
-    let [inputs, outputs] = channels;
+    let [group_in_channels, group_out_channels] = channels;
     let sizes = ((1usize..14, 1usize..14), (1usize..5, 1usize..5));
-    (0usize..4, (groups, inputs, outputs), sizes, geometries(), options()).prop_filter_map(
-        "an empty output",
-        |(batch, (groups, inputs, outputs), ((h, w), (kh, kw)), geometry, options)| {
-            let geometry = ConvGeometry { groups, ..geometry };
-            geometry.output_size([h, w], [kh, kw])?;
-            let (input, weight) = ([batch, groups * inputs, h, w], [groups * outputs, inputs, kh, kw]);
-            Some(Setting { input, weight, geometry, options })
-        },
-    )
+    (0usize..4, (groups, group_in_channels, group_out_channels), sizes, geometries(), options())
+        .prop_filter_map(
+            "an empty output",
+            |(
+                batch,
+                (groups, group_in_channels, group_out_channels),
+                ((h, w), (kh, kw)),
+                geometry,
+                options,
+            )| {
+                let geometry = ConvGeometry { groups, ..geometry };
+                geometry.output_size([h, w], [kh, kw])?;
+                let (input, weight) = (
+                    [batch, groups * group_in_channels, h, w],
+                    [groups * group_out_channels, group_in_channels, kh, kw],
+                );
+                Some(Setting { input, weight, geometry, options })
+            },
+        )
 }
 
 fn check_random(
@@ -241,12 +251,14 @@ fn warpgroup_kernels_agree_with_the_cpu() {
         // These sizes need several chunks of the depth and several tiles.
         let sizes =
             (60usize..150, 120usize..140, prop::sample::select(vec![4usize, 6, 7, 9]), 1usize..3, 1usize..4);
-        let wide = (sizes, options()).prop_map(|((inputs, outputs, size, stride, kernel), options)| {
-            let (padding, dilation) = ([[kernel / 2; 2]; 2], [1; 2]);
-            let geometry = ConvGeometry { stride: [stride; 2], padding, dilation, groups: 1 };
-            let (input, weight) = ([3, inputs, size, size], [outputs, inputs, kernel, kernel]);
-            Setting { input, weight, geometry, options }
-        });
+        let wide =
+            (sizes, options()).prop_map(|((in_channels, out_channels, size, stride, kernel), options)| {
+                let (padding, dilation) = ([[kernel / 2; 2]; 2], [1; 2]);
+                let geometry = ConvGeometry { stride: [stride; 2], padding, dilation, groups: 1 };
+                let (input, weight) =
+                    ([3, in_channels, size, size], [out_channels, in_channels, kernel, kernel]);
+                Setting { input, weight, geometry, options }
+            });
         check_random(6, wide, |setting| check_one_of(setting, &[dtype], hopper));
     }
 }
@@ -256,11 +268,16 @@ fn warpgroup_kernels_agree_with_the_cpu() {
 #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
 fn dense_tiles_agree_with_the_cpu() {
     let sizes = (1usize..3, 1usize..40, 1usize..70, 1usize..10, 1usize..3);
-    let settings = (sizes, options()).prop_map(|((groups, inputs, outputs, width, batch), options)| {
-        let geometry = ConvGeometry { groups, ..ConvGeometry::default() };
-        let (input, weight) = ([batch, groups * inputs, 4, width], [groups * outputs, inputs, 1, 1]);
-        Setting { input, weight, geometry, options }
-    });
+    let settings = (sizes, options()).prop_map(
+        |((groups, group_in_channels, group_out_channels, width, batch), options)| {
+            let geometry = ConvGeometry { groups, ..ConvGeometry::default() };
+            let (input, weight) = (
+                [batch, groups * group_in_channels, 4, width],
+                [groups * group_out_channels, group_in_channels, 1, 1],
+            );
+            Setting { input, weight, geometry, options }
+        },
+    );
     let dense = |variant: &Variant| variant.kernel().ends_with("dense");
     check_random(50, settings, |setting| {
         check_one_of(setting, &[DType::F32, DType::F16, DType::BF16], dense)
@@ -405,10 +422,11 @@ fn tf32_kernels_round_to_10_bits() -> Result<()> {
 #[test]
 fn variants_are_selected_by_the_documented_rule() -> Result<()> {
     let target = Target::H100;
-    let row = |[batch, inputs, size, outputs, kernel, stride]: [usize; 6], groups: usize| {
+    let row = |[batch, in_channels, size, out_channels, kernel, stride]: [usize; 6], groups: usize| {
         let geometry =
             ConvGeometry { stride: [stride; 2], padding: [[kernel / 2; 2]; 2], dilation: [1; 2], groups };
-        let (input, weight) = ([batch, inputs, size, size], [outputs, inputs / groups, kernel, kernel]);
+        let (input, weight) =
+            ([batch, in_channels, size, size], [out_channels, in_channels / groups, kernel, kernel]);
         Setting { geometry, ..Setting::plain(input, weight) }
     };
     let kernel = |setting: &Setting, dtype| selected(setting, dtype, &target).map(|variant| variant.kernel());

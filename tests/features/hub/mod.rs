@@ -90,7 +90,7 @@ fn the_second_load_comes_from_the_cache() {
     let (server, cache) = (Server::new([(MODEL, checkpoint(0.)), ("README.md", vec![1])]), directory());
     let hub = hub(&server, &cache);
     assert_loaded(&load(hub.clone()).unwrap(), 0.);
-    let requests = server.requests();
+    let requests = server.take_requests();
     assert!(requests.iter().any(|request| request.path == "/owner/name/resolve/main/model.safetensors"));
     assert!(
         !requests.iter().any(|request| request.path.contains("README")),
@@ -98,7 +98,7 @@ fn the_second_load_comes_from_the_cache() {
     );
 
     assert_loaded(&load(hub.clone()).unwrap(), 0.);
-    assert!(server.requests().is_empty());
+    assert!(server.take_requests().is_empty());
     drop(server);
     assert_loaded(&load(hub).unwrap(), 0.);
 }
@@ -115,20 +115,20 @@ fn revision_and_file_can_be_chosen() {
     assert_loaded(&load(hub.clone()).unwrap(), 0.);
     assert_loaded(&load(hub.clone().revision("refs/pr/1")).unwrap(), 100.);
     assert_loaded(&load(hub.clone().revision("refs/pr/1").file("old/epoch_3.bin")).unwrap(), 200.);
-    server.requests();
+    server.take_requests();
     // The file of commit `bbbb` was downloaded through the branch `refs/pr/1`. It is also cached for the commit.
     assert_loaded(&load(hub.clone().revision("bbbb")).unwrap(), 100.);
     assert_loaded(&load(hub).unwrap(), 0.);
-    assert!(server.requests().is_empty());
+    assert!(server.take_requests().is_empty());
 }
 
 #[test]
 fn without_a_file_name_the_usual_names_are_tried() {
     let (server, cache) = (Server::new([("pytorch_model.bin", checkpoint(7.))]), directory());
     assert_loaded(&load(hub(&server, &cache)).unwrap(), 7.);
-    server.requests();
+    server.take_requests();
     assert_loaded(&load(hub(&server, &cache)).unwrap(), 7.);
-    assert!(server.requests().is_empty());
+    assert!(server.take_requests().is_empty());
 
     let (server, cache) = (Server::new([("weights.onnx", vec![1]), ("README.md", vec![1])]), directory());
     let error = message(load(hub(&server, &cache)));
@@ -161,7 +161,7 @@ fn downloading_an_index_downloads_its_shards() {
     assert_eq!(fs::read(index.with_file_name(first)).unwrap(), content);
     assert_eq!(fs::read(index.with_file_name(second)).unwrap(), rest);
     // The branch may change while the shards are downloaded, so they are requested by commit.
-    let requests = server.requests();
+    let requests = server.take_requests();
     assert!(requests.iter().any(|request| {
         request.path.ends_with(&format!("/resolve/0123456789abcdef0123456789abcdef01234567/{second}"))
     }));
@@ -210,7 +210,7 @@ fn invalid_names_are_rejected_before_any_request() {
             &["file", &format!("`{name}`")],
         );
     }
-    assert!(server.requests().is_empty());
+    assert!(server.take_requests().is_empty());
     assert!(files(cache.path()).is_empty());
 }
 
@@ -255,10 +255,13 @@ fn an_interrupted_download_is_an_error_and_the_next_call_resumes_it() {
     );
 
     server.set_fault(Fault::None);
-    server.requests();
+    server.take_requests();
     assert_loaded(&load(hub).unwrap(), 0.);
-    let ranges: Vec<_> =
-        server.requests().into_iter().filter_map(|request| request.headers.get("range").cloned()).collect();
+    let ranges: Vec<_> = server
+        .take_requests()
+        .into_iter()
+        .filter_map(|request| request.headers.get("range").cloned())
+        .collect();
     assert!(ranges.iter().any(|range| range == "bytes=100-"), "{ranges:?}");
 }
 
@@ -353,12 +356,12 @@ fn environment_variables_are_used() {
     assert!(loaded, "{error}");
 
     let offline = ("HF_HUB_OFFLINE", "1");
-    server.requests();
+    server.take_requests();
     let (loaded, error) = with_environment(&[endpoint, offline, ("HF_HOME", &home(&first))]);
     assert!(loaded, "{error}");
     let empty = directory();
     let (loaded, error) = with_environment(&[endpoint, offline, ("HF_HOME", &home(&empty))]);
     assert!(!loaded);
     assert_contains(&error, &["HF_HUB_OFFLINE", REPOSITORY, "main", &home(&empty)]);
-    assert!(server.requests().is_empty());
+    assert!(server.take_requests().is_empty());
 }

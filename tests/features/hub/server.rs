@@ -91,8 +91,8 @@ impl Server {
         *self.shared.fault.lock().unwrap() = fault;
     }
 
-    /// Returns the requests since the last call.
-    pub fn requests(&self) -> Vec<Request> {
+    /// Removes and returns the requests since the last call.
+    pub fn take_requests(&self) -> Vec<Request> {
         std::mem::take(&mut self.shared.requests.lock().unwrap())
     }
 }

@@ -48,9 +48,9 @@ fn functions_are_fused_with_the_following_activation() -> Result<()> {
 /// A grouped or depthwise convolution takes one launch in the forward pass and one in the backward pass.
 #[test]
 fn grouped_convolutions_are_one_launch() -> Result<()> {
-    for (groups, outputs) in [(2, 8), (6, 6), (6, 12)] {
-        let conv = Conv2d::config(6, outputs, 3).padding(1).groups(groups).init(&Device::Cpu)?;
-        let up = ConvTranspose2d::config(6, outputs, 3).groups(groups).bias(false).init(&Device::Cpu)?;
+    for (groups, out_channels) in [(2, 8), (6, 6), (6, 12)] {
+        let conv = Conv2d::config(6, out_channels, 3).padding(1).groups(groups).init(&Device::Cpu)?;
+        let up = ConvTranspose2d::config(6, out_channels, 3).groups(groups).bias(false).init(&Device::Cpu)?;
         let x = candle::Var::randn(0f32, 1., (2, 6, 7, 7), &Device::Cpu)?;
         let (y, launches) =
             sconce::trace(|| relu(conv.call(x.as_tensor().into(), Mode::Train)).into_tensor());

@@ -62,11 +62,14 @@ proptest! {
 #[test]
 fn large_transposed_convolutions_agree_with_candle() -> Result<()> {
     let random = |shape: &[usize]| Tensor::rand(-1f32, 1., shape, &Device::Cpu);
-    for (inputs, outputs, size, kernel, stride) in [(33, 18, 14, 3, 2), (8, 40, 25, 4, 2), (24, 7, 30, 5, 1)]
+    for (in_channels, out_channels, size, kernel, stride) in
+        [(33, 18, 14, 3, 2), (8, 40, 25, 4, 2), (24, 7, 30, 5, 1)]
     {
-        let (x, weight) =
-            (random(&[3, inputs, size, size + 1])?, random(&[inputs, outputs, kernel, kernel])?);
-        let bias = random(&[outputs])?;
+        let (x, weight) = (
+            random(&[3, in_channels, size, size + 1])?,
+            random(&[in_channels, out_channels, kernel, kernel])?,
+        );
+        let bias = random(&[out_channels])?;
         let options = ConvTranspose2dOptions::default().stride(stride).padding(1).output_padding(stride - 1);
         let actual = conv_transpose2d(&x, &weight, Some(&bias), options).into_tensor()?;
         let expected = x.conv_transpose2d(&weight, 1, stride - 1, stride, 1)?;

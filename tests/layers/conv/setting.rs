@@ -80,11 +80,11 @@ pub fn sequence_settings() -> impl Strategy<Value = Setting> {
 }
 
 impl Setting {
-    pub fn inputs(&self) -> usize {
+    pub fn in_channels(&self) -> usize {
         self.groups * self.channels[0]
     }
 
-    pub fn outputs(&self) -> usize {
+    pub fn out_channels(&self) -> usize {
         self.groups * self.channels[1]
     }
 
@@ -97,23 +97,23 @@ impl Setting {
     pub fn tensors(&self, channels: [usize; 2], rank: usize) -> Vec<Tensor> {
         let mut numbers = Rng::new(self.seed);
         let shape = |first: [usize; 2], sizes: [usize; 2]| [&first[..], &sizes[4 - rank..]].concat();
-        let input = shape([self.batch, self.inputs()], self.map_axes(|axis| axis.size));
+        let input = shape([self.batch, self.in_channels()], self.map_axes(|axis| axis.size));
         let weight = shape(channels, self.map_axes(|axis| axis.kernel));
         let mut tensors = vec![numbers.tensor(&input, 1.), numbers.tensor(&weight, 1.)];
-        tensors.extend(self.bias.then(|| numbers.tensor(&[self.outputs()], 1.)));
+        tensors.extend(self.bias.then(|| numbers.tensor(&[self.out_channels()], 1.)));
         tensors
     }
 
     pub fn convolution(&self, rank: usize) -> Vec<Tensor> {
-        self.tensors([self.outputs(), self.channels[0]], rank)
+        self.tensors([self.out_channels(), self.channels[0]], rank)
     }
 
     pub fn transposed(&self, rank: usize) -> Vec<Tensor> {
-        self.tensors([self.inputs(), self.channels[1]], rank)
+        self.tensors([self.in_channels(), self.channels[1]], rank)
     }
 
     pub fn conv2d(&self) -> Conv2dConfig {
-        Conv2d::config(self.inputs(), self.outputs(), self.map_axes(|axis| axis.kernel))
+        Conv2d::config(self.in_channels(), self.out_channels(), self.map_axes(|axis| axis.kernel))
             .stride(self.map_axes(|axis| axis.stride))
             .padding(self.map_axes(|axis| axis.padding))
             .dilation(self.map_axes(|axis| axis.dilation))
@@ -123,7 +123,7 @@ impl Setting {
 
     pub fn conv1d(&self) -> Conv1dConfig {
         let axis = self.axes[1];
-        Conv1d::config(self.inputs(), self.outputs(), axis.kernel)
+        Conv1d::config(self.in_channels(), self.out_channels(), axis.kernel)
             .stride(axis.stride)
             .padding(axis.padding)
             .dilation(axis.dilation)
@@ -132,7 +132,7 @@ impl Setting {
     }
 
     pub fn conv_transpose2d(&self) -> ConvTranspose2dConfig {
-        ConvTranspose2d::config(self.inputs(), self.outputs(), self.map_axes(|axis| axis.kernel))
+        ConvTranspose2d::config(self.in_channels(), self.out_channels(), self.map_axes(|axis| axis.kernel))
             .stride(self.map_axes(|axis| axis.stride))
             .padding(self.map_axes(|axis| axis.padding))
             .output_padding(self.map_axes(|axis| axis.output_padding))
@@ -143,7 +143,7 @@ impl Setting {
 
     pub fn conv_transpose1d(&self) -> ConvTranspose1dConfig {
         let axis = self.axes[1];
-        ConvTranspose1d::config(self.inputs(), self.outputs(), axis.kernel)
+        ConvTranspose1d::config(self.in_channels(), self.out_channels(), axis.kernel)
             .stride(axis.stride)
             .padding(axis.padding)
             .output_padding(axis.output_padding)
@@ -206,7 +206,7 @@ impl Setting {
             let (bias, plane) = (values(bias)?, size[0] * size[1]);
             sums.iter_mut().enumerate().for_each(|(i, sum)| *sum += bias[i / plane % bias.len()]);
         }
-        let shape = [&[self.batch, self.outputs()], &size[4 - rank..]].concat();
+        let shape = [&[self.batch, self.out_channels()], &size[4 - rank..]].concat();
         Tensor::from_vec(sums, shape, &Device::Cpu)
     }
 
@@ -215,10 +215,15 @@ impl Setting {
         let size = [self.axes[0].convolved()?, self.axes[1].convolved()?];
         let run = || {
             let (input, weight) = (values(&tensors[0])?, values(&tensors[1])?);
-            let mut sums = vec![0.; self.batch * self.outputs() * size[0] * size[1]];
-            let [inputs, outputs] = self.channels;
-            let add = |small: usize, tap: usize, large: usize| sums[small] += weight[tap] * input[large];
-            self.each_product([outputs, inputs], size, self.map_axes(|axis| axis.size), add);
+            let mut sums = vec![0.; self.batch * self.out_channels() * size[0] * size[1]];
+            let [group_in_channels, group_out_channels] = self.channels;
+            let add = |small: usize, index: usize, large: usize| sums[small] += weight[index] * input[large];
+            self.each_product(
+                [group_out_channels, group_in_channels],
+                size,
+                self.map_axes(|axis| axis.size),
+                add,
+            );
             self.with_bias(sums, tensors, size, tensors[0].rank())
         };
         Some(run())
@@ -229,8 +234,8 @@ impl Setting {
         let size = [self.axes[0].transposed()?, self.axes[1].transposed()?];
         let run = || {
             let (input, weight) = (values(&tensors[0])?, values(&tensors[1])?);
-            let mut sums = vec![0.; self.batch * self.outputs() * size[0] * size[1]];
-            let add = |small: usize, tap: usize, large: usize| sums[large] += weight[tap] * input[small];
+            let mut sums = vec![0.; self.batch * self.out_channels() * size[0] * size[1]];
+            let add = |small: usize, index: usize, large: usize| sums[large] += weight[index] * input[small];
             self.each_product(self.channels, self.map_axes(|axis| axis.size), size, add);
             self.with_bias(sums, tensors, size, tensors[0].rank())
         };

@@ -1,6 +1,6 @@
 use sconce::prelude::*;
 
-/// Has required arguments and arguments with defaults.
+/// A network with required arguments and arguments with defaults.
 #[derive(Module)]
 #[module(args(
     /// The number of features.

@@ -1,6 +1,6 @@
 use sconce::prelude::*;
 
-/// Calls fields, elements and values that may be layers or functions.
+/// A network that calls fields, elements, and values that may be layers or functions.
 #[derive(Module)]
 #[module(forward = |x, mask: Option<&Tensor>| {
     let mut x = relu(stem(x));
@@ -27,6 +27,6 @@ pub struct Closure {
     blocks: Vec<Conv2d>,
     #[layer(8, 10)]
     head: Linear,
-    /// Causes a warning.
+    /// This unused field causes a warning.
     unused: Relu,
 }

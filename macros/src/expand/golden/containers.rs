@@ -5,7 +5,7 @@ use sconce::prelude::*;
 
 type Grid = Vec<Vec<Linear>>;
 
-/// Has optional and nested lists, an alias, a map and a shared layer.
+/// A network with optional and nested lists, an alias, a map and a shared layer.
 #[derive(Module)]
 #[module(
     args(names: Vec<String>, shared: Arc<Linear>, deep: bool = true),

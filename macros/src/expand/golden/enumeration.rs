@@ -1,6 +1,6 @@
 use sconce::prelude::*;
 
-/// Has three variants, of which arguments select one.
+/// A network with three variants. Its arguments select one of them.
 #[derive(Module)]
 #[module(args(width: usize, depth: usize = 0))]
 pub enum Enumeration {

@@ -1,6 +1,6 @@
 use sconce::prelude::*;
 
-/// Has type and const parameters.
+/// A network with type and const parameters.
 #[derive(Module)]
 #[module(args(width: usize, eps: f64 = 1e-5), forward = |x| {
     let [first, rest @ ..] = &blocks[..] else { return Err(Error::msg("expected at least one block")) };

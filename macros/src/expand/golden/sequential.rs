@@ -1,6 +1,6 @@
 use sconce::prelude::*;
 
-/// The fields run in order.
+/// A network whose fields run in order.
 #[derive(Module)]
 pub struct Sequential {
     #[layer((1, 8, 3, padding = 1, bias = false), (8), ())]

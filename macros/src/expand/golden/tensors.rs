@@ -1,6 +1,6 @@
 use sconce::prelude::*;
 
-/// Has parameters and buffers, ties, modes and other names in checkpoints.
+/// A network with parameters, buffers, ties, modes and other names in checkpoints.
 #[derive(Module)]
 #[module(args(width: usize, stage: usize = 1), forward = |x| {
     let x = (norm(encoder(x)) - mean) * scale;

@@ -1,6 +1,6 @@
 use sconce::prelude::*;
 
-/// Has plain data, which `forward`, the loss, the optimizer and the schedule use.
+/// A network with plain data, which `forward`, the loss, the optimizer and the schedule use.
 #[derive(Module)]
 #[module(
     args(rate: f64, weights: Vec<f64> = vec![1.0]),

@@ -53,7 +53,7 @@ activations! {
         LeakyRelu { negative_slope } = leaky_relu [] {
             inline: true,
             value: |x| x.splat(0.).where_less(x, x, x * x.splat(negative_slope)),
-            // If the slope is not negative, the output is positive exactly if the input is.
+            // If the slope is not negative, output and input have the same sign.
             saves_output: negative_slope >= 0.,
             gradient: |grad, y| y.splat(0.).where_less(y, grad, grad * y.splat(negative_slope)),
             composed: |x| x.relu()? - x.neg()?.relu()?.affine(negative_slope, 0.)?,

@@ -70,8 +70,8 @@ pub(super) fn conv_transpose2d(
     geometry: &TransposeGeometry,
 ) -> Result<Tensor> {
     let TransposeGeometry { stride, padding, output_padding, dilation, groups } = *geometry;
-    let (inputs, outputs, height, width) = weight.dims4()?;
-    let by_group = weight.reshape((groups, inputs / groups, outputs, height, width))?;
+    let (in_channels, group_out_channels, height, width) = weight.dims4()?;
+    let by_group = weight.reshape((groups, in_channels / groups, group_out_channels, height, width))?;
     let flipped = by_group.transpose(1, 2)?.flatten(0, 1)?.flip(&[2, 3])?;
     let weight = insert_zeros(&insert_zeros(&flipped, 2, dilation[0])?, 3, dilation[1])?;
     let input = insert_zeros(&insert_zeros(input, 2, stride[0])?, 3, stride[1])?;

@@ -67,7 +67,7 @@ impl Epilogue {
         Self { activation, ..self }
     }
 
-    /// Returns those of the scale, the shift and the residual that are set.
+    /// Returns the scale, the shift and the residual, without those that are `None`.
     pub(super) fn tensors(&self) -> impl Iterator<Item = &Tensor> {
         [&self.scale, &self.shift, &self.residual].into_iter().flatten()
     }

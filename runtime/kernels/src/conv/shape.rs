@@ -144,12 +144,12 @@ impl ConvShape {
     }
 
     /// Returns the number of input channels in each group.
-    pub fn group_inputs(&self) -> usize {
+    pub fn group_in_channels(&self) -> usize {
         self.in_channels / self.geometry.groups
     }
 
     /// Returns the number of output channels in each group.
-    pub fn group_outputs(&self) -> usize {
+    pub fn group_out_channels(&self) -> usize {
         self.out_channels / self.geometry.groups
     }
 
@@ -159,8 +159,8 @@ impl ConvShape {
     }
 
     /// Returns the number of products in the sum of one output element.
-    pub fn taps(&self) -> usize {
-        self.group_inputs() * self.kernel[0] * self.kernel[1]
+    pub fn depth(&self) -> usize {
+        self.group_in_channels() * self.kernel[0] * self.kernel[1]
     }
 }
 

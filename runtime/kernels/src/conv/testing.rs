@@ -11,10 +11,11 @@ use super::cpu::{self, Algorithm, Call, ConvProblem, OutputPtr, PackedCache, Pac
 use super::{ConvGeometry, ConvShape, Epilogue};
 
 /// Computes [`conv2d`](super::conv2d) on the CPU, without gradients, with the given algorithm and instruction set.
+/// Caches the packed weight in `packed`.
 ///
 /// # Errors
 /// Fails under the same conditions as [`conv2d`](super::conv2d).
-pub fn conv2d_by(
+pub fn conv2d_with_algorithm(
     algorithm: Algorithm,
     input: &Tensor,
     weight: &Tensor,
@@ -24,7 +25,7 @@ pub fn conv2d_by(
     isa: Isa,
 ) -> Result<Tensor> {
     let shape = ConvShape::of(input, weight, geometry, epilogue)?;
-    let packing = Packing::by(algorithm, packed, weight.id());
+    let packing = Packing::with_algorithm(algorithm, packed, weight.id());
     cpu::conv2d(input, weight, &shape, epilogue, Some(packing), isa)
 }
 
@@ -48,7 +49,7 @@ pub fn conv2d_with(
 ///
 /// # Errors
 /// Fails under the same conditions as [`conv2d_backward`](backward::conv2d_backward).
-pub fn backward_on(
+pub fn backward_with(
     isa: Isa,
     tensors: [&Tensor; 4],
     geometry: &ConvGeometry,

@@ -187,7 +187,7 @@ fn convolution(input: &Tensor, weight: &Tensor, geometry: &TransposeGeometry) ->
     let &[batch, channels, height, width] = input.dims() else {
         bail!("{NAME}: expected an input [batch, channels, height, width], found {:?}", input.dims())
     };
-    let &[in_channels, group_outputs, kernel_height, kernel_width] = weight.dims() else {
+    let &[in_channels, group_out_channels, kernel_height, kernel_width] = weight.dims() else {
         bail!(
             "{NAME}: expected a weight [in_channels, out_channels / groups, height, width], found {:?}",
             weight.dims()
@@ -205,7 +205,7 @@ fn convolution(input: &Tensor, weight: &Tensor, geometry: &TransposeGeometry) ->
     }
     let size = geometry.output_size([height, width], [kernel_height, kernel_width]);
     let output = size.and_then(|[rows, columns]| {
-        let dims = [batch, group_outputs.checked_mul(groups)?, rows, columns];
+        let dims = [batch, group_out_channels.checked_mul(groups)?, rows, columns];
         let elements = dims.iter().try_fold(1usize, |n, d| n.checked_mul(*d))?;
         (elements <= isize::MAX as usize / 8).then_some(dims)
     });

@@ -25,54 +25,54 @@ using cuda_cpu::wgmma_wait;
 
 #else
 
-/// A barrier in shared memory. A phase completes when the number of arrivals given to `barrier_init` is reached and all
-/// expected bytes have been copied. The parity of the phases alternates: 0, 1, 0, 1...
+// A barrier in shared memory. A phase completes when the number of arrivals given to `barrier_init` is reached and all
+// expected bytes have been copied. The parity of the phases alternates: 0, 1, 0, 1...
 struct __align__(8) Barrier { uint64_t state; };
 
 __device__ __forceinline__ uint32_t smem_address(const void *pointer) {
     return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
 }
 
-/// Initializes a barrier, in one thread. `fence_barrier_init` and `__syncthreads` must follow before any other use.
+// Initializes a barrier, in one thread. `fence_barrier_init` and `__syncthreads` must follow before any other use.
 __device__ __forceinline__ void barrier_init(Barrier *barrier, int arrivals) {
     asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(smem_address(barrier)), "r"(arrivals) : "memory");
 }
-/// Makes the barriers that this thread initialized visible to asynchronous copies.
+// Makes the barriers that this thread initialized visible to asynchronous copies.
 __device__ __forceinline__ void fence_barrier_init() {
     asm volatile("fence.mbarrier_init.release.cluster;\n fence.proxy.async;" ::: "memory");
 }
 __device__ __forceinline__ void barrier_arrive(Barrier *barrier) {
     asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(smem_address(barrier)) : "memory");
 }
-/// Arrives, and adds `bytes` to the bytes that the phase expects.
+// Arrives, and adds `bytes` to the bytes that the phase expects.
 __device__ __forceinline__ void barrier_expect(Barrier *barrier, int bytes) {
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(smem_address(barrier)), "r"(bytes)
                  : "memory");
 }
-/// Waits until the phase of this parity completes.
+// Waits until the phase of this parity completes.
 __device__ __forceinline__ void barrier_wait(Barrier *barrier, int parity) {
     asm volatile("{\n .reg .pred over;\n"
                  "wait: mbarrier.try_wait.parity.shared::cta.b64 over, [%0], %1;\n"
                  "@over bra done;\n bra wait;\n done:\n}" ::"r"(smem_address(barrier)), "r"(parity) : "memory");
 }
 
-/// Starts a copy of `bytes` bytes to shared memory. The barrier counts the copied bytes. Addresses and `bytes` must be
-/// multiples of 16.
+// Starts a copy of `bytes` bytes to shared memory. The barrier counts the copied bytes. Addresses and `bytes` must be
+// multiples of 16.
 __device__ __forceinline__ void bulk_copy(void *to, const void *from, int bytes, Barrier *barrier) {
     asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];"
                  ::"r"(smem_address(to)), "l"(from), "r"(bytes), "r"(smem_address(barrier)) : "memory");
 }
 
-/// Makes this thread's writes to shared memory visible to `wgmma` after a barrier.
+// Makes this thread's writes to shared memory visible to `wgmma` after a barrier.
 __device__ __forceinline__ void fence_async_proxy() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
-/// Synchronizes the `THREADS` threads that use the named barrier `NUMBER`, 1 to 15.
+// Synchronizes the `THREADS` threads that use the named barrier `NUMBER`, 1 to 15.
 template <int NUMBER, int THREADS> __device__ __forceinline__ void named_barrier_sync() {
     asm volatile("bar.sync %0, %1;" ::"n"(NUMBER), "n"(THREADS) : "memory");
 }
 
-/// These two functions set the number of registers of each thread in the warpgroup to `N`, a multiple of 8. Registers
-/// that one warpgroup releases are available to the others.
+// These two functions set the number of registers of each thread in the warpgroup to `N`, a multiple of 8. Registers
+// that one warpgroup releases are available to the others.
 template <int N> __device__ __forceinline__ void decrease_registers() {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(N));
 }
@@ -80,19 +80,19 @@ template <int N> __device__ __forceinline__ void increase_registers() {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(N));
 }
 
-/// Returns the descriptor of a factor of `wgmma` in shared memory, without swizzling. The factor consists of core
-/// matrices of 8 rows by 16 bytes of the depth, stored row by row. `depth_stride` is the distance in bytes between core
-/// matrices that are adjacent along the depth, and `row_stride` between those that are adjacent along the rows.
+// Returns the descriptor of a factor of `wgmma` in shared memory, without swizzling. The factor consists of core
+// matrices of 8 rows by 16 bytes of the depth, stored row by row. `depth_stride` is the distance in bytes between core
+// matrices that are adjacent along the depth, and `row_stride` between those that are adjacent along the rows.
 __device__ __forceinline__ uint64_t matrix_descriptor(const void *start, int depth_stride, int row_stride) {
     const uint64_t address = smem_address(start) >> 4 & 0x3fff;
     return address | (uint64_t)(depth_stride >> 4 & 0x3fff) << 16 | (uint64_t)(row_stride >> 4 & 0x3fff) << 32;
 }
 
-/// Must precede the first of a series of `wgmma`, and come between any other access to the sums and the next `wgmma`.
+// Must precede the first of a series of `wgmma`, and come between any other access to the sums and the next `wgmma`.
 __device__ __forceinline__ void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
-/// Commits the products started so far as a group.
+// Commits the products started so far as a group.
 __device__ __forceinline__ void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
-/// Waits for all groups except the newest `N`.
+// Waits for all groups except the newest `N`.
 template <int N> __device__ __forceinline__ void wgmma_wait() {
     asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory");
 }
@@ -106,10 +106,10 @@ template <int N> __device__ __forceinline__ void wgmma_wait() {
     "%31,%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,"   \
     "%59,%60,%61,%62,%63}"
 
-/// D += A·B, computed by four warps: 64 rows by `N` columns by 32 bytes of the depth. `a` is the descriptor of `A`
-/// (`[64, depth]`), and `b` that of `B` (`[N, depth]`). For every eight columns, thread `t` holds four sums, as in
-/// `mma.sync`: in rows `t / 4 % 8` and `t / 4 % 8 + 8` of its warp's 16 rows, and in columns `t % 4 · 2` and
-/// `t % 4 · 2 + 1`.
+// D += A·B, computed by four warps: 64 rows by `N` columns by 32 bytes of the depth. `a` is the descriptor of `A`
+// (`[64, depth]`), and `b` that of `B` (`[N, depth]`). For every eight columns, thread `t` holds four sums, as in
+// `mma.sync`: in rows `t / 4 % 8` and `t / 4 % 8 + 8` of its warp's 16 rows, and in columns `t % 4 · 2` and
+// `t % 4 · 2 + 1`.
 template <class T, int N> __device__ void wgmma(float (&d)[N / 2], uint64_t a, uint64_t b);
 
 // The last operands are the scale of D (1 adds the product to D), the signs of A and B and, for 16-bit types, whether A

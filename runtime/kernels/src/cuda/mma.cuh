@@ -21,21 +21,21 @@ template <int N> inline void cp_async_wait() { cuda_cpu::wait_copies(N); }
 
 #else
 
-/// Rounds to TF32, whose mantissa has 10 bits.
+// Rounds to TF32, whose mantissa has 10 bits.
 __device__ __forceinline__ uint32_t to_tf32(float value) {
     uint32_t bits;
     asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(value));
     return bits;
 }
 
-/// D += A·B with m16n8k8, computed by the whole warp.
+// D += A·B with m16n8k8, computed by the whole warp.
 __device__ __forceinline__ void mma_tf32(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
     asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
                  : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
-/// D += A·B with m16n8k16, computed by the whole warp. `T` is `__half` or `__nv_bfloat16`.
+// D += A·B with m16n8k16, computed by the whole warp. `T` is `__half` or `__nv_bfloat16`.
 template <class T> __device__ void mma_half(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
 template <>
 __device__ __forceinline__ void mma_half<__half>(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
@@ -54,7 +54,7 @@ __device__ __forceinline__ uint32_t shared_address(const void *pointer) {
     return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
 }
 
-/// Loads four matrices of 8×8 16-bit elements. Lanes 8i to 8i + 7 pass the addresses of the rows of matrix i.
+// Loads four matrices of 8×8 16-bit elements. Lanes 8i to 8i + 7 pass the addresses of the rows of matrix i.
 __device__ __forceinline__ void ldmatrix_x4(uint32_t (&r)[4], const void *row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
                  : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(shared_address(row)) : "memory");
@@ -63,7 +63,7 @@ __device__ __forceinline__ void ldmatrix_x4_trans(uint32_t (&r)[4], const void *
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
                  : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(shared_address(row)) : "memory");
 }
-/// Loads two matrices, from the addresses of lanes 0 to 15.
+// Loads two matrices, from the addresses of lanes 0 to 15.
 __device__ __forceinline__ void ldmatrix_x2(uint32_t (&r)[2], const void *row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0,%1}, [%2];"
                  : "=r"(r[0]), "=r"(r[1]) : "r"(shared_address(row)) : "memory");
@@ -73,8 +73,8 @@ __device__ __forceinline__ void ldmatrix_x2_trans(uint32_t (&r)[2], const void *
                  : "=r"(r[0]), "=r"(r[1]) : "r"(shared_address(row)) : "memory");
 }
 
-/// Starts an asynchronous copy to shared memory. If not `valid`, writes zeros and does not read `from`. In either case,
-/// both pointers must be aligned to the number of bytes copied.
+// Starts an asynchronous copy to shared memory. If not `valid`, writes zeros and does not read `from`. In either case,
+// both pointers must be aligned to the number of bytes copied.
 __device__ __forceinline__ void cp_async16(void *to, const void *from, bool valid) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from),
                  "r"(valid ? 16 : 0) : "memory");
@@ -87,10 +87,10 @@ __device__ __forceinline__ void cp_async4(void *to, const void *from, bool valid
     asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(shared_address(to)), "l"(from),
                  "r"(valid ? 4 : 0) : "memory");
 }
-/// Commits the copies started so far as a group.
+// Commits the copies started so far as a group.
 __device__ __forceinline__ void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
-/// Waits for all of this thread's groups except the newest `N`. The copies of other threads are visible after a
-/// barrier.
+// Waits for all of this thread's groups except the newest `N`. The copies of other threads are visible after a
+// barrier.
 template <int N> __device__ __forceinline__ void cp_async_wait() {
     asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
 }

@@ -107,8 +107,8 @@ impl Task<'_> {
             let width = NR.min(self.columns[1] - column);
             for row in (0..a.rows).step_by(MR) {
                 let count = MR.min(a.rows - row);
-                // Columns beyond the last column repeat the last column, and likewise for rows. Their sums are
-                // discarded.
+                // Columns beyond the last column repeat the last column, and rows beyond the last row repeat the last
+                // row. Their sums are discarded.
                 let mut columns = [&[][..]; NR];
                 for (j, values) in columns.iter_mut().enumerate() {
                     let start = (column + j.min(width - 1)) * b.rows;

@@ -118,7 +118,7 @@ const FEW_GROUPS: std::ops::RangeInclusive<usize> = 2..=3;
 const KC: usize = 64;
 
 /// # Safety
-/// As [`multiply_packed`], for one group and `NV` vectors of columns.
+/// The requirements of [`multiply_packed`], for one group and `NV` vectors of columns.
 #[inline(always)]
 unsafe fn multiply_group<S: Simd, const NV: usize>(simd: S, factors: PackedFactors, sums: Sums) {
     // SAFETY: the caller's bounds; no group has more rows than `max_rows`.
@@ -148,7 +148,8 @@ unsafe fn multiply_group<S: Simd, const NV: usize>(simd: S, factors: PackedFacto
 }
 
 /// # Safety
-/// As [`multiply_packed`], for a group of `MR` rows; `NV · LANES` is the number of columns of the factors' panels.
+/// The requirements of [`multiply_packed`], for a group of `MR` rows. `NV · LANES` must be the number of columns of the
+/// factors' panels.
 #[inline(always)]
 unsafe fn multiply_tile<S: Simd, const MR: usize, const NV: usize>(
     simd: S,

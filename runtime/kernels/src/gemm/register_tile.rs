@@ -98,7 +98,7 @@ impl<L: Lanes, const MR: usize, const NV: usize> RegisterTile<L, MR, NV> {
     /// Adds the outer product of one element of each row of A and one row of B.
     ///
     /// # Safety
-    /// As [`add_product`](Self::add_product), for a depth of 1.
+    /// The requirements of [`add_product`](Self::add_product), for a depth of 1.
     #[inline(always)]
     pub unsafe fn add_outer_product<const AHEAD: usize>(
         &mut self,

@@ -15,10 +15,10 @@ use super::simd::{Isa, isa};
 
 /// Computes `activation(x · weightᵀ + bias)`.
 ///
-/// - `x`: `[..., inputs]`
-/// - `weight`: `[outputs, inputs]`
-/// - `bias`: `[outputs]`
-/// - returns `[..., outputs]`
+/// - `x`: `[..., in_features]`
+/// - `weight`: `[out_features, in_features]`
+/// - `bias`: `[out_features]`
+/// - returns `[..., out_features]`
 ///
 /// f32 on the CPU runs as one kernel. Other dtypes and devices fall back to candle's matrix product, followed by bias
 /// and activation. Differentiable in `x`, `weight` and `bias`.
@@ -42,22 +42,22 @@ use super::simd::{Isa, isa};
 /// ```
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, activation: Activation) -> Result<Tensor> {
     let mut dims = x.dims().to_vec();
-    let inputs = dims.pop();
+    let in_features = dims.pop();
     let rows = dims.iter().product::<usize>();
-    let sizes = shape(&[rows, inputs.unwrap_or(0)], weight.dims(), bias.map(Tensor::dims));
-    let Ok(Sizes { inputs, outputs, .. }) = sizes else {
+    let sizes = shape(&[rows, in_features.unwrap_or(0)], weight.dims(), bias.map(Tensor::dims));
+    let Ok(Sizes { in_features, out_features, .. }) = sizes else {
         let (x, weight, bias) = (x.dims(), weight.dims(), bias.map(Tensor::dims));
         bail!(
-            "linear: expected an input [..., inputs], a weight [outputs, inputs] and a bias [outputs], \
-             found {x:?}, {weight:?} and {bias:?}"
+            "linear: expected an input [..., in_features], a weight [out_features, in_features] and a bias \
+             [out_features], found {x:?}, {weight:?} and {bias:?}"
         )
     };
-    dims.push(outputs);
+    dims.push(out_features);
     let operands: Vec<&Tensor> = [x, weight].into_iter().chain(bias).collect();
     if dims.contains(&0) {
         return empty_output(&operands, dims);
     }
-    let x = x.reshape((rows, inputs))?;
+    let x = x.reshape((rows, in_features))?;
     if !operands.iter().all(|operand| operand.dtype() == DType::F32 && has_cpu_kernels(operand)) {
         return composed(&x, weight, bias, activation)?.reshape(dims);
     }
@@ -94,52 +94,52 @@ fn forward(
         Some(bias) => with_elements(bias, |bias| run(Some(bias)))??,
         None => run(None)?,
     };
-    Tensor::from_vec(y, (sizes.rows, sizes.outputs), x.device())
+    Tensor::from_vec(y, (sizes.rows, sizes.out_features), x.device())
 }
 
 /// Returns the gradient of `x`: `grad · weight`.
 fn grad_x(isa: Isa, weight: &Tensor, grad: &Tensor) -> Result<Tensor> {
-    let (rows, outputs) = grad.dims2()?;
-    let inputs = weight.dim(1)?;
+    let (rows, out_features) = grad.dims2()?;
+    let in_features = weight.dim(1)?;
     let values = with_elements(grad, |grad| {
-        let grad = Matrix::new(grad, rows, outputs);
+        let grad = Matrix::new(grad, rows, out_features);
         with_elements(weight, |weight| {
-            multiply(isa, grad, Matrix::new(weight, outputs, inputs), BiasActivation::NONE)
+            multiply(isa, grad, Matrix::new(weight, out_features, in_features), BiasActivation::NONE)
         })
     })??;
-    Tensor::from_vec(values, (rows, inputs), grad.device())
+    Tensor::from_vec(values, (rows, in_features), grad.device())
 }
 
 /// Returns the gradient of `weight`: `gradᵀ · x`.
 fn grad_weight(isa: Isa, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
-    let (rows, outputs) = grad.dims2()?;
-    let inputs = x.dim(1)?;
+    let (rows, out_features) = grad.dims2()?;
+    let in_features = x.dim(1)?;
     let values = with_elements(grad, |grad| {
-        let grad = Matrix::new(grad, rows, outputs).t();
-        with_elements(x, |x| multiply(isa, grad, Matrix::new(x, rows, inputs), BiasActivation::NONE))
+        let grad = Matrix::new(grad, rows, out_features).t();
+        with_elements(x, |x| multiply(isa, grad, Matrix::new(x, rows, in_features), BiasActivation::NONE))
     })??;
-    Tensor::from_vec(values, (outputs, inputs), grad.device())
+    Tensor::from_vec(values, (out_features, in_features), grad.device())
 }
 
 /// The sizes of a linear layer.
 #[derive(Clone, Copy)]
 struct Sizes {
     rows: usize,
-    inputs: usize,
-    outputs: usize,
+    in_features: usize,
+    out_features: usize,
 }
 
 /// Checks the shapes and returns the sizes.
 fn shape(x: &[usize], weight: &[usize], bias: Option<&[usize]>) -> Result<Sizes> {
     match (x, weight) {
-        (&[rows, inputs], &[outputs, columns])
-            if columns == inputs && bias.is_none_or(|bias| *bias == [outputs]) =>
+        (&[rows, in_features], &[out_features, columns])
+            if columns == in_features && bias.is_none_or(|bias| *bias == [out_features]) =>
         {
-            Ok(Sizes { rows, inputs, outputs })
+            Ok(Sizes { rows, in_features, out_features })
         }
         _ => bail!(
-            "linear: expected an input [rows, inputs], a weight [outputs, inputs] and a bias [outputs], \
-             found {x:?}, {weight:?} and {bias:?}"
+            "linear: expected an input [rows, in_features], a weight [out_features, in_features] and a bias \
+             [out_features], found {x:?}, {weight:?} and {bias:?}"
         ),
     }
 }
@@ -147,12 +147,12 @@ fn shape(x: &[usize], weight: &[usize], bias: Option<&[usize]>) -> Result<Sizes>
 /// Computes [`linear`] of slices.
 fn apply(
     isa: Isa,
-    Sizes { rows, inputs, outputs }: Sizes,
+    Sizes { rows, in_features, out_features }: Sizes,
     x: &[f32],
     weight: &[f32],
     bias: Option<&[f32]>,
     activation: Activation,
 ) -> Vec<f32> {
-    let (x, weight) = (Matrix::new(x, rows, inputs), Matrix::new(weight, outputs, inputs));
+    let (x, weight) = (Matrix::new(x, rows, in_features), Matrix::new(weight, out_features, in_features));
     multiply(isa, x, weight.t(), BiasActivation { bias, activation })
 }

@@ -45,7 +45,7 @@ impl Linear {
         let (x, weight) = (elements(x, x_layout)?, elements(weight, weight_layout)?);
         let bias = bias.map(|(bias, layout)| elements(bias, layout)).transpose()?;
         let y = apply(isa(), sizes, x, weight, bias, self.activation);
-        Ok((CpuStorage::F32(y), (sizes.rows, sizes.outputs).into()))
+        Ok((CpuStorage::F32(y), (sizes.rows, sizes.out_features).into()))
     }
 
     /// Returns the gradients of `x` and `weight`, and that of `x · weightᵀ + bias`, the operand of the activation.
@@ -63,17 +63,17 @@ impl Linear {
     }
 }
 
-/// Returns the sum of the rows of `[rows, outputs]`, accumulated in f64.
+/// Returns the sum of the rows of `[rows, out_features]`, accumulated in f64.
 fn sum_of_rows(grad: &Tensor) -> Result<Tensor> {
-    let outputs = grad.dim(1)?;
+    let out_features = grad.dim(1)?;
     let sums = with_elements::<f32, _>(grad, |grad| {
-        let mut sums = vec![0f64; outputs];
-        for row in grad.chunks_exact(outputs.max(1)) {
+        let mut sums = vec![0f64; out_features];
+        for row in grad.chunks_exact(out_features.max(1)) {
             sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += f64::from(*x));
         }
         sums.into_iter().map(|sum| sum as f32).collect::<Vec<_>>()
     })?;
-    Tensor::from_vec(sums, outputs, grad.device())
+    Tensor::from_vec(sums, out_features, grad.device())
 }
 
 impl Operation<2> for Linear {

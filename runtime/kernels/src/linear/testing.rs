@@ -27,9 +27,9 @@ pub fn linear_with(
 /// # Errors
 /// Returns an error if the shapes do not match.
 pub fn gradients_with(isa: Isa, x: &Tensor, weight: &Tensor, grad: &Tensor) -> Result<[Tensor; 2]> {
-    let Sizes { rows, outputs, .. } = shape(x.dims(), weight.dims(), None)?;
-    if grad.dims() != [rows, outputs] {
-        bail!("linear: expected a gradient {:?}, found {:?}", [rows, outputs], grad.dims());
+    let Sizes { rows, out_features, .. } = shape(x.dims(), weight.dims(), None)?;
+    if grad.dims() != [rows, out_features] {
+        bail!("linear: expected a gradient {:?}, found {:?}", [rows, out_features], grad.dims());
     }
     Ok([grad_x(isa, weight, grad)?, grad_weight(isa, x, grad)?])
 }

@@ -22,8 +22,8 @@ pub(crate) const EXPONENTIALS: usize = PASS / 4;
 /// Multiply-adds of operands that are in registers or in a core's caches.
 pub(crate) const MULTIPLY_ADDS: usize = 1 << 18;
 
-/// Multiply-adds of a job, which is a group of a convolution's tasks.
-pub(crate) const JOB_MULTIPLY_ADDS: usize = 4 * MULTIPLY_ADDS;
+/// Multiply-adds of a group of a convolution's tasks. One thread runs the tasks of a group one after another.
+pub(crate) const TASK_GROUP_MULTIPLY_ADDS: usize = 4 * MULTIPLY_ADDS;
 
 /// Multiply-adds with an operand that is read from memory once.
 pub(crate) const STREAMED_MULTIPLY_ADDS: usize = MULTIPLY_ADDS / 2;

@@ -49,7 +49,7 @@ pub(crate) fn for_each(count: usize, run: &(dyn Fn(usize) + Sync)) {
 
 type Run = *const (dyn Fn(usize) + Sync + 'static);
 
-/// The state that a call to [`for_each`] shares with its helpers, which may outlive the call.
+/// The state of one call to [`for_each`]. The call shares it with its helpers, which may outlive the call.
 struct Job {
     /// Dereferenced only by the caller, and by helpers that entered before the caller closed the job. The caller waits
     /// for these helpers.
@@ -57,7 +57,7 @@ struct Job {
     count: usize,
     /// The number of indices taken from each thread's share.
     taken: Box<[TakenCount]>,
-    /// The number of helpers inside the job, and the bit [`CLOSED`].
+    /// The number of helpers that work on the job, and the bit [`CLOSED`].
     active: AtomicUsize,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
@@ -76,7 +76,7 @@ unsafe impl Send for Job {}
 unsafe impl Sync for Job {}
 
 impl Job {
-    /// Calls `run` with indices until all are taken, beginning with the share `own`.
+    /// Calls `run` with indices until all are taken, beginning with the indices of the share `own`.
     ///
     /// # Safety
     /// `run` must be alive.

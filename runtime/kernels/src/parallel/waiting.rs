@@ -1,9 +1,9 @@
-//! Helper threads that finished a job and wait a short time for the next one.
+//! Helper threads that have finished a [`Job`] wait a short time for the next job.
 //!
 //! A few microseconds pass between two layers of a network. An idle thread of rayon's pool makes a system call each
-//! time it looks for work, and soon sleeps. Waking it costs the caller more than a microsecond, and it starts only when
-//! a small layer is already done. Helpers therefore poll one memory location, for about as long as a layer that runs on
-//! one thread may take.
+//! time it looks for work, and soon sleeps. Waking the thread costs the caller more than a microsecond, and the thread
+//! starts only when a small layer is already done. Helpers therefore poll one memory location, for about as long as a
+//! layer that runs on one thread may take.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -59,8 +59,8 @@ fn enter() {
     queue().waiting += 1;
 }
 
-/// Waits for the next job, or returns `None` if no job arrives in time. The calling helper is counted as waiting; on
-/// return it no longer is.
+/// Waits for the next job, or returns `None` if no job arrives in time. During the call, the calling helper is counted
+/// as waiting.
 fn next() -> Option<Arc<Job>> {
     for _ in 0..YIELDS {
         for _ in 0..POLLS {

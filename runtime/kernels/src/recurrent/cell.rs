@@ -13,23 +13,22 @@ pub(super) const STATES: usize = 2;
 /// The maximum number of values that a unit saves for the backward pass.
 pub(super) const SAVED: usize = 5;
 
-/// The step of one hidden unit. Only the first `Self::GATES`, `Self::STATES` and `Self::SAVED` elements of the arrays
-/// are used.
+/// The step of one hidden unit. A gate is a function of two numbers: `x`, the input multiplied by the input weights,
+/// and `h`, the hidden state multiplied by the recurrent weights, each with its bias. Only the first `Self::GATES`,
+/// `Self::STATES` and `Self::SAVED` elements of the arrays are used.
 pub(super) trait Cell: Copy + Send + Sync + 'static {
     const NAME: &'static str;
     const GATES: usize;
     const STATES: usize;
     const SAVED: usize;
-    /// Whether each gate depends only on the sum of its input part and its state part, so that both parts have the same
-    /// gradient.
+    /// Whether each gate depends only on the sum `x + h`, so that `x` and `h` have the same gradient.
     const ADDITIVE: bool;
 
-    /// Returns the new state and the values saved for the gradient, from the old state and, for each gate, the input
-    /// part `x` and the state part `h`.
+    /// Returns the new state and the values saved for the gradient, from `x` and `h` of each gate and the old state.
     fn value<T: Float>(self, x: [T; GATES], h: [T; GATES], state: [T; STATES]) -> ([T; STATES], [T; SAVED]);
 
-    /// Returns the gradients of the input part and the state part of each gate, and the direct gradient of the old
-    /// state: the part that does not pass through the gates' matrix product.
+    /// Returns the gradients of `x` and `h` of each gate, and the gradient of the old state. The latter lacks the part
+    /// that passes through `h`, which the caller adds.
     fn gradient<T: Float>(
         self,
         saved: [T; SAVED],

@@ -125,8 +125,8 @@ impl<C: Cell> Fused<C> {
         Ok(T::to_cpu_storage_owned(out))
     }
 
-    /// Computes the gradients of the input part and the state part of the gates, and of the initial state, by
-    /// backpropagation through time.
+    /// Computes the gradients of `x` and `h` of all gates (see [`Cell`]) and of the initial state, by backpropagation
+    /// through time.
     fn backpropagate<T: Element>(&self, saved: &[T], grad: &[T], weights: CpuOperand) -> Result<Backward<T>> {
         let Sizes { steps, batch, hidden, columns, .. } = self.sizes;
         let len = self.sizes.state();

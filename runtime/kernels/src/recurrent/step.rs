@@ -13,9 +13,9 @@ use super::cell::{Cell, GATES, SAVED, STATES};
 pub(super) struct Values<'a, C, T> {
     pub cell: C,
     pub hidden: usize,
-    /// The input part of the gates, `[batch, gates · hidden]`.
+    /// For each gate, the input multiplied by the input weights, `[batch, gates · hidden]`.
     pub x: &'a [T],
-    /// The state part of the gates, `[batch, gates · hidden]`.
+    /// For each gate, the hidden state multiplied by the recurrent weights, `[batch, gates · hidden]`.
     pub h: &'a [T],
     /// The old states, `[batch, hidden]` each, which are replaced by the new states.
     pub state: [&'a mut [T]; STATES],
@@ -28,11 +28,11 @@ pub(super) struct Gradients<'a, C, T> {
     pub cell: C,
     pub hidden: usize,
     pub saved: &'a [T],
-    /// The gradients of the new states. They are replaced by the direct gradients of the old states; the caller adds
-    /// the gradient from the matrix product.
+    /// The gradients of the new states. The kernel replaces them with the gradients of the old states, without the part
+    /// that passes through [`Values::h`]. The caller adds that part.
     pub state: [&'a mut [T]; STATES],
     pub dx: &'a mut [T],
-    /// Empty if both gradients are equal, so that the caller uses `dx` for both.
+    /// The gradient of [`Values::h`], or empty if it equals `dx`.
     pub dh: &'a mut [T],
 }
 

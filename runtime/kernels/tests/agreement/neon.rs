@@ -2,7 +2,7 @@
 
 use candle_core::{Device, Result, Tensor};
 use sconce_kernels::conv::backward::Needs;
-use sconce_kernels::testing::{Isa, backward_on, conv2d_with, gradients_with, max_pool2d_with};
+use sconce_kernels::testing::{Isa, backward_with, conv2d_with, gradients_with, max_pool2d_with};
 use sconce_kernels::{Activation, ConvGeometry, Epilogue};
 
 /// The shapes of input and weight, then `[stride, padding, dilation, groups]`. Stride, padding and dilation apply to
@@ -67,7 +67,7 @@ fn backward_matches_the_portable_kernels() -> Result<()> {
         let geometry = geometry(settings);
         let y = conv2d_with(Isa::Portable, &x, &w, &geometry, &Epilogue::default())?.relu()?;
         let g = random(y.dims())?;
-        let on = |isa| backward_on(isa, [&x, &w, &y, &g], &geometry, Activation::Relu, needs);
+        let on = |isa| backward_with(isa, [&x, &w, &y, &g], &geometry, Activation::Relu, needs);
         let actual = on(Isa::Neon)?;
         let expected = on(Isa::Portable)?;
         let pairs = [

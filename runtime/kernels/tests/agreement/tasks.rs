@@ -46,11 +46,14 @@ fn isas() -> Vec<Isa> {
 /// microarchitectures that select the same algorithm, only the first is included, because the others have the same
 /// tasks.
 fn problems(layer: [usize; 9], layout: Layout) -> Result<Vec<ConvProblem>> {
-    let [batch, inputs, size, outputs, kernel, stride, padding, dilation, groups] = layer;
+    let [batch, in_channels, size, out_channels, kernel, stride, padding, dilation, groups] = layer;
     let geometry =
         ConvGeometry { stride: [stride; 2], padding: [[padding; 2]; 2], dilation: [dilation; 2], groups };
-    let shape =
-        ConvShape::new(&[batch, inputs, size, size], &[outputs, inputs / groups, kernel, kernel], &geometry)?;
+    let shape = ConvShape::new(
+        &[batch, in_channels, size, size],
+        &[out_channels, in_channels / groups, kernel, kernel],
+        &geometry,
+    )?;
     let mut problems: Vec<ConvProblem> = vec![];
     for isa in isas() {
         for microarchitecture in Microarchitecture::ALL {

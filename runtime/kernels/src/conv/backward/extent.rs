@@ -8,9 +8,9 @@ pub(super) struct Extent {
     pub batch: usize,
     pub groups: usize,
     /// Input channels of a group.
-    pub inputs: usize,
+    pub group_in_channels: usize,
     /// Output channels of a group.
-    pub outputs: usize,
+    pub group_out_channels: usize,
     /// `[height, width]`
     pub axes: [Axis; 2],
 }
@@ -105,8 +105,8 @@ impl Extent {
         Self {
             batch: shape.batch,
             groups: geometry.groups,
-            inputs: shape.group_inputs(),
-            outputs: shape.group_outputs(),
+            group_in_channels: shape.group_in_channels(),
+            group_out_channels: shape.group_out_channels(),
             axes: [axis(0), axis(1)],
         }
     }
@@ -128,6 +128,11 @@ impl Extent {
 
     /// Returns the number of multiply-adds of the forward pass. Each gradient has the same number.
     pub fn work(&self) -> usize {
-        self.batch * self.groups * self.outputs * self.output_plane() * self.inputs * self.taps()
+        self.batch
+            * self.groups
+            * self.group_out_channels
+            * self.output_plane()
+            * self.group_in_channels
+            * self.taps()
     }
 }

@@ -36,7 +36,7 @@ impl<R: Real> Flipped<R> {
 
 /// Returns the shape of the convolution that maps the output's gradient to the input's gradient.
 fn shape(extent: &Extent) -> Option<ConvShape> {
-    let few = extent.inputs < MIN_CHANNELS && extent.outputs > 1;
+    let few = extent.group_in_channels < MIN_CHANNELS && extent.group_out_channels > 1;
     if few || extent.axes.iter().any(|axis| axis.stride != 1) {
         return None;
     }
@@ -49,8 +49,8 @@ fn shape(extent: &Extent) -> Option<ConvShape> {
     };
     Some(ConvShape {
         batch: extent.batch,
-        in_channels: extent.groups * extent.outputs,
-        out_channels: extent.groups * extent.inputs,
+        in_channels: extent.groups * extent.group_out_channels,
+        out_channels: extent.groups * extent.group_in_channels,
         input: [rows.output, columns.output],
         kernel: [rows.kernel, columns.kernel],
         output: [rows.input, columns.input],
@@ -71,14 +71,15 @@ fn padding(axis: &Axis) -> Option<[usize; 2]> {
 /// Exchanges the input and output channels of the weight and reverses its taps. Returns
 /// `[in_channels, out_channels / groups, kernel height, kernel width]`.
 fn flip<R: Real>(extent: &Extent, weight: &[R]) -> Vec<R> {
-    let Extent { inputs, outputs, .. } = *extent;
+    let Extent { group_in_channels, group_out_channels, .. } = *extent;
     let taps = extent.taps();
     let mut flipped = vec![R::default(); weight.len()];
-    for_each_chunk(&mut flipped, outputs * taps, |channel, to| {
-        let group = channel / inputs;
-        let input = channel % inputs;
+    for_each_chunk(&mut flipped, group_out_channels * taps, |channel, to| {
+        let group = channel / group_in_channels;
+        let input = channel % group_in_channels;
         for (output, to) in to.chunks_exact_mut(taps).enumerate() {
-            let from = &weight[((group * outputs + output) * inputs + input) * taps..][..taps];
+            let from =
+                &weight[((group * group_out_channels + output) * group_in_channels + input) * taps..][..taps];
             to.iter_mut().zip(from.iter().rev()).for_each(|(to, from)| *to = *from);
         }
     });

@@ -26,14 +26,14 @@ pub(super) fn margin(extent: &Extent) -> Margin {
 
 /// Returns the gradient of the input, `[batch, channels, height, width]`.
 pub(super) fn gradient<R: Real>(isa: Isa, extent: &Extent, weight: &[R], grad: &MaskedGrad<R>) -> Vec<R> {
-    let channels = extent.groups * extent.inputs;
+    let channels = extent.groups * extent.group_in_channels;
     let size = extent.input_plane();
     let mut result = vec![R::default(); extent.batch * channels * size];
     let sweeps = sweeps(extent, weight, grad);
 
-    let work = extent.outputs * extent.output_plane() * extent.taps();
-    let per_task = channels_per_task(extent.batch * channels, extent.inputs, BLOCK, work);
-    let tasks = split_channels(&mut result, size, extent.inputs, per_task)
+    let work = extent.group_out_channels * extent.output_plane() * extent.taps();
+    let per_task = channels_per_task(extent.batch * channels, extent.group_in_channels, BLOCK, work);
+    let tasks = split_channels(&mut result, size, extent.group_in_channels, per_task)
         .into_iter()
         .map(|(first, result)| InputTask { extent, sweeps: &sweeps, grad, first, result })
         .collect();
@@ -93,17 +93,17 @@ fn sweep<R: Real>(
 
 /// Packs the taps at `indices` in the order in which a sweep reads them.
 fn pack<R: Real>(extent: &Extent, weight: &[R], indices: &[usize]) -> Vec<R> {
-    let Extent { inputs, outputs, .. } = *extent;
+    let Extent { group_in_channels, group_out_channels, .. } = *extent;
     let taps = extent.taps();
-    let channels = extent.groups * inputs;
-    let mut packed = vec![R::default(); channels * outputs * indices.len()];
-    let size = outputs * indices.len();
+    let channels = extent.groups * group_in_channels;
+    let mut packed = vec![R::default(); channels * group_out_channels * indices.len()];
+    let size = group_out_channels * indices.len();
     let fill = |(first, packed): &mut (usize, &mut [R])| {
-        let group = *first / inputs;
-        let first = *first % inputs;
+        let group = *first / group_in_channels;
+        let first = *first % group_in_channels;
         let block = packed.len() / size;
         for (output, packed) in packed.chunks_exact_mut(indices.len() * block).enumerate() {
-            let start = ((group * outputs + output) * inputs + first) * taps;
+            let start = ((group * group_out_channels + output) * group_in_channels + first) * taps;
             for (channel, from) in weight[start..start + block * taps].chunks_exact(taps).enumerate() {
                 for (tap, &index) in indices.iter().enumerate() {
                     packed[tap * block + channel] = from[index];
@@ -111,7 +111,7 @@ fn pack<R: Real>(extent: &Extent, weight: &[R], indices: &[usize]) -> Vec<R> {
             }
         }
     };
-    let mut blocks = split_channels(&mut packed, size, inputs, BLOCK.min(inputs));
+    let mut blocks = split_channels(&mut packed, size, group_in_channels, BLOCK.min(group_in_channels));
     let each = (1usize << 16).div_ceil(size * BLOCK);
     for_each_chunk(&mut blocks, each, |_, blocks| blocks.iter_mut().for_each(fill));
     packed
@@ -130,24 +130,33 @@ struct InputTask<'a, R> {
 impl<R: Real> Task<R> for InputTask<'_, R> {
     #[inline(always)]
     fn run<L: Lanes<Real = R>>(self, lanes: L) {
-        let Extent { groups, inputs, outputs, .. } = *self.extent;
+        let Extent { groups, group_in_channels, group_out_channels, .. } = *self.extent;
         let plane = self.extent.input_plane();
         let mut first = self.first;
         let mut rest = self.result;
         while !rest.is_empty() {
             // `first` counts the input channels of the whole batch, so `group` counts the groups of the whole batch.
-            let group = first / inputs;
-            let channel = first % inputs;
-            let block = BLOCK.min(inputs - channel).min(rest.len() / plane);
+            let group = first / group_in_channels;
+            let channel = first % group_in_channels;
+            let block = BLOCK.min(group_in_channels - channel).min(rest.len() / plane);
             let (result, next) = rest.split_at_mut(block * plane);
-            let grad = &self.grad.data[group * outputs * self.grad.plane..];
+            let grad = &self.grad.data[group * group_out_channels * self.grad.plane..];
             for sweep in self.sweeps {
-                let size = outputs * sweep.taps.len();
-                let start = (group % groups * inputs + channel) * size;
+                let size = group_out_channels * sweep.taps.len();
+                let start = (group % groups * group_in_channels + channel) * size;
                 let weight = &sweep.weight[start..start + block * size];
                 let MaskedGrad { pitch, plane: grad_plane, .. } = *self.grad;
-                let kernel =
-                    SweepKernel { lanes, sweep, grad, pitch, grad_plane, outputs, weight, result, plane };
+                let kernel = SweepKernel {
+                    lanes,
+                    sweep,
+                    grad,
+                    pitch,
+                    grad_plane,
+                    group_out_channels,
+                    weight,
+                    result,
+                    plane,
+                };
                 // The sums leave some of the sixteen registers free for the factors.
                 match block {
                     6 => kernel.run::<6, 2>(),
@@ -174,7 +183,7 @@ struct SweepKernel<'a, L: Lanes> {
     /// The distance between the planes of `grad`.
     grad_plane: usize,
     /// The number of planes of `grad` in the group.
-    outputs: usize,
+    group_out_channels: usize,
     weight: &'a [L::Real],
     result: &'a mut [L::Real],
     /// The distance between the planes of `result`.
@@ -210,14 +219,14 @@ impl<L: Lanes> SweepKernel<'_, L> {
     #[inline(always)]
     fn tile<const C: usize, const P: usize>(&mut self, positions: &[[usize; 2]; P], count: usize) {
         let Self { lanes, sweep, .. } = *self;
-        assert!(self.weight.len() == self.outputs * sweep.taps.len() * C);
+        assert!(self.weight.len() == self.group_out_channels * sweep.taps.len() * C);
         let mut grad = [self.grad.as_ptr(); P];
         for (grad, [row, column]) in grad.iter_mut().zip(positions) {
             *grad = grad.wrapping_add(sweep.grad_offset + row * self.pitch + column);
         }
         let mut sums = [[lanes.splat(L::Real::default()); P]; C];
         let mut weight = self.weight.as_ptr();
-        for output in 0..self.outputs {
+        for output in 0..self.group_out_channels {
             for &tap in &sweep.taps {
                 let offset = output * self.grad_plane + tap;
                 // SAFETY: a plane with its margin contains every position that a tap of this sweep reads. The slack

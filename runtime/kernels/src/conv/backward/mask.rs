@@ -42,7 +42,7 @@ pub(super) fn masked<R: Real>(
     let [height, width] = [0, 1].map(|i| extent.axes[i].output);
     let pitch = margin[1][0] + width + margin[1][1];
     let plane = pitch * (margin[0][0] + height + margin[0][1]);
-    let count = extent.batch * extent.groups * extent.outputs;
+    let count = extent.batch * extent.groups * extent.group_out_channels;
     let mut sums = vec![R::default(); count];
     let origin = margin[0][0] * pitch + margin[1][0];
 
@@ -158,7 +158,7 @@ impl<R: Real> MaskedGrad<R> {
     /// Returns the planes without their margin.
     pub fn cropped(&self, extent: &Extent) -> Cow<'_, [R]> {
         let size = extent.output_plane();
-        let count = extent.batch * extent.groups * extent.outputs;
+        let count = extent.batch * extent.groups * extent.group_out_channels;
         if self.plane == size {
             return Cow::Borrowed(&self.data[..count * size]);
         }

@@ -281,7 +281,7 @@ fn compute<R: Real>(
     activation: Activation,
     needs: Needs,
 ) -> Result<Gradients> {
-    let channels = extent.groups * extent.outputs;
+    let channels = extent.groups * extent.group_out_channels;
     let shapes = [tensors[0].dims(), tensors[1].dims(), &[channels], tensors[2].dims()];
     let wanted = [needs.input, needs.weight, needs.bias, needs.residual];
     let values = if tensors.iter().any(|tensor| tensor.elem_count() == 0) {
@@ -334,7 +334,7 @@ fn compute_values<R: Real>(
     Ok([
         needs.input.then(grad_input).transpose()?,
         needs.weight.then(grad_weight),
-        needs.bias.then(|| mask::bias(extent.groups * extent.outputs, &masked.sums)),
+        needs.bias.then(|| mask::bias(extent.groups * extent.group_out_channels, &masked.sums)),
         needs.residual.then(|| plain.clone().into_owned()),
     ])
 }

@@ -37,13 +37,13 @@ pub(super) fn phases<'a, R: Real>(isa: Isa, extent: &Extent, input: &'a [R], pit
         if direct { extent.axes.map(|axis| axis.input) } else { [rows, pitch.max(min_pitch)] };
     let channel = y.len() * x.len() * rows * pitch;
 
-    let mut columns = vec![0; extent.inputs * extent.taps()];
+    let mut columns = vec![0; extent.group_in_channels * extent.taps()];
     for (i, y) in y.iter().enumerate() {
         for (j, x_class) in x.iter().enumerate() {
             let phase = (i * x.len() + j) * rows * pitch;
             for (y, x) in y.taps.iter().flat_map(|y| x_class.taps.iter().map(move |x| (y, x))) {
                 let tap = y.index * extent.axes[1].kernel + x.index;
-                for c in 0..extent.inputs {
+                for c in 0..extent.group_in_channels {
                     columns[c * extent.taps() + tap] = c * channel + phase + y.shift * pitch + x.shift;
                 }
             }
@@ -52,7 +52,7 @@ pub(super) fn phases<'a, R: Real>(isa: Isa, extent: &Extent, input: &'a [R], pit
     if direct {
         return Phases { data: input.into(), pitch, channel, columns };
     }
-    let channels = extent.batch * extent.groups * extent.inputs;
+    let channels = extent.batch * extent.groups * extent.group_in_channels;
     let step = (1usize << 14).div_ceil(channel);
     let fill = |data: &mut [_]| {
         let parts = data.chunks_mut(step * channel).zip(input.chunks(step * extent.input_plane()));

@@ -23,7 +23,7 @@ const WIDTHS: [usize; 3] = [64, 32, 16];
 const PANEL: usize = 64;
 /// The number of output channels that are summed before the sums are added to the image. This many rows of a panel stay
 /// in the L1 cache.
-const OUTPUTS: usize = 64;
+const OUT_CHANNELS: usize = 64;
 /// The number of pixels in a register tile.
 const PIXELS: usize = 6;
 /// The maximum number of elements of a block's image. The image leaves room for panels in the L2 cache.
@@ -51,23 +51,30 @@ impl Scatter {
         };
         let reach = extent.axes.map(|axis| reach(&axis));
         let fits = |width: &usize| reach[0] * reach[1] * width <= MAX_IMAGE;
-        let width =
-            WIDTHS.into_iter().filter(fits).min_by_key(|width| extent.inputs.next_multiple_of(*width))?;
-        let filled = 4 * extent.inputs >= 3 * extent.inputs.next_multiple_of(width);
-        let enough = extent.outputs >= 16 && extent.output_plane() >= PIXELS;
+        let width = WIDTHS
+            .into_iter()
+            .filter(fits)
+            .min_by_key(|width| extent.group_in_channels.next_multiple_of(*width))?;
+        let filled = 4 * extent.group_in_channels >= 3 * extent.group_in_channels.next_multiple_of(width);
+        let enough = extent.group_out_channels >= 16 && extent.output_plane() >= PIXELS;
         (fewer_products && filled && enough).then_some(Self { width, reach })
     }
 
     /// Returns the gradient of the input. `grad` is the gradient of the output. Both are
     /// `[batch, channels, height, width]`.
     pub fn gradient<R: Real>(&self, isa: Isa, extent: &Extent, weight: &[R], grad: &[R]) -> Vec<R> {
-        let channels = extent.groups * extent.inputs;
+        let channels = extent.groups * extent.group_in_channels;
         let plane = extent.input_plane();
         let panels = self.panels(extent, weight);
         let pixels = self.pixel_offsets(extent);
         let columns = self.column_offsets(extent);
         let fill = |result: &mut [MaybeUninit<R>]| {
-            let tasks = split_channels(result, plane, extent.inputs, self.width.min(extent.inputs));
+            let tasks = split_channels(
+                result,
+                plane,
+                extent.group_in_channels,
+                self.width.min(extent.group_in_channels),
+            );
             let tasks = tasks.into_iter().map(|(first, result)| {
                 let pixels = &pixels;
                 let columns = &columns;
@@ -102,11 +109,11 @@ impl Scatter {
 
     /// Packs the weight as `[group, block][panel][output channel][column]`. Columns without a channel are zero.
     fn panels<R: Real>(&self, extent: &Extent, weight: &[R]) -> AlignedVec<R> {
-        let Extent { groups, inputs, outputs, .. } = *extent;
+        let Extent { groups, group_in_channels, group_out_channels, .. } = *extent;
         let taps = extent.taps();
-        let blocks = inputs.div_ceil(self.width);
+        let blocks = group_in_channels.div_ceil(self.width);
         let count = self.panel_count(extent);
-        let size = outputs * PANEL;
+        let size = group_out_channels * PANEL;
         let mut panels = AlignedVec::zeros(groups * blocks * count * size);
         for_each_chunk(&mut panels, size, |index, panel| {
             let block = index / count;
@@ -114,11 +121,12 @@ impl Scatter {
             let group = block / blocks;
             let channel = block % blocks * self.width;
             for (output, row) in panel.chunks_exact_mut(PANEL).enumerate() {
-                let filter = &weight[(group * outputs + output) * inputs * taps..][..inputs * taps];
+                let filter = &weight[(group * group_out_channels + output) * group_in_channels * taps..]
+                    [..group_in_channels * taps];
                 for (column, packed) in (first..).zip(row) {
                     let tap = column / self.width;
                     let channel = channel + column % self.width;
-                    if tap < taps && channel < inputs {
+                    if tap < taps && channel < group_in_channels {
                         *packed = filter[channel * taps + tap];
                     }
                 }
@@ -166,19 +174,21 @@ impl<R: Real> ScatterTask<'_, R> {
     /// Adds the products of every pixel and every tap to the image `[row][column][channel]`.
     #[inline(always)]
     fn add_products<L: Lanes<Real = R>, const V: usize>(&self, lanes: L, image: &mut [R]) {
-        let Extent { inputs, outputs, .. } = *self.extent;
+        let Extent { group_in_channels, group_out_channels, .. } = *self.extent;
         let plane = self.extent.output_plane();
-        let blocks = inputs.div_ceil(self.scatter.width);
-        let group = self.first / inputs;
-        let channel = self.first % inputs;
-        let grad = &self.grad[group * outputs * plane..][..outputs * plane];
+        let blocks = group_in_channels.div_ceil(self.scatter.width);
+        let group = self.first / group_in_channels;
+        let channel = self.first % group_in_channels;
+        let grad = &self.grad[group * group_out_channels * plane..][..group_out_channels * plane];
         let block = group % self.extent.groups * blocks + channel / self.scatter.width;
-        let size = self.scatter.panel_count(self.extent) * outputs * PANEL;
+        let size = self.scatter.panel_count(self.extent) * group_out_channels * PANEL;
         let panels = &self.panels[block * size..][..size];
-        for first in (0..outputs).step_by(OUTPUTS) {
-            let count = OUTPUTS.min(outputs - first);
+        for first in (0..group_out_channels).step_by(OUT_CHANNELS) {
+            let count = OUT_CHANNELS.min(group_out_channels - first);
             let grad = &grad[first * plane..][..count * plane];
-            for (panel, columns) in panels.chunks_exact(outputs * PANEL).zip(self.columns.chunks(PANEL)) {
+            for (panel, columns) in
+                panels.chunks_exact(group_out_channels * PANEL).zip(self.columns.chunks(PANEL))
+            {
                 let panel = &panel[first * PANEL..][..count * PANEL];
                 for column in (0..columns.len()).step_by(V * L::LANES) {
                     let kernel =
@@ -253,15 +263,15 @@ impl<L: Lanes> ScatterKernel<'_, L> {
     #[expect(clippy::needless_range_loop, reason = "every index is a constant, and names a register")]
     fn tile<const V: usize>(&self, start: usize) -> [[[L::Real; MAX_LANES]; V]; PIXELS] {
         let lanes = self.lanes;
-        let outputs = self.grad.len() / self.plane;
+        let group_out_channels = self.grad.len() / self.plane;
         assert!(start + PIXELS <= self.plane);
-        assert!((outputs - 1) * PANEL + V * L::LANES <= self.panel.len());
+        assert!((group_out_channels - 1) * PANEL + V * L::LANES <= self.panel.len());
         let a = Rows { start: self.grad[start..].as_ptr(), rows: consecutive(1), step: self.plane };
         let b = Columns { start: self.panel.as_ptr(), vectors: consecutive(L::LANES), step: PANEL };
         let mut tile = RegisterTile::<L, PIXELS, V>::zeros(lanes);
         // SAFETY: every plane has `PIXELS` numbers from `start` on, and every row of the panel `V` vectors, as asserted
         // above.
-        unsafe { tile.add_product::<0>(outputs, a, b) };
+        unsafe { tile.add_product::<0>(group_out_channels, a, b) };
         // Copies the sums to memory in loops that are small enough to be unrolled. In a longer loop, the sums would not
         // stay in registers.
         let mut values = [[[L::Real::default(); MAX_LANES]; V]; PIXELS];

@@ -7,7 +7,7 @@ use super::winograd::Tile;
 
 /// The costs of one processor. Each field is the cost of one element, product, call or plane.
 pub(super) struct CostTable {
-    /// A product in a register tile of one output channel, of two to four, and of more.
+    /// A product in a register tile of one output channel, of two to four channels, and of more channels.
     pub product: [f64; 3],
     /// The minimum number of vectors that a register tile is charged for. A tile of fewer vectors waits for the latency
     /// of its sums.
@@ -27,7 +27,7 @@ pub(super) struct CostTable {
     pub depthwise: [f64; 3],
     /// Winograd: a product of transformed elements.
     pub transformed_product: f64,
-    /// Winograd: a transformed weight, and the surcharge for those beyond [`NEAR_WEIGHTS`].
+    /// Winograd: a transformed weight, and the surcharge for each weight beyond the first [`NEAR_WEIGHTS`].
     pub transformed_weight: [f64; 2],
     /// Winograd: the input transform of one position, for each [`Tile`] in the order of its variants.
     pub position_in: [f64; 5],
@@ -37,31 +37,38 @@ pub(super) struct CostTable {
     pub farther_position: f64,
     /// Winograd: the output transform of one position.
     pub position_out: f64,
-    /// Winograd: an `Nchw` result, the fraction of this cost for an `Nchwc` result, and one channel of a run of tiles.
+    /// Winograd: an `Nchw` result, which is transposed.
     pub transposed: f64,
+    /// Winograd: the fraction of `transposed` that an `Nchwc` result costs.
     pub transposed_nchwc: f64,
+    /// Winograd: one channel of a run of tiles.
     pub run: f64,
-    /// Dilated Winograd: an element split from the images or joined into the output, and a plane.
+    /// Dilated Winograd: an element that is split from the images or joined into the output.
     pub split: f64,
+    /// Dilated Winograd: a plane that is split or joined.
     pub split_plane: f64,
 }
 
-/// The costs of lanes over channels: a product, a result or sum stored, an element copied into a tile, a weight read,
-/// and a call.
+/// The costs of lanes over channels.
 pub(super) struct ChannelLanes {
     /// A product in a panel of one vector, which loads a pixel for each product, and a product in a panel of two
     /// vectors.
     pub product: [f64; 2],
+    /// An element stored as a result or as a sum.
     pub stored: f64,
+    /// An element copied into an input tile.
     pub copied: f64,
+    /// A weight that is read.
     pub weight: f64,
+    /// A call of the kernel.
     pub call: f64,
 }
 
 /// The number of transformed weights that fit in a core's share of the last-level cache.
 pub(super) const NEAR_WEIGHTS: f64 = 2e6;
-/// The numbers of transformed elements of a block that fit in the L2 cache: beside other data, and alone.
+/// The number of transformed elements of a block that fit in the L2 cache beside other data.
 pub(super) const NEAR_POSITIONS: usize = 130_000;
+/// The number of transformed elements of a block that fit in the L2 cache alone.
 pub(super) const MAX_POSITIONS: usize = 400_000;
 /// The cost of computing a transformed weight, if it is used for one call only.
 pub(super) const PACKED: f64 = 30.;

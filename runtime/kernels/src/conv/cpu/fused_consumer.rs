@@ -149,7 +149,7 @@ pub(super) struct MaxPool {
 
 impl MaxPool {
     /// # Safety
-    /// As [`Consumer::rows`].
+    /// The requirements of [`Consumer::rows`].
     #[inline(always)]
     unsafe fn rows_of<S: Simd>(&self, simd: S, index: usize, plane: *const f32, rows: Range<usize>) {
         let [height, width] = self.results;

@@ -30,7 +30,7 @@ pub fn is_consumer(shape: &ConvShape) -> bool {
 }
 
 fn is_depthwise(shape: &ConvShape) -> bool {
-    shape.group_inputs() == 1 && shape.group_outputs() == 1
+    shape.group_in_channels() == 1 && shape.group_out_channels() == 1
 }
 
 /// Convolves an f32 input of the layout `layout` and writes every element of `output`. The output and the residual are

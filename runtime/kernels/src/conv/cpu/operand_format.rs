@@ -26,7 +26,7 @@ impl OperandFormat {
     pub fn of(stored: ElementFormat, shape: &ConvShape, isa: Isa) -> Self {
         match stored {
             ElementFormat::F32 => Self::F32,
-            ElementFormat::Half(Half::Bf16) if shape.group_inputs() > 1 && simd::has_pairs(isa) => {
+            ElementFormat::Half(Half::Bf16) if shape.group_in_channels() > 1 && simd::has_pairs(isa) => {
                 Self::Bf16Pairs
             }
             ElementFormat::Half(_) => Self::Widened,
@@ -38,7 +38,7 @@ impl OperandFormat {
         match self {
             Self::F32 | Self::Widened => *shape,
             Self::Bf16Pairs => {
-                let in_channels = shape.geometry.groups * shape.group_inputs().div_ceil(2);
+                let in_channels = shape.geometry.groups * shape.group_in_channels().div_ceil(2);
                 ConvShape { in_channels, ..*shape }
             }
         }
@@ -57,7 +57,7 @@ fn paired(shape: &ConvShape, weight: &[u16]) -> Vec<f32> {
     let taps = shape.kernel[0] * shape.kernel[1];
     let word = |even: u16, odd: u16| f32::from_bits(u32::from(odd) << 16 | u32::from(even));
     let mut words = Vec::with_capacity(weight.len().div_ceil(2) + shape.out_channels * taps);
-    for filter in weight.chunks_exact(shape.taps().max(1)) {
+    for filter in weight.chunks_exact(shape.depth().max(1)) {
         for pair in filter.chunks(2 * taps) {
             let (even, odd) = pair.split_at(taps);
             words.extend(

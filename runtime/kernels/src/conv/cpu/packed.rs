@@ -57,15 +57,15 @@ impl PackedCache {
 /// What a plan depends on: the problem, the algorithm, the number of threads, and the windows of a fused consumer.
 pub(super) type PlanKey = (ConvProblem, Algorithm, usize, Option<Windows>);
 
-/// A value that is kept until a value with another key is requested.
-struct Slot<K>(Mutex<Option<(K, Kept)>>);
+/// A value and its key. The value is kept until a value with another key is requested.
+struct Slot<K>(Mutex<Option<(K, Value)>>);
 
-type Kept = Arc<dyn Any + Send + Sync>;
+type Value = Arc<dyn Any + Send + Sync>;
 
 /// The order of a packed weight's elements, which depends on the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PackedForm {
-    /// Blocks of output channels, chunks and blocks of input channels.
+    /// The order in which register tiles read the weight.
     RegisterTiles {
         groups: usize,
         blocks: OutputBlocks,
@@ -76,7 +76,7 @@ pub(super) enum PackedForm {
     Depthwise {
         lanes: usize,
     },
-    /// Transformed.
+    /// The transformed weight of Winograd's convolution.
     Winograd {
         tile: Tile,
     },
@@ -92,8 +92,8 @@ impl<K: PartialEq> Slot<K> {
     fn get<T: Any + Send + Sync>(&self, key: K, make: impl FnOnce() -> T) -> Arc<T> {
         // A thread that panicked in `make` has not stored its value, so the slot is valid.
         let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((kept, value)) = &*slot
-            && *kept == key
+        if let Some((kept_key, value)) = &*slot
+            && *kept_key == key
             && let Ok(value) = value.clone().downcast()
         {
             return value;
@@ -133,7 +133,7 @@ impl<'a> Packing<'a> {
 
     /// Uses `cache` as [`new`](Self::new) does, and runs the given algorithm.
     #[cfg(any(test, feature = "testing"))]
-    pub fn by(algorithm: Algorithm, cache: &'a PackedCache, weight: TensorId) -> Self {
+    pub fn with_algorithm(algorithm: Algorithm, cache: &'a PackedCache, weight: TensorId) -> Self {
         Self { cache, weight, algorithm: Some(algorithm) }
     }
 

@@ -50,13 +50,13 @@ impl PackedWeight {
         let mut rest = &mut packed.floats[..];
         for group in 0..shape.geometry.groups {
             for chunk in 0..plan.chunks.count() {
-                let inputs = plan.chunks.range(chunk);
-                let taps = inputs.len() * plan.kernel_taps();
+                let in_channels = plan.chunks.range(chunk);
+                let taps = in_channels.len() * plan.kernel_taps();
                 let (blocks, after) = rest.split_at_mut(taps * plan.blocks.padded());
                 rest = after;
                 let len = (taps * plan.blocks.block).max(1);
                 let pack = |index: usize, block: &mut [f32]| {
-                    pack_block(plan, &operands, group, inputs.clone(), index * plan.blocks.block, block);
+                    pack_block(plan, &operands, group, in_channels.clone(), index * plan.blocks.block, block);
                 };
                 if operands.len() < cost::SCAN {
                     blocks.chunks_mut(len).enumerate().for_each(|(index, block)| pack(index, block));
@@ -75,26 +75,26 @@ fn pack_block(
     plan: &Plan,
     weight: &[f32],
     group: usize,
-    inputs: Range<usize>,
+    in_channels: Range<usize>,
     first: usize,
     block: &mut [f32],
 ) {
     let (shape, width) = (&plan.shape, plan.blocks.width(first));
     for output in plan.blocks.existing(first) {
-        let from = &weight[(group * shape.group_outputs() + output) * shape.taps()..][..shape.taps()];
+        let from = &weight[(group * shape.group_out_channels() + output) * shape.depth()..][..shape.depth()];
         let to = block[output - first..].iter_mut().step_by(width);
         if plan.input_block == 1 {
-            to.zip(&from[inputs.start * plan.kernel_taps()..]).for_each(|(to, from)| *to = *from);
+            to.zip(&from[in_channels.start * plan.kernel_taps()..]).for_each(|(to, from)| *to = *from);
         } else {
-            to.zip(order(plan, inputs.clone())).for_each(|(to, at)| *to = from[at]);
+            to.zip(order(plan, in_channels.clone())).for_each(|(to, at)| *to = from[at]);
         }
     }
 }
 
 /// Returns the indices of one output channel's weights in packed order.
-fn order(plan: &Plan, inputs: Range<usize>) -> impl Iterator<Item = usize> + use<> {
-    let (taps, block, end) = (plan.kernel_taps(), plan.input_block, inputs.end);
-    inputs.step_by(block).flat_map(move |first| {
+fn order(plan: &Plan, in_channels: Range<usize>) -> impl Iterator<Item = usize> + use<> {
+    let (taps, block, end) = (plan.kernel_taps(), plan.input_block, in_channels.end);
+    in_channels.step_by(block).flat_map(move |first| {
         let channels = first..end.min(first + block);
         (0..taps).flat_map(move |tap| channels.clone().map(move |channel| channel * taps + tap))
     })

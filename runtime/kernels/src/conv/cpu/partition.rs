@@ -44,7 +44,7 @@ pub(super) struct Place<'a> {
     pub patch: &'a Patch,
     pub patch_index: usize,
     /// Output channels of the group, in whole blocks. The last block may be narrower.
-    pub outputs: Range<usize>,
+    pub channels: Range<usize>,
 }
 
 /// The tasks of a convolution.
@@ -93,27 +93,27 @@ pub(super) struct Limits {
     pub segments: usize,
 }
 
-/// The number of pieces on each axis.
+/// The numbers of pieces into which a partition divides the output.
 #[derive(Clone, Copy, Debug)]
-struct Cut {
-    /// Pieces of the rows and of the columns. With a fused consumer, the rows are those of its results.
+struct PieceCounts {
+    /// The numbers of pieces of the rows and of the columns. With a fused consumer, the rows are those of its results.
     patches: [usize; 2],
-    /// Pieces of the output channels.
+    /// The number of pieces of the output channels.
     segments: usize,
 }
 
 impl Partition {
     /// Returns the partition that `threads` threads complete first.
     pub fn new(problem: &PartitionProblem<'_>, threads: usize) -> Self {
-        let (cut, options) = (problem.best(threads), problem.options);
+        let (pieces, options) = (problem.best(threads), problem.options);
         let ConvShape { batch, geometry, .. } = *problem.shape;
         let patches = match &options.windows {
-            Some(windows) => bands(problem.shape, windows, cut.patches[0]),
-            None => patches(problem.shape, cut.patches, options.column_unit()),
+            Some(windows) => bands(problem.shape, windows, pieces.patches[0]),
+            None => patches(problem.shape, pieces.patches, options.column_unit()),
         };
         Self {
             patches,
-            segments: cut.segments,
+            segments: pieces.segments,
             groups: geometry.groups,
             batch,
             blocks: options.blocks,
@@ -132,7 +132,7 @@ impl Partition {
     }
 
     /// Returns the maximum number of output channels of a task.
-    pub fn segment_outputs(&self) -> usize {
+    pub fn segment_channels(&self) -> usize {
         self.blocks.count().div_ceil(self.segments) * self.blocks.block
     }
 
@@ -153,15 +153,15 @@ impl Partition {
             group: image % self.groups,
             patch: &self.patches[patch_index],
             patch_index,
-            outputs: bound(segment)..bound(segment + 1).min(self.blocks.padded()),
+            channels: bound(segment)..bound(segment + 1).min(self.blocks.padded()),
         }
     }
 }
 
 impl PartitionProblem<'_> {
-    fn best(&self, threads: usize) -> Cut {
+    fn best(&self, threads: usize) -> PieceCounts {
         let fewest = self.fewest_patches();
-        let (axis, most) = self.finest();
+        let (axis, most) = self.divisible_axis();
         let max_columns = self.shape.output[1].div_ceil(self.options.column_unit());
         let finer = (0..4 * threads).map(|more| {
             let mut patches = fewest;
@@ -179,14 +179,15 @@ impl PartitionProblem<'_> {
         // Of all counts with equally large segments, try only the smallest.
         let segments =
             segments.filter(|count| *count == least || *count == blocks.div_ceil(blocks.div_ceil(*count)));
-        let cuts = finer.flat_map(|patches| segments.clone().map(move |segments| Cut { patches, segments }));
+        let candidates =
+            finer.flat_map(|patches| segments.clone().map(move |segments| PieceCounts { patches, segments }));
         // Work for every thread comes first, then time.
-        let key = |cut: &Cut| (self.tasks(cut) < threads, self.time(cut, threads));
-        cuts.min_by_key(key).unwrap_or(Cut { patches: fewest, segments: least })
+        let key = |pieces: &PieceCounts| (self.tasks(pieces) < threads, self.time(pieces, threads));
+        candidates.min_by_key(key).unwrap_or(PieceCounts { patches: fewest, segments: least })
     }
 
     /// Returns the axis that can be divided into more patches, and the maximum number of patches along it.
-    fn finest(&self) -> (usize, usize) {
+    fn divisible_axis(&self) -> (usize, usize) {
         match (&self.options.windows, self.shape.output) {
             (Some(windows), _) => (0, windows.rows),
             (None, [1, width]) => (1, width.div_ceil(self.options.column_unit())),
@@ -235,7 +236,7 @@ impl PartitionProblem<'_> {
 
     /// Returns the number of floats of a task's sums that have to stay in the cache.
     fn sum_floats(&self, patches: [usize; 2]) -> usize {
-        let outputs = match (&self.options.windows, self.options.direction) {
+        let channels = match (&self.options.windows, self.options.direction) {
             (Some(_), _) => self.options.blocks.block,
             (None, Lanes::Pixels) if self.chunks.count() > 1 => {
                 self.options.blocks.count().div_ceil(self.options.limits.segments) * self.options.blocks.block
@@ -243,61 +244,61 @@ impl PartitionProblem<'_> {
             (None, _) => 0,
         };
         let [rows, columns] = self.patch(patches);
-        (rows * columns).saturating_mul(outputs)
+        (rows * columns).saturating_mul(channels)
     }
 
-    fn tasks(&self, cut: &Cut) -> usize {
+    fn tasks(&self, pieces: &PieceCounts) -> usize {
         let images = self.shape.batch * self.shape.geometry.groups;
-        images.max(1) * cut.patches[0] * cut.patches[1] * cut.segments
+        images.max(1) * pieces.patches[0] * pieces.patches[1] * pieces.segments
     }
 
     /// Returns the number of cycles in which `threads` threads complete all tasks.
-    fn time(&self, cut: &Cut, threads: usize) -> usize {
-        let rounds = self.tasks(cut).div_ceil(threads);
+    fn time(&self, pieces: &PieceCounts, threads: usize) -> usize {
+        let rounds = self.tasks(pieces).div_ceil(threads);
         rounds.saturating_mul(
-            self.cycles(cut).saturating_add(self.remote_vectors(cut, threads).saturating_mul(REMOTE)),
+            self.cycles(pieces).saturating_add(self.remote_vectors(pieces, threads).saturating_mul(REMOTE)),
         )
     }
 
     /// Estimates the number of vectors of the largest task that another core wrote in the previous layer or will read
     /// in the next layer. Assumes that each thread has the same pixels in those two layers.
-    fn remote_vectors(&self, cut: &Cut, threads: usize) -> usize {
-        let own = (self.shape.batch * cut.patches[0] * cut.patches[1]).is_multiple_of(threads);
+    fn remote_vectors(&self, pieces: &PieceCounts, threads: usize) -> usize {
+        let own = (self.shape.batch * pieces.patches[0] * pieces.patches[1]).is_multiple_of(threads);
         if own || self.options.direction == Lanes::Pixels {
             return 0;
         }
-        let moved = self.copied_vectors(cut.patches).saturating_add(self.stored_vectors(cut));
+        let moved = self.copied_vectors(pieces.patches).saturating_add(self.stored_vectors(pieces));
         moved.saturating_mul(threads - 1) / threads
     }
 
     /// Returns the number of cycles of the largest task.
-    fn cycles(&self, cut: &Cut) -> usize {
-        let outputs = self.outputs(cut);
-        let products = self.register_vectors(cut.patches, outputs).saturating_mul(self.shape.taps()) / 2;
-        let copied = if self.tile.is_some() { self.copied_vectors(cut.patches) } else { 0 };
+    fn cycles(&self, pieces: &PieceCounts) -> usize {
+        let channels = self.channels(pieces);
+        let products = self.register_vectors(pieces.patches, channels).saturating_mul(self.shape.depth()) / 2;
+        let copied = if self.tile.is_some() { self.copied_vectors(pieces.patches) } else { 0 };
         let moved =
-            copied.saturating_add(self.stored_vectors(cut) * self.chunks.count()).saturating_mul(COPY);
-        let lines = outputs.saturating_mul(self.shape.taps()).div_ceil(LINE_FLOATS).saturating_mul(LINE);
+            copied.saturating_add(self.stored_vectors(pieces) * self.chunks.count()).saturating_mul(COPY);
+        let lines = channels.saturating_mul(self.shape.depth()).div_ceil(LINE_FLOATS).saturating_mul(LINE);
         products.saturating_add(moved).saturating_add(lines).saturating_add(TASK)
     }
 
     /// Returns the number of output channels of the largest segment.
-    fn outputs(&self, cut: &Cut) -> usize {
-        self.options.blocks.count().div_ceil(cut.segments) * self.options.blocks.block
+    fn channels(&self, pieces: &PieceCounts) -> usize {
+        self.options.blocks.count().div_ceil(pieces.segments) * self.options.blocks.block
     }
 
-    /// Returns the number of vectors that the register tiles of a patch sum for each tap. A tile with too few sums to
-    /// hide the latency counts as [`SUMS`].
-    fn register_vectors(&self, patches: [usize; 2], outputs: usize) -> usize {
+    /// Returns the number of vectors that the register tiles of a patch sum for each product of a sum. A tile with too
+    /// few sums to hide the latency counts as [`SUMS`].
+    fn register_vectors(&self, patches: [usize; 2], channels: usize) -> usize {
         let [rows, columns] = self.patch(patches);
         if self.options.direction == Lanes::Pixels {
-            return (rows * columns).div_ceil(self.options.registers.lanes).max(2) * outputs;
+            return (rows * columns).div_ceil(self.options.registers.lanes).max(2) * channels;
         }
         let is_contiguous = self.tile.as_ref().is_none_or(|tile| tile.pitch(columns) == columns);
         let (runs, run) = if is_contiguous { (1, rows * columns) } else { (rows, columns) };
         let vectors = self.options.blocks.block / self.options.registers.lanes;
         let sums = (run * vectors).max(run.div_ceil(self.options.registers.pixels) * SUMS) * runs;
-        sums * (outputs / self.options.blocks.block)
+        sums * (channels / self.options.blocks.block)
     }
 
     fn copied_vectors(&self, patches: [usize; 2]) -> usize {
@@ -309,9 +310,9 @@ impl PartitionProblem<'_> {
         (floats / self.options.registers.lanes).saturating_mul(self.chunks.count())
     }
 
-    fn stored_vectors(&self, cut: &Cut) -> usize {
-        let [rows, columns] = self.patch(cut.patches);
-        rows * columns * self.outputs(cut) / self.options.registers.lanes
+    fn stored_vectors(&self, pieces: &PieceCounts) -> usize {
+        let [rows, columns] = self.patch(pieces.patches);
+        rows * columns * self.channels(pieces) / self.options.registers.lanes
     }
 }
 

@@ -19,7 +19,7 @@ const OVERHEAD: usize = 16;
 /// The shape of a kernel's register tile: output channels × pixels. The lanes are along one of the two axes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TileShape {
-    pub outputs: usize,
+    pub channels: usize,
     pub pixels: usize,
     pub lanes: usize,
 }
@@ -48,20 +48,20 @@ impl Kernel for TileShapeOf {
 /// The input channels of a group, divided into chunks. Sums stay in registers within a chunk.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Chunks {
-    inputs: usize,
+    in_channels: usize,
     len: usize,
 }
 
 impl Chunks {
-    /// Divides `inputs` channels into chunks of at most `most` channels, each a multiple of `block`.
-    pub fn new(inputs: usize, block: usize, most: usize) -> Self {
-        let blocks = inputs.div_ceil(block).max(1);
+    /// Divides `in_channels` channels into chunks of at most `most` channels, each a multiple of `block`.
+    pub fn new(in_channels: usize, block: usize, most: usize) -> Self {
+        let blocks = in_channels.div_ceil(block).max(1);
         let count = blocks.div_ceil((most / block).max(1));
-        Self { inputs, len: blocks.div_ceil(count) * block }
+        Self { in_channels, len: blocks.div_ceil(count) * block }
     }
 
     pub fn count(&self) -> usize {
-        self.inputs.div_ceil(self.len).max(1)
+        self.in_channels.div_ceil(self.len).max(1)
     }
 
     /// Returns the number of channels of the largest chunk, including the padding of its last block.
@@ -71,14 +71,14 @@ impl Chunks {
 
     pub fn range(&self, index: usize) -> Range<usize> {
         let first = index * self.len;
-        first..self.inputs.min(first + self.len)
+        first..self.in_channels.min(first + self.len)
     }
 }
 
 /// The output channels of a group, divided into blocks. A register tile computes the channels of one block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct OutputBlocks {
-    outputs: usize,
+    out_channels: usize,
     /// The number of channels of a block, including padding.
     pub block: usize,
     /// The number of channels of a narrower last block, or zero if there is none.
@@ -86,20 +86,20 @@ pub(super) struct OutputBlocks {
 }
 
 impl OutputBlocks {
-    /// Divides `outputs` channels into blocks of `block`. `narrower` returns the width of the last block for the number
+    /// Divides `out_channels` channels into blocks of `block`. `narrower` returns the width of the last block for the number
     /// of remaining channels.
-    pub fn new(outputs: usize, block: usize, narrower: impl Fn(usize) -> usize) -> Self {
-        let rest = outputs % block;
-        Self { outputs, block, last: if rest == 0 { 0 } else { narrower(rest).min(block) } }
+    pub fn new(out_channels: usize, block: usize, narrower: impl Fn(usize) -> usize) -> Self {
+        let rest = out_channels % block;
+        Self { out_channels, block, last: if rest == 0 { 0 } else { narrower(rest).min(block) } }
     }
 
     pub fn count(&self) -> usize {
-        self.outputs.div_ceil(self.block)
+        self.out_channels.div_ceil(self.block)
     }
 
     /// Returns the number of channels of all blocks, including padding.
     pub fn padded(&self) -> usize {
-        self.outputs / self.block * self.block + self.last
+        self.out_channels / self.block * self.block + self.last
     }
 
     /// Returns the number of channels, including padding, of the block that starts with the channel `first`.
@@ -109,11 +109,11 @@ impl OutputBlocks {
 
     /// Returns the channels of the block that starts with `first`, excluding padding.
     pub fn existing(&self, first: usize) -> Range<usize> {
-        first..self.outputs.min(first + self.block)
+        first..self.out_channels.min(first + self.block)
     }
 }
 
-/// A kernel's decisions about a problem, from which its plan is made.
+/// The options from which the plan of a kernel for one problem is made.
 pub(super) struct PlanOptions {
     pub direction: Lanes,
     pub registers: TileShape,
@@ -134,7 +134,7 @@ pub(super) struct PlanOptions {
 /// The counts that the cost model multiplies by costs.
 pub(super) struct Counts {
     /// The output channels of a group, including the padding of blocks.
-    pub outputs: usize,
+    pub out_channels: usize,
     pub chunks: usize,
     /// The number of floats that all tasks together copy into tiles for each input channel.
     pub copied: usize,
@@ -149,7 +149,7 @@ impl PlanOptions {
     }
 
     fn chunks(&self, shape: &ConvShape) -> Chunks {
-        Chunks::new(shape.group_inputs(), self.input_block, self.chunk)
+        Chunks::new(shape.group_in_channels(), self.input_block, self.chunk)
     }
 
     fn tile_size(&self, shape: &ConvShape) -> TileSize {
@@ -175,7 +175,7 @@ impl PlanOptions {
             let floats = size.floats(shape.output, self.input_block) / self.input_block;
             (floats / pitch).saturating_mul(pitch.next_multiple_of(unit)).saturating_mul(self.limits.segments)
         };
-        Counts { outputs: self.blocks.padded(), chunks: self.chunks(&shape).count(), copied }
+        Counts { out_channels: self.blocks.padded(), chunks: self.chunks(&shape).count(), copied }
     }
 }
 
@@ -187,7 +187,7 @@ pub(super) struct Plan {
     pub operand: OperandFormat,
     /// The number of input channels of a group in the input. For pairs of bf16, `shape` counts pairs of channels
     /// instead.
-    pub group_inputs: usize,
+    pub group_in_channels: usize,
     pub input_block: usize,
     pub chunks: Chunks,
     pub blocks: OutputBlocks,
@@ -196,18 +196,18 @@ pub(super) struct Plan {
     /// The taps of each chunk of input channels.
     pub taps: Vec<Vec<Tap>>,
     pub partition: Partition,
-    jobs: usize,
+    task_groups: usize,
 }
 
 impl Plan {
     /// Returns `None` if the input tile would be too large or an offset does not fit in a `u32`.
     pub fn new(shape: &ConvShape, options: &PlanOptions, threads: usize) -> Option<Self> {
         let PlanOptions { operand, input_block, in_place, blocks, .. } = *options;
-        let group_inputs = shape.group_inputs();
+        let group_in_channels = shape.group_in_channels();
         let shape = options.shape(shape);
         let chunks = options.chunks(&shape);
         let size = options.tile_size(&shape);
-        let work = shape.output_elements().saturating_mul(shape.taps() + OVERHEAD);
+        let work = shape.output_elements().saturating_mul(shape.depth() + OVERHEAD);
         let threads = cost::worthwhile_threads(threads, work);
         let tile = (!in_place).then_some(&size);
         let partition = Partition::new(&PartitionProblem { shape: &shape, options, chunks, tile }, threads);
@@ -218,22 +218,33 @@ impl Plan {
             None => in_place_taps(&shape, chunks.range(chunk), input_block),
         });
         let taps = taps.collect::<Option<_>>()?;
-        let jobs = (work / cost::JOB_MULTIPLY_ADDS)
+        let task_groups = (work / cost::TASK_GROUP_MULTIPLY_ADDS)
             .clamp(1, 4 * threads)
             .next_multiple_of(threads)
             .min(partition.tasks());
-        Some(Self { shape, operand, group_inputs, input_block, chunks, blocks, tile, taps, partition, jobs })
+        Some(Self {
+            shape,
+            operand,
+            group_in_channels,
+            input_block,
+            chunks,
+            blocks,
+            tile,
+            taps,
+            partition,
+            task_groups,
+        })
     }
 
-    /// Returns the number of jobs into which the tasks are grouped.
-    pub fn jobs(&self) -> usize {
-        self.jobs
+    /// Returns the number of task groups. One thread runs all tasks of a group.
+    pub fn task_groups(&self) -> usize {
+        self.task_groups
     }
 
-    /// Returns the tasks of one of the jobs.
-    pub fn tasks(&self, job: usize) -> impl Iterator<Item = Place<'_>> {
-        let bound = |job: usize| job * self.partition.tasks() / self.jobs;
-        (bound(job)..bound(job + 1)).map(|task| self.partition.place(task))
+    /// Returns the tasks of a task group.
+    pub fn tasks(&self, task_group: usize) -> impl Iterator<Item = Place<'_>> {
+        let bound = |group: usize| group * self.partition.tasks() / self.task_groups;
+        (bound(task_group)..bound(task_group + 1)).map(|task| self.partition.place(task))
     }
 
     /// Returns the number of floats of a tile with the channels of a chunk, or 0 if there is no tile.
@@ -247,13 +258,13 @@ impl Plan {
 
     /// Returns the offset of a block of output channels in the packed weight.
     pub fn weights_at(&self, group: usize, chunk: usize, output: usize) -> usize {
-        let inputs = self.chunks.range(chunk);
-        let before = self.blocks.padded() * (group * self.shape.group_inputs() + inputs.start);
-        (before + output * inputs.len()) * self.kernel_taps()
+        let in_channels = self.chunks.range(chunk);
+        let before = self.blocks.padded() * (group * self.shape.group_in_channels() + in_channels.start);
+        (before + output * in_channels.len()) * self.kernel_taps()
     }
 
     pub fn weights_len(&self) -> usize {
-        self.blocks.padded() * self.shape.taps() * self.shape.geometry.groups
+        self.blocks.padded() * self.shape.depth() * self.shape.geometry.groups
     }
 }
 

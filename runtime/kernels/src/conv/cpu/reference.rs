@@ -42,7 +42,7 @@ pub(super) fn conv2d<T: Float>(
             convolve_row(shape, &input, values, place, residual, activation, row);
         }
     };
-    let products = shape.output_elements().saturating_mul(shape.taps());
+    let products = shape.output_elements().saturating_mul(shape.depth());
     if products < cost::SCALAR_MULTIPLY_ADDS {
         output.chunks_exact_mut(width * block).enumerate().for_each(|(index, row)| run(index, row));
     } else {
@@ -117,9 +117,9 @@ fn sum_row<T: Float>(
 ) {
     let ([height, width], [_, kernel_width], geometry) = (shape.input, shape.kernel, &shape.geometry);
     let kernel_taps = shape.kernel[0] * kernel_width;
-    let first = channel / shape.group_outputs() * shape.group_inputs();
-    let taps = &weight[channel * shape.taps()..][..shape.taps()];
-    for (i, tap) in taps.iter().enumerate() {
+    let first = channel / shape.group_out_channels() * shape.group_in_channels();
+    let filter = &weight[channel * shape.depth()..][..shape.depth()];
+    for (i, weight) in filter.iter().enumerate() {
         let (ky, kx) = (i % kernel_taps / kernel_width, i % kernel_width);
         let in_y = (y * geometry.stride[0] + ky * geometry.dilation[0]).wrapping_sub(geometry.padding[0][0]);
         let inside = columns_inside(shape, kx);
@@ -131,7 +131,7 @@ fn sum_row<T: Float>(
         let from = &plane[(in_y * width + column) * input.block..];
         let steps = [input.block * geometry.stride[1], row.step];
         let end = row.elements.len().min((inside.end - 1) * row.step + 1);
-        add_multiple(&mut row.elements[inside.start * row.step..end], *tap, from, steps);
+        add_multiple(&mut row.elements[inside.start * row.step..end], *weight, from, steps);
     }
 }
 
@@ -144,13 +144,13 @@ fn columns_inside(shape: &ConvShape, kx: usize) -> Range<usize> {
     start..end
 }
 
-/// Adds the input's elements times `tap` to the row. `steps` are the distances between elements of the input and of the
-/// row.
-fn add_multiple<T: Float>(row: &mut [T], tap: T, input: &[T], steps: [usize; 2]) {
+/// Adds the input's elements times `weight` to the row. `steps` are the distances between elements of the input and of
+/// the row.
+fn add_multiple<T: Float>(row: &mut [T], weight: T, input: &[T], steps: [usize; 2]) {
     if steps == [1, 1] {
-        row.iter_mut().zip(input).for_each(|(sum, x)| *sum += tap * *x);
+        row.iter_mut().zip(input).for_each(|(sum, x)| *sum += weight * *x);
     } else {
         let input = input.iter().step_by(steps[0]);
-        row.iter_mut().step_by(steps[1]).zip(input).for_each(|(sum, x)| *sum += tap * *x);
+        row.iter_mut().step_by(steps[1]).zip(input).for_each(|(sum, x)| *sum += weight * *x);
     }
 }

@@ -74,27 +74,27 @@ impl ConvProblem {
     /// Returns the cost of lanes over pixels. `read` is the cost of providing the pixels to the register tiles.
     fn pixel_lanes_cost(&self, counts: &Counts, read: f64) -> f64 {
         let (shape, costs) = (self.operand().shape(&self.shape), self.costs());
-        let (channels, product) = match shape.group_outputs() {
+        let (channels, product) = match shape.group_out_channels() {
             1 => (1, costs.product[0]),
             2..=4 => (4, costs.product[1]),
-            _ => (counts.outputs, costs.product[2]),
+            _ => (counts.out_channels, costs.product[2]),
         };
         let lanes = self.isa.lanes();
         let vectors = (shape.output[0] * shape.output[1]).div_ceil(lanes).max(costs.min_vectors);
         let results = (shape.batch * shape.geometry.groups * vectors * lanes * channels) as f64;
         let sums = costs.stored + costs.sum * (counts.chunks - 1) as f64;
-        results * (product * shape.taps() as f64 + sums) + read + costs.call
+        results * (product * shape.depth() as f64 + sums) + read + costs.call
     }
 
     fn channel_lanes_cost(&self) -> f64 {
         let ConvShape { batch, in_channels, output, .. } = self.shape;
         let counts = channel_lanes::options(self, None).counts(&self.shape);
         let costs = &self.costs().channel_lanes;
-        let results = (batch * output[0] * output[1] * counts.outputs) as f64;
-        let weights = (counts.outputs * self.shape.taps()) as f64;
-        let product = costs.product[usize::from(counts.outputs > self.isa.lanes())];
+        let results = (batch * output[0] * output[1] * counts.out_channels) as f64;
+        let weights = (counts.out_channels * self.shape.depth()) as f64;
+        let product = costs.product[usize::from(counts.out_channels > self.isa.lanes())];
         let copied = (batch * in_channels) as f64 * counts.copied as f64;
-        results * (product * self.shape.taps() as f64 + costs.stored * counts.chunks as f64)
+        results * (product * self.shape.depth() as f64 + costs.stored * counts.chunks as f64)
             + costs.copied * copied
             + costs.weight * weights
             + costs.call
@@ -106,10 +106,10 @@ impl ConvProblem {
         let parts = batch * dilation * dilation;
         let [rows, columns] = output.map(|n| n.div_ceil(dilation).div_ceil(tile.outputs()));
         let (tiles, positions) = (parts * rows * columns, tile.positions() as f64);
-        let [inputs, outputs] = [in_channels, out_channels].map(|n| n.next_multiple_of(16));
-        let (pairs, count) = ((in_channels * outputs) as f64, tiles as f64);
-        let into = (costs.position_in(tile) + self.cache_surcharge(tile, tiles)) * inputs as f64;
-        let out = costs.position_out * outputs as f64 + costs.transformed_product * pairs;
+        let [padded_in, padded_out] = [in_channels, out_channels].map(|n| n.next_multiple_of(16));
+        let (pairs, count) = ((in_channels * padded_out) as f64, tiles as f64);
+        let into = (costs.position_in(tile) + self.cache_surcharge(tile, tiles)) * padded_in as f64;
+        let out = costs.position_out * padded_out as f64 + costs.transformed_product * pairs;
         let [near, more] = costs.transformed_weight;
         let weights = positions * pairs;
         // `Nchw` results cost more, because they are transposed.
@@ -118,17 +118,18 @@ impl ConvProblem {
         count * positions * (into + out)
             + (near + if self.weight_cached { 0. } else { PACKED }) * weights
             + more * (weights - NEAR_WEIGHTS).max(0.)
-            + costs.transposed * transposed * count * (tile.outputs().pow(2) * outputs) as f64
-            + costs.run * (runs * (inputs + outputs)) as f64
+            + costs.transposed * transposed * count * (tile.outputs().pow(2) * padded_out) as f64
+            + costs.run * (runs * (padded_in + padded_out)) as f64
             + self.split_cost(parts)
     }
 
     /// Returns the surcharge per position if the transformed elements of a block exceed the L2 cache. `tiles` is the
     /// number of tiles in all blocks.
     fn cache_surcharge(&self, tile: Tile, tiles: usize) -> f64 {
-        let inputs = self.shape.in_channels.next_multiple_of(16);
-        let groups = self.shape.out_channels.next_multiple_of(16).div_ceil(winograd::GROUP_OUTPUTS);
-        let block = tile.positions() * inputs * tiles.div_ceil(tiles.div_ceil(winograd::BLOCK_TILES).max(1));
+        let in_channels = self.shape.in_channels.next_multiple_of(16);
+        let groups = self.shape.out_channels.next_multiple_of(16).div_ceil(winograd::GROUP_CHANNELS);
+        let block =
+            tile.positions() * in_channels * tiles.div_ceil(tiles.div_ceil(winograd::BLOCK_TILES).max(1));
         let far = if block > NEAR_POSITIONS { self.costs().far_position } else { 0. };
         let farther = if block > MAX_POSITIONS { self.costs().farther_position } else { 0. };
         far + farther * groups as f64

@@ -50,7 +50,7 @@ impl TaskInput<'_> {
     fn in_place(&self, place: &Place<'_>, channel: usize) -> *const f32 {
         let Elements::F32(input) = self.elements else { unreachable!("only f32 is read in place") };
         let (plan, shape) = (self.plan, &self.plan.shape);
-        let blocks = plan.group_inputs.div_ceil(plan.input_block);
+        let blocks = plan.group_in_channels.div_ceil(plan.input_block);
         let block = (place.image * shape.geometry.groups + place.group) * blocks + channel / plan.input_block;
         let plane = shape.input[0] * shape.input[1];
         let first = if plan.tile.is_none() { place.patch.x } else { 0 };
@@ -68,7 +68,7 @@ impl TaskInput<'_> {
         rows: &mut [f32],
     ) -> Rows {
         let (plan, shape) = (self.plan, &self.plan.shape);
-        let first = (place.image * shape.geometry.groups + place.group) * plan.group_inputs;
+        let first = (place.image * shape.geometry.groups + place.group) * plan.group_in_channels;
         let (plane, width) = (shape.input[0] * shape.input[1], shape.input[1]);
         let channel = if PAIRS { 2 * channel } else { channel };
         if let (OperandFormat::F32, Elements::F32(input)) = (plan.operand, self.elements) {
@@ -78,7 +78,7 @@ impl TaskInput<'_> {
         let rows = &mut rows[..window.words(S::LANES)];
         let source = self.elements.as_ptr();
         let source = |channel: usize| source.at((first + channel) * plane);
-        let odd = (PAIRS && channel + 1 < plan.group_inputs).then(|| source(channel + 1));
+        let odd = (PAIRS && channel + 1 < plan.group_in_channels).then(|| source(channel + 1));
         // SAFETY: both channels belong to the group, and the input contains the window of each.
         unsafe { read::<S, PAIRS>(simd, source(channel), odd, &window, width, rows.as_mut_ptr()) }
     }

@@ -7,7 +7,7 @@ use crate::cuda::target_of;
 use candle_core::{Result, Tensor};
 
 /// Computes [`conv2d`](crate::conv2d) with one of the [variants](forward::variants).
-pub fn conv2d_by(
+pub fn conv2d_with_variant(
     variant: forward::Variant,
     input: &Tensor,
     weight: &Tensor,
@@ -21,7 +21,7 @@ pub fn conv2d_by(
 }
 
 /// Returns the variants for operands on a CUDA device, the chosen one first, each with its estimated cycles.
-pub fn variants_on(
+pub fn variants_for(
     input: &Tensor,
     weight: &Tensor,
     geometry: &ConvGeometry,

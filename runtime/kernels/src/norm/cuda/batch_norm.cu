@@ -3,7 +3,7 @@
 // sums of each channel and computes the elements.
 #include "batch_norm.cuh"
 
-/// Writes the moments of each part of each channel.
+// Writes the moments of each part of each channel.
 template <class T, int WIDTH>
 __device__ __forceinline__ void moments(const T *x, Accumulator<T> *means, Accumulator<T> *squares, const Channels &c) {
     using A = Accumulator<T>;
@@ -19,7 +19,7 @@ __device__ __forceinline__ void moments(const T *x, Accumulator<T> *means, Accum
     }
 }
 
-/// Returns the moments of a whole channel, combined from the moments of its parts.
+// Returns the moments of a whole channel, combined from the moments of its parts.
 template <int WIDTH, class A>
 __device__ __forceinline__ Moments<A> channel_moments(const A *means, const A *squares, const Channels &c,
                                                       const Worker<WIDTH> &worker, Moments<A> *shared) {
@@ -31,7 +31,7 @@ __device__ __forceinline__ Moments<A> channel_moments(const A *means, const A *s
     return reduce_workers<WIDTH>(shared, found);
 }
 
-/// The running statistics, which are updated in place. The pointers are null if there are no running statistics.
+// The running statistics, which are updated in place. The pointers are null if there are no running statistics.
 template <class A> struct Running {
     A *mean, *variance;
     double momentum;
@@ -44,8 +44,8 @@ template <class A> struct Running {
     }
 };
 
-/// Normalizes with the statistics of the batch and writes these statistics. For an empty batch the statistics are NaN,
-/// and the running statistics do not change.
+// Normalizes with the statistics of the batch and writes these statistics. For an empty batch the statistics are NaN,
+// and the running statistics do not change.
 template <class T, int WIDTH>
 __device__ __forceinline__ void normalize(const T *x, const Accumulator<T> *means, const Accumulator<T> *squares, T *y,
                                           Accumulator<T> *mean, Accumulator<T> *variance,
@@ -65,8 +65,8 @@ __device__ __forceinline__ void normalize(const T *x, const Accumulator<T> *mean
     worker.for_each(c, [&](size_t at) { store(y + at, f(load(x + at))); });
 }
 
-/// Writes two sums for each part of each channel: the sum of the gradients before the activation, and the sum of the
-/// products of these gradients and the normalized inputs.
+// Writes two sums for each part of each channel: the sum of the gradients before the activation, and the sum of the
+// products of these gradients and the normalized inputs.
 template <class T, int WIDTH>
 __device__ __forceinline__ void gradient_sums(const T *x, const T *gradient, const Accumulator<T> *mean,
                                               const Accumulator<T> *variance, Accumulator<T> *sums,
@@ -92,8 +92,8 @@ __device__ __forceinline__ void gradient_sums(const T *x, const T *gradient, con
     }
 }
 
-/// Writes the gradients of the input, the weight and the bias; the latter two may be null. The statistics are constants
-/// unless `training` is set.
+// Writes the gradients of the input, the weight and the bias; the latter two may be null. The statistics are constants
+// unless `training` is set.
 template <class T, int WIDTH>
 __device__ __forceinline__ void gradients(const T *x, const T *gradient, const Accumulator<T> *mean,
                                           const Accumulator<T> *variance, const Accumulator<T> *sums,
@@ -124,7 +124,7 @@ __device__ __forceinline__ void gradients(const T *x, const T *gradient, const A
     });
 }
 
-/// Normalizes with given statistics.
+// Normalizes with given statistics.
 template <class T, int WIDTH>
 __device__ __forceinline__ void evaluate(const T *x, const Accumulator<T> *mean, const Accumulator<T> *variance, T *y,
                                          const Affine<Accumulator<T>> &affine, double eps, const Channels &c) {

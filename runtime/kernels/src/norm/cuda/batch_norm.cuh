@@ -3,11 +3,11 @@
 #include "../../cuda/activation.cuh"
 #include "channels.cuh"
 
-/// Count, mean and sum of squared deviations of a set of numbers.
+// Count, mean and sum of squared deviations of a set of numbers.
 template <class A> struct Moments {
     A count, mean, squares;
 
-    /// Adds one number (Welford, 1962).
+    // Adds one number (Welford, 1962).
     __device__ __forceinline__ void add(A x) {
         count += 1;
         const A delta = x - mean;
@@ -16,7 +16,7 @@ template <class A> struct Moments {
     }
 };
 
-/// Returns the moments of the union of two sets (Chan, Golub and LeVeque, 1979).
+// Returns the moments of the union of two sets (Chan, Golub and LeVeque, 1979).
 template <class A> __device__ __forceinline__ Moments<A> combine(const Moments<A> &a, const Moments<A> &b) {
     if (b.count == 0) return a;
     if (a.count == 0) return b;
@@ -24,7 +24,7 @@ template <class A> __device__ __forceinline__ Moments<A> combine(const Moments<A
     return {count, a.mean + delta * share, a.squares + b.squares + delta * delta * a.count * share};
 }
 
-/// The sum of the gradient, and the sum of the product of gradient and normalized input.
+// The sum of the gradient, and the sum of the product of gradient and normalized input.
 template <class A> struct Sums {
     A gradient, product;
 };
@@ -32,20 +32,20 @@ template <class A> __device__ __forceinline__ Sums<A> combine(const Sums<A> &a, 
     return {a.gradient + b.gradient, a.product + b.product};
 }
 
-/// The function `activation((x - mean) · inv_std · weight + bias)` of one channel.
+// The function `activation((x - mean) · inv_std · weight + bias)` of one channel.
 template <class A> struct Normalize {
     A mean, inv_std, weight, bias;
     int activation;
     A parameter;
-    /// Whether the derivative of the activation is computed from its output.
+    // Whether the derivative of the activation is computed from its output.
     bool from_output;
 
-    /// Returns the normalized input.
+    // Returns the normalized input.
     __device__ __forceinline__ A normalized(A x) const { return (x - mean) * inv_std; }
     __device__ __forceinline__ A operator()(A x) const {
         return activate(activation, parameter, (x - mean) * (inv_std * weight) + bias);
     }
-    /// Returns the gradient of the activation's input from the gradient of its output.
+    // Returns the gradient of the activation's input from the gradient of its output.
     __device__ __forceinline__ A before_activation(A x, A gradient) const {
         const A input = (x - mean) * (inv_std * weight) + bias;
         const A saved = from_output ? activate(activation, parameter, input) : input;
@@ -53,15 +53,15 @@ template <class A> struct Normalize {
     }
 };
 
-/// The weight, bias and activation of all channels, as kernel arguments. A null `weight` means 1, and a null `bias`
-/// means 0.
+// The weight, bias and activation of all channels, as kernel arguments. A null `weight` means 1, and a null `bias`
+// means 0.
 template <class A> struct Affine {
     const A *weight, *bias;
     int activation;
     double parameter;
     int from_output;
 
-    /// Returns the function of the channel of `worker`. The result is not used if that channel does not exist.
+    // Returns the function of the channel of `worker`. The result is not used if that channel does not exist.
     template <int WIDTH>
     __device__ __forceinline__ Normalize<A> for_channel(const Channels &c, const Worker<WIDTH> &worker, A mean,
                                                         A inv_std) const {

@@ -9,18 +9,18 @@
 
 constexpr int NORM_THREADS = 256;
 
-/// The sizes of the tensor. The elements of a channel are split into `parts` parts of `part_len` elements.
+// The sizes of the tensor. The elements of a channel are split into `parts` parts of `part_len` elements.
 struct Channels {
     int samples, channels, plane, parts, part_len;
 
-    /// Returns the number of elements of one channel.
+    // Returns the number of elements of one channel.
     __device__ __forceinline__ int count() const { return samples * plane; }
-    /// Returns the number of elements of one part, which is 0 for an empty batch.
+    // Returns the number of elements of one part, which is 0 for an empty batch.
     __device__ __forceinline__ int count(int part) const { return min(part_len, count() - part * part_len); }
 };
 
-/// The work of the current thread: its channel (one of the `WIDTH` channels of the block), the part of that channel,
-/// and the index of the thread among the threads of the block that share the channel.
+// The work of the current thread: its channel (one of the `WIDTH` channels of the block), the part of that channel,
+// and the index of the thread among the threads of the block that share the channel.
 template <int WIDTH> struct Worker {
     int channel, part, index;
     static constexpr int WORKERS = NORM_THREADS / WIDTH;
@@ -34,7 +34,7 @@ template <int WIDTH> struct Worker {
 
     __device__ __forceinline__ bool exists(const Channels &c) const { return channel < c.channels; }
 
-    /// Calls `visit(offset)` for the elements of the part that this thread handles.
+    // Calls `visit(offset)` for the elements of the part that this thread handles.
     template <class Visit> __device__ __forceinline__ void for_each(const Channels &c, Visit visit) const {
         if (!exists(c)) return;
         const int end = part * c.part_len + c.count(part);
@@ -50,8 +50,8 @@ template <int WIDTH> struct Worker {
     }
 };
 
-/// Combines the values of all threads of the block that share a channel with `combine(V, V)`, in a fixed order. Each of
-/// these threads receives the result.
+// Combines the values of all threads of the block that share a channel with `combine(V, V)`, in a fixed order. Each of
+// these threads receives the result.
 template <int WIDTH, class V> __device__ __forceinline__ V reduce_workers(V *shared, const V &value) {
     shared[threadIdx.x] = value;
     for (int half = NORM_THREADS / 2; half >= WIDTH; half /= 2) {

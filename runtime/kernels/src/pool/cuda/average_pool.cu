@@ -2,13 +2,13 @@
 // a fixed number.
 #include "windows.cuh"
 
-/// The divisor of the sums: `fixed` if that is not 0, and the number of elements otherwise.
+// The divisor of the sums: `fixed` if that is not 0, and the number of elements otherwise.
 struct Divisor {
     double fixed;
     bool with_padding;
 };
 
-/// Returns the number of elements of a window that the divisor counts along one axis.
+// Returns the number of elements of a window that the divisor counts along one axis.
 __device__ __forceinline__ int divisor_count(const Axis &axis, int output, bool with_padding) {
     if (!with_padding || axis.kernel == 0) return window_of(axis, output).count;
     const int start = output * axis.stride;
@@ -22,7 +22,7 @@ __device__ __forceinline__ A divisor_of(const Pool &pool, const Divisor &divisor
     return rows * (A)divisor_count(pool.columns, column, divisor.with_padding);
 }
 
-/// Writes the average of each window.
+// Writes the average of each window.
 template <class T, int LANES>
 __device__ __forceinline__ void average_pool(const T *x, T *y, const Pool &pool, const Divisor &divisor) {
     using A = Accumulator<T>;
@@ -37,8 +37,8 @@ __device__ __forceinline__ void average_pool(const T *x, T *y, const Pool &pool,
           sum / divisor_of<A>(pool, divisor, position.row, position.column));
 }
 
-/// Writes the gradient of each element: the sum, over the windows that contain the element, of the window's gradient
-/// divided by the window's divisor.
+// Writes the gradient of each element: the sum, over the windows that contain the element, of the window's gradient
+// divided by the window's divisor.
 template <class T>
 __device__ __forceinline__ void average_gradient(const T *gradient, T *dx, const Pool &pool, const Divisor &divisor) {
     using A = Accumulator<T>;

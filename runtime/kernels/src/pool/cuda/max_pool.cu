@@ -4,12 +4,12 @@
 
 constexpr unsigned NOT_FOUND = 0xffffffffu;
 
-/// Returns the larger value, or NaN if either is NaN.
+// Returns the larger value, or NaN if either is NaN.
 template <class A> __device__ __forceinline__ A larger(A max, A value) {
     return value > max || value != value ? value : max;
 }
 
-/// Writes the maximum of each window.
+// Writes the maximum of each window.
 template <class T, int LANES> __device__ __forceinline__ void max_pool(const T *x, T *y, const Pool &pool) {
     Position position;
     if (!find_output<LANES>(position, pool)) return;
@@ -21,8 +21,8 @@ template <class T, int LANES> __device__ __forceinline__ void max_pool(const T *
     store(y + position.plane * pool.output() + position.row * pool.columns.output + position.column, max);
 }
 
-/// Writes, for each window, the index of its maximum in the plane: the first element that equals the maximum, or the
-/// last NaN.
+// Writes, for each window, the index of its maximum in the plane: the first element that equals the maximum, or the
+// last NaN.
 template <class T, int LANES>
 __device__ __forceinline__ void max_indices(const T *x, const T *y, unsigned *indices, const Pool &pool) {
     Position position;
@@ -42,7 +42,7 @@ __device__ __forceinline__ void max_indices(const T *x, const T *y, unsigned *in
     indices[output] = max != max ? last_nan - 1 : first;
 }
 
-/// Writes the gradient of each element: the sum of the gradients of those windows whose maximum is the element.
+// Writes the gradient of each element: the sum of the gradients of those windows whose maximum is the element.
 template <class T>
 __device__ __forceinline__ void max_gradient(const T *gradient, const unsigned *indices, T *dx, const Pool &pool) {
     Position position;

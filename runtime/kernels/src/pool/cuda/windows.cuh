@@ -2,12 +2,12 @@
 #pragma once
 #include "../../cuda/element.cuh"
 
-/// One axis of pooling. A `kernel` of 0 means adaptive pooling, whose windows follow from `input` and `output`.
+// One axis of pooling. A `kernel` of 0 means adaptive pooling, whose windows follow from `input` and `output`.
 struct Axis {
     int input, output, kernel, stride, padding, dilation;
 };
 
-/// The sizes of pooling over `planes` images.
+// The sizes of pooling over `planes` images.
 struct Pool {
     int planes;
     Axis rows, columns;
@@ -18,12 +18,12 @@ struct Pool {
 
 constexpr int POOL_THREADS = 256;
 
-/// The `count` positions `first`, `first + step`, `first + 2 * step`, ….
+// The `count` positions `first`, `first + step`, `first + 2 * step`, ….
 struct Run {
     int first, step, count;
 };
 
-/// Returns the input positions in the window of an output.
+// Returns the input positions in the window of an output.
 __device__ __forceinline__ Run window_of(const Axis &axis, int output) {
     if (axis.kernel == 0) {
         const long long start = (long long)output * axis.input, after = start + axis.input + axis.output - 1;
@@ -37,7 +37,7 @@ __device__ __forceinline__ Run window_of(const Axis &axis, int output) {
     return {first, axis.dilation, end > first ? (end - first + axis.dilation - 1) / axis.dilation : 0};
 }
 
-/// Returns the outputs whose windows extend over an input position. With dilation, a window may skip the position.
+// Returns the outputs whose windows extend over an input position. With dilation, a window may skip the position.
 __device__ __forceinline__ Run outputs_over(const Axis &axis, int position) {
     int first, last;
     if (axis.kernel == 0) {
@@ -52,14 +52,14 @@ __device__ __forceinline__ Run outputs_over(const Axis &axis, int position) {
     return {first, 1, min(last, axis.output - 1) - first + 1};
 }
 
-/// A position in `planes` images.
+// A position in `planes` images.
 struct Position {
     size_t plane;
     int row, column;
 };
 
-/// Finds the position of the current thread in images of size `height` × `width`, with `LANES` threads for each
-/// position. Returns false if the position does not exist; all threads of a position return the same value.
+// Finds the position of the current thread in images of size `height` × `width`, with `LANES` threads for each
+// position. Returns false if the position does not exist; all threads of a position return the same value.
 template <int LANES>
 __device__ __forceinline__ bool find_position(Position &position, int planes, int height, int width) {
     // 32-bit division if the index allows it, because 64-bit division is slow.
@@ -78,8 +78,8 @@ __device__ __forceinline__ bool find_input(Position &position, const Pool &pool)
     return find_position<1>(position, pool.planes, pool.rows.input, pool.columns.input);
 }
 
-/// Calls `visit(offset in the plane)` for the elements of a window in order. If a warp shares the window, each lane
-/// visits every 32nd element.
+// Calls `visit(offset in the plane)` for the elements of a window in order. If a warp shares the window, each lane
+// visits every 32nd element.
 template <int LANES, class Visit>
 __device__ __forceinline__ void for_each_in_window(const Pool &pool, const Position &position, Visit visit) {
     const Run rows = window_of(pool.rows, position.row), columns = window_of(pool.columns, position.column);
@@ -97,7 +97,7 @@ __device__ __forceinline__ void for_each_in_window(const Pool &pool, const Posit
     }
 }
 
-/// Calls `visit(offset in the output plane)` for the outputs whose windows extend over an element.
+// Calls `visit(offset in the output plane)` for the outputs whose windows extend over an element.
 template <class Visit>
 __device__ __forceinline__ void for_each_output_over(const Pool &pool, const Position &position, Visit visit) {
     const Run rows = outputs_over(pool.rows, position.row), columns = outputs_over(pool.columns, position.column);
@@ -106,7 +106,7 @@ __device__ __forceinline__ void for_each_output_over(const Pool &pool, const Pos
             visit((rows.first + r) * pool.columns.output + columns.first + c);
 }
 
-/// Reduces the values of the lanes that share a window, in a fixed order.
+// Reduces the values of the lanes that share a window, in a fixed order.
 template <int LANES, class V, class Join> __device__ __forceinline__ V reduce_lanes(V value, Join join) {
 #pragma unroll
     for (int bit = LANES / 2; bit > 0; bit /= 2) value = join(value, __shfl_xor_sync(0xffffffffu, value, bit));

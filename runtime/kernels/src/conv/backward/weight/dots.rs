@@ -29,14 +29,14 @@ pub(in super::super) fn gradient<R: Real>(
     input: &[R],
     grad: &MaskedGrad<R>,
 ) -> Vec<R> {
-    let columns = extent.inputs * extent.taps();
-    let channels = extent.groups * extent.outputs;
+    let columns = extent.group_in_channels * extent.taps();
+    let channels = extent.groups * extent.group_out_channels;
     let finite = grad.is_finite() && R::are_finite(input, isa);
     let input = phases(isa, extent, input, grad.pitch);
     let scan = Scan::new(extent, grad, &input, finite);
 
     let per_channel = extent.batch * extent.output_plane() * columns;
-    let per_task = channels_per_task(channels, extent.outputs, 4 * BLOCK, per_channel);
+    let per_task = channels_per_task(channels, extent.group_out_channels, 4 * BLOCK, per_channel);
     let chunks = chunks(extent.batch, &scan);
     let wanted = ((per_channel * channels) >> 20).clamp(1, MIN_TASKS.div_ceil(channels.div_ceil(per_task)));
     let segments: Vec<&[Chunk]> = chunks.chunks(chunks.len().div_ceil(wanted)).collect();
@@ -45,7 +45,7 @@ pub(in super::super) fn gradient<R: Real>(
     let mut partial = vec![R::default(); segments.len() * size];
     let mut tasks = Vec::new();
     for (to, chunks) in partial.chunks_mut(size).zip(segments) {
-        for (first, to) in split_channels(to, columns, extent.outputs, per_task) {
+        for (first, to) in split_channels(to, columns, extent.group_out_channels, per_task) {
             tasks.push(WeightTask { extent, scan: &scan, grad, input: &input, chunks, first, to });
         }
     }
@@ -151,7 +151,7 @@ impl<R: Real> WeightTask<'_, R> {
         let size = self.input.columns.len();
         let mut first = self.first;
         while !to.is_empty() {
-            let left = self.extent.outputs - first % self.extent.outputs;
+            let left = self.extent.group_out_channels - first % self.extent.group_out_channels;
             let block = BLOCK.min(left).min(to.len() / size);
             let (part, rest) = to.split_at_mut(block * size);
             let kernel = self.kernel(lanes, chunk, first);
@@ -169,9 +169,9 @@ impl<R: Real> WeightTask<'_, R> {
     #[inline(always)]
     fn kernel<L: Lanes<Real = R>>(&self, lanes: L, chunk: &Chunk, first: usize) -> DotKernel<'_, L> {
         let Self { extent, scan, grad, input, .. } = self;
-        let grad_image = extent.groups * extent.outputs * grad.plane;
-        let input_image = extent.groups * extent.inputs * input.channel;
-        let channel = first / extent.outputs * extent.inputs;
+        let grad_image = extent.groups * extent.group_out_channels * grad.plane;
+        let input_image = extent.groups * extent.group_in_channels * input.channel;
+        let channel = first / extent.group_out_channels * extent.group_in_channels;
         let grad_start = chunk.image * grad_image + first * grad.plane + grad.origin;
         let input_start = chunk.image * input_image + channel * input.channel;
         DotKernel {

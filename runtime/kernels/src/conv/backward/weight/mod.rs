@@ -12,5 +12,5 @@ const MIN_VECTOR_CHANNELS: usize = 8;
 /// Returns `true` if the sums are computed as outer products of channels and taps, and `false` if they are computed as
 /// dot products.
 pub(super) fn use_outer_products(extent: &Extent) -> bool {
-    extent.outputs >= MIN_VECTOR_CHANNELS
+    extent.group_out_channels >= MIN_VECTOR_CHANNELS
 }

@@ -29,12 +29,12 @@ const RANGE_COLUMNS: usize = 256;
 /// The shape alone decides how the batch is split into segments. The sums of the segments are added in order, so the
 /// result is bit-identical for any number of threads.
 pub(in super::super) fn gradient<R: Real>(isa: Isa, extent: &Extent, input: &[R], grad: &[R]) -> Vec<R> {
-    let Extent { groups, outputs, .. } = *extent;
+    let Extent { groups, group_out_channels, .. } = *extent;
     let input = phases(isa, extent, input, 0);
     let columns = input.columns.len();
-    let width = width(outputs);
+    let width = width(group_out_channels);
     let pixels = pixel_offsets(extent, input.pitch);
-    let partition = WeightPartition::new(extent, columns, groups * outputs.div_ceil(width));
+    let partition = WeightPartition::new(extent, columns, groups * group_out_channels.div_ceil(width));
 
     let size = columns * width;
     let segments = partition.segments.len();
@@ -64,8 +64,8 @@ pub(in super::super) fn gradient<R: Real>(isa: Isa, extent: &Extent, input: &[R]
     }
     run_tasks(isa, work, sums);
 
-    let mut result = vec![R::default(); groups * outputs * columns];
-    let rows = split_channels(&mut result, columns, outputs, width.min(outputs));
+    let mut result = vec![R::default(); groups * group_out_channels * columns];
+    let rows = split_channels(&mut result, columns, group_out_channels, width.min(group_out_channels));
     let blocks = rows.into_iter().zip(partial.chunks(segments * size));
     let tasks = blocks.map(|((_, to), from)| StoreTask { width, columns, from: &from[..size], to }).collect();
     run_tasks(isa, 8 * partition.blocks * size, tasks);
@@ -73,9 +73,9 @@ pub(in super::super) fn gradient<R: Real>(isa: Isa, extent: &Extent, input: &[R]
 }
 
 /// Returns the block width that leaves the fewest lanes without a channel.
-fn width(outputs: usize) -> usize {
+fn width(group_out_channels: usize) -> usize {
     // `min_by_key` returns the first minimum, which is the widest.
-    WIDTHS.into_iter().min_by_key(|width| outputs.next_multiple_of(*width)).unwrap_or(WIDTHS[0])
+    WIDTHS.into_iter().min_by_key(|width| group_out_channels.next_multiple_of(*width)).unwrap_or(WIDTHS[0])
 }
 
 /// Returns, for each output pixel, the offset in the input that the first tap of the first channel reads.
@@ -172,19 +172,19 @@ impl<R: Real> Task<R> for OuterTask<'_, R> {
 impl<R: Real> OuterTask<'_, R> {
     /// Returns the group of the block, its first output channel in the group, and its number of channels.
     fn channels(&self) -> (usize, usize, usize) {
-        let per_group = self.extent.outputs.div_ceil(self.width);
+        let per_group = self.extent.group_out_channels.div_ceil(self.width);
         let first = self.block % per_group * self.width;
-        (self.block / per_group, first, self.width.min(self.extent.outputs - first))
+        (self.block / per_group, first, self.width.min(self.extent.group_out_channels - first))
     }
 
     /// Packs the gradients of a chunk as `[pixel][width]`. The lanes without a channel are zero and stay zero.
     #[inline(always)]
     fn pack<L: Lanes<Real = R>>(&self, lanes: L, chunk: &Chunk, panel: &mut [R]) {
         let (group, first, count) = self.channels();
-        let Extent { groups, outputs, .. } = *self.extent;
+        let Extent { groups, group_out_channels, .. } = *self.extent;
         let plane = self.extent.output_plane();
         for image in 0..chunk.images {
-            let channel = ((chunk.image + image) * groups + group) * outputs + first;
+            let channel = ((chunk.image + image) * groups + group) * group_out_channels + first;
             let from = &self.grad[channel * plane + chunk.first..];
             let to = &mut panel[image * chunk.count * self.width..];
             transpose(lanes, [count, chunk.count], from, plane, to, self.width);
@@ -291,8 +291,8 @@ impl<L: Lanes> OuterKernel<'_, L> {
         let mut grads =
             Columns { start: self.panel[first..].as_ptr(), vectors: consecutive(L::LANES), step: width };
         for image in chunk.image..chunk.image + chunk.images {
-            let channel = (image * extent.groups + group) * extent.inputs;
-            let image = &input.data[channel * input.channel..][..extent.inputs * input.channel];
+            let channel = (image * extent.groups + group) * extent.group_in_channels;
+            let image = &input.data[channel * input.channel..][..extent.group_in_channels * input.channel];
             assert!(columns.iter().all(|column| *column < image.len()));
             for &pixel in pixels {
                 let inputs = Rows { start: image.as_ptr().wrapping_add(pixel), rows: columns, step: 0 };

@@ -16,7 +16,7 @@ const fn max_pixels<S: Simd>() -> usize {
 }
 
 pub(in crate::conv::cpu) const fn tile_shape<S: Simd>() -> TileShape {
-    TileShape { outputs: PANEL_VECTORS * S::LANES, pixels: max_pixels::<S>(), lanes: S::LANES }
+    TileShape { channels: PANEL_VECTORS * S::LANES, pixels: max_pixels::<S>(), lanes: S::LANES }
 }
 
 /// Returns the distance from one pixel to the next, in a tile of planes or of blocks of channels.
@@ -34,15 +34,15 @@ pub(super) struct Factors<'a> {
     pub weights: *const f32,
     /// The weights that will be read next, for prefetching. Never dereferenced.
     pub next: *const f32,
-    /// The range of cache lines that this tile prefetches from the part of `next` that belongs to a tap. It is the same
-    /// for every tap.
+    /// The range of cache lines that this tile prefetches from the part of `next` that belongs to a tap. The range is
+    /// the same for every tap.
     pub fetch: [usize; 2],
 }
 
-/// The source and the destination of a register tile's sums.
+/// The destination of a register tile's sums or results.
 #[derive(Clone, Copy)]
-pub(super) struct Ends<'a> {
-    /// Whether to add to the sums in the destination.
+pub(super) struct TileTarget<'a> {
+    /// Whether to add to the sums that the destination already holds.
     pub resume: bool,
     /// The epilogue, which turns sums into results after the last chunk.
     pub writer: Option<&'a EpilogueWriter<'a>>,
@@ -53,20 +53,20 @@ pub(super) struct Ends<'a> {
 ///
 /// # Safety
 /// `factors.input` has every tap's channels of every pixel, and `factors.weights` a row of `VECTORS` vectors for each
-/// of these channels. `ends.to` is in bounds for `pixels` pixels and `VECTORS` blocks.
+/// of these channels. `target.to` is in bounds for `pixels` pixels and `VECTORS` blocks.
 #[inline(always)]
 pub(super) unsafe fn multiply<S: Simd, const VECTORS: usize, const PLANES: bool>(
     simd: S,
     pixels: usize,
     factors: Factors<'_>,
     affine: &Affine<S, VECTORS>,
-    ends: Ends<'_>,
+    target: TileTarget<'_>,
 ) {
     macro_rules! tiles {
         ($($count:literal)*) => {
             match pixels {
                 // SAFETY: guaranteed by the caller.
-                $($count => unsafe { tile::<S, VECTORS, $count, PLANES>(simd, factors, affine, ends) },)*
+                $($count => unsafe { tile::<S, VECTORS, $count, PLANES>(simd, factors, affine, target) },)*
                 _ => unreachable!("a register tile of {pixels} pixels"),
             }
         };
@@ -82,18 +82,18 @@ pub(super) unsafe fn multiply<S: Simd, const VECTORS: usize, const PLANES: bool>
 }
 
 /// # Safety
-/// As [`multiply`], for `PIXELS` pixels.
+/// The requirements of [`multiply`], for `PIXELS` pixels.
 #[inline(always)]
 unsafe fn tile<S: Simd, const VECTORS: usize, const PIXELS: usize, const PLANES: bool>(
     simd: S,
     factors: Factors<'_>,
     affine: &Affine<S, VECTORS>,
-    ends: Ends<'_>,
+    target: TileTarget<'_>,
 ) {
     let mut tile = RegisterTile::<_, PIXELS, VECTORS>::zeros(Floats::new(simd));
-    if ends.resume {
+    if target.resume {
         // SAFETY: the destination is in bounds, as the caller guarantees.
-        unsafe { tile.load(ends.to.output.add(ends.to.at), [S::LANES, ends.to.block]) };
+        unsafe { tile.load(target.to.output.add(target.to.at), [S::LANES, target.to.block]) };
     }
     let Factors { input, taps, weights, mut next, fetch } = factors;
     let mut weights = Columns { start: weights, vectors: consecutive(S::LANES), step: VECTORS * S::LANES };
@@ -111,9 +111,9 @@ unsafe fn tile<S: Simd, const VECTORS: usize, const PIXELS: usize, const PLANES:
     }
     // SAFETY: the destination is in bounds, as the caller guarantees.
     unsafe {
-        match ends.writer {
-            Some(writer) => writer.store_vectors(simd, affine.shifted(simd, tile.sums), affine, ends.to),
-            None => ends.to.store(simd, tile.sums),
+        match target.writer {
+            Some(writer) => writer.store_vectors(simd, affine.shifted(simd, tile.sums), affine, target.to),
+            None => target.to.store(simd, tile.sums),
         }
     }
 }

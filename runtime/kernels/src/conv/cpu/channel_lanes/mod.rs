@@ -63,15 +63,15 @@ pub(super) fn conv2d(problem: &ConvProblem, call: &Call<'_>, target: Target<'_>)
     let writer = EpilogueWriter::new(call, shape.out_channels);
     let (input, weights) = (TaskInput { plan, elements: call.input }, &weights.floats[..]);
     let floats = scratch_floats(plan, windows);
-    parallel::for_each(plan.jobs(), &|job| {
+    parallel::for_each(plan.task_groups(), &|task_group| {
         let mut scratch = Scratch::new(floats);
         let scratch = scratch.slices();
-        simd::dispatch_to(isa, Tasks { plan, job, input, weights, writer, target, scratch });
+        simd::dispatch_to(isa, Tasks { plan, task_group, input, weights, writer, target, scratch });
     });
     true
 }
 
-/// Returns the kernel's decisions. `windows` are those of a fused consumer.
+/// Returns the options of the kernel's plan. `windows` are the windows of a fused consumer.
 pub(super) fn options(problem: &ConvProblem, windows: Option<Windows>) -> PlanOptions {
     let shape = &problem.shape;
     let registers = TileShape::of(Lanes::Channels, problem.isa);
@@ -84,7 +84,7 @@ pub(super) fn options(problem: &ConvProblem, windows: Option<Windows>) -> PlanOp
         input_block,
         in_place: is_pointwise(shape) && problem.input == Layout::Nchwc,
         column_planes: shape.output[1] < SHORT_ROW,
-        chunk: PANEL_FLOATS / (shape.kernel[0] * shape.kernel[1] * registers.outputs),
+        chunk: PANEL_FLOATS / (shape.kernel[0] * shape.kernel[1] * registers.channels),
         blocks: output_blocks(shape.out_channels, registers),
         limits: Limits { input: INPUT_FLOATS, sums: RESULT_FLOATS, segments: 1 },
         windows,
@@ -93,8 +93,8 @@ pub(super) fn options(problem: &ConvProblem, windows: Option<Windows>) -> PlanOp
 }
 
 /// Divides the output channels into panels. The last panel may have fewer vectors.
-fn output_blocks(outputs: usize, registers: TileShape) -> OutputBlocks {
-    OutputBlocks::new(outputs, registers.outputs, |rest| rest.next_multiple_of(registers.lanes))
+fn output_blocks(out_channels: usize, registers: TileShape) -> OutputBlocks {
+    OutputBlocks::new(out_channels, registers.channels, |rest| rest.next_multiple_of(registers.lanes))
 }
 
 /// Returns the number of floats of the tile and, if there is a consumer, the number of floats of a patch's results in

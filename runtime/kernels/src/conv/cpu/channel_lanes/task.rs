@@ -1,4 +1,4 @@
-//! A job: some tasks, each of which computes a patch of pixels × some panels of output channels.
+//! The tasks of a task group. Each computes some panels of output channels for a patch of pixels.
 
 use crate::conv::cpu::epilogue::{Affine, Destination, EpilogueWriter};
 use crate::conv::cpu::partition::Place;
@@ -7,12 +7,12 @@ use crate::conv::cpu::task_input::TaskInput;
 use crate::simd::{Kernel, Simd};
 
 use super::Target;
-use super::micro::{self, Ends, Factors, PANEL_VECTORS, pixel_step};
+use super::micro::{self, Factors, PANEL_VECTORS, TileTarget, pixel_step};
 
-/// The tasks of a job.
+/// The tasks of a task group, which one thread runs one after another.
 pub(super) struct Tasks<'a> {
     pub plan: &'a Plan,
-    pub job: usize,
+    pub task_group: usize,
     pub input: TaskInput<'a>,
     pub weights: &'a [f32],
     pub writer: EpilogueWriter<'a>,
@@ -38,10 +38,10 @@ impl Kernel for Tasks<'_> {
     fn run<S: Simd>(mut self, simd: S) {
         let [tile, results] = std::mem::take(&mut self.scratch);
         let plan = self.plan;
-        for place in plan.tasks(self.job) {
+        for place in plan.tasks(self.task_group) {
             for chunk in 0..plan.chunks.count() {
                 let input = self.input.pixels::<S, false>(simd, &place, chunk, tile, &mut []);
-                for output in place.outputs.clone().step_by(plan.blocks.block) {
+                for output in place.channels.clone().step_by(plan.blocks.block) {
                     let to = self.destination::<S>(&place, output, results.as_mut_ptr());
                     let panel = Panel { place: &place, chunk, output, input, to };
                     self.multiply(simd, &panel);
@@ -120,11 +120,11 @@ impl Tasks<'_> {
                 fetch: [index * lines / tiles.count, (index + 1) * lines / tiles.count],
             };
             let to = Destination { at: to.at.wrapping_add(pixels.output * S::LANES), ..to };
-            let ends = Ends { resume: chunk > 0, writer: writer.filter(|_| last), to };
+            let target = TileTarget { resume: chunk > 0, writer: writer.filter(|_| last), to };
             // SAFETY: the tile, or the input that is read in place, has the pixels at every tap. `weights` has the
             // panel's `len` weights. The pixels lie in the patch, and no other task writes these channels of the patch.
             unsafe {
-                micro::multiply::<S, VECTORS, PLANES>(simd, pixels.count, factors, &affine, ends);
+                micro::multiply::<S, VECTORS, PLANES>(simd, pixels.count, factors, &affine, target);
                 if last {
                     self.writer.activate_vectors(simd, &affine, to, pixels.count);
                 }

@@ -35,12 +35,12 @@ pub(super) fn conv2d(problem: &ConvProblem, call: &Call<'_>, output: OutputPtr) 
     }
 }
 
-/// Divides `count` pieces of the output into jobs that each access at least `least` of the `elements`, and runs them in
-/// parallel.
-fn for_each_job(count: usize, elements: usize, least: usize, run: impl Fn(Range<usize>) + Sync) {
-    let jobs = cost::task_count(elements, least).min(count);
-    let bound = |job: usize| job * count / jobs;
-    parallel::for_each(jobs, &|job| run(bound(job)..bound(job + 1)));
+/// Divides `count` pieces of the output into ranges and calls `run` for each range, in parallel. The whole output
+/// accesses `elements` elements, and a range at least `min_elements` of them.
+fn for_each_range(count: usize, elements: usize, min_elements: usize, run: impl Fn(Range<usize>) + Sync) {
+    let tasks = cost::task_count(elements, min_elements).min(count);
+    let bound = |task: usize| task * count / tasks;
+    parallel::for_each(tasks, &|task| run(bound(task)..bound(task + 1)));
 }
 
 /// Returns the taps whose positions `first + tap · dilation` lie within `padding..padding + size`.

@@ -12,12 +12,12 @@ pub(super) const MAX_VECTORS: usize = 3;
 /// Returns the shape of an instruction set's register tile. The sums, a row of vectors of pixels and a vector of
 /// weights leave at least one register free. Without a free register, the compiler spills.
 pub(in crate::conv::cpu) const fn tile_shape<S: Simd>() -> TileShape {
-    let (outputs, vectors) = match S::REGISTERS {
+    let (channels, vectors) = match S::REGISTERS {
         32.. => (8, 3),
         16.. => (6, 2),
         _ => (2, 2),
     };
-    TileShape { outputs, pixels: vectors * S::LANES, lanes: S::LANES }
+    TileShape { channels, pixels: vectors * S::LANES, lanes: S::LANES }
 }
 
 /// The destination of a register tile that stores results instead of sums. All lanes of its vectors are pixels, and the
@@ -65,7 +65,7 @@ pub(super) unsafe fn accumulate<S: Simd, const PAIRS: bool>(
     macro_rules! blocks {
         ($(($m:literal, $n:literal))*) => {
             match (channels, vectors.len()) {
-                $(($m, $n) if $m <= max_tile.outputs && $n * S::LANES <= max_tile.pixels => {
+                $(($m, $n) if $m <= max_tile.channels && $n * S::LANES <= max_tile.pixels => {
                     let vectors = std::array::from_fn(|n| vectors[n] as usize);
                     let pixels = Columns { start: pixels, vectors, step: 0 };
                     // SAFETY: guaranteed by the caller, for this number of channels and vectors.
@@ -83,7 +83,7 @@ pub(super) unsafe fn accumulate<S: Simd, const PAIRS: bool>(
 }
 
 /// # Safety
-/// As [`accumulate`], for `M` channels and `N` vectors.
+/// The requirements of [`accumulate`], for `M` channels and `N` vectors.
 #[inline(always)]
 #[expect(clippy::needless_range_loop, reason = "every index is a constant that selects a register")]
 unsafe fn block<S: Simd, const PAIRS: bool, const M: usize, const N: usize>(

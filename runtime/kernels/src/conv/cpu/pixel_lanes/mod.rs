@@ -33,7 +33,7 @@ const STRIP_BYTES: usize = 32 << 10;
 /// The maximum number of floats of a task's tile, and of its sums. Both stay in the L2 cache.
 const CACHE_FLOATS: usize = 48 << 10;
 /// The maximum number of output channels of a task.
-const SEGMENT_OUTPUTS: usize = 128;
+const SEGMENT_CHANNELS: usize = 128;
 
 /// A plan with the strips of its patches.
 struct StripPlan {
@@ -62,13 +62,13 @@ pub(super) fn conv2d(
     let Some(weights) = PackedWeight::get(plan, problem, call) else { return false };
     let writer = EpilogueWriter::new(call, problem.shape.out_channels);
     let (input, weights) = (TaskInput { plan, elements: call.input }, &weights.floats[..]);
-    parallel::for_each(plan.jobs(), &|job| {
+    parallel::for_each(plan.task_groups(), &|task_group| {
         let plan = strip_plan;
         if plan.plan.operand == OperandFormat::Bf16Pairs {
-            let tasks = Tasks::<true> { plan, job, input, weights, writer, output };
+            let tasks = Tasks::<true> { plan, task_group, input, weights, writer, output };
             simd::dispatch_pairs(isa, tasks).unwrap_or_default();
         } else {
-            simd::dispatch_to(isa, Tasks::<false> { plan, job, input, weights, writer, output });
+            simd::dispatch_to(isa, Tasks::<false> { plan, task_group, input, weights, writer, output });
         }
     });
     true
@@ -86,12 +86,13 @@ impl StripPlan {
     }
 }
 
-/// Returns the kernel's decisions. `in_place` reads the pixels of a pointwise convolution from the input.
+/// Returns the options of the kernel's plan. If `in_place` is set, the kernel reads the pixels of a pointwise
+/// convolution from the input.
 pub(super) fn options(problem: &ConvProblem, in_place: bool) -> PlanOptions {
     let registers = TileShape::of(Lanes::Pixels, problem.isa);
     let operand = problem.operand();
     let shape = operand.shape(&problem.shape);
-    let outputs = shape.group_outputs();
+    let out_channels = shape.group_out_channels();
     let flat = is_pointwise(&shape);
     let width = if flat { shape.output[0] * shape.output[1] } else { shape.output[1] };
     PlanOptions {
@@ -102,11 +103,11 @@ pub(super) fn options(problem: &ConvProblem, in_place: bool) -> PlanOptions {
         in_place: in_place && operand == OperandFormat::F32,
         column_planes: !width.is_multiple_of(registers.lanes),
         chunk: chunk(&shape, registers),
-        blocks: output_blocks(outputs, registers),
+        blocks: output_blocks(out_channels, registers),
         limits: Limits {
             input: CACHE_FLOATS,
             sums: CACHE_FLOATS,
-            segments: outputs.div_ceil(SEGMENT_OUTPUTS),
+            segments: out_channels.div_ceil(SEGMENT_CHANNELS),
         },
         windows: None,
         order: Order::PatchSegmentImage,
@@ -119,7 +120,7 @@ fn scratch(plan: &Plan, strips: &[Vec<Strip>], registers: TileShape) -> [usize; 
     let blocks = match plan.chunks.count() {
         1 => 1,
         _ => {
-            plan.partition.segment_outputs() / plan.blocks.block
+            plan.partition.segment_channels() / plan.blocks.block
                 * strips.iter().map(Vec::len).max().unwrap_or(0)
         }
     };
@@ -154,11 +155,11 @@ fn chunk(shape: &ConvShape, registers: TileShape) -> usize {
 
 /// Divides the output channels into blocks. Blocks have only a few different widths, because a loop is compiled for
 /// each width.
-fn output_blocks(outputs: usize, registers: TileShape) -> OutputBlocks {
+fn output_blocks(out_channels: usize, registers: TileShape) -> OutputBlocks {
     let width = |channels: usize| match channels {
         0 | 1 => 1,
-        2..=4 => registers.outputs.min(4),
-        _ => registers.outputs,
+        2..=4 => registers.channels.min(4),
+        _ => registers.channels,
     };
-    OutputBlocks::new(outputs, width(outputs), width)
+    OutputBlocks::new(out_channels, width(out_channels), width)
 }

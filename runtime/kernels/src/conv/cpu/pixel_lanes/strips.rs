@@ -9,9 +9,9 @@ use super::micro::MAX_VECTORS;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Strip {
     /// The offset of each vector in the tile, for the first tap.
-    pub inputs: [u32; MAX_VECTORS],
+    pub input_offsets: [u32; MAX_VECTORS],
     /// The offset of each vector in the output, relative to the patch's first pixel.
-    pub outputs: [u32; MAX_VECTORS],
+    pub output_offsets: [u32; MAX_VECTORS],
     /// The number of lanes of each vector that are pixels.
     pub lanes: [u32; MAX_VECTORS],
     pub vectors: usize,
@@ -56,8 +56,8 @@ impl Strip {
     fn of(vectors: &[[usize; 3]], lanes: usize) -> Self {
         let all = |i: usize| std::array::from_fn(|n| vectors.get(n).map_or(0, |vector| vector[i] as u32));
         Self {
-            inputs: all(0),
-            outputs: all(1),
+            input_offsets: all(0),
+            output_offsets: all(1),
             lanes: all(2),
             vectors: vectors.len(),
             whole: vectors.iter().all(|vector| vector[2] == lanes),
@@ -66,6 +66,6 @@ impl Strip {
 
     /// Returns the end of the last vector in the tile, for the first tap.
     pub fn end(&self, lanes: usize) -> usize {
-        self.inputs.iter().max().map_or(0, |start| *start as usize + lanes)
+        self.input_offsets.iter().max().map_or(0, |start| *start as usize + lanes)
     }
 }

@@ -1,4 +1,4 @@
-//! A job: some tasks, each of which computes a patch of pixels × some output channels.
+//! The tasks of a task group. Each computes some output channels for a patch of pixels.
 
 use std::ops::Range;
 
@@ -13,10 +13,10 @@ use super::StripPlan;
 use super::micro::{self, Results, Sums};
 use super::strips::Strip;
 
-/// The tasks of a job. With `PAIRS`, their operands are pairs of bf16.
+/// The tasks of a task group, which one thread runs one after another. With `PAIRS`, their operands are pairs of bf16.
 pub(super) struct Tasks<'a, const PAIRS: bool> {
     pub plan: &'a StripPlan,
-    pub job: usize,
+    pub task_group: usize,
     pub input: TaskInput<'a>,
     pub weights: &'a [f32],
     pub writer: EpilogueWriter<'a>,
@@ -31,7 +31,7 @@ impl<const PAIRS: bool> Kernel for Tasks<'_, PAIRS> {
         let mut scratch = Scratch::new(self.plan.scratch);
         let [tile, sums, rows] = scratch.slices();
         let plan = &self.plan.plan;
-        for place in plan.tasks(self.job) {
+        for place in plan.tasks(self.task_group) {
             for chunk in 0..plan.chunks.count() {
                 let pixels = self.input.pixels::<S, PAIRS>(simd, &place, chunk, tile, rows);
                 self.multiply(simd, &place, chunk, pixels, sums);
@@ -62,7 +62,7 @@ impl<const PAIRS: bool> Tasks<'_, PAIRS> {
         };
         let mut next = 0;
         for strip in &self.plan.strips[place.patch_index] {
-            for channel in place.outputs.clone().step_by(plan.blocks.block) {
+            for channel in place.channels.clone().step_by(plan.blocks.block) {
                 let width = plan.blocks.width(channel);
                 let weights = &self.weights[plan.weights_at(place.group, chunk, channel)..];
                 let weights = &weights[..width * taps.len()];
@@ -78,7 +78,7 @@ impl<const PAIRS: bool> Tasks<'_, PAIRS> {
                         simd,
                         width,
                         pixels,
-                        &strip.inputs[..strip.vectors],
+                        &strip.input_offsets[..strip.vectors],
                         taps,
                         weights.as_ptr(),
                         Sums { at: block.as_mut_ptr(), resume: chunk > 0, results },
@@ -104,11 +104,11 @@ impl<const PAIRS: bool> Tasks<'_, PAIRS> {
         output: *mut f32,
     ) -> Results<'a> {
         let shape = &self.plan.plan.shape;
-        let channel = place.group * shape.group_outputs() + channel;
+        let channel = place.group * shape.group_out_channels() + channel;
         Results {
             affines: self.writer.channels(channel),
             output: output.wrapping_add(self.first_pixel(place, channel)),
-            pixels: &strip.outputs,
+            pixels: &strip.output_offsets,
             plane: shape.output[0] * shape.output[1],
         }
     }
@@ -133,12 +133,12 @@ impl<const PAIRS: bool> Tasks<'_, PAIRS> {
     ) {
         let mut sums = sums.chunks_exact(S::LANES);
         for channel in channels {
-            let channel = place.group * self.plan.plan.shape.group_outputs() + channel;
+            let channel = place.group * self.plan.plan.shape.group_out_channels() + channel;
             let first = self.first_pixel(place, channel);
             // SAFETY: the output has this channel.
             let affine = unsafe { self.writer.channels(channel).get(simd, 0) };
             for (n, sums) in sums.by_ref().take(strip.vectors).enumerate() {
-                let [at, lanes] = [strip.outputs[n], strip.lanes[n]].map(|x| x as usize);
+                let [at, lanes] = [strip.output_offsets[n], strip.lanes[n]].map(|x| x as usize);
                 // SAFETY: `sums` has a vector of floats. The strip's pixels lie within the patch, and no other task
                 // writes this channel of it.
                 unsafe {

@@ -130,7 +130,7 @@ impl Phases {
     }
 
     /// # Safety
-    /// As [`join`](Self::join).
+    /// The requirements of [`join`](Self::join).
     unsafe fn join_as<T: Send>(&self, results: &[f32], output: *mut T, convert: impl Fn(f32) -> T + Sync) {
         let (dilation, channels) = (self.dilation, self.shape.out_channels);
         let ([height, width], [rows, columns]) = (self.shape.output, self.plain.output);

@@ -23,7 +23,7 @@ mod strip;
 mod transform;
 
 pub use pack::Tile;
-pub(super) use schedule::{BLOCK_TILES, GROUP_OUTPUTS};
+pub(super) use schedule::{BLOCK_TILES, GROUP_CHANNELS};
 pub(super) use transform::strip_tiles;
 
 use std::sync::Arc;

@@ -61,7 +61,7 @@ impl Methods {
     ///   the wide tile). For the weight, a constant replaces the number of multiprocessors, so that the order of its
     ///   sums depends on the shape and the dtype alone.
     pub fn choose(shape: &ConvShape, dtype: DType, target: &Target) -> Self {
-        if shape.group_inputs() == 1 {
+        if shape.group_in_channels() == 1 {
             return Self { input: Method::Depthwise, weight: Method::Depthwise };
         }
         let tensor = use_tensor_cores(shape, dtype, target);
@@ -78,16 +78,16 @@ fn use_tensor_cores(shape: &ConvShape, dtype: DType, target: &Target) -> bool {
         DType::F32 => target.tf32,
         _ => false,
     };
-    let channels = [shape.group_inputs(), shape.group_outputs()];
+    let channels = [shape.group_in_channels(), shape.group_out_channels()];
     let enough = channels.iter().zip(MIN_TENSOR_CHANNELS).all(|(given, min)| *given >= min);
-    let work = shape.output_elements().saturating_mul(shape.taps());
+    let work = shape.output_elements().saturating_mul(shape.depth());
     target.has_tensor_cores() && supported && enough && work >= MIN_TENSOR_WORK
 }
 
 fn input_tile(shape: &ConvShape, large: bool, target: &Target) -> Tile {
     let blocks = |tile: Tile| Grid::new(shape, tile.cuda_core_size()).blocks;
     let processors = target.multiprocessors as usize;
-    match shape.group_inputs() {
+    match shape.group_in_channels() {
         ..=MAX_NARROW => Tile::Narrow,
         MIN_LARGE.. if large && blocks(Tile::Large) >= processors => Tile::Large,
         _ if large && blocks(Tile::Wide) >= 2 * processors => Tile::Wide,
@@ -96,8 +96,8 @@ fn input_tile(shape: &ConvShape, large: bool, target: &Target) -> Tile {
 }
 
 fn weight_tile(shape: &ConvShape, large: bool) -> Tile {
-    let rows = shape.group_outputs();
-    let columns = shape.taps();
+    let rows = shape.group_out_channels();
+    let columns = shape.depth();
     let pixels = shape.batch * shape.output[0] * shape.output[1];
     let blocks = |tile: Tile| {
         let [high, wide] = tile.cuda_core_size();

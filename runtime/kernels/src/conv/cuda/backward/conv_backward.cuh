@@ -7,14 +7,14 @@
 
 // The sizes of a convolution, with the channels of one group. Must match `sizes.rs`.
 struct Conv {
-    int batch, groups, inputs, outputs;
-    int height, width;             // of the input
+    int batch, groups, group_in_channels, group_out_channels;
+    int height, width;             // the size of the input
     int kernel_y, kernel_x;
-    int out_height, out_width;     // of the output
+    int out_height, out_width;     // the size of the output
     int stride_y, stride_x;
     int dilation_y, dilation_x;
     int padding_y, padding_x;      // zeros before the input
-    int step_y, step_x;            // between taps that read the same phase: stride / gcd(stride, dilation)
+    int step_y, step_x;            // the distance between taps of one phase: stride / gcd(stride, dilation)
 
     __device__ int taps() const { return kernel_y * kernel_x; }
     __device__ int plane() const { return height * width; }
@@ -44,7 +44,7 @@ static __device__ __forceinline__ PhaseAxis phase_axis(int start, int size, int 
     const int reach = start + padding, residue = reach % stride;
     int first = 0;
     while (first < min(step, kernel) && first * dilation % stride != residue) first++;
-    const bool any = first < min(step, kernel);  // whether a tap reads the phase
+    const bool any = first < min(step, kernel);  // true if a tap reads the phase
     PhaseAxis axis;
     axis.start = start;
     axis.count = (size - start + stride - 1) / stride;

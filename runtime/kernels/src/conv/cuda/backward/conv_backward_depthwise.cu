@@ -8,17 +8,18 @@ const int TAPS = 9;         // the taps whose sums a thread keeps in registers
 
 // The outputs that read an input position on one axis. `STRIDE` is the stride if it is known at compile time, else 0.
 template <int STRIDE> struct OutputIndex {
-    int stride, dilation, reach;   // `reach`: the padded input position
+    int stride, dilation;
+    int reach;                     // the input position, counted from the start of the padding
 
     __device__ OutputIndex(int position, int stride, int dilation, int padding)
         : stride(STRIDE ? STRIDE : stride), dilation(dilation), reach(position + padding) {}
 
-    // Returns the output that reads the position under a tap, or -1.
-    __device__ int output(int tap, int outputs) const {
+    // Returns the output that reads the position under a tap, or -1 if none of the `count` outputs does.
+    __device__ int output(int tap, int count) const {
         const int at = reach - tap * dilation;
-        if (STRIDE == 1) return at < outputs ? at : -1;
+        if (STRIDE == 1) return at < count ? at : -1;
         if (at < 0 || at % stride != 0) return -1;
-        return at / stride < outputs ? at / stride : -1;
+        return at / stride < count ? at / stride : -1;
     }
 };
 
@@ -26,7 +27,7 @@ template <int STRIDE> struct OutputIndex {
 template <class T, int STRIDE>
 __device__ void depthwise_input(Masked<T> grad, const T *weight, const T *bias, T *result, const Conv &conv,
                                 int pixel_tiles) {
-    const unsigned plane = blockIdx.x / pixel_tiles;   // image and channel
+    const unsigned plane = blockIdx.x / pixel_tiles;   // the channel, counted across all images
     const int channel = plane % conv.groups;
     const int pixel = blockIdx.x % pixel_tiles * SUM_THREADS + threadIdx.x;
     if (pixel >= conv.plane()) return;
@@ -35,9 +36,9 @@ __device__ void depthwise_input(Masked<T> grad, const T *weight, const T *bias, 
     const OutputIndex<STRIDE> x(pixel - row * conv.width, conv.stride_x, conv.dilation_x, conv.padding_x);
 
     Accumulator<T> sum = bias ? load(bias + channel) : Accumulator<T>(0);
-    for (int output = 0; output < conv.outputs; output++) {
-        const size_t from = ((size_t)plane * conv.outputs + output) * conv.out_plane();
-        const T *filter = weight + (size_t)(channel * conv.outputs + output) * conv.taps();
+    for (int output = 0; output < conv.group_out_channels; output++) {
+        const size_t from = ((size_t)plane * conv.group_out_channels + output) * conv.out_plane();
+        const T *filter = weight + (size_t)(channel * conv.group_out_channels + output) * conv.taps();
         for (int i = 0; i < conv.kernel_y; i++) {
             const int at_y = y.output(i, conv.out_height);
             if (at_y < 0) continue;
@@ -57,7 +58,7 @@ template <class T>
 __device__ void depthwise_weight(Masked<T> grad, const T *input, Accumulator<T> *parts, const Conv &conv,
                                  int part_pixels) {
     __shared__ Accumulator<T> scratch[TAPS][SUM_THREADS / 32];
-    const int channels = conv.groups * conv.outputs;
+    const int channels = conv.groups * conv.group_out_channels;
     const int channel = blockIdx.x % channels, part = blockIdx.x / channels;
     const int first = part * part_pixels, end = min(first + part_pixels, conv.batch * conv.out_plane());
 
@@ -68,7 +69,8 @@ __device__ void depthwise_weight(Masked<T> grad, const T *input, Accumulator<T> 
         for (int pixel = first + threadIdx.x; pixel < end; pixel += SUM_THREADS, at.advance(conv)) {
             const Accumulator<T> g = grad[((size_t)at.image * channels + channel) * conv.out_plane() +
                                   at.row * conv.out_width + at.column];
-            const T *image = input + ((size_t)at.image * conv.groups + channel / conv.outputs) * conv.plane();
+            const int in_channel = channel / conv.group_out_channels;
+            const T *image = input + ((size_t)at.image * conv.groups + in_channel) * conv.plane();
             int i = start / conv.kernel_x, j = start % conv.kernel_x;
             #pragma unroll
             for (int tap = 0; tap < TAPS; tap++) {
@@ -85,7 +87,7 @@ __device__ void depthwise_weight(Masked<T> grad, const T *input, Accumulator<T> 
             const size_t to = ((size_t)part * channels + channel) * conv.taps() + start + tap;
             if (threadIdx.x == 0 && tap < count) parts[to] = sum;
         }
-        __syncthreads();           // before the sums of the next taps reuse the scratch memory
+        __syncthreads();           // the sums of the next taps reuse the scratch memory
     }
 }
 

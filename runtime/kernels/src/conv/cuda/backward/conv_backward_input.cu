@@ -6,7 +6,7 @@
 
 namespace {
 
-const int DEPTH = 8;        // output channels per step
+const int DEPTH = 8;        // the output channels of a step
 
 // The tap and the first output channel of a step.
 struct InputSteps {
@@ -14,7 +14,7 @@ struct InputSteps {
 
     __device__ void advance(const Conv &conv, const Phase &phase) {
         output += DEPTH;
-        if (output < conv.outputs) return;
+        if (output < conv.group_out_channels) return;
         output = 0;
         if (++tap_x < phase.x.taps) return;
         tap_x = 0, tap_y++;
@@ -24,7 +24,7 @@ struct InputSteps {
 template <class T, class Tile> class InputGradient {
     static constexpr int WEIGHTS = (Tile::ROWS * DEPTH + Tile::THREADS - 1) / Tile::THREADS;
     static constexpr int GRADS = Tile::COLUMNS * DEPTH / Tile::THREADS;
-    static constexpr int GRAD_ROWS = Tile::THREADS / Tile::COLUMNS;   // rows of the gradient's tile per sweep
+    static constexpr int GRAD_ROWS = Tile::THREADS / Tile::COLUMNS;  // the rows that the block reads together
     static_assert(Tile::THREADS % Tile::COLUMNS == 0 && GRADS * GRAD_ROWS == DEPTH, "whole sweeps");
 
     const Conv &conv;
@@ -32,7 +32,7 @@ template <class T, class Tile> class InputGradient {
     const InputTile &at;
     Masked<T> grad;
     const T *weight;
-    int row, column;               // of the output that reads this thread's pixel under the tap j = 0
+    int row, column;               // the output that reads this thread's pixel under the tap j = 0
     bool inside;                   // whether this thread's pixel exists
     size_t image;                  // the offset of the pixel's image and group in the gradient
     Accumulator<T> weights[WEIGHTS], grads[GRADS];
@@ -44,7 +44,7 @@ template <class T, class Tile> class InputGradient {
         const PhasePixel it(phase, pixel);
         inside = pixel < phase.pixels(conv);
         row = phase.y.base + it.row, column = phase.x.base + it.column;
-        image = ((size_t)it.image * conv.groups + at.group) * conv.outputs * conv.out_plane();
+        image = ((size_t)it.image * conv.groups + at.group) * conv.group_out_channels * conv.out_plane();
     }
 
     // Reads the operands of a step into registers.
@@ -55,8 +55,10 @@ template <class T, class Tile> class InputGradient {
         for (int i = 0; i < WEIGHTS; i++) {
             const int element = threadIdx.x + i * Tile::THREADS;
             const int channel = at.channel + element % Tile::ROWS, output = step.output + element / Tile::ROWS;
-            const bool valid = element < Tile::ROWS * DEPTH && channel < conv.inputs && output < conv.outputs;
-            const size_t filter = (size_t)(at.group * conv.outputs + output) * conv.inputs + channel;
+            const bool exists = channel < conv.group_in_channels && output < conv.group_out_channels;
+            const bool valid = element < Tile::ROWS * DEPTH && exists;
+            const size_t filter_row = (size_t)at.group * conv.group_out_channels + output;
+            const size_t filter = filter_row * conv.group_in_channels + channel;
             weights[i] = valid ? load(weight + filter * conv.taps() + tap) : Accumulator<T>(0);
         }
         const int y = row - step.tap_y * phase.y.back, x = column - step.tap_x * phase.x.back;
@@ -65,7 +67,7 @@ template <class T, class Tile> class InputGradient {
         for (int i = 0; i < GRADS; i++) {
             const int output = step.output + threadIdx.x / Tile::COLUMNS + i * GRAD_ROWS;
             const size_t pixel = image + (size_t)output * conv.out_plane() + y * conv.out_width + x;
-            grads[i] = in_bounds && output < conv.outputs ? grad[pixel] : Accumulator<T>(0);
+            grads[i] = in_bounds && output < conv.group_out_channels ? grad[pixel] : Accumulator<T>(0);
         }
     }
 
@@ -94,7 +96,7 @@ __device__ void input_gradient(Masked<T> grad, const T *weight, const T *bias, T
     Tile tile;
     InputGradient<T, Tile> operands(conv, phase, at, grad, weight);
     InputSteps step;
-    const int steps = phase.taps() * ((conv.outputs + DEPTH - 1) / DEPTH);
+    const int steps = phase.taps() * ((conv.group_out_channels + DEPTH - 1) / DEPTH);
     if (steps) {
         operands.fetch(step);
         operands.store(a[0], b[0]);
@@ -112,13 +114,14 @@ __device__ void input_gradient(Masked<T> grad, const T *weight, const T *bias, T
         const int pixel = at.pixel + Tile::column(j);
         if (pixel >= phase.pixels(conv)) continue;
         const PhasePixel it(phase, pixel);
-        T *to = result + ((size_t)it.image * conv.groups + at.group) * conv.inputs * conv.plane() +
+        T *to = result + ((size_t)it.image * conv.groups + at.group) * conv.group_in_channels * conv.plane() +
                 it.position(conv, phase);
         #pragma unroll
         for (int i = 0; i < Tile::HIGH; i++) {
             const int channel = at.channel + Tile::row(i);
-            if (channel >= conv.inputs) continue;
-            const Accumulator<T> shift = bias ? load(bias + at.group * conv.inputs + channel) : Accumulator<T>(0);
+            if (channel >= conv.group_in_channels) continue;
+            const int in_channel = at.group * conv.group_in_channels + channel;
+            const Accumulator<T> shift = bias ? load(bias + in_channel) : Accumulator<T>(0);
             store(to + (size_t)channel * conv.plane(), tile.sums[i][j] + shift);
         }
     }

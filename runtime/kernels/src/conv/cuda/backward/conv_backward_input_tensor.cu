@@ -19,10 +19,10 @@ template <class Tile> class InputSource {
     const Chunk *weight, *grad;
     const int chunks;
     int chunk, tap_y = 0, tap_x = 0;           // the thread's position in the depth
-    int rows[RIGHT], columns[RIGHT];           // of the outputs that read the pixels under the tap j = 0
-    unsigned images[RIGHT];                    // the offsets of their images in the gradient
+    int rows[RIGHT], columns[RIGHT];           // the outputs that read the pixels under the tap j = 0
+    unsigned images[RIGHT];                    // the offsets of these outputs' images in the gradient
     unsigned filters[LEFT], pixels[RIGHT];     // the offsets of the next chunks
-    unsigned valid;                            // a bit for each chunk: whether it exists
+    unsigned valid;                            // one bit for each chunk, set if the chunk exists
 
     // Returns the thread's first row in both tiles.
     static __device__ __forceinline__ int first_row() { return threadIdx.x / DEPTH_CHUNKS; }
@@ -39,8 +39,8 @@ template <class Tile> class InputSource {
         #pragma unroll
         for (int i = 0; i < LEFT; i++) {
             const int channel = at.channel + first_row() + i * SWEEP;
-            valid |= unsigned(any && channel < conv.inputs) << i;
-            filters[i] = ((unsigned)(at.group * conv.taps() + tap) * conv.inputs + channel) * chunks + chunk;
+            valid |= unsigned(any && channel < conv.group_in_channels) << i;
+            filters[i] = ((unsigned)(at.group * conv.taps() + tap) * conv.group_in_channels + channel) * chunks + chunk;
         }
         #pragma unroll
         for (int i = 0; i < RIGHT; i++) {
@@ -108,12 +108,12 @@ __device__ void input_gradient(const T *grad, const T *weight, const T *bias, T 
     const int pixel = at.pixel + threadIdx.x % Tile::COLUMNS;
     const bool inside = pixel < phase.pixels(conv);
     const PhasePixel it(phase, pixel);
-    T *to = result + ((size_t)it.image * conv.groups + at.group) * conv.inputs * conv.plane() +
+    T *to = result + ((size_t)it.image * conv.groups + at.group) * conv.group_in_channels * conv.plane() +
             it.position(conv, phase);
     tile.for_each_row(shared, [&](int row, float sum) {
         const int channel = at.channel + row;
-        if (!inside || channel >= conv.inputs) return;
-        const float shift = bias ? load(bias + at.group * conv.inputs + channel) : 0.f;
+        if (!inside || channel >= conv.group_in_channels) return;
+        const float shift = bias ? load(bias + at.group * conv.group_in_channels + channel) : 0.f;
         store(to + (size_t)channel * conv.plane(), sum + shift);
     });
 }

@@ -5,7 +5,8 @@
 
 namespace {
 
-const int ROWS = 32, COLUMNS = 64, THREADS = 256;   // of a tile
+const int ROWS = 32, COLUMNS = 64;   // the size of the tile that a block packs
+const int THREADS = 256;             // the threads of a block
 
 // Transposes matrices [rows, columns] to [columns, padded]. The order of the matrices changes from [matrices, groups]
 // to [groups, matrices], and that of the columns from [columns / taps, taps] to [taps, columns / taps].

@@ -6,7 +6,7 @@
 
 namespace {
 
-const int DEPTH = 16;       // pixels per step
+const int DEPTH = 16;       // the pixels of a step
 const int PAD = 4;          // distributes the threads of a column over the banks and keeps vectors aligned
 
 // A column of the input's matrix: an input channel, and the offset of a tap from the first input pixel of an output.
@@ -15,7 +15,7 @@ struct Column {
 };
 
 template <class T, class Tile> class WeightGradient {
-    static constexpr int SWEEP = Tile::THREADS / DEPTH;        // rows or columns that the block reads together
+    static constexpr int SWEEP = Tile::THREADS / DEPTH;        // the rows or columns that the block reads together
     static constexpr int GRADS = (Tile::ROWS + SWEEP - 1) / SWEEP, INPUTS = Tile::COLUMNS / SWEEP;
     static_assert(Tile::COLUMNS % SWEEP == 0, "whole sweeps");
 
@@ -45,20 +45,21 @@ template <class T, class Tile> class WeightGradient {
     // Reads the operands of a step into registers and advances.
     __device__ void fetch() {
         const size_t image = (size_t)cursor.image * conv.groups + at.group;
-        const size_t out = image * conv.outputs * conv.out_plane() + cursor.row * conv.out_width + cursor.column;
+        const size_t out = image * conv.group_out_channels * conv.out_plane() +
+                           cursor.row * conv.out_width + cursor.column;
         #pragma unroll
         for (int i = 0; i < GRADS; i++) {
             const int channel = at.channel + threadIdx.x / DEPTH + i * SWEEP;
-            const bool valid = pixel < end && channel < conv.outputs;
+            const bool valid = pixel < end && channel < conv.group_out_channels;
             grads[i] = valid ? grad[out + (size_t)channel * conv.out_plane()] : Accumulator<T>(0);
         }
-        const size_t in = image * conv.inputs * conv.plane();
+        const size_t in = image * conv.group_in_channels * conv.plane();
         #pragma unroll
         for (int i = 0; i < INPUTS; i++) {
             const Column column = columns[threadIdx.x / DEPTH + i * SWEEP];
             const int y = cursor.row * conv.stride_y + column.y, x = cursor.column * conv.stride_x + column.x;
             const bool in_bounds = y >= 0 && y < conv.height && x >= 0 && x < conv.width;
-            const bool valid = pixel < end && column.channel < conv.inputs && in_bounds;
+            const bool valid = pixel < end && column.channel < conv.group_in_channels && in_bounds;
             inputs[i] = valid ? load(input + in + (size_t)column.channel * conv.plane() + y * conv.width + x)
                               : Accumulator<T>(0);
         }
@@ -103,16 +104,16 @@ __device__ void weight_gradient(Masked<T> grad, const T *input, Accumulator<T> *
         if (i + 1 < steps) operands.store(a[(i + 1) % 2], b[(i + 1) % 2]);
     }
 
-    const int width = conv.inputs * conv.taps();
-    const size_t part = (size_t)at.part * conv.groups * conv.outputs * width;
+    const int width = conv.group_in_channels * conv.taps();
+    const size_t part = (size_t)at.part * conv.groups * conv.group_out_channels * width;
     #pragma unroll
     for (int i = 0; i < Tile::HIGH; i++) {
         const int channel = at.channel + Tile::row(i);
         #pragma unroll
         for (int j = 0; j < Tile::WIDE; j++) {
             const int column = at.column + Tile::column(j);
-            if (channel >= conv.outputs || column >= width) continue;
-            const size_t to = (size_t)(at.group * conv.outputs + channel) * width + column;
+            if (channel >= conv.group_out_channels || column >= width) continue;
+            const size_t to = (size_t)(at.group * conv.group_out_channels + channel) * width + column;
             if (parts) parts[part + to] = tile.sums[i][j];
             else store(result + to, tile.sums[i][j]);
         }

@@ -19,7 +19,7 @@ template <class Tile> class WeightSource {
 
     const Conv &conv;
     const T *grad, *input;
-    const int grad_channels, input_channels;   // of a group, with padding
+    const int grad_channels, input_channels;   // the channels of a group, with padding
     const int end;
     int pixel;                                 // the first pixel of the stage
     bool left_valid, right_valid;
@@ -85,14 +85,14 @@ __device__ void weight_gradient(const T *grad, const T *input, float *parts, con
     tile.template multiply<DepthInColumns<T>>(shared, source, (end - first + Tile::DEPTH - 1) / Tile::DEPTH);
 
     const int width = conv.taps() * input_channels;
-    parts += ((size_t)at.part * conv.groups + at.group) * conv.outputs * width;
+    parts += ((size_t)at.part * conv.groups + at.group) * conv.group_out_channels * width;
     #pragma unroll
     for (int i = 0; i < Tile::HIGH * 2; i++) {
         const int channel = at.channel + Tile::row(i / 2, i % 2 * 2);
         #pragma unroll
         for (int j = 0; j < Tile::WIDE; j++) {
             const int column = at.column + Tile::column(j, 0);
-            if (channel >= conv.outputs || column >= width) continue;      // both columns: the width is even
+            if (channel >= conv.group_out_channels || column >= width) continue;  // both columns: the width is even
             const float(&sum)[4] = tile.sums[i / 2][j];
             store_vector<2, float>(parts + (size_t)channel * width + column, {sum[i % 2 * 2], sum[i % 2 * 2 + 1]});
         }

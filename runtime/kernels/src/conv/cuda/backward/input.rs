@@ -20,7 +20,7 @@ pub(super) struct Grid {
 impl Grid {
     /// Returns the grid for tiles of `channels` × `pixels`.
     pub fn new(shape: &ConvShape, [channels, pixels]: [usize; 2]) -> Self {
-        let channel_tiles = shape.group_inputs().div_ceil(channels);
+        let channel_tiles = shape.group_in_channels().div_ceil(channels);
         let pixel_tiles = (shape.batch * phase(shape).iter().product::<usize>()).div_ceil(pixels);
         let blocks = channel_tiles * pixel_tiles * shape.geometry.groups * phases(shape);
         Self { channel_tiles, pixel_tiles, blocks }

@@ -39,11 +39,11 @@ pub fn program(
     needs: Needs,
     target: &Target,
 ) -> Result<Program> {
-    program_by(shape, dtype, activation, needs, Methods::choose(shape, dtype, target))
+    program_with_methods(shape, dtype, activation, needs, Methods::choose(shape, dtype, target))
 }
 
 /// Returns the program of [`program`], with the given methods.
-pub fn program_by(
+pub fn program_with_methods(
     shape: &ConvShape,
     dtype: DType,
     activation: Activation,
@@ -91,11 +91,17 @@ pub fn transposed_program(
     bias: bool,
     target: &Target,
 ) -> Result<Program> {
-    transposed_by(shape, input_size, dtype, bias, Methods::choose(shape, dtype, target).input)
+    transposed_program_with_method(
+        shape,
+        input_size,
+        dtype,
+        bias,
+        Methods::choose(shape, dtype, target).input,
+    )
 }
 
 /// Returns the program of [`transposed_program`], with the given method.
-pub fn transposed_by(
+pub fn transposed_program_with_method(
     shape: &ConvShape,
     input_size: [usize; 2],
     dtype: DType,

@@ -26,7 +26,7 @@ pub(super) fn conv(shape: &ConvShape) -> Result<Arg> {
     }
     let padding = geometry.padding.map(|padding| padding[0]);
     let step = [0, 1].map(|i| geometry.stride[i] / common_divisor(geometry.stride[i], geometry.dilation[i]));
-    let sizes = [batch, geometry.groups, shape.group_inputs(), shape.group_outputs()];
+    let sizes = [batch, geometry.groups, shape.group_in_channels(), shape.group_out_channels()];
     let axes = [input, kernel, output, geometry.stride, geometry.dilation, padding, step];
     sizes.into_iter().chain(axes.into_iter().flatten()).map(int).collect::<Result<_>>().map(Arg::Ints)
 }

@@ -50,11 +50,11 @@ pub(super) fn input(
     };
     let shape = builder.shape;
     let taps = shape.kernel[0] * shape.kernel[1];
-    let filters = Matrices { count: 1, rows: shape.group_outputs(), columns: shape.taps(), taps };
+    let filters = Matrices { count: 1, rows: shape.group_out_channels(), columns: shape.depth(), taps };
     let weight = pack(builder, filters, plain(weight))?;
     let gradient = gradient(builder)?;
     let grid = Grid::new(shape, tile.tensor_core_size());
-    let chunks = padded(builder.dtype, shape.group_outputs()) * builder.dtype.size_in_bytes() / CHUNK;
+    let chunks = padded(builder.dtype, shape.group_out_channels()) * builder.dtype.size_in_bytes() / CHUNK;
     let mut args = vec![gradient, weight, bias, result, builder.conv.clone()];
     for size in [chunks, grid.channel_tiles, grid.pixel_tiles] {
         args.push(Arg::Int(int(size)?));
@@ -71,18 +71,18 @@ pub(super) fn weight(builder: &mut ProgramBuilder, tile: Tile, input: Arg, resul
         Tile::Large => named!(builder.dtype, "conv_backward_weight_tensor_large"),
     };
     let shape = builder.shape;
-    let inputs = shape.group_inputs();
-    let outputs = shape.group_outputs();
+    let in_channels = shape.group_in_channels();
+    let out_channels = shape.group_out_channels();
     let groups = shape.geometry.groups;
     let images =
-        Matrices { count: shape.batch, rows: inputs, columns: shape.input[0] * shape.input[1], taps: 1 };
+        Matrices { count: shape.batch, rows: in_channels, columns: shape.input[0] * shape.input[1], taps: 1 };
     let images = pack(builder, images, plain(input))?;
     let gradient = gradient(builder)?;
 
     let taps = shape.kernel[0] * shape.kernel[1];
-    let channels = [outputs, inputs].map(|channels| padded(builder.dtype, channels));
+    let channels = [out_channels, in_channels].map(|channels| padded(builder.dtype, channels));
     let [rows, columns] = tile.tensor_core_size();
-    let tiles = [outputs.div_ceil(rows), (taps * channels[1]).div_ceil(columns)];
+    let tiles = [out_channels.div_ceil(rows), (taps * channels[1]).div_ceil(columns)];
     let blocks = tiles[0] * tiles[1] * groups;
     let parts = Parts::new(pixels(builder), blocks, STEP, MIN_PIXELS);
     let sums = builder.scratch(parts.count * shape.out_channels * taps * channels[1], DType::F32);
@@ -95,7 +95,7 @@ pub(super) fn weight(builder: &mut ProgramBuilder, tile: Tile, input: Arg, resul
     builder.launch([MODULE, kernel], blocks * parts.count, threads(tile), shared(tile), args)?;
 
     let mut args = vec![sums, result];
-    for size in [shape.out_channels, taps, inputs, channels[1], parts.count] {
+    for size in [shape.out_channels, taps, in_channels, channels[1], parts.count] {
         args.push(Arg::Int(int(size)?));
     }
     let kernel = named!(builder.dtype, "conv_backward_weight_tensor_sum");
@@ -109,7 +109,7 @@ fn gradient(builder: &mut ProgramBuilder) -> Result<Arg> {
     }
     let shape = builder.shape;
     let columns = shape.output[0] * shape.output[1];
-    let matrices = Matrices { count: shape.batch, rows: shape.group_outputs(), columns, taps: 1 };
+    let matrices = Matrices { count: shape.batch, rows: shape.group_out_channels(), columns, taps: 1 };
     let packed = pack(builder, matrices, builder.gradient.clone())?;
     builder.packed_gradient = Some(packed.clone());
     Ok(packed)

@@ -20,8 +20,8 @@ template <> __device__ __forceinline__ void mma<float>(float (&d)[4], const uint
 template <class T> __device__ __forceinline__ T rounded(float value) { return narrow<T>(value); }
 template <> __device__ __forceinline__ float rounded<float>(float value) { return __int_as_float(to_tf32(value)); }
 
-static const int STAGES = 3;       // of the pipeline
-static const int DEPTH_CHUNKS = 4; // of the depth in a stage
+static const int STAGES = 3;       // the stages of the pipeline
+static const int DEPTH_CHUNKS = 4; // the chunks along the depth in a stage
 
 // A warp computes HIGH × WIDE fragments of 16 × 8 sums each.
 template <class T_, int ROWS_, int COLUMNS_, int WARP_ROWS, int WARP_COLUMNS> struct TensorTile {
@@ -31,7 +31,7 @@ template <class T_, int ROWS_, int COLUMNS_, int WARP_ROWS, int WARP_COLUMNS> st
     static constexpr int ACROSS = COLUMNS / WARP_COLUMNS, THREADS = ROWS / WARP_ROWS * ACROSS * 32;
     static constexpr int HIGH = WARP_ROWS / 16, WIDE = WARP_COLUMNS / 8;
     static_assert(WIDE % 2 == 0, "fragments of columns are loaded in pairs");
-    // The chunks of a stage.
+    // The numbers of chunks of the left operand, of the right operand and of both in a stage.
     static constexpr int LEFT = ROWS * DEPTH_CHUNKS, RIGHT = COLUMNS * DEPTH_CHUNKS, STAGE = LEFT + RIGHT;
 
     float sums[HIGH][WIDE][4];
@@ -48,7 +48,7 @@ template <class T_, int ROWS_, int COLUMNS_, int WARP_ROWS, int WARP_COLUMNS> st
     // The first row and column of the warp's part of the tile.
     static __device__ __forceinline__ int warp_row() { return threadIdx.x / 32 / ACROSS * WARP_ROWS; }
     static __device__ __forceinline__ int warp_column() { return threadIdx.x / 32 % ACROSS * WARP_COLUMNS; }
-    // The row and column of a thread's sum in the block's tile; `k` is 0 to 3 in each fragment.
+    // The row and column of a thread's sum in the block's tile. A thread has the sums `k` = 0 to 3 of each fragment.
     static __device__ __forceinline__ int row(int i, int k) {
         return warp_row() + i * 16 + threadIdx.x % 32 / 4 + k / 2 * 8;
     }
@@ -80,8 +80,8 @@ template <class T_, int ROWS_, int COLUMNS_, int WARP_ROWS, int WARP_COLUMNS> st
     // that a warp has 32 neighboring columns. The sums pass through the shared memory of the stages, some fragments at
     // a time.
     template <class Take> __device__ __forceinline__ void for_each_row(Chunk *stages, Take take) const {
-        constexpr int PASS = HIGH < 2 ? HIGH : 2, PASS_ROWS = PASS * 16;     // of each warp
-        constexpr int PITCH = COLUMNS + 8;                                   // a fragment's rows in different banks
+        constexpr int PASS = HIGH < 2 ? HIGH : 2, PASS_ROWS = PASS * 16;  // a warp's fragments and rows in a pass
+        constexpr int PITCH = COLUMNS + 8;  // places the rows of a fragment in different banks
         static_assert(ROWS / WARP_ROWS * PASS_ROWS * PITCH * 4 <= STAGES * STAGE * 16, "a pass fits in the stages");
         static_assert(THREADS % COLUMNS == 0, "a thread keeps its column");
         float *shared = reinterpret_cast<float *>(stages);

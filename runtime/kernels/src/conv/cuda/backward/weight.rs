@@ -30,8 +30,8 @@ fn cores(builder: &mut ProgramBuilder, tile: Tile, input: Arg, result: Arg) -> R
         Tile::Large => named!(builder.dtype, "conv_backward_weight_large"),
     };
     let [rows, columns] = tile.cuda_core_size();
-    let row_tiles = builder.shape.group_outputs().div_ceil(rows);
-    let column_tiles = builder.shape.taps().div_ceil(columns);
+    let row_tiles = builder.shape.group_out_channels().div_ceil(rows);
+    let column_tiles = builder.shape.depth().div_ceil(columns);
     let blocks = row_tiles * column_tiles * builder.shape.geometry.groups;
     let parts = Parts::new(pixels(builder), blocks, STEP, MIN_PIXELS);
 

@@ -13,7 +13,7 @@ use crate::cuda::Target;
 use candle_core::DType;
 
 /// The maximum number of output channels in a group of a depthwise convolution. The group has one input channel.
-const DEPTHWISE_OUTPUTS: usize = 2;
+const DEPTHWISE_CHANNELS: usize = 2;
 /// The number of threads of a depthwise kernel that keeps one multiprocessor busy.
 const BUSY_THREADS: usize = 1536;
 /// The number of bytes of shared memory that a block can use on every device without opting in.
@@ -116,11 +116,11 @@ fn depthwise(all: &[Variant], shape: &ConvShape, target: &Target) -> Option<Vari
 /// Returns every variant that supports the convolution.
 pub fn all(shape: &ConvShape, dtype: DType, target: &Target) -> Vec<Variant> {
     let mut variants = Vec::new();
-    if shape.group_inputs() == 1 && shape.group_outputs() <= DEPTHWISE_OUTPUTS {
+    if shape.group_in_channels() == 1 && shape.group_out_channels() <= DEPTHWISE_CHANNELS {
         let fits = |kernel: &Depthwise| kernel.square.is_none_or(|square| is_square(shape, square));
         variants.extend(depthwises(dtype).filter(fits).map(Variant::Depthwise));
     }
-    let fits = |direct: &Direct| direct.shared(shape.taps()) <= DIRECT_SHARED;
+    let fits = |direct: &Direct| direct.shared(shape.depth()) <= DIRECT_SHARED;
     variants.extend(directs(dtype).filter(fits).map(Variant::Direct));
     if target.hopper && (dtype != DType::F32 || target.tf32) {
         let fits = |kernel: &Hopper| {
@@ -149,7 +149,7 @@ fn supports(tile: &Tile, shape: &ConvShape, dtype: DType, target: &Target) -> bo
     let reads = match input {
         InputAccess::Gathered => !is_dense(shape),
         InputAccess::Dense => is_dense(shape),
-        InputAccess::Packed => shape.group_inputs() > 0,
+        InputAccess::Packed => shape.group_in_channels() > 0,
     };
     let allowed = target.has_tensor_cores() && (dtype != DType::F32 || target.tf32);
     reads && allowed && tile.shared <= target.shared as usize
@@ -174,7 +174,7 @@ fn cycles(shape: &ConvShape, variant: &Variant, target: &Target) -> f64 {
             let partition = GridPartition::of(shape, [direct.channels, Direct::PIXELS], 1, 1);
             // Two pixels per thread: two products for each channel, and a quarter of a read of shared memory.
             let one = 2.25 * direct.channels as f64 + 2.0 * GATHER;
-            let product = one * shape.taps() as f64 * Direct::THREADS as f64 / LANES;
+            let product = one * shape.depth() as f64 * Direct::THREADS as f64 / LANES;
             let block = DIRECT_STALLS * product + store(direct.channels * Direct::PIXELS);
             device_cycles(partition.blocks(shape), block, 4, target)
         }

@@ -36,7 +36,7 @@ __device__ __forceinline__ void square(const T *__restrict__ input, const T *__r
     for (int c = 0; c < K; c++) inside[c] = (unsigned)(x + c) < (unsigned)s.width;
 
     for (int image = blockIdx.y; image < s.batch; image += gridDim.y) {
-        const size_t channel = (size_t)image * s.in_channels + strip.channel / s.group_outputs;
+        const size_t channel = (size_t)image * s.in_channels + strip.channel / s.group_out_channels;
         const T *from = input + channel * s.height * s.width + (ptrdiff_t)y * s.width + x;
         A sums[ROWS] = {};
 #pragma unroll
@@ -72,7 +72,7 @@ __device__ __forceinline__ void any(const T *__restrict__ input, const T *__rest
     const int y = strip.row * s.stride_down - s.pad_top, x = strip.column * s.stride_right - s.pad_left;
     const T *weights = weight + (size_t)strip.channel * s.depth;
     for (int image = blockIdx.y; image < s.batch; image += gridDim.y) {
-        const size_t channel = (size_t)image * s.in_channels + strip.channel / s.group_outputs;
+        const size_t channel = (size_t)image * s.in_channels + strip.channel / s.group_out_channels;
         const T *plane = input + channel * s.height * s.width;
         A sum = A(0);
         for (int r = 0; r < s.kernel_height; r++) {

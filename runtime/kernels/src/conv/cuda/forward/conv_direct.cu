@@ -29,8 +29,8 @@ __device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ in
 
     const int thread = threadIdx.x;
     const BlockTile block(partition, CHANNELS, Tile::PIXELS);
-    const int channels = s.group_outputs - block.channel;  // of the group, starting at the tile's first channel
-    const T *rows = weight + ((size_t)block.group * s.group_outputs + block.channel) * s.depth;
+    const int channels = s.group_out_channels - block.channel;  // from the tile's first to the group's last
+    const T *rows = weight + ((size_t)block.group * s.group_out_channels + block.channel) * s.depth;
     for (int k = thread; k < s.depth; k += THREADS) {
         taps[k] = tap_of(s, Row(k, s.kernel_height, s.kernel_width));
 #pragma unroll
@@ -65,8 +65,8 @@ __device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ in
         for (int e = 0; e < THREAD_PIXELS; e++)
             weights[m * (Tile::PIXELS + SUMS_PAD) + thread + e * THREADS] = sums[e][m];
     __syncthreads();
-    const int start = block.group * s.group_outputs;
-    store_tile<T, CHANNELS, Tile::PIXELS, THREADS>(f, s, weights, start + block.channel, start + s.group_outputs,
+    const int start = block.group * s.group_out_channels;
+    store_tile<T, CHANNELS, Tile::PIXELS, THREADS>(f, s, weights, start + block.channel, start + s.group_out_channels,
                                                     block.pixel, 0);
 }
 

@@ -119,8 +119,8 @@ __device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ in
     const int first = block.slice * partition.slice_steps;
     const int channels = packed_channels<T>(s);
     const int steps = min(partition.slice_steps, (weight_row + STEP - 1) / STEP - first);
-    const size_t row = (size_t)block.group * s.group_outputs + block.channel;
-    const WeightRows<T> weight_rows{weight + row * weight_row, s.group_outputs - block.channel, weight_row};
+    const size_t row = (size_t)block.group * s.group_out_channels + block.channel;
+    const WeightRows<T> weight_rows{weight + row * weight_row, s.group_out_channels - block.channel, weight_row};
     InputRows<Tile> input_rows(input, s, block.group, block.pixel);
 
     // The taps also have a ring of STAGES entries. The taps of a step are written after the copies of the step before
@@ -167,7 +167,7 @@ __device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ in
     cp_async_wait<0>();
 
     // One row of warps at a time writes its sums to shared memory, and all threads store them.
-    const int lane = threadIdx.x % 32, start = block.group * s.group_outputs;
+    const int lane = threadIdx.x % 32, start = block.group * s.group_out_channels;
 #pragma unroll 1
     for (int pass = 0; pass < Tile::CHANNELS / Tile::WARP_CHANNELS; pass++) {
         __syncthreads();
@@ -185,7 +185,7 @@ __device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ in
         }
         __syncthreads();
         store_tile<T, Tile::WARP_CHANNELS, Tile::PIXELS, Tile::THREADS>(
-            f, s, memory->sums, start + block.channel + pass * Tile::WARP_CHANNELS, start + s.group_outputs,
+            f, s, memory->sums, start + block.channel + pass * Tile::WARP_CHANNELS, start + s.group_out_channels,
             block.pixel, block.slice);
     }
 }

@@ -5,12 +5,12 @@
 
 constexpr int PACK_PIXELS = 64, PACK_CHANNELS = 64, PACK_THREADS = 256;
 
-// Packs [batch, groups, group_inputs, height · width] as [batch, groups, height · width, channels]. A block transposes
-// a tile in shared memory: it reads along the pixels and writes along the channels.
+// Packs [batch, groups, group_in_channels, height · width] as [batch, groups, height · width, channels]. A block
+// transposes a tile in shared memory: it reads along the pixels and writes along the channels.
 template <class T>
 __device__ __forceinline__ void pack_input(const T *__restrict__ input, T *__restrict__ packed, const ConvSizes &s) {
     constexpr int PER_COPY = 16 / sizeof(T), PARTS = PACK_CHANNELS / PER_COPY;
-    // Padded by one word, so that the elements of a column are in different banks.
+    // A row is padded by one word, so that the elements of a column are in different banks.
     constexpr int ROW = PACK_PIXELS + 4 / sizeof(T);
     DYN_SHARED(T, tile);  // [PACK_CHANNELS, ROW]
     const int channels = packed_channels<T>(s), plane = s.height * s.width;
@@ -21,13 +21,13 @@ __device__ __forceinline__ void pack_input(const T *__restrict__ input, T *__res
     block /= channel_tiles;
     const int pixel = block % pixel_tiles * PACK_PIXELS;
     const size_t group = block / pixel_tiles;  // counted across all images
-    input += group * s.group_inputs * plane;
+    input += group * s.group_in_channels * plane;
     packed += group * plane * channels;
 
     const int column = threadIdx.x % PACK_PIXELS;
 #pragma unroll 4
     for (int row = threadIdx.x / PACK_PIXELS; row < PACK_CHANNELS; row += PACK_THREADS / PACK_PIXELS) {
-        const bool valid = channel + row < s.group_inputs && pixel + column < plane;
+        const bool valid = channel + row < s.group_in_channels && pixel + column < plane;
         tile[row * ROW + column] = valid ? input[(channel + row) * plane + pixel + column] : narrow<T>(0.f);
     }
     __syncthreads();
@@ -41,7 +41,7 @@ __device__ __forceinline__ void pack_input(const T *__restrict__ input, T *__res
     }
 }
 
-// Packs [out_channels, group_inputs, taps] as [out_channels, taps, channels].
+// Packs [out_channels, group_in_channels, taps] as [out_channels, taps, channels].
 template <class T>
 __device__ __forceinline__ void pack_weight(const T *__restrict__ weight, T *__restrict__ packed, const ConvSizes &s) {
     const int channels = packed_channels<T>(s), taps = s.kernel_height * s.kernel_width;
@@ -51,7 +51,7 @@ __device__ __forceinline__ void pack_weight(const T *__restrict__ weight, T *__r
     for (int out = blockIdx.y; out < s.out_channels; out += gridDim.y) {
         const T *from = weight + (size_t)out * s.depth;
         packed[(size_t)out * taps * channels + element] =
-            channel < s.group_inputs ? from[channel * taps + tap] : narrow<T>(0.f);
+            channel < s.group_in_channels ? from[channel * taps + tap] : narrow<T>(0.f);
     }
 }
 

@@ -75,8 +75,8 @@ __device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ in
     const int weight_k = thread % STEP, weight_m = thread / STEP;
     const int input_n = thread % Tile::PIXELS, input_k = thread / Tile::PIXELS;
     const Pixel<T> pixel(input, s, block.group, block.pixel + input_n);
-    const T *rows = weight + ((size_t)block.group * s.group_outputs + block.channel) * s.depth;
-    const int channels = s.group_outputs - block.channel;  // of the group, starting at the tile's first channel
+    const T *rows = weight + ((size_t)block.group * s.group_out_channels + block.channel) * s.depth;
+    const int channels = s.group_out_channels - block.channel;  // from the tile's first to the group's last
     T held_weight[Tile::WEIGHTS], held_input[Tile::INPUTS];
 
     // The taps of consecutive steps. A thread keeps its row in shared memory, because the sums need the registers.
@@ -143,9 +143,9 @@ __device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ in
                 *reinterpret_cast<Run<A> *>(&memory->sums[row * (Tile::PIXELS + SUMS_PAD) + column]) = run;
             }
         __syncthreads();
-        const int start = block.group * s.group_outputs;
+        const int start = block.group * s.group_out_channels;
         store_tile<T, Tile::PASS_ROWS, Tile::PIXELS, Tile::THREADS>(
-            f, s, memory->sums, start + block.channel + i * Tile::PASS_ROWS, start + s.group_outputs, block.pixel,
+            f, s, memory->sums, start + block.channel + i * Tile::PASS_ROWS, start + s.group_out_channels, block.pixel,
             block.slice);
         __syncthreads();
     }

@@ -22,7 +22,7 @@ template <class T> struct Epilogue {
 // RUN accumulators in shared memory.
 template <class T> struct __align__(16) Run { T at[RUN]; };
 
-// Applies the epilogue to `v`. Ignores those of `scale`, `shift` and `residual` that are null in `f`.
+// Applies the epilogue to `v`. Ignores an operand (`scale`, `shift`, `residual`) whose pointer in `f` is null.
 template <class T, int N>
 __device__ __forceinline__ void apply_epilogue(const Epilogue<T> &f, const Accumulator<T> (&scale)[N],
                                        const Accumulator<T> (&shift)[N], const Accumulator<T> (&residual)[N],

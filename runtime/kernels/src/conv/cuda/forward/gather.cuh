@@ -1,8 +1,8 @@
 // Reads the input of a convolution as an im2col matrix [depth, pixels], which is never stored.
 //
-// Row k is a tap (a channel and a position in the kernel). Column n is an output pixel. The values that depend on the
-// row alone are a `Tap`, in shared memory for all threads. Those that depend on the column alone are a `Pixel`, in
-// registers. Combining the two takes two additions and two comparisons.
+// Row k is a tap of one input channel. Column n is an output pixel. A `Tap` has the values that depend only on the row,
+// in shared memory for all threads. A `Pixel` has the values that depend only on the column, in registers. Combining
+// the two takes two additions and two comparisons.
 #pragma once
 #include "sizes.cuh"
 #include "tiles.cuh"
@@ -10,14 +10,14 @@
 // A coordinate that is outside every input, even after an offset is added. Sizes and offsets are less than half of it.
 constexpr int OUTSIDE = 1 << 30;
 
-// The offset of a row's elements from the first tap of a pixel's window.
+// A tap of one input channel: its offset from the first tap of a pixel's window.
 struct __align__(16) Tap {
     int offset;       // in elements
     int down, right;  // in rows and columns of the input
     int unused;
 };
 
-// The index of a row, as indices in the dimensions of the weight.
+// The index of a row as digits: the indices in the dimensions of the weight.
 struct Row {
     int high, middle, low;
 
@@ -28,7 +28,7 @@ struct Row {
         middle = above - high * middle_size;
     }
 
-    // Advances by `by`, with additions and carries instead of divisions.
+    // Adds `by` to the index, with carries instead of divisions.
     __device__ __forceinline__ void advance(const RowStep &by, int middle_size, int low_size) {
         low += by.low, middle += by.middle, high += by.high;
         if (low >= low_size) low -= low_size, middle++;
@@ -38,7 +38,7 @@ struct Row {
 
 // Returns the tap of a row [channel, kernel row, kernel column] of an NCHW input.
 __device__ __forceinline__ Tap tap_of(const ConvSizes &s, const Row &row) {
-    if (row.high >= s.group_inputs) return {0, OUTSIDE, OUTSIDE, 0};
+    if (row.high >= s.group_in_channels) return {0, OUTSIDE, OUTSIDE, 0};
     const int down = row.middle * s.dilation_down, right = row.low * s.dilation_right;
     return {(row.high * s.height + down) * s.width + right, down, right, 0};
 }
@@ -57,8 +57,8 @@ template <class T> struct Pixel {
     int y, x;         // the row and column of the origin
 
     __device__ __forceinline__ Pixel() {}
-    // Output pixel `n` of the batch. If it does not exist, every tap is out of bounds. A group of an image has
-    // `channels` channels, and neighboring pixels are `step` elements apart.
+    // Creates the window of output pixel `n` of the batch. If the pixel does not exist, every tap is out of bounds. A
+    // group of an image has `channels` channels, and neighboring pixels are `step` elements apart.
     __device__ __forceinline__ Pixel(const T *input, const ConvSizes &s, int group, int n, int channels, int step)
         : origin(input), y(OUTSIDE), x(OUTSIDE) {
         if (n >= s.pixels) return;
@@ -70,9 +70,9 @@ template <class T> struct Pixel {
         origin = input + plane * s.height * s.width + ((ptrdiff_t)y * s.width + x) * step;
     }
     __device__ __forceinline__ Pixel(const T *input, const ConvSizes &s, int group, int n)
-        : Pixel(input, s, group, n, s.group_inputs, 1) {}
+        : Pixel(input, s, group, n, s.group_in_channels, 1) {}
 
-    // Returns whether the tap lies in the input. As unsigned numbers, negative coordinates are too large.
+    // Returns true if the tap lies in the input. As unsigned numbers, negative coordinates are too large.
     __device__ __forceinline__ bool in_bounds(const Tap &tap, const ConvSizes &s) const {
         return (unsigned)y + (unsigned)tap.down < (unsigned)s.height &&
                (unsigned)x + (unsigned)tap.right < (unsigned)s.width;

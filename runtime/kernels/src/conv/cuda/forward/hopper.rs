@@ -161,7 +161,7 @@ impl PaddedLayout {
     /// Returns `None` if the kernel does not support the convolution.
     pub fn of(shape: &ConvShape, kernel: &Hopper) -> Option<Self> {
         let [height, width] = shape.kernel;
-        if height * width > MAX_TAPS || shape.group_inputs() == 0 || shape.output_elements() == 0 {
+        if height * width > MAX_TAPS || shape.group_in_channels() == 0 || shape.output_elements() == 0 {
             return None;
         }
         let [down, across] = [Axis::of(shape, 0)?, Axis::of(shape, 1)?];
@@ -203,9 +203,9 @@ impl PaddedLayout {
             run,
             runs_across: across.pixels.div_ceil(run),
             rows: (reach - 1) / pitch + 2,
-            channel_tiles: shape.group_outputs().div_ceil(Hopper::CHANNELS),
+            channel_tiles: shape.group_out_channels().div_ceil(Hopper::CHANNELS),
             position_tiles: positions.div_ceil(kernel.positions),
-            chunks: shape.group_inputs().div_ceil(kernel.chunk()),
+            chunks: shape.group_in_channels().div_ceil(kernel.chunk()),
             taps: taps.iter().map(position).collect::<Option<_>>()?,
             phases,
         })

@@ -8,26 +8,26 @@
 // The layout of the input, and the number of elements that one copy moves.
 enum class InputAccess {
     GATHERED,  // NCHW, any convolution; copies single elements
-    DENSE,     // NCHW, 1×1, stride 1, no padding, planes of a multiple of four pixels; copies four pixels
+    DENSE,     // NCHW, 1×1, stride 1, no padding, planes of 4n pixels; copies four pixels
     PACKED,    // packed by `conv_pack.cu`, with contiguous channels of a pixel; copies 16 bytes of channels
 };
 
-// Returns the channels of a pixel of a packed input: those of a group, padded to a multiple of 16 bytes.
+// Returns the number of channels of a group in a packed input, padded to a multiple of 16 bytes.
 template <class T> __host__ __device__ __forceinline__ int packed_channels(const ConvSizes &s) {
     constexpr int PER_COPY = 16 / sizeof(T);
-    return (s.group_inputs + PER_COPY - 1) / PER_COPY * PER_COPY;
+    return (s.group_in_channels + PER_COPY - 1) / PER_COPY * PER_COPY;
 }
 
 // Copies rows of the input matrix to a stage. `begin` starts asynchronous copies, or loads elements to registers. `end`
 // stores these registers to the stage. The caller multiplies another stage in between.
 template <class Tile, InputAccess INPUT = Tile::INPUT, bool HALF = Tile::HALF> struct InputRows;
 
-// 1×1, stride 1, no padding, planes of a multiple of four pixels: copies four pixels at a time.
+// DENSE: copies four pixels at a time.
 template <class Tile, bool HALF> struct InputRows<Tile, InputAccess::DENSE, HALF> {
     using T = typename Tile::T;
     static constexpr int PER_COPY = 4, PARTS = Tile::PIXELS / PER_COPY, COPIES = Tile::STEP * PARTS / Tile::THREADS;
     static_assert(COPIES * Tile::THREADS == Tile::STEP * PARTS, "even copies");
-    const T *pixels;  // in the first channel of the group
+    const T *pixels;  // the first pixel that the thread copies, in the first channel of the group
     int row, column;
     bool exists;
 
@@ -35,7 +35,7 @@ template <class Tile, bool HALF> struct InputRows<Tile, InputAccess::DENSE, HALF
         : pixels(input), row(threadIdx.x / PARTS), column(threadIdx.x % PARTS * PER_COPY),
           exists(n + column < s.pixels) {
         const int image = (n + column) / s.plane;
-        const size_t channel = (size_t)image * s.in_channels + (size_t)group * s.group_inputs;
+        const size_t channel = (size_t)image * s.in_channels + (size_t)group * s.group_in_channels;
         if (exists) pixels += channel * s.plane + (n + column - image * s.plane);
     }
     __device__ __forceinline__ void begin(const ConvSizes &s, const T *input, const Tap *, int k, T *to) {
@@ -50,7 +50,7 @@ template <class Tile, bool HALF> struct InputRows<Tile, InputAccess::DENSE, HALF
     __device__ __forceinline__ void end(T *) {}
 };
 
-// 4-byte elements: a thread copies several rows of one pixel.
+// GATHERED, 4-byte elements: a thread copies several rows of one pixel.
 template <class Tile> struct InputRows<Tile, InputAccess::GATHERED, false> {
     using T = typename Tile::T;
     static constexpr int ROWS = Tile::STEP * Tile::PIXELS / Tile::THREADS, STRIDE = Tile::THREADS / Tile::PIXELS;
@@ -70,7 +70,7 @@ template <class Tile> struct InputRows<Tile, InputAccess::GATHERED, false> {
     __device__ __forceinline__ void end(T *) {}
 };
 
-// 2-byte elements: a thread loads several rows of two neighboring pixels.
+// GATHERED, 2-byte elements: a thread loads several rows of two neighboring pixels.
 template <class Tile> struct InputRows<Tile, InputAccess::GATHERED, true> {
     using T = typename Tile::T;
     static constexpr int PAIRS = Tile::PIXELS / 2, ROWS = Tile::STEP * PAIRS / Tile::THREADS;
@@ -96,7 +96,7 @@ template <class Tile> struct InputRows<Tile, InputAccess::GATHERED, true> {
     }
 };
 
-// A packed input: copies 16 bytes of the channels of a pixel at a time.
+// PACKED: copies 16 bytes of the channels of a pixel at a time.
 template <class Tile, bool HALF> struct InputRows<Tile, InputAccess::PACKED, HALF> {
     using T = typename Tile::T;
     static constexpr int PER_COPY = 16 / sizeof(T), PARTS = Tile::STEP / PER_COPY, STRIDE = Tile::THREADS / PARTS;

@@ -38,7 +38,7 @@ impl Call<'_> {
             kernel: kernel.kernel,
             grid: partition.grid(self.shape)?,
             block: [Direct::THREADS as u32, 1, 1],
-            shared: unsigned(kernel.shared(self.shape.taps()))?,
+            shared: unsigned(kernel.shared(self.shape.depth()))?,
             args: self.args([Arg::Operand(0), Arg::Operand(1)], [self.sizes.clone(), partition.arg()?]),
         })
     }
@@ -209,7 +209,7 @@ impl GridPartition {
     pub fn of(shape: &ConvShape, [channels, pixels]: [usize; 2], steps: usize, slices: usize) -> Self {
         let slice_steps = steps.div_ceil(slices.max(1)).max(1);
         Self {
-            channel_tiles: shape.group_outputs().div_ceil(channels),
+            channel_tiles: shape.group_out_channels().div_ceil(channels),
             pixel_tiles: (shape.batch * shape.output[0] * shape.output[1]).div_ceil(pixels),
             slices: steps.div_ceil(slice_steps).max(1),
             slice_steps,

@@ -29,8 +29,8 @@ pub fn sizes(shape: &ConvShape) -> Result<Arg> {
         &stride,
         &geometry.padding.map(|[before, _]| before),
         &dilation,
-        &[geometry.groups, shape.group_inputs(), shape.group_outputs()],
-        &[shape.taps(), plane, batch * plane],
+        &[geometry.groups, shape.group_in_channels(), shape.group_out_channels()],
+        &[shape.depth(), plane, batch * plane],
     ];
     fields.concat().into_iter().map(int).collect::<Result<_>>().map(Arg::Ints)
 }
@@ -41,7 +41,7 @@ pub fn check(shape: &ConvShape) -> Result<()> {
     let product = |factors: &[usize]| factors.iter().fold(1usize, |product, n| product.saturating_mul(*n));
     let padded = |i: usize| geometry.padding[i].into_iter().fold(input[i], usize::saturating_add);
     // Rounded up as in a packed layout.
-    let channels = shape.group_inputs().next_multiple_of(PACKED_MULTIPLE);
+    let channels = shape.group_in_channels().next_multiple_of(PACKED_MULTIPLE);
     let rows = (kernel[0] - 1).saturating_mul(geometry.dilation[0]).saturating_add(input[0]);
     for (what, count, maximum) in [
         ("rows with padding", padded(0), MAX_POSITIONS),
@@ -49,7 +49,7 @@ pub fn check(shape: &ConvShape) -> Result<()> {
         ("elements in an input's group", product(&[channels, rows, input[1]]), MAX_ELEMENTS),
         ("elements in an image's output", product(&[shape.out_channels, output[0], output[1]]), MAX_ELEMENTS),
         ("output pixels in a batch", product(&[batch, output[0], output[1]]), MAX_ELEMENTS),
-        ("products in a sum", shape.taps(), MAX_DEPTH),
+        ("products in a sum", shape.depth(), MAX_DEPTH),
     ] {
         if count > maximum {
             bail!("conv2d: expected at most {maximum} {what} on a CUDA device, found {count}")

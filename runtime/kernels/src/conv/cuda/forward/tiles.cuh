@@ -1,16 +1,16 @@
-// The partition of a convolution into blocks. The convolution of a group is the matrix product [group_outputs, depth] ·
-// [depth, pixels].
+// The partition of a convolution into blocks. The convolution of a group is the matrix product
+// [group_out_channels, depth] · [depth, pixels].
 #pragma once
 #include "sizes.cuh"
 
 // Must match `launches.rs`.
 struct GridPartition {
     int channel_tiles, pixel_tiles;
-    int slices;       // parts of the depth; a second launch adds their sums
-    int slice_steps;  // steps along the depth of a slice
+    int slices;       // the parts of the depth; a second launch adds their sums
+    int slice_steps;  // the steps along the depth of a slice
 };
 
-// The step of a tile's loop as the digits of a row's index (see `Row` in `gather.cuh`), so that kernels need no
+// One step of a tile's loop as the digits of a row's index (see `Row` in `gather.cuh`), so that kernels need no
 // division. Must match `Tile::row_step` in `tiles.rs`.
 struct RowStep {
     int high, middle, low;

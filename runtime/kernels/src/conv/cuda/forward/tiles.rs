@@ -57,13 +57,13 @@ impl Tile {
 
     /// Returns the number of channels of a packed group, padded to a multiple of 16 bytes.
     pub fn packed_channels(&self, shape: &ConvShape) -> usize {
-        shape.group_inputs().next_multiple_of(16 / self.dtype.size_in_bytes())
+        shape.group_in_channels().next_multiple_of(16 / self.dtype.size_in_bytes())
     }
 
     /// Returns `true` if the rows of the weight must be padded, because tensor-core kernels copy 4-byte words.
     pub fn pads_weight(&self, shape: &ConvShape) -> bool {
         let copies_words = self.units != ComputeUnits::Scalar && !self.is_packed();
-        copies_words && !(shape.taps() * self.dtype.size_in_bytes()).is_multiple_of(4)
+        copies_words && !(shape.depth() * self.dtype.size_in_bytes()).is_multiple_of(4)
     }
 
     /// Returns the number of elements of an output channel's weight, with padding, as the kernel reads it.
@@ -71,9 +71,9 @@ impl Tile {
         if self.is_packed() {
             self.packed_channels(shape) * shape.kernel[0] * shape.kernel[1]
         } else if self.pads_weight(shape) {
-            shape.taps().next_multiple_of(16 / self.dtype.size_in_bytes())
+            shape.depth().next_multiple_of(16 / self.dtype.size_in_bytes())
         } else {
-            shape.taps()
+            shape.depth()
         }
     }
 

@@ -12,7 +12,7 @@ use crate::conv::cpu::operand::Call;
 use crate::parallel::cost;
 use crate::simd::{self, Isa, is_finite};
 
-use super::for_each_job;
+use super::for_each_range;
 use rows::Bands;
 
 /// Convolves into `output`. Returns `false` if a weight is not finite.
@@ -30,7 +30,7 @@ pub(super) fn conv2d(shape: &ConvShape, call: &Call<'_>, isa: Isa, output: Outpu
         bands: 0..Bands::count(shape),
     };
     let elements = shape.output_elements().max(call.input.len());
-    for_each_job(bands.bands.len(), elements, 2 * cost::PASS, |range| {
+    for_each_range(bands.bands.len(), elements, 2 * cost::PASS, |range| {
         simd::dispatch_to(isa, Bands { bands: range, ..bands.clone() });
     });
     true
@@ -51,7 +51,7 @@ fn scaled<'a>(call: &Call<'a>) -> Cow<'a, [f32]> {
 pub(super) fn supports(shape: &ConvShape) -> bool {
     let geometry = &shape.geometry;
     let strides = [[1; 2], [2; 2]];
-    shape.group_inputs() == 1
+    shape.group_in_channels() == 1
         && shape.kernel == [3; 2]
         && geometry.dilation == [1; 2]
         && strides.contains(&geometry.stride)

@@ -111,7 +111,7 @@ impl Walk {
         let per_plane = Bands::of_plane(shape);
         let (plane, band) = (first / per_plane, first % per_plane);
         let (rows, longer) = (shape.output[0] / per_plane, shape.output[0] % per_plane);
-        let (channels, group) = (shape.out_channels, shape.group_outputs());
+        let (channels, group) = (shape.out_channels, shape.group_out_channels());
         let (channel, input_plane) = (plane % channels, plane / group);
         Self { rows, longer, per_plane, channels, group, plane, channel, input_plane, band }
     }

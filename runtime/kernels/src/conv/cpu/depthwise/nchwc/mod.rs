@@ -15,10 +15,10 @@ use crate::conv::cpu::problem::ConvProblem;
 use crate::parallel::cost;
 use crate::simd::{self, Isa, Kernel, Simd};
 
-use super::{for_each_job, inside};
+use super::{for_each_range, inside};
 
 pub(super) fn supports(shape: &ConvShape) -> bool {
-    shape.group_inputs() == 1 && shape.group_outputs() == 1
+    shape.group_in_channels() == 1 && shape.group_out_channels() == 1
 }
 
 /// Convolves into `output`.
@@ -28,7 +28,7 @@ pub(super) fn conv2d(problem: &ConvProblem, call: &Call<'_>, output: OutputPtr) 
     let planes = Planes::new(shape, &packed, call, output);
     let rows = shape.batch * shape.out_channels.div_ceil(isa.lanes()) * shape.output[0];
     let elements = (rows * shape.output[1] * isa.lanes()).max(call.input.len());
-    for_each_job(rows, elements, cost::PASS, |rows| {
+    for_each_range(rows, elements, cost::PASS, |rows| {
         simd::dispatch_to(isa, Planes { rows, ..planes.clone() });
     });
 }
@@ -50,7 +50,7 @@ impl Packed {
 
     /// Packs `[channels, 1, kernel]`.
     fn new(shape: &ConvShape, weight: &[f32], lanes: usize) -> Self {
-        let taps = shape.taps();
+        let taps = shape.depth();
         let mut vectors = vec![0.; shape.out_channels.next_multiple_of(lanes) * taps];
         for (channel, weight) in weight.chunks_exact(taps).enumerate() {
             let block = &mut vectors[channel / lanes * lanes * taps + channel % lanes..];

@@ -21,7 +21,7 @@ pub(in crate::conv::cpu) const BLOCK_TILES: usize = 64;
 const GROUP_PANELS: usize = 2;
 
 /// The number of output channels of [`GROUP_PANELS`] panels.
-pub(in crate::conv::cpu) const GROUP_OUTPUTS: usize = GROUP_PANELS * PANEL;
+pub(in crate::conv::cpu) const GROUP_CHANNELS: usize = GROUP_PANELS * PANEL;
 
 /// With at least this many panels of output channels, transforming a block costs little compared with its products.
 const MIN_PANELS: usize = 4;

@@ -56,7 +56,7 @@ fn check<F: Scheme<OUT, IN>, const OUT: usize, const IN: usize>(
     let shape = ConvShape::new(&input, &[out_channels, input[1], 3, 3], &geometry)?;
     let outputs = shape.output_elements();
     let image = numbers(input.iter().product(), 1.7);
-    let weight = numbers(out_channels * shape.taps(), 2.3);
+    let weight = numbers(out_channels * shape.depth(), 2.3);
     let shift = numbers(out_channels, 0.9);
     let residual = numbers(outputs, 1.1);
     let packed = PackedWinograd::new(&weight, out_channels, shape.in_channels, tile);

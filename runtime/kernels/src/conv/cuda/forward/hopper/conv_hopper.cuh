@@ -52,8 +52,8 @@ __device__ __forceinline__ void store_positions(const Stages &stages, const Epil
     const int column = thread % Stages::PIXELS, at = stages.outputs[column];
     if (at < 0) return;
     const size_t pixel = (size_t)block.image * s.out_channels * s.plane + at;
-    const int first = block.group * s.group_outputs + block.channel;
-    const int count = min(Stages::CHANNELS, s.group_outputs - block.channel);
+    const int first = block.group * s.group_out_channels + block.channel;
+    const int count = min(Stages::CHANNELS, s.group_out_channels - block.channel);
     int row = thread / Stages::PIXELS;
 #pragma unroll 1
     for (; row + (TOGETHER - 1) * STEP < count; row += TOGETHER * STEP) {
@@ -80,9 +80,9 @@ __device__ __forceinline__ void convolve_by_warpgroups(const typename Stages::T 
     prepare(stages, p, s, block);
     // The index of the warp, read from its lane 0, so that the compiler knows that warps do not diverge.
     if (__shfl_sync(~0u, threadIdx.x / 32, 0) >= Stages::MULTIPLIERS / 32) {
-        const size_t first = (size_t)block.image * s.in_channels + block.group * s.group_inputs;
+        const size_t first = (size_t)block.image * s.in_channels + block.group * s.group_in_channels;
         const int plane = s.height * s.width;
-        load_inputs(stages, p, input + first * plane, s.group_inputs, plane);
+        load_inputs(stages, p, input + first * plane, s.group_in_channels, plane);
         return;
     }
     const int tap_count = s.kernel_height * s.kernel_width;

@@ -22,8 +22,8 @@ __device__ __forceinline__ void pack(const T *__restrict__ weight, T *__restrict
 #pragma unroll
         for (int e = 0; e < COLUMN_CHANNELS; e++) {
             const int channel = column * COLUMN_CHANNELS + e;
-            const bool inside = out_channel < s.group_outputs && channel < s.group_inputs;
-            const size_t out = (size_t)group * s.group_outputs + out_channel;
+            const bool inside = out_channel < s.group_out_channels && channel < s.group_in_channels;
+            const size_t out = (size_t)group * s.group_out_channels + out_channel;
             vector.at[e] = inside ? round_operand(weight[out * s.depth + channel * taps + tap]) : narrow<T>(0.f);
         }
         const size_t chunk = (size_t)(group * p.channel_tiles + tile) * p.chunks + column / Stages::COLUMNS;

@@ -16,11 +16,11 @@ template <class Stages, int RUN> struct TransposedRun {
     using T = typename Stages::T;
     static constexpr int COLUMN_CHANNELS = Stages::COLUMN_CHANNELS;
     static constexpr bool HALF = sizeof(T) == 2;
-    static constexpr int WORDS = RUN * sizeof(T) > 4 ? RUN * sizeof(T) / 4 : 1;  // of a channel
+    static constexpr int WORDS = RUN * sizeof(T) > 4 ? RUN * sizeof(T) / 4 : 1;  // the words of a channel
     static constexpr int CHANNELS = 16 / WORDS, COLUMNS = CHANNELS / COLUMN_CHANNELS;
 
     uint32_t words[CHANNELS][WORDS];
-    int position = -RUN;  // of the first pixel in the stage; -RUN if there is nothing to write
+    int position = -RUN;  // the position of the first pixel in the stage; -RUN if there is nothing to write
     int column;           // the first column
 
     // Reads item `item` of a chunk. An item is one run of some columns. The first channel of the chunk is at `input`,

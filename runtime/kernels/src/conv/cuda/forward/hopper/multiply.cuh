@@ -7,7 +7,7 @@
 template <class Stages> struct WeightCopies {
     const Stages &stages;
     const typename Stages::T *packed;
-    int left;      // the stages still to be copied
+    int left;      // the number of stages still to be copied
     Ring<Stages::WEIGHTS> ring;
 
     // If a copy is left, waits until the next stage of the ring is free and then starts the copy.
@@ -34,7 +34,7 @@ __device__ __forceinline__ void multiply(const Stages &stages, const PaddedLayou
         for (int i = 0; i < Stages::WEIGHTS; i++) copies.begin();
     Ring<Stages::INPUTS> inputs;
     Ring<Stages::WEIGHTS> weights;
-    Barrier *before = nullptr;  // of the weight stage that the previous products read
+    Barrier *before = nullptr;  // the barrier of the weight stage that the previous products read
     for (int chunk = 0; chunk < p.chunks; chunk++, inputs.next()) {
         barrier_wait(&stages.barriers->input_full[inputs.stage], inputs.parity);
         const unsigned char *input = stages.input(inputs.stage);
@@ -49,7 +49,7 @@ __device__ __forceinline__ void multiply(const Stages &stages, const PaddedLayou
                                          matrix_descriptor(a + k * Stages::CHANNELS * 16, Stages::CHANNELS * 16, 128),
                                          matrix_descriptor(b + k * column, column, 128));
             wgmma_commit();
-            // Wait for the previous products.
+            // The previous products are complete after this wait.
             wgmma_wait<1>();
             if (before && first) barrier_arrive(before);
             if (before && threadIdx.x == 0) copies.begin();

@@ -16,10 +16,10 @@ struct PaddedLayout {
     int reach;              // the positions of a phase that a tile reads, a multiple of 8
     int phases;             // the phases that taps read; their row and column residues follow
     int down[MAX_PHASES], right[MAX_PHASES];
-    int run;                // the neighboring pixels that are loaded together; divides the width
+    int run;                // the number of neighboring pixels loaded together; divides the width
     int runs_across, rows;  // the runs of a row, and the rows of a phase that a tile reads
     int channel_tiles, position_tiles;
-    int chunks;             // of the channels; see `Staged`
+    int chunks;             // the chunks of the channels; see `Staged`
 };
 
 // For each tap, the position that the tile's first output reads, counted from the first position in the stage.
@@ -49,7 +49,7 @@ __device__ __forceinline__ PixelRun run_of(const PaddedLayout &p, const ConvSize
 }
 
 // Returns the offset of a position's output pixel in channel 0, counted from the tile's first image `image`, or -1 if
-// it is padding.
+// the position is padding.
 __device__ __forceinline__ int output_of(const PaddedLayout &p, const ConvSizes &s, int position, int image) {
     const int own_image = position / p.image, rest = position - own_image * p.image;
     const int y = rest / p.pitch, x = rest - y * p.pitch;

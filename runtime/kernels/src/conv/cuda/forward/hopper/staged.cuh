@@ -9,12 +9,12 @@
 template <class Element, int PIXELS_> struct Staged {
     using T = Element;
     static constexpr int CHANNELS = 128, PIXELS = PIXELS_;
-    static constexpr int BLOCKS = 2;  // per multiprocessor, if their shared memory fits
+    static constexpr int BLOCKS = 2;  // the blocks per multiprocessor, if their shared memory fits
     static constexpr int COLUMN_CHANNELS = 16 / sizeof(T), COLUMNS = 8, CHUNK = COLUMNS * COLUMN_CHANNELS;
-    static constexpr int WEIGHTS = 3, INPUTS = 2;  // the stages of each; a single chunk needs one input stage
+    static constexpr int WEIGHTS = 3, INPUTS = 2;  // the stages of each operand; a single chunk needs one input stage
     static constexpr int WEIGHT_BYTES = CHANNELS * COLUMNS * 16;
-    static constexpr int MULTIPLIERS = 256;  // threads: two warpgroups, each for half of the channels
-    static constexpr int LOADERS = 64;       // threads after the MULTIPLIERS, which load the input
+    static constexpr int MULTIPLIERS = 256;  // the threads of two warpgroups, each for half of the channels
+    static constexpr int LOADERS = 64;       // the threads after the MULTIPLIERS, which load the input
     static constexpr int THREADS = MULTIPLIERS + LOADERS;
 
     struct Barriers {
@@ -24,8 +24,8 @@ template <class Element, int PIXELS_> struct Staged {
     unsigned char *weights, *inputs;
     Barriers *barriers;
     PixelRun *runs;
-    int *outputs;
-    int positions;  // of all phases; the length of a column
+    int *outputs;   // the offset of each position's output pixel (`output_of`)
+    int positions;  // the positions of all phases together, which are the length of a column
     int input_stages;
 
     // Must match `Hopper::shared` in `hopper.rs`. The stages come last, because the sums later replace them.
