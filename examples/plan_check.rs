@@ -227,8 +227,8 @@ impl Layer {
             layouts,
         } = self;
         let mut line = format!(
-            "{ratio:.2} {layouts:?} {batch}×{in_channels}→{out_channels} {height}×{width} kernel {kernel} stride {stride} \
-             dilation {dilation} groups {groups}:"
+            "{ratio:.2} {layouts:?} {batch}×{in_channels}→{out_channels} {height}×{width} kernel {kernel} \
+             stride {stride} dilation {dilation} groups {groups}:"
         );
         for (algorithm, time, cost) in timed {
             let mark = if *algorithm == selected { "*" } else { "" };

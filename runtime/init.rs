@@ -193,8 +193,8 @@ fn kaiming(dist: NormalOrUniform) -> Init {
 pub fn xavier_uniform() -> Initializer {
     Initializer(
         |shape, _, _| {
-            let (inputs, outputs) = fans(shape);
-            let bound = (6. / (inputs + outputs)).sqrt();
+            let (fan_in, fan_out) = fans(shape);
+            let bound = (6. / (fan_in + fan_out)).sqrt();
             Init::Uniform { lo: -bound, up: bound }
         },
         0.,
@@ -225,8 +225,8 @@ pub fn xavier_uniform() -> Initializer {
 pub fn xavier_normal() -> Initializer {
     Initializer(
         |shape, _, _| {
-            let (inputs, outputs) = fans(shape);
-            Init::Randn { mean: 0., stdev: (2. / (inputs + outputs)).sqrt() }
+            let (fan_in, fan_out) = fans(shape);
+            Init::Randn { mean: 0., stdev: (2. / (fan_in + fan_out)).sqrt() }
         },
         0.,
         0.,

@@ -38,9 +38,9 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    /// Returns `true` if `part` runs. The part `plans` only runs if it is requested.
+    /// Returns `true` if `part` runs. The part `kernels` only runs if it is requested.
     pub fn runs(&self, part: &str) -> bool {
-        self.only.as_deref().map_or(part != "plans", |only| only == part)
+        self.only.as_deref().map_or(part != "kernels", |only| only == part)
     }
 
     /// Returns `true` if layers are timed at this batch size and in this format.
@@ -85,8 +85,8 @@ pub fn parse(mut parser: Parser) -> Result<Arguments, Error> {
 
 fn part(word: String) -> Result<String, Error> {
     match word.as_str() {
-        "check" | "train" | "time" | "plans" => Ok(word),
-        _ => Err(format!("expected check, train, time or plans, found {word:?}").into()),
+        "check" | "train" | "time" | "kernels" => Ok(word),
+        _ => Err(format!("expected check, train, time or kernels, found {word:?}").into()),
     }
 }
 

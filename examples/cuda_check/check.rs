@@ -24,7 +24,7 @@ const FORMATS: [(&str, DType, bool, f64); 5] = [
 ];
 
 /// Convolutions that are large enough for the tensor-core kernels: the shapes of input and weight, and the stride of
-/// both axes. They are the first cases of `conv2d` and `conv2d backward`.
+/// both axes. The first cases of `conv2d` and `conv2d backward` use them.
 const LARGE: [([usize; 4], [usize; 4], usize); 4] = [
     ([4, 64, 28, 28], [64, 64, 3, 3], 1),
     ([4, 128, 28, 28], [128, 128, 3, 3], 2),
@@ -52,8 +52,8 @@ const OPERATIONS: [(&str, Operation); 7] = [
     ("conv_transpose2d", transposed),
     ("max_pool2d", max_pool),
     ("avg_pool2d", avg_pool),
-    ("batch_norm", normalized),
-    ("optimizer steps", stepped),
+    ("batch_norm", batch_norm),
+    ("optimizer steps", optimizer_steps),
 ];
 
 /// Runs all operations. Returns `true` if every error is within its bound.
@@ -81,14 +81,14 @@ pub fn all(arguments: &Arguments, device: &Device) -> Result<bool> {
         println!();
     }
     sconce::set_tf32(false);
-    passed &= repeats(arguments, device)?;
+    passed &= is_repeatable(arguments, device)?;
     sconce::kernels::testing::cuda::poison(false);
     println!();
     Ok(passed)
 }
 
 /// Returns `true` if repeated runs give bit-identical gradients.
-fn repeats(arguments: &Arguments, device: &Device) -> Result<bool> {
+fn is_repeatable(arguments: &Arguments, device: &Device) -> Result<bool> {
     for number in 0..arguments.cases {
         let run = || -> Result<Vec<Pair>> {
             let rng = StdRng::seed_from_u64(arguments.seed ^ (number as u64) << 8);
@@ -128,7 +128,7 @@ impl Case<'_> {
     }
 
     /// Returns the same random tensor twice: in the dtype of the case on the device, and in f64 on the CPU. The dtype
-    /// of the case represents its numbers exactly.
+    /// of the case represents the numbers exactly.
     fn tensor(&mut self, shape: &[usize]) -> Result<Pair> {
         let count = shape.iter().product::<usize>();
         let values: Vec<f64> = (0..count).map(|_| self.rng.random_range(-1.0..1.0)).collect();
@@ -136,7 +136,8 @@ impl Case<'_> {
         Ok((rounded.to_device(self.device)?, rounded.to_dtype(DType::F64)?))
     }
 
-    fn maybe(&mut self, shape: &[usize]) -> Result<[Option<Tensor>; 2]> {
+    /// Returns `None` twice in half of the cases, and otherwise the same as [`Case::tensor`].
+    fn optional_tensor(&mut self, shape: &[usize]) -> Result<[Option<Tensor>; 2]> {
         if self.rng.random() {
             return Ok([None, None]);
         }
@@ -188,9 +189,9 @@ fn convolution(case: &mut Case) -> Result<Vec<Pair>> {
     let output = output_dims(input, weight, &geometry)?;
     let (x, x_ref) = case.tensor(&input)?;
     let (w, w_ref) = case.tensor(&weight)?;
-    let [scale, scale_ref] = case.maybe(&weight[..1])?;
-    let [shift, shift_ref] = case.maybe(&weight[..1])?;
-    let [residual, residual_ref] = case.maybe(&output)?;
+    let [scale, scale_ref] = case.optional_tensor(&weight[..1])?;
+    let [shift, shift_ref] = case.optional_tensor(&weight[..1])?;
+    let [residual, residual_ref] = case.optional_tensor(&output)?;
     let activation = case.among(&Activation::EACH);
     let epilogue = Epilogue { scale, shift, residual, activation };
     let epilogue_ref = Epilogue { scale: scale_ref, shift: shift_ref, residual: residual_ref, activation };
@@ -305,7 +306,7 @@ fn avg_pool(case: &mut Case) -> Result<Vec<Pair>> {
     })
 }
 
-fn normalized(case: &mut Case) -> Result<Vec<Pair>> {
+fn batch_norm(case: &mut Case) -> Result<Vec<Pair>> {
     let channels = 1 + case.below(40);
     let shape = [2 + case.below(6), channels, 1 + case.below(20), 1 + case.below(20)];
     let (x, x_ref) = case.tensor(&shape)?;
@@ -319,7 +320,7 @@ fn normalized(case: &mut Case) -> Result<Vec<Pair>> {
     Ok(pairs)
 }
 
-fn stepped(case: &mut Case) -> Result<Vec<Pair>> {
+fn optimizer_steps(case: &mut Case) -> Result<Vec<Pair>> {
     let elements = 1 + case.below(3000);
     let (x, x_ref) = case.tensor(&[elements])?;
     let optimizer: Box<dyn Optimizer> = match case.below(3) {

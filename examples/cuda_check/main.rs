@@ -10,7 +10,7 @@ mod clock;
 #[path = "../common/arguments.rs"]
 mod command_line;
 #[cfg(feature = "cuda")]
-mod plans;
+mod kernels;
 #[cfg(feature = "cuda")]
 mod table;
 #[cfg(feature = "cuda")]
@@ -24,7 +24,7 @@ Checks every CUDA kernel against the CPU, trains Fashion-MNIST on both, and time
 usage: cargo run --release --features cuda --example cuda_check -- [OPTIONS]
 
 --device N   the index of the GPU (default: 0)
---only PART  run only one part: check, train, time, or plans (times every kernel that supports a layer)
+--only PART  run only one part: check, train, time, or kernels (times every kernel that supports a layer)
 --cases N    random settings per operation (default: 200)
 --seed N     the seed of the random settings (default: 0)
 --budget MS  milliseconds of measurement per layer (default: 200)
@@ -78,8 +78,8 @@ fn run(arguments: &arguments::Arguments, device: &sconce::candle::Device) -> sco
     if arguments.runs("time") {
         table::print(arguments, device)?;
     }
-    if arguments.runs("plans") {
-        plans::print(arguments, device)?;
+    if arguments.runs("kernels") {
+        kernels::print(arguments, device)?;
     }
     Ok(passed)
 }

@@ -37,7 +37,7 @@ const LAYERS: [(&str, [usize; 9]); 20] = [
     ("dil2", [128, 56, 56, 128, 3, 1, 2, 2, 1]),
 ];
 
-/// Returns all layers at all batch sizes, or a few if `short`.
+/// Returns all layers at all batch sizes, or a few of them if `short` is set.
 pub fn layers(short: bool) -> impl Iterator<Item = (Layer, usize)> {
     let (layers, batches) = if short { (2, 1) } else { (LAYERS.len(), BATCHES.len()) };
     LAYERS[..layers].iter().flat_map(move |l| BATCHES[..batches].iter().map(|b| (Layer::of(*l), *b)))

@@ -93,7 +93,7 @@ use syn::{DeriveInput, parse_macro_input};
 ///
 /// ```
 /// # use sconce::prelude::*;
-/// /// The user's own type.
+/// /// A type of the user, with the default name of the config.
 /// struct EncoderConfig;
 ///
 /// #[derive(Module)]

@@ -121,7 +121,7 @@ struct Index<'a> {
 }
 
 impl<'de> DeserializeSeed<'de> for Index<'_> {
-    /// `true` if the index has a `weight_map`.
+    /// Whether the index has a `weight_map`.
     type Value = bool;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {

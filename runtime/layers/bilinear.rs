@@ -126,9 +126,11 @@ impl Module for Bilinear {
     }
 
     fn extra(&self) -> String {
-        let [outputs, inputs1, inputs2] = self.features();
+        let [out_features, in1_features, in2_features] = self.features();
         let bias = python_bool(self.bias.is_some());
-        format!("in1_features={inputs1}, in2_features={inputs2}, out_features={outputs}, bias={bias}")
+        format!(
+            "in1_features={in1_features}, in2_features={in2_features}, out_features={out_features}, bias={bias}"
+        )
     }
 
     fn visit<'a>(&'a self, visitor: &mut dyn Visitor<'a>) {

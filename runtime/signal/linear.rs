@@ -35,7 +35,7 @@ impl Product {
     /// Returns the layer in the form used in errors.
     pub(super) fn label(&self) -> String {
         match self.weight.dims() {
-            [outputs, inputs] => format!("Linear {inputs}→{outputs}"),
+            [out_features, in_features] => format!("Linear {in_features}→{out_features}"),
             _ => "Linear".to_string(),
         }
     }

@@ -260,7 +260,7 @@ proptest! {
     }
 }
 
-/// Returns a state with a tensor for each of `names`. Their values differ if `differing`.
+/// Returns a state with a tensor for each of `names`. Their values differ if `differing` is set.
 fn tied_state(names: &[&str], differing: bool) -> Result<StateDict> {
     let base = Tensor::arange(0f32, 20., &CPU)?.reshape((5, 4))?;
     let values = |i: usize| if differing { base.affine(1., i as f64) } else { Ok(base.clone()) };

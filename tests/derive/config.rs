@@ -6,7 +6,7 @@ use sconce::prelude::*;
 
 const DEVICE: Device = Device::Cpu;
 
-/// The user's own type beside a network without arguments.
+/// A type of the user, with the default name of the config of [`Model`], which has no arguments.
 #[derive(Default)]
 struct ModelConfig {
     width: usize,
@@ -18,7 +18,7 @@ struct Model {
     fc: Linear,
 }
 
-/// The user's own type beside a network with arguments.
+/// A type of the user, with the default name of the config of [`Named`], which has arguments.
 struct NamedConfig(usize);
 
 #[derive(Module)]

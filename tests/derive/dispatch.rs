@@ -90,7 +90,7 @@ fn every_way_to_a_layer_keeps_its_mode_and_its_path() -> Result<()> {
         let x = Tensor::randn(0f32, 1., (4, 3), &DEVICE)?;
         let before = statistics(network)?;
         let expected = ["fcs[0]", "norms[0]", "fcs[1]", "norms[1]"];
-        let found = paths_outside(network, &x);
+        let found = paths_in_network(network, &x);
         assert_eq!(found, expected, "{name}");
         assert_eq!(statistics(network)?, before, "{name}: the pinned layers moved their statistics");
         Ok(())
@@ -114,8 +114,8 @@ fn every_way_to_a_layer_keeps_its_mode_and_its_path() -> Result<()> {
     check("Shifted", &Shifted::new(&DEVICE)?)
 }
 
-/// Returns the path of each launch, without the name of a network, because `call` enters none.
-fn paths_outside<M: Forward<Signal, Output = Signal>>(network: &M, x: &Tensor) -> Vec<String> {
+/// Returns the path of each launch, without the name of the network, which `call` does not add.
+fn paths_in_network<M: Forward<Signal, Output = Signal>>(network: &M, x: &Tensor) -> Vec<String> {
     let no_fusion = || sconce::no_fusion(|| paths(network, x));
     no_fusion()
 }
@@ -378,7 +378,7 @@ struct MacrosOfStatements {
 fn macros_may_contain_statements_closures_and_patterns() -> Result<()> {
     let network = MacrosOfStatements::new(&DEVICE)?;
     let x = Tensor::randn(0f32, 1., (2, 3), &DEVICE)?;
-    let found = paths_outside(&network, &x);
+    let found = paths_in_network(&network, &x);
     let layers: Vec<&str> = found.iter().map(String::as_str).filter(|path| !path.is_empty()).collect();
     let around = ["fc", "fcs[0]", "fcs[1]"];
     let expected = [&["fc"], &around[..], &around, &["fcs[0]", "fcs[1]", "pair[0]", "fcs[0]", "fc"]].concat();

@@ -184,7 +184,10 @@ proptest! {
     #![proptest_config(crate::common::config(192))]
 
     #[test]
-    fn agrees_with_plain_loops(case in cases(9, 20), activation in proptest::sample::select(activations_that_save_output())) {
+    fn agrees_with_plain_loops(
+        case in cases(9, 20),
+        activation in proptest::sample::select(activations_that_save_output()),
+    ) {
         check(&case, activation);
     }
 
@@ -197,8 +200,13 @@ proptest! {
     /// Uses enough output channels for the weight-gradient kernels that are vectorized over output channels, and for
     /// each of their block widths.
     #[test]
-    fn many_output_channels_agree_with_plain_loops(case in cases(9, 20), group_in_channels in 1usize..=3, group_out_channels in 8usize..=140) {
-        let geometry = ConvGeometry { groups: if group_out_channels < 24 { case.geometry.groups } else { 1 }, ..case.geometry };
+    fn many_output_channels_agree_with_plain_loops(
+        case in cases(9, 20),
+        group_in_channels in 1usize..=3,
+        group_out_channels in 8usize..=140,
+    ) {
+        let groups = if group_out_channels < 24 { case.geometry.groups } else { 1 };
+        let geometry = ConvGeometry { groups, ..case.geometry };
         check(&Case { channels: [group_in_channels, group_out_channels], geometry, ..case }, Activation::Relu);
     }
 

@@ -225,7 +225,8 @@ fn fitted(
 prop_compose! {
     /// Generates depthwise 3×3 convolutions, with one input channel per group.
     fn depthwise()(
-        case in cases(), stride in 1usize..3, groups in 1usize..20, group_out_channels in 1usize..4, extra in [0usize..40, 0..70],
+        case in cases(), stride in 1usize..3, groups in 1usize..20, group_out_channels in 1usize..4,
+        extra in [0usize..40, 0..70],
     ) -> Case {
         fitted(case, 3, 1, stride, [groups, 1, group_out_channels], extra)
     }

@@ -126,8 +126,8 @@ impl Problem {
         Ok(planes.collect())
     }
 
-    /// Runs the convolution and its consumer, in one launch if `fused`, otherwise in two. Returns `None` if
-    /// `fused` and no kernel runs the pair in one launch.
+    /// Runs the convolution and its consumer, in one launch if `fused` is set, otherwise in two. Returns `None` if
+    /// `fused` is set and no kernel runs the pair in one launch.
     fn run(&self, isa: Isa, input_layout: Layout, fused: bool) -> Result<Option<Vec<f32>>> {
         let (shape, lanes) = (&self.shape, isa.lanes());
         let numbers = floats(&self.input)?;

@@ -153,7 +153,8 @@ proptest! {
         let (out_channels, groups) = if depthwise { (in_channels, in_channels) } else { (out_channels, groups) };
         let dims = [batch, in_channels, size[0], size[1]];
         let plain = || {
-            Conv2d::config(in_channels, out_channels, kernel).stride(stride).padding(padding).dilation(dilation).groups(groups)
+            let conv = Conv2d::config(in_channels, out_channels, kernel).stride(stride).padding(padding);
+            conv.dilation(dilation).groups(groups)
         };
         assert_no_panic(plain, &dims).map_err(crate::common::fail)?;
         let transposed = || {

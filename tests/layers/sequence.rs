@@ -134,9 +134,11 @@ proptest! {
                 .bidirectional(both).proj_size(if project { width } else { 0 });
             let parts = layers * if both { 2 } else { 1 };
             let (x, h, c) = match batch {
-                Some(n) if first => ([n, steps, input_size].to_vec(), [parts, n, width].to_vec(), [parts, n, hidden].to_vec()),
-                Some(n) => ([steps, n, input_size].to_vec(), [parts, n, width].to_vec(), [parts, n, hidden].to_vec()),
-                None => ([steps, input_size].to_vec(), [parts, width].to_vec(), [parts, hidden].to_vec()),
+                Some(n) if first => {
+                    (vec![n, steps, input_size], vec![parts, n, width], vec![parts, n, hidden])
+                }
+                Some(n) => (vec![steps, n, input_size], vec![parts, n, width], vec![parts, n, hidden]),
+                None => (vec![steps, input_size], vec![parts, width], vec![parts, hidden]),
             };
             let inputs = [x, h, c].map(|shape| numbers.tensor(&shape, 1.));
             check_layer(&config, &inputs, &mut numbers, |lstm, x| {
@@ -211,7 +213,9 @@ proptest! {
     }
 
     #[test]
-    fn a_cell_gives_the_result_of_one_step_of_its_layer(input_size in 1..4usize, hidden in 1..4usize, n in 0..3usize, bias: bool, seed: u64) {
+    fn a_cell_gives_the_result_of_one_step_of_its_layer(
+        input_size in 1..4usize, hidden in 1..4usize, n in 0..3usize, bias: bool, seed: u64,
+    ) {
         let check = || -> Result<()> {
             let mut numbers = Rng::new(seed);
             let x = numbers.tensor(&[n, input_size], 1.).to_dtype(DType::F32)?;

@@ -104,7 +104,7 @@ pub fn randomize(network: &mut impl Network) -> Result<()> {
 }
 
 /// Asserts that outputs agree to 1e-5 in f32 and to 1e-9 in f64, and that each parameter has a gradient. If
-/// `gradients`, also compares the gradients in f64.
+/// `gradients` is set, also compares the gradients in f64.
 pub fn assert_agrees<N: Network>(
     mut network: N,
     input: &Tensor,

@@ -1,5 +1,6 @@
 //! Passes the arguments of a network to attribute expressions. Every expression can use every argument by value: an
-//! argument that one expression uses is moved into it, and an argument that several use is cloned for each.
+//! argument that one expression uses is moved into it, and an argument that several
+//! expressions use is cloned for each.
 
 use proc_macro2::{Ident, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};

@@ -7,7 +7,7 @@ use quote::{ToTokens, quote};
 use crate::ast::Input;
 
 /// Replaces `Self` with the type of the network: `Model`, or `Model::<L>` for a generic network. Leaves the bodies of
-/// implementations, traits and types inside an expression unchanged, where `Self` is another type.
+/// implementations, traits and types inside an expression unchanged, because `Self` is another type there.
 pub fn replace_self(input: &Input, tokens: TokenStream) -> TokenStream {
     let mut is_in_item = false;
     let replace = |token: TokenTree| match token {

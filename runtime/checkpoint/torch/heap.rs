@@ -79,8 +79,8 @@ pub(super) struct Heap<'a> {
     owned: usize,
 }
 
-/// The number of items above which a list drops its numbers. A tensor's shape is never that long; such a list is
-/// usually a training script's log.
+/// The number of items above which a list keeps only the values that a tensor may depend on. The shape of a tensor is
+/// never that long; such a list is usually the log of a training script.
 const LONG_LIST: usize = 64;
 
 /// An estimate, in bytes, of the memory that a storage or tensor takes in the hash maps that are built later.

@@ -1,5 +1,5 @@
 //! Items for the tests, benches and examples of this workspace, under the feature `testing`: kernels with a fixed
-//! instruction set or algorithm, and the plans of CUDA operations. Not part of this crate's stable interface.
+//! instruction set or algorithm, and the programs of CUDA operations. Not part of this crate's stable interface.
 
 pub use crate::composed_path::forced::on_composed_path;
 pub use crate::conv::cpu::{Algorithm, ConvProblem, ElementFormat, Tile};
@@ -8,7 +8,7 @@ pub use crate::linear::testing::{gradients_with, linear_with};
 pub use crate::pool::max::max_pool2d_with;
 pub use crate::simd::{Isa, Microarchitecture, available, isa, microarchitecture};
 
-/// The plans of CUDA operations, which the emulator in `tests/cuda` runs on the CPU.
+/// The programs of CUDA operations, which the emulator in `tests/cuda` runs on the CPU.
 pub mod cuda {
     pub use crate::cuda::program::{Arg, Buffer, Launch, Program};
     pub use crate::cuda::target::{Target, poison};

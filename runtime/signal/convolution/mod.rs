@@ -112,8 +112,9 @@ impl fmt::Display for Convolution {
 pub(crate) fn conv_label(axes: Axes, weight: &[usize], groups: usize) -> String {
     let count = axes.count();
     match *weight {
-        [outputs, inputs, height, width] => {
-            format!("Conv{count}d {}→{outputs}, {}", inputs * groups, axes.product([height, width]))
+        [out_channels, group_in_channels, height, width] => {
+            let in_channels = group_in_channels * groups;
+            format!("Conv{count}d {in_channels}→{out_channels}, {}", axes.product([height, width]))
         }
         _ => format!("Conv{count}d"),
     }

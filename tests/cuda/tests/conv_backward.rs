@@ -38,7 +38,7 @@ fn needs() -> impl Strategy<Value = Needs> {
     })
 }
 
-/// Returns `[input, weight, output, grad]`, with outputs on both sides of every kink.
+/// Returns `[input, weight, output, grad]`, with outputs on both sides of every kink of the activation.
 fn tensors(shape: &ConvShape, dtype: DType, activation: Activation) -> Result<[Tensor; 4]> {
     let input = [shape.batch, shape.in_channels, shape.input[0], shape.input[1]];
     let scale = if activation == Activation::Relu6 { 8. } else { 1. };

@@ -46,7 +46,7 @@ impl Setting {
             (DType::F32, true) => rounded_to_tf32(&random(dims, spread)?),
             _ => random(dims, spread),
         };
-        let optional = |is: bool, dims: &[usize]| is.then(|| random(dims, 1.0)).transpose();
+        let optional = |is_given: bool, dims: &[usize]| is_given.then(|| random(dims, 1.0)).transpose();
         let channels = [shape.out_channels];
         let epilogue = Epilogue {
             scale: optional(self.options.scale, &channels)?,
@@ -112,7 +112,7 @@ impl Case {
             DType::F16 => 1e-3,
             _ => 8e-3,
         };
-        // An unwritten element is NaN, and so is the error then.
+        // An unwritten element is NaN and makes the error NaN, which is not within the tolerance.
         if error <= tolerance * scale {
             return Ok(());
         }
@@ -346,8 +346,8 @@ fn every_kernel_supports_every_activation() -> Result<()> {
             }
         }
     }
-    // 7 scalar tiles, 3 × 8 of tensor cores, 3 × 2 of warpgroups, 14 direct kernels, 3 × 7 + 4 depthwise
-    // kernels.
+    // 7 scalar tiles, 3 × 8 tiles for tensor cores, 3 × 2 tiles for warpgroups, 14 direct kernels, and 3 × 7 + 4
+    // depthwise kernels.
     assert_eq!(seen.len(), 76, "{seen:?}");
     Ok(())
 }
@@ -410,7 +410,7 @@ fn tf32_kernels_round_to_10_bits() -> Result<()> {
         case.operands = vec![input, weight];
         let norm = |tensor: &Tensor| tensor.sqr()?.sum_all()?.to_scalar::<f64>().map(f64::sqrt);
         let error = norm(&case.run()?.sub(&expected)?)? / norm(&expected)?;
-        // Less exact than f32, but not worse than rounding to 10 bits.
+        // The result is less exact than in f32, but not worse than rounding to 10 bits.
         assert!((1e-5..1e-3).contains(&error), "{variant:?}: {error}");
         count += 1;
     }
@@ -437,16 +437,17 @@ fn variants_are_selected_by_the_documented_rule() -> Result<()> {
         })
     };
     for dtype in [DType::F32, DType::F16, DType::BF16] {
-        // Depthwise: the more rows each thread computes, the fewer threads there are to keep the device busy.
+        // Depthwise convolutions: the more rows each thread computes, the fewer threads there are to keep the device
+        // busy.
         assert!(kernel(&row([32, 32, 112, 32, 3, 1], 32), dtype)?.ends_with("_3_1_8"));
         assert!(kernel(&row([1, 512, 14, 512, 3, 1], 512), dtype)?.ends_with("_3_1_2"));
         assert!(kernel(&row([32, 128, 56, 128, 3, 2], 128), dtype)?.ends_with("_3_2_4"));
-        // Narrow groups, and short sums in few blocks.
+        // Groups with few channels, and short sums in few blocks.
         assert!(kernel(&row([32, 256, 28, 256, 3, 1], 64), dtype)?.contains("direct"));
         assert!(kernel(&row([1, 1, 28, 20, 5, 1], 1), dtype)?.contains("direct"));
-        // Deep and small: too few tiles to fill the device.
+        // A small image with many channels has too few tiles to fill the device.
         assert!(slices(&row([1, 512, 7, 512, 3, 1], 1), dtype)? > 1);
-        // Large: big tiles without slices.
+        // A large convolution uses big tiles without slices.
         let large = row([32, 256, 56, 256, 3, 1], 1);
         assert!(kernel(&large, dtype)?.contains(if dtype == DType::F32 { "128x128" } else { "hopper" }));
         assert!(selected(&large, dtype, &Target::A100)?.kernel().contains("128x128"));

@@ -73,9 +73,9 @@ impl ConvGeometry {
     /// padded input is smaller than the dilated kernel, or if a kernel size or a stride is 0.
     pub fn output_size(&self, input: [usize; 2], kernel: [usize; 2]) -> Option<[usize; 2]> {
         let axis = |i: usize| {
-            let reach = self.dilation[i].checked_mul(kernel[i].checked_sub(1)?)?.checked_add(1)?;
+            let extent = self.dilation[i].checked_mul(kernel[i].checked_sub(1)?)?.checked_add(1)?;
             let padded = input[i].checked_add(self.padding[i][0])?.checked_add(self.padding[i][1])?;
-            Some(padded.checked_sub(reach)?.checked_div(self.stride[i])? + 1)
+            Some(padded.checked_sub(extent)?.checked_div(self.stride[i])? + 1)
         };
         Some([axis(0)?, axis(1)?])
     }

@@ -28,11 +28,11 @@ pub(crate) fn target_of(device: &Device) -> Result<Target> {
 
 pub(crate) fn run_in_place(
     op: &'static str,
-    plan: &dyn Fn(&Target) -> Result<Program>,
+    program: &dyn Fn(&Target) -> Result<Program>,
     operands: &[Operand],
     _targets: usize,
 ) -> Result<()> {
-    run(op, plan, operands).map(|_| ())
+    run(op, program, operands).map(|_| ())
 }
 
 /// A CUDA graph. This build has no values of this type.

@@ -14,30 +14,31 @@ pub(crate) fn runs_on(device: &Device) -> bool {
     cfg!(feature = "cuda") && device.is_cuda()
 }
 
-/// Runs the program that `plan` makes for the operands' device. Returns its outputs with the given shapes; they do not
+/// Runs the program that `program` returns for the operands' device. Returns its outputs with the given shapes; they do not
 /// track gradients. `op` names the operation in errors.
 pub(crate) fn launch<S: Into<Shape>>(
     op: &'static str,
     operands: &[&Tensor],
     shapes: impl IntoIterator<Item = S>,
-    plan: impl Fn(&Target) -> Result<Program>,
+    program: impl Fn(&Target) -> Result<Program>,
 ) -> Result<Vec<Tensor>> {
-    let outputs = with_storages(op, operands, |operands| run(op, &plan, operands))?.into_iter().zip(shapes);
+    let outputs =
+        with_storages(op, operands, |operands| run(op, &program, operands))?.into_iter().zip(shapes);
     let tensor =
         |(storage, shape)| Tensor::from_storage(Storage::Cuda(storage), shape, BackpropOp::none(), false);
     Ok(outputs.map(tensor).collect())
 }
 
-/// Runs the program that `plan` makes. The program changes its first operands, the `targets`, in place. The targets
+/// Runs the program that `program` returns. The program changes its first operands, the `targets`, in place. The targets
 /// must be contiguous and begin at the start of their storage.
 pub(crate) fn launch_in_place(
     op: &'static str,
     targets: &[&Tensor],
     operands: &[&Tensor],
-    plan: impl Fn(&Target) -> Result<Program>,
+    program: impl Fn(&Target) -> Result<Program>,
 ) -> Result<()> {
     let all = [targets, operands].concat();
-    with_storages(op, &all, |operands| run_in_place(op, &plan, operands, targets.len()))
+    with_storages(op, &all, |operands| run_in_place(op, &program, operands, targets.len()))
 }
 
 /// Calls `f` with the storages of `tensors`.

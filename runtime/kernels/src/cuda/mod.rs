@@ -1,8 +1,8 @@
 //! Runs kernels on CUDA devices.
 //!
-//! An operation's plan is a `Program`: its results, scratch memory and launches as plain data. The code that makes
-//! plans is therefore the same on every machine. A GPU runs the plans (`device`, under the feature `cuda`); in tests,
-//! an emulator runs the `.cu` sources on the CPU.
+//! An operation is a `Program`: its results, scratch memory and launches as plain data. The code that builds programs is
+//! therefore the same on every machine. A GPU runs the programs (`device`, under the feature `cuda`); in tests, an
+//! emulator runs the `.cu` sources on the CPU.
 //!
 //! # Synchronization
 //!
@@ -23,8 +23,8 @@ mod device;
 
 mod activation;
 mod launch;
-mod plan;
 pub(crate) mod program;
+mod program_builder;
 pub(crate) mod target;
 
 pub use device::Graph;
@@ -32,8 +32,8 @@ pub(crate) use device::run;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use device::target_of;
 pub(crate) use launch::{Operand, launch, launch_in_place, runs_on, with_storages};
-pub(crate) use plan::{Plan, int, named};
 pub(crate) use program::{Arg, Buffer, Launch, Program};
+pub(crate) use program_builder::{ProgramBuilder, int, named};
 pub(crate) use target::Target;
 pub use target::{set_tf32, tf32};
 

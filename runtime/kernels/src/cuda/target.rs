@@ -1,25 +1,25 @@
-//! The properties of a device on which plans depend.
+//! The properties of a device on which programs depend.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The properties of a CUDA device, and the user's settings, on which plans depend.
+/// The properties of a CUDA device, and the user's settings, on which programs depend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Target {
     /// The compute capability `(major, minor)` of the device or of the compiled kernels, whichever is lower. From
     /// `(8, 0)` on there are tensor cores for f16, bf16 and TF32, and asynchronous copies.
     pub capability: (u32, u32),
-    /// `true` if the device has compute capability 9.0, for which there are separate kernels (`sm_90a`).
+    /// Whether the device has compute capability 9.0, for which there are separate kernels (`sm_90a`).
     pub hopper: bool,
     /// The number of multiprocessors. At least this many blocks run concurrently.
     pub multiprocessors: u32,
     /// The maximum bytes of shared memory for a block.
     pub shared: u32,
-    /// `true` if f32 may be multiplied as TF32: see [`set_tf32`].
+    /// Whether f32 may be multiplied as TF32: see [`set_tf32`].
     pub tf32: bool,
 }
 
 impl Target {
-    /// An A100 without TF32, the target of plans if there is no device.
+    /// An A100 without TF32, the target of programs if there is no device.
     pub const A100: Self =
         Self { capability: (8, 0), hopper: false, multiprocessors: 108, shared: 163 << 10, tf32: false };
     /// An H100 without TF32.

@@ -24,7 +24,7 @@ use super::simd::{Isa, isa};
 /// and activation. Differentiable in `x`, `weight` and `bias`.
 ///
 /// # Errors
-/// Returns an error if the shapes, dtypes or devices do not match.
+/// Fails if the shapes, dtypes or devices do not match.
 ///
 /// # Examples
 /// ```

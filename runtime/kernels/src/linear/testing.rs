@@ -10,7 +10,7 @@ use super::{Sizes, forward, grad_weight, grad_x, shape};
 /// Computes [`linear`](super::linear) with the instruction set `isa`, without gradients.
 ///
 /// # Errors
-/// Returns an error if the shapes do not match.
+/// Fails if the shapes do not match.
 pub fn linear_with(
     isa: Isa,
     x: &Tensor,
@@ -25,7 +25,7 @@ pub fn linear_with(
 /// `isa`.
 ///
 /// # Errors
-/// Returns an error if the shapes do not match.
+/// Fails if the shapes do not match.
 pub fn gradients_with(isa: Isa, x: &Tensor, weight: &Tensor, grad: &Tensor) -> Result<[Tensor; 2]> {
     let Sizes { rows, out_features, .. } = shape(x.dims(), weight.dims(), None)?;
     if grad.dims() != [rows, out_features] {

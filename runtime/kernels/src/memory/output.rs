@@ -70,7 +70,7 @@ pub(crate) fn tensor_at_end(storage: CpuStorage, dims: [usize; 4]) -> Result<Ten
 mod tests {
     use super::*;
 
-    /// Returns an output that counts from zero, and its offset in its storage.
+    /// Returns an output with the elements 0, 1, 2, …, and its offset in its storage.
     fn output(alignment: Alignment, dims: [usize; 4]) -> Result<(Tensor, usize)> {
         let elements = dims.iter().product::<usize>();
         let mut all = alignment.allocate::<f32>(elements)?;

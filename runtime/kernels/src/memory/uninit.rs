@@ -2,7 +2,8 @@
 
 use std::mem::MaybeUninit;
 
-/// Returns a vector of `len` zeros. Large vectors of numbers are fresh zero pages from the system.
+/// Returns a vector of `len` zeros. A large vector of numbers consists of pages that the system has filled with
+/// zeros.
 pub(crate) fn zeros<T: Copy + Default>(len: usize) -> Vec<T> {
     vec![T::default(); len]
 }

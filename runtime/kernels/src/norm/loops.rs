@@ -53,7 +53,7 @@ impl<E: Element> Kernel for Values<'_, E> {
     }
 }
 
-/// Computes the sum of the gradient before the activation, and the sum of that gradient times `x - mean`.
+/// Computes the sum of the masked gradient, and the sum of the masked gradient times `x - mean`.
 pub(super) struct Sums<'a, E> {
     pub activation: Activation,
     pub mean: f64,
@@ -105,8 +105,8 @@ fn accumulate(sums: &mut [f64; LANES], values: &[f64]) {
     }
 }
 
-/// Computes `dx = (g - shift - (x - mean) · slope) · scale`, where `g` is `grad` before the activation. Initializes
-/// every element of `dx`.
+/// Computes `dx = (g - shift - (x - mean) · slope) · scale`, where `g` is the masked gradient. Initializes every
+/// element of `dx`.
 pub(super) struct Gradient<'a, E> {
     pub activation: Activation,
     pub mean: E,

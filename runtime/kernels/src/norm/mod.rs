@@ -246,7 +246,7 @@ fn check(name: &str, tensor: &Tensor, view: Channels) -> Result<()> {
     Ok(())
 }
 
-/// Count, mean and sum of squared deviations of a set of numbers.
+/// The count, the mean and the sum of squared deviations of a set of numbers.
 #[derive(Clone, Copy)]
 struct Moments {
     count: f64,

@@ -56,7 +56,7 @@ impl Operation<3> for Normalize {
         grad: &Tensor,
     ) -> Result<[Option<Tensor>; 3]> {
         let weight = second.narrow(0, 0, self.view.channels)?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
-        // The gradient of the residual is the gradient before the activation.
+        // The gradient of the residual is the masked gradient.
         let fuses_both = self.residual && self.activation != Activation::Identity;
         let before = if fuses_both { activation::gradient(self.activation, grad, y)? } else { grad.clone() };
         let activation = if fuses_both { Activation::Identity } else { self.activation };
@@ -112,8 +112,8 @@ impl Normalize {
         self.view.reduce(fold, add)
     }
 
-    /// Returns `weight · inv_std · (g - mean(g) - x̂ · mean(g · x̂))`, where `g` is the gradient before the activation
-    /// and `x̂` the normalized input. The means are 0 if the statistics are constants.
+    /// Returns `weight · inv_std · (g - mean(g) - x̂ · mean(g · x̂))`, where `g` is the masked gradient and `x̂` is the
+    /// normalized input. The means are 0 if the statistics are constants.
     fn gradient<E: Element>(
         &self,
         activation: Activation,

@@ -184,7 +184,7 @@ impl Lanes for Doubles {
     #[inline(always)]
     unsafe fn transpose(self, from: *const f64, from_stride: usize, to: *mut f64, to_stride: usize) {
         for (i, j) in (0..4).flat_map(|i| (0..4).map(move |j| (i, j))) {
-            // SAFETY: the caller guarantees four rows of four numbers on either side.
+            // SAFETY: the caller guarantees four rows of four numbers at both pointers.
             unsafe { *to.add(j * to_stride + i) = *from.add(i * from_stride + j) }
         }
     }

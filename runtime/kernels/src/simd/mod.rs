@@ -222,7 +222,7 @@ pub trait Simd: Copy + Send + Sync + 'static {
     const LANES: usize;
     /// The number of vector registers that a kernel's inner loop may use.
     const REGISTERS: usize;
-    /// `true` if [`fma`](Self::fma) rounds once.
+    /// Whether [`fma`](Self::fma) rounds once.
     const FUSED: bool;
 
     /// Runs a kernel with this instruction set in a separate function, so that its code is not inlined into the caller.

@@ -3,7 +3,7 @@
 use super::math::Single;
 use super::{Kernel, Simd, run_plain};
 
-/// Token for vectors of `N` lanes in plain Rust, available on every machine. [`Isa::Portable`](super::Isa::Portable)
+/// A token for vectors of `N` lanes in plain Rust, available on every machine. [`Isa::Portable`](super::Isa::Portable)
 /// has eight lanes. Tests use other numbers of lanes to run kernels with the vector widths of instruction sets that the
 /// machine lacks.
 #[derive(Clone, Copy)]

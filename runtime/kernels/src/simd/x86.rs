@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use super::{Half, Kernel, Simd};
 
-/// Token for AVX2, FMA and F16C. Only the dispatch functions of [`super`] create it, after they detected the features.
+/// A token for AVX2, FMA and F16C. Only the dispatch functions of [`super`] create it, after they detected the features.
 #[derive(Clone, Copy)]
 pub struct Avx2(pub(super) ());
 
@@ -202,7 +202,7 @@ impl Simd for Avx2 {
     }
 }
 
-/// Token for AVX-512 F, DQ, BW and VL. Only the dispatch functions of [`super`] create it, after they detected the
+/// A token for AVX-512 F, DQ, BW and VL. Only the dispatch functions of [`super`] create it, after they detected the
 /// features.
 #[derive(Clone, Copy)]
 pub struct Avx512(pub(super) ());

@@ -53,9 +53,9 @@ impl Axis {
     pub fn classes(&self) -> Vec<ResidueClass> {
         let mut classes: Vec<ResidueClass> = Vec::new();
         for index in 0..self.kernel {
-            let reach = index * self.dilation;
-            let residue = reach % self.stride;
-            let tap = Tap { index, shift: reach / self.stride };
+            let distance = index * self.dilation;
+            let residue = distance % self.stride;
+            let tap = Tap { index, shift: distance / self.stride };
             match classes.iter_mut().find(|class| class.residue == residue) {
                 Some(class) => class.taps.push(tap),
                 None => classes.push(self.class(residue, tap)),

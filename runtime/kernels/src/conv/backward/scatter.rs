@@ -35,7 +35,7 @@ pub(super) struct Scatter {
     width: usize,
     /// The numbers of rows and columns of the image, which contains all positions that the taps read in the forward
     /// pass, including padding.
-    reach: [usize; 2],
+    image_size: [usize; 2],
 }
 
 impl Scatter {
@@ -49,15 +49,15 @@ impl Scatter {
             1 => extent.taps() > 9 && 2 * extent.input_plane() >= 3 * extent.output_plane(),
             _ => extent.taps() >= strides,
         };
-        let reach = extent.axes.map(|axis| reach(&axis));
-        let fits = |width: &usize| reach[0] * reach[1] * width <= MAX_IMAGE;
+        let image_size = extent.axes.map(|axis| image_size(&axis));
+        let fits = |width: &usize| image_size[0] * image_size[1] * width <= MAX_IMAGE;
         let width = WIDTHS
             .into_iter()
             .filter(fits)
             .min_by_key(|width| extent.group_in_channels.next_multiple_of(*width))?;
         let filled = 4 * extent.group_in_channels >= 3 * extent.group_in_channels.next_multiple_of(width);
         let enough = extent.group_out_channels >= 16 && extent.output_plane() >= PIXELS;
-        (fewer_products && filled && enough).then_some(Self { width, reach })
+        (fewer_products && filled && enough).then_some(Self { width, image_size })
     }
 
     /// Returns the gradient of the input. `grad` is the gradient of the output. Both are
@@ -90,7 +90,7 @@ impl Scatter {
     /// Returns, for each output pixel, the offset in the image that the first tap reads.
     fn pixel_offsets(&self, extent: &Extent) -> Vec<usize> {
         let ([height, width], [down, right]) = (extent.axes.map(|axis| axis.output), &extent.axes);
-        let at = |y: usize, x: usize| (y * down.stride * self.reach[1] + x * right.stride) * self.width;
+        let at = |y: usize, x: usize| (y * down.stride * self.image_size[1] + x * right.stride) * self.width;
         (0..height).flat_map(|y| (0..width).map(move |x| at(y, x))).collect()
     }
 
@@ -98,7 +98,7 @@ impl Scatter {
     fn column_offsets(&self, extent: &Extent) -> Vec<usize> {
         let [down, right] = &extent.axes;
         let taps = (0..down.kernel).flat_map(|i| (0..right.kernel).map(move |j| [i, j]));
-        let offsets = taps.map(|[i, j]| i * down.dilation * self.reach[1] + j * right.dilation);
+        let offsets = taps.map(|[i, j]| i * down.dilation * self.image_size[1] + j * right.dilation);
         offsets.flat_map(|offset| offset * self.width..(offset + 1) * self.width).collect()
     }
 
@@ -136,8 +136,8 @@ impl Scatter {
     }
 }
 
-/// Returns the number of padded input positions that the taps of all outputs span.
-fn reach(axis: &Axis) -> usize {
+/// Returns the number of rows (or columns) of the image.
+fn image_size(axis: &Axis) -> usize {
     (axis.output - 1) * axis.stride + (axis.kernel - 1) * axis.dilation + 1
 }
 
@@ -159,8 +159,8 @@ struct ScatterTask<'a, R> {
 impl<R: Real> Task<R> for ScatterTask<'_, R> {
     #[inline(always)]
     fn run<L: Lanes<Real = R>>(self, lanes: L) {
-        let Scatter { width, reach, .. } = *self.scatter;
-        let mut image = AlignedVec::zeros(reach[0] * reach[1] * width);
+        let Scatter { width, image_size, .. } = *self.scatter;
+        let mut image = AlignedVec::zeros(image_size[0] * image_size[1] * width);
         // The sums leave some registers free for the factors.
         match PANEL / L::LANES {
             4 if L::REGISTERS >= 32 => self.add_products::<L, 4>(lanes, &mut image),
@@ -202,7 +202,7 @@ impl<R: Real> ScatterTask<'_, R> {
     /// Copies the image without its padding to the planes of the result.
     #[inline(always)]
     fn crop<L: Lanes<Real = R>>(self, lanes: L, image: &[R]) {
-        let Scatter { width, reach: [rows, pitch], .. } = *self.scatter;
+        let Scatter { width, image_size: [rows, pitch], .. } = *self.scatter;
         let ([down, right], plane) = (&self.extent.axes, self.extent.input_plane());
         let result = write_zeros(self.result);
         let channels = result.len() / plane;

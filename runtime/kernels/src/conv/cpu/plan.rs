@@ -86,8 +86,8 @@ pub(super) struct OutputBlocks {
 }
 
 impl OutputBlocks {
-    /// Divides `out_channels` channels into blocks of `block`. `narrower` returns the width of the last block for the number
-    /// of remaining channels.
+    /// Divides `out_channels` channels into blocks of `block`. `narrower` returns the width of the last block for the
+    /// number of remaining channels.
     pub fn new(out_channels: usize, block: usize, narrower: impl Fn(usize) -> usize) -> Self {
         let rest = out_channels % block;
         Self { out_channels, block, last: if rest == 0 { 0 } else { narrower(rest).min(block) } }

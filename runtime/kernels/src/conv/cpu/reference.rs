@@ -138,9 +138,9 @@ fn sum_row<T: Float>(
 /// Returns the output columns for which tap `kx` lies within the input.
 fn columns_inside(shape: &ConvShape, kx: usize) -> Range<usize> {
     let (stride, left) = (shape.geometry.stride[1], shape.geometry.padding[1][0]);
-    let reach = kx * shape.geometry.dilation[1];
-    let start = left.saturating_sub(reach).div_ceil(stride);
-    let end = (shape.input[1] + left).saturating_sub(reach).div_ceil(stride).min(shape.output[1]);
+    let distance = kx * shape.geometry.dilation[1];
+    let start = left.saturating_sub(distance).div_ceil(stride);
+    let end = (shape.input[1] + left).saturating_sub(distance).div_ceil(stride).min(shape.output[1]);
     start..end
 }
 

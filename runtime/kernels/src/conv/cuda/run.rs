@@ -21,17 +21,17 @@ pub(in crate::conv) fn conv2d(
     })
 }
 
-/// Runs the forward program that `plan` returns.
+/// Runs the forward program that `program` returns.
 pub(super) fn run_forward(
     input: &Tensor,
     weight: &Tensor,
     shape: &ConvShape,
     epilogue: &Epilogue,
-    plan: impl Fn(&Options, &Target) -> Result<Program>,
+    program: impl Fn(&Options, &Target) -> Result<Program>,
 ) -> Result<Tensor> {
     let operands: Vec<&Tensor> = [input, weight].into_iter().chain(epilogue.tensors()).collect();
     let options = Options::of(epilogue);
-    let outputs = launch("conv2d", &operands, [&shape.output_dims()], |target| plan(&options, target))?;
+    let outputs = launch("conv2d", &operands, [&shape.output_dims()], |target| program(&options, target))?;
     first("conv2d", outputs)
 }
 
@@ -43,8 +43,8 @@ pub(in crate::conv) fn conv2d_storage(
     operands: &[Operand],
 ) -> Result<CudaStorage> {
     let [(input, _), ..] = operands else { bail!("conv2d: expected an input and a weight") };
-    let plan = |target: &_| forward::program(shape, input.dtype(), options, target);
-    first("conv2d", run("conv2d", &plan, operands)?)
+    let program = |target: &_| forward::program(shape, input.dtype(), options, target);
+    first("conv2d", run("conv2d", &program, operands)?)
 }
 
 /// Computes [`crate::conv::backward::conv2d_backward`]. The tensors are `[input, weight, output, grad_output]`.
@@ -83,10 +83,10 @@ pub(in crate::conv) fn conv_transpose2d(shape: &ConvShape, operands: &[Operand])
     const NAME: &str = "conv_transpose2d";
     let [(input, layout), _, bias @ ..] = operands else { bail!("{NAME}: expected an input and a weight") };
     let (_, _, height, width) = layout.shape().dims4()?;
-    let plan = |target: &_| {
+    let program = |target: &_| {
         backward::transposed_program(shape, [height, width], input.dtype(), !bias.is_empty(), target)
     };
-    first(NAME, run(NAME, &plan, operands)?)
+    first(NAME, run(NAME, &program, operands)?)
 }
 
 /// Returns the only output of a program.

@@ -19,7 +19,7 @@ use candle_core::{CudaDevice, CudaStorage, Device, Result, Shape, bail};
 use super::{Arg, Launch, Operand, Program, Target, target};
 use operand::{Address, Dense};
 
-/// Returns the properties of `device` on which plans depend.
+/// Returns the properties of `device` on which programs depend.
 fn target_for(device: &CudaDevice) -> Result<Target> {
     use CUdevice_attribute::{
         CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN as SHARED,
@@ -49,23 +49,23 @@ pub(crate) fn target_of(device: &Device) -> Result<Target> {
     }
 }
 
-/// Runs the program that `plan` makes for the operands' device, and returns its outputs. `op` names the
+/// Runs the program that `program` returns for the operands' device, and returns its outputs. `op` names the
 /// operation in errors.
 pub(crate) fn run(
     op: &'static str,
-    plan: &dyn Fn(&Target) -> Result<Program>,
+    program: &dyn Fn(&Target) -> Result<Program>,
     operands: &[Operand],
 ) -> Result<Vec<CudaStorage>> {
     let device = device_of(op, operands)?;
     let dense = operands.iter().map(|operand| Dense::of(*operand)).collect::<Result<Vec<_>>>();
     let dense = dense.map_err(|error| error::at(op, &device, error))?;
-    execute(op, &device, &plan(&target_for(&device)?)?, &dense)
+    execute(op, &device, &program(&target_for(&device)?)?, &dense)
 }
 
 /// Like [`run`], but for a program that changes its first `targets` operands in place and has no other results.
 pub(crate) fn run_in_place(
     op: &'static str,
-    plan: &dyn Fn(&Target) -> Result<Program>,
+    program: &dyn Fn(&Target) -> Result<Program>,
     operands: &[Operand],
     targets: usize,
 ) -> Result<()> {
@@ -77,7 +77,7 @@ pub(crate) fn run_in_place(
             bail!("{op}: expected a contiguous, aligned tensor to update in place, found {:?}", operand.1)
         }
     }
-    execute(op, &device, &plan(&target_for(&device)?)?, &dense).map(|_| ())
+    execute(op, &device, &program(&target_for(&device)?)?, &dense).map(|_| ())
 }
 
 /// Returns the device of all operands. Fails if they are on different devices.
@@ -214,7 +214,7 @@ fn submit(
     let [grid_dim, block_dim] = [grid, block].map(|[x, y, z]| (*x, *y, *z));
     let config = LaunchConfig { grid_dim, block_dim, shared_mem_bytes: *shared };
     // SAFETY: the arguments have the types of the kernel's parameters, and the kernel stays in the bounds of its
-    // buffers; tests check both for all plans, in the emulator with guarded memory. The buffers are freed on this
+    // buffers; tests check both for all programs, in the emulator with guarded memory. The buffers are freed on this
     // stream, and therefore after this launch.
     unsafe { builder.launch(config) }.map_err(|error| error::launching(op, launch, error))?;
     Ok(())

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Result, Tensor};
 
-use crate::cuda::{Arg, Plan, Program, Target, int, launch_in_place, named, runs_on};
+use crate::cuda::{Arg, Program, ProgramBuilder, Target, int, launch_in_place, named, runs_on};
 
 const NAME: &str = "optimizer step";
 const MODULE: &str = "descent";
@@ -58,7 +58,7 @@ impl SgdStep {
         })
     }
 
-    /// Returns the plan of the step. Its operands are the parameter, the buffer if `buffer` is set, and the gradient.
+    /// Returns the program of the step. Its operands are the parameter, the buffer if `buffer` is set, and the gradient.
     ///
     /// # Errors
     /// Fails if the dtype is not f32, f64, f16 or bf16, or `elements` is larger than 2³⁰.
@@ -121,7 +121,7 @@ impl AdamStep {
         })
     }
 
-    /// Returns the plan of the step. Its operands are the parameter, `mean`, `square` and the gradient.
+    /// Returns the program of the step. Its operands are the parameter, `mean`, `square` and the gradient.
     ///
     /// # Errors
     /// Fails under the same conditions as [`SgdStep::program`].
@@ -141,8 +141,8 @@ fn program(
     args: Vec<Arg>,
     target: &Target,
 ) -> Result<Program> {
-    let mut plan = Plan::new(NAME, MODULE, dtype)?;
+    let mut builder = ProgramBuilder::new(NAME, MODULE, dtype)?;
     let blocks = elements.div_ceil(THREADS as usize).min((target.multiprocessors * BLOCKS) as usize);
-    plan.launch(kernel, blocks, THREADS, args)?;
-    Ok(plan.finish())
+    builder.launch(kernel, blocks, THREADS, args)?;
+    Ok(builder.finish())
 }

@@ -65,8 +65,8 @@ __device__ __forceinline__ void normalize(const T *x, const Accumulator<T> *mean
     worker.for_each(c, [&](size_t at) { store(y + at, f(load(x + at))); });
 }
 
-// Writes two sums for each part of each channel: the sum of the gradients before the activation, and the sum of the
-// products of these gradients and the normalized inputs.
+// Writes two sums for each part of each channel: the sum of the masked gradients, and the sum of the products of
+// the masked gradients and the normalized inputs.
 template <class T, int WIDTH>
 __device__ __forceinline__ void gradient_sums(const T *x, const T *gradient, const Accumulator<T> *mean,
                                               const Accumulator<T> *variance, Accumulator<T> *sums,

@@ -7,7 +7,7 @@ pub(super) use op::{batch_norm_eval, batch_norm_train};
 use candle_core::{DType, Result};
 
 use crate::activation::Activation;
-use crate::cuda::{Arg, Plan, Program, int, named};
+use crate::cuda::{Arg, Program, ProgramBuilder, int, named};
 
 const NAME: &str = "batch_norm";
 /// The number of threads in a block.
@@ -75,8 +75,8 @@ impl BatchNormProblem {
         sizes.into_iter().map(|size| int(NAME, size)).collect::<Result<_>>().map(Arg::Ints)
     }
 
-    /// Returns the arguments for the weight and the bias, and the index of the operand after them. Whichever of the two
-    /// is present is an operand; the first has the index `first`.
+    /// Returns the arguments for the weight and the bias, and the index of the operand after them. Each of the two that
+    /// is present is an operand. The first of these operands has the index `first`.
     fn affine(&self, first: usize) -> ([Arg; 2], usize) {
         let mut next = first;
         let parameters = [self.weight, self.bias].map(|is_given| {
@@ -107,19 +107,24 @@ macro_rules! kernel {
 /// # Errors
 /// Fails if the dtype is not a float, or a size exceeds the range of the kernels' integers.
 pub fn train(norm: &BatchNormProblem, momentum: Option<f64>, dtype: DType) -> Result<Program> {
-    let mut plan = Plan::new(NAME, "batch_norm", dtype)?;
-    let (partition, accumulator) = (norm.partition(), plan.accumulator());
+    let mut builder = ProgramBuilder::new(NAME, "batch_norm", dtype)?;
+    let (partition, accumulator) = (norm.partition(), builder.accumulator());
     let sizes = norm.sizes(&partition)?;
-    let y = plan.output(norm.elements(), dtype);
-    let [mean, variance] = [(); 2].map(|()| plan.output(norm.channels, accumulator));
-    let [means, squares] = [(); 2].map(|()| plan.scratch(norm.channels * partition.parts, accumulator));
+    let y = builder.output(norm.elements(), dtype);
+    let [mean, variance] = [(); 2].map(|()| builder.output(norm.channels, accumulator));
+    let [means, squares] = [(); 2].map(|()| builder.scratch(norm.channels * partition.parts, accumulator));
     let ([weight, bias], next) = norm.affine(1);
     let [running_mean, running_variance] =
         [0, 1].map(|i| if momentum.is_some() { Arg::Operand(next + i) } else { Arg::Absent });
     let [activation, parameter] = norm.activation.arguments();
 
     let args = vec![Arg::Operand(0), means.clone(), squares.clone(), sizes.clone()];
-    plan.launch(kernel!(partition, dtype, "batch_norm_moments"), partition.blocks, THREADS as u32, args)?;
+    builder.launch(
+        kernel!(partition, dtype, "batch_norm_moments"),
+        partition.blocks,
+        THREADS as u32,
+        args,
+    )?;
     let args = vec![
         Arg::Operand(0),
         means,
@@ -137,8 +142,8 @@ pub fn train(norm: &BatchNormProblem, momentum: Option<f64>, dtype: DType) -> Re
         parameter,
         sizes,
     ];
-    plan.launch(kernel!(partition, dtype, "batch_norm_train"), partition.blocks, THREADS as u32, args)?;
-    Ok(plan.finish())
+    builder.launch(kernel!(partition, dtype, "batch_norm_train"), partition.blocks, THREADS as u32, args)?;
+    Ok(builder.finish())
 }
 
 /// Returns the program that normalizes the input with given statistics. The operands are the input, the mean, the
@@ -147,15 +152,15 @@ pub fn train(norm: &BatchNormProblem, momentum: Option<f64>, dtype: DType) -> Re
 /// # Errors
 /// Fails under the same conditions as [`train`].
 pub fn eval(norm: &BatchNormProblem, dtype: DType) -> Result<Program> {
-    let mut plan = Plan::new(NAME, "batch_norm", dtype)?;
+    let mut builder = ProgramBuilder::new(NAME, "batch_norm", dtype)?;
     let partition = norm.partition();
-    let y = plan.output(norm.elements(), dtype);
+    let y = builder.output(norm.elements(), dtype);
     let ([weight, bias], _) = norm.affine(3);
     let [activation, parameter] = norm.activation.arguments();
     let mut args: Vec<Arg> = (0..3).map(Arg::Operand).collect();
     args.extend([weight, bias, y, Arg::Double(norm.eps), activation, parameter, norm.sizes(&partition)?]);
-    plan.launch(kernel!(partition, dtype, "batch_norm_eval"), partition.blocks, THREADS as u32, args)?;
-    Ok(plan.finish())
+    builder.launch(kernel!(partition, dtype, "batch_norm_eval"), partition.blocks, THREADS as u32, args)?;
+    Ok(builder.finish())
 }
 
 /// Returns the program of the gradients of the input, and of the weight and bias if present. The statistics depend on
@@ -167,13 +172,13 @@ pub fn eval(norm: &BatchNormProblem, dtype: DType) -> Result<Program> {
 /// # Errors
 /// Fails under the same conditions as [`train`].
 pub fn backward(norm: &BatchNormProblem, training: bool, dtype: DType) -> Result<Program> {
-    let mut plan = Plan::new(NAME, "batch_norm", dtype)?;
-    let (partition, accumulator) = (norm.partition(), plan.accumulator());
+    let mut builder = ProgramBuilder::new(NAME, "batch_norm", dtype)?;
+    let (partition, accumulator) = (norm.partition(), builder.accumulator());
     let sizes = norm.sizes(&partition)?;
-    let dx = plan.output(norm.elements(), dtype);
+    let dx = builder.output(norm.elements(), dtype);
     let [dweight, dbias] = [norm.weight, norm.bias]
-        .map(|is_given| if is_given { plan.output(norm.channels, accumulator) } else { Arg::Absent });
-    let [sums, products] = [(); 2].map(|()| plan.scratch(norm.channels * partition.parts, accumulator));
+        .map(|is_given| if is_given { builder.output(norm.channels, accumulator) } else { Arg::Absent });
+    let [sums, products] = [(); 2].map(|()| builder.scratch(norm.channels * partition.parts, accumulator));
     let (parameters, _) = norm.affine(4);
     let [activation, parameter] = norm.activation.arguments();
     let from_output = Arg::Int(norm.activation.saves_output().into());
@@ -182,7 +187,7 @@ pub fn backward(norm: &BatchNormProblem, training: bool, dtype: DType) -> Result
     let mut args: Vec<Arg> = operands().chain([sums.clone(), products.clone()]).collect();
     args.extend([Arg::Double(norm.eps), activation.clone(), parameter.clone(), from_output.clone()]);
     args.push(sizes.clone());
-    plan.launch(kernel!(partition, dtype, "batch_norm_sums"), partition.blocks, THREADS as u32, args)?;
+    builder.launch(kernel!(partition, dtype, "batch_norm_sums"), partition.blocks, THREADS as u32, args)?;
     let mut args: Vec<Arg> = operands().chain([sums, products, dx, dweight, dbias]).collect();
     args.extend([
         Arg::Double(norm.eps),
@@ -192,6 +197,11 @@ pub fn backward(norm: &BatchNormProblem, training: bool, dtype: DType) -> Result
         Arg::Int(training.into()),
         sizes,
     ]);
-    plan.launch(kernel!(partition, dtype, "batch_norm_gradients"), partition.blocks, THREADS as u32, args)?;
-    Ok(plan.finish())
+    builder.launch(
+        kernel!(partition, dtype, "batch_norm_gradients"),
+        partition.blocks,
+        THREADS as u32,
+        args,
+    )?;
+    Ok(builder.finish())
 }

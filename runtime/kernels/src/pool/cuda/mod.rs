@@ -6,7 +6,7 @@ pub(super) use op::{Reduction, pool};
 
 use candle_core::{DType, Result, bail};
 
-use crate::cuda::{Arg, Plan, Program, int, named};
+use crate::cuda::{Arg, Program, ProgramBuilder, int, named};
 
 use super::PoolGeometry;
 
@@ -42,7 +42,7 @@ pub enum Divisor {
 
 #[cfg(any(test, feature = "testing"))]
 impl PoolProblem {
-    /// Returns pooling with the given windows.
+    /// Creates the problem of pooling with the given windows.
     ///
     /// # Errors
     /// Fails if [`PoolGeometry::output_size`] fails.
@@ -50,18 +50,18 @@ impl PoolProblem {
         Ok(Self { planes, input, output: geometry.output_size(input)?, geometry: Some(geometry) })
     }
 
-    /// Returns adaptive pooling to the size `output`, in which no side may be 0.
+    /// Creates the problem of adaptive pooling to the size `output`, in which no side may be 0.
     pub fn adaptive(planes: usize, input: [usize; 2], output: [usize; 2]) -> Self {
         Self { planes, input, output, geometry: None }
     }
 }
 
 impl PoolProblem {
-    fn inputs(&self) -> usize {
+    fn input_elements(&self) -> usize {
         self.planes * self.input[0] * self.input[1]
     }
 
-    fn outputs(&self) -> usize {
+    fn output_elements(&self) -> usize {
         self.planes * self.output[0] * self.output[1]
     }
 
@@ -95,14 +95,14 @@ impl PoolProblem {
         sizes.into_iter().map(|size| int(NAME, size)).collect::<Result<_>>().map(Arg::Ints)
     }
 
-    /// Returns whether a warp shares a window, and the number of blocks for all windows.
+    /// Returns `true` if a warp shares each window, and the number of blocks for all windows.
     fn blocks(&self) -> (bool, usize) {
         let side = |axis: usize| match &self.geometry {
             None => self.input[axis].div_ceil(self.output[axis]),
             Some(geometry) => geometry.kernel[axis].min(self.input[axis]),
         };
         let wide = side(0) * side(1) >= MIN_WARP_WINDOW;
-        (wide, (self.outputs() * if wide { 32 } else { 1 }).div_ceil(THREADS))
+        (wide, (self.output_elements() * if wide { 32 } else { 1 }).div_ceil(THREADS))
     }
 }
 
@@ -111,12 +111,12 @@ impl PoolProblem {
 /// # Errors
 /// Fails if the dtype is not a float, or a size exceeds the range of the kernels' integers.
 pub fn max(pool: &PoolProblem, dtype: DType) -> Result<Program> {
-    let mut plan = Plan::new(NAME, "max_pool", dtype)?;
-    let y = plan.output(pool.outputs(), dtype);
+    let mut builder = ProgramBuilder::new(NAME, "max_pool", dtype)?;
+    let y = builder.output(pool.output_elements(), dtype);
     let (wide, blocks) = pool.blocks();
     let kernel = if wide { named!(dtype, "max_pool_wide") } else { named!(dtype, "max_pool") };
-    plan.launch(kernel, blocks, THREADS as u32, vec![Arg::Operand(0), y, pool.sizes()?])?;
-    Ok(plan.finish())
+    builder.launch(kernel, blocks, THREADS as u32, vec![Arg::Operand(0), y, pool.sizes()?])?;
+    Ok(builder.finish())
 }
 
 /// Returns the program of the gradient of [`max`]. The operands are the input, the output and the gradient of the
@@ -125,18 +125,18 @@ pub fn max(pool: &PoolProblem, dtype: DType) -> Result<Program> {
 /// # Errors
 /// Fails under the same conditions as [`max`].
 pub fn max_backward(pool: &PoolProblem, dtype: DType) -> Result<Program> {
-    let mut plan = Plan::new(NAME, "max_pool", dtype)?;
-    let dx = plan.output(pool.inputs(), dtype);
-    let indices = plan.scratch(pool.outputs(), DType::U32);
+    let mut builder = ProgramBuilder::new(NAME, "max_pool", dtype)?;
+    let dx = builder.output(pool.input_elements(), dtype);
+    let indices = builder.scratch(pool.output_elements(), DType::U32);
     let (wide, blocks) = pool.blocks();
     let kernel =
         if wide { named!(dtype, "max_pool_indices_wide") } else { named!(dtype, "max_pool_indices") };
     let args = vec![Arg::Operand(0), Arg::Operand(1), indices.clone(), pool.sizes()?];
-    plan.launch(kernel, blocks, THREADS as u32, args)?;
+    builder.launch(kernel, blocks, THREADS as u32, args)?;
     let args = vec![Arg::Operand(2), indices, dx, pool.sizes()?];
     let kernel = named!(dtype, "max_pool_gradient");
-    plan.launch(kernel, pool.inputs().div_ceil(THREADS), THREADS as u32, args)?;
-    Ok(plan.finish())
+    builder.launch(kernel, pool.input_elements().div_ceil(THREADS), THREADS as u32, args)?;
+    Ok(builder.finish())
 }
 
 /// Returns the program of average pooling. The operand is the input.
@@ -144,12 +144,12 @@ pub fn max_backward(pool: &PoolProblem, dtype: DType) -> Result<Program> {
 /// # Errors
 /// Fails under the same conditions as [`max`], or if the dilation is not 1, or the divisor is 0.
 pub fn average(pool: &PoolProblem, divisor: Divisor, dtype: DType) -> Result<Program> {
-    let mut plan = Plan::new(NAME, "average_pool", dtype)?;
-    let y = plan.output(pool.outputs(), dtype);
+    let mut builder = ProgramBuilder::new(NAME, "average_pool", dtype)?;
+    let y = builder.output(pool.output_elements(), dtype);
     let (wide, blocks) = pool.blocks();
     let kernel = if wide { named!(dtype, "average_pool_wide") } else { named!(dtype, "average_pool") };
-    plan.launch(kernel, blocks, THREADS as u32, average_args(pool, divisor, [Arg::Operand(0), y])?)?;
-    Ok(plan.finish())
+    builder.launch(kernel, blocks, THREADS as u32, average_args(pool, divisor, [Arg::Operand(0), y])?)?;
+    Ok(builder.finish())
 }
 
 /// Returns the program of the gradient of [`average`]. The operand is the gradient of the output.
@@ -157,12 +157,12 @@ pub fn average(pool: &PoolProblem, divisor: Divisor, dtype: DType) -> Result<Pro
 /// # Errors
 /// Fails under the same conditions as [`average`].
 pub fn average_backward(pool: &PoolProblem, divisor: Divisor, dtype: DType) -> Result<Program> {
-    let mut plan = Plan::new(NAME, "average_pool", dtype)?;
-    let dx = plan.output(pool.inputs(), dtype);
+    let mut builder = ProgramBuilder::new(NAME, "average_pool", dtype)?;
+    let dx = builder.output(pool.input_elements(), dtype);
     let kernel = named!(dtype, "average_pool_gradient");
     let args = average_args(pool, divisor, [Arg::Operand(0), dx])?;
-    plan.launch(kernel, pool.inputs().div_ceil(THREADS), THREADS as u32, args)?;
-    Ok(plan.finish())
+    builder.launch(kernel, pool.input_elements().div_ceil(THREADS), THREADS as u32, args)?;
+    Ok(builder.finish())
 }
 
 fn average_args(pool: &PoolProblem, divisor: Divisor, [input, output]: [Arg; 2]) -> Result<Vec<Arg>> {

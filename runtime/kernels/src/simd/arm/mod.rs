@@ -11,7 +11,7 @@ use emulated::*;
 #[cfg(target_arch = "aarch64")]
 use std::arch::aarch64::*;
 
-/// Token for NEON. Only [`dispatch_to`](super::dispatch_to) creates it.
+/// A token for NEON. Only [`dispatch_to`](super::dispatch_to) creates it.
 #[derive(Clone, Copy)]
 pub struct Neon(pub(super) ());
 

@@ -19,13 +19,13 @@ pub enum Method {
 /// The part of the result that one block computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tile {
-    /// For few channels.
+    /// The tile for few channels.
     Narrow,
-    /// For little work, so that there are enough blocks to fill the device.
+    /// The tile for little work. It is small enough to give a block to every multiprocessor.
     Medium,
-    /// For much work with too few channels for a large tile.
+    /// The tile for much work with too few channels for a large tile.
     Wide,
-    /// For much work. Has the fewest loads per product.
+    /// The tile for much work. It has the fewest loads per product.
     Large,
 }
 
@@ -38,8 +38,8 @@ pub struct Methods {
     pub weight: Method,
 }
 
-/// The minimum numbers of input and output channels in a group for tensor cores. Padding wastes the same share of a
-/// tile on CUDA cores, which are slower, so an image's three channels are enough.
+/// The minimum numbers of input and output channels in a group for tensor cores. The three channels of an image
+/// are enough: they leave most of a tile empty, but a tile of the slower CUDA cores would be as empty.
 const MIN_TENSOR_CHANNELS: [usize; 2] = [3, 16];
 /// The minimum number of multiply-adds for tensor cores. Packing their operands takes about 10 µs.
 const MIN_TENSOR_WORK: usize = 1 << 26;

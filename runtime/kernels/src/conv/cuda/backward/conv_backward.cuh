@@ -41,7 +41,7 @@ struct PhaseAxis {
 
 static __device__ __forceinline__ PhaseAxis phase_axis(int start, int size, int kernel, int stride, int dilation,
                                                        int padding, int step) {
-    const int reach = start + padding, residue = reach % stride;
+    const int padded = start + padding, residue = padded % stride;
     int first = 0;
     while (first < min(step, kernel) && first * dilation % stride != residue) first++;
     const bool any = first < min(step, kernel);  // true if a tap reads the phase
@@ -51,7 +51,7 @@ static __device__ __forceinline__ PhaseAxis phase_axis(int start, int size, int 
     axis.first = first;
     axis.step = step;
     axis.taps = any ? (kernel - first + step - 1) / step : 0;
-    axis.base = any ? (reach - first * dilation) / stride : 0;
+    axis.base = any ? (padded - first * dilation) / stride : 0;
     axis.back = step * dilation / stride;
     return axis;
 }

@@ -9,14 +9,14 @@ const int TAPS = 9;         // the taps whose sums a thread keeps in registers
 // The outputs that read an input position on one axis. `STRIDE` is the stride if it is known at compile time, else 0.
 template <int STRIDE> struct OutputIndex {
     int stride, dilation;
-    int reach;                     // the input position, counted from the start of the padding
+    int padded;                    // the input position, counted from the start of the padding
 
     __device__ OutputIndex(int position, int stride, int dilation, int padding)
-        : stride(STRIDE ? STRIDE : stride), dilation(dilation), reach(position + padding) {}
+        : stride(STRIDE ? STRIDE : stride), dilation(dilation), padded(position + padding) {}
 
     // Returns the output that reads the position under a tap, or -1 if none of the `count` outputs does.
     __device__ int output(int tap, int count) const {
-        const int at = reach - tap * dilation;
+        const int at = padded - tap * dilation;
         if (STRIDE == 1) return at < count ? at : -1;
         if (at < 0 || at % stride != 0) return -1;
         return at / stride < count ? at / stride : -1;

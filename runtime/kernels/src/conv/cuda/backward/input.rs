@@ -47,12 +47,12 @@ pub(super) fn gradient(
 ) -> Result<()> {
     match method {
         Method::Depthwise => depthwise(builder, weight, bias, result),
-        Method::CudaCores(tile) => cores(builder, tile, weight, bias, result),
+        Method::CudaCores(tile) => cuda_cores(builder, tile, weight, bias, result),
         Method::TensorCores(tile) => tensor_cores::input(builder, tile, weight, bias, result),
     }
 }
 
-fn cores(builder: &mut ProgramBuilder, tile: Tile, weight: Arg, bias: Arg, result: Arg) -> Result<()> {
+fn cuda_cores(builder: &mut ProgramBuilder, tile: Tile, weight: Arg, bias: Arg, result: Arg) -> Result<()> {
     builder.check_tile(tile)?;
     let kernel = match tile {
         Tile::Narrow => named!(builder.dtype, "conv_backward_input_narrow"),

@@ -23,7 +23,7 @@ pub(super) struct ProgramBuilder<'a> {
     pub program: Program,
 }
 
-/// The operands of the masked gradient, the gradient before the activation: `gradient · activation'(output)`.
+/// The operands of the masked gradient `gradient · activation'(output)`, which is the gradient of the activation's input.
 #[derive(Clone)]
 pub(super) struct MaskedGrad {
     pub gradient: Arg,

@@ -12,13 +12,13 @@ pub(super) fn conv(shape: &ConvShape) -> Result<Arg> {
     let ConvShape { batch, input, kernel, output, geometry, .. } = *shape;
     let plane = |size: [usize; 2]| size[0].saturating_mul(size[1]).saturating_mul(batch.max(1));
     let weights = shape.weight_dims().into_iter().fold(1, usize::saturating_mul);
-    let reach = |i: usize| input[i].saturating_add(geometry.padding[i][0].max(geometry.padding[i][1]));
+    let padded = |i: usize| input[i].saturating_add(geometry.padding[i][0].max(geometry.padding[i][1]));
     for (what, count) in [
         ("pixels in a batch's inputs", plane(input)),
         ("pixels in a batch's outputs", plane(output)),
         ("weights", weights),
-        ("input rows with padding", reach(0)),
-        ("input columns with padding", reach(1)),
+        ("input rows with padding", padded(0)),
+        ("input columns with padding", padded(1)),
     ] {
         if count > MAX_COUNT {
             bail!("conv2d backward: expected at most {MAX_COUNT} {what} on a CUDA device, found {count}")

@@ -16,12 +16,12 @@ const MIN_PIXELS: usize = 256;
 pub(super) fn gradient(builder: &mut ProgramBuilder, method: Method, input: Arg, result: Arg) -> Result<()> {
     match method {
         Method::Depthwise => depthwise(builder, input, result),
-        Method::CudaCores(tile) => cores(builder, tile, input, result),
+        Method::CudaCores(tile) => cuda_cores(builder, tile, input, result),
         Method::TensorCores(tile) => tensor_cores::weight(builder, tile, input, result),
     }
 }
 
-fn cores(builder: &mut ProgramBuilder, tile: Tile, input: Arg, result: Arg) -> Result<()> {
+fn cuda_cores(builder: &mut ProgramBuilder, tile: Tile, input: Arg, result: Arg) -> Result<()> {
     builder.check_tile(tile)?;
     let kernel = match tile {
         Tile::Narrow => named!(builder.dtype, "conv_backward_weight_narrow"),

@@ -82,7 +82,7 @@ fn launches(shape: &ConvShape, variant: &Variant) -> f64 {
     }
 }
 
-/// Returns [`all`] with their estimated cycles, the best first.
+/// Returns the variants of [`all`] with their estimated cycles, the best variant first.
 #[cfg(any(test, feature = "testing"))]
 pub fn ranked(shape: &ConvShape, dtype: DType, target: &Target) -> Vec<(Variant, f64)> {
     let best = best(shape, dtype, target);
@@ -146,13 +146,13 @@ fn supports(tile: &Tile, shape: &ConvShape, dtype: DType, target: &Target) -> bo
     let ComputeUnits::TensorCores(input) = tile.units else {
         return true;
     };
-    let reads = match input {
+    let can_read = match input {
         InputAccess::Gathered => !is_dense(shape),
         InputAccess::Dense => is_dense(shape),
         InputAccess::Packed => shape.group_in_channels() > 0,
     };
     let allowed = target.has_tensor_cores() && (dtype != DType::F32 || target.tf32);
-    reads && allowed && tile.shared <= target.shared as usize
+    can_read && allowed && tile.shared <= target.shared as usize
 }
 
 /// Returns `true` if each output pixel reads one input pixel, and planes can be read four pixels at a time.

@@ -95,7 +95,8 @@ impl Hopper {
     /// Returns the number of bytes of shared memory that a block uses.
     pub fn shared(&self, layout: &PaddedLayout) -> usize {
         let weights = WEIGHTS * Self::CHANNELS * COLUMNS * COLUMN;
-        let inputs = INPUTS.min(layout.chunks) * layout.phases.len() * layout.reach * COLUMNS * COLUMN;
+        let inputs =
+            INPUTS.min(layout.chunks) * layout.phases.len() * layout.read_positions * COLUMNS * COLUMN;
         let tables = layout.phases.len() * layout.rows * layout.runs_across * RUN + self.positions * 4;
         let sums = Self::CHANNELS * (self.positions + SUMS_PAD) * 4;
         (BARRIERS + tables).next_multiple_of(128) + (weights + inputs).max(sums)
@@ -108,7 +109,7 @@ pub struct PaddedLayout {
     pitch: usize,
     image: usize,
     first: isize,
-    reach: usize,
+    read_positions: usize,
     phases: Vec<[usize; 2]>,
     run: usize,
     runs_across: usize,
@@ -183,14 +184,14 @@ impl PaddedLayout {
             .collect();
         let first = taps.iter().map(|(_, at)| *at).min()?;
         let last = taps.iter().map(|(_, at)| *at).max()?;
-        let reach = (kernel.positions + (last - first).unsigned_abs()).next_multiple_of(8);
+        let read_positions = (kernel.positions + (last - first).unsigned_abs()).next_multiple_of(8);
         // One `int` counts the elements of all images that a tile reads.
-        if elements.checked_mul(reach / image + 3)? > MAX_COUNT {
+        if elements.checked_mul(read_positions / image + 3)? > MAX_COUNT {
             return None;
         }
         let position = |(phase, at): &([usize; 2], isize)| {
             let number = phases.iter().position(|other| other == phase)?;
-            Some(number * reach + (at - first).unsigned_abs())
+            Some(number * read_positions + (at - first).unsigned_abs())
         };
         let [output_height, output_width] = shape.output;
         let positions = (shape.batch - 1) * image + (output_height - 1) * pitch + output_width;
@@ -199,10 +200,10 @@ impl PaddedLayout {
             pitch,
             image,
             first,
-            reach,
+            read_positions,
             run,
             runs_across: across.pixels.div_ceil(run),
-            rows: (reach - 1) / pitch + 2,
+            rows: (read_positions - 1) / pitch + 2,
             channel_tiles: shape.group_out_channels().div_ceil(Hopper::CHANNELS),
             position_tiles: positions.div_ceil(kernel.positions),
             chunks: shape.group_in_channels().div_ceil(kernel.chunk()),
@@ -225,7 +226,8 @@ impl PaddedLayout {
             [self.run, self.runs_across, self.rows, self.channel_tiles, self.position_tiles, self.chunks];
         let mut fields = before.into_iter().map(int).collect::<Result<Vec<_>>>()?;
         fields.push(self.first as i32);
-        let rest = [self.reach, self.phases.len()].into_iter().chain(axis(0)).chain(axis(1)).chain(after);
+        let rest =
+            [self.read_positions, self.phases.len()].into_iter().chain(axis(0)).chain(axis(1)).chain(after);
         fields.extend(rest.map(int).collect::<Result<Vec<_>>>()?);
         Ok(Arg::Ints(fields))
     }

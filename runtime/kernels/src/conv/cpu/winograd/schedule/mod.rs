@@ -133,8 +133,8 @@ impl<'a, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Schedule<'a, F, 
         });
     }
 
-    /// Returns the number of parts into which the input transform divides the tiles of each block. It is 1 if all threads
-    /// have a task without this division. Otherwise it is the number with the lowest estimated time of those that give
+    /// Returns the number of parts into which the input transform divides the tiles of each block. It is 1 if all
+    /// threads have a task without this division. Otherwise it is the number with the lowest estimated time of those that give
     /// every thread a task. The work of a part is not less than the overhead of a task, even if threads remain idle.
     fn parts(&self, threads: usize) -> usize {
         let channels = self.operands.shape.in_channels;

@@ -16,7 +16,7 @@ use crate::simd::Portable;
 use super::*;
 
 impl<F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Schedule<'_, F, OUT, IN> {
-    /// Does all of the work with one token, on this thread.
+    /// Runs the schedule with the vectors of `simd`, on this thread.
     fn run_with<S: Simd>(&self, simd: S) {
         let channels = 0..self.operands.shape.in_channels;
         for block in 0..self.blocks {

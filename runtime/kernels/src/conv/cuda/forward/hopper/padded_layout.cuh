@@ -13,7 +13,7 @@ constexpr int MAX_PHASES = 4, MAX_TAPS = 49;
 struct PaddedLayout {
     int pitch, image;       // the positions of a row and of an image
     int first;              // the first position that the tile at position 0 reads
-    int reach;              // the positions of a phase that a tile reads, a multiple of 8
+    int read_positions;     // the positions of a phase that a tile reads, a multiple of 8
     int phases;             // the phases that taps read; their row and column residues follow
     int down[MAX_PHASES], right[MAX_PHASES];
     int run;                // the number of neighboring pixels loaded together; divides the width
@@ -43,9 +43,9 @@ __device__ __forceinline__ PixelRun run_of(const PaddedLayout &p, const ConvSize
     const int x = across * p.run * s.stride_right + p.right[phase];
     const int position = row * p.pitch + across * p.run - start;
     const bool in_image = row_image >= 0 && row_image < s.batch && y < s.height && x < s.width;
-    const bool inside = in_image && position > -p.run && position < p.reach;
+    const bool inside = in_image && position > -p.run && position < p.read_positions;
     const int plane = s.height * s.width;
-    return {inside ? (row_image - image) * s.in_channels * plane + y * s.width + x : -1, phase * p.reach + position};
+    return {inside ? (row_image - image) * s.in_channels * plane + y * s.width + x : -1, phase * p.read_positions + position};
 }
 
 // Returns the offset of a position's output pixel in channel 0, counted from the tile's first image `image`, or -1 if

@@ -30,7 +30,7 @@ template <class Element, int PIXELS_> struct Staged {
 
     // Must match `Hopper::shared` in `hopper.rs`. The stages come last, because the sums later replace them.
     __device__ __forceinline__ Staged(unsigned char *memory, const PaddedLayout &p)
-        : positions(p.phases * p.reach), input_stages(p.chunks < INPUTS ? p.chunks : INPUTS) {
+        : positions(p.phases * p.read_positions), input_stages(p.chunks < INPUTS ? p.chunks : INPUTS) {
         barriers = reinterpret_cast<Barriers *>(memory);
         outputs = reinterpret_cast<int *>(barriers + 1);
         runs = reinterpret_cast<PixelRun *>(outputs + PIXELS);

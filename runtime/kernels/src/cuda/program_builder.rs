@@ -1,4 +1,4 @@
-//! Code that the plans of several operations share.
+//! Builds the programs of operations.
 
 use candle_core::{DType, Result, bail};
 
@@ -20,7 +20,7 @@ macro_rules! named {
 pub(crate) use named;
 
 /// A builder of a [`Program`].
-pub(crate) struct Plan {
+pub(crate) struct ProgramBuilder {
     op: &'static str,
     module: &'static str,
     /// The dtype of the operation's tensors.
@@ -28,9 +28,9 @@ pub(crate) struct Plan {
     program: Program,
 }
 
-impl Plan {
-    /// Returns an empty plan for an operation on tensors of `dtype`, with all kernels in `module`. Fails if `dtype` is
-    /// not floating point.
+impl ProgramBuilder {
+    /// Begins the program of an operation on tensors of `dtype`, with all kernels in `module`. Fails if `dtype` is not
+    /// floating point.
     pub fn new(op: &'static str, module: &'static str, dtype: DType) -> Result<Self> {
         match dtype {
             DType::F32 | DType::F64 | DType::F16 | DType::BF16 => {
