@@ -43,7 +43,7 @@ pub struct Block {
     stochastic_depth: StochasticDepth,
 }
 
-/// A part of the convolutional part: the stem, the blocks of a stage, or the downsampling before a stage.
+/// A part of the network before its head: the stem, the blocks of a stage, or the downsampling before a stage.
 #[derive(Module)]
 #[module(args(index: usize))]
 #[allow(clippy::large_enum_variant, reason = "a network has few parts")]

@@ -7,20 +7,22 @@ use super::stochastic_depth::StochasticDepth;
 
 /// A convolution without bias, followed by batch norm.
 #[derive(Module)]
-#[module(args(inputs: usize, outputs: usize, kernel: usize = 1, stride: usize = 1, groups: usize = 1))]
+#[module(args(in_channels: usize, out_channels: usize, kernel: usize = 1, stride: usize = 1, groups: usize = 1))]
 pub struct ConvBn(
-    #[layer(inputs, outputs, kernel, stride = stride, padding = kernel / 2, groups = groups, bias = false)]
+    #[layer(in_channels, out_channels, kernel, stride = stride, padding = kernel / 2, groups = groups,
+        bias = false)]
     Conv2d,
-    #[layer(outputs)] BatchNorm,
+    #[layer(out_channels)] BatchNorm,
 );
 
 /// A [`ConvBn`] followed by SiLU.
 #[derive(Module)]
-#[module(args(inputs: usize, outputs: usize, kernel: usize = 1, stride: usize = 1, groups: usize = 1))]
+#[module(args(in_channels: usize, out_channels: usize, kernel: usize = 1, stride: usize = 1, groups: usize = 1))]
 pub struct ConvBnSilu(
-    #[layer(inputs, outputs, kernel, stride = stride, padding = kernel / 2, groups = groups, bias = false)]
+    #[layer(in_channels, out_channels, kernel, stride = stride, padding = kernel / 2, groups = groups,
+        bias = false)]
     Conv2d,
-    #[layer(outputs)] BatchNorm,
+    #[layer(out_channels)] BatchNorm,
     Silu,
 );
 
@@ -40,14 +42,14 @@ pub struct SqueezeExcitation {
 /// A stage of the network: `depth` blocks, of which the first has the given stride.
 #[derive(Clone, Copy)]
 pub struct Stage {
-    /// The number of hidden channels of a block relative to its inputs.
+    /// The number of hidden channels of a block relative to its input channels.
     ratio: usize,
     kernel: usize,
     stride: usize,
-    inputs: usize,
-    outputs: usize,
+    in_channels: usize,
+    out_channels: usize,
     depth: usize,
-    /// The number of blocks in the stages before.
+    /// The number of blocks in all preceding stages.
     before: usize,
 }
 
@@ -62,12 +64,12 @@ fn stages() -> Vec<Stage> {
         (6, 5, 2, 192, 4),
         (6, 3, 1, 320, 1),
     ];
-    let mut inputs = 32;
+    let mut in_channels = 32;
     let mut before = 0;
     let mut stages = Vec::new();
-    for (ratio, kernel, stride, outputs, depth) in settings {
-        stages.push(Stage { ratio, kernel, stride, inputs, outputs, depth, before });
-        inputs = outputs;
+    for (ratio, kernel, stride, out_channels, depth) in settings {
+        stages.push(Stage { ratio, kernel, stride, in_channels, out_channels, depth, before });
+        in_channels = out_channels;
         before += depth;
     }
     stages
@@ -75,37 +77,37 @@ fn stages() -> Vec<Stage> {
 
 /// A depthwise convolution and squeeze-and-excitation between 1×1 convolutions.
 #[derive(Module)]
-#[module(args(inputs: usize, hidden: usize, outputs: usize, kernel: usize, stride: usize))]
+#[module(args(in_channels: usize, hidden: usize, out_channels: usize, kernel: usize, stride: usize))]
 #[allow(clippy::large_enum_variant, reason = "a network has few blocks")]
 pub enum Layers {
-    /// Without expansion.
-    #[module(when = hidden == inputs)]
+    /// The layers of a block without expansion.
+    #[module(when = hidden == in_channels)]
     Plain(
         #[layer(hidden, hidden, kernel = kernel, stride = stride, groups = hidden)] ConvBnSilu,
-        #[layer(hidden, inputs / 4)] SqueezeExcitation,
-        #[layer(hidden, outputs)] ConvBn,
+        #[layer(hidden, in_channels / 4)] SqueezeExcitation,
+        #[layer(hidden, out_channels)] ConvBn,
     ),
-    /// With expansion by a 1×1 convolution.
+    /// The layers of a block that first expands the channels by a 1×1 convolution.
     Expanded(
-        #[layer(inputs, hidden)] ConvBnSilu,
+        #[layer(in_channels, hidden)] ConvBnSilu,
         #[layer(hidden, hidden, kernel = kernel, stride = stride, groups = hidden)] ConvBnSilu,
-        #[layer(hidden, inputs / 4)] SqueezeExcitation,
-        #[layer(hidden, outputs)] ConvBn,
+        #[layer(hidden, in_channels / 4)] SqueezeExcitation,
+        #[layer(hidden, out_channels)] ConvBn,
     ),
 }
 
 /// An inverted bottleneck. It has a residual connection if its input and output have the same shape.
 #[derive(Module)]
 #[module(
-    args(inputs: usize, outputs: usize, ratio: usize, kernel: usize, stride: usize, p: f64),
+    args(in_channels: usize, out_channels: usize, ratio: usize, kernel: usize, stride: usize, p: f64),
     forward = |x| if shortcut { stochastic_depth(block(x)) + x } else { block(x) },
 )]
 pub struct MbConv {
-    #[layer(inputs, ratio * inputs, outputs, kernel, stride)]
+    #[layer(in_channels, ratio * in_channels, out_channels, kernel, stride)]
     block: Layers,
     #[layer(p)]
     stochastic_depth: StochasticDepth,
-    #[module(skip = stride == 1 && inputs == outputs)]
+    #[module(skip = stride == 1 && in_channels == out_channels)]
     shortcut: bool,
 }
 
@@ -113,7 +115,7 @@ pub struct MbConv {
 #[derive(Module)]
 #[module(args(stage: Stage))]
 pub struct Blocks {
-    #[layer(if i == 0 { stage.inputs } else { stage.outputs }, stage.outputs, stage.ratio, stage.kernel,
+    #[layer(if i == 0 { stage.in_channels } else { stage.out_channels }, stage.out_channels, stage.ratio, stage.kernel,
         if i == 0 { stage.stride } else { 1 }, 0.2 * (stage.before + i) as f64 / 16.; for i in 0..stage.depth)]
     #[module(rename = "{0..}")]
     blocks: Vec<MbConv>,
