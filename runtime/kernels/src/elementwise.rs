@@ -13,7 +13,7 @@ use super::memory::vec_written_by;
 use super::operation::{CpuOperand, Operation};
 use super::parallel::{cost, for_each_chunk};
 use super::relay;
-use super::simd::{Kernel, Simd, Vector, dispatch_loops, dispatch_to, isa};
+use super::simd::{Block, Kernel, Simd, Vectors, dispatch_loops, dispatch_to, for_each_block, isa};
 
 /// Applies `function` to every element of a CPU tensor.
 pub(crate) fn apply<F: Function>(function: F, x: &Tensor) -> Result<Tensor> {
@@ -138,20 +138,29 @@ impl<F: Function> Kernel for VectorValues<'_, F> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Self { function, x, y, len, .. } = self;
-        let whole = len - len % S::LANES;
-        for i in (0..whole).step_by(S::LANES) {
-            // SAFETY: `i + LANES ≤ len`, the length of input and output.
-            unsafe { simd.store(y.add(i), function.value(Vector::new(simd, simd.load(x.add(i)))).lanes) }
-        }
-        if whole < len {
-            let rest = len - whole;
-            // SAFETY: `whole + rest = len`.
-            unsafe {
-                let value = function.value(Vector::new(simd, simd.load_partial(x.add(whole), rest)));
-                simd.store_partial(y.add(whole), rest, value.lanes);
-            }
-        }
+        let len = self.len;
+        for_each_block(simd, len, ValuesBlock { simd, values: self });
+    }
+}
+
+struct ValuesBlock<'a, S, F> {
+    simd: S,
+    values: VectorValues<'a, F>,
+}
+
+impl<S: Simd, F: Function> Block<S> for ValuesBlock<'_, S, F> {
+    #[inline(always)]
+    unsafe fn whole<const N: usize>(&mut self, at: usize) {
+        let VectorValues { function, x, y, .. } = self.values;
+        // SAFETY: the caller guarantees that input and output have these vectors.
+        unsafe { function.value(Vectors::<S, N>::load(self.simd, x.add(at))).store(y.add(at)) }
+    }
+
+    #[inline(always)]
+    unsafe fn rest(&mut self, at: usize, n: usize) {
+        let VectorValues { function, x, y, .. } = self.values;
+        // SAFETY: the caller guarantees that input and output have these elements.
+        unsafe { function.value(Vectors::load_partial(self.simd, x.add(at), n)).store_partial(y.add(at), n) }
     }
 }
 
@@ -169,27 +178,42 @@ impl<F: Function> Kernel for VectorGradients<'_, F> {
     fn run<S: Simd>(self, simd: S) {
         let Self { function, grad, saved, out } = self;
         assert!(grad.len() == out.len() && saved.len() == out.len());
-        let whole = out.len() - out.len() % S::LANES;
-        let grad = grad.as_ptr();
-        let saved = saved.as_ptr();
-        let y = out.as_mut_ptr().cast::<f32>();
-        for i in (0..whole).step_by(S::LANES) {
-            // SAFETY: `i + LANES ≤ out.len()`, the length of all three slices.
-            unsafe {
-                let [grad, saved] = [simd.load(grad.add(i)), simd.load(saved.add(i))];
-                let gradient = function.gradient(Vector::new(simd, grad), Vector::new(simd, saved));
-                simd.store(y.add(i), gradient.lanes);
-            }
+        let [grad, saved] = [grad.as_ptr(), saved.as_ptr()];
+        let len = out.len();
+        for_each_block(
+            simd,
+            len,
+            GradientsBlock { simd, function, grad, saved, out: out.as_mut_ptr().cast() },
+        );
+    }
+}
+
+struct GradientsBlock<S, F> {
+    simd: S,
+    function: F,
+    grad: *const f32,
+    saved: *const f32,
+    out: *mut f32,
+}
+
+impl<S: Simd, F: Function> Block<S> for GradientsBlock<S, F> {
+    #[inline(always)]
+    unsafe fn whole<const N: usize>(&mut self, at: usize) {
+        // SAFETY: the caller guarantees that all three slices have these vectors.
+        unsafe {
+            let grad = Vectors::<S, N>::load(self.simd, self.grad.add(at));
+            let saved = Vectors::load(self.simd, self.saved.add(at));
+            self.function.gradient(grad, saved).store(self.out.add(at));
         }
-        if whole < out.len() {
-            let rest = out.len() - whole;
-            // SAFETY: `whole + rest = out.len()`, the length of all three slices.
-            unsafe {
-                let grad = simd.load_partial(grad.add(whole), rest);
-                let saved = simd.load_partial(saved.add(whole), rest);
-                let gradient = function.gradient(Vector::new(simd, grad), Vector::new(simd, saved));
-                simd.store_partial(y.add(whole), rest, gradient.lanes);
-            }
+    }
+
+    #[inline(always)]
+    unsafe fn rest(&mut self, at: usize, n: usize) {
+        // SAFETY: the caller guarantees that all three slices have these elements.
+        unsafe {
+            let grad = Vectors::load_partial(self.simd, self.grad.add(at), n);
+            let saved = Vectors::load_partial(self.simd, self.saved.add(at), n);
+            self.function.gradient(grad, saved).store_partial(self.out.add(at), n);
         }
     }
 }

@@ -53,26 +53,21 @@ pub trait Number:
     /// Returns the hyperbolic tangent.
     fn tanh(self) -> Self;
 
-    /// Returns Φ, the standard normal distribution function: `(1 + erf(x / √2)) / 2`. The *relative* error is small in
-    /// the left tail too, where this formula suffers from cancellation.
-    fn normal_cdf(self) -> Self;
-
-    /// Returns the standard normal density, the derivative of Φ.
-    #[inline(always)]
-    fn normal_pdf(self) -> Self {
-        const INV_SQRT_2PI: f64 = 0.398_942_280_401_432_7;
-        (self * self * self.splat(-0.5)).exp() * self.splat(INV_SQRT_2PI)
-    }
+    /// Returns the standard normal distribution at this number.
+    fn normal(self) -> Normal<Self>;
 
     /// Returns `1 / (1 + e^-x)`.
-    #[inline(always)]
-    fn sigmoid(self) -> Self {
-        // A formula in e^-|x| neither overflows nor loses precision in the left tail.
-        let zero = self.splat(0.);
-        let one = self.splat(1.);
-        let power = (-self.abs()).exp();
-        self.where_less(zero, power, one) / (one + power)
-    }
+    fn sigmoid(self) -> Self;
+}
+
+/// The standard normal distribution at a point.
+#[derive(Clone, Copy, Debug)]
+pub struct Normal<N> {
+    /// Φ, the distribution function: `(1 + erf(x / √2)) / 2`. The *relative* error is small in the left tail too, where
+    /// this formula suffers from cancellation.
+    pub cdf: N,
+    /// The density, the derivative of Φ.
+    pub pdf: N,
 }
 
 /// Implements the operations of [`Number`] that are the same for both scalars.
@@ -125,8 +120,18 @@ impl Number for f64 {
         f64::tanh(self)
     }
     #[inline(always)]
-    fn normal_cdf(self) -> Self {
-        0.5 * candle_core::cpu::erf::erfc_f64(-self * std::f64::consts::FRAC_1_SQRT_2)
+    fn normal(self) -> Normal<Self> {
+        const INV_SQRT_2PI: f64 = 0.398_942_280_401_432_7;
+        Normal {
+            cdf: 0.5 * candle_core::cpu::erf::erfc_f64(-self * std::f64::consts::FRAC_1_SQRT_2),
+            pdf: f64::exp(-0.5 * self * self) * INV_SQRT_2PI,
+        }
+    }
+    #[inline(always)]
+    fn sigmoid(self) -> Self {
+        // A formula in e^-|x| neither overflows nor loses precision in the left tail.
+        let power = f64::exp(-f64::abs(self));
+        (if self < 0. { power } else { 1. }) / (1. + power)
     }
 }
 
@@ -150,8 +155,12 @@ macro_rules! single_functions {
             $crate::simd::math::tanh(self)
         }
         #[inline(always)]
-        fn normal_cdf(self) -> Self {
-            $crate::simd::math::normal_cdf(self)
+        fn normal(self) -> $crate::number::Normal<Self> {
+            $crate::simd::math::normal(self)
+        }
+        #[inline(always)]
+        fn sigmoid(self) -> Self {
+            $crate::simd::math::sigmoid(self)
         }
     };
 }

@@ -73,9 +73,12 @@ activations! {
 
         /// `x Φ(x)` with the exact Φ (Hendrycks and Gimpel, 2016).
         Gelu = gelu [] {
-            value: |x| x * x.normal_cdf(),
+            value: |x| x * x.normal().cdf,
             saves_output: false,
-            gradient: |grad, x| grad * (x.normal_cdf() + x * x.normal_pdf()),
+            gradient: |grad, x| {
+                let normal = x.normal();
+                grad * (normal.cdf + x * normal.pdf)
+            },
             composed: |x| x.gelu_erf(),
         }
 

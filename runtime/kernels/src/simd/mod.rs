@@ -29,7 +29,8 @@ pub use microarchitecture::{Microarchitecture, microarchitecture};
 pub use portable::Portable;
 pub(crate) use prefetch::prefetch;
 pub(crate) use transpose::transpose;
-pub use vector::Vector;
+pub use vector::Vectors;
+pub(crate) use vector::{Block, for_each_block};
 #[cfg(target_arch = "x86_64")]
 pub use x86::{Avx2, Avx512};
 

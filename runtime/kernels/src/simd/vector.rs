@@ -1,4 +1,4 @@
-//! A vector together with its instruction set, for formulas that are generic over numbers and vectors.
+//! Vectors together with their instruction set, for formulas that are generic over numbers and vectors.
 
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
@@ -7,33 +7,128 @@ use crate::number::{Number, single_functions};
 use super::Simd;
 use super::math::Single;
 
-/// The lanes of a vector, with the token of their instruction set.
+/// `N` vectors, with the token of their instruction set. An operation applies to each lane of each vector.
+///
+/// One vector leaves most units idle, because each instruction of a formula waits for the previous one. With several
+/// vectors, the instructions of one fill the waiting times of the others. [`for_each_block`] chooses `N`.
 #[derive(Clone, Copy)]
-pub struct Vector<S: Simd> {
+pub struct Vectors<S: Simd, const N: usize = 1> {
     simd: S,
-    pub lanes: S::V,
+    pub vectors: [S::V; N],
 }
 
-impl<S: Simd> Vector<S> {
+impl<S: Simd, const N: usize> Vectors<S, N> {
     #[inline(always)]
-    pub fn new(simd: S, lanes: S::V) -> Self {
-        Self { simd, lanes }
+    pub fn new(simd: S, vectors: [S::V; N]) -> Self {
+        Self { simd, vectors }
     }
 
     #[inline(always)]
-    fn with(self, lanes: S::V) -> Self {
-        Self { lanes, ..self }
+    pub fn splat(simd: S, x: f32) -> Self {
+        Self { simd, vectors: [simd.splat(x); N] }
+    }
+
+    /// Loads `N` consecutive vectors.
+    ///
+    /// # Safety
+    /// `from` has `N · LANES` floats.
+    #[inline(always)]
+    pub unsafe fn load(simd: S, from: *const f32) -> Self {
+        let mut vectors = [simd.zero(); N];
+        for (i, vector) in vectors.iter_mut().enumerate() {
+            // SAFETY: guaranteed by the caller.
+            *vector = unsafe { simd.load(from.add(i * S::LANES)) };
+        }
+        Self { simd, vectors }
+    }
+
+    /// Stores the vectors one after another.
+    ///
+    /// # Safety
+    /// `to` has room for `N · LANES` floats.
+    #[inline(always)]
+    pub unsafe fn store(self, to: *mut f32) {
+        for (i, vector) in self.vectors.iter().enumerate() {
+            // SAFETY: guaranteed by the caller.
+            unsafe { self.simd.store(to.add(i * S::LANES), *vector) }
+        }
+    }
+}
+
+impl<S: Simd> Vectors<S> {
+    /// Loads `n` floats, and zero in the lanes from `n` on.
+    ///
+    /// # Safety
+    /// `from` has `n ≤ LANES` floats.
+    #[inline(always)]
+    pub unsafe fn load_partial(simd: S, from: *const f32, n: usize) -> Self {
+        // SAFETY: guaranteed by the caller.
+        Self { simd, vectors: [unsafe { simd.load_partial(from, n) }] }
+    }
+
+    /// Stores the first `n` lanes.
+    ///
+    /// # Safety
+    /// `to` has room for `n ≤ LANES` floats.
+    #[inline(always)]
+    pub unsafe fn store_partial(self, to: *mut f32, n: usize) {
+        // SAFETY: guaranteed by the caller.
+        unsafe { self.simd.store_partial(to, n, self.vectors[0]) }
+    }
+}
+
+/// Code that runs for each block of consecutive vectors of a slice, and for the rest of the slice.
+pub(crate) trait Block<S: Simd> {
+    /// Runs for the `N` vectors from the element `at` on. Must be `#[inline(always)]`.
+    ///
+    /// # Safety
+    /// `at + N · LANES` is at most the length of the slice.
+    unsafe fn whole<const N: usize>(&mut self, at: usize);
+
+    /// Runs for the last elements, `n < LANES`, from `at` on. Must be `#[inline(always)]`.
+    ///
+    /// # Safety
+    /// `at + n` is the length of the slice.
+    unsafe fn rest(&mut self, at: usize, n: usize);
+}
+
+/// Runs `block` for all `len` elements of a slice: in blocks of as many vectors as the registers hold together with the
+/// temporary values of a formula, then in single vectors.
+#[inline(always)]
+pub(crate) fn for_each_block<S: Simd>(_: S, len: usize, mut block: impl Block<S>) {
+    let mut at = 0;
+    macro_rules! blocks {
+        ($count:literal) => {
+            while at + $count * S::LANES <= len {
+                // SAFETY: by the condition of the loop.
+                unsafe { block.whole::<$count>(at) };
+                at += $count * S::LANES;
+            }
+        };
+    }
+    if const { S::REGISTERS >= 32 } {
+        blocks!(4);
+    } else if const { S::REGISTERS >= 16 } {
+        blocks!(2);
+    }
+    blocks!(1);
+    if at < len {
+        // SAFETY: fewer than `LANES` elements remain.
+        unsafe { block.rest(at, len - at) };
     }
 }
 
 macro_rules! operators {
     ($($operator:ident $method:ident)*) => {$(
-        impl<S: Simd> $operator for Vector<S> {
+        impl<S: Simd, const N: usize> $operator for Vectors<S, N> {
             type Output = Self;
 
             #[inline(always)]
-            fn $method(self, other: Self) -> Self {
-                self.with(self.simd.$method(self.lanes, other.lanes))
+            fn $method(mut self, other: Self) -> Self {
+                for (v, other) in self.vectors.iter_mut().zip(&other.vectors) {
+                    *v = self.simd.$method(*v, *other);
+                }
+                self
             }
         }
     )*};
@@ -41,60 +136,84 @@ macro_rules! operators {
 
 operators! { Add add Sub sub Mul mul Div div }
 
-impl<S: Simd> Neg for Vector<S> {
+impl<S: Simd, const N: usize> Neg for Vectors<S, N> {
     type Output = Self;
 
     #[inline(always)]
     fn neg(self) -> Self {
-        self * self.splat(-1.)
+        self * Number::splat(self, -1.)
     }
 }
 
-impl<S: Simd> Number for Vector<S> {
+impl<S: Simd, const N: usize> Number for Vectors<S, N> {
     #[inline(always)]
     fn splat(self, x: f64) -> Self {
-        self.with(self.simd.splat(x as f32))
+        Self::splat(self.simd, x as f32)
     }
     #[inline(always)]
     fn abs(self) -> Self {
-        self.copysign(self.splat(0.))
+        self.copysign(Number::splat(self, 0.))
     }
     #[inline(always)]
-    fn at_least(self, bound: Self) -> Self {
-        self.with(self.simd.max(bound.lanes, self.lanes))
+    fn at_least(mut self, bound: Self) -> Self {
+        for (v, bound) in self.vectors.iter_mut().zip(&bound.vectors) {
+            *v = self.simd.max(*bound, *v);
+        }
+        self
     }
     #[inline(always)]
-    fn at_most(self, bound: Self) -> Self {
-        self.with(self.simd.min(bound.lanes, self.lanes))
+    fn at_most(mut self, bound: Self) -> Self {
+        for (v, bound) in self.vectors.iter_mut().zip(&bound.vectors) {
+            *v = self.simd.min(*bound, *v);
+        }
+        self
     }
     #[inline(always)]
-    fn where_less(self, bound: Self, then: Self, otherwise: Self) -> Self {
-        self.with(self.simd.pick_less(self.lanes, bound.lanes, then.lanes, otherwise.lanes))
+    fn where_less(mut self, bound: Self, then: Self, otherwise: Self) -> Self {
+        for (i, v) in self.vectors.iter_mut().enumerate() {
+            *v = self.simd.pick_less(*v, bound.vectors[i], then.vectors[i], otherwise.vectors[i]);
+        }
+        self
     }
     #[inline(always)]
-    fn where_at_most(self, bound: Self, then: Self, otherwise: Self) -> Self {
-        self.with(self.simd.pick_at_most(self.lanes, bound.lanes, then.lanes, otherwise.lanes))
+    fn where_at_most(mut self, bound: Self, then: Self, otherwise: Self) -> Self {
+        for (i, v) in self.vectors.iter_mut().enumerate() {
+            *v = self.simd.pick_at_most(*v, bound.vectors[i], then.vectors[i], otherwise.vectors[i]);
+        }
+        self
     }
     single_functions!();
 }
 
-impl<S: Simd> Single for Vector<S> {
+impl<S: Simd, const N: usize> Single for Vectors<S, N> {
     const FUSED: bool = S::FUSED;
 
     #[inline(always)]
-    fn mul_add(self, factor: Self, summand: Self) -> Self {
-        self.with(self.simd.fma(self.lanes, factor.lanes, summand.lanes))
+    fn mul_add(mut self, factor: Self, summand: Self) -> Self {
+        for (i, v) in self.vectors.iter_mut().enumerate() {
+            *v = self.simd.fma(*v, factor.vectors[i], summand.vectors[i]);
+        }
+        self
     }
     #[inline(always)]
-    fn round(self) -> Self {
-        self.with(self.simd.round(self.lanes))
+    fn round(mut self) -> Self {
+        for v in &mut self.vectors {
+            *v = self.simd.round(*v);
+        }
+        self
     }
     #[inline(always)]
-    fn ldexp(self, exponent: Self) -> Self {
-        self.with(self.simd.ldexp(self.lanes, exponent.lanes))
+    fn ldexp(mut self, exponent: Self) -> Self {
+        for (v, exponent) in self.vectors.iter_mut().zip(&exponent.vectors) {
+            *v = self.simd.ldexp(*v, *exponent);
+        }
+        self
     }
     #[inline(always)]
-    fn copysign(self, sign: Self) -> Self {
-        self.with(self.simd.copysign(self.lanes, sign.lanes))
+    fn copysign(mut self, sign: Self) -> Self {
+        for (v, sign) in self.vectors.iter_mut().zip(&sign.vectors) {
+            *v = self.simd.copysign(*v, *sign);
+        }
+        self
     }
 }

@@ -1,10 +1,10 @@
 //! The epilogue: computes `activation((sum · scale + shift) + residual)` and stores the results.
 //!
-//! An activation that only clamps is applied in registers. Other activations are applied in a second pass over the
-//! stored results, while they are in the L1 cache.
+//! An activation that only clamps is applied in registers. Other activations are applied to many numbers at a time,
+//! after they are stored in a buffer or in the output, while they are in the L1 cache.
 
 use crate::activation::Activation;
-use crate::activation::{activate, activate_all, bounds};
+use crate::activation::{activate, activate_all, bounds, stages};
 use crate::simd::Simd;
 
 use super::elements::{ElementPtr, Elements, OutputPtr};
@@ -152,8 +152,44 @@ impl<'a> EpilogueWriter<'a> {
         affine
     }
 
-    /// Adds the residual to scaled and shifted sums of `lanes` pixels of one channel, clamps them and stores them at
-    /// `at`. With `ACTIVATE`, also applies an activation that does more than clamp. Without, call
+    /// Returns `true` if the activation takes more than a few instructions, so that it is applied to many stored
+    /// numbers at a time.
+    pub fn activates_stored(&self) -> bool {
+        stages(self.activation)[1] != Activation::Identity
+    }
+
+    /// Applies the activation to numbers if [`activates_stored`](Self::activates_stored).
+    #[inline(always)]
+    pub fn activate_stored<S: Simd>(&self, simd: S, values: &mut [f32]) {
+        activate_all(simd, stages(self.activation)[1], values);
+    }
+
+    /// Adds the residual to scaled and shifted sums of `lanes` pixels of one channel from `at` on, and clamps them. With
+    /// `ACTIVATE`, also applies an activation of a few instructions.
+    ///
+    /// # Safety
+    /// The output, and with it the residual, has `lanes` elements from `at` on.
+    #[inline(always)]
+    pub unsafe fn combine<S: Simd, const ACTIVATE: bool>(
+        &self,
+        simd: S,
+        shifted: S::V,
+        affine: &Affine<S, 1>,
+        [at, lanes]: [usize; 2],
+    ) -> S::V {
+        let mut value = shifted;
+        if let Some(residual) = self.residual {
+            // SAFETY: guaranteed by the caller.
+            value = simd.add(value, unsafe { residual.at(at).load(simd, lanes) });
+        }
+        value = affine.clamp(simd, value);
+        if ACTIVATE && self.bounds.is_none() {
+            value = activate(simd, stages(self.activation)[0], value);
+        }
+        value
+    }
+
+    /// [Combines](Self::combine) sums and stores them at `at`. If the activation is not applied, call
     /// [`activate_pixels`](Self::activate_pixels) on the stored results.
     ///
     /// # Safety
@@ -167,17 +203,11 @@ impl<'a> EpilogueWriter<'a> {
         [at, lanes]: [usize; 2],
         output: OutputPtr,
     ) {
-        let mut value = shifted;
-        if let Some(residual) = self.residual {
-            // SAFETY: guaranteed by the caller.
-            value = simd.add(value, unsafe { residual.at(at).load(simd, lanes) });
-        }
-        value = affine.clamp(simd, value);
-        if ACTIVATE && self.bounds.is_none() {
-            value = activate(simd, self.activation, value);
-        }
         // SAFETY: guaranteed by the caller.
-        unsafe { output.at(at).store(simd, lanes, value) }
+        unsafe {
+            let value = self.combine::<S, ACTIVATE>(simd, shifted, affine, [at, lanes]);
+            output.at(at).store(simd, lanes, value);
+        }
     }
 
     /// Applies the activation to `len` stored results from `at` on, unless it only clamps.

@@ -121,7 +121,8 @@ impl<const PAIRS: bool> Tasks<'_, PAIRS> {
         (plane * shape.output[0] + patch.y) * shape.output[1] + patch.x
     }
 
-    /// Turns the sums of one register tile into results and stores them.
+    /// Turns the sums of one register tile into results and stores them. An activation of many instructions is applied
+    /// to all sums in place before they are stored.
     #[inline(always)]
     fn store_block<S: Simd>(
         &self,
@@ -129,23 +130,46 @@ impl<const PAIRS: bool> Tasks<'_, PAIRS> {
         place: &Place<'_>,
         channels: Range<usize>,
         strip: &Strip,
-        sums: &[f32],
+        sums: &mut [f32],
     ) {
-        let mut sums = sums.chunks_exact(S::LANES);
-        for channel in channels {
+        let writer = &self.writer;
+        let activates_stored = writer.activates_stored();
+        let sums = &mut sums[..channels.len() * strip.vectors * S::LANES];
+        let first = |channel: usize| {
             let channel = place.group * self.plan.plan.shape.group_out_channels() + channel;
-            let first = self.first_pixel(place, channel);
+            (channel, self.first_pixel(place, channel))
+        };
+        let channel_len = strip.vectors * S::LANES;
+        for (channel, sums) in channels.clone().zip(sums.chunks_exact_mut(channel_len)) {
+            let (channel, first) = first(channel);
             // SAFETY: the output has this channel.
-            let affine = unsafe { self.writer.channels(channel).get(simd, 0) };
-            for (n, sums) in sums.by_ref().take(strip.vectors).enumerate() {
+            let affine = unsafe { writer.channels(channel).get(simd, 0) };
+            for (n, sums) in sums.chunks_exact_mut(S::LANES).enumerate() {
                 let [at, lanes] = [strip.output_offsets[n], strip.lanes[n]].map(|x| x as usize);
+                let place = [first + at, lanes];
                 // SAFETY: `sums` has a vector of floats. The strip's pixels lie within the patch, and no other task
                 // writes this channel of it.
                 unsafe {
                     let [[shifted]] = affine.shifted(simd, [[simd.load(sums.as_ptr())]]);
-                    let place = [first + at, lanes];
-                    self.writer.store_pixels::<S, true>(simd, shifted, &affine, place, self.output);
+                    if activates_stored {
+                        let value = writer.combine::<S, false>(simd, shifted, &affine, place);
+                        simd.store(sums.as_mut_ptr(), value);
+                    } else {
+                        writer.store_pixels::<S, true>(simd, shifted, &affine, place, self.output);
+                    }
                 }
+            }
+        }
+        if !activates_stored {
+            return;
+        }
+        writer.activate_stored(simd, sums);
+        for (channel, sums) in channels.zip(sums.chunks_exact(channel_len)) {
+            let (_, first) = first(channel);
+            for (n, sums) in sums.chunks_exact(S::LANES).enumerate() {
+                let [at, lanes] = [strip.output_offsets[n], strip.lanes[n]].map(|x| x as usize);
+                // SAFETY: as above.
+                unsafe { self.output.at(first + at).store(simd, lanes, simd.load(sums.as_ptr())) }
             }
         }
     }

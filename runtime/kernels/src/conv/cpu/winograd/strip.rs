@@ -157,10 +157,23 @@ unsafe fn store_block<S: Simd>(
     // SAFETY: the caller's bounds; `block` has room for the largest square block and is written before it is read.
     unsafe {
         transpose(simd, strip, S::LANES, block, S::LANES);
+        let writer = &operands.writer;
+        let activates_stored = writer.activates_stored();
         for channel in 0..window.channels {
-            let shifted = simd.load(block.add(channel * S::LANES));
+            let row = block.add(channel * S::LANES);
             let place = [at + channel * plane, count];
-            operands.writer.store_pixels::<S, true>(simd, shifted, affine, place, operands.output);
+            if activates_stored {
+                simd.store(row, writer.combine::<S, false>(simd, simd.load(row), affine, place));
+            } else {
+                writer.store_pixels::<S, true>(simd, simd.load(row), affine, place, operands.output);
+            }
+        }
+        if activates_stored {
+            let results = std::slice::from_raw_parts_mut(block, window.channels * S::LANES);
+            writer.activate_stored(simd, results);
+            for (channel, row) in results.chunks_exact(S::LANES).enumerate() {
+                operands.output.at(at + channel * plane).store(simd, count, simd.load(row.as_ptr()));
+            }
         }
     }
 }
