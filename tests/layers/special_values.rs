@@ -332,3 +332,34 @@ fn a_norm_with_a_different_dtype_is_not_fused() -> Result<()> {
     assert_eq!(values(&fused)?, values(&unfused)?);
     Ok(())
 }
+
+/// A convolution with a fused batch norm rounds its result once, and keeps the folded scale and shift in f32. The
+/// reference in f64 uses the same rounded parameters.
+#[test]
+fn fused_halves_are_no_less_accurate_than_unfused() -> Result<()> {
+    let mut rng = Rng::new(7);
+    for dtype in [DType::F16, DType::BF16] {
+        let mut rounded = |shape: &[usize]| rng.tensor(shape, 1.).to_dtype(dtype)?.to_dtype(DType::F64);
+        let (x, weight, bias) = (rounded(&[2, 8, 12, 12])?, rounded(&[16, 8, 3, 3])?, rounded(&[16])?);
+        let (mean, gamma, beta) = (rounded(&[16])?, rounded(&[16])?, rounded(&[16])?);
+        let var = (rounded(&[16])?.abs()? + 0.5)?.to_dtype(dtype)?.to_dtype(DType::F64)?;
+        let statistics =
+            [("running_mean", &mean), ("running_var", &var), ("weight", &gamma), ("bias", &beta)];
+        let run = |dtype: DType| -> Result<Vec<f64>> {
+            let conv = Conv2d::config(8, 16, 3).init(&Device::Cpu)?;
+            let conv = with_tensors(conv, dtype, &[("weight", &weight), ("bias", &bias)])?.inference()?;
+            let norm =
+                with_tensors(BatchNorm::config(16).init(&Device::Cpu)?, dtype, &statistics)?.inference()?;
+            let x = x.to_dtype(dtype)?;
+            Ok(values(&norm.call(conv.call((&x).into(), Mode::Eval), Mode::Eval).into_tensor()?)?)
+        };
+        let exact = run(DType::F64)?;
+        let mean_error = |y: Vec<f64>| {
+            y.iter().zip(&exact).map(|(y, exact)| (y - exact).abs()).sum::<f64>() / exact.len() as f64
+        };
+        let fused = mean_error(run(dtype)?);
+        let unfused = mean_error(sconce::no_fusion(|| run(dtype))?);
+        assert!(fused <= unfused, "{dtype:?}: fused {fused:e}, unfused {unfused:e}");
+    }
+    Ok(())
+}

@@ -121,7 +121,9 @@ impl ChannelNorm {
     fn folded(&self, x: &Signal, running: &RunningStats) -> Result<Option<EpilogueOp>> {
         let statistics = [&running.mean, &running.var];
         let (scale, shift) = norm::batch_norm_fold(statistics, self.affine.as_ref(), self.settings.eps)?;
-        let fits = x.dtype()? == scale.dtype() && is_finite(&scale)? && is_finite(&shift)?;
+        let dtype = running.mean.dtype();
+        let fits =
+            x.dtype()? == dtype && is_finite(&scale.to_dtype(dtype)?)? && is_finite(&shift.to_dtype(dtype)?)?;
         Ok(fits.then_some(EpilogueOp::Affine { scale, shift }))
     }
 

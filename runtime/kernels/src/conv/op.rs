@@ -47,12 +47,16 @@ pub(super) fn conv2d(
 ) -> Result<Tensor> {
     let fused = epilogue.activation.saves_output();
     let activation = if fused { epilogue.activation } else { Activation::Identity };
-    let weight = match &epilogue.scale {
+    // The operands of a differentiable operation have one dtype.
+    let [scale, shift] = [&epilogue.scale, &epilogue.shift]
+        .map(|vector| vector.as_ref().map(|vector| vector.to_dtype(input.dtype())).transpose());
+    let (scale, shift) = (scale?, shift?);
+    let weight = match &scale {
         Some(scale) => fold_scale(weight, scale)?,
         None => weight.clone(),
     };
     let op = |operands| FusedConv2d { shape: *shape, activation, operands };
-    let output = match (&epilogue.shift, &epilogue.residual) {
+    let output = match (&shift, &epilogue.residual) {
         (None, None) => relay::apply([input, &weight], op(OperandSet::Weight))?,
         (Some(bias), None) => relay::apply([input, &weight, bias], op(OperandSet::WeightBias))?,
         (None, Some(residual)) => relay::apply([input, &weight, residual], op(OperandSet::WeightResidual))?,

@@ -1,6 +1,6 @@
 //! The sizes of a convolution, checked once. The kernels rely on these checks.
 
-use candle_core::{Result, Tensor, bail};
+use candle_core::{DType, Result, Tensor, bail};
 
 use super::{ConvGeometry, Epilogue};
 
@@ -89,7 +89,10 @@ impl ConvShape {
         check_dtype_and_device("conv2d", "weight", weight, input)?;
         for (name, vector) in [("scale", &epilogue.scale), ("shift", &epilogue.shift)] {
             let Some(vector) = vector else { continue };
-            check_dtype_and_device("conv2d", name, vector, input)?;
+            // On the CPU, the scale and the shift of halves may be f32.
+            if !(widened(input) && vector.dtype() == DType::F32 && vector.device().is_cpu()) {
+                check_dtype_and_device("conv2d", name, vector, input)?;
+            }
             if vector.dims() != [shape.out_channels] {
                 bail!(
                     "conv2d: expected a {name} of shape [{}], found {:?}",
@@ -185,6 +188,11 @@ fn check_geometry(geometry: &ConvGeometry) -> Result<()> {
         bail!("conv2d: expected at least one group, found 0")
     }
     Ok(())
+}
+
+/// Returns `true` for halves on the CPU, which kernels widen to f32.
+fn widened(input: &Tensor) -> bool {
+    matches!(input.dtype(), DType::F16 | DType::BF16) && input.device().is_cpu()
 }
 
 /// Checks that an operand of `op` has the dtype and the device of the input.

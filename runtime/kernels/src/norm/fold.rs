@@ -3,13 +3,16 @@
 
 use candle_core::{DType, Result, Tensor};
 
-use crate::element::with_elements;
+use crate::element::{widened, with_elements};
 use crate::simd;
 
 /// Folds a batch norm in evaluation mode into the `scale` and `shift` of an [`Epilogue`](crate::Epilogue).
 ///
 /// `affine` is the weight and bias. All tensors are `[channels]`. Returns `(scale, shift)` such that
 /// `batch_norm(x) = x · scale + shift`.
+///
+/// From f16 and bf16 tensors on the CPU that need no gradient, returns f32: rounding the scale and the shift to halves
+/// would double the error of the batch norm.
 ///
 /// # Errors
 /// Fails if the shapes or dtypes do not match.
@@ -45,9 +48,19 @@ pub fn batch_norm_fold(
     let is_plain = |x: &Tensor| x.dtype() == DType::F32 && x.device().is_cpu() && !x.track_op();
     if operands.clone().all(|x| is_plain(x) && x.dims() == mean.dims()) {
         fold_vectors([mean, var], weight, bias, eps as f32)
+    } else if operands.clone().all(|x| is_half(x) && x.dims() == mean.dims()) {
+        let [mean, var] = [widened(mean)?, widened(var)?];
+        let weight = weight.map(widened).transpose()?;
+        let bias = bias.map(widened).transpose()?;
+        fold_vectors([&mean, &var], weight.as_ref(), bias.as_ref(), eps as f32)
     } else {
         composed([mean, var], weight, bias, eps)
     }
+}
+
+/// Returns `true` for halves on the CPU that need no gradient.
+fn is_half(x: &Tensor) -> bool {
+    matches!(x.dtype(), DType::F16 | DType::BF16) && x.device().is_cpu() && !x.track_op()
 }
 
 /// Folds the bias of a convolution into the shift of the subsequent batch norm. Returns the new shift, `bias · scale +
@@ -56,7 +69,7 @@ pub fn batch_norm_fold(
 /// In f16 the new shift may overflow. Returns `None` if it is not finite. This is checked only on the CPU.
 ///
 /// # Errors
-/// Fails if the shapes, dtypes or devices of the tensors differ.
+/// Fails if the shapes or devices of the tensors differ, or the dtypes of `scale` and `shift`.
 ///
 /// # Examples
 /// ```
@@ -72,8 +85,8 @@ pub fn batch_norm_fold(
 /// ```
 pub fn fold_bias(bias: Option<&Tensor>, scale: &Tensor, shift: &Tensor) -> Result<Option<Tensor>> {
     let Some(bias) = bias else { return Ok(Some(shift.clone())) };
-    let sum = ((bias * scale)? + shift)?;
-    Ok(is_finite(&sum)?.then_some(sum))
+    let sum = ((bias.to_dtype(scale.dtype())? * scale)? + shift)?;
+    Ok(is_finite(&sum.to_dtype(bias.dtype())?)?.then_some(sum))
 }
 
 /// Folds a scale for each output channel, `[out_channels]`, into a weight `[out_channels, …]`.

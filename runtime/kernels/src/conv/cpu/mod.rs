@@ -85,35 +85,51 @@ pub(super) fn forward(
     isa: Isa,
     alignment: Alignment,
 ) -> Result<CpuStorage> {
+    let settings = Settings { activation, packing, isa, alignment };
     Ok(match operands.input.storage {
-        CpuStorage::F32(_) => {
-            CpuStorage::F32(fused(shape, &operands.values()?, activation, packing, isa, alignment)?)
-        }
+        CpuStorage::F32(_) => CpuStorage::F32(fused_operands(shape, operands, settings)?),
         CpuStorage::F64(_) => CpuStorage::F64(reference_nchw(shape, &operands.values::<f64>()?, activation)?),
-        CpuStorage::F16(_) => {
-            CpuStorage::F16(fused::<f16>(shape, &operands.values()?, activation, packing, isa, alignment)?)
-        }
-        CpuStorage::BF16(_) => {
-            CpuStorage::BF16(fused::<bf16>(shape, &operands.values()?, activation, packing, isa, alignment)?)
-        }
+        CpuStorage::F16(_) => CpuStorage::F16(fused_operands::<f16>(shape, operands, settings)?),
+        CpuStorage::BF16(_) => CpuStorage::BF16(fused_operands::<bf16>(shape, operands, settings)?),
         other => bail!("conv2d: expected f32, f64, f16 or bf16, found {:?}", other.dtype()),
     })
+}
+
+/// How [`fused`] convolves.
+#[derive(Clone, Copy)]
+struct Settings<'a> {
+    activation: Activation,
+    packing: Option<Packing<'a>>,
+    isa: Isa,
+    alignment: Alignment,
+}
+
+/// Convolves operands of the dtype of `E`. The scale and the shift may be f32.
+fn fused_operands<E: Element>(
+    shape: &ConvShape,
+    operands: &Operands<'_>,
+    settings: Settings<'_>,
+) -> Result<Vec<E>> {
+    let scale = operands.scale.map(Operand::vector).transpose()?;
+    let shift = operands.shift.map(Operand::vector).transpose()?;
+    let images = operands.without_vectors().values()?;
+    fused(shape, &images, [scale.as_deref(), shift.as_deref()], settings)
 }
 
 /// Convolves `input` with `weight` in f32, without an epilogue.
 pub(super) fn plain(shape: &ConvShape, input: &[f32], weight: &[f32], isa: Isa) -> Result<Vec<f32>> {
     let values = Call::new(input, weight).widened();
-    fused(shape, &values, Activation::Identity, None, isa, Alignment::Storage)
+    let settings =
+        Settings { activation: Activation::Identity, packing: None, isa, alignment: Alignment::Storage };
+    fused(shape, &values, [None, None], settings)
 }
 
-/// Convolves in f32 by the algorithm of least cost.
+/// Convolves in f32 by the algorithm of least cost. Ignores the scale and the shift of `values`.
 fn fused<E: Element>(
     shape: &ConvShape,
     values: &Values<'_, E>,
-    activation: Activation,
-    packing: Option<Packing<'_>>,
-    isa: Isa,
-    alignment: Alignment,
+    [scale, shift]: [Option<&[f32]>; 2],
+    Settings { activation, packing, isa, alignment }: Settings<'_>,
 ) -> Result<Vec<E>> {
     let elements = shape.output_elements();
     let mut output = alignment.allocate(elements)?;
@@ -128,13 +144,11 @@ fn fused<E: Element>(
         isa,
         microarchitecture: microarchitecture(),
     };
-    let [scale, shift] = [&values.scale, &values.shift]
-        .map(|vector| vector.as_deref().map(|vector| E::elements(vector).widened()));
     let call = Call {
         input: E::elements(&values.input),
         weight: E::elements(&values.weight),
-        scale: scale.as_deref(),
-        shift: shift.as_deref(),
+        scale,
+        shift,
         residual: values.residual.as_deref().map(E::elements),
         activation,
         packing,

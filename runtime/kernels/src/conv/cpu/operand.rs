@@ -40,6 +40,17 @@ impl<'a> Operand<'a> {
     }
 }
 
+impl<'a> Operand<'a> {
+    /// Returns the elements of a vector with one number per channel, in f32.
+    pub(super) fn vector(self) -> Result<Cow<'a, [f32]>> {
+        match self.storage {
+            CpuStorage::F16(_) => self.widened(half::f16::to_f32),
+            CpuStorage::BF16(_) => self.widened(half::bf16::to_f32),
+            _ => self.values(),
+        }
+    }
+}
+
 impl<'a> From<CpuOperand<'a>> for Operand<'a> {
     fn from((storage, layout): CpuOperand<'a>) -> Self {
         Self { storage, layout }
@@ -66,6 +77,11 @@ pub struct Operands<'a> {
 }
 
 impl<'a> Operands<'a> {
+    /// Returns the operands without the scale and the shift, which may have another dtype.
+    pub(super) fn without_vectors(&self) -> Self {
+        Self { scale: None, shift: None, ..*self }
+    }
+
     pub(in crate::conv) fn values<T: WithDType>(&self) -> Result<Values<'a, T>> {
         self.read(Operand::values)
     }
