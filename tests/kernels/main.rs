@@ -4,6 +4,7 @@
 mod activation;
 #[cfg(target_os = "linux")]
 mod allocator;
+mod arithmetic;
 mod blocked_conv;
 #[path = "../common/mod.rs"]
 mod common;

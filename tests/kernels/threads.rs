@@ -2,6 +2,7 @@
 
 use candle_core::{D, DType, Result, Tensor};
 use sconce::kernels::activation::{self, Activation};
+use sconce::kernels::arithmetic::{Binary, binary, mean, sum};
 use sconce::kernels::norm::{batch_norm_eval, batch_norm_train};
 use sconce::kernels::pool::{PoolGeometry, adaptive_avg_pool2d, avg_pool2d, max_pool2d};
 use sconce::kernels::softmax::softmax;
@@ -24,6 +25,9 @@ fn outputs_and_gradients() -> Result<Vec<Vec<f64>>> {
         (2, Box::new(|x| batch_norm_eval(&x[0], &inputs[2], &inputs[1].sqr()?, Some(&x[1]), None, 1e-5))),
         (1, Box::new(|x| softmax(&x[0], 1))),
         (1, Box::new(|x| softmax(&x[0], D::Minus1))),
+        (2, Box::new(|x| binary(Binary::Div, &x[0], &x[1].reshape((6, 1, 1))?))),
+        (1, Box::new(|x| sum(&x[0], 1))),
+        (1, Box::new(|x| mean(&x[0], (0, 1, 2, 3)))),
     ];
     let mut results = Vec::new();
     for (count, op) in ops {

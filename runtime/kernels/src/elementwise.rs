@@ -2,22 +2,20 @@
 
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
-use std::ops::Range;
 
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, DType, Result, Shape, Tensor};
+use candle_core::{CpuStorage, Result, Shape, Tensor};
 
 use super::activation::Function;
-use super::element::{Element, elements, in_f32, with_element, with_elements};
-use super::memory::vec_written_by;
+use super::arithmetic::Binary;
+use super::element::Element;
 use super::operation::{CpuOperand, Operation};
-use super::parallel::{cost, for_each_chunk};
 use super::relay;
 use super::simd::{Block, Kernel, Simd, Vectors, dispatch_loops, dispatch_to, for_each_block, isa};
+use super::strided::{Compute, Formula, Run, map, map_tensors};
 
 /// Applies `function` to every element of a CPU tensor.
 pub(crate) fn apply<F: Function>(function: F, x: &Tensor) -> Result<Tensor> {
-    in_f32(x, |x| relay::apply([&x.contiguous()?], Elementwise(function)))
+    relay::apply([x], Elementwise(function))
 }
 
 struct Elementwise<F>(F);
@@ -27,11 +25,9 @@ impl<F: Function> Operation<1> for Elementwise<F> {
         F::NAME
     }
 
-    fn forward(&self, [(storage, layout)]: [CpuOperand; 1]) -> Result<(CpuStorage, Shape)> {
-        with_element!(F::NAME, storage.dtype(), E => {
-            let y = map::<F, E>(self.0, elements(storage, layout)?);
-            Ok((candle_core::WithDType::to_cpu_storage_owned(y), layout.shape().clone()))
-        })
+    fn forward(&self, [x]: [CpuOperand; 1]) -> Result<(CpuStorage, Shape)> {
+        let shape = x.1.shape().clone();
+        Ok((map(F::NAME, [x], &shape, self)?, shape))
     }
 
     fn backward(&self, [x]: [&Tensor; 1], y: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 1]> {
@@ -43,50 +39,40 @@ impl<F: Function> Operation<1> for Elementwise<F> {
 /// Returns the gradient of a function's input, from the gradient of its output and the tensor that the function
 /// [saves](Function::saves_output).
 pub(crate) fn gradient<F: Function>(function: F, grad: &Tensor, saved: &Tensor) -> Result<Tensor> {
-    with_element!(F::NAME, saved.dtype(), E => {
-        let gradient = with_elements(grad, |grad| {
-            with_elements(saved, |saved| gradients::<F, E>(function, grad, saved))
-        })??;
-        Tensor::from_vec(gradient, saved.shape(), saved.device())
-    })
+    map_tensors(F::NAME, [grad, saved], saved.shape(), &Gradient(function))
 }
 
-fn map<F: Function, E: MapElement>(function: F, x: &[E]) -> Vec<E> {
-    filled(x.len(), |range, y| E::values(function, &x[range], y))
+// SAFETY: `values` and `fill` initialize every element.
+unsafe impl<F: Function> Formula<1> for Elementwise<F> {
+    fn run<E: Compute>(&self, [x]: [Run<'_, E>; 1], out: &mut [MaybeUninit<E>]) {
+        match x {
+            Run::Slice(x) => E::values(self.0, x, out),
+            Run::Constant(x) => out.fill(MaybeUninit::new(self.0.value(x))),
+        }
+    }
 }
 
-fn gradients<F: Function, E: MapElement>(function: F, grad: &[E], saved: &[E]) -> Vec<E> {
-    filled(saved.len(), |range, out| E::gradients(function, &grad[range.clone()], &saved[range], out))
+struct Gradient<F>(F);
+
+// SAFETY: `gradients` initializes every element.
+unsafe impl<F: Function> Formula<2> for Gradient<F> {
+    fn run<E: Compute>(&self, inputs: [Run<'_, E>; 2], out: &mut [MaybeUninit<E>]) {
+        if let [Run::Slice(grad), Run::Slice(saved)] = inputs {
+            return E::gradients(self.0, grad, saved, out);
+        }
+        let [grad, saved] = inputs.map(|input| input.to_vec(out.len()));
+        E::gradients(self.0, &grad, &saved, out);
+    }
 }
 
 /// Returns the sum of two CPU tensors of the same shape. The sum does not track gradients.
 pub(crate) fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    if !matches!(a.dtype(), DType::F32 | DType::F64) {
-        return a.detach().add(&b.detach());
-    }
-    with_element!("sum", a.dtype(), E => {
-        let sums = with_elements::<E, _>(a, |a| with_elements(b, |b| {
-            filled(a.len(), |range, sums| dispatch_loops(Sums { a: &a[range.clone()], b: &b[range], sums }))
-        }))??;
-        Tensor::from_vec(sums, a.shape(), a.device())
-    })
-}
-
-/// Returns `len` elements. Calls `fill` with each range of elements and the memory of that range; `fill` must write
-/// every element of the range.
-fn filled<E: Element>(len: usize, fill: impl Fn(Range<usize>, &mut [MaybeUninit<E>]) + Sync) -> Vec<E> {
-    let chunks = |out: &mut [_]| {
-        for_each_chunk(out, cost::PASS, |index, out| {
-            fill(index * cost::PASS..index * cost::PASS + out.len(), out)
-        });
-    };
-    // SAFETY: the chunks cover the output, and the kernels of this file write every element of a chunk.
-    unsafe { vec_written_by(len, chunks) }
+    map_tensors("sum", [a, b], a.shape(), &Binary::Add)
 }
 
 /// An element type to which functions are applied. The methods process `f32`s in vectors, and `f64`s in scalar loops.
 /// Both methods initialize the whole output, which must have the length of the inputs.
-trait MapElement: Element {
+pub(crate) trait MapElement: Element {
     fn values<F: Function>(function: F, x: &[Self], y: &mut [MaybeUninit<Self>]);
     fn gradients<F: Function>(function: F, grad: &[Self], saved: &[Self], out: &mut [MaybeUninit<Self>]);
 }
@@ -251,24 +237,6 @@ impl<F: Function, E: Element> Kernel for Gradients<'_, F, E> {
         assert!(self.grad.len() == self.out.len() && self.saved.len() == self.out.len());
         for ((out, grad), saved) in self.out.iter_mut().zip(self.grad).zip(self.saved) {
             out.write(self.function.gradient(*grad, *saved));
-        }
-    }
-}
-
-struct Sums<'a, E> {
-    a: &'a [E],
-    b: &'a [E],
-    sums: &'a mut [MaybeUninit<E>],
-}
-
-impl<E: Element> Kernel for Sums<'_, E> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        assert!(self.a.len() == self.sums.len() && self.b.len() == self.sums.len());
-        for ((sum, a), b) in self.sums.iter_mut().zip(self.a).zip(self.b) {
-            sum.write(*a + *b);
         }
     }
 }

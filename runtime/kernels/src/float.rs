@@ -12,6 +12,12 @@ pub trait Float: WithDType + Number {
 
     fn sqrt(self) -> Self;
 
+    /// Returns the natural logarithm.
+    fn ln(self) -> Self;
+
+    /// Returns `self` to the power `exponent`.
+    fn powf(self, exponent: Self) -> Self;
+
     #[inline(always)]
     #[allow(clippy::eq_op)] // NaN is the only number that does not equal itself.
     fn is_nan(self) -> bool {
@@ -29,6 +35,16 @@ macro_rules! float {
             #[inline(always)]
             fn sqrt(self) -> Self {
                 $type::sqrt(self)
+            }
+
+            #[inline(always)]
+            fn ln(self) -> Self {
+                $type::ln(self)
+            }
+
+            #[inline(always)]
+            fn powf(self, exponent: Self) -> Self {
+                $type::powf(self, exponent)
             }
         }
     )*};

@@ -35,6 +35,7 @@
 //! | [`activate`] | every [`Activation`] |
 //! | [`prelu`], [`elu`], [`celu`], [`selu`], [`gelu_tanh`], [`mish`] | more activations |
 //! | [`hardtanh`], [`hardsigmoid`], [`logsigmoid`], [`softplus`] | more activations |
+//! | [`binary`], [`unary`], [`sum`], [`mean`], `…_keepdim` | arithmetic with broadcasting, functions, sums and means |
 //! | [`resample2d`], [`resample1d`], [`pad`](pad()) | resampling and padding |
 //! | [`embedding`](embedding()), [`recurrent::run`], [`ctc_loss`] | sequences |
 //!
@@ -58,6 +59,7 @@
 //! `unsafe` code of the sconce workspace is confined to this crate.
 
 pub mod activation;
+pub mod arithmetic;
 mod blocked;
 mod channels;
 mod composed_path;
@@ -91,6 +93,7 @@ pub mod resample;
 mod row_norm;
 mod simd;
 pub mod softmax;
+mod strided;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod trace;
@@ -99,6 +102,7 @@ pub use activation::{
     Activation, apply as activate, celu, elu, gelu_tanh, hardsigmoid, hardtanh, logsigmoid, mish, prelu,
     selu, softplus,
 };
+pub use arithmetic::{Binary, Unary, binary, mean, mean_keepdim, sum, sum_keepdim, unary};
 pub use conv::{ConvGeometry, Epilogue, PackedCache, TransposeGeometry, conv_transpose2d, conv1d, conv2d};
 pub use ctc::{Ctc, ctc_loss};
 pub use embedding::embedding;

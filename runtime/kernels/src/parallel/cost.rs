@@ -16,6 +16,9 @@ pub(crate) const SCAN: usize = 4 * PASS;
 /// Elements that are visited twice, or copied with strides.
 pub(crate) const TWO_PASSES: usize = PASS / 2;
 
+/// Elements of a pass that calls a function of the math library for each element.
+pub(crate) const LIBRARY_CALLS: usize = PASS / 4;
+
 /// Multiply-adds of operands that are in registers or in a core's caches.
 pub(crate) const MULTIPLY_ADDS: usize = 1 << 18;
 

@@ -4,11 +4,11 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 use sconce_kernels::recurrent::{self, Recurrence, Recurrent};
 use sconce_kernels::testing::on_composed_path;
 use sconce_kernels::{
-    Activation, ConvGeometry, Epilogue, Filter, PadMode, PoolGeometry, Resampling, TransposeGeometry,
-    activate, adaptive_avg_pool2d, adaptive_max_pool2d, avg_pool2d, batch_norm_eval, batch_norm_train, celu,
-    conv_transpose2d, conv2d, elu, embedding, gelu_tanh, group_norm, hardsigmoid, hardtanh, instance_norm,
-    layer_norm, linear, log_softmax, logsigmoid, masked_softmax, max_pool2d, mish, pad, prelu, resample2d,
-    rms_norm, selu, softmax, softplus,
+    Activation, Binary, ConvGeometry, Epilogue, Filter, PadMode, PoolGeometry, Resampling, TransposeGeometry,
+    Unary, activate, adaptive_avg_pool2d, adaptive_max_pool2d, avg_pool2d, batch_norm_eval, batch_norm_train,
+    binary, celu, conv_transpose2d, conv2d, elu, embedding, gelu_tanh, group_norm, hardsigmoid, hardtanh,
+    instance_norm, layer_norm, linear, log_softmax, logsigmoid, masked_softmax, max_pool2d, mean, mish, pad,
+    prelu, resample2d, rms_norm, selu, softmax, softplus, sum_keepdim, unary,
 };
 
 /// Returns a variable of f64 uniformly distributed in `low..high`.
@@ -54,6 +54,31 @@ fn activations() -> Result<()> {
     check("logsigmoid", &[x], 1e-6, || logsigmoid(x))?;
     check("mish", &[x], 1e-6, || mish(x))?;
     check("hardsigmoid", &[x], 1e-6, || hardsigmoid(x))
+}
+
+#[test]
+fn arithmetic_and_sums() -> Result<()> {
+    let x = &variable(0.1, 2., &[2, 3, 4, 5])?;
+    let y = &variable(0.5, 2., &[3, 1, 5])?;
+    for op in [Binary::Add, Binary::Sub, Binary::Mul, Binary::Div] {
+        check(op.name(), &[x, y], 1e-11, || binary(op, x, y))?;
+    }
+    for op in [
+        Unary::Neg,
+        Unary::Abs,
+        Unary::Sqr,
+        Unary::Sqrt,
+        Unary::Exp,
+        Unary::Log,
+        Unary::Affine { factor: 2., offset: 3. },
+        Unary::Quotient { numerator: 3. },
+        Unary::Powf { exponent: 1.3 },
+        Unary::Clamp { min: 0.5, max: 1.5 },
+    ] {
+        check(op.name(), &[x], 1e-11, || unary(op, x))?;
+    }
+    check("mean", &[x], 1e-12, || mean(x, (2, 3)))?;
+    check("sum", &[x], 1e-12, || sum_keepdim(x, (0, 2)))
 }
 
 #[test]

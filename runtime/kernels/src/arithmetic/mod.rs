@@ -1,0 +1,25 @@
+//! Arithmetic with broadcasting, functions of one number, and sums over dimensions.
+//!
+//! On the CPU, operands may have any strides, and each operation is one pass without temporary copies. Candle's own
+//! operations run on a second thread pool, whose waiting threads slow down the kernels that run between them.
+
+mod binary;
+mod reduce;
+mod unary;
+
+pub use binary::{Binary, binary};
+pub use reduce::{mean, mean_keepdim, sum, sum_keepdim};
+pub use unary::{Unary, unary};
+
+use candle_core::{DType, Tensor};
+
+use crate::composed_path::has_cpu_kernels;
+
+/// Returns `true` if the kernels of this module run on `x`. Otherwise its operations are candle's.
+fn has_kernels(x: &Tensor) -> bool {
+    is_floating_point(x) && has_cpu_kernels(x)
+}
+
+fn is_floating_point(x: &Tensor) -> bool {
+    matches!(x.dtype(), DType::F32 | DType::F64 | DType::F16 | DType::BF16)
+}

@@ -1,0 +1,390 @@
+//! Sums over some dimensions. Partial sums are f64, and the partition into tasks depends only on the shape, so that the
+//! results are the same for any number of threads.
+
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
+use candle_core::op::BackpropOp;
+use candle_core::{CpuStorage, DType, Result, Shape, Storage, Tensor};
+
+use crate::operation::CpuOperand;
+use crate::parallel::{cost, for_each_chunk};
+use crate::simd::{Kernel, Simd, dispatch_loops};
+
+use super::axes::{Axis, Position, collapse, count};
+use super::map::{DynFormula, Formula, Operands, SHORT_ROW, with_operands};
+use super::reader::{BUFFER, Compute, Elements, Reader, Run};
+
+/// Applies a formula to operands that broadcast to `shape`, and returns the sums of its values times `scale`. The result
+/// has the shape `target`, which broadcasts to `shape`: each of its elements is the sum over the elements of `shape`
+/// that it broadcasts to. The result has the dtype of the operands.
+///
+/// # Errors
+/// Fails if the operands differ in dtype, are not floating point, or do not broadcast to `shape`.
+pub(crate) fn sum<const N: usize>(
+    op: &str,
+    operands: [CpuOperand; N],
+    [shape, target]: [&Shape; 2],
+    scale: f64,
+    formula: &impl Formula<N>,
+) -> Result<CpuStorage> {
+    let operands = Operands::new(op, operands, shape)?;
+    let plan = Plan::new(&operands.axes, target.dims());
+    let totals = if shape.elem_count() == 0 {
+        vec![0. * scale; target.elem_count()]
+    } else if operands.dtype == DType::F64 {
+        plan.totals::<f64>(&operands, scale, &|inputs, out| formula.run(inputs, out))
+    } else {
+        plan.totals::<f32>(&operands, scale, &|inputs, out| formula.run(inputs, out))
+    };
+    let totals = Operands {
+        elements: [Elements::F64(&totals)],
+        starts: [0],
+        axes: collapse(&plan.target),
+        dtype: operands.dtype,
+    };
+    Ok(totals.collect(target.elem_count(), &Identity))
+}
+
+/// Computes sums like [`sum`] from tensors. The result tracks no gradient.
+///
+/// # Errors
+/// Fails if [`sum`] does, or if a tensor is not on the CPU.
+pub(crate) fn sum_tensors<const N: usize>(
+    op: &str,
+    tensors: [&Tensor; N],
+    shapes: [&Shape; 2],
+    scale: f64,
+    formula: &impl Formula<N>,
+) -> Result<Tensor> {
+    let storage = with_operands(op, tensors, |operands| sum(op, operands, shapes, scale, formula))?;
+    Ok(Tensor::from_storage(Storage::Cpu(storage), shapes[1].clone(), BackpropOp::none(), false))
+}
+
+/// The formula that returns its operand.
+pub(crate) struct Identity;
+
+// SAFETY: both arms initialize every element.
+unsafe impl Formula<1> for Identity {
+    fn run<E: Compute>(&self, [x]: [Run<'_, E>; 1], out: &mut [MaybeUninit<E>]) {
+        match x {
+            Run::Constant(x) => out.fill(MaybeUninit::new(x)),
+            Run::Slice(x) => out.iter_mut().zip(x).for_each(|(out, x)| {
+                out.write(*x);
+            }),
+        }
+    }
+}
+
+/// The loops of a sum: over the outer kept axes, over the outer reduced axes, and over runs of `rows × columns` elements.
+struct Plan<const N: usize> {
+    kept: Vec<Axis<N>>,
+    reduced: Vec<Axis<N>>,
+    /// An axis of size 1 unless columns are short. Kept if the columns are reduced, and reduced if they are kept.
+    rows: Axis<N>,
+    columns: Axis<N>,
+    keeps_columns: bool,
+    /// The axes of the result, with their strides in the totals.
+    target: Vec<Axis<1>>,
+}
+
+/// An axis with the dimensions that it consists of.
+struct Part<const N: usize> {
+    axis: Axis<N>,
+    is_kept: bool,
+    dims: Vec<usize>,
+}
+
+/// Columns of fewer elements are replaced with a longer axis.
+const SHORT_AXIS: usize = 16;
+
+/// The maximum number of partial sums of one total.
+const MAX_SPLITS: usize = 32;
+
+impl<const N: usize> Plan<N> {
+    fn new(axes: &[Axis<N>], target: &[usize]) -> Self {
+        let missing = axes.len() - target.len();
+        let mut parts: Vec<Part<N>> = axes
+            .iter()
+            .enumerate()
+            .map(|(i, axis)| Part {
+                axis: *axis,
+                is_kept: i >= missing && target[i - missing] == axis.size,
+                dims: vec![i],
+            })
+            .filter(|part| part.axis.size != 1)
+            .collect();
+        // The order of the loops is that of the first operand in memory.
+        parts.sort_by_key(|part| std::cmp::Reverse(part.axis.strides[0]));
+        let mut parts = join(parts);
+        let longest = (0..parts.len()).max_by_key(|i| parts[*i].axis.size).unwrap_or(0);
+        if parts.last().is_some_and(|last| last.axis.size < SHORT_AXIS) {
+            let longest = parts.remove(longest);
+            parts.push(longest);
+        }
+        let none = Axis { size: 1, strides: [0; N] };
+        let columns = parts.pop().unwrap_or(Part { axis: none, is_kept: false, dims: vec![] });
+        let (kept, reduced): (Vec<_>, Vec<_>) = parts.into_iter().partition(|part| part.is_kept);
+        // The totals are in the order of the loops.
+        let mut strides = vec![0; axes.len()];
+        let mut stride = 1;
+        let inner_dims = columns.is_kept.then_some(&columns.dims);
+        for dim in kept.iter().map(|part| &part.dims).chain(inner_dims).flatten().rev() {
+            strides[*dim] = stride;
+            stride *= axes[*dim].size;
+        }
+        let target = target.iter().zip(&strides[missing..]);
+        let mut plan = Self {
+            target: target.map(|(size, stride)| Axis { size: *size, strides: [*stride] }).collect(),
+            kept: kept.into_iter().map(|part| part.axis).collect(),
+            reduced: reduced.into_iter().map(|part| part.axis).collect(),
+            rows: none,
+            keeps_columns: columns.is_kept,
+            columns: columns.axis,
+        };
+        if plan.columns.size < SHORT_ROW {
+            let outer = if plan.keeps_columns { &mut plan.reduced } else { &mut plan.kept };
+            plan.rows = outer.pop().unwrap_or(none);
+        }
+        plan
+    }
+
+    /// Returns the sums times `scale`, in the order of the loops. The operands must not be empty.
+    fn totals<E: Compute>(
+        &self,
+        operands: &Operands<'_, N>,
+        scale: f64,
+        formula: &DynFormula<'_, E, N>,
+    ) -> Vec<f64> {
+        let [kept, reduced] = [&self.kept, &self.reduced].map(|axes| count(axes));
+        let (rows, columns) = (self.rows.size, self.columns.size);
+        // `terms` is the number of elements in each sum, `width` the number of sums that are computed together, and
+        // `steps` the number of parts into which they can be split.
+        let (outputs, terms, width, steps) = if self.keeps_columns {
+            (kept * columns, reduced * rows, columns.min(BUFFER), reduced * rows)
+        } else if rows > 1 {
+            (kept * rows, reduced * columns, 1, reduced)
+        } else {
+            (kept, reduced * columns, 1, reduced * columns)
+        };
+        let splits = if outputs < MAX_SPLITS * width {
+            (outputs * terms / cost::SCAN).clamp(1, MAX_SPLITS).min(steps)
+        } else {
+            1
+        };
+        let task = if splits > 1 { outputs } else { width * (cost::SCAN / (width * terms)).max(1) };
+        let mut totals = vec![0.; splits * outputs];
+        for_each_chunk(&mut totals, task, |index, totals| {
+            let first = index * task;
+            let split = first / outputs;
+            let range = split * steps / splits..(split + 1) * steps / splits;
+            let mut sums = Sums::new(self, operands, formula);
+            if self.keeps_columns {
+                sums.of_columns(first % outputs, range, totals);
+            } else if rows > 1 {
+                sums.of_short_rows(first % outputs, range, totals);
+            } else {
+                sums.of_rows(first % outputs, range, totals);
+            }
+            if splits == 1 {
+                totals.iter_mut().for_each(|total| *total *= scale);
+            }
+        });
+        if splits > 1 {
+            let (first, others) = totals.split_at_mut(outputs);
+            for other in others.chunks_exact(outputs) {
+                first.iter_mut().zip(other).for_each(|(total, other)| *total += other);
+            }
+            first.iter_mut().for_each(|total| *total *= scale);
+            totals.truncate(outputs);
+        }
+        totals
+    }
+}
+
+/// Joins neighboring parts that every operand traverses with a single stride, if both are kept or both are reduced.
+fn join<const N: usize>(parts: Vec<Part<N>>) -> Vec<Part<N>> {
+    let mut joined: Vec<Part<N>> = Vec::with_capacity(parts.len());
+    for mut part in parts {
+        if let Some(outer) = joined.last_mut()
+            && outer.is_kept == part.is_kept
+            && let [axis] = collapse(&[outer.axis, part.axis])[..]
+        {
+            outer.axis = axis;
+            outer.dims.append(&mut part.dims);
+        } else {
+            joined.push(part);
+        }
+    }
+    joined
+}
+
+/// Adds up the values of a formula, on one thread.
+struct Sums<'a, E, const N: usize> {
+    plan: &'a Plan<N>,
+    readers: [Reader<'a, E>; N],
+    formula: &'a DynFormula<'a, E, N>,
+    /// The offset of each operand's first element.
+    start: [usize; N],
+    kept: Position<'a, N>,
+    reduced: Position<'a, N>,
+    values: [MaybeUninit<E>; BUFFER],
+}
+
+impl<'a, E: Compute, const N: usize> Sums<'a, E, N> {
+    fn new(plan: &'a Plan<N>, operands: &Operands<'a, N>, formula: &'a DynFormula<'a, E, N>) -> Self {
+        let (rows, columns) = (plan.rows, plan.columns);
+        let mut index = 0;
+        let readers = operands.elements.map(|elements| {
+            index += 1;
+            let strides = [rows.strides[index - 1], columns.strides[index - 1]];
+            Reader::new(elements, [rows.size, columns.size], strides)
+        });
+        Self {
+            plan,
+            readers,
+            formula,
+            start: operands.starts,
+            kept: Position::new(&plan.kept, operands.starts, 0),
+            reduced: Position::new(&plan.reduced, operands.starts, 0),
+            values: [MaybeUninit::uninit(); BUFFER],
+        }
+    }
+
+    /// Computes the totals from `first` on, if the columns are kept. `range` are the iterations of the reduced axes and
+    /// of the rows.
+    fn of_columns(&mut self, mut first: usize, range: Range<usize>, mut totals: &mut [f64]) {
+        let (rows, columns) = (self.plan.rows.size, self.plan.columns.size);
+        // The number of rows that are added together.
+        let height = if rows > 1 { (BUFFER / columns).max(1) } else { 1 };
+        while !totals.is_empty() {
+            let column = first % columns;
+            let width = (columns - column).min(BUFFER).min(totals.len());
+            let (part, rest) = totals.split_at_mut(width);
+            let height = if width == columns { height } else { 1 };
+            self.kept.move_to(self.start, first / columns);
+            self.reduced.move_to(self.kept.offsets, range.start / rows);
+            let mut sums = [0.; BUFFER];
+            let mut at = range.start;
+            while at < range.end {
+                let row = at % rows;
+                let count = (height - row % height).min(rows - row).min(range.end - at);
+                let values = self.values(row * columns + column, count * width);
+                dispatch_loops(Add { values, totals: &mut sums });
+                at += count;
+                if row + count == rows {
+                    self.reduced.advance();
+                }
+            }
+            for sums in sums[..height * width].chunks_exact(width) {
+                part.iter_mut().zip(sums).for_each(|(total, sum)| *total += sum);
+            }
+            totals = rest;
+            first += width;
+        }
+    }
+
+    /// Computes the totals from `first` on, if the columns are reduced and the rows are kept. `range` are the iterations
+    /// of the reduced axes.
+    fn of_short_rows(&mut self, mut first: usize, range: Range<usize>, mut totals: &mut [f64]) {
+        let (rows, columns) = (self.plan.rows.size, self.plan.columns.size);
+        let height = BUFFER / columns;
+        while !totals.is_empty() {
+            let row = first % rows;
+            let count = (height - row % height).min(rows - row).min(totals.len());
+            let (part, rest) = totals.split_at_mut(count);
+            self.kept.move_to(self.start, first / rows);
+            self.reduced.move_to(self.kept.offsets, range.start);
+            for _ in range.clone() {
+                let values = self.values(row * columns, count * columns);
+                dispatch_loops(AddRows { values, columns, totals: part });
+                self.reduced.advance();
+            }
+            totals = rest;
+            first += count;
+        }
+    }
+
+    /// Computes the totals from `first` on, if the columns are reduced and there is one row. `range` are the iterations
+    /// of the reduced axes and of the columns.
+    fn of_rows(&mut self, first: usize, range: Range<usize>, totals: &mut [f64]) {
+        let columns = self.plan.columns.size;
+        self.kept.move_to(self.start, first);
+        for total in totals {
+            self.reduced.move_to(self.kept.offsets, range.start / columns);
+            let mut at = range.start;
+            while at < range.end {
+                let column = at % columns;
+                let len = (columns - column).min(BUFFER).min(range.end - at);
+                let values = self.values(column, len);
+                dispatch_loops(AddRows { values, columns: len, totals: std::slice::from_mut(total) });
+                at += len;
+                if column + len == columns {
+                    self.reduced.advance();
+                }
+            }
+            self.kept.advance();
+        }
+    }
+
+    /// Returns the values of the formula for the elements `first..first + len` of a run.
+    fn values(&mut self, first: usize, len: usize) -> &[E] {
+        let offsets = self.reduced.offsets;
+        let mut index = 0;
+        let inputs = self.readers.each_mut().map(|reader| {
+            index += 1;
+            reader.read(offsets[index - 1], first, len)
+        });
+        let values = &mut self.values[..len];
+        (self.formula)(inputs, values);
+        // SAFETY: a formula initializes every element of its output.
+        unsafe { &*(std::ptr::from_ref(values) as *const [E]) }
+    }
+}
+
+struct Add<'a, E> {
+    values: &'a [E],
+    totals: &'a mut [f64],
+}
+
+impl<E: Compute> Kernel for Add<'_, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        for (total, value) in self.totals.iter_mut().zip(self.values) {
+            *total += value.to_f64();
+        }
+    }
+}
+
+/// Adds the sum of each row of `columns` values to its total.
+struct AddRows<'a, E> {
+    values: &'a [E],
+    columns: usize,
+    totals: &'a mut [f64],
+}
+
+/// The number of independent partial sums, so that the compiler can vectorize the loop.
+const LANES: usize = 16;
+
+impl<E: Compute> Kernel for AddRows<'_, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        for (total, row) in self.totals.iter_mut().zip(self.values.chunks_exact(self.columns)) {
+            let (chunks, rest) = row.as_chunks::<LANES>();
+            let mut lanes = [0.; LANES];
+            for chunk in chunks {
+                for (lane, value) in lanes.iter_mut().zip(chunk) {
+                    *lane += value.to_f64();
+                }
+            }
+            for (lane, value) in lanes.iter_mut().zip(rest) {
+                *lane += value.to_f64();
+            }
+            *total += lanes.iter().sum::<f64>();
+        }
+    }
+}
