@@ -2,6 +2,7 @@
 
 use candle_core::{D, DType, Device, Shape, Tensor};
 
+use crate::kernels::arithmetic::{Binary, Unary, binary, unary};
 use crate::kernels::softmax::{masked_softmax, softmax};
 use crate::module::Mode;
 use crate::signal::Signal;
@@ -124,10 +125,11 @@ pub(crate) fn attend(
     let Shapes { batch, queries, keys, features } = Shapes::of(query.dims(), key.dims(), value.dims())?;
     let shape = |rows: usize, columns: usize| [&batch[..], &[rows, columns]].concat();
     let scale = options.scale.unwrap_or(1. / (features.max(1) as f64).sqrt());
-    let scores = matrices(&(query * scale)?, &batch)?.matmul(&matrices(key, &batch)?.t()?)?;
+    let query = unary(Unary::Affine { factor: scale, offset: 0. }, query)?;
+    let scores = matrices(&query, &batch)?.matmul(&matrices(key, &batch)?.t()?)?;
     let scores = scores.reshape(shape(queries, keys))?;
     let weights = match options.additive_mask(&scores, [queries, keys])? {
-        Some(mask) => masked_softmax(&scores.broadcast_add(&mask)?, D::Minus1)?,
+        Some(mask) => masked_softmax(&binary(Binary::Add, &scores, &mask)?, D::Minus1)?,
         None => softmax(&scores, D::Minus1)?,
     };
     let weights = match options.dropout {

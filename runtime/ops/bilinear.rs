@@ -2,6 +2,7 @@
 
 use candle_core::{D, Tensor};
 
+use crate::kernels::arithmetic::{Binary, binary, sum};
 use crate::kernels::internal::empty_output;
 use crate::signal::Signal;
 use crate::{Error, Result};
@@ -59,8 +60,9 @@ fn map(x1: &Tensor, x2: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Resu
         weight.permute((1, 0, 2))?.contiguous()?.reshape((in1_features, out_features * in2_features))?;
     let left =
         x1.reshape((rows, in1_features))?.matmul(&flat)?.reshape((rows, out_features, in2_features))?;
-    let y = left.broadcast_mul(&x2.reshape((rows, 1, in2_features))?)?.sum(D::Minus1)?;
-    let y = if let Some(bias) = bias { y.broadcast_add(bias)? } else { y };
+    let products = binary(Binary::Mul, &left, &x2.reshape((rows, 1, in2_features))?)?;
+    let y = sum(&products, D::Minus1)?;
+    let y = if let Some(bias) = bias { binary(Binary::Add, &y, bias)? } else { y };
     Ok(y.reshape(shape)?)
 }
 

@@ -2,6 +2,7 @@
 
 use candle_core::Tensor;
 
+use crate::kernels::arithmetic::{Binary, Unary, binary, unary};
 use crate::module::Mode;
 use crate::signal::Signal;
 use crate::{Error, Result, random};
@@ -93,6 +94,7 @@ fn drop(
         }
         let keep = random::bernoulli(mask_shape, 1. - p, x.dtype(), x.device())?;
         let scale = if p == 1. { 0. } else { 1. / (1. - p) };
-        Ok((x.broadcast_mul(&keep)? * scale)?)
+        let factor = unary(Unary::Affine { factor: scale, offset: 0. }, &keep)?;
+        Ok(binary(Binary::Mul, &x, &factor)?)
     })
 }

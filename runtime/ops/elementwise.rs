@@ -4,6 +4,7 @@ use candle_core::Tensor;
 
 use crate::dim::Dim;
 use crate::kernels::activation::{self, Activation};
+use crate::kernels::arithmetic::{Binary, binary};
 use crate::signal::Signal;
 use crate::{Error, Result};
 
@@ -202,6 +203,6 @@ pub fn glu(x: impl Into<Signal>, dim: impl Dim) -> Signal {
             )));
         }
         let [values, gates] = [0, size / 2].map(|start| x.narrow(dim, start, size / 2));
-        Ok(values?.mul(&activation::apply(Activation::Sigmoid, &gates?)?)?)
+        Ok(binary(Binary::Mul, &values?, &activation::apply(Activation::Sigmoid, &gates?)?)?)
     })
 }

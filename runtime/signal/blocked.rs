@@ -38,6 +38,29 @@ impl Signal {
         self.layouts().contains(Layout::Nchwc)
     }
 
+    /// Returns whether the signal is `[batch, channels, height, width]` with more than one pixel.
+    pub(super) fn has_pixels(&self) -> bool {
+        matches!(self.dims(), Ok([_, _, height, width]) if height * width > 1)
+    }
+
+    /// Computes a signal that has one number for each channel, `[batch, channels, 1, 1]` or `[channels, 1, 1]`. The
+    /// result has four dimensions. Returns all other signals unchanged.
+    pub(super) fn computed_channels(self) -> Result<Self> {
+        match (&self.0, self.dims()) {
+            (State::Deferred(_), Ok([_, _, 1, 1])) => Ok(self.into_blocked()?.into()),
+            (State::Ready(tensor), Ok([_, 1, 1])) => Ok(tensor.unsqueeze(0)?.into()),
+            _ => Ok(self),
+        }
+    }
+
+    /// Returns whether channel-blocked arithmetic can read the signal without reordering an image.
+    pub(super) fn can_be_blocked_operand(&self) -> bool {
+        match &self.0 {
+            State::Ready(tensor) => !self.has_pixels() && policy::supports(tensor),
+            _ => self.can_be_blocked(),
+        }
+    }
+
     /// Returns the layout in which a channel-blocked kernel would read the signal, or `None` if it cannot read it.
     pub(crate) fn input_layout(&self) -> Option<Layout> {
         match &self.0 {

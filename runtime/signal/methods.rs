@@ -4,11 +4,12 @@ use candle_core::shape::ShapeWithOneHole;
 use candle_core::{DType, Tensor};
 
 use crate::dim::{Dim, Dims};
-use crate::kernels::internal::clamp;
+use crate::kernels::arithmetic::{self, Unary};
+use crate::kernels::internal::blocked::{self, BlockedTensor};
 use crate::ops::flatten_range;
 use crate::{Error, Result};
 
-use super::{Chunks, Signal};
+use super::{Chunks, Layout, Signal};
 
 impl Signal {
     /// Changes the shape. One size may be `()`: it is computed from the number of elements.
@@ -171,7 +172,7 @@ impl Signal {
     /// # }
     /// ```
     pub fn sum(&self, dims: impl Dims) -> Self {
-        self.along("sum", dims, |t, dims| t.sum(dims))
+        self.along("sum", dims, |t, dims| arithmetic::sum(&t, dims))
     }
 
     /// Averages over `dims` and removes these dimensions.
@@ -187,7 +188,7 @@ impl Signal {
     /// # }
     /// ```
     pub fn mean(&self, dims: impl Dims) -> Self {
-        self.along("mean", dims, |t, dims| t.mean(dims))
+        self.average(dims, false)
     }
 
     /// Averages over `dims` and keeps these dimensions with size 1.
@@ -204,7 +205,7 @@ impl Signal {
     /// # }
     /// ```
     pub fn mean_keepdim(&self, dims: impl Dims) -> Self {
-        self.along("mean", dims, |t, dims| t.mean_keepdim(dims))
+        self.average(dims, true)
     }
 
     /// Returns the matrix product, broadcast over the leading dimensions.
@@ -273,7 +274,7 @@ impl Signal {
     /// # }
     /// ```
     pub fn exp(&self) -> Self {
-        self.unary("exp", Tensor::exp)
+        self.clone().function("exp", Unary::Exp, check_float)
     }
 
     /// Computes the natural logarithm of each element.
@@ -289,7 +290,7 @@ impl Signal {
     /// # }
     /// ```
     pub fn log(&self) -> Self {
-        self.unary("log", Tensor::log)
+        self.clone().function("log", Unary::Log, check_float)
     }
 
     /// Computes the square root of each element.
@@ -305,7 +306,7 @@ impl Signal {
     /// # }
     /// ```
     pub fn sqrt(&self) -> Self {
-        self.unary("sqrt", Tensor::sqrt)
+        self.clone().function("sqrt", Unary::Sqrt, check_float)
     }
 
     /// Computes the square of each element.
@@ -321,7 +322,7 @@ impl Signal {
     /// # }
     /// ```
     pub fn sqr(&self) -> Self {
-        self.unary("sqr", Tensor::sqr)
+        self.clone().function("sqr", Unary::Sqr, check_float)
     }
 
     /// Computes the absolute value of each element.
@@ -335,7 +336,7 @@ impl Signal {
     /// # }
     /// ```
     pub fn abs(&self) -> Self {
-        self.clone().apply("abs", |t| t.abs())
+        self.clone().function("abs", Unary::Abs, |_| Ok(()))
     }
 
     /// Raises each element to the power `exponent`.
@@ -351,7 +352,7 @@ impl Signal {
     /// # }
     /// ```
     pub fn powf(&self, exponent: f64) -> Self {
-        self.clone().apply("powf", |t| t.powf(exponent))
+        self.clone().function("powf", Unary::Powf { exponent }, check_float)
     }
 
     /// Limits each element to the range from `min` to `max`.
@@ -365,7 +366,7 @@ impl Signal {
     /// # }
     /// ```
     pub fn clamp(&self, min: f64, max: f64) -> Self {
-        self.clone().apply("clamp", |t| clamp(&t, min, max))
+        self.clone().function("clamp", Unary::Clamp { min, max }, |_| Ok(()))
     }
 
     /// Runs an operation on some dimensions.
@@ -381,21 +382,50 @@ impl Signal {
         })
     }
 
-    /// Runs an elementwise operation that requires floating-point elements.
-    fn unary(&self, name: &'static str, f: fn(&Tensor) -> candle_core::Result<Tensor>) -> Self {
-        self.clone().apply(name, |t| -> Result<Tensor> {
-            check_float(&t)?;
-            Ok(f(&t)?)
+    /// Averages over `dims`. The mean over all pixels of an image reads the layout of the signal.
+    fn average(&self, dims: impl Dims, keeps_dims: bool) -> Self {
+        let Ok(rank) = self.rank() else { return self.clone() };
+        let mut dims = match dims.indices(rank) {
+            Ok(dims) => dims,
+            Err(error) => return Self::fail(error),
+        };
+        dims.sort_unstable();
+        let is_over_pixels = rank == 4 && dims == [2, 3];
+        let on_tensor = |t: Tensor| {
+            if keeps_dims { arithmetic::mean_keepdim(&t, dims) } else { arithmetic::mean(&t, dims) }
+        };
+        if !is_over_pixels {
+            return self.clone().apply("mean", on_tensor);
+        }
+        let on_image = |x: &BlockedTensor| blocked::adaptive_avg_pool2d(x, [Some(1); 2]);
+        let mean = self.clone().apply_either("mean", Layout::Nchwc, on_image, on_tensor);
+        if keeps_dims || mean.rank().is_ok_and(|rank| rank == 2) {
+            return mean;
+        }
+        mean.into_tensor().and_then(|mean| Ok(mean.flatten_from(1)?)).into()
+    }
+
+    /// Applies a function to every element, in the layout of the signal, if `check` accepts the dtype.
+    pub(super) fn function(
+        self,
+        name: &'static str,
+        op: Unary,
+        check: impl FnOnce(DType) -> Result<()>,
+    ) -> Self {
+        let on_image = |x: &BlockedTensor| blocked::unary(op, x);
+        self.apply_either(name, Layout::Nchw, on_image, |t| -> Result<Tensor> {
+            check(t.dtype())?;
+            Ok(arithmetic::unary(op, &t)?)
         })
     }
 }
 
-/// Returns an error unless the tensor is floating point, because candle's unary operations panic for integers.
-pub(super) fn check_float(x: &Tensor) -> Result<()> {
-    if x.dtype().is_float() {
+/// Returns an error unless the dtype is floating point.
+pub(super) fn check_float(dtype: DType) -> Result<()> {
+    if dtype.is_float() {
         return Ok(());
     }
-    Err(Error::msg(format!("expected a floating-point input, found {:?}", x.dtype())))
+    Err(Error::msg(format!("expected a floating-point input, found {dtype:?}")))
 }
 
 /// Returns matrices that are contiguous row by row or column by column, as candle's matrix product requires.

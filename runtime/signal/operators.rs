@@ -4,6 +4,7 @@ use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Sub, SubAssi
 
 use candle_core::{DType, Tensor};
 
+use crate::kernels::arithmetic::{self, Binary, Unary};
 use crate::kernels::internal::blocked;
 use crate::scope::{self, Path};
 use crate::{Error, Result};
@@ -16,7 +17,7 @@ fn add(a: Signal, b: Signal) -> Signal {
     let fused = match (a.shape(), b.shape()) {
         (Ok(_), Ok(shape)) if a.supports_residual(shape) => add_residual(a, b),
         (Ok(shape), Ok(_)) if b.supports_residual(shape) => add_residual(b, a),
-        _ => add_blocked(a, b),
+        _ => combine(Binary::Add, a, b),
     };
     fused.into()
 }
@@ -26,64 +27,62 @@ fn add_residual(deferred: Signal, residual: Signal) -> Result<Signal> {
         if deferred.is_blocked() { residual.into_blocked()? } else { Value::Tensor(residual.into_tensor()?) };
     Ok(match deferred.fuse(EpilogueOp::Residual(residual.clone())) {
         Fusion::Fused(sum) => sum,
-        Fusion::Separate(signal, _) => add_tensors(signal, residual.into()),
+        Fusion::Separate(signal, _) => combine_tensors(Binary::Add, signal, residual.into()),
     })
 }
 
-/// Adds signals in the channel-blocked layout if their shapes are equal, one of them is channel-blocked, and the other
-/// is also channel-blocked or can be computed in that layout. Otherwise adds the signals as tensors.
-fn add_blocked(a: Signal, b: Signal) -> Result<Signal> {
-    let same_shape = matches!((a.dims(), b.dims()), (Ok(a), Ok(b)) if a == b);
-    if !(same_shape && (a.is_blocked() && b.can_be_blocked() || b.is_blocked() && a.can_be_blocked())) {
-        return Ok(add_tensors(a, b));
+fn sub(a: Signal, b: Signal) -> Signal {
+    combine(Binary::Sub, a, b).into()
+}
+
+fn mul(a: Signal, b: Signal) -> Signal {
+    combine(Binary::Mul, a, b).into()
+}
+
+fn div(a: Signal, b: Signal) -> Signal {
+    combine(Binary::Div, a, b).into()
+}
+
+/// Combines two signals. The result is channel-blocked if one of them is channel-blocked and the other is too, can be
+/// computed in that layout, or has only one number for each channel.
+fn combine(op: Binary, a: Signal, b: Signal) -> Result<Signal> {
+    let (a, b) = match (a.has_pixels() && a.is_blocked(), b.has_pixels() && b.is_blocked()) {
+        (true, false) => (a, b.computed_channels()?),
+        (false, true) => (a.computed_channels()?, b),
+        (true, true) => (a, b),
+        (false, false) => return Ok(combine_tensors(op, a, b)),
+    };
+    if !(broadcast_blocked(&a, &b) && a.can_be_blocked_operand() && b.can_be_blocked_operand()) {
+        return Ok(combine_tensors(op, a, b));
     }
-    Ok(match (a.into_blocked()?, b.into_blocked()?) {
-        (Value::Blocked(a), Value::Blocked(b)) => {
-            scope::record_launch(Path::current, || "add".to_string());
-            Signal::blocked(blocked::add(&a, &b)?)
-        }
-        (a, b) => add_tensors(a.into(), b.into()),
-    })
+    let (a, b) = (a.into_blocked()?, b.into_blocked()?);
+    let Some(arena) = a.arena().or(b.arena()) else {
+        return Ok(combine_tensors(op, a.into(), b.into()));
+    };
+    let (a, b) = (a.image(&arena)?, b.image(&arena)?);
+    scope::record_launch(Path::current, || op.name().to_string());
+    Ok(Signal::blocked(blocked::binary(op, &a, &b)?))
 }
 
-fn add_tensors(a: Signal, b: Signal) -> Signal {
-    broadcast("add", a, b, Tensor::broadcast_add)
+/// Returns whether the channel-blocked kernels broadcast the shapes of two signals.
+fn broadcast_blocked(a: &Signal, b: &Signal) -> bool {
+    let dims = |x: &Signal| x.dims().ok().and_then(|dims| <[usize; 4]>::try_from(dims).ok());
+    dims(a).zip(dims(b)).is_some_and(|(a, b)| blocked::broadcast(a, b).is_some())
 }
 
-/// Runs a binary operation on tensors whose shapes broadcast together.
-fn broadcast<E: Into<Error>>(
-    name: &'static str,
-    a: Signal,
-    b: Signal,
-    operation: impl FnOnce(&Tensor, &Tensor) -> Result<Tensor, E>,
-) -> Signal {
+/// Combines tensors whose shapes broadcast.
+fn combine_tensors(op: Binary, a: Signal, b: Signal) -> Signal {
     let b = match b.into_tensor() {
         Ok(b) => b,
         Err(error) if a.error().is_none() => return Signal::fail(error),
         Err(_) => return a,
     };
-    a.apply(name, |a| -> Result<Tensor> {
-        a.shape()
-            .broadcast_shape_binary_op(b.shape(), name)
-            .map_err(|_| Error::msg(format!("cannot {name} shapes {:?} and {:?}", a.dims(), b.dims())))?;
-        operation(&a, &b).map_err(Into::into)
-    })
-}
-
-fn sub(a: Signal, b: Signal) -> Signal {
-    broadcast("subtract", a, b, Tensor::broadcast_sub)
-}
-
-fn mul(a: Signal, b: Signal) -> Signal {
-    broadcast("multiply", a, b, Tensor::broadcast_mul)
-}
-
-/// Divides two signals. Integers are an error, because candle panics if it divides an integer by zero.
-fn div(a: Signal, b: Signal) -> Signal {
-    broadcast("divide", a, b, |a, b| -> Result<Tensor> {
-        check_float(a)?;
-        check_float(b)?;
-        Ok(a.broadcast_div(b)?)
+    a.apply(op.name(), |a| -> Result<Tensor> {
+        if op == Binary::Div {
+            check_float(a.dtype())?;
+            check_float(b.dtype())?;
+        }
+        Ok(arithmetic::binary(op, &a, &b)?)
     })
 }
 
@@ -142,40 +141,41 @@ macro_rules! numbers {
 
 numbers! { f32 f64 i8 i16 i32 i64 isize u8 u16 u32 u64 usize }
 
-/// Returns `x · factor + offset`. The element type must represent both numbers, because candle would truncate them.
-fn affine(x: &Tensor, factor: f64, offset: f64) -> Result<Tensor> {
-    let dtype = x.dtype();
-    let is_unsigned = matches!(dtype, DType::U8 | DType::U32);
-    let is_exact = |number: f64| dtype.is_float() || number.fract() == 0. && (number >= 0. || !is_unsigned);
-    match [factor, offset].into_iter().find(|number| !is_exact(*number)) {
-        Some(number) => {
-            Err(Error::msg(format!("expected an operand that {dtype:?} represents, found {number}")))
+/// Computes `x · factor + offset`. The element type must represent both numbers, because candle would truncate them.
+fn affine(name: &'static str, x: Signal, factor: f64, offset: f64) -> Signal {
+    x.function(name, Unary::Affine { factor, offset }, |dtype| {
+        let is_unsigned = matches!(dtype, DType::U8 | DType::U32);
+        let is_exact =
+            |number: f64| dtype.is_float() || number.fract() == 0. && (number >= 0. || !is_unsigned);
+        match [factor, offset].into_iter().find(|number| !is_exact(*number)) {
+            Some(number) => {
+                Err(Error::msg(format!("expected an operand that {dtype:?} represents, found {number}")))
+            }
+            None => Ok(()),
         }
-        None => Ok(x.affine(factor, offset)?),
-    }
+    })
 }
 
 /// Divides each element by a number.
-fn divide_by(x: &Tensor, number: f64) -> Result<Tensor> {
-    check_float(x)?;
-    Ok((x / number)?)
+fn divide_by(name: &'static str, x: Signal, number: f64) -> Signal {
+    x.function(name, Unary::Affine { factor: 1. / number, offset: 0. }, check_float)
 }
 
 /// Divides a number by each element.
-fn divide(number: f64, x: &Tensor) -> Result<Tensor> {
-    check_float(x)?;
-    Ok((x.recip()? * number)?)
+fn divide(name: &'static str, number: f64, x: Signal) -> Signal {
+    x.function(name, Unary::Quotient { numerator: number }, check_float)
 }
 
 /// Implements an operator for `signal ∘ number` as `$left` and for `number ∘ signal` as `$right`.
 macro_rules! scalar {
-    ($($trait:ident $method:ident $name:literal |$t:ident, $n:ident| $left:expr, $right:expr;)*) => {$(
+    ($($trait:ident $method:ident |$x:ident, $n:ident| $left:expr, $right:expr;)*) => {$(
         // One generic implementation, so that the type of `x * 2.0` is known before that of the literal.
         impl<N: Number> $trait<N> for Signal {
             type Output = Signal;
             fn $method(self, number: N) -> Signal {
                 let $n = number.to_f64();
-                self.apply($name, |$t| $left)
+                let $x = self;
+                $left
             }
         }
 
@@ -186,14 +186,14 @@ macro_rules! scalar {
             }
         }
 
-        scalar!(@left $trait $method $name |$t, $n| $right; f64 i32);
+        scalar!(@left $trait $method |$x, $n| $right; f64 i32);
     )*};
-    (@left $trait:ident $method:ident $name:literal |$t:ident, $n:ident| $right:expr; $($number:ty)*) => {$(
+    (@left $trait:ident $method:ident |$x:ident, $n:ident| $right:expr; $($number:ty)*) => {$(
         impl $trait<Signal> for $number {
             type Output = Signal;
-            fn $method(self, signal: Signal) -> Signal {
+            fn $method(self, $x: Signal) -> Signal {
                 let $n = self.to_f64();
-                signal.apply($name, |$t| $right)
+                $right
             }
         }
 
@@ -207,10 +207,10 @@ macro_rules! scalar {
 }
 
 scalar! {
-    Add add "add" |t, n| affine(&t, 1., n), affine(&t, 1., n);
-    Sub sub "subtract" |t, n| affine(&t, 1., -n), affine(&t, -1., n);
-    Mul mul "multiply" |t, n| affine(&t, n, 0.), affine(&t, n, 0.);
-    Div div "divide" |t, n| divide_by(&t, n), divide(n, &t);
+    Add add |x, n| affine("add", x, 1., n), affine("add", x, 1., n);
+    Sub sub |x, n| affine("subtract", x, 1., -n), affine("subtract", x, -1., n);
+    Mul mul |x, n| affine("multiply", x, n, 0.), affine("multiply", x, n, 0.);
+    Div div |x, n| divide_by("divide", x, n), divide("divide", n, x);
 }
 
 /// Implements `x += y` as `x = x + y`.
@@ -240,10 +240,7 @@ assigning! {
 impl Neg for Signal {
     type Output = Signal;
     fn neg(self) -> Signal {
-        self.apply("negate", |t| -> Result<Tensor> {
-            check_float(&t)?;
-            Ok(t.neg()?)
-        })
+        self.function("negate", Unary::Neg, check_float)
     }
 }
 

@@ -8,7 +8,7 @@ use sconce::prelude::*;
 use crate::common::process::assert_passes_with_narrower_vectors;
 use crate::common::{Rng, config, fail, operations, values};
 
-/// One step of a network. `Keep` stores the current signal; `Add` and `Cat` combine the current signal with the
+/// One step of a network. `Keep` stores the current signal; `Combine` and `Cat` combine the current signal with the
 /// stored one.
 enum Op {
     Conv(Conv2d),
@@ -18,7 +18,16 @@ enum Op {
     Average(AvgPool2d),
     Adaptive(usize, bool),
     Keep,
-    Add,
+    /// Arithmetic with the stored signal.
+    Combine(usize),
+    /// Arithmetic with a number for each channel.
+    Channels(usize, Tensor),
+    /// A gate for each channel: squeeze-and-excitation.
+    Gate(Conv2d),
+    /// Arithmetic with numbers, and functions.
+    Function(usize),
+    /// The mean over all pixels.
+    Mean,
     Cat,
     Map,
     Dropout,
@@ -28,6 +37,24 @@ enum Op {
 
 const ACTIVATIONS: [fn(Signal) -> Signal; 5] =
     [|x| relu(x), |x| sigmoid(x), |x| silu(x), |x| leaky_relu(x, 0.1), |x| hardswish(x)];
+
+const ARITHMETIC: [fn(Signal, Signal) -> Signal; 6] = [
+    |a, b| a + b,
+    |a, b| b + a,
+    |a, b| a - b,
+    |a, b| b * a,
+    |a, b| a / (b.sqr() + 1.),
+    |a, b| b / (a.sqr() + 1.),
+];
+
+const FUNCTIONS: [fn(Signal) -> Signal; 6] = [
+    |x| x * 0.5 + 1.,
+    |x| 1. / (x.abs() + 2.),
+    |x| (-x).clamp(-1., 2.),
+    |x| (x.sqr() + 0.5).sqrt(),
+    |x| (x.abs() + 1.).log(),
+    |x| (-x.abs()).exp() - 2.,
+];
 
 /// Returns a copy of the step. If the step has parameters, its layer is prepared for inference if `inference` is
 /// set, and detached otherwise.
@@ -42,7 +69,12 @@ fn copy(op: &Op, inference: bool) -> Result<Op> {
         Op::Average(pool) => Op::Average(*pool),
         Op::Adaptive(size, max) => Op::Adaptive(*size, *max),
         Op::Keep => Op::Keep,
-        Op::Add => Op::Add,
+        Op::Combine(which) => Op::Combine(*which),
+        Op::Channels(which, tensor) => Op::Channels(*which, tensor.clone()),
+        Op::Gate(conv) if inference => Op::Gate(conv.inference()?),
+        Op::Gate(conv) => Op::Gate(conv.detached()),
+        Op::Function(which) => Op::Function(*which),
+        Op::Mean => Op::Mean,
         Op::Cat => Op::Cat,
         Op::Map => Op::Map,
         Op::Dropout => Op::Dropout,
@@ -65,10 +97,20 @@ fn run(ops: &[Op], x: &Tensor) -> Result<Tensor> {
                 kept = Some(x.clone());
                 x
             }
-            Op::Add => match &kept {
-                Some(kept) if kept.dims()? == x.dims()? => x + kept,
+            Op::Combine(which) => match &kept {
+                Some(kept) if kept.dims()? == x.dims()? => ARITHMETIC[*which](x, kept.clone()),
                 _ => x,
             },
+            Op::Channels(which, tensor) => ARITHMETIC[*which](x, tensor.into()),
+            Op::Gate(conv) => {
+                let gate = sigmoid(conv.call(x.mean_keepdim((2, 3)), Mode::Eval));
+                x * gate
+            }
+            Op::Function(which) => FUNCTIONS[*which](x),
+            Op::Mean => {
+                let (batch, channels, _, _) = x.dims4()?;
+                x.mean((-1, -2)).reshape((batch, channels, 1, 1))
+            }
             Op::Cat => match &kept {
                 Some(kept) if kept.dims()?[2..] == x.dims()?[2..] => cat([kept, &x], 1),
                 _ => x,
@@ -88,12 +130,13 @@ fn run(ops: &[Op], x: &Tensor) -> Result<Tensor> {
 }
 
 /// Returns random steps, each of which fits the shape of the signal before it.
-fn random(numbers: &mut Rng, mut channels: usize, mut size: [usize; 2]) -> Result<Vec<Op>> {
+fn random(numbers: &mut Rng, batch: usize, mut channels: usize, mut size: [usize; 2]) -> Result<Vec<Op>> {
+    let mut vectors = Rng::new(numbers.uniform().to_bits());
     let mut below = |n: usize| (((numbers.uniform() + 1.) / 2. * n as f64) as usize).min(n - 1);
     let (mut ops, mut kept) = (Vec::new(), None);
     for _ in 0..3 + below(9) {
         let smallest = size[0].min(size[1]);
-        ops.push(match below(16) {
+        ops.push(match below(20) {
             0..5 => {
                 let depthwise = below(4) == 0;
                 let out_channels = if depthwise { channels } else { [1, 7, 16, 24, 32, 33, 48][below(7)] };
@@ -121,7 +164,18 @@ fn random(numbers: &mut Rng, mut channels: usize, mut size: [usize; 2]) -> Resul
                 size = [side; 2];
                 Op::Adaptive(side, below(2) == 0)
             }
-            12 => Op::Add,
+            12 => Op::Combine(below(ARITHMETIC.len())),
+            15 => {
+                let batch = [1, batch][below(2)];
+                let vector = vectors.tensor(&[batch, channels, 1, 1], 1.).to_dtype(DType::F32)?;
+                Op::Channels(below(ARITHMETIC.len()), vector)
+            }
+            16 => Op::Gate(Conv2d::config(channels, channels, 1).init(&Device::Cpu)?),
+            17 => Op::Function(below(FUNCTIONS.len())),
+            18 if below(3) == 0 => {
+                size = [1; 2];
+                Op::Mean
+            }
             13 => {
                 if kept.is_some_and(|(_, kept_size)| kept_size == size) {
                     channels += kept.map_or(0, |(channels, _)| channels);
@@ -170,7 +224,7 @@ proptest! {
     ) {
         let check = || -> Result<()> {
             let mut numbers = Rng::new(seed);
-            let mut ops = random(&mut numbers, channels, size)?;
+            let mut ops = random(&mut numbers, batch, channels, size)?;
             randomize_norms(&mut ops, &mut numbers)?;
             let x = numbers.tensor(&[batch, channels, size[0], size[1]], 1.).to_dtype(DType::F32)?;
             let copies = |inference| ops.iter().map(|op| copy(op, inference)).collect::<Result<Vec<_>>>();
@@ -182,7 +236,7 @@ proptest! {
             let scale = expected.abs()?.max_all()?.to_scalar::<f32>()?.max(0.1);
             let worst = (actual - expected)?.abs()?.max_all()?.to_scalar::<f32>()?;
             // The bound leaves room for the rounding errors of Winograd's algorithm (see `set_exact`).
-            let convolutions = ops.iter().filter(|op| matches!(op, Op::Conv(_))).count();
+            let convolutions = ops.iter().filter(|op| matches!(op, Op::Conv(_) | Op::Gate(_))).count();
             if worst / scale < 2e-5 * convolutions.max(1) as f32 {
                 Ok(())
             } else {
@@ -219,6 +273,33 @@ fn a_trace_shows_every_change_of_layout() -> Result<()> {
     assert_eq!(added, ["conv2d + bias", "conv2d + bias + residual", "to_nchwc", "to_nchw"]);
     let alone = sconce::no_fusion(|| run(Mode::Eval))?;
     assert_eq!(alone, ["conv2d + bias", "conv2d + bias", "relu"]);
+    Ok(())
+}
+
+/// Squeeze-and-excitation and layer scale between convolutions cause no change of layout.
+#[test]
+fn gates_and_layer_scale_stay_channel_blocked() -> Result<()> {
+    let layers = convs(&[3, 32, 28, 32])?;
+    let point = |inputs, outputs| Conv2d::config(inputs, outputs, 1).init(&Device::Cpu)?.inference();
+    let (squeeze, excite) = (point(32, 8)?, point(8, 32)?);
+    let gamma = Tensor::randn(0f32, 1., (28, 1, 1), &Device::Cpu)?;
+    let x = Tensor::randn(0f32, 1., (2, 3, 9, 11), &Device::Cpu)?;
+    let run = || {
+        let x = silu(layers[0].call((&x).into(), Mode::Eval));
+        let gate = silu(squeeze.call(x.mean_keepdim((2, 3)), Mode::Eval));
+        let x = &x * sigmoid(excite.call(gate, Mode::Eval));
+        let x = tanh(layers[1].call(x, Mode::Eval));
+        // The lanes after channel 28 stay zero: dividing by them, or adding to them, would make them nonzero.
+        let y = (&x * &gamma - 0.5) / (x.sqr() + 1.);
+        layers[2].call(y, Mode::Eval).into_tensor()
+    };
+    let trace = operations(run)?;
+    let changes: Vec<_> = trace.iter().filter(|operation| operation.starts_with("to_")).collect();
+    assert_eq!(changes, ["to_nchw"], "{trace:?}");
+    assert_eq!(trace.last().map(String::as_str), Some("to_nchw"));
+    let expected = sconce::no_fusion(run)?;
+    let worst = (run()? - expected)?.abs()?.max_all()?.to_scalar::<f32>()?;
+    assert!(worst < 1e-5, "{worst}");
     Ok(())
 }
 

@@ -4,7 +4,7 @@
 pub use crate::conv::axes::Axes;
 pub use crate::conv::cpu::Packing;
 pub use crate::conv::shape::ConvShape;
-pub use crate::element::{clamp, with_elements};
+pub use crate::element::with_elements;
 pub use crate::empty::{empty_output, rebase_empty};
 pub use crate::error::without_backtrace;
 pub use crate::layout::Layout;

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use candle_core::{D, Tensor};
 
+use crate::kernels::arithmetic::mean;
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
 use crate::ops::{AttentionOptions, attend, linear};
 use crate::scope::{self, Path};
@@ -166,7 +167,7 @@ impl MultiheadAttention {
         let (output, weights) = attend(&query?, &key?, &value?, &options)?;
         let output = output.transpose(1, 2)?.reshape((batch, queries, self.settings.embed_dim))?;
         let output = self.out_proj.0.call(output.into(), mode).into_tensor()?;
-        let weights = if self.settings.need_weights { Some(weights.mean(1)?) } else { None };
+        let weights = if self.settings.need_weights { Some(mean(&weights, 1)?) } else { None };
         let output = match (batched, self.settings.batch_first) {
             (true, true) => output,
             (true, false) => output.transpose(0, 1)?,

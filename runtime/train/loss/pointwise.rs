@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use crate::kernels::internal::clamp;
+use crate::kernels::arithmetic::{Unary, unary};
 use crate::{Error, Result};
 
 use super::{Loss, Reduction, in_full_precision};
@@ -338,7 +338,7 @@ fn absolute(x: &Tensor) -> Result<Tensor> {
 /// This equals `c·(x − c/2)`, where `c` is `x` clamped to ±delta. The derivative with respect to `x` is
 /// `c + c′·(x − c)`. Detaching `c` drops the second term, which is always 0: where `c` is not constant, `c` equals `x`.
 fn huber(x: &Tensor, delta: f64) -> Result<Tensor> {
-    let clamped = clamp(&x.detach(), -delta, delta)?;
+    let clamped = unary(Unary::Clamp { min: -delta, max: delta }, &x.detach())?;
     Ok((&clamped * (x - (&clamped * 0.5)?)?)?)
 }
 

@@ -1,10 +1,10 @@
-//! Batch norm, activations and sums of channel-blocked images, in one pass each.
+//! Batch norm and activations of channel-blocked images, in one pass each.
 
 use candle_core::Result;
 
 use crate::activation::{Activation, activate, activate_all, stages};
 use crate::parallel::{cost, for_each_chunk};
-use crate::simd::{Kernel, Simd, dispatch_loops, dispatch_to};
+use crate::simd::{Kernel, Simd, dispatch_to};
 
 use super::BlockedTensor;
 
@@ -43,19 +43,6 @@ pub fn activated(x: &BlockedTensor, activation: Activation) -> Result<BlockedTen
     affine(x, &vec![1.; channels], &vec![0.; channels], activation)
 }
 
-/// Returns the sum of two images of the same shape.
-///
-/// # Errors
-/// Fails if there is not enough memory.
-pub fn add(a: &BlockedTensor, b: &BlockedTensor) -> Result<BlockedTensor> {
-    let mut y = BlockedTensor::new(a.arena(), a.dims())?;
-    for_each_chunk(y.blocks_mut(), cost::PASS, |index, y| {
-        let [a, b] = [a, b].map(|x| &x.blocks()[index * cost::PASS..][..y.len()]);
-        dispatch_loops(Sum { a, b, y });
-    });
-    Ok(y)
-}
-
 /// Calls `run(index, pixels)` for every block of channels.
 fn for_each_block(y: &mut BlockedTensor, run: impl Fn(usize, &mut [f32]) + Sync) {
     let len = y.pixels() * y.lanes();
@@ -73,7 +60,7 @@ fn first_padding_lane(x: &BlockedTensor, activation: Activation) -> usize {
 }
 
 /// Sets the lanes from `first` on to zero in every pixel.
-fn clear(block: &mut [f32], lanes: usize, first: usize) {
+pub(super) fn clear(block: &mut [f32], lanes: usize, first: usize) {
     if first < lanes {
         block.chunks_exact_mut(lanes).for_each(|pixel| pixel[first..].fill(0.));
     }
@@ -111,22 +98,5 @@ impl Kernel for Affine<'_> {
             }
         }
         activate_all(simd, after, self.y);
-    }
-}
-
-struct Sum<'a> {
-    a: &'a [f32],
-    b: &'a [f32],
-    y: &'a mut [f32],
-}
-
-impl Kernel for Sum<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        for ((y, a), b) in self.y.iter_mut().zip(self.a).zip(self.b) {
-            *y = a + b;
-        }
     }
 }

@@ -1,0 +1,73 @@
+//! Arithmetic and functions of channel-blocked images.
+
+use candle_core::{Result, bail};
+
+use crate::arithmetic::{Binary, Unary};
+use crate::strided::{Axis, Formula, fill};
+
+use super::BlockedTensor;
+use super::elementwise::clear;
+
+/// Combines two images elementwise. An image with a batch of 1 is repeated for each sample of the other image, and an
+/// image with one pixel for each pixel of the other image.
+///
+/// # Errors
+/// Fails if the shapes do not broadcast in this way, or there is not enough memory.
+pub fn binary(op: Binary, a: &BlockedTensor, b: &BlockedTensor) -> Result<BlockedTensor> {
+    let Some(dims) = broadcast(a.dims(), b.dims()) else {
+        bail!("cannot {} channel-blocked images of shapes {:?} and {:?}", op.name(), a.dims(), b.dims())
+    };
+    elementwise([a, b], dims, &op, op_at_zero(op))
+}
+
+/// Applies a function to every element.
+///
+/// # Errors
+/// Fails if there is not enough memory.
+pub fn unary(op: Unary, x: &BlockedTensor) -> Result<BlockedTensor> {
+    elementwise([x], x.dims(), &op, op.at_zero())
+}
+
+/// Returns the shape that two images broadcast to, or `None` if [`binary`] does not support them.
+pub fn broadcast(a: [usize; 4], b: [usize; 4]) -> Option<[usize; 4]> {
+    let [a_pixels, b_pixels] = [[a[2], a[3]], [b[2], b[3]]];
+    let batch = if a[0] == 1 { b[0] } else { a[0] };
+    let [height, width] = if a_pixels == [1, 1] { b_pixels } else { a_pixels };
+    let fits = |x: [usize; 4]| {
+        [1, batch].contains(&x[0]) && x[1] == a[1] && [[1, 1], [height, width]].contains(&[x[2], x[3]])
+    };
+    (fits(a) && fits(b)).then_some([batch, a[1], height, width])
+}
+
+/// Returns the operation's value for two zeros.
+fn op_at_zero(op: Binary) -> f32 {
+    if op == Binary::Div { f32::NAN } else { 0. }
+}
+
+/// Applies a formula to images that broadcast to `dims`. `at_zero` is the formula's value for zeros, which the lanes
+/// after the last channel hold.
+fn elementwise<const N: usize>(
+    images: [&BlockedTensor; N],
+    dims: [usize; 4],
+    formula: &impl Formula<N>,
+    at_zero: f32,
+) -> Result<BlockedTensor> {
+    let Some(arena) = images.first().map(|image| image.arena()) else { bail!("expected an image") };
+    let mut y = BlockedTensor::new(arena, dims)?;
+    let (lanes, blocks, pixels) = (y.lanes(), y.channel_blocks(), y.pixels());
+    let axis = |size, stride: &dyn Fn(&BlockedTensor) -> usize| Axis { size, strides: images.map(stride) };
+    let axes = [
+        axis(dims[0], &|x| if x.dims()[0] == 1 { 0 } else { blocks * x.pixels() * lanes }),
+        axis(blocks, &|x| x.pixels() * lanes),
+        axis(pixels, &|x| if x.pixels() == 1 { 0 } else { lanes }),
+        axis(lanes, &|_| 1),
+    ];
+    fill(images.map(BlockedTensor::blocks), &axes, y.blocks_mut(), formula);
+    let used = dims[1] % lanes;
+    // A NaN differs from zero, too.
+    if used > 0 && at_zero != 0. {
+        let last_blocks = y.blocks_mut().chunks_mut((pixels * lanes).max(1)).skip(blocks - 1).step_by(blocks);
+        last_blocks.for_each(|block| clear(block, lanes, used));
+    }
+    Ok(y)
+}
