@@ -22,6 +22,11 @@ pub(crate) unsafe trait Formula<const N: usize>: Sync {
     /// Computes `out` from inputs of the same length. Slices among the inputs have the length of `out`.
     fn run<E: Compute>(&self, inputs: [Run<'_, E>; N], out: &mut [MaybeUninit<E>]);
 
+    /// Returns `true` if the formula returns its first input.
+    fn is_identity(&self) -> bool {
+        false
+    }
+
     /// Returns the number of elements of a task.
     fn task(&self) -> usize {
         cost::PASS

@@ -33,9 +33,9 @@ pub(crate) fn sum<const N: usize>(
     let totals = if shape.elem_count() == 0 {
         vec![0. * scale; target.elem_count()]
     } else if operands.dtype == DType::F64 {
-        plan.totals::<f64>(&operands, scale, &|inputs, out| formula.run(inputs, out))
+        plan.totals::<f64>(&operands, scale, formula.is_identity(), &|inputs, out| formula.run(inputs, out))
     } else {
-        plan.totals::<f32>(&operands, scale, &|inputs, out| formula.run(inputs, out))
+        plan.totals::<f32>(&operands, scale, formula.is_identity(), &|inputs, out| formula.run(inputs, out))
     };
     let totals = Operands {
         elements: [Elements::F64(&totals)],
@@ -66,6 +66,10 @@ pub(crate) struct Identity;
 
 // SAFETY: both arms initialize every element.
 unsafe impl Formula<1> for Identity {
+    fn is_identity(&self) -> bool {
+        true
+    }
+
     fn run<E: Compute>(&self, [x]: [Run<'_, E>; 1], out: &mut [MaybeUninit<E>]) {
         match x {
             Run::Constant(x) => out.fill(MaybeUninit::new(x)),
@@ -154,6 +158,7 @@ impl<const N: usize> Plan<N> {
         &self,
         operands: &Operands<'_, N>,
         scale: f64,
+        is_identity: bool,
         formula: &DynFormula<'_, E, N>,
     ) -> Vec<f64> {
         let [kept, reduced] = [&self.kept, &self.reduced].map(|axes| count(axes));
@@ -178,7 +183,7 @@ impl<const N: usize> Plan<N> {
             let first = index * task;
             let split = first / outputs;
             let range = split * steps / splits..(split + 1) * steps / splits;
-            let mut sums = Sums::new(self, operands, formula);
+            let mut sums = Sums::new(self, operands, is_identity, formula);
             if self.keeps_columns {
                 sums.of_columns(first % outputs, range, totals);
             } else if rows > 1 {
@@ -223,6 +228,7 @@ fn join<const N: usize>(parts: Vec<Part<N>>) -> Vec<Part<N>> {
 struct Sums<'a, E, const N: usize> {
     plan: &'a Plan<N>,
     readers: [Reader<'a, E>; N],
+    is_identity: bool,
     formula: &'a DynFormula<'a, E, N>,
     /// The offset of each operand's first element.
     start: [usize; N],
@@ -232,7 +238,12 @@ struct Sums<'a, E, const N: usize> {
 }
 
 impl<'a, E: Compute, const N: usize> Sums<'a, E, N> {
-    fn new(plan: &'a Plan<N>, operands: &Operands<'a, N>, formula: &'a DynFormula<'a, E, N>) -> Self {
+    fn new(
+        plan: &'a Plan<N>,
+        operands: &Operands<'a, N>,
+        is_identity: bool,
+        formula: &'a DynFormula<'a, E, N>,
+    ) -> Self {
         let (rows, columns) = (plan.rows, plan.columns);
         let mut index = 0;
         let readers = operands.elements.map(|elements| {
@@ -243,6 +254,7 @@ impl<'a, E: Compute, const N: usize> Sums<'a, E, N> {
         Self {
             plan,
             readers,
+            is_identity,
             formula,
             start: operands.starts,
             kept: Position::new(&plan.kept, operands.starts, 0),
@@ -335,6 +347,11 @@ impl<'a, E: Compute, const N: usize> Sums<'a, E, N> {
             index += 1;
             reader.read(offsets[index - 1], first, len)
         });
+        if self.is_identity
+            && let Some(Run::Slice(values)) = inputs.first()
+        {
+            return values;
+        }
         let values = &mut self.values[..len];
         (self.formula)(inputs, values);
         // SAFETY: a formula initializes every element of its output.
