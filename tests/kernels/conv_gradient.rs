@@ -84,11 +84,14 @@ fn gradients_agree_with_candle_for_every_epilogue() -> Result<()> {
 
 #[test]
 fn kernels_that_cover_the_input_agree_with_candle() -> Result<()> {
-    for [batch, inputs, outputs, height, width] in
+    for [batch, in_channels, out_channels, height, width] in
         [[1, 1, 1, 1, 1], [3, 40, 7, 1, 1], [1, 33, 70, 1, 1], [2, 5, 19, 4, 3], [5, 3, 2, 1, 6]]
     {
-        let shapes =
-            [[batch, inputs, height, width], [outputs, inputs, height, width], [batch, outputs, 1, 1]];
+        let shapes = [
+            [batch, in_channels, height, width],
+            [out_channels, in_channels, height, width],
+            [batch, out_channels, 1, 1],
+        ];
         check(&Shapes(shapes), &ConvGeometry::default(), DType::F32, 1e-4)?;
     }
     Ok(())
