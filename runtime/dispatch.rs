@@ -5,21 +5,20 @@
 //! resolution selects [`CallLayer`] if the value is a layer, and [`CallFunction`] or [`CallFunctionMut`] if it is a
 //! function.
 
-use std::borrow::{Borrow, Cow};
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 
-use candle_core::Tensor;
 use indexmap::IndexMap;
 
-use crate::module::{Forward, ForwardWith, Mode, Module, Visitor};
-use crate::scope::{Path, Scope, Segment};
+use crate::module::{Forward, ForwardWith, Mode, Module};
+use crate::scope::{Path, Scope};
 use crate::signal::{Outcome, Signal};
 use crate::{Error, Result};
 
 /// Calls the field `name`: `name(input)`.
 pub fn call<I, M: Forward<I> + ?Sized>(layer: &M, name: &'static str, input: I, mode: Mode) -> M::Output {
     let _scope = Scope::enter(name);
-    layer.call(input, mode)
+    layer.forward_pass(input, mode)
 }
 
 /// Calls the field `name` with several inputs: `attn(query, key, value)`.
@@ -30,7 +29,7 @@ pub fn call_with<I, M: ForwardWith<I> + ?Sized>(
     mode: Mode,
 ) -> M::Output {
     let _scope = Scope::enter(name);
-    layer.call_with(inputs, mode)
+    layer.forward_pass_with(inputs, mode)
 }
 
 /// Calls an element of the field `name`: `name[index](input)`. An index out of range is an error.
@@ -42,7 +41,7 @@ where
     M::Output: Outcome,
 {
     let _field = Scope::enter(name);
-    index.with_layer(list, |layer| layer.call(input, mode)).unwrap_or_else(Outcome::failed)
+    index.with_layer(list, |layer| layer.forward_pass(input, mode)).unwrap_or_else(Outcome::failed)
 }
 
 /// Calls an element of the field `name` with several inputs: `name[index](query, key, value)`.
@@ -60,7 +59,7 @@ where
     M::Output: Outcome,
 {
     let _field = Scope::enter(name);
-    index.with_layer(list, |layer| layer.call_with(inputs, mode)).unwrap_or_else(Outcome::failed)
+    index.with_layer(list, |layer| layer.forward_pass_with(inputs, mode)).unwrap_or_else(Outcome::failed)
 }
 
 /// An index of layers in a container of type `List`.
@@ -189,9 +188,6 @@ impl<T> IntoArgument for Exact<T> {
     }
 }
 
-/// The layer fields of a network: calls its argument with the name and value of each.
-pub type Layers<'a> = &'a dyn Fn(&mut dyn FnMut(&'static str, &dyn Module));
-
 /// The arguments of a call to the layer `M` with the input `I`.
 pub trait LayerArguments<M: ?Sized, I> {
     /// The output of the layer.
@@ -211,12 +207,11 @@ impl<M: Forward<I> + ?Sized, I, A: IntoInput<I>> LayerArguments<M, I> for (A,) {
 
 /// A call to a layer.
 pub trait CallLayer: Module {
-    /// Calls the layer, with its path for errors and traces.
-    fn call_layer_or_function<A, I>(&self, arguments: A, mode: Mode, layers: Layers<'_>) -> A::Output
+    /// Calls the layer.
+    fn call_layer_or_function<A, I>(&self, arguments: A, mode: Mode) -> A::Output
     where
         A: LayerArguments<Self, I>,
     {
-        let _scope = path_of(self, layers).map(Scope::layer);
         arguments.call_layer(self, mode)
     }
 }
@@ -229,12 +224,9 @@ pub trait CallFunction<A> {
     type Output;
 
     /// Calls the function.
-    fn call_layer_or_function<Arguments: FunctionArguments<Values = A>>(
-        &self,
-        arguments: Arguments,
-        mode: Mode,
-        layers: Layers<'_>,
-    ) -> Self::Output;
+    fn call_layer_or_function<Arguments>(&self, arguments: Arguments, mode: Mode) -> Self::Output
+    where
+        Arguments: FunctionArguments<Values = A>;
 }
 
 /// A call to a closure that changes its captures. Method resolution tries `&self` before `&mut self`, so that this
@@ -244,12 +236,9 @@ pub trait CallFunctionMut<A> {
     type Output;
 
     /// Calls the function.
-    fn call_layer_or_function<Arguments: FunctionArguments<Values = A>>(
-        &mut self,
-        arguments: Arguments,
-        mode: Mode,
-        layers: Layers<'_>,
-    ) -> Self::Output;
+    fn call_layer_or_function<Arguments>(&mut self, arguments: Arguments, mode: Mode) -> Self::Output
+    where
+        Arguments: FunctionArguments<Values = A>;
 }
 
 /// The arguments of a call to a function.
@@ -261,8 +250,29 @@ pub trait FunctionArguments {
     fn into_values(self) -> Self::Values;
 }
 
-macro_rules! arguments {
-    ($($($wrapper:ident $value:ident $index:tt),*;)*) => {$(
+/// Implements a trait of calls to functions for the bound `$function`. `$this` is `self`.
+macro_rules! call_function {
+    ($trait:ident, $function:ident, [$($receiver:tt)+], $this:ident, $($value:ident $index:tt)*) => {
+        impl<Function, Output, $($value),*> $trait<($($value,)*)> for Function
+        where
+            Function: $function($($value),*) -> Output + ?Sized,
+        {
+            type Output = Output;
+
+            fn call_layer_or_function<Arguments>($($receiver)+ $this, arguments: Arguments, _: Mode) -> Output
+            where
+                Arguments: FunctionArguments<Values = ($($value,)*)>,
+            {
+                let _values = arguments.into_values();
+                $this($(_values.$index),*)
+            }
+        }
+    };
+}
+
+/// Implements the traits for functions with these arguments.
+macro_rules! function {
+    ($($wrapper:ident $value:ident $index:tt),*) => {
         impl<$($wrapper: IntoArgument),*> FunctionArguments for ($($wrapper,)*) {
             type Values = ($($wrapper::Value,)*);
 
@@ -272,54 +282,14 @@ macro_rules! arguments {
             }
         }
 
-        impl<Function, Output, $($value),*> CallFunction<($($value,)*)> for Function
-        where
-            Function: Fn($($value),*) -> Output + ?Sized,
-        {
-            type Output = Output;
-
-            fn call_layer_or_function<Arguments: FunctionArguments<Values = ($($value,)*)>>(
-                &self,
-                arguments: Arguments,
-                _: Mode,
-                _: Layers<'_>,
-            ) -> Output {
-                let _values = arguments.into_values();
-                self($(_values.$index),*)
-            }
-        }
-
-        impl<Function, Output, $($value),*> CallFunctionMut<($($value,)*)> for Function
-        where
-            Function: FnMut($($value),*) -> Output + ?Sized,
-        {
-            type Output = Output;
-
-            fn call_layer_or_function<Arguments: FunctionArguments<Values = ($($value,)*)>>(
-                &mut self,
-                arguments: Arguments,
-                _: Mode,
-                _: Layers<'_>,
-            ) -> Output {
-                let _values = arguments.into_values();
-                self($(_values.$index),*)
-            }
-        }
-    )*};
+        call_function! { CallFunction, Fn, [&], self, $($value $index)* }
+        call_function! { CallFunctionMut, FnMut, [&mut], self, $($value $index)* }
+    };
 }
 
-arguments! {
-    ;
-    A X 0;
-    A X 0, B Y 1;
-    A X 0, B Y 1, C Z 2;
-    A X 0, B Y 1, C Z 2, D U 3;
-    A X 0, B Y 1, C Z 2, D U 3, E V 4;
-    A X 0, B Y 1, C Z 2, D U 3, E V 4, F Q 5;
-}
-
-macro_rules! several_inputs {
-    ($($($wrapper:ident $input:ident $index:tt),+;)*) => {$(
+/// Implements the trait for layers with these inputs.
+macro_rules! layer {
+    ($($wrapper:ident $input:ident $index:tt),+) => {
         impl<M, $($wrapper, $input),+> LayerArguments<M, ($($input,)+)> for ($($wrapper,)+)
         where
             M: ForwardWith<($($input,)+)> + ?Sized,
@@ -331,15 +301,7 @@ macro_rules! several_inputs {
                 layer.call_with(($(self.$index.into_input(),)+), mode)
             }
         }
-    )*};
-}
-
-several_inputs! {
-    A X 0, B Y 1;
-    A X 0, B Y 1, C Z 2;
-    A X 0, B Y 1, C Z 2, D U 3;
-    A X 0, B Y 1, C Z 2, D U 3, E V 4;
-    A X 0, B Y 1, C Z 2, D U 3, E V 4, F Q 5;
+    };
 }
 
 /// Converts an output of a forward closure to the type `O`: a tensor or a result to a signal, and tuples by element.
@@ -360,25 +322,34 @@ impl<T: Into<Signal>> IntoOutput<Signal> for T {
     }
 }
 
-macro_rules! outputs {
-    ($($($value:ident $output:ident $index:tt),+;)*) => {$(
+/// Implements the trait for a tuple with these elements.
+macro_rules! output {
+    ($($value:ident $output:ident $index:tt),+) => {
         #[diagnostic::do_not_recommend]
         impl<$($value: IntoOutput<$output>, $output),+> IntoOutput<($($output,)+)> for ($($value,)+) {
             fn into_output(self) -> ($($output,)+) {
                 ($(self.$index.into_output(),)+)
             }
         }
-    )*};
+    };
 }
 
-outputs! {
-    A X 0;
-    A X 0, B Y 1;
-    A X 0, B Y 1, C Z 2;
-    A X 0, B Y 1, C Z 2, D U 3;
-    A X 0, B Y 1, C Z 2, D U 3, E V 4;
-    A X 0, B Y 1, C Z 2, D U 3, E V 4, F Q 5;
+function! {}
+function! { A X 0 }
+output! { A X 0 }
+
+/// Invokes each macro with two to six values.
+macro_rules! several {
+    ($($name:ident)+) => {$(
+        $name! { A X 0, B Y 1 }
+        $name! { A X 0, B Y 1, C Z 2 }
+        $name! { A X 0, B Y 1, C Z 2, D U 3 }
+        $name! { A X 0, B Y 1, C Z 2, D U 3, E V 4 }
+        $name! { A X 0, B Y 1, C Z 2, D U 3, E V 4, F Q 5 }
+    )+};
 }
+
+several! { function layer output }
 
 /// Converts an output of a forward closure to the output type.
 pub fn output<O, T: IntoOutput<O>>(value: T) -> O {
@@ -420,147 +391,5 @@ impl<'a, T: ?Sized> DataByReference for &Data<'a, T> {
 
     fn data(self) -> &'a T {
         self.0
-    }
-}
-
-/// Returns the path of `layer` below the network with these fields. Returns `None` if the layer is not a part of the
-/// network, or if several zero-sized layers have its address and type name.
-fn path_of<M: Module + ?Sized>(layer: &M, layers: Layers<'_>) -> Option<Vec<Segment>> {
-    let kind = || layer.kind();
-    let wanted = Wanted { memory: Memory::of(layer), kind: &kind };
-    // Most calls are to elements of fields, or to layers in such an element. Each level multiplies the number of modules.
-    [1, 2, usize::MAX].into_iter().find_map(|depth| wanted.find(layers, depth))
-}
-
-/// The bytes of a value.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Memory {
-    address: usize,
-    size: usize,
-}
-
-impl Memory {
-    fn of<T: ?Sized>(value: &T) -> Self {
-        Self { address: std::ptr::from_ref(value).cast::<()>().addr(), size: size_of_val(value) }
-    }
-
-    fn contains(self, other: Self) -> bool {
-        self.address <= other.address && other.address + other.size <= self.address + self.size
-    }
-}
-
-/// The layer to search for.
-struct Wanted<'a> {
-    memory: Memory,
-    kind: &'a dyn Fn() -> Cow<'static, str>,
-}
-
-impl Wanted<'_> {
-    /// Returns the path of the layer if it is at most `depth` levels below a field, or if it is in the memory of such a
-    /// module.
-    fn find(&self, layers: Layers<'_>, depth: usize) -> Option<Vec<Segment>> {
-        let mut search = Search { wanted: self, depth, exact: None, inside: None, is_ambiguous: false };
-        layers(&mut |name, field| search.compare(field, || Segment::Name(name)));
-        let mut path = search.exact.or(search.inside).filter(|_| !search.is_ambiguous)?;
-        path.reverse();
-        Some(path)
-    }
-}
-
-/// The visitor that searches for a layer. Paths are collected from the layer outwards, so that nothing is allocated
-/// for other layers.
-struct Search<'a> {
-    wanted: &'a Wanted<'a>,
-    /// The number of further levels to descend into modules whose memory does not contain the layer.
-    depth: usize,
-    /// The path of the module at the address of the layer.
-    exact: Option<Vec<Segment>>,
-    /// The path of a module that contains the layer and has its type name, such as an `Option`.
-    inside: Option<Vec<Segment>>,
-    /// Whether several zero-sized modules are at the address.
-    is_ambiguous: bool,
-}
-
-impl Search<'_> {
-    /// Compares a module and the modules in it with the layer.
-    fn compare(&mut self, module: &dyn Module, segment: impl Fn() -> Segment) {
-        let has_size = self.wanted.memory.size > 0;
-        if self.exact.is_some() && has_size {
-            return;
-        }
-        let memory = Memory::of(module);
-        let is_inside = memory.contains(self.wanted.memory);
-        if !is_inside && self.depth == 0 {
-            return;
-        }
-        let outer = (self.exact.take(), self.inside.take());
-        if is_inside && module.kind() == (self.wanted.kind)() {
-            let found = if memory == self.wanted.memory { &mut self.exact } else { &mut self.inside };
-            *found = Some(Vec::new());
-        }
-        if self.exact.is_none() {
-            let depth = self.depth;
-            self.depth = depth.saturating_sub(1);
-            module.visit(self);
-            self.depth = depth;
-        }
-        self.exact.iter_mut().chain(&mut self.inside).for_each(|path| path.push(segment()));
-        self.is_ambiguous |= outer.0.is_some() && self.exact.is_some();
-        self.exact = outer.0.or(self.exact.take());
-        self.inside = self.inside.take().or(outer.1);
-    }
-}
-
-impl<'a> Visitor<'a> for Search<'_> {
-    fn parameter(&mut self, _: &str, _: &'a Tensor) {}
-
-    fn buffer(&mut self, _: &str, _: &'a Tensor) {}
-
-    fn child(&mut self, name: &str, child: &'a dyn Module) {
-        self.compare(child, || Segment::of_child(name));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::prelude::*;
-
-    /// Returns the path of a layer below the field `field`.
-    fn path<M: Module + ?Sized>(layer: &M, field: &dyn Module) -> Option<String> {
-        let path = path_of(layer, &|visit| visit("field", field))?;
-        let _root = Scope::enter("Net");
-        let _layer = Scope::layer(path);
-        Some(Path::current().to_string())
-    }
-
-    fn linear(width: usize) -> Linear {
-        Linear::config(width, width).init(&Device::Cpu).expect("the layer is valid")
-    }
-
-    #[test]
-    fn layers_are_found_by_address() {
-        let list = vec![linear(1), linear(2)];
-        assert_eq!(path(&list, &list).as_deref(), Some("Net.field"));
-        assert_eq!(path(&list[1], &list).as_deref(), Some("Net.field[1]"));
-        let nested = (Relu, vec![Some(linear(1)), None, Some(linear(3))]);
-        let third = nested.1[2].as_ref().expect("the element was set above");
-        assert_eq!(path(third, &nested).as_deref(), Some("Net.field[1][2]"));
-        let lists = vec![vec![(linear(1), linear(2))], vec![(linear(1), linear(2)), (linear(3), linear(4))]];
-        assert_eq!(path(&lists[1][1], &lists).as_deref(), Some("Net.field[1][1]"));
-        assert_eq!(path(&lists[1][1].0, &lists).as_deref(), Some("Net.field[1][1][0]"));
-        let deeper = vec![lists];
-        assert_eq!(path(&deeper[0][1][0].1, &deeper).as_deref(), Some("Net.field[0][1][0][1]"));
-        let boxed: Vec<Box<dyn Layer>> = vec![Box::new(linear(1)), Box::new(Relu)];
-        assert_eq!(path(&boxed[1], &boxed).as_deref(), Some("Net.field[1]"));
-    }
-
-    #[test]
-    fn other_layers_and_ambiguous_layers_have_no_path() {
-        let list = vec![linear(1)];
-        assert_eq!(path(&linear(1), &list), None);
-        let activations = [Relu, Relu];
-        assert_eq!(path(&activations[1], &activations), None);
-        assert_eq!(path(&activations[1], &(linear(1), Relu)), None);
     }
 }

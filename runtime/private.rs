@@ -18,7 +18,7 @@ use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
 use crate::registry::{TensorKind, for_each_mut, join, pin_where_possible};
 pub use crate::reuse::*;
 pub use crate::scope::BuildScope;
-use crate::scope::{Path, Scope};
+use crate::scope::{self, Path, Scope};
 use crate::signal::{IntoTensors, Outcome, Signal};
 use crate::train::{Every, Loss, Optimizer, Schedule};
 use crate::{Error, Result};
@@ -26,6 +26,11 @@ use crate::{Error, Result};
 /// The checkpoint readers, one per format. They read from bytes, for fuzzing and for tests with damaged files.
 pub mod readers {
     pub use crate::checkpoint::readers::*;
+}
+
+/// Runs the body of the forward pass of a network. Layers that the body calls as values are found in the network.
+pub fn run_network<M: Module, T>(network: &M, body: impl FnOnce() -> T) -> T {
+    scope::run_field(&network, body)
 }
 
 /// The body of a forward closure. An error that `?` returns becomes a failed output.
@@ -53,7 +58,8 @@ pub fn forward<I, M: Forward<I>>(
     mode: Mode,
 ) -> Forwarded<M::Output> {
     let scope = Scope::root(name);
-    Forwarded { output: network.call(input, mode), _scope: scope }
+    let output = if scope.is_some() { network.forward_pass(input, mode) } else { network.call(input, mode) };
+    Forwarded { output, _scope: scope }
 }
 
 impl<T: IntoTensors> Forwarded<T> {
@@ -463,7 +469,7 @@ pub trait SequentialField: ModuleField {
 
 #[diagnostic::do_not_recommend]
 impl<T: Forward<Signal, Output = Signal>> SequentialField for T {
-    const CALL: fn(&Self, Signal, Mode) -> Signal = T::call;
+    const CALL: fn(&Self, Signal, Mode) -> Signal = T::forward_pass;
 }
 
 /// A [`FieldAccess`] to a field that can be called. Only [`sequential_field`] has a bound on `T`, so that the compiler

@@ -310,7 +310,7 @@ impl<L: Module> Module for Outputs<L> {
 impl<State, L: Forward<Output = (Signal, State)>> Forward for Outputs<L> {
     type Output = Signal;
 
-    fn call(&self, x: Signal, mode: Mode) -> Signal {
+    fn forward_pass(&self, x: Signal, mode: Mode) -> Signal {
         self.0.call(x, mode).0
     }
 }

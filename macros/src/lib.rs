@@ -147,6 +147,7 @@ use syn::{DeriveInput, parse_macro_input};
 /// - A call to a layer runs it, whether the layer is a field (`conv1(x)`, `self.conv1(x)`), an element of one
 ///   (`blocks[i](x)`, `heads["a"](x)`) or any other value (`block(x)`, `(block.conv)(x)`). Errors and traces name the
 ///   layer by its path, such as `Net.blocks[3].conv`. An index out of range in `blocks[i](x)` is an error.
+/// - A function of your own calls a layer with `layer.call(x, mode)`. It need not know the layer's path.
 /// - A signal that is used again later is cloned implicitly, and so is any other value that is passed by value. Its
 ///   last use moves it, unless another value may borrow from it, such as the result of a method. It is then cloned also
 ///   at its last use, and operations are fused into the clone of a signal. The receiver of a method is never cloned.

@@ -92,7 +92,7 @@ impl Bilinear {
 impl Forward<(Signal, Signal)> for Bilinear {
     type Output = Signal;
 
-    fn call(&self, (x1, x2): (Signal, Signal), _: Mode) -> Signal {
+    fn forward_pass(&self, (x1, x2): (Signal, Signal), _: Mode) -> Signal {
         ops::bilinear(x1, x2, &self.weight, self.bias.clone())
     }
 }

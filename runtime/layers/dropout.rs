@@ -46,7 +46,7 @@ macro_rules! dropouts {
         impl Forward for $layer {
             type Output = Signal;
 
-            fn call(&self, x: Signal, mode: Mode) -> Signal {
+            fn forward_pass(&self, x: Signal, mode: Mode) -> Signal {
                 ops::$function(x, self.p, self.pinned.unwrap_or(mode))
             }
         }

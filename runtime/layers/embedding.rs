@@ -79,7 +79,7 @@ impl Embedding {
 impl Forward for Embedding {
     type Output = Signal;
 
-    fn call(&self, x: Signal, _: Mode) -> Signal {
+    fn forward_pass(&self, x: Signal, _: Mode) -> Signal {
         x.apply("embedding", |ids| {
             let (rows, width) = self.sizes();
             embedding(&ids, &self.weight, self.padding_idx)

@@ -87,7 +87,7 @@ impl Linear {
 impl Forward for Linear {
     type Output = Signal;
 
-    fn call(&self, x: Signal, _: Mode) -> Signal {
+    fn forward_pass(&self, x: Signal, _: Mode) -> Signal {
         ops::linear(x, &self.weight, self.bias.clone())
     }
 }

@@ -33,7 +33,7 @@ macro_rules! padding {
         impl Forward for $layer {
             type Output = Signal;
 
-            fn call(&self, x: Signal, _: Mode) -> Signal {
+            fn forward_pass(&self, x: Signal, _: Mode) -> Signal {
                 ops::pad(x, self.padding, $mode)
             }
         }

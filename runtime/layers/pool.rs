@@ -268,7 +268,7 @@ stateless!(AvgPool2d, "AvgPool2d", |this| {
 impl Forward for MaxPool1d {
     type Output = Signal;
 
-    fn call(&self, x: Signal, _: Mode) -> Signal {
+    fn forward_pass(&self, x: Signal, _: Mode) -> Signal {
         x.apply("max_pool1d", |x| pool::max_pool1d(&x, &self.geometry))
     }
 }
@@ -276,7 +276,7 @@ impl Forward for MaxPool1d {
 impl Forward for MaxPool2d {
     type Output = Signal;
 
-    fn call(&self, x: Signal, _: Mode) -> Signal {
+    fn forward_pass(&self, x: Signal, _: Mode) -> Signal {
         let on_image = |x: &BlockedTensor| blocked::max_pool2d(x, &self.geometry);
         x.fuse_max_pool(self.geometry).or_run(|x, geometry| {
             x.apply_either("max_pool2d", Layout::Nchwc, on_image, |x| pool::max_pool2d(&x, &geometry))
@@ -287,7 +287,7 @@ impl Forward for MaxPool2d {
 impl Forward for AvgPool1d {
     type Output = Signal;
 
-    fn call(&self, x: Signal, _: Mode) -> Signal {
+    fn forward_pass(&self, x: Signal, _: Mode) -> Signal {
         x.apply("avg_pool1d", |x| pool::avg_pool1d(&x, &self.geometry, self.count_include_pad))
     }
 }
@@ -295,7 +295,7 @@ impl Forward for AvgPool1d {
 impl Forward for AvgPool2d {
     type Output = Signal;
 
-    fn call(&self, x: Signal, _: Mode) -> Signal {
+    fn forward_pass(&self, x: Signal, _: Mode) -> Signal {
         let Self { geometry, count_include_pad, divisor_override } = self;
         x.apply_either(
             "avg_pool2d",

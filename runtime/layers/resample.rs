@@ -211,7 +211,7 @@ self_config!(Upsample);
 impl Forward for Upsample {
     type Output = Signal;
 
-    fn call(&self, x: Signal, _: Mode) -> Signal {
+    fn forward_pass(&self, x: Signal, _: Mode) -> Signal {
         x.apply("interpolate", |x| self.run(&x))
     }
 }

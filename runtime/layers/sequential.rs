@@ -197,11 +197,10 @@ impl Config for SequentialConfig {
 impl Forward for Sequential {
     type Output = Signal;
 
-    fn call(&self, x: Signal, mode: Mode) -> Signal {
-        self.children.iter().enumerate().fold(x, |x, (i, (name, layer))| {
-            let numbered = **name == *i.to_string();
-            let _scope = if numbered { Scope::index(i) } else { Scope::dynamic(name.clone()) };
-            layer.call(x, mode)
+    fn forward_pass(&self, x: Signal, mode: Mode) -> Signal {
+        self.children.iter().fold(x, |x, (name, layer)| {
+            let _scope = Scope::dynamic(name.clone());
+            layer.forward_pass(x, mode)
         })
     }
 }

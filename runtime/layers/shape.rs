@@ -63,7 +63,7 @@ self_config!(Flatten);
 impl Forward for Flatten {
     type Output = Signal;
 
-    fn call(&self, x: Signal, _: Mode) -> Signal {
+    fn forward_pass(&self, x: Signal, _: Mode) -> Signal {
         ops::flatten_range(x, self.start_dim, self.end_dim)
     }
 }
@@ -101,7 +101,7 @@ self_config!(Identity);
 impl Forward for Identity {
     type Output = Signal;
 
-    fn call(&self, x: Signal, _: Mode) -> Signal {
+    fn forward_pass(&self, x: Signal, _: Mode) -> Signal {
         x
     }
 }

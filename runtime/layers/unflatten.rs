@@ -51,7 +51,7 @@ self_config!(Unflatten);
 impl Forward for Unflatten {
     type Output = Signal;
 
-    fn call(&self, x: Signal, _: Mode) -> Signal {
+    fn forward_pass(&self, x: Signal, _: Mode) -> Signal {
         ops::unflatten(x, self.dim, self.unflattened_size.iter().copied())
     }
 }

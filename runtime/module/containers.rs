@@ -8,7 +8,7 @@ use candle_core::Tensor;
 use indexmap::IndexMap;
 
 use crate::Result;
-use crate::scope::Scope;
+use crate::scope::{Identity, Scope};
 use crate::signal::Signal;
 
 use super::{Forward, Layer, Mode, Module, Visitor, VisitorMut};
@@ -57,7 +57,7 @@ fn index_name(index: usize) -> Cow<'static, str> {
 fn in_order<'a, L: Layer + 'a>(layers: impl IntoIterator<Item = &'a L>, x: Signal, mode: Mode) -> Signal {
     layers.into_iter().enumerate().fold(x, |x, (i, layer)| {
         let _scope = Scope::index(i);
-        layer.call(x, mode)
+        layer.forward_pass(x, mode)
     })
 }
 
@@ -90,7 +90,7 @@ macro_rules! list {
         impl<T: Layer $(, const $const: usize)?> Forward for $list {
             type Output = Signal;
 
-            fn call(&self, x: Signal, mode: Mode) -> Signal {
+            fn forward_pass(&self, x: Signal, mode: Mode) -> Signal {
                 in_order(self, x, mode)
             }
         }
@@ -162,10 +162,10 @@ macro_rules! tuples {
         impl<$($name: Layer),+> Forward for ($($name,)+) {
             type Output = Signal;
 
-            fn call(&self, x: Signal, mode: Mode) -> Signal {
+            fn forward_pass(&self, x: Signal, mode: Mode) -> Signal {
                 $(let x = {
                     let _scope = Scope::index($index);
-                    self.$index.call(x, mode)
+                    self.$index.forward_pass(x, mode)
                 };)+
                 x
             }
@@ -218,15 +218,25 @@ impl<T: Module> Module for Option<T> {
     fn is_present(&self) -> bool {
         self.as_ref().is_some_and(T::is_present)
     }
+
+    fn visit_fields<'a>(&'a self, visitor: &mut dyn Visitor<'a>) {
+        if let Some(module) = self {
+            module.visit_fields(visitor);
+        }
+    }
+
+    fn identity(&self) -> Identity {
+        self.as_ref().map_or_else(|| Identity::of(self), T::identity)
+    }
 }
 
 /// `None` returns its input.
 impl<T: Layer> Forward for Option<T> {
     type Output = Signal;
 
-    fn call(&self, x: Signal, mode: Mode) -> Signal {
+    fn forward_pass(&self, x: Signal, mode: Mode) -> Signal {
         match self {
-            Some(layer) => layer.call(x, mode),
+            Some(layer) => layer.forward_pass(x, mode),
             None => x,
         }
     }
@@ -263,6 +273,14 @@ macro_rules! pointer {
             fn is_present(&self) -> bool {
                 (**self).is_present()
             }
+
+            fn visit_fields<'a>(&'a self, visitor: &mut dyn Visitor<'a>) {
+                (**self).visit_fields(visitor)
+            }
+
+            fn identity(&self) -> Identity {
+                (**self).identity()
+            }
         }
     )*};
 }
@@ -286,23 +304,23 @@ fn unshared<T: Module>(this: &mut Arc<T>) -> &mut T {
 impl<I, T: Forward<I>> Forward<I> for Box<T> {
     type Output = T::Output;
 
-    fn call(&self, input: I, mode: Mode) -> T::Output {
-        (**self).call(input, mode)
+    fn forward_pass(&self, input: I, mode: Mode) -> T::Output {
+        (**self).forward_pass(input, mode)
     }
 }
 
 impl Forward for Box<dyn Layer> {
     type Output = Signal;
 
-    fn call(&self, x: Signal, mode: Mode) -> Signal {
-        (**self).call(x, mode)
+    fn forward_pass(&self, x: Signal, mode: Mode) -> Signal {
+        (**self).forward_pass(x, mode)
     }
 }
 
 impl<I, T: Forward<I>> Forward<I> for Arc<T> {
     type Output = T::Output;
 
-    fn call(&self, input: I, mode: Mode) -> T::Output {
-        (**self).call(input, mode)
+    fn forward_pass(&self, input: I, mode: Mode) -> T::Output {
+        (**self).forward_pass(input, mode)
     }
 }

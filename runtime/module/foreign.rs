@@ -18,7 +18,7 @@ macro_rules! mode_independent {
         impl Forward for candle_nn::$layer {
             type Output = Signal;
 
-            fn call(&self, x: Signal, _: Mode) -> Signal {
+            fn forward_pass(&self, x: Signal, _: Mode) -> Signal {
                 x.apply(stringify!($layer), |x| candle_core::Module::forward(self, &x))
             }
         }
@@ -81,7 +81,7 @@ mode_independent! { Linear Conv1d Conv2d ConvTranspose1d ConvTranspose2d }
 impl Forward for candle_nn::LayerNorm {
     type Output = Signal;
 
-    fn call(&self, x: Signal, _: Mode) -> Signal {
+    fn forward_pass(&self, x: Signal, _: Mode) -> Signal {
         let weight = Some(self.weight());
         let bias = self.bias();
         let shape = self.weight().dims();
@@ -97,7 +97,7 @@ impl Forward for candle_nn::LayerNorm {
 impl Forward for candle_nn::RmsNorm {
     type Output = Signal;
 
-    fn call(&self, x: Signal, _: Mode) -> Signal {
+    fn forward_pass(&self, x: Signal, _: Mode) -> Signal {
         let weight = self.weight();
         let eps = self.eps();
         x.apply("rms_norm", |x| norm::rms_norm(&x, weight.dims(), Some(weight), eps))
@@ -181,7 +181,7 @@ impl Module for candle_nn::Dropout {
 impl Forward for candle_nn::Dropout {
     type Output = Signal;
 
-    fn call(&self, x: Signal, mode: Mode) -> Signal {
+    fn forward_pass(&self, x: Signal, mode: Mode) -> Signal {
         x.apply("dropout", |x| candle_nn::Dropout::forward(self, &x, mode.is_train()))
     }
 }
@@ -245,7 +245,7 @@ fn batch_norm(
 impl Forward for candle_nn::BatchNorm {
     type Output = Signal;
 
-    fn call(&self, x: Signal, mode: Mode) -> Signal {
+    fn forward_pass(&self, x: Signal, mode: Mode) -> Signal {
         x.apply("batch_norm", |x| candle_core::ModuleT::forward_t(self, &x, mode.is_train()))
     }
 }

@@ -2,6 +2,7 @@
 
 mod containers;
 mod foreign;
+mod search;
 
 pub use containers::ForwardContainer;
 
@@ -12,6 +13,7 @@ use candle_core::Tensor;
 
 use crate::Result;
 use crate::display::display;
+use crate::scope::{self, Identity};
 use crate::signal::Signal;
 
 /// Whether a forward pass is for training or evaluation. In training, dropout is active and batch norm uses
@@ -93,6 +95,19 @@ pub trait Module {
     /// Returns `false` if this is the `None` of an `Option`, which is left out of every list of modules.
     fn is_present(&self) -> bool {
         true
+    }
+
+    /// Passes every child module to `visitor`, with the name of its field. These names differ from those of
+    /// [`visit`](Self::visit) in a derived network with `#[module(rename = …)]`.
+    #[doc(hidden)]
+    fn visit_fields<'a>(&'a self, visitor: &mut dyn Visitor<'a>) {
+        self.visit(visitor);
+    }
+
+    /// Returns the identity of the module, by which its path is found. A pointer has the identity of its target.
+    #[doc(hidden)]
+    fn identity(&self) -> Identity {
+        Identity::of(self)
     }
 }
 
@@ -192,6 +207,8 @@ pub trait VisitorMut {
 /// A module with a forward pass. `Input` is one [`Signal`], or a tuple of several inputs.
 ///
 /// `#[derive(Module)]` implements this trait. [`Module`] has an example of a layer that implements both traits by hand.
+/// A layer implements [`forward_pass`](Self::forward_pass), as a PyTorch module implements `forward`. Its users call
+/// [`call`](Self::call), as in PyTorch they call the module itself.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -211,8 +228,19 @@ pub trait Forward<Input = Signal>: Module {
     /// The output: a [`Signal`], or a structure of signals.
     type Output;
 
-    /// Runs the forward pass.
-    fn call(&self, input: Input, mode: Mode) -> Self::Output;
+    /// Computes the output. This method does not add the layer to the path in errors and traces; use
+    /// [`call`](Self::call) to call a layer.
+    fn forward_pass(&self, input: Input, mode: Mode) -> Self::Output;
+
+    /// Calls the layer. If a forward pass calls this method for a layer of its network, errors and traces have the path
+    /// of the layer, such as `Net.blocks[3].conv`, also if the call is in a helper function that does not know the
+    /// network.
+    ///
+    /// The path is unknown if another thread calls the layer, and if the layer has no data and the network contains
+    /// several such layers of its type.
+    fn call(&self, input: Input, mode: Mode) -> Self::Output {
+        scope::run_value(&self, || self.forward_pass(input, mode))
+    }
 }
 
 /// A module that can be called with several inputs: `lstm(x, (h0, c0))`.
@@ -241,8 +269,13 @@ pub trait ForwardWith<Inputs>: Module {
     /// The output: a [`Signal`], or a structure of signals.
     type Output;
 
-    /// Runs the forward pass.
-    fn call_with(&self, inputs: Inputs, mode: Mode) -> Self::Output;
+    /// Computes the output, like [`Forward::forward_pass`].
+    fn forward_pass_with(&self, inputs: Inputs, mode: Mode) -> Self::Output;
+
+    /// Calls the layer, like [`Forward::call`].
+    fn call_with(&self, inputs: Inputs, mode: Mode) -> Self::Output {
+        scope::run_value(&self, || self.forward_pass_with(inputs, mode))
+    }
 }
 
 macro_rules! several_inputs {
@@ -251,8 +284,8 @@ macro_rules! several_inputs {
         impl<M: Forward<($($input,)+)>, $($input),+> ForwardWith<($($input,)+)> for M {
             type Output = M::Output;
 
-            fn call_with(&self, inputs: ($($input,)+), mode: Mode) -> M::Output {
-                self.call(inputs, mode)
+            fn forward_pass_with(&self, inputs: ($($input,)+), mode: Mode) -> M::Output {
+                self.forward_pass(inputs, mode)
             }
         }
     )*};

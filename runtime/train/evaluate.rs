@@ -69,7 +69,7 @@ impl fmt::Display for Evaluation {
 /// # }
 /// # impl Forward for Line {
 /// #     type Output = Signal;
-/// #     fn call(&self, x: Signal, mode: Mode) -> Signal { self.0.call(x, mode) }
+/// #     fn forward_pass(&self, x: Signal, mode: Mode) -> Signal { self.0.call(x, mode) }
 /// # }
 /// impl Trainable for Line {
 ///     fn loss(&self, output: &Tensor, target: &Tensor) -> Result<Tensor> {

@@ -59,7 +59,7 @@ impl Module for Tower {
 impl Forward for Tower {
     type Output = Signal;
 
-    fn call(&self, x: Signal, mode: Mode) -> Signal {
+    fn forward_pass(&self, x: Signal, mode: Mode) -> Signal {
         let x = self.middle.call(relu(self.first.call(x, mode)), mode);
         self.head.call(flatten(x, 1), mode)
     }

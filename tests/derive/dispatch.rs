@@ -197,7 +197,7 @@ fn chosen_layers_have_their_own_paths() -> Result<()> {
         [
             "Chosen.blocks[1].conv",
             "Chosen.pair[0]",
-            "Chosen.conv",
+            "Chosen.blocks[1].conv",
             "Chosen.last",
             "Chosen.maps.a",
             "Chosen.boxed[0]",

@@ -103,7 +103,7 @@ fn convolutions_of_residual_blocks_are_fused() -> Result<()> {
     let expected = [
         "ResNet.stem: conv2d + bias + relu",
         "ResNet.layer1[0].conv1: conv2d + batch_norm + relu",
-        "ResNet.layer1[0].downsample.0: conv2d + batch_norm",
+        "ResNet.layer1[0].downsample[0]: conv2d + batch_norm",
         "ResNet.layer1[0].conv2: conv2d + batch_norm + residual + relu",
     ];
     assert_eq!(launches[..4], expected);

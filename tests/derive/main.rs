@@ -13,6 +13,7 @@ mod items;
 mod launches;
 pub mod lints;
 mod modes;
+mod paths;
 mod renames;
 mod repeats;
 mod ties;

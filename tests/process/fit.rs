@@ -78,7 +78,7 @@ impl Module for Net {
 impl Forward for Net {
     type Output = Signal;
 
-    fn call(&self, x: Signal, mode: Mode) -> Signal {
+    fn forward_pass(&self, x: Signal, mode: Mode) -> Signal {
         let x = relu(self.norm.call(self.hidden.call(x, mode), mode));
         self.head.call(self.dropout.call(x, mode), mode)
     }
@@ -322,7 +322,7 @@ impl Module for DetachedBody {
 impl Forward for DetachedBody {
     type Output = Signal;
 
-    fn call(&self, x: Signal, mode: Mode) -> Signal {
+    fn forward_pass(&self, x: Signal, mode: Mode) -> Signal {
         let x = relu(self.0.norm.call(self.0.hidden.call(x, mode), mode));
         self.0.head.call(x.map(|x| Ok::<_, Error>(x.detach())), mode)
     }

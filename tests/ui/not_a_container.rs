@@ -23,7 +23,7 @@ impl Module for Scale {
 impl Forward for Scale {
     type Output = Signal;
 
-    fn call(&self, x: Signal, _: Mode) -> Signal {
+    fn forward_pass(&self, x: Signal, _: Mode) -> Signal {
         x
     }
 }

@@ -7,7 +7,7 @@ use syn::spanned::Spanned;
 use syn::{Expr, ExprCall, ExprMethodCall, Lit};
 
 use crate::attr::Exprs;
-use crate::expand::{LAYERS, local, located, private};
+use crate::expand::{local, located, private};
 
 use super::borrow::Borrow;
 use super::liveness::Event;
@@ -164,9 +164,8 @@ impl Walker<'_> {
         }
     }
 
-    /// Returns `block.call_layer_or_function((Argument(x),), mode, &layers)`.
+    /// Returns `block.call_layer_or_function((Argument(x),), mode)`.
     fn walk_value_call(&mut self, call: &mut ExprCall) -> TokenStream {
-        self.dispatches = true;
         let span = call.func.span();
         let root = self.root(&call.func);
         self.walk_place(&mut call.func);
@@ -183,8 +182,7 @@ impl Walker<'_> {
             quote_spanned!(span=> #private::#wrapper(#arg))
         });
         let mode = local("mode");
-        let layers = local(LAYERS);
-        quote_spanned!(span=> #func.call_layer_or_function((#(#args,)*), #mode, &#layers))
+        quote_spanned!(span=> #func.call_layer_or_function((#(#args,)*), #mode))
     }
 
     /// Walks the arguments of a call to a layer. Returns the input, which is a tuple unless there is one argument.

@@ -45,8 +45,6 @@ pub struct Rewritten {
     /// The identifiers `mode` that occur in the body, one for each hygiene context, because a macro and its caller do
     /// not see each other's variables.
     pub modes: Vec<Ident>,
-    /// Whether the body calls a value that may be a layer or a function, as its type decides.
-    pub dispatches: bool,
     /// The indices of the fields that the body does not use.
     pub unused: Vec<usize>,
     /// The names of values that are neither locals nor fields.
@@ -112,7 +110,6 @@ pub fn rewrite(krate: &TokenStream, fields: &[Field], closure: &ExprClosure) -> 
         body,
         fields: walked.fields,
         modes: walked.modes,
-        dispatches: walked.dispatches,
         unused: walked.unused,
         unknown: walked.unknown,
     }

@@ -96,7 +96,7 @@ fn calls_to_locals_dispatch_by_type() {
         }),
         quote!({
             for block in blocks {
-                x = block.call_layer_or_function((Argument(x),), mode, &layers);
+                x = block.call_layer_or_function((Argument(x),), mode);
             }
             output(x)
         }),
@@ -155,11 +155,7 @@ fn several_inputs_are_passed_as_a_tuple() {
 fn closures_over_a_field_call_its_elements() {
     check(
         parse_quote!(|x| blocks.iter().fold(x, |x, block| block(x))),
-        quote!(output(blocks.iter().fold(x, |x, block| block.call_layer_or_function(
-            (Argument(x),),
-            mode,
-            &layers
-        )))),
+        quote!(output(blocks.iter().fold(x, |x, block| block.call_layer_or_function((Argument(x),), mode)))),
     );
 }
 
@@ -179,7 +175,7 @@ fn each_branch_moves_its_last_use() {
             None => x,
         }),
         quote!(match downsample {
-            Some(d) => output(d.call_layer_or_function((Argument(x),), mode, &layers)),
+            Some(d) => output(d.call_layer_or_function((Argument(x),), mode)),
             None => output(x),
         }),
     );
@@ -318,7 +314,7 @@ fn locals_shadow_fields() {
         }),
         quote!({
             let conv = f;
-            output(conv.call_layer_or_function((Argument(x),), mode, &layers))
+            output(conv.call_layer_or_function((Argument(x),), mode))
         }),
     );
 }

@@ -39,8 +39,6 @@ pub(super) struct Walker<'a> {
     /// The number of match guards and macro invocations that enclose the current expression. No local may move there,
     /// because the expression may run any number of times.
     pub inside_repetition: usize,
-    /// Whether a call must decide by type between a layer and a function.
-    pub dispatches: bool,
     /// The index of each field by name.
     by_name: HashMap<&'a str, usize>,
     /// The variables for the fields that occur in the body, each with the index of the field. There is one for each field
@@ -71,7 +69,6 @@ impl<'a> Walker<'a> {
             frames: Vec::new(),
             immovable: Immovable::default(),
             inside_repetition: 0,
-            dispatches: false,
             by_name: fields.iter().enumerate().map(|(i, field)| (field.name.as_str(), i)).collect(),
             variables: Vec::new(),
             modes: Vec::new(),
@@ -436,7 +433,6 @@ impl<'a> Walker<'a> {
             plan: Plan { takes: takes(&self.events, &self.immovable), places: self.places },
             fields: self.variables,
             modes: self.modes,
-            dispatches: self.dispatches,
         }
     }
 }
@@ -446,7 +442,6 @@ pub(super) struct Walked {
     pub plan: Plan,
     pub fields: Vec<(Ident, usize)>,
     pub modes: Vec<Ident>,
-    pub dispatches: bool,
     pub unused: Vec<usize>,
     pub unknown: Vec<Ident>,
 }

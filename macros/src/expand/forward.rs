@@ -10,7 +10,7 @@ use crate::ast::{Field, Forward, Role};
 use crate::closure::{OutputType, Parameter, Rewritten, data};
 
 use super::registry::field_access;
-use super::{Item, LAYERS, local, located};
+use super::{Item, local, located};
 
 /// The inputs and output of the forward pass, which are the same for all variants.
 struct Signature {
@@ -81,8 +81,10 @@ impl SignatureInput {
 
 // impl ::sconce::Forward<Signal> for Model {
 //     type Output = Signal;
-//     fn call(&self, input: Signal, mode: Mode) -> Signal {
-//         __private::Attempt(move || -> Result<Signal> { let x = input; Ok({ … }) }).output()
+//     fn forward_pass(&self, input: Signal, mode: Mode) -> Signal {
+//         __private::run_network(self, move || {
+//             __private::Attempt(move || -> Result<Signal> { let x = input; Ok({ … }) }).output()
+//         })
 //     }
 // }
 fn implementation(item: &Item, signature: &Signature) -> TokenStream {
@@ -94,14 +96,15 @@ fn implementation(item: &Item, signature: &Signature) -> TokenStream {
     let input = local("input");
     let mode = local("mode");
     let lints = &item.input.lints;
-    let body = item.body(item.each_variant(|i| {
+    let body = item.each_variant(|i| {
         let run = match (&item.input.variants[i].forward, &item.rewritten[i]) {
             (Forward::Closure(_), Some(rewritten)) => return closure(item, i, rewritten, output),
             (Forward::Function(function), _) => function_call(function),
             _ => sequential(item, i),
         };
         quote!(let _ = &#mode; #run)
-    }));
+    });
+    let body = item.body(quote!(#krate::__private::run_network(self, move || { #body })));
     quote! {
         #[automatically_derived]
         #(#lints)*
@@ -109,7 +112,7 @@ fn implementation(item: &Item, signature: &Signature) -> TokenStream {
             type Output = #output;
 
             #[allow(unused_braces)]
-            fn call(&self, #input: #input_type, #mode: #krate::Mode) -> #output {
+            fn forward_pass(&self, #input: #input_type, #mode: #krate::Mode) -> #output {
                 #body
             }
         }
@@ -117,7 +120,6 @@ fn implementation(item: &Item, signature: &Signature) -> TokenStream {
 }
 
 // use __private::{CallFunction as _, CallLayer as _, …};
-// let layers = |visit: &mut dyn FnMut(&'static str, &dyn Module)| { visit("blocks", &self.blocks); … };
 // __private::Attempt(move || -> Result<Signal> {
 //     let blocks = &self.blocks;
 //     let mode = mode;
@@ -129,7 +131,6 @@ fn closure(item: &Item, variant: usize, rewritten: &Rewritten, output: &TokenStr
     let krate = &item.input.krate;
     let input = local("input");
     let mode = local("mode");
-    let layers = if rewritten.dispatches { visit_layers(item, variant) } else { TokenStream::new() };
     let fields = field_variables(item, variant, rewritten);
     let modes = &rewritten.modes;
     let pats: Vec<&Pat> = rewritten.inputs.iter().map(|parameter| &parameter.pat).collect();
@@ -142,7 +143,6 @@ fn closure(item: &Item, variant: usize, rewritten: &Rewritten, output: &TokenStr
             NoOutcome as _,
         };
         let _ = &#mode;
-        #layers
         #krate::__private::Attempt(move || -> #krate::Result<#output> {
             #fields
             #(#[allow(unused_variables)] let #modes = #mode;)*
@@ -179,29 +179,6 @@ fn field_variable(krate: &TokenStream, name: &Ident, field: &Field) -> TokenStre
     quote! {
         #[allow(unused_variables, non_snake_case)]
         let #name = #value;
-    }
-}
-
-// let layers = |visit: &mut dyn FnMut(&'static str, &dyn Module)| {
-//     visit("conv1", __private::module_field::<Conv2d>().as_module(&self.conv1));
-// };
-fn visit_layers(item: &Item, variant: usize) -> TokenStream {
-    let krate = &item.input.krate;
-    let layers = local(LAYERS);
-    let visit = local("visit");
-    let fields = item.input.variants[variant].fields.iter().filter(|field| field.is_layer());
-    let visits = fields.map(|field| {
-        let Field { name, place, .. } = field;
-        let access = field_access(item, variant, field);
-        quote!(#visit(#name, #access.as_module(&#place));)
-    });
-    let visits: TokenStream = visits.collect();
-    let unused = visits.is_empty().then(|| quote!(let _ = &#visit;));
-    quote! {
-        let #layers = |#visit: &mut dyn ::core::ops::FnMut(&'static ::core::primitive::str, &dyn #krate::Module)| {
-            #unused
-            #visits
-        };
     }
 }
 

@@ -100,9 +100,6 @@ impl<'a> Item<'a> {
     }
 }
 
-/// The name of the generated local that visits the layers of the network.
-pub const LAYERS: &str = "layers";
-
 /// Returns a hygienic identifier for a local of the generated code, which cannot clash with the user's names.
 pub fn local(name: &str) -> Ident {
     Ident::new(name, Span::mixed_site())

@@ -16,6 +16,7 @@ use super::{Item, local, located, private};
 //         visitor.parameter("scale", &self.scale);
 //     }
 //     fn visit_mut(&mut self, visitor: &mut dyn VisitorMut) { … }
+//     fn visit_fields<'module>(&'module self, visitor: &mut dyn Visitor<'module>) { … } // with `rename`
 //     fn share(&self) -> Self {
 //         Self { conv1: __private::module_field::<Conv2d>().share(&self.conv1), scale: Clone::clone(&self.scale) }
 //     }
@@ -30,6 +31,7 @@ pub fn expand(item: &Item) -> TokenStream {
     let visitor = local("visitor");
     let visit = item.body(item.each_variant(|i| visits(item, i, false)));
     let visit_mut = item.body(item.each_variant(|i| visits(item, i, true)));
+    let visit_fields = visit_fields(item);
     let share = item.body(item.each_variant(|i| share(item, i)));
     let is_visited = !item.stub && input.fields().any(|field| !matches!(field.role, Role::Skip(_)));
     let unused = (!is_visited).then(|| quote!(let _ = &#visitor;));
@@ -49,6 +51,8 @@ pub fn expand(item: &Item) -> TokenStream {
                 #unused
                 #visit_mut
             }
+
+            #visit_fields
 
             fn share(&self) -> Self {
                 #share
@@ -72,6 +76,33 @@ fn visits(item: &Item, variant: usize, mutable: bool) -> TokenStream {
         }
     };
     item.input.variants[variant].fields.iter().map(visit).collect()
+}
+
+// fn visit_fields<'module>(&'module self, visitor: &mut dyn Visitor<'module>) {
+//     visitor.child("conv1", __private::module_field::<Conv2d>().as_module(&self.conv1));
+// }
+fn visit_fields(item: &Item) -> Option<TokenStream> {
+    let is_renamed = |field: &Field| field.is_layer() && field.rename.is_some();
+    if item.stub || !item.input.fields().any(is_renamed) {
+        return None;
+    }
+    let krate = &item.input.krate;
+    let visitor = local("visitor");
+    let body = item.each_variant(|i| {
+        let layers = item.input.variants[i].fields.iter().filter(|field| field.is_layer());
+        let visits = layers.map(|field| {
+            let Field { name, place, .. } = field;
+            let access = field_access(item, i, field);
+            quote!(#visitor.child(#name, #access.as_module(&#place));)
+        });
+        let visits: TokenStream = visits.collect();
+        if visits.is_empty() { quote!(let _ = &#visitor;) } else { visits }
+    });
+    Some(quote! {
+        fn visit_fields<'module>(&'module self, #visitor: &mut dyn #krate::Visitor<'module>) {
+            #body
+        }
+    })
 }
 
 // visitor.child("conv1", layer);                                                             // usually

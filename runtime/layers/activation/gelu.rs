@@ -67,7 +67,7 @@ self_config!(Gelu);
 impl Forward for Gelu {
     type Output = Signal;
 
-    fn call(&self, x: Signal, _: Mode) -> Signal {
+    fn forward_pass(&self, x: Signal, _: Mode) -> Signal {
         match self.function() {
             Ok(function) => function(x),
             Err(error) => Signal::fail(error),

@@ -40,7 +40,7 @@ macro_rules! activations {
         impl Forward for $layer {
             type Output = Signal;
 
-            fn call(&self, x: Signal, _: Mode) -> Signal {
+            fn forward_pass(&self, x: Signal, _: Mode) -> Signal {
                 ops::$function(x)
             }
         }
@@ -165,7 +165,7 @@ macro_rules! over_dimension {
         impl Forward for $layer {
             type Output = Signal;
 
-            fn call(&self, x: Signal, _: Mode) -> Signal {
+            fn forward_pass(&self, x: Signal, _: Mode) -> Signal {
                 ops::$function(x, self.dim)
             }
         }

@@ -110,7 +110,7 @@ forward_methods!(PRelu);
 impl Forward for PRelu {
     type Output = Signal;
 
-    fn call(&self, x: Signal, _: Mode) -> Signal {
+    fn forward_pass(&self, x: Signal, _: Mode) -> Signal {
         x.apply("prelu", |x| kernels::prelu(&x, &self.weight))
     }
 }

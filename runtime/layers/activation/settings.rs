@@ -49,7 +49,7 @@ macro_rules! activations {
         impl Forward for $layer {
             type Output = Signal;
 
-            fn call(&self, x: Signal, _: Mode) -> Signal {
+            fn forward_pass(&self, x: Signal, _: Mode) -> Signal {
                 ops::$function(x, $(self.$field),*)
             }
         }

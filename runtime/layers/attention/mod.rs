@@ -166,7 +166,7 @@ impl MultiheadAttention {
         let [query, key, value] = [&query, &key, &value].map(|x| self.split_heads(x));
         let (output, weights) = attend(&query?, &key?, &value?, &options)?;
         let output = output.transpose(1, 2)?.reshape((batch, queries, self.settings.embed_dim))?;
-        let output = self.out_proj.0.call(output.into(), mode).into_tensor()?;
+        let output = self.out_proj.0.forward_pass(output.into(), mode).into_tensor()?;
         let weights = if self.settings.need_weights { Some(mean(&weights, 1)?) } else { None };
         let output = match (batched, self.settings.batch_first) {
             (true, true) => output,
@@ -235,7 +235,7 @@ impl MultiheadAttention {
 impl Forward<(Signal, Signal, Signal)> for MultiheadAttention {
     type Output = OutputAndWeights;
 
-    fn call(&self, (query, key, value): (Signal, Signal, Signal), mode: Mode) -> OutputAndWeights {
+    fn forward_pass(&self, (query, key, value): (Signal, Signal, Signal), mode: Mode) -> OutputAndWeights {
         self.call_with_masks([query, key, value], [None, None], mode)
     }
 }
@@ -243,7 +243,7 @@ impl Forward<(Signal, Signal, Signal)> for MultiheadAttention {
 impl Forward<(Signal, Signal, Signal, Option<Signal>, Option<Signal>)> for MultiheadAttention {
     type Output = OutputAndWeights;
 
-    fn call(
+    fn forward_pass(
         &self,
         (query, key, value, padding, mask): (Signal, Signal, Signal, Option<Signal>, Option<Signal>),
         mode: Mode,

@@ -208,7 +208,11 @@ macro_rules! layer {
         impl crate::module::Forward for $layer {
             type Output = crate::signal::Signal;
 
-            fn call(&self, x: crate::signal::Signal, _: crate::module::Mode) -> crate::signal::Signal {
+            fn forward_pass(
+                &self,
+                x: crate::signal::Signal,
+                _: crate::module::Mode,
+            ) -> crate::signal::Signal {
                 self.0.call(x)
             }
         }

@@ -118,7 +118,7 @@ impl BatchNorm {
 impl Forward for BatchNorm {
     type Output = Signal;
 
-    fn call(&self, x: Signal, mode: Mode) -> Signal {
+    fn forward_pass(&self, x: Signal, mode: Mode) -> Signal {
         let checked = match x.dims() {
             Ok(dims) => self.check(dims),
             Err(_) => return x,

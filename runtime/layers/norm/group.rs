@@ -72,7 +72,7 @@ fn label(num_groups: usize, num_channels: usize) -> String {
 impl Forward for GroupNorm {
     type Output = Signal;
 
-    fn call(&self, x: Signal, _: Mode) -> Signal {
+    fn forward_pass(&self, x: Signal, _: Mode) -> Signal {
         let Ok(dims) = x.dims() else { return x };
         let label = label(self.num_groups, self.num_channels);
         if dims.get(1) != Some(&self.num_channels) {

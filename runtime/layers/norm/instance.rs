@@ -142,14 +142,14 @@ impl<const AXES: usize> InstanceNorm<AXES> {
 impl<const AXES: usize> Forward for InstanceNorm<AXES> {
     type Output = Signal;
 
-    fn call(&self, x: Signal, mode: Mode) -> Signal {
+    fn forward_pass(&self, x: Signal, mode: Mode) -> Signal {
         let is_batch = match x.dims() {
             Ok(dims) => self.is_batch(dims),
             Err(_) => return x,
         };
         match is_batch {
             Err(error) => return Signal::fail(error.in_layer(self.label())),
-            Ok(false) => return self.call(x.unsqueeze(0), mode).squeeze(0),
+            Ok(false) => return self.forward_pass(x.unsqueeze(0), mode).squeeze(0),
             Ok(true) => {}
         }
         match &self.0.running {

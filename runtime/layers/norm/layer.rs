@@ -73,7 +73,7 @@ impl LayerNorm {
 impl Forward for LayerNorm {
     type Output = Signal;
 
-    fn call(&self, x: Signal, _: Mode) -> Signal {
+    fn forward_pass(&self, x: Signal, _: Mode) -> Signal {
         let checked = match x.dims() {
             Ok(dims) => self.normalized_shape.check_input(dims),
             Err(_) => return x,

@@ -71,7 +71,7 @@ impl RmsNorm {
 impl Forward for RmsNorm {
     type Output = Signal;
 
-    fn call(&self, x: Signal, _: Mode) -> Signal {
+    fn forward_pass(&self, x: Signal, _: Mode) -> Signal {
         let checked = match x.dims() {
             Ok(dims) => self.normalized_shape.check_input(dims),
             Err(_) => return x,

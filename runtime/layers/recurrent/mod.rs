@@ -65,7 +65,7 @@ macro_rules! recurrent {
         impl crate::module::Forward for $layer {
             type Output = $output;
 
-            fn call(&self, x: Signal, mode: crate::module::Mode) -> $output {
+            fn forward_pass(&self, x: Signal, mode: crate::module::Mode) -> $output {
                 self.0.$method(x, None, mode)
             }
         }
@@ -74,7 +74,7 @@ macro_rules! recurrent {
         impl crate::module::ForwardWith<(Signal, $state)> for $layer {
             type Output = $output;
 
-            fn call_with(&self, (x, state): (Signal, $state), mode: crate::module::Mode) -> $output {
+            fn forward_pass_with(&self, (x, state): (Signal, $state), mode: crate::module::Mode) -> $output {
                 self.0.$method(x, Some(state), mode)
             }
         }

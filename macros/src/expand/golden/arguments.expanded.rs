@@ -73,18 +73,27 @@ impl ::core::fmt::Display for Arguments {
 impl ::sconce::Forward<::sconce::Signal> for Arguments {
     type Output = ::sconce::Signal;
     #[allow(unused_braces)]
-    fn call(&self, input: ::sconce::Signal, mode: ::sconce::Mode) -> ::sconce::Signal {
-        let _ = &mode;
-        let x = input;
-        let x = ::sconce::__private::sequential_field::<Linear>()
-            .call(&self.up, "up", x, mode);
-        let x = ::sconce::__private::sequential_field::<Gelu>()
-            .call(&self.act, "act", x, mode);
-        let x = ::sconce::__private::sequential_field::<Option<Dropout>>()
-            .call(&self.dropout, "dropout", x, mode);
-        let x = ::sconce::__private::sequential_field::<Linear>()
-            .call(&self.down, "down", x, mode);
-        x
+    fn forward_pass(
+        &self,
+        input: ::sconce::Signal,
+        mode: ::sconce::Mode,
+    ) -> ::sconce::Signal {
+        ::sconce::__private::run_network(
+            self,
+            move || {
+                let _ = &mode;
+                let x = input;
+                let x = ::sconce::__private::sequential_field::<Linear>()
+                    .call(&self.up, "up", x, mode);
+                let x = ::sconce::__private::sequential_field::<Gelu>()
+                    .call(&self.act, "act", x, mode);
+                let x = ::sconce::__private::sequential_field::<Option<Dropout>>()
+                    .call(&self.dropout, "dropout", x, mode);
+                let x = ::sconce::__private::sequential_field::<Linear>()
+                    .call(&self.down, "down", x, mode);
+                x
+            },
+        )
     }
 }
 #[allow(dead_code, clippy::all, clippy::pedantic)]

@@ -112,145 +112,109 @@ impl ::core::fmt::Display for Closure {
 impl ::sconce::Forward<(::sconce::Signal, Option<&Tensor>)> for Closure {
     type Output = (::sconce::Signal, ::sconce::Signal);
     #[allow(unused_braces)]
-    fn call(
+    fn forward_pass(
         &self,
         input: (::sconce::Signal, Option<&Tensor>),
         mode: ::sconce::Mode,
     ) -> (::sconce::Signal, ::sconce::Signal) {
-        #[allow(unused_imports)]
-        use ::sconce::__private::{
-            CallFunction as _, CallFunctionMut as _, CallLayer as _,
-            DataByReference as _, DataByValue as _, Lend as _, NoOutcome as _,
-        };
-        let _ = &mode;
-        let layers = |
-            visit: &mut dyn ::core::ops::FnMut(
-                &'static ::core::primitive::str,
-                &dyn ::sconce::Module,
-            )|
-        {
-            visit(
-                "stem",
-                ::sconce::__private::module_field::<Conv2d>().as_module(&self.stem),
-            );
-            visit(
-                "convs",
-                ::sconce::__private::module_field::<Vec<Conv2d>>().as_module(&self.convs),
-            );
-            visit(
-                "norms",
-                ::sconce::__private::module_field::<Vec<BatchNorm>>()
-                    .as_module(&self.norms),
-            );
-            visit(
-                "project",
-                ::sconce::__private::module_field::<Option<Conv2d>>()
-                    .as_module(&self.project),
-            );
-            visit(
-                "blocks",
-                ::sconce::__private::module_field::<Vec<Conv2d>>()
-                    .as_module(&self.blocks),
-            );
-            visit(
-                "head",
-                ::sconce::__private::module_field::<Linear>().as_module(&self.head),
-            );
-            visit(
-                "unused",
-                ::sconce::__private::module_field::<Relu>().as_module(&self.unused),
-            );
-        };
-        ::sconce::__private::Attempt(move || -> ::sconce::Result<
-                (::sconce::Signal, ::sconce::Signal),
-            > {
-                #[allow(unused_variables, non_snake_case)]
-                let unused = &self.unused;
-                #[allow(unused_variables, non_snake_case)]
-                let stem = &self.stem;
-                #[allow(unused_variables, non_snake_case)]
-                let convs = &self.convs;
-                #[allow(unused_variables, non_snake_case)]
-                let norms = &self.norms;
-                #[allow(unused_variables, non_snake_case)]
-                let project = &self.project;
-                #[allow(unused_variables, non_snake_case)]
-                let blocks = &self.blocks;
-                #[allow(unused_variables, non_snake_case)]
-                let head = &self.head;
-                let (x, mask) = input;
-                ::core::result::Result::Ok({
-                    let mut x = relu(
-                        ::sconce::__private::call(
-                            stem,
-                            "stem",
-                            ::core::convert::Into::into(x),
-                            mode,
-                        ),
-                    );
-                    if let Some(mask) = mask {
-                        x *= mask;
-                    }
-                    for (conv, norm) in convs.iter().zip(norms) {
-                        let shortcut = if let Some(project) = project {
-                            project
-                                .call_layer_or_function(
-                                    (
-                                        ::sconce::__private::Argument(
-                                            ::sconce::__private::clone(&x),
-                                        ),
-                                    ),
+        ::sconce::__private::run_network(
+            self,
+            move || {
+                #[allow(unused_imports)]
+                use ::sconce::__private::{
+                    CallFunction as _, CallFunctionMut as _, CallLayer as _,
+                    DataByReference as _, DataByValue as _, Lend as _, NoOutcome as _,
+                };
+                let _ = &mode;
+                ::sconce::__private::Attempt(move || -> ::sconce::Result<
+                        (::sconce::Signal, ::sconce::Signal),
+                    > {
+                        #[allow(unused_variables, non_snake_case)]
+                        let unused = &self.unused;
+                        #[allow(unused_variables, non_snake_case)]
+                        let stem = &self.stem;
+                        #[allow(unused_variables, non_snake_case)]
+                        let convs = &self.convs;
+                        #[allow(unused_variables, non_snake_case)]
+                        let norms = &self.norms;
+                        #[allow(unused_variables, non_snake_case)]
+                        let project = &self.project;
+                        #[allow(unused_variables, non_snake_case)]
+                        let blocks = &self.blocks;
+                        #[allow(unused_variables, non_snake_case)]
+                        let head = &self.head;
+                        let (x, mask) = input;
+                        ::core::result::Result::Ok({
+                            let mut x = relu(
+                                ::sconce::__private::call(
+                                    stem,
+                                    "stem",
+                                    ::core::convert::Into::into(x),
                                     mode,
-                                    &layers,
-                                )
-                        } else {
-                            ::sconce::__private::clone(&x)
-                        };
-                        x = relu(
-                            norm
-                                .call_layer_or_function(
-                                    (
-                                        ::sconce::__private::Argument(
-                                            conv
-                                                .call_layer_or_function(
-                                                    (::sconce::__private::Argument(x),),
-                                                    mode,
-                                                    &layers,
-                                                ),
-                                        ),
-                                    ),
-                                    mode,
-                                    &layers,
-                                ) + shortcut,
-                        );
-                    }
-                    let features = ::sconce::__private::call_element(
-                            blocks,
-                            "blocks",
-                            0,
-                            ::core::convert::Into::into(x),
-                            mode,
-                        )
-                        .mean((2, 3));
-                    (
-                        ::sconce::__private::output::<
-                            ::sconce::Signal,
-                            _,
-                        >(
-                            ::sconce::__private::call(
-                                head,
-                                "head",
-                                ::core::convert::Into::into(
-                                    ::sconce::__private::clone(&features),
                                 ),
-                                mode,
-                            ),
-                        ),
-                        ::sconce::__private::output::<::sconce::Signal, _>(features),
-                    )
-                })
-            })
-            .output()
+                            );
+                            if let Some(mask) = mask {
+                                x *= mask;
+                            }
+                            for (conv, norm) in convs.iter().zip(norms) {
+                                let shortcut = if let Some(project) = project {
+                                    project
+                                        .call_layer_or_function(
+                                            (
+                                                ::sconce::__private::Argument(
+                                                    ::sconce::__private::clone(&x),
+                                                ),
+                                            ),
+                                            mode,
+                                        )
+                                } else {
+                                    ::sconce::__private::clone(&x)
+                                };
+                                x = relu(
+                                    norm
+                                        .call_layer_or_function(
+                                            (
+                                                ::sconce::__private::Argument(
+                                                    conv
+                                                        .call_layer_or_function(
+                                                            (::sconce::__private::Argument(x),),
+                                                            mode,
+                                                        ),
+                                                ),
+                                            ),
+                                            mode,
+                                        ) + shortcut,
+                                );
+                            }
+                            let features = ::sconce::__private::call_element(
+                                    blocks,
+                                    "blocks",
+                                    0,
+                                    ::core::convert::Into::into(x),
+                                    mode,
+                                )
+                                .mean((2, 3));
+                            (
+                                ::sconce::__private::output::<
+                                    ::sconce::Signal,
+                                    _,
+                                >(
+                                    ::sconce::__private::call(
+                                        head,
+                                        "head",
+                                        ::core::convert::Into::into(
+                                            ::sconce::__private::clone(&features),
+                                        ),
+                                        mode,
+                                    ),
+                                ),
+                                ::sconce::__private::output::<::sconce::Signal, _>(features),
+                            )
+                        })
+                    })
+                    .output()
+            },
+        )
     }
 }
 #[allow(dead_code, clippy::all, clippy::pedantic)]

@@ -88,114 +88,92 @@ impl ::core::fmt::Display for Containers {
 impl ::sconce::Forward<::sconce::Signal> for Containers {
     type Output = ::sconce::Signal;
     #[allow(unused_braces)]
-    fn call(&self, input: ::sconce::Signal, mode: ::sconce::Mode) -> ::sconce::Signal {
-        #[allow(unused_imports)]
-        use ::sconce::__private::{
-            CallFunction as _, CallFunctionMut as _, CallLayer as _,
-            DataByReference as _, DataByValue as _, Lend as _, NoOutcome as _,
-        };
-        let _ = &mode;
-        let layers = |
-            visit: &mut dyn ::core::ops::FnMut(
-                &'static ::core::primitive::str,
-                &dyn ::sconce::Module,
-            )|
-        {
-            visit(
-                "grid",
-                ::sconce::__private::module_field::<Grid>().as_module(&self.grid),
-            );
-            visit(
-                "tail",
-                ::sconce::__private::module_field::<Option<Vec<Option<Linear>>>>()
-                    .as_module(&self.tail),
-            );
-            visit(
-                "heads",
-                ::sconce::__private::module_field::<IndexMap<String, Linear>>()
-                    .as_module(&self.heads),
-            );
-            visit(
-                "shared",
-                ::sconce::__private::module_field::<Arc<Linear>>()
-                    .as_module(&self.shared),
-            );
-            visit(
-                "any",
-                ::sconce::__private::module_field::<Box<dyn Layer>>()
-                    .as_module(&self.any),
-            );
-        };
-        ::sconce::__private::Attempt(move || -> ::sconce::Result<::sconce::Signal> {
-                #[allow(unused_variables, non_snake_case)]
-                let grid = &self.grid;
-                #[allow(unused_variables, non_snake_case)]
-                let tail = &self.tail;
-                #[allow(unused_variables, non_snake_case)]
-                let heads = &self.heads;
-                #[allow(unused_variables, non_snake_case)]
-                let any = &self.any;
-                #[allow(unused_variables, non_snake_case)]
-                let shared = &self.shared;
-                let x = input;
-                ::core::result::Result::Ok({
-                    let x = ::sconce::__private::call_element(
-                        grid,
-                        "grid",
-                        (0, 1),
-                        ::core::convert::Into::into(x),
-                        mode,
-                    );
-                    let x = if let Some(tail) = tail {
-                        (tail[0])
-                            .call_layer_or_function(
-                                (::sconce::__private::Argument(x),),
-                                mode,
-                                &layers,
-                            )
-                    } else {
-                        x
-                    };
-                    let head = heads
-                        .get("boxes")
-                        .ok_or_else(|| Error::msg("no head for boxes"))?;
-                    ::sconce::__private::output::<
+    fn forward_pass(
+        &self,
+        input: ::sconce::Signal,
+        mode: ::sconce::Mode,
+    ) -> ::sconce::Signal {
+        ::sconce::__private::run_network(
+            self,
+            move || {
+                #[allow(unused_imports)]
+                use ::sconce::__private::{
+                    CallFunction as _, CallFunctionMut as _, CallLayer as _,
+                    DataByReference as _, DataByValue as _, Lend as _, NoOutcome as _,
+                };
+                let _ = &mode;
+                ::sconce::__private::Attempt(move || -> ::sconce::Result<
                         ::sconce::Signal,
-                        _,
-                    >(
-                        head
-                            .call_layer_or_function(
-                                (
-                                    ::sconce::__private::Argument(
-                                        ::sconce::__private::call(
-                                            any,
-                                            "any",
-                                            ::core::convert::Into::into(
+                    > {
+                        #[allow(unused_variables, non_snake_case)]
+                        let grid = &self.grid;
+                        #[allow(unused_variables, non_snake_case)]
+                        let tail = &self.tail;
+                        #[allow(unused_variables, non_snake_case)]
+                        let heads = &self.heads;
+                        #[allow(unused_variables, non_snake_case)]
+                        let any = &self.any;
+                        #[allow(unused_variables, non_snake_case)]
+                        let shared = &self.shared;
+                        let x = input;
+                        ::core::result::Result::Ok({
+                            let x = ::sconce::__private::call_element(
+                                grid,
+                                "grid",
+                                (0, 1),
+                                ::core::convert::Into::into(x),
+                                mode,
+                            );
+                            let x = if let Some(tail) = tail {
+                                (tail[0])
+                                    .call_layer_or_function(
+                                        (::sconce::__private::Argument(x),),
+                                        mode,
+                                    )
+                            } else {
+                                x
+                            };
+                            let head = heads
+                                .get("boxes")
+                                .ok_or_else(|| Error::msg("no head for boxes"))?;
+                            ::sconce::__private::output::<
+                                ::sconce::Signal,
+                                _,
+                            >(
+                                head
+                                    .call_layer_or_function(
+                                        (
+                                            ::sconce::__private::Argument(
                                                 ::sconce::__private::call(
-                                                    shared,
-                                                    "shared",
-                                                    ::core::convert::Into::into(::sconce::__private::clone(&x)),
+                                                    any,
+                                                    "any",
+                                                    ::core::convert::Into::into(
+                                                        ::sconce::__private::call(
+                                                            shared,
+                                                            "shared",
+                                                            ::core::convert::Into::into(::sconce::__private::clone(&x)),
+                                                            mode,
+                                                        ),
+                                                    ),
                                                     mode,
                                                 ),
                                             ),
-                                            mode,
                                         ),
+                                        mode,
+                                    )
+                                    + ::sconce::__private::call_element(
+                                        heads,
+                                        "heads",
+                                        "classes",
+                                        ::core::convert::Into::into(x),
+                                        mode,
                                     ),
-                                ),
-                                mode,
-                                &layers,
                             )
-                            + ::sconce::__private::call_element(
-                                heads,
-                                "heads",
-                                "classes",
-                                ::core::convert::Into::into(x),
-                                mode,
-                            ),
-                    )
-                })
-            })
-            .output()
+                        })
+                    })
+                    .output()
+            },
+        )
     }
 }
 #[allow(dead_code, clippy::all, clippy::pedantic)]

@@ -73,63 +73,60 @@ impl ::core::fmt::Display for Enumeration {
 impl ::sconce::Forward<::sconce::Signal> for Enumeration {
     type Output = ::sconce::Signal;
     #[allow(unused_braces)]
-    fn call(&self, input: ::sconce::Signal, mode: ::sconce::Mode) -> ::sconce::Signal {
-        match self {
-            Self::Deep { layers: field_layers } => {
-                #[allow(unused_imports)]
-                use ::sconce::__private::{
-                    CallFunction as _, CallFunctionMut as _, CallLayer as _,
-                    DataByReference as _, DataByValue as _, Lend as _, NoOutcome as _,
-                };
-                let _ = &mode;
-                let layers = |
-                    visit: &mut dyn ::core::ops::FnMut(
-                        &'static ::core::primitive::str,
-                        &dyn ::sconce::Module,
-                    )|
-                {
-                    visit(
-                        "layers",
-                        ::sconce::__private::module_field::<Vec<Linear>>()
-                            .as_module(&(*field_layers)),
-                    );
-                };
-                ::sconce::__private::Attempt(move || -> ::sconce::Result<
-                        ::sconce::Signal,
-                    > {
-                        #[allow(unused_variables, non_snake_case)]
-                        let layers = &(*field_layers);
+    fn forward_pass(
+        &self,
+        input: ::sconce::Signal,
+        mode: ::sconce::Mode,
+    ) -> ::sconce::Signal {
+        ::sconce::__private::run_network(
+            self,
+            move || {
+                match self {
+                    Self::Deep { layers: field_layers } => {
+                        #[allow(unused_imports)]
+                        use ::sconce::__private::{
+                            CallFunction as _, CallFunctionMut as _, CallLayer as _,
+                            DataByReference as _, DataByValue as _, Lend as _,
+                            NoOutcome as _,
+                        };
+                        let _ = &mode;
+                        ::sconce::__private::Attempt(move || -> ::sconce::Result<
+                                ::sconce::Signal,
+                            > {
+                                #[allow(unused_variables, non_snake_case)]
+                                let layers = &(*field_layers);
+                                let x = input;
+                                ::core::result::Result::Ok({
+                                    let mut x = x;
+                                    for layer in layers {
+                                        x = relu(
+                                            layer
+                                                .call_layer_or_function(
+                                                    (::sconce::__private::Argument(x),),
+                                                    mode,
+                                                ),
+                                        );
+                                    }
+                                    ::sconce::__private::output::<::sconce::Signal, _>(x)
+                                })
+                            })
+                            .output()
+                    }
+                    Self::Shallow { 0: field_0 } => {
+                        let _ = &mode;
                         let x = input;
-                        ::core::result::Result::Ok({
-                            let mut x = x;
-                            for layer in layers {
-                                x = relu(
-                                    layer
-                                        .call_layer_or_function(
-                                            (::sconce::__private::Argument(x),),
-                                            mode,
-                                            &layers,
-                                        ),
-                                );
-                            }
-                            ::sconce::__private::output::<::sconce::Signal, _>(x)
-                        })
-                    })
-                    .output()
-            }
-            Self::Shallow { 0: field_0 } => {
-                let _ = &mode;
-                let x = input;
-                let x = ::sconce::__private::sequential_field::<Linear>()
-                    .call(&(*field_0), "0", x, mode);
-                x
-            }
-            Self::Identity {} => {
-                let _ = &mode;
-                let x = input;
-                x
-            }
-        }
+                        let x = ::sconce::__private::sequential_field::<Linear>()
+                            .call(&(*field_0), "0", x, mode);
+                        x
+                    }
+                    Self::Identity {} => {
+                        let _ = &mode;
+                        let x = input;
+                        x
+                    }
+                }
+            },
+        )
     }
 }
 #[allow(dead_code, clippy::all, clippy::pedantic)]

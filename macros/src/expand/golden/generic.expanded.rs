@@ -43,6 +43,19 @@ where
                 ::sconce::__private::module_field::<L>().as_module_mut(&mut self.act),
             );
     }
+    fn visit_fields<'module>(
+        &'module self,
+        visitor: &mut dyn ::sconce::Visitor<'module>,
+    ) {
+        visitor
+            .child(
+                "blocks",
+                ::sconce::__private::module_field::<[LayerNorm; N]>()
+                    .as_module(&self.blocks),
+            );
+        visitor
+            .child("act", ::sconce::__private::module_field::<L>().as_module(&self.act));
+    }
     fn share(&self) -> Self {
         Self {
             blocks: ::sconce::__private::module_field::<[LayerNorm; N]>()
@@ -68,78 +81,74 @@ where
 {
     type Output = ::sconce::Signal;
     #[allow(unused_braces)]
-    fn call(&self, input: ::sconce::Signal, mode: ::sconce::Mode) -> ::sconce::Signal {
-        #[allow(unused_imports)]
-        use ::sconce::__private::{
-            CallFunction as _, CallFunctionMut as _, CallLayer as _,
-            DataByReference as _, DataByValue as _, Lend as _, NoOutcome as _,
-        };
-        let _ = &mode;
-        let layers = |
-            visit: &mut dyn ::core::ops::FnMut(
-                &'static ::core::primitive::str,
-                &dyn ::sconce::Module,
-            )|
-        {
-            visit(
-                "blocks",
-                ::sconce::__private::module_field::<[LayerNorm; N]>()
-                    .as_module(&self.blocks),
-            );
-            visit("act", ::sconce::__private::module_field::<L>().as_module(&self.act));
-        };
-        ::sconce::__private::Attempt(move || -> ::sconce::Result<::sconce::Signal> {
-                #[allow(unused_variables, non_snake_case)]
-                let blocks = &self.blocks;
-                #[allow(unused_variables, non_snake_case)]
-                let act = &self.act;
-                let x = input;
-                ::core::result::Result::Ok({
-                    let [first, rest @ ..] = &blocks[..] else {
-                        return Err(
-                            ::core::convert::Into::into(
-                                Error::msg("expected at least one block"),
-                            ),
-                        )
-                    };
-                    ::sconce::__private::output::<
+    fn forward_pass(
+        &self,
+        input: ::sconce::Signal,
+        mode: ::sconce::Mode,
+    ) -> ::sconce::Signal {
+        ::sconce::__private::run_network(
+            self,
+            move || {
+                #[allow(unused_imports)]
+                use ::sconce::__private::{
+                    CallFunction as _, CallFunctionMut as _, CallLayer as _,
+                    DataByReference as _, DataByValue as _, Lend as _, NoOutcome as _,
+                };
+                let _ = &mode;
+                ::sconce::__private::Attempt(move || -> ::sconce::Result<
                         ::sconce::Signal,
-                        _,
-                    >(
-                        rest
-                            .iter()
-                            .fold(
-                                ::sconce::__private::call(
-                                    act,
-                                    "act",
+                    > {
+                        #[allow(unused_variables, non_snake_case)]
+                        let blocks = &self.blocks;
+                        #[allow(unused_variables, non_snake_case)]
+                        let act = &self.act;
+                        let x = input;
+                        ::core::result::Result::Ok({
+                            let [first, rest @ ..] = &blocks[..] else {
+                                return Err(
                                     ::core::convert::Into::into(
-                                        first
-                                            .call_layer_or_function(
-                                                (::sconce::__private::Argument(x),),
-                                                mode,
-                                                &layers,
-                                            ),
+                                        Error::msg("expected at least one block"),
                                     ),
-                                    mode,
-                                ),
-                                |x, block| ::sconce::__private::call(
-                                    act,
-                                    "act",
-                                    ::core::convert::Into::into(
-                                        block
-                                            .call_layer_or_function(
-                                                (::sconce::__private::Argument(x),),
-                                                mode,
-                                                &layers,
+                                )
+                            };
+                            ::sconce::__private::output::<
+                                ::sconce::Signal,
+                                _,
+                            >(
+                                rest
+                                    .iter()
+                                    .fold(
+                                        ::sconce::__private::call(
+                                            act,
+                                            "act",
+                                            ::core::convert::Into::into(
+                                                first
+                                                    .call_layer_or_function(
+                                                        (::sconce::__private::Argument(x),),
+                                                        mode,
+                                                    ),
                                             ),
+                                            mode,
+                                        ),
+                                        |x, block| ::sconce::__private::call(
+                                            act,
+                                            "act",
+                                            ::core::convert::Into::into(
+                                                block
+                                                    .call_layer_or_function(
+                                                        (::sconce::__private::Argument(x),),
+                                                        mode,
+                                                    ),
+                                            ),
+                                            mode,
+                                        ),
                                     ),
-                                    mode,
-                                ),
-                            ),
-                    )
-                })
-            })
-            .output()
+                            )
+                        })
+                    })
+                    .output()
+            },
+        )
     }
 }
 #[allow(dead_code, clippy::all, clippy::pedantic)]

@@ -47,9 +47,18 @@ impl ::core::fmt::Display for OwnConfig {
 impl ::sconce::Forward<::sconce::Signal> for OwnConfig {
     type Output = ::sconce::Signal;
     #[allow(unused_braces)]
-    fn call(&self, input: ::sconce::Signal, mode: ::sconce::Mode) -> ::sconce::Signal {
-        let _ = &mode;
-        ::core::convert::Into::into(Self::run(self, input, mode))
+    fn forward_pass(
+        &self,
+        input: ::sconce::Signal,
+        mode: ::sconce::Mode,
+    ) -> ::sconce::Signal {
+        ::sconce::__private::run_network(
+            self,
+            move || {
+                let _ = &mode;
+                ::core::convert::Into::into(Self::run(self, input, mode))
+            },
+        )
     }
 }
 #[allow(dead_code, clippy::all, clippy::pedantic)]

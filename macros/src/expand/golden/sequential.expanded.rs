@@ -90,20 +90,31 @@ impl ::core::fmt::Display for Sequential {
 impl ::sconce::Forward<::sconce::Signal> for Sequential {
     type Output = ::sconce::Signal;
     #[allow(unused_braces)]
-    fn call(&self, input: ::sconce::Signal, mode: ::sconce::Mode) -> ::sconce::Signal {
-        let _ = &mode;
-        let x = input;
-        let x = ::sconce::__private::sequential_field::<(Conv2d, BatchNorm, Relu)>()
-            .call(&self.stem, "stem", x, mode);
-        let x = ::sconce::__private::sequential_field::<[Conv2d; 2]>()
-            .call(&self.blocks, "blocks", x, mode);
-        let x = ::sconce::__private::sequential_field::<Relu>()
-            .call(&self.act, "act", x, mode);
-        let x = ::sconce::__private::sequential_field::<Option<Dropout>>()
-            .call(&self.dropout, "dropout", x, mode);
-        let x = ::sconce::__private::sequential_field::<Box<Conv2d>>()
-            .call(&self.head, "head", x, mode);
-        x
+    fn forward_pass(
+        &self,
+        input: ::sconce::Signal,
+        mode: ::sconce::Mode,
+    ) -> ::sconce::Signal {
+        ::sconce::__private::run_network(
+            self,
+            move || {
+                let _ = &mode;
+                let x = input;
+                let x = ::sconce::__private::sequential_field::<
+                    (Conv2d, BatchNorm, Relu),
+                >()
+                    .call(&self.stem, "stem", x, mode);
+                let x = ::sconce::__private::sequential_field::<[Conv2d; 2]>()
+                    .call(&self.blocks, "blocks", x, mode);
+                let x = ::sconce::__private::sequential_field::<Relu>()
+                    .call(&self.act, "act", x, mode);
+                let x = ::sconce::__private::sequential_field::<Option<Dropout>>()
+                    .call(&self.dropout, "dropout", x, mode);
+                let x = ::sconce::__private::sequential_field::<Box<Conv2d>>()
+                    .call(&self.head, "head", x, mode);
+                x
+            },
+        )
     }
 }
 #[allow(dead_code, clippy::all, clippy::pedantic)]

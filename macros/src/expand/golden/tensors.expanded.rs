@@ -44,6 +44,26 @@ impl ::sconce::Module for Tensors {
                     .as_module_mut(&mut self.decoder),
             );
     }
+    fn visit_fields<'module>(
+        &'module self,
+        visitor: &mut dyn ::sconce::Visitor<'module>,
+    ) {
+        visitor
+            .child(
+                "encoder",
+                ::sconce::__private::module_field::<Linear>().as_module(&self.encoder),
+            );
+        visitor
+            .child(
+                "norm",
+                ::sconce::__private::module_field::<LayerNorm>().as_module(&self.norm),
+            );
+        visitor
+            .child(
+                "decoder",
+                ::sconce::__private::module_field::<Linear>().as_module(&self.decoder),
+            );
+    }
     fn share(&self) -> Self {
         Self {
             scale: ::core::clone::Clone::clone(&self.scale),
@@ -66,55 +86,66 @@ impl ::core::fmt::Display for Tensors {
 impl ::sconce::Forward<::sconce::Signal> for Tensors {
     type Output = ::sconce::Signal;
     #[allow(unused_braces)]
-    fn call(&self, input: ::sconce::Signal, mode: ::sconce::Mode) -> ::sconce::Signal {
-        #[allow(unused_imports)]
-        use ::sconce::__private::{
-            CallFunction as _, CallFunctionMut as _, CallLayer as _,
-            DataByReference as _, DataByValue as _, Lend as _, NoOutcome as _,
-        };
-        let _ = &mode;
-        ::sconce::__private::Attempt(move || -> ::sconce::Result<::sconce::Signal> {
-                #[allow(unused_variables, non_snake_case)]
-                let norm = &self.norm;
-                #[allow(unused_variables, non_snake_case)]
-                let encoder = &self.encoder;
-                #[allow(unused_variables, non_snake_case)]
-                let mean = &self.mean;
-                #[allow(unused_variables, non_snake_case)]
-                let scale = &self.scale;
-                #[allow(unused_variables, non_snake_case)]
-                let decoder = &self.decoder;
-                #[allow(unused_variables, non_snake_case)]
-                let bias = &self.bias;
-                let x = input;
-                ::core::result::Result::Ok({
-                    let x = (::sconce::__private::call(
-                        norm,
-                        "norm",
-                        ::core::convert::Into::into(
-                            ::sconce::__private::call(
-                                encoder,
-                                "encoder",
-                                ::core::convert::Into::into(x),
-                                mode,
-                            ),
-                        ),
-                        ::sconce::Mode::Eval,
-                    ) - mean) * scale;
-                    ::sconce::__private::output::<
+    fn forward_pass(
+        &self,
+        input: ::sconce::Signal,
+        mode: ::sconce::Mode,
+    ) -> ::sconce::Signal {
+        ::sconce::__private::run_network(
+            self,
+            move || {
+                #[allow(unused_imports)]
+                use ::sconce::__private::{
+                    CallFunction as _, CallFunctionMut as _, CallLayer as _,
+                    DataByReference as _, DataByValue as _, Lend as _, NoOutcome as _,
+                };
+                let _ = &mode;
+                ::sconce::__private::Attempt(move || -> ::sconce::Result<
                         ::sconce::Signal,
-                        _,
-                    >(
-                        ::sconce::__private::call(
-                            decoder,
-                            "decoder",
-                            ::core::convert::Into::into(x),
-                            mode,
-                        ) + bias,
-                    )
-                })
-            })
-            .output()
+                    > {
+                        #[allow(unused_variables, non_snake_case)]
+                        let norm = &self.norm;
+                        #[allow(unused_variables, non_snake_case)]
+                        let encoder = &self.encoder;
+                        #[allow(unused_variables, non_snake_case)]
+                        let mean = &self.mean;
+                        #[allow(unused_variables, non_snake_case)]
+                        let scale = &self.scale;
+                        #[allow(unused_variables, non_snake_case)]
+                        let decoder = &self.decoder;
+                        #[allow(unused_variables, non_snake_case)]
+                        let bias = &self.bias;
+                        let x = input;
+                        ::core::result::Result::Ok({
+                            let x = (::sconce::__private::call(
+                                norm,
+                                "norm",
+                                ::core::convert::Into::into(
+                                    ::sconce::__private::call(
+                                        encoder,
+                                        "encoder",
+                                        ::core::convert::Into::into(x),
+                                        mode,
+                                    ),
+                                ),
+                                ::sconce::Mode::Eval,
+                            ) - mean) * scale;
+                            ::sconce::__private::output::<
+                                ::sconce::Signal,
+                                _,
+                            >(
+                                ::sconce::__private::call(
+                                    decoder,
+                                    "decoder",
+                                    ::core::convert::Into::into(x),
+                                    mode,
+                                ) + bias,
+                            )
+                        })
+                    })
+                    .output()
+            },
+        )
     }
 }
 #[allow(dead_code, clippy::all, clippy::pedantic)]

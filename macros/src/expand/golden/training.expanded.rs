@@ -37,37 +37,48 @@ impl ::core::fmt::Display for Training {
 impl ::sconce::Forward<::sconce::Signal> for Training {
     type Output = ::sconce::Signal;
     #[allow(unused_braces)]
-    fn call(&self, input: ::sconce::Signal, mode: ::sconce::Mode) -> ::sconce::Signal {
-        #[allow(unused_imports)]
-        use ::sconce::__private::{
-            CallFunction as _, CallFunctionMut as _, CallLayer as _,
-            DataByReference as _, DataByValue as _, Lend as _, NoOutcome as _,
-        };
-        let _ = &mode;
-        ::sconce::__private::Attempt(move || -> ::sconce::Result<::sconce::Signal> {
-                #[allow(unused_variables, non_snake_case)]
-                let weights = ::sconce::__private::Data(&self.weights).data();
-                #[allow(unused_variables, non_snake_case)]
-                let fc = &self.fc;
-                #[allow(unused_variables, non_snake_case)]
-                let gain = ::sconce::__private::Data(&self.gain).data();
-                let x = input;
-                ::core::result::Result::Ok({
-                    let shift: f64 = weights.iter().sum();
-                    ::sconce::__private::output::<
+    fn forward_pass(
+        &self,
+        input: ::sconce::Signal,
+        mode: ::sconce::Mode,
+    ) -> ::sconce::Signal {
+        ::sconce::__private::run_network(
+            self,
+            move || {
+                #[allow(unused_imports)]
+                use ::sconce::__private::{
+                    CallFunction as _, CallFunctionMut as _, CallLayer as _,
+                    DataByReference as _, DataByValue as _, Lend as _, NoOutcome as _,
+                };
+                let _ = &mode;
+                ::sconce::__private::Attempt(move || -> ::sconce::Result<
                         ::sconce::Signal,
-                        _,
-                    >(
-                        ::sconce::__private::call(
-                            fc,
-                            "fc",
-                            ::core::convert::Into::into(x),
-                            mode,
-                        ) * gain + shift,
-                    )
-                })
-            })
-            .output()
+                    > {
+                        #[allow(unused_variables, non_snake_case)]
+                        let weights = ::sconce::__private::Data(&self.weights).data();
+                        #[allow(unused_variables, non_snake_case)]
+                        let fc = &self.fc;
+                        #[allow(unused_variables, non_snake_case)]
+                        let gain = ::sconce::__private::Data(&self.gain).data();
+                        let x = input;
+                        ::core::result::Result::Ok({
+                            let shift: f64 = weights.iter().sum();
+                            ::sconce::__private::output::<
+                                ::sconce::Signal,
+                                _,
+                            >(
+                                ::sconce::__private::call(
+                                    fc,
+                                    "fc",
+                                    ::core::convert::Into::into(x),
+                                    mode,
+                                ) * gain + shift,
+                            )
+                        })
+                    })
+                    .output()
+            },
+        )
     }
 }
 #[allow(dead_code, clippy::all, clippy::pedantic)]

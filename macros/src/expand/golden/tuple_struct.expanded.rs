@@ -41,43 +41,54 @@ impl ::core::fmt::Display for TupleStruct {
 impl ::sconce::Forward<::sconce::Signal> for TupleStruct {
     type Output = ::sconce::Signal;
     #[allow(unused_braces)]
-    fn call(&self, input: ::sconce::Signal, mode: ::sconce::Mode) -> ::sconce::Signal {
-        #[allow(unused_imports)]
-        use ::sconce::__private::{
-            CallFunction as _, CallFunctionMut as _, CallLayer as _,
-            DataByReference as _, DataByValue as _, Lend as _, NoOutcome as _,
-        };
-        let _ = &mode;
-        ::sconce::__private::Attempt(move || -> ::sconce::Result<::sconce::Signal> {
-                let x = input;
-                ::core::result::Result::Ok(
-                    ::sconce::__private::output::<
+    fn forward_pass(
+        &self,
+        input: ::sconce::Signal,
+        mode: ::sconce::Mode,
+    ) -> ::sconce::Signal {
+        ::sconce::__private::run_network(
+            self,
+            move || {
+                #[allow(unused_imports)]
+                use ::sconce::__private::{
+                    CallFunction as _, CallFunctionMut as _, CallLayer as _,
+                    DataByReference as _, DataByValue as _, Lend as _, NoOutcome as _,
+                };
+                let _ = &mode;
+                ::sconce::__private::Attempt(move || -> ::sconce::Result<
                         ::sconce::Signal,
-                        _,
-                    >(
-                        ::sconce::__private::call(
-                            &self.1,
-                            "1",
-                            ::core::convert::Into::into(
+                    > {
+                        let x = input;
+                        ::core::result::Result::Ok(
+                            ::sconce::__private::output::<
+                                ::sconce::Signal,
+                                _,
+                            >(
                                 ::sconce::__private::call(
-                                    &self.0,
-                                    "0",
-                                    ::core::convert::Into::into(::sconce::__private::clone(&x)),
+                                    &self.1,
+                                    "1",
+                                    ::core::convert::Into::into(
+                                        ::sconce::__private::call(
+                                            &self.0,
+                                            "0",
+                                            ::core::convert::Into::into(::sconce::__private::clone(&x)),
+                                            mode,
+                                        ),
+                                    ),
                                     mode,
-                                ),
+                                )
+                                    + ::sconce::__private::call(
+                                        &self.0,
+                                        "0",
+                                        ::core::convert::Into::into(x),
+                                        mode,
+                                    ),
                             ),
-                            mode,
                         )
-                            + ::sconce::__private::call(
-                                &self.0,
-                                "0",
-                                ::core::convert::Into::into(x),
-                                mode,
-                            ),
-                    ),
-                )
-            })
-            .output()
+                    })
+                    .output()
+            },
+        )
     }
 }
 #[allow(dead_code, clippy::all, clippy::pedantic)]

@@ -1,5 +1,13 @@
 //! Thread-local state of a forward pass: the path of the current layer, for errors and traces, and whether operations
 //! may be fused.
+//!
+//! The path grows in two ways. A call of a field pushes the name of the field ([`Scope`]). A call of any other value
+//! only records the layer that runs ([`frame`]); the layer's name is searched when an error or a trace reads the path.
+
+mod frame;
+
+pub use frame::Identity;
+pub(crate) use frame::{Searchable, run_field, run_value};
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
@@ -8,19 +16,12 @@ use std::sync::Arc;
 
 use crate::kernels::trace;
 
-/// A segment of a path: a field, or an element of a repeated field.
+/// A segment of a path: a field, or an element of a repeated field. A name that is a number is displayed as an index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Segment {
     Name(&'static str),
     Dynamic(Arc<str>),
     Index(usize),
-}
-
-impl Segment {
-    /// Returns the segment of the child `name` of a module: an index if the name is a number.
-    pub(crate) fn of_child(name: &str) -> Self {
-        name.parse().map_or_else(|_| Self::Dynamic(name.into()), Self::Index)
-    }
 }
 
 thread_local! {
@@ -51,21 +52,11 @@ impl Scope {
         Self::push(Segment::Index(index))
     }
 
-    /// Enters a network. Returns `None` if this network is a field of another one, because the name of the field is
-    /// already in the path.
+    /// Enters a network. Returns `None` if the path is not empty: the network is then a part of another one.
     pub fn root(name: impl Into<Cow<'static, str>>) -> Option<Self> {
         PATH.with_borrow(Vec::is_empty).then(|| match name.into() {
             Cow::Borrowed(name) => Self::enter(name),
             Cow::Owned(name) => Self::dynamic(name.into()),
-        })
-    }
-
-    /// Enters the layer at `path`, relative to the current layer.
-    pub(crate) fn layer(path: Vec<Segment>) -> Self {
-        PATH.with_borrow_mut(|current| {
-            let outside = current.len();
-            current.extend(path);
-            Self { outside }
         })
     }
 
@@ -139,19 +130,25 @@ pub(crate) struct Path(Vec<Segment>);
 
 impl Path {
     pub(crate) fn current() -> Self {
-        Self(PATH.with_borrow(Vec::clone))
+        Self(frame::current_path())
     }
 }
 
 impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, segment) in self.0.iter().enumerate() {
-            match segment {
-                Segment::Name(name) if i == 0 => f.write_str(name)?,
-                Segment::Name(name) => write!(f, ".{name}")?,
-                Segment::Dynamic(name) if i == 0 => f.write_str(name)?,
-                Segment::Dynamic(name) => write!(f, ".{name}")?,
-                Segment::Index(index) => write!(f, "[{index}]")?,
+            let name = match segment {
+                Segment::Name(name) => name,
+                Segment::Dynamic(name) => &**name,
+                Segment::Index(index) => {
+                    write!(f, "[{index}]")?;
+                    continue;
+                }
+            };
+            match (name.parse::<usize>(), i) {
+                (Ok(_), _) => write!(f, "[{name}]")?,
+                (Err(_), 0) => f.write_str(name)?,
+                (Err(_), _) => write!(f, ".{name}")?,
             }
         }
         Ok(())

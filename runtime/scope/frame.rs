@@ -1,0 +1,195 @@
+//! The modules whose forward passes run on the current thread, and the search of their paths.
+//!
+//! A helper function of the user gets a reference to a layer and calls it, and the name of the layer is unknown. The
+//! layer is then found by its address, in the module that runs the helper function or in a module around that one. A
+//! frame borrows its module, so that no other layer can have the same address while the frame exists. The search runs
+//! when the path is first read, and not at all in most calls.
+
+use std::cell::OnceCell;
+use std::iter::successors;
+
+use scoped_tls_hkt::scoped_thread_local;
+
+use super::{PATH, Segment};
+
+scoped_thread_local!(static FRAME: for<'a> &'a Frame<'a>);
+
+/// A module whose forward pass runs.
+pub(crate) trait Searchable {
+    /// Returns the identity of the module.
+    fn identity(&self) -> Identity;
+
+    /// Returns the path of a layer of this module, relative to the module. Returns `None` if the module does not contain
+    /// the layer, or if several layers without a size have its address and type.
+    fn path_to(&self, layer: &Identity) -> Option<Vec<Segment>>;
+}
+
+/// The address, the size and the type of a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    address: usize,
+    size: usize,
+    // `TypeId` requires a type without borrowed data.
+    type_name: &'static str,
+}
+
+impl Identity {
+    /// Returns the identity of a value.
+    pub fn of<T: ?Sized>(value: &T) -> Self {
+        Self {
+            address: std::ptr::from_ref(value).cast::<()>().addr(),
+            size: size_of_val(value),
+            type_name: std::any::type_name::<T>(),
+        }
+    }
+
+    /// Returns `true` if the value has a size. Values without a size can share an address.
+    pub(crate) fn is_unique(&self) -> bool {
+        self.size > 0
+    }
+
+    /// Returns `true` if `other` is in the memory of this value.
+    pub(crate) fn contains(&self, other: &Self) -> bool {
+        self.address <= other.address && other.address + other.size <= self.address + self.size
+    }
+}
+
+/// The forward pass of a module.
+struct Frame<'a> {
+    module: &'a dyn Searchable,
+    /// The forward pass that called the module.
+    caller: Option<&'a Frame<'a>>,
+    /// The length of the thread's path when the forward pass began.
+    start: usize,
+    /// The path of a module that was called as a value, which is found when it is first read. `None` for a module that
+    /// was called as a field, whose name is on the thread's path.
+    path: Option<OnceCell<Vec<Segment>>>,
+}
+
+/// Runs the forward pass of a module whose name is on the thread's path.
+pub(crate) fn run_field<T>(module: &dyn Searchable, run: impl FnOnce() -> T) -> T {
+    enter(module, None, run)
+}
+
+/// Runs the forward pass of a module with an unknown name.
+pub(crate) fn run_value<T>(module: &dyn Searchable, run: impl FnOnce() -> T) -> T {
+    enter(module, Some(OnceCell::new()), run)
+}
+
+/// Runs a forward pass in a new frame. The frame ends when `run` returns or panics.
+fn enter<T>(module: &dyn Searchable, path: Option<OnceCell<Vec<Segment>>>, run: impl FnOnce() -> T) -> T {
+    let start = PATH.with_borrow(Vec::len);
+    with_current(|caller| FRAME.set(&Frame { module, caller, start, path }, run))
+}
+
+/// Passes the innermost frame to `f`, or `None` if no forward pass runs.
+fn with_current<T>(f: impl FnOnce(Option<&Frame<'_>>) -> T) -> T {
+    if FRAME.is_set() { FRAME.with(|frame| f(Some(frame))) } else { f(None) }
+}
+
+/// Returns the path of the current layer.
+pub(super) fn current_path() -> Vec<Segment> {
+    let length = PATH.with_borrow(Vec::len);
+    with_current(|frame| path_at(frame, length))
+}
+
+/// Returns the path at a point of the forward pass `frame` at which the thread's path had the given length.
+fn path_at(frame: Option<&Frame<'_>>, length: usize) -> Vec<Segment> {
+    let value = successors(frame, |frame| frame.caller).find_map(|frame| Some((frame.path()?, frame.start)));
+    let (path, start) = value.unwrap_or_default();
+    PATH.with_borrow(|fields| [path, fields.get(start..length).unwrap_or_default()].concat())
+}
+
+impl Frame<'_> {
+    /// Returns the path of a module that was called as a value, and `None` for a field.
+    fn path(&self) -> Option<&[Segment]> {
+        Some(self.path.as_ref()?.get_or_init(|| self.search()))
+    }
+
+    /// Searches the module in the modules around it, the innermost first. Returns the path of the caller if there is no
+    /// such module.
+    fn search(&self) -> Vec<Segment> {
+        let identity = self.module.identity();
+        let found = successors(self.caller, |caller| caller.caller)
+            .find_map(|caller| Some((caller, caller.module.path_to(&identity)?)));
+        match found {
+            Some((caller, path)) => [path_at(Some(caller), caller.start), path].concat(),
+            None => path_at(self.caller, self.start),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scope::{Path, Scope};
+
+    /// A module with one layer.
+    struct Module {
+        name: &'static str,
+        layer: u64,
+    }
+
+    impl Searchable for Module {
+        fn identity(&self) -> Identity {
+            Identity::of(self)
+        }
+
+        fn path_to(&self, layer: &Identity) -> Option<Vec<Segment>> {
+            (Identity::of(&self.layer) == *layer).then(|| vec![Segment::Name(self.name)])
+        }
+    }
+
+    impl Searchable for u64 {
+        fn identity(&self) -> Identity {
+            Identity::of(self)
+        }
+
+        fn path_to(&self, _: &Identity) -> Option<Vec<Segment>> {
+            None
+        }
+    }
+
+    fn path() -> String {
+        Path::current().to_string()
+    }
+
+    #[test]
+    fn values_are_found_in_the_modules_around_them() {
+        let outer = Module { name: "a", layer: 1 };
+        let inner = Module { name: "b", layer: 2 };
+        let _root = Scope::enter("Net");
+        run_field(&outer, || {
+            assert_eq!(run_value(&outer.layer, path), "Net.a");
+            let _field = Scope::enter("inner");
+            run_field(&inner, || {
+                assert_eq!(path(), "Net.inner");
+                assert_eq!(run_value(&inner.layer, path), "Net.inner.b");
+                // The layer of another module keeps its own path.
+                assert_eq!(run_value(&outer.layer, path), "Net.a");
+                // An unknown module has the path of its caller, and its layers are found in it.
+                let unknown = Module { name: "c", layer: 3 };
+                run_value(&unknown, || {
+                    assert_eq!(path(), "Net.inner");
+                    let _field = Scope::index(2);
+                    assert_eq!(path(), "Net.inner[2]");
+                    assert_eq!(run_value(&unknown.layer, path), "Net.inner.c");
+                });
+            });
+            assert_eq!(path(), "Net.inner");
+        });
+    }
+
+    #[test]
+    fn a_panic_ends_the_frame() {
+        let module = Module { name: "a", layer: 1 };
+        let panic = std::panic::catch_unwind(|| {
+            let _root = Scope::enter("Net");
+            run_field(&module, || run_value(&module.layer, || panic!("{}", path())))
+        });
+        let message = panic.expect_err("the forward pass panics");
+        assert_eq!(message.downcast_ref::<String>().map(String::as_str), Some("Net.a"));
+        assert_eq!(path(), "");
+        assert!(!FRAME.is_set());
+    }
+}
