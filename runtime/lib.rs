@@ -51,6 +51,7 @@ extern crate self as sconce;
 #[doc(hidden)]
 #[path = "private.rs"]
 pub mod __private;
+mod call_once;
 mod capture;
 pub mod checkpoint;
 mod config;

@@ -10,6 +10,7 @@ use candle_nn::VarBuilder;
 #[cfg(feature = "serde")]
 pub use serde;
 
+pub use crate::call_once::*;
 use crate::config::Config;
 pub use crate::dispatch::*;
 pub use crate::display::display;

@@ -3,7 +3,7 @@
 #![deny(warnings, unused, missing_docs, clippy::all, clippy::pedantic, clippy::wildcard_imports)]
 
 use sconce::layers::{Linear, Relu};
-use sconce::prelude::{Every, Module, Sgd, StepLr, Tensor, mse_loss};
+use sconce::prelude::{Every, Module, Sgd, Signal, StepLr, Tensor, mse_loss};
 
 /// A network with every attribute.
 #[derive(Module)]
@@ -54,6 +54,46 @@ pub enum Head {
     Deep(#[layer(width, width)] Linear, #[layer(width, 2)] Linear),
     /// One layer.
     Shallow(#[layer(width, 2)] Linear),
+}
+
+const LIMIT: usize = 4;
+
+/// Uses values again while others may borrow from them, constants in patterns, and functions.
+#[derive(Module)]
+#[module(forward = |x, name: &'static str, hook: Box<dyn FnOnce(Signal) -> Signal>, log: &mut Vec<usize>| {
+    let y = fc(x);
+    let sizes = y.dims()?;
+    let z = hook(y);
+    log.push(sizes.len());
+    let width = match sizes.len() {
+        LIMIT => [1, 2].iter().map(move |i| i * LIMIT).sum::<usize>() + LIMIT + LIMIT,
+        other => [1, 2].iter().map(move |i| i * other).sum::<usize>() + other + other,
+    };
+    let length = name.trim();
+    let pair = (z, name);
+    let scaled = pair.0 * (width + pair.1.len());
+    let last = log.last().copied();
+    extend(log, length.len());
+    scaled * last.unwrap_or_default()
+})]
+pub struct Values {
+    #[layer(3, 3)]
+    fc: Linear,
+}
+
+fn extend(log: &mut Vec<usize>, value: usize) {
+    log.push(value);
+}
+
+#[test]
+fn values_are_used_again() -> sconce::Result<()> {
+    let device = sconce::candle::Device::Cpu;
+    let network = Values::new(&device)?;
+    let x = Tensor::ones((1, 3), sconce::candle::DType::F32, &device)?;
+    let mut log = Vec::new();
+    let output = network.forward(&x, " ab ", Box::new(|y| y), &mut log)?;
+    assert_eq!((output.dims(), log), (&[1, 3][..], vec![2, 2]));
+    Ok(())
 }
 
 #[test]

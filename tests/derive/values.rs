@@ -559,6 +559,34 @@ network!(References, |x, scale: std::sync::Arc<dyn Fn(f64) -> f64>| {
     fc(x) * (add(6) + count()) * scale(1.0) * scale(2.0)
 });
 
+network!(ConsumedFunctions, |x, f: Box<dyn FnOnce(Signal) -> Signal>, factor: usize| {
+    let token = Token(2);
+    let consume = spend(token);
+    let layer = Linear::config(3, 3).init(&DEVICE)?;
+    let y = f(fc(x));
+    let n = consume(3);
+    let hook = Some(Token(factor)).map(|token| move |y: Signal| y * token.0);
+    let y = match hook {
+        Some(hook) => hook(y),
+        None => y,
+    };
+    y * n + layer(x) * 0.0
+});
+
+fn spend(token: Token) -> impl FnOnce(usize) -> usize {
+    move |n| n + next(token).0
+}
+
+#[test]
+fn a_function_that_can_be_called_once_is_called() -> Result<()> {
+    let network = ConsumedFunctions::new(&DEVICE)?;
+    let x = ones(&[1, 3]);
+    let expected = (fc(&network.fc, &x)?.relu()? * (6. * 5.))?;
+    let output = network.forward(&x, Box::new(|x: Signal| relu(x)), 5)?;
+    assert!(difference(&output, &expected)? < 1e-4);
+    Ok(())
+}
+
 network!(Parts, |x| {
     let beams = [(fc(x), 1.0)];
     let first = beams.first().ok_or_else(|| Error::msg("no beam"))?;

@@ -1,7 +1,7 @@
 //! Calls. A call to a field or to an element of a field is a call to a layer. A call to any other value may be to a
 //! layer or to a function; its type decides which. A call to a function stays as it is.
 
-use proc_macro2::{Span, TokenStream};
+use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{Expr, ExprCall, ExprMethodCall, Lit};
@@ -10,8 +10,10 @@ use crate::attr::Exprs;
 use crate::expand::{local, located, private};
 
 use super::borrow::Borrow;
-use super::liveness::Event;
+use super::liveness::{Event, Local};
 use super::output::{into, is_into};
+use super::placeholder::Use;
+use super::scope::Binding;
 use super::walk::{Walker, is_self};
 
 /// The callee of a call.
@@ -168,11 +170,22 @@ impl Walker<'_> {
     fn walk_value_call(&mut self, call: &mut ExprCall) -> TokenStream {
         let span = call.func.span();
         let root = self.root(&call.func);
+        let consumable = self.consumable(&call.func);
         self.walk_place(&mut call.func);
         let mut args: Vec<Expr> = std::mem::take(&mut call.args).into_iter().collect();
+        let before = self.events.len();
         self.walk_operands(&mut args);
-        // The callee is borrowed until the arguments are evaluated.
-        self.events.extend(root.map(Event::Read));
+        let method = match consumable {
+            // The call evaluates its callee before its arguments.
+            Some(local) if !self.events[before..].iter().any(|event| event.mentions(local)) => {
+                self.push_use(Use::Call, local.into(), span)
+            }
+            _ => {
+                // The callee is borrowed until the arguments are evaluated.
+                self.events.extend(root.map(Event::Read));
+                Ident::new("call_layer_or_function", span)
+            }
+        };
 
         let func = parenthesized(&call.func);
         let private = private(self.krate, span);
@@ -182,7 +195,15 @@ impl Walker<'_> {
             quote_spanned!(span=> #private::#wrapper(#arg))
         });
         let mode = local("mode");
-        quote_spanned!(span=> #func.call_layer_or_function((#(#args,)*), #mode))
+        quote_spanned!(span=> #func.#method((#(#args,)*), #mode))
+    }
+
+    /// Returns the local that is called, if its last call may consume it.
+    fn consumable(&self, func: &Expr) -> Option<Local> {
+        let (local, _) = self.local_of(func)?;
+        let Binding { consumable, depth, reborrowed, .. } = self.scopes.binding(local);
+        let is_captured = *depth < self.frames.len();
+        (*consumable && !is_captured && !reborrowed && self.inside_repetition == 0).then_some(local)
     }
 
     /// Walks the arguments of a call to a layer. Returns the input, which is a tuple unless there is one argument.

@@ -120,10 +120,11 @@ impl Walker<'_> {
 
     /// Walks `let pattern = value else { … };`.
     fn walk_binding(&mut self, binding: &mut Let) {
-        let mut bound = Binding { owned: true, ..Binding::default() };
+        let mut bound = Binding { owned: true, consumable: true, ..Binding::default() };
         let mut refutability = Refutability::Irrefutable;
         if let Some(init) = &mut binding.init {
             bound.owned = self.owns_its_parts(&init.expr);
+            bound.consumable = bound.owned;
             bound.reborrowed = is_mutable_borrow(&init.expr);
             bound.function = matches!(*init.expr, Expr::Closure(_));
             bound.borrows = self.walk_operand(&mut init.expr);
@@ -142,7 +143,8 @@ impl Walker<'_> {
     /// the pattern binds.
     fn walk_scrutinee(&mut self, expr: &mut Expr) -> Binding {
         let reborrowed = is_mutable_borrow(expr);
-        Binding { borrows: self.walk_operand(expr), reborrowed, ..Binding::default() }
+        let consumable = self.owns_its_parts(expr);
+        Binding { borrows: self.walk_operand(expr), reborrowed, consumable, ..Binding::default() }
     }
 
     /// Walks a condition in a place context, so that flags are read without a clone.

@@ -62,6 +62,20 @@ pub enum Event {
     Return,
 }
 
+impl Event {
+    /// Returns whether this event or one in it concerns the local.
+    pub fn mentions(&self, local: Local) -> bool {
+        let in_events = |events: &Vec<Self>| events.iter().any(|event| event.mentions(local));
+        match self {
+            Self::Use(_, place) => place.local == local,
+            Self::Read(other) | Self::MayRead(other) | Self::Define(other) => *other == local,
+            Self::Branch(paths) => paths.iter().any(in_events),
+            Self::Loop(_, body) | Self::Block(_, body) => in_events(body),
+            Self::Break(_) | Self::Continue(_) | Self::Return => false,
+        }
+    }
+}
+
 /// How a use takes the value of its local.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Take {

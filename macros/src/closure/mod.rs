@@ -96,7 +96,7 @@ pub fn rewrite(krate: &TokenStream, fields: &[Field], closure: &ExprClosure) -> 
         walker.define(
             pat,
             Refutability::Irrefutable,
-            &Binding { owned: true, reborrowed, ..Binding::default() },
+            &Binding { owned: true, consumable: true, reborrowed, ..Binding::default() },
         );
     }
     walker.walk_value(&mut body);

@@ -17,10 +17,18 @@ pub fn placeholder(id: UseId, span: Span) -> Ident {
     format_ident!("{PREFIX}{id}", span = span)
 }
 
+/// The code that depends on how a use takes its value.
+pub enum Use {
+    /// The value of a place expression: `x` or `pair.0`.
+    Value(TokenStream),
+    /// The name of the method that calls a local.
+    Call,
+}
+
 /// The result of the liveness analysis: how each use takes its value.
 pub struct Plan {
-    /// The place expression of each use: `x` or `pair.0`.
-    pub places: Vec<TokenStream>,
+    /// What each use stands for.
+    pub uses: Vec<Use>,
     pub takes: HashMap<UseId, Take>,
 }
 
@@ -50,11 +58,12 @@ fn replacement(krate: &TokenStream, ident: &Ident, plan: &Plan) -> Option<TokenS
         return Some(receiver.into_token_stream());
     }
     let id: UseId = ident.to_string().strip_prefix(PREFIX)?.parse().ok()?;
-    let place = plan.places.get(id)?;
-    Some(match plan.takes.get(&id) {
-        Some(Take::Move) => place.clone(),
-        Some(Take::Last) => last_use_of(krate, place, ident.span()),
-        Some(Take::Clone) | None => clone_of(krate, place, ident.span()),
+    Some(match (plan.uses.get(id)?, plan.takes.get(&id)) {
+        (Use::Value(place), Some(Take::Move)) => place.clone(),
+        (Use::Value(place), Some(Take::Last)) => last_use_of(krate, place, ident.span()),
+        (Use::Value(place), Some(Take::Clone) | None) => clone_of(krate, place, ident.span()),
+        (Use::Call, Some(Take::Move)) => quote_spanned!(ident.span()=> call_at_last_use),
+        (Use::Call, _) => quote_spanned!(ident.span()=> call_layer_or_function),
     })
 }
 

@@ -16,6 +16,9 @@ pub struct Binding {
     pub depth: usize,
     /// Whether the local owns its value, as inputs and most `let` bindings do. Only then can its fields be moved out.
     pub owned: bool,
+    /// Whether the last call to the local may consume it, so that it can be a `FnOnce`. A call to a `mut` local does not,
+    /// because the local would then not need to be `mut`.
+    pub consumable: bool,
     /// Whether the local is a mutable reference. Its uses stay as they are: Rust reborrows it.
     pub reborrowed: bool,
     /// Whether the local is a closure or function item of the user, so that a call to it stays as it is.

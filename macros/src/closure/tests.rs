@@ -314,7 +314,35 @@ fn locals_shadow_fields() {
         }),
         quote!({
             let conv = f;
-            output(conv.call_layer_or_function((Argument(x),), mode))
+            output(conv.call_at_last_use((Argument(x),), mode))
+        }),
+    );
+}
+
+#[test]
+fn the_last_call_to_an_owned_local_may_consume_it() {
+    check(
+        parse_quote!(|x, f: F| {
+            let mut g = h(x);
+            f(f);
+            f(1);
+            g(2);
+            for i in 0..3 {
+                let k = h(i);
+                k();
+            }
+            x
+        }),
+        quote!({
+            let mut g = h(clone(&x));
+            f.call_layer_or_function((Argument(clone(&f)),), mode);
+            f.call_at_last_use((Exact(1),), mode);
+            g.call_layer_or_function((Exact(2),), mode);
+            for i in 0..3 {
+                let k = h(i);
+                k.call_at_last_use((), mode);
+            }
+            output(x)
         }),
     );
 }

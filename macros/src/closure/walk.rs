@@ -16,7 +16,7 @@ use super::OutputType;
 use super::borrow::Borrow;
 use super::liveness::{Event, Immovable, Local, Place, takes};
 use super::names;
-use super::placeholder::{Plan, clone_of, placeholder};
+use super::placeholder::{Plan, Use, clone_of, placeholder};
 use super::scope::{Binding, Refutability, Scopes, bound_names, may_be_constant};
 
 /// A closure or async block that encloses the current expression and is itself inside the forward closure.
@@ -46,8 +46,8 @@ pub(super) struct Walker<'a> {
     variables: Vec<(Ident, usize)>,
     /// The identifiers `mode`, one for each hygiene context.
     modes: Vec<Ident>,
-    /// The place expression of each use.
-    places: Vec<TokenStream>,
+    /// What each use stands for.
+    uses: Vec<Use>,
     /// The fields that are used.
     used: HashSet<usize>,
     /// The names of values that are neither locals nor fields.
@@ -72,7 +72,7 @@ impl<'a> Walker<'a> {
             by_name: fields.iter().enumerate().map(|(i, field)| (field.name.as_str(), i)).collect(),
             variables: Vec::new(),
             modes: Vec::new(),
-            places: Vec::new(),
+            uses: Vec::new(),
             used: HashSet::new(),
             unknown: Vec::new(),
             uses_self: false,
@@ -229,11 +229,17 @@ impl<'a> Walker<'a> {
             self.read(local, ident);
             return clone_of(self.krate, &code, ident.span());
         }
-        let id = self.places.len();
-        self.places.push(code);
+        self.push_use(Use::Value(code), place, ident.span()).into_token_stream()
+    }
+
+    /// Records a use and returns its placeholder.
+    pub fn push_use(&mut self, code: Use, place: Place, span: Span) -> Ident {
+        let local = place.local;
+        let id = self.uses.len();
+        self.uses.push(code);
         self.events.push(Event::Use(id, place));
         self.read_borrows(local);
-        placeholder(id, ident.span()).into_token_stream()
+        placeholder(id, span)
     }
 
     /// Records that a local is read in place.
@@ -401,8 +407,14 @@ impl<'a> Walker<'a> {
             binding.reborrowed || matches!(pat, Pat::Type(typed) if is_mutable_reference(&typed.ty));
         for name in bound_names(pat) {
             let may_be_constant = may_be_constant(name, refutability);
-            let binding =
-                Binding { depth: self.frames.len(), reborrowed, may_be_constant, ..binding.clone() };
+            let consumable = binding.consumable && name.mutability.is_none();
+            let binding = Binding {
+                depth: self.frames.len(),
+                reborrowed,
+                consumable,
+                may_be_constant,
+                ..binding.clone()
+            };
             let local = self.scopes.define(&name.ident, binding);
             self.events.push(Event::Define(local));
         }
@@ -430,7 +442,7 @@ impl<'a> Walker<'a> {
         Walked {
             unused: self.unused_fields(),
             unknown: self.unknown,
-            plan: Plan { takes: takes(&self.events, &self.immovable), places: self.places },
+            plan: Plan { takes: takes(&self.events, &self.immovable), uses: self.uses },
             fields: self.variables,
             modes: self.modes,
         }

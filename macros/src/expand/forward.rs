@@ -139,8 +139,8 @@ fn closure(item: &Item, variant: usize, rewritten: &Rewritten, output: &TokenStr
     quote! {
         #[allow(unused_imports)]
         use #krate::__private::{
-            CallFunction as _, CallFunctionMut as _, CallLayer as _, DataByReference as _, DataByValue as _, Lend as _,
-            NoOutcome as _,
+            CallFunction as _, CallFunctionMut as _, CallFunctionOnce as _, CallLayer as _, CallLayerAtLastUse as _,
+            DataByReference as _, DataByValue as _, Lend as _, NoOutcome as _,
         };
         let _ = &#mode;
         #krate::__private::Attempt(move || -> #krate::Result<#output> {

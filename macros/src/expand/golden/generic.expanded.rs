@@ -91,8 +91,9 @@ where
             move || {
                 #[allow(unused_imports)]
                 use ::sconce::__private::{
-                    CallFunction as _, CallFunctionMut as _, CallLayer as _,
-                    DataByReference as _, DataByValue as _, Lend as _, NoOutcome as _,
+                    CallFunction as _, CallFunctionMut as _, CallFunctionOnce as _,
+                    CallLayer as _, CallLayerAtLastUse as _, DataByReference as _,
+                    DataByValue as _, Lend as _, NoOutcome as _,
                 };
                 let _ = &mode;
                 ::sconce::__private::Attempt(move || -> ::sconce::Result<

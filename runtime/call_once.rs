@@ -1,0 +1,64 @@
+//! Calls that may consume the callee. Not public API.
+//!
+//! The last call to a local that a forward closure owns becomes a call to its method `call_at_last_use`. Method
+//! resolution selects [`CallFunctionOnce`], which takes the callee by value, if it is a function, so that `FnOnce` is
+//! enough, and [`CallLayerAtLastUse`] if it is a layer.
+
+use crate::dispatch::{CallLayer, FunctionArguments, LayerArguments};
+use crate::module::{Mode, Module};
+
+/// A call that consumes a function or closure with arguments of the types `A`.
+pub trait CallFunctionOnce<A> {
+    /// The value that the function returns.
+    type Output;
+
+    /// Calls the function.
+    fn call_at_last_use<Arguments: FunctionArguments<Values = A>>(
+        self,
+        arguments: Arguments,
+        mode: Mode,
+    ) -> Self::Output;
+}
+
+/// A call to a layer, which stays alive.
+pub trait CallLayerAtLastUse: Module {
+    /// Calls the layer.
+    fn call_at_last_use<A, I>(&self, arguments: A, mode: Mode) -> A::Output
+    where
+        A: LayerArguments<Self, I>,
+    {
+        self.call_layer_or_function(arguments, mode)
+    }
+}
+
+impl<M: Module + ?Sized> CallLayerAtLastUse for M {}
+
+macro_rules! functions {
+    ($($($value:ident $index:tt),*;)*) => {$(
+        impl<Function, Output, $($value),*> CallFunctionOnce<($($value,)*)> for Function
+        where
+            Function: FnOnce($($value),*) -> Output,
+        {
+            type Output = Output;
+
+            fn call_at_last_use<Arguments: FunctionArguments<Values = ($($value,)*)>>(
+                self,
+                arguments: Arguments,
+                _: Mode,
+            ) -> Output {
+                let _values = arguments.into_values();
+                self($(_values.$index),*)
+            }
+        }
+    )*};
+}
+
+functions! {
+    ;
+    X 0;
+    X 0, Y 1;
+    X 0, Y 1, Z 2;
+    X 0, Y 1, Z 2, U 3;
+    X 0, Y 1, Z 2, U 3, V 4;
+    X 0, Y 1, Z 2, U 3, V 4, Q 5;
+}
