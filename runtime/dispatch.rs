@@ -250,7 +250,8 @@ pub trait FunctionArguments {
     fn into_values(self) -> Self::Values;
 }
 
-/// Implements a trait of calls to functions for the bound `$function`. `$this` is `self`.
+/// Implements `$trait` for all types with the bound `$function`. The caller passes `self` as `$this`, because a macro
+/// cannot introduce `self`.
 macro_rules! call_function {
     ($trait:ident, $function:ident, [$($receiver:tt)+], $this:ident, $($value:ident $index:tt)*) => {
         impl<Function, Output, $($value),*> $trait<($($value,)*)> for Function
@@ -270,7 +271,7 @@ macro_rules! call_function {
     };
 }
 
-/// Implements the traits for functions with these arguments.
+/// Implements [`FunctionArguments`], [`CallFunction`] and [`CallFunctionMut`] for these arguments.
 macro_rules! function {
     ($($wrapper:ident $value:ident $index:tt),*) => {
         impl<$($wrapper: IntoArgument),*> FunctionArguments for ($($wrapper,)*) {
@@ -287,7 +288,7 @@ macro_rules! function {
     };
 }
 
-/// Implements the trait for layers with these inputs.
+/// Implements [`LayerArguments`] for layers with these inputs.
 macro_rules! layer {
     ($($wrapper:ident $input:ident $index:tt),+) => {
         impl<M, $($wrapper, $input),+> LayerArguments<M, ($($input,)+)> for ($($wrapper,)+)
@@ -356,8 +357,8 @@ pub fn output<O, T: IntoOutput<O>>(value: T) -> O {
     value.into_output()
 }
 
-/// A reference to plain data. The method `data` returns the value if its type is `Copy`, and the reference otherwise:
-/// method resolution tries [`DataByValue`] first.
+/// A reference to plain data: a field with `#[module(skip)]`. The method `data` returns the value if its type is
+/// `Copy`, and the reference otherwise: method resolution tries [`DataByValue`] first.
 pub struct Data<'a, T: ?Sized>(pub &'a T);
 
 /// Reads plain data whose type is `Copy`.

@@ -69,9 +69,11 @@ def example(name, arguments):
 
 
 def script(name, arguments):
-    """Runs a script of this directory, without its warnings."""
+    """Runs a script of this directory. Prints its warnings and errors only if it fails."""
     command = [sys.executable, os.path.join(HERE, name), *arguments]
-    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    run = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+    if run.returncode != 0:
+        sys.exit(f"{run.stderr}\n{name} failed")
 
 
 def merge(least, path):

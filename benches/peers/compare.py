@@ -56,6 +56,9 @@ def main():
     ratios, lines = [], []
     for name, ours in sconce.items():
         theirs = {peer: time for peer, time in peers[name].items() if peer != "gflop"}
+        if not theirs:
+            print(f"{name:<20}no other framework runs it")
+            continue
         best = min(theirs, key=theirs.get)
         fused, unfused = ours["fused_ms"], ours["unfused_ms"]
         ratio, rate = fused / theirs[best], ours["gflop"] / fused * 1e3

@@ -42,6 +42,9 @@ def main():
     inference, training, lines = [], [], []
     for name, ours in sconce.items():
         theirs = {peer: time for peer, time in peers[name].items() if peer != "torch_train"}
+        if not theirs:
+            print(f"{name:<20}no other framework runs it")
+            continue
         best, torch = min(theirs, key=theirs.get), peers[name]["torch_train"]
         infer, train = ours["inference_ms"], ours["train_ms"]
         inference.append((infer / theirs[best], name))

@@ -277,9 +277,9 @@ impl Forward for MaxPool2d {
     type Output = Signal;
 
     fn forward_pass(&self, x: Signal, _: Mode) -> Signal {
-        let on_image = |x: &BlockedTensor| blocked::max_pool2d(x, &self.geometry);
+        let on_blocked = |x: &BlockedTensor| blocked::max_pool2d(x, &self.geometry);
         x.fuse_max_pool(self.geometry).or_run(|x, geometry| {
-            x.apply_either("max_pool2d", Layout::Nchwc, on_image, |x| pool::max_pool2d(&x, &geometry))
+            x.apply_either("max_pool2d", Layout::Nchwc, on_blocked, |x| pool::max_pool2d(&x, &geometry))
         })
     }
 }

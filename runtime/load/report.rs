@@ -90,8 +90,8 @@ impl LoadReport {
     /// Checks that all tensors match.
     ///
     /// # Errors
-    /// Fails if a tensor does not match or if there are `conflicts`, which are tied tensors with different values. The
-    /// error lists all of these tensors.
+    /// Fails if a tensor does not match or if there are `conflicts`: tied tensors for whose names the checkpoint has
+    /// different values. The error lists all of these tensors.
     pub(crate) fn check(&self, conflicts: &[String]) -> Result<()> {
         let with_shape = |entries: &[(String, Vec<usize>)]| -> Vec<String> {
             entries.iter().map(|(name, shape)| format!("{name} {shape:?}")).collect()

@@ -8,7 +8,7 @@ use candle_core::Tensor;
 use indexmap::IndexMap;
 
 use crate::Result;
-use crate::scope::{Identity, Scope};
+use crate::scope::{LayerIdentity, Scope};
 use crate::signal::Signal;
 
 use super::{Forward, Layer, Mode, Module, Visitor, VisitorMut};
@@ -225,8 +225,8 @@ impl<T: Module> Module for Option<T> {
         }
     }
 
-    fn identity(&self) -> Identity {
-        self.as_ref().map_or_else(|| Identity::of(self), T::identity)
+    fn identity(&self) -> LayerIdentity {
+        self.as_ref().map_or_else(|| LayerIdentity::of(self), T::identity)
     }
 }
 
@@ -278,7 +278,7 @@ macro_rules! pointer {
                 (**self).visit_fields(visitor)
             }
 
-            fn identity(&self) -> Identity {
+            fn identity(&self) -> LayerIdentity {
                 (**self).identity()
             }
         }

@@ -13,7 +13,7 @@ use candle_core::Tensor;
 
 use crate::Result;
 use crate::display::display;
-use crate::scope::{self, Identity};
+use crate::scope::{self, LayerIdentity};
 use crate::signal::Signal;
 
 /// Whether a forward pass is for training or evaluation. In training, dropout is active and batch norm uses
@@ -106,8 +106,8 @@ pub trait Module {
 
     /// Returns the identity of the module, by which its path is found. A pointer has the identity of its target.
     #[doc(hidden)]
-    fn identity(&self) -> Identity {
-        Identity::of(self)
+    fn identity(&self) -> LayerIdentity {
+        LayerIdentity::of(self)
     }
 }
 

@@ -2,16 +2,16 @@
 
 use candle_core::Tensor;
 
-use crate::scope::{Identity, Searchable, Segment};
+use crate::scope::{LayerIdentity, Searchable, Segment};
 
 use super::{Module, Visitor};
 
 impl<M: Module + ?Sized> Searchable for &M {
-    fn identity(&self) -> Identity {
+    fn identity(&self) -> LayerIdentity {
         M::identity(self)
     }
 
-    fn path_to(&self, layer: &Identity) -> Option<Vec<Segment>> {
+    fn path_to(&self, layer: &LayerIdentity) -> Option<Vec<Segment>> {
         // Most calls are to elements of fields, or to layers in such an element. Each level multiplies the number of
         // layers. A layer without a size must be compared with all others.
         let depths = if layer.is_unique() { &[1, 2, usize::MAX][..] } else { &[usize::MAX] };
@@ -27,7 +27,7 @@ impl<M: Module + ?Sized> Searchable for &M {
 
 /// The visitor that searches for a layer.
 struct Search<'a> {
-    layer: &'a Identity,
+    layer: &'a LayerIdentity,
     /// The number of further levels to descend into modules whose memory does not contain the layer.
     depth: usize,
     /// The path of the layer, from the layer outwards, so that nothing is allocated for other layers.

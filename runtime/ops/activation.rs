@@ -13,8 +13,8 @@ use crate::signal::{EpilogueOp, Layout, Signal};
 /// Runs an activation. Fuses it into the deferred operation before it if possible.
 fn activate(activation: Activation, x: Signal) -> Signal {
     x.fuse(EpilogueOp::Activation(activation)).or_run(|x, _| {
-        let on_image = |x: &BlockedTensor| blocked::activated(x, activation);
-        x.apply_either(activation.name(), Layout::Nchw, on_image, |x| activation::apply(activation, &x))
+        let on_blocked = |x: &BlockedTensor| blocked::activated(x, activation);
+        x.apply_either(activation.name(), Layout::Nchw, on_blocked, |x| activation::apply(activation, &x))
     })
 }
 

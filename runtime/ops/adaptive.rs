@@ -82,9 +82,10 @@ pub fn adaptive_avg_pool1d(x: impl Into<Signal>, output_size: usize) -> Signal {
 /// ```
 pub fn adaptive_avg_pool2d(x: impl Into<Signal>, output_size: impl Into<OutputSize>) -> Signal {
     let OutputSize(size) = output_size.into();
-    let on_image = |x: &BlockedTensor| blocked::adaptive_avg_pool2d(x, size);
-    x.into()
-        .apply_either("adaptive_avg_pool2d", Layout::Nchwc, on_image, |x| pool::adaptive_avg_pool2d(&x, size))
+    let on_blocked = |x: &BlockedTensor| blocked::adaptive_avg_pool2d(x, size);
+    x.into().apply_either("adaptive_avg_pool2d", Layout::Nchwc, on_blocked, |x| {
+        pool::adaptive_avg_pool2d(&x, size)
+    })
 }
 
 /// Max-pools a sequence to a fixed length.
@@ -122,7 +123,8 @@ pub fn adaptive_max_pool1d(x: impl Into<Signal>, output_size: usize) -> Signal {
 /// ```
 pub fn adaptive_max_pool2d(x: impl Into<Signal>, output_size: impl Into<OutputSize>) -> Signal {
     let OutputSize(size) = output_size.into();
-    let on_image = |x: &BlockedTensor| blocked::adaptive_max_pool2d(x, size);
-    x.into()
-        .apply_either("adaptive_max_pool2d", Layout::Nchwc, on_image, |x| pool::adaptive_max_pool2d(&x, size))
+    let on_blocked = |x: &BlockedTensor| blocked::adaptive_max_pool2d(x, size);
+    x.into().apply_either("adaptive_max_pool2d", Layout::Nchwc, on_blocked, |x| {
+        pool::adaptive_max_pool2d(&x, size)
+    })
 }

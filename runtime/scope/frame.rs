@@ -3,7 +3,7 @@
 //! A helper function of the user gets a reference to a layer and calls it, and the name of the layer is unknown. The
 //! layer is then found by its address, in the module that runs the helper function or in a module around that one. A
 //! frame borrows its module, so that no other layer can have the same address while the frame exists. The search runs
-//! when the path is first read, and not at all in most calls.
+//! when the path is first read: by an error, a trace, or a deferred operation, which stores its path.
 
 use std::cell::OnceCell;
 use std::iter::successors;
@@ -17,23 +17,23 @@ scoped_thread_local!(static FRAME: for<'a> &'a Frame<'a>);
 /// A module whose forward pass runs.
 pub(crate) trait Searchable {
     /// Returns the identity of the module.
-    fn identity(&self) -> Identity;
+    fn identity(&self) -> LayerIdentity;
 
     /// Returns the path of a layer of this module, relative to the module. Returns `None` if the module does not contain
     /// the layer, or if several layers without a size have its address and type.
-    fn path_to(&self, layer: &Identity) -> Option<Vec<Segment>>;
+    fn path_to(&self, layer: &LayerIdentity) -> Option<Vec<Segment>>;
 }
 
 /// The address, the size and the type of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Identity {
+pub struct LayerIdentity {
     address: usize,
     size: usize,
     // `TypeId` requires a type without borrowed data.
     type_name: &'static str,
 }
 
-impl Identity {
+impl LayerIdentity {
     /// Returns the identity of a value.
     pub fn of<T: ?Sized>(value: &T) -> Self {
         Self {
@@ -131,21 +131,21 @@ mod tests {
     }
 
     impl Searchable for Module {
-        fn identity(&self) -> Identity {
-            Identity::of(self)
+        fn identity(&self) -> LayerIdentity {
+            LayerIdentity::of(self)
         }
 
-        fn path_to(&self, layer: &Identity) -> Option<Vec<Segment>> {
-            (Identity::of(&self.layer) == *layer).then(|| vec![Segment::Name(self.name)])
+        fn path_to(&self, layer: &LayerIdentity) -> Option<Vec<Segment>> {
+            (LayerIdentity::of(&self.layer) == *layer).then(|| vec![Segment::Name(self.name)])
         }
     }
 
     impl Searchable for u64 {
-        fn identity(&self) -> Identity {
-            Identity::of(self)
+        fn identity(&self) -> LayerIdentity {
+            LayerIdentity::of(self)
         }
 
-        fn path_to(&self, _: &Identity) -> Option<Vec<Segment>> {
+        fn path_to(&self, _: &LayerIdentity) -> Option<Vec<Segment>> {
             None
         }
     }

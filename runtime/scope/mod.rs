@@ -2,11 +2,12 @@
 //! may be fused.
 //!
 //! The path grows in two ways. A call of a field pushes the name of the field ([`Scope`]). A call of any other value
-//! only records the layer that runs ([`frame`]); the layer's name is searched when an error or a trace reads the path.
+//! only records the layer that runs ([`frame`]); the layer's name is searched when the path is first read: by an
+//! error, a trace, or a deferred operation, which stores its path.
 
 mod frame;
 
-pub use frame::Identity;
+pub use frame::LayerIdentity;
 pub(crate) use frame::{Searchable, run_field, run_value};
 
 use std::borrow::Cow;

@@ -53,7 +53,7 @@ impl Signal {
         }
     }
 
-    /// Returns whether channel-blocked arithmetic can read the signal without reordering an image.
+    /// Returns whether channel-blocked arithmetic can read the signal without reordering an activation.
     pub(super) fn can_be_blocked_operand(&self) -> bool {
         match &self.0 {
             State::Ready(tensor) => !self.has_pixels() && policy::supports(tensor),
@@ -78,23 +78,23 @@ impl Signal {
         }
     }
 
-    /// Runs an operation that has kernels for both layouts. Calls `on_image` if the signal is channel-blocked, or if
+    /// Runs an operation that has kernels for both layouts. Calls `on_blocked` if the signal is channel-blocked, or if
     /// `preferred` is [`Layout::Nchwc`] and the signal can be computed channel-blocked. Otherwise calls `on_tensor`,
     /// like [`apply`](Self::apply).
     pub(crate) fn apply_either<E: Into<Error>>(
         self,
         name: &'static str,
         preferred: Layout,
-        on_image: impl FnOnce(&BlockedTensor) -> candle_core::Result<BlockedTensor>,
+        on_blocked: impl FnOnce(&BlockedTensor) -> candle_core::Result<BlockedTensor>,
         on_tensor: impl FnOnce(Tensor) -> Result<Tensor, E>,
     ) -> Self {
         if self.layouts().choose(preferred) == Layout::Nchw {
             return self.apply(name, on_tensor);
         }
         match self.into_blocked() {
-            Ok(Value::Blocked(image)) => {
+            Ok(Value::Blocked(blocked)) => {
                 scope::record_launch(Path::current, || name.to_string());
-                on_image(&image).map_or_else(Self::fail, Self::blocked)
+                on_blocked(&blocked).map_or_else(Self::fail, Self::blocked)
             }
             Ok(Value::Tensor(tensor)) => Self::from(tensor).apply(name, on_tensor),
             Err(error) => Self(State::Failed(error)),

@@ -60,7 +60,7 @@ impl Deferred {
     }
 
     /// Defers a batch norm in evaluation mode whose input is channel-blocked.
-    pub(super) fn image_normalization(input: Arc<BlockedTensor>, scale: Tensor, shift: Tensor) -> Self {
+    pub(super) fn blocked_normalization(input: Arc<BlockedTensor>, scale: Tensor, shift: Tensor) -> Self {
         let shape = input.shape().clone();
         let operation = Operation::BlockedNormalization(BlockedNormalization::new(input, scale, shift));
         Self::new(operation, shape, DType::F32, Device::Cpu)

@@ -65,8 +65,8 @@ impl Signal {
             return Fusion::Separate(signal, EpilogueOp::Affine { scale, shift });
         }
         match signal.into_value(Layout::Nchwc) {
-            Ok(Value::Blocked(image)) => {
-                Fusion::Fused(Self::deferred(Deferred::image_normalization(image, scale, shift)))
+            Ok(Value::Blocked(blocked)) => {
+                Fusion::Fused(Self::deferred(Deferred::blocked_normalization(blocked, scale, shift)))
             }
             Ok(Value::Tensor(tensor)) => Fusion::Separate(tensor.into(), EpilogueOp::Affine { scale, shift }),
             Err(error) => Fusion::Fused(Self(State::Failed(error))),

@@ -74,15 +74,15 @@ impl FusedPair {
     /// `path` is the consumer's path.
     pub(super) fn run(self, path: &Path) -> crate::Result<Value> {
         let fused = self.run_fused().map_err(|error| Error::from(error).in_layer(&self.consumer).at(path))?;
-        let image = match fused {
-            Some(image) => {
+        let blocked = match fused {
+            Some(blocked) => {
                 let Self { producer, consumer } = &self;
                 scope::record_launch(|| producer.path.clone(), || format!("{producer} + {consumer:#}"));
-                image
+                blocked
             }
             None => self.run_separately(path)?,
         };
-        Ok(image.into())
+        Ok(blocked.into())
     }
 
     fn run_fused(&self) -> Result<Option<BlockedTensor>> {

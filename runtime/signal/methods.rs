@@ -397,8 +397,8 @@ impl Signal {
         if !is_over_pixels {
             return self.clone().apply("mean", on_tensor);
         }
-        let on_image = |x: &BlockedTensor| blocked::adaptive_avg_pool2d(x, [Some(1); 2]);
-        let mean = self.clone().apply_either("mean", Layout::Nchwc, on_image, on_tensor);
+        let on_blocked = |x: &BlockedTensor| blocked::adaptive_avg_pool2d(x, [Some(1); 2]);
+        let mean = self.clone().apply_either("mean", Layout::Nchwc, on_blocked, on_tensor);
         if keeps_dims || mean.rank().is_ok_and(|rank| rank == 2) {
             return mean;
         }
@@ -412,8 +412,8 @@ impl Signal {
         op: Unary,
         check: impl FnOnce(DType) -> Result<()>,
     ) -> Self {
-        let on_image = |x: &BlockedTensor| blocked::unary(op, x);
-        self.apply_either(name, Layout::Nchw, on_image, |t| -> Result<Tensor> {
+        let on_blocked = |x: &BlockedTensor| blocked::unary(op, x);
+        self.apply_either(name, Layout::Nchw, on_blocked, |t| -> Result<Tensor> {
             check(t.dtype())?;
             Ok(arithmetic::unary(op, &t)?)
         })

@@ -193,7 +193,7 @@ impl Signal {
     fn into_value(self, layout: Layout) -> Result<Value> {
         match self.0 {
             State::Ready(tensor) => Ok(Value::Tensor(tensor)),
-            State::Blocked(image) => Ok(Value::Blocked(image)),
+            State::Blocked(blocked) => Ok(Value::Blocked(blocked)),
             State::Failed(error) => Err(error),
             State::Deferred(deferred) => match Arc::try_unwrap(deferred) {
                 Ok(unique) => unique.run(layout),
@@ -210,7 +210,7 @@ impl Signal {
         match &self.0 {
             State::Ready(tensor) => Ok(tensor.shape()),
             State::Deferred(deferred) => Ok(deferred.shape()),
-            State::Blocked(image) => Ok(image.shape()),
+            State::Blocked(blocked) => Ok(blocked.shape()),
             State::Failed(error) => Err(error.clone()),
         }
     }
@@ -332,7 +332,7 @@ impl From<Value> for Signal {
     fn from(value: Value) -> Self {
         Self(match value {
             Value::Tensor(tensor) => State::Ready(tensor),
-            Value::Blocked(image) => State::Blocked(image),
+            Value::Blocked(blocked) => State::Blocked(blocked),
         })
     }
 }
@@ -362,7 +362,7 @@ impl std::fmt::Debug for Signal {
             State::Deferred(deferred) => {
                 write!(f, "Signal::Deferred({:?}, {deferred})", deferred.shape().dims())
             }
-            State::Blocked(image) => write!(f, "Signal::Blocked({:?})", image.dims()),
+            State::Blocked(blocked) => write!(f, "Signal::Blocked({:?})", blocked.dims()),
             State::Failed(error) => write!(f, "Signal::Failed({error})"),
         }
     }

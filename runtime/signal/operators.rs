@@ -59,7 +59,7 @@ fn combine(op: Binary, a: Signal, b: Signal) -> Result<Signal> {
     let Some(arena) = a.arena().or(b.arena()) else {
         return Ok(combine_tensors(op, a.into(), b.into()));
     };
-    let (a, b) = (a.image(&arena)?, b.image(&arena)?);
+    let (a, b) = (a.blocked(&arena)?, b.blocked(&arena)?);
     scope::record_launch(Path::current, || op.name().to_string());
     Ok(Signal::blocked(blocked::binary(op, &a, &b)?))
 }

@@ -22,7 +22,7 @@ impl Value {
     pub(crate) fn shape(&self) -> &Shape {
         match self {
             Self::Tensor(tensor) => tensor.shape(),
-            Self::Blocked(image) => image.shape(),
+            Self::Blocked(blocked) => blocked.shape(),
         }
     }
 
@@ -51,7 +51,7 @@ impl Value {
     pub(super) fn arena(&self) -> Option<Arc<Arena>> {
         match self {
             Self::Tensor(_) => None,
-            Self::Blocked(image) => Some(image.arena().clone()),
+            Self::Blocked(blocked) => Some(blocked.arena().clone()),
         }
     }
 
@@ -59,20 +59,20 @@ impl Value {
     pub(crate) fn tensor(&self) -> Result<Tensor> {
         match self {
             Self::Tensor(tensor) => Ok(tensor.clone()),
-            Self::Blocked(image) if image.pixels() == 1 => image.pixel_tensor(),
-            Self::Blocked(image) => {
-                if !image.has_tensor() {
+            Self::Blocked(blocked) if blocked.pixels() == 1 => blocked.pixel_tensor(),
+            Self::Blocked(blocked) => {
+                if !blocked.has_tensor() {
                     scope::record_launch(Path::current, || trace::TO_NCHW.to_string());
                 }
-                image.to_tensor()
+                blocked.to_tensor()
             }
         }
     }
 
     /// Returns the values as a channel-blocked activation. Reorders a tensor.
-    pub(super) fn image(&self, arena: &Arc<Arena>) -> Result<Arc<BlockedTensor>> {
+    pub(super) fn blocked(&self, arena: &Arc<Arena>) -> Result<Arc<BlockedTensor>> {
         match self {
-            Self::Blocked(image) => Ok(image.clone()),
+            Self::Blocked(blocked) => Ok(blocked.clone()),
             Self::Tensor(tensor) => {
                 // The elements of a single pixel are in the same order in both layouts.
                 if !matches!(tensor.dims(), [_, _, 1, 1]) {
@@ -93,7 +93,7 @@ impl Value {
 }
 
 impl From<BlockedTensor> for Value {
-    fn from(image: BlockedTensor) -> Self {
-        Self::Blocked(Arc::new(image))
+    fn from(blocked: BlockedTensor) -> Self {
+        Self::Blocked(Arc::new(blocked))
     }
 }

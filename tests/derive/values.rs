@@ -101,6 +101,7 @@ network!(Borrowed, |x, name: &'static str, scale: &Tensor, log: &mut Vec<usize>|
     fc(x) * scale * name.len()
 });
 network!(BorrowedOnly, |x: &Tensor| fc(x) + fc(x));
+network!(BorrowedFields, |x, pair: &(Signal, Vec<Signal>)| fc(x) * pair.0 + pair.1[0]);
 
 #[test]
 fn inputs_may_be_references() -> Result<()> {
@@ -113,6 +114,10 @@ fn inputs_may_be_references() -> Result<()> {
     let network = BorrowedOnly::new(&DEVICE)?;
     let expected = (fc(&network.fc, &x)? * 2.)?;
     assert!(difference(&network.forward(&x)?, &expected)? < 1e-5);
+    let network = BorrowedFields::new(&DEVICE)?;
+    let pair = (Signal::from(&x), vec![Signal::from(&x)]);
+    let expected = (fc(&network.fc, &x)? + 1.)?;
+    assert!(difference(&network.forward(&x, &pair)?, &expected)? < 1e-5);
     Ok(())
 }
 

@@ -92,11 +92,12 @@ pub fn rewrite(krate: &TokenStream, fields: &[Field], closure: &ExprClosure) -> 
 
     let mut walker = walk::Walker::new(krate, fields, &output);
     for Parameter { pat, ty } in &inputs {
+        let is_reference = matches!(ty, Some(Type::Reference(_)));
         let reborrowed = ty.as_ref().is_some_and(is_mutable_reference);
         walker.define(
             pat,
             Refutability::Irrefutable,
-            &Binding { owned: true, consumable: true, reborrowed, ..Binding::default() },
+            &Binding { owned: !is_reference, consumable: true, reborrowed, ..Binding::default() },
         );
     }
     walker.walk_value(&mut body);

@@ -62,7 +62,7 @@ impl BlockedConvolution {
         Ok(fused.then_some(output))
     }
 
-    /// Converts to a convolution of tensors. Reorders a channel-blocked input.
+    /// Converts to a convolution of candle tensors. Reorders a channel-blocked input.
     pub fn to_nchw(&self) -> Result<NchwConvolution> {
         let BlockedParameters { shape, weight, packed } = &self.parameters;
         Ok(NchwConvolution {
@@ -77,7 +77,7 @@ impl BlockedConvolution {
     /// Returns the arena from which the output is leased.
     pub fn arena(&self) -> Arc<Arena> {
         match &self.input {
-            Value::Blocked(image) => image.arena().clone(),
+            Value::Blocked(blocked) => blocked.arena().clone(),
             Value::Tensor(_) => self.parameters.packed.arena(),
         }
     }
@@ -90,7 +90,9 @@ impl BlockedConvolution {
         run: impl FnOnce(Layout, &Call<'_>) -> R,
     ) -> Result<R> {
         self.parameters.with(epilogue, arena, |call| match &self.input {
-            Value::Blocked(image) => Ok(run(Layout::Nchwc, &Call { input: image.blocks().into(), ..call })),
+            Value::Blocked(blocked) => {
+                Ok(run(Layout::Nchwc, &Call { input: blocked.blocks().into(), ..call }))
+            }
             Value::Tensor(tensor) => with_elements(tensor, |elements: &[f32]| {
                 run(Layout::Nchw, &Call { input: elements.into(), ..call })
             }),
@@ -104,16 +106,16 @@ impl BlockedParameters {
         policy::prefers_nchwc(&self.shape, layout)
     }
 
-    /// Calls `run` with the operands of a channel-blocked kernel, except the input, which is empty. Copies a residual
-    /// that is a tensor into `arena`, in the channel-blocked layout.
+    /// Calls `run` with the operands of a channel-blocked kernel, except the input, which is empty. Reorders a
+    /// residual that is a candle tensor, into memory from `arena`.
     pub fn with<R>(
         &self,
         epilogue: &Epilogue,
         arena: &Arc<Arena>,
         run: impl FnOnce(Call<'_>) -> R,
     ) -> Result<R> {
-        let residual = epilogue.residual.as_ref().map(|residual| residual.image(arena)).transpose()?;
-        let residual = residual.as_ref().map(|image| image.blocks().into());
+        let residual = epilogue.residual.as_ref().map(|residual| residual.blocked(arena)).transpose()?;
+        let residual = residual.as_ref().map(|blocked| blocked.blocks().into());
         let activation = epilogue.activation;
         let packing = Some(Packing::new(&self.packed, self.weight.id()));
         let (scale, shift) = epilogue.affine.vectors();

@@ -1,4 +1,4 @@
-//! A convolution whose input and output are tensors.
+//! A convolution whose input and output are candle tensors, in the layout `Nchw`.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::kernels::conv::{self, ConvGeometry, PackedCache};
 use crate::kernels::internal::Axes;
 use crate::signal::epilogue::Epilogue;
 
-/// The operands of a convolution whose input and output are tensors.
+/// The operands of a convolution whose input and output are candle tensors.
 #[derive(Clone)]
 pub(crate) struct NchwConvolution {
     pub axes: Axes,

@@ -229,7 +229,7 @@ fn transposed(case: &Case, dtype: DType, bias: bool, extra: [usize; 2], method: 
     assert_close(&actual[0], &expected, tolerance(dtype, method), &label)
 }
 
-/// Uses sizes that need several tiles, steps and parts.
+/// Uses sizes that need several tiles, several steps along the depth of a sum, and several parts of a weight gradient.
 #[test]
 #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
 fn large_sizes_agree_with_the_cpu() {
@@ -254,8 +254,8 @@ fn large_sizes_agree_with_the_cpu() {
     check(&Case::square(1, [2, 3], 4, 3, 7, 2), DType::F32, relu, ALL, both(Method::CudaCores(Tile::Medium)));
 }
 
-/// Compares with PyTorch's slopes for the outputs -1, 0, 6, 7 and NaN. If the slope is zero, the gradient is zero even
-/// if the output gradient is infinite.
+/// Compares with PyTorch's gradients for the outputs -1, 0, 6, 7 and NaN and an output gradient of 2. If the slope is
+/// zero, the gradient is zero even if the output gradient is infinite.
 #[test]
 #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
 fn activation_gradients_agree_with_pytorch() -> Result<()> {

@@ -19,7 +19,7 @@ use super::{has_kernels, is_floating_point};
 pub enum Unary {
     /// `-x`
     Neg,
-    /// `|x|`. The gradient at 0 is 0.
+    /// `|x|`. With the CPU kernels, the gradient at 0 is 0, as in PyTorch.
     Abs,
     /// `x²`
     Sqr,
@@ -46,7 +46,8 @@ pub enum Unary {
         /// The exponent.
         exponent: f64,
     },
-    /// `min(max(x, min), max)`. The gradient outside of the bounds is 0, and that at the bounds 1.
+    /// `min(max(x, min), max)`. The gradient outside of the bounds is 0. With the CPU kernels, that at the bounds is 1, as
+    /// in PyTorch.
     Clamp {
         /// The lower bound.
         min: f64,

@@ -1,4 +1,4 @@
-//! Arithmetic and functions of channel-blocked images.
+//! Arithmetic and functions of channel-blocked activations.
 
 use candle_core::{Result, bail};
 
@@ -8,14 +8,14 @@ use crate::strided::{Axis, Formula, fill};
 use super::BlockedTensor;
 use super::elementwise::clear;
 
-/// Combines two images elementwise. An image with a batch of 1 is repeated for each sample of the other image, and an
-/// image with one pixel for each pixel of the other image.
+/// Combines two activations elementwise. If one has a batch of 1, it is repeated for each sample of the other. If one
+/// has a height and width of 1, its pixel is repeated for each pixel of the other.
 ///
 /// # Errors
 /// Fails if the shapes do not broadcast in this way, or there is not enough memory.
 pub fn binary(op: Binary, a: &BlockedTensor, b: &BlockedTensor) -> Result<BlockedTensor> {
     let Some(dims) = broadcast(a.dims(), b.dims()) else {
-        bail!("cannot {} channel-blocked images of shapes {:?} and {:?}", op.name(), a.dims(), b.dims())
+        bail!("cannot {} channel-blocked activations of shapes {:?} and {:?}", op.name(), a.dims(), b.dims())
     };
     elementwise([a, b], dims, &op, op_at_zero(op))
 }
@@ -28,7 +28,7 @@ pub fn unary(op: Unary, x: &BlockedTensor) -> Result<BlockedTensor> {
     elementwise([x], x.dims(), &op, op.at_zero())
 }
 
-/// Returns the shape that two images broadcast to, or `None` if [`binary`] does not support them.
+/// Returns the shape that two activations broadcast to, or `None` if [`binary`] does not support them.
 pub fn broadcast(a: [usize; 4], b: [usize; 4]) -> Option<[usize; 4]> {
     let [a_pixels, b_pixels] = [[a[2], a[3]], [b[2], b[3]]];
     let batch = if a[0] == 1 { b[0] } else { a[0] };
@@ -44,25 +44,26 @@ fn op_at_zero(op: Binary) -> f32 {
     if op == Binary::Div { f32::NAN } else { 0. }
 }
 
-/// Applies a formula to images that broadcast to `dims`. `at_zero` is the formula's value for zeros, which the lanes
-/// after the last channel hold.
+/// Applies a formula to activations that broadcast to `dims`. The lanes after the last channel hold zeros. `at_zero` is
+/// the formula's value for zeros: if it is not 0, these lanes of the result are cleared.
 fn elementwise<const N: usize>(
-    images: [&BlockedTensor; N],
+    activations: [&BlockedTensor; N],
     dims: [usize; 4],
     formula: &impl Formula<N>,
     at_zero: f32,
 ) -> Result<BlockedTensor> {
-    let Some(arena) = images.first().map(|image| image.arena()) else { bail!("expected an image") };
+    let Some(arena) = activations.first().map(|x| x.arena()) else { bail!("expected an activation") };
     let mut y = BlockedTensor::new(arena, dims)?;
     let (lanes, blocks, pixels) = (y.lanes(), y.channel_blocks(), y.pixels());
-    let axis = |size, stride: &dyn Fn(&BlockedTensor) -> usize| Axis { size, strides: images.map(stride) };
+    let axis =
+        |size, stride: &dyn Fn(&BlockedTensor) -> usize| Axis { size, strides: activations.map(stride) };
     let axes = [
         axis(dims[0], &|x| if x.dims()[0] == 1 { 0 } else { blocks * x.pixels() * lanes }),
         axis(blocks, &|x| x.pixels() * lanes),
         axis(pixels, &|x| if x.pixels() == 1 { 0 } else { lanes }),
         axis(lanes, &|_| 1),
     ];
-    fill(images.map(BlockedTensor::blocks), &axes, y.blocks_mut(), formula);
+    fill(activations.map(BlockedTensor::blocks), &axes, y.blocks_mut(), formula);
     let used = dims[1] % lanes;
     // A NaN differs from zero, too.
     if used > 0 && at_zero != 0. {

@@ -1,4 +1,4 @@
-//! Concatenation of channel-blocked images along the channels.
+//! Concatenation of channel-blocked activations along the channels.
 
 use std::sync::Arc;
 
@@ -8,14 +8,14 @@ use crate::parallel::for_each_chunk;
 
 use super::BlockedTensor;
 
-/// Concatenates images along the channels. Their other dimensions must be equal.
+/// Concatenates activations along the channels. Their other dimensions must be equal.
 ///
 /// # Errors
-/// Fails if `images` is empty, or there is not enough memory.
-pub fn cat_channels(images: &[Arc<BlockedTensor>]) -> Result<BlockedTensor> {
-    let Some(first) = images.first() else { bail!("expected at least one image to concatenate") };
+/// Fails if `activations` is empty, or there is not enough memory.
+pub fn cat_channels(activations: &[Arc<BlockedTensor>]) -> Result<BlockedTensor> {
+    let Some(first) = activations.first() else { bail!("expected at least one activation to concatenate") };
     let [batch, _, height, width] = first.dims();
-    let channels = images.iter().map(|image| image.dims()[1]).sum();
+    let channels = activations.iter().map(|activation| activation.dims()[1]).sum();
     let mut y = BlockedTensor::new(first.arena(), [batch, channels, height, width])?;
     let (lanes, count, len) = (y.lanes(), y.channel_blocks(), y.pixels() * y.lanes());
     for_each_chunk(y.blocks_mut(), len, |index, block| {
@@ -25,12 +25,12 @@ pub fn cat_channels(images: &[Arc<BlockedTensor>]) -> Result<BlockedTensor> {
             block.fill(0.);
         }
         let mut start = 0;
-        for image in images {
-            let end = start + image.dims()[1];
+        for activation in activations {
+            let end = start + activation.dims()[1];
             let shared = block_channels.start.max(start)..block_channels.end.min(end);
             if !shared.is_empty() {
                 let lanes = &mut block[shared.start - block_channels.start..];
-                copy(image, sample, shared.start - start, shared.len(), lanes);
+                copy(activation, sample, shared.start - start, shared.len(), lanes);
             }
             start = end;
         }
@@ -39,13 +39,13 @@ pub fn cat_channels(images: &[Arc<BlockedTensor>]) -> Result<BlockedTensor> {
 }
 
 /// Copies `count` channels of one sample, from `channel` on, to the first `count` lanes of every pixel of `block`.
-fn copy(image: &BlockedTensor, sample: usize, channel: usize, count: usize, block: &mut [f32]) {
-    let (lanes, len) = (image.lanes(), image.pixels() * image.lanes());
+fn copy(activation: &BlockedTensor, sample: usize, channel: usize, count: usize, block: &mut [f32]) {
+    let (lanes, len) = (activation.lanes(), activation.pixels() * activation.lanes());
     let mut done = 0;
     while done < count {
         let (source, lane) = ((channel + done) / lanes, (channel + done) % lanes);
         let copied = (lanes - lane).min(count - done);
-        let x = &image.blocks()[(sample * image.channel_blocks() + source) * len..][..len];
+        let x = &activation.blocks()[(sample * activation.channel_blocks() + source) * len..][..len];
         if copied == lanes && block.len() == len {
             block.copy_from_slice(x);
         } else {

@@ -1,4 +1,4 @@
-//! Pooling of channel-blocked images. Each lane is a channel, so each pixel of a window is a whole vector.
+//! Pooling of channel-blocked activations. Each lane is a channel, so each pixel of a window is a whole vector.
 
 use candle_core::Result;
 

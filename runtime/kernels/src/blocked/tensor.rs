@@ -23,7 +23,7 @@ pub struct BlockedTensor {
 }
 
 impl BlockedTensor {
-    /// Returns an image with unspecified contents. The caller must write every element.
+    /// Returns an activation with unspecified contents. The caller must write every element.
     ///
     /// # Errors
     /// Fails if there is not enough memory.
@@ -38,13 +38,13 @@ impl BlockedTensor {
     /// # Errors
     /// Fails if the tensor has the wrong rank, dtype or device, or there is not enough memory.
     pub fn from_tensor(arena: &Arc<Arena>, tensor: &Tensor) -> Result<Self> {
-        let mut image = Self::new(arena, tensor.dims4()?.into())?;
-        let (dims, lanes) = (image.dims, image.lanes());
-        with_elements(tensor, |nchw| reorder::to_nchwc(nchw, &mut image.memory, dims, lanes))?;
-        Ok(image)
+        let mut blocked = Self::new(arena, tensor.dims4()?.into())?;
+        let (dims, lanes) = (blocked.dims, blocked.lanes());
+        with_elements(tensor, |nchw| reorder::to_nchwc(nchw, &mut blocked.memory, dims, lanes))?;
+        Ok(blocked)
     }
 
-    /// Returns the image as an `Nchw` tensor. The first call converts the layout; later calls return the same tensor.
+    /// Returns the activation as an `Nchw` tensor. The first call converts the layout; later calls return the same tensor.
     ///
     /// # Errors
     /// Fails if candle cannot create the tensor.
@@ -58,7 +58,7 @@ impl BlockedTensor {
         Ok(self.nchw.get_or_init(|| tensor).clone())
     }
 
-    /// Returns `true` if [`BlockedTensor::to_tensor`] has already converted the image.
+    /// Returns `true` if [`BlockedTensor::to_tensor`] has already converted the activation.
     pub fn has_tensor(&self) -> bool {
         self.nchw.get().is_some()
     }
@@ -110,14 +110,14 @@ impl BlockedTensor {
         self.dims[2] * self.dims[3]
     }
 
-    /// Returns the tensor `[batch, channels, 1, 1]` of an image with one pixel. Its elements are already in `Nchw`
+    /// Returns the tensor `[batch, channels, 1, 1]` of an activation with one pixel. Its elements are already in `Nchw`
     /// order, apart from the zero lanes.
     ///
     /// # Errors
-    /// Fails if the image does not have exactly one pixel.
+    /// Fails if the activation does not have exactly one pixel.
     pub fn pixel_tensor(&self) -> Result<Tensor> {
         if self.pixels() != 1 {
-            bail!("expected an image with one pixel, found {:?}", self.dims)
+            bail!("expected an activation with one pixel, found {:?}", self.dims)
         }
         let (channels, padded) = (self.dims[1], self.channel_blocks() * self.lanes());
         let rows = self.memory.chunks_exact(padded.max(1)).flat_map(|row| &row[..channels]);

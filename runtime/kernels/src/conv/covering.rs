@@ -5,14 +5,15 @@ use candle_core::{DType, Result, Tensor};
 
 use crate::composed_path::has_cpu_kernels;
 use crate::linear::linear;
-use crate::norm::fold_scale;
 
 use super::{ConvShape, Epilogue};
 
-/// Returns `true` if [`conv2d`] computes the convolution. The linear layer has no residual, and is fast in f32 only.
+/// Returns `true` if [`conv2d`] computes the convolution. The linear layer has neither scale nor residual, and is fast in
+/// f32 only.
 pub(super) fn supports(input: &Tensor, shape: &ConvShape, epilogue: &Epilogue) -> bool {
     let is_fast = input.dtype() == DType::F32 && has_cpu_kernels(input);
-    is_fast && epilogue.residual.is_none() && shape.kernel_covers_input()
+    let is_linear = epilogue.scale.is_none() && epilogue.residual.is_none();
+    is_fast && is_linear && shape.kernel_covers_input()
 }
 
 /// Computes [`super::conv2d`] for operands that [`supports`] accepts.
@@ -22,10 +23,6 @@ pub(super) fn conv2d(
     shape: &ConvShape,
     epilogue: &Epilogue,
 ) -> Result<Tensor> {
-    let weight = match &epilogue.scale {
-        Some(scale) => fold_scale(weight, scale)?,
-        None => weight.clone(),
-    };
     let depth = shape.in_channels * shape.kernel.iter().product::<usize>();
     let input = input.reshape((shape.batch, depth))?;
     let weight = weight.reshape((shape.out_channels, depth))?;

@@ -5,8 +5,8 @@
 //! the same computation as the input gradient of a convolution. [`backward`] computes gradients without candle's graph.
 
 // `conv2d` checks its operands (`shape`). Then it runs the fused kernels of the CPU (`cpu`) or of a GPU (`cuda`),
-// inside a candle operation if an operand tracks gradients (`op`). A convolution whose kernel covers the input runs as a
-// linear layer (`covering`). On other devices it falls back to candle's own operations (`composed`).
+// inside a candle operation if an operand tracks gradients (`op`). In f32 on the CPU, a convolution whose kernel covers
+// the input runs as a linear layer (`covering`). On other devices it falls back to candle's own operations (`composed`).
 
 pub(crate) mod axes;
 pub mod backward;

@@ -22,7 +22,7 @@ impl Target {
     /// An A100 without TF32, the target of programs if there is no device.
     pub const A100: Self =
         Self { capability: (8, 0), hopper: false, multiprocessors: 108, shared: 163 << 10, tf32: false };
-    /// An H100 without TF32.
+    /// An H100 without TF32, with kernels compiled for 8.0, and those of `Hopper` for 9.0.
     pub const H100: Self =
         Self { capability: (8, 0), hopper: true, multiprocessors: 132, shared: 227 << 10, tf32: false };
 

@@ -70,7 +70,7 @@ pub fn batch_norm_train(
     Ok((y, mean, variance))
 }
 
-/// Returns the view of an input. Fails if it has exactly one value per channel.
+/// Returns the sizes of an input. Fails if the input has exactly one value per channel.
 fn training_view(x: &Tensor) -> Result<Channels> {
     let view = Channels::new(NAME, x)?;
     if view.per_channel() == 1 {
@@ -149,7 +149,7 @@ impl BatchNorm {
     /// # Errors
     /// Fails if the shape or dtype of `x` or the residual differs from that of the batch.
     pub fn apply(&self, x: &Tensor, residual: Option<&Tensor>, activation: Activation) -> Result<Tensor> {
-        // The variance of an empty batch is NaN, but there is nothing to scale.
+        // The variance of an empty batch is NaN, which would reach the gradients of the weight and the bias.
         let empty = self.view.per_channel() == 0;
         let std = |variance: &f64| if empty { 1.0 } else { (variance + self.eps).sqrt() };
         let fused = activation.saves_output();
@@ -267,8 +267,8 @@ impl Moments {
     }
 }
 
-/// Returns the moments of each channel in one pass over memory. Each block is read a second time while it is in the
-/// cache.
+/// Returns the moments of each channel. Main memory is read once: for each range of samples, the first sum gives the
+/// mean, and the second sum reads the same samples from the cache.
 fn moments<E: Element>(view: Channels, x: &[E]) -> Vec<Moments> {
     let fold = |channel: usize, samples: std::ops::Range<usize>| {
         let count = (samples.len() * view.plane) as f64;

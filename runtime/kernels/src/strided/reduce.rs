@@ -29,18 +29,18 @@ pub(crate) fn sum<const N: usize>(
     formula: &impl Formula<N>,
 ) -> Result<CpuStorage> {
     let operands = Operands::new(op, operands, shape)?;
-    let plan = Plan::new(&operands.axes, target.dims());
+    let loops = SumLoops::new(&operands.axes, target.dims());
     let totals = if shape.elem_count() == 0 {
         vec![0. * scale; target.elem_count()]
     } else if operands.dtype == DType::F64 {
-        plan.totals::<f64>(&operands, scale, formula.is_identity(), &|inputs, out| formula.run(inputs, out))
+        loops.totals::<f64>(&operands, scale, formula.is_identity(), &|inputs, out| formula.run(inputs, out))
     } else {
-        plan.totals::<f32>(&operands, scale, formula.is_identity(), &|inputs, out| formula.run(inputs, out))
+        loops.totals::<f32>(&operands, scale, formula.is_identity(), &|inputs, out| formula.run(inputs, out))
     };
     let totals = Operands {
         elements: [Elements::F64(&totals)],
         starts: [0],
-        axes: collapse(&plan.target),
+        axes: collapse(&loops.target),
         dtype: operands.dtype,
     };
     Ok(totals.collect(target.elem_count(), &Identity))
@@ -81,7 +81,7 @@ unsafe impl Formula<1> for Identity {
 }
 
 /// The loops of a sum: over the outer kept axes, over the outer reduced axes, and over runs of `rows × columns` elements.
-struct Plan<const N: usize> {
+struct SumLoops<const N: usize> {
     kept: Vec<Axis<N>>,
     reduced: Vec<Axis<N>>,
     /// An axis of size 1 unless columns are short. Kept if the columns are reduced, and reduced if they are kept.
@@ -105,7 +105,7 @@ const SHORT_AXIS: usize = 16;
 /// The maximum number of partial sums of one total.
 const MAX_SPLITS: usize = 32;
 
-impl<const N: usize> Plan<N> {
+impl<const N: usize> SumLoops<N> {
     fn new(axes: &[Axis<N>], target: &[usize]) -> Self {
         let missing = axes.len() - target.len();
         let mut parts: Vec<Part<N>> = axes
@@ -138,7 +138,7 @@ impl<const N: usize> Plan<N> {
             stride *= axes[*dim].size;
         }
         let target = target.iter().zip(&strides[missing..]);
-        let mut plan = Self {
+        let mut loops = Self {
             target: target.map(|(size, stride)| Axis { size: *size, strides: [*stride] }).collect(),
             kept: kept.into_iter().map(|part| part.axis).collect(),
             reduced: reduced.into_iter().map(|part| part.axis).collect(),
@@ -146,11 +146,11 @@ impl<const N: usize> Plan<N> {
             keeps_columns: columns.is_kept,
             columns: columns.axis,
         };
-        if plan.columns.size < SHORT_ROW {
-            let outer = if plan.keeps_columns { &mut plan.reduced } else { &mut plan.kept };
-            plan.rows = outer.pop().unwrap_or(none);
+        if loops.columns.size < SHORT_ROW {
+            let outer = if loops.keeps_columns { &mut loops.reduced } else { &mut loops.kept };
+            loops.rows = outer.pop().unwrap_or(none);
         }
-        plan
+        loops
     }
 
     /// Returns the sums times `scale`, in the order of the loops. The operands must not be empty.
@@ -226,7 +226,7 @@ fn join<const N: usize>(parts: Vec<Part<N>>) -> Vec<Part<N>> {
 
 /// Adds up the values of a formula, on one thread.
 struct Sums<'a, E, const N: usize> {
-    plan: &'a Plan<N>,
+    loops: &'a SumLoops<N>,
     readers: [Reader<'a, E>; N],
     is_identity: bool,
     formula: &'a DynFormula<'a, E, N>,
@@ -239,12 +239,12 @@ struct Sums<'a, E, const N: usize> {
 
 impl<'a, E: Compute, const N: usize> Sums<'a, E, N> {
     fn new(
-        plan: &'a Plan<N>,
+        loops: &'a SumLoops<N>,
         operands: &Operands<'a, N>,
         is_identity: bool,
         formula: &'a DynFormula<'a, E, N>,
     ) -> Self {
-        let (rows, columns) = (plan.rows, plan.columns);
+        let (rows, columns) = (loops.rows, loops.columns);
         let mut index = 0;
         let readers = operands.elements.map(|elements| {
             index += 1;
@@ -252,13 +252,13 @@ impl<'a, E: Compute, const N: usize> Sums<'a, E, N> {
             Reader::new(elements, [rows.size, columns.size], strides)
         });
         Self {
-            plan,
+            loops,
             readers,
             is_identity,
             formula,
             start: operands.starts,
-            kept: Position::new(&plan.kept, operands.starts, 0),
-            reduced: Position::new(&plan.reduced, operands.starts, 0),
+            kept: Position::new(&loops.kept, operands.starts, 0),
+            reduced: Position::new(&loops.reduced, operands.starts, 0),
             values: [MaybeUninit::uninit(); BUFFER],
         }
     }
@@ -266,7 +266,7 @@ impl<'a, E: Compute, const N: usize> Sums<'a, E, N> {
     /// Computes the totals from `first` on, if the columns are kept. `range` are the iterations of the reduced axes and
     /// of the rows.
     fn of_columns(&mut self, mut first: usize, range: Range<usize>, mut totals: &mut [f64]) {
-        let (rows, columns) = (self.plan.rows.size, self.plan.columns.size);
+        let (rows, columns) = (self.loops.rows.size, self.loops.columns.size);
         // The number of rows that are added together.
         let height = if rows > 1 { (BUFFER / columns).max(1) } else { 1 };
         while !totals.is_empty() {
@@ -299,7 +299,7 @@ impl<'a, E: Compute, const N: usize> Sums<'a, E, N> {
     /// Computes the totals from `first` on, if the columns are reduced and the rows are kept. `range` are the iterations
     /// of the reduced axes.
     fn of_short_rows(&mut self, mut first: usize, range: Range<usize>, mut totals: &mut [f64]) {
-        let (rows, columns) = (self.plan.rows.size, self.plan.columns.size);
+        let (rows, columns) = (self.loops.rows.size, self.loops.columns.size);
         let height = BUFFER / columns;
         while !totals.is_empty() {
             let row = first % rows;
@@ -320,7 +320,7 @@ impl<'a, E: Compute, const N: usize> Sums<'a, E, N> {
     /// Computes the totals from `first` on, if the columns are reduced and there is one row. `range` are the iterations
     /// of the reduced axes and of the columns.
     fn of_rows(&mut self, first: usize, range: Range<usize>, totals: &mut [f64]) {
-        let columns = self.plan.columns.size;
+        let columns = self.loops.columns.size;
         self.kept.move_to(self.start, first);
         for total in totals {
             self.reduced.move_to(self.kept.offsets, range.start / columns);

@@ -29,11 +29,11 @@ impl<const PAIRS: bool> Kernel for Tasks<'_, PAIRS> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let mut scratch = Scratch::new(self.plan.scratch);
-        let [tile, sums, rows] = scratch.slices();
+        let [input_tile, sums, rows] = scratch.slices();
         let plan = &self.plan.plan;
         for place in plan.tasks(self.task_group) {
             for chunk in 0..plan.chunks.count() {
-                let pixels = self.input.pixels::<S, PAIRS>(simd, &place, chunk, tile, rows);
+                let pixels = self.input.pixels::<S, PAIRS>(simd, &place, chunk, input_tile, rows);
                 self.multiply(simd, &place, chunk, pixels, sums);
             }
         }
@@ -53,8 +53,8 @@ impl<const PAIRS: bool> Tasks<'_, PAIRS> {
     ) {
         let plan = &self.plan.plan;
         let taps = &plan.taps[chunk][..];
-        let tile = const { micro::tile_shape::<S>() };
-        let (block_len, last) = (plan.blocks.block * tile.pixels, chunk + 1 == plan.chunks.count());
+        let registers = const { micro::tile_shape::<S>() };
+        let (tile_len, last) = (plan.blocks.block * registers.pixels, chunk + 1 == plan.chunks.count());
         let in_registers = last && self.writer.is_affine();
         let f32_output = match self.output {
             OutputPtr::F32(output) if in_registers => Some(output),
@@ -66,13 +66,13 @@ impl<const PAIRS: bool> Tasks<'_, PAIRS> {
                 let width = plan.blocks.width(channel);
                 let weights = &self.weights[plan.weights_at(place.group, chunk, channel)..];
                 let weights = &weights[..width * taps.len()];
-                let block = &mut sums[next..][..block_len];
+                let sums = &mut sums[next..][..tile_len];
                 let channels = plan.blocks.existing(channel);
                 let f32_output = f32_output.filter(|_| strip.whole && channels.len() == width);
                 let results = f32_output.map(|output| self.results(place, channels.start, strip, output));
-                // SAFETY: the slices have the lengths that the block needs. The tile has a vector at every tap of every
-                // strip, and an input read in place has a whole vector wherever a strip has one. No other task accesses
-                // the results.
+                // SAFETY: `weights` and `sums` have the lengths that the register tile needs. For every tap, the
+                // vectors of the strip lie within `pixels`: an input tile is padded to whole vectors, and no vector of a strip
+                // extends beyond an input that is read in place. No other task accesses the results.
                 unsafe {
                     micro::accumulate::<S, PAIRS>(
                         simd,
@@ -81,20 +81,20 @@ impl<const PAIRS: bool> Tasks<'_, PAIRS> {
                         &strip.input_offsets[..strip.vectors],
                         taps,
                         weights.as_ptr(),
-                        Sums { at: block.as_mut_ptr(), resume: chunk > 0, results },
+                        Sums { at: sums.as_mut_ptr(), resume: chunk > 0, results },
                     )
                 }
                 if last && f32_output.is_none() {
-                    self.store_block(simd, place, channels, strip, block);
+                    self.store_register_tile(simd, place, channels, strip, sums);
                 }
                 if plan.chunks.count() > 1 {
-                    next += block_len;
+                    next += tile_len;
                 }
             }
         }
     }
 
-    /// Returns where a block stores the results of the pixels of `strip` in the channels from `channel` on.
+    /// Returns where a register tile stores the results of the pixels of `strip` in the channels from `channel` on.
     #[inline(always)]
     fn results<'a>(
         &'a self,
@@ -122,9 +122,9 @@ impl<const PAIRS: bool> Tasks<'_, PAIRS> {
     }
 
     /// Turns the sums of one register tile into results and stores them. An activation of many instructions is applied
-    /// to all sums in place before they are stored.
+    /// to all sums in scratch memory before they are stored in the output.
     #[inline(always)]
-    fn store_block<S: Simd>(
+    fn store_register_tile<S: Simd>(
         &self,
         simd: S,
         place: &Place<'_>,
@@ -146,16 +146,16 @@ impl<const PAIRS: bool> Tasks<'_, PAIRS> {
             let affine = unsafe { writer.channels(channel).get(simd, 0) };
             for (n, sums) in sums.chunks_exact_mut(S::LANES).enumerate() {
                 let [at, lanes] = [strip.output_offsets[n], strip.lanes[n]].map(|x| x as usize);
-                let place = [first + at, lanes];
+                let target = [first + at, lanes];
                 // SAFETY: `sums` has a vector of floats. The strip's pixels lie within the patch, and no other task
                 // writes this channel of it.
                 unsafe {
                     let [[shifted]] = affine.shifted(simd, [[simd.load(sums.as_ptr())]]);
                     if activates_stored {
-                        let value = writer.combine::<S, false>(simd, shifted, &affine, place);
+                        let value = writer.combine::<S, false>(simd, shifted, &affine, target);
                         simd.store(sums.as_mut_ptr(), value);
                     } else {
-                        writer.store_pixels::<S, true>(simd, shifted, &affine, place, self.output);
+                        writer.store_pixels::<S, true>(simd, shifted, &affine, target, self.output);
                     }
                 }
             }

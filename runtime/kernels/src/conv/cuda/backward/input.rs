@@ -37,7 +37,8 @@ fn phase(shape: &ConvShape) -> [usize; 2] {
     [0, 1].map(|i| shape.input[i].div_ceil(shape.geometry.stride[i]))
 }
 
-/// Adds the launches that compute the input's gradient and, unless `bias` is null, add a bias.
+/// Appends the launches that compute the input's gradient. A transposed convolution is computed as such a gradient, and
+/// its bias is added, unless `bias` is null.
 pub(super) fn gradient(
     builder: &mut ProgramBuilder,
     method: Method,

@@ -1,5 +1,7 @@
 //! The kernels of `conv_hopper.cuh` for compute capability 9.0, and the padded layout of their input, which
-//! `padded_layout.cuh` describes.
+//! `padded_layout.cuh` describes. A position is an index in this layout: an input pixel, or a zero between images. A
+//! column is the consecutive channels of one position that shared memory stores together, and a pixel run is the 1, 2
+//! or 4 neighboring pixels that one load reads.
 
 use super::sizes::int;
 use super::tiles::SUMS_PAD;
@@ -20,16 +22,19 @@ pub struct Hopper {
     pub positions: usize,
 }
 
-/// Must match the constants of the same names in `staged.cuh` and `padded_layout.cuh`.
+/// Must match the constants of the same names in `staged.cuh` and `padded_layout.cuh`. `WEIGHTS` and `INPUTS` are the
+/// numbers of stages that shared memory holds of each operand.
 const COLUMNS: usize = 8;
 const WEIGHTS: usize = 3;
 const INPUTS: usize = 2;
 const LOADERS: usize = 64;
 const MAX_PHASES: usize = 4;
 const MAX_TAPS: usize = 49;
-/// The sizes of a pixel in a column, of all barriers and of a `PixelRun`, in bytes.
+/// The bytes of a column.
 const COLUMN: usize = 16;
+/// The bytes of all barriers: one for a full and one for a free stage.
 const BARRIERS: usize = 8 * 2 * (WEIGHTS + INPUTS);
+/// The bytes of a `PixelRun`.
 const RUN: usize = 8;
 /// The maximum number of positions or elements. Kernels count in an `int`, and the last tile may extend beyond this
 /// number.
@@ -126,9 +131,9 @@ struct Axis {
     taps: Vec<(usize, isize)>,
     /// The phases that taps read.
     phases: Vec<usize>,
-    /// The number of positions of an image along this axis.
+    /// The length of an image in the padded layout along this axis, including the zeros between images.
     positions: usize,
-    /// The number of positions of a phase that are pixels.
+    /// The number of pixels of the longest phase along this axis.
     pixels: usize,
 }
 
