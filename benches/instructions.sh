@@ -13,6 +13,7 @@ mkdir -p target/instructions
 
 program=$(cargo bench -p sconce-benches --bench instructions --no-run --message-format=json \
     | grep -o '"executable":"[^"]*/instructions-[^"]*"' | tail -1 | cut -d '"' -f 4)
+test -n "$program"
 # valgrind does not support AVX-512.
 export SCONCE_ISA=avx2
 export RAYON_NUM_THREADS=1
@@ -36,5 +37,6 @@ for network in introduction mlp resnet transformer; do
         percent = 100 * (derived / hand - 1)
         printf "%-13s by hand %12.0f, derived %12.0f, %+.2f %%\n", network, hand, derived, percent
         if (percent > 2) exit 1
-    }'
+    }
+    END { if (NR == 0) exit 1 }'
 done
