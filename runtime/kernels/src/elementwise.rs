@@ -6,11 +6,11 @@ use std::mem::MaybeUninit;
 use candle_core::{CpuStorage, Result, Shape, Tensor};
 
 use super::activation::Function;
-use super::arithmetic::Binary;
+use super::arithmetic::{Binary, each, pairs};
 use super::element::Element;
 use super::operation::{CpuOperand, Operation};
 use super::relay;
-use super::simd::{Block, Kernel, Simd, Vectors, dispatch_loops, dispatch_to, for_each_block, isa};
+use super::simd::{Block, Kernel, Simd, Vectors, dispatch_to, for_each_block, isa};
 use super::strided::{Compute, Formula, Run, map, map_tensors};
 
 /// Applies `function` to every element of a CPU tensor.
@@ -89,11 +89,11 @@ impl MapElement for f32 {
 
 impl MapElement for f64 {
     fn values<F: Function>(function: F, x: &[f64], y: &mut [MaybeUninit<f64>]) {
-        dispatch_loops(Values { function, x, y });
+        each(Run::Slice(x), y, |x| function.value(x));
     }
 
     fn gradients<F: Function>(function: F, grad: &[f64], saved: &[f64], out: &mut [MaybeUninit<f64>]) {
-        dispatch_loops(Gradients { function, grad, saved, out });
+        pairs([Run::Slice(grad), Run::Slice(saved)], out, |grad, saved| function.gradient(grad, saved));
     }
 }
 
@@ -200,43 +200,6 @@ impl<S: Simd, F: Function> Block<S> for GradientsBlock<S, F> {
             let grad = Vectors::load_partial(self.simd, self.grad.add(at), n);
             let saved = Vectors::load_partial(self.simd, self.saved.add(at), n);
             self.function.gradient(grad, saved).store_partial(self.out.add(at), n);
-        }
-    }
-}
-
-struct Values<'a, F, E> {
-    function: F,
-    x: &'a [E],
-    y: &'a mut [MaybeUninit<E>],
-}
-
-impl<F: Function, E: Element> Kernel for Values<'_, F, E> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        assert_eq!(self.x.len(), self.y.len());
-        for (y, x) in self.y.iter_mut().zip(self.x) {
-            y.write(self.function.value(*x));
-        }
-    }
-}
-
-struct Gradients<'a, F, E> {
-    function: F,
-    grad: &'a [E],
-    saved: &'a [E],
-    out: &'a mut [MaybeUninit<E>],
-}
-
-impl<F: Function, E: Element> Kernel for Gradients<'_, F, E> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        assert!(self.grad.len() == self.out.len() && self.saved.len() == self.out.len());
-        for ((out, grad), saved) in self.out.iter_mut().zip(self.grad).zip(self.saved) {
-            out.write(self.function.gradient(*grad, *saved));
         }
     }
 }

@@ -167,7 +167,7 @@ unsafe impl Formula<2> for NegatedProduct {
 }
 
 /// Initializes `out` with the values of `f`.
-pub(super) fn pairs<E: Compute>(
+pub(crate) fn pairs<E: Compute>(
     inputs: [Run<'_, E>; 2],
     out: &mut [MaybeUninit<E>],
     f: impl Fn(E, E) -> E + Copy,

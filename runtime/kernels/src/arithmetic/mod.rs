@@ -7,8 +7,10 @@ mod binary;
 mod reduce;
 mod unary;
 
+pub(crate) use binary::pairs;
 pub use binary::{Binary, binary};
 pub use reduce::{mean, mean_keepdim, sum, sum_keepdim};
+pub(crate) use unary::each;
 pub use unary::{Unary, unary};
 
 use candle_core::{DType, Tensor};

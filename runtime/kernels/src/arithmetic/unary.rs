@@ -229,7 +229,7 @@ unsafe impl Formula<2> for Gradient {
 }
 
 /// Initializes `out` with the values of `f`.
-fn each<E: Compute>(x: Run<'_, E>, out: &mut [MaybeUninit<E>], f: impl Fn(E) -> E + Copy) {
+pub(crate) fn each<E: Compute>(x: Run<'_, E>, out: &mut [MaybeUninit<E>], f: impl Fn(E) -> E + Copy) {
     dispatch_loops(Each { x, out, f });
 }
 
