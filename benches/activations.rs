@@ -1,5 +1,5 @@
-//! Measures activations in elements per second: alone, in their gradients, and in the epilogues of convolutions and
-//! linear layers. Measures softmax too.
+//! Measures activations in elements per second: alone, with their gradients, and in the epilogues of convolutions and
+//! linear layers. Also measures softmax.
 //!
 //! `cargo bench -p sconce-benches --bench activations -- gelu` runs the benches whose name contains `gelu`.
 
@@ -37,7 +37,7 @@ const FUSED: [Activation; 6] = [
     Activation::Tanh,
 ];
 
-/// The convolutions: name, channels in and out, kernel, size of the image.
+/// The convolutions: name, input and output channels, kernel size, height and width of the image.
 const CONVOLUTIONS: [(&str, [usize; 2], usize, usize); 5] = [
     ("1x1_16_96_112", [16, 96], 1, 112),
     ("1x1_112_672_14", [112, 672], 1, 14),
@@ -46,7 +46,7 @@ const CONVOLUTIONS: [(&str, [usize; 2], usize, usize); 5] = [
     ("3x3_64_128_28", [64, 128], 3, 28),
 ];
 
-/// Times a call on `x`, and its gradient with respect to `x`.
+/// Times the forward pass of `run` on `x`, and the forward and backward pass together.
 fn both_passes(
     group: &mut BenchmarkGroup<'_, WallTime>,
     name: &str,

@@ -23,6 +23,7 @@ struct Layer {
     groups: usize,
 }
 
+/// Returns a layer. `settings` are kernel size, stride, padding, dilation and groups.
 const fn layer(name: &'static str, input: [usize; 4], out_channels: usize, settings: [usize; 5]) -> Layer {
     let [kernel, stride, padding, dilation, groups] = settings;
     Layer { name, input, out_channels, kernel, stride, padding, dilation, groups }
@@ -55,7 +56,7 @@ const LAYERS: [Layer; 23] = [
     layer("dil2", [1, 128, 56, 56], 128, [3, 1, 2, 2, 1]),
 ];
 
-/// The layers whose gradients are also timed. Each layer uses a different kernel.
+/// The names of the layers whose gradients are also timed. Each layer uses a different kernel.
 const TRAINED: [&str; 6] = ["intro_conv2_b64", "rn_stem", "rn_3_3x3", "rn_2_1x1", "rn_3_s2", "mb_dw_14"];
 
 impl Layer {
@@ -68,7 +69,8 @@ impl Layer {
         }
     }
 
-    fn weight(&self) -> [usize; 4] {
+    /// Returns the shape of the weight.
+    fn weight_dims(&self) -> [usize; 4] {
         [self.out_channels, self.input[1] / self.groups, self.kernel, self.kernel]
     }
 
@@ -76,14 +78,14 @@ impl Layer {
         let [batch, _, height, width] = self.input;
         let output = self.geometry().output_size([height, width], [self.kernel; 2]).unwrap();
         let pixels = batch * output[0] * output[1];
-        Throughput::Elements((pixels * self.weight().iter().product::<usize>()) as u64)
+        Throughput::Elements((pixels * self.weight_dims().iter().product::<usize>()) as u64)
     }
 
     /// Returns input, weight and bias.
     fn tensors(&self) -> Result<[Tensor; 3]> {
         Ok([
             Tensor::randn(0f32, 1., &self.input, &Device::Cpu)?,
-            Tensor::randn(0f32, 0.1, &self.weight(), &Device::Cpu)?,
+            Tensor::randn(0f32, 0.1, &self.weight_dims(), &Device::Cpu)?,
             Tensor::randn(0f32, 1., self.out_channels, &Device::Cpu)?,
         ])
     }
@@ -94,7 +96,7 @@ impl Layer {
         conv2d(input, weight, &self.geometry(), &epilogue, Some(packed))
     }
 
-    /// Runs only the convolution in the kernel. candle then adds the bias and applies the ReLU, each in its own pass.
+    /// Runs the convolution in the kernel without an epilogue. candle then adds the bias and applies the ReLU.
     fn unfused(
         &self,
         input: &Tensor,
@@ -131,8 +133,8 @@ fn forward(c: &mut Criterion) {
     }
 }
 
-/// Times forward and backward passes. Together they need three times the multiply-adds of the forward pass: the
-/// gradients of the input and of the weight each need as many again.
+/// Times the forward and backward pass together. They need three times the multiply-adds of the forward pass, because
+/// the gradient of the input and the gradient of the weight each need as many as the forward pass.
 fn backward(c: &mut Criterion) {
     let mut group = c.benchmark_group("forward and backward");
     group.sample_size(10);

@@ -1,5 +1,6 @@
-//! Measures arithmetic with broadcasting, functions and sums beside candle's operations, in bytes per second: each
-//! operand is read once and the result is written once. `chain` alternates convolutions and products.
+//! Measures arithmetic with broadcasting, elementwise functions and sums, and compares them with candle's operations.
+//! The throughput is in bytes per second: each operand is read once, and the result is written once. `chain` alternates
+//! convolutions and products.
 //!
 //! `cargo bench -p sconce-benches --bench elementwise -- channels` runs the lines whose name contains `channels`.
 
@@ -13,7 +14,7 @@ use sconce::prelude::*;
 
 type Run = fn(&[Tensor; 2]) -> Result<Tensor>;
 
-/// A line of the table: its name, the shapes of the operands, the operation of this crate, and candle's.
+/// A line of the table: its name, the shapes of the operands, sconce's operation, and candle's.
 struct Line {
     name: &'static str,
     shapes: [&'static [usize]; 2],
@@ -24,11 +25,13 @@ struct Line {
 const MULTIPLY: Run = |x| binary(Binary::Mul, &x[0], &x[1]);
 const MULTIPLY_WITH_CANDLE: Run = |x| x[0].broadcast_mul(&x[1]);
 
+/// Returns a line for the elementwise product of tensors with the shapes `a` and `b`.
 const fn product(name: &'static str, a: &'static [usize], b: &'static [usize]) -> Line {
     Line { name, shapes: [a, b], ours: MULTIPLY, candle: MULTIPLY_WITH_CANDLE }
 }
 
-const NONE: &[usize] = &[1];
+/// The shape of the second operand of an operation that reads only one.
+const UNUSED: &[usize] = &[1];
 
 const LINES: [Line; 15] = [
     product("same shape, 7²", &[1, 1152, 7, 7], &[1, 1152, 7, 7]),
@@ -44,25 +47,25 @@ const LINES: [Line; 15] = [
     product("small, 64", &[64], &[64]),
     Line {
         name: "affine, 56²",
-        shapes: [&[1, 64, 56, 56], NONE],
+        shapes: [&[1, 64, 56, 56], UNUSED],
         ours: |x| unary(Unary::Affine { factor: 0.5, offset: 1. }, &x[0]),
         candle: |x| x[0].affine(0.5, 1.),
     },
     Line {
         name: "exp, 56²",
-        shapes: [&[1, 64, 56, 56], NONE],
+        shapes: [&[1, 64, 56, 56], UNUSED],
         ours: |x| unary(Unary::Exp, &x[0]),
         candle: |x| x[0].exp(),
     },
     Line {
         name: "mean of pixels, 56²",
-        shapes: [&[1, 64, 56, 56], NONE],
+        shapes: [&[1, 64, 56, 56], UNUSED],
         ours: |x| mean(&x[0], (2, 3)),
         candle: |x| x[0].mean((2, 3)),
     },
     Line {
         name: "sum of rows, 3136 × 64",
-        shapes: [&[3136, 64], NONE],
+        shapes: [&[3136, 64], UNUSED],
         ours: |x| sum(&x[0], 0),
         candle: |x| x[0].sum(0),
     },
@@ -100,7 +103,7 @@ fn backward(c: &mut Criterion) {
         .sample_size(20)
         .warm_up_time(Duration::from_millis(100))
         .measurement_time(Duration::from_millis(400));
-    for line in LINES.iter().filter(|line| line.shapes[1] != NONE) {
+    for line in LINES.iter().filter(|line| line.shapes[1] != UNUSED) {
         let operands = line.operands().unwrap().map(|x| Var::from_tensor(&x).unwrap().into_inner());
         for (program, run) in [("sconce", line.ours), ("candle", line.candle)] {
             group.bench_function(BenchmarkId::new(program, line.name), |b| {
@@ -110,8 +113,8 @@ fn backward(c: &mut Criterion) {
     }
 }
 
-/// Alternates 16 convolutions and 16 products with one number for each channel, in `Nchw` and channel-blocked. The
-/// whole should cost no more than its parts.
+/// Times 16 convolutions, 16 products with one number for each channel, and both alternately, in `Nchw` and `Nchwc`.
+/// The alternating chain should take no longer than the convolutions and the products together.
 fn chain(c: &mut Criterion) {
     let mut group = c.benchmark_group("chain");
     group.sample_size(20).warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_secs(1));

@@ -1,4 +1,4 @@
-//! Measures the overhead of the derive: runs the same networks once as the derive generates them, and once written by
+//! Measures the overhead of the derive: runs each network in two versions, as the derive generates it and written by
 //! hand with the same layers. The introductory network also runs on the kernels alone, without layers and signals.
 //!
 //! `benches/instructions.sh` runs each version under callgrind and prints the ratios of the instruction counts. The
@@ -37,7 +37,7 @@ impl Model {
     }
 }
 
-/// A convolution, its bias and a ReLU on the kernels.
+/// The operands of a convolution with bias and ReLU, for a call of the kernel.
 struct Kernel {
     weight: Tensor,
     bias: Tensor,
@@ -74,8 +74,7 @@ impl Mlp {
     }
 }
 
-/// A network that calls its blocks through a local variable. The path of a block is found by the block's
-/// address.
+/// A network that calls its blocks through a local variable. The path of a block is searched by its address.
 #[derive(Module)]
 #[module(forward = |x| {
     let mut x = relu(stem_norm(stem(x)));

@@ -42,13 +42,13 @@ struct Conv {
 
 impl Conv {
     fn new(in_channels: usize, out_channels: usize, stride: usize, vb: VarBuilder) -> Result<Self> {
-        // Detach weight and bias below, so that no gradients are tracked: this program only computes outputs.
         let weight = vb.get_with_hints(
             (out_channels, in_channels, 3, 3),
             "weight",
             candle_nn::init::DEFAULT_KAIMING_NORMAL,
         )?;
         let bias = vb.get_with_hints(out_channels, "bias", candle_nn::Init::Uniform { lo: -0.1, up: 0.1 })?;
+        // Detach both, so that no gradients are tracked: this program only computes outputs.
         let (weight, bias) = (weight.detach(), bias.detach());
         let epilogue = Epilogue::new().with_bias(&bias).with_activation(Activation::Relu);
         Ok(Self { weight, bias, stride, epilogue, packed: PackedCache::default() })
@@ -83,9 +83,9 @@ impl Network {
         Ok(Self { convolutions: convolutions.collect::<Result<_>>()?, classifier })
     }
 
-    /// Returns the scores of the classes, `[batch, CLASSES]`; `run` computes each convolution.
-    fn forward(&self, x: &Tensor, run: impl Fn(&Conv, &Tensor) -> Result<Tensor>) -> Result<Tensor> {
-        let features = self.convolutions.iter().try_fold(x.clone(), |x, conv| run(conv, &x))?;
+    /// Returns the scores of the classes, `[batch, CLASSES]`. `run_conv` computes each convolution.
+    fn forward(&self, x: &Tensor, run_conv: impl Fn(&Conv, &Tensor) -> Result<Tensor>) -> Result<Tensor> {
+        let features = self.convolutions.iter().try_fold(x.clone(), |x, conv| run_conv(conv, &x))?;
         let pooled = features.mean((D::Minus2, D::Minus1))?;
         self.classifier.forward(&pooled)
     }
@@ -105,11 +105,11 @@ fn main() -> std::result::Result<(), Box<dyn Error>> {
     let with_candle = || network.forward(&x, Conv::with_candle);
     let with_kernels = || network.forward(&x, Conv::with_kernels);
 
-    let largest = |x: Tensor| x.abs()?.max_all()?.to_scalar::<f32>();
+    let max_abs = |x: Tensor| x.abs()?.max_all()?.to_scalar::<f32>();
     let scores = with_candle()?;
-    let difference = largest((&scores - with_kernels()?)?)? / largest(scores)?;
+    let difference = max_abs((&scores - with_kernels()?)?)? / max_abs(scores)?;
     let budget = Duration::from_millis(if short { 0 } else { 2000 });
-    let [candle, kernels] = times([&with_candle, &with_kernels], budget)?;
+    let [candle, kernels] = median_times([&with_candle, &with_kernels], budget)?;
     println!("{} convolutions on {batch} images of {SIZE}×{SIZE}, median times", CHANNELS.len());
     println!("candle:          {:8.2} ms", candle.as_secs_f64() * 1e3);
     println!("sconce-kernels:  {:8.2} ms", kernels.as_secs_f64() * 1e3);
@@ -122,9 +122,9 @@ fn main() -> std::result::Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Returns the median times of the two functions, called alternately until the budget is spent, at least
-/// three times each.
-fn times(calls: [&dyn Fn() -> Result<Tensor>; 2], budget: Duration) -> Result<[Duration; 2]> {
+/// Returns the median times of two functions. Calls them alternately until the budget is spent, and at least three
+/// times each.
+fn median_times(calls: [&dyn Fn() -> Result<Tensor>; 2], budget: Duration) -> Result<[Duration; 2]> {
     let mut times = [const { Vec::new() }; 2];
     let start = Instant::now();
     while times[1].len() < 3 || start.elapsed() < budget {

@@ -39,7 +39,9 @@ mobilenet_14     1 512  14  14 512 3 1 1 1 512";
 
 struct Layer {
     name: String,
+    /// `[batch, in_channels, height, width]`
     input: [usize; 4],
+    /// `[out_channels, in_channels / groups, kernel, kernel]`
     weight: [usize; 4],
     kernel: usize,
     stride: usize,
@@ -102,6 +104,7 @@ fn parse(mut parser: lexopt::Parser) -> std::result::Result<Arguments, lexopt::E
     Ok(arguments)
 }
 
+/// Parses a table of layers.
 fn layers(table: &str) -> std::result::Result<Vec<Layer>, String> {
     let lines = table.lines().map(|line| line.split('#').next().unwrap_or("").trim());
     lines
@@ -117,14 +120,15 @@ impl Layer {
     fn parse(line: &str) -> Option<Self> {
         let (name, numbers) = line.split_once(char::is_whitespace)?;
         let numbers = numbers.split_whitespace().map(|n| n.parse().ok()).collect::<Option<Vec<usize>>>()?;
-        let &[n, in_channels, h, w, out_channels, kernel, stride, padding, dilation, groups] = &numbers[..]
+        let &[batch, in_channels, height, width, out_channels, kernel, stride, padding, dilation, groups] =
+            &numbers[..]
         else {
             return None;
         };
         let weight = [out_channels, in_channels.checked_div(groups)?, kernel, kernel];
         Some(Self {
             name: name.into(),
-            input: [n, in_channels, h, w],
+            input: [batch, in_channels, height, width],
             weight,
             kernel,
             stride,
@@ -143,10 +147,12 @@ impl Layer {
         }
     }
 
+    /// Returns the number of floating-point operations of a call, in billions.
     fn gflop(&self) -> f64 {
-        let [n, _, h, w] = self.input;
-        let pixels = self.geometry().output_size([h, w], [self.kernel; 2]).map_or(0, |[h, w]| h * w);
-        2e-9 * (n * pixels * self.weight.iter().product::<usize>()) as f64
+        let [batch, _, height, width] = self.input;
+        let output = self.geometry().output_size([height, width], [self.kernel; 2]).unwrap_or([0; 2]);
+        let pixels = output[0] * output[1];
+        2e-9 * (batch * pixels * self.weight.iter().product::<usize>()) as f64
     }
 
     /// Returns the median times of the fused and the unfused calls, in milliseconds.

@@ -1,7 +1,7 @@
-//! The network that every PyTorch introduction starts with, written in sconce's two styles.
+//! The network of PyTorch's introductions, written in sconce's two styles.
 //!
-//! Shows that both styles give the same network, and that each convolution, with its bias and activation,
-//! runs as one launch of one kernel.
+//! Shows that both styles give the same network, and that each convolution, with its bias and activation, runs as one
+//! launch of one kernel.
 
 #[path = "common/arguments.rs"]
 mod arguments;

@@ -1,6 +1,6 @@
 //! Times inference and training steps of whole networks. Prints comma-separated values.
 
-#[allow(dead_code)] // Only some of these networks are used, and `main` is not.
+#[allow(dead_code)] // This example uses only some of the networks, and not `main`.
 #[path = "networks/main.rs"]
 mod networks;
 #[path = "common/timer.rs"]
@@ -139,7 +139,7 @@ trait Measurement {
 
 fn measure(name: &str, measurement: impl Measurement) -> Result<String> {
     match name {
-        // Other tables of these networks call the introductory network `seed`.
+        // Older tables name the introductory network `seed`.
         "intro" | "seed" => measurement.time(IntroNetwork::config(), Input::DIGITS),
         "lenet" => measurement.time(LeNet::config(), Input::DIGITS),
         "resnet18" => measurement.time(resnet::resnet18(), Input::IMAGES),

@@ -1,6 +1,5 @@
-//! Checks the first step in planning a convolution, the selection of an algorithm, by measurement: times all candidates
-//! on random convolutions in both memory layouts, and compares the algorithm that `select` returns with the fastest
-//! one.
+//! Checks the selection of convolution algorithms by measurement: times all candidates on random convolutions in both
+//! memory layouts, and compares the algorithm that `select` returns with the fastest one.
 
 #[path = "common/arguments.rs"]
 mod arguments;
@@ -27,14 +26,16 @@ usage: cargo run --release --example plan_check -- [--shapes N] [--seed N] [--le
 
 --shapes N: random convolutions with at least two candidates (default: 300)
 --seed N: the seed of the random shapes (default: 1)
---least SHARE: the required share of convolutions, for example 0.95, for which the selected algorithm is at most a
+--least SHARE: the required fraction of convolutions, for example 0.95, for which the selected algorithm is at most a
   tenth slower than the fastest; fail if the share is lower
---list: print a line for every convolution: its sizes, and the milliseconds and the cost of each candidate, with a mark
-  on the selected one
+--list: print a line for every convolution: its sizes, and for each candidate the measured milliseconds and, in
+  parentheses, the estimated ones; * marks the selected algorithm
 --short: a few small shapes, to check that the program runs";
 
-/// The selected algorithm counts as correct if it takes at most this many times as long as the fastest.
+/// The selection counts as correct if the selected algorithm takes at most this many times as long as the fastest one.
 const MARGIN: f64 = 1.1;
+/// The cost of one millisecond. `--list` prints costs in this unit, next to the measured milliseconds.
+const COST_PER_MS: f64 = 127e6;
 /// The range of multiply-adds of a random shape. The upper limit keeps the calls short, so that other processes rarely
 /// interrupt them.
 const WORK: std::ops::Range<f64> = 2e5..1e8;
@@ -71,7 +72,7 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let arguments = arguments::parse(HELP, parse);
     rayon::ThreadPoolBuilder::new().num_threads(1).build_global()?;
     let mut random = StdRng::seed_from_u64(arguments.seed);
-    let (mut right, mut ratios) = (0, vec![]);
+    let (mut correct, mut ratios) = (0, vec![]);
     while ratios.len() < arguments.shapes {
         let layer = Layer::random(&mut random);
         if !arguments.work.contains(&layer.work()) || layer.elements() > MAX_ELEMENTS {
@@ -82,13 +83,13 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
         let time_of_selected = timed.iter().find(|(algorithm, ..)| *algorithm == selected);
         let time = time_of_selected.map_or(f64::NAN, |(_, time, _)| *time);
         let ratio = time / best;
-        right += usize::from(ratio <= MARGIN);
+        correct += usize::from(ratio <= MARGIN);
         ratios.push(ratio);
         if arguments.list {
             println!("{}", layer.line(&timed, selected, ratio));
         }
     }
-    let share = right as f64 / ratios.len() as f64;
+    let share = correct as f64 / ratios.len() as f64;
     let mean = (ratios.iter().map(|ratio| ratio.ln()).sum::<f64>() / ratios.len() as f64).exp();
     let worst = ratios.iter().copied().fold(0., f64::max);
     println!(
@@ -130,7 +131,7 @@ fn parse(mut parser: lexopt::Parser) -> std::result::Result<Arguments, lexopt::E
 }
 
 impl Layer {
-    /// Returns a random convolution like those in common networks: mostly 3×3 and 1×1, with log-uniform sizes.
+    /// Returns a random convolution. As in common networks, the kernel is 3×3 or 1×1. Sizes are log-uniform.
     fn random(random: &mut StdRng) -> Self {
         let mut log_uniform =
             |low: f64, high: f64| (low.ln() + (high / low).ln() * random.random::<f64>()).exp() as usize;
@@ -214,6 +215,7 @@ impl Layer {
         Ok(Some((timed.collect(), problem.select())))
     }
 
+    /// Returns the line that `--list` prints.
     fn line(&self, timed: &[Timed], selected: Algorithm, ratio: f64) -> String {
         let Self {
             batch,
@@ -232,7 +234,7 @@ impl Layer {
         );
         for (algorithm, time, cost) in timed {
             let mark = if *algorithm == selected { "*" } else { "" };
-            line += &format!("  {mark}{algorithm:?} {time:.4} ({:.4})", cost / 127e6);
+            line += &format!("  {mark}{algorithm:?} {time:.4} ({:.4})", cost / COST_PER_MS);
         }
         line
     }
@@ -263,6 +265,7 @@ impl Runner {
         Ok(Self { problem, input, weight, epilogue, values, output })
     }
 
+    /// Runs the convolution with `algorithm` once.
     fn run(&mut self, algorithm: Algorithm, cache: &PackedCache) -> Result<()> {
         let (ConvProblem { shape, input: layout, isa, .. }, weight) = (&self.problem, &self.weight);
         if self.problem.output == Layout::Nchw {

@@ -75,6 +75,7 @@ impl Csv {
         Ok(Self { settings, header, rows })
     }
 
+    /// Returns the value of the line `# key: value`.
     fn setting(&self, key: &str) -> Result<&str> {
         let found = self.settings.iter().find(|(name, _)| name == key);
         Ok(&found.ok_or_else(|| format!("expected a line `# {key}: …`"))?.1)
@@ -100,6 +101,7 @@ fn replace(text: &str, name: &str, content: &str) -> Result<String> {
     Ok(format!("{before}{begin}{content}{end}{after}"))
 }
 
+/// Returns the table of layers in Markdown.
 fn layer_table(csv: &Csv) -> Result<String> {
     let peak: f64 = csv.setting("peak_gflops")?.parse()?;
     let mut table = format!(
@@ -144,6 +146,7 @@ fn summary(csv: &Csv) -> Result<String> {
     ))
 }
 
+/// Returns the table of networks in Markdown.
 fn network_table(csv: &Csv) -> Result<String> {
     let mut table = format!("{}; {}.\n\n", csv.setting("machine")?, csv.setting("date")?);
     writeln!(table, "| {} |\n|{}", csv.header.join(" | "), "---|".repeat(csv.header.len()))?;

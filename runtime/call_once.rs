@@ -1,8 +1,8 @@
 //! Calls that may consume the callee. Not public API.
 //!
-//! The last call to a local that a forward closure owns becomes a call to its method `call_at_last_use`. Method
-//! resolution selects [`CallFunctionOnce`], which takes the callee by value, if it is a function, so that `FnOnce` is
-//! enough, and [`CallLayerAtLastUse`] if it is a layer.
+//! In a forward closure, the last call to an owned local variable becomes a call to its method `call_at_last_use`.
+//! Method resolution selects [`CallFunctionOnce`] for a function, which is called by value and therefore only needs to
+//! implement `FnOnce`. It selects [`CallLayerAtLastUse`] for a layer, which is called by reference.
 
 use crate::dispatch::{CallLayer, FunctionArguments, LayerArguments};
 use crate::module::{Mode, Module};
@@ -20,7 +20,7 @@ pub trait CallFunctionOnce<A> {
     ) -> Self::Output;
 }
 
-/// A call to a layer, which stays alive.
+/// A call to a layer by reference.
 pub trait CallLayerAtLastUse: Module {
     /// Calls the layer.
     fn call_at_last_use<A, I>(&self, arguments: A, mode: Mode) -> A::Output

@@ -7,7 +7,7 @@ use crate::module::{Forward, Mode};
 use crate::signal::Signal;
 use crate::{Error, Result};
 
-/// The forward pass of a network in evaluation, recorded on a CUDA device by [`Network::capture`].
+/// The forward pass of a network in evaluation mode, recorded on a CUDA device by [`Network::capture`].
 ///
 /// ```no_run
 /// use sconce::prelude::*;

@@ -75,7 +75,7 @@ pub trait IndexOf<List: ?Sized> {
     /// Runs `run` on the layer at this index, with the index as a part of the path.
     ///
     /// # Errors
-    /// Fails if there is no such layer.
+    /// Fails if the container has no layer at this index.
     fn with_layer<T>(self, list: &List, run: impl FnOnce(&Self::Layer) -> T) -> Result<T>;
 }
 
@@ -140,10 +140,10 @@ impl<List: ?Sized, I: IndexOf<List>, J: IndexOf<I::Layer>> IndexOf<List> for (I,
 }
 
 /// An argument of a call. A layer converts the argument to the type of its input. A function receives it unchanged.
-pub struct Argument<T>(pub T);
+pub struct Convertible<T>(pub T);
 
-/// An argument that is not converted, because it already has the type of the input: a literal, `None` or a closure.
-pub struct Exact<T>(pub T);
+/// An argument whose type is inferred from the type of the input: a literal, `None` or a closure. It is not converted.
+pub struct Inferred<T>(pub T);
 
 /// An argument that converts to the input `I` of a layer.
 pub trait IntoInput<I> {
@@ -151,13 +151,13 @@ pub trait IntoInput<I> {
     fn into_input(self) -> I;
 }
 
-impl<I, T: Into<I>> IntoInput<I> for Argument<T> {
+impl<I, T: Into<I>> IntoInput<I> for Convertible<T> {
     fn into_input(self) -> I {
         self.0.into()
     }
 }
 
-impl<I> IntoInput<I> for Exact<I> {
+impl<I> IntoInput<I> for Inferred<I> {
     fn into_input(self) -> I {
         self.0
     }
@@ -172,7 +172,7 @@ pub trait IntoArgument {
     fn into_argument(self) -> Self::Value;
 }
 
-impl<T> IntoArgument for Argument<T> {
+impl<T> IntoArgument for Convertible<T> {
     type Value = T;
 
     fn into_argument(self) -> T {
@@ -180,7 +180,7 @@ impl<T> IntoArgument for Argument<T> {
     }
 }
 
-impl<T> IntoArgument for Exact<T> {
+impl<T> IntoArgument for Inferred<T> {
     type Value = T;
 
     fn into_argument(self) -> T {
@@ -305,7 +305,8 @@ macro_rules! layer {
     };
 }
 
-/// Converts an output of a forward closure to the type `O`: a tensor or a result to a signal, and tuples by element.
+/// Converts an output of a forward closure to the type `O`. A tensor or a result becomes a signal. A tuple is converted
+/// element by element.
 #[diagnostic::on_unimplemented(
     message = "expected the output type `{O}`, found `{Self}`",
     label = "this has the type `{Self}`",
@@ -323,7 +324,7 @@ impl<T: Into<Signal>> IntoOutput<Signal> for T {
     }
 }
 
-/// Implements the trait for a tuple with these elements.
+/// Implements [`IntoOutput`] for a tuple with these elements.
 macro_rules! output {
     ($($value:ident $output:ident $index:tt),+) => {
         #[diagnostic::do_not_recommend]

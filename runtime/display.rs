@@ -6,7 +6,7 @@ use candle_core::Tensor;
 
 use crate::module::{Module, Visitor};
 
-/// The name and the text of each child.
+/// The name and the formatted text of each child.
 struct Children(Vec<(String, String)>);
 
 impl<'a> Visitor<'a> for Children {
@@ -21,6 +21,7 @@ impl<'a> Visitor<'a> for Children {
     }
 }
 
+/// Formats a module and its children.
 fn text(module: &dyn Module) -> String {
     let mut children = Children(Vec::new());
     module.visit(&mut children);
@@ -39,25 +40,26 @@ fn text(module: &dyn Module) -> String {
 
 /// Merges consecutive list elements with equal text into one line, `(0-2): 3 x Block(…)`, like PyTorch.
 fn merge_equal(children: Vec<(String, String)>) -> Vec<(String, String)> {
-    let mut runs: Vec<(String, String, usize, String)> = Vec::new();
+    // The first name, the text, the number of children and the last name of each group.
+    let mut groups: Vec<(String, String, usize, String)> = Vec::new();
     for (name, body) in children {
         let is_element = name.bytes().all(|b| b.is_ascii_digit());
-        match runs.last_mut() {
+        match groups.last_mut() {
             Some((_, previous, count, last)) if is_element && *previous == body => {
                 *count += 1;
                 *last = name;
             }
-            _ => runs.push((name.clone(), body, 1, name)),
+            _ => groups.push((name.clone(), body, 1, name)),
         }
     }
     let line = |(first, body, count, last): (String, String, usize, String)| match count {
         1 => (format!("({first})"), body),
         _ => (format!("({first}-{last})"), format!("{count} x {body}")),
     };
-    runs.into_iter().map(line).collect()
+    groups.into_iter().map(line).collect()
 }
 
-/// Implements the `Display` of derived networks.
+/// Implements `Display` for derived networks.
 ///
 /// # Errors
 /// Fails if writing to `f` fails.

@@ -32,23 +32,26 @@ fn matches_wildcard<P, T>(
     is_star: impl Fn(&P) -> bool,
     matches: impl Fn(&P, &T) -> bool,
 ) -> bool {
-    let mut p = 0;
-    let mut i = 0;
+    let mut in_pattern = 0;
+    let mut in_items = 0;
+    // The position after the last star, and the item at which to continue if the star matches one more item.
     let mut retry = None;
-    while i < items.len() {
-        if p < pattern.len() && is_star(&pattern[p]) {
-            retry = Some((p + 1, i + 1));
-            p += 1;
-        } else if p < pattern.len() && matches(&pattern[p], &items[i]) {
-            (p, i) = (p + 1, i + 1);
-        } else if let Some((after, from)) = retry {
-            (p, i) = (after, from);
-            retry = Some((after, from + 1));
+    while in_items < items.len() {
+        if in_pattern < pattern.len() && is_star(&pattern[in_pattern]) {
+            retry = Some((in_pattern + 1, in_items + 1));
+            in_pattern += 1;
+        } else if in_pattern < pattern.len() && matches(&pattern[in_pattern], &items[in_items]) {
+            in_pattern += 1;
+            in_items += 1;
+        } else if let Some((after_star, next_item)) = retry {
+            in_pattern = after_star;
+            in_items = next_item;
+            retry = Some((after_star, next_item + 1));
         } else {
             return false;
         }
     }
-    pattern[p..].iter().all(is_star)
+    pattern[in_pattern..].iter().all(is_star)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The chapters of the guide, so that `cargo test` compiles and runs their listings. [`Module`](crate::Module) contains
 //! the chapter `layers.md`.
 //!
-//! Every chapter is included:
+//! This test checks that every chapter is included:
 //!
 //! ```
 //! use std::fs;

@@ -30,9 +30,10 @@ use candle_nn::init::{FanInOut, NonLinearity, NormalOrUniform};
 /// use sconce::nn::Init;
 ///
 /// assert!(matches!(normal(0., 0.02).for_shape(&[8, 4]), Init::Randn { mean: 0., stdev: 0.02 }));
-/// // `init = ones` works without parentheses, because a function without arguments converts.
+/// // `init = ones` needs no parentheses: a function without arguments converts into an `Initializer`.
 /// assert!(matches!(Initializer::from(ones).for_shape(&[3]), Init::Const(1.)));
 /// ```
+// The fields are a function of the shape and of two parameters of the distribution, and the values of these parameters.
 #[derive(Clone, Copy, Debug)]
 pub struct Initializer(fn(&[usize], f64, f64) -> Init, f64, f64);
 
@@ -202,8 +203,7 @@ pub fn xavier_uniform() -> Initializer {
     )
 }
 
-/// Draws from the normal distribution with the variance `2 / (fan_in + fan_out)` (Glorot and Bengio
-/// 2010).
+/// Draws from the normal distribution with the variance `2 / (fan_in + fan_out)` (Glorot and Bengio 2010).
 ///
 /// ```
 /// use sconce::prelude::*;

@@ -31,7 +31,7 @@
 //!
 //! - **Layers** take PyTorch's arguments in PyTorch's order: `#[layer(3, 64, 7, stride = 2)] conv: Conv2d`.
 //!   A derived struct is a layer too. [The derive](macro@Module) documents the attributes.
-//! - **Layers of your own** implement [`Module`](trait@Module) and [`Forward`]. The first of these has an example.
+//! - **Custom layers** implement [`Module`](trait@Module) and [`Forward`]. [`Module`](trait@Module) has an example.
 //! - **Named tensors**: [`Network`] gives every network `named_parameters`, `state_dict`, `save`,
 //!   `freeze("backbone.**")`, `to_dtype` and more. [`Config::load`] builds a network from a checkpoint,
 //!   including PyTorch's `.pt` files.
@@ -49,7 +49,7 @@
 extern crate self as sconce;
 
 #[doc(hidden)]
-#[path = "private.rs"]
+#[path = "private/mod.rs"]
 pub mod __private;
 mod call_once;
 mod capture;

@@ -1,7 +1,7 @@
 //! The random number generator for initialization, shuffling and dropout.
 //!
 //! Unlike candle's generator, it can be seeded on the CPU: after [`manual_seed`], a single-threaded program draws the
-//! same numbers again. Numbers are drawn on the CPU and then moved to the device, so the initial parameters of a
+//! same numbers again. Numbers are drawn on the CPU and then copied to the device, so the initial parameters of a
 //! network do not depend on its device. Only dropout masks are drawn on the device.
 
 use std::collections::HashSet;
@@ -146,7 +146,7 @@ pub fn permutation(n: u32) -> Vec<u32> {
     order
 }
 
-/// Returns a new generator that is seeded by the shared one. The shared generator is then not locked while a large
+/// Returns a new generator that is seeded by the shared one, so that the shared generator is not locked while a large
 /// tensor is drawn.
 fn split_generator() -> StdRng {
     StdRng::from_rng(&mut generator().rng)
@@ -162,6 +162,7 @@ fn seed_device(device: &Device) -> Result<()> {
     Ok(())
 }
 
+/// Locks the shared generator.
 fn generator() -> MutexGuard<'static, Generator> {
     // The generator is valid even if a thread panicked while it held the lock.
     GENERATOR.lock().unwrap_or_else(PoisonError::into_inner)

@@ -1,8 +1,9 @@
-//! Values that a forward closure uses again, or from which another value may borrow. Not public API.
+//! Clones of values that a forward closure uses several times, or from which other values may borrow. Not public API.
 //!
-//! A use before the last one becomes [`clone`]. A last use moves the value, but not if another value may borrow from it,
-//! such as `dims` after `let dims = y.dims()?`. It then becomes `y.lend_at_last_use(type_of(&y)).take()`, which reborrows
-//! a reference and clones any other value. Later operations can be fused into the signals in the clone.
+//! The derive rewrites each use of such a value. A use before the last one becomes a call of [`clone`]. The last use
+//! moves the value, unless another value may borrow from it, such as `dims` after `let dims = y.dims()?`. In that case,
+//! the last use becomes `y.lend_at_last_use(type_of(&y)).take()`, which reborrows a reference and clones any other
+//! value. Later operations can be fused into the signals in the clone.
 
 use std::marker::PhantomData;
 
@@ -12,7 +13,8 @@ use crate::signal::at_last_use;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is used again but is not `Clone`",
     label = "this value is used again, or another value may borrow from it",
-    note = "to use a value several times, pass a reference: `&value`, or `&mut *value` if `value` is a mutable reference",
+    note = "to use a value several times, pass a reference: `&value`, or `&mut *value` if `value` is a mutable \
+            reference",
     note = "a number borrows from nothing if it has a type: `let n: usize = value.len();`"
 )]
 pub trait Reusable {
@@ -40,10 +42,10 @@ pub fn type_of<T: ?Sized>(_: &T) -> TypeOf<T> {
     TypeOf(PhantomData)
 }
 
-/// A value of the type `T` at its last use. Method resolution reborrows the value if it is a reference, and borrows it
-/// otherwise.
+/// A value of type `T` whose last use cannot move it. Method resolution selects the implementation that reborrows the
+/// value if `T` is a reference, and the implementation that borrows the value otherwise.
 pub trait Lend<T> {
-    /// The value, which has a method `take`.
+    /// The borrowed value. Its method `take` returns the value for the last use.
     type Lent;
 
     /// Borrows or reborrows the value.
@@ -84,7 +86,7 @@ impl<R> Reborrowed<R> {
     }
 }
 
-/// A borrowed value.
+/// A borrowed value that is cloned for its last use.
 pub struct LastUse<'a, T>(&'a T);
 
 impl<T> LastUse<'_, T> {

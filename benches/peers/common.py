@@ -1,4 +1,4 @@
-"""What the comparisons share: running both sides, and merging and comparing their times."""
+"""Helpers of the comparison scripts: run sconce and the other frameworks, and merge and compare their times."""
 
 import argparse
 import csv
@@ -12,12 +12,12 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 
 
-def median_ms(call, budget=0.5, least=5, most=300):
+def median_ms(call, budget=0.5, min_calls=5, max_calls=300):
     """Returns the median time of a call in milliseconds. Three calls before the measurement are not timed."""
     for _ in range(3):
         call()
     times, start = [], time.perf_counter()
-    while len(times) < least or (time.perf_counter() - start < budget and len(times) < most):
+    while len(times) < min_calls or (time.perf_counter() - start < budget and len(times) < max_calls):
         before = time.perf_counter()
         call()
         times.append(time.perf_counter() - before)
@@ -34,7 +34,7 @@ def rows(table):
 
 
 def parser(description, table, rounds):
-    """Returns a command line with the options of every comparison."""
+    """Returns an argument parser with the options that all comparisons have."""
     options = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--table", default=os.path.join(HERE, table))
     options.add_argument("--only", help="compare only the lines with these names, separated by commas")
@@ -45,7 +45,7 @@ def parser(description, table, rounds):
 
 
 def select(table, only, work):
-    """Returns the path of a table with only the named lines."""
+    """Returns the path of a table with only the named lines, written to the directory `work`."""
     if not only:
         return os.path.abspath(table)
     names = only.split(",")
@@ -59,11 +59,12 @@ def select(table, only, work):
 
 
 def build(example):
+    """Builds an example of sconce."""
     subprocess.run(["cargo", "build", "--release", "-q", "--example", example], check=True, cwd=ROOT)
 
 
 def example(name, arguments):
-    """Runs a built example of sconce, without its output."""
+    """Runs a built example of sconce and discards its output."""
     command = ["cargo", "run", "--release", "-q", "--example", name, "--", *arguments]
     subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
 
@@ -76,14 +77,14 @@ def script(name, arguments):
         sys.exit(f"{run.stderr}\n{name} failed")
 
 
-def merge(least, path):
-    """Merges the times of a CSV file into `least`, by name and column. The lower time of each cell stays."""
+def merge(minimum, path):
+    """Merges the times of a CSV file into `minimum`, by name and column. Keeps the lower time of each cell."""
     with open(path) as file:
         for row in csv.DictReader(file):
-            cells = least.setdefault(row.pop("name"), {})
+            cells = minimum.setdefault(row.pop("name"), {})
             for column, value in row.items():
                 value = float(value) if value else math.nan
-                if not value >= cells.get(column, math.inf) and value == value:
+                if value < cells.get(column, math.inf):  # False if the value is NaN.
                     cells[column] = value
 
 
@@ -92,7 +93,7 @@ def geometric_mean(values):
 
 
 def summary(what, ratios):
-    """Prints the geometric mean and the worst of `(ratio, name)`. Returns both ratios."""
+    """Prints the geometric mean and the maximum of a list of `(ratio, name)`. Returns both ratios."""
     mean, worst = geometric_mean([ratio for ratio, _ in ratios]), max(ratios)
     ahead = sum(ratio <= 1 for ratio, _ in ratios)
     print(

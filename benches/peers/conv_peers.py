@@ -48,7 +48,7 @@ def torch_eager(row, threads):
 
 
 def torch_mkldnn(row, threads):
-    """oneDNN with its blocked layout for weights and activations. Reorders are not timed."""
+    """Runs oneDNN with its blocked layout for weights and activations. Reorders are not timed."""
     import torch
     from torch.utils import mkldnn
 

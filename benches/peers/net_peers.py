@@ -128,6 +128,7 @@ def vit_s_16(**_):
     return torchvision.models.VisionTransformer(224, 16, 12, 6, 384, 1536)
 
 
+# The networks that torchvision does not have. Older tables name the introductory network `seed`.
 OWN = {
     "intro": Intro, "seed": Intro, "lenet": LeNet, "unet": UNet, "gpt2": Gpt2, "lstm": LstmClassifier,
     "vit_s_16": vit_s_16,
@@ -138,7 +139,7 @@ def build(name):
     torch.manual_seed(0)
     if name in OWN:
         return OWN[name]()
-    # The initialization of GoogLeNet takes minutes, and its auxiliary classifiers run in training only.
+    # Initializing GoogLeNet takes minutes, and its auxiliary classifiers run only in training.
     settings = {"init_weights": False, "aux_logits": False} if name == "googlenet" else {}
     return getattr(torchvision.models, name)(weights=None, **settings)
 

@@ -2,9 +2,9 @@
 
 usage: python benches/peers/op_peers.py [TABLE] [--threads N] [--csv OUT] [--budget SECONDS] [--peers ort,openvino]
 
-TABLE has lines "name | Layer(arguments) + Layer(arguments) | shape of the input"; # starts a comment (default: ops.txt).
-MultiheadAttention is self-attention without the weights, batch first. Recurrent layers return their outputs without the
-states. The input of Embedding is random indices.
+TABLE (default: ops.txt) has lines "name | Layer(arguments) + Layer(arguments) | shape of the input"; # starts a
+comment. MultiheadAttention is self-attention without the weights, batch first. Recurrent layers return their outputs
+without the states. The input of Embedding consists of random indices.
 
 Prints a CSV row for each line: its name, the median milliseconds of inference in each peer, and those of training in
 PyTorch: the forward pass in training mode and the backward pass to the input and every parameter. PyTorch runs images
@@ -35,8 +35,8 @@ class SelfAttention(nn.Module):
         return self.attention(x, x, x, need_weights=False)[0]
 
 
-class Outputs(nn.Module):
-    """The first output of a layer: the outputs of a recurrent layer without its last states."""
+class FirstOutput(nn.Module):
+    """A recurrent layer that returns only its first output, without the last states."""
 
     def __init__(self, layer):
         super().__init__()
@@ -46,12 +46,12 @@ class Outputs(nn.Module):
         return self.layer(x)[0]
 
 
-def outputs(layer):
-    return lambda *arguments, **keywords: Outputs(layer(*arguments, **keywords))
+def first_output(layer):
+    return lambda *arguments, **keywords: FirstOutput(layer(*arguments, **keywords))
 
 
 LAYERS = {name: layer for name, layer in vars(nn).items() if isinstance(layer, type)}
-LAYERS |= {layer.__name__: outputs(layer) for layer in (nn.LSTM, nn.GRU, nn.RNN, nn.LSTMCell)}
+LAYERS |= {layer.__name__: first_output(layer) for layer in (nn.LSTM, nn.GRU, nn.RNN, nn.LSTMCell)}
 LAYERS["MultiheadAttention"] = SelfAttention
 GLOBALS = {"__builtins__": {}, "True": True, "False": False, "None": None}
 
@@ -82,7 +82,7 @@ def torch_times(layers, shape, budget):
         if memory_format and x.is_floating_point():
             network, x = network.to(memory_format=memory_format), x.to(memory_format=memory_format)
         with torch.inference_mode():
-            inference.append(median_ms(lambda: network(x), budget, most=1000))
+            inference.append(median_ms(lambda: network(x), budget, max_calls=1000))
         network.train()
         x.requires_grad_(x.is_floating_point())
         gradient = torch.ones_like(network(x))
@@ -93,7 +93,7 @@ def torch_times(layers, shape, budget):
                 variable.grad = None
             network(x).backward(gradient)
 
-        training.append(median_ms(step, budget, most=1000))
+        training.append(median_ms(step, budget, max_calls=1000))
     return min(inference), min(training)
 
 
@@ -151,7 +151,7 @@ def main():
         for peer in peers:
             try:
                 call = PEERS[peer](layers, shape, options.threads)
-                cells.append(f"{median_ms(call, options.budget, most=1000):.4f}")
+                cells.append(f"{median_ms(call, options.budget, max_calls=1000):.4f}")
             except Exception as error:
                 cells.append("nan")
                 print(peer, name, str(error)[:120], file=sys.stderr)

@@ -30,7 +30,8 @@
 #define BYTES 16
 #define REGISTERS 16
 #endif
-/* Names as many independent sums as fit into the registers beside a factor and a term. */
+/* Calls f with the number of each sum. There are as many independent sums as fit into the registers with a factor and a
+ * term. */
 #define TWELVE(f) f(0) f(1) f(2) f(3) f(4) f(5) f(6) f(7) f(8) f(9) f(10) f(11)
 #if REGISTERS == 32
 #define SUMS 24
@@ -42,7 +43,7 @@
 #define LANES (BYTES / sizeof(float))
 #define MAX_THREADS 1024
 #define ROUNDS 5
-#define SECONDS 0.05 /* of one round, about */
+#define SECONDS 0.05 /* approximate duration of one round */
 
 typedef float vector __attribute__((vector_size(BYTES)));
 /* Makes the compiler compute x, in a vector register. */
@@ -142,7 +143,7 @@ static double seconds(int threads, struct task task, vector **data, long passes)
   return elapsed;
 }
 
-/* Returns the highest rate of passes per second, over all threads. */
+/* Returns the highest number of passes per second of all threads together, over ROUNDS rounds. */
 static double passes_per_second(int threads, struct task task, vector **data) {
   long passes = 1;
   double elapsed;
@@ -156,7 +157,7 @@ static double passes_per_second(int threads, struct task task, vector **data) {
   return best;
 }
 
-/* Returns the size of a data cache in bytes. sysconf knows too, but not in every virtual machine. */
+/* Returns the size of a data cache in bytes. In some virtual machines, sysconf does not know the size. */
 static long cache_size(int level, long fallback) {
   for (int index = 0; index < 8; index++) {
     char path[99], type[16];

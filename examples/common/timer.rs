@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// Limits the number and the total duration of the calls in a measurement.
+/// Times many calls of a function. The measurement ends after `budget` or `max_calls`, but not before `min_calls`.
 #[derive(Clone, Copy)]
 pub struct Timer {
     pub budget: Duration,
@@ -10,7 +10,7 @@ pub struct Timer {
     pub max_calls: usize,
 }
 
-/// The times of many calls, in milliseconds.
+/// The median and the minimum time of many calls, in milliseconds.
 #[derive(Clone, Copy)]
 pub struct Times {
     pub median: f64,

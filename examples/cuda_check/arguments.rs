@@ -25,6 +25,7 @@ pub const FORMATS: [Format; 4] = [
 
 pub const BATCHES: [usize; 3] = [1, 32, 256];
 
+/// The command line. `HELP` in `main.rs` describes the options.
 pub struct Arguments {
     pub device: usize,
     only: Option<String>,
@@ -38,15 +39,15 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    /// Returns `true` if `part` runs. The part `kernels` only runs if it is requested.
+    /// Returns `true` if `part` should run. The part `kernels` runs only if it is requested with `--only`.
     pub fn runs(&self, part: &str) -> bool {
         self.only.as_deref().map_or(part != "kernels", |only| only == part)
     }
 
-    /// Returns `true` if layers are timed at this batch size and in this format.
-    pub fn times(&self, batch: usize, format: &str) -> bool {
+    /// Returns `true` if layers should be timed with this batch size and format.
+    pub fn includes(&self, batch: usize, format: &str) -> bool {
         let batches = self.batches.as_ref().is_none_or(|batches| batches.contains(&batch));
-        batches && self.formats.as_ref().is_none_or(|formats| formats.iter().any(|one| one == format))
+        batches && self.formats.as_ref().is_none_or(|formats| formats.iter().any(|name| name == format))
     }
 }
 

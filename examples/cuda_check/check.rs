@@ -1,5 +1,4 @@
-//! Checks every kernel against the CPU on random settings. Output memory is filled with NaN before a kernel
-//! runs.
+//! Checks every kernel against the CPU with random settings. Fills output memory with NaN before a kernel runs.
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -32,7 +31,7 @@ const LARGE: [([usize; 4], [usize; 4], usize); 4] = [
     ([8, 256, 14, 14], [512, 256, 1, 1], 1),
 ];
 
-/// A source of random settings and tensors for one case.
+/// One case of an operation: a source of random settings and tensors.
 struct Case<'a> {
     /// The index of the case among the cases of its operation.
     number: usize,
@@ -41,7 +40,7 @@ struct Case<'a> {
     dtype: DType,
 }
 
-/// A result on the device and its expected value.
+/// A tensor on the device and its expected value on the CPU.
 type Pair = (Tensor, Tensor);
 
 type Operation = fn(&mut Case) -> Result<Vec<Pair>>;
@@ -56,7 +55,7 @@ const OPERATIONS: [(&str, Operation); 7] = [
     ("optimizer steps", optimizer_steps),
 ];
 
-/// Runs all operations. Returns `true` if every error is within its bound.
+/// Runs all cases of all operations. Returns `true` if every error is within its bound.
 pub fn all(arguments: &Arguments, device: &Device) -> Result<bool> {
     sconce::kernels::testing::cuda::poison(true);
     let mut passed = true;
@@ -110,8 +109,9 @@ fn error(actual: &Tensor, expected: &Tensor) -> Result<f64> {
     if actual.dims() != expected.dims() {
         return Err(Error::msg(format!("expected shape {:?}, found {:?}", expected.dims(), actual.dims())));
     }
-    let wide = |x: &Tensor| x.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>();
-    let (actual, expected) = (wide(actual)?, wide(expected)?);
+    let to_f64 =
+        |x: &Tensor| x.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>();
+    let (actual, expected) = (to_f64(actual)?, to_f64(expected)?);
     let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
     let difference = norm(&mut actual.iter().zip(&expected).map(|(a, b)| a - b));
     let scale = norm(&mut expected.into_iter());
@@ -119,10 +119,12 @@ fn error(actual: &Tensor, expected: &Tensor) -> Result<f64> {
 }
 
 impl Case<'_> {
+    /// Returns a random number below `bound`.
     fn below(&mut self, bound: usize) -> usize {
         self.rng.random_range(0..bound)
     }
 
+    /// Returns a random element of `choices`.
     fn among<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.rng.random_range(0..choices.len())]
     }
@@ -136,7 +138,7 @@ impl Case<'_> {
         Ok((rounded.to_device(self.device)?, rounded.to_dtype(DType::F64)?))
     }
 
-    /// Returns `None` twice in half of the cases, and otherwise the same as [`Case::tensor`].
+    /// Returns two `None`s in half of the cases, and the tensors of [`Case::tensor`] otherwise.
     fn optional_tensor(&mut self, shape: &[usize]) -> Result<[Option<Tensor>; 2]> {
         if self.rng.random() {
             return Ok([None, None]);
@@ -145,7 +147,7 @@ impl Case<'_> {
         Ok([Some(device), Some(cpu)])
     }
 
-    /// Returns the shapes of input and weight, and the geometry.
+    /// Returns the shapes of input and weight, and the geometry of a convolution.
     fn geometry(&mut self) -> ([usize; 4], [usize; 4], ConvGeometry) {
         if let Some((input, weight, stride)) = LARGE.get(self.number) {
             let padding = [weight[2], weight[3]].map(|kernel| [kernel / 2; 2]);
@@ -178,6 +180,7 @@ impl Case<'_> {
     }
 }
 
+/// Returns the shape of the output of a convolution.
 fn output_dims(input: [usize; 4], weight: [usize; 4], geometry: &ConvGeometry) -> Result<[usize; 4]> {
     let size = geometry.output_size([input[2], input[3]], [weight[2], weight[3]]);
     let [height, width] = size.ok_or_else(|| Error::msg("the output of the convolution is empty"))?;
@@ -244,8 +247,8 @@ fn transposed(case: &mut Case) -> Result<Vec<Pair>> {
     with_gradients(case, [x, w, b], [x_ref, w_ref, b_ref], run)
 }
 
-/// Runs `run` twice: with `ours` on the device, and with `theirs` in f64 on the CPU. Returns the two results, and for
-/// each input the two gradients of a randomly weighted sum of the result.
+/// Calls `run` twice: with `ours` on the device, and with `theirs` in f64 on the CPU. Returns both results and, for
+/// each input, both gradients. The gradients are those of a randomly weighted sum of the result.
 fn with_gradients<const N: usize>(
     case: &mut Case,
     ours: [Tensor; N],
@@ -267,6 +270,7 @@ fn with_gradients<const N: usize>(
     Ok(pairs)
 }
 
+/// Returns a random input and a random geometry of pooling.
 fn pool_case(case: &mut Case) -> Result<(Pair, PoolGeometry)> {
     loop {
         let kernel = [1 + case.below(3), 1 + case.below(3)];

@@ -10,12 +10,13 @@ use sconce::candle::{DType, Device, Error, Tensor};
 
 use crate::arguments::{FORMATS, Format};
 
-/// The maximum number of calls between two events. Short calls are timed several at a time, so that the overhead of the
+/// The maximum number of calls between two events. Several short calls are timed together, so that the overhead of the
 /// events is small compared with the measured time.
 const MAX_CALLS: usize = 10;
 /// The target time between two events, in milliseconds.
-const TARGET: f64 = 2.;
+const TARGET_MS: f64 = 2.;
 
+/// Converts an error of the CUDA driver to an error of candle.
 fn wrap(error: DriverError) -> Error {
     Error::Cuda(Box::new(error))
 }
@@ -46,7 +47,7 @@ pub fn milliseconds(device: &Device, budget: Duration, call: &dyn Fn() -> Result
     // The first call loads the kernels.
     call()?;
     device.synchronize()?;
-    let calls = (TARGET / mean_of(1)?).clamp(1., MAX_CALLS as f64) as usize;
+    let calls = (TARGET_MS / mean_of(1)?).clamp(1., MAX_CALLS as f64) as usize;
     let (begin, mut times) = (Instant::now(), Vec::new());
     while times.len() < 5 || (begin.elapsed() < budget && times.len() < 100) {
         times.push(mean_of(calls)?);
@@ -63,7 +64,7 @@ impl Format {
     }
 }
 
-/// The measured peak rates of the device. They give a lower bound for the time of each layer.
+/// The measured peak rates of the device. A lower bound for the time of each layer is computed from them.
 pub struct Peaks {
     /// Floating-point operations per millisecond of a large matrix product in cuBLAS, by format.
     pub flops: [f64; 4],

@@ -10,13 +10,13 @@ use crate::arguments::{Arguments, FORMATS};
 use crate::clock::milliseconds;
 use crate::table::layers;
 
-/// The selected kernel counts as correct if it takes at most this many times as long as the fastest.
+/// The selection counts as correct if the selected kernel takes at most this many times as long as the fastest kernel.
 const MARGIN: f64 = 1.1;
 
 pub fn print(arguments: &Arguments, device: &Device) -> Result<()> {
-    let (mut right, mut all) = (0, 0);
+    let (mut correct, mut total) = (0, 0);
     for (layer, batch) in layers(arguments.short) {
-        for format in FORMATS.into_iter().filter(|format| arguments.times(batch, format.name)) {
+        for format in FORMATS.into_iter().filter(|format| arguments.includes(batch, format.name)) {
             format.apply();
             let [input, weight, bias] = layer.operands(batch, format, device)?;
             let geometry = layer.geometry();
@@ -35,12 +35,13 @@ pub fn print(arguments: &Arguments, device: &Device) -> Result<()> {
                 times.push(time);
             }
             let best = times.iter().copied().fold(f64::INFINITY, f64::min);
-            all += 1;
-            right += usize::from(times.first().is_some_and(|chosen| *chosen <= MARGIN * best));
+            total += 1;
+            correct += usize::from(times.first().is_some_and(|chosen| *chosen <= MARGIN * best));
         }
     }
     println!(
-        "the selected kernel (the first of each layer) is at most a tenth slower than the fastest in {right} of {all}"
+        "the selected kernel (the first of each layer) is at most a tenth slower than the fastest in {correct} of \
+         {total} cases"
     );
     Ok(())
 }

@@ -92,8 +92,8 @@ def main():
                 with torch.no_grad():
                     cudnn, compiled = time_row(numbers, batch, dtype, arguments)
                 mine = ours.get((name, str(batch), label), math.nan)
-                ratio = mine / min(t for t in (cudnn, compiled, math.inf) if t == t)
-                if ratio == ratio and ratio > 0:
+                ratio = mine / min(ms for ms in (cudnn, compiled, math.inf) if not math.isnan(ms))
+                if not math.isnan(ratio) and ratio > 0:
                     ratios.append(ratio)
                 times = f"{cudnn:>12.4f}{compiled:>12.4f}{mine:>12.4f}"
                 print(f"{name:<12}{batch:>6}{label:>6}{times}{ratio:>8.2f}", flush=True)

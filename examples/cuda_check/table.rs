@@ -1,5 +1,5 @@
-//! Times a table of layers, and compares the times with those of three candle operations and with the lower bound
-//! that the device's peaks give.
+//! Times a table of layers. Compares the times with those of three candle operations, and with a lower bound that is
+//! computed from the device's peak rates.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -59,7 +59,7 @@ struct Row {
     ours: f64,
     /// `None` if candle fails, for example because memory runs out.
     candle: Option<f64>,
-    /// The lower bound.
+    /// The lower bound, computed from the peak rates.
     bound: f64,
 }
 
@@ -80,7 +80,7 @@ pub fn print(arguments: &Arguments, device: &Device) -> Result<()> {
     let mut rows = Vec::new();
     for (layer, batch) in layers(arguments.short) {
         for (i, format) in FORMATS.into_iter().enumerate() {
-            if !arguments.times(batch, format.name) {
+            if !arguments.includes(batch, format.name) {
                 continue;
             }
             format.apply();
@@ -162,6 +162,7 @@ impl Layer {
         }
     }
 
+    /// Times the layer. `flops` and `bytes` are peak rates per millisecond.
     fn times(
         &self,
         batch: usize,

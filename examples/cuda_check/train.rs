@@ -8,8 +8,8 @@ use sconce::prelude::*;
 const IMAGES: &[u8] = include_bytes!("../data/t10k-images-idx3-ubyte.gz");
 const LABELS: &[u8] = include_bytes!("../data/t10k-labels-idx1-ubyte.gz");
 
-/// How much lower the accuracy may be on the GPU than on the CPU. The GPU adds the terms of a sum in a different order,
-/// and over hundreds of steps, the different rounding errors change every parameter.
+/// The largest allowed difference between the accuracy on the CPU and a lower accuracy on the GPU. The GPU adds the
+/// terms of a sum in a different order. Over hundreds of steps, the different rounding errors change every parameter.
 const MARGIN: f64 = 0.015;
 
 #[derive(Module)]
@@ -50,6 +50,7 @@ pub fn compare(short: bool, device: &Device) -> Result<bool> {
     Ok(passed)
 }
 
+/// Trains the network on `device` and returns the accuracy on the validation data.
 fn train(short: bool, device: &Device) -> Result<f64> {
     manual_seed(0);
     let (train, test, epochs) = if short { (512, 256, 1) } else { (8_000, 2_000, 5) };
@@ -66,7 +67,7 @@ fn train(short: bool, device: &Device) -> Result<f64> {
     let last = history.last().ok_or_else(|| Error::msg("expected at least one epoch"))?;
     println!("{:?}: {last}", device.location());
     if device.is_cuda() {
-        replay(&model, &images.narrow(0, 8_000, 64)?)?;
+        check_capture(&model, &images.narrow(0, 8_000, 64)?)?;
     }
     last.valid
         .and_then(|valid| valid.accuracy)
@@ -74,7 +75,7 @@ fn train(short: bool, device: &Device) -> Result<f64> {
 }
 
 /// Fails unless the captured forward pass gives the same output as the network.
-fn replay(model: &FashionNet, images: &Tensor) -> Result<()> {
+fn check_capture(model: &FashionNet, images: &Tensor) -> Result<()> {
     let captured = model.capture(&images.zeros_like()?)?;
     let expected = model.eval_on(images)?;
     let actual = captured.replay(images)?;

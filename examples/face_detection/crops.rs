@@ -15,13 +15,13 @@ pub struct Crops {
     pub is_face: Tensor,
     /// `[crops, 4]`: the face's box relative to the crop.
     pub offsets: Tensor,
-    /// `[crops, 1]`: 1 if the box takes part in the loss, 0 otherwise.
+    /// `[crops, 1]`: 1 if the loss includes the error of the box, 0 otherwise.
     pub has_box: Tensor,
 }
 
 /// Returns the intersection over union of two boxes.
 fn iou(a: &BoundingBox, b: &BoundingBox) -> f64 {
-    let area = |f: &BoundingBox| (f[2] - f[0]).max(0.) * (f[3] - f[1]).max(0.);
+    let area = |r: &BoundingBox| (r[2] - r[0]).max(0.) * (r[3] - r[1]).max(0.);
     let common = area(&[a[0].max(b[0]), a[1].max(b[1]), a[2].min(b[2]), a[3].min(b[3])]);
     common / (area(a) + area(b) - common)
 }
@@ -38,8 +38,8 @@ pub fn face(pnet: &PNet, photograph: &Tensor) -> Result<BoundingBox> {
     Ok(std::array::from_fn(|i| window[i] + 12. * f64::from(offsets[i])))
 }
 
-/// Returns crops of square windows, about as large as the face, that either show the face or hardly overlap it. As in
-/// the MTCNN paper, an overlap of at least 0.65 counts as a face, and an overlap below 0.3 does not.
+/// Returns crops of square windows about as large as the face. As in the MTCNN paper, a window with an overlap of at
+/// least 0.65 shows the face, and a window with an overlap below 0.3 does not. Other windows are dropped.
 pub fn crops(photograph: &Tensor, face: &BoundingBox) -> Result<Crops> {
     let (_, _, rows, columns) = photograph.dims4()?;
     let side = ((face[2] - face[0]) * (face[3] - face[1])).sqrt();
@@ -50,8 +50,7 @@ pub fn crops(photograph: &Tensor, face: &BoundingBox) -> Result<Crops> {
                 let [l, t, s] = [left, top, size].map(|n| n as f64);
                 let window = [l, t, l + s, t + s];
                 let overlap = iou(&window, face);
-                // Drop the windows with an overlap from 0.3 to 0.65. Of the windows without the face, keep only those
-                // in every sixth row and every sixth column.
+                // Keep every window with the face, and a window without the face only in every sixth row and column.
                 if overlap < 0.65 && !(overlap < 0.3 && top % 6 == 0 && left % 6 == 0) {
                     continue;
                 }

@@ -6,8 +6,8 @@ use sconce::train::optim::Step;
 use super::RNet;
 use super::crops::Crops;
 
-/// Returns the loss with which the published network was trained: the cross-entropy of "face or not", plus
-/// half the squared error of the box for crops with a face.
+/// Returns the loss with which the published network was trained: the cross entropy of the two classes, plus half the
+/// squared error of the box for crops with a face.
 fn loss(network: &RNet, crops: &Crops) -> Result<Tensor> {
     let (probability, offsets) = network.forward_t(&crops.images, true)?;
     let class = nll_loss(&probability.log()?, &crops.is_face)?;

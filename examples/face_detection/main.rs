@@ -1,9 +1,9 @@
 //! The three networks of the face detector MTCNN (Zhang et al. 2016, <https://arxiv.org/abs/1604.02878>), with the
 //! published weights from facenet-pytorch 2.6.0 (MIT).
 //!
-//! Reads the original `.pt` files, runs each network on a part of a photograph (NASA's astronaut
-//! picture, public domain) and compares the outputs with PyTorch's. Then fine-tunes R-Net for 20 steps on
-//! crops of the photograph, with and without the face that P-Net found.
+//! Reads the original `.pt` files, runs each network on a part of a photograph (NASA's astronaut picture, public
+//! domain) and compares the outputs with PyTorch's. Then fine-tunes R-Net for 20 steps on crops of the photograph, with
+//! and without the face that P-Net found.
 
 #[path = "../common/arguments.rs"]
 mod arguments;
@@ -131,7 +131,7 @@ pub struct ONet {
     dense6_3: Linear,
 }
 
-/// Returns the path of a golden data file.
+/// Returns the path of a file in `tests/golden`, which has PyTorch's inputs and outputs.
 pub fn golden(network: &str, file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(network).join(file)
 }
@@ -155,6 +155,7 @@ pub fn photograph(network: &str) -> Result<Tensor> {
         .ok_or_else(|| Error::msg(format!("{network}: input.safetensors has no tensor `image`")))
 }
 
+/// Prints the largest difference between each output in `heads` and PyTorch's.
 fn report(network: &str, heads: &[(&str, &Tensor)]) -> Result<()> {
     for (head, tensor) in heads {
         let difference = difference(network, head, tensor)?;
@@ -170,8 +171,8 @@ fn main() -> Result<()> {
     let pnet = PNet::config().load(golden("mtcnn_pnet", "pnet.pt"), &device)?;
     let (probability, boxes) = pnet.forward(photograph("mtcnn_pnet")?)?;
     let faces = probability.narrow(1, 1, 1)?.flatten_all()?.to_vec1::<f32>()?;
-    let sure = faces.iter().filter(|p| **p > 0.7).count();
-    println!("P-Net: {sure} of {} windows propose a face", faces.len());
+    let proposals = faces.iter().filter(|p| **p > 0.7).count();
+    println!("P-Net: {proposals} of {} windows propose a face", faces.len());
     report("mtcnn_pnet", &[("prob", &probability), ("reg", &boxes)])?;
 
     let rnet = RNet::config().load(golden("mtcnn_rnet", "rnet.pt"), &device)?;

@@ -54,7 +54,8 @@ pub enum Part {
     /// The blocks of a stage. The probability with which stochastic depth drops a block grows from 0 to 0.1.
     #[module(when = index % 2 == 1)]
     Stage(
-        #[layer(STAGES[index / 2].0, 0.1 * (blocks_before(index / 2) + i) as f64 / 17.; for i in 0..STAGES[index / 2].1)]
+        #[layer(STAGES[index / 2].0, 0.1 * (blocks_before(index / 2) + i) as f64 / 17.;
+            for i in 0..STAGES[index / 2].1)]
         #[module(rename = "{0..}")]
         Vec<Block>,
     ),

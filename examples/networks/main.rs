@@ -9,7 +9,7 @@
 //! | VGG-16 | 41, with batch norm | 154 (`vgg.rs`), without |
 //! | ViT | 69 | 337 (`vit.rs`) |
 //! | GPT-2 | 77 | 255 (`bigcode.rs`: the same blocks, with a cache for decoding) |
-//! | ConvNeXt-Tiny | 72 | |
+//! | ConvNeXt-Tiny | 73 | |
 //! | DenseNet-121 | 75 | |
 //! | EfficientNet-B0 | 120 | |
 //! | GoogLeNet | 110 | |
@@ -60,6 +60,7 @@ struct Report<'a> {
 }
 
 impl Report<'_> {
+    /// Builds a network from the checkpoint, or with random parameters if there is none.
     fn build<C: Config>(&self, config: C) -> Result<C::Output> {
         match self.checkpoint {
             Some(path) => config.load(path, &self.device),
@@ -78,6 +79,7 @@ impl Report<'_> {
         self.time(config, x, forward)
     }
 
+    /// Runs a network on `x`, and prints its size and its median time.
     fn time<C: Config>(
         &self,
         config: C,

@@ -3,7 +3,7 @@
 
 use sconce::prelude::*;
 
-/// Convolution, batch norm and ReLU6, fused into one launch.
+/// A convolution without bias, followed by batch norm and ReLU6.
 #[derive(Module)]
 #[module(args(in_channels: usize, out_channels: usize, kernel: usize, stride: usize = 1, groups: usize = 1))]
 pub struct ConvBnRelu6(
@@ -18,14 +18,14 @@ pub struct ConvBnRelu6(
 #[module(args(in_channels: usize, hidden: usize, out_channels: usize, stride: usize))]
 #[allow(clippy::large_enum_variant, reason = "a network has few blocks")]
 pub enum Bottleneck {
-    /// Without expansion.
+    /// The layers of a block without expansion.
     #[module(when = hidden == in_channels)]
     Plain(
         #[layer(hidden, hidden, 3, stride = stride, groups = hidden)] ConvBnRelu6,
         #[layer(hidden, out_channels, 1, bias = false)] Conv2d,
         #[layer(out_channels)] BatchNorm,
     ),
-    /// With expansion by a 1×1 convolution.
+    /// The layers of a block that first expands the channels by a 1×1 convolution.
     Expanded(
         #[layer(in_channels, hidden, 1)] ConvBnRelu6,
         #[layer(hidden, hidden, 3, stride = stride, groups = hidden)] ConvBnRelu6,
@@ -46,7 +46,7 @@ pub struct InvertedResidual {
     shortcut: bool,
 }
 
-/// Input channels, output channels, stride and expansion ratio of each block.
+/// Returns the input channels, output channels, stride and expansion ratio of each block.
 fn blocks() -> Vec<[usize; 4]> {
     let stages = [
         (1, 16, 1, 1),

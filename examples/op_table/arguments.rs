@@ -1,16 +1,16 @@
-//! The arguments of a layer: matched to PyTorch's parameters, and read as the types that sconce's configs expect.
+//! Matches the arguments of a layer to PyTorch's parameters, and reads them as the types that sconce's configs expect.
 
 use sconce::prelude::*;
 
 use super::syntax::{Call, Kind, Value};
 
-/// The arguments of a call by parameter.
+/// The arguments of a call, by the names of their parameters.
 pub struct Arguments<'a> {
     layer: &'a str,
     values: Vec<(&'static str, &'a Value<'a>)>,
 }
 
-/// Reads a value, or returns what is expected.
+/// A function that reads a value. The error describes the expected value.
 type Read<T> = fn(&Value) -> Result<T, &'static str>;
 
 impl<'a> Arguments<'a> {
@@ -33,7 +33,7 @@ impl<'a> Arguments<'a> {
         Ok(Self { layer, values })
     }
 
-    /// Returns the value of a parameter without default.
+    /// Returns the value of a parameter. Fails if the call does not give it.
     pub fn required<T>(&self, parameter: &str, read: Read<T>) -> Result<T, String> {
         let missing = || format!("expected the argument `{parameter}` of `{}`", self.layer);
         self.optional(parameter, read)?.ok_or_else(missing)
@@ -121,8 +121,8 @@ fn tuple<T, const N: usize>(value: &Value, read: Read<T>) -> Option<[T; N]> {
 
 /// Reads an integer or a tuple of integers.
 pub fn integers(value: &Value) -> Result<Vec<isize>, &'static str> {
-    let one = integer(value).map(|size| vec![size]);
-    one.or_else(|_| sequence(value, integer)).map_err(|_| "an integer or a tuple of integers")
+    let single = integer(value).map(|size| vec![size]);
+    single.or_else(|_| sequence(value, integer)).map_err(|_| "an integer or a tuple of integers")
 }
 
 /// Reads a size for both axes, or a height and a width.
@@ -133,8 +133,9 @@ pub fn axes(value: &Value) -> Result<Pair, &'static str> {
 
 /// Reads the shape over which a norm normalizes.
 pub fn shape(value: &Value) -> Result<NormalizedShape, &'static str> {
-    let one = count(value).map(|size| vec![size]);
-    one.or_else(|_| sequence(value, count))
+    let single = count(value).map(|size| vec![size]);
+    single
+        .or_else(|_| sequence(value, count))
         .map(NormalizedShape)
         .map_err(|_| "an integer or a tuple of integers")
 }

@@ -15,10 +15,10 @@ use super::syntax::{Call, Kind, Row};
 
 /// Defines `push`, which appends the layer that a call describes to a network.
 ///
-/// Each entry has PyTorch's name of the layer, the function that creates its config and, in PyTorch's order, the
-/// arguments, each with the function that reads it. The arguments before `;` are those of the first function, with
-/// defaults where PyTorch has some. Those after `;` have setters, which are called if the argument is in the call;
-/// with `or None`, Python's `None` counts as absent. `as Outputs` wraps the config.
+/// Each entry has PyTorch's name of the layer, the function that creates its config, and the arguments in PyTorch's
+/// order, each with the function that reads it. The arguments before `;` are passed to the function that creates the
+/// config; `=` gives a default. The arguments after `;` are passed to setters of the config, if the call gives them.
+/// With `or None`, Python's `None` counts as not given. `as FirstOutput` wraps the config.
 macro_rules! layers {
     ($(
         $name:literal => $config:path {
@@ -47,7 +47,7 @@ macro_rules! layers {
             }
         }
 
-        /// The names of all layers.
+        /// PyTorch's names of all layers.
         #[allow(dead_code, reason = "only a test of all layers uses it")]
         pub const NAMES: &[&str] = &["Sequential", $($name),*];
     };
@@ -185,17 +185,17 @@ layers! {
         input_size: count, hidden_size: count;
         num_layers: count, bias: boolean, batch_first: boolean, dropout: float, bidirectional: boolean,
         proj_size: count
-    } as Outputs
+    } as FirstOutput
     "GRU" => GRU::config {
         input_size: count, hidden_size: count;
         num_layers: count, bias: boolean, batch_first: boolean, dropout: float, bidirectional: boolean
-    } as Outputs
+    } as FirstOutput
     "RNN" => RNN::config {
         input_size: count, hidden_size: count;
         num_layers: count, nonlinearity: nonlinearity, bias: boolean, batch_first: boolean, dropout: float,
         bidirectional: boolean
-    } as Outputs
-    "LSTMCell" => LSTMCell::config { input_size: count, hidden_size: count; bias: boolean } as Outputs
+    } as FirstOutput
+    "LSTMCell" => LSTMCell::config { input_size: count, hidden_size: count; bias: boolean } as FirstOutput
     "GRUCell" => GRUCell::config { input_size: count, hidden_size: count; bias: boolean }
     "RNNCell" => RNNCell::config {
         input_size: count, hidden_size: count; bias: boolean, nonlinearity: nonlinearity
@@ -204,7 +204,7 @@ layers! {
 
 /// Returns the config of a row's layers.
 ///
-/// An error names the line, the layer, the argument and what was found.
+/// An error names the line, the layer, the argument and the value.
 pub fn config(row: &Row) -> Result<SequentialConfig, String> {
     let config = row.layers.iter().try_fold(Sequential::config(), push);
     config.map_err(|error| format!("line {}: {error}", row.line))
@@ -225,7 +225,8 @@ fn sequential(network: SequentialConfig, call: &Call) -> Result<SequentialConfig
     Ok(network.push(inner))
 }
 
-/// Returns the number of embeddings if the layer is an `Embedding`, whose input are indices below it.
+/// Returns the number of embeddings if the layer is an `Embedding`. The input must consist of indices below this
+/// number.
 pub fn num_embeddings(call: &Call) -> Result<Option<usize>, String> {
     if call.name != "Embedding" {
         return Ok(None);
@@ -234,12 +235,12 @@ pub fn num_embeddings(call: &Call) -> Result<Option<usize>, String> {
     arguments.required("num_embeddings", count).map(Some)
 }
 
-/// Returns the config of a PReLU, both of whose arguments PyTorch accepts without names.
+/// Returns the config of a PReLU. PyTorch accepts both arguments without names.
 fn prelu(num_parameters: usize, init: f64) -> PReluConfig {
     PRelu::config().num_parameters(num_parameters).init_value(init)
 }
 
-/// Arguments of PyTorch that change neither the result nor the work: a setter for each.
+/// Setters for arguments of PyTorch that change neither the result nor the computation.
 trait WithoutEffect: Sized {
     fn inplace(self, _: bool) -> Self {
         self
@@ -258,7 +259,7 @@ trait WithoutEffect: Sized {
 
 impl<T> WithoutEffect for T {}
 
-/// Attention of a sequence to itself, without the attention weights. Batch first unless stated otherwise.
+/// Self-attention. Returns the output without the attention weights. Batch first by default.
 #[derive(Module)]
 #[module(
     args(embed_dim: usize, num_heads: usize, dropout: f64 = 0., bias: bool = true, add_bias_kv: bool = false,
@@ -274,18 +275,18 @@ pub struct SelfAttention {
     attention: MultiheadAttention,
 }
 
-/// The first output of a layer or of a config's layer: the outputs of a recurrent layer without its last state.
-struct Outputs<T>(T);
+/// A wrapper of a recurrent layer, or of its config. The layer returns only its first output, without the last state.
+struct FirstOutput<T>(T);
 
-impl<C: Config> Config for Outputs<C> {
-    type Output = Outputs<C::Output>;
+impl<C: Config> Config for FirstOutput<C> {
+    type Output = FirstOutput<C::Output>;
 
     fn build(self, vb: VarBuilder) -> Result<Self::Output> {
-        self.0.build(vb).map(Outputs)
+        self.0.build(vb).map(FirstOutput)
     }
 }
 
-impl<L: Module> Module for Outputs<L> {
+impl<L: Module> Module for FirstOutput<L> {
     fn kind(&self) -> Cow<'static, str> {
         self.0.kind()
     }
@@ -307,7 +308,7 @@ impl<L: Module> Module for Outputs<L> {
     }
 }
 
-impl<State, L: Forward<Output = (Signal, State)>> Forward for Outputs<L> {
+impl<State, L: Forward<Output = (Signal, State)>> Forward for FirstOutput<L> {
     type Output = Signal;
 
     fn forward_pass(&self, x: Signal, mode: Mode) -> Signal {

@@ -1,4 +1,4 @@
-//! Times layers and chains of layers in a table with PyTorch's spelling: inference and training.
+//! Times inference and training of the layers and chains of layers in a table, which are written as in PyTorch.
 
 mod arguments;
 #[path = "../common/arguments.rs"]
@@ -122,7 +122,7 @@ fn run(arguments: &Arguments) -> std::result::Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The layers of a row.
+/// A row of the table and the config of its layers.
 struct Chain<'a> {
     row: &'a Row<'a>,
     config: SequentialConfig,
@@ -142,8 +142,8 @@ impl<'a> Chain<'a> {
         let inference = timer.times(infer)?.median;
 
         // Indices have no gradient.
-        let floats = input.dtype().is_float();
-        let input = if floats { Var::from_tensor(&input)?.into_inner() } else { input };
+        let is_float = input.dtype().is_float();
+        let input = if is_float { Var::from_tensor(&input)?.into_inner() } else { input };
         let train = || -> Result<()> {
             let output = network.call((&input).into(), Mode::Train).into_tensor()?;
             output.backward()?;
@@ -152,7 +152,7 @@ impl<'a> Chain<'a> {
         Ok((inference, timer.times(train)?.median))
     }
 
-    /// Returns a random input, of indices if the first layer is an embedding.
+    /// Returns a random input. If the first layer is an embedding, the input consists of indices.
     fn input(&self) -> Result<Tensor> {
         let shape = &self.row.shape[..];
         match layers::num_embeddings(&self.row.layers[0]).map_err(sconce::Error::msg)? {

@@ -40,7 +40,7 @@ pub enum Kind<'a> {
 
 /// Parses a table. `#` starts a comment; empty lines are skipped.
 ///
-/// An error names the line and the token.
+/// An error names the line and the invalid token.
 pub fn parse(table: &str) -> Result<Vec<Row<'_>>, String> {
     let mut rows: Vec<Row> = Vec::new();
     for (i, text) in table.lines().enumerate() {
@@ -61,6 +61,7 @@ pub fn parse(table: &str) -> Result<Vec<Row<'_>>, String> {
     Ok(rows)
 }
 
+/// Parses a line.
 fn row(line: usize, text: &str) -> Result<Row<'_>, String> {
     let parts: Vec<&str> = text.split('|').map(str::trim).collect();
     let [name, layers, shape] = parts[..] else {
@@ -131,7 +132,7 @@ impl<'a> Parser<'a> {
         Ok(call)
     }
 
-    /// Parses `name=` and returns the name, or returns `None` and parses nothing.
+    /// Parses `name=` and returns the name. Returns `None` and parses nothing if the next token is not a keyword.
     fn keyword(&mut self) -> Option<&'a str> {
         let before = self.rest;
         let name = self.word();
@@ -191,7 +192,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// Parses values up to and including `close`. Returns `true` if a comma follows the last value.
+    /// Parses values up to and including `close`. Returns the values, and `true` if a comma follows the last one.
     fn sequence(&mut self, close: char) -> Result<(Vec<Value<'a>>, bool), String> {
         let mut values = Vec::new();
         let mut comma = false;
@@ -229,7 +230,7 @@ impl<'a> Parser<'a> {
         word
     }
 
-    /// Parses `token` if it is next.
+    /// Parses `token` and returns `true` if `token` is next.
     fn take(&mut self, token: char) -> bool {
         let rest = self.rest.strip_prefix(token);
         if let Some(rest) = rest {
@@ -238,6 +239,7 @@ impl<'a> Parser<'a> {
         rest.is_some()
     }
 
+    /// Continues at `rest`, after its leading spaces.
     fn skip_to(&mut self, rest: &'a str) {
         self.rest = rest.trim_start();
     }

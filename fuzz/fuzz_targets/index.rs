@@ -11,7 +11,7 @@ use sconce::__private::readers;
 const ONE: &[u8] = include_bytes!("../seeds/safetensors/one");
 const TYPES: &[u8] = include_bytes!("../seeds/safetensors/types");
 
-/// The directory of the shards, the same for every run.
+/// The directory of the shards. Every run uses the same directory.
 static SHARDS: LazyLock<PathBuf> = LazyLock::new(|| {
     let directory = std::env::temp_dir().join("sconce-fuzz-shards");
     fs::create_dir_all(&directory).expect("creating a temporary directory should succeed");

@@ -1,8 +1,8 @@
 //! Fuzzes the zip container of `torch.save`.
 //!
 //! Inputs that start like an archive are read unchanged, which fuzzes the archive structure. Other inputs are packed
-//! into a valid archive. The first two bytes of such an input are the length of the pickle; the pickle and the data of
-//! the storage `0` follow.
+//! into a valid archive: the first two bytes are the length of the pickle, and the pickle and the data of the storage
+//! `0` follow.
 #![no_main]
 
 use libfuzzer_sys::{Corpus, fuzz_target};

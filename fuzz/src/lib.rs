@@ -1,4 +1,4 @@
-//! Helpers for the fuzz targets: they check the tensors that were read, and pack inputs into archives.
+//! Helpers for the fuzz targets, which check the tensors that a reader returns and pack inputs into archives.
 
 use std::collections::HashSet;
 use std::io::{Cursor, Write};

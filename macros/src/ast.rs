@@ -211,8 +211,8 @@ impl Field {
     /// Returns `true` if the field holds a list of layers, one for each element of a range. Also returns `true` for a
     /// broken attribute, because the range is unknown.
     pub fn is_list(&self) -> bool {
-        self.is_broken
-            || matches!(&self.role, Role::Layer(attr) if attr.repeats.iter().any(|repeat| matches!(repeat, Repeat::For(..))))
+        let is_for = |repeat: &Repeat| matches!(repeat, Repeat::For(..));
+        self.is_broken || matches!(&self.role, Role::Layer(attr) if attr.repeats.iter().any(is_for))
     }
 }
 

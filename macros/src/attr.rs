@@ -190,7 +190,7 @@ impl LayerAttr {
         parse_content(attr, parse)
     }
 
-    /// Stands for an attribute that cannot be parsed.
+    /// Returns the value for an attribute that cannot be parsed.
     fn placeholder() -> Self {
         let source = Source::With(placeholder());
         Self { span: Span::call_site(), parentheses: None, source, repeats: Vec::new() }
@@ -338,8 +338,8 @@ fn each_key(ctxt: &Ctxt, attr: &Attribute, mut parse_value: impl FnMut(Ident, Pa
     ctxt.ok(parse_content(attr, parse));
 }
 
-/// Parses the tokens in an attribute's parentheses, or no tokens for a bare `#[layer]`. The error about an unexpected end
-/// is at the closing parenthesis.
+/// Parses the tokens in an attribute's parentheses, or no tokens for a bare `#[layer]`. Reports an unexpected end at
+/// the closing parenthesis.
 fn parse_content<T>(attr: &Attribute, parse: impl FnOnce(ParseStream) -> Result<T>) -> Result<T> {
     match &attr.meta {
         Meta::Path(_) => parse.parse2(Default::default()),
@@ -388,8 +388,8 @@ fn value<T: Fragment>(input: ParseStream) -> Result<T> {
     fragment::parse(input)
 }
 
-/// Parses `= expression`. Reports a syntax error in the expression, skips to the next key and returns a placeholder. The
-/// placeholder for a closure has the parameters and the output type of the closure.
+/// Parses `= expression`. Reports a syntax error in the expression, skips to the next key and returns a placeholder.
+/// The placeholder for a closure has the parameters and the output type of the closure.
 fn expr(ctxt: &Ctxt, input: ParseStream) -> Result<Expr> {
     input.parse::<Token![=]>()?;
     let given = input.fork();
@@ -407,13 +407,13 @@ fn expr(ctxt: &Ctxt, input: ParseStream) -> Result<Expr> {
     }
 }
 
-/// Returns the expression that stands for one with a syntax error.
+/// Returns the expression that replaces an expression with a syntax error.
 fn placeholder() -> Expr {
     parse_quote!(::core::unimplemented!())
 }
 
-/// Parses `|x, y| -> Type`, as far as it is written, and returns a closure without a body. Returns `None` if the
-/// expression is not a closure.
+/// Parses `|x, y| -> Type` up to the first syntax error, and returns a closure with a placeholder as its body. Returns
+/// `None` if the expression is not a closure.
 fn signature(input: ParseStream) -> Option<ExprClosure> {
     input.parse::<Option<Token![move]>>().ok()?;
     if !input.peek(Token![|]) {
@@ -625,10 +625,13 @@ fn unknown(key: &Ident, known: &[&str], elsewhere_keys: &[&str], elsewhere: &str
 }
 
 /// Reports `#[layer]`, `#[param]` and `#[buffer]` on a struct or variant.
-fn reject_field_attribute(ctxt: &Ctxt, attr: &Attribute, what: &str) {
+fn reject_field_attribute(ctxt: &Ctxt, attr: &Attribute, item_kind: &str) {
     for name in ["layer", "param", "buffer"] {
         if attr.path().is_ident(name) {
-            ctxt.error_on(attr.path(), format!("#[{name}(…)] is only allowed on a field, not on the {what}"));
+            ctxt.error_on(
+                attr.path(),
+                format!("#[{name}(…)] is only allowed on a field, not on the {item_kind}"),
+            );
         }
     }
 }

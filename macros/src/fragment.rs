@@ -120,7 +120,7 @@ fn is_atomic(expr: &Expr) -> bool {
     )
 }
 
-/// Returns `(expr)`. The parentheses have a span of the expansion, for which rustc reports no unused parentheses.
+/// Returns `(expr)`. The parentheses have a macro-expansion span, so that rustc reports no unused parentheses.
 fn parenthesized(expr: Expr) -> Expr {
     let paren_token = paren(expr.span());
     Expr::Paren(ExprParen { attrs: Vec::new(), paren_token, expr: Box::new(expr) })

@@ -151,15 +151,15 @@ use syn::{DeriveInput, parse_macro_input};
 /// - A signal that is used again later is cloned implicitly, and so is any other value that is passed by value. Its
 ///   last use moves it, unless another value may borrow from it, such as the result of a method. It is then cloned also
 ///   at its last use, and operations are fused into the clone of a signal. The receiver of a method is never cloned.
-/// - The output is a signal, a tensor, a tuple of them, or a type that the closure declares. A tuple whose parts are not
-///   written out must be declared: `|x, state: (Signal, Signal)| -> (Signal, Signal) { cell(x, state) }`. `Ok(…)`,
+/// - The output is a signal, a tensor, a tuple of them, or a type that the closure declares. A tuple whose parts are
+///   not written out must be declared: `|x, state: (Signal, Signal)| -> (Signal, Signal) { cell(x, state) }`. `Ok(…)`,
 ///   `Err(…)`, `return` and `?` are supported but not needed, because signals carry errors.
 /// - `mode` is `Mode::Train` or `Mode::Eval`, and `self` is the network.
 /// - Inputs without a type are signals, or tuples of signals if their pattern is a tuple, such as `(h, c)`.
 ///   An input with a type can be a reference: `|x, mask: &Tensor, cache: &mut Vec<Signal>| …`.
 ///
-/// Calls to layers also work in the arguments of macros, but not in macros that write the call themselves. A name that is
-/// an argument of a macro stays as it is: a macro that consumes `x` needs `x.clone()` if `x` is used again.
+/// Calls to layers also work in the arguments of macros, but not in macros that write the call themselves. A name that
+/// is an argument of a macro is not cloned: a macro that consumes `x` needs `x.clone()` if `x` is used again.
 ///
 /// ```
 /// # use sconce::prelude::*;
@@ -269,9 +269,9 @@ use syn::{DeriveInput, parse_macro_input};
 /// ## `#[layer(args…, setter = value, …)]`
 ///
 /// Builds the field with `Type::config(args…).setter(value)…`, under the field's name. Every layer of sconce and
-/// every derived struct has such a `config`. The field can be an `Option`, a `Box` or an `Arc` of the layer, or an alias
-/// of one of these types. A field without an attribute is a derived network without required arguments, or a layer that
-/// is built with `Default`.
+/// every derived struct has such a `config`. The field can be an `Option`, a `Box` or an `Arc` of the layer, or an
+/// alias of one of these types. A field without an attribute is a derived network without required arguments, or a
+/// layer that is built with `Default`.
 ///
 /// If a layer cannot be built, the error has the path of the field, such as `Net.blocks[2]`.
 ///
@@ -548,8 +548,7 @@ use syn::{DeriveInput, parse_macro_input};
 ///
 /// An enum is a network with several variants. Each variant has its own fields and `forward`. The first variant whose
 /// `#[module(when = condition)]` is true is built. If no condition is true, the variant without `when` is built. At
-/// most one variant has no `when`.
-/// Variant names are not part of parameter names.
+/// most one variant has no `when`. Variant names are not part of parameter names.
 ///
 /// ```
 /// # use sconce::prelude::*;

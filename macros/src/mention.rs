@@ -19,7 +19,7 @@ struct Finder {
 }
 
 impl Finder {
-    fn found(&mut self, ident: &Ident) {
+    fn record(&mut self, ident: &Ident) {
         if self.found.is_none() && ident.unraw() == self.name {
             self.found = Some(ident.clone());
         }
@@ -28,11 +28,11 @@ impl Finder {
     fn search(&mut self, tokens: TokenStream) {
         for token in tokens {
             match token {
-                TokenTree::Ident(ident) => self.found(&ident),
+                TokenTree::Ident(ident) => self.record(&ident),
                 TokenTree::Group(group) => self.search(group.stream()),
                 TokenTree::Literal(literal) => {
                     if names_in_format(&literal.to_string()).any(|name| name == self.name) {
-                        self.found(&Ident::new(&self.name.clone(), literal.span()));
+                        self.record(&Ident::new(&self.name.clone(), literal.span()));
                     }
                 }
                 TokenTree::Punct(_) => {}
@@ -44,7 +44,7 @@ impl Finder {
 impl<'a> Visit<'a> for Finder {
     fn visit_expr_path(&mut self, node: &'a ExprPath) {
         if let (Some(ident), None) = (node.path.get_ident(), &node.qself) {
-            self.found(ident);
+            self.record(ident);
         }
         visit::visit_expr_path(self, node);
     }

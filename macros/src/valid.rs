@@ -262,8 +262,9 @@ fn tie(ctxt: &Ctxt, variant: &Variant, field: &Field) {
         }
     };
     let targets = variant.fields.iter().filter(|other| !matches!(other.role, Role::Skip(_)));
-    let certain = targets.clone().filter(|other| other.key.fixed().is_some_and(|key| !key.is_empty()));
-    match certain.clone().find(is_root).or_else(|| targets.clone().find(is_root)) {
+    let with_fixed_names =
+        targets.clone().filter(|other| other.key.fixed().is_some_and(|key| !key.is_empty()));
+    match with_fixed_names.clone().find(is_root).or_else(|| targets.clone().find(is_root)) {
         Some(other) if other.name == field.name => ctxt.error_on(tie, "a field cannot be tied to itself"),
         Some(_)
             if matches!(field.role, Role::Skip(_) | Role::Buffer(_))
@@ -279,7 +280,7 @@ fn tie(ctxt: &Ctxt, variant: &Variant, field: &Field) {
         Some(_) => {}
         None => {
             let first = target.split('.').next().unwrap_or_default();
-            let hint = hint(first, certain.filter_map(|other| other.key.fixed()));
+            let hint = hint(first, with_fixed_names.filter_map(|other| other.key.fixed()));
             ctxt.error_on(tie, format!("no field `{first}` to tie to{hint}"));
         }
     }

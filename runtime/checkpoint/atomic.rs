@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::{Error, Result};
 
 use super::temporary::TemporaryFile;
-use super::within;
+use super::with_context;
 
 /// Atomically replaces the file at `path` with the output of `write`.
 ///
@@ -49,7 +49,7 @@ pub fn write_atomically(
     write: impl FnOnce(&mut BufWriter<File>) -> Result<()>,
 ) -> Result<()> {
     let path = path.as_ref();
-    within(path.display(), replace(path, write))
+    with_context(path.display(), replace(path, write))
 }
 
 fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> Result<()>) -> Result<()> {

@@ -11,7 +11,7 @@ use super::input::fill;
 
 /// The type of a stored tensor's elements, which are little-endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Element {
+pub(super) enum ElementType {
     Bool,
     U8,
     I8,
@@ -27,7 +27,7 @@ pub(super) enum Element {
     F64,
 }
 
-impl Element {
+impl ElementType {
     /// Returns the size of an element in the file, in bytes.
     pub fn size(self) -> usize {
         match self {
@@ -102,18 +102,18 @@ pub(super) struct Stream<'r> {
     pub count: usize,
 }
 
-/// The size of the buffer in bytes; a multiple of every element size.
-const BLOCK: usize = 1 << 16;
+/// The maximum size of the buffer in bytes; a multiple of every element size.
+const BUFFER_BYTES: usize = 1 << 16;
 
 impl Elements for Stream<'_> {
     fn decode<const SIZE: usize, T>(&mut self, decode: impl Fn([u8; SIZE]) -> T) -> Result<Vec<T>> {
         let bytes =
             self.count.checked_mul(SIZE).ok_or_else(|| Error::msg("the tensor is too large for memory"))?;
         let mut values = Vec::with_capacity(self.count);
-        let mut block = vec![0; bytes.min(BLOCK)];
+        let mut buffer = vec![0; bytes.min(BUFFER_BYTES)];
         let mut left = bytes;
         while left > 0 {
-            let chunk = &mut block[..left.min(BLOCK)];
+            let chunk = &mut buffer[..left.min(BUFFER_BYTES)];
             fill(self.reader, chunk)?;
             values.extend(chunk.as_chunks::<SIZE>().0.iter().map(|&bytes| decode(bytes)));
             left -= chunk.len();

@@ -27,7 +27,7 @@ impl<'f> Input<'f> {
         self.length
     }
 
-    /// Returns the length as `usize`, saturated.
+    /// Returns the length as `usize`, or `usize::MAX` if the length does not fit.
     pub fn size(&self) -> usize {
         usize::try_from(self.length).unwrap_or(usize::MAX)
     }

@@ -55,7 +55,7 @@ pub use state_dict::StateDict;
 /// - `model.safetensors.index.json`, the index of a sharded safetensors checkpoint in the same directory, or a
 ///   directory that contains such an index or a `model.safetensors`;
 /// - `.pt`, `.pth` and `.bin` files of `torch.save`: a zip archive of a pickle and storages;
-/// - files with these extensions from before PyTorch 1.6: pickles followed by storages;
+/// - files that `torch.save` wrote before PyTorch 1.6: pickles followed by storages;
 /// - `.npz`, compressed or not, with arrays in row-major or column-major order.
 ///
 /// In a PyTorch file, the state dict may be the top-level object, the entry `state_dict`, `model_state_dict` or
@@ -116,14 +116,14 @@ pub fn read(path: impl AsRef<Path>, device: &Device) -> Result<StateDict> {
 /// ```
 pub fn metadata(path: impl AsRef<Path>) -> Result<BTreeMap<String, String>> {
     let path = path.as_ref();
-    within(path.display(), open::metadata(path))
+    with_context(path.display(), open::metadata(path))
 }
 
 /// Writes `tensors` to a safetensors file with [`write_atomically`].
 ///
-/// Tensors with larger elements are written first, so that all tensors are aligned. Otherwise the order is kept,
-/// except that empty tensors are read back in the order of their names. The header contains `metadata`, `format`
-/// (`pt`) and `sconce_version`. A non-contiguous tensor is written in row-major order.
+/// Tensors with larger elements are written first, so that all tensors are aligned. Tensors with elements of one size
+/// keep their order, except that [`read`] returns empty tensors in the order of their names. The header contains
+/// `metadata`, `format` (`pt`) and `sconce_version`. A non-contiguous tensor is written in row-major order.
 ///
 /// # Errors
 ///
@@ -158,7 +158,7 @@ where
     write_atomically(path, |file| safetensors::write(file, tensors, metadata))
 }
 
-/// Prepends `place`, such as a file, a tensor or the position of a byte, to the message of an error.
-fn within<T>(place: impl Display, result: Result<T>) -> Result<T> {
-    result.map_err(|error| Error::msg(format!("{place}: {error}")))
+/// Prepends `context`, such as a file, a tensor or the position of a byte, to the message of an error.
+fn with_context<T>(context: impl Display, result: Result<T>) -> Result<T> {
+    result.map_err(|error| Error::msg(format!("{context}: {error}")))
 }

@@ -13,7 +13,7 @@ use crate::{Error, Result};
 use super::archive::Archive;
 use super::budget::Budget;
 use super::input::{Input, ReadSeek};
-use super::{StateDict, npz, safetensors, sharded, torch, within};
+use super::{StateDict, npz, safetensors, sharded, torch, with_context};
 
 /// Options for reading a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,14 +28,14 @@ pub(crate) struct ReadOptions {
 
 impl ReadOptions {
     pub fn read(&self, path: &Path, device: &Device) -> Result<StateDict> {
-        within(path.display(), self.read_path(path, device))
+        with_context(path.display(), self.read_path(path, device))
     }
 
     fn read_path(&self, path: &Path, device: &Device) -> Result<StateDict> {
         if path.is_dir() {
             let file = find_in_directory(path)?;
             let name = file.file_name().unwrap_or_default().display();
-            return within(name, self.read_path(&file, device));
+            return with_context(name, self.read_path(&file, device));
         }
         let (file, length) = open_regular(path)?;
         let directory = path.parent().unwrap_or(Path::new(""));
@@ -66,7 +66,7 @@ impl ReadOptions {
                 match torch::prefix(&archive) {
                     Some(prefix) => torch::read_zip(archive, prefix, key, budget, device),
                     None if npz::is_npz(&archive) => {
-                        self.check_keyless()?;
+                        self.check_no_key()?;
                         npz::read(archive, budget, device)
                     }
                     None => Err(Error::msg(
@@ -76,11 +76,11 @@ impl ReadOptions {
                 }
             }
             (Format::Safetensors, _) => {
-                self.check_keyless()?;
+                self.check_no_key()?;
                 safetensors::read(input, &mut budget, device)
             }
             (Format::Index, Some(directory)) => {
-                self.check_keyless()?;
+                self.check_no_key()?;
                 sharded::read(input, directory, self, device)
             }
             (Format::Index, None) => {
@@ -89,7 +89,7 @@ impl ReadOptions {
         }
     }
 
-    fn check_keyless(&self) -> Result<()> {
+    fn check_no_key(&self) -> Result<()> {
         match &self.key {
             None => Ok(()),
             Some(key) => Err(Error::msg(format!(

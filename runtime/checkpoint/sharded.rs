@@ -12,7 +12,7 @@ use crate::{Error, Result};
 
 use super::budget::Budget;
 use super::input::Input;
-use super::{ReadOptions, StateDict, open_regular, safetensors, within};
+use super::{ReadOptions, StateDict, open_regular, safetensors, with_context};
 
 /// The maximum length of an index in bytes. A typical index has about a hundred bytes per tensor.
 const MAX_INDEX: u64 = 100_000_000;
@@ -40,7 +40,7 @@ pub(super) fn read(
     for (shard, (file, length)) in shards {
         let mut file = options.source(file)?;
         let tensors = safetensors::read(Input::new(&mut *file, length), &mut budget, device);
-        for (name, tensor) in within(format_args!("shard `{shard}`"), tensors)? {
+        for (name, tensor) in with_context(format_args!("shard `{shard}`"), tensors)? {
             if state.contains_key(&name) {
                 return Err(Error::msg(format!("tensor `{name}` is in `{shard}` and in an earlier shard")));
             }
@@ -82,7 +82,7 @@ fn open_shards(index: &[u8], directory: &Path) -> Result<Shards> {
 /// For each tensor, checks that the name of its shard is a plain file name, and calls `on_shard` with this name.
 pub(crate) fn for_each_shard(index: &[u8], on_shard: &mut dyn FnMut(&str) -> Result<()>) -> Result<()> {
     for_each_entry(index, &mut |_, shard| {
-        within(format_args!("shard `{shard}`"), check_shard(shard).and_then(|()| on_shard(shard)))
+        with_context(format_args!("shard `{shard}`"), check_shard(shard).and_then(|()| on_shard(shard)))
     })
 }
 
@@ -103,10 +103,10 @@ type OnEntry<'a> = &'a mut dyn FnMut(&str, &str) -> Result<()>;
 fn for_each_entry(index: &[u8], on_entry: OnEntry) -> Result<()> {
     let mut json = serde_json::Deserializer::from_slice(index);
     let mut outcome = Ok(());
-    let found = Index { on_entry, outcome: &mut outcome }.deserialize(&mut json);
+    let has_weight_map = Index { on_entry, outcome: &mut outcome }.deserialize(&mut json);
     outcome?;
-    let found = found.and_then(|found| json.end().map(|()| found));
-    if found.map_err(|error| Error::msg(format!("not a valid index of shards: {error}")))? {
+    let has_weight_map = has_weight_map.and_then(|found| json.end().map(|()| found));
+    if has_weight_map.map_err(|error| Error::msg(format!("not a valid index of shards: {error}")))? {
         Ok(())
     } else {
         Err(Error::msg("expected the index of a sharded checkpoint, found JSON without `weight_map`"))

@@ -18,13 +18,13 @@ pub(super) struct View {
 pub(super) const MAX_DIMENSIONS: usize = 64;
 
 impl View {
-    /// Returns the number of elements.
+    /// Checks the view and returns its number of elements.
     ///
     /// # Errors
     ///
-    /// Fails if the view exceeds a storage of `available` elements, if the numbers of lengths and strides differ, or if
-    /// there are more than [`MAX_DIMENSIONS`] dimensions.
-    pub fn elements(&self, available: usize) -> Result<usize> {
+    /// Fails if the view exceeds a storage of `available` elements, if `shape` and `strides` have different lengths, or
+    /// if there are more than [`MAX_DIMENSIONS`] dimensions.
+    pub fn checked_element_count(&self, available: usize) -> Result<usize> {
         if self.shape.len() != self.strides.len() || self.shape.len() > MAX_DIMENSIONS {
             return Err(self.invalid(available));
         }
@@ -70,7 +70,7 @@ impl Elements for Strided<'_> {
     fn decode<const SIZE: usize, T>(&mut self, decode: impl Fn([u8; SIZE]) -> T) -> Result<Vec<T>> {
         let Self { storage, view } = *self;
         let (storage, _) = storage.as_chunks::<SIZE>();
-        let elements = view.elements(storage.len())?;
+        let elements = view.checked_element_count(storage.len())?;
         let mut values = Vec::with_capacity(elements);
         if elements == 0 {
             return Ok(values);
@@ -79,23 +79,24 @@ impl Elements for Strided<'_> {
             (Some(&length), Some(&stride)) => (length, stride),
             _ => (1, 0),
         };
-        let outer = view.shape.len().saturating_sub(1);
-        let mut index = vec![0; outer];
-        let mut row = view.offset;
+        let outer_rank = view.shape.len().saturating_sub(1);
+        let mut outer_index = vec![0; outer_rank];
+        let mut row_start = view.offset;
         loop {
-            values.extend((0..row_length).map(|i| decode(storage[row + i * row_stride])));
+            values.extend((0..row_length).map(|i| decode(storage[row_start + i * row_stride])));
             // Advance to the next row: increment the last outer index that is not at its end, and reset the indices
             // after it.
-            let Some(axis) = (0..outer).rev().find(|&axis| index[axis] + 1 < view.shape[axis]) else {
+            let Some(axis) = (0..outer_rank).rev().find(|&axis| outer_index[axis] + 1 < view.shape[axis])
+            else {
                 return Ok(values);
             };
-            let reset = axis + 1..outer;
-            for (position, stride) in zip(&mut index[reset.clone()], &view.strides[reset]) {
-                row -= *position * stride;
+            let reset = axis + 1..outer_rank;
+            for (position, stride) in zip(&mut outer_index[reset.clone()], &view.strides[reset]) {
+                row_start -= *position * stride;
                 *position = 0;
             }
-            index[axis] += 1;
-            row += view.strides[axis];
+            outer_index[axis] += 1;
+            row_start += view.strides[axis];
         }
     }
 }

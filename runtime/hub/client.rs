@@ -35,11 +35,11 @@ impl<'a> Client<'a> {
         Request { repository: self.repository, revision: self.revision, file, settings: self.settings }
     }
 
-    /// Returns the path of a cached file.
+    /// Returns the path of a cached file, or `None` if the file is not in the cache.
     pub fn cached(&self, file: &str) -> Option<PathBuf> {
         self.cache.get(file).or_else(|| {
-            // `get` looks up the commit in the ref of the revision. If the revision is itself a commit, other tools
-            // write no ref for it, so look for the snapshot of that commit.
+            // `get` looks up the commit in the ref of the revision. Other tools write no ref for a revision that is a
+            // commit, so also look for the snapshot of that commit.
             let path = self.cache.pointer_path(self.revision).join(file);
             path.exists().then_some(path)
         })
@@ -81,7 +81,8 @@ impl<'a> Client<'a> {
         DownloadProgress { size, bar }
     }
 
-    /// Calls the hub through hf-hub. Returns an error if `HF_HUB_OFFLINE` is set.
+    /// Calls the hub through hf-hub. The inner result is that of `call`. The outer result is an error if
+    /// `HF_HUB_OFFLINE` is set, if the client cannot be created, or if hf-hub panics.
     fn call<T>(
         &self,
         request: &Request<'_>,

@@ -34,7 +34,7 @@ impl Request<'_> {
         Error::msg(format!("{self}: {message}"))
     }
 
-    /// Returns an error that explains `error` and what to do.
+    /// Returns an error that explains `error` and how to fix it.
     pub fn explain(&self, error: &ApiError) -> Error {
         self.error(self.reason(error))
     }

@@ -1,8 +1,8 @@
 //! Checkpoints from the Hugging Face hub. This module requires the feature `hub`.
 //!
 //! [`Config::from_pretrained`](crate::Config::from_pretrained) downloads and loads a checkpoint. A [`Hub`] selects a
-//! revision and a file. Files are downloaded into the cache that Hugging Face's tools use, too. A cached file is used
-//! without contacting the hub.
+//! revision and a file. Files are downloaded into the cache that Hugging Face's own tools also use. A cached file is
+//! used without contacting the hub.
 //!
 //! These environment variables have the same meaning as for Hugging Face's tools:
 //!

@@ -7,9 +7,9 @@ use crate::{Error, Result};
 /// Checks a repository name: `owner/name`, or only `name` as for some old repositories.
 pub(super) fn check_repository(name: &str) -> Result<()> {
     let is_valid = |part: &str| {
-        let characters = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         // Reject `--`, because the cache encodes the slash as `--`.
-        !part.is_empty() && part.chars().all(characters) && !part.contains("--") && !part.contains("..")
+        !part.is_empty() && part.chars().all(is_allowed) && !part.contains("--") && !part.contains("..")
     };
     if name.split('/').count() <= 2 && name.split('/').all(|part| is_valid(part) && part != ".") {
         return Ok(());
@@ -17,18 +17,18 @@ pub(super) fn check_repository(name: &str) -> Result<()> {
     Err(Error::msg(format!("expected a repository of the form `owner/name`, found `{name}`")))
 }
 
-/// Checks a relative path with slashes. `what` describes it in the error message.
-pub(super) fn check_path(what: &str, path: &str) -> Result<()> {
+/// Checks a relative path with slashes. `kind` describes the path in the error message, for example `file`.
+pub(super) fn check_path(kind: &str, path: &str) -> Result<()> {
     let is_valid = |part: &str| {
         // Characters with a special meaning in a URL or on some file system.
-        let special =
+        let is_special =
             |c: char| c.is_control() || c.is_whitespace() || matches!(c, '\\' | ':' | '?' | '#' | '%');
-        !matches!(part, "" | "." | "..") && !part.contains(special)
+        !matches!(part, "" | "." | "..") && !part.contains(is_special)
     };
     if path.split('/').all(is_valid) {
         return Ok(());
     }
     Err(Error::msg(format!(
-        "expected a {what} like `a/b`, without `..` or special characters, found `{path}`"
+        "expected a {kind} like `a/b`, without `..` or special characters, found `{path}`"
     )))
 }

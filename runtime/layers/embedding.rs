@@ -107,9 +107,10 @@ impl Config for EmbeddingConfig {
             return Err(Error::msg(error).in_layer(label));
         }
         let init = Init::Randn { mean: 0., stdev: 1. };
-        let fresh = source::is_fresh(&vb, "weight");
+        // Set the padding row of a new weight to zero. The padding row of a checkpoint is kept.
+        let is_fresh = source::is_fresh(&vb, "weight");
         let weight = vb.get_with_hints((num_embeddings, embedding_dim), "weight", init)?;
-        if let Some(row) = padding_idx.filter(|_| fresh) {
+        if let Some(row) = padding_idx.filter(|_| is_fresh) {
             let zeros = Tensor::zeros((1, embedding_dim), DType::F32, weight.device())?;
             weight.slice_set(&zeros.to_dtype(weight.dtype())?, 0, row)?;
         }

@@ -21,7 +21,7 @@ use super::{forward_methods, impl_fmt};
 /// - Output: `[…, out_features]`
 /// - Fails if the last dimension of the input is not `in_features`, or if input and weight have different dtypes
 ///
-/// A following activation runs in the same launch as the addition of the bias.
+/// A following activation is fused into the layer.
 ///
 /// ```
 /// use sconce::prelude::*;

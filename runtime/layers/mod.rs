@@ -22,11 +22,11 @@
 //! # }
 //! ```
 //!
-//! Every layer implements `Clone`, `Display` and `Debug`; the last two print PyTorch's text. A clone shares the tensors
-//! of its original, as a clone of a candle tensor does: if training changes the parameters or the running statistics
-//! of one, it changes those of the other too. A clone of a layer with packed weights also shares these. Methods that
-//! replace tensors, such as [`to_dtype`](crate::Network::to_dtype) and [`freeze`](crate::Network::freeze), change only
-//! the layer on which they are called. [`deep_clone`](crate::Network::deep_clone) copies the tensors.
+//! Every layer implements `Clone`, `Display` and `Debug`. `Display` and `Debug` print the same text as PyTorch. A clone
+//! shares the tensors of its original, as a clone of a candle tensor does: training either of them changes the
+//! parameters and running statistics of both. A clone also shares the packed weights. Methods that replace tensors,
+//! such as [`to_dtype`](crate::Network::to_dtype) and [`freeze`](crate::Network::freeze), change only the layer on
+//! which they are called. [`deep_clone`](crate::Network::deep_clone) copies the tensors.
 //!
 //! ```
 //! use sconce::prelude::*;
@@ -91,8 +91,8 @@ pub use sequential::{Sequential, SequentialConfig};
 pub use shape::{Flatten, Identity};
 pub use unflatten::Unflatten;
 
-/// Implements `Module`, `Display` and `Debug` for a layer without tensors. If its forward pass depends on the mode,
-/// `$pinned` is the field with its pinned mode.
+/// Implements `Module`, `Display` and `Debug` for a layer without tensors. `$pinned` is the field with the pinned mode
+/// of a layer whose forward pass depends on the mode.
 macro_rules! stateless {
     ($layer:ty, $kind:expr $(, |$this:ident| $extra:expr)? $(; $pinned:ident)?) => {
         impl crate::module::Module for $layer {
@@ -121,7 +121,8 @@ macro_rules! stateless {
     };
 }
 
-/// Implements `Config` for a layer that is also its config, such as `Dropout`.
+/// Implements `Config` for a layer that is also its config, such as `Dropout`. The layer's method `checked` returns the
+/// layer, or an error if its settings are invalid.
 macro_rules! self_config {
     ($layer:ty) => {
         impl crate::config::Config for $layer {

@@ -58,8 +58,8 @@ impl Upsample {
         self
     }
 
-    /// Sets the ratio of output size to input size. The output size is rounded down. Positions are computed with this
-    /// factor unless `recompute_scale_factor` is set.
+    /// Sets the ratio of output size to input size. The output size is rounded down. Positions in the input are
+    /// computed with this factor unless `recompute_scale_factor` is set.
     pub fn scale_factor(mut self, factor: impl Into<ScaleFactor>) -> Self {
         self.scale_factor = Some(factor.into());
         self
@@ -78,8 +78,8 @@ impl Upsample {
         self
     }
 
-    /// Sets whether to compute positions with the ratio of output size to input size instead of `scale_factor`. The two
-    /// differ if the output size was rounded down. Default: `false`.
+    /// Sets whether to compute positions in the input with the ratio of the output size to the input size instead of
+    /// `scale_factor`. The two differ if the output size was rounded down. Default: `false`.
     pub fn recompute_scale_factor(mut self, recompute: bool) -> Self {
         self.recompute_scale_factor = recompute;
         self
@@ -98,9 +98,9 @@ impl Upsample {
                  \"area\", found {word:?}"
             )));
         }
-        let interpolates =
+        let supports_align_corners =
             matches!(self.mode, Interpolation::Linear | Interpolation::Bilinear | Interpolation::Bicubic);
-        if self.align_corners.is_some() && !interpolates {
+        if self.align_corners.is_some() && !supports_align_corners {
             let mode = self.mode.name();
             return Err(Error::msg(format!(
                 "align_corners requires mode \"linear\", \"bilinear\" or \"bicubic\", found {mode:?}"
@@ -124,15 +124,15 @@ impl Upsample {
         }
     }
 
-    /// Returns the output size and the scale with which positions are computed. A scale of `None` means the ratio of
-    /// output size to input size.
+    /// Returns the output size, and the scale with which positions in the input are computed. A scale of `None` means
+    /// the ratio of the output size to the input size.
     fn output_size_and_scale<const AXES: usize>(
         &self,
         input: [usize; AXES],
     ) -> Result<([usize; AXES], [Option<f64>; AXES])> {
         let sizes_differ = match (self.size, self.scale_factor) {
-            (Some(Pair([a, b])), _) => a != b,
-            (_, Some(ScaleFactor([a, b]))) => a != b,
+            (Some(Pair([height, width])), _) => height != width,
+            (_, Some(ScaleFactor([height, width]))) => height != width,
             _ => false,
         };
         if AXES == 1 && sizes_differ {

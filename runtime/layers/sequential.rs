@@ -78,7 +78,7 @@ impl Sequential {
         SequentialConfig::default()
     }
 
-    /// Creates an empty list. A call to it returns the input.
+    /// Creates an empty list, which returns its input.
     pub fn new() -> Self {
         Self::default()
     }
@@ -142,7 +142,7 @@ impl FromIterator<Box<dyn Layer>> for Sequential {
         layers
             .into_iter()
             .enumerate()
-            .fold(Self::new(), |all, (i, layer)| all.push_boxed(i.to_string().into(), layer))
+            .fold(Self::new(), |list, (i, layer)| list.push_boxed(i.to_string().into(), layer))
     }
 }
 
@@ -169,8 +169,8 @@ impl SequentialConfig {
     /// Appends the layers of `other`. A layer whose name is its index in `other` is renamed to its new index.
     pub fn extend(mut self, other: SequentialConfig) -> Self {
         for (i, (name, build)) in other.children.into_iter().enumerate() {
-            let numbered = *name == *i.to_string();
-            let name = if numbered { self.children.len().to_string().into() } else { name };
+            let has_index_name = *name == *i.to_string();
+            let name = if has_index_name { self.children.len().to_string().into() } else { name };
             self.children.push((name, build));
         }
         self
@@ -187,9 +187,9 @@ impl Config for SequentialConfig {
     type Output = Sequential;
 
     fn build(self, vb: VarBuilder) -> Result<Sequential> {
-        self.children.into_iter().try_fold(Sequential::new(), |all, (name, build)| {
+        self.children.into_iter().try_fold(Sequential::new(), |list, (name, build)| {
             let layer = build(vb.pp(&name)).map_err(|error| error.at(&name))?;
-            Ok(all.push_boxed(name, layer))
+            Ok(list.push_boxed(name, layer))
         })
     }
 }

@@ -7,8 +7,8 @@ use candle_core::{CpuStorage, Storage, Tensor};
 use crate::kernels::conv::PackedCache;
 use crate::module::VisitorMut;
 
-/// A weight. If its values cannot change, there is also a cache for its packed form; the first forward pass fills the
-/// cache.
+/// A weight, and a cache for its packed form if the values of the weight cannot change. The first forward pass fills
+/// the cache.
 ///
 /// Tensors may share storage: a tensor from a `VarBuilder` may be a variable of a different network. A weight is
 /// therefore packed only after [`inference`](crate::Network::inference), `load_state_dict` or `to_dtype` has replaced
@@ -19,7 +19,7 @@ pub(crate) struct Weight {
     /// The weight with four dimensions. The weight of a 1D convolution gets a kernel height of 1. This tensor is stored
     /// instead of created in each call, because the packed form belongs to this particular tensor.
     tensor_4d: Tensor,
-    /// `None` if the storage belongs, or may belong, to a trainable variable, which training changes in place.
+    /// The cache, or `None` if training may change the storage of the weight in place.
     packed: Option<Arc<PackedCache>>,
 }
 
@@ -43,13 +43,13 @@ impl Weight {
 
     /// Passes the tensor to `visitor`. Discards the packed form if the visitor replaces the tensor.
     pub(crate) fn visit_mut(&mut self, name: &str, visitor: &mut dyn VisitorMut) {
-        let before = self.tensor.clone();
+        let old = self.tensor.clone();
         visitor.parameter(name, &mut self.tensor);
-        if before.id() == self.tensor.id() {
+        if old.id() == self.tensor.id() {
             return;
         }
         self.tensor_4d = to_4d(&self.tensor);
-        let may_be_shared = self.packed.is_none() && same_storage(&before, &self.tensor);
+        let may_be_shared = self.packed.is_none() && may_share_storage(&old, &self.tensor);
         self.packed = (!self.tensor.is_variable() && !may_be_shared).then(Arc::default);
     }
 }
@@ -62,8 +62,8 @@ fn to_4d(tensor: &Tensor) -> Tensor {
     }
 }
 
-/// Returns `true` if two tensors share memory, or if that cannot be determined.
-fn same_storage(a: &Tensor, b: &Tensor) -> bool {
+/// Returns `false` only if two tensors certainly do not share memory.
+fn may_share_storage(a: &Tensor, b: &Tensor) -> bool {
     if !a.device().is_cpu() || !b.device().is_cpu() {
         return a.device().same_device(b.device());
     }
@@ -74,10 +74,10 @@ fn same_storage(a: &Tensor, b: &Tensor) -> bool {
 fn address(tensor: &Tensor) -> Option<usize> {
     let (storage, _) = tensor.storage_and_layout();
     match &*storage {
-        Storage::Cpu(CpuStorage::F32(v)) => Some(v.as_ptr() as usize),
-        Storage::Cpu(CpuStorage::F64(v)) => Some(v.as_ptr() as usize),
-        Storage::Cpu(CpuStorage::F16(v)) => Some(v.as_ptr() as usize),
-        Storage::Cpu(CpuStorage::BF16(v)) => Some(v.as_ptr() as usize),
+        Storage::Cpu(CpuStorage::F32(values)) => Some(values.as_ptr() as usize),
+        Storage::Cpu(CpuStorage::F64(values)) => Some(values.as_ptr() as usize),
+        Storage::Cpu(CpuStorage::F16(values)) => Some(values.as_ptr() as usize),
+        Storage::Cpu(CpuStorage::BF16(values)) => Some(values.as_ptr() as usize),
         _ => None,
     }
 }

@@ -5,8 +5,8 @@ use candle_core::{Result, Tensor};
 /// The number of elements that are converted together.
 pub(crate) const CHUNK: usize = 1 << 16;
 
-/// Copies `source` to `target`, a contiguous tensor of the same shape, and converts the values to the dtype and
-/// device of `target`.
+/// Copies `source` to `target`, a contiguous tensor of equal shape. Converts the values to the dtype and device of
+/// `target`.
 ///
 /// Converts [`CHUNK`] elements at a time. Converting all of them together would need a third copy of a large tensor, in
 /// addition to `source` and `target`.

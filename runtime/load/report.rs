@@ -23,7 +23,7 @@ use crate::{Error, Result};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LoadReport {
-    /// The names of the network's tensors for which the checkpoint has a tensor of the same shape. A tied tensor may be
+    /// The names of the network's tensors for which the checkpoint has a tensor of equal shape. A tied tensor may be
     /// listed under several names.
     pub loaded: Vec<String>,
     /// The tensors of the network that the checkpoint lacks, with their shapes. A tied tensor is missing if the
@@ -64,7 +64,7 @@ pub struct ShapeMismatch {
 }
 
 impl LoadReport {
-    /// Records a tensor that both the network and the checkpoint have. Returns `false` if its shapes differ.
+    /// Records a tensor that both the network and the checkpoint have. Returns `false` if the two shapes differ.
     pub(crate) fn note_found(&mut self, name: &str, expected: &[usize], found: &[usize]) -> bool {
         let name = name.to_owned();
         let matches = found == expected;
@@ -90,8 +90,8 @@ impl LoadReport {
     /// Checks that all tensors match.
     ///
     /// # Errors
-    /// Fails if a tensor does not match or if there are `conflicts`: tied tensors for whose names the checkpoint has
-    /// different values. The error lists all of these tensors.
+    /// Fails if a tensor does not match, or if there are `conflicts`: tied tensors with different values in the
+    /// checkpoint. The error lists all of these tensors.
     pub(crate) fn check(&self, conflicts: &[String]) -> Result<()> {
         let with_shape = |entries: &[(String, Vec<usize>)]| -> Vec<String> {
             entries.iter().map(|(name, shape)| format!("{name} {shape:?}")).collect()
@@ -114,7 +114,7 @@ impl LoadReport {
         Err(Error::msg(format!("the checkpoint does not match the network; {}", parts.join("\n"))))
     }
 
-    /// Returns kind, name and shapes of each tensor that was not loaded.
+    /// Returns one row for each tensor that was not loaded: the kind of difference, the name and the shapes.
     fn rows(&self) -> Vec<[String; 3]> {
         let row = |kind: &str, name: &str, shape: String| [kind.to_owned(), name.to_owned(), shape];
         let with_shape = |kind, (name, shape): &(String, Vec<usize>)| row(kind, name, format!("{shape:?}"));

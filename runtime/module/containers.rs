@@ -14,8 +14,8 @@ use crate::signal::Signal;
 use super::{Forward, Layer, Mode, Module, Visitor, VisitorMut};
 
 /// The methods `forward` and `forward_t` of lists, tuples and options of layers. The layers of this crate and derived
-/// networks have their own methods with these names. A layer that implements [`Module`] by hand gets them with an empty
-/// implementation of this trait.
+/// networks have their own methods with these names. For a layer that implements [`Module`] by hand, an empty `impl` of
+/// this trait adds the methods.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -26,8 +26,8 @@ use super::{Forward, Layer, Mode, Module, Visitor, VisitorMut};
 /// # Ok(())
 /// # }
 /// ```
-// A blanket implementation for every layer would make `forward` of candle-nn's layers ambiguous next to candle's
-// traits.
+// With a blanket implementation for every layer, a call to `forward` on a layer of candle-nn would be ambiguous,
+// because candle's traits have a method of that name.
 pub trait ForwardContainer: Forward<Signal, Output = Signal> {
     /// Runs the layers in evaluation mode.
     ///
@@ -54,7 +54,7 @@ fn index_name(index: usize) -> Cow<'static, str> {
 }
 
 /// Runs the layers one after another. The path of an error includes the index of the layer.
-fn in_order<'a, L: Layer + 'a>(layers: impl IntoIterator<Item = &'a L>, x: Signal, mode: Mode) -> Signal {
+fn run_in_order<'a, L: Layer + 'a>(layers: impl IntoIterator<Item = &'a L>, x: Signal, mode: Mode) -> Signal {
     layers.into_iter().enumerate().fold(x, |x, (i, layer)| {
         let _scope = Scope::index(i);
         layer.forward_pass(x, mode)
@@ -91,7 +91,7 @@ macro_rules! list {
             type Output = Signal;
 
             fn forward_pass(&self, x: Signal, mode: Mode) -> Signal {
-                in_order(self, x, mode)
+                run_in_order(self, x, mode)
             }
         }
 
@@ -244,7 +244,7 @@ impl<T: Layer> Forward for Option<T> {
 
 impl<T: Layer> ForwardContainer for Option<T> {}
 
-/// Implements `Module` for a pointer by delegating to its target; `$target` returns a mutable reference to it.
+/// Implements `Module` for a pointer by delegating to its target. `$target` returns a mutable reference to the target.
 macro_rules! pointer {
     ($([$($generics:tt)*] $pointer:ty: $share:expr, $target:expr;)*) => {$(
         impl<$($generics)*> Module for $pointer {
@@ -291,8 +291,8 @@ pointer! {
     [T: Module] Arc<T>: |this| Arc::new((**this).share()), unshared;
 }
 
-/// Returns a mutable reference to the layer of `this`. A shared layer is first replaced with a copy. Copies of one
-/// layer stay tied: code that replaces tensors recognizes a tensor by its id, so every copy that contains it gets the
+/// Returns a mutable reference to the layer of `this`. If other pointers share the layer, first replaces it with a
+/// copy. Copies of one layer stay tied: code that replaces a tensor recognizes it by its id and gives every copy the
 /// same new tensor.
 fn unshared<T: Module>(this: &mut Arc<T>) -> &mut T {
     if Arc::get_mut(this).is_none() {

@@ -92,7 +92,7 @@ pub trait Module {
     where
         Self: Sized;
 
-    /// Returns `false` if this is the `None` of an `Option`, which is left out of every list of modules.
+    /// Returns `false` for `None`, which is left out of every list of modules.
     fn is_present(&self) -> bool {
         true
     }
@@ -111,8 +111,8 @@ pub trait Module {
     }
 }
 
-/// Visits the tensors and child modules of one module. [`Module`] has an example of a layer that passes its tensors to a
-/// visitor.
+/// Visits the tensors and child modules of one module. [`Module`] has an example of a layer that passes its tensors to
+/// a visitor.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -207,8 +207,8 @@ pub trait VisitorMut {
 /// A module with a forward pass. `Input` is one [`Signal`], or a tuple of several inputs.
 ///
 /// `#[derive(Module)]` implements this trait. [`Module`] has an example of a layer that implements both traits by hand.
-/// A layer implements [`forward_pass`](Self::forward_pass), as a PyTorch module implements `forward`. Its users call
-/// [`call`](Self::call), as in PyTorch they call the module itself.
+/// A layer implements [`forward_pass`](Self::forward_pass), as a PyTorch module implements `forward`. Code that uses
+/// the layer calls [`call`](Self::call), as PyTorch code calls the module itself.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -233,13 +233,13 @@ pub trait Forward<Input = Signal>: Module {
     fn forward_pass(&self, input: Input, mode: Mode) -> Self::Output;
 
     /// Calls the layer. If a forward pass calls this method for a layer of its network, errors and traces have the path
-    /// of the layer, such as `Net.blocks[3].conv`, also if the call is in a helper function that does not know the
-    /// network.
+    /// of the layer, such as `Net.blocks[3].conv`, even if a helper function without access to the network makes the
+    /// call.
     ///
-    /// The path is unknown if another thread calls the layer, and if the layer has no data and the network contains
-    /// several such layers of its type.
+    /// The path is unknown if another thread calls the layer, or if the layer has no fields and the network contains
+    /// several layers of its type.
     fn call(&self, input: Input, mode: Mode) -> Self::Output {
-        scope::run_value(&self, || self.forward_pass(input, mode))
+        scope::run_reference(&self, || self.forward_pass(input, mode))
     }
 }
 
@@ -274,7 +274,7 @@ pub trait ForwardWith<Inputs>: Module {
 
     /// Calls the layer, like [`Forward::call`].
     fn call_with(&self, inputs: Inputs, mode: Mode) -> Self::Output {
-        scope::run_value(&self, || self.forward_pass_with(inputs, mode))
+        scope::run_reference(&self, || self.forward_pass_with(inputs, mode))
     }
 }
 

@@ -12,8 +12,9 @@ impl<M: Module + ?Sized> Searchable for &M {
     }
 
     fn path_to(&self, layer: &LayerIdentity) -> Option<Vec<Segment>> {
-        // Most calls are to elements of fields, or to layers in such an element. Each level multiplies the number of
-        // layers. A layer without a size must be compared with all others.
+        // Search small depths first: most calls are to elements of fields, or to layers in such an element, and each
+        // level multiplies the number of layers. A zero-sized layer has no unique address and must be compared with all
+        // layers.
         let depths = if layer.is_unique() { &[1, 2, usize::MAX][..] } else { &[usize::MAX] };
         depths.iter().find_map(|&depth| {
             let mut search = Search { layer, depth, path: None, is_ambiguous: false };
@@ -30,9 +31,9 @@ struct Search<'a> {
     layer: &'a LayerIdentity,
     /// The number of further levels to descend into modules whose memory does not contain the layer.
     depth: usize,
-    /// The path of the layer, from the layer outwards, so that nothing is allocated for other layers.
+    /// The path of the layer, innermost segment first. Nothing is allocated before the layer is found.
     path: Option<Vec<Segment>>,
-    /// Whether several layers without a size have the identity.
+    /// Whether several zero-sized layers have the identity of `layer`.
     is_ambiguous: bool,
 }
 
@@ -45,7 +46,7 @@ impl<'a> Visitor<'a> for Search<'_> {
         if self.path.is_some() && self.layer.is_unique() {
             return;
         }
-        let other = self.path.take();
+        let earlier_path = self.path.take();
         let identity = child.identity();
         if identity == *self.layer {
             self.path = Some(Vec::new());
@@ -58,8 +59,8 @@ impl<'a> Visitor<'a> for Search<'_> {
         if let Some(path) = &mut self.path {
             path.push(Segment::Dynamic(name.into()));
         }
-        self.is_ambiguous |= other.is_some() && self.path.is_some();
-        self.path = other.or(self.path.take());
+        self.is_ambiguous |= earlier_path.is_some() && self.path.is_some();
+        self.path = earlier_path.or(self.path.take());
     }
 }
 
@@ -68,11 +69,11 @@ mod tests {
     use std::sync::Arc;
 
     use crate::prelude::*;
-    use crate::scope::{Path, run_field, run_value};
+    use crate::scope::{Path, run_field, run_reference};
 
     /// Returns the path of `layer` in `module`.
     fn path<M: Module, L: Module + ?Sized>(layer: &L, module: &M) -> String {
-        run_field(&module, || run_value(&layer, || Path::current().to_string()))
+        run_field(&module, || run_reference(&layer, || Path::current().to_string()))
     }
 
     fn linear(width: usize) -> Linear {

@@ -10,7 +10,7 @@ use crate::kernels::internal::blocked::{self, BlockedTensor};
 use crate::kernels::softmax as softmax_kernels;
 use crate::signal::{EpilogueOp, Layout, Signal};
 
-/// Runs an activation. Fuses it into the deferred operation before it if possible.
+/// Applies an activation. If possible, fuses the activation into the preceding deferred operation.
 fn activate(activation: Activation, x: Signal) -> Signal {
     x.fuse(EpilogueOp::Activation(activation)).or_run(|x, _| {
         let on_blocked = |x: &BlockedTensor| blocked::activated(x, activation);
@@ -18,7 +18,7 @@ fn activate(activation: Activation, x: Signal) -> Signal {
     })
 }
 
-/// The example in the documentation of an activation, or an empty string.
+/// Returns the example in the documentation of an activation, or an empty string if there is none.
 macro_rules! example {
     (relu) => {
         example!("relu(&x)", "-1f32, 2.", "[0., 2.]")

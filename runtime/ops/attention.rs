@@ -115,18 +115,19 @@ pub fn scaled_dot_product_attention(
     })
 }
 
-/// Returns the output and the attention weights `[…, queries, keys]`.
+/// Computes [`scaled_dot_product_attention`]. Returns the output, and the attention weights `[…, queries, keys]`.
 pub(crate) fn attend(
     query: &Tensor,
     key: &Tensor,
     value: &Tensor,
     options: &AttentionOptions,
 ) -> Result<(Tensor, Tensor)> {
-    let Shapes { batch, queries, keys, features } = Shapes::of(query.dims(), key.dims(), value.dims())?;
+    let AttentionSizes { batch, queries, keys, features } =
+        AttentionSizes::of(query.dims(), key.dims(), value.dims())?;
     let shape = |rows: usize, columns: usize| [&batch[..], &[rows, columns]].concat();
     let scale = options.scale.unwrap_or(1. / (features.max(1) as f64).sqrt());
     let query = unary(Unary::Affine { factor: scale, offset: 0. }, query)?;
-    let scores = matrices(&query, &batch)?.matmul(&matrices(key, &batch)?.t()?)?;
+    let scores = flatten_batch(&query, &batch)?.matmul(&flatten_batch(key, &batch)?.t()?)?;
     let scores = scores.reshape(shape(queries, keys))?;
     let weights = match options.additive_mask(&scores, [queries, keys])? {
         Some(mask) => masked_softmax(&binary(Binary::Add, &scores, &mask)?, D::Minus1)?,
@@ -136,12 +137,12 @@ pub(crate) fn attend(
         Some((p, mode)) => dropout(weights, p, mode).into_tensor()?,
         None => weights,
     };
-    let output = matrices(&weights, &batch)?.matmul(&matrices(value, &batch)?)?;
+    let output = flatten_batch(&weights, &batch)?.matmul(&flatten_batch(value, &batch)?)?;
     Ok((output.reshape(shape(queries, value.dim(D::Minus1)?))?, weights))
 }
 
-/// The sizes that the three inputs share.
-struct Shapes {
+/// The sizes of query, key and value.
+struct AttentionSizes {
     /// The broadcast leading dimensions.
     batch: Vec<usize>,
     queries: usize,
@@ -149,30 +150,35 @@ struct Shapes {
     features: usize,
 }
 
-impl Shapes {
+impl AttentionSizes {
     fn of(query: &[usize], key: &[usize], value: &[usize]) -> Result<Self> {
-        let wrong = || {
+        let mismatch = || {
             Error::msg(format!(
                 "expected a query […, queries, features], a key […, keys, features] and a value \
                  […, keys, value_features], found {query:?}, {key:?} and {value:?}"
             ))
         };
-        let ([a @ .., queries, features], [b @ .., keys, same], [c @ .., values, _]) = (query, key, value)
+        let (
+            [query_batch @ .., queries, features],
+            [key_batch @ .., keys, key_features],
+            [value_batch @ .., values, _],
+        ) = (query, key, value)
         else {
-            return Err(wrong());
+            return Err(mismatch());
         };
-        if features != same || keys != values {
-            return Err(wrong());
+        if features != key_features || keys != values {
+            return Err(mismatch());
         }
-        let both = Shape::from(a).broadcast_shape_binary_op(&Shape::from(b), "attention");
-        let all = both.and_then(|both| both.broadcast_shape_binary_op(&Shape::from(c), "attention"));
-        let batch = all.map_err(|_| wrong())?.into_dims();
+        let batch = Shape::from(query_batch).broadcast_shape_binary_op(&Shape::from(key_batch), "attention");
+        let batch =
+            batch.and_then(|batch| batch.broadcast_shape_binary_op(&Shape::from(value_batch), "attention"));
+        let batch = batch.map_err(|_| mismatch())?.into_dims();
         Ok(Self { batch, queries: *queries, keys: *keys, features: *features })
     }
 }
 
-/// Broadcasts the leading dimensions to `batch` and joins them into one: `[batch, rows, columns]`.
-fn matrices(x: &Tensor, batch: &[usize]) -> candle_core::Result<Tensor> {
+/// Broadcasts the leading dimensions of `x` to `batch` and joins them into one. Returns `[batch, rows, columns]`.
+fn flatten_batch(x: &Tensor, batch: &[usize]) -> candle_core::Result<Tensor> {
     let rows = x.dim(D::Minus2)?;
     let columns = x.dim(D::Minus1)?;
     let shape = [batch, &[rows, columns]].concat();

@@ -34,10 +34,10 @@ pub fn bilinear(
         (Ok(x2), Ok(weight)) => (x2, weight),
         (Err(error), _) | (_, Err(error)) => return Signal::fail(error),
     };
-    x1.into().apply("bilinear", |x1| map(&x1, &x2, &weight, bias.as_ref()))
+    x1.into().apply("bilinear", |x1| bilinear_map(&x1, &x2, &weight, bias.as_ref()))
 }
 
-fn map(x1: &Tensor, x2: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+fn bilinear_map(x1: &Tensor, x2: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let &[out_features, in1_features, in2_features] = weight.dims() else {
         let found = weight.dims();
         return Err(Error::msg(format!("expected a weight [out_features, in1, in2], found {found:?}")));
@@ -58,15 +58,15 @@ fn map(x1: &Tensor, x2: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Resu
     // Multiply x1 by the weights of all output features in one product, then take the inner products with x2.
     let flat =
         weight.permute((1, 0, 2))?.contiguous()?.reshape((in1_features, out_features * in2_features))?;
-    let left =
+    let x1_weight =
         x1.reshape((rows, in1_features))?.matmul(&flat)?.reshape((rows, out_features, in2_features))?;
-    let products = binary(Binary::Mul, &left, &x2.reshape((rows, 1, in2_features))?)?;
+    let products = binary(Binary::Mul, &x1_weight, &x2.reshape((rows, 1, in2_features))?)?;
     let y = sum(&products, D::Minus1)?;
     let y = if let Some(bias) = bias { binary(Binary::Add, &y, bias)? } else { y };
     Ok(y.reshape(shape)?)
 }
 
-/// Returns the shape of the output, or a message if the inputs do not fit.
+/// Returns the shape of the output, or an error message if the shapes of the inputs do not match the weight.
 fn output_shape(
     x1: &[usize],
     x2: &[usize],
@@ -79,8 +79,8 @@ fn output_shape(
             Ok([batch1, &[out_features]].concat())
         }
         _ => Err(format!(
-            "expected inputs […, {in1_features}] and […, {in2_features}] with equal leading dimensions, found {x1:?} \
-             and {x2:?}"
+            "expected inputs […, {in1_features}] and […, {in2_features}] with equal leading dimensions, found \
+             {x1:?} and {x2:?}"
         )),
     }
 }

@@ -23,7 +23,7 @@ use crate::{Error, Result, random};
 /// # }
 /// ```
 pub fn dropout(x: impl Into<Signal>, p: f64, mode: Mode) -> Signal {
-    drop("dropout", x.into(), p, mode, |dims| Ok(dims.to_vec()))
+    dropout_with_mask_shape("dropout", x.into(), p, mode, |dims| Ok(dims.to_vec()))
 }
 
 /// In training, sets each channel of `[batch, channels, length]` or `[channels, length]` to zero with
@@ -40,7 +40,7 @@ pub fn dropout(x: impl Into<Signal>, p: f64, mode: Mode) -> Signal {
 /// # }
 /// ```
 pub fn dropout1d(x: impl Into<Signal>, p: f64, mode: Mode) -> Signal {
-    drop("dropout1d", x.into(), p, mode, |dims| match *dims {
+    dropout_with_mask_shape("dropout1d", x.into(), p, mode, |dims| match *dims {
         [batch, channels, _] => Ok(vec![batch, channels, 1]),
         [channels, _] => Ok(vec![channels, 1]),
         _ => Err("[batch, channels, length] or [channels, length]"),
@@ -62,7 +62,7 @@ pub fn dropout1d(x: impl Into<Signal>, p: f64, mode: Mode) -> Signal {
 /// # }
 /// ```
 pub fn dropout2d(x: impl Into<Signal>, p: f64, mode: Mode) -> Signal {
-    drop("dropout2d", x.into(), p, mode, |dims| match *dims {
+    dropout_with_mask_shape("dropout2d", x.into(), p, mode, |dims| match *dims {
         [batch, channels, _, _] => Ok(vec![batch, channels, 1, 1]),
         [batch, channels, _] => Ok(vec![batch, channels, 1]),
         _ => Err("[batch, channels, height, width] or [batch, channels, length]"),
@@ -71,7 +71,7 @@ pub fn dropout2d(x: impl Into<Signal>, p: f64, mode: Mode) -> Signal {
 
 /// Applies a random mask that is broadcast to the input. `mask_shape` returns the shape of the mask for the
 /// shape of the input, or a description of the expected input.
-fn drop(
+fn dropout_with_mask_shape(
     name: &'static str,
     x: Signal,
     p: f64,

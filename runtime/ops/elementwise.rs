@@ -86,7 +86,7 @@ functions! {
     /// # }
     /// ```
     hardsigmoid();
-    /// Computes `ln σ(x)`, more precisely than the logarithm of the sigmoid does.
+    /// Computes `ln σ(x)` without the loss of precision of computing `σ(x)` first.
     ///
     /// ```
     /// use sconce::prelude::*;

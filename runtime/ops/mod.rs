@@ -1,5 +1,5 @@
-//! Operations on signals, with every tensor and setting as an argument. Layers and
-//! [`functional`](crate::functional) are built on them.
+//! Operations on signals, with every tensor and setting as an argument. Layers and [`functional`](crate::functional)
+//! call these operations.
 
 pub(crate) mod activation;
 mod adaptive;

@@ -40,7 +40,7 @@ pub fn layer_norm(
 }
 
 /// Divides by the root mean square over the last dimensions, whose sizes are `normalized_shape`, then applies
-/// `weight` of that shape. If `eps` is `None`, uses the machine epsilon of the input's type. The layer is
+/// `weight` of that shape. If `eps` is `None`, uses the machine epsilon of the input's dtype. The layer is
 /// [`RmsNorm`](crate::layers::RmsNorm).
 ///
 /// The output has the shape of `x`. It is a failed signal if the shape of `x` does not end with `normalized_shape`.
@@ -121,7 +121,7 @@ pub fn instance_norm(
     x.into().apply("instance_norm", |x| norm::instance_norm(&x, weight, bias, eps))
 }
 
-/// Returns the machine epsilon of a float type.
+/// Returns the machine epsilon of a floating-point dtype.
 pub(crate) fn epsilon(dtype: DType) -> f64 {
     match dtype {
         DType::F64 => f64::EPSILON,

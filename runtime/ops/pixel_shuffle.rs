@@ -38,7 +38,7 @@ pub fn pixel_unshuffle(x: impl Into<Signal>, downscale_factor: usize) -> Signal 
 }
 
 fn shuffle(x: &Tensor, factor: usize) -> Result<Tensor> {
-    let (lead, [channels, height, width]) = split_dims("pixel_shuffle", x)?;
+    let (leading, [channels, height, width]) = split_dims("pixel_shuffle", x)?;
     let out_channels = match factor.checked_mul(factor) {
         Some(square) if square > 0 && channels % square == 0 => channels / square,
         _ => {
@@ -49,13 +49,13 @@ fn shuffle(x: &Tensor, factor: usize) -> Result<Tensor> {
             )));
         }
     };
-    let parts = x.reshape(&[lead.iter().product(), out_channels, factor, factor, height, width])?;
-    let shape = [lead, &[out_channels, height * factor, width * factor]].concat();
+    let parts = x.reshape(&[leading.iter().product(), out_channels, factor, factor, height, width])?;
+    let shape = [leading, &[out_channels, height * factor, width * factor]].concat();
     Ok(parts.permute([0, 1, 4, 2, 5, 3])?.reshape(shape)?)
 }
 
 fn unshuffle(x: &Tensor, factor: usize) -> Result<Tensor> {
-    let (lead, [channels, height, width]) = split_dims("pixel_unshuffle", x)?;
+    let (leading, [channels, height, width]) = split_dims("pixel_unshuffle", x)?;
     if factor == 0 || height % factor != 0 || width % factor != 0 {
         return Err(Error::msg(format!(
             "pixel_unshuffle: expected a height and width divisible by downscale_factor = {factor}, found \
@@ -65,15 +65,15 @@ fn unshuffle(x: &Tensor, factor: usize) -> Result<Tensor> {
     }
     let rows = height / factor;
     let columns = width / factor;
-    let parts = x.reshape(&[lead.iter().product(), channels, rows, factor, columns, factor])?;
-    let shape = [lead, &[channels * factor * factor, rows, columns]].concat();
+    let parts = x.reshape(&[leading.iter().product(), channels, rows, factor, columns, factor])?;
+    let shape = [leading, &[channels * factor * factor, rows, columns]].concat();
     Ok(parts.permute([0, 1, 3, 5, 2, 4])?.reshape(shape)?)
 }
 
 /// Splits the dimensions into the leading ones and `[channels, height, width]`.
 fn split_dims<'a>(name: &str, x: &'a Tensor) -> Result<(&'a [usize], [usize; 3])> {
     match x.dims() {
-        [lead @ .., channels, height, width] => Ok((lead, [*channels, *height, *width])),
+        [leading @ .., channels, height, width] => Ok((leading, [*channels, *height, *width])),
         dims => {
             Err(Error::msg(format!("{name}: expected an input [channels, height, width], found {dims:?}")))
         }

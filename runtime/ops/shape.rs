@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use crate::dim::Dim;
 use crate::kernels::internal::blocked;
 use crate::scope::{self, Path};
-use crate::signal::{Signal, Value, can_join_blocked};
+use crate::signal::{Signal, Value, should_concat_blocked};
 use crate::{Error, Result};
 
 /// Joins the dimensions from `start_dim` on into one. `flatten(x, 1)` keeps the batch dimension. A negative `start_dim`
@@ -24,6 +24,7 @@ pub fn flatten(x: impl Into<Signal>, start_dim: impl Dim) -> Signal {
     flatten_range(x.into(), start_dim, -1)
 }
 
+/// Joins the dimensions `start..=end` into one.
 pub(crate) fn flatten_range(x: Signal, start: impl Dim, end: impl Dim) -> Signal {
     x.apply("flatten", |x| -> Result<Tensor> {
         let start = start.index(x.rank())?;
@@ -57,28 +58,28 @@ pub fn unflatten(x: impl Into<Signal>, dim: impl Dim, sizes: impl IntoIterator<I
         let dim = dim.index(x.rank())?;
         let dims = x.dims();
         let sizes = sizes.into_iter().collect::<Vec<_>>();
-        let Some(parts) = split(dims[dim], &sizes) else {
+        let Some(inferred) = infer_sizes(dims[dim], &sizes) else {
             return Err(Error::msg(format!(
                 "unflatten: expected sizes whose product is {} (dimension {dim} of {dims:?}), found {sizes:?}",
                 dims[dim]
             )));
         };
-        Ok(x.reshape([&dims[..dim], &parts, &dims[dim + 1..]].concat())?)
+        Ok(x.reshape([&dims[..dim], &inferred, &dims[dim + 1..]].concat())?)
     })
 }
 
 /// Returns the sizes with `-1` inferred, or `None` if their product is not `total`.
-fn split(total: usize, sizes: &[isize]) -> Option<Vec<usize>> {
+fn infer_sizes(total: usize, sizes: &[isize]) -> Option<Vec<usize>> {
     let known = sizes.iter().filter(|size| **size != -1);
     let product = known.clone().try_fold(1usize, |product, size| {
         usize::try_from(*size).ok().and_then(|size| product.checked_mul(size))
     })?;
-    let rest = match sizes.len() - known.count() {
+    let inferred = match sizes.len() - known.count() {
         0 if !sizes.is_empty() && product == total => 1,
         1 if product > 0 && total.is_multiple_of(product) => total / product,
         _ => return None,
     };
-    Some(sizes.iter().map(|size| usize::try_from(*size).unwrap_or(rest)).collect())
+    Some(sizes.iter().map(|size| usize::try_from(*size).unwrap_or(inferred)).collect())
 }
 
 /// Concatenates signals along a dimension: `cat([a, b], 1)`. A negative `dim` counts from the end. The output is a
@@ -96,13 +97,14 @@ fn split(total: usize, sizes: &[isize]) -> Option<Vec<usize>> {
 /// ```
 pub fn cat<T: Into<Signal>>(signals: impl IntoIterator<Item = T>, dim: impl Dim) -> Signal {
     let signals: Vec<Signal> = signals.into_iter().map(Into::into).collect();
-    if dim.index(4).is_ok_and(|dim| dim == 1) && can_join_blocked(&signals) {
+    // Only signals of rank 4 can be channel-blocked.
+    if dim.index(4).is_ok_and(|dim| dim == 1) && should_concat_blocked(&signals) {
         return cat_images(signals).into();
     }
     join("cat", signals, |tensors, first| Ok(Tensor::cat(tensors, dim.index(first.rank())?)?))
 }
 
-/// Concatenates the channels of channel-blocked signals.
+/// Concatenates the channels of signals. The result is channel-blocked if all signals are.
 fn cat_images(signals: Vec<Signal>) -> Result<Signal> {
     let values = signals.into_iter().map(Signal::into_blocked).collect::<Result<Vec<_>>>()?;
     let images = values.iter().map(|value| match value {
@@ -135,6 +137,8 @@ pub fn stack<T: Into<Signal>>(signals: impl IntoIterator<Item = T>, dim: impl Di
     join("stack", signals, |tensors, first| Ok(Tensor::stack(tensors, dim.index(first.rank() + 1)?)?))
 }
 
+/// Converts the signals to tensors and calls `operation` with all tensors and the first of them. Returns a failed
+/// signal if there are no signals.
 fn join<T: Into<Signal>>(
     name: &'static str,
     signals: impl IntoIterator<Item = T>,

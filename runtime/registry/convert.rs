@@ -17,8 +17,8 @@ pub(super) fn convert<M: Module + ?Sized>(
     let mut replacements = Replacements::default();
     for entry in all_paths(network) {
         replacements.get_or_make(entry.tensor, |tensor| {
-            let new = convert(&tensor.detach())?;
-            Ok(if tensor.is_variable() { Var::from_tensor(&new)?.into_inner() } else { new })
+            let converted = convert(&tensor.detach())?;
+            Ok(if tensor.is_variable() { Var::from_tensor(&converted)?.into_inner() } else { converted })
         })?;
     }
     for_each_mut(network, &mut |_, _, tensor| {

@@ -18,7 +18,7 @@ pub(super) fn inference<M: Module>(network: &M) -> Result<M> {
     copy_with(network, |tensor| Ok(tensor.copy()?.detach()))
 }
 
-/// Returns a copy with separate storage, whose parameters are trainable if those of the network are.
+/// Returns a copy with separate storage. Trainable parameters stay trainable.
 pub(super) fn deep_clone<M: Module>(network: &M) -> Result<M> {
     copy_with(network, |tensor| {
         let copy = tensor.copy()?.detach();

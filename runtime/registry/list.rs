@@ -1,4 +1,4 @@
-//! Lists of a network's tensors and modules, with dotted paths.
+//! Lists a network's tensors and modules with their dotted paths.
 
 use std::collections::HashSet;
 
@@ -6,6 +6,7 @@ use candle_core::{Tensor, TensorId};
 
 use crate::module::{Module, Visitor};
 
+/// Whether a tensor is a parameter or a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TensorKind {
     Parameter,
@@ -30,7 +31,7 @@ impl<'a> Entry<'a> {
 
 /// Lists every tensor under each of its paths.
 pub(super) fn all_paths<M: Module + ?Sized>(network: &M) -> Vec<Entry<'_>> {
-    let mut lister = Tensors::default();
+    let mut lister = TensorLister::default();
     network.visit(&mut lister);
     lister.found
 }
@@ -40,14 +41,14 @@ pub(super) fn first_paths<M: Module + ?Sized>(network: &M, kind: TensorKind) -> 
     let mut seen = HashSet::<TensorId>::new();
     let mut entries = all_paths(network);
     entries.retain(|entry| seen.insert(entry.tensor.id()));
-    let of_kind = entries.into_iter().filter(|entry| entry.kind == kind);
-    of_kind.map(|entry| (entry.path, entry.tensor.clone())).collect()
+    let matching = entries.into_iter().filter(|entry| entry.kind == kind);
+    matching.map(|entry| (entry.path, entry.tensor.clone())).collect()
 }
 
 /// Lists every module with its path: first the network itself, whose path is empty, then the modules in it. A module
 /// precedes its child modules.
 pub(super) fn modules(network: &dyn Module) -> Vec<(String, &dyn Module)> {
-    let mut lister = Modules { path: String::new(), found: vec![(String::new(), network)] };
+    let mut lister = ModuleLister { path: String::new(), found: vec![(String::new(), network)] };
     network.visit(&mut lister);
     lister.found
 }
@@ -57,19 +58,20 @@ pub(crate) fn join(prefix: &str, name: &str) -> String {
     if prefix.is_empty() { name.to_string() } else { format!("{prefix}.{name}") }
 }
 
+/// A visitor that lists every tensor.
 #[derive(Default)]
-struct Tensors<'a> {
+struct TensorLister<'a> {
     path: String,
     found: Vec<Entry<'a>>,
 }
 
-impl<'a> Tensors<'a> {
+impl<'a> TensorLister<'a> {
     fn push(&mut self, name: &str, kind: TensorKind, tensor: &'a Tensor, optional: bool) {
         self.found.push(Entry { path: join(&self.path, name), kind, tensor, optional });
     }
 }
 
-impl<'a> Visitor<'a> for Tensors<'a> {
+impl<'a> Visitor<'a> for TensorLister<'a> {
     fn parameter(&mut self, name: &str, tensor: &'a Tensor) {
         self.push(name, TensorKind::Parameter, tensor, false);
     }
@@ -90,12 +92,13 @@ impl<'a> Visitor<'a> for Tensors<'a> {
     }
 }
 
-struct Modules<'a> {
+/// A visitor that lists every module.
+struct ModuleLister<'a> {
     path: String,
     found: Vec<(String, &'a dyn Module)>,
 }
 
-impl<'a> Visitor<'a> for Modules<'a> {
+impl<'a> Visitor<'a> for ModuleLister<'a> {
     fn parameter(&mut self, _: &str, _: &'a Tensor) {}
 
     fn buffer(&mut self, _: &str, _: &'a Tensor) {}

@@ -1,7 +1,7 @@
 //! Loads a state dict into a network. This module alone defines which checkpoints fit a network.
 //!
-//! The names of a network are those in its registry. If one tensor has several names, these are tied: a state dict may
-//! have the tensor under any of the names, or under several names with equal values.
+//! The names of a tensor are its paths in the network's registry. If a tensor has several names, they are tied: a state
+//! dict may contain the tensor under any of the names, or under several names with equal values.
 
 use std::collections::{HashMap, HashSet};
 
@@ -36,7 +36,7 @@ impl<'a> Matching<'a> {
 
         let mut report = LoadReport::default();
         let mut conflicts = Vec::new();
-        let mut tensors = Tied::group(&entries);
+        let mut tensors = TiedNames::by_tensor(&entries);
         for Entry { path, tensor, optional, .. } in &entries {
             let Some(tied) = tensors.get_mut(&tensor.id()) else { continue };
             match state.get(path) {
@@ -49,12 +49,11 @@ impl<'a> Matching<'a> {
         }
         let names: HashSet<&str> = entries.iter().map(|entry| entry.path.as_str()).collect();
         report.note_unexpected(state, |name| names.contains(name));
-        let values = tensors.into_values().flat_map(Tied::into_values).collect();
+        let values = tensors.into_values().flat_map(TiedNames::into_values).collect();
         Ok(Self { report, values, conflicts })
     }
 
-    /// Checks that the state dict can be loaded. If `partial` is set, only the tensors that fit are
-    /// loaded.
+    /// Checks that the state dict can be loaded. If `partial` is set, only the tensors that fit are loaded.
     ///
     /// # Errors
     /// Fails if tied names have different values. Unless `partial` is set, also fails if a tensor is missing,
@@ -86,15 +85,16 @@ impl<'a> Matching<'a> {
 
 /// The names of one tensor, and its values in the state dict.
 #[derive(Default)]
-struct Tied<'n, 'a> {
+struct TiedNames<'n, 'a> {
     /// The names, in the order of the registry.
     names: Vec<&'n str>,
     /// The first name under which the state dict has values for the tensor, and these values.
     found: Option<(&'n str, &'a Tensor)>,
 }
 
-impl<'n, 'a> Tied<'n, 'a> {
-    fn group(entries: &'n [Entry<'_>]) -> HashMap<TensorId, Self> {
+impl<'n, 'a> TiedNames<'n, 'a> {
+    /// Groups the names of `entries` by tensor.
+    fn by_tensor(entries: &'n [Entry<'_>]) -> HashMap<TensorId, Self> {
         let mut groups = HashMap::<_, Self>::new();
         for entry in entries {
             groups.entry(entry.tensor.id()).or_default().names.push(&entry.path);
@@ -102,8 +102,8 @@ impl<'n, 'a> Tied<'n, 'a> {
         groups
     }
 
-    /// Returns `true` if `name` is reported as missing: `name` is the first name, and the state dict has none of the
-    /// names.
+    /// Returns `true` if the tensor must be reported as missing under `name`: `name` is its first name, and the state
+    /// dict contains none of its names.
     fn is_missing(&self, name: &str, state: &StateDict) -> bool {
         self.names[0] == name && !self.names.iter().any(|name| state.contains_key(name))
     }
@@ -116,16 +116,17 @@ impl<'n, 'a> Tied<'n, 'a> {
         Ok(differ.then(|| format!("{first} and {name}")))
     }
 
-    /// Returns every name with the values of the tensor, or nothing if the state dict has no values for it.
+    /// Returns every name with the values of the tensor. Returns nothing if the state dict has no values for the
+    /// tensor.
     fn into_values(self) -> impl Iterator<Item = (String, &'a Tensor)> {
         let values = self.found.map(|(_, values)| values);
         self.names.into_iter().filter_map(move |name| Some((name.to_owned(), values?)))
     }
 }
 
-/// Returns `old` with new values. A variable is changed in place, because optimizers and detached copies of the
-/// network share its storage. Any other tensor is replaced: if it changed in place, packed copies of it would become
-/// stale.
+/// Returns `old` with new values. A variable is changed in place, because optimizers and detached copies of the network
+/// share its storage. Any other tensor is replaced, because packed copies of a tensor become stale if the tensor
+/// changes in place.
 fn assign(old: &Tensor, values: &Tensor) -> Result<Tensor> {
     if old.is_variable() {
         fill(old, values)?;
@@ -134,15 +135,15 @@ fn assign(old: &Tensor, values: &Tensor) -> Result<Tensor> {
     Ok(converted(values, old)?.copy()?.detach())
 }
 
-/// Checks that `values` can be converted to the type and device of `tensor`, by converting one element.
+/// Checks that `values` can be converted to the dtype and device of `tensor`, by converting one element.
 fn check_conversion(values: &Tensor, tensor: &Tensor) -> Result<()> {
     let values = values.flatten_all()?;
     converted(&values.narrow(0, 0, values.elem_count().min(1))?, tensor)?;
     Ok(())
 }
 
-/// Returns `true` if two tensors of the same shape are equal after both are converted to the type of `a` and then to
-/// the type of `b`, so that a difference in precision does not count. NaN equals NaN.
+/// Returns `true` if two tensors of the same shape have equal values. Converts both to the dtype of `a` and then to the
+/// dtype of `b`, so that a difference in precision does not count. NaN equals NaN.
 fn equal(a: &Tensor, b: &Tensor) -> Result<bool> {
     let types = [a.dtype(), b.dtype(), DType::F64];
     let a = a.flatten_all()?;

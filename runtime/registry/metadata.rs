@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::{Error, Result};
 
-/// Returns the caller's metadata, and the type of the network under the key `network`.
+/// Adds the type of the network, `kind`, to the caller's metadata under the key `network`.
 ///
 /// # Errors
 /// Fails if a key is specified twice or is reserved.

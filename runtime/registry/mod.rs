@@ -68,7 +68,7 @@ pub trait Network: Module {
         list::first_paths(self, TensorKind::Buffer)
     }
 
-    /// Returns every module with its path: first the network itself, whose path is empty, then the modules in it.
+    /// Returns every module with its path. The first entry is the network itself, with an empty path.
     fn named_modules(&self) -> Vec<(String, &dyn Module)>
     where
         Self: Sized,
@@ -173,11 +173,11 @@ pub trait Network: Module {
     }
 
     /// Freezes the parameters whose path matches `pattern`, as in `freeze("backbone.**")`. Training does not change
-    /// frozen parameters. In the pattern, `*` matches one segment of a path, and `**` any number of segments. The
-    /// pattern matches a tied parameter if it matches one of its paths, and freezes it under all of them.
+    /// frozen parameters. In the pattern, `*` matches one segment of a path, and `**` any number of segments. If the
+    /// pattern matches one path of a tied parameter, the parameter is frozen under all of its paths.
     ///
     /// Training still updates the running statistics of frozen batch norms.
-    /// [`freeze_in_eval`](Self::freeze_in_eval) stops that too.
+    /// [`freeze_in_eval`](Self::freeze_in_eval) also freezes these statistics.
     ///
     /// # Errors
     /// Fails if the pattern matches no parameter.
@@ -223,10 +223,11 @@ pub trait Network: Module {
     /// Pins this network to a mode, as in `net.backbone.set_mode(Mode::Eval)`: its layers then use this mode instead of
     /// the mode of each call. With `None`, they use the mode of each call again.
     ///
-    /// This corresponds to PyTorch's `net.backbone.eval()`, except that training does not undo it. The mode affects
-    /// `BatchNorm`, `InstanceNorm`, the three dropouts, `MultiheadAttention` and the recurrent layers. Functions to
-    /// which a forward closure passes `mode`, such as `dropout(x, 0.1, mode)`, still use the mode of the call. Copies
-    /// of the network keep the mode. If several fields hold one layer in an `Arc`, each field has its own mode.
+    /// This corresponds to PyTorch's `net.backbone.eval()`, except that training does not reset the mode. The mode
+    /// affects `BatchNorm`, `InstanceNorm`, the three dropouts, `MultiheadAttention` and the recurrent layers.
+    /// Functions to which a forward closure passes `mode`, such as `dropout(x, 0.1, mode)`, still use the mode of the
+    /// call. Copies of the network keep the mode. If several fields hold one layer in an `Arc`, each field has its own
+    /// mode.
     ///
     /// ```
     /// use sconce::prelude::*;
@@ -330,8 +331,8 @@ pub trait Network: Module {
     }
 
     /// Records the forward pass in evaluation mode as a CUDA graph, for inputs with the shape and dtype of `x`. The
-    /// graph can be replayed with new inputs. A replay submits the whole network at once, which is faster for networks
-    /// with many small launches. See [`Captured`].
+    /// graph can be replayed with new inputs. A replay launches the whole network at once, which saves time if a
+    /// network has many small launches. See [`Captured`].
     ///
     /// # Errors
     /// Fails if `x` is not on a CUDA device, if the device uses the legacy default stream, or if the forward pass

@@ -70,21 +70,22 @@ fn parent(path: &str) -> &str {
     path.rsplit_once('.').map_or("", |(parent, _)| parent)
 }
 
-/// A function that may change the mode of a layer, given the path of the layer. The mode is `None` if the layer cannot
-/// store one.
-type Change<'a> = &'a mut dyn FnMut(&str, Option<&mut Option<Mode>>);
+/// A function that may change the mode of a layer, given the path of the layer and a reference to the mode. The
+/// reference is `None` if the layer cannot store a mode.
+type ChangeMode<'a> = &'a mut dyn FnMut(&str, Option<&mut Option<Mode>>);
 
 /// Calls `change` for every layer whose forward pass depends on the mode.
-fn for_each_mode<M: Module + ?Sized>(network: &mut M, change: Change<'_>) {
-    network.visit_mut(&mut Modes { path: String::new(), change });
+fn for_each_mode<M: Module + ?Sized>(network: &mut M, change: ChangeMode<'_>) {
+    network.visit_mut(&mut ModeVisitor { path: String::new(), change });
 }
 
-struct Modes<'a> {
+/// A visitor that passes the mode of each layer to `change`.
+struct ModeVisitor<'a> {
     path: String,
-    change: Change<'a>,
+    change: ChangeMode<'a>,
 }
 
-impl VisitorMut for Modes<'_> {
+impl VisitorMut for ModeVisitor<'_> {
     fn parameter(&mut self, _: &str, _: &mut Tensor) {}
 
     fn buffer(&mut self, _: &str, _: &mut Tensor) {}

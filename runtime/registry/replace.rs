@@ -10,16 +10,16 @@ use crate::module::{Module, VisitorMut};
 use super::list::{TensorKind, join};
 
 /// A function that may replace a tensor, given its path and kind.
-type Change<'a> = &'a mut dyn FnMut(&str, TensorKind, &mut Tensor) -> Result<()>;
+type ChangeTensor<'a> = &'a mut dyn FnMut(&str, TensorKind, &mut Tensor) -> Result<()>;
 
 /// Passes every tensor to `change`, once for each of its names, until `change` fails.
 ///
 /// # Errors
 /// Returns the error of `change`, with the tensor's path.
-pub(crate) fn for_each_mut<M: Module + ?Sized>(network: &mut M, change: Change<'_>) -> Result<()> {
-    let mut changer = Changer { path: String::new(), change, result: Ok(()) };
-    network.visit_mut(&mut changer);
-    changer.result
+pub(crate) fn for_each_mut<M: Module + ?Sized>(network: &mut M, change: ChangeTensor<'_>) -> Result<()> {
+    let mut visitor = TensorVisitor { path: String::new(), change, result: Ok(()) };
+    network.visit_mut(&mut visitor);
+    visitor.result
 }
 
 /// Maps old tensors to new ones, so that a tensor with several names is replaced with one new tensor.
@@ -46,13 +46,14 @@ impl Replacements {
     }
 }
 
-struct Changer<'a> {
+/// A visitor that passes each tensor to `change`, until `change` fails.
+struct TensorVisitor<'a> {
     path: String,
-    change: Change<'a>,
+    change: ChangeTensor<'a>,
     result: Result<()>,
 }
 
-impl Changer<'_> {
+impl TensorVisitor<'_> {
     fn change(&mut self, name: &str, kind: TensorKind, tensor: &mut Tensor) {
         if self.result.is_ok() {
             let path = join(&self.path, name);
@@ -61,7 +62,7 @@ impl Changer<'_> {
     }
 }
 
-impl VisitorMut for Changer<'_> {
+impl VisitorMut for TensorVisitor<'_> {
     fn parameter(&mut self, name: &str, tensor: &mut Tensor) {
         self.change(name, TensorKind::Parameter, tensor);
     }

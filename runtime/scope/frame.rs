@@ -1,9 +1,10 @@
-//! The modules whose forward passes run on the current thread, and the search of their paths.
+//! The modules whose forward passes run on the current thread, and the search for their paths.
 //!
-//! A helper function of the user gets a reference to a layer and calls it, and the name of the layer is unknown. The
-//! layer is then found by its address, in the module that runs the helper function or in a module around that one. A
-//! frame borrows its module, so that no other layer can have the same address while the frame exists. The search runs
-//! when the path is first read: by an error, a trace, or a deferred operation, which stores its path.
+//! A forward pass can call a layer through a reference, for example in a loop or in a helper function. The name of the
+//! layer is then unknown. To find its path, the layer is searched by its address in the modules whose forward passes
+//! run, the innermost first. A frame borrows its module, so that no other layer can have the same address while the
+//! frame exists. The search runs when the path is first read: by an error, a trace, or a deferred operation, which
+//! stores its path.
 
 use std::cell::OnceCell;
 use std::iter::successors;
@@ -14,13 +15,13 @@ use super::{PATH, Segment};
 
 scoped_thread_local!(static FRAME: for<'a> &'a Frame<'a>);
 
-/// A module whose forward pass runs.
+/// A module in which layers can be searched.
 pub(crate) trait Searchable {
     /// Returns the identity of the module.
     fn identity(&self) -> LayerIdentity;
 
-    /// Returns the path of a layer of this module, relative to the module. Returns `None` if the module does not contain
-    /// the layer, or if several layers without a size have its address and type.
+    /// Returns the path of a layer of this module, relative to the module. Returns `None` if the module does not
+    /// contain the layer, or if several zero-sized layers have its address and type.
     fn path_to(&self, layer: &LayerIdentity) -> Option<Vec<Segment>>;
 }
 
@@ -43,7 +44,7 @@ impl LayerIdentity {
         }
     }
 
-    /// Returns `true` if the value has a size. Values without a size can share an address.
+    /// Returns `false` if the value is zero-sized. Zero-sized values can share an address.
     pub(crate) fn is_unique(&self) -> bool {
         self.size > 0
     }
@@ -61,9 +62,9 @@ struct Frame<'a> {
     caller: Option<&'a Frame<'a>>,
     /// The length of the thread's path when the forward pass began.
     start: usize,
-    /// The path of a module that was called as a value, which is found when it is first read. `None` for a module that
-    /// was called as a field, whose name is on the thread's path.
-    path: Option<OnceCell<Vec<Segment>>>,
+    /// The path of a module that was called through a reference. The path is searched when it is first read. `None` for
+    /// a module that was called as a field: the field's name is on the thread's path.
+    searched_path: Option<OnceCell<Vec<Segment>>>,
 }
 
 /// Runs the forward pass of a module whose name is on the thread's path.
@@ -71,15 +72,19 @@ pub(crate) fn run_field<T>(module: &dyn Searchable, run: impl FnOnce() -> T) -> 
     enter(module, None, run)
 }
 
-/// Runs the forward pass of a module with an unknown name.
-pub(crate) fn run_value<T>(module: &dyn Searchable, run: impl FnOnce() -> T) -> T {
+/// Runs the forward pass of a module that was called through a reference, so that its name is unknown.
+pub(crate) fn run_reference<T>(module: &dyn Searchable, run: impl FnOnce() -> T) -> T {
     enter(module, Some(OnceCell::new()), run)
 }
 
 /// Runs a forward pass in a new frame. The frame ends when `run` returns or panics.
-fn enter<T>(module: &dyn Searchable, path: Option<OnceCell<Vec<Segment>>>, run: impl FnOnce() -> T) -> T {
+fn enter<T>(
+    module: &dyn Searchable,
+    searched_path: Option<OnceCell<Vec<Segment>>>,
+    run: impl FnOnce() -> T,
+) -> T {
     let start = PATH.with_borrow(Vec::len);
-    with_current(|caller| FRAME.set(&Frame { module, caller, start, path }, run))
+    with_current(|caller| FRAME.set(&Frame { module, caller, start, searched_path }, run))
 }
 
 /// Passes the innermost frame to `f`, or `None` if no forward pass runs.
@@ -93,21 +98,23 @@ pub(super) fn current_path() -> Vec<Segment> {
     with_current(|frame| path_at(frame, length))
 }
 
-/// Returns the path at a point of the forward pass `frame` at which the thread's path had the given length.
+/// Returns the path of a layer that the forward pass `frame` called when the thread's path had the given length: the
+/// path of the innermost module with a searched path, followed by the names of the fields that were called after it.
 fn path_at(frame: Option<&Frame<'_>>, length: usize) -> Vec<Segment> {
-    let value = successors(frame, |frame| frame.caller).find_map(|frame| Some((frame.path()?, frame.start)));
-    let (path, start) = value.unwrap_or_default();
+    let mut frames = successors(frame, |frame| frame.caller);
+    let searched = frames.find_map(|frame| Some((frame.searched_path()?, frame.start)));
+    let (path, start) = searched.unwrap_or_default();
     PATH.with_borrow(|fields| [path, fields.get(start..length).unwrap_or_default()].concat())
 }
 
 impl Frame<'_> {
-    /// Returns the path of a module that was called as a value, and `None` for a field.
-    fn path(&self) -> Option<&[Segment]> {
-        Some(self.path.as_ref()?.get_or_init(|| self.search()))
+    /// Returns the path of a module that was called through a reference, and `None` for a field.
+    fn searched_path(&self) -> Option<&[Segment]> {
+        Some(self.searched_path.as_ref()?.get_or_init(|| self.search()))
     }
 
-    /// Searches the module in the modules around it, the innermost first. Returns the path of the caller if there is no
-    /// such module.
+    /// Searches the module in the modules around it, the innermost first. If none of them contains the module, returns
+    /// the path of the caller.
     fn search(&self) -> Vec<Segment> {
         let identity = self.module.identity();
         let found = successors(self.caller, |caller| caller.caller)
@@ -155,25 +162,25 @@ mod tests {
     }
 
     #[test]
-    fn values_are_found_in_the_modules_around_them() {
+    fn called_references_are_found_in_the_modules_around_them() {
         let outer = Module { name: "a", layer: 1 };
         let inner = Module { name: "b", layer: 2 };
         let _root = Scope::enter("Net");
         run_field(&outer, || {
-            assert_eq!(run_value(&outer.layer, path), "Net.a");
+            assert_eq!(run_reference(&outer.layer, path), "Net.a");
             let _field = Scope::enter("inner");
             run_field(&inner, || {
                 assert_eq!(path(), "Net.inner");
-                assert_eq!(run_value(&inner.layer, path), "Net.inner.b");
+                assert_eq!(run_reference(&inner.layer, path), "Net.inner.b");
                 // The layer of another module keeps its own path.
-                assert_eq!(run_value(&outer.layer, path), "Net.a");
+                assert_eq!(run_reference(&outer.layer, path), "Net.a");
                 // An unknown module has the path of its caller, and its layers are found in it.
                 let unknown = Module { name: "c", layer: 3 };
-                run_value(&unknown, || {
+                run_reference(&unknown, || {
                     assert_eq!(path(), "Net.inner");
                     let _field = Scope::index(2);
                     assert_eq!(path(), "Net.inner[2]");
-                    assert_eq!(run_value(&unknown.layer, path), "Net.inner.c");
+                    assert_eq!(run_reference(&unknown.layer, path), "Net.inner.c");
                 });
             });
             assert_eq!(path(), "Net.inner");
@@ -185,7 +192,7 @@ mod tests {
         let module = Module { name: "a", layer: 1 };
         let panic = std::panic::catch_unwind(|| {
             let _root = Scope::enter("Net");
-            run_field(&module, || run_value(&module.layer, || panic!("{}", path())))
+            run_field(&module, || run_reference(&module.layer, || panic!("{}", path())))
         });
         let message = panic.expect_err("the forward pass panics");
         assert_eq!(message.downcast_ref::<String>().map(String::as_str), Some("Net.a"));

@@ -1,14 +1,14 @@
 //! Thread-local state of a forward pass: the path of the current layer, for errors and traces, and whether operations
 //! may be fused.
 //!
-//! The path grows in two ways. A call of a field pushes the name of the field ([`Scope`]). A call of any other value
-//! only records the layer that runs ([`frame`]); the layer's name is searched when the path is first read: by an
-//! error, a trace, or a deferred operation, which stores its path.
+//! The path grows in two ways. A call of a field pushes the name of the field ([`Scope`]). A call through a reference
+//! only records the layer that runs ([`frame`]); the layer's name is searched when the path is first read: by an error,
+//! a trace, or a deferred operation, which stores its path.
 
 mod frame;
 
 pub use frame::LayerIdentity;
-pub(crate) use frame::{Searchable, run_field, run_value};
+pub(crate) use frame::{Searchable, run_field, run_reference};
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
@@ -17,10 +17,12 @@ use std::sync::Arc;
 
 use crate::kernels::trace;
 
-/// A segment of a path: a field, or an element of a repeated field. A name that is a number is displayed as an index.
+/// A segment of a path: the name of a field, or the index of an element of a list. A name that is a number is displayed
+/// as an index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Segment {
     Name(&'static str),
+    /// A name that is known only at run time.
     Dynamic(Arc<str>),
     Index(usize),
 }
@@ -33,8 +35,8 @@ thread_local! {
 /// A guard for a call to a layer. Dropping it removes the layer from the path, even if the call panics.
 #[must_use]
 pub struct Scope {
-    /// The length of the path outside of the layer.
-    outside: usize,
+    /// The length of the path without the layer.
+    outer_length: usize,
 }
 
 impl Scope {
@@ -48,12 +50,13 @@ impl Scope {
         Self::push(Segment::Dynamic(name))
     }
 
-    /// Enters element `index` of a repeated field.
+    /// Enters element `index` of a list.
     pub fn index(index: usize) -> Self {
         Self::push(Segment::Index(index))
     }
 
-    /// Enters a network. Returns `None` if the path is not empty: the network is then a part of another one.
+    /// Enters a network. Returns `None` if the path is not empty, because the network is then a part of another
+    /// network.
     pub fn root(name: impl Into<Cow<'static, str>>) -> Option<Self> {
         PATH.with_borrow(Vec::is_empty).then(|| match name.into() {
             Cow::Borrowed(name) => Self::enter(name),
@@ -64,39 +67,41 @@ impl Scope {
     fn push(segment: Segment) -> Self {
         PATH.with_borrow_mut(|path| {
             path.push(segment);
-            Self { outside: path.len() - 1 }
+            Self { outer_length: path.len() - 1 }
         })
     }
 }
 
 impl Drop for Scope {
     fn drop(&mut self) {
-        PATH.with_borrow_mut(|path| path.truncate(self.outside));
+        PATH.with_borrow_mut(|path| path.truncate(self.outer_length));
     }
 }
 
-/// A guard for the construction of a network. The path of the layer that is being built is the current path, for errors.
+/// A guard for the construction of a network. Keeps the current path equal to the path of the layer that is being
+/// built, for errors.
 #[must_use]
 pub struct BuildScope {
-    /// The length of the path outside of the network.
-    outside: usize,
+    /// The length of the path without the network.
+    outer_length: usize,
     /// The length of the path of the network.
-    network: usize,
+    network_length: usize,
 }
 
 impl BuildScope {
-    /// Enters the network type `name`. The name is not part of the path if this network is a field of another one.
+    /// Enters a network whose type has the name `name`. Adds the name to the path only if the network is not a field of
+    /// another network.
     pub fn enter(name: &'static str) -> Self {
         PATH.with_borrow_mut(|path| {
-            let outside = path.len();
-            if outside == 0 {
+            let outer_length = path.len();
+            if outer_length == 0 {
                 path.push(Segment::Name(name));
             }
-            Self { outside, network: path.len() }
+            Self { outer_length, network_length: path.len() }
         })
     }
 
-    /// Begins the field `name`, which replaces the field before it.
+    /// Begins the field `name`. The name replaces that of the previous field in the path.
     pub fn field(&self, name: &'static str) {
         self.replace(0, Segment::Name(name));
     }
@@ -106,14 +111,15 @@ impl BuildScope {
         self.replace(depth, Segment::Index(index));
     }
 
-    /// Ends the elements of a list. `depth` is the number of lists around the list, plus one.
+    /// Ends a list: removes the index of its last element from the path. `depth` is the number of lists around the
+    /// elements of the list.
     pub fn leave(&self, depth: usize) {
-        PATH.with_borrow_mut(|path| path.truncate(self.network + depth));
+        PATH.with_borrow_mut(|path| path.truncate(self.network_length + depth));
     }
 
     fn replace(&self, depth: usize, segment: Segment) {
         PATH.with_borrow_mut(|path| {
-            path.truncate(self.network + depth);
+            path.truncate(self.network_length + depth);
             path.push(segment);
         });
     }
@@ -121,7 +127,7 @@ impl BuildScope {
 
 impl Drop for BuildScope {
     fn drop(&mut self) {
-        PATH.with_borrow_mut(|path| path.truncate(self.outside));
+        PATH.with_borrow_mut(|path| path.truncate(self.outer_length));
     }
 }
 

@@ -28,24 +28,25 @@ impl Signal {
         }
     }
 
-    /// Returns whether the values are channel-blocked, or can only be computed channel-blocked.
+    /// Returns `true` if the values are channel-blocked, or can only be computed channel-blocked.
     pub(crate) fn is_blocked(&self) -> bool {
         self.layouts() == Layouts::Only(Layout::Nchwc)
     }
 
-    /// Returns whether the values are channel-blocked or can be computed channel-blocked.
+    /// Returns `true` if the values are channel-blocked or can be computed channel-blocked.
     pub(crate) fn can_be_blocked(&self) -> bool {
         self.layouts().contains(Layout::Nchwc)
     }
 
-    /// Returns whether the signal is `[batch, channels, height, width]` with more than one pixel.
-    pub(super) fn has_pixels(&self) -> bool {
+    /// Returns `true` if the shape is `[batch, channels, height, width]` with more than one pixel.
+    pub(super) fn has_multiple_pixels(&self) -> bool {
         matches!(self.dims(), Ok([_, _, height, width]) if height * width > 1)
     }
 
-    /// Computes a signal that has one number for each channel, `[batch, channels, 1, 1]` or `[channels, 1, 1]`. The
-    /// result has four dimensions. Returns all other signals unchanged.
-    pub(super) fn computed_channels(self) -> Result<Self> {
+    /// Prepares an operand with one number for each channel for channel-blocked arithmetic: runs a deferred signal
+    /// `[batch, channels, 1, 1]`, and inserts the batch dimension of a tensor `[channels, 1, 1]`. Returns all other
+    /// signals unchanged.
+    pub(super) fn prepare_channel_operand(self) -> Result<Self> {
         match (&self.0, self.dims()) {
             (State::Deferred(_), Ok([_, _, 1, 1])) => Ok(self.into_blocked()?.into()),
             (State::Ready(tensor), Ok([_, 1, 1])) => Ok(tensor.unsqueeze(0)?.into()),
@@ -53,15 +54,16 @@ impl Signal {
         }
     }
 
-    /// Returns whether channel-blocked arithmetic can read the signal without reordering an activation.
+    /// Returns `true` if channel-blocked arithmetic can read the signal without reordering an activation.
     pub(super) fn can_be_blocked_operand(&self) -> bool {
         match &self.0 {
-            State::Ready(tensor) => !self.has_pixels() && policy::supports(tensor),
+            State::Ready(tensor) => !self.has_multiple_pixels() && policy::supports(tensor),
             _ => self.can_be_blocked(),
         }
     }
 
-    /// Returns the layout in which a channel-blocked kernel would read the signal, or `None` if it cannot read it.
+    /// Returns the layout in which a channel-blocked kernel would read the signal. Returns `None` if these kernels do
+    /// not support the signal.
     pub(crate) fn input_layout(&self) -> Option<Layout> {
         match &self.0 {
             State::Ready(tensor) => policy::supports(tensor).then_some(Layout::Nchw),
@@ -69,8 +71,8 @@ impl Signal {
         }
     }
 
-    /// Returns a signal of a channel-blocked activation. An activation of a single pixel becomes a tensor, because both
-    /// layouts order its elements in the same way.
+    /// Returns a signal of a channel-blocked activation. An activation of a single pixel becomes a tensor, because its
+    /// elements are in the same order in both layouts.
     pub(crate) fn blocked(tensor: BlockedTensor) -> Self {
         match tensor.pixels() {
             1 => tensor.pixel_tensor().into(),
@@ -102,15 +104,17 @@ impl Signal {
     }
 }
 
-/// Returns whether to concatenate the channels of `signals` in the channel-blocked layout. This requires that the
-/// signals differ only in the number of channels, that all can be channel-blocked, and that at least one already is or
-/// can only be computed channel-blocked.
-pub(crate) fn can_join_blocked(signals: &[Signal]) -> bool {
-    let outer = |signal: &Signal| match signal.dims() {
+/// Returns `true` if the channels of `signals` should be concatenated in the channel-blocked layout: the signals differ
+/// only in the number of channels, all of them can be channel-blocked, and at least one of them already is or can only
+/// be computed channel-blocked.
+pub(crate) fn should_concat_blocked(signals: &[Signal]) -> bool {
+    let dims_without_channels = |signal: &Signal| match signal.dims() {
         Ok(&[batch, _, height, width]) => Some([batch, height, width]),
         _ => None,
     };
-    let Some(first) = signals.first().and_then(outer) else { return false };
+    let Some(first) = signals.first().and_then(dims_without_channels) else { return false };
     signals.iter().any(Signal::is_blocked)
-        && signals.iter().all(|signal| signal.can_be_blocked() && outer(signal) == Some(first))
+        && signals
+            .iter()
+            .all(|signal| signal.can_be_blocked() && dims_without_channels(signal) == Some(first))
 }

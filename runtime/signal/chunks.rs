@@ -25,8 +25,8 @@ use super::Signal;
     note = "write `let [a, b] = x.chunk(2, dim)`, or annotate the type `Vec<Signal>` or `Result<Vec<Signal>>`"
 )]
 pub trait Chunks {
-    /// Returns the parts. If `parts` is an error, an array or `Vec` contains failed signals (`expected` of them in a
-    /// `Vec`), and a `Result` is that error.
+    /// Returns the parts. If `parts` is an error, returns an array of failed signals, a `Vec` of `expected` failed
+    /// signals, or the error itself.
     fn from_result(parts: Result<Vec<Signal>>, expected: usize) -> Self;
 }
 

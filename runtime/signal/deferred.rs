@@ -25,7 +25,7 @@ pub(crate) struct Deferred {
 }
 
 #[derive(Clone)]
-#[allow(clippy::large_enum_variant, reason = "it is on the heap, inside `Deferred`")]
+#[allow(clippy::large_enum_variant, reason = "a `Stage` is on the heap, inside a `Deferred`")]
 enum Stage {
     /// The operation has not run. Its operands are dropped when it runs.
     Pending(Operation),
@@ -87,7 +87,7 @@ impl Deferred {
         &self.device
     }
 
-    /// Appends an operation to the epilogue.
+    /// Appends an operation to the epilogue. Fails if the operation has run or its kernel does not support `op`.
     pub(super) fn fuse(&mut self, op: EpilogueOp) -> std::result::Result<(), NotFused> {
         match self.stage.get_mut().unwrap_or_else(PoisonError::into_inner) {
             Stage::Pending(operation) => match op {
@@ -116,7 +116,7 @@ impl Deferred {
         }
     }
 
-    /// Returns a copy that runs on its own.
+    /// Returns a copy that runs independently of this operation.
     pub(super) fn copy(&self) -> Self {
         let Self { shape, dtype, device, path, stage: _ } = self;
         let stage = Mutex::new(self.stage().clone());
@@ -156,7 +156,7 @@ impl Deferred {
 }
 
 impl Stage {
-    /// Runs the operation unless it has run.
+    /// Returns the result. Runs the operation unless it has already run.
     fn finish(self, requested: Layout, path: &Path) -> Result<Value> {
         match self {
             Self::Pending(operation) => operation.run(requested, path),

@@ -104,17 +104,17 @@ pub(super) fn fuse_activation(
 
 impl Affine {
     /// Appends a batch norm. Returns [`NotFused::Unsupported`] if there is one already, or if folding the bias into the
-    /// shift gives a value that is not finite, as it may in f16.
+    /// shift overflows, which can happen in f16.
     fn fuse(&mut self, scale: Tensor, shift: Tensor) -> std::result::Result<(), NotFused> {
         let bias = match self {
             Self::Identity => None,
             Self::Bias(bias) => Some(&*bias),
             Self::BatchNorm { .. } => return Err(NotFused::Unsupported(EpilogueOp::Affine { scale, shift })),
         };
-        let Some(sum) = fold_bias(bias, &scale, &shift)? else {
+        let Some(folded_shift) = fold_bias(bias, &scale, &shift)? else {
             return Err(NotFused::Unsupported(EpilogueOp::Affine { scale, shift }));
         };
-        *self = Self::BatchNorm { scale, shift: sum };
+        *self = Self::BatchNorm { scale, shift: folded_shift };
         Ok(())
     }
 

@@ -44,7 +44,7 @@ impl Signal {
         }
     }
 
-    /// Returns whether `fuse` supports a residual of this shape.
+    /// Returns `true` if [`fuse`](Self::fuse) supports a residual of this shape.
     pub(crate) fn supports_residual(&self, shape: &Shape) -> bool {
         match &self.0 {
             State::Deferred(deferred) => {
@@ -91,8 +91,8 @@ impl Signal {
         })
     }
 
-    /// Returns the uniquely owned deferred convolution into which a consumer can be fused, or `self` if the signal is
-    /// not such a convolution.
+    /// Returns the convolution into which a consumer can be fused. Returns `self` if the signal is not a uniquely owned
+    /// deferred convolution that supports a consumer.
     pub(crate) fn into_producer(self) -> Result<Producer, Self> {
         let State::Deferred(deferred) = self.0 else { return Err(self) };
         let unique = Arc::try_unwrap(deferred).map_err(|shared| Self(State::Deferred(shared)))?;

@@ -87,8 +87,8 @@ impl FusedPair {
 
     fn run_fused(&self) -> Result<Option<BlockedTensor>> {
         let Producer { convolution, epilogue, .. } = &self.producer;
-        let run = |consumer: &FusedConsumer<'_>, output: [usize; 4]| {
-            convolution.run_with_consumer(epilogue, consumer, output)
+        let run = |consumer: &FusedConsumer<'_>, output_dims: [usize; 4]| {
+            convolution.run_with_consumer(epilogue, consumer, output_dims)
         };
         match &self.consumer {
             Consumer::MaxPool(geometry) => {
@@ -98,7 +98,7 @@ impl FusedPair {
             }
             Consumer::Depthwise(Depthwise { parameters, epilogue }) => {
                 let shape = &parameters.shape;
-                parameters.with(epilogue, &convolution.arena(), |call| {
+                parameters.with_call(epilogue, &convolution.arena(), |call| {
                     run(&FusedConsumer::Depthwise(shape, call), shape.output_dims())
                 })?
             }

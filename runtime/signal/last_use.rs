@@ -1,9 +1,9 @@
 //! Clones of signals at their last use.
 //!
-//! Operations are not fused into a deferred operation that several signals share. If a forward closure clones a value at
-//! its last use, the signals in it get copies of their deferred operations, into which later operations can be fused. If
-//! the original is read again against expectation, both deferred operations run, with equal results. The operands stay
-//! in memory until the original is dropped.
+//! Operations are not fused into a deferred operation that several signals share. If a forward closure clones a value
+//! at its last use, the clone gets copies of the deferred operations, into which later operations can be fused. If the
+//! original value is nevertheless read later, both deferred operations run, with equal results. The operands stay in
+//! memory until the original value is dropped.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ thread_local! {
     static IS_LAST_USE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Calls a function that clones a value at its last use. Signals that it clones are not read again.
+/// Calls `clone`, which clones a value at its last use. The original signals should not be read later.
 pub(crate) fn at_last_use<T>(clone: impl FnOnce() -> T) -> T {
     struct Restore(bool);
     impl Drop for Restore {
@@ -26,7 +26,7 @@ pub(crate) fn at_last_use<T>(clone: impl FnOnce() -> T) -> T {
     clone()
 }
 
-/// The clone shares a deferred operation, which then runs once.
+/// The clone shares the deferred operation, which runs once. In [`at_last_use`], the clone gets a copy of it.
 impl Clone for Signal {
     fn clone(&self) -> Self {
         match &self.0 {

@@ -63,8 +63,8 @@ impl Signal {
 
     /// Reorders the dimensions.
     ///
-    /// Dimension `i` of the result is dimension `dims[i]` of `self`. The result is a failed signal unless `dims` has every
-    /// dimension once.
+    /// Dimension `i` of the result is dimension `dims[i]` of `self`. The result is a failed signal unless `dims`
+    /// contains each dimension exactly once.
     ///
     /// ```
     /// use sconce::prelude::*;
@@ -210,8 +210,8 @@ impl Signal {
 
     /// Returns the matrix product, broadcast over the leading dimensions.
     ///
-    /// `self` is `[…, rows, inner]`, `other` is `[…, inner, columns]`, and the result is `[…, rows, columns]`. The result is a
-    /// failed signal if the shapes do not match.
+    /// `self` is `[…, rows, inner]`, `other` is `[…, inner, columns]`, and the result is `[…, rows, columns]`. The
+    /// result is a failed signal if the shapes do not match.
     ///
     /// ```
     /// use sconce::prelude::*;
@@ -235,7 +235,7 @@ impl Signal {
     /// Splits a dimension into `chunks` parts. If the size of the dimension is not divisible by `chunks`, the first
     /// parts are larger by 1. If the size is smaller than `chunks`, there is one part per element.
     ///
-    /// The parts are an array, or a `Vec` or `Result<Vec<Signal>>` if the type says so.
+    /// Returns an array, a `Vec<Signal>` or a `Result<Vec<Signal>>`, depending on the annotated type.
     ///
     /// ```
     /// use sconce::prelude::*;
@@ -274,7 +274,7 @@ impl Signal {
     /// # }
     /// ```
     pub fn exp(&self) -> Self {
-        self.clone().function("exp", Unary::Exp, check_float)
+        self.clone().map_elements("exp", Unary::Exp, check_float)
     }
 
     /// Computes the natural logarithm of each element.
@@ -290,7 +290,7 @@ impl Signal {
     /// # }
     /// ```
     pub fn log(&self) -> Self {
-        self.clone().function("log", Unary::Log, check_float)
+        self.clone().map_elements("log", Unary::Log, check_float)
     }
 
     /// Computes the square root of each element.
@@ -306,7 +306,7 @@ impl Signal {
     /// # }
     /// ```
     pub fn sqrt(&self) -> Self {
-        self.clone().function("sqrt", Unary::Sqrt, check_float)
+        self.clone().map_elements("sqrt", Unary::Sqrt, check_float)
     }
 
     /// Computes the square of each element.
@@ -322,7 +322,7 @@ impl Signal {
     /// # }
     /// ```
     pub fn sqr(&self) -> Self {
-        self.clone().function("sqr", Unary::Sqr, check_float)
+        self.clone().map_elements("sqr", Unary::Sqr, check_float)
     }
 
     /// Computes the absolute value of each element.
@@ -336,7 +336,7 @@ impl Signal {
     /// # }
     /// ```
     pub fn abs(&self) -> Self {
-        self.clone().function("abs", Unary::Abs, |_| Ok(()))
+        self.clone().map_elements("abs", Unary::Abs, |_| Ok(()))
     }
 
     /// Raises each element to the power `exponent`.
@@ -352,7 +352,7 @@ impl Signal {
     /// # }
     /// ```
     pub fn powf(&self, exponent: f64) -> Self {
-        self.clone().function("powf", Unary::Powf { exponent }, check_float)
+        self.clone().map_elements("powf", Unary::Powf { exponent }, check_float)
     }
 
     /// Limits each element to the range from `min` to `max`.
@@ -366,10 +366,10 @@ impl Signal {
     /// # }
     /// ```
     pub fn clamp(&self, min: f64, max: f64) -> Self {
-        self.clone().function("clamp", Unary::Clamp { min, max }, |_| Ok(()))
+        self.clone().map_elements("clamp", Unary::Clamp { min, max }, |_| Ok(()))
     }
 
-    /// Runs an operation on some dimensions.
+    /// Runs an operation on the tensor and the indices of `dims`.
     fn along(
         &self,
         name: &'static str,
@@ -382,8 +382,8 @@ impl Signal {
         })
     }
 
-    /// Averages over `dims`. The mean over all pixels of an image reads the layout of the signal.
-    fn average(&self, dims: impl Dims, keeps_dims: bool) -> Self {
+    /// Averages over `dims`. Averaging over height and width reads a channel-blocked signal without reordering it.
+    fn average(&self, dims: impl Dims, keep_dims: bool) -> Self {
         let Ok(rank) = self.rank() else { return self.clone() };
         let mut dims = match dims.indices(rank) {
             Ok(dims) => dims,
@@ -392,21 +392,22 @@ impl Signal {
         dims.sort_unstable();
         let is_over_pixels = rank == 4 && dims == [2, 3];
         let on_tensor = |t: Tensor| {
-            if keeps_dims { arithmetic::mean_keepdim(&t, dims) } else { arithmetic::mean(&t, dims) }
+            if keep_dims { arithmetic::mean_keepdim(&t, dims) } else { arithmetic::mean(&t, dims) }
         };
         if !is_over_pixels {
             return self.clone().apply("mean", on_tensor);
         }
         let on_blocked = |x: &BlockedTensor| blocked::adaptive_avg_pool2d(x, [Some(1); 2]);
         let mean = self.clone().apply_either("mean", Layout::Nchwc, on_blocked, on_tensor);
-        if keeps_dims || mean.rank().is_ok_and(|rank| rank == 2) {
+        if keep_dims || mean.rank().is_ok_and(|rank| rank == 2) {
             return mean;
         }
         mean.into_tensor().and_then(|mean| Ok(mean.flatten_from(1)?)).into()
     }
 
-    /// Applies a function to every element, in the layout of the signal, if `check` accepts the dtype.
-    pub(super) fn function(
+    /// Applies the function `op` to every element, in the layout of the signal. The result is a failed signal if
+    /// `check` fails for the dtype.
+    pub(super) fn map_elements(
         self,
         name: &'static str,
         op: Unary,
@@ -428,7 +429,7 @@ pub(super) fn check_float(dtype: DType) -> Result<()> {
     Err(Error::msg(format!("expected a floating-point input, found {dtype:?}")))
 }
 
-/// Returns matrices that are contiguous row by row or column by column, as candle's matrix product requires.
+/// Copies matrices unless they are contiguous row by row or column by column, as candle's matrix product requires.
 fn to_contiguous_matrices(x: &Tensor) -> candle_core::Result<Tensor> {
     let is_transposed = x.rank() >= 2 && x.t()?.is_contiguous();
     if is_transposed { Ok(x.clone()) } else { x.contiguous() }

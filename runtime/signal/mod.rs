@@ -18,7 +18,7 @@ mod operators;
 mod outcome;
 mod value;
 
-pub(crate) use blocked::can_join_blocked;
+pub(crate) use blocked::should_concat_blocked;
 pub use chunks::Chunks;
 pub(crate) use convolution::{
     BlockedConvolution, BlockedParameters, Convolution, NchwConvolution, conv_label,
@@ -74,7 +74,7 @@ use crate::{Error, Result};
 /// assert_eq!(y.reshape((batch, channels, ())).dims3()?, (2, 8, 36));
 /// assert!(y.device()?.is_cpu());
 ///
-/// // Operators broadcast, and numbers, tensors and signals mix.
+/// // Operators broadcast, and combine signals with tensors and numbers.
 /// let z = (y - 0.5) * Tensor::ones((8, 1, 1), DType::F32, &Device::Cpu)?;
 /// assert_eq!(z.mean((-2, -1)).dims2()?, (2, 8));
 ///
@@ -88,8 +88,7 @@ use crate::{Error, Result};
 /// ```
 pub struct Signal(State);
 
-/// The state of a signal. The enum is private, so that states can be added: code outside this directory reads only the
-/// shape, tensor or channel-blocked activation of a signal.
+/// The state of a signal. The enum is private, so that new states do not affect code outside of this directory.
 #[derive(Clone)]
 enum State {
     Ready(Tensor),
@@ -126,6 +125,7 @@ impl Signal {
         }))
     }
 
+    /// Returns a signal of a deferred operation. If fusion is disabled, runs the operation immediately.
     pub(crate) fn deferred(deferred: Deferred) -> Self {
         if scope::is_fusion_enabled() {
             return Self(State::Deferred(Arc::new(deferred)));
@@ -152,7 +152,7 @@ impl Signal {
         }
     }
 
-    /// Returns the tensor. Runs a deferred operation.
+    /// Returns the tensor. If the signal is deferred, runs the operation.
     ///
     /// ```
     /// use sconce::prelude::*;
@@ -189,7 +189,7 @@ impl Signal {
         self.clone().into_tensor()
     }
 
-    /// Returns the values. Runs a deferred operation, in `layout` if the operation supports that layout.
+    /// Returns the values. If the signal is deferred, runs the operation, in `layout` if it supports that layout.
     fn into_value(self, layout: Layout) -> Result<Value> {
         match self.0 {
             State::Ready(tensor) => Ok(Value::Tensor(tensor)),

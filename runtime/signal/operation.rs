@@ -1,4 +1,4 @@
-//! What a deferred signal computes: an operation and its epilogue, or a pair of a producer and a consumer.
+//! The operation of a deferred signal, with its epilogue: a single operation, or a fused pair.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use super::normalization::BlockedNormalization;
 use super::{Convolution, FusedPair, Layout, Layouts, Normalization, Product, Value};
 
 #[derive(Clone)]
-#[allow(clippy::large_enum_variant, reason = "most are convolutions")]
+#[allow(clippy::large_enum_variant, reason = "most operations are convolutions, the largest variant")]
 pub(super) enum Operation {
     Convolution(Convolution, Epilogue),
     FusedPair(FusedPair),
@@ -22,7 +22,7 @@ pub(super) enum Operation {
 }
 
 impl Operation {
-    /// Appends an operation to the epilogue.
+    /// Appends an operation to the epilogue of this operation.
     pub fn fuse(&mut self, op: EpilogueOp) -> std::result::Result<(), NotFused> {
         match self {
             Self::Convolution(convolution, epilogue) => convolution.fuse(epilogue, op),
@@ -43,7 +43,7 @@ impl Operation {
     }
 
     /// Returns the convolution into which a consumer can be fused, or `self` if that is not possible.
-    #[allow(clippy::result_large_err, reason = "the caller moves both immediately")]
+    #[allow(clippy::result_large_err, reason = "the caller uses the result immediately")]
     pub fn into_producer(self, path: Path) -> std::result::Result<Producer, (Self, Path)> {
         match self {
             Self::Convolution(Convolution::Either(convolution), epilogue)
@@ -55,6 +55,7 @@ impl Operation {
         }
     }
 
+    /// Returns the layouts in which the result can be computed without reordering an operand.
     pub fn layouts(&self) -> Layouts {
         match self {
             Self::Convolution(convolution, epilogue) => convolution.layouts(epilogue),
@@ -70,21 +71,21 @@ impl Operation {
         if !matches!(self, Self::FusedPair(_)) {
             scope::record_launch(|| path.clone(), || self.to_string());
         }
-        let reordered = |value: candle_core::Result<Value>, layer: &dyn fmt::Display| {
-            let value = value.and_then(|value| value.reorder_to(requested));
+        let finish = |value: candle_core::Result<Value>, layer: &dyn fmt::Display| {
+            let value = value.and_then(|value| value.reorder_if_nchw(requested));
             value.map_err(|error| Error::from(error).in_layer(layer).at(path))
         };
         match self {
             Self::Convolution(convolution, epilogue) => {
-                reordered(convolution.run(&epilogue, layout), &convolution)
+                finish(convolution.run(&epilogue, layout), &convolution)
             }
             Self::FusedPair(pair) => {
-                let value = pair.run(path)?.reorder_to(requested);
+                let value = pair.run(path)?.reorder_if_nchw(requested);
                 value.map_err(|error| Error::from(error).at(path))
             }
-            Self::Product(product) => reordered(product.run().map(Value::Tensor), &product.label()),
-            Self::Normalization(norm) => reordered(norm.run().map(Value::Tensor), &norm.label()),
-            Self::BlockedNormalization(norm) => reordered(norm.run().map(Value::from), &norm.label()),
+            Self::Product(product) => finish(product.run().map(Value::Tensor), &product.label()),
+            Self::Normalization(norm) => finish(norm.run().map(Value::Tensor), &norm.label()),
+            Self::BlockedNormalization(norm) => finish(norm.run().map(Value::from), &norm.label()),
         }
     }
 }

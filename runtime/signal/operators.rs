@@ -12,7 +12,7 @@ use crate::{Error, Result};
 use super::methods::check_float;
 use super::{EpilogueOp, Fusion, Signal, Value};
 
-/// Adds two signals. If one is a deferred convolution or batch norm, fuses the other into it as a residual.
+/// Adds two signals. If one of them is a deferred convolution or batch norm, the other is fused into it as a residual.
 fn add(a: Signal, b: Signal) -> Signal {
     let fused = match (a.shape(), b.shape()) {
         (Ok(_), Ok(shape)) if a.supports_residual(shape) => add_residual(a, b),
@@ -22,6 +22,7 @@ fn add(a: Signal, b: Signal) -> Signal {
     fused.into()
 }
 
+/// Fuses `residual` into `deferred`. Adds the two signals separately if that is not possible.
 fn add_residual(deferred: Signal, residual: Signal) -> Result<Signal> {
     let residual =
         if deferred.is_blocked() { residual.into_blocked()? } else { Value::Tensor(residual.into_tensor()?) };
@@ -43,12 +44,13 @@ fn div(a: Signal, b: Signal) -> Signal {
     combine(Binary::Div, a, b).into()
 }
 
-/// Combines two signals. The result is channel-blocked if one of them is channel-blocked and the other is too, can be
-/// computed in that layout, or has only one number for each channel.
+/// Applies `op` to two signals. The result is channel-blocked if one of the signals is channel-blocked, and if the
+/// other one is channel-blocked too, can be computed in that layout, or has only one number for each channel.
 fn combine(op: Binary, a: Signal, b: Signal) -> Result<Signal> {
-    let (a, b) = match (a.has_pixels() && a.is_blocked(), b.has_pixels() && b.is_blocked()) {
-        (true, false) => (a, b.computed_channels()?),
-        (false, true) => (a.computed_channels()?, b),
+    let (a, b) = match (a.has_multiple_pixels() && a.is_blocked(), b.has_multiple_pixels() && b.is_blocked())
+    {
+        (true, false) => (a, b.prepare_channel_operand()?),
+        (false, true) => (a.prepare_channel_operand()?, b),
         (true, true) => (a, b),
         (false, false) => return Ok(combine_tensors(op, a, b)),
     };
@@ -64,13 +66,13 @@ fn combine(op: Binary, a: Signal, b: Signal) -> Result<Signal> {
     Ok(Signal::blocked(blocked::binary(op, &a, &b)?))
 }
 
-/// Returns whether the channel-blocked kernels broadcast the shapes of two signals.
+/// Returns `true` if the channel-blocked kernels can broadcast the shapes of two signals.
 fn broadcast_blocked(a: &Signal, b: &Signal) -> bool {
     let dims = |x: &Signal| x.dims().ok().and_then(|dims| <[usize; 4]>::try_from(dims).ok());
     dims(a).zip(dims(b)).is_some_and(|(a, b)| blocked::broadcast(a, b).is_some())
 }
 
-/// Combines tensors whose shapes broadcast.
+/// Applies `op` to the tensors of two signals, with broadcasting.
 fn combine_tensors(op: Binary, a: Signal, b: Signal) -> Signal {
     let b = match b.into_tensor() {
         Ok(b) => b,
@@ -141,15 +143,16 @@ macro_rules! numbers {
 
 numbers! { f32 f64 i8 i16 i32 i64 isize u8 u16 u32 u64 usize }
 
-/// Computes `x · factor + offset`. The element type must represent both numbers, because candle would truncate them.
+/// Computes `x · factor + offset`. The result is a failed signal if the dtype cannot represent both numbers, which
+/// candle would truncate.
 fn affine(name: &'static str, x: Signal, factor: f64, offset: f64) -> Signal {
-    x.function(name, Unary::Affine { factor, offset }, |dtype| {
+    x.map_elements(name, Unary::Affine { factor, offset }, |dtype| {
         let is_unsigned = matches!(dtype, DType::U8 | DType::U32);
-        let is_exact =
+        let represents =
             |number: f64| dtype.is_float() || number.fract() == 0. && (number >= 0. || !is_unsigned);
-        match [factor, offset].into_iter().find(|number| !is_exact(*number)) {
+        match [factor, offset].into_iter().find(|number| !represents(*number)) {
             Some(number) => {
-                Err(Error::msg(format!("expected an operand that {dtype:?} represents, found {number}")))
+                Err(Error::msg(format!("expected an operand that {dtype:?} can represent, found {number}")))
             }
             None => Ok(()),
         }
@@ -158,18 +161,18 @@ fn affine(name: &'static str, x: Signal, factor: f64, offset: f64) -> Signal {
 
 /// Divides each element by a number.
 fn divide_by(name: &'static str, x: Signal, number: f64) -> Signal {
-    x.function(name, Unary::Affine { factor: 1. / number, offset: 0. }, check_float)
+    x.map_elements(name, Unary::Affine { factor: 1. / number, offset: 0. }, check_float)
 }
 
 /// Divides a number by each element.
 fn divide(name: &'static str, number: f64, x: Signal) -> Signal {
-    x.function(name, Unary::Quotient { numerator: number }, check_float)
+    x.map_elements(name, Unary::Quotient { numerator: number }, check_float)
 }
 
 /// Implements an operator for `signal ∘ number` as `$left` and for `number ∘ signal` as `$right`.
 macro_rules! scalar {
     ($($trait:ident $method:ident |$x:ident, $n:ident| $left:expr, $right:expr;)*) => {$(
-        // One generic implementation, so that the type of `x * 2.0` is known before that of the literal.
+        // With a single generic implementation, the compiler infers the type of `x * 2.0` before that of the literal.
         impl<N: Number> $trait<N> for Signal {
             type Output = Signal;
             fn $method(self, number: N) -> Signal {
@@ -221,7 +224,7 @@ macro_rules! assigning {
             Signal: $operator<T, Output = Signal>,
         {
             fn $method(&mut self, operand: T) {
-                // The operator takes the signal itself, because a copy would prevent fusion.
+                // Pass the signal itself to the operator: a second reference would prevent fusion.
                 let x = std::mem::replace(self, Signal::fail(Error::msg("the operator did not return")));
                 *self = x.$operation(operand);
             }
@@ -240,7 +243,7 @@ assigning! {
 impl Neg for Signal {
     type Output = Signal;
     fn neg(self) -> Signal {
-        self.function("negate", Unary::Neg, check_float)
+        self.map_elements("negate", Unary::Neg, check_float)
     }
 }
 

@@ -11,10 +11,12 @@ use crate::scope::{self, Path};
 
 use super::Layout;
 
+/// A computed activation.
 #[derive(Clone)]
 pub(crate) enum Value {
+    /// A tensor, in the layout `Nchw` if it is an image.
     Tensor(Tensor),
-    /// A channel-blocked activation.
+    /// A channel-blocked activation, in the layout `Nchwc`.
     Blocked(Arc<BlockedTensor>),
 }
 
@@ -47,7 +49,7 @@ impl Value {
         }
     }
 
-    /// Returns the arena of a channel-blocked activation.
+    /// Returns the arena of a channel-blocked activation, and `None` for a tensor.
     pub(super) fn arena(&self) -> Option<Arc<Arena>> {
         match self {
             Self::Tensor(_) => None,
@@ -83,9 +85,9 @@ impl Value {
         }
     }
 
-    /// Returns the values as a tensor if `layout` is [`Layout::Nchw`]. Otherwise returns `self` unchanged.
-    pub(super) fn reorder_to(self, layout: Layout) -> Result<Self> {
-        match layout {
+    /// Returns the values as a tensor if `requested` is [`Layout::Nchw`]. Otherwise returns `self` unchanged.
+    pub(super) fn reorder_if_nchw(self, requested: Layout) -> Result<Self> {
+        match requested {
             Layout::Nchw => self.tensor().map(Self::Tensor),
             Layout::Nchwc => Ok(self),
         }

@@ -11,7 +11,7 @@ use crate::checkpoint::StateDict;
 use crate::load::fill;
 
 use super::check_shape;
-use super::initialize::{check_memory, initialize, trainable};
+use super::initialize::{check_memory, initialize, to_trainable};
 
 /// The value that a tensor gets if the checkpoint lacks it or has it with a different shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,9 +25,9 @@ pub(crate) enum Fallback {
 /// The tensors that the construction of a network has requested.
 #[derive(Clone, Default)]
 pub(crate) struct Requests {
-    /// The tensors by requested name, in the order of the requests.
+    /// The tensors by name, in the order of the requests.
     pub tensors: StateDict,
-    /// The tensors that have the values of the checkpoint.
+    /// The tensors whose values are from the checkpoint.
     pub filled: HashSet<TensorId>,
 }
 
@@ -77,11 +77,11 @@ impl SimpleBackend for Checkpoint {
         }
         let values = self.0.state.get(name).filter(|values| *values.shape() == shape);
         let tensor = match (values, self.0.fallback) {
-            (Some(values), _) => with_values(values, dtype, device)?,
+            (Some(values), _) => tensor_with_values(values, dtype, device)?,
             (None, Fallback::Initialize) => initialize(init, &shape, name, dtype, device)?,
             (None, Fallback::Zeros) => {
                 check_memory(&shape, name)?;
-                trainable(Tensor::zeros(&shape, dtype, device)?)?
+                to_trainable(Tensor::zeros(&shape, dtype, device)?)?
             }
         };
         if values.is_some() {
@@ -104,7 +104,7 @@ impl SimpleBackend for Checkpoint {
 }
 
 /// Returns a tensor with `values`, converted to `dtype` and `device`. A floating-point tensor is trainable.
-fn with_values(values: &Tensor, dtype: DType, device: &Device) -> Result<Tensor> {
+fn tensor_with_values(values: &Tensor, dtype: DType, device: &Device) -> Result<Tensor> {
     if !dtype.is_float() {
         return values.to_dtype(dtype)?.to_device(device);
     }

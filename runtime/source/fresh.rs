@@ -15,7 +15,8 @@ pub(crate) fn fresh(dtype: DType, device: &Device) -> VarBuilder<'static> {
     VarBuilder::from_backend(Box::new(Fresh::default()), dtype, device.clone())
 }
 
-/// The tensors initialized so far. A second request for a name returns the same tensor, which ties the parameters.
+/// The tensors initialized so far, by name. A second request for a name returns the first tensor, so that the
+/// parameters are tied.
 #[derive(Default)]
 struct Fresh(Mutex<HashMap<String, Tensor>>);
 

@@ -33,7 +33,7 @@ pub(super) fn initialize(
             }
         }
     };
-    trainable(tensor)
+    to_trainable(tensor)
 }
 
 /// Checks that an f64 tensor of this shape can be allocated on the CPU. A failed allocation would abort the process.
@@ -45,6 +45,6 @@ pub(super) fn check_memory(shape: &Shape, name: &str) -> Result<()> {
 }
 
 /// Converts a floating-point tensor to a variable. Returns an integer tensor unchanged.
-pub(super) fn trainable(tensor: Tensor) -> Result<Tensor> {
+pub(super) fn to_trainable(tensor: Tensor) -> Result<Tensor> {
     Ok(if tensor.dtype().is_float() { Var::from_tensor(&tensor)?.into_inner() } else { tensor })
 }

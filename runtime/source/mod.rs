@@ -12,7 +12,8 @@ pub(crate) use fresh::fresh;
 
 /// Returns `true` if `vb` initializes the tensor `name` instead of reading it.
 pub(crate) fn is_fresh(vb: &VarBuilder, name: &str) -> bool {
-    // `Fresh` reports that it contains every name. candle's `VarMap` reports only names that were already requested.
+    // A `Fresh` backend reports that it contains every name. candle's `VarMap` reports only the names that were already
+    // requested.
     vb.contains_tensor("a name that no checkpoint has") || !vb.contains_tensor(name)
 }
 

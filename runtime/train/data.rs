@@ -90,8 +90,8 @@ impl TensorDataset {
     /// # Errors
     /// Fails if the first dimensions differ or if a tensor is a scalar.
     pub fn new(inputs: Tensor, targets: Tensor) -> Result<Self> {
-        let fit = inputs.rank() > 0 && targets.rank() > 0 && inputs.dims()[0] == targets.dims()[0];
-        if !fit {
+        let matches = inputs.rank() > 0 && targets.rank() > 0 && inputs.dims()[0] == targets.dims()[0];
+        if !matches {
             let inputs = inputs.dims();
             let targets = targets.dims();
             let message = format!(
@@ -99,7 +99,7 @@ impl TensorDataset {
             );
             return Err(Error::msg(message));
         }
-        // Make the tensors contiguous once here, so that no batch has to do it.
+        // Make the tensors contiguous here, once instead of for every batch.
         let inputs = inputs.detach().contiguous()?;
         let targets = targets.detach().contiguous()?;
         Ok(Self { inputs, targets, batch_size: 64, shuffle: false, drop_last: false })
@@ -224,8 +224,8 @@ impl<B: Batches + ?Sized> Batches for Box<B> {
     }
 }
 
-/// Creates batches from a function that is called in each epoch and returns an iterator. The function may open a file
-/// or draw random examples, for instance.
+/// Creates a source of batches from a function that returns an iterator. The function is called once per epoch. It may
+/// open a file or draw random examples, for instance.
 ///
 /// ```
 /// use sconce::candle::{DType, Device, Tensor};
@@ -250,7 +250,7 @@ where
     FromFn { epoch, batches: None }
 }
 
-/// The batches returned by [`from_fn`].
+/// The source of batches that [`from_fn`] returns.
 ///
 /// ```
 /// use sconce::prelude::*;

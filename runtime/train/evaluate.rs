@@ -92,11 +92,15 @@ impl fmt::Display for Evaluation {
 /// # Errors
 /// Fails if there are no examples, or if the forward pass or the loss fails.
 pub fn evaluate<M: Trainable>(model: &M, data: &impl Batches) -> Result<Evaluation> {
-    measure(model, &|output: &Tensor, target: &Tensor| model.loss(output, target), data)
+    evaluate_with(model, &|output: &Tensor, target: &Tensor| model.loss(output, target), data)
 }
 
 /// Evaluates `model` with the given loss.
-pub(super) fn measure<M>(model: &M, loss: &dyn Loss, data: &(impl Batches + ?Sized)) -> Result<Evaluation>
+pub(super) fn evaluate_with<M>(
+    model: &M,
+    loss: &dyn Loss,
+    data: &(impl Batches + ?Sized),
+) -> Result<Evaluation>
 where
     M: Forward<Signal, Output = Signal>,
 {
@@ -107,15 +111,15 @@ where
         if is_empty(&input) {
             continue;
         }
-        let output = run(&detached, &input, Mode::Eval)?;
+        let output = run_network(&detached, &input, Mode::Eval)?;
         tally.add(index + 1, &loss.forward(&output, &target)?, &output, &target)?;
     }
     tally.read()?;
-    tally.finish().ok_or_else(|| Error::msg("the evaluation data has no examples"))
+    tally.evaluation().ok_or_else(|| Error::msg("the evaluation data has no examples"))
 }
 
-/// Returns the network's output. Paths in errors start with the network's name.
-pub(super) fn run<M>(model: &M, input: &Tensor, mode: Mode) -> Result<Tensor>
+/// Runs a network and returns its output. Paths in errors start with the network's name.
+pub(super) fn run_network<M>(model: &M, input: &Tensor, mode: Mode) -> Result<Tensor>
 where
     M: Forward<Signal, Output = Signal>,
 {
@@ -175,9 +179,10 @@ pub(super) struct BatchLoss {
 
 impl Tally {
     /// The number of batches whose values are read from a GPU together.
-    const BATCHES: usize = 32;
+    const BATCHES_PER_READ: usize = 32;
 
-    /// Adds a batch. Returns the losses that this call reads from the device, in the order of the batches.
+    /// Adds a batch. May read the values of this batch and of earlier ones from the device, and returns the losses that
+    /// it read, in the order of the batches.
     pub(super) fn add(
         &mut self,
         batch: usize,
@@ -187,10 +192,12 @@ impl Tally {
     ) -> Result<Vec<BatchLoss>> {
         self.record(batch, loss, output, target)?;
         // Read the first loss immediately, to detect early that training fails from the start.
-        let due = self.examples == 0 || self.unread.len() == Self::BATCHES || loss.device().is_cpu();
-        if due { self.read() } else { Ok(Vec::new()) }
+        let is_due =
+            self.examples == 0 || self.unread.len() == Self::BATCHES_PER_READ || loss.device().is_cpu();
+        if is_due { self.read() } else { Ok(Vec::new()) }
     }
 
+    /// Adds a batch without reading its values from the device.
     fn record(&mut self, batch: usize, loss: &Tensor, output: &Tensor, target: &Tensor) -> Result<()> {
         let examples = output.dims().first().copied().unwrap_or(1);
         let accuracy = if !are_classes(output, target) {
@@ -233,7 +240,7 @@ impl Tally {
     }
 
     /// Returns the means of the values read so far, or `None` if there were no examples.
-    pub(super) fn finish(&self) -> Option<Evaluation> {
+    pub(super) fn evaluation(&self) -> Option<Evaluation> {
         let accuracy = self.has_class_targets.then(|| self.accuracy.value());
         let examples = self.examples;
         (examples > 0).then_some(Evaluation { loss: self.loss.value(), accuracy, examples })
@@ -254,17 +261,17 @@ mod tests {
     use candle_core::Device;
 
     #[test]
-    fn batched_reads_equal_single_reads() -> Result<()> {
+    fn reading_batches_together_equals_reading_each_batch() -> Result<()> {
         let logits = Tensor::new(&[[2f32, 1., 0.], [0., 1., 2.], [1., 2., 0.]], &Device::Cpu)?;
         let mut together = Tally::default();
         let mut one_by_one = Tally::default();
         let mut losses = Vec::new();
-        for (batch, loss, target, rows) in
+        for (batch, loss, target, examples) in
             [(1, 0.5, vec![0u32, 1, 1], 3), (2, f64::INFINITY, vec![], 0), (4, 0.25, vec![1, 2], 2)]
         {
-            let target = Tensor::from_vec(target, rows, &Device::Cpu)?;
+            let target = Tensor::from_vec(target, examples, &Device::Cpu)?;
             let loss = Tensor::new(loss, &Device::Cpu)?;
-            let logits = logits.narrow(0, 0, rows)?;
+            let logits = logits.narrow(0, 0, examples)?;
             together.record(batch, &loss, &logits, &target)?;
             losses.extend(one_by_one.add(batch, &loss, &logits, &target)?);
         }

@@ -110,8 +110,8 @@ impl History {
 /// Formats one row per epoch and marks the best epoch with an asterisk.
 impl fmt::Display for History {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let head = ["epoch", "train loss", "accuracy", "valid loss", "accuracy", "seconds", "examples/s"];
-        write_row(f, ' ', head.map(str::to_owned))?;
+        let header = ["epoch", "train loss", "accuracy", "valid loss", "accuracy", "seconds", "examples/s"];
+        write_row(f, ' ', header.map(str::to_owned))?;
         let best = self.best().map(|best| best.epoch);
         for epoch in &self.epochs {
             writeln!(f)?;
@@ -122,6 +122,7 @@ impl fmt::Display for History {
     }
 }
 
+/// Returns the cells of the table's row for `epoch`.
 fn cells(epoch: &EpochReport) -> [String; 7] {
     let loss = |e: Option<Evaluation>| e.map_or("–".to_owned(), |e| format!("{:.4}", e.loss));
     let accuracy = |e: Option<Evaluation>| match e.and_then(|e| e.accuracy) {
@@ -140,6 +141,7 @@ fn cells(epoch: &EpochReport) -> [String; 7] {
     ]
 }
 
+/// Writes a row of the table, with `mark` before the first cell.
 fn write_row(f: &mut fmt::Formatter<'_>, mark: char, [epoch, rest @ ..]: [String; 7]) -> fmt::Result {
     write!(f, "{mark}{epoch:>5}")?;
     rest.iter().try_for_each(|cell| write!(f, "  {cell:>10}"))

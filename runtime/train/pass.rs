@@ -10,20 +10,22 @@ use crate::{Error, Result};
 
 use super::audit::audit_gradients;
 use super::data::Batches;
-use super::evaluate::{BatchLoss, Evaluation, Tally, is_empty, measure, run, scalar};
+use super::evaluate::{BatchLoss, Evaluation, Tally, evaluate_with, is_empty, run_network, scalar};
 use super::history::EpochReport;
 use super::optim::Step;
 use super::schedule::Every;
 use super::trainer::Trainer;
 
-/// The settings of one epoch.
+/// One pass over the training data, and its settings.
 pub(super) struct Pass<'t, 'a, M> {
     pub trainer: &'t Trainer<'a, M>,
     /// The number of trainable parameters.
     pub trainable: usize,
     /// The optimizer's initial learning rate.
-    pub base: f64,
+    pub base_rate: f64,
+    /// The number of this epoch, starting at 1.
     pub epoch: usize,
+    /// The number of epochs.
     pub epochs: usize,
 }
 
@@ -36,7 +38,8 @@ pub(super) struct Trained {
 }
 
 impl<M: Forward<Signal, Output = Signal>> Pass<'_, '_, M> {
-    /// Trains on every batch. `steps` counts the steps of all epochs.
+    /// Trains on every batch. `steps` is the number of steps in all epochs so far. The first step writes the parameters
+    /// without a gradient to `unreached`.
     pub fn train(
         &self,
         optimizer: &mut dyn Step,
@@ -55,7 +58,7 @@ impl<M: Forward<Signal, Output = Signal>> Pass<'_, '_, M> {
             self.set_learning_rate(optimizer, *steps)?;
             let mut output = None;
             let loss = optimizer.step_with(&mut || {
-                let prediction = run(self.trainer.model, &input, Mode::Train)?;
+                let prediction = run_network(self.trainer.model, &input, Mode::Train)?;
                 let loss = self.trainer.loss.forward(&prediction, &target)?;
                 // Check only the first loss of each step: a line search may visit points with a non-finite loss.
                 if output.is_none() {
@@ -78,7 +81,7 @@ impl<M: Forward<Signal, Output = Signal>> Pass<'_, '_, M> {
             bar.advance(tally.loss());
         }
         self.check_all(tally.read()?)?;
-        let evaluation = tally.finish().ok_or_else(|| Error::msg("the training data has no examples"))?;
+        let evaluation = tally.evaluation().ok_or_else(|| Error::msg("the training data has no examples"))?;
         Ok(Trained { evaluation, start, seconds: start.elapsed().as_secs_f64() })
     }
 
@@ -90,7 +93,8 @@ impl<M: Forward<Signal, Output = Signal>> Pass<'_, '_, M> {
         valid: Option<&dyn Batches>,
     ) -> Result<EpochReport> {
         let Trained { evaluation: train, start, seconds } = trained;
-        let valid = valid.map(|data| measure(self.trainer.model, &*self.trainer.loss, data)).transpose()?;
+        let valid =
+            valid.map(|data| evaluate_with(self.trainer.model, &*self.trainer.loss, data)).transpose()?;
         Ok(EpochReport {
             epoch: self.epoch,
             train,
@@ -104,14 +108,14 @@ impl<M: Forward<Signal, Output = Signal>> Pass<'_, '_, M> {
     /// Sets the scheduled learning rate of the next step.
     fn set_learning_rate(&self, optimizer: &mut dyn Step, steps: usize) -> Result<()> {
         let Some((schedule, every)) = &self.trainer.schedule else { return Ok(()) };
-        let at = match every {
+        let step = match every {
             Every::Step => steps,
             Every::Epoch => self.epoch - 1,
         };
-        let rate = schedule.rate(self.base, at);
+        let rate = schedule.rate(self.base_rate, step);
         if !(rate.is_finite() && rate >= 0.) {
             let message = format!(
-                "expected a finite learning rate of at least 0 from the schedule, found {rate} for step {at}"
+                "expected a finite learning rate of at least 0 from the schedule, found {rate} for step {step}"
             );
             return Err(Error::msg(message));
         }
@@ -130,6 +134,7 @@ impl<M: Forward<Signal, Output = Signal>> Pass<'_, '_, M> {
         )))
     }
 
+    /// Checks several losses in order.
     fn check_all(&self, losses: Vec<BatchLoss>) -> Result<()> {
         losses.into_iter().try_for_each(|loss| self.check(loss))
     }

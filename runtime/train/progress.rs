@@ -10,7 +10,9 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 /// The kinds of terminal output that are enabled.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Verbosity {
+    /// Show a progress bar during each epoch, if `lines` is set too.
     pub(super) bar: bool,
+    /// Write a line after each epoch, and warnings.
     pub(super) lines: bool,
 }
 
@@ -26,8 +28,8 @@ impl Verbosity {
     /// Creates the progress bar of one epoch. `batches` is the number of batches, or `None` if the number is unknown.
     pub(super) fn bar(self, epoch: usize, epochs: usize, batches: Option<usize>) -> EpochBar {
         // indicatif hides the bar if standard error is not a terminal.
-        let shown = self.bar && self.lines;
-        let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let is_shown = self.bar && self.lines;
+        let target = if is_shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(batches.map(|n| n as u64), target);
         let template = match batches {
             Some(_) => "{prefix} {wide_bar} {pos}/{len}  {msg}  {eta}",
@@ -45,7 +47,7 @@ impl Verbosity {
 pub(super) struct EpochBar(ProgressBar);
 
 impl EpochBar {
-    /// Advances the bar by one batch.
+    /// Advances the bar by one batch and shows `loss`.
     pub(super) fn advance(&self, loss: f64) {
         if !self.0.is_hidden() {
             self.0.set_message(format!("loss {loss:.4}"));

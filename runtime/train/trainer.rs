@@ -8,7 +8,7 @@ use crate::signal::Signal;
 use crate::{Error, Result};
 
 use super::data::Batches;
-use super::evaluate::{Evaluation, measure};
+use super::evaluate::{Evaluation, evaluate_with};
 use super::history::{EpochReport, History};
 use super::loss::Loss;
 use super::optim::Optimizer;
@@ -127,7 +127,7 @@ impl<'a, M: Forward<Signal, Output = Signal>> Trainer<'a, M> {
         }
     }
 
-    /// Sets the loss: a function such as `cross_entropy`, or a configured `CrossEntropyLoss::new()…`.
+    /// Sets the loss: a function such as `cross_entropy`, or a value such as `CrossEntropyLoss::new().ignore_index(0)`.
     pub fn loss(mut self, loss: impl Loss + 'a) -> Self {
         self.loss = Box::new(loss);
         self
@@ -202,7 +202,7 @@ impl<'a, M: Forward<Signal, Output = Signal>> Trainer<'a, M> {
     /// # Errors
     /// Fails if there are no examples, or if the data, the forward pass or the loss fails.
     pub fn evaluate(&self, data: &impl Batches) -> Result<Evaluation> {
-        measure(self.model, &*self.loss, data)
+        evaluate_with(self.model, &*self.loss, data)
     }
 
     /// Trains the network on `train` and evaluates it on `valid` after each epoch. Pass `&()` as `valid` to
@@ -219,9 +219,9 @@ impl<'a, M: Forward<Signal, Output = Signal>> Trainer<'a, M> {
     /// updates. After an error, parameters keep the values of the last completed step.
     ///
     /// # Errors
-    /// Fails if there is no trainable parameter, if the loss depends on no parameter, if a data set is empty, or
-    /// if the loss is not a finite scalar. Errors of the network, the loss, the optimizer, the schedule and the
-    /// data are passed on.
+    /// Fails if there is no trainable parameter, if the loss depends on no parameter, if a data set is empty, or if the
+    /// loss is not a finite scalar. Also returns the errors of the network, the loss, the optimizer, the schedule and
+    /// the data.
     pub fn fit(&mut self, train: &impl Batches, valid: impl Validation, epochs: Epochs) -> Result<History> {
         let parameters = self.model.trainable_parameters();
         if parameters.is_empty() {
@@ -233,12 +233,12 @@ impl<'a, M: Forward<Signal, Output = Signal>> Trainer<'a, M> {
         }
         let trainable = parameters.len();
         let mut optimizer = self.optimizer.build(parameters)?;
-        let base = optimizer.learning_rate();
+        let base_rate = optimizer.learning_rate();
         let mut steps = 0;
         let mut history = History::default();
         let mut best = None;
         for epoch in 1..=epochs.0 {
-            let pass = Pass { trainer: self, trainable, base, epoch, epochs: epochs.0 };
+            let pass = Pass { trainer: self, trainable, base_rate, epoch, epochs: epochs.0 };
             let trained = pass.train(&mut *optimizer, train, &mut steps, &mut history.unreached)?;
             let report = pass.report(trained, optimizer.learning_rate(), valid.batches())?;
             if self.keep_best && report.beats(history.best()) {

@@ -109,11 +109,13 @@ impl Directory {
 /// message.
 type Outcome = std::result::Result<(LoadReport, Vec<(String, Vec<f64>)>, usize), String>;
 
+/// Builds a network from a checkpoint.
 fn built<C: Config>(config: C, load: &Load) -> Outcome {
     let (network, report) = config.load_with(load, &CPU).map_err(|error| error.to_string())?;
     Ok((report, state(&network), network.parameters().len()))
 }
 
+/// Loads a checkpoint into an existing network.
 fn loaded(mut network: impl Network, load: &Load) -> Outcome {
     let (before, parameters) = (state(&network), network.parameters().len());
     let report = network.load_with(load).map_err(|error| error.to_string());
@@ -124,7 +126,7 @@ fn loaded(mut network: impl Network, load: &Load) -> Outcome {
     Ok((report?, state(&network), parameters))
 }
 
-/// Loads `path` in every way and compares the results. Returns the outcome of the load that is not partial.
+/// Loads `path` in every way and compares the results. Returns the outcome of the strict load.
 fn check<C: Config>(new: impl Fn() -> C, path: &Path) -> Result<Outcome> {
     let network = || new().init(&CPU);
     for partial in [true, false] {
@@ -192,7 +194,7 @@ fn random(network: &impl Network, seed: u64) -> StateDict {
     tensors.collect()
 }
 
-/// A modification of a checkpoint.
+/// A modification of a checkpoint. The number selects a tensor.
 #[derive(Clone, Debug)]
 enum Damage {
     Remove(usize),
@@ -214,22 +216,22 @@ fn damages() -> impl Strategy<Value = Vec<Damage>> {
 }
 
 fn damage(state: &mut StateDict, damage: &Damage) -> Result<()> {
-    let name_of = |which: &usize| state.keys().nth(which % state.len().max(1)).map(str::to_string);
+    let name_of = |index: &usize| state.keys().nth(index % state.len().max(1)).map(str::to_string);
     match damage {
-        Damage::Remove(which) => {
-            let name = name_of(which);
+        Damage::Remove(index) => {
+            let name = name_of(index);
             name.map(|name| state.remove(&name));
         }
         Damage::Add => {
             state.insert("unknown", Tensor::ones(2, DType::F32, &CPU)?);
         }
-        Damage::Reshape(which) => {
-            if let Some(name) = name_of(which) {
+        Damage::Reshape(index) => {
+            if let Some(name) = name_of(index) {
                 state.insert(name, Tensor::ones((7, 7), DType::F32, &CPU)?);
             }
         }
-        Damage::Replace(which) | Damage::Round(which) => {
-            let Some(name) = name_of(which) else { return Ok(()) };
+        Damage::Replace(index) | Damage::Round(index) => {
+            let Some(name) = name_of(index) else { return Ok(()) };
             let old = &state.get(&name).expect("the state should have the name").clone();
             let new = match damage {
                 Damage::Round(_) if old.dtype().is_float() => old.to_dtype(DType::F16)?,
@@ -260,7 +262,7 @@ proptest! {
     }
 }
 
-/// Returns a state with a tensor for each of `names`. Their values differ if `differing` is set.
+/// Returns a state with a tensor for each of `names`. The values of the tensors differ if `differing` is true.
 fn tied_state(names: &[&str], differing: bool) -> Result<StateDict> {
     let base = Tensor::arange(0f32, 20., &CPU)?.reshape((5, 4))?;
     let values = |i: usize| if differing { base.affine(1., i as f64) } else { Ok(base.clone()) };

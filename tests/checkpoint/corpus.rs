@@ -1,5 +1,5 @@
-//! Files from a fuzzer, and files that try to use too much time or memory. Reading such a file either succeeds or
-//! gives an error, and takes little time.
+//! Files from a fuzzer, and files that would use too much time or memory. Reading one of them succeeds or gives an
+//! error, and takes little time.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ fn files(directory: &Path) -> Vec<PathBuf> {
 /// rejected.
 fn replay(name: &str, read: impl Fn(&[u8]) -> Result<StateDict>) -> (usize, usize) {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/regressions").join(name);
-    let (mut read_files, mut failed) = (0, 0);
+    let (mut read_files, mut rejected) = (0, 0);
     for path in files(&directory) {
         let bytes = fs::read(&path).unwrap();
         match within_seconds(&path.display().to_string(), || read(&bytes)) {
@@ -31,16 +31,16 @@ fn replay(name: &str, read: impl Fn(&[u8]) -> Result<StateDict>) -> (usize, usiz
                 }
             }
             Err(error) => {
-                failed += 1;
+                rejected += 1;
                 assert!(!error.to_string().is_empty(), "{}", path.display());
             }
         }
     }
-    (read_files, failed)
+    (read_files, rejected)
 }
 
 /// Runs `work` and asserts that it takes less than 5 seconds. Even a debug build should take only milliseconds for
-/// these small files. If one took seconds, a larger file of the same kind would take forever.
+/// these small files: if one of them took seconds, a larger file of the same kind would take far too long.
 fn within_seconds<T>(label: &str, work: impl FnOnce() -> T) -> T {
     let start = Instant::now();
     let outcome = work();
@@ -50,37 +50,37 @@ fn within_seconds<T>(label: &str, work: impl FnOnce() -> T) -> T {
 
 #[test]
 fn fuzzed_safetensors_files_are_read_or_rejected() {
-    let (read_files, failed) = replay("safetensors", readers::safetensors);
+    let (read_files, rejected) = replay("safetensors", readers::safetensors);
     assert!(
-        read_files > 0 && failed > 0,
-        "expected readable and invalid files, found {read_files} and {failed}"
+        read_files > 0 && rejected > 0,
+        "expected readable and invalid files, found {read_files} and {rejected}"
     );
 }
 
 #[test]
 fn fuzzed_zip_files_are_read_or_rejected() {
-    let (read_files, failed) = replay("torch_zip", readers::torch_zip);
+    let (read_files, rejected) = replay("torch_zip", readers::torch_zip);
     assert!(
-        read_files > 0 && failed > 0,
-        "expected readable and invalid files, found {read_files} and {failed}"
+        read_files > 0 && rejected > 0,
+        "expected readable and invalid files, found {read_files} and {rejected}"
     );
 }
 
 #[test]
 fn fuzzed_legacy_files_are_read_or_rejected() {
-    let (read_files, failed) = replay("torch_legacy", readers::torch_legacy);
+    let (read_files, rejected) = replay("torch_legacy", readers::torch_legacy);
     assert!(
-        read_files > 0 && failed > 0,
-        "expected readable and invalid files, found {read_files} and {failed}"
+        read_files > 0 && rejected > 0,
+        "expected readable and invalid files, found {read_files} and {rejected}"
     );
 }
 
 #[test]
 fn fuzzed_npz_files_are_read_or_rejected() {
-    let (read_files, failed) = replay("npz", readers::npz);
+    let (read_files, rejected) = replay("npz", readers::npz);
     assert!(
-        read_files > 0 && failed > 0,
-        "expected readable and invalid files, found {read_files} and {failed}"
+        read_files > 0 && rejected > 0,
+        "expected readable and invalid files, found {read_files} and {rejected}"
     );
 }
 
@@ -91,10 +91,10 @@ fn fuzzed_indices_are_read_or_rejected() {
     for shard in ["one", "types"] {
         fs::copy(seeds.join(shard), shards.path().join(shard)).unwrap();
     }
-    let (read_files, failed) = replay("index", |bytes| readers::index(bytes, shards.path()));
+    let (read_files, rejected) = replay("index", |bytes| readers::index(bytes, shards.path()));
     assert!(
-        read_files > 0 && failed > 0,
-        "expected readable and invalid files, found {read_files} and {failed}"
+        read_files > 0 && rejected > 0,
+        "expected readable and invalid files, found {read_files} and {rejected}"
     );
 }
 

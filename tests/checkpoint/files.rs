@@ -1,5 +1,5 @@
-//! Checkpoint files: written files can be read back, PyTorch's files give PyTorch's values, and damaged,
-//! hostile or partially written files do no harm.
+//! Checkpoint files: written files can be read back, PyTorch's files give PyTorch's values, and damaged, hostile or
+//! partially written files are errors.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -118,9 +118,12 @@ fn inconsistent_archives_are_errors() {
     };
     let cases: Vec<(Vec<Entry>, &str)> = vec![
         (vec![valid(), valid()], "two entries `a.npy`"),
-        (vec![valid(), changed(&|entry| (entry.name, entry.header) = ("b.npy".into(), Some(0)))], "overlap"),
-        (vec![changed(&|entry| entry.header = Some(1 << 30))], "overlap"),
-        (vec![changed(&|entry| entry.header = Some(3))], "no header where the directory says"),
+        (
+            vec![valid(), changed(&|entry| (entry.name, entry.header_offset) = ("b.npy".into(), Some(0)))],
+            "overlap",
+        ),
+        (vec![changed(&|entry| entry.header_offset = Some(1 << 30))], "overlap"),
+        (vec![changed(&|entry| entry.header_offset = Some(3))], "no header where the directory says"),
         (vec![changed(&|entry| entry.checksum ^= 1)], "checksum"),
         (vec![changed(&|entry| entry.size += 1)], "two different sizes"),
         (vec![changed(&|entry| entry.method = 12)], "method 12"),

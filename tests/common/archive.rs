@@ -11,15 +11,17 @@ pub struct Entry {
     pub checksum: u32,
     pub size: u32,
     pub data: Vec<u8>,
-    /// The local header's offset, as stated in the central directory. `None` stands for the true offset.
-    pub header: Option<u32>,
+    /// The local header's offset that the central directory states. `None` is the true offset.
+    pub header_offset: Option<u32>,
 }
 
 impl Entry {
+    /// Returns an entry whose data is not compressed.
     pub fn stored(name: &str, content: &[u8]) -> Self {
         Self::new(name, content, 0, content.to_vec())
     }
 
+    /// Returns an entry whose data is compressed.
     pub fn deflated(name: &str, content: &[u8]) -> Self {
         let mut encoder = DeflateEncoder::new(Vec::new(), Compression::best());
         encoder.write_all(content).unwrap();
@@ -30,7 +32,7 @@ impl Entry {
         let mut crc = Crc::new();
         crc.update(content);
         let (checksum, size) = (crc.sum(), content.len() as u32);
-        Self { name: name.into(), method, checksum, size, data, header: None }
+        Self { name: name.into(), method, checksum, size, data, header_offset: None }
     }
 
     /// Returns the fields that the central directory and the local header have in common.
@@ -42,14 +44,15 @@ impl Entry {
     }
 }
 
+/// Writes a zip archive.
 pub fn archive(entries: &[Entry]) -> Vec<u8> {
     let (mut file, mut directory) = (Vec::new(), Vec::new());
     for entry in entries {
-        let header = entry.header.unwrap_or(file.len() as u32);
+        let header_offset = entry.header_offset.unwrap_or(file.len() as u32);
         let common = entry.common();
         file.extend([b"PK\x03\x04", &common[..], entry.name.as_bytes(), &entry.data].concat());
         let mut rest = [0_u8; 14];
-        rest[10..].copy_from_slice(&header.to_le_bytes());
+        rest[10..].copy_from_slice(&header_offset.to_le_bytes());
         directory.extend([b"PK\x01\x02\0\0", &common[..], &rest, entry.name.as_bytes()].concat());
     }
     let count = (entries.len() as u16).to_le_bytes();
@@ -81,7 +84,7 @@ pub fn archive_64(entries: &[Entry]) -> Vec<u8> {
     [file, directory, end.concat(), locator.concat(), last.concat()].concat()
 }
 
-/// Returns a `.npy` file with these values of `descr` and `shape` in its header, and `bytes` zero bytes of data.
+/// Returns a `.npy` file whose header has the given `descr` and `shape`, followed by `bytes` zero bytes of data.
 pub fn npy(descr: &str, shape: &str, bytes: usize) -> Vec<u8> {
     let header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}\n");
     let length = (header.len() as u16).to_le_bytes();

@@ -1,4 +1,4 @@
-//! The elements of tensors, and their largest magnitude, which must not hide NaN.
+//! The elements of a tensor, and their largest magnitude, which is NaN if an element is NaN.
 
 use candle_core::{DType, Result, Tensor};
 

@@ -100,9 +100,10 @@ pub fn check_close(label: &str, actual: &Tensor, expected: &Tensor, tolerance: f
 
 /// Checks the gradients of `f` at `inputs` against central differences in f64.
 ///
-/// Multiplies the output by a random cotangent and sums the products. The derivative of this sum along random directions
-/// of each input must agree with the gradient from `backward`. If it does not, compares each entry, for the error. `f`
-/// must be smooth within 1e-5 of the inputs: keep the inputs away from kinks and ties (see [`Rng::distinct`]).
+/// Multiplies the output by a random tensor and sums the products. The derivative of this sum along random directions
+/// of each input must agree with the gradient from `backward`. If they differ, compares the entries one by one, so that
+/// the error names an entry. `f` must be smooth within 1e-5 of the inputs: keep the inputs away from kinks and ties
+/// (see [`Rng::distinct`]).
 pub fn check_gradients(f: impl Fn(&[Tensor]) -> Result<Tensor>, inputs: &[Tensor]) -> Result<()> {
     const STEP: f64 = 1e-5;
     const TOLERANCE: f64 = 1e-6;
@@ -112,8 +113,8 @@ pub fn check_gradients(f: impl Fn(&[Tensor]) -> Result<Tensor>, inputs: &[Tensor
     let tracked: Vec<Tensor> = vars.iter().map(|var| var.as_tensor().clone()).collect();
     let output = f(&tracked)?;
     let mut numbers = Rng::new(output.elem_count() as u64);
-    let cotangent = numbers.tensor(output.dims(), 1.0);
-    let project = |output: &Tensor| output.mul(&cotangent)?.sum_all();
+    let output_grad = numbers.tensor(output.dims(), 1.0);
+    let project = |output: &Tensor| output.mul(&output_grad)?.sum_all();
     let grads = project(&output)?.backward()?;
 
     for (index, input) in inputs.iter().enumerate() {
@@ -158,16 +159,16 @@ fn unit_vector(shape: &[usize], entry: usize) -> Result<Tensor> {
     Tensor::from_vec(data, shape, &Device::Cpu)
 }
 
-/// Returns the output of `f` and the gradients of `inputs` for the output gradient `cotangent`.
+/// Returns the output of `f` and the gradients of `inputs` for the gradient `output_grad` of the output.
 pub fn gradients(
     f: impl Fn(&[Tensor]) -> Result<Tensor>,
     inputs: &[Tensor],
-    cotangent: &Tensor,
+    output_grad: &Tensor,
 ) -> Result<(Tensor, Vec<Tensor>)> {
     let vars = inputs.iter().map(Var::from_tensor).collect::<Result<Vec<_>>>()?;
     let tracked: Vec<Tensor> = vars.iter().map(|var| var.as_tensor().clone()).collect();
     let output = f(&tracked)?;
-    let grads = output.mul(cotangent)?.sum_all()?.backward()?;
+    let grads = output.mul(output_grad)?.sum_all()?.backward()?;
     let gradient = |(index, x): (usize, &Tensor)| match grads.get(x) {
         Some(grad) => Ok(grad.clone()),
         None => candle_core::bail!("input {index}: expected a gradient, found none"),

@@ -2,13 +2,13 @@
 
 use std::process::Command;
 
-/// The values of `SCONCE_ISA` that limit the instruction set to less than AVX-512. A process chooses its instruction
-/// set only once, so each value needs a new process.
+/// The values of `SCONCE_ISA` that select an instruction set below AVX-512. A process selects its instruction set only
+/// once, so each value needs a new process.
 pub const NARROWER_INSTRUCTION_SETS: [&str; 2] = ["portable", "avx2"];
 
-/// Returns a command that runs one test of this binary alone in a new process, even if the test is ignored.
+/// Returns a command that runs only the test `name` of this binary, in a new process, even if the test is ignored.
 ///
-/// `module` is the `module_path!()` of the test `name`.
+/// `module` is the `module_path!()` of the test.
 pub fn test_command(module: &str, name: &str) -> Command {
     let path = match module.split_once("::") {
         Some((_, module)) => format!("{module}::{name}"),
@@ -20,7 +20,7 @@ pub fn test_command(module: &str, name: &str) -> Command {
     command
 }
 
-/// Runs a command from [`test_command`]. Panics with its output unless the test ran and passed.
+/// Runs a command from [`test_command`]. Panics with the command's output unless the test ran and passed.
 pub fn assert_passes(command: &mut Command) {
     let output = command.output().expect("the test process should start");
     let stdout = String::from_utf8_lossy(&output.stdout);
@@ -28,7 +28,8 @@ pub fn assert_passes(command: &mut Command) {
     assert!(passed, "{command:?}: {stdout}{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Runs a test in a new process for each of the narrower instruction sets. Panics unless it passes in all of them.
+/// Runs a test in a new process for each of the narrower instruction sets. Panics unless the test passes in all of
+/// them.
 pub fn assert_passes_with_narrower_vectors(module: &str, name: &str) {
     for set in NARROWER_INSTRUCTION_SETS {
         assert_passes(test_command(module, name).env("SCONCE_ISA", set));

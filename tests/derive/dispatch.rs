@@ -1,5 +1,5 @@
-//! Calls to layers that are reached by ordinary Rust: iterators, patterns, conditions, helper functions and macros. Each
-//! call must reach the right layer, in its own mode and under its own path.
+//! Calls to layers through ordinary Rust: iterators, patterns, conditions, helper functions and macros. Each call must
+//! run the right layer, in its own mode and with its own path.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ fn paths<M: Forward<Signal, Output = Signal>>(network: &M, x: &Tensor) -> Vec<St
     launches.iter().map(|launch| line(launch).split(':').next().unwrap_or_default().to_string()).collect()
 }
 
-/// A network of two lists, of which the second is pinned to evaluation mode.
+/// A network with two lists of layers. The second list is pinned to evaluation mode.
 macro_rules! two_lists {
     ($name:ident, $forward:expr) => {
         #[derive(Module)]
@@ -85,14 +85,14 @@ two_lists!(Shifted, |x| {
 });
 
 #[test]
-fn every_way_to_a_layer_keeps_its_mode_and_its_path() -> Result<()> {
+fn indirect_calls_keep_the_mode_and_the_path() -> Result<()> {
     fn check<M: Network + Forward<Signal, Output = Signal>>(name: &str, network: &M) -> Result<()> {
         let x = Tensor::randn(0f32, 1., (4, 3), &DEVICE)?;
         let before = statistics(network)?;
         let expected = ["fcs[0]", "norms[0]", "fcs[1]", "norms[1]"];
         let found = paths_in_network(network, &x);
         assert_eq!(found, expected, "{name}");
-        assert_eq!(statistics(network)?, before, "{name}: the pinned layers moved their statistics");
+        assert_eq!(statistics(network)?, before, "{name}: the pinned layers changed their statistics");
         Ok(())
     }
 
@@ -116,8 +116,7 @@ fn every_way_to_a_layer_keeps_its_mode_and_its_path() -> Result<()> {
 
 /// Returns the path of each launch, without the name of the network, which `call` does not add.
 fn paths_in_network<M: Forward<Signal, Output = Signal>>(network: &M, x: &Tensor) -> Vec<String> {
-    let no_fusion = || sconce::no_fusion(|| paths(network, x));
-    no_fusion()
+    sconce::no_fusion(|| paths(network, x))
 }
 
 #[derive(Module)]

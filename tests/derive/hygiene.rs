@@ -20,7 +20,7 @@ pub fn relu(x: ::sconce::Signal) -> ::sconce::Signal {
 }
 
 mod framework {
-    //! Stands for a crate that re-exports sconce.
+    //! A module in place of a crate that re-exports sconce.
     pub use ::sconce as inner;
 }
 
@@ -42,13 +42,17 @@ pub struct Net {
 }
 
 #[derive(::sconce::Module)]
-#[module(crate = crate::hygiene::framework::inner, args(channels: usize), forward = |x, mask: Option<framework::inner::Signal>| {
-    let x = match mask {
-        Some(mask) => conv(x) * mask,
-        None => conv(x),
-    };
-    relu(x)
-})]
+#[module(
+    crate = crate::hygiene::framework::inner,
+    args(channels: usize),
+    forward = |x, mask: Option<framework::inner::Signal>| {
+        let x = match mask {
+            Some(mask) => conv(x) * mask,
+            None => conv(x),
+        };
+        relu(x)
+    },
+)]
 struct Private<A: ::sconce::Layer + ::std::default::Default>
 where
     A: ::std::marker::Send,

@@ -184,7 +184,11 @@ struct Sizes {
 #[derive(Module)]
 #[module(config = Sizes)]
 struct FromSizes {
-    #[layer(if i == 0 { config.inputs } else { config.widths[i - 1] }, config.widths[i]; for i in 0..config.widths.len())]
+    #[layer(
+        if i == 0 { config.inputs } else { config.widths[i - 1] },
+        config.widths[i];
+        for i in 0..config.widths.len()
+    )]
     layers: Vec<Linear>,
 }
 
@@ -336,7 +340,7 @@ fn a_custom_config_is_supported() -> Result<()> {
 }
 
 #[test]
-fn a_named_forward_function_and_a_fixed_mode_are_supported() -> Result<()> {
+fn a_named_forward_function_and_a_pinned_mode_are_supported() -> Result<()> {
     assert_eq!(Function::new(&DEVICE)?.forward(ones(&[1, 3]))?.dims(), [1, 3]);
     let x = ones(&[64]);
     let y = Pinned { dropout: Dropout::config(0.5) }.forward_t(&x, true)?;

@@ -67,7 +67,12 @@ struct ResNet {
     stem: Conv2d,
     #[layer(if i == 0 { 64 } else { widths[0] }, widths[0]; for i in 0..depths[0])]
     layer1: Vec<BasicBlock>,
-    #[layer(if i == 0 { widths[0] } else { widths[1] }, widths[1], stride = if i == 0 { 2 } else { 1 }; for i in 0..depths[1])]
+    #[layer(
+        if i == 0 { widths[0] } else { widths[1] },
+        widths[1],
+        stride = if i == 0 { 2 } else { 1 };
+        for i in 0..depths[1]
+    )]
     layer2: Vec<BasicBlock>,
     #[layer(widths[1], classes)]
     fc: Linear,
@@ -116,8 +121,8 @@ fn convolutions_of_residual_blocks_are_fused() -> Result<()> {
     Ok(())
 }
 
-/// A network of which every value is moved at its last use, and the same network with queries of these values. The
-/// results of the queries are used at the end, so that no value moves.
+/// A network in which every value is moved at its last use, and the same network with queries of these values. The
+/// results of the queries are used at the end, so that no value is moved.
 macro_rules! pair {
     ($plain:ident, $queried:ident, $($layers:tt)*) => {
         #[derive(Module)]
@@ -175,7 +180,7 @@ fn queries_do_not_change_the_launches() -> Result<()> {
         Ok(())
     };
     compare(&plain, &queried, true)?;
-    // Training moves the running statistics once.
+    // Each network updates its running statistics once.
     for ((name, found), (_, expected)) in queried.buffers().into_iter().zip(plain.buffers()) {
         let equal = found.to_dtype(DType::F64)?.eq(&expected.to_dtype(DType::F64)?)?;
         assert!(equal.flatten_all()?.to_vec1::<u8>()?.iter().all(|&equal| equal == 1), "{name}");

@@ -205,7 +205,7 @@ fn the_attribute_applies_to_direct_calls_of_candle_layers() -> Result<()> {
 }
 
 #[test]
-fn freeze_alone_leaves_running_statistics_moving() -> Result<()> {
+fn freeze_alone_does_not_stop_running_statistics() -> Result<()> {
     let mut model = Model::new(&DEVICE)?;
     model.freeze("**")?;
     assert!(updates_statistics(&model)?);

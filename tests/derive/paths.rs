@@ -1,5 +1,5 @@
 //! The paths of layers that the user's own functions call: free and generic functions, methods of a network, functions
-//! that choose a layer, and layers behind pointers. Errors and traces must name the layer as for a direct call.
+//! that choose a layer, and layers behind pointers. Errors and traces must have the same path as for a direct call.
 
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -138,7 +138,7 @@ struct Block {
     act: Relu,
 }
 
-/// Runs in order.
+/// A network whose fields run in order.
 #[derive(Module)]
 struct Stage {
     #[layer(3, 3)]
@@ -212,7 +212,8 @@ struct Lender {
 }
 
 #[test]
-fn a_layer_of_an_outer_network_has_its_own_path_and_a_foreign_layer_that_of_its_caller() -> Result<()> {
+fn layers_of_outer_networks_have_their_own_path_and_foreign_layers_have_the_path_of_the_caller() -> Result<()>
+{
     let network = Lender::new(&DEVICE)?;
     let expected = ["borrowers[0].fc", "shared", "borrowers[1].fc", "borrowers[1]"];
     let expected: Vec<String> = expected.iter().map(|path| format!("Lender.{path}")).collect();

@@ -93,7 +93,7 @@ struct Wrapper {
 }
 
 #[test]
-fn a_field_without_a_name_leaves_the_names_of_its_tensors() -> Result<()> {
+fn a_field_with_an_empty_name_keeps_the_names_of_its_tensors() -> Result<()> {
     let net = Wrapper::new(&DEVICE)?;
     check(&net, Wrapper::config(), &["fc", "0", "1"])?;
     assert_eq!(net.tied.weight().id(), net.inner.fc.weight().id());
@@ -115,7 +115,7 @@ struct TiedWrapper {
 }
 
 #[test]
-fn a_field_without_a_name_can_be_tied() -> Result<()> {
+fn a_field_with_an_empty_name_can_be_tied() -> Result<()> {
     let net = TiedWrapper::new(&DEVICE)?;
     assert_eq!(net.fc.weight().id(), net.inner.weight().id());
     check(&net, TiedWrapper::config(), &["fc"])

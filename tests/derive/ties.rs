@@ -1,4 +1,4 @@
-//! Ties stay ties: the names of one tensor share it after every method that copies or replaces tensors.
+//! Tied parameters stay tied after every method that copies or replaces tensors.
 
 use std::sync::Arc;
 

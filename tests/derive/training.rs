@@ -12,7 +12,7 @@ fn data() -> Result<(Tensor, Tensor)> {
 }
 
 /// Trains the network, and asserts that the training loss decreases.
-fn learns(network: &(impl Trainable + Network)) -> Result<()> {
+fn assert_learns(network: &(impl Trainable + Network)) -> Result<()> {
     let history = network.trainer().quiet(true).fit(&data()?, &(), Epochs(30))?;
     let losses: Vec<f64> = history.epochs().iter().map(|epoch| epoch.train.loss).collect();
     assert!(losses[29] < 0.9 * losses[0], "{losses:?}");
@@ -79,12 +79,12 @@ enum OfVariants {
 #[test]
 fn the_loss_is_a_function_a_closure_or_a_configured_loss() -> Result<()> {
     sconce::manual_seed(0);
-    learns(&Configured::new(&DEVICE)?)?;
-    learns(&Closure::new(&DEVICE)?)?;
-    learns(&Untyped::new(&DEVICE)?)?;
-    learns(&Function::new(&DEVICE)?)?;
-    learns(&OfCandle::new(&DEVICE)?)?;
-    learns(&OfVariants::new(0.02, &DEVICE)?)
+    assert_learns(&Configured::new(&DEVICE)?)?;
+    assert_learns(&Closure::new(&DEVICE)?)?;
+    assert_learns(&Untyped::new(&DEVICE)?)?;
+    assert_learns(&Function::new(&DEVICE)?)?;
+    assert_learns(&OfCandle::new(&DEVICE)?)?;
+    assert_learns(&OfVariants::new(0.02, &DEVICE)?)
 }
 
 #[test]

@@ -76,7 +76,7 @@ fn interior_mutability_acts_on_the_value_itself() -> Result<()> {
 struct Timer(Cell<usize>);
 
 impl Timer {
-    fn lap(&self, _what: &str) {
+    fn lap(&self, _label: &str) {
         self.0.set(self.0.get() + 1);
     }
 
@@ -255,7 +255,7 @@ struct Attention {
 }
 
 #[test]
-fn capital_names_are_locals() -> Result<()> {
+fn uppercase_names_are_locals() -> Result<()> {
     assert_eq!(Attention::new(&DEVICE)?.forward(ones(&[2, 5, 3]))?.dims(), [2, 5, 3]);
     Ok(())
 }

@@ -24,8 +24,8 @@ fn check(case: &Case, parameters: &[&str], op: impl Fn(&[Tensor]) -> Result<Tens
                 names.push(name);
             }
         }
-        let cotangent = case.tensor("grad_output")?.to_dtype(dtype)?;
-        let (output, grads) = gradients(&op, &inputs, &cotangent)?;
+        let output_grad = case.tensor("grad_output")?.to_dtype(dtype)?;
+        let (output, grads) = gradients(&op, &inputs, &output_grad)?;
         check_close(&case.label(), &output, &case.tensor("output")?, tolerance)?;
         for (name, grad) in names.iter().zip(&grads) {
             let expected = case.tensor(&format!("grad.{name}"))?;
@@ -97,8 +97,8 @@ golden_tests! {
     prelu: "PReLU", 4 => |case| check(case, &["weight"], |x| activation::prelu(&x[0], &x[1]));
     max_pool: "MaxPool2d", 32 => |case| check(case, &[], |x| max_pool2d(&x[0], &geometry(case)));
     avg_pool: "AvgPool2d", 16 => |case| {
-        let include = case.boolean("count_include_pad").unwrap_or(true);
-        check(case, &[], |x| avg_pool2d(&x[0], &geometry(case), include, None))
+        let count_include_pad = case.boolean("count_include_pad").unwrap_or(true);
+        check(case, &[], |x| avg_pool2d(&x[0], &geometry(case), count_include_pad, None))
     };
     adaptive_avg_pool: "AdaptiveAvgPool2d", 16 => |case| {
         let size = case.pair("output_size").expect("the case should have an output_size");

@@ -73,7 +73,7 @@ golden_tests! {
     };
     ctc_loss: "CTCLoss", 4 => |case| {
         let loss = CtcLoss::new().reduction(reduction(case));
-        let (times, counts) = (lengths(case, "input.2")?, lengths(case, "input.3")?);
-        check_with(case, |x| loss.forward(x, &case.tensor("input.1")?, &times, &counts))
+        let (input_lengths, target_lengths) = (lengths(case, "input.2")?, lengths(case, "input.3")?);
+        check_with(case, |x| loss.forward(x, &case.tensor("input.1")?, &input_lengths, &target_lengths))
     };
 }

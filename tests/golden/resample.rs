@@ -34,7 +34,7 @@ fn upsample(case: &Case) -> Upsample {
 golden_tests! {
     upsample_layer: "Upsample", 16 => |case| check(upsample(case), case);
     interpolation: "Interpolate", 64 => |case| check(upsample(case), case);
-    nearest_neighbors_in_either_precision: "NearestIndices", 399 => |case| {
+    nearest_neighbors_in_f32_and_f64: "NearestIndices", 399 => |case| {
         let dtype = if case.args["dtype"] == "float32" { DType::F32 } else { DType::F64 };
         let positions = Tensor::arange(0., case.size("length") as f64, &Device::Cpu)?;
         let y = interpolate(positions.to_dtype(dtype)?.reshape((1, 1, ()))?, upsample(case)).into_tensor()?;

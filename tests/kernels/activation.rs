@@ -41,10 +41,10 @@ proptest! {
             for (dtype, tolerance) in [(DType::F32, 1e-6), (DType::F16, 5e-4), (DType::BF16, 4e-3)] {
                 let check = || {
                     let x = Rng::new(seed).tensor(&[count], 8.0).to_dtype(dtype)?;
-                    let cotangent = Rng::new(seed ^ 1).tensor(&[count], 1.0).to_dtype(dtype)?;
-                    let (y, dx) = gradients(|x| op(&x[0]), std::slice::from_ref(&x), &cotangent)?;
+                    let output_grad = Rng::new(seed ^ 1).tensor(&[count], 1.0).to_dtype(dtype)?;
+                    let (y, dx) = gradients(|x| op(&x[0]), std::slice::from_ref(&x), &output_grad)?;
                     let in_f64 = [x.to_dtype(DType::F64)?];
-                    let (f64_y, f64_dx) = gradients(|x| op(&x[0]), &in_f64, &cotangent.to_dtype(DType::F64)?)?;
+                    let (f64_y, f64_dx) = gradients(|x| op(&x[0]), &in_f64, &output_grad.to_dtype(DType::F64)?)?;
                     assert_eq!(y.dtype(), dtype);
                     check_close("output", &y, &f64_y, tolerance)?;
                     // Some slopes are computed from the rounded output, so the gradient is less exact than the output.

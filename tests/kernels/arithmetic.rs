@@ -26,7 +26,7 @@ const UNARY: [Unary; 12] = [
 
 const DTYPES: [DType; 4] = [DType::F32, DType::F64, DType::F16, DType::BF16];
 
-fn with_candle(op: Binary, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+fn candle_binary(op: Binary, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     match op {
         Binary::Add => a.broadcast_add(b),
         Binary::Sub => a.broadcast_sub(b),
@@ -35,7 +35,7 @@ fn with_candle(op: Binary, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     }
 }
 
-fn function_with_candle(op: Unary, x: &Tensor) -> Result<Tensor> {
+fn candle_unary(op: Unary, x: &Tensor) -> Result<Tensor> {
     match op {
         Unary::Neg => x.neg(),
         Unary::Abs => x.abs(),
@@ -50,9 +50,9 @@ fn function_with_candle(op: Unary, x: &Tensor) -> Result<Tensor> {
     }
 }
 
-/// Returns the same values with other strides and another start: 0 keeps the tensor, 1 reverses the order of the
-/// dimensions in memory, 2 surrounds each row with other numbers, 3 does both.
-fn with_layout(x: &Tensor, layout: usize) -> Result<Tensor> {
+/// Returns a view with the same elements. Layout 0 is the tensor itself, layout 1 reverses the order of the dimensions
+/// in memory, layout 2 has other numbers before and after each row, and layout 3 has both properties.
+fn with_strides(x: &Tensor, layout: usize) -> Result<Tensor> {
     let x = if layout % 2 == 1 { restride(x)? } else { x.clone() };
     let Some(last) = x.rank().checked_sub(1).filter(|_| layout >= 2) else { return Ok(x) };
     let size = x.dims()[last];
@@ -61,18 +61,18 @@ fn with_layout(x: &Tensor, layout: usize) -> Result<Tensor> {
     padded.narrow(last, 3, size)
 }
 
-/// Generates two shapes that broadcast. The second may lack leading dimensions.
-fn broadcasting(largest: usize) -> impl Strategy<Value = [Vec<usize>; 2]> {
-    let dims = prop::collection::vec((0..largest, any::<bool>(), any::<bool>()), 0..5);
-    (dims, 0usize..3).prop_map(|(dims, cut)| {
-        let a: Vec<usize> = dims.iter().map(|(size, one, _)| if *one { 1 } else { *size }).collect();
-        let b: Vec<usize> = dims.iter().map(|(size, _, one)| if *one { 1 } else { *size }).collect();
-        [a, b[cut.min(b.len())..].to_vec()]
+/// Generates two shapes that can be broadcast to a common shape. The second shape may lack leading dimensions.
+fn broadcastable_shapes(max_size: usize) -> impl Strategy<Value = [Vec<usize>; 2]> {
+    let dims = prop::collection::vec((0..max_size, any::<bool>(), any::<bool>()), 0..5);
+    (dims, 0usize..3).prop_map(|(dims, missing_dims)| {
+        let a: Vec<usize> = dims.iter().map(|(size, is_one, _)| if *is_one { 1 } else { *size }).collect();
+        let b: Vec<usize> = dims.iter().map(|(size, _, is_one)| if *is_one { 1 } else { *size }).collect();
+        [a, b[missing_dims.min(b.len())..].to_vec()]
     })
 }
 
 /// Returns random numbers of which some are zero, infinite or NaN.
-fn special(numbers: &mut Rng, shape: &[usize]) -> Result<Tensor> {
+fn with_special_values(numbers: &mut Rng, shape: &[usize]) -> Result<Tensor> {
     let x = numbers.tensor(shape, 4.);
     let special = [0., -0., f64::NAN, f64::INFINITY, f64::NEG_INFINITY];
     let data: Vec<f64> = values(&x)?
@@ -100,18 +100,18 @@ proptest! {
 
     #[test]
     fn arithmetic_agrees_with_candle(
-        [a, b] in broadcasting(7),
+        [a, b] in broadcastable_shapes(7),
         layouts in prop::array::uniform2(0usize..4),
         dtype in prop::sample::select(&DTYPES[..]),
         seed: u64,
     ) {
         let check = || -> Result<()> {
             let mut numbers = Rng::new(seed);
-            let a = special(&mut numbers, &a)?.to_dtype(dtype)?;
-            let b = special(&mut numbers, &b)?.to_dtype(dtype)?;
+            let a = with_special_values(&mut numbers, &a)?.to_dtype(dtype)?;
+            let b = with_special_values(&mut numbers, &b)?.to_dtype(dtype)?;
             for op in BINARY {
-                let expected = with_candle(op, &a, &b)?;
-                let y = binary(op, &with_layout(&a, layouts[0])?, &with_layout(&b, layouts[1])?)?;
+                let expected = candle_binary(op, &a, &b)?;
+                let y = binary(op, &with_strides(&a, layouts[0])?, &with_strides(&b, layouts[1])?)?;
                 check_equal(op.name(), &y, &expected)?;
                 assert!(y.is_contiguous());
             }
@@ -122,7 +122,7 @@ proptest! {
 
     #[test]
     fn gradients_of_arithmetic_agree_with_finite_differences(
-        [a, b] in broadcasting(4),
+        [a, b] in broadcastable_shapes(4),
         layouts in prop::array::uniform2(0usize..4),
         op in prop::sample::select(&BINARY[..]),
         seed: u64,
@@ -131,7 +131,7 @@ proptest! {
         // Keep divisors away from zero.
         let inputs = [numbers.tensor(&a, 1.), numbers.tensor(&b, 0.5).affine(1., 1.5).map_err(fail)?];
         let run = |x: &[Tensor]| {
-            binary(op, &with_layout(&x[0], layouts[0])?, &with_layout(&x[1], layouts[1])?)
+            binary(op, &with_strides(&x[0], layouts[0])?, &with_strides(&x[1], layouts[1])?)
         };
         check_gradients(run, &inputs).map_err(fail)?;
     }
@@ -144,16 +144,16 @@ proptest! {
         seed: u64,
     ) {
         let check = || -> Result<()> {
-            let x = special(&mut Rng::new(seed), &shape)?.to_dtype(dtype)?;
+            let x = with_special_values(&mut Rng::new(seed), &shape)?.to_dtype(dtype)?;
             for op in UNARY {
-                // Candle computes functions of f16 and bf16 with f16 and bf16 constants.
+                // candle rounds the constants of functions of f16 and bf16 to f16 and bf16, so the reference uses f32.
                 let (tolerance, wide) = match dtype {
                     DType::F16 => (1e-3, DType::F32),
                     DType::BF16 => (8e-3, DType::F32),
                     dtype => (1e-6, dtype),
                 };
-                let expected = function_with_candle(op, &x.to_dtype(wide)?)?.to_dtype(dtype)?;
-                let y = unary(op, &with_layout(&x, layout)?)?;
+                let expected = candle_unary(op, &x.to_dtype(wide)?)?.to_dtype(dtype)?;
+                let y = unary(op, &with_strides(&x, layout)?)?;
                 assert_eq!(y.dtype(), dtype);
                 check_close(&format!("{op:?} of {dtype:?}"), &y, &expected, tolerance)?;
             }
@@ -172,7 +172,7 @@ proptest! {
         // The inputs are positive multiples of 0.01. The kinks of the functions lie between such multiples.
         let steps = Rng::new(seed).tensor(&shape, 70.).round().map_err(fail)?;
         let x = steps.affine(0.01, 1.).map_err(fail)?;
-        check_gradients(|x| unary(op, &with_layout(&x[0], layout)?), &[x]).map_err(fail)?;
+        check_gradients(|x| unary(op, &with_strides(&x[0], layout)?), &[x]).map_err(fail)?;
     }
 
     #[test]
@@ -186,7 +186,7 @@ proptest! {
         let check = || -> Result<()> {
             let dims: Vec<usize> = (0..shape.len()).filter(|dim| summed[*dim]).collect();
             let x = Rng::new(seed).tensor(&shape, 2.).to_dtype(dtype)?;
-            let strided = with_layout(&x, layout)?;
+            let strided = with_strides(&x, layout)?;
             let exact = x.to_dtype(DType::F64)?;
             let tolerance = match dtype {
                 DType::F64 => 1e-12,
@@ -204,8 +204,8 @@ proptest! {
                 check_close(&format!("{dims:?} of {shape:?}"), &y, &expected, tolerance)?;
             }
             let x = [exact];
-            check_gradients(|x| sum(&with_layout(&x[0], layout)?, &dims[..]), &x)?;
-            check_gradients(|x| mean_keepdim(&with_layout(&x[0], layout)?, &dims[..]), &x)
+            check_gradients(|x| sum(&with_strides(&x[0], layout)?, &dims[..]), &x)?;
+            check_gradients(|x| mean_keepdim(&with_strides(&x[0], layout)?, &dims[..]), &x)
         };
         check().map_err(fail)?;
     }
@@ -237,19 +237,20 @@ fn large_tensors_agree_with_candle() -> Result<()> {
             let b = numbers.tensor(b, 2.).to_dtype(dtype)?;
             for (layout, op) in BINARY.into_iter().enumerate() {
                 let label = format!("{op:?} of {:?} and {:?}", a.dims(), b.dims());
-                let expected = with_candle(op, &a, &b)?;
+                let expected = candle_binary(op, &a, &b)?;
                 check_equal(&label, &binary(op, &a, &b)?, &expected)?;
-                check_equal(&label, &binary(op, &with_layout(&a, layout)?, &b)?, &expected)?;
-                check_equal(&label, &binary(op, &a, &with_layout(&b, layout)?)?, &expected)?;
-                check_equal(&label, &binary(op, &b, &a)?, &with_candle(op, &b, &a)?)?;
+                check_equal(&label, &binary(op, &with_strides(&a, layout)?, &b)?, &expected)?;
+                check_equal(&label, &binary(op, &a, &with_strides(&b, layout)?)?, &expected)?;
+                check_equal(&label, &binary(op, &b, &a)?, &candle_binary(op, &b, &a)?)?;
             }
             // The gradients are sums over the broadcast dimensions.
-            let cotangent = numbers.tensor(with_candle(Binary::Mul, &a, &b)?.dims(), 1.).to_dtype(dtype)?;
+            let output_grad =
+                numbers.tensor(candle_binary(Binary::Mul, &a, &b)?.dims(), 1.).to_dtype(dtype)?;
             let inputs = [a, b];
-            let (_, ours) = gradients(|x| binary(Binary::Mul, &x[0], &x[1]), &inputs, &cotangent)?;
+            let (_, ours) = gradients(|x| binary(Binary::Mul, &x[0], &x[1]), &inputs, &output_grad)?;
             let exact = [inputs[0].to_dtype(DType::F64)?, inputs[1].to_dtype(DType::F64)?];
             let in_f64 = |x: &[Tensor]| x[0].broadcast_mul(&x[1]);
-            let (_, candle) = gradients(in_f64, &exact, &cotangent.to_dtype(DType::F64)?)?;
+            let (_, candle) = gradients(in_f64, &exact, &output_grad.to_dtype(DType::F64)?)?;
             let tolerance = match dtype {
                 DType::F64 => 1e-10,
                 DType::F32 => 1e-5,
@@ -290,7 +291,7 @@ fn large_sums_agree_with_candle() -> Result<()> {
                 _ => 8e-3,
             };
             for layout in 0..4 {
-                let y = sum(&with_layout(&x, layout)?, dims)?;
+                let y = sum(&with_strides(&x, layout)?, dims)?;
                 check_close(&format!("{dims:?} of {shape:?}"), &y, &expected, tolerance)?;
             }
         }
@@ -302,9 +303,9 @@ fn large_sums_agree_with_candle() -> Result<()> {
 fn empty_tensors_have_gradients_and_means() -> Result<()> {
     let inputs =
         [Tensor::zeros((0, 3), DType::F64, &Device::Cpu)?, Tensor::ones((1, 3), DType::F64, &Device::Cpu)?];
-    let cotangent = Tensor::zeros((0, 3), DType::F64, &Device::Cpu)?;
+    let output_grad = Tensor::zeros((0, 3), DType::F64, &Device::Cpu)?;
     for op in BINARY {
-        let (y, grads) = gradients(|x| binary(op, &x[0], &x[1]), &inputs, &cotangent)?;
+        let (y, grads) = gradients(|x| binary(op, &x[0], &x[1]), &inputs, &output_grad)?;
         assert_eq!((y.dims(), grads[0].dims()), (&[0, 3][..], &[0, 3][..]));
         assert_eq!(values(&grads[1])?, [0.; 3]);
     }

@@ -12,6 +12,7 @@ use sconce::kernels::testing::{Isa, available, conv2d_with};
 use crate::common::Rng;
 use crate::common::lists::ACTIVATIONS;
 
+/// A convolution. The seed determines its operands.
 #[derive(Clone, Copy, Debug)]
 struct Setting {
     shape: ConvShape,
@@ -63,30 +64,30 @@ impl Problem {
         crate::common::values(&output)
     }
 
-    /// Computes the channel-blocked output with the `Nchwc` kernels. Every buffer lies between NaNs.
+    /// Computes the channel-blocked output with the `Nchwc` kernels. Every buffer is surrounded by NaNs.
     fn run(&self, isa: Isa, input_layout: Layout, cache: Option<&PackedCache>) -> Result<Vec<f32>> {
         let (shape, lanes) = (&self.setting.shape, isa.lanes());
         let flat = |tensor: &Tensor| tensor.flatten_all()?.to_vec1::<f32>();
         let input = if input_layout == Layout::Nchw {
-            Fenced::new(&flat(&self.input)?)
+            Guarded::new(&flat(&self.input)?)
         } else {
-            Fenced::new(&to_nchwc(&flat(&self.input)?, shape.in_channels, shape.input, lanes))
+            Guarded::new(&to_nchwc(&flat(&self.input)?, shape.in_channels, shape.input, lanes))
         };
-        let weight = Fenced::new(&flat(&self.weight)?);
-        let part = |tensor: &Option<Tensor>| -> Result<Option<Fenced>> {
-            tensor.as_ref().map(|t| Ok(Fenced::new(&flat(t)?))).transpose()
+        let weight = Guarded::new(&flat(&self.weight)?);
+        let part = |tensor: &Option<Tensor>| -> Result<Option<Guarded>> {
+            tensor.as_ref().map(|t| Ok(Guarded::new(&flat(t)?))).transpose()
         };
         let [scale, shift] = [part(&self.epilogue.scale)?, part(&self.epilogue.shift)?];
         let residual = match &self.epilogue.residual {
-            Some(r) => Some(Fenced::new(&to_nchwc(&flat(r)?, shape.out_channels, shape.output, lanes))),
+            Some(r) => Some(Guarded::new(&to_nchwc(&flat(r)?, shape.out_channels, shape.output, lanes))),
             None => None,
         };
         let len = Layout::Nchwc.elements(shape.output_dims(), lanes);
-        let mut output = Fenced::new(&vec![f32::NAN; len]);
+        let mut output = Guarded::new(&vec![f32::NAN; len]);
         let packing = cache.map(|cache| Packing::new(cache, self.weight.id()));
         let call = Call {
-            scale: scale.as_ref().map(Fenced::floats),
-            shift: shift.as_ref().map(Fenced::floats),
+            scale: scale.as_ref().map(Guarded::floats),
+            shift: shift.as_ref().map(Guarded::floats),
             residual: residual.as_ref().map(|residual| residual.floats().into()),
             activation: self.setting.activation,
             packing,
@@ -97,43 +98,42 @@ impl Problem {
         Ok(output.floats().to_vec())
     }
 
-    /// Returns the output's elements as `[batch, channels, height, width]`. Asserts that lanes without a channel
-    /// are zero.
+    /// Converts the output to the layout `Nchw`. Asserts that lanes without a channel are zero.
     fn to_nchw(&self, output: &[f32], lanes: usize) -> Vec<f32> {
         let shape = &self.setting.shape;
         let (channels, pixels) = (shape.out_channels, shape.output[0] * shape.output[1]);
-        let mut planes = vec![f32::NAN; shape.output_elements()];
+        let mut nchw = vec![f32::NAN; shape.output_elements()];
         for (i, value) in output.iter().enumerate() {
             let (vector, lane) = (i / lanes, i % lanes);
             let (block, pixel) = (vector / pixels, vector % pixels);
             let blocks = channels.div_ceil(lanes);
             let (image, channel) = (block / blocks, block % blocks * lanes + lane);
             if channel < channels {
-                planes[(image * channels + channel) * pixels + pixel] = *value;
+                nchw[(image * channels + channel) * pixels + pixel] = *value;
             } else {
                 assert!(*value == 0., "{:?}: expected zero in a padding lane, found {value}", self.setting);
             }
         }
-        planes
+        nchw
     }
 
     fn check(&self) -> Result<()> {
         let setting = &self.setting;
-        let exact = self.expected(Isa::Portable, DType::F64)?;
+        let double = self.expected(Isa::Portable, DType::F64)?;
         for isa in available() {
             let single = self.expected(isa, DType::F32)?;
             let cache = PackedCache::default();
             for layout in [Layout::Nchwc, Layout::Nchw] {
-                let blocks = self.run(isa, layout, None)?;
-                let output = self.to_nchw(&blocks, isa.lanes());
-                for expected in [&exact, &single] {
+                let output = self.run(isa, layout, None)?;
+                let output = self.to_nchw(&output, isa.lanes());
+                for expected in [&double, &single] {
                     let error = relative_error(&output, expected);
                     assert!(error < 1e-5, "{isa:?} {layout:?} {setting:?}: {error:e}");
                 }
                 // With a cache, small layers may use Winograd's kernels.
                 for _ in 0..2 {
                     let cached = self.to_nchw(&self.run(isa, layout, Some(&cache))?, isa.lanes());
-                    let error = relative_error(&cached, &exact);
+                    let error = relative_error(&cached, &double);
                     assert!(error < 1e-5, "{isa:?} cached, {layout:?} {setting:?}: {error:e}");
                 }
             }
@@ -142,43 +142,44 @@ impl Problem {
     }
 }
 
-/// A buffer of floats between NaNs.
-struct Fenced(Vec<f32>);
+/// A buffer of floats, with NaNs before and after it.
+struct Guarded(Vec<f32>);
 
-impl Fenced {
-    const FENCE: usize = 64;
+impl Guarded {
+    const GUARD: usize = 64;
 
     fn new(floats: &[f32]) -> Self {
-        let fence = [f32::NAN; Self::FENCE];
-        Self([&fence[..], floats, &fence[..]].concat())
+        let guard = [f32::NAN; Self::GUARD];
+        Self([&guard[..], floats, &guard[..]].concat())
     }
 
     fn floats(&self) -> &[f32] {
-        &self.0[Self::FENCE..self.0.len() - Self::FENCE]
+        &self.0[Self::GUARD..self.0.len() - Self::GUARD]
     }
 
     fn floats_mut(&mut self) -> &mut [f32] {
-        let end = self.0.len() - Self::FENCE;
-        &mut self.0[Self::FENCE..end]
+        let end = self.0.len() - Self::GUARD;
+        &mut self.0[Self::GUARD..end]
     }
 
     fn is_intact(&self) -> bool {
-        let fences = [&self.0[..Self::FENCE], &self.0[self.0.len() - Self::FENCE..]];
-        fences.into_iter().flatten().all(|x| x.is_nan())
+        let guards = [&self.0[..Self::GUARD], &self.0[self.0.len() - Self::GUARD..]];
+        guards.into_iter().flatten().all(|x| x.is_nan())
     }
 }
 
-fn to_nchwc(planes: &[f32], channels: usize, [height, width]: [usize; 2], lanes: usize) -> Vec<f32> {
+/// Converts elements from the layout `Nchw` to `Nchwc`.
+fn to_nchwc(nchw: &[f32], channels: usize, [height, width]: [usize; 2], lanes: usize) -> Vec<f32> {
     let pixels = height * width;
-    let images = planes.len().checked_div(channels * pixels).unwrap_or(0);
-    let mut blocks = vec![0.; images * channels.next_multiple_of(lanes) * pixels];
-    for (i, value) in planes.iter().enumerate() {
+    let images = nchw.len().checked_div(channels * pixels).unwrap_or(0);
+    let mut nchwc = vec![0.; images * channels.next_multiple_of(lanes) * pixels];
+    for (i, value) in nchw.iter().enumerate() {
         let (plane, pixel) = (i / pixels, i % pixels);
         let (image, channel) = (plane / channels, plane % channels);
         let block = image * channels.div_ceil(lanes) + channel / lanes;
-        blocks[(block * pixels + pixel) * lanes + channel % lanes] = *value;
+        nchwc[(block * pixels + pixel) * lanes + channel % lanes] = *value;
     }
-    blocks
+    nchwc
 }
 
 fn relative_error(output: &[f32], expected: &[f64]) -> f64 {
@@ -205,14 +206,14 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn settings(sizes: usize, widest: usize)(
+    fn settings(max_size: usize, max_channels: usize)(
         batch in 0..=2usize,
-        channels in prop::array::uniform2(1..=widest),
+        channels in prop::array::uniform2(1..=max_channels),
         mut geometry in geometries(),
         kernel in prop::array::uniform2(prop::sample::select(&[1usize, 1, 2, 3, 3, 5][..])),
         pointwise in prop::bool::weighted(0.2),
         depthwise in prop::bool::weighted(0.3),
-        mut input in prop::array::uniform2(1..=sizes),
+        mut input in prop::array::uniform2(1..=max_size),
         activation in prop::sample::select(&ACTIVATIONS[..]),
         parts in prop::array::uniform3(any::<bool>()),
         seed in 0..1u64 << 32,
@@ -237,13 +238,13 @@ prop_compose! {
 
 prop_compose! {
     /// Generates depthwise 3×3 convolutions, like those of MobileNet.
-    fn depthwise_settings(sizes: usize, widest: usize)(
-        setting in settings(sizes, widest),
+    fn depthwise_settings(max_size: usize, max_channels: usize)(
+        setting in settings(max_size, max_channels),
         stride in 1..=2usize,
-        columns in prop::array::uniform2(0..=1usize),
+        column_padding in prop::array::uniform2(0..=1usize),
     ) -> Setting {
         let ConvShape { batch, out_channels: channels, mut input, geometry, .. } = setting.shape;
-        let padding = [geometry.padding[0], columns];
+        let padding = [geometry.padding[0], column_padding];
         let geometry = ConvGeometry { stride: [stride; 2], dilation: [1; 2], padding, groups: channels };
         for axis in 0..2 {
             input[axis] = input[axis].max(3usize.saturating_sub(padding[axis].iter().sum()));
@@ -307,8 +308,8 @@ fn layers_of_networks_agree_with_the_nchw_kernels() -> Result<()> {
     LAYERS.into_iter().try_for_each(|sizes| Problem::new(layer(sizes))?.check())
 }
 
-/// By definition, the scale multiplies the finished sum. That product is finite, but the product of the scale and a
-/// weight overflows.
+/// By definition, the scale multiplies the finished sum. This product is finite here, but the product of the scale and
+/// a weight overflows.
 #[test]
 fn a_scale_is_not_folded_into_weights_that_would_overflow() -> Result<()> {
     for stride in [1, 2] {
@@ -323,7 +324,8 @@ fn a_scale_is_not_folded_into_weights_that_would_overflow() -> Result<()> {
 
 #[test]
 fn results_do_not_depend_on_the_number_of_threads() -> Result<()> {
-    for (sizes, isa) in LAYERS.into_iter().flat_map(|sizes| available().into_iter().map(move |i| (sizes, i)))
+    for (sizes, isa) in
+        LAYERS.into_iter().flat_map(|sizes| available().into_iter().map(move |isa| (sizes, isa)))
     {
         let problem = Problem::new(layer(sizes))?;
         for layout in [Layout::Nchwc, Layout::Nchw] {
@@ -339,14 +341,15 @@ fn results_do_not_depend_on_the_number_of_threads() -> Result<()> {
 
 prop_compose! {
     /// Generates a setting, and the position of an infinity or NaN in its input or weight.
-    fn infinite()(
+    fn settings_with_non_finite_values()(
         setting in prop_oneof![settings(7, 20), depthwise_settings(7, 20)],
         value in prop::sample::select(&[f32::INFINITY, f32::NEG_INFINITY, f32::NAN][..]),
         in_weight in any::<bool>(),
         position in 0..1usize << 20,
     ) -> (Setting, f32, bool, usize) {
         let activation = if position % 2 == 0 { Activation::Identity } else { Activation::Relu };
-        (Setting { activation, parts: [false, setting.parts[1], setting.parts[2]], ..setting }, value, in_weight, position)
+        let parts = [false, setting.parts[1], setting.parts[2]];
+        (Setting { activation, parts, ..setting }, value, in_weight, position)
     }
 }
 
@@ -364,7 +367,9 @@ proptest! {
 
     /// An infinity or NaN affects exactly the outputs that depend on it according to the definition.
     #[test]
-    fn nan_and_infinity_reach_exactly_the_dependent_outputs((setting, value, in_weight, position) in infinite()) {
+    fn nan_and_infinity_reach_exactly_the_dependent_outputs(
+        (setting, value, in_weight, position) in settings_with_non_finite_values(),
+    ) {
         let check = || -> Result<()> {
             let mut problem = Problem::new(setting)?;
             let operand = if in_weight { &mut problem.weight } else { &mut problem.input };

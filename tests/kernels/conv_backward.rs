@@ -13,25 +13,25 @@ use crate::common::lists::activations_that_save_output;
 const ALL: Needs = Needs { input: true, weight: true, bias: true, residual: true };
 
 impl Case {
-    /// Calls `f` once for each multiplication, with the offsets in the input, in the weight and in the output. The
-    /// first two of these elements are multiplied; the product is added to the third.
-    fn each_product(&self, mut f: impl FnMut(usize, usize, usize)) {
+    /// Calls `f` for each product of an input element and a weight that is added to an output element, with the indices
+    /// of these three elements.
+    fn for_each_product(&self, mut f: impl FnMut(usize, usize, usize)) {
         let [input, weight, output] = self.shapes().unwrap();
         let ConvGeometry { stride, padding, dilation, groups } = self.geometry;
-        let offset =
+        let index =
             |shape: [usize; 4], i: [usize; 4]| ((i[0] * shape[1] + i[1]) * shape[2] + i[2]) * shape[3] + i[3];
         for n in 0..self.batch {
             for (o, c) in (0..weight[0]).flat_map(|o| (0..weight[1]).map(move |c| (o, c))) {
                 let channel = o / (weight[0] / groups) * weight[1] + c;
                 for (y, x) in (0..output[2]).flat_map(|y| (0..output[3]).map(move |x| (y, x))) {
                     for (i, j) in (0..weight[2]).flat_map(|i| (0..weight[3]).map(move |j| (i, j))) {
-                        let v = (y * stride[0] + i * dilation[0]).wrapping_sub(padding[0][0]);
-                        let u = (x * stride[1] + j * dilation[1]).wrapping_sub(padding[1][0]);
-                        if v < input[2] && u < input[3] {
+                        let row = (y * stride[0] + i * dilation[0]).wrapping_sub(padding[0][0]);
+                        let column = (x * stride[1] + j * dilation[1]).wrapping_sub(padding[1][0]);
+                        if row < input[2] && column < input[3] {
                             f(
-                                offset(input, [n, channel, v, u]),
-                                offset(weight, [o, c, i, j]),
-                                offset(output, [n, o, y, x]),
+                                index(input, [n, channel, row, column]),
+                                index(weight, [o, c, i, j]),
+                                index(output, [n, o, y, x]),
                             );
                         }
                     }
@@ -126,7 +126,7 @@ fn reference(case: &Case, tensors: &[Tensor; 4], activation: Activation) -> [[Ve
     let result = |magnitude: bool| {
         let term = |x: f64| if magnitude { x.abs() } else { x };
         let (mut grad_input, mut grad_weight) = (vec![0.; input.len()], vec![0.; weight.len()]);
-        case.each_product(|i, w, o| {
+        case.for_each_product(|i, w, o| {
             grad_input[i] += term(weight[w] * grad[o]);
             grad_weight[w] += term(input[i] * grad[o]);
         });
@@ -173,8 +173,7 @@ fn check(case: &Case, activation: Activation) {
             continue;
         }
         for isa in available() {
-            let [a, b, c, d] = &tensors;
-            let actual = backward_with(isa, [a, b, c, d], &case.geometry, activation, ALL).unwrap();
+            let actual = backward_with(isa, tensors.each_ref(), &case.geometry, activation, ALL).unwrap();
             assert_close(&actual, &expected, epsilon, &format!("{label} {isa:?}"));
         }
     }
@@ -226,13 +225,13 @@ proptest! {
     #[test]
     fn agrees_with_candle(batch in 1usize..=3, channels in [1usize..=8, 1usize..=8], size in 3usize..=20,
                           kernel in 1usize..=3, stride in 1usize..=3, padding in 0usize..=2) {
-        candle_agrees(&Case::square(batch, channels, size, kernel, stride, padding.min(kernel / 2))).unwrap();
+        check_against_candle(&Case::square(batch, channels, size, kernel, stride, padding.min(kernel / 2))).unwrap();
     }
 }
 
 /// Compares with the gradients of candle's `conv2d`. For square sizes and symmetric padding, candle's gradients are
-/// correct if the stride leaves no input unread. Other strides are skipped.
-fn candle_agrees(case: &Case) -> Result<()> {
+/// correct if the windows cover every row and column of the padded input. Other cases are skipped.
+fn check_against_candle(case: &Case) -> Result<()> {
     let ConvGeometry { stride, padding, .. } = case.geometry;
     if !(case.size[0] + 2 * padding[0][0] - case.kernel[0]).is_multiple_of(stride[0]) {
         return Ok(());
@@ -258,7 +257,7 @@ fn loss(case: &Case, activation: Activation, parts: &[Vec<f64>; 4], grad: &[f64]
     let plane = case.shapes().unwrap()[2][2..].iter().product::<usize>();
     let mut sums: Vec<f64> =
         residual.iter().enumerate().map(|(i, r)| r + bias[i / plane % bias.len()]).collect();
-    case.each_product(|i, w, o| sums[o] += input[i] * weight[w]);
+    case.for_each_product(|i, w, o| sums[o] += input[i] * weight[w]);
     let output: Vec<f64> = sums.into_iter().map(|x| activate(activation, x)).collect();
     (output.iter().zip(grad).map(|(y, g)| y * g).sum(), output)
 }
@@ -317,7 +316,7 @@ fn agrees_with_finite_differences() -> Result<()> {
     Ok(())
 }
 
-/// Uses sizes that need several chunks, segments and threads.
+/// Uses sizes that need several chunks and several tasks.
 #[test]
 fn large_sizes_agree_with_plain_loops() {
     let depthwise = Case {
@@ -380,12 +379,18 @@ fn any_strides_give_the_same_gradients() -> Result<()> {
             let wide = Tensor::cat(&[t, t], 3)?.transpose(2, 3)?.contiguous()?.transpose(2, 3)?;
             wide.narrow(3, t.dim(3)?, t.dim(3)?)
         };
-        let [a, b, c, _] = &contiguous;
-        let ones = Tensor::ones((), DType::F32, &Device::Cpu)?.broadcast_as(c.shape())?;
-        let actual =
-            run(&[strided(a)?, strided(b)?, strided(c)?, ones.clone()], &case.geometry, Activation::Tanh)?;
-        let expected =
-            run(&[a.clone(), b.clone(), c.clone(), ones.contiguous()?], &case.geometry, Activation::Tanh)?;
+        let [input, weight, output, _] = &contiguous;
+        let ones = Tensor::ones((), DType::F32, &Device::Cpu)?.broadcast_as(output.shape())?;
+        let actual = run(
+            &[strided(input)?, strided(weight)?, strided(output)?, ones.clone()],
+            &case.geometry,
+            Activation::Tanh,
+        )?;
+        let expected = run(
+            &[input.clone(), weight.clone(), output.clone(), ones.contiguous()?],
+            &case.geometry,
+            Activation::Tanh,
+        )?;
         assert!(all(&actual) == all(&expected));
     }
     Ok(())
@@ -424,7 +429,7 @@ fn activation_gradients_agree_with_pytorch() -> Result<()> {
     Ok(())
 }
 
-/// The last weight is the only one that the infinite pixel is multiplied by. Only its gradient is not finite.
+/// The infinite pixel is multiplied only by the last weight, so that only the gradient of this weight is not finite.
 #[test]
 fn an_infinite_pixel_affects_only_the_taps_that_read_it() -> Result<()> {
     let case = Case::square(1, [1, 1], 9, 3, 1, 0);
@@ -441,40 +446,46 @@ fn an_infinite_pixel_affects_only_the_taps_that_read_it() -> Result<()> {
 #[test]
 fn only_the_needed_gradients_are_computed() -> Result<()> {
     let case = Case::square(2, [3, 4], 9, 3, 1, 1);
-    let [a, b, c, d] = tensors(&case, DType::F32)?;
-    let whole = run(&[a.clone(), b.clone(), c.clone(), d.clone()], &case.geometry, Activation::Relu)?;
-    let part = |needs| conv2d_backward(&a, &b, &c, &d, &case.geometry, Activation::Relu, needs);
+    let tensors = tensors(&case, DType::F32)?;
+    let whole = run(&tensors, &case.geometry, Activation::Relu)?;
+    let [input, weight, output, grad] = &tensors;
+    let part = |needs| conv2d_backward(input, weight, output, grad, &case.geometry, Activation::Relu, needs);
     let none = part(Needs::default())?;
     assert!(none.input.is_none() && none.weight.is_none() && none.bias.is_none() && none.residual.is_none());
-    let weight = part(Needs { weight: true, ..Needs::default() })?;
-    assert!(weight.input.is_none());
-    assert_eq!(values(&weight.weight.unwrap()), values(&whole.weight.unwrap()));
+    let only_weight = part(Needs { weight: true, ..Needs::default() })?;
+    assert!(only_weight.input.is_none());
+    assert_eq!(values(&only_weight.weight.unwrap()), values(&whole.weight.unwrap()));
     Ok(())
 }
 
 #[test]
-fn bad_arguments_are_errors() -> Result<()> {
+fn invalid_arguments_are_errors() -> Result<()> {
     let case = Case::square(2, [4, 4], 9, 3, 1, 1);
-    let [a, b, c, d] = &tensors(&case, DType::F32)?;
+    let [input, weight, output, grad] = &tensors(&case, DType::F32)?;
     let assert_error = |tensors: [&Tensor; 4], geometry: ConvGeometry, activation| {
-        let [a, b, c, d] = tensors;
-        let error = conv2d_backward(a, b, c, d, &geometry, activation, ALL).expect_err("expected an error");
+        let [input, weight, output, grad] = tensors;
+        let error = conv2d_backward(input, weight, output, grad, &geometry, activation, ALL)
+            .expect_err("expected an error");
         assert!(error.to_string().contains("expected") || error.to_string().contains("conv2d backward"));
     };
     let valid = case.geometry;
-    assert_error([a, b, c, d], valid, Activation::Gelu);
-    assert_error([a, b, c, d], valid, Activation::LeakyRelu { negative_slope: -0.5 });
-    assert_error([a, b, c, d], ConvGeometry { stride: [0, 1], ..valid }, Activation::Relu);
-    assert_error([a, b, c, d], ConvGeometry { dilation: [1, 0], ..valid }, Activation::Relu);
-    assert_error([a, b, c, d], ConvGeometry { dilation: [usize::MAX, 1], ..valid }, Activation::Relu);
-    assert_error([a, b, c, d], ConvGeometry { groups: 0, ..valid }, Activation::Relu);
-    assert_error([a, b, c, d], ConvGeometry { groups: 3, ..valid }, Activation::Relu);
-    assert_error([a, b, a, &a.narrow(2, 0, 3)?], valid, Activation::Relu);
-    assert_error([a, b, &c.narrow(2, 0, 3)?, d], valid, Activation::Relu);
-    assert_error([&a.to_dtype(DType::F64)?, b, c, d], valid, Activation::Relu);
-    assert_error([&a.narrow(1, 0, 2)?, b, c, d], valid, Activation::Relu);
-    assert_error([&a.flatten_from(2)?, b, c, d], valid, Activation::Relu);
-    let ints = [a, b, c, d].map(|tensor| tensor.to_dtype(DType::U32).unwrap());
+    assert_error([input, weight, output, grad], valid, Activation::Gelu);
+    assert_error([input, weight, output, grad], valid, Activation::LeakyRelu { negative_slope: -0.5 });
+    assert_error([input, weight, output, grad], ConvGeometry { stride: [0, 1], ..valid }, Activation::Relu);
+    assert_error([input, weight, output, grad], ConvGeometry { dilation: [1, 0], ..valid }, Activation::Relu);
+    assert_error(
+        [input, weight, output, grad],
+        ConvGeometry { dilation: [usize::MAX, 1], ..valid },
+        Activation::Relu,
+    );
+    assert_error([input, weight, output, grad], ConvGeometry { groups: 0, ..valid }, Activation::Relu);
+    assert_error([input, weight, output, grad], ConvGeometry { groups: 3, ..valid }, Activation::Relu);
+    assert_error([input, weight, input, &input.narrow(2, 0, 3)?], valid, Activation::Relu);
+    assert_error([input, weight, &output.narrow(2, 0, 3)?, grad], valid, Activation::Relu);
+    assert_error([&input.to_dtype(DType::F64)?, weight, output, grad], valid, Activation::Relu);
+    assert_error([&input.narrow(1, 0, 2)?, weight, output, grad], valid, Activation::Relu);
+    assert_error([&input.flatten_from(2)?, weight, output, grad], valid, Activation::Relu);
+    let ints = [input, weight, output, grad].map(|tensor| tensor.to_dtype(DType::U32).unwrap());
     assert_error([&ints[0], &ints[1], &ints[2], &ints[3]], valid, Activation::Relu);
     Ok(())
 }

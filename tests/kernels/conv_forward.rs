@@ -29,11 +29,12 @@ struct Data {
 }
 
 impl Case {
+    /// Returns the shape of the output.
     fn output(&self) -> [usize; 4] {
-        let [n, _, h, w] = self.input;
-        let [cout, _, kh, kw] = self.weight;
-        let [oh, ow] = self.geometry.output_size([h, w], [kh, kw]).unwrap();
-        [n, cout, oh, ow]
+        let [batch, _, input @ ..] = self.input;
+        let [out_channels, _, kernel @ ..] = self.weight;
+        let [height, width] = self.geometry.output_size(input, kernel).unwrap();
+        [batch, out_channels, height, width]
     }
 
     fn data(&self, dtype: DType) -> Data {
@@ -69,35 +70,36 @@ fn flat(tensor: &Tensor) -> Vec<f64> {
 
 /// Convolves according to the definition, with one loop per index.
 fn reference(data: &Data, geometry: &ConvGeometry) -> Vec<f64> {
-    let (x, w) = (flat(&data.input), flat(&data.weight));
-    let (n, cin, h, wd) = data.input.dims4().unwrap();
-    let (cout, cg, kh, kw) = data.weight.dims4().unwrap();
-    let [oh, ow] = geometry.output_size([h, wd], [kh, kw]).unwrap();
+    let (input, weight) = (flat(&data.input), flat(&data.weight));
+    let (batch, in_channels, height, width) = data.input.dims4().unwrap();
+    let (out_channels, group_in_channels, kernel_height, kernel_width) = data.weight.dims4().unwrap();
+    let output_size = geometry.output_size([height, width], [kernel_height, kernel_width]);
+    let [out_height, out_width] = output_size.unwrap();
+    let ConvGeometry { stride, padding, dilation, groups } = *geometry;
     let vector = |t: &Option<Tensor>| t.as_ref().map(flat);
     let (scale, shift) = (vector(&data.epilogue.scale), vector(&data.epilogue.shift));
     let residual = vector(&data.epilogue.residual);
     let mut output = vec![];
-    for (i, co, y, z) in indices(n, cout, oh, ow) {
+    for (n, out_channel, y, x) in indices(batch, out_channels, out_height, out_width) {
         let mut sum = 0.;
-        for (c, ky, kx, _) in indices(cg, kh, kw, 1) {
-            let iy = (y * geometry.stride[0] + ky * geometry.dilation[0]) as isize
-                - geometry.padding[0][0] as isize;
-            let ix = (z * geometry.stride[1] + kx * geometry.dilation[1]) as isize
-                - geometry.padding[1][0] as isize;
-            if (0..h as isize).contains(&iy) && (0..wd as isize).contains(&ix) {
-                let ci = co / (cout / geometry.groups) * cg + c;
-                sum += x[((i * cin + ci) * h + iy as usize) * wd + ix as usize]
-                    * w[((co * cg + c) * kh + ky) * kw + kx];
+        for (c, i, j, _) in indices(group_in_channels, kernel_height, kernel_width, 1) {
+            let row = (y * stride[0] + i * dilation[0]).wrapping_sub(padding[0][0]);
+            let column = (x * stride[1] + j * dilation[1]).wrapping_sub(padding[1][0]);
+            if row < height && column < width {
+                let channel = out_channel / (out_channels / groups) * group_in_channels + c;
+                sum += input[((n * in_channels + channel) * height + row) * width + column]
+                    * weight[((out_channel * group_in_channels + c) * kernel_height + i) * kernel_width + j];
             }
         }
-        sum *= scale.as_ref().map_or(1., |s| s[co]);
-        sum += shift.as_ref().map_or(0., |s| s[co]);
+        sum *= scale.as_ref().map_or(1., |s| s[out_channel]);
+        sum += shift.as_ref().map_or(0., |s| s[out_channel]);
         sum += residual.as_ref().map_or(0., |r| r[output.len()]);
         output.push(data.epilogue.activation.value(sum));
     }
     output
 }
 
+/// Returns all indices of an array of the shape `[a, b, c, d]`, in row-major order.
 fn indices(a: usize, b: usize, c: usize, d: usize) -> impl Iterator<Item = (usize, usize, usize, usize)> {
     (0..a).flat_map(move |i| {
         (0..b).flat_map(move |j| (0..c).flat_map(move |k| (0..d).map(move |l| (i, j, k, l))))
@@ -109,7 +111,7 @@ fn indices(a: usize, b: usize, c: usize, d: usize) -> impl Iterator<Item = (usiz
 fn assert_close(actual: &Tensor, expected: &[f64], tolerance: f64) {
     let actual = flat(actual);
     assert_eq!(actual.len(), expected.len());
-    let largest = expected.iter().filter(|x| x.is_finite()).fold(1f64, |m, x| m.max(x.abs()));
+    let largest = expected.iter().filter(|x| x.is_finite()).fold(1f64, |largest, x| largest.max(x.abs()));
     for (i, (actual, expected)) in actual.iter().zip(expected).enumerate() {
         let same = actual == expected
             || (actual.is_nan() && expected.is_nan())
@@ -121,13 +123,13 @@ fn assert_close(actual: &Tensor, expected: &[f64], tolerance: f64) {
 /// Asserts that the error of each element is at most that of rounding once to f16 or bf16, plus 5·10⁻⁴ of the largest
 /// magnitude. The second term allows for errors of the f32 sums, which may come from Winograd's transforms.
 fn assert_rounded(actual: &Tensor, expected: &[f64]) {
-    let half_step = if actual.dtype() == DType::F16 { 0.5 / 1024. } else { 0.5 / 128. };
-    let largest = expected.iter().fold(1f64, |m, x| m.max(x.abs()));
+    let relative_error = if actual.dtype() == DType::F16 { 0.5 / 1024. } else { 0.5 / 128. };
+    let largest = expected.iter().fold(1f64, |largest, x| largest.max(x.abs()));
     let actual = flat(actual);
     assert_eq!(actual.len(), expected.len());
     for (actual, expected) in actual.iter().zip(expected) {
         assert!(
-            (actual - expected).abs() <= expected.abs() * half_step * 1.01 + 5e-4 * largest,
+            (actual - expected).abs() <= expected.abs() * relative_error * 1.01 + 5e-4 * largest,
             "expected {expected}, found {actual}"
         );
     }
@@ -294,13 +296,13 @@ proptest! {
 
     #[test]
     fn f16_and_bf16_results_are_rounded_once(case in cases()) {
-        for (dtype, half_step) in [(DType::F16, 0.5 / 1024.), (DType::BF16, 0.5 / 128.)] {
+        for (dtype, relative_error) in [(DType::F16, 0.5 / 1024.), (DType::BF16, 0.5 / 128.)] {
             let data = case.data(dtype);
             let expected = reference(&data, &case.geometry);
             let actual = run(&data, &case.geometry).unwrap();
             prop_assert_eq!(actual.dtype(), dtype);
             for (actual, expected) in flat(&actual).iter().zip(&expected) {
-                let bound = expected.abs() * half_step * 1.01 + 1e-4;
+                let bound = expected.abs() * relative_error * 1.01 + 1e-4;
                 prop_assert!((actual - expected).abs() <= bound, "expected {expected}, found {actual}");
             }
         }
@@ -343,22 +345,23 @@ proptest! {
         };
         let fits = geometry.output_size([case.input[2], case.input[3]], [case.weight[2], case.weight[3]]).is_some();
         prop_assume!(case.input[0] > 0 && (symmetric || fits));
-        let case = Case { geometry, scale: false, shift: false, residual: false, activation: Activation::Identity, ..case };
+        let activation = Activation::Identity;
+        let case = Case { geometry, scale: false, shift: false, residual: false, activation, ..case };
         let data = case.data(DType::F32);
-        let theirs = data.input.conv2d(&data.weight, padding, stride[0], dilation[0], groups).unwrap();
-        assert_close(&run(&data, &geometry).unwrap(), &flat(&theirs), 1e-5);
+        let candle = data.input.conv2d(&data.weight, padding, stride[0], dilation[0], groups).unwrap();
+        assert_close(&run(&data, &geometry).unwrap(), &flat(&candle), 1e-5);
     }
 
     #[test]
     fn any_operand_strides_give_the_same_results(case in cases()) {
         let plain = case.data(DType::F32);
         let data = Data {
-            input: scattered(&plain.input),
-            weight: scattered(&plain.weight),
+            input: strided_view(&plain.input),
+            weight: strided_view(&plain.weight),
             epilogue: Epilogue {
-                scale: plain.epilogue.scale.as_ref().map(scattered),
-                shift: plain.epilogue.shift.as_ref().map(scattered),
-                residual: plain.epilogue.residual.as_ref().map(scattered),
+                scale: plain.epilogue.scale.as_ref().map(strided_view),
+                shift: plain.epilogue.shift.as_ref().map(strided_view),
+                residual: plain.epilogue.residual.as_ref().map(strided_view),
                 activation: case.activation,
             },
         };
@@ -368,7 +371,7 @@ proptest! {
 }
 
 /// Returns a strided view with the same elements: every second element of a larger tensor with reversed axes.
-fn scattered(tensor: &Tensor) -> Tensor {
+fn strided_view(tensor: &Tensor) -> Tensor {
     let axes: Vec<usize> = (0..tensor.rank()).rev().collect();
     let transposed = tensor.permute(axes.clone()).unwrap().contiguous().unwrap();
     let pairs = Tensor::stack(&[&transposed, &transposed], transposed.rank()).unwrap();
@@ -391,7 +394,7 @@ fn case(
     Case { input, weight, geometry, scale, shift, residual, activation: Activation::Relu, seed: 7 }
 }
 
-fn dilation(case: Case, dilation: usize) -> Case {
+fn with_dilation(case: Case, dilation: usize) -> Case {
     let geometry = ConvGeometry { dilation: [dilation; 2], ..case.geometry };
     Case { geometry, ..case }
 }
@@ -414,8 +417,8 @@ fn large() -> Vec<Case> {
         case([1, 5, 7, 2048], 9, 3, 1, 1, 1),
         Case { activation: Activation::Silu, ..case([2, 40, 33, 33], 80, 3, 1, 1, 40) },
         Case { activation: Activation::Silu, ..case([1, 9, 13, 13], 20, 3, 1, 1, 1) },
-        dilation(case([1, 64, 56, 55], 48, 3, 1, 2, 1), 2),
-        dilation(case([1, 32, 40, 47], 40, 3, 1, 1, 1), 3),
+        with_dilation(case([1, 64, 56, 55], 48, 3, 1, 2, 1), 2),
+        with_dilation(case([1, 32, 40, 47], 40, 3, 1, 1, 1), 3),
     ]
 }
 
@@ -497,12 +500,14 @@ fn nan_and_infinity_give_the_results_of_pytorch() {
 fn nan_and_infinity_affect_only_the_outputs_that_read_them() {
     let case = case([1, 64, 24, 24], 64, 3, 1, 1, 1);
     let mut data = case.data(DType::F32);
-    let spot = |x: f32, channel: usize, y: usize, z: usize| {
+    let single_value = |value: f32, channel: usize, y: usize, x: usize| {
         let mut values = vec![0f32; 64 * 24 * 24];
-        values[(channel * 24 + y) * 24 + z] = x;
+        values[(channel * 24 + y) * 24 + x] = value;
         Tensor::from_vec(values, (1, 64, 24, 24), &Device::Cpu).unwrap()
     };
-    data.input = ((data.input + spot(f32::NAN, 5, 3, 4)).unwrap() + spot(f32::INFINITY, 7, 20, 23)).unwrap();
+    data.input = ((data.input + single_value(f32::NAN, 5, 3, 4)).unwrap()
+        + single_value(f32::INFINITY, 7, 20, 23))
+    .unwrap();
     for (dtype, tolerance) in [(DType::F32, 1e-5), (DType::F16, 2e-3), (DType::BF16, 1e-2)] {
         let (input, weight) = (data.input.to_dtype(dtype).unwrap(), data.weight.to_dtype(dtype).unwrap());
         let data = Data { input, weight, epilogue: Epilogue::default() };
@@ -515,7 +520,7 @@ fn nan_and_infinity_affect_only_the_outputs_that_read_them() {
 }
 
 #[test]
-fn padding_contributes_nothing_to_a_weight_of_infinity() {
+fn padding_is_not_multiplied_by_an_infinite_weight() {
     let input = Tensor::from_slice(&[1f32, 2., 3.], (1, 1, 1, 3), &Device::Cpu).unwrap();
     let weight = Tensor::from_slice(&[f32::INFINITY, 1., 1.], (1, 1, 1, 3), &Device::Cpu).unwrap();
     let geometry = ConvGeometry { padding: [[0, 0], [1, 1]], ..Default::default() };
@@ -535,10 +540,10 @@ fn empty_batches_and_channels_are_supported() {
         assert_eq!((actual.dims(), actual.dtype()), (&[0, 8, 9, 9][..], dtype));
     }
     // Here, the input is an empty view whose offset lies past the end of its storage.
-    let one = case([0, 1, 1, 1], 1, 1, 1, 0, 1);
-    let mut data = one.data(DType::F32);
-    data.input = scattered(&data.input);
-    assert_eq!(run(&data, &one.geometry).unwrap().dims(), [0, 1, 1, 1]);
+    let empty = case([0, 1, 1, 1], 1, 1, 1, 0, 1);
+    let mut data = empty.data(DType::F32);
+    data.input = strided_view(&data.input);
+    assert_eq!(run(&data, &empty.geometry).unwrap().dims(), [0, 1, 1, 1]);
     let none = case([2, 4, 9, 9], 0, 3, 1, 1, 1);
     assert_eq!(run(&none.data(DType::F32), &none.geometry).unwrap().dims(), [2, 0, 9, 9]);
     let no_input_channels = case([1, 0, 3, 3], 5, 3, 1, 1, 1);
@@ -548,11 +553,11 @@ fn empty_batches_and_channels_are_supported() {
 
 #[test]
 fn mismatched_operands_are_errors() {
-    let good = case([2, 4, 9, 8], 6, 3, 1, 0, 1);
-    let data = good.data(DType::F32);
+    let valid = case([2, 4, 9, 8], 6, 3, 1, 0, 1);
+    let data = valid.data(DType::F32);
     let zeros = |dims: &[usize]| Tensor::zeros(dims, DType::F32, &Device::Cpu).unwrap();
     let error_message = |change: &dyn Fn(&mut Data, &mut ConvGeometry)| {
-        let mut geometry = good.geometry;
+        let mut geometry = valid.geometry;
         let mut data =
             Data { input: data.input.clone(), weight: data.weight.clone(), epilogue: data.epilogue.clone() };
         change(&mut data, &mut geometry);

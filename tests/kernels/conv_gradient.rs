@@ -57,9 +57,9 @@ fn check(shapes: &Shapes, geometry: &ConvGeometry, dtype: DType, tolerance: f64)
             let label = format!("{activation:?}, epilogue {parts:03b}");
             let fused = fused.to_dtype(DType::F64)?;
             check_close(&label, &fused, &plain, tolerance)?;
-            let upstream = Tensor::randn(0f64, 1., plain.dims(), &Device::Cpu)?;
-            let grads = (fused * &upstream)?.backward()?;
-            let expected_grads = (plain * &upstream)?.backward()?;
+            let output_grad = Tensor::randn(0f64, 1., plain.dims(), &Device::Cpu)?;
+            let grads = (fused * &output_grad)?.backward()?;
+            let expected_grads = (plain * &output_grad)?.backward()?;
             for var in &variables {
                 match (grads.get(var), expected_grads.get(var)) {
                     (Some(actual), Some(expected)) => check_close(&label, actual, expected, tolerance)?,

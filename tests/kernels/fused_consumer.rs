@@ -42,8 +42,8 @@ struct Problem {
     input: Tensor,
     /// The weights of both operations, in f32.
     weights: [Tensor; 2],
-    /// The scale and the shift of the convolution, then those of the consumer, in f32.
-    vectors: [Tensor; 4],
+    /// The scale and the shift of the convolution, and the scale and the shift of the consumer, in f32.
+    scales_and_shifts: [Tensor; 4],
 }
 
 fn geometry(stride: usize, padding: usize, groups: usize) -> ConvGeometry {
@@ -63,7 +63,7 @@ impl Problem {
         let input = tensor(&[batch, in_channels, height, width])?;
         let weights =
             [tensor(&[out_channels, in_channels, kernel, kernel])?, tensor(&[out_channels, 1, 3, 3])?];
-        let vectors = [
+        let scales_and_shifts = [
             tensor(&[out_channels])?,
             tensor(&[out_channels])?,
             tensor(&[out_channels])?,
@@ -76,7 +76,7 @@ impl Problem {
             ConsumerKind::Depthwise { stride, padding } => geometry(stride, padding, out_channels),
         };
         let depthwise = ConvShape::new(&shape.output_dims(), weights[1].dims(), &depthwise)?;
-        Ok(Self { shape, depthwise, consumer: setting.consumer, input, weights, vectors })
+        Ok(Self { shape, depthwise, consumer: setting.consumer, input, weights, scales_and_shifts })
     }
 
     /// Returns the shape `[batch, channels, height, width]` of the results.
@@ -93,11 +93,11 @@ impl Problem {
     /// Computes the results in f64, with candle's convolutions and with plain loops for max pooling.
     fn expected(&self) -> Result<Vec<f64>> {
         let double = |tensor: &Tensor| tensor.to_dtype(DType::F64);
-        let convolve = |x: &Tensor, which: usize, geometry: ConvGeometry| -> Result<Tensor> {
+        let convolve = |x: &Tensor, operation: usize, geometry: ConvGeometry| -> Result<Tensor> {
             let (stride, padding) = (geometry.stride[0], geometry.padding[0][0]);
-            let y = x.conv2d(&double(&self.weights[which])?, padding, stride, 1, geometry.groups)?;
-            let per_channel = |index: usize| double(&self.vectors[index])?.reshape((1, (), 1, 1));
-            y.broadcast_mul(&per_channel(2 * which)?)?.broadcast_add(&per_channel(2 * which + 1)?)
+            let y = x.conv2d(&double(&self.weights[operation])?, padding, stride, 1, geometry.groups)?;
+            let per_channel = |index: usize| double(&self.scales_and_shifts[index])?.reshape((1, (), 1, 1));
+            y.broadcast_mul(&per_channel(2 * operation)?)?.broadcast_add(&per_channel(2 * operation + 1)?)
         };
         let first = convolve(&double(&self.input)?, 0, self.shape.geometry)?.relu()?;
         match self.consumer {
@@ -126,18 +126,18 @@ impl Problem {
         Ok(planes.collect())
     }
 
-    /// Runs the convolution and its consumer, in one launch if `fused` is set, otherwise in two. Returns `None` if
-    /// `fused` is set and no kernel runs the pair in one launch.
+    /// Runs the convolution and its consumer: in one launch if `fused` is true, and otherwise in two. Returns `None` if
+    /// `fused` is true and no kernel runs the pair in one launch.
     fn run(&self, isa: Isa, input_layout: Layout, fused: bool) -> Result<Option<Vec<f32>>> {
         let (shape, lanes) = (&self.shape, isa.lanes());
-        let numbers = floats(&self.input)?;
-        let blocks = to_nchwc(&numbers, shape.in_channels, shape.input, lanes);
+        let nchw = floats(&self.input)?;
+        let nchwc = to_nchwc(&nchw, shape.in_channels, shape.input, lanes);
         let input = match input_layout {
-            Layout::Nchw => &numbers[..],
-            Layout::Nchwc => &blocks[..],
+            Layout::Nchw => &nchw[..],
+            Layout::Nchwc => &nchwc[..],
         };
         let weights = [floats(&self.weights[0])?, floats(&self.weights[1])?];
-        let vectors = self.vectors.iter().map(floats).collect::<Result<Vec<_>>>()?;
+        let vectors = self.scales_and_shifts.iter().map(floats).collect::<Result<Vec<_>>>()?;
         let first = Call {
             scale: Some(&vectors[0]),
             shift: Some(&vectors[1]),
@@ -156,8 +156,9 @@ impl Problem {
                 ConsumerKind::MaxPool(geometry) => FusedConsumer::MaxPool(geometry),
                 ConsumerKind::Depthwise { .. } => FusedConsumer::Depthwise(&self.depthwise, second),
             };
-            let done = conv::conv2d_and_consume(shape, input_layout, &first, &consumer, &mut output, isa);
-            return Ok(done.then_some(output));
+            let is_supported =
+                conv::conv2d_and_consume(shape, input_layout, &first, &consumer, &mut output, isa);
+            return Ok(is_supported.then_some(output));
         }
         let mut intermediate = vec![f32::NAN; Layout::Nchwc.elements(shape.output_dims(), lanes)];
         conv::conv2d(shape, input_layout, &first, &mut intermediate, isa)?;
@@ -179,22 +180,22 @@ impl Problem {
         Ok(Some(output))
     }
 
-    /// Returns the elements as `[batch, channels, height, width]`. Asserts that lanes without a channel are zero.
-    fn to_nchw(&self, blocks: &[f32], lanes: usize, [height, width]: [usize; 2]) -> Vec<f32> {
+    /// Converts a result to the layout `Nchw`. Asserts that lanes without a channel are zero.
+    fn to_nchw(&self, nchwc: &[f32], lanes: usize, [height, width]: [usize; 2]) -> Vec<f32> {
         let (channels, pixels) = (self.shape.out_channels, height * width);
-        let mut planes = vec![f32::NAN; self.shape.batch * channels * pixels];
-        for (i, value) in blocks.iter().enumerate() {
+        let mut nchw = vec![f32::NAN; self.shape.batch * channels * pixels];
+        for (i, value) in nchwc.iter().enumerate() {
             let (vector, lane) = (i / lanes, i % lanes);
             let (block, pixel) = (vector / pixels, vector % pixels);
             let (image, channel) =
                 (block / channels.div_ceil(lanes), block % channels.div_ceil(lanes) * lanes + lane);
             if channel < channels {
-                planes[(image * channels + channel) * pixels + pixel] = *value;
+                nchw[(image * channels + channel) * pixels + pixel] = *value;
             } else {
                 assert!(*value == 0., "expected zero in a padding lane, found {value}");
             }
         }
-        planes
+        nchw
     }
 
     fn check(&self) -> Result<()> {
@@ -228,17 +229,18 @@ fn bits(floats: &[f32]) -> Vec<u32> {
     floats.iter().map(|x| if x.is_nan() { f32::NAN.to_bits() } else { (x + 0.).to_bits() }).collect()
 }
 
-fn to_nchwc(planes: &[f32], channels: usize, [height, width]: [usize; 2], lanes: usize) -> Vec<f32> {
+/// Converts elements from the layout `Nchw` to `Nchwc`.
+fn to_nchwc(nchw: &[f32], channels: usize, [height, width]: [usize; 2], lanes: usize) -> Vec<f32> {
     let pixels = height * width;
-    let images = planes.len() / (channels * pixels);
-    let mut blocks = vec![0.; images * channels.next_multiple_of(lanes) * pixels];
-    for (i, value) in planes.iter().enumerate() {
+    let images = nchw.len() / (channels * pixels);
+    let mut nchwc = vec![0.; images * channels.next_multiple_of(lanes) * pixels];
+    for (i, value) in nchw.iter().enumerate() {
         let (plane, pixel) = (i / pixels, i % pixels);
         let (image, channel) = (plane / channels, plane % channels);
         let block = image * channels.div_ceil(lanes) + channel / lanes;
-        blocks[(block * pixels + pixel) * lanes + channel % lanes] = *value;
+        nchwc[(block * pixels + pixel) * lanes + channel % lanes] = *value;
     }
-    blocks
+    nchwc
 }
 
 prop_compose! {
@@ -254,12 +256,12 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn settings(sizes: usize, widest: usize)(
+    fn settings(max_size: usize, max_channels: usize)(
         batch in 1..=3usize,
-        in_channels in 1..=widest,
+        in_channels in 1..=max_channels,
         // With one channel, the consumer would have one group and would not be depthwise.
-        out_channels in 2..=widest,
-        size in prop::array::uniform2(5..=sizes),
+        out_channels in 2..=max_channels,
+        size in prop::array::uniform2(5..=max_size),
         kernel in prop::sample::select(&[1usize, 1, 3, 5][..]),
         stride in 1..=2usize,
         padded: bool,
@@ -289,14 +291,14 @@ proptest! {
 proptest! {
     #![proptest_config(crate::common::config(16))]
 
-    /// Uses layers that are large enough for several bands of rows and several panels.
+    /// Uses layers that are large enough for several tasks and several panels.
     #[test]
     fn large_fused_pairs_agree_with_candle_and_with_two_launches(setting in settings(60, 140)) {
         Problem::new(setting).and_then(|problem| problem.check()).map_err(crate::common::fail)?;
     }
 }
 
-const WINDOWS: PoolGeometry =
+const MAX_POOL_3X3: PoolGeometry =
     PoolGeometry { kernel: [3; 2], stride: [2; 2], padding: [1; 2], dilation: [1; 2], ceil_mode: false };
 
 fn layers() -> [Setting; 3] {
@@ -313,14 +315,14 @@ fn layers() -> [Setting; 3] {
     [
         setting([16, 96], 70, 1, ConsumerKind::Depthwise { stride: 2, padding: 1 }),
         setting([24, 72], 29, 1, ConsumerKind::Depthwise { stride: 1, padding: 1 }),
-        setting([3, 64], 60, 5, ConsumerKind::MaxPool(WINDOWS)),
+        setting([3, 64], 60, 5, ConsumerKind::MaxPool(MAX_POOL_3X3)),
     ]
 }
 
 #[test]
 fn results_do_not_depend_on_the_number_of_threads() -> Result<()> {
     for (setting, isa) in
-        layers().into_iter().flat_map(|setting| available().into_iter().map(move |i| (setting, i)))
+        layers().into_iter().flat_map(|setting| available().into_iter().map(move |isa| (setting, isa)))
     {
         let problem = Problem::new(setting)?;
         let on_threads =
@@ -360,13 +362,13 @@ fn non_finite_depthwise_weights_are_not_fused() -> Result<()> {
     let mut problem = Problem::new(setting)?;
     problem.weights[1] = (&problem.weights[1] * f64::INFINITY)?;
     let (shape, isa) = (&problem.shape, isa());
-    let blocks = to_nchwc(&floats(&problem.input)?, shape.in_channels, shape.input, isa.lanes());
+    let input = to_nchwc(&floats(&problem.input)?, shape.in_channels, shape.input, isa.lanes());
     let weights = [floats(&problem.weights[0])?, floats(&problem.weights[1])?];
     let consumer = FusedConsumer::Depthwise(&problem.depthwise, Call::new(&[][..], &weights[1][..]));
     let [batch, channels, height, width] = problem.dims()?;
     let mut output = vec![1.; Layout::Nchwc.elements([batch, channels, height, width], isa.lanes())];
-    let call = Call::new(&blocks[..], &weights[0][..]);
-    let done = conv::conv2d_and_consume(shape, Layout::Nchwc, &call, &consumer, &mut output, isa);
-    assert!(!done && output.iter().all(|x| *x == 1.));
+    let call = Call::new(&input[..], &weights[0][..]);
+    let is_supported = conv::conv2d_and_consume(shape, Layout::Nchwc, &call, &consumer, &mut output, isa);
+    assert!(!is_supported && output.iter().all(|x| *x == 1.));
     Ok(())
 }

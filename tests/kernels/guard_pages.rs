@@ -3,7 +3,7 @@
 //! Buffers alternately end right before a page or begin right after one, so that an access one element out of
 //! bounds ends the process with a fault. The unused bytes in a buffer's pages hold a pattern that is checked
 //! when the buffer is freed, so that writes there are also detected. The environment variable
-//! `SCONCE_GUARD_PAGES=off` turns this off, for tools that replace the allocator.
+//! `SCONCE_GUARD_PAGES=off` disables the guard pages, for tools that replace the allocator.
 
 use std::os::unix::process::ExitStatusExt;
 
@@ -13,7 +13,7 @@ use crate::common::process::test_command;
 #[global_allocator]
 static GUARDED: Guarded = Guarded;
 
-/// Reads one element out of bounds. The next test runs it in its own process.
+/// Reads one element out of bounds. `wrong_accesses_end_the_process` runs this test in its own process.
 #[test]
 #[ignore = "ends the test process"]
 fn reads_one_element_out_of_bounds() {
@@ -39,7 +39,7 @@ fn writes_into_padding() {
     unsafe { outside.write_volatile(2.) };
 }
 
-/// Writes to many freed buffers and allocates until their memory is used again.
+/// Writes to many freed buffers and allocates until their memory is reused.
 #[test]
 #[ignore = "ends the test process"]
 fn writes_after_free() {
@@ -47,13 +47,13 @@ fn writes_after_free() {
         let buffer = vec![1f32; 100];
         let start = buffer.as_ptr().cast_mut();
         drop(buffer);
-        // SAFETY: not sound. The memory is freed; the allocator must end the process, at the latest when it uses the
-        // memory again.
+        // SAFETY: not sound. The memory is freed; the allocator must end the process, at the latest when it reuses
+        // the memory.
         unsafe { start.write_volatile(2.) };
     }
 }
 
-/// Checks what the other tests rely on: wrong accesses end the process.
+/// Runs the tests above in their own processes, and checks that their wrong accesses end these processes.
 #[test]
 fn wrong_accesses_end_the_process() {
     for (name, signals) in [
@@ -69,7 +69,7 @@ fn wrong_accesses_end_the_process() {
 /// Checks that one end of each buffer is at the edge of a guard page.
 #[test]
 fn buffers_are_guarded() {
-    // Some sizes are used again after they are freed, and some are not.
+    // The buffers of the first two sizes are reused after they are freed; those of the third size are not.
     for elements in [100, 5000, 100_000] {
         for _ in 0..2000 {
             let buffer = vec![0f32; elements];

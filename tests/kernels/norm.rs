@@ -47,7 +47,9 @@ proptest! {
     #![proptest_config(config(200))]
 
     #[test]
-    fn batch_norm_gradients_agree_with_finite_differences(shape in shape(), affine: bool, shift in -9.0..9.0f64, seed: u64) {
+    fn batch_norm_gradients_agree_with_finite_differences(
+        shape in shape(), affine: bool, shift in -9.0..9.0f64, seed: u64,
+    ) {
         let mut numbers = Rng::new(seed);
         let x = numbers.tensor(&shape, 2.0).affine(1.0, shift).map_err(fail)?;
         let parameters = [numbers.tensor(&[shape[1]], 1.0), numbers.tensor(&[shape[1]], 1.0)];
@@ -61,9 +63,9 @@ proptest! {
         }
         let check = || {
             let (mean, variance) = moments(&x)?;
-            let (y, given_mean, given_variance) = batch_norm_train(&restride(&x)?, None, None, 1e-3)?;
-            check_close("mean", &given_mean, &mean, 1e-12)?;
-            check_close("variance", &given_variance, &variance, 1e-12)?;
+            let (y, actual_mean, actual_variance) = batch_norm_train(&restride(&x)?, None, None, 1e-3)?;
+            check_close("mean", &actual_mean, &mean, 1e-12)?;
+            check_close("variance", &actual_variance, &variance, 1e-12)?;
             check_close("eval", &batch_norm_eval(&x, &mean, &variance, None, None, 1e-3)?, &y, 1e-12)?;
             check_gradients(|x| Ok(batch_norm_train(&restride(&x[0])?, x.get(1), x.get(2), 1e-1)?.0), &inputs)?;
             check_gradients(|x| batch_norm_eval(&restride(&x[0])?, &mean, &variance, x.get(1), x.get(2), 1e-1), &inputs)
@@ -74,7 +76,9 @@ proptest! {
     /// In training, the operations after a batch norm run in its kernel, with the same results as in separate
     /// launches.
     #[test]
-    fn operations_fused_into_batch_norm_give_the_same_results(shape in shape(), activation in 0..7usize, residual: bool, seed: u64) {
+    fn operations_fused_into_batch_norm_give_the_same_results(
+        shape in shape(), activation in 0..7usize, residual: bool, seed: u64,
+    ) {
         if shape.iter().product::<usize>() == shape[1] {
             return Ok(());
         }
@@ -84,11 +88,11 @@ proptest! {
         if residual {
             inputs.push(numbers.tensor(&shape, 2.0));
         }
-        let cotangent = numbers.tensor(&shape, 1.0);
+        let output_grad = numbers.tensor(&shape, 1.0);
         let check = || {
             let run = |x: &[Tensor]| norm_with_activation(x, activation);
-            let (fused, dx) = gradients(run, &inputs, &cotangent)?;
-            let (unfused, dx_unfused) = gradients(|x| sconce::no_fusion(|| run(x)), &inputs, &cotangent)?;
+            let (fused, dx) = gradients(run, &inputs, &output_grad)?;
+            let (unfused, dx_unfused) = gradients(|x| sconce::no_fusion(|| run(x)), &inputs, &output_grad)?;
             check_close("output", &fused, &unfused, 1e-12)?;
             for (fused, unfused) in dx.iter().zip(&dx_unfused) {
                 check_close("gradient", fused, unfused, 1e-11)?;
@@ -105,14 +109,14 @@ proptest! {
             let check = || {
                 let mut numbers = Rng::new(seed);
                 let x = numbers.tensor(&[n, 3, plane], 2.0).affine(1.0, 1.0)?.to_dtype(dtype)?;
-                let cotangent = numbers.tensor(&[n, 3, plane], 1.0).to_dtype(dtype)?;
+                let output_grad = numbers.tensor(&[n, 3, plane], 1.0).to_dtype(dtype)?;
                 let weight = numbers.tensor(&[3], 1.0).to_dtype(DType::F32)?;
                 let bias = numbers.tensor(&[3], 1.0).to_dtype(DType::F32)?;
                 let norm = |x: &[Tensor]| Ok(batch_norm_train(&x[0], Some(&x[1]), Some(&x[2]), 1e-5)?.0);
                 let in_dtype = [x, weight, bias];
                 let in_f64 = in_dtype.iter().map(|x| x.to_dtype(DType::F64)).collect::<Result<Vec<_>>>()?;
-                let (y, grads) = gradients(norm, &in_dtype, &cotangent)?;
-                let (f64_y, f64_grads) = gradients(norm, &in_f64, &cotangent.to_dtype(DType::F64)?)?;
+                let (y, grads) = gradients(norm, &in_dtype, &output_grad)?;
+                let (f64_y, f64_grads) = gradients(norm, &in_f64, &output_grad.to_dtype(DType::F64)?)?;
                 assert_eq!(y.dtype(), dtype);
                 check_close("output", &y, &f64_y, tolerance)?;
                 for (grad, f64_grad) in grads.iter().zip(&f64_grads) {
@@ -125,7 +129,9 @@ proptest! {
     }
 
     #[test]
-    fn softmax_gradients_agree_with_finite_differences(shape in prop::collection::vec(0..6usize, 1..4), axis: usize, seed: u64) {
+    fn softmax_gradients_agree_with_finite_differences(
+        shape in prop::collection::vec(0..6usize, 1..4), axis: usize, seed: u64,
+    ) {
         let dim = axis % shape.len();
         let x = Rng::new(seed).tensor(&shape, 3.0);
         let check = || {
@@ -147,10 +153,11 @@ proptest! {
             for op in [softmax::<D>, log_softmax::<D>] {
                 let check = || {
                     let x = Rng::new(seed).tensor(&[rows, row], 4.0).to_dtype(dtype)?;
-                    let cotangent = Rng::new(seed ^ 1).tensor(&[rows, row], 0.1).to_dtype(dtype)?;
+                    let output_grad = Rng::new(seed ^ 1).tensor(&[rows, row], 0.1).to_dtype(dtype)?;
                     let in_f64 = [x.to_dtype(DType::F64)?];
-                    let (y, dx) = gradients(|x| op(&x[0], D::Minus1), &[x], &cotangent)?;
-                    let (f64_y, f64_dx) = gradients(|x| op(&x[0], D::Minus1), &in_f64, &cotangent.to_dtype(DType::F64)?)?;
+                    let (y, dx) = gradients(|x| op(&x[0], D::Minus1), &[x], &output_grad)?;
+                    let output_grad = output_grad.to_dtype(DType::F64)?;
+                    let (f64_y, f64_dx) = gradients(|x| op(&x[0], D::Minus1), &in_f64, &output_grad)?;
                     check_close("output", &y, &f64_y, tolerance)?;
                     check_close("gradient", &dx[0], &f64_dx[0], tolerance)
                 };
@@ -164,9 +171,9 @@ proptest! {
 fn statistics_are_accurate_for_a_mean_far_from_zero() -> Result<()> {
     let x = Rng::new(1).tensor(&[64, 2, 30, 30], 1.0).affine(1.0, 1000.0)?.to_dtype(DType::F32)?;
     let (mean, variance) = moments(&x.to_dtype(DType::F64)?)?;
-    let (_, given_mean, given_variance) = batch_norm_train(&x, None, None, 1e-5)?;
-    check_close("mean", &given_mean, &mean, 1e-6)?;
-    check_close("variance", &given_variance, &variance, 1e-6)
+    let (_, actual_mean, actual_variance) = batch_norm_train(&x, None, None, 1e-5)?;
+    check_close("mean", &actual_mean, &mean, 1e-6)?;
+    check_close("variance", &actual_variance, &variance, 1e-6)
 }
 
 #[test]

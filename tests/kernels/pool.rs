@@ -27,8 +27,8 @@ fn geometry(rows: Axis, columns: Axis, ceil_mode: bool) -> PoolGeometry {
     }
 }
 
-/// Pools with plain loops. `reduce` gets the elements of a window, and how many of the window's positions lie in the
-/// padded input.
+/// Pools with plain loops. `reduce` gets the elements of a window, and the number of the window's positions that lie in
+/// the padded input.
 fn naive(
     x: &Tensor,
     geometry: &PoolGeometry,
@@ -39,23 +39,24 @@ fn naive(
     let x = values(x)?;
     let mut y = Vec::new();
     for plane in 0..n * c {
-        for at in 0..output[0] * output[1] {
-            let at = [at / output[1], at % output[1]];
-            let (mut seen, mut covered) = (Vec::new(), 0.0);
+        for pixel in 0..output[0] * output[1] {
+            let pixel = [pixel / output[1], pixel % output[1]];
+            let mut elements = Vec::new();
+            let mut padded_count = 0.0;
             for i in 0..geometry.kernel[0] * geometry.kernel[1] {
                 let tap = [i / geometry.kernel[1], i % geometry.kernel[1]];
                 let position =
-                    [0, 1].map(|a| (at[a] * geometry.stride[a] + tap[a] * geometry.dilation[a]) as isize);
+                    [0, 1].map(|a| (pixel[a] * geometry.stride[a] + tap[a] * geometry.dilation[a]) as isize);
                 let position = [0, 1].map(|a| position[a] - geometry.padding[a] as isize);
-                let limit = [h + geometry.padding[0], w + geometry.padding[1]].map(|l| l as isize);
+                let limit = [h + geometry.padding[0], w + geometry.padding[1]].map(|size| size as isize);
                 if position[0] < limit[0] && position[1] < limit[1] {
-                    covered += 1.0;
+                    padded_count += 1.0;
                 }
                 if (0..h as isize).contains(&position[0]) && (0..w as isize).contains(&position[1]) {
-                    seen.push(x[(plane * h + position[0] as usize) * w + position[1] as usize]);
+                    elements.push(x[(plane * h + position[0] as usize) * w + position[1] as usize]);
                 }
             }
-            y.push(reduce(&seen, covered));
+            y.push(reduce(&elements, padded_count));
         }
     }
     Tensor::from_vec(y, (n, c, output[0], output[1]), &Device::Cpu)
@@ -65,12 +66,14 @@ proptest! {
     #![proptest_config(config(200))]
 
     #[test]
-    fn max_pool_is_the_maximum_of_each_window(rows in axis(), columns in axis(), ceil: bool, n in 0..3usize, c in 1..3usize, seed: u64) {
+    fn max_pool_is_the_maximum_of_each_window(
+        rows in axis(), columns in axis(), ceil: bool, n in 0..3usize, c in 1..3usize, seed: u64,
+    ) {
         let geometry = geometry(rows, columns, ceil);
         let x = Rng::new(seed).distinct(&[n, c, rows.4, columns.4], 0.3);
         if let Ok(output) = geometry.output_size([rows.4, columns.4]) {
             let check = || {
-                let maximum = |seen: &[f64], _| seen.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                let maximum = |elements: &[f64], _| elements.iter().copied().fold(f64::NEG_INFINITY, f64::max);
                 let y = max_pool2d(&restride(&x)?, &geometry)?;
                 check_close("output", &y, &naive(&x, &geometry, output, maximum)?, 0.0)
             };
@@ -87,27 +90,29 @@ proptest! {
 
     #[test]
     fn avg_pool_is_the_mean_of_each_window(
-        rows in axis(), columns in axis(), ceil: bool, include: bool, divisor in prop::option::of(1..9usize),
+        rows in axis(), columns in axis(), ceil: bool, count_include_pad: bool, divisor in prop::option::of(1..9usize),
         n in 0..3usize, c in 1..3usize, seed: u64,
     ) {
         let geometry = PoolGeometry { dilation: [1; 2], ..geometry(rows, columns, ceil) };
         let x = Rng::new(seed).tensor(&[n, c, rows.4, columns.4], 1.0);
         if let Ok(output) = geometry.output_size([rows.4, columns.4]) {
             let check = || {
-                let mean = |seen: &[f64], covered: f64| {
-                    let count = if include { covered } else { seen.len() as f64 };
-                    seen.iter().sum::<f64>() / divisor.map_or(count, |divisor| divisor as f64)
+                let mean = |elements: &[f64], padded_count: f64| {
+                    let count = if count_include_pad { padded_count } else { elements.len() as f64 };
+                    elements.iter().sum::<f64>() / divisor.map_or(count, |divisor| divisor as f64)
                 };
-                let y = avg_pool2d(&restride(&x)?, &geometry, include, divisor)?;
+                let y = avg_pool2d(&restride(&x)?, &geometry, count_include_pad, divisor)?;
                 check_close("output", &y, &naive(&x, &geometry, output, mean)?, 1e-12)?;
-                check_gradients(|x| avg_pool2d(&x[0], &geometry, include, divisor), std::slice::from_ref(&x))
+                check_gradients(|x| avg_pool2d(&x[0], &geometry, count_include_pad, divisor), std::slice::from_ref(&x))
             };
             check().map_err(fail)?;
         }
     }
 
     #[test]
-    fn adaptive_windows_cover_the_input(h in 1..9usize, w in 1..9usize, size in (1..9usize, prop::option::of(1..9usize)), seed: u64) {
+    fn adaptive_windows_cover_the_input(
+        h in 1..9usize, w in 1..9usize, size in (1..9usize, prop::option::of(1..9usize)), seed: u64,
+    ) {
         let x = Rng::new(seed).tensor(&[2, h, w], 1.0);
         let size = [Some(size.0), size.1];
         let y = adaptive_avg_pool2d(&x, size).map_err(fail)?;
@@ -119,14 +124,14 @@ proptest! {
     fn every_dtype_agrees_with_f64_for_any_batch_size(seed: u64, n in 0..20usize) {
         // Up to 20 · 8 planes of 24 × 30, enough for several tasks.
         let x = Rng::new(seed).tensor(&[n, 8, 24, 30], 4.0);
-        let geometry = PoolGeometry { kernel: [3; 2], stride: [2; 2], padding: [1; 2], dilation: [1; 2], ceil_mode: false };
+        let geometry = PoolGeometry { stride: [2; 2], padding: [1; 2], ..PoolGeometry::new([3; 2]) };
         for (dtype, tolerance) in [(DType::F32, 1e-6), (DType::F16, 1e-3), (DType::BF16, 8e-3)] {
             let check = |op: &dyn Fn(&Tensor) -> Result<Tensor>, tolerance| {
                 let x = x.to_dtype(dtype)?;
-                let cotangent = Rng::new(seed ^ 1).tensor(&[n, 8, 12, 15], 1.0).to_dtype(dtype)?;
-                let (y, dx) = gradients(|x| op(&x[0]), std::slice::from_ref(&x), &cotangent)?;
+                let output_grad = Rng::new(seed ^ 1).tensor(&[n, 8, 12, 15], 1.0).to_dtype(dtype)?;
+                let (y, dx) = gradients(|x| op(&x[0]), std::slice::from_ref(&x), &output_grad)?;
                 let in_f64 = [x.to_dtype(DType::F64)?];
-                let (f64_y, f64_dx) = gradients(|x| op(&x[0]), &in_f64, &cotangent.to_dtype(DType::F64)?)?;
+                let (f64_y, f64_dx) = gradients(|x| op(&x[0]), &in_f64, &output_grad.to_dtype(DType::F64)?)?;
                 check_close("output", &y, &f64_y, tolerance)?;
                 check_close("gradient", &dx[0], &f64_dx[0], tolerance)
             };
@@ -141,16 +146,19 @@ proptest! {
 fn nan_propagates_and_the_first_of_equal_maxima_gets_the_gradient() -> Result<()> {
     let device = &Device::Cpu;
     let x = Tensor::new(&[[[1f32, 3.0, f32::NAN, 0.0], [3.0, 2.0, 9.0, f32::NEG_INFINITY]]], device)?;
-    let cotangent = Tensor::new(&[[[10f32, 20.0]]], device)?;
+    let output_grad = Tensor::new(&[[[10f32, 20.0]]], device)?;
     let geometry = PoolGeometry::new([2, 2]);
-    let (y, dx) = gradients(|x| max_pool2d(&x[0], &geometry), &[x], &cotangent)?;
+    let (y, dx) = gradients(|x| max_pool2d(&x[0], &geometry), &[x], &output_grad)?;
     let y = values(&y)?;
     assert!(y[0] == 3.0 && y[1].is_nan());
     assert_eq!(values(&dx[0])?, [0.0, 10.0, 20.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
 
-    let low = Tensor::full(f64::NEG_INFINITY, (1, 2, 2), device)?;
-    let (y, dx) =
-        gradients(|x| max_pool2d(&x[0], &geometry), &[low], &Tensor::ones((1, 1, 1), DType::F64, device)?)?;
+    let negative_infinity = Tensor::full(f64::NEG_INFINITY, (1, 2, 2), device)?;
+    let (y, dx) = gradients(
+        |x| max_pool2d(&x[0], &geometry),
+        &[negative_infinity],
+        &Tensor::ones((1, 1, 1), DType::F64, device)?,
+    )?;
     assert_eq!(values(&y)?, [f64::NEG_INFINITY]);
     assert_eq!(values(&dx[0])?, [1.0, 0.0, 0.0, 0.0]);
     Ok(())
@@ -166,10 +174,11 @@ fn the_first_of_many_equal_maxima_gets_the_gradient() -> Result<()> {
         for [h, w] in [[5, 4], [9, 23], [16, 16]] {
             let x = numbers.tensor(&[2, h, w], 2.0).round()?.relu()?;
             let output = geometry.output_size([h, w])?;
-            let cotangent = numbers.tensor(&[2, output[0], output[1]], 1.0);
-            let (_, dx) = gradients(|x| max_pool2d(&x[0], &geometry), std::slice::from_ref(&x), &cotangent)?;
-            let (at, grad) = (values(&x)?, values(&cotangent)?);
-            let mut expected = vec![0.0; at.len()];
+            let output_grad = numbers.tensor(&[2, output[0], output[1]], 1.0);
+            let (_, dx) =
+                gradients(|x| max_pool2d(&x[0], &geometry), std::slice::from_ref(&x), &output_grad)?;
+            let (elements, grad) = (values(&x)?, values(&output_grad)?);
+            let mut expected = vec![0.0; elements.len()];
             for (i, grad) in grad.iter().enumerate() {
                 let (plane, row, column) =
                     (i / output[1] / output[0], i / output[1] % output[0], i % output[1]);
@@ -181,7 +190,7 @@ fn the_first_of_many_equal_maxima_gets_the_gradient() -> Result<()> {
                     );
                     (y < h && x < w).then_some((plane * h + y) * w + x)
                 });
-                let first = inside.reduce(|best, place| if at[place] > at[best] { place } else { best });
+                let first = inside.reduce(|best, i| if elements[i] > elements[best] { i } else { best });
                 expected[first.expect("every window should overlap the input")] += grad;
             }
             let expected = Tensor::from_vec(expected, x.shape(), x.device())?;
@@ -199,11 +208,11 @@ fn two_by_two_windows_agree_with_f64_on_every_instruction_set() -> Result<()> {
         let x = numbers.tensor(&[planes, h, w], 2.0).round()?.relu()?;
         let nan = numbers.tensor(&[planes, h, w], 1.0).gt(0.9)?;
         for x in [x.clone(), nan.where_cond(&(&x * f64::NAN)?, &x)?, (&x - f64::INFINITY)?] {
-            let cotangent = numbers.tensor(&[planes, h / 2, w / 2], 1.0).to_dtype(DType::F32)?;
+            let output_grad = numbers.tensor(&[planes, h / 2, w / 2], 1.0).to_dtype(DType::F32)?;
             let pool = |x: &[Tensor]| max_pool2d(&x[0], &PoolGeometry::new([2, 2]));
-            let (y, dx) = gradients(pool, std::slice::from_ref(&x), &cotangent.to_dtype(DType::F64)?)?;
+            let (y, dx) = gradients(pool, std::slice::from_ref(&x), &output_grad.to_dtype(DType::F64)?)?;
             for isa in available() {
-                let actual = max_pool2d_with(isa, &x.to_dtype(DType::F32)?, &cotangent)?;
+                let actual = max_pool2d_with(isa, &x.to_dtype(DType::F32)?, &output_grad)?;
                 for (actual, expected) in actual.iter().zip([&y, &dx[0]]) {
                     let mut pairs = values(actual)?.into_iter().zip(values(expected)?);
                     let same = pairs.all(|(a, b)| a == b || a.is_nan() && b.is_nan());

@@ -31,8 +31,8 @@ fn outputs_and_gradients() -> Result<Vec<Vec<f64>>> {
     ];
     let mut results = Vec::new();
     for (count, op) in ops {
-        let cotangent = Rng::new(5).tensor(op(&inputs)?.dims(), 1.0).to_dtype(DType::F32)?;
-        let (output, grads) = gradients(op, &inputs[..count], &cotangent)?;
+        let output_grad = Rng::new(5).tensor(op(&inputs)?.dims(), 1.0).to_dtype(DType::F32)?;
+        let (output, grads) = gradients(op, &inputs[..count], &output_grad)?;
         results.push(values(&output)?);
         for grad in &grads {
             results.push(values(grad)?);

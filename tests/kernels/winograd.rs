@@ -4,11 +4,11 @@ use proptest::prelude::*;
 use sconce::candle::{Device, Result, Tensor};
 use sconce::kernels::activation::Activation;
 use sconce::kernels::conv::{ConvGeometry, Epilogue, PackedCache};
-use sconce::kernels::testing::{Algorithm, Isa, Tile, available, conv2d_with_algorithm};
+use sconce::kernels::testing::{Algorithm, Isa, WinogradTile, available, conv2d_with_algorithm};
 
 use crate::common::lists::ACTIVATIONS;
 
-const TILES: [Tile; 5] = Tile::ALL;
+const TILES: [WinogradTile; 5] = WinogradTile::ALL;
 
 /// Returns normally distributed numbers, computed by the Box–Muller transform.
 fn normal(seed: u64, count: usize) -> Vec<f32> {
@@ -19,8 +19,8 @@ fn normal(seed: u64, count: usize) -> Vec<f32> {
         state ^= state << 17;
         ((state >> 11) as f64 + 0.5) / (1u64 << 53) as f64
     };
-    let mut one = || (-2. * uniform().ln()).sqrt() * (std::f64::consts::TAU * uniform()).cos();
-    (0..count).map(|_| one() as f32).collect()
+    let mut sample = || (-2. * uniform().ln()).sqrt() * (std::f64::consts::TAU * uniform()).cos();
+    (0..count).map(|_| sample() as f32).collect()
 }
 
 /// The sizes of a convolution with a 3×3 kernel.
@@ -52,7 +52,7 @@ struct EpilogueValues {
     activation: Activation,
 }
 
-/// Returns the sums before the activation.
+/// Convolves with plain loops in f64. Returns the outputs before the activation.
 fn reference(
     shape: &Shape,
     stride: usize,
@@ -61,7 +61,7 @@ fn reference(
     epilogue: &EpilogueValues,
 ) -> Vec<f64> {
     let ([height, width], [out_height, out_width]) = (shape.input, shape.output(stride));
-    let at = |values: &[f32], i: usize, absent: f64| values.get(i).map_or(absent, |value| f64::from(*value));
+    let get_or = |values: &[f32], i: usize, default: f64| values.get(i).map_or(default, |x| f64::from(*x));
     let mut output = Vec::new();
     for (n, o) in (0..shape.batch).flat_map(|n| (0..shape.out_channels).map(move |o| (n, o))) {
         for (y, x) in (0..out_height).flat_map(|y| (0..out_width).map(move |x| (y, x))) {
@@ -74,8 +74,8 @@ fn reference(
                     sum += f64::from(pixel) * f64::from(weight[(o * shape.in_channels + c) * 9 + tap]);
                 }
             }
-            let sum = sum * at(&epilogue.scale, o, 1.) + at(&epilogue.shift, o, 0.);
-            output.push(sum + at(&epilogue.residual, output.len(), 0.));
+            let sum = sum * get_or(&epilogue.scale, o, 1.) + get_or(&epilogue.shift, o, 0.);
+            output.push(sum + get_or(&epilogue.residual, output.len(), 0.));
         }
     }
     output
@@ -83,7 +83,7 @@ fn reference(
 
 fn convolve(
     isa: Isa,
-    tile: Tile,
+    tile: WinogradTile,
     shape: &Shape,
     input: &[f32],
     weight: &[f32],
@@ -255,11 +255,11 @@ fn results_do_not_depend_on_the_number_of_threads() -> Result<()> {
         for (isa, tile) in available().into_iter().flat_map(|isa| TILES.map(|tile| (isa, tile))) {
             let epilogue = problem.epilogue([true; 3], Activation::Relu, tile.stride());
             let run = || convolve(isa, tile, &shape, &problem.input, &problem.weight, &epilogue);
-            let with = |threads| crate::common::on_threads(threads, run);
-            let one: Vec<u32> = with(1)?.into_iter().map(f32::to_bits).collect();
+            let on_threads = |threads| crate::common::on_threads(threads, run);
+            let single: Vec<u32> = on_threads(1)?.into_iter().map(f32::to_bits).collect();
             for threads in crate::common::lists::THREADS {
                 assert!(
-                    with(threads)?.into_iter().map(f32::to_bits).eq(one.iter().copied()),
+                    on_threads(threads)?.into_iter().map(f32::to_bits).eq(single.iter().copied()),
                     "{isa:?} {tile:?}"
                 );
             }
@@ -276,11 +276,11 @@ fn a_nan_reaches_exactly_the_defined_outputs() -> Result<()> {
     problem.input[24 * 10 + 11] = f32::NAN;
     for activation in ACTIVATIONS {
         let epilogue = problem.epilogue([true, true, false], activation, 1);
-        let tiles = [Tile::Two, Tile::Four, Tile::Six];
+        let tiles = [WinogradTile::Two, WinogradTile::Four, WinogradTile::Six];
         for (isa, tile) in available().into_iter().flat_map(|isa| tiles.map(|tile| (isa, tile))) {
             let output = convolve(isa, tile, &shape, &problem.input, &problem.weight, &epilogue)?;
-            for (at, value) in output.iter().enumerate() {
-                let [y, x] = [at / 24 % 24, at % 24];
+            for (index, value) in output.iter().enumerate() {
+                let [y, x] = [index / 24 % 24, index % 24];
                 let expected = (9..=11).contains(&y) && (10..=12).contains(&x);
                 assert_eq!(value.is_nan(), expected, "{isa:?} {tile:?} {activation:?} at {y}, {x}");
             }

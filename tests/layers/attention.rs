@@ -26,7 +26,8 @@ fn masking() -> impl Strategy<Value = Masking> {
 }
 
 /// Computes the output and the attention weights of a single head and batch element with plain sums. `bias` is
-/// added to the scores.
+/// added to the scores. The sizes are named as in PyTorch's documentation: `l` queries, `s` keys, `e` features of a
+/// query or key, and `d` features of a value.
 fn naive(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64, bias: &[f64]) -> Result<(Tensor, Tensor)> {
     let ((l, e), (s, d)) = (q.dims2()?, v.dims2()?);
     let (q, k, v) = (values(q)?, values(k)?, values(v)?);
@@ -48,9 +49,9 @@ fn random_mask(numbers: &mut Rng, shape: &[usize]) -> Result<Tensor> {
     Ok(numbers.tensor(shape, 1.).gt(0.)?)
 }
 
-/// Returns the bias for the score of a key that is hidden or visible.
-fn penalty(hidden: bool) -> f64 {
-    if hidden { f64::NEG_INFINITY } else { 0. }
+/// Returns the value that is added to the score of a key: -∞ if the key is masked, and otherwise 0.
+fn penalty(masked: bool) -> f64 {
+    if masked { f64::NEG_INFINITY } else { 0. }
 }
 
 proptest! {
@@ -75,7 +76,7 @@ proptest! {
                 Masking::Causal => (None, (0..l * s).map(|i| penalty(i % s > i / s)).collect()),
                 Masking::Bool => {
                     let mask = random_mask(&mut numbers, &[l, s])?;
-                    let bias = values_of_bool(&mask)?.into_iter().map(|seen| penalty(!seen)).collect();
+                    let bias = values_of_bool(&mask)?.into_iter().map(|visible| penalty(!visible)).collect();
                     (Some(mask), bias)
                 }
                 Masking::Float => {
@@ -93,8 +94,11 @@ proptest! {
             };
             let y = scaled_dot_product_attention(restride(&q)?, restride(&k)?, restride(&v)?, options()).into_tensor()?;
             assert_eq!(y.dims(), shape(l, d));
-            let each = |x: &Tensor, rows: usize, columns: usize| x.broadcast_as(shape(rows, columns))?.reshape((count, rows, columns));
-            let (qs, ks, vs, ys) = (each(&q, l, e)?, each(&k, s, e)?, each(&v, s, d)?, y.reshape((count, l, d))?);
+            let flat_batch = |x: &Tensor, rows: usize, columns: usize| {
+                x.broadcast_as(shape(rows, columns))?.reshape((count, rows, columns))
+            };
+            let (qs, ks, vs) = (flat_batch(&q, l, e)?, flat_batch(&k, s, e)?, flat_batch(&v, s, d)?);
+            let ys = y.reshape((count, l, d))?;
             let scale = scale.unwrap_or(1. / (e as f64).sqrt());
             for i in 0..count {
                 let (expected, _) = naive(&qs.get(i)?, &ks.get(i)?, &vs.get(i)?, scale, &bias)?;
@@ -124,20 +128,22 @@ proptest! {
         padding: bool, masking in masking(), per_head: bool, seed: u64,
     ) {
         let (heads, width, l, s, batch) = sizes;
-        let (bias, bias_kv, zero, first) = flags;
+        let (bias, bias_kv, zero_attn, batch_first) = flags;
         let check = || -> Result<()> {
             let mut numbers = Rng::new(seed);
             let (e, n) = (heads * width, batch.unwrap_or(1));
             let (kdim, vdim) = (widths.0.unwrap_or(e), widths.1.unwrap_or(e));
             let config = MultiheadAttention::config(e, heads).kdim(kdim).vdim(vdim).bias(bias).add_bias_kv(bias_kv)
-                .add_zero_attn(zero).batch_first(first).is_causal(matches!(masking, Masking::Causal));
+                .add_zero_attn(zero_attn).batch_first(batch_first).is_causal(matches!(masking, Masking::Causal));
             let shape = |positions: usize, features: usize| match batch {
-                Some(n) if first => vec![n, positions, features],
+                Some(n) if batch_first => vec![n, positions, features],
                 Some(n) => vec![positions, n, features],
                 None => vec![positions, features],
             };
-            let inputs = [(l, e), (s, kdim), (s, vdim)].map(|(positions, features)| numbers.tensor(&shape(positions, features), 1.));
-            let padding = if padding { Some(random_mask(&mut numbers, &if batch.is_some() { vec![n, s] } else { vec![s] })?) } else { None };
+            let inputs = [(l, e), (s, kdim), (s, vdim)];
+            let inputs = inputs.map(|(positions, features)| numbers.tensor(&shape(positions, features), 1.));
+            let padding_shape = if batch.is_some() { vec![n, s] } else { vec![s] };
+            let padding = padding.then(|| random_mask(&mut numbers, &padding_shape)).transpose()?;
             let shape = if per_head { vec![n * heads, l, s] } else { vec![l, s] };
             let mask = match masking {
                 Masking::None | Masking::Causal => None,
@@ -163,9 +169,10 @@ proptest! {
 
             // The reference reads the parameters by name, and handles one batch element and one head at a
             // time.
-            let parameter_of: HashMap<&str, &Tensor> = names.iter().map(|(name, _)| name.as_str()).zip(&parameters).collect();
+            let parameter_of: HashMap<&str, &Tensor> =
+                names.iter().map(|(name, _)| name.as_str()).zip(&parameters).collect();
             let batch_element = |x: &Tensor, i: usize| match batch {
-                Some(_) => x.get_on_dim(if first { 0 } else { 1 }, i),
+                Some(_) => x.get_on_dim(if batch_first { 0 } else { 1 }, i),
                 None => Ok(x.clone()),
             };
             let weight = |i: usize| match parameter_of.get("in_proj_weight") {
@@ -182,7 +189,7 @@ proptest! {
                     if i > 0 && bias_kv {
                         x = Tensor::cat(&[x, parameter_of[["bias_k", "bias_v"][i - 1]].reshape((1, e))?], 0)?;
                     }
-                    if i > 0 && zero {
+                    if i > 0 && zero_attn {
                         x = x.pad_with_zeros(0, 0, 1)?;
                     }
                     projected.push(x);
@@ -201,7 +208,9 @@ proptest! {
                         *score += match masking {
                             Masking::None => 0.,
                             Masking::Causal => penalty(j > i),
-                            Masking::Bool => penalty(mask.as_ref().map(values_of_bool).transpose()?.unwrap_or_default()[index]),
+                            Masking::Bool => {
+                                penalty(mask.as_ref().map(values_of_bool).transpose()?.unwrap_or_default()[index])
+                            }
                             Masking::Float => mask.as_ref().map(values).transpose()?.unwrap_or_default()[index],
                         };
                     }
@@ -420,7 +429,8 @@ fn fresh_parameters_names_and_printing_agree_with_pytorch() -> Result<()> {
     assert!((0.1..1.).contains(&packed_bounds["bias_k"]), "{}", packed_bounds["bias_k"]);
     assert_eq!(
         packed.to_string(),
-        "MultiheadAttention(\n  (out_proj): NonDynamicallyQuantizableLinear(in_features=32, out_features=32, bias=True)\n)"
+        "MultiheadAttention(\n  (out_proj): NonDynamicallyQuantizableLinear(in_features=32, out_features=32, \
+         bias=True)\n)"
     );
     Ok(())
 }

@@ -48,10 +48,10 @@ proptest! {
                     let x = Rng::new(seed).tensor(&[n, c, 2 * half], 6.).to_dtype(dtype)?;
                     let op = on_tensors(function);
                     let y = op(std::slice::from_ref(&x))?;
-                    let cotangent = Rng::new(seed ^ 1).tensor(y.dims(), 1.).to_dtype(dtype)?;
-                    let (y, dx) = gradients(&op, std::slice::from_ref(&x), &cotangent)?;
+                    let output_grad = Rng::new(seed ^ 1).tensor(y.dims(), 1.).to_dtype(dtype)?;
+                    let (y, dx) = gradients(&op, std::slice::from_ref(&x), &output_grad)?;
                     let in_f64 = [x.to_dtype(DType::F64)?];
-                    let (f64_y, f64_dx) = gradients(&op, &in_f64, &cotangent.to_dtype(DType::F64)?)?;
+                    let (f64_y, f64_dx) = gradients(&op, &in_f64, &output_grad.to_dtype(DType::F64)?)?;
                     assert_eq!((y.dtype(), dx[0].dtype()), (dtype, dtype));
                     check_close("output", &y, &f64_y, tolerance)?;
                     Ok(check_close("gradient", &dx[0], &f64_dx[0], 2. * tolerance)?)
@@ -62,7 +62,9 @@ proptest! {
     }
 
     #[test]
-    fn dropout_drops_whole_channels(n in 0..4usize, c in 1..5usize, (h, w) in (1..4usize, 1..4usize), p in 0.0..1.0f64, seed: u64) {
+    fn dropout_drops_whole_channels(
+        n in 0..4usize, c in 1..5usize, (h, w) in (1..4usize, 1..4usize), p in 0.0..1.0f64, seed: u64,
+    ) {
         type Dropout = fn(Signal, f64) -> Signal;
         let cases: [(Vec<usize>, usize, Dropout); 4] = [
             (vec![n, c, h, w], h * w, |x, p| dropout2d(x, p, Mode::Train)),
@@ -73,13 +75,13 @@ proptest! {
         for (shape, channel, dropout) in cases {
             let check = || -> Result<()> {
                 let x = Rng::new(seed).distinct(&shape, 0.3);
-                let cotangent = Rng::new(seed ^ 1).tensor(&shape, 1.);
-                let (y, dx) = gradients(on_tensors(|x| dropout(x, p)), std::slice::from_ref(&x), &cotangent)?;
+                let output_grad = Rng::new(seed ^ 1).tensor(&shape, 1.);
+                let (y, dx) = gradients(on_tensors(|x| dropout(x, p)), std::slice::from_ref(&x), &output_grad)?;
                 let kept = values(&y.ne(0.)?)?;
                 assert!(kept.chunks(channel).all(|channel| channel.iter().all(|kept| *kept == channel[0])));
                 let kept = (Tensor::from_vec(kept, shape.as_slice(), &Device::Cpu)? / (1. - p))?;
                 check_close("output", &y, &x.mul(&kept)?, 1e-12)?;
-                Ok(check_close("gradient", &dx[0], &cotangent.mul(&kept)?, 1e-12)?)
+                Ok(check_close("gradient", &dx[0], &output_grad.mul(&kept)?, 1e-12)?)
             };
             check().map_err(fail)?;
         }

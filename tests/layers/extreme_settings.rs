@@ -10,6 +10,10 @@ use crate::common::{Rng, config, values};
 /// Sizes that no memory can hold.
 const HUGE: [usize; 6] = [1 << 45, 1 << 62, usize::MAX / 4, usize::MAX / 2, usize::MAX / 2 + 1, usize::MAX];
 
+fn ones(dims: &[usize]) -> Tensor {
+    Tensor::ones(dims, DType::F32, &Device::Cpu).expect("a tensor of ones should be created")
+}
+
 fn small_image() -> Tensor {
     Rng::new(3).tensor(&[1, 4, 6, 6], 1.).to_dtype(DType::F32).expect("f64 should convert to f32")
 }
@@ -162,8 +166,9 @@ proptest! {
             conv.dilation(dilation).groups(groups)
         };
         assert_no_panic(transposed, &dims).map_err(crate::common::fail)?;
-        if let Ok(network) = after_convolution(Conv2d::config(16, 16, kernel).groups(16).stride(stride).padding(padding)) {
-            let _ = run(&network, &Tensor::ones(&[batch, 4, size[0], size[1]], DType::F32, &Device::Cpu).expect("a tensor of ones should be created"));
+        let depthwise = Conv2d::config(16, 16, kernel).groups(16).stride(stride).padding(padding);
+        if let Ok(network) = after_convolution(depthwise) {
+            let _ = run(&network, &ones(&[batch, 4, size[0], size[1]]));
         }
     }
 
@@ -184,7 +189,7 @@ proptest! {
         assert_no_panic(max, &dims).map_err(crate::common::fail)?;
         assert_no_panic(mean, &dims).map_err(crate::common::fail)?;
         for network in [after_convolution(max()), after_convolution(mean())].into_iter().flatten() {
-            let _ = run(&network, &Tensor::ones(&[1, 4, dims[2], dims[3]], DType::F32, &Device::Cpu).expect("a tensor of ones should be created"));
+            let _ = run(&network, &ones(&[1, 4, dims[2], dims[3]]));
         }
     }
 }
@@ -203,7 +208,7 @@ fn empty_inputs_of_instance_norm_are_supported() -> Result<()> {
     Ok(())
 }
 
-/// The error is the same if the input has no rows.
+/// Inputs with and without rows give the same error.
 #[test]
 fn linear_errors_name_the_operand_with_the_wrong_dtype() -> Result<()> {
     let weight = Tensor::ones((3, 6), DType::F32, &Device::Cpu)?;

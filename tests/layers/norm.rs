@@ -140,8 +140,8 @@ proptest! {
 
     /// Some of the sizes are so large that the kernels split the work into several tasks and blocks.
     #[test]
-    fn every_dtype_agrees_with_f64(seed: u64, rows in 0..300usize, row in 1..200usize, which in 0..4usize) {
-        let (norm, dims) = match which {
+    fn every_dtype_agrees_with_f64(seed: u64, rows in 0..300usize, row in 1..200usize, kind in 0..4usize) {
+        let (norm, dims) = match kind {
             0 => (Norm::Layer(vec![row]), vec![rows, row]),
             1 => (Norm::Rms(vec![row]), vec![rows, row]),
             2 => (Norm::Group(3), vec![rows / 6, 6, row + 1]),
@@ -150,19 +150,19 @@ proptest! {
         let parameters = norm.parameter_shape(&dims);
         let mut numbers = Rng::new(seed);
         let mut inputs = vec![numbers.tensor(&dims, 4.0), numbers.tensor(&parameters, 1.0)];
-        if which != 1 {
+        if kind != 1 {
             inputs.push(numbers.tensor(&parameters, 1.0));
         }
-        let cotangent = numbers.tensor(&dims, 0.02);
+        let output_grad = numbers.tensor(&dims, 0.02);
         // The gradient of a parameter is a sum over many elements, whose rounding errors add up. The tolerances
         // allow for this.
         for (dtype, tolerance) in [(DType::F32, 1e-5), (DType::F16, 1e-2), (DType::BF16, 8e-2)] {
             let check = || {
                 let in_dtype = inputs.iter().map(|x| x.to_dtype(dtype)).collect::<CandleResult<Vec<_>>>()?;
                 let in_f64 = in_dtype.iter().map(|x| x.to_dtype(DType::F64)).collect::<CandleResult<Vec<_>>>()?;
-                let cotangent = cotangent.to_dtype(dtype)?;
-                let (y, grads) = gradients(|x| norm.run(x, 1e-2), &in_dtype, &cotangent)?;
-                let (f64_y, f64_grads) = gradients(|x| norm.run(x, 1e-2), &in_f64, &cotangent.to_dtype(DType::F64)?)?;
+                let output_grad = output_grad.to_dtype(dtype)?;
+                let (y, grads) = gradients(|x| norm.run(x, 1e-2), &in_dtype, &output_grad)?;
+                let (f64_y, f64_grads) = gradients(|x| norm.run(x, 1e-2), &in_f64, &output_grad.to_dtype(DType::F64)?)?;
                 assert_eq!(y.dtype(), dtype);
                 check_close("output", &y, &f64_y, tolerance)?;
                 grads.iter().zip(&f64_grads).try_for_each(|(a, b)| check_close("gradient", a, b, tolerance))
@@ -239,10 +239,12 @@ proptest! {
     /// statistics.
     #[test]
     fn instance_norm_updates_running_statistics(
-        n in 1..4usize, c in 1..4usize, plane in (2..4usize, 1..4usize), momentum in 0.0..1.0f64, affine: bool, seed: u64,
+        n in 1..4usize, c in 1..4usize, plane in (2..4usize, 1..4usize), momentum in 0.0..1.0f64, affine: bool,
+        seed: u64,
     ) {
         let check = || -> Result<()> {
-            let mut norm = InstanceNorm2d::config(c).momentum(momentum).affine(affine).track_running_stats(true).init(&CPU)?;
+            let norm = InstanceNorm2d::config(c).momentum(momentum).affine(affine);
+            let mut norm = norm.track_running_stats(true).init(&CPU)?;
             norm.to_dtype(DType::F64)?;
             let mut numbers = Rng::new(seed);
             let (mut mean, mut var) = (Tensor::zeros(c, DType::F64, &CPU)?, Tensor::ones(c, DType::F64, &CPU)?);
@@ -374,16 +376,16 @@ fn errors_name_the_invalid_argument() -> Result<()> {
     let error = message(sconce::functional::group_norm(&x, 3, None, None, 1e-5));
     assert!(error.contains("4 channels do not divide into 3 groups"), "{error}");
     assert!(message(sconce::functional::instance_norm(&x, None, None, 1e-5)).contains("rank 3"));
-    let whole = Tensor::zeros((2, 4), DType::U32, &CPU)?;
-    assert!(message(rms.call(whole.into(), Mode::Eval)).contains("U32"));
+    let integers = Tensor::zeros((2, 4), DType::U32, &CPU)?;
+    assert!(message(rms.call(integers.into(), Mode::Eval)).contains("U32"));
     Ok(())
 }
 
 /// candle's norm layers can be trained with sconce, although candle's own kernels for them have no gradient.
 #[test]
 fn candles_norms_learn() -> Result<()> {
-    let vb = sconce::nn::VarMap::new();
-    let builder = sconce::nn::VarBuilder::from_varmap(&vb, DType::F32, &CPU);
+    let variables = sconce::nn::VarMap::new();
+    let builder = sconce::nn::VarBuilder::from_varmap(&variables, DType::F32, &CPU);
     let x = Rng::new(1).tensor(&[6, 8], 1.0).to_dtype(DType::F32)?;
     let target = Tensor::new(&[0u32, 1, 2, 3, 4, 5], &CPU)?;
     let layer = sconce::nn::layer_norm(8, 1e-5, builder.pp("layer"))?;

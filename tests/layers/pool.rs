@@ -7,12 +7,12 @@ use sconce::prelude::*;
 
 use crate::common::{Rng, check_close, check_gradients, config, fail, gradients, restride, values};
 
-/// A function that reduces a window to one output. Its first argument is the elements of the window. Its second
-/// argument is the number of window positions that lie in the padded row.
+/// A function that reduces a window to one output. Its arguments are the elements of the window, and the number of
+/// window positions that lie in the padded row.
 type Reduce = fn(&[f64], f64) -> f64;
 
-fn maximum(seen: &[f64], _: f64) -> f64 {
-    seen.iter().copied().fold(f64::NEG_INFINITY, f64::max)
+fn maximum(elements: &[f64], _: f64) -> f64 {
+    elements.iter().copied().fold(f64::NEG_INFINITY, f64::max)
 }
 
 /// Pools `[batch, channels, length]` with plain loops.
@@ -33,9 +33,14 @@ fn naive1d(
             if !(fits || ceil && overlaps && start < length + padding) {
                 break;
             }
-            let taps = (0..kernel).map(|tap| start + tap * dilation).filter(|at| *at < length + 2 * padding);
-            let inside = taps.clone().filter(|at| (padding..padding + length).contains(at));
-            y.push(reduce(&inside.map(|at| row[at - padding]).collect::<Vec<_>>(), taps.count() as f64));
+            let taps = (0..kernel)
+                .map(|tap| start + tap * dilation)
+                .filter(|position| *position < length + 2 * padding);
+            let inside = taps.clone().filter(|position| (padding..padding + length).contains(position));
+            y.push(reduce(
+                &inside.map(|position| row[position - padding]).collect::<Vec<_>>(),
+                taps.count() as f64,
+            ));
         }
     }
     let outputs = y.len() / (n * c).max(1);
@@ -52,8 +57,9 @@ fn naive_adaptive_max(x: &Tensor, [rows, columns]: [usize; 2]) -> Result<Tensor>
     let mut y = Vec::new();
     for plane in values(x)?.chunks(h * w) {
         for (i, j) in (0..rows).flat_map(|i| (0..columns).map(move |j| (i, j))) {
-            let seen = window(i, h, rows).flat_map(|i| window(j, w, columns).map(move |j| plane[i * w + j]));
-            y.push(maximum(&seen.collect::<Vec<_>>(), 0.));
+            let elements =
+                window(i, h, rows).flat_map(|i| window(j, w, columns).map(move |j| plane[i * w + j]));
+            y.push(maximum(&elements.collect::<Vec<_>>(), 0.));
         }
     }
     Ok(Tensor::from_vec(y, (n, c, rows, columns), &Device::Cpu)?)
@@ -82,17 +88,18 @@ proptest! {
     #[test]
     fn pools_1d_agree_with_plain_loops(
         (kernel, stride, dilation, n, c, length) in (1..5usize, 1..7usize, 1..4usize, 0..3usize, 1..4usize, 1..13usize),
-        padding in 0..3usize, ceil: bool, include: bool, seed: u64,
+        padding in 0..3usize, ceil: bool, count_include_pad: bool, seed: u64,
     ) {
         let padding = padding.min(kernel / 2);
         let mut numbers = Rng::new(seed);
         let x = numbers.distinct(&[n, c, length], 0.3);
         let max = MaxPool1d::config(kernel).stride(stride).padding(padding).dilation(dilation).ceil_mode(ceil);
-        let avg = AvgPool1d::config(kernel).stride(stride).padding(padding).ceil_mode(ceil).count_include_pad(include);
-        let mean: Reduce = if include {
-            |seen, covered| seen.iter().sum::<f64>() / covered
+        let avg = AvgPool1d::config(kernel).stride(stride).padding(padding).ceil_mode(ceil);
+        let avg = avg.count_include_pad(count_include_pad);
+        let mean: Reduce = if count_include_pad {
+            |elements, padded_count| elements.iter().sum::<f64>() / padded_count
         } else {
-            |seen, _| seen.iter().sum::<f64>() / seen.len() as f64
+            |elements, _| elements.iter().sum::<f64>() / elements.len() as f64
         };
         let check = |settings, reduce, pool: &dyn Fn(Signal) -> Signal, tolerance| -> Result<()> {
             let row = Tensor::zeros((1, 1, length), DType::F64, &Device::Cpu)?;
@@ -152,15 +159,15 @@ proptest! {
             (|x| max_pool2d(x, MaxPool2d::config((1, 3)).stride((2, 1)).dilation((3, 1))), false),
         ];
         for (dtype, tolerance) in [(DType::F32, 1e-6), (DType::F16, 1e-3), (DType::BF16, 8e-3)] {
-            for (pool, sequence) in pools {
+            for (pool, is_sequence) in pools {
                 let check = || -> Result<()> {
-                    let shape = if sequence { vec![n, c, w] } else { vec![n, c, h, w] };
+                    let shape = if is_sequence { vec![n, c, w] } else { vec![n, c, h, w] };
                     let x = Rng::new(seed).tensor(&shape, 4.).to_dtype(dtype)?;
                     let shape = pool((&x).into()).into_tensor()?.dims().to_vec();
-                    let cotangent = Rng::new(seed ^ 1).tensor(&shape, 1.).to_dtype(dtype)?;
-                    let (y, dx) = gradients(on_tensors(pool), std::slice::from_ref(&x), &cotangent)?;
+                    let output_grad = Rng::new(seed ^ 1).tensor(&shape, 1.).to_dtype(dtype)?;
+                    let (y, dx) = gradients(on_tensors(pool), std::slice::from_ref(&x), &output_grad)?;
                     let in_f64 = [x.to_dtype(DType::F64)?];
-                    let (f64_y, f64_dx) = gradients(on_tensors(pool), &in_f64, &cotangent.to_dtype(DType::F64)?)?;
+                    let (f64_y, f64_dx) = gradients(on_tensors(pool), &in_f64, &output_grad.to_dtype(DType::F64)?)?;
                     assert_eq!((y.dtype(), dx[0].dtype()), (dtype, dtype));
                     check_close("output", &y, &f64_y, tolerance)?;
                     Ok(check_close("gradient", &dx[0], &f64_dx[0], tolerance)?)
@@ -183,10 +190,10 @@ fn nan_propagates_and_the_first_of_equal_maxima_gets_the_gradient() -> Result<()
         // In PyTorch, the last NaN of a window gets the gradient.
         assert_eq!(values(&dx[0])?, [0., 1., 0., 1., 0., 0., 0., 1., 0.]);
     }
-    let low = Tensor::full(f64::NEG_INFINITY, (1, 2, 3), &Device::Cpu)?;
+    let negative_infinity = Tensor::full(f64::NEG_INFINITY, (1, 2, 3), &Device::Cpu)?;
     let (y, dx) = gradients(
         on_tensors(|x| adaptive_max_pool1d(x, 1)),
-        &[low],
+        &[negative_infinity],
         &ones.narrow(2, 0, 2)?.reshape((1, 2, 1))?,
     )?;
     assert_eq!(values(&y)?, [f64::NEG_INFINITY; 2]);
@@ -199,8 +206,8 @@ fn overlapping_windows_add_their_gradients() -> Result<()> {
     // The three windows over the 5 elements are 0..2, 1..4 and 3..5. The element 9 is the maximum of the first two
     // windows.
     let x = Tensor::new(&[[[1., 9., 2., 3., 4.]]], &Device::Cpu)?;
-    let cotangent = Tensor::new(&[[[10., 20., 40.]]], &Device::Cpu)?;
-    let (y, dx) = gradients(on_tensors(|x| adaptive_max_pool1d(x, 3)), &[x], &cotangent)?;
+    let output_grad = Tensor::new(&[[[10., 20., 40.]]], &Device::Cpu)?;
+    let (y, dx) = gradients(on_tensors(|x| adaptive_max_pool1d(x, 3)), &[x], &output_grad)?;
     assert_eq!(values(&y)?, [9., 9., 4.]);
     assert_eq!(values(&dx[0])?, [0., 30., 0., 0., 40.]);
     Ok(())

@@ -12,8 +12,8 @@ fn on_tensors(op: impl Fn(Signal) -> Signal) -> impl Fn(&[Tensor]) -> candle::Re
     move |x| Ok(op(restride(&x[0])?.into()).into_tensor()?)
 }
 
-/// Returns the weight of an input element at this distance from the center of an output: a triangle function in
-/// the linear modes, and Keys' cubic function with a = -3/4 in bicubic mode.
+/// Returns the weight of an input element by its distance from the center of an output: a triangle function in the
+/// linear modes, and Keys' cubic function with a = -3/4 in bicubic mode.
 fn weight(mode: &str, distance: f64) -> f64 {
     let d = distance.abs();
     match mode {
@@ -24,7 +24,7 @@ fn weight(mode: &str, distance: f64) -> f64 {
     }
 }
 
-/// Returns the interpolation along one axis as a matrix: each row holds the weights of all inputs in one output.
+/// Returns the interpolation along one axis as a matrix. Each row holds the weights of all inputs for one output.
 /// Positions outside the input are clamped to its edge.
 fn axis(mode: &str, in_size: usize, out_size: usize, scale: Option<f64>, align: bool) -> Vec<Vec<f64>> {
     let step = match (align, scale) {
@@ -38,8 +38,7 @@ fn axis(mode: &str, in_size: usize, out_size: usize, scale: Option<f64>, align: 
         // In the linear modes, the center itself is clamped to the input. In bicubic mode, only the positions that are
         // read are clamped.
         let center = if mode == "bicubic" { center } else { center.clamp(0., in_size as f64 - 1.) };
-        let reach = center.floor() as i64 - 2..center.floor() as i64 + 4;
-        for position in reach {
+        for position in center.floor() as i64 - 2..center.floor() as i64 + 4 {
             let inside = position.clamp(0, in_size as i64 - 1) as usize;
             row[inside] += weight(mode, center - position as f64);
         }
@@ -48,6 +47,7 @@ fn axis(mode: &str, in_size: usize, out_size: usize, scale: Option<f64>, align: 
     (0..out_size).map(row).collect()
 }
 
+/// Interpolates along both axes with plain loops.
 fn naive(x: &Tensor, rows: &[Vec<f64>], columns: &[Vec<f64>]) -> Result<Tensor> {
     let (n, c, h, w) = x.dims4()?;
     let mut y: Vec<f64> = Vec::new();
@@ -124,7 +124,9 @@ proptest! {
 
     #[test]
     fn pixel_shuffle_and_unshuffle_are_inverse(
-        lead in prop::collection::vec(0..3usize, 0..3), (c, h, w, r) in (1..4usize, 1..4usize, 1..4usize, 1..4usize), seed: u64,
+        lead in prop::collection::vec(0..3usize, 0..3),
+        (c, h, w, r) in (1..4usize, 1..4usize, 1..4usize, 1..4usize),
+        seed: u64,
     ) {
         let x = Rng::new(seed).tensor(&[lead.clone(), vec![c * r * r, h, w]].concat(), 1.);
         let check = || -> Result<()> {
@@ -139,7 +141,10 @@ proptest! {
     }
 
     #[test]
-    fn every_dtype_agrees_with_f64(n in 0..3usize, c in 1..4usize, (h, w) in (1..9usize, 1..9usize), (rows, columns) in (1..15usize, 1..15usize), seed: u64) {
+    fn every_dtype_agrees_with_f64(
+        n in 0..3usize, c in 1..4usize, (h, w) in (1..9usize, 1..9usize),
+        (rows, columns) in (1..15usize, 1..15usize), seed: u64,
+    ) {
         let targets = [
             Upsample::config().scale_factor(2).mode("nearest"),
             Upsample::config().scale_factor(2.).mode("nearest-exact"),
@@ -153,10 +158,10 @@ proptest! {
                     let x = Rng::new(seed).tensor(&[n, c, h, w], 4.).to_dtype(dtype)?;
                     let op = on_tensors(|x| interpolate(x, target));
                     let shape = op(std::slice::from_ref(&x))?.dims().to_vec();
-                    let cotangent = Rng::new(seed ^ 1).tensor(&shape, 1.).to_dtype(dtype)?;
-                    let (y, dx) = gradients(&op, std::slice::from_ref(&x), &cotangent)?;
+                    let output_grad = Rng::new(seed ^ 1).tensor(&shape, 1.).to_dtype(dtype)?;
+                    let (y, dx) = gradients(&op, std::slice::from_ref(&x), &output_grad)?;
                     let in_f64 = [x.to_dtype(DType::F64)?];
-                    let (f64_y, f64_dx) = gradients(&op, &in_f64, &cotangent.to_dtype(DType::F64)?)?;
+                    let (f64_y, f64_dx) = gradients(&op, &in_f64, &output_grad.to_dtype(DType::F64)?)?;
                     assert_eq!((y.dtype(), dx[0].dtype()), (dtype, dtype));
                     check_close("output", &y, &f64_y, tolerance)?;
                     Ok(check_close("gradient", &dx[0], &f64_dx[0], tolerance)?)
@@ -173,10 +178,10 @@ fn a_large_tensor_gives_the_results_of_its_parts() -> Result<()> {
     let op = |x: &Tensor| interpolate(x, Upsample::config().scale_factor(1.7).mode("bilinear")).into_tensor();
     let (whole, last) = (op(&x)?, op(&x.narrow(0, 4, 1)?)?);
     check_close("the last image", &whole.narrow(0, 4, 1)?, &last, 0.)?;
-    let cotangent = Rng::new(2).tensor(whole.dims(), 1.);
+    let output_grad = Rng::new(2).tensor(whole.dims(), 1.);
     let op = |x: &[Tensor]| -> candle::Result<Tensor> { Ok(op(&x[0])?) };
-    let (_, whole) = gradients(op, std::slice::from_ref(&x), &cotangent)?;
-    let (_, last) = gradients(op, &[x.narrow(0, 4, 1)?.contiguous()?], &cotangent.narrow(0, 4, 1)?)?;
+    let (_, whole) = gradients(op, std::slice::from_ref(&x), &output_grad)?;
+    let (_, last) = gradients(op, &[x.narrow(0, 4, 1)?.contiguous()?], &output_grad.narrow(0, 4, 1)?)?;
     Ok(check_close("the last image's gradient", &whole[0].narrow(0, 4, 1)?, &last[0], 0.)?)
 }
 

@@ -18,7 +18,7 @@ fn parameters(layer: &impl Network, numbers: &mut Rng) -> Vec<(String, Tensor)> 
     named.map(|(name, tensor)| (name, numbers.tensor(tensor.dims(), 0.8))).collect()
 }
 
-/// Builds the layer of `config` from these tensors. Gradients reach the tensors through the layer.
+/// Builds the layer of `config` from `tensors`, so that gradients reach these tensors through the layer.
 fn with_parameters<C: Config>(
     config: C,
     names: &[(String, Tensor)],
@@ -93,7 +93,8 @@ proptest! {
 
     #[test]
     fn bilinear_is_a_sum_of_products(
-        sizes in (1..4usize, 1..4usize, 1..4usize), batch in prop::collection::vec(0..3usize, 0..3), bias: bool, seed: u64,
+        sizes in (1..4usize, 1..4usize, 1..4usize), batch in prop::collection::vec(0..3usize, 0..3), bias: bool,
+        seed: u64,
     ) {
         let (a, b, o) = sizes;
         let check = || -> Result<()> {
@@ -126,19 +127,19 @@ proptest! {
         sizes in (1..4usize, 2..4usize), steps in 1..4usize, batch in prop::option::of(1..3usize), layers in 1..3usize,
         flags in (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>()), seed: u64,
     ) {
-        let ((input_size, hidden), (bias, first, both, project)) = (sizes, flags);
+        let ((input_size, hidden), (bias, batch_first, bidirectional, project)) = (sizes, flags);
         let check = || -> Result<()> {
             let mut numbers = Rng::new(seed);
             let width = if project { hidden - 1 } else { hidden };
-            let config = LSTM::config(input_size, hidden).num_layers(layers).bias(bias).batch_first(first)
-                .bidirectional(both).proj_size(if project { width } else { 0 });
-            let parts = layers * if both { 2 } else { 1 };
+            let config = LSTM::config(input_size, hidden).num_layers(layers).bias(bias).batch_first(batch_first)
+                .bidirectional(bidirectional).proj_size(if project { width } else { 0 });
+            let state_count = layers * if bidirectional { 2 } else { 1 };
             let (x, h, c) = match batch {
-                Some(n) if first => {
-                    (vec![n, steps, input_size], vec![parts, n, width], vec![parts, n, hidden])
+                Some(n) if batch_first => {
+                    (vec![n, steps, input_size], vec![state_count, n, width], vec![state_count, n, hidden])
                 }
-                Some(n) => (vec![steps, n, input_size], vec![parts, n, width], vec![parts, n, hidden]),
-                None => (vec![steps, input_size], vec![parts, width], vec![parts, hidden]),
+                Some(n) => (vec![steps, n, input_size], vec![state_count, n, width], vec![state_count, n, hidden]),
+                None => (vec![steps, input_size], vec![state_count, width], vec![state_count, hidden]),
             };
             let inputs = [x, h, c].map(|shape| numbers.tensor(&shape, 1.));
             check_layer(&config, &inputs, &mut numbers, |lstm, x| {
@@ -156,20 +157,21 @@ proptest! {
         input_size in 1..4usize, hidden in 1..4usize, steps in 1..4usize, batch in prop::option::of(1..3usize),
         layers in 1..3usize, flags in (any::<bool>(), any::<bool>(), any::<bool>()), seed: u64,
     ) {
-        let (bias, first, both) = flags;
+        let (bias, batch_first, bidirectional) = flags;
         let check = || -> Result<()> {
             let mut numbers = Rng::new(seed);
-            let parts = layers * if both { 2 } else { 1 };
+            let state_count = layers * if bidirectional { 2 } else { 1 };
             let (x, h) = match batch {
-                Some(n) if first => ([n, steps, input_size].to_vec(), [parts, n, hidden].to_vec()),
-                Some(n) => ([steps, n, input_size].to_vec(), [parts, n, hidden].to_vec()),
-                None => ([steps, input_size].to_vec(), [parts, hidden].to_vec()),
+                Some(n) if batch_first => ([n, steps, input_size].to_vec(), [state_count, n, hidden].to_vec()),
+                Some(n) => ([steps, n, input_size].to_vec(), [state_count, n, hidden].to_vec()),
+                None => ([steps, input_size].to_vec(), [state_count, hidden].to_vec()),
             };
             let tensors = [x, h].map(|shape| numbers.tensor(&shape, 1.));
             macro_rules! check_recurrent_layer {
                 ($layer:ident) => {{
-                    let config = $layer::config(input_size, hidden).num_layers(layers).bias(bias).batch_first(first);
-                    check_layer(&config.bidirectional(both), &tensors, &mut numbers, |layer, x| {
+                    let config = $layer::config(input_size, hidden).num_layers(layers).bias(bias);
+                    let config = config.batch_first(batch_first).bidirectional(bidirectional);
+                    check_layer(&config, &tensors, &mut numbers, |layer, x| {
                         let (y, h) = layer.call_with(((&x[0]).into(), (&x[1]).into()), Mode::Train);
                         Ok(vec![y.into_tensor()?, h.into_tensor()?])
                     })?;
@@ -290,16 +292,18 @@ fn every_dtype_agrees_with_f64() -> Result<()> {
         let y = y.into_tensor()?;
         assert_eq!(y.dtype(), dtype);
         let grads = y.sqr()?.sum_all()?.backward()?;
-        let first = lstm.named_parameters().remove(1);
-        let grad =
-            grads.get(&first.1).ok_or_else(|| Error::msg("expected a gradient"))?.to_dtype(DType::F64)?;
+        let (_, recurrent_weight) = lstm.named_parameters().remove(1);
+        let grad = grads
+            .get(&recurrent_weight)
+            .ok_or_else(|| Error::msg("expected a gradient"))?
+            .to_dtype(DType::F64)?;
         lstm.to_dtype(DType::F64)?;
         let (in_f64, _) = lstm.call(x.to_dtype(dtype)?.to_dtype(DType::F64)?.into(), Mode::Eval);
         let in_f64 = in_f64.into_tensor()?;
         check_close("lstm", &y, &in_f64, tolerance)?;
         let grads = in_f64.sqr()?.sum_all()?.backward()?;
-        let first = lstm.named_parameters().remove(1);
-        let expected = grads.get(&first.1).ok_or_else(|| Error::msg("expected a gradient"))?;
+        let (_, recurrent_weight) = lstm.named_parameters().remove(1);
+        let expected = grads.get(&recurrent_weight).ok_or_else(|| Error::msg("expected a gradient"))?;
         check_close("gradient", &grad, expected, 10. * tolerance)?;
 
         let weight = Var::from_tensor(&numbers.tensor(&[2, 3], 1.).to_dtype(dtype)?)?;

@@ -45,8 +45,8 @@ struct Case {
     consumer: Consumer,
     special: &'static [f64],
     operand: Operand,
-    /// On average, one element in `every` is a special value.
-    every: usize,
+    /// On average, one element in `special_interval` is a special value.
+    special_interval: usize,
     strided: bool,
     inference: bool,
     seed: u64,
@@ -63,10 +63,10 @@ const SPECIAL: [&[f64]; 5] = [
 /// Returns random numbers within ±1, some of them replaced by special values.
 fn random_operand(numbers: &mut Rng, case: &Case, operand: Operand, shape: &[usize]) -> Result<Tensor> {
     let plain = values(&numbers.tensor(shape, 1.))?;
-    let mut below = |n: usize| ((numbers.uniform() + 1.) / 2. * n as f64) as usize % n;
+    let mut random_below = |n: usize| ((numbers.uniform() + 1.) / 2. * n as f64) as usize % n;
     let value = |plain: f64| {
-        if case.operand == operand && below(case.every) == 0 {
-            case.special[below(case.special.len())]
+        if case.operand == operand && random_below(case.special_interval) == 0 {
+            case.special[random_below(case.special.len())]
         } else {
             plain
         }
@@ -93,7 +93,9 @@ impl Image {
         (y < height && x < width).then(|| self.values[(plane * height + y) * width + x])
     }
 
-    /// Computes an image with `out_channels` channels from windows of `kernel` × `kernel` elements.
+    /// Computes an image with `out_channels` channels from windows of `kernel` × `kernel` elements. `value` computes an
+    /// output from the index of its channel, the number of taps, and a function that returns the element of an input
+    /// channel at a tap, or `None` in the padding.
     fn windows(
         &self,
         out_channels: usize,
@@ -121,18 +123,18 @@ impl Image {
     fn convolved(&self, weight: &Tensor, bias: &Tensor, settings: [usize; 3], groups: usize) -> Result<Self> {
         let (out_channels, group_in_channels, kernel, _) = weight.dims4()?;
         let ([stride, padding, dilation], weight, bias) = (settings, values(weight)?, values(bias)?);
-        Ok(self.windows(out_channels, [kernel, stride, padding, dilation], |output, taps, at| {
+        Ok(self.windows(out_channels, [kernel, stride, padding, dilation], |output, taps, element| {
             let first = output / (out_channels / groups) * group_in_channels;
             let products = (0..group_in_channels * taps).filter_map(|i| {
-                Some(at(first + i / taps, i % taps)? * weight[output * group_in_channels * taps + i])
+                Some(element(first + i / taps, i % taps)? * weight[output * group_in_channels * taps + i])
             });
             products.sum::<f64>() + bias[output]
         }))
     }
 
     fn max_pooled(&self, [kernel, stride, padding]: [usize; 3]) -> Self {
-        self.windows(self.dims[1], [kernel, stride, padding, 1], |channel, count, at| {
-            let window = (0..count).filter_map(|index| at(channel, index));
+        self.windows(self.dims[1], [kernel, stride, padding, 1], |channel, taps, element| {
+            let window = (0..taps).filter_map(|tap| element(channel, tap));
             window.fold(f64::NEG_INFINITY, |max, x| if max.is_nan() || x <= max { max } else { x })
         })
     }
@@ -271,15 +273,15 @@ prop_compose! {
         ]),
         special in prop::sample::select(&SPECIAL[..]),
         operand in prop::sample::select(vec![Operand::Image, Operand::Weights, Operand::Statistics]),
-        every in prop::sample::select(vec![5usize, 50, 500]),
+        special_interval in prop::sample::select(vec![5usize, 50, 500]),
         strided: bool,
         inference in prop::sample::select(vec![true, true, false]),
         seed: u64,
     ) -> Case {
         let (channels, groups) = if depthwise > 0 { ([1, 1], depthwise) } else { (channels, 1) };
         Case {
-            dtype, batch, channels, groups, kernel, stride, padding, dilation, extra, consumer, special, operand, every,
-            strided, inference, seed,
+            dtype, batch, channels, groups, kernel, stride, padding, dilation, extra, consumer, special, operand,
+            special_interval, strided, inference, seed,
         }
     }
 }
@@ -336,7 +338,7 @@ fn a_norm_with_a_different_dtype_is_not_fused() -> Result<()> {
 /// A convolution with a fused batch norm rounds its result once, and keeps the folded scale and shift in f32. The
 /// reference in f64 uses the same rounded parameters.
 #[test]
-fn fused_halves_are_no_less_accurate_than_unfused() -> Result<()> {
+fn fusion_does_not_reduce_the_accuracy_of_half_precision() -> Result<()> {
     let mut rng = Rng::new(7);
     for dtype in [DType::F16, DType::BF16] {
         let mut rounded = |shape: &[usize]| rng.tensor(shape, 1.).to_dtype(dtype)?.to_dtype(DType::F64);

@@ -37,8 +37,8 @@ fn difference(actual: &Tensor, expected: &Tensor) -> Result<f64> {
     Ok(worst / scale)
 }
 
-/// Checks a network at each image size, and at two or more batch sizes. Returns the number of layout changes in the last
-/// forward pass.
+/// Checks a network at each image size, and at two or more batch sizes. Returns the number of layout changes in the
+/// last forward pass.
 fn check<C: Config>(
     name: &str,
     config: C,
@@ -69,17 +69,17 @@ fn check<C: Config>(
     Ok(changes)
 }
 
-const ODD: [[usize; 2]; 3] = [[64, 64], [67, 75], [97, 65]];
+const ODD_SIZES: [[usize; 2]; 3] = [[64, 64], [67, 75], [97, 65]];
 
 #[test]
 fn networks_agree_with_nchw() -> Result<()> {
     let changes = [
-        check("resnet18", resnet::resnet18(), &ODD, |network, x| network.forward(x))?,
-        check("mobilenet_v2", mobilenet::mobilenet_v2(), &ODD, |network, x| network.forward(x))?,
+        check("resnet18", resnet::resnet18(), &ODD_SIZES, |network, x| network.forward(x))?,
+        check("mobilenet_v2", mobilenet::mobilenet_v2(), &ODD_SIZES, |network, x| network.forward(x))?,
         check("densenet121", densenet::densenet121(), &[[64, 64], [51, 33]], |network, x| {
             network.forward(x)
         })?,
-        check("squeezenet1_1", squeezenet::squeezenet1_1(), &ODD, |network, x| network.forward(x))?,
+        check("squeezenet1_1", squeezenet::squeezenet1_1(), &ODD_SIZES, |network, x| network.forward(x))?,
     ];
     assert_eq!(changes, [0; 4]);
     Ok(())

@@ -66,16 +66,16 @@ fn fine_tuning_rnet_lowers_the_loss_and_changes_every_parameter() -> Result<()> 
     // The published R-Net must agree with most labels, which are derived from the box that P-Net found.
     let probability = rnet.forward(&crops.images)?.0.narrow(1, 1, 1)?.flatten_all()?.to_vec1::<f32>()?;
     let labels = crops.is_face.to_vec1::<u32>()?;
-    let right = probability.iter().zip(&labels).filter(|(p, label)| (**p > 0.5) == (**label == 1)).count();
-    assert!(10 * right > 8 * all, "{right} of {all} crops classified as labeled");
+    let correct = probability.iter().zip(&labels).filter(|(p, label)| (**p > 0.5) == (**label == 1)).count();
+    assert!(10 * correct > 8 * all, "{correct} of {all} crops classified as labeled");
 
     let before: Vec<Tensor> = rnet.parameters().iter().map(Tensor::copy).collect::<Result<_, _>>()?;
     let losses = fine_tune::fine_tune(&rnet, &crops, 20)?;
     assert_eq!(losses.len(), 20);
     assert!(losses[19] < 0.8 * losses[0], "{losses:?}");
     for (before, (name, after)) in before.iter().zip(rnet.named_parameters()) {
-        let moved = (before - after)?.abs()?.max_all()?.to_scalar::<f32>()?;
-        assert!(moved > 0., "`{name}` should change");
+        let change = (before - after)?.abs()?.max_all()?.to_scalar::<f32>()?;
+        assert!(change > 0., "`{name}` should change");
     }
     Ok(())
 }

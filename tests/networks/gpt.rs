@@ -35,8 +35,8 @@ fn reference(w: &Weights, ids: &Tensor) -> Result<Tensor> {
     let mask = causal(positions, x.dtype())?;
     for i in 0..DEPTH {
         let name = |part: &str| format!("transformer.h.{i}.{part}");
-        let all = conv1d(w, &name("attn.c_attn"), &w.layer_norm(&name("ln_1"), &x, 1e-5)?)?.chunk(3, 2)?;
-        let [q, k, v] = [0, 1, 2].map(|i| split_heads(&all[i], HEADS));
+        let qkv = conv1d(w, &name("attn.c_attn"), &w.layer_norm(&name("ln_1"), &x, 1e-5)?)?.chunk(3, 2)?;
+        let [q, k, v] = [0, 1, 2].map(|i| split_heads(&qkv[i], HEADS));
         let h = join_heads(&attention(&q?, &k?, &v?, Some(&mask))?)?;
         x = (x + conv1d(w, &name("attn.c_proj"), &h)?)?;
         let h = gelu_tanh(&conv1d(w, &name("mlp.c_fc"), &w.layer_norm(&name("ln_2"), &x, 1e-5)?)?)?;

@@ -2,7 +2,7 @@
 //! and the face detector MTCNN are compared with PyTorch's outputs. U-Net, a small ViT and a small GPT are compared
 //! with the same networks built from candle's operations.
 
-// The two examples below include the same file, which parses their arguments.
+// Two of the examples below include the same file, which parses their arguments.
 #![allow(clippy::duplicate_mod)]
 
 mod blocked;

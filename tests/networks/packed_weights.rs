@@ -49,9 +49,9 @@ struct AllLayers {
     head: Linear,
 }
 
-/// Returns a fresh network with parameters scaled so that every weight affects the output: activations keep
-/// their scale from layer to layer, and biases are small.
-fn fresh() -> Result<AllLayers> {
+/// Returns a new network whose parameters are scaled so that every weight affects the output: activations keep their
+/// scale from layer to layer, and biases are small.
+fn new_network() -> Result<AllLayers> {
     let network = AllLayers::new(&Device::Cpu)?;
     for (_, var) in network.trainable_parameters() {
         let factor = if var.rank() > 1 { 6f64.sqrt() } else { 0.5 };
@@ -104,7 +104,7 @@ impl Checker {
         Ok(expected_output)
     }
 
-    /// Like [`check`](Self::check), but also asserts that the output has changed since the last call of this method.
+    /// Like [`check`](Self::check), but also asserts that the output has changed since `check_changed` was last called.
     fn check_changed(&mut self, label: &str, network: &AllLayers) -> Result<()> {
         let expected_output = self.check(label, network, 1e-4)?;
         let change = distance(&self.last_output, &expected_output)?;
@@ -115,11 +115,11 @@ impl Checker {
 }
 
 fn train(network: &AllLayers, optimizer: &dyn Optimizer, steps: usize) -> Result<()> {
-    let mut step = optimizer.build(network.trainable_parameters())?;
+    let mut stepper = optimizer.build(network.trainable_parameters())?;
     let x = input().to_dtype(network.parameters()[0].dtype())?;
     for _ in 0..steps {
         let loss = (network.forward_t(&x, true)? - 1.)?.sqr()?.mean_all()?;
-        step.step(&loss.backward()?)?;
+        stepper.step(&loss.backward()?)?;
     }
     Ok(())
 }
@@ -139,7 +139,7 @@ fn weights(network: &AllLayers) -> Vec<(String, Var)> {
 #[test]
 fn training_between_evaluations_updates_packed_weights() -> Result<()> {
     sconce::manual_seed(1);
-    let network = fresh()?;
+    let network = new_network()?;
     let detached = network.detached();
     let mut checker = Checker::new(&network)?;
     let optimizers: [&dyn Optimizer; 3] =
@@ -161,12 +161,12 @@ fn training_between_evaluations_updates_packed_weights() -> Result<()> {
 #[test]
 fn loading_between_evaluations_updates_packed_weights() -> Result<()> {
     sconce::manual_seed(2);
-    let mut network = fresh()?;
+    let mut network = new_network()?;
     let (mut detached, mut copy) = (network.detached(), network.inference()?);
     let mut checker = Checker::new(&network)?;
     let mut copy_checker = Checker::new(&copy)?;
     for _ in 0..3 {
-        let state = fresh()?.state_dict();
+        let state = new_network()?.state_dict();
         network.load_state_dict(&state)?;
         checker.check_changed("load_state_dict", &network)?;
         assert!(
@@ -182,7 +182,7 @@ fn loading_between_evaluations_updates_packed_weights() -> Result<()> {
     }
     // The first `load_state_dict` of a detached network replaces the tensors that it shares with the original
     // network.
-    detached.load_state_dict(&fresh()?.state_dict())?;
+    detached.load_state_dict(&new_network()?.state_dict())?;
     checker.check_changed("load_state_dict of a detached network", &detached)?;
     scale_all(&network, 1.1)?;
     checker.check("the detached network was loaded", &detached, 1e-4)?;
@@ -192,7 +192,7 @@ fn loading_between_evaluations_updates_packed_weights() -> Result<()> {
 #[test]
 fn changing_the_dtype_updates_packed_weights() -> Result<()> {
     sconce::manual_seed(3);
-    let mut network = fresh()?;
+    let mut network = new_network()?;
     let mut copy = network.inference()?;
     let mut checker = Checker::new(&network)?;
     for (dtype, tolerance) in
@@ -215,7 +215,7 @@ fn changing_the_dtype_updates_packed_weights() -> Result<()> {
 #[test]
 fn freezing_and_unfreezing_update_packed_weights() -> Result<()> {
     sconce::manual_seed(4);
-    let mut network = fresh()?;
+    let mut network = new_network()?;
     let vars = network.trainable_parameters();
     let mut checker = Checker::new(&network)?;
     network.freeze("**")?;
@@ -245,11 +245,11 @@ fn freezing_and_unfreezing_update_packed_weights() -> Result<()> {
     Ok(())
 }
 
-/// A second network, built from the variables of the first, uses the values to which these variables are set later.
+/// A network that is built from the variables of another network uses the values that these variables get later.
 #[test]
 fn setting_shared_variables_updates_packed_weights() -> Result<()> {
     sconce::manual_seed(5);
-    let network = fresh()?;
+    let network = new_network()?;
     let tensors = network.state_dict().into_iter().collect();
     let reader = AllLayers::config().build(VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu))?;
     let mut checker = Checker::new(&reader)?;

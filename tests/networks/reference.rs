@@ -1,4 +1,4 @@
-//! Helpers for reference networks, which run candle's own operations on the same tensors.
+//! Helpers for the reference networks, which run candle's own operations on the tensors of a network.
 
 use std::collections::HashMap;
 
@@ -56,8 +56,8 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, mask: Option<&Tensor>) -> R
 /// Computes `x Φ(x)` with elementary operations, because the gradient of candle's GELU uses constants with only six
 /// digits.
 pub fn gelu(x: &Tensor) -> Result<Tensor> {
-    let sign = ((x / 2f64.sqrt())?.erf()? + 1.)?;
-    Ok(((x * 0.5)? * sign)?)
+    let factor = ((x / 2f64.sqrt())?.erf()? + 1.)?;
+    Ok(((x * 0.5)? * factor)?)
 }
 
 /// Computes the tanh approximation of GELU.
@@ -104,33 +104,33 @@ pub fn randomize(network: &mut impl Network) -> Result<()> {
 }
 
 /// Asserts that outputs agree to 1e-5 in f32 and to 1e-9 in f64, and that each parameter has a gradient. If
-/// `gradients` is set, also compares the gradients in f64.
+/// `gradients` is true, also compares the gradients in f64.
 pub fn assert_agrees<N: Network>(
     mut network: N,
     input: &Tensor,
     gradients: bool,
-    ours: impl Fn(&N, &Tensor) -> Result<Tensor>,
-    theirs: impl Fn(&Weights, &Tensor) -> Result<Tensor>,
+    forward: impl Fn(&N, &Tensor) -> Result<Tensor>,
+    reference: impl Fn(&Weights, &Tensor) -> Result<Tensor>,
 ) -> Result<()> {
     randomize(&mut network)?;
     for (dtype, tolerance) in [(DType::F32, 1e-5), (DType::F64, 1e-9)] {
         network.to_dtype(dtype)?;
         let input = if input.dtype().is_float() { input.to_dtype(dtype)? } else { input.clone() };
-        let y = ours(&network, &input)?;
-        let reference = theirs(&Weights::new(&network), &input)?;
-        assert_eq!(y.dims(), reference.dims());
-        assert_close(&format!("output in {dtype:?}"), &y, &reference, tolerance)?;
+        let y = forward(&network, &input)?;
+        let expected = reference(&Weights::new(&network), &input)?;
+        assert_eq!(y.dims(), expected.dims());
+        assert_close(&format!("output in {dtype:?}"), &y, &expected, tolerance)?;
         let grads = y.sqr()?.sum_all()?.backward()?;
         assert_eq!(audit_gradients(&network, &grads), [""; 0]);
         if !(gradients && dtype == DType::F64) {
             continue;
         }
-        let expected = reference.sqr()?.sum_all()?.backward()?;
+        let expected_grads = expected.sqr()?.sum_all()?.backward()?;
         for (name, var) in network.trainable_parameters() {
-            let (Some(ours), Some(theirs)) = (grads.get(&var), expected.get(&var)) else {
+            let (Some(actual), Some(expected)) = (grads.get(&var), expected_grads.get(&var)) else {
                 panic!("`{name}`: expected a gradient");
             };
-            assert_close(&name, ours, theirs, 1e-8)?;
+            assert_close(&name, actual, expected, 1e-8)?;
         }
     }
     Ok(())

@@ -10,43 +10,43 @@ use crate::assert_close;
 use crate::networks::stochastic_depth::StochasticDepth;
 use crate::networks::{convnext, densenet, efficientnet, googlenet, mobilenet, resnet, squeezenet, vgg};
 
-/// Returns `n` pseudorandom numbers for the `p`-th tensor, uniformly distributed in ±0.5. The golden data was computed
+/// Returns `n` pseudorandom numbers for the tensor `index`, uniformly distributed in ±0.5. The golden data was computed
 /// with the same numbers.
-fn uniform(p: u32, n: usize) -> impl Iterator<Item = f64> {
+fn uniform(index: u32, n: usize) -> impl Iterator<Item = f64> {
     (0..n as u32).map(move |i| {
-        let mut h = i.wrapping_mul(0x9E37_79B1).wrapping_add(p.wrapping_mul(0x85EB_CA77));
+        let mut h = i.wrapping_mul(0x9E37_79B1).wrapping_add(index.wrapping_mul(0x85EB_CA77));
         h = (h ^ (h >> 15)).wrapping_mul(0x2C1B_3C6D);
         h = (h ^ (h >> 12)).wrapping_mul(0x297A_2D39);
         f64::from(h ^ (h >> 15)) / 2f64.powi(32) - 0.5
     })
 }
 
-/// Returns the value of the `p`-th entry of a state dict, which depends on `p`, the name and the shape.
-fn value(name: &str, p: u32, dims: &[usize]) -> Result<Tensor> {
+/// Returns the value of entry `index` of a state dict, which depends on the index, the name and the shape.
+fn value(name: &str, index: u32, dims: &[usize]) -> Result<Tensor> {
     let elements: usize = dims.iter().product();
     if name.ends_with("num_batches_tracked") {
         return Ok(Tensor::zeros(dims, DType::I64, &Device::Cpu)?);
     }
-    let fan = elements as f64 / dims.first().copied().unwrap_or(1) as f64;
+    let fan_in = elements as f64 / dims.first().copied().unwrap_or(1) as f64;
     let (scale, offset) = match name.rsplit('.').next() {
         Some("running_var") => (1., 1.),
-        Some("weight") if dims.len() >= 2 => ((24. / fan).sqrt(), 0.),
+        Some("weight") if dims.len() >= 2 => ((24. / fan_in).sqrt(), 0.),
         Some("weight") => (0.5, 1.),
         _ => (0.2, 0.),
     };
-    let data: Vec<f32> = uniform(p, elements).map(|u| (offset + scale * u) as f32).collect();
+    let data: Vec<f32> = uniform(index, elements).map(|u| (offset + scale * u) as f32).collect();
     Ok(Tensor::from_vec(data, dims, &Device::Cpu)?)
 }
 
 /// A network with the weights that [`value`] computes, and PyTorch's outputs and gradients for them.
-struct Published<N> {
+struct GoldenNetwork<N> {
     network: N,
     golden: StateDict,
 }
 
-type Run<N> = fn(&N, Tensor) -> Result<Tensor>;
+type ForwardFn<N> = fn(&N, Tensor) -> Result<Tensor>;
 
-impl<N: Module> Published<N> {
+impl<N: Module> GoldenNetwork<N> {
     /// Checks the keys, their order and the shapes, and loads the weights that [`value`] computes.
     fn new<C: Config<Output = N>>(name: &str, config: C) -> Result<Self> {
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/networks");
@@ -57,8 +57,11 @@ impl<N: Module> Published<N> {
         let keys: Vec<_> =
             state.iter().map(|(name, tensor)| (name.to_string(), tensor.dims().to_vec())).collect();
         assert_eq!(keys, list);
-        let state: Result<StateDict> =
-            list.iter().zip(0..).map(|((name, dims), p)| Ok((name.clone(), value(name, p, dims)?))).collect();
+        let state: Result<StateDict> = list
+            .iter()
+            .zip(0..)
+            .map(|((name, dims), index)| Ok((name.clone(), value(name, index, dims)?)))
+            .collect();
         network.load_state_dict(&state?)?;
         let golden = checkpoint::read(directory.join(format!("{name}.safetensors")), &Device::Cpu)?;
         Ok(Self { network, golden })
@@ -68,12 +71,12 @@ impl<N: Module> Published<N> {
         self.golden.get(name).ok_or_else(|| Error::msg(format!("expected a golden tensor `{name}`")))
     }
 
-    /// Checks the output in evaluation, with and without a graph.
-    fn output(&self, forward: Run<N>) -> Result<()> {
+    /// Checks the output in evaluation, with and without gradient tracking.
+    fn output(&self, forward: ForwardFn<N>) -> Result<()> {
         let (input, output) = (self.golden_tensor("input")?, self.golden_tensor("output")?);
         assert_close("output", &forward(&self.network, input.clone())?, output, 1e-5)?;
         assert_close(
-            "output without a graph",
+            "output without gradient tracking",
             &forward(&self.network.inference()?, input.clone())?,
             output,
             1e-5,
@@ -82,7 +85,7 @@ impl<N: Module> Published<N> {
 
     /// Checks that every trainable parameter has a gradient, and compares the gradients that the golden data
     /// contains.
-    fn gradients(&self, forward: Run<N>, dtype: DType, tolerance: f64) -> Result<()> {
+    fn gradients(&self, forward: ForwardFn<N>, dtype: DType, tolerance: f64) -> Result<()> {
         let y = forward(&self.network, self.golden_tensor("input")?.to_dtype(dtype)?)?;
         let grads = (y * self.golden_tensor("cotangent")?.to_dtype(dtype)?)?.sum_all()?.backward()?;
         let mut compared = 0;
@@ -100,10 +103,10 @@ impl<N: Module> Published<N> {
 }
 
 /// Checks the keys, the outputs and the gradients of a network in f32.
-fn check_in_f32<C: Config>(name: &str, config: C, forward: Run<C::Output>) -> Result<()> {
-    let published = Published::new(name, config)?;
-    published.output(forward)?;
-    published.gradients(forward, DType::F32, 1e-5)
+fn check_in_f32<C: Config>(name: &str, config: C, forward: ForwardFn<C::Output>) -> Result<()> {
+    let golden_network = GoldenNetwork::new(name, config)?;
+    golden_network.output(forward)?;
+    golden_network.gradients(forward, DType::F32, 1e-5)
 }
 
 #[test]
@@ -117,20 +120,20 @@ fn resnet50_agrees_with_torchvision() -> Result<()> {
 }
 
 /// Like [`check_in_f32`], but for networks that compute millions of ReLUs and maxima. Rounding to f32 can move
-/// an input to the other side of a kink, and the gradients of the first layers then change. Gradients are
+/// an input across a kink, which changes the gradients of the first layers. Gradients are
 /// therefore checked to 1e-5 in f64 and to 1e-2 in f32.
 fn check_in_f64<C: Config>(
     name: &str,
     config: C,
     frozen: Option<&str>,
-    forward: Run<C::Output>,
+    forward: ForwardFn<C::Output>,
 ) -> Result<()> {
-    let mut published = Published::new(name, config)?;
-    published.output(forward)?;
-    published.gradients(forward, DType::F32, 1e-2)?;
-    frozen.map_or(Ok(()), |pattern| published.network.freeze(pattern))?;
-    published.network.to_dtype(DType::F64)?;
-    published.gradients(forward, DType::F64, 1e-5)
+    let mut golden_network = GoldenNetwork::new(name, config)?;
+    golden_network.output(forward)?;
+    golden_network.gradients(forward, DType::F32, 1e-2)?;
+    frozen.map_or(Ok(()), |pattern| golden_network.network.freeze(pattern))?;
+    golden_network.network.to_dtype(DType::F64)?;
+    golden_network.gradients(forward, DType::F64, 1e-5)
 }
 
 #[test]

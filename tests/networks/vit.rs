@@ -17,9 +17,9 @@ fn reference(w: &Weights, x: &Tensor) -> Result<Tensor> {
     for i in 0..DEPTH {
         let name = |part: &str| format!("encoder.layers.encoder_layer_{i}.{part}");
         let h = w.layer_norm(&name("ln_1"), &x, 1e-6)?;
-        let all = h.broadcast_matmul(&w.get(&name("self_attention.in_proj_weight")).t()?)?;
-        let all = all.broadcast_add(&w.get(&name("self_attention.in_proj_bias")))?.chunk(3, 2)?;
-        let [q, k, v] = [0, 1, 2].map(|i| split_heads(&all[i], HEADS));
+        let qkv = h.broadcast_matmul(&w.get(&name("self_attention.in_proj_weight")).t()?)?;
+        let qkv = qkv.broadcast_add(&w.get(&name("self_attention.in_proj_bias")))?.chunk(3, 2)?;
+        let [q, k, v] = [0, 1, 2].map(|i| split_heads(&qkv[i], HEADS));
         let h = w.linear(&name("self_attention.out_proj"), &join_heads(&attention(&q?, &k?, &v?, None)?)?)?;
         x = (x + h)?;
         let h = w.layer_norm(&name("ln_2"), &x, 1e-6)?;

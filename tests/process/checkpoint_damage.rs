@@ -64,8 +64,8 @@ static FILES: LazyLock<Vec<(&'static str, Vec<u8>)>> = LazyLock::new(|| {
     files
 });
 
-/// Generates a relative position in a file. Positions near the beginning and the end are more likely, because most
-/// formats have their headers there.
+/// Generates a position in a file, as a fraction of its length. Positions near the beginning and the end are more
+/// likely, because most formats have their headers there.
 fn position() -> impl Strategy<Value = f64> {
     prop_oneof![0. ..1_f64, 0. ..0.05_f64, 0.95..1_f64]
 }
@@ -78,7 +78,7 @@ proptest! {
     #![proptest_config(config(4000))]
 
     #[test]
-    fn changed_bytes_do_no_harm(
+    fn files_with_changed_bytes_are_read_within_the_limits(
         file in 0..FILES.len(),
         changes in prop::collection::vec((position(), any::<u8>(), any::<bool>()), 1..5),
     ) {
@@ -92,25 +92,25 @@ proptest! {
     }
 
     #[test]
-    fn truncated_and_concatenated_files_do_no_harm(
+    fn truncated_and_concatenated_files_are_read_within_the_limits(
         file in 0..FILES.len(),
         other in 0..FILES.len(),
         cut in position(),
-        joined in any::<bool>(),
+        concatenated in any::<bool>(),
     ) {
         let _guard = exclusive();
         let (_, whole) = &FILES[file];
         let mut bytes = whole[..(cut * whole.len() as f64) as usize].to_vec();
-        let cut_short = bytes.len() < whole.len();
-        if joined {
+        let is_truncated = bytes.len() < whole.len();
+        if concatenated {
             bytes.extend_from_slice(&FILES[other].1);
         }
         let result = read_within_bounds(&bytes);
-        prop_assert!(joined || !cut_short || result.is_err(), "{} cut to {}", FILES[file].0, bytes.len());
+        prop_assert!(concatenated || !is_truncated || result.is_err(), "{} cut to {}", FILES[file].0, bytes.len());
     }
 
     #[test]
-    fn random_bytes_after_a_valid_beginning_do_no_harm(
+    fn files_with_random_ends_are_read_within_the_limits(
         file in 0..FILES.len(),
         kept in 0_usize..200,
         noise in prop::collection::vec(any::<u8>(), 0..2000),
@@ -126,7 +126,7 @@ proptest! {
     #![proptest_config(config(1000))]
 
     #[test]
-    fn changed_bytes_of_an_index_do_no_harm(
+    fn an_index_with_changed_bytes_is_read_within_the_limits(
         changes in prop::collection::vec((0. ..1_f64, any::<u8>()), 1..4),
         cut in 0.5..1.5_f64,
     ) {

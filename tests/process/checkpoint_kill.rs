@@ -32,8 +32,8 @@ fn saves_until_killed() -> Outcome {
     // If the parent dies, the child stops after a minute.
     let end = Instant::now() + Duration::from_secs(60);
     while Instant::now() < end {
-        for (state, which) in states.iter().zip(["1", "2"]) {
-            let metadata = [("which".to_string(), which.to_string())].into();
+        for (state, number) in states.iter().zip(["1", "2"]) {
+            let metadata = [("number".to_string(), number.to_string())].into();
             write_safetensors(Path::new(&target), state, &metadata)?;
         }
     }
@@ -48,17 +48,17 @@ fn spawn(target: &Path) -> std::io::Result<Child> {
         .spawn()
 }
 
-/// Returns which of the two states the file holds, 1 or 2. Returns an error if the file cannot be read, and panics if
-/// its tensors are not exactly those of one state.
-fn which(target: &Path) -> Result<f32, Box<dyn std::error::Error>> {
-    let which = metadata(target)?.remove("which").ok_or("no metadata")?.parse::<f32>()?;
+/// Returns the number of the state that the file holds, 1 or 2. Returns an error if the file cannot be read, and panics
+/// if its tensors are not exactly those of one state.
+fn saved_state(target: &Path) -> Result<f32, Box<dyn std::error::Error>> {
+    let number = metadata(target)?.remove("number").ok_or("no metadata")?.parse::<f32>()?;
     let state = read(target, &Device::Cpu)?;
     assert_eq!(state.keys().collect::<Vec<_>>(), ["first", "second"]);
     for (name, tensor) in &state {
         assert_eq!((tensor.dtype(), tensor.dims()), (DType::F32, &[ELEMENTS][..]));
-        assert!(tensor.to_vec1::<f32>()?.iter().all(|&value| value == which), "`{name}` mixes two states");
+        assert!(tensor.to_vec1::<f32>()?.iter().all(|&value| value == number), "`{name}` mixes two states");
     }
-    Ok(which)
+    Ok(number)
 }
 
 #[cfg(unix)]
@@ -67,8 +67,8 @@ fn killing_a_process_while_it_saves_leaves_a_complete_file() -> Outcome {
     let _guard = exclusive();
     let directory = tempfile::tempdir()?;
     let target = directory.path().join("state.safetensors");
-    write_safetensors(&target, &state(1.)?, &[("which".to_string(), "1".to_string())].into())?;
-    let (mut seen, mut interrupted) = ([0; 2], 0);
+    write_safetensors(&target, &state(1.)?, &[("number".to_string(), "1".to_string())].into())?;
+    let (mut counts, mut interrupted) = ([0; 2], 0);
     // The generator of the delays has a fixed seed, so that every run uses the same delays.
     let mut random = 0x2545_f491_4f6c_dd1d_u64;
     for _ in 0..100 {
@@ -84,18 +84,18 @@ fn killing_a_process_while_it_saves_leaves_a_complete_file() -> Outcome {
         // On Unix, `kill` sends SIGKILL.
         child.kill()?;
         child.wait()?;
-        seen[which(&target)? as usize - 1] += 1;
+        counts[saved_state(&target)? as usize - 1] += 1;
         let files = std::fs::read_dir(directory.path())?.count();
         assert!(files <= 2, "expected the file and at most one leftover, found {files} files");
         interrupted += files - 1;
     }
-    println!("old and new content {seen:?} times, {interrupted} saves interrupted");
-    assert!(seen.iter().all(|&times| times > 0), "expected to see both states: {seen:?}");
+    println!("old and new content {counts:?} times, {interrupted} saves interrupted");
+    assert!(counts.iter().all(|&count| count > 0), "expected both states, found {counts:?}");
     assert!(interrupted > 10, "expected more than 10 interrupted saves, found {interrupted}");
 
     // The next save replaces the leftover file.
-    write_safetensors(&target, &state(2.)?, &[("which".to_string(), "2".to_string())].into())?;
-    assert_eq!(which(&target)?, 2.);
+    write_safetensors(&target, &state(2.)?, &[("number".to_string(), "2".to_string())].into())?;
+    assert_eq!(saved_state(&target)?, 2.);
     assert_eq!(std::fs::read_dir(directory.path())?.count(), 1);
     Ok(())
 }
@@ -110,13 +110,13 @@ fn concurrent_saves_of_one_file_are_serialized() -> Outcome {
             let target = &target;
             scope.spawn(move || -> sconce::Result<()> {
                 let state = state(value)?;
-                let metadata = [("which".to_string(), value.to_string())].into();
+                let metadata = [("number".to_string(), value.to_string())].into();
                 (0..20).try_for_each(|_| write_safetensors(target, &state, &metadata))
             })
         });
         threads.into_iter().try_for_each(|thread| thread.join().expect("the thread should not panic"))
     })?;
-    which(&target)?;
+    saved_state(&target)?;
     assert_eq!(std::fs::read_dir(directory.path())?.count(), 1);
     Ok(())
 }

@@ -10,16 +10,16 @@ use sconce::prelude::*;
 use crate::exclusive;
 
 /// A guard that makes convolutions exact until it is dropped.
-struct Exact;
+struct ExactGuard;
 
-impl Exact {
-    fn on() -> Self {
+impl ExactGuard {
+    fn new() -> Self {
         sconce::set_exact(true);
         Self
     }
 }
 
-impl Drop for Exact {
+impl Drop for ExactGuard {
     fn drop(&mut self) {
         sconce::set_exact(false);
     }
@@ -49,8 +49,8 @@ fn conv(dtype: DType, dilation: usize) -> [Tensor; 3] {
         |dims: &[usize], seed| Var::from_tensor(&integers(dims, seed).to_dtype(dtype).unwrap()).unwrap();
     let (input, weight) = (var(&[2, 64, 40, 40], 1), var(&[64, 64, 3, 3], 2));
     let output = conv2d(&input, &weight, &geometry(dilation), &Epilogue::default(), None).unwrap();
-    let cotangent = integers(output.dims(), 3).to_dtype(dtype).unwrap();
-    let gradients = (&output * cotangent).unwrap().backward().unwrap();
+    let output_grad = integers(output.dims(), 3).to_dtype(dtype).unwrap();
+    let gradients = (&output * output_grad).unwrap().backward().unwrap();
     let gradient = |var: &Var| gradients.get(var).unwrap().clone();
     [output.detach(), gradient(&input), gradient(&weight)]
 }
@@ -60,7 +60,7 @@ fn sums_of_integers_are_exact_forward_and_backward() {
     let _guard = exclusive();
     for dilation in [1, 2] {
         let expected = conv(DType::F64, dilation);
-        let exact = Exact::on();
+        let exact = ExactGuard::new();
         let actual = conv(DType::F32, dilation);
         drop(exact);
         for (i, (actual, expected)) in actual.iter().zip(&expected).enumerate() {
@@ -88,7 +88,7 @@ fn sums_of_transposed_convolutions_are_exact() {
         conv_transpose2d(&input, &weight, None, &geometry).unwrap()
     };
     let expected = run(DType::F64);
-    let exact = Exact::on();
+    let exact = ExactGuard::new();
     let actual = run(DType::F32);
     drop(exact);
     assert!(!differ(&actual, &expected));
@@ -107,7 +107,7 @@ fn packed_weights_follow_set_exact() {
     let run = || conv2d(&input, &weight, &geometry(1), &none, Some(&packed)).unwrap();
     for _ in 0..3 {
         assert!(differ(&run(), &expected));
-        let exact = Exact::on();
+        let exact = ExactGuard::new();
         assert!(!differ(&run(), &expected));
         drop(exact);
     }
@@ -136,10 +136,10 @@ fn layers_check_set_exact_in_every_call() {
     conv.load_state_dict(&[("weight".to_string(), integers(&[64, 64, 3, 3], 11))].into_iter().collect())
         .unwrap();
     let run = |conv: &Conv2d| conv.call((&x).into(), Mode::Eval).into_tensor().unwrap();
-    let exact = Exact::on();
+    let exact = ExactGuard::new();
     let expected = run(&conv);
     drop(exact);
     assert!(differ(&run(&conv), &expected));
-    let _exact = Exact::on();
+    let _exact = ExactGuard::new();
     assert!(!differ(&run(&conv), &expected));
 }

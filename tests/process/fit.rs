@@ -209,26 +209,36 @@ fn every_source_of_batches_trains_any_network() -> Result<()> {
         let two_batches: Vec<Batch> =
             vec![(x.narrow(0, 0, 20)?, y.narrow(0, 0, 20)?), (x.narrow(0, 20, 20)?, y.narrow(0, 20, 20)?)];
         let source = two_batches.clone();
-        let drawn = from_fn(move || source.clone().into_iter().map(Ok));
+        let generated = from_fn(move || source.clone().into_iter().map(Ok));
         let set = TensorDataset::new(x.clone(), y.clone())?.batch_size(20).shuffle(true);
         let boxed: Box<dyn Batches> = Box::new((x.narrow(0, 0, 0)?, y.narrow(0, 0, 0)?));
         let mut with_empty = two_batches.clone();
         with_empty.insert(0, (x.narrow(0, 0, 0)?, y.narrow(0, 0, 0)?));
         let line = || Linear::config(1, 1).init(&CPU);
-        let fits = |history: History, examples: usize| {
+        let assert_fitted = |history: History, examples: usize| {
             let last = *history.last().unwrap();
             assert!(last.train.loss < 1e-4 && last.train.accuracy.is_none(), "{history}");
             assert_eq!(last.train.examples, examples);
         };
         let epochs = Epochs(60);
         let mse = MseLoss::new;
-        fits(Trainer::new(&line()?, mse(), Sgd::new(0.1)).quiet(true).fit(&two_batches, &(), epochs)?, 40);
-        fits(Trainer::new(&line()?, mse(), Sgd::new(0.1)).quiet(true).fit(&with_empty, &(), epochs)?, 40);
-        fits(
-            Trainer::new(&line()?, mse_loss, Sgd::new(0.1)).quiet(true).fit(&drawn, Some(&set), epochs)?,
+        assert_fitted(
+            Trainer::new(&line()?, mse(), Sgd::new(0.1)).quiet(true).fit(&two_batches, &(), epochs)?,
             40,
         );
-        fits(
+        assert_fitted(
+            Trainer::new(&line()?, mse(), Sgd::new(0.1)).quiet(true).fit(&with_empty, &(), epochs)?,
+            40,
+        );
+        assert_fitted(
+            Trainer::new(&line()?, mse_loss, Sgd::new(0.1)).quiet(true).fit(
+                &generated,
+                Some(&set),
+                epochs,
+            )?,
+            40,
+        );
+        assert_fitted(
             Trainer::new(&line()?, mse_loss, Adam::new(0.1)).quiet(true).fit(&set, &two_batches, epochs)?,
             40,
         );
@@ -287,9 +297,12 @@ fn parameters_without_a_gradient_are_reported() -> Result<()> {
             Epochs(1),
         ));
         assert!(error.starts_with("no parameter has a gradient"), "{error}");
-        let each = CrossEntropyLoss::new().reduction(Reduction::None);
-        let error =
-            message(Trainer::new(&detached_body, each, Sgd::new(0.1)).quiet(true).fit(&data, &(), Epochs(1)));
+        let per_example = CrossEntropyLoss::new().reduction(Reduction::None);
+        let error = message(Trainer::new(&detached_body, per_example, Sgd::new(0.1)).quiet(true).fit(
+            &data,
+            &(),
+            Epochs(1),
+        ));
         assert!(error.starts_with("expected a scalar loss, found shape [64]"), "{error}");
         let (x, y) = (data.0.narrow(1, 0, 1)?, data.1);
         let error = message(detached_body.0.fit(&(x, y), &(), Epochs(1)));

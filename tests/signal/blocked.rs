@@ -1,6 +1,5 @@
-//! Small random networks of all operations that read or write channel-blocked activations. Their outputs are
-//! compared with those of the same operations run one by one in `Nchw`, because the layout of a signal must not
-//! affect its values.
+//! Random networks of all operations that read or write channel-blocked activations. The layout of a signal must not
+//! affect its values, so each network is compared with the same operations run one by one in `Nchw`.
 
 use proptest::prelude::*;
 use sconce::prelude::*;
@@ -16,12 +15,13 @@ enum Op {
     Activation(usize),
     Max(MaxPool2d),
     Average(AvgPool2d),
+    /// Adaptive pooling to an output of this height and width: max pooling if the flag is true, average pooling if not.
     Adaptive(usize, bool),
     Keep,
     /// Arithmetic with the stored signal.
     Combine(usize),
     /// Arithmetic with a number for each channel.
-    Channels(usize, Tensor),
+    PerChannel(usize, Tensor),
     /// A gate for each channel: squeeze-and-excitation.
     Gate(Conv2d),
     /// Arithmetic with numbers, and functions.
@@ -29,6 +29,7 @@ enum Op {
     /// The mean over all pixels.
     Mean,
     Cat,
+    /// `Signal::map`.
     Map,
     Dropout,
     /// A layer of candle.
@@ -56,24 +57,24 @@ const FUNCTIONS: [fn(Signal) -> Signal; 6] = [
     |x| (-x.abs()).exp() - 2.,
 ];
 
-/// Returns a copy of the step. If the step has parameters, its layer is prepared for inference if `inference` is
-/// set, and detached otherwise.
+/// Returns a copy of the step. A layer with parameters is prepared for inference if `inference` is true, and otherwise
+/// detached.
 fn copy(op: &Op, inference: bool) -> Result<Op> {
     Ok(match op {
         Op::Conv(conv) if inference => Op::Conv(conv.inference()?),
         Op::Conv(conv) => Op::Conv(conv.detached()),
         Op::Norm(norm) if inference => Op::Norm(norm.inference()?),
         Op::Norm(norm) => Op::Norm(norm.detached()),
-        Op::Activation(which) => Op::Activation(*which),
+        Op::Activation(index) => Op::Activation(*index),
         Op::Max(pool) => Op::Max(*pool),
         Op::Average(pool) => Op::Average(*pool),
         Op::Adaptive(size, max) => Op::Adaptive(*size, *max),
         Op::Keep => Op::Keep,
-        Op::Combine(which) => Op::Combine(*which),
-        Op::Channels(which, tensor) => Op::Channels(*which, tensor.clone()),
+        Op::Combine(index) => Op::Combine(*index),
+        Op::PerChannel(index, tensor) => Op::PerChannel(*index, tensor.clone()),
         Op::Gate(conv) if inference => Op::Gate(conv.inference()?),
         Op::Gate(conv) => Op::Gate(conv.detached()),
-        Op::Function(which) => Op::Function(*which),
+        Op::Function(index) => Op::Function(*index),
         Op::Mean => Op::Mean,
         Op::Cat => Op::Cat,
         Op::Map => Op::Map,
@@ -83,36 +84,36 @@ fn copy(op: &Op, inference: bool) -> Result<Op> {
 }
 
 fn run(ops: &[Op], x: &Tensor) -> Result<Tensor> {
-    let (mut x, mut kept): (Signal, Option<Signal>) = (x.into(), None);
+    let (mut x, mut stored): (Signal, Option<Signal>) = (x.into(), None);
     for op in ops {
         x = match op {
             Op::Conv(conv) => conv.call(x, Mode::Eval),
             Op::Norm(norm) => norm.call(x, Mode::Eval),
-            Op::Activation(which) => ACTIVATIONS[*which](x),
+            Op::Activation(index) => ACTIVATIONS[*index](x),
             Op::Max(pool) => pool.call(x, Mode::Eval),
             Op::Average(pool) => pool.call(x, Mode::Eval),
             Op::Adaptive(size, true) => adaptive_max_pool2d(x, *size),
             Op::Adaptive(size, false) => adaptive_avg_pool2d(x, *size),
             Op::Keep => {
-                kept = Some(x.clone());
+                stored = Some(x.clone());
                 x
             }
-            Op::Combine(which) => match &kept {
-                Some(kept) if kept.dims()? == x.dims()? => ARITHMETIC[*which](x, kept.clone()),
+            Op::Combine(index) => match &stored {
+                Some(stored) if stored.dims()? == x.dims()? => ARITHMETIC[*index](x, stored.clone()),
                 _ => x,
             },
-            Op::Channels(which, tensor) => ARITHMETIC[*which](x, tensor.into()),
+            Op::PerChannel(index, tensor) => ARITHMETIC[*index](x, tensor.into()),
             Op::Gate(conv) => {
                 let gate = sigmoid(conv.call(x.mean_keepdim((2, 3)), Mode::Eval));
                 x * gate
             }
-            Op::Function(which) => FUNCTIONS[*which](x),
+            Op::Function(index) => FUNCTIONS[*index](x),
             Op::Mean => {
                 let (batch, channels, _, _) = x.dims4()?;
                 x.mean((-1, -2)).reshape((batch, channels, 1, 1))
             }
-            Op::Cat => match &kept {
-                Some(kept) if kept.dims()?[2..] == x.dims()?[2..] => cat([kept, &x], 1),
+            Op::Cat => match &stored {
+                Some(stored) if stored.dims()?[2..] == x.dims()?[2..] => cat([stored, &x], 1),
                 _ => x,
             },
             Op::Map => x.map(|x| x.affine(0.5, 0.1)),
@@ -130,64 +131,70 @@ fn run(ops: &[Op], x: &Tensor) -> Result<Tensor> {
 }
 
 /// Returns random steps, each of which fits the shape of the signal before it.
-fn random(numbers: &mut Rng, batch: usize, mut channels: usize, mut size: [usize; 2]) -> Result<Vec<Op>> {
+fn random_steps(
+    numbers: &mut Rng,
+    batch: usize,
+    mut channels: usize,
+    mut size: [usize; 2],
+) -> Result<Vec<Op>> {
     let mut vectors = Rng::new(numbers.uniform().to_bits());
-    let mut below = |n: usize| (((numbers.uniform() + 1.) / 2. * n as f64) as usize).min(n - 1);
-    let (mut ops, mut kept) = (Vec::new(), None);
-    for _ in 0..3 + below(9) {
+    let mut random_below = |n: usize| (((numbers.uniform() + 1.) / 2. * n as f64) as usize).min(n - 1);
+    let (mut ops, mut stored) = (Vec::new(), None);
+    for _ in 0..3 + random_below(9) {
         let smallest = size[0].min(size[1]);
-        ops.push(match below(20) {
+        ops.push(match random_below(20) {
             0..5 => {
-                let depthwise = below(4) == 0;
-                let out_channels = if depthwise { channels } else { [1, 7, 16, 24, 32, 33, 48][below(7)] };
-                let kernel = if smallest > 3 { [1, 3, 3, 5][below(4)] } else { 1 };
-                let (stride, padding) = (1 + below(2), kernel / 2);
+                let depthwise = random_below(4) == 0;
+                let out_channels =
+                    if depthwise { channels } else { [1, 7, 16, 24, 32, 33, 48][random_below(7)] };
+                let kernel = if smallest > 3 { [1, 3, 3, 5][random_below(4)] } else { 1 };
+                let (stride, padding) = (1 + random_below(2), kernel / 2);
                 let conv = Conv2d::config(channels, out_channels, kernel).stride(stride).padding(padding);
-                let conv = conv.groups(if depthwise { channels } else { 1 }).bias(below(2) == 0);
+                let conv = conv.groups(if depthwise { channels } else { 1 }).bias(random_below(2) == 0);
                 size = size.map(|size| (size + 2 * padding - kernel) / stride + 1);
                 channels = out_channels;
                 Op::Conv(conv.init(&Device::Cpu)?)
             }
             5 | 6 => Op::Norm(BatchNorm::config(channels).init(&Device::Cpu)?),
-            7 | 8 => Op::Activation(below(ACTIVATIONS.len())),
+            7 | 8 => Op::Activation(random_below(ACTIVATIONS.len())),
             9 if smallest > 3 => {
-                let (kernel, padding) = [(3, 1), (2, 0)][below(2)];
+                let (kernel, padding) = [(3, 1), (2, 0)][random_below(2)];
                 size = size.map(|size| (size + 2 * padding - kernel) / 2 + 1);
                 Op::Max(MaxPool2d::config(kernel).stride(2).padding(padding))
             }
             10 if smallest > 3 => {
                 size = size.map(|size| (size + 2 - 3) / 2 + 1);
-                Op::Average(AvgPool2d::config(3).stride(2).padding(1).count_include_pad(below(2) == 0))
+                Op::Average(AvgPool2d::config(3).stride(2).padding(1).count_include_pad(random_below(2) == 0))
             }
             11 => {
-                let side = [1, 2, 5][below(3)];
+                let side = [1, 2, 5][random_below(3)];
                 size = [side; 2];
-                Op::Adaptive(side, below(2) == 0)
+                Op::Adaptive(side, random_below(2) == 0)
             }
-            12 => Op::Combine(below(ARITHMETIC.len())),
+            12 => Op::Combine(random_below(ARITHMETIC.len())),
             15 => {
-                let batch = [1, batch][below(2)];
+                let batch = [1, batch][random_below(2)];
                 let vector = vectors.tensor(&[batch, channels, 1, 1], 1.).to_dtype(DType::F32)?;
-                Op::Channels(below(ARITHMETIC.len()), vector)
+                Op::PerChannel(random_below(ARITHMETIC.len()), vector)
             }
             16 => Op::Gate(Conv2d::config(channels, channels, 1).init(&Device::Cpu)?),
-            17 => Op::Function(below(FUNCTIONS.len())),
-            18 if below(3) == 0 => {
+            17 => Op::Function(random_below(FUNCTIONS.len())),
+            18 if random_below(3) == 0 => {
                 size = [1; 2];
                 Op::Mean
             }
             13 => {
-                if kept.is_some_and(|(_, kept_size)| kept_size == size) {
-                    channels += kept.map_or(0, |(channels, _)| channels);
+                if stored.is_some_and(|(_, stored_size)| stored_size == size) {
+                    channels += stored.map_or(0, |(channels, _)| channels);
                 }
                 Op::Cat
             }
             14 => [Op::Map, Op::Dropout, Op::CandleLayer]
                 .into_iter()
-                .nth(below(3))
+                .nth(random_below(3))
                 .expect("the index is below 3"),
             _ => {
-                kept = Some((channels, size));
+                stored = Some((channels, size));
                 Op::Keep
             }
         });
@@ -224,7 +231,7 @@ proptest! {
     ) {
         let check = || -> Result<()> {
             let mut numbers = Rng::new(seed);
-            let mut ops = random(&mut numbers, batch, channels, size)?;
+            let mut ops = random_steps(&mut numbers, batch, channels, size)?;
             randomize_norms(&mut ops, &mut numbers)?;
             let x = numbers.tensor(&[batch, channels, size[0], size[1]], 1.).to_dtype(DType::F32)?;
             let copies = |inference| ops.iter().map(|op| copy(op, inference)).collect::<Result<Vec<_>>>();
@@ -280,8 +287,8 @@ fn a_trace_shows_every_change_of_layout() -> Result<()> {
 #[test]
 fn gates_and_layer_scale_stay_channel_blocked() -> Result<()> {
     let layers = convs(&[3, 32, 28, 32])?;
-    let point = |inputs, outputs| Conv2d::config(inputs, outputs, 1).init(&Device::Cpu)?.inference();
-    let (squeeze, excite) = (point(32, 8)?, point(8, 32)?);
+    let pointwise = |inputs, outputs| Conv2d::config(inputs, outputs, 1).init(&Device::Cpu)?.inference();
+    let (squeeze, excite) = (pointwise(32, 8)?, pointwise(8, 32)?);
     let gamma = Tensor::randn(0f32, 1., (28, 1, 1), &Device::Cpu)?;
     let x = Tensor::randn(0f32, 1., (2, 3, 9, 11), &Device::Cpu)?;
     let run = || {

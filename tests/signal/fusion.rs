@@ -18,11 +18,11 @@ fn assert_close(a: &Tensor, b: &Tensor) -> Result<()> {
 #[test]
 fn a_uniquely_owned_convolution_fuses_residual_and_activation() -> Result<()> {
     let conv = Conv2d::config(3, 4, 3).padding(1).init(&Device::Cpu)?;
-    let (x, r) = (random_image(3)?, random_image(4)?);
-    let launches = operations(|| relu(conv.call((&x).into(), Mode::Eval) + &r).into_tensor())?;
+    let (x, residual) = (random_image(3)?, random_image(4)?);
+    let launches = operations(|| relu(conv.call((&x).into(), Mode::Eval) + &residual).into_tensor())?;
     assert_eq!(launches, ["conv2d + bias + residual + relu"]);
-    let fused = relu(conv.call((&x).into(), Mode::Eval) + &r).into_tensor()?;
-    let plain = sconce::no_fusion(|| relu(&r + conv.call((&x).into(), Mode::Eval)).into_tensor())?;
+    let fused = relu(conv.call((&x).into(), Mode::Eval) + &residual).into_tensor()?;
+    let plain = sconce::no_fusion(|| relu(&residual + conv.call((&x).into(), Mode::Eval)).into_tensor())?;
     assert_close(&fused, &plain)
 }
 
@@ -30,8 +30,8 @@ fn a_uniquely_owned_convolution_fuses_residual_and_activation() -> Result<()> {
 fn a_batch_norm_in_training_fuses_residual_and_activation() -> Result<()> {
     let conv = Conv2d::config(3, 4, 3).padding(1).bias(false).init(&Device::Cpu)?;
     let norm = BatchNorm::config(4).init(&Device::Cpu)?;
-    let (x, r) = (random_image(3)?, random_image(4)?);
-    let run = || relu(norm.call(conv.call((&x).into(), Mode::Train), Mode::Train) + &r).into_tensor();
+    let (x, residual) = (random_image(3)?, random_image(4)?);
+    let run = || relu(norm.call(conv.call((&x).into(), Mode::Train), Mode::Train) + &residual).into_tensor();
     assert_eq!(operations(run)?, ["conv2d", "batch_norm + residual + relu"]);
     assert_close(&run()?, &sconce::no_fusion(run)?)
 }
@@ -70,8 +70,8 @@ fn a_second_activation_does_not_fuse() -> Result<()> {
 #[test]
 fn a_residual_that_broadcasts_does_not_fuse() -> Result<()> {
     let conv = Conv2d::config(3, 3, 3).init(&Device::Cpu)?;
-    let (x, r) = (random_image(3)?, Tensor::ones((1, 3, 1, 1), DType::F32, &Device::Cpu)?);
-    let launches = operations(|| (conv.call((&x).into(), Mode::Eval) + r).into_tensor())?;
+    let (x, residual) = (random_image(3)?, Tensor::ones((1, 3, 1, 1), DType::F32, &Device::Cpu)?);
+    let launches = operations(|| (conv.call((&x).into(), Mode::Eval) + residual).into_tensor())?;
     assert_eq!(launches, ["conv2d + bias", "add"]);
     Ok(())
 }
@@ -94,24 +94,24 @@ fn an_error_propagates_and_names_the_layer_that_failed() -> Result<()> {
 #[test]
 fn operators_agree_with_candle() -> Result<()> {
     let (a, b) = (random_image(3)?, random_image(3)?);
-    let s = || Signal::from(&a);
-    for (signal, tensor) in [
-        (s() + &b, (&a + &b)?),
-        (s() - &b, (&a - &b)?),
-        (&b - s(), (&b - &a)?),
-        (s() * s(), (&a * &a)?),
-        (s() / &b, (&a / &b)?),
-        (s() * 2., (&a * 2.)?),
-        (2. - s(), a.affine(-1., 2.)?),
-        (1. / (s() * s() + 1.), (a.sqr()? + 1.)?.recip()?),
-        (-s(), a.neg()?),
-        (s().reshape((2, ())), a.reshape((2, ()))?),
-        (cat([s(), Signal::from(&b)], 1), Tensor::cat(&[&a, &b], 1)?),
-        (flatten(s(), 1), a.flatten_from(1)?),
+    let signal = || Signal::from(&a);
+    for (actual, expected) in [
+        (signal() + &b, (&a + &b)?),
+        (signal() - &b, (&a - &b)?),
+        (&b - signal(), (&b - &a)?),
+        (signal() * signal(), (&a * &a)?),
+        (signal() / &b, (&a / &b)?),
+        (signal() * 2., (&a * 2.)?),
+        (2. - signal(), a.affine(-1., 2.)?),
+        (1. / (signal() * signal() + 1.), (a.sqr()? + 1.)?.recip()?),
+        (-signal(), a.neg()?),
+        (signal().reshape((2, ())), a.reshape((2, ()))?),
+        (cat([signal(), Signal::from(&b)], 1), Tensor::cat(&[&a, &b], 1)?),
+        (flatten(signal(), 1), a.flatten_from(1)?),
     ] {
-        assert_close(&signal.into_tensor()?, &tensor)?;
+        assert_close(&actual.into_tensor()?, &expected)?;
     }
-    let error = (s() + Tensor::ones(7, DType::F32, &Device::Cpu)?).into_tensor().unwrap_err();
+    let error = (signal() + Tensor::ones(7, DType::F32, &Device::Cpu)?).into_tensor().unwrap_err();
     assert_eq!(error.to_string(), "cannot add shapes [2, 3, 9, 9] and [7]");
     Ok(())
 }
@@ -119,7 +119,7 @@ fn operators_agree_with_candle() -> Result<()> {
 #[test]
 fn fused_operations_have_the_gradients_of_unfused_ones() -> Result<()> {
     let conv = Conv2d::config(3, 4, 3).padding(1).init(&Device::Cpu)?;
-    let (x, r) = (candle::Var::from_tensor(&random_image(3)?)?, random_image(4)?);
+    let (x, residual) = (candle::Var::from_tensor(&random_image(3)?)?, random_image(4)?);
     let grads = |y: Result<Tensor>| -> Result<Vec<Tensor>> {
         let grads = y?.sqr()?.sum_all()?.backward()?;
         [x.as_tensor(), conv.weight()]
@@ -127,7 +127,7 @@ fn fused_operations_have_the_gradients_of_unfused_ones() -> Result<()> {
             .into_iter()
             .collect()
     };
-    let run = || relu(conv.call(x.as_tensor().into(), Mode::Train) + &r).into_tensor();
+    let run = || relu(conv.call(x.as_tensor().into(), Mode::Train) + &residual).into_tensor();
     let (fused, plain) = (grads(run())?, grads(sconce::no_fusion(run))?);
     for (fused, plain) in fused.iter().zip(&plain) {
         let worst = (fused - plain)?.abs()?.max_all()?.to_scalar::<f32>()?;

@@ -21,15 +21,14 @@ fn check(
     check_gradients(run, inputs).map_err(fail)
 }
 
-/// Generates two shapes that can be broadcast together: where one has a 1, the other may have any size. The second
-/// shape may lack leading dimensions.
-fn broadcasting() -> impl Strategy<Value = [Vec<usize>; 2]> {
+/// Generates two shapes that can be broadcast to a common shape. The second shape may lack leading dimensions.
+fn broadcastable_shapes() -> impl Strategy<Value = [Vec<usize>; 2]> {
     let dims = prop::collection::vec((1usize..4, any::<bool>(), any::<bool>()), 1..4);
-    (dims, 0usize..3).prop_map(|(dims, cut)| {
-        let a: Vec<usize> = dims.iter().map(|(size, one, _)| if *one { 1 } else { *size }).collect();
-        let b: Vec<usize> = dims.iter().map(|(size, _, one)| if *one { 1 } else { *size }).collect();
-        let cut = cut.min(b.len() - 1);
-        [a, b[cut..].to_vec()]
+    (dims, 0usize..3).prop_map(|(dims, missing_dims)| {
+        let a: Vec<usize> = dims.iter().map(|(size, is_one, _)| if *is_one { 1 } else { *size }).collect();
+        let b: Vec<usize> = dims.iter().map(|(size, _, is_one)| if *is_one { 1 } else { *size }).collect();
+        let missing_dims = missing_dims.min(b.len() - 1);
+        [a, b[missing_dims..].to_vec()]
     })
 }
 
@@ -64,7 +63,9 @@ proptest! {
     #![proptest_config(config(200))]
 
     #[test]
-    fn arithmetic_with_broadcasting_agrees_with_candle([a, b] in broadcasting(), op in prop::sample::select(&BINARY[..]), seed: u64) {
+    fn arithmetic_with_broadcasting_agrees_with_candle(
+        [a, b] in broadcastable_shapes(), op in prop::sample::select(&BINARY[..]), seed: u64,
+    ) {
         let mut numbers = Rng::new(seed);
         // Keep divisors away from zero.
         let inputs = [numbers.tensor(&a, 1.), numbers.tensor(&b, 0.5).affine(1., 1.5).map_err(fail)?];
@@ -84,7 +85,9 @@ proptest! {
     }
 
     #[test]
-    fn shape_operations_and_reductions_agree_with_candle(shape in prop::array::uniform4(1usize..4), op in 0usize..9, dim in 0usize..4, seed: u64) {
+    fn shape_operations_and_reductions_agree_with_candle(
+        shape in prop::array::uniform4(1usize..4), op in 0usize..9, dim in 0usize..4, seed: u64,
+    ) {
         let x = Rng::new(seed).tensor(&shape, 1.);
         let [a, b, c, d] = shape;
         check(&[x], |x| {
@@ -117,16 +120,18 @@ proptest! {
     }
 
     #[test]
-    fn cat_stack_and_chunk_agree_with_candle(shape in prop::array::uniform3(1usize..4), dim in 0usize..3, stacked: bool, seed: u64) {
+    fn cat_stack_and_chunk_agree_with_candle(
+        shape in prop::array::uniform3(1usize..4), dim in 0usize..3, stacked: bool, seed: u64,
+    ) {
         let mut numbers = Rng::new(seed);
         let inputs = [numbers.tensor(&shape, 1.), numbers.tensor(&shape, 1.)];
-        let at = dim as isize;
-        check(&inputs, |x| if stacked { stack(x, at) } else { cat(x, at - 3) }, |x| {
+        let signed_dim = dim as isize;
+        check(&inputs, |x| if stacked { stack(x, signed_dim) } else { cat(x, signed_dim - 3) }, |x| {
             if stacked { Tensor::stack(x, dim) } else { Tensor::cat(x, dim) }
         })?;
         check(&inputs[..1], |x| {
-            let parts: Vec<Signal> = x[0].chunk(2, at - 3);
-            cat(parts.into_iter().rev(), at)
+            let parts: Vec<Signal> = x[0].chunk(2, signed_dim - 3);
+            cat(parts.into_iter().rev(), signed_dim)
         }, |x| {
             let parts: Vec<Tensor> = x[0].chunk(2, dim)?.into_iter().rev().collect();
             Tensor::cat(&parts, dim)
@@ -134,7 +139,9 @@ proptest! {
     }
 
     #[test]
-    fn matrix_products_agree_with_candle(batch in prop::collection::vec(0usize..3, 0..3), sizes in prop::array::uniform3(1usize..5), seed: u64) {
+    fn matrix_products_agree_with_candle(
+        batch in prop::collection::vec(0usize..3, 0..3), sizes in prop::array::uniform3(1usize..5), seed: u64,
+    ) {
         let [rows, inner, columns] = sizes;
         let mut numbers = Rng::new(seed);
         let a = numbers.tensor(&[&batch[..], &[rows, inner]].concat(), 1.);

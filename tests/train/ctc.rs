@@ -37,6 +37,7 @@ impl Setting {
         self.labels.len()
     }
 
+    /// Returns the number of labels of each sample.
     fn counts(&self) -> Vec<usize> {
         self.labels.iter().map(Vec::len).collect()
     }
@@ -87,20 +88,23 @@ proptest! {
             let (batch, counts) = (setting.batch(), setting.counts());
             let logits = Rng::new(seed).tensor(&[setting.time, batch, setting.classes], 2.);
             let log_probs = log_softmax(&logits, D::Minus1)?;
-            let expected = (0..batch).map(|sample| setting.by_enumeration(&log_probs, sample)).collect::<CandleResult<Vec<_>>>()?;
-            let none = CtcLoss::new().blank(setting.blank).reduction(Reduction::None);
+            let expected = (0..batch).map(|sample| setting.by_enumeration(&log_probs, sample));
+            let expected = expected.collect::<CandleResult<Vec<_>>>()?;
+            let unreduced = CtcLoss::new().blank(setting.blank).reduction(Reduction::None);
             for targets in [setting.padded()?, setting.concatenated()?] {
-                let losses = none.forward(&log_probs, &targets, &setting.times, &counts)?;
+                let losses = unreduced.forward(&log_probs, &targets, &setting.times, &counts)?;
                 check_close("losses", &losses, &Tensor::new(&expected[..], &CPU)?, 1e-9)?;
             }
             let finite = |loss: &f64| if loss.is_finite() { *loss } else { 0. };
-            let zeroed = none.clone().zero_infinity(true);
+            let zeroed = unreduced.clone().zero_infinity(true);
             let losses = zeroed.forward(&log_probs, &setting.padded()?, &setting.times, &counts)?;
             let finite: Vec<f64> = expected.iter().map(finite).collect();
             check_close("with zero_infinity", &losses, &Tensor::new(&finite[..], &CPU)?, 1e-9)?;
             if batch > 0 {
-                let mean = expected.iter().zip(&counts).map(|(loss, n)| loss / (*n).max(1) as f64).sum::<f64>() / batch as f64;
-                let actual = CtcLoss::new().blank(setting.blank).forward(&log_probs, &setting.padded()?, &setting.times, &counts)?;
+                let per_label = expected.iter().zip(&counts).map(|(loss, count)| loss / (*count).max(1) as f64);
+                let mean = per_label.sum::<f64>() / batch as f64;
+                let loss = CtcLoss::new().blank(setting.blank);
+                let actual = loss.forward(&log_probs, &setting.padded()?, &setting.times, &counts)?;
                 check_close("mean", &actual, &Tensor::new(mean, &CPU)?, 1e-9)?;
             }
             // Differentiate with respect to the logits: the gradient of CTC assumes that the log-probabilities are
@@ -130,14 +134,14 @@ fn long_inputs_do_not_underflow_in_any_dtype() -> Result<()> {
     let (exact, gradient) = loss(DType::F64)?;
     assert!(exact.is_finite() && gradient.iter().all(|g| g.is_finite()));
     for (dtype, tolerance) in [(DType::F32, 1e-5), (DType::F16, 2e-2), (DType::BF16, 5e-2)] {
-        let (narrow, _) = loss(dtype)?;
-        assert!((narrow / exact - 1.).abs() < tolerance, "{dtype:?}: {narrow} for {exact}");
+        let (loss, _) = loss(dtype)?;
+        assert!((loss / exact - 1.).abs() < tolerance, "{dtype:?}: expected {exact}, found {loss}");
     }
     Ok(())
 }
 
 #[test]
-fn infeasible_targets_have_infinite_loss_or_zero() -> Result<()> {
+fn infeasible_targets_have_an_infinite_or_zero_loss() -> Result<()> {
     let x = Var::from_tensor(&log_softmax(&Rng::new(1).tensor(&[2, 1, 3], 1.), D::Minus1)?)?;
     // Two equal labels need a blank between them, hence three steps, but the input has only two.
     let targets = Tensor::new(&[[1i64, 1]], &CPU)?;
@@ -160,10 +164,10 @@ fn infeasible_targets_have_infinite_loss_or_zero() -> Result<()> {
 fn an_unbatched_sample_gives_the_result_of_a_batch_of_one() -> Result<()> {
     let x = log_softmax(&Rng::new(2).tensor(&[4, 1, 3], 1.), D::Minus1)?;
     let targets = Tensor::new(&[2i64, 1], &CPU)?;
-    let none = CtcLoss::new().reduction(Reduction::None);
-    let single = none.forward(&x.squeeze(1)?, &targets, &[4], &[2])?;
+    let unreduced = CtcLoss::new().reduction(Reduction::None);
+    let single = unreduced.forward(&x.squeeze(1)?, &targets, &[4], &[2])?;
     assert!(single.dims().is_empty());
-    check_close("unbatched", &single.unsqueeze(0)?, &none.forward(&x, &targets, &[4], &[2])?, 1e-12)?;
+    check_close("unbatched", &single.unsqueeze(0)?, &unreduced.forward(&x, &targets, &[4], &[2])?, 1e-12)?;
     Ok(())
 }
 

@@ -32,7 +32,9 @@ proptest! {
     #![proptest_config(crate::common::config(64))]
 
     #[test]
-    fn each_example_occurs_once_per_epoch(n in 0usize..40, batch in 1usize..12, shuffle: bool, drop_last: bool, transposed: bool) {
+    fn each_example_occurs_once_per_epoch(
+        n in 0usize..40, batch in 1usize..12, shuffle: bool, drop_last: bool, transposed: bool,
+    ) {
         let (mut x, y) = examples(n);
         if transposed {
             x = x.t().unwrap().contiguous().unwrap().t().unwrap();

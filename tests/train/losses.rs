@@ -28,7 +28,7 @@ fn check_loss(loss: &dyn Loss, input: &Tensor, target: &Tensor) -> Result<(), Te
 
 /// Returns numbers within ±4 that are at least 0.01 away from every multiple of 1/4. Some losses have thresholds
 /// at such multiples.
-fn spread(seed: u64, shape: &[usize]) -> Tensor {
+fn away_from_thresholds(seed: u64, shape: &[usize]) -> Tensor {
     let count: usize = shape.iter().product();
     let draw = |i: u64| {
         let hash = (seed * 7919 + i).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
@@ -47,16 +47,18 @@ proptest! {
 
     #[test]
     fn kl_div_and_cosine_embedding_gradients_agree_with_finite_differences(
-        seed in 0u64..1000, batch in 1usize..5, features in 1usize..5, margin in -0.9..0.9f64, reduction in reductions(),
+        seed in 0u64..1000, batch in 1usize..5, features in 1usize..5, margin in -0.9..0.9f64,
+        reduction in reductions(),
     ) {
         let shape = [batch, features];
-        let (x, y) = (spread(seed, &shape), spread(seed + 1, &shape));
+        let (x, y) = (away_from_thresholds(seed, &shape), away_from_thresholds(seed + 1, &shape));
         check_loss(&KlDivLoss::new().reduction(reduction), &x, &y.abs().unwrap())?;
         check_loss(&KlDivLoss::new().log_target(true).reduction(reduction), &x, &y)?;
         let target: Vec<i64> = (0..batch as i64).map(|i| (i + seed as i64) % 3 - 1).collect();
         let target = Tensor::from_vec(target, batch, &CPU).unwrap();
         let loss = CosineEmbeddingLoss::new().margin(margin).reduction(reduction);
-        check_gradients(|x| Ok(loss.forward(&crate::common::restride(&x[0])?, &x[1], &target)?), &[x.clone(), y.clone()]).map_err(fail)?;
+        let run = |x: &[Tensor]| Ok(loss.forward(&crate::common::restride(&x[0])?, &x[1], &target)?);
+        check_gradients(run, &[x.clone(), y.clone()]).map_err(fail)?;
         for row in 0..batch {
             let row_of = |x: &Tensor| x.get(row).unwrap();
             let single = CosineEmbeddingLoss::new().margin(margin);
@@ -90,11 +92,12 @@ fn a_target_probability_of_zero_adds_no_loss() -> Result<()> {
     let zeros = x.zeros_like()?;
     let both = Tensor::new(&[1i64, -1], &CPU)?;
     assert_eq!(values(&cosine_embedding_loss(&zeros, &zeros, &both)?), [0.5]);
-    let (none, of_none) = (Tensor::zeros((0, 2), DType::F64, &CPU)?, Tensor::zeros(0, DType::I64, &CPU)?);
+    let (empty, empty_target) =
+        (Tensor::zeros((0, 2), DType::F64, &CPU)?, Tensor::zeros(0, DType::I64, &CPU)?);
     let sum = CosineEmbeddingLoss::new().reduction(Reduction::Sum);
-    assert_eq!(values(&sum.forward(&none, &none, &of_none)?), [0.]);
-    assert_eq!(values(&KlDivLoss::new().reduction(Reduction::Sum).forward(&none, &none)?), [0.]);
-    assert!(values(&kl_div(&none, &none)?)[0].is_nan());
+    assert_eq!(values(&sum.forward(&empty, &empty, &empty_target)?), [0.]);
+    assert_eq!(values(&KlDivLoss::new().reduction(Reduction::Sum).forward(&empty, &empty)?), [0.]);
+    assert!(values(&kl_div(&empty, &empty)?)[0].is_nan());
     Ok(())
 }
 
@@ -107,15 +110,16 @@ proptest! {
         smoothing in prop::sample::select(vec![0., 0.2]), reduction in reductions(), weighted: bool, transposed: bool,
     ) {
         let shape = [&[batch, classes][..], &spatial].concat();
-        let mut logits = spread(seed, &shape);
+        let mut logits = away_from_thresholds(seed, &shape);
         if transposed {
             logits = crate::common::restride(&logits).unwrap();
         }
         let elements: usize = batch * spatial.iter().product::<usize>();
         // One element in five is ignored.
-        let index = (0..elements as i64).map(|i| if i % 5 == 4 { -100 } else { (i * 7 + seed as i64) % classes as i64 });
+        let class = |i: i64| if i % 5 == 4 { -100 } else { (i * 7 + seed as i64) % classes as i64 };
+        let index = (0..elements as i64).map(class);
         let target = Tensor::from_vec(index.collect::<Vec<_>>(), [&[batch][..], &spatial].concat(), &CPU).unwrap();
-        let weight = spread(seed + 1, &[classes]).abs().unwrap();
+        let weight = away_from_thresholds(seed + 1, &[classes]).abs().unwrap();
 
         let mut loss = CrossEntropyLoss::new().label_smoothing(smoothing).reduction(reduction);
         let mut nll = NllLoss::new().reduction(reduction);
@@ -124,7 +128,7 @@ proptest! {
         }
         check_loss(&loss, &logits, &target)?;
         check_loss(&nll, &logits, &target)?;
-        let probabilities = spread(seed + 2, &shape).abs().unwrap();
+        let probabilities = away_from_thresholds(seed + 2, &shape).abs().unwrap();
         check_loss(&loss, &logits, &probabilities)?;
     }
 
@@ -132,7 +136,7 @@ proptest! {
     fn pointwise_loss_gradients_agree_with_finite_differences(
         seed in 0u64..1000, shape in prop::collection::vec(1usize..4, 0..4), reduction in reductions(),
     ) {
-        let x = spread(seed, &shape);
+        let x = away_from_thresholds(seed, &shape);
         let y = Tensor::full(0.25f64, &shape[..], &CPU).unwrap();
         let weight = Tensor::full(1.7f64, shape.last().copied().unwrap_or(1), &CPU).unwrap();
         let weight = if shape.is_empty() { weight.squeeze(0).unwrap() } else { weight };
@@ -149,7 +153,7 @@ proptest! {
 
     #[test]
     fn index_targets_agree_with_one_hot_probabilities(seed in 0u64..1000, batch in 1usize..6, classes in 1usize..6) {
-        let logits = spread(seed, &[batch, classes]);
+        let logits = away_from_thresholds(seed, &[batch, classes]);
         let index: Vec<u32> = (0..batch).map(|i| ((i as u64 + seed) % classes as u64) as u32).collect();
         let one_hot = index.iter().flat_map(|&i| (0..classes).map(move |c| f64::from(u8::from(c as u32 == i))));
         let one_hot = Tensor::from_vec(one_hot.collect::<Vec<_>>(), (batch, classes), &CPU).unwrap();

@@ -45,7 +45,9 @@ proptest! {
     #![proptest_config(crate::common::config(12))]
 
     #[test]
-    fn a_resumed_run_continues_exactly(before in 0usize..8, after in 1usize..8, start in prop::collection::vec(-3f32..3., 1..6)) {
+    fn a_resumed_run_continues_exactly(
+        before in 0usize..8, after in 1usize..8, start in prop::collection::vec(-3f32..3., 1..6),
+    ) {
         for optimizer in all_optimizers() {
             let x = Var::new(&start[..], &CPU).unwrap();
             let mut stepper = optimizer.build(vec![("net.x".into(), x.clone())]).unwrap();

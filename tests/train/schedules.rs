@@ -33,7 +33,10 @@ proptest! {
     /// The bounds from the documentation also hold far beyond the last step.
     #[test]
     fn rates_stay_within_their_bounds(
-        step in prop_oneof![0..300usize, Just(usize::MAX / 4)], total in 1..100usize, base in 1e-6..10f64, three_phase: bool,
+        step in prop_oneof![0..300usize, Just(usize::MAX / 4)],
+        total in 1..100usize,
+        base in 1e-6..10f64,
+        three_phase: bool,
     ) {
         let lowest = base / 10.;
         let falling: [&dyn Schedule; 6] = [
@@ -48,7 +51,8 @@ proptest! {
             let rate = schedule.rate(base, step);
             prop_assert!(rate >= lowest * (1. - 1e-9) && rate <= base * (1. + 1e-9), "{rate}");
         }
-        for schedule in [&PolynomialLr::new().total_iters(total) as &dyn Schedule, &ExponentialLr::new(0.9), &StepLr::new(total)] {
+        let polynomial = PolynomialLr::new().total_iters(total);
+        for schedule in [&polynomial as &dyn Schedule, &ExponentialLr::new(0.9), &StepLr::new(total)] {
             prop_assert!((0. ..=base).contains(&schedule.rate(base, step)));
         }
         for anneal in [Anneal::Cos, Anneal::Linear] {

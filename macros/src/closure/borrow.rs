@@ -11,8 +11,8 @@ use super::walk::{Walker, is_self};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Borrow {
     pub local: Local,
-    /// Whether the value borrows for certain, as `&x` does. A method or function may also return a value of its own:
-    /// `x.rank()` or `x.dims()`. The types, which decide, are unknown here.
+    /// Whether the value certainly borrows, as `&x` does. The result of a method or function may borrow, like
+    /// `x.dims()`, or not, like `x.rank()`. This depends on types, which are unknown here.
     pub is_certain: bool,
 }
 
@@ -25,7 +25,7 @@ impl Borrow {
 
 impl Walker<'_> {
     /// Returns whether the value of `expr` owns its parts, so that they can be moved out of it. A method may return a
-    /// reference, except that methods of the network return values.
+    /// reference. The methods of the network are assumed to return values.
     pub(super) fn owns_its_parts(&self, expr: &Expr) -> bool {
         match expr {
             Expr::Reference(_) => false,
@@ -56,7 +56,7 @@ impl Walker<'_> {
     pub(super) fn borrows(&self, expr: &Expr) -> Vec<Borrow> {
         let mut found = Vec::new();
         self.collect_borrows(expr, &mut found);
-        // Of the borrows from one local, keep the one that is certain.
+        // Keep one borrow from each local: a certain one if there is one.
         found.sort_unstable_by(|a, b| b.cmp(a));
         found.dedup_by_key(|borrow| borrow.local);
         found

@@ -1,5 +1,5 @@
 //! Calls. A call to a field or to an element of a field is a call to a layer. A call to any other value may be to a
-//! layer or to a function; its type decides which. A call to a function stays as it is.
+//! layer or to a function; the type of the value decides which. A call to a function stays unchanged.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
@@ -84,7 +84,7 @@ impl Walker<'_> {
         match &mut *call.func {
             Expr::Path(path) => {
                 if let Some(ident) = path.path.get_ident().cloned() {
-                    self.note(&ident);
+                    self.record_name(&ident);
                 }
             }
             func => {
@@ -119,8 +119,8 @@ impl Walker<'_> {
         }
     }
 
-    /// Returns `__private::call(conv1, "conv1", Into::into(x), mode)`, with the index after the name if there is one. With
-    /// several inputs, the input is a tuple and the function is `call_with`.
+    /// Returns `__private::call(conv1, "conv1", Into::into(x), mode)`. The index, if there is one, follows the name.
+    /// With several inputs, the input is a tuple and the function is `call_with`.
     fn layer_call(
         &mut self,
         function: &str,
@@ -166,7 +166,7 @@ impl Walker<'_> {
         }
     }
 
-    /// Returns `block.call_layer_or_function((Argument(x),), mode)`.
+    /// Returns `block.call_layer_or_function((Convertible(x),), mode)`.
     fn walk_value_call(&mut self, call: &mut ExprCall) -> TokenStream {
         let span = call.func.span();
         let root = self.root(&call.func);
@@ -191,7 +191,7 @@ impl Walker<'_> {
         let private = private(self.krate, span);
         let args = args.iter().map(|arg| {
             let wrapper =
-                format_ident!("{}", if is_inferred(arg) { "Exact" } else { "Argument" }, span = span);
+                format_ident!("{}", if is_inferred(arg) { "Inferred" } else { "Convertible" }, span = span);
             quote_spanned!(span=> #private::#wrapper(#arg))
         });
         let mode = local("mode");
@@ -214,7 +214,7 @@ impl Walker<'_> {
         if args.len() == 1 { quote!(#(#inputs)*) } else { quote_spanned!(span=> (#(#inputs,)*)) }
     }
 
-    /// Walks `receiver.method(a, b)`. `self.conv1(x)` is a call to the field. Any other receiver stays as it is.
+    /// Walks `receiver.method(a, b)`. `self.conv1(x)` is a call to the field. Any other method call keeps its receiver.
     pub(super) fn walk_method(&mut self, expr: &mut Expr) {
         let Expr::MethodCall(call) = expr else { return };
         if let Some(field) = self.called_by_method(call) {

@@ -212,9 +212,9 @@ impl Walker<'_> {
     }
 
     /// Returns `{ let mut x = x.clone(); closure }` for a `move` closure that captures `x`, or `let mut x = x;` if this
-    /// is the last use of `x`. A `match` binds a name that may be a constant, because `let` accepts none. The copies are
-    /// made before the closure is created, so their events are inserted at `before`, the position of the first event of
-    /// the closure.
+    /// is the last use of `x`. A name that may be a constant is bound by `match`, because `let` accepts only
+    /// irrefutable patterns. The copies are made before the closure is created, so their events are inserted at
+    /// `before`, the position of the first event of the closure.
     fn with_copies(&mut self, frame: Frame, before: usize, closure: &impl ToTokens) -> Option<TokenStream> {
         if !frame.moves || frame.captured.is_empty() {
             return None;

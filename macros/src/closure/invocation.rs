@@ -1,7 +1,7 @@
 //! Macro invocations in a forward closure. Calls to layers are rewritten in the arguments of every macro.
 //!
 //! `vec!` and `dbg!` take values, as functions do. Any other macro may evaluate an argument any number of times, or use
-//! it as a name, a place or a pattern. So no local moves there, and names and places stay as they are.
+//! it as a name, a place or a pattern. So no local moves there, and names and places stay unchanged.
 
 use proc_macro2::{Delimiter, Group, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
@@ -66,10 +66,11 @@ impl Walker<'_> {
         });
     }
 
-    /// Records the names in the definition of a macro, which may use them wherever it is called.
+    /// Records the names in the definition of a macro. The locals among them never move, because the macro may use them
+    /// wherever it is called.
     pub(super) fn make_immovable(&mut self, tokens: TokenStream) {
         names::all(tokens, &mut |ident| {
-            self.note(ident);
+            self.record_name(ident);
             self.immovable.borrowed.extend(self.scopes.find(ident));
         });
     }
@@ -191,13 +192,13 @@ impl Walker<'_> {
         }
     }
 
-    /// Walks an argument of a macro. Names and places in it stay as they are, also as parts of what may be a pattern.
+    /// Walks an argument of a macro. Leaves names and places unchanged, also inside expressions that may be patterns.
     fn walk_argument(&mut self, arg: &mut Expr) {
         let calls_layer = self.calls_layer(arg);
         match arg {
             Expr::Path(path) => {
                 if let Some(ident) = path.path.get_ident() {
-                    self.note(ident);
+                    self.record_name(ident);
                 }
             }
             Expr::Lit(literal) => *arg = Expr::Verbatim(self.walk_tokens(literal.to_token_stream())),
@@ -256,7 +257,7 @@ impl Walker<'_> {
         match token {
             TokenTree::Ident(ident) => {
                 if !is_member {
-                    self.note(&ident);
+                    self.record_name(&ident);
                 }
                 TokenTree::Ident(ident)
             }
@@ -266,7 +267,7 @@ impl Walker<'_> {
                 TokenTree::Group(walked)
             }
             TokenTree::Literal(literal) => {
-                names::in_format(&literal, &mut |name| self.note(name));
+                names::in_format(&literal, &mut |name| self.record_name(name));
                 TokenTree::Literal(literal)
             }
             punct => punct,
@@ -287,8 +288,8 @@ impl Walker<'_> {
     }
 }
 
-/// Returns the text of tokens as a string literal in `concat!`. Two tokens are separated by a space if they are separated
-/// in the source.
+/// Returns the text of tokens as a string literal in `concat!`. Two tokens are separated by a space if they are
+/// separated in the source.
 fn text_of(tokens: TokenStream) -> TokenStream {
     let text = if proc_macro::is_available() {
         let mut text = Text::default();
@@ -357,7 +358,10 @@ fn positions(span: Span) -> (Position, Position) {
 /// Returns 0 if they do not start with a call.
 fn call_length(tokens: &[TokenTree]) -> usize {
     let is_ident = |i: usize| matches!(tokens.get(i), Some(TokenTree::Ident(_)));
-    let is_group = |i: usize, delimiter| matches!(tokens.get(i), Some(TokenTree::Group(group)) if group.delimiter() == delimiter);
+    let is_group = |i: usize, delimiter| match tokens.get(i) {
+        Some(TokenTree::Group(group)) => group.delimiter() == delimiter,
+        _ => false,
+    };
     let is_dot = |i: usize| matches!(tokens.get(i), Some(TokenTree::Punct(punct)) if punct.as_char() == '.');
     let starts_with_self = matches!(tokens.first(), Some(TokenTree::Ident(ident)) if ident == "self");
     let mut length = match starts_with_self && is_dot(1) {

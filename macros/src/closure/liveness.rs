@@ -80,8 +80,8 @@ impl Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Take {
     Move,
-    /// Clones the value at its last use. It cannot move, because another value may borrow from it.
-    Last,
+    /// Clones the value at its last use. The value cannot move, because another value may borrow from it.
+    CloneAtLastUse,
     Clone,
 }
 
@@ -109,7 +109,7 @@ impl Immovable {
 struct Live {
     /// Locals and fields that are used or read later.
     read: HashSet<Place>,
-    /// Locals from which a value may borrow that is read later.
+    /// Locals from which a value that is read later may borrow.
     maybe_read: HashSet<Local>,
 }
 
@@ -206,7 +206,7 @@ impl Analysis<'_> {
         if is_read || self.immovable.borrowed.contains(local) {
             Take::Clone
         } else if live.maybe_read.contains(local) || self.immovable.maybe_borrowed.contains(local) {
-            Take::Last
+            Take::CloneAtLastUse
         } else {
             Take::Move
         }
@@ -299,7 +299,7 @@ mod tests {
         let mut immovable = Immovable::default();
         immovable.extend(&[Borrow { local: 0, is_certain: false }]);
         assert_eq!(uses(&events, &immovable, Take::Clone), [0]);
-        assert_eq!(uses(&events, &immovable, Take::Last), [1]);
+        assert_eq!(uses(&events, &immovable, Take::CloneAtLastUse), [1]);
         immovable.extend(&[Borrow { local: 0, is_certain: true }]);
         assert_eq!(uses(&events, &immovable, Take::Clone), [0, 1]);
     }
@@ -320,7 +320,7 @@ mod tests {
 
     #[test]
     fn values_that_may_be_borrowed_do_not_move() {
-        let last = |events: &[Event]| uses(events, &Immovable::default(), Take::Last);
+        let last = |events: &[Event]| uses(events, &Immovable::default(), Take::CloneAtLastUse);
         assert_eq!(last(&[Define(0), Use(0, 0.into()), Use(1, 0.into()), MayRead(0)]), [1]);
         assert_eq!(last(&[Define(0), Use(0, 0.into()), MayRead(0), Read(0)]), Vec::<UseId>::new());
         assert_eq!(last(&[Define(0), Loop(None, vec![Use(0, 0.into()), MayRead(0)])]), Vec::<UseId>::new());

@@ -104,7 +104,7 @@ pub fn rewrite(krate: &TokenStream, fields: &[Field], closure: &ExprClosure) -> 
     output.convert(krate, &mut body);
 
     let walked = walker.finish();
-    let body = placeholder::fill(krate, body.to_token_stream(), &walked.plan);
+    let body = placeholder::fill(krate, body.to_token_stream(), &walked.resolved);
     Rewritten {
         inputs,
         output,

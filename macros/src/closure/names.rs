@@ -23,7 +23,7 @@ pub fn contains<'a>(idents: impl IntoIterator<Item = &'a Ident>, ident: &Ident) 
     idents.into_iter().any(|other| Name::of(other) == name)
 }
 
-/// Returns the hygiene context of a span, as the debug output of the compiler names it: `#4` for `#4 bytes(10..20)`.
+/// Returns the hygiene context of a span from the compiler's debug output: `#4` for `#4 bytes(10..20)`.
 /// Returns an empty string if the debug output has another form, so that all spans then have the same context.
 fn context(span: Span) -> String {
     let text = format!("{span:?}");

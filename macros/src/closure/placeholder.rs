@@ -1,5 +1,5 @@
-//! Placeholders for the uses of locals. After the liveness analysis, each placeholder becomes a move or a clone. Also
-//! gives every `self` the hygiene context of the generated method, so that it also resolves if a macro wrote it.
+//! Placeholders for the uses of locals. After the liveness analysis, each placeholder becomes a move or a clone. This
+//! module also gives every `self` the hygiene context of the generated method, so that a `self` from a macro resolves.
 
 use std::collections::HashMap;
 
@@ -25,24 +25,24 @@ pub enum Use {
     Call,
 }
 
-/// The result of the liveness analysis: how each use takes its value.
-pub struct Plan {
-    /// What each use stands for.
+/// The uses of locals, and the result of the liveness analysis: how each use takes its value.
+pub struct ResolvedUses {
+    /// The code of each use, indexed by [`UseId`].
     pub uses: Vec<Use>,
     pub takes: HashMap<UseId, Take>,
 }
 
 /// Replaces the placeholders in `tokens`.
-pub fn fill(krate: &TokenStream, tokens: TokenStream, plan: &Plan) -> TokenStream {
+pub fn fill(krate: &TokenStream, tokens: TokenStream, resolved: &ResolvedUses) -> TokenStream {
     let mut filled = TokenStream::new();
     for token in tokens {
         match token {
             TokenTree::Group(group) => {
-                let mut inner = Group::new(group.delimiter(), fill(krate, group.stream(), plan));
+                let mut inner = Group::new(group.delimiter(), fill(krate, group.stream(), resolved));
                 inner.set_span(group.span());
                 filled.extend([TokenTree::Group(inner)]);
             }
-            TokenTree::Ident(ident) => match replacement(krate, &ident, plan) {
+            TokenTree::Ident(ident) => match replacement(krate, &ident, resolved) {
                 Some(tokens) => filled.extend(tokens),
                 None => filled.extend([TokenTree::Ident(ident)]),
             },
@@ -52,15 +52,15 @@ pub fn fill(krate: &TokenStream, tokens: TokenStream, plan: &Plan) -> TokenStrea
     filled
 }
 
-fn replacement(krate: &TokenStream, ident: &Ident, plan: &Plan) -> Option<TokenStream> {
+fn replacement(krate: &TokenStream, ident: &Ident, resolved: &ResolvedUses) -> Option<TokenStream> {
     if ident == "self" {
         let receiver = Ident::new("self", Span::call_site().located_at(ident.span()));
         return Some(receiver.into_token_stream());
     }
     let id: UseId = ident.to_string().strip_prefix(PREFIX)?.parse().ok()?;
-    Some(match (plan.uses.get(id)?, plan.takes.get(&id)) {
+    Some(match (resolved.uses.get(id)?, resolved.takes.get(&id)) {
         (Use::Value(place), Some(Take::Move)) => place.clone(),
-        (Use::Value(place), Some(Take::Last)) => last_use_of(krate, place, ident.span()),
+        (Use::Value(place), Some(Take::CloneAtLastUse)) => last_use_of(krate, place, ident.span()),
         (Use::Value(place), Some(Take::Clone) | None) => clone_of(krate, place, ident.span()),
         (Use::Call, Some(Take::Move)) => quote_spanned!(ident.span()=> call_at_last_use),
         (Use::Call, _) => quote_spanned!(ident.span()=> call_layer_or_function),

@@ -16,14 +16,14 @@ pub struct Binding {
     pub depth: usize,
     /// Whether the local owns its value, as inputs and most `let` bindings do. Only then can its fields be moved out.
     pub owned: bool,
-    /// Whether the last call to the local may consume it, so that it can be a `FnOnce`. A call to a `mut` local does not,
-    /// because the local would then not need to be `mut`.
+    /// Whether the last call to the local may consume it, so that it can be a `FnOnce`. A call never consumes a `mut`
+    /// local: otherwise the compiler would report an unused `mut`.
     pub consumable: bool,
     /// Whether the local is a mutable reference. Its uses stay as they are: Rust reborrows it.
     pub reborrowed: bool,
     /// Whether the local is a closure or function item of the user, so that a call to it stays as it is.
     pub function: bool,
-    /// Whether this may be a constant or a unit variant instead of a local, so that no pattern can bind its name again.
+    /// Whether this may be a constant or a unit variant instead of a local, so that no pattern can bind this name.
     pub may_be_constant: bool,
     /// The locals from which the value of this local may borrow. They must not move while this local is in use.
     pub borrows: Vec<Borrow>,
@@ -71,23 +71,23 @@ impl Scopes {
     }
 }
 
-/// Whether a pattern matches every value of its type. A name in a refutable pattern may be a constant or a unit variant,
-/// as in `match n { MAX => … }`. In an irrefutable pattern it is a local.
+/// Whether a pattern matches every value of its type. A name in a refutable pattern may be a constant or a unit
+/// variant, as in `match n { MAX => … }`. In an irrefutable pattern it is a local.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Refutability {
     Irrefutable,
     Refutable,
 }
 
-/// Returns the names that a pattern binds if they are not those of constants. `None` is always the variant, because the
-/// compiler forbids a local with the name of a variant in scope.
+/// Returns the names that a pattern binds, assuming that none of them is a constant. `None` is always the variant,
+/// because the compiler forbids a local with the name of a variant in scope.
 pub fn bound_names(pat: &Pat) -> Vec<&PatIdent> {
     let mut names = Vec::new();
     collect(pat, &mut names);
     names
 }
 
-/// Returns whether the name in a pattern may be that of a constant, which is then not a local.
+/// Returns `true` if a name in a pattern may refer to a constant instead of declaring a local.
 pub fn may_be_constant(name: &PatIdent, refutability: Refutability) -> bool {
     let is_bare = name.by_ref.is_none() && name.mutability.is_none() && name.subpat.is_none();
     is_bare && refutability == Refutability::Refutable

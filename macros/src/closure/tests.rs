@@ -96,7 +96,7 @@ fn calls_to_locals_dispatch_by_type() {
         }),
         quote!({
             for block in blocks {
-                x = block.call_layer_or_function((Argument(x),), mode);
+                x = block.call_layer_or_function((Convertible(x),), mode);
             }
             output(x)
         }),
@@ -155,7 +155,9 @@ fn several_inputs_are_passed_as_a_tuple() {
 fn closures_over_a_field_call_its_elements() {
     check(
         parse_quote!(|x| blocks.iter().fold(x, |x, block| block(x))),
-        quote!(output(blocks.iter().fold(x, |x, block| block.call_layer_or_function((Argument(x),), mode)))),
+        quote!(output(
+            blocks.iter().fold(x, |x, block| block.call_layer_or_function((Convertible(x),), mode))
+        )),
     );
 }
 
@@ -175,7 +177,7 @@ fn each_branch_moves_its_last_use() {
             None => x,
         }),
         quote!(match downsample {
-            Some(d) => output(d.call_layer_or_function((Argument(x),), mode)),
+            Some(d) => output(d.call_layer_or_function((Convertible(x),), mode)),
             None => output(x),
         }),
     );
@@ -314,7 +316,7 @@ fn locals_shadow_fields() {
         }),
         quote!({
             let conv = f;
-            output(conv.call_at_last_use((Argument(x),), mode))
+            output(conv.call_at_last_use((Convertible(x),), mode))
         }),
     );
 }
@@ -335,9 +337,9 @@ fn the_last_call_to_an_owned_local_may_consume_it() {
         }),
         quote!({
             let mut g = h(clone(&x));
-            f.call_layer_or_function((Argument(clone(&f)),), mode);
-            f.call_at_last_use((Exact(1),), mode);
-            g.call_layer_or_function((Exact(2),), mode);
+            f.call_layer_or_function((Convertible(clone(&f)),), mode);
+            f.call_at_last_use((Inferred(1),), mode);
+            g.call_layer_or_function((Inferred(2),), mode);
             for i in 0..3 {
                 let k = h(i);
                 k.call_at_last_use((), mode);
@@ -357,7 +359,7 @@ fn unused_fields_are_found() {
 }
 
 #[test]
-fn methods_leave_their_receiver_as_it_is() {
+fn methods_leave_their_receiver_unchanged() {
     check(
         parse_quote!(|x| {
             let count = Cell::new(0);
@@ -474,7 +476,10 @@ fn macros_call_layers_and_take_no_values() {
         quote!({
             ensure!(call(conv, "conv", into(clone(&x)), mode).rank()? == 4, "{width}");
             assert!(
-                matches!(call(&self.conv, "conv", into(clone(&x)), mode), Some(y) if call_element(blocks, "blocks", 0, into(clone(&y)), mode).is_some()),
+                matches!(
+                    call(&self.conv, "conv", into(clone(&x)), mode),
+                    Some(y) if call_element(blocks, "blocks", 0, into(clone(&y)), mode).is_some()
+                ),
                 "assertion failed: {}",
                 ::core::concat!(#text)
             );
@@ -484,7 +489,7 @@ fn macros_call_layers_and_take_no_values() {
 }
 
 #[test]
-fn capital_names_of_irrefutable_patterns_are_locals() {
+fn uppercase_names_in_irrefutable_patterns_are_locals() {
     check(
         parse_quote!(|X| {
             let Q = f(X);
@@ -528,7 +533,7 @@ fn names_in_refutable_patterns_may_be_constants() {
 }
 
 #[test]
-fn names_and_places_in_macros_stay_as_they_are() {
+fn names_and_places_in_macros_stay_unchanged() {
     check(
         parse_quote!(|x| {
             let mut y = x;

@@ -16,7 +16,7 @@ use super::OutputType;
 use super::borrow::Borrow;
 use super::liveness::{Event, Immovable, Local, Place, takes};
 use super::names;
-use super::placeholder::{Plan, Use, clone_of, placeholder};
+use super::placeholder::{ResolvedUses, Use, clone_of, placeholder};
 use super::scope::{Binding, Refutability, Scopes, bound_names, may_be_constant};
 
 /// A closure or async block that encloses the current expression and is itself inside the forward closure.
@@ -41,12 +41,12 @@ pub(super) struct Walker<'a> {
     pub inside_repetition: usize,
     /// The index of each field by name.
     by_name: HashMap<&'a str, usize>,
-    /// The variables for the fields that occur in the body, each with the index of the field. There is one for each field
-    /// and hygiene context, so that the name also resolves inside of macros and format strings.
+    /// The variables for the fields that occur in the body, each with the index of the field. There is one for each
+    /// field and hygiene context, so that the name also resolves inside macros and format strings.
     variables: Vec<(Ident, usize)>,
     /// The identifiers `mode`, one for each hygiene context.
     modes: Vec<Ident>,
-    /// What each use stands for.
+    /// The code of each use, indexed by `UseId`.
     uses: Vec<Use>,
     /// The fields that are used.
     used: HashSet<usize>,
@@ -129,7 +129,7 @@ impl<'a> Walker<'a> {
         match expr {
             Expr::Path(path) => {
                 if let Some(ident) = path.path.get_ident().cloned() {
-                    self.note_value(&ident);
+                    self.record_value_name(&ident);
                 }
             }
             Expr::Field(field) => match self.self_field(field) {
@@ -186,21 +186,21 @@ impl<'a> Walker<'a> {
             Some(local) => {
                 *expr = Expr::Verbatim(self.use_value(local.into(), &ident, ident.to_token_stream()))
             }
-            None => self.note_value(&ident),
+            None => self.record_value_name(&ident),
         }
     }
 
-    /// Records that the body uses the value of a name.
-    fn note_value(&mut self, ident: &Ident) {
+    /// Records a name whose value the body uses, and remembers it if it is neither a local nor a field.
+    fn record_value_name(&mut self, ident: &Ident) {
         let is_known = self.scopes.find(ident).is_some() || self.field_named(ident).is_some();
         if !is_known {
             self.unknown.push(ident.clone());
         }
-        self.note(ident);
+        self.record_name(ident);
     }
 
-    /// Records that the body names a local, a field, `mode` or `self`, and keeps the name.
-    pub fn note(&mut self, ident: &Ident) {
+    /// Records that the body contains the name of a local, of a field, `mode` or `self`, which stays unchanged.
+    pub fn record_name(&mut self, ident: &Ident) {
         if ident == "self" {
             self.uses_self = true;
         } else if let Some(local) = self.scopes.find(ident) {
@@ -246,7 +246,7 @@ impl<'a> Walker<'a> {
     pub fn read(&mut self, local: Local, ident: &Ident) {
         let depth = self.scopes.binding(local).depth;
         self.captures(local, ident);
-        // A `move` closure reads its own copy. Making that copy is a use, which `capture_copies` records.
+        // A `move` closure reads its own copy. Making that copy is a use, which `with_copies` records.
         if !self.frames.get(depth).is_some_and(|frame| frame.moves) {
             self.events.push(Event::Read(local));
             self.read_borrows(local);
@@ -292,7 +292,7 @@ impl<'a> Walker<'a> {
         if let Some(index) = self.self_field(field) {
             return Some(self.field_value(index, &self.place(index, span), span));
         }
-        if let Some((place, ident)) = self.owner(&field.base) {
+        if let Some((place, ident)) = self.owned_place(&field.base) {
             let place = with_field(place, &field.member);
             return Some(self.use_value(place, &ident, field.to_token_stream()));
         }
@@ -305,15 +305,15 @@ impl<'a> Walker<'a> {
         }
     }
 
-    /// Returns the place of `pair` or `pair.0`, and the name of its local, if the local owns its value, so that a field
-    /// can be moved out.
-    fn owner(&self, expr: &Expr) -> Option<(Place, Ident)> {
+    /// Returns the place of `pair` or `pair.0`, and the name of its local. Returns `None` unless the local owns its
+    /// value, because only then can a field be moved out.
+    fn owned_place(&self, expr: &Expr) -> Option<(Place, Ident)> {
         match expr {
             Expr::Field(field) => {
-                let (place, ident) = self.owner(&field.base)?;
+                let (place, ident) = self.owned_place(&field.base)?;
                 Some((with_field(place, &field.member), ident))
             }
-            Expr::Paren(paren) => self.owner(&paren.expr),
+            Expr::Paren(paren) => self.owned_place(&paren.expr),
             _ => {
                 let (local, ident) = self.local_of(expr)?;
                 self.scopes.binding(local).owned.then(|| (local.into(), ident))
@@ -442,7 +442,7 @@ impl<'a> Walker<'a> {
         Walked {
             unused: self.unused_fields(),
             unknown: self.unknown,
-            plan: Plan { takes: takes(&self.events, &self.immovable), uses: self.uses },
+            resolved: ResolvedUses { takes: takes(&self.events, &self.immovable), uses: self.uses },
             fields: self.variables,
             modes: self.modes,
         }
@@ -451,7 +451,7 @@ impl<'a> Walker<'a> {
 
 /// The result of a walk.
 pub(super) struct Walked {
-    pub plan: Plan,
+    pub resolved: ResolvedUses,
     pub fields: Vec<(Ident, usize)>,
     pub modes: Vec<Ident>,
     pub unused: Vec<usize>,

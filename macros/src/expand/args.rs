@@ -1,6 +1,5 @@
-//! Passes the arguments of a network to attribute expressions. Every expression can use every argument by value: an
-//! argument that one expression uses is moved into it, and an argument that several
-//! expressions use is cloned for each.
+//! Passes the arguments of a network to attribute expressions. Every expression can use every argument by value. An
+//! argument that only one expression uses is moved into the expression. Otherwise, each expression gets a clone.
 
 use proc_macro2::{Ident, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
@@ -33,7 +32,7 @@ pub fn with_args(item: &Item, expr: &Expr, runs: Runs) -> TokenStream {
 /// expression uses the argument, returns `let widths = widths;`. The new variable has the hygiene of the use, which
 /// differs from that of the argument if one of the two is in a macro.
 pub fn bind(item: &Item, exprs: &[&Expr], runs: Runs) -> TokenStream {
-    let bind = |(arg, uses): (&Arg, &usize)| {
+    let bind_argument = |(arg, uses): (&Arg, &usize)| {
         let mention = exprs.iter().find_map(|expr| mention::find(expr, &arg.name))?;
         let original = &arg.name;
         let name = format_ident!("{original}", span = mention.span());
@@ -45,7 +44,7 @@ pub fn bind(item: &Item, exprs: &[&Expr], runs: Runs) -> TokenStream {
             quote!(let #name = #clone;)
         })
     };
-    item.input.args.iter().zip(&item.arg_uses).filter_map(bind).collect()
+    item.input.args.iter().zip(&item.arg_uses).filter_map(bind_argument).collect()
 }
 
 /// Returns the number of attribute expressions that use each argument.
@@ -69,7 +68,7 @@ pub fn count_uses(input: &Input) -> Vec<usize> {
     uses
 }
 
-/// Passes the expressions of `#[layer(…)]` to `f`, together if they share the variables that [`bind`] declares.
+/// Calls `f` with the expressions of `#[layer(…)]`. One call gets all expressions that share the variables of [`bind`].
 fn layer_expressions(attr: &LayerAttr, f: &mut impl FnMut(&[&Expr])) {
     for repeat in &attr.repeats {
         match repeat {

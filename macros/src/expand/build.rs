@@ -14,7 +14,7 @@ use super::key::{Place, name};
 use super::self_type::replace_self;
 use super::{Item, local, private};
 
-// use __private::NoContainer as _;
+// use __private::NotContainer as _;
 // let path = __private::BuildScope::enter("Model");
 // path.field("conv1");
 // let field_conv1 = __private::layer(&vb, "conv1", <Conv2d>::config(1, 20, 5).padding(2))?;
@@ -35,7 +35,7 @@ fn network(item: &Item) -> TokenStream {
     let body = if item.input.is_enum { select_variant(item) } else { variant(item, 0) };
     quote! {
         #[allow(unused_imports)]
-        use #krate::__private::NoContainer as _;
+        use #krate::__private::NotContainer as _;
         let #path = #krate::__private::BuildScope::enter(#name);
         #body
     }
@@ -95,10 +95,10 @@ fn enter(field: &Field) -> Option<TokenStream> {
 
 // let mut network = Model { … };
 // path.field("head");
-// __private::tie_after(&mut network, "head", "embed.weight")?;
+// __private::tie_after_build(&mut network, "head", "embed.weight")?;
 // Ok(network)
 //
-// `__private::tie` builds the field from the tensor at the target's path; `tie_after` makes both paths share one
+// `__private::tie` builds the field from the tensor at the target's path; `tie_after_build` makes both paths share one
 // tensor.
 fn ties(item: &Item, variant: usize, network: &TokenStream) -> TokenStream {
     let krate = &item.input.krate;
@@ -114,7 +114,7 @@ fn ties(item: &Item, variant: usize, network: &TokenStream) -> TokenStream {
         let key = tie_key(field);
         let target = &field.tie;
         let enter = enter(field);
-        quote!(#enter #krate::__private::tie_after(&mut #this, #key, #target)?;)
+        quote!(#enter #krate::__private::tie_after_build(&mut #this, #key, #target)?;)
     });
     let keys: TokenStream = keys.collect();
     let ties: TokenStream = ties.collect();
@@ -276,7 +276,7 @@ fn repeated(
             let (parent, element) = match name {
                 LayerName::Fixed(name) => (
                     quote!(&#krate::__private::child(#vb, #name)),
-                    quote!(&#krate::__private::index(#list.len())),
+                    quote!(&#krate::__private::element_name(#list.len())),
                 ),
                 LayerName::Numbered(name) => (quote!(#vb), name(&quote!(#list.len()))),
             };
@@ -313,8 +313,9 @@ fn element_type(item: &Item, ty: &Type) -> Type {
     element(ty).cloned().unwrap_or_else(|| contents(item, ty, "IS_CONTAINER"))
 }
 
-/// Returns `<Blocks as __private::Contents<{ <__private::Kind<Blocks>>::IS_CONTAINER }>>::Layer`: the type in a container,
-/// or the type itself if the constant `kind` is false.
+/// Returns the type in a container:
+/// `<Blocks as __private::Contents<{ <__private::FieldKind<Blocks>>::IS_CONTAINER }>>::Layer`. This is the
+/// type itself if the constant `kind` is false.
 fn contents(item: &Item, ty: &Type, kind: &str) -> Type {
     let span = ty.span();
     let private = private(&item.input.krate, span);
@@ -323,7 +324,7 @@ fn contents(item: &Item, ty: &Type, kind: &str) -> Type {
 }
 
 /// Returns the type of a layer in a tuple: `A` of `(A, B)`, or
-/// `<Stem as __private::TupleLayer<0, { <__private::Kind<Stem>>::IS_TUPLE }>>::Layer` if the type may be an alias.
+/// `<Stem as __private::TupleLayer<0, { <__private::FieldKind<Stem>>::IS_TUPLE }>>::Layer` if the type may be an alias.
 fn tuple_type(item: &Item, ty: &Type, index: usize) -> Type {
     if let Type::Tuple(tuple) = ty {
         return tuple.elems[index].clone();
@@ -334,8 +335,8 @@ fn tuple_type(item: &Item, ty: &Type, index: usize) -> Type {
     Type::Verbatim(quote_spanned!(span=> <#ty as #private::TupleLayer<#index, #is_tuple>>::Layer))
 }
 
-/// Returns `{ <__private::Kind<Blocks>>::IS_CONTAINER }`, or another constant of that type. A constant cannot depend on the
-/// parameters of the network, so a type that contains one is assumed to be of the kind.
+/// Returns `{ <__private::FieldKind<Blocks>>::IS_CONTAINER }`, or another constant of that type. The constant cannot
+/// depend on the generic parameters of the network. For a type with such a parameter, returns `true`.
 fn is_kind(item: &Item, ty: &Type, kind: &str) -> TokenStream {
     if is_generic(item, ty) {
         return quote!(true);
@@ -343,7 +344,7 @@ fn is_kind(item: &Item, ty: &Type, kind: &str) -> TokenStream {
     let span = ty.span();
     let kind = Ident::new(kind, span);
     let private = private(&item.input.krate, span);
-    quote_spanned!(span=> { <#private::Kind<#ty>>::#kind })
+    quote_spanned!(span=> { <#private::FieldKind<#ty>>::#kind })
 }
 
 /// Returns `true` if a type contains a parameter of the network.
@@ -397,8 +398,11 @@ fn single_layer(
             let values: TokenStream = setters.iter().map(|(name, value)| quote!(.#name(#value))).collect();
             let bound = bind(item, &config_expressions(args, setters), runs);
             let may_be_alias = may_be_alias(ty) && !is_generic(item, ty);
-            let config =
-                config(attr, &if may_be_alias { contents(item, ty, "IS_POINTER") } else { ty.clone() }, args);
+            let config = config(
+                attr,
+                &if may_be_alias { contents(item, ty, "HOLDS_ONE_LAYER") } else { ty.clone() },
+                args,
+            );
             let private_at_layer = private(krate, span);
             let layer = quote_spanned!(span=> #private_at_layer::layer);
             let mut layer = quote!(#layer(#vb, #name, #config #values)?);

@@ -58,13 +58,14 @@ fn internal_name(input: &Input) -> Ident {
 // #[cfg(doc)]
 // pub use __ModelConfig as ModelConfig;
 // const _: () = {
-//     use __private::NameOfConfig as _;
+//     use __private::ConfigNameConflict as _;
 //     let _ = ModelConfig::build;
 // };
 //
 // If the user has a type `ModelConfig`, the compiler reports the second definition at the name of the network. For an
-// import it would also suggest `struct Model as OtherModelConfig`. rustdoc shows the methods of an import, but not those
-// of an alias. `ModelConfig::build` is then the deprecated function of `NameOfConfig`, whose warning says what to do.
+// import it would also suggest `struct Model as OtherModelConfig`. rustdoc shows the methods of an import, but not
+// those of an alias. If the names conflict, `ModelConfig::build` is the deprecated function of `ConfigNameConflict`,
+// whose deprecation warning says what to do.
 fn export(item: &Item, name: &Ident, public: &Ident) -> TokenStream {
     let input = item.input;
     let krate = &input.krate;
@@ -74,7 +75,7 @@ fn export(item: &Item, name: &Ident, public: &Ident) -> TokenStream {
         quote! {
             const _: () = {
                 #[allow(unused_imports)]
-                use #krate::__private::NameOfConfig as _;
+                use #krate::__private::ConfigNameConflict as _;
                 let _ = #public::#build;
             };
         }

@@ -17,11 +17,11 @@ pub fn setter(Arg { name, default, docs, .. }: &Arg) -> TokenStream {
     let first = docs.is_empty().then(|| format!(" Sets `{}`.", name.unraw()));
     let default =
         default.as_ref().map(|default| format!(" Default: `{}`.", source(default.to_token_stream())));
-    let gap = (first.is_none() && default.is_some()).then_some("");
+    let blank_line = (first.is_none() && default.is_some()).then_some("");
     let first = first.iter();
-    let gap = gap.iter();
+    let blank_line = blank_line.iter();
     let default = default.iter();
-    quote!(#(#[doc = #first])* #(#docs)* #(#[doc = #gap])* #(#[doc = #default])*)
+    quote!(#(#[doc = #first])* #(#docs)* #(#[doc = #blank_line])* #(#[doc = #default])*)
 }
 
 /// Returns the documentation of a field of the config.
@@ -65,7 +65,7 @@ fn comment(docs: &[Attribute]) -> String {
     lines.collect::<Vec<_>>().join(" ")
 }
 
-/// Returns the tokens as rustfmt would write them in one line, or nearly so.
+/// Returns the tokens as one line, with spaces approximately as rustfmt writes them.
 fn source(tokens: TokenStream) -> String {
     let mut text = String::new();
     let mut joint = true;

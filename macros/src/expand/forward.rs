@@ -83,7 +83,7 @@ impl SignatureInput {
 //     type Output = Signal;
 //     fn forward_pass(&self, input: Signal, mode: Mode) -> Signal {
 //         __private::run_network(self, move || {
-//             __private::Attempt(move || -> Result<Signal> { let x = input; Ok({ … }) }).output()
+//             __private::ForwardBody(move || -> Result<Signal> { let x = input; Ok({ … }) }).output()
 //         })
 //     }
 // }
@@ -120,7 +120,7 @@ fn implementation(item: &Item, signature: &Signature) -> TokenStream {
 }
 
 // use __private::{CallFunction as _, CallLayer as _, …};
-// __private::Attempt(move || -> Result<Signal> {
+// __private::ForwardBody(move || -> Result<Signal> {
 //     let blocks = &self.blocks;
 //     let mode = mode;
 //     let (x, mask) = input;
@@ -140,10 +140,10 @@ fn closure(item: &Item, variant: usize, rewritten: &Rewritten, output: &TokenStr
         #[allow(unused_imports)]
         use #krate::__private::{
             CallFunction as _, CallFunctionMut as _, CallFunctionOnce as _, CallLayer as _, CallLayerAtLastUse as _,
-            DataByReference as _, DataByValue as _, Lend as _, NoOutcome as _,
+            DataByReference as _, DataByValue as _, Lend as _, UnsupportedOutput as _,
         };
         let _ = &#mode;
-        #krate::__private::Attempt(move || -> #krate::Result<#output> {
+        #krate::__private::ForwardBody(move || -> #krate::Result<#output> {
             #fields
             #(#[allow(unused_variables)] let #modes = #mode;)*
             let #pattern = #input;
@@ -236,11 +236,11 @@ fn methods(item: &Item, signature: &Signature) -> TokenStream {
         let output = &signature.output;
         quote_spanned!(span=> <#output as #krate::IntoTensors>::Tensors)
     };
-    // A signal has tensors.
+    // `Signal` implements `Outcome`, so that it needs no fallback.
     let fallback = (!signature.is_layer).then(|| {
         quote_spanned! {span=>
             #[allow(unused_imports)]
-            use #krate::__private::NoOutcome as _;
+            use #krate::__private::UnsupportedOutput as _;
         }
     });
     quote_spanned! {span=>

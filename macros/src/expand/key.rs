@@ -18,7 +18,8 @@ pub fn name(item: &Item, variant: usize, name: &Name, index: &TokenStream, place
     }
 }
 
-/// Returns `__private::name(&[&"block", &self.stage, &"-", &__private::number(0, 2, index)])`, a `String`.
+/// Returns `__private::concat_name(&[&"block", &self.stage, &"-", &__private::element_number(0, 2, index)])`, an
+/// expression of the type `String`.
 pub fn dynamic_name(
     item: &Item,
     variant: usize,
@@ -33,9 +34,9 @@ pub fn dynamic_name(
             let value = item.value_in_name(variant, name, place);
             quote!(&#value)
         }
-        Part::Numbers { first, step } => quote!(&#krate::__private::number(#first, #step, #index)),
+        Part::Numbers { first, step } => quote!(&#krate::__private::element_number(#first, #step, #index)),
     });
-    quote!(#krate::__private::name(&[#(#parts),*]))
+    quote!(#krate::__private::concat_name(&[#(#parts),*]))
 }
 
 /// Where a name in checkpoints is used, which determines how it reads the value of a field.

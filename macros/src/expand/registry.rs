@@ -105,9 +105,9 @@ fn visit_fields(item: &Item) -> Option<TokenStream> {
     })
 }
 
-// visitor.child("conv1", layer);                                                             // usually
-// layer.visit(visitor);                                                                      // rename = ""
-// __private::visit_numbered(layer, visitor, &|index| __private::name(…));                    // rename = "layer{1..}"
+// visitor.child("conv1", layer);                                                   // usually
+// layer.visit(visitor);                                                            // rename = ""
+// __private::visit_renamed(layer, visitor, &|index| __private::concat_name(…));    // rename = "layer{1..}"
 fn visit_layer(item: &Item, variant: usize, field: &Field, mutable: bool) -> TokenStream {
     let krate = &item.input.krate;
     let visitor = local("visitor");
@@ -122,7 +122,7 @@ fn visit_layer(item: &Item, variant: usize, field: &Field, mutable: bool) -> Tok
         return quote!(#krate::Module::#visit(#layer, #visitor););
     }
     if field.key.is_numbered() {
-        let visit = if mutable { quote!(visit_numbered_mut) } else { quote!(visit_numbered) };
+        let visit = if mutable { quote!(visit_renamed_mut) } else { quote!(visit_renamed) };
         let key = dynamic_name(item, variant, &field.key, &index, Place::Network);
         return quote!(#krate::__private::#visit(#layer, #visitor, &|#index| #key););
     }

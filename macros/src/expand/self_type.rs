@@ -1,5 +1,5 @@
-//! Makes `Self` name the network in expressions that build it. The generated code evaluates them in an implementation
-//! for the config, where `Self` is the config.
+//! Makes `Self` refer to the network in the expressions that build it. The generated code evaluates these expressions
+//! in an `impl` of the config, where `Self` would be the config.
 
 use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 use quote::{ToTokens, quote};

@@ -4,25 +4,29 @@ use crate::{Error, Result};
 
 use super::super::input::Input;
 
-/// The position of the directory in the file.
+/// The position and the length of the directory in the file, in bytes.
 pub(super) struct Extent {
     pub start: u64,
     pub length: u64,
 }
 
+/// The signature of the end record, and the length of the record without its comment.
 const END: &[u8] = b"PK\x05\x06";
 const END_LENGTH: usize = 22;
+/// The signature and the length of the zip64 end record.
 const END_64: &[u8] = b"PK\x06\x06";
 const END_64_LENGTH: u64 = 56;
+/// The signature and the length of the record that contains the position of the zip64 end record.
 const LOCATOR_64: &[u8] = b"PK\x06\x07";
 const LOCATOR_64_LENGTH: u64 = 20;
+/// The signature of an entry's record in the directory, and the length of the record without its variable fields.
 const RECORD: &[u8] = b"PK\x01\x02";
 const RECORD_LENGTH: usize = 46;
 
 /// The length of an entry's local header, without name and extra field.
 pub(super) const HEADER_LENGTH: u64 = 30;
 
-/// The content of a 32-bit field whose actual value needs 64 bits and is in a zip64 record.
+/// The content of a 32-bit field whose value needs 64 bits and is therefore stored in a zip64 record.
 const IN_ZIP64: u64 = u32::MAX as u64;
 
 /// Locates the directory. Its position is in the end record, near the end of the file.
@@ -30,8 +34,9 @@ pub(super) fn locate(input: &mut Input) -> Result<Extent> {
     let tail_length = input.length().min((END_LENGTH + usize::from(u16::MAX)) as u64);
     let tail_start = input.length() - tail_length;
     let tail = input.bytes(tail_start, tail_length)?;
-    let is_end_record = |at: &usize| {
-        let end = &tail[*at..];
+    // The end record is followed by a comment, whose length is the field at offset 20.
+    let is_end_record = |position: &usize| {
+        let end = &tail[*position..];
         end.starts_with(END) && END_LENGTH + number(end, 20, 2) as usize == end.len()
     };
     let last = tail.len().checked_sub(END_LENGTH);
@@ -80,17 +85,17 @@ pub(super) fn records(directory: &[u8], end_of_data: u64) -> Result<Vec<usize>> 
         position = next;
     }
     extents.sort_unstable();
-    let mut ends = extents.iter().skip(1).map(|&(header, _)| header).chain([end_of_data]);
+    let mut next_starts = extents.iter().skip(1).map(|&(header, _)| header).chain([end_of_data]);
     let ends_before_next = |&(header, length): &(u64, u64)| {
         let end = header.checked_add(length);
-        end.is_some() && end <= ends.next()
+        end.is_some() && end <= next_starts.next()
     };
     if !extents.iter().all(ends_before_next) {
         return Err(invalid("two of its entries overlap"));
     }
     positions.sort_unstable_by_key(|&position| name(directory, position));
     let names = positions.iter().map(|&position| name(directory, position));
-    if let Some((name, _)) = names.clone().zip(names.skip(1)).find(|(one, next)| one == next) {
+    if let Some((name, _)) = names.clone().zip(names.skip(1)).find(|(name, next)| name == next) {
         return Err(invalid(&format!("it has two entries `{}`", name.escape_ascii())));
     }
     Ok(positions)
@@ -101,7 +106,9 @@ pub(super) struct Record {
     pub flags: u64,
     pub method: u64,
     pub checksum: u32,
+    /// The size of the compressed data in bytes.
     pub compressed: u64,
+    /// The size of the uncompressed data in bytes.
     pub size: u64,
     /// The position of the entry's local header.
     pub header: u64,
@@ -136,10 +143,10 @@ impl Record {
     /// Reads the fields that do not fit into 32 bits. Their values are in the zip64 extra field, which has the id 1.
     fn read_zip64(&mut self, mut extra: &[u8]) {
         while let Some((head, rest)) = extra.split_first_chunk::<4>() {
-            let kind = number(head, 0, 2);
+            let id = number(head, 0, 2);
             let length = number(head, 2, 2) as usize;
             let (data, rest) = rest.split_at(length.min(rest.len()));
-            if kind == 1 {
+            if id == 1 {
                 let mut values = data.as_chunks::<8>().0.iter().map(|&value| u64::from_le_bytes(value));
                 for field in [&mut self.size, &mut self.compressed, &mut self.header] {
                     if *field == IN_ZIP64 {

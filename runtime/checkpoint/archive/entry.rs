@@ -10,16 +10,21 @@ use crate::{Error, Result};
 use super::super::input::{Input, ReadSeek};
 use super::directory::{HEADER_LENGTH, Record, invalid, number};
 
+/// The signature of an entry's local header.
 const HEADER: &[u8] = b"PK\x03\x04";
 
+/// Compression methods.
 const STORED: u64 = 0;
 const DEFLATED: u64 = 8;
+
+/// The flag of an encrypted entry.
 const ENCRYPTED: u64 = 1;
 
-/// A reader of an entry's uncompressed data. The reader checks that the length and the checksum of the data are those
-/// in the directory.
+/// A reader of an entry's uncompressed data. The reader checks that the length and the checksum of the data match the
+/// directory.
 pub(crate) struct EntryReader<'a> {
     data: Data<'a>,
+    /// The number of uncompressed bytes that are not read yet.
     left: u64,
     crc: Crc,
     checksum: u32,
@@ -33,7 +38,7 @@ enum Data<'a> {
 }
 
 impl<'a> EntryReader<'a> {
-    /// Opens the entry of `record`. Its data must not extend past `end_of_data`.
+    /// Opens the entry of `record`. The entry's data must not extend past `end_of_data`.
     pub(super) fn open(input: &'a mut Input<'_>, record: &Record, end_of_data: u64) -> Result<Self> {
         if record.flags & ENCRYPTED != 0 {
             return Err(invalid("the entry is encrypted"));

@@ -13,7 +13,7 @@ use crate::{Error, Result};
 
 use super::budget::Budget;
 use super::input::{Input, truncated};
-use super::within;
+use super::with_context;
 
 use directory::Record;
 
@@ -23,8 +23,8 @@ pub(super) use entry::EntryReader;
 pub(super) struct Archive<'f> {
     input: Input<'f>,
     directory: Vec<u8>,
-    /// The position of the directory, after all entries.
-    start: u64,
+    /// The position of the directory, which follows all entries.
+    directory_start: u64,
     /// The positions of the records in the directory, ordered by name.
     records: Vec<usize>,
 }
@@ -38,7 +38,7 @@ impl<'f> Archive<'f> {
         budget.spend(usize::try_from(extent.length).ok().and_then(|length| length.checked_mul(2)))?;
         let directory = input.bytes(extent.start, extent.length)?;
         let records = directory::records(&directory, extent.start)?;
-        Ok(Self { input, directory, start: extent.start, records })
+        Ok(Self { input, directory, directory_start: extent.start, records })
     }
 
     /// Returns the names of the entries in order. Skips names that are not UTF-8.
@@ -56,13 +56,13 @@ impl<'f> Archive<'f> {
     pub fn entry(&mut self, name: &str) -> Result<Option<EntryReader<'_>>> {
         match self.find(name)? {
             None => Ok(None),
-            Some(record) => EntryReader::open(&mut self.input, &record, self.start).map(Some),
+            Some(record) => EntryReader::open(&mut self.input, &record, self.directory_start).map(Some),
         }
     }
 
     /// Reads the entry `name`, or returns `None` if it does not exist.
     pub fn bytes(&mut self, name: &str, budget: &mut Budget) -> Result<Option<Vec<u8>>> {
-        within(format_args!("entry `{name}`"), self.read_entry(name, budget))
+        with_context(format_args!("entry `{name}`"), self.read_entry(name, budget))
     }
 
     fn read_entry(&mut self, name: &str, budget: &mut Budget) -> Result<Option<Vec<u8>>> {

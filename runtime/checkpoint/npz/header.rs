@@ -4,7 +4,7 @@ use std::io::Read;
 
 use crate::{Error, Result};
 
-use super::super::element::Element;
+use super::super::element::ElementType;
 use super::super::input::fill;
 use super::super::strided::MAX_DIMENSIONS;
 
@@ -16,7 +16,7 @@ const MAX_LENGTH: u32 = 10_000;
 /// The header of a `.npy` file.
 #[derive(Debug)]
 pub(super) struct Header {
-    pub element: Element,
+    pub element: ElementType,
     pub shape: Vec<usize>,
     pub column_major: bool,
     /// The number of bytes before the elements.
@@ -46,11 +46,11 @@ pub(super) fn read(reader: &mut dyn Read) -> Result<Header> {
     let mut text = vec![0; length as usize];
     fill(reader, &mut text)?;
     let text = std::str::from_utf8(&text).map_err(|_| malformed("it is not UTF-8"))?;
-    let before = (MAGIC.len() + 2 + length_bytes) as u64;
-    parse(text).map(|header| Header { length: before + u64::from(length), ..header })
+    let prefix_length = (MAGIC.len() + 2 + length_bytes) as u64;
+    parse(text).map(|header| Header { length: prefix_length + u64::from(length), ..header })
 }
 
-/// Parses a header such as `{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }`.
+/// Parses a header such as `{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }`. Sets its `length` to 0.
 fn parse(text: &str) -> Result<Header> {
     let mut rest = Tokens(text.trim());
     let mut element = None;
@@ -82,20 +82,20 @@ fn parse(text: &str) -> Result<Header> {
 }
 
 /// Parses an element type such as `<f4`: byte order, kind, size in bytes.
-fn parse_element(descr: &str) -> Result<Element> {
+fn parse_element(descr: &str) -> Result<ElementType> {
     let kind = descr.trim_start_matches(['<', '=', '|']);
     Ok(match kind {
-        "b1" => Element::Bool,
-        "u1" => Element::U8,
-        "i1" => Element::I8,
-        "i2" => Element::I16,
-        "u2" => Element::U16,
-        "i4" => Element::I32,
-        "u4" => Element::U32,
-        "i8" => Element::I64,
-        "f2" => Element::F16,
-        "f4" => Element::F32,
-        "f8" => Element::F64,
+        "b1" => ElementType::Bool,
+        "u1" => ElementType::U8,
+        "i1" => ElementType::I8,
+        "i2" => ElementType::I16,
+        "u2" => ElementType::U16,
+        "i4" => ElementType::I32,
+        "u4" => ElementType::U32,
+        "i8" => ElementType::I64,
+        "f2" => ElementType::F16,
+        "f4" => ElementType::F32,
+        "f8" => ElementType::F64,
         kind if kind.starts_with('O') => {
             return Err(Error::msg("arrays of Python objects are not supported"));
         }
@@ -112,7 +112,7 @@ fn parse_element(descr: &str) -> Result<Element> {
     })
 }
 
-/// The remaining text.
+/// A tokenizer of the remaining text.
 struct Tokens<'a>(&'a str);
 
 impl<'a> Tokens<'a> {

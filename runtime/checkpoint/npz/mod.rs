@@ -13,7 +13,7 @@ use super::budget::Budget;
 use super::element::{Stream, element_count};
 use super::input::truncated;
 use super::strided::{Strided, View};
-use super::{StateDict, within};
+use super::{StateDict, with_context};
 
 use header::Header;
 
@@ -38,7 +38,7 @@ pub(super) fn read(mut archive: Archive, mut budget: Budget, device: &Device) ->
             Ok(None) => continue,
             Err(error) => Err(error),
         };
-        state.insert(name, within(format_args!("array `{name}`"), array)?);
+        state.insert(name, with_context(format_args!("array `{name}`"), array)?);
     }
     Ok(state)
 }
@@ -58,6 +58,7 @@ fn array(reader: &mut dyn Read, size: u64, budget: &mut Budget, device: &Device)
     if !column_major || shape.len() < 2 {
         return element.tensor(Stream { reader, count }, &shape, device);
     }
+    // Do not charge the budget for the stored bytes of a widened array: `spend_tensor` has charged twice their size.
     if !element.is_widened() {
         budget.spend(Some(bytes))?;
     }

@@ -8,15 +8,15 @@ use candle_core::{Device, Tensor};
 use crate::{Error, Result};
 
 use super::super::budget::Budget;
-use super::super::element::{Element, Stream, element_count};
+use super::super::element::{ElementType, Stream, element_count};
 use super::super::input::Input;
-use super::super::{StateDict, within};
+use super::super::{StateDict, with_context};
 use super::LENGTH_BYTES;
 
 /// The maximum length of the header in bytes, as defined by the format.
 const MAX_HEADER: u64 = 100_000_000;
 
-/// The memory that the parsed header takes per byte of JSON, in bytes: the maximum of several measurements.
+/// The memory that the parsed header takes per byte of JSON, in bytes. This is the maximum of several measurements.
 const PER_HEADER_BYTE: usize = 16;
 
 /// Reads the tensors of a file, in the order of their data.
@@ -30,7 +30,7 @@ pub(in super::super) fn read(mut input: Input, budget: &mut Budget, device: &Dev
     let mut state = StateDict::new();
     for (name, info) in infos {
         let tensor = stored_tensor(info, start, &mut input, budget, device);
-        state.insert(&*name, within(format_args!("tensor `{name}`"), tensor)?);
+        state.insert(&*name, with_context(format_args!("tensor `{name}`"), tensor)?);
     }
     Ok(state)
 }
@@ -81,21 +81,21 @@ fn stored_tensor(
 }
 
 /// Returns the element type, or `None` if candle has no dtype for its values.
-fn element(dtype: Dtype) -> Option<Element> {
+fn element(dtype: Dtype) -> Option<ElementType> {
     Some(match dtype {
-        Dtype::BOOL => Element::Bool,
-        Dtype::U8 => Element::U8,
-        Dtype::I8 => Element::I8,
-        Dtype::I16 => Element::I16,
-        Dtype::U16 => Element::U16,
-        Dtype::I32 => Element::I32,
-        Dtype::U32 => Element::U32,
-        Dtype::I64 => Element::I64,
-        Dtype::F8_E4M3 => Element::F8E4M3,
-        Dtype::F16 => Element::F16,
-        Dtype::BF16 => Element::BF16,
-        Dtype::F32 => Element::F32,
-        Dtype::F64 => Element::F64,
+        Dtype::BOOL => ElementType::Bool,
+        Dtype::U8 => ElementType::U8,
+        Dtype::I8 => ElementType::I8,
+        Dtype::I16 => ElementType::I16,
+        Dtype::U16 => ElementType::U16,
+        Dtype::I32 => ElementType::I32,
+        Dtype::U32 => ElementType::U32,
+        Dtype::I64 => ElementType::I64,
+        Dtype::F8_E4M3 => ElementType::F8E4M3,
+        Dtype::F16 => ElementType::F16,
+        Dtype::BF16 => ElementType::BF16,
+        Dtype::F32 => ElementType::F32,
+        Dtype::F64 => ElementType::F64,
         _ => return None,
     })
 }

@@ -9,7 +9,7 @@ use candle_core::{DType, Device, Tensor};
 
 use crate::{Error, Result};
 
-use super::super::within;
+use super::super::with_context;
 use super::METADATA;
 
 /// Writes the header and the tensors. Converts one tensor at a time to bytes, to save memory.
@@ -25,7 +25,7 @@ pub(in super::super) fn write(
         } else {
             Err(Error::msg("the name occurs twice"))
         };
-        within(format_args!("tensor `{name}`"), checked)?;
+        with_context(format_args!("tensor `{name}`"), checked)?;
     }
     // Sorting by descending element size aligns every tensor, because the data starts at a multiple of 8.
     tensors.sort_by_key(|(_, tensor)| std::cmp::Reverse(tensor.dtype().size_in_bytes()));
@@ -37,7 +37,7 @@ pub(in super::super) fn write(
     for (name, tensor) in tensors.into_iter().filter(|(_, tensor)| tensor.elem_count() > 0) {
         // `View::data` panics on errors. It cannot fail for a contiguous tensor on the CPU.
         let flat = tensor.to_device(&Device::Cpu).and_then(|tensor| tensor.flatten_all());
-        let flat = within(format_args!("tensor `{name}`"), flat.map_err(Error::from))?;
+        let flat = with_context(format_args!("tensor `{name}`"), flat.map_err(Error::from))?;
         file.write_all(&tensor::View::data(&flat))?;
     }
     Ok(())

@@ -5,11 +5,12 @@ use std::io::Read;
 
 use crate::checkpoint::archive::Archive;
 use crate::checkpoint::budget::Budget;
-use crate::checkpoint::within;
+use crate::checkpoint::with_context;
 use crate::{Error, Result};
 
 use super::{Storages, wrong_size};
 
+/// The name of the pickle that describes the tensors.
 const DESCRIPTION: &str = "data.pkl";
 
 /// An archive of `torch.save`.
@@ -59,7 +60,7 @@ impl Storages for TorchArchive<'_> {
             Some(size) => return Err(wrong_size(key, expected, size)),
             None => return Err(Error::msg(format!("the archive has no entry for storage `{key}`"))),
         }
-        match within(format_args!("entry `{name}`"), self.archive.entry(&name))? {
+        match with_context(format_args!("entry `{name}`"), self.archive.entry(&name))? {
             Some(reader) => Ok(Box::new(reader)),
             None => Err(Error::msg(format!("the archive has no entry for storage `{key}`"))),
         }

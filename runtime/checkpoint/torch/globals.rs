@@ -2,7 +2,7 @@
 //!
 //! Python imports and runs any function that a pickle names. Here, every name outside a fixed list is an error.
 
-use crate::checkpoint::element::Element;
+use crate::checkpoint::element::ElementType;
 use crate::checkpoint::strided::View;
 use crate::{Error, Result};
 
@@ -21,8 +21,8 @@ pub(super) enum Global {
     /// `_rebuild_from_type_v2`, for subclasses of `Tensor` and tensors with attributes. Its arguments are a function
     /// and the arguments of that function.
     RebuildFromType,
-    Storage(Element),
-    Type(Element),
+    Storage(ElementType),
+    Type(ElementType),
     /// A class or function not needed for tensors. Calling it returns [`Value::Other`].
     Inert,
 }
@@ -66,7 +66,7 @@ pub(super) fn resolve(module: &str, name: &str) -> Result<Global> {
     })
 }
 
-/// Returns why the class or function `name` is not supported, if the name shows what kind of tensor it is for.
+/// Returns the reason that the class or function `name` is not supported, or `None` if the name does not imply one.
 fn unsupported_reason(name: &str) -> Option<&'static str> {
     let lowercase = name.to_ascii_lowercase();
     Some(match lowercase.trim_start_matches("_rebuild_") {
@@ -83,38 +83,38 @@ fn unsupported_reason(name: &str) -> Option<&'static str> {
 }
 
 /// Returns the element type of a storage class. It is `U8` for an untyped storage, whose length is in bytes.
-fn storage_element(class: &str) -> Option<Element> {
+fn storage_element(class: &str) -> Option<ElementType> {
     Some(match class {
-        "DoubleStorage" => Element::F64,
-        "FloatStorage" => Element::F32,
-        "HalfStorage" => Element::F16,
-        "BFloat16Storage" => Element::BF16,
-        "LongStorage" => Element::I64,
-        "IntStorage" => Element::I32,
-        "ShortStorage" => Element::I16,
-        "CharStorage" => Element::I8,
-        "ByteStorage" | "UntypedStorage" => Element::U8,
-        "BoolStorage" => Element::Bool,
+        "DoubleStorage" => ElementType::F64,
+        "FloatStorage" => ElementType::F32,
+        "HalfStorage" => ElementType::F16,
+        "BFloat16Storage" => ElementType::BF16,
+        "LongStorage" => ElementType::I64,
+        "IntStorage" => ElementType::I32,
+        "ShortStorage" => ElementType::I16,
+        "CharStorage" => ElementType::I8,
+        "ByteStorage" | "UntypedStorage" => ElementType::U8,
+        "BoolStorage" => ElementType::Bool,
         _ => return None,
     })
 }
 
 /// Returns the element type of a dtype such as `torch.float32`.
-fn type_element(name: &str) -> Option<Element> {
+fn type_element(name: &str) -> Option<ElementType> {
     Some(match name {
-        "float64" | "double" => Element::F64,
-        "float32" | "float" => Element::F32,
-        "float16" | "half" => Element::F16,
-        "bfloat16" => Element::BF16,
-        "float8_e4m3fn" => Element::F8E4M3,
-        "int64" | "long" => Element::I64,
-        "int32" | "int" => Element::I32,
-        "int16" | "short" => Element::I16,
-        "int8" => Element::I8,
-        "uint32" => Element::U32,
-        "uint16" => Element::U16,
-        "uint8" => Element::U8,
-        "bool" => Element::Bool,
+        "float64" | "double" => ElementType::F64,
+        "float32" | "float" => ElementType::F32,
+        "float16" | "half" => ElementType::F16,
+        "bfloat16" => ElementType::BF16,
+        "float8_e4m3fn" => ElementType::F8E4M3,
+        "int64" | "long" => ElementType::I64,
+        "int32" | "int" => ElementType::I32,
+        "int16" | "short" => ElementType::I16,
+        "int8" => ElementType::I8,
+        "uint32" => ElementType::U32,
+        "uint16" => ElementType::U16,
+        "uint8" => ElementType::U8,
+        "bool" => ElementType::Bool,
         _ => return None,
     })
 }
@@ -203,15 +203,15 @@ const MAX_METADATA: usize = 64;
 fn check_metadata<'a>(heap: &Heap<'a>, arguments: Value<'a>, index: usize) -> Result<()> {
     let Some(&metadata @ Value::Dict(_)) = heap.items(arguments)?.get(index) else { return Ok(()) };
     let entries = heap.entries(metadata)?;
-    // All tensors of a file may share this dictionary, which is searched once for each of them. So limit its length.
+    // Limit the length of this dictionary: all tensors of a file may share it, and it is searched once per tensor.
     if entries.len() > MAX_METADATA {
         let found = entries.len();
         return Err(Error::msg(format!(
             "expected at most {MAX_METADATA} metadata entries of a tensor, found {found}"
         )));
     }
-    let lazy = |(key, _): &(Value, Value)| matches!(key, Value::Str("neg" | "conj"));
-    if entries.iter().any(lazy) {
+    let is_lazy = |(key, _): &(Value, Value)| matches!(key, Value::Str("neg" | "conj"));
+    if entries.iter().any(is_lazy) {
         return Err(Error::msg(
             "the tensor is negated or conjugated lazily; call `resolve_neg()` before saving",
         ));
@@ -224,7 +224,7 @@ fn check_metadata<'a>(heap: &Heap<'a>, arguments: Value<'a>, index: usize) -> Re
 fn rebuild_tensor<'a>(
     heap: &mut Heap<'a>,
     arguments: Value<'a>,
-    element: Option<Element>,
+    element: Option<ElementType>,
 ) -> Result<Value<'a>> {
     let storage = heap.storage_record(argument(heap, arguments, 0)?)?;
     let view = View {

@@ -2,7 +2,7 @@
 //!
 //! Values are `Copy` and refer to objects on the heap by index, because pickled objects may contain themselves.
 
-use crate::checkpoint::element::Element;
+use crate::checkpoint::element::ElementType;
 use crate::checkpoint::strided::View;
 use crate::{Error, Result};
 
@@ -57,14 +57,14 @@ pub(super) struct StorageRecord<'a> {
     pub key: &'a str,
     pub bytes: usize,
     /// The element type. In the legacy format, the length of a storage is the number of elements of this type.
-    pub element: Element,
+    pub element: ElementType,
 }
 
 /// A tensor described in the pickle: a view of a storage.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct TensorRecord<'a> {
     pub storage: StorageRecord<'a>,
-    pub element: Element,
+    pub element: ElementType,
     pub view: View,
 }
 
@@ -75,7 +75,7 @@ pub(super) struct Heap<'a> {
     dicts: Vec<Vec<(Value<'a>, Value<'a>)>>,
     storages: Vec<StorageRecord<'a>>,
     tensors: Vec<TensorRecord<'a>>,
-    /// The bytes that the objects own in addition to the vectors above.
+    /// An estimate, in bytes, of the memory that the objects own outside the vectors above.
     owned: usize,
 }
 
@@ -83,7 +83,7 @@ pub(super) struct Heap<'a> {
 /// never that long; such a list is usually the log of a training script.
 const LONG_LIST: usize = 64;
 
-/// An estimate, in bytes, of the memory that a storage or tensor takes in the hash maps that are built later.
+/// An estimate, in bytes, of the memory that a storage or tensor takes in the hash maps of later steps.
 const LOOKUP_BYTES: usize = 256;
 
 /// Adds an object to `objects` and returns its index.
@@ -143,9 +143,9 @@ impl<'a> Heap<'a> {
             Value::List(index) => {
                 let list = &mut self.sequences[index];
                 let before = list.capacity();
-                let short = LONG_LIST.saturating_sub(list.len()).min(items.len());
-                let (kept, filtered) = items.split_at(short);
-                list.extend_from_slice(kept);
+                let unfiltered_count = LONG_LIST.saturating_sub(list.len()).min(items.len());
+                let (unfiltered, filtered) = items.split_at(unfiltered_count);
+                list.extend_from_slice(unfiltered);
                 list.extend(filtered.iter().copied().filter(|item| item.may_be_needed()));
                 self.owned += (list.capacity() - before) * size_of::<Value>();
             }

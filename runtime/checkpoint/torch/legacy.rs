@@ -5,7 +5,7 @@ use std::io::Read;
 
 use crate::checkpoint::budget::Budget;
 use crate::checkpoint::input::Input;
-use crate::checkpoint::within;
+use crate::checkpoint::with_context;
 use crate::{Error, Result};
 
 use super::heap::{Value, unexpected};
@@ -27,18 +27,18 @@ const PARTS: [&str; 5] = ["magic number", "protocol version", "system informatio
 
 /// Reads the start of the file, at least up to the end of the last pickle.
 ///
-/// The end of the pickles is known only after scanning them. The part that is read grows until it contains all pickles,
-/// which avoids reading the data of the tensors.
+/// The end of the pickles is known only after scanning them. The function reads increasingly long parts of the file
+/// until one contains all pickles, instead of reading the data of all tensors.
 pub(super) fn pickles(input: &mut Input, budget: &mut Budget) -> Result<Vec<u8>> {
-    let whole = input.size();
-    let mut length = HEAD.min(whole);
+    let file_length = input.size();
+    let mut length = HEAD.min(file_length);
     loop {
         let head = input.bytes(0, length as u64)?;
-        if length == whole || contains_all_pickles(&head) {
+        if length == file_length || contains_all_pickles(&head) {
             budget.spend(Some(length))?;
             return Ok(head);
         }
-        length = length.saturating_mul(4).min(whole);
+        length = length.saturating_mul(4).min(file_length);
     }
 }
 
@@ -67,7 +67,7 @@ impl<'a> Description<'a> {
         // The third pickle describes the machine that wrote the file, such as its byte order. This pickle is ignored,
         // because elements are always little-endian.
         let mut parts = PARTS.iter().map(|part| {
-            let pickle = within(format_args!("pickle of the {part}"), Pickle::load(rest, budget))?;
+            let pickle = with_context(format_args!("pickle of the {part}"), Pickle::load(rest, budget))?;
             rest = &rest[pickle.length..];
             Ok::<_, Error>(pickle)
         });
@@ -103,7 +103,7 @@ pub(super) struct LegacyStorages<'f, 'a> {
 }
 
 impl<'f, 'a> LegacyStorages<'f, 'a> {
-    /// Locates all storages, which follow in the order of the pickled keys, and checks their lengths.
+    /// Locates all storages, which follow the pickles in the order of the storage keys, and checks their lengths.
     pub fn locate(mut input: Input<'f>, description: &Description<'a>) -> Result<Self> {
         let Description { object, keys, length } = description;
         let sizes: HashMap<_, _> = object
@@ -124,7 +124,7 @@ impl<'f, 'a> LegacyStorages<'f, 'a> {
                 )));
             };
             let found = check_storage(&mut input, position, element_size, bytes);
-            within(format_args!("storage `{key}`"), found)?;
+            with_context(format_args!("storage `{key}`"), found)?;
             storages.insert(key, (position + COUNT_BYTES, bytes));
             position += COUNT_BYTES + bytes as u64;
         }

@@ -8,6 +8,7 @@ mod archive;
 mod globals;
 mod heap;
 mod legacy;
+mod opcode;
 mod pickle;
 mod read;
 mod select;
@@ -22,7 +23,7 @@ use crate::{Error, Result};
 use super::archive::Archive;
 use super::budget::Budget;
 use super::input::Input;
-use super::{StateDict, within};
+use super::{StateDict, with_context};
 
 use archive::TorchArchive;
 use pickle::Pickle;
@@ -40,7 +41,7 @@ pub(super) fn read_zip(
 ) -> Result<StateDict> {
     let mut archive = TorchArchive::new(archive, prefix, &mut budget)?;
     let description = archive.description(&mut budget)?;
-    let pickle = within("data.pkl", Pickle::load(&description, &mut budget))?;
+    let pickle = with_context("data.pkl", Pickle::load(&description, &mut budget))?;
     read_tensors(&pickle, key, archive, budget, device)
 }
 
@@ -80,7 +81,7 @@ fn read_tensors(
     let mut reader = TensorReader::new(source, entries.iter().map(|(_, record)| *record), budget, device);
     let mut state = StateDict::new();
     for (name, record) in &entries {
-        state.insert(*name, within(format_args!("tensor `{name}`"), reader.tensor(record))?);
+        state.insert(*name, with_context(format_args!("tensor `{name}`"), reader.tensor(record))?);
     }
     Ok(state)
 }

@@ -6,11 +6,12 @@
 use std::collections::HashMap;
 
 use crate::checkpoint::budget::Budget;
-use crate::checkpoint::within;
+use crate::checkpoint::with_context;
 use crate::{Error, Result};
 
 use super::globals;
 use super::heap::{Heap, Value, unexpected};
+use super::opcode;
 use super::read::{PickleInput, integer, text_or_bytes};
 
 /// The result of running a pickle.
@@ -26,18 +27,18 @@ impl<'a> Pickle<'a> {
     /// Runs the pickle at the start of `bytes`.
     pub fn load(bytes: &'a [u8], budget: &mut Budget) -> Result<Self> {
         let mut interpreter = Interpreter::new(bytes);
-        // A vector that grows briefly holds its old allocation and a new one of twice the size. So the memory can
+        // A growing vector briefly holds its old allocation and a new one of twice the size. The memory can therefore
         // triple before the loop compares it with the limit.
         let limit = budget.left() / 3;
         loop {
             let position = interpreter.input.position;
-            let opcode = within(format_args!("byte {position}"), interpreter.input.byte())?;
-            if opcode == b'.' {
-                let root = within(format_args!("byte {position}"), interpreter.pop())?;
+            let opcode = with_context(format_args!("byte {position}"), interpreter.input.byte())?;
+            if opcode == opcode::STOP {
+                let root = with_context(format_args!("byte {position}"), interpreter.pop())?;
                 budget.spend(Some(interpreter.heap.memory()))?;
                 return Ok(Self { heap: interpreter.heap, root, length: interpreter.input.position });
             }
-            within(format_args!("byte {position}"), interpreter.step(opcode))?;
+            with_context(format_args!("byte {position}"), interpreter.step(opcode))?;
             if interpreter.memory() > limit {
                 return Err(Error::msg(format!(
                     "byte {position}: the objects of the pickle take more memory than the file's length \
@@ -87,23 +88,23 @@ impl<'a> Interpreter<'a> {
             return Ok(());
         }
         match opcode {
-            0x80 => self.protocol(),
-            0x95 => self.input.take(8).map(drop),
-            b'(' => {
+            opcode::PROTO => self.protocol(),
+            opcode::FRAME => self.input.take(8).map(drop),
+            opcode::MARK => {
                 self.marks.push(self.stack.len());
                 Ok(())
             }
-            b'0' => self.pop().map(drop),
-            b'1' => self.pop_mark().map(drop),
-            b'2' => self.top().map(|value| self.push(value)),
-            b'q' => self.input.byte().and_then(|index| self.put_memo(index.into())),
-            b'r' => self.input.u32().and_then(|index| self.put_memo(index)),
-            0x94 => self.put_memo(self.memo.len() as u32),
-            b'a' => self.append_one(),
-            b'e' | 0x90 => self.append_all(),
-            b's' => self.set_item(),
-            b'u' => self.set_items(),
-            b'b' => self.build(),
+            opcode::POP => self.pop().map(drop),
+            opcode::POP_MARK => self.pop_mark().map(drop),
+            opcode::DUP => self.top().map(|value| self.push(value)),
+            opcode::BINPUT => self.input.byte().and_then(|index| self.put_memo(index.into())),
+            opcode::LONG_BINPUT => self.input.u32().and_then(|index| self.put_memo(index)),
+            opcode::MEMOIZE => self.put_memo(self.memo.len() as u32),
+            opcode::APPEND => self.append_one(),
+            opcode::APPENDS | opcode::ADDITEMS => self.append_all(),
+            opcode::SETITEM => self.set_item(),
+            opcode::SETITEMS => self.set_items(),
+            opcode::BUILD => self.build(),
             _ => Err(Error::msg(format!(
                 "the pickle has the opcode {opcode:#04x} (`{}`), which torch.save does not write",
                 opcode.escape_ascii()
@@ -115,24 +116,33 @@ impl<'a> Interpreter<'a> {
     fn atom(&mut self, opcode: u8) -> Result<Option<Value<'a>>> {
         let input = &mut self.input;
         Ok(Some(match opcode {
-            b'N' => Value::None,
-            0x88 => Value::Bool,
-            0x89 => Value::Bool,
-            b'K' => Value::Int(input.byte()?.into()),
-            b'M' => Value::Int(u16::from_le_bytes(input.array()?).into()),
-            b'J' => Value::Int(i32::from_le_bytes(input.array()?).into()),
-            0x8a => input.byte().and_then(|length| input.take(length.into())).map(integer)?,
-            0x8b => input.u32().and_then(|length| input.take(length.into())).map(integer)?,
-            b'G' => input.take(8).map(|_| Value::Other)?,
-            0x8c => input.byte().and_then(|length| input.text(length.into()))?,
-            b'X' => input.u32().and_then(|length| input.text(length.into()))?,
-            0x8d => input.u64().and_then(|length| input.text(length))?,
+            opcode::NONE => Value::None,
+            opcode::NEWTRUE | opcode::NEWFALSE => Value::Bool,
+            opcode::BININT1 => Value::Int(input.byte()?.into()),
+            opcode::BININT2 => Value::Int(u16::from_le_bytes(input.array()?).into()),
+            opcode::BININT => Value::Int(i32::from_le_bytes(input.array()?).into()),
+            opcode::LONG1 => input.byte().and_then(|length| input.take(length.into())).map(integer)?,
+            opcode::LONG4 => input.u32().and_then(|length| input.take(length.into())).map(integer)?,
+            opcode::BINFLOAT => input.take(8).map(|_| Value::Other)?,
+            opcode::SHORT_BINUNICODE => input.byte().and_then(|length| input.text(length.into()))?,
+            opcode::BINUNICODE => input.u32().and_then(|length| input.text(length.into()))?,
+            opcode::BINUNICODE8 => input.u64().and_then(|length| input.text(length))?,
             // Python 2 does not distinguish strings from bytes.
-            b'U' => input.byte().and_then(|length| input.take(length.into())).map(text_or_bytes)?,
-            b'T' => input.u32().and_then(|length| input.take(length.into())).map(text_or_bytes)?,
-            b'C' => input.byte().and_then(|length| input.take(length.into())).map(|_| Value::Other)?,
-            b'B' => input.u32().and_then(|length| input.take(length.into())).map(|_| Value::Other)?,
-            0x8e | 0x96 => input.u64().and_then(|length| input.take(length)).map(|_| Value::Other)?,
+            opcode::SHORT_BINSTRING => {
+                input.byte().and_then(|length| input.take(length.into())).map(text_or_bytes)?
+            }
+            opcode::BINSTRING => {
+                input.u32().and_then(|length| input.take(length.into())).map(text_or_bytes)?
+            }
+            opcode::SHORT_BINBYTES => {
+                input.byte().and_then(|length| input.take(length.into())).map(|_| Value::Other)?
+            }
+            opcode::BINBYTES => {
+                input.u32().and_then(|length| input.take(length.into())).map(|_| Value::Other)?
+            }
+            opcode::BINBYTES8 | opcode::BYTEARRAY8 => {
+                input.u64().and_then(|length| input.take(length)).map(|_| Value::Other)?
+            }
             _ => return Ok(None),
         }))
     }
@@ -140,32 +150,32 @@ impl<'a> Interpreter<'a> {
     /// Builds a value from other values, from the memo or from a name. Returns `None` for other opcodes.
     fn compound(&mut self, opcode: u8) -> Result<Option<Value<'a>>> {
         Ok(Some(match opcode {
-            b'h' => self.input.byte().and_then(|index| self.get_memo(index.into()))?,
-            b'j' => self.input.u32().and_then(|index| self.get_memo(index))?,
-            b')' => self.heap.tuple(Vec::new()),
-            0x85..=0x87 => {
-                let items = self.pop_last(usize::from(opcode - 0x84))?;
+            opcode::BINGET => self.input.byte().and_then(|index| self.get_memo(index.into()))?,
+            opcode::LONG_BINGET => self.input.u32().and_then(|index| self.get_memo(index))?,
+            opcode::EMPTY_TUPLE => self.heap.tuple(Vec::new()),
+            opcode::TUPLE1 | opcode::TUPLE2 | opcode::TUPLE3 => {
+                let items = self.pop_last(usize::from(opcode - opcode::TUPLE1 + 1))?;
                 self.heap.tuple(items)
             }
-            b't' => self.pop_mark().map(|items| self.heap.tuple(items))?,
-            b']' => self.heap.list(Vec::new()),
-            b'l' => self.pop_mark().map(|items| self.heap.list(items))?,
-            b'}' => self.heap.dict(),
-            b'd' => self.dict_from_mark()?,
-            0x8f => Value::Other,
-            0x91 => self.pop_mark().map(|_| Value::Other)?,
-            b'c' => {
+            opcode::TUPLE => self.pop_mark().map(|items| self.heap.tuple(items))?,
+            opcode::EMPTY_LIST => self.heap.list(Vec::new()),
+            opcode::LIST => self.pop_mark().map(|items| self.heap.list(items))?,
+            opcode::EMPTY_DICT => self.heap.dict(),
+            opcode::DICT => self.dict_from_mark()?,
+            opcode::EMPTY_SET => Value::Other,
+            opcode::FROZENSET => self.pop_mark().map(|_| Value::Other)?,
+            opcode::GLOBAL => {
                 let module = self.input.line()?;
                 let name = self.input.line()?;
                 Value::Global(globals::resolve(module, name)?)
             }
-            0x93 => self.stack_global()?,
-            b'R' => {
+            opcode::STACK_GLOBAL => self.stack_global()?,
+            opcode::REDUCE => {
                 let arguments = self.pop()?;
                 let callable = self.pop()?;
                 globals::call(&mut self.heap, callable, arguments)?
             }
-            b'Q' => self.pop().and_then(|id| globals::storage(&mut self.heap, id))?,
+            opcode::BINPERSID => self.pop().and_then(|id| globals::storage(&mut self.heap, id))?,
             _ => return Ok(None),
         }))
     }

@@ -3,6 +3,7 @@
 use crate::{Error, Result};
 
 use super::heap::Value;
+use super::opcode;
 
 /// The bytes of a pickle and the current position. Reading past the end is an error.
 pub(super) struct PickleInput<'a> {
@@ -83,18 +84,35 @@ pub(super) fn length(bytes: &[u8]) -> Option<usize> {
     let mut input = PickleInput { bytes, position: 0 };
     loop {
         let skipped = match input.byte().ok()? {
-            b'.' => return Some(input.position),
-            b'N' | 0x81 | 0x85..=0x89 | 0x8f..=0x91 | 0x93 | 0x94 => Ok(()),
-            b')' | b']' | b'}' | b'(' | b'0'..=b'2' | b't' | b'l' | b'd' => Ok(()),
-            b'R' | b'Q' | b'a' | b'e' | b's' | b'u' | b'b' => Ok(()),
-            0x80 | b'K' | b'q' | b'h' => input.take(1).map(drop),
-            b'M' => input.take(2).map(drop),
-            b'J' | b'r' | b'j' => input.take(4).map(drop),
-            b'G' | 0x95 => input.take(8).map(drop),
-            0x8a | 0x8c | b'U' | b'C' => input.byte().and_then(|length| input.take(length.into())).map(drop),
-            0x8b | b'X' | b'T' | b'B' => input.u32().and_then(|length| input.take(length.into())).map(drop),
-            0x8d | 0x8e | 0x96 => input.u64().and_then(|length| input.take(length)).map(drop),
-            b'c' => input.line().and_then(|_| input.line()).map(drop),
+            opcode::STOP => return Some(input.position),
+            opcode::MARK | opcode::POP | opcode::POP_MARK | opcode::DUP | opcode::MEMOIZE => Ok(()),
+            opcode::NONE | opcode::NEWTRUE | opcode::NEWFALSE => Ok(()),
+            opcode::EMPTY_TUPLE | opcode::EMPTY_LIST | opcode::EMPTY_DICT | opcode::EMPTY_SET => Ok(()),
+            opcode::TUPLE
+            | opcode::TUPLE1..=opcode::TUPLE3
+            | opcode::LIST
+            | opcode::DICT
+            | opcode::FROZENSET => Ok(()),
+            opcode::APPEND | opcode::APPENDS | opcode::ADDITEMS | opcode::SETITEM | opcode::SETITEMS => {
+                Ok(())
+            }
+            opcode::STACK_GLOBAL | opcode::REDUCE | opcode::NEWOBJ | opcode::BUILD | opcode::BINPERSID => {
+                Ok(())
+            }
+            opcode::PROTO | opcode::BININT1 | opcode::BINPUT | opcode::BINGET => input.take(1).map(drop),
+            opcode::BININT2 => input.take(2).map(drop),
+            opcode::BININT | opcode::LONG_BINPUT | opcode::LONG_BINGET => input.take(4).map(drop),
+            opcode::BINFLOAT | opcode::FRAME => input.take(8).map(drop),
+            opcode::LONG1 | opcode::SHORT_BINUNICODE | opcode::SHORT_BINSTRING | opcode::SHORT_BINBYTES => {
+                input.byte().and_then(|length| input.take(length.into())).map(drop)
+            }
+            opcode::LONG4 | opcode::BINUNICODE | opcode::BINSTRING | opcode::BINBYTES => {
+                input.u32().and_then(|length| input.take(length.into())).map(drop)
+            }
+            opcode::BINUNICODE8 | opcode::BINBYTES8 | opcode::BYTEARRAY8 => {
+                input.u64().and_then(|length| input.take(length)).map(drop)
+            }
+            opcode::GLOBAL => input.line().and_then(|_| input.line()).map(drop),
             _ => return Some(input.position),
         };
         skipped.ok()?;

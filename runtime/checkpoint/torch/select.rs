@@ -15,7 +15,7 @@ const KEYS: [&str; 3] = ["state_dict", "model_state_dict", "model"];
 const MAX_DEPTH: usize = 8;
 
 /// The prefix that `torch.nn.DataParallel` adds to every name.
-const PARALLEL: &str = "module.";
+const DATA_PARALLEL_PREFIX: &str = "module.";
 
 type NamedRecords<'p, 'a> = Vec<(&'a str, &'p TensorRecord<'a>)>;
 
@@ -89,8 +89,8 @@ fn tensors<'p, 'a>(pickle: &'p Pickle<'a>, dict: Value<'a>) -> Result<NamedRecor
     }
     if tensors.is_empty() && !entries.is_empty() {
         return Err(Error::msg(format!(
-            "expected a dictionary of named tensors, at the top level or under one of {KEYS:?}, found a dictionary with the \
-             entries {}",
+            "expected a dictionary of named tensors, at the top level or under one of {KEYS:?}, found a dictionary \
+             with the entries {}",
             describe(entries.iter())
         )));
     }
@@ -119,9 +119,9 @@ fn describe<'v, 'a: 'v>(entries: impl ExactSizeIterator<Item = &'v (Value<'a>, V
 
 /// Strips the prefix if all names have it. If only some names have it, `module` may be a field of the network.
 fn without_parallel_prefix<T>(mut tensors: Vec<(&str, T)>) -> Vec<(&str, T)> {
-    if tensors.iter().all(|(name, _)| name.starts_with(PARALLEL)) {
+    if tensors.iter().all(|(name, _)| name.starts_with(DATA_PARALLEL_PREFIX)) {
         for (name, _) in &mut tensors {
-            *name = &name[PARALLEL.len()..];
+            *name = &name[DATA_PARALLEL_PREFIX.len()..];
         }
     }
     tensors

@@ -53,17 +53,17 @@ impl<'k, 'd, Source: Storages> TensorReader<'k, 'd, Source> {
         let key = record.storage.key;
         let views_left = self.views_left.entry(key).or_insert(1);
         *views_left = views_left.saturating_sub(1);
-        let last = *views_left == 0;
-        let elements = record.view.elements(record.storage.bytes / record.element.size())?;
+        let is_last_view = *views_left == 0;
+        let elements = record.view.checked_element_count(record.storage.bytes / record.element.size())?;
         let bytes = record.element.tensor_bytes(elements);
-        let only = last && !self.cached.contains_key(key);
-        let tensor = if only && record.view.is_row_major() {
-            // Charge the budget for skipped bytes too: skipping them takes time, although no memory.
+        let is_only_view = is_last_view && !self.cached.contains_key(key);
+        let tensor = if is_only_view && record.view.is_row_major() {
+            // Also charge the budget for skipped bytes, because skipping takes time, although it takes no memory.
             self.budget.spend_tensor(bytes.map(|bytes| bytes.max(record.storage.bytes)))?;
             self.stream(record, elements)?
         } else {
             self.budget.spend_tensor(bytes)?;
-            let storage = self.storage(record, last)?;
+            let storage = self.storage(record, is_last_view)?;
             let source = Strided { storage: &storage, view: &record.view };
             record.element.tensor(source, &record.view.shape, self.device)?
         };
@@ -86,14 +86,14 @@ impl<'k, 'd, Source: Storages> TensorReader<'k, 'd, Source> {
     }
 
     /// Returns a whole storage. Keeps it until its last view is read.
-    fn storage(&mut self, record: &'k TensorRecord<'k>, last: bool) -> Result<Rc<Vec<u8>>> {
+    fn storage(&mut self, record: &'k TensorRecord<'k>, is_last_view: bool) -> Result<Rc<Vec<u8>>> {
         let storage = &record.storage;
         let bytes = match self.cached.remove(storage.key) {
             Some(bytes) if bytes.len() == storage.bytes => bytes,
             Some(bytes) => return Err(super::wrong_size(storage.key, storage.bytes, bytes.len() as u64)),
             None => Rc::new(self.read_storage(record)?),
         };
-        if !last {
+        if !is_last_view {
             self.cached.insert(storage.key, Rc::clone(&bytes));
         }
         Ok(bytes)

@@ -1,4 +1,4 @@
-//! A view of a tensor as `[samples, channels, plane]`, with sums and maps for each channel.
+//! Sums and loops for each channel of a tensor `[samples, channels, plane]`.
 //!
 //! The partition into tasks depends only on the shape, and partial sums are added in a fixed order, so the results are
 //! bit-identical for any number of threads.
@@ -11,7 +11,7 @@ use crate::element::Element;
 use crate::parallel::{cost, for_each_chunk};
 use crate::simd::{Kernel, Simd, dispatch_loops};
 
-/// The dimensions of a tensor whose second dimension is the channel.
+/// The sizes of a tensor whose second dimension is the channel.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Channels {
     pub samples: usize,
@@ -21,7 +21,7 @@ pub(crate) struct Channels {
 }
 
 impl Channels {
-    /// Returns the view of `x`, whose rank must be at least 2.
+    /// Returns the sizes of `x`, whose rank must be at least 2.
     pub fn new(op: &str, x: &Tensor) -> Result<Self> {
         match x.dims() {
             [samples, channels, plane @ ..] => {
@@ -42,8 +42,8 @@ impl Channels {
         start..start + self.plane
     }
 
-    /// For each channel, calls `fold(channel, samples)` for each block of samples and reduces the results in order with
-    /// `combine`.
+    /// Returns one result for each channel: calls `fold(channel, samples)` for each block of samples, and reduces the
+    /// results of the blocks in order with `combine`.
     pub fn reduce<A: Send>(
         &self,
         fold: impl Fn(usize, Range<usize>) -> A + Sync,
@@ -75,10 +75,10 @@ impl Channels {
         let fold = |channel: usize, samples: Range<usize>| {
             self.fold_planes(a, b, channel, samples, |a, b| term(channel, a, b))
         };
-        self.reduce(fold, add)
+        self.reduce(fold, add_arrays)
     }
 
-    /// Returns the sums of `term(a, b)` over one channel of the given samples.
+    /// Returns the sums of `term(a, b)` over one channel of several samples.
     pub fn fold_planes<E: Element, const K: usize>(
         &self,
         a: &[E],
@@ -88,7 +88,7 @@ impl Channels {
         term: impl Fn(f64, f64) -> [f64; K],
     ) -> [f64; K] {
         let planes = samples.map(|sample| self.range(sample, channel));
-        planes.map(|range| sums(&a[range.clone()], &b[range], &term)).fold([0.0; K], add)
+        planes.map(|range| sums(&a[range.clone()], &b[range], &term)).fold([0.0; K], add_arrays)
     }
 
     /// Calls `fill(channel, range, plane)` for every plane of `out`, where `plane` is `out[range]`.
@@ -109,7 +109,7 @@ impl Channels {
 }
 
 /// Adds two arrays element by element.
-pub(crate) fn add<const K: usize>(a: [f64; K], b: [f64; K]) -> [f64; K] {
+pub(crate) fn add_arrays<const K: usize>(a: [f64; K], b: [f64; K]) -> [f64; K] {
     std::array::from_fn(|k| a[k] + b[k])
 }
 
@@ -147,7 +147,7 @@ impl<A: Element, B: Element, F: Fn(f64, f64) -> [f64; K], const K: usize> Kernel
         }
         let mut total = lanes.map(|lanes| lanes.iter().sum::<f64>());
         for (a, b) in a_rest.iter().zip(b_rest) {
-            total = add(total, (self.term)(a.to_f64(), b.to_f64()));
+            total = add_arrays(total, (self.term)(a.to_f64(), b.to_f64()));
         }
         total
     }

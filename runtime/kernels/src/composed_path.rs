@@ -19,7 +19,7 @@ pub(crate) mod forced {
 
     thread_local! {
         /// The number of operations that took the composed path since [`on_composed_path`] was called on this thread;
-        /// `None` outside of it.
+        /// `None` outside of that function.
         static COUNT: Cell<Option<usize>> = const { Cell::new(None) };
     }
 
@@ -42,7 +42,7 @@ pub(crate) mod forced {
         result
     }
 
-    /// Returns `true` if an operation must take its composed path. Then counts the operation.
+    /// Returns `true` inside of [`on_composed_path`], where operations take their composed path. Counts the calls.
     pub(super) fn takes_composed_path() -> bool {
         COUNT.set(COUNT.get().map(|count| count + 1));
         COUNT.get().is_some()

@@ -125,7 +125,7 @@ impl Operation<1> for Ctc {
 }
 
 impl Ctc {
-    /// Returns the view of one sample of `[time, batch, classes]`.
+    /// Returns one sample of `[time, batch, classes]`.
     fn sample<'a, E: Element>(
         &'a self,
         x: &'a [E],
@@ -198,10 +198,12 @@ struct Sample<'a, E> {
 const LOG_ZERO: f64 = f64::NEG_INFINITY;
 
 impl<E: Element> Sample<'_, E> {
+    /// Returns the number of states.
     fn states(&self) -> usize {
         2 * self.labels.len() + 1
     }
 
+    /// Returns the class of a state.
     fn class(&self, state: usize) -> usize {
         if state % 2 == 1 { self.labels[state / 2] } else { self.blank }
     }
@@ -212,6 +214,7 @@ impl<E: Element> Sample<'_, E> {
         state % 2 == 1 && state >= 2 && self.class(state) != self.class(state - 2)
     }
 
+    /// Returns the log-probability of a class at time `t`.
     fn log_prob(&self, t: usize, class: usize) -> f64 {
         self.x[t * self.time_stride + self.offset + class].to_f64()
     }
@@ -247,7 +250,7 @@ impl<E: Element> Sample<'_, E> {
         let mut beta = vec![LOG_ZERO; self.time * states];
         for t in (0..self.time).rev() {
             let (current, later) = beta.split_at_mut((t + 1) * states);
-            let onward = |state: usize| match later.get(state) {
+            let continuation = |state: usize| match later.get(state) {
                 Some(partial) if state < states => partial + self.log_prob(t + 1, self.class(state)),
                 _ => LOG_ZERO,
             };
@@ -256,9 +259,9 @@ impl<E: Element> Sample<'_, E> {
                     if state + 2 >= states { 0.0 } else { LOG_ZERO }
                 } else {
                     let skip = state + 2 < states && self.can_skip_to(state + 2);
-                    let skip = if skip { onward(state + 2) } else { LOG_ZERO };
-                    let next = if state + 1 < states { onward(state + 1) } else { LOG_ZERO };
-                    log_sum_exp([onward(state), next, skip])
+                    let skip = if skip { continuation(state + 2) } else { LOG_ZERO };
+                    let next = if state + 1 < states { continuation(state + 1) } else { LOG_ZERO };
+                    log_sum_exp([continuation(state), next, skip])
                 };
             }
         }

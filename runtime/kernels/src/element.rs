@@ -102,7 +102,7 @@ pub(crate) fn span(layout: &Layout) -> Option<Range<usize>> {
 /// Calls `f` with the elements of a CPU tensor of any strides, in row-major order.
 ///
 /// # Errors
-/// Fails if the tensor is not on the CPU, or its dtype is not that of `E`.
+/// Fails if the tensor is not on the CPU, or does not have the dtype `E`.
 pub fn with_elements<E: Element, R>(tensor: &Tensor, f: impl FnOnce(&[E]) -> R) -> Result<R> {
     let tensor = tensor.contiguous()?;
     let (storage, layout) = tensor.storage_and_layout();

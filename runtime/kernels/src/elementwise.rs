@@ -6,12 +6,12 @@ use std::mem::MaybeUninit;
 use candle_core::{CpuStorage, Result, Shape, Tensor};
 
 use super::activation::Function;
-use super::arithmetic::{Binary, each, pairs};
+use super::arithmetic::{Binary, map_binary, map_unary};
 use super::element::Element;
 use super::operation::{CpuOperand, Operation};
 use super::relay;
-use super::simd::{Block, Kernel, Simd, Vectors, dispatch_to, for_each_block, isa};
-use super::strided::{Compute, Formula, Run, map, map_tensors};
+use super::simd::{Kernel, Simd, VectorLoop, Vectors, dispatch_to, isa, run_vector_loop};
+use super::strided::{ComputeType, Formula, Run, map, map_tensors};
 
 /// Applies `function` to every element of a CPU tensor.
 pub(crate) fn apply<F: Function>(function: F, x: &Tensor) -> Result<Tensor> {
@@ -44,7 +44,7 @@ pub(crate) fn gradient<F: Function>(function: F, grad: &Tensor, saved: &Tensor) 
 
 // SAFETY: `values` and `fill` initialize every element.
 unsafe impl<F: Function> Formula<1> for Elementwise<F> {
-    fn run<E: Compute>(&self, [x]: [Run<'_, E>; 1], out: &mut [MaybeUninit<E>]) {
+    fn run<E: ComputeType>(&self, [x]: [Run<'_, E>; 1], out: &mut [MaybeUninit<E>]) {
         match x {
             Run::Slice(x) => E::values(self.0, x, out),
             Run::Constant(x) => out.fill(MaybeUninit::new(self.0.value(x))),
@@ -56,7 +56,7 @@ struct Gradient<F>(F);
 
 // SAFETY: `gradients` initializes every element.
 unsafe impl<F: Function> Formula<2> for Gradient<F> {
-    fn run<E: Compute>(&self, inputs: [Run<'_, E>; 2], out: &mut [MaybeUninit<E>]) {
+    fn run<E: ComputeType>(&self, inputs: [Run<'_, E>; 2], out: &mut [MaybeUninit<E>]) {
         if let [Run::Slice(grad), Run::Slice(saved)] = inputs {
             return E::gradients(self.0, grad, saved, out);
         }
@@ -65,9 +65,9 @@ unsafe impl<F: Function> Formula<2> for Gradient<F> {
     }
 }
 
-/// Returns the sum of two CPU tensors of the same shape. The sum does not track gradients.
-pub(crate) fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    map_tensors("sum", [a, b], a.shape(), &Binary::Add)
+/// Adds two CPU tensors of the same shape. The result does not track gradients.
+pub(crate) fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    map_tensors("add", [a, b], a.shape(), &Binary::Add)
 }
 
 /// An element type to which functions are applied. The methods process `f32`s in vectors, and `f64`s in scalar loops.
@@ -89,11 +89,11 @@ impl MapElement for f32 {
 
 impl MapElement for f64 {
     fn values<F: Function>(function: F, x: &[f64], y: &mut [MaybeUninit<f64>]) {
-        each(Run::Slice(x), y, |x| function.value(x));
+        map_unary(Run::Slice(x), y, |x| function.value(x));
     }
 
     fn gradients<F: Function>(function: F, grad: &[f64], saved: &[f64], out: &mut [MaybeUninit<f64>]) {
-        pairs([Run::Slice(grad), Run::Slice(saved)], out, |grad, saved| function.gradient(grad, saved));
+        map_binary([Run::Slice(grad), Run::Slice(saved)], out, |grad, saved| function.gradient(grad, saved));
     }
 }
 
@@ -125,25 +125,25 @@ impl<F: Function> Kernel for VectorValues<'_, F> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let len = self.len;
-        for_each_block(simd, len, ValuesBlock { simd, values: self });
+        run_vector_loop(simd, len, ValuesLoop { simd, values: self });
     }
 }
 
-struct ValuesBlock<'a, S, F> {
+struct ValuesLoop<'a, S, F> {
     simd: S,
     values: VectorValues<'a, F>,
 }
 
-impl<S: Simd, F: Function> Block<S> for ValuesBlock<'_, S, F> {
+impl<S: Simd, F: Function> VectorLoop<S> for ValuesLoop<'_, S, F> {
     #[inline(always)]
-    unsafe fn whole<const N: usize>(&mut self, at: usize) {
+    unsafe fn body<const N: usize>(&mut self, at: usize) {
         let VectorValues { function, x, y, .. } = self.values;
         // SAFETY: the caller guarantees that input and output have these vectors.
         unsafe { function.value(Vectors::<S, N>::load(self.simd, x.add(at))).store(y.add(at)) }
     }
 
     #[inline(always)]
-    unsafe fn rest(&mut self, at: usize, n: usize) {
+    unsafe fn remainder(&mut self, at: usize, n: usize) {
         let VectorValues { function, x, y, .. } = self.values;
         // SAFETY: the caller guarantees that input and output have these elements.
         unsafe { function.value(Vectors::load_partial(self.simd, x.add(at), n)).store_partial(y.add(at), n) }
@@ -166,15 +166,15 @@ impl<F: Function> Kernel for VectorGradients<'_, F> {
         assert!(grad.len() == out.len() && saved.len() == out.len());
         let [grad, saved] = [grad.as_ptr(), saved.as_ptr()];
         let len = out.len();
-        for_each_block(
+        run_vector_loop(
             simd,
             len,
-            GradientsBlock { simd, function, grad, saved, out: out.as_mut_ptr().cast() },
+            GradientsLoop { simd, function, grad, saved, out: out.as_mut_ptr().cast() },
         );
     }
 }
 
-struct GradientsBlock<S, F> {
+struct GradientsLoop<S, F> {
     simd: S,
     function: F,
     grad: *const f32,
@@ -182,9 +182,9 @@ struct GradientsBlock<S, F> {
     out: *mut f32,
 }
 
-impl<S: Simd, F: Function> Block<S> for GradientsBlock<S, F> {
+impl<S: Simd, F: Function> VectorLoop<S> for GradientsLoop<S, F> {
     #[inline(always)]
-    unsafe fn whole<const N: usize>(&mut self, at: usize) {
+    unsafe fn body<const N: usize>(&mut self, at: usize) {
         // SAFETY: the caller guarantees that all three slices have these vectors.
         unsafe {
             let grad = Vectors::<S, N>::load(self.simd, self.grad.add(at));
@@ -194,7 +194,7 @@ impl<S: Simd, F: Function> Block<S> for GradientsBlock<S, F> {
     }
 
     #[inline(always)]
-    unsafe fn rest(&mut self, at: usize, n: usize) {
+    unsafe fn remainder(&mut self, at: usize, n: usize) {
         // SAFETY: the caller guarantees that all three slices have these elements.
         unsafe {
             let grad = Vectors::load_partial(self.simd, self.grad.add(at), n);

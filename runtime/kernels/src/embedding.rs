@@ -75,6 +75,7 @@ fn composed(ids: &[usize], weight: &Tensor, padding: Option<usize>) -> Result<Te
     mask.where_cond(&rows, &rows.detach())
 }
 
+/// The lookup of rows.
 struct Gather {
     ids: Vec<usize>,
     width: usize,
@@ -102,7 +103,7 @@ impl Operation<1> for Gather {
 }
 
 impl Gather {
-    /// Returns the rows of the ids.
+    /// Returns the row of each id.
     fn gather<E: Element>(&self, weight: &[E]) -> Vec<E> {
         let width = self.width.max(1);
         let rows = cost::PASS.div_ceil(width);

@@ -65,11 +65,11 @@ impl<const N: usize, O: Operation<N>> AnyOperation for Fixed<O, N> {
     }
 
     fn forward(&self, operands: &[CpuOperand]) -> Result<(CpuStorage, Shape)> {
-        self.0.forward(all(self.name(), operands)?)
+        self.0.forward(to_array(self.name(), operands)?)
     }
 
     fn forward_on_cuda(&self, operands: &[CudaOperand]) -> Result<(CudaStorage, Shape)> {
-        self.0.forward_on_cuda(all(self.name(), operands)?)
+        self.0.forward_on_cuda(to_array(self.name(), operands)?)
     }
 
     fn backward(
@@ -78,12 +78,12 @@ impl<const N: usize, O: Operation<N>> AnyOperation for Fixed<O, N> {
         output: &Tensor,
         gradient: &Tensor,
     ) -> Result<Vec<Option<Tensor>>> {
-        Ok(self.0.backward(all(self.name(), operands)?, output, gradient)?.into())
+        Ok(self.0.backward(to_array(self.name(), operands)?, output, gradient)?.into())
     }
 }
 
 /// Converts a slice of operands to an array. Fails if their number is not `N`.
-pub(super) fn all<T: Copy, const N: usize>(name: &str, operands: &[T]) -> Result<[T; N]> {
+pub(super) fn to_array<T: Copy, const N: usize>(name: &str, operands: &[T]) -> Result<[T; N]> {
     match operands.try_into() {
         Ok(operands) => Ok(operands),
         Err(_) => bail!("{name}: expected {N} tensors, found {}", operands.len()),

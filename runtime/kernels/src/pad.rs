@@ -98,7 +98,7 @@ pub fn pad(x: &Tensor, [left, right, top, bottom]: [isize; 4], mode: PadMode) ->
     };
     let rows = Axis::new(["height", "top", "bottom"], height, [top, bottom], mode)?;
     let columns = Axis::new(["width", "left", "right"], width, [left, right], mode)?;
-    // Checks at least one plane, because even an empty batch allocates the sources of each axis.
+    // Checks at least one plane, because even for an empty batch, `Sources` has an entry for each row and column.
     let planes = (x.elem_count() / (height * width)).max(1);
     let elements = planes.checked_mul(rows.output).and_then(|count| count.checked_mul(columns.output));
     let fits = |count: usize| {
@@ -139,7 +139,7 @@ impl Axis {
         mode: PadMode,
     ) -> Result<Self> {
         let size = input as isize;
-        // The elements that remain after cropping.
+        // The number of elements that remain after cropping.
         let kept = size.saturating_add(before.min(0)).saturating_add(after.min(0));
         let largest = before.max(after);
         let limit = match mode {
@@ -168,9 +168,9 @@ impl Axis {
         }
     }
 
-    /// Returns the input position for an output position, or `None` if the output is the constant.
+    /// Returns the input position that is copied to an output position, or `None` if the output is the constant.
     fn source(&self, position: usize) -> Option<usize> {
-        // Relative to the first input element that remains after cropping.
+        // `at` counts from the first input element that remains after cropping.
         let at = position as isize - self.before.max(0);
         let kept = self.input as isize + self.before.min(0) + self.after.min(0);
         let first = -self.before.min(0);
@@ -185,13 +185,13 @@ impl Axis {
     }
 }
 
-/// The input positions of all outputs along one axis.
+/// The input position of each output along one axis.
 struct Sources {
     /// The size of the input.
     input: usize,
     /// The input position for each output position, or `None` for the constant.
-    all: Vec<Option<usize>>,
-    /// The output positions that are a contiguous copy of the input.
+    positions: Vec<Option<usize>>,
+    /// The output positions inside of the padding, which are a contiguous copy of the input.
     copied: Range<usize>,
     /// The input position of the first copied element.
     first: usize,
@@ -203,7 +203,7 @@ impl Sources {
         let start = before.min(axis.output);
         Self {
             input: axis.input,
-            all: (0..axis.output).map(|position| axis.source(position)).collect(),
+            positions: (0..axis.output).map(|position| axis.source(position)).collect(),
             copied: start..axis.output.saturating_sub(after).max(start),
             first: (-axis.before.min(0) as usize).min(axis.input),
         }
@@ -212,7 +212,7 @@ impl Sources {
     /// Returns the output positions outside `copied`, with their input positions.
     fn padding(&self) -> impl Iterator<Item = (usize, Option<usize>)> + '_ {
         let Range { start, end } = self.copied;
-        (0..start).chain(end..self.all.len()).map(|position| (position, self.all[position]))
+        (0..start).chain(end..self.positions.len()).map(|position| (position, self.positions[position]))
     }
 }
 
@@ -230,7 +230,7 @@ impl Operation<1> for Pad {
     fn forward(&self, [(x, layout)]: [CpuOperand; 1]) -> Result<(CpuStorage, Shape)> {
         let (input_len, output_len) = self.plane_lens();
         let mut dims = layout.dims().to_vec();
-        let sizes = [self.columns.all.len(), self.rows.all.len()];
+        let sizes = [self.columns.positions.len(), self.rows.positions.len()];
         dims.iter_mut().rev().zip(sizes).for_each(|(dim, size)| *dim = size);
         with_element!(NAME, x.dtype(), E => {
             let x = elements::<E>(x, layout)?;
@@ -257,16 +257,16 @@ impl Operation<1> for Pad {
 }
 
 impl Pad {
-    /// Returns the number of elements of a plane of the input and of the output.
+    /// Returns the numbers of elements of an input plane and of an output plane.
     fn plane_lens(&self) -> (usize, usize) {
-        (self.rows.input * self.columns.input, self.rows.all.len() * self.columns.all.len())
+        (self.rows.input * self.columns.input, self.rows.positions.len() * self.columns.positions.len())
     }
 
     /// Pads one plane.
     fn forward<E: Element>(&self, x: &[E], y: &mut [E]) {
         let columns = &*self.columns;
         let value = E::from_f64(self.value);
-        for (row, y) in self.rows.all.iter().zip(y.chunks_exact_mut(columns.all.len())) {
+        for (row, y) in self.rows.positions.iter().zip(y.chunks_exact_mut(columns.positions.len())) {
             let Some(row) = row else {
                 y.fill(value);
                 continue;
@@ -283,7 +283,7 @@ impl Pad {
     /// Adds the gradient of each output to the gradient of its input.
     fn backward<E: Element>(&self, grad: &[E], sums: &mut [E]) {
         let columns = &*self.columns;
-        for (row, grad) in self.rows.all.iter().zip(grad.chunks_exact(columns.all.len())) {
+        for (row, grad) in self.rows.positions.iter().zip(grad.chunks_exact(columns.positions.len())) {
             let Some(row) = row else { continue };
             let sums = &mut sums[row * columns.input..][..columns.input];
             let copied = &grad[columns.copied.clone()];
@@ -313,7 +313,7 @@ fn composed(x: &Tensor, axes: &[Axis], value: f64) -> Result<Tensor> {
     Ok(y)
 }
 
-/// Pads one dimension with a constant, then crops it for negative padding.
+/// Pads one dimension with a constant. Negative padding crops the dimension.
 fn pad_constant(x: &Tensor, dim: usize, axis: &Axis, value: f64) -> Result<Tensor> {
     let block = |size: isize| {
         let mut dims = x.dims().to_vec();

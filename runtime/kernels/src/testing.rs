@@ -2,7 +2,7 @@
 //! instruction set or algorithm, and the programs of CUDA operations. Not part of this crate's stable interface.
 
 pub use crate::composed_path::forced::on_composed_path;
-pub use crate::conv::cpu::{Algorithm, ConvProblem, ElementFormat, Tile};
+pub use crate::conv::cpu::{Algorithm, ConvProblem, ElementFormat, WinogradTile};
 pub use crate::conv::testing::{backward_with, conv2d_with, conv2d_with_algorithm, task_counts};
 pub use crate::linear::testing::{gradients_with, linear_with};
 pub use crate::pool::max::max_pool2d_with;

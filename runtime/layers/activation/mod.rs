@@ -47,11 +47,12 @@ macro_rules! activations {
     )*};
 }
 
-/// Defines a layer for each activation that has no settings and that kernels can fuse.
+/// Defines a layer for each fusable activation with a PyTorch name.
 macro_rules! fused {
     ($($(#[$doc:meta])* $layer:ident $({ $($field:ident),+ })? = $function:ident [$($kind:literal)?];)*) => {
         $(fused! { @ [$($kind)?] $(#[$doc])* $layer $function })*
     };
+    // An activation without a PyTorch name has no layer, or a layer that is defined separately.
     (@ [] $($layer:tt)*) => {};
     (@ [$kind:literal] $(#[$doc:meta])* $layer:ident $function:ident) => {
         activations! {

@@ -12,7 +12,7 @@ use crate::layers::{forward_methods, impl_fmt};
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
 use crate::signal::Signal;
 
-/// Computes `x` if `x > 0`, else `weight · x`. There is one learned weight for all channels, or one for each.
+/// Computes `x` if `x > 0`, else `weight · x`. The learned weight has one element for all channels, or one for each.
 ///
 /// - Config: `PRelu::config()`; setters `num_parameters` (1), `init_value` (0.25)
 /// - Input, output: any shape; `[batch, channels, …]` with a weight per channel

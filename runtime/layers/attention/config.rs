@@ -8,7 +8,7 @@ use crate::init::{symmetric_uniform, xavier_normal, xavier_uniform};
 use crate::layers::linear::Linear;
 use crate::{Error, Result};
 
-use super::{BIAS_KV, MultiheadAttention, OutProjection, Projection, SEPARATE};
+use super::{BIAS_KV_NAMES, MultiheadAttention, OutProjection, Projection, SEPARATE_WEIGHT_NAMES};
 
 /// The config of [`MultiheadAttention`].
 ///
@@ -127,7 +127,7 @@ impl MultiheadAttentionConfig {
                 [embed_dim.saturating_mul(3), embed_dim],
             )?));
         }
-        let [q, k, v] = SEPARATE;
+        let [q, k, v] = SEPARATE_WEIGHT_NAMES;
         let q = weight(q, [embed_dim; 2])?;
         let k = weight(k, [embed_dim, kdim])?;
         Ok(Projection::Separate([q, k, weight(v, [embed_dim, vdim])?]))
@@ -157,7 +157,11 @@ impl Config for MultiheadAttentionConfig {
         };
         let shape = [1, 1, settings.embed_dim];
         let bias = |name: &str| vb.get_with_hints(&shape[..], name, xavier_normal().for_shape(&shape));
-        let bias_kv = if settings.add_bias_kv { Some([bias(BIAS_KV[0])?, bias(BIAS_KV[1])?]) } else { None };
+        let bias_kv = if settings.add_bias_kv {
+            Some([bias(BIAS_KV_NAMES[0])?, bias(BIAS_KV_NAMES[1])?])
+        } else {
+            None
+        };
         let out_proj = OutProjection(self.out_projection(vb.pp("out_proj"))?);
         Ok(MultiheadAttention { settings, in_proj, in_proj_bias, bias_kv, out_proj, pinned: None })
     }
@@ -188,16 +192,16 @@ impl Settings {
     }
 
     /// Checks the shapes of query, key and value.
-    pub(super) fn check(&self, inputs: &[Tensor; 3]) -> Result<()> {
+    pub(super) fn check_inputs(&self, inputs: &[Tensor; 3]) -> Result<()> {
         let features = [self.embed_dim, self.kdim, self.vdim];
         let [query, key, value] = inputs.each_ref().map(Tensor::dims);
         let fits = match (query, key, value) {
             ([_, q], [keys, k], [values, v]) => [*q, *k, *v] == features && keys == values,
-            ([a, b, q], [c, d, k], [e, f, v]) => {
-                let (batches, keys) =
-                    if self.batch_first { ([a, c, e], [d, f]) } else { ([b, d, f], [c, e]) };
-                let batch = batches.iter().all(|batch| *batch == batches[0]);
-                [*q, *k, *v] == features && batch && keys[0] == keys[1]
+            ([q0, q1, q], [k0, k1, k], [v0, v1, v]) => {
+                let (batch_sizes, lengths) =
+                    if self.batch_first { ([q0, k0, v0], [k1, v1]) } else { ([q1, k1, v1], [k0, v0]) };
+                let equal_batches = batch_sizes.iter().all(|size| *size == batch_sizes[0]);
+                [*q, *k, *v] == features && equal_batches && lengths[0] == lengths[1]
             }
             _ => false,
         };

@@ -19,14 +19,14 @@ pub(super) struct Masks {
 impl Masks {
     /// Returns the sum of the masks, or `None` if there are none.
     ///
-    /// The sum broadcasts to `[batch, heads, queries, keys + extra]` and has the dtype of `like`. The last `extra` keys
-    /// are visible to all queries.
-    pub(super) fn additive(
+    /// The sum broadcasts to `[batch, heads, queries, keys + extra_keys]` and has the dtype of `like`. The last
+    /// `extra_keys` keys are visible to all queries.
+    pub(super) fn combine(
         &self,
         settings: &Settings,
         batch: usize,
         [queries, keys]: [usize; 2],
-        extra: usize,
+        extra_keys: usize,
         like: &Tensor,
     ) -> Result<Option<Tensor>> {
         let dtype = like.dtype();
@@ -39,10 +39,10 @@ impl Masks {
                     "expected a key_padding_mask [{batch}, {keys}], found {found:?}"
                 )));
             }
-            masks.push(additive("key_padding_mask", padding, dtype)?.reshape((batch, 1, 1, keys))?);
+            masks.push(to_additive("key_padding_mask", padding, dtype)?.reshape((batch, 1, 1, keys))?);
         }
         if let Some(mask) = &self.attention {
-            let additive = additive("attn_mask", mask, dtype)?;
+            let additive = to_additive("attn_mask", mask, dtype)?;
             masks.push(match *mask.dims() {
                 [q, k] if [q, k] == [queries, keys] => additive.reshape((1, 1, queries, keys))?,
                 [n, q, k] if [n, q, k] == [batch * heads, queries, keys] => {
@@ -65,12 +65,12 @@ impl Masks {
             .map(candle_core::Result::Ok)
             .reduce(|a, b| a?.broadcast_add(&b?))
             .transpose()?;
-        Ok(sum.map(|mask| mask.pad_with_zeros(3, 0, extra)).transpose()?)
+        Ok(sum.map(|mask| mask.pad_with_zeros(3, 0, extra_keys)).transpose()?)
     }
 }
 
-/// Converts a mask to a mask of `dtype` that is added to the scores.
-fn additive(name: &str, mask: &Tensor, dtype: DType) -> Result<Tensor> {
+/// Converts a boolean or floating-point mask to a mask of `dtype` that is added to the scores.
+fn to_additive(name: &str, mask: &Tensor, dtype: DType) -> Result<Tensor> {
     match mask.dtype() {
         DType::U8 => Ok(boolean_mask(mask, dtype)?),
         float if float.is_float() => Ok(mask.to_dtype(dtype)?),

@@ -87,12 +87,12 @@ enum Projection {
 }
 
 /// The names of the weights of [`Projection::Separate`].
-const SEPARATE: [&str; 3] = ["q_proj_weight", "k_proj_weight", "v_proj_weight"];
+const SEPARATE_WEIGHT_NAMES: [&str; 3] = ["q_proj_weight", "k_proj_weight", "v_proj_weight"];
 
 /// The names of the learned key and value.
-const BIAS_KV: [&str; 2] = ["bias_k", "bias_v"];
+const BIAS_KV_NAMES: [&str; 2] = ["bias_k", "bias_v"];
 
-/// A linear layer that is displayed with the name of PyTorch's output projection.
+/// A linear layer that is displayed with the class name of PyTorch's output projection.
 #[derive(Clone)]
 struct OutProjection(Linear);
 
@@ -155,12 +155,13 @@ impl MultiheadAttention {
         masks: Masks,
         mode: Mode,
     ) -> Result<(Tensor, Option<Tensor>)> {
-        self.settings.check(inputs)?;
+        self.settings.check_inputs(inputs)?;
         let batched = inputs[0].rank() == 3;
         let [query, key, value] = self.append_extra_keys(self.project(inputs)?)?;
         let (batch, queries, _) = query.dims3()?;
-        let extra = self.settings.extra_keys();
-        let mask = masks.additive(&self.settings, batch, [queries, key.dim(1)? - extra], extra, &query)?;
+        let extra_keys = self.settings.extra_keys();
+        let keys = key.dim(1)? - extra_keys;
+        let mask = masks.combine(&self.settings, batch, [queries, keys], extra_keys, &query)?;
         let options = AttentionOptions::from(mask.map(Signal::from));
         let options = options.dropout_p(self.settings.dropout, mode);
         let [query, key, value] = [&query, &key, &value].map(|x| self.split_heads(x));
@@ -179,8 +180,8 @@ impl MultiheadAttention {
     /// Projects the inputs to queries, keys and values, `[batch, length, embed_dim]` each.
     fn project(&self, inputs: &[Tensor; 3]) -> Result<[Tensor; 3]> {
         let width = self.settings.embed_dim;
-        let same = inputs.iter().all(|input| input.id() == inputs[0].id());
-        if let (Projection::Packed(weight), true) = (&self.in_proj, same) {
+        let is_self_attention = inputs.iter().all(|input| input.id() == inputs[0].id());
+        if let (Projection::Packed(weight), true) = (&self.in_proj, is_self_attention) {
             let all =
                 linear(self.batch_first(&inputs[0])?, weight, self.in_proj_bias.clone()).into_tensor()?;
             let part = |i: usize| all.narrow(D::Minus1, i * width, width);
@@ -261,14 +262,17 @@ impl Module for MultiheadAttention {
         match &self.in_proj {
             Projection::Packed(weight) => visitor.parameter("in_proj_weight", weight),
             Projection::Separate(weights) => {
-                SEPARATE.iter().zip(weights).for_each(|(name, weight)| visitor.parameter(name, weight));
+                SEPARATE_WEIGHT_NAMES
+                    .iter()
+                    .zip(weights)
+                    .for_each(|(name, weight)| visitor.parameter(name, weight));
             }
         }
         if let Some(bias) = &self.in_proj_bias {
             visitor.parameter("in_proj_bias", bias);
         }
         if let Some(bias) = &self.bias_kv {
-            BIAS_KV.iter().zip(bias).for_each(|(name, bias)| visitor.parameter(name, bias));
+            BIAS_KV_NAMES.iter().zip(bias).for_each(|(name, bias)| visitor.parameter(name, bias));
         }
         visitor.child("out_proj", &self.out_proj);
     }
@@ -277,14 +281,17 @@ impl Module for MultiheadAttention {
         match &mut self.in_proj {
             Projection::Packed(weight) => visitor.parameter("in_proj_weight", weight),
             Projection::Separate(weights) => {
-                SEPARATE.iter().zip(weights).for_each(|(name, weight)| visitor.parameter(name, weight));
+                SEPARATE_WEIGHT_NAMES
+                    .iter()
+                    .zip(weights)
+                    .for_each(|(name, weight)| visitor.parameter(name, weight));
             }
         }
         if let Some(bias) = &mut self.in_proj_bias {
             visitor.parameter("in_proj_bias", bias);
         }
         if let Some(bias) = &mut self.bias_kv {
-            BIAS_KV.iter().zip(bias).for_each(|(name, bias)| visitor.parameter(name, bias));
+            BIAS_KV_NAMES.iter().zip(bias).for_each(|(name, bias)| visitor.parameter(name, bias));
         }
         visitor.child("out_proj", &mut self.out_proj);
         visitor.pinned_mode(&mut self.pinned);

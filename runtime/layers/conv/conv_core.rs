@@ -16,7 +16,7 @@ use crate::signal::{
 use crate::{Error, Result};
 
 use super::{
-    Arguments, at_least_one, check_operands, format_extra, format_non_default, input_sizes, with_batch,
+    Arguments, check_at_least_one, check_operands, format_extra, format_non_default, input_sizes, with_batch,
 };
 
 /// The settings of a convolution, per axis `[height, width]`.
@@ -38,7 +38,7 @@ impl Default for Settings {
 impl Settings {
     fn geometry(&self, axes: Axes, kernel: [usize; 2]) -> Result<ConvGeometry> {
         let Self { stride, padding, dilation, groups, padding_mode } = *self;
-        at_least_one(axes, [("stride", stride), ("dilation", dilation)])?;
+        check_at_least_one(axes, [("stride", stride), ("dilation", dilation)])?;
         if let PadMode::Unknown(word) = padding_mode {
             return Err(Error::msg(format!(
                 "expected padding_mode \"zeros\", \"reflect\", \"replicate\" or \"circular\", found {word:?}"
@@ -51,7 +51,7 @@ impl Settings {
                 [total / 2, total - total / 2]
             }),
             Padding::Same => {
-                let stride = axes.tuple(stride);
+                let stride = axes.format_setting(stride);
                 return Err(Error::msg(format!("padding = \"same\" requires stride 1, found {stride}")));
             }
             Padding::Unknown(word) => {
@@ -64,13 +64,14 @@ impl Settings {
     }
 }
 
+/// The implementation of a convolution over one or two axes.
 #[derive(Clone)]
 pub(crate) struct ConvCore {
     axes: Axes,
     pub(super) weight: Weight,
     pub(super) bias: Option<Tensor>,
     settings: Settings,
-    /// The geometry. Its padding is that of `settings`, whatever the padding mode.
+    /// The geometry. Its padding is that of `settings` for every padding mode.
     geometry: ConvGeometry,
 }
 
@@ -96,15 +97,15 @@ impl ConvCore {
         bias: Option<&Tensor>,
         settings: Settings,
     ) -> Result<Self> {
-        let checked = || {
-            let divided = |[out_channels, _]: [usize; 2]| {
+        let check = || {
+            let count_out_channels = |[out_channels, _]: [usize; 2]| {
                 (out_channels.checked_rem(settings.groups) == Some(0)).then_some(out_channels)
             };
             let (_, kernel) =
-                check_operands(axes, weight, bias, "out_channels, in_channels / groups", divided)?;
+                check_operands(axes, weight, bias, "out_channels, in_channels / groups", count_out_channels)?;
             settings.geometry(axes, kernel)
         };
-        let geometry = checked().map_err(|error: Error| error.in_layer(format!("conv{}d", axes.count())))?;
+        let geometry = check().map_err(|error: Error| error.in_layer(format!("conv{}d", axes.count())))?;
         let weight = Weight::new(weight.clone());
         Ok(Self { axes, weight, bias: bias.cloned(), settings, geometry })
     }
@@ -144,9 +145,10 @@ impl ConvCore {
         let (x, geometry) = self.pad(x);
         match self.blocked_parameters(&x, &geometry)? {
             Some(parameters) => self.defer_blocked(x, parameters, shape),
-            None => {
-                Ok(self.defer_convolution(Convolution::Nchw(self.nchw(x.into_tensor()?, geometry)), shape))
-            }
+            None => Ok(self.defer_convolution(
+                Convolution::Nchw(self.nchw_convolution(x.into_tensor()?, geometry)),
+                shape,
+            )),
         }
     }
 
@@ -164,7 +166,7 @@ impl ConvCore {
         Ok(parameters.prefers_nchwc(layout).then_some(parameters))
     }
 
-    /// Defers a channel-blocked convolution. If possible, fuses it with the deferred convolution that precedes it.
+    /// Defers a channel-blocked convolution. If possible, fuses it with the preceding deferred convolution.
     fn defer_blocked(&self, x: Signal, parameters: BlockedParameters, output: Shape) -> Result<Signal> {
         let x = if policy::is_fused_consumer(&parameters.shape) {
             match x.into_producer() {
@@ -181,12 +183,12 @@ impl ConvCore {
         let convolution = if parameters.prefers_nchwc(input.layout()) {
             Convolution::Either(BlockedConvolution { input, parameters })
         } else {
-            Convolution::Nchw(self.nchw(input.tensor()?, parameters.shape.geometry))
+            Convolution::Nchw(self.nchw_convolution(input.tensor()?, parameters.shape.geometry))
         };
         Ok(self.defer_convolution(convolution, output))
     }
 
-    fn nchw(&self, input: Tensor, geometry: ConvGeometry) -> NchwConvolution {
+    fn nchw_convolution(&self, input: Tensor, geometry: ConvGeometry) -> NchwConvolution {
         let weight = self.weight.tensor_4d().clone();
         let packed = self.weight.packed();
         NchwConvolution { axes: self.axes, input, weight, geometry, packed }
@@ -196,8 +198,8 @@ impl ConvCore {
         Signal::deferred(Deferred::convolution(convolution, self.bias.clone(), output))
     }
 
-    /// Pads the input unless the padding mode is zeros. In that mode, the kernel pads the input itself. Returns the
-    /// input and the geometry that the kernel must use.
+    /// Pads the input in every padding mode except `"zeros"`, which the convolution kernel supports. Returns the input
+    /// and the geometry that the kernel must use.
     fn pad(&self, x: Signal) -> (Signal, ConvGeometry) {
         let mode = self.settings.padding_mode;
         let [[top, bottom], [left, right]] = self.geometry.padding;

@@ -11,9 +11,10 @@ use crate::signal::Signal;
 use crate::{Error, Result};
 
 use super::{
-    Arguments, at_least_one, check_operands, format_extra, format_non_default, input_sizes, with_batch,
+    Arguments, check_at_least_one, check_operands, format_extra, format_non_default, input_sizes, with_batch,
 };
 
+/// The implementation of a transposed convolution over one or two axes.
 #[derive(Clone)]
 pub(crate) struct ConvTransposeCore {
     axes: Axes,
@@ -31,7 +32,7 @@ impl ConvTransposeCore {
         vb: &VarBuilder,
     ) -> Result<Self> {
         arguments.check(axes, settings.groups)?;
-        check(axes, &settings)?;
+        check_settings(axes, &settings)?;
         let channels = [arguments.in_channels, arguments.out_channels / settings.groups];
         let (weight, bias) = arguments.parameters(axes, channels, vb)?;
         Ok(Self { axes, weight: Weight::new(weight), bias, settings })
@@ -44,17 +45,17 @@ impl ConvTransposeCore {
         bias: Option<&Tensor>,
         settings: TransposeGeometry,
     ) -> Result<Self> {
-        let checked = || {
-            let divided = |[in_channels, group_out_channels]: [usize; 2]| match in_channels
+        let check = || {
+            let count_out_channels = |[in_channels, group_out_channels]: [usize; 2]| match in_channels
                 .checked_rem(settings.groups)
             {
                 Some(0) => group_out_channels.checked_mul(settings.groups),
                 _ => None,
             };
-            check_operands(axes, weight, bias, "in_channels, out_channels / groups", divided)?;
-            check(axes, &settings)
+            check_operands(axes, weight, bias, "in_channels, out_channels / groups", count_out_channels)?;
+            check_settings(axes, &settings)
         };
-        checked().map_err(|error| error.in_layer(name(axes)))?;
+        check().map_err(|error| error.in_layer(operation_name(axes)))?;
         let weight = Weight::new(weight.clone());
         Ok(Self { axes, weight, bias: bias.cloned(), settings })
     }
@@ -73,14 +74,14 @@ impl ConvTransposeCore {
     fn label(&self) -> String {
         let ([in_channels, out_channels], kernel) = self.sizes();
         let count = self.axes.count();
-        let kernel = self.axes.product(kernel);
+        let kernel = self.axes.format_size(kernel);
         format!("ConvTranspose{count}d {in_channels}→{out_channels}, {kernel}")
     }
 
     pub(crate) fn call(&self, x: Signal) -> Signal {
         with_batch(self.axes, x, |x| {
             self.check_input(x.dims()?).map_err(|error| error.in_layer(self.label()))?;
-            Ok(x.apply(name(self.axes), |x| {
+            Ok(x.apply(operation_name(self.axes), |x| {
                 self.run(&x).map_err(|error| Error::from(error).in_layer(self.label()))
             }))
         })
@@ -96,9 +97,9 @@ impl ConvTransposeCore {
     }
 
     fn run(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        let x = self.axes.lift(x)?;
+        let x = self.axes.to_image(x)?;
         let weight = self.weight.tensor_4d();
-        self.axes.lower(conv_transpose2d(&x, weight, self.bias.as_ref(), &self.settings)?)
+        self.axes.from_image(conv_transpose2d(&x, weight, self.bias.as_ref(), &self.settings)?)
     }
 
     pub(super) fn extra(&self) -> String {
@@ -117,21 +118,21 @@ impl ConvTransposeCore {
 }
 
 /// Returns the name of the operation in traces and errors.
-fn name(axes: Axes) -> &'static str {
+fn operation_name(axes: Axes) -> &'static str {
     match axes {
         Axes::One => "conv_transpose1d",
         Axes::Two => "conv_transpose2d",
     }
 }
 
-fn check(axes: Axes, settings: &TransposeGeometry) -> Result<()> {
+fn check_settings(axes: Axes, settings: &TransposeGeometry) -> Result<()> {
     let TransposeGeometry { stride, output_padding, dilation, .. } = *settings;
-    at_least_one(axes, [("stride", stride), ("dilation", dilation)])?;
+    check_at_least_one(axes, [("stride", stride), ("dilation", dilation)])?;
     if settings.check().is_ok() {
         return Ok(());
     }
     let [output_padding, stride, dilation] =
-        [output_padding, stride, dilation].map(|sizes| axes.tuple(sizes));
+        [output_padding, stride, dilation].map(|sizes| axes.format_setting(sizes));
     Err(Error::msg(format!(
         "expected output_padding smaller than stride or dilation, found output_padding = {output_padding} with \
          stride = {stride} and dilation = {dilation}"

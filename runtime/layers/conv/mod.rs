@@ -52,7 +52,7 @@ impl Arguments {
                 "expected groups to divide the {in_channels} input and {out_channels} output channels, found {groups}"
             )));
         }
-        at_least_one(axes, [("kernel_size", kernel_size)])
+        check_at_least_one(axes, [("kernel_size", kernel_size)])
     }
 
     /// Returns the weight (its first two dimensions are `channels`) and the bias.
@@ -74,11 +74,12 @@ impl Arguments {
     }
 }
 
-fn at_least_one<const N: usize>(axes: Axes, settings: [(&str, [usize; 2]); N]) -> Result<()> {
+/// Returns an error if a setting is 0 on an axis.
+fn check_at_least_one<const N: usize>(axes: Axes, settings: [(&str, [usize; 2]); N]) -> Result<()> {
     match settings.into_iter().find(|(_, sizes)| sizes.contains(&0)) {
         None => Ok(()),
         Some((name, sizes)) => {
-            Err(Error::msg(format!("expected {name} of at least 1, found {}", axes.tuple(sizes))))
+            Err(Error::msg(format!("expected {name} of at least 1, found {}", axes.format_setting(sizes))))
         }
     }
 }
@@ -86,7 +87,7 @@ fn at_least_one<const N: usize>(axes: Axes, settings: [(&str, [usize; 2]); N]) -
 /// Checks the weight and bias of a functional call. Returns the first two dimensions of the weight and the kernel size.
 ///
 /// `layout` names these two dimensions in errors. `out_channels` computes the number of output channels from them, or
-/// returns `None` if the number of groups does not fit.
+/// returns `None` if the groups do not divide the channels.
 fn check_operands(
     axes: Axes,
     weight: &Tensor,
@@ -99,7 +100,7 @@ fn check_operands(
         let names = axes.names();
         return Err(Error::msg(format!("expected a weight [{layout}, {names}], found {dims:?}")));
     };
-    at_least_one(axes, [("kernel_size", kernel)])?;
+    check_at_least_one(axes, [("kernel_size", kernel)])?;
     let Some(out_channels) = out_channels([first, second]) else {
         return Err(Error::msg(format!("groups do not divide the channels of the weight {dims:?}")));
     };
@@ -133,9 +134,9 @@ fn input_sizes(axes: Axes, input: &[usize], channels: usize) -> Result<(usize, [
     }
 }
 
-/// Formats a setting. Returns `None` if it has the default value on every axis.
+/// Formats a setting. Returns `None` if the setting has its default value on every axis.
 fn format_non_default(axes: Axes, sizes: [usize; 2], default: usize) -> Option<String> {
-    (sizes != [default; 2]).then(|| axes.tuple(sizes))
+    (sizes != [default; 2]).then(|| axes.format_setting(sizes))
 }
 
 /// Formats a convolution like PyTorch, without the settings that are `None`.
@@ -145,8 +146,8 @@ fn format_extra(
     [kernel, stride]: [[usize; 2]; 2],
     settings: &[(&str, Option<String>)],
 ) -> String {
-    let kernel = axes.tuple(kernel);
-    let stride = axes.tuple(stride);
+    let kernel = axes.format_setting(kernel);
+    let stride = axes.format_setting(stride);
     let mut text = format!("{in_channels}, {out_channels}, kernel_size={kernel}, stride={stride}");
     for (name, setting) in settings {
         if let Some(setting) = setting {

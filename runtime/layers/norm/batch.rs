@@ -20,7 +20,8 @@ use super::channel_norm::{ChannelNorm, Settings, setters};
 /// - Config: `BatchNorm::config(num_features)`; setters `eps` (1e-5), `momentum` (0.1), `affine` (true),
 ///   `track_running_stats` (true)
 /// - Input, output: `[batch, num_features, …]`
-/// - Fails if the input has the wrong shape, or if its statistics are needed and it has only one value per channel
+/// - Fails if the input has the wrong shape, or if the statistics of the batch are used and each channel has
+///   only one value
 ///
 /// Training uses the statistics of the batch and updates the running statistics in place. Evaluation uses the running
 /// statistics, so that the batch norm can be fused into a preceding convolution. Without running statistics, evaluation
@@ -67,7 +68,7 @@ impl BatchNorm {
         format!("BatchNorm {}", self.0.settings.num_features)
     }
 
-    fn check(&self, dims: &[usize]) -> Result<()> {
+    fn check_input(&self, dims: &[usize]) -> Result<()> {
         let channels = self.0.settings.num_features;
         if dims.len() >= 2 && dims[1] == channels {
             return Ok(());
@@ -79,8 +80,8 @@ impl BatchNorm {
     /// and activation can be fused into the result.
     fn train(&self, x: Tensor) -> Result<Signal> {
         let eps = self.0.settings.eps;
-        let values = x.elem_count() / self.0.settings.num_features.max(1);
-        if values == 1 {
+        let values_per_channel = x.elem_count() / self.0.settings.num_features.max(1);
+        if values_per_channel == 1 {
             let shape = x.dims();
             return Err(Error::msg(format!(
                 "expected more than one value per channel in training, found an input of shape {shape:?}"
@@ -89,27 +90,26 @@ impl BatchNorm {
         let (weight, bias) = self.0.parameters();
         if norm::BatchNorm::supports(&x) {
             let norm = norm::BatchNorm::from_batch(&x, weight, bias, eps)?;
-            self.update_running_stats(values, norm.statistics()?)?;
+            self.update_running_stats(values_per_channel, norm.statistics()?)?;
             return Ok(Signal::deferred(Deferred::normalization(Normalization::new(x, norm))));
         }
         let (y, mean, var) = norm::batch_norm_train(&x, weight, bias, eps)?;
-        self.update_running_stats(values, [mean, var])?;
+        self.update_running_stats(values_per_channel, [mean, var])?;
         Ok(y.into())
     }
 
-    /// Updates the running statistics with the mean and the biased variance of a batch in which each channel has
-    /// `values` values.
-    fn update_running_stats(&self, values: usize, [mean, var]: [Tensor; 2]) -> Result<()> {
+    /// Updates the running statistics with the mean and the biased variance of a batch.
+    fn update_running_stats(&self, values_per_channel: usize, [mean, var]: [Tensor; 2]) -> Result<()> {
         if let Some(running) = &self.0.running
-            && values > 1
+            && values_per_channel > 1
         {
-            let unbiased = (var * (values as f64 / (values as f64 - 1.)))?;
-            running.count()?;
+            let unbiased = (var * (values_per_channel as f64 / (values_per_channel as f64 - 1.)))?;
+            running.increment_batch_count()?;
             let momentum = match self.0.settings.momentum {
                 Some(momentum) => momentum,
-                None => 1. / running.batches()?,
+                None => 1. / running.batch_count()?,
             };
-            running.blend(&mean, &unbiased, momentum)?;
+            running.update(&mean, &unbiased, momentum)?;
         }
         Ok(())
     }
@@ -120,7 +120,7 @@ impl Forward for BatchNorm {
 
     fn forward_pass(&self, x: Signal, mode: Mode) -> Signal {
         let checked = match x.dims() {
-            Ok(dims) => self.check(dims),
+            Ok(dims) => self.check_input(dims),
             Err(_) => return x,
         };
         if let Err(error) = checked {

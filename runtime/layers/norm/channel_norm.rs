@@ -73,9 +73,13 @@ macro_rules! setters {
 }
 pub(super) use setters;
 
-/// Creates a weight of ones and a bias of zeros per channel, or returns `None` if `wanted` is `false`.
-pub(super) fn affine(vb: &VarBuilder, channels: usize, wanted: bool) -> Result<Option<(Tensor, Tensor)>> {
-    if !wanted {
+/// Creates a weight of ones and a bias of zeros per channel, or returns `None` if `enabled` is `false`.
+pub(super) fn affine_parameters(
+    vb: &VarBuilder,
+    channels: usize,
+    enabled: bool,
+) -> Result<Option<(Tensor, Tensor)>> {
+    if !enabled {
         return Ok(None);
     }
     let parameter = |name: &str, value: f64| vb.get_with_hints(channels, name, Init::Const(value));
@@ -84,7 +88,7 @@ pub(super) fn affine(vb: &VarBuilder, channels: usize, wanted: bool) -> Result<O
 
 impl ChannelNorm {
     pub fn build(settings: Settings, vb: &VarBuilder) -> Result<Self> {
-        let affine = affine(vb, settings.num_features, settings.affine)?;
+        let affine = affine_parameters(vb, settings.num_features, settings.affine)?;
         let running = if settings.track_running_stats {
             Some(RunningStats::build(settings.num_features, vb)?)
         } else {
@@ -100,7 +104,7 @@ impl ChannelNorm {
 
     /// Normalizes with the running statistics. Fuses the norm into a preceding convolution if possible.
     pub fn evaluate(&self, x: Signal, running: &RunningStats) -> Signal {
-        let x = match self.folded(&x, running) {
+        let x = match self.fold(&x, running) {
             Ok(Some(op)) => match x.fuse_batch_norm(op) {
                 Fusion::Fused(y) => return y,
                 Fusion::Separate(x, _) => x,
@@ -116,9 +120,9 @@ impl ChannelNorm {
 
     /// Returns the norm as a scale and a shift, or `None` if these are not finite or differ from `x` in dtype.
     ///
-    /// With infinite statistics, or if the scale overflows in half precision, scale and shift would yield NaN for
-    /// inputs for which the norm itself is defined.
-    fn folded(&self, x: &Signal, running: &RunningStats) -> Result<Option<EpilogueOp>> {
+    /// With infinite statistics, or if the scale overflows in half precision, a scale and a shift would return NaN for
+    /// some inputs for which the norm returns a number.
+    fn fold(&self, x: &Signal, running: &RunningStats) -> Result<Option<EpilogueOp>> {
         let statistics = [&running.mean, &running.var];
         let (scale, shift) = norm::batch_norm_fold(statistics, self.affine.as_ref(), self.settings.eps)?;
         let dtype = running.mean.dtype();
@@ -179,34 +183,34 @@ impl RunningStats {
     }
 
     /// Increments the number of batches in place.
-    pub fn count(&self) -> Result<()> {
-        let counted = (&self.num_batches_tracked + self.num_batches_tracked.ones_like()?)?.reshape(1)?;
-        Ok(self.num_batches_tracked.reshape(1)?.slice_set(&counted, 0, 0)?)
+    pub fn increment_batch_count(&self) -> Result<()> {
+        let incremented = (&self.num_batches_tracked + self.num_batches_tracked.ones_like()?)?.reshape(1)?;
+        Ok(self.num_batches_tracked.reshape(1)?.slice_set(&incremented, 0, 0)?)
     }
 
     /// Returns the number of batches. Synchronizes with the device.
-    pub fn batches(&self) -> Result<f64> {
+    pub fn batch_count(&self) -> Result<f64> {
         Ok(self.num_batches_tracked.to_dtype(DType::F64)?.to_scalar()?)
     }
 
     /// Computes `running = (1 − momentum) · running + momentum · batch` in place, so that networks that share the
     /// tensors see the new values.
-    pub fn blend(&self, mean: &Tensor, var: &Tensor, momentum: f64) -> Result<()> {
+    pub fn update(&self, mean: &Tensor, var: &Tensor, momentum: f64) -> Result<()> {
         for (running, batch) in [(&self.mean, mean), (&self.var, var)] {
             let batch = batch.to_dtype(running.dtype())?;
             if descent::cuda::supports(&[running]) {
                 descent::cuda::blend(running, &batch, momentum)?;
                 continue;
             }
-            let blended = ((running * (1. - momentum))? + (batch * momentum)?)?;
-            running.slice_set(&blended, 0, 0)?;
+            let updated = ((running * (1. - momentum))? + (batch * momentum)?)?;
+            running.slice_set(&updated, 0, 0)?;
         }
         Ok(())
     }
 }
 
-/// Returns the number of batches, or 0 if the checkpoint lacks it. Checkpoints of candle lack it, as do those that were
-/// written by PyTorch before version 0.4.1.
+/// Returns the number of batches, or 0 if the checkpoint lacks this number, as do checkpoints of candle and of PyTorch
+/// before version 0.4.1.
 fn batches_tracked(vb: &VarBuilder) -> candle_core::Result<Tensor> {
     const NAME: &str = "num_batches_tracked";
     if vb.contains_tensor(NAME) {

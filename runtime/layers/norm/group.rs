@@ -13,7 +13,7 @@ use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
 use crate::signal::Signal;
 use crate::{Error, Result};
 
-use super::channel_norm::affine;
+use super::channel_norm::affine_parameters;
 
 /// Normalizes each group of channels of each example (Wu and He 2018, <https://arxiv.org/abs/1803.08494>).
 ///
@@ -111,7 +111,7 @@ impl Config for GroupNormConfig {
                 format!("expected num_groups to divide the {num_channels} channels, found {num_groups}");
             return Err(Error::msg(error).in_layer(label(num_groups, num_channels)));
         }
-        let affine = affine(&vb, num_channels, self.affine)?;
+        let affine = affine_parameters(&vb, num_channels, self.affine)?;
         Ok(GroupNorm { affine, num_groups, num_channels, eps })
     }
 }

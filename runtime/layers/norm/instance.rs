@@ -20,7 +20,7 @@ use super::channel_norm::{ChannelNorm, RunningStats, Settings, setters};
 /// - Config: `InstanceNorm2d::config(num_features)`; setters `eps` (1e-5), `momentum` (0.1), `affine` (false),
 ///   `track_running_stats` (false)
 /// - Input, output: `[batch, num_features, …]` or `[num_features, …]`, with `AXES` dimensions after the channels
-/// - Fails if the input has the wrong shape, or if its statistics are needed and it has only one value per channel
+/// - Fails if the input has the wrong shape, or if its statistics are used and each channel has only one value
 ///
 /// With running statistics, training uses the statistics of the input and averages them over the batch to update the
 /// running statistics in place. Evaluation uses the running statistics.
@@ -107,12 +107,12 @@ impl<const AXES: usize> InstanceNorm<AXES> {
         format!("InstanceNorm{AXES}d {}", self.0.settings.num_features)
     }
 
-    /// Returns `true` if the input has a batch dimension. Fails if its shape is not supported.
+    /// Returns `true` if an input with these dimensions has a batch dimension. Fails if they are not supported.
     fn is_batch(&self, dims: &[usize]) -> Result<bool> {
         let channels = self.0.settings.num_features;
-        let axes = dims.len().checked_sub(AXES);
-        match axes.filter(|&before| (1..=2).contains(&before) && dims[before - 1] == channels) {
-            Some(before) => Ok(before == 2),
+        let leading = dims.len().checked_sub(AXES);
+        match leading.filter(|&leading| (1..=2).contains(&leading) && dims[leading - 1] == channels) {
+            Some(leading) => Ok(leading == 2),
             None => {
                 let axes = ["length", "height, width", "depth, height, width"];
                 let axes = axes.get(AXES.wrapping_sub(1)).unwrap_or(&"…");
@@ -126,14 +126,14 @@ impl<const AXES: usize> InstanceNorm<AXES> {
         let Settings { eps, momentum, .. } = self.0.settings;
         let (weight, bias) = self.0.parameters();
         let y = norm::instance_norm(x, weight, bias, eps)?;
-        let values: usize = x.dims().iter().skip(2).product();
+        let values_per_channel: usize = x.dims().iter().skip(2).product();
         if let (Some(running), Some(momentum)) = (running, momentum)
-            && values > 1
+            && values_per_channel > 1
             && x.elem_count() > 0
         {
             let (mean, var) = norm::instance_moments(x)?;
-            let unbiased = (var.mean(0)? * (values as f64 / (values as f64 - 1.)))?;
-            running.blend(&mean.mean(0)?, &unbiased, momentum)?;
+            let unbiased = (var.mean(0)? * (values_per_channel as f64 / (values_per_channel as f64 - 1.)))?;
+            running.update(&mean.mean(0)?, &unbiased, momentum)?;
         }
         Ok(y)
     }

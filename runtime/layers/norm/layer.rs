@@ -114,9 +114,9 @@ impl Config for LayerNormConfig {
     fn build(self, vb: VarBuilder) -> Result<LayerNorm> {
         let Self { normalized_shape, eps, elementwise_affine, bias } = self;
         normalized_shape.check().map_err(|error| error.in_layer("LayerNorm"))?;
-        let parameter = |name: &str, wanted: bool, value: f64| -> Result<Option<Tensor>> {
+        let parameter = |name: &str, enabled: bool, value: f64| -> Result<Option<Tensor>> {
             let shape = normalized_shape.0.as_slice();
-            Ok(if wanted { Some(vb.get_with_hints(shape, name, Init::Const(value))?) } else { None })
+            Ok(if enabled { Some(vb.get_with_hints(shape, name, Init::Const(value))?) } else { None })
         };
         let weight = parameter("weight", elementwise_affine, 1.)?;
         let bias = parameter("bias", elementwise_affine && bias, 0.)?;

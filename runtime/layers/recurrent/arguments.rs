@@ -44,12 +44,12 @@ impl Arguments {
         Self { is_cell: true, ..Self::new(kind, recurrence, input_size, hidden_size) }
     }
 
-    /// Returns the width of the hidden state.
+    /// Returns the number of features of the hidden state.
     pub fn width(&self) -> usize {
         if self.proj_size > 0 { self.proj_size } else { self.hidden_size }
     }
 
-    /// Returns the width of each tensor of the state.
+    /// Returns the number of features of each tensor of the state.
     pub fn state_widths(&self) -> Vec<usize> {
         match self.recurrence {
             Recurrence::Lstm => vec![self.width(), self.hidden_size],
@@ -67,18 +67,18 @@ impl Arguments {
 
     pub fn check(&self) -> Result<()> {
         let Self { hidden_size, num_layers, dropout, proj_size, .. } = *self;
-        let wrong = |error: String| Err(Error::msg(error).in_layer(self.label()));
+        let invalid = |error: String| Err(Error::msg(error).in_layer(self.label()));
         if hidden_size == 0 || num_layers == 0 {
-            return wrong(format!(
+            return invalid(format!(
                 "expected a hidden_size and num_layers of at least 1, found hidden_size = {hidden_size} and \
                  num_layers = {num_layers}"
             ));
         }
         if !(0. ..=1.).contains(&dropout) {
-            return wrong(format!("expected a dropout between 0 and 1, found {dropout}"));
+            return invalid(format!("expected a dropout between 0 and 1, found {dropout}"));
         }
         if proj_size >= hidden_size {
-            return wrong(format!(
+            return invalid(format!(
                 "expected a proj_size below hidden_size = {hidden_size}, found {proj_size}"
             ));
         }

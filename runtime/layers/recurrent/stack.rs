@@ -14,6 +14,7 @@ use crate::{Error, Result};
 use super::State;
 use super::arguments::Arguments;
 
+/// The arguments and the tensors of all layers and directions.
 #[derive(Clone)]
 pub(super) struct Stack {
     arguments: Arguments,
@@ -30,11 +31,13 @@ struct Direction {
     suffix: String,
     weight_ih: Tensor,
     weight_hh: Tensor,
+    /// PyTorch's `bias_ih` and `bias_hh`.
     bias: Option<[Tensor; 2]>,
+    /// The weight of an LSTM's projection.
     weight_hr: Option<Tensor>,
 }
 
-/// The outputs of all steps, and the final state.
+/// The outputs of all steps, and the tensors of the final state.
 type OutputsAndState = (Tensor, Vec<Tensor>);
 
 impl Direction {
@@ -99,8 +102,8 @@ impl Stack {
                 0 => arguments.input_size,
                 _ => arguments.width() * arguments.num_directions(),
             };
-            for reverse in ["", "_reverse"].iter().take(arguments.num_directions()) {
-                let suffix = if arguments.is_cell { String::new() } else { format!("_l{layer}{reverse}") };
+            for direction in ["", "_reverse"].iter().take(arguments.num_directions()) {
+                let suffix = if arguments.is_cell { String::new() } else { format!("_l{layer}{direction}") };
                 directions.push(Direction::build(&arguments, suffix, input_size, &vb)?);
             }
         }
@@ -162,7 +165,7 @@ impl Stack {
                 )));
             }
         };
-        let state = self.initial(state, x.dim(1)?, batched, x.dtype(), x.device())?;
+        let state = self.initial_state(state, x.dim(1)?, batched, x.dtype(), x.device())?;
         let (outputs, state) = self.run_layers(x, &state, mode)?;
         if batched {
             let outputs = if batch_first { outputs.transpose(0, 1)?.contiguous()? } else { outputs };
@@ -172,8 +175,9 @@ impl Stack {
         Ok((outputs.squeeze(1)?, state))
     }
 
-    /// Returns the initial state, `[layers · directions, batch, width]`: `state`, or zeros if it is `None`.
-    fn initial(
+    /// Returns the tensors of the initial state, `[layers · directions, batch, features]` each. They are zeros if
+    /// `state` is `None`.
+    fn initial_state(
         &self,
         state: Option<Vec<Tensor>>,
         batch: usize,
@@ -181,14 +185,14 @@ impl Stack {
         dtype: DType,
         device: &Device,
     ) -> Result<Vec<Tensor>> {
-        let parts = self.directions.len();
+        let count = self.directions.len();
         let widths = self.arguments.state_widths();
         let Some(state) = state else {
-            let zeros = widths.iter().map(|width| Tensor::zeros((parts, batch, *width), dtype, device));
+            let zeros = widths.iter().map(|width| Tensor::zeros((count, batch, *width), dtype, device));
             return Ok(zeros.collect::<candle_core::Result<_>>()?);
         };
         let checked = state.into_iter().zip(&widths).map(|(state, width)| {
-            let expected = if batched { vec![parts, batch, *width] } else { vec![parts, *width] };
+            let expected = if batched { vec![count, batch, *width] } else { vec![count, *width] };
             if state.dims() != expected {
                 let found = state.dims();
                 return Err(Error::msg(format!("expected an initial state {expected:?}, found {found:?}")));
@@ -198,7 +202,7 @@ impl Stack {
         checked.collect()
     }
 
-    /// Runs all layers on `x`, `[steps, batch, features]`.
+    /// Runs all layers on `x`, `[steps, batch, features]`. Returns the outputs of the last layer, and the final state.
     fn run_layers(&self, mut x: Tensor, state: &[Tensor], mode: Mode) -> Result<OutputsAndState> {
         let mut final_states = vec![Vec::new(); state.len()];
         let num_directions = self.arguments.num_directions();
@@ -233,11 +237,11 @@ impl Stack {
             }
         };
         let state = match state {
-            // Adds the dimension of layers.
+            // Add the dimension of layers, which the state of a cell lacks.
             Some(state) => Some(state.iter().map(|s| s.unsqueeze(0)).collect::<candle_core::Result<_>>()?),
             None => None,
         };
-        let state = self.initial(state, x.dim(0)?, batched, x.dtype(), x.device())?;
+        let state = self.initial_state(state, x.dim(0)?, batched, x.dtype(), x.device())?;
         let (_, state) = self.run_layers(x.unsqueeze(0)?, &state, Mode::Eval)?;
         let unstacked = state.iter().map(|state| {
             let state = state.squeeze(0)?;

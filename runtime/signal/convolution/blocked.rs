@@ -32,7 +32,7 @@ pub(crate) struct BlockedParameters {
 }
 
 impl BlockedConvolution {
-    /// Computes the convolution and its epilogue in one launch.
+    /// Computes the convolution and its epilogue in one launch, in the channel-blocked layout.
     pub fn run(&self, epilogue: &Epilogue) -> Result<BlockedTensor> {
         let arena = self.arena();
         let shape = &self.parameters.shape;
@@ -74,7 +74,7 @@ impl BlockedConvolution {
         })
     }
 
-    /// Returns the arena from which the output is leased.
+    /// Returns the arena from which the output is allocated.
     pub fn arena(&self) -> Arc<Arena> {
         match &self.input {
             Value::Blocked(blocked) => blocked.arena().clone(),
@@ -89,7 +89,7 @@ impl BlockedConvolution {
         arena: &Arc<Arena>,
         run: impl FnOnce(Layout, &Call<'_>) -> R,
     ) -> Result<R> {
-        self.parameters.with(epilogue, arena, |call| match &self.input {
+        self.parameters.with_call(epilogue, arena, |call| match &self.input {
             Value::Blocked(blocked) => {
                 Ok(run(Layout::Nchwc, &Call { input: blocked.blocks().into(), ..call }))
             }
@@ -106,9 +106,9 @@ impl BlockedParameters {
         policy::prefers_nchwc(&self.shape, layout)
     }
 
-    /// Calls `run` with the operands of a channel-blocked kernel, except the input, which is empty. Reorders a
-    /// residual that is a candle tensor, into memory from `arena`.
-    pub fn with<R>(
+    /// Calls `run` with the operands of a channel-blocked kernel. The input among them is empty; `run` sets it.
+    /// Reorders a residual that is a candle tensor, into memory from `arena`.
+    pub fn with_call<R>(
         &self,
         epilogue: &Epilogue,
         arena: &Arc<Arena>,
@@ -130,6 +130,7 @@ impl BlockedParameters {
     }
 }
 
+/// Calls `run` with the elements of `vector`.
 fn with_vector<R>(vector: Option<&Tensor>, run: impl FnOnce(Option<&[f32]>) -> R) -> Result<R> {
     match vector {
         Some(vector) => with_elements(vector, |vector| run(Some(vector))),

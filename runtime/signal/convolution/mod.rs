@@ -16,7 +16,7 @@ use crate::kernels::internal::blocked::policy;
 use super::epilogue::{Epilogue, EpilogueOp, NotFused};
 use super::{Layout, Layouts, Value};
 
-/// A convolution. The variants differ in the layouts that they support for the result.
+/// A convolution that has not run. The variants differ in the layouts that they support for the result.
 #[derive(Clone)]
 pub(crate) enum Convolution {
     Nchw(NchwConvolution),
@@ -26,7 +26,7 @@ pub(crate) enum Convolution {
 }
 
 impl Convolution {
-    /// Returns the layouts in which the convolution and its epilogue can be computed without reordering.
+    /// Returns the layouts in which the convolution and its epilogue can be computed without reordering an operand.
     pub(super) fn layouts(&self, epilogue: &Epilogue) -> Layouts {
         let Self::Either(convolution) = self else { return Layouts::Only(Layout::Nchw) };
         match (&convolution.input, &epilogue.residual) {
@@ -43,10 +43,10 @@ impl Convolution {
         epilogue: &mut Epilogue,
         op: EpilogueOp,
     ) -> std::result::Result<(), NotFused> {
-        let blocked = supports_blocked(&op);
+        let supports_blocked = supports_blocked(&op);
         epilogue.fuse(op)?;
         if let Self::Either(convolution) = self
-            && !blocked
+            && !supports_blocked
         {
             *self = Self::Nchw(convolution.to_nchw()?);
         }
@@ -78,7 +78,7 @@ impl Convolution {
         }
     }
 
-    /// Returns the name in traces.
+    /// Returns the name of the operation in traces.
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Nchw(NchwConvolution { axes: Axes::One, .. }) => "conv1d",
@@ -114,7 +114,7 @@ pub(crate) fn conv_label(axes: Axes, weight: &[usize], groups: usize) -> String 
     match *weight {
         [out_channels, group_in_channels, height, width] => {
             let in_channels = group_in_channels * groups;
-            format!("Conv{count}d {in_channels}→{out_channels}, {}", axes.product([height, width]))
+            format!("Conv{count}d {in_channels}→{out_channels}, {}", axes.format_size([height, width]))
         }
         _ => format!("Conv{count}d"),
     }

@@ -28,8 +28,8 @@ impl NchwConvolution {
         if *axes == Axes::Two {
             return conv::conv2d(input, weight, geometry, &epilogue, packed);
         }
-        let residual = epilogue.residual.as_ref().map(|residual| axes.lift(residual)).transpose()?;
+        let residual = epilogue.residual.as_ref().map(|residual| axes.to_image(residual)).transpose()?;
         let epilogue = conv::Epilogue { residual, ..epilogue };
-        axes.lower(conv::conv2d(&axes.lift(input)?, weight, geometry, &epilogue, packed)?)
+        axes.from_image(conv::conv2d(&axes.to_image(input)?, weight, geometry, &epilogue, packed)?)
     }
 }

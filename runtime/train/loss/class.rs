@@ -63,7 +63,7 @@ pub fn nll_loss(input: &Tensor, target: &Tensor) -> Result<Tensor> {
 /// let logits = Tensor::new(&[[0f32, 0.], [100., 0.]], &Device::Cpu)?;
 /// let target = Tensor::new(&[1i64, -1], &Device::Cpu)?;
 /// let loss = CrossEntropyLoss::new().ignore_index(-1).forward(&logits, &target)?;
-/// assert!((loss.to_scalar::<f32>()? - 0.69315).abs() < 1e-4); // ln 2, of the first row
+/// assert!((loss.to_scalar::<f32>()? - 0.69315).abs() < 1e-4); // ln 2, the loss of the first row
 /// # Ok(())
 /// # }
 /// ```
@@ -171,15 +171,15 @@ impl CrossEntropyLoss {
     fn with_indices(&self, log_probabilities: &Tensor, target: &Tensor) -> Result<Tensor> {
         let selected = self.settings.select(log_probabilities, target)?;
         let reduction = self.settings.reduction;
-        let hard = reduction.apply_over(&selected.losses, &selected.weights.sum_all()?)?;
+        let target_loss = reduction.apply_weighted(&selected.losses, &selected.weights.sum_all()?)?;
         if self.label_smoothing == 0. {
-            return Ok(hard);
+            return Ok(target_loss);
         }
-        let uniform = self.settings.weighted(log_probabilities)?.sum(1)?.neg()?;
-        let uniform = selected.keep.where_cond(&uniform, &uniform.zeros_like()?)?;
-        let uniform = reduction.apply_over(&uniform, &selected.weights.sum_all()?)?;
-        let share = self.label_smoothing / log_probabilities.dim(1)? as f64;
-        Ok(((hard * (1. - self.label_smoothing))? + (uniform * share)?)?)
+        let losses = self.settings.weighted(log_probabilities)?.sum(1)?.neg()?;
+        let losses = selected.keep.where_cond(&losses, &losses.zeros_like()?)?;
+        let all_classes_loss = reduction.apply_weighted(&losses, &selected.weights.sum_all()?)?;
+        let smoothing_per_class = self.label_smoothing / log_probabilities.dim(1)? as f64;
+        Ok(((target_loss * (1. - self.label_smoothing))? + (all_classes_loss * smoothing_per_class)?)?)
     }
 }
 
@@ -206,16 +206,19 @@ impl Loss for NllLoss {
     fn forward(&self, input: &Tensor, target: &Tensor) -> Result<Tensor> {
         let loss = batched(input, target, self.settings.reduction, |input, target| {
             let selected = self.settings.select(input, target)?;
-            self.settings.reduction.apply_over(&selected.losses, &selected.weights.sum_all()?)
+            self.settings.reduction.apply_weighted(&selected.losses, &selected.weights.sum_all()?)
         });
         loss.map_err(|e| e.in_layer("NllLoss"))
     }
 }
 
-/// The weighted losses of the target classes. `losses` and `weights` are 0 for elements whose `keep` is 0.
+/// The weighted losses of the target classes, each `[batch, …]`.
 struct Selected {
+    /// 0 for ignored elements.
     losses: Tensor,
+    /// The class weights of the targets, and 0 for ignored elements.
     weights: Tensor,
+    /// 0 for ignored elements, and 1 for all others.
     keep: Tensor,
 }
 
@@ -296,8 +299,8 @@ fn batched(
     })
 }
 
-/// Checks class indices. On the CPU, returns an error that names the first index out of range. Checking on another
-/// device would synchronize that device, so in this case the function returns the result of [`mask_out_of_range`].
+/// Checks class indices. On the CPU, returns an error that names the first index out of range. Checking on a GPU would
+/// synchronize the GPU, so there the function returns the result of [`mask_out_of_range`].
 fn check_indices(index: Tensor, classes: usize) -> Result<(Tensor, Option<Tensor>)> {
     if !index.device().is_cpu() {
         let (index, out_of_range) = mask_out_of_range(&index, classes)?;
@@ -305,9 +308,10 @@ fn check_indices(index: Tensor, classes: usize) -> Result<(Tensor, Option<Tensor
     }
     let indices = index.flatten_all()?.to_vec1::<i64>()?;
     match indices.iter().position(|&i| i < 0 || i as u64 >= classes as u64) {
-        Some(at) => {
+        Some(element) => {
+            let index = indices[element];
             let message =
-                format!("class index {} of element {at} is out of range for {classes} classes", indices[at]);
+                format!("class index {index} of element {element} is out of range for {classes} classes");
             Err(Error::msg(message))
         }
         None => Ok((index, None)),

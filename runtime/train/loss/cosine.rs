@@ -77,10 +77,11 @@ impl CosineEmbeddingLoss {
             let y = input2.to_dtype(x.dtype())?;
             let target = target.to_dtype(x.dtype())?;
             let cosine = cosine(x, &y)?;
-            let apart = (&cosine - self.margin)?.relu()?;
+            let dissimilar_losses = (&cosine - self.margin)?.relu()?;
             let zeros = cosine.zeros_like()?;
-            let apart = target.eq(-1f64)?.where_cond(&apart, &zeros)?;
-            let losses = target.eq(1f64)?.where_cond(&cosine.affine(-1., 1.)?, &apart)?;
+            let dissimilar_losses = target.eq(-1f64)?.where_cond(&dissimilar_losses, &zeros)?;
+            let similar_losses = cosine.affine(-1., 1.)?;
+            let losses = target.eq(1f64)?.where_cond(&similar_losses, &dissimilar_losses)?;
             self.reduction.apply(&losses)
         });
         loss.map_err(|e| e.in_layer("CosineEmbeddingLoss"))
@@ -95,6 +96,7 @@ fn cosine(x: &Tensor, y: &Tensor) -> Result<Tensor> {
     Ok(((x * y)?.sum(last)? / (square(x)? * square(y)?)?.sqrt()?)?)
 }
 
+/// Returns an error unless the shapes match.
 fn check(x: &Tensor, y: &Tensor, target: &Tensor) -> Result<()> {
     let [x, y, target] = [x.dims(), y.dims(), target.dims()];
     let fits = matches!((x, target), ([_], []) | ([_, _], [_])) && x == y && x[..x.len() - 1] == *target;

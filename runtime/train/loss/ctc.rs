@@ -99,8 +99,8 @@ impl CtcLoss {
         target_lengths: &[usize],
     ) -> Result<Tensor> {
         let loss = in_full_precision(log_probs, |log_probs| {
-            let single = log_probs.rank() == 2;
-            let batch = if single { log_probs.unsqueeze(1)? } else { log_probs.clone() };
+            let has_no_batch = log_probs.rank() == 2;
+            let batch = if has_no_batch { log_probs.unsqueeze(1)? } else { log_probs.clone() };
             let ctc = Ctc {
                 labels: labels(targets, target_lengths)?,
                 input_lengths: input_lengths.to_vec(),
@@ -109,7 +109,7 @@ impl CtcLoss {
             };
             let losses = ctc::ctc_loss(&batch, ctc)?;
             match self.reduction {
-                Reduction::None if single => Ok(losses.squeeze(0)?),
+                Reduction::None if has_no_batch => Ok(losses.squeeze(0)?),
                 Reduction::Mean => {
                     let counts: Vec<f64> = target_lengths.iter().map(|&n| n.max(1) as f64).collect();
                     let counts = Tensor::new(counts, losses.device())?.to_dtype(losses.dtype())?;

@@ -73,9 +73,9 @@ impl Loss for KlDivLoss {
             if self.log_target {
                 return Ok((y.exp()? * (y - x)?)?);
             }
-            // A target of 0 has a loss of 0, not 0 · log 0 = NaN.
-            let safe = y.ne(0f64)?.where_cond(y, &y.ones_like()?)?;
-            Ok((y * (safe.log()? - x)?)?)
+            // The loss of a target of 0 is 0. Replace 0 by 1 before the logarithm, because 0 · log 0 is NaN.
+            let nonzero = y.ne(0f64)?.where_cond(y, &y.ones_like()?)?;
+            Ok((y * (nonzero.log()? - x)?)?)
         })
     }
 }

@@ -98,10 +98,11 @@ impl Reduction {
         })
     }
 
-    /// Reduces weighted losses. `Mean` divides their sum by `total`, a scalar tensor that holds the sum of the weights.
-    fn apply_over(self, losses: &Tensor, total: &Tensor) -> Result<Tensor> {
+    /// Reduces weighted losses. `Mean` divides their sum by `total_weight`, a scalar tensor with the sum of the
+    /// weights.
+    fn apply_weighted(self, losses: &Tensor, total_weight: &Tensor) -> Result<Tensor> {
         match self {
-            Self::Mean => Ok(losses.sum_all()?.div(total)?),
+            Self::Mean => Ok(losses.sum_all()?.div(total_weight)?),
             _ => self.apply(losses),
         }
     }

@@ -295,19 +295,19 @@ impl Loss for BceWithLogitsLoss {
             // log(1 − σ(x)) = −x − softplus(−x).
             let mut positive = softplus(&x.neg()?)?;
             if let Some(p) = &self.pos_weight {
-                let factor = y.broadcast_mul(&(like(p, x)? - 1.)?)?.affine(1., 1.)?;
+                let factor = y.broadcast_mul(&(convert_like(p, x)? - 1.)?)?.affine(1., 1.)?;
                 positive = (positive * check_broadcast(factor, x, "pos_weight", p)?)?;
             }
             let losses = ((y.affine(-1., 1.)? * x)? + positive)?;
             match &self.weight {
-                Some(w) => check_broadcast(losses.broadcast_mul(&like(w, x)?)?, x, "weight", w),
+                Some(w) => check_broadcast(losses.broadcast_mul(&convert_like(w, x)?)?, x, "weight", w),
                 None => Ok(losses),
             }
         })
     }
 }
 
-/// Checks the shapes, computes the loss of each element in f32 or f64, and reduces.
+/// Checks the shapes, computes the loss of each element in f32 or f64, and reduces the losses.
 pub(super) fn pointwise(
     name: &str,
     input: &Tensor,
@@ -336,7 +336,7 @@ fn absolute(x: &Tensor) -> Result<Tensor> {
 /// Returns `x²/2` if `|x| ≤ delta`, and `delta·(|x| − delta/2)` otherwise.
 ///
 /// This equals `c·(x − c/2)`, where `c` is `x` clamped to ±delta. The derivative with respect to `x` is
-/// `c + c′·(x − c)`. Detaching `c` drops the second term, which is always 0: where `c` is not constant, `c` equals `x`.
+/// `c + c′·(x − c)`. Detaching `c` drops the second term, which is always 0: `c` either is constant or equals `x`.
 fn huber(x: &Tensor, delta: f64) -> Result<Tensor> {
     let clamped = unary(Unary::Clamp { min: -delta, max: delta }, &x.detach())?;
     Ok((&clamped * (x - (&clamped * 0.5)?)?)?)
@@ -358,7 +358,7 @@ fn softplus(x: &Tensor) -> Result<Tensor> {
 }
 
 /// Converts `weight` to the dtype and the device of `x`.
-fn like(weight: &Tensor, x: &Tensor) -> Result<Tensor> {
+fn convert_like(weight: &Tensor, x: &Tensor) -> Result<Tensor> {
     Ok(weight.to_dtype(x.dtype())?.to_device(x.device())?)
 }
 
@@ -372,7 +372,7 @@ fn check_broadcast(product: Tensor, x: &Tensor, name: &str, weight: &Tensor) -> 
     Err(Error::msg(format!("expected a {name} that broadcasts to {logits:?}, found {found:?}")))
 }
 
-/// Returns an error if the threshold `value` is not `valid`.
+/// Returns an error that names the threshold unless `valid` is set.
 fn check_threshold(loss: &str, name: &str, value: f64, valid: bool) -> Result<()> {
     if valid { Ok(()) } else { Err(Error::msg(format!("{name} cannot be {value}")).in_layer(loss)) }
 }

@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use crate::{Error, Result};
 
-use super::rule::{ParameterUpdate, Rule, moving_average, not_negative, setters};
+use super::rule::{ParameterUpdate, Rule, check_not_negative, moving_average, setters};
 
 /// Adagrad, like `torch.optim.Adagrad` (Duchi et al., "Adaptive Subgradient Methods for Online Learning and
 /// Stochastic Optimization", 2011).
@@ -67,10 +67,10 @@ impl Rule for Adagrad {
     }
 
     fn validate(&self) -> Result<()> {
-        not_negative("lr_decay", self.lr_decay)?;
-        not_negative("weight_decay", self.weight_decay)?;
-        not_negative("initial_accumulator_value", self.initial_accumulator_value)?;
-        not_negative("eps", self.eps)
+        check_not_negative("lr_decay", self.lr_decay)?;
+        check_not_negative("weight_decay", self.weight_decay)?;
+        check_not_negative("initial_accumulator_value", self.initial_accumulator_value)?;
+        check_not_negative("eps", self.eps)
     }
 
     fn update(&self, update: ParameterUpdate) -> Result<Tensor> {
@@ -133,8 +133,8 @@ impl Rule for Adadelta {
     }
 
     fn validate(&self) -> Result<()> {
-        not_negative("eps", self.eps)?;
-        not_negative("weight_decay", self.weight_decay)?;
+        check_not_negative("eps", self.eps)?;
+        check_not_negative("weight_decay", self.weight_decay)?;
         if (0. ..=1.).contains(&self.rho) {
             return Ok(());
         }

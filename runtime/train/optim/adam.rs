@@ -6,7 +6,9 @@ use crate::Result;
 use crate::kernels::internal::descent::cuda::AdamStep;
 use crate::kernels::internal::descent::{AdamUpdate, Blend};
 
-use super::rule::{ParameterUpdate, Rule, bias_correction, fraction, moving_average, not_negative, setters};
+use super::rule::{
+    ParameterUpdate, Rule, bias_correction, check_fraction, check_not_negative, moving_average, setters,
+};
 
 /// Adam, like `torch.optim.Adam` (Kingma and Ba, "Adam: A Method for Stochastic Optimization", 2015). AMSGrad follows
 /// Reddi et al. ("On the Convergence of Adam and Beyond", 2018). Weight decay is an L2 penalty.
@@ -148,10 +150,10 @@ macro_rules! adam_setters {
 
         impl $optimizer {
             fn check(&self) -> Result<()> {
-                fraction("betas.0", self.betas.0)?;
-                fraction("betas.1", self.betas.1)?;
-                not_negative("eps", self.eps)?;
-                not_negative("weight_decay", self.weight_decay)
+                check_fraction("betas.0", self.betas.0)?;
+                check_fraction("betas.1", self.betas.1)?;
+                check_not_negative("eps", self.eps)?;
+                check_not_negative("weight_decay", self.weight_decay)
             }
         }
     )*};

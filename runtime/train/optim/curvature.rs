@@ -21,18 +21,18 @@ pub(super) struct CurvatureHistory {
 
 /// The changes of gradient and parameters in one iteration.
 struct Pair {
-    /// The change of the gradient.
-    gradient: Tensor,
-    /// The change of the parameters.
+    /// The change of the gradient, y in the literature.
+    gradient_change: Tensor,
+    /// The change of the parameters, s in the literature.
     step: Tensor,
-    /// The reciprocal of the dot product of the two changes.
-    inverse: f64,
+    /// `1 / (y · s)`, ρ in the literature.
+    rho: f64,
 }
 
 impl Pair {
-    fn new(gradient: Tensor, step: Tensor) -> Result<Self> {
-        let inverse = 1. / dot(&gradient, &step)?;
-        Ok(Self { gradient, step, inverse })
+    fn new(gradient_change: Tensor, step: Tensor) -> Result<Self> {
+        let rho = 1. / dot(&gradient_change, &step)?;
+        Ok(Self { gradient_change, step, rho })
     }
 }
 
@@ -43,13 +43,13 @@ impl Default for CurvatureHistory {
 }
 
 impl CurvatureHistory {
-    /// Adds the changes of the last iteration, unless their dot product is 1e-10 or less. `gradient` is the gradient
-    /// after that iteration.
+    /// Adds the changes of gradient and parameters in the last iteration, unless their dot product is 1e-10 or less.
+    /// `gradient` is the gradient after that iteration.
     pub fn update(&mut self, gradient: &Tensor, history_size: usize) -> Result<()> {
         let Some((previous, step)) = self.last.take() else { return Ok(()) };
         let pair = Pair::new((gradient - previous)?, step)?;
-        if pair.inverse > 0. && pair.inverse < 1e10 {
-            self.scale = 1. / (pair.inverse * dot(&pair.gradient, &pair.gradient)?);
+        if pair.rho > 0. && pair.rho < 1e10 {
+            self.scale = 1. / (pair.rho * dot(&pair.gradient_change, &pair.gradient_change)?);
             self.pairs.push(pair);
             let surplus = self.pairs.len().saturating_sub(history_size);
             self.pairs.drain(..surplus);
@@ -66,19 +66,19 @@ impl CurvatureHistory {
         }
         let mut alphas = Vec::with_capacity(self.pairs.len());
         for pair in self.pairs.iter().rev() {
-            let alpha = dot(&pair.step, &direction)? * pair.inverse;
-            direction = (direction - (&pair.gradient * alpha)?)?;
+            let alpha = dot(&pair.step, &direction)? * pair.rho;
+            direction = (direction - (&pair.gradient_change * alpha)?)?;
             alphas.push(alpha);
         }
         direction = (direction * self.scale)?;
         for (pair, alpha) in self.pairs.iter().zip(alphas.iter().rev()) {
-            let beta = dot(&pair.gradient, &direction)? * pair.inverse;
+            let beta = dot(&pair.gradient_change, &direction)? * pair.rho;
             direction = (direction + (&pair.step * (alpha - beta))?)?;
         }
         Ok(direction)
     }
 
-    /// Returns the history as named tensors.
+    /// Returns the history as named tensors, with the names of PyTorch's `state_dict`.
     pub fn state(&self) -> Result<Vec<(String, Tensor)>> {
         let Self { iterations, last, pairs, scale } = self;
         let mut state = Vec::new();
@@ -92,7 +92,7 @@ impl CurvatureHistory {
         if !pairs.is_empty() {
             let stack =
                 |part: fn(&Pair) -> &Tensor| Tensor::stack(&pairs.iter().map(part).collect::<Vec<_>>(), 0);
-            put("old_dirs", stack(|pair| &pair.gradient)?);
+            put("old_dirs", stack(|pair| &pair.gradient_change)?);
             put("old_stps", stack(|pair| &pair.step)?);
         }
         Ok(state)

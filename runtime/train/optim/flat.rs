@@ -20,8 +20,8 @@ impl FlatParameters {
             return Err(Error::msg("expected at least one parameter, found none"));
         }
         let parameters: Vec<Var> = parameters.into_iter().map(|(_, var)| var).collect();
-        let double = parameters.iter().any(|var| var.dtype() == DType::F64);
-        Ok(Self { parameters, dtype: if double { DType::F64 } else { DType::F32 } })
+        let has_f64 = parameters.iter().any(|var| var.dtype() == DType::F64);
+        Ok(Self { parameters, dtype: if has_f64 { DType::F64 } else { DType::F32 } })
     }
 
     /// Returns the flat gradient. It is 0 for parameters without a gradient.

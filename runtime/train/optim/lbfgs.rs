@@ -10,7 +10,7 @@ use crate::{Error, Result};
 use super::curvature::CurvatureHistory;
 use super::flat::{FlatParameters, dot, max_abs, scalar};
 use super::line_search::{LineSearch, Point, Search};
-use super::rule::{not_negative, setters};
+use super::rule::{check_not_negative, setters};
 use super::{Optimizer, Step};
 
 /// L-BFGS, like `torch.optim.LBFGS` (Liu and Nocedal, "On the Limited Memory BFGS Method for Large Scale
@@ -75,9 +75,9 @@ impl Lbfgs {
     }
 
     fn validate(&self) -> Result<()> {
-        not_negative("the learning rate", self.rate)?;
-        not_negative("tolerance_grad", self.tolerance_grad)?;
-        not_negative("tolerance_change", self.tolerance_change)
+        check_not_negative("the learning rate", self.rate)?;
+        check_not_negative("tolerance_grad", self.tolerance_grad)?;
+        check_not_negative("tolerance_change", self.tolerance_change)
     }
 }
 
@@ -121,8 +121,8 @@ struct SearchDirection {
 }
 
 impl LbfgsStep {
-    /// Returns the search direction at a point with gradient `gradient`, or `None` if the loss hardly decreases along
-    /// that direction: if its slope is greater than −`tolerance_change`.
+    /// Returns the search direction at a point with gradient `gradient`. Returns `None` if the slope of the loss along
+    /// that direction is greater than −`tolerance_change`, so that the loss would hardly decrease.
     fn search_direction(&mut self, gradient: &Tensor) -> Result<Option<SearchDirection>> {
         let history = &mut self.history;
         history.update(gradient, self.settings.history_size)?;
@@ -159,18 +159,19 @@ impl LbfgsStep {
         let SearchDirection { direction, slope, rate } = search;
         let parameters = &self.parameters;
         let initial = parameters.values()?;
-        let mut evaluate = |at: f64| {
+        let mut evaluate = |step_length: f64| {
             parameters.set(&initial)?;
-            parameters.add(&(&direction * at)?)?;
+            parameters.add(&(&direction * step_length)?)?;
             let (loss, gradient) = parameters.evaluate(loss)?;
-            Ok(Point { at, loss: scalar(&loss)?, slope: dot(&gradient, &direction)?, gradient })
+            let slope = dot(&gradient, &direction)?;
+            Ok(Point { step_length, loss: scalar(&loss)?, slope, gradient })
         };
-        let start = Point { at: 0., loss: value, slope, gradient: gradient.clone() };
+        let start = Point { step_length: 0., loss: value, slope, gradient: gradient.clone() };
         let resolution = self.settings.tolerance_change / max_abs(&direction)?.max(f64::MIN_POSITIVE);
         let mut search = Search { start: &start, resolution, evaluate: &mut evaluate, evaluations: 0 };
         let point = search.run(rate)?;
         let evaluations = search.evaluations;
-        let step = (&direction * point.at)?;
+        let step = (&direction * point.step_length)?;
         self.parameters.set(&initial)?;
         self.parameters.add(&step)?;
         self.history.last = Some((gradient.clone(), step.clone()));

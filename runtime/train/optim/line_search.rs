@@ -39,7 +39,7 @@ const MAX_EVALUATIONS: usize = 25;
 #[derive(Clone, Debug)]
 pub(super) struct Point {
     /// The step length, as a multiple of the search direction.
-    pub at: f64,
+    pub step_length: f64,
     pub loss: f64,
     /// The derivative of the loss along the direction.
     pub slope: f64,
@@ -62,11 +62,11 @@ impl Search<'_> {
     /// evaluations. The first step length tried is `first`.
     pub fn run(&mut self, first: f64) -> Result<Point> {
         let mut previous = self.start.clone();
-        let mut at = first;
+        let mut step_length = first;
         while self.evaluations < MAX_EVALUATIONS {
-            let point = self.evaluate(at)?;
-            let rises = previous.at > 0. && point.loss >= previous.loss;
-            if rises || !self.decreases(&point) {
+            let point = self.evaluate(step_length)?;
+            let loss_rises = previous.step_length > 0. && point.loss >= previous.loss;
+            if loss_rises || !self.decreases(&point) {
                 return self.zoom(previous, point);
             }
             if self.is_flat(&point) {
@@ -77,10 +77,10 @@ impl Search<'_> {
             }
             // The loss still decreases. Continue at the minimum of the cubic through the last two points. If the cubic
             // has no minimum ahead, continue at the maximum step length.
-            let min_next = at + 0.01 * (at - previous.at);
-            let max_next = 10. * at;
+            let min_next = step_length + 0.01 * (step_length - previous.step_length);
+            let max_next = 10. * step_length;
             let next = minimum(&previous, &point);
-            at = if next > min_next { next.min(max_next) } else { max_next };
+            step_length = if next > min_next { next.min(max_next) } else { max_next };
             previous = point;
         }
         Ok(previous)
@@ -90,9 +90,11 @@ impl Search<'_> {
     /// conditions hold. Of the points with sufficient decrease, `low` has the lowest loss. At `low`, the loss decreases
     /// toward `high`.
     fn zoom(&mut self, mut low: Point, mut high: Point) -> Result<Point> {
-        while self.evaluations < MAX_EVALUATIONS && (high.at - low.at).abs() >= self.resolution {
-            let left = low.at.min(high.at);
-            let right = low.at.max(high.at);
+        while self.evaluations < MAX_EVALUATIONS
+            && (high.step_length - low.step_length).abs() >= self.resolution
+        {
+            let left = low.step_length.min(high.step_length);
+            let right = low.step_length.max(high.step_length);
             // Stay away from the end points, whose losses are already known.
             let margin = 0.1 * (right - left);
             let point = self.evaluate(minimum(&low, &high).max(left + margin).min(right - margin))?;
@@ -103,7 +105,7 @@ impl Search<'_> {
             if self.is_flat(&point) {
                 return Ok(point);
             }
-            if point.slope * (high.at - low.at) >= 0. {
+            if point.slope * (high.step_length - low.step_length) >= 0. {
                 high = low;
             }
             low = point;
@@ -111,14 +113,15 @@ impl Search<'_> {
         Ok(low)
     }
 
-    fn evaluate(&mut self, at: f64) -> Result<Point> {
+    /// Evaluates the loss at a step length and counts the evaluation.
+    fn evaluate(&mut self, step_length: f64) -> Result<Point> {
         self.evaluations += 1;
-        (self.evaluate)(at)
+        (self.evaluate)(step_length)
     }
 
     /// Checks the sufficient decrease condition. Returns `false` if the loss is NaN.
     fn decreases(&self, point: &Point) -> bool {
-        point.loss <= self.start.loss + C1 * point.at * self.start.slope
+        point.loss <= self.start.loss + C1 * point.step_length * self.start.slope
     }
 
     /// Checks the curvature condition.
@@ -130,10 +133,11 @@ impl Search<'_> {
 /// Returns the step length at the minimum of the cubic that has the losses and slopes of both points, or the midpoint
 /// if this cubic has no minimum.
 fn minimum(a: &Point, b: &Point) -> f64 {
-    let curve = a.slope + b.slope - 3. * (a.loss - b.loss) / (a.at - b.at);
-    let root = (curve * curve - a.slope * b.slope).sqrt().copysign(b.at - a.at);
-    let at = b.at - (b.at - a.at) * (b.slope + root - curve) / (b.slope - a.slope + 2. * root);
-    if at.is_finite() { at } else { (a.at + b.at) / 2. }
+    let curve = a.slope + b.slope - 3. * (a.loss - b.loss) / (a.step_length - b.step_length);
+    let root = (curve * curve - a.slope * b.slope).sqrt().copysign(b.step_length - a.step_length);
+    let minimum = b.step_length
+        - (b.step_length - a.step_length) * (b.slope + root - curve) / (b.slope - a.slope + 2. * root);
+    if minimum.is_finite() { minimum } else { (a.step_length + b.step_length) / 2. }
 }
 
 #[cfg(test)]
@@ -144,12 +148,12 @@ mod tests {
     /// Runs a search on `curve` and checks the strong Wolfe conditions. `curve` returns the loss and the slope.
     fn search(curve: fn(f64) -> (f64, f64), first: f64) -> Point {
         let gradient = Tensor::zeros(0, DType::F64, &Device::Cpu).expect("an empty tensor can be allocated");
-        let point = |at: f64| {
-            let (loss, slope) = curve(at);
-            Point { at, loss, slope, gradient: gradient.clone() }
+        let point = |step_length: f64| {
+            let (loss, slope) = curve(step_length);
+            Point { step_length, loss, slope, gradient: gradient.clone() }
         };
         let start = point(0.);
-        let mut evaluate = |at: f64| Ok(point(at));
+        let mut evaluate = |step_length: f64| Ok(point(step_length));
         let mut search = Search { start: &start, resolution: 1e-9, evaluate: &mut evaluate, evaluations: 0 };
         let found = search.run(first).expect("the search finds a point");
         assert!(search.evaluations <= MAX_EVALUATIONS && found.loss.is_finite());

@@ -39,8 +39,9 @@ pub use sgd::Sgd;
 
 /// The settings of an optimizer, without parameters.
 ///
-/// The optimizers of this module implement this trait: [`Sgd`], [`AdamW`] and the others. For an update rule of your own,
-/// implement [`Rule`], which every `Optimizer` except [`Lbfgs`] and [`FromCandle`] is based on.
+/// The optimizers of this module implement this trait: [`Sgd`], [`AdamW`] and the others. To write an optimizer,
+/// implement [`Rule`]: every type that implements `Rule` is an `Optimizer`. Of this module's optimizers, only [`Lbfgs`]
+/// and [`FromCandle`] do not implement `Rule`.
 ///
 /// ```
 /// use sconce::candle::{DType, Device, Var};

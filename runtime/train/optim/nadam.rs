@@ -4,7 +4,9 @@ use candle_core::{DType, Tensor};
 
 use crate::Result;
 
-use super::rule::{ParameterUpdate, Rule, bias_correction, fraction, moving_average, not_negative, setters};
+use super::rule::{
+    ParameterUpdate, Rule, bias_correction, check_fraction, check_not_negative, moving_average, setters,
+};
 
 /// Adam with Nesterov momentum, like `torch.optim.NAdam` (Dozat, "Incorporating Nesterov Momentum into Adam", 2016).
 ///
@@ -85,11 +87,11 @@ impl Rule for NAdam {
     }
 
     fn validate(&self) -> Result<()> {
-        fraction("betas.0", self.betas.0)?;
-        fraction("betas.1", self.betas.1)?;
-        not_negative("eps", self.eps)?;
-        not_negative("weight_decay", self.weight_decay)?;
-        not_negative("momentum_decay", self.momentum_decay)
+        check_fraction("betas.0", self.betas.0)?;
+        check_fraction("betas.1", self.betas.1)?;
+        check_not_negative("eps", self.eps)?;
+        check_not_negative("weight_decay", self.weight_decay)?;
+        check_not_negative("momentum_decay", self.momentum_decay)
     }
 
     fn update(&self, update: ParameterUpdate) -> Result<Tensor> {

@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use crate::Result;
 
-use super::rule::{ParameterUpdate, Rule, moving_average, not_negative, setters};
+use super::rule::{ParameterUpdate, Rule, check_not_negative, moving_average, setters};
 
 /// RMSprop, like `torch.optim.RMSprop` (Hinton, lecture 6 of "Neural Networks for Machine Learning", 2012). The
 /// centered version follows Graves ("Generating Sequences With Recurrent Neural Networks", 2013).
@@ -67,10 +67,10 @@ impl Rule for RmsProp {
     }
 
     fn validate(&self) -> Result<()> {
-        not_negative("alpha", self.alpha)?;
-        not_negative("eps", self.eps)?;
-        not_negative("weight_decay", self.weight_decay)?;
-        not_negative("momentum", self.momentum)
+        check_not_negative("alpha", self.alpha)?;
+        check_not_negative("eps", self.eps)?;
+        check_not_negative("weight_decay", self.weight_decay)?;
+        check_not_negative("momentum", self.momentum)
     }
 
     fn update(&self, update: ParameterUpdate) -> Result<Tensor> {

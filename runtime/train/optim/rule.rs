@@ -159,12 +159,12 @@ pub(super) fn bias_correction(beta: f64, step: u64) -> f64 {
 }
 
 /// Returns an error unless the setting `name` is at least 0.
-pub(super) fn not_negative(name: &str, value: f64) -> Result<()> {
+pub(super) fn check_not_negative(name: &str, value: f64) -> Result<()> {
     if value >= 0. { Ok(()) } else { Err(Error::msg(format!("{name} must be at least 0, found {value}"))) }
 }
 
 /// Returns an error unless the setting `name` is at least 0 and less than 1.
-pub(super) fn fraction(name: &str, value: f64) -> Result<()> {
+pub(super) fn check_fraction(name: &str, value: f64) -> Result<()> {
     if (0. ..1.).contains(&value) {
         return Ok(());
     }

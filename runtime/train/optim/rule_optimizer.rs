@@ -12,8 +12,8 @@ use super::{Optimizer, ParameterUpdate, Rule, Step};
 const STEP: &str = "step";
 const RATE: &str = "learning_rate";
 
-/// An optimizer that updates each of its parameters with the rule `R`. Holds the parameters, their moments and their step
-/// counts.
+/// An optimizer that updates each of its parameters with the rule `R`. Contains the parameters, their moments and their
+/// step counts.
 ///
 /// [`Optimizer::build`] returns it as a [`Step`]. `RuleOptimizer` also implements candle_nn's `Optimizer` trait.
 ///
@@ -41,7 +41,7 @@ struct Parameter {
     var: Var,
     /// The number of steps so far. As in PyTorch, a step without a gradient does not count.
     step: u64,
-    /// Empty until the first step, so that no moments are allocated for a parameter without gradients.
+    /// The moments. Empty before the first step, so that none are allocated for a parameter without gradients.
     moments: Vec<Tensor>,
 }
 
@@ -59,7 +59,7 @@ impl<R: Rule> RuleOptimizer<R> {
     /// Fails under the same conditions as [`Optimizer::build`].
     pub fn new(rule: R, parameters: Vec<(String, Var)>) -> Result<Self> {
         let rate = rule.learning_rate();
-        super::rule::not_negative("the learning rate", rate).map_err(|e| e.in_layer(R::NAME))?;
+        super::rule::check_not_negative("the learning rate", rate).map_err(|e| e.in_layer(R::NAME))?;
         rule.validate().map_err(|e| e.in_layer(R::NAME))?;
         check_parameters(&parameters).map_err(|e| e.in_layer(R::NAME))?;
         let parameter = |(name, var)| Parameter { name, var, step: 0, moments: Vec::new() };

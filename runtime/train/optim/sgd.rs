@@ -6,7 +6,7 @@ use crate::kernels::internal::descent::Blend;
 use crate::kernels::internal::descent::cuda::SgdStep;
 use crate::{Error, Result};
 
-use super::rule::{ParameterUpdate, Rule, not_negative, setters};
+use super::rule::{ParameterUpdate, Rule, check_not_negative, setters};
 
 /// Stochastic gradient descent, like `torch.optim.SGD`.
 ///
@@ -63,8 +63,8 @@ impl Rule for Sgd {
     }
 
     fn validate(&self) -> Result<()> {
-        not_negative("momentum", self.momentum)?;
-        not_negative("weight_decay", self.weight_decay)?;
+        check_not_negative("momentum", self.momentum)?;
+        check_not_negative("weight_decay", self.weight_decay)?;
         if self.nesterov && (self.momentum <= 0. || self.dampening != 0.) {
             return Err(Error::msg("nesterov needs a momentum above 0 and a dampening of 0"));
         }

@@ -4,7 +4,7 @@ use std::f64::consts::PI;
 
 use crate::Result;
 
-use super::{Schedule, count, require, setters};
+use super::{Schedule, require, setters, to_f64};
 
 /// Decreases the learning rate to `eta_min` over `t_max` steps along half a cosine, and increases it again afterwards,
 /// like `torch.optim.lr_scheduler.CosineAnnealingLR` (Loshchilov and Hutter, "SGDR: Stochastic Gradient Descent with
@@ -39,7 +39,7 @@ setters!(CosineAnnealingLr {
 
 impl Schedule for CosineAnnealingLr {
     fn rate(&self, base: f64, step: usize) -> f64 {
-        cosine(base, self.eta_min, count(step) / count(self.t_max.max(1)))
+        cosine(base, self.eta_min, to_f64(step) / to_f64(self.t_max.max(1)))
     }
 
     fn validate(&self) -> Result<()> {
@@ -82,15 +82,15 @@ setters!(CosineAnnealingWarmRestarts {
 
 impl Schedule for CosineAnnealingWarmRestarts {
     fn rate(&self, base: f64, step: usize) -> f64 {
-        let mut at = step;
+        let mut position = step;
         let mut length = self.t_0.max(1);
         if self.t_mult <= 1 {
-            at %= length;
+            position %= length;
         }
-        while at >= length {
-            (at, length) = (at - length, length.saturating_mul(self.t_mult));
+        while position >= length {
+            (position, length) = (position - length, length.saturating_mul(self.t_mult));
         }
-        cosine(base, self.eta_min, count(at) / count(length))
+        cosine(base, self.eta_min, to_f64(position) / to_f64(length))
     }
 
     fn validate(&self) -> Result<()> {
@@ -99,7 +99,7 @@ impl Schedule for CosineAnnealingWarmRestarts {
     }
 }
 
-/// Interpolates from `start` to `end` along half a cosine; `progress` runs from 0 to 1.
+/// Interpolates from `start` to `end` along half a cosine. `progress` is between 0 and 1.
 pub(super) fn cosine(start: f64, end: f64, progress: f64) -> f64 {
     end + (start - end) * (1. + (PI * progress).cos()) / 2.
 }

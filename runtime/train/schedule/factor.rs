@@ -2,7 +2,7 @@
 
 use crate::Result;
 
-use super::{Schedule, count, require, setters};
+use super::{Schedule, require, setters, to_f64};
 
 /// Multiplies the learning rate by `gamma` every `step_size` steps, like `torch.optim.lr_scheduler.StepLR`.
 ///
@@ -32,7 +32,7 @@ setters!(StepLr {
 
 impl Schedule for StepLr {
     fn rate(&self, base: f64, step: usize) -> f64 {
-        base * self.gamma.powf(count(step / self.step_size.max(1)))
+        base * self.gamma.powf(to_f64(step / self.step_size.max(1)))
     }
 
     fn validate(&self) -> Result<()> {
@@ -69,7 +69,7 @@ setters!(MultiStepLr {
 impl Schedule for MultiStepLr {
     fn rate(&self, base: f64, step: usize) -> f64 {
         let passed = self.milestones.iter().filter(|&&milestone| milestone <= step).count();
-        base * self.gamma.powf(count(passed))
+        base * self.gamma.powf(to_f64(passed))
     }
 }
 
@@ -153,8 +153,8 @@ setters!(LinearLr {
 
 impl Schedule for LinearLr {
     fn rate(&self, base: f64, step: usize) -> f64 {
-        let share = progress(step, self.total_iters);
-        base * (self.start_factor + (self.end_factor - self.start_factor) * share)
+        let progress = progress(step, self.total_iters);
+        base * (self.start_factor + (self.end_factor - self.start_factor) * progress)
     }
 }
 
@@ -180,7 +180,7 @@ impl ExponentialLr {
 
 impl Schedule for ExponentialLr {
     fn rate(&self, base: f64, step: usize) -> f64 {
-        base * self.gamma.powf(count(step))
+        base * self.gamma.powf(to_f64(step))
     }
 }
 
@@ -227,5 +227,5 @@ impl Schedule for PolynomialLr {
 
 /// Returns `step / total`, at most 1.
 fn progress(step: usize, total: usize) -> f64 {
-    if step >= total { 1. } else { count(step) / count(total) }
+    if step >= total { 1. } else { to_f64(step) / to_f64(total) }
 }

@@ -27,7 +27,7 @@ pub use sequence::SequentialLr;
 
 /// A learning-rate schedule.
 ///
-/// A closure from the step to a factor of the base rate is also a schedule, like PyTorch's `LambdaLR`:
+/// A closure that maps the step to a factor of the base rate is also a schedule, like PyTorch's `LambdaLR`:
 /// `|step: usize| 0.95f64.powf(step as f64)`.
 ///
 /// ```
@@ -78,12 +78,12 @@ pub enum Every {
     Epoch,
 }
 
-/// Returns an error with `message` unless the setting of `schedule` is `valid`.
+/// Returns an error with `message` that names `schedule`, unless `valid` is set.
 fn require(valid: bool, schedule: &str, message: &str) -> Result<()> {
     if valid { Ok(()) } else { Err(Error::msg(message).in_layer(schedule)) }
 }
 
 /// Converts a number of steps to `f64`.
-fn count(steps: usize) -> f64 {
+fn to_f64(steps: usize) -> f64 {
     steps as f64
 }

@@ -3,7 +3,7 @@
 use crate::Result;
 
 use super::cosine::cosine;
-use super::{Schedule, count, require, setters};
+use super::{Schedule, require, setters, to_f64};
 
 /// Increases the learning rate to `max_lr` and then decreases it far below its initial value, like
 /// `torch.optim.lr_scheduler.OneCycleLR` (Smith and Topin, "Super-Convergence: Very Fast Training of Neural Networks
@@ -66,8 +66,8 @@ impl OneCycleLr {
     fn phases(&self) -> Vec<(f64, f64)> {
         let initial = self.max_lr / self.div_factor;
         let minimum = initial / self.final_div_factor;
-        let end = count(self.total_steps) - 1.;
-        let peak = self.pct_start * count(self.total_steps) - 1.;
+        let end = to_f64(self.total_steps) - 1.;
+        let peak = self.pct_start * to_f64(self.total_steps) - 1.;
         if self.three_phase {
             vec![(peak, self.max_lr), (2. * peak, initial), (end, minimum)]
         } else {
@@ -95,8 +95,8 @@ impl Schedule for OneCycleLr {
         let mut start = 0.;
         let mut rate = self.max_lr / self.div_factor;
         for (end, next) in self.phases() {
-            if count(step) <= end {
-                let progress = (count(step) - start) / (end - start).max(f64::MIN_POSITIVE);
+            if to_f64(step) <= end {
+                let progress = (to_f64(step) - start) / (end - start).max(f64::MIN_POSITIVE);
                 return match self.anneal_strategy {
                     Anneal::Cos => cosine(rate, next, progress),
                     Anneal::Linear => rate + (next - rate) * progress,

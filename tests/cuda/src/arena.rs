@@ -1,34 +1,37 @@
 //! The device's memory: buffers between guard zones.
 
-use candle_core::{DType, Result, Tensor, bail};
 use std::ffi::{CString, c_char};
 use std::ops::Range;
 
-/// The minimum size of a guard zone. Guard zones lie before, between and after the buffers.
+use candle_core::{DType, Result, Tensor, bail};
+
+/// The minimum size of a guard zone, in bytes. Guard zones lie before, between and after the buffers.
 const GUARD: usize = 4096;
-/// The content of the guard zones.
-const GUARDED: u8 = 0xa5;
-/// The content of buffers before the first write: NaN in every floating-point type.
+/// The value of every byte of the guard zones.
+const GUARD_BYTE: u8 = 0xa5;
+/// The value of every byte of a buffer before the first write: NaN in every floating-point type.
 const POISON: u8 = 0xff;
-/// The alignment of allocations on a device.
+/// The alignment of allocations on a device, in bytes.
 const ALIGNMENT: usize = 256;
 
 /// The name and the position of a buffer in the arena.
-struct Place {
+struct Buffer {
     name: CString,
     range: Range<usize>,
 }
 
+/// The memory of an emulated device.
 pub struct Arena {
-    memory: Vec<Line>,
-    places: Vec<Place>,
+    memory: Vec<AlignedChunk>,
+    buffers: Vec<Buffer>,
+    /// The length of the arena in bytes.
     end: usize,
 }
 
-/// A chunk of the arena. Its alignment gives the arena the alignment of a device's allocations.
+/// A part of the arena with the alignment of a device's allocations.
 #[derive(Clone, Copy)]
 #[repr(align(256))]
-struct Line(#[allow(dead_code, reason = "read as bytes")] [u8; ALIGNMENT]);
+struct AlignedChunk(#[allow(dead_code, reason = "read as bytes")] [u8; ALIGNMENT]);
 
 /// The layout of `cuda_cpu::Region`.
 #[repr(C)]
@@ -44,17 +47,17 @@ unsafe extern "C" {
 }
 
 impl Arena {
-    /// Creates an arena of poisoned buffers with these names and lengths in bytes.
-    pub fn new(buffers: impl IntoIterator<Item = (String, usize)>) -> Result<Self> {
-        let (mut places, mut end) = (Vec::new(), GUARD);
-        for (name, bytes) in buffers {
+    /// Creates an arena with a buffer for each name and length in bytes. The buffers are filled with [`POISON`].
+    pub fn new(names_and_lengths: impl IntoIterator<Item = (String, usize)>) -> Result<Self> {
+        let (mut buffers, mut end) = (Vec::new(), GUARD);
+        for (name, bytes) in names_and_lengths {
             let name = CString::new(name).map_err(candle_core::Error::wrap)?;
-            places.push(Place { name, range: end..end + bytes });
+            buffers.push(Buffer { name, range: end..end + bytes });
             end = (end + bytes + GUARD).next_multiple_of(ALIGNMENT);
         }
-        let memory = vec![Line([GUARDED; ALIGNMENT]); end.div_ceil(ALIGNMENT)];
-        let mut arena = Self { memory, places, end };
-        for buffer in 0..arena.places.len() {
+        let memory = vec![AlignedChunk([GUARD_BYTE; ALIGNMENT]); end.div_ceil(ALIGNMENT)];
+        let mut arena = Self { memory, buffers, end };
+        for buffer in 0..arena.buffers.len() {
             arena.bytes_mut(buffer).fill(POISON);
         }
         Ok(arena)
@@ -65,31 +68,31 @@ impl Arena {
     }
 
     pub fn bytes(&self, buffer: usize) -> &[u8] {
-        &self.whole()[self.places[buffer].range.clone()]
+        &self.whole()[self.buffers[buffer].range.clone()]
     }
 
     pub fn bytes_mut(&mut self, buffer: usize) -> &mut [u8] {
-        let range = self.places[buffer].range.clone();
+        let range = self.buffers[buffer].range.clone();
         let start = self.memory.as_mut_ptr().cast();
-        // SAFETY: `Line` is a byte array without padding, and `memory` has at least `end` bytes.
+        // SAFETY: `AlignedChunk` is a byte array without padding, and `memory` has at least `end` bytes.
         let whole: &mut [u8] = unsafe { std::slice::from_raw_parts_mut(start, self.end) };
         &mut whole[range]
     }
 
     fn whole(&self) -> &[u8] {
-        // SAFETY: `Line` is a byte array without padding, and `memory` has at least `end` bytes.
+        // SAFETY: `AlignedChunk` is a byte array without padding, and `memory` has at least `end` bytes.
         unsafe { std::slice::from_raw_parts(self.memory.as_ptr().cast(), self.end) }
     }
 
     /// Registers the buffers with the emulator of this thread.
     pub fn bind(&mut self) {
         let begin = self.memory.as_mut_ptr().cast::<u8>();
-        let region = |place: &Place| Region {
-            name: place.name.as_ptr(),
-            begin: begin.wrapping_add(place.range.start),
-            bytes: place.range.len(),
+        let region = |buffer: &Buffer| Region {
+            name: buffer.name.as_ptr(),
+            begin: begin.wrapping_add(buffer.range.start),
+            bytes: buffer.range.len(),
         };
-        let regions: Vec<Region> = self.places.iter().map(region).collect();
+        let regions: Vec<Region> = self.buffers.iter().map(region).collect();
         // SAFETY: the regions lie within the arena, and the emulator copies the list of regions. It uses their
         // pointers only during launches, which borrow the arena.
         unsafe { cuda_cpu_bind(begin, self.end, regions.as_ptr(), regions.len()) }
@@ -111,15 +114,15 @@ impl Arena {
     }
 
     fn guards(&self) -> impl Iterator<Item = Range<usize>> {
-        let starts = std::iter::once(0).chain(self.places.iter().map(|place| place.range.end));
-        let ends = self.places.iter().map(|place| place.range.start).chain([self.end]);
+        let starts = std::iter::once(0).chain(self.buffers.iter().map(|buffer| buffer.range.end));
+        let ends = self.buffers.iter().map(|buffer| buffer.range.start).chain([self.end]);
         starts.zip(ends).map(|(start, end)| start..end)
     }
 
     /// Fails if a guard zone was overwritten, and names the buffers next to it.
     pub fn check(&self) -> Result<()> {
         for (i, zone) in self.guards().enumerate() {
-            if self.whole()[zone].iter().any(|byte| *byte != GUARDED) {
+            if self.whole()[zone].iter().any(|byte| *byte != GUARD_BYTE) {
                 bail!(
                     "out-of-bounds write between {:?} and {:?}",
                     self.name(i.wrapping_sub(1)),
@@ -131,9 +134,9 @@ impl Arena {
     }
 
     fn name(&self, buffer: usize) -> String {
-        self.places
+        self.buffers
             .get(buffer)
-            .map_or("the end of the arena".into(), |place| place.name.to_string_lossy().into_owned())
+            .map_or("the end of the arena".into(), |buffer| buffer.name.to_string_lossy().into_owned())
     }
 }
 

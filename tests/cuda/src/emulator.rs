@@ -1,10 +1,11 @@
 //! Runs a program on its operands and returns its outputs.
 
+use candle_core::{DType, Device, Result, Tensor, bail};
+use sconce::kernels::testing::cuda::{Arg, Launch, Program};
+
 use crate::Outcome;
 use crate::arena::{Arena, tensor_bytes};
 use crate::kernel::{Kernel, Value, check_limits};
-use candle_core::{DType, Device, Result, Tensor, bail};
-use sconce::kernels::testing::cuda::{Arg, Launch, Program};
 
 /// The thread orders: 0 is forward, 1 is reversed, and any other number is the seed of a shuffle.
 const ORDERS: [u32; 3] = [0, 1, 77];
@@ -34,7 +35,7 @@ struct Session<'a> {
     operands: &'a [&'a Tensor],
     dtypes: Vec<DType>,
     arena: Arena,
-    /// The outputs that earlier launches had as arguments.
+    /// The indices of the outputs that were arguments of earlier launches.
     written: Vec<usize>,
 }
 
@@ -71,6 +72,7 @@ impl<'a> Session<'a> {
         self.arena.check()
     }
 
+    /// Returns the value that a kernel gets for an argument.
     fn value(&mut self, arg: &Arg) -> Result<Value> {
         let outputs = self.operands.len();
         let scratch = outputs + self.program.outputs.len();
@@ -95,6 +97,7 @@ impl<'a> Session<'a> {
         (0..self.operands.len() + self.program.outputs.len()).map(|i| self.arena.bytes(i)).collect()
     }
 
+    /// Returns the first element that differs between two runs.
     fn difference(&self, other: &Self) -> String {
         for (i, (a, b)) in self.results().into_iter().zip(other.results()).enumerate() {
             if let Some(byte) = a.iter().zip(b).position(|(a, b)| a != b) {

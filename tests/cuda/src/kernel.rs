@@ -1,9 +1,10 @@
 //! Finds kernels by name and checks launches against their parameters.
 
-use candle_core::{DType, Result, bail};
-use sconce::kernels::testing::cuda::{Arg, Launch};
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::path::Path;
+
+use candle_core::{DType, Result, bail};
+use sconce::kernels::testing::cuda::{Arg, Launch};
 
 /// The layout of `cuda_cpu::Kind`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +82,8 @@ pub enum Value {
 impl Kernel {
     pub fn find(launch: &Launch) -> Result<&'static Self> {
         let name = CString::new(launch.kernel).map_err(candle_core::Error::wrap)?;
-        // SAFETY: all kernels are registered before `main`, so the list of kernels no longer grows, and none moves.
+        // SAFETY: all kernels are registered before `main`, so the list of kernels no longer grows, and no kernel moves
+        // in memory.
         let Some(kernel) = (unsafe { cuda_cpu_find(name.as_ptr()).as_ref() }) else {
             bail!("unknown kernel {}", launch.kernel);
         };
@@ -99,7 +101,7 @@ impl Kernel {
     }
 
     /// Checks each argument against the type of its parameter. A kernel may take an output through a `const` pointer
-    /// only if an earlier launch had this output as an argument. `written` lists the outputs of earlier launches.
+    /// only if the output was an argument of an earlier launch. `written` lists the outputs of earlier launches.
     pub fn check(&self, launch: &Launch, values: &[Value], written: &[usize]) -> Result<()> {
         let (kernel, parameters) = (launch.kernel, self.parameters());
         if parameters.len() != values.len() {
@@ -139,6 +141,7 @@ impl Kernel {
     }
 }
 
+/// Returns `true` if a value has the type of a parameter.
 fn fits(parameter: &Parameter, value: &Value) -> bool {
     match value {
         Value::Pointer(_, dtype) => {
@@ -172,13 +175,13 @@ fn pointee(dtype: DType) -> Pointee {
 pub fn check_limits(launch: &Launch) -> Result<()> {
     let Launch { kernel, grid, block, shared, .. } = launch;
     let threads: u64 = block.iter().map(|size| u64::from(*size)).product();
-    let inside = |size: &[u32; 3], limit: [u32; 3]| {
+    let is_within = |size: &[u32; 3], limit: [u32; 3]| {
         size.iter().zip(limit).all(|(size, limit)| (1..=limit).contains(size))
     };
-    if !inside(grid, [i32::MAX as u32, 65_535, 65_535]) {
+    if !is_within(grid, [i32::MAX as u32, 65_535, 65_535]) {
         bail!("{kernel}: the grid {grid:?} exceeds the device's limits");
     }
-    if !inside(block, [1024, 1024, 64]) || threads > 1024 {
+    if !is_within(block, [1024, 1024, 64]) || threads > 1024 {
         bail!("{kernel}: the block {block:?} exceeds the device's limits");
     }
     if *shared > 227 << 10 {

@@ -7,8 +7,7 @@ use sconce::kernels::norm::{batch_norm_eval, batch_norm_train};
 use sconce::kernels::testing::cuda::norm::{BatchNormProblem, backward, eval, train};
 use sconce_cuda_tests::run;
 
-use crate::common::lists::ACTIVATIONS;
-use crate::common::lists::DTYPE_ERRORS;
+use crate::common::lists::{ACTIVATIONS, DTYPE_ERRORS};
 use crate::common::{Rng, check_close};
 
 /// The operands of a batch norm, in the dtypes of the kernels.
@@ -62,8 +61,8 @@ impl Case {
         self.weight.iter().chain(&self.bias)
     }
 
-    /// Computes the results on the CPU in f64: the output; the gradients of the input and, if given, of
-    /// weight and bias; mean and variance.
+    /// Computes the results on the CPU in f64. Returns the output, the gradients of the input, the weight and the bias
+    /// (of those that the case has), and the mean and the variance.
     fn reference(&self, training: bool) -> Result<(Tensor, Vec<Tensor>, [Tensor; 2])> {
         let wide = |tensor: &Tensor| Var::from_tensor(&tensor.to_dtype(DType::F64)?);
         let x = wide(&self.x)?;
@@ -140,9 +139,9 @@ proptest! {
             [&case.x].into_iter().chain(case.parameters()).chain([&case.mean, &case.variance]).collect();
         let outcome = run(&program, &operands)?;
         check_close("output", &outcome.outputs[0], &y, bound)?;
-        let full = if dtype == DType::F64 { 1e-12 } else { 1e-5 };
-        check_close("mean", &outcome.outputs[1], &mean, full)?;
-        check_close("variance", &outcome.outputs[2], &variance, full)?;
+        let statistics_bound = if dtype == DType::F64 { 1e-12 } else { 1e-5 };
+        check_close("mean", &outcome.outputs[1], &mean, statistics_bound)?;
+        check_close("variance", &outcome.outputs[2], &variance, statistics_bound)?;
 
         let count = (shape[0] * shape[2]) as f64;
         let updated = |running: &Tensor, batch: Tensor| -> Result<Tensor> {
@@ -150,9 +149,9 @@ proptest! {
             if count == 0. { Ok(running) } else { running.affine(1. - momentum, 0.)?.add(&(batch * momentum)?) }
         };
         let [running_mean, running_variance] = &outcome.operands[outcome.operands.len() - 2..] else { unreachable!() };
-        check_close("running mean", running_mean, &updated(&case.mean, mean)?, full)?;
+        check_close("running mean", running_mean, &updated(&case.mean, mean)?, statistics_bound)?;
         let unbiased = (variance * (count / (count - 1.)))?;
-        check_close("running variance", running_variance, &updated(&case.variance, unbiased)?, full)?;
+        check_close("running variance", running_variance, &updated(&case.variance, unbiased)?, statistics_bound)?;
         case.check_gradients(true, [&outcome.outputs[1], &outcome.outputs[2]], &gradients, bound)?;
     }
 

@@ -100,8 +100,7 @@ fn compare(
         Some(methods) => program_with_methods(&shape, dtype, activation, needs, methods)?,
         None => program(&shape, dtype, activation, needs, &Target::A100)?,
     };
-    let [a, b, c, d] = &operands;
-    let actual = run(&program, &[a, b, c, d])?.outputs;
+    let actual = run(&program, &operands.each_ref())?.outputs;
 
     let plain = Method::CudaCores(Tile::Medium);
     let expected = [
@@ -119,6 +118,7 @@ fn compare(
     Ok(())
 }
 
+/// Uses one method for both gradients.
 fn both(method: Method) -> Option<Methods> {
     Some(Methods { input: method, weight: method })
 }
@@ -173,13 +173,13 @@ proptest! {
     #[test]
     #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
     fn transposed_agrees_with_the_cpu(case in cases(12, 10), dtype in dtypes(false), bias: bool, tile in tiles(),
-                                      extra in [0usize..=2, 0usize..=2], tensor: bool) {
+                                      extra in [0usize..=2, 0usize..=2], tensor_cores: bool) {
         let method = match dtype {
             DType::F64 => Method::CudaCores(allowed(tile, dtype)),
-            _ if tensor => Method::TensorCores(tile),
+            _ if tensor_cores => Method::TensorCores(tile),
             _ => Method::CudaCores(tile),
         };
-        transposed(&case, dtype, bias, extra, method).unwrap();
+        check_transposed(&case, dtype, bias, extra, method).unwrap();
     }
 }
 
@@ -194,7 +194,7 @@ proptest! {
 }
 
 /// Checks a transposed convolution with the case's settings and some output padding.
-fn transposed(case: &Case, dtype: DType, bias: bool, extra: [usize; 2], method: Method) -> Result<()> {
+fn check_transposed(case: &Case, dtype: DType, bias: bool, extra: [usize; 2], method: Method) -> Result<()> {
     let label = format!("{case:?} {dtype:?} {bias} {extra:?} {method:?}");
     let ConvGeometry { stride, dilation, groups, .. } = case.geometry;
     let [output_padding, padding] = [0, 1].map(|setting| {
@@ -250,7 +250,7 @@ fn large_sizes_agree_with_the_cpu() {
     let depthwise = groups(3, Case::square(2, [1, 1], 34, 5, 1, 2));
     check(&depthwise, DType::F32, relu, ALL, None);
     check(&Case::square(1, [1, 1], 96, 1, 1, 0), DType::F32, relu, ALL, None);
-    // If the stride is larger than the input, most remainders modulo the stride (phases) have no input positions.
+    // If the stride is larger than the input, most phases contain no input pixel.
     check(&Case::square(1, [2, 3], 4, 3, 7, 2), DType::F32, relu, ALL, both(Method::CudaCores(Tile::Medium)));
 }
 
@@ -303,13 +303,13 @@ fn methods_are_selected_by_the_documented_rule() -> Result<()> {
     let tf32 = Target { tf32: true, ..a100 };
     let old = Target { capability: (7, 5), ..tf32 };
     let resnet = Case::square(32, [128, 128], 28, 3, 1, 1);
-    let [cores, tensor] = [Method::CudaCores, Method::TensorCores].map(|by| by(Tile::Large));
+    let [cuda_cores, tensor_cores] = [Method::CudaCores, Method::TensorCores].map(|by| by(Tile::Large));
     for (case, dtype, target, [input, weight]) in [
-        (&resnet, DType::F32, a100, [cores, cores]),
-        (&resnet, DType::F32, tf32, [tensor, tensor]),
-        (&resnet, DType::BF16, a100, [tensor, tensor]),
-        (&resnet, DType::F16, a100, [tensor, tensor]),
-        (&resnet, DType::BF16, old, [cores, cores]),
+        (&resnet, DType::F32, a100, [cuda_cores, cuda_cores]),
+        (&resnet, DType::F32, tf32, [tensor_cores, tensor_cores]),
+        (&resnet, DType::BF16, a100, [tensor_cores, tensor_cores]),
+        (&resnet, DType::F16, a100, [tensor_cores, tensor_cores]),
+        (&resnet, DType::BF16, old, [cuda_cores, cuda_cores]),
         (&resnet, DType::F64, tf32, [Method::CudaCores(Tile::Medium); 2]),
         // One image does not fill the device. It is also too little work to justify packing for tensor cores.
         (&Case::square(1, [64, 64], 14, 3, 1, 1), DType::BF16, a100, [Method::CudaCores(Tile::Medium); 2]),
@@ -330,8 +330,8 @@ fn methods_are_selected_by_the_documented_rule() -> Result<()> {
 /// The partition of the weight gradient's sums does not depend on the device.
 #[test]
 fn partitions_of_sums_depend_only_on_the_shape() -> Result<()> {
-    let few = Target { multiprocessors: 1, ..Target::A100 };
-    let many = Target { multiprocessors: 1000, ..few };
+    let small = Target { multiprocessors: 1, ..Target::A100 };
+    let large = Target { multiprocessors: 1000, ..small };
     let needs = Needs { weight: true, bias: true, ..Needs::default() };
     for case in [
         Case::square(32, [128, 128], 28, 3, 1, 1),
@@ -339,9 +339,9 @@ fn partitions_of_sums_depend_only_on_the_shape() -> Result<()> {
         Case::square(256, [512, 512], 7, 3, 1, 1),
     ] {
         for dtype in DTYPES {
-            let [a, b] = [few, many]
+            let [on_small, on_large] = [small, large]
                 .map(|target| program(&case.shape().unwrap(), dtype, Activation::Relu, needs, &target));
-            assert_eq!(a?, b?);
+            assert_eq!(on_small?, on_large?);
         }
     }
     Ok(())

@@ -16,6 +16,7 @@ use crate::common::magnitude::largest_magnitude;
 
 /// A target that supports every kernel.
 const TARGET: Target = Target { tf32: true, ..Target::H100 };
+
 /// The settings of a convolution.
 #[derive(Clone, Debug)]
 struct Setting {
@@ -39,12 +40,12 @@ impl Setting {
     fn case(&self, dtype: DType, variant: Variant) -> Result<Case> {
         let (shape, device) = (self.shape()?, Device::Cpu);
         // Scale weights so that sums are about 1, independent of their length.
-        let spread = 1.0 / (shape.depth().max(1) as f64).sqrt();
-        let random = |dims: &[usize], spread: f64| Tensor::randn(0.0, spread, dims, &device)?.to_dtype(dtype);
-        // Round the factors to TF32, so that tensor cores compute the same products as f32 arithmetic.
-        let factor = |dims: &[usize], spread: f64| match (dtype, on_tensor_cores(&variant)) {
-            (DType::F32, true) => rounded_to_tf32(&random(dims, spread)?),
-            _ => random(dims, spread),
+        let std = 1.0 / (shape.depth().max(1) as f64).sqrt();
+        let random = |dims: &[usize], std: f64| Tensor::randn(0.0, std, dims, &device)?.to_dtype(dtype);
+        // Round the input and the weight to TF32, so that tensor cores compute the same products as f32 arithmetic.
+        let operand = |dims: &[usize], std: f64| match (dtype, on_tensor_cores(&variant)) {
+            (DType::F32, true) => rounded_to_tf32(&random(dims, std)?),
+            _ => random(dims, std),
         };
         let optional = |is_given: bool, dims: &[usize]| is_given.then(|| random(dims, 1.0)).transpose();
         let channels = [shape.out_channels];
@@ -54,7 +55,7 @@ impl Setting {
             residual: optional(self.options.residual, &shape.output_dims())?,
             activation: self.options.activation,
         };
-        let (input, weight) = (factor(&self.input, 1.0)?, factor(&self.weight, spread)?);
+        let (input, weight) = (operand(&self.input, 1.0)?, operand(&self.weight, std)?);
         let wide = |tensor: &Tensor| tensor.to_dtype(DType::F64);
         let wide_given = |tensor: &Option<Tensor>| tensor.as_ref().map(wide).transpose();
         let exact = Epilogue {
@@ -189,8 +190,8 @@ fn check_random(
     outcome.unwrap_or_else(|error| panic!("{error}"));
 }
 
-/// Checks, in each dtype, one of the variants that support the setting and satisfy `wanted`. The sizes of the
-/// setting determine which variant.
+/// Checks one variant in each dtype. The sizes of the setting select it from the variants that support the setting and
+/// satisfy `wanted`.
 fn check_one_of(setting: &Setting, dtypes: &[DType], wanted: impl Fn(&Variant) -> bool) -> Result<()> {
     for dtype in dtypes {
         let all: Vec<_> = variants(&setting.shape()?, *dtype, &TARGET).into_iter().filter(&wanted).collect();
@@ -359,7 +360,7 @@ fn extreme_settings_agree_with_the_cpu() -> Result<()> {
     let wide = ConvGeometry { stride: [9, 7], dilation: [5, 11], padding: [[40, 3], [0, 25]], groups: 1 };
     let settings = [
         Setting::plain([1, 1, 1, 1], [1, 1, 1, 1]),
-        // Kernels with more elements than a word has bits.
+        // Kernels with more than 64 elements.
         Setting::plain([1, 2, 1, 90], [3, 2, 1, 70]),
         Setting::plain([2, 1, 67, 1], [1, 1, 67, 1]),
         // Windows that contain only padding.
@@ -392,7 +393,7 @@ fn extreme_settings_agree_with_the_cpu() -> Result<()> {
     Ok(())
 }
 
-/// Tensor cores round factors that TF32 cannot represent.
+/// Tensor cores round operands that TF32 cannot represent.
 #[test]
 #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
 fn tf32_kernels_round_to_10_bits() -> Result<()> {

@@ -14,8 +14,8 @@ const TARGET: Target = Target { multiprocessors: 1, ..Target::A100 };
 /// Returns a tensor of `count` numbers in `low..1`, rounded to `dtype`, and the same rounded numbers in f64.
 fn numbers(count: usize, low: f64, seed: usize, dtype: DType) -> Result<(Tensor, Vec<f64>)> {
     let value = |i: usize| {
-        let share = ((i + 1) * (2 * seed + 7919)) % 10_007;
-        low + (1. - low) * share as f64 / 10_007.
+        let remainder = ((i + 1) * (2 * seed + 7919)) % 10_007;
+        low + (1. - low) * remainder as f64 / 10_007.
     };
     let tensor = Tensor::from_vec((0..count).map(value).collect::<Vec<_>>(), count, &Device::Cpu)?;
     let tensor = tensor.to_dtype(dtype)?;
@@ -25,7 +25,7 @@ fn numbers(count: usize, low: f64, seed: usize, dtype: DType) -> Result<(Tensor,
 
 fn assert_close(actual: &Tensor, expected: &[f64], bound: f64) -> Result<()> {
     let actual = actual.to_dtype(DType::F64)?.to_vec1::<f64>()?;
-    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
+    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
     let error = norm(&mut actual.iter().zip(expected).map(|(a, b)| a - b));
     let scale = norm(&mut expected.iter().copied());
     assert!(error <= bound * scale, "expected a relative error of at most {bound}, found {}", error / scale);

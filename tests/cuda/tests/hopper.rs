@@ -6,14 +6,17 @@ use sconce_cuda_tests::run;
 
 use crate::common::{Rng, check_close};
 
-/// These sizes must equal those in `hopper_check.cu`.
+/// The constants of `hopper_check.cu`.
 const ROWS: usize = 128;
 const STEP_BYTES: usize = 64;
 const SHARED: u32 = 2 * (3 * 8192 + 4 * 8);
 
+/// The number of depth steps that the kernels copy to the ring buffer.
 const STEPS: usize = 5;
 
-fn ring(kernel: &'static str, operands: [&Tensor; 2], fault: i32) -> Result<Tensor> {
+/// Runs a kernel that multiplies two matrices through a ring buffer in shared memory. `fault` selects a fault in the
+/// kernel; 0 is a correct kernel.
+fn run_ring_buffer(kernel: &'static str, operands: [&Tensor; 2], fault: i32) -> Result<Tensor> {
     let args =
         vec![Arg::Operand(0), Arg::Operand(1), Arg::Output(0), Arg::Int(STEPS as i32), Arg::Int(fault)];
     let launch =
@@ -56,7 +59,7 @@ fn warpgroups_compute_matrix_products() -> Result<()> {
         [("check_ring_f16", DType::F16), ("check_ring_bf16", DType::BF16), ("check_ring_tf32", DType::F32)]
     {
         let [x, w] = operands(dtype)?;
-        let actual = ring(kernel, [&x, &core_matrices(&w)?], 0)?;
+        let actual = run_ring_buffer(kernel, [&x, &core_matrices(&w)?], 0)?;
         let (x, w) =
             if dtype == DType::F32 { (truncate_to_tf32(&x)?, truncate_to_tf32(&w)?) } else { (x, w) };
         let expected = x.to_dtype(DType::F64)?.t()?.matmul(&w.to_dtype(DType::F64)?)?;
@@ -93,7 +96,7 @@ fn faults_are_reported() -> Result<()> {
     let w = core_matrices(&w)?;
     let mut unexpected = vec![];
     for (fault, expected) in expected.iter().enumerate() {
-        let message = match ring("check_ring_bf16", [&x, &w], fault as i32) {
+        let message = match run_ring_buffer("check_ring_bf16", [&x, &w], fault as i32) {
             Err(error) => error.to_string(),
             Ok(y) if y.to_vec1::<f32>()?.iter().all(|y| y.is_nan()) => "NaN".into(),
             Ok(_) => "nothing".into(),

@@ -25,6 +25,7 @@ pub enum Fault {
     NoLocation,
 }
 
+/// A request that the server received.
 pub struct Request {
     pub path: String,
     pub headers: HashMap<String, String>,
@@ -153,7 +154,7 @@ impl Shared {
         } else if let Some(rest) = request.path.strip_prefix("/bytes/") {
             let content = rest.split_once('/').and_then(|(commit, file)| self.commits.get(commit)?.get(file));
             return match content {
-                Some(content) => self.bytes(request, content, &[], stream),
+                Some(content) => self.send_range(request, content, &[], stream),
                 None => respond(stream, "404 Not Found", &[], b""),
             };
         } else {
@@ -161,11 +162,11 @@ impl Shared {
         };
         match found {
             None => respond(stream, "404 Not Found", &[], b""),
-            // The hub sends small files directly and redirects for large ones. Here, JSON files stand for the
-            // small files.
+            // The hub sends small files directly and redirects for large files. This server regards JSON files as
+            // small.
             Some((commit, file, content)) if file.ends_with(".json") => {
                 let etag = format!("\"{}\"", etag(content));
-                self.bytes(request, content, &[("ETag", &etag), ("X-Repo-Commit", commit)], stream)
+                self.send_range(request, content, &[("ETag", &etag), ("X-Repo-Commit", commit)], stream)
             }
             Some((commit, file, content)) => {
                 let location = format!("{}/bytes/{commit}/{file}", self.address);
@@ -187,7 +188,7 @@ impl Shared {
     }
 
     /// Sends the requested range of `content`.
-    fn bytes(
+    fn send_range(
         &self,
         request: &Request,
         content: &[u8],
@@ -230,6 +231,7 @@ fn respond(
     stream.write_all(body)
 }
 
+/// Writes the status line and the headers of a response.
 fn head(
     stream: &mut TcpStream,
     status: &str,

@@ -70,7 +70,8 @@ fn layers_print_as_in_pytorch() -> Result<()> {
     let conv = Conv1d::config(4, 6, 3).stride(2).padding(1).dilation(2).groups(2).bias(false);
     assert_eq!(
         conv.padding_mode("reflect").init(&device)?.to_string(),
-        "Conv1d(4, 6, kernel_size=(3,), stride=(2,), padding=(1,), dilation=(2,), groups=2, bias=False, padding_mode=reflect)"
+        "Conv1d(4, 6, kernel_size=(3,), stride=(2,), padding=(1,), dilation=(2,), groups=2, bias=False, \
+         padding_mode=reflect)"
     );
     assert_eq!(
         Conv2d::config(1, 2, 4).padding("same").padding_mode("circular").init(&device)?.to_string(),
@@ -83,7 +84,8 @@ fn layers_print_as_in_pytorch() -> Result<()> {
     let up = ConvTranspose2d::config(4, 6, 3).stride(2).padding(1).output_padding((0, 1)).dilation((1, 2));
     assert_eq!(
         up.groups(2).init(&device)?.to_string(),
-        "ConvTranspose2d(4, 6, kernel_size=(3, 3), stride=(2, 2), padding=(1, 1), dilation=(1, 2), output_padding=(0, 1), groups=2)"
+        "ConvTranspose2d(4, 6, kernel_size=(3, 3), stride=(2, 2), padding=(1, 1), dilation=(1, 2), \
+         output_padding=(0, 1), groups=2)"
     );
     assert_eq!(ZeroPad2d::config(1).init(&device)?.to_string(), "ZeroPad2d((1, 1, 1, 1))");
     assert_eq!(

@@ -35,7 +35,8 @@ fn errors_name_the_invalid_setting() {
         ),
         (
             message(ConvTranspose2d::config(3, 4, 2).output_padding((0, 1)).init(device)),
-            "ConvTranspose2d 3→4: expected output_padding smaller than stride or dilation, found output_padding = (0, 1) with stride = (1, 1) and dilation = (1, 1)",
+            "ConvTranspose2d 3→4: expected output_padding smaller than stride or dilation, found output_padding = \
+             (0, 1) with stride = (1, 1) and dilation = (1, 1)",
         ),
         (
             message(ConvTranspose1d::config(3, 4, 2).stride(2).output_padding(2).init(device)),
@@ -82,7 +83,8 @@ fn errors_name_the_invalid_input() -> Result<()> {
         ),
         (
             error_of(&reflect, zeros(&[1, 3, 5, 4]))?,
-            "Conv2d 3→4, 3×3: pad: expected reflect padding smaller than the width 4, found 4 at the left and 4 at the right",
+            "Conv2d 3→4, 3×3: pad: expected reflect padding smaller than the width 4, found 4 at the left and 4 at \
+             the right",
         ),
         (
             error_of(&circular, zeros(&[1, 3, 3]))?,

@@ -41,6 +41,7 @@ impl Axis {
     }
 }
 
+/// The settings of a convolution.
 #[derive(Clone, Debug)]
 pub struct Setting {
     pub batch: usize,
@@ -104,10 +105,12 @@ impl Setting {
         tensors
     }
 
+    /// Returns random tensors for a convolution.
     pub fn convolution(&self, rank: usize) -> Vec<Tensor> {
         self.tensors([self.out_channels(), self.channels[0]], rank)
     }
 
+    /// Returns random tensors for a transposed convolution.
     pub fn transposed(&self, rank: usize) -> Vec<Tensor> {
         self.tensors([self.in_channels(), self.channels[1]], rank)
     }
@@ -152,11 +155,10 @@ impl Setting {
             .bias(self.bias)
     }
 
-    /// Calls `f` once for each multiplication, with three offsets: in the small image, in the weight and in the
-    /// large image. A convolution maps the large image to the small image; a transposed convolution maps the small
-    /// image to the large image. In both, an element of the input is multiplied by an element of the weight, and
-    /// the product is added to an element of the output.
-    pub fn each_product(
+    /// Calls `f` for each product of an input element and a weight that is added to an output element. Its arguments are
+    /// an index in the small image, an index in the weight, and an index in the large image. A convolution maps the
+    /// large image to the small image; a transposed convolution maps the small image to the large image.
+    pub fn for_each_product(
         &self,
         [small_channels, large_channels]: [usize; 2],
         small: [usize; 2],
@@ -218,7 +220,7 @@ impl Setting {
             let mut sums = vec![0.; self.batch * self.out_channels() * size[0] * size[1]];
             let [group_in_channels, group_out_channels] = self.channels;
             let add = |small: usize, index: usize, large: usize| sums[small] += weight[index] * input[large];
-            self.each_product(
+            self.for_each_product(
                 [group_out_channels, group_in_channels],
                 size,
                 self.map_axes(|axis| axis.size),
@@ -236,14 +238,14 @@ impl Setting {
             let (input, weight) = (values(&tensors[0])?, values(&tensors[1])?);
             let mut sums = vec![0.; self.batch * self.out_channels() * size[0] * size[1]];
             let add = |small: usize, index: usize, large: usize| sums[large] += weight[index] * input[small];
-            self.each_product(self.channels, self.map_axes(|axis| axis.size), size, add);
+            self.for_each_product(self.channels, self.map_axes(|axis| axis.size), size, add);
             self.with_bias(sums, tensors, size, tensors[0].rank())
         };
         Some(run())
     }
 }
 
-/// Builds the layer from all tensors but the first, and calls it with the first.
+/// Builds the layer with the weight and the bias in `tensors[1..]`, and calls the layer with `tensors[0]`.
 pub fn call<C>(config: &C, tensors: &[Tensor]) -> candle::Result<Tensor>
 where
     C: Config<Output: Forward<Signal, Output = Signal>> + Clone,
@@ -286,13 +288,14 @@ where
 {
     for (dtype, tolerance) in [(DType::F32, 1e-5), (DType::F16, 3e-3), (DType::BF16, 2e-2)] {
         let check = || {
-            let low = tensors.iter().map(|t| t.to_dtype(dtype)).collect::<candle::Result<Vec<_>>>()?;
-            let exact = low.iter().map(|t| t.to_dtype(DType::F64)).collect::<candle::Result<Vec<_>>>()?;
+            let in_dtype = tensors.iter().map(|t| t.to_dtype(dtype)).collect::<candle::Result<Vec<_>>>()?;
+            let exact =
+                in_dtype.iter().map(|t| t.to_dtype(DType::F64)).collect::<candle::Result<Vec<_>>>()?;
             let output = call(config, &exact)?;
-            let cotangent = Rng::new(7).tensor(output.dims(), 1.).to_dtype(dtype)?;
-            let (y, grads) = gradients(|t| call(config, t), &low, &cotangent)?;
+            let output_grad = Rng::new(7).tensor(output.dims(), 1.).to_dtype(dtype)?;
+            let (y, grads) = gradients(|t| call(config, t), &in_dtype, &output_grad)?;
             let (exact_y, exact_grads) =
-                gradients(|t| call(config, t), &exact, &cotangent.to_dtype(DType::F64)?)?;
+                gradients(|t| call(config, t), &exact, &output_grad.to_dtype(DType::F64)?)?;
             assert_eq!(y.dtype(), dtype);
             check_close("output", &y, &exact_y, tolerance)?;
             grads.iter().zip(&exact_grads).try_for_each(|(a, b)| check_close("gradient", a, b, tolerance))

@@ -289,7 +289,7 @@ impl ::sconce::Config for __ArgumentsConfig {
             ::core::option::Option::None => None,
         };
         #[allow(unused_imports)]
-        use ::sconce::__private::NoContainer as _;
+        use ::sconce::__private::NotContainer as _;
         let path = ::sconce::__private::BuildScope::enter("Arguments");
         path.field("up");
         let field_up = {
@@ -301,7 +301,7 @@ impl ::sconce::Config for __ArgumentsConfig {
                         &vb,
                         "up",
                         <<Linear as ::sconce::__private::Contents<
-                            { <::sconce::__private::Kind<Linear>>::IS_POINTER },
+                            { <::sconce::__private::FieldKind<Linear>>::HOLDS_ONE_LAYER },
                         >>::Layer>::config(width, hidden)
                             .bias(bias),
                     )?,
@@ -330,7 +330,9 @@ impl ::sconce::Config for __ArgumentsConfig {
                                 &vb,
                                 "dropout",
                                 <<Dropout as ::sconce::__private::Contents<
-                                    { <::sconce::__private::Kind<Dropout>>::IS_POINTER },
+                                    {
+                                        <::sconce::__private::FieldKind<Dropout>>::HOLDS_ONE_LAYER
+                                    },
                                 >>::Layer>::config(dropout.unwrap_or(0.0)),
                             )?,
                         )
@@ -350,7 +352,7 @@ impl ::sconce::Config for __ArgumentsConfig {
                         &vb,
                         "down",
                         <<Linear as ::sconce::__private::Contents<
-                            { <::sconce::__private::Kind<Linear>>::IS_POINTER },
+                            { <::sconce::__private::FieldKind<Linear>>::HOLDS_ONE_LAYER },
                         >>::Layer>::config(hidden, width)
                             .bias(bias),
                     )?,
@@ -380,6 +382,6 @@ pub type ArgumentsBuilder = __ArgumentsConfig;
 pub use __ArgumentsConfig as ArgumentsBuilder;
 const _: () = {
     #[allow(unused_imports)]
-    use ::sconce::__private::NameOfConfig as _;
+    use ::sconce::__private::ConfigNameConflict as _;
     let _ = ArgumentsBuilder::build;
 };

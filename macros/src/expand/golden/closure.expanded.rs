@@ -124,10 +124,10 @@ impl ::sconce::Forward<(::sconce::Signal, Option<&Tensor>)> for Closure {
                 use ::sconce::__private::{
                     CallFunction as _, CallFunctionMut as _, CallFunctionOnce as _,
                     CallLayer as _, CallLayerAtLastUse as _, DataByReference as _,
-                    DataByValue as _, Lend as _, NoOutcome as _,
+                    DataByValue as _, Lend as _, UnsupportedOutput as _,
                 };
                 let _ = &mode;
-                ::sconce::__private::Attempt(move || -> ::sconce::Result<
+                ::sconce::__private::ForwardBody(move || -> ::sconce::Result<
                         (::sconce::Signal, ::sconce::Signal),
                     > {
                         #[allow(unused_variables, non_snake_case)]
@@ -162,7 +162,7 @@ impl ::sconce::Forward<(::sconce::Signal, Option<&Tensor>)> for Closure {
                                     project
                                         .call_layer_or_function(
                                             (
-                                                ::sconce::__private::Argument(
+                                                ::sconce::__private::Convertible(
                                                     ::sconce::__private::clone(&x),
                                                 ),
                                             ),
@@ -175,10 +175,10 @@ impl ::sconce::Forward<(::sconce::Signal, Option<&Tensor>)> for Closure {
                                     norm
                                         .call_layer_or_function(
                                             (
-                                                ::sconce::__private::Argument(
+                                                ::sconce::__private::Convertible(
                                                     conv
                                                         .call_layer_or_function(
-                                                            (::sconce::__private::Argument(x),),
+                                                            (::sconce::__private::Convertible(x),),
                                                             mode,
                                                         ),
                                                 ),
@@ -229,7 +229,7 @@ impl Closure {
         <(::sconce::Signal, ::sconce::Signal) as ::sconce::IntoTensors>::Tensors,
     > {
         #[allow(unused_imports)]
-        use ::sconce::__private::NoOutcome as _;
+        use ::sconce::__private::UnsupportedOutput as _;
         ::sconce::__private::forward(
                 self,
                 "Closure",
@@ -248,7 +248,7 @@ impl Closure {
         <(::sconce::Signal, ::sconce::Signal) as ::sconce::IntoTensors>::Tensors,
     > {
         #[allow(unused_imports)]
-        use ::sconce::__private::NoOutcome as _;
+        use ::sconce::__private::UnsupportedOutput as _;
         ::sconce::__private::forward(
                 self,
                 "Closure",
@@ -326,7 +326,7 @@ const _: () = {
         fn build(self, vb: ::sconce::nn::VarBuilder<'_>) -> ::sconce::Result<Closure> {
             let _ = &vb;
             #[allow(unused_imports)]
-            use ::sconce::__private::NoContainer as _;
+            use ::sconce::__private::NotContainer as _;
             let path = ::sconce::__private::BuildScope::enter("Closure");
             path.field("stem");
             let field_stem = ::sconce::__private::Built(
@@ -334,7 +334,7 @@ const _: () = {
                         &vb,
                         "stem",
                         <<Conv2d as ::sconce::__private::Contents<
-                            { <::sconce::__private::Kind<Conv2d>>::IS_POINTER },
+                            { <::sconce::__private::FieldKind<Conv2d>>::HOLDS_ONE_LAYER },
                         >>::Layer>::config(3, 8, 3)
                             .padding(1),
                     )?,
@@ -351,9 +351,11 @@ const _: () = {
                             ::sconce::__private::Built(
                                     ::sconce::__private::layer(
                                         vb_0,
-                                        &::sconce::__private::index(layers_0.len()),
+                                        &::sconce::__private::element_name(layers_0.len()),
                                         <<Conv2d as ::sconce::__private::Contents<
-                                            { <::sconce::__private::Kind<Conv2d>>::IS_POINTER },
+                                            {
+                                                <::sconce::__private::FieldKind<Conv2d>>::HOLDS_ONE_LAYER
+                                            },
                                         >>::Layer>::config(8, 8, 3)
                                             .padding(1),
                                     )?,
@@ -375,9 +377,11 @@ const _: () = {
                             ::sconce::__private::Built(
                                     ::sconce::__private::layer(
                                         vb_0,
-                                        &::sconce::__private::index(layers_0.len()),
+                                        &::sconce::__private::element_name(layers_0.len()),
                                         <<BatchNorm as ::sconce::__private::Contents<
-                                            { <::sconce::__private::Kind<BatchNorm>>::IS_POINTER },
+                                            {
+                                                <::sconce::__private::FieldKind<BatchNorm>>::HOLDS_ONE_LAYER
+                                            },
                                         >>::Layer>::config(8),
                                     )?,
                                 )
@@ -399,7 +403,9 @@ const _: () = {
                                     &vb,
                                     "project",
                                     <<Conv2d as ::sconce::__private::Contents<
-                                        { <::sconce::__private::Kind<Conv2d>>::IS_POINTER },
+                                        {
+                                            <::sconce::__private::FieldKind<Conv2d>>::HOLDS_ONE_LAYER
+                                        },
                                     >>::Layer>::config(8, 8, 1),
                                 )?,
                             )
@@ -420,9 +426,11 @@ const _: () = {
                             ::sconce::__private::Built(
                                     ::sconce::__private::layer(
                                         vb_0,
-                                        &::sconce::__private::index(layers_0.len()),
+                                        &::sconce::__private::element_name(layers_0.len()),
                                         <<Conv2d as ::sconce::__private::Contents<
-                                            { <::sconce::__private::Kind<Conv2d>>::IS_POINTER },
+                                            {
+                                                <::sconce::__private::FieldKind<Conv2d>>::HOLDS_ONE_LAYER
+                                            },
                                         >>::Layer>::config(8, 8, 1),
                                     )?,
                                 )
@@ -438,7 +446,7 @@ const _: () = {
                         &vb,
                         "head",
                         <<Linear as ::sconce::__private::Contents<
-                            { <::sconce::__private::Kind<Linear>>::IS_POINTER },
+                            { <::sconce::__private::FieldKind<Linear>>::HOLDS_ONE_LAYER },
                         >>::Layer>::config(8, 10),
                     )?,
                 )

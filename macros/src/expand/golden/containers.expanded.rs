@@ -100,10 +100,10 @@ impl ::sconce::Forward<::sconce::Signal> for Containers {
                 use ::sconce::__private::{
                     CallFunction as _, CallFunctionMut as _, CallFunctionOnce as _,
                     CallLayer as _, CallLayerAtLastUse as _, DataByReference as _,
-                    DataByValue as _, Lend as _, NoOutcome as _,
+                    DataByValue as _, Lend as _, UnsupportedOutput as _,
                 };
                 let _ = &mode;
-                ::sconce::__private::Attempt(move || -> ::sconce::Result<
+                ::sconce::__private::ForwardBody(move || -> ::sconce::Result<
                         ::sconce::Signal,
                     > {
                         #[allow(unused_variables, non_snake_case)]
@@ -128,7 +128,7 @@ impl ::sconce::Forward<::sconce::Signal> for Containers {
                             let x = if let Some(tail) = tail {
                                 (tail[0])
                                     .call_layer_or_function(
-                                        (::sconce::__private::Argument(x),),
+                                        (::sconce::__private::Convertible(x),),
                                         mode,
                                     )
                             } else {
@@ -144,7 +144,7 @@ impl ::sconce::Forward<::sconce::Signal> for Containers {
                                 head
                                     .call_layer_or_function(
                                         (
-                                            ::sconce::__private::Argument(
+                                            ::sconce::__private::Convertible(
                                                 ::sconce::__private::call(
                                                     any,
                                                     "any",
@@ -333,14 +333,14 @@ impl ::sconce::Config for __ContainersConfig {
             ::core::option::Option::None => true,
         };
         #[allow(unused_imports)]
-        use ::sconce::__private::NoContainer as _;
+        use ::sconce::__private::NotContainer as _;
         let path = ::sconce::__private::BuildScope::enter("Containers");
         path.field("grid");
         let field_grid = {
             let vb_1 = &::sconce::__private::child(&vb, "grid");
             let mut layers_1 = ::std::vec::Vec::<
                 <Grid as ::sconce::__private::Contents<
-                    { <::sconce::__private::Kind<Grid>>::IS_CONTAINER },
+                    { <::sconce::__private::FieldKind<Grid>>::IS_CONTAINER },
                 >>::Layer,
             >::new();
             for _ in 0..2 {
@@ -349,16 +349,16 @@ impl ::sconce::Config for __ContainersConfig {
                     .push({
                         let vb_0 = &::sconce::__private::child(
                             vb_1,
-                            &::sconce::__private::index(layers_1.len()),
+                            &::sconce::__private::element_name(layers_1.len()),
                         );
                         let mut layers_0 = ::std::vec::Vec::<
                             <<Grid as ::sconce::__private::Contents<
-                                { <::sconce::__private::Kind<Grid>>::IS_CONTAINER },
+                                { <::sconce::__private::FieldKind<Grid>>::IS_CONTAINER },
                             >>::Layer as ::sconce::__private::Contents<
                                 {
-                                    <::sconce::__private::Kind<
+                                    <::sconce::__private::FieldKind<
                                         <Grid as ::sconce::__private::Contents<
-                                            { <::sconce::__private::Kind<Grid>>::IS_CONTAINER },
+                                            { <::sconce::__private::FieldKind<Grid>>::IS_CONTAINER },
                                         >>::Layer,
                                     >>::IS_CONTAINER
                                 },
@@ -371,44 +371,44 @@ impl ::sconce::Config for __ContainersConfig {
                                     ::sconce::__private::Built(
                                             ::sconce::__private::layer(
                                                 vb_0,
-                                                &::sconce::__private::index(layers_0.len()),
+                                                &::sconce::__private::element_name(layers_0.len()),
                                                 <<<<Grid as ::sconce::__private::Contents<
-                                                    { <::sconce::__private::Kind<Grid>>::IS_CONTAINER },
+                                                    { <::sconce::__private::FieldKind<Grid>>::IS_CONTAINER },
                                                 >>::Layer as ::sconce::__private::Contents<
                                                     {
-                                                        <::sconce::__private::Kind<
+                                                        <::sconce::__private::FieldKind<
                                                             <Grid as ::sconce::__private::Contents<
-                                                                { <::sconce::__private::Kind<Grid>>::IS_CONTAINER },
+                                                                { <::sconce::__private::FieldKind<Grid>>::IS_CONTAINER },
                                                             >>::Layer,
                                                         >>::IS_CONTAINER
                                                     },
                                                 >>::Layer as ::sconce::__private::Contents<
                                                     {
-                                                        <::sconce::__private::Kind<
+                                                        <::sconce::__private::FieldKind<
                                                             <<Grid as ::sconce::__private::Contents<
-                                                                { <::sconce::__private::Kind<Grid>>::IS_CONTAINER },
+                                                                { <::sconce::__private::FieldKind<Grid>>::IS_CONTAINER },
                                                             >>::Layer as ::sconce::__private::Contents<
                                                                 {
-                                                                    <::sconce::__private::Kind<
+                                                                    <::sconce::__private::FieldKind<
                                                                         <Grid as ::sconce::__private::Contents<
-                                                                            { <::sconce::__private::Kind<Grid>>::IS_CONTAINER },
+                                                                            { <::sconce::__private::FieldKind<Grid>>::IS_CONTAINER },
                                                                         >>::Layer,
                                                                     >>::IS_CONTAINER
                                                                 },
                                                             >>::Layer,
-                                                        >>::IS_POINTER
+                                                        >>::HOLDS_ONE_LAYER
                                                     },
                                                 >>::Layer>::config(4, 4),
                                             )?,
                                         )
                                         .into_field::<
                                             <<Grid as ::sconce::__private::Contents<
-                                                { <::sconce::__private::Kind<Grid>>::IS_CONTAINER },
+                                                { <::sconce::__private::FieldKind<Grid>>::IS_CONTAINER },
                                             >>::Layer as ::sconce::__private::Contents<
                                                 {
-                                                    <::sconce::__private::Kind<
+                                                    <::sconce::__private::FieldKind<
                                                         <Grid as ::sconce::__private::Contents<
-                                                            { <::sconce::__private::Kind<Grid>>::IS_CONTAINER },
+                                                            { <::sconce::__private::FieldKind<Grid>>::IS_CONTAINER },
                                                         >>::Layer,
                                                     >>::IS_CONTAINER
                                                 },
@@ -419,7 +419,7 @@ impl ::sconce::Config for __ContainersConfig {
                         path.leave(2usize);
                         ::sconce::__private::layer_list::<
                             <Grid as ::sconce::__private::Contents<
-                                { <::sconce::__private::Kind<Grid>>::IS_CONTAINER },
+                                { <::sconce::__private::FieldKind<Grid>>::IS_CONTAINER },
                             >>::Layer,
                             _,
                         >(layers_0)?
@@ -453,9 +453,11 @@ impl ::sconce::Config for __ContainersConfig {
                                             ::sconce::__private::Built(
                                                     ::sconce::__private::layer(
                                                         vb_1,
-                                                        &::sconce::__private::index(layers_1.len()),
+                                                        &::sconce::__private::element_name(layers_1.len()),
                                                         <<Linear as ::sconce::__private::Contents<
-                                                            { <::sconce::__private::Kind<Linear>>::IS_POINTER },
+                                                            {
+                                                                <::sconce::__private::FieldKind<Linear>>::HOLDS_ONE_LAYER
+                                                            },
                                                         >>::Layer>::config(4, 4),
                                                     )?,
                                                 )
@@ -523,6 +525,6 @@ pub type ContainersConfig = __ContainersConfig;
 pub use __ContainersConfig as ContainersConfig;
 const _: () = {
     #[allow(unused_imports)]
-    use ::sconce::__private::NameOfConfig as _;
+    use ::sconce::__private::ConfigNameConflict as _;
     let _ = ContainersConfig::build;
 };

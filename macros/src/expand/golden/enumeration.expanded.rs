@@ -88,10 +88,10 @@ impl ::sconce::Forward<::sconce::Signal> for Enumeration {
                             CallFunction as _, CallFunctionMut as _,
                             CallFunctionOnce as _, CallLayer as _,
                             CallLayerAtLastUse as _, DataByReference as _,
-                            DataByValue as _, Lend as _, NoOutcome as _,
+                            DataByValue as _, Lend as _, UnsupportedOutput as _,
                         };
                         let _ = &mode;
-                        ::sconce::__private::Attempt(move || -> ::sconce::Result<
+                        ::sconce::__private::ForwardBody(move || -> ::sconce::Result<
                                 ::sconce::Signal,
                             > {
                                 #[allow(unused_variables, non_snake_case)]
@@ -103,7 +103,7 @@ impl ::sconce::Forward<::sconce::Signal> for Enumeration {
                                         x = relu(
                                             layer
                                                 .call_layer_or_function(
-                                                    (::sconce::__private::Argument(x),),
+                                                    (::sconce::__private::Convertible(x),),
                                                     mode,
                                                 ),
                                         );
@@ -277,7 +277,7 @@ impl ::sconce::Config for __EnumerationConfig {
             ::core::option::Option::None => 0,
         };
         #[allow(unused_imports)]
-        use ::sconce::__private::NoContainer as _;
+        use ::sconce::__private::NotContainer as _;
         let path = ::sconce::__private::BuildScope::enter("Enumeration");
         if {
             let depth = ::sconce::__private::copy_arg(&depth);
@@ -299,9 +299,11 @@ impl ::sconce::Config for __EnumerationConfig {
                                 ::sconce::__private::Built(
                                         ::sconce::__private::layer(
                                             vb_0,
-                                            &::sconce::__private::index(layers_0.len()),
+                                            &::sconce::__private::element_name(layers_0.len()),
                                             <<Linear as ::sconce::__private::Contents<
-                                                { <::sconce::__private::Kind<Linear>>::IS_POINTER },
+                                                {
+                                                    <::sconce::__private::FieldKind<Linear>>::HOLDS_ONE_LAYER
+                                                },
                                             >>::Layer>::config(width, width),
                                         )?,
                                     )
@@ -329,7 +331,9 @@ impl ::sconce::Config for __EnumerationConfig {
                                 &vb,
                                 "0",
                                 <<Linear as ::sconce::__private::Contents<
-                                    { <::sconce::__private::Kind<Linear>>::IS_POINTER },
+                                    {
+                                        <::sconce::__private::FieldKind<Linear>>::HOLDS_ONE_LAYER
+                                    },
                                 >>::Layer>::config(width, width),
                             )?,
                         )
@@ -351,6 +355,6 @@ pub type EnumerationConfig = __EnumerationConfig;
 pub use __EnumerationConfig as EnumerationConfig;
 const _: () = {
     #[allow(unused_imports)]
-    use ::sconce::__private::NameOfConfig as _;
+    use ::sconce::__private::ConfigNameConflict as _;
     let _ = EnumerationConfig::build;
 };

@@ -7,16 +7,16 @@ where
         ::sconce::__private::Cow::Borrowed("Generic")
     }
     fn visit<'module>(&'module self, visitor: &mut dyn ::sconce::Visitor<'module>) {
-        ::sconce::__private::visit_numbered(
+        ::sconce::__private::visit_renamed(
             ::sconce::__private::module_field::<[LayerNorm; N]>()
                 .as_module(&self.blocks),
             visitor,
-            &|index| ::sconce::__private::name(
+            &|index| ::sconce::__private::concat_name(
                 &[
                     &"block",
                     &N,
                     &"_",
-                    &::sconce::__private::number(1usize, 1usize, index),
+                    &::sconce::__private::element_number(1usize, 1usize, index),
                 ],
             ),
         );
@@ -24,16 +24,16 @@ where
             .child("act", ::sconce::__private::module_field::<L>().as_module(&self.act));
     }
     fn visit_mut(&mut self, visitor: &mut dyn ::sconce::VisitorMut) {
-        ::sconce::__private::visit_numbered_mut(
+        ::sconce::__private::visit_renamed_mut(
             ::sconce::__private::module_field::<[LayerNorm; N]>()
                 .as_module_mut(&mut self.blocks),
             visitor,
-            &|index| ::sconce::__private::name(
+            &|index| ::sconce::__private::concat_name(
                 &[
                     &"block",
                     &N,
                     &"_",
-                    &::sconce::__private::number(1usize, 1usize, index),
+                    &::sconce::__private::element_number(1usize, 1usize, index),
                 ],
             ),
         );
@@ -93,10 +93,10 @@ where
                 use ::sconce::__private::{
                     CallFunction as _, CallFunctionMut as _, CallFunctionOnce as _,
                     CallLayer as _, CallLayerAtLastUse as _, DataByReference as _,
-                    DataByValue as _, Lend as _, NoOutcome as _,
+                    DataByValue as _, Lend as _, UnsupportedOutput as _,
                 };
                 let _ = &mode;
-                ::sconce::__private::Attempt(move || -> ::sconce::Result<
+                ::sconce::__private::ForwardBody(move || -> ::sconce::Result<
                         ::sconce::Signal,
                     > {
                         #[allow(unused_variables, non_snake_case)]
@@ -125,7 +125,7 @@ where
                                             ::core::convert::Into::into(
                                                 first
                                                     .call_layer_or_function(
-                                                        (::sconce::__private::Argument(x),),
+                                                        (::sconce::__private::Convertible(x),),
                                                         mode,
                                                     ),
                                             ),
@@ -137,7 +137,7 @@ where
                                             ::core::convert::Into::into(
                                                 block
                                                     .call_layer_or_function(
-                                                        (::sconce::__private::Argument(x),),
+                                                        (::sconce::__private::Convertible(x),),
                                                         mode,
                                                     ),
                                             ),
@@ -322,7 +322,7 @@ where
             ::core::option::Option::None => 1e-5,
         };
         #[allow(unused_imports)]
-        use ::sconce::__private::NoContainer as _;
+        use ::sconce::__private::NotContainer as _;
         let path = ::sconce::__private::BuildScope::enter("Generic");
         path.field("blocks");
         let field_blocks = {
@@ -337,16 +337,22 @@ where
                         ::sconce::__private::Built(
                                 ::sconce::__private::layer(
                                     vb_0,
-                                    &::sconce::__private::name(
+                                    &::sconce::__private::concat_name(
                                         &[
                                             &"block",
                                             &N,
                                             &"_",
-                                            &::sconce::__private::number(1usize, 1usize, layers_0.len()),
+                                            &::sconce::__private::element_number(
+                                                1usize,
+                                                1usize,
+                                                layers_0.len(),
+                                            ),
                                         ],
                                     ),
                                     <<LayerNorm as ::sconce::__private::Contents<
-                                        { <::sconce::__private::Kind<LayerNorm>>::IS_POINTER },
+                                        {
+                                            <::sconce::__private::FieldKind<LayerNorm>>::HOLDS_ONE_LAYER
+                                        },
                                     >>::Layer>::config(width)
                                         .eps(eps),
                                 )?,

@@ -124,7 +124,7 @@ impl ::sconce::Config for Sizes {
         #[allow(unused_variables)]
         let config = &self;
         #[allow(unused_imports)]
-        use ::sconce::__private::NoContainer as _;
+        use ::sconce::__private::NotContainer as _;
         let path = ::sconce::__private::BuildScope::enter("OwnConfig");
         path.field("fc");
         let field_fc = ::sconce::__private::Built(
@@ -132,7 +132,7 @@ impl ::sconce::Config for Sizes {
                     &vb,
                     "fc",
                     <<Linear as ::sconce::__private::Contents<
-                        { <::sconce::__private::Kind<Linear>>::IS_POINTER },
+                        { <::sconce::__private::FieldKind<Linear>>::HOLDS_ONE_LAYER },
                     >>::Layer>::config(config.inputs, config.classes),
                 )?,
             )

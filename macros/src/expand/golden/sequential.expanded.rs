@@ -228,7 +228,7 @@ const _: () = {
         ) -> ::sconce::Result<Sequential> {
             let _ = &vb;
             #[allow(unused_imports)]
-            use ::sconce::__private::NoContainer as _;
+            use ::sconce::__private::NotContainer as _;
             let path = ::sconce::__private::BuildScope::enter("Sequential");
             path.field("stem");
             let field_stem = {
@@ -241,7 +241,9 @@ const _: () = {
                                     &vb,
                                     "0",
                                     <<Conv2d as ::sconce::__private::Contents<
-                                        { <::sconce::__private::Kind<Conv2d>>::IS_POINTER },
+                                        {
+                                            <::sconce::__private::FieldKind<Conv2d>>::HOLDS_ONE_LAYER
+                                        },
                                     >>::Layer>::config(1, 8, 3)
                                         .padding(1)
                                         .bias(false),
@@ -256,7 +258,9 @@ const _: () = {
                                     &vb,
                                     "1",
                                     <<BatchNorm as ::sconce::__private::Contents<
-                                        { <::sconce::__private::Kind<BatchNorm>>::IS_POINTER },
+                                        {
+                                            <::sconce::__private::FieldKind<BatchNorm>>::HOLDS_ONE_LAYER
+                                        },
                                     >>::Layer>::config(8),
                                 )?,
                             )
@@ -269,7 +273,7 @@ const _: () = {
                                     &vb,
                                     "2",
                                     <<Relu as ::sconce::__private::Contents<
-                                        { <::sconce::__private::Kind<Relu>>::IS_POINTER },
+                                        { <::sconce::__private::FieldKind<Relu>>::HOLDS_ONE_LAYER },
                                     >>::Layer>::config(),
                                 )?,
                             )
@@ -288,9 +292,11 @@ const _: () = {
                             ::sconce::__private::Built(
                                     ::sconce::__private::layer(
                                         vb_0,
-                                        &::sconce::__private::index(layers_0.len()),
+                                        &::sconce::__private::element_name(layers_0.len()),
                                         <<Conv2d as ::sconce::__private::Contents<
-                                            { <::sconce::__private::Kind<Conv2d>>::IS_POINTER },
+                                            {
+                                                <::sconce::__private::FieldKind<Conv2d>>::HOLDS_ONE_LAYER
+                                            },
                                         >>::Layer>::config(8, 8, 3)
                                             .padding("same"),
                                     )?,
@@ -319,7 +325,9 @@ const _: () = {
                                     &vb,
                                     "dropout",
                                     <<Dropout as ::sconce::__private::Contents<
-                                        { <::sconce::__private::Kind<Dropout>>::IS_POINTER },
+                                        {
+                                            <::sconce::__private::FieldKind<Dropout>>::HOLDS_ONE_LAYER
+                                        },
                                     >>::Layer>::config(0.5),
                                 )?,
                             )
@@ -336,7 +344,9 @@ const _: () = {
                             &vb,
                             "head",
                             <<Conv2d as ::sconce::__private::Contents<
-                                { <::sconce::__private::Kind<Conv2d>>::IS_POINTER },
+                                {
+                                    <::sconce::__private::FieldKind<Conv2d>>::HOLDS_ONE_LAYER
+                                },
                             >>::Layer>::config(8, 10, 1),
                         )?,
                     )

@@ -9,7 +9,7 @@ impl ::sconce::Module for Tensors {
         visitor.buffer("mean", &self.mean);
         visitor
             .child(
-                &::sconce::__private::name(&[&"stage", &self.stage, &".encoder"]),
+                &::sconce::__private::concat_name(&[&"stage", &self.stage, &".encoder"]),
                 ::sconce::__private::module_field::<Linear>().as_module(&self.encoder),
             );
         ::sconce::Module::visit(
@@ -28,7 +28,7 @@ impl ::sconce::Module for Tensors {
         visitor.buffer("mean", &mut self.mean);
         visitor
             .child(
-                &::sconce::__private::name(&[&"stage", &self.stage, &".encoder"]),
+                &::sconce::__private::concat_name(&[&"stage", &self.stage, &".encoder"]),
                 ::sconce::__private::module_field::<Linear>()
                     .as_module_mut(&mut self.encoder),
             );
@@ -98,10 +98,10 @@ impl ::sconce::Forward<::sconce::Signal> for Tensors {
                 use ::sconce::__private::{
                     CallFunction as _, CallFunctionMut as _, CallFunctionOnce as _,
                     CallLayer as _, CallLayerAtLastUse as _, DataByReference as _,
-                    DataByValue as _, Lend as _, NoOutcome as _,
+                    DataByValue as _, Lend as _, UnsupportedOutput as _,
                 };
                 let _ = &mode;
-                ::sconce::__private::Attempt(move || -> ::sconce::Result<
+                ::sconce::__private::ForwardBody(move || -> ::sconce::Result<
                         ::sconce::Signal,
                     > {
                         #[allow(unused_variables, non_snake_case)]
@@ -290,7 +290,7 @@ impl ::sconce::Config for __TensorsConfig {
             ::core::option::Option::None => 1,
         };
         #[allow(unused_imports)]
-        use ::sconce::__private::NoContainer as _;
+        use ::sconce::__private::NotContainer as _;
         let path = ::sconce::__private::BuildScope::enter("Tensors");
         let field_stage = {
             let stage = stage;
@@ -344,11 +344,11 @@ impl ::sconce::Config for __TensorsConfig {
             ::sconce::__private::Built(
                     ::sconce::__private::layer(
                         &vb,
-                        &::sconce::__private::name(
+                        &::sconce::__private::concat_name(
                             &[&"stage", &field_stage, &".encoder"],
                         ),
                         <<Linear as ::sconce::__private::Contents<
-                            { <::sconce::__private::Kind<Linear>>::IS_POINTER },
+                            { <::sconce::__private::FieldKind<Linear>>::HOLDS_ONE_LAYER },
                         >>::Layer>::config(width, width)
                             .bias(false),
                     )?,
@@ -363,7 +363,9 @@ impl ::sconce::Config for __TensorsConfig {
                         &vb,
                         "",
                         <<LayerNorm as ::sconce::__private::Contents<
-                            { <::sconce::__private::Kind<LayerNorm>>::IS_POINTER },
+                            {
+                                <::sconce::__private::FieldKind<LayerNorm>>::HOLDS_ONE_LAYER
+                            },
                         >>::Layer>::config(width),
                     )?,
                 )
@@ -388,7 +390,9 @@ impl ::sconce::Config for __TensorsConfig {
                             &vb,
                             "decoder",
                             <<Linear as ::sconce::__private::Contents<
-                                { <::sconce::__private::Kind<Linear>>::IS_POINTER },
+                                {
+                                    <::sconce::__private::FieldKind<Linear>>::HOLDS_ONE_LAYER
+                                },
                             >>::Layer>::config(width, width)
                                 .bias(false),
                         )?,
@@ -407,7 +411,7 @@ impl ::sconce::Config for __TensorsConfig {
             stage: field_stage,
         };
         path.field("decoder");
-        ::sconce::__private::tie_after(
+        ::sconce::__private::tie_after_build(
             &mut network,
             key_decoder,
             "stage1.encoder.weight",
@@ -425,6 +429,6 @@ pub type TensorsConfig = __TensorsConfig;
 pub use __TensorsConfig as TensorsConfig;
 const _: () = {
     #[allow(unused_imports)]
-    use ::sconce::__private::NameOfConfig as _;
+    use ::sconce::__private::ConfigNameConflict as _;
     let _ = TensorsConfig::build;
 };

@@ -49,10 +49,10 @@ impl ::sconce::Forward<::sconce::Signal> for Training {
                 use ::sconce::__private::{
                     CallFunction as _, CallFunctionMut as _, CallFunctionOnce as _,
                     CallLayer as _, CallLayerAtLastUse as _, DataByReference as _,
-                    DataByValue as _, Lend as _, NoOutcome as _,
+                    DataByValue as _, Lend as _, UnsupportedOutput as _,
                 };
                 let _ = &mode;
-                ::sconce::__private::Attempt(move || -> ::sconce::Result<
+                ::sconce::__private::ForwardBody(move || -> ::sconce::Result<
                         ::sconce::Signal,
                     > {
                         #[allow(unused_variables, non_snake_case)]
@@ -220,7 +220,7 @@ impl ::sconce::Config for __TrainingConfig {
             ::core::option::Option::None => vec![1.0],
         };
         #[allow(unused_imports)]
-        use ::sconce::__private::NoContainer as _;
+        use ::sconce::__private::NotContainer as _;
         let path = ::sconce::__private::BuildScope::enter("Training");
         path.field("fc");
         let field_fc = ::sconce::__private::Built(
@@ -228,7 +228,7 @@ impl ::sconce::Config for __TrainingConfig {
                     &vb,
                     "fc",
                     <<Linear as ::sconce::__private::Contents<
-                        { <::sconce::__private::Kind<Linear>>::IS_POINTER },
+                        { <::sconce::__private::FieldKind<Linear>>::HOLDS_ONE_LAYER },
                     >>::Layer>::config(1, 1),
                 )?,
             )
@@ -262,7 +262,7 @@ pub type TrainingConfig = __TrainingConfig;
 pub use __TrainingConfig as TrainingConfig;
 const _: () = {
     #[allow(unused_imports)]
-    use ::sconce::__private::NameOfConfig as _;
+    use ::sconce::__private::ConfigNameConflict as _;
     let _ = TrainingConfig::build;
 };
 #[automatically_derived]

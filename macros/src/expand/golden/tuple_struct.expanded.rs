@@ -53,10 +53,10 @@ impl ::sconce::Forward<::sconce::Signal> for TupleStruct {
                 use ::sconce::__private::{
                     CallFunction as _, CallFunctionMut as _, CallFunctionOnce as _,
                     CallLayer as _, CallLayerAtLastUse as _, DataByReference as _,
-                    DataByValue as _, Lend as _, NoOutcome as _,
+                    DataByValue as _, Lend as _, UnsupportedOutput as _,
                 };
                 let _ = &mode;
-                ::sconce::__private::Attempt(move || -> ::sconce::Result<
+                ::sconce::__private::ForwardBody(move || -> ::sconce::Result<
                         ::sconce::Signal,
                     > {
                         let x = input;
@@ -203,7 +203,7 @@ const _: () = {
         ) -> ::sconce::Result<TupleStruct> {
             let _ = &vb;
             #[allow(unused_imports)]
-            use ::sconce::__private::NoContainer as _;
+            use ::sconce::__private::NotContainer as _;
             let path = ::sconce::__private::BuildScope::enter("TupleStruct");
             path.field("0");
             let field_0 = ::sconce::__private::Built(
@@ -211,7 +211,7 @@ const _: () = {
                         &vb,
                         "0",
                         <<Linear as ::sconce::__private::Contents<
-                            { <::sconce::__private::Kind<Linear>>::IS_POINTER },
+                            { <::sconce::__private::FieldKind<Linear>>::HOLDS_ONE_LAYER },
                         >>::Layer>::config(4, 4),
                     )?,
                 )

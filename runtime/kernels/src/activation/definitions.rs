@@ -1,6 +1,6 @@
 //! The table of activations, with one entry for each. All code that computes or names an activation uses this table.
 //!
-//! Values and gradients match PyTorch for every input, including the kinks, infinities and NaN. On a flat piece, the
+//! Values and gradients match PyTorch for every input, including the kinks, infinities and NaN. If the slope is 0, the
 //! gradient is set to 0 rather than multiplied by 0, so that an infinite gradient of the output gives 0 and not NaN.
 
 use candle_core::{Result, Tensor};
@@ -118,7 +118,7 @@ activations! {
     }
 
     // Activations that always run as a separate pass.
-    alone {
+    separate {
         /// `relu6(x + 3) / 6`
         Hardsigmoid = hardsigmoid [] {
             value: |x| (x + x.splat(3.)).at_least(x.splat(0.)).at_most(x.splat(6.)) / x.splat(6.),

@@ -6,7 +6,7 @@ use crate::simd::{Simd, Vectors};
 use super::definitions::{Activation, with_function};
 use super::function::Function;
 
-/// Returns the bounds of an activation that only clamps its input, or `None` for any other.
+/// Returns the bounds of an activation that only clamps its input, or `None` for any other activation.
 pub(crate) fn bounds(activation: Activation) -> Option<[f32; 2]> {
     fn of<F: Function>(_: F) -> Option<[f32; 2]> {
         F::BOUNDS
@@ -14,7 +14,7 @@ pub(crate) fn bounds(activation: Activation) -> Option<[f32; 2]> {
     with_function!(activation, f => of(f))
 }
 
-/// Applies an activation of the first of the two [`stages`] to each lane of a vector.
+/// Applies the first of the two [`stages`] of an activation to each lane of a vector.
 #[inline(always)]
 pub(crate) fn activate<S: Simd>(simd: S, activation: Activation, x: S::V) -> S::V {
     #[inline(always)]
@@ -26,7 +26,7 @@ pub(crate) fn activate<S: Simd>(simd: S, activation: Activation, x: S::V) -> S::
     with_function!(activation, f => of(simd, f, x))
 }
 
-/// Applies an activation to numbers in memory, with one call.
+/// Applies an activation to numbers in memory, with one function call for all of them.
 #[inline(always)]
 pub(crate) fn activate_all<S: Simd>(simd: S, activation: Activation, values: &mut [f32]) {
     if activation == Activation::Identity {
@@ -35,14 +35,14 @@ pub(crate) fn activate_all<S: Simd>(simd: S, activation: Activation, values: &mu
     with_function!(activation, f => simd.call(VectorValues::in_place(f, values)));
 }
 
-/// Splits an activation into two stages: the one for [`activate`], applied to vectors before they are stored, and the
-/// one for [`activate_all`], applied to stored numbers. One of the two is the identity.
+/// Splits an activation into two stages. [`activate`] applies the first stage to vectors before they are stored;
+/// [`activate_all`] applies the second stage to stored numbers. One of the two stages is the identity.
 #[inline(always)]
 pub(crate) fn stages(activation: Activation) -> [Activation; 2] {
-    fn inline<F: Function>(_: F) -> bool {
+    fn is_inline<F: Function>(_: F) -> bool {
         F::INLINE
     }
-    if with_function!(activation, f => inline(f)) {
+    if with_function!(activation, f => is_inline(f)) {
         [activation, Activation::Identity]
     } else {
         [Activation::Identity, activation]

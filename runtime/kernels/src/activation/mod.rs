@@ -45,7 +45,7 @@ impl Activation {
     /// Returns the gradient of the input from the `gradient` of the output and the value that the forward pass `saved`:
     /// the output if [`saves_output`](Self::saves_output), else the input.
     ///
-    /// On flat pieces the result is 0 for any gradient, even an infinite one.
+    /// If the slope is 0, the result is 0, even for an infinite gradient.
     #[inline(always)]
     pub fn gradient<N: Number>(self, gradient: N, saved: N) -> N {
         with_function!(self, f => f.gradient(gradient, saved))

@@ -18,7 +18,7 @@ const NAME: &str = "prelu";
 /// `weight` has the shape `[1]`, or `[channels]` with one slope for each channel (dimension 1) of `x`.
 ///
 /// # Errors
-/// Fails if the shape of `weight` is different, or if the dtypes differ or are not floating point.
+/// Fails if `weight` has another shape, or if the dtypes differ or are not floating point.
 ///
 /// # Examples
 /// ```
@@ -33,7 +33,7 @@ const NAME: &str = "prelu";
 /// # }
 /// ```
 pub fn prelu(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
-    let view = view(x, weight)?;
+    let sizes = sizes(x, weight)?;
     if x.dtype() != weight.dtype() {
         bail!(
             "{NAME}: expected a weight of dtype {:?}, the dtype of the input, found {:?}",
@@ -43,40 +43,40 @@ pub fn prelu(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     }
     if has_cpu_kernels(x) {
         let weight = widened(weight)?.contiguous()?;
-        return in_f32(x, |x| relay::apply([&x.contiguous()?, &weight], Prelu { view }));
+        return in_f32(x, |x| relay::apply([&x.contiguous()?, &weight], Prelu { sizes }));
     }
     let mut shape = vec![1; x.rank()];
-    if view.channels > 1 {
-        shape[1] = view.channels;
+    if sizes.channels > 1 {
+        shape[1] = sizes.channels;
     }
     let negative = x.neg()?.relu()?.broadcast_mul(&weight.reshape(shape)?)?;
     x.relu()?.sub(&negative)
 }
 
-/// Returns `x` as a view in which each channel has one slope. If all channels share a slope, the view has one channel.
-fn view(x: &Tensor, weight: &Tensor) -> Result<Channels> {
+/// Returns sizes of `x` in which each channel has one slope. If all channels share a slope, there is one channel.
+fn sizes(x: &Tensor, weight: &Tensor) -> Result<Channels> {
     match weight.dims() {
         [1] => {
             let plane = x.dims().last().copied().unwrap_or(1);
             Ok(Channels { samples: x.elem_count() / plane.max(1), channels: 1, plane })
         }
         [slopes] => {
-            let view = Channels::new(NAME, x)?;
-            if view.channels != *slopes {
+            let sizes = Channels::new(NAME, x)?;
+            if sizes.channels != *slopes {
                 bail!(
                     "{NAME}: expected 1 slope, or 1 for each of the {} channels of {:?}, found {slopes}",
-                    view.channels,
+                    sizes.channels,
                     x.dims()
                 );
             }
-            Ok(view)
+            Ok(sizes)
         }
         dims => bail!("{NAME}: expected a weight of shape [1] or [channels], found {dims:?}"),
     }
 }
 
 struct Prelu {
-    view: Channels,
+    sizes: Channels,
 }
 
 impl Operation<2> for Prelu {
@@ -92,7 +92,7 @@ impl Operation<2> for Prelu {
             let x = elements::<E>(x, x_layout)?;
             let weight = elements::<E>(weight, weight_layout)?;
             let mut y = zeros::<E>(x.len());
-            self.view.for_each_plane(&mut y, |channel, range, y| {
+            self.sizes.for_each_plane(&mut y, |channel, range, y| {
                 let slope = weight[channel];
                 for (y, x) in y.iter_mut().zip(&x[range]) {
                     *y = if *x > E::ZERO { *x } else { *x * slope };
@@ -106,7 +106,7 @@ impl Operation<2> for Prelu {
         with_element!(NAME, x.dtype(), E => {
             let (dx, dw) = with_elements(x, |x| {
                 with_elements(grad, |grad| {
-                    with_elements(weight, |weight| gradients::<E>(self.view, x, grad, weight))
+                    with_elements(weight, |weight| gradients::<E>(self.sizes, x, grad, weight))
                 })
             })???;
             let dx = Tensor::from_vec(dx, x.shape(), x.device())?;
@@ -116,14 +116,14 @@ impl Operation<2> for Prelu {
     }
 }
 
-fn gradients<E: Element>(view: Channels, x: &[E], grad: &[E], weight: &[E]) -> (Vec<E>, Vec<E>) {
+fn gradients<E: Element>(sizes: Channels, x: &[E], grad: &[E], weight: &[E]) -> (Vec<E>, Vec<E>) {
     let mut dx = zeros::<E>(x.len());
-    view.for_each_plane(&mut dx, |channel, range, dx| {
+    sizes.for_each_plane(&mut dx, |channel, range, dx| {
         let slope = weight[channel];
         for ((dx, x), grad) in dx.iter_mut().zip(&x[range.clone()]).zip(&grad[range]) {
             *dx = if *x > E::ZERO { *grad } else { *grad * slope };
         }
     });
-    let sums = view.sums(x, grad, |_, x, grad| [if x > 0.0 { 0.0 } else { x * grad }]);
+    let sums = sizes.sums(x, grad, |_, x, grad| [if x > 0.0 { 0.0 } else { x * grad }]);
     (dx, sums.into_iter().map(|[sum]| E::from_f64(sum)).collect())
 }

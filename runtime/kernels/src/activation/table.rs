@@ -4,17 +4,17 @@
 /// to the enum `Activation` and the macro `with_function`.
 ///
 /// An entry starts with its type, its parameters and the name of its function. The brackets hold PyTorch's name of the
-/// layer that `sconce` generates for the activation. They are empty if `sconce` generates no layer, as for every
-/// activation with settings. Then follow, in this order:
-/// - `bounds`, if the activation only clamps its input to them: kernels then keep the bounds in registers;
+/// layer that `sconce` generates for the activation. They are empty if `sconce` generates no layer; in particular, it
+/// generates none for activations with settings. The braces hold, in this order:
+/// - `bounds`, if the activation only clamps its input: kernels then keep the bounds in registers;
 /// - `inline: true`, if computing the value is cheaper than a function call;
-/// - `value` of the input;
+/// - `value`: the value at `x`;
 /// - `saves_output`: `true` if the gradient is computed from the output, `false` if from the input;
-/// - `gradient` of the input, from the gradient of the output and the saved output or input;
-/// - `composed`, the value in candle's operations, for devices without kernels in this crate.
+/// - `gradient`: the gradient of the input, from the gradient of the output and the saved output or input;
+/// - `composed`: the value, computed with candle's operations, for devices without kernels in this crate.
 macro_rules! activations {
-    (fused { $($fused:tt)* } alone { $($alone:tt)* }) => {
-        $crate::activation::table::functions! { $($fused)* $($alone)* }
+    (fused { $($fused:tt)* } separate { $($separate:tt)* }) => {
+        $crate::activation::table::functions! { $($fused)* $($separate)* }
         $crate::activation::table::enumeration! { ($) $($fused)* }
     };
 }

@@ -8,7 +8,7 @@ use crate::element::not_a_float;
 use crate::operation::{CpuOperand, Operation};
 use crate::relay;
 use crate::simd::{Kernel, Simd, dispatch_loops};
-use crate::strided::{Compute, Formula, Identity, Run, map, map_tensors, sum_tensors};
+use crate::strided::{ComputeType, Formula, Identity, Run, map, map_tensors, sum_tensors};
 
 use super::unary::Unary;
 use super::{has_kernels, is_floating_point};
@@ -49,7 +49,7 @@ impl Binary {
 }
 
 /// Combines two tensors elementwise. Their shapes broadcast as in PyTorch: dimensions are compared from the last one
-/// on, and a dimension that is missing or has size 1 in one tensor is repeated.
+/// on, and a dimension that is missing or has size 1 in one tensor is repeated to the size in the other.
 ///
 /// Supports f32, f64, f16 and bf16, and, with candle's operations, integers except for [`Binary::Div`]. Differentiable
 /// in both operands.
@@ -106,29 +106,30 @@ impl Operation<2> for Broadcast {
 
     fn backward(&self, [a, b]: [&Tensor; 2], y: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 2]> {
         Ok(match self.op {
-            Binary::Add => [self.unchanged(a, grad)?, self.unchanged(b, grad)?],
-            Binary::Sub => [self.unchanged(a, grad)?, self.gradient(b, [grad], &Unary::Neg)?],
+            Binary::Add => [self.gradient_of_summand(a, grad)?, self.gradient_of_summand(b, grad)?],
+            Binary::Sub => [self.gradient_of_summand(a, grad)?, self.gradient(b, [grad], &Unary::Neg)?],
             Binary::Mul => [self.gradient(a, [grad, b], &self.op)?, self.gradient(b, [grad, a], &self.op)?],
             Binary::Div => {
-                // The derivative by `b` is -a / b² = -y / b.
+                // The derivative with respect to `b` is -a / b² = -y / b.
                 let slope = || map_tensors(self.name(), [y, b], &self.shape, &Binary::Div);
-                let by_b = b.track_op().then(slope).transpose()?;
-                let by_b = by_b.map(|slope| self.gradient(b, [grad, &slope], &NegatedProduct)).transpose()?;
-                [self.gradient(a, [grad, b], &Binary::Div)?, by_b.flatten()]
+                let slope = b.track_op().then(slope).transpose()?;
+                let grad_b =
+                    slope.map(|slope| self.gradient(b, [grad, &slope], &NegatedProduct)).transpose()?;
+                [self.gradient(a, [grad, b], &Binary::Div)?, grad_b.flatten()]
             }
         })
     }
 }
 
 impl Broadcast {
-    /// Returns the gradient of an operand of which the derivative is 1.
-    fn unchanged(&self, operand: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+    /// Returns the gradient of an operand with respect to which the derivative is 1.
+    fn gradient_of_summand(&self, operand: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         let same_shape = operand.track_op() && *operand.shape() == self.shape;
         if same_shape { Ok(Some(grad.clone())) } else { self.gradient(operand, [grad], &Identity) }
     }
 
-    /// Returns the gradient of an operand: the formula's values, summed over the dimensions along which the operand is
-    /// repeated. Returns `None` if the operand needs no gradient.
+    /// Returns the gradient of an operand: the values of the formula for `inputs`, summed over the dimensions along
+    /// which the operand is repeated. Returns `None` if the operand needs no gradient.
     fn gradient<const N: usize>(
         &self,
         operand: &Tensor,
@@ -145,43 +146,44 @@ impl Broadcast {
     }
 }
 
-// SAFETY: `pairs` initializes every element.
+// SAFETY: `map_binary` initializes every element.
 unsafe impl Formula<2> for Binary {
-    fn run<E: Compute>(&self, inputs: [Run<'_, E>; 2], out: &mut [MaybeUninit<E>]) {
+    fn run<E: ComputeType>(&self, inputs: [Run<'_, E>; 2], out: &mut [MaybeUninit<E>]) {
         match self {
-            Self::Add => pairs(inputs, out, |a, b| a + b),
-            Self::Sub => pairs(inputs, out, |a, b| a - b),
-            Self::Mul => pairs(inputs, out, |a, b| a * b),
-            Self::Div => pairs(inputs, out, |a, b| a / b),
+            Self::Add => map_binary(inputs, out, |a, b| a + b),
+            Self::Sub => map_binary(inputs, out, |a, b| a - b),
+            Self::Mul => map_binary(inputs, out, |a, b| a * b),
+            Self::Div => map_binary(inputs, out, |a, b| a / b),
         }
     }
 }
 
+/// `-(a · b)`
 struct NegatedProduct;
 
-// SAFETY: `pairs` initializes every element.
+// SAFETY: `map_binary` initializes every element.
 unsafe impl Formula<2> for NegatedProduct {
-    fn run<E: Compute>(&self, inputs: [Run<'_, E>; 2], out: &mut [MaybeUninit<E>]) {
-        pairs(inputs, out, |a, b| -(a * b));
+    fn run<E: ComputeType>(&self, inputs: [Run<'_, E>; 2], out: &mut [MaybeUninit<E>]) {
+        map_binary(inputs, out, |a, b| -(a * b));
     }
 }
 
-/// Initializes `out` with the values of `f`.
-pub(crate) fn pairs<E: Compute>(
+/// Writes `f(a, b)` for each pair of elements of the inputs. Initializes every element of `out`.
+pub(crate) fn map_binary<E: ComputeType>(
     inputs: [Run<'_, E>; 2],
     out: &mut [MaybeUninit<E>],
     f: impl Fn(E, E) -> E + Copy,
 ) {
-    dispatch_loops(Pairs { inputs, out, f });
+    dispatch_loops(MapBinary { inputs, out, f });
 }
 
-struct Pairs<'a, E, F> {
+struct MapBinary<'a, E, F> {
     inputs: [Run<'a, E>; 2],
     out: &'a mut [MaybeUninit<E>],
     f: F,
 }
 
-impl<E: Compute, F: Fn(E, E) -> E + Copy> Kernel for Pairs<'_, E, F> {
+impl<E: ComputeType, F: Fn(E, E) -> E + Copy> Kernel for MapBinary<'_, E, F> {
     type Output = ();
 
     #[inline(always)]

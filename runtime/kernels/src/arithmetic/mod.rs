@@ -7,10 +7,10 @@ mod binary;
 mod reduce;
 mod unary;
 
-pub(crate) use binary::pairs;
+pub(crate) use binary::map_binary;
 pub use binary::{Binary, binary};
 pub use reduce::{mean, mean_keepdim, sum, sum_keepdim};
-pub(crate) use unary::each;
+pub(crate) use unary::map_unary;
 pub use unary::{Unary, unary};
 
 use candle_core::{DType, Tensor};

@@ -9,9 +9,9 @@ use crate::operation::{CpuOperand, Operation};
 use crate::parallel::cost;
 use crate::relay;
 use crate::simd::{Kernel, Simd, dispatch_loops};
-use crate::strided::{Compute, Formula, Run, map, map_tensors};
+use crate::strided::{ComputeType, Formula, Run, map, map_tensors};
 
-use super::binary::pairs;
+use super::binary::map_binary;
 use super::{has_kernels, is_floating_point};
 
 /// A function of one number. For activations, see [`Activation`](crate::Activation).
@@ -46,8 +46,8 @@ pub enum Unary {
         /// The exponent.
         exponent: f64,
     },
-    /// `min(max(x, min), max)`. The gradient outside of the bounds is 0. With the CPU kernels, that at the bounds is 1, as
-    /// in PyTorch.
+    /// `min(max(x, min), max)`. The gradient is 0 outside of the bounds. With the CPU kernels, the gradient at the
+    /// bounds is 1, as in PyTorch.
     Clamp {
         /// The lower bound.
         min: f64,
@@ -83,7 +83,7 @@ impl Unary {
         matches!(self, Self::Sqrt | Self::Exp)
     }
 
-    /// Returns the value at 0.
+    /// Returns the value of the function at 0.
     pub(crate) fn at_zero(self) -> f32 {
         let mut value = [MaybeUninit::new(f32::NAN)];
         self.run([Run::Constant(0f32)], &mut value);
@@ -151,36 +151,36 @@ impl Operation<1> for Unary {
     }
 }
 
-// SAFETY: `each` initializes every element.
+// SAFETY: `map_unary` initializes every element.
 unsafe impl Formula<1> for Unary {
-    fn run<E: Compute>(&self, [x]: [Run<'_, E>; 1], out: &mut [MaybeUninit<E>]) {
+    fn run<E: ComputeType>(&self, [x]: [Run<'_, E>; 1], out: &mut [MaybeUninit<E>]) {
         match *self {
-            Self::Neg => each(x, out, |x| -x),
-            Self::Abs => each(x, out, |x| x.abs()),
-            Self::Sqr => each(x, out, |x| x * x),
-            Self::Sqrt => each(x, out, |x| x.sqrt()),
-            Self::Exp => each(x, out, |x| x.exp()),
-            Self::Log => each(x, out, |x| x.ln()),
+            Self::Neg => map_unary(x, out, |x| -x),
+            Self::Abs => map_unary(x, out, |x| x.abs()),
+            Self::Sqr => map_unary(x, out, |x| x * x),
+            Self::Sqrt => map_unary(x, out, |x| x.sqrt()),
+            Self::Exp => map_unary(x, out, |x| x.exp()),
+            Self::Log => map_unary(x, out, |x| x.ln()),
             Self::Affine { factor, offset } => {
                 let [factor, offset] = [factor, offset].map(E::from_f64);
-                each(x, out, |x| x * factor + offset);
+                map_unary(x, out, |x| x * factor + offset);
             }
             Self::Quotient { numerator } => {
                 let numerator = E::from_f64(numerator);
-                each(x, out, |x| numerator / x);
+                map_unary(x, out, |x| numerator / x);
             }
             Self::Powf { exponent } => {
                 let exponent = E::from_f64(exponent);
-                each(x, out, |x| x.powf(exponent));
+                map_unary(x, out, |x| x.powf(exponent));
             }
             Self::Clamp { min, max } => {
                 let [min, max] = [min, max].map(E::from_f64);
-                each(x, out, |x| x.at_least(min).at_most(max));
+                map_unary(x, out, |x| x.at_least(min).at_most(max));
             }
         }
     }
 
-    fn task(&self) -> usize {
+    fn task_len(&self) -> usize {
         match self {
             Self::Log | Self::Powf { .. } => cost::LIBRARY_CALLS,
             _ => cost::PASS,
@@ -191,55 +191,61 @@ unsafe impl Formula<1> for Unary {
 /// The gradient of a function's input, from the gradient of its output and its input or output.
 struct Gradient(Unary);
 
-// SAFETY: `pairs` initializes every element.
+// SAFETY: `map_binary` initializes every element.
 unsafe impl Formula<2> for Gradient {
-    fn run<E: Compute>(&self, inputs: [Run<'_, E>; 2], out: &mut [MaybeUninit<E>]) {
+    fn run<E: ComputeType>(&self, inputs: [Run<'_, E>; 2], out: &mut [MaybeUninit<E>]) {
         let zero = E::ZERO;
         match self.0 {
-            Unary::Neg => pairs(inputs, out, |grad, _| -grad),
+            Unary::Neg => map_binary(inputs, out, |grad, _| -grad),
             Unary::Abs => {
-                pairs(inputs, out, |grad, x| x.where_less(zero, -grad, zero.where_less(x, grad, zero)))
+                map_binary(inputs, out, |grad, x| x.where_less(zero, -grad, zero.where_less(x, grad, zero)))
             }
-            Unary::Sqr => pairs(inputs, out, |grad, x| grad * (x + x)),
-            Unary::Sqrt => pairs(inputs, out, |grad, y| grad / (y + y)),
-            Unary::Exp => pairs(inputs, out, |grad, y| grad * y),
-            Unary::Log => pairs(inputs, out, |grad, x| grad / x),
+            Unary::Sqr => map_binary(inputs, out, |grad, x| grad * (x + x)),
+            Unary::Sqrt => map_binary(inputs, out, |grad, y| grad / (y + y)),
+            Unary::Exp => map_binary(inputs, out, |grad, y| grad * y),
+            Unary::Log => map_binary(inputs, out, |grad, x| grad / x),
             Unary::Affine { factor, .. } => {
                 let factor = E::from_f64(factor);
-                pairs(inputs, out, |grad, _| grad * factor);
+                map_binary(inputs, out, |grad, _| grad * factor);
             }
             Unary::Quotient { numerator } => {
                 let numerator = E::from_f64(-numerator);
-                pairs(inputs, out, |grad, x| grad * (numerator / x / x));
+                map_binary(inputs, out, |grad, x| grad * (numerator / x / x));
             }
             Unary::Powf { exponent } => {
-                let [exponent, less] = [exponent, exponent - 1.].map(E::from_f64);
-                pairs(inputs, out, |grad, x| grad * (exponent * x.powf(less)));
+                let [exponent, exponent_m1] = [exponent, exponent - 1.].map(E::from_f64);
+                map_binary(inputs, out, |grad, x| grad * (exponent * x.powf(exponent_m1)));
             }
             Unary::Clamp { min, max } => {
                 let [min, max] = [min, max].map(E::from_f64);
-                pairs(inputs, out, |grad, x| min.where_at_most(x, x.where_at_most(max, grad, zero), zero));
+                map_binary(inputs, out, |grad, x| {
+                    min.where_at_most(x, x.where_at_most(max, grad, zero), zero)
+                });
             }
         }
     }
 
-    fn task(&self) -> usize {
+    fn task_len(&self) -> usize {
         if let Unary::Powf { .. } = self.0 { cost::LIBRARY_CALLS } else { cost::PASS }
     }
 }
 
-/// Initializes `out` with the values of `f`.
-pub(crate) fn each<E: Compute>(x: Run<'_, E>, out: &mut [MaybeUninit<E>], f: impl Fn(E) -> E + Copy) {
-    dispatch_loops(Each { x, out, f });
+/// Writes `f(x)` for each element of the input. Initializes every element of `out`.
+pub(crate) fn map_unary<E: ComputeType>(
+    x: Run<'_, E>,
+    out: &mut [MaybeUninit<E>],
+    f: impl Fn(E) -> E + Copy,
+) {
+    dispatch_loops(MapUnary { x, out, f });
 }
 
-struct Each<'a, E, F> {
+struct MapUnary<'a, E, F> {
     x: Run<'a, E>,
     out: &'a mut [MaybeUninit<E>],
     f: F,
 }
 
-impl<E: Compute, F: Fn(E) -> E + Copy> Kernel for Each<'_, E, F> {
+impl<E: ComputeType, F: Fn(E) -> E + Copy> Kernel for MapUnary<'_, E, F> {
     type Output = ();
 
     #[inline(always)]

@@ -3,7 +3,7 @@
 use candle_core::{Result, bail};
 
 use crate::arithmetic::{Binary, Unary};
-use crate::strided::{Axis, Formula, fill};
+use crate::strided::{Axis, Formula, map_into};
 
 use super::BlockedTensor;
 use super::elementwise::clear;
@@ -63,7 +63,7 @@ fn elementwise<const N: usize>(
         axis(pixels, &|x| if x.pixels() == 1 { 0 } else { lanes }),
         axis(lanes, &|_| 1),
     ];
-    fill(activations.map(BlockedTensor::blocks), &axes, y.blocks_mut(), formula);
+    map_into(activations.map(BlockedTensor::blocks), &axes, y.blocks_mut(), formula);
     let used = dims[1] % lanes;
     // A NaN differs from zero, too.
     if used > 0 && at_zero != 0. {

@@ -17,10 +17,11 @@ pub fn cat_channels(activations: &[Arc<BlockedTensor>]) -> Result<BlockedTensor>
     let [batch, _, height, width] = first.dims();
     let channels = activations.iter().map(|activation| activation.dims()[1]).sum();
     let mut y = BlockedTensor::new(first.arena(), [batch, channels, height, width])?;
-    let (lanes, count, len) = (y.lanes(), y.channel_blocks(), y.pixels() * y.lanes());
+    let (lanes, blocks_per_sample, len) = (y.lanes(), y.channel_blocks(), y.pixels() * y.lanes());
     for_each_chunk(y.blocks_mut(), len, |index, block| {
-        let sample = index / count;
-        let block_channels = index % count * lanes..channels.min((index % count + 1) * lanes);
+        let sample = index / blocks_per_sample;
+        let block_channels =
+            index % blocks_per_sample * lanes..channels.min((index % blocks_per_sample + 1) * lanes);
         if block_channels.len() < lanes {
             block.fill(0.);
         }

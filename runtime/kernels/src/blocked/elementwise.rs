@@ -19,15 +19,15 @@ pub fn affine(
     activation: Activation,
 ) -> Result<BlockedTensor> {
     let mut y = BlockedTensor::new(x.arena(), x.dims())?;
-    let (lanes, count, isa, pixels) = (x.lanes(), x.channel_blocks(), x.isa(), x.pixels());
-    let [scale, shift] = [scale, shift].map(|values| padded(values, lanes * count));
+    let (lanes, blocks_per_sample, isa, pixels) = (x.lanes(), x.channel_blocks(), x.isa(), x.pixels());
+    let [scale, shift] = [scale, shift].map(|values| padded(values, lanes * blocks_per_sample));
     let padding = first_padding_lane(x, activation);
-    for_each_block(&mut y, |index, y| {
-        let block = index % count * lanes;
+    for_each_channel_block(&mut y, |index, y| {
+        let first_channel = index % blocks_per_sample * lanes;
         let x = &x.blocks()[index * pixels * lanes..][..y.len()];
-        let [scale, shift] = [&scale, &shift].map(|values| &values[block..block + lanes]);
+        let [scale, shift] = [&scale, &shift].map(|values| &values[first_channel..first_channel + lanes]);
         dispatch_to(isa, Affine { x, y, scale, shift, activation });
-        if index % count + 1 == count {
+        if index % blocks_per_sample + 1 == blocks_per_sample {
             clear(y, lanes, padding);
         }
     });
@@ -43,8 +43,8 @@ pub fn activated(x: &BlockedTensor, activation: Activation) -> Result<BlockedTen
     affine(x, &vec![1.; channels], &vec![0.; channels], activation)
 }
 
-/// Calls `run(index, pixels)` for every block of channels.
-fn for_each_block(y: &mut BlockedTensor, run: impl Fn(usize, &mut [f32]) + Sync) {
+/// Calls `run(index, block)` for every block of channels.
+fn for_each_channel_block(y: &mut BlockedTensor, run: impl Fn(usize, &mut [f32]) + Sync) {
     let len = y.pixels() * y.lanes();
     let blocks = (cost::PASS / len.max(1)).max(1);
     for_each_chunk(y.blocks_mut(), blocks * len, |task, y| {
@@ -73,6 +73,7 @@ fn padded(values: &[f32], len: usize) -> Vec<f32> {
     padded
 }
 
+/// Computes [`affine`] for one block of channels.
 struct Affine<'a> {
     x: &'a [f32],
     y: &'a mut [f32],

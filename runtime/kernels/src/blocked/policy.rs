@@ -1,4 +1,4 @@
-//! Decides which operations run channel-blocked, and which are fused into the preceding convolution.
+//! Decides which operations run in the channel-blocked layout, and which are fused into the preceding convolution.
 
 use candle_core::{DType, Tensor};
 
@@ -19,7 +19,7 @@ pub fn supports_parameters(weight: &Tensor, bias: Option<&Tensor>, packed: Optio
     packed.is_some() && supports(weight) && bias.is_none_or(supports)
 }
 
-/// Returns `true` if a convolution should run channel-blocked for an input of this layout.
+/// Returns `true` if a convolution should run in the channel-blocked layout for an input of this layout.
 pub fn prefers_nchwc(shape: &ConvShape, input: Layout) -> bool {
     let supports = match input {
         // A kernel that covers the input is a linear layer, which reads and writes tensors.

@@ -75,6 +75,7 @@ trait Pool: Sync {
     fn pixel<const LANES: usize>(&self, x: &[[f32; LANES]], width: usize, at: [usize; 2]) -> [f32; LANES];
 }
 
+/// Max pooling.
 struct Max {
     rows: Vec<WindowPositions>,
     columns: Vec<WindowPositions>,
@@ -104,6 +105,7 @@ impl Pool for Max {
     }
 }
 
+/// Average pooling.
 struct Mean(Windows);
 
 impl Pool for Mean {
@@ -130,6 +132,7 @@ impl Pool for Mean {
     }
 }
 
+/// Pools every block of channels.
 fn pool(x: &BlockedTensor, pool: impl Pool) -> Result<BlockedTensor> {
     let [batch, channels, ..] = x.dims();
     let [rows, columns] = pool.output();
@@ -140,14 +143,14 @@ fn pool(x: &BlockedTensor, pool: impl Pool) -> Result<BlockedTensor> {
     for_each_chunk(y.blocks_mut(), blocks * output_len, |task, y| {
         for (i, y) in y.chunks_mut(output_len).enumerate() {
             let x_block = &x.blocks()[(task * blocks + i) * input_len..][..input_len];
-            dispatch_loops(Block { pool: &pool, x: x_block, y, width: x.dims()[3], lanes });
+            dispatch_loops(BlockPooling { pool: &pool, x: x_block, y, width: x.dims()[3], lanes });
         }
     });
     Ok(y)
 }
 
 /// Pools one block of channels of one image.
-struct Block<'a, P> {
+struct BlockPooling<'a, P> {
     pool: &'a P,
     x: &'a [f32],
     y: &'a mut [f32],
@@ -155,7 +158,7 @@ struct Block<'a, P> {
     lanes: usize,
 }
 
-impl<P: Pool> Kernel for Block<'_, P> {
+impl<P: Pool> Kernel for BlockPooling<'_, P> {
     type Output = ();
 
     #[inline(always)]
@@ -168,7 +171,8 @@ impl<P: Pool> Kernel for Block<'_, P> {
     }
 }
 
-impl<P: Pool> Block<'_, P> {
+impl<P: Pool> BlockPooling<'_, P> {
+    /// Computes every pixel of the output.
     #[inline(always)]
     fn rows<const LANES: usize>(self) {
         let columns = self.pool.output()[1];

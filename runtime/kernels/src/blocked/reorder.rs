@@ -3,24 +3,24 @@
 use crate::parallel::{SharedStart, cost, for_each, for_each_chunk};
 use crate::simd::{Kernel, Simd, dispatch_loops};
 
-/// The number of pixels that are moved together. A block of this number of pixels fits in the L1 cache.
-const RUN: usize = 256;
+/// The number of pixels that are copied together. A block of this number of pixels fits in the L1 cache.
+const PIXELS_AT_ONCE: usize = 256;
 
 /// Converts `Nchw` to `Nchwc`. Lanes without a channel are set to zero.
 pub(super) fn to_nchwc(nchw: &[f32], nchwc: &mut [f32], dims: [usize; 4], lanes: usize) {
     let [_, channels, height, width] = dims;
     let pixels = height * width;
-    let count = channels.div_ceil(lanes);
+    let blocks_per_sample = channels.div_ceil(lanes);
     for_each_chunk(nchwc, pixels * lanes, |index, block| {
-        let (image, first) = (index / count, index % count * lanes);
-        let present = lanes.min(channels - first);
-        let planes = &nchw[(image * channels + first) * pixels..][..present * pixels];
-        dispatch_loops(Gather { planes, block, pixels, present, lanes });
+        let (sample, first) = (index / blocks_per_sample, index % blocks_per_sample * lanes);
+        let used_lanes = lanes.min(channels - first);
+        let planes = &nchw[(sample * channels + first) * pixels..][..used_lanes * pixels];
+        dispatch_loops(Gather { planes, block, pixels, used_lanes, lanes });
     });
 }
 
-/// Calls `run` with every index below `count`, in tasks of consecutive indices. Each call moves `len` elements.
-fn for_each_block(count: usize, len: usize, run: &(dyn Fn(usize) + Sync)) {
+/// Calls `run` with every index below `count`, in tasks of consecutive indices. Each call copies `len` elements.
+fn for_each_channel_block(count: usize, len: usize, run: &(dyn Fn(usize) + Sync)) {
     let tasks = cost::task_count(count * len, cost::TWO_PASSES).min(count);
     for_each(tasks, &|task| {
         (task * count / tasks..(task + 1) * count / tasks).for_each(run);
@@ -31,17 +31,17 @@ fn for_each_block(count: usize, len: usize, run: &(dyn Fn(usize) + Sync)) {
 pub(super) fn to_nchw(nchwc: &[f32], nchw: &mut [f32], dims: [usize; 4], lanes: usize) {
     let [batch, channels, height, width] = dims;
     let pixels = height * width;
-    let count = channels.div_ceil(lanes);
+    let blocks_per_sample = channels.div_ceil(lanes);
     let nchw = SharedStart::of(nchw);
-    for_each_block(batch * count, pixels * lanes, &|index| {
-        let (image, first) = (index / count, index % count * lanes);
-        let present = lanes.min(channels - first);
+    for_each_channel_block(batch * blocks_per_sample, pixels * lanes, &|index| {
+        let (sample, first) = (index / blocks_per_sample, index % blocks_per_sample * lanes);
+        let used_lanes = lanes.min(channels - first);
         let block = &nchwc[index * pixels * lanes..][..pixels * lanes];
-        let start = nchw.at((image * channels + first) * pixels);
+        let start = nchw.at((sample * channels + first) * pixels);
         // SAFETY: `nchw` has `batch * channels` planes of `pixels` elements. The slice consists of the planes of this
-        // block's `present` channels, which no other block accesses.
-        let planes = unsafe { std::slice::from_raw_parts_mut(start, present * pixels) };
-        dispatch_loops(Scatter { planes, block, pixels, present, lanes });
+        // block's `used_lanes` channels, which no other block accesses.
+        let planes = unsafe { std::slice::from_raw_parts_mut(start, used_lanes * pixels) };
+        dispatch_loops(Scatter { planes, block, pixels, used_lanes, lanes });
     });
 }
 
@@ -50,7 +50,7 @@ struct Gather<'a> {
     planes: &'a [f32],
     block: &'a mut [f32],
     pixels: usize,
-    present: usize,
+    used_lanes: usize,
     lanes: usize,
 }
 
@@ -59,15 +59,15 @@ impl Kernel for Gather<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        let Self { planes, block, pixels, present, lanes } = self;
-        for (run, block) in block.chunks_mut(RUN * lanes).enumerate() {
-            for lane in 0..present {
-                let plane = &planes[lane * pixels + run * RUN..][..block.len() / lanes];
+        let Self { planes, block, pixels, used_lanes, lanes } = self;
+        for (run, block) in block.chunks_mut(PIXELS_AT_ONCE * lanes).enumerate() {
+            for lane in 0..used_lanes {
+                let plane = &planes[lane * pixels + run * PIXELS_AT_ONCE..][..block.len() / lanes];
                 for (element, x) in block[lane..].iter_mut().step_by(lanes).zip(plane) {
                     *element = *x;
                 }
             }
-            for lane in present..lanes {
+            for lane in used_lanes..lanes {
                 block[lane..].iter_mut().step_by(lanes).for_each(|element| *element = 0.);
             }
         }
@@ -79,7 +79,7 @@ struct Scatter<'a> {
     planes: &'a mut [f32],
     block: &'a [f32],
     pixels: usize,
-    present: usize,
+    used_lanes: usize,
     lanes: usize,
 }
 
@@ -88,10 +88,10 @@ impl Kernel for Scatter<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        let Self { planes, block, pixels, present, lanes } = self;
-        for (run, block) in block.chunks(RUN * lanes).enumerate() {
-            for lane in 0..present {
-                let plane = &mut planes[lane * pixels + run * RUN..][..block.len() / lanes];
+        let Self { planes, block, pixels, used_lanes, lanes } = self;
+        for (run, block) in block.chunks(PIXELS_AT_ONCE * lanes).enumerate() {
+            for lane in 0..used_lanes {
+                let plane = &mut planes[lane * pixels + run * PIXELS_AT_ONCE..][..block.len() / lanes];
                 for (element, x) in plane.iter_mut().zip(block[lane..].iter().step_by(lanes)) {
                     *element = *x;
                 }

@@ -44,7 +44,8 @@ impl BlockedTensor {
         Ok(blocked)
     }
 
-    /// Returns the activation as an `Nchw` tensor. The first call converts the layout; later calls return the same tensor.
+    /// Returns the activation as an `Nchw` tensor. The first call converts the layout; later calls return the same
+    /// tensor.
     ///
     /// # Errors
     /// Fails if candle cannot create the tensor.

@@ -24,18 +24,18 @@ impl Axes {
     ///
     /// # Errors
     /// Fails for [`Axes::One`] if the tensor has fewer than two dimensions.
-    pub fn lift(self, tensor: &Tensor) -> Result<Tensor> {
+    pub fn to_image(self, tensor: &Tensor) -> Result<Tensor> {
         match self {
             Self::One => tensor.unsqueeze(2),
             Self::Two => Ok(tensor.clone()),
         }
     }
 
-    /// Inverts [`lift`](Axes::lift).
+    /// Reshapes `[…, …, 1, length]` to `[…, …, length]`. Returns images unchanged.
     ///
     /// # Errors
     /// Fails for [`Axes::One`] if the tensor has fewer than three dimensions.
-    pub fn lower(self, tensor: Tensor) -> Result<Tensor> {
+    pub fn from_image(self, tensor: Tensor) -> Result<Tensor> {
         match self {
             Self::One => tensor.squeeze(2),
             Self::Two => Ok(tensor),
@@ -50,7 +50,8 @@ impl Axes {
         }
     }
 
-    /// Inverts [`shape`](Axes::shape). Returns `None` if the number of dimensions is wrong.
+    /// Returns the batch size, channels and `[height, width]` of a shape, or `None` if the number of dimensions is
+    /// wrong.
     pub fn sizes(self, shape: &[usize]) -> Option<(usize, usize, [usize; 2])> {
         match (self, shape) {
             (Self::One, &[batch, channels, length]) => Some((batch, channels, [1, length])),
@@ -60,7 +61,7 @@ impl Axes {
     }
 
     /// Formats a setting as PyTorch prints it: `(3,)`, `(3, 5)`.
-    pub fn tuple(self, [height, width]: [usize; 2]) -> String {
+    pub fn format_setting(self, [height, width]: [usize; 2]) -> String {
         match self {
             Self::One => format!("({width},)"),
             Self::Two => format!("({height}, {width})"),
@@ -68,7 +69,7 @@ impl Axes {
     }
 
     /// Formats a size for error messages: `3`, `3×5`.
-    pub fn product(self, [height, width]: [usize; 2]) -> String {
+    pub fn format_size(self, [height, width]: [usize; 2]) -> String {
         match self {
             Self::One => width.to_string(),
             Self::Two => format!("{height}×{width}"),

@@ -44,7 +44,7 @@ pub fn conv1d(
             bail!("conv1d: expected the {name} to have 3 dimensions, found {:?}", tensor.dims())
         }
     }
-    let residual = epilogue.residual.as_ref().map(|residual| Axes::One.lift(residual)).transpose()?;
+    let residual = epilogue.residual.as_ref().map(|residual| Axes::One.to_image(residual)).transpose()?;
     let epilogue = Epilogue { residual, ..epilogue.clone() };
     let geometry = ConvGeometry {
         stride: [1, geometry.stride[1]],
@@ -52,7 +52,7 @@ pub fn conv1d(
         dilation: [1, geometry.dilation[1]],
         groups: geometry.groups,
     };
-    let input = Axes::One.lift(input)?;
-    let weight = Axes::One.lift(weight)?;
-    Axes::One.lower(conv2d(&input, &weight, &geometry, &epilogue, None)?)
+    let input = Axes::One.to_image(input)?;
+    let weight = Axes::One.to_image(weight)?;
+    Axes::One.from_image(conv2d(&input, &weight, &geometry, &epilogue, None)?)
 }

@@ -1,5 +1,5 @@
-//! Convolutions whose kernel covers the whole input. The output has one pixel, which is the product of the input and the
-//! weight as matrices, so that these convolutions are linear layers.
+//! Convolutions whose kernel covers the whole input. The output has one pixel: the product of the flattened input
+//! and the flattened weight, as in a linear layer.
 
 use candle_core::{DType, Result, Tensor};
 
@@ -8,8 +8,8 @@ use crate::linear::linear;
 
 use super::{ConvShape, Epilogue};
 
-/// Returns `true` if [`conv2d`] computes the convolution. The linear layer has neither scale nor residual, and is fast in
-/// f32 only.
+/// Returns `true` if [`conv2d`] supports the operands and is fast. A linear layer has neither scale nor residual, and
+/// is fast in f32 only.
 pub(super) fn supports(input: &Tensor, shape: &ConvShape, epilogue: &Epilogue) -> bool {
     let is_fast = input.dtype() == DType::F32 && has_cpu_kernels(input);
     let is_linear = epilogue.scale.is_none() && epilogue.residual.is_none();

@@ -6,7 +6,8 @@
 
 // `conv2d` checks its operands (`shape`). Then it runs the fused kernels of the CPU (`cpu`) or of a GPU (`cuda`),
 // inside a candle operation if an operand tracks gradients (`op`). In f32 on the CPU, a convolution whose kernel covers
-// the input runs as a linear layer (`covering`). On other devices it falls back to candle's own operations (`composed`).
+// the input runs as a linear layer (`covering`). On other devices it falls back to candle's own operations
+// (`composed`).
 
 pub(crate) mod axes;
 pub mod backward;
@@ -47,8 +48,8 @@ use crate::simd;
 /// any strides. Runs fused on the CPU and, with the feature `cuda`, on CUDA devices; on other devices it falls back to
 /// candle's operations. The result is differentiable with respect to every tensor that tracks gradients.
 ///
-/// `packed` keeps the packed weight for the next call. [`PackedCache`] documents when this is correct. `None` is always
-/// correct.
+/// `packed` caches the packed weight between calls. [`PackedCache`] documents when a cache may be used; `None` is
+/// always correct.
 ///
 /// # Errors
 /// Fails if the shapes, dtypes or devices do not match, if a setting of `geometry` is invalid, or if the output would

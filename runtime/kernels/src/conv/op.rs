@@ -123,11 +123,11 @@ impl FusedConv2d {
 
     /// Returns the layouts of the weight and the bias in the concatenated tensor, which `Tensor::cat` made contiguous.
     fn split(&self, joined: &Layout) -> Result<(Layout, Layout)> {
-        let weights = self.shape.weight_dims();
-        let count = weights.iter().product::<usize>();
+        let weight_dims = self.shape.weight_dims();
+        let count = weight_dims.iter().product::<usize>();
         let start = joined.start_offset();
         Ok((
-            Layout::contiguous_with_offset(weights.to_vec(), start),
+            Layout::contiguous_with_offset(weight_dims.to_vec(), start),
             Layout::contiguous_with_offset(self.shape.out_channels, start + count),
         ))
     }
@@ -140,7 +140,7 @@ impl FusedConv2d {
         grad_output: &Tensor,
     ) -> Result<[Option<Tensor>; 3]> {
         trace::record(String::new, || "conv2d backward".to_string());
-        let third_tracks = third.is_some_and(Tensor::track_op);
+        let third_needs_grad = third.is_some_and(Tensor::track_op);
         let joined = self.operands == OperandSet::JoinedResidual;
         let needs = Needs {
             input: input.track_op(),
@@ -148,13 +148,13 @@ impl FusedConv2d {
             bias: if joined {
                 second.track_op()
             } else {
-                self.operands == OperandSet::WeightBias && third_tracks
+                self.operands == OperandSet::WeightBias && third_needs_grad
             },
-            residual: self.operands != OperandSet::WeightBias && third_tracks,
+            residual: self.operands != OperandSet::WeightBias && third_needs_grad,
         };
-        let weights = self.shape.weight_dims();
+        let weight_dims = self.shape.weight_dims();
         let weight = if joined {
-            second.narrow(0, 0, weights.iter().product())?.reshape(weights.to_vec())?
+            second.narrow(0, 0, weight_dims.iter().product())?.reshape(weight_dims.to_vec())?
         } else {
             second.clone()
         };

@@ -4,8 +4,8 @@ use candle_core::{DType, Result, Tensor, bail};
 
 use super::{ConvGeometry, Epilogue};
 
-/// The maximum number of elements of a padded input. This is more than fits in memory, and small enough that no
-/// kernel's count of pixels, taps and channels overflows.
+/// The maximum number of elements of a padded input. No real input has more, and below this limit no kernel's count of
+/// pixels, taps and channels overflows.
 const MAX_PADDED_ELEMENTS: usize = 1 << 40;
 
 /// All sizes of a convolution.
@@ -89,8 +89,8 @@ impl ConvShape {
         check_dtype_and_device("conv2d", "weight", weight, input)?;
         for (name, vector) in [("scale", &epilogue.scale), ("shift", &epilogue.shift)] {
             let Some(vector) = vector else { continue };
-            // On the CPU, the scale and the shift of halves may be f32.
-            if !(widened(input) && vector.dtype() == DType::F32 && vector.device().is_cpu()) {
+            // On the CPU, the scale and the shift of an f16 or bf16 input may be f32.
+            if !(is_widened(input) && vector.dtype() == DType::F32 && vector.device().is_cpu()) {
                 check_dtype_and_device("conv2d", name, vector, input)?;
             }
             if vector.dims() != [shape.out_channels] {
@@ -167,13 +167,13 @@ impl ConvShape {
     }
 }
 
-/// Returns `true` if a tensor has at most `elements` elements.
+/// Returns `true` if a tensor of shape `dims` has at most `max_elements` elements.
 ///
 /// For an empty tensor, counts only the dimensions after the last 0: the tensor's strides are products of these
 /// dimensions and must not overflow.
-fn fits(elements: usize, dims: [usize; 4]) -> bool {
+fn fits(max_elements: usize, dims: [usize; 4]) -> bool {
     let mut sizes = dims.into_iter().rev().take_while(|size| *size > 0);
-    sizes.try_fold(1usize, |count, size| count.checked_mul(size)).is_some_and(|count| count <= elements)
+    sizes.try_fold(1usize, |count, size| count.checked_mul(size)).is_some_and(|count| count <= max_elements)
 }
 
 fn check_geometry(geometry: &ConvGeometry) -> Result<()> {
@@ -190,8 +190,8 @@ fn check_geometry(geometry: &ConvGeometry) -> Result<()> {
     Ok(())
 }
 
-/// Returns `true` for halves on the CPU, which kernels widen to f32.
-fn widened(input: &Tensor) -> bool {
+/// Returns `true` for f16 and bf16 on the CPU, which kernels widen to f32.
+fn is_widened(input: &Tensor) -> bool {
     matches!(input.dtype(), DType::F16 | DType::BF16) && input.device().is_cpu()
 }
 

@@ -59,7 +59,7 @@ pub fn backward_with(
     backward::gradients(isa, tensors, geometry, activation, needs)
 }
 
-/// Returns the number of tasks of each step of a convolution in f32 with a cached weight.
+/// Returns the number of tasks of each parallel loop of a convolution in f32 with a cached weight.
 ///
 /// # Errors
 /// Fails if only the reference algorithm supports the problem.
@@ -69,12 +69,12 @@ pub fn task_counts(problem: &ConvProblem) -> Result<Vec<usize>> {
     let input = vec![1.; problem.input.elements(dims, lanes)];
     let weight = Tensor::ones(&shape.weight_dims(), DType::F32, &Device::Cpu)?;
     let values = weight.flatten_all()?.to_vec1::<f32>()?;
-    let mut output = vec![0.; problem.output.elements(shape.output_dims(), lanes)];
+    let mut results = vec![0.; problem.output.elements(shape.output_dims(), lanes)];
     let cache = PackedCache::default();
     let packing = Some(Packing::new(&cache, weight.id()));
     let call = Call { activation: Activation::Relu, packing, ..Call::new(&input[..], &values[..]) };
-    let target = OutputPtr::F32(output.as_mut_ptr());
-    let convolve = || cpu::convolve(problem, &call, target);
+    let output = OutputPtr::F32(results.as_mut_ptr());
+    let convolve = || cpu::convolve(problem, &call, output);
     convolve()?;
     let mut supported = Ok(false);
     let counts = counts::during(|| supported = convolve());

@@ -2,8 +2,7 @@
 //! convolution.
 //!
 //! In the backward pass, the forward pass of that convolution computes the gradient of the input. The gradient of the
-//! weight is that convolution's weight gradient, in which the input takes the place of the output's gradient, and the
-//! output's gradient takes the place of the input.
+//! weight is the weight gradient of that convolution with the input and the output's gradient exchanged.
 
 use candle_core::{CpuStorage, CudaStorage, Result, Shape, Tensor, bail};
 
@@ -34,7 +33,9 @@ const NAME: &str = "conv_transpose2d";
 /// use sconce_kernels::TransposeGeometry;
 ///
 /// let geometry = TransposeGeometry::new().with_stride(2).with_padding(1).with_output_padding(1);
-/// assert_eq!(geometry, TransposeGeometry { stride: [2; 2], padding: [1; 2], output_padding: [1; 2], ..Default::default() });
+/// let expected =
+///     TransposeGeometry { stride: [2; 2], padding: [1; 2], output_padding: [1; 2], ..Default::default() };
+/// assert_eq!(geometry, expected);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TransposeGeometry {
@@ -93,8 +94,8 @@ impl TransposeGeometry {
         let axis = |i: usize| {
             let steps = input[i].checked_sub(1)?.checked_mul(self.stride[i])?;
             let reach = kernel[i].checked_sub(1)?.checked_mul(self.dilation[i])?;
-            let whole = steps.checked_add(reach)?.checked_add(self.output_padding[i])?.checked_add(1)?;
-            whole.checked_sub(self.padding[i].checked_mul(2)?).filter(|size| *size > 0)
+            let uncropped = steps.checked_add(reach)?.checked_add(self.output_padding[i])?.checked_add(1)?;
+            uncropped.checked_sub(self.padding[i].checked_mul(2)?).filter(|size| *size > 0)
         };
         Some([axis(0)?, axis(1)?])
     }
@@ -220,7 +221,7 @@ fn convolution(input: &Tensor, weight: &Tensor, geometry: &TransposeGeometry) ->
 
 /// Appends zero rows and columns to the input until it has the size of the convolution's output.
 ///
-/// The input is smaller than that only if the output padding is not smaller than the stride.
+/// Only an output padding that is at least the stride requires this.
 fn pad_to_output(input: &Tensor, shape: &ConvShape) -> Result<Tensor> {
     let [rows, columns] = [0, 1].map(|axis| shape.output[axis].saturating_sub(input.dims()[axis + 2]));
     input.pad_with_zeros(2, 0, rows)?.pad_with_zeros(3, 0, columns)
@@ -247,29 +248,29 @@ impl ConvTranspose2d {
         (batch, in_channels, height, width).into()
     }
 
-    /// Computes the gradients of the input, the weight and, if `bias` is set, the bias.
+    /// Computes the gradients of the input, the weight and, if `needs_bias` is set, the bias.
     fn gradients(
         &self,
         input: &Tensor,
         weight: &Tensor,
-        bias: bool,
+        needs_bias: bool,
         grad: &Tensor,
     ) -> Result<[Option<Tensor>; 3]> {
         trace::record(String::new, || format!("{NAME} backward"));
         let shape = &self.shape;
-        let plain = Epilogue::default();
+        let no_epilogue = Epilogue::default();
         let grad_input = if !input.track_op() {
             None
         } else if runs_on(grad.device()) {
-            Some(cuda::conv2d(grad, weight, shape, &plain)?)
+            Some(cuda::conv2d(grad, weight, shape, &no_epilogue)?)
         } else {
-            Some(cpu::conv2d(grad, weight, shape, &plain, None, simd::isa())?)
+            Some(cpu::conv2d(grad, weight, shape, &no_epilogue, None, simd::isa())?)
         };
         let needs = Needs { weight: weight.track_op(), ..Needs::default() };
         let identity = Activation::Identity;
         let grad_weight =
             conv2d_backward(grad, weight, input, input, &shape.geometry, identity, needs)?.weight;
-        let grad_bias = if bias { Some(channel_sums(grad)?) } else { None };
+        let grad_bias = if needs_bias { Some(channel_sums(grad)?) } else { None };
         Ok([grad_input, grad_weight, grad_bias])
     }
 }
@@ -277,12 +278,12 @@ impl ConvTranspose2d {
 /// Sums each channel over the batch and the pixels.
 fn channel_sums(grad: &Tensor) -> Result<Tensor> {
     let channels = Channels::new(NAME, grad)?;
-    let wide = widened(grad)?;
+    let widened_grad = widened(grad)?;
     if !grad.device().is_cpu() {
-        return wide.sum((0, 2, 3))?.to_dtype(grad.dtype());
+        return widened_grad.sum((0, 2, 3))?.to_dtype(grad.dtype());
     }
-    let sums = with_element!(NAME, wide.dtype(), E => {
-        with_elements::<E, _>(&wide, |grad| channels.sums(grad, grad, |_, grad, _| [grad]))
+    let sums = with_element!(NAME, widened_grad.dtype(), E => {
+        with_elements::<E, _>(&widened_grad, |grad| channels.sums(grad, grad, |_, grad, _| [grad]))
     })?;
     let sums: Vec<f64> = sums.into_iter().map(|[sum]| sum).collect();
     Tensor::from_vec(sums, channels.channels, grad.device())?.to_dtype(grad.dtype())

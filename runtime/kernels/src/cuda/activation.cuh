@@ -1,6 +1,6 @@
 // The activations of a kernel's epilogue and their gradients, as defined in
-// `runtime/kernels/src/activation/definitions.rs`. The activation of NaN is NaN. On a flat piece the gradient is 0 for
-// any gradient of the output, even an infinite one.
+// `runtime/kernels/src/activation/definitions.rs`. The activation of NaN is NaN. If the slope is 0, the gradient is 0,
+// even for an infinite gradient of the output.
 #pragma once
 
 // The names of the fused activations, in the order of the table in `definitions.rs`.

@@ -12,7 +12,7 @@ pub(crate) fn open(ordinal: usize) -> Result<CudaDevice> {
 
 pub(crate) fn run(
     op: &'static str,
-    _plan: &dyn Fn(&Target) -> Result<Program>,
+    _program: &dyn Fn(&Target) -> Result<Program>,
     _operands: &[Operand],
 ) -> Result<Vec<CudaStorage>> {
     bail!("{op}: sconce was compiled without its feature `cuda`")
@@ -62,7 +62,7 @@ impl Graph {
     /// Cannot be called, because there is no value of this type.
     ///
     /// # Errors
-    /// Never returns, and so never fails.
+    /// Never fails, because it is never called.
     pub fn launch(&self) -> Result<()> {
         match self.0 {}
     }

@@ -14,8 +14,8 @@ pub(crate) fn runs_on(device: &Device) -> bool {
     cfg!(feature = "cuda") && device.is_cuda()
 }
 
-/// Runs the program that `program` returns for the operands' device. Returns its outputs with the given shapes; they do not
-/// track gradients. `op` names the operation in errors.
+/// Runs the program that `program` returns for the operands' device. Returns its outputs with the given shapes; they do
+/// not track gradients. `op` names the operation in errors.
 pub(crate) fn launch<S: Into<Shape>>(
     op: &'static str,
     operands: &[&Tensor],
@@ -29,8 +29,8 @@ pub(crate) fn launch<S: Into<Shape>>(
     Ok(outputs.map(tensor).collect())
 }
 
-/// Runs the program that `program` returns. The program changes its first operands, the `targets`, in place. The targets
-/// must be contiguous and begin at the start of their storage.
+/// Runs the program that `program` returns. The program changes its first operands, the `targets`, in place. The
+/// targets must be contiguous and begin at the start of their storage.
 pub(crate) fn launch_in_place(
     op: &'static str,
     targets: &[&Tensor],

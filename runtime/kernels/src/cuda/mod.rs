@@ -1,13 +1,13 @@
 //! Runs kernels on CUDA devices.
 //!
-//! An operation is a `Program`: its results, scratch memory and launches as plain data. The code that builds programs is
-//! therefore the same on every machine. A GPU runs the programs (`device`, under the feature `cuda`); in tests, an
+//! An operation is a `Program`: its results, scratch memory and launches as plain data. The code that builds programs
+//! is therefore the same on every machine. A GPU runs the programs (`device`, under the feature `cuda`); in tests, an
 //! emulator runs the `.cu` sources on the CPU.
 //!
 //! # Synchronization
 //!
 //! Forward and backward passes, losses and optimizers submit work to the device without waiting for it, so a training
-//! step does not wait for the device. The following wait, because they read results on the host:
+//! step does not wait for the device. The following operations wait, because they read results on the host:
 //! - the losses and accuracies of sconce's `Trainer`, every 32 batches;
 //! - a metric, at each call;
 //! - `Embedding`, which checks its indices;
@@ -45,7 +45,8 @@ use candle_core::{Device, Result};
 ///
 /// If the machine has only one GPU, tensors on the device are not tracked with events. Events order work on several
 /// streams and cost time at each launch. Without them, the stream of a different `Device` for the same GPU does not
-/// wait for this device's work. So call `device.synchronize()` before a tensor moves to such a `Device`.
+/// wait for this device's work. So call `device.synchronize()` before a tensor moves to a different `Device` for the
+/// same GPU.
 ///
 /// ```no_run
 /// # fn main() -> candle_core::Result<()> {

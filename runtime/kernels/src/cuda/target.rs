@@ -22,7 +22,7 @@ impl Target {
     /// An A100 without TF32, the target of programs if there is no device.
     pub const A100: Self =
         Self { capability: (8, 0), hopper: false, multiprocessors: 108, shared: 163 << 10, tf32: false };
-    /// An H100 without TF32, with kernels compiled for 8.0, and those of `Hopper` for 9.0.
+    /// An H100 without TF32, with kernels compiled for 8.0, and the kernels of `Hopper` compiled for 9.0.
     pub const H100: Self =
         Self { capability: (8, 0), hopper: true, multiprocessors: 132, shared: 227 << 10, tf32: false };
 
@@ -75,7 +75,7 @@ pub fn poison(on: bool) {
 }
 
 #[cfg(feature = "cuda")]
-pub(super) fn poisons() -> bool {
+pub(super) fn is_poisoning() -> bool {
     #[cfg(any(test, feature = "testing"))]
     return POISON.load(Ordering::Relaxed);
     #[cfg(not(any(test, feature = "testing")))]

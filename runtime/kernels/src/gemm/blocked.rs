@@ -27,12 +27,12 @@ pub(super) fn multiply(isa: Isa, a: Matrix<'_>, b: Matrix<'_>, epilogue: BiasAct
     let write = |c: &mut [MaybeUninit<f32>]| {
         let c = SharedStart::of(c);
         for_each(blocks * panels, &|task| {
-            let (block, panel) = (task % blocks, task / blocks);
-            let rows = [block * task_rows, rows.min((block + 1) * task_rows)];
-            let columns = [panel * NC, columns.min((panel + 1) * NC)];
+            let (row_block, column_panel) = (task % blocks, task / blocks);
+            let rows = [row_block * task_rows, rows.min((row_block + 1) * task_rows)];
+            let columns = [column_panel * NC, columns.min((column_panel + 1) * NC)];
             let mut scratch = Scratch::new([KC * NC, KC * MC]);
-            let [panel, block] = scratch.slices();
-            dispatch_to(isa, Task { a, b, rows, columns, panel, block, epilogue, c: &c });
+            let [panel, packed_a] = scratch.slices();
+            dispatch_to(isa, Task { a, b, rows, columns, panel, packed_a, epilogue, c: &c });
         });
     };
     // SAFETY: the tasks cover every row and every column, and each writes all of its sums.
@@ -49,9 +49,9 @@ struct Task<'a> {
     columns: [usize; 2],
     /// A panel of B, `[KC][NC]`.
     panel: &'a mut [f32],
-    /// A packed block of A, `[KC][MC]`, used if A is transposed. Reading a transposed A in place could cause cache-set
-    /// conflicts.
-    block: &'a mut [f32],
+    /// A packed block of A, `[KC][MC]`, used if A is transposed. Reading a transposed A in place could cause
+    /// cache-set conflicts.
+    packed_a: &'a mut [f32],
     epilogue: BiasActivation<'a>,
     c: &'a SharedStart<MaybeUninit<f32>>,
 }
@@ -66,12 +66,12 @@ impl Kernel for Task<'_> {
             self.pack_panel(simd, depth);
             for row in (self.rows[0]..self.rows[1]).step_by(MC) {
                 let rows = [row, self.rows[1].min(row + MC)];
-                self.pack_block(rows, depth);
+                self.pack_a(rows, depth);
                 for row in (rows[0]..rows[1]).step_by(MR) {
-                    // Each row has as many vectors of sums as leave registers for the factors.
+                    // These numbers of vectors of sums in each row leave registers for the factors.
                     match S::REGISTERS {
-                        32.. => self.tiles::<S, 4>(simd, row, depth),
-                        _ => self.tiles::<S, 2>(simd, row, depth),
+                        32.. => self.multiply_rows::<S, 4>(simd, row, depth),
+                        _ => self.multiply_rows::<S, 2>(simd, row, depth),
                     }
                 }
             }
@@ -85,6 +85,7 @@ impl Kernel for Task<'_> {
 }
 
 impl Task<'_> {
+    /// Returns the number of columns.
     fn width(&self) -> usize {
         self.columns[1] - self.columns[0]
     }
@@ -109,7 +110,7 @@ impl Task<'_> {
     }
 
     /// Copies a square of `LANES` rows and columns of a transposed B to the panel. The square begins at the row `row`
-    /// of B and at the column `column` of the panel, and is cut off at the row `end` and the column `width`. The
+    /// of B and at the column `column` of the panel, and ends before the row `end` and the column `width`. The
     /// panel's first row is the row `start` of B.
     #[inline(always)]
     fn pack_transposed<S: Simd>(
@@ -138,45 +139,52 @@ impl Task<'_> {
     }
 
     /// Copies a block of A if A is transposed.
-    fn pack_block(&mut self, [row, end]: [usize; 2], [start, stop]: [usize; 2]) {
+    fn pack_a(&mut self, [row, end]: [usize; 2], [start, stop]: [usize; 2]) {
         if self.a.transposed {
-            for (block, column) in self.block.chunks_exact_mut(MC).zip(start..stop) {
+            for (packed, column) in self.packed_a.chunks_exact_mut(MC).zip(start..stop) {
                 let column = &self.a.values[column * self.a.rows..];
-                block[..end - row].copy_from_slice(&column[row..end]);
+                packed[..end - row].copy_from_slice(&column[row..end]);
             }
         }
     }
 
     /// Returns the elements of A from a row and a column on, the distance between its rows, and the distance between
     /// its columns. The column must be the first column of the block that was packed last.
-    fn block(&self, row: usize, column: usize) -> (&[f32], [usize; 2]) {
+    fn elements_of_a(&self, row: usize, column: usize) -> (&[f32], [usize; 2]) {
         if self.a.transposed {
-            (&self.block[(row - self.rows[0]) % MC..], [1, MC])
+            (&self.packed_a[(row - self.rows[0]) % MC..], [1, MC])
         } else {
-            (&self.a.values[row * self.a.columns + column..], self.a.steps())
+            (&self.a.values[row * self.a.columns + column..], self.a.strides())
         }
     }
 
     /// Multiplies up to `MR` rows of A by the panel and adds the products to C, `NV` vectors of columns at a time.
     #[inline(always)]
-    fn tiles<S: Simd, const NV: usize>(&self, simd: S, row: usize, depth: [usize; 2]) {
+    fn multiply_rows<S: Simd, const NV: usize>(&self, simd: S, row: usize, depth: [usize; 2]) {
         for column in (0..self.width()).step_by(NV * S::LANES) {
-            self.tile::<S, NV>(simd, row, column, depth);
+            self.multiply_tile::<S, NV>(simd, row, column, depth);
         }
     }
 
+    /// Multiplies up to `MR` rows of A by `NV` vectors of columns of the panel and adds the products to C.
     #[inline(always)]
-    fn tile<S: Simd, const NV: usize>(&self, simd: S, row: usize, column: usize, [start, end]: [usize; 2]) {
-        let (values, steps) = self.block(row, start);
+    fn multiply_tile<S: Simd, const NV: usize>(
+        &self,
+        simd: S,
+        row: usize,
+        column: usize,
+        [start, end]: [usize; 2],
+    ) {
+        let (values, strides) = self.elements_of_a(row, start);
         let count = MR.min(self.rows[1] - row);
-        assert!((count - 1) * steps[0] + (end - start - 1) * steps[1] < values.len());
+        assert!((count - 1) * strides[0] + (end - start - 1) * strides[1] < values.len());
         assert!(column + NV * S::LANES <= NC && (end - start) * NC <= self.panel.len());
         let mut rows = [0; MR];
         for (i, offset) in rows.iter_mut().enumerate() {
             // Rows beyond the last row repeat the last row. Their sums are discarded.
-            *offset = i.min(count - 1) * steps[0];
+            *offset = i.min(count - 1) * strides[0];
         }
-        let a = Rows { start: values.as_ptr(), rows, step: steps[1] };
+        let a = Rows { start: values.as_ptr(), rows, step: strides[1] };
         let b =
             Columns { start: self.panel[column..].as_ptr(), vectors: consecutive::<NV>(S::LANES), step: NC };
         let mut tile = RegisterTile::<_, MR, NV>::zeros(Floats::new(simd));
@@ -186,13 +194,14 @@ impl Task<'_> {
         for (i, sums) in tile.sums.iter().enumerate().take(count) {
             for (v, sum) in sums.iter().enumerate() {
                 let lanes = self.width().saturating_sub(column + v * S::LANES).min(S::LANES);
-                let place = (row + i) * self.b.columns + self.columns[0] + column + v * S::LANES;
-                let place = self.c.at(place).cast::<f32>();
+                let offset = (row + i) * self.b.columns + self.columns[0] + column + v * S::LANES;
+                let address = self.c.at(offset).cast::<f32>();
                 // SAFETY: no other task accesses these `lanes` elements of C. If `start > 0`, this task has written
                 // them with the previous panel.
                 unsafe {
-                    let sum = if start > 0 { simd.add(*sum, simd.load_partial(place, lanes)) } else { *sum };
-                    simd.store_partial(place, lanes, sum);
+                    let sum =
+                        if start > 0 { simd.add(*sum, simd.load_partial(address, lanes)) } else { *sum };
+                    simd.store_partial(address, lanes, sum);
                 }
             }
         }

@@ -26,16 +26,16 @@ impl BiasActivation<'_> {
         }
         let [before, after] = stages(self.activation);
         for column in (first..end).step_by(S::LANES) {
-            let place = row.wrapping_add(column);
+            let address = row.wrapping_add(column);
             let lanes = S::LANES.min(end - column);
             // SAFETY: the row has `lanes` elements from `column` on, as the caller guarantees, and the slice of the
             // bias has at least as many.
             unsafe {
-                let mut value = simd.load_partial(place, lanes);
+                let mut value = simd.load_partial(address, lanes);
                 if let Some(bias) = self.bias {
                     value = simd.add(value, simd.load_partial(bias[column..end].as_ptr(), lanes));
                 }
-                simd.store_partial(place, lanes, activate(simd, before, value));
+                simd.store_partial(address, lanes, activate(simd, before, value));
             }
         }
         // SAFETY: the caller guarantees that the row has `end` elements, and that no other task accesses those from

@@ -13,13 +13,13 @@ const NR: usize = 4;
 /// The number of rows of A that are multiplied by the same columns at a time.
 const MR: usize = 4;
 
-/// The maximum depth of a pass: the number of elements of each row and column that one pass multiplies. Those of a few
-/// rows and columns stay in the L1 cache. This depth determines the order of the additions, so it must not
-/// depend on the number of threads.
+/// The maximum depth of a pass: the number of elements of each row and column that one pass multiplies. The elements of
+/// a few rows and columns stay in the L1 cache. This depth determines the order of the additions, so it must not depend
+/// on the number of threads.
 const KC: usize = 512;
 
-/// The numbers of rows of A for which each task packs A. If A were read in place, rows whose distance is a power of two
-/// would cause cache-set conflicts.
+/// If A has one of these numbers of rows, each task packs A. If A were read in place, rows whose distance is a power
+/// of two would cause cache-set conflicts.
 const PACKED_ROWS: std::ops::Range<usize> = MR + 1..super::MIN_PACKED[0];
 
 /// The product `epilogue(a · b)`. Either `a` is in row-major order and `b` is transposed, or one of the sizes is 0.
@@ -35,10 +35,11 @@ impl Gemv<'_> {
     pub fn run(self, isa: Isa) -> Vec<f32> {
         let (rows, columns) = (self.a.rows, self.b.columns);
         let mut c = zeros(rows * columns);
-        let work = rows * self.a.columns;
+        let column_work = rows * self.a.columns;
         // Every task reads all rows, so there are at most four tasks per thread.
         let min_width = columns.div_ceil(4 * rayon::current_num_threads());
-        let width = cost::STREAMED_MULTIPLY_ADDS.div_ceil(work.max(1)).max(min_width).next_multiple_of(NR);
+        let width =
+            cost::STREAMED_MULTIPLY_ADDS.div_ceil(column_work.max(1)).max(min_width).next_multiple_of(NR);
         let packed = if PACKED_ROWS.contains(&rows) { rows * KC } else { 0 };
         let start = SharedStart::of(&mut c);
         for_each(columns.div_ceil(width), &|task| {
@@ -120,10 +121,10 @@ impl Task<'_> {
                 }
                 let sums = dot_products(simd, rows, columns, count);
                 for (i, sums) in sums.iter().take(count).enumerate() {
-                    let place = self.c.at((row + i) * b.columns + column);
+                    let address = self.c.at((row + i) * b.columns + column);
                     for (j, sum) in sums.iter().take(width).enumerate() {
                         // SAFETY: the element is in C, and no other task accesses its column.
-                        unsafe { *place.add(j) += sum };
+                        unsafe { *address.add(j) += sum };
                     }
                 }
             }
@@ -137,29 +138,34 @@ impl Task<'_> {
 #[inline(always)]
 fn dot_products<S: Simd>(simd: S, x: [&[f32]; MR], columns: [&[f32]; NR], count: usize) -> [[f32; NR]; MR] {
     match count {
-        1 => tile::<S, 1>(simd, x, columns),
-        2 => tile::<S, 2>(simd, x, columns),
+        1 => dot_products_of::<S, 1>(simd, x, columns),
+        2 => dot_products_of::<S, 2>(simd, x, columns),
         // The sums of four rows fit only in more than 16 registers.
-        4 if S::REGISTERS > 16 => tile::<S, 4>(simd, x, columns),
+        4 if S::REGISTERS > 16 => dot_products_of::<S, 4>(simd, x, columns),
         4 => {
             let [a, b, c, d] = x;
             let [first, second] = [[a, b, b, b], [c, d, d, d]].map(|x| (x, columns));
-            let [a, b, ..] = tile::<S, 2>(simd, first.0, first.1);
-            let [c, d, ..] = tile::<S, 2>(simd, second.0, second.1);
+            let [a, b, ..] = dot_products_of::<S, 2>(simd, first.0, first.1);
+            let [c, d, ..] = dot_products_of::<S, 2>(simd, second.0, second.1);
             [a, b, c, d]
         }
-        _ => tile::<S, 3>(simd, x, columns),
+        _ => dot_products_of::<S, 3>(simd, x, columns),
     }
 }
 
+/// Returns the dot products of the first `COUNT` rows with every column, and zeros for the other rows.
 #[inline(always)]
-fn tile<S: Simd, const COUNT: usize>(simd: S, x: [&[f32]; MR], columns: [&[f32]; NR]) -> [[f32; NR]; MR] {
+fn dot_products_of<S: Simd, const COUNT: usize>(
+    simd: S,
+    x: [&[f32]; MR],
+    columns: [&[f32]; NR],
+) -> [[f32; NR]; MR] {
     let len = columns.iter().chain(&x).map(|values| values.len()).min().unwrap_or(0);
     let mut sums = [[simd.zero(); NR]; MR];
-    let whole = len - len % S::LANES;
+    let vectorized_len = len - len % S::LANES;
     // SAFETY: every slice has at least `len` elements.
     unsafe {
-        for at in (0..whole).step_by(S::LANES) {
+        for at in (0..vectorized_len).step_by(S::LANES) {
             let mut w = [simd.zero(); NR];
             for (w, column) in w.iter_mut().zip(&columns) {
                 *w = simd.load(column.as_ptr().add(at));
@@ -171,11 +177,11 @@ fn tile<S: Simd, const COUNT: usize>(simd: S, x: [&[f32]; MR], columns: [&[f32];
                 }
             }
         }
-        if whole < len {
+        if vectorized_len < len {
             for (sums, x) in sums.iter_mut().zip(&x).take(COUNT) {
-                let x = simd.load_partial(x.as_ptr().add(whole), len - whole);
+                let x = simd.load_partial(x.as_ptr().add(vectorized_len), len - vectorized_len);
                 for (sum, column) in sums.iter_mut().zip(&columns) {
-                    let w = simd.load_partial(column.as_ptr().add(whole), len - whole);
+                    let w = simd.load_partial(column.as_ptr().add(vectorized_len), len - vectorized_len);
                     *sum = simd.fma(x, w, *sum);
                 }
             }
@@ -204,7 +210,7 @@ fn sum_lanes<S: Simd>(simd: S, [a, b, c, d]: [S::V; NR]) -> [f32; NR] {
     [results[0], results[1], results[2], results[3]]
 }
 
-/// Returns the sums of adjacent lanes of `a`, followed by those of `b`.
+/// Returns the sums of adjacent lanes of the concatenation of `a` and `b`.
 #[inline(always)]
 fn add_adjacent<S: Simd>(simd: S, a: S::V, b: S::V) -> S::V {
     let [even, odd] = simd.deinterleave(a, b);

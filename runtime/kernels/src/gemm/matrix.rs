@@ -26,7 +26,7 @@ impl<'a> Matrix<'a> {
     }
 
     /// Returns the distances from one row to the next and from one column to the next.
-    pub fn steps(&self) -> [usize; 2] {
+    pub fn strides(&self) -> [usize; 2] {
         if self.transposed { [1, self.rows] } else { [self.columns, 1] }
     }
 }

@@ -3,8 +3,8 @@
 //! - [`multiply`] computes `C = epilogue(A · B)` for matrices in memory. It packs panels of B on the fly (`blocked`),
 //!   or computes dot products without packing B if A has few rows (`gemv`).
 //! - [`multiply_packed`] multiplies operands that the caller has packed, as Winograd's transforms do (`packed`).
-//! - [`RegisterTile`] is the inner loop of `blocked` and `packed`. Convolutions, and those of their gradients that are
-//!   computed as matrix products, use it too.
+//! - [`RegisterTile`] is the inner loop of `blocked` and `packed`. Convolutions use it too, and so do their gradients
+//!   if they are computed as matrix products.
 //!
 //! The names are those of BLIS: `MR × NR` sums are in registers, and `KC` rows of a panel of `NC` columns of B stay in
 //! the L1 cache while they are multiplied by `MC` rows of A.

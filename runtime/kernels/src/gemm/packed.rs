@@ -91,7 +91,7 @@ pub(crate) unsafe fn multiply_packed<S: Simd>(simd: S, factors: PackedFactors, c
                 let a = factors.a.add(start * depth.next_multiple_of(S::LANES) + first * rows);
                 let (b, depth) = (factors.b.add(first * PANEL), step.min(depth - first));
                 let factors = PackedFactors { a, b, depth, rows, ..factors };
-                let sums = Sums { start: c.add(start * PANEL), resume: first > 0 };
+                let sums = Sums { start: c.add(start * PANEL), accumulate: first > 0 };
                 match (S::LANES, factors.panels) {
                     (4, _) => multiply_group::<S, 4>(simd, factors, sums),
                     (16, 1) => multiply_group::<S, 1>(simd, factors, sums),
@@ -107,7 +107,7 @@ pub(crate) unsafe fn multiply_packed<S: Simd>(simd: S, factors: PackedFactors, c
 struct Sums {
     start: *mut f32,
     /// Whether to add to the sums that are already in memory.
-    resume: bool,
+    accumulate: bool,
 }
 
 /// The numbers of groups for which the depth is divided into passes of `KC`. Each group then finds the `KC` rows of a
@@ -154,31 +154,31 @@ unsafe fn multiply_group<S: Simd, const NV: usize>(simd: S, factors: PackedFacto
 unsafe fn multiply_tile<S: Simd, const MR: usize, const NV: usize>(
     simd: S,
     factors: PackedFactors,
-    Sums { start, resume }: Sums,
+    Sums { start, accumulate }: Sums,
 ) {
     let PackedFactors { a, b, depth, panel_strides, .. } = factors;
-    let [vectors, places] = panel_strides.map(|stride| offsets::<S, NV>(stride));
+    let [b_offsets, c_offsets] = panel_strides.map(|stride| offsets::<S, NV>(stride));
     let mut tile = RegisterTile::<_, MR, NV>::zeros(Floats::new(simd));
     let mut rows = Rows { start: a, rows: consecutive(S::LANES), step: 1 };
-    let mut columns = Columns { start: b, vectors, step: PANEL };
+    let mut columns = Columns { start: b, vectors: b_offsets, step: PANEL };
     // SAFETY: each step of `LANES` depths reads `LANES` elements of every row and `LANES` rows of the panels.
     unsafe {
-        if resume {
+        if accumulate {
             for (i, sums) in tile.sums.iter_mut().enumerate() {
-                for (place, sum) in places.into_iter().zip(sums) {
-                    *sum = simd.load(start.add(i * PANEL + place));
+                for (offset, sum) in c_offsets.into_iter().zip(sums) {
+                    *sum = simd.load(start.add(i * PANEL + offset));
                 }
             }
         }
         for _ in 0..depth / S::LANES {
-            tile.add_product::<AHEAD>(S::LANES, rows, columns);
+            tile.add_product::<PREFETCH_DISTANCE>(S::LANES, rows, columns);
             rows.start = rows.start.wrapping_add(MR * S::LANES);
             columns.start = columns.start.wrapping_add(S::LANES * PANEL);
         }
-        tile.add_product::<AHEAD>(depth % S::LANES, rows, columns);
+        tile.add_product::<PREFETCH_DISTANCE>(depth % S::LANES, rows, columns);
         for (i, sums) in tile.sums.into_iter().enumerate() {
-            for (place, sum) in places.into_iter().zip(sums) {
-                simd.store(start.add(i * PANEL + place), sum);
+            for (offset, sum) in c_offsets.into_iter().zip(sums) {
+                simd.store(start.add(i * PANEL + offset), sum);
             }
         }
     }
@@ -190,7 +190,7 @@ fn offsets<S: Simd, const NV: usize>(stride: usize) -> [usize; NV] {
     std::array::from_fn(|v| v * S::LANES / PANEL * stride + v * S::LANES % PANEL)
 }
 
-/// How far ahead of the multiplication panels are prefetched, in floats. In a Winograd convolution, the prefetches at
-/// the end of a panel reach the panel of the next position, which follows it in memory. The panels of all positions
-/// together exceed the L2 cache.
-const AHEAD: usize = 32 * PANEL;
+/// The distance between the panel row that is multiplied and the row that is prefetched, in floats. In a Winograd
+/// convolution, the prefetches at the end of a panel reach the panel of the next position, which follows it in memory.
+/// The panels of all positions together exceed the L2 cache.
+const PREFETCH_DISTANCE: usize = 32 * PANEL;

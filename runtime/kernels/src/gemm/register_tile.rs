@@ -1,6 +1,6 @@
 //! The register tile: sums of a matrix product, for `MR` rows and `NV` vectors of columns, in registers.
 //!
-//! All matrix products except those of `gemv` share this inner loop. They differ in the layout of their operands and in
+//! All matrix products except `gemv` share this inner loop. They differ in the layout of their operands and in
 //! what they pack.
 
 use crate::memory::CACHE_LINE_FLOATS;
@@ -46,42 +46,42 @@ impl<L: Lanes, const MR: usize, const NV: usize> RegisterTile<L, MR, NV> {
         Self { lanes, sums: [[lanes.splat(L::Real::default()); NV]; MR] }
     }
 
-    /// Loads the sums from memory. `steps` are the distances between rows and between vectors.
+    /// Loads the sums from memory. `strides` are the distances between rows and between vectors.
     ///
     /// # Safety
     /// `from` has every vector of the tile.
     #[inline(always)]
-    pub unsafe fn load(&mut self, from: *const L::Real, steps: [usize; 2]) {
+    pub unsafe fn load(&mut self, from: *const L::Real, strides: [usize; 2]) {
         for m in 0..MR {
             for v in 0..NV {
                 // SAFETY: guaranteed by the caller.
-                self.sums[m][v] = unsafe { self.lanes.load(from.add(m * steps[0] + v * steps[1])) };
+                self.sums[m][v] = unsafe { self.lanes.load(from.add(m * strides[0] + v * strides[1])) };
             }
         }
     }
 
-    /// Stores the sums in memory. `steps` are the distances between rows and between vectors.
+    /// Stores the sums in memory. `strides` are the distances between rows and between vectors.
     ///
     /// # Safety
     /// `to` has room for every vector of the tile.
     #[inline(always)]
-    pub unsafe fn store(&self, to: *mut L::Real, steps: [usize; 2]) {
+    pub unsafe fn store(&self, to: *mut L::Real, strides: [usize; 2]) {
         for m in 0..MR {
             for v in 0..NV {
                 // SAFETY: guaranteed by the caller.
-                unsafe { self.lanes.store(to.add(m * steps[0] + v * steps[1]), self.sums[m][v]) };
+                unsafe { self.lanes.store(to.add(m * strides[0] + v * strides[1]), self.sums[m][v]) };
             }
         }
     }
 
     /// Adds the matrix product of A, of which each row has `depth` elements, and B, which has `depth` rows.
     ///
-    /// With `AHEAD > 0`, prefetches B at a distance of `AHEAD` elements.
+    /// With `PREFETCH_DISTANCE > 0`, prefetches B at a distance of `PREFETCH_DISTANCE` elements.
     ///
     /// # Safety
     /// Every row of A must have `depth` elements, and every vector of B must be in bounds in `depth` rows.
     #[inline(always)]
-    pub unsafe fn add_product<const AHEAD: usize>(
+    pub unsafe fn add_product<const PREFETCH_DISTANCE: usize>(
         &mut self,
         depth: usize,
         mut a: Rows<L::Real, MR>,
@@ -89,7 +89,7 @@ impl<L: Lanes, const MR: usize, const NV: usize> RegisterTile<L, MR, NV> {
     ) {
         for _ in 0..depth {
             // SAFETY: guaranteed by the caller.
-            unsafe { self.add_outer_product::<AHEAD>(a, b) };
+            unsafe { self.add_outer_product::<PREFETCH_DISTANCE>(a, b) };
             a.start = a.start.wrapping_add(a.step);
             b.start = b.start.wrapping_add(b.step);
         }
@@ -100,7 +100,7 @@ impl<L: Lanes, const MR: usize, const NV: usize> RegisterTile<L, MR, NV> {
     /// # Safety
     /// The requirements of [`add_product`](Self::add_product), for a depth of 1.
     #[inline(always)]
-    pub unsafe fn add_outer_product<const AHEAD: usize>(
+    pub unsafe fn add_outer_product<const PREFETCH_DISTANCE: usize>(
         &mut self,
         a: Rows<L::Real, MR>,
         b: Columns<L::Real, NV>,
@@ -108,11 +108,11 @@ impl<L: Lanes, const MR: usize, const NV: usize> RegisterTile<L, MR, NV> {
         let lanes = self.lanes;
         let mut row = self.sums[0];
         for (v, vector) in row.iter_mut().enumerate() {
-            let place = b.start.wrapping_add(b.vectors[v]);
+            let address = b.start.wrapping_add(b.vectors[v]);
             // SAFETY: guaranteed by the caller.
-            *vector = unsafe { lanes.load(place) };
-            if AHEAD > 0 && (v * L::LANES).is_multiple_of(CACHE_LINE_FLOATS) {
-                prefetch::<1>(place.wrapping_add(AHEAD).cast());
+            *vector = unsafe { lanes.load(address) };
+            if PREFETCH_DISTANCE > 0 && (v * L::LANES).is_multiple_of(CACHE_LINE_FLOATS) {
+                prefetch::<1>(address.wrapping_add(PREFETCH_DISTANCE).cast());
             }
         }
         for (offset, sums) in a.rows.into_iter().zip(&mut self.sums) {

@@ -14,7 +14,8 @@ fn check([rows, depth, columns]: [usize; 3], transposed: [bool; 2]) {
     let bias = numbers(columns, 0.9);
     let a = if transposed[0] { Matrix::new(&a, depth, rows).t() } else { Matrix::new(&a, rows, depth) };
     let b = if transposed[1] { Matrix::new(&b, columns, depth).t() } else { Matrix::new(&b, depth, columns) };
-    let at = |m: &Matrix<'_>, i: usize, j: usize| f64::from(m.values[i * m.steps()[0] + j * m.steps()[1]]);
+    let at =
+        |m: &Matrix<'_>, i: usize, j: usize| f64::from(m.values[i * m.strides()[0] + j * m.strides()[1]]);
     for isa in available() {
         let epilogue = BiasActivation { bias: Some(&bias), activation: Activation::Relu };
         let plain = multiply(isa, a, b, BiasActivation::NONE);
@@ -23,13 +24,13 @@ fn check([rows, depth, columns]: [usize; 3], transposed: [bool; 2]) {
         for (i, (plain, result)) in plain.iter().zip(&results).enumerate() {
             let (i, j) = (i / columns, i % columns);
             let sum: f64 = (0..depth).map(|k| at(&a, i, k) * at(&b, k, j)).sum();
-            let size: f64 = (0..depth).map(|k| (at(&a, i, k) * at(&b, k, j)).abs()).sum();
+            let magnitude: f64 = (0..depth).map(|k| (at(&a, i, k) * at(&b, k, j)).abs()).sum();
             assert!(
-                (f64::from(*plain) - sum).abs() <= 2e-6 * size,
+                (f64::from(*plain) - sum).abs() <= 2e-6 * magnitude,
                 "{isa:?}, [{i}, {j}]: expected {sum}, found {plain}"
             );
             let expected = (sum + f64::from(bias[j])).max(0.);
-            assert!((f64::from(*result) - expected).abs() <= 2e-6 * (size + 1.), "{isa:?}, [{i}, {j}]");
+            assert!((f64::from(*result) - expected).abs() <= 2e-6 * (magnitude + 1.), "{isa:?}, [{i}, {j}]");
         }
     }
 }

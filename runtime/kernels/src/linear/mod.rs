@@ -44,7 +44,7 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, activation: Ac
     let mut dims = x.dims().to_vec();
     let in_features = dims.pop();
     let rows = dims.iter().product::<usize>();
-    let sizes = shape(&[rows, in_features.unwrap_or(0)], weight.dims(), bias.map(Tensor::dims));
+    let sizes = check_shapes(&[rows, in_features.unwrap_or(0)], weight.dims(), bias.map(Tensor::dims));
     let Ok(Sizes { in_features, out_features, .. }) = sizes else {
         let (x, weight, bias) = (x.dims(), weight.dims(), bias.map(Tensor::dims));
         bail!(
@@ -86,9 +86,11 @@ fn forward(
     bias: Option<&Tensor>,
     activation: Activation,
 ) -> Result<Tensor> {
-    let sizes = shape(x.dims(), weight.dims(), bias.map(Tensor::dims))?;
+    let sizes = check_shapes(x.dims(), weight.dims(), bias.map(Tensor::dims))?;
     let run = |bias: Option<&[f32]>| {
-        with_elements(x, |x| with_elements(weight, |weight| apply(isa, sizes, x, weight, bias, activation)))?
+        with_elements(x, |x| {
+            with_elements(weight, |weight| linear_slices(isa, sizes, x, weight, bias, activation))
+        })?
     };
     let y = match bias {
         Some(bias) => with_elements(bias, |bias| run(Some(bias)))??,
@@ -130,7 +132,7 @@ struct Sizes {
 }
 
 /// Checks the shapes and returns the sizes.
-fn shape(x: &[usize], weight: &[usize], bias: Option<&[usize]>) -> Result<Sizes> {
+fn check_shapes(x: &[usize], weight: &[usize], bias: Option<&[usize]>) -> Result<Sizes> {
     match (x, weight) {
         (&[rows, in_features], &[out_features, columns])
             if columns == in_features && bias.is_none_or(|bias| *bias == [out_features]) =>
@@ -145,7 +147,7 @@ fn shape(x: &[usize], weight: &[usize], bias: Option<&[usize]>) -> Result<Sizes>
 }
 
 /// Computes [`linear`] of slices.
-fn apply(
+fn linear_slices(
     isa: Isa,
     Sizes { rows, in_features, out_features }: Sizes,
     x: &[f32],

@@ -8,7 +8,7 @@ use crate::operation::{CpuOperand, Operation};
 use crate::relay;
 use crate::simd::isa;
 
-use super::{apply, grad_weight, grad_x, shape};
+use super::{check_shapes, grad_weight, grad_x, linear_slices};
 
 const NAME: &str = "linear";
 
@@ -35,20 +35,22 @@ pub(super) fn linear(
 }
 
 impl Linear {
-    fn map(
+    fn forward_slices(
         &self,
         (x, x_layout): CpuOperand,
         (weight, weight_layout): CpuOperand,
         bias: Option<CpuOperand>,
     ) -> Result<(CpuStorage, Shape)> {
-        let sizes = shape(x_layout.dims(), weight_layout.dims(), bias.map(|(_, layout)| layout.dims()))?;
+        let sizes =
+            check_shapes(x_layout.dims(), weight_layout.dims(), bias.map(|(_, layout)| layout.dims()))?;
         let (x, weight) = (elements(x, x_layout)?, elements(weight, weight_layout)?);
         let bias = bias.map(|(bias, layout)| elements(bias, layout)).transpose()?;
-        let y = apply(isa(), sizes, x, weight, bias, self.activation);
+        let y = linear_slices(isa(), sizes, x, weight, bias, self.activation);
         Ok((CpuStorage::F32(y), (sizes.rows, sizes.out_features).into()))
     }
 
-    /// Returns the gradients of `x` and `weight`, and that of `x · weightᵀ + bias`, the operand of the activation.
+    /// Returns the gradients of `x` and `weight`, and the masked gradient, which is the gradient of `x · weightᵀ +
+    /// bias`.
     fn gradients(
         &self,
         x: &Tensor,
@@ -82,7 +84,7 @@ impl Operation<2> for Linear {
     }
 
     fn forward(&self, [x, weight]: [CpuOperand; 2]) -> Result<(CpuStorage, Shape)> {
-        self.map(x, weight, None)
+        self.forward_slices(x, weight, None)
     }
 
     fn backward(&self, [x, weight]: [&Tensor; 2], y: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 2]> {
@@ -96,7 +98,7 @@ impl Operation<3> for Linear {
     }
 
     fn forward(&self, [x, weight, bias]: [CpuOperand; 3]) -> Result<(CpuStorage, Shape)> {
-        self.map(x, weight, Some(bias))
+        self.forward_slices(x, weight, Some(bias))
     }
 
     fn backward(

@@ -5,7 +5,7 @@ use candle_core::{Result, Tensor, bail};
 use crate::activation::Activation;
 use crate::simd::Isa;
 
-use super::{Sizes, forward, grad_weight, grad_x, shape};
+use super::{Sizes, check_shapes, forward, grad_weight, grad_x};
 
 /// Computes [`linear`](super::linear) with the instruction set `isa`, without gradients.
 ///
@@ -27,7 +27,7 @@ pub fn linear_with(
 /// # Errors
 /// Fails if the shapes do not match.
 pub fn gradients_with(isa: Isa, x: &Tensor, weight: &Tensor, grad: &Tensor) -> Result<[Tensor; 2]> {
-    let Sizes { rows, out_features, .. } = shape(x.dims(), weight.dims(), None)?;
+    let Sizes { rows, out_features, .. } = check_shapes(x.dims(), weight.dims(), None)?;
     if grad.dims() != [rows, out_features] {
         bail!("linear: expected a gradient {:?}, found {:?}", [rows, out_features], grad.dims());
     }

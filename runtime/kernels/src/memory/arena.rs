@@ -67,7 +67,7 @@ struct Region {
 /// The number of passes after which an oversized region shrinks.
 const SHRINK_AFTER: usize = 16;
 
-/// The memory of activations in the channel-blocked layout, in bytes: see [`activation_memory`].
+/// The memory of activations in the channel-blocked layout, in bytes. [`activation_memory`] returns this value.
 ///
 /// # Examples
 /// ```
@@ -177,7 +177,7 @@ impl Region {
         Self { id, memory, leased, thread, lines: 0, peak: 0, overflow: 0, oversized_passes: 0 }
     }
 
-    /// Leases the first gap of at least `lines` lines. Returns `None` if there is none.
+    /// Leases the first gap of at least `lines` lines. Returns `None` if there is no such gap.
     fn first_fit(&mut self, lines: usize) -> Option<(Arc<Memory>, usize)> {
         let memory = self.memory.as_ref()?;
         let mut start = 0;
@@ -196,7 +196,7 @@ impl Region {
         Some((memory.clone(), start))
     }
 
-    /// Grows the memory to what this pass would have needed, or shrinks it after a series of smaller passes.
+    /// Grows the memory to the size that this pass needed, or shrinks it after a series of smaller passes.
     fn end_pass(&mut self) {
         let lines = self.memory.as_ref().map_or(0, |memory| memory.lines());
         self.oversized_passes = if 2 * self.peak < lines { self.oversized_passes + 1 } else { 0 };

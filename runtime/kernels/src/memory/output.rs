@@ -13,8 +13,9 @@ pub(crate) enum Alignment {
     CacheLine,
 }
 
-/// The minimum number of elements of a large output. Storing this many takes longer than creating views of the storage.
-const LARGE: usize = 1 << 14;
+/// The minimum number of elements of a large output. Storing this many elements takes longer than creating the views of
+/// the storage.
+const MIN_LARGE_ELEMENTS: usize = 1 << 14;
 
 const CACHE_LINE_BYTES: usize = 64;
 
@@ -26,7 +27,7 @@ impl Alignment {
     /// Fails if the allocation fails.
     pub fn allocate<E: Copy + Default>(self, elements: usize) -> Result<Vec<E>> {
         let max_padding = match self {
-            Self::CacheLine if elements >= LARGE => CACHE_LINE_BYTES / size_of::<E>() - 1,
+            Self::CacheLine if elements >= MIN_LARGE_ELEMENTS => CACHE_LINE_BYTES / size_of::<E>() - 1,
             _ => 0,
         };
         let mut storage = allocate::<E>(elements.saturating_add(max_padding))?;
@@ -85,7 +86,7 @@ mod tests {
 
     #[test]
     fn large_outputs_begin_at_a_cache_line() -> Result<()> {
-        let dims = [1, 4, 64, LARGE / 256];
+        let dims = [1, 4, 64, MIN_LARGE_ELEMENTS / 256];
         // The small vectors between the outputs vary the addresses.
         let outputs = (0..8).map(|i| Ok((output(Alignment::CacheLine, dims)?, vec![0u8; 16 * i + 16])));
         for ((tensor, offset), _) in outputs.collect::<Result<Vec<_>>>()? {
@@ -99,8 +100,8 @@ mod tests {
 
     #[test]
     fn small_empty_and_storage_aligned_outputs_have_offset_zero() -> Result<()> {
-        assert_eq!(output(Alignment::Storage, [1, 4, 64, LARGE / 256])?.1, 0);
-        assert_eq!(output(Alignment::CacheLine, [1, 1, 1, LARGE - 1])?.1, 0);
+        assert_eq!(output(Alignment::Storage, [1, 4, 64, MIN_LARGE_ELEMENTS / 256])?.1, 0);
+        assert_eq!(output(Alignment::CacheLine, [1, 1, 1, MIN_LARGE_ELEMENTS - 1])?.1, 0);
         assert_eq!(output(Alignment::CacheLine, [0, 4, 8, 8])?.1, 0);
         Ok(())
     }

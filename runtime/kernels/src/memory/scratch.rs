@@ -32,6 +32,7 @@ impl<const N: usize> Scratch<N> {
         Self { memory, lens }
     }
 
+    /// Returns the slices.
     pub fn slices(&mut self) -> [&mut [f32]; N] {
         let mut rest = &mut *self.memory;
         self.lens.map(|len| {

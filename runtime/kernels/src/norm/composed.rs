@@ -4,6 +4,7 @@ use candle_core::{Result, Tensor};
 
 use crate::element::compute_dtype;
 
+/// Returns the output, the mean and the biased variance.
 pub(super) fn train(
     x: &Tensor,
     weight: &Tensor,
@@ -26,6 +27,7 @@ pub(super) fn train(
     Ok((y, mean.detach().reshape(channels)?, variance.detach().reshape(channels)?))
 }
 
+/// Normalizes with given statistics.
 pub(super) fn eval(
     x: &Tensor,
     [mean, var]: [&Tensor; 2],

@@ -11,7 +11,7 @@ use crate::simd;
 /// `affine` is the weight and bias. All tensors are `[channels]`. Returns `(scale, shift)` such that
 /// `batch_norm(x) = x · scale + shift`.
 ///
-/// From f16 and bf16 tensors on the CPU that need no gradient, returns f32: rounding the scale and the shift to halves
+/// From f16 and bf16 tensors on the CPU that need no gradient, returns f32: rounding the scale and the shift to 16 bits
 /// would double the error of the batch norm.
 ///
 /// # Errors
@@ -45,8 +45,8 @@ pub fn batch_norm_fold(
 ) -> Result<(Tensor, Tensor)> {
     let (weight, bias) = affine.map(|(weight, bias)| (weight, bias)).unzip();
     let operands = [Some(mean), Some(var), weight, bias].into_iter().flatten();
-    let is_plain = |x: &Tensor| x.dtype() == DType::F32 && x.device().is_cpu() && !x.track_op();
-    if operands.clone().all(|x| is_plain(x) && x.dims() == mean.dims()) {
+    let is_f32 = |x: &Tensor| x.dtype() == DType::F32 && x.device().is_cpu() && !x.track_op();
+    if operands.clone().all(|x| is_f32(x) && x.dims() == mean.dims()) {
         fold_vectors([mean, var], weight, bias, eps as f32)
     } else if operands.clone().all(|x| is_half(x) && x.dims() == mean.dims()) {
         let [mean, var] = [widened(mean)?, widened(var)?];
@@ -58,7 +58,7 @@ pub fn batch_norm_fold(
     }
 }
 
-/// Returns `true` for halves on the CPU that need no gradient.
+/// Returns `true` if `x` is an f16 or bf16 tensor on the CPU that needs no gradient.
 fn is_half(x: &Tensor) -> bool {
     matches!(x.dtype(), DType::F16 | DType::BF16) && x.device().is_cpu() && !x.track_op()
 }
@@ -69,7 +69,7 @@ fn is_half(x: &Tensor) -> bool {
 /// In f16 the new shift may overflow. Returns `None` if it is not finite. This is checked only on the CPU.
 ///
 /// # Errors
-/// Fails if the shapes or devices of the tensors differ, or the dtypes of `scale` and `shift`.
+/// Fails if the shapes or devices of the tensors differ, or if the dtypes of `scale` and `shift` differ.
 ///
 /// # Examples
 /// ```
@@ -92,8 +92,7 @@ pub fn fold_bias(bias: Option<&Tensor>, scale: &Tensor, shift: &Tensor) -> Resul
 /// Folds a scale for each output channel, `[out_channels]`, into a weight `[out_channels, …]`.
 ///
 /// # Errors
-/// Fails if the scale does not have one element for each output channel, or its dtype or device differs from that of
-/// the weight.
+/// Fails if the scale does not have one element for each output channel, or the dtypes or devices differ.
 ///
 /// # Examples
 /// ```

@@ -25,7 +25,7 @@ macro_rules! specialized {
 }
 
 /// Computes `y = activation((x - mean) · scale + bias + residual)`. Initializes every element of `y`.
-pub(super) struct Values<'a, E> {
+pub(super) struct Forward<'a, E> {
     pub activation: Activation,
     pub mean: E,
     pub scale: E,
@@ -35,7 +35,7 @@ pub(super) struct Values<'a, E> {
     pub y: &'a mut [MaybeUninit<E>],
 }
 
-impl<E: Element> Kernel for Values<'_, E> {
+impl<E: Element> Kernel for Forward<'_, E> {
     type Output = ();
 
     #[inline(always)]
@@ -54,7 +54,7 @@ impl<E: Element> Kernel for Values<'_, E> {
 }
 
 /// Computes the sum of the masked gradient, and the sum of the masked gradient times `x - mean`.
-pub(super) struct Sums<'a, E> {
+pub(super) struct GradientSums<'a, E> {
     pub activation: Activation,
     pub mean: f64,
     pub x: &'a [E],
@@ -62,27 +62,27 @@ pub(super) struct Sums<'a, E> {
     pub grad: &'a [E],
 }
 
-impl<E: Element> Kernel for Sums<'_, E> {
+impl<E: Element> Kernel for GradientSums<'_, E> {
     type Output = [f64; 2];
 
-    /// Stores the gradients and products of a block of elements in small arrays and then adds them up, because
-    /// compilers do not vectorize a single fused loop.
+    /// Stores the masked gradients and the products of a block of elements in small arrays, then sums the arrays.
+    /// Compilers would not vectorize a single loop that does both.
     #[inline(always)]
     fn run<S: Simd>(self, _: S) -> [f64; 2] {
         const BLOCK: usize = 64;
         let Self { mean, x, y, grad, .. } = self;
-        let (mut before, mut products) = ([0.0; BLOCK], [0.0; BLOCK]);
+        let (mut masked, mut products) = ([0.0; BLOCK], [0.0; BLOCK]);
         let mut sums = [[0.0; LANES]; 2];
         specialized!(self.activation, activation => {
             for ((x, y), grad) in x.chunks(BLOCK).zip(y.chunks(BLOCK)).zip(grad.chunks(BLOCK)) {
-                let (before, products) = (&mut before[..x.len()], &mut products[..x.len()]);
-                for (before, (y, grad)) in before.iter_mut().zip(y.iter().zip(grad)) {
-                    *before = activation.gradient(*grad, *y).to_f64();
+                let (masked, products) = (&mut masked[..x.len()], &mut products[..x.len()]);
+                for (masked, (y, grad)) in masked.iter_mut().zip(y.iter().zip(grad)) {
+                    *masked = activation.gradient(*grad, *y).to_f64();
                 }
-                for ((product, x), before) in products.iter_mut().zip(x).zip(before.iter()) {
-                    *product = *before * (x.to_f64() - mean);
+                for ((product, x), masked) in products.iter_mut().zip(x).zip(masked.iter()) {
+                    *product = *masked * (x.to_f64() - mean);
                 }
-                accumulate(&mut sums[0], before);
+                accumulate(&mut sums[0], masked);
                 accumulate(&mut sums[1], products);
             }
         });
@@ -107,7 +107,7 @@ fn accumulate(sums: &mut [f64; LANES], values: &[f64]) {
 
 /// Computes `dx = (g - shift - (x - mean) · slope) · scale`, where `g` is the masked gradient. Initializes every
 /// element of `dx`.
-pub(super) struct Gradient<'a, E> {
+pub(super) struct Backward<'a, E> {
     pub activation: Activation,
     pub mean: E,
     pub shift: E,
@@ -119,7 +119,7 @@ pub(super) struct Gradient<'a, E> {
     pub dx: &'a mut [MaybeUninit<E>],
 }
 
-impl<E: Element> Kernel for Gradient<'_, E> {
+impl<E: Element> Kernel for Backward<'_, E> {
     type Output = ();
 
     #[inline(always)]

@@ -55,11 +55,11 @@ pub fn batch_norm_train(
     eps: f64,
 ) -> Result<(Tensor, Tensor, Tensor)> {
     if !has_cpu_kernels(x) {
-        let view = training_view(x)?;
-        let [weight, bias] = affine(x, view, weight, bias)?;
+        let sizes = training_sizes(x)?;
+        let [weight, bias] = affine(x, sizes, weight, bias)?;
         // An empty batch has no statistics. The composed path returns NaN for them.
-        if runs_on(x.device()) && view.per_channel() > 0 {
-            return cuda::batch_norm_train(x, view, &[weight, bias], eps);
+        if runs_on(x.device()) && sizes.per_channel() > 0 {
+            return cuda::batch_norm_train(x, sizes, &[weight, bias], eps);
         }
         return composed::train(x, &weight, &bias, eps);
     }
@@ -71,16 +71,16 @@ pub fn batch_norm_train(
 }
 
 /// Returns the sizes of an input. Fails if the input has exactly one value per channel.
-fn training_view(x: &Tensor) -> Result<Channels> {
-    let view = Channels::new(NAME, x)?;
-    if view.per_channel() == 1 {
+fn training_sizes(x: &Tensor) -> Result<Channels> {
+    let sizes = Channels::new(NAME, x)?;
+    if sizes.per_channel() == 1 {
         bail!("{NAME}: expected more than one value per channel in training, found an input {:?}", x.dims());
     }
-    Ok(view)
+    Ok(sizes)
 }
 
-/// The statistics of a batch, with a weight and a bias. Normalizes that batch, optionally with a residual and an
-/// activation.
+/// The statistics of a batch, with a weight and a bias. [`apply`](Self::apply) normalizes the batch, adds a residual
+/// and applies an activation.
 ///
 /// # Examples
 /// ```
@@ -97,7 +97,7 @@ fn training_view(x: &Tensor) -> Result<Channels> {
 /// # }
 /// ```
 pub struct BatchNorm {
-    view: Channels,
+    sizes: Channels,
     mean: Vec<f64>,
     variance: Vec<f64>,
     eps: f64,
@@ -117,17 +117,17 @@ impl BatchNorm {
     /// # Errors
     /// Fails under the same conditions as [`batch_norm_train`], or if [`BatchNorm::supports`] is false for `x`.
     pub fn from_batch(x: &Tensor, weight: Option<&Tensor>, bias: Option<&Tensor>, eps: f64) -> Result<Self> {
-        let view = training_view(x)?;
-        let [weight, bias] = affine(x, view, weight, bias)?;
-        let moments = with_element!(NAME, x.dtype(), E => with_elements::<E, _>(x, |x| moments(view, x)))?;
+        let sizes = training_sizes(x)?;
+        let [weight, bias] = affine(x, sizes, weight, bias)?;
+        let moments = with_element!(NAME, x.dtype(), E => with_elements::<E, _>(x, |x| moments(sizes, x)))?;
         let mean = moments.iter().map(|moments| moments.mean).collect();
-        let variance = moments.iter().map(|moments| moments.squares / moments.count).collect();
-        Ok(Self { view, mean, variance, eps, weight, bias })
+        let variance = moments.iter().map(|moments| moments.squared_deviations / moments.count).collect();
+        Ok(Self { sizes, mean, variance, eps, weight, bias })
     }
 
     /// Returns the number of channels.
     pub fn channels(&self) -> usize {
-        self.view.channels
+        self.sizes.channels
     }
 
     /// Returns the mean and the biased variance, `[channels]` each.
@@ -136,7 +136,7 @@ impl BatchNorm {
     /// Fails if the conversion to tensors fails.
     pub fn statistics(&self) -> Result<[Tensor; 2]> {
         let tensor = |values: &Vec<f64>| {
-            Tensor::from_slice(values, self.view.channels, self.weight.device())?
+            Tensor::from_slice(values, self.sizes.channels, self.weight.device())?
                 .to_dtype(self.weight.dtype())
         };
         Ok([tensor(&self.mean)?, tensor(&self.variance)?])
@@ -147,14 +147,14 @@ impl BatchNorm {
     /// from its output, and in two passes otherwise. Differentiable in `x`, the residual, the weight and the bias.
     ///
     /// # Errors
-    /// Fails if the shape or dtype of `x` or the residual differs from that of the batch.
+    /// Fails if the shape or dtype of `x` or the residual does not match the batch.
     pub fn apply(&self, x: &Tensor, residual: Option<&Tensor>, activation: Activation) -> Result<Tensor> {
         // The variance of an empty batch is NaN, which would reach the gradients of the weight and the bias.
-        let empty = self.view.per_channel() == 0;
+        let empty = self.sizes.per_channel() == 0;
         let std = |variance: &f64| if empty { 1.0 } else { (variance + self.eps).sqrt() };
         let fused = activation.saves_output();
         let op = Normalize {
-            view: self.view,
+            sizes: self.sizes,
             mean: self.mean.clone(),
             inv_std: self.variance.iter().map(|variance| 1.0 / std(variance)).collect(),
             training: true,
@@ -208,12 +208,12 @@ pub fn batch_norm_eval(
     bias: Option<&Tensor>,
     eps: f64,
 ) -> Result<Tensor> {
-    let view = Channels::new(NAME, x)?;
-    let [weight, bias] = affine(x, view, weight, bias)?;
-    check("mean", mean, view)?;
-    check("variance", var, view)?;
+    let sizes = Channels::new(NAME, x)?;
+    let [weight, bias] = affine(x, sizes, weight, bias)?;
+    check_shape("mean", mean, sizes)?;
+    check_shape("variance", var, sizes)?;
     if runs_on(x.device()) {
-        return cuda::batch_norm_eval(x, view, [mean, var], &[weight, bias], eps);
+        return cuda::batch_norm_eval(x, sizes, [mean, var], &[weight, bias], eps);
     }
     if !has_cpu_kernels(x) {
         return composed::eval(x, [mean, var], &weight, &bias, eps);
@@ -222,26 +222,32 @@ pub fn batch_norm_eval(
     let variance = var.to_dtype(DType::F64)?.to_vec1::<f64>()?;
     let inv_std = variance.iter().map(|variance| 1.0 / (variance + eps).sqrt()).collect();
     let activation = Activation::Identity;
-    let op = Normalize { view, mean, inv_std, training: false, activation, residual: false };
+    let op = Normalize { sizes, mean, inv_std, training: false, activation, residual: false };
     in_f32(x, |x| relay::apply([&x.contiguous()?, &weight, &bias], op))
 }
 
 /// Returns the weight and the bias in the dtype of the computation, with 1 and 0 for `None`.
-fn affine(x: &Tensor, view: Channels, weight: Option<&Tensor>, bias: Option<&Tensor>) -> Result<[Tensor; 2]> {
+fn affine(
+    x: &Tensor,
+    sizes: Channels,
+    weight: Option<&Tensor>,
+    bias: Option<&Tensor>,
+) -> Result<[Tensor; 2]> {
     let dtype = compute_dtype(x.dtype());
     let parameter = |name, tensor: Option<&Tensor>, default: f64| match tensor {
         Some(tensor) => {
-            check(name, tensor, view)?;
+            check_shape(name, tensor, sizes)?;
             tensor.to_dtype(dtype)?.contiguous()
         }
-        None => Tensor::full(default, view.channels, x.device())?.to_dtype(dtype),
+        None => Tensor::full(default, sizes.channels, x.device())?.to_dtype(dtype),
     };
     Ok([parameter("weight", weight, 1.0)?, parameter("bias", bias, 0.0)?])
 }
 
-fn check(name: &str, tensor: &Tensor, view: Channels) -> Result<()> {
-    if tensor.dims() != [view.channels] {
-        bail!("{NAME}: expected a {name} of shape [{}], found {:?}", view.channels, tensor.dims());
+/// Fails if a tensor does not have one element for each channel.
+fn check_shape(name: &str, tensor: &Tensor, sizes: Channels) -> Result<()> {
+    if tensor.dims() != [sizes.channels] {
+        bail!("{NAME}: expected a {name} of shape [{}], found {:?}", sizes.channels, tensor.dims());
     }
     Ok(())
 }
@@ -251,7 +257,7 @@ fn check(name: &str, tensor: &Tensor, view: Channels) -> Result<()> {
 struct Moments {
     count: f64,
     mean: f64,
-    squares: f64,
+    squared_deviations: f64,
 }
 
 impl Moments {
@@ -262,20 +268,23 @@ impl Moments {
         Self {
             count,
             mean: self.mean + delta * other.count / count,
-            squares: self.squares + other.squares + delta * delta * self.count * other.count / count,
+            squared_deviations: self.squared_deviations
+                + other.squared_deviations
+                + delta * delta * self.count * other.count / count,
         }
     }
 }
 
 /// Returns the moments of each channel. Main memory is read once: for each range of samples, the first sum gives the
 /// mean, and the second sum reads the same samples from the cache.
-fn moments<E: Element>(view: Channels, x: &[E]) -> Vec<Moments> {
+fn moments<E: Element>(sizes: Channels, x: &[E]) -> Vec<Moments> {
     let fold = |channel: usize, samples: std::ops::Range<usize>| {
-        let count = (samples.len() * view.plane) as f64;
-        let [sum] = view.fold_planes(x, x, channel, samples.clone(), |x, _| [x]);
+        let count = (samples.len() * sizes.plane) as f64;
+        let [sum] = sizes.fold_planes(x, x, channel, samples.clone(), |x, _| [x]);
         let mean = sum / count;
-        let [squares] = view.fold_planes(x, x, channel, samples, |x, _| [(x - mean) * (x - mean)]);
-        Moments { count, mean, squares }
+        let [squared_deviations] =
+            sizes.fold_planes(x, x, channel, samples, |x, _| [(x - mean) * (x - mean)]);
+        Moments { count, mean, squared_deviations }
     };
-    view.reduce(fold, Moments::combine)
+    sizes.reduce(fold, Moments::combine)
 }

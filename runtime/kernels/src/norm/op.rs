@@ -6,24 +6,24 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, DType, Result, Shape, Tensor, WithDType};
 
 use crate::activation::{self, Activation};
-use crate::channels::{Channels, add};
+use crate::channels::{Channels, add_arrays};
 use crate::element::{Element, elements, with_element, with_elements};
 use crate::memory::vec_written_by;
 use crate::operation::{CpuOperand, Operation};
 use crate::simd::dispatch_loops;
 
 use super::NAME;
-use super::loops::{Gradient, Sums, Values};
+use super::loops::{Backward, Forward, GradientSums};
 
 /// `activation((x - mean) · inv_std · weight + bias + residual)`.
 ///
 /// The operands are `x`, weight and bias. With a residual, they are `x`, the concatenation of weight and bias, and the
 /// residual.
 pub(super) struct Normalize {
-    pub view: Channels,
+    pub sizes: Channels,
     pub mean: Vec<f64>,
     pub inv_std: Vec<f64>,
-    /// Whether the statistics were computed from `x`. The gradient then passes through them.
+    /// Whether the statistics were computed from `x`, so that they contribute to the gradient of `x`.
     pub training: bool,
     /// The activation. Its derivative must be computable from its output.
     pub activation: Activation,
@@ -40,7 +40,7 @@ impl Operation<3> for Normalize {
         with_element!(NAME, x.dtype(), E => {
             let (second, third) = (elements::<E>(second.0, second.1)?, elements::<E>(third.0, third.1)?);
             let (weight, bias, residual) = if self.residual {
-                (&second[..self.view.channels], &second[self.view.channels..], Some(third))
+                (&second[..self.sizes.channels], &second[self.sizes.channels..], Some(third))
             } else {
                 (second, third, None)
             };
@@ -55,14 +55,18 @@ impl Operation<3> for Normalize {
         y: &Tensor,
         grad: &Tensor,
     ) -> Result<[Option<Tensor>; 3]> {
-        let weight = second.narrow(0, 0, self.view.channels)?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
-        // The gradient of the residual is the masked gradient.
-        let fuses_both = self.residual && self.activation != Activation::Identity;
-        let before = if fuses_both { activation::gradient(self.activation, grad, y)? } else { grad.clone() };
-        let activation = if fuses_both { Activation::Identity } else { self.activation };
+        let weight = second.narrow(0, 0, self.sizes.channels)?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+        // The gradient of the residual is the masked gradient, so it is computed as a tensor.
+        let has_residual_and_activation = self.residual && self.activation != Activation::Identity;
+        let masked = if has_residual_and_activation {
+            activation::gradient(self.activation, grad, y)?
+        } else {
+            grad.clone()
+        };
+        let activation = if has_residual_and_activation { Activation::Identity } else { self.activation };
         let (dx, sums) = with_element!(NAME, x.dtype(), E => {
             let (dx, sums) = with_elements::<E, _>(x, |x| {
-                with_elements(y, |y| with_elements(&before, |grad| {
+                with_elements(y, |y| with_elements(&masked, |grad| {
                     let sums = self.sums::<E>(activation, [x, y, grad]);
                     (self.gradient(activation, [x, y, grad], &weight, &sums), sums)
                 }))
@@ -70,13 +74,13 @@ impl Operation<3> for Normalize {
             Ok::<_, candle_core::Error>((Tensor::from_vec(dx, x.shape(), x.device())?, sums))
         })?;
         let parameter = |values: Vec<f64>| {
-            Tensor::from_vec(values, self.view.channels, x.device())?.to_dtype(second.dtype())
+            Tensor::from_vec(values, self.sizes.channels, x.device())?.to_dtype(second.dtype())
         };
         let scaled = sums.iter().zip(&self.inv_std).map(|([_, product], inv_std)| product * inv_std);
         let dw = parameter(scaled.collect())?;
         let db = parameter(sums.iter().map(|[sum, _]| *sum).collect())?;
         let (second_grad, third_grad) =
-            if self.residual { (Tensor::cat(&[&dw, &db], 0)?, before) } else { (dw, db) };
+            if self.residual { (Tensor::cat(&[&dw, &db], 0)?, masked) } else { (dw, db) };
         Ok([Some(dx), second.track_op().then_some(second_grad), third.track_op().then_some(third_grad)])
     }
 }
@@ -84,8 +88,8 @@ impl Operation<3> for Normalize {
 impl Normalize {
     fn normalize<E: Element>(&self, x: &[E], weight: &[E], bias: &[E], residual: Option<&[E]>) -> Vec<E> {
         let fill = |y: &mut [_]| {
-            self.view.for_each_plane(y, |channel, range, y| {
-                dispatch_loops(Values {
+            self.sizes.for_each_plane(y, |channel, range, y| {
+                dispatch_loops(Forward {
                     activation: self.activation,
                     mean: E::from_f64(self.mean[channel]),
                     scale: E::from_f64(self.inv_std[channel]) * weight[channel],
@@ -103,17 +107,17 @@ impl Normalize {
     /// Returns, for each channel, the sum of the gradient and the sum of the gradient times `x - mean`.
     fn sums<E: Element>(&self, activation: Activation, [x, y, grad]: [&[E]; 3]) -> Vec<[f64; 2]> {
         let fold = |channel: usize, samples: Range<usize>| {
-            let planes = samples.map(|sample| self.view.range(sample, channel)).map(|range| {
+            let planes = samples.map(|sample| self.sizes.range(sample, channel)).map(|range| {
                 let [x, y, grad] = [x, y, grad].map(|values| &values[range.clone()]);
-                dispatch_loops(Sums { activation, mean: self.mean[channel], x, y, grad })
+                dispatch_loops(GradientSums { activation, mean: self.mean[channel], x, y, grad })
             });
-            planes.fold([0.0; 2], add)
+            planes.fold([0.0; 2], add_arrays)
         };
-        self.view.reduce(fold, add)
+        self.sizes.reduce(fold, add_arrays)
     }
 
     /// Returns `weight · inv_std · (g - mean(g) - x̂ · mean(g · x̂))`, where `g` is the masked gradient and `x̂` is the
-    /// normalized input. The means are 0 if the statistics are constants.
+    /// normalized input. Both means are replaced by 0 if the statistics are constants.
     fn gradient<E: Element>(
         &self,
         activation: Activation,
@@ -121,12 +125,12 @@ impl Normalize {
         weight: &[f64],
         sums: &[[f64; 2]],
     ) -> Vec<E> {
-        let count = self.view.per_channel() as f64;
+        let count = self.sizes.per_channel() as f64;
         let fill = |dx: &mut [_]| {
-            self.view.for_each_plane(dx, |channel, range, dx| {
+            self.sizes.for_each_plane(dx, |channel, range, dx| {
                 let [sum, product] = if self.training { sums[channel] } else { [0.0; 2] };
                 let inv_std = self.inv_std[channel];
-                dispatch_loops(Gradient {
+                dispatch_loops(Backward {
                     activation,
                     mean: E::from_f64(self.mean[channel]),
                     shift: E::from_f64(sum / count),

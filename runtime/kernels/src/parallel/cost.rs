@@ -1,9 +1,9 @@
 //! The minimum work of a task in parallel execution.
 //!
 //! Running a task on another thread pays off if the task takes at least about 10 µs: waking a helper takes 1 to 2 µs,
-//! and at the end of an operation the other threads wait for half a task on average. Each constant is the work of such
-//! a task: a number of elements or of multiply-adds, whichever the kernel counts. An operation whose work is at most
-//! that of one task runs on the calling thread.
+//! and at the end of an operation the other threads wait for half a task on average. Each constant is the work of a
+//! task that takes this long, in elements or in multiply-adds. An operation with at most the work of one task runs on
+//! the calling thread.
 //!
 //! The constants also determine how sums are split into partial sums, so they do not depend on the machine.
 
@@ -31,15 +31,15 @@ pub(crate) const STREAMED_MULTIPLY_ADDS: usize = MULTIPLY_ADDS / 2;
 /// Multiply-adds of a task that also packs an operand.
 pub(crate) const PACKED_MULTIPLY_ADDS: usize = 2 * MULTIPLY_ADDS;
 
-/// Multiply-adds of a whole operation whose tasks would be split and allocated before it runs. An operation with fewer
-/// runs on the calling thread.
+/// Multiply-adds of a whole operation that splits its work into allocated tasks before it runs. An operation with fewer
+/// multiply-adds runs on the calling thread.
 pub(crate) const SPLIT_MULTIPLY_ADDS: usize = 8 * MULTIPLY_ADDS;
 
 /// Multiply-adds that are not vectorized.
 pub(crate) const SCALAR_MULTIPLY_ADDS: usize = MULTIPLY_ADDS / 4;
 
-/// Returns the number of tasks for `work` units of work. It is 1 if there is not enough work for two tasks of `minimum`
-/// units. Otherwise it is `work / minimum`, rounded up to a multiple of the number of threads, but at most four for
+/// Returns the number of tasks for `work` units of work: 1 if there is not enough work for two tasks of `minimum`
+/// units; otherwise `work / minimum`, rounded up to a multiple of the number of threads, but at most four for
 /// each thread. After rounding up, a task may have less than `minimum` units.
 pub(crate) fn task_count(work: usize, minimum: usize) -> usize {
     let threads = rayon::current_num_threads();

@@ -10,12 +10,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Calls `run` with every index below `count`, on this thread and on helper threads of the pool.
 ///
-/// The calling thread starts immediately; a parallel iterator would hand everything to the pool and sleep, and waking a
-/// thread takes longer than a small layer. Each thread has a share of consecutive indices, so that its cache already
-/// holds the data that the same share of the preceding call wrote. A thread that has finished its share takes indices
-/// from the shares of the others. Therefore `run` must not depend on the calling thread or on the order of calls. The
-/// caller does not wait for helpers that arrive after all indices are taken. It spins until the helpers that are still
-/// running have finished their last call of `run`.
+/// The calling thread starts immediately. With a parallel iterator of rayon it would sleep until the pool has finished,
+/// and waking a thread takes longer than a small layer. Each thread has a share of consecutive indices, so that its
+/// cache already holds the data that the same share of the preceding call wrote. A thread that has finished its share
+/// takes indices from the shares of the others. Therefore `run` must not depend on the calling thread or on the order
+/// of calls. The caller does not wait for helpers that arrive after all indices are taken. It spins until the helpers
+/// that are still running have finished their last call of `run`.
 pub(crate) fn for_each(count: usize, run: &(dyn Fn(usize) + Sync)) {
     #[cfg(feature = "testing")]
     counts::record(count);
@@ -26,7 +26,7 @@ pub(crate) fn for_each(count: usize, run: &(dyn Fn(usize) + Sync)) {
     let run: *const (dyn Fn(usize) + Sync + '_) = run;
     // SAFETY: only the lifetime of the pointee changes. The pointer is dereferenced only before this function returns,
     // and the argument `run` lives until then.
-    let run = unsafe { std::mem::transmute::<*const (dyn Fn(usize) + Sync + '_), Run>(run) };
+    let run = unsafe { std::mem::transmute::<*const (dyn Fn(usize) + Sync + '_), ErasedClosure>(run) };
     let taken = (0..=helpers).map(|_| TakenCount::default()).collect();
     let job = Job { run, count, taken, active: AtomicUsize::new(0), panic: Mutex::default() };
     let job = Arc::new(job);
@@ -47,13 +47,14 @@ pub(crate) fn for_each(count: usize, run: &(dyn Fn(usize) + Sync)) {
     }
 }
 
-type Run = *const (dyn Fn(usize) + Sync + 'static);
+/// A pointer to the closure of [`for_each`], without its lifetime.
+type ErasedClosure = *const (dyn Fn(usize) + Sync + 'static);
 
 /// The state of one call to [`for_each`]. The call shares it with its helpers, which may outlive the call.
 struct Job {
     /// Dereferenced only by the caller, and by helpers that entered before the caller closed the job. The caller waits
     /// for these helpers.
-    run: Run,
+    run: ErasedClosure,
     count: usize,
     /// The number of indices taken from each thread's share.
     taken: Box<[TakenCount]>,

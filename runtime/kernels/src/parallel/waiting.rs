@@ -20,7 +20,7 @@ const YIELDS: usize = 32;
 /// it takes a job or finds none.
 static QUEUE: Mutex<Queue> = Mutex::new(Queue { jobs: Vec::new(), waiting: 0 });
 /// The number of jobs in the queue, readable without the lock.
-static OPEN: AtomicUsize = AtomicUsize::new(0);
+static QUEUED: AtomicUsize = AtomicUsize::new(0);
 
 struct Queue {
     jobs: Vec<Arc<Job>>,
@@ -37,7 +37,7 @@ pub(super) fn offer(job: &Arc<Job>, wanted: usize) -> usize {
     let mut queue = queue();
     let count = wanted.min(queue.waiting - queue.jobs.len());
     queue.jobs.extend(std::iter::repeat_n(job, count).cloned());
-    OPEN.store(queue.jobs.len(), Ordering::Relaxed);
+    QUEUED.store(queue.jobs.len(), Ordering::Relaxed);
     count
 }
 
@@ -47,15 +47,16 @@ pub(super) fn help_until_idle() {
     if IS_WAITING.replace(true) {
         return;
     }
-    enter();
+    start_waiting();
     while let Some(job) = next() {
         job.help();
-        enter();
+        start_waiting();
     }
     IS_WAITING.set(false);
 }
 
-fn enter() {
+/// Counts the calling helper as waiting.
+fn start_waiting() {
     queue().waiting += 1;
 }
 
@@ -64,7 +65,7 @@ fn enter() {
 fn next() -> Option<Arc<Job>> {
     for _ in 0..YIELDS {
         for _ in 0..POLLS {
-            if OPEN.load(Ordering::Relaxed) > 0
+            if QUEUED.load(Ordering::Relaxed) > 0
                 && let Some(job) = leave(&mut queue(), false)
             {
                 return Some(job);
@@ -80,7 +81,7 @@ fn next() -> Option<Arc<Job>> {
 /// Takes a job and stops waiting. If there is no job, stops waiting only if `always` is set.
 fn leave(queue: &mut Queue, always: bool) -> Option<Arc<Job>> {
     let job = queue.jobs.pop();
-    OPEN.store(queue.jobs.len(), Ordering::Relaxed);
+    QUEUED.store(queue.jobs.len(), Ordering::Relaxed);
     queue.waiting -= usize::from(always || job.is_some());
     job
 }

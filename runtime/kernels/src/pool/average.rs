@@ -65,6 +65,7 @@ pub fn avg_pool2d(
     average(x, windows(geometry, input, count_include_pad, divisor_override)?)
 }
 
+/// Returns the windows of average pooling. See [`avg_pool2d`] for the arguments.
 pub(crate) fn windows(
     geometry: &PoolGeometry,
     input: [usize; 2],
@@ -129,6 +130,7 @@ pub fn adaptive_avg_pool2d(x: &Tensor, size: [Option<usize>; 2]) -> Result<Tenso
     average(x, adaptive_windows(input, output))
 }
 
+/// Returns the windows of adaptive average pooling.
 pub(crate) fn adaptive_windows(input: [usize; 2], output: [usize; 2]) -> Windows {
     let [rows, columns] = [0, 1].map(|axis| -> Vec<Window> {
         adaptive_ranges(input[axis], output[axis])
@@ -142,7 +144,7 @@ pub(crate) fn adaptive_windows(input: [usize; 2], output: [usize; 2]) -> Windows
 pub(crate) struct Window {
     /// The input positions in the window.
     pub inside: Range<usize>,
-    /// The number of positions that the divisor counts.
+    /// The number of positions that count for the divisor: those in the input, with or without the padding.
     pub count: usize,
 }
 
@@ -152,7 +154,7 @@ pub(crate) struct Windows {
     pub columns: Vec<Window>,
     /// The `[height, width]` of the input.
     pub input: [usize; 2],
-    /// The divisor, if it is not the product of the counts.
+    /// The divisor of all windows. `None` divides by the number of positions that count.
     pub divisor: Option<usize>,
 }
 

@@ -8,6 +8,7 @@ use crate::planes::with_size;
 use super::average::{Window, Windows};
 use super::geometry::WindowPositions;
 
+/// Returns the maximum of each window.
 pub(super) fn max(x: &Tensor, [rows, columns]: [&[WindowPositions]; 2]) -> Result<Tensor> {
     let mut y = x.contiguous()?;
     for (outputs, dim) in [(rows, x.rank() - 2), (columns, x.rank() - 1)] {
@@ -41,6 +42,7 @@ fn indices(outputs: &[WindowPositions], position: usize) -> Result<Vec<u32>> {
     outputs.iter().enumerate().map(index).collect()
 }
 
+/// Returns the mean of each window.
 pub(super) fn average(x: &Tensor, windows: &Windows) -> Result<Tensor> {
     let [h, w] = windows.input;
     let device = x.device();

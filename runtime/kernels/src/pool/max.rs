@@ -16,7 +16,7 @@ use crate::simd::{Isa, Kernel, Simd, dispatch_loops, isa};
 use super::cuda::{self, Reduction};
 use super::geometry::{WindowPositions, adaptive_ranges, adaptive_size};
 use super::max_pool_2x2;
-use super::max_pool_gradient::TapGradient;
+use super::max_pool_gradient::MaxPoolGradient;
 use super::{PoolGeometry, composed};
 
 const NAME: &str = "max_pool2d";
@@ -121,6 +121,7 @@ fn max_pool(x: &Tensor, pool: MaxPool) -> Result<Tensor> {
     }
 }
 
+/// Max pooling with fixed or adaptive windows.
 pub(super) struct MaxPool {
     /// The input rows in the windows of each output row.
     pub rows: Vec<WindowPositions>,
@@ -151,8 +152,8 @@ impl AxisWindows {
         (dilation[axis] == 1 && windows.kernel <= 8 && windows.stride <= windows.kernel).then_some(windows)
     }
 
-    /// Returns `true` if these are window sizes that networks commonly use.
-    fn is_common(&self) -> bool {
+    /// Returns `true` if the forward pass has a specialized loop for this kernel size and stride.
+    fn has_specialized_loop(&self) -> bool {
         matches!((self.kernel, self.stride), (2, 2) | (3, 2) | (3, 1))
     }
 }
@@ -161,7 +162,7 @@ impl MaxPool {
     fn new(geometry: &PoolGeometry, [input, output]: [[usize; 2]; 2], isa: Isa) -> Self {
         let [rows, columns] = [0, 1].map(|axis| geometry.positions(axis, input[axis], output[axis]));
         let [row_windows, column_windows] = [0, 1].map(|axis| AxisWindows::new(geometry, axis));
-        let column_windows = column_windows.filter(AxisWindows::is_common);
+        let column_windows = column_windows.filter(AxisWindows::has_specialized_loop);
         let isa_2x2 = is_max_pool_2x2(geometry, input, output).then_some(isa);
         Self { rows, columns, input, row_windows, column_windows, isa_2x2 }
     }
@@ -179,7 +180,14 @@ impl MaxPool {
             let range = start..start + x.len() / input_len * output_len;
             let (y, grad) = (&y[range.clone()], &grad[range]);
             if let (Some(rows), Some(columns)) = (self.row_windows, self.column_windows) {
-                return dispatch_loops(TapGradient { pool: self, windows: [rows, columns], x, y, grad, dx });
+                return dispatch_loops(MaxPoolGradient {
+                    pool: self,
+                    windows: [rows, columns],
+                    x,
+                    y,
+                    grad,
+                    dx,
+                });
             }
             let inputs = x.chunks(input_len).zip(dx.chunks_mut(input_len));
             let outputs = y.chunks(output_len).zip(grad.chunks(output_len));
@@ -199,10 +207,10 @@ impl MaxPool {
 
     /// For each output, adds its gradient to the element of `dx` that belongs to the maximum of the output's window.
     pub(super) fn scatter<E: Element>(&self, x: &[E], y: &[E], grad: &[E], dx: &mut [E]) {
-        let columns: Vec<Option<TapRange>> = self.columns.iter().map(TapRange::new).collect();
+        let columns: Vec<Option<WindowRange>> = self.columns.iter().map(WindowRange::new).collect();
         let outputs = y.chunks(columns.len()).zip(grad.chunks(columns.len()));
         for (rows, (y, grad)) in self.rows.iter().zip(outputs) {
-            let rows = TapRange::new(rows);
+            let rows = WindowRange::new(rows);
             for (columns, (y, grad)) in columns.iter().zip(y.iter().zip(grad)) {
                 // An empty window has no maximum.
                 let (Some(rows), Some(columns)) = (rows, *columns) else { continue };
@@ -214,7 +222,7 @@ impl MaxPool {
     /// Returns the index in the plane of a window's maximum: the first element that equals `max`, or the last
     /// NaN. Visits every position without a branch, because the branch would be unpredictable.
     #[inline(always)]
-    fn argmax<E: Element>(&self, max: E, x: &[E], rows: TapRange, columns: TapRange) -> usize {
+    fn argmax<E: Element>(&self, max: E, x: &[E], rows: WindowRange, columns: WindowRange) -> usize {
         let width = self.input[1];
         let mut index = rows.first * width + columns.first;
         for row in (0..rows.count).rev() {
@@ -228,8 +236,9 @@ impl MaxPool {
         if max.is_nan() { self.last_nan(x, rows, columns).unwrap_or(index) } else { index }
     }
 
+    /// Returns the index in the plane of the last NaN of a window.
     #[cold]
-    fn last_nan<E: Element>(&self, x: &[E], rows: TapRange, columns: TapRange) -> Option<usize> {
+    fn last_nan<E: Element>(&self, x: &[E], rows: WindowRange, columns: WindowRange) -> Option<usize> {
         let positions = rows.positions().flat_map(|row| columns.positions().map(move |column| (row, column)));
         positions.map(|(row, column)| row * self.input[1] + column).filter(|index| x[*index].is_nan()).last()
     }
@@ -237,13 +246,13 @@ impl MaxPool {
 
 /// The positions of a window along one axis. There is at least one position.
 #[derive(Clone, Copy)]
-struct TapRange {
+struct WindowRange {
     first: usize,
     step: usize,
     count: usize,
 }
 
-impl TapRange {
+impl WindowRange {
     fn new(positions: &WindowPositions) -> Option<Self> {
         let (first, second) = (positions.clone().next()?, positions.clone().nth(1));
         Some(Self { first, step: second.map_or(1, |second| second - first), count: positions.len() })
@@ -300,7 +309,7 @@ struct Forward<'a, E> {
 impl<E: Element> Kernel for Forward<'_, E> {
     type Output = ();
 
-    /// For each output row, first computes, for each column, the maximum over the input rows of the windows; this loop
+    /// For each output row, first computes the maximum of each input column over the rows of the windows; this loop
     /// vectorizes. Then computes the maximum of these column maxima for each window, so that strided accesses touch a
     /// single row.
     #[inline(always)]
@@ -313,10 +322,10 @@ impl<E: Element> Kernel for Forward<'_, E> {
         let mut padded = vec![E::NEG_INFINITY; reach.max(padding + w)];
         for (x, y) in self.x.chunks_exact(h * w).zip(self.y.chunks_exact_mut(rows.len() * columns.len())) {
             for (positions, y) in rows.iter().zip(y.chunks_exact_mut(columns.len())) {
-                let row_maxima = &mut padded[padding..padding + w];
-                row_maxima.fill(E::NEG_INFINITY);
+                let column_maxima = &mut padded[padding..padding + w];
+                column_maxima.fill(E::NEG_INFINITY);
                 for position in positions.clone() {
-                    for (max, x) in row_maxima.iter_mut().zip(&x[position * w..(position + 1) * w]) {
+                    for (max, x) in column_maxima.iter_mut().zip(&x[position * w..(position + 1) * w]) {
                         *max = larger(*max, *x);
                     }
                 }
@@ -324,7 +333,7 @@ impl<E: Element> Kernel for Forward<'_, E> {
                     (2, 2) => max_columns::<E, 2, 2>(&padded, y),
                     (3, 2) => max_columns::<E, 3, 2>(&padded, y),
                     (3, 1) => max_columns::<E, 3, 1>(&padded, y),
-                    _ => max_columns_any(row_maxima, columns, y),
+                    _ => max_columns_any(column_maxima, columns, y),
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! 2×2 max pooling with stride 2 and its gradient, for f32. Each step handles as many windows as a vector has lanes:
-//! four vectors, all in registers, hold the four elements of each window, one window in each lane. Every choice is a
-//! select instruction, because branches would be unpredictable.
+//! four vectors, all in registers, hold the four elements of each window, one window in each lane. The code
+//! selects elements without branches, because branches would be unpredictable.
 
 use std::mem::MaybeUninit;
 
@@ -13,7 +13,7 @@ use super::max::MaxPool;
 /// Returns the maximum of each window of `x`.
 pub(super) fn max_pool(isa: Isa, pool: &MaxPool, x: &[f32]) -> Vec<f32> {
     let [input_len, output_len] = [pool.input, pool.output()].map(|[h, w]| h * w);
-    // SAFETY: the kernel writes one element for each window, and so initializes the whole output.
+    // SAFETY: the kernel writes one element for each window, so it initializes the whole output.
     unsafe { write_planes(x, input_len, output_len, |_, x, y| dispatch_to(isa, Forward { pool, x, y })) }
 }
 
@@ -54,7 +54,7 @@ impl Kernel for Forward<'_> {
                     let mut elements = load_windows(simd, x, w, column, columns).into_iter();
                     let mut largest = elements.next().unwrap_or(simd.zero());
                     for x in elements {
-                        largest = simd.larger(largest, x);
+                        largest = simd.max_nan(largest, x);
                     }
                     store(simd, &mut y[column..], largest);
                 }
@@ -81,8 +81,7 @@ impl Kernel for Backward<'_> {
         let ([h, w], [rows, columns]) = (pool.input, pool.output());
         let outputs = y.chunks_exact(rows * columns).zip(grad.chunks_exact(rows * columns));
         for ((x, dx), (y, grad)) in x.chunks_exact(h * w).zip(dx.chunks_exact_mut(h * w)).zip(outputs) {
-            // If a window contains NaN, its gradient belongs to its last NaN, which no comparison with the maximum
-            // finds.
+            // The gradient of a window with NaN belongs to the last NaN, which does not compare equal to the maximum.
             if y.iter().fold(false, |any, y| any | y.is_nan()) {
                 pool.scatter(x, y, grad, write_zeros(dx));
                 continue;
@@ -114,8 +113,8 @@ fn route_gradients<S: Simd>(
     let mut remaining = load(simd, &grad[column..]);
     let mut routed = elements;
     for (routed, x) in routed.iter_mut().zip(elements) {
-        *routed = simd.pick([x, largest], remaining, simd.zero());
-        remaining = simd.pick([x, largest], simd.zero(), remaining);
+        *routed = simd.select_equal([x, largest], remaining, simd.zero());
+        remaining = simd.select_equal([x, largest], simd.zero(), remaining);
     }
     for (row, pair) in routed.chunks_exact(2).enumerate() {
         let [low, high] = simd.interleave(pair[0], pair[1]);

@@ -1,8 +1,8 @@
 //! The gradient of max pooling for small undilated windows with no gaps between them. Each pass handles one kernel
 //! position of all windows of a plane.
 //!
-//! The input is first rearranged, so that the elements that the windows have at one kernel position are in the same
-//! order as the outputs of the windows. Each kernel position then takes one vectorized pass without branches. Branches
+//! First, the input is rearranged: for each kernel position, the elements of all windows are then in the order of the
+//! outputs. Each kernel position then takes one vectorized pass without branches. Branches
 //! on the maximum would be unpredictable.
 
 use crate::element::Element;
@@ -15,7 +15,7 @@ use super::max::{AxisWindows, MaxPool};
 const STEP: usize = 8;
 
 /// The backward pass over several planes. Writes the gradient of `x` to `dx`, which must be zero at first.
-pub(super) struct TapGradient<'a, E> {
+pub(super) struct MaxPoolGradient<'a, E> {
     pub pool: &'a MaxPool,
     /// The windows along the height and along the width.
     pub windows: [AxisWindows; 2],
@@ -25,7 +25,7 @@ pub(super) struct TapGradient<'a, E> {
     pub dx: &'a mut [E],
 }
 
-impl<E: Element> Kernel for TapGradient<'_, E> {
+impl<E: Element> Kernel for MaxPoolGradient<'_, E> {
     type Output = ();
 
     #[inline(always)]
@@ -37,7 +37,7 @@ impl<E: Element> Kernel for TapGradient<'_, E> {
     }
 }
 
-impl<E: Element> TapGradient<'_, E> {
+impl<E: Element> MaxPoolGradient<'_, E> {
     /// Handles all planes, for windows `STRIDE` columns apart.
     #[inline(always)]
     fn planes<const STRIDE: usize>(self) {
@@ -45,31 +45,31 @@ impl<E: Element> TapGradient<'_, E> {
         let ([h, w], [rows, columns]) = (pool.input, pool.output());
         let phases = Phases::<STRIDE>::new(windows, pool.input, pool.output());
         let pitch = phases.counts[1];
-        let run = (rows * pitch).next_multiple_of(STEP);
+        let pass_len = (rows * pitch).next_multiple_of(STEP);
         // The padding of `elements` and of `largest` is NaN, which does not equal any element.
         let nan = E::from_f64(f64::NAN);
-        let mut elements = vec![nan; phases.len() + run];
+        let mut elements = vec![nan; phases.len() + pass_len];
         let mut gradients = zeros::<E>(elements.len());
-        let mut largest = vec![nan; run];
-        let mut remaining = zeros::<E>(run);
+        let mut largest = vec![nan; pass_len];
+        let mut remaining = zeros::<E>(pass_len);
         let outputs = y.chunks_exact(rows * columns).zip(grad.chunks_exact(rows * columns));
         for ((x, dx), (y, grad)) in x.chunks_exact(h * w).zip(dx.chunks_exact_mut(h * w)).zip(outputs) {
-            // If a window contains NaN, its gradient belongs to its last NaN, which `==` cannot find.
+            // The gradient of a window with NaN belongs to the last NaN, which does not compare equal to the maximum.
             if y.iter().fold(false, |any, y| any | y.is_nan()) {
                 pool.scatter(x, y, grad, dx);
                 continue;
             }
-            phases.split(x, &mut elements);
+            phases.split_into_phases(x, &mut elements);
             gradients.fill(E::ZERO);
             for (padded, values) in [(&mut largest, y), (&mut remaining, grad)] {
                 let rows = padded.chunks_exact_mut(pitch).zip(values.chunks_exact(columns));
                 rows.for_each(|(padded, values)| padded[..columns].copy_from_slice(values));
             }
             for position in phases.positions() {
-                let gradients = &mut gradients[position..][..run];
-                route_gradients(&elements[position..][..run], &largest, &mut remaining, gradients);
+                let gradients = &mut gradients[position..][..pass_len];
+                route_gradients(&elements[position..][..pass_len], &largest, &mut remaining, gradients);
             }
-            phases.join(&gradients, dx);
+            phases.join_phases(&gradients, dx);
         }
     }
 }
@@ -97,7 +97,8 @@ fn route_gradients<E: Element>(x: &[E], y: &[E], remaining: &mut [E], dx: &mut [
 }
 
 /// The layout `[row phase][column phase][row][column]` of planes: a phase holds the elements whose rows are equal
-/// modulo the row stride and whose columns are equal modulo `STRIDE`, both counted with the padding.
+/// modulo the row stride and whose columns are equal modulo `STRIDE`. Rows and columns are counted from the start of
+/// the padding.
 struct Phases<const STRIDE: usize> {
     windows: [AxisWindows; 2],
     input: [usize; 2],
@@ -111,12 +112,14 @@ impl<const STRIDE: usize> Phases<STRIDE> {
         Self { windows, input, counts }
     }
 
-    fn plane(&self) -> usize {
+    /// Returns the number of elements of a phase.
+    fn phase_len(&self) -> usize {
         self.counts[0] * self.counts[1]
     }
 
+    /// Returns the number of elements of all phases.
     fn len(&self) -> usize {
-        self.windows[0].stride * STRIDE * self.plane()
+        self.windows[0].stride * STRIDE * self.phase_len()
     }
 
     /// Returns the offset of each kernel position of the first window, in row-major order.
@@ -126,7 +129,7 @@ impl<const STRIDE: usize> Phases<STRIDE> {
             (0..rows.kernel).flat_map(move |row| (0..columns.kernel).map(move |column| (row, column)));
         positions.map(move |(row, column)| {
             let phase = row % rows.stride * STRIDE + column % STRIDE;
-            phase * self.plane() + row / rows.stride * self.counts[1] + column / STRIDE
+            phase * self.phase_len() + row / rows.stride * self.counts[1] + column / STRIDE
         })
     }
 
@@ -135,7 +138,7 @@ impl<const STRIDE: usize> Phases<STRIDE> {
     fn row(&self, row: usize) -> Option<usize> {
         let AxisWindows { stride, padding, .. } = self.windows[0];
         let (phase, index) = ((row + padding) % stride, (row + padding) / stride);
-        (index < self.counts[0]).then(|| phase * STRIDE * self.plane() + index * self.counts[1])
+        (index < self.counts[0]).then(|| phase * STRIDE * self.phase_len() + index * self.counts[1])
     }
 
     /// Returns the first input column of a column phase, the index of that column within the phase, and the number of
@@ -151,15 +154,15 @@ impl<const STRIDE: usize> Phases<STRIDE> {
 
     /// Copies a plane to its phases.
     #[inline(always)]
-    fn split<E: Element>(&self, x: &[E], phases: &mut [E]) {
+    fn split_into_phases<E: Element>(&self, x: &[E], phases: &mut [E]) {
         for (row, x) in x.chunks_exact(self.input[1]).enumerate() {
             let Some(offset) = self.row(row) else { continue };
             for phase in 0..STRIDE {
                 let (start, first, count) = self.columns(phase);
                 if count > 0 {
-                    let phase = &mut phases[offset + phase * self.plane() + first..][..count];
-                    let whole = x[start..].chunks_exact(STRIDE);
-                    phase.iter_mut().zip(whole).for_each(|(element, x)| *element = x[0]);
+                    let phase = &mut phases[offset + phase * self.phase_len() + first..][..count];
+                    let strides = x[start..].chunks_exact(STRIDE);
+                    phase.iter_mut().zip(strides).for_each(|(element, x)| *element = x[0]);
                     phase[count - 1] = x[start + (count - 1) * STRIDE];
                 }
             }
@@ -168,15 +171,15 @@ impl<const STRIDE: usize> Phases<STRIDE> {
 
     /// Copies phases back to a plane.
     #[inline(always)]
-    fn join<E: Element>(&self, phases: &[E], dx: &mut [E]) {
+    fn join_phases<E: Element>(&self, phases: &[E], dx: &mut [E]) {
         for (row, dx) in dx.chunks_exact_mut(self.input[1]).enumerate() {
             let Some(offset) = self.row(row) else { continue };
             for phase in 0..STRIDE {
                 let (start, first, count) = self.columns(phase);
                 if count > 0 {
-                    let phase = &phases[offset + phase * self.plane() + first..][..count];
-                    let whole = dx[start..].chunks_exact_mut(STRIDE);
-                    whole.zip(phase).for_each(|(dx, element)| dx[0] = *element);
+                    let phase = &phases[offset + phase * self.phase_len() + first..][..count];
+                    let strides = dx[start..].chunks_exact_mut(STRIDE);
+                    strides.zip(phase).for_each(|(dx, element)| dx[0] = *element);
                     dx[start + (count - 1) * STRIDE] = phase[count - 1];
                 }
             }

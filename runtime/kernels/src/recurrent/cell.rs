@@ -116,13 +116,13 @@ impl Cell for Lstm {
         grad: [T; STATES],
     ) -> ([T; GATES], [T; GATES], [T; STATES]) {
         let [input, forget, candidate, output, old_cell] = saved;
-        let squashed = (forget * old_cell + input * candidate).tanh();
-        let cell = grad[1] + Tanh {}.gradient(grad[0] * output, squashed);
+        let cell_tanh = (forget * old_cell + input * candidate).tanh();
+        let cell = grad[1] + Tanh {}.gradient(grad[0] * output, cell_tanh);
         let dx = [
             Sigmoid {}.gradient(cell * candidate, input),
             Sigmoid {}.gradient(cell * old_cell, forget),
             Tanh {}.gradient(cell * input, candidate),
-            Sigmoid {}.gradient(grad[0] * squashed, output),
+            Sigmoid {}.gradient(grad[0] * cell_tanh, output),
         ];
         (dx, dx, [T::ZERO, cell * forget])
     }

@@ -6,6 +6,7 @@ use crate::empty::empty_output;
 
 use super::cell::Cell;
 
+/// Runs all steps like [`super::run`]. `weights` includes the bias column. Supports a projection.
 pub(super) fn run<C: Cell>(
     cell: C,
     inputs: &Tensor,

@@ -12,7 +12,7 @@ use crate::operation::{self, CpuOperand, Operation};
 use crate::simd::dispatch_loops;
 
 use super::cell::Cell;
-use super::step::{Gradients, Values, product};
+use super::step::{BackwardStep, ForwardStep, product};
 
 /// Runs all steps like [`super::run`]. `weights` includes the bias column, and all tensors are f32 or f64.
 pub(super) fn run<C: Cell>(
@@ -98,7 +98,7 @@ impl<C: Cell> Fused<C> {
             let old = self.sizes.augmented(&state[..len]);
             let h = product(old, &Layout::contiguous((batch, columns)), weights.0, &transposed)?;
             let offset = if self.saved.is_some() { time * saved_len } else { 0 };
-            dispatch_loops(Values {
+            dispatch_loops(ForwardStep {
                 cell: self.cell,
                 hidden,
                 x: &inputs[time * gates..][..gates],
@@ -138,8 +138,8 @@ impl<C: Cell> Fused<C> {
         for time in (0..steps).rev().map(|step| self.sizes.time(step)) {
             let offset = time * gates;
             let (dh_offset, dh_len) = if C::ADDITIVE { (0, 0) } else { (offset, gates) };
-            add(&mut state[..len], &grad[time * len..]);
-            dispatch_loops(Gradients {
+            add_to(&mut state[..len], &grad[time * len..]);
+            dispatch_loops(BackwardStep {
                 cell: self.cell,
                 hidden,
                 saved: &saved[time * saved_len..][..saved_len],
@@ -151,7 +151,7 @@ impl<C: Cell> Fused<C> {
             let dstate =
                 product(dgates, &Layout::contiguous((batch, C::GATES * hidden)), weights.0, weights.1)?;
             for (state, dstate) in state.chunks_exact_mut(hidden).zip(dstate.chunks_exact(columns)) {
-                add(state, dstate);
+                add_to(state, dstate);
             }
         }
         Ok(Backward { dx, dh, state })
@@ -199,6 +199,7 @@ impl<C: Cell> Fused<C> {
     }
 }
 
+/// The gradients that [`Fused::backpropagate`] returns.
 struct Backward<T> {
     dx: Vec<T>,
     /// Empty if it equals `dx`.
@@ -206,7 +207,8 @@ struct Backward<T> {
     state: Vec<T>,
 }
 
-fn add<T: Element>(sums: &mut [T], terms: &[T]) {
+/// Adds the terms to the sums elementwise.
+fn add_to<T: Element>(sums: &mut [T], terms: &[T]) {
     sums.iter_mut().zip(terms).for_each(|(sum, term)| *sum += *term);
 }
 

@@ -186,7 +186,7 @@ fn check(recurrence: Recurrence, inputs: &Tensor, recurrent: &Recurrent, state: 
         );
     }
     let width = recurrent.projection.map_or(Ok(hidden), |projection| projection.dim(0))?;
-    let shape = |name: &str, tensor: &Tensor, expected: &[usize]| {
+    let check_tensor = |name: &str, tensor: &Tensor, expected: &[usize]| {
         if tensor.dims() != expected {
             bail!("{recurrence:?}: expected a {name} of shape {expected:?}, found {:?}", tensor.dims());
         }
@@ -199,17 +199,17 @@ fn check(recurrence: Recurrence, inputs: &Tensor, recurrent: &Recurrent, state: 
         }
         Ok(())
     };
-    shape("weight", recurrent.weight, &[recurrence.gates() * hidden, width])?;
+    check_tensor("weight", recurrent.weight, &[recurrence.gates() * hidden, width])?;
     if let Some(bias) = recurrent.bias {
-        shape("bias", bias, &[recurrence.gates() * hidden])?;
+        check_tensor("bias", bias, &[recurrence.gates() * hidden])?;
     }
     if let Some(projection) = recurrent.projection {
-        shape("projection", projection, &[width, hidden])?;
+        check_tensor("projection", projection, &[width, hidden])?;
     }
     if state.len() != recurrence.states() {
         bail!("{recurrence:?}: expected a state of {} tensors, found {}", recurrence.states(), state.len());
     }
     let widths = [("hidden state", width), ("cell state", hidden)];
     let mut tensors = state.iter().zip(widths);
-    tensors.try_for_each(|(tensor, (name, width))| shape(name, tensor, &[batch, width]))
+    tensors.try_for_each(|(tensor, (name, width))| check_tensor(name, tensor, &[batch, width]))
 }

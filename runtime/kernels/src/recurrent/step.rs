@@ -10,7 +10,7 @@ use crate::simd::{Kernel, Simd};
 use super::cell::{Cell, GATES, SAVED, STATES};
 
 /// Computes the new state of all units of a step.
-pub(super) struct Values<'a, C, T> {
+pub(super) struct ForwardStep<'a, C, T> {
     pub cell: C,
     pub hidden: usize,
     /// For each gate, the input multiplied by the input weights, `[batch, gates · hidden]`.
@@ -24,19 +24,19 @@ pub(super) struct Values<'a, C, T> {
 }
 
 /// Computes the gradients of a step.
-pub(super) struct Gradients<'a, C, T> {
+pub(super) struct BackwardStep<'a, C, T> {
     pub cell: C,
     pub hidden: usize,
     pub saved: &'a [T],
     /// The gradients of the new states. The kernel replaces them with the gradients of the old states, without the part
-    /// that passes through [`Values::h`]. The caller adds that part.
+    /// that passes through [`ForwardStep::h`]. The caller adds that part.
     pub state: [&'a mut [T]; STATES],
     pub dx: &'a mut [T],
-    /// The gradient of [`Values::h`], or empty if it equals `dx`.
+    /// The gradient of [`ForwardStep::h`], or empty if it equals `dx`.
     pub dh: &'a mut [T],
 }
 
-impl<C: Cell, T: Element> Kernel for Values<'_, C, T> {
+impl<C: Cell, T: Element> Kernel for ForwardStep<'_, C, T> {
     type Output = ();
 
     #[inline(always)]
@@ -64,7 +64,7 @@ impl<C: Cell, T: Element> Kernel for Values<'_, C, T> {
     }
 }
 
-impl<C: Cell, T: Element> Kernel for Gradients<'_, C, T> {
+impl<C: Cell, T: Element> Kernel for BackwardStep<'_, C, T> {
     type Output = ();
 
     #[inline(always)]

@@ -1,7 +1,7 @@
-//! Hands gradients directly from one operation of this crate to the operation that made its operand.
+//! Hands gradients directly from an operation of this crate to the operation that computed its operand.
 //!
 //! Candle initializes the gradient of each tensor with zeros and then adds to it, even if there is only one gradient to
-//! add. The pass that clears the memory and the pass that adds cause as much memory traffic as a pooling operation.
+//! add. Clearing the memory and adding to it cause as much memory traffic as a pooling operation.
 //! Here a *proxy node*, a tensor of a single number, represents an operation in candle's graph. The gradient of the
 //! operation's output waits in a [`GradientSlot`] until candle's traversal of the graph reaches the proxy node. The
 //! output itself is an ordinary tensor: in candle's graph, the result of an operation on the proxy node.
@@ -16,8 +16,8 @@ use std::thread::{self, ThreadId};
 
 use candle_core::{CpuStorage, Device, Result, Shape, Storage, Tensor, TensorId, bail};
 
-use super::elementwise::sum;
-use super::operation::{self, CpuOperand, Operation, all};
+use super::elementwise::add;
+use super::operation::{self, CpuOperand, Operation, to_array};
 use proxy::{Output, ProxyNode};
 
 /// Runs an operation like [`operation::apply`]. On the CPU, if an operand tracks gradients, a proxy node represents the
@@ -47,7 +47,7 @@ fn apply_with_proxy<const N: usize>(operands: [&Tensor; N], operation: impl Oper
     let proxy = operation::apply(in_graph, proxy)?;
     let output = Output { storage: Mutex::new(Some(storage)), shape, slot: slot.clone() };
     let tensor = operation::apply([&proxy], output)?;
-    // Neither `set` fails: no other thread has access to the slot yet.
+    // `set` cannot fail, because no other thread has access to the slot yet.
     let _ = slot.output.set(tensor.detach());
     let _ = slot.id.set(tensor.id());
     self::links().insert(tensor.id(), Link { proxy, slot });
@@ -64,10 +64,10 @@ fn forward<const N: usize>(
         Storage::Cpu(storage) => Ok((storage, *layout)),
         _ => bail!("{}: expected a tensor on the CPU", operation.name()),
     });
-    operation.forward(all(operation.name(), &operands.collect::<Result<Vec<CpuOperand>>>()?)?)
+    operation.forward(to_array(operation.name(), &operands.collect::<Result<Vec<CpuOperand>>>()?)?)
 }
 
-/// The proxy node and the gradient slot of the operation that made a tensor.
+/// The proxy node and the gradient slot of the operation that computed a tensor.
 #[derive(Clone)]
 struct Link {
     proxy: Tensor,
@@ -113,7 +113,7 @@ impl GradientSlot {
         let thread = thread::current().id();
         let earlier = locked(&self.gradients).remove(&thread);
         let sum = match earlier {
-            Some(Sum { count, total }) => Sum { count: count + 1, total: sum(&total, &gradient)? },
+            Some(Sum { count, total }) => Sum { count: count + 1, total: add(&total, &gradient)? },
             None => Sum { count: 1, total: gradient },
         };
         locked(&self.gradients).insert(thread, sum);

@@ -14,7 +14,8 @@ use super::{GradientSlot, Link, links, locked};
 pub(super) struct ProxyNode<O, const N: usize> {
     pub operation: O,
     pub operands: [Tensor; N],
-    /// The gradient slot of each operand, or `None` if no proxy node represents the operation that made the operand.
+    /// The gradient slot of each operand, or `None` if no proxy node represents the operation that computed the
+    /// operand.
     pub operand_slots: [Option<Arc<GradientSlot>>; N],
     pub slot: Arc<GradientSlot>,
 }
@@ -74,8 +75,8 @@ impl Drop for Output {
     }
 }
 
-/// Drops links one after another. Dropping a link may drop the output of the preceding operation; in a long chain of
-/// operations these drops would nest and overflow the stack.
+/// Drops links one after another. Dropping a link may drop the output of the preceding operation, which releases
+/// another link. In a long chain of operations, nested drops would overflow the stack.
 fn release(link: Link) {
     thread_local! {
         static PENDING: RefCell<Vec<Link>> = const { RefCell::new(Vec::new()) };

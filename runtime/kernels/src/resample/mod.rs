@@ -65,8 +65,8 @@ pub struct Resampling<const AXES: usize = 2> {
     pub filter: Filter,
     /// The size of the output.
     pub output: [usize; AXES],
-    /// The scale factor from input to output, for the computation of positions. `None` uses the output size divided by
-    /// the input size.
+    /// The scale factor from input positions to output positions. `None` uses the output size divided by the input
+    /// size.
     pub scale: [Option<f64>; AXES],
     /// Whether the centers of the first and last pixels of input and output are aligned, instead of their outer edges.
     /// The nearest filters ignore this setting.
@@ -86,6 +86,7 @@ impl<const AXES: usize> Resampling<AXES> {
 }
 
 impl<const AXES: usize> Resampling<AXES> {
+    /// Fails if an output size or a scale is not positive.
     fn check(&self) -> Result<()> {
         if self.output.contains(&0) {
             bail!("{NAME}: expected an output of 1 or more on each axis, found {:?}", self.output);
@@ -200,8 +201,8 @@ impl Operation<1> for Resample {
     }
 }
 
-/// Returns the taps with their weights in the dtype of the computation.
-fn weighted<T: Float>(taps: &Taps) -> Vec<(usize, T)> {
+/// Returns the taps with weights of type `T`.
+fn taps_as<T: Float>(taps: &Taps) -> Vec<(usize, T)> {
     taps.list.iter().map(|(position, weight)| (*position, T::from_f64(*weight))).collect()
 }
 
@@ -219,17 +220,17 @@ impl<E: Element> Kernel for Forward<'_, E> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let Resample { rows, columns, input: [h, w], output: [output_h, output_w] } = self.op;
-        let (row_taps, column_taps) = (weighted::<E>(rows), weighted::<E>(columns));
+        let (row_taps, column_taps) = (taps_as::<E>(rows), taps_as::<E>(columns));
         let mut row_sums = vec![E::ZERO; *w];
         for (x, y) in self.x.chunks_exact(h * w).zip(self.y.chunks_exact_mut(output_h * output_w)) {
-            for (taps, y) in row_taps.chunks_exact(rows.count).zip(y.chunks_exact_mut(*output_w)) {
+            for (taps, y) in row_taps.chunks_exact(rows.per_output).zip(y.chunks_exact_mut(*output_w)) {
                 row_sums.fill(Float::ZERO);
                 for (row, weight) in taps {
                     for (sum, x) in row_sums.iter_mut().zip(&x[row * w..][..*w]) {
                         *sum += *x * *weight;
                     }
                 }
-                for (taps, y) in column_taps.chunks_exact(columns.count).zip(y) {
+                for (taps, y) in column_taps.chunks_exact(columns.per_output).zip(y) {
                     let parts = taps.iter().map(|(column, weight)| row_sums[*column] * *weight);
                     *y = parts.fold(E::ZERO, |sum, part| sum + part);
                 }
@@ -252,12 +253,12 @@ impl<E: Element> Kernel for Backward<'_, E> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let Resample { rows, columns, input: [h, w], output: [output_h, output_w] } = self.op;
-        let (row_taps, column_taps) = (weighted::<E>(rows), weighted::<E>(columns));
+        let (row_taps, column_taps) = (taps_as::<E>(rows), taps_as::<E>(columns));
         let mut column_sums = vec![E::ZERO; *w];
         for (grad, dx) in self.grad.chunks_exact(output_h * output_w).zip(self.dx.chunks_exact_mut(h * w)) {
-            for (taps, grad) in row_taps.chunks_exact(rows.count).zip(grad.chunks_exact(*output_w)) {
+            for (taps, grad) in row_taps.chunks_exact(rows.per_output).zip(grad.chunks_exact(*output_w)) {
                 column_sums.fill(Float::ZERO);
-                for (taps, grad) in column_taps.chunks_exact(columns.count).zip(grad) {
+                for (taps, grad) in column_taps.chunks_exact(columns.per_output).zip(grad) {
                     taps.iter().for_each(|(column, weight)| column_sums[*column] += *grad * *weight);
                 }
                 for (row, weight) in taps {

@@ -6,8 +6,8 @@ use super::Filter;
 #[derive(Debug, PartialEq)]
 pub(super) struct Taps {
     /// The number of taps for each output.
-    pub count: usize,
-    /// The taps of all outputs, `count` for each.
+    pub per_output: usize,
+    /// The taps of all outputs, `per_output` for each.
     pub list: Vec<(usize, f64)>,
 }
 
@@ -22,54 +22,57 @@ pub(super) struct Axis {
 }
 
 impl Axis {
-    /// Returns the taps of all outputs. PyTorch computes positions in the precision of the tensor. With `single`, the
-    /// nearest filters round to f32 like PyTorch, because a rounding error can change the nearest position.
-    pub fn taps(&self, filter: Filter, single: bool) -> Taps {
+    /// Returns the taps of all outputs. PyTorch computes positions in the precision of the tensor. With
+    /// `rounds_to_f32`, the nearest filters round positions to f32 like PyTorch, because a rounding error can change
+    /// the nearest position.
+    pub fn taps(&self, filter: Filter, rounds_to_f32: bool) -> Taps {
         if self.input == self.output && (self.scale.is_none() || filter == Filter::Linear) {
-            return Taps { count: 1, list: (0..self.output).map(|at| (at, 1.0)).collect() };
+            return Taps { per_output: 1, list: (0..self.output).map(|at| (at, 1.0)).collect() };
         }
         let outputs = 0..self.output;
         match filter {
-            Filter::Nearest => self.nearest(single, |step, at, round| round(step * at)),
-            Filter::NearestExact => {
-                self.nearest(single, |step, at, round| round(round(step * (at + 0.5)) - 0.5).max(0.0) + 0.5)
-            }
-            Filter::Linear => Taps { count: 2, list: outputs.flat_map(|at| self.linear(at)).collect() },
-            Filter::Cubic => Taps { count: 4, list: outputs.flat_map(|at| self.cubic(at)).collect() },
+            Filter::Nearest => self.nearest(rounds_to_f32, |step, at, round| round(step * at)),
+            Filter::NearestExact => self.nearest(rounds_to_f32, |step, at, round| {
+                round(round(step * (at + 0.5)) - 0.5).max(0.0) + 0.5
+            }),
+            Filter::Linear => Taps { per_output: 2, list: outputs.flat_map(|at| self.linear(at)).collect() },
+            Filter::Cubic => Taps { per_output: 4, list: outputs.flat_map(|at| self.cubic(at)).collect() },
         }
     }
 
-    fn nearest(&self, single: bool, position: impl Fn(f64, f64, &dyn Fn(f64) -> f64) -> f64) -> Taps {
-        let round = |x: f64| if single { f64::from(x as f32) } else { x };
+    /// Returns the taps of a nearest filter. `position(step, output, round)` returns the position of an output.
+    fn nearest(&self, rounds_to_f32: bool, position: impl Fn(f64, f64, &dyn Fn(f64) -> f64) -> f64) -> Taps {
+        let round = |x: f64| if rounds_to_f32 { f64::from(x as f32) } else { x };
         let step = round(Axis { align_corners: false, ..*self }.step());
         let tap = |at: usize| {
             // PyTorch's `floorf` converts a double to a float first.
             let nearest = (position(step, at as f64, &round) as f32).floor() as usize;
             (nearest.min(self.input - 1), 1.0)
         };
-        Taps { count: 1, list: (0..self.output).map(tap).collect() }
+        Taps { per_output: 1, list: (0..self.output).map(tap).collect() }
     }
 
+    /// Returns the taps of linear interpolation.
     fn linear(&self, output: usize) -> [(usize, f64); 2] {
-        let (low, fraction) = self.split(self.position(output).max(0.0));
+        let (low, fraction) = self.floor_and_fraction(self.position(output).max(0.0));
         let low = low as usize;
         [(low, 1.0 - fraction), ((low + 1).min(self.input - 1), fraction)]
     }
 
-    /// Returns the weights of cubic convolution with a = -3/4 (Keys, "Cubic Convolution Interpolation for Digital Image
+    /// Returns the taps of cubic convolution with a = -3/4 (Keys, "Cubic Convolution Interpolation for Digital Image
     /// Processing", 1981).
     fn cubic(&self, output: usize) -> [(usize, f64); 4] {
         const A: f64 = -0.75;
         let inner = |x: f64| ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0;
         let outer = |x: f64| ((A * x - 5.0 * A) * x + 8.0 * A) * x - 4.0 * A;
-        let (low, t) = self.split(self.position(output));
+        let (low, t) = self.floor_and_fraction(self.position(output));
         let last = self.input as i64 - 1;
         let tap = |offset: i64, weight: f64| ((low + offset).clamp(0, last) as usize, weight);
         [tap(-1, outer(t + 1.0)), tap(0, inner(t)), tap(1, inner(1.0 - t)), tap(2, outer(2.0 - t))]
     }
 
     /// Returns the index of the input at or before a position, and the fraction of the way to the next input.
-    fn split(&self, position: f64) -> (i64, f64) {
+    fn floor_and_fraction(&self, position: f64) -> (i64, f64) {
         let low = (position.floor() as i64).min(self.input as i64 - 1);
         (low, (position - low as f64).clamp(0.0, 1.0))
     }

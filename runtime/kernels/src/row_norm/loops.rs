@@ -27,7 +27,7 @@ impl<F: Float> SplitMean<F> {
 
 /// Computes `y = (x - mean) · scale · weight + bias`.
 pub(super) struct Forward<'a, E: Element> {
-    pub span: usize,
+    pub elements_per_parameter: usize,
     pub mean: SplitMean<E>,
     pub scale: E,
     pub weight: &'a [E],
@@ -41,15 +41,15 @@ impl<E: Element> Kernel for Forward<'_, E> {
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        let Self { span, mean, scale, weight, bias, x, y } = self;
+        let Self { elements_per_parameter, mean, scale, weight, bias, x, y } = self;
         let parameters = weight.iter().zip(bias);
-        if span == 1 {
+        if elements_per_parameter == 1 {
             for ((y, x), (weight, bias)) in y.iter_mut().zip(x).zip(parameters) {
                 *y = mean.deviation(*x) * scale * *weight + *bias;
             }
             return;
         }
-        let runs = y.chunks_exact_mut(span).zip(x.chunks_exact(span));
+        let runs = y.chunks_exact_mut(elements_per_parameter).zip(x.chunks_exact(elements_per_parameter));
         for ((y, x), (weight, bias)) in runs.zip(parameters) {
             let scale = scale * *weight;
             for (y, x) in y.iter_mut().zip(x) {
@@ -61,7 +61,7 @@ impl<E: Element> Kernel for Forward<'_, E> {
 
 /// Computes `grad · weight`.
 pub(super) struct WeightedGradient<'a, E: Element> {
-    pub span: usize,
+    pub elements_per_parameter: usize,
     pub weight: &'a [E],
     pub grad: &'a [E],
     pub out: &'a mut [f64],
@@ -72,13 +72,16 @@ impl<E: Element> Kernel for WeightedGradient<'_, E> {
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        if self.span == 1 {
+        if self.elements_per_parameter == 1 {
             for ((out, grad), weight) in self.out.iter_mut().zip(self.grad).zip(self.weight) {
                 *out = (*grad * *weight).to_f64();
             }
             return;
         }
-        let runs = self.out.chunks_exact_mut(self.span).zip(self.grad.chunks_exact(self.span));
+        let runs = self
+            .out
+            .chunks_exact_mut(self.elements_per_parameter)
+            .zip(self.grad.chunks_exact(self.elements_per_parameter));
         for ((out, grad), weight) in runs.zip(self.weight) {
             for (out, grad) in out.iter_mut().zip(grad) {
                 *out = (*grad * *weight).to_f64();
@@ -112,7 +115,7 @@ impl<E: Element> Kernel for Backward<'_, E> {
 
 /// Adds the contribution of one row to the gradients of a weight and a bias that have one number for each element of
 /// the row.
-pub(super) struct Parameters<'a, E> {
+pub(super) struct ParameterGradients<'a, E> {
     pub mean: f64,
     pub inv_std: f64,
     pub x: &'a [E],
@@ -121,7 +124,7 @@ pub(super) struct Parameters<'a, E> {
     pub db: &'a mut [f64],
 }
 
-impl<E: Element> Kernel for Parameters<'_, E> {
+impl<E: Element> Kernel for ParameterGradients<'_, E> {
     type Output = ();
 
     #[inline(always)]

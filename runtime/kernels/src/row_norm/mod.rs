@@ -13,7 +13,7 @@ use crate::element::{compute_dtype, in_f32, widened, with_element, with_elements
 use crate::relay;
 
 use self::op::RowNorm;
-use self::rows::Rows;
+use self::rows::RowShape;
 
 /// Normalizes over the last dimensions with their mean and variance, then applies `weight` and `bias`.
 ///
@@ -46,7 +46,7 @@ pub fn layer_norm(
     eps: f64,
 ) -> Result<Tensor> {
     let name = "layer_norm";
-    let op = RowNorm { name, rows: Rows::trailing(name, x, normalized_shape)?, eps, centered: true };
+    let op = RowNorm { name, shape: RowShape::trailing(name, x, normalized_shape)?, eps, centered: true };
     normalize(x, normalized_shape, weight, bias, op)
 }
 
@@ -75,7 +75,7 @@ pub fn layer_norm(
 /// ```
 pub fn rms_norm(x: &Tensor, normalized_shape: &[usize], weight: Option<&Tensor>, eps: f64) -> Result<Tensor> {
     let name = "rms_norm";
-    let op = RowNorm { name, rows: Rows::trailing(name, x, normalized_shape)?, eps, centered: false };
+    let op = RowNorm { name, shape: RowShape::trailing(name, x, normalized_shape)?, eps, centered: false };
     normalize(x, normalized_shape, weight, None, op)
 }
 
@@ -110,12 +110,12 @@ pub fn group_norm(
     bias: Option<&Tensor>,
     eps: f64,
 ) -> Result<Tensor> {
-    let rows = Rows::groups("group_norm", x, groups)?;
-    if rows.rows == groups && rows.elements() == 1 {
+    let row_shape = RowShape::groups("group_norm", x, groups)?;
+    if row_shape.rows == groups && row_shape.row_len() == 1 {
         bail!("group_norm: expected more than one value per group, found an input {:?}", x.dims());
     }
-    let op = RowNorm { name: "group_norm", rows, eps, centered: true };
-    normalize(x, &[rows.parameters()], weight, bias, op)
+    let op = RowNorm { name: "group_norm", shape: row_shape, eps, centered: true };
+    normalize(x, &[row_shape.parameters()], weight, bias, op)
 }
 
 /// Normalizes each channel of each sample, then applies `weight` and `bias`.
@@ -143,9 +143,9 @@ pub fn group_norm(
 /// # }
 /// ```
 pub fn instance_norm(x: &Tensor, weight: Option<&Tensor>, bias: Option<&Tensor>, eps: f64) -> Result<Tensor> {
-    let rows = instances(x)?;
-    let op = RowNorm { name: "instance_norm", rows, eps, centered: true };
-    normalize(x, &[rows.parameters()], weight, bias, op)
+    let row_shape = instance_rows(x)?;
+    let op = RowNorm { name: "instance_norm", shape: row_shape, eps, centered: true };
+    normalize(x, &[row_shape.parameters()], weight, bias, op)
 }
 
 /// Returns the mean and the biased variance of each channel of each sample of `[batch, channels, length, ...]`. Both
@@ -167,34 +167,34 @@ pub fn instance_norm(x: &Tensor, weight: Option<&Tensor>, bias: Option<&Tensor>,
 /// # }
 /// ```
 pub fn instance_moments(x: &Tensor) -> Result<(Tensor, Tensor)> {
-    let rows = instances(x)?;
-    let shape = (rows.rows / rows.period.max(1), rows.period);
+    let row_shape = instance_rows(x)?;
+    let shape = (row_shape.rows / row_shape.period.max(1), row_shape.period);
     if !has_cpu_kernels(x) {
-        let (mean, variance) = composed::moments(&x.detach(), rows)?;
+        let (mean, variance) = composed::moments(&x.detach(), row_shape)?;
         return Ok((mean.reshape(shape)?, variance.reshape(shape)?));
     }
     let wide = widened(x)?;
     let (mean, variance) = with_element!("instance_norm", wide.dtype(), E => {
-        with_elements::<E, _>(&wide, |x| rows.moments(x))
+        with_elements::<E, _>(&wide, |x| row_shape.moments(x))
     })?;
     let statistic =
         |values: Vec<f64>| Tensor::from_vec(values, shape, x.device())?.to_dtype(compute_dtype(x.dtype()));
     Ok((statistic(mean)?, statistic(variance)?))
 }
 
-/// Returns one row for each channel of each sample.
-fn instances(x: &Tensor) -> Result<Rows> {
+/// Divides `x` into one row for each channel of each sample.
+fn instance_rows(x: &Tensor) -> Result<RowShape> {
     let [_, channels, _, ..] = *x.dims() else {
         bail!(
             "instance_norm: expected an input [batch, channels, length, ...] of rank 3 or more, found {:?}",
             x.dims()
         );
     };
-    let rows = Rows::groups("instance_norm", x, channels)?;
-    if rows.elements() == 1 {
+    let row_shape = RowShape::groups("instance_norm", x, channels)?;
+    if row_shape.row_len() == 1 {
         bail!("instance_norm: expected more than one value per channel, found an input {:?}", x.dims());
     }
-    Ok(rows)
+    Ok(row_shape)
 }
 
 /// Flattens the parameters, with 1 and 0 for `None`, and runs the operation.
@@ -211,7 +211,7 @@ fn normalize(
             bail!("{}: expected a {name} of shape {shape:?}, found {:?}", op.name, tensor.dims())
         }
         Some(tensor) => tensor.to_dtype(dtype)?.flatten_all()?.contiguous(),
-        None => Tensor::full(default, Shape::from(op.rows.parameters()), x.device())?.to_dtype(dtype),
+        None => Tensor::full(default, Shape::from(op.shape.parameters()), x.device())?.to_dtype(dtype),
     };
     let (weight, bias) = (parameter("weight", weight, 1.0)?, parameter("bias", bias, 0.0)?);
     if !has_cpu_kernels(x) {

@@ -10,8 +10,8 @@ use crate::operation::{CpuOperand, Operation};
 use crate::parallel::{cost, for_each_chunk, for_each_row};
 use crate::simd::dispatch_loops;
 
-use super::loops::{Backward, Forward, Parameters, SplitMean, WeightedGradient};
-use super::rows::{Rows, mean_square, moments};
+use super::loops::{Backward, Forward, ParameterGradients, SplitMean, WeightedGradient};
+use super::rows::{RowShape, mean_square, moments};
 
 /// The maximum number of blocks of rows in a backward pass. Each block computes separate sums for the gradients of the
 /// parameters. The number of blocks depends only on the shape, so that the sums are the same for any number of threads.
@@ -21,7 +21,7 @@ const MAX_BLOCKS: usize = 64;
 /// replaced by 0.
 pub(super) struct RowNorm {
     pub name: &'static str,
-    pub rows: Rows,
+    pub shape: RowShape,
     pub eps: f64,
     pub centered: bool,
 }
@@ -45,11 +45,11 @@ impl Operation<3> for RowNorm {
         _y: &Tensor,
         grad: &Tensor,
     ) -> Result<[Option<Tensor>; 3]> {
-        let needs_parameters = weight.track_op() || bias.track_op();
+        let needs_parameter_gradients = weight.track_op() || bias.track_op();
         let (dx, [dw, db]) = with_element!(self.name, x.dtype(), E => {
             let gradients = with_elements::<E, _>(x, |x| {
                 with_elements::<E, _>(grad, |grad| {
-                    with_elements(weight, |weight| self.gradients::<E>(x, grad, weight, needs_parameters))
+                    with_elements(weight, |weight| self.gradients::<E>(x, grad, weight, needs_parameter_gradients))
                 })
             });
             let (dx, sums) = gradients???;
@@ -68,13 +68,21 @@ impl Operation<3> for RowNorm {
 impl RowNorm {
     fn normalize<E: Element>(&self, x: &[E], weight: &[E], bias: &[E]) -> Vec<E> {
         let mut y = zeros::<E>(x.len());
-        for_each_row(self.rows.elements(), cost::TWO_PASSES, &mut y, |row, y| {
-            let x = &x[self.rows.range(row)];
-            let parameters = self.rows.parameters_of(row);
+        for_each_row(self.shape.row_len(), cost::TWO_PASSES, &mut y, |row, y| {
+            let x = &x[self.shape.range(row)];
+            let parameters = self.shape.parameters_of(row);
             let (weight, bias) = (&weight[parameters.clone()], &bias[parameters]);
             let Statistics { mean, inv_std } = self.statistics(x);
             let (mean, scale) = (SplitMean::new(mean), E::from_f64(inv_std));
-            dispatch_loops(Forward { span: self.rows.span, mean, scale, weight, bias, x, y });
+            dispatch_loops(Forward {
+                elements_per_parameter: self.shape.elements_per_parameter,
+                mean,
+                scale,
+                weight,
+                bias,
+                x,
+                y,
+            });
         });
         y
     }
@@ -85,27 +93,27 @@ impl RowNorm {
         Statistics { mean, inv_std: 1.0 / (variance + self.eps).sqrt() }
     }
 
-    /// Returns the gradient of `x` and, if `needs_parameters` is set, the gradients of the weight and the bias.
-    /// Otherwise the gradients of the weight and the bias are zeros.
+    /// Returns the gradient of `x` and, if `needs_parameter_gradients` is set, the gradients of the weight and the
+    /// bias. Otherwise the gradients of the weight and the bias are zeros.
     fn gradients<E: Element>(
         &self,
         x: &[E],
         grad: &[E],
         weight: &[E],
-        needs_parameters: bool,
+        needs_parameter_gradients: bool,
     ) -> (Vec<E>, [Vec<f64>; 2]) {
-        let (elements, parameters) = (self.rows.elements(), self.rows.parameters());
+        let (row_len, parameters) = (self.shape.row_len(), self.shape.parameters());
         let mut dx = zeros::<E>(x.len());
         let mut total = [vec![0.0; parameters], vec![0.0; parameters]];
-        if elements == 0 {
+        if row_len == 0 {
             return (dx, total);
         }
-        let rows = cost::TWO_PASSES.div_ceil(elements).max(self.rows.rows.div_ceil(MAX_BLOCKS));
-        let chunks = dx.chunks_mut(rows * elements);
+        let rows = cost::TWO_PASSES.div_ceil(row_len).max(self.shape.rows.div_ceil(MAX_BLOCKS));
+        let chunks = dx.chunks_mut(rows * row_len);
         let mut blocks: Vec<(&mut [E], [Vec<f64>; 2])> = chunks.map(|dx| (dx, Default::default())).collect();
         for_each_chunk(&mut blocks, 1, |index, block| {
             for (dx, sums) in block {
-                if needs_parameters {
+                if needs_parameter_gradients {
                     *sums = total.clone();
                 }
                 self.block_gradients(index * rows, x, grad, weight, dx, sums);
@@ -130,18 +138,18 @@ impl RowNorm {
         dx: &mut [E],
         sums: &mut [Vec<f64>; 2],
     ) {
-        let mut weighted = vec![0.0; self.rows.elements()];
-        for (i, dx) in dx.chunks_exact_mut(self.rows.elements()).enumerate() {
+        let mut weighted = vec![0.0; self.shape.row_len()];
+        for (i, dx) in dx.chunks_exact_mut(self.shape.row_len()).enumerate() {
             let row = first + i;
-            let (x, grad) = (&x[self.rows.range(row)], &grad[self.rows.range(row)]);
+            let (x, grad) = (&x[self.shape.range(row)], &grad[self.shape.range(row)]);
             let statistics = self.statistics(x);
-            let parameters = self.rows.parameters_of(row);
+            let parameters = self.shape.parameters_of(row);
             let [dw, db] = sums;
             if let (Some(dw), Some(db)) = (dw.get_mut(parameters.clone()), db.get_mut(parameters.clone())) {
-                self.add_parameters(&statistics, x, grad, dw, db);
+                self.add_parameter_gradients(&statistics, x, grad, dw, db);
             }
             dispatch_loops(WeightedGradient {
-                span: self.rows.span,
+                elements_per_parameter: self.shape.elements_per_parameter,
                 weight: &weight[parameters],
                 grad,
                 out: &mut weighted,
@@ -163,7 +171,7 @@ impl RowNorm {
     }
 
     /// Adds the contribution of one row to the gradients of the row's weights and biases.
-    fn add_parameters<E: Element>(
+    fn add_parameter_gradients<E: Element>(
         &self,
         statistics: &Statistics,
         x: &[E],
@@ -172,10 +180,12 @@ impl RowNorm {
         db: &mut [f64],
     ) {
         let Statistics { mean, inv_std } = *statistics;
-        if self.rows.span == 1 {
-            return dispatch_loops(Parameters { mean, inv_std, x, grad, dw, db });
+        if self.shape.elements_per_parameter == 1 {
+            return dispatch_loops(ParameterGradients { mean, inv_std, x, grad, dw, db });
         }
-        let runs = x.chunks_exact(self.rows.span).zip(grad.chunks_exact(self.rows.span));
+        let runs = x
+            .chunks_exact(self.shape.elements_per_parameter)
+            .zip(grad.chunks_exact(self.shape.elements_per_parameter));
         for ((x, grad), (dw, db)) in runs.zip(dw.iter_mut().zip(db)) {
             let [sum, product] = sums(x, grad, |x, grad| [grad, grad * (x - mean)]);
             *dw += product * inv_std;

@@ -13,7 +13,7 @@ pub(crate) fn is_finite(values: &[f32], isa: Isa) -> bool {
 }
 
 /// Returns `true` if none of the halves is infinite or NaN.
-pub(crate) fn are_finite(half: Half, values: &[u16]) -> bool {
+pub(crate) fn halves_are_finite(half: Half, values: &[u16]) -> bool {
     match values.len() {
         0..=cost::SCAN => dispatch_loops(FiniteHalves(half, values)),
         _ => values.par_chunks(cost::SCAN).all(|values| dispatch_loops(FiniteHalves(half, values))),
@@ -29,10 +29,10 @@ impl Kernel for Finite<'_> {
     fn run<S: Simd>(self, simd: S) -> bool {
         // Zero times a finite number is zero. Zero times an infinity or NaN is NaN.
         let (mut sums, mut vectors) = ([simd.zero(); 4], self.0.chunks_exact(4 * S::LANES));
-        for four in &mut vectors {
+        for chunk in &mut vectors {
             for (i, sum) in sums.iter_mut().enumerate() {
                 // SAFETY: the chunk has four vectors.
-                let vector = unsafe { simd.load(four.as_ptr().add(i * S::LANES)) };
+                let vector = unsafe { simd.load(chunk.as_ptr().add(i * S::LANES)) };
                 *sum = simd.fma(vector, simd.zero(), *sum);
             }
         }
@@ -50,11 +50,11 @@ impl Kernel for FiniteHalves<'_> {
     fn run<S: Simd>(self, _: S) -> bool {
         // In an infinity or NaN, all bits of the exponent are set, so adding the lowest of these bits carries into the
         // sign.
-        let (exponent, least) = match self.0 {
+        let (exponent_mask, lowest_bit) = match self.0 {
             Half::F16 => (0x7c00, 0x0400),
             Half::Bf16 => (0x7f80, 0x0080),
         };
-        let carries = self.1.iter().fold(0, |carries, bits| carries | ((bits & exponent) + least));
+        let carries = self.1.iter().fold(0, |carries, bits| carries | ((bits & exponent_mask) + lowest_bit));
         carries & 0x8000 == 0
     }
 }

@@ -1,7 +1,7 @@
 //! Vectors of `f32` and of `f64`, for kernels that are generic over the two types.
 //!
-//! These kernels are generic over [`Lanes`]. The `f32` vector is that of the instruction set in use. The `f64` vector
-//! is an array of four numbers, compiled for that instruction set.
+//! These kernels are generic over [`Lanes`]. The `f32` vector is the vector of the instruction set in use. The `f64`
+//! vector is an array of four numbers, compiled for that instruction set.
 
 use crate::element::Element;
 

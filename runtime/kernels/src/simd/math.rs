@@ -13,7 +13,7 @@ use crate::number::{Normal, Number};
 
 /// A single-precision number, or a vector of them.
 pub trait Single: Number {
-    /// `true` if [`mul_add`](Self::mul_add) rounds once.
+    /// Whether [`mul_add`](Self::mul_add) rounds once.
     const FUSED: bool;
 
     /// Returns `self · factor + summand`.
@@ -101,7 +101,7 @@ pub fn exp<N: Single>(x: N) -> N {
     polynomial(rest, [1., 1., c2, c3, c4, c5, c6]).ldexp(exponent)
 }
 
-/// Returns `e^x - 1`, accurate near zero too.
+/// Returns `e^x - 1`, which is accurate near zero too.
 #[inline(always)]
 pub fn exp_m1<N: Single>(x: N) -> N {
     let Exponential { excess, exponent } = Exponential::of(clamped(x));
@@ -117,11 +117,11 @@ pub fn sigmoid<N: Single>(x: N) -> N {
     // A formula in e^-|x| neither overflows nor loses precision in the left tail.
     let one = x.splat(1.);
     let power = exp(-x.abs());
-    let far = power / (one + power);
-    // σ(-|x|) = power - power · far and σ(|x|) = 1 - far. The errors of the sum and of the quotient only enter through
-    // the second term, which is the smaller one.
+    let quotient = power / (one + power);
+    // σ(-|x|) = power - power · quotient and σ(|x|) = 1 - quotient. The errors of the sum and of the quotient only
+    // enter through the second term, which is the smaller one.
     let first = x.where_less(x.splat(0.), power, one);
-    first.mul_add(-far, first)
+    first.mul_add(-quotient, first)
 }
 
 /// Returns the hyperbolic tangent.
@@ -179,7 +179,7 @@ pub fn normal<N: Single>(x: N) -> Normal<N> {
         0.009_369_002_812_831,
         0.001_531_210_511_034,
     ];
-    /// Minimax fraction for `0.89 ≤ t ≤ 14.6`: the relative error of `Φ` is 3.7e-9.
+    /// The coefficients of `n` and `m`, a minimax fraction for `0.89 ≤ t ≤ 14.6`: the relative error of `Φ` is 3.7e-9.
     const N: [f64; 4] = [0.363_358_756_556, 0.238_087_780_421_1, 0.070_755_976_104_62, 0.009_601_395_447_382];
     const M: [f64; 5] =
         [1., 0.954_914_314_854_5, 0.429_065_779_654_8, 0.103_731_383_478_2, 0.012_034_175_392_71];
@@ -208,7 +208,7 @@ pub fn normal<N: Single>(x: N) -> Normal<N> {
     let rounding = c - (sum - t);
     let residual = accurate_mul_add(-reciprocal, sum, t.splat(K));
     let residual = (-reciprocal).mul_add(rounding, residual);
-    // The rounding errors of `rest` and `excess` would add to that of the result, too.
+    // The rounding errors of `rest` and `excess` would also add to the error of the result.
     let excess_of_tail = excess + residual.mul_add(t.splat(1. / K), error);
     let tail = reciprocal.mul_add(excess_of_tail, reciprocal).ldexp(exponent);
 
@@ -301,7 +301,8 @@ mod tests {
         }
     }
 
-    /// Evaluates a function for vectors of an instruction set. Also returns whether it fuses multiply-adds.
+    /// Evaluates a function for vectors of an instruction set. Also returns whether the instruction set has fused
+    /// multiply-adds.
     struct Evaluate<'a>(Function, &'a [f32]);
 
     impl Kernel for Evaluate<'_> {
@@ -323,7 +324,7 @@ mod tests {
 
     /// Returns the function's values for scalars and for each instruction set, including emulated NEON, and whether
     /// multiply-adds are fused.
-    fn everywhere(function: Function, x: &[f32]) -> Vec<(String, bool, Vec<f32>)> {
+    fn values_for_all_isas(function: Function, x: &[f32]) -> Vec<(String, bool, Vec<f32>)> {
         let mut sets = available();
         sets.push(Isa::Neon);
         let mut values = vec![("scalar".into(), false, x.iter().map(|x| function.of(*x)).collect())];
@@ -335,7 +336,7 @@ mod tests {
     }
 
     /// Returns the distance between neighboring `f32`s at `x`.
-    fn unit(x: f64) -> f64 {
+    fn ulp(x: f64) -> f64 {
         let exponent = (x.abs().log2().floor() as i32).max(f32::MIN_EXP - 1);
         2f64.powi(exponent - (f32::MANTISSA_DIGITS as i32 - 1))
     }
@@ -343,14 +344,14 @@ mod tests {
     /// Checks the function's values against `f64`.
     fn check(function: Function, x: &[f32]) {
         let exact: Vec<f64> = x.iter().map(|x| function.exact(f64::from(*x))).collect();
-        for (set, fused, y) in everywhere(function, x) {
+        for (set, fused, y) in values_for_all_isas(function, x) {
             let bound = function.bound(fused);
             for ((x, y), exact) in x.iter().zip(y).zip(&exact) {
                 if exact.abs() > f64::from(f32::MAX) {
                     assert_eq!(y, f32::INFINITY, "{function:?} of {x:e}, {set}");
                     continue;
                 }
-                let error = (f64::from(y) - exact).abs() / unit(*exact);
+                let error = (f64::from(y) - exact).abs() / ulp(*exact);
                 assert!(error <= bound, "{function:?} of {x:e}, {set}: {y:e}, off by {error} units");
             }
         }
@@ -410,7 +411,7 @@ mod tests {
         let tiny = f32::from_bits(1);
         let x = [nan, inf, -inf, 0., -0., tiny, -tiny, 1e30, -1e30];
         for function in FUNCTIONS {
-            for (set, _, y) in everywhere(function, &x) {
+            for (set, _, y) in values_for_all_isas(function, &x) {
                 let expected = x.map(|x| function.exact(f64::from(x)) as f32);
                 for ((x, y), expected) in x.iter().zip(y).zip(expected) {
                     let same = y == expected || y.is_nan() && expected.is_nan();

@@ -1,10 +1,10 @@
 //! Vectors of `f32`s for each instruction set, and the choice of the instruction set at run time.
 //!
 //! A kernel is written once, generic over [`Simd`], as a type that implements [`Kernel`]. [`dispatch_to`] runs it with
-//! one of the machine's instruction sets, usually the one that [`isa`] returns. Every method of every token is
+//! one of the machine's instruction sets, usually the one that [`isa`] returns. Every method of [`Simd`] is
 //! `#[inline(always)]`, so that the whole kernel is compiled inside a single function of this file that has the
 //! attribute `target_feature`. Code that is compiled outside of that function makes a function call for every vector
-//! instruction. Therefore, do not call a token's methods in closures passed to `map` or `from_fn`.
+//! instruction. Therefore, do not call these methods in closures passed to `map` or `from_fn`.
 
 #[cfg(any(target_arch = "aarch64", all(feature = "testing", debug_assertions)))]
 mod arm;
@@ -22,7 +22,7 @@ mod x86;
 
 #[cfg(any(target_arch = "aarch64", all(feature = "testing", debug_assertions)))]
 pub use arm::Neon;
-pub(crate) use finite::{are_finite, is_finite};
+pub(crate) use finite::{halves_are_finite, is_finite};
 pub use half::Half;
 pub(crate) use lanes::{Floats, Lanes, MAX_LANES, Real, Task};
 pub use microarchitecture::{Microarchitecture, microarchitecture};
@@ -30,13 +30,13 @@ pub use portable::Portable;
 pub(crate) use prefetch::prefetch;
 pub(crate) use transpose::transpose;
 pub use vector::Vectors;
-pub(crate) use vector::{Block, for_each_block};
+pub(crate) use vector::{VectorLoop, run_vector_loop};
 #[cfg(target_arch = "x86_64")]
 pub use x86::{Avx2, Avx512};
 
 use std::sync::OnceLock;
 
-/// An instruction set a kernel can run on, from the narrowest to the widest.
+/// An instruction set that a kernel can run on, from the narrowest to the widest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Isa {
     /// Plain Rust, eight lanes, which the compiler may vectorize.
@@ -93,7 +93,7 @@ pub fn has_pairs(isa: Isa) -> bool {
     return false;
 }
 
-/// Returns the instruction set in use: the widest of this machine, up to the limit that is set by the environment
+/// Returns the instruction set in use: the widest of this machine, up to the limit in the environment
 /// variable `SCONCE_ISA` (`portable`, `neon`, `avx2` or `avx512`; read once).
 pub fn isa() -> Isa {
     static ISA: OnceLock<Isa> = OnceLock::new();
@@ -159,7 +159,7 @@ pub(super) fn dispatch_pairs<K: Kernel>(isa: Isa, kernel: K) -> Option<K::Output
 }
 
 /// Runs a kernel of plain loops, which the compiler vectorizes. The compiler may use AVX2 if [`isa`] is AVX2 or
-/// AVX-512. AVX-512 would not speed such loops up, and would double their compile time.
+/// AVX-512. AVX-512 would not make these loops faster, and would double their compile time.
 pub(super) fn dispatch_loops<K: Kernel>(kernel: K) -> K::Output {
     dispatch_loops_to(isa(), kernel)
 }
@@ -209,7 +209,8 @@ fn run_plain<S: Simd, K: Kernel>(simd: S, kernel: K) -> K::Output {
     kernel.run(simd)
 }
 
-/// A token that proves that the machine has an instruction set, with the operations on its vectors of `f32`s.
+/// The operations of an instruction set on its vectors of `f32`s. The type is a token: a value of the type exists only
+/// on a machine that has the instruction set.
 ///
 /// # Safety
 /// Methods with a pointer read or write `LANES` consecutive floats (the `_partial` methods `n ≤ LANES` floats, the
@@ -242,12 +243,12 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn deinterleave(self, a: Self::V, b: Self::V) -> [Self::V; 2];
     /// Alternates the lanes of `a` and `b`: the inverse of [`deinterleave`](Self::deinterleave).
     fn interleave(self, a: Self::V, b: Self::V) -> [Self::V; 2];
-    /// Returns in each lane `same` if `a` equals `b`, and `other` if not or if either is NaN.
-    fn pick(self, a_and_b: [Self::V; 2], same: Self::V, other: Self::V) -> Self::V;
-    /// Returns in each lane `then` if `a < b`, and `otherwise` if not or if either is NaN.
-    fn pick_less(self, a: Self::V, b: Self::V, then: Self::V, otherwise: Self::V) -> Self::V;
-    /// Returns in each lane `then` if `a ≤ b`, and `otherwise` if not or if either is NaN.
-    fn pick_at_most(self, a: Self::V, b: Self::V, then: Self::V, otherwise: Self::V) -> Self::V;
+    /// Returns in each lane `same` if `a` equals `b`, and `other` otherwise. NaN does not equal anything.
+    fn select_equal(self, a_and_b: [Self::V; 2], same: Self::V, other: Self::V) -> Self::V;
+    /// Returns in each lane `then` if `a < b`, and `otherwise` if not, or if either is NaN.
+    fn select_less(self, a: Self::V, b: Self::V, then: Self::V, otherwise: Self::V) -> Self::V;
+    /// Returns in each lane `then` if `a ≤ b`, and `otherwise` if not, or if either is NaN.
+    fn select_at_most(self, a: Self::V, b: Self::V, then: Self::V, otherwise: Self::V) -> Self::V;
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     fn sub(self, a: Self::V, b: Self::V) -> Self::V;
     fn mul(self, a: Self::V, b: Self::V) -> Self::V;
@@ -264,16 +265,16 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// mask; a zero of `c` may lose its sign there.
     #[inline(always)]
     fn fma_masked(self, a: Self::V, b: Self::V, c: Self::V, mask: Self::Mask) -> Self::V {
-        self.fma(self.keep(a, mask), b, c)
+        self.fma(self.keep_lanes(a, mask), b, c)
     }
     /// Returns the larger of a bound and a value; NaN if `value` is NaN.
     fn max(self, bound: Self::V, value: Self::V) -> Self::V;
     /// Returns the smaller of a bound and a value; NaN if `value` is NaN.
     fn min(self, bound: Self::V, value: Self::V) -> Self::V;
     /// Returns the larger of two values; NaN if either is NaN.
-    fn larger(self, a: Self::V, b: Self::V) -> Self::V;
-    /// Returns `v` with all lanes outside of the mask set to zero.
-    fn keep(self, v: Self::V, mask: Self::Mask) -> Self::V;
+    fn max_nan(self, a: Self::V, b: Self::V) -> Self::V;
+    /// Returns `v` with the lanes outside of the mask set to zero.
+    fn keep_lanes(self, v: Self::V, mask: Self::Mask) -> Self::V;
     /// Returns the sum of all lanes, added in a fixed order.
     fn sum(self, v: Self::V) -> f32;
 
@@ -289,7 +290,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
         // SAFETY: the caller guarantees `n` halves in bounds.
         unsafe { half::store_lanes(self, half, to, n, v) }
     }
-    /// Packs a pair of bf16 into each lane: the upper 16 bits of that lane of `even`, and those of that lane of `odd`.
+    /// Packs a pair of bf16 into each lane: the upper 16 bits of the lane of `even`, and the upper 16 bits of the lane
+    /// of `odd`.
     #[inline(always)]
     fn pair(self, even: Self::V, odd: Self::V) -> Self::V {
         let mut a = [0f32; 16];
@@ -317,7 +319,7 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// Returns the mask of the lanes inside a row of `len` elements, for a vector that begins at element `first`.
     /// `first` may be negative.
     #[inline(always)]
-    fn inside(self, first: isize, len: usize) -> Self::Mask {
+    fn mask_in_row(self, first: isize, len: usize) -> Self::Mask {
         let lane = |element: usize| (element as isize - first).clamp(0, Self::LANES as isize) as usize;
         self.mask(lane(0), lane(len))
     }

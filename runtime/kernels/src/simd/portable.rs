@@ -66,7 +66,7 @@ impl<const N: usize> Simd for Portable<N> {
         lanes(|i| if inside(i) { unsafe { *from.wrapping_add(i) } } else { 0. })
     }
     #[inline(always)]
-    fn keep(self, v: Self::V, [first, end]: Self::Mask) -> Self::V {
+    fn keep_lanes(self, v: Self::V, [first, end]: Self::Mask) -> Self::V {
         lanes(|i| if first <= i && i < end { v[i] } else { 0. })
     }
     #[inline(always)]
@@ -80,15 +80,15 @@ impl<const N: usize> Simd for Portable<N> {
         [lanes(interleaved), lanes(|i| interleaved(i + N))]
     }
     #[inline(always)]
-    fn pick(self, [a, b]: [Self::V; 2], same: Self::V, other: Self::V) -> Self::V {
+    fn select_equal(self, [a, b]: [Self::V; 2], same: Self::V, other: Self::V) -> Self::V {
         lanes(|i| if a[i] == b[i] { same[i] } else { other[i] })
     }
     #[inline(always)]
-    fn pick_less(self, a: Self::V, b: Self::V, then: Self::V, otherwise: Self::V) -> Self::V {
+    fn select_less(self, a: Self::V, b: Self::V, then: Self::V, otherwise: Self::V) -> Self::V {
         lanes(|i| if a[i] < b[i] { then[i] } else { otherwise[i] })
     }
     #[inline(always)]
-    fn pick_at_most(self, a: Self::V, b: Self::V, then: Self::V, otherwise: Self::V) -> Self::V {
+    fn select_at_most(self, a: Self::V, b: Self::V, then: Self::V, otherwise: Self::V) -> Self::V {
         lanes(|i| if a[i] <= b[i] { then[i] } else { otherwise[i] })
     }
     #[inline(always)]
@@ -133,7 +133,7 @@ impl<const N: usize> Simd for Portable<N> {
         lanes(|i| if bound[i] < value[i] { bound[i] } else { value[i] })
     }
     #[inline(always)]
-    fn larger(self, a: Self::V, b: Self::V) -> Self::V {
+    fn max_nan(self, a: Self::V, b: Self::V) -> Self::V {
         lanes(|i| if b[i] > a[i] || b[i].is_nan() { b[i] } else { a[i] })
     }
     #[inline(always)]

@@ -1,4 +1,4 @@
-//! Vectors together with their instruction set, for formulas that are generic over numbers and vectors.
+//! Vectors that implement [`Number`], for formulas that are generic over numbers and vectors.
 
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
@@ -9,8 +9,8 @@ use super::math::Single;
 
 /// `N` vectors, with the token of their instruction set. An operation applies to each lane of each vector.
 ///
-/// One vector leaves most units idle, because each instruction of a formula waits for the previous one. With several
-/// vectors, the instructions of one fill the waiting times of the others. [`for_each_block`] chooses `N`.
+/// With a single vector, most execution units are idle, because each instruction of a formula waits for the result of
+/// the previous one. The instructions for several vectors are independent and overlap. [`run_vector_loop`] chooses `N`.
 #[derive(Clone, Copy)]
 pub struct Vectors<S: Simd, const N: usize = 1> {
     simd: S,
@@ -77,44 +77,44 @@ impl<S: Simd> Vectors<S> {
     }
 }
 
-/// Code that runs for each block of consecutive vectors of a slice, and for the rest of the slice.
-pub(crate) trait Block<S: Simd> {
-    /// Runs for the `N` vectors from the element `at` on. Must be `#[inline(always)]`.
+/// The body of a loop over the vectors of a slice, and the code for the elements after the last vector.
+pub(crate) trait VectorLoop<S: Simd> {
+    /// Processes the `N` vectors from the element `at` on. Must be `#[inline(always)]`.
     ///
     /// # Safety
     /// `at + N · LANES` is at most the length of the slice.
-    unsafe fn whole<const N: usize>(&mut self, at: usize);
+    unsafe fn body<const N: usize>(&mut self, at: usize);
 
-    /// Runs for the last elements, `n < LANES`, from `at` on. Must be `#[inline(always)]`.
+    /// Processes the last `n < LANES` elements, which begin at `at`. Must be `#[inline(always)]`.
     ///
     /// # Safety
     /// `at + n` is the length of the slice.
-    unsafe fn rest(&mut self, at: usize, n: usize);
+    unsafe fn remainder(&mut self, at: usize, n: usize);
 }
 
-/// Runs `block` for all `len` elements of a slice: in blocks of as many vectors as the registers hold together with the
-/// temporary values of a formula, then in single vectors.
+/// Runs a loop over the `len` elements of a slice. An iteration processes as many vectors as the registers hold
+/// together with the temporary values of a formula. The last iterations process single vectors.
 #[inline(always)]
-pub(crate) fn for_each_block<S: Simd>(_: S, len: usize, mut block: impl Block<S>) {
+pub(crate) fn run_vector_loop<S: Simd>(_: S, len: usize, mut vector_loop: impl VectorLoop<S>) {
     let mut at = 0;
-    macro_rules! blocks {
+    macro_rules! iterations {
         ($count:literal) => {
             while at + $count * S::LANES <= len {
                 // SAFETY: by the condition of the loop.
-                unsafe { block.whole::<$count>(at) };
+                unsafe { vector_loop.body::<$count>(at) };
                 at += $count * S::LANES;
             }
         };
     }
     if const { S::REGISTERS >= 32 } {
-        blocks!(4);
+        iterations!(4);
     } else if const { S::REGISTERS >= 16 } {
-        blocks!(2);
+        iterations!(2);
     }
-    blocks!(1);
+    iterations!(1);
     if at < len {
         // SAFETY: fewer than `LANES` elements remain.
-        unsafe { block.rest(at, len - at) };
+        unsafe { vector_loop.remainder(at, len - at) };
     }
 }
 
@@ -171,14 +171,14 @@ impl<S: Simd, const N: usize> Number for Vectors<S, N> {
     #[inline(always)]
     fn where_less(mut self, bound: Self, then: Self, otherwise: Self) -> Self {
         for (i, v) in self.vectors.iter_mut().enumerate() {
-            *v = self.simd.pick_less(*v, bound.vectors[i], then.vectors[i], otherwise.vectors[i]);
+            *v = self.simd.select_less(*v, bound.vectors[i], then.vectors[i], otherwise.vectors[i]);
         }
         self
     }
     #[inline(always)]
     fn where_at_most(mut self, bound: Self, then: Self, otherwise: Self) -> Self {
         for (i, v) in self.vectors.iter_mut().enumerate() {
-            *v = self.simd.pick_at_most(*v, bound.vectors[i], then.vectors[i], otherwise.vectors[i]);
+            *v = self.simd.select_at_most(*v, bound.vectors[i], then.vectors[i], otherwise.vectors[i]);
         }
         self
     }

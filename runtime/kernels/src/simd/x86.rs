@@ -4,7 +4,8 @@ use std::arch::x86_64::*;
 
 use super::{Half, Kernel, Simd};
 
-/// A token for AVX2, FMA and F16C. Only the dispatch functions of [`super`] create it, after they detected the features.
+/// A token for AVX2, FMA and F16C. Only the dispatch functions of [`super`] create it, after they detected the
+/// features.
 #[derive(Clone, Copy)]
 pub struct Avx2(pub(super) ());
 
@@ -62,7 +63,7 @@ impl Simd for Avx2 {
         unsafe { _mm256_maskload_ps(from, mask) }
     }
     #[inline(always)]
-    fn keep(self, v: Self::V, mask: Self::Mask) -> Self::V {
+    fn keep_lanes(self, v: Self::V, mask: Self::Mask) -> Self::V {
         unsafe { _mm256_and_ps(v, _mm256_castsi256_ps(mask)) }
     }
     #[inline(always)]
@@ -83,15 +84,15 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
-    fn pick(self, [a, b]: [Self::V; 2], same: Self::V, other: Self::V) -> Self::V {
+    fn select_equal(self, [a, b]: [Self::V; 2], same: Self::V, other: Self::V) -> Self::V {
         unsafe { _mm256_blendv_ps(other, same, _mm256_cmp_ps::<_CMP_EQ_OQ>(a, b)) }
     }
     #[inline(always)]
-    fn pick_less(self, a: Self::V, b: Self::V, then: Self::V, otherwise: Self::V) -> Self::V {
+    fn select_less(self, a: Self::V, b: Self::V, then: Self::V, otherwise: Self::V) -> Self::V {
         unsafe { _mm256_blendv_ps(otherwise, then, _mm256_cmp_ps::<_CMP_LT_OQ>(a, b)) }
     }
     #[inline(always)]
-    fn pick_at_most(self, a: Self::V, b: Self::V, then: Self::V, otherwise: Self::V) -> Self::V {
+    fn select_at_most(self, a: Self::V, b: Self::V, then: Self::V, otherwise: Self::V) -> Self::V {
         unsafe { _mm256_blendv_ps(otherwise, then, _mm256_cmp_ps::<_CMP_LE_OQ>(a, b)) }
     }
     #[inline(always)]
@@ -146,7 +147,7 @@ impl Simd for Avx2 {
         unsafe { _mm256_min_ps(bound, value) }
     }
     #[inline(always)]
-    fn larger(self, a: Self::V, b: Self::V) -> Self::V {
+    fn max_nan(self, a: Self::V, b: Self::V) -> Self::V {
         // In lanes in which `b` is NaN, the instruction returns `a`. The blend replaces these lanes with `b`.
         unsafe { _mm256_blendv_ps(_mm256_max_ps(b, a), b, _mm256_cmp_ps::<_CMP_UNORD_Q>(b, b)) }
     }
@@ -260,7 +261,7 @@ impl Simd for Avx512 {
         unsafe { _mm512_mask3_fmadd_ps(a, b, c, mask) }
     }
     #[inline(always)]
-    fn keep(self, v: Self::V, mask: Self::Mask) -> Self::V {
+    fn keep_lanes(self, v: Self::V, mask: Self::Mask) -> Self::V {
         unsafe { _mm512_maskz_mov_ps(mask, v) }
     }
     #[inline(always)]
@@ -280,15 +281,15 @@ impl Simd for Avx512 {
         }
     }
     #[inline(always)]
-    fn pick(self, [a, b]: [Self::V; 2], same: Self::V, other: Self::V) -> Self::V {
+    fn select_equal(self, [a, b]: [Self::V; 2], same: Self::V, other: Self::V) -> Self::V {
         unsafe { _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_EQ_OQ>(a, b), other, same) }
     }
     #[inline(always)]
-    fn pick_less(self, a: Self::V, b: Self::V, then: Self::V, otherwise: Self::V) -> Self::V {
+    fn select_less(self, a: Self::V, b: Self::V, then: Self::V, otherwise: Self::V) -> Self::V {
         unsafe { _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b), otherwise, then) }
     }
     #[inline(always)]
-    fn pick_at_most(self, a: Self::V, b: Self::V, then: Self::V, otherwise: Self::V) -> Self::V {
+    fn select_at_most(self, a: Self::V, b: Self::V, then: Self::V, otherwise: Self::V) -> Self::V {
         unsafe { _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LE_OQ>(a, b), otherwise, then) }
     }
     #[inline(always)]
@@ -335,7 +336,7 @@ impl Simd for Avx512 {
         unsafe { _mm512_min_ps(bound, value) }
     }
     #[inline(always)]
-    fn larger(self, a: Self::V, b: Self::V) -> Self::V {
+    fn max_nan(self, a: Self::V, b: Self::V) -> Self::V {
         // In lanes in which `b` is NaN, the instruction returns `a`. The move replaces these lanes with `b`.
         unsafe { _mm512_mask_mov_ps(_mm512_max_ps(b, a), _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(b, b), b) }
     }

@@ -82,6 +82,7 @@ pub fn log_softmax<I: Dim>(x: &Tensor, dim: I) -> Result<Tensor> {
     along_dim(x, dim, Softmax { log: true, masked: false })
 }
 
+/// Runs the operation over one dimension, which is moved to the end first.
 fn along_dim<I: Dim>(x: &Tensor, dim: I, op: Softmax) -> Result<Tensor> {
     let dim = dim.to_index(x.shape(), op.name())?;
     if !has_cpu_kernels(x) {
@@ -109,23 +110,23 @@ impl Operation<1> for Softmax {
     }
 
     fn forward(&self, [(x, layout)]: [CpuOperand; 1]) -> Result<(CpuStorage, Shape)> {
-        let row = row_length(layout.dims())?;
+        let row_len = row_length(layout.dims())?;
         with_element!(self.name(), x.dtype(), E => {
             let x = elements::<E>(x, layout)?;
-            let y = self.rows(row, x.len(), |range, y| {
-                E::forward(*self, row, &x[range], y);
+            let y = self.map_rows(row_len, x.len(), |range, y| {
+                E::forward(*self, row_len, &x[range], y);
             });
             Ok((E::to_cpu_storage_owned(y), layout.shape().clone()))
         })
     }
 
     fn backward(&self, _: [&Tensor; 1], y: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 1]> {
-        let row = row_length(y.dims())?;
+        let row_len = row_length(y.dims())?;
         with_element!(self.name(), y.dtype(), E => {
             let dx = with_elements::<E, _>(y, |y| {
                 with_elements::<E, _>(grad, |grad| {
-                    self.rows(row, y.len(), |range, dx| {
-                        E::backward(*self, row, [&y[range.clone()], &grad[range]], dx);
+                    self.map_rows(row_len, y.len(), |range, dx| {
+                        E::backward(*self, row_len, [&y[range.clone()], &grad[range]], dx);
                     })
                 })
             })??;
@@ -135,15 +136,15 @@ impl Operation<1> for Softmax {
 }
 
 impl Softmax {
-    /// Returns `len` elements. Calls `fill` with each range of whole rows and the memory of that range; `fill` must
-    /// write every element of the range.
-    fn rows<E: Send>(
+    /// Returns `len` elements, which `fill` computes. Calls `fill` with ranges of whole rows and the memory for their
+    /// elements; `fill` must write every element.
+    fn map_rows<E: Send>(
         &self,
-        row: usize,
+        row_len: usize,
         len: usize,
         fill: impl Fn(Range<usize>, &mut [MaybeUninit<E>]) + Sync,
     ) -> Vec<E> {
-        let chunk = cost::PASS.div_ceil(row.max(1)) * row;
+        let chunk = cost::PASS.div_ceil(row_len.max(1)) * row_len;
         let chunks = |out: &mut [_]| {
             for_each_chunk(out, chunk, |index, out| fill(index * chunk..index * chunk + out.len(), out));
         };
@@ -155,10 +156,10 @@ impl Softmax {
     fn composed(&self, x: &Tensor, dim: usize) -> Result<Tensor> {
         let mut max = x.detach().max_keepdim(dim)?;
         if self.masked {
-            let hidden = max.eq(f64::NEG_INFINITY)?;
-            max = hidden.where_cond(&max.zeros_like()?, &max)?;
+            let is_masked = max.eq(f64::NEG_INFINITY)?;
+            max = is_masked.where_cond(&max.zeros_like()?, &max)?;
             let exponentials = x.broadcast_sub(&max)?.exp()?;
-            let sum = (exponentials.sum_keepdim(dim)? + hidden.to_dtype(x.dtype())?)?;
+            let sum = (exponentials.sum_keepdim(dim)? + is_masked.to_dtype(x.dtype())?)?;
             return exponentials.broadcast_div(&sum);
         }
         let shifted = x.broadcast_sub(&max)?;
@@ -168,6 +169,7 @@ impl Softmax {
     }
 }
 
+/// Returns the size of the last dimension.
 fn row_length(dims: &[usize]) -> Result<usize> {
     match dims.last() {
         Some(row) => Ok(*row),

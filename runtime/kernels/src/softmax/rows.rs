@@ -5,33 +5,35 @@ use std::mem::MaybeUninit;
 use crate::channels::sums;
 use crate::element::Element;
 use crate::number::Number;
-use crate::simd::{Block, Kernel, Simd, Vectors, dispatch_loops, dispatch_to, for_each_block, isa};
+use crate::simd::{Kernel, Simd, VectorLoop, Vectors, dispatch_loops, dispatch_to, isa, run_vector_loop};
 
 use super::Softmax;
 
 /// An element type of softmax.
 pub(super) trait RowElement: Element {
-    /// Computes the softmax of rows of `row` elements. Initializes every element of `y`, which has the length of `x`.
-    fn forward(softmax: Softmax, row: usize, x: &[Self], y: &mut [MaybeUninit<Self>]);
+    /// Computes the softmax of rows of `row_len` elements. Initializes every element of `y`, which has the length of
+    /// `x`.
+    fn forward(softmax: Softmax, row_len: usize, x: &[Self], y: &mut [MaybeUninit<Self>]);
 
-    /// Computes the gradient of rows of `row` elements from the output `y` and its gradient. Initializes every element
-    /// of `dx`, which has the length of both.
-    fn backward(softmax: Softmax, row: usize, inputs: [&[Self]; 2], dx: &mut [MaybeUninit<Self>]);
+    /// Computes the gradient of rows of `row_len` elements from `[y, grad]`, the output and its gradient. Initializes
+    /// every element of `dx`, which has the length of `y` and of `grad`.
+    fn backward(softmax: Softmax, row_len: usize, inputs: [&[Self]; 2], dx: &mut [MaybeUninit<Self>]);
 }
 
 impl RowElement for f32 {
-    fn forward(softmax: Softmax, row: usize, x: &[f32], y: &mut [MaybeUninit<f32>]) {
-        dispatch_to(isa(), Forward { softmax, row, x, y });
+    fn forward(softmax: Softmax, row_len: usize, x: &[f32], y: &mut [MaybeUninit<f32>]) {
+        dispatch_to(isa(), Forward { softmax, row_len, x, y });
     }
 
-    fn backward(softmax: Softmax, row: usize, [y, grad]: [&[f32]; 2], dx: &mut [MaybeUninit<f32>]) {
-        dispatch_to(isa(), Backward { softmax, row, y, grad, dx });
+    fn backward(softmax: Softmax, row_len: usize, [y, grad]: [&[f32]; 2], dx: &mut [MaybeUninit<f32>]) {
+        dispatch_to(isa(), Backward { softmax, row_len, y, grad, dx });
     }
 }
 
+/// Computes the softmax of rows.
 struct Forward<'a> {
     softmax: Softmax,
-    row: usize,
+    row_len: usize,
     x: &'a [f32],
     y: &'a mut [MaybeUninit<f32>],
 }
@@ -41,8 +43,8 @@ impl Kernel for Forward<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Self { softmax, row, x, y } = self;
-        for (x, y) in x.chunks_exact(row).zip(y.chunks_exact_mut(row)) {
+        let Self { softmax, row_len, x, y } = self;
+        for (x, y) in x.chunks_exact(row_len).zip(y.chunks_exact_mut(row_len)) {
             forward_row(simd, softmax, x, y);
         }
     }
@@ -61,10 +63,10 @@ fn forward_row<S: Simd>(simd: S, softmax: Softmax, x: &[f32], y: &mut [MaybeUnin
     if softmax.log {
         // ln Σ e^(x - max), in f64.
         let shift = sum_of_exponentials::<S, false>(simd, x, max, to).ln() as f32;
-        for_each_block(simd, len, Shifted { simd, x: x.as_ptr(), to, max, shift });
+        run_vector_loop(simd, len, Shifted { simd, x: x.as_ptr(), to, max, shift });
     } else {
         let sum = sum_of_exponentials::<S, true>(simd, x, max, to);
-        for_each_block(simd, len, Scaled { simd, to, scale: (1. / sum) as f32 });
+        run_vector_loop(simd, len, Scaled { simd, to, scale: (1. / sum) as f32 });
     }
 }
 
@@ -73,14 +75,14 @@ fn is_masked<E: Element>(x: &[E], max: E) -> bool {
     max == E::NEG_INFINITY && x.iter().all(|x| *x == E::NEG_INFINITY)
 }
 
-/// The number of vectors of partial results. It hides the latency of the instruction that combines them.
+/// The number of vectors of partial results. Several independent vectors hide the latency of the instructions.
 const PARTS: usize = 4;
 
-/// The number of elements whose sum is computed in f32. The sums of these blocks are added in f64, so the rounding error
+/// The number of elements that are summed in f32. The sums of longer rows are added in f64, so that the rounding error
 /// does not grow with the length of a row.
-const SUMMED: usize = 1024;
+const F32_SUM_LEN: usize = 1024;
 
-/// Returns the largest element. May ignore NaN, because the sum of exponentials propagates it.
+/// Returns the largest element. May ignore NaN, because the sum of exponentials propagates NaN.
 #[inline(always)]
 fn largest<S: Simd>(simd: S, x: &[f32]) -> f32 {
     let mut max = Largest {
@@ -89,7 +91,7 @@ fn largest<S: Simd>(simd: S, x: &[f32]) -> f32 {
         parts: [simd.splat(f32::NEG_INFINITY); PARTS],
         rest: f32::NEG_INFINITY,
     };
-    for_each_block(simd, x.len(), &mut max);
+    run_vector_loop(simd, x.len(), &mut max);
     let [a, b, c, d] = max.parts;
     let mut lanes = [f32::NEG_INFINITY; 16];
     // SAFETY: a vector has at most 16 lanes.
@@ -107,6 +109,7 @@ fn larger(a: f32, b: f32) -> f32 {
     if a > b { a } else { b }
 }
 
+/// The maximum of a slice.
 struct Largest<S: Simd> {
     simd: S,
     x: *const f32,
@@ -114,9 +117,9 @@ struct Largest<S: Simd> {
     rest: f32,
 }
 
-impl<S: Simd> Block<S> for &mut Largest<S> {
+impl<S: Simd> VectorLoop<S> for &mut Largest<S> {
     #[inline(always)]
-    unsafe fn whole<const N: usize>(&mut self, at: usize) {
+    unsafe fn body<const N: usize>(&mut self, at: usize) {
         for i in 0..N {
             // SAFETY: the caller guarantees that the slice has `N` vectors from `at` on.
             let x = unsafe { self.simd.load(self.x.add(at + i * S::LANES)) };
@@ -125,7 +128,7 @@ impl<S: Simd> Block<S> for &mut Largest<S> {
     }
 
     #[inline(always)]
-    unsafe fn rest(&mut self, at: usize, n: usize) {
+    unsafe fn remainder(&mut self, at: usize, n: usize) {
         for i in 0..n {
             // SAFETY: the caller guarantees that the slice has `n` elements from `at` on.
             self.rest = larger(unsafe { *self.x.add(at + i) }, self.rest);
@@ -133,16 +136,18 @@ impl<S: Simd> Block<S> for &mut Largest<S> {
     }
 }
 
-/// Returns `Σ e^(x - max)`. With `STORE`, stores the exponentials at `to`, which has room for them. Without, counts the
-/// largest elements separately, so that the logarithm of a sum close to 1 keeps its digits.
+/// Returns `Σ e^(x - max)`. With `STORE`, stores the exponentials at `to`, which must have room for `x.len()` floats.
+/// Without `STORE`, counts the elements equal to `max` separately, so that the logarithm of a sum close to 1 is
+/// accurate.
 #[inline(always)]
 fn sum_of_exponentials<S: Simd, const STORE: bool>(simd: S, x: &[f32], max: f32, to: *mut f32) -> f64 {
     let mut total = 0.;
-    for (i, x) in x.chunks(SUMMED).enumerate() {
-        let to = to.wrapping_add(i * SUMMED);
+    for (i, x) in x.chunks(F32_SUM_LEN).enumerate() {
+        let to = to.wrapping_add(i * F32_SUM_LEN);
         let zeros = [simd.zero(); PARTS];
-        let mut sum = Exponentials::<S, STORE> { simd, x: x.as_ptr(), to, max, parts: zeros, largest: zeros };
-        for_each_block(simd, x.len(), &mut sum);
+        let mut sum =
+            ExponentialSum::<S, STORE> { simd, x: x.as_ptr(), to, max, parts: zeros, largest: zeros };
+        run_vector_loop(simd, x.len(), &mut sum);
         total += sum_of_parts(simd, sum.parts) + sum_of_parts(simd, sum.largest);
     }
     total
@@ -153,20 +158,21 @@ fn sum_of_parts<S: Simd>(simd: S, [a, b, c, d]: [S::V; PARTS]) -> f64 {
     f64::from(simd.sum(simd.add(simd.add(a, b), simd.add(c, d))))
 }
 
-struct Exponentials<S: Simd, const STORE: bool> {
+/// The sum of the exponentials of a slice.
+struct ExponentialSum<S: Simd, const STORE: bool> {
     simd: S,
     x: *const f32,
     to: *mut f32,
     max: f32,
     parts: [S::V; PARTS],
-    /// The number of largest elements, if they are not part of the sums.
+    /// Without `STORE`, the number of elements equal to `max`, which are not part of `parts`.
     largest: [S::V; PARTS],
 }
 
-impl<S: Simd, const STORE: bool> Exponentials<S, STORE> {
-    /// Returns the exponentials, and the numbers to add to the two sums.
+impl<S: Simd, const STORE: bool> ExponentialSum<S, STORE> {
+    /// Returns the exponentials, the numbers to add to `parts`, and the numbers to add to `largest`.
     #[inline(always)]
-    fn powers<const N: usize>(&self, x: Vectors<S, N>) -> [Vectors<S, N>; 3] {
+    fn exponentials<const N: usize>(&self, x: Vectors<S, N>) -> [Vectors<S, N>; 3] {
         let zero = Vectors::splat(self.simd, 0.);
         let shifted = x - Vectors::splat(self.simd, self.max);
         let power = shifted.exp();
@@ -178,12 +184,13 @@ impl<S: Simd, const STORE: bool> Exponentials<S, STORE> {
     }
 }
 
-impl<S: Simd, const STORE: bool> Block<S> for &mut Exponentials<S, STORE> {
+impl<S: Simd, const STORE: bool> VectorLoop<S> for &mut ExponentialSum<S, STORE> {
     #[inline(always)]
-    unsafe fn whole<const N: usize>(&mut self, at: usize) {
+    unsafe fn body<const N: usize>(&mut self, at: usize) {
         // SAFETY: the caller guarantees that both slices have `N` vectors from `at` on.
         unsafe {
-            let [power, summand, largest] = self.powers(Vectors::<S, N>::load(self.simd, self.x.add(at)));
+            let [power, summand, largest] =
+                self.exponentials(Vectors::<S, N>::load(self.simd, self.x.add(at)));
             if STORE {
                 power.store(self.to.add(at));
             }
@@ -197,16 +204,17 @@ impl<S: Simd, const STORE: bool> Block<S> for &mut Exponentials<S, STORE> {
     }
 
     #[inline(always)]
-    unsafe fn rest(&mut self, at: usize, n: usize) {
+    unsafe fn remainder(&mut self, at: usize, n: usize) {
         // SAFETY: the caller guarantees that both slices have `n` elements from `at` on.
         unsafe {
-            let [power, summand, largest] = self.powers(Vectors::load_partial(self.simd, self.x.add(at), n));
+            let [power, summand, largest] =
+                self.exponentials(Vectors::load_partial(self.simd, self.x.add(at), n));
             if STORE {
                 power.store_partial(self.to.add(at), n);
             }
             let lanes = self.simd.mask(0, n);
-            self.parts[0] = self.simd.add(self.parts[0], self.simd.keep(summand.vectors[0], lanes));
-            self.largest[0] = self.simd.add(self.largest[0], self.simd.keep(largest.vectors[0], lanes));
+            self.parts[0] = self.simd.add(self.parts[0], self.simd.keep_lanes(summand.vectors[0], lanes));
+            self.largest[0] = self.simd.add(self.largest[0], self.simd.keep_lanes(largest.vectors[0], lanes));
         }
     }
 }
@@ -218,9 +226,9 @@ struct Scaled<S> {
     scale: f32,
 }
 
-impl<S: Simd> Block<S> for Scaled<S> {
+impl<S: Simd> VectorLoop<S> for Scaled<S> {
     #[inline(always)]
-    unsafe fn whole<const N: usize>(&mut self, at: usize) {
+    unsafe fn body<const N: usize>(&mut self, at: usize) {
         // SAFETY: the caller guarantees that the slice has `N` vectors from `at` on.
         unsafe {
             let y = Vectors::<S, N>::load(self.simd, self.to.add(at));
@@ -229,7 +237,7 @@ impl<S: Simd> Block<S> for Scaled<S> {
     }
 
     #[inline(always)]
-    unsafe fn rest(&mut self, at: usize, n: usize) {
+    unsafe fn remainder(&mut self, at: usize, n: usize) {
         // SAFETY: the caller guarantees that the slice has `n` elements from `at` on.
         unsafe {
             let y = Vectors::load_partial(self.simd, self.to.add(at), n);
@@ -254,15 +262,15 @@ impl<S: Simd> Shifted<S> {
     }
 }
 
-impl<S: Simd> Block<S> for Shifted<S> {
+impl<S: Simd> VectorLoop<S> for Shifted<S> {
     #[inline(always)]
-    unsafe fn whole<const N: usize>(&mut self, at: usize) {
+    unsafe fn body<const N: usize>(&mut self, at: usize) {
         // SAFETY: the caller guarantees that both slices have `N` vectors from `at` on.
         unsafe { self.value(Vectors::<S, N>::load(self.simd, self.x.add(at))).store(self.to.add(at)) }
     }
 
     #[inline(always)]
-    unsafe fn rest(&mut self, at: usize, n: usize) {
+    unsafe fn remainder(&mut self, at: usize, n: usize) {
         // SAFETY: the caller guarantees that both slices have `n` elements from `at` on.
         unsafe {
             self.value(Vectors::load_partial(self.simd, self.x.add(at), n)).store_partial(self.to.add(at), n)
@@ -273,7 +281,7 @@ impl<S: Simd> Block<S> for Shifted<S> {
 /// Computes `y (grad - Σ grad y)` for softmax, and `grad - e^y Σ grad` for log-softmax.
 struct Backward<'a> {
     softmax: Softmax,
-    row: usize,
+    row_len: usize,
     y: &'a [f32],
     grad: &'a [f32],
     dx: &'a mut [MaybeUninit<f32>],
@@ -284,9 +292,9 @@ impl Kernel for Backward<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Self { softmax, row, y, grad, dx } = self;
-        let inputs = y.chunks_exact(row).zip(grad.chunks_exact(row));
-        for (dx, (y, grad)) in dx.chunks_exact_mut(row).zip(inputs) {
+        let Self { softmax, row_len, y, grad, dx } = self;
+        let inputs = y.chunks_exact(row_len).zip(grad.chunks_exact(row_len));
+        for (dx, (y, grad)) in dx.chunks_exact_mut(row_len).zip(inputs) {
             if softmax.log {
                 backward_row::<S, true>(simd, y, grad, dx);
             } else {
@@ -300,15 +308,15 @@ impl Kernel for Backward<'_> {
 fn backward_row<S: Simd, const LOG: bool>(simd: S, y: &[f32], grad: &[f32], dx: &mut [MaybeUninit<f32>]) {
     assert!(y.len() == dx.len() && grad.len() == dx.len());
     let mut total = 0.;
-    for (y, grad) in y.chunks(SUMMED).zip(grad.chunks(SUMMED)) {
+    for (y, grad) in y.chunks(F32_SUM_LEN).zip(grad.chunks(F32_SUM_LEN)) {
         let parts = [simd.zero(); PARTS];
         let mut sum = GradientSum::<S, LOG> { simd, y: y.as_ptr(), grad: grad.as_ptr(), parts };
-        for_each_block(simd, y.len(), &mut sum);
+        run_vector_loop(simd, y.len(), &mut sum);
         total += sum_of_parts(simd, sum.parts);
     }
     let to = dx.as_mut_ptr().cast();
     let gradient = Gradient::<S, LOG> { simd, y: y.as_ptr(), grad: grad.as_ptr(), to, sum: total as f32 };
-    for_each_block(simd, y.len(), gradient);
+    run_vector_loop(simd, y.len(), gradient);
 }
 
 /// Sums `grad y` for softmax, and `grad` for log-softmax.
@@ -319,9 +327,9 @@ struct GradientSum<S: Simd, const LOG: bool> {
     parts: [S::V; PARTS],
 }
 
-impl<S: Simd, const LOG: bool> Block<S> for &mut GradientSum<S, LOG> {
+impl<S: Simd, const LOG: bool> VectorLoop<S> for &mut GradientSum<S, LOG> {
     #[inline(always)]
-    unsafe fn whole<const N: usize>(&mut self, at: usize) {
+    unsafe fn body<const N: usize>(&mut self, at: usize) {
         for (i, part) in self.parts.iter_mut().enumerate().take(N) {
             let at = at + i * S::LANES;
             // SAFETY: the caller guarantees that both slices have `N` vectors from `at` on.
@@ -337,7 +345,7 @@ impl<S: Simd, const LOG: bool> Block<S> for &mut GradientSum<S, LOG> {
     }
 
     #[inline(always)]
-    unsafe fn rest(&mut self, at: usize, n: usize) {
+    unsafe fn remainder(&mut self, at: usize, n: usize) {
         // SAFETY: the caller guarantees that both slices have `n` elements from `at` on. The other lanes are zero.
         unsafe {
             let grad = self.simd.load_partial(self.grad.add(at), n);
@@ -348,6 +356,7 @@ impl<S: Simd, const LOG: bool> Block<S> for &mut GradientSum<S, LOG> {
     }
 }
 
+/// Stores the gradient of the input, given the `sum` of [`GradientSum`].
 struct Gradient<S, const LOG: bool> {
     simd: S,
     y: *const f32,
@@ -364,9 +373,9 @@ impl<S: Simd, const LOG: bool> Gradient<S, LOG> {
     }
 }
 
-impl<S: Simd, const LOG: bool> Block<S> for Gradient<S, LOG> {
+impl<S: Simd, const LOG: bool> VectorLoop<S> for Gradient<S, LOG> {
     #[inline(always)]
-    unsafe fn whole<const N: usize>(&mut self, at: usize) {
+    unsafe fn body<const N: usize>(&mut self, at: usize) {
         // SAFETY: the caller guarantees that all three slices have `N` vectors from `at` on.
         unsafe {
             let y = Vectors::<S, N>::load(self.simd, self.y.add(at));
@@ -376,7 +385,7 @@ impl<S: Simd, const LOG: bool> Block<S> for Gradient<S, LOG> {
     }
 
     #[inline(always)]
-    unsafe fn rest(&mut self, at: usize, n: usize) {
+    unsafe fn remainder(&mut self, at: usize, n: usize) {
         // SAFETY: the caller guarantees that all three slices have `n` elements from `at` on.
         unsafe {
             let y = Vectors::load_partial(self.simd, self.y.add(at), n);
@@ -387,16 +396,16 @@ impl<S: Simd, const LOG: bool> Block<S> for Gradient<S, LOG> {
 }
 
 impl RowElement for f64 {
-    fn forward(softmax: Softmax, row: usize, x: &[f64], y: &mut [MaybeUninit<f64>]) {
-        for (x, y) in x.chunks_exact(row).zip(y.chunks_exact_mut(row)) {
+    fn forward(softmax: Softmax, row_len: usize, x: &[f64], y: &mut [MaybeUninit<f64>]) {
+        for (x, y) in x.chunks_exact(row_len).zip(y.chunks_exact_mut(row_len)) {
             dispatch_loops(ForwardLoops { softmax, x, y });
         }
     }
 
-    fn backward(softmax: Softmax, row: usize, [y, grad]: [&[f64]; 2], dx: &mut [MaybeUninit<f64>]) {
+    fn backward(softmax: Softmax, row_len: usize, [y, grad]: [&[f64]; 2], dx: &mut [MaybeUninit<f64>]) {
         let log = softmax.log;
-        let inputs = y.chunks_exact(row).zip(grad.chunks_exact(row));
-        for (dx, (y, grad)) in dx.chunks_exact_mut(row).zip(inputs) {
+        let inputs = y.chunks_exact(row_len).zip(grad.chunks_exact(row_len));
+        for (dx, (y, grad)) in dx.chunks_exact_mut(row_len).zip(inputs) {
             let [sum] = sums(y, grad, |y, grad| [if log { grad } else { grad * y }]);
             for (dx, (y, grad)) in dx.iter_mut().zip(y.iter().zip(grad)) {
                 dx.write(if log { grad - y.exp() * sum } else { y * (grad - sum) });
@@ -405,6 +414,7 @@ impl RowElement for f64 {
     }
 }
 
+/// Computes the softmax of one row of `f64`s.
 struct ForwardLoops<'a> {
     softmax: Softmax,
     x: &'a [f64],

@@ -28,7 +28,7 @@ pub(super) fn collapse<const N: usize>(axes: &[Axis<N>]) -> Vec<Axis<N>> {
 }
 
 /// Returns the number of iterations of a loop nest.
-pub(super) fn count<const N: usize>(axes: &[Axis<N>]) -> usize {
+pub(super) fn iteration_count<const N: usize>(axes: &[Axis<N>]) -> usize {
     axes.iter().map(|axis| axis.size).product()
 }
 

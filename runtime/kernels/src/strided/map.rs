@@ -12,7 +12,7 @@ use crate::parallel::{cost, for_each_chunk};
 use crate::simd::{Half, Kernel, Simd, dispatch_to, isa};
 
 use super::axes::{Axis, Position, axes, collapse};
-use super::reader::{BUFFER, Compute, Elements, Reader, Run, segment};
+use super::reader::{BUFFER, ComputeType, Elements, Reader, Run, segment_len};
 
 /// A function of `N` numbers that is applied to the elements of `N` operands.
 ///
@@ -20,15 +20,15 @@ use super::reader::{BUFFER, Compute, Elements, Reader, Run, segment};
 /// [`run`](Self::run) must initialize every element of `out`.
 pub(crate) unsafe trait Formula<const N: usize>: Sync {
     /// Computes `out` from inputs of the same length. Slices among the inputs have the length of `out`.
-    fn run<E: Compute>(&self, inputs: [Run<'_, E>; N], out: &mut [MaybeUninit<E>]);
+    fn run<E: ComputeType>(&self, inputs: [Run<'_, E>; N], out: &mut [MaybeUninit<E>]);
 
     /// Returns `true` if the formula returns its first input.
     fn is_identity(&self) -> bool {
         false
     }
 
-    /// Returns the number of elements of a task.
-    fn task(&self) -> usize {
+    /// Returns the number of elements that one task of a parallel pass computes.
+    fn task_len(&self) -> usize {
         cost::PASS
     }
 }
@@ -76,12 +76,12 @@ pub(super) fn with_operands<R, const N: usize>(
             _ => bail!("{op}: expected tensors on the CPU"),
         }
     }
-    run(crate::operation::all(op, &operands)?)
+    run(crate::operation::to_array(op, &operands)?)
 }
 
-/// Applies a formula to slices of f32 and writes all elements of `out`. `axes` are the axes of `out`, with the strides
-/// of the operands; every operand begins at offset 0.
-pub(crate) fn fill<const N: usize>(
+/// Applies a formula to slices of f32 and writes every element of `out`. `axes` are the axes of `out`, with the strides
+/// of the operands. The first element of `out` is computed from the first element of each operand.
+pub(crate) fn map_into<const N: usize>(
     operands: [&[f32]; N],
     axes: &[Axis<N>],
     out: &mut [f32],
@@ -91,13 +91,14 @@ pub(crate) fn fill<const N: usize>(
     let operands = Operands { elements, starts: [0; N], axes: collapse(axes), dtype: DType::F32 };
     // SAFETY: a formula only writes initialized elements, and `MaybeUninit<f32>` has the layout of `f32`.
     let out = unsafe { &mut *(std::ptr::from_mut(out) as *mut [MaybeUninit<f32>]) };
-    operands.fill(out, formula.task(), &|inputs: [Run<'_, f32>; N], out: &mut [_]| formula.run(inputs, out));
+    operands
+        .fill(out, formula.task_len(), &|inputs: [Run<'_, f32>; N], out: &mut [_]| formula.run(inputs, out));
 }
 
-/// Operands with the dimensions of the result.
+/// The operands of a formula, broadcast to the shape of the result.
 pub(super) struct Operands<'a, const N: usize> {
     pub elements: [Elements<'a>; N],
-    /// The offset of each operand's first element.
+    /// The offset of the first element of each operand.
     pub starts: [usize; N],
     /// The axes of the result, with the strides of the operands.
     pub axes: Vec<Axis<N>>,
@@ -109,8 +110,8 @@ impl<'a, const N: usize> Operands<'a, N> {
     pub fn new(op: &str, operands: [CpuOperand<'a>; N], shape: &Shape) -> Result<Self> {
         let elements = operands.map(|(storage, _)| Elements::of(op, storage));
         let layouts = operands.map(|(_, layout)| layout.broadcast_as(shape));
-        let elements = all(elements)?;
-        let layouts = all(layouts)?;
+        let elements = collect_array(elements)?;
+        let layouts = collect_array(layouts)?;
         let dtype = elements.first().map_or(DType::F32, Elements::dtype);
         if let Some(other) = elements.iter().find(|elements| elements.dtype() != dtype) {
             bail!("{op}: expected operands of one dtype, found {dtype:?} and {:?}", other.dtype());
@@ -122,7 +123,7 @@ impl<'a, const N: usize> Operands<'a, N> {
 
     /// Applies a formula and returns the `len` elements of the result.
     pub fn collect(&self, len: usize, formula: &impl Formula<N>) -> CpuStorage {
-        let task = formula.task();
+        let task = formula.task_len();
         let single = |inputs: [Run<'_, f32>; N], out: &mut [_]| formula.run(inputs, out);
         let double = |inputs: [Run<'_, f64>; N], out: &mut [_]| formula.run(inputs, out);
         // SAFETY of every call: a formula initializes all elements of its output, and the chunks of `fill` cover it.
@@ -142,7 +143,7 @@ impl<'a, const N: usize> Operands<'a, N> {
     }
 
     /// Applies a formula and writes every element of `out`, in tasks of about `task` elements.
-    pub fn fill<E: Compute, T: Target<E>>(
+    pub fn fill<E: ComputeType, T: OutputElement<E>>(
         &self,
         out: &mut [MaybeUninit<T>],
         task: usize,
@@ -152,26 +153,26 @@ impl<'a, const N: usize> Operands<'a, N> {
         for_each_chunk(out, task, |index, out| self.fill_chunk(&nest, index * task, out, formula));
     }
 
-    /// Writes the elements from `first` on of the result.
-    fn fill_chunk<E: Compute, T: Target<E>>(
+    /// Computes one chunk of the result. `first` is the index of its first element.
+    fn fill_chunk<E: ComputeType, T: OutputElement<E>>(
         &self,
         nest: &Nest<'_, N>,
         first: usize,
         mut out: &mut [MaybeUninit<T>],
         formula: &DynFormula<'_, E, N>,
     ) {
-        let run = nest.rows * nest.columns;
+        let run_len = nest.rows * nest.columns;
         let mut index = 0;
         let mut readers = self.elements.map(|elements| {
             index += 1;
             Reader::<E>::new(elements, [nest.rows, nest.columns], nest.strides[index - 1])
         });
         let is_buffered = T::IS_BUFFERED || readers.iter().any(Reader::is_buffered);
-        let segment = if is_buffered { segment(nest.rows, nest.columns) } else { run };
-        let mut position = Position::new(nest.outer, self.starts, first / run);
-        let mut at = first % run;
+        let segment_len = if is_buffered { segment_len(nest.rows, nest.columns) } else { run_len };
+        let mut position = Position::new(nest.outer, self.starts, first / run_len);
+        let mut at = first % run_len;
         while !out.is_empty() {
-            let len = (segment - at % segment).min(run - at).min(out.len());
+            let len = (segment_len - at % segment_len).min(run_len - at).min(out.len());
             let (part, rest) = out.split_at_mut(len);
             let mut index = 0;
             let inputs = readers.each_mut().map(|reader| {
@@ -181,7 +182,7 @@ impl<'a, const N: usize> Operands<'a, N> {
             T::write(part, |part| formula(inputs, part));
             out = rest;
             at += len;
-            if at == run {
+            if at == run_len {
                 position.advance();
                 at = 0;
             }
@@ -189,7 +190,8 @@ impl<'a, const N: usize> Operands<'a, N> {
     }
 }
 
-fn all<T, const N: usize>(results: [Result<T>; N]) -> Result<[T; N]> {
+/// Returns the values of all results, or the first error.
+fn collect_array<T, const N: usize>(results: [Result<T>; N]) -> Result<[T; N]> {
     let results = results.into_iter().collect::<Result<Vec<T>>>()?;
     match results.try_into() {
         Ok(results) => Ok(results),
@@ -201,7 +203,7 @@ fn all<T, const N: usize>(results: [Result<T>; N]) -> Result<[T; N]> {
 pub(super) type DynFormula<'a, E, const N: usize> =
     dyn Fn([Run<'_, E>; N], &mut [MaybeUninit<E>]) + Sync + 'a;
 
-/// The loops of an elementwise pass: an outer nest, and runs of `rows × columns` elements.
+/// The loops of an elementwise pass: a nest of outer loops around runs of `rows × columns` elements.
 struct Nest<'a, const N: usize> {
     outer: &'a [Axis<N>],
     rows: usize,
@@ -210,7 +212,8 @@ struct Nest<'a, const N: usize> {
     strides: [[usize; 2]; N],
 }
 
-/// A run has several rows only if they are shorter than this. Otherwise a call for each row costs little.
+/// Rows of fewer elements than this are joined into runs of several rows. For longer rows, one call of the formula for
+/// each row costs little.
 pub(super) const SHORT_ROW: usize = 128;
 
 impl<'a, const N: usize> Nest<'a, N> {
@@ -226,25 +229,25 @@ impl<'a, const N: usize> Nest<'a, N> {
     }
 }
 
-/// A type of the elements of a result, of which formulas compute `E`s.
-pub(super) trait Target<E>: Copy + Send {
+/// An element type of results, which are computed as numbers of type `E`.
+pub(super) trait OutputElement<E>: Copy + Send {
     /// Whether [`write`](Self::write) supports only up to [`BUFFER`] elements.
     const IS_BUFFERED: bool;
 
-    /// Calls `formula` and stores its results.
+    /// Calls `formula` and converts its results to the elements of `out`.
     fn write(out: &mut [MaybeUninit<Self>], formula: impl FnOnce(&mut [MaybeUninit<E>]));
 }
 
-macro_rules! targets {
+macro_rules! output_elements {
     ($($exact:ident)* ; $($half:ident $kind:ident)*) => {
-        $(impl Target<$exact> for $exact {
+        $(impl OutputElement<$exact> for $exact {
             const IS_BUFFERED: bool = false;
 
             fn write(out: &mut [MaybeUninit<$exact>], formula: impl FnOnce(&mut [MaybeUninit<$exact>])) {
                 formula(out);
             }
         })*
-        $(impl Target<f32> for $half {
+        $(impl OutputElement<f32> for $half {
             const IS_BUFFERED: bool = true;
 
             fn write(out: &mut [MaybeUninit<$half>], formula: impl FnOnce(&mut [MaybeUninit<f32>])) {
@@ -260,9 +263,9 @@ macro_rules! targets {
     };
 }
 
-targets! { f32 f64 ; f16 F16 bf16 Bf16 }
+output_elements! { f32 f64 ; f16 F16 bf16 Bf16 }
 
-/// Rounds numbers to 16-bit floats. `to` points to as many of them as there are numbers.
+/// Rounds the numbers of `from` to 16-bit floats. `to` points to `from.len()` floats.
 struct Round<'a> {
     half: Half,
     from: &'a [f32],

@@ -1,8 +1,8 @@
 //! Elementwise passes and sums over CPU tensors of any strides, which includes broadcast operands.
 //!
-//! Both read their operands in *runs*: consecutive elements of the result for which each operand is a slice or a single
-//! number. Operands with other strides, and f16 and bf16, are copied to a buffer in the L1 cache first, so that formulas
-//! only see slices of f32 or f64.
+//! Both read their operands in *runs*: consecutive elements of the result, for which each operand is a slice or a
+//! single number. Operands with other strides, and f16 and bf16, are copied to a buffer in the L1 cache first, so that
+//! formulas only see slices of f32 or f64.
 
 mod axes;
 mod map;
@@ -10,6 +10,6 @@ mod reader;
 mod reduce;
 
 pub(crate) use axes::Axis;
-pub(crate) use map::{Formula, fill, map, map_tensors};
-pub(crate) use reader::{Compute, Run};
+pub(crate) use map::{Formula, map, map_into, map_tensors};
+pub(crate) use reader::{ComputeType, Run};
 pub(crate) use reduce::{Identity, sum, sum_tensors};

@@ -8,7 +8,7 @@ use crate::element::not_a_float;
 use crate::elementwise::MapElement;
 use crate::simd::{Half, Kernel, Simd, dispatch_to, isa};
 
-/// The number of elements of the buffer that elements are gathered in.
+/// The maximum number of elements in the buffer of a [`Reader`].
 pub(super) const BUFFER: usize = 512;
 
 /// The elements of an operand's storage.
@@ -42,8 +42,8 @@ impl<'a> Elements<'a> {
     }
 }
 
-/// A type that formulas compute in: f64 for f64, f32 for all other dtypes.
-pub(crate) trait Compute: MapElement {
+/// A number type that formulas compute in: f64 for f64, f32 for all other dtypes.
+pub(crate) trait ComputeType: MapElement {
     /// Returns the elements if they have this type.
     fn slice(elements: Elements<'_>) -> Option<&[Self]>;
 
@@ -51,7 +51,7 @@ pub(crate) trait Compute: MapElement {
     fn copy(elements: Elements<'_>, start: usize, stride: usize, to: &mut [Self]);
 }
 
-impl Compute for f32 {
+impl ComputeType for f32 {
     fn slice(elements: Elements<'_>) -> Option<&[f32]> {
         if let Elements::F32(x) = elements { Some(x) } else { None }
     }
@@ -59,37 +59,38 @@ impl Compute for f32 {
     fn copy(elements: Elements<'_>, start: usize, stride: usize, to: &mut [f32]) {
         match elements {
             Elements::F32(x) if stride == 1 => to.copy_from_slice(&x[start..][..to.len()]),
-            Elements::F32(x) => strided(x, start, stride, to, |x| x),
-            Elements::F64(x) => strided(x, start, stride, to, |x| x as f32),
+            Elements::F32(x) => copy_strided(x, start, stride, to, |x| x),
+            Elements::F64(x) => copy_strided(x, start, stride, to, |x| x as f32),
             Elements::F16(x) if stride == 1 => {
                 dispatch_to(isa(), Widen { half: Half::F16, from: bits(&x[start..][..to.len()]), to });
             }
-            Elements::F16(x) => strided(x, start, stride, to, f16::to_f32),
+            Elements::F16(x) => copy_strided(x, start, stride, to, f16::to_f32),
             Elements::Bf16(x) if stride == 1 => {
                 dispatch_to(isa(), Widen { half: Half::Bf16, from: bits(&x[start..][..to.len()]), to });
             }
-            Elements::Bf16(x) => strided(x, start, stride, to, bf16::to_f32),
+            Elements::Bf16(x) => copy_strided(x, start, stride, to, bf16::to_f32),
         }
     }
 }
 
-impl Compute for f64 {
+impl ComputeType for f64 {
     fn slice(elements: Elements<'_>) -> Option<&[f64]> {
         if let Elements::F64(x) = elements { Some(x) } else { None }
     }
 
     fn copy(elements: Elements<'_>, start: usize, stride: usize, to: &mut [f64]) {
         match elements {
-            Elements::F32(x) => strided(x, start, stride, to, f64::from),
+            Elements::F32(x) => copy_strided(x, start, stride, to, f64::from),
             Elements::F64(x) if stride == 1 => to.copy_from_slice(&x[start..][..to.len()]),
-            Elements::F64(x) => strided(x, start, stride, to, |x| x),
-            Elements::F16(x) => strided(x, start, stride, to, f16::to_f64),
-            Elements::Bf16(x) => strided(x, start, stride, to, bf16::to_f64),
+            Elements::F64(x) => copy_strided(x, start, stride, to, |x| x),
+            Elements::F16(x) => copy_strided(x, start, stride, to, f16::to_f64),
+            Elements::Bf16(x) => copy_strided(x, start, stride, to, bf16::to_f64),
         }
     }
 }
 
-fn strided<T: Copy, E>(x: &[T], start: usize, stride: usize, to: &mut [E], convert: impl Fn(T) -> E) {
+/// Converts the elements `start`, `start + stride`, … of `x` and stores them in `to`.
+fn copy_strided<T: Copy, E>(x: &[T], start: usize, stride: usize, to: &mut [E], convert: impl Fn(T) -> E) {
     if stride == 0 {
         let x = x[start];
         return to.iter_mut().for_each(|to| *to = convert(x));
@@ -110,6 +111,7 @@ fn bits<T: HalfType>(x: &[T]) -> &[u16] {
     unsafe { std::slice::from_raw_parts(x.as_ptr().cast(), x.len()) }
 }
 
+/// Converts 16-bit floats to `f32`.
 struct Widen<'a> {
     half: Half,
     from: &'a [u16],
@@ -163,7 +165,7 @@ pub(super) struct Reader<'a, E> {
     /// The strides of a row and of a column.
     strides: [usize; 2],
     buffer: Vec<E>,
-    /// The offset of the row that the buffer repeats.
+    /// The offset of the row that the buffer holds, with [`Access::Repeated`].
     repeated: Option<usize>,
 }
 
@@ -173,12 +175,13 @@ pub(super) enum Access {
     Constant,
     /// A run is a slice of the storage.
     Direct,
-    /// All rows of a run are the same row.
+    /// All rows of a run are equal. The buffer holds copies of that row.
     Repeated,
+    /// All other elements are copied to the buffer.
     Gathered,
 }
 
-impl<'a, E: Compute> Reader<'a, E> {
+impl<'a, E: ComputeType> Reader<'a, E> {
     pub fn new(elements: Elements<'a>, [rows, columns]: [usize; 2], strides: [usize; 2]) -> Self {
         let access = match strides {
             _ if strides[1] == 0 && (rows == 1 || strides[0] == 0) => Access::Constant,
@@ -188,13 +191,13 @@ impl<'a, E: Compute> Reader<'a, E> {
         };
         let buffer = match access {
             Access::Constant | Access::Direct => 0,
-            Access::Repeated | Access::Gathered => segment(rows, columns),
+            Access::Repeated | Access::Gathered => segment_len(rows, columns),
         };
         Self { elements, access, columns, strides, buffer: vec![E::ZERO; buffer], repeated: None }
     }
 
     /// Returns `true` if the reader copies elements to its buffer. Then [`read`](Self::read) must not be called for
-    /// ranges that cross a multiple of [`segment`].
+    /// ranges that cross a multiple of [`segment_len`].
     pub fn is_buffered(&self) -> bool {
         !self.buffer.is_empty()
     }
@@ -241,8 +244,8 @@ impl<'a, E: Compute> Reader<'a, E> {
     }
 }
 
-/// Returns the length of the segments in which runs are read through a buffer: at most [`BUFFER`], and a whole number of
-/// rows if a run has several.
-pub(super) fn segment(rows: usize, columns: usize) -> usize {
+/// Returns the length of the segments in which runs are read through a buffer: at most [`BUFFER`], and a whole number
+/// of rows if a run has several rows that fit in the buffer.
+pub(super) fn segment_len(rows: usize, columns: usize) -> usize {
     if rows == 1 || columns > BUFFER { BUFFER } else { BUFFER - BUFFER % columns }
 }

@@ -11,13 +11,13 @@ use crate::operation::CpuOperand;
 use crate::parallel::{cost, for_each_chunk};
 use crate::simd::{Kernel, Simd, dispatch_loops};
 
-use super::axes::{Axis, Position, collapse, count};
+use super::axes::{Axis, Position, collapse, iteration_count};
 use super::map::{DynFormula, Formula, Operands, SHORT_ROW, with_operands};
-use super::reader::{BUFFER, Compute, Elements, Reader, Run};
+use super::reader::{BUFFER, ComputeType, Elements, Reader, Run};
 
-/// Applies a formula to operands that broadcast to `shape`, and returns the sums of its values times `scale`. The result
-/// has the shape `target`, which broadcasts to `shape`: each of its elements is the sum over the elements of `shape`
-/// that it broadcasts to. The result has the dtype of the operands.
+/// Applies a formula to operands that broadcast to `shape`, sums its values over the dimensions that have size 1 in
+/// `target` or are missing there, and multiplies the sums by `scale`. The result has the shape `target` and the dtype
+/// of the operands.
 ///
 /// # Errors
 /// Fails if the operands differ in dtype, are not floating point, or do not broadcast to `shape`.
@@ -70,7 +70,7 @@ unsafe impl Formula<1> for Identity {
         true
     }
 
-    fn run<E: Compute>(&self, [x]: [Run<'_, E>; 1], out: &mut [MaybeUninit<E>]) {
+    fn run<E: ComputeType>(&self, [x]: [Run<'_, E>; 1], out: &mut [MaybeUninit<E>]) {
         match x {
             Run::Constant(x) => out.fill(MaybeUninit::new(x)),
             Run::Slice(x) => out.iter_mut().zip(x).for_each(|(out, x)| {
@@ -80,68 +80,74 @@ unsafe impl Formula<1> for Identity {
     }
 }
 
-/// The loops of a sum: over the outer kept axes, over the outer reduced axes, and over runs of `rows × columns` elements.
+/// The loops of a sum: over the outer kept axes, over the outer reduced axes, and over runs of `rows × columns`
+/// elements.
 struct SumLoops<const N: usize> {
+    /// The outer axes that the result keeps.
     kept: Vec<Axis<N>>,
+    /// The outer axes that are summed.
     reduced: Vec<Axis<N>>,
-    /// An axis of size 1 unless columns are short. Kept if the columns are reduced, and reduced if they are kept.
+    /// An axis of size 1 unless the columns are short. Kept if the columns are reduced, and reduced if they are kept.
     rows: Axis<N>,
+    /// The innermost axis.
     columns: Axis<N>,
+    /// Whether the result keeps the columns.
     keeps_columns: bool,
-    /// The axes of the result, with their strides in the totals.
+    /// The axes of the result, with their strides in the vector that [`totals`](Self::totals) returns.
     target: Vec<Axis<1>>,
 }
 
-/// An axis with the dimensions that it consists of.
-struct Part<const N: usize> {
+/// An axis of the loops, and the dimensions of the operands that were joined into it.
+struct JoinedAxis<const N: usize> {
     axis: Axis<N>,
     is_kept: bool,
     dims: Vec<usize>,
 }
 
-/// Columns of fewer elements are replaced with a longer axis.
+/// If the innermost axis has fewer elements than this, the longest axis becomes the innermost.
 const SHORT_AXIS: usize = 16;
 
-/// The maximum number of partial sums of one total.
+/// The maximum number of partial sums into which one sum is split.
 const MAX_SPLITS: usize = 32;
 
 impl<const N: usize> SumLoops<N> {
     fn new(axes: &[Axis<N>], target: &[usize]) -> Self {
         let missing = axes.len() - target.len();
-        let mut parts: Vec<Part<N>> = axes
+        let mut loop_axes: Vec<JoinedAxis<N>> = axes
             .iter()
             .enumerate()
-            .map(|(i, axis)| Part {
+            .map(|(i, axis)| JoinedAxis {
                 axis: *axis,
                 is_kept: i >= missing && target[i - missing] == axis.size,
                 dims: vec![i],
             })
-            .filter(|part| part.axis.size != 1)
+            .filter(|loop_axis| loop_axis.axis.size != 1)
             .collect();
-        // The order of the loops is that of the first operand in memory.
-        parts.sort_by_key(|part| std::cmp::Reverse(part.axis.strides[0]));
-        let mut parts = join(parts);
-        let longest = (0..parts.len()).max_by_key(|i| parts[*i].axis.size).unwrap_or(0);
-        if parts.last().is_some_and(|last| last.axis.size < SHORT_AXIS) {
-            let longest = parts.remove(longest);
-            parts.push(longest);
+        // The loops traverse the first operand in the order of its memory.
+        loop_axes.sort_by_key(|loop_axis| std::cmp::Reverse(loop_axis.axis.strides[0]));
+        let mut loop_axes = join(loop_axes);
+        let longest = (0..loop_axes.len()).max_by_key(|i| loop_axes[*i].axis.size).unwrap_or(0);
+        if loop_axes.last().is_some_and(|last| last.axis.size < SHORT_AXIS) {
+            let longest = loop_axes.remove(longest);
+            loop_axes.push(longest);
         }
         let none = Axis { size: 1, strides: [0; N] };
-        let columns = parts.pop().unwrap_or(Part { axis: none, is_kept: false, dims: vec![] });
-        let (kept, reduced): (Vec<_>, Vec<_>) = parts.into_iter().partition(|part| part.is_kept);
+        let columns = loop_axes.pop().unwrap_or(JoinedAxis { axis: none, is_kept: false, dims: vec![] });
+        let (kept, reduced): (Vec<_>, Vec<_>) =
+            loop_axes.into_iter().partition(|loop_axis| loop_axis.is_kept);
         // The totals are in the order of the loops.
         let mut strides = vec![0; axes.len()];
         let mut stride = 1;
         let inner_dims = columns.is_kept.then_some(&columns.dims);
-        for dim in kept.iter().map(|part| &part.dims).chain(inner_dims).flatten().rev() {
+        for dim in kept.iter().map(|loop_axis| &loop_axis.dims).chain(inner_dims).flatten().rev() {
             strides[*dim] = stride;
             stride *= axes[*dim].size;
         }
         let target = target.iter().zip(&strides[missing..]);
         let mut loops = Self {
             target: target.map(|(size, stride)| Axis { size: *size, strides: [*stride] }).collect(),
-            kept: kept.into_iter().map(|part| part.axis).collect(),
-            reduced: reduced.into_iter().map(|part| part.axis).collect(),
+            kept: kept.into_iter().map(|loop_axis| loop_axis.axis).collect(),
+            reduced: reduced.into_iter().map(|loop_axis| loop_axis.axis).collect(),
             rows: none,
             keeps_columns: columns.is_kept,
             columns: columns.axis,
@@ -154,14 +160,14 @@ impl<const N: usize> SumLoops<N> {
     }
 
     /// Returns the sums times `scale`, in the order of the loops. The operands must not be empty.
-    fn totals<E: Compute>(
+    fn totals<E: ComputeType>(
         &self,
         operands: &Operands<'_, N>,
         scale: f64,
         is_identity: bool,
         formula: &DynFormula<'_, E, N>,
     ) -> Vec<f64> {
-        let [kept, reduced] = [&self.kept, &self.reduced].map(|axes| count(axes));
+        let [kept, reduced] = [&self.kept, &self.reduced].map(|axes| iteration_count(axes));
         let (rows, columns) = (self.rows.size, self.columns.size);
         // `terms` is the number of elements in each sum, `width` the number of sums that are computed together, and
         // `steps` the number of parts into which they can be split.
@@ -185,11 +191,11 @@ impl<const N: usize> SumLoops<N> {
             let range = split * steps / splits..(split + 1) * steps / splits;
             let mut sums = Sums::new(self, operands, is_identity, formula);
             if self.keeps_columns {
-                sums.of_columns(first % outputs, range, totals);
+                sums.add_columns(first % outputs, range, totals);
             } else if rows > 1 {
-                sums.of_short_rows(first % outputs, range, totals);
+                sums.add_short_rows(first % outputs, range, totals);
             } else {
-                sums.of_rows(first % outputs, range, totals);
+                sums.add_rows(first % outputs, range, totals);
             }
             if splits == 1 {
                 totals.iter_mut().for_each(|total| *total *= scale);
@@ -207,37 +213,37 @@ impl<const N: usize> SumLoops<N> {
     }
 }
 
-/// Joins neighboring parts that every operand traverses with a single stride, if both are kept or both are reduced.
-fn join<const N: usize>(parts: Vec<Part<N>>) -> Vec<Part<N>> {
-    let mut joined: Vec<Part<N>> = Vec::with_capacity(parts.len());
-    for mut part in parts {
+/// Joins neighboring axes that every operand traverses with a single stride, if both are kept or both are reduced.
+fn join<const N: usize>(loop_axes: Vec<JoinedAxis<N>>) -> Vec<JoinedAxis<N>> {
+    let mut joined: Vec<JoinedAxis<N>> = Vec::with_capacity(loop_axes.len());
+    for mut loop_axis in loop_axes {
         if let Some(outer) = joined.last_mut()
-            && outer.is_kept == part.is_kept
-            && let [axis] = collapse(&[outer.axis, part.axis])[..]
+            && outer.is_kept == loop_axis.is_kept
+            && let [axis] = collapse(&[outer.axis, loop_axis.axis])[..]
         {
             outer.axis = axis;
-            outer.dims.append(&mut part.dims);
+            outer.dims.append(&mut loop_axis.dims);
         } else {
-            joined.push(part);
+            joined.push(loop_axis);
         }
     }
     joined
 }
 
-/// Adds up the values of a formula, on one thread.
+/// Sums the values of a formula, on one thread.
 struct Sums<'a, E, const N: usize> {
     loops: &'a SumLoops<N>,
     readers: [Reader<'a, E>; N],
     is_identity: bool,
     formula: &'a DynFormula<'a, E, N>,
-    /// The offset of each operand's first element.
+    /// The offset of the first element of each operand.
     start: [usize; N],
     kept: Position<'a, N>,
     reduced: Position<'a, N>,
     values: [MaybeUninit<E>; BUFFER],
 }
 
-impl<'a, E: Compute, const N: usize> Sums<'a, E, N> {
+impl<'a, E: ComputeType, const N: usize> Sums<'a, E, N> {
     fn new(
         loops: &'a SumLoops<N>,
         operands: &Operands<'a, N>,
@@ -265,7 +271,7 @@ impl<'a, E: Compute, const N: usize> Sums<'a, E, N> {
 
     /// Computes the totals from `first` on, if the columns are kept. `range` are the iterations of the reduced axes and
     /// of the rows.
-    fn of_columns(&mut self, mut first: usize, range: Range<usize>, mut totals: &mut [f64]) {
+    fn add_columns(&mut self, mut first: usize, range: Range<usize>, mut totals: &mut [f64]) {
         let (rows, columns) = (self.loops.rows.size, self.loops.columns.size);
         // The number of rows that are added together.
         let height = if rows > 1 { (BUFFER / columns).max(1) } else { 1 };
@@ -296,9 +302,9 @@ impl<'a, E: Compute, const N: usize> Sums<'a, E, N> {
         }
     }
 
-    /// Computes the totals from `first` on, if the columns are reduced and the rows are kept. `range` are the iterations
-    /// of the reduced axes.
-    fn of_short_rows(&mut self, mut first: usize, range: Range<usize>, mut totals: &mut [f64]) {
+    /// Computes the totals from `first` on, if the columns are reduced and the rows are kept. `range` are the
+    /// iterations of the reduced axes.
+    fn add_short_rows(&mut self, mut first: usize, range: Range<usize>, mut totals: &mut [f64]) {
         let (rows, columns) = (self.loops.rows.size, self.loops.columns.size);
         let height = BUFFER / columns;
         while !totals.is_empty() {
@@ -319,7 +325,7 @@ impl<'a, E: Compute, const N: usize> Sums<'a, E, N> {
 
     /// Computes the totals from `first` on, if the columns are reduced and there is one row. `range` are the iterations
     /// of the reduced axes and of the columns.
-    fn of_rows(&mut self, first: usize, range: Range<usize>, totals: &mut [f64]) {
+    fn add_rows(&mut self, first: usize, range: Range<usize>, totals: &mut [f64]) {
         let columns = self.loops.columns.size;
         self.kept.move_to(self.start, first);
         for total in totals {
@@ -359,12 +365,13 @@ impl<'a, E: Compute, const N: usize> Sums<'a, E, N> {
     }
 }
 
+/// Adds each value to its total.
 struct Add<'a, E> {
     values: &'a [E],
     totals: &'a mut [f64],
 }
 
-impl<E: Compute> Kernel for Add<'_, E> {
+impl<E: ComputeType> Kernel for Add<'_, E> {
     type Output = ();
 
     #[inline(always)]
@@ -385,7 +392,7 @@ struct AddRows<'a, E> {
 /// The number of independent partial sums, so that the compiler can vectorize the loop.
 const LANES: usize = 16;
 
-impl<E: Compute> Kernel for AddRows<'_, E> {
+impl<E: ComputeType> Kernel for AddRows<'_, E> {
     type Output = ();
 
     #[inline(always)]

@@ -1,4 +1,4 @@
-//! The sizes of a convolution, and the residue classes of its input positions modulo the stride.
+//! The sizes of a convolution, and the phases of its input: the positions that are equal modulo the stride.
 
 use crate::conv::ConvShape;
 
@@ -7,9 +7,9 @@ use crate::conv::ConvShape;
 pub(super) struct Extent {
     pub batch: usize,
     pub groups: usize,
-    /// Input channels of a group.
+    /// The number of input channels in each group.
     pub group_in_channels: usize,
-    /// Output channels of a group.
+    /// The number of output channels in each group.
     pub group_out_channels: usize,
     /// `[height, width]`
     pub axes: [Axis; 2],
@@ -23,16 +23,17 @@ pub(super) struct Axis {
     pub output: usize,
     pub stride: usize,
     pub dilation: usize,
-    /// Zeros before the input.
+    /// The number of zeros before the input.
     pub padding: usize,
 }
 
-/// A residue class of input positions modulo the stride, and the taps that read it.
+/// A phase: the input positions with one residue modulo the stride, and the taps that read them.
 ///
 /// With stride `s` and dilation `d`, output `o` reads the padded input position `u = o·s + k·d` under tap `k`. The
-/// residue `u mod s` depends on the tap alone. Within a class `u = q·s + residue`, the convolution has stride 1:
+/// residue `u mod s` depends on the tap alone. Within a phase, `u = q·s + residue`, and the convolution has stride 1:
 /// `o = q − shift`, where `shift = ⌊k·d / s⌋`.
-pub(super) struct ResidueClass {
+pub(super) struct Phase {
+    /// The residue of the padded positions.
     pub residue: usize,
     pub taps: Vec<Tap>,
     /// The first `q` inside the input.
@@ -44,30 +45,33 @@ pub(super) struct ResidueClass {
 /// A tap of a kernel along one axis.
 #[derive(Clone, Copy)]
 pub(super) struct Tap {
+    /// The index of the tap in the kernel.
     pub index: usize,
+    /// See [`Phase`].
     pub shift: usize,
 }
 
 impl Axis {
-    /// Returns the residue classes that at least one tap reads.
-    pub fn classes(&self) -> Vec<ResidueClass> {
-        let mut classes: Vec<ResidueClass> = Vec::new();
+    /// Returns the phases that at least one tap reads.
+    pub fn phases(&self) -> Vec<Phase> {
+        let mut phases: Vec<Phase> = Vec::new();
         for index in 0..self.kernel {
             let distance = index * self.dilation;
             let residue = distance % self.stride;
             let tap = Tap { index, shift: distance / self.stride };
-            match classes.iter_mut().find(|class| class.residue == residue) {
-                Some(class) => class.taps.push(tap),
-                None => classes.push(self.class(residue, tap)),
+            match phases.iter_mut().find(|phase| phase.residue == residue) {
+                Some(phase) => phase.taps.push(tap),
+                None => phases.push(self.phase(residue, tap)),
             }
         }
-        classes
+        phases
     }
 
-    fn class(&self, residue: usize, tap: Tap) -> ResidueClass {
+    /// Returns the phase with the given residue and one tap.
+    fn phase(&self, residue: usize, tap: Tap) -> Phase {
         let first = self.padding.saturating_sub(residue).div_ceil(self.stride);
         let end = (self.padding + self.input).saturating_sub(residue).div_ceil(self.stride);
-        ResidueClass { residue, taps: vec![tap], first, count: end.saturating_sub(first) }
+        Phase { residue, taps: vec![tap], first, count: end.saturating_sub(first) }
     }
 
     /// Returns the largest shift of any tap.
@@ -76,8 +80,8 @@ impl Axis {
     }
 }
 
-impl ResidueClass {
-    /// Returns the input position of the first `q`.
+impl Phase {
+    /// Returns the position in the unpadded input of the first `q`.
     pub fn position(&self, axis: &Axis) -> usize {
         self.first * axis.stride + self.residue - axis.padding
     }

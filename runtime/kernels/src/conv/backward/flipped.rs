@@ -34,34 +34,34 @@ impl<R: Real> Flipped<R> {
     }
 }
 
-/// Returns the shape of the convolution that maps the output's gradient to the input's gradient.
+/// Returns the shape of the convolution that maps the output's gradient to the input's gradient, or `None` under the
+/// conditions of [`Flipped::of`].
 fn shape(extent: &Extent) -> Option<ConvShape> {
-    let few = extent.group_in_channels < MIN_CHANNELS && extent.group_out_channels > 1;
-    if few || extent.axes.iter().any(|axis| axis.stride != 1) {
+    let too_few_channels = extent.group_in_channels < MIN_CHANNELS && extent.group_out_channels > 1;
+    if too_few_channels || extent.axes.iter().any(|axis| axis.stride != 1) {
         return None;
     }
-    let [rows, columns] = &extent.axes;
+    let [y_axis, x_axis] = &extent.axes;
     let geometry = ConvGeometry {
         stride: [1; 2],
-        padding: [padding(rows)?, padding(columns)?],
-        dilation: [rows.dilation, columns.dilation],
+        padding: [padding(y_axis)?, padding(x_axis)?],
+        dilation: [y_axis.dilation, x_axis.dilation],
         groups: extent.groups,
     };
     Some(ConvShape {
         batch: extent.batch,
         in_channels: extent.groups * extent.group_out_channels,
         out_channels: extent.groups * extent.group_in_channels,
-        input: [rows.output, columns.output],
-        kernel: [rows.kernel, columns.kernel],
-        output: [rows.input, columns.input],
+        input: [y_axis.output, x_axis.output],
+        kernel: [y_axis.kernel, x_axis.kernel],
+        output: [y_axis.input, x_axis.input],
         geometry,
     })
 }
 
-/// Returns the padding before and after an axis: the distance from the kernel's first tap to its last, minus the
-/// padding of the forward pass.
+/// Returns the padding before and after an axis: the reach of the kernel minus the padding of the forward pass.
 ///
-/// Returns `None` if one of these differences is negative.
+/// Returns `None` if a difference is negative.
 fn padding(axis: &Axis) -> Option<[usize; 2]> {
     let reach = (axis.kernel - 1) * axis.dilation;
     let before = reach.checked_sub(axis.padding)?;

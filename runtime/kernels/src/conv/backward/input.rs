@@ -1,25 +1,24 @@
-//! The gradient of the input: for each residue class of its positions, a stride-1 convolution of the output's
-//! gradient with the taps that read the class. A micro-kernel keeps several channels and vectors in registers.
+//! The gradient of the input: for each phase of the input, a convolution with stride 1 of the output's gradient with
+//! the taps that read the phase. A micro-kernel keeps the sums of several channels and vectors in registers.
 
 use crate::parallel::for_each_chunk;
 use crate::simd::{Isa, Lanes, MAX_LANES, Real, Task};
 
-use super::extent::{Extent, ResidueClass};
+use super::extent::{Axis, Extent, Phase};
 use super::mask::{Margin, MaskedGrad};
 use super::tasks::{channels_per_task, run_tasks, split_channels};
 
 /// The number of input channels that one call to the micro-kernel computes.
-const BLOCK: usize = 6;
+const BLOCK_CHANNELS: usize = 6;
 
-/// Returns the numbers of zeros that the sweeps read around the output's gradient.
+/// Returns the margin of zeros that [`gradient`] reads around the output's gradient.
 pub(super) fn margin(extent: &Extent) -> Margin {
     extent.axes.map(|axis| {
-        let classes = axis.classes();
-        let nonempty = || classes.iter().filter(|class| class.count > 0);
-        let before = nonempty().map(|class| class.max_shift().saturating_sub(class.first)).max();
-        let last = |class: &ResidueClass| class.first + class.count - 1;
-        let after =
-            nonempty().map(|class| (last(class) + 1).saturating_sub(class.min_shift() + axis.output)).max();
+        let phases = axis.phases();
+        let nonempty = || phases.iter().filter(|phase| phase.count > 0);
+        let before = nonempty().map(|phase| phase.max_shift().saturating_sub(phase.first)).max();
+        let end = |phase: &Phase| phase.first + phase.count;
+        let after = nonempty().map(|phase| end(phase).saturating_sub(phase.min_shift() + axis.output)).max();
         [before.unwrap_or(0), after.unwrap_or(0)]
     })
 }
@@ -29,20 +28,21 @@ pub(super) fn gradient<R: Real>(isa: Isa, extent: &Extent, weight: &[R], grad: &
     let channels = extent.groups * extent.group_in_channels;
     let size = extent.input_plane();
     let mut result = vec![R::default(); extent.batch * channels * size];
-    let sweeps = sweeps(extent, weight, grad);
+    let phase_convs = phase_convs(extent, weight, grad);
 
     let work = extent.group_out_channels * extent.output_plane() * extent.taps();
-    let per_task = channels_per_task(extent.batch * channels, extent.group_in_channels, BLOCK, work);
+    let per_task = channels_per_task(extent.batch * channels, extent.group_in_channels, BLOCK_CHANNELS, work);
     let tasks = split_channels(&mut result, size, extent.group_in_channels, per_task)
         .into_iter()
-        .map(|(first, result)| InputTask { extent, sweeps: &sweeps, grad, first, result })
+        .map(|(first, result)| InputTask { extent, phase_convs: &phase_convs, grad, first, result })
         .collect();
     run_tasks(isa, extent.work(), tasks);
     result
 }
 
-/// The computation of one residue class of input positions.
-struct Sweep<R> {
+/// The convolution with stride 1 that computes one phase of the input's gradient.
+struct PhaseConv<R> {
+    /// The number of rows of the phase, or 1 if its rows are processed as one.
     rows: usize,
     columns: usize,
     /// The offset, in a plane of the output's gradient, of the element that the first position reads under the tap with
@@ -58,40 +58,41 @@ struct Sweep<R> {
     weight: Vec<R>,
 }
 
-fn sweeps<R: Real>(extent: &Extent, weight: &[R], grad: &MaskedGrad<R>) -> Vec<Sweep<R>> {
-    let [y, x] = extent.axes.map(|axis| axis.classes().into_iter().filter(|class| class.count > 0).collect());
-    let (y, x): (Vec<ResidueClass>, Vec<ResidueClass>) = (y, x);
-    y.iter().flat_map(|y| x.iter().map(move |x| sweep(extent, weight, grad, y, x))).collect()
+/// Returns one convolution for each phase of the input.
+fn phase_convs<R: Real>(extent: &Extent, weight: &[R], grad: &MaskedGrad<R>) -> Vec<PhaseConv<R>> {
+    let nonempty = |axis: Axis| axis.phases().into_iter().filter(|phase| phase.count > 0).collect();
+    let [y, x]: [Vec<Phase>; 2] = extent.axes.map(nonempty);
+    y.iter().flat_map(|y| x.iter().map(move |x| phase_conv(extent, weight, grad, y, x))).collect()
 }
 
-fn sweep<R: Real>(
+fn phase_conv<R: Real>(
     extent: &Extent,
     weight: &[R],
     grad: &MaskedGrad<R>,
-    y: &ResidueClass,
-    x: &ResidueClass,
-) -> Sweep<R> {
-    let [rows, columns] = &extent.axes;
+    y: &Phase,
+    x: &Phase,
+) -> PhaseConv<R> {
+    let [y_axis, x_axis] = &extent.axes;
     let taps = || y.taps.iter().flat_map(|y| x.taps.iter().map(move |x| (y, x)));
     let shift_y = y.max_shift();
     let shift_x = x.max_shift();
-    let indices: Vec<usize> = taps().map(|(y, x)| y.index * columns.kernel + x.index).collect();
-    let width = columns.input;
-    let one_row = extent.taps() == 1 && rows.stride == 1 && columns.stride == 1 && grad.pitch == width;
-    Sweep {
+    let indices: Vec<usize> = taps().map(|(y, x)| y.index * x_axis.kernel + x.index).collect();
+    let width = x_axis.input;
+    let one_row = extent.taps() == 1 && y_axis.stride == 1 && x_axis.stride == 1 && grad.pitch == width;
+    PhaseConv {
         // A 1×1 kernel with stride 1 processes a plane as one row.
         rows: if one_row { 1 } else { y.count },
         columns: if one_row { x.count * y.count } else { x.count },
         // The margin makes both coordinates at least as large as the shift.
         grad_offset: grad.origin + y.first * grad.pitch + x.first - shift_y * grad.pitch - shift_x,
         taps: taps().map(|(y, x)| (shift_y - y.shift) * grad.pitch + shift_x - x.shift).collect(),
-        input_offset: y.position(rows) * width + x.position(columns),
-        steps: [rows.stride * width, columns.stride],
+        input_offset: y.position(y_axis) * width + x.position(x_axis),
+        steps: [y_axis.stride * width, x_axis.stride],
         weight: pack(extent, weight, &indices),
     }
 }
 
-/// Packs the taps at `indices` in the order in which a sweep reads them.
+/// Packs the taps at `indices` in the order in which [`PhaseKernel`] reads them.
 fn pack<R: Real>(extent: &Extent, weight: &[R], indices: &[usize]) -> Vec<R> {
     let Extent { group_in_channels, group_out_channels, .. } = *extent;
     let taps = extent.taps();
@@ -111,16 +112,17 @@ fn pack<R: Real>(extent: &Extent, weight: &[R], indices: &[usize]) -> Vec<R> {
             }
         }
     };
-    let mut blocks = split_channels(&mut packed, size, group_in_channels, BLOCK.min(group_in_channels));
-    let each = (1usize << 16).div_ceil(size * BLOCK);
-    for_each_chunk(&mut blocks, each, |_, blocks| blocks.iter_mut().for_each(fill));
+    let mut blocks =
+        split_channels(&mut packed, size, group_in_channels, BLOCK_CHANNELS.min(group_in_channels));
+    let task_blocks = (1usize << 16).div_ceil(size * BLOCK_CHANNELS);
+    for_each_chunk(&mut blocks, task_blocks, |_, blocks| blocks.iter_mut().for_each(fill));
     packed
 }
 
 /// The task that computes some channels of the input's gradient.
 struct InputTask<'a, R> {
     extent: &'a Extent,
-    sweeps: &'a [Sweep<R>],
+    phase_convs: &'a [PhaseConv<R>],
     grad: &'a MaskedGrad<R>,
     /// The index of the first channel, counted across the batch.
     first: usize,
@@ -138,26 +140,26 @@ impl<R: Real> Task<R> for InputTask<'_, R> {
             // `first` counts the input channels of the whole batch, so `group` counts the groups of the whole batch.
             let group = first / group_in_channels;
             let channel = first % group_in_channels;
-            let block = BLOCK.min(group_in_channels - channel).min(rest.len() / plane);
+            let block = BLOCK_CHANNELS.min(group_in_channels - channel).min(rest.len() / plane);
             let (result, next) = rest.split_at_mut(block * plane);
-            let grad = &self.grad.data[group * group_out_channels * self.grad.plane..];
-            for sweep in self.sweeps {
-                let size = group_out_channels * sweep.taps.len();
+            let grad = &self.grad.data[group * group_out_channels * self.grad.plane_stride..];
+            for conv in self.phase_convs {
+                let size = group_out_channels * conv.taps.len();
                 let start = (group % groups * group_in_channels + channel) * size;
-                let weight = &sweep.weight[start..start + block * size];
-                let MaskedGrad { pitch, plane: grad_plane, .. } = *self.grad;
-                let kernel = SweepKernel {
+                let weight = &conv.weight[start..start + block * size];
+                let MaskedGrad { pitch, plane_stride, .. } = *self.grad;
+                let kernel = PhaseKernel {
                     lanes,
-                    sweep,
+                    conv,
                     grad,
                     pitch,
-                    grad_plane,
+                    plane_stride,
                     group_out_channels,
                     weight,
                     result,
                     plane,
                 };
-                // The sums leave some of the sixteen registers free for the factors.
+                // With sixteen registers, the sums leave some free for the factors.
                 match block {
                     6 => kernel.run::<6, 2>(),
                     5 => kernel.run::<5, 2>(),
@@ -172,16 +174,16 @@ impl<R: Real> Task<R> for InputTask<'_, R> {
     }
 }
 
-/// The micro-kernel of one sweep over one image for one block of input channels.
-struct SweepKernel<'a, L: Lanes> {
+/// The micro-kernel of one convolution over one image for one block of input channels.
+struct PhaseKernel<'a, L: Lanes> {
     lanes: L,
-    sweep: &'a Sweep<L::Real>,
+    conv: &'a PhaseConv<L::Real>,
     /// The output's gradient, starting at the first plane of the group.
     grad: &'a [L::Real],
     /// The distance between the rows of `grad`.
     pitch: usize,
     /// The distance between the planes of `grad`.
-    grad_plane: usize,
+    plane_stride: usize,
     /// The number of planes of `grad` in the group.
     group_out_channels: usize,
     weight: &'a [L::Real],
@@ -190,22 +192,22 @@ struct SweepKernel<'a, L: Lanes> {
     plane: usize,
 }
 
-impl<L: Lanes> SweepKernel<'_, L> {
+impl<L: Lanes> PhaseKernel<'_, L> {
     /// Computes `C` channels in tiles of `P` vectors of positions.
     #[inline(always)]
     fn run<const C: usize, const P: usize>(mut self) {
-        let sweep = self.sweep;
-        let per_row = sweep.columns.div_ceil(L::LANES);
+        let conv = self.conv;
+        let row_vectors = conv.columns.div_ceil(L::LANES);
         let mut row = 0;
         let mut column = 0;
-        let mut left = sweep.rows * per_row;
+        let mut left = conv.rows * row_vectors;
         while left > 0 {
             let count = left.min(P);
             let mut positions = [[row, column]; P];
             for position in &mut positions[..count] {
                 *position = [row, column];
                 column += L::LANES;
-                if column >= sweep.columns {
+                if column >= conv.columns {
                     (row, column) = (row + 1, 0);
                 }
             }
@@ -218,19 +220,19 @@ impl<L: Lanes> SweepKernel<'_, L> {
     /// vector's first lane.
     #[inline(always)]
     fn tile<const C: usize, const P: usize>(&mut self, positions: &[[usize; 2]; P], count: usize) {
-        let Self { lanes, sweep, .. } = *self;
-        assert!(self.weight.len() == self.group_out_channels * sweep.taps.len() * C);
+        let Self { lanes, conv, .. } = *self;
+        assert!(self.weight.len() == self.group_out_channels * conv.taps.len() * C);
         let mut grad = [self.grad.as_ptr(); P];
         for (grad, [row, column]) in grad.iter_mut().zip(positions) {
-            *grad = grad.wrapping_add(sweep.grad_offset + row * self.pitch + column);
+            *grad = grad.wrapping_add(conv.grad_offset + row * self.pitch + column);
         }
         let mut sums = [[lanes.splat(L::Real::default()); P]; C];
         let mut weight = self.weight.as_ptr();
         for output in 0..self.group_out_channels {
-            for &tap in &sweep.taps {
-                let offset = output * self.grad_plane + tap;
-                // SAFETY: a plane with its margin contains every position that a tap of this sweep reads. The slack
-                // after the last plane contains the remaining lanes of the last vector. `weight` stays within
+            for &tap in &conv.taps {
+                let offset = output * self.plane_stride + tap;
+                // SAFETY: a plane with its margin contains every position that a tap of this convolution reads. The
+                // slack after the last plane contains the remaining lanes of the last vector. `weight` stays within
                 // `self.weight`, whose length is asserted above.
                 unsafe {
                     let mut grads = sums[0];
@@ -263,17 +265,17 @@ impl<L: Lanes> SweepKernel<'_, L> {
         }
     }
 
-    /// Copies the lanes of a vector that lie inside the row.
+    /// Copies those values of a vector that lie inside the row to the result.
     #[inline(always)]
     fn copy(&mut self, channel: usize, [row, column]: [usize; 2], values: &[L::Real]) {
-        let [down, right] = self.sweep.steps;
-        let start = channel * self.plane + self.sweep.input_offset + row * down + column * right;
+        let [row_step, column_step] = self.conv.steps;
+        let start = channel * self.plane + self.conv.input_offset + row * row_step + column * column_step;
         let to = &mut self.result[start..];
-        let count = L::LANES.min(self.sweep.columns - column);
-        if count == L::LANES && right == 1 {
+        let count = L::LANES.min(self.conv.columns - column);
+        if count == L::LANES && column_step == 1 {
             to[..L::LANES].copy_from_slice(values);
         } else {
-            to.iter_mut().step_by(right).zip(&values[..count]).for_each(|(to, &value)| *to = value);
+            to.iter_mut().step_by(column_step).zip(&values[..count]).for_each(|(to, &value)| *to = value);
         }
     }
 }

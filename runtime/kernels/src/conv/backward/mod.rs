@@ -99,9 +99,9 @@ pub struct Needs {
 ///
 /// All tensors must be on the CPU or, with the feature `cuda`, on one CUDA device. They must have one dtype (f32, f64,
 /// f16 or bf16) and may have any strides. 16-bit types are summed in f32 and rounded once. The derivative of the
-/// activation is computed from the output, as in PyTorch, even if the output is NaN. An infinity or NaN in
-/// `grad_output` may make more elements of the results NaN than the definition does, because it is multiplied by zeros
-/// of the padding.
+/// activation is computed from the output, as in PyTorch, even if the output is NaN. If `grad_output` contains an
+/// infinity or NaN, more elements of the results can be NaN than by the definition, because the kernels multiply zeros
+/// of the padding by it.
 ///
 /// # Errors
 /// Fails if the shapes, dtypes or devices do not match, or if the derivative of the activation cannot be computed from
@@ -215,6 +215,7 @@ pub(super) fn input_gradient(shape: &ConvShape, operands: &Operands) -> Result<C
     })
 }
 
+/// Returns the elements of the result of [`input_gradient`].
 fn input_values<R: Real>(shape: &ConvShape, values: &Values<R>) -> Result<Vec<R>> {
     check_memory(shape)?;
     let isa = simd::isa();
@@ -226,7 +227,7 @@ fn input_values<R: Real>(shape: &ConvShape, values: &Values<R>) -> Result<Vec<R>
     } else if let Some(algorithm) = UnpaddedAlgorithm::select(&extent) {
         algorithm.gradient(isa, &extent, weight, grad)?
     } else {
-        let grad = mask::masked(isa, &extent, Activation::Identity, input::margin(&extent), grad, grad);
+        let grad = mask::masked_grad(isa, &extent, Activation::Identity, input::margin(&extent), grad, grad);
         input::gradient(isa, &extent, weight, &grad)
     };
     if let Some(bias) = &values.shift {
@@ -246,8 +247,8 @@ enum UnpaddedAlgorithm<R: Real> {
 }
 
 impl<R: Real> UnpaddedAlgorithm<R> {
-    /// Returns `None` if neither algorithm supports the convolution or is fast enough. Then the algorithm in
-    /// `input.rs`, which reads a margin, must be used.
+    /// Returns `None` if neither algorithm supports the convolution or is fast. In this case, use [`input::gradient`],
+    /// which reads a margin.
     fn select(extent: &Extent) -> Option<Self> {
         let flipped = || Flipped::of(extent).map(Self::Flipped);
         Scatter::of(extent).map(Self::Scatter).or_else(flipped)
@@ -297,7 +298,8 @@ fn compute<R: Real>(
     Ok(Gradients { input: next()?, weight: next()?, bias: next()?, residual: next()? })
 }
 
-/// Computes those gradients of the input, the weight, the bias and the residual that `needs` requests.
+/// Returns the gradients of the input, the weight, the bias and the residual, or `None` for those that `needs` does not
+/// request.
 fn compute_values<R: Real>(
     isa: Isa,
     [input, weight, output, grad]: [&[R]; 4],
@@ -307,26 +309,27 @@ fn compute_values<R: Real>(
 ) -> Result<[Option<Vec<R>>; 4]> {
     let unpadded = UnpaddedAlgorithm::select(extent).filter(|_| needs.input);
     let input_margin = needs.input && unpadded.is_none();
-    let outer = weight::use_outer_products(extent);
+    let use_outer_products = weight::use_outer_products(extent);
     let mut margin = if input_margin { input::margin(extent) } else { mask::Margin::default() };
-    if needs.weight && !outer {
-        weight::dots::widen(extent, &mut margin);
+    if needs.weight && !use_outer_products {
+        weight::dots::extend_margin(extent, &mut margin);
     }
-    let unused =
-        activation == Activation::Identity && !input_margin && !needs.bias && (outer || !needs.weight);
-    let masked = if unused {
+    let is_identity = activation == Activation::Identity;
+    let is_masked_unused =
+        is_identity && !input_margin && !needs.bias && (use_outer_products || !needs.weight);
+    let masked = if is_masked_unused {
         MaskedGrad::default()
     } else {
-        mask::masked(isa, extent, activation, margin, output, grad)
+        mask::masked_grad(isa, extent, activation, margin, output, grad)
     };
-    let plain = if activation == Activation::Identity { Cow::Borrowed(grad) } else { masked.cropped(extent) };
+    let cropped = if is_identity { Cow::Borrowed(grad) } else { masked.cropped(extent) };
     let grad_input = || match unpadded {
-        Some(algorithm) => algorithm.gradient(isa, extent, weight, &plain),
+        Some(algorithm) => algorithm.gradient(isa, extent, weight, &cropped),
         None => Ok(input::gradient(isa, extent, weight, &masked)),
     };
     let grad_weight = || {
-        if outer {
-            weight::outer::gradient(isa, extent, input, &plain)
+        if use_outer_products {
+            weight::outer::gradient(isa, extent, input, &cropped)
         } else {
             weight::dots::gradient(isa, extent, input, &masked)
         }
@@ -334,8 +337,8 @@ fn compute_values<R: Real>(
     Ok([
         needs.input.then(grad_input).transpose()?,
         needs.weight.then(grad_weight),
-        needs.bias.then(|| mask::bias(extent.groups * extent.group_out_channels, &masked.sums)),
-        needs.residual.then(|| plain.clone().into_owned()),
+        needs.bias.then(|| mask::bias_gradient(extent.groups * extent.group_out_channels, &masked.sums)),
+        needs.residual.then(|| cropped.clone().into_owned()),
     ])
 }
 
@@ -347,6 +350,7 @@ fn with_slices<R: Real, T>(tensors: [&Tensor; 4], f: impl FnOnce([&[R]; 4]) -> T
     Ok(f([slice(&a.0, a.1)?, slice(&b.0, b.1)?, slice(&c.0, c.1)?, slice(&d.0, d.1)?]))
 }
 
+/// Returns the elements of a contiguous tensor on the CPU.
 fn slice<'a, R: Real>(storage: &'a Storage, layout: &Layout) -> Result<&'a [R]> {
     match (storage, element::span(layout)) {
         (Storage::Cpu(storage), Some(span)) => Ok(&storage.as_slice::<R>()?[span]),

@@ -14,7 +14,7 @@ pub(super) trait Real: simd::Real {
     const CONVOLVE: Option<Convolve<Self>>;
 }
 
-/// Convolves an input with a weight.
+/// A function that convolves an input with a weight: shape, input, weight, instruction set.
 pub(super) type Convolve<R> = fn(&ConvShape, &[R], &[R], Isa) -> Result<Vec<R>>;
 
 impl Real for f32 {
@@ -22,7 +22,7 @@ impl Real for f32 {
         simd::is_finite(numbers, isa)
     }
 
-    const CONVOLVE: Option<Convolve<f32>> = Some(cpu::plain);
+    const CONVOLVE: Option<Convolve<f32>> = Some(cpu::conv2d_f32);
 }
 
 impl Real for f64 {

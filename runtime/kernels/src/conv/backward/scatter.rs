@@ -2,7 +2,7 @@
 //!
 //! The gradients of some output pixels are multiplied with the weights of all taps, in vectors of input channels, and
 //! the products are added to the input positions that the taps read. Each pixel is multiplied once with each weight,
-//! and zeros around the image are never multiplied. With a stride, or with a large kernel on a small image, a direct
+//! and padding is not multiplied. With a stride, or with a large kernel on a small image, a direct
 //! convolution with the flipped weight would multiply many zeros: those between strided pixels and those around the
 //! image.
 
@@ -19,45 +19,46 @@ use super::weight::outer::transpose;
 
 /// The candidates for the number of input channels in a block.
 const WIDTHS: [usize; 3] = [64, 32, 16];
-/// The number of columns in a panel of weights. A column is one tap of one input channel.
+/// The number of columns in a panel of weights. A column (of the im2col matrix) is one tap of one input channel.
 const PANEL: usize = 64;
-/// The number of output channels that are summed before the sums are added to the image. This many rows of a panel stay
-/// in the L1 cache.
-const OUT_CHANNELS: usize = 64;
+/// The number of output channels that are summed before the sums are added to the padded image. This many rows of a
+/// panel stay in the L1 cache.
+const CHUNK_CHANNELS: usize = 64;
 /// The number of pixels in a register tile.
-const PIXELS: usize = 6;
-/// The maximum number of elements of a block's image. The image leaves room for panels in the L2 cache.
-const MAX_IMAGE: usize = 1 << 18;
+const TILE_PIXELS: usize = 6;
+/// The maximum number of elements of a padded image. It leaves room for panels in the L2 cache.
+const MAX_PADDED_ELEMENTS: usize = 1 << 18;
 
-/// The algorithm's block size and the size of its image, the buffer to which it adds products.
+/// The algorithm's sizes. Products are added to a padded image: a block of channels of the input with all positions
+/// that taps read in the forward pass, including padding.
 pub(super) struct Scatter {
     /// The number of input channels in a block.
     width: usize,
-    /// The numbers of rows and columns of the image, which contains all positions that the taps read in the forward
-    /// pass, including padding.
-    image_size: [usize; 2],
+    /// `[height, width]` of the padded image.
+    padded_size: [usize; 2],
 }
 
 impl Scatter {
-    /// Returns `None` if a different algorithm needs fewer products, if the image is too large, or if there are too few
-    /// channels or pixels to fill the tiles.
+    /// Returns `None` if a different algorithm needs fewer products, if the padded image is too large, or if there are
+    /// too few channels or pixels to fill the tiles.
     pub fn of(extent: &Extent) -> Option<Self> {
-        let [down, right] = &extent.axes;
-        let strides = down.stride * right.stride;
+        let [y_axis, x_axis] = &extent.axes;
+        let strides = y_axis.stride * x_axis.stride;
         let fewer_products = match strides {
             // Kernels of up to nine taps are left to the flipped convolution, which can use Winograd.
             1 => extent.taps() > 9 && 2 * extent.input_plane() >= 3 * extent.output_plane(),
             _ => extent.taps() >= strides,
         };
-        let image_size = extent.axes.map(|axis| image_size(&axis));
-        let fits = |width: &usize| image_size[0] * image_size[1] * width <= MAX_IMAGE;
+        let padded_size = extent.axes.map(|axis| padded_size(&axis));
+        let fits = |width: &usize| padded_size[0] * padded_size[1] * width <= MAX_PADDED_ELEMENTS;
         let width = WIDTHS
             .into_iter()
             .filter(fits)
             .min_by_key(|width| extent.group_in_channels.next_multiple_of(*width))?;
-        let filled = 4 * extent.group_in_channels >= 3 * extent.group_in_channels.next_multiple_of(width);
-        let enough = extent.group_out_channels >= 16 && extent.output_plane() >= PIXELS;
-        (fewer_products && filled && enough).then_some(Self { width, image_size })
+        let fills_lanes =
+            4 * extent.group_in_channels >= 3 * extent.group_in_channels.next_multiple_of(width);
+        let fills_tiles = extent.group_out_channels >= 16 && extent.output_plane() >= TILE_PIXELS;
+        (fewer_products && fills_lanes && fills_tiles).then_some(Self { width, padded_size })
     }
 
     /// Returns the gradient of the input. `grad` is the gradient of the output. Both are
@@ -87,18 +88,19 @@ impl Scatter {
         unsafe { vec_written_by(extent.batch * channels * plane, fill) }
     }
 
-    /// Returns, for each output pixel, the offset in the image that the first tap reads.
+    /// Returns, for each output pixel, the offset in the padded image that the first tap reads.
     fn pixel_offsets(&self, extent: &Extent) -> Vec<usize> {
-        let ([height, width], [down, right]) = (extent.axes.map(|axis| axis.output), &extent.axes);
-        let at = |y: usize, x: usize| (y * down.stride * self.image_size[1] + x * right.stride) * self.width;
+        let ([height, width], [y_axis, x_axis]) = (extent.axes.map(|axis| axis.output), &extent.axes);
+        let at =
+            |y: usize, x: usize| (y * y_axis.stride * self.padded_size[1] + x * x_axis.stride) * self.width;
         (0..height).flat_map(|y| (0..width).map(move |x| at(y, x))).collect()
     }
 
-    /// Returns the offset of each column in the image, relative to the first tap.
+    /// Returns the offset of each column in the padded image, relative to the first tap.
     fn column_offsets(&self, extent: &Extent) -> Vec<usize> {
-        let [down, right] = &extent.axes;
-        let taps = (0..down.kernel).flat_map(|i| (0..right.kernel).map(move |j| [i, j]));
-        let offsets = taps.map(|[i, j]| i * down.dilation * self.image_size[1] + j * right.dilation);
+        let [y_axis, x_axis] = &extent.axes;
+        let taps = (0..y_axis.kernel).flat_map(|i| (0..x_axis.kernel).map(move |j| [i, j]));
+        let offsets = taps.map(|[i, j]| i * y_axis.dilation * self.padded_size[1] + j * x_axis.dilation);
         offsets.flat_map(|offset| offset * self.width..(offset + 1) * self.width).collect()
     }
 
@@ -136,8 +138,8 @@ impl Scatter {
     }
 }
 
-/// Returns the number of rows (or columns) of the image.
-fn image_size(axis: &Axis) -> usize {
+/// Returns the number of rows (or columns) of the padded image.
+fn padded_size(axis: &Axis) -> usize {
     (axis.output - 1) * axis.stride + (axis.kernel - 1) * axis.dilation + 1
 }
 
@@ -159,21 +161,21 @@ struct ScatterTask<'a, R> {
 impl<R: Real> Task<R> for ScatterTask<'_, R> {
     #[inline(always)]
     fn run<L: Lanes<Real = R>>(self, lanes: L) {
-        let Scatter { width, image_size, .. } = *self.scatter;
-        let mut image = AlignedVec::zeros(image_size[0] * image_size[1] * width);
+        let Scatter { width, padded_size, .. } = *self.scatter;
+        let mut padded = AlignedVec::zeros(padded_size[0] * padded_size[1] * width);
         // The sums leave some registers free for the factors.
         match PANEL / L::LANES {
-            4 if L::REGISTERS >= 32 => self.add_products::<L, 4>(lanes, &mut image),
-            _ => self.add_products::<L, 2>(lanes, &mut image),
+            4 if L::REGISTERS >= 32 => self.add_products::<L, 4>(lanes, &mut padded),
+            _ => self.add_products::<L, 2>(lanes, &mut padded),
         }
-        self.crop(lanes, &image);
+        self.crop(lanes, &padded);
     }
 }
 
 impl<R: Real> ScatterTask<'_, R> {
-    /// Adds the products of every pixel and every tap to the image `[row][column][channel]`.
+    /// Adds the products of every pixel and every tap to the padded image `[row][column][channel]`.
     #[inline(always)]
-    fn add_products<L: Lanes<Real = R>, const V: usize>(&self, lanes: L, image: &mut [R]) {
+    fn add_products<L: Lanes<Real = R>, const V: usize>(&self, lanes: L, padded: &mut [R]) {
         let Extent { group_in_channels, group_out_channels, .. } = *self.extent;
         let plane = self.extent.output_plane();
         let blocks = group_in_channels.div_ceil(self.scatter.width);
@@ -183,8 +185,8 @@ impl<R: Real> ScatterTask<'_, R> {
         let block = group % self.extent.groups * blocks + channel / self.scatter.width;
         let size = self.scatter.panel_count(self.extent) * group_out_channels * PANEL;
         let panels = &self.panels[block * size..][..size];
-        for first in (0..group_out_channels).step_by(OUT_CHANNELS) {
-            let count = OUT_CHANNELS.min(group_out_channels - first);
+        for first in (0..group_out_channels).step_by(CHUNK_CHANNELS) {
+            let count = CHUNK_CHANNELS.min(group_out_channels - first);
             let grad = &grad[first * plane..][..count * plane];
             for (panel, columns) in
                 panels.chunks_exact(group_out_channels * PANEL).zip(self.columns.chunks(PANEL))
@@ -193,7 +195,7 @@ impl<R: Real> ScatterTask<'_, R> {
                 for column in (0..columns.len()).step_by(V * L::LANES) {
                     let kernel =
                         ScatterKernel { lanes, plane, pixels: self.pixels, grad, panel: &panel[column..] };
-                    kernel.run::<V>(&columns[column..], image);
+                    kernel.run::<V>(&columns[column..], padded);
                 }
             }
         }
@@ -201,18 +203,18 @@ impl<R: Real> ScatterTask<'_, R> {
 
     /// Copies the image without its padding to the planes of the result.
     #[inline(always)]
-    fn crop<L: Lanes<Real = R>>(self, lanes: L, image: &[R]) {
-        let Scatter { width, image_size: [rows, pitch], .. } = *self.scatter;
-        let ([down, right], plane) = (&self.extent.axes, self.extent.input_plane());
+    fn crop<L: Lanes<Real = R>>(self, lanes: L, padded: &[R]) {
+        let Scatter { width, padded_size: [rows, pitch], .. } = *self.scatter;
+        let ([y_axis, x_axis], plane) = (&self.extent.axes, self.extent.input_plane());
         let result = write_zeros(self.result);
         let channels = result.len() / plane;
-        let count = right.input.min(pitch.saturating_sub(right.padding));
+        let count = x_axis.input.min(pitch.saturating_sub(x_axis.padding));
         if count == 0 {
             return;
         }
-        for row in 0..down.input.min(rows.saturating_sub(down.padding)) {
-            let from = &image[((row + down.padding) * pitch + right.padding) * width..];
-            let to = &mut result[row * right.input..];
+        for row in 0..y_axis.input.min(rows.saturating_sub(y_axis.padding)) {
+            let from = &padded[((row + y_axis.padding) * pitch + x_axis.padding) * width..];
+            let to = &mut result[row * x_axis.input..];
             transpose(lanes, [count, channels], from, width, to, plane);
         }
     }
@@ -232,22 +234,23 @@ struct ScatterKernel<'a, L: Lanes> {
 }
 
 impl<L: Lanes> ScatterKernel<'_, L> {
-    /// Adds the products of all pixels to the image, for the first `V` vectors of `columns`, or for all of them if
-    /// there are fewer.
+    /// Adds the products of all pixels to the padded image, for the first `V` vectors of `columns`, or for all of them
+    /// if there are fewer.
     #[inline(always)]
-    fn run<const V: usize>(&self, columns: &[usize], image: &mut [L::Real]) {
+    fn run<const V: usize>(&self, columns: &[usize], padded: &mut [L::Real]) {
         let vectors = V.min(columns.len().div_ceil(L::LANES));
         let mut offsets = [columns[0]; V];
         for (v, offset) in offsets[..vectors].iter_mut().enumerate() {
             *offset = columns[v * L::LANES];
         }
-        for first in (0..self.plane).step_by(PIXELS) {
+        for first in (0..self.plane).step_by(TILE_PIXELS) {
             // The last tile overlaps the tile before it.
-            let start = first.min(self.plane - PIXELS);
+            let start = first.min(self.plane - TILE_PIXELS);
             let sums = self.tile::<V>(start);
-            for (pixel, sums) in self.pixels[start..start + PIXELS].iter().zip(&sums).skip(first - start) {
+            for (pixel, sums) in self.pixels[start..start + TILE_PIXELS].iter().zip(&sums).skip(first - start)
+            {
                 for (offset, sums) in offsets[..vectors].iter().zip(sums) {
-                    let to = image[pixel + offset..][..L::LANES].as_mut_ptr();
+                    let to = padded[pixel + offset..][..L::LANES].as_mut_ptr();
                     // SAFETY: `to` has `LANES` numbers, and `sums` has `MAX_LANES`, which is at least `LANES`.
                     unsafe {
                         self.lanes
@@ -258,24 +261,24 @@ impl<L: Lanes> ScatterKernel<'_, L> {
         }
     }
 
-    /// Returns the products of the [`PIXELS`] pixels that begin at `start`, summed over the output channels.
+    /// Returns the products of the [`TILE_PIXELS`] pixels that begin at `start`, summed over the output channels.
     #[inline(always)]
-    #[expect(clippy::needless_range_loop, reason = "every index is a constant, and names a register")]
-    fn tile<const V: usize>(&self, start: usize) -> [[[L::Real; MAX_LANES]; V]; PIXELS] {
+    #[expect(clippy::needless_range_loop, reason = "every index is a constant that selects a register")]
+    fn tile<const V: usize>(&self, start: usize) -> [[[L::Real; MAX_LANES]; V]; TILE_PIXELS] {
         let lanes = self.lanes;
         let group_out_channels = self.grad.len() / self.plane;
-        assert!(start + PIXELS <= self.plane);
+        assert!(start + TILE_PIXELS <= self.plane);
         assert!((group_out_channels - 1) * PANEL + V * L::LANES <= self.panel.len());
         let a = Rows { start: self.grad[start..].as_ptr(), rows: consecutive(1), step: self.plane };
         let b = Columns { start: self.panel.as_ptr(), vectors: consecutive(L::LANES), step: PANEL };
-        let mut tile = RegisterTile::<L, PIXELS, V>::zeros(lanes);
-        // SAFETY: every plane has `PIXELS` numbers from `start` on, and every row of the panel `V` vectors, as asserted
-        // above.
+        let mut tile = RegisterTile::<L, TILE_PIXELS, V>::zeros(lanes);
+        // SAFETY: every plane has `TILE_PIXELS` numbers from `start` on, and every row of the panel `V` vectors, as
+        // asserted above.
         unsafe { tile.add_product::<0>(group_out_channels, a, b) };
         // Copies the sums to memory in loops that are small enough to be unrolled. In a longer loop, the sums would not
         // stay in registers.
-        let mut values = [[[L::Real::default(); MAX_LANES]; V]; PIXELS];
-        for k in 0..PIXELS {
+        let mut values = [[[L::Real::default(); MAX_LANES]; V]; TILE_PIXELS];
+        for k in 0..TILE_PIXELS {
             for v in 0..V {
                 // SAFETY: a vector has at most `MAX_LANES` lanes, the length of the array.
                 unsafe { lanes.store(values[k][v].as_mut_ptr(), tile.sums[k][v]) };

@@ -19,7 +19,7 @@ pub(super) fn run_tasks<R: Real, T: Task<R>>(isa: Isa, work: usize, tasks: Vec<T
     }
 }
 
-/// Returns the number of channels of a task, for `channels` channels in groups of `per_group`.
+/// Returns the number of channels of a task if there are `channels` channels in groups of `per_group`.
 ///
 /// `work` is the number of multiply-adds of a channel. A task covers whole groups, or a multiple of `block` channels of
 /// one group.
@@ -32,7 +32,7 @@ pub(super) fn channels_per_task(channels: usize, per_group: usize, block: usize,
     wanted.next_multiple_of(block).min(per_group)
 }
 
-/// Splits `data`, which has `size` numbers per channel, into parts of `per_task` channels.
+/// Splits `data`, which has `size` elements per channel, into parts of `per_task` channels.
 ///
 /// A part covers whole groups or lies within one group; the last part of a group may be smaller. Returns each part with
 /// the index of its first channel.

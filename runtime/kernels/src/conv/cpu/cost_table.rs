@@ -3,7 +3,7 @@
 
 use crate::simd::Microarchitecture;
 
-use super::winograd::Tile;
+use super::winograd::WinogradTile;
 
 /// The costs of one processor. Each field is the cost of one element, product, call or plane.
 pub(super) struct CostTable {
@@ -16,7 +16,7 @@ pub(super) struct CostTable {
     pub copied: f64,
     /// An element stored as a result.
     pub stored: f64,
-    /// An element stored as a sum, to which the next chunk of channels adds.
+    /// An element stored as a sum, to which the next chunk of channels adds its products.
     pub sum: f64,
     /// An element read in place from planes whose distance is a multiple of 1 KiB, which causes cache-set conflicts.
     pub set_conflict: f64,
@@ -27,20 +27,21 @@ pub(super) struct CostTable {
     pub depthwise: [f64; 3],
     /// Winograd: a product of transformed elements.
     pub transformed_product: f64,
-    /// Winograd: a transformed weight, and the surcharge for each weight beyond the first [`NEAR_WEIGHTS`].
+    /// Winograd: a transformed weight that is read, and the surcharge for each weight beyond the first [`LLC_WEIGHTS`].
     pub transformed_weight: [f64; 2],
-    /// Winograd: the input transform of one position, for each [`Tile`] in the order of its variants.
+    /// Winograd: the input transform of one position (a transformed element of a tile), for each [`WinogradTile`] in
+    /// the order of its variants.
     pub position_in: [f64; 5],
-    /// Winograd: the surcharge per position for blocks above [`NEAR_POSITIONS`].
-    pub far_position: f64,
-    /// Winograd: the surcharge per position and group of panels for blocks above [`MAX_POSITIONS`].
-    pub farther_position: f64,
+    /// Winograd: the surcharge per position for blocks of more than [`SHARED_L2_ELEMENTS`].
+    pub beyond_shared_l2: f64,
+    /// Winograd: the surcharge per position and group of panels for blocks of more than [`WHOLE_L2_ELEMENTS`].
+    pub beyond_whole_l2: f64,
     /// Winograd: the output transform of one position.
     pub position_out: f64,
     /// Winograd: an `Nchw` result, which is transposed.
-    pub transposed: f64,
-    /// Winograd: the fraction of `transposed` that an `Nchwc` result costs.
-    pub transposed_nchwc: f64,
+    pub nchw_result: f64,
+    /// Winograd: the cost of an `Nchwc` result, as a fraction of `nchw_result`.
+    pub nchwc_result_fraction: f64,
     /// Winograd: one channel of a run of tiles.
     pub run: f64,
     /// Dilated Winograd: an element that is split from the images or joined into the output.
@@ -65,13 +66,13 @@ pub(super) struct ChannelLanes {
 }
 
 /// The number of transformed weights that fit in a core's share of the last-level cache.
-pub(super) const NEAR_WEIGHTS: f64 = 2e6;
-/// The number of transformed elements of a block that fit in the L2 cache beside other data.
-pub(super) const NEAR_POSITIONS: usize = 130_000;
+pub(super) const LLC_WEIGHTS: f64 = 2e6;
+/// The number of transformed elements of a block that fit in the L2 cache with other data.
+pub(super) const SHARED_L2_ELEMENTS: usize = 130_000;
 /// The number of transformed elements of a block that fit in the L2 cache alone.
-pub(super) const MAX_POSITIONS: usize = 400_000;
-/// The cost of computing a transformed weight, if it is used for one call only.
-pub(super) const PACKED: f64 = 30.;
+pub(super) const WHOLE_L2_ELEMENTS: usize = 400_000;
+/// The cost of transforming one weight, if it is used for one call only.
+pub(super) const WEIGHT_TRANSFORM: f64 = 30.;
 
 const ZEN_5: CostTable = CostTable {
     product: [4.5, 1.03, 0.91],
@@ -86,11 +87,11 @@ const ZEN_5: CostTable = CostTable {
     transformed_product: 1.04,
     transformed_weight: [5., 7.5],
     position_in: [11.9, 13.3, 15.3, 11.9, 11.9],
-    far_position: 4.,
-    farther_position: 0.,
+    beyond_shared_l2: 4.,
+    beyond_whole_l2: 0.,
     position_out: 4.4,
-    transposed: 27.1,
-    transposed_nchwc: 0.5,
+    nchw_result: 27.1,
+    nchwc_result_fraction: 0.5,
     run: 253.,
     split: 40.,
     split_plane: 1240.,
@@ -109,11 +110,11 @@ const EMERALD_RAPIDS: CostTable = CostTable {
     transformed_product: 0.88,
     transformed_weight: [8.8, 3.5],
     position_in: [38., 39., 40., 46., 64.],
-    far_position: 16.,
-    farther_position: 4.,
+    beyond_shared_l2: 16.,
+    beyond_whole_l2: 4.,
     position_out: 6.1,
-    transposed: 34.,
-    transposed_nchwc: 0.5,
+    nchw_result: 34.,
+    nchwc_result_fraction: 0.5,
     run: 160.,
     split: 52.,
     split_plane: 1800.,
@@ -128,7 +129,8 @@ impl CostTable {
         }
     }
 
-    pub const fn position_in(&self, tile: Tile) -> f64 {
+    /// Returns the cost of the input transform of one position.
+    pub const fn position_in(&self, tile: WinogradTile) -> f64 {
         self.position_in[tile as usize]
     }
 }

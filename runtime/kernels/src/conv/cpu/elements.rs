@@ -1,5 +1,5 @@
-//! The elements of images as they are stored, f32 or halves. Kernels widen halves when they load them, into registers
-//! or small buffers that stay in cache, and round results when they store them.
+//! The elements of images as they are stored: f32 or halves (f16 or bf16). Kernels widen halves to f32 when they load
+//! them, into registers or small buffers that stay in cache, and round results when they store them.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use candle_core::WithDType;
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
-use crate::simd::{Half, Isa, Simd, are_finite, is_finite};
+use crate::simd::{Half, Isa, Simd, halves_are_finite, is_finite};
 
 /// The storage format of an element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +109,7 @@ impl<'a> Elements<'a> {
     pub(in crate::conv) fn is_finite(self, isa: Isa) -> bool {
         match self {
             Self::F32(elements) => is_finite(elements, isa),
-            Self::Half(half, elements) => are_finite(half, elements),
+            Self::Half(half, elements) => halves_are_finite(half, elements),
         }
     }
 }
@@ -127,7 +127,7 @@ unsafe impl Send for ElementPtr {}
 unsafe impl Sync for ElementPtr {}
 
 impl ElementPtr {
-    /// Returns the address that is `elements` elements further on. It may wrap around and be out of bounds, as long as
+    /// Returns the address that is `elements` elements further on. The address may wrap around or be out of bounds if
     /// it is not read.
     #[inline(always)]
     pub fn at(self, elements: usize) -> Self {
@@ -175,7 +175,7 @@ impl OutputPtr {
         }
     }
 
-    /// Returns the address in an output that is always f32, such as an `Nchwc` activation.
+    /// Returns the address of an element of an output that is always f32, such as an `Nchwc` activation.
     #[inline(always)]
     pub fn as_f32(self) -> *mut f32 {
         match self {
@@ -184,6 +184,7 @@ impl OutputPtr {
         }
     }
 
+    /// Returns the address that is `elements` elements further on.
     #[inline(always)]
     pub fn at(self, elements: usize) -> Self {
         match self {

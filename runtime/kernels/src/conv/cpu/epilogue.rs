@@ -1,7 +1,7 @@
 //! The epilogue: computes `activation((sum · scale + shift) + residual)` and stores the results.
 //!
-//! An activation that only clamps is applied in registers. Other activations are applied to many numbers at a time,
-//! after they are stored in a buffer or in the output, while they are in the L1 cache.
+//! An activation that only clamps is applied in registers. Other activations are applied to many stored numbers at a
+//! time, in a buffer or in the output, while the numbers are in the L1 cache.
 
 use crate::activation::Activation;
 use crate::activation::{activate, activate_all, bounds, stages};
@@ -13,8 +13,9 @@ use super::operand::Call;
 /// The epilogue of one call.
 #[derive(Clone, Copy)]
 pub(super) struct EpilogueWriter<'a> {
-    /// One number per output channel, as in `shift`.
+    /// One number per output channel.
     scale: Option<&'a [f32]>,
+    /// One number per output channel.
     shift: Option<&'a [f32]>,
     /// The residual, with the length and layout of the output.
     residual: Option<ElementPtr>,
@@ -34,11 +35,12 @@ pub(super) struct Affine<S: Simd, const VECTORS: usize> {
     channels: Option<S::Mask>,
 }
 
-/// The affines of consecutive channels, each broadcast to all lanes. Looking one up needs no branch.
+/// The affines of consecutive channels, each broadcast to all lanes. [`get`](Self::get) needs no branch.
 #[derive(Clone, Copy)]
 pub(super) struct ChannelAffines<'a> {
-    /// One number per channel, or a single number for all channels. `shift` has one of these forms, too.
+    /// One number per channel, or a single number for all channels.
     scale: &'a [f32],
+    /// One number per channel, or a single number for all channels.
     shift: &'a [f32],
     /// The distance from one channel's number to the next, in `scale` and in `shift`: 1, or 0 for a shared number.
     steps: [usize; 2],
@@ -61,7 +63,7 @@ impl ChannelAffines<'_> {
     /// Returns the affine of the channel `index`.
     ///
     /// # Safety
-    /// The channel exists.
+    /// The channel `index` exists.
     #[inline(always)]
     pub unsafe fn get<S: Simd>(&self, simd: S, index: usize) -> Affine<S, 1> {
         // SAFETY: the channel exists, as the caller guarantees. A step of 0 reads the first number.
@@ -152,20 +154,19 @@ impl<'a> EpilogueWriter<'a> {
         affine
     }
 
-    /// Returns `true` if the activation takes more than a few instructions, so that it is applied to many stored
-    /// numbers at a time.
-    pub fn activates_stored(&self) -> bool {
+    /// Returns `true` if the activation takes so many instructions that it is applied in a pass over stored numbers.
+    pub fn has_activation_pass(&self) -> bool {
         stages(self.activation)[1] != Activation::Identity
     }
 
-    /// Applies the activation to numbers if [`activates_stored`](Self::activates_stored).
+    /// Applies the activation to stored numbers if [`has_activation_pass`](Self::has_activation_pass) returns `true`.
     #[inline(always)]
-    pub fn activate_stored<S: Simd>(&self, simd: S, values: &mut [f32]) {
+    pub fn run_activation_pass<S: Simd>(&self, simd: S, values: &mut [f32]) {
         activate_all(simd, stages(self.activation)[1], values);
     }
 
-    /// Adds the residual to scaled and shifted sums of `lanes` pixels of one channel from `at` on, and clamps them. With
-    /// `ACTIVATE`, also applies an activation of a few instructions.
+    /// Adds the residual to scaled and shifted sums of `lanes` pixels of one channel from `at` on, and clamps them.
+    /// With `ACTIVATE`, also applies an activation of a few instructions.
     ///
     /// # Safety
     /// The output, and with it the residual, has `lanes` elements from `at` on.
@@ -189,7 +190,7 @@ impl<'a> EpilogueWriter<'a> {
         value
     }
 
-    /// [Combines](Self::combine) sums and stores them at `at`. If the activation is not applied, call
+    /// [Combines](Self::combine) sums and stores them at `at`. Without `ACTIVATE`, the caller must call
     /// [`activate_pixels`](Self::activate_pixels) on the stored results.
     ///
     /// # Safety
@@ -225,7 +226,7 @@ impl<'a> EpilogueWriter<'a> {
     }
 
     /// Adds the residual to scaled and shifted sums with lanes over channels, clamps them to the bounds and stores
-    /// them. Call [`activate_vectors`](Self::activate_vectors) on the stored results.
+    /// them. The caller must call [`activate_vectors`](Self::activate_vectors) on the stored results.
     ///
     /// # Safety
     /// The destination, for `PIXELS` pixels and `VECTORS` blocks, is in the output. The residual has the output's
@@ -245,8 +246,8 @@ impl<'a> EpilogueWriter<'a> {
             for p in 0..PIXELS {
                 for v in 0..VECTORS {
                     // SAFETY: the destination is in the output, and the residual has the output's length.
-                    let summand = unsafe { simd.load(residual.add(v * to.block + p * S::LANES)) };
-                    sums[p][v] = simd.add(sums[p][v], summand);
+                    let addend = unsafe { simd.load(residual.add(v * to.block + p * S::LANES)) };
+                    sums[p][v] = simd.add(sums[p][v], addend);
                 }
             }
         }
@@ -257,15 +258,15 @@ impl<'a> EpilogueWriter<'a> {
         }
         if let Some(channels) = affine.channels {
             for p in 0..PIXELS {
-                sums[p][VECTORS - 1] = simd.keep(sums[p][VECTORS - 1], channels);
+                sums[p][VECTORS - 1] = simd.keep_lanes(sums[p][VECTORS - 1], channels);
             }
         }
         // SAFETY: guaranteed by the caller.
         unsafe { to.store(simd, sums) }
     }
 
-    /// Applies the activation to the stored results of `pixels` pixels, unless it only clamps. This is not part of
-    /// [`store_vectors`](Self::store_vectors) because that is compiled once for every register tile.
+    /// Applies the activation to the stored results of `pixels` pixels, unless it only clamps. Not part of
+    /// [`store_vectors`](Self::store_vectors), because that function is compiled once for every register tile.
     ///
     /// # Safety
     /// The destination, for `pixels` stored pixels and `VECTORS` blocks, is in the output, and no other thread accesses
@@ -282,15 +283,15 @@ impl<'a> EpilogueWriter<'a> {
             return;
         }
         for v in 0..VECTORS {
-            let place = to.output.wrapping_add(to.at + v * to.block);
+            let first = to.output.wrapping_add(to.at + v * to.block);
             // SAFETY: guaranteed by the caller.
-            let results = unsafe { std::slice::from_raw_parts_mut(place, pixels * S::LANES) };
+            let results = unsafe { std::slice::from_raw_parts_mut(first, pixels * S::LANES) };
             activate_all(simd, self.activation, results);
             if let Some(channels) = affine.channels.filter(|_| v + 1 == VECTORS) {
                 for p in 0..pixels {
-                    let pixel = place.wrapping_add(p * S::LANES);
+                    let pixel = first.wrapping_add(p * S::LANES);
                     // SAFETY: as above.
-                    unsafe { simd.store(pixel, simd.keep(simd.load(pixel), channels)) }
+                    unsafe { simd.store(pixel, simd.keep_lanes(simd.load(pixel), channels)) }
                 }
             }
         }

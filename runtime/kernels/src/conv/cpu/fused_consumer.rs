@@ -1,5 +1,5 @@
-//! Operations that run in the same task as the convolution that produces their input. They read its results panel by
-//! panel, through windows of adjacent pixels, while the panel is in the L1 or L2 cache.
+//! Operations that run in the same task as the convolution that produces their input. They read the results of the
+//! convolution panel by panel, through windows of adjacent pixels, while the panel is in the L1 or L2 cache.
 //!
 //! A consumer processes each channel separately. To add one, add a variant to [`FusedConsumer`] and to [`Consumer`].
 
@@ -11,7 +11,7 @@ use crate::layout::Layout;
 use crate::pool::PoolGeometry;
 use crate::simd::{Isa, Simd};
 
-use super::depthwise::nchwc::{Packed, Planes};
+use super::depthwise::nchwc::{DepthwiseRows, PackedDepthwise};
 use super::elements::OutputPtr;
 use super::operand::Call;
 
@@ -29,7 +29,7 @@ pub enum FusedConsumer<'a> {
 pub(super) struct Windows {
     /// `[height, width]` of the producer's results.
     pub size: [usize; 2],
-    /// The rows of the consumer's results.
+    /// The number of rows of the consumer's results.
     pub rows: usize,
     kernel: usize,
     stride: usize,
@@ -37,15 +37,15 @@ pub(super) struct Windows {
 }
 
 impl Windows {
-    /// Returns the producer's rows that some rows of the results read. Every window must overlap the producer's
-    /// results.
+    /// Returns the rows of the producer that the given rows of the consumer's results read. Every window must overlap
+    /// the producer's results.
     pub fn reads(&self, rows: Range<usize>) -> Range<usize> {
         let start = (rows.start * self.stride).saturating_sub(self.padding);
         let end = ((rows.end - 1) * self.stride + self.kernel).saturating_sub(self.padding);
         start..end.min(self.size[0])
     }
 
-    /// Returns the maximum number of the producer's rows that `rows` rows of the results read.
+    /// Returns the maximum number of rows of the producer that `rows` rows of the consumer's results read.
     pub fn max_rows(&self, rows: usize) -> usize {
         self.size[0].min((rows - 1) * self.stride + self.kernel)
     }
@@ -57,7 +57,7 @@ impl FusedConsumer<'_> {
     pub(super) fn windows(&self, size: [usize; 2]) -> Option<Windows> {
         let (kernel, stride, padding, rows) = match self {
             Self::MaxPool(PoolGeometry { dilation: [1, 1], kernel, stride, padding, .. }) => {
-                let [rows, _] = self.output(size)?;
+                let [rows, _] = self.output_size(size)?;
                 (kernel[0], stride[0], padding[0], rows)
             }
             Self::MaxPool(_) => return None,
@@ -71,7 +71,7 @@ impl FusedConsumer<'_> {
     }
 
     /// Returns `[height, width]` of the results for a producer's output of `size`.
-    fn output(&self, size: [usize; 2]) -> Option<[usize; 2]> {
+    fn output_size(&self, size: [usize; 2]) -> Option<[usize; 2]> {
         match self {
             Self::MaxPool(geometry) => geometry.output_size(size).ok(),
             Self::Depthwise(shape, _) => Some(shape.output),
@@ -80,15 +80,15 @@ impl FusedConsumer<'_> {
 
     /// Returns the number of floats of the results if the producer has the shape `shape`.
     pub(super) fn output_len(&self, shape: &ConvShape, lanes: usize) -> Option<usize> {
-        let [height, width] = self.output(shape.output)?;
+        let [height, width] = self.output_size(shape.output)?;
         Some(Layout::Nchwc.elements([shape.batch, shape.out_channels, height, width], lanes))
     }
 
     /// Returns the packed weight, or `None` if the consumer has no weight.
-    pub(super) fn packed(&self, isa: Isa) -> Option<Arc<Packed>> {
+    pub(super) fn packed(&self, isa: Isa) -> Option<Arc<PackedDepthwise>> {
         match self {
             Self::MaxPool(_) => None,
-            Self::Depthwise(shape, call) => Some(Packed::get(shape, call, isa)),
+            Self::Depthwise(shape, call) => Some(PackedDepthwise::get(shape, call, isa)),
         }
     }
 }
@@ -96,14 +96,14 @@ impl FusedConsumer<'_> {
 /// A consumer with its output and packed weight.
 pub(super) enum Consumer<'a> {
     MaxPool(MaxPool),
-    Depthwise(Planes<'a>),
+    Depthwise(DepthwiseRows<'a>),
 }
 
 impl<'a> Consumer<'a> {
     /// Returns `None` if the consumer cannot be computed a few rows at a time.
     pub fn new(
         consumer: &FusedConsumer<'a>,
-        packed: Option<&'a Packed>,
+        packed: Option<&'a PackedDepthwise>,
         size: [usize; 2],
         output: OutputPtr,
     ) -> Option<Self> {
@@ -113,8 +113,8 @@ impl<'a> Consumer<'a> {
                 Some(Self::MaxPool(MaxPool { geometry: *geometry, size, results, output }))
             }
             (FusedConsumer::Depthwise(shape, call), Some(packed)) => {
-                let planes = Planes::new(shape, packed, call, output);
-                planes.supports_rows().then_some(Self::Depthwise(planes))
+                let depthwise = DepthwiseRows::new(shape, packed, call, output);
+                depthwise.supports_rows().then_some(Self::Depthwise(depthwise))
             }
             (FusedConsumer::Depthwise(..), None) => None,
         }
@@ -126,12 +126,12 @@ impl<'a> Consumer<'a> {
     /// `plane` is the address of the first pixel of the block in the input. The input rows that the results read exist.
     /// No other task accesses the results.
     #[inline(always)]
-    pub unsafe fn rows<S: Simd>(&self, simd: S, index: usize, plane: *const f32, rows: Range<usize>) {
+    pub unsafe fn compute_rows<S: Simd>(&self, simd: S, index: usize, plane: *const f32, rows: Range<usize>) {
         // SAFETY: guaranteed by the caller.
         unsafe {
             match self {
-                Self::MaxPool(pool) => pool.rows_of(simd, index, plane, rows),
-                Self::Depthwise(planes) => planes.rows_of(simd, index, plane, rows),
+                Self::MaxPool(pool) => pool.compute_rows(simd, index, plane, rows),
+                Self::Depthwise(depthwise) => depthwise.compute_rows(simd, index, plane, rows),
             }
         }
     }
@@ -149,9 +149,9 @@ pub(super) struct MaxPool {
 
 impl MaxPool {
     /// # Safety
-    /// The requirements of [`Consumer::rows`].
+    /// The requirements of [`Consumer::compute_rows`].
     #[inline(always)]
-    unsafe fn rows_of<S: Simd>(&self, simd: S, index: usize, plane: *const f32, rows: Range<usize>) {
+    unsafe fn compute_rows<S: Simd>(&self, simd: S, index: usize, plane: *const f32, rows: Range<usize>) {
         let [height, width] = self.results;
         for y in rows {
             let taps = self.taps(0, y);
@@ -163,7 +163,7 @@ impl MaxPool {
                         let pixel = plane.wrapping_add((row * self.size[1] + column) * S::LANES);
                         // SAFETY: the result reads this row, which has the column. The caller guarantees that the row
                         // exists.
-                        largest = simd.larger(largest, unsafe { simd.load(pixel) });
+                        largest = simd.max_nan(largest, unsafe { simd.load(pixel) });
                     }
                 }
                 // SAFETY: the pixel is in a row of the results that no other task accesses.

@@ -8,7 +8,7 @@
 //! - `depthwise`, `winograd`, and the `reference`, which supports every problem.
 //!
 //! f16 and bf16 are widened to f32 piece by piece, summed in f32 and rounded once (`elements`, `operand_format`). The
-//! `epilogue` turns sums into results. A `fused_consumer` reads results before they leave the cache.
+//! `epilogue` turns sums into results. A `fused_consumer` reads results while they are in cache.
 
 mod channel_lanes;
 mod cost_table;
@@ -37,7 +37,7 @@ pub use operand::{Operand, Operands};
 pub use packed::{PackedCache, Packing};
 pub use problem::{Algorithm, ConvProblem};
 #[cfg(any(test, feature = "testing"))]
-pub use {elements::ElementFormat, winograd::Tile};
+pub use {elements::ElementFormat, winograd::WinogradTile};
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, Result, Tensor, bail};
@@ -87,15 +87,15 @@ pub(super) fn forward(
 ) -> Result<CpuStorage> {
     let settings = Settings { activation, packing, isa, alignment };
     Ok(match operands.input.storage {
-        CpuStorage::F32(_) => CpuStorage::F32(fused_operands(shape, operands, settings)?),
+        CpuStorage::F32(_) => CpuStorage::F32(conv2d_operands(shape, operands, settings)?),
         CpuStorage::F64(_) => CpuStorage::F64(reference_nchw(shape, &operands.values::<f64>()?, activation)?),
-        CpuStorage::F16(_) => CpuStorage::F16(fused_operands::<f16>(shape, operands, settings)?),
-        CpuStorage::BF16(_) => CpuStorage::BF16(fused_operands::<bf16>(shape, operands, settings)?),
+        CpuStorage::F16(_) => CpuStorage::F16(conv2d_operands::<f16>(shape, operands, settings)?),
+        CpuStorage::BF16(_) => CpuStorage::BF16(conv2d_operands::<bf16>(shape, operands, settings)?),
         other => bail!("conv2d: expected f32, f64, f16 or bf16, found {:?}", other.dtype()),
     })
 }
 
-/// How [`fused`] convolves.
+/// The settings of [`conv2d_values`].
 #[derive(Clone, Copy)]
 struct Settings<'a> {
     activation: Activation,
@@ -105,27 +105,28 @@ struct Settings<'a> {
 }
 
 /// Convolves operands of the dtype of `E`. The scale and the shift may be f32.
-fn fused_operands<E: Element>(
+fn conv2d_operands<E: Element>(
     shape: &ConvShape,
     operands: &Operands<'_>,
     settings: Settings<'_>,
 ) -> Result<Vec<E>> {
     let scale = operands.scale.map(Operand::vector).transpose()?;
     let shift = operands.shift.map(Operand::vector).transpose()?;
-    let images = operands.without_vectors().values()?;
-    fused(shape, &images, [scale.as_deref(), shift.as_deref()], settings)
+    let values = operands.without_vectors().values()?;
+    conv2d_values(shape, &values, [scale.as_deref(), shift.as_deref()], settings)
 }
 
 /// Convolves `input` with `weight` in f32, without an epilogue.
-pub(super) fn plain(shape: &ConvShape, input: &[f32], weight: &[f32], isa: Isa) -> Result<Vec<f32>> {
+pub(super) fn conv2d_f32(shape: &ConvShape, input: &[f32], weight: &[f32], isa: Isa) -> Result<Vec<f32>> {
     let values = Call::new(input, weight).widened();
     let settings =
         Settings { activation: Activation::Identity, packing: None, isa, alignment: Alignment::Storage };
-    fused(shape, &values, [None, None], settings)
+    conv2d_values(shape, &values, [None, None], settings)
 }
 
-/// Convolves in f32 by the algorithm of least cost. Ignores the scale and the shift of `values`.
-fn fused<E: Element>(
+/// Convolves in f32 with the algorithm of least cost. The scale and the shift are the given ones, not those of
+/// `values`.
+fn conv2d_values<E: Element>(
     shape: &ConvShape,
     values: &Values<'_, E>,
     [scale, shift]: [Option<&[f32]>; 2],
@@ -134,7 +135,7 @@ fn fused<E: Element>(
     let elements = shape.output_elements();
     let mut output = alignment.allocate(elements)?;
     let first = output.len();
-    let target = OutputPtr::of::<E>(output.spare_capacity_mut().as_mut_ptr().cast());
+    let output_ptr = OutputPtr::of::<E>(output.spare_capacity_mut().as_mut_ptr().cast());
     let problem = ConvProblem {
         shape: *shape,
         format: E::FORMAT,
@@ -153,7 +154,7 @@ fn fused<E: Element>(
         activation,
         packing,
     };
-    if convolve(&problem, &call, target)? {
+    if convolve(&problem, &call, output_ptr)? {
         // SAFETY: the allocation has room for the output, all of which has been initialized.
         unsafe { output.set_len(first + elements) };
         return Ok(output);
@@ -185,10 +186,12 @@ pub(super) fn convolve(problem: &ConvProblem, call: &Call<'_>, output: OutputPtr
     if run(selected, problem, call, output)? {
         return Ok(true);
     }
-    let other = problem.register_tiles();
-    Ok(other != selected && run(other, problem, call, output)?)
+    let fallback = problem.register_tile_algorithm();
+    Ok(fallback != selected && run(fallback, problem, call, output)?)
 }
 
+/// Convolves into all of `output` with the given algorithm. Returns `false`, with the output unspecified, if the
+/// algorithm does not support the operands.
 fn run(algorithm: Algorithm, problem: &ConvProblem, call: &Call<'_>, output: OutputPtr) -> Result<bool> {
     Ok(match algorithm {
         Algorithm::Depthwise => depthwise::conv2d(problem, call, output),

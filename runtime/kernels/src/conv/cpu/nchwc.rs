@@ -1,5 +1,5 @@
-//! Convolution of f32 to an `Nchwc` output, alone or with a fused consumer. The input has either layout. Blocks of
-//! channels have the lanes of the instruction set.
+//! Convolution of f32 to an `Nchwc` output, alone or with a fused consumer. The input has either layout. A block
+//! has as many channels as a vector of the instruction set has lanes.
 
 use candle_core::Result;
 
@@ -86,8 +86,10 @@ pub fn conv2d_and_consume(
     let Some(windows) = consumer.windows(shape.output) else { return false };
     let packed = consumer.packed(isa);
     let output = OutputPtr::F32(output.as_mut_ptr());
-    let Some(ready) = Consumer::new(consumer, packed.as_deref(), shape.output, output) else { return false };
-    channel_lanes::conv2d(&problem, call, Target::Consumer(&ready, windows))
+    let Some(ready_consumer) = Consumer::new(consumer, packed.as_deref(), shape.output, output) else {
+        return false;
+    };
+    channel_lanes::conv2d(&problem, call, Target::Consumer(&ready_consumer, windows))
 }
 
 /// Returns the problem after checking the lengths of the operands.

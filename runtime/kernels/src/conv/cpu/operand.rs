@@ -38,9 +38,7 @@ impl<'a> Operand<'a> {
     fn widened<T: WithDType>(self, widen: impl Fn(T) -> f32) -> Result<Cow<'a, [f32]>> {
         Ok(Cow::Owned(self.values::<T>()?.iter().map(|x| widen(*x)).collect()))
     }
-}
 
-impl<'a> Operand<'a> {
     /// Returns the elements of a vector with one number per channel, in f32.
     pub(super) fn vector(self) -> Result<Cow<'a, [f32]>> {
         match self.storage {
@@ -131,7 +129,7 @@ pub struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    /// Convolves without an epilogue and without a cache.
+    /// Returns the operands of a convolution without an epilogue and without a cache.
     pub fn new(input: impl Into<Elements<'a>>, weight: impl Into<Elements<'a>>) -> Self {
         Self {
             input: input.into(),

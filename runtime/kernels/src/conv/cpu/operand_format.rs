@@ -1,5 +1,5 @@
-//! The 32-bit words of a tile: f32 numbers, or pairs of bf16 that one instruction multiplies and adds. Halves are
-//! converted to words channel by channel, in a buffer that stays in cache.
+//! The 32-bit words of an input tile: f32 numbers, or pairs of bf16 that one instruction multiplies and adds. Halves
+//! (f16 or bf16) are converted to words channel by channel, in a buffer that stays in cache.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -9,6 +9,7 @@ use crate::simd::{self, Half, Isa, Simd};
 
 use super::elements::{ElementFormat, ElementPtr, Elements};
 
+/// How a kernel reads elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OperandFormat {
     /// f32, read from the input.
@@ -47,13 +48,14 @@ impl OperandFormat {
     /// Returns the words of a weight `[out_channels, in_channels / groups, kernel]`.
     pub fn of_weight<'a>(self, shape: &ConvShape, weight: Elements<'a>) -> Cow<'a, [f32]> {
         match (self, weight) {
-            (Self::Bf16Pairs, Elements::Half(_, weight)) => paired(shape, weight).into(),
+            (Self::Bf16Pairs, Elements::Half(_, weight)) => pair_channels(shape, weight).into(),
             _ => weight.widened(),
         }
     }
 }
 
-fn paired(shape: &ConvShape, weight: &[u16]) -> Vec<f32> {
+/// Pairs the weights of neighboring input channels.
+fn pair_channels(shape: &ConvShape, weight: &[u16]) -> Vec<f32> {
     let taps = shape.kernel[0] * shape.kernel[1];
     let word = |even: u16, odd: u16| f32::from_bits(u32::from(odd) << 16 | u32::from(even));
     let mut words = Vec::with_capacity(weight.len().div_ceil(2) + shape.out_channels * taps);
@@ -83,9 +85,9 @@ impl Window {
     }
 }
 
-/// The rows of a channel of words, one word per column.
+/// The rows of an input channel, one word per column.
 #[derive(Clone, Copy)]
-pub(super) struct Rows {
+pub(super) struct ChannelRows {
     /// The address of row 0 and column 0 of the input, even if the window does not contain them.
     pub first: *const f32,
     /// The distance from one row to the next.
@@ -93,19 +95,19 @@ pub(super) struct Rows {
 }
 
 /// Converts a window of the channel `even` to words. With `PAIRS`, pairs it with the channel `odd`, or with zeros if
-/// `odd` is `None`.
+/// `odd` is `None`. Returns the words, which lie in `buffer`.
 ///
 /// # Safety
 /// The channels contain the window, in rows of `width`; `buffer` has [`Window::words`] words.
 #[inline(always)]
-pub(super) unsafe fn read<S: Simd, const PAIRS: bool>(
+pub(super) unsafe fn convert_window<S: Simd, const PAIRS: bool>(
     simd: S,
     even: ElementPtr,
     odd: Option<ElementPtr>,
     window: &Window,
     width: usize,
     buffer: *mut f32,
-) -> Rows {
+) -> ChannelRows {
     let pitch = window.columns.len();
     for (i, row) in window.rows.clone().enumerate() {
         for x in (0..pitch).step_by(S::LANES) {
@@ -121,5 +123,5 @@ pub(super) unsafe fn read<S: Simd, const PAIRS: bool>(
             }
         }
     }
-    Rows { first: buffer.wrapping_sub(window.rows.start * pitch + window.columns.start), pitch }
+    ChannelRows { first: buffer.wrapping_sub(window.rows.start * pitch + window.columns.start), pitch }
 }

@@ -1,4 +1,4 @@
-//! The cache of what a kernel prepares from a weight and a shape: packed weight, plan and algorithm.
+//! The cache of a convolution: its packed weight, its plan and the selected algorithm.
 
 use std::any::Any;
 use std::fmt;
@@ -13,13 +13,13 @@ use super::fused_consumer::Windows;
 use super::operand_format::OperandFormat;
 use super::plan::OutputBlocks;
 use super::problem::{Algorithm, ConvProblem};
-use super::winograd::Tile;
+use super::winograd::WinogradTile;
 
 /// The packed form of an immutable weight, and the plan and algorithm of the last call. A layer keeps it between calls.
 ///
-/// The packed form belongs to one tensor, identified by its id. Another weight or another kernel replaces it. It is
-/// valid only while nobody writes to the weight's storage, so weights that are variables are never cached. The plan
-/// belongs to one shape. A clone shares nothing and starts empty.
+/// The packed form belongs to one tensor, identified by its id. A call with another weight or another kernel replaces
+/// the packed form. Use a cache only if nobody writes to the weight's storage; weights that are variables are never
+/// cached. The plan belongs to one shape. A clone of a cache is empty.
 ///
 /// # Examples
 /// ```
@@ -41,9 +41,9 @@ use super::winograd::Tile;
 pub struct PackedCache {
     weight: Slot<(TensorId, PackedForm)>,
     plan: Slot<PlanKey>,
+    /// The key is the problem and [`is_exact`].
     algorithm: Slot<(ConvProblem, bool)>,
-    /// The arena for the layer's results. The cache holds it, so that the arena lives as long as any layer that uses
-    /// it.
+    /// The arena for the layer's results. It lives as long as any layer that uses it.
     arena: OnceLock<Arc<Arena>>,
 }
 
@@ -54,22 +54,23 @@ impl PackedCache {
     }
 }
 
-/// What a plan depends on: the problem, the algorithm, the number of threads, and the windows of a fused consumer.
+/// Everything that a plan depends on: the problem, the algorithm, the number of threads, and the windows of a fused
+/// consumer.
 pub(super) type PlanKey = (ConvProblem, Algorithm, usize, Option<Windows>);
 
-/// A value and its key. The value is kept until a value with another key is requested.
+/// A value and its key. A request with another key replaces both.
 struct Slot<K>(Mutex<Option<(K, Value)>>);
 
 type Value = Arc<dyn Any + Send + Sync>;
 
-/// The order of a packed weight's elements, which depends on the kernel.
+/// The order of the elements of a packed weight, which depends on the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PackedForm {
     /// The order in which register tiles read the weight.
     RegisterTiles {
         groups: usize,
-        blocks: OutputBlocks,
-        chunk: usize,
+        output_blocks: OutputBlocks,
+        chunk_channels: usize,
         input_block: usize,
         operand: OperandFormat,
     },
@@ -78,7 +79,7 @@ pub(super) enum PackedForm {
     },
     /// The transformed weight of Winograd's convolution.
     Winograd {
-        tile: Tile,
+        tile: WinogradTile,
     },
 }
 
@@ -89,6 +90,7 @@ impl<K> Default for Slot<K> {
 }
 
 impl<K: PartialEq> Slot<K> {
+    /// Returns the value for `key`, or stores and returns the result of `make`.
     fn get<T: Any + Send + Sync>(&self, key: K, make: impl FnOnce() -> T) -> Arc<T> {
         // A thread that panicked in `make` has not stored its value, so the slot is valid.
         let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -116,7 +118,7 @@ impl fmt::Debug for PackedCache {
     }
 }
 
-/// A cache and the id of the weight that a call reads.
+/// A cache for the packed weight, and the id of the weight.
 #[derive(Clone, Copy)]
 pub struct Packing<'a> {
     pub(super) cache: &'a PackedCache,

@@ -17,24 +17,24 @@ use super::problem::ConvProblem;
 /// A packed weight of a register-tile kernel.
 pub(super) struct PackedWeight {
     pub floats: AlignedVec,
-    /// Whether no weight is infinite or NaN, so that its product with a zero of the padding is zero.
-    pub finite: bool,
+    /// Whether no weight is infinite or NaN.
+    pub is_finite: bool,
 }
 
 impl PackedWeight {
-    /// Returns the packed weight of a call. Returns `None` if a weight is not finite and the input has padding, because
-    /// the product of the two would be NaN.
+    /// Returns the packed weight of a call, or `None` if a weight is not finite and the input is padded: the product of
+    /// this weight and a zero of the padding would be NaN.
     pub fn get(plan: &Plan, problem: &ConvProblem, call: &Call<'_>) -> Option<Arc<Self>> {
         let ConvProblem { shape, isa, .. } = problem;
         let form = PackedForm::RegisterTiles {
             groups: shape.geometry.groups,
-            blocks: plan.blocks,
-            chunk: plan.chunks.len(),
+            output_blocks: plan.output_blocks,
+            chunk_channels: plan.chunks.len(),
             input_block: plan.input_block,
             operand: plan.operand,
         };
         let packed = Packing::get(call.packing, form, || Self::new(plan, shape, call.weight, *isa));
-        (packed.finite || shape.geometry.padding == [[0; 2]; 2]).then_some(packed)
+        (packed.is_finite || shape.geometry.padding == [[0; 2]; 2]).then_some(packed)
     }
 
     /// Packs `[out_channels, in_channels / groups, kernel]` as `[group][chunk of input channels][block of output
@@ -42,8 +42,8 @@ impl PackedWeight {
     /// not exist.
     fn new(plan: &Plan, shape: &ConvShape, weight: Elements<'_>, isa: Isa) -> Self {
         let operands = plan.operand.of_weight(shape, weight);
-        let floats = AlignedVec::zeros(plan.weights_len());
-        let mut packed = Self { floats, finite: weight.is_finite(isa) };
+        let floats = AlignedVec::zeros(plan.packed_weight_len());
+        let mut packed = Self { floats, is_finite: weight.is_finite(isa) };
         if operands.is_empty() {
             return packed;
         }
@@ -52,11 +52,18 @@ impl PackedWeight {
             for chunk in 0..plan.chunks.count() {
                 let in_channels = plan.chunks.range(chunk);
                 let taps = in_channels.len() * plan.kernel_taps();
-                let (blocks, after) = rest.split_at_mut(taps * plan.blocks.padded());
+                let (blocks, after) = rest.split_at_mut(taps * plan.output_blocks.padded_channels());
                 rest = after;
-                let len = (taps * plan.blocks.block).max(1);
+                let len = (taps * plan.output_blocks.block_channels).max(1);
                 let pack = |index: usize, block: &mut [f32]| {
-                    pack_block(plan, &operands, group, in_channels.clone(), index * plan.blocks.block, block);
+                    pack_block(
+                        plan,
+                        &operands,
+                        group,
+                        in_channels.clone(),
+                        index * plan.output_blocks.block_channels,
+                        block,
+                    );
                 };
                 if operands.len() < cost::SCAN {
                     blocks.chunks_mut(len).enumerate().for_each(|(index, block)| pack(index, block));
@@ -69,8 +76,8 @@ impl PackedWeight {
     }
 }
 
-/// Packs the weights of some input channels for one block of a group's output channels: the block that starts with
-/// `first`.
+/// Packs the weights of the input channels `in_channels` for the block of output channels that starts with the group's
+/// channel `first`.
 fn pack_block(
     plan: &Plan,
     weight: &[f32],
@@ -79,20 +86,20 @@ fn pack_block(
     first: usize,
     block: &mut [f32],
 ) {
-    let (shape, width) = (&plan.shape, plan.blocks.width(first));
-    for output in plan.blocks.existing(first) {
+    let (shape, width) = (&plan.shape, plan.output_blocks.width(first));
+    for output in plan.output_blocks.unpadded(first) {
         let from = &weight[(group * shape.group_out_channels() + output) * shape.depth()..][..shape.depth()];
         let to = block[output - first..].iter_mut().step_by(width);
         if plan.input_block == 1 {
             to.zip(&from[in_channels.start * plan.kernel_taps()..]).for_each(|(to, from)| *to = *from);
         } else {
-            to.zip(order(plan, in_channels.clone())).for_each(|(to, at)| *to = from[at]);
+            to.zip(packed_order(plan, in_channels.clone())).for_each(|(to, at)| *to = from[at]);
         }
     }
 }
 
 /// Returns the indices of one output channel's weights in packed order.
-fn order(plan: &Plan, in_channels: Range<usize>) -> impl Iterator<Item = usize> + use<> {
+fn packed_order(plan: &Plan, in_channels: Range<usize>) -> impl Iterator<Item = usize> + use<> {
     let (taps, block, end) = (plan.kernel_taps(), plan.input_block, in_channels.end);
     in_channels.step_by(block).flat_map(move |first| {
         let channels = first..end.min(first + block);

@@ -1,29 +1,29 @@
 //! The partition of a convolution into tasks: patches of output pixels × segments of output channels.
 //!
 //! Chooses, among the partitions whose tasks fit in the caches, the one with the shortest estimated time on the given
-//! number of threads. Times are in cycles.
+//! number of threads. Times and costs are in cycles.
 
 use std::ops::Range;
 
 use crate::conv::ConvShape;
+use crate::memory::CACHE_LINE_FLOATS;
 
 use super::fused_consumer::Windows;
 use super::plan::{Chunks, OutputBlocks, PlanOptions};
-use super::tile::TileSize;
+use super::tile::InputTileSize;
 
-/// The overhead of a task. This cost and those below are in cycles, in each of which a core completes two vectors of
-/// multiply-adds.
-const TASK: usize = 2000;
+/// The overhead of a task.
+const TASK_COST: usize = 2000;
+/// The number of vectors of multiply-adds that a core completes per cycle.
+const VECTORS_PER_CYCLE: usize = 2;
 /// The cost of a vector that is copied or stored.
-const COPY: usize = 3;
+const COPY_COST: usize = 3;
 /// The cost of a cache line of weights.
-const LINE: usize = 2;
+const LINE_COST: usize = 2;
 /// The surcharge for a vector that another core has written or will read.
-const REMOTE: usize = 25;
+const REMOTE_COST: usize = 25;
 /// The number of independent sums that hide the latency of a multiply-add.
-const SUMS: usize = 8;
-/// The number of floats in a cache line.
-const LINE_FLOATS: usize = 16;
+const MIN_SUMS: usize = 8;
 
 /// A block of output pixels.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub(super) struct Patch {
 }
 
 /// The part of the output that a task computes.
-pub(super) struct Place<'a> {
+pub(super) struct TaskRegion<'a> {
     pub image: usize,
     pub group: usize,
     /// The patch, and its index in [`Partition::patches`].
@@ -53,7 +53,7 @@ pub(super) struct Partition {
     segments: usize,
     groups: usize,
     batch: usize,
-    blocks: OutputBlocks,
+    output_blocks: OutputBlocks,
     order: Order,
 }
 
@@ -62,7 +62,7 @@ pub(super) struct Partition {
 pub(super) enum Order {
     /// Neighboring tasks share their weights.
     PatchSegmentImage,
-    /// Neighboring tasks share their weights, and so do the tasks of different images.
+    /// Neighboring tasks, including those of different images, share their weights.
     PatchImageSegment,
     /// Neighboring tasks share their pixels, so that a thread reads the pixels that it wrote in the previous layer.
     SegmentPatchImage,
@@ -70,26 +70,29 @@ pub(super) enum Order {
 
 /// The axis of a register tile along which its lanes lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lanes {
+pub(super) enum LaneAxis {
     Pixels,
     Channels,
 }
 
-/// What the choice of a partition depends on.
+/// Everything that the choice of a partition depends on.
 pub(super) struct PartitionProblem<'a> {
     pub shape: &'a ConvShape,
     pub options: &'a PlanOptions,
     pub chunks: Chunks,
     /// The size of the input tile, or `None` if tasks read the input in place.
-    pub tile: Option<&'a TileSize>,
+    pub input_tile: Option<&'a InputTileSize>,
 }
 
-/// The maximum numbers of floats that a task may keep in the L2 cache, and the minimum number of segments.
+/// The limits of a partition.
 #[derive(Clone, Copy)]
 pub(super) struct Limits {
+    /// The maximum number of floats of a task's input.
     pub input: usize,
-    /// The sums that are kept between chunks of input channels, or the results that a consumer reads.
+    /// The maximum number of floats of the sums that a task keeps between chunks of input channels, or of the results
+    /// that a consumer reads.
     pub sums: usize,
+    /// The minimum number of segments.
     pub segments: usize,
 }
 
@@ -109,18 +112,19 @@ impl Partition {
         let ConvShape { batch, geometry, .. } = *problem.shape;
         let patches = match &options.windows {
             Some(windows) => bands(problem.shape, windows, pieces.patches[0]),
-            None => patches(problem.shape, pieces.patches, options.column_unit()),
+            None => patches(problem.shape, pieces.patches, options.column_multiple()),
         };
         Self {
             patches,
             segments: pieces.segments,
             groups: geometry.groups,
             batch,
-            blocks: options.blocks,
+            output_blocks: options.output_blocks,
             order: options.order,
         }
     }
 
+    /// Returns the number of tasks.
     pub fn tasks(&self) -> usize {
         self.batch * self.groups * self.patches.len() * self.segments
     }
@@ -133,10 +137,11 @@ impl Partition {
 
     /// Returns the maximum number of output channels of a task.
     pub fn segment_channels(&self) -> usize {
-        self.blocks.count().div_ceil(self.segments) * self.blocks.block
+        self.output_blocks.count().div_ceil(self.segments) * self.output_blocks.block_channels
     }
 
-    pub fn place(&self, index: usize) -> Place<'_> {
+    /// Returns the part of the output that the task `index` computes.
+    pub fn region(&self, index: usize) -> TaskRegion<'_> {
         let (patches, images) = (self.patches.len(), self.batch * self.groups);
         let [patch_index, segment, image] = match self.order {
             Order::PatchSegmentImage => {
@@ -147,50 +152,53 @@ impl Partition {
                 [index / self.segments % patches, index % self.segments, index / self.segments / patches]
             }
         };
-        let bound = |segment: usize| segment * self.blocks.count() / self.segments * self.blocks.block;
-        Place {
+        let bound = |segment: usize| {
+            segment * self.output_blocks.count() / self.segments * self.output_blocks.block_channels
+        };
+        TaskRegion {
             image: image / self.groups,
             group: image % self.groups,
             patch: &self.patches[patch_index],
             patch_index,
-            channels: bound(segment)..bound(segment + 1).min(self.blocks.padded()),
+            channels: bound(segment)..bound(segment + 1).min(self.output_blocks.padded_channels()),
         }
     }
 }
 
 impl PartitionProblem<'_> {
+    /// Returns the piece counts with the shortest time.
     fn best(&self, threads: usize) -> PieceCounts {
         let fewest = self.fewest_patches();
-        let (axis, most) = self.divisible_axis();
-        let max_columns = self.shape.output[1].div_ceil(self.options.column_unit());
-        let finer = (0..4 * threads).map(|more| {
+        let (axis, max_patches) = self.divisible_axis();
+        let max_columns = self.shape.output[1].div_ceil(self.options.column_multiple());
+        let patch_counts = (0..4 * threads).map(|more| {
             let mut patches = fewest;
             let count = patches[axis] + more;
-            patches[axis] = count.min(most);
+            patches[axis] = count.min(max_patches);
             if axis == 0 && self.options.windows.is_none() {
                 // If each row has a patch already, divide the columns.
-                patches[1] = count.div_ceil(most).clamp(fewest[1], max_columns.max(fewest[1]));
+                patches[1] = count.div_ceil(max_patches).clamp(fewest[1], max_columns.max(fewest[1]));
             }
             patches
         });
-        let least = self.options.limits.segments.min(self.options.blocks.count()).max(1);
-        let blocks = self.options.blocks.count();
-        let segments = least..=blocks.min(least * 4 * threads).max(least);
+        let min_segments = self.options.limits.segments.min(self.options.output_blocks.count()).max(1);
+        let blocks = self.options.output_blocks.count();
+        let segments = min_segments..=blocks.min(min_segments * 4 * threads).max(min_segments);
         // Of all counts with equally large segments, try only the smallest.
-        let segments =
-            segments.filter(|count| *count == least || *count == blocks.div_ceil(blocks.div_ceil(*count)));
-        let candidates =
-            finer.flat_map(|patches| segments.clone().map(move |segments| PieceCounts { patches, segments }));
+        let segments = segments
+            .filter(|count| *count == min_segments || *count == blocks.div_ceil(blocks.div_ceil(*count)));
+        let candidates = patch_counts
+            .flat_map(|patches| segments.clone().map(move |segments| PieceCounts { patches, segments }));
         // Work for every thread comes first, then time.
         let key = |pieces: &PieceCounts| (self.tasks(pieces) < threads, self.time(pieces, threads));
-        candidates.min_by_key(key).unwrap_or(PieceCounts { patches: fewest, segments: least })
+        candidates.min_by_key(key).unwrap_or(PieceCounts { patches: fewest, segments: min_segments })
     }
 
     /// Returns the axis that can be divided into more patches, and the maximum number of patches along it.
     fn divisible_axis(&self) -> (usize, usize) {
         match (&self.options.windows, self.shape.output) {
             (Some(windows), _) => (0, windows.rows),
-            (None, [1, width]) => (1, width.div_ceil(self.options.column_unit())),
+            (None, [1, width]) => (1, width.div_ceil(self.options.column_multiple())),
             (None, [height, _]) => (0, height),
         }
     }
@@ -205,48 +213,50 @@ impl PartitionProblem<'_> {
             return [smallest(windows.rows, |bands| fits([bands, 1])), 1];
         }
         let [height, width] = self.shape.output;
-        let most = width.div_ceil(self.options.column_unit());
+        let max_columns = width.div_ceil(self.options.column_multiple());
         match smallest(height, |rows| fits([rows, 1])) {
-            rows if most == 1 || fits([rows, 1]) => [rows, 1],
-            rows => [rows, smallest(most, |columns| fits([rows, columns]))],
+            rows if max_columns == 1 || fits([rows, 1]) => [rows, 1],
+            rows => [rows, smallest(max_columns, |columns| fits([rows, columns]))],
         }
     }
 
     /// Returns the rows and columns of the largest patch.
-    fn patch(&self, patches: [usize; 2]) -> [usize; 2] {
+    fn max_patch(&self, patches: [usize; 2]) -> [usize; 2] {
         if let Some(windows) = &self.options.windows {
             let (rows, width) = (windows.max_rows(windows.rows.div_ceil(patches[0])), windows.size[1]);
             return if self.shape.output == windows.size { [rows, width] } else { [1, rows * width] };
         }
         let [height, width] = self.shape.output;
-        let columns = width.div_ceil(patches[1]).next_multiple_of(self.options.column_unit()).min(width);
+        let columns = width.div_ceil(patches[1]).next_multiple_of(self.options.column_multiple()).min(width);
         [height.div_ceil(patches[0]), columns]
     }
 
     /// Returns the number of floats of the input that a task reads for one chunk of channels.
     fn input_floats(&self, patches: [usize; 2]) -> usize {
-        let [rows, columns] = self.patch(patches);
-        match &self.tile {
+        let [rows, columns] = self.max_patch(patches);
+        match &self.input_tile {
             Some(tile) => tile.floats([rows, columns], self.chunks.len()),
             // With lanes over pixels, only the pixels of one register tile have to stay in the cache.
-            None if self.options.direction == Lanes::Pixels => 0,
+            None if self.options.lane_axis == LaneAxis::Pixels => 0,
             None => rows * columns * self.chunks.len(),
         }
     }
 
-    /// Returns the number of floats of a task's sums that have to stay in the cache.
+    /// Returns the number of floats of a task's sums or results that have to stay in the cache.
     fn sum_floats(&self, patches: [usize; 2]) -> usize {
-        let channels = match (&self.options.windows, self.options.direction) {
-            (Some(_), _) => self.options.blocks.block,
-            (None, Lanes::Pixels) if self.chunks.count() > 1 => {
-                self.options.blocks.count().div_ceil(self.options.limits.segments) * self.options.blocks.block
+        let channels = match (&self.options.windows, self.options.lane_axis) {
+            (Some(_), _) => self.options.output_blocks.block_channels,
+            (None, LaneAxis::Pixels) if self.chunks.count() > 1 => {
+                self.options.output_blocks.count().div_ceil(self.options.limits.segments)
+                    * self.options.output_blocks.block_channels
             }
             (None, _) => 0,
         };
-        let [rows, columns] = self.patch(patches);
+        let [rows, columns] = self.max_patch(patches);
         (rows * columns).saturating_mul(channels)
     }
 
+    /// Returns the number of tasks.
     fn tasks(&self, pieces: &PieceCounts) -> usize {
         let images = self.shape.batch * self.shape.geometry.groups;
         images.max(1) * pieces.patches[0] * pieces.patches[1] * pieces.segments
@@ -256,15 +266,17 @@ impl PartitionProblem<'_> {
     fn time(&self, pieces: &PieceCounts, threads: usize) -> usize {
         let rounds = self.tasks(pieces).div_ceil(threads);
         rounds.saturating_mul(
-            self.cycles(pieces).saturating_add(self.remote_vectors(pieces, threads).saturating_mul(REMOTE)),
+            self.cycles(pieces)
+                .saturating_add(self.remote_vectors(pieces, threads).saturating_mul(REMOTE_COST)),
         )
     }
 
     /// Estimates the number of vectors of the largest task that another core wrote in the previous layer or will read
     /// in the next layer. Assumes that each thread has the same pixels in those two layers.
     fn remote_vectors(&self, pieces: &PieceCounts, threads: usize) -> usize {
-        let own = (self.shape.batch * pieces.patches[0] * pieces.patches[1]).is_multiple_of(threads);
-        if own || self.options.direction == Lanes::Pixels {
+        let each_thread_keeps_its_pixels =
+            (self.shape.batch * pieces.patches[0] * pieces.patches[1]).is_multiple_of(threads);
+        if each_thread_keeps_its_pixels || self.options.lane_axis == LaneAxis::Pixels {
             return 0;
         }
         let moved = self.copied_vectors(pieces.patches).saturating_add(self.stored_vectors(pieces));
@@ -273,53 +285,61 @@ impl PartitionProblem<'_> {
 
     /// Returns the number of cycles of the largest task.
     fn cycles(&self, pieces: &PieceCounts) -> usize {
-        let channels = self.channels(pieces);
-        let products = self.register_vectors(pieces.patches, channels).saturating_mul(self.shape.depth()) / 2;
-        let copied = if self.tile.is_some() { self.copied_vectors(pieces.patches) } else { 0 };
-        let moved =
-            copied.saturating_add(self.stored_vectors(pieces) * self.chunks.count()).saturating_mul(COPY);
-        let lines = channels.saturating_mul(self.shape.depth()).div_ceil(LINE_FLOATS).saturating_mul(LINE);
-        products.saturating_add(moved).saturating_add(lines).saturating_add(TASK)
+        let channels = self.segment_channels(pieces);
+        let products = self.register_vectors(pieces.patches, channels).saturating_mul(self.shape.depth())
+            / VECTORS_PER_CYCLE;
+        let copied = if self.input_tile.is_some() { self.copied_vectors(pieces.patches) } else { 0 };
+        let moved = copied
+            .saturating_add(self.stored_vectors(pieces) * self.chunks.count())
+            .saturating_mul(COPY_COST);
+        let lines =
+            channels.saturating_mul(self.shape.depth()).div_ceil(CACHE_LINE_FLOATS).saturating_mul(LINE_COST);
+        products.saturating_add(moved).saturating_add(lines).saturating_add(TASK_COST)
     }
 
     /// Returns the number of output channels of the largest segment.
-    fn channels(&self, pieces: &PieceCounts) -> usize {
-        self.options.blocks.count().div_ceil(pieces.segments) * self.options.blocks.block
+    fn segment_channels(&self, pieces: &PieceCounts) -> usize {
+        self.options.output_blocks.count().div_ceil(pieces.segments)
+            * self.options.output_blocks.block_channels
     }
 
-    /// Returns the number of vectors that the register tiles of a patch sum for each product of a sum. A tile with too
-    /// few sums to hide the latency counts as [`SUMS`].
+    /// Returns the number of vectors of multiply-adds of the largest patch for each tap of one input channel. A
+    /// register tile with fewer than [`MIN_SUMS`] sums counts as [`MIN_SUMS`], because it waits for their latency.
     fn register_vectors(&self, patches: [usize; 2], channels: usize) -> usize {
-        let [rows, columns] = self.patch(patches);
-        if self.options.direction == Lanes::Pixels {
-            return (rows * columns).div_ceil(self.options.registers.lanes).max(2) * channels;
+        let [rows, columns] = self.max_patch(patches);
+        if self.options.lane_axis == LaneAxis::Pixels {
+            return (rows * columns).div_ceil(self.options.register_tile.lanes).max(2) * channels;
         }
-        let is_contiguous = self.tile.as_ref().is_none_or(|tile| tile.pitch(columns) == columns);
-        let (runs, run) = if is_contiguous { (1, rows * columns) } else { (rows, columns) };
-        let vectors = self.options.blocks.block / self.options.registers.lanes;
-        let sums = (run * vectors).max(run.div_ceil(self.options.registers.pixels) * SUMS) * runs;
-        sums * (channels / self.options.blocks.block)
+        let is_contiguous = self.input_tile.as_ref().is_none_or(|tile| tile.pitch(columns) == columns);
+        let (runs, run_pixels) = if is_contiguous { (1, rows * columns) } else { (rows, columns) };
+        let vectors = self.options.output_blocks.block_channels / self.options.register_tile.lanes;
+        let sums = (run_pixels * vectors)
+            .max(run_pixels.div_ceil(self.options.register_tile.pixels) * MIN_SUMS)
+            * runs;
+        sums * (channels / self.options.output_blocks.block_channels)
     }
 
+    /// Returns the number of vectors of input that the largest task copies.
     fn copied_vectors(&self, patches: [usize; 2]) -> usize {
-        let [rows, columns] = self.patch(patches);
-        let floats = match &self.tile {
+        let [rows, columns] = self.max_patch(patches);
+        let floats = match &self.input_tile {
             Some(tile) => tile.floats([rows, columns], self.chunks.len()),
             None => rows * columns * self.chunks.len(),
         };
-        (floats / self.options.registers.lanes).saturating_mul(self.chunks.count())
+        (floats / self.options.register_tile.lanes).saturating_mul(self.chunks.count())
     }
 
+    /// Returns the number of vectors of results of the largest task.
     fn stored_vectors(&self, pieces: &PieceCounts) -> usize {
-        let [rows, columns] = self.patch(pieces.patches);
-        rows * columns * self.channels(pieces) / self.options.registers.lanes
+        let [rows, columns] = self.max_patch(pieces.patches);
+        rows * columns * self.segment_channels(pieces) / self.options.register_tile.lanes
     }
 }
 
-/// Returns the smallest number from 1 to `most` for which `fits` returns `true`, or `most` if there is none. If `fits`
-/// holds for a number, it must hold for all larger ones.
-fn smallest(most: usize, fits: impl Fn(usize) -> bool) -> usize {
-    let (mut low, mut high) = (1, most.max(1));
+/// Returns the smallest number from 1 to `max` for which `fits` returns `true`, or `max` if there is none. If `fits`
+/// returns `true` for a number, it must do so for all larger ones.
+fn smallest(max: usize, fits: impl Fn(usize) -> bool) -> usize {
+    let (mut low, mut high) = (1, max.max(1));
     while low < high {
         let middle = low + (high - low) / 2;
         if fits(middle) { high = middle } else { low = middle + 1 }
@@ -327,11 +347,11 @@ fn smallest(most: usize, fits: impl Fn(usize) -> bool) -> usize {
     low
 }
 
-/// Returns the patches of the output, `counts` of them on each axis. Columns are divided at multiples of `unit`.
-fn patches(shape: &ConvShape, counts: [usize; 2], unit: usize) -> Vec<Patch> {
-    let pieces = |axis: usize, unit: usize| {
+/// Divides the output into `counts` patches on each axis. Columns are divided at multiples of `column_multiple`.
+fn patches(shape: &ConvShape, counts: [usize; 2], column_multiple: usize) -> Vec<Patch> {
+    let pieces = |axis: usize, multiple: usize| {
         let (size, count) = (shape.output[axis], counts[axis]);
-        let bound = move |i: usize| (i * size / count).next_multiple_of(unit).min(size);
+        let bound = move |i: usize| (i * size / count).next_multiple_of(multiple).min(size);
         (0..count).map(move |i| bound(i)..bound(i + 1)).filter(|piece| !piece.is_empty())
     };
     let patch = |rows: Range<usize>, columns: Range<usize>| Patch {
@@ -341,11 +361,13 @@ fn patches(shape: &ConvShape, counts: [usize; 2], unit: usize) -> Vec<Patch> {
         columns: columns.len(),
         consumer_rows: 0..0,
     };
-    pieces(0, 1).flat_map(|rows| pieces(1, unit).map(move |columns| patch(rows.clone(), columns))).collect()
+    pieces(0, 1)
+        .flat_map(|rows| pieces(1, column_multiple).map(move |columns| patch(rows.clone(), columns)))
+        .collect()
 }
 
-/// Divides the consumer's rows into `count` runs and returns the patch that each run reads: whole rows of the
-/// producer's results. If the shape is flattened, all of its rows lie side by side in a single row.
+/// Divides the consumer's rows into `count` ranges and returns the patch that each range reads: whole rows of the
+/// producer's results. If the shape is flattened, all rows lie side by side in a single row.
 fn bands(shape: &ConvShape, windows: &Windows, count: usize) -> Vec<Patch> {
     let [height, width] = windows.size;
     let band = |i: usize| {

@@ -9,38 +9,39 @@ use crate::simd::{self, Isa, Kernel, Simd};
 
 use super::fused_consumer::Windows;
 use super::operand_format::OperandFormat;
-use super::partition::{Lanes, Limits, Order, Partition, PartitionProblem, Place};
-use super::tile::{Tap, Tile, TileSize};
+use super::partition::{LaneAxis, Limits, Order, Partition, PartitionProblem, TaskRegion};
+use super::tile::{InputTile, InputTileSize, Tap};
 use super::{channel_lanes, pixel_lanes};
 
-/// The overhead of an output element, as a number of multiplications.
+/// The overhead of an output element, in multiply-adds.
 const OVERHEAD: usize = 16;
 
 /// The shape of a kernel's register tile: output channels × pixels. The lanes are along one of the two axes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct TileShape {
+pub(super) struct RegisterTileShape {
     pub channels: usize,
     pub pixels: usize,
     pub lanes: usize,
 }
 
-impl TileShape {
-    pub fn of(lanes: Lanes, isa: Isa) -> Self {
-        simd::dispatch_to(isa, TileShapeOf(lanes))
+impl RegisterTileShape {
+    /// Returns the shape of the register tile of the kernel whose lanes are along `axis`.
+    pub fn of(axis: LaneAxis, isa: Isa) -> Self {
+        simd::dispatch_to(isa, ShapeQuery(axis))
     }
 }
 
-/// Returns the register tile of an instruction set.
-struct TileShapeOf(Lanes);
+/// Returns the shape of the register tile of an instruction set.
+struct ShapeQuery(LaneAxis);
 
-impl Kernel for TileShapeOf {
-    type Output = TileShape;
+impl Kernel for ShapeQuery {
+    type Output = RegisterTileShape;
 
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) -> TileShape {
+    fn run<S: Simd>(self, _: S) -> RegisterTileShape {
         match self.0 {
-            Lanes::Pixels => pixel_lanes::tile_shape::<S>(),
-            Lanes::Channels => channel_lanes::tile_shape::<S>(),
+            LaneAxis::Pixels => pixel_lanes::register_tile_shape::<S>(),
+            LaneAxis::Channels => channel_lanes::register_tile_shape::<S>(),
         }
     }
 }
@@ -53,10 +54,10 @@ pub(super) struct Chunks {
 }
 
 impl Chunks {
-    /// Divides `in_channels` channels into chunks of at most `most` channels, each a multiple of `block`.
-    pub fn new(in_channels: usize, block: usize, most: usize) -> Self {
+    /// Divides `in_channels` channels into chunks of at most `max_channels` channels, each a multiple of `block`.
+    pub fn new(in_channels: usize, block: usize, max_channels: usize) -> Self {
         let blocks = in_channels.div_ceil(block).max(1);
-        let count = blocks.div_ceil((most / block).max(1));
+        let count = blocks.div_ceil((max_channels / block).max(1));
         Self { in_channels, len: blocks.div_ceil(count) * block }
     }
 
@@ -69,6 +70,7 @@ impl Chunks {
         self.len
     }
 
+    /// Returns the channels of a chunk.
     pub fn range(&self, index: usize) -> Range<usize> {
         let first = index * self.len;
         first..self.in_channels.min(first + self.len)
@@ -80,53 +82,56 @@ impl Chunks {
 pub(super) struct OutputBlocks {
     out_channels: usize,
     /// The number of channels of a block, including padding.
-    pub block: usize,
+    pub block_channels: usize,
     /// The number of channels of a narrower last block, or zero if there is none.
-    last: usize,
+    last_channels: usize,
 }
 
 impl OutputBlocks {
-    /// Divides `out_channels` channels into blocks of `block`. `narrower` returns the width of the last block for the
-    /// number of remaining channels.
-    pub fn new(out_channels: usize, block: usize, narrower: impl Fn(usize) -> usize) -> Self {
-        let rest = out_channels % block;
-        Self { out_channels, block, last: if rest == 0 { 0 } else { narrower(rest).min(block) } }
+    /// Divides `out_channels` channels into blocks of `block_channels`. `narrower` returns the number of channels of
+    /// the last block, including padding, for the number of remaining channels.
+    pub fn new(out_channels: usize, block_channels: usize, narrower: impl Fn(usize) -> usize) -> Self {
+        let rest = out_channels % block_channels;
+        let last_channels = if rest == 0 { 0 } else { narrower(rest).min(block_channels) };
+        Self { out_channels, block_channels, last_channels }
     }
 
     pub fn count(&self) -> usize {
-        self.out_channels.div_ceil(self.block)
+        self.out_channels.div_ceil(self.block_channels)
     }
 
     /// Returns the number of channels of all blocks, including padding.
-    pub fn padded(&self) -> usize {
-        self.out_channels / self.block * self.block + self.last
+    pub fn padded_channels(&self) -> usize {
+        self.out_channels / self.block_channels * self.block_channels + self.last_channels
     }
 
     /// Returns the number of channels, including padding, of the block that starts with the channel `first`.
     pub fn width(&self, first: usize) -> usize {
-        self.block.min(self.padded() - first)
+        self.block_channels.min(self.padded_channels() - first)
     }
 
-    /// Returns the channels of the block that starts with `first`, excluding padding.
-    pub fn existing(&self, first: usize) -> Range<usize> {
-        first..self.out_channels.min(first + self.block)
+    /// Returns the channels of the block that starts with the channel `first`, excluding padding.
+    pub fn unpadded(&self, first: usize) -> Range<usize> {
+        first..self.out_channels.min(first + self.block_channels)
     }
 }
 
-/// The options from which the plan of a kernel for one problem is made.
+/// The options from which a plan is made.
 pub(super) struct PlanOptions {
-    pub direction: Lanes,
-    pub registers: TileShape,
+    pub lane_axis: LaneAxis,
+    pub register_tile: RegisterTileShape,
     pub operand: OperandFormat,
     /// The number of channels of a block of the input: 1, or a vector's lanes.
     pub input_block: usize,
-    /// Whether to read a pointwise convolution's pixels from the input, without a tile.
+    /// Whether to read the pixels of a pointwise convolution from the input, without an input tile.
     pub in_place: bool,
+    /// See [`InputTileSize::column_planes`].
     pub column_planes: bool,
     /// The maximum number of input channels of a chunk.
-    pub chunk: usize,
-    pub blocks: OutputBlocks,
+    pub max_chunk_channels: usize,
+    pub output_blocks: OutputBlocks,
     pub limits: Limits,
+    /// The windows of the fused consumer, if there is one.
     pub windows: Option<Windows>,
     pub order: Order,
 }
@@ -136,33 +141,32 @@ pub(super) struct Counts {
     /// The output channels of a group, including the padding of blocks.
     pub out_channels: usize,
     pub chunks: usize,
-    /// The number of floats that all tasks together copy into tiles for each input channel.
+    /// The number of floats that all tasks together copy into input tiles for each input channel.
     pub copied: usize,
 }
 
 impl PlanOptions {
-    /// Returns the shape, with one input channel for each word of the operand format. The images of a pointwise
-    /// convolution are flattened to one row, unless a kernel with lanes over channels copies them to tiles.
+    /// Returns the shape with one input channel for each word of the operand format. The images of a pointwise
+    /// convolution are flattened to one row, unless a kernel with lanes over channels copies them to input tiles.
     fn shape(&self, shape: &ConvShape) -> ConvShape {
-        let flat = is_pointwise(shape) && (self.in_place || self.direction == Lanes::Pixels);
+        let flat = is_pointwise(shape) && (self.in_place || self.lane_axis == LaneAxis::Pixels);
         self.operand.shape(&if flat { flattened(shape) } else { *shape })
     }
 
     fn chunks(&self, shape: &ConvShape) -> Chunks {
-        Chunks::new(shape.group_in_channels(), self.input_block, self.chunk)
+        Chunks::new(shape.group_in_channels(), self.input_block, self.max_chunk_channels)
     }
 
-    fn tile_size(&self, shape: &ConvShape) -> TileSize {
-        TileSize::new(shape, self.input_block, self.column_planes, self.column_unit())
+    fn tile_size(&self, shape: &ConvShape) -> InputTileSize {
+        InputTileSize::new(shape, self.input_block, self.column_planes, self.column_multiple())
     }
 
-    /// Returns the unit of a patch's width: the number of columns is a multiple of it, unless the patch ends with the
-    /// row.
-    pub fn column_unit(&self) -> usize {
-        if self.direction == Lanes::Pixels { self.registers.lanes } else { 1 }
+    /// Returns a divisor of the width of every patch, except for patches that end with the row.
+    pub fn column_multiple(&self) -> usize {
+        if self.lane_axis == LaneAxis::Pixels { self.register_tile.lanes } else { 1 }
     }
 
-    /// Returns the counts for a division into one task per segment of output channels. Each task computes all pixels.
+    /// Returns the counts for a partition in which each task computes all pixels of one segment of output channels.
     pub fn counts(&self, shape: &ConvShape) -> Counts {
         let shape = self.shape(shape);
         let copied = if self.in_place {
@@ -170,17 +174,23 @@ impl PlanOptions {
         } else {
             let size = self.tile_size(&shape);
             // With lanes over pixels, whole vectors are copied.
-            let unit = size.unit;
+            let multiple = size.column_multiple;
             let pitch = size.pitch(shape.output[1]).max(1);
             let floats = size.floats(shape.output, self.input_block) / self.input_block;
-            (floats / pitch).saturating_mul(pitch.next_multiple_of(unit)).saturating_mul(self.limits.segments)
+            (floats / pitch)
+                .saturating_mul(pitch.next_multiple_of(multiple))
+                .saturating_mul(self.limits.segments)
         };
-        Counts { out_channels: self.blocks.padded(), chunks: self.chunks(&shape).count(), copied }
+        Counts {
+            out_channels: self.output_blocks.padded_channels(),
+            chunks: self.chunks(&shape).count(),
+            copied,
+        }
     }
 }
 
 /// The plan for one problem. The number of threads affects the size of the tasks, but never the order of the additions
-/// in a sum, so results do not depend on it.
+/// in a sum, so results do not depend on the number of threads.
 pub(super) struct Plan {
     /// The shape that [`PlanOptions::shape`] returns.
     pub shape: ConvShape,
@@ -190,9 +200,9 @@ pub(super) struct Plan {
     pub group_in_channels: usize,
     pub input_block: usize,
     pub chunks: Chunks,
-    pub blocks: OutputBlocks,
+    pub output_blocks: OutputBlocks,
     /// `None` if the input is read in place.
-    pub tile: Option<Tile>,
+    pub input_tile: Option<InputTile>,
     /// The taps of each chunk of input channels.
     pub taps: Vec<Vec<Tap>>,
     pub partition: Partition,
@@ -202,18 +212,22 @@ pub(super) struct Plan {
 impl Plan {
     /// Returns `None` if the input tile would be too large or an offset does not fit in a `u32`.
     pub fn new(shape: &ConvShape, options: &PlanOptions, threads: usize) -> Option<Self> {
-        let PlanOptions { operand, input_block, in_place, blocks, .. } = *options;
+        let PlanOptions { operand, input_block, in_place, output_blocks, .. } = *options;
         let group_in_channels = shape.group_in_channels();
         let shape = options.shape(shape);
         let chunks = options.chunks(&shape);
         let size = options.tile_size(&shape);
         let work = shape.output_elements().saturating_mul(shape.depth() + OVERHEAD);
         let threads = cost::worthwhile_threads(threads, work);
-        let tile = (!in_place).then_some(&size);
-        let partition = Partition::new(&PartitionProblem { shape: &shape, options, chunks, tile }, threads);
-        let tile =
-            if in_place { None } else { Some(Tile::new(size, partition.largest_patch(), chunks.len())?) };
-        let taps = (0..chunks.count()).map(|chunk| match &tile {
+        let input_tile = (!in_place).then_some(&size);
+        let problem = PartitionProblem { shape: &shape, options, chunks, input_tile };
+        let partition = Partition::new(&problem, threads);
+        let input_tile = if in_place {
+            None
+        } else {
+            Some(InputTile::new(size, partition.largest_patch(), chunks.len())?)
+        };
+        let taps = (0..chunks.count()).map(|chunk| match &input_tile {
             Some(tile) => tile.taps(&shape, chunks.range(chunk)),
             None => in_place_taps(&shape, chunks.range(chunk), input_block),
         });
@@ -228,8 +242,8 @@ impl Plan {
             group_in_channels,
             input_block,
             chunks,
-            blocks,
-            tile,
+            output_blocks,
+            input_tile,
             taps,
             partition,
             task_groups,
@@ -242,29 +256,32 @@ impl Plan {
     }
 
     /// Returns the tasks of a task group.
-    pub fn tasks(&self, task_group: usize) -> impl Iterator<Item = Place<'_>> {
+    pub fn tasks(&self, task_group: usize) -> impl Iterator<Item = TaskRegion<'_>> {
         let bound = |group: usize| group * self.partition.tasks() / self.task_groups;
-        (bound(task_group)..bound(task_group + 1)).map(|task| self.partition.place(task))
+        (bound(task_group)..bound(task_group + 1)).map(|task| self.partition.region(task))
     }
 
-    /// Returns the number of floats of a tile with the channels of a chunk, or 0 if there is no tile.
+    /// Returns the number of floats of the input tile for one chunk, or 0 if there is no input tile.
     pub fn tile_floats(&self) -> usize {
-        self.tile.as_ref().map_or(0, |tile| tile.len(self.chunks.len()))
+        self.input_tile.as_ref().map_or(0, |tile| tile.len(self.chunks.len()))
     }
 
+    /// Returns the number of taps of the kernel for one input channel.
     pub fn kernel_taps(&self) -> usize {
         self.shape.kernel[0] * self.shape.kernel[1]
     }
 
-    /// Returns the offset of a block of output channels in the packed weight.
-    pub fn weights_at(&self, group: usize, chunk: usize, output: usize) -> usize {
+    /// Returns the offset in the packed weight of the block of output channels that starts with `output_channel`.
+    pub fn weight_offset(&self, group: usize, chunk: usize, output_channel: usize) -> usize {
         let in_channels = self.chunks.range(chunk);
-        let before = self.blocks.padded() * (group * self.shape.group_in_channels() + in_channels.start);
-        (before + output * in_channels.len()) * self.kernel_taps()
+        let before = self.output_blocks.padded_channels()
+            * (group * self.shape.group_in_channels() + in_channels.start);
+        (before + output_channel * in_channels.len()) * self.kernel_taps()
     }
 
-    pub fn weights_len(&self) -> usize {
-        self.blocks.padded() * self.shape.depth() * self.shape.geometry.groups
+    /// Returns the number of floats of the packed weight.
+    pub fn packed_weight_len(&self) -> usize {
+        self.output_blocks.padded_channels() * self.shape.depth() * self.shape.geometry.groups
     }
 }
 
@@ -280,6 +297,8 @@ fn flattened(shape: &ConvShape) -> ConvShape {
     ConvShape { input: pixels, output: pixels, ..*shape }
 }
 
+/// Returns the taps of a pointwise convolution that reads the input in place, or `None` if an offset does not fit in a
+/// `u32`.
 fn in_place_taps(shape: &ConvShape, channels: Range<usize>, block: usize) -> Option<Vec<Tap>> {
     let plane = shape.input[0] * shape.input[1] * block;
     let tap = |(index, first): (usize, usize)| {

@@ -6,7 +6,7 @@ use crate::layout::Layout;
 use crate::simd::{Isa, Microarchitecture};
 
 use super::elements::ElementFormat;
-use super::winograd::Tile;
+use super::winograd::WinogradTile;
 use super::{depthwise, pixel_lanes};
 
 /// Everything that the choice of an algorithm depends on.
@@ -41,7 +41,7 @@ pub enum Algorithm {
     /// Register tiles of pixels × vectors of output channels.
     ChannelLanes,
     /// Winograd convolution of a 3×3 kernel.
-    Winograd(Tile),
+    Winograd(WinogradTile),
     /// The definition, which supports every problem.
     Reference,
 }
@@ -49,7 +49,7 @@ pub enum Algorithm {
 impl Algorithm {
     fn all() -> impl Iterator<Item = Self> {
         let direct = [Self::Depthwise, Self::PixelLanes, Self::PixelLanesInPlace, Self::ChannelLanes];
-        direct.into_iter().chain(Tile::ALL.map(Self::Winograd)).chain([Self::Reference])
+        direct.into_iter().chain(WinogradTile::ALL.map(Self::Winograd)).chain([Self::Reference])
     }
 }
 
@@ -59,9 +59,9 @@ impl ConvProblem {
         Algorithm::all().filter(|algorithm| self.is_supported_by(*algorithm))
     }
 
-    /// Returns the register-tile algorithm for the layouts, or [`Algorithm::Reference`] if there is none. Each of these
-    /// algorithms computes exactly the products of the definition.
-    pub(super) fn register_tiles(&self) -> Algorithm {
+    /// Returns the register-tile algorithm for the layouts, or [`Algorithm::Reference`] if there is none. Register
+    /// tiles sum exactly the products of the definition.
+    pub(super) fn register_tile_algorithm(&self) -> Algorithm {
         match (self.input, self.output) {
             (Layout::Nchw, Layout::Nchw) => Algorithm::PixelLanes,
             (_, Layout::Nchwc) if self.shape.geometry.groups == 1 => Algorithm::ChannelLanes,
@@ -69,25 +69,27 @@ impl ConvProblem {
         }
     }
 
+    /// Returns `true` if `algorithm` supports the problem.
     pub(super) fn is_supported_by(&self, algorithm: Algorithm) -> bool {
         match algorithm {
             Algorithm::Depthwise => depthwise::supports(self),
             Algorithm::PixelLanesInPlace => {
-                self.register_tiles() == Algorithm::PixelLanes
+                self.register_tile_algorithm() == Algorithm::PixelLanes
                     && self.format == ElementFormat::F32
                     && pixel_lanes::reads_in_place(&self.shape, self.isa)
             }
-            Algorithm::PixelLanes | Algorithm::ChannelLanes => self.register_tiles() == algorithm,
+            Algorithm::PixelLanes | Algorithm::ChannelLanes => self.register_tile_algorithm() == algorithm,
             Algorithm::Winograd(tile) => self.is_supported_by_winograd(tile),
             Algorithm::Reference => true,
         }
     }
 
-    /// A dilated convolution is split into undilated ones. Only the `Nchw` layout supports this split.
-    fn is_supported_by_winograd(&self, tile: Tile) -> bool {
+    /// Returns `true` if Winograd supports the problem. A dilated convolution is split into undilated ones, which only
+    /// the `Nchw` layout supports.
+    fn is_supported_by_winograd(&self, tile: WinogradTile) -> bool {
         let ConvShape { kernel, in_channels, geometry, .. } = self.shape;
-        let [dilation, other] = geometry.dilation;
-        let is_split = self.input == Layout::Nchw && dilation == other && tile.stride() == 1;
+        let [dilation_y, dilation_x] = geometry.dilation;
+        let is_split = self.input == Layout::Nchw && dilation_y == dilation_x && tile.stride() == 1;
         self.input == self.output
             && kernel == [3; 2]
             && geometry.stride == [tile.stride(); 2]

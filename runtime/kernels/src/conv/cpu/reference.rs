@@ -22,43 +22,44 @@ pub(super) fn conv2d<T: Float>(
     output: &mut [T],
 ) {
     let ([height, width], [input_block, block]) = (shape.output, blocks);
-    let input = Planes {
+    let input = Images {
         elements: &values.input,
         size: shape.input,
         channels: shape.in_channels,
         block: input_block,
     };
     let count = shape.out_channels.div_ceil(block);
-    let run = |index: usize, row: &mut [T]| {
+    let compute_row = |index: usize, row: &mut [T]| {
         let (plane, y) = (index / height, index % height);
         let (image, first) = (plane / count, plane % count * block);
         row.fill(T::ZERO);
         for channel in first..shape.out_channels.min(first + block) {
             let lane = channel - first;
             let row = Row { elements: &mut row[lane..], step: block };
-            let place = Place { image, channel, y };
+            let position = RowPosition { image, channel, y };
             let residual =
                 values.residual.as_deref().map(|residual| &residual[index * width * block + lane..]);
-            convolve_row(shape, &input, values, place, residual, activation, row);
+            convolve_row(shape, &input, values, position, residual, activation, row);
         }
     };
     let products = shape.output_elements().saturating_mul(shape.depth());
     if products < cost::SCALAR_MULTIPLY_ADDS {
-        output.chunks_exact_mut(width * block).enumerate().for_each(|(index, row)| run(index, row));
+        output.chunks_exact_mut(width * block).enumerate().for_each(|(index, row)| compute_row(index, row));
     } else {
-        for_each_chunk(output, width * block, run);
+        for_each_chunk(output, width * block, compute_row);
     }
 }
 
-/// A batch of images in blocks of `block` channels.
-struct Planes<'a, T> {
+/// The images of the input, in blocks of `block` channels.
+struct Images<'a, T> {
     elements: &'a [T],
+    /// `[height, width]`
     size: [usize; 2],
     channels: usize,
     block: usize,
 }
 
-impl<'a, T> Planes<'a, T> {
+impl<'a, T> Images<'a, T> {
     /// Returns a channel's pixels, which are `block` elements apart.
     fn plane(&self, image: usize, channel: usize) -> &'a [T] {
         let index = image * self.channels.div_ceil(self.block) + channel / self.block;
@@ -73,24 +74,26 @@ struct Row<'a, T> {
     step: usize,
 }
 
+/// The position of an output row.
 #[derive(Clone, Copy)]
-struct Place {
+struct RowPosition {
     image: usize,
     channel: usize,
     y: usize,
 }
 
+/// Computes one output row. The residual starts with the element of the first pixel.
 fn convolve_row<T: Float>(
     shape: &ConvShape,
-    input: &Planes<'_, T>,
+    input: &Images<'_, T>,
     values: &Values<'_, T>,
-    place: Place,
+    position: RowPosition,
     residual: Option<&[T]>,
     activation: Activation,
     mut row: Row<'_, T>,
 ) {
-    sum_row(shape, input, &values.weight, place, &mut row);
-    let at = |vector: &Option<_>| vector.as_deref().map(|vector: &[T]| vector[place.channel]);
+    sum_row(shape, input, &values.weight, position, &mut row);
+    let at = |vector: &Option<_>| vector.as_deref().map(|vector: &[T]| vector[position.channel]);
     let (scale, shift) = (at(&values.scale), at(&values.shift));
     for (x, element) in row.elements.iter_mut().step_by(row.step).enumerate() {
         let mut sum = *element;
@@ -110,9 +113,9 @@ fn convolve_row<T: Float>(
 /// Adds the products of all taps to `row`.
 fn sum_row<T: Float>(
     shape: &ConvShape,
-    input: &Planes<'_, T>,
+    input: &Images<'_, T>,
     weight: &[T],
-    Place { image, channel, y }: Place,
+    RowPosition { image, channel, y }: RowPosition,
     row: &mut Row<'_, T>,
 ) {
     let ([height, width], [_, kernel_width], geometry) = (shape.input, shape.kernel, &shape.geometry);

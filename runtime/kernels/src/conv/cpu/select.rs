@@ -11,17 +11,17 @@
 //!   cache-set conflicts instead of the copies.
 //! - **Lanes over channels**: the same counts, including the unused lanes of the last vector of channels, and the
 //!   weights, because each is read for few pixels.
-//! - **Depthwise**: the input elements, the vectors of output, and the planes.
+//! - **Depthwise**: the input elements, the output elements including unused lanes, and the planes.
 //! - **Winograd**: fewer products, but the input and output transforms of every position of a tile, and a weight that
 //!   is larger by the ratio of positions to taps.
 
 use crate::conv::ConvShape;
 use crate::layout::Layout;
 
-use super::cost_table::{CostTable, MAX_POSITIONS, NEAR_POSITIONS, NEAR_WEIGHTS, PACKED};
+use super::cost_table::{CostTable, LLC_WEIGHTS, SHARED_L2_ELEMENTS, WEIGHT_TRANSFORM, WHOLE_L2_ELEMENTS};
 use super::plan::Counts;
 use super::problem::{Algorithm, ConvProblem};
-use super::winograd::{self, Tile};
+use super::winograd::{self, WinogradTile};
 use super::{channel_lanes, pixel_lanes};
 
 impl ConvProblem {
@@ -57,7 +57,7 @@ impl ConvProblem {
         CostTable::of(self.microarchitecture)
     }
 
-    /// Returns the input channels of all images, in the operand format.
+    /// Returns the number of input channels of all images together. A pair of bf16 channels counts as one.
     fn input_channels(&self) -> f64 {
         let shape = self.operand().shape(&self.shape);
         (shape.batch * shape.in_channels) as f64
@@ -74,14 +74,14 @@ impl ConvProblem {
     /// Returns the cost of lanes over pixels. `read` is the cost of providing the pixels to the register tiles.
     fn pixel_lanes_cost(&self, counts: &Counts, read: f64) -> f64 {
         let (shape, costs) = (self.operand().shape(&self.shape), self.costs());
-        let (channels, product) = match shape.group_out_channels() {
+        let (padded_channels, product) = match shape.group_out_channels() {
             1 => (1, costs.product[0]),
             2..=4 => (4, costs.product[1]),
             _ => (counts.out_channels, costs.product[2]),
         };
         let lanes = self.isa.lanes();
         let vectors = (shape.output[0] * shape.output[1]).div_ceil(lanes).max(costs.min_vectors);
-        let results = (shape.batch * shape.geometry.groups * vectors * lanes * channels) as f64;
+        let results = (shape.batch * shape.geometry.groups * vectors * lanes * padded_channels) as f64;
         let sums = costs.stored + costs.sum * (counts.chunks - 1) as f64;
         results * (product * shape.depth() as f64 + sums) + read + costs.call
     }
@@ -100,39 +100,42 @@ impl ConvProblem {
             + costs.call
     }
 
-    fn winograd_cost(&self, tile: Tile) -> f64 {
+    fn winograd_cost(&self, tile: WinogradTile) -> f64 {
         let ConvShape { batch, in_channels, out_channels, output, geometry, .. } = self.shape;
         let (dilation, costs) = (geometry.dilation[0], self.costs());
         let parts = batch * dilation * dilation;
         let [rows, columns] = output.map(|n| n.div_ceil(dilation).div_ceil(tile.outputs()));
-        let (tiles, positions) = (parts * rows * columns, tile.positions() as f64);
+        let tiles = parts * rows * columns;
+        let positions = tile.positions() as f64;
         let [padded_in, padded_out] = [in_channels, out_channels].map(|n| n.next_multiple_of(16));
-        let (pairs, count) = ((in_channels * padded_out) as f64, tiles as f64);
-        let into = (costs.position_in(tile) + self.cache_surcharge(tile, tiles)) * padded_in as f64;
-        let out = costs.position_out * padded_out as f64 + costs.transformed_product * pairs;
-        let [near, more] = costs.transformed_weight;
-        let weights = positions * pairs;
+        let channel_pairs = (in_channels * padded_out) as f64;
+        let position_in = costs.position_in(tile) + self.cache_surcharge(tile, tiles);
+        let input_cost = position_in * padded_in as f64;
+        let output_cost = costs.position_out * padded_out as f64 + costs.transformed_product * channel_pairs;
+        let [weight, llc_surcharge] = costs.transformed_weight;
+        let weight_transform = if self.weight_cached { 0. } else { WEIGHT_TRANSFORM };
+        let weights = positions * channel_pairs;
         // `Nchw` results cost more, because they are transposed.
-        let transposed = if self.output == Layout::Nchw { 1. } else { costs.transposed_nchwc };
+        let layout_factor = if self.output == Layout::Nchw { 1. } else { costs.nchwc_result_fraction };
         let runs = parts * rows * columns.div_ceil(winograd::strip_tiles(tile.stride()));
-        count * positions * (into + out)
-            + (near + if self.weight_cached { 0. } else { PACKED }) * weights
-            + more * (weights - NEAR_WEIGHTS).max(0.)
-            + costs.transposed * transposed * count * (tile.outputs().pow(2) * padded_out) as f64
+        tiles as f64 * positions * (input_cost + output_cost)
+            + (weight + weight_transform) * weights
+            + llc_surcharge * (weights - LLC_WEIGHTS).max(0.)
+            + costs.nchw_result * layout_factor * tiles as f64 * (tile.outputs().pow(2) * padded_out) as f64
             + costs.run * (runs * (padded_in + padded_out)) as f64
             + self.split_cost(parts)
     }
 
     /// Returns the surcharge per position if the transformed elements of a block exceed the L2 cache. `tiles` is the
     /// number of tiles in all blocks.
-    fn cache_surcharge(&self, tile: Tile, tiles: usize) -> f64 {
+    fn cache_surcharge(&self, tile: WinogradTile, tiles: usize) -> f64 {
         let in_channels = self.shape.in_channels.next_multiple_of(16);
         let groups = self.shape.out_channels.next_multiple_of(16).div_ceil(winograd::GROUP_CHANNELS);
         let block =
             tile.positions() * in_channels * tiles.div_ceil(tiles.div_ceil(winograd::BLOCK_TILES).max(1));
-        let far = if block > NEAR_POSITIONS { self.costs().far_position } else { 0. };
-        let farther = if block > MAX_POSITIONS { self.costs().farther_position } else { 0. };
-        far + farther * groups as f64
+        let shared = if block > SHARED_L2_ELEMENTS { self.costs().beyond_shared_l2 } else { 0. };
+        let whole = if block > WHOLE_L2_ELEMENTS { self.costs().beyond_whole_l2 } else { 0. };
+        shared + whole * groups as f64
     }
 
     /// Returns the cost of splitting a dilated convolution's images into `parts` parts and joining the results.
@@ -189,18 +192,21 @@ mod tests {
 
     #[test]
     fn larger_images_select_larger_tiles() {
-        assert_eq!(selected([512, 512], 7), Algorithm::Winograd(Tile::Two));
-        assert_eq!(selected([512, 512], 28), Algorithm::Winograd(Tile::Four));
-        assert_eq!(selected([64, 64], 224), Algorithm::Winograd(Tile::Six));
+        assert_eq!(selected([512, 512], 7), Algorithm::Winograd(WinogradTile::Two));
+        assert_eq!(selected([512, 512], 28), Algorithm::Winograd(WinogradTile::Four));
+        assert_eq!(selected([64, 64], 224), Algorithm::Winograd(WinogradTile::Six));
         // The largest tile is the least accurate and supports fewer input channels.
-        assert_eq!(selected([1024, 64], 224), Algorithm::Winograd(Tile::Four));
+        assert_eq!(selected([1024, 64], 224), Algorithm::Winograd(WinogradTile::Four));
     }
 
     #[test]
     fn stride_dilation_and_groups_affect_the_selection() {
         let plain = ConvGeometry::default();
         let select = |geometry| problem([128, 128], 56, 3, geometry).select();
-        assert_eq!(select(ConvGeometry { stride: [2; 2], ..plain }), Algorithm::Winograd(Tile::StridedFour));
+        assert_eq!(
+            select(ConvGeometry { stride: [2; 2], ..plain }),
+            Algorithm::Winograd(WinogradTile::StridedFour)
+        );
         assert!(matches!(select(ConvGeometry { dilation: [2; 2], ..plain }), Algorithm::Winograd(_)));
         assert_eq!(select(ConvGeometry { stride: [2, 1], ..plain }), Algorithm::PixelLanes);
         assert_eq!(select(ConvGeometry { dilation: [1, 2], ..plain }), Algorithm::PixelLanes);

@@ -3,12 +3,12 @@
 use crate::simd::Simd;
 
 use super::elements::Elements;
-use super::operand_format::{OperandFormat, Rows, read};
-use super::partition::Place;
+use super::operand_format::{ChannelRows, OperandFormat, convert_window};
+use super::partition::TaskRegion;
 use super::plan::Plan;
-use super::tile::Tile;
+use super::tile::InputTile;
 
-/// Provides the input of tasks at the offsets of the taps.
+/// The input of a convolution, from which tasks get the pixels of their taps.
 #[derive(Clone, Copy)]
 pub(super) struct TaskInput<'a> {
     pub plan: &'a Plan,
@@ -16,44 +16,46 @@ pub(super) struct TaskInput<'a> {
 }
 
 impl TaskInput<'_> {
-    /// Returns the address to which the offsets of a chunk's taps are relative. If the plan has a tile, copies the
-    /// chunk's channels to `tile` and returns its address. Otherwise, the address lies in the input. `rows` is a buffer
-    /// for converted channels.
+    /// Returns the address to which the offsets of a chunk's taps are relative. If the plan has an input tile, copies
+    /// the chunk's channels to `tile` and returns the address of `tile`. Otherwise, the address lies in the input.
+    /// `converted` is a buffer for a converted channel.
     #[inline(always)]
     pub fn pixels<S: Simd, const PAIRS: bool>(
         &self,
         simd: S,
-        place: &Place<'_>,
+        region: &TaskRegion<'_>,
         chunk: usize,
         tile: &mut [f32],
-        rows: &mut [f32],
+        converted: &mut [f32],
     ) -> *const f32 {
         let channels = self.plan.chunks.range(chunk);
-        let Some(layout) = &self.plan.tile else { return self.in_place(place, channels.start) };
+        let Some(input_tile) = &self.plan.input_tile else { return self.address(region, channels.start) };
         for (i, channel) in channels.step_by(self.plan.input_block).enumerate() {
-            let to = tile[layout.len(i * self.plan.input_block)..].as_mut_ptr();
-            let (shape, patch) = (&self.plan.shape, place.patch);
+            let to = tile[input_tile.len(i * self.plan.input_block)..].as_mut_ptr();
+            let (shape, patch) = (&self.plan.shape, region.patch);
             if self.plan.input_block == 1 {
-                let input = self.rows::<S, PAIRS>(simd, place, layout, channel, rows);
+                let input = self.rows::<S, PAIRS>(simd, region, input_tile, channel, converted);
                 // SAFETY: the rows contain the patch's window, and the tile has room for its channels and a vector.
-                unsafe { layout.fill_channel(simd, shape, patch, input, to) }
+                unsafe { input_tile.fill_channel(simd, shape, patch, input, to) }
             } else {
                 // SAFETY: the block belongs to the input, and the tile has room for it.
-                unsafe { layout.fill_block(simd, shape, patch, self.in_place(place, channel), to) }
+                unsafe { input_tile.fill_block(simd, shape, patch, self.address(region, channel), to) }
             }
         }
         tile.as_ptr()
     }
 
-    /// Returns the address of a channel's first pixel in the input, or of the patch's first pixel if there is no tile.
+    /// Returns the address of a channel's first pixel in the input, or of the patch's first pixel if there is no input
+    /// tile.
     #[inline(always)]
-    fn in_place(&self, place: &Place<'_>, channel: usize) -> *const f32 {
-        let Elements::F32(input) = self.elements else { unreachable!("only f32 is read in place") };
+    fn address(&self, region: &TaskRegion<'_>, channel: usize) -> *const f32 {
+        let Elements::F32(input) = self.elements else { unreachable!("only f32 is read in region") };
         let (plan, shape) = (self.plan, &self.plan.shape);
         let blocks = plan.group_in_channels.div_ceil(plan.input_block);
-        let block = (place.image * shape.geometry.groups + place.group) * blocks + channel / plan.input_block;
+        let block =
+            (region.image * shape.geometry.groups + region.group) * blocks + channel / plan.input_block;
         let plane = shape.input[0] * shape.input[1];
-        let first = if plan.tile.is_none() { place.patch.x } else { 0 };
+        let first = if plan.input_tile.is_none() { region.patch.x } else { 0 };
         input[block * plane * plan.input_block..].as_ptr().wrapping_add(first * plan.input_block)
     }
 
@@ -62,24 +64,26 @@ impl TaskInput<'_> {
     fn rows<S: Simd, const PAIRS: bool>(
         &self,
         simd: S,
-        place: &Place<'_>,
-        tile: &Tile,
+        region: &TaskRegion<'_>,
+        tile: &InputTile,
         channel: usize,
-        rows: &mut [f32],
-    ) -> Rows {
+        converted: &mut [f32],
+    ) -> ChannelRows {
         let (plan, shape) = (self.plan, &self.plan.shape);
-        let first = (place.image * shape.geometry.groups + place.group) * plan.group_in_channels;
+        let first = (region.image * shape.geometry.groups + region.group) * plan.group_in_channels;
         let (plane, width) = (shape.input[0] * shape.input[1], shape.input[1]);
         let channel = if PAIRS { 2 * channel } else { channel };
         if let (OperandFormat::F32, Elements::F32(input)) = (plan.operand, self.elements) {
-            return Rows { first: input[(first + channel) * plane..][..plane].as_ptr(), pitch: width };
+            return ChannelRows { first: input[(first + channel) * plane..][..plane].as_ptr(), pitch: width };
         }
-        let window = tile.window(shape, place.patch, S::LANES);
-        let rows = &mut rows[..window.words(S::LANES)];
-        let source = self.elements.as_ptr();
-        let source = |channel: usize| source.at((first + channel) * plane);
+        let window = tile.window(shape, region.patch, S::LANES);
+        let converted = &mut converted[..window.words(S::LANES)];
+        let elements = self.elements.as_ptr();
+        let source = |channel: usize| elements.at((first + channel) * plane);
         let odd = (PAIRS && channel + 1 < plan.group_in_channels).then(|| source(channel + 1));
         // SAFETY: both channels belong to the group, and the input contains the window of each.
-        unsafe { read::<S, PAIRS>(simd, source(channel), odd, &window, width, rows.as_mut_ptr()) }
+        unsafe {
+            convert_window::<S, PAIRS>(simd, source(channel), odd, &window, width, converted.as_mut_ptr())
+        }
     }
 }

@@ -4,13 +4,14 @@
 use std::ops::Range;
 
 use crate::conv::{ConvGeometry, ConvShape};
+use crate::memory::CACHE_LINE_FLOATS;
 use crate::simd::Simd;
 
-use super::operand_format::{Rows, Window};
+use super::operand_format::{ChannelRows, Window};
 use super::partition::Patch;
 
 /// The maximum number of floats of an input tile. A huge dilation would exceed it.
-const MAX_TILE: usize = 1 << 26;
+const MAX_TILE_FLOATS: usize = 1 << 26;
 
 /// One tap of the kernel in one block of input channels.
 #[derive(Clone, Copy, Debug)]
@@ -22,26 +23,26 @@ pub(super) struct Tap {
     pub channels: u32,
 }
 
-/// The sizes of a tile that do not depend on its patch.
-pub(super) struct TileSize {
+/// The sizes of an input tile that do not depend on its patch.
+pub(super) struct InputTileSize {
     /// The number of channels of a block: 1, or a vector's lanes.
     pub block: usize,
-    /// Whether each column of the kernel has its own plane, which contains only the pixels it reads. Pixels that are
-    /// adjacent in the output are then adjacent in the tile, even across the ends of rows.
+    /// Whether each column of the kernel has its own plane, which contains only the pixels that the column reads.
+    /// Pixels that are adjacent in the output are then adjacent in the tile, even across the ends of rows.
     pub column_planes: bool,
     /// With column planes, the tile's rows start at multiples of this number if the patch is narrower than the output.
-    pub unit: usize,
+    pub column_multiple: usize,
     output_width: usize,
-    /// The row phases that some tap reads, ascending.
+    /// The row phases that taps read, in ascending order.
     phases: Vec<usize>,
     /// The first column of each plane of a phase, relative to the first column that the kernel reads.
     planes: Vec<usize>,
-    /// The distance from the first tap to the last, in rows and columns of a plane.
+    /// The reach of the kernel, in rows and columns of a plane.
     reach: [usize; 2],
 }
 
-impl TileSize {
-    pub fn new(shape: &ConvShape, block: usize, column_planes: bool, unit: usize) -> Self {
+impl InputTileSize {
+    pub fn new(shape: &ConvShape, block: usize, column_planes: bool, column_multiple: usize) -> Self {
         let (planes, reach_x) = if column_planes {
             ((0..shape.kernel[1]).map(|k| k * shape.geometry.dilation[1]).collect(), 0)
         } else {
@@ -50,7 +51,7 @@ impl TileSize {
         Self {
             block,
             column_planes,
-            unit,
+            column_multiple,
             output_width: shape.output[1],
             phases: phases(shape, 0),
             planes,
@@ -65,7 +66,7 @@ impl TileSize {
         } else if columns == self.output_width {
             columns
         } else {
-            columns.next_multiple_of(self.unit)
+            columns.next_multiple_of(self.column_multiple)
         }
     }
 
@@ -77,36 +78,37 @@ impl TileSize {
     }
 }
 
-/// A tile, `[channel block][row phase][plane][rows][pitch][channels of the block]`. A row phase contains every
+/// An input tile, `[channel block][row phase][plane][rows][pitch][channels of the block]`. A row phase contains every
 /// `stride`-th row of the input: the rows that one row of the kernel reads. A plane contains those columns of a row
 /// phase that one column of the kernel reads. Without column planes, all kernel columns whose positions are equal
 /// modulo the stride share a plane.
-pub(super) struct Tile {
-    size: TileSize,
+pub(super) struct InputTile {
+    size: InputTileSize,
     /// The distance from one row to the next, in pixels.
     pub pitch: usize,
     /// The number of pixels in a plane.
-    plane: usize,
+    plane_pixels: usize,
     /// The distance from one block of channels to the next, in floats.
-    stride: usize,
+    block_stride: usize,
 }
 
-impl Tile {
+impl InputTile {
     /// Returns a tile for patches of at most `rows` rows and `columns` columns, or `None` if it has more than
-    /// [`MAX_TILE`] floats for `channels` channels.
-    pub fn new(size: TileSize, [rows, columns]: [usize; 2], channels: usize) -> Option<Self> {
+    /// [`MAX_TILE_FLOATS`] floats for `channels` channels.
+    pub fn new(size: InputTileSize, [rows, columns]: [usize; 2], channels: usize) -> Option<Self> {
         let pitch = size.pitch(columns);
-        let plane = rows.checked_add(size.reach[0])?.checked_mul(pitch)?;
-        let floats = (size.phases.len() * size.planes.len()).checked_mul(plane)?.checked_mul(size.block)?;
+        let plane_pixels = rows.checked_add(size.reach[0])?.checked_mul(pitch)?;
+        let floats =
+            (size.phases.len() * size.planes.len()).checked_mul(plane_pixels)?.checked_mul(size.block)?;
         // An odd number of cache lines avoids cache-set conflicts between channels.
-        let stride = (floats.div_ceil(16) | 1).checked_mul(16)?;
-        let fits = stride.checked_mul(channels.div_ceil(size.block))? <= MAX_TILE;
-        fits.then_some(Self { size, pitch, plane, stride })
+        let block_stride = (floats.div_ceil(CACHE_LINE_FLOATS) | 1).checked_mul(CACHE_LINE_FLOATS)?;
+        let fits = block_stride.checked_mul(channels.div_ceil(size.block))? <= MAX_TILE_FLOATS;
+        fits.then_some(Self { size, pitch, plane_pixels, block_stride })
     }
 
     /// Returns the number of floats of `channels` channels.
     pub fn len(&self, channels: usize) -> usize {
-        channels.div_ceil(self.size.block) * self.stride
+        channels.div_ceil(self.size.block) * self.block_stride
     }
 
     /// Returns the taps of the input channels `channels` in the order of the packed weight, or `None` if an offset does
@@ -116,7 +118,7 @@ impl Tile {
         let mut taps = vec![];
         for (index, first) in channels.clone().step_by(self.size.block).enumerate() {
             for tap in kernel.clone() {
-                let offset = index.checked_mul(self.stride)? + self.pixel(shape, tap) * self.size.block;
+                let offset = index.checked_mul(self.block_stride)? + self.pixel(shape, tap) * self.size.block;
                 let channels = self.size.block.min(channels.end - first) as u32;
                 taps.push(Tap { offset: u32::try_from(offset).ok()?, channels });
             }
@@ -127,7 +129,7 @@ impl Tile {
     /// Returns the pixel of the tile that a tap of the kernel reads for the patch's first output.
     fn pixel(&self, shape: &ConvShape, [ky, kx]: [usize; 2]) -> usize {
         let ConvGeometry { stride, dilation, .. } = shape.geometry;
-        let index = |of: &[usize], phase: usize| of.iter().position(|p| *p == phase);
+        let index = |phases: &[usize], phase: usize| phases.iter().position(|p| *p == phase);
         let [y, x] = [ky * dilation[0], kx * dilation[1]];
         let phase = index(&self.size.phases, y % stride[0]).unwrap_or_default();
         // The kernel's column has its own plane, or it is shifted within the plane of its column phase.
@@ -135,17 +137,18 @@ impl Tile {
             Some(plane) => (plane, 0),
             None => (index(&self.size.planes, x % stride[1]).unwrap_or_default(), x / stride[1]),
         };
-        (phase * self.size.planes.len() + plane) * self.plane + y / stride[0] * self.pitch + shift
+        (phase * self.size.planes.len() + plane) * self.plane_pixels + y / stride[0] * self.pitch + shift
     }
 
     /// Returns the rows and columns of the input that [`fill_channel`](Self::fill_channel) reads.
     pub fn window(&self, shape: &ConvShape, patch: &Patch, lanes: usize) -> Window {
         let ConvGeometry { stride, padding, .. } = shape.geometry;
-        let inside = |axis: usize, first: usize, steps: usize, last: usize| {
-            let at = |i: usize| (first + i).saturating_sub(padding[axis][0]).min(shape.input[axis]);
-            at(0)..at(steps * stride[axis] + last + 1)
+        // The range of `count` steps of the stride from the padded position `first` on, clamped to the input.
+        let inside = |axis: usize, first: usize, count: usize, last_phase: usize| {
+            let clamped = |i: usize| (first + i).saturating_sub(padding[axis][0]).min(shape.input[axis]);
+            clamped(0)..clamped(count * stride[axis] + last_phase + 1)
         };
-        let last = |of: &[usize]| of.last().copied().unwrap_or(0);
+        let last = |phases: &[usize]| phases.last().copied().unwrap_or(0);
         // A row shorter than a vector is read as a whole vector.
         let columns = (patch.columns + self.size.reach[1]).max(lanes);
         Window {
@@ -165,7 +168,7 @@ impl Tile {
         simd: S,
         shape: &ConvShape,
         patch: &Patch,
-        input: Rows,
+        input: ChannelRows,
         tile: *mut f32,
     ) {
         let [left, _] = shape.geometry.padding[1];
@@ -175,34 +178,34 @@ impl Tile {
         for phase in &self.size.phases {
             let mut planes = &self.size.planes[..];
             while let [plane, others @ ..] = planes {
-                // With stride 2, the next plane contains the columns that this one skips.
-                let pair = stride == 2 && others.first() == Some(&(plane + 1)) && width >= S::LANES;
+                // With stride 2, the next plane contains the columns that this one skips. Fill both at once.
+                let fills_two = stride == 2 && others.first() == Some(&(plane + 1)) && width >= S::LANES;
                 for x in (0..width).step_by(S::LANES) {
                     // The last vector of a row ends with the row. If the row is shorter than a vector, its only vector
                     // passes the end of the row, and the next row overwrites the excess.
                     let x = x.min(width.saturating_sub(S::LANES));
                     let first = ((patch.x + x) * stride + plane) as isize - left as isize;
                     let columns = Columns::new(simd, first, stride, shape.input[1]);
-                    let (to, between) = (to.wrapping_add(x), pair.then_some(self.plane));
+                    let (to, skipped) = (to.wrapping_add(x), fills_two.then_some(self.plane_pixels));
                     let rows = self.rows(shape, patch, *phase);
                     // SAFETY: the vector holds columns of the tile's plane, and the tile has a vector to spare.
                     unsafe {
                         match stride {
-                            1 => columns.fill::<1>(simd, rows, input, to, between),
-                            2 => columns.fill::<2>(simd, rows, input, to, between),
-                            _ => columns.fill::<0>(simd, rows, input, to, between),
+                            1 => columns.fill::<1>(simd, rows, input, to, skipped),
+                            2 => columns.fill::<2>(simd, rows, input, to, skipped),
+                            _ => columns.fill::<0>(simd, rows, input, to, skipped),
                         }
                     }
                 }
-                let done = 1 + usize::from(pair);
-                planes = &planes[done..];
-                to = to.wrapping_add(done * self.plane);
+                let filled = 1 + usize::from(fills_two);
+                planes = &planes[filled..];
+                to = to.wrapping_add(filled * self.plane_pixels);
             }
         }
     }
 
-    /// From a block of channels `[height, width, lanes]`, copies the part that `patch` reads. The tile must have blocks
-    /// of `lanes` channels. Pixels outside of the input are zeros.
+    /// Copies the part of a block of channels `[height, width, lanes]` that `patch` reads. The tile must have blocks of
+    /// `lanes` channels. Pixels outside of the input are zeros.
     ///
     /// # Safety
     /// `input` is a block of that shape, and `tile` has room for one block.
@@ -221,7 +224,7 @@ impl Tile {
         for phase in &self.size.phases {
             let rows = self.rows(shape, patch, *phase);
             for plane in &self.size.planes {
-                // `start..end` are the pixels of the plane's rows that lie in the image.
+                // `start..end` is the range of pixels of the plane's rows that lie in the image.
                 let first = patch.x * stride + plane;
                 let start = left.saturating_sub(first).div_ceil(stride).min(self.pitch);
                 let end = (width + left).saturating_sub(first).div_ceil(stride).clamp(start, self.pitch);
@@ -233,23 +236,23 @@ impl Tile {
                     let from = y.wrapping_mul(width).wrapping_add(column).wrapping_mul(S::LANES);
                     // SAFETY: the row has `pitch` pixels, of which those from `start` to `end` lie in the image.
                     unsafe {
-                        zero(simd, to, start);
+                        store_zeros(simd, to, start);
                         let inside = to.add(start * S::LANES);
-                        copy(simd, input.wrapping_add(from), stride, inside, end - start);
-                        zero(simd, to.add(end * S::LANES), self.pitch - end);
+                        copy_vectors(simd, input.wrapping_add(from), stride, inside, end - start);
+                        store_zeros(simd, to.add(end * S::LANES), self.pitch - end);
                     }
                     to = to.wrapping_add(self.pitch * S::LANES);
                 }
-                plane_start = plane_start.wrapping_add(self.plane * S::LANES);
+                plane_start = plane_start.wrapping_add(self.plane_pixels * S::LANES);
             }
         }
     }
 
     /// Returns the rows of the input that one phase of a patch reads.
     #[inline(always)]
-    fn rows(&self, shape: &ConvShape, patch: &Patch, phase: usize) -> RowsOfPhase {
+    fn rows(&self, shape: &ConvShape, patch: &Patch, phase: usize) -> PhaseRows {
         let (stride, [top, _]) = (shape.geometry.stride[0], shape.geometry.padding[0]);
-        RowsOfPhase {
+        PhaseRows {
             first: (patch.y * stride + phase).wrapping_sub(top),
             step: stride,
             count: patch.rows + self.size.reach[0],
@@ -259,12 +262,12 @@ impl Tile {
     }
 }
 
-/// Copies every `stride`-th vector.
+/// Copies every `stride`-th of the vectors at `from`.
 ///
 /// # Safety
 /// `from` has `vectors` vectors at that stride, and `to` has room for as many consecutive vectors.
 #[inline(always)]
-unsafe fn copy<S: Simd>(simd: S, from: *const f32, stride: usize, to: *mut f32, vectors: usize) {
+unsafe fn copy_vectors<S: Simd>(simd: S, from: *const f32, stride: usize, to: *mut f32, vectors: usize) {
     for i in 0..vectors {
         // SAFETY: guaranteed by the caller.
         unsafe { simd.store(to.add(i * S::LANES), simd.load(from.add(i * stride * S::LANES))) }
@@ -276,7 +279,7 @@ unsafe fn copy<S: Simd>(simd: S, from: *const f32, stride: usize, to: *mut f32, 
 /// # Safety
 /// `to` has room for `vectors` vectors.
 #[inline(always)]
-pub(super) unsafe fn zero<S: Simd>(simd: S, to: *mut f32, vectors: usize) {
+pub(super) unsafe fn store_zeros<S: Simd>(simd: S, to: *mut f32, vectors: usize) {
     for i in 0..vectors {
         // SAFETY: guaranteed by the caller.
         unsafe { simd.store(to.add(i * S::LANES), simd.zero()) }
@@ -284,8 +287,8 @@ pub(super) unsafe fn zero<S: Simd>(simd: S, to: *mut f32, vectors: usize) {
 }
 
 /// The input rows of one phase, and the distance between them in the tile.
-struct RowsOfPhase {
-    /// The first row. It wraps around if it lies before the input.
+struct PhaseRows {
+    /// The first row, wrapped around if it lies before the input.
     first: usize,
     step: usize,
     count: usize,
@@ -294,7 +297,7 @@ struct RowsOfPhase {
     pitch: usize,
 }
 
-/// Returns the phases (rows, or columns if `axis` is 1, modulo the stride) that a kernel reads, ascending.
+/// Returns the phases of the rows (or of the columns if `axis` is 1) that a kernel reads, in ascending order.
 fn phases(shape: &ConvShape, axis: usize) -> Vec<usize> {
     let (stride, dilation) = (shape.geometry.stride[axis], shape.geometry.dilation[axis]);
     let mut phases: Vec<_> = (0..shape.kernel[axis].min(stride)).map(|k| k * dilation % stride).collect();
@@ -303,7 +306,7 @@ fn phases(shape: &ConvShape, axis: usize) -> Vec<usize> {
     phases
 }
 
-/// Returns the distance from the first row (or column) of a kernel to the last, in rows of a phase.
+/// Returns the reach of a kernel along an axis, in rows (or columns) of a phase.
 fn reach(shape: &ConvShape, axis: usize) -> usize {
     (shape.kernel[axis] - 1) * shape.geometry.dilation[axis] / shape.geometry.stride[axis]
 }
@@ -321,12 +324,12 @@ struct Columns<S: Simd> {
 impl<S: Simd> Columns<S> {
     #[inline(always)]
     fn new(simd: S, first: isize, stride: usize, width: usize) -> Self {
-        let inside = [simd.inside(first, width), simd.inside(first + S::LANES as isize, width)];
+        let inside = [simd.mask_in_row(first, width), simd.mask_in_row(first + S::LANES as isize, width)];
         Self { first, stride, width, inside }
     }
 
-    /// Copies a vector of columns of every row to the tile, with zeros for rows outside of the input. With stride 2 and
-    /// `between`, also copies the skipped columns, to `between` floats beyond the others. `STRIDE` 0 supports any
+    /// Copies a vector of columns of every row to the tile, with zeros for rows outside of the input. With stride 2,
+    /// also copies the skipped columns if `skipped` is set, to the address `to + skipped`. `STRIDE` 0 supports any
     /// stride.
     ///
     /// # Safety
@@ -335,10 +338,10 @@ impl<S: Simd> Columns<S> {
     unsafe fn fill<const STRIDE: usize>(
         &self,
         simd: S,
-        rows: RowsOfPhase,
-        input: Rows,
+        rows: PhaseRows,
+        input: ChannelRows,
         to: *mut f32,
-        between: Option<usize>,
+        skipped: Option<usize>,
     ) {
         let (mut y, mut to) = (rows.first, to);
         for _ in 0..rows.count {
@@ -352,7 +355,7 @@ impl<S: Simd> Columns<S> {
             unsafe {
                 simd.store(to, vectors[0]);
                 if STRIDE == 2
-                    && let Some(plane) = between
+                    && let Some(plane) = skipped
                 {
                     simd.store(to.wrapping_add(plane), vectors[1]);
                 }

@@ -57,11 +57,13 @@ pub fn opening(ordinal: usize, error: Error) -> Error {
 }
 
 /// Returns the error for a failure of `op` before its launches, such as in the copy of an operand.
-pub fn at(op: &str, device: &CudaDevice, error: Error) -> Error {
+pub fn before_launch(op: &str, device: &CudaDevice, error: Error) -> Error {
     match code(&error) {
-        Some(CUresult::CUDA_ERROR_OUT_OF_MEMORY) => {
-            Error::msg(format!("{op}: out of memory on {:?} ({})", device.location(), free(device)))
-        }
+        Some(CUresult::CUDA_ERROR_OUT_OF_MEMORY) => Error::msg(format!(
+            "{op}: out of memory on {:?} ({})",
+            device.location(),
+            describe_free_memory(device)
+        )),
         _ => Error::msg(format!("{op}: {}", without_backtrace(&error))),
     }
 }
@@ -74,7 +76,7 @@ pub fn allocating(op: &str, device: &CudaDevice, buffer: Buffer, error: Error) -
             let location = device.location();
             Error::msg(format!(
                 "{op}: out of memory, needed {bytes} bytes on {location:?} ({})",
-                free(device)
+                describe_free_memory(device)
             ))
         }
         _ => Error::msg(format!("{op}: {}", without_backtrace(&error))),
@@ -82,7 +84,7 @@ pub fn allocating(op: &str, device: &CudaDevice, buffer: Buffer, error: Error) -
 }
 
 /// Returns a description of the free memory on `device`.
-fn free(device: &CudaDevice) -> String {
+fn describe_free_memory(device: &CudaDevice) -> String {
     match device.cuda_stream().context().mem_get_info() {
         Ok((free, total)) => format!("{free} of {total} bytes are free"),
         Err(_) => "the driver does not report free memory".to_string(),

@@ -20,7 +20,7 @@ use super::{Arg, Launch, Operand, Program, Target, target};
 use operand::{Address, Dense};
 
 /// Returns the properties of `device` on which programs depend.
-fn target_for(device: &CudaDevice) -> Result<Target> {
+fn properties_of(device: &CudaDevice) -> Result<Target> {
     use CUdevice_attribute::{
         CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN as SHARED,
         CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT as MULTIPROCESSORS,
@@ -44,7 +44,7 @@ fn target_for(device: &CudaDevice) -> Result<Target> {
 #[cfg(any(test, feature = "testing"))]
 pub(crate) fn target_of(device: &Device) -> Result<Target> {
     match device {
-        Device::Cuda(device) => target_for(device),
+        Device::Cuda(device) => properties_of(device),
         other => bail!("expected a CUDA device, found {:?}", other.location()),
     }
 }
@@ -58,8 +58,8 @@ pub(crate) fn run(
 ) -> Result<Vec<CudaStorage>> {
     let device = device_of(op, operands)?;
     let dense = operands.iter().map(|operand| Dense::of(*operand)).collect::<Result<Vec<_>>>();
-    let dense = dense.map_err(|error| error::at(op, &device, error))?;
-    execute(op, &device, &program(&target_for(&device)?)?, &dense)
+    let dense = dense.map_err(|error| error::before_launch(op, &device, error))?;
+    execute(op, &device, &program(&properties_of(&device)?)?, &dense)
 }
 
 /// Like [`run`], but for a program that changes its first `targets` operands in place and has no other results.
@@ -72,12 +72,12 @@ pub(crate) fn run_in_place(
     let device = device_of(op, operands)?;
     let mut dense = Vec::with_capacity(operands.len());
     for (i, operand) in operands.iter().enumerate() {
-        dense.push(Dense::of(*operand).map_err(|error| error::at(op, &device, error))?);
+        dense.push(Dense::of(*operand).map_err(|error| error::before_launch(op, &device, error))?);
         if i < targets && matches!(dense.last(), Some(Dense::Copied(_))) {
             bail!("{op}: expected a contiguous, aligned tensor to update in place, found {:?}", operand.1)
         }
     }
-    execute(op, &device, &program(&target_for(&device)?)?, &dense).map(|_| ())
+    execute(op, &device, &program(&properties_of(&device)?)?, &dense).map(|_| ())
 }
 
 /// Returns the device of all operands. Fails if they are on different devices.
@@ -103,7 +103,7 @@ fn execute(op: &str, device: &CudaDevice, program: &Program, operands: &[Dense])
         outputs: addresses(&outputs, &stream)?,
         scratch: addresses(&scratch, &stream)?,
     };
-    if target::poisons() {
+    if target::is_poisoning() {
         poison(&stream, &program.outputs, &memory.outputs)?;
         poison(&stream, &program.scratch, &memory.scratch)?;
     }

@@ -12,7 +12,9 @@ const ALIGNMENT: usize = 16;
 
 /// A contiguous operand with an aligned address.
 pub(super) enum Dense<'a> {
+    /// The operand itself.
     InPlace { storage: &'a CudaStorage, start: usize },
+    /// A contiguous copy.
     Copied(CudaStorage),
 }
 

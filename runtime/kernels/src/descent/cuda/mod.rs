@@ -58,7 +58,8 @@ impl SgdStep {
         })
     }
 
-    /// Returns the program of the step. Its operands are the parameter, the buffer if `buffer` is set, and the gradient.
+    /// Returns the program of the step. Its operands are the parameter, the buffer if `buffer` is set, and the
+    /// gradient.
     ///
     /// # Errors
     /// Fails if the dtype is not f32, f64, f16 or bf16, or `elements` is larger than 2³⁰.

@@ -1,4 +1,4 @@
-// A view of a tensor as `[samples, channels, plane]`: the assignment of elements to threads, and the reduction within a
+// The channels of a tensor `[samples, channels, plane]`: the assignment of elements to threads, and the reduction within a
 // block.
 //
 // The elements of a channel are split into parts, one for each block. For long planes, a block handles one channel, and

@@ -17,8 +17,8 @@ const THREADS: usize = 256;
 const TARGET_BLOCKS: usize = 512;
 /// The minimum number of elements for each thread.
 const MIN_ELEMENTS: usize = 8;
-/// Below this plane size, a block handles 32 channels instead of one.
-const SHORT: usize = 32;
+/// If a plane has fewer elements than this, a block handles 32 channels instead of one.
+const SHORT_PLANE: usize = 32;
 
 /// Batch normalization of `[samples, channels, plane]`. Statistics, weight and bias are `[channels]`, in f64 for an f64
 /// input and in f32 otherwise.
@@ -44,7 +44,7 @@ pub struct BatchNormProblem {
 struct Partition {
     /// Whether a block handles 32 channels, for short planes.
     short: bool,
-    /// The number of parts of each channel.
+    /// The number of parts into which the elements of each channel are divided.
     parts: usize,
     /// The number of elements of a part.
     part_len: usize,
@@ -58,7 +58,7 @@ impl BatchNormProblem {
     }
 
     fn partition(&self) -> Partition {
-        let short = self.plane < SHORT;
+        let short = self.plane < SHORT_PLANE;
         let width = if short { 32 } else { 1 };
         let (groups, workers) = (self.channels.div_ceil(width), THREADS / width);
         let count = self.samples * self.plane;
@@ -75,8 +75,8 @@ impl BatchNormProblem {
         sizes.into_iter().map(|size| int(NAME, size)).collect::<Result<_>>().map(Arg::Ints)
     }
 
-    /// Returns the arguments for the weight and the bias, and the index of the operand after them. Each of the two that
-    /// is present is an operand. The first of these operands has the index `first`.
+    /// Returns the arguments for the weight and the bias, and the index of the operand after them. A weight or bias
+    /// that is present is an operand; the first of the two has the index `first`.
     fn affine(&self, first: usize) -> ([Arg; 2], usize) {
         let mut next = first;
         let parameters = [self.weight, self.bias].map(|is_given| {
@@ -90,7 +90,7 @@ impl BatchNormProblem {
     }
 }
 
-/// Returns the name of a kernel, for long or short planes.
+/// Evaluates to the name of a kernel, for long or short planes.
 macro_rules! kernel {
     ($partition:expr, $dtype:expr, $name:literal) => {
         if $partition.short { named!($dtype, $name, "_short") } else { named!($dtype, $name) }

@@ -32,13 +32,13 @@ struct Normalize {
 /// Like [`crate::norm::batch_norm_train`], for an input that is not empty.
 pub(in crate::norm) fn batch_norm_train(
     x: &Tensor,
-    view: Channels,
+    sizes: Channels,
     [weight, bias]: &[Tensor; 2],
     eps: f64,
 ) -> Result<(Tensor, Tensor, Tensor)> {
     let computed = Arc::new(OnceLock::new());
     let statistics = Statistics::Batch(computed.clone());
-    let y = operation::apply([x, weight, bias], Normalize { norm: problem(view, eps), statistics })?;
+    let y = operation::apply([x, weight, bias], Normalize { norm: problem(sizes, eps), statistics })?;
     match computed.get() {
         Some([mean, variance]) => Ok((y, mean.clone(), variance.clone())),
         None => bail!("{NAME}: the forward pass computed no statistics"),
@@ -48,18 +48,18 @@ pub(in crate::norm) fn batch_norm_train(
 /// Like [`crate::norm::batch_norm_eval`]. Converts the statistics to the dtype of the weight.
 pub(in crate::norm) fn batch_norm_eval(
     x: &Tensor,
-    view: Channels,
+    sizes: Channels,
     [mean, variance]: [&Tensor; 2],
     [weight, bias]: &[Tensor; 2],
     eps: f64,
 ) -> Result<Tensor> {
     let statistic = |given: &Tensor| given.detach().to_dtype(weight.dtype());
     let statistics = Statistics::Given([statistic(mean)?, statistic(variance)?]);
-    operation::apply([x, weight, bias], Normalize { norm: problem(view, eps), statistics })
+    operation::apply([x, weight, bias], Normalize { norm: problem(sizes, eps), statistics })
 }
 
-fn problem(view: Channels, eps: f64) -> BatchNormProblem {
-    let Channels { samples, channels, plane } = view;
+fn problem(sizes: Channels, eps: f64) -> BatchNormProblem {
+    let Channels { samples, channels, plane } = sizes;
     let activation = Activation::Identity;
     BatchNormProblem { samples, channels, plane, weight: true, bias: true, eps, activation }
 }

@@ -13,7 +13,7 @@ use super::PoolGeometry;
 const NAME: &str = "pooling";
 /// The number of threads in a block.
 const THREADS: usize = 256;
-/// The minimum number of elements in a window for which a warp shares the window.
+/// Windows of at least this many elements are computed by a warp, smaller windows by a single thread.
 const MIN_WARP_WINDOW: usize = 32;
 
 /// Pooling of `planes` images, `[height, width]` each.
@@ -95,7 +95,7 @@ impl PoolProblem {
         sizes.into_iter().map(|size| int(NAME, size)).collect::<Result<_>>().map(Arg::Ints)
     }
 
-    /// Returns `true` if a warp shares each window, and the number of blocks for all windows.
+    /// Returns whether one warp computes each window (otherwise one thread), and the number of blocks.
     fn blocks(&self) -> (bool, usize) {
         let side = |axis: usize| match &self.geometry {
             None => self.input[axis].div_ceil(self.output[axis]),

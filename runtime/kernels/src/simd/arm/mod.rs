@@ -81,7 +81,7 @@ impl Simd for Neon {
         unsafe { vld1q_f32(lanes.as_ptr()) }
     }
     #[inline(always)]
-    fn keep(self, v: Self::V, [first, end]: Self::Mask) -> Self::V {
+    fn keep_lanes(self, v: Self::V, [first, end]: Self::Mask) -> Self::V {
         let mut lanes = [0.; 4];
         unsafe { vst1q_f32(lanes.as_mut_ptr(), v) };
         lanes[..first].fill(0.);
@@ -97,15 +97,15 @@ impl Simd for Neon {
         unsafe { [vzip1q_f32(a, b), vzip2q_f32(a, b)] }
     }
     #[inline(always)]
-    fn pick(self, [a, b]: [Self::V; 2], same: Self::V, other: Self::V) -> Self::V {
+    fn select_equal(self, [a, b]: [Self::V; 2], same: Self::V, other: Self::V) -> Self::V {
         unsafe { vbslq_f32(vceqq_f32(a, b), same, other) }
     }
     #[inline(always)]
-    fn pick_less(self, a: Self::V, b: Self::V, then: Self::V, otherwise: Self::V) -> Self::V {
+    fn select_less(self, a: Self::V, b: Self::V, then: Self::V, otherwise: Self::V) -> Self::V {
         unsafe { vbslq_f32(vcltq_f32(a, b), then, otherwise) }
     }
     #[inline(always)]
-    fn pick_at_most(self, a: Self::V, b: Self::V, then: Self::V, otherwise: Self::V) -> Self::V {
+    fn select_at_most(self, a: Self::V, b: Self::V, then: Self::V, otherwise: Self::V) -> Self::V {
         unsafe { vbslq_f32(vcleq_f32(a, b), then, otherwise) }
     }
     #[inline(always)]
@@ -156,7 +156,7 @@ impl Simd for Neon {
         unsafe { vminq_f32(bound, value) }
     }
     #[inline(always)]
-    fn larger(self, a: Self::V, b: Self::V) -> Self::V {
+    fn max_nan(self, a: Self::V, b: Self::V) -> Self::V {
         unsafe { vmaxq_f32(a, b) }
     }
     #[inline(always)]

@@ -7,17 +7,17 @@ use crate::simd::{Isa, Lanes, Task};
 
 use super::super::extent::Extent;
 use super::super::mask::{Margin, MaskedGrad};
-use super::super::phases::{Phases, phases};
+use super::super::phases::{SplitInput, split_input};
 use super::super::real::Real;
 use super::super::tasks::{MIN_TASKS, channels_per_task, run_tasks, split_channels};
 
 /// The number of output channels in a register tile.
-const BLOCK: usize = 4;
+const BLOCK_CHANNELS: usize = 4;
 /// The number of pixels in a chunk. The gradients of a block of channels for this many pixels stay in the L1 cache.
-const CHUNK: usize = 1024;
-/// The number of columns (pairs of an input channel and a tap) whose inputs stay in the L2 cache while all blocks of a
-/// task read them.
-const COLUMNS: usize = 36;
+const CHUNK_PIXELS: usize = 1024;
+/// The number of im2col columns (taps of an input channel) in a range. Their inputs stay in the L2 cache while all
+/// blocks of a task read them.
+const RANGE_COLUMNS: usize = 36;
 
 /// Returns the gradient of the weight, `[out_channels, in_channels / groups, height, width]`.
 ///
@@ -29,24 +29,34 @@ pub(in super::super) fn gradient<R: Real>(
     input: &[R],
     grad: &MaskedGrad<R>,
 ) -> Vec<R> {
+    // The columns of the im2col matrix.
     let columns = extent.group_in_channels * extent.taps();
     let channels = extent.groups * extent.group_out_channels;
-    let finite = grad.is_finite() && R::are_finite(input, isa);
-    let input = phases(isa, extent, input, grad.pitch);
-    let scan = Scan::new(extent, grad, &input, finite);
+    let is_finite = grad.is_finite() && R::are_finite(input, isa);
+    let input = split_input(isa, extent, input, grad.pitch);
+    let row_layout = RowLayout::new(extent, grad, &input, is_finite);
 
     let per_channel = extent.batch * extent.output_plane() * columns;
-    let per_task = channels_per_task(channels, extent.group_out_channels, 4 * BLOCK, per_channel);
-    let chunks = chunks(extent.batch, &scan);
-    let wanted = ((per_channel * channels) >> 20).clamp(1, MIN_TASKS.div_ceil(channels.div_ceil(per_task)));
-    let segments: Vec<&[Chunk]> = chunks.chunks(chunks.len().div_ceil(wanted)).collect();
+    let per_task = channels_per_task(channels, extent.group_out_channels, 4 * BLOCK_CHANNELS, per_channel);
+    let chunks = chunks(extent.batch, &row_layout);
+    let segment_count =
+        ((per_channel * channels) >> 20).clamp(1, MIN_TASKS.div_ceil(channels.div_ceil(per_task)));
+    let segments: Vec<&[Chunk]> = chunks.chunks(chunks.len().div_ceil(segment_count)).collect();
 
     let size = channels * columns;
     let mut partial = vec![R::default(); segments.len() * size];
     let mut tasks = Vec::new();
     for (to, chunks) in partial.chunks_mut(size).zip(segments) {
         for (first, to) in split_channels(to, columns, extent.group_out_channels, per_task) {
-            tasks.push(WeightTask { extent, scan: &scan, grad, input: &input, chunks, first, to });
+            tasks.push(WeightTask {
+                extent,
+                row_layout: &row_layout,
+                grad,
+                input: &input,
+                chunks,
+                first,
+                to,
+            });
         }
     }
     run_tasks(isa, extent.work(), tasks);
@@ -59,30 +69,34 @@ pub(in super::super) fn gradient<R: Real>(
     partial
 }
 
-/// Widens the margin of the output's gradient so that its rows can have the pitch of the input's rows. A scan can then
-/// merge rows.
-pub(in super::super) fn widen(extent: &Extent, margin: &mut Margin) {
+/// Extends the margin of the output's gradient so that its rows can have the pitch of the input's rows.
+/// [`RowLayout::new`] can then merge rows.
+pub(in super::super) fn extend_margin(extent: &Extent, margin: &mut Margin) {
     let [before, after] = &mut margin[1];
     *after = (*after).max(extent.axes[1].max_shift().saturating_sub(*before));
 }
 
-/// The order in which the pixels of an image are summed: as rows, with a pitch for each tensor.
+/// The rows in which the pixels of an image are summed.
 ///
-/// Several rows are merged into one if only zeros of the gradient's margin, or nothing, lie between them.
-struct Scan {
+/// Rows of the image are merged into one if nothing, or only zeros of the gradient's margin, lies between them.
+struct RowLayout {
+    /// The number of rows, after merging.
     rows: usize,
+    /// The number of elements of a row, including the zeros between merged rows.
     width: usize,
+    /// The distance between rows in the gradient.
     grad_pitch: usize,
+    /// The distance between rows in the input.
     input_pitch: usize,
 }
 
-impl Scan {
-    /// Merges rows across a margin only if the input and the gradient are `finite`, because 0 · ∞ is NaN.
-    fn new<R: Real>(extent: &Extent, grad: &MaskedGrad<R>, input: &Phases<R>, finite: bool) -> Self {
+impl RowLayout {
+    /// Merges rows across a margin only if the input and the gradient are finite, because 0 · ∞ is NaN.
+    fn new<R: Real>(extent: &Extent, grad: &MaskedGrad<R>, input: &SplitInput<R>, is_finite: bool) -> Self {
         let ([rows, width], pitch) = (extent.axes.map(|axis| axis.output), grad.pitch);
-        let one_pitch = input.pitch == pitch && (finite || pitch == width);
-        let fits = |merged: &usize| rows % merged == 0 && merged * pitch <= CHUNK;
-        let merged = if one_pitch { (1..=rows).rev().find(fits).unwrap_or(1) } else { 1 };
+        let have_one_pitch = input.pitch == pitch && (is_finite || pitch == width);
+        let fits = |merged: &usize| rows % merged == 0 && merged * pitch <= CHUNK_PIXELS;
+        let merged = if have_one_pitch { (1..=rows).rev().find(fits).unwrap_or(1) } else { 1 };
         Self {
             rows: rows / merged,
             width: width + (merged - 1) * pitch,
@@ -92,7 +106,7 @@ impl Scan {
     }
 }
 
-/// Some rows of one image, or all rows of several images.
+/// A chunk of pixels: some rows of one image, or all rows of several images.
 struct Chunk {
     /// The first image.
     image: usize,
@@ -103,39 +117,42 @@ struct Chunk {
     rows: usize,
 }
 
-/// Splits the pixels of the batch into chunks of about [`CHUNK`] pixels.
-fn chunks(batch: usize, scan: &Scan) -> Vec<Chunk> {
-    let images = CHUNK / (scan.rows * scan.width);
+/// Splits the pixels of the batch into chunks of about [`CHUNK_PIXELS`] pixels.
+fn chunks(batch: usize, row_layout: &RowLayout) -> Vec<Chunk> {
+    let images = CHUNK_PIXELS / (row_layout.rows * row_layout.width);
     if images > 1 {
         let firsts = (0..batch).step_by(images);
-        let chunk = |image| Chunk { image, images: images.min(batch - image), row: 0, rows: scan.rows };
+        let chunk = |image| Chunk { image, images: images.min(batch - image), row: 0, rows: row_layout.rows };
         return firsts.map(chunk).collect();
     }
-    let rows = (CHUNK / scan.width).clamp(1, scan.rows);
-    let chunk = |image, row| Chunk { image, images: 1, row, rows: rows.min(scan.rows - row) };
-    (0..batch).flat_map(|image| (0..scan.rows).step_by(rows).map(move |row| chunk(image, row))).collect()
+    let rows = (CHUNK_PIXELS / row_layout.width).clamp(1, row_layout.rows);
+    let chunk = |image, row| Chunk { image, images: 1, row, rows: rows.min(row_layout.rows - row) };
+    (0..batch)
+        .flat_map(|image| (0..row_layout.rows).step_by(rows).map(move |row| chunk(image, row)))
+        .collect()
 }
 
 /// The task that computes some output channels over one segment of the batch's pixels.
 struct WeightTask<'a, R: Real> {
     extent: &'a Extent,
-    scan: &'a Scan,
+    row_layout: &'a RowLayout,
     grad: &'a MaskedGrad<R>,
-    input: &'a Phases<'a, R>,
+    input: &'a SplitInput<'a, R>,
     chunks: &'a [Chunk],
     /// The first output channel.
     first: usize,
+    /// `[output channel][column]`
     to: &'a mut [R],
 }
 
 impl<R: Real> Task<R> for WeightTask<'_, R> {
     #[inline(always)]
     fn run<L: Lanes<Real = R>>(mut self, lanes: L) {
-        let columns = self.input.columns.len();
+        let columns = self.input.column_offsets.len();
         let to = std::mem::take(&mut self.to);
         for chunk in self.chunks {
-            for start in (0..columns).step_by(COLUMNS) {
-                self.blocks(lanes, chunk, start..columns.min(start + COLUMNS), to);
+            for start in (0..columns).step_by(RANGE_COLUMNS) {
+                self.add_blocks(lanes, chunk, start..columns.min(start + RANGE_COLUMNS), to);
             }
         }
     }
@@ -144,15 +161,15 @@ impl<R: Real> Task<R> for WeightTask<'_, R> {
 impl<R: Real> WeightTask<'_, R> {
     /// Adds the dot products of a range of columns with every block of output channels to the sums in `to`.
     #[inline(always)]
-    fn blocks<L>(&self, lanes: L, chunk: &Chunk, columns: Range<usize>, mut to: &mut [R])
+    fn add_blocks<L>(&self, lanes: L, chunk: &Chunk, columns: Range<usize>, mut to: &mut [R])
     where
         L: Lanes<Real = R>,
     {
-        let size = self.input.columns.len();
+        let size = self.input.column_offsets.len();
         let mut first = self.first;
         while !to.is_empty() {
             let left = self.extent.group_out_channels - first % self.extent.group_out_channels;
-            let block = BLOCK.min(left).min(to.len() / size);
+            let block = BLOCK_CHANNELS.min(left).min(to.len() / size);
             let (part, rest) = to.split_at_mut(block * size);
             let kernel = self.kernel(lanes, chunk, first);
             match block {
@@ -168,21 +185,21 @@ impl<R: Real> WeightTask<'_, R> {
     /// Returns the micro-kernel for a chunk and the block of output channels that begins at `first`.
     #[inline(always)]
     fn kernel<L: Lanes<Real = R>>(&self, lanes: L, chunk: &Chunk, first: usize) -> DotKernel<'_, L> {
-        let Self { extent, scan, grad, input, .. } = self;
-        let grad_image = extent.groups * extent.group_out_channels * grad.plane;
-        let input_image = extent.groups * extent.group_in_channels * input.channel;
+        let Self { extent, row_layout, grad, input, .. } = self;
+        let grad_image = extent.groups * extent.group_out_channels * grad.plane_stride;
+        let input_image = extent.groups * extent.group_in_channels * input.channel_stride;
         let channel = first / extent.group_out_channels * extent.group_in_channels;
-        let grad_start = chunk.image * grad_image + first * grad.plane + grad.origin;
-        let input_start = chunk.image * input_image + channel * input.channel;
+        let grad_start = chunk.image * grad_image + first * grad.plane_stride + grad.origin;
+        let input_start = chunk.image * input_image + channel * input.channel_stride;
         DotKernel {
             lanes,
-            size: [chunk.images, chunk.rows, scan.width],
-            grad: &grad.data[grad_start + chunk.row * scan.grad_pitch..],
-            grad_steps: [grad_image, scan.grad_pitch],
-            grad_plane: grad.plane,
-            input: &input.data[input_start + chunk.row * scan.input_pitch..],
-            input_steps: [input_image, scan.input_pitch],
-            columns: &input.columns,
+            size: [chunk.images, chunk.rows, row_layout.width],
+            grad: &grad.data[grad_start + chunk.row * row_layout.grad_pitch..],
+            grad_steps: [grad_image, row_layout.grad_pitch],
+            grad_plane_stride: grad.plane_stride,
+            input: &input.data[input_start + chunk.row * row_layout.input_pitch..],
+            input_steps: [input_image, row_layout.input_pitch],
+            columns: &input.column_offsets,
         }
     }
 }
@@ -196,11 +213,11 @@ struct DotKernel<'a, L: Lanes> {
     /// The distances to the next image and to the next row.
     grad_steps: [usize; 2],
     /// The distance to the next output channel.
-    grad_plane: usize,
+    grad_plane_stride: usize,
     input: &'a [L::Real],
     /// The distances to the next image and to the next row.
     input_steps: [usize; 2],
-    /// The offset of each column in the input.
+    /// See [`SplitInput::column_offsets`].
     columns: &'a [usize],
 }
 
@@ -226,7 +243,7 @@ impl<L: Lanes> DotKernel<'_, L> {
     #[inline(always)]
     fn tile<const C: usize, const K: usize>(&self, columns: &[usize; K]) -> [[L::V; K]; C] {
         let [images, rows, width] = self.size;
-        let whole = width - width % L::LANES;
+        let vectors_end = width - width % L::LANES;
         let mut sums = [[self.lanes.splat(L::Real::default()); K]; C];
         for image in 0..images {
             for row in 0..rows {
@@ -235,11 +252,17 @@ impl<L: Lanes> DotKernel<'_, L> {
                 // SAFETY: a row of the chunk has `width` pixels in every plane of the gradient and, from each column's
                 // offset on, in the input.
                 unsafe {
-                    for i in (0..whole).step_by(L::LANES) {
+                    for i in (0..vectors_end).step_by(L::LANES) {
                         self.step(grad + i, input + i, columns, &mut sums, None);
                     }
-                    if whole < width {
-                        self.step(grad + whole, input + whole, columns, &mut sums, Some(width - whole));
+                    if vectors_end < width {
+                        self.step(
+                            grad + vectors_end,
+                            input + vectors_end,
+                            columns,
+                            &mut sums,
+                            Some(width - vectors_end),
+                        );
                     }
                 }
             }
@@ -268,7 +291,7 @@ impl<L: Lanes> DotKernel<'_, L> {
                 *x = self.load(self.input.as_ptr().add(input + column), count);
             }
             for (c, sums) in sums.iter_mut().enumerate() {
-                let grad = self.load(self.grad.as_ptr().add(grad + c * self.grad_plane), count);
+                let grad = self.load(self.grad.as_ptr().add(grad + c * self.grad_plane_stride), count);
                 for k in 0..K {
                     sums[k] = self.lanes.fma(grad, inputs[k], sums[k]);
                 }

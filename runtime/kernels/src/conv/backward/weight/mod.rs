@@ -1,5 +1,5 @@
-//! The gradient of the weight, `[out_channels, in_channels / groups, height, width]`: for each output channel and each
-//! tap, the sum, over all pixels, of the output's gradient times the input under the tap.
+//! The gradient of the weight, `[out_channels, in_channels / groups, height, width]`: for each output channel, input
+//! channel and tap, the sum over all pixels of the output's gradient times the input under the tap.
 
 pub(super) mod dots;
 pub(super) mod outer;
@@ -9,8 +9,7 @@ use super::extent::Extent;
 /// The minimum number of output channels in a group for outer products, whose vectors run along the output channels.
 const MIN_VECTOR_CHANNELS: usize = 8;
 
-/// Returns `true` if the sums are computed as outer products of channels and taps, and `false` if they are computed as
-/// dot products.
+/// Returns `true` if [`outer`] computes the gradient, and `false` if [`dots`] computes it.
 pub(super) fn use_outer_products(extent: &Extent) -> bool {
     extent.group_out_channels >= MIN_VECTOR_CHANNELS
 }

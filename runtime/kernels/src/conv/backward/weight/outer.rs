@@ -10,19 +10,20 @@ use crate::memory::{vec_written_by, write_zeros};
 use crate::simd::{Isa, Lanes, Real, Task};
 
 use super::super::extent::Extent;
-use super::super::phases::{Phases, phases};
+use super::super::phases::{SplitInput, split_input};
 use super::super::tasks::{MIN_TASKS, run_tasks, split_channels};
 
 /// The candidates for the number of output channels in a block. The channels of a block are contiguous for each pixel.
 const WIDTHS: [usize; 3] = [64, 32, 16];
 /// The number of pixels in a chunk. The gradients of a block for this many pixels stay in the L1 cache.
-const PIXELS: usize = 64;
+const CHUNK_PIXELS: usize = 64;
 /// The minimum number of pixels of a segment. With fewer, storing and adding its sums costs too much.
-const SEGMENT_PIXELS: usize = 512;
-/// The number of sums that one task adds up over all segments.
-const SUMS: usize = 1 << 13;
-/// The minimum number of columns of a task. With fewer, transposing the gradients of its block costs too much.
-const RANGE_COLUMNS: usize = 256;
+const MIN_SEGMENT_PIXELS: usize = 512;
+/// The number of sums that one [`AddSegmentsTask`] computes.
+const TASK_SUMS: usize = 1 << 13;
+/// The minimum number of im2col columns (taps of an input channel) of a task. With fewer, transposing the gradients of
+/// its block costs too much.
+const MIN_COLUMNS: usize = 256;
 
 /// Returns the gradient of the weight. `input` and `grad`, the gradient of the output, are contiguous.
 ///
@@ -30,8 +31,8 @@ const RANGE_COLUMNS: usize = 256;
 /// result is bit-identical for any number of threads.
 pub(in super::super) fn gradient<R: Real>(isa: Isa, extent: &Extent, input: &[R], grad: &[R]) -> Vec<R> {
     let Extent { groups, group_out_channels, .. } = *extent;
-    let input = phases(isa, extent, input, 0);
-    let columns = input.columns.len();
+    let input = split_input(isa, extent, input, 0);
+    let columns = input.column_offsets.len();
     let width = width(group_out_channels);
     let pixels = pixel_offsets(extent, input.pitch);
     let partition = WeightPartition::new(extent, columns, groups * group_out_channels.div_ceil(width));
@@ -43,8 +44,8 @@ pub(in super::super) fn gradient<R: Real>(isa: Isa, extent: &Extent, input: &[R]
         for (index, to) in partial.chunks_mut(size).enumerate() {
             let block = index / segments;
             let chunks = &partition.segments[index % segments];
-            for (range, to) in to.chunks_mut(partition.range * width).enumerate() {
-                let columns = &input.columns[range * partition.range..][..to.len() / width];
+            for (range, to) in to.chunks_mut(partition.task_columns * width).enumerate() {
+                let columns = &input.column_offsets[range * partition.task_columns..][..to.len() / width];
                 let input = &input;
                 let pixels = &pixels;
                 tasks.push(OuterTask { extent, input, grad, pixels, width, block, chunks, columns, to });
@@ -59,8 +60,8 @@ pub(in super::super) fn gradient<R: Real>(isa: Isa, extent: &Extent, input: &[R]
     let mut sums = Vec::new();
     for block in partial.chunks_mut(segments * size) {
         let (to, from) = block.split_at_mut(size);
-        let parts = to.chunks_mut(SUMS).enumerate();
-        sums.extend(parts.map(|(index, to)| AddSegmentsTask { size, first: index * SUMS, from, to }));
+        let parts = to.chunks_mut(TASK_SUMS).enumerate();
+        sums.extend(parts.map(|(index, to)| AddSegmentsTask { size, first: index * TASK_SUMS, from, to }));
     }
     run_tasks(isa, work, sums);
 
@@ -84,7 +85,7 @@ fn pixel_offsets(extent: &Extent, pitch: usize) -> Vec<usize> {
     (0..height).flat_map(|y| (0..width).map(move |x| y * pitch + x)).collect()
 }
 
-/// Some pixels of one image, or all pixels of several images.
+/// A chunk of pixels: some pixels of one image, or all pixels of several images.
 struct Chunk {
     /// The first image.
     image: usize,
@@ -99,36 +100,36 @@ struct Chunk {
 struct WeightPartition {
     /// The number of blocks of output channels.
     blocks: usize,
-    /// The number of columns in a task.
-    range: usize,
+    /// The number of columns of a task.
+    task_columns: usize,
     /// The chunks of each segment of the batch's pixels.
     segments: Vec<Vec<Chunk>>,
 }
 
 impl WeightPartition {
     fn new(extent: &Extent, columns: usize, blocks: usize) -> Self {
-        let ranges = (columns / RANGE_COLUMNS).clamp(1, MIN_TASKS.div_ceil(blocks));
+        let ranges = (columns / MIN_COLUMNS).clamp(1, MIN_TASKS.div_ceil(blocks));
         let pixels = extent.batch * extent.output_plane();
-        let wanted = (pixels / SEGMENT_PIXELS).clamp(1, MIN_TASKS.div_ceil(blocks * ranges));
+        let segment_count = (pixels / MIN_SEGMENT_PIXELS).clamp(1, MIN_TASKS.div_ceil(blocks * ranges));
         let mut chunks = chunks(extent.batch, extent.output_plane());
-        let each = chunks.len().div_ceil(wanted);
+        let segment_chunks = chunks.len().div_ceil(segment_count);
         let mut segments = Vec::new();
         while !chunks.is_empty() {
-            let rest = chunks.split_off(each.min(chunks.len()));
+            let rest = chunks.split_off(segment_chunks.min(chunks.len()));
             segments.push(std::mem::replace(&mut chunks, rest));
         }
-        Self { blocks, range: columns.div_ceil(ranges), segments }
+        Self { blocks, task_columns: columns.div_ceil(ranges), segments }
     }
 }
 
-/// Splits the pixels of the batch into chunks of about [`PIXELS`] pixels.
+/// Splits the pixels of the batch into chunks of about [`CHUNK_PIXELS`] pixels.
 fn chunks(batch: usize, plane: usize) -> Vec<Chunk> {
-    let images = PIXELS / plane;
+    let images = CHUNK_PIXELS / plane;
     if images > 1 {
         let chunk = |image| Chunk { image, images: images.min(batch - image), first: 0, count: plane };
         return (0..batch).step_by(images).map(chunk).collect();
     }
-    let count = plane.div_ceil(plane.div_ceil(PIXELS));
+    let count = plane.div_ceil(plane.div_ceil(CHUNK_PIXELS));
     let chunk = |image, first| Chunk { image, images: 1, first, count: count.min(plane - first) };
     (0..batch).flat_map(|image| (0..plane).step_by(count).map(move |first| chunk(image, first))).collect()
 }
@@ -136,7 +137,7 @@ fn chunks(batch: usize, plane: usize) -> Vec<Chunk> {
 /// The task that computes one block of output channels and a range of columns over one segment of the batch's pixels.
 struct OuterTask<'a, R: Real> {
     extent: &'a Extent,
-    input: &'a Phases<'a, R>,
+    input: &'a SplitInput<'a, R>,
     grad: &'a [R],
     /// See [`pixel_offsets`].
     pixels: &'a [usize],
@@ -145,6 +146,7 @@ struct OuterTask<'a, R: Real> {
     /// The index of the block, counted across all groups.
     block: usize,
     chunks: &'a [Chunk],
+    /// The part of [`SplitInput::column_offsets`] that belongs to the task.
     columns: &'a [usize],
     /// `[column][width]`
     to: &'a mut [MaybeUninit<R>],
@@ -154,7 +156,7 @@ impl<R: Real> Task<R> for OuterTask<'_, R> {
     #[inline(always)]
     fn run<L: Lanes<Real = R>>(mut self, lanes: L) {
         let to = write_zeros(std::mem::take(&mut self.to));
-        let mut panel = vec![R::default(); PIXELS * self.width];
+        let mut panel = vec![R::default(); CHUNK_PIXELS * self.width];
         for chunk in self.chunks {
             self.pack(lanes, chunk, &mut panel);
             let kernel = OuterKernel { lanes, task: &self, chunk, panel: &panel };
@@ -292,7 +294,8 @@ impl<L: Lanes> OuterKernel<'_, L> {
             Columns { start: self.panel[first..].as_ptr(), vectors: consecutive(L::LANES), step: width };
         for image in chunk.image..chunk.image + chunk.images {
             let channel = (image * extent.groups + group) * extent.group_in_channels;
-            let image = &input.data[channel * input.channel..][..extent.group_in_channels * input.channel];
+            let image = &input.data[channel * input.channel_stride..]
+                [..extent.group_in_channels * input.channel_stride];
             assert!(columns.iter().all(|column| *column < image.len()));
             for &pixel in pixels {
                 let inputs = Rows { start: image.as_ptr().wrapping_add(pixel), rows: columns, step: 0 };
@@ -329,7 +332,9 @@ impl<R: Real> Task<R> for AddSegmentsTask<'_, R> {
 
 /// The task that transposes the sums of one block of output channels into the result.
 struct StoreTask<'a, R> {
+    /// The number of output channels in the block.
     width: usize,
+    /// The number of im2col columns.
     columns: usize,
     /// `[column][width]`
     from: &'a [R],

@@ -1,9 +1,10 @@
 //! The innermost loop: a register tile of some pixels × a panel, which is one or two vectors of output channels.
 
 use crate::conv::cpu::epilogue::{Affine, Destination, EpilogueWriter};
-use crate::conv::cpu::plan::TileShape;
+use crate::conv::cpu::plan::RegisterTileShape;
 use crate::conv::cpu::tile::Tap;
 use crate::gemm::{Columns, RegisterTile, Rows, consecutive};
+use crate::memory::CACHE_LINE_FLOATS;
 use crate::simd::{Floats, Simd, prefetch};
 
 /// The number of vectors of output channels in a panel. The last panel may have fewer.
@@ -15,11 +16,12 @@ const fn max_pixels<S: Simd>() -> usize {
     (S::REGISTERS - PANEL_VECTORS - 1) / PANEL_VECTORS
 }
 
-pub(in crate::conv::cpu) const fn tile_shape<S: Simd>() -> TileShape {
-    TileShape { channels: PANEL_VECTORS * S::LANES, pixels: max_pixels::<S>(), lanes: S::LANES }
+pub(in crate::conv::cpu) const fn register_tile_shape<S: Simd>() -> RegisterTileShape {
+    RegisterTileShape { channels: PANEL_VECTORS * S::LANES, pixels: max_pixels::<S>(), lanes: S::LANES }
 }
 
-/// Returns the distance from one pixel to the next, in a tile of planes or of blocks of channels.
+/// Returns the distance from one pixel to the next. With `planes`, the input has blocks of one channel, otherwise of
+/// `LANES` channels.
 pub(super) const fn pixel_step<S: Simd>(planes: bool) -> usize {
     if planes { 1 } else { S::LANES }
 }
@@ -34,22 +36,22 @@ pub(super) struct Factors<'a> {
     pub weights: *const f32,
     /// The weights that will be read next, for prefetching. Never dereferenced.
     pub next: *const f32,
-    /// The range of cache lines that this tile prefetches from the part of `next` that belongs to a tap. The range is
-    /// the same for every tap.
-    pub fetch: [usize; 2],
+    /// The range of cache lines that this tile prefetches for each tap, relative to the tap's weights in `next`.
+    pub prefetched_lines: [usize; 2],
 }
 
 /// The destination of a register tile's sums or results.
 #[derive(Clone, Copy)]
 pub(super) struct TileTarget<'a> {
     /// Whether to add to the sums that the destination already holds.
-    pub resume: bool,
+    pub adds_to_sums: bool,
     /// The epilogue, which turns sums into results after the last chunk.
     pub writer: Option<&'a EpilogueWriter<'a>>,
     pub to: Destination,
 }
 
-/// Multiplies `pixels` pixels by a panel of `VECTORS` vectors of output channels.
+/// Multiplies `pixels` pixels by a panel of `VECTORS` vectors of output channels. `PLANES` is the argument of
+/// [`pixel_step`].
 ///
 /// # Safety
 /// `factors.input` has every tap's channels of every pixel, and `factors.weights` a row of `VECTORS` vectors for each
@@ -71,7 +73,7 @@ pub(super) unsafe fn multiply<S: Simd, const VECTORS: usize, const PLANES: bool>
             }
         };
     }
-    // Larger tiles are compiled only for instruction sets with enough registers.
+    // Compile larger tiles only for instruction sets with enough registers.
     if const { max_pixels::<S>() >= 14 } {
         tiles!(1 2 3 4 5 6 7 8 9 10 11 12 13 14)
     } else if const { max_pixels::<S>() >= 6 } {
@@ -91,15 +93,15 @@ unsafe fn tile<S: Simd, const VECTORS: usize, const PIXELS: usize, const PLANES:
     target: TileTarget<'_>,
 ) {
     let mut tile = RegisterTile::<_, PIXELS, VECTORS>::zeros(Floats::new(simd));
-    if target.resume {
+    if target.adds_to_sums {
         // SAFETY: the destination is in bounds, as the caller guarantees.
         unsafe { tile.load(target.to.output.add(target.to.at), [S::LANES, target.to.block]) };
     }
-    let Factors { input, taps, weights, mut next, fetch } = factors;
+    let Factors { input, taps, weights, mut next, prefetched_lines } = factors;
     let mut weights = Columns { start: weights, vectors: consecutive(S::LANES), step: VECTORS * S::LANES };
     for tap in taps {
-        for line in fetch[0]..fetch[1] {
-            prefetch::<2>(next.wrapping_add(line * LINE));
+        for line in prefetched_lines[0]..prefetched_lines[1] {
+            prefetch::<2>(next.wrapping_add(line * CACHE_LINE_FLOATS));
         }
         let channels = tap.channels as usize;
         let start = input.wrapping_add(tap.offset as usize);
@@ -117,6 +119,3 @@ unsafe fn tile<S: Simd, const VECTORS: usize, const PIXELS: usize, const PLANES:
         }
     }
 }
-
-/// The number of floats in a cache line.
-pub(super) const LINE: usize = 16;

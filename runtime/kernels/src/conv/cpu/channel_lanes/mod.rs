@@ -1,8 +1,8 @@
 //! The register-tile kernel with lanes over output channels: some pixels × two vectors of output channels, to `Nchwc`.
 //!
 //! The inner loop ([`micro`]) multiplies each element of a pixel by the vectors of weights for its channel. The
-//! epilogue reads the sums from the registers. The input is `Nchwc` or `Nchw`. A pointwise convolution reads `Nchwc` in
-//! place. A fused consumer reads the results of a panel while they are in the L1 or L2 cache.
+//! epilogue is applied to the sums in registers. The input is `Nchwc` or `Nchw`. A pointwise convolution reads `Nchwc`
+//! in place. A fused consumer reads the results of a panel while they are in the L1 or L2 cache.
 
 mod micro;
 mod task;
@@ -19,11 +19,11 @@ use super::operand::Call;
 use super::operand_format::OperandFormat;
 use super::packed::Packing;
 use super::packed_weight::PackedWeight;
-use super::partition::{Lanes, Limits, Order};
-use super::plan::{OutputBlocks, Plan, PlanOptions, TileShape, is_pointwise};
+use super::partition::{LaneAxis, Limits, Order};
+use super::plan::{OutputBlocks, Plan, PlanOptions, RegisterTileShape, is_pointwise};
 use super::problem::{Algorithm, ConvProblem};
 use super::task_input::TaskInput;
-pub(super) use micro::tile_shape;
+pub(super) use micro::register_tile_shape;
 use task::Tasks;
 
 /// The maximum number of floats of a chunk's weights in one panel. They stay in the L2 cache.
@@ -32,9 +32,9 @@ const PANEL_FLOATS: usize = 64 << 10;
 const INPUT_FLOATS: usize = 96 << 10;
 /// The maximum number of floats of a patch's results in one panel. They stay in the L2 cache.
 const RESULT_FLOATS: usize = 64 << 10;
-/// With fewer output columns than this, each column of the kernel has its own plane in the tile, so that a register
-/// tile can continue across the ends of rows.
-const SHORT_ROW: usize = 5;
+/// With fewer output columns than this, each column of the kernel has its own plane in the input tile, so that a
+/// register tile can continue across the ends of rows.
+const MIN_ROW_COLUMNS: usize = 5;
 
 /// The destination of the results.
 #[derive(Clone, Copy)]
@@ -45,8 +45,8 @@ pub(super) enum Target<'a> {
     Consumer(&'a Consumer<'a>, Windows),
 }
 
-/// Convolves into `target`. Returns `false` if the tile would be too large, if [`PackedWeight::get`] returns `None`, or
-/// if a consumer would need the sums of several chunks of channels.
+/// Convolves into `target`. Returns `false` if the input tile would be too large, if [`PackedWeight::get`] returns
+/// `None`, or if a consumer would need the sums of several chunks of channels.
 pub(super) fn conv2d(problem: &ConvProblem, call: &Call<'_>, target: Target<'_>) -> bool {
     let (shape, isa, threads) = (&problem.shape, problem.isa, rayon::current_num_threads());
     let windows = match target {
@@ -74,18 +74,18 @@ pub(super) fn conv2d(problem: &ConvProblem, call: &Call<'_>, target: Target<'_>)
 /// Returns the options of the kernel's plan. `windows` are the windows of a fused consumer.
 pub(super) fn options(problem: &ConvProblem, windows: Option<Windows>) -> PlanOptions {
     let shape = &problem.shape;
-    let registers = TileShape::of(Lanes::Channels, problem.isa);
-    let lanes = registers.lanes;
+    let register_tile = RegisterTileShape::of(LaneAxis::Channels, problem.isa);
+    let lanes = register_tile.lanes;
     let input_block = problem.input.block(lanes);
     PlanOptions {
-        direction: Lanes::Channels,
-        registers,
+        lane_axis: LaneAxis::Channels,
+        register_tile,
         operand: OperandFormat::F32,
         input_block,
         in_place: is_pointwise(shape) && problem.input == Layout::Nchwc,
-        column_planes: shape.output[1] < SHORT_ROW,
-        chunk: PANEL_FLOATS / (shape.kernel[0] * shape.kernel[1] * registers.channels),
-        blocks: output_blocks(shape.out_channels, registers),
+        column_planes: shape.output[1] < MIN_ROW_COLUMNS,
+        max_chunk_channels: PANEL_FLOATS / (shape.kernel[0] * shape.kernel[1] * register_tile.channels),
+        output_blocks: output_blocks(shape.out_channels, register_tile),
         limits: Limits { input: INPUT_FLOATS, sums: RESULT_FLOATS, segments: 1 },
         windows,
         order: if shape.batch == 1 { Order::SegmentPatchImage } else { Order::PatchImageSegment },
@@ -93,15 +93,15 @@ pub(super) fn options(problem: &ConvProblem, windows: Option<Windows>) -> PlanOp
 }
 
 /// Divides the output channels into panels. The last panel may have fewer vectors.
-fn output_blocks(out_channels: usize, registers: TileShape) -> OutputBlocks {
-    OutputBlocks::new(out_channels, registers.channels, |rest| rest.next_multiple_of(registers.lanes))
+fn output_blocks(out_channels: usize, register_tile: RegisterTileShape) -> OutputBlocks {
+    OutputBlocks::new(out_channels, register_tile.channels, |rest| rest.next_multiple_of(register_tile.lanes))
 }
 
-/// Returns the number of floats of the tile and, if there is a consumer, the number of floats of a patch's results in
-/// one panel.
+/// Returns the number of floats of the input tile and, if there is a consumer, the number of floats of a patch's
+/// results in one panel.
 fn scratch_floats(plan: &Plan, windows: Option<Windows>) -> [usize; 2] {
-    let tile = plan.tile.as_ref().map_or(0, |_| plan.tile_floats() + CACHE_LINE_FLOATS);
+    let tile = plan.input_tile.as_ref().map_or(0, |_| plan.tile_floats() + CACHE_LINE_FLOATS);
     let patches = plan.partition.patches.iter().map(|patch| patch.rows * patch.columns);
-    let results = windows.map_or(0, |_| patches.max().unwrap_or(0) * plan.blocks.block);
+    let results = windows.map_or(0, |_| patches.max().unwrap_or(0) * plan.output_blocks.block_channels);
     [tile, results]
 }

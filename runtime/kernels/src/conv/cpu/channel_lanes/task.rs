@@ -1,9 +1,10 @@
 //! The tasks of a task group. Each computes some panels of output channels for a patch of pixels.
 
 use crate::conv::cpu::epilogue::{Affine, Destination, EpilogueWriter};
-use crate::conv::cpu::partition::Place;
+use crate::conv::cpu::partition::TaskRegion;
 use crate::conv::cpu::plan::Plan;
 use crate::conv::cpu::task_input::TaskInput;
+use crate::memory::CACHE_LINE_FLOATS;
 use crate::simd::{Kernel, Simd};
 
 use super::Target;
@@ -17,17 +18,19 @@ pub(super) struct Tasks<'a> {
     pub weights: &'a [f32],
     pub writer: EpilogueWriter<'a>,
     pub target: Target<'a>,
-    /// Memory for the tile and for the results that a consumer reads, with the lengths from `scratch_floats`.
+    /// Memory for the input tile and for the results that a consumer reads, with the lengths from `scratch_floats`.
     pub scratch: [&'a mut [f32]; 2],
 }
 
-/// A panel of a task: its place, input and destination.
+/// A panel of a task.
 struct Panel<'a> {
-    place: &'a Place<'a>,
+    region: &'a TaskRegion<'a>,
     chunk: usize,
     /// The panel's first output channel.
-    output: usize,
+    output_channel: usize,
+    /// The address to which the offsets of the chunk's taps are relative.
     input: *const f32,
+    /// The destination of the first pixel of the panel's plane.
     to: Destination,
 }
 
@@ -38,12 +41,12 @@ impl Kernel for Tasks<'_> {
     fn run<S: Simd>(mut self, simd: S) {
         let [tile, results] = std::mem::take(&mut self.scratch);
         let plan = self.plan;
-        for place in plan.tasks(self.task_group) {
+        for region in plan.tasks(self.task_group) {
             for chunk in 0..plan.chunks.count() {
-                let input = self.input.pixels::<S, false>(simd, &place, chunk, tile, &mut []);
-                for output in place.channels.clone().step_by(plan.blocks.block) {
-                    let to = self.destination::<S>(&place, output, results.as_mut_ptr());
-                    let panel = Panel { place: &place, chunk, output, input, to };
+                let input = self.input.pixels::<S, false>(simd, &region, chunk, tile, &mut []);
+                for output_channel in region.channels.clone().step_by(plan.output_blocks.block_channels) {
+                    let to = self.destination::<S>(&region, output_channel, results.as_mut_ptr());
+                    let panel = Panel { region: &region, chunk, output_channel, input, to };
                     self.multiply(simd, &panel);
                     self.consume(simd, &panel);
                 }
@@ -56,12 +59,17 @@ impl Tasks<'_> {
     /// Returns the destination of the first pixel of a panel's plane. With a consumer, only the patch is in memory. The
     /// plane's first pixel may lie before the patch, so its offset may wrap around.
     #[inline(always)]
-    fn destination<S: Simd>(&self, place: &Place<'_>, output: usize, results: *mut f32) -> Destination {
-        let (shape, patch) = (&self.plan.shape, place.patch);
+    fn destination<S: Simd>(
+        &self,
+        region: &TaskRegion<'_>,
+        output_channel: usize,
+        results: *mut f32,
+    ) -> Destination {
+        let (shape, patch) = (&self.plan.shape, region.patch);
         match self.target {
             Target::Output(to) => {
                 let block = shape.output[0] * shape.output[1] * S::LANES;
-                let first = place.image * shape.out_channels.div_ceil(S::LANES) + output / S::LANES;
+                let first = region.image * shape.out_channels.div_ceil(S::LANES) + output_channel / S::LANES;
                 Destination { output: to.as_f32(), at: first * block, block }
             }
             Target::Consumer(..) => {
@@ -76,7 +84,7 @@ impl Tasks<'_> {
     /// instead of sums.
     #[inline(always)]
     fn multiply<S: Simd>(&self, simd: S, panel: &Panel<'_>) {
-        match (self.plan.blocks.width(panel.output) / S::LANES, self.plan.input_block) {
+        match (self.plan.output_blocks.width(panel.output_channel) / S::LANES, self.plan.input_block) {
             (1, 1) => self.register_tiles::<S, 1, true>(simd, panel),
             (1, _) => self.register_tiles::<S, 1, false>(simd, panel),
             (_, 1) => self.register_tiles::<S, PANEL_VECTORS, true>(simd, panel),
@@ -89,27 +97,29 @@ impl Tasks<'_> {
     fn consume<S: Simd>(&self, simd: S, panel: &Panel<'_>) {
         let Target::Consumer(consumer, _) = self.target else { return };
         let blocks = self.plan.shape.out_channels.div_ceil(S::LANES);
-        let first = panel.place.image * blocks + panel.output / S::LANES;
-        for vector in 0..self.plan.blocks.width(panel.output) / S::LANES {
+        let first = panel.region.image * blocks + panel.output_channel / S::LANES;
+        for vector in 0..self.plan.output_blocks.width(panel.output_channel) / S::LANES {
             let plane = panel.to.output.wrapping_add(panel.to.at).wrapping_add(vector * panel.to.block);
-            let rows = panel.place.patch.consumer_rows.clone();
+            let rows = panel.region.patch.consumer_rows.clone();
             // SAFETY: the patch contains all rows that these results read, and no other task computes the results.
-            unsafe { consumer.rows(simd, first + vector, plane, rows) }
+            unsafe { consumer.compute_rows(simd, first + vector, plane, rows) }
         }
     }
 
+    /// Computes all register tiles of a panel with `VECTORS` vectors. With `PLANES`, the input has blocks of one
+    /// channel.
     #[inline(always)]
     fn register_tiles<S: Simd, const VECTORS: usize, const PLANES: bool>(&self, simd: S, panel: &Panel<'_>) {
-        let Panel { place, chunk, output, input, to } = *panel;
+        let Panel { region, chunk, output_channel, input, to } = *panel;
         let Plan { shape, chunks, taps, .. } = self.plan;
-        let affine: Affine<S, VECTORS> = self.writer.vectors(simd, output);
-        let weights = &self.weights[self.plan.weights_at(0, chunk, output)..];
+        let affine: Affine<S, VECTORS> = self.writer.vectors(simd, output_channel);
+        let weights = &self.weights[self.plan.weight_offset(0, chunk, output_channel)..];
         let len = chunks.range(chunk).len() * shape.kernel[0] * shape.kernel[1] * VECTORS * S::LANES;
         let weights = weights[..len].as_ptr();
         let (last, writer) = (chunk + 1 == chunks.count(), Some(&self.writer));
-        let tiles = self.tiles::<S>(place);
-        // With a tile of planes, the weights are few and already in the L1 or L2 cache.
-        let lines = if PLANES { 0 } else { VECTORS * S::LANES * S::LANES / micro::LINE };
+        let tiles = self.tiles::<S>(region);
+        // With planes, the weights are few and already in the L1 or L2 cache.
+        let lines = if PLANES { 0 } else { VECTORS * S::LANES * S::LANES / CACHE_LINE_FLOATS };
         for index in 0..tiles.count {
             let pixels = tiles.get(index);
             let factors = Factors {
@@ -117,10 +127,10 @@ impl Tasks<'_> {
                 taps: &taps[chunk],
                 weights,
                 next: weights.wrapping_add(len),
-                fetch: [index * lines / tiles.count, (index + 1) * lines / tiles.count],
+                prefetched_lines: [index * lines / tiles.count, (index + 1) * lines / tiles.count],
             };
             let to = Destination { at: to.at.wrapping_add(pixels.output * S::LANES), ..to };
-            let target = TileTarget { resume: chunk > 0, writer: writer.filter(|_| last), to };
+            let target = TileTarget { adds_to_sums: chunk > 0, writer: writer.filter(|_| last), to };
             // SAFETY: the tile, or the input that is read in place, has the pixels at every tap. `weights` has the
             // panel's `len` weights. The pixels lie in the patch, and no other task writes these channels of the patch.
             unsafe {
@@ -134,14 +144,15 @@ impl Tasks<'_> {
 
     /// Returns the register tiles of a patch.
     #[inline(always)]
-    fn tiles<S: Simd>(&self, place: &Place<'_>) -> Tiles {
-        let (patch, width) = (place.patch, self.plan.shape.output[1]);
-        let pitch = self.plan.tile.as_ref().map_or(width, |tile| tile.pitch);
-        let whole = patch.rows == 1 || (pitch == patch.columns && width == patch.columns);
-        let (runs, run) = if whole { (1, patch.rows * patch.columns) } else { (patch.rows, patch.columns) };
-        let per_run = run.div_ceil(const { micro::tile_shape::<S>().pixels });
+    fn tiles<S: Simd>(&self, region: &TaskRegion<'_>) -> Tiles {
+        let (patch, width) = (region.patch, self.plan.shape.output[1]);
+        let pitch = self.plan.input_tile.as_ref().map_or(width, |tile| tile.pitch);
+        let is_one_run = patch.rows == 1 || (pitch == patch.columns && width == patch.columns);
+        let (runs, run_pixels) =
+            if is_one_run { (1, patch.rows * patch.columns) } else { (patch.rows, patch.columns) };
+        let run_tiles = run_pixels.div_ceil(const { micro::register_tile_shape::<S>().pixels });
         let origin = patch.y * width + patch.x;
-        Tiles { count: runs * per_run, run, per_run, pitch, width, origin }
+        Tiles { count: runs * run_tiles, run_pixels, run_tiles, pitch, width, origin }
     }
 }
 
@@ -157,9 +168,9 @@ struct Pixels {
 struct Tiles {
     count: usize,
     /// The number of pixels in a run.
-    run: usize,
+    run_pixels: usize,
     /// The number of tiles in a run.
-    per_run: usize,
+    run_tiles: usize,
     /// The distance from one run to the next in the input.
     pitch: usize,
     /// The distance from one run to the next in the output.
@@ -171,12 +182,12 @@ struct Tiles {
 impl Tiles {
     #[inline(always)]
     fn get(&self, index: usize) -> Pixels {
-        let (run, part) = (index / self.per_run, index % self.per_run);
-        let start = part * self.run / self.per_run;
+        let (run, part) = (index / self.run_tiles, index % self.run_tiles);
+        let start = part * self.run_pixels / self.run_tiles;
         Pixels {
             input: run * self.pitch + start,
             output: self.origin + run * self.width + start,
-            count: (part + 1) * self.run / self.per_run - start,
+            count: (part + 1) * self.run_pixels / self.run_tiles - start,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Depthwise convolutions, in which each output channel reads one input channel, in both layouts.
 //!
-//! With few products per element, the time is that of moving elements through registers. The kernels therefore read
-//! the input in place, row by row, without an input tile.
+//! There are few products per element, so most of the time is spent on loads and stores. The kernels therefore read the
+//! input in place, row by row, without an input tile.
 
 mod nchw;
 pub(super) mod nchwc;
@@ -15,6 +15,7 @@ use super::elements::OutputPtr;
 use super::operand::Call;
 use super::problem::ConvProblem;
 
+/// Returns `true` if the depthwise kernels support the problem.
 pub(super) fn supports(problem: &ConvProblem) -> bool {
     match (problem.input, problem.output) {
         (Layout::Nchw, Layout::Nchw) => nchw::supports(&problem.shape),
@@ -35,15 +36,15 @@ pub(super) fn conv2d(problem: &ConvProblem, call: &Call<'_>, output: OutputPtr) 
     }
 }
 
-/// Divides `count` pieces of the output into ranges and calls `run` for each range, in parallel. The whole output
-/// accesses `elements` elements, and a range at least `min_elements` of them.
+/// Divides `count` pieces of the output into ranges and calls `run` for each range, in parallel. Computing the whole
+/// output accesses `elements` elements; computing a range accesses at least `min_elements`.
 fn for_each_range(count: usize, elements: usize, min_elements: usize, run: impl Fn(Range<usize>) + Sync) {
     let tasks = cost::task_count(elements, min_elements).min(count);
     let bound = |task: usize| task * count / tasks;
     parallel::for_each(tasks, &|task| run(bound(task)..bound(task + 1)));
 }
 
-/// Returns the taps whose positions `first + tap · dilation` lie within `padding..padding + size`.
+/// Returns the range of taps whose positions `first + tap · dilation` lie within `padding..padding + size`.
 #[inline(always)]
 fn inside(first: usize, padding: usize, size: usize, dilation: usize, taps: usize) -> Range<usize> {
     let start = padding.saturating_sub(first).div_ceil(dilation).min(taps);

@@ -1,7 +1,7 @@
 //! The innermost loop: one register tile of output channels × vectors of output pixels.
 
 use crate::conv::cpu::epilogue::ChannelAffines;
-use crate::conv::cpu::plan::TileShape;
+use crate::conv::cpu::plan::RegisterTileShape;
 use crate::conv::cpu::tile::Tap;
 use crate::gemm::{Columns, RegisterTile, Rows, consecutive};
 use crate::simd::{Floats, Simd};
@@ -9,15 +9,15 @@ use crate::simd::{Floats, Simd};
 /// The maximum number of vectors of pixels in a register tile of any instruction set.
 pub(super) const MAX_VECTORS: usize = 3;
 
-/// Returns the shape of an instruction set's register tile. The sums, a row of vectors of pixels and a vector of
-/// weights leave at least one register free. Without a free register, the compiler spills.
-pub(in crate::conv::cpu) const fn tile_shape<S: Simd>() -> TileShape {
+/// Returns the shape of an instruction set's register tile. At least one register remains free beside
+/// the sums, a row of vectors of pixels and a vector of weights. Without a free register, the compiler spills.
+pub(in crate::conv::cpu) const fn register_tile_shape<S: Simd>() -> RegisterTileShape {
     let (channels, vectors) = match S::REGISTERS {
         32.. => (8, 3),
         16.. => (6, 2),
         _ => (2, 2),
     };
-    TileShape { channels, pixels: vectors * S::LANES, lanes: S::LANES }
+    RegisterTileShape { channels, pixels: vectors * S::LANES, lanes: S::LANES }
 }
 
 /// The destination of a register tile that stores results instead of sums. All lanes of its vectors are pixels, and the
@@ -37,10 +37,10 @@ pub(super) struct Results<'a> {
 #[derive(Clone, Copy)]
 pub(super) struct Sums<'a> {
     /// `[channels][vectors][lanes]`
-    pub at: *mut f32,
-    /// Whether to add to the sums at `at`.
-    pub resume: bool,
-    /// If set, the destination of the results. They are then stored there, and the sums are not stored.
+    pub data: *mut f32,
+    /// Whether to add to the sums in `data`.
+    pub adds_to_sums: bool,
+    /// If set, the results are stored there, and the sums are not stored.
     pub results: Option<Results<'a>>,
 }
 
@@ -61,7 +61,7 @@ pub(super) unsafe fn accumulate<S: Simd, const PAIRS: bool>(
     weights: *const f32,
     sums: Sums<'_>,
 ) {
-    let max_tile = const { tile_shape::<S>() };
+    let max_tile = const { register_tile_shape::<S>() };
     macro_rules! blocks {
         ($(($m:literal, $n:literal))*) => {
             match (channels, vectors.len()) {
@@ -96,9 +96,9 @@ unsafe fn block<S: Simd, const PAIRS: bool, const M: usize, const N: usize>(
     let steps = [N * S::LANES, S::LANES];
     // SAFETY: guaranteed by the caller.
     let mut tile = RegisterTile::<_, M, N>::zeros(unsafe { Floats::<S, PAIRS>::new_unchecked(simd) });
-    if sums.resume {
+    if sums.adds_to_sums {
         // SAFETY: `sums` has `M * N` vectors.
-        unsafe { tile.load(sums.at, steps) };
+        unsafe { tile.load(sums.data, steps) };
     }
     let mut weights = Rows { start: weights, rows: consecutive(1), step: M };
     for tap in taps {
@@ -109,7 +109,7 @@ unsafe fn block<S: Simd, const PAIRS: bool, const M: usize, const N: usize>(
     }
     let Some(Results { affines, output, pixels, plane }) = sums.results else {
         // SAFETY: `sums` has `M * N` vectors.
-        unsafe { tile.store(sums.at, steps) };
+        unsafe { tile.store(sums.data, steps) };
         return;
     };
     for m in 0..M {

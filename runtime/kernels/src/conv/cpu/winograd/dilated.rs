@@ -1,5 +1,6 @@
-//! A dilated convolution, computed as a plain one on more images. All pixels whose rows are equal modulo the dilation
-//! and whose columns are equal modulo the dilation form an image of their own, which the kernel reads without gaps.
+//! A dilated convolution, computed as an undilated one on more images. All pixels whose rows are equal modulo the
+//! dilation and whose columns are equal modulo the dilation form an image of their own, which the kernel reads without
+//! gaps.
 
 use std::mem::MaybeUninit;
 
@@ -16,8 +17,8 @@ pub(super) struct Phases {
     /// The dilated convolution.
     shape: ConvShape,
     dilation: usize,
-    /// The plain convolution. Its batch is `dilation²` times as large, and its images include the padding.
-    pub plain: ConvShape,
+    /// The undilated convolution. Its batch is `dilation²` times as large, and its images include the padding.
+    pub undilated: ConvShape,
 }
 
 impl Phases {
@@ -32,11 +33,11 @@ impl Phases {
         let geometry = ConvGeometry { groups, ..ConvGeometry::default() };
         let output = geometry.output_size(input, shape.kernel)?;
         let batch = shape.batch.checked_mul(dilation.checked_mul(dilation)?)?;
-        let plain = ConvShape { batch, input, output, geometry, ..*shape };
-        Some(Self { shape: *shape, dilation, plain })
+        let undilated = ConvShape { batch, input, output, geometry, ..*shape };
+        Some(Self { shape: *shape, dilation, undilated })
     }
 
-    /// Runs `plain` on the images of the plain convolution, in f32, and joins its results in `output`.
+    /// Runs `undilated` on the images of the undilated convolution, in f32, and joins its results in `output`.
     ///
     /// # Safety
     /// `output` has the elements of the shape's output, and no other task accesses them.
@@ -44,21 +45,21 @@ impl Phases {
         &self,
         call: &Call<'_>,
         output: OutputPtr,
-        plain: impl FnOnce(&Call<'_>, OutputPtr),
+        undilated: impl FnOnce(&Call<'_>, OutputPtr),
     ) -> Result<()> {
         let shape = &self.shape;
         let before = shape.geometry.padding.map(|[before, _]| before);
-        let input = self.split(call.input, shape.in_channels, shape.input, before, self.plain.input)?;
+        let input = self.split(call.input, shape.in_channels, shape.input, before, self.undilated.input)?;
         let residual = call.residual.map(|residual| {
-            self.split(residual, shape.out_channels, shape.output, [0; 2], self.plain.output)
+            self.split(residual, shape.out_channels, shape.output, [0; 2], self.undilated.output)
         });
         let residual = residual.transpose()?;
-        let elements = self.plain.output_elements();
+        let elements = self.undilated.output_elements();
         let mut results = allocate(elements)?;
         let residual = residual.as_deref().map(Elements::F32);
         let call = Call { input: Elements::F32(&input), residual, ..*call };
-        plain(&call, OutputPtr::F32(results.as_mut_ptr()));
-        // SAFETY: `plain` writes all `results`. The caller guarantees the bounds of the output.
+        undilated(&call, OutputPtr::F32(results.as_mut_ptr()));
+        // SAFETY: `undilated` writes all `results`. The caller guarantees the bounds of the output.
         unsafe {
             results.set_len(elements);
             self.join(&results, output);
@@ -95,7 +96,7 @@ impl Phases {
         part: [usize; 2],
     ) -> Result<Vec<f32>> {
         let (dilation, [height, width]) = (self.dilation, size);
-        let elements = self.plain.batch * channels * part[0] * part[1];
+        let elements = self.undilated.batch * channels * part[0] * part[1];
         let mut parts = allocate(elements)?;
         parts.resize(elements, 0.);
         for_each_chunk(&mut parts, part[0] * part[1], |index, plane| {
@@ -116,7 +117,7 @@ impl Phases {
         Ok(parts)
     }
 
-    /// Copies the results of the plain convolution to their places in the output.
+    /// Copies the results of the undilated convolution to their places in the output.
     ///
     /// # Safety
     /// `output` has the elements of the shape's output, and no other task accesses them.
@@ -133,7 +134,7 @@ impl Phases {
     /// The requirements of [`join`](Self::join).
     unsafe fn join_as<T: Send>(&self, results: &[f32], output: *mut T, convert: impl Fn(f32) -> T + Sync) {
         let (dilation, channels) = (self.dilation, self.shape.out_channels);
-        let ([height, width], [rows, columns]) = (self.shape.output, self.plain.output);
+        let ([height, width], [rows, columns]) = (self.shape.output, self.undilated.output);
         // SAFETY: guaranteed by the caller.
         let output = unsafe {
             std::slice::from_raw_parts_mut(output.cast::<MaybeUninit<T>>(), self.shape.output_elements())
@@ -153,7 +154,8 @@ impl Phases {
         });
     }
 
-    /// Returns the image and the phases of a part.
+    /// Returns the dilated convolution's image, and the row phase and column phase, of an image of the undilated
+    /// convolution.
     fn phase(&self, part: usize) -> (usize, [usize; 2]) {
         let (rest, column) = (part / self.dilation, part % self.dilation);
         (rest / self.dilation, [rest % self.dilation, column])

@@ -2,11 +2,12 @@
 
 use std::ops::Range;
 
+/// The tiles of a batch of outputs.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Grid {
-    /// The output's size.
+    /// `[height, width]` of the output.
     pub output: [usize; 2],
-    /// The tiles per image on each axis.
+    /// The numbers of rows and columns of tiles of an image.
     tiles: [usize; 2],
     batch: usize,
 }
@@ -23,8 +24,8 @@ pub(super) struct Run {
 }
 
 impl Grid {
-    pub(super) fn new(batch: usize, output: [usize; 2], tile: usize) -> Self {
-        Self { output, tiles: output.map(|n| n.div_ceil(tile)), batch }
+    pub(super) fn new(batch: usize, output: [usize; 2], tile_outputs: usize) -> Self {
+        Self { output, tiles: output.map(|n| n.div_ceil(tile_outputs)), batch }
     }
 
     /// Returns the number of tiles.

@@ -10,8 +10,8 @@
 //!
 //! The order of the additions in a sum depends neither on the number of threads nor on the division into blocks.
 //! Results are therefore bit-identical for any number of threads and any blocks. All outputs of a tile depend on all of
-//! its inputs. An infinity or NaN in one input would therefore spread over the whole tile, so operands that are not
-//! finite are left to other algorithms.
+//! its inputs. An infinity or NaN in one input would therefore spread over the whole tile, so problems with operands
+//! that are not finite run other algorithms.
 
 mod dilated;
 mod grid;
@@ -22,7 +22,7 @@ mod scheme;
 mod strip;
 mod transform;
 
-pub use pack::Tile;
+pub use pack::WinogradTile;
 pub(super) use schedule::{BLOCK_TILES, GROUP_CHANNELS};
 pub(super) use transform::strip_tiles;
 
@@ -56,12 +56,17 @@ struct Operands<'a> {
     /// The layout of input, residual and output.
     layout: Layout,
     /// Set if a sum of an `Nchwc` output is not finite.
-    infinite: AtomicBool,
+    has_non_finite_sum: AtomicBool,
 }
 
 /// Convolves into `output`. Returns `false`, with the output unspecified, if an operand is not finite.
-pub(super) fn conv2d(problem: &ConvProblem, tile: Tile, call: &Call<'_>, output: OutputPtr) -> Result<bool> {
-    // With `Nchwc` layouts the transforms check their sums.
+pub(super) fn conv2d(
+    problem: &ConvProblem,
+    tile: WinogradTile,
+    call: &Call<'_>,
+    output: OutputPtr,
+) -> Result<bool> {
+    // With the `Nchwc` layout, the transforms check their sums.
     if problem.output == Layout::Nchw && !call.input.is_finite(problem.isa) {
         return Ok(false);
     }
@@ -72,7 +77,7 @@ pub(super) fn conv2d(problem: &ConvProblem, tile: Tile, call: &Call<'_>, output:
         // SAFETY: the output has the elements of the shape's output.
         Some(phases) => unsafe {
             phases.run(call, output, |call, output| {
-                run(problem, &phases.plain, call, packed, output);
+                run(problem, &phases.undilated, call, packed, output);
             })?;
             Ok(true)
         },
@@ -80,7 +85,7 @@ pub(super) fn conv2d(problem: &ConvProblem, tile: Tile, call: &Call<'_>, output:
 }
 
 /// Returns the transformed weight, or `None` if the weight is not finite.
-fn packed(problem: &ConvProblem, tile: Tile, call: &Call<'_>) -> Arc<Option<PackedWinograd>> {
+fn packed(problem: &ConvProblem, tile: WinogradTile, call: &Call<'_>) -> Arc<Option<PackedWinograd>> {
     Packing::get(call.packing, PackedForm::Winograd { tile }, || {
         let ConvShape { in_channels, out_channels, .. } = problem.shape;
         let finite = call.weight.is_finite(problem.isa);
@@ -90,7 +95,7 @@ fn packed(problem: &ConvProblem, tile: Tile, call: &Call<'_>) -> Arc<Option<Pack
 
 /// Convolves images of `shape`, which is not dilated. Returns `true` if all sums of an `Nchwc` output are finite.
 ///
-/// An input that is not finite makes sums that are not finite: each sum depends on every input of its tile with a
+/// If an input is not finite, sums of its tile are not finite: each sum depends on every input of its tile with a
 /// factor that is not zero.
 fn run(
     problem: &ConvProblem,
@@ -120,14 +125,14 @@ fn run(
         writer: EpilogueWriter::new(call, shape.out_channels),
         output,
         layout,
-        infinite: AtomicBool::new(false),
+        has_non_finite_sum: AtomicBool::new(false),
     };
     match tile {
-        Tile::Two => Schedule::new(isa, F2, &operands).run(),
-        Tile::Four => Schedule::new(isa, F4, &operands).run(),
-        Tile::Six => Schedule::new(isa, F6, &operands).run(),
-        Tile::StridedTwo => Schedule::new(isa, Strided2, &operands).run(),
-        Tile::StridedFour => Schedule::new(isa, Strided4, &operands).run(),
+        WinogradTile::Two => Schedule::new(isa, F2, &operands).run(),
+        WinogradTile::Four => Schedule::new(isa, F4, &operands).run(),
+        WinogradTile::Six => Schedule::new(isa, F6, &operands).run(),
+        WinogradTile::StridedTwo => Schedule::new(isa, Strided2, &operands).run(),
+        WinogradTile::StridedFour => Schedule::new(isa, Strided4, &operands).run(),
     }
-    !operands.infinite.load(Ordering::Relaxed)
+    !operands.has_non_finite_sum.load(Ordering::Relaxed)
 }

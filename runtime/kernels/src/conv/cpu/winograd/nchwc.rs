@@ -93,6 +93,6 @@ pub(super) unsafe fn combine_columns<S: Simd, F: Scheme<OUT, IN>, const OUT: usi
         unsafe { operands.writer.activate_vectors(simd, affine, to(row, 0), cols) }
     }
     if simd.sum(zero) != 0. {
-        operands.infinite.store(true, Ordering::Relaxed);
+        operands.has_non_finite_sum.store(true, Ordering::Relaxed);
     }
 }

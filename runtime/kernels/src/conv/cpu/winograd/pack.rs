@@ -13,7 +13,7 @@ pub(super) const PANEL: usize = CACHE_LINE_FLOATS;
 
 /// The size of a tile of outputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Tile {
+pub enum WinogradTile {
     /// 2×2 outputs from 16 products.
     Two,
     /// 4×4 outputs from 36 products.
@@ -26,7 +26,7 @@ pub enum Tile {
     StridedFour,
 }
 
-impl Tile {
+impl WinogradTile {
     /// All tiles.
     pub const ALL: [Self; 5] = [Self::Two, Self::Four, Self::Six, Self::StridedTwo, Self::StridedFour];
 
@@ -57,7 +57,8 @@ impl Tile {
         }
     }
 
-    /// Returns the number of products per pair of channels, which is also the number of pixels that a tile reads.
+    /// Returns the number of products for each input channel and output channel, which is also the number of pixels
+    /// that a tile reads.
     pub const fn positions(self) -> usize {
         ((self.outputs() - 1) * self.stride() + 3).pow(2)
     }
@@ -66,7 +67,7 @@ impl Tile {
 /// A weight `[out_channels, in_channels, 3, 3]`, transformed and packed as
 /// `[out_channels / PANEL][position][in_channel][PANEL]`, with zeros after the last output channel.
 pub(super) struct PackedWinograd {
-    pub(super) tile: Tile,
+    pub(super) tile: WinogradTile,
     pub(super) out_channels: usize,
     pub(super) in_channels: usize,
     pub(super) floats: AlignedVec,
@@ -77,7 +78,7 @@ impl PackedWinograd {
     ///
     /// # Panics
     /// Panics if `weight` does not have `out_channels · in_channels · 9` elements.
-    pub fn new(weight: &[f32], out_channels: usize, in_channels: usize, tile: Tile) -> Self {
+    pub fn new(weight: &[f32], out_channels: usize, in_channels: usize, tile: WinogradTile) -> Self {
         assert_eq!(weight.len(), out_channels * in_channels * 9, "weight is not [out, in, 3, 3]");
         let panel_len = tile.positions() * in_channels * PANEL;
         let count = out_channels.div_ceil(PANEL) * panel_len;
@@ -94,16 +95,16 @@ impl PackedWinograd {
     }
 }
 
-/// Up to [`PANEL`] output channels that are transformed side by side.
+/// Up to [`PANEL`] output channels, which are transformed together.
 struct Panel<'a> {
-    tile: Tile,
+    tile: WinogradTile,
     weight: &'a [f32],
     in_channels: usize,
     floats: &'a mut [MaybeUninit<f32>],
 }
 
 /// One number for each output channel of a panel.
-type Lanes = [f64; PANEL];
+type PanelRow = [f64; PANEL];
 
 impl Kernel for Panel<'_> {
     type Output = ();
@@ -111,11 +112,11 @@ impl Kernel for Panel<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         match self.tile {
-            Tile::Two => self.pack::<F2, 2, 4>(),
-            Tile::Four => self.pack::<F4, 4, 6>(),
-            Tile::Six => self.pack::<F6, 6, 8>(),
-            Tile::StridedTwo => self.pack::<Strided2, 2, 5>(),
-            Tile::StridedFour => self.pack::<Strided4, 4, 9>(),
+            WinogradTile::Two => self.pack::<F2, 2, 4>(),
+            WinogradTile::Four => self.pack::<F4, 4, 6>(),
+            WinogradTile::Six => self.pack::<F6, 6, 8>(),
+            WinogradTile::StridedTwo => self.pack::<Strided2, 2, 5>(),
+            WinogradTile::StridedFour => self.pack::<Strided4, 4, 9>(),
         }
     }
 }
@@ -152,8 +153,9 @@ impl Panel<'_> {
     }
 }
 
+/// Returns the dot products of `factors` and the three vectors, one for each output channel.
 #[inline(always)]
-fn dot(factors: &[f64; 3], [a, b, c]: [&Lanes; 3]) -> Lanes {
+fn dot(factors: &[f64; 3], [a, b, c]: [&PanelRow; 3]) -> PanelRow {
     let mut sums = [0.; PANEL];
     for (lane, sum) in sums.iter_mut().enumerate() {
         *sum = factors[0] * a[lane] + factors[1] * b[lane] + factors[2] * c[lane];

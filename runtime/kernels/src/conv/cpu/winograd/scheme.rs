@@ -2,8 +2,8 @@
 //! their variants for stride 2, which need `2m + 1`. With stride 2, the outer taps read only the even inputs, so they
 //! form an F(m, 2). The middle tap reads the odd inputs.
 //!
-//! Each computes `y = Aᵀ [(G g) ⊙ (Bᵀ d)]` (Lavin & Gray, 2016) by Toom-Cook interpolation at the points that the
-//! type names. A two-dimensional tile applies it to rows and to columns.
+//! Each algorithm computes `y = Aᵀ [(G g) ⊙ (Bᵀ d)]` (Lavin & Gray, 2016) by Toom-Cook interpolation at the points that
+//! the documentation of its type lists. A two-dimensional tile applies the algorithm to rows and to columns.
 
 use crate::simd::Simd;
 
@@ -18,14 +18,14 @@ pub(super) trait Scheme<const OUT: usize, const IN: usize>: Copy + Send + Sync +
     fn output<S: Simd>(simd: S, m: [S::V; IN]) -> [S::V; OUT];
 }
 
-/// Multiples of vectors by constants.
+/// The operation axpy of BLAS, on vectors.
 #[derive(Clone, Copy)]
-struct Times<S>(S);
+struct Blas<S>(S);
 
-impl<S: Simd> Times<S> {
-    /// `k x + y`.
+impl<S: Simd> Blas<S> {
+    /// Returns `k x + y`.
     #[inline(always)]
-    fn add(self, k: f32, x: S::V, y: S::V) -> S::V {
+    fn axpy(self, k: f32, x: S::V, y: S::V) -> S::V {
         self.0.fma(self.0.splat(k), x, y)
     }
 }
@@ -115,38 +115,38 @@ impl Scheme<6, 8> for F6 {
 
     #[inline(always)]
     fn input<S: Simd>(simd: S, d: [S::V; 8]) -> [S::V; 8] {
-        let times = Times(simd);
-        let even_1 = times.add(-4.25, d[4], simd.add(d[2], d[6]));
-        let odd_1 = times.add(-4.25, d[3], simd.add(d[1], d[5]));
-        let even_2 = times.add(0.25, d[2], times.add(-1.25, d[4], d[6]));
-        let odd_2 = times.add(0.5, d[1], times.add(-2.5, d[3], simd.add(d[5], d[5])));
-        let even_half = times.add(4., d[2], times.add(-5., d[4], d[6]));
-        let odd_half = times.add(2., d[1], times.add(-2.5, d[3], simd.mul(simd.splat(0.5), d[5])));
+        let blas = Blas(simd);
+        let even_1 = blas.axpy(-4.25, d[4], simd.add(d[2], d[6]));
+        let odd_1 = blas.axpy(-4.25, d[3], simd.add(d[1], d[5]));
+        let even_2 = blas.axpy(0.25, d[2], blas.axpy(-1.25, d[4], d[6]));
+        let odd_2 = blas.axpy(0.5, d[1], blas.axpy(-2.5, d[3], simd.add(d[5], d[5])));
+        let even_half = blas.axpy(4., d[2], blas.axpy(-5., d[4], d[6]));
+        let odd_half = blas.axpy(2., d[1], blas.axpy(-2.5, d[3], simd.mul(simd.splat(0.5), d[5])));
         [
-            times.add(5.25, simd.sub(d[4], d[2]), simd.sub(d[0], d[6])),
+            blas.axpy(5.25, simd.sub(d[4], d[2]), simd.sub(d[0], d[6])),
             simd.add(even_1, odd_1),
             simd.sub(even_1, odd_1),
             simd.add(even_2, odd_2),
             simd.sub(even_2, odd_2),
             simd.add(even_half, odd_half),
             simd.sub(even_half, odd_half),
-            times.add(5.25, simd.sub(d[3], d[5]), simd.sub(d[7], d[1])),
+            blas.axpy(5.25, simd.sub(d[3], d[5]), simd.sub(d[7], d[1])),
         ]
     }
 
     #[inline(always)]
     fn output<S: Simd>(simd: S, m: [S::V; 8]) -> [S::V; 6] {
-        let times = Times(simd);
+        let blas = Blas(simd);
         let (even_1, odd_1) = (simd.add(m[1], m[2]), simd.sub(m[1], m[2]));
         let (even_2, odd_2) = (simd.add(m[3], m[4]), simd.sub(m[3], m[4]));
         let (even_half, odd_half) = (simd.add(m[5], m[6]), simd.sub(m[5], m[6]));
         [
             simd.add(simd.add(m[0], even_1), simd.add(even_2, even_half)),
-            times.add(2., odd_2, times.add(0.5, odd_half, odd_1)),
-            times.add(4., even_2, times.add(0.25, even_half, even_1)),
-            times.add(8., odd_2, times.add(0.125, odd_half, odd_1)),
-            times.add(16., even_2, times.add(0.0625, even_half, even_1)),
-            simd.add(times.add(32., odd_2, times.add(0.03125, odd_half, odd_1)), m[7]),
+            blas.axpy(2., odd_2, blas.axpy(0.5, odd_half, odd_1)),
+            blas.axpy(4., even_2, blas.axpy(0.25, even_half, even_1)),
+            blas.axpy(8., odd_2, blas.axpy(0.125, odd_half, odd_1)),
+            blas.axpy(16., even_2, blas.axpy(0.0625, even_half, even_1)),
+            simd.add(blas.axpy(32., odd_2, blas.axpy(0.03125, odd_half, odd_1)), m[7]),
         ]
     }
 }
@@ -190,27 +190,26 @@ impl Scheme<4, 9> for Strided4 {
 
     #[inline(always)]
     fn input<S: Simd>(simd: S, d: [S::V; 9]) -> [S::V; 9] {
-        let times = Times(simd);
+        let blas = Blas(simd);
         let [a, b, c, e, f] = [d[0], d[2], d[4], d[6], d[8]];
         let (half, whole) = (simd.sub(e, b), simd.sub(f, c));
-        // The coefficients of each are those of a polynomial in `x`: the product of `x − p` over all points `p` but
-        // one.
-        let at_0 = times.add(-2., simd.sub(c, a), half);
-        let at_1 = times.add(-2., b, simd.sub(e, c));
-        let at_minus_1 = times.add(2., b, times.add(-3., c, e));
-        let at_infinity = times.add(-2., half, whole);
+        // Each line has the coefficients of a polynomial in `x`: the product of `x − p` over all points `p` but one.
+        let at_0 = blas.axpy(-2., simd.sub(c, a), half);
+        let at_1 = blas.axpy(-2., b, simd.sub(e, c));
+        let at_minus_1 = blas.axpy(2., b, blas.axpy(-3., c, e));
+        let at_infinity = blas.axpy(-2., half, whole);
         [at_0, d[1], at_1, d[3], at_minus_1, d[5], half, d[7], at_infinity]
     }
 
     #[inline(always)]
     fn output<S: Simd>(simd: S, m: [S::V; 9]) -> [S::V; 4] {
-        let times = Times(simd);
+        let blas = Blas(simd);
         let (even, odd) = (simd.add(m[2], m[4]), simd.sub(m[2], m[4]));
         [
             simd.add(simd.add(m[0], m[1]), simd.add(even, m[6])),
-            times.add(2., m[6], simd.add(odd, m[3])),
-            times.add(4., m[6], simd.add(even, m[5])),
-            times.add(8., m[6], simd.add(odd, simd.add(m[7], m[8]))),
+            blas.axpy(2., m[6], simd.add(odd, m[3])),
+            blas.axpy(4., m[6], simd.add(even, m[5])),
+            blas.axpy(8., m[6], simd.add(odd, simd.add(m[7], m[8]))),
         ]
     }
 }

@@ -4,7 +4,7 @@
 
 use crate::conv::cpu::elements::ElementPtr;
 use crate::conv::cpu::epilogue::Affine;
-use crate::conv::cpu::tile::zero;
+use crate::conv::cpu::tile::store_zeros;
 use crate::simd::{Simd, transpose};
 
 use super::Operands;
@@ -47,8 +47,8 @@ pub(super) const fn strip_len(rows: usize, cols: usize, lanes: usize) -> usize {
     (rows * cols + lanes) * lanes
 }
 
-/// The number of floats of the largest square block.
-const BLOCK: usize = 16 * 16;
+/// The number of floats of a square block of the largest vectors.
+const BLOCK_FLOATS: usize = 16 * 16;
 
 /// Copies a window into a strip, with zeros outside of the image and in channels that do not exist.
 ///
@@ -63,29 +63,31 @@ pub(super) unsafe fn load_strip<S: Simd>(simd: S, window: &Window, image: Elemen
         unsafe {
             let strip = strip.add(row * window.cols * S::LANES);
             let Some(y) = window.image_row(row) else {
-                zero(simd, strip, window.cols);
+                store_zeros(simd, strip, window.cols);
                 continue;
             };
             let mut col = first;
             while col < last {
-                let here = col_or_last_whole(col, first, last, S::LANES);
+                let here = block_start(col, first, last, S::LANES);
                 let count = (last - here).min(S::LANES);
                 let pixels = image.at((y * window.width + here).wrapping_add_signed(window.left));
                 load_block(simd, window, pixels, count, strip.add(here * S::LANES));
                 col = here + count;
             }
-            zero(simd, strip, first);
-            zero(simd, strip.add(last * S::LANES), window.cols - last);
+            store_zeros(simd, strip, first);
+            store_zeros(simd, strip.add(last * S::LANES), window.cols - last);
         }
     }
 }
 
 /// Returns `col`, or the start of the last whole vector if a vector from `col` on would pass `last`.
 #[inline(always)]
-fn col_or_last_whole(col: usize, first: usize, last: usize, lanes: usize) -> usize {
+fn block_start(col: usize, first: usize, last: usize, lanes: usize) -> usize {
     if col + lanes > last && last - first >= lanes { last - lanes } else { col }
 }
 
+/// Transposes a block of `count` pixels of the image into a strip.
+///
 /// # Safety
 /// `pixels` points to `count` pixels in each of the window's channels, and `strip` points to `LANES` pixels.
 #[inline(always)]
@@ -99,7 +101,7 @@ unsafe fn load_block<S: Simd>(simd: S, window: &Window, pixels: ElementPtr, coun
         {
             return transpose(simd, pixels, plane, strip, S::LANES);
         }
-        let mut block = [0.; BLOCK];
+        let mut block = [0.; BLOCK_FLOATS];
         for channel in 0..window.channels {
             let row = pixels.at(channel * plane).load(simd, count);
             simd.store(block.as_mut_ptr().add(channel * S::LANES), row);
@@ -126,7 +128,7 @@ pub(super) unsafe fn store_strip<S: Simd>(
     for row in 0..window.rows {
         let mut col = 0;
         while col < window.cols {
-            let here = col_or_last_whole(col, 0, window.cols, S::LANES);
+            let here = block_start(col, 0, window.cols, S::LANES);
             let count = (window.cols - here).min(S::LANES);
             let at = first + (window.top as usize + row) * window.width + window.left as usize + here;
             // SAFETY: `here + count ≤ cols`. A block may reach beyond the strip's row, into the next row or the spare
@@ -140,6 +142,8 @@ pub(super) unsafe fn store_strip<S: Simd>(
     }
 }
 
+/// Transposes a block of a strip, applies the rest of the epilogue and stores `count` pixels.
+///
 /// # Safety
 /// The output has `count` pixels from `at` on in each of the window's channels, and `strip` has `LANES` pixels.
 #[inline(always)]
@@ -152,25 +156,25 @@ unsafe fn store_block<S: Simd>(
     affine: &Affine<S, 1>,
 ) {
     let plane = window.height * window.width;
-    let mut block = std::mem::MaybeUninit::<[f32; BLOCK]>::uninit();
+    let mut block = std::mem::MaybeUninit::<[f32; BLOCK_FLOATS]>::uninit();
     let block = block.as_mut_ptr().cast::<f32>();
     // SAFETY: the caller's bounds; `block` has room for the largest square block and is written before it is read.
     unsafe {
         transpose(simd, strip, S::LANES, block, S::LANES);
         let writer = &operands.writer;
-        let activates_stored = writer.activates_stored();
+        let has_activation_pass = writer.has_activation_pass();
         for channel in 0..window.channels {
             let row = block.add(channel * S::LANES);
-            let place = [at + channel * plane, count];
-            if activates_stored {
-                simd.store(row, writer.combine::<S, false>(simd, simd.load(row), affine, place));
+            let target = [at + channel * plane, count];
+            if has_activation_pass {
+                simd.store(row, writer.combine::<S, false>(simd, simd.load(row), affine, target));
             } else {
-                writer.store_pixels::<S, true>(simd, simd.load(row), affine, place, operands.output);
+                writer.store_pixels::<S, true>(simd, simd.load(row), affine, target, operands.output);
             }
         }
-        if activates_stored {
+        if has_activation_pass {
             let results = std::slice::from_raw_parts_mut(block, window.channels * S::LANES);
-            writer.activate_stored(simd, results);
+            writer.run_activation_pass(simd, results);
             for (channel, row) in results.chunks_exact(S::LANES).enumerate() {
                 operands.output.at(at + channel * plane).store(simd, count, simd.load(row.as_ptr()));
             }

@@ -23,8 +23,8 @@ pub(in crate::conv::cpu) const fn strip_tiles(stride: usize) -> usize {
     16 / stride
 }
 
-/// The number of floats of a strip, enough for any scheme and any instruction set.
-pub(super) const STRIP: usize = strip_len(8, strip_tiles(1) * 6 + 2, 16);
+/// The number of floats of the largest strip of any scheme and any instruction set.
+pub(super) const STRIP_FLOATS: usize = strip_len(8, strip_tiles(1) * 6 + 2, 16);
 
 /// A matrix for each position of the transforms: the transformed inputs, or the products, of some tiles.
 #[derive(Clone, Copy)]
@@ -40,6 +40,8 @@ unsafe impl Send for Positions {}
 unsafe impl Sync for Positions {}
 
 impl Positions {
+    /// Returns the matrices from the element `offset` on.
+    ///
     /// # Safety
     /// The matrices have more than `offset` elements.
     #[inline(always)]
@@ -59,7 +61,7 @@ pub(super) struct InputTransform<'a, F, const OUT: usize, const IN: usize> {
     pub tiles: Range<usize>,
     /// The first channel is a multiple of [`PANEL`], which is a multiple of every instruction set's lanes.
     pub channels: Range<usize>,
-    /// [`STRIP`] floats.
+    /// [`STRIP_FLOATS`] floats.
     pub strip: *mut f32,
     /// The tiles of the block in the order of [`RowGroups::offset`].
     pub v: Positions,
@@ -201,7 +203,7 @@ pub(super) struct OutputTransform<'a, F, const OUT: usize, const IN: usize> {
     pub panels: Range<usize>,
     /// `[panel][tile][PANEL]` at each position.
     pub m: Positions,
-    /// [`STRIP`] floats.
+    /// [`STRIP_FLOATS`] floats.
     pub strip: *mut f32,
 }
 

@@ -48,7 +48,7 @@ const MIN_TENSOR_WORK: usize = 1 << 26;
 const MAX_NARROW: usize = 32;
 /// The minimum number of rows and columns for a large tile, and of columns for a wide tile.
 const MIN_LARGE: usize = 96;
-/// The number of pixels in each part of a sum over pixels, and the number of blocks that fills a device.
+/// The number of pixels in each part of a sum over pixels, and the number of blocks that keeps a device busy.
 const BLOCK_PIXELS: usize = 512;
 const BLOCKS: usize = 128;
 
@@ -64,14 +64,18 @@ impl Methods {
         if shape.group_in_channels() == 1 {
             return Self { input: Method::Depthwise, weight: Method::Depthwise };
         }
-        let tensor = use_tensor_cores(shape, dtype, target);
-        let method = |tile| if tensor { Method::TensorCores(tile) } else { Method::CudaCores(tile) };
+        let on_tensor_cores = use_tensor_cores(shape, dtype, target);
+        let method = |tile| if on_tensor_cores { Method::TensorCores(tile) } else { Method::CudaCores(tile) };
         // The f64 sums of a large tile would not fit in a thread's registers.
-        let large = dtype != DType::F64;
-        Self { input: method(input_tile(shape, large, target)), weight: method(weight_tile(shape, large)) }
+        let fits_large = dtype != DType::F64;
+        Self {
+            input: method(input_tile(shape, fits_large, target)),
+            weight: method(weight_tile(shape, fits_large)),
+        }
     }
 }
 
+/// Returns `true` if the gradients should be computed on tensor cores.
 fn use_tensor_cores(shape: &ConvShape, dtype: DType, target: &Target) -> bool {
     let supported = match dtype {
         DType::F16 | DType::BF16 => true,
@@ -84,30 +88,35 @@ fn use_tensor_cores(shape: &ConvShape, dtype: DType, target: &Target) -> bool {
     target.has_tensor_cores() && supported && enough && work >= MIN_TENSOR_WORK
 }
 
-fn input_tile(shape: &ConvShape, large: bool, target: &Target) -> Tile {
+/// Returns the tile for the gradient of the input. `fits_large` is `true` if the sums of large tiles fit in registers.
+fn input_tile(shape: &ConvShape, fits_large: bool, target: &Target) -> Tile {
     let blocks = |tile: Tile| Grid::new(shape, tile.cuda_core_size()).blocks;
     let processors = target.multiprocessors as usize;
     match shape.group_in_channels() {
         ..=MAX_NARROW => Tile::Narrow,
-        MIN_LARGE.. if large && blocks(Tile::Large) >= processors => Tile::Large,
-        _ if large && blocks(Tile::Wide) >= 2 * processors => Tile::Wide,
+        MIN_LARGE.. if fits_large && blocks(Tile::Large) >= processors => Tile::Large,
+        _ if fits_large && blocks(Tile::Wide) >= 2 * processors => Tile::Wide,
         _ => Tile::Medium,
     }
 }
 
-fn weight_tile(shape: &ConvShape, large: bool) -> Tile {
+/// Returns the tile for the gradient of the weight.
+fn weight_tile(shape: &ConvShape, fits_large: bool) -> Tile {
     let rows = shape.group_out_channels();
     let columns = shape.depth();
     let pixels = shape.batch * shape.output[0] * shape.output[1];
     let blocks = |tile: Tile| {
-        let [high, wide] = tile.cuda_core_size();
-        rows.div_ceil(high) * columns.div_ceil(wide) * shape.geometry.groups * (pixels / BLOCK_PIXELS)
+        let [tile_rows, tile_columns] = tile.cuda_core_size();
+        rows.div_ceil(tile_rows)
+            * columns.div_ceil(tile_columns)
+            * shape.geometry.groups
+            * (pixels / BLOCK_PIXELS)
     };
-    let large = large && columns >= MIN_LARGE;
+    let fits_large = fits_large && columns >= MIN_LARGE;
     match rows {
         ..=MAX_NARROW => Tile::Narrow,
-        MIN_LARGE.. if large && blocks(Tile::Large) >= BLOCKS => Tile::Large,
-        _ if large && blocks(Tile::Wide) >= 2 * BLOCKS => Tile::Wide,
+        MIN_LARGE.. if fits_large && blocks(Tile::Large) >= BLOCKS => Tile::Large,
+        _ if fits_large && blocks(Tile::Wide) >= 2 * BLOCKS => Tile::Wide,
         _ => Tile::Medium,
     }
 }

@@ -21,24 +21,24 @@ impl Grid {
     /// Returns the grid for tiles of `channels` × `pixels`.
     pub fn new(shape: &ConvShape, [channels, pixels]: [usize; 2]) -> Self {
         let channel_tiles = shape.group_in_channels().div_ceil(channels);
-        let pixel_tiles = (shape.batch * phase(shape).iter().product::<usize>()).div_ceil(pixels);
+        let pixel_tiles = (shape.batch * first_phase_size(shape).iter().product::<usize>()).div_ceil(pixels);
         let blocks = channel_tiles * pixel_tiles * shape.geometry.groups * phases(shape);
         Self { channel_tiles, pixel_tiles, blocks }
     }
 }
 
-/// Returns the number of phases: residue classes modulo the stride that have input positions.
+/// Returns the number of phases that have input positions.
 fn phases(shape: &ConvShape) -> usize {
     (0..2).map(|i| shape.geometry.stride[i].min(shape.input[i])).product()
 }
 
 /// Returns the numbers of rows and columns of the first phase.
-fn phase(shape: &ConvShape) -> [usize; 2] {
+fn first_phase_size(shape: &ConvShape) -> [usize; 2] {
     [0, 1].map(|i| shape.input[i].div_ceil(shape.geometry.stride[i]))
 }
 
-/// Appends the launches that compute the input's gradient. A transposed convolution is computed as such a gradient, and
-/// its bias is added, unless `bias` is null.
+/// Appends the launches that compute the input's gradient. A transposed convolution is computed as the
+/// gradient of the input of a convolution, plus the bias, unless `bias` is null.
 pub(super) fn gradient(
     builder: &mut ProgramBuilder,
     method: Method,
@@ -80,7 +80,7 @@ fn depthwise(builder: &mut ProgramBuilder, weight: Arg, bias: Arg, result: Arg) 
     builder.launch(["conv_backward_depthwise", kernel], batch * in_channels * tiles, THREADS, 0, args)
 }
 
-/// Returns the first arguments of a CUDA-core kernel. A depthwise kernel has the same first arguments.
+/// Returns the first arguments of the depthwise kernels and of the kernels for CUDA cores.
 fn arguments(builder: &ProgramBuilder, weight: Arg, bias: Arg, result: Arg) -> Vec<Arg> {
     let gradient = builder.gradient.clone();
     let [kind, parameter] = gradient.activation;

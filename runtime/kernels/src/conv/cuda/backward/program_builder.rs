@@ -23,7 +23,8 @@ pub(super) struct ProgramBuilder<'a> {
     pub program: Program,
 }
 
-/// The operands of the masked gradient `gradient · activation'(output)`, which is the gradient of the activation's input.
+/// The operands of the masked gradient `gradient · activation'(output)`, which is the gradient of the activation's
+/// input.
 #[derive(Clone)]
 pub(super) struct MaskedGrad {
     pub gradient: Arg,
@@ -33,7 +34,7 @@ pub(super) struct MaskedGrad {
 }
 
 impl MaskedGrad {
-    /// Sets the activation.
+    /// Masks the gradient with the slope of `activation` at `output`.
     pub fn mask(&mut self, output: Arg, activation: Activation) {
         (self.output, self.activation) = (output, activation.arguments());
     }

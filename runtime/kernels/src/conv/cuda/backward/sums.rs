@@ -1,4 +1,4 @@
-//! The gradients of the residual and the bias, and sums that are split into parts.
+//! The gradients of the residual and the bias, and the launch that adds the parts of a sum.
 
 use super::program_builder::{ProgramBuilder, THREADS};
 use super::sizes::int;
@@ -7,7 +7,7 @@ use candle_core::Result;
 
 const MODULE: &str = "conv_backward_sum";
 /// The number of sums whose parts one block adds.
-pub(super) const WIDTH: usize = 32;
+pub(super) const SUM_WIDTH: usize = 32;
 /// The number of blocks over which a sum is distributed if the sum is large enough.
 const BLOCKS: usize = 512;
 
@@ -24,8 +24,8 @@ impl Parts {
     /// part has at least about `min_pixels` pixels.
     pub fn new(pixels: usize, blocks: usize, step: usize, min_pixels: usize) -> Self {
         let wanted = (BLOCKS / blocks.max(1)).clamp(1, (pixels / min_pixels).max(1));
-        let each = pixels.div_ceil(wanted).next_multiple_of(step).max(step);
-        Self { count: pixels.div_ceil(each).max(1), pixels: each }
+        let part_pixels = pixels.div_ceil(wanted).next_multiple_of(step).max(step);
+        Self { count: pixels.div_ceil(part_pixels).max(1), pixels: part_pixels }
     }
 }
 
@@ -62,7 +62,7 @@ pub(super) fn mask(builder: &mut ProgramBuilder, residual: Option<Arg>, bias: Op
     }
 }
 
-/// Adds the launch that adds the parts `[parts, count]` of `count` sums.
+/// Adds the launch that computes `count` sums from their parts, `[parts, count]`.
 pub(super) fn sum(
     builder: &mut ProgramBuilder,
     sums: Arg,
@@ -72,5 +72,5 @@ pub(super) fn sum(
 ) -> Result<()> {
     let args = vec![sums, result, Arg::Int(int(count)?), Arg::Int(int(parts)?)];
     let kernel = named!(builder.dtype, "conv_backward_sum");
-    builder.launch([MODULE, kernel], count.div_ceil(WIDTH), THREADS, 0, args)
+    builder.launch([MODULE, kernel], count.div_ceil(SUM_WIDTH), THREADS, 0, args)
 }

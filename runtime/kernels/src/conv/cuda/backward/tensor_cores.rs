@@ -8,21 +8,21 @@ use super::choice::Tile;
 use super::input::Grid;
 use super::program_builder::{MaskedGrad, ProgramBuilder, THREADS};
 use super::sizes::int;
-use super::sums::{Parts, WIDTH};
+use super::sums::{Parts, SUM_WIDTH};
 use super::weight::{pixels, weights};
 use crate::activation::Activation;
 use crate::cuda::{Arg, named};
 use candle_core::{DType, Result, bail};
 
 /// The numbers of rows and columns that one block packs.
-const PACKED: [usize; 2] = [32, 64];
+const PACK_TILE: [usize; 2] = [32, 64];
 /// The number of stages in the pipeline, and the number of chunks of a row or column in each stage.
 const STAGES: usize = 3;
-const CHUNKS: usize = 4;
+const STAGE_CHUNKS: usize = 4;
 /// The number of bytes in a chunk.
-const CHUNK: usize = 16;
+const CHUNK_BYTES: usize = 16;
 /// The number of pixels in a step for 2-byte types (half as many for f32), and the minimum number of pixels in a part.
-const STEP: usize = 32;
+const STEP_PIXELS: usize = 32;
 const MIN_PIXELS: usize = 512;
 
 /// The matrices to pack: `count` matrices `[rows, columns]` in each group. The columns are `[columns / taps, taps]` and
@@ -54,7 +54,8 @@ pub(super) fn input(
     let weight = pack(builder, filters, plain(weight))?;
     let gradient = gradient(builder)?;
     let grid = Grid::new(shape, tile.tensor_core_size());
-    let chunks = padded(builder.dtype, shape.group_out_channels()) * builder.dtype.size_in_bytes() / CHUNK;
+    let chunks =
+        padded(builder.dtype, shape.group_out_channels()) * builder.dtype.size_in_bytes() / CHUNK_BYTES;
     let mut args = vec![gradient, weight, bias, result, builder.conv.clone()];
     for size in [chunks, grid.channel_tiles, grid.pixel_tiles] {
         args.push(Arg::Int(int(size)?));
@@ -84,7 +85,7 @@ pub(super) fn weight(builder: &mut ProgramBuilder, tile: Tile, input: Arg, resul
     let [rows, columns] = tile.tensor_core_size();
     let tiles = [out_channels.div_ceil(rows), (taps * channels[1]).div_ceil(columns)];
     let blocks = tiles[0] * tiles[1] * groups;
-    let parts = Parts::new(pixels(builder), blocks, STEP, MIN_PIXELS);
+    let parts = Parts::new(pixels(builder), blocks, STEP_PIXELS, MIN_PIXELS);
     let sums = builder.scratch(parts.count * shape.out_channels * taps * channels[1], DType::F32);
 
     let mut args = vec![gradient, images, sums.clone(), builder.conv.clone()];
@@ -99,7 +100,7 @@ pub(super) fn weight(builder: &mut ProgramBuilder, tile: Tile, input: Arg, resul
         args.push(Arg::Int(int(size)?));
     }
     let kernel = named!(builder.dtype, "conv_backward_weight_tensor_sum");
-    builder.launch([MODULE, kernel], weights(builder).div_ceil(WIDTH), THREADS, 0, args)
+    builder.launch([MODULE, kernel], weights(builder).div_ceil(SUM_WIDTH), THREADS, 0, args)
 }
 
 /// Returns the packed masked gradient. The first call adds the launch that packs it.
@@ -132,7 +133,7 @@ fn pack(builder: &mut ProgramBuilder, matrices: Matrices, from: MaskedGrad) -> R
     let groups = builder.shape.geometry.groups;
     let padded = padded(builder.dtype, rows);
     let elements = count * groups * columns * padded;
-    if elements.saturating_mul(builder.dtype.size_in_bytes()) / CHUNK > u32::MAX as usize {
+    if elements.saturating_mul(builder.dtype.size_in_bytes()) / CHUNK_BYTES > u32::MAX as usize {
         bail!("conv2d backward: expected at most 64 GiB for tensor cores, found {elements} elements")
     }
     let packed = builder.scratch(elements, builder.dtype);
@@ -141,14 +142,14 @@ fn pack(builder: &mut ProgramBuilder, matrices: Matrices, from: MaskedGrad) -> R
     for size in [rows, columns, padded, count, groups, taps] {
         args.push(Arg::Int(int(size)?));
     }
-    let blocks = count * groups * padded.div_ceil(PACKED[0]) * columns.div_ceil(PACKED[1]);
+    let blocks = count * groups * padded.div_ceil(PACK_TILE[0]) * columns.div_ceil(PACK_TILE[1]);
     builder.launch(["conv_backward_pack", kernel], blocks, THREADS, 0, args)?;
     Ok(packed)
 }
 
 /// Rounds up to whole chunks.
 fn padded(dtype: DType, channels: usize) -> usize {
-    channels.next_multiple_of(CHUNK / dtype.size_in_bytes())
+    channels.next_multiple_of(CHUNK_BYTES / dtype.size_in_bytes())
 }
 
 /// Returns the number of threads in a block.
@@ -159,5 +160,5 @@ fn threads(tile: Tile) -> u32 {
 /// Returns the number of bytes of shared memory that a block uses.
 fn shared(tile: Tile) -> u32 {
     let [rows, columns] = tile.tensor_core_size();
-    ((rows + columns) * STAGES * CHUNKS * CHUNK) as u32
+    ((rows + columns) * STAGES * STAGE_CHUNKS * CHUNK_BYTES) as u32
 }

@@ -9,7 +9,7 @@ use crate::cuda::{Arg, named};
 use candle_core::Result;
 
 /// The number of pixels in a step, and the minimum number of pixels in a part.
-const STEP: usize = 16;
+const STEP_PIXELS: usize = 16;
 const MIN_PIXELS: usize = 256;
 
 /// Adds the launches of the weight's gradient.
@@ -33,7 +33,7 @@ fn cuda_cores(builder: &mut ProgramBuilder, tile: Tile, input: Arg, result: Arg)
     let row_tiles = builder.shape.group_out_channels().div_ceil(rows);
     let column_tiles = builder.shape.depth().div_ceil(columns);
     let blocks = row_tiles * column_tiles * builder.shape.geometry.groups;
-    let parts = Parts::new(pixels(builder), blocks, STEP, MIN_PIXELS);
+    let parts = Parts::new(pixels(builder), blocks, STEP_PIXELS, MIN_PIXELS);
 
     let count = weights(builder);
     let sums = match parts.count {

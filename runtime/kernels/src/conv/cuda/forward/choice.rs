@@ -5,69 +5,72 @@
 //! blocks on the busiest multiprocessor.
 
 use super::Variant;
-use super::hopper::{Hopper, PaddedLayout, hoppers};
+use super::hopper::{Hopper, PaddedLayout, hopper_kernels};
 use super::launches::GridPartition;
-use super::tiles::{ComputeUnits, Depthwise, Direct, InputAccess, Tile, depthwises, directs, tiles};
+use super::tiles::{
+    ComputeUnits, Depthwise, Direct, InputAccess, Tile, depthwise_kernels, direct_kernels, tiles,
+};
 use crate::conv::ConvShape;
 use crate::cuda::Target;
 use candle_core::DType;
 
 /// The maximum number of output channels in a group of a depthwise convolution. The group has one input channel.
-const DEPTHWISE_CHANNELS: usize = 2;
+const MAX_DEPTHWISE_CHANNELS: usize = 2;
 /// The number of threads of a depthwise kernel that keeps one multiprocessor busy.
 const BUSY_THREADS: usize = 1536;
 /// The number of bytes of shared memory that a block can use on every device without opting in.
-const DIRECT_SHARED: usize = 48 << 10;
-/// The candidates for the number of slices. A slice with fewer steps than `MIN_STEPS` would hardly fill its pipeline.
+const MAX_DIRECT_SHARED_BYTES: usize = 48 << 10;
+/// The candidates for the number of slices. A slice with fewer steps than `MIN_SLICE_STEPS` would hardly fill its
+/// pipeline.
 const SLICES: [usize; 10] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32];
-const MIN_STEPS: usize = 4;
+const MIN_SLICE_STEPS: usize = 4;
 
 /// The number of bytes of shared memory that the system reserves for each block.
-const RESERVED: usize = 1 << 10;
+const RESERVED_BYTES: usize = 1 << 10;
 
 // The constants below are fitted to the times of about 1900 pairs of a layer and a kernel on an H100 (driver 580, at
 // about 1.75 GHz).
 
-/// Multiply-adds per cycle: f32 on CUDA cores; TF32 and 16-bit types on tensor cores with `mma.sync`.
-const SCALAR_RATE: f64 = 110.0;
-const TF32_RATE: f64 = 400.0;
-const HALF_RATE: f64 = 560.0;
+/// The multiply-adds per cycle: f32 on CUDA cores; TF32 and 16-bit types on tensor cores with `mma.sync`.
+const SCALAR_PRODUCTS_PER_CYCLE: f64 = 110.0;
+const TF32_PRODUCTS_PER_CYCLE: f64 = 400.0;
+const HALF_PRODUCTS_PER_CYCLE: f64 = 560.0;
 /// The ratio of a step's time on tensor cores to the time of its slowest part, for TF32 and 16-bit types.
 const TF32_STALLS: f64 = 1.65;
 const HALF_STALLS: f64 = 1.3;
-/// Instructions per cycle, counted for single lanes, and bytes per cycle from or to shared memory.
-const LANES: f64 = 128.0;
-const SHARED: f64 = 128.0;
+/// The instructions per cycle, multiplied by the 32 lanes of a warp, and the bytes per cycle from or to shared memory.
+const INSTRUCTION_LANES_PER_CYCLE: f64 = 128.0;
+const SHARED_BYTES_PER_CYCLE: f64 = 128.0;
 /// The number of instructions that gather one element, and of those that store one output.
-const GATHER: f64 = 12.0;
-const STORE: f64 = 18.0;
+const GATHER_INSTRUCTIONS: f64 = 12.0;
+const STORE_INSTRUCTIONS: f64 = 18.0;
 /// The slowdown of a direct kernel, which does not prefetch the operands of its products.
 const DIRECT_STALLS: f64 = 1.3;
 /// The cycles of the first loads and the last stores of a block, which are not hidden.
-const BLOCK: f64 = 2000.0;
+const BLOCK_CYCLES: f64 = 2000.0;
 /// The cycles between two launches that the host submits, about 6 µs. A faster kernel leaves the device idle.
-const SUBMISSION: f64 = 10_500.0;
+const SUBMISSION_CYCLES: f64 = 10_500.0;
 /// The cycles per load of a loader thread in a kernel for compute capability 9.0. (Measured for an earlier version,
 /// which waited for each load before the next.)
-const LOAD: f64 = 213.0;
+const LOAD_CYCLES: f64 = 213.0;
 /// The cycles of an additional launch, and the bytes per cycle that all multiprocessors together read and write.
-const LAUNCH: f64 = 1500.0;
-const BANDWIDTH: f64 = 600.0;
+const LAUNCH_CYCLES: f64 = 1500.0;
+const MEMORY_BYTES_PER_CYCLE: f64 = 600.0;
 
 /// Returns the variant with the shortest estimated time, or `None` if the dtype is not supported.
 pub fn best(shape: &ConvShape, dtype: DType, target: &Target) -> Option<Variant> {
-    let all = all(shape, dtype, target);
-    if let Some(variant) = depthwise(&all, shape, target) {
+    let candidates = candidates(shape, dtype, target);
+    if let Some(variant) = depthwise(&candidates, shape, target) {
         return Some(variant);
     }
     // Among variants that finish before the host submits the next launch, the one with the fewest cycles is best.
     let cost = |variant: Variant| {
         let cycles = cycles(shape, &variant, target);
-        (cycles.max(SUBMISSION * launches(shape, &variant)), cycles, variant)
+        (cycles.max(SUBMISSION_CYCLES * launches(shape, &variant)), cycles, variant)
     };
     let cheaper =
         |a: &(f64, f64, Variant), b: &(f64, f64, Variant)| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1));
-    all.into_iter().map(cost).min_by(cheaper).map(|(.., variant)| variant)
+    candidates.into_iter().map(cost).min_by(cheaper).map(|(.., variant)| variant)
 }
 
 /// Returns the number of launches of a variant.
@@ -82,11 +85,11 @@ fn launches(shape: &ConvShape, variant: &Variant) -> f64 {
     }
 }
 
-/// Returns the variants of [`all`] with their estimated cycles, the best variant first.
+/// Returns the variants of [`candidates`] with their estimated cycles, the best variant first.
 #[cfg(any(test, feature = "testing"))]
 pub fn ranked(shape: &ConvShape, dtype: DType, target: &Target) -> Vec<(Variant, f64)> {
     let best = best(shape, dtype, target);
-    let mut ranked: Vec<_> = all(shape, dtype, target)
+    let mut ranked: Vec<_> = candidates(shape, dtype, target)
         .into_iter()
         .map(|variant| (variant, cycles(shape, &variant, target)))
         .collect();
@@ -96,10 +99,10 @@ pub fn ranked(shape: &ConvShape, dtype: DType, target: &Target) -> Vec<(Variant,
 
 /// Returns the depthwise kernel with the most rows per thread that still keeps the device busy. If no kernel does,
 /// returns the kernel with the fewest rows.
-fn depthwise(all: &[Variant], shape: &ConvShape, target: &Target) -> Option<Variant> {
+fn depthwise(candidates: &[Variant], shape: &ConvShape, target: &Target) -> Option<Variant> {
     let mut squares = Vec::new();
     let mut general = None;
-    for variant in all {
+    for variant in candidates {
         match variant {
             Variant::Depthwise(kernel) if kernel.square.is_some() => squares.push(*kernel),
             Variant::Depthwise(kernel) => general = Some(*kernel),
@@ -114,24 +117,24 @@ fn depthwise(all: &[Variant], shape: &ConvShape, target: &Target) -> Option<Vari
 }
 
 /// Returns every variant that supports the convolution.
-pub fn all(shape: &ConvShape, dtype: DType, target: &Target) -> Vec<Variant> {
+pub fn candidates(shape: &ConvShape, dtype: DType, target: &Target) -> Vec<Variant> {
     let mut variants = Vec::new();
-    if shape.group_in_channels() == 1 && shape.group_out_channels() <= DEPTHWISE_CHANNELS {
+    if shape.group_in_channels() == 1 && shape.group_out_channels() <= MAX_DEPTHWISE_CHANNELS {
         let fits = |kernel: &Depthwise| kernel.square.is_none_or(|square| is_square(shape, square));
-        variants.extend(depthwises(dtype).filter(fits).map(Variant::Depthwise));
+        variants.extend(depthwise_kernels(dtype).filter(fits).map(Variant::Depthwise));
     }
-    let fits = |direct: &Direct| direct.shared(shape.depth()) <= DIRECT_SHARED;
-    variants.extend(directs(dtype).filter(fits).map(Variant::Direct));
+    let fits = |direct: &Direct| direct.shared(shape.depth()) <= MAX_DIRECT_SHARED_BYTES;
+    variants.extend(direct_kernels(dtype).filter(fits).map(Variant::Direct));
     if target.hopper && (dtype != DType::F32 || target.tf32) {
         let fits = |kernel: &Hopper| {
             PaddedLayout::of(shape, kernel)
                 .is_some_and(|layout| kernel.shared(&layout) <= target.shared as usize)
         };
-        variants.extend(hoppers(dtype).filter(fits).map(Variant::Hopper));
+        variants.extend(hopper_kernels(dtype).filter(fits).map(Variant::Hopper));
     }
     for tile in tiles(dtype).filter(|tile| supports(tile, shape, dtype, target)) {
         let steps = tile.steps(shape);
-        let slices = SLICES.into_iter().filter(|slices| *slices == 1 || slices * MIN_STEPS <= steps);
+        let slices = SLICES.into_iter().filter(|slices| *slices == 1 || slices * MIN_SLICE_STEPS <= steps);
         variants.extend(slices.map(|slices| Variant::ImplicitGemm { tile, slices }));
     }
     variants
@@ -172,9 +175,11 @@ fn cycles(shape: &ConvShape, variant: &Variant, target: &Target) -> f64 {
         Variant::Depthwise(_) => 0.0,
         Variant::Direct(direct) => {
             let partition = GridPartition::of(shape, [direct.channels, Direct::PIXELS], 1, 1);
-            // Two pixels per thread: two products for each channel, and a quarter of a read of shared memory.
-            let one = 2.25 * direct.channels as f64 + 2.0 * GATHER;
-            let product = one * shape.depth() as f64 * Direct::THREADS as f64 / LANES;
+            // The instructions of a thread, which computes two pixels, for one product of each sum: two products for
+            // each channel, and a quarter of a read of shared memory.
+            let instructions = 2.25 * direct.channels as f64 + 2.0 * GATHER_INSTRUCTIONS;
+            let product =
+                instructions * shape.depth() as f64 * Direct::THREADS as f64 / INSTRUCTION_LANES_PER_CYCLE;
             let block = DIRECT_STALLS * product + store(direct.channels * Direct::PIXELS);
             device_cycles(partition.blocks(shape), block, 4, target)
         }
@@ -187,7 +192,7 @@ fn cycles(shape: &ConvShape, variant: &Variant, target: &Target) -> f64 {
             let slicing = if partition.slices == 1 {
                 0.0
             } else {
-                LAUNCH + (partition.slices as f64 + 1.0) * outputs * 4.0 / BANDWIDTH
+                LAUNCH_CYCLES + (partition.slices as f64 + 1.0) * outputs * 4.0 / MEMORY_BYTES_PER_CYCLE
             };
             product + slicing + packing(shape, &tile)
         }
@@ -200,42 +205,50 @@ fn hopper(shape: &ConvShape, kernel: &Hopper, target: &Target) -> f64 {
     let Some(layout) = PaddedLayout::of(shape, kernel) else { return f64::INFINITY };
     let weight = (kernel.packed_elements(shape, &layout) * kernel.dtype.size_in_bytes()) as f64;
     let products = (layout.taps() * kernel.positions) as f64 * 4.0;
-    let loads = LOAD * kernel.loads(&layout) as f64;
+    let loads = LOAD_CYCLES * kernel.loads(&layout) as f64;
     let block = layout.chunks as f64 * products.max(loads) + store(Hopper::CHANNELS * kernel.positions);
     let blocks = layout.channel_tiles * layout.position_tiles * shape.geometry.groups;
-    let resident =
-        if 2 * (kernel.shared(&layout) + RESERVED) <= target.shared as usize + RESERVED { 2 } else { 1 };
-    LAUNCH + 4.0 * weight / BANDWIDTH + device_cycles(blocks, block, resident, target)
+    let resident = if 2 * (kernel.shared(&layout) + RESERVED_BYTES) <= target.shared as usize + RESERVED_BYTES
+    {
+        2
+    } else {
+        1
+    };
+    LAUNCH_CYCLES + 4.0 * weight / MEMORY_BYTES_PER_CYCLE + device_cycles(blocks, block, resident, target)
 }
 
 /// Returns the estimated cycles of the launches before the product: either two that pack the operands (the weight with
 /// slow scattered accesses), or one that pads the rows of the weight.
 fn packing(shape: &ConvShape, tile: &Tile) -> f64 {
     if !tile.is_packed() {
-        return if tile.pads_weight(shape) { LAUNCH } else { 0.0 };
+        return if tile.pads_weight(shape) { LAUNCH_CYCLES } else { 0.0 };
     }
     let [input, weight] = tile.packed_elements(shape).map(|n| (n * tile.dtype.size_in_bytes()) as f64);
-    2.0 * LAUNCH + (2.0 * input + 4.0 * weight) / BANDWIDTH
+    2.0 * LAUNCH_CYCLES + (2.0 * input + 4.0 * weight) / MEMORY_BYTES_PER_CYCLE
 }
 
 /// Returns the estimated cycles of one step of a tile's loop.
 fn step(tile: &Tile) -> f64 {
     let products = (tile.channels * tile.pixels * tile.step) as f64;
     let elements = (tile.step * tile.pixels) as f64;
-    let gathering = elements * GATHER / LANES;
+    let gathering = elements * GATHER_INSTRUCTIONS / INSTRUCTION_LANES_PER_CYCLE;
     match tile.units {
         // A thread with fewer sums reads more from shared memory for each sum.
         ComputeUnits::Scalar => {
-            let reads = (tile.part[0] + tile.part[1]) as f64 / (tile.part[0] * tile.part[1]) as f64;
-            products / SCALAR_RATE * (1.0 + reads) + gathering
+            let reads =
+                (tile.subtile[0] + tile.subtile[1]) as f64 / (tile.subtile[0] * tile.subtile[1]) as f64;
+            products / SCALAR_PRODUCTS_PER_CYCLE * (1.0 + reads) + gathering
         }
         // Tensor cores wait for shared memory: for the writes (64 bytes for each channel and for each pixel) and for
         // the reads of each warp.
         ComputeUnits::TensorCores(input) => {
-            let (rate, stalls) =
-                if tile.dtype == DType::F32 { (TF32_RATE, TF32_STALLS) } else { (HALF_RATE, HALF_STALLS) };
-            let warps = (tile.threads / 32 * (tile.part[0] + tile.part[1])) as f64;
-            let traffic = (warps + (tile.channels + tile.pixels) as f64) * 64.0 / SHARED;
+            let (rate, stalls) = if tile.dtype == DType::F32 {
+                (TF32_PRODUCTS_PER_CYCLE, TF32_STALLS)
+            } else {
+                (HALF_PRODUCTS_PER_CYCLE, HALF_STALLS)
+            };
+            let warps = (tile.threads / 32 * (tile.subtile[0] + tile.subtile[1])) as f64;
+            let traffic = (warps + (tile.channels + tile.pixels) as f64) * 64.0 / SHARED_BYTES_PER_CYCLE;
             // Gathered 2-byte elements are loaded and stored by separate instructions.
             let single = if tile.dtype == DType::F32 { 1.0 } else { 2.0 } * elements / 32.0;
             stalls
@@ -249,7 +262,7 @@ fn step(tile: &Tile) -> f64 {
 
 /// Returns the estimated cycles of storing outputs.
 fn store(outputs: usize) -> f64 {
-    outputs as f64 * STORE / LANES
+    outputs as f64 * STORE_INSTRUCTIONS / INSTRUCTION_LANES_PER_CYCLE
 }
 
 /// Returns the number of cycles until the busiest multiprocessor has run its blocks, `resident` of them at a time.
@@ -260,5 +273,5 @@ fn device_cycles(blocks: usize, block: f64, resident: usize, target: &Target) ->
     let busiest = blocks.div_ceil(target.multiprocessors.max(1) as usize);
     let rounds = busiest.div_ceil(resident) as f64;
     let alone = block * (1.0 + resident as f64) / 2.0;
-    (busiest as f64 * block).max(rounds * alone) + rounds * BLOCK
+    (busiest as f64 * block).max(rounds * alone) + rounds * BLOCK_CYCLES
 }

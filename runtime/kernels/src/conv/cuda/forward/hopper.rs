@@ -1,7 +1,9 @@
 //! The kernels of `conv_hopper.cuh` for compute capability 9.0, and the padded layout of their input, which
-//! `padded_layout.cuh` describes. A position is an index in this layout: an input pixel, or a zero between images. A
-//! column is the consecutive channels of one position that shared memory stores together, and a pixel run is the 1, 2
-//! or 4 neighboring pixels that one load reads.
+//! `padded_layout.cuh` describes.
+//!
+//! A position is an index in this layout: an input pixel, or a zero between images. A channel vector is 16 bytes of
+//! consecutive channels of one position, which shared memory stores together. A chunk is 8 channel vectors. A pixel run
+//! is the 1, 2 or 4 neighboring pixels that one load reads.
 
 use super::sizes::int;
 use super::tiles::SUMS_PAD;
@@ -22,25 +24,31 @@ pub struct Hopper {
     pub positions: usize,
 }
 
-/// Must match the constants of the same names in `staged.cuh` and `padded_layout.cuh`. `WEIGHTS` and `INPUTS` are the
-/// numbers of stages that shared memory holds of each operand.
-const COLUMNS: usize = 8;
-const WEIGHTS: usize = 3;
-const INPUTS: usize = 2;
+// These constants must match those of the same names in `staged.cuh` and `padded_layout.cuh`.
+
+/// The number of channel vectors in a chunk.
+const CHUNK_VECTORS: usize = 8;
+/// The numbers of stages of each operand in shared memory.
+const WEIGHT_STAGES: usize = 3;
+const INPUT_STAGES: usize = 2;
+/// The number of threads of a block that load the input.
 const LOADERS: usize = 64;
+/// The maximum numbers of phases and of taps.
 const MAX_PHASES: usize = 4;
 const MAX_TAPS: usize = 49;
-/// The bytes of a column.
-const COLUMN: usize = 16;
-/// The bytes of all barriers: one for a full and one for a free stage.
-const BARRIERS: usize = 8 * 2 * (WEIGHTS + INPUTS);
-/// The bytes of a `PixelRun`.
-const RUN: usize = 8;
+
+/// The number of bytes of a channel vector.
+const VECTOR_BYTES: usize = 16;
+/// The number of bytes of all barriers. Each stage has two: one is signaled when the stage is full, the other when it
+/// is free.
+const BARRIER_BYTES: usize = 8 * 2 * (WEIGHT_STAGES + INPUT_STAGES);
+/// The number of bytes of a `PixelRun`.
+const PIXEL_RUN_BYTES: usize = 8;
 /// The maximum number of positions or elements. Kernels count in an `int`, and the last tile may extend beyond this
 /// number.
 const MAX_COUNT: usize = 1 << 30;
 
-macro_rules! hoppers {
+macro_rules! hopper_kernels {
     ($($module:literal: $dtype:ident),*) => {
         [$(
             Hopper { module: $module, kernel: concat!($module, "_128"), dtype: DType::$dtype, positions: 128 },
@@ -50,10 +58,10 @@ macro_rules! hoppers {
 }
 
 const KERNELS: [Hopper; 6] =
-    hoppers!("conv_hopper_tf32": F32, "conv_hopper_f16": F16, "conv_hopper_bf16": BF16);
+    hopper_kernels!("conv_hopper_tf32": F32, "conv_hopper_f16": F16, "conv_hopper_bf16": BF16);
 
 /// Returns the kernels for `dtype`.
-pub fn hoppers(dtype: DType) -> impl Iterator<Item = Hopper> {
+pub fn hopper_kernels(dtype: DType) -> impl Iterator<Item = Hopper> {
     KERNELS.into_iter().filter(move |kernel| kernel.dtype == dtype)
 }
 
@@ -66,19 +74,19 @@ impl Hopper {
     pub const PACK_THREADS: usize = 256;
 
     /// Returns the number of channels in a chunk.
-    fn chunk(&self) -> usize {
-        COLUMNS * self.column_channels()
+    fn chunk_channels(&self) -> usize {
+        CHUNK_VECTORS * self.vector_channels()
     }
 
-    /// Returns the number of channels in a column, which is 16 bytes wide.
-    pub fn column_channels(&self) -> usize {
-        COLUMN / self.dtype.size_in_bytes()
+    /// Returns the number of channels in a channel vector.
+    pub fn vector_channels(&self) -> usize {
+        VECTOR_BYTES / self.dtype.size_in_bytes()
     }
 
     /// Returns the number of loads of each loader thread for one chunk.
     pub fn loads(&self, layout: &PaddedLayout) -> usize {
-        let runs = layout.phases.len() * layout.rows * layout.runs_across;
-        (runs * self.chunk()).div_ceil(LOADERS)
+        let runs = layout.phases.len() * layout.rows * layout.runs_per_row;
+        (runs * self.chunk_channels()).div_ceil(LOADERS)
     }
 
     /// Returns the kernel that packs the weight.
@@ -94,21 +102,25 @@ impl Hopper {
     pub fn packed_elements(&self, shape: &ConvShape, layout: &PaddedLayout) -> usize {
         let [height, width] = shape.kernel;
         let stages = shape.geometry.groups * layout.channel_tiles * layout.chunks * height * width;
-        stages * Self::CHANNELS * self.chunk()
+        stages * Self::CHANNELS * self.chunk_channels()
     }
 
     /// Returns the number of bytes of shared memory that a block uses.
     pub fn shared(&self, layout: &PaddedLayout) -> usize {
-        let weights = WEIGHTS * Self::CHANNELS * COLUMNS * COLUMN;
-        let inputs =
-            INPUTS.min(layout.chunks) * layout.phases.len() * layout.read_positions * COLUMNS * COLUMN;
-        let tables = layout.phases.len() * layout.rows * layout.runs_across * RUN + self.positions * 4;
+        let weights = WEIGHT_STAGES * Self::CHANNELS * CHUNK_VECTORS * VECTOR_BYTES;
+        let inputs = INPUT_STAGES.min(layout.chunks)
+            * layout.phases.len()
+            * layout.read_positions
+            * CHUNK_VECTORS
+            * VECTOR_BYTES;
+        let tables =
+            layout.phases.len() * layout.rows * layout.runs_per_row * PIXEL_RUN_BYTES + self.positions * 4;
         let sums = Self::CHANNELS * (self.positions + SUMS_PAD) * 4;
-        (BARRIERS + tables).next_multiple_of(128) + (weights + inputs).max(sums)
+        (BARRIER_BYTES + tables).next_multiple_of(128) + (weights + inputs).max(sums)
     }
 }
 
-/// The structures `PaddedLayout` and `Taps` of `padded_layout.cuh`.
+/// The structures `PaddedLayout` and `Taps` of `padded_layout.cuh`, which documents the fields.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PaddedLayout {
     pitch: usize,
@@ -116,8 +128,8 @@ pub struct PaddedLayout {
     first: isize,
     read_positions: usize,
     phases: Vec<[usize; 2]>,
-    run: usize,
-    runs_across: usize,
+    run_pixels: usize,
+    runs_per_row: usize,
     rows: usize,
     pub channel_tiles: usize,
     pub position_tiles: usize,
@@ -200,18 +212,18 @@ impl PaddedLayout {
         };
         let [output_height, output_width] = shape.output;
         let positions = (shape.batch - 1) * image + (output_height - 1) * pitch + output_width;
-        let run = if shape.geometry.stride == [1; 2] { run_length(shape.input[1]) } else { 1 };
+        let run_pixels = if shape.geometry.stride == [1; 2] { run_pixels(shape.input[1]) } else { 1 };
         Some(Self {
             pitch,
             image,
             first,
             read_positions,
-            run,
-            runs_across: across.pixels.div_ceil(run),
+            run_pixels,
+            runs_per_row: across.pixels.div_ceil(run_pixels),
             rows: (read_positions - 1) / pitch + 2,
             channel_tiles: shape.group_out_channels().div_ceil(Hopper::CHANNELS),
             position_tiles: positions.div_ceil(kernel.positions),
-            chunks: shape.group_in_channels().div_ceil(kernel.chunk()),
+            chunks: shape.group_in_channels().div_ceil(kernel.chunk_channels()),
             taps: taps.iter().map(position).collect::<Option<_>>()?,
             phases,
         })
@@ -227,8 +239,14 @@ impl PaddedLayout {
         let phase = |i: usize, axis: usize| self.phases.get(i).map_or(0, |phase| phase[axis]);
         let axis = |axis: usize| (0..MAX_PHASES).map(move |i| phase(i, axis));
         let before = [self.pitch, self.image];
-        let after =
-            [self.run, self.runs_across, self.rows, self.channel_tiles, self.position_tiles, self.chunks];
+        let after = [
+            self.run_pixels,
+            self.runs_per_row,
+            self.rows,
+            self.channel_tiles,
+            self.position_tiles,
+            self.chunks,
+        ];
         let mut fields = before.into_iter().map(int).collect::<Result<Vec<_>>>()?;
         fields.push(self.first as i32);
         let rest =
@@ -247,6 +265,6 @@ impl PaddedLayout {
 
 /// Returns the number of neighboring pixels that a loader loads together: the largest of 4, 2 and 1 that divides the
 /// width.
-fn run_length(width: usize) -> usize {
+fn run_pixels(width: usize) -> usize {
     [4, 2].into_iter().find(|run| width.is_multiple_of(*run)).unwrap_or(1)
 }

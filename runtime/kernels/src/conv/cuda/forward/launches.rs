@@ -59,7 +59,7 @@ impl Call<'_> {
         } else {
             [Arg::Operand(0), Arg::Operand(1)]
         };
-        let row = match tile.units {
+        let weight_row = match tile.units {
             ComputeUnits::Scalar => None,
             ComputeUnits::TensorCores(_) => Some(Arg::Int(int(tile.weight_row(self.shape))?)),
         };
@@ -78,7 +78,7 @@ impl Call<'_> {
             grid: partition.grid(self.shape)?,
             block: [unsigned(tile.threads)?, 1, 1],
             shared: unsigned(tile.shared)?,
-            args: self.args(operands, settings.into_iter().chain(row)),
+            args: self.args(operands, settings.into_iter().chain(weight_row)),
         });
         if sliced {
             program.launches.push(self.add_slices(partial, partition.slices)?);
@@ -95,7 +95,7 @@ impl Call<'_> {
         let elements = kernel.packed_elements(self.shape, &layout);
         let groups = self.shape.geometry.groups;
         let packed = scratch(program, elements, self.dtype);
-        let vectors = elements / kernel.column_channels() / groups;
+        let vectors = elements / kernel.vector_channels() / groups;
         program.launches.push(Launch {
             module: "conv_hopper_pack",
             kernel: kernel.pack(),
@@ -185,6 +185,7 @@ impl Call<'_> {
     }
 }
 
+/// Adds scratch memory to the program.
 fn scratch(program: &mut Program, elements: usize, dtype: DType) -> Arg {
     program.scratch.push(Buffer { elements, dtype });
     Arg::Scratch(program.scratch.len() - 1)
@@ -233,7 +234,8 @@ impl GridPartition {
     }
 }
 
-/// Returns a grid of blocks of [`Depthwise::THREADS`] threads with a row for each image.
+/// Returns a grid with a row of blocks for each image. A row has at least `threads` threads, [`Depthwise::THREADS`] in
+/// each block.
 fn image_grid(shape: &ConvShape, threads: usize) -> Result<[u32; 3]> {
     Ok([unsigned(threads.div_ceil(Depthwise::THREADS))?, grid_height(shape.batch), 1])
 }
@@ -248,6 +250,7 @@ fn block_count(factors: &[usize]) -> Result<u32> {
     unsigned(factors.iter().fold(1usize, |product, n| product.saturating_mul(*n)))
 }
 
+/// Converts to an unsigned launch size.
 fn unsigned(value: usize) -> Result<u32> {
     int(value).map(i32::unsigned_abs)
 }

@@ -29,8 +29,8 @@ use candle_core::{DType, Result, bail};
 use launches::Call;
 use sizes::{check, sizes};
 
-/// Which operands of the epilogue there are, and the activation. The operands follow the input and the weight, in the
-/// order of the fields.
+/// The operands of the epilogue that are present, and the activation. The operands follow the input and the weight, in
+/// the order of the fields.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Options {
     /// Whether there is a scale per output channel.
@@ -94,7 +94,7 @@ impl Variant {
         }
     }
 
-    /// Returns the name of the kernel and the number of slices.
+    /// Returns the name of the kernel and, for an implicit GEMM, the number of slices.
     pub fn name(&self) -> String {
         match self {
             Self::ImplicitGemm { slices, .. } => format!("{} in {slices}", self.kernel()),
@@ -124,7 +124,7 @@ pub fn program(shape: &ConvShape, dtype: DType, options: &Options, target: &Targ
 /// Returns all variants that support the convolution on the target, for tests.
 #[cfg(any(test, feature = "testing"))]
 pub fn variants(shape: &ConvShape, dtype: DType, target: &Target) -> Vec<Variant> {
-    choice::all(shape, dtype, target)
+    choice::candidates(shape, dtype, target)
 }
 
 /// Returns [`variants`] with their estimated cycles, the chosen one first.

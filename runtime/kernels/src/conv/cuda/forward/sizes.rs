@@ -40,7 +40,7 @@ pub fn check(shape: &ConvShape) -> Result<()> {
     let ConvShape { batch, input, kernel, output, geometry, .. } = *shape;
     let product = |factors: &[usize]| factors.iter().fold(1usize, |product, n| product.saturating_mul(*n));
     let padded = |i: usize| geometry.padding[i].into_iter().fold(input[i], usize::saturating_add);
-    // Rounded up as in a packed layout.
+    // A packed layout rounds up the channels of a group.
     let channels = shape.group_in_channels().next_multiple_of(PACKED_MULTIPLE);
     let rows = (kernel[0] - 1).saturating_mul(geometry.dilation[0]).saturating_add(input[0]);
     for (what, count, maximum) in [

@@ -20,8 +20,8 @@ pub struct Tile {
     pub step: usize,
     /// The number of threads in a block.
     pub threads: usize,
-    /// The numbers of channels and pixels that one warp computes. On CUDA cores, those that one thread computes.
-    pub part: [usize; 2],
+    /// The numbers of channels and pixels that one warp computes (on CUDA cores, that one thread computes).
+    pub subtile: [usize; 2],
     /// The compute units that multiply.
     pub units: ComputeUnits,
     /// The number of bytes of shared memory that a block uses.
@@ -86,7 +86,8 @@ impl Tile {
         ]
     }
 
-    /// Returns the step of the loop as the digits of a row's index: the structure `RowStep` of `tiles.cuh`.
+    /// Returns the step of the loop, split into the components of a row's index: the structure `RowStep` of
+    /// `tiles.cuh`.
     pub fn row_step(&self, shape: &ConvShape) -> [usize; 3] {
         let [height, width] = shape.kernel;
         let (middle, low) =
@@ -103,22 +104,23 @@ impl Tile {
 /// The padding of a row of sums in shared memory: `SUMS_PAD` in `epilogue.cuh`.
 pub const SUMS_PAD: usize = 8;
 /// The size of a `Tap` in `gather.cuh`, in bytes.
-pub const TAP: usize = 16;
+pub const TAP_BYTES: usize = 16;
 /// The size of a `Row` in `gather.cuh`, in bytes.
-const ROW: usize = 12;
+const ROW_BYTES: usize = 12;
 
 /// Returns the size of the accumulators for `dtype`, in bytes.
 pub fn accumulator_bytes(dtype: DType) -> usize {
     if dtype == DType::F64 { 8 } else { 4 }
 }
 
-/// Returns a kernel of `conv_scalar.cu`. `each` is the number of channels and of pixels that a thread computes.
-const fn scalar(kernel: &'static str, dtype: DType, tile: [usize; 3], each: [usize; 2]) -> Tile {
+/// Returns a kernel of `conv_scalar.cu`. `per_thread` are the numbers of channels and pixels that a
+/// thread computes.
+const fn scalar(kernel: &'static str, dtype: DType, tile: [usize; 3], per_thread: [usize; 2]) -> Tile {
     let [channels, pixels, step] = tile;
-    let down = channels / each[0];
+    let thread_rows = channels / per_thread[0];
     let bytes = if matches!(dtype, DType::F64) { 8 } else { 4 };
-    let operands = 2 * step * (channels + 4 + pixels) * bytes + 2 * step * TAP + step * ROW;
-    let sums = 4 * down * (pixels + SUMS_PAD) * bytes;
+    let operands = 2 * step * (channels + 4 + pixels) * bytes + 2 * step * TAP_BYTES + step * ROW_BYTES;
+    let sums = 4 * thread_rows * (pixels + SUMS_PAD) * bytes;
     Tile {
         module: "conv_scalar",
         kernel,
@@ -126,14 +128,15 @@ const fn scalar(kernel: &'static str, dtype: DType, tile: [usize; 3], each: [usi
         channels,
         pixels,
         step,
-        threads: down * (pixels / each[1]),
-        part: each,
+        threads: thread_rows * (pixels / per_thread[1]),
+        subtile: per_thread,
         units: ComputeUnits::Scalar,
         shared: if operands > sums { operands } else { sums },
     }
 }
 
-/// Returns a kernel of `conv_matrix.cuh`. `warps` is the number of warps along the channels and along the pixels.
+/// Returns a kernel of `conv_matrix.cuh`. `warps` are the numbers of warps along the channels and along
+/// the pixels.
 const fn matrix(
     [module, kernel]: [&'static str; 2],
     dtype: DType,
@@ -149,9 +152,9 @@ const fn matrix(
         InputAccess::Packed => (pixels * weight_row, 4),
         _ => (step * (pixels + 8), step),
     };
-    let operands = STAGES * ((channels * weight_row + input_rows) * bytes + taps * TAP);
-    let part = [channels / warps[0], pixels / warps[1]];
-    let sums = part[0] * (pixels + SUMS_PAD) * 4;
+    let operands = STAGES * ((channels * weight_row + input_rows) * bytes + taps * TAP_BYTES);
+    let subtile = [channels / warps[0], pixels / warps[1]];
+    let sums = subtile[0] * (pixels + SUMS_PAD) * 4;
     Tile {
         module,
         kernel,
@@ -160,7 +163,7 @@ const fn matrix(
         pixels,
         step,
         threads: warps[0] * warps[1] * 32,
-        part,
+        subtile,
         units: ComputeUnits::TensorCores(input),
         shared: if operands > sums { operands } else { sums },
     }
@@ -252,12 +255,12 @@ impl Direct {
     pub fn shared(&self, depth: usize) -> usize {
         let bytes = accumulator_bytes(self.dtype);
         // A row of weights is padded by four elements.
-        let weights = depth * ((self.channels + 4) * bytes + TAP);
+        let weights = depth * ((self.channels + 4) * bytes + TAP_BYTES);
         weights.max(self.channels * (Self::PIXELS + SUMS_PAD) * bytes)
     }
 }
 
-macro_rules! directs {
+macro_rules! direct_kernels {
     ($($name:literal: $dtype:ident [$($channels:literal),*]),*) => {
         [$($(Direct {
             kernel: concat!("conv_direct_", $name, "_", $channels),
@@ -267,12 +270,12 @@ macro_rules! directs {
     };
 }
 
-const DIRECTS: [Direct; 14] = directs!(
+const DIRECTS: [Direct; 14] = direct_kernels!(
     "f32": F32 [4, 8, 16, 32], "f64": F64 [4, 8], "f16": F16 [4, 8, 16, 32], "bf16": BF16 [4, 8, 16, 32]
 );
 
 /// Returns the direct kernels for `dtype`.
-pub fn directs(dtype: DType) -> impl Iterator<Item = Direct> {
+pub fn direct_kernels(dtype: DType) -> impl Iterator<Item = Direct> {
     DIRECTS.into_iter().filter(move |direct| direct.dtype == dtype)
 }
 
@@ -319,13 +322,12 @@ const ANY: [&str; 4] =
 
 /// Returns the depthwise kernels for `dtype`. For each size and stride, kernels with more rows come first. The kernel
 /// for any size comes last.
-pub fn depthwises(dtype: DType) -> impl Iterator<Item = Depthwise> {
+pub fn depthwise_kernels(dtype: DType) -> impl Iterator<Item = Depthwise> {
     let any = by_dtype(ANY, dtype).map(|kernel| Depthwise { kernel, dtype, square: None, rows: 1 });
     SQUARES.into_iter().flatten().filter(move |kernel| kernel.dtype == dtype).chain(any)
 }
 
-/// The number of pixels in a tile of `conv_pack.cu`, which is also its number of channels, and the number of threads in
-/// a block.
+/// The size of a tile of `conv_pack.cu`, in pixels and in channels, and the number of threads in a block.
 pub const PACK_TILE: usize = 64;
 pub const PACK_THREADS: usize = 256;
 
@@ -353,6 +355,7 @@ pub fn slices_kernel(dtype: DType) -> Option<&'static str> {
     by_dtype(["conv_slices_f32", "conv_slices_f64", "conv_slices_f16", "conv_slices_bf16"], dtype)
 }
 
+/// Returns the kernel for `dtype`. The kernels are those for f32, f64, f16 and bf16.
 fn by_dtype(kernels: [&'static str; 4], dtype: DType) -> Option<&'static str> {
     let i = [DType::F32, DType::F64, DType::F16, DType::BF16].iter().position(|known| *known == dtype)?;
     Some(kernels[i])

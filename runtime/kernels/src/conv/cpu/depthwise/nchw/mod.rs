@@ -1,5 +1,5 @@
-//! 3×3 kernels with stride 1 or 2 from `Nchw` to `Nchw`, with lanes over pixels. [`rows`] reads f32 in place. It widens
-//! halves to a band of f32 rows first.
+//! 3×3 kernels with stride 1 or 2 from `Nchw` to `Nchw`, with lanes over pixels. [`rows`] reads f32 in place, and
+//! widens f16 and bf16 to a band of f32 rows first.
 
 mod rows;
 
@@ -17,7 +17,7 @@ use rows::Bands;
 
 /// Convolves into `output`. Returns `false` if a weight is not finite.
 pub(super) fn conv2d(shape: &ConvShape, call: &Call<'_>, isa: Isa, output: OutputPtr) -> bool {
-    let weight = scaled(call);
+    let weight = scaled_weight(call);
     if !is_finite(&weight, isa) {
         return false;
     }
@@ -37,7 +37,7 @@ pub(super) fn conv2d(shape: &ConvShape, call: &Call<'_>, isa: Isa, output: Outpu
 }
 
 /// Returns the weight multiplied by the scale of each channel.
-fn scaled<'a>(call: &Call<'a>) -> Cow<'a, [f32]> {
+fn scaled_weight<'a>(call: &Call<'a>) -> Cow<'a, [f32]> {
     let weight = call.weight.widened();
     match call.scale {
         Some(scale) => {
@@ -48,6 +48,7 @@ fn scaled<'a>(call: &Call<'a>) -> Cow<'a, [f32]> {
     }
 }
 
+/// Returns `true` if this kernel supports the shape.
 pub(super) fn supports(shape: &ConvShape) -> bool {
     let geometry = &shape.geometry;
     let strides = [[1; 2], [2; 2]];

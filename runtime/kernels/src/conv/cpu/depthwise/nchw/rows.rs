@@ -6,11 +6,11 @@ use std::ops::Range;
 use crate::conv::ConvShape;
 use crate::conv::cpu::elements::{ElementPtr, Elements, OutputPtr, convert_all};
 use crate::conv::cpu::epilogue::{Affine, EpilogueWriter};
-use crate::memory::Scratch;
+use crate::memory::{CACHE_LINE_FLOATS, Scratch};
 use crate::simd::{Kernel, Simd, prefetch};
 
-/// Returns how many of `rows` output rows are summed together, so that registers remain for weights and pixels. 7 is
-/// one of the candidates because image heights are often a multiple of 7, such as 224.
+/// Returns how many of `rows` output rows are summed together. Registers must remain for weights and pixels. 7 is one
+/// of the candidates because image heights are often multiples of 7, such as 224.
 #[inline(always)]
 fn rows_together<S: Simd>(rows: usize, stride: usize) -> usize {
     let computed = |together: usize| rows.next_multiple_of(together);
@@ -22,15 +22,12 @@ fn rows_together<S: Simd>(rows: usize, stride: usize) -> usize {
     }
 }
 
-/// The maximum number of output rows in a band. The band's input stays in the L1 cache from one vector of
-/// columns to the next.
-const BAND: usize = 16;
+/// The maximum number of output rows in a band. The band's input stays in the L1 cache from one vector of columns to
+/// the next.
+const BAND_ROWS: usize = 16;
 
-/// The number of floats in a cache line.
-const LINE: usize = 16;
-/// The number of floats from which on an input, together with its output, exceeds a core's share of the last-level
-/// cache.
-const FAR: usize = 1 << 21;
+/// An input of at least this many floats, together with its output, exceeds a core's share of the last-level cache.
+const PREFETCH_FLOATS: usize = 1 << 21;
 
 /// Some of the bands of rows into which the output planes are divided.
 #[derive(Clone)]
@@ -47,11 +44,12 @@ pub(super) struct Bands<'a> {
 impl Bands<'_> {
     /// Returns the number of bands.
     pub fn count(shape: &ConvShape) -> usize {
-        shape.batch * shape.out_channels * Self::of_plane(shape)
+        shape.batch * shape.out_channels * Self::per_plane(shape)
     }
 
-    fn of_plane(shape: &ConvShape) -> usize {
-        shape.output[0].div_ceil(BAND)
+    /// Returns the number of bands of one plane.
+    fn per_plane(shape: &ConvShape) -> usize {
+        shape.output[0].div_ceil(BAND_ROWS)
     }
 }
 
@@ -60,19 +58,19 @@ impl Kernel for Bands<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let mut scratch = Scratch::new(self.scratch(S::LANES));
-        let [input, output, _] = scratch.slices();
-        let mut walk = Walk::new(self.shape, self.bands.start);
+        let mut scratch = Scratch::new(self.scratch_floats(S::LANES));
+        let [input, output] = scratch.slices();
+        let mut cursor = BandCursor::new(self.shape, self.bands.start);
         for _ in self.bands.clone() {
-            let rows = walk.rows();
-            let results = self.results(walk.plane, &rows);
+            let rows = cursor.rows();
+            let results = self.results(cursor.plane, &rows);
             let target = match self.output {
                 OutputPtr::F32(output) => output,
                 OutputPtr::Half(..) => output.as_mut_ptr().wrapping_sub(results.start),
             };
-            self.fetch_next(walk.plane, &rows);
-            let (from, readable) = self.rows(simd, &walk, &rows, input);
-            let plane = Plane::new(&self, simd, &walk, from, readable, target);
+            self.prefetch_next(cursor.plane, &rows);
+            let (from, readable) = self.rows(simd, &cursor, &rows, input);
+            let plane = Plane::new(&self, simd, &cursor, from, readable, target);
             match self.shape.geometry.stride {
                 [1, _] => plane.band::<1>(rows),
                 _ => plane.band::<2>(rows),
@@ -84,66 +82,74 @@ impl Kernel for Bands<'_> {
                 // SAFETY: as above; no other task writes these elements.
                 unsafe { convert_all(simd, from, results.len(), to) }
             }
-            walk.step();
+            cursor.advance();
         }
     }
 }
 
-/// The position in the sequence of bands. It advances without divisions, because a small band takes only about 100
-/// cycles.
-struct Walk {
-    /// The rows of a band; the first `longer` bands of each plane have one more.
+/// The position in the sequence of bands. [`advance`](Self::advance) avoids divisions, because a small band takes only
+/// about 100 cycles.
+struct BandCursor {
+    /// The number of rows of a band. The first `longer_bands` bands of each plane have one more.
     rows: usize,
-    longer: usize,
-    per_plane: usize,
+    longer_bands: usize,
+    /// The number of bands of a plane.
+    bands: usize,
     channels: usize,
-    /// The output channels per input channel.
-    group: usize,
+    /// The number of output channels per input channel.
+    group_out_channels: usize,
+    /// The index of the plane in the output.
     plane: usize,
+    /// The output channel.
     channel: usize,
+    /// The index of the plane in the input.
     input_plane: usize,
+    /// The index of the band in the plane.
     band: usize,
 }
 
-impl Walk {
+impl BandCursor {
     /// Starts at the band with the index `first`.
     fn new(shape: &ConvShape, first: usize) -> Self {
-        let per_plane = Bands::of_plane(shape);
-        let (plane, band) = (first / per_plane, first % per_plane);
-        let (rows, longer) = (shape.output[0] / per_plane, shape.output[0] % per_plane);
-        let (channels, group) = (shape.out_channels, shape.group_out_channels());
-        let (channel, input_plane) = (plane % channels, plane / group);
-        Self { rows, longer, per_plane, channels, group, plane, channel, input_plane, band }
+        let bands = Bands::per_plane(shape);
+        let (plane, band) = (first / bands, first % bands);
+        let (rows, longer_bands) = (shape.output[0] / bands, shape.output[0] % bands);
+        let (channels, group_out_channels) = (shape.out_channels, shape.group_out_channels());
+        let (channel, input_plane) = (plane % channels, plane / group_out_channels);
+        Self { rows, longer_bands, bands, channels, group_out_channels, plane, channel, input_plane, band }
     }
 
     /// Returns the output rows of the band.
     #[inline(always)]
     fn rows(&self) -> Range<usize> {
-        let start = |band: usize| band * self.rows + band.min(self.longer);
+        let start = |band: usize| band * self.rows + band.min(self.longer_bands);
         start(self.band)..start(self.band + 1)
     }
 
+    /// Advances to the next band.
     #[inline(always)]
-    fn step(&mut self) {
+    fn advance(&mut self) {
         self.band += 1;
-        if self.band < self.per_plane {
+        if self.band < self.bands {
             return;
         }
         self.band = 0;
         self.plane += 1;
         self.channel = if self.channel + 1 == self.channels { 0 } else { self.channel + 1 };
-        self.input_plane = if self.group == 1 { self.plane } else { self.plane / self.group };
+        self.input_plane =
+            if self.group_out_channels == 1 { self.plane } else { self.plane / self.group_out_channels };
     }
 }
 
 impl Bands<'_> {
-    /// Returns the number of floats of a widened band of the input, that of a band of the output, and 0. All three are
-    /// 0 for f32.
-    fn scratch(&self, lanes: usize) -> [usize; 3] {
+    /// Returns the numbers of floats of a widened band of the input and of a band of the output. Both are 0 for f32.
+    fn scratch_floats(&self, lanes: usize) -> [usize; 2] {
         let ([_, width], stride) = (self.shape.input, self.shape.geometry.stride[0]);
         match self.input {
-            Elements::F32(_) => [0; 3],
-            Elements::Half(..) => [((BAND - 1) * stride + 3) * width + lanes, BAND * self.shape.output[1], 0],
+            Elements::F32(_) => [0; 2],
+            Elements::Half(..) => {
+                [((BAND_ROWS - 1) * stride + 3) * width + lanes, BAND_ROWS * self.shape.output[1]]
+            }
         }
     }
 
@@ -158,35 +164,36 @@ impl Bands<'_> {
     /// Prefetches the f32 input and output of the next band. The hardware does not predict the accesses, because a band
     /// is computed column by column.
     #[inline(always)]
-    fn fetch_next(&self, index: usize, rows: &Range<usize>) {
+    fn prefetch_next(&self, index: usize, rows: &Range<usize>) {
         let (Elements::F32(input), OutputPtr::F32(output)) = (self.input, self.output) else { return };
-        if input.len() < FAR || self.shape.in_channels != self.shape.out_channels {
+        if input.len() < PREFETCH_FLOATS || self.shape.in_channels != self.shape.out_channels {
             return;
         }
         let ([height, width], stride) = (self.shape.input, self.shape.geometry.stride[0]);
         let next = (index * height + rows.end * stride) * width;
-        for line in (0..rows.len() * stride * width).step_by(LINE) {
+        for line in (0..rows.len() * stride * width).step_by(CACHE_LINE_FLOATS) {
             prefetch::<2>(input.as_ptr().wrapping_add(next + line));
         }
         let results = self.results(index, rows);
-        for line in (0..results.len()).step_by(LINE) {
+        for line in (0..results.len()).step_by(CACHE_LINE_FLOATS) {
             prefetch::<2>(output.wrapping_add(results.end + line));
         }
     }
 
     /// Returns the address of the first row of an input plane, and the range of addresses that may be read. Only the
-    /// input rows that the output rows `rows` read need to exist. They lie in the input or, widened, in `scratch`.
+    /// input rows that the output rows `rows` read need to exist. These rows lie in the input or, widened, in
+    /// `scratch`.
     #[inline(always)]
     fn rows<S: Simd>(
         &self,
         simd: S,
-        walk: &Walk,
+        cursor: &BandCursor,
         rows: &Range<usize>,
         scratch: &mut [f32],
     ) -> (*const f32, Range<*const f32>) {
         let shape = self.shape;
         let ([height, width], top) = (shape.input, shape.geometry.padding[0][0]);
-        let first = walk.input_plane * height * width;
+        let first = cursor.input_plane * height * width;
         match self.input {
             Elements::F32(input) => (input[first..][..height * width].as_ptr(), input.as_ptr_range()),
             Elements::Half(half, input) => {
@@ -208,14 +215,14 @@ impl Bands<'_> {
 struct Plane<'a, S: Simd> {
     simd: S,
     shape: &'a ConvShape,
-    /// The address of the first row, which need not exist.
+    /// The address of the first row, which may lie outside of the readable memory.
     input: *const f32,
     /// The addresses that may be read, including the rows.
     readable: Range<*const f32>,
     weights: [S::V; 9],
     writer: EpilogueWriter<'a>,
     affine: Affine<S, 1>,
-    /// The address of the first output element, which need not exist.
+    /// The address of the first output element, which may lie outside of the output band.
     output: *mut f32,
     /// The index of the plane's first element in the output.
     origin: usize,
@@ -226,12 +233,12 @@ impl<'a, S: Simd> Plane<'a, S> {
     fn new(
         bands: &Bands<'a>,
         simd: S,
-        walk: &Walk,
+        cursor: &BandCursor,
         input: *const f32,
         readable: Range<*const f32>,
         output: *mut f32,
     ) -> Self {
-        let (shape, channel) = (bands.shape, walk.channel);
+        let (shape, channel) = (bands.shape, cursor.channel);
         let mut weights = [simd.zero(); 9];
         for (weight, number) in weights.iter_mut().zip(&bands.weight[channel * 9..][..9]) {
             *weight = simd.splat(*number);
@@ -246,10 +253,11 @@ impl<'a, S: Simd> Plane<'a, S> {
             // SAFETY: the output has this channel.
             affine: unsafe { bands.writer.channels(channel).get(simd, 0) },
             output,
-            origin: walk.plane * shape.output[0] * shape.output[1],
+            origin: cursor.plane * shape.output[0] * shape.output[1],
         }
     }
 
+    /// Computes the output rows of a band.
     #[inline(always)]
     fn band<const STRIDE: usize>(&self, rows: Range<usize>) {
         let width = self.shape.output[1];
@@ -310,9 +318,9 @@ impl<'a, S: Simd> Plane<'a, S> {
         self.readable.start <= start(row(y * STRIDE)) && end <= self.readable.end
     }
 
-    /// Returns the shift plus the products, added tap by tap in the order of the weight. Pixels outside of the image do
-    /// not count: with `MASKED`, they are not read, which costs one more operation per vector. Otherwise, they are read
-    /// but excluded from the sums.
+    /// Returns the shift plus the products, added tap by tap in the order of the weight. Pixels outside of the image
+    /// are excluded: with `MASKED`, by masked loads, which cost one more operation per vector; otherwise, by masked
+    /// additions.
     #[inline(always)]
     #[expect(clippy::needless_range_loop, reason = "every index is a constant that selects a register")]
     fn sums<const STRIDE: usize, const COUNT: usize, const MASKED: bool>(
@@ -371,7 +379,7 @@ impl<S: Simd, const STRIDE: usize> Columns<S, STRIDE> {
         let (width, first) = (shape.input[1], (x * STRIDE) as isize - shape.geometry.padding[1][0] as isize);
         let mut inside = [simd.mask(0, 0); 4];
         for (mask, offset) in inside.iter_mut().zip(Self::OFFSETS) {
-            *mask = simd.inside(first + offset as isize, width);
+            *mask = simd.mask_in_row(first + offset as isize, width);
         }
         let mut taps = [simd.mask(0, 0); 3];
         for (mask, k) in taps.iter_mut().zip(0..) {

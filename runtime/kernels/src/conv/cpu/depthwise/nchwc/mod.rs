@@ -1,7 +1,7 @@
 //! Kernels of any size, stride and dilation from `Nchwc` to `Nchwc`, with lanes over channels.
 
-mod any;
-mod three;
+mod general;
+mod kernel_3x3;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use crate::simd::{self, Isa, Kernel, Simd};
 
 use super::{for_each_range, inside};
 
+/// Returns `true` if the kernels support the shape.
 pub(super) fn supports(shape: &ConvShape) -> bool {
     shape.group_in_channels() == 1 && shape.group_out_channels() == 1
 }
@@ -24,23 +25,25 @@ pub(super) fn supports(shape: &ConvShape) -> bool {
 /// Convolves into `output`.
 pub(super) fn conv2d(problem: &ConvProblem, call: &Call<'_>, output: OutputPtr) {
     let (shape, isa) = (&problem.shape, problem.isa);
-    let packed = Packed::get(shape, call, isa);
-    let planes = Planes::new(shape, &packed, call, output);
+    let packed = PackedDepthwise::get(shape, call, isa);
+    let depthwise = DepthwiseRows::new(shape, &packed, call, output);
     let rows = shape.batch * shape.out_channels.div_ceil(isa.lanes()) * shape.output[0];
     let elements = (rows * shape.output[1] * isa.lanes()).max(call.input.len());
     for_each_range(rows, elements, cost::PASS, |rows| {
-        simd::dispatch_to(isa, Planes { rows, ..planes.clone() });
+        simd::dispatch_to(isa, DepthwiseRows { rows, ..depthwise.clone() });
     });
 }
 
-/// A packed weight.
-pub(in crate::conv::cpu) struct Packed {
+/// The packed weight of a depthwise convolution.
+pub(in crate::conv::cpu) struct PackedDepthwise {
     /// `[channels / lanes][taps][lanes]`, with zeros after the last channel.
     vectors: Vec<f32>,
-    largest: f32,
+    /// The largest magnitude of a weight, or infinity if a weight is NaN.
+    max_magnitude: f32,
 }
 
-impl Packed {
+impl PackedDepthwise {
+    /// Returns the packed weight of a call.
     pub fn get(shape: &ConvShape, call: &Call<'_>, isa: Isa) -> Arc<Self> {
         let (lanes, weight) = (isa.lanes(), call.weight);
         Packing::get(call.packing, PackedForm::Depthwise { lanes }, || {
@@ -56,31 +59,32 @@ impl Packed {
             let block = &mut vectors[channel / lanes * lanes * taps + channel % lanes..];
             block.iter_mut().step_by(lanes).zip(weight).for_each(|(to, from)| *to = *from);
         }
-        Self { vectors, largest: largest(weight) }
+        Self { vectors, max_magnitude: max_magnitude(weight) }
     }
 }
 
 /// Returns the largest magnitude, or infinity if a number is NaN.
-fn largest(numbers: &[f32]) -> f32 {
+fn max_magnitude(numbers: &[f32]) -> f32 {
     // The bits of magnitudes have the order of the magnitudes, with NaN last. Integers compare faster than floats.
     let bits = numbers.iter().fold(0, |largest: i32, x| largest.max(x.abs().to_bits() as i32));
     f32::from_bits(bits as u32).min(f32::INFINITY)
 }
 
-/// Some of the output rows, numbered across all blocks of channels of all images.
+/// A depthwise convolution, and the range of output rows to compute. Rows are numbered across all blocks of channels of
+/// all images.
 #[derive(Clone)]
-pub(in crate::conv::cpu) struct Planes<'a> {
+pub(in crate::conv::cpu) struct DepthwiseRows<'a> {
     shape: &'a ConvShape,
     input: &'a [f32],
     weights: &'a [f32],
     writer: EpilogueWriter<'a>,
     output: OutputPtr,
-    /// Whether the kernel is 3×3 and the scaled weights are finite, so that [`three`] computes the rows.
-    three: bool,
+    /// Whether [`kernel_3x3`] computes the rows: the kernel is 3×3 and the scaled weights are finite.
+    uses_3x3: bool,
     rows: Range<usize>,
 }
 
-impl Kernel for Planes<'_> {
+impl Kernel for DepthwiseRows<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -91,42 +95,48 @@ impl Kernel for Planes<'_> {
             let (index, first) = (rows.start / output[0], rows.start % output[0]);
             let block_rows = first..output[0].min(first + rows.len());
             rows.start += block_rows.len();
-            if self.three {
+            if self.uses_3x3 {
                 let plane = self.input.as_ptr().wrapping_add(index * height * width * S::LANES);
                 // SAFETY: the block belongs to the input, and no other task computes these rows.
-                unsafe { self.rows_of(simd, index, plane, block_rows) }
+                unsafe { self.compute_rows(simd, index, plane, block_rows) }
                 continue;
             }
             for y in block_rows {
                 match geometry.stride[1] {
-                    1 => self.row::<S, 1>(simd, index, y),
-                    2 => self.row::<S, 2>(simd, index, y),
-                    _ => self.row::<S, 0>(simd, index, y),
+                    1 => self.compute_row::<S, 1>(simd, index, y),
+                    2 => self.compute_row::<S, 2>(simd, index, y),
+                    _ => self.compute_row::<S, 0>(simd, index, y),
                 }
             }
         }
     }
 }
 
-impl<'a> Planes<'a> {
-    /// The call may have no input if only [`rows_of`](Self::rows_of) is called.
-    pub fn new(shape: &'a ConvShape, packed: &'a Packed, call: &Call<'a>, output: OutputPtr) -> Self {
+impl<'a> DepthwiseRows<'a> {
+    /// Returns the convolution with an empty range of rows. The call may have no input if only
+    /// [`compute_rows`](Self::compute_rows) is called.
+    pub fn new(
+        shape: &'a ConvShape,
+        packed: &'a PackedDepthwise,
+        call: &Call<'a>,
+        output: OutputPtr,
+    ) -> Self {
         // The products of finite weights with the zeros outside of the image are zero.
-        let finite = (packed.largest * largest(call.scale.unwrap_or(&[1.]))).is_finite();
+        let is_finite = (packed.max_magnitude * max_magnitude(call.scale.unwrap_or(&[1.]))).is_finite();
         Self {
             shape,
             input: call.input.as_f32(),
             weights: &packed.vectors,
             writer: EpilogueWriter::new(call, shape.out_channels),
             output,
-            three: finite && three::is_suitable(shape),
+            uses_3x3: is_finite && kernel_3x3::is_suitable(shape),
             rows: 0..0,
         }
     }
 
-    /// Returns `true` if [`rows_of`](Self::rows_of) supports this convolution.
+    /// Returns `true` if [`compute_rows`](Self::compute_rows) supports this convolution.
     pub fn supports_rows(&self) -> bool {
-        self.three
+        self.uses_3x3
     }
 
     /// Computes some rows of one block of channels. `index` is the index of the block, counted across all images.
@@ -135,12 +145,12 @@ impl<'a> Planes<'a> {
     /// `plane` is the address of the first pixel of the block in the input. The input rows that the results read exist.
     /// No other task accesses the results.
     #[inline(always)]
-    pub unsafe fn rows_of<S: Simd>(&self, simd: S, index: usize, plane: *const f32, rows: Range<usize>) {
-        let plane = three::Plane::new(self, simd, index, plane);
+    pub unsafe fn compute_rows<S: Simd>(&self, simd: S, index: usize, plane: *const f32, rows: Range<usize>) {
+        let plane = kernel_3x3::Plane::new(self, simd, index, plane);
         for row in rows {
             match self.shape.geometry.stride[1] {
-                1 => plane.row::<1>(row),
-                _ => plane.row::<2>(row),
+                1 => plane.compute_row::<1>(row),
+                _ => plane.compute_row::<2>(row),
             }
         }
     }

@@ -11,10 +11,10 @@ use crate::simd::{Isa, Kernel, Simd, dispatch_to};
 use super::Operands;
 use super::pack::{PANEL, PackedWinograd};
 use super::scheme::Scheme;
-use super::transform::{InputTransform, OutputTransform, Positions, STRIP};
+use super::transform::{InputTransform, OutputTransform, Positions, STRIP_FLOATS};
 
-/// The maximum number of tiles of a block. With more tiles, there would be fewer passes over the weight. With fewer
-/// tiles, `m` would stay in a faster cache.
+/// The maximum number of tiles of a block. More tiles would need fewer passes over the weight, and fewer tiles would
+/// keep `m` in a faster cache.
 pub(in crate::conv::cpu) const BLOCK_TILES: usize = 64;
 
 /// The maximum number of panels of output channels that share a pass over `v`.
@@ -26,10 +26,10 @@ pub(in crate::conv::cpu) const GROUP_CHANNELS: usize = GROUP_PANELS * PANEL;
 /// With at least this many panels of output channels, transforming a block costs little compared with its products.
 const MIN_PANELS: usize = 4;
 /// A transformed block of at most this many cache lines leaves half of the L2 cache for the weights.
-const MAX_LINES: usize = 1 << 14;
+const MAX_BLOCK_LINES: usize = 1 << 14;
 
-/// The overhead of a task, in vectors of one position that the input transform writes in the same time: 2000 cycles, as
-/// in `partition.rs`, at about 8 cycles per vector.
+/// The overhead of a task, as the number of vectors that the input transform writes in this time: 2000 cycles, as in
+/// `partition.rs`, at about 8 cycles per vector.
 const TASK_VECTORS: usize = 256;
 
 /// The schedule of one convolution: its division into blocks, and the distribution of the blocks to threads.
@@ -48,7 +48,8 @@ pub(super) struct Schedule<'a, F, const OUT: usize, const IN: usize> {
 /// How blocks are distributed to threads.
 #[derive(Clone, Copy, PartialEq)]
 enum Distribution {
-    /// Each task transforms a whole block and computes one of this number of equal parts of its output channels.
+    /// Each task transforms a whole block and computes some of its output channels. This is the number of tasks per
+    /// block.
     WholeBlocks(usize),
     /// Each task transforms some input channels of a block or of a part of it; then each task computes some output
     /// channels of a block.
@@ -67,11 +68,15 @@ impl<'a, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Schedule<'a, F, 
             tiles.div_ceil(BLOCK_TILES).max(threads.div_ceil(panels)).min(tiles)
         };
         let block_tiles = tiles.div_ceil(blocks);
-        let even = (panels * blocks).div_ceil(threads);
-        let busy = |group: &usize| blocks * panels.div_ceil(*group) >= threads;
-        let group_panels = if has_many_tiles { GROUP_PANELS } else { even.clamp(1, GROUP_PANELS) };
+        let panels_per_thread = (panels * blocks).div_ceil(threads);
+        let occupies_all_threads = |group: &usize| blocks * panels.div_ceil(*group) >= threads;
         let group_panels =
-            if has_many_tiles { group_panels } else { Some(group_panels).filter(busy).unwrap_or(1) };
+            if has_many_tiles { GROUP_PANELS } else { panels_per_thread.clamp(1, GROUP_PANELS) };
+        let group_panels = if has_many_tiles {
+            group_panels
+        } else {
+            Some(group_panels).filter(occupies_all_threads).unwrap_or(1)
+        };
         let distribution =
             if has_many_tiles { Distribution::WholeBlocks(1) } else { Distribution::SharedBlocks };
         let schedule = Self {
@@ -84,7 +89,7 @@ impl<'a, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Schedule<'a, F, 
             group_panels,
             distribution,
         };
-        let is_small = schedule.v_len() <= MAX_LINES * PANEL && panels >= MIN_PANELS;
+        let is_small = schedule.v_len() <= MAX_BLOCK_LINES * PANEL && panels >= MIN_PANELS;
         let distribution =
             if threads == 2 && blocks == 1 && is_small { Distribution::WholeBlocks(2) } else { distribution };
         Self { distribution, ..schedule }
@@ -97,9 +102,9 @@ impl<'a, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Schedule<'a, F, 
         }
     }
 
-    /// Each task transforms everything that it multiplies, so that the transformed tiles stay in the caches of its
-    /// core. Two threads that share a block finish sooner in this way: exchanging transformed tiles between cores takes
-    /// as long as transforming them twice.
+    /// Runs tasks that transform everything that they multiply, so that the transformed tiles stay in the caches of one
+    /// core. Two threads that share a block finish sooner in this way, because exchanging transformed tiles between
+    /// cores takes as long as transforming them twice.
     fn run_whole_blocks(&self, parts: usize) {
         for_each(self.blocks * parts, &|task| {
             let (block, part) = (task / parts, task % parts);
@@ -110,8 +115,8 @@ impl<'a, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Schedule<'a, F, 
         });
     }
 
-    /// With few blocks, tasks divide the input channels first and the output channels second. With few input channels,
-    /// tasks also divide the tiles of each block.
+    /// Runs two loops of tasks. In the first, tasks transform different input channels or, if there are few, different
+    /// tiles of each block. In the second, they compute different output channels.
     fn run_shared_blocks(&self) {
         let channels = self.operands.shape.in_channels;
         let pieces = channels.div_ceil(PANEL);
@@ -133,9 +138,9 @@ impl<'a, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Schedule<'a, F, 
         });
     }
 
-    /// Returns the number of parts into which the input transform divides the tiles of each block. It is 1 if all
-    /// threads have a task without this division. Otherwise it is the number with the lowest estimated time of those that give
-    /// every thread a task. The work of a part is not less than the overhead of a task, even if threads remain idle.
+    /// Returns the number of parts into which the input transform divides the tiles of each block: 1 if all threads
+    /// have a task without this division, otherwise the number with the lowest estimated time among those that give
+    /// every thread a task. A part has at least as much work as the overhead of a task, even if threads remain idle.
     fn parts(&self, threads: usize) -> usize {
         let channels = self.operands.shape.in_channels;
         let tasks = self.blocks * channels.div_ceil(PANEL);
@@ -143,48 +148,52 @@ impl<'a, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Schedule<'a, F, 
             return 1;
         }
         let tile_vectors = channels.min(PANEL).div_ceil(self.isa.lanes()) * IN * IN;
-        let most = (self.block_tiles * tile_vectors / TASK_VECTORS).clamp(1, self.block_tiles);
+        let max_parts = (self.block_tiles * tile_vectors / TASK_VECTORS).clamp(1, self.block_tiles);
         let time = |parts: usize| {
             let part_vectors = self.block_tiles.div_ceil(parts) * tile_vectors;
             (tasks * parts).div_ceil(threads) * (part_vectors + TASK_VECTORS)
         };
-        (1..=most).min_by_key(|parts| (tasks * parts < threads, time(*parts))).unwrap_or(1)
+        (1..=max_parts).min_by_key(|parts| (tasks * parts < threads, time(*parts))).unwrap_or(1)
     }
 
+    /// Returns the tiles of a block.
     fn tiles(&self, block: usize) -> Range<usize> {
         let bound = |block: usize| (block * self.block_tiles).min(self.operands.grid.count());
         bound(block)..bound(block + 1)
     }
 
-    /// The number of cache lines of one position. It is odd, so that positions do not compete for the same cache sets.
+    /// Returns the number of cache lines of one position of `v`: an odd number, which avoids cache-set conflicts
+    /// between positions.
     fn v_stride(&self) -> usize {
         (self.operands.shape.in_channels.div_ceil(PANEL) * self.block_tiles) | 1
     }
 
-    /// The number of floats of a block's transformed tiles.
+    /// Returns the number of floats of a block's transformed tiles.
     fn v_len(&self) -> usize {
         self.v_stride() * PANEL * IN * IN
     }
 
+    /// Returns the matrices `v` in scratch memory.
     fn transformed(&self, scratch: &mut Scratch<1>) -> Positions {
         let [v] = scratch.slices();
         Positions { data: v.as_mut_ptr(), stride: self.v_stride() * PANEL }
     }
 
-    /// The part of `v` that belongs to a block.
+    /// Returns the part of `v` that belongs to a block.
     fn block_of(&self, v: Positions, block: usize) -> Positions {
         Positions { data: v.data.wrapping_add(block * self.v_len()), ..v }
     }
 
     /// Transforms some tiles of a block.
     fn transform(&self, block: usize, tiles: Range<usize>, channels: Range<usize>, v: Positions) {
-        let mut scratch = Scratch::new([STRIP]);
+        let mut scratch = Scratch::new([STRIP_FLOATS]);
         let strip = scratch.slices()[0].as_mut_ptr();
         dispatch_to(self.isa, self.input_transform(block, tiles, channels, v, strip));
     }
 
+    /// Computes some panels of output channels of a block.
     fn multiply(&self, block: usize, panels: Range<usize>, v: Positions) {
-        let mut scratch = Scratch::new([self.m_stride() * IN * IN, STRIP]);
+        let mut scratch = Scratch::new([self.m_stride() * IN * IN, STRIP_FLOATS]);
         let [m, strip] = scratch.slices().map(<[f32]>::as_mut_ptr);
         let m = Positions { data: m, stride: self.m_stride() };
         for group in self.groups(panels) {
@@ -199,7 +208,7 @@ impl<'a, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Schedule<'a, F, 
         panels.clone().step_by(size).map(move |first| first..panels.end.min(first + size))
     }
 
-    /// The number of floats of one position's products: an odd number of cache lines, as for `v`.
+    /// Returns the number of floats of one position's products: an odd number of cache lines, as for `v`.
     fn m_stride(&self) -> usize {
         ((self.block_tiles * self.group_panels) | 1) * PANEL
     }
@@ -239,7 +248,7 @@ fn part_of(range: Range<usize>, part: usize, parts: usize) -> Range<usize> {
     bound(part)..bound(part + 1)
 }
 
-/// The second step, for some panels of output channels. It is the same for every scheme, so it is compiled once.
+/// The second step, for some panels of output channels. The same code serves every scheme.
 struct Product<'a> {
     packed: &'a PackedWinograd,
     positions: usize,
@@ -254,7 +263,7 @@ struct Product<'a> {
 impl Kernel for Product<'_> {
     type Output = ();
 
-    /// Goes position by position, so that all panels share one pass over `v`.
+    /// Multiplies position by position, so that all panels share one pass over `v`.
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let Self { packed, positions, tiles, panels, v, m } = self;

@@ -6,7 +6,7 @@ use crate::activation::Activation;
 use crate::conv::cpu::elements::OutputPtr;
 use crate::conv::cpu::epilogue::EpilogueWriter;
 use crate::conv::cpu::operand::Call;
-use crate::conv::cpu::winograd::Tile;
+use crate::conv::cpu::winograd::WinogradTile;
 use crate::conv::cpu::winograd::grid::Grid;
 use crate::conv::cpu::winograd::scheme::{F2, F4, F6, Strided2, Strided4};
 use crate::conv::{ConvGeometry, ConvShape};
@@ -22,7 +22,7 @@ impl<F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Schedule<'_, F, OUT,
         for block in 0..self.blocks {
             let mut v = scratch_of_nan([self.v_len()]);
             let v = self.transformed(&mut v);
-            let mut scratch = scratch_of_nan([self.m_stride() * IN * IN, STRIP]);
+            let mut scratch = scratch_of_nan([self.m_stride() * IN * IN, STRIP_FLOATS]);
             let [m, strip] = scratch.slices().map(<[f32]>::as_mut_ptr);
             self.input_transform(block, self.tiles(block), channels.clone(), v, strip).run(simd);
             let m = Positions { data: m, stride: self.m_stride() };
@@ -47,7 +47,7 @@ fn numbers(count: usize, step: f32) -> Vec<f32> {
 
 fn check<F: Scheme<OUT, IN>, const OUT: usize, const IN: usize>(
     scheme: F,
-    tile: Tile,
+    tile: WinogradTile,
     input: [usize; 4],
     out_channels: usize,
 ) -> Result<()> {
@@ -66,7 +66,7 @@ fn check<F: Scheme<OUT, IN>, const OUT: usize, const IN: usize>(
         activation: Activation::Silu,
         ..Call::new(&image[..], &weight[..])
     };
-    let with = |run: fn(&Schedule<'_, F, OUT, IN>)| {
+    let output_of = |run: fn(&Schedule<'_, F, OUT, IN>)| {
         let mut output = vec![f32::NAN; outputs];
         let operands = Operands {
             shape: &shape,
@@ -76,37 +76,37 @@ fn check<F: Scheme<OUT, IN>, const OUT: usize, const IN: usize>(
             writer: EpilogueWriter::new(&call, out_channels),
             output: OutputPtr::F32(output.as_mut_ptr()),
             layout: Layout::Nchw,
-            infinite: false.into(),
+            has_non_finite_sum: false.into(),
         };
         run(&Schedule::new(Isa::Portable, scheme, &operands));
         output
     };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(8).build().map_err(candle_core::Error::wrap)?;
-    let expected = pool.install(|| with(|schedule| schedule.run()));
+    let expected = pool.install(|| output_of(|schedule| schedule.run()));
     assert!(expected.iter().all(|x| x.is_finite()));
-    assert_eq!(with(|schedule| schedule.run_with(Portable::<4>)), expected, "4 lanes, {shape:?}");
-    assert_eq!(with(|schedule| schedule.run_with(Portable::<16>)), expected, "16 lanes, {shape:?}");
+    assert_eq!(output_of(|schedule| schedule.run_with(Portable::<4>)), expected, "4 lanes, {shape:?}");
+    assert_eq!(output_of(|schedule| schedule.run_with(Portable::<16>)), expected, "16 lanes, {shape:?}");
     Ok(())
 }
 
 #[test]
-fn every_vector_width_gives_the_same_bits() -> Result<()> {
+fn results_are_identical_for_every_vector_width() -> Result<()> {
     let shapes = [
         ([1, 3, 1, 1], 5),
         ([2, 16, 13, 30], 33),
         ([1, 21, 40, 37], 16),
         ([3, 37, 7, 7], 20),
-        // The sums resume after `KC` channels, with two panels and with one.
+        // More than `KC` input channels, with two panels and with one.
         ([1, 131, 7, 7], 40),
         // The input transform divides blocks of tiles, because there are few input channels.
         ([1, 5, 50, 70], 40),
     ];
     for (input, out_channels) in shapes {
-        check(F2, Tile::Two, input, out_channels)?;
-        check(F4, Tile::Four, input, out_channels)?;
-        check(F6, Tile::Six, input, out_channels)?;
-        check(Strided2, Tile::StridedTwo, input, out_channels)?;
-        check(Strided4, Tile::StridedFour, input, out_channels)?;
+        check(F2, WinogradTile::Two, input, out_channels)?;
+        check(F4, WinogradTile::Four, input, out_channels)?;
+        check(F6, WinogradTile::Six, input, out_channels)?;
+        check(Strided2, WinogradTile::StridedTwo, input, out_channels)?;
+        check(Strided4, WinogradTile::StridedFour, input, out_channels)?;
     }
     Ok(())
 }

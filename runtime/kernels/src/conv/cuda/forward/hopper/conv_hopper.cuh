@@ -21,7 +21,7 @@ template <class Stages>
 __device__ __forceinline__ void prepare(const Stages &stages, const PaddedLayout &p, const ConvSizes &s,
                                         const PositionTile &block) {
     if (threadIdx.x == 0) stages.make_barriers();
-    for (int i = threadIdx.x; i < p.phases * p.rows * p.runs_across; i += Stages::THREADS)
+    for (int i = threadIdx.x; i < p.phases * p.rows * p.runs_per_row; i += Stages::THREADS)
         stages.runs[i] = run_of(p, s, block.pixel, block.image, i);
     for (int i = threadIdx.x; i < Stages::PIXELS; i += Stages::THREADS)
         stages.outputs[i] = output_of(p, s, block.pixel + i, block.image);

@@ -1,5 +1,5 @@
 // Packs the weight of a convolution for `conv_hopper.cuh`: for each group, tile of channels, chunk of the depth and
-// tap, the contents of one stage, [columns, channels, 16 bytes], padded with zeros.
+// tap, the contents of one stage, [vectors, channels, 16 bytes], padded with zeros.
 #include "load.cuh"
 
 constexpr int PACK_THREADS = 256;
@@ -9,27 +9,27 @@ template <class T>
 __device__ __forceinline__ void pack(const T *__restrict__ weight, T *__restrict__ packed, const ConvSizes &s,
                                      const PaddedLayout &p) {
     using Stages = Staged<T, 128>;
-    constexpr int COLUMN_CHANNELS = Stages::COLUMN_CHANNELS;
-    const int taps = s.kernel_height * s.kernel_width, columns = p.chunks * Stages::COLUMNS;
-    const int per_channel = columns * taps;
+    constexpr int VECTOR_CHANNELS = Stages::VECTOR_CHANNELS;
+    const int taps = s.kernel_height * s.kernel_width, vectors = p.chunks * Stages::CHUNK_VECTORS;
+    const int per_channel = vectors * taps;
     const int i = blockIdx.x * PACK_THREADS + threadIdx.x;
     if (i >= p.channel_tiles * Stages::CHANNELS * per_channel) return;
     const int out_channel = i / per_channel, rest = i - out_channel * per_channel;
-    const int column = rest / taps, tap = rest - column * taps;
+    const int vector = rest / taps, tap = rest - vector * taps;
     const int tile = out_channel / Stages::CHANNELS, row = out_channel % Stages::CHANNELS;
     for (int group = blockIdx.y; group < s.groups; group += gridDim.y) {
-        Vector<T, COLUMN_CHANNELS> vector;
+        Vector<T, VECTOR_CHANNELS> values;
 #pragma unroll
-        for (int e = 0; e < COLUMN_CHANNELS; e++) {
-            const int channel = column * COLUMN_CHANNELS + e;
+        for (int e = 0; e < VECTOR_CHANNELS; e++) {
+            const int channel = vector * VECTOR_CHANNELS + e;
             const bool inside = out_channel < s.group_out_channels && channel < s.group_in_channels;
             const size_t out = (size_t)group * s.group_out_channels + out_channel;
-            vector.at[e] = inside ? round_operand(weight[out * s.depth + channel * taps + tap]) : narrow<T>(0.f);
+            values.at[e] = inside ? round_operand(weight[out * s.depth + channel * taps + tap]) : narrow<T>(0.f);
         }
-        const size_t chunk = (size_t)(group * p.channel_tiles + tile) * p.chunks + column / Stages::COLUMNS;
+        const size_t chunk = (size_t)(group * p.channel_tiles + tile) * p.chunks + vector / Stages::CHUNK_VECTORS;
         const size_t stage = chunk * taps + tap;
-        const size_t at = (stage * Stages::COLUMNS + column % Stages::COLUMNS) * Stages::CHANNELS + row;
-        store_vector(packed + at * COLUMN_CHANNELS, vector);
+        const size_t at = (stage * Stages::CHUNK_VECTORS + vector % Stages::CHUNK_VECTORS) * Stages::CHANNELS + row;
+        store_vector(packed + at * VECTOR_CHANNELS, values);
     }
 }
 

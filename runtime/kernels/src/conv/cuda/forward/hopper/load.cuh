@@ -11,30 +11,31 @@ template <> __device__ __forceinline__ float round_operand<float>(float value) {
     return __uint_as_float(to_tf32(value));
 }
 
-// RUN neighboring pixels of CHANNELS channels, in registers.
-template <class Stages, int RUN> struct TransposedRun {
+// RUN_PIXELS neighboring pixels of CHANNELS channels, in registers.
+template <class Stages, int RUN_PIXELS> struct TransposedRun {
     using T = typename Stages::T;
-    static constexpr int COLUMN_CHANNELS = Stages::COLUMN_CHANNELS;
+    static constexpr int VECTOR_CHANNELS = Stages::VECTOR_CHANNELS;
     static constexpr bool HALF = sizeof(T) == 2;
-    static constexpr int WORDS = RUN * sizeof(T) > 4 ? RUN * sizeof(T) / 4 : 1;  // the words of a channel
-    static constexpr int CHANNELS = 16 / WORDS, COLUMNS = CHANNELS / COLUMN_CHANNELS;
+    static constexpr int WORDS = RUN_PIXELS * sizeof(T) > 4 ? RUN_PIXELS * sizeof(T) / 4 : 1;  // the words of a channel
+    static constexpr int CHANNELS = 16 / WORDS, VECTORS = CHANNELS / VECTOR_CHANNELS;
 
     uint32_t words[CHANNELS][WORDS];
-    int position = -RUN;  // the position of the first pixel in the stage; -RUN if there is nothing to write
-    int column;           // the first column
+    // The position of the first pixel in the stage, or -RUN_PIXELS if there is nothing to write.
+    int position = -RUN_PIXELS;
+    int first_vector;  // the index in the chunk of the item's first channel vector
 
-    // Reads item `item` of a chunk. An item is one run of some columns. The first channel of the chunk is at `input`,
-    // and `channels` channels are left, including that one.
+    // Reads item `item` of a chunk. An item is one run of some channel vectors. The first channel of the chunk is at
+    // `input`, and `channels` channels are left, including that one.
     __device__ __forceinline__ void read(const Stages &stages, const T *input, int item, int runs, int channels,
                                          int plane) {
-        position = -RUN;
-        if (item >= runs * (Stages::COLUMNS / COLUMNS)) return;
-        column = item / runs * COLUMNS;
+        position = -RUN_PIXELS;
+        if (item >= runs * (Stages::CHUNK_VECTORS / VECTORS)) return;
+        first_vector = item / runs * VECTORS;
         const PixelRun run = stages.runs[item % runs];
         if (run.from < 0) return;
         position = run.position;
-        const T *from = input + run.from + (size_t)column * COLUMN_CHANNELS * plane;
-        const int left = channels - column * COLUMN_CHANNELS;
+        const T *from = input + run.from + (size_t)first_vector * VECTOR_CHANNELS * plane;
+        const int left = channels - first_vector * VECTOR_CHANNELS;
 #pragma unroll
         for (int i = 0; i < CHANNELS; i++) {
             read_words(from, i < left, words[i]);
@@ -43,7 +44,7 @@ template <class Stages, int RUN> struct TransposedRun {
     }
 
     static __device__ __forceinline__ void read_words(const T *from, bool inside, uint32_t (&to)[WORDS]) {
-        if constexpr (RUN * sizeof(T) == 2) {
+        if constexpr (RUN_PIXELS * sizeof(T) == 2) {
             to[0] = inside ? *reinterpret_cast<const uint16_t *>(from) : 0;
         } else {
             Vector<uint32_t, WORDS> vector{};
@@ -56,23 +57,24 @@ template <class Stages, int RUN> struct TransposedRun {
     // Writes the item to a stage. Neighboring threads have neighboring runs and begin with different pixels of their
     // runs, so that eight threads together write to different banks.
     __device__ __forceinline__ void write(const Stages &stages, unsigned char *stage) {
-        const int first = threadIdx.x % 32 * RUN / 8 % RUN;
+        const int first = threadIdx.x % 32 * RUN_PIXELS / 8 % RUN_PIXELS;
 #pragma unroll
-        for (int bit = HALF ? 2 : 1; bit < RUN; bit *= 2)
+        for (int bit = HALF ? 2 : 1; bit < RUN_PIXELS; bit *= 2)
             if (first & bit) swap_words(HALF ? bit / 2 : bit);
 #pragma unroll
-        for (int j = 0; j < RUN; j++) {
+        for (int j = 0; j < RUN_PIXELS; j++) {
             // Runs of several pixels occur only with a single phase, so a pixel before or after the tile is out of
             // range.
             const int at = position + (j ^ first);
             if ((unsigned)at >= (unsigned)stages.positions) continue;
 #pragma unroll
-            for (int c = 0; c < COLUMNS; c++) {
+            for (int c = 0; c < VECTORS; c++) {
                 Vector<uint32_t, 4> vector;
 #pragma unroll
                 for (int i = 0; i < 4; i++)
-                    vector.at[i] = word(c * COLUMN_CHANNELS + i * (COLUMN_CHANNELS / 4), j, first);
-                store_vector(reinterpret_cast<uint32_t *>(stage + ((column + c) * stages.positions + at) * 16), vector);
+                    vector.at[i] = word(c * VECTOR_CHANNELS + i * (VECTOR_CHANNELS / 4), j, first);
+                const int to = ((first_vector + c) * stages.positions + at) * 16;
+                store_vector(reinterpret_cast<uint32_t *>(stage + to), vector);
             }
         }
     }
@@ -101,16 +103,16 @@ template <class Stages, int RUN> struct TransposedRun {
 };
 
 // Loads all chunks of the input. While a thread writes one item, it reads the next, which may be of the next chunk.
-template <class Stages, int RUN>
+template <class Stages, int RUN_PIXELS>
 __device__ __forceinline__ void load_by_runs(const Stages &stages, const PaddedLayout &p,
                                              const typename Stages::T *input, int channels, int plane) {
-    using Item = TransposedRun<Stages, RUN>;
-    const int runs = p.phases * p.rows * p.runs_across;
+    using Item = TransposedRun<Stages, RUN_PIXELS>;
+    const int runs = p.phases * p.rows * p.runs_per_row;
     // At least one round, because the barriers must complete even if there is only padding.
-    const int items = runs * (Stages::COLUMNS / Item::COLUMNS);
+    const int items = runs * (Stages::CHUNK_VECTORS / Item::VECTORS);
     const int rounds = max(1, (items + Stages::LOADERS - 1) / Stages::LOADERS);
     const int total = rounds * p.chunks;
-    Ring<Stages::INPUTS> ring;
+    Ring<Stages::INPUT_STAGES> ring;
     int ahead = 0, ahead_chunk = 0, round = 0;  // the next round to read, and the next to write
     const auto read = [&](Item &item) {
         if (ahead_chunk == p.chunks) return;
@@ -141,7 +143,7 @@ __device__ __forceinline__ void load_by_runs(const Stages &stages, const PaddedL
 template <class Stages>
 __device__ __forceinline__ void load_inputs(const Stages &stages, const PaddedLayout &p,
                                             const typename Stages::T *input, int channels, int plane) {
-    switch (p.run) {
+    switch (p.run_pixels) {
         case 4: return load_by_runs<Stages, 4>(stages, p, input, channels, plane);
         case 2: return load_by_runs<Stages, 2>(stages, p, input, channels, plane);
         default: return load_by_runs<Stages, 1>(stages, p, input, channels, plane);

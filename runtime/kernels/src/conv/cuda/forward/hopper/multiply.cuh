@@ -8,7 +8,7 @@ template <class Stages> struct WeightCopies {
     const Stages &stages;
     const typename Stages::T *packed;
     int left;      // the number of stages still to be copied
-    Ring<Stages::WEIGHTS> ring;
+    Ring<Stages::WEIGHT_STAGES> ring;
 
     // If a copy is left, waits until the next stage of the ring is free and then starts the copy.
     __device__ __forceinline__ void begin() {
@@ -28,12 +28,12 @@ __device__ __forceinline__ void multiply(const Stages &stages, const PaddedLayou
     using T = typename Stages::T;
     const int half = threadIdx.x / 128;
     const bool first = threadIdx.x % 128 == 0;
-    const int column = stages.positions * 16;
+    const int vector_stride = stages.positions * 16;
     WeightCopies<Stages> copies{stages, packed, p.chunks * tap_count, {}};
     if (threadIdx.x == 0)
-        for (int i = 0; i < Stages::WEIGHTS; i++) copies.begin();
-    Ring<Stages::INPUTS> inputs;
-    Ring<Stages::WEIGHTS> weights;
+        for (int i = 0; i < Stages::WEIGHT_STAGES; i++) copies.begin();
+    Ring<Stages::INPUT_STAGES> inputs;
+    Ring<Stages::WEIGHT_STAGES> weights;
     Barrier *before = nullptr;  // the barrier of the weight stage that the previous products read
     for (int chunk = 0; chunk < p.chunks; chunk++, inputs.next()) {
         barrier_wait(&stages.barriers->input_full[inputs.stage], inputs.parity);
@@ -44,10 +44,10 @@ __device__ __forceinline__ void multiply(const Stages &stages, const PaddedLayou
             const unsigned char *b = input + taps.at[tap] * 16;
             wgmma_fence();
 #pragma unroll
-            for (int k = 0; k < Stages::COLUMNS; k += 2)
+            for (int k = 0; k < Stages::CHUNK_VECTORS; k += 2)
                 wgmma<T, Stages::PIXELS>(sums,
                                          matrix_descriptor(a + k * Stages::CHANNELS * 16, Stages::CHANNELS * 16, 128),
-                                         matrix_descriptor(b + k * column, column, 128));
+                                         matrix_descriptor(b + k * vector_stride, vector_stride, 128));
             wgmma_commit();
             // The previous products are complete after this wait.
             wgmma_wait<1>();

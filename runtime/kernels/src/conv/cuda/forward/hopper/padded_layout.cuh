@@ -16,8 +16,8 @@ struct PaddedLayout {
     int read_positions;     // the positions of a phase that a tile reads, a multiple of 8
     int phases;             // the phases that taps read; their row and column residues follow
     int down[MAX_PHASES], right[MAX_PHASES];
-    int run;                // the number of neighboring pixels loaded together; divides the width
-    int runs_across, rows;  // the runs of a row, and the rows of a phase that a tile reads
+    int run_pixels;         // the number of neighboring pixels loaded together; divides the width
+    int runs_per_row, rows; // the runs of a row, and the rows of a phase that a tile reads
     int channel_tiles, position_tiles;
     int chunks;             // the chunks of the channels; see `Staged`
 };
@@ -33,19 +33,20 @@ __device__ __forceinline__ int floor_divide(int a, int b) { return a >= 0 ? a / 
 
 // Returns run `i` of the tile at position `tile`, whose first image is `image`.
 __device__ __forceinline__ PixelRun run_of(const PaddedLayout &p, const ConvSizes &s, int tile, int image, int i) {
-    const int across = i % p.runs_across, row_of_all = i / p.runs_across;
+    const int across = i % p.runs_per_row, row_of_all = i / p.runs_per_row;
     const int phase = row_of_all / p.rows;
     const int start = tile + p.first;
     const int row = floor_divide(start, p.pitch) + (row_of_all - phase * p.rows);  // counted across all images
     const int rows_of_image = p.image / p.pitch;
     const int row_image = floor_divide(row, rows_of_image);
     const int y = (row - row_image * rows_of_image) * s.stride_down + p.down[phase];
-    const int x = across * p.run * s.stride_right + p.right[phase];
-    const int position = row * p.pitch + across * p.run - start;
+    const int x = across * p.run_pixels * s.stride_right + p.right[phase];
+    const int position = row * p.pitch + across * p.run_pixels - start;
     const bool in_image = row_image >= 0 && row_image < s.batch && y < s.height && x < s.width;
-    const bool inside = in_image && position > -p.run && position < p.read_positions;
+    const bool inside = in_image && position > -p.run_pixels && position < p.read_positions;
     const int plane = s.height * s.width;
-    return {inside ? (row_image - image) * s.in_channels * plane + y * s.width + x : -1, phase * p.read_positions + position};
+    const int from = inside ? (row_image - image) * s.in_channels * plane + y * s.width + x : -1;
+    return {from, phase * p.read_positions + position};
 }
 
 // Returns the offset of a position's output pixel in channel 0, counted from the tile's first image `image`, or -1 if

@@ -8,18 +8,18 @@ use crate::conv::ConvShape;
 use crate::conv::cpu::epilogue::{Affine, Destination, EpilogueWriter};
 use crate::simd::Simd;
 
-use super::{Planes, inside};
+use super::{DepthwiseRows, inside};
 
-impl Planes<'_> {
+impl DepthwiseRows<'_> {
     /// Computes the row `y` of the block `index`, with stride `STRIDE`, or with any stride if `STRIDE` is 0.
     #[inline(always)]
-    pub(super) fn row<S: Simd, const STRIDE: usize>(&self, simd: S, index: usize, y: usize) {
+    pub(super) fn compute_row<S: Simd, const STRIDE: usize>(&self, simd: S, index: usize, y: usize) {
         let ConvShape { input: [_, width], output, kernel, geometry, .. } = self.shape;
         let row = Row::new::<STRIDE>(self, simd, index, y);
-        let whole = self.whole_columns();
+        let inner = self.inner_columns();
         let mut x = 0;
         while x < output[1] {
-            let count = if whole.start <= x { whole.end.saturating_sub(x) } else { 0 };
+            let count = if inner.start <= x { inner.end.saturating_sub(x) } else { 0 };
             let taps = match count {
                 4.. => 0..kernel[1],
                 _ => inside(x * row.stride, row.left, *width, geometry.dilation[1], kernel[1]),
@@ -39,7 +39,7 @@ impl Planes<'_> {
 
     /// Returns the columns whose taps all lie within the image.
     #[inline(always)]
-    fn whole_columns(&self) -> Range<usize> {
+    fn inner_columns(&self) -> Range<usize> {
         let ConvShape { input: [_, width], output, kernel, geometry, .. } = self.shape;
         let (stride, left) = (geometry.stride[1], geometry.padding[1][0]);
         let reach = (kernel[1] - 1) * geometry.dilation[1];
@@ -53,14 +53,16 @@ impl Planes<'_> {
 /// image.
 struct Row<'a, S: Simd> {
     simd: S,
-    /// The input row that the first kernel row reads, and the distance from there to the input row that the next kernel
-    /// row reads.
+    /// The input row that the first kernel row reads.
     input: *const f32,
+    /// The distance to the input row that the next kernel row reads.
     row_step: usize,
     weights: *const f32,
+    /// The numbers of kernel rows within the image and of kernel columns.
     kernel: [usize; 2],
-    /// The distances between taps and between pixels.
+    /// The distance between taps, in pixels.
     tap_step: usize,
+    /// The distance between the inputs of neighboring outputs, in pixels.
     stride: usize,
     /// The number of columns of padding before the row.
     left: usize,
@@ -72,28 +74,29 @@ struct Row<'a, S: Simd> {
 
 impl<'a, S: Simd> Row<'a, S> {
     #[inline(always)]
-    fn new<const STRIDE: usize>(planes: &'a Planes<'a>, simd: S, index: usize, y: usize) -> Self {
-        let ConvShape { input: [height, width], output, kernel, geometry, out_channels, .. } = planes.shape;
+    fn new<const STRIDE: usize>(depthwise: &'a DepthwiseRows<'a>, simd: S, index: usize, y: usize) -> Self {
+        let ConvShape { input: [height, width], output, kernel, geometry, out_channels, .. } =
+            depthwise.shape;
         let channel = index % out_channels.div_ceil(S::LANES) * S::LANES;
         let ([stride, _], [dilation, _], [[top, _], [left, _]]) =
             (geometry.stride, geometry.dilation, geometry.padding);
         let taps = inside(y * stride, top, *height, dilation, kernel[0]);
         let first = (y * stride + taps.start * dilation).saturating_sub(top);
-        let input = planes.input.as_ptr().wrapping_add((index * height + first) * width * S::LANES);
+        let input = depthwise.input.as_ptr().wrapping_add((index * height + first) * width * S::LANES);
         let weights = (channel * kernel[0] + taps.start * S::LANES) * kernel[1];
         let at = (index * output[0] + y) * output[1] * S::LANES;
         Self {
             simd,
             input,
             row_step: dilation * width * S::LANES,
-            weights: planes.weights.as_ptr().wrapping_add(weights),
+            weights: depthwise.weights.as_ptr().wrapping_add(weights),
             kernel: [taps.len(), kernel[1]],
             tap_step: geometry.dilation[1],
             stride: if STRIDE == 0 { geometry.stride[1] } else { STRIDE },
             left,
-            writer: &planes.writer,
-            affine: planes.writer.vectors(simd, channel),
-            to: Destination { output: planes.output.as_f32(), at, block: 0 },
+            writer: &depthwise.writer,
+            affine: depthwise.writer.vectors(simd, channel),
+            to: Destination { output: depthwise.output.as_f32(), at, block: 0 },
         }
     }
 

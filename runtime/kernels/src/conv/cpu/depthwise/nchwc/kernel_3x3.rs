@@ -8,7 +8,7 @@ use crate::conv::cpu::epilogue::{Affine, Destination};
 use crate::memory::{CACHE_LINE_FLOATS, CacheLine};
 use crate::simd::Simd;
 
-use super::{Planes, inside};
+use super::{DepthwiseRows, inside};
 
 /// Returns the maximum number of pixels that are summed together. With more, there would be too few registers for the
 /// weights and a pixel, or the compiler would not unroll the loops.
@@ -31,7 +31,7 @@ pub(super) fn is_suitable(shape: &ConvShape) -> bool {
 /// A block of channels of an image.
 pub(super) struct Plane<'a, S: Simd> {
     simd: S,
-    planes: &'a Planes<'a>,
+    depthwise: &'a DepthwiseRows<'a>,
     /// The weights multiplied by the scale.
     weights: [S::V; 9],
     affine: Affine<S, 1>,
@@ -43,28 +43,28 @@ pub(super) struct Plane<'a, S: Simd> {
 
 impl<'a, S: Simd> Plane<'a, S> {
     #[inline(always)]
-    pub fn new(planes: &'a Planes<'a>, simd: S, index: usize, input: *const f32) -> Self {
-        let block = index % planes.shape.out_channels.div_ceil(S::LANES);
-        let affine: Affine<S, 1> = planes.writer.vectors(simd, block * S::LANES);
+    pub fn new(depthwise: &'a DepthwiseRows<'a>, simd: S, index: usize, input: *const f32) -> Self {
+        let block = index % depthwise.shape.out_channels.div_ceil(S::LANES);
+        let affine: Affine<S, 1> = depthwise.writer.vectors(simd, block * S::LANES);
         let mut weights = [simd.zero(); 9];
         for (tap, weight) in weights.iter_mut().enumerate() {
             let at = (block * 9 + tap) * S::LANES;
             // SAFETY: there are weights for every tap of every block.
-            *weight = simd.mul(unsafe { simd.load(planes.weights.as_ptr().add(at)) }, affine.scale[0]);
+            *weight = simd.mul(unsafe { simd.load(depthwise.weights.as_ptr().add(at)) }, affine.scale[0]);
         }
-        Self { simd, planes, weights, affine, index, input }
+        Self { simd, depthwise, weights, affine, index, input }
     }
 
     /// Computes a row in blocks of nearly equal size.
     #[inline(always)]
-    pub fn row<const STRIDE: usize>(&self, y: usize) {
-        let ConvShape { input: [height, _], output, geometry, .. } = self.planes.shape;
+    pub fn compute_row<const STRIDE: usize>(&self, y: usize) {
+        let ConvShape { input: [height, _], output, geometry, .. } = self.depthwise.shape;
         let first = (y * geometry.stride[0]).wrapping_sub(geometry.padding[0][0]);
         let at = (self.index * output[0] + y) * output[1] * S::LANES;
         let row = Row {
             first,
             taps: inside(y * geometry.stride[0], geometry.padding[0][0], *height, 1, 3),
-            to: Destination { output: self.planes.output.as_f32(), at, block: 0 },
+            to: Destination { output: self.depthwise.output.as_f32(), at, block: 0 },
         };
         let blocks = output[1].div_ceil(const { pixels_together::<S, STRIDE>() });
         let bound = |block: usize| block * output[1] / blocks;
@@ -87,7 +87,7 @@ impl<'a, S: Simd> Plane<'a, S> {
             }
         }
         // SAFETY: the row belongs to the output, and no other task writes it.
-        unsafe { self.planes.writer.activate_vectors(self.simd, &self.affine, row.to, output[1]) }
+        unsafe { self.depthwise.writer.activate_vectors(self.simd, &self.affine, row.to, output[1]) }
     }
 
     /// Computes `COUNT` pixels from `x` on.
@@ -96,7 +96,7 @@ impl<'a, S: Simd> Plane<'a, S> {
     /// The row has these pixels.
     #[inline(always)]
     unsafe fn block<const STRIDE: usize, const COUNT: usize>(&self, row: &Row, x: usize) {
-        let ConvShape { input: [_, width], geometry, .. } = self.planes.shape;
+        let ConvShape { input: [_, width], geometry, .. } = self.depthwise.shape;
         let mut sums = [[self.affine.shift[0]]; COUNT];
         let (first, count) = ((x * STRIDE).wrapping_sub(geometry.padding[1][0]), (COUNT - 1) * STRIDE + 3);
         let inside = [first < *width, first.wrapping_add(count - 1) < *width];
@@ -122,7 +122,7 @@ impl<'a, S: Simd> Plane<'a, S> {
         }
         let to = Destination { at: row.to.at + x * S::LANES, ..row.to };
         // SAFETY: guaranteed by the caller; no other task writes the row.
-        unsafe { self.planes.writer.store_vectors(self.simd, sums, &self.affine, to) }
+        unsafe { self.depthwise.writer.store_vectors(self.simd, sums, &self.affine, to) }
     }
 }
 

@@ -1,0 +1,221 @@
+//! Relates the types of fields to the types of their layers.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use crate::{Error, Result};
+
+use super::build::at_current_path;
+
+/// Constants that tell whether the type `T` of a field is a container of layers or a tuple. The derive cannot tell by
+/// the name of the type, which may be an alias. Containers and tuples have inherent constants, which override the
+/// constants of [`NotContainer`].
+pub struct FieldKind<T: ?Sized>(PhantomData<T>);
+
+/// The constants of a type that is neither a container nor a tuple.
+pub trait NotContainer {
+    const IS_CONTAINER: bool = false;
+    /// Whether the type is a container of at most one layer.
+    const HOLDS_ONE_LAYER: bool = false;
+    const IS_TUPLE: bool = false;
+}
+
+impl<T: ?Sized> NotContainer for FieldKind<T> {}
+
+/// The type of the layers in a container, or the type itself if it is not a container. `IS_CONTAINER` is the constant
+/// of [`FieldKind`] for the type.
+#[diagnostic::on_unimplemented(
+    message = "expected a `Vec<…>`, an array or an `Option<…>`, found `{Self}`",
+    label = "this type is not a container of layers"
+)]
+pub trait Contents<const IS_CONTAINER: bool> {
+    /// The type of the layer.
+    type Layer: ?Sized;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: ?Sized> Contents<false> for T {
+    type Layer = T;
+}
+
+macro_rules! containers {
+    ($([$($parameters:tt)*] $container:ty, holds_one_layer: $holds_one_layer:literal;)*) => {$(
+        impl<$($parameters)*> FieldKind<$container> {
+            pub const IS_CONTAINER: bool = true;
+            pub const HOLDS_ONE_LAYER: bool = $holds_one_layer;
+        }
+
+        impl<$($parameters)*> Contents<true> for $container {
+            type Layer = T;
+        }
+    )*};
+}
+
+containers! {
+    [T] Vec<T>, holds_one_layer: false;
+    [T, const N: usize] [T; N], holds_one_layer: false;
+    [T] Option<T>, holds_one_layer: true;
+    [T: ?Sized] Box<T>, holds_one_layer: true;
+    [T: ?Sized] Arc<T>, holds_one_layer: true;
+}
+
+/// A field that holds at most one layer of the type `T`.
+#[diagnostic::on_unimplemented(
+    message = "`config` of this field's type builds `{T}`, not `{Self}`",
+    label = "expected `{T}`"
+)]
+pub trait SingleLayer<T> {
+    fn from_layer(layer: T) -> Self;
+}
+
+macro_rules! single_layers {
+    ($($container:ty: $layer:ident => $value:expr;)*) => {$(
+        #[diagnostic::do_not_recommend]
+        impl<T> SingleLayer<T> for $container {
+            fn from_layer($layer: T) -> Self {
+                $value
+            }
+        }
+    )*};
+}
+
+single_layers! {
+    T: layer => layer;
+    Option<T>: layer => Some(layer);
+    Box<T>: layer => Box::new(layer);
+    Arc<T>: layer => Arc::new(layer);
+}
+
+/// A layer or a tuple of layers, which becomes the value of a field. The compiler infers `T` first and then checks the
+/// type of the field, so that an error names the field.
+pub struct Built<T>(pub T);
+
+impl<T> Built<T> {
+    /// Returns the value of a field with one layer.
+    pub fn into_field<F: SingleLayer<T>>(self) -> F {
+        F::from_layer(self.0)
+    }
+
+    /// Returns the value of a field with a tuple of layers.
+    pub fn into_tuple<F: LayerTuple<T>>(self) -> F {
+        F::from_tuple(self.0)
+    }
+}
+
+/// A list of layers of the type `T`: the type of a field with `for`.
+#[diagnostic::on_unimplemented(
+    message = "`for` requires a `Vec<…>` or an array, found `{Self}`",
+    label = "this type is not a list of layers"
+)]
+pub trait LayerList<T>: Sized {
+    fn from_layers(layers: Vec<T>) -> Result<Self>;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T> LayerList<T> for Vec<T> {
+    fn from_layers(layers: Vec<T>) -> Result<Self> {
+        Ok(layers)
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<T, const N: usize> LayerList<T> for [T; N] {
+    fn from_layers(layers: Vec<T>) -> Result<Self> {
+        let found = layers.len();
+        layers
+            .try_into()
+            .map_err(|_| Error::msg(format!("expected {N} layers, the length of the array, found {found}")))
+    }
+}
+
+/// Collects the layers of a list.
+///
+/// # Errors
+/// Fails if the field is an array of a different length.
+pub fn layer_list<L: LayerList<T>, T>(layers: Vec<T>) -> Result<L> {
+    at_current_path(L::from_layers(layers))
+}
+
+/// An optional layer of the type `T`: the type of a field with `if`.
+#[diagnostic::on_unimplemented(
+    message = "`if` requires an `Option<…>`, found `{Self}`",
+    label = "this type is not an optional layer"
+)]
+pub trait Optional<T> {
+    fn from_option(layer: Option<T>) -> Self;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T> Optional<T> for Option<T> {
+    fn from_option(layer: Option<T>) -> Self {
+        layer
+    }
+}
+
+/// Returns the value of a field with `if`.
+pub fn optional<O: Optional<T>, T>(layer: Option<T>) -> O {
+    O::from_option(layer)
+}
+
+/// A field that holds a tuple of layers of the type `T`.
+#[diagnostic::on_unimplemented(
+    message = "several lists of arguments require a tuple of as many layers, found `{Self}`",
+    label = "this type is not such a tuple"
+)]
+pub trait LayerTuple<T> {
+    fn from_tuple(tuple: T) -> Self;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T> LayerTuple<T> for T {
+    fn from_tuple(tuple: T) -> Self {
+        tuple
+    }
+}
+
+/// The type of the layer at `INDEX` of a tuple, or the type itself if it is not a tuple. `IS_TUPLE` is the constant of
+/// [`FieldKind`] for the type.
+#[diagnostic::on_unimplemented(
+    message = "several lists of arguments require a tuple of as many layers, found `{Self}`",
+    label = "this type has no layer {INDEX}"
+)]
+pub trait TupleLayer<const INDEX: usize, const IS_TUPLE: bool> {
+    /// The type of the layer.
+    type Layer;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T, const INDEX: usize> TupleLayer<INDEX, false> for T {
+    type Layer = T;
+}
+
+macro_rules! tuple_layers {
+    ($([$($name:ident)+]: $($index:literal $layer:ident),+;)*) => {$(
+        impl<$($name),+> FieldKind<($($name,)+)> {
+            pub const IS_TUPLE: bool = true;
+        }
+
+        tuple_layer! { [$($name)+] $($index $layer)+ }
+    )*};
+}
+
+macro_rules! tuple_layer {
+    ($names:tt $($index:literal $layer:ident)+) => {$(tuple_layer! { @ $names $index $layer })+};
+    (@ [$($name:ident)+] $index:literal $layer:ident) => {
+        #[diagnostic::do_not_recommend]
+        impl<$($name),+> TupleLayer<$index, true> for ($($name,)+) {
+            type Layer = $layer;
+        }
+    };
+}
+
+tuple_layers! {
+    [A]: 0 A;
+    [A B]: 0 A, 1 B;
+    [A B C]: 0 A, 1 B, 2 C;
+    [A B C D]: 0 A, 1 B, 2 C, 3 D;
+    [A B C D E]: 0 A, 1 B, 2 C, 3 D, 4 E;
+    [A B C D E F]: 0 A, 1 B, 2 C, 3 D, 4 E, 5 F;
+    [A B C D E F G]: 0 A, 1 B, 2 C, 3 D, 4 E, 5 F, 6 G;
+    [A B C D E F G H]: 0 A, 1 B, 2 C, 3 D, 4 E, 5 F, 6 G, 7 H;
+}

@@ -1,0 +1,99 @@
+//! Builds fields with `#[param]` and `#[buffer]`, and ties parameters.
+
+use candle_core::{Shape, Tensor};
+use candle_nn::VarBuilder;
+
+use crate::init::Initializer;
+use crate::module::Module;
+use crate::registry::{TensorKind, for_each_mut, join};
+use crate::{Error, Result};
+
+use super::build::at_current_path;
+
+/// Builds a `#[param]` field. The default initializer is `kaiming_uniform` for two or more dimensions, and zeros
+/// otherwise.
+pub fn param(
+    vb: &VarBuilder,
+    name: &str,
+    shape: impl Into<Shape>,
+    init: Option<Initializer>,
+) -> Result<Tensor> {
+    let shape = shape.into();
+    let init = init.unwrap_or_else(|| match shape.rank() {
+        0 | 1 => crate::init::zeros(),
+        _ => crate::init::kaiming_uniform(),
+    });
+    at_current_path(vb.get_with_hints(shape.clone(), name, init.for_shape(shape.dims())))
+}
+
+/// Builds a `#[buffer]` field. The default initializer is zeros.
+pub fn buffer(
+    vb: &VarBuilder,
+    name: &str,
+    shape: impl Into<Shape>,
+    init: Option<Initializer>,
+) -> Result<Tensor> {
+    let shape = shape.into();
+    let init = init.unwrap_or_else(crate::init::zeros);
+    let tensor = at_current_path(vb.get_with_hints(shape.clone(), name, init.for_shape(shape.dims())))?;
+    Ok(tensor.detach())
+}
+
+/// Returns a builder that reads the tied parameter of the field `name` from `target`. If `target` is
+/// `embed.weight`, the tied parameter is `name.weight`, or `name` itself if the field is a `#[param]`.
+pub fn tie<'a>(vb: VarBuilder<'a>, name: &str, target: &str) -> VarBuilder<'a> {
+    let prefix = vb.prefix();
+    let with_prefix =
+        |path: &str| if prefix.is_empty() { path.to_string() } else { format!("{prefix}.{path}") };
+    let leaf = target.rsplit('.').next().unwrap_or(target);
+    let field = with_prefix(name);
+    let field_leaf = with_prefix(&join(name, leaf));
+    let target = with_prefix(target);
+    // Rename at the root: a renamed builder wraps the original builder, which would prepend its own prefix to the new
+    // name.
+    let root = vb.root().rename_f(move |path| {
+        if path == field_leaf || path == field { target.clone() } else { path.to_string() }
+    });
+    if prefix.is_empty() { root } else { root.pp(prefix) }
+}
+
+/// Replaces the tied parameter of the field `name` with the tensor at `target`, so that both share it.
+///
+/// # Errors
+/// Fails if the network has no parameter `target`, the field has no such parameter, or the shapes differ.
+pub fn tie_after_build<M: Module>(network: &mut M, name: &str, target: &str) -> Result<()> {
+    let leaf = target.rsplit('.').next().unwrap_or(target);
+    let tied = join(name, leaf);
+    let mut found = None;
+    for_each_mut(network, &mut |path, kind, tensor| {
+        if path == target && kind == TensorKind::Parameter {
+            found = Some(tensor.clone());
+        }
+        Ok(())
+    })?;
+    let Some(found) = found else {
+        return at_current_path(Err(Error::msg(format!(
+            "tie = {target:?}: the network has no parameter with this name"
+        ))));
+    };
+    let mut replaced = false;
+    for_each_mut(network, &mut |path, kind, tensor| {
+        if kind == TensorKind::Parameter && (path == tied || path == name) {
+            if tensor.dims() != found.dims() {
+                let expected = tensor.dims();
+                let found = found.dims();
+                return at_current_path(Err(Error::msg(format!(
+                    "tie = {target:?}: expected shape {expected:?}, found {found:?}"
+                ))));
+            }
+            *tensor = found.clone();
+            replaced = true;
+        }
+        Ok(())
+    })?;
+    if replaced {
+        Ok(())
+    } else {
+        at_current_path(Err(Error::msg(format!("tie = {target:?}: the field has no parameter `{leaf}`"))))
+    }
+}
