@@ -9,7 +9,7 @@ use sconce::Load;
 use sconce::candle::{DType, Device, Tensor};
 use sconce::checkpoint::{StateDict, metadata, read, write_safetensors};
 
-use crate::common::archive::{Entry, archive, archive_64, npy};
+use crate::archive::{Entry, archive, archive_64, npy};
 use crate::common::message;
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;

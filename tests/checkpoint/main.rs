@@ -1,6 +1,8 @@
 //! Checkpoint files: reading and writing every format, loading into networks, and a fuzzer's files.
 
 mod agreement;
+#[path = "../common/archive.rs"]
+mod archive;
 #[path = "../common/mod.rs"]
 mod common;
 mod corpus;

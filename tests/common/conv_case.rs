@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use proptest::prelude::*;
-use sconce::kernels::conv::ConvGeometry;
+use sconce_kernels::conv::ConvGeometry;
 
 /// A convolution: its settings and the sizes of its tensors.
 #[derive(Clone, Debug)]

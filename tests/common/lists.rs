@@ -1,7 +1,7 @@
 //! Values that tests iterate over: activations, numbers of threads, dtypes.
 
 use candle_core::DType;
-use sconce::kernels::activation::Activation;
+use sconce_kernels::activation::Activation;
 
 /// Every activation that an epilogue supports.
 pub const ACTIVATIONS: [Activation; Activation::EACH.len()] = Activation::EACH;

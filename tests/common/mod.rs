@@ -1,7 +1,6 @@
 //! Shared helpers: gradient checks by finite differences, random tensors, files.
 #![allow(dead_code)] // Each test binary uses only some of these helpers.
 
-pub mod archive;
 pub mod conv_case;
 pub mod lists;
 pub mod magnitude;
@@ -28,13 +27,15 @@ pub fn on_threads<R: Send>(threads: usize, run: impl FnOnce() -> R + Send) -> R 
 
 /// Returns the error message of `outcome`. Panics if `outcome` is `Ok`.
 #[track_caller]
-pub fn message<T>(outcome: sconce::Result<T>) -> String {
+pub fn message<T>(outcome: std::result::Result<T, impl std::fmt::Display>) -> String {
     outcome.err().expect("expected an error").to_string()
 }
 
 /// Calls `run` and returns the operation of each launch.
-pub fn operations(run: impl FnOnce() -> sconce::Result<Tensor>) -> sconce::Result<Vec<String>> {
-    let (result, launches) = sconce::trace(run);
+pub fn operations<E>(
+    run: impl FnOnce() -> std::result::Result<Tensor, E>,
+) -> std::result::Result<Vec<String>, E> {
+    let (result, launches) = sconce_kernels::trace::trace(run);
     result?;
     Ok(launches.into_iter().map(|launch| launch.operations).collect())
 }

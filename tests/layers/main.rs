@@ -1,6 +1,7 @@
 //! The layers: agreement with their definitions, gradients, error messages, extreme settings and special values.
 
 mod attention;
+mod batch_norm_fusion;
 #[path = "../common/mod.rs"]
 mod common;
 mod conv;

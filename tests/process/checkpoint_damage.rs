@@ -12,7 +12,7 @@ use sconce::__private::readers;
 use sconce::candle::Device;
 use sconce::checkpoint::{StateDict, read, write_safetensors};
 
-use crate::common::archive::{Entry, archive, npy, pickle_of_floats, safetensors};
+use crate::archive::{Entry, archive, npy, pickle_of_floats, safetensors};
 use crate::{MEMORY, exclusive};
 
 /// The bytes of memory that reading may use in addition to twice the file's length: 8 MiB, as documented in

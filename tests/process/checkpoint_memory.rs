@@ -6,7 +6,7 @@ use sconce::checkpoint::write_safetensors;
 use sconce::prelude::*;
 
 use crate::MEMORY;
-use crate::common::archive::{self, Entry, archive};
+use crate::archive::{self, Entry, archive};
 
 /// A network of one large layer and some small ones. Its parameters take slightly more than 16 MiB.
 #[derive(Module)]

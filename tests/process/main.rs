@@ -2,6 +2,8 @@
 //! random seed) and of killed processes. The tests of this binary run one at a time.
 
 mod against_candle;
+#[path = "../common/archive.rs"]
+mod archive;
 mod arena;
 mod checkpoint_damage;
 mod checkpoint_kill;

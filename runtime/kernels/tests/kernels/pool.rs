@@ -3,8 +3,8 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 use proptest::prelude::*;
-use sconce::kernels::pool::{PoolGeometry, adaptive_avg_pool2d, avg_pool2d, max_pool2d};
-use sconce::kernels::testing::{available, max_pool2d_with};
+use sconce_kernels::pool::{PoolGeometry, adaptive_avg_pool2d, avg_pool2d, max_pool2d};
+use sconce_kernels::testing::{available, max_pool2d_with};
 
 use crate::common::{Rng, check_close, check_gradients, config, fail, gradients, restride, values};
 

@@ -1,10 +1,10 @@
 //! Compares the forward pass of the fused convolution with plain loops in f64 and with candle's operations.
 
+use candle_core::{DType, Device, Result, Tensor};
 use proptest::prelude::*;
-use sconce::candle::{DType, Device, Result, Tensor};
-use sconce::kernels::activation::Activation;
-use sconce::kernels::conv::{ConvGeometry, Epilogue, PackedCache, conv2d};
-use sconce::kernels::testing::{available, conv2d_with};
+use sconce_kernels::activation::Activation;
+use sconce_kernels::conv::{ConvGeometry, Epilogue, PackedCache, conv2d};
+use sconce_kernels::testing::{available, conv2d_with};
 
 use crate::common::lists::ACTIVATIONS;
 

@@ -2,10 +2,10 @@
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use proptest::prelude::*;
-use sconce::kernels::activation::Activation;
-use sconce::kernels::conv::ConvGeometry;
-use sconce::kernels::conv::backward::{Gradients, Needs, conv2d_backward};
-use sconce::kernels::testing::{available, backward_with};
+use sconce_kernels::activation::Activation;
+use sconce_kernels::conv::ConvGeometry;
+use sconce_kernels::conv::backward::{Gradients, Needs, conv2d_backward};
+use sconce_kernels::testing::{available, backward_with};
 
 use crate::common::conv_case::{Case, cases};
 use crate::common::lists::activations_that_save_output;

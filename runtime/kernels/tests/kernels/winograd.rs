@@ -1,12 +1,13 @@
 //! Compares Winograd's convolution with the definition, computed in double precision.
 
+use candle_core::{Device, Result, Tensor};
 use proptest::prelude::*;
-use sconce::candle::{Device, Result, Tensor};
-use sconce::kernels::activation::Activation;
-use sconce::kernels::conv::{ConvGeometry, Epilogue, PackedCache};
-use sconce::kernels::testing::{Algorithm, Isa, WinogradTile, available, conv2d_with_algorithm};
+use sconce_kernels::activation::Activation;
+use sconce_kernels::conv::{ConvGeometry, Epilogue, PackedCache};
+use sconce_kernels::testing::{Algorithm, Isa, WinogradTile, available, conv2d_with_algorithm};
 
 use crate::common::lists::ACTIVATIONS;
+use crate::relative_error::relative_error;
 
 const TILES: [WinogradTile; 5] = WinogradTile::ALL;
 
@@ -108,19 +109,6 @@ fn convolve(
     conv2d_with_algorithm(algorithm, &input, &weight, &geometry, &epilogue, &cache, isa)?
         .flatten_all()?
         .to_vec1()
-}
-
-fn norm(values: impl Iterator<Item = f64>) -> f64 {
-    values.map(|x| x * x).sum::<f64>().sqrt()
-}
-
-/// Returns ‖actual − activation(sums)‖ / ‖sums‖. The norm of the sums is a suitable scale, because no activation has a
-/// slope above 1.13: the error after the activation is hardly larger than the error of the sums.
-fn relative_error(actual: &[f32], sums: &[f64], activation: Activation) -> f64 {
-    assert_eq!(actual.len(), sums.len());
-    let error = norm(actual.iter().zip(sums).map(|(y, x)| f64::from(*y) - activation.value(*x)));
-    let size = norm(sums.iter().copied());
-    if size == 0. { error } else { error / size }
 }
 
 struct Problem {

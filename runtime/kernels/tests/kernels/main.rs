@@ -1,13 +1,17 @@
 //! Tests the kernels without layers: compares results for random shapes with references in double precision. On
 //! Linux, every buffer of numbers lies between two inaccessible pages.
+//!
+//! As unit tests, the tests of whole kernels would compile all kernels a second time.
 
 mod activation;
 #[cfg(target_os = "linux")]
 mod allocator;
 mod arithmetic;
 mod blocked_conv;
-#[path = "../common/mod.rs"]
+#[path = "../../../../tests/common/mod.rs"]
 mod common;
+mod composed;
+mod conv1d;
 mod conv_backward;
 mod conv_forward;
 mod conv_gradient;
@@ -16,7 +20,12 @@ mod gradient_check;
 #[cfg(target_os = "linux")]
 mod guard_pages;
 mod linear;
+// Without debug assertions, the NEON code is not compiled for other machines.
+#[cfg(any(target_arch = "aarch64", debug_assertions))]
+mod neon;
 mod norm;
 mod pool;
+mod relative_error;
+mod tasks;
 mod threads;
 mod winograd;

@@ -2,9 +2,8 @@
 
 use candle_core::{D, DType, Device, Result, Tensor};
 use proptest::prelude::*;
-use sconce::kernels::norm::{batch_norm_eval, batch_norm_train};
-use sconce::kernels::softmax::{log_softmax, softmax};
-use sconce::prelude::{BatchNorm, Config, Forward, Mode, leaky_relu, relu, relu6, sigmoid, silu, tanh};
+use sconce_kernels::norm::{batch_norm_eval, batch_norm_train};
+use sconce_kernels::softmax::{log_softmax, softmax};
 
 use crate::common::{Rng, check_close, check_gradients, config, fail, gradients, restride, values};
 
@@ -19,28 +18,6 @@ fn moments(x: &Tensor) -> Result<(Tensor, Tensor)> {
 fn shape() -> impl Strategy<Value = Vec<usize>> {
     let tail = prop::collection::vec(1..5usize, 0..4);
     (1..5usize, 1..4usize, tail).prop_map(|(n, c, tail)| [vec![n, c], tail].concat())
-}
-
-/// Computes `activation(norm(x) + residual)` with the layer in training mode. The tensors are `[x, weight,
-/// bias]` and optionally a residual.
-fn norm_with_activation(x: &[Tensor], activation: usize) -> Result<Tensor> {
-    let parameters = [("weight", &x[1]), ("bias", &x[2])];
-    let parameters = parameters.into_iter().map(|(name, x)| (name.to_string(), x.clone())).collect();
-    let vb = sconce::nn::VarBuilder::from_tensors(parameters, DType::F64, &Device::Cpu);
-    let config = BatchNorm::config(x[1].elem_count()).eps(1e-1).track_running_stats(false);
-    let norm = config.build(vb).map_err(candle_core::Error::wrap)?;
-    let y = norm.call((&x[0]).into(), Mode::Train);
-    let y = if let Some(residual) = x.get(3) { y + residual } else { y };
-    let y = match activation {
-        0 => y,
-        1 => relu(y),
-        2 => relu6(y),
-        3 => leaky_relu(y, 0.1),
-        4 => sigmoid(y),
-        5 => tanh(y),
-        _ => silu(y),
-    };
-    y.into_tensor().map_err(candle_core::Error::wrap)
 }
 
 proptest! {
@@ -69,36 +46,6 @@ proptest! {
             check_close("eval", &batch_norm_eval(&x, &mean, &variance, None, None, 1e-3)?, &y, 1e-12)?;
             check_gradients(|x| Ok(batch_norm_train(&restride(&x[0])?, x.get(1), x.get(2), 1e-1)?.0), &inputs)?;
             check_gradients(|x| batch_norm_eval(&restride(&x[0])?, &mean, &variance, x.get(1), x.get(2), 1e-1), &inputs)
-        };
-        check().map_err(fail)?;
-    }
-
-    /// In training, the operations after a batch norm run in its kernel, with the same results as in separate
-    /// launches.
-    #[test]
-    fn operations_fused_into_batch_norm_give_the_same_results(
-        shape in shape(), activation in 0..7usize, residual: bool, seed: u64,
-    ) {
-        if shape.iter().product::<usize>() == shape[1] {
-            return Ok(());
-        }
-        let mut numbers = Rng::new(seed);
-        let mut inputs = vec![numbers.tensor(&shape, 2.0)];
-        inputs.extend([numbers.tensor(&[shape[1]], 8.0), numbers.tensor(&[shape[1]], 4.0)]);
-        if residual {
-            inputs.push(numbers.tensor(&shape, 2.0));
-        }
-        let output_grad = numbers.tensor(&shape, 1.0);
-        let check = || {
-            let run = |x: &[Tensor]| norm_with_activation(x, activation);
-            let (fused, dx) = gradients(run, &inputs, &output_grad)?;
-            let (unfused, dx_unfused) = gradients(|x| sconce::no_fusion(|| run(x)), &inputs, &output_grad)?;
-            check_close("output", &fused, &unfused, 1e-12)?;
-            for (fused, unfused) in dx.iter().zip(&dx_unfused) {
-                check_close("gradient", fused, unfused, 1e-11)?;
-            }
-            // The smooth activations are also compared with finite differences.
-            if activation >= 4 { check_gradients(run, &inputs) } else { Ok(()) }
         };
         check().map_err(fail)?;
     }

@@ -1,8 +1,8 @@
 //! Compares the gradients of the fused convolution in candle's graph with those of candle's own operations.
 
-use sconce::candle::{DType, Device, Result, Tensor, Var};
-use sconce::kernels::activation;
-use sconce::kernels::conv::{ConvGeometry, Epilogue, conv2d};
+use candle_core::{DType, Device, Result, Tensor, Var};
+use sconce_kernels::activation;
+use sconce_kernels::conv::{ConvGeometry, Epilogue, conv2d};
 
 use crate::common::check_close;
 use crate::common::lists::ACTIVATIONS;

@@ -3,7 +3,7 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 use proptest::prelude::*;
-use sconce::kernels::arithmetic::{Binary, Unary, binary, mean, mean_keepdim, sum, sum_keepdim, unary};
+use sconce_kernels::arithmetic::{Binary, Unary, binary, mean, mean_keepdim, sum, sum_keepdim, unary};
 
 use crate::common::{Rng, check_close, check_gradients, config, fail, gradients, restride, values};
 

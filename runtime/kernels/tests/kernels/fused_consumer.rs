@@ -4,12 +4,12 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 use proptest::prelude::*;
-use sconce::kernels::activation::Activation;
-use sconce::kernels::conv::ConvGeometry;
-use sconce::kernels::internal::blocked::conv::{self, Call, FusedConsumer};
-use sconce::kernels::internal::{ConvShape, Layout};
-use sconce::kernels::pool::PoolGeometry;
-use sconce::kernels::testing::{Isa, available, isa};
+use sconce_kernels::activation::Activation;
+use sconce_kernels::conv::ConvGeometry;
+use sconce_kernels::internal::blocked::conv::{self, Call, FusedConsumer};
+use sconce_kernels::internal::{ConvShape, Layout};
+use sconce_kernels::pool::PoolGeometry;
+use sconce_kernels::testing::{Isa, available, isa};
 
 use crate::common::Rng;
 
@@ -173,7 +173,7 @@ impl Problem {
                     &shape.output_dims(),
                     &Device::Cpu,
                 )?;
-                let pooled = sconce::kernels::pool::max_pool2d(&image, &geometry)?;
+                let pooled = sconce_kernels::pool::max_pool2d(&image, &geometry)?;
                 output = to_nchwc(&floats(&pooled)?, channels, [height, width], lanes);
             }
         }

@@ -3,8 +3,8 @@
 
 use candle_core::{D, DType, Result, Tensor, Var};
 use proptest::prelude::*;
-use sconce::kernels::activation::{self, Activation};
-use sconce::kernels::testing::{available, gradients_with, isa, linear_with};
+use sconce_kernels::activation::{self, Activation};
+use sconce_kernels::testing::{available, gradients_with, isa, linear_with};
 
 use crate::common::lists::ACTIVATIONS;
 use crate::common::{Rng, check_close, config, fail, restride, values};

@@ -1,11 +1,11 @@
 //! Every operation gives bit-identical results, forward and backward, with one thread and with several.
 
 use candle_core::{D, DType, Result, Tensor};
-use sconce::kernels::activation::{self, Activation};
-use sconce::kernels::arithmetic::{Binary, binary, mean, sum};
-use sconce::kernels::norm::{batch_norm_eval, batch_norm_train};
-use sconce::kernels::pool::{PoolGeometry, adaptive_avg_pool2d, avg_pool2d, max_pool2d};
-use sconce::kernels::softmax::softmax;
+use sconce_kernels::activation::{self, Activation};
+use sconce_kernels::arithmetic::{Binary, binary, mean, sum};
+use sconce_kernels::norm::{batch_norm_eval, batch_norm_train};
+use sconce_kernels::pool::{PoolGeometry, adaptive_avg_pool2d, avg_pool2d, max_pool2d};
+use sconce_kernels::softmax::softmax;
 
 use crate::common::{Rng, gradients, values};
 

@@ -3,7 +3,7 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 use proptest::prelude::*;
-use sconce::kernels::activation::{self, Activation};
+use sconce_kernels::activation::{self, Activation};
 
 use crate::common::lists::ACTIVATIONS;
 use crate::common::{Rng, check_close, check_gradients, config, fail, gradients, restride, values};
