@@ -9,6 +9,7 @@ use crate::simd::{Floats, Isa, Kernel, Simd, dispatch_to, transpose};
 use super::epilogue::BiasActivation;
 use super::matrix::Matrix;
 use super::register_tile::{Columns, RegisterTile, Rows, consecutive};
+use super::{Product, sizes};
 
 /// The number of columns of a panel of B.
 const NC: usize = 64;
@@ -19,24 +20,27 @@ const MC: usize = 96;
 /// The number of rows of a register tile.
 const MR: usize = 6;
 
-/// Returns `epilogue(a · b)`. None of the sizes may be 0.
-pub(super) fn multiply(isa: Isa, a: Matrix<'_>, b: Matrix<'_>, epilogue: BiasActivation<'_>) -> Vec<f32> {
-    let (rows, depth, columns) = (a.rows, a.columns, b.columns);
+/// Returns `epilogue(a · b)` of all products. None of the sizes may be 0.
+pub(super) fn multiply_all(isa: Isa, products: &[Product<'_>], epilogue: BiasActivation<'_>) -> Vec<f32> {
+    let [rows, depth, columns] = sizes(products);
     let task_rows = cost::PACKED_MULTIPLY_ADDS.div_ceil(depth * NC.min(columns)).next_multiple_of(MC);
     let (blocks, panels) = (rows.div_ceil(task_rows), columns.div_ceil(NC));
     let write = |c: &mut [MaybeUninit<f32>]| {
         let c = SharedStart::of(c);
-        for_each(blocks * panels, &|task| {
-            let (row_block, column_panel) = (task % blocks, task / blocks);
+        for_each(products.len() * blocks * panels, &|task| {
+            let (row_block, column_panel) = (task % blocks, task / blocks % panels);
+            let product = task / (blocks * panels);
             let rows = [row_block * task_rows, rows.min((row_block + 1) * task_rows)];
             let columns = [column_panel * NC, columns.min((column_panel + 1) * NC)];
             let mut scratch = Scratch::new([KC * NC, KC * MC]);
             let [panel, packed_a] = scratch.slices();
-            dispatch_to(isa, Task { a, b, rows, columns, panel, packed_a, epilogue, c: &c });
+            let Product { a, b } = products[product];
+            let first = product * a.rows * b.columns;
+            dispatch_to(isa, Task { a, b, rows, columns, panel, packed_a, epilogue, c: &c, first });
         });
     };
-    // SAFETY: the tasks cover every row and every column, and each writes all of its sums.
-    unsafe { vec_written_by(rows * columns, write) }
+    // SAFETY: the tasks cover every row and every column of every product, and each writes all of its sums.
+    unsafe { vec_written_by(products.len() * rows * columns, write) }
 }
 
 /// Computes some rows of C in the columns of one panel.
@@ -54,6 +58,8 @@ struct Task<'a> {
     packed_a: &'a mut [f32],
     epilogue: BiasActivation<'a>,
     c: &'a SharedStart<MaybeUninit<f32>>,
+    /// The offset of the product's first result in the output.
+    first: usize,
 }
 
 impl Kernel for Task<'_> {
@@ -77,7 +83,7 @@ impl Kernel for Task<'_> {
             }
         }
         for row in self.rows[0]..self.rows[1] {
-            let row = self.c.at(row * self.b.columns).cast::<f32>();
+            let row = self.c.at(self.first + row * self.b.columns).cast::<f32>();
             // SAFETY: this task has written all sums in its columns of the row, and no other task accesses them.
             unsafe { self.epilogue.apply(simd, row, self.columns) }
         }
@@ -95,10 +101,8 @@ impl Task<'_> {
     fn pack_panel<S: Simd>(&mut self, simd: S, [start, end]: [usize; 2]) {
         let width = self.width();
         if !self.b.transposed {
-            let rows =
-                self.b.values[start * self.b.columns..end * self.b.columns].chunks_exact(self.b.columns);
-            for (to, row) in self.panel.chunks_exact_mut(NC).zip(rows) {
-                to[..width].copy_from_slice(&row[self.columns[0]..][..width]);
+            for (to, row) in self.panel.chunks_exact_mut(NC).zip(start..end) {
+                to[..width].copy_from_slice(self.b.line(row, self.columns));
             }
             return;
         }
@@ -120,18 +124,18 @@ impl Task<'_> {
         [column, width]: [usize; 2],
         start: usize,
     ) {
-        let depth = self.b.rows;
-        let columns = &self.b.values[..self.columns[1] * depth][(self.columns[0] + column) * depth + row..];
+        let stride = self.b.stride;
+        let columns = &self.b.values[(self.columns[0] + column) * stride + row..];
         let panel = &mut self.panel[(row - start) * NC + column..];
         let (height, width) = (S::LANES.min(end - row), S::LANES.min(width - column));
         if height == S::LANES && width == S::LANES {
-            assert!((S::LANES - 1) * depth + S::LANES <= columns.len());
+            assert!((S::LANES - 1) * stride + S::LANES <= columns.len());
             assert!((S::LANES - 1) * NC + S::LANES <= panel.len());
             // SAFETY: by the assertions above, both blocks are in bounds. They are in different slices.
-            unsafe { transpose(simd, columns.as_ptr(), depth, panel.as_mut_ptr(), NC) }
+            unsafe { transpose(simd, columns.as_ptr(), stride, panel.as_mut_ptr(), NC) }
         } else {
-            for (i, column) in columns.chunks(depth).take(width).enumerate() {
-                for (j, value) in column[..height].iter().enumerate() {
+            for i in 0..width {
+                for (j, value) in columns[i * stride..][..height].iter().enumerate() {
                     panel[j * NC + i] = *value;
                 }
             }
@@ -142,8 +146,7 @@ impl Task<'_> {
     fn pack_a(&mut self, [row, end]: [usize; 2], [start, stop]: [usize; 2]) {
         if self.a.transposed {
             for (packed, column) in self.packed_a.chunks_exact_mut(MC).zip(start..stop) {
-                let column = &self.a.values[column * self.a.rows..];
-                packed[..end - row].copy_from_slice(&column[row..end]);
+                packed[..end - row].copy_from_slice(self.a.line(column, [row, end]));
             }
         }
     }
@@ -154,7 +157,7 @@ impl Task<'_> {
         if self.a.transposed {
             (&self.packed_a[(row - self.rows[0]) % MC..], [1, MC])
         } else {
-            (&self.a.values[row * self.a.columns + column..], self.a.strides())
+            (&self.a.values[row * self.a.stride + column..], self.a.strides())
         }
     }
 
@@ -194,7 +197,8 @@ impl Task<'_> {
         for (i, sums) in tile.sums.iter().enumerate().take(count) {
             for (v, sum) in sums.iter().enumerate() {
                 let lanes = self.width().saturating_sub(column + v * S::LANES).min(S::LANES);
-                let offset = (row + i) * self.b.columns + self.columns[0] + column + v * S::LANES;
+                let offset =
+                    self.first + (row + i) * self.b.columns + self.columns[0] + column + v * S::LANES;
                 let address = self.c.at(offset).cast::<f32>();
                 // SAFETY: no other task accesses these `lanes` elements of C. If `start > 0`, this task has written
                 // them with the previous panel.

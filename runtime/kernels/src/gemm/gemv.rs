@@ -5,7 +5,7 @@ use crate::parallel::{SharedStart, cost, for_each};
 use crate::simd::{Isa, Kernel, Simd, dispatch_to};
 
 use super::epilogue::BiasActivation;
-use super::matrix::Matrix;
+use super::{Product, sizes};
 
 /// The number of columns of B that are multiplied by the same rows at a time.
 const NR: usize = 4;
@@ -22,43 +22,38 @@ const KC: usize = 512;
 /// of two would cause cache-set conflicts.
 const PACKED_ROWS: std::ops::Range<usize> = MR + 1..super::MIN_PACKED[0];
 
-/// The product `epilogue(a · b)`. Either `a` is in row-major order and `b` is transposed, or one of the sizes is 0.
-#[derive(Clone, Copy)]
-pub(super) struct Gemv<'a> {
-    pub a: Matrix<'a>,
-    pub b: Matrix<'a>,
-    pub epilogue: BiasActivation<'a>,
+/// Returns `epilogue(a · b)` of all products. In each, either `a` is in row-major order and `b` is transposed, or one of
+/// the sizes is 0. A task computes some columns of all rows of a product, so that each element of B is read once.
+pub(super) fn multiply_all(isa: Isa, products: &[Product<'_>], epilogue: BiasActivation<'_>) -> Vec<f32> {
+    let [rows, depth, columns] = sizes(products);
+    let mut c = zeros(products.len() * rows * columns);
+    // Every task reads all rows, so there are at most four tasks per thread.
+    let min_width = (products.len() * columns).div_ceil(4 * rayon::current_num_threads()).min(columns);
+    let width = cost::STREAMED_MULTIPLY_ADDS.div_ceil((rows * depth).max(1)).max(min_width).next_multiple_of(NR);
+    let packed = if PACKED_ROWS.contains(&rows) { rows * KC } else { 0 };
+    let tasks = columns.div_ceil(width);
+    let start = SharedStart::of(&mut c);
+    for_each(products.len() * tasks, &|index| {
+        let (product, task) = (index / tasks, index % tasks);
+        let columns = [task * width, columns.min((task + 1) * width)];
+        let mut scratch = Scratch::new([packed]);
+        let [packed] = scratch.slices();
+        let first = product * rows * products[product].b.columns;
+        dispatch_to(isa, Task { product: products[product], epilogue, columns, c: &start, first, packed });
+    });
+    c
 }
 
-impl Gemv<'_> {
-    /// Computes the product. A task computes some columns of all rows, so that each element of B is read once.
-    pub fn run(self, isa: Isa) -> Vec<f32> {
-        let (rows, columns) = (self.a.rows, self.b.columns);
-        let mut c = zeros(rows * columns);
-        let column_work = rows * self.a.columns;
-        // Every task reads all rows, so there are at most four tasks per thread.
-        let min_width = columns.div_ceil(4 * rayon::current_num_threads());
-        let width =
-            cost::STREAMED_MULTIPLY_ADDS.div_ceil(column_work.max(1)).max(min_width).next_multiple_of(NR);
-        let packed = if PACKED_ROWS.contains(&rows) { rows * KC } else { 0 };
-        let start = SharedStart::of(&mut c);
-        for_each(columns.div_ceil(width), &|task| {
-            let columns = [task * width, columns.min((task + 1) * width)];
-            let mut scratch = Scratch::new([packed]);
-            let [packed] = scratch.slices();
-            dispatch_to(isa, Task { product: self, columns, c: &start, packed });
-        });
-        c
-    }
-}
-
-/// Computes some columns of every row.
+/// Computes some columns of every row of one product.
 struct Task<'a> {
-    product: Gemv<'a>,
+    product: Product<'a>,
+    epilogue: BiasActivation<'a>,
     /// `[start, end]` of the columns.
     columns: [usize; 2],
     /// The output, initially zeros.
     c: &'a SharedStart<f32>,
+    /// The offset of the product's first result in the output.
+    first: usize,
     /// The packed part of A, `[rows][KC]`, or empty if its rows are read in place.
     packed: &'a mut [f32],
 }
@@ -68,7 +63,7 @@ impl Kernel for Task<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
-        let Gemv { a, b, epilogue } = self.product;
+        let Product { a, b } = self.product;
         for start in (0..a.columns).step_by(KC) {
             let depth = [start, a.columns.min(start + KC)];
             self.pack(depth);
@@ -76,7 +71,7 @@ impl Kernel for Task<'_> {
         }
         for row in 0..a.rows {
             // SAFETY: the row is in C, and no other task accesses these columns.
-            unsafe { epilogue.apply(simd, self.c.at(row * b.columns), self.columns) }
+            unsafe { self.epilogue.apply(simd, self.c.at(self.first + row * b.columns), self.columns) }
         }
     }
 }
@@ -84,9 +79,8 @@ impl Kernel for Task<'_> {
 impl Task<'_> {
     /// Packs the columns `start..end` of A.
     fn pack(&mut self, [start, end]: [usize; 2]) {
-        let rows = self.product.a.values.chunks_exact(self.product.a.columns);
-        for (packed, row) in self.packed.chunks_exact_mut(KC).zip(rows) {
-            packed[..end - start].copy_from_slice(&row[start..end]);
+        for (row, packed) in self.packed.chunks_exact_mut(KC).enumerate() {
+            packed[..end - start].copy_from_slice(self.product.a.line(row, [start, end]));
         }
     }
 
@@ -94,7 +88,7 @@ impl Task<'_> {
     #[inline(always)]
     fn row(&self, row: usize, [start, end]: [usize; 2]) -> &[f32] {
         if self.packed.is_empty() {
-            &self.product.a.values[row * self.product.a.columns..][start..end]
+            self.product.a.line(row, [start, end])
         } else {
             &self.packed[row * KC..][..end - start]
         }
@@ -103,7 +97,7 @@ impl Task<'_> {
     /// Adds the products of the depths `depth[0]..depth[1]`.
     #[inline(always)]
     fn add<S: Simd>(&self, simd: S, depth: [usize; 2]) {
-        let Gemv { a, b, .. } = self.product;
+        let Product { a, b } = self.product;
         for column in (self.columns[0]..self.columns[1]).step_by(NR) {
             let width = NR.min(self.columns[1] - column);
             for row in (0..a.rows).step_by(MR) {
@@ -112,8 +106,7 @@ impl Task<'_> {
                 // row. Their sums are discarded.
                 let mut columns = [&[][..]; NR];
                 for (j, values) in columns.iter_mut().enumerate() {
-                    let start = (column + j.min(width - 1)) * b.rows;
-                    *values = &b.values[start + depth[0]..start + depth[1]];
+                    *values = b.line(column + j.min(width - 1), depth);
                 }
                 let mut rows = [&[][..]; MR];
                 for (i, values) in rows.iter_mut().enumerate() {
@@ -121,7 +114,7 @@ impl Task<'_> {
                 }
                 let sums = dot_products(simd, rows, columns, count);
                 for (i, sums) in sums.iter().take(count).enumerate() {
-                    let address = self.c.at((row + i) * b.columns + column);
+                    let address = self.c.at(self.first + (row + i) * b.columns + column);
                     for (j, sum) in sums.iter().take(width).enumerate() {
                         // SAFETY: the element is in C, and no other task accesses its column.
                         unsafe { *address.add(j) += sum };

@@ -1,7 +1,8 @@
-//! Matrix products in f32.
+//! Matrix products.
 //!
 //! - [`multiply`] computes `C = epilogue(A · B)` for matrices in memory. It packs panels of B on the fly (`blocked`),
-//!   or computes dot products without packing B if A has few rows (`gemv`).
+//!   or computes dot products without packing B if A has few rows (`gemv`). [`MatrixElement`] has the products of
+//!   several pairs of matrices at once, in f32 and in f64 (`double`).
 //! - [`multiply_packed`] multiplies operands that the caller has packed, as Winograd's transforms do (`packed`).
 //! - [`RegisterTile`] is the inner loop of `blocked` and `packed`. Convolutions use it too, and so do their gradients
 //!   if they are computed as matrix products.
@@ -10,6 +11,7 @@
 //! the L1 cache while they are multiplied by `MC` rows of A.
 
 mod blocked;
+mod double;
 mod epilogue;
 mod gemv;
 mod matrix;
@@ -21,23 +23,61 @@ pub(crate) use matrix::Matrix;
 pub(crate) use packed::{PackedFactors, RowGroups, multiply_packed, panels_at_once};
 pub(crate) use register_tile::{Columns, RegisterTile, Rows, consecutive};
 
-use crate::simd::Isa;
-
-use gemv::Gemv;
+use crate::element::Element;
+use crate::simd::{Isa, isa};
 
 /// The minimum numbers of rows and columns of C for which packing B pays off.
 const MIN_PACKED: [usize; 2] = [64, 16];
+
+/// The factors of a matrix product.
+#[derive(Clone, Copy)]
+pub(crate) struct Product<'a, T = f32> {
+    pub a: Matrix<'a, T>,
+    pub b: Matrix<'a, T>,
+}
 
 /// Returns `epilogue(a · b)`, `[a.rows, b.columns]` in row-major order.
 ///
 /// The order of the additions in a sum depends only on the shape, not on the number of threads.
 pub(crate) fn multiply(isa: Isa, a: Matrix<'_>, b: Matrix<'_>, epilogue: BiasActivation<'_>) -> Vec<f32> {
+    multiply_all(isa, &[Product { a, b }], epilogue)
+}
+
+/// Returns the results of [`multiply`] for several products of the same sizes and storage orders, one after another.
+fn multiply_all(isa: Isa, products: &[Product<'_>], epilogue: BiasActivation<'_>) -> Vec<f32> {
+    let Some(Product { a, b }) = products.first() else {
+        return vec![];
+    };
     assert_eq!(a.columns, b.rows, "the columns of `a` must equal the rows of `b`");
     let small = a.rows < MIN_PACKED[0] || b.columns < MIN_PACKED[1];
     if a.rows * a.columns * b.columns == 0 || small && !a.transposed && b.transposed {
-        return Gemv { a, b, epilogue }.run(isa);
+        return gemv::multiply_all(isa, products, epilogue);
     }
-    blocked::multiply(isa, a, b, epilogue)
+    blocked::multiply_all(isa, products, epilogue)
+}
+
+/// Returns the rows of A, the columns of A and the columns of B of the products.
+fn sizes<T>(products: &[Product<'_, T>]) -> [usize; 3] {
+    products.first().map_or([0; 3], |Product { a, b }| [a.rows, a.columns, b.columns])
+}
+
+/// An element type of matrices.
+pub(crate) trait MatrixElement: Element {
+    /// Returns the products of several pairs of matrices, `[products, a.rows, b.columns]`. All products have the same
+    /// sizes and storage orders.
+    fn multiply_all(products: &[Product<'_, Self>]) -> Vec<Self>;
+}
+
+impl MatrixElement for f32 {
+    fn multiply_all(products: &[Product<'_>]) -> Vec<Self> {
+        multiply_all(isa(), products, BiasActivation::NONE)
+    }
+}
+
+impl MatrixElement for f64 {
+    fn multiply_all(products: &[Product<'_, Self>]) -> Vec<Self> {
+        double::multiply_all(products)
+    }
 }
 
 #[cfg(test)]

@@ -14,8 +14,7 @@ fn check([rows, depth, columns]: [usize; 3], transposed: [bool; 2]) {
     let bias = numbers(columns, 0.9);
     let a = if transposed[0] { Matrix::new(&a, depth, rows).t() } else { Matrix::new(&a, rows, depth) };
     let b = if transposed[1] { Matrix::new(&b, columns, depth).t() } else { Matrix::new(&b, depth, columns) };
-    let at =
-        |m: &Matrix<'_>, i: usize, j: usize| f64::from(m.values[i * m.strides()[0] + j * m.strides()[1]]);
+    let at = |m: &Matrix<'_>, i: usize, j: usize| f64::from(m.at(i, j));
     for isa in available() {
         let epilogue = BiasActivation { bias: Some(&bias), activation: Activation::Relu };
         let plain = multiply(isa, a, b, BiasActivation::NONE);
