@@ -3,6 +3,7 @@
 use candle_core::{D, DType, Device, Shape, Tensor};
 
 use crate::kernels::arithmetic::{Binary, Unary, binary, unary};
+use crate::kernels::matmul::matmul;
 use crate::kernels::softmax::{masked_softmax, softmax};
 use crate::module::Mode;
 use crate::signal::Signal;
@@ -127,8 +128,7 @@ pub(crate) fn attend(
     let shape = |rows: usize, columns: usize| [&batch[..], &[rows, columns]].concat();
     let scale = options.scale.unwrap_or(1. / (features.max(1) as f64).sqrt());
     let query = unary(Unary::Affine { factor: scale, offset: 0. }, query)?;
-    let scores = flatten_batch(&query, &batch)?.matmul(&flatten_batch(key, &batch)?.t()?)?;
-    let scores = scores.reshape(shape(queries, keys))?;
+    let scores = expand(matmul(&query, &key.transpose(D::Minus1, D::Minus2)?)?, &shape(queries, keys))?;
     let weights = match options.additive_mask(&scores, [queries, keys])? {
         Some(mask) => masked_softmax(&binary(Binary::Add, &scores, &mask)?, D::Minus1)?,
         None => softmax(&scores, D::Minus1)?,
@@ -137,8 +137,7 @@ pub(crate) fn attend(
         Some((p, mode)) => dropout(weights, p, mode).into_tensor()?,
         None => weights,
     };
-    let output = flatten_batch(&weights, &batch)?.matmul(&flatten_batch(value, &batch)?)?;
-    Ok((output.reshape(shape(queries, value.dim(D::Minus1)?))?, weights))
+    Ok((matmul(&weights, value)?, weights))
 }
 
 /// The sizes of query, key and value.
@@ -177,13 +176,9 @@ impl AttentionSizes {
     }
 }
 
-/// Broadcasts the leading dimensions of `x` to `batch` and joins them into one. Returns `[batch, rows, columns]`.
-fn flatten_batch(x: &Tensor, batch: &[usize]) -> candle_core::Result<Tensor> {
-    let rows = x.dim(D::Minus2)?;
-    let columns = x.dim(D::Minus1)?;
-    let shape = [batch, &[rows, columns]].concat();
-    let x = if x.dims() == shape { x.contiguous()? } else { x.broadcast_as(shape)?.contiguous()? };
-    x.reshape((batch.iter().product::<usize>(), rows, columns))
+/// Broadcasts `x` to the shape `dims`, if it has a different shape.
+fn expand(x: Tensor, dims: &[usize]) -> candle_core::Result<Tensor> {
+    if x.dims() == dims { Ok(x) } else { x.broadcast_as(dims)?.contiguous() }
 }
 
 impl AttentionOptions {

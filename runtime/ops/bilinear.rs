@@ -4,6 +4,7 @@ use candle_core::{D, Tensor};
 
 use crate::kernels::arithmetic::{Binary, binary, sum};
 use crate::kernels::internal::empty_output;
+use crate::kernels::matmul::matmul;
 use crate::signal::Signal;
 use crate::{Error, Result};
 
@@ -59,7 +60,7 @@ fn bilinear_map(x1: &Tensor, x2: &Tensor, weight: &Tensor, bias: Option<&Tensor>
     let flat =
         weight.permute((1, 0, 2))?.contiguous()?.reshape((in1_features, out_features * in2_features))?;
     let x1_weight =
-        x1.reshape((rows, in1_features))?.matmul(&flat)?.reshape((rows, out_features, in2_features))?;
+        matmul(&x1.reshape((rows, in1_features))?, &flat)?.reshape((rows, out_features, in2_features))?;
     let products = binary(Binary::Mul, &x1_weight, &x2.reshape((rows, 1, in2_features))?)?;
     let y = sum(&products, D::Minus1)?;
     let y = if let Some(bias) = bias { binary(Binary::Add, &y, bias)? } else { y };

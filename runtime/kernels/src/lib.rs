@@ -28,6 +28,7 @@
 //! |---|---|
 //! | [`conv2d`], [`conv1d`], [`conv_transpose2d`] | convolutions; the first two with a fused [`Epilogue`] |
 //! | [`linear`](linear()) | matrix product with bias and [`Activation`] |
+//! | [`matmul`](matmul()) | products of batches of matrices |
 //! | [`max_pool2d`], [`avg_pool2d`], [`adaptive_max_pool2d`], [`adaptive_avg_pool2d`], and `…1d` | pooling |
 //! | [`batch_norm_train`], [`batch_norm_eval`] | batch norm |
 //! | [`layer_norm`], [`rms_norm`], [`group_norm`], [`instance_norm`] | normalization of each sample |
@@ -79,6 +80,7 @@ pub mod internal;
 mod layout;
 pub mod linear;
 mod mapped;
+pub mod matmul;
 mod memory;
 pub mod norm;
 pub mod number;
@@ -108,6 +110,7 @@ pub use ctc::{Ctc, ctc_loss};
 pub use embedding::embedding;
 pub use exact::{is_exact, set_exact};
 pub use linear::linear;
+pub use matmul::matmul;
 pub use memory::keep_memory;
 pub use norm::{batch_norm_eval, batch_norm_train, group_norm, instance_norm, layer_norm, rms_norm};
 pub use pad::{PadMode, pad};

@@ -172,6 +172,11 @@ impl Settings {
         format!("MultiheadAttention {}, {} heads", self.embed_dim, self.num_heads)
     }
 
+    /// Returns the number of heads and the number of features of each.
+    pub(super) fn head_dims(&self) -> [usize; 2] {
+        [self.num_heads, self.embed_dim / self.num_heads]
+    }
+
     /// Returns the number of keys that the layer appends.
     pub(super) fn extra_keys(&self) -> usize {
         usize::from(self.add_bias_kv) + usize::from(self.add_zero_attn)

@@ -5,7 +5,7 @@ mod masks;
 
 use std::borrow::Cow;
 
-use candle_core::{D, Tensor};
+use candle_core::Tensor;
 
 use crate::kernels::arithmetic::mean;
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
@@ -158,13 +158,13 @@ impl MultiheadAttention {
         self.settings.check_inputs(inputs)?;
         let batched = inputs[0].rank() == 3;
         let [query, key, value] = self.append_extra_keys(self.project(inputs)?)?;
-        let (batch, queries, _) = query.dims3()?;
+        let (batch, queries, ..) = query.dims4()?;
         let extra_keys = self.settings.extra_keys();
         let keys = key.dim(1)? - extra_keys;
         let mask = masks.combine(&self.settings, batch, [queries, keys], extra_keys, &query)?;
         let options = AttentionOptions::from(mask.map(Signal::from));
         let options = options.dropout_p(self.settings.dropout, mode);
-        let [query, key, value] = [&query, &key, &value].map(|x| self.split_heads(x));
+        let [query, key, value] = [query, key, value].map(|x| x.transpose(1, 2));
         let (output, weights) = attend(&query?, &key?, &value?, &options)?;
         let output = output.transpose(1, 2)?.reshape((batch, queries, self.settings.embed_dim))?;
         let output = self.out_proj.0.forward_pass(output.into(), mode).into_tensor()?;
@@ -177,14 +177,17 @@ impl MultiheadAttention {
         Ok((output, weights))
     }
 
-    /// Projects the inputs to queries, keys and values, `[batch, length, embed_dim]` each.
+    /// Projects the inputs to queries, keys and values, `[batch, length, heads, features]` each.
     fn project(&self, inputs: &[Tensor; 3]) -> Result<[Tensor; 3]> {
         let width = self.settings.embed_dim;
+        let [heads, features] = self.settings.head_dims();
         let is_self_attention = inputs.iter().all(|input| input.id() == inputs[0].id());
         if let (Projection::Packed(weight), true) = (&self.in_proj, is_self_attention) {
             let all =
                 linear(self.batch_first(&inputs[0])?, weight, self.in_proj_bias.clone()).into_tensor()?;
-            let part = |i: usize| all.narrow(D::Minus1, i * width, width);
+            let (batch, length, _) = all.dims3()?;
+            let all = all.reshape((batch, length, 3, heads, features))?;
+            let part = |i: usize| all.narrow(2, i, 1)?.squeeze(2);
             return Ok([part(0)?, part(1)?, part(2)?]);
         }
         let project = |i: usize| -> Result<Tensor> {
@@ -193,7 +196,9 @@ impl MultiheadAttention {
                 Projection::Separate(weights) => weights[i].clone(),
             };
             let bias = self.in_proj_bias.as_ref().map(|bias| bias.narrow(0, i * width, width)).transpose()?;
-            linear(self.batch_first(&inputs[i])?, weight, bias).into_tensor()
+            let all = linear(self.batch_first(&inputs[i])?, weight, bias).into_tensor()?;
+            let (batch, length, _) = all.dims3()?;
+            Ok(all.reshape((batch, length, heads, features))?)
         };
         Ok([project(0)?, project(1)?, project(2)?])
     }
@@ -210,26 +215,21 @@ impl MultiheadAttention {
     /// Appends the learned key and value, and the key and value of zeros, if the settings enable them.
     fn append_extra_keys(&self, [query, key, value]: [Tensor; 3]) -> Result<[Tensor; 3]> {
         let batch = key.dim(0)?;
-        let width = self.settings.embed_dim;
+        let [heads, features] = self.settings.head_dims();
+        let shape = (batch, 1, heads, features);
         let mut keys = vec![key];
         let mut values = vec![value];
         if let Some(bias) = &self.bias_kv {
-            keys.push(bias[0].broadcast_as((batch, 1, width))?);
-            values.push(bias[1].broadcast_as((batch, 1, width))?);
+            let broadcast = |bias: &Tensor| bias.reshape((1, 1, heads, features))?.broadcast_as(shape);
+            keys.push(broadcast(&bias[0])?);
+            values.push(broadcast(&bias[1])?);
         }
         if self.settings.add_zero_attn {
-            let zeros = Tensor::zeros((batch, 1, width), keys[0].dtype(), keys[0].device())?;
+            let zeros = Tensor::zeros(shape, keys[0].dtype(), keys[0].device())?;
             keys.push(zeros.clone());
             values.push(zeros);
         }
         Ok([query, Tensor::cat(&keys, 1)?, Tensor::cat(&values, 1)?])
-    }
-
-    /// Reshapes `[batch, length, embed_dim]` to `[batch, heads, length, features]`.
-    fn split_heads(&self, x: &Tensor) -> Result<Tensor> {
-        let (batch, length, width) = x.dims3()?;
-        let heads = self.settings.num_heads;
-        Ok(x.reshape((batch, length, heads, width / heads))?.transpose(1, 2)?.contiguous()?)
     }
 }
 

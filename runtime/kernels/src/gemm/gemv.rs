@@ -29,7 +29,8 @@ pub(super) fn multiply_all(isa: Isa, products: &[Product<'_>], epilogue: BiasAct
     let mut c = zeros(products.len() * rows * columns);
     // Every task reads all rows, so there are at most four tasks per thread.
     let min_width = (products.len() * columns).div_ceil(4 * rayon::current_num_threads()).min(columns);
-    let width = cost::STREAMED_MULTIPLY_ADDS.div_ceil((rows * depth).max(1)).max(min_width).next_multiple_of(NR);
+    let width =
+        cost::STREAMED_MULTIPLY_ADDS.div_ceil((rows * depth).max(1)).max(min_width).next_multiple_of(NR);
     let packed = if PACKED_ROWS.contains(&rows) { rows * KC } else { 0 };
     let tasks = columns.div_ceil(width);
     let start = SharedStart::of(&mut c);

@@ -7,10 +7,12 @@ pub(crate) mod testing;
 use candle_core::{DType, Result, Tensor, bail};
 
 use super::activation::{self, Activation};
+use super::arithmetic::{Binary, binary};
 use super::composed_path::has_cpu_kernels;
 use super::element::with_elements;
 use super::empty::empty_output;
 use super::gemm::{BiasActivation, Matrix, multiply};
+use super::matmul::matmul;
 use super::simd::{Isa, isa};
 
 /// Computes `activation(x · weightᵀ + bias)`.
@@ -20,7 +22,7 @@ use super::simd::{Isa, isa};
 /// - `bias`: `[out_features]`
 /// - returns `[..., out_features]`
 ///
-/// f32 on the CPU runs as one kernel. Other dtypes and devices fall back to candle's matrix product, followed by bias
+/// f32 on the CPU runs as one kernel. Other dtypes and devices fall back to [`matmul`](crate::matmul()), followed by bias
 /// and activation. Differentiable in `x`, `weight` and `bias`.
 ///
 /// # Errors
@@ -69,11 +71,11 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, activation: Ac
     y?.reshape(dims)
 }
 
-/// Computes [`linear`] with candle's operations.
+/// Computes [`linear`] with separate operations.
 fn composed(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, activation: Activation) -> Result<Tensor> {
-    let mut y = x.matmul(&weight.t()?)?;
+    let mut y = matmul(x, &weight.t()?)?;
     if let Some(bias) = bias {
-        y = y.broadcast_add(bias)?;
+        y = binary(Binary::Add, &y, bias)?;
     }
     activation::apply(activation, &y)
 }

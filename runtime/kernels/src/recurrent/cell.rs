@@ -4,7 +4,7 @@
 use candle_core::{Result, Tensor};
 
 use crate::activation::{Activation, Function, Relu, Sigmoid, Tanh, apply};
-use crate::float::Float;
+use crate::number::Number;
 
 /// The maximum number of gates of a unit.
 pub(super) const GATES: usize = 4;
@@ -25,15 +25,15 @@ pub(super) trait Cell: Copy + Send + Sync + 'static {
     const ADDITIVE: bool;
 
     /// Returns the new state and the values saved for the gradient, from `x` and `h` of each gate and the old state.
-    fn value<T: Float>(self, x: [T; GATES], h: [T; GATES], state: [T; STATES]) -> ([T; STATES], [T; SAVED]);
+    fn value<N: Number>(self, x: [N; GATES], h: [N; GATES], state: [N; STATES]) -> ([N; STATES], [N; SAVED]);
 
     /// Returns the gradients of `x` and `h` of each gate, and the gradient of the old state. The latter lacks the part
     /// that passes through `h`, which the caller adds.
-    fn gradient<T: Float>(
+    fn gradient<N: Number>(
         self,
-        saved: [T; SAVED],
-        grad: [T; STATES],
-    ) -> ([T; GATES], [T; GATES], [T; STATES]);
+        saved: [N; SAVED],
+        grad: [N; STATES],
+    ) -> ([N; GATES], [N; GATES], [N; STATES]);
 
     /// Returns the new state as tensors. `x` and `h` have one tensor for each gate.
     fn compose(self, x: &[Tensor], h: &[Tensor], state: &[Tensor]) -> Result<Vec<Tensor>>;
@@ -58,24 +58,26 @@ macro_rules! ungated {
             const ADDITIVE: bool = true;
 
             #[inline(always)]
-            fn value<T: Float>(
+            fn value<N: Number>(
                 self,
-                x: [T; GATES],
-                h: [T; GATES],
-                _: [T; STATES],
-            ) -> ([T; STATES], [T; SAVED]) {
+                x: [N; GATES],
+                h: [N; GATES],
+                _: [N; STATES],
+            ) -> ([N; STATES], [N; SAVED]) {
                 let y = $activation {}.value(x[0] + h[0]);
-                ([y, T::ZERO], [y, T::ZERO, T::ZERO, T::ZERO, T::ZERO])
+                let zero = y.splat(0.);
+                ([y, zero], [y, zero, zero, zero, zero])
             }
 
             #[inline(always)]
-            fn gradient<T: Float>(
+            fn gradient<N: Number>(
                 self,
-                saved: [T; SAVED],
-                grad: [T; STATES],
-            ) -> ([T; GATES], [T; GATES], [T; STATES]) {
-                let dx = [$activation {}.gradient(grad[0], saved[0]), T::ZERO, T::ZERO, T::ZERO];
-                (dx, dx, [T::ZERO; STATES])
+                saved: [N; SAVED],
+                grad: [N; STATES],
+            ) -> ([N; GATES], [N; GATES], [N; STATES]) {
+                let zero = grad[0].splat(0.);
+                let dx = [$activation {}.gradient(grad[0], saved[0]), zero, zero, zero];
+                (dx, dx, [zero; STATES])
             }
 
             fn compose(self, x: &[Tensor], h: &[Tensor], _: &[Tensor]) -> Result<Vec<Tensor>> {
@@ -102,7 +104,7 @@ impl Cell for Lstm {
     const ADDITIVE: bool = true;
 
     #[inline(always)]
-    fn value<T: Float>(self, x: [T; GATES], h: [T; GATES], state: [T; STATES]) -> ([T; STATES], [T; SAVED]) {
+    fn value<N: Number>(self, x: [N; GATES], h: [N; GATES], state: [N; STATES]) -> ([N; STATES], [N; SAVED]) {
         let (input, forget) = ((x[0] + h[0]).sigmoid(), (x[1] + h[1]).sigmoid());
         let (candidate, output) = ((x[2] + h[2]).tanh(), (x[3] + h[3]).sigmoid());
         let cell = forget * state[1] + input * candidate;
@@ -110,11 +112,11 @@ impl Cell for Lstm {
     }
 
     #[inline(always)]
-    fn gradient<T: Float>(
+    fn gradient<N: Number>(
         self,
-        saved: [T; SAVED],
-        grad: [T; STATES],
-    ) -> ([T; GATES], [T; GATES], [T; STATES]) {
+        saved: [N; SAVED],
+        grad: [N; STATES],
+    ) -> ([N; GATES], [N; GATES], [N; STATES]) {
         let [input, forget, candidate, output, old_cell] = saved;
         let cell_tanh = (forget * old_cell + input * candidate).tanh();
         let cell = grad[1] + Tanh {}.gradient(grad[0] * output, cell_tanh);
@@ -124,7 +126,7 @@ impl Cell for Lstm {
             Tanh {}.gradient(cell * input, candidate),
             Sigmoid {}.gradient(grad[0] * cell_tanh, output),
         ];
-        (dx, dx, [T::ZERO, cell * forget])
+        (dx, dx, [cell.splat(0.), cell * forget])
     }
 
     fn compose(self, x: &[Tensor], h: &[Tensor], state: &[Tensor]) -> Result<Vec<Tensor>> {
@@ -147,25 +149,26 @@ impl Cell for Gru {
     const ADDITIVE: bool = false;
 
     #[inline(always)]
-    fn value<T: Float>(self, x: [T; GATES], h: [T; GATES], state: [T; STATES]) -> ([T; STATES], [T; SAVED]) {
+    fn value<N: Number>(self, x: [N; GATES], h: [N; GATES], state: [N; STATES]) -> ([N; STATES], [N; SAVED]) {
         let (reset, update) = ((x[0] + h[0]).sigmoid(), (x[1] + h[1]).sigmoid());
         let new = (x[2] + reset * h[2]).tanh();
-        let hidden = (T::ONE - update) * new + update * state[0];
-        ([hidden, T::ZERO], [reset, update, new, h[2], state[0]])
+        let hidden = (new.splat(1.) - update) * new + update * state[0];
+        ([hidden, hidden.splat(0.)], [reset, update, new, h[2], state[0]])
     }
 
     #[inline(always)]
-    fn gradient<T: Float>(
+    fn gradient<N: Number>(
         self,
-        saved: [T; SAVED],
-        grad: [T; STATES],
-    ) -> ([T; GATES], [T; GATES], [T; STATES]) {
+        saved: [N; SAVED],
+        grad: [N; STATES],
+    ) -> ([N; GATES], [N; GATES], [N; STATES]) {
         let [reset, update, new, hidden, old_hidden] = saved;
-        let dnew = Tanh {}.gradient(grad[0] * (T::ONE - update), new);
+        let zero = new.splat(0.);
+        let dnew = Tanh {}.gradient(grad[0] * (new.splat(1.) - update), new);
         let dreset = Sigmoid {}.gradient(dnew * hidden, reset);
         let dupdate = Sigmoid {}.gradient(grad[0] * (old_hidden - new), update);
-        let dx = [dreset, dupdate, dnew, T::ZERO];
-        (dx, [dreset, dupdate, dnew * reset, T::ZERO], [grad[0] * update, T::ZERO])
+        let dx = [dreset, dupdate, dnew, zero];
+        (dx, [dreset, dupdate, dnew * reset, zero], [grad[0] * update, zero])
     }
 
     fn compose(self, x: &[Tensor], h: &[Tensor], state: &[Tensor]) -> Result<Vec<Tensor>> {

@@ -4,34 +4,33 @@ use candle_core::{Result, Tensor};
 
 use crate::empty::empty_output;
 
+use super::Recurrent;
 use super::cell::Cell;
 
-/// Runs all steps like [`super::run`]. `weights` includes the bias column. Supports a projection.
+/// Runs all steps like [`super::run`].
 pub(super) fn run<C: Cell>(
     cell: C,
     inputs: &Tensor,
-    weights: &Tensor,
-    projection: Option<&Tensor>,
+    recurrent: &Recurrent,
     mut state: Vec<Tensor>,
     reverse: bool,
 ) -> Result<(Tensor, Vec<Tensor>)> {
+    let Recurrent { weight, bias, projection } = *recurrent;
     let steps = inputs.dim(0)?;
     let width = projection.map_or(inputs.dim(2)? / C::GATES, |projection| projection.dims()[0]);
     if inputs.dim(1)? == 0 {
-        let mut operands: Vec<&Tensor> = [inputs, weights].into_iter().chain(projection).collect();
+        let mut operands: Vec<&Tensor> = [inputs, weight].into_iter().chain(bias).chain(projection).collect();
         operands.extend(&state);
         let last = state.iter().map(|state| empty_output(&operands, state.dims())).collect::<Result<_>>()?;
         return Ok((empty_output(&operands, (steps, 0, width))?, last));
     }
-    let weight = weights.narrow(1, 0, width)?.contiguous()?.t()?;
-    let has_bias = weights.dim(1)? > width;
-    let bias = has_bias.then(|| weights.narrow(1, width, 1)?.squeeze(1)).transpose()?;
+    let weight = weight.contiguous()?.t()?;
     let projection = projection.map(Tensor::t).transpose()?;
     let mut outputs = Vec::with_capacity(steps);
     for step in 0..steps {
         let x = inputs.get(if reverse { steps - 1 - step } else { step })?;
         let mut h = state[0].contiguous()?.matmul(&weight)?;
-        if let Some(bias) = &bias {
+        if let Some(bias) = bias {
             h = h.broadcast_add(bias)?;
         }
         state = cell.compose(&x.chunk(C::GATES, 1)?, &h.chunk(C::GATES, 1)?, &state)?;

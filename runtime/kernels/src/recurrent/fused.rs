@@ -5,30 +5,36 @@
 use std::sync::OnceLock;
 
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, DType, Layout, Result, Shape, Storage, Tensor, bail};
+use candle_core::{CpuStorage, DType, Result, Shape, Tensor, bail};
 
 use crate::element::{Element, elements, not_a_float, with_elements};
+use crate::gemm::{Matrix, Product};
 use crate::operation::{self, CpuOperand, Operation};
-use crate::simd::dispatch_loops;
 
+use super::Recurrent;
 use super::cell::Cell;
-use super::step::{BackwardStep, ForwardStep, product};
+use super::step::{BackwardStep, ForwardStep, StepElement};
 
-/// Runs all steps like [`super::run`]. `weights` includes the bias column, and all tensors are f32 or f64.
+/// Runs all steps like [`super::run`], without a projection. All tensors are f32 or f64.
 pub(super) fn run<C: Cell>(
     cell: C,
     inputs: &Tensor,
-    weights: &Tensor,
+    recurrent: &Recurrent,
     state: &[Tensor],
     reverse: bool,
 ) -> Result<(Tensor, Vec<Tensor>)> {
     let (steps, batch, gates) = inputs.dims3()?;
-    let sizes = Sizes { steps, batch, hidden: gates / C::GATES, columns: weights.dim(1)?, reverse };
     let inputs = inputs.contiguous()?;
     let state = Tensor::stack(state, 0)?;
-    let tracked = inputs.track_op() || weights.track_op() || state.track_op();
-    let op = Fused { cell, sizes, saved: tracked.then(OnceLock::new) };
-    let all = operation::apply([&inputs, &weights.contiguous()?, &state], op)?;
+    let Recurrent { weight, bias, .. } = *recurrent;
+    let tracked = [&inputs, weight, &state].into_iter().chain(bias).any(Tensor::track_op);
+    let (weights, bias) = match bias {
+        Some(bias) if tracked => (with_bias_column(weight, bias)?, None),
+        bias => (weight.contiguous()?, bias.cloned()),
+    };
+    let sizes = Sizes { steps, batch, hidden: gates / C::GATES, columns: weights.dim(1)?, reverse };
+    let op = Fused { cell, sizes, bias, saved: tracked.then(OnceLock::new) };
+    let all = operation::apply([&inputs, &weights, &state], op)?;
     let outputs = all.narrow(0, 0, steps)?;
     let mut state = vec![outputs.get(sizes.time(steps - 1))?];
     for extra in 0..C::STATES - 1 {
@@ -37,12 +43,19 @@ pub(super) fn run<C: Cell>(
     Ok((outputs, state))
 }
 
+/// Returns the weight with the bias as its last column, `[gates · hidden, hidden + 1]`. If the state is extended by a
+/// 1, the matrix product of a step also adds the bias, and the matrix product for the gradient of the weight also
+/// computes the gradient of the bias.
+fn with_bias_column(weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    Tensor::cat(&[weight, &bias.unsqueeze(1)?], 1)?.contiguous()
+}
+
 #[derive(Clone, Copy)]
 struct Sizes {
     steps: usize,
     batch: usize,
     hidden: usize,
-    /// The columns of the weights: `hidden`, plus 1 if there is a bias.
+    /// The columns of the weights: `hidden`, plus 1 if there is a bias column.
     columns: usize,
     reverse: bool,
 }
@@ -58,7 +71,7 @@ impl Sizes {
         self.batch * self.hidden
     }
 
-    /// Returns the hidden states, each extended by a 1 if there is a bias.
+    /// Returns the hidden states, each extended by a 1 if there is a bias column.
     fn augmented<T: Element>(self, hidden: &[T]) -> Vec<T> {
         if self.columns == self.hidden {
             return hidden.to_vec();
@@ -73,6 +86,8 @@ impl Sizes {
 struct Fused<C> {
     cell: C,
     sizes: Sizes,
+    /// `[gates · hidden]`, if the weights have no bias column.
+    bias: Option<Tensor>,
     /// The values that each step saves for the gradient, in order of time. `None` if no gradient is needed.
     saved: Option<OnceLock<CpuStorage>>,
 }
@@ -85,39 +100,39 @@ fn split_state<T>(state: &mut [T], len: usize) -> [&mut [T]; 2] {
 
 impl<C: Cell> Fused<C> {
     /// Returns the output and the values saved for the gradient.
-    fn steps<T: Element>(&self, inputs: &[T], weights: CpuOperand, state: &[T]) -> Result<(Vec<T>, Vec<T>)> {
+    fn steps<T: StepElement>(&self, inputs: &[T], weights: &[T], state: &[T]) -> Result<(Vec<T>, Vec<T>)> {
         let Sizes { steps, batch, hidden, columns, .. } = self.sizes;
+        let weights = Matrix::new(weights, C::GATES * hidden, columns).t();
+        let bias = self.bias.as_ref().map(Tensor::to_vec1).transpose()?.unwrap_or_default();
         let (len, gates) = (self.sizes.state(), C::GATES * self.sizes.state());
         let saved_len = C::SAVED * len;
         let saved_steps = if self.saved.is_some() { steps } else { 1 };
         let mut saved = vec![T::ZERO; saved_steps * saved_len];
         let mut out = vec![T::ZERO; (steps + C::STATES - 1) * len];
         let mut state = state.to_vec();
-        let transposed = weights.1.transpose(0, 1)?;
         for time in (0..steps).map(|step| self.sizes.time(step)) {
             let old = self.sizes.augmented(&state[..len]);
-            let h = product(old, &Layout::contiguous((batch, columns)), weights.0, &transposed)?;
+            let mut h = product(Matrix::new(&old, batch, columns), weights);
+            h.chunks_exact_mut(C::GATES * hidden).for_each(|h| add_to(h, &bias));
             let offset = if self.saved.is_some() { time * saved_len } else { 0 };
-            dispatch_loops(ForwardStep {
+            ForwardStep {
                 cell: self.cell,
                 hidden,
                 x: &inputs[time * gates..][..gates],
                 h: &h,
                 state: split_state(&mut state, len),
                 saved: &mut saved[offset..][..saved_len],
-            });
+            }
+            .run();
             out[time * len..][..len].copy_from_slice(&state[..len]);
         }
         out[steps * len..].copy_from_slice(&state[len..]);
         Ok((out, saved))
     }
 
-    fn forward_storage<T: Element>(
-        &self,
-        [(inputs, inputs_layout), weights, (state, state_layout)]: [CpuOperand; 3],
-    ) -> Result<CpuStorage> {
-        let (inputs, state) = (elements(inputs, inputs_layout)?, elements(state, state_layout)?);
-        let (out, saved) = self.steps::<T>(inputs, weights, state)?;
+    fn forward_storage<T: StepElement>(&self, operands: [CpuOperand; 3]) -> Result<CpuStorage> {
+        let [inputs, weights, state] = operands.map(|(storage, layout)| elements::<T>(storage, layout));
+        let (out, saved) = self.steps(inputs?, weights?, state?)?;
         if let Some(slot) = &self.saved {
             // The forward pass of an operation runs only once.
             let _ = slot.set(T::to_cpu_storage_owned(saved));
@@ -127,8 +142,9 @@ impl<C: Cell> Fused<C> {
 
     /// Computes the gradients of `x` and `h` of all gates (see [`Cell`]) and of the initial state, by backpropagation
     /// through time.
-    fn backpropagate<T: Element>(&self, saved: &[T], grad: &[T], weights: CpuOperand) -> Result<Backward<T>> {
+    fn backpropagate<T: StepElement>(&self, saved: &[T], grad: &[T], weights: &[T]) -> Backward<T> {
         let Sizes { steps, batch, hidden, columns, .. } = self.sizes;
+        let weights = Matrix::new(weights, C::GATES * hidden, columns);
         let len = self.sizes.state();
         let (gates, saved_len) = (C::GATES * len, C::SAVED * len);
         let mut dx = vec![T::ZERO; steps * gates];
@@ -139,26 +155,26 @@ impl<C: Cell> Fused<C> {
             let offset = time * gates;
             let (dh_offset, dh_len) = if C::ADDITIVE { (0, 0) } else { (offset, gates) };
             add_to(&mut state[..len], &grad[time * len..]);
-            dispatch_loops(BackwardStep {
+            BackwardStep {
                 cell: self.cell,
                 hidden,
                 saved: &saved[time * saved_len..][..saved_len],
                 state: split_state(&mut state, len),
                 dx: &mut dx[offset..][..gates],
                 dh: &mut dh[dh_offset..][..dh_len],
-            });
-            let dgates = if C::ADDITIVE { &dx } else { &dh }[offset..][..gates].to_vec();
-            let dstate =
-                product(dgates, &Layout::contiguous((batch, C::GATES * hidden)), weights.0, weights.1)?;
+            }
+            .run();
+            let dgates = &(if C::ADDITIVE { &dx } else { &dh })[offset..][..gates];
+            let dstate = product(Matrix::new(dgates, batch, C::GATES * hidden), weights);
             for (state, dstate) in state.chunks_exact_mut(hidden).zip(dstate.chunks_exact(columns)) {
                 add_to(state, dstate);
             }
         }
-        Ok(Backward { dx, dh, state })
+        Backward { dx, dh, state }
     }
 
     /// Returns the gradient of the weights over all steps, `dhᵀ · h`.
-    fn weight_gradient<T: Element>(&self, dgates: &[T], out: &[T], initial: &[T]) -> Result<Vec<T>> {
+    fn weight_gradient<T: StepElement>(&self, dgates: &[T], out: &[T], initial: &[T]) -> Vec<T> {
         let Sizes { steps, batch, hidden, columns, .. } = self.sizes;
         let len = self.sizes.state();
         let mut old = vec![T::ZERO; steps * len];
@@ -169,13 +185,12 @@ impl<C: Cell> Fused<C> {
             };
             old[self.sizes.time(step) * len..][..len].copy_from_slice(source);
         }
-        let old = T::to_cpu_storage_owned(self.sizes.augmented(&old));
+        let old = self.sizes.augmented(&old);
         let rows = steps * batch;
-        let dgates_layout = Layout::contiguous((rows, C::GATES * hidden)).transpose(0, 1)?;
-        product(dgates.to_vec(), &dgates_layout, &old, &Layout::contiguous((rows, columns)))
+        product(Matrix::new(dgates, rows, C::GATES * hidden).t(), Matrix::new(&old, rows, columns))
     }
 
-    fn gradients<T: Element>(
+    fn gradients<T: StepElement>(
         &self,
         [inputs, weights, state, out, grad]: [&Tensor; 5],
     ) -> Result<[Tensor; 3]> {
@@ -183,20 +198,21 @@ impl<C: Cell> Fused<C> {
             bail!("{}: the forward pass saved no values for the gradient", C::NAME);
         };
         let saved = T::cpu_storage_as_slice(saved)?;
-        let gradients = {
-            let (storage, layout) = weights.storage_and_layout();
-            let Storage::Cpu(storage) = &*storage else {
-                bail!("{}: the weights are not on the CPU", C::NAME)
-            };
-            with_elements::<T, _>(grad, |grad| self.backpropagate(saved, grad, (storage, layout)))??
-        };
+        let gradients = with_elements::<T, _>(grad, |grad| {
+            with_elements(weights, |weights| self.backpropagate(saved, grad, weights))
+        })??;
         let dgates = if C::ADDITIVE { &gradients.dx } else { &gradients.dh };
         let dw = with_elements::<T, _>(out, |out| {
             with_elements(state, |state| self.weight_gradient(dgates, out, state))
-        })???;
+        })??;
         let tensor = |data: Vec<T>, like: &Tensor| Tensor::from_vec(data, like.shape(), like.device());
         Ok([tensor(gradients.dx, inputs)?, tensor(dw, weights)?, tensor(gradients.state, state)?])
     }
+}
+
+/// Returns the matrix product `a · b`.
+fn product<T: StepElement>(a: Matrix<'_, T>, b: Matrix<'_, T>) -> Vec<T> {
+    T::multiply_all(&[Product { a, b }])
 }
 
 /// The gradients that [`Fused::backpropagate`] returns.

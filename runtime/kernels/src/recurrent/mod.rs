@@ -5,7 +5,7 @@ mod composed;
 mod fused;
 mod step;
 
-use candle_core::{DType, Result, Tensor, bail};
+use candle_core::{Result, Tensor, bail};
 
 use crate::composed_path::has_cpu_kernels;
 use crate::element::compute_dtype;
@@ -143,31 +143,20 @@ pub fn run(
     let dtype = inputs.dtype();
     let wide = compute_dtype(dtype);
     let inputs = inputs.to_dtype(wide)?;
-    let weights = recurrent.with_bias_column(wide)?;
+    let weight = recurrent.weight.to_dtype(wide)?;
+    let bias = recurrent.bias.map(|bias| bias.to_dtype(wide)).transpose()?;
     let projection = recurrent.projection.map(|projection| projection.to_dtype(wide)).transpose()?;
     let state = state.iter().map(|state| state.to_dtype(wide)).collect::<Result<Vec<_>>>()?;
+    let recurrent = Recurrent { weight: &weight, bias: bias.as_ref(), projection: projection.as_ref() };
     let (outputs, state) = with_cell!(recurrence, cell => {
         if has_cpu_kernels(&inputs) && projection.is_none() {
-            fused::run(cell, &inputs, &weights, &state, reverse)
+            fused::run(cell, &inputs, &recurrent, &state, reverse)
         } else {
-            composed::run(cell, &inputs, &weights, projection.as_ref(), state, reverse)
+            composed::run(cell, &inputs, &recurrent, state, reverse)
         }
     })?;
     let state = state.iter().map(|state| state.to_dtype(dtype)).collect::<Result<Vec<_>>>()?;
     Ok((outputs.to_dtype(dtype)?, state))
-}
-
-impl Recurrent<'_> {
-    /// Returns the weight with the bias as its last column, `[gates · hidden, hidden (+ 1)]`. If the state is extended
-    /// by a 1, the matrix product of a step also adds the bias, and the matrix product for the gradient of the weight
-    /// also computes the gradient of the bias.
-    fn with_bias_column(&self, dtype: DType) -> Result<Tensor> {
-        let weights = match self.bias {
-            Some(bias) => Tensor::cat(&[self.weight, &bias.unsqueeze(1)?], 1)?,
-            None => self.weight.contiguous()?,
-        };
-        weights.to_dtype(dtype)
-    }
 }
 
 fn check(recurrence: Recurrence, inputs: &Tensor, recurrent: &Recurrent, state: &[Tensor]) -> Result<()> {

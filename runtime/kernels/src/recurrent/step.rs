@@ -1,11 +1,9 @@
-//! The loops over all units of one step, and the matrix products.
-
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, Layout, Result};
+//! One step of all units: the rows of the batch run in parallel, and the units of a row as vectors.
 
 use crate::element::Element;
-use crate::float::Float;
-use crate::simd::{Kernel, Simd};
+use crate::gemm::MatrixElement;
+use crate::parallel::{cost, for_each_chunk};
+use crate::simd::{Kernel, Simd, VectorLoop, Vectors, dispatch_loops, dispatch_to, isa, run_vector_loop};
 
 use super::cell::{Cell, GATES, SAVED, STATES};
 
@@ -36,105 +34,315 @@ pub(super) struct BackwardStep<'a, C, T> {
     pub dh: &'a mut [T],
 }
 
-impl<C: Cell, T: Element> Kernel for ForwardStep<'_, C, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
+impl<C: Cell, T: StepElement> ForwardStep<'_, C, T> {
+    pub fn run(self) {
         let Self { cell, hidden, x, h, state: [first, second], saved } = self;
-        for row in 0..first.len() / hidden {
-            let x: [&[T]; GATES] = blocks(x, row, C::GATES, hidden);
-            let h: [&[T]; GATES] = blocks(h, row, C::GATES, hidden);
-            let [first] = blocks_mut::<1, T>(first, row, 1, hidden);
-            let [second] = blocks_mut::<1, T>(second, row, C::STATES - 1, hidden);
-            let saved: [&mut [T]; SAVED] = blocks_mut(saved, row, C::SAVED, hidden);
-            for j in 0..hidden {
-                let old = [first[j], if C::STATES > 1 { second[j] } else { T::ZERO }];
-                let x = unit(&x, C::GATES, j);
-                let (new, values) = cell.value(x, unit(&h, C::GATES, j), old);
-                first[j] = new[0];
-                if C::STATES > 1 {
-                    second[j] = new[1];
-                }
-                for i in 0..C::SAVED {
-                    saved[i][j] = values[i];
-                }
-            }
-        }
+        let batch = first.len() / hidden;
+        let (x, h) = (rows(x, batch), rows(h, batch));
+        let states = rows_mut(first, batch).zip(rows_mut(second, batch));
+        let rows = x.zip(h).zip(states).zip(rows_mut(saved, batch));
+        let mut rows: Vec<_> = rows
+            .map(|(((x, h), (first, second)), saved)| ForwardRow {
+                cell,
+                x: blocks(x, hidden),
+                h: blocks(h, hidden),
+                state: [first, second],
+                saved: blocks_mut(saved, hidden),
+            })
+            .collect();
+        for_each_chunk(&mut rows, cost::LIBRARY_CALLS.div_ceil(hidden), |_, rows| {
+            T::dispatch(Rows(rows));
+        });
     }
 }
 
-impl<C: Cell, T: Element> Kernel for BackwardStep<'_, C, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
+impl<C: Cell, T: StepElement> BackwardStep<'_, C, T> {
+    pub fn run(self) {
         let Self { cell, hidden, saved, state: [first, second], dx, dh } = self;
-        for row in 0..first.len() / hidden {
-            let saved: [&[T]; SAVED] = blocks(saved, row, C::SAVED, hidden);
-            let [first] = blocks_mut::<1, T>(first, row, 1, hidden);
-            let [second] = blocks_mut::<1, T>(second, row, C::STATES - 1, hidden);
-            let dx: [&mut [T]; GATES] = blocks_mut(dx, row, C::GATES, hidden);
-            let dh_gates = if C::ADDITIVE { 0 } else { C::GATES };
-            let dh: [&mut [T]; GATES] = blocks_mut(dh, row, dh_gates, hidden);
-            for j in 0..hidden {
-                let grad = [first[j], if C::STATES > 1 { second[j] } else { T::ZERO }];
-                let (x, h, old) = cell.gradient(unit(&saved, C::SAVED, j), grad);
-                first[j] = old[0];
-                if C::STATES > 1 {
-                    second[j] = old[1];
-                }
-                for i in 0..C::GATES {
-                    dx[i][j] = x[i];
-                }
-                for i in 0..dh_gates {
-                    dh[i][j] = h[i];
-                }
-            }
-        }
+        let batch = first.len() / hidden;
+        let states = rows_mut(first, batch).zip(rows_mut(second, batch));
+        let gradients = rows_mut(dx, batch).zip(rows_mut(dh, batch));
+        let mut rows: Vec<_> = rows(saved, batch)
+            .zip(states)
+            .zip(gradients)
+            .map(|((saved, (first, second)), (dx, dh))| BackwardRow {
+                cell,
+                saved: blocks(saved, hidden),
+                state: [first, second],
+                dx: blocks_mut(dx, hidden),
+                dh: blocks_mut(dh, hidden),
+            })
+            .collect();
+        for_each_chunk(&mut rows, cost::LIBRARY_CALLS.div_ceil(hidden), |_, rows| {
+            T::dispatch(Rows(rows));
+        });
     }
 }
 
-/// Returns the `used` blocks of length `width` that make up a row. The remaining slices of the array are empty.
-#[inline(always)]
-fn blocks<const N: usize, T>(data: &[T], row: usize, used: usize, width: usize) -> [&[T]; N] {
-    let row = &data[row * used * width..];
-    std::array::from_fn(|i| if i < used { &row[i * width..][..width] } else { &[] })
+/// The operands of [`ForwardStep`] for one element of the batch. Each slice has one number for each hidden unit. Slices
+/// that the cell does not use are empty.
+pub(super) struct ForwardRow<'a, C, T> {
+    cell: C,
+    x: [&'a [T]; GATES],
+    h: [&'a [T]; GATES],
+    state: [&'a mut [T]; STATES],
+    saved: [&'a mut [T]; SAVED],
 }
 
-/// Like [`blocks`], for writing.
-#[inline(always)]
-fn blocks_mut<const N: usize, T>(data: &mut [T], row: usize, used: usize, width: usize) -> [&mut [T]; N] {
-    let mut rest = &mut data[row * used * width..];
-    std::array::from_fn(|i| {
-        if i >= used {
-            return &mut [][..];
-        }
-        let (block, tail) = std::mem::take(&mut rest).split_at_mut(width);
+/// The operands of [`BackwardStep`] for one element of the batch.
+pub(super) struct BackwardRow<'a, C, T> {
+    cell: C,
+    saved: [&'a [T]; SAVED],
+    state: [&'a mut [T]; STATES],
+    dx: [&'a mut [T]; GATES],
+    dh: [&'a mut [T]; GATES],
+}
+
+/// Returns the rows of a matrix with `batch` rows, which may be empty.
+fn rows<T>(data: &[T], batch: usize) -> impl Iterator<Item = &[T]> {
+    let len = data.len() / batch.max(1);
+    (0..batch).map(move |row| &data[row * len..][..len])
+}
+
+/// Like [`rows`], for writing.
+fn rows_mut<T>(data: &mut [T], batch: usize) -> impl Iterator<Item = &mut [T]> {
+    let len = data.len() / batch.max(1);
+    let mut rest = data;
+    (0..batch).map(move |_| {
+        let (row, tail) = std::mem::take(&mut rest).split_at_mut(len);
         rest = tail;
-        block
+        row
     })
 }
 
-/// Returns element `j` of each of the first `used` blocks, and zeros for the remaining ones.
-#[inline(always)]
-fn unit<const N: usize, T: Float>(blocks: &[&[T]; N], used: usize, j: usize) -> [T; N] {
-    std::array::from_fn(|i| if i < used { blocks[i][j] } else { T::ZERO })
+/// Splits a row into blocks of length `width`. The remaining slices of the array are empty.
+fn blocks<const N: usize, T>(row: &[T], width: usize) -> [&[T]; N] {
+    let mut blocks = row.chunks_exact(width);
+    std::array::from_fn(|_| blocks.next().unwrap_or(&[]))
 }
 
-/// Returns the matrix product `left · right`, `[m, k] · [k, n]`.
-pub(super) fn product<T: Element>(
-    left: Vec<T>,
-    left_layout: &Layout,
-    right: &CpuStorage,
-    right_layout: &Layout,
-) -> Result<Vec<T>> {
-    let (m, k) = left_layout.shape().dims2()?;
-    let n = right_layout.shape().dims2()?.1;
-    if m == 0 || n == 0 || k == 0 {
-        return Ok(vec![T::ZERO; m * n]);
+/// Like [`blocks`], for writing.
+fn blocks_mut<const N: usize, T>(row: &mut [T], width: usize) -> [&mut [T]; N] {
+    let mut blocks = row.chunks_exact_mut(width);
+    std::array::from_fn(|_| blocks.next().unwrap_or(&mut []))
+}
+
+/// Rows of the batch that one task computes.
+struct Rows<'a, R>(&'a mut [R]);
+
+/// A row of the batch, for elements of type `T`.
+trait Row {
+    fn run<S: Simd>(&mut self, simd: S);
+}
+
+impl<R: Row> Kernel for Rows<'_, R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        self.0.iter_mut().for_each(|row| row.run(simd));
     }
-    let left = T::to_cpu_storage_owned(left);
-    let product = left.matmul(right, (1, m, n, k), left_layout, right_layout)?;
-    Ok(T::cpu_storage_as_slice(&product)?.to_vec())
+}
+
+impl<C: Cell, T: StepElement> Row for ForwardRow<'_, C, T> {
+    #[inline(always)]
+    fn run<S: Simd>(&mut self, simd: S) {
+        T::forward(simd, self);
+    }
+}
+
+impl<C: Cell, T: StepElement> Row for BackwardRow<'_, C, T> {
+    #[inline(always)]
+    fn run<S: Simd>(&mut self, simd: S) {
+        T::backward(simd, self);
+    }
+}
+
+/// An element type of recurrent layers: f32 is computed as vectors, f64 number by number.
+pub(super) trait StepElement: MatrixElement {
+    /// Runs a kernel that calls the other functions.
+    fn dispatch<K: Kernel>(kernel: K) -> K::Output;
+    /// Computes the new states and the saved values of a row.
+    fn forward<S: Simd, C: Cell>(simd: S, row: &mut ForwardRow<C, Self>);
+    /// Computes the gradients of a row.
+    fn backward<S: Simd, C: Cell>(simd: S, row: &mut BackwardRow<C, Self>);
+}
+
+impl StepElement for f32 {
+    fn dispatch<K: Kernel>(kernel: K) -> K::Output {
+        dispatch_to(isa(), kernel)
+    }
+
+    #[inline(always)]
+    fn forward<S: Simd, C: Cell>(simd: S, row: &mut ForwardRow<C, f32>) {
+        run_vector_loop(simd, row.state[0].len(), ForwardLoop { simd, row });
+    }
+
+    #[inline(always)]
+    fn backward<S: Simd, C: Cell>(simd: S, row: &mut BackwardRow<C, f32>) {
+        run_vector_loop(simd, row.state[0].len(), BackwardLoop { simd, row });
+    }
+}
+
+impl StepElement for f64 {
+    fn dispatch<K: Kernel>(kernel: K) -> K::Output {
+        dispatch_loops(kernel)
+    }
+
+    #[inline(always)]
+    fn forward<S: Simd, C: Cell>(_: S, row: &mut ForwardRow<C, f64>) {
+        for j in 0..row.state[0].len() {
+            let state = row.state.each_ref().map(|state| number(state, j));
+            let (x, h) = (row.x.map(|x| number(x, j)), row.h.map(|h| number(h, j)));
+            let (state, saved) = row.cell.value(x, h, state);
+            set(&mut row.state, j, state);
+            set(&mut row.saved, j, saved);
+        }
+    }
+
+    #[inline(always)]
+    fn backward<S: Simd, C: Cell>(_: S, row: &mut BackwardRow<C, f64>) {
+        for j in 0..row.state[0].len() {
+            let grad = row.state.each_ref().map(|state| number(state, j));
+            let (dx, dh, state) = row.cell.gradient(row.saved.map(|saved| number(saved, j)), grad);
+            set(&mut row.state, j, state);
+            set(&mut row.dx, j, dx);
+            set(&mut row.dh, j, dh);
+        }
+    }
+}
+
+/// Returns the number of the unit `j`, or 0 if the slice is empty.
+fn number<T: Element>(slice: &[T], j: usize) -> T {
+    slice.get(j).copied().unwrap_or(T::ZERO)
+}
+
+/// Sets the number of the unit `j` in all slices that are not empty.
+fn set<T, const N: usize>(slices: &mut [&mut [T]; N], j: usize, values: [T; N]) {
+    for (slice, value) in slices.iter_mut().zip(values) {
+        if let Some(slot) = slice.get_mut(j) {
+            *slot = value;
+        }
+    }
+}
+
+/// The loop over the vectors of a [`ForwardRow`].
+struct ForwardLoop<'r, 'a, S, C> {
+    simd: S,
+    row: &'r mut ForwardRow<'a, C, f32>,
+}
+
+impl<S: Simd, C: Cell> ForwardLoop<'_, '_, S, C> {
+    /// Computes the units from `at` on.
+    #[inline(always)]
+    fn compute<const N: usize>(&mut self, at: usize, access: impl Access<S, N>) {
+        let row = &mut *self.row;
+        let load = |slice: &[f32]| access.load(self.simd, slice, at);
+        let state = row.state.each_ref().map(|state| load(state));
+        let (state, saved) = row.cell.value(row.x.map(load), row.h.map(load), state);
+        row.state.iter_mut().zip(state).for_each(|(slice, value)| access.store(value, slice, at));
+        row.saved.iter_mut().zip(saved).for_each(|(slice, value)| access.store(value, slice, at));
+    }
+}
+
+impl<S: Simd, C: Cell> VectorLoop<S> for ForwardLoop<'_, '_, S, C> {
+    #[inline(always)]
+    unsafe fn body<const N: usize>(&mut self, at: usize) {
+        self.compute::<N>(at, Whole);
+    }
+
+    #[inline(always)]
+    unsafe fn remainder(&mut self, at: usize, n: usize) {
+        self.compute::<1>(at, First(n));
+    }
+}
+
+/// The loop over the vectors of a [`BackwardRow`].
+struct BackwardLoop<'r, 'a, S, C> {
+    simd: S,
+    row: &'r mut BackwardRow<'a, C, f32>,
+}
+
+impl<S: Simd, C: Cell> BackwardLoop<'_, '_, S, C> {
+    /// Computes the gradients of the units from `at` on.
+    #[inline(always)]
+    fn compute<const N: usize>(&mut self, at: usize, access: impl Access<S, N>) {
+        let row = &mut *self.row;
+        let load = |slice: &[f32]| access.load(self.simd, slice, at);
+        let grad = row.state.each_ref().map(|state| load(state));
+        let (dx, dh, state) = row.cell.gradient(row.saved.map(load), grad);
+        row.state.iter_mut().zip(state).for_each(|(slice, value)| access.store(value, slice, at));
+        row.dx.iter_mut().zip(dx).for_each(|(slice, value)| access.store(value, slice, at));
+        row.dh.iter_mut().zip(dh).for_each(|(slice, value)| access.store(value, slice, at));
+    }
+}
+
+impl<S: Simd, C: Cell> VectorLoop<S> for BackwardLoop<'_, '_, S, C> {
+    #[inline(always)]
+    unsafe fn body<const N: usize>(&mut self, at: usize) {
+        self.compute::<N>(at, Whole);
+    }
+
+    #[inline(always)]
+    unsafe fn remainder(&mut self, at: usize, n: usize) {
+        self.compute::<1>(at, First(n));
+    }
+}
+
+/// Loads and stores vectors of a slice. An empty slice has zeros, and ignores what is stored.
+trait Access<S: Simd, const N: usize>: Copy {
+    fn load(self, simd: S, slice: &[f32], at: usize) -> Vectors<S, N>;
+    fn store(self, vectors: Vectors<S, N>, slice: &mut [f32], at: usize);
+}
+
+/// Accesses `N` whole vectors.
+#[derive(Clone, Copy)]
+struct Whole;
+
+impl<S: Simd, const N: usize> Access<S, N> for Whole {
+    #[inline(always)]
+    fn load(self, simd: S, slice: &[f32], at: usize) -> Vectors<S, N> {
+        if slice.is_empty() {
+            return Vectors::splat(simd, 0.);
+        }
+        let slice = &slice[at..at + N * S::LANES];
+        // SAFETY: the slice has `N` vectors.
+        unsafe { Vectors::load(simd, slice.as_ptr()) }
+    }
+
+    #[inline(always)]
+    fn store(self, vectors: Vectors<S, N>, slice: &mut [f32], at: usize) {
+        if slice.is_empty() {
+            return;
+        }
+        let slice = &mut slice[at..at + N * S::LANES];
+        // SAFETY: the slice has `N` vectors.
+        unsafe { vectors.store(slice.as_mut_ptr()) }
+    }
+}
+
+/// Accesses the first lanes of a vector, which are as many as the number says.
+#[derive(Clone, Copy)]
+struct First(usize);
+
+impl<S: Simd> Access<S, 1> for First {
+    #[inline(always)]
+    fn load(self, simd: S, slice: &[f32], at: usize) -> Vectors<S> {
+        if slice.is_empty() {
+            return Vectors::splat(simd, 0.);
+        }
+        let lanes = &slice[at..at + self.0.min(S::LANES)];
+        // SAFETY: the slice has these lanes.
+        unsafe { Vectors::load_partial(simd, lanes.as_ptr(), lanes.len()) }
+    }
+
+    #[inline(always)]
+    fn store(self, vectors: Vectors<S>, slice: &mut [f32], at: usize) {
+        if slice.is_empty() {
+            return;
+        }
+        let lanes = &mut slice[at..at + self.0.min(S::LANES)];
+        // SAFETY: the slice has room for these lanes.
+        unsafe { vectors.store_partial(lanes.as_mut_ptr(), lanes.len()) }
+    }
 }

@@ -7,8 +7,8 @@ use sconce_kernels::{
     Activation, Binary, ConvGeometry, Epilogue, Filter, PadMode, PoolGeometry, Resampling, TransposeGeometry,
     Unary, activate, adaptive_avg_pool2d, adaptive_max_pool2d, avg_pool2d, batch_norm_eval, batch_norm_train,
     binary, celu, conv_transpose2d, conv2d, elu, embedding, gelu_tanh, group_norm, hardsigmoid, hardtanh,
-    instance_norm, layer_norm, linear, log_softmax, logsigmoid, masked_softmax, max_pool2d, mean, mish, pad,
-    prelu, resample2d, rms_norm, selu, softmax, softplus, sum_keepdim, unary,
+    instance_norm, layer_norm, linear, log_softmax, logsigmoid, masked_softmax, matmul, max_pool2d, mean,
+    mish, pad, prelu, resample2d, rms_norm, selu, softmax, softplus, sum_keepdim, unary,
 };
 
 /// Returns a variable of f64 uniformly distributed in `low..high`.
@@ -181,6 +181,12 @@ fn softmaxes() -> Result<()> {
         check("masked_softmax", &[x], 1e-12, || masked_softmax(x, dim))?;
     }
     Ok(())
+}
+
+#[test]
+fn matrix_products() -> Result<()> {
+    let (a, b) = (&variable(-1., 1., &[3, 4, 5])?, &variable(-1., 1., &[2, 3, 5, 6])?);
+    check("matmul", &[a, b], 1e-12, || matmul(a, b))
 }
 
 #[test]

@@ -20,6 +20,7 @@ mod gradient_check;
 #[cfg(target_os = "linux")]
 mod guard_pages;
 mod linear;
+mod matmul;
 // Without debug assertions, the NEON code is not compiled for other machines.
 #[cfg(any(target_arch = "aarch64", debug_assertions))]
 mod neon;

@@ -1,0 +1,158 @@
+//! Products of batches of matrices.
+
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, D, DType, Layout, Result, Shape, Tensor, bail};
+
+use crate::composed_path::has_cpu_kernels;
+use crate::element::{in_f32, not_a_float, widened};
+use crate::gemm::{Matrix, MatrixElement, Product};
+use crate::operation::{CpuOperand, Operation};
+use crate::relay;
+
+/// Computes the matrix product of the last two dimensions.
+///
+/// - `a`: `[..., rows, depth]`
+/// - `b`: `[..., depth, columns]`
+/// - returns `[..., rows, columns]`; the leading dimensions are broadcast
+///
+/// Supports f32, f64, f16 and bf16, and any strides. Other devices fall back to candle's matrix product. Differentiable
+/// in `a` and `b`.
+///
+/// # Errors
+/// Fails if the shapes, dtypes or devices do not match.
+///
+/// # Examples
+/// ```
+/// use candle_core::{Device, Result, Tensor};
+/// use sconce_kernels::matmul;
+///
+/// # fn main() -> Result<()> {
+/// let a = Tensor::new(&[[1f32, 2.], [3., 4.]], &Device::Cpu)?;
+/// let b = Tensor::new(&[[1f32], [10.]], &Device::Cpu)?;
+/// assert_eq!(matmul(&a, &b)?.to_vec2::<f32>()?, [[21.], [43.]]);
+/// # Ok(())
+/// # }
+/// ```
+pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let batch = check(a, b)?;
+    let broadcast = |x: &Tensor| {
+        let dims = [&batch[..], &x.dims()[x.rank() - 2..]].concat();
+        if x.dims() == dims { Ok(x.clone()) } else { x.broadcast_as(dims) }
+    };
+    let (a, b) = (broadcast(a)?, broadcast(b)?);
+    if !has_cpu_kernels(&a) {
+        return a.contiguous()?.matmul(&b.contiguous()?);
+    }
+    let (wide_b, dtype) = (widened(&b)?, b.dtype());
+    in_f32(&a, |a| relay::apply([&readable(a)?, &readable(&wide_b)?], MatMul))?.to_dtype(dtype)
+}
+
+/// Checks the operands and returns the broadcast leading dimensions.
+fn check(a: &Tensor, b: &Tensor) -> Result<Vec<usize>> {
+    let mismatch = || {
+        let (a, b) = (a.dims(), b.dims());
+        format!("matmul: expected [..., rows, depth] and [..., depth, columns], found {a:?} and {b:?}")
+    };
+    let ([a_batch @ .., _, depth], [b_batch @ .., same, _]) = (a.dims(), b.dims()) else {
+        bail!("{}", mismatch());
+    };
+    if depth != same {
+        bail!("{}", mismatch());
+    }
+    if a.dtype() != b.dtype() {
+        bail!("matmul: expected operands of the same dtype, found {:?} and {:?}", a.dtype(), b.dtype());
+    }
+    match Shape::from(a_batch).broadcast_shape_binary_op(&Shape::from(b_batch), "matmul") {
+        Ok(batch) => Ok(batch.into_dims()),
+        Err(_) => bail!("{}", mismatch()),
+    }
+}
+
+/// Returns `x`, or a contiguous copy if neither the rows nor the columns of its matrices are contiguous.
+fn readable(x: &Tensor) -> Result<Tensor> {
+    if Matrices::of(x.layout()).is_some() { Ok(x.clone()) } else { x.contiguous() }
+}
+
+/// The matrices of the last two dimensions of a tensor.
+struct Matrices {
+    /// The offset of each matrix in the storage.
+    offsets: Vec<usize>,
+    rows: usize,
+    columns: usize,
+    /// The distance between rows, or between columns if the columns are contiguous.
+    stride: usize,
+    transposed: bool,
+}
+
+impl Matrices {
+    /// Returns `None` if neither the rows nor the columns are contiguous.
+    fn of(layout: &Layout) -> Option<Self> {
+        let [batch @ .., rows, columns] = layout.dims() else { return None };
+        let [batch_strides @ .., row_stride, column_stride] = layout.stride() else { return None };
+        let (stride, transposed) = if *column_stride == 1 || *columns <= 1 {
+            (*row_stride, false)
+        } else if *row_stride == 1 || *rows <= 1 {
+            (*column_stride, true)
+        } else {
+            return None;
+        };
+        let mut offsets = vec![layout.start_offset()];
+        for (size, stride) in batch.iter().zip(batch_strides) {
+            offsets = offsets.iter().flat_map(|start| (0..*size).map(move |i| start + i * stride)).collect();
+        }
+        Some(Self { offsets, rows: *rows, columns: *columns, stride, transposed })
+    }
+
+    /// Returns the matrix with the given index in the batch.
+    fn get<'a, E: MatrixElement>(&self, storage: &'a [E], index: usize) -> Matrix<'a, E> {
+        // An empty matrix may begin past the end of its storage.
+        let values = storage.get(self.offsets[index]..).unwrap_or(&[]);
+        if self.transposed {
+            Matrix::with_stride(values, self.columns, self.rows, self.stride).t()
+        } else {
+            Matrix::with_stride(values, self.rows, self.columns, self.stride)
+        }
+    }
+}
+
+/// The product of two batches of matrices in f32 or f64, whose leading dimensions are equal.
+struct MatMul;
+
+impl MatMul {
+    fn multiply<E: MatrixElement>([a, b]: [CpuOperand; 2]) -> Result<CpuStorage> {
+        let (Some(a_matrices), Some(b_matrices)) = (Matrices::of(a.1), Matrices::of(b.1)) else {
+            bail!("matmul: expected contiguous rows or columns, found {:?} and {:?}", a.1, b.1);
+        };
+        let (a, b) = (E::cpu_storage_as_slice(a.0)?, E::cpu_storage_as_slice(b.0)?);
+        let products: Vec<_> = (0..a_matrices.offsets.len())
+            .map(|i| Product { a: a_matrices.get(a, i), b: b_matrices.get(b, i) })
+            .collect();
+        Ok(E::to_cpu_storage_owned(E::multiply_all(&products)))
+    }
+}
+
+impl Operation<2> for MatMul {
+    fn name(&self) -> &'static str {
+        "matmul"
+    }
+
+    fn forward(&self, operands: [CpuOperand; 2]) -> Result<(CpuStorage, Shape)> {
+        let [(a, a_layout), (_, b_layout)] = operands;
+        let storage = match a.dtype() {
+            DType::F32 => Self::multiply::<f32>(operands),
+            DType::F64 => Self::multiply::<f64>(operands),
+            other => Err(not_a_float("matmul", other)),
+        }?;
+        let mut dims = a_layout.dims().to_vec();
+        dims.pop();
+        dims.extend(b_layout.dims().last());
+        Ok((storage, Shape::from(dims)))
+    }
+
+    fn backward(&self, [a, b]: [&Tensor; 2], _: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 2]> {
+        let [a_detached, b_detached, grad] = [a, b, grad].map(Tensor::detach);
+        let grad_a = || matmul(&grad, &b_detached.transpose(D::Minus1, D::Minus2)?);
+        let grad_b = || matmul(&a_detached.transpose(D::Minus1, D::Minus2)?, &grad);
+        Ok([a.track_op().then(grad_a).transpose()?, b.track_op().then(grad_b).transpose()?])
+    }
+}
