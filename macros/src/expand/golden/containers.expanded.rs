@@ -217,17 +217,36 @@ impl ::sconce::nn::ModuleT for Containers {
         ::sconce::__private::module_forward_t(self, "Containers", xs, train)
     }
 }
-///The config of [`Containers`]: the arguments from which it is built.
 #[doc(hidden)]
-#[must_use]
-#[allow(dead_code)]
-pub struct __ContainersConfig {
-    names: Vec<String>,
-    shared: Arc<Linear>,
-    deep: ::core::option::Option<bool>,
+#[allow(
+    dead_code,
+    non_camel_case_types,
+    non_snake_case,
+    private_bounds,
+    unreachable_pub
+)]
+mod __Containers {
+    pub(super) trait __Arguments {
+        type names;
+        type shared;
+        type deep;
+    }
+    /// The config of [`Containers`](super::Containers): the arguments from which it is built.
+    #[must_use]
+    pub struct ContainersConfig {
+        pub(super) names: <Self as __Arguments>::names,
+        pub(super) shared: <Self as __Arguments>::shared,
+        pub(super) deep: ::core::option::Option<<Self as __Arguments>::deep>,
+    }
+}
+#[allow(non_camel_case_types)]
+impl __Containers::__Arguments for __Containers::ContainersConfig {
+    type names = Vec<String>;
+    type shared = Arc<Linear>;
+    type deep = bool;
 }
 #[automatically_derived]
-impl ::core::clone::Clone for __ContainersConfig
+impl ::core::clone::Clone for __Containers::ContainersConfig
 where
     for<'arg> Vec<String>: ::core::clone::Clone,
     for<'arg> Arc<Linear>: ::core::clone::Clone,
@@ -242,7 +261,7 @@ where
     }
 }
 #[automatically_derived]
-impl ::core::fmt::Debug for __ContainersConfig
+impl ::core::fmt::Debug for __Containers::ContainersConfig
 where
     for<'arg> Vec<String>: ::core::fmt::Debug,
     for<'arg> Arc<Linear>: ::core::fmt::Debug,
@@ -257,7 +276,7 @@ where
     }
 }
 #[allow(dead_code, clippy::all, clippy::pedantic)]
-impl __ContainersConfig {
+impl __Containers::ContainersConfig {
     /// Sets `deep`.
     /// Default: `true`.
     pub fn deep(mut self, deep: bool) -> Self {
@@ -304,8 +323,11 @@ impl Containers {
     /// - `names`
     /// - `shared`
     /// - `deep` (setter, default `true`)
-    pub fn config(names: Vec<String>, shared: Arc<Linear>) -> __ContainersConfig {
-        __ContainersConfig {
+    pub fn config(
+        names: Vec<String>,
+        shared: Arc<Linear>,
+    ) -> __Containers::ContainersConfig {
+        __Containers::ContainersConfig {
             names,
             shared,
             deep: ::core::option::Option::None,
@@ -322,7 +344,7 @@ impl Containers {
 }
 #[automatically_derived]
 #[allow(clippy::redundant_locals)]
-impl ::sconce::Config for __ContainersConfig {
+impl ::sconce::Config for __Containers::ContainersConfig {
     type Output = Containers;
     fn build(self, vb: ::sconce::nn::VarBuilder<'_>) -> ::sconce::Result<Containers> {
         let _ = &vb;
@@ -513,14 +535,9 @@ impl ::sconce::Config for __ContainersConfig {
         })
     }
 }
-#[cfg(not(doc))]
-///The config of [`Containers`]: the arguments from which it is built.
-#[allow(dead_code, type_alias_bounds)]
-pub type ContainersConfig = __ContainersConfig;
-#[cfg(doc)]
 #[doc(inline)]
 #[allow(unused_imports)]
-pub use __ContainersConfig as ContainersConfig;
+pub use __Containers::ContainersConfig as ContainersConfig;
 const _: () = {
     #[allow(unused_imports)]
     use ::sconce::__private::NameOfConfig as _;
