@@ -48,9 +48,11 @@ fn display_name(input: &Input) -> Ident {
     }
 }
 
-/// Returns the name of the module of the config: `__Model`.
+/// Returns the name of the module of the config: `__Model`. It has a span of the expansion, so that the compiler reports
+/// no unnecessary qualification.
 fn module_name(input: &Input) -> Ident {
-    format_ident!("__{}", input.ident.unraw(), span = input.ident.span())
+    let span = Span::mixed_site().located_at(input.ident.span());
+    format_ident!("__{}", input.ident.unraw(), span = span)
 }
 
 /// Returns the path by which the generated code refers to the config: `__Model::ModelConfig`.
@@ -150,7 +152,8 @@ fn vis_in_module(vis: &Visibility) -> TokenStream {
 fn export(input: &Input, public: &Ident) -> TokenStream {
     let krate = &input.krate;
     let vis = &input.vis;
-    let module = module_name(input);
+    let mut module = module_name(input);
+    module.set_span(public.span());
     let probe = input.generics.params.is_empty().then(|| {
         let build = Ident::new("build", public.span());
         quote! {
@@ -199,7 +202,9 @@ fn marker(input: &Input) -> Option<(Ident, TokenStream)> {
         name.push('_');
     }
     let types = input.generics.type_params().map(|param| &param.ident);
-    let ty = quote!(::core::marker::PhantomData<fn() -> (#(*const #types,)*)>);
+    // A lifetime is an error, which is reported elsewhere.
+    let lifetimes = input.generics.lifetimes().map(|param| &param.lifetime);
+    let ty = quote!(::core::marker::PhantomData<fn() -> (#(*const #types,)* #(&#lifetimes (),)*)>);
     Some((Ident::new(&name, Span::call_site()), ty))
 }
 
