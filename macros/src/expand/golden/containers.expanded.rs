@@ -11,6 +11,11 @@ impl ::sconce::Module for Containers {
             );
         visitor
             .child(
+                "pair",
+                ::sconce::__private::module_field::<Pair>().as_module(&self.pair),
+            );
+        visitor
+            .child(
                 "tail",
                 ::sconce::__private::module_field::<Option<Vec<Option<Linear>>>>()
                     .as_module(&self.tail),
@@ -42,6 +47,11 @@ impl ::sconce::Module for Containers {
             );
         visitor
             .child(
+                "pair",
+                ::sconce::__private::module_field::<Pair>().as_module_mut(&mut self.pair),
+            );
+        visitor
+            .child(
                 "tail",
                 ::sconce::__private::module_field::<Option<Vec<Option<Linear>>>>()
                     .as_module_mut(&mut self.tail),
@@ -68,6 +78,7 @@ impl ::sconce::Module for Containers {
     fn share(&self) -> Self {
         Self {
             grid: ::sconce::__private::module_field::<Grid>().share(&self.grid),
+            pair: ::sconce::__private::module_field::<Pair>().share(&self.pair),
             tail: ::sconce::__private::module_field::<Option<Vec<Option<Linear>>>>()
                 .share(&self.tail),
             heads: ::sconce::__private::module_field::<IndexMap<String, Linear>>()
@@ -107,6 +118,8 @@ impl ::sconce::Forward<::sconce::Signal> for Containers {
                         ::sconce::Signal,
                     > {
                         #[allow(unused_variables, non_snake_case)]
+                        let pair = &self.pair;
+                        #[allow(unused_variables, non_snake_case)]
                         let grid = &self.grid;
                         #[allow(unused_variables, non_snake_case)]
                         let tail = &self.tail;
@@ -118,11 +131,18 @@ impl ::sconce::Forward<::sconce::Signal> for Containers {
                         let shared = &self.shared;
                         let x = input;
                         ::core::result::Result::Ok({
-                            let x = ::sconce::__private::call_element(
-                                grid,
-                                "grid",
-                                (0, 1),
-                                ::core::convert::Into::into(x),
+                            let x = ::sconce::__private::call(
+                                pair,
+                                "pair",
+                                ::core::convert::Into::into(
+                                    ::sconce::__private::call_element(
+                                        grid,
+                                        "grid",
+                                        (0, 1),
+                                        ::core::convert::Into::into(x),
+                                        mode,
+                                    ),
+                                ),
                                 mode,
                             );
                             let x = if let Some(tail) = tail {
@@ -450,6 +470,115 @@ impl ::sconce::Config for __Containers::ContainersConfig {
             path.leave(1usize);
             ::sconce::__private::layer_list::<Grid, _>(layers_1)?
         };
+        path.field("pair");
+        let field_pair = {
+            match (4, 2, 2, 4) {
+                (value_0, value_1, value_2, value_3) => {
+                    type __Target1 = <Pair as ::sconce::__private::Contents<
+                        { <::sconce::__private::Kind<Pair>>::IS_POINTER },
+                    >>::Layer;
+                    type __One1 = <__Target1 as ::sconce::__private::LayerOrUnused<
+                        {
+                            ::sconce::__private::has_layer(
+                                <::sconce::__private::Kind<__Target1>>::LENGTH,
+                                0usize,
+                            )
+                        },
+                        2usize,
+                    >>::Layer;
+                    type __Layer1_0 = <__Target1 as ::sconce::__private::TupleLayerOrUnused<
+                        0usize,
+                        {
+                            ::sconce::__private::has_layer(
+                                <::sconce::__private::Kind<__Target1>>::LENGTH,
+                                0usize,
+                            )
+                        },
+                        2usize,
+                    >>::Layer;
+                    type __Layer1_1 = <__Target1 as ::sconce::__private::TupleLayerOrUnused<
+                        1usize,
+                        {
+                            ::sconce::__private::has_layer(
+                                <::sconce::__private::Kind<__Target1>>::LENGTH,
+                                1usize,
+                            )
+                        },
+                        2usize,
+                    >>::Layer;
+                    ::sconce::__private::Built(
+                            if ::sconce::__private::has_layer(
+                                <::sconce::__private::Kind<__Target1>>::LENGTH,
+                                0,
+                            ) {
+                                ::sconce::__private::Built({
+                                        let vb = ::sconce::__private::child(&vb, "pair");
+                                        (
+                                            {
+                                                path.element(1usize, 0usize);
+                                                ::sconce::__private::Built(
+                                                        ::sconce::__private::layer(
+                                                            &vb,
+                                                            "0",
+                                                            <<__Layer1_0 as ::sconce::__private::Contents<
+                                                                { <::sconce::__private::Kind<__Layer1_0>>::IS_POINTER },
+                                                            >>::Layer>::config(value_0, value_1),
+                                                        )?,
+                                                    )
+                                                    .into_field::<__Layer1_0>()
+                                            },
+                                            {
+                                                path.element(1usize, 1usize);
+                                                ::sconce::__private::Built(
+                                                        ::sconce::__private::layer(
+                                                            &vb,
+                                                            "1",
+                                                            <<__Layer1_1 as ::sconce::__private::Contents<
+                                                                { <::sconce::__private::Kind<__Layer1_1>>::IS_POINTER },
+                                                            >>::Layer>::config(value_2, value_3),
+                                                        )?,
+                                                    )
+                                                    .into_field::<__Layer1_1>()
+                                            },
+                                        )
+                                    })
+                                    .into_tuple::<
+                                        __Target1,
+                                        {
+                                            ::sconce::__private::has_layer(
+                                                <::sconce::__private::Kind<__Target1>>::LENGTH,
+                                                0usize,
+                                            )
+                                        },
+                                    >()
+                            } else {
+                                ::sconce::__private::Built(
+                                        ::sconce::__private::Built(
+                                                ::sconce::__private::layer(
+                                                    &vb,
+                                                    "pair",
+                                                    <<__One1 as ::sconce::__private::Contents<
+                                                        { <::sconce::__private::Kind<__One1>>::IS_POINTER },
+                                                    >>::Layer>::config((value_0, value_1), (value_2, value_3)),
+                                                )?,
+                                            )
+                                            .into_field::<__One1>(),
+                                    )
+                                    .into_layer::<
+                                        __Target1,
+                                        {
+                                            ::sconce::__private::has_layer(
+                                                <::sconce::__private::Kind<__Target1>>::LENGTH,
+                                                0usize,
+                                            )
+                                        },
+                                    >()
+                            },
+                        )
+                        .into_field::<Pair>()
+                }
+            }
+        };
         path.field("tail");
         let field_tail = ::sconce::__private::optional::<
             Option<Vec<Option<Linear>>>,
@@ -528,6 +657,7 @@ impl ::sconce::Config for __Containers::ContainersConfig {
         });
         ::core::result::Result::Ok(Containers {
             grid: field_grid,
+            pair: field_pair,
             tail: field_tail,
             heads: field_heads,
             shared: field_shared,
