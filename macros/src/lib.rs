@@ -369,7 +369,7 @@ use syn::{DeriveInput, parse_macro_input};
 ///
 /// # fn main() -> Result<()> {
 /// let y = Features::new(&Device::Cpu)?.forward(Tensor::zeros((1, 3, 8, 8), DType::F32, &Device::Cpu)?)?;
-/// assert_eq!(y.dims(), [1, 16, 8, 8]);
+/// assert_eq!(y.dims(), [1, 16, 8, 2]);
 /// # Ok(())
 /// # }
 /// ```

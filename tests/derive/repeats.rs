@@ -185,7 +185,7 @@ fn aliases_of_tuples_are_tuples() -> Result<()> {
     expected.extend(["one.0", "one_layer.up", "one_layer.down", "norm"].map(|name| format!("{name}.weight")));
     assert_eq!(names(&net), expected);
     assert_eq!(net.generic.0.weight().dims(), [4, 3]);
-    let error = net.forward(ones(&[1, 2])).err().expect("2 features are too few");
+    let error = net.forward(ones(&[1, 2])).expect_err("2 features are too few");
     assert_eq!(error.path(), "Tuples.pair[0]");
     assert_eq!(net.forward(ones(&[1, 3]))?.dims(), [1, 3]);
     assert!(Tuples::new(5, vec![4], false, &DEVICE)?.maybe.is_none());
@@ -213,8 +213,7 @@ fn aliases_of_tuples_are_called_and_name_their_layers() -> Result<()> {
     assert_eq!(CalledTuples::new(1, &DEVICE)?.forward(&x)?.dims(), [1, 3, 4, 4]);
     let error = CalledTuples::new(0, &DEVICE).err().expect("a kernel has at least one pixel");
     assert_eq!(error.path(), "CalledTuples.pair[1]");
-    let error =
-        CalledTuples::new(5, &DEVICE)?.forward(&x).err().expect("the kernel is larger than the input");
+    let error = CalledTuples::new(5, &DEVICE)?.forward(&x).expect_err("the kernel is larger than the input");
     assert_eq!(error.path(), "CalledTuples.pair[1]");
     Ok(())
 }
