@@ -3,15 +3,16 @@
 //! A value with a syntax error is reported and replaced by a placeholder, so that the derive still generates all items
 //! and code that uses the network causes no further errors.
 
-use proc_macro2::{Delimiter, Spacing, Span, TokenTree};
+use proc_macro2::{Delimiter, Spacing, Span, TokenStream, TokenTree};
+use quote::format_ident;
 use syn::ext::IdentExt;
 use syn::parse::discouraged::Speculative;
 use syn::parse::{ParseStream, Parser};
 use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
 use syn::{
-    Attribute, Expr, ExprClosure, Ident, LitStr, Meta, Pat, PatType, Path, Result, ReturnType, Token, Type,
-    TypeTuple, parse_quote, parse_quote_spanned, token,
+    Attribute, Expr, ExprClosure, ExprTuple, Ident, LitStr, Meta, Pat, PatType, Path, Result, ReturnType,
+    Token, Type, TypeTuple, parse_quote, parse_quote_spanned, token,
 };
 
 use crate::ast::innermost;
@@ -84,6 +85,19 @@ pub enum Source {
     With(Expr),
     /// The layers of a tuple, each with its own arguments.
     Tuple(Vec<LayerAttr>),
+    /// Lists in parentheses, for a type that may be an alias.
+    Lists(Lists),
+}
+
+/// `(args…), (args…)`: the arguments of the layers of a tuple, or tuples that are the arguments of one layer. The type of
+/// the field decides.
+pub struct Lists {
+    /// The values in the lists, and the locals that hold them. Empty for lists in a list.
+    pub values: Vec<(Ident, Expr)>,
+    /// The layers of a tuple. Their arguments are the locals.
+    pub layers: Vec<LayerAttr>,
+    /// The arguments of one layer, which consist of the locals.
+    pub args: Vec<Expr>,
 }
 
 /// A condition or range, from which a field holds an optional layer or a list of layers.
@@ -202,8 +216,12 @@ impl Source {
     fn parse(input: ParseStream, span: Span, ty: &Type) -> Result<Self> {
         match innermost(ty) {
             Type::Tuple(tuple) if !is_setter(input) => Self::parse_tuple(input, span, tuple),
-            // The type may be an alias of a tuple.
-            Type::Path(_) if is_list_of_arguments(input) => Self::parse_lists(input),
+            // The type may be an alias of a tuple. The type of a layer in an alias is unknown.
+            Type::Path(_) | Type::Macro(_) | Type::Infer(_) => match ListsOf::peek(input) {
+                Some(ListsOf::Layers) => Self::parse_lists(input),
+                Some(ListsOf::LayersOrValues) => Lists::parse(input).map(Self::Lists),
+                None => Self::parse_one(input),
+            },
             _ => Self::parse_one(input),
         }
     }
@@ -214,7 +232,7 @@ impl Source {
         while input.peek(token::Paren) {
             let content;
             let span = syn::parenthesized!(content in input).span.join();
-            let source = Self::parse_one(&content)?;
+            let source = Self::parse(&content, span, &parse_quote!(_))?;
             layers.push(LayerAttr { span, parentheses: Some(span), source, repeats: Vec::new() });
             input.parse::<Option<Token![,]>>()?;
         }
@@ -280,6 +298,82 @@ impl Source {
                 Err(syn::Error::new(name.span(), message))
             }
         }
+    }
+}
+
+impl LayerAttr {
+    /// Returns the number of arguments without a name.
+    pub fn argument_count(&self) -> usize {
+        match &self.source {
+            Source::Config { args, .. } | Source::Lists(Lists { args, .. }) => args.len(),
+            Source::With(_) | Source::Tuple(_) => 0,
+        }
+    }
+}
+
+impl Lists {
+    /// Parses `(args…), (args…)`.
+    fn parse(input: ParseStream) -> Result<Self> {
+        let mut values = Vec::new();
+        let Elements { args, lists, .. } = Elements::parse(input, &mut values)?;
+        Ok(Self { values, layers: lists.unwrap_or_default(), args })
+    }
+}
+
+/// Arguments that may contain lists.
+struct Elements {
+    args: Vec<Expr>,
+    /// The arguments as the lists of arguments of layers. `None` if one of them is not in parentheses.
+    lists: Option<Vec<LayerAttr>>,
+    has_trailing_comma: bool,
+}
+
+impl Elements {
+    /// Parses arguments and replaces every value by a local, which is added to `values`.
+    fn parse(input: ParseStream, values: &mut Vec<(Ident, Expr)>) -> Result<Self> {
+        let mut this = Self { args: Vec::new(), lists: Some(Vec::new()), has_trailing_comma: false };
+        while !input.is_empty() && !input.peek(Token![;]) {
+            if is_list(input) {
+                let (list, arg) = Self::parse_list(input, values)?;
+                this.args.push(arg);
+                if let Some(lists) = &mut this.lists {
+                    lists.push(list);
+                }
+            } else {
+                let value: Expr = fragment::parse(input)?;
+                let span = Span::mixed_site().located_at(value.span());
+                let local = format_ident!("value_{}", values.len(), span = span);
+                this.args.push(parse_quote!(#local));
+                this.lists = None;
+                values.push((local, value));
+            }
+            this.has_trailing_comma = input.peek(Token![,]);
+            if !input.is_empty() && !input.peek(Token![;]) {
+                input.parse::<Token![,]>()?;
+            }
+        }
+        Ok(this)
+    }
+
+    /// Parses `(args…)`. Returns the arguments of a layer, and a tuple or an expression in parentheses.
+    fn parse_list(input: ParseStream, values: &mut Vec<(Ident, Expr)>) -> Result<(LayerAttr, Expr)> {
+        let content;
+        let paren_token = syn::parenthesized!(content in input);
+        let span = paren_token.span.join();
+        let Self { args, lists, has_trailing_comma } = Self::parse(&content, values)?;
+        let value = match &args[..] {
+            [value] if !has_trailing_comma => value.clone(),
+            _ => Expr::Tuple(ExprTuple {
+                attrs: Vec::new(),
+                paren_token,
+                elems: args.iter().cloned().collect(),
+            }),
+        };
+        let source = match lists {
+            Some(layers) if !layers.is_empty() => Source::Lists(Lists { values: Vec::new(), layers, args }),
+            _ => Source::Config { args, setters: Vec::new() },
+        };
+        Ok((LayerAttr { span, parentheses: Some(span), source, repeats: Vec::new() }, value))
     }
 }
 
@@ -460,25 +554,54 @@ fn is_setter(input: ParseStream) -> bool {
     input.peek(Ident) && input.peek2(Token![=]) && !input.peek2(Token![==])
 }
 
-/// Returns `true` if the input is `(args…), (args…)`, the arguments of several layers. One of the lists must be empty
-/// or contain a named argument: otherwise the lists may be tuples, the arguments of one layer.
-fn is_list_of_arguments(input: ParseStream) -> bool {
-    let input = input.fork();
-    let mut count = 0;
-    let mut is_certain = false;
-    while !input.is_empty() && !input.peek(Token![;]) {
-        let Ok(TokenTree::Group(group)) = input.parse::<TokenTree>() else { return false };
-        if group.delimiter() != Delimiter::Parenthesis
-            || !(input.is_empty() || input.peek(Token![,]) || input.peek(Token![;]))
-        {
-            return false;
+/// What the lists `(args…), (args…)` are the arguments of.
+enum ListsOf {
+    /// Several layers: one of the lists contains a named argument or is empty.
+    Layers,
+    /// Several layers, or one layer whose arguments are tuples.
+    LayersOrValues,
+}
+
+impl ListsOf {
+    /// Returns `None` if the input does not consist of lists in parentheses.
+    fn peek(input: ParseStream) -> Option<Self> {
+        let input = input.fork();
+        let mut lists = Vec::new();
+        while !input.is_empty() && !input.peek(Token![;]) {
+            if !is_list(&input) {
+                return None;
+            }
+            let Ok(TokenTree::Group(group)) = input.parse() else { return None };
+            lists.push(group.stream());
+            let _ = input.parse::<Token![,]>();
         }
-        let content: Vec<TokenTree> = group.stream().into_iter().collect();
-        is_certain |= content.is_empty() || content.windows(3).any(is_named_argument);
-        count += 1;
-        let _ = input.parse::<Token![,]>();
+        let has_empty = lists.iter().any(TokenStream::is_empty);
+        if lists.is_empty() || (lists.len() == 1 && has_empty) {
+            return None;
+        }
+        let is_named = lists.into_iter().any(has_named_argument);
+        Some(if is_named || has_empty { Self::Layers } else { Self::LayersOrValues })
     }
-    count > 1 && is_certain
+}
+
+/// Returns `true` if the next argument is `(args…)`.
+fn is_list(input: ParseStream) -> bool {
+    let input = input.fork();
+    input.peek(token::Paren)
+        && input.parse::<TokenTree>().is_ok()
+        && (input.is_empty() || input.peek(Token![,]) || input.peek(Token![;]))
+}
+
+/// Returns `true` if a list or a list in it contains a named argument.
+fn has_named_argument(list: TokenStream) -> bool {
+    let tokens: Vec<TokenTree> = list.into_iter().collect();
+    let is_inner_list = |token: &TokenTree| match token {
+        TokenTree::Group(group) => {
+            group.delimiter() == Delimiter::Parenthesis && has_named_argument(group.stream())
+        }
+        _ => false,
+    };
+    tokens.windows(3).any(is_named_argument) || tokens.iter().any(is_inner_list)
 }
 
 /// Returns `true` if three tokens begin with `name =`, but not with `name ==` or `name =>`.

@@ -158,8 +158,9 @@ use syn::{DeriveInput, parse_macro_input};
 /// - Inputs without a type are signals, or tuples of signals if their pattern is a tuple, such as `(h, c)`.
 ///   An input with a type can be a reference: `|x, mask: &Tensor, cache: &mut Vec<Signal>| …`.
 ///
-/// Calls to layers also work in the arguments of macros, but not in macros that write the call themselves. A name that
-/// is an argument of a macro is not cloned: a macro that consumes `x` needs `x.clone()` if `x` is used again.
+/// Calls to layers also work in the arguments of macros, but not in macros that write the call themselves. Such a macro
+/// can take a closure: `apply!(|x| fc(x), x)`. A name that is an argument of a macro is not cloned: a macro that
+/// consumes `x` needs `x.clone()` if `x` is used again.
 ///
 /// ```
 /// # use sconce::prelude::*;
@@ -351,20 +352,24 @@ use syn::{DeriveInput, parse_macro_input};
 /// ## `#[layer((args…), (args…))]`
 ///
 /// A tuple of layers that run in order. Each layer has its own list of arguments. The layers are named
-/// `stem.0`, `stem.1`, …. If the type is an alias of a tuple, one of the lists must be empty or contain a named
-/// argument, which distinguishes the lists from the arguments of one layer.
+/// `stem.0`, `stem.1`, …. The type of the field can be an alias of a tuple. An alias with a parameter of the network, such
+/// as `Pair<L>`, requires a list that is empty or contains a named argument.
 ///
 /// ```
 /// # use sconce::prelude::*;
+/// type Head = (Linear, Linear);
+///
 /// #[derive(Module)]
 /// struct Features {
 ///     #[layer((3, 16, 3, padding = 1, bias = false), (16), ())]
 ///     stem: (Conv2d, BatchNorm, Relu),
+///     #[layer((8, 4), (4, 2))]
+///     head: Head,
 /// }
 ///
 /// # fn main() -> Result<()> {
 /// let y = Features::new(&Device::Cpu)?.forward(Tensor::zeros((1, 3, 8, 8), DType::F32, &Device::Cpu)?)?;
-/// assert_eq!(y.dims(), [1, 16, 8, 8]);
+/// assert_eq!(y.dims(), [1, 16, 8, 2]);
 /// # Ok(())
 /// # }
 /// ```

@@ -155,6 +155,10 @@ fn forward(ctxt: &Ctxt, variant: &Variant) {
 
 /// Checks that the attributes of a field fit its type.
 fn role(ctxt: &Ctxt, input: &Input, field: &Field) {
+    if let (true, Type::Reference(reference)) = (field.is_layer(), &field.ty) {
+        ctxt.error_on(reference, "a network owns its layers: to share a layer, use an `Arc`");
+        return;
+    }
     match &field.role {
         Role::Layer(attr) => layer(ctxt, field, attr),
         Role::Param(_) | Role::Buffer(_) => {
@@ -210,7 +214,7 @@ fn layer(ctxt: &Ctxt, field: &Field, attr: &LayerAttr) {
         ctxt.error_on(ty, message);
     }
     let pointee = pointee(ty).map_or(ty, |(_, inner)| inner);
-    if let (Type::TraitObject(object), Source::Config { .. }) = (pointee, &attr.source) {
+    if let (Type::TraitObject(object), Source::Config { .. } | Source::Lists(_)) = (pointee, &attr.source) {
         ctxt.error_on(object, "cannot infer the layer: build it with #[layer(with = |vb| …)]");
     }
 }

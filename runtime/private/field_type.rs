@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::{Error, Result};
 
 use super::build::at_current_path;
+use super::tuple::{LayerTuple, LayerUnlessTuple};
 
 /// Constants that tell whether the type `T` of a field is a container of layers or a tuple. The derive cannot tell by
 /// the name of the type, which may be an alias. Containers and tuples have inherent constants, which override the
@@ -17,7 +18,8 @@ pub trait NotContainer {
     const IS_CONTAINER: bool = false;
     /// Whether the type is a container of at most one layer.
     const HOLDS_ONE_LAYER: bool = false;
-    const IS_TUPLE: bool = false;
+    /// The number of layers of a tuple.
+    const LENGTH: usize = 0;
 }
 
 impl<T: ?Sized> NotContainer for FieldKind<T> {}
@@ -97,8 +99,13 @@ impl<T> Built<T> {
     }
 
     /// Returns the value of a field with a tuple of layers.
-    pub fn into_tuple<F: LayerTuple<T>>(self) -> F {
+    pub fn into_tuple<F: LayerTuple<T, IS_TUPLE>, const IS_TUPLE: bool>(self) -> F {
         F::from_tuple(self.0)
+    }
+
+    /// Returns the value of a field with one layer whose arguments may be tuples.
+    pub fn into_layer<F: LayerUnlessTuple<T, IS_TUPLE>, const IS_TUPLE: bool>(self) -> F {
+        F::from_layer(self.0)
     }
 }
 
@@ -155,67 +162,4 @@ impl<T> Optional<T> for Option<T> {
 /// Returns the value of a field with `if`.
 pub fn optional<O: Optional<T>, T>(layer: Option<T>) -> O {
     O::from_option(layer)
-}
-
-/// A field that holds a tuple of layers of the type `T`.
-#[diagnostic::on_unimplemented(
-    message = "several lists of arguments require a tuple of as many layers, found `{Self}`",
-    label = "this type is not such a tuple"
-)]
-pub trait LayerTuple<T> {
-    fn from_tuple(tuple: T) -> Self;
-}
-
-#[diagnostic::do_not_recommend]
-impl<T> LayerTuple<T> for T {
-    fn from_tuple(tuple: T) -> Self {
-        tuple
-    }
-}
-
-/// The type of the layer at `INDEX` of a tuple, or the type itself if it is not a tuple. `IS_TUPLE` is the constant of
-/// [`FieldKind`] for the type.
-#[diagnostic::on_unimplemented(
-    message = "several lists of arguments require a tuple of as many layers, found `{Self}`",
-    label = "this type has no layer {INDEX}"
-)]
-pub trait TupleLayer<const INDEX: usize, const IS_TUPLE: bool> {
-    /// The type of the layer.
-    type Layer;
-}
-
-#[diagnostic::do_not_recommend]
-impl<T, const INDEX: usize> TupleLayer<INDEX, false> for T {
-    type Layer = T;
-}
-
-macro_rules! tuple_layers {
-    ($([$($name:ident)+]: $($index:literal $layer:ident),+;)*) => {$(
-        impl<$($name),+> FieldKind<($($name,)+)> {
-            pub const IS_TUPLE: bool = true;
-        }
-
-        tuple_layer! { [$($name)+] $($index $layer)+ }
-    )*};
-}
-
-macro_rules! tuple_layer {
-    ($names:tt $($index:literal $layer:ident)+) => {$(tuple_layer! { @ $names $index $layer })+};
-    (@ [$($name:ident)+] $index:literal $layer:ident) => {
-        #[diagnostic::do_not_recommend]
-        impl<$($name),+> TupleLayer<$index, true> for ($($name,)+) {
-            type Layer = $layer;
-        }
-    };
-}
-
-tuple_layers! {
-    [A]: 0 A;
-    [A B]: 0 A, 1 B;
-    [A B C]: 0 A, 1 B, 2 C;
-    [A B C D]: 0 A, 1 B, 2 C, 3 D;
-    [A B C D E]: 0 A, 1 B, 2 C, 3 D, 4 E;
-    [A B C D E F]: 0 A, 1 B, 2 C, 3 D, 4 E, 5 F;
-    [A B C D E F G]: 0 A, 1 B, 2 C, 3 D, 4 E, 5 F, 6 G;
-    [A B C D E F G H]: 0 A, 1 B, 2 C, 3 D, 4 E, 5 F, 6 G, 7 H;
 }

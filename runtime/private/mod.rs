@@ -8,6 +8,7 @@ mod forward;
 mod renamed_list;
 mod tensor;
 mod train;
+mod tuple;
 
 pub use std::borrow::Cow;
 
@@ -28,6 +29,7 @@ pub use forward::*;
 pub use renamed_list::*;
 pub use tensor::*;
 pub use train::*;
+pub use tuple::*;
 
 /// The checkpoint readers, one per format. They read from bytes, for fuzzing and for tests with damaged files.
 pub mod readers {

@@ -87,6 +87,71 @@ fn a_user_can_have_a_type_of_the_configs_name() -> Result<()> {
     Ok(())
 }
 
+/// Networks whose configs have the visibility of the network.
+mod visibility {
+    pub mod inner {
+        use sconce::prelude::*;
+
+        #[derive(Module)]
+        #[module(args(width: usize))]
+        pub(super) struct Parent {
+            #[layer(width, width)]
+            fc: Linear,
+        }
+
+        #[derive(Module)]
+        #[module(args(width: usize))]
+        pub(in super::super) struct Grandparent {
+            #[layer(width, width)]
+            fc: Linear,
+        }
+
+        #[derive(Module)]
+        #[module(args(width: usize))]
+        pub(in crate::config) struct Path {
+            #[layer(width, width)]
+            fc: Linear,
+        }
+    }
+
+    pub fn parameters() -> usize {
+        let config: inner::ParentConfig = inner::Parent::config(2);
+        config.init(&super::DEVICE).map_or(0, |network| sconce::Network::num_parameters(&network))
+    }
+}
+
+#[test]
+fn a_config_has_the_name_and_the_visibility_of_its_network() {
+    #[derive(Clone)]
+    struct Width(usize);
+
+    #[derive(Module)]
+    #[module(args(width: Width, bias: bool = true))]
+    struct Local {
+        #[layer(width.0, width.0, bias = bias)]
+        fc: Linear,
+    }
+
+    impl LocalConfig {
+        fn narrow() -> Self {
+            Local::config(Width(1))
+        }
+    }
+
+    fn name<T>(_: &T) -> &str {
+        std::any::type_name::<T>().rsplit("::").next().unwrap_or_default()
+    }
+
+    assert_eq!(name(&LocalConfig::narrow().bias(false)), "LocalConfig");
+    assert_eq!(name(&Empty::config()), "EmptySettings");
+    assert_eq!(name(&Model::config()), "ModelConfig");
+    let grandparent: visibility::inner::GrandparentConfig = visibility::inner::Grandparent::config(3);
+    let path: visibility::inner::PathConfig = visibility::inner::Path::config(3);
+    assert_eq!(name(&grandparent), "GrandparentConfig");
+    assert_eq!(name(&path), "PathConfig");
+    assert_eq!(visibility::parameters(), 6);
+}
+
 #[test]
 fn an_argument_can_have_any_name() -> Result<()> {
     let net =

@@ -317,6 +317,61 @@ fn macros_may_call_layers() -> Result<()> {
     Ok(())
 }
 
+/// A macro that writes the call itself.
+macro_rules! apply {
+    ($f:expr, $x:expr) => {
+        $f($x)
+    };
+}
+
+#[derive(Module)]
+#[module(forward = |x| apply!(relu, apply!(|x| fcs[1](fcs[0](x)), x.clone())) + apply!(|y| fcs[0](y), x))]
+struct Applied {
+    #[layer(3, 3; for _ in 0..2)]
+    fcs: Vec<Linear>,
+}
+
+#[test]
+fn a_macro_that_writes_the_call_takes_a_closure() -> Result<()> {
+    let network = Applied::new(&DEVICE)?;
+    assert_eq!(network.forward(ones(&[1, 3]))?.dims(), [1, 3]);
+    let error = network.forward(ones(&[1, 2])).expect_err("2 features are too few");
+    assert_eq!(error.path(), "Applied.fcs[0]");
+    Ok(())
+}
+
+/// A trait whose method has nearly the name of a layer.
+trait Scales {
+    fn scales(&self, x: Signal) -> Signal;
+}
+
+impl Scales for NearlyLayers {
+    fn scales(&self, x: Signal) -> Signal {
+        x * 3.0
+    }
+}
+
+impl NearlyLayers {
+    fn clas(&self, x: Signal, factor: f64) -> Signal {
+        x * factor
+    }
+}
+
+#[derive(Module)]
+#[module(forward = |x| self.clas(self.scales(x), 2.0) + self.class(scale(x)) * 0.0)]
+struct NearlyLayers {
+    #[layer(3, 3)]
+    class: Linear,
+    scale: Relu,
+}
+
+#[test]
+fn methods_may_have_nearly_the_names_of_layers() -> Result<()> {
+    let y = NearlyLayers::new(&DEVICE)?.forward(ones(&[1, 3]))?;
+    assert_eq!(y.to_vec2::<f32>()?, [[6.0; 3]]);
+    Ok(())
+}
+
 #[derive(Module)]
 #[module(forward = |x| mode(x))]
 struct LayerNamedMode {

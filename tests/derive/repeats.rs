@@ -108,6 +108,116 @@ struct Pointers<A: Layer + Default, const N: usize> {
     act: A,
 }
 
+type Linears = (Linear, Linear);
+type Two<T> = (T, T);
+
+macro_rules! linears {
+    () => {
+        (Linear, Linear)
+    };
+}
+
+mod tuples {
+    use super::*;
+
+    pub type List = Vec<Linears>;
+    pub type Maybe = Option<Linears>;
+    pub type Boxed = Box<(Linear, Linear)>;
+    pub type Shared = Arc<Linears>;
+    pub type Nested = (Linears, Two<Linear>);
+    pub type Mixed = (Linears, Relu, Arc<Linear>);
+    pub type One = (Linear,);
+}
+
+#[derive(Module)]
+#[module(args(width: usize, widths: Vec<usize>, on: bool))]
+struct Tuples {
+    #[layer((3, width), (width, 3))]
+    pair: Linears,
+    #[layer((3, widths[0]), (widths[0], 3))]
+    generic: Two<Linear>,
+    #[layer(((3, width), (width, 3)), ((3, width), (width, 3)))]
+    nested: tuples::Nested,
+    #[layer(((3, width), (width, 3)), (), (3, 3))]
+    mixed: tuples::Mixed,
+    #[layer((3, width), (width, 3); for _ in 0..2)]
+    list: tuples::List,
+    #[layer((3, width), (width, 3); for _ in 0..1)]
+    array: [Linears; 1],
+    #[layer((3, width), (width, 3); if on)]
+    maybe: tuples::Maybe,
+    #[layer((3, width), (width, 3); if on)]
+    optional: Option<Linears>,
+    #[layer((3, width), (width, 3))]
+    boxed: tuples::Boxed,
+    #[layer((3, width), (width, 3))]
+    shared: tuples::Shared,
+    #[layer((3, width), (width, 3))]
+    by_macro: linears!(),
+    #[layer((3, 3))]
+    one: tuples::One,
+    #[layer((3, 3), (3, 3))]
+    one_layer: Sides,
+    #[layer((1, 3))]
+    norm: LayerNorm,
+}
+
+/// A network whose arguments are tuples.
+#[derive(Module)]
+#[module(args(up: (usize, usize), down: (usize, usize)))]
+struct Sides {
+    #[layer(up.0, up.1)]
+    up: Linear,
+    #[layer(down.0, down.1)]
+    down: Linear,
+}
+
+#[test]
+fn aliases_of_tuples_are_tuples() -> Result<()> {
+    let net = Tuples::new(5, vec![4], true, &DEVICE)?;
+    let pairs = [
+        "pair", "generic", "nested.0", "nested.1", "mixed.0", "list.0", "list.1", "array.0", "maybe",
+        "optional", "boxed", "shared", "by_macro",
+    ];
+    let mut expected: Vec<String> =
+        pairs.iter().flat_map(|name| [0, 1].map(|i| format!("{name}.{i}.weight"))).collect();
+    expected.insert(10, "mixed.2.weight".into());
+    expected.extend(["one.0", "one_layer.up", "one_layer.down", "norm"].map(|name| format!("{name}.weight")));
+    assert_eq!(names(&net), expected);
+    assert_eq!(net.generic.0.weight().dims(), [4, 3]);
+    let error = net.forward(ones(&[1, 2])).expect_err("2 features are too few");
+    assert_eq!(error.path(), "Tuples.pair[0]");
+    assert_eq!(net.forward(ones(&[1, 3]))?.dims(), [1, 3]);
+    assert!(Tuples::new(5, vec![4], false, &DEVICE)?.maybe.is_none());
+    Ok(())
+}
+
+type Convolutions = (Conv2d, Conv2d);
+
+#[derive(Module)]
+#[module(args(kernel: usize), forward = |x| {
+    let (first, second) = pair;
+    second(first(x)) + pair(x) + pairs[0](x)
+})]
+struct CalledTuples {
+    #[layer((3, 3, 1), (3, 3, kernel))]
+    pair: Convolutions,
+    #[layer((3, 3, 1), (3, 3, kernel); for _ in 0..1)]
+    #[module(mode = eval)]
+    pairs: Vec<Convolutions>,
+}
+
+#[test]
+fn aliases_of_tuples_are_called_and_name_their_layers() -> Result<()> {
+    let x = ones(&[1, 3, 4, 4]);
+    assert_eq!(CalledTuples::new(1, &DEVICE)?.forward(&x)?.dims(), [1, 3, 4, 4]);
+    let error = CalledTuples::new(0, &DEVICE).err().expect("a kernel has at least one pixel");
+    assert_eq!(error.path(), "CalledTuples.pair[1]");
+    let error = CalledTuples::new(5, &DEVICE)?.forward(&x).expect_err("the kernel is larger than the input");
+    assert_eq!(error.path(), "CalledTuples.pair[1]");
+    Ok(())
+}
+
 #[test]
 fn aliases_of_pointers_are_pointers() -> Result<()> {
     let net = Pointers::<Relu, 3>::new(&DEVICE)?;

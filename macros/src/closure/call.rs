@@ -224,6 +224,9 @@ impl Walker<'_> {
             *expr = Expr::Verbatim(self.layer_call("call", field, quote!(&#place), None, args, span));
             return;
         }
+        if is_self(&call.receiver) && call.turbofish.is_none() {
+            self.methods.push((call.method.clone(), call.args.len()));
+        }
         let receiver = self.root(&call.receiver);
         let mut borrows = self.borrows(&call.receiver);
         self.walk_place(&mut call.receiver);

@@ -49,6 +49,8 @@ pub struct Rewritten {
     pub unused: Vec<usize>,
     /// The names of values that are neither locals nor fields.
     pub unknown: Vec<Ident>,
+    /// The methods of `self` that are not layers, each with the number of its arguments.
+    pub methods: Vec<(Ident, usize)>,
 }
 
 /// One parameter of the closure.
@@ -113,5 +115,6 @@ pub fn rewrite(krate: &TokenStream, fields: &[Field], closure: &ExprClosure) -> 
         modes: walked.modes,
         unused: walked.unused,
         unknown: walked.unknown,
+        methods: walked.methods,
     }
 }

@@ -52,6 +52,8 @@ pub(super) struct Walker<'a> {
     used: HashSet<usize>,
     /// The names of values that are neither locals nor fields.
     unknown: Vec<Ident>,
+    /// The methods of `self` that are not layers, each with the number of its arguments.
+    pub(super) methods: Vec<(Ident, usize)>,
     /// Whether `self` is used as a whole. Any field may then be used.
     uses_self: bool,
 }
@@ -75,6 +77,7 @@ impl<'a> Walker<'a> {
             uses: Vec::new(),
             used: HashSet::new(),
             unknown: Vec::new(),
+            methods: Vec::new(),
             uses_self: false,
         }
     }
@@ -443,6 +446,7 @@ impl<'a> Walker<'a> {
             unused: self.unused_fields(),
             unknown: self.unknown,
             resolved: ResolvedUses { takes: takes(&self.events, &self.immovable), uses: self.uses },
+            methods: self.methods,
             fields: self.variables,
             modes: self.modes,
         }
@@ -456,6 +460,7 @@ pub(super) struct Walked {
     pub modes: Vec<Ident>,
     pub unused: Vec<usize>,
     pub unknown: Vec<Ident>,
+    pub methods: Vec<(Ident, usize)>,
 }
 
 /// Returns the place of a field of `place`.

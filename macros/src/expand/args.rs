@@ -6,7 +6,7 @@ use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::Expr;
 
 use crate::ast::{Input, Role};
-use crate::attr::{Arg, LayerAttr, Repeat, Source, TensorAttr};
+use crate::attr::{Arg, LayerAttr, Lists, Repeat, Source, TensorAttr};
 use crate::mention;
 
 use super::self_type::replace_self;
@@ -80,12 +80,20 @@ fn layer_expressions(attr: &LayerAttr, f: &mut impl FnMut(&[&Expr])) {
         Source::With(function) => f(&[function]),
         Source::Config { args, setters } => f(&config_expressions(args, setters)),
         Source::Tuple(layers) => layers.iter().for_each(|layer| layer_expressions(layer, f)),
+        Source::Lists(lists) => f(&lists.expressions()),
     }
 }
 
 /// Returns all expressions of `#[layer(args…, setter = value, …)]`.
 pub fn config_expressions<'a>(args: &'a [Expr], setters: &'a [(Ident, Expr)]) -> Vec<&'a Expr> {
     args.iter().chain(setters.iter().map(|(_, value)| value)).collect()
+}
+
+impl Lists {
+    /// Returns the expressions in the lists.
+    pub fn expressions(&self) -> Vec<&Expr> {
+        self.values.iter().map(|(_, value)| value).collect()
+    }
 }
 
 impl TensorAttr {

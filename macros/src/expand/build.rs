@@ -7,7 +7,7 @@ use syn::spanned::Spanned;
 use syn::{Expr, GenericParam, Type};
 
 use crate::ast::{Field, Role, element, generic_argument};
-use crate::attr::{LayerAttr, Repeat, Source, TensorAttr};
+use crate::attr::{LayerAttr, Lists, Repeat, Source, TensorAttr};
 
 use super::args::{Runs, bind, config_expressions, with_args};
 use super::key::{Place, name};
@@ -323,16 +323,21 @@ fn contents(item: &Item, ty: &Type, kind: &str) -> Type {
     Type::Verbatim(quote_spanned!(span=> <#ty as #private::Contents<#is_container>>::Layer))
 }
 
+/// Returns the type that an alias of a pointer points to, or the type itself if it is no alias of a pointer.
+fn target(item: &Item, ty: &Type) -> Type {
+    if may_be_alias(ty) && !is_generic(item, ty) { contents(item, ty, "HOLDS_ONE_LAYER") } else { ty.clone() }
+}
+
 /// Returns the type of a layer in a tuple: `A` of `(A, B)`, or
-/// `<Stem as __private::TupleLayer<0, { <__private::FieldKind<Stem>>::IS_TUPLE }>>::Layer` if the type may be an alias.
+/// `<Stem as __private::TupleLayer<0, { __private::has_layer(…) }>>::Layer` if the type may be an alias.
 fn tuple_type(item: &Item, ty: &Type, index: usize) -> Type {
     if let Type::Tuple(tuple) = ty {
         return tuple.elems[index].clone();
     }
     let span = ty.span();
     let private = private(&item.input.krate, span);
-    let is_tuple = is_kind(item, ty, "IS_TUPLE");
-    Type::Verbatim(quote_spanned!(span=> <#ty as #private::TupleLayer<#index, #is_tuple>>::Layer))
+    let is_layer = is_tuple(item, ty, index);
+    Type::Verbatim(quote_spanned!(span=> <#ty as #private::TupleLayer<#index, #is_layer>>::Layer))
 }
 
 /// Returns `{ <__private::FieldKind<Blocks>>::IS_CONTAINER }`, or another constant of that type. The constant cannot
@@ -345,6 +350,16 @@ fn is_kind(item: &Item, ty: &Type, kind: &str) -> TokenStream {
     let kind = Ident::new(kind, span);
     let private = private(&item.input.krate, span);
     quote_spanned!(span=> { <#private::FieldKind<#ty>>::#kind })
+}
+
+/// Returns `{ __private::has_layer(<__private::FieldKind<Stem>>::LENGTH, 0) }`: whether the type is a tuple with a layer at the
+/// index. As in [`is_kind`], a type that contains a parameter of the network is assumed to be one.
+fn is_tuple(item: &Item, ty: &Type, index: usize) -> TokenStream {
+    if is_generic(item, ty) {
+        return quote!(true);
+    }
+    let private = private(&item.input.krate, ty.span());
+    quote_spanned!(ty.span()=> { #private::has_layer(<#private::FieldKind<#ty>>::LENGTH, #index) })
 }
 
 /// Returns `true` if a type contains a parameter of the network.
@@ -398,22 +413,34 @@ fn single_layer(
             let values: TokenStream = setters.iter().map(|(name, value)| quote!(.#name(#value))).collect();
             let bound = bind(item, &config_expressions(args, setters), runs);
             let may_be_alias = may_be_alias(ty) && !is_generic(item, ty);
-            let config = config(
-                attr,
-                &if may_be_alias { contents(item, ty, "HOLDS_ONE_LAYER") } else { ty.clone() },
-                args,
-            );
+            let config = config(attr, &target(item, ty), args);
             let private_at_layer = private(krate, span);
             let layer = quote_spanned!(span=> #private_at_layer::layer);
             let mut layer = quote!(#layer(#vb, #name, #config #values)?);
             if may_be_alias {
-                let private = private(krate, ty.span());
-                layer = quote_spanned!(ty.span()=> #private::Built(#layer).into_field::<#ty>());
+                layer = into_field(item, &layer, ty);
             }
             if bound.is_empty() { layer } else { quote!({ #bound #layer }) }
         }
-        Source::Tuple(layers) => tuple(item, layers, ty, vb, name, position),
+        Source::Tuple(layers) => tuple_field(item, layers, ty, vb, name, position),
+        Source::Lists(lists) => {
+            let bound = bind(item, &lists.expressions(), runs);
+            let field = lists_field(item, attr, lists, ty, vb, name, position);
+            let (locals, values): (Vec<&Ident>, Vec<&Expr>) =
+                lists.values.iter().map(|(l, v)| (l, v)).unzip();
+            if locals.is_empty() {
+                field
+            } else {
+                quote!({ #bound match (#(#values,)*) { (#(#locals,)*) => #field } })
+            }
+        }
     }
+}
+
+/// Returns `__private::Built(layer).into_field::<Shared>()` for a type that may be an alias of a pointer.
+fn into_field(item: &Item, layer: &TokenStream, ty: &Type) -> TokenStream {
+    let private = private(&item.input.krate, ty.span());
+    quote_spanned!(ty.span()=> #private::Built(#layer).into_field::<#ty>())
 }
 
 /// Returns `true` if a type may be an alias of a pointer: if it is a path or a projection.
@@ -434,6 +461,93 @@ fn wrapped(wrapper: &str, attr: &LayerAttr, ty: &Type, layer: &TokenStream) -> T
     }
 }
 
+// __private::Built((…, …)).into_tuple::<Stem, true>()
+//
+// The conversion is omitted for a type that is written as a tuple.
+fn tuple_field(
+    item: &Item,
+    layers: &[LayerAttr],
+    ty: &Type,
+    vb: &TokenStream,
+    name: &TokenStream,
+    position: Position,
+) -> TokenStream {
+    let target = target(item, ty);
+    let tuple = tuple(item, layers, |i| tuple_type(item, &target, i), vb, name, position);
+    if !may_be_alias(ty) {
+        return tuple;
+    }
+    let private = private(&item.input.krate, ty.span());
+    let tuple = quote_spanned!(ty.span()=> #private::Built(#tuple).into_tuple::<#target, true>());
+    if is_generic(item, ty) { tuple } else { into_field(item, &tuple, ty) }
+}
+
+// match (3, 4, 4, 5) {
+//     (value_0, value_1, value_2, value_3) => {
+//         type __Target1 = Stem;
+//         type __One1 = <__Target1 as LayerOrUnused<{ has_layer(<Kind<__Target1>>::LENGTH, 0) }, 2>>::Layer;
+//         type __Layer1_0 = <__Target1 as TupleLayerOrUnused<0, { has_layer(<Kind<__Target1>>::LENGTH, 0) }, 2>>::Layer;
+//         …
+//         if has_layer(<Kind<__Target1>>::LENGTH, 0) {
+//             Built((…, …)).into_tuple::<__Target1, { … }>()     // <__Layer1_0>::config(value_0, value_1), …
+//         } else {
+//             Built(…).into_layer::<__Target1, { … }>()          // <__One1>::config((value_0, value_1), …)
+//         }
+//     }
+// }
+//
+// Both ways compile: the layers of the one that never runs have the type `__private::Unused`, whose `config` accepts
+// any arguments. The values are locals, because only the way that runs determines their types. A constant cannot depend
+// on the parameters of the network: a type that contains one is assumed to be one layer.
+fn lists_field(
+    item: &Item,
+    attr: &LayerAttr,
+    lists: &Lists,
+    ty: &Type,
+    vb: &TokenStream,
+    name: &TokenStream,
+    position: Position,
+) -> TokenStream {
+    let source = Source::Config { args: lists.args.clone(), setters: Vec::new() };
+    let one = LayerAttr { source, repeats: Vec::new(), ..*attr };
+    if is_generic(item, ty) {
+        return single_layer(item, &one, ty, vb, name, position);
+    }
+    let span = ty.span();
+    let private = private(&item.input.krate, span);
+    let alias = |name: String| Type::Verbatim(Ident::new(&name, span).into_token_stream());
+    let depth = position.depth;
+    let pointee = target(item, ty);
+    let target = alias(format!("__Target{depth}"));
+    let one_type = alias(format!("__One{depth}"));
+    let layer_type = |i: usize| alias(format!("__Layer{depth}_{i}"));
+    let is_tuple = is_tuple(item, &target, 0);
+    let layer_types = lists.layers.iter().enumerate().map(|(i, attr)| {
+        let alias = layer_type(i);
+        let is_layer = self::is_tuple(item, &target, i);
+        let count = attr.argument_count();
+        quote_spanned!(span=> type #alias = <#target as #private::TupleLayerOrUnused<#i, #is_layer, #count>>::Layer;)
+    });
+    let layer_types: TokenStream = layer_types.collect();
+    let count = lists.args.len();
+    let tuple = tuple(item, &lists.layers, layer_type, vb, name, position);
+    let layer = single_layer(item, &one, &one_type, vb, name, position);
+    let field = quote_spanned! {span=>
+        if #private::has_layer(<#private::FieldKind<#target>>::LENGTH, 0) {
+            #private::Built(#tuple).into_tuple::<#target, #is_tuple>()
+        } else {
+            #private::Built(#layer).into_layer::<#target, #is_tuple>()
+        }
+    };
+    let field = into_field(item, &field, ty);
+    quote_spanned! {span=> {
+        type #target = #pointee;
+        type #one_type = <#target as #private::LayerOrUnused<#is_tuple, #count>>::Layer;
+        #layer_types
+        #field
+    }}
+}
+
 // {
 //     let vb = __private::child(&vb, "stem");
 //     ({ path.element(1, 0); __private::layer(&vb, "0", …)? }, …)
@@ -441,7 +555,7 @@ fn wrapped(wrapper: &str, attr: &LayerAttr, ty: &Type, layer: &TokenStream) -> T
 fn tuple(
     item: &Item,
     layers: &[LayerAttr],
-    ty: &Type,
+    element_type: impl Fn(usize) -> Type,
     vb: &TokenStream,
     name: &TokenStream,
     position: Position,
@@ -452,16 +566,14 @@ fn tuple(
     let values = layers.iter().enumerate().map(|(i, attr)| {
         let index = i.to_string();
         let enter = position.enter(&quote!(#i));
-        let layer =
-            single_layer(item, attr, &tuple_type(item, ty, i), &quote!(&#inner), &quote!(#index), element);
+        let ty = element_type(i);
+        let layer = single_layer(item, attr, &ty, &quote!(&#inner), &quote!(#index), element);
         quote!({ #enter #layer })
     });
-    let mut tuple = quote!((#(#values,)*));
-    if may_be_alias(ty) {
-        let private = private(krate, ty.span());
-        tuple = quote_spanned!(ty.span()=> #private::Built(#tuple).into_tuple::<#ty>());
-    }
-    quote!({ let #inner = #krate::__private::child(#vb, #name); #tuple })
+    quote!({
+        let #inner = #krate::__private::child(#vb, #name);
+        (#(#values,)*)
+    })
 }
 
 /// Returns `<Conv2d>::config(1, 20, 5)` with the spans of `layer(1, 20, 5)`, so that the compiler reports a wrong

@@ -1,15 +1,15 @@
 //! Generates the config of a network (a builder for the network's arguments) and the constructors.
 
-use proc_macro2::{Ident, Span, TokenStream};
+use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote};
 use syn::ext::IdentExt;
-use syn::{GenericParam, Generics, WherePredicate, parse_quote};
+use syn::{GenericParam, Generics, Type, VisRestricted, Visibility, WherePredicate, parse_quote};
 
 use crate::ast::{Input, generic_argument};
 use crate::attr::Arg;
 
 use super::args::{Runs, with_args};
-use super::{Item, build, docs, local};
+use super::{Item, build, docs, local, located};
 
 pub fn expand(item: &Item) -> TokenStream {
     let input = item.input;
@@ -20,15 +20,16 @@ pub fn expand(item: &Item) -> TokenStream {
         let config = config.value.to_token_stream();
         return [constructors(item, &config), implementation(item, &config)].into_iter().collect();
     }
-    let name = internal_name(input);
+    let path = path(input);
     let (_, arguments, _) = input.generics.split_for_impl();
-    let config = quote!(#name #arguments);
-    let mut code = builder(item, &name);
-    code.extend(constructors(item, &config));
-    code.extend(implementation(item, &config));
-    code.extend(without_arguments(item));
+    let config = quote!(#path #arguments);
+    let code: TokenStream =
+        [definition(input), builder(item), constructors(item, &config), implementation(item, &config)]
+            .into_iter()
+            .chain(without_arguments(item))
+            .collect();
     match public_name(input) {
-        Some(public) => [code, export(item, &name, &public)].into_iter().collect(),
+        Some(public) => [code, export(input, &public)].into_iter().collect(),
         None => quote!(const _: () = { #code };),
     }
 }
@@ -39,7 +40,7 @@ fn public_name(input: &Input) -> Option<Ident> {
     (input.config_name.is_some() || !input.args.is_empty()).then(|| display_name(input))
 }
 
-/// Returns the name that `Debug` prints: `ModelConfig`, or the name given by `config_name`.
+/// Returns the name that messages show: `ModelConfig`, or the name given by `config_name`.
 fn display_name(input: &Input) -> Ident {
     match &input.config_name {
         Some(name) => name.value.clone(),
@@ -47,29 +48,112 @@ fn display_name(input: &Input) -> Ident {
     }
 }
 
-/// Returns the name by which the generated code refers to the config: `__ModelConfig`. The user may have a type
-/// `ModelConfig`, which then causes no errors in the generated code.
-fn internal_name(input: &Input) -> Ident {
-    format_ident!("__{}Config", input.ident.unraw(), span = input.ident.span())
+/// Returns the name of the module of the config: `__Model`. It has a span of the expansion, so that the compiler reports
+/// no unnecessary qualification.
+fn module_name(input: &Input) -> Ident {
+    let span = Span::mixed_site().located_at(input.ident.span());
+    format_ident!("__{}", input.ident.unraw(), span = span)
 }
 
-// #[cfg(not(doc))]
-// pub type ModelConfig = __ModelConfig;
-// #[cfg(doc)]
-// pub use __ModelConfig as ModelConfig;
+/// Returns the path by which the generated code refers to the config: `__Model::ModelConfig`.
+fn path(input: &Input) -> TokenStream {
+    let module = module_name(input);
+    let name = display_name(input);
+    quote!(#module::#name)
+}
+
+// mod __Model {
+//     pub(super) trait __Arguments { type inputs; type stride; }
+//     pub struct ModelConfig {
+//         pub(super) inputs: <Self as __Arguments>::inputs,
+//         pub(super) stride: Option<<Self as __Arguments>::stride>,
+//     }
+// }
+// impl __Model::__Arguments for __Model::ModelConfig { type inputs = usize; type stride = usize; }
+//
+// The config is in a module, because the user may have a type `ModelConfig`, which then causes no errors in the
+// generated code. The types of the arguments are associated types, because a module in a function cannot refer to the
+// types in that function.
+fn definition(input: &Input) -> TokenStream {
+    let module = module_name(input);
+    let name = display_name(input);
+    let parameters = parameters(&input.generics);
+    let marker = marker(input).map(|(name, ty)| quote!(pub(super) #name: #ty,));
+    let fields = input.args.iter().map(field);
+    let (declaration, implementation) = argument_types(input).unzip();
+    let is_generic = !input.generics.params.is_empty();
+    let condition = (declaration.is_some() && is_generic).then(|| quote!(where Self: __Arguments));
+    let doc = docs::of_config(&input.ident);
+    let vis = vis_in_module(&input.vis);
+    // The compiler shows the definition of the config in messages: at the name of the network.
+    let head = located(quote!(#vis struct #name #parameters #condition), input.ident.span());
+    let mut body = Group::new(Delimiter::Brace, quote!(#(#fields,)* #marker));
+    body.set_span(Span::mixed_site().located_at(input.ident.span()));
+    quote! {
+        #[doc(hidden)]
+        #[allow(dead_code, non_camel_case_types, non_snake_case, private_bounds, unreachable_pub)]
+        mod #module {
+            #declaration
+
+            #[doc = #doc]
+            #[must_use]
+            #head #body
+        }
+
+        #implementation
+    }
+}
+
+/// Returns the trait `__Arguments` and its implementation. Returns `None` for a network without arguments.
+fn argument_types(input: &Input) -> Option<(TokenStream, TokenStream)> {
+    if input.args.is_empty() {
+        return None;
+    }
+    let module = module_name(input);
+    let path = path(input);
+    let (generics, arguments, bounds) = input.generics.split_for_impl();
+    let (names, types): (Vec<&Ident>, Vec<&Type>) = input.args.iter().map(|arg| (&arg.name, &arg.ty)).unzip();
+    let declaration = quote!(pub(super) trait __Arguments { #(type #names;)* });
+    let implementation = quote! {
+        #[allow(non_camel_case_types)]
+        impl #generics #module::__Arguments for #path #arguments #bounds {
+            #(type #names = #types;)*
+        }
+    };
+    Some((declaration, implementation))
+}
+
+/// Returns the visibility in a child module that is the same as `vis` in the module: `pub(super)` for private.
+fn vis_in_module(vis: &Visibility) -> TokenStream {
+    let Visibility::Restricted(VisRestricted { path, .. }) = vis else {
+        return if matches!(vis, Visibility::Public(_)) { quote!(pub) } else { quote!(pub(super)) };
+    };
+    let first = &path.segments[0].ident;
+    let rest: TokenStream = path.segments.iter().skip(1).map(|segment| quote!(::#segment)).collect();
+    if first == "self" {
+        quote!(pub(in super #rest))
+    } else if first == "super" {
+        quote!(pub(in super::super #rest))
+    } else {
+        quote!(pub(in #path))
+    }
+}
+
+// #[doc(inline)]
+// pub use __Model::ModelConfig as ModelConfig;
 // const _: () = {
 //     use __private::ConfigNameConflict as _;
 //     let _ = ModelConfig::build;
 // };
 //
-// If the user has a type `ModelConfig`, the compiler reports the second definition at the name of the network. For an
-// import it would also suggest `struct Model as OtherModelConfig`. rustdoc shows the methods of an import, but not
-// those of an alias. If the names conflict, `ModelConfig::build` is the deprecated function of `ConfigNameConflict`,
-// whose deprecation warning says what to do.
-fn export(item: &Item, name: &Ident, public: &Ident) -> TokenStream {
-    let input = item.input;
+// If the user has a type `ModelConfig`, the compiler reports the second definition at the name of the network, and
+// `ModelConfig::build` is the deprecated function of `ConfigNameConflict`, whose deprecation warning says what to do. The compiler would
+// also suggest `struct Model as OtherModelConfig` if the name before `as` had the span of the network's name.
+fn export(input: &Input, public: &Ident) -> TokenStream {
     let krate = &input.krate;
     let vis = &input.vis;
+    let mut module = module_name(input);
+    module.set_span(public.span());
     let probe = input.generics.params.is_empty().then(|| {
         let build = Ident::new("build", public.span());
         quote! {
@@ -80,38 +164,22 @@ fn export(item: &Item, name: &Ident, public: &Ident) -> TokenStream {
             };
         }
     });
-    let (_, arguments, _) = input.generics.split_for_impl();
-    let parameters = parameters(&input.generics);
-    let doc = docs::of_config(&input.ident);
-    // All tokens are located at the name, because the compiler reports a second definition at the whole item.
-    let alias = quote! {
-        #[cfg(not(doc))]
-        #[doc = #doc]
-        #[allow(dead_code, type_alias_bounds)]
-        #vis type #public #parameters = #name #arguments;
-    };
-    let alias = alias.into_iter().map(|mut token| {
-        token.set_span(public.span());
-        token
-    });
-    let alias: TokenStream = alias.collect();
+    let mut name = public.clone();
+    name.set_span(Span::call_site());
     quote! {
-        #alias
-        #[cfg(doc)]
         #[doc(inline)]
         #[allow(unused_imports)]
-        #vis use #name as #public;
+        #vis use #module::#name as #public;
         #probe
     }
 }
 
-/// Returns the parameters of a type alias, which has no bounds: `<T, const N: usize>`.
+/// Returns the parameters of the config, without the bounds of the network: `<T: ?Sized, const N: usize>`.
 fn parameters(generics: &Generics) -> Generics {
     let mut generics = generics.clone();
     generics.where_clause = None;
     for param in generics.type_params_mut() {
-        param.colon_token = None;
-        param.bounds.clear();
+        param.bounds = parse_quote!(?::core::marker::Sized);
     }
     for param in &mut generics.params {
         match param {
@@ -123,14 +191,26 @@ fn parameters(generics: &Generics) -> Generics {
     generics
 }
 
-/// Returns the name of the field that makes the config depend on the parameters of a generic network. It differs from
-/// the names of all arguments.
-fn marker_name(input: &Input) -> Ident {
+/// Returns the name and the type of the field that uses the type parameters of a generic network:
+/// `__network: PhantomData<fn() -> (*const T,)>`. The name differs from the names of all arguments.
+fn marker(input: &Input) -> Option<(Ident, TokenStream)> {
+    if input.generics.params.is_empty() {
+        return None;
+    }
     let mut name = String::from("__network");
     while input.args.iter().any(|arg| arg.name == name) {
         name.push('_');
     }
-    Ident::new(&name, Span::call_site())
+    let types = input.generics.type_params().map(|param| &param.ident);
+    // A lifetime is an error, which is reported elsewhere.
+    let lifetimes = input.generics.lifetimes().map(|param| &param.lifetime);
+    let ty = quote!(::core::marker::PhantomData<fn() -> (#(*const #types,)* #(&#lifetimes (),)*)>);
+    Some((Ident::new(&name, Span::call_site()), ty))
+}
+
+/// Returns the value of the [`marker`] field: `__network: PhantomData,`.
+fn marker_value(input: &Input) -> Option<TokenStream> {
+    marker(input).map(|(name, _)| quote!(#name: ::core::marker::PhantomData,))
 }
 
 // impl __private::WithoutArguments for Model {
@@ -161,47 +241,31 @@ fn without_arguments(item: &Item) -> Option<TokenStream> {
     })
 }
 
-// pub struct ModelConfig { inputs: usize, stride: Option<usize> }
-//
-// impl ModelConfig {
+// impl __Model::ModelConfig {
 //     pub fn stride(mut self, stride: usize) -> Self { self.stride = Some(stride); self }
 //     pub fn build(self, vb: VarBuilder<'_>) -> Result<Model> { Config::build(self, vb) }
 //     pub fn init(self, device: &Device) -> Result<Model> { Config::init(self, device) }
 //     pub fn load(self, path: impl AsRef<Path>, device: &Device) -> Result<Model> { Config::load(self, path, device) }
 // }
-fn builder(item: &Item, name: &Ident) -> TokenStream {
+fn builder(item: &Item) -> TokenStream {
     let input = item.input;
+    let name = path(input);
     let ident = &input.ident;
     let krate = &input.krate;
     let vis = &input.vis;
     let (generics, arguments, bounds) = input.generics.split_for_impl();
-    let fields = input.args.iter().map(field);
-    let marker_name = marker_name(input);
-    let serde = serde(input);
-    let skip = serde.is_some().then(|| quote!(#[serde(skip)]));
-    let hidden = public_name(input).is_some().then(|| quote!(#[doc(hidden)]));
-    let marker = (!input.generics.params.is_empty())
-        .then(|| quote!(#skip #marker_name: ::core::marker::PhantomData<fn() -> #ident #arguments>,));
     let setters = input.args.iter().filter(|arg| arg.default.is_some() && !is_config_method(&arg.name));
     let setters = setters.map(|arg| setter(item, arg));
     let text = display_name(input).unraw().to_string();
-    let traits = clone_and_debug(input, name, &text);
+    let traits = clone_and_debug(input, &name, &text);
     let vb = local("vb");
     let path = local("path");
     let device = local("device");
-    let doc = docs::of_config(ident);
+    let serde = serde(input);
     quote! {
-        #[doc = #doc]
-        #hidden
-        #serde
-        #[must_use]
-        #[allow(dead_code)]
-        #vis struct #name #generics #bounds {
-            #(#fields,)*
-            #marker
-        }
-
         #traits
+
+        #serde
 
         #[allow(dead_code, clippy::all, clippy::pedantic)]
         impl #generics #name #arguments #bounds {
@@ -245,10 +309,9 @@ fn builder(item: &Item, name: &Ident) -> TokenStream {
 //
 // The config has these traits if all arguments have them. Without `for<'arg>`, a bound on a type without parameters
 // would be an error instead of a condition.
-fn clone_and_debug(input: &Input, name: &Ident, text: &str) -> TokenStream {
+fn clone_and_debug(input: &Input, name: &TokenStream, text: &str) -> TokenStream {
     let names: Vec<&Ident> = input.args.iter().map(|arg| &arg.name).collect();
-    let marker = (!input.generics.params.is_empty()).then(|| marker_name(input));
-    let marker = marker.map(|marker| quote!(#marker: ::core::marker::PhantomData,));
+    let marker = marker_value(input);
     let labels = names.iter().map(|name| name.unraw().to_string());
     let f = local("f");
     let clone = quote! {
@@ -284,39 +347,103 @@ pub fn is_config_method(name: &Ident) -> bool {
     ["build", "init", "load", "load_with"].iter().any(|method| name.unraw() == method)
 }
 
-/// Returns `inputs: usize` for a required argument and `stride: Option<usize>` for one with a default. The default is
-/// evaluated when the network is built, because its expression can use the preceding arguments.
-fn field(arg: &Arg) -> TokenStream {
-    let Arg { name, ty, default, .. } = arg;
-    let docs = docs::argument(arg);
-    if default.is_none() {
-        return quote!(#docs #name: #ty);
-    }
-    let serde = cfg!(feature = "serde")
-        .then(|| quote!(#[serde(default, skip_serializing_if = "::core::option::Option::is_none")]));
-    quote!(#docs #serde #name: ::core::option::Option<#ty>)
+/// Returns `pub(super) inputs: <Self as __Arguments>::inputs` for a required argument, and an `Option` for one with a
+/// default. The default is evaluated when the network is built, because its expression can use the preceding arguments.
+fn field(Arg { name, default, .. }: &Arg) -> TokenStream {
+    let ty = quote!(<Self as __Arguments>::#name);
+    let ty = if default.is_some() { quote!(::core::option::Option<#ty>) } else { ty };
+    quote!(pub(super) #name: #ty)
 }
 
-/// Returns the derives of serde if the feature `serde` is enabled. As with `Clone`, the config has these traits if all
-/// arguments have them.
+// const _: () = {
+//     #[derive(Serialize, Deserialize)]
+//     #[serde(remote = "__Model::ModelConfig", …)]
+//     struct __Remote { inputs: usize, stride: Option<usize> }
+//     impl Serialize for __Model::ModelConfig { … __Remote::serialize(self, serializer) }
+//     impl<'de> Deserialize<'de> for __Model::ModelConfig { … __Remote::deserialize(deserializer) }
+// };
+//
+// Generated if the feature `serde` is enabled. As with `Clone`, the config has these traits if all arguments have them.
 fn serde(input: &Input) -> Option<TokenStream> {
     if !cfg!(feature = "serde") {
         return None;
     }
     let krate = &input.krate;
-    let path = quote!(#krate::__private::serde).to_string().replace(' ', "");
-    let bounds = |bound: &str| {
-        let bounds =
-            input.args.iter().map(|Arg { ty, .. }| format!("for<'arg> {}: {path}::{bound}", quote!(#ty)));
-        bounds.collect::<Vec<_>>().join(", ")
+    let serde = quote!(#krate::__private::serde);
+    let serde_path = serde.to_string().replace(' ', "");
+    let (generics, arguments, bounds) = input.generics.split_for_impl();
+    let path = path(input);
+    let config = quote!(#path #arguments);
+    let remote = config.to_string();
+    let name = display_name(input).unraw().to_string();
+    let fields = input.args.iter().map(remote_field);
+    let marker = marker(input).map(|(name, ty)| quote!(#[serde(skip)] #name: #ty,));
+    let conditions = |bound: &str| -> Vec<String> {
+        let types = input.args.iter().map(|Arg { ty, .. }| quote!(#ty));
+        types.map(|ty| format!("for<'arg> {ty}: {serde_path}::{bound}")).collect()
     };
-    let rename = public_name(input).map(|name| name.unraw().to_string()).map(|name| quote!(rename = #name,));
-    let serialize = bounds("Serialize");
-    let deserialize = bounds("Deserialize<'de>");
+    let serialize = conditions("Serialize").join(", ");
+    let deserialize = conditions("Deserialize<'de>").join(", ");
+    let with_conditions = |bound: TokenStream| {
+        let mut generics = input.generics.clone();
+        let types = input.args.iter().map(|Arg { ty, .. }| ty);
+        let predicates = types.map(|ty| -> WherePredicate { parse_quote!(for<'arg> #ty: #bound) });
+        generics.make_where_clause().predicates.extend(predicates);
+        generics
+    };
+    let serializable = with_conditions(quote!(#serde::Serialize));
+    let (_, _, if_serializable) = serializable.split_for_impl();
+    let mut deserializable = with_conditions(quote!(#serde::Deserialize<'de>));
+    deserializable.params.insert(0, parse_quote!('de));
+    let (deserialize_generics, _, if_deserializable) = deserializable.split_for_impl();
+    let serializer = local("serializer");
+    let deserializer = local("deserializer");
     Some(quote! {
-        #[derive(#krate::__private::serde::Serialize, #krate::__private::serde::Deserialize)]
-        #[serde(crate = #path, #rename bound(serialize = #serialize, deserialize = #deserialize))]
+        const _: () = {
+            #[derive(#serde::Serialize, #serde::Deserialize)]
+            #[serde(
+                crate = #serde_path,
+                remote = #remote,
+                rename = #name,
+                bound(serialize = #serialize, deserialize = #deserialize)
+            )]
+            #[allow(dead_code)]
+            struct __Remote #generics #bounds {
+                #(#fields,)*
+                #marker
+            }
+
+            #[automatically_derived]
+            impl #generics #serde::Serialize for #config #if_serializable {
+                fn serialize<__S: #serde::Serializer>(
+                    &self,
+                    #serializer: __S,
+                ) -> ::core::result::Result<__S::Ok, __S::Error> {
+                    __Remote::serialize(self, #serializer)
+                }
+            }
+
+            #[automatically_derived]
+            impl #deserialize_generics #serde::Deserialize<'de> for #config #if_deserializable {
+                fn deserialize<__D: #serde::Deserializer<'de>>(
+                    #deserializer: __D,
+                ) -> ::core::result::Result<Self, __D::Error> {
+                    __Remote::deserialize(#deserializer)
+                }
+            }
+        };
     })
+}
+
+/// Returns a field of the struct through which serde reads and writes the config.
+fn remote_field(Arg { name, ty, default, .. }: &Arg) -> TokenStream {
+    if default.is_none() {
+        return quote!(#name: #ty);
+    }
+    quote! {
+        #[serde(default, skip_serializing_if = "::core::option::Option::is_none")]
+        #name: ::core::option::Option<#ty>
+    }
 }
 
 fn setter(item: &Item, arg: &Arg) -> TokenStream {
@@ -357,12 +484,10 @@ fn constructors(item: &Item, config: &TokenStream) -> TokenStream {
     let value = match &input.config {
         Some(_) => quote!(#given),
         None => {
-            let name = internal_name(input);
-            let marker_name = marker_name(input);
+            let path = path(input);
             let optional = input.args.iter().filter(|arg| arg.default.is_some()).map(|arg| &arg.name);
-            let marker = (!input.generics.params.is_empty())
-                .then(|| quote!(#marker_name: ::core::marker::PhantomData));
-            item.body(quote!(#name { #(#names,)* #(#optional: ::core::option::Option::None,)* #marker }))
+            let marker = marker_value(input);
+            item.body(quote!(#path { #(#names,)* #(#optional: ::core::option::Option::None,)* #marker }))
         }
     };
     let device = local("device");

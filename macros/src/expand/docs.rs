@@ -7,9 +7,9 @@ use syn::{Attribute, Expr, Ident, Lit, Meta};
 
 use crate::attr::Arg;
 
-/// Returns the documentation of the config of a network.
+/// Returns the documentation of the config of a network, which is in a child module.
 pub fn of_config(network: &Ident) -> String {
-    format!("The config of [`{network}`]: the arguments from which it is built.")
+    format!(" The config of [`{network}`](super::{network}): the arguments from which it is built.")
 }
 
 /// Returns the documentation of a setter: the comment on the argument, or "Sets `stride`.", and the default.
@@ -22,12 +22,6 @@ pub fn setter(Arg { name, default, docs, .. }: &Arg) -> TokenStream {
     let blank_line = blank_line.iter();
     let default = default.iter();
     quote!(#(#[doc = #first])* #(#docs)* #(#[doc = #blank_line])* #(#[doc = #default])*)
-}
-
-/// Returns the documentation of a field of the config.
-pub fn argument(arg: &Arg) -> TokenStream {
-    let docs = &arg.docs;
-    quote!(#(#docs)*)
 }
 
 /// Returns the documentation of the function `config`: a list of the arguments with their comments.

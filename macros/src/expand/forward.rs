@@ -1,5 +1,7 @@
 //! Generates `impl Forward` and the inherent methods `forward` and `forward_t`.
 
+use std::collections::HashSet;
+
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
@@ -8,6 +10,7 @@ use syn::{Member, Pat};
 
 use crate::ast::{Field, Forward, Role};
 use crate::closure::{OutputType, Parameter, Rewritten, data};
+use crate::suggest::hint;
 
 use super::registry::field_access;
 use super::{Item, local, located};
@@ -136,7 +139,9 @@ fn closure(item: &Item, variant: usize, rewritten: &Rewritten, output: &TokenStr
     let pats: Vec<&Pat> = rewritten.inputs.iter().map(|parameter| &parameter.pat).collect();
     let pattern = if let [pat] = *pats { quote!(#pat) } else { quote!((#(#pats,)*)) };
     let body = &rewritten.body;
+    let misspelled = misspelled_layers(item, variant, rewritten);
     quote! {
+        #misspelled
         #[allow(unused_imports)]
         use #krate::__private::{
             CallFunction as _, CallFunctionMut as _, CallFunctionOnce as _, CallLayer as _, CallLayerAtLastUse as _,
@@ -150,6 +155,53 @@ fn closure(item: &Item, variant: usize, rewritten: &Rewritten, output: &TokenStr
             ::core::result::Result::Ok(#body)
         })
         .output()
+    }
+}
+
+// #[diagnostic::on_unimplemented(message = "no method `classifer` of `Net`; did you mean `classifier`?")]
+// trait __No_classifer {}
+// trait __Misspelled_classifer {
+//     fn classifer<T0>(&self, _: T0) -> Signal where for<'call> (): __No_classifer { unimplemented!() }
+// }
+// impl<T: ?Sized> __Misspelled_classifer for &T {}
+//
+// Generated for `self.classifer(x)`, because the compiler suggests no field for the name of a method. Method resolution
+// finds the methods of the network before those of a reference to it. Without `for<'call>`, the bound would be an error
+// here instead of at the call.
+fn misspelled_layers(item: &Item, variant: usize, rewritten: &Rewritten) -> TokenStream {
+    let layers = item.input.variants[variant].fields.iter().filter(|field| field.is_layer());
+    let layers: Vec<&str> = layers.map(|field| field.name.as_str()).collect();
+    let mut seen = HashSet::new();
+    let methods = rewritten.methods.iter().filter(|(method, _)| seen.insert(method.unraw().to_string()));
+    methods
+        .filter_map(|(method, count)| {
+            let hint = hint(&method.unraw().to_string(), layers.iter().copied());
+            (!hint.is_empty()).then(|| misspelled_layer(item, method, *count, &hint))
+        })
+        .collect()
+}
+
+fn misspelled_layer(item: &Item, method: &Ident, count: usize, hint: &str) -> TokenStream {
+    let krate = &item.input.krate;
+    let network = &item.input.ident;
+    let message = format!("no method `{method}` of `{network}`{hint}");
+    let types: Vec<Ident> = (0..count).map(|i| format_ident!("T{i}")).collect();
+    let condition = format_ident!("__No_{}", method.unraw(), span = method.span());
+    let name = format_ident!("__Misspelled_{}", method.unraw(), span = method.span());
+    quote! {
+        #[diagnostic::on_unimplemented(message = #message, label = "no layer has this name")]
+        #[allow(dead_code, non_camel_case_types)]
+        trait #condition {}
+        #[allow(dead_code, non_camel_case_types)]
+        trait #name {
+            fn #method<#(#types),*>(&self, #(_: #types),*) -> #krate::Signal
+            where
+                for<'call> (): #condition,
+            {
+                ::core::unimplemented!()
+            }
+        }
+        impl<T: ?::core::marker::Sized> #name for &T {}
     }
 }
 

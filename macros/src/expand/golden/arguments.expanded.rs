@@ -136,22 +136,42 @@ impl ::sconce::nn::ModuleT for Arguments {
         ::sconce::__private::module_forward_t(self, "Arguments", xs, train)
     }
 }
-///The config of [`Arguments`]: the arguments from which it is built.
 #[doc(hidden)]
-#[must_use]
-#[allow(dead_code)]
-pub struct __ArgumentsConfig {
-    /// The number of features.
-    width: usize,
-    /// The names of the layers.
-    labels: Vec<String>,
-    /// The number of features between the layers.
-    hidden: ::core::option::Option<usize>,
-    bias: ::core::option::Option<bool>,
-    dropout: ::core::option::Option<Option<f64>>,
+#[allow(
+    dead_code,
+    non_camel_case_types,
+    non_snake_case,
+    private_bounds,
+    unreachable_pub
+)]
+mod __Arguments {
+    pub(super) trait __Arguments {
+        type width;
+        type labels;
+        type hidden;
+        type bias;
+        type dropout;
+    }
+    /// The config of [`Arguments`](super::Arguments): the arguments from which it is built.
+    #[must_use]
+    pub struct ArgumentsBuilder {
+        pub(super) width: <Self as __Arguments>::width,
+        pub(super) labels: <Self as __Arguments>::labels,
+        pub(super) hidden: ::core::option::Option<<Self as __Arguments>::hidden>,
+        pub(super) bias: ::core::option::Option<<Self as __Arguments>::bias>,
+        pub(super) dropout: ::core::option::Option<<Self as __Arguments>::dropout>,
+    }
+}
+#[allow(non_camel_case_types)]
+impl __Arguments::__Arguments for __Arguments::ArgumentsBuilder {
+    type width = usize;
+    type labels = Vec<String>;
+    type hidden = usize;
+    type bias = bool;
+    type dropout = Option<f64>;
 }
 #[automatically_derived]
-impl ::core::clone::Clone for __ArgumentsConfig
+impl ::core::clone::Clone for __Arguments::ArgumentsBuilder
 where
     for<'arg> usize: ::core::clone::Clone,
     for<'arg> Vec<String>: ::core::clone::Clone,
@@ -170,7 +190,7 @@ where
     }
 }
 #[automatically_derived]
-impl ::core::fmt::Debug for __ArgumentsConfig
+impl ::core::fmt::Debug for __Arguments::ArgumentsBuilder
 where
     for<'arg> usize: ::core::fmt::Debug,
     for<'arg> Vec<String>: ::core::fmt::Debug,
@@ -189,7 +209,7 @@ where
     }
 }
 #[allow(dead_code, clippy::all, clippy::pedantic)]
-impl __ArgumentsConfig {
+impl __Arguments::ArgumentsBuilder {
     /// The number of features between the layers.
     ///
     /// Default: `4 * width`.
@@ -247,8 +267,8 @@ impl Arguments {
     /// - `hidden` (setter, default `4 * width`): The number of features between the layers.
     /// - `bias` (setter, default `true`)
     /// - `dropout` (setter, default `None`)
-    pub fn config(width: usize, labels: Vec<String>) -> __ArgumentsConfig {
-        __ArgumentsConfig {
+    pub fn config(width: usize, labels: Vec<String>) -> __Arguments::ArgumentsBuilder {
+        __Arguments::ArgumentsBuilder {
             width,
             labels,
             hidden: ::core::option::Option::None,
@@ -267,7 +287,7 @@ impl Arguments {
 }
 #[automatically_derived]
 #[allow(clippy::redundant_locals)]
-impl ::sconce::Config for __ArgumentsConfig {
+impl ::sconce::Config for __Arguments::ArgumentsBuilder {
     type Output = Arguments;
     fn build(self, vb: ::sconce::nn::VarBuilder<'_>) -> ::sconce::Result<Arguments> {
         let _ = &vb;
@@ -372,14 +392,9 @@ impl ::sconce::Config for __ArgumentsConfig {
         })
     }
 }
-#[cfg(not(doc))]
-///The config of [`Arguments`]: the arguments from which it is built.
-#[allow(dead_code, type_alias_bounds)]
-pub type ArgumentsBuilder = __ArgumentsConfig;
-#[cfg(doc)]
 #[doc(inline)]
 #[allow(unused_imports)]
-pub use __ArgumentsConfig as ArgumentsBuilder;
+pub use __Arguments::ArgumentsBuilder as ArgumentsBuilder;
 const _: () = {
     #[allow(unused_imports)]
     use ::sconce::__private::ConfigNameConflict as _;

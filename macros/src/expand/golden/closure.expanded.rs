@@ -259,24 +259,33 @@ impl Closure {
     }
 }
 const _: () = {
-    ///The config of [`Closure`]: the arguments from which it is built.
-    #[must_use]
-    #[allow(dead_code)]
-    pub struct __ClosureConfig {}
+    #[doc(hidden)]
+    #[allow(
+        dead_code,
+        non_camel_case_types,
+        non_snake_case,
+        private_bounds,
+        unreachable_pub
+    )]
+    mod __Closure {
+        /// The config of [`Closure`](super::Closure): the arguments from which it is built.
+        #[must_use]
+        pub struct ClosureConfig {}
+    }
     #[automatically_derived]
-    impl ::core::clone::Clone for __ClosureConfig {
+    impl ::core::clone::Clone for __Closure::ClosureConfig {
         fn clone(&self) -> Self {
             Self {}
         }
     }
     #[automatically_derived]
-    impl ::core::fmt::Debug for __ClosureConfig {
+    impl ::core::fmt::Debug for __Closure::ClosureConfig {
         fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
             f.debug_struct("ClosureConfig").finish()
         }
     }
     #[allow(dead_code, clippy::all, clippy::pedantic)]
-    impl __ClosureConfig {
+    impl __Closure::ClosureConfig {
         /// Builds the network with the tensors of a candle `VarBuilder`.
         pub fn build(
             self,
@@ -311,8 +320,8 @@ const _: () = {
     #[allow(dead_code, clippy::all, clippy::pedantic)]
     impl Closure {
         /// Returns the config of the network.
-        pub fn config() -> __ClosureConfig {
-            __ClosureConfig {}
+        pub fn config() -> __Closure::ClosureConfig {
+            __Closure::ClosureConfig {}
         }
         /// Builds the network with newly initialized parameters.
         pub fn new(device: &::sconce::candle::Device) -> ::sconce::Result<Self> {
@@ -321,7 +330,7 @@ const _: () = {
     }
     #[automatically_derived]
     #[allow(clippy::redundant_locals)]
-    impl ::sconce::Config for __ClosureConfig {
+    impl ::sconce::Config for __Closure::ClosureConfig {
         type Output = Closure;
         fn build(self, vb: ::sconce::nn::VarBuilder<'_>) -> ::sconce::Result<Closure> {
             let _ = &vb;

@@ -11,6 +11,11 @@ impl ::sconce::Module for Containers {
             );
         visitor
             .child(
+                "pair",
+                ::sconce::__private::module_field::<Pair>().as_module(&self.pair),
+            );
+        visitor
+            .child(
                 "tail",
                 ::sconce::__private::module_field::<Option<Vec<Option<Linear>>>>()
                     .as_module(&self.tail),
@@ -42,6 +47,11 @@ impl ::sconce::Module for Containers {
             );
         visitor
             .child(
+                "pair",
+                ::sconce::__private::module_field::<Pair>().as_module_mut(&mut self.pair),
+            );
+        visitor
+            .child(
                 "tail",
                 ::sconce::__private::module_field::<Option<Vec<Option<Linear>>>>()
                     .as_module_mut(&mut self.tail),
@@ -68,6 +78,7 @@ impl ::sconce::Module for Containers {
     fn share(&self) -> Self {
         Self {
             grid: ::sconce::__private::module_field::<Grid>().share(&self.grid),
+            pair: ::sconce::__private::module_field::<Pair>().share(&self.pair),
             tail: ::sconce::__private::module_field::<Option<Vec<Option<Linear>>>>()
                 .share(&self.tail),
             heads: ::sconce::__private::module_field::<IndexMap<String, Linear>>()
@@ -107,6 +118,8 @@ impl ::sconce::Forward<::sconce::Signal> for Containers {
                         ::sconce::Signal,
                     > {
                         #[allow(unused_variables, non_snake_case)]
+                        let pair = &self.pair;
+                        #[allow(unused_variables, non_snake_case)]
                         let grid = &self.grid;
                         #[allow(unused_variables, non_snake_case)]
                         let tail = &self.tail;
@@ -118,11 +131,18 @@ impl ::sconce::Forward<::sconce::Signal> for Containers {
                         let shared = &self.shared;
                         let x = input;
                         ::core::result::Result::Ok({
-                            let x = ::sconce::__private::call_element(
-                                grid,
-                                "grid",
-                                (0, 1),
-                                ::core::convert::Into::into(x),
+                            let x = ::sconce::__private::call(
+                                pair,
+                                "pair",
+                                ::core::convert::Into::into(
+                                    ::sconce::__private::call_element(
+                                        grid,
+                                        "grid",
+                                        (0, 1),
+                                        ::core::convert::Into::into(x),
+                                        mode,
+                                    ),
+                                ),
                                 mode,
                             );
                             let x = if let Some(tail) = tail {
@@ -217,17 +237,36 @@ impl ::sconce::nn::ModuleT for Containers {
         ::sconce::__private::module_forward_t(self, "Containers", xs, train)
     }
 }
-///The config of [`Containers`]: the arguments from which it is built.
 #[doc(hidden)]
-#[must_use]
-#[allow(dead_code)]
-pub struct __ContainersConfig {
-    names: Vec<String>,
-    shared: Arc<Linear>,
-    deep: ::core::option::Option<bool>,
+#[allow(
+    dead_code,
+    non_camel_case_types,
+    non_snake_case,
+    private_bounds,
+    unreachable_pub
+)]
+mod __Containers {
+    pub(super) trait __Arguments {
+        type names;
+        type shared;
+        type deep;
+    }
+    /// The config of [`Containers`](super::Containers): the arguments from which it is built.
+    #[must_use]
+    pub struct ContainersConfig {
+        pub(super) names: <Self as __Arguments>::names,
+        pub(super) shared: <Self as __Arguments>::shared,
+        pub(super) deep: ::core::option::Option<<Self as __Arguments>::deep>,
+    }
+}
+#[allow(non_camel_case_types)]
+impl __Containers::__Arguments for __Containers::ContainersConfig {
+    type names = Vec<String>;
+    type shared = Arc<Linear>;
+    type deep = bool;
 }
 #[automatically_derived]
-impl ::core::clone::Clone for __ContainersConfig
+impl ::core::clone::Clone for __Containers::ContainersConfig
 where
     for<'arg> Vec<String>: ::core::clone::Clone,
     for<'arg> Arc<Linear>: ::core::clone::Clone,
@@ -242,7 +281,7 @@ where
     }
 }
 #[automatically_derived]
-impl ::core::fmt::Debug for __ContainersConfig
+impl ::core::fmt::Debug for __Containers::ContainersConfig
 where
     for<'arg> Vec<String>: ::core::fmt::Debug,
     for<'arg> Arc<Linear>: ::core::fmt::Debug,
@@ -257,7 +296,7 @@ where
     }
 }
 #[allow(dead_code, clippy::all, clippy::pedantic)]
-impl __ContainersConfig {
+impl __Containers::ContainersConfig {
     /// Sets `deep`.
     /// Default: `true`.
     pub fn deep(mut self, deep: bool) -> Self {
@@ -304,8 +343,11 @@ impl Containers {
     /// - `names`
     /// - `shared`
     /// - `deep` (setter, default `true`)
-    pub fn config(names: Vec<String>, shared: Arc<Linear>) -> __ContainersConfig {
-        __ContainersConfig {
+    pub fn config(
+        names: Vec<String>,
+        shared: Arc<Linear>,
+    ) -> __Containers::ContainersConfig {
+        __Containers::ContainersConfig {
             names,
             shared,
             deep: ::core::option::Option::None,
@@ -322,7 +364,7 @@ impl Containers {
 }
 #[automatically_derived]
 #[allow(clippy::redundant_locals)]
-impl ::sconce::Config for __ContainersConfig {
+impl ::sconce::Config for __Containers::ContainersConfig {
     type Output = Containers;
     fn build(self, vb: ::sconce::nn::VarBuilder<'_>) -> ::sconce::Result<Containers> {
         let _ = &vb;
@@ -428,6 +470,125 @@ impl ::sconce::Config for __ContainersConfig {
             path.leave(1usize);
             ::sconce::__private::layer_list::<Grid, _>(layers_1)?
         };
+        path.field("pair");
+        let field_pair = {
+            match (4, 2, 2, 4) {
+                (value_0, value_1, value_2, value_3) => {
+                    type __Target1 = <Pair as ::sconce::__private::Contents<
+                        { <::sconce::__private::FieldKind<Pair>>::HOLDS_ONE_LAYER },
+                    >>::Layer;
+                    type __One1 = <__Target1 as ::sconce::__private::LayerOrUnused<
+                        {
+                            ::sconce::__private::has_layer(
+                                <::sconce::__private::FieldKind<__Target1>>::LENGTH,
+                                0usize,
+                            )
+                        },
+                        2usize,
+                    >>::Layer;
+                    type __Layer1_0 = <__Target1 as ::sconce::__private::TupleLayerOrUnused<
+                        0usize,
+                        {
+                            ::sconce::__private::has_layer(
+                                <::sconce::__private::FieldKind<__Target1>>::LENGTH,
+                                0usize,
+                            )
+                        },
+                        2usize,
+                    >>::Layer;
+                    type __Layer1_1 = <__Target1 as ::sconce::__private::TupleLayerOrUnused<
+                        1usize,
+                        {
+                            ::sconce::__private::has_layer(
+                                <::sconce::__private::FieldKind<__Target1>>::LENGTH,
+                                1usize,
+                            )
+                        },
+                        2usize,
+                    >>::Layer;
+                    ::sconce::__private::Built(
+                            if ::sconce::__private::has_layer(
+                                <::sconce::__private::FieldKind<__Target1>>::LENGTH,
+                                0,
+                            ) {
+                                ::sconce::__private::Built({
+                                        let vb = ::sconce::__private::child(&vb, "pair");
+                                        (
+                                            {
+                                                path.element(1usize, 0usize);
+                                                ::sconce::__private::Built(
+                                                        ::sconce::__private::layer(
+                                                            &vb,
+                                                            "0",
+                                                            <<__Layer1_0 as ::sconce::__private::Contents<
+                                                                {
+                                                                    <::sconce::__private::FieldKind<
+                                                                        __Layer1_0,
+                                                                    >>::HOLDS_ONE_LAYER
+                                                                },
+                                                            >>::Layer>::config(value_0, value_1),
+                                                        )?,
+                                                    )
+                                                    .into_field::<__Layer1_0>()
+                                            },
+                                            {
+                                                path.element(1usize, 1usize);
+                                                ::sconce::__private::Built(
+                                                        ::sconce::__private::layer(
+                                                            &vb,
+                                                            "1",
+                                                            <<__Layer1_1 as ::sconce::__private::Contents<
+                                                                {
+                                                                    <::sconce::__private::FieldKind<
+                                                                        __Layer1_1,
+                                                                    >>::HOLDS_ONE_LAYER
+                                                                },
+                                                            >>::Layer>::config(value_2, value_3),
+                                                        )?,
+                                                    )
+                                                    .into_field::<__Layer1_1>()
+                                            },
+                                        )
+                                    })
+                                    .into_tuple::<
+                                        __Target1,
+                                        {
+                                            ::sconce::__private::has_layer(
+                                                <::sconce::__private::FieldKind<__Target1>>::LENGTH,
+                                                0usize,
+                                            )
+                                        },
+                                    >()
+                            } else {
+                                ::sconce::__private::Built(
+                                        ::sconce::__private::Built(
+                                                ::sconce::__private::layer(
+                                                    &vb,
+                                                    "pair",
+                                                    <<__One1 as ::sconce::__private::Contents<
+                                                        {
+                                                            <::sconce::__private::FieldKind<__One1>>::HOLDS_ONE_LAYER
+                                                        },
+                                                    >>::Layer>::config((value_0, value_1), (value_2, value_3)),
+                                                )?,
+                                            )
+                                            .into_field::<__One1>(),
+                                    )
+                                    .into_layer::<
+                                        __Target1,
+                                        {
+                                            ::sconce::__private::has_layer(
+                                                <::sconce::__private::FieldKind<__Target1>>::LENGTH,
+                                                0usize,
+                                            )
+                                        },
+                                    >()
+                            },
+                        )
+                        .into_field::<Pair>()
+                }
+            }
+        };
         path.field("tail");
         let field_tail = ::sconce::__private::optional::<
             Option<Vec<Option<Linear>>>,
@@ -508,6 +669,7 @@ impl ::sconce::Config for __ContainersConfig {
         });
         ::core::result::Result::Ok(Containers {
             grid: field_grid,
+            pair: field_pair,
             tail: field_tail,
             heads: field_heads,
             shared: field_shared,
@@ -515,14 +677,9 @@ impl ::sconce::Config for __ContainersConfig {
         })
     }
 }
-#[cfg(not(doc))]
-///The config of [`Containers`]: the arguments from which it is built.
-#[allow(dead_code, type_alias_bounds)]
-pub type ContainersConfig = __ContainersConfig;
-#[cfg(doc)]
 #[doc(inline)]
 #[allow(unused_imports)]
-pub use __ContainersConfig as ContainersConfig;
+pub use __Containers::ContainersConfig as ContainersConfig;
 const _: () = {
     #[allow(unused_imports)]
     use ::sconce::__private::ConfigNameConflict as _;

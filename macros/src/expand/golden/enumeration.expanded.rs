@@ -170,16 +170,33 @@ impl ::sconce::nn::ModuleT for Enumeration {
         ::sconce::__private::module_forward_t(self, "Enumeration", xs, train)
     }
 }
-///The config of [`Enumeration`]: the arguments from which it is built.
 #[doc(hidden)]
-#[must_use]
-#[allow(dead_code)]
-pub struct __EnumerationConfig {
-    width: usize,
-    depth: ::core::option::Option<usize>,
+#[allow(
+    dead_code,
+    non_camel_case_types,
+    non_snake_case,
+    private_bounds,
+    unreachable_pub
+)]
+mod __Enumeration {
+    pub(super) trait __Arguments {
+        type width;
+        type depth;
+    }
+    /// The config of [`Enumeration`](super::Enumeration): the arguments from which it is built.
+    #[must_use]
+    pub struct EnumerationConfig {
+        pub(super) width: <Self as __Arguments>::width,
+        pub(super) depth: ::core::option::Option<<Self as __Arguments>::depth>,
+    }
+}
+#[allow(non_camel_case_types)]
+impl __Enumeration::__Arguments for __Enumeration::EnumerationConfig {
+    type width = usize;
+    type depth = usize;
 }
 #[automatically_derived]
-impl ::core::clone::Clone for __EnumerationConfig
+impl ::core::clone::Clone for __Enumeration::EnumerationConfig
 where
     for<'arg> usize: ::core::clone::Clone,
     for<'arg> usize: ::core::clone::Clone,
@@ -192,7 +209,7 @@ where
     }
 }
 #[automatically_derived]
-impl ::core::fmt::Debug for __EnumerationConfig
+impl ::core::fmt::Debug for __Enumeration::EnumerationConfig
 where
     for<'arg> usize: ::core::fmt::Debug,
     for<'arg> usize: ::core::fmt::Debug,
@@ -205,7 +222,7 @@ where
     }
 }
 #[allow(dead_code, clippy::all, clippy::pedantic)]
-impl __EnumerationConfig {
+impl __Enumeration::EnumerationConfig {
     /// Sets `depth`.
     /// Default: `0`.
     pub fn depth(mut self, depth: usize) -> Self {
@@ -251,8 +268,8 @@ impl Enumeration {
     ///
     /// - `width`
     /// - `depth` (setter, default `0`)
-    pub fn config(width: usize) -> __EnumerationConfig {
-        __EnumerationConfig {
+    pub fn config(width: usize) -> __Enumeration::EnumerationConfig {
+        __Enumeration::EnumerationConfig {
             width,
             depth: ::core::option::Option::None,
         }
@@ -267,7 +284,7 @@ impl Enumeration {
 }
 #[automatically_derived]
 #[allow(clippy::redundant_locals)]
-impl ::sconce::Config for __EnumerationConfig {
+impl ::sconce::Config for __Enumeration::EnumerationConfig {
     type Output = Enumeration;
     fn build(self, vb: ::sconce::nn::VarBuilder<'_>) -> ::sconce::Result<Enumeration> {
         let _ = &vb;
@@ -345,14 +362,9 @@ impl ::sconce::Config for __EnumerationConfig {
         ::core::result::Result::Ok(Enumeration::Identity {})
     }
 }
-#[cfg(not(doc))]
-///The config of [`Enumeration`]: the arguments from which it is built.
-#[allow(dead_code, type_alias_bounds)]
-pub type EnumerationConfig = __EnumerationConfig;
-#[cfg(doc)]
 #[doc(inline)]
 #[allow(unused_imports)]
-pub use __EnumerationConfig as EnumerationConfig;
+pub use __Enumeration::EnumerationConfig as EnumerationConfig;
 const _: () = {
     #[allow(unused_imports)]
     use ::sconce::__private::ConfigNameConflict as _;

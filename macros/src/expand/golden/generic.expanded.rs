@@ -198,20 +198,42 @@ where
         ::sconce::__private::module_forward_t(self, "Generic", xs, train)
     }
 }
-///The config of [`Generic`]: the arguments from which it is built.
 #[doc(hidden)]
-#[must_use]
-#[allow(dead_code)]
-pub struct __GenericConfig<L: Layer + Default, const N: usize>
+#[allow(
+    dead_code,
+    non_camel_case_types,
+    non_snake_case,
+    private_bounds,
+    unreachable_pub
+)]
+mod __Generic {
+    pub(super) trait __Arguments {
+        type width;
+        type eps;
+    }
+    /// The config of [`Generic`](super::Generic): the arguments from which it is built.
+    #[must_use]
+    pub struct GenericConfig<L: ?::core::marker::Sized, const N: usize>
+    where
+        Self: __Arguments,
+    {
+        pub(super) width: <Self as __Arguments>::width,
+        pub(super) eps: ::core::option::Option<<Self as __Arguments>::eps>,
+        pub(super) __network: ::core::marker::PhantomData<fn() -> (*const L,)>,
+    }
+}
+#[allow(non_camel_case_types)]
+impl<L: Layer + Default, const N: usize> __Generic::__Arguments
+for __Generic::GenericConfig<L, N>
 where
     L: Send,
 {
-    width: usize,
-    eps: ::core::option::Option<f64>,
-    __network: ::core::marker::PhantomData<fn() -> Generic<L, N>>,
+    type width = usize;
+    type eps = f64;
 }
 #[automatically_derived]
-impl<L: Layer + Default, const N: usize> ::core::clone::Clone for __GenericConfig<L, N>
+impl<L: Layer + Default, const N: usize> ::core::clone::Clone
+for __Generic::GenericConfig<L, N>
 where
     L: Send,
     for<'arg> usize: ::core::clone::Clone,
@@ -226,7 +248,8 @@ where
     }
 }
 #[automatically_derived]
-impl<L: Layer + Default, const N: usize> ::core::fmt::Debug for __GenericConfig<L, N>
+impl<L: Layer + Default, const N: usize> ::core::fmt::Debug
+for __Generic::GenericConfig<L, N>
 where
     L: Send,
     for<'arg> usize: ::core::fmt::Debug,
@@ -240,7 +263,7 @@ where
     }
 }
 #[allow(dead_code, clippy::all, clippy::pedantic)]
-impl<L: Layer + Default, const N: usize> __GenericConfig<L, N>
+impl<L: Layer + Default, const N: usize> __Generic::GenericConfig<L, N>
 where
     L: Send,
 {
@@ -292,8 +315,8 @@ where
     ///
     /// - `width`
     /// - `eps` (setter, default `1e-5`)
-    pub fn config(width: usize) -> __GenericConfig<L, N> {
-        __GenericConfig {
+    pub fn config(width: usize) -> __Generic::GenericConfig<L, N> {
+        __Generic::GenericConfig {
             width,
             eps: ::core::option::Option::None,
             __network: ::core::marker::PhantomData,
@@ -309,7 +332,8 @@ where
 }
 #[automatically_derived]
 #[allow(clippy::redundant_locals)]
-impl<L: Layer + Default, const N: usize> ::sconce::Config for __GenericConfig<L, N>
+impl<L: Layer + Default, const N: usize> ::sconce::Config
+for __Generic::GenericConfig<L, N>
 where
     L: Send,
 {
@@ -375,11 +399,6 @@ where
         })
     }
 }
-#[cfg(not(doc))]
-///The config of [`Generic`]: the arguments from which it is built.
-#[allow(dead_code, type_alias_bounds)]
-pub type GenericConfig<L, const N: usize> = __GenericConfig<L, N>;
-#[cfg(doc)]
 #[doc(inline)]
 #[allow(unused_imports)]
-pub use __GenericConfig as GenericConfig;
+pub use __Generic::GenericConfig as GenericConfig;

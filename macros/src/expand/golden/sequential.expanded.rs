@@ -158,24 +158,33 @@ impl ::sconce::nn::ModuleT for Sequential {
     }
 }
 const _: () = {
-    ///The config of [`Sequential`]: the arguments from which it is built.
-    #[must_use]
-    #[allow(dead_code)]
-    pub struct __SequentialConfig {}
+    #[doc(hidden)]
+    #[allow(
+        dead_code,
+        non_camel_case_types,
+        non_snake_case,
+        private_bounds,
+        unreachable_pub
+    )]
+    mod __Sequential {
+        /// The config of [`Sequential`](super::Sequential): the arguments from which it is built.
+        #[must_use]
+        pub struct SequentialConfig {}
+    }
     #[automatically_derived]
-    impl ::core::clone::Clone for __SequentialConfig {
+    impl ::core::clone::Clone for __Sequential::SequentialConfig {
         fn clone(&self) -> Self {
             Self {}
         }
     }
     #[automatically_derived]
-    impl ::core::fmt::Debug for __SequentialConfig {
+    impl ::core::fmt::Debug for __Sequential::SequentialConfig {
         fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
             f.debug_struct("SequentialConfig").finish()
         }
     }
     #[allow(dead_code, clippy::all, clippy::pedantic)]
-    impl __SequentialConfig {
+    impl __Sequential::SequentialConfig {
         /// Builds the network with the tensors of a candle `VarBuilder`.
         pub fn build(
             self,
@@ -210,8 +219,8 @@ const _: () = {
     #[allow(dead_code, clippy::all, clippy::pedantic)]
     impl Sequential {
         /// Returns the config of the network.
-        pub fn config() -> __SequentialConfig {
-            __SequentialConfig {}
+        pub fn config() -> __Sequential::SequentialConfig {
+            __Sequential::SequentialConfig {}
         }
         /// Builds the network with newly initialized parameters.
         pub fn new(device: &::sconce::candle::Device) -> ::sconce::Result<Self> {
@@ -220,7 +229,7 @@ const _: () = {
     }
     #[automatically_derived]
     #[allow(clippy::redundant_locals)]
-    impl ::sconce::Config for __SequentialConfig {
+    impl ::sconce::Config for __Sequential::SequentialConfig {
         type Output = Sequential;
         fn build(
             self,

@@ -189,16 +189,33 @@ impl ::sconce::nn::ModuleT for Tensors {
         ::sconce::__private::module_forward_t(self, "Tensors", xs, train)
     }
 }
-///The config of [`Tensors`]: the arguments from which it is built.
 #[doc(hidden)]
-#[must_use]
-#[allow(dead_code)]
-pub struct __TensorsConfig {
-    width: usize,
-    stage: ::core::option::Option<usize>,
+#[allow(
+    dead_code,
+    non_camel_case_types,
+    non_snake_case,
+    private_bounds,
+    unreachable_pub
+)]
+mod __Tensors {
+    pub(super) trait __Arguments {
+        type width;
+        type stage;
+    }
+    /// The config of [`Tensors`](super::Tensors): the arguments from which it is built.
+    #[must_use]
+    pub struct TensorsConfig {
+        pub(super) width: <Self as __Arguments>::width,
+        pub(super) stage: ::core::option::Option<<Self as __Arguments>::stage>,
+    }
+}
+#[allow(non_camel_case_types)]
+impl __Tensors::__Arguments for __Tensors::TensorsConfig {
+    type width = usize;
+    type stage = usize;
 }
 #[automatically_derived]
-impl ::core::clone::Clone for __TensorsConfig
+impl ::core::clone::Clone for __Tensors::TensorsConfig
 where
     for<'arg> usize: ::core::clone::Clone,
     for<'arg> usize: ::core::clone::Clone,
@@ -211,7 +228,7 @@ where
     }
 }
 #[automatically_derived]
-impl ::core::fmt::Debug for __TensorsConfig
+impl ::core::fmt::Debug for __Tensors::TensorsConfig
 where
     for<'arg> usize: ::core::fmt::Debug,
     for<'arg> usize: ::core::fmt::Debug,
@@ -224,7 +241,7 @@ where
     }
 }
 #[allow(dead_code, clippy::all, clippy::pedantic)]
-impl __TensorsConfig {
+impl __Tensors::TensorsConfig {
     /// Sets `stage`.
     /// Default: `1`.
     pub fn stage(mut self, stage: usize) -> Self {
@@ -264,8 +281,8 @@ impl Tensors {
     ///
     /// - `width`
     /// - `stage` (setter, default `1`)
-    pub fn config(width: usize) -> __TensorsConfig {
-        __TensorsConfig {
+    pub fn config(width: usize) -> __Tensors::TensorsConfig {
+        __Tensors::TensorsConfig {
             width,
             stage: ::core::option::Option::None,
         }
@@ -280,7 +297,7 @@ impl Tensors {
 }
 #[automatically_derived]
 #[allow(clippy::redundant_locals)]
-impl ::sconce::Config for __TensorsConfig {
+impl ::sconce::Config for __Tensors::TensorsConfig {
     type Output = Tensors;
     fn build(self, vb: ::sconce::nn::VarBuilder<'_>) -> ::sconce::Result<Tensors> {
         let _ = &vb;
@@ -419,14 +436,9 @@ impl ::sconce::Config for __TensorsConfig {
         ::core::result::Result::Ok(network)
     }
 }
-#[cfg(not(doc))]
-///The config of [`Tensors`]: the arguments from which it is built.
-#[allow(dead_code, type_alias_bounds)]
-pub type TensorsConfig = __TensorsConfig;
-#[cfg(doc)]
 #[doc(inline)]
 #[allow(unused_imports)]
-pub use __TensorsConfig as TensorsConfig;
+pub use __Tensors::TensorsConfig as TensorsConfig;
 const _: () = {
     #[allow(unused_imports)]
     use ::sconce::__private::ConfigNameConflict as _;

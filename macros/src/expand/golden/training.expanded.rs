@@ -122,16 +122,33 @@ impl ::sconce::nn::ModuleT for Training {
         ::sconce::__private::module_forward_t(self, "Training", xs, train)
     }
 }
-///The config of [`Training`]: the arguments from which it is built.
 #[doc(hidden)]
-#[must_use]
-#[allow(dead_code)]
-pub struct __TrainingConfig {
-    rate: f64,
-    weights: ::core::option::Option<Vec<f64>>,
+#[allow(
+    dead_code,
+    non_camel_case_types,
+    non_snake_case,
+    private_bounds,
+    unreachable_pub
+)]
+mod __Training {
+    pub(super) trait __Arguments {
+        type rate;
+        type weights;
+    }
+    /// The config of [`Training`](super::Training): the arguments from which it is built.
+    #[must_use]
+    pub struct TrainingConfig {
+        pub(super) rate: <Self as __Arguments>::rate,
+        pub(super) weights: ::core::option::Option<<Self as __Arguments>::weights>,
+    }
+}
+#[allow(non_camel_case_types)]
+impl __Training::__Arguments for __Training::TrainingConfig {
+    type rate = f64;
+    type weights = Vec<f64>;
 }
 #[automatically_derived]
-impl ::core::clone::Clone for __TrainingConfig
+impl ::core::clone::Clone for __Training::TrainingConfig
 where
     for<'arg> f64: ::core::clone::Clone,
     for<'arg> Vec<f64>: ::core::clone::Clone,
@@ -144,7 +161,7 @@ where
     }
 }
 #[automatically_derived]
-impl ::core::fmt::Debug for __TrainingConfig
+impl ::core::fmt::Debug for __Training::TrainingConfig
 where
     for<'arg> f64: ::core::fmt::Debug,
     for<'arg> Vec<f64>: ::core::fmt::Debug,
@@ -157,7 +174,7 @@ where
     }
 }
 #[allow(dead_code, clippy::all, clippy::pedantic)]
-impl __TrainingConfig {
+impl __Training::TrainingConfig {
     /// Sets `weights`.
     /// Default: `vec![1.0]`.
     pub fn weights(mut self, weights: Vec<f64>) -> Self {
@@ -197,8 +214,8 @@ impl Training {
     ///
     /// - `rate`
     /// - `weights` (setter, default `vec![1.0]`)
-    pub fn config(rate: f64) -> __TrainingConfig {
-        __TrainingConfig {
+    pub fn config(rate: f64) -> __Training::TrainingConfig {
+        __Training::TrainingConfig {
             rate,
             weights: ::core::option::Option::None,
         }
@@ -210,7 +227,7 @@ impl Training {
 }
 #[automatically_derived]
 #[allow(clippy::redundant_locals)]
-impl ::sconce::Config for __TrainingConfig {
+impl ::sconce::Config for __Training::TrainingConfig {
     type Output = Training;
     fn build(self, vb: ::sconce::nn::VarBuilder<'_>) -> ::sconce::Result<Training> {
         let _ = &vb;
@@ -252,14 +269,9 @@ impl ::sconce::Config for __TrainingConfig {
         })
     }
 }
-#[cfg(not(doc))]
-///The config of [`Training`]: the arguments from which it is built.
-#[allow(dead_code, type_alias_bounds)]
-pub type TrainingConfig = __TrainingConfig;
-#[cfg(doc)]
 #[doc(inline)]
 #[allow(unused_imports)]
-pub use __TrainingConfig as TrainingConfig;
+pub use __Training::TrainingConfig as TrainingConfig;
 const _: () = {
     #[allow(unused_imports)]
     use ::sconce::__private::ConfigNameConflict as _;

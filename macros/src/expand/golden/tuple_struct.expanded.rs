@@ -133,24 +133,33 @@ impl ::sconce::nn::ModuleT for TupleStruct {
     }
 }
 const _: () = {
-    ///The config of [`TupleStruct`]: the arguments from which it is built.
-    #[must_use]
-    #[allow(dead_code)]
-    struct __TupleStructConfig {}
+    #[doc(hidden)]
+    #[allow(
+        dead_code,
+        non_camel_case_types,
+        non_snake_case,
+        private_bounds,
+        unreachable_pub
+    )]
+    mod __TupleStruct {
+        /// The config of [`TupleStruct`](super::TupleStruct): the arguments from which it is built.
+        #[must_use]
+        pub(super) struct TupleStructConfig {}
+    }
     #[automatically_derived]
-    impl ::core::clone::Clone for __TupleStructConfig {
+    impl ::core::clone::Clone for __TupleStruct::TupleStructConfig {
         fn clone(&self) -> Self {
             Self {}
         }
     }
     #[automatically_derived]
-    impl ::core::fmt::Debug for __TupleStructConfig {
+    impl ::core::fmt::Debug for __TupleStruct::TupleStructConfig {
         fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
             f.debug_struct("TupleStructConfig").finish()
         }
     }
     #[allow(dead_code, clippy::all, clippy::pedantic)]
-    impl __TupleStructConfig {
+    impl __TupleStruct::TupleStructConfig {
         /// Builds the network with the tensors of a candle `VarBuilder`.
         fn build(
             self,
@@ -185,8 +194,9 @@ const _: () = {
     #[allow(dead_code, clippy::all, clippy::pedantic)]
     impl TupleStruct {
         /// Returns the config of the network.
-        fn config() -> __TupleStructConfig {
-            __TupleStructConfig {}
+        fn config() -> __TupleStruct::TupleStructConfig {
+            __TupleStruct::TupleStructConfig {
+            }
         }
         /// Builds the network with newly initialized parameters.
         fn new(device: &::sconce::candle::Device) -> ::sconce::Result<Self> {
@@ -195,7 +205,7 @@ const _: () = {
     }
     #[automatically_derived]
     #[allow(clippy::redundant_locals)]
-    impl ::sconce::Config for __TupleStructConfig {
+    impl ::sconce::Config for __TupleStruct::TupleStructConfig {
         type Output = TupleStruct;
         fn build(
             self,

@@ -1,0 +1,18 @@
+use sconce::prelude::*;
+
+#[derive(Module)]
+#[module(args(width: usize, bias: bool = true))]
+struct Block {
+    #[layer(width, width, bias = bias)]
+    fc: Linear,
+}
+
+#[derive(Module)]
+struct Net {
+    #[layer(8, biass = false)]
+    block: Block,
+}
+
+fn main() {
+    let _: usize = Block::config(8);
+}
