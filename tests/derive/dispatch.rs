@@ -12,7 +12,8 @@ fn ones(shape: &[usize]) -> Tensor {
     Tensor::ones(shape, DType::F32, &DEVICE).expect("a tensor of ones should be created")
 }
 
-/// Returns the path of each launch of a forward pass in training mode.
+/// Returns the path of each launch of a forward pass in training mode. The paths lack the name of the network, which
+/// `call` does not add.
 fn paths<M: Forward<Signal, Output = Signal>>(network: &M, x: &Tensor) -> Vec<String> {
     let (result, launches) = sconce::trace(|| network.call(x.into(), Mode::Train).into_tensor());
     result.expect("the forward pass should succeed");
@@ -114,7 +115,7 @@ fn indirect_calls_keep_the_mode_and_the_path() -> Result<()> {
     check("Shifted", &Shifted::new(&DEVICE)?)
 }
 
-/// Returns the path of each launch, without the name of the network, which `call` does not add.
+/// Like [`paths`], but without fusion, so that each layer has its own launch.
 fn paths_in_network<M: Forward<Signal, Output = Signal>>(network: &M, x: &Tensor) -> Vec<String> {
     sconce::no_fusion(|| paths(network, x))
 }

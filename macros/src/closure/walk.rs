@@ -202,7 +202,7 @@ impl<'a> Walker<'a> {
         self.record_name(ident);
     }
 
-    /// Records that the body contains the name of a local, of a field, `mode` or `self`, which stays unchanged.
+    /// Records an occurrence of a name that is not rewritten: a local, a field, `mode` or `self`.
     pub fn record_name(&mut self, ident: &Ident) {
         if ident == "self" {
             self.uses_self = true;

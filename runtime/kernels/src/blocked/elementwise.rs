@@ -1,4 +1,4 @@
-//! Batch norm and activations of channel-blocked activations, in one pass each.
+//! Batch norm and activation functions on channel-blocked tensors, in one pass each.
 
 use candle_core::Result;
 

@@ -157,7 +157,8 @@ enum Value {
     Int(i32),
     Float(f32),
     Double(f64),
-    /// An array as long as the longest structure. The driver reads only as many bytes as the kernel's parameter has.
+    /// A structure of `int`s that is passed by value, in an array of the maximum length. The driver reads only as many
+    /// bytes as the kernel's parameter has.
     Ints(Box<[i32; Arg::MAX_INTS]>),
 }
 

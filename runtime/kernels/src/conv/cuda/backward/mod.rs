@@ -79,8 +79,8 @@ pub fn program_with_methods(
 /// `shape`, plus a bias per channel.
 ///
 /// The operands are `[input, weight]` or `[input, weight, bias]`. The output is
-/// `[batch, shape.in_channels, height, width]`. `input_size` is the `[height, width]` of the operand `input`, which may
-/// be smaller than `shape.output` if the output padding is not smaller than the stride.
+/// `[batch, shape.in_channels, height, width]`. `input_size` is the `[height, width]` of the operand `input`:
+/// `shape.output` or, with an output padding of at least the stride, less.
 ///
 /// # Errors
 /// Fails under the same conditions as [`program`].

@@ -9,8 +9,8 @@ use crate::conv::cpu::epilogue::{Affine, EpilogueWriter};
 use crate::memory::{CACHE_LINE_FLOATS, Scratch};
 use crate::simd::{Kernel, Simd, prefetch};
 
-/// Returns how many of `rows` output rows are summed together. Registers must remain for weights and pixels. 7 is one
-/// of the candidates because image heights are often multiples of 7, such as 224.
+/// Returns how many of `rows` output rows one block computes at once. Registers must remain for weights and pixels. 7 is
+/// one of the candidates because image heights are often multiples of 7, such as 224.
 #[inline(always)]
 fn rows_together<S: Simd>(rows: usize, stride: usize) -> usize {
     let computed = |together: usize| rows.next_multiple_of(together);
@@ -180,9 +180,9 @@ impl Bands<'_> {
         }
     }
 
-    /// Returns the address of the first row of an input plane, and the range of addresses that may be read. Only the
-    /// input rows that the output rows `rows` read need to exist. These rows lie in the input or, widened, in
-    /// `scratch`.
+    /// Returns the address of the first row of an input plane, and the range of addresses that may be read. The range
+    /// contains every input row that the output rows `rows` need, but not always the first row: f32 is read in place;
+    /// of f16 and bf16, only the needed rows are widened into `scratch`.
     #[inline(always)]
     fn rows<S: Simd>(
         &self,
@@ -314,7 +314,7 @@ impl<'a, S: Simd> Plane<'a, S> {
         let ([height, width], top) = (self.shape.input, self.shape.geometry.padding[0][0]);
         let row = |y: usize| y.saturating_sub(top).min(height - 1);
         let start = |row: usize| self.input.wrapping_add(row * width).wrapping_offset(columns.first);
-        let end = start(row((y + COUNT - 1) * STRIDE + 2)).wrapping_add(Columns::<S, STRIDE>::REACH);
+        let end = start(row((y + COUNT - 1) * STRIDE + 2)).wrapping_add(Columns::<S, STRIDE>::LOADED);
         self.readable.start <= start(row(y * STRIDE)) && end <= self.readable.end
     }
 
@@ -371,8 +371,8 @@ impl<S: Simd, const STRIDE: usize> Columns<S, STRIDE> {
         1 => [0, 1, 2, 2],
         _ => [0, S::LANES, 2, 2 + S::LANES],
     };
-    /// The end of the last vector.
-    const REACH: usize = Self::OFFSETS[3] + S::LANES;
+    /// The number of floats from the first column to the end of the last loaded vector.
+    const LOADED: usize = Self::OFFSETS[3] + S::LANES;
 
     #[inline(always)]
     fn new(simd: S, shape: &ConvShape, x: usize) -> Self {
@@ -394,7 +394,7 @@ impl<S: Simd, const STRIDE: usize> Columns<S, STRIDE> {
     /// the row hold the elements around it.
     ///
     /// # Safety
-    /// `row` points to a row of the input. Without `MASKED`, [`Self::REACH`] floats from the first column on may be
+    /// `row` points to a row of the input. Without `MASKED`, [`Self::LOADED`] floats from the first column on may be
     /// read.
     #[inline(always)]
     unsafe fn load<const MASKED: bool>(&self, simd: S, row: *const f32) -> [S::V; 3] {
