@@ -194,7 +194,7 @@ impl Measurement for Training {
         let y = Tensor::from_iter((0..self.batch as u32).map(|image| image % 10), &Device::Cpu)?;
         let times = self.timer.times(|| {
             let output = network.call((&x).into(), Mode::Train).into_tensor()?;
-            optimizer.step(&cross_entropy(&output, &y)?.backward()?)
+            optimizer.step(&sconce::backward(&cross_entropy(&output, &y)?)?)
         })?;
         Ok(columns(times))
     }

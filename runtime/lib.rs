@@ -109,7 +109,7 @@ pub use kernels::internal::ActivationMemory;
 /// ```
 pub use kernels::internal::activation_memory;
 pub use kernels::trace::{Launch, trace};
-pub use kernels::{is_exact, set_exact};
+pub use kernels::{backward, is_exact, set_exact};
 pub use load::{Load, LoadReport, ShapeMismatch};
 pub use module::{Forward, ForwardContainer, ForwardWith, Layer, Mode, Module, Visitor, VisitorMut};
 pub use random::manual_seed;

@@ -23,7 +23,7 @@ pub fn fine_tune(network: &RNet, crops: &Crops, steps: usize) -> Result<Vec<f32>
     let mut losses = Vec::new();
     for step in 0..steps {
         let loss = loss(network, crops)?;
-        let grads = loss.backward()?;
+        let grads = sconce::backward(&loss)?;
         let unreached = audit_gradients(network, &grads);
         if step == 0 && !unreached.is_empty() {
             return Err(Error::msg(format!("no gradient for {}", unreached.join(", "))));

@@ -146,7 +146,7 @@ impl<'a> Chain<'a> {
         let input = if is_float { Var::from_tensor(&input)?.into_inner() } else { input };
         let train = || -> Result<()> {
             let output = network.call((&input).into(), Mode::Train).into_tensor()?;
-            output.backward()?;
+            sconce::backward(&output)?;
             Ok(())
         };
         Ok((inference, timer.times(train)?.median))

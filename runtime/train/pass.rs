@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use candle_core::Tensor;
 
+use crate::kernels::backward;
 use crate::module::{Forward, Mode};
 use crate::signal::Signal;
 use crate::{Error, Result};
@@ -141,7 +142,7 @@ impl<M: Forward<Signal, Output = Signal>> Pass<'_, '_, M> {
 
     /// Returns the names of the parameters for which `loss` has no gradient, and lists them in a warning.
     fn audit(&self, loss: &Tensor) -> Result<Vec<String>> {
-        let names = audit_gradients(self.trainer.model, &loss.backward()?);
+        let names = audit_gradients(self.trainer.model, &backward(loss)?);
         if names.len() == self.trainable {
             return Err(Error::msg(
                 "no parameter has a gradient: the loss does not depend on the parameters",

@@ -1,4 +1,5 @@
 //! Builds zip archives whose headers may contradict their data, and small `.npy`, pickle and safetensors files.
+#![allow(dead_code)] // Each test binary uses only some of these functions.
 
 use std::io::Write;
 

@@ -325,7 +325,7 @@ fn the_only_consumer_of_a_convolution_is_fused_into_it() -> Result<()> {
         let y = conv();
         let pooled = max_pool2d(&y, 2).into_tensor()?;
         y.into_tensor()?;
-        Ok(pooled)
+        Ok::<_, sconce::Error>(pooled)
     })?;
     assert_eq!(shared, ["conv2d + bias + relu", "max_pool2d", "to_nchw", "to_nchw"]);
     for f in [&pooled as &dyn Fn() -> Result<Tensor>, &convolved] {

@@ -50,7 +50,8 @@
 //!
 //! # Gradients
 //!
-//! Like candle's own operations, results track gradients if an operand does. `backward` runs this crate's kernels.
+//! Like candle's own operations, results track gradients if an operand does. Both candle's `Tensor::backward` and
+//! [`backward`](backward()), which needs less memory traffic, run this crate's kernels.
 //!
 //! # Features
 //!
@@ -61,6 +62,7 @@
 
 pub mod activation;
 pub mod arithmetic;
+mod backward;
 mod blocked;
 mod channels;
 mod composed_path;
@@ -105,6 +107,7 @@ pub use activation::{
     selu, softplus,
 };
 pub use arithmetic::{Binary, Unary, binary, mean, mean_keepdim, sum, sum_keepdim, unary};
+pub use backward::backward;
 pub use conv::{ConvGeometry, Epilogue, PackedCache, TransposeGeometry, conv_transpose2d, conv1d, conv2d};
 pub use ctc::{Ctc, ctc_loss};
 pub use embedding::embedding;

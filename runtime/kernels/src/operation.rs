@@ -5,6 +5,7 @@ use candle_core::{
     CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail,
 };
 
+use crate::backward::take_gradient;
 use crate::cuda::Operand as CudaOperand;
 
 /// A tensor on the CPU: its storage and layout.
@@ -102,10 +103,13 @@ impl Node {
     ) -> Result<[Option<Tensor>; N]> {
         let gradients = self.0.backward(&operands, output, gradient)?;
         let count = gradients.len();
-        match gradients.try_into() {
-            Ok(gradients) => Ok(gradients),
-            Err(_) => bail!("{}: expected {N} gradients, found {count}", self.0.name()),
+        let Ok(mut gradients) = <[Option<Tensor>; N]>::try_from(gradients) else {
+            bail!("{}: expected {N} gradients, found {count}", self.0.name());
+        };
+        for (operand, slot) in operands.into_iter().zip(&mut gradients) {
+            *slot = slot.take().map(|gradient| take_gradient(operand, gradient)).transpose()?.flatten();
         }
+        Ok(gradients)
     }
 }
 

@@ -3,6 +3,7 @@
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Tensor, Var};
 
+use crate::kernels::backward;
 use crate::{Error, Result};
 
 use super::rule_optimizer::check_parameters;
@@ -39,7 +40,7 @@ impl FlatParameters {
     /// Evaluates the loss at the current values of the parameters. Returns the loss and its gradient.
     pub fn evaluate(&self, loss: &mut dyn FnMut() -> Result<Tensor>) -> Result<(Tensor, Tensor)> {
         let loss = loss()?;
-        let gradient = self.gradient(&loss.backward()?)?;
+        let gradient = self.gradient(&backward(&loss)?)?;
         Ok((loss, gradient))
     }
 

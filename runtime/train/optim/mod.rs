@@ -24,6 +24,7 @@ use candle_core::backprop::GradStore;
 use candle_core::{Tensor, Var};
 
 use crate::Result;
+use crate::kernels::backward;
 
 pub use adagrad::{Adadelta, Adagrad};
 pub use adam::{Adam, AdamW, Adamax, RAdam};
@@ -98,7 +99,7 @@ pub trait Step: Send {
     /// Fails if `loss` fails, if its gradients cannot be computed, or if the step fails.
     fn step_with(&mut self, loss: &mut dyn FnMut() -> Result<Tensor>) -> Result<Tensor> {
         let value = loss()?;
-        self.step(&value.backward()?)?;
+        self.step(&backward(&value)?)?;
         Ok(value)
     }
 

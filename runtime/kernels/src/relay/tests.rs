@@ -1,5 +1,6 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, Shape, Var};
 
 use super::*;
@@ -47,7 +48,10 @@ fn variable() -> Result<Var> {
 }
 
 fn gradient(loss: &Tensor, x: &Var) -> Result<Vec<f64>> {
-    loss.backward()?.get(x).expect("the loss depends on `x`").flatten_all()?.to_vec1()
+    let gradient = |grads: GradStore| grads.get(x).expect("the loss depends on `x`").flatten_all()?.to_vec1();
+    let ours = gradient(crate::backward(loss)?)?;
+    assert_close(&ours, &gradient(loss.backward()?)?);
+    Ok(ours)
 }
 
 fn assert_close(a: &[f64], b: &[f64]) {
