@@ -94,7 +94,7 @@ fn large_networks_agree_with_nchw() -> Result<()> {
         })?,
         // The last channel-blocked activation is changed to `Nchw` for the first linear layer.
         check("vgg16_bn", vgg::vgg16_bn(), &[[65, 33]], |network, x| network.forward(x))?,
-        check("vit_b_16", vit::vit_b_16(), &[[224, 224]], |network, x| network.forward(x))?,
+        check("vit_s_16", vit::vit_s_16(), &[[224, 224]], |network, x| network.forward(x))?,
     ];
     assert_eq!(changes, [0, 0, 1, 0]);
     // Each of the four transposed convolutions reads and writes `Nchw`, which causes layout changes.

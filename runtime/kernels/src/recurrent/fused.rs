@@ -141,10 +141,10 @@ impl<C: Cell> Fused<C> {
     }
 
     /// Computes the gradients of `x` and `h` of all gates (see [`Cell`]) and of the initial state, by backpropagation
-    /// through time.
-    fn backpropagate<T: StepElement>(&self, saved: &[T], grad: &[T], weights: &[T]) -> Backward<T> {
+    /// through time. `weight_columns` is the transposed weight, `[hidden (+ 1), gates · hidden]`.
+    fn backpropagate<T: StepElement>(&self, saved: &[T], grad: &[T], weight_columns: &[T]) -> Backward<T> {
         let Sizes { steps, batch, hidden, columns, .. } = self.sizes;
-        let weights = Matrix::new(weights, C::GATES * hidden, columns);
+        let weights = Matrix::new(weight_columns, columns, C::GATES * hidden).t();
         let len = self.sizes.state();
         let (gates, saved_len) = (C::GATES * len, C::SAVED * len);
         let mut dx = vec![T::ZERO; steps * gates];
@@ -198,8 +198,10 @@ impl<C: Cell> Fused<C> {
             bail!("{}: the forward pass saved no values for the gradient", C::NAME);
         };
         let saved = T::cpu_storage_as_slice(saved)?;
+        // Every step reads the columns of the weights, so they are made contiguous once.
+        let weight_columns = weights.t()?;
         let gradients = with_elements::<T, _>(grad, |grad| {
-            with_elements(weights, |weights| self.backpropagate(saved, grad, weights))
+            with_elements(&weight_columns, |columns| self.backpropagate(saved, grad, columns))
         })??;
         let dgates = if C::ADDITIVE { &gradients.dx } else { &gradients.dh };
         let dw = with_elements::<T, _>(out, |out| {

@@ -1,5 +1,7 @@
 //! One step of all units: the rows of the batch run in parallel, and the units of a row as vectors.
 
+use std::ops::Deref;
+
 use crate::element::Element;
 use crate::gemm::MatrixElement;
 use crate::parallel::{cost, for_each_chunk};
@@ -140,7 +142,9 @@ impl<R: Row> Kernel for Rows<'_, R> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        self.0.iter_mut().for_each(|row| row.run(simd));
+        for row in self.0 {
+            row.run(simd);
+        }
     }
 }
 
@@ -237,11 +241,12 @@ impl<S: Simd, C: Cell> ForwardLoop<'_, '_, S, C> {
     #[inline(always)]
     fn compute<const N: usize>(&mut self, at: usize, access: impl Access<S, N>) {
         let row = &mut *self.row;
-        let load = |slice: &[f32]| access.load(self.simd, slice, at);
-        let state = row.state.each_ref().map(|state| load(state));
-        let (state, saved) = row.cell.value(row.x.map(load), row.h.map(load), state);
-        row.state.iter_mut().zip(state).for_each(|(slice, value)| access.store(value, slice, at));
-        row.saved.iter_mut().zip(saved).for_each(|(slice, value)| access.store(value, slice, at));
+        let state = load_all(self.simd, access, at, &row.state);
+        let x = load_all(self.simd, access, at, &row.x);
+        let h = load_all(self.simd, access, at, &row.h);
+        let (state, saved) = row.cell.value(x, h, state);
+        store_all(access, at, state, &mut row.state);
+        store_all(access, at, saved, &mut row.saved);
     }
 }
 
@@ -268,12 +273,12 @@ impl<S: Simd, C: Cell> BackwardLoop<'_, '_, S, C> {
     #[inline(always)]
     fn compute<const N: usize>(&mut self, at: usize, access: impl Access<S, N>) {
         let row = &mut *self.row;
-        let load = |slice: &[f32]| access.load(self.simd, slice, at);
-        let grad = row.state.each_ref().map(|state| load(state));
-        let (dx, dh, state) = row.cell.gradient(row.saved.map(load), grad);
-        row.state.iter_mut().zip(state).for_each(|(slice, value)| access.store(value, slice, at));
-        row.dx.iter_mut().zip(dx).for_each(|(slice, value)| access.store(value, slice, at));
-        row.dh.iter_mut().zip(dh).for_each(|(slice, value)| access.store(value, slice, at));
+        let grad = load_all(self.simd, access, at, &row.state);
+        let saved = load_all(self.simd, access, at, &row.saved);
+        let (dx, dh, state) = row.cell.gradient(saved, grad);
+        store_all(access, at, state, &mut row.state);
+        store_all(access, at, dx, &mut row.dx);
+        store_all(access, at, dh, &mut row.dh);
     }
 }
 
@@ -286,6 +291,37 @@ impl<S: Simd, C: Cell> VectorLoop<S> for BackwardLoop<'_, '_, S, C> {
     #[inline(always)]
     unsafe fn remainder(&mut self, at: usize, n: usize) {
         self.compute::<1>(at, First(n));
+    }
+}
+
+// The loops over slices are not written with closures: the compiler does not inline a vector instruction into a closure,
+// which is compiled without the instruction set.
+
+/// Loads the vectors that begin at the element `at` of each slice.
+#[inline(always)]
+fn load_all<S: Simd, const N: usize, const SLICES: usize>(
+    simd: S,
+    access: impl Access<S, N>,
+    at: usize,
+    slices: &[impl Deref<Target = [f32]>; SLICES],
+) -> [Vectors<S, N>; SLICES] {
+    let mut vectors = [Vectors::splat(simd, 0.); SLICES];
+    for (vectors, slice) in vectors.iter_mut().zip(slices) {
+        *vectors = access.load(simd, slice, at);
+    }
+    vectors
+}
+
+/// Stores vectors from the element `at` of each slice on.
+#[inline(always)]
+fn store_all<S: Simd, const N: usize, const SLICES: usize>(
+    access: impl Access<S, N>,
+    at: usize,
+    vectors: [Vectors<S, N>; SLICES],
+    slices: &mut [&mut [f32]; SLICES],
+) {
+    for (vectors, slice) in vectors.into_iter().zip(slices) {
+        access.store(vectors, slice, at);
     }
 }
 
