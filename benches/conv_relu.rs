@@ -29,7 +29,8 @@ const fn layer(name: &'static str, input: [usize; 4], out_channels: usize, setti
     Layer { name, input, out_channels, kernel, stride, padding, dilation, groups }
 }
 
-/// Layers of the introductory network, VGG-16, ResNet-50 and MobileNet, and a dilated layer.
+/// Layers of the network of `examples/first_network.rs` (`intro`), VGG-16 (`vgg`), ResNet-50 (`rn`) and MobileNet
+/// (`mb`), and a dilated layer (`dil2`).
 const LAYERS: [Layer; 23] = [
     layer("intro_conv1_b1", [1, 1, 28, 28], 20, [5, 1, 0, 1, 1]),
     layer("intro_conv2_b1", [1, 20, 24, 24], 20, [5, 1, 0, 1, 1]),

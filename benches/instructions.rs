@@ -1,5 +1,6 @@
 //! Measures the overhead of the derive: runs each network in two versions, as the derive generates it and written by
-//! hand with the same layers. The introductory network also runs on the kernels alone, without layers and signals.
+//! hand with the same layers. The network of `examples/first_network.rs` also runs on the kernels alone, without layers
+//! and signals.
 //!
 //! `benches/instructions.sh` runs each version under callgrind and prints the ratios of the instruction counts. The
 //! section "The derive" of benches/LOG.md has its results. Without callgrind, this program prints times:
@@ -17,7 +18,7 @@ use sconce::prelude::*;
 
 const DEVICE: Device = Device::Cpu;
 
-/// The introductory network.
+/// The network of `examples/first_network.rs`.
 #[derive(Module)]
 #[module(forward = |x| {
     let x = relu(conv1(x));
@@ -74,7 +75,7 @@ impl Mlp {
     }
 }
 
-/// A network that calls its blocks through a local variable. The path of a block is searched by its address.
+/// A network that calls its blocks through a local variable. The path of a block is found by the block's address.
 #[derive(Module)]
 #[module(forward = |x| {
     let mut x = relu(stem_norm(stem(x)));

@@ -34,7 +34,8 @@ usage: cargo run --release --example plan_check -- [--shapes N] [--seed N] [--le
 
 /// The selection counts as correct if the selected algorithm takes at most this many times as long as the fastest one.
 const MARGIN: f64 = 1.1;
-/// The cost of one millisecond. `--list` prints costs in this unit, next to the measured milliseconds.
+/// The estimated cost that corresponds to one millisecond. `--list` prints each estimated cost in milliseconds, next to
+/// the measured time.
 const COST_PER_MS: f64 = 127e6;
 /// The range of multiply-adds of a random shape. The upper limit keeps the calls short, so that other processes rarely
 /// interrupt them.

@@ -20,7 +20,7 @@ pub trait CallFunctionOnce<A> {
     ) -> Self::Output;
 }
 
-/// A call to a layer by reference.
+/// The last call to a local variable that holds a layer. Like any other call to a layer, it borrows the layer.
 pub trait CallLayerAtLastUse: Module {
     /// Calls the layer.
     fn call_at_last_use<A, I>(&self, arguments: A, mode: Mode) -> A::Output

@@ -21,7 +21,7 @@ use crate::{Error, Result};
 /// # }
 /// ```
 ///
-/// A replay reads the tensors that the network had when it was recorded. Updates in place, such as those of
+/// A replay reads the tensors that the network had during the recording. Updates in place, such as those of
 /// training, affect replays; `to_dtype` and `to_device` do not. Nothing else may use the device during the recording.
 ///
 /// [`Network::capture`]: crate::Network::capture

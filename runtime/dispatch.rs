@@ -62,7 +62,7 @@ where
     index.with_layer(list, |layer| layer.forward_pass_with(inputs, mode)).unwrap_or_else(Outcome::failed)
 }
 
-/// An index of layers in a container of type `List`.
+/// An index that selects a layer in a container of type `List`.
 #[diagnostic::on_unimplemented(
     message = "`{List}` has no layers with an index of type `{Self}`",
     label = "called by index here",
@@ -72,7 +72,7 @@ pub trait IndexOf<List: ?Sized> {
     /// The type of the layers.
     type Layer;
 
-    /// Runs `run` on the layer at this index, with the index as a part of the path.
+    /// Calls `run` with the layer at this index. During the call, the index is part of the path.
     ///
     /// # Errors
     /// Fails if the container has no layer at this index.
@@ -130,7 +130,7 @@ macro_rules! maps {
 
 maps! { BTreeMap IndexMap }
 
-/// An index of an element of an element: `stages[i][j]`.
+/// A pair of indices: `stages[i][j]`.
 impl<List: ?Sized, I: IndexOf<List>, J: IndexOf<I::Layer>> IndexOf<List> for (I, J) {
     type Layer = J::Layer;
 

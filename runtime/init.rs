@@ -33,7 +33,8 @@ use candle_nn::init::{FanInOut, NonLinearity, NormalOrUniform};
 /// // `init = ones` needs no parentheses: a function without arguments converts into an `Initializer`.
 /// assert!(matches!(Initializer::from(ones).for_shape(&[3]), Init::Const(1.)));
 /// ```
-// The fields are a function of the shape and of two parameters of the distribution, and the values of these parameters.
+// The function computes candle's initializer from a shape and two numbers. The numbers are parameters of the
+// distribution, such as the mean and the standard deviation, or are not used.
 #[derive(Clone, Copy, Debug)]
 pub struct Initializer(fn(&[usize], f64, f64) -> Init, f64, f64);
 
@@ -123,7 +124,7 @@ pub fn normal(mean: f64, std: f64) -> Initializer {
     Initializer(|_, mean, stdev| Init::Randn { mean, stdev }, mean, std)
 }
 
-/// Draws uniformly from `±gain · √(3 / fan_in)` with the gain √2 of ReLU (He et al. 2015,
+/// Draws uniformly between `±gain · √(3 / fan_in)` with the gain √2 of ReLU (He et al. 2015,
 /// <https://arxiv.org/abs/1502.01852>).
 ///
 /// ```
@@ -173,7 +174,7 @@ fn kaiming(dist: NormalOrUniform) -> Init {
     Init::Kaiming { dist, fan: FanInOut::FanIn, non_linearity: NonLinearity::ReLU }
 }
 
-/// Draws uniformly from `±√(6 / (fan_in + fan_out))` (Glorot and Bengio 2010).
+/// Draws uniformly between `±√(6 / (fan_in + fan_out))` (Glorot and Bengio 2010).
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -233,7 +234,7 @@ pub fn xavier_normal() -> Initializer {
     )
 }
 
-/// Draws uniformly from `±1 / √fan_in`, like PyTorch's `Linear` and `Conv2d`.
+/// Draws uniformly between `±1 / √fan_in`, like PyTorch's `Linear` and `Conv2d`.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -255,7 +256,7 @@ pub fn fan_in_uniform() -> Initializer {
     Initializer(|shape, _, _| symmetric_uniform(1. / fans(shape).0.sqrt()), 0., 0.)
 }
 
-/// Draws uniformly from `±bound`.
+/// Draws uniformly between `±bound`.
 pub(crate) fn symmetric_uniform(bound: f64) -> Init {
     Init::Uniform { lo: -bound, up: bound }
 }

@@ -8,8 +8,8 @@ use sconce::prelude::*;
 const IMAGES: &[u8] = include_bytes!("../data/t10k-images-idx3-ubyte.gz");
 const LABELS: &[u8] = include_bytes!("../data/t10k-labels-idx1-ubyte.gz");
 
-/// The largest allowed difference between the accuracy on the CPU and a lower accuracy on the GPU. The GPU adds the
-/// terms of a sum in a different order. Over hundreds of steps, the different rounding errors change every parameter.
+/// The amount by which the accuracy on the GPU may be lower than the accuracy on the CPU. The GPU adds the terms of a
+/// sum in a different order. Over hundreds of steps, the different rounding errors change every parameter.
 const MARGIN: f64 = 0.015;
 
 #[derive(Module)]

@@ -2,8 +2,8 @@
 //! published weights from facenet-pytorch 2.6.0 (MIT).
 //!
 //! Reads the original `.pt` files, runs each network on a part of a photograph (NASA's astronaut picture, public
-//! domain) and compares the outputs with PyTorch's. Then fine-tunes R-Net for 20 steps on crops of the photograph, with
-//! and without the face that P-Net found.
+//! domain) and compares the outputs with PyTorch's. Then fine-tunes R-Net for 20 steps on crops of the photograph,
+//! some of which show the face that P-Net found.
 
 #[path = "../common/arguments.rs"]
 mod arguments;

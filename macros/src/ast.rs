@@ -130,7 +130,7 @@ impl Input {
     }
 
     /// Returns `true` if the derive generates a config and constructors. Returns `false` for an enum that the user must
-    /// construct, because no attribute of the enum, its variants or its fields says how.
+    /// construct, because no attribute of the enum, its variants or its fields says how to build it.
     pub fn is_built(&self) -> bool {
         !self.is_enum
             || !self.args.is_empty()

@@ -89,14 +89,15 @@ pub enum Source {
     Lists(Lists),
 }
 
-/// `(args…), (args…)`: the arguments of the layers of a tuple, or tuples that are the arguments of one layer. The type of
-/// the field decides.
+/// `(args…), (args…)`: one list of arguments for each layer of a tuple, or one tuple for each argument of a single
+/// layer. The type of the field decides.
 pub struct Lists {
-    /// The values in the lists, and the locals that hold them. Empty for lists in a list.
+    /// All values in the lists and in the lists inside them, each with the local that holds it. Empty for `Lists`
+    /// inside other `Lists`: the outermost one has all values.
     pub values: Vec<(Ident, Expr)>,
     /// The layers of a tuple. Their arguments are the locals.
     pub layers: Vec<LayerAttr>,
-    /// The arguments of one layer, which consist of the locals.
+    /// The arguments of a single layer. They consist of the locals.
     pub args: Vec<Expr>,
 }
 
@@ -323,7 +324,7 @@ impl Lists {
 /// Arguments that may contain lists.
 struct Elements {
     args: Vec<Expr>,
-    /// The arguments as the lists of arguments of layers. `None` if one of them is not in parentheses.
+    /// The arguments, read as one list for each layer of a tuple. `None` if one of them is not in parentheses.
     lists: Option<Vec<LayerAttr>>,
     has_trailing_comma: bool,
 }
@@ -355,7 +356,7 @@ impl Elements {
         Ok(this)
     }
 
-    /// Parses `(args…)`. Returns the arguments of a layer, and a tuple or an expression in parentheses.
+    /// Parses `(args…)`. Returns both readings: the arguments of a layer, and a tuple or parenthesized expression.
     fn parse_list(input: ParseStream, values: &mut Vec<(Ident, Expr)>) -> Result<(LayerAttr, Expr)> {
         let content;
         let paren_token = syn::parenthesized!(content in input);
@@ -554,11 +555,11 @@ fn is_setter(input: ParseStream) -> bool {
     input.peek(Ident) && input.peek2(Token![=]) && !input.peek2(Token![==])
 }
 
-/// What the lists `(args…), (args…)` are the arguments of.
+/// The possible readings of `(args…), (args…)`.
 enum ListsOf {
-    /// Several layers: one of the lists contains a named argument or is empty.
+    /// One list for each layer of a tuple, because one of the lists contains a named argument or is empty.
     Layers,
-    /// Several layers, or one layer whose arguments are tuples.
+    /// One list for each layer of a tuple, or one tuple for each argument of a single layer.
     LayersOrValues,
 }
 

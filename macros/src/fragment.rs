@@ -130,8 +130,8 @@ fn paren(span: Span) -> token::Paren {
     token::Paren(Span::mixed_site().located_at(span))
 }
 
-/// Removes the groups in the tokens of a macro invocation. A group becomes parentheses if it contains an expression of
-/// several tokens, and stays if it contains anything else.
+/// Removes the groups in the tokens of a macro invocation. A group of several tokens becomes parentheses if the tokens
+/// are an expression, and otherwise stays.
 fn ungroup_tokens(tokens: TokenStream) -> TokenStream {
     tokens.into_iter().map(ungroup_token).collect()
 }

@@ -148,9 +148,9 @@ use syn::{DeriveInput, parse_macro_input};
 ///   (`blocks[i](x)`, `heads["a"](x)`) or any other value (`block(x)`, `(block.conv)(x)`). Errors and traces name the
 ///   layer by its path, such as `Net.blocks[3].conv`. An index out of range in `blocks[i](x)` is an error.
 /// - A function of your own calls a layer with `layer.call(x, mode)`. It need not know the layer's path.
-/// - A signal that is used again later is cloned implicitly, and so is any other value that is passed by value. Its
-///   last use moves it, unless another value may borrow from it, such as the result of a method. It is then cloned also
-///   at its last use, and operations are fused into the clone of a signal. The receiver of a method is never cloned.
+/// - A signal that is used again later is cloned implicitly, and so is any other value that is passed by value. The
+///   last use moves the value. If another value may borrow from it, such as the result of a method, the last use clones
+///   it too, and operations are fused into the clone of a signal. The receiver of a method is never cloned.
 /// - The output is a signal, a tensor, a tuple of them, or a type that the closure declares. A tuple whose parts are
 ///   not written out must be declared: `|x, state: (Signal, Signal)| -> (Signal, Signal) { cell(x, state) }`. `Ok(…)`,
 ///   `Err(…)`, `return` and `?` are supported but not needed, because signals carry errors.
@@ -351,9 +351,9 @@ use syn::{DeriveInput, parse_macro_input};
 ///
 /// ## `#[layer((args…), (args…))]`
 ///
-/// A tuple of layers that run in order. Each layer has its own list of arguments. The layers are named
-/// `stem.0`, `stem.1`, …. The type of the field can be an alias of a tuple. An alias with a parameter of the network, such
-/// as `Pair<L>`, requires a list that is empty or contains a named argument.
+/// A tuple of layers that run in order. Each layer has its own list of arguments. The layers are named `stem.0`,
+/// `stem.1`, …. The type of the field can be an alias of a tuple. For an alias with a generic parameter of the network,
+/// such as `Pair<L>`, at least one of the lists must be empty or contain a named argument.
 ///
 /// ```
 /// # use sconce::prelude::*;
@@ -391,7 +391,7 @@ use syn::{DeriveInput, parse_macro_input};
 /// # fn main() {}
 /// ```
 ///
-/// This is also the way to build nested lists (`Vec<Vec<_>>`, `Vec<Option<_>>`, …), which run in order, and maps with
+/// A constructor can also build nested lists (`Vec<Vec<_>>`, `Vec<Option<_>>`, …), which run in order, and maps with
 /// keys of type `String`: `BTreeMap`, and `sconce::IndexMap`, which keeps the order of insertion like PyTorch's
 /// `ModuleDict`.
 ///
@@ -460,8 +460,8 @@ use syn::{DeriveInput, parse_macro_input};
 /// ## `#[module(rename = "features.0")]`
 ///
 /// Sets the name in checkpoints. By default, the layers of a list are numbered from 0, after a dot. With `{1..}` in
-/// the name, the number appears at that position and starts at 1. With `{0..;2}`, the numbers are 0, 2, 4, …, as of the
-/// linear layers in PyTorch's `Sequential(Linear, ReLU, Linear, …)`.
+/// the name, the number appears at that position and starts at 1. With `{0..;2}`, the numbers are 0, 2, 4, …, like
+/// those of the linear layers in PyTorch's `Sequential(Linear, ReLU, Linear, …)`.
 ///
 /// ```
 /// # use sconce::prelude::*;
@@ -522,7 +522,8 @@ use syn::{DeriveInput, parse_macro_input};
 ///
 /// ## `#[module(tie = "embed.weight")]`
 ///
-/// Shares the parameter of another field. Lists of parameters contain it once, under the first of its names.
+/// Shares the parameter of another field. Lists of parameters contain the shared parameter once, under the first of its
+/// names.
 ///
 /// ```
 /// # use sconce::prelude::*;

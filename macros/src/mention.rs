@@ -5,8 +5,8 @@ use syn::ext::IdentExt;
 use syn::visit::{self, Visit};
 use syn::{Expr, ExprClosure, ExprPath, Macro, PatIdent};
 
-/// Returns the first use of the variable `name` in `expr`. Methods, functions in a path and fields of this name are not
-/// uses, and neither is a parameter of a closure. In a macro, every identifier of this name is a use.
+/// Returns the first use of the variable `name` in `expr`. A method or field of this name, a path such as `self::width`
+/// and a parameter of a closure are not uses. In a macro, every identifier of this name is a use.
 pub fn find(expr: &Expr, name: &Ident) -> Option<Ident> {
     let mut finder = Finder { name: name.unraw().to_string(), found: None };
     finder.visit_expr(expr);

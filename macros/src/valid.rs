@@ -257,7 +257,7 @@ fn default_layer(ctxt: &Ctxt, input: &Input, field: &Field) {
 fn tie(ctxt: &Ctxt, variant: &Variant, field: &Field) {
     let Some(tie) = &field.tie else { return };
     let target = tie.value();
-    // The tensors in a field without a fixed name can have any name that begins with the same text.
+    // The tensors in a field without a fixed name can have any name that begins with the field's prefix.
     let is_root = |other: &&Field| match other.key.fixed().filter(|key| !key.is_empty()) {
         None => target.starts_with(other.key.prefix()),
         Some(key) => {

@@ -10,7 +10,7 @@ use crate::{Error, Result};
 /// A readable and seekable file.
 pub(super) trait ReadSeek: Read + Seek {}
 
-impl<File: Read + Seek> ReadSeek for File {}
+impl<T: Read + Seek> ReadSeek for T {}
 
 /// A file of known length.
 pub(super) struct Input<'f> {

@@ -121,8 +121,8 @@ pub fn metadata(path: impl AsRef<Path>) -> Result<BTreeMap<String, String>> {
 
 /// Writes `tensors` to a safetensors file with [`write_atomically`].
 ///
-/// Tensors with larger elements are written first, so that all tensors are aligned. Tensors with elements of one size
-/// keep their order, except that [`read`] returns empty tensors in the order of their names. The header contains
+/// Tensors with larger elements are written first, so that all tensors are aligned. Tensors with elements of equal
+/// size keep their order, except that [`read`] returns empty tensors in the order of their names. The header contains
 /// `metadata`, `format` (`pt`) and `sconce_version`. A non-contiguous tensor is written in row-major order.
 ///
 /// # Errors

@@ -141,9 +141,9 @@ impl Format {
         file.rewind()?;
         match head[..] {
             // Eight bytes of header length, then the JSON header. Check this first: a length may look like the start of
-            // an archive or a pickle, but neither has a brace at this position. The first byte of a length may also be
-            // a brace, as in a JSON index. But the last byte of every realistic length is 0, which JSON text does not
-            // contain.
+            // an archive or a pickle, but the ninth byte of an archive or a pickle is not a brace. The first byte of a
+            // length may also be a brace, as in a JSON index. But the last byte of every realistic length is 0, which
+            // JSON text does not contain.
             [first, .., highest, b'{'] if head.len() == 9 && (first != b'{' || highest == 0) => {
                 Ok(Self::Safetensors)
             }

@@ -21,7 +21,7 @@ fn from_bytes<T>(bytes: &[u8], read: impl FnOnce(Input, Budget) -> Result<T>) ->
 ///
 /// # Errors
 ///
-/// Fails if the bytes are not a valid file of one of these formats.
+/// Fails if the bytes are not a valid file of a supported format.
 pub fn any(bytes: &[u8]) -> Result<StateDict> {
     let length = bytes.len() as u64;
     ReadOptions::default().read_file(&mut Cursor::new(bytes), length, None, &Device::Cpu)
@@ -53,7 +53,7 @@ pub fn torch_zip(bytes: &[u8]) -> Result<StateDict> {
 ///
 /// # Errors
 ///
-/// Fails if the bytes are not a valid file of this format.
+/// Fails if the bytes are not a valid file of `torch.save`.
 pub fn torch_legacy(bytes: &[u8]) -> Result<StateDict> {
     from_bytes(bytes, |input, budget| torch::read_legacy(input, None, budget, &Device::Cpu))
 }

@@ -113,9 +113,9 @@ impl Config for BilinearConfig {
         if in1_features == 0 {
             return Err(Error::msg("expected in1_features of at least 1, found 0").in_layer("Bilinear"));
         }
-        let bound = symmetric_uniform(1. / (in1_features as f64).sqrt());
-        let weight = vb.get_with_hints((out_features, in1_features, in2_features), "weight", bound)?;
-        let bias = if bias { Some(vb.get_with_hints(out_features, "bias", bound)?) } else { None };
+        let init = symmetric_uniform(1. / (in1_features as f64).sqrt());
+        let weight = vb.get_with_hints((out_features, in1_features, in2_features), "weight", init)?;
+        let bias = if bias { Some(vb.get_with_hints(out_features, "bias", init)?) } else { None };
         Ok(Bilinear { weight, bias })
     }
 }

@@ -18,7 +18,7 @@ use super::{forward_methods, impl_fmt};
 /// - Config: `Embedding::config(num_embeddings, embedding_dim)`; setter `padding_idx` (`None`)
 /// - Input: `[…]`, indices of dtype u8, u32 or i64
 /// - Output: `[…, embedding_dim]`
-/// - Fails if `padding_idx` or an index is not below `num_embeddings`, or if the input has the wrong dtype
+/// - Fails if `padding_idx` or an index is outside `0..num_embeddings`, or if the input has the wrong dtype
 ///
 /// The weight is drawn from the standard normal distribution. PyTorch's `max_norm`, `scale_grad_by_freq` and
 /// `sparse` are not supported.

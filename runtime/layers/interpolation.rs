@@ -27,7 +27,7 @@ pub enum Interpolation {
     Bicubic,
     /// `"area"`: the mean of the input elements that the output element covers, as in adaptive average pooling.
     Area,
-    /// A name that PyTorch does not have. Building the layer fails.
+    /// An unsupported name. Building the layer fails.
     Unknown(&'static str),
 }
 

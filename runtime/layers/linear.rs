@@ -104,9 +104,9 @@ impl Config for LinearConfig {
     type Output = Linear;
 
     fn build(self, vb: VarBuilder) -> Result<Linear> {
-        let bound = symmetric_uniform(1. / (self.in_features.max(1) as f64).sqrt());
-        let weight = vb.get_with_hints((self.out_features, self.in_features), "weight", bound)?;
-        let bias = if self.bias { Some(vb.get_with_hints(self.out_features, "bias", bound)?) } else { None };
+        let init = symmetric_uniform(1. / (self.in_features.max(1) as f64).sqrt());
+        let weight = vb.get_with_hints((self.out_features, self.in_features), "weight", init)?;
+        let bias = if self.bias { Some(vb.get_with_hints(self.out_features, "bias", init)?) } else { None };
         Ok(Linear { weight, bias })
     }
 }

@@ -16,8 +16,8 @@ use super::{self_config, stateless};
 ///   `ceil_mode` (false)
 /// - Input: `[batch, channels, length]` or `[channels, length]`
 /// - Output: `[batch, channels, length']`
-/// - Fails if a size, stride or dilation is 0, if the padding is more than half the kernel size, or if the input has
-///   the wrong rank or is smaller than the kernel
+/// - Fails if `kernel_size`, `stride` or `dilation` is 0, if the padding is more than half the kernel size, or if the
+///   input has the wrong rank or is smaller than the kernel
 ///
 /// The corresponding function is [`max_pool1d`](crate::functional::max_pool1d).
 ///
@@ -41,8 +41,8 @@ pub struct MaxPool1d {
 ///   `ceil_mode` (false)
 /// - Input: `[batch, channels, height, width]` or `[channels, height, width]`
 /// - Output: `[batch, channels, height', width']`
-/// - Fails if a size, stride or dilation is 0, if the padding is more than half the kernel size, or if the input has
-///   the wrong rank or is smaller than the kernel
+/// - Fails if `kernel_size`, `stride` or `dilation` is 0, if the padding is more than half the kernel size, or if the
+///   input has the wrong rank or is smaller than the kernel
 ///
 /// Sizes are one number for both axes, or `(height, width)`. The corresponding function is
 /// [`max_pool2d`](crate::functional::max_pool2d).
@@ -67,8 +67,8 @@ pub struct MaxPool2d {
 ///   `count_include_pad` (true)
 /// - Input: `[batch, channels, length]` or `[channels, length]`
 /// - Output: `[batch, channels, length']`
-/// - Fails if a size or stride is 0, if the padding is more than half the kernel size, or if the input has the
-///   wrong rank or is smaller than the kernel
+/// - Fails if `kernel_size` or `stride` is 0, if the padding is more than half the kernel size, or if the input has
+///   the wrong rank or is smaller than the kernel
 ///
 /// The corresponding function is [`avg_pool1d`](crate::functional::avg_pool1d).
 ///
@@ -93,8 +93,8 @@ pub struct AvgPool1d {
 ///   `count_include_pad` (true), `divisor_override` (`None`)
 /// - Input: `[batch, channels, height, width]` or `[channels, height, width]`
 /// - Output: `[batch, channels, height', width']`
-/// - Fails if a size, stride or `divisor_override` is 0, if the padding is more than half the kernel size, or if
-///   the input has the wrong rank or is smaller than the kernel
+/// - Fails if `kernel_size`, `stride` or `divisor_override` is 0, if the padding is more than half the kernel size, or
+///   if the input has the wrong rank or is smaller than the kernel
 ///
 /// Sizes are one number for both axes, or `(height, width)`. The corresponding function is
 /// [`avg_pool2d`](crate::functional::avg_pool2d).

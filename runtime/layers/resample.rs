@@ -19,7 +19,7 @@ use super::{self_config, stateless};
 ///   `align_corners` (`None`), `recompute_scale_factor` (false)
 /// - Input: `[batch, channels, length]` or `[batch, channels, height, width]`
 /// - Output: `[batch, channels, length']` or `[batch, channels, height', width']`
-/// - Fails if both or neither of `size` and `scale_factor` are set; if a size or factor is not greater than 0; if
+/// - Fails if both or neither of `size` and `scale_factor` are set; if a size is 0 or a factor is not positive; if
 ///   `mode` is unknown or does not support the rank of the input; if `align_corners` is set and the mode is not
 ///   `"linear"`, `"bilinear"` or `"bicubic"`; or if both `recompute_scale_factor` and `size` are set
 ///

@@ -41,7 +41,8 @@ impl Weight {
         self.packed.clone()
     }
 
-    /// Passes the tensor to `visitor`. Discards the packed form if the visitor replaces the tensor.
+    /// Passes the tensor to `visitor`. If the visitor replaces the tensor, discards the packed form. The new tensor
+    /// gets an empty cache if its values cannot change.
     pub(crate) fn visit_mut(&mut self, name: &str, visitor: &mut dyn VisitorMut) {
         let old = self.tensor.clone();
         visitor.parameter(name, &mut self.tensor);
@@ -62,7 +63,7 @@ fn to_4d(tensor: &Tensor) -> Tensor {
     }
 }
 
-/// Returns `false` only if two tensors certainly do not share memory.
+/// Returns `true` if two tensors share memory, or if this is unknown.
 fn may_share_storage(a: &Tensor, b: &Tensor) -> bool {
     if !a.device().is_cpu() || !b.device().is_cpu() {
         return a.device().same_device(b.device());

@@ -23,8 +23,8 @@ use crate::{Error, Result};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LoadReport {
-    /// The names of the network's tensors for which the checkpoint has a tensor of equal shape. A tied tensor may be
-    /// listed under several names.
+    /// The names of the network's tensors for which the checkpoint has a tensor of the same name and shape. A tied
+    /// tensor may be listed under several names.
     pub loaded: Vec<String>,
     /// The tensors of the network that the checkpoint lacks, with their shapes. A tied tensor is missing if the
     /// checkpoint has none of its names; it is listed under its first name.

@@ -77,7 +77,7 @@ weighted! {
 }
 mode_independent! { Linear Conv1d Conv2d ConvTranspose1d ConvTranspose2d }
 
-/// Runs this crate's kernel, because candle's has no gradient.
+/// Runs this crate's kernel, because candle's kernel has no gradient.
 impl Forward for candle_nn::LayerNorm {
     type Output = Signal;
 
@@ -93,7 +93,7 @@ impl Forward for candle_nn::LayerNorm {
     }
 }
 
-/// Runs this crate's kernel, because candle's has no gradient.
+/// Runs this crate's kernel, because candle's kernel has no gradient.
 impl Forward for candle_nn::RmsNorm {
     type Output = Signal;
 

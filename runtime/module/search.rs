@@ -1,4 +1,4 @@
-//! The search of a layer in a module, by the layer's address.
+//! The search for a layer in a module, by the layer's address.
 
 use candle_core::Tensor;
 
@@ -29,7 +29,8 @@ impl<M: Module + ?Sized> Searchable for &M {
 /// The visitor that searches for a layer.
 struct Search<'a> {
     layer: &'a LayerIdentity,
-    /// The number of further levels to descend into modules whose memory does not contain the layer.
+    /// The number of levels that the search may still descend into modules whose memory does not contain the layer,
+    /// such as a `Vec`. The search always descends into modules whose memory contains the layer.
     depth: usize,
     /// The path of the layer, innermost segment first. Nothing is allocated before the layer is found.
     path: Option<Vec<Segment>>,

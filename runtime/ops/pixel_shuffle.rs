@@ -5,8 +5,9 @@ use candle_core::Tensor;
 use crate::signal::Signal;
 use crate::{Error, Result};
 
-/// Rearranges `[…, channels · r², height, width]` to `[…, channels, height · r, width · r]`: r² channels become a
-/// square of r × r pixels. See Shi et al. 2016. The output is a failed signal if r² does not divide the channels.
+/// Rearranges `[…, channels · r², height, width]` to `[…, channels, height · r, width · r]` with
+/// r = `upscale_factor`: r² channels become a square of r × r pixels. See Shi et al. 2016. The output is a failed
+/// signal if r² does not divide the channels.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -21,8 +22,9 @@ pub fn pixel_shuffle(x: impl Into<Signal>, upscale_factor: usize) -> Signal {
     x.into().apply("pixel_shuffle", |x| shuffle(&x, upscale_factor))
 }
 
-/// Rearranges `[…, channels, height · r, width · r]` to `[…, channels · r², height, width]`. The inverse of
-/// [`pixel_shuffle`]. The output is a failed signal if r does not divide the height and the width.
+/// Rearranges `[…, channels, height · r, width · r]` to `[…, channels · r², height, width]` with
+/// r = `downscale_factor`. This is the inverse of [`pixel_shuffle`]. The output is a failed signal if r does not divide
+/// the height and the width.
 ///
 /// ```
 /// use sconce::prelude::*;

@@ -13,7 +13,7 @@ pub fn run_network<M: Module, T>(network: &M, body: impl FnOnce() -> T) -> T {
     scope::run_field(&network, body)
 }
 
-/// The body of a forward closure. If the body returns an error, the output is a failed one.
+/// The body of a forward closure. If the body returns an error, the output represents this error.
 pub struct ForwardBody<F>(pub F);
 
 impl<T: Outcome, F: FnOnce() -> Result<T>> ForwardBody<F> {

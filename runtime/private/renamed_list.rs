@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use crate::module::{Mode, Module, Visitor, VisitorMut};
 
-/// Visits a list of layers under other names. `name` returns the name of the layer at an index.
+/// Visits a list of layers under new names. `name` returns the new name of the layer at an index.
 pub fn visit_renamed<'a>(
     list: &'a dyn Module,
     visitor: &mut dyn Visitor<'a>,

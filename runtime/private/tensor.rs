@@ -39,8 +39,9 @@ pub fn buffer(
     Ok(tensor.detach())
 }
 
-/// Returns a builder that reads the tied parameter of the field `name` from `target`. If `target` is
-/// `embed.weight`, the tied parameter is `name.weight`, or `name` itself if the field is a `#[param]`.
+/// Returns a builder that reads the tied parameter of the field `name` from `target`. With the target
+/// `embed.weight`, the tied parameter is `weight` of the field. If the field is a `#[param]`, the tied parameter is the
+/// field itself.
 pub fn tie<'a>(vb: VarBuilder<'a>, name: &str, target: &str) -> VarBuilder<'a> {
     let prefix = vb.prefix();
     let with_prefix =

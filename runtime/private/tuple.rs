@@ -1,8 +1,8 @@
 //! Builds fields whose type may be an alias of a tuple.
 //!
-//! The derive cannot tell by the name of an alias whether several lists of arguments belong to the layers of a tuple, or
-//! are arguments of one layer that are tuples. The generated code therefore contains both ways. The type of the field
-//! selects the one that runs, and [`Unused`] stands for the layers of the other.
+//! The derive cannot tell by the name of an alias whether several lists of arguments belong to the layers of a tuple,
+//! or are arguments of one layer that are tuples. The generated code therefore handles both cases. The type of the
+//! field selects the case that runs. In the code of the other case, [`Unused`] stands for the layers.
 
 use std::borrow::Cow;
 
@@ -65,8 +65,8 @@ impl<T, F> LayerUnlessTuple<T, true> for F {
     }
 }
 
-/// Stands for a layer in code that never runs: in the tuple of a type that is not a tuple, and in the layer of a type
-/// that is one. Its `config` accepts any `ARGUMENTS` arguments.
+/// Stands for a layer in code that never runs: in the code for a tuple if the field is not a tuple, and in the code for
+/// one layer if the field is a tuple. `config` accepts `ARGUMENTS` arguments of any types.
 pub struct Unused<const ARGUMENTS: usize>;
 
 impl<const ARGUMENTS: usize> Module for Unused<ARGUMENTS> {
@@ -117,7 +117,7 @@ unused! {
     12: A B C D E F G H I J K L;
 }
 
-/// The layer of a field with `ARGUMENTS` lists of arguments, or [`Unused`] if its type is a tuple.
+/// The layer of a field with `ARGUMENTS` lists of arguments, or [`Unused`] if the field is a tuple.
 pub trait LayerOrUnused<const IS_TUPLE: bool, const ARGUMENTS: usize> {
     /// The type of the layer.
     type Layer: ?Sized;
@@ -150,7 +150,8 @@ impl<T: ?Sized, const INDEX: usize, const ARGUMENTS: usize> TupleLayerOrUnused<I
     type Layer = Unused<ARGUMENTS>;
 }
 
-/// The layer at `INDEX` of a tuple, or the type itself if `IS_LAYER` is false, because there is no such layer.
+/// The layer at `INDEX` of a tuple. `IS_LAYER` tells whether there is such a layer. If `IS_LAYER` is false, `Layer` is
+/// `Self`.
 #[diagnostic::on_unimplemented(
     message = "several lists of arguments require a tuple of as many layers, found `{Self}`",
     label = "this type has no layer {INDEX}"

@@ -108,8 +108,8 @@ impl<'n, 'a> TiedNames<'n, 'a> {
         self.names[0] == name && !self.names.iter().any(|name| state.contains_key(name))
     }
 
-    /// Records the values that the state dict has under `name`. Returns a description of the conflict if they differ
-    /// from the values under another name.
+    /// Records the values that the state dict has under `name`. Returns a description of the conflict if these
+    /// values differ from the values under another name.
     fn add(&mut self, name: &'n str, values: &'a Tensor) -> Result<Option<String>> {
         let (first, expected) = *self.found.get_or_insert((name, values));
         let differ = first != name && !equal(expected, values)?;

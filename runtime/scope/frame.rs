@@ -1,8 +1,8 @@
 //! The modules whose forward passes run on the current thread, and the search for their paths.
 //!
 //! A forward pass can call a layer through a reference, for example in a loop or in a helper function. The name of the
-//! layer is then unknown. To find its path, the layer is searched by its address in the modules whose forward passes
-//! run, the innermost first. A frame borrows its module, so that no other layer can have the same address while the
+//! layer is then unknown. To find its path, the modules whose forward passes run are searched for the layer's address,
+//! the innermost first. A frame borrows its module, so that no other layer can have the same address while the
 //! frame exists. The search runs when the path is first read: by an error, a trace, or a deferred operation, which
 //! stores its path.
 
@@ -15,7 +15,7 @@ use super::{PATH, Segment};
 
 scoped_thread_local!(static FRAME: for<'a> &'a Frame<'a>);
 
-/// A module in which layers can be searched.
+/// A module that can be searched for a layer.
 pub(crate) trait Searchable {
     /// Returns the identity of the module.
     fn identity(&self) -> LayerIdentity;
@@ -62,8 +62,8 @@ struct Frame<'a> {
     caller: Option<&'a Frame<'a>>,
     /// The length of the thread's path when the forward pass began.
     start: usize,
-    /// The path of a module that was called through a reference. The path is searched when it is first read. `None` for
-    /// a module that was called as a field: the field's name is on the thread's path.
+    /// The path of a module that was called through a reference. The search runs when the path is first read. `None`
+    /// for a module that was called as a field: the field's name is on the thread's path.
     searched_path: Option<OnceCell<Vec<Segment>>>,
 }
 
@@ -98,8 +98,9 @@ pub(super) fn current_path() -> Vec<Segment> {
     with_current(|frame| path_at(frame, length))
 }
 
-/// Returns the path of a layer that the forward pass `frame` called when the thread's path had the given length: the
-/// path of the innermost module with a searched path, followed by the names of the fields that were called after it.
+/// Returns the path of the layer that `frame` called when the thread's path had `length` segments. The path begins with
+/// the path of the innermost module that was called through a reference. The names of the fields that were called after
+/// that module follow.
 fn path_at(frame: Option<&Frame<'_>>, length: usize) -> Vec<Segment> {
     let mut frames = successors(frame, |frame| frame.caller);
     let searched = frames.find_map(|frame| Some((frame.searched_path()?, frame.start)));
@@ -113,8 +114,8 @@ impl Frame<'_> {
         Some(self.searched_path.as_ref()?.get_or_init(|| self.search()))
     }
 
-    /// Searches the module in the modules around it, the innermost first. If none of them contains the module, returns
-    /// the path of the caller.
+    /// Searches for this module in the modules around it, the innermost first. If none of them contains this module,
+    /// returns the path of the caller.
     fn search(&self) -> Vec<Segment> {
         let identity = self.module.identity();
         let found = successors(self.caller, |caller| caller.caller)

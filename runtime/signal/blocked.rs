@@ -43,7 +43,7 @@ impl Signal {
         matches!(self.dims(), Ok([_, _, height, width]) if height * width > 1)
     }
 
-    /// Prepares an operand with one number for each channel for channel-blocked arithmetic: runs a deferred signal
+    /// Prepares a signal for channel-blocked arithmetic if it has one number for each channel: runs a deferred signal
     /// `[batch, channels, 1, 1]`, and inserts the batch dimension of a tensor `[channels, 1, 1]`. Returns all other
     /// signals unchanged.
     pub(super) fn prepare_channel_operand(self) -> Result<Self> {
@@ -105,8 +105,8 @@ impl Signal {
 }
 
 /// Returns `true` if the channels of `signals` should be concatenated in the channel-blocked layout: the signals differ
-/// only in the number of channels, all of them can be channel-blocked, and at least one of them already is or can only
-/// be computed channel-blocked.
+/// only in the number of channels, all of them can be channel-blocked, and at least one of them can only be
+/// channel-blocked.
 pub(crate) fn should_concat_blocked(signals: &[Signal]) -> bool {
     let dims_without_channels = |signal: &Signal| match signal.dims() {
         Ok(&[batch, _, height, width]) => Some([batch, height, width]),

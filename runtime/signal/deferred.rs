@@ -35,7 +35,7 @@ enum Stage {
 }
 
 impl Deferred {
-    /// Defers a convolution. The layer has checked the operands and the `output` shape.
+    /// Defers a convolution. The caller must have checked the operands and the `output` shape.
     pub(crate) fn convolution(convolution: Convolution, bias: Option<Tensor>, output: Shape) -> Self {
         let dtype = convolution.dtype();
         let device = convolution.device();
@@ -43,7 +43,7 @@ impl Deferred {
         Self::new(operation, output, dtype, device)
     }
 
-    /// Defers a matrix product. The layer has checked the operands and the `output` shape.
+    /// Defers a matrix product. The caller must have checked the operands and the `output` shape.
     pub(crate) fn product(product: Product, output: Shape) -> Self {
         let dtype = product.input.dtype();
         let device = product.input.device().clone();
@@ -66,7 +66,7 @@ impl Deferred {
         Self::new(operation, shape, DType::F32, Device::Cpu)
     }
 
-    /// Defers a convolution and its consumer. The layer has checked the `output` shape.
+    /// Defers a convolution and its consumer. The caller must have checked the `output` shape.
     pub(crate) fn fused_pair(pair: FusedPair, output: Shape) -> Self {
         Self::new(Operation::FusedPair(pair), output, DType::F32, Device::Cpu)
     }

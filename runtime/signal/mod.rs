@@ -67,7 +67,7 @@ use crate::{Error, Result};
 /// let conv = Conv2d::config(3, 8, 3).padding(1).init(&Device::Cpu)?;
 /// let x = Signal::from(Tensor::ones((2, 3, 6, 6), DType::F32, &Device::Cpu)?);
 ///
-/// // The convolution has not run when its shape, dtype and device are known.
+/// // The shape, dtype and device are known before the convolution runs.
 /// let y = relu(conv.call(x.clone(), Mode::Eval));
 /// assert_eq!((y.dims()?, y.dim(-1)?, y.rank()?, y.dtype()?), (&[2, 8, 6, 6][..], 6, 4, DType::F32));
 /// let (batch, channels, _, _) = y.dims4()?;

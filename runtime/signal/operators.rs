@@ -44,8 +44,8 @@ fn div(a: Signal, b: Signal) -> Signal {
     combine(Binary::Div, a, b).into()
 }
 
-/// Applies `op` to two signals. The result is channel-blocked if one of the signals is channel-blocked, and if the
-/// other one is channel-blocked too, can be computed in that layout, or has only one number for each channel.
+/// Applies `op` to two signals. The result is channel-blocked if one signal is channel-blocked with several pixels, and
+/// the other signal is channel-blocked, can be computed channel-blocked, or has one number for each channel.
 fn combine(op: Binary, a: Signal, b: Signal) -> Result<Signal> {
     let (a, b) = match (a.has_multiple_pixels() && a.is_blocked(), b.has_multiple_pixels() && b.is_blocked())
     {
@@ -143,8 +143,8 @@ macro_rules! numbers {
 
 numbers! { f32 f64 i8 i16 i32 i64 isize u8 u16 u32 u64 usize }
 
-/// Computes `x · factor + offset`. The result is a failed signal if the dtype cannot represent both numbers, which
-/// candle would truncate.
+/// Computes `x · factor + offset`. The result is a failed signal if the dtype cannot represent `factor` or
+/// `offset`, because candle would truncate the number.
 fn affine(name: &'static str, x: Signal, factor: f64, offset: f64) -> Signal {
     x.map_elements(name, Unary::Affine { factor, offset }, |dtype| {
         let is_unsigned = matches!(dtype, DType::U8 | DType::U32);

@@ -126,7 +126,8 @@ fn loaded(mut network: impl Network, load: &Load) -> Outcome {
     Ok((report?, state(&network), parameters))
 }
 
-/// Loads `path` in every way and compares the results. Returns the outcome of the strict load.
+/// Builds a network from `path`, loads `path` into existing networks, and compares the results, for a partial and for a
+/// strict load. Returns the outcome of the strict load.
 fn check<C: Config>(new: impl Fn() -> C, path: &Path) -> Result<Outcome> {
     let network = || new().init(&CPU);
     for partial in [true, false] {

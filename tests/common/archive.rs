@@ -12,7 +12,7 @@ pub struct Entry {
     pub checksum: u32,
     pub size: u32,
     pub data: Vec<u8>,
-    /// The local header's offset that the central directory states. `None` is the true offset.
+    /// The offset that the central directory states for the local header. `None` stands for the true offset.
     pub header_offset: Option<u32>,
 }
 

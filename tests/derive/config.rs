@@ -6,7 +6,7 @@ use sconce::prelude::*;
 
 const DEVICE: Device = Device::Cpu;
 
-/// A type of the user, with the default name of the config of [`Model`], which has no arguments.
+/// A type of the user, with the default name of the config of the network [`Model`], which has no arguments.
 #[derive(Default)]
 struct ModelConfig {
     width: usize,
@@ -18,7 +18,7 @@ struct Model {
     fc: Linear,
 }
 
-/// A type of the user, with the default name of the config of [`Named`], which has arguments.
+/// A type of the user, with the default name of the config of the network [`Named`], which has arguments.
 struct NamedConfig(usize);
 
 #[derive(Module)]

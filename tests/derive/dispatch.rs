@@ -91,7 +91,7 @@ fn indirect_calls_keep_the_mode_and_the_path() -> Result<()> {
         let x = Tensor::randn(0f32, 1., (4, 3), &DEVICE)?;
         let before = statistics(network)?;
         let expected = ["fcs[0]", "norms[0]", "fcs[1]", "norms[1]"];
-        let found = paths_in_network(network, &x);
+        let found = unfused_paths(network, &x);
         assert_eq!(found, expected, "{name}");
         assert_eq!(statistics(network)?, before, "{name}: the pinned layers changed their statistics");
         Ok(())
@@ -116,7 +116,7 @@ fn indirect_calls_keep_the_mode_and_the_path() -> Result<()> {
 }
 
 /// Like [`paths`], but without fusion, so that each layer has its own launch.
-fn paths_in_network<M: Forward<Signal, Output = Signal>>(network: &M, x: &Tensor) -> Vec<String> {
+fn unfused_paths<M: Forward<Signal, Output = Signal>>(network: &M, x: &Tensor) -> Vec<String> {
     sconce::no_fusion(|| paths(network, x))
 }
 
@@ -433,7 +433,7 @@ struct MacrosOfStatements {
 fn macros_may_contain_statements_closures_and_patterns() -> Result<()> {
     let network = MacrosOfStatements::new(&DEVICE)?;
     let x = Tensor::randn(0f32, 1., (2, 3), &DEVICE)?;
-    let found = paths_in_network(&network, &x);
+    let found = unfused_paths(&network, &x);
     let layers: Vec<&str> = found.iter().map(String::as_str).filter(|path| !path.is_empty()).collect();
     let around = ["fc", "fcs[0]", "fcs[1]"];
     let expected = [&["fc"], &around[..], &around, &["fcs[0]", "fcs[1]", "pair[0]", "fcs[0]", "fc"]].concat();

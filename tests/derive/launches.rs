@@ -121,8 +121,8 @@ fn convolutions_of_residual_blocks_are_fused() -> Result<()> {
     Ok(())
 }
 
-/// A network in which every value is moved at its last use, and the same network with queries of these values. The
-/// results of the queries are used at the end, so that no value is moved.
+/// A network in which every value is moved at its last use, and the same network with queries: method calls such as
+/// `y.dims()`, whose results may borrow from the value. The results are used at the end, so that no value is moved.
 macro_rules! pair {
     ($plain:ident, $queried:ident, $($layers:tt)*) => {
         #[derive(Module)]

@@ -95,7 +95,7 @@ fn helper_functions_name_the_layers_that_they_call() -> Result<()> {
     result?;
     let found: Vec<&str> = launches.iter().map(|launch| launch.path.as_str()).collect();
     assert_eq!(found, expected);
-    // `call` does not add the name of a network that is not a part of another one.
+    // Unlike `forward`, `call` does not add the name of the outermost network.
     expected.iter_mut().for_each(|path| *path = path.replace("Helpers.", ""));
     assert_eq!(paths(|| network.call(ones(&[2, 3]).into(), Mode::Eval).into_tensor())?, expected);
     Ok(())

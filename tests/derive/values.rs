@@ -674,7 +674,7 @@ fn shapes_and_jumps_keep_fusion() -> Result<()> {
     LeftLoop::check()
 }
 
-/// Methods of the user. Their names say nothing about what they return.
+/// Methods of the user. The derive cannot tell by their names whether the results borrow from the signal.
 trait Inspect {
     fn channels(&self) -> usize;
     fn sizes(&self) -> &[usize];
@@ -699,7 +699,8 @@ fn batch_size(x: &Signal) -> Result<usize> {
     x.dim(0)
 }
 
-/// Networks that read a value of `conv(x)` before the last use of `conv(x)`, and use that value later.
+/// Networks that call a method or function (`$query`) on the output of `conv`, then use the output for the last time,
+/// and then use the result of `$query`, which may borrow from the output.
 macro_rules! queried {
     ($($name:ident $launches:expr, $y:ident => $query:expr, $z:ident $found:ident => $result:expr;)*) => {$(
         #[derive(Module)]

@@ -26,7 +26,8 @@ enum Consumer {
 enum Operand {
     Image,
     Weights,
-    Statistics,
+    /// The biases, and the statistics and parameters of the norm.
+    PerChannel,
 }
 
 #[derive(Clone, Debug)]
@@ -185,9 +186,9 @@ fn check(case: &Case) -> Result<()> {
     let x = random_operand(numbers, case, Operand::Image, &[case.batch, in_channels, size[0], size[1]])?;
     let weight =
         random_operand(numbers, case, Operand::Weights, &[out_channels, group_in_channels, kernel, kernel])?;
-    let bias = random_operand(numbers, case, Operand::Statistics, &[out_channels])?;
+    let bias = random_operand(numbers, case, Operand::PerChannel, &[out_channels])?;
     let depthwise_weight = random_operand(numbers, case, Operand::Weights, &[out_channels, 1, 3, 3])?;
-    let mut per_channel = || random_operand(numbers, case, Operand::Statistics, &[out_channels]);
+    let mut per_channel = || random_operand(numbers, case, Operand::PerChannel, &[out_channels]);
     let statistics = [per_channel()?, per_channel()?.abs()?, per_channel()?, per_channel()?];
 
     let settings = Conv2d::config(in_channels, out_channels, kernel).stride(stride).padding(padding);
@@ -272,7 +273,7 @@ prop_compose! {
             Consumer::Depthwise,
         ]),
         special in prop::sample::select(&SPECIAL[..]),
-        operand in prop::sample::select(vec![Operand::Image, Operand::Weights, Operand::Statistics]),
+        operand in prop::sample::select(vec![Operand::Image, Operand::Weights, Operand::PerChannel]),
         special_interval in prop::sample::select(vec![5usize, 50, 500]),
         strided: bool,
         inference in prop::sample::select(vec![true, true, false]),

@@ -47,8 +47,8 @@ fn check<C: Config>(
 ) -> Result<usize> {
     let mut network = config.init(&Device::Cpu)?;
     randomize_norms(&mut network, 3)?;
-    // A channel-blocked convolution needs a weight that cannot change. Training may change the weights of the
-    // detached network, so its convolutions run in `Nchw`.
+    // A channel-blocked convolution needs a weight that cannot change. The detached network shares its weights with
+    // `network`, whose training may change them, so its convolutions run in `Nchw`.
     let (inference, detached) = (network.inference()?, network.detached());
     let mut changes = 0;
     for (batch, [height, width]) in (1..=sizes.len().max(2)).zip(sizes.iter().cycle()) {

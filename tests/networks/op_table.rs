@@ -15,7 +15,7 @@ fn build(row: &Row) -> Result<Sequential, String> {
     layers::config(row)?.init(&Device::Cpu).map_err(|error| error.to_string())
 }
 
-/// Returns the error of a table, whose layers are built if it can be parsed.
+/// Parses a table, builds its layers, and returns the first error.
 fn error(table: &str) -> String {
     let rows = syntax::parse(table);
     rows.and_then(|rows| rows.iter().try_for_each(|row| build(row).map(drop))).unwrap_err()

@@ -15,7 +15,7 @@ fn the_arena_needs_only_the_activations_alive_at_the_same_time() -> Result<()> {
             network.forward(&x)?;
             let memory = sconce::activation_memory();
             // At the peak, three activations of 64 channels and 16×16 pixels are alive: the output of the first
-            // convolution and its fused pooling, and the outputs of the two convolutions of the first block.
+            // convolution with its fused pooling, and the outputs of the two convolutions of the first block.
             let peak = batch * 3 * 64 * 16 * 16 * 4;
             assert_eq!((memory.leased, memory.peak), (0, peak));
             assert!(memory.held >= peak && memory.held <= 2 * peak, "{memory:?}");

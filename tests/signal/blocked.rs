@@ -296,7 +296,7 @@ fn gates_and_layer_scale_stay_channel_blocked() -> Result<()> {
         let gate = silu(squeeze.call(x.mean_keepdim((2, 3)), Mode::Eval));
         let x = &x * sigmoid(excite.call(gate, Mode::Eval));
         let x = tanh(layers[1].call(x, Mode::Eval));
-        // The lanes after channel 28 stay zero: dividing by them, or adding to them, would make them nonzero.
+        // The lanes after channel 28 must stay zero, although subtracting 0.5 from them would make them nonzero.
         let y = (&x * &gamma - 0.5) / (x.sqr() + 1.);
         layers[2].call(y, Mode::Eval).into_tensor()
     };
@@ -325,7 +325,7 @@ fn the_only_consumer_of_a_convolution_is_fused_into_it() -> Result<()> {
         let y = conv();
         let pooled = max_pool2d(&y, 2).into_tensor()?;
         y.into_tensor()?;
-        Ok::<_, sconce::Error>(pooled)
+        Ok::<_, Error>(pooled)
     })?;
     assert_eq!(shared, ["conv2d + bias + relu", "max_pool2d", "to_nchw", "to_nchw"]);
     for f in [&pooled as &dyn Fn() -> Result<Tensor>, &convolved] {
@@ -343,7 +343,7 @@ fn everything_stays_nchw_if_gradients_are_needed() -> Result<()> {
     assert!(launches.iter().all(|launch| !launch.changes_layout()));
     let grads = y?.sqr()?.sum_all()?.backward()?;
     assert!(grads.get(&x).is_some());
-    // If only the norm after the convolutions is trained, its parameters have gradients.
+    // The parameters of a norm have gradients, even if the convolutions before the norm need none.
     let norm = BatchNorm::config(32).init(&Device::Cpu)?;
     let y = norm.call(layers.call(x.as_detached_tensor().into(), Mode::Eval), Mode::Eval).into_tensor()?;
     let grads = y.sqr()?.sum_all()?.backward()?;

@@ -17,15 +17,15 @@ pub struct Borrow {
 }
 
 impl Borrow {
-    /// Returns the event that the borrowing value is read.
+    /// Returns the event to record when the borrowing value is read: the local is read, or may be read.
     pub fn read(self) -> Event {
         if self.is_certain { Event::Read(self.local) } else { Event::MayRead(self.local) }
     }
 }
 
 impl Walker<'_> {
-    /// Returns whether the value of `expr` owns its parts, so that they can be moved out of it. A method may return a
-    /// reference. The methods of the network are assumed to return values.
+    /// Returns whether the value of `expr` owns its parts, so that they can be moved out of it. The result of a method
+    /// may be a reference, except that the methods of the network are assumed to return owned values.
     pub(super) fn owns_its_parts(&self, expr: &Expr) -> bool {
         match expr {
             Expr::Reference(_) => false,
@@ -51,8 +51,8 @@ impl Walker<'_> {
     }
 
     /// Returns the locals from which the value of `expr` may borrow. A method may return a reference into its receiver,
-    /// and a function may return one of its reference arguments. A closure borrows the locals that it captures, which
-    /// never move.
+    /// and a function may return one of its reference arguments. The locals that a closure captures by reference are
+    /// not returned: [`Walker`] records that such a local never moves.
     pub(super) fn borrows(&self, expr: &Expr) -> Vec<Borrow> {
         let mut found = Vec::new();
         self.collect_borrows(expr, &mut found);

@@ -181,7 +181,7 @@ impl Walker<'_> {
         walked
     }
 
-    /// Walks one argument of a macro.
+    /// Walks the tokens between two separators, which need not be an expression.
     fn walk_segment(&mut self, tokens: TokenStream) -> TokenStream {
         match syn::parse2::<Expr>(tokens.clone()) {
             Ok(mut arg) => {
@@ -309,7 +309,7 @@ struct Text {
     end: Option<Position>,
 }
 
-/// A line and a column, which is at least 1.
+/// A line and a column, both counted from 1.
 type Position = (usize, usize);
 
 impl Text {

@@ -44,7 +44,7 @@ pub enum Event {
     Use(UseId, Place),
     /// The local is read in place: borrowed, compared or indexed.
     Read(Local),
-    /// A value is read that may borrow from the local.
+    /// A value that may borrow from the local is read.
     MayRead(Local),
     /// The local is declared or assigned. Its earlier value is not needed.
     Define(Local),
@@ -63,7 +63,7 @@ pub enum Event {
 }
 
 impl Event {
-    /// Returns whether this event or one in it concerns the local.
+    /// Returns whether this event or one nested in it concerns the local.
     pub fn mentions(&self, local: Local) -> bool {
         let in_events = |events: &Vec<Self>| events.iter().any(|event| event.mentions(local));
         match self {
@@ -79,9 +79,11 @@ impl Event {
 /// How a use takes the value of its local.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Take {
+    /// Moves the value, which is not needed later.
     Move,
-    /// Clones the value at its last use. The value cannot move, because another value may borrow from it.
+    /// Clones the value although this is its last use, because another value may borrow from it.
     CloneAtLastUse,
+    /// Clones the value, because the local is read later or is borrowed for an unknown time.
     Clone,
 }
 
@@ -109,7 +111,7 @@ impl Immovable {
 struct Live {
     /// Locals and fields that are used or read later.
     read: HashSet<Place>,
-    /// Locals from which a value that is read later may borrow.
+    /// Locals that may be borrowed by a value that is read later.
     maybe_read: HashSet<Local>,
 }
 
@@ -143,7 +145,7 @@ struct Analysis<'a> {
 struct Target {
     label: Option<Lifetime>,
     is_loop: bool,
-    /// The locals that are live after it.
+    /// The locals that are live after the loop or block.
     after: Live,
     /// The locals that are live at the start of an iteration.
     start: Live,
@@ -222,7 +224,7 @@ impl Analysis<'_> {
     }
 
     /// Returns the locals that are live before a loop. Locals that one iteration needs are live at the end of the
-    /// previous iteration, so the analysis repeats until it finds no more of them.
+    /// previous iteration, so the analysis of the body is repeated until the set of live locals stops growing.
     fn repeat(&mut self, label: Option<Lifetime>, body: &[Event], after: Live) -> Live {
         let mut live = after.clone();
         loop {
@@ -244,7 +246,7 @@ mod tests {
     use super::Event::*;
     use super::*;
 
-    /// Returns the uses that take their value in this way.
+    /// Returns the uses whose [`Take`] is `wanted`.
     fn uses(events: &[Event], immovable: &Immovable, wanted: Take) -> Vec<UseId> {
         let takes = takes(events, immovable).into_iter().filter(|(_, take)| *take == wanted);
         let mut uses: Vec<_> = takes.map(|(id, _)| id).collect();

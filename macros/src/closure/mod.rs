@@ -5,6 +5,13 @@
 //! One walk resolves names and rewrites expressions ([`walk`], [`call`], [`operator`], [`control`], [`invocation`]). It
 //! records the uses of local variables, and which variables borrow from others ([`borrow`]). From this record,
 //! [`liveness`] decides how each use takes its value. [`placeholder`] writes these decisions into the tokens.
+//!
+//! - A *local* is a variable that the closure declares: a parameter, or a name that a pattern binds.
+//! - A *use* of a local takes its value, by move or by clone. A *read* leaves the value in place.
+//! - An expression is in a *value context* if its value is taken, as in `f(x)`. It is in a *place context* if it is
+//!   only read, as in `x == y`, `&x` and `x[0]`.
+//! - A *frame* is a closure or async block inside the forward closure.
+//! - A *hygiene context* distinguishes equal identifiers of a macro and of its caller.
 
 mod borrow;
 mod call;

@@ -140,13 +140,14 @@ impl OutputType {
         }
     }
 
-    /// Returns whether the annotated type is a `Result`, whose variants are values of the output.
+    /// Returns whether the annotated type is a `Result`. `Ok(…)` and `Err(…)` are then values of this type.
     fn is_result(&self) -> bool {
         matches!(self, Self::Other(ty) if last_segment(ty).is_some_and(|name| name == "Result"))
     }
 }
 
-/// Replaces `return value` at the end of the body with `value`, so that no unreachable code follows it.
+/// Replaces `return value` at the end of the body with `value`. Otherwise, the generated code that takes the value of
+/// the body would be unreachable.
 pub fn replace_last_return(expr: &mut Expr) {
     match expr {
         Expr::Block(block) => replace_in_block(&mut block.block),
@@ -234,7 +235,7 @@ impl Tuples {
         }
     }
 
-    /// Returns the type of a body: that of its tail, or of a value that it returns early.
+    /// Returns the type of a body if it is a tuple: the type of the tail, or of a value that the body returns early.
     fn of_body(&self, body: &Expr) -> Option<OutputType> {
         let mut returned = Exits { is_exit: |expr| matches!(expr, Expr::Return(_)), found: None };
         self.of_tail(body).or_else(|| {
@@ -288,9 +289,11 @@ impl Tuples {
     }
 }
 
-/// Searches for `return (…)` or `break (…)`, except in nested closures and items.
+/// Searches for the first `return` or `break` with a tuple, except in nested closures and items.
 struct Exits {
+    /// Returns `true` for the searched kind of expression: `return` or `break`.
     is_exit: fn(&Expr) -> bool,
+    /// The type of the tuple.
     found: Option<OutputType>,
 }
 

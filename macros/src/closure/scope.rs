@@ -16,14 +16,15 @@ pub struct Binding {
     pub depth: usize,
     /// Whether the local owns its value, as inputs and most `let` bindings do. Only then can its fields be moved out.
     pub owned: bool,
-    /// Whether the last call to the local may consume it, so that it can be a `FnOnce`. A call never consumes a `mut`
-    /// local: otherwise the compiler would report an unused `mut`.
+    /// Whether the last call to the local may consume the local, so that the local can be a `FnOnce`. This is `false`
+    /// for a `mut` local: a consuming call does not need the `mut`, so the compiler would report it as unused.
     pub consumable: bool,
     /// Whether the local is a mutable reference. Its uses stay as they are: Rust reborrows it.
     pub reborrowed: bool,
     /// Whether the local is a closure or function item of the user, so that a call to it stays as it is.
     pub function: bool,
-    /// Whether this may be a constant or a unit variant instead of a local, so that no pattern can bind this name.
+    /// Whether the name may refer to a constant or a unit variant instead of a local. Generated code must then not bind
+    /// the name with `let`, because a constant is a refutable pattern.
     pub may_be_constant: bool,
     /// The locals from which the value of this local may borrow. They must not move while this local is in use.
     pub borrows: Vec<Borrow>,

@@ -21,7 +21,7 @@ use super::scope::{Binding, Refutability, Scopes, bound_names, may_be_constant};
 
 /// A closure or async block that encloses the current expression and is itself inside the forward closure.
 pub(super) struct Frame {
-    /// Whether it is a `move` closure, which gets copies of the captured locals.
+    /// Whether the closure or block is marked `move`. It then gets copies of the captured locals.
     pub moves: bool,
     /// The captured locals.
     pub captured: Vec<(Local, Ident)>,
@@ -54,7 +54,8 @@ pub(super) struct Walker<'a> {
     unknown: Vec<Ident>,
     /// The methods of `self` that are not layers, each with the number of its arguments.
     pub(super) methods: Vec<(Ident, usize)>,
-    /// Whether `self` is used as a whole. Any field may then be used.
+    /// Whether `self` is used as a whole, as in `helper(self)`. Any field may then be used, so no field is reported as
+    /// unused.
     uses_self: bool,
 }
 
@@ -224,8 +225,8 @@ impl<'a> Walker<'a> {
         }
     }
 
-    /// Returns the tokens for a use of a local or a part of it: a placeholder, or a clone if the value is already known
-    /// not to be movable.
+    /// Returns the tokens for a use of a local or a part of it: a clone if the value certainly cannot move here, and
+    /// otherwise a placeholder.
     pub fn use_value(&mut self, place: Place, ident: &Ident, code: TokenStream) -> TokenStream {
         let local = place.local;
         if self.captures(local, ident) || self.inside_repetition > 0 {
@@ -398,7 +399,7 @@ impl<'a> Walker<'a> {
         self.by_name.get(name_of(&field.member).as_str()).copied()
     }
 
-    /// Marks the field as used, for a call by method syntax: `self.conv1(x)`.
+    /// Returns the field as a place and marks it as used, for a call in method syntax: `self.conv1(x)`.
     pub fn use_field(&mut self, field: usize, span: Span) -> TokenStream {
         self.used.insert(field);
         self.place(field, span)

@@ -188,7 +188,8 @@ fn layer(item: &Item, variant: usize, field: &Field, attr: &LayerAttr) -> TokenS
 #[derive(Clone, Copy)]
 struct Position {
     runs: Runs,
-    /// The number of lists and tuples around the layer.
+    /// The number of lists and tuples around an element of the value that is built: 1 if the value is a whole field,
+    /// 2 if it is an element of a field.
     depth: usize,
 }
 
@@ -219,7 +220,8 @@ impl Position {
 enum LayerName<'a> {
     /// An expression of the type `&str`.
     Fixed(TokenStream),
-    /// The name of the layer at an index, without a name for the list.
+    /// A function that returns the name of the layer at an index. The list itself has no name, as with
+    /// `rename = "layer{1..}"`.
     Numbered(&'a dyn Fn(&TokenStream) -> TokenStream),
 }
 
@@ -323,7 +325,7 @@ fn contents(item: &Item, ty: &Type, kind: &str) -> Type {
     Type::Verbatim(quote_spanned!(span=> <#ty as #private::Contents<#is_container>>::Layer))
 }
 
-/// Returns the type that an alias of a pointer points to, or the type itself if it is no alias of a pointer.
+/// Returns the type that an alias of a pointer points to, or the type itself if it is not an alias of a pointer.
 fn target(item: &Item, ty: &Type) -> Type {
     if may_be_alias(ty) && !is_generic(item, ty) { contents(item, ty, "HOLDS_ONE_LAYER") } else { ty.clone() }
 }
@@ -340,7 +342,7 @@ fn tuple_type(item: &Item, ty: &Type, index: usize) -> Type {
     Type::Verbatim(quote_spanned!(span=> <#ty as #private::TupleLayer<#index, #is_layer>>::Layer))
 }
 
-/// Returns `{ <__private::FieldKind<Blocks>>::IS_CONTAINER }`, or another constant of that type. The constant cannot
+/// Returns `{ <__private::FieldKind<Blocks>>::IS_CONTAINER }`, or another constant of `FieldKind`. The constant cannot
 /// depend on the generic parameters of the network. For a type with such a parameter, returns `true`.
 fn is_kind(item: &Item, ty: &Type, kind: &str) -> TokenStream {
     if is_generic(item, ty) {
@@ -352,8 +354,8 @@ fn is_kind(item: &Item, ty: &Type, kind: &str) -> TokenStream {
     quote_spanned!(span=> { <#private::FieldKind<#ty>>::#kind })
 }
 
-/// Returns `{ __private::has_layer(<__private::FieldKind<Stem>>::LENGTH, 0) }`: whether the type is a tuple with a layer at the
-/// index. As in [`is_kind`], a type that contains a parameter of the network is assumed to be one.
+/// Returns `{ __private::has_layer(<__private::FieldKind<Stem>>::LENGTH, 0) }`: whether the type is a tuple with a
+/// layer at the index. For a type with a generic parameter of the network, returns `true`, as [`is_kind`] does.
 fn is_tuple(item: &Item, ty: &Type, index: usize) -> TokenStream {
     if is_generic(item, ty) {
         return quote!(true);
@@ -362,7 +364,7 @@ fn is_tuple(item: &Item, ty: &Type, index: usize) -> TokenStream {
     quote_spanned!(ty.span()=> { #private::has_layer(<#private::FieldKind<#ty>>::LENGTH, #index) })
 }
 
-/// Returns `true` if a type contains a parameter of the network.
+/// Returns `true` if a type contains a generic parameter of the network.
 fn is_generic(item: &Item, ty: &Type) -> bool {
     fn contains(tokens: TokenStream, names: &[&Ident]) -> bool {
         tokens.into_iter().any(|token| match token {
@@ -485,10 +487,10 @@ fn tuple_field(
 // match (3, 4, 4, 5) {
 //     (value_0, value_1, value_2, value_3) => {
 //         type __Target1 = Stem;
-//         type __One1 = <__Target1 as LayerOrUnused<{ has_layer(<Kind<__Target1>>::LENGTH, 0) }, 2>>::Layer;
-//         type __Layer1_0 = <__Target1 as TupleLayerOrUnused<0, { has_layer(<Kind<__Target1>>::LENGTH, 0) }, 2>>::Layer;
+//         type __One1 = <__Target1 as LayerOrUnused<{ has_layer(…) }, 2>>::Layer;
+//         type __Layer1_0 = <__Target1 as TupleLayerOrUnused<0, { has_layer(…) }, 2>>::Layer;
 //         …
-//         if has_layer(<Kind<__Target1>>::LENGTH, 0) {
+//         if has_layer(<FieldKind<__Target1>>::LENGTH, 0) {
 //             Built((…, …)).into_tuple::<__Target1, { … }>()     // <__Layer1_0>::config(value_0, value_1), …
 //         } else {
 //             Built(…).into_layer::<__Target1, { … }>()          // <__One1>::config((value_0, value_1), …)
@@ -496,9 +498,9 @@ fn tuple_field(
 //     }
 // }
 //
-// Both ways compile: the layers of the one that never runs have the type `__private::Unused`, whose `config` accepts
-// any arguments. The values are locals, because only the way that runs determines their types. A constant cannot depend
-// on the parameters of the network: a type that contains one is assumed to be one layer.
+// Both branches compile: the layers of the branch that never runs have the type `__private::Unused`, whose `config`
+// accepts any arguments. The values are locals, because only the branch that runs determines their types. A constant
+// cannot depend on the generic parameters of the network: a type with such a parameter is assumed to be a single layer.
 fn lists_field(
     item: &Item,
     attr: &LayerAttr,

@@ -48,8 +48,8 @@ fn display_name(input: &Input) -> Ident {
     }
 }
 
-/// Returns the name of the module of the config: `__Model`. It has a span of the expansion, so that the compiler reports
-/// no unnecessary qualification.
+/// Returns the name of the module of the config: `__Model`. The name has a span of the expansion, so that the compiler
+/// reports no unnecessary qualification.
 fn module_name(input: &Input) -> Ident {
     let span = Span::mixed_site().located_at(input.ident.span());
     format_ident!("__{}", input.ident.unraw(), span = span)
@@ -85,7 +85,7 @@ fn definition(input: &Input) -> TokenStream {
     let condition = (declaration.is_some() && is_generic).then(|| quote!(where Self: __Arguments));
     let doc = docs::of_config(&input.ident);
     let vis = vis_in_module(&input.vis);
-    // The compiler shows the definition of the config in messages: at the name of the network.
+    // In messages, the compiler shows the definition of the config at the name of the network.
     let head = located(quote!(#vis struct #name #parameters #condition), input.ident.span());
     let mut body = Group::new(Delimiter::Brace, quote!(#(#fields,)* #marker));
     body.set_span(Span::mixed_site().located_at(input.ident.span()));
@@ -123,7 +123,8 @@ fn argument_types(input: &Input) -> Option<(TokenStream, TokenStream)> {
     Some((declaration, implementation))
 }
 
-/// Returns the visibility in a child module that is the same as `vis` in the module: `pub(super)` for private.
+/// Returns the visibility that makes an item in a child module as visible as an item with `vis` in the parent module.
+/// For a private item of the parent module, this is `pub(super)`.
 fn vis_in_module(vis: &Visibility) -> TokenStream {
     let Visibility::Restricted(VisRestricted { path, .. }) = vis else {
         return if matches!(vis, Visibility::Public(_)) { quote!(pub) } else { quote!(pub(super)) };
@@ -147,8 +148,9 @@ fn vis_in_module(vis: &Visibility) -> TokenStream {
 // };
 //
 // If the user has a type `ModelConfig`, the compiler reports the second definition at the name of the network, and
-// `ModelConfig::build` is the deprecated function of `ConfigNameConflict`, whose deprecation warning says what to do. The compiler would
-// also suggest `struct Model as OtherModelConfig` if the name before `as` had the span of the network's name.
+// `ModelConfig::build` is the deprecated function of `ConfigNameConflict`, whose deprecation warning says what to do.
+// The compiler would also suggest `struct Model as OtherModelConfig` if the name before `as` had the span of the
+// network's name.
 fn export(input: &Input, public: &Ident) -> TokenStream {
     let krate = &input.krate;
     let vis = &input.vis;
@@ -174,7 +176,7 @@ fn export(input: &Input, public: &Ident) -> TokenStream {
     }
 }
 
-/// Returns the parameters of the config, without the bounds of the network: `<T: ?Sized, const N: usize>`.
+/// Returns the generic parameters of the config, without the bounds of the network: `<T: ?Sized, const N: usize>`.
 fn parameters(generics: &Generics) -> Generics {
     let mut generics = generics.clone();
     generics.where_clause = None;

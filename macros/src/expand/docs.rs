@@ -7,7 +7,7 @@ use syn::{Attribute, Expr, Ident, Lit, Meta};
 
 use crate::attr::Arg;
 
-/// Returns the documentation of the config of a network, which is in a child module.
+/// Returns the documentation of the config of a network. The config is in a child module of the network's module.
 pub fn of_config(network: &Ident) -> String {
     format!(" The config of [`{network}`](super::{network}): the arguments from which it is built.")
 }

@@ -19,7 +19,7 @@ use super::{Item, local, located};
 struct Signature {
     inputs: Vec<SignatureInput>,
     output: TokenStream,
-    /// The annotated output type, for errors.
+    /// The span of the annotated output type, for errors.
     output_span: Span,
     /// Whether the network maps one signal to one signal.
     is_layer: bool,

@@ -88,7 +88,7 @@ fn schedule_method(item: &Item, schedule: &Expr) -> TokenStream {
     }
 }
 
-/// Returns `code`, after a local variable for each plain-data field that the expression uses.
+/// Returns `code`, preceded by a local variable for each plain-data field that the expression uses.
 fn body(item: &Item, expr: &Expr, code: TokenStream) -> TokenStream {
     item.body(item.each_variant(|variant| {
         let fields = item.input.variants[variant].fields.iter();

@@ -13,8 +13,9 @@ use super::directory::{HEADER_LENGTH, Record, invalid, number};
 /// The signature of an entry's local header.
 const HEADER: &[u8] = b"PK\x03\x04";
 
-/// Compression methods.
+/// The compression method of an entry without compression.
 const STORED: u64 = 0;
+/// The compression method DEFLATE.
 const DEFLATED: u64 = 8;
 
 /// The flag of an encrypted entry.
@@ -38,7 +39,7 @@ enum Data<'a> {
 }
 
 impl<'a> EntryReader<'a> {
-    /// Opens the entry of `record`. The entry's data must not extend past `end_of_data`.
+    /// Opens the entry of `record`. Fails if the entry's data extends past `end_of_data`.
     pub(super) fn open(input: &'a mut Input<'_>, record: &Record, end_of_data: u64) -> Result<Self> {
         if record.flags & ENCRYPTED != 0 {
             return Err(invalid("the entry is encrypted"));

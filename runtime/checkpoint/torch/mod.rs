@@ -31,7 +31,8 @@ use storages::TensorReader;
 
 pub(super) use archive::prefix;
 
-/// Reads a zip archive whose entries begin with `prefix`. If `key` is given, the state dict is the entry `key`.
+/// Reads a zip archive whose entries begin with `prefix`. If `key` is given, searches only the entry `key` for
+/// the state dict.
 pub(super) fn read_zip(
     archive: Archive,
     prefix: String,
@@ -45,7 +46,8 @@ pub(super) fn read_zip(
     read_tensors(&pickle, key, archive, budget, device)
 }
 
-/// Reads a file in the format before PyTorch 1.6. If `key` is given, the state dict is the entry `key`.
+/// Reads a file in the format before PyTorch 1.6. If `key` is given, searches only the entry `key` for the state
+/// dict.
 pub(super) fn read_legacy(
     mut input: Input,
     key: Option<&str>,

@@ -19,8 +19,8 @@ const DATA_PARALLEL_PREFIX: &str = "module.";
 
 type NamedRecords<'p, 'a> = Vec<(&'a str, &'p TensorRecord<'a>)>;
 
-/// Returns the names and tensors of the state dict, in the order of the pickle. If `key` is given, searches the entry
-/// `key` of the top-level dictionary.
+/// Returns the names and tensors of the state dict, in the order of the pickle. If `key` is given, searches only the
+/// entry `key` of the top-level dictionary.
 ///
 /// # Errors
 ///

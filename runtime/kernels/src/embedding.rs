@@ -19,7 +19,7 @@ const NAME: &str = "embedding";
 /// - returns `[..., width]`
 ///
 /// Supports weights of f32, f64, f16 and bf16. Differentiable in `weight`: if a row is looked up several times, the
-/// gradients of the look-ups are added.
+/// gradients of the lookups are added.
 ///
 /// # Errors
 /// Fails if an id is out of range, the dtype of the ids is not an integer, or the weight is not a matrix of floats.

@@ -33,7 +33,7 @@ pub fn set_exact(exact: bool) {
     EXACT.store(exact, Ordering::Relaxed);
 }
 
-/// Returns the value of the last call to [`set_exact`], or `false`.
+/// Returns the value last passed to [`set_exact`], or `false` if it has not been called.
 ///
 /// # Examples
 /// ```

@@ -50,7 +50,7 @@
 //!
 //! # Gradients
 //!
-//! Like candle's own operations, results track gradients if an operand does. Both candle's `Tensor::backward` and
+//! As with candle's own operations, a result tracks gradients if an operand does. Both candle's `Tensor::backward` and
 //! [`backward`](backward()), which needs less memory traffic, run this crate's kernels.
 //!
 //! # Features

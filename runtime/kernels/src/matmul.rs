@@ -53,10 +53,10 @@ fn check(a: &Tensor, b: &Tensor) -> Result<Vec<usize>> {
         let (a, b) = (a.dims(), b.dims());
         format!("matmul: expected [..., rows, depth] and [..., depth, columns], found {a:?} and {b:?}")
     };
-    let ([a_batch @ .., _, depth], [b_batch @ .., same, _]) = (a.dims(), b.dims()) else {
+    let ([a_batch @ .., _, a_depth], [b_batch @ .., b_depth, _]) = (a.dims(), b.dims()) else {
         bail!("{}", mismatch());
     };
-    if depth != same {
+    if a_depth != b_depth {
         bail!("{}", mismatch());
     }
     if a.dtype() != b.dtype() {
@@ -85,7 +85,7 @@ struct Matrices {
 }
 
 impl Matrices {
-    /// Returns `None` if neither the rows nor the columns are contiguous.
+    /// Returns the matrices of a layout, or `None` if neither their rows nor their columns are contiguous.
     fn of(layout: &Layout) -> Option<Self> {
         let [batch @ .., rows, columns] = layout.dims() else { return None };
         let [batch_strides @ .., row_stride, column_stride] = layout.stride() else { return None };
@@ -115,7 +115,7 @@ impl Matrices {
     }
 }
 
-/// The product of two batches of matrices in f32 or f64, whose leading dimensions are equal.
+/// The product of two batches of matrices with equal leading dimensions, in f32 or f64.
 struct MatMul;
 
 impl MatMul {

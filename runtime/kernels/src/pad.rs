@@ -32,7 +32,7 @@ pub enum PadMode {
     Replicate,
     /// `"circular"`: the elements at the opposite end of the input.
     Circular,
-    /// A name that PyTorch does not define. [`pad`] returns an error.
+    /// A name that PyTorch does not define. [`pad`] returns an error for this mode.
     Unknown(&'static str),
 }
 
@@ -75,7 +75,7 @@ impl std::fmt::Display for PadMode {
 /// Supports f32, f64, f16 and bf16. Differentiable in `x`.
 ///
 /// # Errors
-/// Fails if the height or width of the input or the output is 0, reflect padding is not smaller than its axis, or
+/// Fails if the height or width of the input or the output is 0, reflect padding is at least as large as its axis, or
 /// circular padding is larger than its axis.
 ///
 /// # Examples
@@ -191,7 +191,7 @@ struct Sources {
     input: usize,
     /// The input position for each output position, or `None` for the constant.
     positions: Vec<Option<usize>>,
-    /// The output positions inside of the padding, which are a contiguous copy of the input.
+    /// The output positions between the padding at both ends. They are a contiguous copy of input positions.
     copied: Range<usize>,
     /// The input position of the first copied element.
     first: usize,

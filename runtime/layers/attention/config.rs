@@ -103,7 +103,7 @@ impl MultiheadAttentionConfig {
         self
     }
 
-    /// Sets whether to hide from each query the keys at later positions. Default: `false`.
+    /// Sets whether to hide the keys at later positions from each query. Default: `false`.
     pub fn is_causal(mut self, causal: bool) -> Self {
         self.settings.is_causal = causal;
         self

@@ -71,7 +71,7 @@ pub(crate) struct ConvCore {
     pub(super) weight: Weight,
     pub(super) bias: Option<Tensor>,
     settings: Settings,
-    /// The geometry. Its padding is that of `settings` for every padding mode.
+    /// The geometry. It contains the padding of `settings` even if [`ConvCore::pad`] pads the input.
     geometry: ConvGeometry,
 }
 
@@ -166,7 +166,8 @@ impl ConvCore {
         Ok(parameters.prefers_nchwc(layout).then_some(parameters))
     }
 
-    /// Defers a channel-blocked convolution. If possible, fuses it with the preceding deferred convolution.
+    /// Defers a convolution that prefers the channel-blocked layout. If possible, fuses it with the preceding deferred
+    /// convolution. Otherwise, runs the preceding operation and selects the layout again for its result.
     fn defer_blocked(&self, x: Signal, parameters: BlockedParameters, output: Shape) -> Result<Signal> {
         let x = if policy::is_fused_consumer(&parameters.shape) {
             match x.into_producer() {

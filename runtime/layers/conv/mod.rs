@@ -66,10 +66,10 @@ impl Arguments {
     ) -> Result<(Tensor, Option<Tensor>)> {
         // The product is a float, because arbitrary sizes could overflow an integer.
         let fan_in = self.kernel_size.iter().fold(channels[1] as f64, |count, size| count * *size as f64);
-        let bound = symmetric_uniform(1. / fan_in.max(1.).sqrt());
+        let init = symmetric_uniform(1. / fan_in.max(1.).sqrt());
         let shape = axes.shape(channels[0], channels[1], self.kernel_size);
-        let weight = vb.get_with_hints(shape, "weight", bound)?;
-        let bias = if self.bias { Some(vb.get_with_hints(self.out_channels, "bias", bound)?) } else { None };
+        let weight = vb.get_with_hints(shape, "weight", init)?;
+        let bias = if self.bias { Some(vb.get_with_hints(self.out_channels, "bias", init)?) } else { None };
         Ok((weight, bias))
     }
 }
@@ -112,7 +112,8 @@ fn check_operands(
     }
 }
 
-/// Calls `run` with a batch. An input without a batch dimension becomes a batch of one.
+/// Calls `run` with a batch. Adds a batch dimension of 1 to an input that has none, and removes this dimension from the
+/// result.
 fn with_batch(axes: Axes, x: Signal, run: impl FnOnce(Signal) -> Result<Signal>) -> Signal {
     match x.rank() {
         Ok(rank) if rank == axes.count() + 1 => Signal::from(run(x.unsqueeze(0))).squeeze(0),

@@ -48,7 +48,7 @@ macro_rules! setters {
                 self
             }
 
-            /// Sets the weight of the newest batch in the running statistics. With `None`, batch norm averages over
+            /// Sets the share of the newest batch in the running statistics. With `None`, batch norm averages over
             /// all batches, and instance norm does not update its statistics, as in PyTorch.
             pub fn momentum(mut self, momentum: impl Into<Option<f64>>) -> Self {
                 self.0.momentum = momentum.into();
@@ -118,7 +118,8 @@ impl ChannelNorm {
         })
     }
 
-    /// Returns the norm as a scale and a shift, or `None` if these are not finite or differ from `x` in dtype.
+    /// Returns the norm as a scale and a shift. Returns `None` if `x` and the running statistics have different dtypes,
+    /// or if the scale or the shift is not finite in this dtype.
     ///
     /// With infinite statistics, or if the scale overflows in half precision, a scale and a shift would return NaN for
     /// some inputs for which the norm returns a number.

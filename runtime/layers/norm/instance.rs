@@ -107,7 +107,8 @@ impl<const AXES: usize> InstanceNorm<AXES> {
         format!("InstanceNorm{AXES}d {}", self.0.settings.num_features)
     }
 
-    /// Returns `true` if an input with these dimensions has a batch dimension. Fails if they are not supported.
+    /// Returns `true` if an input with these dimensions has a batch dimension. Fails if the dimensions are not
+    /// supported.
     fn is_batch(&self, dims: &[usize]) -> Result<bool> {
         let channels = self.0.settings.num_features;
         let leading = dims.len().checked_sub(AXES);
@@ -121,7 +122,7 @@ impl<const AXES: usize> InstanceNorm<AXES> {
         }
     }
 
-    /// Normalizes with the statistics of the input. Updates the running statistics unless `running` is `None`.
+    /// Normalizes with the statistics of the input. Updates `running` if it and the momentum are set.
     fn normalize(&self, x: &Tensor, running: Option<&RunningStats>) -> Result<Tensor> {
         let Settings { eps, momentum, .. } = self.0.settings;
         let (weight, bias) = self.0.parameters();

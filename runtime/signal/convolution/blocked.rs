@@ -106,7 +106,7 @@ impl BlockedParameters {
         policy::prefers_nchwc(&self.shape, layout)
     }
 
-    /// Calls `run` with the operands of a channel-blocked kernel. The input among them is empty; `run` sets it.
+    /// Calls `run` with the operands of a channel-blocked kernel. The input of the call is empty; `run` must set it.
     /// Reorders a residual that is a candle tensor, into memory from `arena`.
     pub fn with_call<R>(
         &self,

@@ -37,7 +37,7 @@ impl Convolution {
     }
 
     /// Appends an operation to the convolution's epilogue. If the channel-blocked kernels do not support the operation,
-    /// for example because one of its tensors needs a gradient, `self` becomes a convolution of tensors.
+    /// for example because one of its tensors needs a gradient, `self` becomes [`Self::Nchw`].
     pub(super) fn fuse(
         &mut self,
         epilogue: &mut Epilogue,

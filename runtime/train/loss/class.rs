@@ -212,7 +212,7 @@ impl Loss for NllLoss {
     }
 }
 
-/// The weighted losses of the target classes, each `[batch, …]`.
+/// The weighted losses of the target classes, and their weights. Each tensor is `[batch, …]`.
 struct Selected {
     /// 0 for ignored elements.
     losses: Tensor,
@@ -318,8 +318,8 @@ fn check_indices(index: Tensor, classes: usize) -> Result<(Tensor, Option<Tensor
     }
 }
 
-/// Replaces indices that are out of range with 0. Also returns a mask of these elements; the caller sets their losses
-/// to NaN.
+/// Replaces indices that are out of range with 0. Also returns a mask of these elements; the caller must set their
+/// losses to NaN.
 fn mask_out_of_range(index: &Tensor, classes: usize) -> Result<(Tensor, Tensor)> {
     let out_of_range = (index.lt(0i64)? + index.ge(classes as i64)?)?;
     Ok((out_of_range.where_cond(&index.zeros_like()?, index)?, out_of_range))

@@ -344,8 +344,8 @@ fn huber(x: &Tensor, delta: f64) -> Result<Tensor> {
 
 /// Returns `log(1 + eˣ)`, computed as `max(x, 0) + log1p(e^−|x|)`, which is accurate for large |x|.
 ///
-/// At 0, candle's derivatives of `max(x, 0)` and of `|x|` are both 1. The derivative of the sum is then 1 − 1/2 = 1/2,
-/// which is correct.
+/// At 0, candle's derivatives of `max(x, 0)` and of `|x|` are both 1. The derivative of the result is then 1 − 1/2 =
+/// 1/2, which is correct.
 fn softplus(x: &Tensor) -> Result<Tensor> {
     let small = x.abs()?.neg()?.exp()?;
     let sum = (&small + 1.)?;

@@ -11,8 +11,8 @@ use crate::{Error, Result};
 use super::{Optimizer, Rule, RuleOptimizer, Step};
 
 /// Lets code that uses candle_nn's trait run this crate's optimizers. Call the trait's constructor by its full path,
-/// `<RuleOptimizer<Sgd> as candle_nn::Optimizer>::new(vars, Sgd::new(0.1))`, because `RuleOptimizer::new` is another
-/// function.
+/// `<RuleOptimizer<Sgd> as candle_nn::Optimizer>::new(vars, Sgd::new(0.1))`, because `RuleOptimizer::new` is an
+/// inherent function with other arguments.
 impl<R: Rule> candle_nn::Optimizer for RuleOptimizer<R> {
     type Config = R;
 

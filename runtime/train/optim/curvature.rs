@@ -44,7 +44,7 @@ impl Default for CurvatureHistory {
 
 impl CurvatureHistory {
     /// Adds the changes of gradient and parameters in the last iteration, unless their dot product is 1e-10 or less.
-    /// `gradient` is the gradient after that iteration.
+    /// `gradient` is the gradient after that iteration. Keeps the changes of at most `history_size` iterations.
     pub fn update(&mut self, gradient: &Tensor, history_size: usize) -> Result<()> {
         let Some((previous, step)) = self.last.take() else { return Ok(()) };
         let pair = Pair::new((gradient - previous)?, step)?;

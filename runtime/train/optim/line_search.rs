@@ -86,9 +86,11 @@ impl Search<'_> {
         Ok(previous)
     }
 
-    /// Narrows the interval between `low` and `high`. The interval contains a point at which both strong Wolfe
-    /// conditions hold. Of the points with sufficient decrease, `low` has the lowest loss. At `low`, the loss decreases
-    /// toward `high`.
+    /// Narrows the interval between `low` and `high` until a point satisfies both strong Wolfe conditions. Returns
+    /// this point, or `low` if the search reaches the resolution or the maximum number of evaluations before.
+    ///
+    /// Three invariants hold, which the caller must establish: the interval contains such a point; of the points so far
+    /// with sufficient decrease, `low` has the lowest loss; and at `low`, the loss decreases toward `high`.
     fn zoom(&mut self, mut low: Point, mut high: Point) -> Result<Point> {
         while self.evaluations < MAX_EVALUATIONS
             && (high.step_length - low.step_length).abs() >= self.resolution

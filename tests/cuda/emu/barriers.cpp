@@ -18,8 +18,8 @@ struct Counter {
     int64_t pending_bytes;
     unsigned phase;
     std::vector<unsigned> waiting;
-    /// `gathered` merges the clocks of all arrivals so far. `known` is the value of `gathered` at the
-    /// end of the last phase.
+    /// `gathered` merges the clocks of all arrivals so far. `known` is the value of `gathered` at the end of the latest
+    /// complete phase.
     VectorClock gathered, known;
 
     void complete_phase_if_done() {

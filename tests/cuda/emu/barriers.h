@@ -15,8 +15,8 @@ void fence_barrier_init();
 void barrier_arrive(Barrier *barrier);
 void barrier_expect(Barrier *barrier, int bytes);
 void barrier_wait(Barrier *barrier, int parity);
-/// Starts a bulk copy. Its destination is overwritten with NaN immediately, and the copy finishes as late as
-/// possible.
+/// Starts a bulk copy. Fills the destination with NaN. The emulator writes the data as late as possible, so that a
+/// missing wait is noticed.
 void bulk_copy(void *to, const void *from, int bytes, Barrier *barrier);
 
 /// Waits until `threads` threads have arrived at the rendezvous `number`. The last thread to arrive calls

@@ -66,7 +66,8 @@ class Engine {
   public:
     const char *launch(const Kernel &kernel, dim3 grid, dim3 block, size_t shared, void **args, unsigned order);
 
-    unsigned current = 0;
+    unsigned current = 0;  // the running thread
+    /// The sum of the values of the threads that wait at the block's barrier, and that sum at the last barrier.
     int value_sum = 0, sum = 0;
     std::vector<Fiber> fibers;
     std::vector<Slot> sent, received;
@@ -144,8 +145,8 @@ void Engine::run(unsigned thread) {
     scheduler_.go_to(fibers[thread].context);
 }
 
-/// Runs every ready lane of the warp until it waits, then releases barriers of the warp. Returns whether any lane ran
-/// or any barrier was released. Returns `false` after an error.
+/// Runs every ready lane of the warp until the lane waits, then releases barriers of the warp. Returns `true` if any
+/// lane ran or any barrier was released. Returns `false` after an error.
 bool Engine::run_warp(unsigned warp, Schedule &schedule) {
     const unsigned first = warp * 32, count = std::min<unsigned>(32, fibers.size() - first);
     bool ran = false;

@@ -43,8 +43,8 @@ void *dynamic_shared();
 /// Returns the offset of an address in the dynamic shared memory. Fails for other addresses.
 size_t shared_offset(const void *address);
 
-/// Copies asynchronously to shared memory. Overwrites the destination immediately, and finishes in
-/// `wait_copies`.
+/// Starts an asynchronous copy to shared memory. Fills the destination with NaN. `wait_copies` writes the data, so that
+/// a missing wait is noticed. If not `valid`, the data are zeros.
 void copy_async(void *shared, const void *global, unsigned bytes, bool valid);
 void commit_copies();
 /// Finishes the committed groups of copies, except for the newest `pending` groups.

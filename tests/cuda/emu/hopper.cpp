@@ -5,6 +5,8 @@
 
 namespace cuda_cpu {
 namespace {
+/// A product is [ROWS, depth] · [depth, columns], with at most MAX_COLUMNS columns and a depth of DEPTH_BYTES bytes.
+/// The THREADS threads of a warpgroup compute it. A core matrix of a factor has CORE_MATRIX bytes: 8 rows of 16 bytes.
 constexpr unsigned THREADS = 128, ROWS = 64, DEPTH_BYTES = 32, CORE_MATRIX = 128, MAX_COLUMNS = 256;
 
 /// A factor, decoded from its descriptor.
@@ -22,6 +24,7 @@ struct Product {
     unsigned columns;
     uint64_t a, b;
     float *sums;
+    /// The number of calls of `wgmma_commit` before the product.
     unsigned group;
     /// The tick at which the thread's warp started to read the factors.
     uint32_t tick;
@@ -41,6 +44,7 @@ struct Sums {
 struct ThreadState {
     std::vector<Product> products;
     std::vector<Sums> sums;
+    /// The number of calls of `wgmma_commit`, and how many of the newest groups the current wait may leave unfinished.
     unsigned group, pending;
     bool fenced;
 
@@ -67,7 +71,7 @@ template <class T> unsigned unpack(float (*result)[MAX_COLUMNS], const Matrix &m
     return DEPTH_BYTES / sizeof(T);
 }
 
-/// A float, of whose mantissa a tensor core uses only the upper 10 bits.
+/// A float operand of a tensor core, which uses only the upper 10 bits of the mantissa.
 struct Tf32 {
     uint32_t bits;
     explicit operator float() const { return bit_cast<float>(bits & 0xffffe000u); }
@@ -81,8 +85,8 @@ unsigned unpack(float (*result)[MAX_COLUMNS], ElementType type, const Matrix &ma
     }
 }
 
-/// Computes the product that all threads of a warpgroup have at `index` in their lists, and adds to each thread's sums
-/// the thread's part of the result. `first` is the first thread of the warpgroup.
+/// Computes the product that all threads of a warpgroup have at `index` in their lists, and adds each thread's part of
+/// the result to the thread's sums. `first` is the first thread of the warpgroup.
 void add_product(unsigned first, unsigned index) {
     static thread_local float a[16][MAX_COLUMNS], b[16][MAX_COLUMNS], d[ROWS][MAX_COLUMNS];
     const Product &product = thread_states[first].products[index];
@@ -106,7 +110,7 @@ void add_product(unsigned first, unsigned index) {
     }
 }
 
-/// Returns how many products this wait must finish. Fails unless all threads of the warpgroup have started these
+/// Returns how many products the current wait must finish. Fails unless all threads of the warpgroup have started the
 /// same products.
 unsigned count_finished(unsigned first) {
     const ThreadState &leader = thread_states[first];
@@ -193,8 +197,8 @@ void finish_products(unsigned pending) {
     ThreadState &me = thread_states[thread()];
     me.pending = pending;
     if (pending == 0) me.fenced = false;
-    const unsigned group = thread() / THREADS;
-    rendezvous(WARPGROUPS + group, THREADS, [group](const auto &) { finish_warpgroup(group * THREADS); });
+    const unsigned warpgroup = thread() / THREADS;
+    rendezvous(WARPGROUPS + warpgroup, THREADS, [warpgroup](const auto &) { finish_warpgroup(warpgroup * THREADS); });
 }
 
 void begin_products(unsigned threads) {

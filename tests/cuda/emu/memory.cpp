@@ -93,6 +93,7 @@ class Memory {
     }
 
   private:
+    /// Accesses within this number of bytes of the dynamic shared memory are reported as outside of it.
     static constexpr size_t NEAR = 1024;
 
     const Region &find(const unsigned char *at, size_t bytes, bool write, const void *pc) {
@@ -170,7 +171,7 @@ class Memory {
         return SEVERAL_WARPS;
     }
 
-    /// Returns whether nothing orders the access by the agent `who` at `tick` before the access that is being checked.
+    /// Returns `true` if no barrier orders the access by the agent `who` at `tick` before the access that is checked.
     bool unordered(uint32_t tick, uint16_t who, bool global) const {
         if (who == NO_AGENT || !order.of_launch(tick)) return false;
         if (!order.of_block(tick)) return global;  // by another block: conflicts only in global memory

@@ -60,7 +60,8 @@ class Order {
         share(threads);
     }
 
-    /// Starts to track vector clocks. Bytes whose reader is recorded as several threads lose the check of these reads.
+    /// Starts to track vector clocks. If the recorded reader of a byte stands for several threads, the byte's earlier
+    /// reads are no longer checked.
     void track_clocks() {
         if (tracks_clocks_) return;
         tracks_clocks_ = true;
@@ -102,7 +103,7 @@ class Order {
         return is_thread(writer) && of_block(tick) && unordered_after(thread, tick, fences_of(writer));
     }
 
-    /// Returns whether nothing orders the access by `agent` at `tick` before the next access of `thread`.
+    /// Returns `true` if no barrier orders the access by `agent` at `tick` before the next access of `thread`.
     bool unordered(unsigned thread, uint32_t tick, unsigned agent) const {
         if (tracks_clocks_ && !is_thread(agent))
             return agent < thread_clocks_[thread].size() && unordered_after(thread, tick, agent);
@@ -114,6 +115,8 @@ class Order {
     }
     bool of_launch(uint32_t tick) const { return tick >= launch_; }
 
+    /// Special values of a recorded agent (memory.cpp): none; threads of several warps; and, combined with the index of
+    /// a warp, several threads of this warp.
     static constexpr uint16_t NO_AGENT = 0xfffe, SEVERAL_WARPS = 0xffff, SEVERAL_OF_WARP = 0x8000;
 
   private:
@@ -122,6 +125,7 @@ class Order {
         return tick >= std::max(thread_clocks_[thread][agent], block_clock_[agent]);
     }
 
+    /// Sets the clocks of these threads to the maximum of their clocks.
     void share(const std::vector<unsigned> &threads) {
         VectorClock all;
         for (unsigned thread : threads) {

@@ -33,7 +33,7 @@ pub struct Arena {
 #[repr(align(256))]
 struct AlignedChunk(#[allow(dead_code, reason = "read as bytes")] [u8; ALIGNMENT]);
 
-/// The layout of `cuda_cpu::Region`.
+/// Has the layout of `cuda_cpu::Region`.
 #[repr(C)]
 struct Region {
     name: *const c_char,
@@ -136,7 +136,7 @@ impl Arena {
     fn name(&self, buffer: usize) -> String {
         self.buffers
             .get(buffer)
-            .map_or("the end of the arena".into(), |buffer| buffer.name.to_string_lossy().into_owned())
+            .map_or("an end of the arena".into(), |buffer| buffer.name.to_string_lossy().into_owned())
     }
 }
 

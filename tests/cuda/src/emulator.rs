@@ -97,7 +97,7 @@ impl<'a> Session<'a> {
         (0..self.operands.len() + self.program.outputs.len()).map(|i| self.arena.bytes(i)).collect()
     }
 
-    /// Returns the first element that differs between two runs.
+    /// Describes the position of the first element that differs between two runs.
     fn difference(&self, other: &Self) -> String {
         for (i, (a, b)) in self.results().into_iter().zip(other.results()).enumerate() {
             if let Some(byte) = a.iter().zip(b).position(|(a, b)| a != b) {

@@ -6,7 +6,7 @@ use std::path::Path;
 use candle_core::{DType, Result, bail};
 use sconce::kernels::testing::cuda::{Arg, Launch};
 
-/// The layout of `cuda_cpu::Kind`.
+/// Has the layout of `cuda_cpu::Kind`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 #[allow(dead_code, reason = "constructed in C++")]
@@ -19,7 +19,7 @@ enum Kind {
     Other,
 }
 
-/// The layout of `cuda_cpu::Pointee`.
+/// Has the layout of `cuda_cpu::Pointee`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 #[allow(dead_code, reason = "constructed in C++")]
@@ -36,7 +36,7 @@ enum Pointee {
     Other,
 }
 
-/// The layout of `cuda_cpu::Parameter`.
+/// Has the layout of `cuda_cpu::Parameter`.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 struct Parameter {
@@ -46,7 +46,7 @@ struct Parameter {
     bytes: u32,
 }
 
-/// The layout of `cuda_cpu::Kernel`.
+/// Has the layout of `cuda_cpu::Kernel`.
 #[repr(C)]
 pub struct Kernel {
     name: *const c_char,

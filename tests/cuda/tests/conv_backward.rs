@@ -118,7 +118,7 @@ fn compare(
     Ok(())
 }
 
-/// Uses one method for both gradients.
+/// Returns the methods that compute both gradients with `method`.
 fn both(method: Method) -> Option<Methods> {
     Some(Methods { input: method, weight: method })
 }

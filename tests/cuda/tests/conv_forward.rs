@@ -190,8 +190,8 @@ fn check_random(
     outcome.unwrap_or_else(|error| panic!("{error}"));
 }
 
-/// Checks one variant in each dtype. The sizes of the setting select it from the variants that support the setting and
-/// satisfy `wanted`.
+/// Checks one variant in each dtype: a pseudorandom choice, determined by the sizes of the setting, among the variants
+/// that support the setting and satisfy `wanted`.
 fn check_one_of(setting: &Setting, dtypes: &[DType], wanted: impl Fn(&Variant) -> bool) -> Result<()> {
     for dtype in dtypes {
         let all: Vec<_> = variants(&setting.shape()?, *dtype, &TARGET).into_iter().filter(&wanted).collect();

@@ -62,7 +62,8 @@ fn faults_are_reported() {
     }
 }
 
-/// An asynchronous copy overwrites its destination with NaN immediately, and writes the data only in a wait.
+/// The emulator fills the destination of an asynchronous copy with NaN and writes the data only when the kernel waits,
+/// so that a missing wait is noticed.
 #[test]
 #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
 fn asynchronous_copies_finish_in_a_wait() -> Result<()> {

@@ -155,9 +155,9 @@ impl Setting {
             .bias(self.bias)
     }
 
-    /// Calls `f` for each product of an input element and a weight that is added to an output element. Its arguments are
-    /// an index in the small image, an index in the weight, and an index in the large image. A convolution maps the
-    /// large image to the small image; a transposed convolution maps the small image to the large image.
+    /// Calls `f` for each product of an input element and a weight that is added to an output element. The arguments of
+    /// `f` are an index in the small image, an index in the weight, and an index in the large image. A convolution maps
+    /// the large image to the small image; a transposed convolution maps the small image to the large image.
     pub fn for_each_product(
         &self,
         [small_channels, large_channels]: [usize; 2],

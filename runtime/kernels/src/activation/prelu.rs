@@ -53,7 +53,7 @@ pub fn prelu(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     x.relu()?.sub(&negative)
 }
 
-/// Returns sizes of `x` in which each channel has one slope. If all channels share a slope, there is one channel.
+/// Returns the sizes of `x`, with one channel for each slope. If all channels share a slope, they count as one channel.
 fn sizes(x: &Tensor, weight: &Tensor) -> Result<Channels> {
     match weight.dims() {
         [1] => {

@@ -3,7 +3,7 @@
 /// Expands each entry to a type that implements [`Function`](crate::activation::Function), and the `fused` entries also
 /// to the enum `Activation` and the macro `with_function`.
 ///
-/// An entry starts with its type, its parameters and the name of its function. The brackets hold PyTorch's name of the
+/// An entry starts with its type, its settings and the name of its function. The brackets hold PyTorch's name of the
 /// layer that `sconce` generates for the activation. They are empty if `sconce` generates no layer; in particular, it
 /// generates none for activations with settings. The braces hold, in this order:
 /// - `bounds`, if the activation only clamps its input: kernels then keep the bounds in registers;
@@ -39,7 +39,7 @@ macro_rules! functions {
             $($(pub $field: f64,)+)?
         }
 
-        #[allow(unused_variables, reason = "not every formula reads all parameters")]
+        #[allow(unused_variables, reason = "not every formula reads all settings")]
         impl Function for $name {
             const NAME: &'static str = stringify!($function);
             $(const BOUNDS: Option<[f32; 2]> = Some($bounds);)?
@@ -114,17 +114,18 @@ macro_rules! enumeration {
 
         const COUNT: usize = 1 + [$(stringify!($name)),*].len();
 
-        /// The variants of [`Activation`] without their parameters, numbered as in `cuda/activation.cuh`.
+        /// The variants of [`Activation`] without their settings, numbered as in `cuda/activation.cuh`.
         enum Kind {
             $identity,
             $($name,)*
         }
 
         impl Activation {
-            /// Every activation, with all parameters set to 0.1.
+            /// Every activation, with all settings equal to 0.1.
             pub const EACH: [Self; COUNT] = [Self::$identity, $(Self::$name $({ $($field: 0.1),+ })?,)*];
 
-            /// Returns the number of this activation in `cuda/activation.cuh`, and its parameter or 0.
+            /// Returns the number of this activation in `cuda/activation.cuh`, and its setting, or 0 if it has
+            /// none.
             pub(crate) fn kind_and_parameter(self) -> (i32, f64) {
                 match self {
                     Self::$identity => (Kind::$identity as i32, 0.),

@@ -48,8 +48,8 @@ impl Binary {
     }
 }
 
-/// Combines two tensors elementwise. Their shapes broadcast as in PyTorch: dimensions are compared from the last one
-/// on, and a dimension that is missing or has size 1 in one tensor is repeated to the size in the other.
+/// Combines two tensors elementwise. Their shapes broadcast as in PyTorch: dimensions are compared from the last to the
+/// first, and a dimension that is missing or has size 1 in one tensor is repeated to the size in the other.
 ///
 /// Supports f32, f64, f16 and bf16, and, with candle's operations, integers except for [`Binary::Div`]. Differentiable
 /// in both operands.
@@ -122,7 +122,7 @@ impl Operation<2> for Broadcast {
 }
 
 impl Broadcast {
-    /// Returns the gradient of an operand with respect to which the derivative is 1.
+    /// Returns the gradient of a summand or a minuend, for which the derivative is 1.
     fn gradient_of_summand(&self, operand: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         let same_shape = operand.track_op() && *operand.shape() == self.shape;
         if same_shape { Ok(Some(grad.clone())) } else { self.gradient(operand, [grad], &Identity) }

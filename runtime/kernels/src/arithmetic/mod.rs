@@ -17,7 +17,7 @@ use candle_core::{DType, Tensor};
 
 use crate::composed_path::has_cpu_kernels;
 
-/// Returns `true` if the kernels of this module run on `x`. Otherwise its operations are candle's.
+/// Returns `true` if the kernels of this module run on `x`. Otherwise, candle's operations run.
 fn has_kernels(x: &Tensor) -> bool {
     is_floating_point(x) && has_cpu_kernels(x)
 }

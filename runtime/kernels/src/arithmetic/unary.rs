@@ -188,7 +188,7 @@ unsafe impl Formula<1> for Unary {
     }
 }
 
-/// The gradient of a function's input, from the gradient of its output and its input or output.
+/// The gradient of a function's input, from the gradient of the output and the saved input or output.
 struct Gradient(Unary);
 
 // SAFETY: `map_binary` initializes every element.

@@ -45,7 +45,7 @@ fn op_at_zero(op: Binary) -> f32 {
 }
 
 /// Applies a formula to activations that broadcast to `dims`. The lanes after the last channel hold zeros. `at_zero` is
-/// the formula's value for zeros: if it is not 0, these lanes of the result are cleared.
+/// the formula's value for zeros. If this value is not 0, the lanes after the last channel of the result are cleared.
 fn elementwise<const N: usize>(
     activations: [&BlockedTensor; N],
     dims: [usize; 4],

@@ -39,7 +39,8 @@ pub fn cat_channels(activations: &[Arc<BlockedTensor>]) -> Result<BlockedTensor>
     Ok(y)
 }
 
-/// Copies `count` channels of one sample, from `channel` on, to the first `count` lanes of every pixel of `block`.
+/// Copies the channels `channel..channel + count` of one sample to consecutive lanes of every pixel of `block`, which
+/// begins at the first of these lanes in the first pixel.
 fn copy(activation: &BlockedTensor, sample: usize, channel: usize, count: usize, block: &mut [f32]) {
     let (lanes, len) = (activation.lanes(), activation.pixels() * activation.lanes());
     let mut done = 0;

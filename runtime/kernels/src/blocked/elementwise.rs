@@ -59,7 +59,7 @@ fn first_padding_lane(x: &BlockedTensor, activation: Activation) -> usize {
     if used == 0 || activation.value(0f32) == 0. { x.lanes() } else { used }
 }
 
-/// Sets the lanes from `first` on to zero in every pixel.
+/// Sets the lanes `first..lanes` of every pixel to zero.
 pub(super) fn clear(block: &mut [f32], lanes: usize, first: usize) {
     if first < lanes {
         block.chunks_exact_mut(lanes).for_each(|pixel| pixel[first..].fill(0.));

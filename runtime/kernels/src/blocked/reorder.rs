@@ -3,7 +3,7 @@
 use crate::parallel::{SharedStart, cost, for_each, for_each_chunk};
 use crate::simd::{Kernel, Simd, dispatch_loops};
 
-/// The number of pixels that are copied together. A block of this number of pixels fits in the L1 cache.
+/// The number of pixels that are copied together. All lanes of this many pixels fit in the L1 cache.
 const PIXELS_AT_ONCE: usize = 256;
 
 /// Converts `Nchw` to `Nchwc`. Lanes without a channel are set to zero.
@@ -60,9 +60,9 @@ impl Kernel for Gather<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let Self { planes, block, pixels, used_lanes, lanes } = self;
-        for (run, block) in block.chunks_mut(PIXELS_AT_ONCE * lanes).enumerate() {
+        for (index, block) in block.chunks_mut(PIXELS_AT_ONCE * lanes).enumerate() {
             for lane in 0..used_lanes {
-                let plane = &planes[lane * pixels + run * PIXELS_AT_ONCE..][..block.len() / lanes];
+                let plane = &planes[lane * pixels + index * PIXELS_AT_ONCE..][..block.len() / lanes];
                 for (element, x) in block[lane..].iter_mut().step_by(lanes).zip(plane) {
                     *element = *x;
                 }
@@ -89,9 +89,9 @@ impl Kernel for Scatter<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let Self { planes, block, pixels, used_lanes, lanes } = self;
-        for (run, block) in block.chunks(PIXELS_AT_ONCE * lanes).enumerate() {
+        for (index, block) in block.chunks(PIXELS_AT_ONCE * lanes).enumerate() {
             for lane in 0..used_lanes {
-                let plane = &mut planes[lane * pixels + run * PIXELS_AT_ONCE..][..block.len() / lanes];
+                let plane = &mut planes[lane * pixels + index * PIXELS_AT_ONCE..][..block.len() / lanes];
                 for (element, x) in plane.iter_mut().zip(block[lane..].iter().step_by(lanes)) {
                     *element = *x;
                 }

@@ -1,8 +1,8 @@
 //! The transposed convolution. Its forward pass is the same computation as the input gradient of an ordinary
 //! convolution.
 //!
-//! In the backward pass, the forward pass of that convolution computes the gradient of the input. The gradient of the
-//! weight is the weight gradient of that convolution with the input and the output's gradient exchanged.
+//! In the backward pass, the forward pass of that ordinary convolution computes the gradient of the input. The gradient
+//! of the weight is the weight gradient of the ordinary convolution with its input and its output's gradient exchanged.
 
 use candle_core::{CpuStorage, CudaStorage, Result, Shape, Tensor, bail};
 

@@ -88,7 +88,7 @@ __device__ __forceinline__ uint64_t matrix_descriptor(const void *start, int dep
     return address | (uint64_t)(depth_stride >> 4 & 0x3fff) << 16 | (uint64_t)(row_stride >> 4 & 0x3fff) << 32;
 }
 
-// Must precede the first of a series of `wgmma`, and come between any other access to the sums and the next `wgmma`.
+// Required before the first `wgmma`, and between any other access to the sums and the next `wgmma`.
 __device__ __forceinline__ void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 // Commits the products started so far as a group.
 __device__ __forceinline__ void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }

@@ -22,7 +22,7 @@ impl Target {
     /// An A100 without TF32, the target of programs if there is no device.
     pub const A100: Self =
         Self { capability: (8, 0), hopper: false, multiprocessors: 108, shared: 163 << 10, tf32: false };
-    /// An H100 without TF32, with kernels compiled for 8.0, and the kernels of `Hopper` compiled for 9.0.
+    /// An H100 without TF32. Its separate kernels are compiled for compute capability 9.0, all others for 8.0.
     pub const H100: Self =
         Self { capability: (8, 0), hopper: true, multiprocessors: 132, shared: 227 << 10, tf32: false };
 
@@ -55,7 +55,7 @@ pub fn set_tf32(allow: bool) {
     TF32.store(allow, Ordering::Relaxed);
 }
 
-/// Returns the value last passed to [`set_tf32`].
+/// Returns the value last passed to [`set_tf32`], or `false` if it has not been called.
 ///
 /// # Examples
 /// ```

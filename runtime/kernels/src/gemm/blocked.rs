@@ -113,9 +113,8 @@ impl Task<'_> {
         }
     }
 
-    /// Copies a square of `LANES` rows and columns of a transposed B to the panel. The square begins at the row `row`
-    /// of B and at the column `column` of the panel, and ends before the row `end` and the column `width`. The
-    /// panel's first row is the row `start` of B.
+    /// Copies a block of a transposed B to the panel: the first `LANES` of the rows `row..end` of B, in the first
+    /// `LANES` of the panel's columns `column..width`. The panel's first row is the row `start` of B.
     #[inline(always)]
     fn pack_transposed<S: Simd>(
         &mut self,
@@ -142,7 +141,7 @@ impl Task<'_> {
         }
     }
 
-    /// Copies a block of A if A is transposed.
+    /// Copies the rows `row..end` in the columns `start..stop` of A to `packed_a` if A is transposed.
     fn pack_a(&mut self, [row, end]: [usize; 2], [start, stop]: [usize; 2]) {
         if self.a.transposed {
             for (packed, column) in self.packed_a.chunks_exact_mut(MC).zip(start..stop) {
@@ -151,8 +150,8 @@ impl Task<'_> {
         }
     }
 
-    /// Returns the elements of A from a row and a column on, the distance between its rows, and the distance between
-    /// its columns. The column must be the first column of the block that was packed last.
+    /// Returns the elements of A, starting with the one in a row and a column, and the distances between its rows and
+    /// between its columns. The column must be the first column of the block that was packed last.
     fn elements_of_a(&self, row: usize, column: usize) -> (&[f32], [usize; 2]) {
         if self.a.transposed {
             (&self.packed_a[(row - self.rows[0]) % MC..], [1, MC])

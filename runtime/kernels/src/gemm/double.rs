@@ -1,4 +1,4 @@
-//! Matrix products in f64, which gradient checks use: one row of C at a time.
+//! Matrix products in f64, computed one row of C at a time. Gradient checks use them.
 
 use crate::parallel::{cost, for_each_row};
 use crate::simd::{Kernel, Simd, dispatch_loops};

@@ -18,7 +18,7 @@ impl BiasActivation<'_> {
     /// Turns the sums in the columns `first..end` of a row into results, in place.
     ///
     /// # Safety
-    /// `row` must have `end` elements. Those from `first` on must be initialized, and no other task may access them.
+    /// `row` must have `end` elements. Those in `first..end` must be initialized, and no other task may access them.
     #[inline(always)]
     pub unsafe fn apply<S: Simd>(&self, simd: S, row: *mut f32, [first, end]: [usize; 2]) {
         if self.bias.is_none() && self.activation == Activation::Identity {
@@ -28,7 +28,7 @@ impl BiasActivation<'_> {
         for column in (first..end).step_by(S::LANES) {
             let address = row.wrapping_add(column);
             let lanes = S::LANES.min(end - column);
-            // SAFETY: the row has `lanes` elements from `column` on, as the caller guarantees, and the slice of the
+            // SAFETY: the row has the elements `column..column + lanes`, as the caller guarantees, and the slice of the
             // bias has at least as many.
             unsafe {
                 let mut value = simd.load_partial(address, lanes);

@@ -7,10 +7,10 @@ use crate::simd::{Isa, Kernel, Simd, dispatch_to};
 use super::epilogue::BiasActivation;
 use super::{Product, sizes};
 
-/// The number of columns of B that are multiplied by the same rows at a time.
+/// The number of columns of B in one call of [`dot_products`].
 const NR: usize = 4;
 
-/// The number of rows of A that are multiplied by the same columns at a time.
+/// The maximum number of rows of A in one call of [`dot_products`].
 const MR: usize = 4;
 
 /// The maximum depth of a pass: the number of elements of each row and column that one pass multiplies. The elements of
@@ -22,8 +22,9 @@ const KC: usize = 512;
 /// of two would cause cache-set conflicts.
 const PACKED_ROWS: std::ops::Range<usize> = MR + 1..super::MIN_PACKED[0];
 
-/// Returns `epilogue(a · b)` of all products. In each, either `a` is in row-major order and `b` is transposed, or one of
-/// the sizes is 0. A task computes some columns of all rows of a product, so that each element of B is read once.
+/// Returns `epilogue(a · b)` of all products. In each product, `a` must be in row-major order and `b` must be
+/// transposed, unless one of the sizes is 0. A task computes some columns of all rows of a product, so that each
+/// element of B is read once.
 pub(super) fn multiply_all(isa: Isa, products: &[Product<'_>], epilogue: BiasActivation<'_>) -> Vec<f32> {
     let [rows, depth, columns] = sizes(products);
     let mut c = zeros(products.len() * rows * columns);

@@ -1,6 +1,6 @@
 //! Matrices in memory.
 
-/// A matrix whose rows are contiguous, or whose columns are if it is transposed.
+/// A matrix with contiguous rows, or with contiguous columns if it is transposed.
 #[derive(Clone, Copy)]
 pub(crate) struct Matrix<'a, T = f32> {
     pub values: &'a [T],

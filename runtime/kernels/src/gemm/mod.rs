@@ -1,11 +1,11 @@
 //! Matrix products.
 //!
 //! - [`multiply`] computes `C = epilogue(A · B)` for matrices in memory. It packs panels of B on the fly (`blocked`),
-//!   or computes dot products without packing B if A has few rows (`gemv`). [`MatrixElement`] has the products of
-//!   several pairs of matrices at once, in f32 and in f64 (`double`).
+//!   or computes dot products without packing B if A has few rows (`gemv`). [`MatrixElement::multiply_all`] multiplies
+//!   several pairs of matrices at once, in f32 or in f64 (`double`).
 //! - [`multiply_packed`] multiplies operands that the caller has packed, as Winograd's transforms do (`packed`).
-//! - [`RegisterTile`] is the inner loop of `blocked` and `packed`. Convolutions use it too, and so do their gradients
-//!   if they are computed as matrix products.
+//! - [`RegisterTile`] is the inner loop of `blocked` and `packed`. Convolutions also use it, in the forward pass and in
+//!   gradients that are computed as matrix products.
 //!
 //! The names are those of BLIS: `MR × NR` sums are in registers, and `KC` rows of a panel of `NC` columns of B stay in
 //! the L1 cache while they are multiplied by `MC` rows of A.
@@ -63,8 +63,8 @@ fn sizes<T>(products: &[Product<'_, T>]) -> [usize; 3] {
 
 /// An element type of matrices.
 pub(crate) trait MatrixElement: Element {
-    /// Returns the products of several pairs of matrices, `[products, a.rows, b.columns]`. All products have the same
-    /// sizes and storage orders.
+    /// Returns the products of several pairs of matrices, `[products, a.rows, b.columns]`. All products must have
+    /// the same sizes and storage orders.
     fn multiply_all(products: &[Product<'_, Self>]) -> Vec<Self>;
 }
 

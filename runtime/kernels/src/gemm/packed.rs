@@ -1,7 +1,8 @@
 //! The product of packed operands: the caller has written A and B in the order in which the loop reads them.
 //!
-//! B is packed in panels of one cache line of columns, `[panel][depth][PANEL]`. A is packed in groups of rows whose
-//! sums are in registers together, `[group][depth / LANES][row of the group][LANES]`.
+//! B is packed in panels of `PANEL` columns, `[panel][depth][PANEL]`, so that each row of a panel fills one cache line.
+//! A is packed in groups of rows whose sums are in registers together,
+//! `[group][depth / LANES][row of the group][LANES]`.
 
 use crate::memory::CACHE_LINE_FLOATS;
 use crate::simd::{Floats, Simd};
@@ -46,8 +47,8 @@ impl RowGroups {
         group * self.rows / self.count
     }
 
-    /// Returns the offset in packed A of `lanes` elements of a row from the element `at` on. Rows have `depth`
-    /// elements, rounded up to whole vectors.
+    /// Returns where the elements `at..at + lanes` of a row begin in packed A. `at` must be a multiple of `lanes`. Rows
+    /// have `depth` elements, rounded up to whole vectors.
     #[inline(always)]
     pub fn offset(self, row: usize, at: usize, depth: usize, lanes: usize) -> usize {
         let group = ((row + 1) * self.count).div_ceil(self.rows) - 1;
@@ -73,7 +74,8 @@ pub(crate) struct PackedFactors {
 
 /// Writes the product to `c`, `[panel][row][PANEL]`, with panels at the distance `panel_strides[1]`.
 ///
-/// Every sum adds its products in the order of the depth, so that it does not depend on the partition.
+/// Every sum adds its products in the order of the depth, so that the result does not depend on the partition of the
+/// rows into groups.
 ///
 /// # Safety
 /// The arrays of `factors` and `c` must have the sizes documented here and in [`PackedFactors`].
@@ -121,7 +123,7 @@ const KC: usize = 64;
 /// The requirements of [`multiply_packed`], for one group and `NV` vectors of columns.
 #[inline(always)]
 unsafe fn multiply_group<S: Simd, const NV: usize>(simd: S, factors: PackedFactors, sums: Sums) {
-    // SAFETY: the caller's bounds; no group has more rows than `max_rows`.
+    // SAFETY: guaranteed by the caller. No group has more rows than `max_rows`.
     unsafe {
         // Larger tiles are compiled only for instruction sets with enough registers.
         if S::LANES == 16 && factors.rows > 6 {
@@ -191,6 +193,7 @@ fn offsets<S: Simd, const NV: usize>(stride: usize) -> [usize; NV] {
 }
 
 /// The distance between the panel row that is multiplied and the row that is prefetched, in floats. In a Winograd
-/// convolution, the prefetches at the end of a panel reach the panel of the next position, which follows it in memory.
-/// The panels of all positions together exceed the L2 cache.
+/// convolution, which has one product for each element of the transformed tile, the prefetches at the end of a panel
+/// reach the panel of the next product, which follows it in memory. They are needed because the panels of all products
+/// together exceed the L2 cache.
 const PREFETCH_DISTANCE: usize = 32 * PANEL;

@@ -49,7 +49,7 @@ impl<L: Lanes, const MR: usize, const NV: usize> RegisterTile<L, MR, NV> {
     /// Loads the sums from memory. `strides` are the distances between rows and between vectors.
     ///
     /// # Safety
-    /// `from` has every vector of the tile.
+    /// Every vector of the tile must be in bounds at `from`.
     #[inline(always)]
     pub unsafe fn load(&mut self, from: *const L::Real, strides: [usize; 2]) {
         for m in 0..MR {
@@ -63,7 +63,7 @@ impl<L: Lanes, const MR: usize, const NV: usize> RegisterTile<L, MR, NV> {
     /// Stores the sums in memory. `strides` are the distances between rows and between vectors.
     ///
     /// # Safety
-    /// `to` has room for every vector of the tile.
+    /// Every vector of the tile must be in bounds at `to`.
     #[inline(always)]
     pub unsafe fn store(&self, to: *mut L::Real, strides: [usize; 2]) {
         for m in 0..MR {
@@ -74,7 +74,7 @@ impl<L: Lanes, const MR: usize, const NV: usize> RegisterTile<L, MR, NV> {
         }
     }
 
-    /// Adds the matrix product of A, of which each row has `depth` elements, and B, which has `depth` rows.
+    /// Adds the matrix product of A, with `depth` elements in each row, and B, with `depth` rows.
     ///
     /// With `PREFETCH_DISTANCE > 0`, prefetches B at a distance of `PREFETCH_DISTANCE` elements.
     ///

@@ -22,8 +22,8 @@ use super::simd::{Isa, isa};
 /// - `bias`: `[out_features]`
 /// - returns `[..., out_features]`
 ///
-/// f32 on the CPU runs as one kernel. Other dtypes and devices fall back to [`matmul`](crate::matmul()), followed by bias
-/// and activation. Differentiable in `x`, `weight` and `bias`.
+/// f32 on the CPU runs as one kernel. Other dtypes and devices fall back to [`matmul`](crate::matmul()), followed by
+/// bias and activation. Differentiable in `x`, `weight` and `bias`.
 ///
 /// # Errors
 /// Fails if the shapes, dtypes or devices do not match.

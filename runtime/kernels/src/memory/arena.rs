@@ -1,5 +1,5 @@
-//! The arena of activations. A pass needs only as much memory as the activations that are alive at the same time, and
-//! every pass touches the same pages.
+//! The arena of activations. A forward pass (here called a pass) needs only as much memory as the activations that are
+//! alive at the same time, and every pass touches the same pages.
 //!
 //! Each running pass leases ranges, first fit, from a separate region. A lease that does not fit gets a separate
 //! allocation. When the last lease of a pass is dropped, the region of the pass grows if a lease did not fit in it, and

@@ -7,7 +7,7 @@ use candle_core::{CpuStorage, Result, Shape, Storage, Tensor, bail};
 /// The alignment of an output in its storage.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Alignment {
-    /// The output begins with the storage, as candle requires of an operation with a gradient.
+    /// The output begins at the start of its storage, as candle requires of an operation with a gradient.
     Storage,
     /// A large output begins at the first cache line of the storage.
     CacheLine,

@@ -56,7 +56,7 @@ impl Operation<3> for Normalize {
         grad: &Tensor,
     ) -> Result<[Option<Tensor>; 3]> {
         let weight = second.narrow(0, 0, self.sizes.channels)?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
-        // The gradient of the residual is the masked gradient, so it is computed as a tensor.
+        // The gradient of the residual is the masked gradient, which is therefore computed as a tensor.
         let has_residual_and_activation = self.residual && self.activation != Activation::Identity;
         let masked = if has_residual_and_activation {
             activation::gradient(self.activation, grad, y)?
@@ -104,7 +104,7 @@ impl Normalize {
         unsafe { vec_written_by(x.len(), fill) }
     }
 
-    /// Returns, for each channel, the sum of the gradient and the sum of the gradient times `x - mean`.
+    /// Returns, for each channel, the sum of the masked gradient and the sum of the masked gradient times `x - mean`.
     fn sums<E: Element>(&self, activation: Activation, [x, y, grad]: [&[E]; 3]) -> Vec<[f64; 2]> {
         let fold = |channel: usize, samples: Range<usize>| {
             let planes = samples.map(|sample| self.sizes.range(sample, channel)).map(|range| {

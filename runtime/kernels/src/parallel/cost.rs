@@ -31,7 +31,7 @@ pub(crate) const STREAMED_MULTIPLY_ADDS: usize = MULTIPLY_ADDS / 2;
 /// Multiply-adds of a task that also packs an operand.
 pub(crate) const PACKED_MULTIPLY_ADDS: usize = 2 * MULTIPLY_ADDS;
 
-/// Multiply-adds of a whole operation that splits its work into allocated tasks before it runs. An operation with fewer
+/// Multiply-adds of a whole operation that allocates a list of its tasks before it runs. An operation with fewer
 /// multiply-adds runs on the calling thread.
 pub(crate) const SPLIT_MULTIPLY_ADDS: usize = 8 * MULTIPLY_ADDS;
 

@@ -254,8 +254,8 @@ struct Backward<'a, E> {
 impl<E: Element> Kernel for Backward<'_, E> {
     type Output = ();
 
-    /// Spreads the gradients of each output row over the columns of its windows, then adds them to the rows of these
-    /// windows.
+    /// For each output row, first spreads the gradients over the columns of the windows. Then adds the result to the
+    /// input rows of these windows.
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let Windows { rows, columns, input: [h, w], .. } = self.windows;

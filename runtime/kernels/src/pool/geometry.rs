@@ -105,9 +105,9 @@ impl<const AXES: usize> PoolGeometry<AXES> {
     fn outputs(&self, axis: usize, input: usize) -> usize {
         let wide = |sizes: [usize; AXES]| sizes[axis] as i128;
         let (stride, padding, input) = (wide(self.stride), wide(self.padding), input as i128);
-        let reach = wide(self.dilation) * (wide(self.kernel) - 1) + 1;
+        let kernel_extent = wide(self.dilation) * (wide(self.kernel) - 1) + 1;
         let round = if self.ceil_mode { stride - 1 } else { 0 };
-        let mut outputs = (input + 2 * padding - reach + round).div_euclid(stride) + 1;
+        let mut outputs = (input + 2 * padding - kernel_extent + round).div_euclid(stride) + 1;
         if self.ceil_mode && (outputs - 1) * stride >= input + padding {
             outputs -= 1;
         }
@@ -117,13 +117,13 @@ impl<const AXES: usize> PoolGeometry<AXES> {
     /// Returns, for each of `outputs` windows along one axis, its positions in `0..input`.
     pub(crate) fn positions(&self, axis: usize, input: usize, outputs: usize) -> Vec<WindowPositions> {
         let (dilation, padding) = (self.dilation[axis], self.padding[axis]);
-        let reach = dilation.saturating_mul(self.kernel[axis] - 1).saturating_add(1);
+        let kernel_extent = dilation.saturating_mul(self.kernel[axis] - 1).saturating_add(1);
         let positions = |output: usize| {
             // `start` counts from the start of the padding; `first` and `end` count from the start of the input.
             let start = output * self.stride[axis];
             let skipped = padding.saturating_sub(start).div_ceil(dilation);
             let first = start.saturating_add(skipped.saturating_mul(dilation)) - padding;
-            let end = start.saturating_add(reach).saturating_sub(padding).min(input);
+            let end = start.saturating_add(kernel_extent).saturating_sub(padding).min(input);
             (first..end).step_by(dilation)
         };
         (0..outputs).map(positions).collect()

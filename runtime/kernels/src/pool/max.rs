@@ -316,10 +316,10 @@ impl<E: Element> Kernel for Forward<'_, E> {
     fn run<S: Simd>(self, _: S) {
         let MaxPool { rows, columns, input: [h, w], column_windows, .. } = self.pool;
         let AxisWindows { kernel, stride, padding } = column_windows.unwrap_or_default();
-        // `reach` is the number of columns that the windows cover, including the padding. Columns outside the input
+        // `covered` is the number of columns that the windows cover, including the padding. Columns outside the input
         // stay -∞.
-        let reach = (columns.len() - 1) * stride + kernel;
-        let mut padded = vec![E::NEG_INFINITY; reach.max(padding + w)];
+        let covered = (columns.len() - 1) * stride + kernel;
+        let mut padded = vec![E::NEG_INFINITY; covered.max(padding + w)];
         for (x, y) in self.x.chunks_exact(h * w).zip(self.y.chunks_exact_mut(rows.len() * columns.len())) {
             for (positions, y) in rows.iter().zip(y.chunks_exact_mut(columns.len())) {
                 let column_maxima = &mut padded[padding..padding + w];
@@ -343,8 +343,8 @@ impl<E: Element> Kernel for Forward<'_, E> {
 /// Writes the maximum of each window of `KERNEL` columns, `STRIDE` apart.
 #[inline(always)]
 fn max_columns<E: Element, const KERNEL: usize, const STRIDE: usize>(x: &[E], y: &mut [E]) {
-    let reach = (y.len() - 1) * STRIDE + KERNEL;
-    let x = &x[..reach];
+    let covered = (y.len() - 1) * STRIDE + KERNEL;
+    let x = &x[..covered];
     for (column, y) in y.iter_mut().enumerate() {
         let window = &x[column * STRIDE..column * STRIDE + KERNEL];
         *y = window[1..].iter().fold(window[0], |max, value| larger(max, *value));

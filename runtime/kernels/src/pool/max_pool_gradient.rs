@@ -1,9 +1,9 @@
-//! The gradient of max pooling for small undilated windows with no gaps between them. Each pass handles one kernel
-//! position of all windows of a plane.
+//! The gradient of max pooling for small undilated windows with no gaps between them. Each pass handles one tap (one
+//! position in the window) of all windows of a plane.
 //!
-//! First, the input is rearranged: for each kernel position, the elements of all windows are then in the order of the
-//! outputs. Each kernel position then takes one vectorized pass without branches. Branches
-//! on the maximum would be unpredictable.
+//! Before the passes, the input is rearranged so that, for each tap, the elements of all windows are in the order of
+//! the outputs. The passes are therefore vectorized. They have no branches, because branches on the maximum would be
+//! unpredictable.
 
 use crate::element::Element;
 use crate::memory::zeros;
@@ -74,8 +74,8 @@ impl<E: Element> MaxPoolGradient<'_, E> {
     }
 }
 
-/// Handles one kernel position: `x` holds one element of each window, and `y` the maximum of each window. If the two
-/// are equal, moves the window's remaining gradient to the element's gradient in `dx`. Sets the remaining gradient to
+/// Handles one tap: `x` holds the element of each window under the tap, and `y` the maximum of each window. If the two
+/// are equal, adds the window's remaining gradient to the element's gradient in `dx` and sets the remaining gradient to
 /// 0, so that later elements of the window receive nothing.
 #[inline(always)]
 fn route_gradients<E: Element>(x: &[E], y: &[E], remaining: &mut [E], dx: &mut [E]) {
@@ -102,7 +102,7 @@ fn route_gradients<E: Element>(x: &[E], y: &[E], remaining: &mut [E], dx: &mut [
 struct Phases<const STRIDE: usize> {
     windows: [AxisWindows; 2],
     input: [usize; 2],
-    /// The number of rows and columns of a phase.
+    /// The numbers of rows and of columns of a phase.
     counts: [usize; 2],
 }
 
@@ -122,7 +122,7 @@ impl<const STRIDE: usize> Phases<STRIDE> {
         self.windows[0].stride * STRIDE * self.phase_len()
     }
 
-    /// Returns the offset of each kernel position of the first window, in row-major order.
+    /// Returns the offset of the element under each tap of the first window, in row-major order of the taps.
     fn positions(&self) -> impl Iterator<Item = usize> {
         let [rows, columns] = self.windows;
         let positions =
@@ -133,7 +133,7 @@ impl<const STRIDE: usize> Phases<STRIDE> {
         })
     }
 
-    /// Returns the offset of the first column phase of an input row, or `None` if no window covers that row.
+    /// Returns the offset of an input row in its first column phase, or `None` if no window covers that row.
     #[inline(always)]
     fn row(&self, row: usize) -> Option<usize> {
         let AxisWindows { stride, padding, .. } = self.windows[0];

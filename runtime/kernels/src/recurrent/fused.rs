@@ -61,7 +61,7 @@ struct Sizes {
 }
 
 impl Sizes {
-    /// Returns the time index of the step that runs as number `step`.
+    /// Returns the time index of a step. `step` counts the steps in the order in which they run.
     fn time(self, step: usize) -> usize {
         if self.reverse { self.steps - 1 - step } else { step }
     }
@@ -173,7 +173,7 @@ impl<C: Cell> Fused<C> {
         Backward { dx, dh, state }
     }
 
-    /// Returns the gradient of the weights over all steps, `dhᵀ · h`.
+    /// Returns the gradient of the weights over all steps, `dgatesᵀ · h`.
     fn weight_gradient<T: StepElement>(&self, dgates: &[T], out: &[T], initial: &[T]) -> Vec<T> {
         let Sizes { steps, batch, hidden, columns, .. } = self.sizes;
         let len = self.sizes.state();

@@ -100,7 +100,7 @@ pub(super) struct BackwardRow<'a, C, T> {
     dh: [&'a mut [T]; GATES],
 }
 
-/// Returns the rows of a matrix with `batch` rows, which may be empty.
+/// Returns the rows of a matrix with `batch` rows. The rows may be empty.
 fn rows<T>(data: &[T], batch: usize) -> impl Iterator<Item = &[T]> {
     let len = data.len() / batch.max(1);
     (0..batch).map(move |row| &data[row * len..][..len])
@@ -164,7 +164,7 @@ impl<C: Cell, T: StepElement> Row for BackwardRow<'_, C, T> {
 
 /// An element type of recurrent layers: f32 is computed as vectors, f64 number by number.
 pub(super) trait StepElement: MatrixElement {
-    /// Runs a kernel that calls the other functions.
+    /// Runs a kernel that calls the other functions of this trait.
     fn dispatch<K: Kernel>(kernel: K) -> K::Output;
     /// Computes the new states and the saved values of a row.
     fn forward<S: Simd, C: Cell>(simd: S, row: &mut ForwardRow<C, Self>);
@@ -237,7 +237,7 @@ struct ForwardLoop<'r, 'a, S, C> {
 }
 
 impl<S: Simd, C: Cell> ForwardLoop<'_, '_, S, C> {
-    /// Computes the units from `at` on.
+    /// Computes the `N` vectors of units that begin at unit `at`.
     #[inline(always)]
     fn compute<const N: usize>(&mut self, at: usize, access: impl Access<S, N>) {
         let row = &mut *self.row;
@@ -269,7 +269,7 @@ struct BackwardLoop<'r, 'a, S, C> {
 }
 
 impl<S: Simd, C: Cell> BackwardLoop<'_, '_, S, C> {
-    /// Computes the gradients of the units from `at` on.
+    /// Computes the gradients for the `N` vectors of units that begin at unit `at`.
     #[inline(always)]
     fn compute<const N: usize>(&mut self, at: usize, access: impl Access<S, N>) {
         let row = &mut *self.row;
@@ -325,7 +325,7 @@ fn store_all<S: Simd, const N: usize, const SLICES: usize>(
     }
 }
 
-/// Loads and stores vectors of a slice. An empty slice has zeros, and ignores what is stored.
+/// Loads and stores vectors of a slice. Loads from an empty slice return zeros, and stores to it do nothing.
 trait Access<S: Simd, const N: usize>: Copy {
     fn load(self, simd: S, slice: &[f32], at: usize) -> Vectors<S, N>;
     fn store(self, vectors: Vectors<S, N>, slice: &mut [f32], at: usize);
@@ -357,7 +357,7 @@ impl<S: Simd, const N: usize> Access<S, N> for Whole {
     }
 }
 
-/// Accesses the first lanes of a vector, which are as many as the number says.
+/// Accesses only the first lanes of a vector, whose number is the field.
 #[derive(Clone, Copy)]
 struct First(usize);
 

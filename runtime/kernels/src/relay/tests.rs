@@ -5,7 +5,7 @@ use candle_core::{CpuStorage, Shape, Var};
 
 use super::*;
 
-/// A function of each number. The activations are not used instead, because their kernels take long to compile.
+/// A function of each number. It replaces the activations, whose kernels take long to compile.
 #[derive(Clone, Copy)]
 struct Elementwise {
     value: fn(f64) -> f64,

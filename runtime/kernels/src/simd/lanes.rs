@@ -22,12 +22,12 @@ pub(crate) trait Task<R: Real>: Send {
     fn run<L: Lanes<Real = R>>(self, lanes: L);
 }
 
-/// A token for a vector of `R`s.
+/// A token for vectors of the number type [`Real`](Self::Real).
 ///
 /// # Safety
 /// Methods with a pointer read or write `LANES` consecutive numbers (`n < LANES` numbers for `load_partial`, `LANES`
 /// rows of `LANES` numbers for `transpose`). The caller guarantees that these are in bounds; no alignment is needed.
-/// Lanes from `n` on load as zero.
+/// The lanes `n..LANES` load as zero.
 pub(crate) trait Lanes: Copy {
     type Real: Real;
     type V: Copy;

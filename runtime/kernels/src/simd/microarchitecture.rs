@@ -1,4 +1,4 @@
-//! The processor's microarchitecture: the same instructions take different times on different processors.
+//! The processor's microarchitecture, on which the duration of instructions depends.
 
 use std::sync::OnceLock;
 

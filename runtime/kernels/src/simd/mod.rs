@@ -36,7 +36,7 @@ pub use x86::{Avx2, Avx512};
 
 use std::sync::OnceLock;
 
-/// An instruction set that a kernel can run on, from the narrowest to the widest.
+/// An instruction set that a kernel can run on. By default, [`isa`] returns the last of those that a machine has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Isa {
     /// Plain Rust, eight lanes, which the compiler may vectorize.
@@ -49,7 +49,7 @@ pub enum Isa {
     Avx512,
 }
 
-/// Returns the instruction sets of this machine, from the portable one to the widest.
+/// Returns the instruction sets of this machine, in the order of [`Isa`].
 pub fn available() -> Vec<Isa> {
     let all = [Isa::Portable, Isa::Neon, Isa::Avx2, Isa::Avx512];
     all.into_iter().filter(|isa| isa.is_available()).collect()
@@ -93,8 +93,8 @@ pub fn has_pairs(isa: Isa) -> bool {
     return false;
 }
 
-/// Returns the instruction set in use: the widest of this machine, up to the limit in the environment
-/// variable `SCONCE_ISA` (`portable`, `neon`, `avx2` or `avx512`; read once).
+/// Returns the instruction set in use: the last of this machine's in the order of [`Isa`], up to the limit in the
+/// environment variable `SCONCE_ISA` (`portable`, `neon`, `avx2` or `avx512`; read once).
 pub fn isa() -> Isa {
     static ISA: OnceLock<Isa> = OnceLock::new();
     *ISA.get_or_init(|| {
@@ -164,7 +164,7 @@ pub(super) fn dispatch_loops<K: Kernel>(kernel: K) -> K::Output {
     dispatch_loops_to(isa(), kernel)
 }
 
-/// Runs a kernel like [`dispatch_loops`], but with an instruction set no wider than `limit`.
+/// Runs a kernel like [`dispatch_loops`], but with `limit` in place of [`isa`].
 pub(super) fn dispatch_loops_to<K: Kernel>(limit: Isa, kernel: K) -> K::Output {
     match limit {
         // SAFETY: `is_available` detected the features on this machine.
@@ -214,8 +214,8 @@ fn run_plain<S: Simd, K: Kernel>(simd: S, kernel: K) -> K::Output {
 ///
 /// # Safety
 /// Methods with a pointer read or write `LANES` consecutive floats (the `_partial` methods `n ≤ LANES` floats, the
-/// `_half` methods `n ≤ LANES` halves). The caller guarantees that these are in bounds; no alignment is needed. Lanes
-/// from `n` on load as zero.
+/// `_half` methods `n ≤ LANES` halves). The caller guarantees that these are in bounds; no alignment is needed. The
+/// lanes `n..LANES` load as zero.
 #[allow(clippy::missing_safety_doc, reason = "stated once in the trait's documentation")]
 pub trait Simd: Copy + Send + Sync + 'static {
     type V: Copy;

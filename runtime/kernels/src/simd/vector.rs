@@ -31,7 +31,7 @@ impl<S: Simd, const N: usize> Vectors<S, N> {
     /// Loads `N` consecutive vectors.
     ///
     /// # Safety
-    /// `from` has `N · LANES` floats.
+    /// `from` must have `N · LANES` floats.
     #[inline(always)]
     pub unsafe fn load(simd: S, from: *const f32) -> Self {
         let mut vectors = [simd.zero(); N];
@@ -45,7 +45,7 @@ impl<S: Simd, const N: usize> Vectors<S, N> {
     /// Stores the vectors one after another.
     ///
     /// # Safety
-    /// `to` has room for `N · LANES` floats.
+    /// `to` must have room for `N · LANES` floats.
     #[inline(always)]
     pub unsafe fn store(self, to: *mut f32) {
         for (i, vector) in self.vectors.iter().enumerate() {
@@ -56,10 +56,10 @@ impl<S: Simd, const N: usize> Vectors<S, N> {
 }
 
 impl<S: Simd> Vectors<S> {
-    /// Loads `n` floats, and zero in the lanes from `n` on.
+    /// Loads `n` floats. The lanes `n..LANES` are zero.
     ///
     /// # Safety
-    /// `from` has `n ≤ LANES` floats.
+    /// `from` must have `n ≤ LANES` floats.
     #[inline(always)]
     pub unsafe fn load_partial(simd: S, from: *const f32, n: usize) -> Self {
         // SAFETY: guaranteed by the caller.
@@ -69,7 +69,7 @@ impl<S: Simd> Vectors<S> {
     /// Stores the first `n` lanes.
     ///
     /// # Safety
-    /// `to` has room for `n ≤ LANES` floats.
+    /// `to` must have room for `n ≤ LANES` floats.
     #[inline(always)]
     pub unsafe fn store_partial(self, to: *mut f32, n: usize) {
         // SAFETY: guaranteed by the caller.
@@ -82,13 +82,13 @@ pub(crate) trait VectorLoop<S: Simd> {
     /// Processes the `N` vectors from the element `at` on. Must be `#[inline(always)]`.
     ///
     /// # Safety
-    /// `at + N · LANES` is at most the length of the slice.
+    /// `at + N · LANES` must be at most the length of the slice.
     unsafe fn body<const N: usize>(&mut self, at: usize);
 
     /// Processes the last `n < LANES` elements, which begin at `at`. Must be `#[inline(always)]`.
     ///
     /// # Safety
-    /// `at + n` is the length of the slice.
+    /// `at + n` must be the length of the slice.
     unsafe fn remainder(&mut self, at: usize, n: usize);
 }
 

@@ -121,7 +121,7 @@ impl<S: Simd> VectorLoop<S> for &mut Largest<S> {
     #[inline(always)]
     unsafe fn body<const N: usize>(&mut self, at: usize) {
         for i in 0..N {
-            // SAFETY: the caller guarantees that the slice has `N` vectors from `at` on.
+            // SAFETY: the caller guarantees that the slice has the elements `at..at + N * LANES`.
             let x = unsafe { self.simd.load(self.x.add(at + i * S::LANES)) };
             self.parts[i] = self.simd.max(x, self.parts[i]);
         }
@@ -130,7 +130,7 @@ impl<S: Simd> VectorLoop<S> for &mut Largest<S> {
     #[inline(always)]
     unsafe fn remainder(&mut self, at: usize, n: usize) {
         for i in 0..n {
-            // SAFETY: the caller guarantees that the slice has `n` elements from `at` on.
+            // SAFETY: the caller guarantees that the slice has the elements `at..at + n`.
             self.rest = larger(unsafe { *self.x.add(at + i) }, self.rest);
         }
     }
@@ -187,7 +187,7 @@ impl<S: Simd, const STORE: bool> ExponentialSum<S, STORE> {
 impl<S: Simd, const STORE: bool> VectorLoop<S> for &mut ExponentialSum<S, STORE> {
     #[inline(always)]
     unsafe fn body<const N: usize>(&mut self, at: usize) {
-        // SAFETY: the caller guarantees that both slices have `N` vectors from `at` on.
+        // SAFETY: the caller guarantees that both slices have the elements `at..at + N * LANES`.
         unsafe {
             let [power, summand, largest] =
                 self.exponentials(Vectors::<S, N>::load(self.simd, self.x.add(at)));
@@ -205,7 +205,7 @@ impl<S: Simd, const STORE: bool> VectorLoop<S> for &mut ExponentialSum<S, STORE>
 
     #[inline(always)]
     unsafe fn remainder(&mut self, at: usize, n: usize) {
-        // SAFETY: the caller guarantees that both slices have `n` elements from `at` on.
+        // SAFETY: the caller guarantees that both slices have the elements `at..at + n`.
         unsafe {
             let [power, summand, largest] =
                 self.exponentials(Vectors::load_partial(self.simd, self.x.add(at), n));
@@ -229,7 +229,7 @@ struct Scaled<S> {
 impl<S: Simd> VectorLoop<S> for Scaled<S> {
     #[inline(always)]
     unsafe fn body<const N: usize>(&mut self, at: usize) {
-        // SAFETY: the caller guarantees that the slice has `N` vectors from `at` on.
+        // SAFETY: the caller guarantees that the slice has the elements `at..at + N * LANES`.
         unsafe {
             let y = Vectors::<S, N>::load(self.simd, self.to.add(at));
             (y * Vectors::splat(self.simd, self.scale)).store(self.to.add(at));
@@ -238,7 +238,7 @@ impl<S: Simd> VectorLoop<S> for Scaled<S> {
 
     #[inline(always)]
     unsafe fn remainder(&mut self, at: usize, n: usize) {
-        // SAFETY: the caller guarantees that the slice has `n` elements from `at` on.
+        // SAFETY: the caller guarantees that the slice has the elements `at..at + n`.
         unsafe {
             let y = Vectors::load_partial(self.simd, self.to.add(at), n);
             (y * Vectors::splat(self.simd, self.scale)).store_partial(self.to.add(at), n);
@@ -265,13 +265,13 @@ impl<S: Simd> Shifted<S> {
 impl<S: Simd> VectorLoop<S> for Shifted<S> {
     #[inline(always)]
     unsafe fn body<const N: usize>(&mut self, at: usize) {
-        // SAFETY: the caller guarantees that both slices have `N` vectors from `at` on.
+        // SAFETY: the caller guarantees that both slices have the elements `at..at + N * LANES`.
         unsafe { self.value(Vectors::<S, N>::load(self.simd, self.x.add(at))).store(self.to.add(at)) }
     }
 
     #[inline(always)]
     unsafe fn remainder(&mut self, at: usize, n: usize) {
-        // SAFETY: the caller guarantees that both slices have `n` elements from `at` on.
+        // SAFETY: the caller guarantees that both slices have the elements `at..at + n`.
         unsafe {
             self.value(Vectors::load_partial(self.simd, self.x.add(at), n)).store_partial(self.to.add(at), n)
         }
@@ -332,7 +332,7 @@ impl<S: Simd, const LOG: bool> VectorLoop<S> for &mut GradientSum<S, LOG> {
     unsafe fn body<const N: usize>(&mut self, at: usize) {
         for (i, part) in self.parts.iter_mut().enumerate().take(N) {
             let at = at + i * S::LANES;
-            // SAFETY: the caller guarantees that both slices have `N` vectors from `at` on.
+            // SAFETY: the caller guarantees that both slices have the elements `at..at + N * LANES`.
             unsafe {
                 let grad = self.simd.load(self.grad.add(at));
                 *part = if LOG {
@@ -346,7 +346,7 @@ impl<S: Simd, const LOG: bool> VectorLoop<S> for &mut GradientSum<S, LOG> {
 
     #[inline(always)]
     unsafe fn remainder(&mut self, at: usize, n: usize) {
-        // SAFETY: the caller guarantees that both slices have `n` elements from `at` on. The other lanes are zero.
+        // SAFETY: the caller guarantees that both slices have the elements `at..at + n`. The other lanes are zero.
         unsafe {
             let grad = self.simd.load_partial(self.grad.add(at), n);
             let y = self.simd.load_partial(self.y.add(at), n);
@@ -376,7 +376,7 @@ impl<S: Simd, const LOG: bool> Gradient<S, LOG> {
 impl<S: Simd, const LOG: bool> VectorLoop<S> for Gradient<S, LOG> {
     #[inline(always)]
     unsafe fn body<const N: usize>(&mut self, at: usize) {
-        // SAFETY: the caller guarantees that all three slices have `N` vectors from `at` on.
+        // SAFETY: the caller guarantees that all three slices have the elements `at..at + N * LANES`.
         unsafe {
             let y = Vectors::<S, N>::load(self.simd, self.y.add(at));
             let grad = Vectors::load(self.simd, self.grad.add(at));
@@ -386,7 +386,7 @@ impl<S: Simd, const LOG: bool> VectorLoop<S> for Gradient<S, LOG> {
 
     #[inline(always)]
     unsafe fn remainder(&mut self, at: usize, n: usize) {
-        // SAFETY: the caller guarantees that all three slices have `n` elements from `at` on.
+        // SAFETY: the caller guarantees that all three slices have the elements `at..at + n`.
         unsafe {
             let y = Vectors::load_partial(self.simd, self.y.add(at), n);
             let grad = Vectors::load_partial(self.simd, self.grad.add(at), n);

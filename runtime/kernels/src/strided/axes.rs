@@ -48,7 +48,7 @@ impl<'a, const N: usize> Position<'a, N> {
         position
     }
 
-    /// Moves to the position that [`new`](Self::new) would return.
+    /// Moves to the position that [`new`](Self::new) returns for the same `start` and `iteration`.
     #[inline]
     pub fn move_to(&mut self, start: [usize; N], mut iteration: usize) {
         self.offsets = start;

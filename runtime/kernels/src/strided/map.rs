@@ -126,7 +126,7 @@ impl<'a, const N: usize> Operands<'a, N> {
         let task = formula.task_len();
         let single = |inputs: [Run<'_, f32>; N], out: &mut [_]| formula.run(inputs, out);
         let double = |inputs: [Run<'_, f64>; N], out: &mut [_]| formula.run(inputs, out);
-        // SAFETY of every call: a formula initializes all elements of its output, and the chunks of `fill` cover it.
+        // SAFETY of every call: `fill` passes all of `out` to the formula, which initializes every element.
         #[expect(clippy::undocumented_unsafe_blocks, reason = "the comment above applies to all of them")]
         match self.dtype {
             DType::F64 => {
@@ -208,7 +208,7 @@ struct Nest<'a, const N: usize> {
     outer: &'a [Axis<N>],
     rows: usize,
     columns: usize,
-    /// The strides of a row and of a column, for each operand.
+    /// For each operand, the distances to the next row and to the next column.
     strides: [[usize; 2]; N],
 }
 
@@ -229,7 +229,7 @@ impl<'a, const N: usize> Nest<'a, N> {
     }
 }
 
-/// An element type of results, which are computed as numbers of type `E`.
+/// An element type of results. The results are computed as numbers of type `E` and then converted.
 pub(super) trait OutputElement<E>: Copy + Send {
     /// Whether [`write`](Self::write) supports only up to [`BUFFER`] elements.
     const IS_BUFFERED: bool;

@@ -162,22 +162,23 @@ pub(super) struct Reader<'a, E> {
     elements: Elements<'a>,
     access: Access,
     columns: usize,
-    /// The strides of a row and of a column.
+    /// The distances to the next row and to the next column.
     strides: [usize; 2],
     buffer: Vec<E>,
     /// The offset of the row that the buffer holds, with [`Access::Repeated`].
     repeated: Option<usize>,
 }
 
+/// The way in which a reader gets the elements of a run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Access {
     /// All elements of a run are the same number.
     Constant,
     /// A run is a slice of the storage.
     Direct,
-    /// All rows of a run are equal. The buffer holds copies of that row.
+    /// All rows of a run are equal. The buffer holds copies of one row.
     Repeated,
-    /// All other elements are copied to the buffer.
+    /// The elements are copied from the storage to the buffer.
     Gathered,
 }
 
@@ -244,8 +245,8 @@ impl<'a, E: ComputeType> Reader<'a, E> {
     }
 }
 
-/// Returns the length of the segments in which runs are read through a buffer: at most [`BUFFER`], and a whole number
-/// of rows if a run has several rows that fit in the buffer.
+/// Returns the length of a segment: the part of a run that the buffer can hold, at most [`BUFFER`] elements. If a run
+/// has several rows and a row fits in the buffer, a segment is a whole number of rows.
 pub(super) fn segment_len(rows: usize, columns: usize) -> usize {
     if rows == 1 || columns > BUFFER { BUFFER } else { BUFFER - BUFFER % columns }
 }

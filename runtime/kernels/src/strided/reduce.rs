@@ -1,5 +1,8 @@
 //! Sums over some dimensions. Partial sums are f64, and the partition into tasks depends only on the shape, so that the
 //! results are the same for any number of threads.
+//!
+//! An axis is *kept* if the result has it, and *reduced* if it is summed. The innermost axis is called the columns. If
+//! it is short, the axis around it is called the rows, and both are read together. A total is one sum.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -87,9 +90,9 @@ struct SumLoops<const N: usize> {
     kept: Vec<Axis<N>>,
     /// The outer axes that are summed.
     reduced: Vec<Axis<N>>,
-    /// An axis of size 1 unless the columns are short. Kept if the columns are reduced, and reduced if they are kept.
+    /// The rows; an axis of size 1 if the columns are not short. The rows are kept if the columns are reduced, and
+    /// reduced if the columns are kept.
     rows: Axis<N>,
-    /// The innermost axis.
     columns: Axis<N>,
     /// Whether the result keeps the columns.
     keeps_columns: bool,
@@ -159,7 +162,7 @@ impl<const N: usize> SumLoops<N> {
         loops
     }
 
-    /// Returns the sums times `scale`, in the order of the loops. The operands must not be empty.
+    /// Returns the totals times `scale`, in row-major order of the kept axes. The operands must not be empty.
     fn totals<E: ComputeType>(
         &self,
         operands: &Operands<'_, N>,
@@ -169,8 +172,8 @@ impl<const N: usize> SumLoops<N> {
     ) -> Vec<f64> {
         let [kept, reduced] = [&self.kept, &self.reduced].map(|axes| iteration_count(axes));
         let (rows, columns) = (self.rows.size, self.columns.size);
-        // `terms` is the number of elements in each sum, `width` the number of sums that are computed together, and
-        // `steps` the number of parts into which they can be split.
+        // `outputs` is the number of totals, `terms` the number of elements in each total, `width` the number of totals
+        // that are computed together, and `steps` the maximum number of partial sums into which a total can be split.
         let (outputs, terms, width, steps) = if self.keeps_columns {
             (kept * columns, reduced * rows, columns.min(BUFFER), reduced * rows)
         } else if rows > 1 {
@@ -269,8 +272,8 @@ impl<'a, E: ComputeType, const N: usize> Sums<'a, E, N> {
         }
     }
 
-    /// Computes the totals from `first` on, if the columns are kept. `range` are the iterations of the reduced axes and
-    /// of the rows.
+    /// Computes the totals `first..first + totals.len()`, if the columns are kept. Sums over the iterations `range` of
+    /// the loops over the reduced axes and the rows.
     fn add_columns(&mut self, mut first: usize, range: Range<usize>, mut totals: &mut [f64]) {
         let (rows, columns) = (self.loops.rows.size, self.loops.columns.size);
         // The number of rows that are added together.
@@ -302,8 +305,8 @@ impl<'a, E: ComputeType, const N: usize> Sums<'a, E, N> {
         }
     }
 
-    /// Computes the totals from `first` on, if the columns are reduced and the rows are kept. `range` are the
-    /// iterations of the reduced axes.
+    /// Computes the totals `first..first + totals.len()`, if the columns are reduced and the rows are kept. Sums over
+    /// the iterations `range` of the loops over the reduced axes, and over the columns.
     fn add_short_rows(&mut self, mut first: usize, range: Range<usize>, mut totals: &mut [f64]) {
         let (rows, columns) = (self.loops.rows.size, self.loops.columns.size);
         let height = BUFFER / columns;
@@ -323,8 +326,8 @@ impl<'a, E: ComputeType, const N: usize> Sums<'a, E, N> {
         }
     }
 
-    /// Computes the totals from `first` on, if the columns are reduced and there is one row. `range` are the iterations
-    /// of the reduced axes and of the columns.
+    /// Computes the totals `first..first + totals.len()`, if the columns are reduced and there is one row. Sums over
+    /// the iterations `range` of the loops over the reduced axes and the columns.
     fn add_rows(&mut self, first: usize, range: Range<usize>, totals: &mut [f64]) {
         let columns = self.loops.columns.size;
         self.kept.move_to(self.start, first);
@@ -389,7 +392,7 @@ struct AddRows<'a, E> {
     totals: &'a mut [f64],
 }
 
-/// The number of independent partial sums, so that the compiler can vectorize the loop.
+/// The number of independent partial sums of a row. The compiler can vectorize additions to independent sums.
 const LANES: usize = 16;
 
 impl<E: ComputeType> Kernel for AddRows<'_, E> {

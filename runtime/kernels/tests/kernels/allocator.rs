@@ -22,9 +22,13 @@ const REUSED_PAGES: usize = 16;
 /// free are likely to be detected: writes because the pattern is checked, and reads because they return NaN.
 const QUARANTINED: usize = 64;
 
+/// The start of the reserved address range, or 0 if none is reserved yet.
 static START: AtomicUsize = AtomicUsize::new(0);
+/// The number of bytes allocated so far from the reserved range, including the inaccessible pages.
 static USED: AtomicUsize = AtomicUsize::new(0);
-static COUNT: AtomicUsize = AtomicUsize::new(0);
+/// The number of guarded buffers allocated so far.
+static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+/// The freed pages of each size up to [`REUSED_PAGES`].
 static FREED: [Mutex<Queue>; REUSED_PAGES] = [const { Mutex::new(Queue::EMPTY) }; REUSED_PAGES];
 
 /// Guards allocations that may be buffers of numbers. All other allocations use the system's allocator.
@@ -186,7 +190,7 @@ fn is_enabled() -> bool {
 /// Returns a buffer in its own pages, between two inaccessible pages.
 fn allocate(layout: Layout) -> Option<NonNull<u8>> {
     let pages = allocate_pages(layout.size().next_multiple_of(PAGE))?;
-    let at_the_end = COUNT.fetch_add(1, Ordering::Relaxed).is_multiple_of(2);
+    let at_the_end = ALLOCATIONS.fetch_add(1, Ordering::Relaxed).is_multiple_of(2);
     let offset =
         if at_the_end { (pages.length - layout.size()) / layout.align() * layout.align() } else { 0 };
     let address = pages.start + offset;

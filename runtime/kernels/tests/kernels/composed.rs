@@ -28,9 +28,9 @@ fn check(what: &str, vars: &[&Var], tolerance: f64, run: impl Fn() -> Result<Ten
     let kernel = run()?;
     let composed = on_composed_path(&run)?;
     assert_close(&composed, &kernel, tolerance, what)?;
-    let cotangent = Tensor::rand(-1f64, 1., kernel.shape(), &Device::Cpu)?;
-    let kernel = (kernel * &cotangent)?.sum_all()?.backward()?;
-    let composed = (composed * &cotangent)?.sum_all()?.backward()?;
+    let output_grad = Tensor::rand(-1f64, 1., kernel.shape(), &Device::Cpu)?;
+    let kernel = (kernel * &output_grad)?.sum_all()?.backward()?;
+    let composed = (composed * &output_grad)?.sum_all()?.backward()?;
     for var in vars {
         let [composed, kernel] =
             [&composed, &kernel].map(|grads| grads.get(var).expect("the output depends on every variable"));

@@ -210,7 +210,7 @@ proptest! {
     }
 
     /// Uses enough input and output channels for the scattering kernel of the input gradient. Some cases have
-    /// strides, and some have kernels that are large relative to the image.
+    /// strides above 1, and some have kernels that are large relative to the image.
     #[test]
     fn many_input_and_output_channels_agree_with_plain_loops(case in cases(9, 20), group_in_channels in 12usize..=34,
                                                       group_out_channels in 16usize..=70, kernel in 3usize..=5) {

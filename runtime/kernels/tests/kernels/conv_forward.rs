@@ -106,8 +106,8 @@ fn indices(a: usize, b: usize, c: usize, d: usize) -> impl Iterator<Item = (usiz
     })
 }
 
-/// Asserts that each element differs by at most `tolerance` times the largest finite magnitude (but at least 1), and
-/// that NaN and infinities are at the same positions.
+/// Asserts that each element differs by at most `tolerance · max(1, largest)`, where `largest` is the largest finite
+/// magnitude in `expected`, and that NaN and infinities are at the same positions.
 fn assert_close(actual: &Tensor, expected: &[f64], tolerance: f64) {
     let actual = flat(actual);
     assert_eq!(actual.len(), expected.len());
@@ -120,8 +120,9 @@ fn assert_close(actual: &Tensor, expected: &[f64], tolerance: f64) {
     }
 }
 
-/// Asserts that the error of each element is at most that of rounding once to f16 or bf16, plus 5·10⁻⁴ of the largest
-/// magnitude. The second term allows for errors of the f32 sums, which may come from Winograd's transforms.
+/// Asserts that the error of each element is at most that of rounding once to f16 or bf16, plus
+/// `5e-4 · max(1, largest)`, where `largest` is the largest magnitude in `expected`. The second term allows for errors
+/// of the f32 sums, which may come from Winograd's transforms.
 fn assert_rounded(actual: &Tensor, expected: &[f64]) {
     let relative_error = if actual.dtype() == DType::F16 { 0.5 / 1024. } else { 0.5 / 128. };
     let largest = expected.iter().fold(1f64, |largest, x| largest.max(x.abs()));

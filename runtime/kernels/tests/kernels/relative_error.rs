@@ -1,4 +1,4 @@
-//! The error of a fused convolution relative to the size of its sums.
+//! The error of a fused convolution relative to the norm of its sums.
 
 use sconce_kernels::activation::Activation;
 

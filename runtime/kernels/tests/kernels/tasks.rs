@@ -75,7 +75,7 @@ fn problems(layer: [usize; 9], layout: Layout) -> Result<Vec<ConvProblem>> {
     Ok(problems)
 }
 
-/// Includes the algorithms that other microarchitectures select, so that the result does not depend on this machine's.
+/// Includes the algorithms that other microarchitectures select, so that the result does not depend on this machine.
 #[test]
 fn every_thread_has_work() -> Result<()> {
     let mut idle = vec![];

@@ -258,7 +258,7 @@ fn results_do_not_depend_on_the_number_of_threads() -> Result<()> {
 
 /// Winograd's transforms would spread a NaN over whole tiles, so another kernel handles operands that are not finite.
 #[test]
-fn a_nan_reaches_exactly_the_defined_outputs() -> Result<()> {
+fn a_nan_reaches_exactly_the_outputs_that_read_it() -> Result<()> {
     let shape = Shape { batch: 1, in_channels: 3, out_channels: 4, input: [24, 24], padding: [[1; 2]; 2] };
     let mut problem = Problem::new(shape, 5);
     problem.input[24 * 10 + 11] = f32::NAN;

@@ -1,4 +1,5 @@
-//! The sizes of a convolution, and the phases of its input: the positions that are equal modulo the stride.
+//! The sizes of a convolution, and the phases of its input. A phase has the positions with one residue modulo the
+//! stride.
 
 use crate::conv::ConvShape;
 
@@ -33,12 +34,12 @@ pub(super) struct Axis {
 /// residue `u mod s` depends on the tap alone. Within a phase, `u = q·s + residue`, and the convolution has stride 1:
 /// `o = q − shift`, where `shift = ⌊k·d / s⌋`.
 pub(super) struct Phase {
-    /// The residue of the padded positions.
+    /// The residue modulo the stride of the positions in the padded input.
     pub residue: usize,
     pub taps: Vec<Tap>,
-    /// The first `q` inside the input.
+    /// The smallest `q` whose position is in the input, not in the padding.
     pub first: usize,
-    /// The number of `q` inside the input.
+    /// The number of positions in the input: those of `q` in `first..first + count`.
     pub count: usize,
 }
 
@@ -47,7 +48,7 @@ pub(super) struct Phase {
 pub(super) struct Tap {
     /// The index of the tap in the kernel.
     pub index: usize,
-    /// See [`Phase`].
+    /// Output `o` reads the position `q = o + shift` of the tap's phase (see [`Phase`]).
     pub shift: usize,
 }
 
@@ -81,7 +82,7 @@ impl Axis {
 }
 
 impl Phase {
-    /// Returns the position in the unpadded input of the first `q`.
+    /// Returns the position of `self.first` in the unpadded input.
     pub fn position(&self, axis: &Axis) -> usize {
         self.first * axis.stride + self.residue - axis.padding
     }

@@ -1,5 +1,7 @@
-//! The gradient of the input: for each phase of the input, a convolution with stride 1 of the output's gradient with
-//! the taps that read the phase. A micro-kernel keeps the sums of several channels and vectors in registers.
+//! The gradient of the input: for each phase of the input, the output's gradient is convolved, with stride 1, with the
+//! taps that read the phase. A micro-kernel keeps the sums of several channels and vectors in registers.
+//!
+//! A position is a `[row, column]` among the input pixels of one phase.
 
 use crate::parallel::for_each_chunk;
 use crate::simd::{Isa, Lanes, MAX_LANES, Real, Task};
@@ -42,15 +44,17 @@ pub(super) fn gradient<R: Real>(isa: Isa, extent: &Extent, weight: &[R], grad: &
 
 /// The convolution with stride 1 that computes one phase of the input's gradient.
 struct PhaseConv<R> {
-    /// The number of rows of the phase, or 1 if its rows are processed as one.
+    /// The number of rows of the phase, or 1 if its rows are merged into one.
     rows: usize,
+    /// The number of columns of the phase, or of pixels if its rows are merged.
     columns: usize,
-    /// The offset, in a plane of the output's gradient, of the element that the first position reads under the tap with
-    /// the largest shift.
+    /// The offset, in a plane of the output's gradient, of the first element that position `[0, 0]` needs. It is the
+    /// element for the largest shifts of a tap on both axes.
     grad_offset: usize,
-    /// The offset of each tap from `grad_offset`.
+    /// For each tap, the offset from `grad_offset` of the element that position `[0, 0]` multiplies by the tap's
+    /// weight.
     taps: Vec<usize>,
-    /// The offset of the first position in a plane of the input.
+    /// The offset of position `[0, 0]` in a plane of the input.
     input_offset: usize,
     /// The distances to the next row and to the next column in a plane of the input.
     steps: [usize; 2],
@@ -83,7 +87,7 @@ fn phase_conv<R: Real>(
         // A 1×1 kernel with stride 1 processes a plane as one row.
         rows: if one_row { 1 } else { y.count },
         columns: if one_row { x.count * y.count } else { x.count },
-        // The margin makes both coordinates at least as large as the shift.
+        // The margin before the gradient keeps this offset from being negative.
         grad_offset: grad.origin + y.first * grad.pitch + x.first - shift_y * grad.pitch - shift_x,
         taps: taps().map(|(y, x)| (shift_y - y.shift) * grad.pitch + shift_x - x.shift).collect(),
         input_offset: y.position(y_axis) * width + x.position(x_axis),
@@ -159,7 +163,7 @@ impl<R: Real> Task<R> for InputTask<'_, R> {
                     result,
                     plane,
                 };
-                // With sixteen registers, the sums leave some free for the factors.
+                // Even with only sixteen registers, the sums leave some free for the factors.
                 match block {
                     6 => kernel.run::<6, 2>(),
                     5 => kernel.run::<5, 2>(),
@@ -216,8 +220,7 @@ impl<L: Lanes> PhaseKernel<'_, L> {
         }
     }
 
-    /// Computes the vectors at `positions` and stores the first `count` of them. A position is the `[row, column]` of a
-    /// vector's first lane.
+    /// Computes the vectors at `positions`, which are those of their first lanes, and stores the first `count` of them.
     #[inline(always)]
     fn tile<const C: usize, const P: usize>(&mut self, positions: &[[usize; 2]; P], count: usize) {
         let Self { lanes, conv, .. } = *self;
@@ -265,7 +268,7 @@ impl<L: Lanes> PhaseKernel<'_, L> {
         }
     }
 
-    /// Copies those values of a vector that lie inside the row to the result.
+    /// Copies the values of a vector to the result, except for the lanes beyond the end of the row.
     #[inline(always)]
     fn copy(&mut self, channel: usize, [row, column]: [usize; 2], values: &[L::Real]) {
         let [row_step, column_step] = self.conv.steps;

@@ -21,7 +21,7 @@ pub(super) struct MaskedGrad<R> {
     pub pitch: usize,
     /// The distance between planes.
     pub plane_stride: usize,
-    /// The offset of the first element after the margin in a plane.
+    /// The offset, in a plane, of the gradient of output pixel `[0, 0]`: the first element after the margin.
     pub origin: usize,
     /// The sum of each plane.
     pub sums: Vec<R>,
@@ -182,9 +182,8 @@ impl<R: Real> MaskedGrad<R> {
         Cow::Owned(cropped)
     }
 
-    /// Returns `true` if the sums of all planes are finite. If they are, all elements are finite too.
-    ///
-    /// May return `false` for finite elements, if a sum overflows.
+    /// Returns `true` if the sums of all planes are finite, which implies that all elements are finite. Returns `false`
+    /// also for finite elements whose sum overflows.
     pub fn is_finite(&self) -> bool {
         self.sums.iter().all(|sum| sum.to_f64().is_finite())
     }

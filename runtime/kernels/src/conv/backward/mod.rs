@@ -100,8 +100,8 @@ pub struct Needs {
 /// All tensors must be on the CPU or, with the feature `cuda`, on one CUDA device. They must have one dtype (f32, f64,
 /// f16 or bf16) and may have any strides. 16-bit types are summed in f32 and rounded once. The derivative of the
 /// activation is computed from the output, as in PyTorch, even if the output is NaN. If `grad_output` contains an
-/// infinity or NaN, more elements of the results can be NaN than by the definition, because the kernels multiply zeros
-/// of the padding by it.
+/// infinity or NaN, the results can contain NaN where the definition does not, because the kernels multiply such
+/// elements by zeros of the padding.
 ///
 /// # Errors
 /// Fails if the shapes, dtypes or devices do not match, or if the derivative of the activation cannot be computed from
@@ -247,8 +247,8 @@ enum UnpaddedAlgorithm<R: Real> {
 }
 
 impl<R: Real> UnpaddedAlgorithm<R> {
-    /// Returns `None` if neither algorithm supports the convolution or is fast. In this case, use [`input::gradient`],
-    /// which reads a margin.
+    /// Returns `None` if each of the two algorithms is slow for the convolution or does not support it. In this case,
+    /// use [`input::gradient`], which reads a margin.
     fn select(extent: &Extent) -> Option<Self> {
         let flipped = || Flipped::of(extent).map(Self::Flipped);
         Scatter::of(extent).map(Self::Scatter).or_else(flipped)

@@ -9,20 +9,21 @@ use crate::simd::{Isa, Lanes, Real, Task};
 use super::extent::{Extent, Phase};
 use super::tasks::run_tasks;
 
-/// The input, padded and split into the phases of the stride, so that the inputs of a row of output pixels are
-/// contiguous for every tap.
+/// The input, padded and split into the phases of the stride: `[batch, channels][phase][rows][pitch]`. For every tap,
+/// the inputs of a row of output pixels are contiguous.
 pub(super) struct SplitInput<'a, R: Clone> {
     pub data: Cow<'a, [R]>,
     /// The distance between rows.
     pub pitch: usize,
     /// The distance between channels.
     pub channel_stride: usize,
-    /// For each column of the im2col matrix (a tap of an input channel of a group), the offset that the first output
-    /// pixel reads.
+    /// For each column of the im2col matrix (a tap of an input channel of a group), the offset in a group of the
+    /// element that output pixel `[0, 0]` reads. Output pixel `[y, x]` reads the element `y * pitch + x` positions
+    /// further.
     pub column_offsets: Vec<usize>,
 }
 
-/// Splits the input into phases. Borrows the input if there is neither stride nor padding.
+/// Splits the input into phases. Borrows an unpadded input if the stride is 1.
 ///
 /// If rows are copied, their pitch is at least `min_pitch`.
 pub(super) fn split_input<'a, R: Real>(

@@ -1,10 +1,13 @@
 //! The gradient of the input as a matrix product with a fused col2im.
 //!
 //! The gradients of some output pixels are multiplied with the weights of all taps, in vectors of input channels, and
-//! the products are added to the input positions that the taps read. Each pixel is multiplied once with each weight,
-//! and padding is not multiplied. With a stride, or with a large kernel on a small image, a direct
-//! convolution with the flipped weight would multiply many zeros: those between strided pixels and those around the
-//! image.
+//! the products are added to the input positions that the taps read. Each output pixel is multiplied once with each
+//! weight, and padding is not multiplied. With a stride, or with a large kernel on a small image, a direct convolution
+//! with the flipped weight would multiply many zeros: those between strided pixels and those around the image.
+//!
+//! A block is 16, 32 or 64 input channels (`width`) of a group. The columns of a block are `[tap][input channel]`. A
+//! panel is 64 of these columns, for all output channels. The padded image is `[row][column][input channel]` of a
+//! block, with all positions that taps read in the forward pass, including padding.
 
 use std::mem::MaybeUninit;
 
@@ -18,19 +21,18 @@ use super::tasks::{run_tasks, split_channels};
 use super::weight::outer::transpose;
 
 /// The candidates for the number of input channels in a block.
-const WIDTHS: [usize; 3] = [64, 32, 16];
-/// The number of columns in a panel of weights. A column (of the im2col matrix) is one tap of one input channel.
+const BLOCK_WIDTHS: [usize; 3] = [64, 32, 16];
+/// The number of columns in a panel of weights.
 const PANEL: usize = 64;
 /// The number of output channels that are summed before the sums are added to the padded image. This many rows of a
-/// panel stay in the L1 cache.
+/// panel, one for each output channel, stay in the L1 cache.
 const CHUNK_CHANNELS: usize = 64;
 /// The number of pixels in a register tile.
 const TILE_PIXELS: usize = 6;
 /// The maximum number of elements of a padded image. It leaves room for panels in the L2 cache.
 const MAX_PADDED_ELEMENTS: usize = 1 << 18;
 
-/// The algorithm's sizes. Products are added to a padded image: a block of channels of the input with all positions
-/// that taps read in the forward pass, including padding.
+/// The algorithm's sizes.
 pub(super) struct Scatter {
     /// The number of input channels in a block.
     width: usize,
@@ -51,7 +53,7 @@ impl Scatter {
         };
         let padded_size = extent.axes.map(|axis| padded_size(&axis));
         let fits = |width: &usize| padded_size[0] * padded_size[1] * width <= MAX_PADDED_ELEMENTS;
-        let width = WIDTHS
+        let width = BLOCK_WIDTHS
             .into_iter()
             .filter(fits)
             .min_by_key(|width| extent.group_in_channels.next_multiple_of(*width))?;
@@ -96,7 +98,7 @@ impl Scatter {
         (0..height).flat_map(|y| (0..width).map(move |x| at(y, x))).collect()
     }
 
-    /// Returns the offset of each column in the padded image, relative to the first tap.
+    /// Returns, for each column, its offset in the padded image from the element under the first tap.
     fn column_offsets(&self, extent: &Extent) -> Vec<usize> {
         let [y_axis, x_axis] = &extent.axes;
         let taps = (0..y_axis.kernel).flat_map(|i| (0..x_axis.kernel).map(move |j| [i, j]));
@@ -163,7 +165,7 @@ impl<R: Real> Task<R> for ScatterTask<'_, R> {
     fn run<L: Lanes<Real = R>>(self, lanes: L) {
         let Scatter { width, padded_size, .. } = *self.scatter;
         let mut padded = AlignedVec::zeros(padded_size[0] * padded_size[1] * width);
-        // The sums leave some registers free for the factors.
+        // With these tiles, the sums leave some registers free for the factors.
         match PANEL / L::LANES {
             4 if L::REGISTERS >= 32 => self.add_products::<L, 4>(lanes, &mut padded),
             _ => self.add_products::<L, 2>(lanes, &mut padded),
@@ -229,7 +231,8 @@ struct ScatterKernel<'a, L: Lanes> {
     pixels: &'a [usize],
     /// `[output channel][pixel]`
     grad: &'a [L::Real],
-    /// A panel, starting at the first of the columns. Its rows are [`PANEL`] numbers apart.
+    /// The panel, beginning at the first of the columns that the micro-kernel multiplies. The rows, one for each output
+    /// channel, are [`PANEL`] numbers apart.
     panel: &'a [L::Real],
 }
 
@@ -261,7 +264,7 @@ impl<L: Lanes> ScatterKernel<'_, L> {
         }
     }
 
-    /// Returns the products of the [`TILE_PIXELS`] pixels that begin at `start`, summed over the output channels.
+    /// Returns the products of the pixels `start..start + TILE_PIXELS`, summed over the output channels.
     #[inline(always)]
     #[expect(clippy::needless_range_loop, reason = "every index is a constant that selects a register")]
     fn tile<const V: usize>(&self, start: usize) -> [[[L::Real; MAX_LANES]; V]; TILE_PIXELS] {
@@ -272,8 +275,8 @@ impl<L: Lanes> ScatterKernel<'_, L> {
         let a = Rows { start: self.grad[start..].as_ptr(), rows: consecutive(1), step: self.plane };
         let b = Columns { start: self.panel.as_ptr(), vectors: consecutive(L::LANES), step: PANEL };
         let mut tile = RegisterTile::<L, TILE_PIXELS, V>::zeros(lanes);
-        // SAFETY: every plane has `TILE_PIXELS` numbers from `start` on, and every row of the panel `V` vectors, as
-        // asserted above.
+        // SAFETY: as asserted above, every plane has the pixels `start..start + TILE_PIXELS`, and every row of the
+        // panel has `V` vectors.
         unsafe { tile.add_product::<0>(group_out_channels, a, b) };
         // Copies the sums to memory in loops that are small enough to be unrolled. In a longer loop, the sums would not
         // stay in registers.

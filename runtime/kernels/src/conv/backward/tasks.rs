@@ -22,7 +22,7 @@ pub(super) fn run_tasks<R: Real, T: Task<R>>(isa: Isa, work: usize, tasks: Vec<T
 /// Returns the number of channels of a task if there are `channels` channels in groups of `per_group`.
 ///
 /// `work` is the number of multiply-adds of a channel. A task covers whole groups, or a multiple of `block` channels of
-/// one group.
+/// one group (fewer in the last task of the group).
 pub(super) fn channels_per_task(channels: usize, per_group: usize, block: usize, work: usize) -> usize {
     let enough = cost::MULTIPLY_ADDS.div_ceil(work.max(1));
     if enough >= per_group {

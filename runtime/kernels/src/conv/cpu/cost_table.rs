@@ -5,7 +5,7 @@ use crate::simd::Microarchitecture;
 
 use super::winograd::WinogradTile;
 
-/// The costs of one processor. Each field is the cost of one element, product, call or plane.
+/// The costs of one processor. Most fields are the cost of one element, product, call or plane.
 pub(super) struct CostTable {
     /// A product in a register tile of one output channel, of two to four channels, and of more channels.
     pub product: [f64; 3],
@@ -17,7 +17,7 @@ pub(super) struct CostTable {
     /// An element stored as a result.
     pub stored: f64,
     /// An element stored as a sum, to which the next chunk of channels adds its products.
-    pub sum: f64,
+    pub stored_sum: f64,
     /// An element read in place from planes whose distance is a multiple of 1 KiB, which causes cache-set conflicts.
     pub set_conflict: f64,
     /// A call of the kernel with lanes over pixels.
@@ -52,8 +52,8 @@ pub(super) struct CostTable {
 
 /// The costs of lanes over channels.
 pub(super) struct ChannelLanes {
-    /// A product in a panel of one vector, which loads a pixel for each product, and a product in a panel of two
-    /// vectors.
+    /// A product in a panel of one vector of output channels, and in a panel of two. A panel of one vector broadcasts
+    /// an element of a pixel for each vector of products, a panel of two for every second vector.
     pub product: [f64; 2],
     /// An element stored as a result or as a sum.
     pub stored: f64,
@@ -79,7 +79,7 @@ const ZEN_5: CostTable = CostTable {
     min_vectors: 2,
     copied: 11.,
     stored: 4.6,
-    sum: 3.4,
+    stored_sum: 3.4,
     set_conflict: 7.,
     call: 27e3,
     channel_lanes: ChannelLanes { product: [1.4, 1.15], stored: 4.6, copied: 6., weight: 5., call: 27e3 },
@@ -102,7 +102,7 @@ const EMERALD_RAPIDS: CostTable = CostTable {
     min_vectors: 1,
     copied: 18.,
     stored: 6.8,
-    sum: 28.,
+    stored_sum: 28.,
     set_conflict: 1.2,
     call: 980.,
     channel_lanes: ChannelLanes { product: [1.5, 1.25], stored: 6.8, copied: 9., weight: 5., call: 980. },

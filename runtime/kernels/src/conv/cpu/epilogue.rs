@@ -35,7 +35,7 @@ pub(super) struct Affine<S: Simd, const VECTORS: usize> {
     channels: Option<S::Mask>,
 }
 
-/// The affines of consecutive channels, each broadcast to all lanes. [`get`](Self::get) needs no branch.
+/// The [`Affine`]s of consecutive channels, each broadcast to all lanes. [`get`](Self::get) needs no branch.
 #[derive(Clone, Copy)]
 pub(super) struct ChannelAffines<'a> {
     /// One number per channel, or a single number for all channels.
@@ -60,7 +60,7 @@ pub(super) struct Destination {
 const UNBOUNDED: [f32; 2] = [f32::NEG_INFINITY, f32::INFINITY];
 
 impl ChannelAffines<'_> {
-    /// Returns the affine of the channel `index`.
+    /// Returns the [`Affine`] of the channel `index`.
     ///
     /// # Safety
     /// The channel `index` exists.
@@ -118,7 +118,7 @@ impl<'a> EpilogueWriter<'a> {
         self.bounds.is_some() && self.residual.is_none()
     }
 
-    /// Returns the affines of the channels from `first` on.
+    /// Returns the [`Affine`]s of the channels `first..out_channels`.
     #[inline(always)]
     pub fn channels(&self, first: usize) -> ChannelAffines<'_> {
         ChannelAffines {
@@ -129,7 +129,8 @@ impl<'a> EpilogueWriter<'a> {
         }
     }
 
-    /// Returns the affine of vectors of channels from `first` on. The channel `first` must exist.
+    /// Returns the [`Affine`] of the channels `first..first + VECTORS · LANES`. At least the channel `first` must
+    /// exist.
     #[inline(always)]
     pub fn vectors<S: Simd, const VECTORS: usize>(&self, simd: S, first: usize) -> Affine<S, VECTORS> {
         let mut affine = Affine {
@@ -165,11 +166,12 @@ impl<'a> EpilogueWriter<'a> {
         activate_all(simd, stages(self.activation)[1], values);
     }
 
-    /// Adds the residual to scaled and shifted sums of `lanes` pixels of one channel from `at` on, and clamps them.
-    /// With `ACTIVATE`, also applies an activation of a few instructions.
+    /// Adds the residual to the scaled and shifted sums of the output elements `at..at + lanes`, which belong to one
+    /// channel, and clamps them.
+    /// With `ACTIVATE`, also applies the activation if it takes only a few instructions.
     ///
     /// # Safety
-    /// The output, and with it the residual, has `lanes` elements from `at` on.
+    /// The output and the residual have the elements `at..at + lanes`.
     #[inline(always)]
     pub unsafe fn combine<S: Simd, const ACTIVATE: bool>(
         &self,
@@ -190,11 +192,11 @@ impl<'a> EpilogueWriter<'a> {
         value
     }
 
-    /// [Combines](Self::combine) sums and stores them at `at`. Without `ACTIVATE`, the caller must call
-    /// [`activate_pixels`](Self::activate_pixels) on the stored results.
+    /// [Combines](Self::combine) sums and stores the output elements `at..at + lanes`. Without `ACTIVATE`, the caller
+    /// must call [`activate_pixels`](Self::activate_pixels) on the stored results.
     ///
     /// # Safety
-    /// The output, and with it the residual, has `lanes` elements from `at` on. No other task accesses them.
+    /// The output and the residual have the elements `at..at + lanes`. No other task accesses them.
     #[inline(always)]
     pub unsafe fn store_pixels<S: Simd, const ACTIVATE: bool>(
         &self,
@@ -211,10 +213,10 @@ impl<'a> EpilogueWriter<'a> {
         }
     }
 
-    /// Applies the activation to `len` stored results from `at` on, unless it only clamps.
+    /// Applies the activation to the stored results `at..at + len`, unless it only clamps.
     ///
     /// # Safety
-    /// The output has `len` initialized elements from `at` on, which no other thread accesses.
+    /// The elements `at..at + len` of the output are initialized, and no other thread accesses them.
     #[inline(always)]
     pub unsafe fn activate_pixels<S: Simd>(&self, simd: S, [at, len]: [usize; 2], output: *mut f32) {
         if self.bounds.is_some() {
@@ -229,8 +231,8 @@ impl<'a> EpilogueWriter<'a> {
     /// them. The caller must call [`activate_vectors`](Self::activate_vectors) on the stored results.
     ///
     /// # Safety
-    /// The destination, for `PIXELS` pixels and `VECTORS` blocks, is in the output. The residual has the output's
-    /// length.
+    /// `PIXELS` pixels in `VECTORS` blocks of channels, starting at `to`, lie in the output. The residual has the
+    /// output's length.
     #[inline(always)]
     #[expect(clippy::needless_range_loop, reason = "every index is a constant that selects a register")]
     pub unsafe fn store_vectors<S: Simd, const VECTORS: usize, const PIXELS: usize>(
@@ -269,8 +271,8 @@ impl<'a> EpilogueWriter<'a> {
     /// [`store_vectors`](Self::store_vectors), because that function is compiled once for every register tile.
     ///
     /// # Safety
-    /// The destination, for `pixels` stored pixels and `VECTORS` blocks, is in the output, and no other thread accesses
-    /// it.
+    /// `pixels` pixels in `VECTORS` blocks of channels, starting at `to`, lie in the output and are stored. No other
+    /// thread accesses them.
     #[inline(always)]
     pub unsafe fn activate_vectors<S: Simd, const VECTORS: usize>(
         &self,

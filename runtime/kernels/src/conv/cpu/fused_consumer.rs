@@ -37,15 +37,15 @@ pub(super) struct Windows {
 }
 
 impl Windows {
-    /// Returns the rows of the producer that the given rows of the consumer's results read. Every window must overlap
-    /// the producer's results.
+    /// Returns the rows of the producer's results under the windows of the given rows of the consumer's results. Every
+    /// window must overlap the producer's results.
     pub fn reads(&self, rows: Range<usize>) -> Range<usize> {
         let start = (rows.start * self.stride).saturating_sub(self.padding);
         let end = ((rows.end - 1) * self.stride + self.kernel).saturating_sub(self.padding);
         start..end.min(self.size[0])
     }
 
-    /// Returns the maximum number of rows of the producer that `rows` rows of the consumer's results read.
+    /// Returns the maximum number of rows that [`reads`](Self::reads) returns for a range of `rows` rows.
     pub fn max_rows(&self, rows: usize) -> usize {
         self.size[0].min((rows - 1) * self.stride + self.kernel)
     }
@@ -78,7 +78,8 @@ impl FusedConsumer<'_> {
         }
     }
 
-    /// Returns the number of floats of the results if the producer has the shape `shape`.
+    /// Returns the number of floats of the consumer's results for a producer of the shape `shape`, or `None` if the
+    /// consumer does not support the producer's output.
     pub(super) fn output_len(&self, shape: &ConvShape, lanes: usize) -> Option<usize> {
         let [height, width] = self.output_size(shape.output)?;
         Some(Layout::Nchwc.elements([shape.batch, shape.out_channels, height, width], lanes))
@@ -123,8 +124,8 @@ impl<'a> Consumer<'a> {
     /// Computes some rows of one block of channels. `index` is the index of the block, counted across all images.
     ///
     /// # Safety
-    /// `plane` is the address of the first pixel of the block in the input. The input rows that the results read exist.
-    /// No other task accesses the results.
+    /// `plane` is the address of pixel (0, 0) of the block in the input. It may be out of bounds, but all input rows on
+    /// which these output rows depend are in memory. No other task accesses these output rows.
     #[inline(always)]
     pub unsafe fn compute_rows<S: Simd>(&self, simd: S, index: usize, plane: *const f32, rows: Range<usize>) {
         // SAFETY: guaranteed by the caller.
@@ -161,8 +162,8 @@ impl MaxPool {
                 for row in taps.clone() {
                     for column in self.taps(1, x) {
                         let pixel = plane.wrapping_add((row * self.size[1] + column) * S::LANES);
-                        // SAFETY: the result reads this row, which has the column. The caller guarantees that the row
-                        // exists.
+                        // SAFETY: the output row depends on this input row, so the caller guarantees that it is in
+                        // memory. The column lies within the row.
                         largest = simd.max_nan(largest, unsafe { simd.load(pixel) });
                     }
                 }

@@ -78,8 +78,8 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// Returns the number of words of the buffer. It includes one vector, because writes may pass the end of the
-    /// window.
+    /// Returns the number of words of the buffer that [`convert_window`] needs: the window and one vector, because
+    /// stores may pass the end of the window.
     pub fn words(&self, lanes: usize) -> usize {
         self.rows.len() * self.columns.len() + lanes
     }

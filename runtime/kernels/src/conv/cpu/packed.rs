@@ -15,7 +15,8 @@ use super::plan::OutputBlocks;
 use super::problem::{Algorithm, ConvProblem};
 use super::winograd::WinogradTile;
 
-/// The packed form of an immutable weight, and the plan and algorithm of the last call. A layer keeps it between calls.
+/// A cache for the packed form of an immutable weight, and for the plan and algorithm of the last call. A layer keeps
+/// its cache between calls.
 ///
 /// The packed form belongs to one tensor, identified by its id. A call with another weight or another kernel replaces
 /// the packed form. Use a cache only if nobody writes to the weight's storage; weights that are variables are never

@@ -17,7 +17,7 @@ use super::problem::ConvProblem;
 /// A packed weight of a register-tile kernel.
 pub(super) struct PackedWeight {
     pub floats: AlignedVec,
-    /// Whether no weight is infinite or NaN.
+    /// Whether all weights are finite.
     pub is_finite: bool,
 }
 

@@ -1,5 +1,8 @@
 //! The partition of a convolution into tasks: patches of output pixels × segments of output channels.
 //!
+//! A *segment* is a range of blocks of output channels ([`OutputBlocks`]). With a fused consumer, the patches are
+//! *bands*: the rows of the producer's results from which some rows of the consumer's results are computed.
+//!
 //! Chooses, among the partitions whose tasks fit in the caches, the one with the shortest estimated time on the given
 //! number of threads. Times and costs are in cycles.
 
@@ -18,7 +21,7 @@ const TASK_COST: usize = 2000;
 const VECTORS_PER_CYCLE: usize = 2;
 /// The cost of a vector that is copied or stored.
 const COPY_COST: usize = 3;
-/// The cost of a cache line of weights.
+/// The cost of reading a cache line of weights.
 const LINE_COST: usize = 2;
 /// The surcharge for a vector that another core has written or will read.
 const REMOTE_COST: usize = 25;
@@ -32,7 +35,7 @@ pub(super) struct Patch {
     pub x: usize,
     pub rows: usize,
     pub columns: usize,
-    /// The rows of the fused consumer's results that read the patch.
+    /// The rows of the fused consumer's results that are computed from the patch.
     pub consumer_rows: Range<usize>,
 }
 
@@ -43,7 +46,7 @@ pub(super) struct TaskRegion<'a> {
     /// The patch, and its index in [`Partition::patches`].
     pub patch: &'a Patch,
     pub patch_index: usize,
-    /// Output channels of the group, in whole blocks. The last block may be narrower.
+    /// A segment of the group's output channels, including the padding of the last block.
     pub channels: Range<usize>,
 }
 
@@ -106,7 +109,7 @@ struct PieceCounts {
 }
 
 impl Partition {
-    /// Returns the partition that `threads` threads complete first.
+    /// Returns the partition with the shortest estimated time on `threads` threads.
     pub fn new(problem: &PartitionProblem<'_>, threads: usize) -> Self {
         let (pieces, options) = (problem.best(threads), problem.options);
         let ConvShape { batch, geometry, .. } = *problem.shape;
@@ -176,7 +179,7 @@ impl PartitionProblem<'_> {
             let count = patches[axis] + more;
             patches[axis] = count.min(max_patches);
             if axis == 0 && self.options.windows.is_none() {
-                // If each row has a patch already, divide the columns.
+                // If each row is a patch already, divide the columns too.
                 patches[1] = count.div_ceil(max_patches).clamp(fewest[1], max_columns.max(fewest[1]));
             }
             patches
@@ -203,7 +206,7 @@ impl PartitionProblem<'_> {
         }
     }
 
-    /// Returns the fewest patches that fit in the caches.
+    /// Returns the smallest `[rows, columns]` of patches for which a task's input and sums fit in the caches.
     fn fewest_patches(&self) -> [usize; 2] {
         let fits = |patches: [usize; 2]| {
             self.input_floats(patches) <= self.options.limits.input
@@ -220,7 +223,7 @@ impl PartitionProblem<'_> {
         }
     }
 
-    /// Returns the rows and columns of the largest patch.
+    /// Returns the rows and columns of the largest patch if each axis is divided into this number of patches.
     fn max_patch(&self, patches: [usize; 2]) -> [usize; 2] {
         if let Some(windows) = &self.options.windows {
             let (rows, width) = (windows.max_rows(windows.rows.div_ceil(patches[0])), windows.size[1]);
@@ -303,8 +306,9 @@ impl PartitionProblem<'_> {
             * self.options.output_blocks.block_channels
     }
 
-    /// Returns the number of vectors of multiply-adds of the largest patch for each tap of one input channel. A
-    /// register tile with fewer than [`MIN_SUMS`] sums counts as [`MIN_SUMS`], because it waits for their latency.
+    /// Returns the number of vectors of multiply-adds for each tap of one input channel, in the largest patch and
+    /// `channels` output channels. A register tile with too few sums to hide the latency of a multiply-add counts as a
+    /// larger one.
     fn register_vectors(&self, patches: [usize; 2], channels: usize) -> usize {
         let [rows, columns] = self.max_patch(patches);
         if self.options.lane_axis == LaneAxis::Pixels {
@@ -319,7 +323,7 @@ impl PartitionProblem<'_> {
         sums * (channels / self.options.output_blocks.block_channels)
     }
 
-    /// Returns the number of vectors of input that the largest task copies.
+    /// Returns the number of vectors of input that the largest task copies, or reads if there is no input tile.
     fn copied_vectors(&self, patches: [usize; 2]) -> usize {
         let [rows, columns] = self.max_patch(patches);
         let floats = match &self.input_tile {

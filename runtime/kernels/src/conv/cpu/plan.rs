@@ -31,7 +31,7 @@ impl RegisterTileShape {
     }
 }
 
-/// Returns the shape of the register tile of an instruction set.
+/// A [`Kernel`] that only returns the shape of the register tile of its instruction set.
 struct ShapeQuery(LaneAxis);
 
 impl Kernel for ShapeQuery {
@@ -141,13 +141,14 @@ pub(super) struct Counts {
     /// The output channels of a group, including the padding of blocks.
     pub out_channels: usize,
     pub chunks: usize,
-    /// The number of floats that all tasks together copy into input tiles for each input channel.
+    /// The number of floats that all tasks together copy into input tiles for one input channel of one image.
     pub copied: usize,
 }
 
 impl PlanOptions {
-    /// Returns the shape with one input channel for each word of the operand format. The images of a pointwise
-    /// convolution are flattened to one row, unless a kernel with lanes over channels copies them to input tiles.
+    /// Returns `shape` with one input channel for each 32-bit word of the operand format: a pair of bf16 channels
+    /// counts as one. The images of a pointwise convolution are flattened to one row, unless a kernel with lanes over
+    /// channels copies them to input tiles.
     fn shape(&self, shape: &ConvShape) -> ConvShape {
         let flat = is_pointwise(shape) && (self.in_place || self.lane_axis == LaneAxis::Pixels);
         self.operand.shape(&if flat { flattened(shape) } else { *shape })
@@ -166,7 +167,8 @@ impl PlanOptions {
         if self.lane_axis == LaneAxis::Pixels { self.register_tile.lanes } else { 1 }
     }
 
-    /// Returns the counts for a partition in which each task computes all pixels of one segment of output channels.
+    /// Returns the counts for a partition in which each task computes all pixels of an image in one segment (a range of
+    /// output channels).
     pub fn counts(&self, shape: &ConvShape) -> Counts {
         let shape = self.shape(shape);
         let copied = if self.in_place {

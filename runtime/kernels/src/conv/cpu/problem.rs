@@ -12,7 +12,7 @@ use super::{depthwise, pixel_lanes};
 /// Everything that the choice of an algorithm depends on.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ConvProblem {
-    /// All sizes.
+    /// The sizes, stride, padding, dilation and groups.
     pub shape: ConvShape,
     /// The element type of input, weight, residual and output.
     pub format: ElementFormat,
@@ -42,7 +42,7 @@ pub enum Algorithm {
     ChannelLanes,
     /// Winograd convolution of a 3×3 kernel.
     Winograd(WinogradTile),
-    /// The definition, which supports every problem.
+    /// The reference algorithm, which follows the definition and supports every problem.
     Reference,
 }
 
@@ -60,7 +60,8 @@ impl ConvProblem {
     }
 
     /// Returns the register-tile algorithm for the layouts, or [`Algorithm::Reference`] if there is none. Register
-    /// tiles sum exactly the products of the definition.
+    /// tiles sum the products in the definition of a convolution, so, unlike Winograd, they support inputs that are not
+    /// finite.
     pub(super) fn register_tile_algorithm(&self) -> Algorithm {
         match (self.input, self.output) {
             (Layout::Nchw, Layout::Nchw) => Algorithm::PixelLanes,

@@ -82,7 +82,7 @@ struct RowPosition {
     y: usize,
 }
 
-/// Computes one output row. The residual starts with the element of the first pixel.
+/// Computes one output row. `residual` starts at the row's first pixel.
 fn convolve_row<T: Float>(
     shape: &ConvShape,
     input: &Images<'_, T>,

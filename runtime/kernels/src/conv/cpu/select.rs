@@ -82,7 +82,7 @@ impl ConvProblem {
         let lanes = self.isa.lanes();
         let vectors = (shape.output[0] * shape.output[1]).div_ceil(lanes).max(costs.min_vectors);
         let results = (shape.batch * shape.geometry.groups * vectors * lanes * padded_channels) as f64;
-        let sums = costs.stored + costs.sum * (counts.chunks - 1) as f64;
+        let sums = costs.stored + costs.stored_sum * (counts.chunks - 1) as f64;
         results * (product * shape.depth() as f64 + sums) + read + costs.call
     }
 
@@ -138,7 +138,8 @@ impl ConvProblem {
         shared + whole * groups as f64
     }
 
-    /// Returns the cost of splitting a dilated convolution's images into `parts` parts and joining the results.
+    /// Returns the cost of splitting a dilated convolution's images into `parts` smaller ones, and of joining the
+    /// results.
     fn split_cost(&self, parts: usize) -> f64 {
         let ConvShape { batch, in_channels, out_channels, input, output, geometry, .. } = self.shape;
         let dilation = geometry.dilation[0];

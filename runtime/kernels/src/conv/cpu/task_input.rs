@@ -18,7 +18,7 @@ pub(super) struct TaskInput<'a> {
 impl TaskInput<'_> {
     /// Returns the address to which the offsets of a chunk's taps are relative. If the plan has an input tile, copies
     /// the chunk's channels to `tile` and returns the address of `tile`. Otherwise, the address lies in the input.
-    /// `converted` is a buffer for a converted channel.
+    /// `converted` is a buffer for one channel in the operand format.
     #[inline(always)]
     pub fn pixels<S: Simd, const PAIRS: bool>(
         &self,
@@ -45,11 +45,11 @@ impl TaskInput<'_> {
         tile.as_ptr()
     }
 
-    /// Returns the address of a channel's first pixel in the input, or of the patch's first pixel if there is no input
-    /// tile.
+    /// Returns the address of a channel's first pixel in the input. If there is no input tile, the images are flattened
+    /// to one row, and the address is that of the patch's first pixel in the channel.
     #[inline(always)]
     fn address(&self, region: &TaskRegion<'_>, channel: usize) -> *const f32 {
-        let Elements::F32(input) = self.elements else { unreachable!("only f32 is read in region") };
+        let Elements::F32(input) = self.elements else { unreachable!("only f32 is read without conversion") };
         let (plan, shape) = (self.plan, &self.plan.shape);
         let blocks = plan.group_in_channels.div_ceil(plan.input_block);
         let block =

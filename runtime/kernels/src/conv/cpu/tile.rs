@@ -1,5 +1,14 @@
-//! The input tile: a copy of the part of the input that a task reads. In a tile, every tap is at a fixed offset and the
-//! pixels of an output row are adjacent, for any stride, padding and dilation.
+//! The input tile: a copy of the part of the input that a task reads. In a tile, every tap is at a fixed offset, and
+//! the inputs of neighboring pixels of an output row are adjacent, for any stride, padding and dilation.
+//!
+//! The layout is `[channel block][row phase][plane][row][pitch][channel of the block]`:
+//!
+//! - A *row phase* contains every `stride`-th row of the input. Kernel row `ky` reads the row phase
+//!   `ky · dilation % stride`, from its row `ky · dilation / stride`.
+//! - A *plane* contains every `stride`-th column of a row phase. Kernel column `kx` reads the plane that starts at the
+//!   column phase `kx · dilation % stride`, from its column `kx · dilation / stride`. With *column planes*, it instead
+//!   reads a plane of its own, which starts at the column `kx · dilation`.
+//! - The *pitch* is the distance from one row of a plane to the next, in pixels.
 
 use std::ops::Range;
 
@@ -27,10 +36,10 @@ pub(super) struct Tap {
 pub(super) struct InputTileSize {
     /// The number of channels of a block: 1, or a vector's lanes.
     pub block: usize,
-    /// Whether each column of the kernel has its own plane, which contains only the pixels that the column reads.
-    /// Pixels that are adjacent in the output are then adjacent in the tile, even across the ends of rows.
+    /// Whether each column of the kernel has its own plane, which contains only the pixels that the column reads. The
+    /// inputs of consecutive output pixels are then adjacent in the tile, even across the ends of rows.
     pub column_planes: bool,
-    /// With column planes, the tile's rows start at multiples of this number if the patch is narrower than the output.
+    /// With column planes, the pitch is a multiple of this number if the patch is narrower than the output.
     pub column_multiple: usize,
     output_width: usize,
     /// The row phases that taps read, in ascending order.
@@ -59,7 +68,7 @@ impl InputTileSize {
         }
     }
 
-    /// Returns the distance between rows of the tile, in pixels, for patches of `columns` columns.
+    /// Returns the pitch of a tile for patches of `columns` columns.
     pub fn pitch(&self, columns: usize) -> usize {
         if !self.column_planes {
             columns.saturating_add(self.reach[1])
@@ -70,7 +79,7 @@ impl InputTileSize {
         }
     }
 
-    /// Returns the number of floats of a tile with `channels` channels.
+    /// Returns the number of floats of a tile for patches of `rows × columns` pixels, with `channels` channels.
     pub fn floats(&self, [rows, columns]: [usize; 2], channels: usize) -> usize {
         let pixels = rows.saturating_add(self.reach[0]).saturating_mul(self.pitch(columns));
         let planes = self.phases.len() * self.planes.len();
@@ -78,10 +87,7 @@ impl InputTileSize {
     }
 }
 
-/// An input tile, `[channel block][row phase][plane][rows][pitch][channels of the block]`. A row phase contains every
-/// `stride`-th row of the input: the rows that one row of the kernel reads. A plane contains those columns of a row
-/// phase that one column of the kernel reads. Without column planes, all kernel columns whose positions are equal
-/// modulo the stride share a plane.
+/// The layout of an input tile.
 pub(super) struct InputTile {
     size: InputTileSize,
     /// The distance from one row to the next, in pixels.
@@ -126,13 +132,13 @@ impl InputTile {
         Some(taps)
     }
 
-    /// Returns the pixel of the tile that a tap of the kernel reads for the patch's first output.
+    /// Returns the index, in a channel block, of the pixel that a tap of the kernel reads for the patch's first output.
     fn pixel(&self, shape: &ConvShape, [ky, kx]: [usize; 2]) -> usize {
         let ConvGeometry { stride, dilation, .. } = shape.geometry;
         let index = |phases: &[usize], phase: usize| phases.iter().position(|p| *p == phase);
         let [y, x] = [ky * dilation[0], kx * dilation[1]];
         let phase = index(&self.size.phases, y % stride[0]).unwrap_or_default();
-        // The kernel's column has its own plane, or it is shifted within the plane of its column phase.
+        // The kernel's column reads its own plane, or the plane of its column phase from the column `shift`.
         let (plane, shift) = match index(&self.size.planes, x) {
             Some(plane) => (plane, 0),
             None => (index(&self.size.planes, x % stride[1]).unwrap_or_default(), x / stride[1]),
@@ -143,7 +149,8 @@ impl InputTile {
     /// Returns the rows and columns of the input that [`fill_channel`](Self::fill_channel) reads.
     pub fn window(&self, shape: &ConvShape, patch: &Patch, lanes: usize) -> Window {
         let ConvGeometry { stride, padding, .. } = shape.geometry;
-        // The range of `count` steps of the stride from the padded position `first` on, clamped to the input.
+        // The rows or columns `first..=first + count · stride + last_phase` of the padded input, as rows or columns of
+        // the input and clamped to it.
         let inside = |axis: usize, first: usize, count: usize, last_phase: usize| {
             let clamped = |i: usize| (first + i).saturating_sub(padding[axis][0]).min(shape.input[axis]);
             clamped(0)..clamped(count * stride[axis] + last_phase + 1)
@@ -178,7 +185,7 @@ impl InputTile {
         for phase in &self.size.phases {
             let mut planes = &self.size.planes[..];
             while let [plane, others @ ..] = planes {
-                // With stride 2, the next plane contains the columns that this one skips. Fill both at once.
+                // With stride 2, the next plane may contain the columns that this one skips. If so, fill both at once.
                 let fills_two = stride == 2 && others.first() == Some(&(plane + 1)) && width >= S::LANES;
                 for x in (0..width).step_by(S::LANES) {
                     // The last vector of a row ends with the row. If the row is shorter than a vector, its only vector
@@ -224,7 +231,7 @@ impl InputTile {
         for phase in &self.size.phases {
             let rows = self.rows(shape, patch, *phase);
             for plane in &self.size.planes {
-                // `start..end` is the range of pixels of the plane's rows that lie in the image.
+                // In each row of the plane, the pixels `start..end` lie within the columns of the image.
                 let first = patch.x * stride + plane;
                 let start = left.saturating_sub(first).div_ceil(stride).min(self.pitch);
                 let end = (width + left).saturating_sub(first).div_ceil(stride).clamp(start, self.pitch);
@@ -234,7 +241,7 @@ impl InputTile {
                     let (start, end) = if y < height { (start, end) } else { (0, 0) };
                     let column = (first + start * stride).wrapping_sub(left);
                     let from = y.wrapping_mul(width).wrapping_add(column).wrapping_mul(S::LANES);
-                    // SAFETY: the row has `pitch` pixels, of which those from `start` to `end` lie in the image.
+                    // SAFETY: the row has `pitch` pixels, of which `start..end` lie in the image.
                     unsafe {
                         store_zeros(simd, to, start);
                         let inside = to.add(start * S::LANES);
@@ -248,7 +255,7 @@ impl InputTile {
         }
     }
 
-    /// Returns the rows of the input that one phase of a patch reads.
+    /// Returns the input rows that are copied to a row phase of a patch's tile.
     #[inline(always)]
     fn rows(&self, shape: &ConvShape, patch: &Patch, phase: usize) -> PhaseRows {
         let (stride, [top, _]) = (shape.geometry.stride[0], shape.geometry.padding[0]);
@@ -262,10 +269,10 @@ impl InputTile {
     }
 }
 
-/// Copies every `stride`-th of the vectors at `from`.
+/// Copies `vectors` vectors from `from`, where they are `stride` vectors apart.
 ///
 /// # Safety
-/// `from` has `vectors` vectors at that stride, and `to` has room for as many consecutive vectors.
+/// `from` has these vectors, and `to` has room for as many consecutive vectors.
 #[inline(always)]
 unsafe fn copy_vectors<S: Simd>(simd: S, from: *const f32, stride: usize, to: *mut f32, vectors: usize) {
     for i in 0..vectors {
@@ -286,7 +293,7 @@ pub(super) unsafe fn store_zeros<S: Simd>(simd: S, to: *mut f32, vectors: usize)
     }
 }
 
-/// The input rows of one phase, and the distance between them in the tile.
+/// The input rows of one row phase, and the distance between them in the tile.
 struct PhaseRows {
     /// The first row, wrapped around if it lies before the input.
     first: usize,
@@ -329,11 +336,12 @@ impl<S: Simd> Columns<S> {
     }
 
     /// Copies a vector of columns of every row to the tile, with zeros for rows outside of the input. With stride 2,
-    /// also copies the skipped columns if `skipped` is set, to the address `to + skipped`. `STRIDE` 0 supports any
-    /// stride.
+    /// also copies the columns between those of the vector to `to + skipped` if `skipped` is set. `STRIDE` 0 supports
+    /// any stride.
     ///
     /// # Safety
-    /// `input` has those of the columns that lie within the row; `to` has room for a vector in every row.
+    /// In every row of `rows` within the input, the columns of the vector that lie within the row can be read. `to` has
+    /// room for a vector in every row.
     #[inline(always)]
     unsafe fn fill<const STRIDE: usize>(
         &self,

@@ -118,7 +118,8 @@ fn addresses<'a>(buffers: &'a [CudaStorage], stream: &'a CudaStream) -> Result<V
     buffers.iter().map(|buffer| Address::of(buffer, 0, stream)).collect()
 }
 
-/// Allocates uninitialized buffers. The program's launches must write every element that they or the caller read.
+/// Allocates uninitialized buffers. The program's launches must write every element that the launches or the caller
+/// read.
 fn allocate(op: &str, device: &CudaDevice, buffers: &[super::Buffer]) -> Result<Vec<CudaStorage>> {
     let allocate = |buffer: &super::Buffer| {
         // The driver returns no memory for zero bytes.

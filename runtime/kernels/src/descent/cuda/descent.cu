@@ -14,12 +14,12 @@ __device__ __forceinline__ void sgd(T *parameter, const T *gradient, T *buffer, 
     const A rate = settings.rate, momentum = settings.momentum, share = settings.share, decay = settings.decay;
     const size_t stride = (size_t)gridDim.x * blockDim.x;
     for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i < (size_t)elements; i += stride) {
-        const A value = load(parameter + i), slope = load(gradient + i) + decay * value;
-        A direction = slope;
+        const A value = load(parameter + i), grad = load(gradient + i) + decay * value;
+        A direction = grad;
         if (buffer != nullptr) {
-            const A moved = momentum * load(buffer + i) + share * slope;
-            store(buffer + i, moved);
-            direction = settings.nesterov ? slope + momentum * moved : moved;
+            const A updated = momentum * load(buffer + i) + share * grad;
+            store(buffer + i, updated);
+            direction = settings.nesterov ? grad + momentum * updated : updated;
         }
         store(parameter + i, value - rate * direction);
     }
@@ -40,9 +40,9 @@ __device__ __forceinline__ void adam(T *parameter, const T *gradient, T *mean, T
     const A correction = settings.correction, keep = settings.keep, decay = settings.decay;
     const size_t stride = (size_t)gridDim.x * blockDim.x;
     for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i < (size_t)elements; i += stride) {
-        const A value = load(parameter + i), slope = load(gradient + i) + decay * value;
-        const A first = keep_mean * load(mean + i) + share_mean * slope;
-        const A second = keep_square * load(square + i) + share_square * slope * slope;
+        const A value = load(parameter + i), grad = load(gradient + i) + decay * value;
+        const A first = keep_mean * load(mean + i) + share_mean * grad;
+        const A second = keep_square * load(square + i) + share_square * grad * grad;
         store(mean + i, first);
         store(square + i, second);
         store(parameter + i, keep * value - rate * first / (sqrt(second) * correction + eps));

@@ -55,13 +55,14 @@ __device__ __forceinline__ void normalize(const T *x, const Accumulator<T> *mean
     __shared__ Moments<A> shared[NORM_THREADS];
     const Worker<WIDTH> worker(c);
     const Moments<A> batch = channel_moments(means, squares, c, worker, shared);
-    const A spread = batch.squares / batch.count;  // 0 / 0 for an empty batch
+    const A biased_variance = batch.squares / batch.count;  // 0 / 0 for an empty batch
     if (worker.part == 0 && worker.index == 0 && worker.exists(c)) {
-        mean[worker.channel] = batch.count == A(0) ? spread : batch.mean;
-        variance[worker.channel] = spread;
+        mean[worker.channel] = batch.count == A(0) ? biased_variance : batch.mean;
+        variance[worker.channel] = biased_variance;
         running.update(worker.channel, batch);
     }
-    const Normalize<A> f = affine.for_channel(c, worker, batch.mean, A(1) / square_root(spread + (A)eps));
+    const A inv_std = A(1) / square_root(biased_variance + (A)eps);
+    const Normalize<A> f = affine.for_channel(c, worker, batch.mean, inv_std);
     worker.for_each(c, [&](size_t at) { store(y + at, f(load(x + at))); });
 }
 
@@ -80,9 +81,9 @@ __device__ __forceinline__ void gradient_sums(const T *x, const T *gradient, con
     const Normalize<A> f = affine.for_channel(c, worker, exists ? mean[worker.channel] : A(0), inv_std);
     Sums<A> found{0, 0};
     worker.for_each(c, [&](size_t at) {
-        const A value = load(x + at), slope = f.before_activation(value, load(gradient + at));
-        found.gradient += slope;
-        found.product += slope * f.normalized(value);
+        const A value = load(x + at), masked = f.masked_gradient(value, load(gradient + at));
+        found.gradient += masked;
+        found.product += masked * f.normalized(value);
     });
     found = reduce_workers<WIDTH>(shared, found);
     if (worker.index == 0 && exists) {
@@ -119,8 +120,8 @@ __device__ __forceinline__ void gradients(const T *x, const T *gradient, const A
     const A count = A(c.count()), scale = f.weight * inv_std;
     const A shift = training ? found.gradient / count : A(0), slope = training ? found.product / count : A(0);
     worker.for_each(c, [&](size_t at) {
-        const A value = load(x + at), before = f.before_activation(value, load(gradient + at));
-        store(dx + at, (before - shift - f.normalized(value) * slope) * scale);
+        const A value = load(x + at), masked = f.masked_gradient(value, load(gradient + at));
+        store(dx + at, (masked - shift - f.normalized(value) * slope) * scale);
     });
 }
 
@@ -136,9 +137,9 @@ __device__ __forceinline__ void evaluate(const T *x, const Accumulator<T> *mean,
     worker.for_each(c, [&](size_t at) { store(y + at, f(load(x + at))); });
 }
 
-// Defines the kernels for elements of type T, sums of type A, and WIDTH channels for each block.
 #define KERNEL extern "C" __global__ void __launch_bounds__(NORM_THREADS)
 
+// Defines the kernels for elements of type T, sums of type A, and WIDTH channels for each block.
 #define BATCH_NORM(NAME, T, A, WIDTH)                                                                              \
     KERNEL batch_norm_moments_##NAME(const T *x, A *means, A *squares, Channels c) {                               \
         moments<T, WIDTH>(x, means, squares, c);                                                                   \

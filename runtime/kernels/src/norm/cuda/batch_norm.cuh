@@ -24,7 +24,7 @@ template <class A> __device__ __forceinline__ Moments<A> combine(const Moments<A
     return {count, a.mean + delta * share, a.squares + b.squares + delta * delta * a.count * share};
 }
 
-// The sum of the gradient, and the sum of the product of gradient and normalized input.
+// The sum of the masked gradients, and the sum of the products of masked gradient and normalized input.
 template <class A> struct Sums {
     A gradient, product;
 };
@@ -45,8 +45,8 @@ template <class A> struct Normalize {
     __device__ __forceinline__ A operator()(A x) const {
         return activate(activation, parameter, (x - mean) * (inv_std * weight) + bias);
     }
-    // Returns the gradient of the activation's input from the gradient of its output.
-    __device__ __forceinline__ A before_activation(A x, A gradient) const {
+    // Returns the masked gradient for the input `x`, from the gradient of the output.
+    __device__ __forceinline__ A masked_gradient(A x, A gradient) const {
         const A input = (x - mean) * (inv_std * weight) + bias;
         const A saved = from_output ? activate(activation, parameter, input) : input;
         return activation_gradient(activation, parameter, gradient, saved);

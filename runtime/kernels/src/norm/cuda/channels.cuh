@@ -1,5 +1,5 @@
-// The channels of a tensor `[samples, channels, plane]`: the assignment of elements to threads, and the reduction within a
-// block.
+// The channels of a tensor `[samples, channels, plane]`: the assignment of elements to threads, and the reduction
+// within a block.
 //
 // The elements of a channel are split into parts, one for each block. For long planes, a block handles one channel, and
 // neighboring threads read neighboring elements. For short planes, a block handles 32 channels, and neighboring threads

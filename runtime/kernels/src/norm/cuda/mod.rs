@@ -75,8 +75,8 @@ impl BatchNormProblem {
         sizes.into_iter().map(|size| int(NAME, size)).collect::<Result<_>>().map(Arg::Ints)
     }
 
-    /// Returns the arguments for the weight and the bias, and the index of the operand after them. A weight or bias
-    /// that is present is an operand; the first of the two has the index `first`.
+    /// Returns the arguments for the weight and the bias, and the index of the operand after them. The weight and the
+    /// bias, if present, are consecutive operands from the index `first` on.
     fn affine(&self, first: usize) -> ([Arg; 2], usize) {
         let mut next = first;
         let parameters = [self.weight, self.bias].map(|is_given| {

@@ -19,12 +19,12 @@ struct Pool {
 constexpr int POOL_THREADS = 256;
 
 // The `count` positions `first`, `first + step`, `first + 2 * step`, ….
-struct Run {
+struct StridedRange {
     int first, step, count;
 };
 
 // Returns the input positions in the window of an output.
-__device__ __forceinline__ Run window_of(const Axis &axis, int output) {
+__device__ __forceinline__ StridedRange window_of(const Axis &axis, int output) {
     if (axis.kernel == 0) {
         const long long start = (long long)output * axis.input, after = start + axis.input + axis.output - 1;
         const int first = (int)(start / axis.output);
@@ -38,7 +38,7 @@ __device__ __forceinline__ Run window_of(const Axis &axis, int output) {
 }
 
 // Returns the outputs whose windows extend over an input position. With dilation, a window may skip the position.
-__device__ __forceinline__ Run outputs_over(const Axis &axis, int position) {
+__device__ __forceinline__ StridedRange outputs_over(const Axis &axis, int position) {
     int first, last;
     if (axis.kernel == 0) {
         const long long start = (long long)position * axis.output;
@@ -82,7 +82,8 @@ __device__ __forceinline__ bool find_input(Position &position, const Pool &pool)
 // visits every 32nd element.
 template <int LANES, class Visit>
 __device__ __forceinline__ void for_each_in_window(const Pool &pool, const Position &position, Visit visit) {
-    const Run rows = window_of(pool.rows, position.row), columns = window_of(pool.columns, position.column);
+    const StridedRange rows = window_of(pool.rows, position.row);
+    const StridedRange columns = window_of(pool.columns, position.column);
     const int width = pool.columns.input;
     if (LANES == 1) {
         for (int r = 0; r < rows.count; r++) {
@@ -100,7 +101,8 @@ __device__ __forceinline__ void for_each_in_window(const Pool &pool, const Posit
 // Calls `visit(offset in the output plane)` for the outputs whose windows extend over an element.
 template <class Visit>
 __device__ __forceinline__ void for_each_output_over(const Pool &pool, const Position &position, Visit visit) {
-    const Run rows = outputs_over(pool.rows, position.row), columns = outputs_over(pool.columns, position.column);
+    const StridedRange rows = outputs_over(pool.rows, position.row);
+    const StridedRange columns = outputs_over(pool.columns, position.column);
     for (int r = 0; r < rows.count; r++)
         for (int c = 0; c < columns.count; c++)
             visit((rows.first + r) * pool.columns.output + columns.first + c);

@@ -1,5 +1,8 @@
 //! The gradient of the weight as dot products of the output's gradient with the input under each tap. Vectors run along
-//! the width, and a register tile holds several output channels and taps.
+//! the width, and a register tile holds several output channels and columns.
+//!
+//! A column is a column of the im2col matrix: a tap of an input channel. A block is up to 4 output channels. A chunk is
+//! about 1024 pixels of the batch, and a segment is several consecutive chunks, over which one task sums.
 
 use std::ops::Range;
 
@@ -15,8 +18,7 @@ use super::super::tasks::{MIN_TASKS, channels_per_task, run_tasks, split_channel
 const BLOCK_CHANNELS: usize = 4;
 /// The number of pixels in a chunk. The gradients of a block of channels for this many pixels stay in the L1 cache.
 const CHUNK_PIXELS: usize = 1024;
-/// The number of im2col columns (taps of an input channel) in a range. Their inputs stay in the L2 cache while all
-/// blocks of a task read them.
+/// The number of columns in a range. Their inputs stay in the L2 cache while all blocks of a task read them.
 const RANGE_COLUMNS: usize = 36;
 
 /// Returns the gradient of the weight, `[out_channels, in_channels / groups, height, width]`.
@@ -29,7 +31,6 @@ pub(in super::super) fn gradient<R: Real>(
     input: &[R],
     grad: &MaskedGrad<R>,
 ) -> Vec<R> {
-    // The columns of the im2col matrix.
     let columns = extent.group_in_channels * extent.taps();
     let channels = extent.groups * extent.group_out_channels;
     let is_finite = grad.is_finite() && R::are_finite(input, isa);
@@ -69,8 +70,8 @@ pub(in super::super) fn gradient<R: Real>(
     partial
 }
 
-/// Extends the margin of the output's gradient so that its rows can have the pitch of the input's rows.
-/// [`RowLayout::new`] can then merge rows.
+/// Extends the margin of the output's gradient so that its rows are as far apart as those of the input, which
+/// [`RowLayout::new`] requires to merge rows.
 pub(in super::super) fn extend_margin(extent: &Extent, margin: &mut Margin) {
     let [before, after] = &mut margin[1];
     *after = (*after).max(extent.axes[1].max_shift().saturating_sub(*before));
@@ -78,7 +79,8 @@ pub(in super::super) fn extend_margin(extent: &Extent, margin: &mut Margin) {
 
 /// The rows in which the pixels of an image are summed.
 ///
-/// Rows of the image are merged into one if nothing, or only zeros of the gradient's margin, lies between them.
+/// Several rows of the image are merged into a longer one if nothing, or only zeros of the gradient's margin, lies
+/// between them. The zeros are then multiplied as well.
 struct RowLayout {
     /// The number of rows, after merging.
     rows: usize,
@@ -207,7 +209,7 @@ impl<R: Real> WeightTask<'_, R> {
 /// The micro-kernel for one block of output channels and one chunk of pixels.
 struct DotKernel<'a, L: Lanes> {
     lanes: L,
-    /// `[images, rows, width]`
+    /// `[images, rows, width]` of the chunk.
     size: [usize; 3],
     grad: &'a [L::Real],
     /// The distances to the next image and to the next row.

@@ -1,7 +1,11 @@
-//! The gradient of the weight as a sum of outer products, one for each pixel: the gradients of a vector of output
-//! channels times the inputs under several taps.
+//! The gradient of the weight as a sum of outer products, one for each output pixel: the gradients of a vector of
+//! output channels times the inputs under several taps.
 //!
 //! Each pixel is one step of the loop, so the cost of a pixel does not depend on the stride or on the image's size.
+//!
+//! A column is a column of the im2col matrix: a tap of an input channel. A block is 16, 32 or 64 output channels
+//! (`width`) of a group. A chunk is about 64 pixels of the batch, and a segment is several consecutive chunks, over
+//! which one task sums.
 
 use std::mem::MaybeUninit;
 
@@ -13,16 +17,16 @@ use super::super::extent::Extent;
 use super::super::phases::{SplitInput, split_input};
 use super::super::tasks::{MIN_TASKS, run_tasks, split_channels};
 
-/// The candidates for the number of output channels in a block. The channels of a block are contiguous for each pixel.
-const WIDTHS: [usize; 3] = [64, 32, 16];
+/// The candidates for the number of output channels in a block. In the packed gradients, the channels of a block are
+/// contiguous for each pixel.
+const BLOCK_WIDTHS: [usize; 3] = [64, 32, 16];
 /// The number of pixels in a chunk. The gradients of a block for this many pixels stay in the L1 cache.
 const CHUNK_PIXELS: usize = 64;
 /// The minimum number of pixels of a segment. With fewer, storing and adding its sums costs too much.
 const MIN_SEGMENT_PIXELS: usize = 512;
 /// The number of sums that one [`AddSegmentsTask`] computes.
 const TASK_SUMS: usize = 1 << 13;
-/// The minimum number of im2col columns (taps of an input channel) of a task. With fewer, transposing the gradients of
-/// its block costs too much.
+/// The minimum number of columns of a task. With fewer, transposing the gradients of its block costs too much.
 const MIN_COLUMNS: usize = 256;
 
 /// Returns the gradient of the weight. `input` and `grad`, the gradient of the output, are contiguous.
@@ -76,10 +80,14 @@ pub(in super::super) fn gradient<R: Real>(isa: Isa, extent: &Extent, input: &[R]
 /// Returns the block width that leaves the fewest lanes without a channel.
 fn width(group_out_channels: usize) -> usize {
     // `min_by_key` returns the first minimum, which is the widest.
-    WIDTHS.into_iter().min_by_key(|width| group_out_channels.next_multiple_of(*width)).unwrap_or(WIDTHS[0])
+    BLOCK_WIDTHS
+        .into_iter()
+        .min_by_key(|width| group_out_channels.next_multiple_of(*width))
+        .unwrap_or(BLOCK_WIDTHS[0])
 }
 
-/// Returns, for each output pixel, the offset in the input that the first tap of the first channel reads.
+/// Returns, for each output pixel, its offset from output pixel `[0, 0]` in the split input. Under a column, the pixel
+/// reads the element at this offset plus the column's offset.
 fn pixel_offsets(extent: &Extent, pitch: usize) -> Vec<usize> {
     let [height, width] = extent.axes.map(|axis| axis.output);
     (0..height).flat_map(|y| (0..width).map(move |x| y * pitch + x)).collect()
@@ -160,7 +168,7 @@ impl<R: Real> Task<R> for OuterTask<'_, R> {
         for chunk in self.chunks {
             self.pack(lanes, chunk, &mut panel);
             let kernel = OuterKernel { lanes, task: &self, chunk, panel: &panel };
-            // The sums leave some registers free for the factors.
+            // With these tiles, the sums leave some registers free for the factors.
             match self.width / L::LANES {
                 4 if L::REGISTERS >= 32 => kernel.run::<4, 6, 3>(to),
                 2 if L::REGISTERS >= 32 => kernel.run::<2, 8, 4>(to),
@@ -235,8 +243,8 @@ struct OuterKernel<'a, L: Lanes> {
 }
 
 impl<L: Lanes> OuterKernel<'_, L> {
-    /// Adds the outer products to the sums in `to`, in tiles of `K` columns and `V` vectors. If the last tile has at
-    /// most `H` columns, it computes only `H` columns.
+    /// Adds the outer products to the sums in `to`, in tiles of `K` columns and `V` vectors. If at most `H` (half of
+    /// `K`) columns remain for the last tile, its size is `H` columns.
     #[inline(always)]
     fn run<const V: usize, const K: usize, const H: usize>(self, to: &mut [L::Real]) {
         let width = self.task.width;
@@ -254,7 +262,7 @@ impl<L: Lanes> OuterKernel<'_, L> {
         }
     }
 
-    /// Adds the outer products for at most `K` columns and for `V` vectors of channels, beginning at channel `first`,
+    /// Adds the outer products for `columns`, at most `K`, and for the channels `first..first + V * LANES` of the block
     /// to the sums in `to`.
     #[inline(always)]
     fn tile<const V: usize, const K: usize>(&self, first: usize, columns: &[usize], to: &mut [L::Real]) {

@@ -10,8 +10,8 @@ use crate::simd::{Floats, Simd, prefetch};
 /// The number of vectors of output channels in a panel. The last panel may have fewer.
 pub(super) const PANEL_VECTORS: usize = 2;
 
-/// Returns the maximum number of pixels of a register tile. The tile's sums leave registers for the weights and a
-/// pixel.
+/// Returns the maximum number of pixels of a register tile. Besides the sums, the registers hold [`PANEL_VECTORS`]
+/// vectors of weights and one broadcast element of a pixel.
 const fn max_pixels<S: Simd>() -> usize {
     (S::REGISTERS - PANEL_VECTORS - 1) / PANEL_VECTORS
 }
@@ -20,8 +20,8 @@ pub(in crate::conv::cpu) const fn register_tile_shape<S: Simd>() -> RegisterTile
     RegisterTileShape { channels: PANEL_VECTORS * S::LANES, pixels: max_pixels::<S>(), lanes: S::LANES }
 }
 
-/// Returns the distance from one pixel to the next. With `planes`, the input has blocks of one channel, otherwise of
-/// `LANES` channels.
+/// Returns the distance from one pixel to the next, in floats: 1 with `planes`, for an `Nchw` input, otherwise `LANES`,
+/// for an `Nchwc` input.
 pub(super) const fn pixel_step<S: Simd>(planes: bool) -> usize {
     if planes { 1 } else { S::LANES }
 }
@@ -29,14 +29,14 @@ pub(super) const fn pixel_step<S: Simd>(planes: bool) -> usize {
 /// The operands of a register tile.
 #[derive(Clone, Copy)]
 pub(super) struct Factors<'a> {
-    /// The first pixel for the first tap. Pixels are [`pixel_step`] elements apart.
+    /// The input of the tile's first pixel at the first tap. Pixels are [`pixel_step`] floats apart.
     pub input: *const f32,
     pub taps: &'a [Tap],
-    /// One row of the panel's weights for every channel of every tap.
+    /// The panel's weights, `[tap][channel of the tap][VECTORS · LANES]`.
     pub weights: *const f32,
-    /// The weights that will be read next, for prefetching. Never dereferenced.
+    /// The next panel's weights, for prefetching. Never dereferenced.
     pub next: *const f32,
-    /// The range of cache lines that this tile prefetches for each tap, relative to the tap's weights in `next`.
+    /// `[start, end]` of the cache lines that this register tile prefetches, relative to each tap's weights in `next`.
     pub prefetched_lines: [usize; 2],
 }
 
@@ -54,8 +54,9 @@ pub(super) struct TileTarget<'a> {
 /// [`pixel_step`].
 ///
 /// # Safety
-/// `factors.input` has every tap's channels of every pixel, and `factors.weights` a row of `VECTORS` vectors for each
-/// of these channels. `target.to` is in bounds for `pixels` pixels and `VECTORS` blocks.
+/// For every tap, `factors.input` has the tap's channels of every pixel at the tap's offset, and `factors.weights` has
+/// `VECTORS` vectors for each of these channels. `target.to` is in bounds for `pixels` pixels and `VECTORS` blocks of
+/// channels.
 #[inline(always)]
 pub(super) unsafe fn multiply<S: Simd, const VECTORS: usize, const PLANES: bool>(
     simd: S,

@@ -1,5 +1,8 @@
 //! The register-tile kernel with lanes over output channels: some pixels × two vectors of output channels, to `Nchwc`.
 //!
+//! In this module, a *panel* is a block of one or two vectors of output channels, and a *plane* is the image
+//! `[height, width, LANES]` of one vector of output channels.
+//!
 //! The inner loop ([`micro`]) multiplies each element of a pixel by the vectors of weights for its channel. The
 //! epilogue is applied to the sums in registers. The input is `Nchwc` or `Nchw`. A pointwise convolution reads `Nchwc`
 //! in place. A fused consumer reads the results of a panel while they are in the L1 or L2 cache.
@@ -30,7 +33,7 @@ use task::Tasks;
 const PANEL_FLOATS: usize = 64 << 10;
 /// The maximum number of floats of a task's input, which stays in the L2 cache.
 const INPUT_FLOATS: usize = 96 << 10;
-/// The maximum number of floats of a patch's results in one panel. They stay in the L2 cache.
+/// The maximum number of floats of the results of one panel in a patch, which a fused consumer reads from the L2 cache.
 const RESULT_FLOATS: usize = 64 << 10;
 /// With fewer output columns than this, each column of the kernel has its own plane in the input tile, so that a
 /// register tile can continue across the ends of rows.
@@ -46,7 +49,7 @@ pub(super) enum Target<'a> {
 }
 
 /// Convolves into `target`. Returns `false` if the input tile would be too large, if [`PackedWeight::get`] returns
-/// `None`, or if a consumer would need the sums of several chunks of channels.
+/// `None`, or if there is a consumer and the input channels do not fit in one chunk.
 pub(super) fn conv2d(problem: &ConvProblem, call: &Call<'_>, target: Target<'_>) -> bool {
     let (shape, isa, threads) = (&problem.shape, problem.isa, rayon::current_num_threads());
     let windows = match target {

@@ -22,7 +22,7 @@ pub(super) struct Tasks<'a> {
     pub scratch: [&'a mut [f32]; 2],
 }
 
-/// A panel of a task.
+/// One chunk's products for one panel of output channels (one or two vectors).
 struct Panel<'a> {
     region: &'a TaskRegion<'a>,
     chunk: usize,
@@ -30,7 +30,7 @@ struct Panel<'a> {
     output_channel: usize,
     /// The address to which the offsets of the chunk's taps are relative.
     input: *const f32,
-    /// The destination of the first pixel of the panel's plane.
+    /// The destination of pixel (0, 0) in the first of the panel's planes, one plane for each vector of channels.
     to: Destination,
 }
 
@@ -56,8 +56,8 @@ impl Kernel for Tasks<'_> {
 }
 
 impl Tasks<'_> {
-    /// Returns the destination of the first pixel of a panel's plane. With a consumer, only the patch is in memory. The
-    /// plane's first pixel may lie before the patch, so its offset may wrap around.
+    /// Returns the destination of pixel (0, 0) in the first of a panel's planes. With a consumer, the scratch memory
+    /// holds only the patch, so pixel (0, 0) may lie before it and its offset may wrap around.
     #[inline(always)]
     fn destination<S: Simd>(
         &self,
@@ -80,8 +80,8 @@ impl Tasks<'_> {
         }
     }
 
-    /// Adds the products of a chunk's channels to the sums in the destination. After the last chunk, stores results
-    /// instead of sums.
+    /// Adds the products of a chunk's channels to the sums in the destination. The first chunk overwrites the
+    /// destination, and the last chunk stores results instead of sums.
     #[inline(always)]
     fn multiply<S: Simd>(&self, simd: S, panel: &Panel<'_>) {
         match (self.plan.output_blocks.width(panel.output_channel) / S::LANES, self.plan.input_block) {
@@ -101,13 +101,14 @@ impl Tasks<'_> {
         for vector in 0..self.plan.output_blocks.width(panel.output_channel) / S::LANES {
             let plane = panel.to.output.wrapping_add(panel.to.at).wrapping_add(vector * panel.to.block);
             let rows = panel.region.patch.consumer_rows.clone();
-            // SAFETY: the patch contains all rows that these results read, and no other task computes the results.
+            // SAFETY: the patch contains all rows on which the consumer's `rows` depend, and no other task computes
+            // `rows` of this block of channels.
             unsafe { consumer.compute_rows(simd, first + vector, plane, rows) }
         }
     }
 
-    /// Computes all register tiles of a panel with `VECTORS` vectors. With `PLANES`, the input has blocks of one
-    /// channel.
+    /// Computes all register tiles of a panel with `VECTORS` vectors. With `PLANES`, the input is `Nchw`, otherwise
+    /// `Nchwc`.
     #[inline(always)]
     fn register_tiles<S: Simd, const VECTORS: usize, const PLANES: bool>(&self, simd: S, panel: &Panel<'_>) {
         let Panel { region, chunk, output_channel, input, to } = *panel;
@@ -118,7 +119,8 @@ impl Tasks<'_> {
         let weights = weights[..len].as_ptr();
         let (last, writer) = (chunk + 1 == chunks.count(), Some(&self.writer));
         let tiles = self.tiles::<S>(region);
-        // With planes, the weights are few and already in the L1 or L2 cache.
+        // An `Nchw` input usually has few channels, as in a network's first layer. The weights are then few and
+        // already in the L1 or L2 cache.
         let lines = if PLANES { 0 } else { VECTORS * S::LANES * S::LANES / CACHE_LINE_FLOATS };
         for index in 0..tiles.count {
             let pixels = tiles.get(index);
@@ -131,7 +133,7 @@ impl Tasks<'_> {
             };
             let to = Destination { at: to.at.wrapping_add(pixels.output * S::LANES), ..to };
             let target = TileTarget { adds_to_sums: chunk > 0, writer: writer.filter(|_| last), to };
-            // SAFETY: the tile, or the input that is read in place, has the pixels at every tap. `weights` has the
+            // SAFETY: the input tile, or the input if it is read in place, has every tap's pixels. `weights` has the
             // panel's `len` weights. The pixels lie in the patch, and no other task writes these channels of the patch.
             unsafe {
                 micro::multiply::<S, VECTORS, PLANES>(simd, pixels.count, factors, &affine, target);
@@ -156,30 +158,36 @@ impl Tasks<'_> {
     }
 }
 
-/// The pixels of a register tile: the first pixel in the input, the first pixel in the output's plane, and the count.
+/// The pixels of a register tile.
 #[derive(Clone, Copy)]
 struct Pixels {
+    /// The index of the first pixel in the input tile, or in the patch if the input is read in place.
     input: usize,
+    /// The index of the first pixel in the output's plane.
     output: usize,
+    /// The number of pixels.
     count: usize,
 }
 
-/// The register tiles of a patch. Its runs of adjacent pixels are divided into tiles of nearly equal size.
+/// The register tiles of a patch. A run is a sequence of pixels that are adjacent both in the input and in the output:
+/// a row of the patch, or the whole patch. Each run is divided into tiles of nearly equal size.
 struct Tiles {
+    /// The number of tiles in all runs.
     count: usize,
     /// The number of pixels in a run.
     run_pixels: usize,
     /// The number of tiles in a run.
     run_tiles: usize,
-    /// The distance from one run to the next in the input.
+    /// The distance from one run to the next in the input, in pixels.
     pitch: usize,
-    /// The distance from one run to the next in the output.
+    /// The distance from one run to the next in the output, in pixels.
     width: usize,
-    /// The patch's first pixel in the output's plane.
+    /// The index of the patch's first pixel in the output's plane.
     origin: usize,
 }
 
 impl Tiles {
+    /// Returns the pixels of the register tile `index`.
     #[inline(always)]
     fn get(&self, index: usize) -> Pixels {
         let (run, part) = (index / self.run_tiles, index % self.run_tiles);

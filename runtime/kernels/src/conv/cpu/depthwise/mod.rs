@@ -24,8 +24,8 @@ pub(super) fn supports(problem: &ConvProblem) -> bool {
     }
 }
 
-/// Convolves into `output`. Returns `false` if a weight is not finite, because its product with a zero of
-/// the padding would be NaN.
+/// Convolves into `output`. Returns `false` if the layout is `Nchw` and a weight is not finite, because the product of
+/// this weight and a zero of the padding would be NaN.
 pub(super) fn conv2d(problem: &ConvProblem, call: &Call<'_>, output: OutputPtr) -> bool {
     match problem.output {
         Layout::Nchw => nchw::conv2d(&problem.shape, call, problem.isa, output),
@@ -36,8 +36,9 @@ pub(super) fn conv2d(problem: &ConvProblem, call: &Call<'_>, output: OutputPtr) 
     }
 }
 
-/// Divides `count` pieces of the output into ranges and calls `run` for each range, in parallel. Computing the whole
-/// output accesses `elements` elements; computing a range accesses at least `min_elements`.
+/// Divides `count` pieces of the output into ranges and calls `run` for each range, in parallel. The number of
+/// ranges follows from `elements`, the number of elements that all pieces together access, and `min_elements`, the
+/// minimum for a range (see [`cost::task_count`]).
 fn for_each_range(count: usize, elements: usize, min_elements: usize, run: impl Fn(Range<usize>) + Sync) {
     let tasks = cost::task_count(elements, min_elements).min(count);
     let bound = |task: usize| task * count / tasks;

@@ -9,7 +9,7 @@ use crate::simd::{Floats, Simd};
 /// The maximum number of vectors of pixels in a register tile of any instruction set.
 pub(super) const MAX_VECTORS: usize = 3;
 
-/// Returns the shape of an instruction set's register tile. At least one register remains free beside
+/// Returns the shape of an instruction set's register tile. At least one register remains free besides
 /// the sums, a row of vectors of pixels and a vector of weights. Without a free register, the compiler spills.
 pub(in crate::conv::cpu) const fn register_tile_shape<S: Simd>() -> RegisterTileShape {
     let (channels, vectors) = match S::REGISTERS {
@@ -27,9 +27,9 @@ pub(super) struct Results<'a> {
     pub affines: ChannelAffines<'a>,
     /// The address of the patch's first pixel in the first channel.
     pub output: *mut f32,
-    /// The offset of the first pixel of each vector.
+    /// The offset of the first pixel of each vector from `output`, in each channel.
     pub pixels: &'a [u32; MAX_VECTORS],
-    /// The distance from one channel to the next.
+    /// The distance from one channel to the next, in floats.
     pub plane: usize,
 }
 
@@ -44,13 +44,13 @@ pub(super) struct Sums<'a> {
     pub results: Option<Results<'a>>,
 }
 
-/// Adds the products of every tap's weights and the vectors of pixels at the tap's offset. With `PAIRS`, weights and
-/// pixels are pairs of bf16, otherwise f32.
+/// Computes the sums of one register tile: adds, for every tap, the products of the tap's weights and the vectors of
+/// pixels at the tap's offset. With `PAIRS`, weights and pixels are pairs of bf16, otherwise f32.
 ///
 /// # Safety
-/// With `PAIRS`, the kernel runs in `dispatch_pairs`. `weights` has `channels` floats for each tap. `pixels` has a
-/// vector at the sum of each of the `vectors` offsets and each tap's offset. `sums` has room for a vector for each
-/// channel and offset. Every channel of `results` exists and has a vector at each of its pixels.
+/// With `PAIRS`, the kernel runs in `dispatch_pairs`. `weights` has `channels` floats for each tap. For each
+/// tap and each offset in `vectors`, `pixels` has a vector at the sum of the two offsets. `sums` has room for a vector
+/// for each channel and offset. Every channel of `results` exists and has a vector at each of its pixels.
 #[inline(always)]
 pub(super) unsafe fn accumulate<S: Simd, const PAIRS: bool>(
     simd: S,

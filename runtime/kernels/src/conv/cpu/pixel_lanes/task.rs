@@ -61,13 +61,14 @@ impl<const PAIRS: bool> Tasks<'_, PAIRS> {
             OutputPtr::F32(output) if applies_epilogue_in_registers => Some(output),
             _ => None,
         };
-        let mut next = 0;
+        // With several chunks, the sums of all register tiles are kept until the last chunk.
+        let mut sums_start = 0;
         for tile in &self.tiled_plan.tiles[region.patch_index] {
             for channel in region.channels.clone().step_by(plan.output_blocks.block_channels) {
                 let width = plan.output_blocks.width(channel);
                 let weights = &self.weights[plan.weight_offset(region.group, chunk, channel)..];
                 let weights = &weights[..width * taps.len()];
-                let sums = &mut sums[next..][..tile_len];
+                let sums = &mut sums[sums_start..][..tile_len];
                 let channels = plan.output_blocks.unpadded(channel);
                 let f32_output = f32_output.filter(|_| tile.is_full && channels.len() == width);
                 let results = f32_output.map(|output| self.results(region, channels.start, tile, output));
@@ -89,13 +90,14 @@ impl<const PAIRS: bool> Tasks<'_, PAIRS> {
                     self.store_register_tile(simd, region, channels, tile, sums);
                 }
                 if plan.chunks.count() > 1 {
-                    next += tile_len;
+                    sums_start += tile_len;
                 }
             }
         }
     }
 
-    /// Returns where a register tile stores the results of the pixels of `tile` in the channels from `channel` on.
+    /// Returns the destination of the results of a register tile whose pixels are `tile` and whose first channel in the
+    /// group is `channel`.
     #[inline(always)]
     fn results<'a>(
         &'a self,

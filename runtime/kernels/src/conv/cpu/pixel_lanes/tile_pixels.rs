@@ -43,8 +43,9 @@ fn divide_consecutive(pixels: usize, register_tile: RegisterTileShape) -> Vec<Ti
     divide_vectors(register_tile, starts.map(|start| [start, start, lanes]))
 }
 
-/// Divides vectors into register tiles with nearly equal numbers of vectors. A tile of a single vector would be slow,
-/// because it would wait for the latency of its sums.
+/// Divides vectors, each `[offset in the input tile, offset in the output, number of lanes]`, into register tiles with
+/// nearly equal numbers of vectors. A tile of a single vector would be slow, because it would wait for the latency of
+/// its sums.
 fn divide_vectors(
     register_tile: RegisterTileShape,
     vectors: impl Iterator<Item = [usize; 3]>,

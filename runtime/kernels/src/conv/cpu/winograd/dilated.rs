@@ -67,20 +67,21 @@ impl Phases {
         Ok(())
     }
 
-    /// Splits images `[image][channel]` of `size`, preceded by `before` zeros on each axis, into phases of `part` rows
-    /// and columns. Zeros fill the rest of each phase.
+    /// Splits images `[image][channel][height, width]` of `size`, preceded by `before` rows and columns of zeros, into
+    /// phases `[image][row phase][column phase][channel][rows, columns]` of `phase_size`. Zeros fill the rest of each
+    /// phase.
     fn split(
         &self,
         images: Elements<'_>,
         channels: usize,
         size: [usize; 2],
         before: [usize; 2],
-        part: [usize; 2],
+        phase_size: [usize; 2],
     ) -> Result<Vec<f32>> {
         match images {
-            Elements::F32(images) => self.split_as(images, |x| x, channels, size, before, part),
+            Elements::F32(images) => self.split_as(images, |x| x, channels, size, before, phase_size),
             Elements::Half(half, images) => {
-                self.split_as(images, |x| half.widen(x), channels, size, before, part)
+                self.split_as(images, |x| half.widen(x), channels, size, before, phase_size)
             }
         }
     }
@@ -93,20 +94,20 @@ impl Phases {
         channels: usize,
         size: [usize; 2],
         before: [usize; 2],
-        part: [usize; 2],
+        phase_size: [usize; 2],
     ) -> Result<Vec<f32>> {
         let (dilation, [height, width]) = (self.dilation, size);
-        let elements = self.undilated.batch * channels * part[0] * part[1];
+        let elements = self.undilated.batch * channels * phase_size[0] * phase_size[1];
         let mut parts = allocate(elements)?;
         parts.resize(elements, 0.);
-        for_each_chunk(&mut parts, part[0] * part[1], |index, plane| {
+        for_each_chunk(&mut parts, phase_size[0] * phase_size[1], |index, plane| {
             let (index, channel) = (index / channels, index % channels);
             let (image, [row_phase, column_phase]) = self.phase(index);
             let image = &images[(image * channels + channel) * height * width..][..height * width];
             // The first column within the image.
             let first = before[1].saturating_sub(column_phase).div_ceil(dilation);
             let column = first * dilation + column_phase - before[1];
-            for (i, row) in plane.chunks_exact_mut(part[1]).enumerate() {
+            for (i, row) in plane.chunks_exact_mut(phase_size[1]).enumerate() {
                 let y = (i * dilation + row_phase).wrapping_sub(before[0]);
                 if y < height && column < width && first < row.len() {
                     let pixels = image[y * width..][..width][column..].iter().step_by(dilation);
@@ -154,8 +155,8 @@ impl Phases {
         });
     }
 
-    /// Returns the dilated convolution's image, and the row phase and column phase, of an image of the undilated
-    /// convolution.
+    /// Maps the index of an image of the undilated convolution to an image of the dilated convolution and its
+    /// `[row phase, column phase]`.
     fn phase(&self, part: usize) -> (usize, [usize; 2]) {
         let (rest, column) = (part / self.dilation, part % self.dilation);
         (rest / self.dilation, [rest % self.dilation, column])

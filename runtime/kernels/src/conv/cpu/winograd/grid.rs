@@ -12,14 +12,17 @@ pub(super) struct Grid {
     batch: usize,
 }
 
-/// Neighboring tiles of one row of one image.
+/// A run of tiles: neighboring tiles in one row of tiles of one image.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Run {
     /// The index of the first tile.
     pub first: usize,
     pub image: usize,
+    /// The row of tiles.
     pub row: usize,
+    /// The column of the first tile, counted in tiles.
     pub col: usize,
+    /// The number of tiles.
     pub count: usize,
 }
 

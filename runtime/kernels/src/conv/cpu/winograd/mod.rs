@@ -1,12 +1,15 @@
 //! Winograd's convolution (Lavin & Gray, 2016) for 3×3 kernels with stride 1 or 2, in f32: fewer multiplications than
 //! the definition, for a few more additions.
 //!
-//! The output is divided into tiles of m×m. A tile needs (m + 2)² products per pair of channels instead of 9m², or
-//! (2m + 1)² with stride 2. Blocks of tiles, each small enough for a core's caches, go through three steps:
+//! The output is divided into tiles of `OUT × OUT` pixels. For each pair of an input and an output channel, a tile
+//! needs `IN²` products instead of `9 · OUT²`. `IN` is `OUT + 2`, or `2 · OUT + 1` with stride 2. Blocks of tiles, each
+//! small enough for a core's caches, go through three steps:
 //!
-//! 1. `transform`: `v = Bᵀ d B`, the (m + 2)² *positions* of each input tile;
-//! 2. [`gemm`](crate::gemm): at each position, the matrix product `m = v u` with the transformed weight (`pack`);
-//! 3. `transform` again: `y = Aᵀ m A`, followed by the epilogue.
+//! 1. `transform`: `v = Bᵀ d B` for each input tile `d` of `IN × IN` pixels. A *position* is one of the `IN²` elements
+//!    of a transformed tile;
+//! 2. [`gemm`](crate::gemm): at each position, the matrix product `m = v u` of the transformed tiles
+//!    `[tile][input channel]` and the transformed weight `u`, `[input channel][output channel]` (`pack`);
+//! 3. `transform` again: `y = Aᵀ m A` for each tile, followed by the epilogue.
 //!
 //! The order of the additions in a sum depends neither on the number of threads nor on the division into blocks.
 //! Results are therefore bit-identical for any number of threads and any blocks. All outputs of a tile depend on all of
@@ -59,7 +62,8 @@ struct Operands<'a> {
     has_non_finite_sum: AtomicBool,
 }
 
-/// Convolves into `output`. Returns `false`, with the output unspecified, if an operand is not finite.
+/// Convolves into `output`. Returns `false`, with the output unspecified, if an element of the input or the weight or,
+/// in the `Nchwc` layout, a sum is not finite.
 pub(super) fn conv2d(
     problem: &ConvProblem,
     tile: WinogradTile,
@@ -93,10 +97,10 @@ fn packed(problem: &ConvProblem, tile: WinogradTile, call: &Call<'_>) -> Arc<Opt
     })
 }
 
-/// Convolves images of `shape`, which is not dilated. Returns `true` if all sums of an `Nchwc` output are finite.
+/// Convolves images of `shape`, which is not dilated. Returns `false` if a sum of an `Nchwc` output is not finite.
 ///
-/// If an input is not finite, sums of its tile are not finite: each sum depends on every input of its tile with a
-/// factor that is not zero.
+/// An input element that is not finite makes sums of its tile infinite or NaN, because each sum contains every input
+/// element of the tile with a nonzero factor.
 fn run(
     problem: &ConvProblem,
     shape: &ConvShape,

@@ -1,5 +1,5 @@
-//! The transforms of columns for `Nchwc` images, whose pixels are the vectors that the transforms need: columns are
-//! read from the image, and results are stored from registers.
+//! The transforms of columns for `Nchwc` images, whose pixels are the vectors that the transforms need. Columns are
+//! therefore read from the image and results stored from registers, without a transposition.
 
 use std::sync::atomic::Ordering;
 

@@ -20,9 +20,9 @@ pub enum WinogradTile {
     Four,
     /// 6×6 outputs from 64 products.
     Six,
-    /// 2×2 outputs, of stride 2, from 25 products.
+    /// 2×2 outputs with stride 2, from 25 products.
     StridedTwo,
-    /// 4×4 outputs, of stride 2, from 81 products.
+    /// 4×4 outputs with stride 2, from 81 products.
     StridedFour,
 }
 
@@ -122,7 +122,7 @@ impl Kernel for Panel<'_> {
 }
 
 impl Panel<'_> {
-    /// Initializes every float: `PANEL` of each position of each input channel.
+    /// Initializes `floats`, `[position][in_channel][PANEL]`.
     #[inline(always)]
     fn pack<F: Scheme<OUT, IN>, const OUT: usize, const IN: usize>(self) {
         let Self { weight, in_channels, floats, .. } = self;

@@ -1,9 +1,10 @@
-//! The one-dimensional algorithms F(m, 3), which compute `m` outputs of a three-tap filter from `m + 2` products, and
-//! their variants for stride 2, which need `2m + 1`. With stride 2, the outer taps read only the even inputs, so they
-//! form an F(m, 2). The middle tap reads the odd inputs.
+//! The one-dimensional algorithms F(n, 3), which compute `n` outputs of a three-tap filter from `n + 2` products, and
+//! their variants for stride 2, which need `2n + 1`. With stride 2, the outer taps read only the even inputs, so they
+//! form an F(n, 2). The middle tap reads the odd inputs.
 //!
-//! Each algorithm computes `y = Aᵀ [(G g) ⊙ (Bᵀ d)]` (Lavin & Gray, 2016) by Toom-Cook interpolation at the points that
-//! the documentation of its type lists. A two-dimensional tile applies the algorithm to rows and to columns.
+//! Each algorithm computes `y = Aᵀ m` with the products `m = (G g) ⊙ (Bᵀ d)` of the filter `g` and the inputs `d`
+//! (Lavin & Gray, 2016), by Toom-Cook interpolation at the points that the documentation of its type lists. A
+//! two-dimensional tile applies the algorithm to rows and to columns.
 
 use crate::simd::Simd;
 
@@ -12,9 +13,9 @@ pub(super) trait Scheme<const OUT: usize, const IN: usize>: Copy + Send + Sync +
     const STRIDE: usize;
     /// `G`, the transform of the filter.
     const FILTER: [[f64; 3]; IN];
-    /// `Bᵀ d`.
+    /// Returns `Bᵀ d`.
     fn input<S: Simd>(simd: S, d: [S::V; IN]) -> [S::V; IN];
-    /// `Aᵀ m`.
+    /// Returns `Aᵀ m`.
     fn output<S: Simd>(simd: S, m: [S::V; IN]) -> [S::V; OUT];
 }
 

@@ -1,6 +1,8 @@
 //! Strips: a few rows of `LANES` channels of an `Nchw` image, with the channels of a pixel in one vector.
 //!
-//! A strip is small enough for the L1 cache. It is written and read one square block at a time.
+//! A strip is small enough for the L1 cache. It is written and read one *block* at a time: `LANES` pixels of a row in
+//! `LANES` channels, which are transposed between the image's order `[channel][pixel]` and the strip's
+//! `[pixel][channel]`.
 
 use crate::conv::cpu::elements::ElementPtr;
 use crate::conv::cpu::epilogue::Affine;
@@ -41,8 +43,8 @@ impl Window {
     }
 }
 
-/// Returns the number of floats of a strip of `rows × cols` pixels. It includes one block, because writes may pass the
-/// end.
+/// Returns the number of floats of a strip of `rows × cols` pixels, plus one spare block, because writes may pass the
+/// end of the last row.
 pub(super) const fn strip_len(rows: usize, cols: usize, lanes: usize) -> usize {
     (rows * cols + lanes) * lanes
 }
@@ -80,7 +82,8 @@ pub(super) unsafe fn load_strip<S: Simd>(simd: S, window: &Window, image: Elemen
     }
 }
 
-/// Returns `col`, or the start of the last whole vector if a vector from `col` on would pass `last`.
+/// Returns the first column of the block that contains the column `col`: `last - lanes` if the block would otherwise
+/// pass `last` and `first..last` has room for a block, else `col`.
 #[inline(always)]
 fn block_start(col: usize, first: usize, last: usize, lanes: usize) -> usize {
     if col + lanes > last && last - first >= lanes { last - lanes } else { col }
@@ -93,7 +96,7 @@ fn block_start(col: usize, first: usize, last: usize, lanes: usize) -> usize {
 #[inline(always)]
 unsafe fn load_block<S: Simd>(simd: S, window: &Window, pixels: ElementPtr, count: usize, strip: *mut f32) {
     let plane = window.height * window.width;
-    // SAFETY: the caller's bounds; `block` has room for the largest square block.
+    // SAFETY: the caller guarantees the bounds; `block` has room for the largest square block.
     unsafe {
         if let ElementPtr::F32(pixels) = pixels
             && count == S::LANES
@@ -113,8 +116,9 @@ unsafe fn load_block<S: Simd>(simd: S, window: &Window, pixels: ElementPtr, coun
 /// Stores the results of a strip of scaled and shifted sums in a window that lies within an image.
 ///
 /// # Safety
-/// The output has the window's channels from the element `first` on, and no other task accesses the window; `strip`
-/// has [`strip_len`] floats, `strip_cols` pixels a row.
+/// `first` is the index, in the output, of pixel (0, 0) in the window's first channel. The output has all of the
+/// window's channels, and no other task accesses the window. `strip` has [`strip_len`] floats, in rows of `strip_cols`
+/// pixels.
 #[inline(always)]
 pub(super) unsafe fn store_strip<S: Simd>(
     simd: S,
@@ -145,7 +149,8 @@ pub(super) unsafe fn store_strip<S: Simd>(
 /// Transposes a block of a strip, applies the rest of the epilogue and stores `count` pixels.
 ///
 /// # Safety
-/// The output has `count` pixels from `at` on in each of the window's channels, and `strip` has `LANES` pixels.
+/// The output has the elements `at..at + count` and, in the window's other channels, the pixels at the same place.
+/// `strip` has `LANES` pixels.
 #[inline(always)]
 unsafe fn store_block<S: Simd>(
     simd: S,
@@ -158,7 +163,8 @@ unsafe fn store_block<S: Simd>(
     let plane = window.height * window.width;
     let mut block = std::mem::MaybeUninit::<[f32; BLOCK_FLOATS]>::uninit();
     let block = block.as_mut_ptr().cast::<f32>();
-    // SAFETY: the caller's bounds; `block` has room for the largest square block and is written before it is read.
+    // SAFETY: the caller guarantees the bounds; `block` has room for the largest square block and is written before it
+    // is read.
     unsafe {
         transpose(simd, strip, S::LANES, block, S::LANES);
         let writer = &operands.writer;

@@ -26,7 +26,7 @@ pub(in crate::conv::cpu) const fn strip_tiles(stride: usize) -> usize {
 /// The number of floats of the largest strip of any scheme and any instruction set.
 pub(super) const STRIP_FLOATS: usize = strip_len(8, strip_tiles(1) * 6 + 2, 16);
 
-/// A matrix for each position of the transforms: the transformed inputs, or the products, of some tiles.
+/// A matrix for each position: the transformed inputs `v` or the products `m` of some tiles.
 #[derive(Clone, Copy)]
 pub(super) struct Positions {
     pub data: *mut f32,
@@ -40,7 +40,7 @@ unsafe impl Send for Positions {}
 unsafe impl Sync for Positions {}
 
 impl Positions {
-    /// Returns the matrices from the element `offset` on.
+    /// Returns the matrices without their first `offset` elements.
     ///
     /// # Safety
     /// The matrices have more than `offset` elements.

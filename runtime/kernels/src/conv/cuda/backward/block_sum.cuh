@@ -4,7 +4,7 @@
 
 static const int SUM_THREADS = 256;
 
-// Returns the sum of `value` over all threads, in thread 0. `scratch` has one number per warp and may be reused after
+// Returns the sum of `value` over all threads of the block. `scratch` has one number per warp and may be reused after
 // the next barrier.
 template <class A> static __device__ __forceinline__ A block_sum(A value, A (&scratch)[SUM_THREADS / 32]) {
     #pragma unroll
@@ -17,11 +17,11 @@ template <class A> static __device__ __forceinline__ A block_sum(A value, A (&sc
     return sum;
 }
 
-// A block adds the parts of SUM_WIDTH neighboring sums. SUM_HEIGHT threads add the parts of each sum.
+// A block computes SUM_WIDTH neighboring sums from their parts. SUM_HEIGHT threads share the parts of each sum.
 static const int SUM_WIDTH = 32, SUM_HEIGHT = SUM_THREADS / SUM_WIDTH;
 
-// Adds `number` parts, the first at `parts` and each `step` after the one before, for sum `threadIdx.x % SUM_WIDTH` of
-// the block. Every thread of a sum returns this sum. All threads of the block must call this function.
+// Returns sum `threadIdx.x % SUM_WIDTH` of the block: adds the parts `parts[i * step]` of this sum for i < `number`.
+// All threads of the block must call this function. Threads of the same sum must pass the same `parts`.
 template <class A>
 static __device__ __forceinline__ A sum_of_parts(const A *parts, size_t step, int number,
                                                  A (&scratch)[SUM_HEIGHT][SUM_WIDTH]) {

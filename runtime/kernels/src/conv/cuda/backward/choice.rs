@@ -16,14 +16,15 @@ pub enum Method {
     TensorCores(Tile),
 }
 
-/// The part of the result that one block computes.
+/// The part of the result that one block computes: `[rows, columns]` of `[input channels, pixels]` for the gradient of
+/// the input, or of `[output channels, input channels × taps]` for the gradient of the weight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tile {
-    /// The tile for few channels.
+    /// The tile for results with few rows.
     Narrow,
-    /// The tile for little work. It is small enough to give a block to every multiprocessor.
+    /// The tile for little work. It is small, so that there are enough blocks for all multiprocessors.
     Medium,
-    /// The tile for much work with too few channels for a large tile.
+    /// The tile for much work with too few rows for a large tile.
     Wide,
     /// The tile for much work. It has the fewest loads per product.
     Large,
@@ -38,18 +39,19 @@ pub struct Methods {
     pub weight: Method,
 }
 
-/// The minimum numbers of input and output channels in a group for tensor cores. The three channels of an image
-/// are enough: they leave most of a tile empty, but a tile of the slower CUDA cores would be as empty.
+/// The minimum numbers of input and output channels in a group for tensor cores. The three channels of an RGB image are
+/// enough: they leave most of a tile empty, but a tile of the slower CUDA cores would be as empty.
 const MIN_TENSOR_CHANNELS: [usize; 2] = [3, 16];
 /// The minimum number of multiply-adds for tensor cores. Packing their operands takes about 10 µs.
 const MIN_TENSOR_WORK: usize = 1 << 26;
-/// The maximum number of rows for a narrow tile. With at most this many rows, a narrow tile has less padding than the
-/// other tiles.
+/// The maximum number of rows of the result for a narrow tile. With at most this many rows, a narrow tile has less
+/// padding than the other tiles.
 const MAX_NARROW: usize = 32;
-/// The minimum number of rows and columns for a large tile, and of columns for a wide tile.
+/// The minimum number of rows and columns of the result for a large tile, and of columns for a wide tile.
 const MIN_LARGE: usize = 96;
-/// The number of pixels in each part of a sum over pixels, and the number of blocks that keeps a device busy.
+/// The approximate number of pixels that a block of a weight gradient sums.
 const BLOCK_PIXELS: usize = 512;
+/// The number of blocks that keeps a device busy. The tile for the gradient of the weight may not depend on the device.
 const BLOCKS: usize = 128;
 
 impl Methods {
@@ -58,8 +60,8 @@ impl Methods {
     /// - Tensor cores are used if the device has them and they support the dtype (f32 if TF32 is allowed), a group has
     ///   at least 3 input and 16 output channels, and the work justifies packing. Otherwise CUDA cores are used.
     /// - The tile is the largest one that the result fills and that leaves a block for every multiprocessor (two for
-    ///   the wide tile). For the weight, a constant replaces the number of multiprocessors, so that the order of its
-    ///   sums depends on the shape and the dtype alone.
+    ///   the wide tile). For the gradient of the weight, a constant replaces the number of multiprocessors, so that the
+    ///   order of its sums depends on the shape and the dtype alone.
     pub fn choose(shape: &ConvShape, dtype: DType, target: &Target) -> Self {
         if shape.group_in_channels() == 1 {
             return Self { input: Method::Depthwise, weight: Method::Depthwise };

@@ -14,7 +14,7 @@ struct Conv {
     int stride_y, stride_x;
     int dilation_y, dilation_x;
     int padding_y, padding_x;      // zeros before the input
-    int step_y, step_x;            // the distance between taps of one phase: stride / gcd(stride, dilation)
+    int step_y, step_x;            // every step-th tap reads the same phase: stride / gcd(stride, dilation)
 
     __device__ int taps() const { return kernel_y * kernel_x; }
     __device__ int plane() const { return height * width; }
@@ -33,8 +33,8 @@ template <class T> struct Masked {
     }
 };
 
-// One axis of a phase: the input positions `start + stride·a` for `a` below `count`. For `j` below `taps`, output
-// `base + a - back·j` reads position `a` of the phase under tap `first + step·j`.
+// One axis of a phase: the input positions `start + stride·a` for `a < count`, and the taps `first + step·j` for
+// `j < taps`, which read them. Output `base + a - back·j` reads position `a` under tap `j` of the phase.
 struct PhaseAxis {
     int start, count, first, step, taps, base, back;
 };
@@ -56,11 +56,12 @@ static __device__ __forceinline__ PhaseAxis phase_axis(int start, int size, int 
     return axis;
 }
 
-// The input positions of one residue class modulo the stride on both axes. Within a phase, the input gradient is a
-// convolution with stride 1.
+// The input positions with one pair of residues (row, column) modulo the stride. Within a phase, the input gradient is
+// a convolution with stride 1.
 struct Phase {
     PhaseAxis y, x;
 
+    // Creates phase `number` of the min(stride_y, height) × min(stride_x, width) phases.
     __device__ Phase(const Conv &conv, int number) {
         const int across = min(conv.stride_x, conv.width);
         y = phase_axis(number / across, conv.height, conv.kernel_y, conv.stride_y, conv.dilation_y, conv.padding_y,
@@ -73,7 +74,8 @@ struct Phase {
     __device__ int taps() const { return y.taps * x.taps; }
 };
 
-// A pixel of a phase: its image, and its row and column among the positions of the phase.
+// A pixel of a phase: the indices of pixel `pixel` in [image, row, column], in which the rows and columns are those of
+// the phase.
 struct PhasePixel {
     int image, row, column;
 
@@ -90,8 +92,8 @@ struct PhasePixel {
     }
 };
 
-// The tile of a block of an input gradient: its first channel and pixel, in one group and phase. Blocks that read the
-// same pixels are consecutive, so that they share these pixels in the L2 cache.
+// The tile of a block of an input gradient, `channels` × `pixels` in one group and phase: its first channel and its
+// first pixel. Blocks that read the same pixels are consecutive, so that they share these pixels in the L2 cache.
 struct InputTile {
     int channel, pixel, group, phase;
 
@@ -106,8 +108,8 @@ struct InputTile {
     }
 };
 
-// The tile of a block of a weight gradient: its first output channel and column (input channel and tap), in one group,
-// summed over one part of the batch's pixels.
+// The tile of a block of a weight gradient, `channels` × `columns` in one group, summed over one part of the batch's
+// pixels: its first output channel and its first column. A column is a tap of an input channel.
 struct WeightTile {
     int channel, column, group, part;
 
@@ -122,10 +124,10 @@ struct WeightTile {
     }
 };
 
-// An output pixel that advances by a fixed number of pixels, without divisions.
+// An output pixel of the batch that advances by a fixed number of pixels, without divisions.
 struct Cursor {
     int image, row, column;
-    int images, rows, columns;     // the step, as images, rows and columns
+    int images, rows, columns;     // the number of pixels by which it advances, as images, rows and columns
 
     Cursor() = default;
     __device__ Cursor(const Conv &conv, int pixel, int step) {

@@ -4,9 +4,10 @@
 
 namespace {
 
-const int TAPS = 9;         // the taps whose sums a thread keeps in registers
+const int TAPS = 9;         // the number of taps whose sums a thread keeps in registers
 
-// The outputs that read an input position on one axis. `STRIDE` is the stride if it is known at compile time, else 0.
+// Finds the outputs that read an input position on one axis. `STRIDE` is the stride if it is known at compile time,
+// else 0.
 template <int STRIDE> struct OutputIndex {
     int stride, dilation;
     int padded;                    // the input position, counted from the start of the padding
@@ -27,7 +28,7 @@ template <int STRIDE> struct OutputIndex {
 template <class T, int STRIDE>
 __device__ void depthwise_input(Masked<T> grad, const T *weight, const T *bias, T *result, const Conv &conv,
                                 int pixel_tiles) {
-    const unsigned plane = blockIdx.x / pixel_tiles;   // the channel, counted across all images
+    const unsigned plane = blockIdx.x / pixel_tiles;   // an index in [batch, input channels]
     const int channel = plane % conv.groups;
     const int pixel = blockIdx.x % pixel_tiles * SUM_THREADS + threadIdx.x;
     if (pixel >= conv.plane()) return;
@@ -52,7 +53,7 @@ __device__ void depthwise_input(Masked<T> grad, const T *weight, const T *bias, 
     store(result + (size_t)plane * conv.plane() + pixel, sum);
 }
 
-// A block sums one part of the batch's pixels for one output channel, some taps at a time. `parts` is
+// A block sums over one part of the batch's pixels for one output channel, TAPS taps at a time. `parts` is
 // [part, output channel, tap].
 template <class T>
 __device__ void depthwise_weight(Masked<T> grad, const T *input, Accumulator<T> *parts, const Conv &conv,

@@ -6,9 +6,9 @@
 
 namespace {
 
-const int DEPTH = 8;        // the output channels of a step
+const int DEPTH = 8;        // the number of output channels in a step
 
-// The tap and the first output channel of a step.
+// The position of the loop in the depth: the tap of the phase and the first output channel of the current step.
 struct InputSteps {
     int tap_y = 0, tap_x = 0, output = 0;
 
@@ -22,9 +22,11 @@ struct InputSteps {
 };
 
 template <class T, class Tile> class InputGradient {
+    // The numbers of weights and of gradients that a thread reads in a step.
     static constexpr int WEIGHTS = (Tile::ROWS * DEPTH + Tile::THREADS - 1) / Tile::THREADS;
     static constexpr int GRADS = Tile::COLUMNS * DEPTH / Tile::THREADS;
-    static constexpr int GRAD_ROWS = Tile::THREADS / Tile::COLUMNS;  // the rows that the block reads together
+    // The number of output channels (rows of the gradient) that the block reads together.
+    static constexpr int GRAD_ROWS = Tile::THREADS / Tile::COLUMNS;
     static_assert(Tile::THREADS % Tile::COLUMNS == 0 && GRADS * GRAD_ROWS == DEPTH, "whole sweeps");
 
     const Conv &conv;
@@ -32,7 +34,7 @@ template <class T, class Tile> class InputGradient {
     const InputTile &at;
     Masked<T> grad;
     const T *weight;
-    int row, column;               // the output that reads this thread's pixel under the tap j = 0
+    int row, column;               // the output that reads this thread's pixel under the phase's tap j = 0
     bool inside;                   // whether this thread's pixel exists
     size_t image;                  // the offset of the pixel's image and group in the gradient
     Accumulator<T> weights[WEIGHTS], grads[GRADS];
@@ -41,10 +43,10 @@ template <class T, class Tile> class InputGradient {
     __device__ InputGradient(const Conv &conv, const Phase &phase, const InputTile &at, Masked<T> grad, const T *weight)
         : conv(conv), phase(phase), at(at), grad(grad), weight(weight) {
         const int pixel = at.pixel + threadIdx.x % Tile::COLUMNS;
-        const PhasePixel it(phase, pixel);
+        const PhasePixel phase_pixel(phase, pixel);
         inside = pixel < phase.pixels(conv);
-        row = phase.y.base + it.row, column = phase.x.base + it.column;
-        image = ((size_t)it.image * conv.groups + at.group) * conv.group_out_channels * conv.out_plane();
+        row = phase.y.base + phase_pixel.row, column = phase.x.base + phase_pixel.column;
+        image = ((size_t)phase_pixel.image * conv.groups + at.group) * conv.group_out_channels * conv.out_plane();
     }
 
     // Reads the operands of a step into registers.
@@ -71,7 +73,7 @@ template <class T, class Tile> class InputGradient {
         }
     }
 
-    // Stores the registers to the operands `a` and `b` in shared memory.
+    // Stores the weights to `a` and the gradients to `b`, in shared memory.
     __device__ void store(Accumulator<T> (&a)[DEPTH][Tile::ROWS], Accumulator<T> (&b)[DEPTH][Tile::COLUMNS]) const {
         #pragma unroll
         for (int i = 0; i < WEIGHTS; i++) {
@@ -91,7 +93,7 @@ __device__ void input_gradient(Masked<T> grad, const T *weight, const T *bias, T
     __shared__ __align__(16) Accumulator<T> b[2][DEPTH][Tile::COLUMNS];
     const InputTile at(conv, Tile::ROWS, Tile::COLUMNS, channel_tiles, pixel_tiles);
     const Phase phase(conv, at.phase);
-    if (at.pixel >= phase.pixels(conv)) return;        // the whole block returns; other phases have more pixels
+    if (at.pixel >= phase.pixels(conv)) return;        // in all threads: the grid is sized for the largest phase
 
     Tile tile;
     InputGradient<T, Tile> operands(conv, phase, at, grad, weight);
@@ -113,9 +115,9 @@ __device__ void input_gradient(Masked<T> grad, const T *weight, const T *bias, T
     for (int j = 0; j < Tile::WIDE; j++) {
         const int pixel = at.pixel + Tile::column(j);
         if (pixel >= phase.pixels(conv)) continue;
-        const PhasePixel it(phase, pixel);
-        T *to = result + ((size_t)it.image * conv.groups + at.group) * conv.group_in_channels * conv.plane() +
-                it.position(conv, phase);
+        const PhasePixel phase_pixel(phase, pixel);
+        T *to = result + ((size_t)phase_pixel.image * conv.groups + at.group) * conv.group_in_channels * conv.plane() +
+                phase_pixel.position(conv, phase);
         #pragma unroll
         for (int i = 0; i < Tile::HIGH; i++) {
             const int channel = at.channel + Tile::row(i);

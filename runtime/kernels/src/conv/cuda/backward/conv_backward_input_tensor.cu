@@ -6,10 +6,14 @@
 namespace {
 
 // Copies the stages of the weight, [group][tap][input channel][output channels], and of the gradient,
-// [group][image][pixel][output channels]. The depth consists of taps with `chunks` chunks each. A thread copies one of
-// the four chunks of a stage, for some rows. Offsets are counted in chunks.
+// [group][image][pixel][output channels]. The weight is the left operand of the product, with an input channel in each
+// row. The gradient is the right operand, with a pixel in each row. The depth of both is [tap of the phase][chunk],
+// with `chunks` chunks of output channels. A stage has DEPTH_CHUNKS chunks of each row. A thread copies one of these
+// chunks, for some rows. Offsets are counted in chunks.
 template <class Tile> class InputSource {
+    // The number of rows of an operand that the block copies together.
     static constexpr int SWEEP = Tile::THREADS / DEPTH_CHUNKS;
+    // The numbers of rows of the left and of the right operand that a thread copies.
     static constexpr int LEFT = Tile::ROWS / SWEEP, RIGHT = Tile::COLUMNS / SWEEP;
     static_assert(LEFT * SWEEP == Tile::ROWS && RIGHT * SWEEP == Tile::COLUMNS, "whole sweeps");
 
@@ -19,12 +23,12 @@ template <class Tile> class InputSource {
     const Chunk *weight, *grad;
     const int chunks;
     int chunk, tap_y = 0, tap_x = 0;           // the thread's position in the depth
-    int rows[RIGHT], columns[RIGHT];           // the outputs that read the pixels under the tap j = 0
+    int rows[RIGHT], columns[RIGHT];           // the outputs that read the pixels under the phase's tap j = 0
     unsigned images[RIGHT];                    // the offsets of these outputs' images in the gradient
-    unsigned filters[LEFT], pixels[RIGHT];     // the offsets of the next chunks
-    unsigned valid;                            // one bit for each chunk, set if the chunk exists
+    unsigned filters[LEFT], pixels[RIGHT];     // the offsets of the next chunks in the weight and in the gradient
+    unsigned valid;                            // one bit for each of these chunks, set if the chunk exists
 
-    // Returns the thread's first row in both tiles.
+    // Returns the first row of each operand that the thread copies.
     static __device__ __forceinline__ int first_row() { return threadIdx.x / DEPTH_CHUNKS; }
 
     // Computes the offsets of the chunks of the current tap.
@@ -60,11 +64,11 @@ template <class Tile> class InputSource {
         #pragma unroll
         for (int i = 0; i < RIGHT; i++) {
             const int pixel = at.pixel + first_row() + i * SWEEP;
-            const PhasePixel it(phase, pixel);
+            const PhasePixel phase_pixel(phase, pixel);
             // Row -1 is out of bounds for every tap.
-            rows[i] = pixel < phase.pixels(conv) ? phase.y.base + it.row : -1;
-            columns[i] = phase.x.base + it.column;
-            images[i] = (unsigned)(at.group * conv.batch + it.image) * conv.out_plane() * chunks;
+            rows[i] = pixel < phase.pixels(conv) ? phase.y.base + phase_pixel.row : -1;
+            columns[i] = phase.x.base + phase_pixel.column;
+            images[i] = (unsigned)(at.group * conv.batch + phase_pixel.image) * conv.out_plane() * chunks;
         }
         locate();
     }
@@ -99,7 +103,7 @@ __device__ void input_gradient(const T *grad, const T *weight, const T *bias, T 
     DYN_SHARED(Chunk, shared);
     const InputTile at(conv, Tile::ROWS, Tile::COLUMNS, channel_tiles, pixel_tiles);
     const Phase phase(conv, at.phase);
-    if (at.pixel >= phase.pixels(conv)) return;        // the whole block returns; other phases have more pixels
+    if (at.pixel >= phase.pixels(conv)) return;        // in all threads: the grid is sized for the largest phase
 
     Tile tile;
     InputSource<Tile> source(conv, phase, at, weight, grad, chunks);
@@ -107,9 +111,9 @@ __device__ void input_gradient(const T *grad, const T *weight, const T *bias, T 
 
     const int pixel = at.pixel + threadIdx.x % Tile::COLUMNS;
     const bool inside = pixel < phase.pixels(conv);
-    const PhasePixel it(phase, pixel);
-    T *to = result + ((size_t)it.image * conv.groups + at.group) * conv.group_in_channels * conv.plane() +
-            it.position(conv, phase);
+    const PhasePixel phase_pixel(phase, pixel);
+    T *to = result + ((size_t)phase_pixel.image * conv.groups + at.group) * conv.group_in_channels * conv.plane() +
+            phase_pixel.position(conv, phase);
     tile.for_each_row(shared, [&](int row, float sum) {
         const int channel = at.channel + row;
         if (!inside || channel >= conv.group_in_channels) return;

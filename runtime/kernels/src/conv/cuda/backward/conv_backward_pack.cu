@@ -1,15 +1,16 @@
-// Packs the operands of the tensor-core kernels, which copy chunks of 16 bytes: the channels of a group are contiguous
-// and padded with zeros to whole chunks. Also masks the gradient.
+// Packs the operands of the tensor-core kernels, which copy chunks of 16 bytes: for each pixel (or tap), the channels
+// of a group are contiguous and padded with zeros to whole chunks. Also masks the gradient.
 #include "conv_backward.cuh"
 #include "tensor_tile.cuh"
 
 namespace {
 
 const int ROWS = 32, COLUMNS = 64;   // the size of the tile that a block packs
-const int THREADS = 256;             // the threads of a block
+const int THREADS = 256;             // the number of threads in a block
 
-// Transposes matrices [rows, columns] to [columns, padded]. The order of the matrices changes from [matrices, groups]
-// to [groups, matrices], and that of the columns from [columns / taps, taps] to [taps, columns / taps].
+// Transposes [matrices, groups] matrices [rows, columns] to [groups, matrices] matrices [columns, padded]. `padded` is
+// the number of rows, rounded up to whole chunks. The columns are [columns / taps, taps] in `from` and
+// [taps, columns / taps] in `to`.
 template <class T, class Packed>
 __device__ void pack(Masked<T> from, Packed *to, int rows, int columns, int padded, int matrices, int groups,
                      int taps) {

@@ -4,8 +4,8 @@
 
 namespace {
 
-// A block masks one part of the batch's pixels in one channel. `residual` receives the masked gradient, and `parts`,
-// [part, channel], receives its sum. Either may be null.
+// A block masks the gradient of one part of the batch's pixels in one channel. `residual` receives the masked gradient,
+// and `parts`, [part, channel], receives its sum. Either may be null.
 template <class T>
 __device__ void mask(Masked<T> grad, T *residual, Accumulator<T> *parts, int channels, int plane, int pixels,
                      int part_pixels) {
@@ -25,7 +25,7 @@ __device__ void mask(Masked<T> grad, T *residual, Accumulator<T> *parts, int cha
     if (threadIdx.x == 0) parts[(size_t)part * channels + channel] = sum;
 }
 
-// Adds the `number` parts of each of `count` sums, in order.
+// Computes `count` sums from `parts`, [number, count], in a fixed order.
 template <class T> __device__ void sum_parts(const Accumulator<T> *parts, T *result, int count, int number) {
     __shared__ Accumulator<T> scratch[SUM_HEIGHT][SUM_WIDTH];
     const int i = blockIdx.x * SUM_WIDTH + threadIdx.x % SUM_WIDTH;

@@ -1,21 +1,24 @@
 // The gradient of the weight on CUDA cores: an implicit GEMM of the masked gradient [output channels, pixels] with the
 // input under each tap [pixels, input channels · taps]. The shape alone decides how the pixels of the batch are split
-// into parts. `conv_backward_sum` adds the parts in order.
+// into parts. `conv_backward_sum` adds the parts in a fixed order.
 #include "conv_backward.cuh"
 #include "register_tile.cuh"
 
 namespace {
 
-const int DEPTH = 16;       // the pixels of a step
-const int PAD = 4;          // distributes the threads of a column over the banks and keeps vectors aligned
+const int DEPTH = 16;       // the number of pixels in a step
+const int PAD = 4;          // the padding of a row in shared memory: avoids bank conflicts and keeps vectors aligned
 
-// A column of the input's matrix: an input channel, and the offset of a tap from the first input pixel of an output.
+// A column of the matrix of inputs: a tap of an input channel. The output pixel [row, column] reads the input pixel
+// [row · stride_y + y, column · stride_x + x] under this tap.
 struct Column {
     int y, x, channel;
 };
 
 template <class T, class Tile> class WeightGradient {
-    static constexpr int SWEEP = Tile::THREADS / DEPTH;        // the rows or columns that the block reads together
+    // The number of rows of the gradient, or of columns of the matrix of inputs, that the block reads together.
+    static constexpr int SWEEP = Tile::THREADS / DEPTH;
+    // The numbers of gradients and of inputs that a thread reads in a step.
     static constexpr int GRADS = (Tile::ROWS + SWEEP - 1) / SWEEP, INPUTS = Tile::COLUMNS / SWEEP;
     static_assert(Tile::COLUMNS % SWEEP == 0, "whole sweeps");
 
@@ -24,9 +27,9 @@ template <class T, class Tile> class WeightGradient {
     Masked<T> grad;
     const T *input;
     Column (&columns)[Tile::COLUMNS];
-    Cursor cursor;                 // the thread's output pixel
-    int end;                       // the end of the part
-    int pixel;
+    Cursor cursor;                 // the output pixel that the thread reads next
+    int end;                       // the end of the part of the pixels
+    int pixel;                     // the index of the cursor's pixel in the batch
     Accumulator<T> grads[GRADS], inputs[INPUTS];
 
   public:
@@ -42,7 +45,7 @@ template <class T, class Tile> class WeightGradient {
         }
     }
 
-    // Reads the operands of a step into registers and advances.
+    // Reads the operands of a step into registers and advances to the next step.
     __device__ void fetch() {
         const size_t image = (size_t)cursor.image * conv.groups + at.group;
         const size_t out = image * conv.group_out_channels * conv.out_plane() +
@@ -67,7 +70,7 @@ template <class T, class Tile> class WeightGradient {
         cursor.advance(conv);
     }
 
-    // Stores the registers to the operands `a` and `b` in shared memory.
+    // Stores the gradients to `a` and the inputs to `b`, in shared memory.
     __device__ void store(Accumulator<T> (&a)[DEPTH][Tile::ROWS + PAD],
                           Accumulator<T> (&b)[DEPTH][Tile::COLUMNS + PAD]) const {
         #pragma unroll

@@ -6,9 +6,9 @@
 
 namespace {
 
-// Copies the stages of the gradient, [group][image][pixel][output channels], and of the input under each tap,
-// [group][image][pixel][input channels]. A thread copies one chunk of channels of each operand, for some pixels of the
-// stage.
+// Copies the stages of the gradient, [group][image][pixel][output channels] (the left operand of the product), and of
+// the input under each tap, [group][image][pixel][input channels] (the right operand). A thread copies one chunk of
+// channels of each operand, for some pixels of the stage.
 template <class Tile> class WeightSource {
     using T = typename Tile::T;
     using Layout = DepthInColumns<T>;
@@ -19,12 +19,12 @@ template <class Tile> class WeightSource {
 
     const Conv &conv;
     const T *grad, *input;
-    const int grad_channels, input_channels;   // the channels of a group, with padding
-    const int end;
-    int pixel;                                 // the first pixel of the stage
-    bool left_valid, right_valid;
-    int tap_y, tap_x;                          // the offset of the tap from the first input pixel of an output
-    Cursor cursors[RIGHT];
+    const int grad_channels, input_channels;   // the number of channels in a group, with padding
+    const int end;                             // the end of the part of the pixels
+    int pixel;                                 // the first pixel of the next stage
+    bool left_valid, right_valid;              // whether the thread's chunk of each operand exists
+    int tap_y, tap_x;                          // output [y, x] reads input [y · stride_y + tap_y, x · stride_x + tap_x]
+    Cursor cursors[RIGHT];                     // the output pixels for which the thread copies inputs
 
     static __device__ __forceinline__ int left_pixel(int i) { return threadIdx.x / LEFT_CHUNKS + i * LEFT_SWEEP; }
     static __device__ __forceinline__ int right_pixel(int i) { return threadIdx.x / RIGHT_CHUNKS + i * RIGHT_SWEEP; }
@@ -92,16 +92,17 @@ __device__ void weight_gradient(const T *grad, const T *input, float *parts, con
         #pragma unroll
         for (int j = 0; j < Tile::WIDE; j++) {
             const int column = at.column + Tile::column(j, 0);
-            if (channel >= conv.group_out_channels || column >= width) continue;  // both columns: the width is even
+            // The width is even, so either both columns of the pair exist or neither does.
+            if (channel >= conv.group_out_channels || column >= width) continue;
             const float(&sum)[4] = tile.sums[i / 2][j];
             store_vector<2, float>(parts + (size_t)channel * width + column, {sum[i % 2 * 2], sum[i % 2 * 2 + 1]});
         }
     }
 }
 
-// Adds the parts of each weight in order and reorders them from [tap, channel] to [channel, tap].
+// Adds the parts, [number, filter, tap, padded channel], in a fixed order. `result` is [filter, channel, tap].
 template <class T>
-__device__ void sum(const float *parts, T *result, int filters, int taps, int channels, int padded, int number) {
+__device__ void sum_parts(const float *parts, T *result, int filters, int taps, int channels, int padded, int number) {
     __shared__ float scratch[SUM_HEIGHT][SUM_WIDTH];
     const int count = filters * taps * channels, i = blockIdx.x * SUM_WIDTH + threadIdx.x % SUM_WIDTH;
     const int at = min(i, count - 1), channel = at % channels;
@@ -130,7 +131,7 @@ __device__ void sum(const float *parts, T *result, int filters, int taps, int ch
     WEIGHT_KERNEL(large_##name, T, LargeTensor)                                                                        \
     extern "C" __global__ void __launch_bounds__(SUM_THREADS) conv_backward_weight_tensor_sum_##name(                  \
         const float *parts, T *result, int filters, int taps, int channels, int padded, int number) {                  \
-        sum<T>(parts, result, filters, taps, channels, padded, number);                                                \
+        sum_parts<T>(parts, result, filters, taps, channels, padded, number);                                          \
     }                                                                                                                  \
     EXPORT_KERNEL(conv_backward_weight_tensor_sum_##name)
 

@@ -37,8 +37,8 @@ fn first_phase_size(shape: &ConvShape) -> [usize; 2] {
     [0, 1].map(|i| shape.input[i].div_ceil(shape.geometry.stride[i]))
 }
 
-/// Appends the launches that compute the input's gradient. A transposed convolution is computed as the
-/// gradient of the input of a convolution, plus the bias, unless `bias` is null.
+/// Adds the launches that compute the gradient of the input, plus `bias` unless it is absent. The forward pass of a
+/// transposed convolution is this gradient plus a bias.
 pub(super) fn gradient(
     builder: &mut ProgramBuilder,
     method: Method,

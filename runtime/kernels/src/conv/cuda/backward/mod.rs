@@ -2,8 +2,9 @@
 //!
 //! The kernels compute the activation's derivative from the output while they read the gradient. The gradient of the
 //! input is an implicit GEMM for each phase (residue class of the stride), so the zeros between strided pixels are
-//! never multiplied. The shape alone decides how the sums of the weight's gradient are split into parts. A second
-//! launch adds the parts in order. No result depends on the order in which blocks run.
+//! never multiplied. The gradients of the weight and the bias are sums over the pixels of the batch. The shape alone
+//! decides how the pixels are split into parts, whose sums a second launch adds in a fixed order. No result depends on
+//! the order in which blocks run.
 
 mod choice;
 mod input;

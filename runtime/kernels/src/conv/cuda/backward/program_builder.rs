@@ -18,7 +18,7 @@ pub(super) struct ProgramBuilder<'a> {
     pub conv: Arg,
     pub dtype: DType,
     pub gradient: MaskedGrad,
-    /// The masked gradient as tensor cores read it, if a launch has packed it.
+    /// The masked gradient, packed for tensor cores. `None` before the launch that packs it is added.
     pub packed_gradient: Option<Arg>,
     pub program: Program,
 }
@@ -30,6 +30,7 @@ pub(super) struct MaskedGrad {
     pub gradient: Arg,
     /// The output of the forward pass. Absent if there is no activation.
     pub output: Arg,
+    /// The kind and the parameter of the activation.
     pub activation: [Arg; 2],
 }
 

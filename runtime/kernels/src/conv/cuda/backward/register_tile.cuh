@@ -2,8 +2,9 @@
 #pragma once
 #include "../../../cuda/portable.cuh"
 
-// HIGH × WIDE sums per thread, ROWS × COLUMNS per block. The rows and columns of a thread are vectors of at most four,
-// distributed over the block's tile so that the lanes of a warp read neighboring vectors.
+// HIGH × WIDE sums per thread, ROWS × COLUMNS per block. The threads of a block are arranged as [DOWN, ACROSS]. The
+// rows and the columns of a thread are groups of at most four consecutive ones, distributed over the block's tile so
+// that neighboring threads read neighboring groups.
 template <class A, int ROWS_, int COLUMNS_, int HIGH_, int WIDE_> struct RegisterTile {
     static constexpr int ROWS = ROWS_, COLUMNS = COLUMNS_, HIGH = HIGH_, WIDE = WIDE_;
     static constexpr int ACROSS = COLUMNS / WIDE, DOWN = ROWS / HIGH, THREADS = ACROSS * DOWN;
@@ -21,7 +22,7 @@ template <class A, int ROWS_, int COLUMNS_, int HIGH_, int WIDE_> struct Registe
             for (int j = 0; j < WIDE; j++) sums[i][j] = A(0);
     }
 
-    // The row and column of a thread's sum in the block's tile.
+    // The row and the column in the block's tile of the thread's sum [i][j].
     static __device__ __forceinline__ int row(int i) {
         return i / VECTOR_ROWS * (VECTOR_ROWS * DOWN) + threadIdx.x / ACROSS * VECTOR_ROWS + i % VECTOR_ROWS;
     }
@@ -30,7 +31,7 @@ template <class A, int ROWS_, int COLUMNS_, int HIGH_, int WIDE_> struct Registe
                j % VECTOR_COLUMNS;
     }
 
-    // Adds the product aᵀ · b. The rows of `a` and `b` may be longer than the tile.
+    // Adds the product aᵀ · b. The rows of `a` and `b` may have padding after the tile's ROWS or COLUMNS elements.
     template <int DEPTH, int PITCH_A, int PITCH_B>
     __device__ __forceinline__ void multiply(const A (&a)[DEPTH][PITCH_A], const A (&b)[DEPTH][PITCH_B]) {
         #pragma unroll

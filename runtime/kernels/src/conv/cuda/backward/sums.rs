@@ -6,12 +6,13 @@ use crate::cuda::{Arg, named};
 use candle_core::Result;
 
 const MODULE: &str = "conv_backward_sum";
-/// The number of sums whose parts one block adds.
+/// The number of sums that one block computes from their parts.
 pub(super) const SUM_WIDTH: usize = 32;
-/// The number of blocks over which a sum is distributed if the sum is large enough.
+/// The wanted number of blocks of a launch that sums over pixels.
 const BLOCKS: usize = 512;
 
-/// The partition of a batch's pixels into parts. Depends on the shape alone, so the order of every sum is fixed.
+/// The partition of the batch's output pixels into parts. Depends on the shape alone, so the order of every sum is
+/// fixed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Parts {
     pub count: usize,
@@ -20,8 +21,8 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    /// Partitions `pixels` for a kernel that has `blocks` blocks for each part and reads `step` pixels at a time. A
-    /// part has at least about `min_pixels` pixels.
+    /// Partitions `pixels` for a kernel that has `blocks` blocks for each part and reads `step` pixels at a time. All
+    /// parts but the last have at least `min_pixels` pixels, unless there is a single part.
     pub fn new(pixels: usize, blocks: usize, step: usize, min_pixels: usize) -> Self {
         let wanted = (BLOCKS / blocks.max(1)).clamp(1, (pixels / min_pixels).max(1));
         let part_pixels = pixels.div_ceil(wanted).next_multiple_of(step).max(step);
@@ -62,7 +63,7 @@ pub(super) fn mask(builder: &mut ProgramBuilder, residual: Option<Arg>, bias: Op
     }
 }
 
-/// Adds the launch that computes `count` sums from their parts, `[parts, count]`.
+/// Adds the launch that computes `count` sums from `sums`, which holds their parts as `[parts, count]`.
 pub(super) fn sum(
     builder: &mut ProgramBuilder,
     sums: Arg,

@@ -1,8 +1,8 @@
 //! The gradients of input and weight on tensor cores.
 //!
-//! The kernels copy chunks of 16 bytes, so their operands are packed first: the channels of a group are contiguous and
-//! padded with zeros to whole chunks. Packing also masks the gradient. If the gradients of the input and of the weight
-//! are both needed, the masked gradient is packed only once.
+//! The kernels copy chunks of 16 bytes, so their operands are packed first: for each pixel (or tap), the channels of a
+//! group are contiguous and padded with zeros to whole chunks. Packing also masks the gradient. If the gradients of the
+//! input and of the weight are both needed, the masked gradient is packed only once.
 
 use super::choice::Tile;
 use super::input::Grid;
@@ -16,17 +16,19 @@ use candle_core::{DType, Result, bail};
 
 /// The numbers of rows and columns that one block packs.
 const PACK_TILE: [usize; 2] = [32, 64];
-/// The number of stages in the pipeline, and the number of chunks of a row or column in each stage.
+/// The number of stages in the pipeline: `STAGES` in `tensor_tile.cuh`.
 const STAGES: usize = 3;
+/// The number of chunks along the depth in a stage: `DEPTH_CHUNKS` in `tensor_tile.cuh`.
 const STAGE_CHUNKS: usize = 4;
 /// The number of bytes in a chunk.
 const CHUNK_BYTES: usize = 16;
-/// The number of pixels in a step for 2-byte types (half as many for f32), and the minimum number of pixels in a part.
+/// The number of pixels in a step of the weight's gradient for 2-byte types. For f32, a step has half as many.
 const STEP_PIXELS: usize = 32;
+/// The minimum number of pixels in a part of the weight's gradient.
 const MIN_PIXELS: usize = 512;
 
-/// The matrices to pack: `count` matrices `[rows, columns]` in each group. The columns are `[columns / taps, taps]` and
-/// are packed as `[taps, columns / taps]`.
+/// The operand to pack: `[count, groups]` matrices `[rows, columns]`, each of which is packed as `[columns, rows]`. The
+/// columns are `[columns / taps, taps]` and are packed as `[taps, columns / taps]`.
 struct Matrices {
     count: usize,
     rows: usize,
@@ -116,7 +118,7 @@ fn gradient(builder: &mut ProgramBuilder) -> Result<Arg> {
     Ok(packed)
 }
 
-/// Returns an operand without an activation.
+/// Returns an operand that is not masked.
 fn plain(operand: Arg) -> MaskedGrad {
     MaskedGrad { gradient: operand, output: Arg::Absent, activation: Activation::Identity.arguments() }
 }
@@ -147,7 +149,7 @@ fn pack(builder: &mut ProgramBuilder, matrices: Matrices, from: MaskedGrad) -> R
     Ok(packed)
 }
 
-/// Rounds up to whole chunks.
+/// Rounds up a number of channels to whole chunks.
 fn padded(dtype: DType, channels: usize) -> usize {
     channels.next_multiple_of(CHUNK_BYTES / dtype.size_in_bytes())
 }

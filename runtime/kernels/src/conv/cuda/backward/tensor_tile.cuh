@@ -1,6 +1,7 @@
-// A matrix product on tensor cores. Asynchronous copies bring the operands to shared memory in chunks of 16 bytes:
-// eight halves, or four floats that are already rounded to TF32. For every type, one instruction multiplies two chunks
-// of the depth.
+// A matrix product [ROWS, depth] · [depth, COLUMNS] on tensor cores. Asynchronous copies bring the operands to stages
+// in shared memory, in chunks of 16 bytes: eight halves, or four floats that are already rounded to TF32. For every
+// type, one instruction multiplies two chunks of the depth. Each operand of a stage is stored in one of two layouts:
+// `DepthInRows` or `DepthInColumns`. In both, "row" also means a column of the right operand.
 #pragma once
 #include "../../../cuda/element.cuh"
 #include "../../../cuda/mma.cuh"
@@ -20,8 +21,8 @@ template <> __device__ __forceinline__ void mma<float>(float (&d)[4], const uint
 template <class T> __device__ __forceinline__ T rounded(float value) { return narrow<T>(value); }
 template <> __device__ __forceinline__ float rounded<float>(float value) { return __int_as_float(to_tf32(value)); }
 
-static const int STAGES = 3;       // the stages of the pipeline
-static const int DEPTH_CHUNKS = 4; // the chunks along the depth in a stage
+static const int STAGES = 3;       // the number of stages of the pipeline
+static const int DEPTH_CHUNKS = 4; // the depth of a stage, in chunks
 
 // A warp computes HIGH × WIDE fragments of 16 × 8 sums each.
 template <class T_, int ROWS_, int COLUMNS_, int WARP_ROWS, int WARP_COLUMNS> struct TensorTile {
@@ -48,7 +49,7 @@ template <class T_, int ROWS_, int COLUMNS_, int WARP_ROWS, int WARP_COLUMNS> st
     // The first row and column of the warp's part of the tile.
     static __device__ __forceinline__ int warp_row() { return threadIdx.x / 32 / ACROSS * WARP_ROWS; }
     static __device__ __forceinline__ int warp_column() { return threadIdx.x / 32 % ACROSS * WARP_COLUMNS; }
-    // The row and column of a thread's sum in the block's tile. A thread has the sums `k` = 0 to 3 of each fragment.
+    // The row and column of the thread's sum [i][j][k] in the block's tile.
     static __device__ __forceinline__ int row(int i, int k) {
         return warp_row() + i * 16 + threadIdx.x % 32 / 4 + k / 2 * 8;
     }
@@ -76,12 +77,14 @@ template <class T_, int ROWS_, int COLUMNS_, int WARP_ROWS, int WARP_COLUMNS> st
         }
     }
 
-    // Calls `take(row, sum)` for every row of the tile in the thread's column, which is `threadIdx.x % COLUMNS`, so
-    // that a warp has 32 neighboring columns. The sums pass through the shared memory of the stages, some fragments at
-    // a time.
+    // Calls `take(row, sum)` with the sums of column `threadIdx.x % COLUMNS` of the tile, so that a warp has 32
+    // neighboring columns. The threads of a column share its rows. The sums pass through the shared memory of the
+    // stages, some fragments at a time.
     template <class Take> __device__ __forceinline__ void for_each_row(Chunk *stages, Take take) const {
-        constexpr int PASS = HIGH < 2 ? HIGH : 2, PASS_ROWS = PASS * 16;  // a warp's fragments and rows in a pass
-        constexpr int PITCH = COLUMNS + 8;  // places the rows of a fragment in different banks
+        // The numbers of fragments, along the rows, and of rows that a warp writes in a pass.
+        constexpr int PASS = HIGH < 2 ? HIGH : 2, PASS_ROWS = PASS * 16;
+        // The length of a row in shared memory. The padding places the rows of a fragment in different banks.
+        constexpr int PITCH = COLUMNS + 8;
         static_assert(ROWS / WARP_ROWS * PASS_ROWS * PITCH * 4 <= STAGES * STAGE * 16, "a pass fits in the stages");
         static_assert(THREADS % COLUMNS == 0, "a thread keeps its column");
         float *shared = reinterpret_cast<float *>(stages);
@@ -122,8 +125,8 @@ template <class T_, int ROWS_, int COLUMNS_, int WARP_ROWS, int WARP_COLUMNS> st
     }
 };
 
-// The depth of a row of the tile is contiguous: four chunks, swizzled so that the same chunk of eight rows is in
-// different banks.
+// The layout [row][chunk of the depth]. The four chunks of a row are swizzled, so that a chunk has different banks in
+// eight consecutive rows.
 struct DepthInRows {
     static __device__ __forceinline__ int at(int row, int chunk) {
         return row * DEPTH_CHUNKS + (chunk ^ (row / 2 % DEPTH_CHUNKS));
@@ -145,7 +148,7 @@ struct DepthInRows {
     }
 };
 
-// The rows of the tile are contiguous for each index of the depth. Fragments are transposed when they are read.
+// The layout [depth][chunk of rows]. Fragments are transposed when they are read.
 template <class T> struct DepthInColumns {
     static constexpr int CHUNK = 16 / sizeof(T);
 
@@ -169,7 +172,8 @@ template <class T> struct DepthInColumns {
     }
 
   private:
-    // Places the same chunk of eight consecutive indices of the depth in different banks.
+    // Returns the number that is XORed with the index of a chunk, so that a chunk has different banks at eight
+    // consecutive indices of the depth.
     static __device__ __forceinline__ int swizzle(int depth, int chunks) {
         return chunks < 8 ? depth / (8 / chunks) % chunks : depth % 8;
     }
@@ -178,7 +182,7 @@ template <class T> struct DepthInColumns {
 // ldmatrix cannot transpose floats, so each thread reads its own elements.
 template <> struct DepthInColumns<float> {
     template <int ROWS> static __device__ __forceinline__ int at(int depth, int chunk) {
-        // Four consecutive indices of the depth have the same two chunks in different banks.
+        // A pair of chunks has different banks at four consecutive indices of the depth.
         return depth * (ROWS / 4) + (chunk ^ depth % 4 * 2);
     }
 

@@ -8,8 +8,9 @@ use super::tensor_cores;
 use crate::cuda::{Arg, named};
 use candle_core::Result;
 
-/// The number of pixels in a step, and the minimum number of pixels in a part.
+/// The number of pixels in a step on CUDA cores.
 const STEP_PIXELS: usize = 16;
+/// The minimum number of pixels in a part on CUDA cores.
 const MIN_PIXELS: usize = 256;
 
 /// Adds the launches of the weight's gradient.

@@ -20,9 +20,9 @@ const MAX_DEPTHWISE_CHANNELS: usize = 2;
 const BUSY_THREADS: usize = 1536;
 /// The number of bytes of shared memory that a block can use on every device without opting in.
 const MAX_DIRECT_SHARED_BYTES: usize = 48 << 10;
-/// The candidates for the number of slices. A slice with fewer steps than `MIN_SLICE_STEPS` would hardly fill its
-/// pipeline.
+/// The candidates for the number of slices.
 const SLICES: [usize; 10] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32];
+/// The minimum number of loop steps in a slice. Fewer steps hardly fill the kernel's pipeline of copies and products.
 const MIN_SLICE_STEPS: usize = 4;
 
 /// The number of bytes of shared memory that the system reserves for each block.
@@ -31,30 +31,36 @@ const RESERVED_BYTES: usize = 1 << 10;
 // The constants below are fitted to the times of about 1900 pairs of a layer and a kernel on an H100 (driver 580, at
 // about 1.75 GHz).
 
-/// The multiply-adds per cycle: f32 on CUDA cores; TF32 and 16-bit types on tensor cores with `mma.sync`.
+/// The f32 multiply-adds per cycle on CUDA cores.
 const SCALAR_PRODUCTS_PER_CYCLE: f64 = 110.0;
+/// The TF32 multiply-adds per cycle on tensor cores with `mma.sync`.
 const TF32_PRODUCTS_PER_CYCLE: f64 = 400.0;
+/// The multiply-adds of 16-bit types per cycle on tensor cores with `mma.sync`.
 const HALF_PRODUCTS_PER_CYCLE: f64 = 560.0;
-/// The ratio of a step's time on tensor cores to the time of its slowest part, for TF32 and 16-bit types.
+/// The ratio of a TF32 step's time on tensor cores to the time of its slowest part (products or shared memory).
 const TF32_STALLS: f64 = 1.65;
+/// The same ratio for 16-bit types.
 const HALF_STALLS: f64 = 1.3;
-/// The instructions per cycle, multiplied by the 32 lanes of a warp, and the bytes per cycle from or to shared memory.
+/// The instructions per cycle, counted for each thread: four warp instructions of 32 lanes.
 const INSTRUCTION_LANES_PER_CYCLE: f64 = 128.0;
+/// The bytes per cycle from or to shared memory.
 const SHARED_BYTES_PER_CYCLE: f64 = 128.0;
-/// The number of instructions that gather one element, and of those that store one output.
+/// The number of instructions that gather one element.
 const GATHER_INSTRUCTIONS: f64 = 12.0;
+/// The number of instructions that store one output.
 const STORE_INSTRUCTIONS: f64 = 18.0;
-/// The slowdown of a direct kernel, which does not prefetch the operands of its products.
+/// The ratio of a direct kernel's time to the time of its instructions. The kernel does not prefetch the operands.
 const DIRECT_STALLS: f64 = 1.3;
 /// The cycles of the first loads and the last stores of a block, which are not hidden.
 const BLOCK_CYCLES: f64 = 2000.0;
-/// The cycles between two launches that the host submits, about 6 µs. A faster kernel leaves the device idle.
+/// The cycles that the host takes to submit a launch, about 6 µs. A kernel that takes less time leaves the device idle.
 const SUBMISSION_CYCLES: f64 = 10_500.0;
 /// The cycles per load of a loader thread in a kernel for compute capability 9.0. (Measured for an earlier version,
 /// which waited for each load before the next.)
 const LOAD_CYCLES: f64 = 213.0;
-/// The cycles of an additional launch, and the bytes per cycle that all multiprocessors together read and write.
+/// The cycles of an additional launch.
 const LAUNCH_CYCLES: f64 = 1500.0;
+/// The bytes per cycle that all multiprocessors together read from or write to global memory.
 const MEMORY_BYTES_PER_CYCLE: f64 = 600.0;
 
 /// Returns the variant with the shortest estimated time, or `None` if the dtype is not supported.
@@ -85,7 +91,8 @@ fn launches(shape: &ConvShape, variant: &Variant) -> f64 {
     }
 }
 
-/// Returns the variants of [`candidates`] with their estimated cycles, the best variant first.
+/// Returns the variants of [`candidates`] with their estimated cycles. The best variant comes first; the others keep
+/// their order.
 #[cfg(any(test, feature = "testing"))]
 pub fn ranked(shape: &ConvShape, dtype: DType, target: &Target) -> Vec<(Variant, f64)> {
     let best = best(shape, dtype, target);
@@ -98,7 +105,7 @@ pub fn ranked(shape: &ConvShape, dtype: DType, target: &Target) -> Vec<(Variant,
 }
 
 /// Returns the depthwise kernel with the most rows per thread that still keeps the device busy. If no kernel does,
-/// returns the kernel with the fewest rows.
+/// returns the kernel with the fewest rows. Returns `None` if there is no depthwise candidate.
 fn depthwise(candidates: &[Variant], shape: &ConvShape, target: &Target) -> Option<Variant> {
     let mut squares = Vec::new();
     let mut general = None;
@@ -158,7 +165,8 @@ fn supports(tile: &Tile, shape: &ConvShape, dtype: DType, target: &Target) -> bo
     can_read && allowed && tile.shared <= target.shared as usize
 }
 
-/// Returns `true` if each output pixel reads one input pixel, and planes can be read four pixels at a time.
+/// Returns `true` if the convolution is 1×1 with stride 1 and no padding, and its planes can be read four pixels at a
+/// time.
 fn is_dense(shape: &ConvShape) -> bool {
     let geometry = &shape.geometry;
     shape.kernel == [1; 2]
@@ -171,12 +179,12 @@ fn is_dense(shape: &ConvShape) -> bool {
 fn cycles(shape: &ConvShape, variant: &Variant, target: &Target) -> f64 {
     let outputs = shape.output_elements() as f64;
     match *variant {
-        // `depthwise` selects these kernels.
+        // `depthwise` selects one of these kernels without an estimate.
         Variant::Depthwise(_) => 0.0,
         Variant::Direct(direct) => {
             let partition = GridPartition::of(shape, [direct.channels, Direct::PIXELS], 1, 1);
-            // The instructions of a thread, which computes two pixels, for one product of each sum: two products for
-            // each channel, and a quarter of a read of shared memory.
+            // The instructions with which a thread, which computes two pixels, adds one product to each of its sums:
+            // for each channel, two multiply-adds and a quarter of a read of four weights; for each pixel, a gather.
             let instructions = 2.25 * direct.channels as f64 + 2.0 * GATHER_INSTRUCTIONS;
             let product =
                 instructions * shape.depth() as f64 * Direct::THREADS as f64 / INSTRUCTION_LANES_PER_CYCLE;
@@ -199,8 +207,8 @@ fn cycles(shape: &ConvShape, variant: &Variant, target: &Target) -> f64 {
     }
 }
 
-/// Returns the estimated cycles of a kernel for compute capability 9.0: packing the weight, then the tiles. A chunk is
-/// 128 bytes deep. While the taps of one chunk are multiplied, the next chunk is loaded.
+/// Returns the estimated cycles of a kernel for compute capability 9.0: those of packing the weight, then those of the
+/// tiles. While the taps of one chunk (128 bytes of each pixel's channels) are multiplied, the next chunk is loaded.
 fn hopper(shape: &ConvShape, kernel: &Hopper, target: &Target) -> f64 {
     let Some(layout) = PaddedLayout::of(shape, kernel) else { return f64::INFINITY };
     let weight = (kernel.packed_elements(shape, &layout) * kernel.dtype.size_in_bytes()) as f64;
@@ -233,7 +241,8 @@ fn step(tile: &Tile) -> f64 {
     let elements = (tile.step * tile.pixels) as f64;
     let gathering = elements * GATHER_INSTRUCTIONS / INSTRUCTION_LANES_PER_CYCLE;
     match tile.units {
-        // A thread with fewer sums reads more from shared memory for each sum.
+        // For each element of the depth, a thread reads one element for each of its channels and pixels from shared
+        // memory. `reads` is their number divided by the number of products.
         ComputeUnits::Scalar => {
             let reads =
                 (tile.subtile[0] + tile.subtile[1]) as f64 / (tile.subtile[0] * tile.subtile[1]) as f64;
@@ -249,7 +258,7 @@ fn step(tile: &Tile) -> f64 {
             };
             let warps = (tile.threads / 32 * (tile.subtile[0] + tile.subtile[1])) as f64;
             let traffic = (warps + (tile.channels + tile.pixels) as f64) * 64.0 / SHARED_BYTES_PER_CYCLE;
-            // Gathered 2-byte elements are loaded and stored by separate instructions.
+            // Gathered 4-byte elements are copied by one instruction each, 2-byte elements loaded and stored by two.
             let single = if tile.dtype == DType::F32 { 1.0 } else { 2.0 } * elements / 32.0;
             stalls
                 * match input {
@@ -267,8 +276,8 @@ fn store(outputs: usize) -> f64 {
 
 /// Returns the number of cycles until the busiest multiprocessor has run its blocks, `resident` of them at a time.
 ///
-/// A block that runs alone cannot hide its latency. It takes as long as if it shared the multiprocessor with half of
-/// the other resident blocks.
+/// A block takes `block` cycles of a multiprocessor that is fully used. A block that runs alone cannot hide its
+/// latency: it takes as long as if it shared the multiprocessor with half of the other resident blocks.
 fn device_cycles(blocks: usize, block: f64, resident: usize, target: &Target) -> f64 {
     let busiest = blocks.div_ceil(target.multiprocessors.max(1) as usize);
     let rounds = busiest.div_ceil(resident) as f64;

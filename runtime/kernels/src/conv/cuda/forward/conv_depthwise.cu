@@ -1,14 +1,15 @@
 // Depthwise convolution: each output channel reads one input channel. Its speed is limited by memory bandwidth. A
-// thread computes a column of several output pixels, so that neighboring threads read neighboring elements and a thread
-// uses each row that it reads for every output whose window contains the row.
+// thread computes a column of several output pixels and uses each input row that it reads for all of these outputs.
+// Neighboring threads read neighboring elements.
 #include "epilogue.cuh"
 
-// The outputs of a thread: adjacent rows of one column, in one channel of an image.
+// The outputs of a thread in each image: `rows` adjacent pixels of one column, in one channel. The first is at
+// [channel, row, column].
 struct Strip {
     int channel, row, column;
     bool exists;
 
-    // The threads of an image are [channel, strip, column].
+    // The index of a thread is [channel, strip, column].
     __device__ __forceinline__ Strip(const ConvSizes &s, int rows) {
         const unsigned strips = (unsigned)(s.out_height + rows - 1) / rows;
         const unsigned index = blockIdx.x * blockDim.x + threadIdx.x;
@@ -20,7 +21,7 @@ struct Strip {
     }
 };
 
-// A K×K kernel without dilation and with the same stride on both axes.
+// Convolves with a K×K kernel without dilation, with the same stride on both axes.
 template <class T, int K, int STRIDE, int ROWS>
 __device__ __forceinline__ void square(const T *__restrict__ input, const T *__restrict__ weight, const Epilogue<T> &f,
                                        const ConvSizes &s) {
@@ -62,7 +63,7 @@ __device__ __forceinline__ void square(const T *__restrict__ input, const T *__r
     }
 }
 
-// Any kernel: a thread computes one output pixel.
+// Convolves with a kernel of any size, stride and dilation. A thread computes one output pixel of each image.
 template <class T>
 __device__ __forceinline__ void any(const T *__restrict__ input, const T *__restrict__ weight, const Epilogue<T> &f,
                                     const ConvSizes &s) {
@@ -99,7 +100,8 @@ __device__ __forceinline__ void any(const T *__restrict__ input, const T *__rest
     }                                                                                                            \
     EXPORT_KERNEL(NAME)
 
-// The kernel size, the stride, and the rows of a thread: many if there is enough work for all multiprocessors.
+// The last arguments of `square` are the kernel size, the stride, and the rows of a thread. Kernels with many rows are
+// selected if they still have enough threads for all multiprocessors.
 #define CONV_DEPTHWISE_SQUARES(NAME, T)                          \
     CONV_DEPTHWISE(NAME##_3_1_8, T, 4, (square<T, 3, 1, 8>))        \
     CONV_DEPTHWISE(NAME##_3_1_2, T, 4, (square<T, 3, 1, 2>))        \

@@ -10,8 +10,8 @@ template <class Element, int CHANNELS_> struct DirectTile {
     using T = Element;
     static constexpr int CHANNELS = CHANNELS_, THREADS = 128, THREAD_PIXELS = 2, PIXELS = THREADS * THREAD_PIXELS;
     static constexpr int QUADS = CHANNELS / 4;
-    // A row of the weights in shared memory. The padding distributes a channel's column, which a warp stores together,
-    // over the banks.
+    // The length of a row of the weights in shared memory, [depth, ROW]. The padding distributes the column of a
+    // channel, of which a warp stores 32 elements at once, over the banks.
     static constexpr int ROW = CHANNELS + 4;
 };
 
@@ -29,7 +29,7 @@ __device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ in
 
     const int thread = threadIdx.x;
     const BlockTile block(partition, CHANNELS, Tile::PIXELS);
-    const int channels = s.group_out_channels - block.channel;  // from the tile's first to the group's last
+    const int channels = s.group_out_channels - block.channel;  // the group's channels from the tile's first on
     const T *rows = weight + ((size_t)block.group * s.group_out_channels + block.channel) * s.depth;
     for (int k = thread; k < s.depth; k += THREADS) {
         taps[k] = tap_of(s, Row(k, s.kernel_height, s.kernel_width));

@@ -19,14 +19,14 @@ struct MatrixTile {
     static constexpr InputAccess INPUT = INPUT_;
     static constexpr bool HALF = sizeof(T) == 2, IS_PACKED = INPUT == InputAccess::PACKED;
     static constexpr int STAGES = 3;
-    static constexpr int STEP = 64 / sizeof(T);  // the rows of a stage: 64 bytes of each channel's weight
+    static constexpr int STEP = 64 / sizeof(T);  // the part of the depth in a stage: 64 bytes of each channel's weight
     static constexpr int THREADS = WARPS_DOWN_ * WARPS_ACROSS_ * 32;
     static constexpr int WARPS_ACROSS = WARPS_ACROSS_;
     static constexpr int WARP_CHANNELS = CHANNELS / WARPS_DOWN_, WARP_PIXELS = PIXELS / WARPS_ACROSS_;
-    // Accumulators are 16×8 fragments with four values per lane.
+    // A warp's accumulators are TALL × WIDE fragments of 16 channels × 8 pixels, with four values per lane.
     static constexpr int TALL = WARP_CHANNELS / 16, WIDE = WARP_PIXELS / 8;
-    // Rows are padded so that the eight rows that a warp reads together are in different banks. A packed input is
-    // [PIXELS, STEP], like the weight; any other input is [STEP, PIXELS].
+    // A stage has the weight [CHANNELS, WEIGHT_ROW] and the input: a packed input as [PIXELS, WEIGHT_ROW], any other as
+    // [STEP, INPUT_ROW]. Rows are padded so that the eight rows that a warp reads together are in different banks.
     static constexpr int WEIGHT_ROW = STEP + 16 / sizeof(T), INPUT_ROW = PIXELS + 8;
     static constexpr int TAPS = IS_PACKED ? STEP * sizeof(T) / 16 : STEP;  // the taps of a step
     static_assert(WIDE % 2 == 0, "fragments of the input are read in pairs");
@@ -37,7 +37,7 @@ struct MatrixTile {
     };
     union Memory {
         struct { Stage stages[STAGES]; Tap taps[STAGES][TAPS]; } loop;
-        float sums[WARP_CHANNELS * (PIXELS + SUMS_PAD)];    // one row of warps at a time, before they are stored
+        float sums[WARP_CHANNELS * (PIXELS + SUMS_PAD)];  // after the loop: the sums of one row of warps at a time
     };
 };
 
@@ -52,7 +52,7 @@ template <class Tile>
 __device__ __forceinline__ void multiply(const typename Tile::Stage &stage, int channel, int pixel,
                                          float (&sums)[Tile::TALL][Tile::WIDE][4]) {
     // A fragment of the weight is four matrices of 8 rows × 16 bytes. Lanes 0-7, 8-15, 16-23 and 24-31 each give the
-    // row addresses of one matrix: channels 0-7, channels 8-15, and the same channels 16 bytes further along the depth.
+    // row addresses of one matrix: channels 0-7 and channels 8-15, then both again 16 bytes further along the depth.
     constexpr int DEEP = Tile::HALF ? 16 : 8, ACROSS = DEEP / 2;
     const int lane = threadIdx.x % 32;
 #pragma unroll
@@ -64,7 +64,7 @@ __device__ __forceinline__ void multiply(const typename Tile::Stage &stage, int 
             ldmatrix_x4(a[i], &stage.weight[row * Tile::WEIGHT_ROW + k + lane / 16 * ACROSS]);
         }
         if constexpr (Tile::IS_PACKED) {
-            // Two fragments: the matrices are pixels 0-7 at two positions along the depth, then pixels 8-15.
+            // Two fragments: pixels 0-7 at `k` and 16 bytes further along the depth, then pixels 8-15.
 #pragma unroll
             for (int j = 0; j < Tile::WIDE; j += 2) {
                 uint32_t two[4];
@@ -123,8 +123,8 @@ __device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ in
     const WeightRows<T> weight_rows{weight + row * weight_row, s.group_out_channels - block.channel, weight_row};
     InputRows<Tile> input_rows(input, s, block.group, block.pixel);
 
-    // The taps also have a ring of STAGES entries. The taps of a step are written after the copies of the step before
-    // it have started.
+    // The taps of the rows of a step (one tap for each row of the im2col matrix; for packed operands, for each 16
+    // bytes) are in a ring of STAGES entries. They are written after the copies of the step before have started.
     const int middle = Tile::IS_PACKED ? s.kernel_width : s.kernel_height;
     const int low = Tile::IS_PACKED ? channels : s.kernel_width;
     Row tap_row(first * STEP + threadIdx.x * (STEP / Tile::TAPS), middle, low);
@@ -166,7 +166,7 @@ __device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ in
     }
     cp_async_wait<0>();
 
-    // One row of warps at a time writes its sums to shared memory, and all threads store them.
+    // One row of warps at a time writes its sums to shared memory, and all threads store them in the output.
     const int lane = threadIdx.x % 32, start = block.group * s.group_out_channels;
 #pragma unroll 1
     for (int pass = 0; pass < Tile::CHANNELS / Tile::WARP_CHANNELS; pass++) {

@@ -1,5 +1,6 @@
 // Packs the input and the weight of a convolution for kernels that read contiguous channels of a pixel. Pads the
-// channels of each group with zeros to a multiple of 16 bytes. `pad_rows` pads the rows of the weight alone.
+// channels of each group with zeros to a multiple of 16 bytes. For the other tensor-core kernels, `pad_rows` pads the
+// rows of the weight.
 #include "input_rows.cuh"
 #include "../../../cuda/portable.cuh"
 
@@ -10,7 +11,7 @@ constexpr int PACK_PIXELS = 64, PACK_CHANNELS = 64, PACK_THREADS = 256;
 template <class T>
 __device__ __forceinline__ void pack_input(const T *__restrict__ input, T *__restrict__ packed, const ConvSizes &s) {
     constexpr int PER_COPY = 16 / sizeof(T), PARTS = PACK_CHANNELS / PER_COPY;
-    // A row is padded by one word, so that the elements of a column are in different banks.
+    // A row is padded by one 4-byte word, so that the elements of a column are in different banks.
     constexpr int ROW = PACK_PIXELS + 4 / sizeof(T);
     DYN_SHARED(T, tile);  // [PACK_CHANNELS, ROW]
     const int channels = packed_channels<T>(s), plane = s.height * s.width;
@@ -20,7 +21,7 @@ __device__ __forceinline__ void pack_input(const T *__restrict__ input, T *__res
     const int channel = block % channel_tiles * PACK_CHANNELS;
     block /= channel_tiles;
     const int pixel = block % pixel_tiles * PACK_PIXELS;
-    const size_t group = block / pixel_tiles;  // counted across all images
+    const size_t group = block / pixel_tiles;  // an index in [batch, groups]
     input += group * s.group_in_channels * plane;
     packed += group * plane * channels;
 

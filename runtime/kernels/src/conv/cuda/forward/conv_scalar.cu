@@ -5,17 +5,21 @@
 #include "gather.cuh"
 #include "tiles.cuh"
 
-// A block's tile of CHANNELS × PIXELS accumulators, made of 4×4 quads. A step is STEP rows deep.
+// A block's tile of CHANNELS × PIXELS accumulators. Each thread has TALL × WIDE quads of 4×4 accumulators. A step of
+// the loop multiplies STEP columns of the weight with STEP rows of the im2col matrix (`gather.cuh`).
 template <class Element, int CHANNELS_, int PIXELS_, int STEP_, int THREAD_CHANNELS, int THREAD_PIXELS>
 struct ScalarTile {
     using T = Element;
     using A = Accumulator<T>;
     static constexpr int CHANNELS = CHANNELS_, PIXELS = PIXELS_, STEP = STEP_;
-    static constexpr int TALL = THREAD_CHANNELS / 4, WIDE = THREAD_PIXELS / 4;  // the quads of a thread
+    static constexpr int TALL = THREAD_CHANNELS / 4, WIDE = THREAD_PIXELS / 4;
+    // The threads of a block are arranged as [DOWN, ACROSS].
     static constexpr int ACROSS = PIXELS / THREAD_PIXELS, DOWN = CHANNELS / THREAD_CHANNELS;
     static constexpr int THREADS = ACROSS * DOWN;
-    // A row of the weight's tile [STEP, CHANNELS]. The padding distributes the stores of a column over the banks.
+    // The length of a row of the weight in shared memory, [STEP, WEIGHT_ROW]. The padding distributes the stores of a
+    // column over the banks.
     static constexpr int WEIGHT_ROW = CHANNELS + 4;
+    // The numbers of elements of the weight and of the input that a thread copies in a step.
     static constexpr int WEIGHTS = STEP * CHANNELS / THREADS, INPUTS = STEP * PIXELS / THREADS;
     static_assert(THREADS % STEP == 0 && THREADS % PIXELS == 0, "a thread keeps its row and its pixel");
     static_assert(WEIGHTS * THREADS == STEP * CHANNELS && INPUTS * THREADS == STEP * PIXELS, "even copies");
@@ -25,7 +29,8 @@ struct ScalarTile {
         A weight[STEP * WEIGHT_ROW];
         A input[STEP * PIXELS];
     };
-    // After the last step, the same memory holds one row of quads of each thread until it is stored.
+    // After the last step, the same memory holds the sums. In pass i < TALL, each thread writes its i-th row of quads
+    // to it, and all threads store these DOWN × 4 rows of pixels in the output.
     static constexpr int PASS_ROWS = DOWN * 4;
     union Memory {
         struct { Operands operands[2]; Tap taps[2][STEP]; Row rows[STEP]; } loop;
@@ -33,6 +38,7 @@ struct ScalarTile {
     };
 };
 
+// Adds the products of a step to the sums of the thread in column `x` and row `y` of the block.
 template <class Tile>
 __device__ __forceinline__ void multiply(const typename Tile::Operands &o, int x, int y,
                                          typename Tile::A (&sums)[Tile::TALL * 4][Tile::WIDE * 4]) {
@@ -71,15 +77,17 @@ __device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ in
     const int all = (s.depth + STEP - 1) / STEP;
     const int steps = min(partition.slice_steps, all - first);
 
-    // This thread copies one column of several rows of the weight, and one pixel of the input.
+    // In each step, this thread copies WEIGHTS channels of one column of the weight, and INPUTS rows of one column
+    // (a pixel) of the im2col matrix.
     const int weight_k = thread % STEP, weight_m = thread / STEP;
     const int input_n = thread % Tile::PIXELS, input_k = thread / Tile::PIXELS;
     const Pixel<T> pixel(input, s, block.group, block.pixel + input_n);
     const T *rows = weight + ((size_t)block.group * s.group_out_channels + block.channel) * s.depth;
-    const int channels = s.group_out_channels - block.channel;  // from the tile's first to the group's last
+    const int channels = s.group_out_channels - block.channel;  // the group's channels from the tile's first on
     T held_weight[Tile::WEIGHTS], held_input[Tile::INPUTS];
 
-    // The taps of consecutive steps. A thread keeps its row in shared memory, because the sums need the registers.
+    // Thread t < STEP writes the tap of row t of each step. It keeps the row's index in shared memory, because the sums
+    // need the registers.
     if (thread < STEP) loop.rows[thread] = Row(first * STEP + thread, s.kernel_height, s.kernel_width);
     const auto write_taps = [&](int step) {
         if (thread >= STEP) return;
@@ -121,8 +129,7 @@ __device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ in
     }
     __syncthreads();
     for (int step = 0; step < steps; step++) {
-        // The taps of this step were read before the last barrier, so those of the step after the next can replace
-        // them.
+        // The taps of this step were read before the last barrier, so the taps of `step + 2` can replace them.
         write_taps(step + 2);
         if (step + 1 < steps) fetch(step + 1);
         multiply<Tile>(loop.operands[step & 1], x, y, sums);

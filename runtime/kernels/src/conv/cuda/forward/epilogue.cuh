@@ -4,7 +4,7 @@
 #include "../../../cuda/element.cuh"
 #include "sizes.cuh"
 
-// The neighboring pixels that a thread stores together.
+// The number of neighboring pixels that a thread stores together.
 constexpr int RUN = 4;
 
 // The padding of a row of accumulators in shared memory, so that the eight rows of a tensor-core fragment begin in
@@ -14,7 +14,8 @@ constexpr int SUMS_PAD = 8;
 template <class T> struct Epilogue {
     const T *scale, *shift, *residual;  // may be null
     T *output;
-    Accumulator<T> *partial;  // if not null, receives sums without the epilogue: [slice, batch, out_channels, plane]
+    Accumulator<T> *partial;  // if not null, receives the sums of each slice instead, without the epilogue:
+                              // [slices, batch, out_channels, plane]
     int activation;
     Accumulator<T> parameter;
 };
@@ -69,7 +70,8 @@ template <class T> __device__ __forceinline__ void store_run(T *to, const Accumu
     }
 }
 
-// Applies the epilogue to RUN neighboring pixels of one channel and stores them at index `at` of the output.
+// Applies the epilogue to RUN neighboring pixels of one channel and stores them at index `at` of the output. If
+// `f.partial` is not null, stores the sums without the epilogue, at index `slice_start + at` of `f.partial`.
 template <class T>
 __device__ __forceinline__ void store_pixels(const Epilogue<T> &f, int channel, size_t at, size_t slice_start,
                                            Accumulator<T> (&v)[RUN]) {
@@ -80,7 +82,7 @@ __device__ __forceinline__ void store_pixels(const Epilogue<T> &f, int channel, 
     store_run(f.output + at, v);
 }
 
-// Applies the epilogue to one pixel and stores it.
+// Like `store_pixels`, for one pixel.
 template <class T>
 __device__ __forceinline__ void store_pixel(const Epilogue<T> &f, int channel, size_t at, size_t slice_start,
                                            Accumulator<T> value) {
@@ -91,8 +93,8 @@ __device__ __forceinline__ void store_pixel(const Epilogue<T> &f, int channel, s
     store(f.output + at, v[0]);
 }
 
-// Applies the epilogue to N channels of one pixel and stores them: `channel` and every STEP-th channel after it. `at`
-// is the index of the pixel in channel 0.
+// Applies the epilogue to the N channels `channel + i * STEP` (i < N) of one pixel and stores them. `at` is the index
+// of the pixel in channel 0. `plane` is the number of pixels of a channel.
 template <int N, int STEP, class T>
 __device__ __forceinline__ void store_column(const Epilogue<T> &f, int channel, size_t at, int plane,
                                               Accumulator<T> (&v)[N]) {
@@ -110,8 +112,9 @@ __device__ __forceinline__ void store_column(const Epilogue<T> &f, int channel, 
     for (int i = 0; i < N; i++) store(f.output + first + i * next, v[i]);
 }
 
-// Applies the epilogue to the tile of accumulators at `tile` in shared memory, [ROWS, COLUMNS + SUMS_PAD], and stores
-// it: output channels from `channel` to `channel_end`, and pixels of the batch, starting at `pixel`.
+// Applies the epilogue to the accumulators `tile` in shared memory, [ROWS, COLUMNS + SUMS_PAD], and stores them. Row r
+// is the output channel `channel + r`, stored if it is less than `channel_end`. Column c is the pixel `pixel + c`,
+// counted across the images of the batch. With slices, stores in slice `slice` of `f.partial`.
 template <class T, int ROWS, int COLUMNS, int THREADS>
 __device__ void store_tile(const Epilogue<T> &f, const ConvSizes &s, const Accumulator<T> *tile, int channel,
                             int channel_end, int pixel, int slice) {

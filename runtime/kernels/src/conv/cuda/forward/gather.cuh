@@ -7,7 +7,8 @@
 #include "sizes.cuh"
 #include "tiles.cuh"
 
-// A coordinate that is outside every input, even after an offset is added. Sizes and offsets are less than half of it.
+// A coordinate that is outside every input, even after the addition of an offset, whose absolute value is less than
+// half of `OUTSIDE`, like all sizes.
 constexpr int OUTSIDE = 1 << 30;
 
 // A tap of one input channel: its offset from the first tap of a pixel's window.
@@ -17,7 +18,8 @@ struct __align__(16) Tap {
     int unused;
 };
 
-// The index of a row as digits: the indices in the dimensions of the weight.
+// The index of a row as three digits: its indices in the three dimensions of the depth, which are [channel, kernel y,
+// kernel x], or [kernel y, kernel x, channel] for packed operands.
 struct Row {
     int high, middle, low;
 
@@ -36,14 +38,14 @@ struct Row {
     }
 };
 
-// Returns the tap of a row [channel, kernel row, kernel column] of an NCHW input.
+// Returns the tap of a row [channel, kernel y, kernel x] of an NCHW input.
 __device__ __forceinline__ Tap tap_of(const ConvSizes &s, const Row &row) {
     if (row.high >= s.group_in_channels) return {0, OUTSIDE, OUTSIDE, 0};
     const int down = row.middle * s.dilation_down, right = row.low * s.dilation_right;
     return {(row.high * s.height + down) * s.width + right, down, right, 0};
 }
 
-// Returns the tap of a row [kernel row, kernel column, channel] of a packed input, in which the `channels` of a pixel
+// Returns the tap of a row [kernel y, kernel x, channel] of a packed input, in which the `channels` channels of a pixel
 // are contiguous.
 __device__ __forceinline__ Tap packed_tap_of(const ConvSizes &s, int channels, const Row &row) {
     if (row.high >= s.kernel_height) return {0, OUTSIDE, OUTSIDE, 0};
@@ -53,12 +55,12 @@ __device__ __forceinline__ Tap packed_tap_of(const ConvSizes &s, int channels, c
 
 // The window of an output pixel.
 template <class T> struct Pixel {
-    const T *origin;  // the first tap in the group's first channel; in the padding, a pointer outside the image
+    const T *origin;  // the element under the first tap in the group's first channel; may lie outside the image
     int y, x;         // the row and column of the origin
 
     __device__ __forceinline__ Pixel() {}
-    // Creates the window of output pixel `n` of the batch. If the pixel does not exist, every tap is out of bounds. A
-    // group of an image has `channels` channels, and neighboring pixels are `step` elements apart.
+    // Creates the window of output pixel `n` of the batch. If the pixel does not exist, every tap is out of bounds. In
+    // the input, a group has `channels` channels, and neighboring pixels are `step` elements apart.
     __device__ __forceinline__ Pixel(const T *input, const ConvSizes &s, int group, int n, int channels, int step)
         : origin(input), y(OUTSIDE), x(OUTSIDE) {
         if (n >= s.pixels) return;

@@ -1,9 +1,11 @@
 //! The kernels of `conv_hopper.cuh` for compute capability 9.0, and the padded layout of their input, which
 //! `padded_layout.cuh` describes.
 //!
-//! A position is an index in this layout: an input pixel, or a zero between images. A channel vector is 16 bytes of
-//! consecutive channels of one position, which shared memory stores together. A chunk is 8 channel vectors. A pixel run
-//! is the 1, 2 or 4 neighboring pixels that one load reads.
+//! A position is an index in this layout: an input pixel, or a zero between rows or images. With a stride, the input is
+//! split into phases, and each phase has a layout of its own. A channel vector is 16 bytes of consecutive channels of
+//! one position, which are contiguous in shared memory. A chunk is 8 channel vectors. A pixel run is the 1, 2 or 4
+//! neighboring pixels that one load reads. A stage is a buffer in shared memory for one chunk of an operand: of the
+//! input, or of the weight of one tap.
 
 use super::sizes::int;
 use super::tiles::SUMS_PAD;
@@ -24,28 +26,31 @@ pub struct Hopper {
     pub positions: usize,
 }
 
-// These constants must match those of the same names in `staged.cuh` and `padded_layout.cuh`.
+// The constants `CHUNK_VECTORS` to `MAX_TAPS` must match those of the same names in `staged.cuh` and
+// `padded_layout.cuh`.
 
 /// The number of channel vectors in a chunk.
 const CHUNK_VECTORS: usize = 8;
-/// The numbers of stages of each operand in shared memory.
+/// The number of stages of the weight.
 const WEIGHT_STAGES: usize = 3;
+/// The number of stages of the input. A single chunk needs only one.
 const INPUT_STAGES: usize = 2;
 /// The number of threads of a block that load the input.
 const LOADERS: usize = 64;
-/// The maximum numbers of phases and of taps.
+/// The maximum number of phases.
 const MAX_PHASES: usize = 4;
+/// The maximum number of taps.
 const MAX_TAPS: usize = 49;
 
 /// The number of bytes of a channel vector.
 const VECTOR_BYTES: usize = 16;
-/// The number of bytes of all barriers. Each stage has two: one is signaled when the stage is full, the other when it
-/// is free.
+/// The number of bytes of all barriers, 8 each. Each stage has two barriers: one is signaled when the stage is full,
+/// the other when it is free.
 const BARRIER_BYTES: usize = 8 * 2 * (WEIGHT_STAGES + INPUT_STAGES);
 /// The number of bytes of a `PixelRun`.
 const PIXEL_RUN_BYTES: usize = 8;
-/// The maximum number of positions or elements. Kernels count in an `int`, and the last tile may extend beyond this
-/// number.
+/// The maximum number of positions or elements. Kernels count in an `int`, and the last tile may extend beyond the
+/// count.
 const MAX_COUNT: usize = 1 << 30;
 
 macro_rules! hopper_kernels {
@@ -83,7 +88,7 @@ impl Hopper {
         VECTOR_BYTES / self.dtype.size_in_bytes()
     }
 
-    /// Returns the number of loads of each loader thread for one chunk.
+    /// Returns the number of loads of each loader thread for one chunk. A load reads one pixel run of one channel.
     pub fn loads(&self, layout: &PaddedLayout) -> usize {
         let runs = layout.phases.len() * layout.rows * layout.runs_per_row;
         (runs * self.chunk_channels()).div_ceil(LOADERS)
@@ -139,11 +144,12 @@ pub struct PaddedLayout {
 
 /// The taps along one axis.
 struct Axis {
-    /// For each tap, the phase that it reads (the input position modulo the stride) and its shift within the phase.
+    /// For each tap, the phase that it reads and its shift within the phase. At output `i`, the tap reads the pixel
+    /// `i + shift` of the phase, which is the input pixel `(i + shift) * stride + phase`.
     taps: Vec<(usize, isize)>,
     /// The phases that taps read.
     phases: Vec<usize>,
-    /// The length of an image in the padded layout along this axis, including the zeros between images.
+    /// The length of a phase of an image in the padded layout along this axis, including the zeros between images.
     positions: usize,
     /// The number of pixels of the longest phase along this axis.
     pixels: usize,
@@ -167,7 +173,7 @@ impl Axis {
             phases.iter().map(|phase| shape.input[i].saturating_sub(*phase).div_ceil(geometry.stride[i]));
         let pixels = pixels.max()?;
         let shifts = || taps.iter().map(|(_, shift)| *shift);
-        // Taps that reach beyond an image must read zeros, not the neighboring image.
+        // Taps that reach beyond a row or an image must read zeros, not the neighboring row or image.
         let before = -shifts().min()?.min(0);
         let after = shifts().max()?.max(0);
         let positions = (pixels + before.unsigned_abs()).max(shape.output[i] + after.unsigned_abs());
@@ -176,7 +182,7 @@ impl Axis {
 }
 
 impl PaddedLayout {
-    /// Returns `None` if the kernel does not support the convolution.
+    /// Returns the layout for a convolution, or `None` if the kernel does not support it.
     pub fn of(shape: &ConvShape, kernel: &Hopper) -> Option<Self> {
         let [height, width] = shape.kernel;
         if height * width > MAX_TAPS || shape.group_in_channels() == 0 || shape.output_elements() == 0 {
@@ -202,7 +208,7 @@ impl PaddedLayout {
         let first = taps.iter().map(|(_, at)| *at).min()?;
         let last = taps.iter().map(|(_, at)| *at).max()?;
         let read_positions = (kernel.positions + (last - first).unsigned_abs()).next_multiple_of(8);
-        // One `int` counts the elements of all images that a tile reads.
+        // Offsets between the elements of all images that a tile reads must fit in an `int`.
         if elements.checked_mul(read_positions / image + 3)? > MAX_COUNT {
             return None;
         }
@@ -263,8 +269,7 @@ impl PaddedLayout {
     }
 }
 
-/// Returns the number of neighboring pixels that a loader loads together: the largest of 4, 2 and 1 that divides the
-/// width.
+/// Returns the number of pixels in a pixel run: the largest of 4, 2 and 1 that divides the width.
 fn run_pixels(width: usize) -> usize {
     [4, 2].into_iter().find(|run| width.is_multiple_of(*run)).unwrap_or(1)
 }

@@ -18,8 +18,9 @@ template <class T> __host__ __device__ __forceinline__ int packed_channels(const
     return (s.group_in_channels + PER_COPY - 1) / PER_COPY * PER_COPY;
 }
 
-// Copies rows of the input matrix to a stage. `begin` starts asynchronous copies, or loads elements to registers. `end`
-// stores these registers to the stage. The caller multiplies another stage in between.
+// Copies the rows `k..k + STEP` of the im2col matrix to a stage, for the pixels `n..n + PIXELS`. `begin` starts
+// asynchronous copies, or loads elements to registers, which `end` then stores to the stage. The caller multiplies
+// another stage in between.
 template <class Tile, InputAccess INPUT = Tile::INPUT, bool HALF = Tile::HALF> struct InputRows;
 
 // DENSE: copies four pixels at a time.
@@ -27,7 +28,7 @@ template <class Tile, bool HALF> struct InputRows<Tile, InputAccess::DENSE, HALF
     using T = typename Tile::T;
     static constexpr int PER_COPY = 4, PARTS = Tile::PIXELS / PER_COPY, COPIES = Tile::STEP * PARTS / Tile::THREADS;
     static_assert(COPIES * Tile::THREADS == Tile::STEP * PARTS, "even copies");
-    const T *pixels;  // the first pixel that the thread copies, in the first channel of the group
+    const T *pixels;  // the first of the four pixels that the thread copies, in the first channel of the group
     int row, column;
     bool exists;
 

@@ -204,7 +204,7 @@ impl GridPartition {
         Self::of(shape, [tile.channels, tile.pixels], tile.steps(shape), slices)
     }
 
-    /// Partitions into tiles of `channels` × `pixels` and into slices of the depth, which has `steps` steps in all.
+    /// Partitions into tiles of `channels` × `pixels` and the `steps` loop steps along the depth into `slices` slices.
     ///
     /// There are fewer slices than requested if some would have no steps.
     pub fn of(shape: &ConvShape, [channels, pixels]: [usize; 2], steps: usize, slices: usize) -> Self {
@@ -234,13 +234,14 @@ impl GridPartition {
     }
 }
 
-/// Returns a grid with a row of blocks for each image. A row has at least `threads` threads, [`Depthwise::THREADS`] in
-/// each block.
+/// Returns a grid with one row of blocks for each image: enough blocks of [`Depthwise::THREADS`] threads for `threads`
+/// threads in all.
 fn image_grid(shape: &ConvShape, threads: usize) -> Result<[u32; 3]> {
     Ok([unsigned(threads.div_ceil(Depthwise::THREADS))?, grid_height(shape.batch), 1])
 }
 
-/// Returns the height of a grid with `rows` rows. If there are more than the maximum, blocks loop over further rows.
+/// Returns the height of a grid for `rows` rows. If there are more rows than CUDA's maximum height, each block loops
+/// over several rows.
 fn grid_height(rows: usize) -> u32 {
     rows.min(65_535) as u32
 }

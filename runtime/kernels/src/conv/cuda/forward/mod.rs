@@ -2,10 +2,11 @@
 //!
 //! There are five kinds of kernels (`tiles`, `hopper`): depthwise kernels, direct kernels for short sums, implicit GEMM
 //! on CUDA cores, implicit GEMM on tensor cores, and implicit GEMM with warpgroups on compute capability 9.0. Each
-//! takes one launch, with three exceptions:
+//! takes one launch, with four exceptions:
 //! - An implicit GEMM with few tiles may be split along the depth (split-K). Another launch then adds the slices in
 //!   order and applies the epilogue.
 //! - A large implicit GEMM on tensor cores may read packed operands, which two launches pack first.
+//! - For the other kernels on tensor cores, a launch pads the weight first if its rows are not whole 4-byte words.
 //! - For warpgroups, a launch packs the weight first.
 //!
 //! `choice` selects a kernel. `choice_cache` caches the selection.

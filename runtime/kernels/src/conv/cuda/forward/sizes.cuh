@@ -11,7 +11,7 @@ struct ConvSizes {
     int pad_top, pad_left;
     int dilation_down, dilation_right;
     int groups, group_in_channels, group_out_channels;
-    int depth;                  // the products of one sum: group_in_channels × kernel_height × kernel_width
+    int depth;                  // the number of products in a sum: group_in_channels × kernel_height × kernel_width
     int plane;                  // out_height × out_width
     int pixels;                 // batch × plane
 };

@@ -4,12 +4,11 @@ use crate::conv::ConvShape;
 use crate::cuda::Arg;
 use candle_core::{Result, bail};
 
-/// The maximum number of rows or columns with padding: half of `OUTSIDE` in `gather.cuh`.
+/// The maximum number of rows or columns of the padded input: half of `OUTSIDE` in `gather.cuh`.
 const MAX_POSITIONS: usize = 1 << 29;
-/// The maximum number of pixels or elements. Kernels count in an `int`, and the last tile may extend beyond this
-/// number.
+/// The maximum number of pixels or elements. Kernels count in an `int`, and the last tile may extend beyond the count.
 const MAX_ELEMENTS: usize = 1 << 30;
-/// The largest multiple to which a packed layout rounds up channels.
+/// A packed layout rounds up the channels of a group to a multiple of at most this number.
 const PACKED_MULTIPLE: usize = 8;
 /// The maximum number of products in a sum. Offsets within a tile of the weight then fit in an `int`.
 const MAX_DEPTH: usize = 1 << 23;

@@ -6,12 +6,12 @@
 // Must match `launches.rs`.
 struct GridPartition {
     int channel_tiles, pixel_tiles;
-    int slices;       // the parts of the depth; a second launch adds their sums
-    int slice_steps;  // the steps along the depth of a slice
+    int slices;       // the number of parts of the depth; with several slices, a second launch adds their sums
+    int slice_steps;  // the number of loop steps along the depth of a slice
 };
 
-// One step of a tile's loop as the digits of a row's index (see `Row` in `gather.cuh`), so that kernels need no
-// division. Must match `Tile::row_step` in `tiles.rs`.
+// The number of im2col rows in one step of a tile's loop, as three digits (see `Row` in `gather.cuh`). Kernels add it
+// to a row's index with carries instead of divisions. Must match `Tile::row_step` in `tiles.rs`.
 struct RowStep {
     int high, middle, low;
 };

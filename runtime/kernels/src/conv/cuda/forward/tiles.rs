@@ -1,4 +1,7 @@
 //! The kernels and their tile sizes, as defined in the `.cu` files of this directory.
+//!
+//! For each group, an implicit GEMM multiplies the weight `[output channels, depth]` by the im2col matrix
+//! `[depth, pixels]` of the input.
 
 use crate::conv::ConvShape;
 use candle_core::DType;
@@ -16,11 +19,11 @@ pub struct Tile {
     pub channels: usize,
     /// The number of pixels in a tile.
     pub pixels: usize,
-    /// The number of products that one step of the loop adds to each sum.
+    /// The part of the depth that one step of the loop processes: the number of products added to each sum.
     pub step: usize,
     /// The number of threads in a block.
     pub threads: usize,
-    /// The numbers of channels and pixels that one warp computes (on CUDA cores, that one thread computes).
+    /// The numbers of channels and pixels that one warp computes on tensor cores, or one thread on CUDA cores.
     pub subtile: [usize; 2],
     /// The compute units that multiply.
     pub units: ComputeUnits,
@@ -33,7 +36,7 @@ pub struct Tile {
 pub enum ComputeUnits {
     /// CUDA cores.
     Scalar,
-    /// Tensor cores, with the layout in which their kernel reads the input.
+    /// Tensor cores.
     TensorCores(InputAccess),
 }
 
@@ -42,8 +45,8 @@ pub enum ComputeUnits {
 pub enum InputAccess {
     /// Element by element.
     Gathered,
-    /// Four pixels at a time. Each output pixel must read one input pixel, and a plane must have a multiple of four
-    /// pixels.
+    /// Four pixels at a time. Only for 1×1 convolutions with stride 1 and no padding whose planes have a multiple of
+    /// four pixels.
     Dense,
     /// 16 bytes of channels at a time, from packed operands.
     Packed,
@@ -86,8 +89,9 @@ impl Tile {
         ]
     }
 
-    /// Returns the step of the loop, split into the components of a row's index: the structure `RowStep` of
-    /// `tiles.cuh`.
+    /// Returns `step` as an offset `[high, middle, low]` in the depth: in `[channel, kernel y, kernel x]`, or in
+    /// `[kernel y, kernel x, channel]` for packed operands. The kernel advances such indices with carries instead of
+    /// divisions. Must match `RowStep` in `tiles.cuh`.
     pub fn row_step(&self, shape: &ConvShape) -> [usize; 3] {
         let [height, width] = shape.kernel;
         let (middle, low) =
@@ -101,7 +105,7 @@ impl Tile {
     }
 }
 
-/// The padding of a row of sums in shared memory: `SUMS_PAD` in `epilogue.cuh`.
+/// The number of elements by which each row of sums in shared memory is padded: `SUMS_PAD` in `epilogue.cuh`.
 pub const SUMS_PAD: usize = 8;
 /// The size of a `Tap` in `gather.cuh`, in bytes.
 pub const TAP_BYTES: usize = 16;
@@ -113,8 +117,8 @@ pub fn accumulator_bytes(dtype: DType) -> usize {
     if dtype == DType::F64 { 8 } else { 4 }
 }
 
-/// Returns a kernel of `conv_scalar.cu`. `per_thread` are the numbers of channels and pixels that a
-/// thread computes.
+/// Returns a kernel of `conv_scalar.cu`. `tile` is `[channels, pixels, step]`. `per_thread` are the numbers of channels
+/// and pixels that a thread computes.
 const fn scalar(kernel: &'static str, dtype: DType, tile: [usize; 3], per_thread: [usize; 2]) -> Tile {
     let [channels, pixels, step] = tile;
     let thread_rows = channels / per_thread[0];
@@ -254,7 +258,7 @@ impl Direct {
     /// Returns the number of bytes of shared memory that a block uses for sums of `depth` products.
     pub fn shared(&self, depth: usize) -> usize {
         let bytes = accumulator_bytes(self.dtype);
-        // A row of weights is padded by four elements.
+        // The weights [depth, channels + 4] and the taps [depth]. After the loop, the sums replace them.
         let weights = depth * ((self.channels + 4) * bytes + TAP_BYTES);
         weights.max(self.channels * (Self::PIXELS + SUMS_PAD) * bytes)
     }
@@ -279,15 +283,15 @@ pub fn direct_kernels(dtype: DType) -> impl Iterator<Item = Direct> {
     DIRECTS.into_iter().filter(move |direct| direct.dtype == dtype)
 }
 
-/// A kernel of `conv_depthwise.cu`. A thread computes `rows` output pixels of one column.
+/// A kernel of `conv_depthwise.cu`. In each image, a thread computes `rows` neighboring output pixels of one column.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Depthwise {
     /// The kernel's name.
     pub kernel: &'static str,
     /// The element type.
     pub dtype: DType,
-    /// The kernel size and the stride, equal on both axes, of a kernel without dilation. `None` if the kernel supports
-    /// any size, stride and dilation.
+    /// The only kernel size and stride that this CUDA kernel supports, each the same on both axes, with dilation 1.
+    /// `None` if it supports all sizes, strides and dilations.
     pub square: Option<[usize; 2]>,
     /// The number of output rows that a thread computes.
     pub rows: usize,
@@ -321,17 +325,19 @@ const ANY: [&str; 4] =
     ["conv_depthwise_f32", "conv_depthwise_f64", "conv_depthwise_f16", "conv_depthwise_bf16"];
 
 /// Returns the depthwise kernels for `dtype`. For each size and stride, kernels with more rows come first. The kernel
-/// for any size comes last.
+/// that supports all sizes, strides and dilations comes last.
 pub fn depthwise_kernels(dtype: DType) -> impl Iterator<Item = Depthwise> {
     let any = by_dtype(ANY, dtype).map(|kernel| Depthwise { kernel, dtype, square: None, rows: 1 });
     SQUARES.into_iter().flatten().filter(move |kernel| kernel.dtype == dtype).chain(any)
 }
 
-/// The size of a tile of `conv_pack.cu`, in pixels and in channels, and the number of threads in a block.
+/// The side of a tile of `conv_pack.cu`: its number of pixels and of channels.
 pub const PACK_TILE: usize = 64;
+/// The number of threads in a block of `conv_pack.cu`.
 pub const PACK_THREADS: usize = 256;
 
-/// Returns the kernels of `conv_pack.cu` that pack the input and the weight.
+/// Returns the kernels of `conv_pack.cu` that pack the input and the weight, or `None` if `dtype` has no tensor-core
+/// kernels.
 pub fn pack_kernels(dtype: DType) -> Option<[&'static str; 2]> {
     match dtype {
         DType::F32 => Some(["conv_pack_input_f32", "conv_pack_weight_f32"]),
@@ -341,7 +347,7 @@ pub fn pack_kernels(dtype: DType) -> Option<[&'static str; 2]> {
     }
 }
 
-/// Returns the kernel of `conv_pack.cu` that pads the rows of the weight.
+/// Returns the kernel of `conv_pack.cu` that pads the rows of the weight, or `None` unless `dtype` has 2 bytes.
 pub fn pad_kernel(dtype: DType) -> Option<&'static str> {
     match dtype {
         DType::F16 => Some("conv_pad_weight_f16"),
@@ -350,12 +356,12 @@ pub fn pad_kernel(dtype: DType) -> Option<&'static str> {
     }
 }
 
-/// Returns the kernel of `conv_slices.cu`.
+/// Returns the kernel of `conv_slices.cu` for `dtype`.
 pub fn slices_kernel(dtype: DType) -> Option<&'static str> {
     by_dtype(["conv_slices_f32", "conv_slices_f64", "conv_slices_f16", "conv_slices_bf16"], dtype)
 }
 
-/// Returns the kernel for `dtype`. The kernels are those for f32, f64, f16 and bf16.
+/// Returns the kernel for `dtype`. `kernels` are those for f32, f64, f16 and bf16, in this order.
 fn by_dtype(kernels: [&'static str; 4], dtype: DType) -> Option<&'static str> {
     let i = [DType::F32, DType::F64, DType::F16, DType::BF16].iter().position(|known| *known == dtype)?;
     Some(kernels[i])

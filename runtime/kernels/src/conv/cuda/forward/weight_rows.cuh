@@ -3,7 +3,7 @@
 #include "../../../cuda/element.cuh"
 #include "../../../cuda/mma.cuh"
 
-// The weight of a block's tile: the channels, each a row of `length` elements.
+// The weight of the output channels of a block's tile, [channels, length].
 template <class T> struct WeightRows {
     const T *rows;
     int channels, length;
@@ -15,7 +15,7 @@ template <int BYTES> __device__ __forceinline__ void copy_async(void *to, const 
     else cp_async4(to, from, valid);
 }
 
-// Copies STEP columns of the weight, from `k` on, to a stage, BYTES at a time.
+// Copies the columns `k..k + STEP` of the weight to a stage, BYTES at a time.
 template <class Tile, int BYTES>
 __device__ __forceinline__ void copy_weight(const WeightRows<typename Tile::T> &w, int k, typename Tile::T *to) {
     using T = typename Tile::T;
@@ -32,8 +32,8 @@ __device__ __forceinline__ void copy_weight(const WeightRows<typename Tile::T> &
     }
 }
 
-// Copies STEP columns of the weight with the widest copies for which every row is aligned. `pad_rows` in `conv_pack.cu`
-// has padded rows with an odd number of 2-byte elements.
+// Copies the columns `k..k + STEP` of the weight with the widest copies for which every row is aligned. Rows are
+// multiples of 4 bytes, because `pad_rows` in `conv_pack.cu` has padded those with an odd number of 2-byte elements.
 template <class Tile>
 __device__ __forceinline__ void copy_weight(const WeightRows<typename Tile::T> &w, int k, typename Tile::T *to) {
     const int row_bytes = w.length * (int)sizeof(typename Tile::T);

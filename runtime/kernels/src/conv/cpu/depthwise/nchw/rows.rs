@@ -1,5 +1,6 @@
-//! Computes one vector of columns of a few output rows at a time, so that input rows shared by neighboring output rows
-//! are loaded once.
+//! An output plane is divided into *bands* of up to [`BAND_ROWS`] rows, and a band into *blocks* of one vector of
+//! columns in a few rows. A block is computed at once, so that input rows shared by neighboring output rows are loaded
+//! once.
 
 use std::ops::Range;
 
@@ -9,8 +10,8 @@ use crate::conv::cpu::epilogue::{Affine, EpilogueWriter};
 use crate::memory::{CACHE_LINE_FLOATS, Scratch};
 use crate::simd::{Kernel, Simd, prefetch};
 
-/// Returns how many of `rows` output rows one block computes at once. Registers must remain for weights and pixels. 7 is
-/// one of the candidates because image heights are often multiples of 7, such as 224.
+/// Returns how many of `rows` output rows one block computes at once. Registers must remain for weights and pixels. 7
+/// is one of the candidates because image heights are often multiples of 7, such as 224.
 #[inline(always)]
 fn rows_together<S: Simd>(rows: usize, stride: usize) -> usize {
     let computed = |together: usize| rows.next_multiple_of(together);
@@ -26,7 +27,8 @@ fn rows_together<S: Simd>(rows: usize, stride: usize) -> usize {
 /// the next.
 const BAND_ROWS: usize = 16;
 
-/// An input of at least this many floats, together with its output, exceeds a core's share of the last-level cache.
+/// An input of at least this many floats, together with its output, exceeds a core's share of the last-level cache,
+/// so the next band is prefetched.
 const PREFETCH_FLOATS: usize = 1 << 21;
 
 /// Some of the bands of rows into which the output planes are divided.
@@ -153,7 +155,7 @@ impl Bands<'_> {
         }
     }
 
-    /// Returns the output elements in some rows of a plane.
+    /// Returns the indices of the output elements in some rows of the plane `index`.
     #[inline(always)]
     fn results(&self, index: usize, rows: &Range<usize>) -> Range<usize> {
         let [height, width] = self.shape.output;
@@ -181,8 +183,8 @@ impl Bands<'_> {
     }
 
     /// Returns the address of the first row of an input plane, and the range of addresses that may be read. The range
-    /// contains every input row that the output rows `rows` need, but not always the first row: f32 is read in place;
-    /// of f16 and bf16, only the needed rows are widened into `scratch`.
+    /// contains every input row that the output rows `rows` need. The address may lie outside of the range: f32 is read
+    /// in place, but for f16 and bf16 only the needed rows are widened into `scratch`.
     #[inline(always)]
     fn rows<S: Simd>(
         &self,
@@ -217,7 +219,7 @@ struct Plane<'a, S: Simd> {
     shape: &'a ConvShape,
     /// The address of the first row, which may lie outside of the readable memory.
     input: *const f32,
-    /// The addresses that may be read, including the rows.
+    /// The addresses that may be read. They include every input row that the band needs.
     readable: Range<*const f32>,
     weights: [S::V; 9],
     writer: EpilogueWriter<'a>,
@@ -278,7 +280,7 @@ impl<'a, S: Simd> Plane<'a, S> {
         }
     }
 
-    /// Computes `lanes` columns from `x` on of `COUNT` output rows from `y` on.
+    /// Computes the output rows `y..y + COUNT` in the columns `x..x + lanes`.
     #[inline(always)]
     fn block<const STRIDE: usize, const COUNT: usize>(
         &self,
@@ -288,7 +290,7 @@ impl<'a, S: Simd> Plane<'a, S> {
         lanes: usize,
     ) {
         // With stride 2, the deinterleaving of columns hides the cost of masked loads.
-        let sums = if STRIDE == 1 && self.may_read_around::<STRIDE, COUNT>(columns, y) {
+        let sums = if STRIDE == 1 && self.can_load_whole_vectors::<STRIDE, COUNT>(columns, y) {
             self.sums::<STRIDE, COUNT, false>(columns, y)
         } else {
             self.sums::<STRIDE, COUNT, true>(columns, y)
@@ -296,7 +298,7 @@ impl<'a, S: Simd> Plane<'a, S> {
         let width = self.shape.output[1];
         for (i, sum) in sums.into_iter().enumerate() {
             let at = self.origin + (y + i) * width + x;
-            // SAFETY: the row belongs to this plane and has `lanes` columns from `x` on.
+            // SAFETY: the row belongs to this plane and has the columns `x..x + lanes`.
             unsafe {
                 let output = OutputPtr::F32(self.output);
                 self.writer.store_pixels::<S, false>(self.simd, sum, &self.affine, [at, lanes], output);
@@ -304,9 +306,10 @@ impl<'a, S: Simd> Plane<'a, S> {
         }
     }
 
-    /// Returns `true` if `COUNT` output rows from `y` on may read whole vectors beyond the ends of the input rows.
+    /// Returns `true` if the output rows `y..y + COUNT` can load whole vectors without masks: all of these vectors lie
+    /// in readable memory, even if they extend beyond an input row.
     #[inline(always)]
-    fn may_read_around<const STRIDE: usize, const COUNT: usize>(
+    fn can_load_whole_vectors<const STRIDE: usize, const COUNT: usize>(
         &self,
         columns: &Columns<S, STRIDE>,
         y: usize,
@@ -318,9 +321,11 @@ impl<'a, S: Simd> Plane<'a, S> {
         self.readable.start <= start(row(y * STRIDE)) && end <= self.readable.end
     }
 
-    /// Returns the shift plus the products, added tap by tap in the order of the weight. Pixels outside of the image
-    /// are excluded: with `MASKED`, by masked loads, which cost one more operation per vector; otherwise, by masked
-    /// additions.
+    /// Returns the shift plus the products of a vector of columns in the output rows `y..y + COUNT`. The products are
+    /// added tap by tap in the order of the weight.
+    ///
+    /// With `MASKED`, masked loads replace pixels outside of the image with zeros, which costs one more operation per
+    /// vector. Without `MASKED`, the loads are whole vectors, and masked additions leave out the pixels outside.
     #[inline(always)]
     #[expect(clippy::needless_range_loop, reason = "every index is a constant that selects a register")]
     fn sums<const STRIDE: usize, const COUNT: usize, const MASKED: bool>(
@@ -365,8 +370,8 @@ struct Columns<S: Simd, const STRIDE: usize> {
 }
 
 impl<S: Simd, const STRIDE: usize> Columns<S, STRIDE> {
-    /// The offsets of the loaded vectors from the first column: with stride 1, one vector per tap; with stride 2, two
-    /// pairs of vectors, from which every other column is taken.
+    /// The offsets of the loaded vectors from the first column: with stride 1, one vector per tap (the
+    /// fourth offset is not used); with stride 2, two pairs of vectors, from which every other column is taken.
     const OFFSETS: [usize; 4] = match STRIDE {
         1 => [0, 1, 2, 2],
         _ => [0, S::LANES, 2, 2 + S::LANES],

@@ -1,6 +1,6 @@
 //! Kernels of any size, stride and dilation, one output row at a time.
 //!
-//! Taps outside of the image are skipped. Columns whose taps all lie within the image are summed several at a time.
+//! Taps outside of the image are skipped. Columns whose taps all lie within the image are computed several at a time.
 
 use std::ops::Range;
 
@@ -53,12 +53,12 @@ impl DepthwiseRows<'_> {
 /// image.
 struct Row<'a, S: Simd> {
     simd: S,
-    /// The input row that the first kernel row reads.
+    /// The input row that the first kernel row within the image reads.
     input: *const f32,
-    /// The distance to the input row that the next kernel row reads.
+    /// The distance to the input row that the next kernel row reads, in floats.
     row_step: usize,
     weights: *const f32,
-    /// The numbers of kernel rows within the image and of kernel columns.
+    /// The number of kernel rows that lie within the image, and the number of all kernel columns.
     kernel: [usize; 2],
     /// The distance between taps, in pixels.
     tap_step: usize,
@@ -100,11 +100,10 @@ impl<'a, S: Simd> Row<'a, S> {
         }
     }
 
-    /// Sums `COUNT` pixels from `x` on over the taps `taps` of each kernel row, and stores the results. Returns
-    /// `COUNT`.
+    /// Computes the output pixels `x..x + COUNT` from the taps `taps` of each kernel row. Returns `COUNT`.
     ///
     /// # Safety
-    /// All these taps lie within the image, and the pixels in the row, which no other task accesses.
+    /// All these taps lie within the image, and the pixels lie within the row. No other task accesses the row.
     #[inline(always)]
     unsafe fn pixels<const COUNT: usize>(&self, x: usize, taps: Range<usize>) -> usize {
         let simd = self.simd;

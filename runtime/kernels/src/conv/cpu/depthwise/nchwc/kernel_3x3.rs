@@ -10,9 +10,9 @@ use crate::simd::Simd;
 
 use super::{DepthwiseRows, inside};
 
-/// Returns the maximum number of pixels that are summed together. With more, there would be too few registers for the
-/// weights and a pixel, or the compiler would not unroll the loops.
-const fn pixels_together<S: Simd, const STRIDE: usize>() -> usize {
+/// Returns the maximum number of output pixels that are computed at once. With more, there would be too few registers
+/// for the weights and a pixel, or the compiler would not unroll the loops.
+const fn pixels_at_once<S: Simd, const STRIDE: usize>() -> usize {
     match (S::REGISTERS, STRIDE) {
         (32.., 1) => 8,
         _ => 4,
@@ -28,7 +28,7 @@ pub(super) fn is_suitable(shape: &ConvShape) -> bool {
         && geometry.padding[1].iter().all(|padding| *padding <= 1)
 }
 
-/// A block of channels of an image.
+/// One block of channels of one image.
 pub(super) struct Plane<'a, S: Simd> {
     simd: S,
     depthwise: &'a DepthwiseRows<'a>,
@@ -55,7 +55,7 @@ impl<'a, S: Simd> Plane<'a, S> {
         Self { simd, depthwise, weights, affine, index, input }
     }
 
-    /// Computes a row in blocks of nearly equal size.
+    /// Computes an output row in pieces of nearly equal size.
     #[inline(always)]
     pub fn compute_row<const STRIDE: usize>(&self, y: usize) {
         let ConvShape { input: [height, _], output, geometry, .. } = self.depthwise.shape;
@@ -66,36 +66,36 @@ impl<'a, S: Simd> Plane<'a, S> {
             taps: inside(y * geometry.stride[0], geometry.padding[0][0], *height, 1, 3),
             to: Destination { output: self.depthwise.output.as_f32(), at, block: 0 },
         };
-        let blocks = output[1].div_ceil(const { pixels_together::<S, STRIDE>() });
-        let bound = |block: usize| block * output[1] / blocks;
-        for block in 0..blocks {
-            let x = bound(block);
-            macro_rules! blocks {
+        let pieces = output[1].div_ceil(const { pixels_at_once::<S, STRIDE>() });
+        let bound = |piece: usize| piece * output[1] / pieces;
+        for piece in 0..pieces {
+            let x = bound(piece);
+            macro_rules! compute_piece {
                 ($($count:literal)*) => {
-                    match bound(block + 1) - x {
+                    match bound(piece + 1) - x {
                         // SAFETY: the row has these pixels.
-                        $($count => unsafe { self.block::<STRIDE, $count>(&row, x) },)*
-                        count => unreachable!("a block of {count} pixels"),
+                        $($count => unsafe { self.compute_pixels::<STRIDE, $count>(&row, x) },)*
+                        count => unreachable!("a piece of {count} pixels"),
                     }
                 };
             }
-            // Larger blocks are compiled only for instruction sets with enough registers.
-            if const { pixels_together::<S, STRIDE>() >= 8 } {
-                blocks!(1 2 3 4 5 6 7 8)
+            // Larger pieces are compiled only for instruction sets with enough registers.
+            if const { pixels_at_once::<S, STRIDE>() >= 8 } {
+                compute_piece!(1 2 3 4 5 6 7 8)
             } else {
-                blocks!(1 2 3 4)
+                compute_piece!(1 2 3 4)
             }
         }
         // SAFETY: the row belongs to the output, and no other task writes it.
         unsafe { self.depthwise.writer.activate_vectors(self.simd, &self.affine, row.to, output[1]) }
     }
 
-    /// Computes `COUNT` pixels from `x` on.
+    /// Computes the output pixels `x..x + COUNT` of a row.
     ///
     /// # Safety
     /// The row has these pixels.
     #[inline(always)]
-    unsafe fn block<const STRIDE: usize, const COUNT: usize>(&self, row: &Row, x: usize) {
+    unsafe fn compute_pixels<const STRIDE: usize, const COUNT: usize>(&self, row: &Row, x: usize) {
         let ConvShape { input: [_, width], geometry, .. } = self.depthwise.shape;
         let mut sums = [[self.affine.shift[0]]; COUNT];
         let (first, count) = ((x * STRIDE).wrapping_sub(geometry.padding[1][0]), (COUNT - 1) * STRIDE + 3);
@@ -126,7 +126,7 @@ impl<'a, S: Simd> Plane<'a, S> {
     }
 }
 
-/// The pixels outside of the image.
+/// A pixel outside of the image.
 static ZEROS: CacheLine = CacheLine([0.; CACHE_LINE_FLOATS]);
 
 /// A row of the output.

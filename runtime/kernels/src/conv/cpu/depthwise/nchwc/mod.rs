@@ -113,8 +113,8 @@ impl Kernel for DepthwiseRows<'_> {
 }
 
 impl<'a> DepthwiseRows<'a> {
-    /// Returns the convolution with an empty range of rows. The call may have no input if only
-    /// [`compute_rows`](Self::compute_rows) is called.
+    /// Returns the convolution with an empty range of rows. The input of `call` may be empty if the caller uses only
+    /// [`compute_rows`](Self::compute_rows).
     pub fn new(
         shape: &'a ConvShape,
         packed: &'a PackedDepthwise,
@@ -142,8 +142,8 @@ impl<'a> DepthwiseRows<'a> {
     /// Computes some rows of one block of channels. `index` is the index of the block, counted across all images.
     ///
     /// # Safety
-    /// `plane` is the address of the first pixel of the block in the input. The input rows that the results read exist.
-    /// No other task accesses the results.
+    /// `plane` is the address of pixel (0, 0) of the block in the input. It may be out of bounds, but all input rows on
+    /// which these output rows depend are in memory. No other task accesses these output rows.
     #[inline(always)]
     pub unsafe fn compute_rows<S: Simd>(&self, simd: S, index: usize, plane: *const f32, rows: Range<usize>) {
         let plane = kernel_3x3::Plane::new(self, simd, index, plane);

@@ -1,4 +1,7 @@
 //! The division of the work into blocks of tiles, and the distribution of blocks to threads.
+//!
+//! The output channels are divided into *panels* of [`PANEL`] channels. One or two panels form a *group*, which reads
+//! the transformed tiles `v` of a block once.
 
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -14,7 +17,7 @@ use super::scheme::Scheme;
 use super::transform::{InputTransform, OutputTransform, Positions, STRIP_FLOATS};
 
 /// The maximum number of tiles of a block. More tiles would need fewer passes over the weight, and fewer tiles would
-/// keep `m` in a faster cache.
+/// keep the products `m` in a faster cache.
 pub(in crate::conv::cpu) const BLOCK_TILES: usize = 64;
 
 /// The maximum number of panels of output channels that share a pass over `v`.
@@ -28,8 +31,8 @@ const MIN_PANELS: usize = 4;
 /// A transformed block of at most this many cache lines leaves half of the L2 cache for the weights.
 const MAX_BLOCK_LINES: usize = 1 << 14;
 
-/// The overhead of a task, as the number of vectors that the input transform writes in this time: 2000 cycles, as in
-/// `partition.rs`, at about 8 cycles per vector.
+/// The overhead of a task (2000 cycles, as in `partition.rs`), expressed as the number of vectors that the input
+/// transform writes in this time, at about 8 cycles per vector.
 const TASK_VECTORS: usize = 256;
 
 /// The schedule of one convolution: its division into blocks, and the distribution of the blocks to threads.
@@ -37,10 +40,13 @@ pub(super) struct Schedule<'a, F, const OUT: usize, const IN: usize> {
     isa: Isa,
     scheme: PhantomData<F>,
     operands: &'a Operands<'a>,
+    /// The number of blocks of tiles.
     blocks: usize,
     /// The number of tiles of a block. The last blocks may have fewer.
     block_tiles: usize,
+    /// The number of panels.
     panels: usize,
+    /// The number of panels of a group. The last group may have fewer.
     group_panels: usize,
     distribution: Distribution,
 }
@@ -48,11 +54,11 @@ pub(super) struct Schedule<'a, F, const OUT: usize, const IN: usize> {
 /// How blocks are distributed to threads.
 #[derive(Clone, Copy, PartialEq)]
 enum Distribution {
-    /// Each task transforms a whole block and computes some of its output channels. This is the number of tasks per
-    /// block.
+    /// Each task transforms a whole block and computes some of its output channels. The field is the number of tasks
+    /// per block.
     WholeBlocks(usize),
-    /// Each task transforms some input channels of a block or of a part of it; then each task computes some output
-    /// channels of a block.
+    /// In a first loop, each task transforms some input channels of all or some tiles of a block. In a second loop,
+    /// each task computes some output channels of a block.
     SharedBlocks,
 }
 
@@ -184,7 +190,7 @@ impl<'a, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Schedule<'a, F, 
         Positions { data: v.data.wrapping_add(block * self.v_len()), ..v }
     }
 
-    /// Transforms some tiles of a block.
+    /// Transforms some channels of some tiles of a block.
     fn transform(&self, block: usize, tiles: Range<usize>, channels: Range<usize>, v: Positions) {
         let mut scratch = Scratch::new([STRIP_FLOATS]);
         let strip = scratch.slices()[0].as_mut_ptr();
@@ -202,7 +208,7 @@ impl<'a, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Schedule<'a, F, 
         }
     }
 
-    /// Splits panels into groups that share a pass over `v`.
+    /// Splits panels into groups.
     fn groups(&self, panels: Range<usize>) -> impl Iterator<Item = Range<usize>> + use<F, OUT, IN> {
         let size = self.group_panels;
         panels.clone().step_by(size).map(move |first| first..panels.end.min(first + size))
@@ -248,7 +254,7 @@ fn part_of(range: Range<usize>, part: usize, parts: usize) -> Range<usize> {
     bound(part)..bound(part + 1)
 }
 
-/// The second step, for some panels of output channels. The same code serves every scheme.
+/// The second step, the matrix products, for some panels of output channels. The same code serves every scheme.
 struct Product<'a> {
     packed: &'a PackedWinograd,
     positions: usize,

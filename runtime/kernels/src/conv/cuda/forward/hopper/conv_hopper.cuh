@@ -8,7 +8,7 @@
 #include "../tiles.cuh"
 #include "multiply.cuh"
 
-// A block's tile, with positions instead of pixels, and the image of the first position.
+// A block's tile. Its `pixel` is the first position of the tile, and `image` is the image of this position.
 struct PositionTile : BlockTile {
     int image;
 
@@ -25,7 +25,7 @@ __device__ __forceinline__ void prepare(const Stages &stages, const PaddedLayout
         stages.runs[i] = run_of(p, s, block.pixel, block.image, i);
     for (int i = threadIdx.x; i < Stages::PIXELS; i += Stages::THREADS)
         stages.outputs[i] = output_of(p, s, block.pixel + i, block.image);
-    // Later writes skip the padding between the rows, which therefore stays zero.
+    // Loads write only positions of pixels. The positions between rows and images therefore stay zero.
     const int zeros = stages.input_stages * stages.input_bytes() / 16;
     for (int i = threadIdx.x; i < zeros; i += Stages::THREADS)
         store_vector(reinterpret_cast<float *>(stages.inputs) + i * 4, Vector<float, 4>{});
@@ -33,8 +33,8 @@ __device__ __forceinline__ void prepare(const Stages &stages, const PaddedLayout
     __syncthreads();
 }
 
-// Applies the epilogue to the tile of sums and stores it. All products are complete, so the stages are free for the
-// sums [CHANNELS, SUMS_ROW].
+// Applies the epilogue to the tile of sums and stores it. Requires that all products are complete, because the sums,
+// [CHANNELS, SUMS_ROW], overwrite the stages.
 template <class Stages>
 __device__ __forceinline__ void store_positions(const Stages &stages, const Epilogue<typename Stages::T> &f,
                                                 const ConvSizes &s, const PositionTile &block,

@@ -1,10 +1,11 @@
-// Packs the weight of a convolution for `conv_hopper.cuh`: for each group, tile of channels, chunk of the depth and
-// tap, the contents of one stage, [vectors, channels, 16 bytes], padded with zeros.
+// Packs the weight of a convolution for `conv_hopper.cuh` as [group, channel tile, chunk, tap][stage], padded with
+// zeros. The contents of a stage are [CHUNK_VECTORS, CHANNELS] vectors of 16 bytes of input channels.
 #include "load.cuh"
 
 constexpr int PACK_THREADS = 256;
 
-// A thread packs 16 bytes. Neighboring threads pack the taps of one channel, which are contiguous in the weight.
+// A thread packs one vector of each group. Neighboring threads pack neighboring taps, which are contiguous in the
+// weight.
 template <class T>
 __device__ __forceinline__ void pack(const T *__restrict__ weight, T *__restrict__ packed, const ConvSizes &s,
                                      const PaddedLayout &p) {

@@ -1,5 +1,8 @@
-// Copies the input to the stages. The LOADERS of a block transpose runs of pixels: they read along the pixels and write
-// along the channels, 16 bytes of a pixel's channels at a time.
+// Copies the input to the stages. The threads after the first MULTIPLIERS (the LOADERS) transpose runs of pixels: they
+// read along the pixels and write along the channels, 16 bytes of a pixel's channels (a channel vector) at a time.
+//
+// An item is one run of pixels of one or several channel vectors of a chunk. In each round, every loader copies one
+// item.
 #pragma once
 #include "../../../../cuda/element.cuh"
 #include "../../../../cuda/mma.cuh"
@@ -11,12 +14,13 @@ template <> __device__ __forceinline__ float round_operand<float>(float value) {
     return __uint_as_float(to_tf32(value));
 }
 
-// RUN_PIXELS neighboring pixels of CHANNELS channels, in registers.
+// An item in registers: RUN_PIXELS neighboring pixels of CHANNELS channels.
 template <class Stages, int RUN_PIXELS> struct TransposedRun {
     using T = typename Stages::T;
     static constexpr int VECTOR_CHANNELS = Stages::VECTOR_CHANNELS;
     static constexpr bool HALF = sizeof(T) == 2;
-    static constexpr int WORDS = RUN_PIXELS * sizeof(T) > 4 ? RUN_PIXELS * sizeof(T) / 4 : 1;  // the words of a channel
+    // The number of 4-byte words of a run in one channel.
+    static constexpr int WORDS = RUN_PIXELS * sizeof(T) > 4 ? RUN_PIXELS * sizeof(T) / 4 : 1;
     static constexpr int CHANNELS = 16 / WORDS, VECTORS = CHANNELS / VECTOR_CHANNELS;
 
     uint32_t words[CHANNELS][WORDS];
@@ -24,8 +28,8 @@ template <class Stages, int RUN_PIXELS> struct TransposedRun {
     int position = -RUN_PIXELS;
     int first_vector;  // the index in the chunk of the item's first channel vector
 
-    // Reads item `item` of a chunk. An item is one run of some channel vectors. The first channel of the chunk is at
-    // `input`, and `channels` channels are left, including that one.
+    // Reads item `item` of a chunk, which has `runs` runs. `input` is the first channel of the chunk. `channels` is the
+    // number of the group's channels from this channel on; any further channels are read as zeros.
     __device__ __forceinline__ void read(const Stages &stages, const T *input, int item, int runs, int channels,
                                          int plane) {
         position = -RUN_PIXELS;
@@ -54,8 +58,8 @@ template <class Stages, int RUN_PIXELS> struct TransposedRun {
         }
     }
 
-    // Writes the item to a stage. Neighboring threads have neighboring runs and begin with different pixels of their
-    // runs, so that eight threads together write to different banks.
+    // Writes the item to a stage. Neighboring threads have neighboring runs. Each writes its pixels in the order
+    // `j ^ first`, so that the threads begin with different pixels and eight threads write to different banks.
     __device__ __forceinline__ void write(const Stages &stages, unsigned char *stage) {
         const int first = threadIdx.x % 32 * RUN_PIXELS / 8 % RUN_PIXELS;
 #pragma unroll
@@ -63,8 +67,8 @@ template <class Stages, int RUN_PIXELS> struct TransposedRun {
             if (first & bit) swap_words(HALF ? bit / 2 : bit);
 #pragma unroll
         for (int j = 0; j < RUN_PIXELS; j++) {
-            // Runs of several pixels occur only with a single phase, so a pixel before or after the tile is out of
-            // range.
+            // A run may begin before the tile's first position or extend beyond its last. A run of several pixels
+            // occurs only with a single phase, so these pixels cannot have a position in another phase.
             const int at = position + (j ^ first);
             if ((unsigned)at >= (unsigned)stages.positions) continue;
 #pragma unroll
@@ -79,7 +83,8 @@ template <class Stages, int RUN_PIXELS> struct TransposedRun {
         }
     }
 
-    // Swaps words `distance` apart, so that each thread can index its words by constants.
+    // Swaps the words w and w | distance of each channel. After all swaps, word j (j / 2 for 2-byte types) of each
+    // thread holds the pixel `j ^ first`, so the code indexes the registers with constants.
     __device__ __forceinline__ void swap_words(int distance) {
 #pragma unroll
         for (int i = 0; i < CHANNELS; i++)
@@ -91,7 +96,8 @@ template <class Stages, int RUN_PIXELS> struct TransposedRun {
                 }
     }
 
-    // Returns the 4 bytes of pixel `j ^ first` from `channel` on: one channel, or two 2-byte channels.
+    // Returns 4 bytes of pixel `j ^ first`: the value of `channel`, or the 2-byte values of `channel` and
+    // `channel + 1`.
     __device__ __forceinline__ uint32_t word(int channel, int j, int first) const {
         if constexpr (HALF) {
             const uint32_t halves = (j ^ first) % 2 ? 0x7632 : 0x5410;
@@ -102,18 +108,20 @@ template <class Stages, int RUN_PIXELS> struct TransposedRun {
     }
 };
 
-// Loads all chunks of the input. While a thread writes one item, it reads the next, which may be of the next chunk.
+// Loads all chunks of the input. A thread starts to read its next item, which may be of the next chunk, before it
+// writes the current one.
 template <class Stages, int RUN_PIXELS>
 __device__ __forceinline__ void load_by_runs(const Stages &stages, const PaddedLayout &p,
                                              const typename Stages::T *input, int channels, int plane) {
     using Item = TransposedRun<Stages, RUN_PIXELS>;
     const int runs = p.phases * p.rows * p.runs_per_row;
-    // At least one round, because the barriers must complete even if there is only padding.
+    // At least one round per chunk, because the barriers must complete even if there is only padding.
     const int items = runs * (Stages::CHUNK_VECTORS / Item::VECTORS);
     const int rounds = max(1, (items + Stages::LOADERS - 1) / Stages::LOADERS);
     const int total = rounds * p.chunks;
     Ring<Stages::INPUT_STAGES> ring;
-    int ahead = 0, ahead_chunk = 0, round = 0;  // the next round to read, and the next to write
+    int ahead = 0, ahead_chunk = 0;  // the next round to read, and its chunk
+    int round = 0;                   // the next round to write
     const auto read = [&](Item &item) {
         if (ahead_chunk == p.chunks) return;
         const int first = ahead_chunk * Stages::CHUNK;

@@ -1,9 +1,9 @@
-// Multiplies the stages. The MULTIPLIERS of a block are two warpgroups, each for half of the tile's channels. The first
-// of these threads also starts the copies of the weight, as soon as both warpgroups have released a stage.
+// Multiplies the stages. The first MULTIPLIERS threads of a block are two warpgroups, each for half of the tile's
+// channels. Thread 0 also starts the copies of the weight, as soon as both warpgroups have released a stage.
 #pragma once
 #include "load.cuh"
 
-// Copies the weight to its ring of stages. `packed` holds the contents of one stage for each chunk and tap.
+// Copies the weight to its ring of stages. `packed` is [chunk, tap][stage], as `conv_hopper_pack.cu` writes it.
 template <class Stages> struct WeightCopies {
     const Stages &stages;
     const typename Stages::T *packed;

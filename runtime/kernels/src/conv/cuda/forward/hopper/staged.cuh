@@ -1,8 +1,8 @@
 // The stages of a tile in shared memory and their barriers.
 //
-// A chunk of the depth is 128 bytes of each pixel's channels: eight channel vectors of 16 bytes. Both operands are
-// stored as [channel vector][pixel or output channel], the order in which `wgmma` reads them (`matrix_descriptor`), so
-// that the operand of a tap can begin at any pixel.
+// A chunk is 128 bytes of each pixel's channels: eight channel vectors of 16 bytes. A stage holds one chunk of an
+// operand as [channel vector][pixel] (the input) or [channel vector][output channel] (the weight of one tap). `wgmma`
+// reads this order (`matrix_descriptor`), in which the operand of a tap can begin at any pixel.
 #pragma once
 #include "../../../../cuda/hopper.cuh"
 #include "padded_layout.cuh"
@@ -12,7 +12,7 @@ template <class Element, int PIXELS_> struct Staged {
     static constexpr int CHANNELS = 128, PIXELS = PIXELS_;
     static constexpr int BLOCKS = 2;  // the blocks per multiprocessor, if their shared memory fits
     static constexpr int VECTOR_CHANNELS = 16 / sizeof(T), CHUNK_VECTORS = 8, CHUNK = CHUNK_VECTORS * VECTOR_CHANNELS;
-    // The stages of each operand. A single chunk needs one input stage.
+    // The number of stages of each operand. A single chunk needs one input stage.
     static constexpr int WEIGHT_STAGES = 3, INPUT_STAGES = 2;
     static constexpr int WEIGHT_BYTES = CHANNELS * CHUNK_VECTORS * 16;
     static constexpr int MULTIPLIERS = 256;  // the threads of two warpgroups, each for half of the channels
@@ -28,7 +28,7 @@ template <class Element, int PIXELS_> struct Staged {
     Barriers *barriers;
     PixelRun *runs;
     int *outputs;   // the offset of each position's output pixel (`output_of`)
-    int positions;  // the positions of all phases together
+    int positions;  // the number of positions in an input stage: those of all phases
     int input_stages;
 
     // Must match `Hopper::shared` in `hopper.rs`. The stages come last, because the sums later replace them.
@@ -59,7 +59,7 @@ template <class Element, int PIXELS_> struct Staged {
     }
 };
 
-// The current stage of a ring, and the parity of the number of completed rounds.
+// The current stage of a ring of stages, and the number of completed rounds through the ring modulo 2.
 template <int STAGES> struct Ring {
     int stage = 0, parity = 0;
     __device__ __forceinline__ void next() {
