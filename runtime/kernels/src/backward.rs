@@ -1,8 +1,8 @@
 //! A backward pass that keeps the gradients of variables out of candle's accumulation.
 //!
-//! Candle initializes the gradient of each variable with zeros and then adds to it, even if there is only one gradient to
-//! add. For large parameters, that costs three times the memory traffic of the gradient itself. During [`backward`], the
-//! operations of this crate hand the gradients of variables to a list instead.
+//! Candle initializes the gradient of each variable with zeros and then adds to it, even if there is only one gradient
+//! to add. For large parameters, that costs three times the memory traffic of the gradient itself. During [`backward`],
+//! the operations of this crate hand the gradients of variables to a list instead.
 
 use std::cell::RefCell;
 use std::collections::HashMap;

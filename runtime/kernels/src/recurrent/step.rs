@@ -294,8 +294,8 @@ impl<S: Simd, C: Cell> VectorLoop<S> for BackwardLoop<'_, '_, S, C> {
     }
 }
 
-// The loops over slices are not written with closures: the compiler does not inline a vector instruction into a closure,
-// which is compiled without the instruction set.
+// The loops over slices are not written with closures: the compiler does not inline a vector instruction into a
+// closure, which is compiled without the instruction set.
 
 /// Loads the vectors that begin at the element `at` of each slice.
 #[inline(always)]
