@@ -93,7 +93,7 @@ impl ReadOptions {
         match &self.key {
             None => Ok(()),
             Some(key) => Err(Error::msg(format!(
-                "expected a file of torch.save with the key `{key}`, found a format without keys"
+                "the key `{key}` selects a state dict in a file of torch.save, found a file of another format"
             ))),
         }
     }

@@ -39,8 +39,8 @@ pub(super) struct Trained {
 }
 
 impl<M: Forward<Signal, Output = Signal>> Pass<'_, '_, M> {
-    /// Trains on every batch. `steps` is the number of steps in all epochs so far. The first step writes the parameters
-    /// without a gradient to `unreached`.
+    /// Trains on every batch. `steps` is the number of steps in all epochs so far. In the first step, stores
+    /// the names of the parameters that have no gradient in `unreached`.
     pub fn train(
         &self,
         optimizer: &mut dyn Step,

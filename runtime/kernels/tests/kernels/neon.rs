@@ -9,7 +9,8 @@ use sconce_kernels::{Activation, ConvGeometry, Epilogue};
 /// both axes.
 type Case = ([usize; 4], [usize; 4], [usize; 4]);
 
-/// At least one case for each forward kernel (3×3 on many channels selects Winograd), with odd sizes.
+/// At least one case for each forward kernel (3×3 on many channels selects Winograd), most with sizes that are not
+/// multiples of the vector or tile size.
 const CASES: [Case; 9] = [
     ([2, 3, 17, 19], [21, 3, 5, 5], [1, 0, 1, 1]),
     ([1, 3, 23, 25], [8, 3, 7, 7], [2, 3, 1, 1]),
@@ -36,7 +37,8 @@ fn distance(actual: &Tensor, expected: &Tensor) -> Result<f32> {
     Ok(norm((actual - expected)?)? / norm(expected.clone())?)
 }
 
-/// Checks that the other tests do not compare the portable kernels with themselves.
+/// Checks that `Isa::Neon` does not fall back to the portable kernels, whose vectors have eight lanes. Otherwise the
+/// other tests would compare the portable kernels with themselves.
 #[test]
 fn neon_vectors_have_four_lanes() {
     assert_eq!(Isa::Neon.lanes(), 4);

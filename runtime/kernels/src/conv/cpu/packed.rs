@@ -15,12 +15,12 @@ use super::plan::OutputBlocks;
 use super::problem::{Algorithm, ConvProblem};
 use super::winograd::WinogradTile;
 
-/// A cache for the packed form of an immutable weight, and for the plan and algorithm of the last call. A layer keeps
-/// its cache between calls.
+/// A cache for a packed weight, and for the plan and algorithm of the last call. A layer keeps its cache between calls.
 ///
-/// The packed form belongs to one tensor, identified by its id. A call with another weight or another kernel replaces
-/// the packed form. Use a cache only if nobody writes to the weight's storage; weights that are variables are never
-/// cached. The plan belongs to one shape. A clone of a cache is empty.
+/// The packed weight belongs to one immutable tensor, identified by its id. A call with another weight, or whose
+/// algorithm reads the weight in another order, replaces the packed weight. Use a cache only if nobody writes to the
+/// weight's storage; weights that are variables are never cached. The plan belongs to one shape. A clone of a cache is
+/// empty.
 ///
 /// # Examples
 /// ```
@@ -40,7 +40,7 @@ use super::winograd::WinogradTile;
 /// ```
 #[derive(Default)]
 pub struct PackedCache {
-    weight: Slot<(TensorId, PackedForm)>,
+    weight: Slot<(TensorId, PackedOrder)>,
     plan: Slot<PlanKey>,
     /// The key is the problem and [`is_exact`].
     algorithm: Slot<(ConvProblem, bool)>,
@@ -64,9 +64,9 @@ struct Slot<K>(Mutex<Option<(K, Value)>>);
 
 type Value = Arc<dyn Any + Send + Sync>;
 
-/// The order of the elements of a packed weight, which depends on the kernel.
+/// The order in which an algorithm reads the elements of a packed weight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum PackedForm {
+pub(super) enum PackedOrder {
     /// The order in which register tiles read the weight.
     RegisterTiles {
         groups: usize,
@@ -140,14 +140,14 @@ impl<'a> Packing<'a> {
         Self { cache, weight, algorithm: Some(algorithm) }
     }
 
-    /// Returns the cached packed form of the weight, or calls `pack` and caches its result if there is a cache.
+    /// Returns the cached packed weight, or calls `pack` and caches its result if there is a cache.
     pub(super) fn get<T: Any + Send + Sync>(
         packing: Option<Self>,
-        form: PackedForm,
+        order: PackedOrder,
         pack: impl FnOnce() -> T,
     ) -> Arc<T> {
         match packing {
-            Some(Packing { cache, weight, .. }) => cache.weight.get((weight, form), pack),
+            Some(Packing { cache, weight, .. }) => cache.weight.get((weight, order), pack),
             None => Arc::new(pack()),
         }
     }

@@ -10,7 +10,7 @@ use crate::simd::Isa;
 
 use super::elements::Elements;
 use super::operand::Call;
-use super::packed::{PackedForm, Packing};
+use super::packed::{PackedOrder, Packing};
 use super::plan::Plan;
 use super::problem::ConvProblem;
 
@@ -26,7 +26,7 @@ impl PackedWeight {
     /// this weight and a zero of the padding would be NaN.
     pub fn get(plan: &Plan, problem: &ConvProblem, call: &Call<'_>) -> Option<Arc<Self>> {
         let ConvProblem { shape, isa, .. } = problem;
-        let form = PackedForm::RegisterTiles {
+        let form = PackedOrder::RegisterTiles {
             groups: shape.geometry.groups,
             output_blocks: plan.output_blocks,
             chunk_channels: plan.chunks.len(),

@@ -162,7 +162,7 @@ impl PlanOptions {
         InputTileSize::new(shape, self.input_block, self.column_planes, self.column_multiple())
     }
 
-    /// Returns a divisor of the width of every patch, except for patches that end with the row.
+    /// Returns a number of which the width of every patch is a multiple, except at the end of a row.
     pub fn column_multiple(&self) -> usize {
         if self.lane_axis == LaneAxis::Pixels { self.register_tile.lanes } else { 1 }
     }

@@ -93,7 +93,7 @@ pub fn blend(target: &Tensor, x: &Tensor, share: f64) -> Result<()> {
 /// `square` of its square), and sets `parameter = keep · parameter - rate · mean / (√square · correction + eps)`.
 #[derive(Clone, Copy, Debug)]
 pub struct AdamStep {
-    /// The factor of the mean.
+    /// The factor of the mean: the learning rate, divided by the bias correction of the mean.
     pub rate: f64,
     /// The decay rate of the mean.
     pub keep_mean: f64,
@@ -103,7 +103,7 @@ pub struct AdamStep {
     pub correction: f64,
     /// The term added to the denominator.
     pub eps: f64,
-    /// The factor of the parameter.
+    /// The factor of the parameter: `1 - learning rate · weight decay` with decoupled weight decay (AdamW), otherwise 1.
     pub keep: f64,
     /// The weight decay: the factor of the parameter in the gradient.
     pub decay: f64,

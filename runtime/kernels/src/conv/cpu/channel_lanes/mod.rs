@@ -1,7 +1,9 @@
-//! The register-tile kernel with lanes over output channels: some pixels × two vectors of output channels, to `Nchwc`.
+//! The register-tile kernel with lanes over output channels. Its register tile is several pixels × one or two vectors
+//! of output channels. Its output is `Nchwc`.
 //!
 //! In this module, a *panel* is a block of one or two vectors of output channels, and a *plane* is the image
-//! `[height, width, LANES]` of one vector of output channels.
+//! `[height, width, LANES]` of one vector of output channels. The *column planes* of the input tile are those of
+//! [`InputTileSize`](super::tile::InputTileSize).
 //!
 //! The inner loop ([`micro`]) multiplies each element of a pixel by the vectors of weights for its channel. The
 //! epilogue is applied to the sums in registers. The input is `Nchwc` or `Nchw`. A pointwise convolution reads `Nchwc`
@@ -35,7 +37,7 @@ const PANEL_FLOATS: usize = 64 << 10;
 const INPUT_FLOATS: usize = 96 << 10;
 /// The maximum number of floats of the results of one panel in a patch, which a fused consumer reads from the L2 cache.
 const RESULT_FLOATS: usize = 64 << 10;
-/// With fewer output columns than this, each column of the kernel has its own plane in the input tile, so that a
+/// With fewer output columns than this, each column of the kernel has its own column plane in the input tile, so that a
 /// register tile can continue across the ends of rows.
 const MIN_ROW_COLUMNS: usize = 5;
 

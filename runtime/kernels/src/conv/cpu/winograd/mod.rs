@@ -40,7 +40,7 @@ use crate::layout::Layout;
 use super::elements::{ElementPtr, OutputPtr};
 use super::epilogue::EpilogueWriter;
 use super::operand::Call;
-use super::packed::{PackedForm, Packing};
+use super::packed::{PackedOrder, Packing};
 use super::problem::ConvProblem;
 use dilated::Phases;
 use grid::Grid;
@@ -90,7 +90,7 @@ pub(super) fn conv2d(
 
 /// Returns the transformed weight, or `None` if the weight is not finite.
 fn packed(problem: &ConvProblem, tile: WinogradTile, call: &Call<'_>) -> Arc<Option<PackedWinograd>> {
-    Packing::get(call.packing, PackedForm::Winograd { tile }, || {
+    Packing::get(call.packing, PackedOrder::Winograd { tile }, || {
         let ConvShape { in_channels, out_channels, .. } = problem.shape;
         let finite = call.weight.is_finite(problem.isa);
         finite.then(|| PackedWinograd::new(&call.weight.widened(), out_channels, in_channels, tile))

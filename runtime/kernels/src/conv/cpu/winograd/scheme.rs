@@ -3,8 +3,9 @@
 //! form an F(n, 2). The middle tap reads the odd inputs.
 //!
 //! Each algorithm computes `y = Aᵀ m` with the products `m = (G g) ⊙ (Bᵀ d)` of the filter `g` and the inputs `d`
-//! (Lavin & Gray, 2016), by Toom-Cook interpolation at the points that the documentation of its type lists. A
-//! two-dimensional tile applies the algorithm to rows and to columns.
+//! (Lavin & Gray, 2016), by Toom-Cook interpolation at the points that the documentation of its type lists. The row of
+//! `Bᵀ` for a point has the coefficients of a polynomial in `x`: the product of `x − q` over all finite points `q`
+//! other than the point itself. A two-dimensional tile applies the algorithm to rows and to columns.
 
 use crate::simd::Simd;
 
@@ -69,7 +70,7 @@ impl Scheme<4, 6> for F4 {
     fn input<S: Simd>(simd: S, d: [S::V; 6]) -> [S::V; 6] {
         let [two, four, minus_five] = [simd.splat(2.), simd.splat(4.), simd.splat(-5.)];
         let minus_four = simd.splat(-4.);
-        // A point and its negative share the even and the odd half of their polynomial.
+        // The polynomials of a point and of its negative have the same even part, and odd parts of opposite sign.
         let even_1 = simd.fma(minus_four, d[2], d[4]);
         let odd_1 = simd.fma(minus_four, d[1], d[3]);
         let even_2 = simd.sub(d[4], d[2]);
@@ -193,13 +194,14 @@ impl Scheme<4, 9> for Strided4 {
     fn input<S: Simd>(simd: S, d: [S::V; 9]) -> [S::V; 9] {
         let blas = Blas(simd);
         let [a, b, c, e, f] = [d[0], d[2], d[4], d[6], d[8]];
-        let (half, whole) = (simd.sub(e, b), simd.sub(f, c));
-        // Each line has the coefficients of a polynomial in `x`: the product of `x − p` over all points `p` but one.
-        let at_0 = blas.axpy(-2., simd.sub(c, a), half);
+        // x³ − x, the polynomial of the point 2, and x⁴ − x².
+        let at_2 = simd.sub(e, b);
+        let quartic = simd.sub(f, c);
+        let at_0 = blas.axpy(-2., simd.sub(c, a), at_2);
         let at_1 = blas.axpy(-2., b, simd.sub(e, c));
         let at_minus_1 = blas.axpy(2., b, blas.axpy(-3., c, e));
-        let at_infinity = blas.axpy(-2., half, whole);
-        [at_0, d[1], at_1, d[3], at_minus_1, d[5], half, d[7], at_infinity]
+        let at_infinity = blas.axpy(-2., at_2, quartic);
+        [at_0, d[1], at_1, d[3], at_minus_1, d[5], at_2, d[7], at_infinity]
     }
 
     #[inline(always)]

@@ -149,7 +149,8 @@ struct Axis {
     taps: Vec<(usize, isize)>,
     /// The phases that taps read.
     phases: Vec<usize>,
-    /// The length of a phase of an image in the padded layout along this axis, including the zeros between images.
+    /// The number of positions of a phase along this axis in the padded layout, including the zeros after each image
+    /// (for rows) or after each row (for columns).
     positions: usize,
     /// The number of pixels of the longest phase along this axis.
     pixels: usize,

@@ -17,7 +17,8 @@ const MAX_DEPTH: usize = 1 << 23;
 pub fn sizes(shape: &ConvShape) -> Result<Arg> {
     let ConvShape { batch, in_channels, out_channels, input, kernel, output, geometry } = *shape;
     let plane = output[0] * output[1];
-    // An unused stride or dilation may have any size, so it is clamped.
+    // With a single output, the stride has no effect, and with a single tap, the dilation has none. Such a value can be
+    // huge, so it is clamped.
     let [stride, dilation] =
         [geometry.stride, geometry.dilation].map(|pair| pair.map(|n| n.min(MAX_POSITIONS)));
     let fields = [
@@ -41,12 +42,13 @@ pub fn check(shape: &ConvShape) -> Result<()> {
     let padded = |i: usize| geometry.padding[i].into_iter().fold(input[i], usize::saturating_add);
     // A packed layout rounds up the channels of a group.
     let channels = shape.group_in_channels().next_multiple_of(PACKED_MULTIPLE);
+    // Offsets extend by the kernel's reach below the last row.
     let rows = (kernel[0] - 1).saturating_mul(geometry.dilation[0]).saturating_add(input[0]);
     for (what, count, maximum) in [
         ("rows with padding", padded(0), MAX_POSITIONS),
         ("columns with padding", padded(1), MAX_POSITIONS),
-        ("elements in an input's group", product(&[channels, rows, input[1]]), MAX_ELEMENTS),
-        ("elements in an image's output", product(&[shape.out_channels, output[0], output[1]]), MAX_ELEMENTS),
+        ("elements in one group of an input image", product(&[channels, rows, input[1]]), MAX_ELEMENTS),
+        ("elements in one output image", product(&[shape.out_channels, output[0], output[1]]), MAX_ELEMENTS),
         ("output pixels in a batch", product(&[batch, output[0], output[1]]), MAX_ELEMENTS),
         ("products in a sum", shape.depth(), MAX_DEPTH),
     ] {

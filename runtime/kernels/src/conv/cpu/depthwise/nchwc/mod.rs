@@ -10,7 +10,7 @@ use crate::conv::ConvShape;
 use crate::conv::cpu::elements::OutputPtr;
 use crate::conv::cpu::epilogue::EpilogueWriter;
 use crate::conv::cpu::operand::Call;
-use crate::conv::cpu::packed::{PackedForm, Packing};
+use crate::conv::cpu::packed::{PackedOrder, Packing};
 use crate::conv::cpu::problem::ConvProblem;
 use crate::parallel::cost;
 use crate::simd::{self, Isa, Kernel, Simd};
@@ -46,7 +46,7 @@ impl PackedDepthwise {
     /// Returns the packed weight of a call.
     pub fn get(shape: &ConvShape, call: &Call<'_>, isa: Isa) -> Arc<Self> {
         let (lanes, weight) = (isa.lanes(), call.weight);
-        Packing::get(call.packing, PackedForm::Depthwise { lanes }, || {
+        Packing::get(call.packing, PackedOrder::Depthwise { lanes }, || {
             Self::new(shape, &weight.widened(), lanes)
         })
     }
