@@ -33,7 +33,7 @@ use crate::elementwise::add;
 /// # }
 /// ```
 pub fn backward(loss: &Tensor) -> Result<GradStore> {
-    let pass = Pass::begin();
+    let pass = Pass::begin(loss);
     let mut gradients = loss.backward()?;
     for Sum { variable, total } in pass.sums() {
         // The operations of candle leave their part in the store.
@@ -52,24 +52,29 @@ struct Sum {
     total: Tensor,
 }
 
+/// For each variable on which the loss depends, the sum of the gradients so far.
+type Sums = HashMap<TensorId, Option<Sum>>;
+
 thread_local! {
     /// The sums of the innermost running [`backward`] of this thread, or `None` outside of that function.
-    static SUMS: RefCell<Option<HashMap<TensorId, Sum>>> = const { RefCell::new(None) };
+    static SUMS: RefCell<Option<Sums>> = const { RefCell::new(None) };
 }
 
 /// A running [`backward`]. Restores the sums of the outer backward pass on drop.
 struct Pass {
-    outer: Option<HashMap<TensorId, Sum>>,
+    outer: Option<Sums>,
 }
 
 impl Pass {
-    fn begin() -> Self {
-        Self { outer: SUMS.replace(Some(HashMap::new())) }
+    fn begin(loss: &Tensor) -> Self {
+        let nodes = loss.sorted_nodes();
+        let variables = nodes.into_iter().filter(|node| node.is_variable());
+        Self { outer: SUMS.replace(Some(variables.map(|variable| (variable.id(), None)).collect())) }
     }
 
     /// Takes the sums of this pass.
     fn sums(&self) -> impl Iterator<Item = Sum> {
-        SUMS.take().into_iter().flat_map(HashMap::into_values)
+        SUMS.take().into_iter().flat_map(HashMap::into_values).flatten()
     }
 }
 
@@ -79,23 +84,25 @@ impl Drop for Pass {
     }
 }
 
-/// Adds a gradient to the sum of `operand` and returns `None`, if `operand` is a variable and [`backward`] runs on this
-/// thread. Otherwise returns the gradient.
+/// Adds a gradient to the sum of `operand` and returns `None`, if `operand` is a variable of the loss whose [`backward`]
+/// runs on this thread. Otherwise returns the gradient.
 pub(crate) fn take_gradient(operand: &Tensor, gradient: Tensor) -> Result<Option<Tensor>> {
-    if !operand.is_variable() || SUMS.with_borrow(Option::is_none) {
+    let id = operand.id();
+    // The operations of a loss can run a backward pass of candle over another graph, whose variables are not in the sums.
+    let is_summed = |sums: &Option<Sums>| sums.as_ref().is_some_and(|sums| sums.contains_key(&id));
+    if !operand.is_variable() || !SUMS.with_borrow(is_summed) {
         return Ok(Some(gradient));
     }
     if operand.dims() != gradient.dims() {
         let (expected, found) = (operand.dims(), gradient.dims());
         bail!("backward: expected a gradient of shape {expected:?}, found {found:?}");
     }
-    let id = operand.id();
-    let earlier = SUMS.with_borrow_mut(|sums| sums.as_mut()?.remove(&id));
+    let earlier = SUMS.with_borrow_mut(|sums| sums.as_mut()?.insert(id, None).flatten());
     let total = match earlier {
         Some(sum) => add(&sum.total, &gradient)?,
         None => gradient.detach(),
     };
     let sum = Sum { variable: operand.clone(), total };
-    SUMS.with_borrow_mut(|sums| sums.as_mut().map(|sums| sums.insert(id, sum)));
+    SUMS.with_borrow_mut(|sums| sums.as_mut().map(|sums| sums.insert(id, Some(sum))));
     Ok(None)
 }

@@ -65,9 +65,13 @@ unsafe impl<F: Function> Formula<2> for Gradient<F> {
     }
 }
 
-/// Adds two CPU tensors of the same shape. The result does not track gradients.
+/// Adds two tensors of the same shape. The result does not track gradients.
 pub(crate) fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    map_tensors("add", [a, b], a.shape(), &Binary::Add)
+    if a.device().is_cpu() {
+        map_tensors("add", [a, b], a.shape(), &Binary::Add)
+    } else {
+        a.detach() + b.detach()
+    }
 }
 
 /// An element type to which functions are applied. The methods process `f32`s in vectors, and `f64`s in scalar loops.

@@ -4,7 +4,7 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, D, DType, Layout, Result, Shape, Tensor, bail};
 
 use crate::composed_path::has_cpu_kernels;
-use crate::element::{in_f32, not_a_float, widened};
+use crate::element::{not_a_float, widened};
 use crate::gemm::{Matrix, MatrixElement, Product};
 use crate::operation::{CpuOperand, Operation};
 use crate::relay;
@@ -35,16 +35,40 @@ use crate::relay;
 /// ```
 pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let batch = check(a, b)?;
-    let broadcast = |x: &Tensor| {
-        let dims = [&batch[..], &x.dims()[x.rank() - 2..]].concat();
-        if x.dims() == dims { Ok(x.clone()) } else { x.broadcast_as(dims) }
-    };
-    let (a, b) = (broadcast(a)?, broadcast(b)?);
-    if !has_cpu_kernels(&a) {
-        return a.contiguous()?.matmul(&b.contiguous()?);
+    if !has_cpu_kernels(a) {
+        return composed(a, b, &batch);
     }
-    let (wide_b, dtype) = (widened(&b)?, b.dtype());
-    in_f32(&a, |a| relay::apply([&readable(a)?, &readable(&wide_b)?], MatMul))?.to_dtype(dtype)
+    let operand = |x: &Tensor| readable(&broadcast(&widened_matrices(x)?, &batch)?);
+    relay::apply([&operand(a)?, &operand(b)?], MatMul)?.to_dtype(a.dtype())
+}
+
+/// Computes [`matmul`] with candle's operation, which supports one leading dimension, and transposed matrices without a
+/// copy.
+fn composed(a: &Tensor, b: &Tensor, batch: &[usize]) -> Result<Tensor> {
+    let flat =
+        |x: &Tensor| x.reshape((batch.iter().product::<usize>(), x.dim(D::Minus2)?, x.dim(D::Minus1)?));
+    let matrices = |x: &Tensor| {
+        let x = broadcast(x, batch)?;
+        let transposed = x.t()?;
+        let is_transposed = transposed.is_contiguous() && !x.is_contiguous();
+        if is_transposed { flat(&transposed)?.t() } else { flat(&x.contiguous()?) }
+    };
+    let product = matrices(a)?.matmul(&matrices(b)?)?;
+    let (_, rows, columns) = product.dims3()?;
+    product.reshape([batch, &[rows, columns]].concat())
+}
+
+/// Broadcasts the leading dimensions of `x` to `batch`.
+fn broadcast(x: &Tensor, batch: &[usize]) -> Result<Tensor> {
+    let dims = [batch, &x.dims()[x.rank() - 2..]].concat();
+    if x.dims() == dims { Ok(x.clone()) } else { x.broadcast_as(dims) }
+}
+
+/// Converts f16 and bf16 to f32, in the storage order of `x` if its transpose is contiguous. Candle converts other
+/// orders element by element.
+fn widened_matrices(x: &Tensor) -> Result<Tensor> {
+    let transposed = x.t()?;
+    if transposed.is_contiguous() { widened(&transposed)?.t() } else { widened(x) }
 }
 
 /// Checks the operands and returns the broadcast leading dimensions.

@@ -3,7 +3,7 @@
 use std::mem::MaybeUninit;
 
 use crate::memory::{Scratch, vec_written_by};
-use crate::parallel::{SharedStart, cost, for_each};
+use crate::parallel::{SharedStart, cost, for_each_group};
 use crate::simd::{Floats, Isa, Kernel, Simd, dispatch_to, transpose};
 
 use super::epilogue::BiasActivation;
@@ -27,7 +27,8 @@ pub(super) fn multiply_all(isa: Isa, products: &[Product<'_>], epilogue: BiasAct
     let (blocks, panels) = (rows.div_ceil(task_rows), columns.div_ceil(NC));
     let write = |c: &mut [MaybeUninit<f32>]| {
         let c = SharedStart::of(c);
-        for_each(products.len() * blocks * panels, &|task| {
+        let task_work = rows.min(task_rows) * depth * columns.min(NC);
+        for_each_group(products.len() * blocks * panels, cost::PACKED_MULTIPLY_ADDS / task_work, &|task| {
             let (row_block, column_panel) = (task % blocks, task / blocks % panels);
             let product = task / (blocks * panels);
             let rows = [row_block * task_rows, rows.min((row_block + 1) * task_rows)];

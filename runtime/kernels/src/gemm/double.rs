@@ -1,8 +1,9 @@
-//! Matrix products in f64, computed one row of C at a time. Gradient checks use them.
+//! Matrix products in f64: one row of C at a time.
 
 use crate::parallel::{cost, for_each_row};
 use crate::simd::{Kernel, Simd, dispatch_loops};
 
+use super::matrix::Matrix;
 use super::{Product, sizes};
 
 /// Returns the products of several pairs of matrices, `[products, a.rows, b.columns]`.
@@ -10,15 +11,17 @@ pub(super) fn multiply_all(products: &[Product<'_, f64>]) -> Vec<f64> {
     let [rows, depth, columns] = sizes(products);
     let mut c = vec![0.; products.len() * rows * columns];
     for_each_row(columns, cost::SCALAR_MULTIPLY_ADDS.div_ceil(depth.max(1)), &mut c, |index, sums| {
-        dispatch_loops(Row { product: products[index / rows], row: index % rows, sums });
+        let Product { a, b } = products[index / rows];
+        let row: Vec<f64> = (0..depth).map(|k| a.at(index % rows, k)).collect();
+        dispatch_loops(Row { row: &row, b, sums });
     });
     c
 }
 
-/// Computes a row of C, whose elements are initially 0.
+/// Computes a row of C, whose elements are initially 0, from a row of A.
 struct Row<'a> {
-    product: Product<'a, f64>,
-    row: usize,
+    row: &'a [f64],
+    b: Matrix<'a, f64>,
     sums: &'a mut [f64],
 }
 
@@ -27,18 +30,39 @@ impl Kernel for Row<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        let Product { a, b } = self.product;
+        let Self { row, b, sums } = self;
         if b.transposed {
-            for (column, sum) in self.sums.iter_mut().enumerate() {
-                let column = b.line(column, [0, b.rows]);
-                *sum = column.iter().enumerate().map(|(k, y)| a.at(self.row, k) * y).sum();
+            for (column, sum) in sums.iter_mut().enumerate() {
+                *sum = dot(row, b.line(column, [0, b.rows]));
             }
             return;
         }
-        for k in 0..a.columns {
-            let x = a.at(self.row, k);
-            let row = b.line(k, [0, b.columns]);
-            self.sums.iter_mut().zip(row).for_each(|(sum, y)| *sum += x * y);
+        for (k, x) in row.iter().enumerate() {
+            for (sum, y) in sums.iter_mut().zip(b.line(k, [0, b.columns])) {
+                *sum += x * y;
+            }
         }
     }
+}
+
+/// Returns the dot product of two slices of equal length, added up in independent lanes.
+#[inline(always)]
+fn dot(x: &[f64], y: &[f64]) -> f64 {
+    const LANES: usize = 16;
+    let mut lanes = [0.; LANES];
+    let (x_chunks, y_chunks) = (x.chunks_exact(LANES), y.chunks_exact(LANES));
+    let rest = x_chunks.remainder().iter().zip(y_chunks.remainder());
+    for (x, y) in x_chunks.zip(y_chunks) {
+        for lane in 0..LANES {
+            lanes[lane] += x[lane] * y[lane];
+        }
+    }
+    let mut sum = 0.;
+    for lane in lanes {
+        sum += lane;
+    }
+    for (x, y) in rest {
+        sum += x * y;
+    }
+    sum
 }

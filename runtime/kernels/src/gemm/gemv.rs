@@ -1,7 +1,7 @@
 //! The product of a few rows and a transposed matrix, computed as dot products of contiguous rows and columns.
 
 use crate::memory::{Scratch, zeros};
-use crate::parallel::{SharedStart, cost, for_each};
+use crate::parallel::{SharedStart, cost, for_each_group};
 use crate::simd::{Isa, Kernel, Simd, dispatch_to};
 
 use super::epilogue::BiasActivation;
@@ -35,7 +35,8 @@ pub(super) fn multiply_all(isa: Isa, products: &[Product<'_>], epilogue: BiasAct
     let packed = if PACKED_ROWS.contains(&rows) { rows * KC } else { 0 };
     let tasks = columns.div_ceil(width);
     let start = SharedStart::of(&mut c);
-    for_each(products.len() * tasks, &|index| {
+    let task_work = (rows * depth * width.min(columns)).max(1);
+    for_each_group(products.len() * tasks, cost::STREAMED_MULTIPLY_ADDS / task_work, &|index| {
         let (product, task) = (index / tasks, index % tasks);
         let columns = [task * width, columns.min((task + 1) * width)];
         let mut scratch = Scratch::new([packed]);

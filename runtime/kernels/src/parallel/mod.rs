@@ -131,6 +131,13 @@ impl Drop for CloseOnDrop<'_> {
 /// The number of polls before the waiting thread yields its core: about 20 microseconds.
 const POLLS_BEFORE_YIELD: usize = 1000;
 
+/// Calls `run` with every index below `count`, in parallel. A task calls it with `group` consecutive indices, or with one
+/// if `group` is 0.
+pub(crate) fn for_each_group(count: usize, group: usize, run: &(dyn Fn(usize) + Sync)) {
+    let group = group.max(1);
+    for_each(count.div_ceil(group), &|task| (task * group..count.min((task + 1) * group)).for_each(run));
+}
+
 /// Calls `run` with every chunk of `len` elements of `data` and its index, in parallel. The last chunk may be shorter.
 pub(crate) fn for_each_chunk<T: Send>(data: &mut [T], len: usize, run: impl Fn(usize, &mut [T]) + Sync) {
     let start = SharedStart::of(data);

@@ -3,6 +3,7 @@
 use candle_core::{Result, Tensor};
 
 use crate::empty::empty_output;
+use crate::matmul::matmul;
 
 use super::Recurrent;
 use super::cell::Cell;
@@ -24,18 +25,18 @@ pub(super) fn run<C: Cell>(
         let last = state.iter().map(|state| empty_output(&operands, state.dims())).collect::<Result<_>>()?;
         return Ok((empty_output(&operands, (steps, 0, width))?, last));
     }
-    let weight = weight.contiguous()?.t()?;
+    let weight = weight.t()?;
     let projection = projection.map(Tensor::t).transpose()?;
     let mut outputs = Vec::with_capacity(steps);
     for step in 0..steps {
         let x = inputs.get(if reverse { steps - 1 - step } else { step })?;
-        let mut h = state[0].contiguous()?.matmul(&weight)?;
+        let mut h = matmul(&state[0], &weight)?;
         if let Some(bias) = bias {
             h = h.broadcast_add(bias)?;
         }
         state = cell.compose(&x.chunk(C::GATES, 1)?, &h.chunk(C::GATES, 1)?, &state)?;
         if let Some(projection) = &projection {
-            state[0] = state[0].contiguous()?.matmul(projection)?;
+            state[0] = matmul(&state[0], projection)?;
         }
         outputs.push(state[0].clone());
     }

@@ -186,7 +186,10 @@ fn softmaxes() -> Result<()> {
 #[test]
 fn matrix_products() -> Result<()> {
     let (a, b) = (&variable(-1., 1., &[3, 4, 5])?, &variable(-1., 1., &[2, 3, 5, 6])?);
-    check("matmul", &[a, b], 1e-12, || matmul(a, b))
+    check("matmul", &[a, b], 1e-12, || matmul(a, b))?;
+    check("matmul of a transpose", &[a, b], 1e-12, || matmul(&b.t()?, &a.t()?))?;
+    let (a, b) = (&variable(-1., 1., &[2, 1, 3, 2, 4])?, &variable(-1., 1., &[2, 3, 1, 4, 2])?);
+    check("matmul of rank 5", &[a, b], 1e-12, || matmul(a, b))
 }
 
 #[test]

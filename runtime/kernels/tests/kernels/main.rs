@@ -7,6 +7,7 @@ mod activation;
 #[cfg(target_os = "linux")]
 mod allocator;
 mod arithmetic;
+mod backward;
 mod blocked_conv;
 #[path = "../../../../tests/common/mod.rs"]
 mod common;

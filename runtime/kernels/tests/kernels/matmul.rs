@@ -6,11 +6,21 @@ use sconce_kernels::matmul;
 
 use crate::common::{Rng, check_close, check_gradients, config, fail, restride};
 
-/// Returns `x` with one of three storage orders: contiguous, with contiguous columns, or with all dimensions reversed.
+/// The number of storage orders of [`with_order`].
+const ORDERS: usize = 5;
+
+/// Returns `x` with one of several storage orders: contiguous, with contiguous columns, either of them with gaps
+/// between rows or columns, or with all dimensions reversed.
 fn with_order(x: &Tensor, order: usize) -> Result<Tensor> {
+    let narrowed = |x: &Tensor| {
+        let (last, len) = (x.rank() - 1, x.dim(D::Minus1)?);
+        Tensor::cat(&[x, x, x], last)?.narrow(last, len, len)
+    };
     match order {
         0 => x.contiguous(),
-        1 => x.transpose(D::Minus1, D::Minus2)?.contiguous()?.transpose(D::Minus1, D::Minus2),
+        1 => x.t()?.contiguous()?.t(),
+        2 => narrowed(x),
+        3 => narrowed(&x.t()?)?.t(),
         _ => restride(x),
     }
 }
@@ -26,8 +36,8 @@ proptest! {
 
     #[test]
     fn products_agree_with_candle(
-        sizes in [1..80usize, 1..80, 1..80], heads in 1..4usize, broadcast in [any::<bool>(), any::<bool>()],
-        orders in [0..3usize, 0..3], seed: u64,
+        sizes in [1..130usize, 1..80, 1..80], heads in 1..4usize, broadcast in [any::<bool>(), any::<bool>()],
+        orders in [0..ORDERS, 0..ORDERS], seed: u64,
     ) {
         let [rows, depth, columns] = sizes;
         let mut numbers = Rng::new(seed);
@@ -53,7 +63,7 @@ proptest! {
 
     #[test]
     fn gradients_agree_with_finite_differences(
-        sizes in [1..5usize, 1..5, 1..5], broadcast in [any::<bool>(), any::<bool>()], orders in [0..3usize, 0..3],
+        sizes in [1..5usize, 1..5, 1..5], broadcast in [any::<bool>(), any::<bool>()], orders in [0..ORDERS, 0..ORDERS],
         seed: u64,
     ) {
         let [rows, depth, columns] = sizes;
@@ -65,6 +75,20 @@ proptest! {
         let product = |x: &[Tensor]| matmul(&with_order(&x[0], orders[0])?, &with_order(&x[1], orders[1])?);
         check_gradients(product, &[a, b]).map_err(fail)?;
     }
+}
+
+/// Each product has several blocks of rows and several panels of columns.
+#[test]
+fn several_large_products_agree_with_candle() -> Result<()> {
+    let mut numbers = Rng::new(3);
+    let (a, b) = (numbers.tensor(&[3, 700, 130], 1.), numbers.tensor(&[3, 130, 150], 1.));
+    let expected = a.matmul(&b)?;
+    for orders in (0..ORDERS).flat_map(|a| (0..ORDERS).map(move |b| [a, b])) {
+        let (a, b) = (with_order(&a, orders[0])?, with_order(&b, orders[1])?);
+        let actual = matmul(&a.to_dtype(DType::F32)?, &b.to_dtype(DType::F32)?)?.to_dtype(DType::F64)?;
+        check_close(&format!("{orders:?}"), &actual, &expected, 2e-5)?;
+    }
+    Ok(())
 }
 
 #[test]
