@@ -117,6 +117,7 @@ fn linears(c: &mut Criterion) {
     }
 }
 
+/// Returns a short measurement for each bench, because there are many benches.
 fn short() -> Criterion {
     Criterion::default()
         .sample_size(10)

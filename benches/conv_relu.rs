@@ -57,7 +57,7 @@ const LAYERS: [Layer; 23] = [
     layer("dil2", [1, 128, 56, 56], 128, [3, 1, 2, 2, 1]),
 ];
 
-/// The names of the layers whose gradients are also timed. Each layer uses a different kernel.
+/// The names of the layers whose gradients are also timed. The layers run different algorithms.
 const TRAINED: [&str; 6] = ["intro_conv2_b64", "rn_stem", "rn_3_3x3", "rn_2_1x1", "rn_3_s2", "mb_dw_14"];
 
 impl Layer {

@@ -2,7 +2,7 @@
 //! The throughput is in bytes per second: each operand is read once, and the result is written once. `chain` alternates
 //! convolutions and products.
 //!
-//! `cargo bench -p sconce-benches --bench elementwise -- channels` runs the lines whose name contains `channels`.
+//! `cargo bench -p sconce-benches --bench elementwise -- channels` runs the cases whose name contains `channels`.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -14,8 +14,8 @@ use sconce::prelude::*;
 
 type Run = fn(&[Tensor; 2]) -> Result<Tensor>;
 
-/// A line of the table: its name, the shapes of the operands, sconce's operation, and candle's.
-struct Line {
+/// An operation to measure: its name, the shapes of the operands, and the implementations of sconce and of candle.
+struct Case {
     name: &'static str,
     shapes: [&'static [usize]; 2],
     ours: Run,
@@ -25,15 +25,15 @@ struct Line {
 const MULTIPLY: Run = |x| binary(Binary::Mul, &x[0], &x[1]);
 const MULTIPLY_WITH_CANDLE: Run = |x| x[0].broadcast_mul(&x[1]);
 
-/// Returns a line for the elementwise product of tensors with the shapes `a` and `b`.
-const fn product(name: &'static str, a: &'static [usize], b: &'static [usize]) -> Line {
-    Line { name, shapes: [a, b], ours: MULTIPLY, candle: MULTIPLY_WITH_CANDLE }
+/// Returns a case for the elementwise product of tensors with the shapes `a` and `b`.
+const fn product(name: &'static str, a: &'static [usize], b: &'static [usize]) -> Case {
+    Case { name, shapes: [a, b], ours: MULTIPLY, candle: MULTIPLY_WITH_CANDLE }
 }
 
-/// The shape of the second operand of an operation that reads only one.
+/// The shape of the second operand of an operation that reads only the first.
 const UNUSED: &[usize] = &[1];
 
-const LINES: [Line; 15] = [
+const CASES: [Case; 15] = [
     product("same shape, 7²", &[1, 1152, 7, 7], &[1, 1152, 7, 7]),
     product("same shape, 56²", &[1, 64, 56, 56], &[1, 64, 56, 56]),
     product("same shape, 16 × 56²", &[16, 64, 56, 56], &[16, 64, 56, 56]),
@@ -45,25 +45,25 @@ const LINES: [Line; 15] = [
     product("rows, 197 × 768", &[197, 768], &[197, 1]),
     product("scalar, 56²", &[1, 64, 56, 56], &[1]),
     product("small, 64", &[64], &[64]),
-    Line {
+    Case {
         name: "affine, 56²",
         shapes: [&[1, 64, 56, 56], UNUSED],
         ours: |x| unary(Unary::Affine { factor: 0.5, offset: 1. }, &x[0]),
         candle: |x| x[0].affine(0.5, 1.),
     },
-    Line {
+    Case {
         name: "exp, 56²",
         shapes: [&[1, 64, 56, 56], UNUSED],
         ours: |x| unary(Unary::Exp, &x[0]),
         candle: |x| x[0].exp(),
     },
-    Line {
+    Case {
         name: "mean of pixels, 56²",
         shapes: [&[1, 64, 56, 56], UNUSED],
         ours: |x| mean(&x[0], (2, 3)),
         candle: |x| x[0].mean((2, 3)),
     },
-    Line {
+    Case {
         name: "sum of rows, 3136 × 64",
         shapes: [&[3136, 64], UNUSED],
         ours: |x| sum(&x[0], 0),
@@ -71,7 +71,7 @@ const LINES: [Line; 15] = [
     },
 ];
 
-impl Line {
+impl Case {
     fn operands(&self) -> Result<[Tensor; 2]> {
         let [a, b] = self.shapes.map(|shape| Tensor::randn(1f32, 0.1, shape, &Device::Cpu));
         Ok([a?, b?])
@@ -84,13 +84,13 @@ fn forward(c: &mut Criterion) {
         .sample_size(20)
         .warm_up_time(Duration::from_millis(100))
         .measurement_time(Duration::from_millis(400));
-    for line in &LINES {
-        let operands = line.operands().unwrap();
-        let result = (line.ours)(&operands).unwrap();
+    for case in &CASES {
+        let operands = case.operands().unwrap();
+        let result = (case.ours)(&operands).unwrap();
         let elements: usize = operands.iter().chain([&result]).map(Tensor::elem_count).sum();
         group.throughput(Throughput::Bytes(4 * elements as u64));
-        for (program, run) in [("sconce", line.ours), ("candle", line.candle)] {
-            group.bench_function(BenchmarkId::new(program, line.name), |b| {
+        for (program, run) in [("sconce", case.ours), ("candle", case.candle)] {
+            group.bench_function(BenchmarkId::new(program, case.name), |b| {
                 b.iter(|| black_box(run(&operands).unwrap()))
             });
         }
@@ -103,10 +103,10 @@ fn backward(c: &mut Criterion) {
         .sample_size(20)
         .warm_up_time(Duration::from_millis(100))
         .measurement_time(Duration::from_millis(400));
-    for line in LINES.iter().filter(|line| line.shapes[1] != UNUSED) {
-        let operands = line.operands().unwrap().map(|x| Var::from_tensor(&x).unwrap().into_inner());
-        for (program, run) in [("sconce", line.ours), ("candle", line.candle)] {
-            group.bench_function(BenchmarkId::new(program, line.name), |b| {
+    for case in CASES.iter().filter(|case| case.shapes[1] != UNUSED) {
+        let operands = case.operands().unwrap().map(|x| Var::from_tensor(&x).unwrap().into_inner());
+        for (program, run) in [("sconce", case.ours), ("candle", case.candle)] {
+            group.bench_function(BenchmarkId::new(program, case.name), |b| {
                 b.iter(|| run(&operands).unwrap().backward().unwrap())
             });
         }
@@ -122,6 +122,7 @@ fn chain(c: &mut Criterion) {
     let blocked = conv.inference().unwrap();
     let x = Tensor::randn(0f32, 1., (1, 64, 56, 56), &Device::Cpu).unwrap();
     let gate = Tensor::randn(1f32, 0.1, (1, 64, 1, 1), &Device::Cpu).unwrap();
+    // A detached layer, whose weight may change, runs in `Nchw`; an inference layer may run in `Nchwc`.
     for (layout, conv) in [("Nchw", &conv.detached()), ("Nchwc", &blocked)] {
         let convolve = |x: Signal| conv.call(x, Mode::Eval);
         let repeat = |run: &dyn Fn(Signal) -> Signal| {

@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! cargo bench -p sconce-benches --bench instructions                   # all networks
-//! cargo bench -p sconce-benches --bench instructions -- mlp by-hand 100
+//! cargo bench -p sconce-benches --bench instructions -- mlp by-hand 100   # a network, a version, and 100 calls
 //! ```
 
 use std::time::Instant;

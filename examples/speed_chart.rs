@@ -159,6 +159,8 @@ fn network_table(csv: &Csv) -> Result<String> {
 /// Draws a bar for each network and each column of [`BARS`]: the inference speed at batch size 1, relative to the
 /// baseline.
 fn chart(csv: &Csv) -> Result<String> {
+    // In pixels: the left end of the bars, the width of the image, the top of the bars, the height of a bar, and the
+    // height of the bars of one network with the gap below them.
     const LEFT: f64 = 140.;
     const WIDTH: f64 = 760.;
     const TOP: f64 = 74.;

@@ -44,7 +44,7 @@ impl<M: Forward<Signal, Output = Signal>> Captured<M> {
         let graph = Graph::capture(device, || {
             let y = forward()?.detach();
             match &output {
-                // This is the first run, which is not recorded.
+                // This is the first of two calls: `Graph::capture` records only the second call.
                 None => output = Some(Var::from_tensor(&y.contiguous()?)?),
                 Some(output) => output.set(&y)?,
             }

@@ -1,7 +1,7 @@
 //! Patterns over dotted paths: `layer4.**`, `layer?.*.conv1.weight`.
 
-/// A pattern: `*` matches one segment of a path, `**` any number of segments, `?` one character, and `*` inside a
-/// segment any number of characters.
+/// A pattern. The segment `*` matches one segment of a path, and the segment `**` matches any number of segments. In
+/// any other segment, `*` matches any number of characters, and `?` matches one character.
 pub(crate) struct Glob<'a>(Vec<&'a str>);
 
 impl<'a> Glob<'a> {
@@ -24,7 +24,9 @@ impl<'a> Glob<'a> {
     }
 }
 
-/// Returns `true` if `items` match `pattern`. Elements of the pattern that satisfy `is_star` match any number of items.
+/// Returns `true` if `items` match `pattern`. The items are the segments of a path, or the characters of one segment.
+/// Elements of the pattern that satisfy `is_star` match any number of items.
+///
 /// Backtracks only to the last star, so the time is at most proportional to the product of the two lengths.
 fn matches_wildcard<P, T>(
     pattern: &[P],

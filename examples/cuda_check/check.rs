@@ -212,15 +212,15 @@ fn gradients(case: &mut Case) -> Result<Vec<Pair>> {
     let tensors = [&input, &weight, &output, &output].map(|shape| case.tensor(shape));
     let [x, w, y, grad] = tensors;
     let ((x, x_ref), (w, w_ref), (y, y_ref), (grad, grad_ref)) = (x?, w?, y?, grad?);
-    let ours = conv2d_backward(&x, &w, &y, &grad, &geometry, activation, needs)?;
-    let theirs = conv2d_backward(&x_ref, &w_ref, &y_ref, &grad_ref, &geometry, activation, needs)?;
+    let on_device = conv2d_backward(&x, &w, &y, &grad, &geometry, activation, needs)?;
+    let on_cpu = conv2d_backward(&x_ref, &w_ref, &y_ref, &grad_ref, &geometry, activation, needs)?;
     let all = [
-        (ours.input, theirs.input),
-        (ours.weight, theirs.weight),
-        (ours.bias, theirs.bias),
-        (ours.residual, theirs.residual),
+        (on_device.input, on_cpu.input),
+        (on_device.weight, on_cpu.weight),
+        (on_device.bias, on_cpu.bias),
+        (on_device.residual, on_cpu.residual),
     ];
-    Ok(all.into_iter().filter_map(|(ours, theirs)| ours.zip(theirs)).collect())
+    Ok(all.into_iter().filter_map(|(on_device, on_cpu)| on_device.zip(on_cpu)).collect())
 }
 
 fn transposed(case: &mut Case) -> Result<Vec<Pair>> {
@@ -247,23 +247,23 @@ fn transposed(case: &mut Case) -> Result<Vec<Pair>> {
     with_gradients(case, [x, w, b], [x_ref, w_ref, b_ref], run)
 }
 
-/// Calls `run` twice: with `ours` on the device, and with `theirs` in f64 on the CPU. Returns both results and, for
-/// each input, both gradients. The gradients are those of a randomly weighted sum of the result.
+/// Calls `run` twice: with the inputs `on_device`, and with the same inputs in f64, `on_cpu`. Returns both results and,
+/// for each input, both gradients. The gradients are those of a randomly weighted sum of the result.
 fn with_gradients<const N: usize>(
     case: &mut Case,
-    ours: [Tensor; N],
-    theirs: [Tensor; N],
+    on_device: [Tensor; N],
+    on_cpu: [Tensor; N],
     run: impl Fn(&[Var]) -> Result<Tensor>,
 ) -> Result<Vec<Pair>> {
     let leaves = |tensors: &[Tensor]| tensors.iter().map(Var::from_tensor).collect::<Result<Vec<_>, _>>();
-    let (ours, theirs) = (leaves(&ours)?, leaves(&theirs)?);
-    let (y, y_ref) = (run(&ours)?, run(&theirs)?);
+    let (on_device, on_cpu) = (leaves(&on_device)?, leaves(&on_cpu)?);
+    let (y, y_ref) = (run(&on_device)?, run(&on_cpu)?);
     let (grad, grad_ref) = case.tensor(y.dims())?;
     let (grads, grads_ref) = ((&y * grad)?.backward()?, (&y_ref * grad_ref)?.backward()?);
     let mut pairs = vec![(y.detach(), y_ref.detach())];
-    for (leaf, leaf_ref) in ours.iter().zip(&theirs) {
+    for (leaf, leaf_ref) in on_device.iter().zip(&on_cpu) {
         match (grads.get(leaf), grads_ref.get(leaf_ref)) {
-            (Some(ours), Some(theirs)) => pairs.push((ours.clone(), theirs.clone())),
+            (Some(on_device), Some(on_cpu)) => pairs.push((on_device.clone(), on_cpu.clone())),
             _ => return Err(Error::msg("one of the tensors has no gradient")),
         }
     }

@@ -64,7 +64,7 @@ impl Format {
     }
 }
 
-/// The measured peak rates of the device. A lower bound for the time of each layer is computed from them.
+/// The measured peak rates of the device. The lower bound for the time of a layer is computed from these rates.
 pub struct Peaks {
     /// Floating-point operations per millisecond of a large matrix product in cuBLAS, by format.
     pub flops: [f64; 4],

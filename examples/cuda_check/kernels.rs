@@ -1,4 +1,4 @@
-//! Times, for each layer, every kernel that supports it, and compares the selected kernel with the fastest.
+//! Times each layer with every kernel that supports the layer, and compares the selected kernel with the fastest.
 
 use sconce::Result;
 use sconce::candle::Device;
@@ -13,6 +13,8 @@ use crate::table::layers;
 /// The selection counts as correct if the selected kernel takes at most this many times as long as the fastest kernel.
 const MARGIN: f64 = 1.1;
 
+/// Prints a line for each layer, batch size, format and kernel: the median time in milliseconds, the estimated cycles,
+/// from which the kernel is selected, and the name of the kernel. Then prints how often the selection is correct.
 pub fn print(arguments: &Arguments, device: &Device) -> Result<()> {
     let (mut correct, mut total) = (0, 0);
     for (layer, batch) in layers(arguments.short) {

@@ -38,6 +38,7 @@ pub struct Variant {
     /// The variant's name, or `None` for a struct.
     pub ident: Option<Ident>,
     pub fields: Vec<Field>,
+    /// `when = condition`: the variant is built if the condition is true.
     pub when: Option<Keyed<Expr>>,
     pub forward: Forward,
 }
@@ -208,8 +209,8 @@ impl Field {
         matches!(self.role, Role::Layer(_) | Role::DefaultLayer)
     }
 
-    /// Returns `true` if the field holds a list of layers, one for each element of a range. Also returns `true` for a
-    /// broken attribute, because the range is unknown.
+    /// Returns `true` if the field holds a list of layers, one for each element of a range. Also returns `true` if the
+    /// attribute has a syntax error, because it may then contain a range.
     pub fn is_list(&self) -> bool {
         let is_for = |repeat: &Repeat| matches!(repeat, Repeat::For(..));
         self.is_broken || matches!(&self.role, Role::Layer(attr) if attr.repeats.iter().any(is_for))

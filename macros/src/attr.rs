@@ -85,23 +85,24 @@ pub enum Source {
     With(Expr),
     /// The layers of a tuple, each with its own arguments.
     Tuple(Vec<LayerAttr>),
-    /// Lists in parentheses, for a type that may be an alias.
+    /// Lists in parentheses, for a type that may be an alias of a tuple.
     Lists(Lists),
 }
 
 /// `(args…), (args…)`: one list of arguments for each layer of a tuple, or one tuple for each argument of a single
 /// layer. The type of the field decides.
 pub struct Lists {
-    /// All values in the lists and in the lists inside them, each with the local that holds it. Empty for `Lists`
-    /// inside other `Lists`: the outermost one has all values.
+    /// All expressions in the lists, at any depth, each with the local variable that holds its value in the generated
+    /// code. Empty for `Lists` inside other `Lists`, because the outermost `Lists` has the expressions of all.
     pub values: Vec<(Ident, Expr)>,
-    /// The layers of a tuple. Their arguments are the locals.
+    /// The lists, read as one list for each layer of a tuple. The arguments of the layers are the locals.
     pub layers: Vec<LayerAttr>,
-    /// The arguments of a single layer. They consist of the locals.
+    /// The lists, read as one argument each of a single layer. The arguments consist of the locals.
     pub args: Vec<Expr>,
 }
 
-/// A condition or range, from which a field holds an optional layer or a list of layers.
+/// `if condition` or `for pattern in range` after the semicolon of `#[layer(…)]`. With a condition, the field holds an
+/// optional layer; with a range, a list of layers.
 pub enum Repeat {
     If(Token![if], Expr),
     For(Token![for], Box<Pat>, Box<Expr>),
@@ -227,7 +228,8 @@ impl Source {
         }
     }
 
-    /// Parses `(args…), (args…)` for a type whose layers are unknown.
+    /// Parses `(args…), (args…)`, one list for each layer of a tuple, for an alias, which hides the types of the
+    /// layers.
     fn parse_lists(input: ParseStream) -> Result<Self> {
         let mut layers = Vec::new();
         while input.peek(token::Paren) {
@@ -321,10 +323,10 @@ impl Lists {
     }
 }
 
-/// Arguments that may contain lists.
+/// Arguments of a layer, some of which may be lists in parentheses.
 struct Elements {
     args: Vec<Expr>,
-    /// The arguments, read as one list for each layer of a tuple. `None` if one of them is not in parentheses.
+    /// The arguments, read as one list for each layer of a tuple. `None` if an argument is not in parentheses.
     lists: Option<Vec<LayerAttr>>,
     has_trailing_comma: bool,
 }
@@ -634,7 +636,7 @@ fn parse_args(ctxt: &Ctxt, input: ParseStream) -> Result<Vec<Arg>> {
 }
 
 /// Parses `name: Type` or `name: Type = default`. If the type or the default cannot be parsed, reports the error and
-/// returns an argument with the same name, because code that uses the network passes it.
+/// returns an argument with the same name, because code that uses the network passes this argument.
 fn parse_arg(ctxt: &Ctxt, input: ParseStream) -> Result<Arg> {
     let docs = parse_docs(ctxt, input)?;
     let name: Ident = input.parse()?;
@@ -729,7 +731,8 @@ fn parse_tensor(attr: &Attribute, key: &Ident) -> Result<TensorAttr> {
     parse_content(attr, parse)
 }
 
-/// Returns the error for a key that is misspelled, is only allowed on `elsewhere`, or is a separate attribute.
+/// Returns the error for a key that is not in `known`. The key is misspelled, is only allowed on another item
+/// (`elsewhere`), or is the name of a separate attribute.
 fn unknown(key: &Ident, known: &[&str], elsewhere_keys: &[&str], elsewhere: &str) -> syn::Error {
     let name = key.to_string();
     let message = if elsewhere_keys.contains(&name.as_str()) {

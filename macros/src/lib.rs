@@ -80,6 +80,7 @@ use syn::{DeriveInput, parse_macro_input};
 /// # fn main() -> Result<()> {
 /// let wide = FeedForward::config(16).hidden(256).init(&Device::Cpu)?;
 /// let default = FeedForward::new(16, &Device::Cpu)?;
+/// // Each hidden feature has 16 weights and a bias in `up`, and 16 weights in `down`.
 /// assert_eq!(wide.num_parameters() - default.num_parameters(), (256 - 64) * 33);
 /// # Ok(())
 /// # }
@@ -149,8 +150,9 @@ use syn::{DeriveInput, parse_macro_input};
 ///   layer by its path, such as `Net.blocks[3].conv`. An index out of range in `blocks[i](x)` is an error.
 /// - A function of your own calls a layer with `layer.call(x, mode)`. It need not know the layer's path.
 /// - A signal that is used again later is cloned implicitly, and so is any other value that is passed by value. The
-///   last use moves the value. If another value may borrow from it, such as the result of a method, the last use clones
-///   it too, and operations are fused into the clone of a signal. The receiver of a method is never cloned.
+///   last use moves the value. If another value may borrow from it, such as the result of a method, the last use
+///   also clones it; operations can still be fused into this clone of a signal. The receiver of a method is never
+///   cloned.
 /// - The output is a signal, a tensor, a tuple of them, or a type that the closure declares. A tuple whose parts are
 ///   not written out must be declared: `|x, state: (Signal, Signal)| -> (Signal, Signal) { cell(x, state) }`. `Ok(…)`,
 ///   `Err(…)`, `return` and `?` are supported but not needed, because signals carry errors.

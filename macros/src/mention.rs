@@ -13,6 +13,7 @@ pub fn find(expr: &Expr, name: &Ident) -> Option<Ident> {
     finder.found
 }
 
+/// Searches an expression for the first use of the variable `name`.
 struct Finder {
     name: String,
     found: Option<Ident>,
@@ -68,7 +69,7 @@ fn names_in_format(literal: &str) -> impl Iterator<Item = &str> {
     parts.map(|part| part.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default())
 }
 
-/// Whether a pattern binds a name.
+/// Searches a pattern for a binding of `name`.
 struct Bindings<'n> {
     name: &'n str,
     found: bool,

@@ -44,7 +44,7 @@ impl Name {
         Ok(name)
     }
 
-    /// Returns an error message if the name has two numbers, an unmatched `}`, or an empty word between dots.
+    /// Returns an error message if the name has two numbers, an unmatched `}`, a space, or an empty word between dots.
     fn check(&self) -> Result<(), &'static str> {
         if self.numbers() > 1 {
             return Err("a name has at most one number: a list in a list is numbered from 0, after a dot");

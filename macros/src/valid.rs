@@ -310,7 +310,7 @@ fn inputs(ctxt: &Ctxt, input: &Input) {
     }
 }
 
-/// Checks that at most one variant has no `when`. Only the first such variant would ever be built.
+/// Checks that at most one variant has no `when`. If there were several, only the first of them would ever be built.
 fn conditions(ctxt: &Ctxt, input: &Input) {
     if !input.is_enum || !input.is_built() {
         return;

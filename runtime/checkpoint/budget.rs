@@ -46,7 +46,7 @@ impl Budget {
         self.spend(bytes.and_then(|bytes| bytes.checked_add(Self::PER_TENSOR)))
     }
 
-    /// Returns the bytes left.
+    /// Returns the number of bytes that may still be spent.
     pub fn left(&self) -> usize {
         self.left
     }

@@ -1,7 +1,8 @@
 //! Access to sections of a file.
 //!
-//! Files are read through a small buffer by default. Mapping avoids a copy of the data but does not reduce memory use,
-//! and if a mapped file is truncated, the signal SIGBUS kills the process.
+//! Files are read through a small buffer by default. Mapping a file into memory ([`Load::mapped`](crate::Load::mapped))
+//! avoids a copy of the data but does not reduce memory use. If a mapped file is truncated, the signal SIGBUS kills the
+//! process.
 
 use std::io::{Read, Seek, SeekFrom, Take};
 

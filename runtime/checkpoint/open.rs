@@ -144,7 +144,9 @@ impl Format {
             // an archive or a pickle, but the ninth byte of an archive or a pickle is not a brace. The first byte of a
             // length may also be a brace, as in a JSON index. But the last byte of every realistic length is 0, which
             // JSON text does not contain.
-            [first, .., highest, b'{'] if head.len() == 9 && (first != b'{' || highest == 0) => {
+            [first, .., last_of_length, b'{']
+                if head.len() == 9 && (first != b'{' || last_of_length == 0) =>
+            {
                 Ok(Self::Safetensors)
             }
             [b'P', b'K', 3, 4, ..] => Ok(Self::Zip),

@@ -171,6 +171,7 @@ impl<'de> Visitor<'de> for WeightMap<'_, '_> {
         while let Some((name, shard)) = map.next_entry::<String, String>()? {
             if let Err(error) = (self.0.on_entry)(&name, &shard) {
                 *self.0.outcome = Err(error);
+                // This error only ends the parsing. `for_each_entry` returns the error in `outcome` instead.
                 return Err(A::Error::custom("stopped"));
             }
         }

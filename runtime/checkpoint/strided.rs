@@ -44,8 +44,8 @@ impl View {
     fn invalid(&self, available: usize) -> Error {
         let Self { offset, shape, strides } = self;
         Error::msg(format!(
-            "shape {shape:?} with strides {strides:?} at offset {offset} exceeds the storage of {available} \
-             elements"
+            "shape {shape:?} with strides {strides:?} at offset {offset} is not a view of the storage of \
+             {available} elements"
         ))
     }
 
@@ -91,9 +91,9 @@ impl Elements for Strided<'_> {
                 return Ok(values);
             };
             let reset = axis + 1..outer_rank;
-            for (position, stride) in zip(&mut outer_index[reset.clone()], &view.strides[reset]) {
-                row_start -= *position * stride;
-                *position = 0;
+            for (index, stride) in zip(&mut outer_index[reset.clone()], &view.strides[reset]) {
+                row_start -= *index * stride;
+                *index = 0;
             }
             outer_index[axis] += 1;
             row_start += view.strides[axis];

@@ -1,4 +1,4 @@
-//! The layers as functions, with the names from `torch.nn.functional`.
+//! Functions that correspond to the layers, with the names of `torch.nn.functional`.
 
 mod conv;
 mod interpolate;

@@ -38,8 +38,8 @@ impl<'a> Client<'a> {
     /// Returns the path of a cached file, or `None` if the file is not in the cache.
     pub fn cached(&self, file: &str) -> Option<PathBuf> {
         self.cache.get(file).or_else(|| {
-            // `get` looks up the commit in the ref of the revision. Other tools write no ref for a revision that is a
-            // commit, so also look for the snapshot of that commit.
+            // `get` reads the commit of the revision from a file in the cache's directory `refs`. Other tools write no
+            // such file for a revision that is a commit, so also look for the snapshot of that commit.
             let path = self.cache.pointer_path(self.revision).join(file);
             path.exists().then_some(path)
         })

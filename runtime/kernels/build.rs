@@ -1,5 +1,5 @@
-//! If the feature `cuda` is enabled, compiles the CUDA kernels: every `.cu` file below `src` becomes a PTX file, and
-//! the table `$OUT_DIR/modules.rs` lists the PTX by file stem.
+//! If the feature `cuda` is enabled, compiles every `.cu` file below `src` to PTX, and writes `$OUT_DIR/modules.rs`, a
+//! table of the PTX by file stem.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -29,8 +29,8 @@ mod cuda {
     /// capability. If `CUDA_COMPUTE_CAP` (or, if that is not set, the capability of this machine's GPU) is lower, the
     /// PTX is compiled for that lower capability, without the kernels for tensor cores.
     ///
-    /// The value is not 9.0, even on an H100: the compiler would then target `sm_90a`, whose PTX runs on no other
-    /// generation.
+    /// The value must not be 9.0, even on an H100: for 9.0, the compiler targets `sm_90a`, and PTX for `sm_90a` runs
+    /// only on devices of compute capability 9.0.
     const CAPABILITY: usize = 80;
 
     /// The kernels that run only on devices of compute capability 9.0: the pattern of their file names, and their
@@ -53,7 +53,7 @@ mod cuda {
             .args(["-std=c++17", "-O3", "--expt-relaxed-constexpr"])
             // cudaforge compiles the PTX again if the arguments change, but not if the compiler changes. So a hash of
             // the compiler is one of the arguments.
-            .arg(&format!("-DCOMPILED_BY={:016x}", compiler()?))
+            .arg(&format!("-DCOMPILED_BY={:016x}", compiler_hash()?))
             .build_ptx()?;
         fs::write(out.join("modules.rs"), table(&modules, &out, capability)?)?;
         Ok(())
@@ -66,6 +66,7 @@ mod cuda {
         Ok(modules)
     }
 
+    /// Adds the `.cu` files below `directory` to `modules`. Fails if two files have the same stem.
     fn collect(directory: &Path, modules: &mut BTreeMap<String, PathBuf>) -> Result<(), Box<dyn Error>> {
         // Rerun if a file is added. Only the `cuda` directories are watched, so that the kernels are not compiled again
         // after a change to other Rust code.
@@ -89,14 +90,14 @@ mod cuda {
     }
 
     /// Returns a hash of the path and version of the compiler that cudaforge runs.
-    fn compiler() -> Result<u64, Box<dyn Error>> {
+    fn compiler_hash() -> Result<u64, Box<dyn Error>> {
         let nvcc = CudaToolkit::detect()?.nvcc_path;
         let version = Command::new(&nvcc).arg("--version").output()?.stdout;
         Ok(hash(&(nvcc, version)))
     }
 
-    /// Returns the source of the table, with a `Module { stem, name, ptx }` for each file. The name contains a hash of
-    /// the PTX, because loaded modules are cached by name only.
+    /// Returns the content of `modules.rs`: the compute capability, and a `Module { stem, name, ptx }` for each `.cu`
+    /// file. The name contains a hash of the PTX, because loaded modules are cached by name only.
     fn table(
         modules: &BTreeMap<String, PathBuf>,
         out: &Path,

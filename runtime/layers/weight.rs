@@ -7,17 +7,17 @@ use candle_core::{CpuStorage, Storage, Tensor};
 use crate::kernels::conv::PackedCache;
 use crate::module::VisitorMut;
 
-/// A weight, and a cache for its packed form if the values of the weight cannot change. The first forward pass fills
+/// A weight, and a cache for the packed weight if the values of the weight cannot change. The first forward pass fills
 /// the cache.
 ///
-/// Tensors may share storage: a tensor from a `VarBuilder` may be a variable of a different network. A weight is
-/// therefore packed only after [`inference`](crate::Network::inference), `load_state_dict` or `to_dtype` has replaced
-/// it with a tensor whose storage belongs to this network alone.
+/// Tensors may share storage: a tensor from a `VarBuilder` may be a variable of a different network. The packed weight
+/// is therefore cached only after [`inference`](crate::Network::inference), `load_state_dict` or `to_dtype` has
+/// replaced the weight with a tensor whose storage belongs to this network alone.
 #[derive(Clone)]
 pub(crate) struct Weight {
     tensor: Tensor,
     /// The weight with four dimensions. The weight of a 1D convolution gets a kernel height of 1. This tensor is stored
-    /// instead of created in each call, because the packed form belongs to this particular tensor.
+    /// instead of created in each call, because the cache recognizes the weight by the id of its tensor.
     tensor_4d: Tensor,
     /// The cache, or `None` if training may change the storage of the weight in place.
     packed: Option<Arc<PackedCache>>,
@@ -41,8 +41,8 @@ impl Weight {
         self.packed.clone()
     }
 
-    /// Passes the tensor to `visitor`. If the visitor replaces the tensor, discards the packed form. The new tensor
-    /// gets an empty cache if its values cannot change.
+    /// Passes the tensor to `visitor`. If the visitor replaces the tensor, discards the cache, and creates an empty one
+    /// if the values of the new tensor cannot change.
     pub(crate) fn visit_mut(&mut self, name: &str, visitor: &mut dyn VisitorMut) {
         let old = self.tensor.clone();
         visitor.parameter(name, &mut self.tensor);
@@ -50,6 +50,7 @@ impl Weight {
             return;
         }
         self.tensor_4d = to_4d(&self.tensor);
+        // The storage of a weight that had a cache belongs to this network alone, so the new tensor may share it.
         let may_be_shared = self.packed.is_none() && may_share_storage(&old, &self.tensor);
         self.packed = (!self.tensor.is_variable() && !may_be_shared).then(Arc::default);
     }

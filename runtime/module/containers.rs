@@ -291,9 +291,9 @@ pointer! {
     [T: Module] Arc<T>: |this| Arc::new((**this).share()), unshared;
 }
 
-/// Returns a mutable reference to the layer of `this`. If other pointers share the layer, first replaces it with a
-/// copy. Copies of one layer stay tied: code that replaces a tensor recognizes it by its id and gives every copy the
-/// same new tensor.
+/// Returns a mutable reference to the layer to which `this` points. If other pointers share the layer, first points
+/// `this` to a copy. Copies of one layer stay tied: code that replaces a tensor recognizes the tensor by its id and
+/// gives every copy the same new tensor.
 fn unshared<T: Module>(this: &mut Arc<T>) -> &mut T {
     if Arc::get_mut(this).is_none() {
         *this = Arc::new((**this).share());

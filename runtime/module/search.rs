@@ -12,9 +12,9 @@ impl<M: Module + ?Sized> Searchable for &M {
     }
 
     fn path_to(&self, layer: &LayerIdentity) -> Option<Vec<Segment>> {
-        // Search small depths first: most calls are to elements of fields, or to layers in such an element, and each
-        // level multiplies the number of layers. A zero-sized layer has no unique address and must be compared with all
-        // layers.
+        // Search small depths first: each level multiplies the number of layers, and most layers that are called
+        // through a reference are elements of fields, or layers in such an element. A zero-sized layer has no unique
+        // address and must be compared with all layers.
         let depths = if layer.is_unique() { &[1, 2, usize::MAX][..] } else { &[usize::MAX] };
         depths.iter().find_map(|&depth| {
             let mut search = Search { layer, depth, path: None, is_ambiguous: false };
@@ -30,7 +30,8 @@ impl<M: Module + ?Sized> Searchable for &M {
 struct Search<'a> {
     layer: &'a LayerIdentity,
     /// The number of levels that the search may still descend into modules whose memory does not contain the layer,
-    /// such as a `Vec`. The search always descends into modules whose memory contains the layer.
+    /// such as a `Vec`, which stores its elements elsewhere. The search always descends into modules whose memory
+    /// contains the layer.
     depth: usize,
     /// The path of the layer, innermost segment first. Nothing is allocated before the layer is found.
     path: Option<Vec<Segment>>,

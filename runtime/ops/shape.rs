@@ -8,8 +8,8 @@ use crate::scope::{self, Path};
 use crate::signal::{Signal, Value, should_concat_blocked};
 use crate::{Error, Result};
 
-/// Joins the dimensions from `start_dim` on into one. `flatten(x, 1)` keeps the batch dimension. A negative `start_dim`
-/// counts from the end. The output is a failed signal if `start_dim` is out of range.
+/// Joins `start_dim` and all dimensions after it into one. `flatten(x, 1)` keeps the batch dimension. A negative
+/// `start_dim` counts from the end. The output is a failed signal if `start_dim` is out of range.
 ///
 /// ```
 /// use sconce::prelude::*;

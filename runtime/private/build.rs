@@ -8,9 +8,9 @@ use crate::config::Config;
 use crate::scope::Path;
 use crate::{Error, Result};
 
-/// Warns if a type of the user has the name of a generated config. The generated code names `ModelConfig::build`. If
-/// `ModelConfig` is the generated config, this is its own method. For any other type, it is the deprecated function of
-/// this trait.
+/// Warns if a type of the user has the name of a generated config. The generated code uses the path
+/// `ModelConfig::build`. If `ModelConfig` is the generated config, the path resolves to the config's own method. For
+/// any other type, it resolves to the deprecated function of this trait, and the compiler warns.
 pub trait ConfigNameConflict {
     #[deprecated(
         note = "the derive generates a config with this name, which is already taken; rename the config with \

@@ -63,8 +63,8 @@ impl<'a> Matching<'a> {
         report.check(&self.conflicts)
     }
 
-    /// Copies the values into the network's tensors, except into the tensors whose ids are in `filled`. If a conversion
-    /// fails, the network is left unchanged.
+    /// Copies the values into the network's tensors. Skips the tensors whose ids are in `filled`, because they were
+    /// created with these values (see [`Requests::filled`]). If a conversion fails, the network is left unchanged.
     pub fn assign<M: Module + ?Sized>(&self, network: &mut M, filled: &HashSet<TensorId>) -> Result<()> {
         let values = |path: &str, tensor: &Tensor| {
             self.values.get(path).copied().filter(|_| !filled.contains(&tensor.id()))

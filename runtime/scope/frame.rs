@@ -30,7 +30,7 @@ pub(crate) trait Searchable {
 pub struct LayerIdentity {
     address: usize,
     size: usize,
-    // `TypeId` requires a type without borrowed data.
+    // A name instead of a `TypeId`, which exists only for types without borrowed data.
     type_name: &'static str,
 }
 
@@ -72,7 +72,7 @@ pub(crate) fn run_field<T>(module: &dyn Searchable, run: impl FnOnce() -> T) -> 
     enter(module, None, run)
 }
 
-/// Runs the forward pass of a module that was called through a reference, so that its name is unknown.
+/// Runs the forward pass of a module that was called through a reference and whose name is therefore unknown.
 pub(crate) fn run_reference<T>(module: &dyn Searchable, run: impl FnOnce() -> T) -> T {
     enter(module, Some(OnceCell::new()), run)
 }

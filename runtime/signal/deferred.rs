@@ -136,7 +136,7 @@ impl Deferred {
         Err(Box::new(Self { shape, dtype, device, path, stage: Mutex::new(stage) }))
     }
 
-    /// Runs the operation with [`Operation::run`].
+    /// Returns the result in a layout that [`Operation::run`] selects. Runs the operation unless it has already run.
     pub(super) fn run(self, requested: Layout) -> Result<Value> {
         let stage = self.stage.into_inner().unwrap_or_else(PoisonError::into_inner);
         stage.finish(requested, &self.path)

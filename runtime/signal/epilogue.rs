@@ -103,8 +103,8 @@ pub(super) fn fuse_activation(
 }
 
 impl Affine {
-    /// Appends a batch norm. Returns [`NotFused::Unsupported`] if there is one already, or if folding the bias into the
-    /// shift overflows, which can happen in f16.
+    /// Appends a batch norm. Returns [`NotFused::Unsupported`] if the map already contains a batch norm, or if folding
+    /// the bias into the shift overflows, which can happen in f16.
     fn fuse(&mut self, scale: Tensor, shift: Tensor) -> std::result::Result<(), NotFused> {
         let bias = match self {
             Self::Identity => None,

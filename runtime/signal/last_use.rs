@@ -26,7 +26,8 @@ pub(crate) fn at_last_use<T>(clone: impl FnOnce() -> T) -> T {
     clone()
 }
 
-/// The clone shares the deferred operation, which runs once. In [`at_last_use`], the clone gets a copy of it.
+/// The clone shares the deferred operation, which runs once. In [`at_last_use`], the clone gets its own copy of the
+/// deferred operation.
 impl Clone for Signal {
     fn clone(&self) -> Self {
         match &self.0 {

@@ -1,4 +1,5 @@
-//! Common tensor methods under PyTorch's names. For all others, use [`Signal::map`].
+//! Methods of [`Signal`] with the names of PyTorch's tensor methods. Use [`Signal::map`] to call any other method of a
+//! tensor.
 
 use candle_core::shape::ShapeWithOneHole;
 use candle_core::{DType, Tensor};
@@ -113,7 +114,7 @@ impl Signal {
         self.along("squeeze", dim, |t, dims| t.squeeze(dims[0]))
     }
 
-    /// Inserts a dimension of size 1, before dimension `dim`. `-1` appends it.
+    /// Inserts a dimension of size 1, before dimension `dim`. With `-1`, appends the dimension.
     ///
     /// The result is a failed signal if `dim` is greater than the number of dimensions.
     ///

@@ -324,6 +324,7 @@ impl Signal {
 
 impl From<Tensor> for Signal {
     fn from(tensor: Tensor) -> Self {
+        // candle's operations panic on some empty views, so give them a new storage.
         rebase_empty(tensor).map_or_else(Self::fail, |tensor| Self(State::Ready(tensor)))
     }
 }

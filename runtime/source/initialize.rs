@@ -36,7 +36,8 @@ pub(super) fn initialize(
     to_trainable(tensor)
 }
 
-/// Checks that an f64 tensor of this shape can be allocated on the CPU. A failed allocation would abort the process.
+/// Checks that an f64 tensor of this shape can be allocated on the CPU, where random values are drawn in f64. A failed
+/// allocation would abort the process.
 pub(super) fn check_memory(shape: &Shape, name: &str) -> Result<()> {
     if !can_allocate::<f64>(shape.dims()) {
         bail!("{name}: not enough memory for a tensor of shape {:?}", shape.dims())

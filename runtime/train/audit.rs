@@ -7,9 +7,9 @@ use crate::registry::Network;
 
 /// Returns the paths of the trainable parameters that have no gradient in `grads`, in field order.
 ///
-/// A parameter has no gradient if its branch is not used, if its output is discarded, or if an operation without a
-/// gradient follows it. Training never changes a parameter without a gradient. [`fit`](crate::train::Trainer::fit)
-/// runs this check in its first step.
+/// A parameter has no gradient if the forward pass does not use it, if results that depend on it are discarded, or if
+/// they pass through an operation that is not differentiable. Training never changes a parameter without a gradient.
+/// [`fit`](crate::train::Trainer::fit) runs this check in its first step.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -34,6 +34,6 @@ use crate::registry::Network;
 /// ```
 pub fn audit_gradients<M: Module + ?Sized>(model: &M, grads: &GradStore) -> Vec<String> {
     let parameters = model.trainable_parameters().into_iter();
-    let unreached = parameters.filter(|(_, parameter)| grads.get(parameter).is_none());
-    unreached.map(|(name, _)| name).collect()
+    let without_gradient = parameters.filter(|(_, parameter)| grads.get(parameter).is_none());
+    without_gradient.map(|(name, _)| name).collect()
 }

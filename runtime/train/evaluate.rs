@@ -118,7 +118,8 @@ where
     tally.evaluation().ok_or_else(|| Error::msg("the evaluation data has no examples"))
 }
 
-/// Runs a network and returns its output. Paths in errors start with the network's name.
+/// Runs a network and returns its output. Paths in errors start with the name of the network's type, unless that name
+/// is formatted at run time, as for `InstanceNorm`.
 pub(super) fn run_network<M>(model: &M, input: &Tensor, mode: Mode) -> Result<Tensor>
 where
     M: Forward<Signal, Output = Signal>,

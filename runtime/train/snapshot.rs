@@ -18,8 +18,8 @@ impl Snapshot {
         let copy = |tensor: &Tensor| -> Result<Tensor> { Ok(tensor.detach().copy()?) };
         let parameters = network.trainable_parameters().into_iter();
         let parameters = parameters.map(|(_, var)| Ok((var.clone(), copy(&var)?)));
-        // Copy only contiguous buffers. Training changes only the running statistics, which are contiguous because they
-        // are updated in place.
+        // Copy only contiguous buffers. The only buffers that training changes are running statistics, which are
+        // contiguous because they are updated in place.
         let buffers = network.buffers().into_iter().map(|(_, buffer)| buffer);
         let buffers = buffers.filter(|buffer| buffer.is_contiguous() && buffer.elem_count() > 0);
         let buffers = buffers.map(|buffer| Ok((buffer.clone(), copy(&buffer)?)));

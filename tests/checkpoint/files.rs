@@ -228,6 +228,7 @@ fn files_of_other_formats_are_errors_with_a_reason() {
 #[test]
 fn a_damaged_storage_in_an_archive_is_an_error() {
     let mut bytes = fs::read(golden("mtcnn_pnet/weights_zip.pt")).unwrap();
+    // This byte belongs to the storage of `conv3.weight`.
     bytes[12_000] ^= 1;
     let error = message(read_bytes(&bytes));
     assert!(error.contains("tensor `conv3.weight`") && error.contains("checksum"), "{error}");
@@ -283,6 +284,7 @@ proptest! {
 
         let again = read(&path, &Device::Cpu)?;
         let mut order: Vec<_> = state.iter().collect();
+        // A written file begins with the tensors that have the largest elements.
         order.sort_by_key(|(_, tensor)| std::cmp::Reverse(tensor.dtype().size_in_bytes()));
         // In a written file, a tensor without elements may have any position among the other tensors.
         order.retain(|(_, tensor)| tensor.elem_count() > 0);

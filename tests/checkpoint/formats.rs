@@ -77,28 +77,30 @@ fn errors_name_arrays_that_cannot_become_tensors() {
 
 #[test]
 fn damaged_numpy_headers_are_errors_with_a_reason() {
-    let with = |header: &str| {
+    // Returns a `.npy` file with this header and 24 zero bytes of data.
+    let with_header = |header: &str| {
         let length = (header.len() as u16).to_le_bytes();
         [&b"\x93NUMPY\x01\0"[..], &length, header.as_bytes(), &[0; 24]].concat()
     };
-    let fields = |shape: &str| with(&format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}"));
+    let with_shape =
+        |shape: &str| with_header(&format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}"));
     let cases: &[(Vec<u8>, &str)] = &[
         (b"nothing".to_vec(), "header of a .npy file"),
         (b"\x93NUMPY\x09\0\0\0".to_vec(), "version 9"),
         (b"\x93NUMPY\x02\0\xff\xff\xff\xff".to_vec(), "at most 10000 bytes"),
         (b"\x93NUMPY\x01\0\x40\0{".to_vec(), "the data ends before its declared length"),
-        (with(""), "a `{` is missing"),
-        (with("{'descr': '<f4'}"), "expected `descr`, `fortran_order` and `shape`"),
-        (with("{'descr': [('a', '<f4')]}"), "structured arrays"),
-        (with("{'descr': '<f4' 'shape': ()}"), "a comma is missing"),
-        (with("{'fortran_order': Maybe}"), "True or False"),
-        (with("{'code': 'x'}"), "unexpected entry `code`"),
-        (fields("(2, 3) + (4,)"), "not a valid .npy header"),
-        (fields("(-1,)"), "its shape"),
-        (fields("(99999999999999999999,)"), "its shape"),
-        (fields("(4294967296, 4294967296, 4294967296)"), "too large for memory"),
-        (fields("(0, 4294967296, 4294967296, 4294967296)"), "too large for memory"),
-        (fields("(2, 4)"), "expected 32 bytes for the shape [2, 4], found 24"),
+        (with_header(""), "a `{` is missing"),
+        (with_header("{'descr': '<f4'}"), "expected `descr`, `fortran_order` and `shape`"),
+        (with_header("{'descr': [('a', '<f4')]}"), "structured arrays"),
+        (with_header("{'descr': '<f4' 'shape': ()}"), "a comma is missing"),
+        (with_header("{'fortran_order': Maybe}"), "True or False"),
+        (with_header("{'code': 'x'}"), "unexpected entry `code`"),
+        (with_shape("(2, 3) + (4,)"), "not a valid .npy header"),
+        (with_shape("(-1,)"), "its shape"),
+        (with_shape("(99999999999999999999,)"), "its shape"),
+        (with_shape("(4294967296, 4294967296, 4294967296)"), "too large for memory"),
+        (with_shape("(0, 4294967296, 4294967296, 4294967296)"), "too large for memory"),
+        (with_shape("(2, 4)"), "expected 32 bytes for the shape [2, 4], found 24"),
         (npy("<u8", "(3,)", 24), "elements of type `<u8`"),
         (npy("<U3", "(2,)", 24), "elements of type `<U3`"),
     ];

@@ -223,6 +223,7 @@ fn a_long_report_is_truncated() -> Outcome {
     let report = Net::new(10, &Device::Cpu)?.load_with(Load::new(many).partial())?;
     assert_eq!((report.missing.len(), report.unexpected.len()), (8, 100));
     let table = report.to_string();
+    // The summary, 40 of the 108 names, and the number of the remaining names.
     assert_eq!(table.lines().count(), 42);
     assert!(table.ends_with("… and 68 more"), "{table}");
     assert!(path.exists());

@@ -38,6 +38,8 @@ impl Entry {
 
     /// Returns the fields that the central directory and the local header have in common.
     fn common(&self) -> Vec<u8> {
+        // The fields are: version, flags, method, time, date; checksum, compressed size, size; lengths of the name and
+        // of the extra fields.
         let mut bytes = [20_u16, 0, self.method, 0, 0].map(u16::to_le_bytes).concat();
         bytes.extend([self.checksum, self.data.len() as u32, self.size].map(u32::to_le_bytes).concat());
         bytes.extend([self.name.len() as u16, 0].map(u16::to_le_bytes).concat());

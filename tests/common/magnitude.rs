@@ -7,7 +7,7 @@ pub fn values(x: &Tensor) -> Result<Vec<f64>> {
     x.to_dtype(DType::F64)?.flatten_all()?.to_vec1()
 }
 
-/// Returns the largest magnitude in `x`, or NaN if an element is NaN. candle's `max_all` ignores every NaN but the
+/// Returns the largest magnitude in `x`, or NaN if an element is NaN. candle's `max_all` ignores a NaN unless it is the
 /// first element.
 pub fn largest_magnitude(x: &Tensor) -> Result<f64> {
     Ok(values(x)?

@@ -31,7 +31,7 @@ pub fn message<T>(outcome: std::result::Result<T, impl std::fmt::Display>) -> St
     outcome.err().expect("expected an error").to_string()
 }
 
-/// Calls `run` and returns the operation of each launch.
+/// Calls `run` and returns the operations of each launch, such as `conv2d + bias + relu`.
 pub fn operations<E>(
     run: impl FnOnce() -> std::result::Result<Tensor, E>,
 ) -> std::result::Result<Vec<String>, E> {
@@ -102,9 +102,9 @@ pub fn check_close(label: &str, actual: &Tensor, expected: &Tensor, tolerance: f
 /// Checks the gradients of `f` at `inputs` against central differences in f64.
 ///
 /// Multiplies the output by a random tensor and sums the products. The derivative of this sum along random directions
-/// of each input must agree with the gradient from `backward`. If they differ, compares the entries one by one, so that
-/// the error names an entry. `f` must be smooth within 1e-5 of the inputs: keep the inputs away from kinks and ties
-/// (see [`Rng::distinct`]).
+/// of each input must agree with the gradient from `backward`. If a derivative differs, compares the entries of the
+/// gradient one by one, so that the error names an entry. `f` must be smooth within 1e-5 of the inputs: keep the inputs
+/// away from kinks and ties (see [`Rng::distinct`]).
 pub fn check_gradients(f: impl Fn(&[Tensor]) -> Result<Tensor>, inputs: &[Tensor]) -> Result<()> {
     const STEP: f64 = 1e-5;
     const TOLERANCE: f64 = 1e-6;

@@ -1,9 +1,9 @@
-//! Tests that run in their own processes.
+//! Runs tests in new processes.
 
 use std::process::Command;
 
-/// The values of `SCONCE_ISA` that select an instruction set below AVX-512. A process selects its instruction set only
-/// once, so each value needs a new process.
+/// The values of `SCONCE_ISA` that select an instruction set with narrower vectors than AVX-512. A process selects its
+/// instruction set only once, so each value needs a new process.
 pub const NARROWER_INSTRUCTION_SETS: [&str; 2] = ["portable", "avx2"];
 
 /// Returns a command that runs only the test `name` of this binary, in a new process, even if the test is ignored.

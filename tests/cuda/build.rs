@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::{env, error::Error, fs, io};
 
+/// The directory with the library's `.cu` files.
 const KERNELS: &str = "../../runtime/kernels/src";
+/// The stems of the C++ files of the emulator, in `emu/`.
 const ENGINE: [&str; 6] = ["engine", "memory", "barriers", "registry", "tensor_core", "hopper"];
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -41,8 +43,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     // The scheduler and its checks are optimized more, because every kernel spends most of its time there.
     build.clone().opt_level(2).files(ENGINE.map(|name| format!("emu/{name}.cpp"))).try_compile("engine")?;
     if !under_asan {
-        // These sanitizers only insert a call at every load, store and misaligned access. emu/memory.cpp defines
-        // the functions that are called.
+        // With these flags, the compiler inserts a call at every load, store and misaligned access. The sanitizers'
+        // libraries are not linked; emu/memory.cpp defines the called functions.
         build.flag_if_supported("-fsanitize=thread").flag_if_supported("-fsanitize=alignment");
     }
     build.flag("-x").flag("c++").flag("-include").flag("emu/cuda_cpu.h");
@@ -60,6 +62,7 @@ fn can_run(build: &cc::Build) -> bool {
     matches!(version, Ok(Ok(output)) if output.status.success())
 }
 
+/// Adds the `.cu` files below `directory` to `sources`, and the `.cuh` files to `headers`.
 fn find(directory: &Path, sources: &mut Vec<PathBuf>, headers: &mut Vec<PathBuf>) -> io::Result<()> {
     println!("cargo::rerun-if-changed={}", directory.display());
     for entry in fs::read_dir(directory)? {

@@ -386,7 +386,7 @@ fn a_layer_may_be_named_mode() -> Result<()> {
     Ok(())
 }
 
-macro_rules! twice_around {
+macro_rules! repeat_twice {
     ($($body:tt)*) => {
         for _ in 0..2 {
             $($body)*
@@ -408,7 +408,7 @@ macro_rules! entries {
         };
     }
     let mut y = with_x!(fc(x));
-    twice_around! {
+    repeat_twice! {
         let z = (self.fc)(y);
         for fc in fcs {
             y = fc(z);
@@ -435,8 +435,9 @@ fn macros_may_contain_statements_closures_and_patterns() -> Result<()> {
     let x = Tensor::randn(0f32, 1., (2, 3), &DEVICE)?;
     let found = unfused_paths(&network, &x);
     let layers: Vec<&str> = found.iter().map(String::as_str).filter(|path| !path.is_empty()).collect();
-    let around = ["fc", "fcs[0]", "fcs[1]"];
-    let expected = [&["fc"], &around[..], &around, &["fcs[0]", "fcs[1]", "pair[0]", "fcs[0]", "fc"]].concat();
+    let iteration = ["fc", "fcs[0]", "fcs[1]"];
+    let expected =
+        [&["fc"], &iteration[..], &iteration, &["fcs[0]", "fcs[1]", "pair[0]", "fcs[0]", "fc"]].concat();
     assert_eq!(layers, expected);
     Ok(())
 }

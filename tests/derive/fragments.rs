@@ -10,7 +10,7 @@ fn names(network: &impl Network) -> Vec<String> {
     network.named_parameters().into_iter().map(|(name, _)| name).collect()
 }
 
-/// Writes a network with one field. The attribute of the field is a list of tokens.
+/// Writes a network with one field. The attributes of the field are passed as `meta` fragments.
 macro_rules! field {
     ($name:ident, $t:ty, $f:expr, $(#[$attribute:meta])*) => {
         #[derive(Module)]

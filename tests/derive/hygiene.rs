@@ -5,7 +5,8 @@
 #![deny(warnings, unused, missing_docs, clippy::all, clippy::pedantic)]
 #![allow(clippy::many_single_char_names, clippy::used_underscore_binding)]
 
-// Names that a user may import in addition to the derive.
+// The generated code needs none of these names. The closures and tests below use them; `candle_nn::Module` could clash
+// with the derive.
 use ::std::assert_eq;
 use ::std::option::Option::{self, None, Some};
 use ::std::result::Result::Ok;

@@ -122,7 +122,8 @@ fn convolutions_of_residual_blocks_are_fused() -> Result<()> {
 }
 
 /// A network in which every value is moved at its last use, and the same network with queries: method calls such as
-/// `y.dims()`, whose results may borrow from the value. The results are used at the end, so that no value is moved.
+/// `y.dims()`, whose results may borrow from the value. The results are used at the end, so that no value is moved. In
+/// the test, their sum in the last line is 76, the factor of the plain network.
 macro_rules! pair {
     ($plain:ident, $queried:ident, $($layers:tt)*) => {
         #[derive(Module)]

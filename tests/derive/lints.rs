@@ -58,7 +58,8 @@ pub enum Head {
 
 const LIMIT: usize = 4;
 
-/// Uses values again while others may borrow from them, constants in patterns, and functions.
+/// A network that uses values while other values may borrow from them, matches constants in patterns, and calls
+/// functions.
 #[derive(Module)]
 #[module(forward = |x, name: &'static str, hook: Box<dyn FnOnce(Signal) -> Signal>, log: &mut Vec<usize>| {
     let y = fc(x);

@@ -190,7 +190,7 @@ fn candle_layers_cannot_be_pinned() -> Result<()> {
     network.set_mode(None)
 }
 
-/// A layer of candle-nn obeys the attribute in direct calls.
+/// A layer of candle-nn cannot be pinned, but direct calls to the field use the mode of the attribute.
 #[derive(Module)]
 struct ForeignPinned {
     #[layer(with = |_| Ok(nn::Dropout::new(0.5)))]

@@ -154,7 +154,7 @@ struct Stage {
     let x = generic(stage, x, mode);
     let x = free(&stage.blocks[1].fc, x, mode);
     let x = Signal::from(stage.blocks[0].forward(x.tensor()?)?);
-    let x = outer_block(|x| blocks[0](x), x);
+    let x = with_function(|x| blocks[0](x), x);
     with_function(|x| free(&pair.0, pair.1(x), mode), x)
 })]
 struct Nested {
@@ -172,10 +172,6 @@ struct Nested {
 #[derive(Module)]
 struct Pair(#[layer(3, 3)] Linear, #[layer(3, 3)] Linear);
 
-fn outer_block(apply: impl Fn(Signal) -> Signal, x: Signal) -> Signal {
-    apply(x)
-}
-
 #[test]
 fn nested_networks_find_their_own_layers() -> Result<()> {
     let network = Nested::new(&DEVICE)?;
@@ -192,7 +188,7 @@ fn nested_networks_find_their_own_layers() -> Result<()> {
     Ok(())
 }
 
-/// Calls a layer that belongs to the network around it.
+/// Calls a layer that belongs to the network that contains this one.
 #[derive(Module)]
 #[module(forward = |x, shared: Arc<Linear>| free(&shared, fc(x), mode))]
 struct Borrower {
@@ -437,7 +433,8 @@ fn panicking(layers: &[Linear], x: Signal, mode: Mode) -> Signal {
 #[test]
 fn a_panic_restores_the_path() -> Result<()> {
     let network = Panics::new(&DEVICE)?;
-    // The innermost module that contains the layer names it.
+    // In a path, a layer has the name that the innermost module with the layer gives it. `Panicking` calls its layer
+    // `layer`.
     assert_eq!(paths(|| network.forward(ones(&[2, 3])))?, ["Panics.layer", "Panics.fcs[1]"]);
     let outside =
         catch_unwind(AssertUnwindSafe(|| panicking(&network.fcs, ones(&[2, 3]).into(), Mode::Eval)));

@@ -4,6 +4,7 @@ use sconce::prelude::*;
 
 const DEVICE: Device = Device::Cpu;
 
+/// Returns the names of the weights.
 fn names(network: &impl Network) -> Vec<String> {
     let names = network.named_parameters().into_iter().map(|(name, _)| name);
     names.filter(|name| name.ends_with("weight")).collect()

@@ -6,6 +6,7 @@ use sconce::prelude::*;
 
 const DEVICE: Device = Device::Cpu;
 
+/// Returns the names of the weights.
 fn names(network: &impl Network) -> Vec<String> {
     let names = network.named_parameters().into_iter().map(|(name, _)| name);
     names.filter(|name| name.ends_with("weight")).collect()
@@ -181,6 +182,7 @@ fn aliases_of_tuples_are_tuples() -> Result<()> {
     ];
     let mut expected: Vec<String> =
         pairs.iter().flat_map(|name| [0, 1].map(|i| format!("{name}.{i}.weight"))).collect();
+    // `mixed` has a third layer, which is not part of a pair.
     expected.insert(10, "mixed.2.weight".into());
     expected.extend(["one.0", "one_layer.up", "one_layer.down", "norm"].map(|name| format!("{name}.weight")));
     assert_eq!(names(&net), expected);
@@ -265,6 +267,8 @@ struct Invalid {
 
 #[test]
 fn errors_name_the_element_that_cannot_be_built() -> Result<()> {
+    // A kernel of size 0 cannot be built. With `kernel` 0, this is the second kernel of `pair`. With `kernel` 1, it is
+    // the first kernel of the grid in `inner[0]`, whose size is `kernel * 0`.
     let path = |result: Result<Invalid>| result.err().map(|error| error.path().to_owned());
     assert_eq!(path(Invalid::new(0, 1, &DEVICE)).as_deref(), Some("Invalid.pair[1]"));
     assert_eq!(path(Invalid::new(1, 1, &DEVICE)).as_deref(), Some("Invalid.inner[0].grid[0][0]"));

@@ -37,7 +37,7 @@ fn tied() -> Result<Tied> {
     Tied::new(Arc::new(Block::new(&DEVICE)?), &DEVICE)
 }
 
-/// Checks that every tensor with two names is one tensor, and that `network` returns what `original` returns.
+/// Checks that tied parameters are listed once, and that `network` and `original` return the same output.
 #[track_caller]
 fn assert_tied(network: &Tied, original: &Tied) -> Result<()> {
     let names: Vec<String> = network.named_parameters().into_iter().map(|(name, _)| name).collect();

@@ -8,6 +8,7 @@ use crate::common::{Rng, check_close, check_gradients, config, fail, gradients, 
 
 type Function = fn(Signal) -> Signal;
 
+/// The functions, with names for messages. The last dimension of the input is even, because GLU halves it.
 const FUNCTIONS: [(&str, Function); 12] = [
     ("elu", |x| elu(x, 1.3)),
     ("elu with a negative alpha", |x| elu(x, -0.8)),
@@ -163,17 +164,17 @@ struct Activations {
     softplus: Softplus,
     hardsigmoid: Hardsigmoid,
     hardtanh: Hardtanh,
-    log: LogSigmoid,
+    log_sigmoid: LogSigmoid,
     #[layer(approximate = "tanh")]
-    tanh: Gelu,
-    exact: Gelu,
-    gate: Glu,
+    gelu_tanh: Gelu,
+    gelu: Gelu,
+    glu: Glu,
     #[layer(-1)]
-    least: Softmin,
+    softmin: Softmin,
     #[layer(0.2)]
-    channels: Dropout2d,
+    dropout2d: Dropout2d,
     #[layer(0.2)]
-    line: Dropout1d,
+    dropout1d: Dropout1d,
 }
 
 #[test]
@@ -188,13 +189,13 @@ fn layers_work_as_fields_and_print_as_in_pytorch() -> Result<()> {
   (softplus): Softplus(beta=2.0, threshold=20.0)
   (hardsigmoid): Hardsigmoid()
   (hardtanh): Hardtanh(min_val=-1.0, max_val=1.0)
-  (log): LogSigmoid()
-  (tanh): GELU(approximate='tanh')
-  (exact): GELU(approximate='none')
-  (gate): GLU(dim=-1)
-  (least): Softmin(dim=-1)
-  (channels): Dropout2d(p=0.2, inplace=False)
-  (line): Dropout1d(p=0.2, inplace=False)
+  (log_sigmoid): LogSigmoid()
+  (gelu_tanh): GELU(approximate='tanh')
+  (gelu): GELU(approximate='none')
+  (glu): GLU(dim=-1)
+  (softmin): Softmin(dim=-1)
+  (dropout2d): Dropout2d(p=0.2, inplace=False)
+  (dropout1d): Dropout1d(p=0.2, inplace=False)
 )";
     assert_eq!(net.to_string(), expected);
     Ok(())

@@ -79,9 +79,9 @@ impl Norm {
 /// Generates an operation, the shape of its input, and its number of parameters.
 fn settings() -> impl Strategy<Value = (Norm, Vec<usize>, usize)> {
     let trailing = || (prop::collection::vec(1..4usize, 0..3), prop::collection::vec(1..5usize, 1..3));
-    let whole = |(leading, shape): &(Vec<usize>, Vec<usize>)| [&leading[..], shape].concat();
-    let layer = trailing().prop_map(move |x| (Norm::Layer(x.1.clone()), whole(&x)));
-    let rms = trailing().prop_map(move |x| (Norm::Rms(x.1.clone()), whole(&x)));
+    let full_shape = |(leading, shape): &(Vec<usize>, Vec<usize>)| [&leading[..], shape].concat();
+    let layer = trailing().prop_map(move |x| (Norm::Layer(x.1.clone()), full_shape(&x)));
+    let rms = trailing().prop_map(move |x| (Norm::Rms(x.1.clone()), full_shape(&x)));
     let plane = || prop::collection::vec(1..4usize, 0..3);
     let group = (1..4usize, 1..4usize, 1..4usize, plane()).prop_map(|(n, groups, per_group, plane)| {
         (Norm::Group(groups), [vec![n, groups * per_group], plane].concat())
@@ -390,13 +390,13 @@ fn candles_norms_learn() -> Result<()> {
     let target = Tensor::new(&[0u32, 1, 2, 3, 4, 5], &CPU)?;
     let layer = sconce::nn::layer_norm(8, 1e-5, builder.pp("layer"))?;
     let rms = sconce::nn::rms_norm(8, 1e-5, builder.pp("rms"))?;
-    let shifted = sconce::nn::LayerNormConfig { eps: 1e-5, remove_mean: false, affine: true };
-    let shifted = sconce::nn::layer_norm(8, shifted, builder.pp("shifted"))?;
+    let uncentered = sconce::nn::LayerNormConfig { eps: 1e-5, remove_mean: false, affine: true };
+    let uncentered = sconce::nn::layer_norm(8, uncentered, builder.pp("uncentered"))?;
     let data = (x.clone(), target);
     let expected = by_definition(&x.to_dtype(DType::F64)?, 1e-5, true)?;
     check_close("layer", &layer.call((&x).into(), Mode::Eval).into_tensor()?, &expected, 1e-5)?;
     let expected = by_definition(&x.to_dtype(DType::F64)?, 1e-5, false)?;
-    for norm in [rms.call((&x).into(), Mode::Eval), shifted.call((&x).into(), Mode::Eval)] {
+    for norm in [rms.call((&x).into(), Mode::Eval), uncentered.call((&x).into(), Mode::Eval)] {
         check_close("rms", &norm.into_tensor()?, &expected, 1e-5)?;
     }
     let sgd = || sconce::train::optim::Sgd::new(0.5);

@@ -7,8 +7,8 @@ use sconce::prelude::*;
 
 use crate::common::{Rng, check_close, check_gradients, config, fail, gradients, restride, values};
 
-/// A function that reduces a window to one output. Its arguments are the elements of the window, and the number of
-/// window positions that lie in the padded row.
+/// A function that reduces a window to one output. Its arguments are the elements of the window, and the number of taps
+/// that lie in the padded row.
 type Reduce = fn(&[f64], f64) -> f64;
 
 fn maximum(elements: &[f64], _: f64) -> f64 {

@@ -292,6 +292,7 @@ struct Decoder {
 fn layers_work_as_fields_and_print_as_in_pytorch() -> Result<()> {
     let decoder = Decoder::new(&Device::Cpu)?;
     let x = Tensor::zeros((2, 12, 4, 5), DType::F32, &Device::Cpu)?;
+    // `split` returns five dimensions, but `up` expects an image.
     assert!(decoder.forward(&x).is_err());
     let unflattened = unflatten(x.flatten_from(1)?, -1, [12, 4, -1]).into_tensor()?;
     assert_eq!(unflattened.dims(), [2, 12, 4, 5]);

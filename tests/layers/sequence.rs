@@ -73,7 +73,8 @@ proptest! {
             assert_eq!(values(&y)?, expected);
             check_gradients(|w| Ok(embedding(&ids, &w[0]).into_tensor()?), &[weight])?;
 
-            // Ids may select the padding row, but its gradient is zero. The other rows have the usual gradient.
+            // Ids may select the padding row, but the gradient of this row is zero. The gradient of another row is the
+            // number of ids that select it.
             let padding = padding.filter(|row| *row < rows);
             let config = Embedding::config(rows, width).padding_idx(padding);
             let layer = config.init(&CPU)?;
@@ -394,6 +395,7 @@ fn fresh_parameters_agree_with_pytorch() -> Result<()> {
     let layer = Embedding::config(50, 40).padding_idx(7).init(&CPU)?;
     let weight = values(layer.weight())?;
     assert!(weight[280..320].iter().all(|x| *x == 0.));
+    // 49 rows of 40 elements are drawn. The padding row is zero.
     let variance = weight.iter().map(|x| x * x).sum::<f64>() / 1960.;
     assert!((variance - 1.).abs() < 0.15, "{variance}");
     // A checkpoint may set the padding row.
@@ -412,6 +414,7 @@ fn fresh_parameters_agree_with_pytorch() -> Result<()> {
     let lstm = LSTM::config(30, 25).num_layers(2).bidirectional(true).proj_size(9).init(&CPU)?;
     let gru = GRU::config(30, 25).bidirectional(true).init(&CPU)?;
     for (name, tensor) in lstm.named_parameters().into_iter().chain(gru.named_parameters()) {
+        // The bound is 1 / √25 = 0.2.
         let largest = max_abs(&tensor)?;
         assert!((0.17..0.2).contains(&largest), "{name}: {largest}");
     }
@@ -425,9 +428,11 @@ fn fresh_parameters_agree_with_pytorch() -> Result<()> {
         (names.len(), names[4].as_str(), names[19].as_str()),
         (20, "weight_hr_l0", "weight_hr_l1_reverse")
     );
+    // The input weight of the second layer has four gates of 25 rows, and reads 9 features of each direction.
     assert_eq!(lstm.named_parameters()[10].1.dims(), [100, 18]);
 
     let layer = Bilinear::config(16, 5, 40).init(&CPU)?;
+    // The bound is 1 / √16 = 0.25.
     assert!((0.24..0.25).contains(&max_abs(layer.weight())?));
     Ok(())
 }

@@ -202,6 +202,7 @@ fn check(case: &Case) -> Result<()> {
     let norm = with_tensors(BatchNorm::config(out_channels).init(&Device::Cpu)?, dtype, &norm)?;
 
     let y = Image::new(&x)?.convolved(&weight, &bias, [stride, padding, dilation], groups)?;
+    // Pooling with 2×2 windows and without padding needs two rows and two columns.
     let too_small = y.dims[2] < 2 || y.dims[3] < 2;
     let consumer = if too_small && matches!(case.consumer, Consumer::ReluMaxPool) {
         Consumer::Relu
@@ -296,9 +297,9 @@ proptest! {
     }
 }
 
-/// A norm is folded into the convolution before it only if f16 can represent the norm's shift, both before and after
-/// the convolution's bias is folded into it. The first pair of mean and bias violates this: the mean, 300, multiplied
-/// by the scale, about 316, overflows f16. With the second pair, nothing overflows.
+/// A norm is folded into the preceding convolution only if f16 can represent the norm's shift, both alone and combined
+/// with the convolution's bias. The first pair of mean and bias violates this: the mean, 300, multiplied by the scale,
+/// about 316, overflows f16. With the second pair, nothing overflows.
 #[test]
 fn norms_that_overflow_f16_are_not_folded() -> Result<()> {
     let per_channel = |value: f64| Tensor::full(value, 16, &Device::Cpu);

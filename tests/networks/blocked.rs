@@ -60,6 +60,7 @@ fn check<C: Config>(
         assert!(worst < 1e-5, "{name}, {:?}: largest difference {worst}", x.dims());
         changes = launches.iter().filter(|launch| launch.changes_layout()).count();
         assert!(nchw_launches.iter().all(|launch| !launch.changes_layout()));
+        // A fused pair takes one launch instead of two.
         assert!(launches.len() - changes <= nchw_launches.len(), "{name}");
         if batch == 1 {
             let unfused = sconce::no_fusion(|| forward(&inference, &x))?;
@@ -69,17 +70,18 @@ fn check<C: Config>(
     Ok(changes)
 }
 
-const ODD_SIZES: [[usize; 2]; 3] = [[64, 64], [67, 75], [97, 65]];
+/// Sizes of images, of which the last two have odd sides.
+const IMAGE_SIZES: [[usize; 2]; 3] = [[64, 64], [67, 75], [97, 65]];
 
 #[test]
 fn networks_agree_with_nchw() -> Result<()> {
     let changes = [
-        check("resnet18", resnet::resnet18(), &ODD_SIZES, |network, x| network.forward(x))?,
-        check("mobilenet_v2", mobilenet::mobilenet_v2(), &ODD_SIZES, |network, x| network.forward(x))?,
+        check("resnet18", resnet::resnet18(), &IMAGE_SIZES, |network, x| network.forward(x))?,
+        check("mobilenet_v2", mobilenet::mobilenet_v2(), &IMAGE_SIZES, |network, x| network.forward(x))?,
         check("densenet121", densenet::densenet121(), &[[64, 64], [51, 33]], |network, x| {
             network.forward(x)
         })?,
-        check("squeezenet1_1", squeezenet::squeezenet1_1(), &ODD_SIZES, |network, x| network.forward(x))?,
+        check("squeezenet1_1", squeezenet::squeezenet1_1(), &IMAGE_SIZES, |network, x| network.forward(x))?,
     ];
     assert_eq!(changes, [0; 4]);
     Ok(())
@@ -97,7 +99,8 @@ fn large_networks_agree_with_nchw() -> Result<()> {
         check("vit_s_16", vit::vit_s_16(), &[[224, 224]], |network, x| network.forward(x))?,
     ];
     assert_eq!(changes, [0, 0, 1, 0]);
-    // Each of the four transposed convolutions reads and writes `Nchw`, which causes layout changes.
+    // Each of the four transposed convolutions reads and writes `Nchw`, which causes at most two layout changes. The
+    // output is changed to `Nchw` at the end.
     assert!(check("unet", unet::unet(3, 2), &[[32, 43]], |network, x| network.forward(x))? <= 9);
     Ok(())
 }

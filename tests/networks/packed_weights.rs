@@ -18,8 +18,8 @@ use crate::common::magnitude::largest_magnitude;
     let x = relu(point(strided(x)));
     let x = relu(up(x));
     let x = flatten(x, 2);
-    let x = relu(signal(x));
-    let x = relu(up_signal(x));
+    let x = relu(sequence_conv(x));
+    let x = relu(sequence_up(x));
     head(relu(hidden(flatten(x, 1))))
 })]
 struct AllLayers {
@@ -40,9 +40,9 @@ struct AllLayers {
     #[layer(8, 6, 3, stride = 2, padding = 1)]
     up: ConvTranspose2d,
     #[layer(6, 8, 5, padding = 2)]
-    signal: Conv1d,
+    sequence_conv: Conv1d,
     #[layer(8, 4, 3)]
-    up_signal: ConvTranspose1d,
+    sequence_up: ConvTranspose1d,
     #[layer(4 * 83, 16)]
     hidden: Linear,
     #[layer(16, 5)]

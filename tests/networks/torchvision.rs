@@ -83,8 +83,8 @@ impl<N: Module> GoldenNetwork<N> {
         )
     }
 
-    /// Checks that every trainable parameter has a gradient, and compares the gradients that the golden data
-    /// contains.
+    /// Checks that every trainable parameter has a gradient, and compares the gradients that the golden data contains.
+    /// The golden tensor `cotangent` is the gradient of the output.
     fn gradients(&self, forward: ForwardFn<N>, dtype: DType, tolerance: f64) -> Result<()> {
         let y = forward(&self.network, self.golden_tensor("input")?.to_dtype(dtype)?)?;
         let grads = (y * self.golden_tensor("cotangent")?.to_dtype(dtype)?)?.sum_all()?.backward()?;

@@ -75,7 +75,8 @@ fn bilinear_upsampling_agrees_with_candle() -> Result<()> {
 #[test]
 fn names_and_sizes_agree_with_the_published_checkpoint() -> Result<()> {
     let zeros = || sconce::nn::VarBuilder::zeros(DType::F32, &Device::Cpu);
-    // PyTorch counts these parameters for UNet(3, 2) and UNet(3, 2, bilinear=True).
+    // PyTorch counts 31,037,698 parameters for UNet(3, 2) and 17,262,977 for UNet(3, 1, bilinear=True). A second class
+    // adds 64 weights and a bias.
     let learned = unet(3, 2).build(zeros())?;
     assert_eq!(learned.num_parameters(), 31_037_698);
     assert_eq!(unet(3, 2).bilinear(true).build(zeros())?.num_parameters(), 17_262_977 + 65);

@@ -132,6 +132,7 @@ proptest! {
     ) {
         let _guard = exclusive();
         let directory = tempfile::tempdir()?;
+        // The last file is `types.safetensors`.
         let (_, shard) = &FILES[FILES.len() - 1];
         fs::write(directory.path().join("a.safetensors"), shard)?;
         let whole = br#"{"metadata":{"total_size":3},"weight_map":{"float32":"a.safetensors"}}"#;

@@ -1,5 +1,5 @@
-//! `sconce::set_exact(true)` selects direct convolution. With small integers as input, direct convolution does not
-//! round, but Winograd's algorithm does.
+//! `sconce::set_exact(true)` selects direct convolution. For inputs and weights that are small integers, direct
+//! convolution computes exact sums, but Winograd's algorithm rounds.
 
 use sconce::candle::{DType, Device, Tensor, Var};
 use sconce::kernels::conv::{

@@ -94,7 +94,8 @@ impl Trainable for Net {
     }
 }
 
-/// Returns random points of a square. The class of a point states whether its coordinates have the same sign.
+/// Returns random points of a square. The class of a point is 1 if both coordinates have the same sign, and otherwise
+/// 0.
 fn quadrants(n: usize) -> Result<Batch> {
     let x = random::uniform((n, 2), -1., 1., DType::F32, &CPU)?;
     // Points are moved away from the axes, so that the classes are separable.

@@ -15,10 +15,12 @@ const CPU: Device = Device::Cpu;
 /// fit into the time steps.
 #[derive(Clone, Debug)]
 struct Setting {
+    /// The number of time steps of the input.
     time: usize,
     classes: usize,
     blank: usize,
     labels: Vec<Vec<i64>>,
+    /// The number of time steps of each sample, at most `time`.
     times: Vec<usize>,
 }
 

@@ -56,10 +56,13 @@ proptest! {
             prop_assert!((0. ..=base).contains(&schedule.rate(base, step)));
         }
         for anneal in [Anneal::Cos, Anneal::Linear] {
+            // By default, the first rate is the maximum divided by 25, and the last rate is the first rate divided by
+            // 1e4.
             let cycle = OneCycleLr::new(base, total).anneal_strategy(anneal).three_phase(three_phase);
             let rate = cycle.rate(0., step);
             prop_assert!(rate >= base / 25e4 * (1. - 1e-9) && rate <= base * (1. + 1e-9), "{rate}");
         }
+        // By default, the rate reaches its maximum after 30 % of the steps.
         let (peak_step, last_step) = (3 * total, 10 * total);
         let cycle = OneCycleLr::new(base, last_step).three_phase(three_phase);
         prop_assert!(close(cycle.rate(0., peak_step - 1), base));
@@ -88,6 +91,7 @@ fn fit_follows_a_schedule_by_step_or_by_epoch() -> Result<()> {
     // The learning rates are 1, 1/2, 1/4, …
     let (moved_by_steps, rate) = decrease(ExponentialLr::new(0.5), Every::Step, 2)?;
     assert!((moved_by_steps - (2. - 0.5f64.powi(5))).abs() < 1e-5 && rate == 0.5f64.powi(5));
+    // Three steps with the rate 1, and three with 1/2.
     let (moved_by_epochs, rate) = decrease(StepLr::new(1).gamma(0.5), Every::Epoch, 2)?;
     assert!((moved_by_epochs - 4.5).abs() < 1e-5 && rate == 0.5);
     let (by_factor, _) = decrease(|step: usize| if step < 2 { 0. } else { 1. }, Every::Step, 1)?;

@@ -11,8 +11,8 @@ use super::walk::{Walker, is_self};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Borrow {
     pub local: Local,
-    /// Whether the value certainly borrows, as `&x` does. The result of a method or function may borrow, like
-    /// `x.dims()`, or not, like `x.rank()`. This depends on types, which are unknown here.
+    /// Whether the value certainly borrows, as `&x` does. For the result of a method or function, this depends on
+    /// types, which the macro does not know: `x.dims()` borrows, `x.rank()` does not.
     pub is_certain: bool,
 }
 
@@ -24,8 +24,9 @@ impl Borrow {
 }
 
 impl Walker<'_> {
-    /// Returns whether the value of `expr` owns its parts, so that they can be moved out of it. The result of a method
-    /// may be a reference, except that the methods of the network are assumed to return owned values.
+    /// Returns `true` if the value of `expr` owns its fields, so that a field can be moved out of the value. The result
+    /// of a method may be a reference, so it is not regarded as owned. Only the methods of the network are assumed to
+    /// return owned values.
     pub(super) fn owns_its_parts(&self, expr: &Expr) -> bool {
         match expr {
             Expr::Reference(_) => false,
@@ -56,7 +57,7 @@ impl Walker<'_> {
     pub(super) fn borrows(&self, expr: &Expr) -> Vec<Borrow> {
         let mut found = Vec::new();
         self.collect_borrows(expr, &mut found);
-        // Keep one borrow from each local: a certain one if there is one.
+        // If there are several borrows from one local, keep a certain one, if any.
         found.sort_unstable_by(|a, b| b.cmp(a));
         found.dedup_by_key(|borrow| borrow.local);
         found
@@ -104,7 +105,7 @@ impl Walker<'_> {
         }
     }
 
-    /// Adds the local that the place is a part of, and the locals from which its value borrows.
+    /// Adds the local that the place is a part of, and the locals from which the value of the place may borrow.
     fn collect_place(&self, place: &Expr, found: &mut Vec<Borrow>) {
         found.extend(self.root(place).map(|local| Borrow { local, is_certain: true }));
         self.collect_borrows(place, found);
@@ -130,15 +131,16 @@ impl Walker<'_> {
     }
 }
 
-/// Returns whether an annotated type is that of a number, or a tuple of numbers. Numbers do not borrow.
-pub(super) fn is_number(ty: &Type) -> bool {
-    let numbers = [
+/// Returns `true` if an annotated type is a primitive type, such as `usize` or `bool`, or a tuple of primitive types.
+/// Values of these types do not borrow.
+pub(super) fn is_primitive(ty: &Type) -> bool {
+    let names = [
         "bool", "char", "f32", "f64", "i8", "i16", "i32", "i64", "i128", "isize", "u8", "u16", "u32", "u64",
         "u128", "usize",
     ];
     match ty {
-        Type::Path(path) => numbers.iter().any(|number| path.path.is_ident(number)),
-        Type::Tuple(tuple) => tuple.elems.iter().all(is_number),
+        Type::Path(path) => names.iter().any(|name| path.path.is_ident(name)),
+        Type::Tuple(tuple) => tuple.elems.iter().all(is_primitive),
         _ => false,
     }
 }

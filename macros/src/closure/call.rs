@@ -41,7 +41,7 @@ impl Walker<'_> {
         *expr = Expr::Verbatim(tokens);
     }
 
-    /// Returns whether the expression calls a layer, or a local that may be a layer.
+    /// Returns `true` if the expression calls a layer, or a value that may be a layer.
     pub(super) fn calls_layer(&self, expr: &Expr) -> bool {
         match expr {
             Expr::Call(call) => !matches!(self.callee(&call.func), Callee::Function),
@@ -166,7 +166,8 @@ impl Walker<'_> {
         }
     }
 
-    /// Returns `block.call_layer_or_function((Convertible(x),), mode)`.
+    /// Returns `block.call_layer_or_function((Convertible(x),), mode)`. If the call may consume the callee, a
+    /// placeholder stands for the name of the method.
     fn walk_value_call(&mut self, call: &mut ExprCall) -> TokenStream {
         let span = call.func.span();
         let root = self.root(&call.func);
@@ -176,7 +177,7 @@ impl Walker<'_> {
         let before = self.events.len();
         self.walk_operands(&mut args);
         let method = match consumable {
-            // The call evaluates its callee before its arguments.
+            // Rust evaluates the callee before the arguments. So the callee can move, unless an argument uses it.
             Some(local) if !self.events[before..].iter().any(|event| event.mentions(local)) => {
                 self.push_use(Use::Call, local.into(), span)
             }
@@ -198,7 +199,7 @@ impl Walker<'_> {
         quote_spanned!(span=> #func.#method((#(#args,)*), #mode))
     }
 
-    /// Returns the local that is called, if its last call may consume it.
+    /// Returns the local that is called, if the last call to this local may consume it.
     fn consumable(&self, func: &Expr) -> Option<Local> {
         let (local, _) = self.local_of(func)?;
         let Binding { consumable, depth, reborrowed, .. } = self.scopes.binding(local);
@@ -250,7 +251,7 @@ fn parenthesized(func: &Expr) -> TokenStream {
 }
 
 /// Returns `true` for a literal, `None`, `value.into()` or a closure. The type of such an argument follows from the
-/// layer's input type, so a conversion would make it ambiguous.
+/// layer's input type. A conversion would make the argument's type ambiguous.
 fn is_inferred(arg: &Expr) -> bool {
     match arg {
         Expr::MethodCall(_) => is_into(arg),

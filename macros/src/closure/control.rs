@@ -7,7 +7,7 @@ use syn::{
     Local as Let, Pat, Stmt,
 };
 
-use super::borrow::{is_mutable_borrow, is_number};
+use super::borrow::{is_mutable_borrow, is_primitive};
 use super::liveness::Event;
 use super::scope::{Binding, Refutability};
 use super::walk::{Frame, Walker};
@@ -128,7 +128,7 @@ impl Walker<'_> {
             bound.reborrowed = is_mutable_borrow(&init.expr);
             bound.function = matches!(*init.expr, Expr::Closure(_));
             bound.borrows = self.walk_operand(&mut init.expr);
-            if matches!(&binding.pat, Pat::Type(typed) if is_number(&typed.ty)) {
+            if matches!(&binding.pat, Pat::Type(typed) if is_primitive(&typed.ty)) {
                 bound.borrows.clear();
             }
             if let Some((_, diverge)) = &mut init.diverge {
@@ -147,7 +147,7 @@ impl Walker<'_> {
         Binding { borrows: self.walk_operand(expr), reborrowed, consumable, ..Binding::default() }
     }
 
-    /// Walks a condition in a place context, so that flags are read without a clone.
+    /// Walks a condition in a place context, so that a local in it is read without a clone.
     fn walk_condition(&mut self, expr: &mut Expr) {
         self.walk_place(expr);
     }
@@ -204,17 +204,18 @@ impl Walker<'_> {
         self.scopes.leave();
     }
 
-    /// Walks the body of a closure or async block. The body may run later, several times, or not at all.
+    /// Walks the body of a closure or async block, and returns the frame with the captured locals. The body may run
+    /// later, several times, or not at all.
     fn in_frame(&mut self, moves: bool, walk: impl FnOnce(&mut Self)) -> Frame {
         self.frames.push(Frame { moves, captured: Vec::new() });
         self.walk_optional(walk);
         self.frames.pop().unwrap_or(Frame { moves, captured: Vec::new() })
     }
 
-    /// Returns `{ let mut x = x.clone(); closure }` for a `move` closure that captures `x`, or `let mut x = x;` if this
-    /// is the last use of `x`. A name that may be a constant is bound by `match`, because `let` accepts only
-    /// irrefutable patterns. The copies are made before the closure is created, so their events are inserted at
-    /// `before`, the position of the first event of the closure.
+    /// Returns `{ let mut x = x.clone(); closure }` for a `move` closure that captures `x`. If this is the last use of
+    /// `x`, the copy is a move: `let mut x = x;`. Returns `None` if nothing is copied. A name that may be a constant is
+    /// bound by `match`, because `let` accepts only irrefutable patterns. The copies are made before the closure is
+    /// created, so their events are inserted at `before`, the position of the first event of the closure.
     fn with_copies(&mut self, frame: Frame, before: usize, closure: &impl ToTokens) -> Option<TokenStream> {
         if !frame.moves || frame.captured.is_empty() {
             return None;

@@ -1,7 +1,8 @@
 //! Macro invocations in a forward closure. Calls to layers are rewritten in the arguments of every macro.
 //!
 //! `vec!` and `dbg!` take values, as functions do. Any other macro may evaluate an argument any number of times, or use
-//! it as a name, a place or a pattern. So no local moves there, and names and places stay unchanged.
+//! it as a name, a place or a pattern. Therefore, no local moves in its arguments, and names and places in them stay
+//! unchanged.
 
 use proc_macro2::{Delimiter, Group, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
@@ -16,8 +17,8 @@ use super::scope::{Binding, Refutability};
 use super::walk::Walker;
 
 impl Walker<'_> {
-    /// Walks a macro invocation as an expression. `dbg!` is replaced with its expansion, because it prints its
-    /// argument.
+    /// Walks a macro invocation as an expression. `dbg!` is replaced with its expansion, because the macro would print
+    /// the rewritten argument.
     pub(super) fn walk_macro(&mut self, expr: &mut Expr) {
         let Expr::Macro(invocation) = &mut *expr else { return };
         match self.walk_dbg(&invocation.mac) {
@@ -41,7 +42,8 @@ impl Walker<'_> {
         mac.tokens = walked.unwrap_or_else(|| self.walk_repeated(mac.tokens.clone(), Self::walk_arguments));
     }
 
-    /// Walks the tokens of a macro that may evaluate them any number of times, or assign to the locals in them.
+    /// Walks the tokens of a macro invocation. The macro may evaluate them any number of times, or assign to locals in
+    /// them.
     pub(super) fn walk_repeated<T>(
         &mut self,
         tokens: TokenStream,
@@ -274,7 +276,8 @@ impl Walker<'_> {
         }
     }
 
-    /// Walks tokens that have the form of a call. Returns `None` unless they call a layer or a local.
+    /// Walks tokens that have the form of a call. Returns `None` unless the call is to a layer, or to a value that may
+    /// be a layer.
     fn walk_token_call(&mut self, tokens: &[TokenTree]) -> Option<TokenStream> {
         if tokens.is_empty() {
             return None;

@@ -1,5 +1,5 @@
-//! Finds the last use of each local. The last use moves the value, unless another local may borrow from it; every other
-//! use clones it.
+//! Finds the last use of each local. The last use moves the value, unless another local may borrow from the value. All
+//! other uses clone it.
 //!
 //! The walk over a forward closure records what happens to the locals, in evaluation order, as a tree of [`Event`]s.
 //! This module traverses the tree backwards and keeps the set of live locals: those that are read or used later.
@@ -25,7 +25,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// Returns whether one of the places is the other one or a part of it.
+    /// Returns `true` if the places are equal, or if one of them is a part of the other: `pair` and `pair.0`.
     fn overlaps(&self, other: &Self) -> bool {
         self.local == other.local && self.fields.iter().zip(&other.fields).all(|(a, b)| a == b)
     }
@@ -46,7 +46,7 @@ pub enum Event {
     Read(Local),
     /// A value that may borrow from the local is read.
     MayRead(Local),
-    /// The local is declared or assigned. Its earlier value is not needed.
+    /// The local is declared, or a new value is assigned to it. The earlier value is not needed.
     Define(Local),
     /// Exactly one of these sequences runs.
     Branch(Vec<Vec<Event>>),
@@ -97,7 +97,7 @@ pub struct Immovable {
 }
 
 impl Immovable {
-    /// Adds borrows for an unknown time.
+    /// Adds the locals of borrows that last for an unknown time.
     pub fn extend(&mut self, borrows: &[Borrow]) {
         for borrow in borrows {
             let locals = if borrow.is_certain { &mut self.borrowed } else { &mut self.maybe_borrowed };
@@ -160,7 +160,8 @@ impl Analysis<'_> {
     fn event(&mut self, event: &Event, mut live: Live) -> Live {
         match event {
             Event::Use(id, place) => {
-                // A later pass over a loop knows more live locals, so its decision replaces an earlier one.
+                // The body of a loop is traversed several times. Each time, more locals are known to be live, so the
+                // last decision is kept.
                 self.takes.insert(*id, self.take(place, &live));
                 live.read.insert(place.clone());
             }
@@ -270,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn values_used_in_every_iteration_do_not_move() {
+    fn values_needed_in_the_next_iteration_do_not_move() {
         assert_eq!(moves(&[Define(0), Loop(None, vec![Use(0, 0.into())])]), Vec::<UseId>::new());
         assert_eq!(
             moves(&[Define(0), Loop(None, vec![Use(0, 0.into()), Define(0)]), Use(1, 0.into())]),
@@ -280,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn values_used_after_a_jump_do_not_move() {
+    fn values_needed_at_the_target_of_a_jump_do_not_move() {
         let body = || vec![Branch(vec![vec![Use(0, 0.into()), Break(None)], vec![]])];
         assert_eq!(moves(&[Define(0), Loop(None, body()), Use(1, 0.into())]), [1]);
         assert_eq!(moves(&[Define(0), Loop(None, body())]), [0]);

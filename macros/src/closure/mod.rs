@@ -49,7 +49,7 @@ pub struct Rewritten {
     pub body: TokenStream,
     /// The variables for the fields that occur in the body, each with the index of the field.
     pub fields: Vec<(Ident, usize)>,
-    /// The identifiers `mode` that occur in the body, one for each hygiene context, because a macro and its caller do
+    /// The identifier `mode` as it occurs in the body, once for each hygiene context, because a macro and its caller do
     /// not see each other's variables.
     pub modes: Vec<Ident>,
     /// The indices of the fields that the body does not use.

@@ -7,7 +7,8 @@ use super::liveness::Event;
 use super::walk::Walker;
 
 impl Walker<'_> {
-    /// Walks a binary operator. A comparison reads its operands in place; arithmetic takes their values.
+    /// Walks a binary operator. Comparisons, `&&` and `||` read their operands in place; arithmetic takes their values.
+    /// An assignment such as `x += y` takes the value of its right side and reads its left side in place.
     pub(super) fn walk_binary(&mut self, binary: &mut ExprBinary) {
         match binary.op {
             BinOp::Eq(_) | BinOp::Ne(_) | BinOp::Lt(_) | BinOp::Le(_) | BinOp::Gt(_) | BinOp::Ge(_) => {
@@ -24,7 +25,7 @@ impl Walker<'_> {
                 let borrows = self.walk_operand(&mut binary.right);
                 let target = self.root(&binary.left);
                 self.walk_place(&mut binary.left);
-                // The target is read after the right side, so the right side must not move it.
+                // The target is read after the right side is evaluated, so the right side must not move the target.
                 self.events.extend(target.map(Event::Read));
                 self.events.extend(borrows.into_iter().map(Borrow::read));
             }

@@ -21,13 +21,14 @@ use super::scope::bound_names;
 pub enum OutputType {
     Signal,
     Tuple(Vec<OutputType>),
-    /// An annotated type that is neither a signal nor a tuple. The body is not converted to it.
+    /// An annotated type that is neither a signal nor a tuple. The body must already have this type: it is not
+    /// converted.
     Other(Box<Type>),
 }
 
 impl OutputType {
-    /// Returns the annotated type. Without an annotation, the output is a tuple if one of the values that the body
-    /// returns has the form of a tuple, and otherwise a signal.
+    /// Returns the annotated type. Without an annotation, the output is a tuple if the body returns an expression that
+    /// is a tuple, or a local that holds one, and otherwise a signal.
     pub fn of(closure: &ExprClosure, inputs: &[Parameter]) -> Self {
         match &closure.output {
             ReturnType::Type(_, ty) => Self::of_type(ty),
@@ -106,7 +107,7 @@ impl OutputType {
         }
     }
 
-    /// Returns whether the type consists of signals and tuples.
+    /// Returns `true` if the type is a signal or a tuple of such types, at any depth.
     fn has_only_signals(&self) -> bool {
         match self {
             Self::Signal => true,

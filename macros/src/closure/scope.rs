@@ -14,12 +14,13 @@ use super::names::{self, Name};
 pub struct Binding {
     /// The number of closures that enclose the declaration, apart from the forward closure.
     pub depth: usize,
-    /// Whether the local owns its value, as inputs and most `let` bindings do. Only then can its fields be moved out.
+    /// Whether the local owns its value, as inputs and most `let` bindings do. Fields can be moved out of an owned
+    /// value only.
     pub owned: bool,
     /// Whether the last call to the local may consume the local, so that the local can be a `FnOnce`. This is `false`
     /// for a `mut` local: a consuming call does not need the `mut`, so the compiler would report it as unused.
     pub consumable: bool,
-    /// Whether the local is a mutable reference. Its uses stay as they are: Rust reborrows it.
+    /// Whether the local is a mutable reference. Its uses are not rewritten, because Rust reborrows the reference.
     pub reborrowed: bool,
     /// Whether the local is a closure or function item of the user, so that a call to it stays as it is.
     pub function: bool,
@@ -73,7 +74,7 @@ impl Scopes {
 }
 
 /// Whether a pattern matches every value of its type. A name in a refutable pattern may be a constant or a unit
-/// variant, as in `match n { MAX => … }`. In an irrefutable pattern it is a local.
+/// variant, as in `match n { MAX => … }`. A name in an irrefutable pattern is always a local.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Refutability {
     Irrefutable,

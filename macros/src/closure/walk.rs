@@ -21,7 +21,7 @@ use super::scope::{Binding, Refutability, Scopes, bound_names, may_be_constant};
 
 /// A closure or async block that encloses the current expression and is itself inside the forward closure.
 pub(super) struct Frame {
-    /// Whether the closure or block is marked `move`. It then gets copies of the captured locals.
+    /// Whether the closure or block is marked `move`. A `move` closure gets copies of the captured locals.
     pub moves: bool,
     /// The captured locals.
     pub captured: Vec<(Local, Ident)>,
@@ -44,7 +44,7 @@ pub(super) struct Walker<'a> {
     /// The variables for the fields that occur in the body, each with the index of the field. There is one for each
     /// field and hygiene context, so that the name also resolves inside macros and format strings.
     variables: Vec<(Ident, usize)>,
-    /// The identifiers `mode`, one for each hygiene context.
+    /// The identifier `mode` as it occurs in the body, once for each hygiene context.
     modes: Vec<Ident>,
     /// The code of each use, indexed by `UseId`.
     uses: Vec<Use>,
@@ -163,7 +163,7 @@ impl<'a> Walker<'a> {
         }
     }
 
-    /// Walks an operand or argument. Returns the locals from which its value may borrow, which must live until all
+    /// Walks an operand or argument. Returns the locals from which its value may borrow. They must live until all
     /// operands are evaluated.
     pub fn walk_operand(&mut self, expr: &mut Expr) -> Vec<Borrow> {
         let borrows = self.borrows(expr);
@@ -194,7 +194,7 @@ impl<'a> Walker<'a> {
         }
     }
 
-    /// Records a name whose value the body uses, and remembers it if it is neither a local nor a field.
+    /// Records a name whose value the body uses. Also adds the name to `unknown` if it is neither a local nor a field.
     fn record_value_name(&mut self, ident: &Ident) {
         let is_known = self.scopes.find(ident).is_some() || self.field_named(ident).is_some();
         if !is_known {
@@ -219,7 +219,7 @@ impl<'a> Walker<'a> {
                 self.modes.push(ident.clone());
             }
         } else {
-            // A name from another hygiene context may still be a local of the same text.
+            // The name may belong to a local whose identifier has the same text but another hygiene context.
             let locals = self.scopes.with_text(ident);
             self.events.extend(locals.into_iter().map(Event::Read));
         }

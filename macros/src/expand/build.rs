@@ -188,8 +188,8 @@ fn layer(item: &Item, variant: usize, field: &Field, attr: &LayerAttr) -> TokenS
 #[derive(Clone, Copy)]
 struct Position {
     runs: Runs,
-    /// The number of lists and tuples around an element of the value that is built: 1 if the value is a whole field,
-    /// 2 if it is an element of a field.
+    /// The number of lists and tuples around the elements of the value that is built: 1 for the elements of a field, 2
+    /// for the elements of a list in a field.
     depth: usize,
 }
 
@@ -316,8 +316,8 @@ fn element_type(item: &Item, ty: &Type) -> Type {
 }
 
 /// Returns the type in a container:
-/// `<Blocks as __private::Contents<{ <__private::FieldKind<Blocks>>::IS_CONTAINER }>>::Layer`. This is the
-/// type itself if the constant `kind` is false.
+/// `<Blocks as __private::Contents<{ <__private::FieldKind<Blocks>>::IS_CONTAINER }>>::Layer`.
+/// If the constant `kind` of `FieldKind` is false, this is `ty` itself.
 fn contents(item: &Item, ty: &Type, kind: &str) -> Type {
     let span = ty.span();
     let private = private(&item.input.krate, span);

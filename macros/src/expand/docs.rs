@@ -87,7 +87,7 @@ fn source(tokens: TokenStream) -> String {
     text
 }
 
-/// Returns `true` if no space separates a token from the one before it, which ends with `before`.
+/// Returns `true` if no space separates `token` from the token before it, whose last character is `before`.
 fn glued(before: char, token: &TokenTree) -> bool {
     match token {
         TokenTree::Punct(punct) => {

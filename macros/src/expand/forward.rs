@@ -166,8 +166,8 @@ fn closure(item: &Item, variant: usize, rewritten: &Rewritten, output: &TokenStr
 // impl<T: ?Sized> __Misspelled_classifer for &T {}
 //
 // Generated for `self.classifer(x)`, because the compiler suggests no field for the name of a method. Method resolution
-// finds the methods of the network before those of a reference to it. Without `for<'call>`, the bound would be an error
-// here instead of at the call.
+// finds the methods of the network before those of a reference to it. Without `for<'call>`, the compiler would report
+// the unsatisfied bound here instead of at the call.
 fn misspelled_layers(item: &Item, variant: usize, rewritten: &Rewritten) -> TokenStream {
     let layers = item.input.variants[variant].fields.iter().filter(|field| field.is_layer());
     let layers: Vec<&str> = layers.map(|field| field.name.as_str()).collect();
@@ -288,7 +288,8 @@ fn methods(item: &Item, signature: &Signature) -> TokenStream {
         let output = &signature.output;
         quote_spanned!(span=> <#output as #krate::IntoTensors>::Tensors)
     };
-    // `Signal` implements `Outcome`, so that it needs no fallback.
+    // `UnsupportedOutput` has a method `tensors` for output types that have none, which prevents further errors. A
+    // signal does not need this fallback.
     let fallback = (!signature.is_layer).then(|| {
         quote_spanned! {span=>
             #[allow(unused_imports)]

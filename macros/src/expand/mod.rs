@@ -6,7 +6,7 @@ mod config;
 mod display;
 mod docs;
 mod forward;
-// The config has further attributes with the feature `serde`.
+// The golden files do not contain the code that the feature `serde` adds to the expansion of a config.
 #[cfg(all(test, not(feature = "serde")))]
 mod golden;
 mod hints;

@@ -81,6 +81,8 @@ fn visits(item: &Item, variant: usize, mutable: bool) -> TokenStream {
 // fn visit_fields<'module>(&'module self, visitor: &mut dyn Visitor<'module>) {
 //     visitor.child("conv1", __private::module_field::<Conv2d>().as_module(&self.conv1));
 // }
+//
+// Generated if a layer is renamed. Paths in errors and traces have the names of fields, not those in checkpoints.
 fn visit_fields(item: &Item) -> Option<TokenStream> {
     let is_renamed = |field: &Field| field.is_layer() && field.rename.is_some();
     if item.stub || !item.input.fields().any(is_renamed) {

@@ -32,7 +32,7 @@ pub fn replace_self(input: &Input, tokens: TokenStream) -> TokenStream {
             replaced.into_token_stream()
         }
         TokenTree::Punct(punct) => {
-            // A struct without a body.
+            // A `;` ends a struct without braces.
             is_in_item &= punct.as_char() != ';';
             punct.into_token_stream()
         }

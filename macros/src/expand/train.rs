@@ -62,7 +62,7 @@ fn loss_call(krate: &TokenStream, loss: &Expr) -> TokenStream {
     let span = loss.span();
     let output = Ident::new("output", Span::mixed_site().located_at(span));
     let target = Ident::new("target", Span::mixed_site().located_at(span));
-    // With the user's span alone, errors point at the loss instead of the derive.
+    // With exactly the span of the loss, errors point at the loss. With `located`, they would point at the derive.
     let respan = |mut token: TokenTree| {
         token.set_span(span);
         token

@@ -1,4 +1,8 @@
 //! The central directory of a zip archive.
+//!
+//! A zip archive consists of the entries, each with a local header before its data, the directory with one record for
+//! each entry, and the end record, which contains the position of the directory. If a position or a length needs 64
+//! bits, a zip64 end record and its locator lie between the directory and the end record.
 
 use crate::{Error, Result};
 
@@ -30,10 +34,11 @@ const RECORD_LENGTH: usize = 46;
 /// The length of an entry's local header, without name and extra field.
 pub(super) const HEADER_LENGTH: u64 = 30;
 
-/// The content of a 32-bit field whose value needs 64 bits and is therefore stored in a zip64 record.
+/// The content of a 32-bit field whose value needs 64 bits. The value is stored in the zip64 end record or in a zip64
+/// extra field.
 const IN_ZIP64: u64 = u32::MAX as u64;
 
-/// Locates the directory. Its position is in the end record, near the end of the file.
+/// Returns the position and the length of the directory, as stored in the end record.
 pub(super) fn locate(input: &mut Input) -> Result<Extent> {
     let tail_length = input.length().min((END_LENGTH + usize::from(u16::MAX)) as u64);
     let tail_start = input.length() - tail_length;
@@ -58,7 +63,8 @@ pub(super) fn locate(input: &mut Input) -> Result<Extent> {
     }
 }
 
-/// Locates the directory of a zip64 archive.
+/// Returns the position and the length of the directory, as stored in the zip64 end record. `end_start` is the position
+/// of the end record.
 fn locate_64(input: &mut Input, end_start: u64) -> Result<Extent> {
     let missing = || invalid("it has no 64-bit record of its directory");
     let locator_start = end_start.checked_sub(LOCATOR_64_LENGTH).ok_or_else(missing)?;
@@ -73,28 +79,31 @@ fn locate_64(input: &mut Input, end_start: u64) -> Result<Extent> {
     Ok(Extent { start: number(&end, 48, 8), length: number(&end, 40, 8) })
 }
 
-/// Returns the positions of all records, ordered by name.
+/// Returns the positions of all records in `directory`, ordered by name. `end_of_data` is the position in the file
+/// after the last entry.
 ///
 /// # Errors
 ///
 /// Fails if a record is damaged, if two entries have the same name, or if the data of two entries overlaps.
 pub(super) fn records(directory: &[u8], end_of_data: u64) -> Result<Vec<usize>> {
     let mut positions = Vec::with_capacity(directory.len() / (RECORD_LENGTH + 1));
-    let mut extents = Vec::with_capacity(positions.capacity());
+    // The start of each entry, and the length of its local header and data. The name and the extra field of the header,
+    // whose lengths the directory does not contain, are left out.
+    let mut entries = Vec::with_capacity(positions.capacity());
     let mut position = 0;
     while position < directory.len() {
         let (record, next) = Record::read(directory, position)?;
         positions.push(position);
-        extents.push((record.header, record.compressed.saturating_add(HEADER_LENGTH)));
+        entries.push((record.header, record.compressed.saturating_add(HEADER_LENGTH)));
         position = next;
     }
-    extents.sort_unstable();
-    let mut next_starts = extents.iter().skip(1).map(|&(header, _)| header).chain([end_of_data]);
-    let ends_before_next = |&(header, length): &(u64, u64)| {
-        let end = header.checked_add(length);
+    entries.sort_unstable();
+    let mut next_starts = entries.iter().skip(1).map(|&(start, _)| start).chain([end_of_data]);
+    let ends_before_next = |&(start, length): &(u64, u64)| {
+        let end = start.checked_add(length);
         end.is_some() && end <= next_starts.next()
     };
-    if !extents.iter().all(ends_before_next) {
+    if !entries.iter().all(ends_before_next) {
         return Err(invalid("two of its entries overlap"));
     }
     positions.sort_unstable_by_key(|&position| name(directory, position));
@@ -169,7 +178,7 @@ pub(super) fn name(directory: &[u8], position: usize) -> &[u8] {
     &record[RECORD_LENGTH..][..number(record, 28, 2) as usize]
 }
 
-/// Returns the little-endian number in the `length` bytes at `at`. Panics if `bytes` is too short.
+/// Returns the little-endian number in `bytes[at..at + length]`. Panics if `bytes` is too short.
 pub(super) fn number(bytes: &[u8], at: usize, length: usize) -> u64 {
     bytes[at..at + length].iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte))
 }

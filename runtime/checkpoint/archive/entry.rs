@@ -64,6 +64,7 @@ impl<'a> EntryReader<'a> {
 
     /// Checks that no data follows the declared length and that the checksum matches.
     fn check(&mut self) -> io::Result<()> {
+        // The reader of stored data ends after the declared length. Deflated data determines its own length.
         let longer = match &mut self.data {
             Data::Stored(_) => false,
             Data::Deflated(data) => data.read(&mut [0])? > 0,

@@ -33,15 +33,15 @@ impl<'f> Archive<'f> {
     /// Opens an archive and reads its directory.
     pub fn open(mut input: Input<'f>, budget: &mut Budget) -> Result<Self> {
         let extent = directory::locate(&mut input)?;
-        // Spend the length of the directory twice: for the directory itself, and for the positions and extents of its
-        // records.
+        // Charge the budget twice the length of the directory: once for the directory itself, and once for the lists
+        // that `directory::records` builds.
         budget.spend(usize::try_from(extent.length).ok().and_then(|length| length.checked_mul(2)))?;
         let directory = input.bytes(extent.start, extent.length)?;
         let records = directory::records(&directory, extent.start)?;
         Ok(Self { input, directory, directory_start: extent.start, records })
     }
 
-    /// Returns the names of the entries in order. Skips names that are not UTF-8.
+    /// Returns the sorted names of the entries. Skips names that are not UTF-8.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         let names = self.records.iter().map(|&position| directory::name(&self.directory, position));
         names.filter_map(|name| std::str::from_utf8(name).ok())

@@ -47,8 +47,11 @@ fn header(input: &mut Input, budget: &mut Budget) -> Result<(u64, Metadata)> {
     let length = input.bytes(0, LENGTH_BYTES).map_err(|_| invalid("it has no header".into()))?;
     let length = length.iter().rev().fold(0, |length, &byte| length << 8 | u64::from(byte));
     let available = input.length() - LENGTH_BYTES;
-    if length > available.min(MAX_HEADER) {
-        return Err(invalid(format!("the header length is {length}, but only {available} bytes follow")));
+    let limit = available.min(MAX_HEADER);
+    if length > limit {
+        return Err(invalid(format!(
+            "expected a header of at most {limit} bytes, found the length {length}"
+        )));
     }
     budget.spend(Some((length as usize).saturating_mul(PER_HEADER_BYTE)))?;
     let json = input.bytes(LENGTH_BYTES, length)?;

@@ -18,8 +18,8 @@ pub(super) enum Global {
     /// `_rebuild_tensor_v3`, for element types without a storage class. One of its arguments is the element type.
     RebuildTensorOfType,
     RebuildParameter,
-    /// `_rebuild_from_type_v2`, for subclasses of `Tensor` and tensors with attributes. Its arguments are a function
-    /// and the arguments of that function.
+    /// `_rebuild_from_type_v2`, for subclasses of `Tensor` and tensors with attributes. Its first and third arguments
+    /// are a function that rebuilds the tensor and the arguments of that function. The other arguments are not needed.
     RebuildFromType,
     Storage(ElementType),
     Type(ElementType),
@@ -162,7 +162,7 @@ fn call_function<'a>(heap: &mut Heap<'a>, function: Global, arguments: Value<'a>
         }
         Global::Inert => Ok(Value::Other),
         Global::RebuildFromType | Global::Storage(_) | Global::Type(_) => {
-            Err(Error::msg("the pickle calls an element type, a storage class or a wrapper"))
+            Err(Error::msg("expected a function that can be called here, found another class or function"))
         }
     }
 }

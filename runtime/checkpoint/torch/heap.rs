@@ -71,6 +71,7 @@ pub(super) struct TensorRecord<'a> {
 /// All objects created by a pickle. The indices in [`Value`]s are valid only for their own heap.
 #[derive(Debug, Default)]
 pub(super) struct Heap<'a> {
+    /// The items of tuples and lists.
     sequences: Vec<Vec<Value<'a>>>,
     dicts: Vec<Vec<(Value<'a>, Value<'a>)>>,
     storages: Vec<StorageRecord<'a>>,
@@ -83,7 +84,7 @@ pub(super) struct Heap<'a> {
 /// never that long; such a list is usually the log of a training script.
 const LONG_LIST: usize = 64;
 
-/// An estimate, in bytes, of the memory that a storage or tensor takes in the hash maps of later steps.
+/// An estimate, in bytes, of the memory that a storage or tensor takes in the hash maps of the code that reads it.
 const LOOKUP_BYTES: usize = 256;
 
 /// Adds an object to `objects` and returns its index.

@@ -106,6 +106,7 @@ impl<'f, 'a> LegacyStorages<'f, 'a> {
     /// Locates all storages, which follow the pickles in the order of the storage keys, and checks their lengths.
     pub fn locate(mut input: Input<'f>, description: &Description<'a>) -> Result<Self> {
         let Description { object, keys, length } = description;
+        // The size of an element and the number of bytes of each storage.
         let sizes: HashMap<_, _> = object
             .heap
             .storages()

@@ -36,9 +36,9 @@ pub fn backward(loss: &Tensor) -> Result<GradStore> {
     let pass = Pass::begin(loss);
     let mut gradients = loss.backward()?;
     for Sum { variable, total } in pass.sums() {
-        // The operations of candle leave their part in the store.
+        // Candle's own operations add their gradients of the variable to `gradients`.
         let total = match gradients.remove(&variable) {
-            Some(part) => add(&part, &total)?,
+            Some(of_candle) => add(&of_candle, &total)?,
             None => total,
         };
         gradients.insert(&variable, total);

@@ -38,7 +38,7 @@ pub(crate) mod forced {
         let _end = End;
         COUNT.set(Some(0));
         let result = run();
-        assert_ne!(COUNT.get(), Some(0), "no operation has a composed path");
+        assert_ne!(COUNT.get(), Some(0), "expected a call of an operation with a composed path, found none");
         result
     }
 

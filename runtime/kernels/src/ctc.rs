@@ -1,7 +1,8 @@
 //! Connectionist temporal classification: the probability of a label sequence over all of its alignments.
 //!
 //! Graves et al., "Connectionist Temporal Classification: Labelling Unsegmented Sequence Data with Recurrent
-//! Neural Networks", 2006. Probabilities are logarithms in f64, so that long inputs do not underflow.
+//! Neural Networks", 2006. All probabilities are kept as logarithms in f64, so that they do not underflow for long
+//! inputs.
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, Result, Shape, Tensor, WithDType, bail};
@@ -187,10 +188,12 @@ struct Sample<'a, E> {
     x: &'a [E],
     /// The distance between neighboring time steps in `x`.
     time_stride: usize,
+    /// The offset of the sample's first time step in `x`.
     offset: usize,
     classes: usize,
     labels: &'a [usize],
     blank: usize,
+    /// The number of time steps.
     time: usize,
 }
 
@@ -250,6 +253,7 @@ impl<E: Element> Sample<'_, E> {
         let mut beta = vec![LOG_ZERO; self.time * states];
         for t in (0..self.time).rev() {
             let (current, later) = beta.split_at_mut((t + 1) * states);
+            // The log-probability of all ways to enter `state` at time `t + 1` and to complete the alignment from it.
             let continuation = |state: usize| match later.get(state) {
                 Some(partial) if state < states => partial + self.log_prob(t + 1, self.class(state)),
                 _ => LOG_ZERO,

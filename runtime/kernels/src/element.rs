@@ -66,8 +66,8 @@ pub fn widened(x: &Tensor) -> Result<Tensor> {
     }
 }
 
-/// Clamps each element to `min..=max`. Unlike `Tensor::clamp`, this does not compile candle's loops for maximum and
-/// minimum into this crate a second time.
+/// Clamps each element to `min..=max`, like `Tensor::clamp`. Calls candle's broadcasting maximum and minimum, because
+/// `Tensor::clamp` would compile candle's loops for maximum and minimum into this crate a second time.
 ///
 /// # Errors
 /// Fails if candle's operations do not support the dtype of `x`.

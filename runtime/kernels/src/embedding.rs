@@ -117,7 +117,7 @@ impl Gather {
         out
     }
 
-    /// Returns the gradient of a weight of `len` elements, summed in the dtype of the computation.
+    /// Returns the gradient of a weight of `len` elements: for each row, the sum of the gradients of its lookups.
     fn scatter<E: Element>(&self, grad: &[E], len: usize) -> Vec<E> {
         let mut sums = zeros::<E>(len);
         for (grad, id) in grad.chunks_exact(self.width.max(1)).zip(&self.ids) {

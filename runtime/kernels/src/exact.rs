@@ -9,9 +9,10 @@ static EXACT: AtomicBool = AtomicBool::new(false);
 /// passes, from the next call on.
 ///
 /// The fastest algorithm for a large 3×3 convolution of f32 is often Winograd's (Lavin & Gray, 2016), which
-/// computes the same sums from fewer products of transformed numbers. On normally distributed numbers its
-/// result differs from the exact result by at most 2·10⁻⁵ of the output's norm; the result of direct convolution in
-/// f32 differs by about 10⁻⁷. Direct convolution takes up to four times as long. The setting does not affect f64.
+/// computes the same sums from fewer products of transformed numbers. On normally distributed numbers, the result of
+/// Winograd's algorithm differs from the exact result by at most 2·10⁻⁵ of the output's norm, and the result of direct
+/// convolution in f32 by about 10⁻⁷. Direct convolution takes up to four times as long. The setting does not affect
+/// f64.
 ///
 /// ```
 /// use candle_core::{DType, Device, Result, Tensor};

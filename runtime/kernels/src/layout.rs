@@ -5,8 +5,8 @@
 pub enum Layout {
     /// `[batch, channels, height, width]`: the pixels of a channel are consecutive.
     Nchw,
-    /// `[batch, ⌈channels / lanes⌉, height, width, lanes]`: blocks of `lanes` channels are consecutive, padded with
-    /// zeros after the last channel. oneDNN calls this layout nChw16c.
+    /// `[batch, ⌈channels / lanes⌉, height, width, lanes]`: in each pixel, the `lanes` channels of a block are
+    /// consecutive. The last block is padded with zeros. With 16 lanes, oneDNN calls this layout nChw16c.
     Nchwc,
 }
 

@@ -63,8 +63,8 @@ pub trait Number:
 /// The standard normal distribution at a point.
 #[derive(Clone, Copy, Debug)]
 pub struct Normal<N> {
-    /// Φ, the distribution function: `(1 + erf(x / √2)) / 2`. The *relative* error is small in the left tail too, where
-    /// this formula suffers from cancellation.
+    /// Φ, the distribution function: `(1 + erf(x / √2)) / 2`. It is not computed with this formula, which suffers from
+    /// cancellation in the left tail, so the relative error is small there too.
     pub cdf: N,
     /// The density, the derivative of Φ.
     pub pdf: N,
@@ -182,7 +182,7 @@ impl Single for f32 {
     }
     #[inline(always)]
     fn round(self) -> Self {
-        // The sum is so large that it has no fractional bits.
+        // 1.5 · 2²³. `self + SHIFT` is so large that it has no fractional bits.
         const SHIFT: f32 = 12_582_912.;
         self + SHIFT - SHIFT
     }
@@ -200,10 +200,10 @@ impl Single for f32 {
 /// Returns two powers of two with the product `2^exponent`. The product may be outside the range of `f32`.
 #[inline(always)]
 pub(crate) fn powers(exponent: f32) -> [f32; 2] {
-    // The low bits of the sum hold the integer.
+    // 1.5 · 2²³. The low bits of `exponent + SHIFT` hold the exponent as an integer.
     const SHIFT: f32 = 12_582_912.;
-    let n = ((exponent + SHIFT).to_bits() as i32).wrapping_sub(SHIFT.to_bits() as i32);
-    let power = |n: i32| f32::from_bits((n.wrapping_add(127) << 23) as u32);
-    let half = n >> 1;
-    [power(half), power(n.wrapping_sub(half))]
+    let exponent = ((exponent + SHIFT).to_bits() as i32).wrapping_sub(SHIFT.to_bits() as i32);
+    let power_of_two = |exponent: i32| f32::from_bits((exponent.wrapping_add(127) << 23) as u32);
+    let first = exponent >> 1;
+    [power_of_two(first), power_of_two(exponent.wrapping_sub(first))]
 }

@@ -1,5 +1,5 @@
 //! Operations with gradients. An [`Operation`] has an array of operands. Candle has a separate trait for each number of
-//! operands; [`Node`] implements all of them.
+//! operands (`CustomOp1` to `CustomOp3`); [`Node`] implements these traits.
 
 use candle_core::{
     CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail,

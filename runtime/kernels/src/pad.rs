@@ -191,7 +191,8 @@ struct Sources {
     input: usize,
     /// The input position for each output position, or `None` for the constant.
     positions: Vec<Option<usize>>,
-    /// The output positions between the padding at both ends. They are a contiguous copy of input positions.
+    /// The output positions between the padding at both ends. The elements at these positions are a copy of consecutive
+    /// elements of the input.
     copied: Range<usize>,
     /// The input position of the first copied element.
     first: usize,
@@ -280,15 +281,15 @@ impl Pad {
         }
     }
 
-    /// Adds the gradient of each output to the gradient of its input.
+    /// Adds the gradient of each output element to the gradient of the input element that was copied to it.
     fn backward<E: Element>(&self, grad: &[E], sums: &mut [E]) {
         let columns = &*self.columns;
         for (row, grad) in self.rows.positions.iter().zip(grad.chunks_exact(columns.positions.len())) {
             let Some(row) = row else { continue };
             let sums = &mut sums[row * columns.input..][..columns.input];
             let copied = &grad[columns.copied.clone()];
-            let kept = &mut sums[columns.first..][..copied.len()];
-            kept.iter_mut().zip(copied).for_each(|(sum, grad)| *sum += *grad);
+            let sums_of_copied = &mut sums[columns.first..][..copied.len()];
+            sums_of_copied.iter_mut().zip(copied).for_each(|(sum, grad)| *sum += *grad);
             for (position, source) in columns.padding() {
                 if let Some(source) = source {
                     sums[source] += grad[position];

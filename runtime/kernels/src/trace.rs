@@ -57,6 +57,7 @@ impl fmt::Display for Launch {
 /// assert_eq!(launches[0].to_string(), "Model.sum: add");
 /// ```
 pub fn trace<T>(f: impl FnOnce() -> T) -> (T, Vec<Launch>) {
+    /// Restores the trace of the outer call on drop, even after a panic.
     struct Restore(Option<Vec<Launch>>);
     impl Drop for Restore {
         fn drop(&mut self) {

@@ -71,7 +71,8 @@ pub(crate) struct ConvCore {
     pub(super) weight: Weight,
     pub(super) bias: Option<Tensor>,
     settings: Settings,
-    /// The geometry. It contains the padding of `settings` even if [`ConvCore::pad`] pads the input.
+    /// The geometry with the padding of `settings` in every padding mode. [`ConvCore::pad`] returns the geometry for
+    /// the kernel.
     geometry: ConvGeometry,
 }
 
@@ -167,7 +168,8 @@ impl ConvCore {
     }
 
     /// Defers a convolution that prefers the channel-blocked layout. If possible, fuses it with the preceding deferred
-    /// convolution. Otherwise, runs the preceding operation and selects the layout again for its result.
+    /// convolution. Otherwise, runs the preceding operation and selects the layout again, based on the layout of the
+    /// operation's result.
     fn defer_blocked(&self, x: Signal, parameters: BlockedParameters, output: Shape) -> Result<Signal> {
         let x = if policy::is_fused_consumer(&parameters.shape) {
             match x.into_producer() {

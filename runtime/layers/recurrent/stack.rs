@@ -43,12 +43,12 @@ type OutputsAndState = (Tensor, Vec<Tensor>);
 impl Direction {
     fn build(arguments: &Arguments, suffix: String, input_size: usize, vb: &VarBuilder) -> Result<Self> {
         let init = symmetric_uniform(1. / (arguments.hidden_size as f64).sqrt());
-        let gates = arguments.hidden_size.saturating_mul(arguments.recurrence.gates());
+        let gate_size = arguments.hidden_size.saturating_mul(arguments.recurrence.gates());
         let tensor = |name: &str, shape: &[usize]| vb.get_with_hints(shape, &format!("{name}{suffix}"), init);
-        let weight_ih = tensor("weight_ih", &[gates, input_size])?;
-        let weight_hh = tensor("weight_hh", &[gates, arguments.width()])?;
+        let weight_ih = tensor("weight_ih", &[gate_size, input_size])?;
+        let weight_hh = tensor("weight_hh", &[gate_size, arguments.width()])?;
         let bias = if arguments.bias {
-            Some([tensor("bias_ih", &[gates])?, tensor("bias_hh", &[gates])?])
+            Some([tensor("bias_ih", &[gate_size])?, tensor("bias_hh", &[gate_size])?])
         } else {
             None
         };

@@ -20,8 +20,8 @@ use super::{Layout, Layouts, Value};
 #[derive(Clone)]
 pub(crate) enum Convolution {
     Nchw(NchwConvolution),
-    /// A convolution that the channel-blocked kernels can run: they support its parameters and the tensors of its
-    /// epilogue.
+    /// A convolution that can run in either layout: the channel-blocked kernels support its parameters and the tensors
+    /// of its epilogue.
     Either(BlockedConvolution),
 }
 

@@ -75,7 +75,7 @@ impl<F: Fn(&Tensor, &Tensor) -> Result<Tensor>> Loss for F {
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Reduction {
-    /// The mean, or NaN if there are no elements. Classification losses weight it by the class weights.
+    /// The mean, or NaN if there are no elements. Classification losses return the mean weighted by the class weights.
     #[default]
     Mean,
     /// The sum.

@@ -291,8 +291,9 @@ impl Loss for HuberLoss {
 impl Loss for BceWithLogitsLoss {
     fn forward(&self, logits: &Tensor, target: &Tensor) -> Result<Tensor> {
         pointwise("BceWithLogitsLoss", logits, target, self.reduction, |x, y| {
-            // −p·y·log σ(x) − (1 − y)·log(1 − σ(x)), with log σ(x) = −softplus(−x) and
-            // log(1 − σ(x)) = −x − softplus(−x).
+            // The loss, with the positive weight p, is −p·y·log σ(x) − (1 − y)·log(1 − σ(x)). With
+            // log σ(x) = −softplus(−x) and log(1 − σ(x)) = −x − softplus(−x), it equals
+            // (1 − y)·x + (1 + (p − 1)·y)·softplus(−x).
             let mut positive = softplus(&x.neg()?)?;
             if let Some(p) = &self.pos_weight {
                 let factor = y.broadcast_mul(&(convert_like(p, x)? - 1.)?)?.affine(1., 1.)?;

@@ -17,7 +17,7 @@ use super::rule::{ParameterUpdate, Rule, check_not_negative, moving_average, set
 /// let x = Var::new(&[1f32, -2.], &Device::Cpu)?;
 /// let mut optimizer = Adagrad::new(0.1).build(vec![("x".into(), x.clone())])?;
 /// optimizer.step(&x.sqr()?.sum_all()?.backward()?)?; // the gradient is 2x
-/// // The first step of each element is the learning rate.
+/// // The first step moves each element by the learning rate.
 /// let expected = Tensor::new(&[0.9f32, -1.9], &Device::Cpu)?;
 /// assert!((x.as_tensor() - expected)?.abs()?.max_all()?.to_scalar::<f32>()? < 1e-4);
 /// # Ok(())

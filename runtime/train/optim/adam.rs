@@ -20,7 +20,7 @@ use super::rule::{
 /// let x = Var::new(&[1f32, -2.], &Device::Cpu)?;
 /// let mut optimizer = Adam::new(0.1).build(vec![("x".into(), x.clone())])?;
 /// optimizer.step(&x.sqr()?.sum_all()?.backward()?)?; // the gradient is 2x
-/// // The first step of each element is the learning rate.
+/// // The first step moves each element by the learning rate.
 /// let expected = Tensor::new(&[0.9f32, -1.9], &Device::Cpu)?;
 /// assert!((x.as_tensor() - expected)?.abs()?.max_all()?.to_scalar::<f32>()? < 1e-4);
 /// # Ok(())
@@ -70,7 +70,7 @@ pub struct AdamW {
 /// let x = Var::new(&[1f32, -2.], &Device::Cpu)?;
 /// let mut optimizer = Adamax::new(0.1).build(vec![("x".into(), x.clone())])?;
 /// optimizer.step(&x.sqr()?.sum_all()?.backward()?)?; // the gradient is 2x
-/// // The first step of each element is the learning rate.
+/// // The first step moves each element by the learning rate.
 /// let expected = Tensor::new(&[0.9f32, -1.9], &Device::Cpu)?;
 /// assert!((x.as_tensor() - expected)?.abs()?.max_all()?.to_scalar::<f32>()? < 1e-4);
 /// # Ok(())
@@ -250,8 +250,9 @@ fn adam_step(
     Ok(((&*mean * rate)? / (root + eps)?)?)
 }
 
-/// Updates the parameter and the moments in place, with a kernel. First multiplies the parameter by `keep` (decoupled
-/// weight decay) and adds `decay · parameter` to the gradient (L2 penalty).
+/// Updates the parameter and the moments in place, with a kernel. `keep` is the factor of the parameter: below 1 with
+/// decoupled weight decay, and 1 otherwise. `decay` is the factor of the L2 penalty, `decay · parameter`, which is
+/// added to the gradient.
 ///
 /// Returns `false` if no kernel supports the update.
 fn adam_step_in_place(
@@ -265,6 +266,7 @@ fn adam_step_in_place(
     let rate = update.rate / bias_correction(betas.0, update.step);
     let correction = bias_correction(betas.1, update.step).sqrt();
     if update.supported_by_cuda_kernels() {
+        // `AdamStep` multiplies the root by its correction, and `AdamUpdate` divides the root by its correction.
         let (keep_mean, keep_square) = betas;
         let correction = 1. / correction;
         let step = AdamStep { rate, keep_mean, keep_square, correction, eps, keep, decay };
@@ -334,7 +336,8 @@ impl Rule for RAdam {
     }
 }
 
-/// Returns the rectification term r_t of the paper, or `None` while the variance is intractable (ρ_t ≤ 5).
+/// Returns the rectification term r_t of the paper, or `None` while the variance is intractable (ρ_t ≤ 5). In the code,
+/// ρ_∞ is `limit`, and ρ_t is `length`.
 fn rectification(beta: f64, step: u64) -> Option<f64> {
     let limit = 2. / (1. - beta) - 1.;
     let power = beta.powf(step as f64);

@@ -9,8 +9,9 @@ use crate::{Error, Result};
 use super::flat::{FlatParameters, dot, scalar};
 use super::rule_optimizer::missing_key;
 
-/// The curvature information of the iterations so far.
+/// The changes of gradient and parameters in the most recent iterations, which approximate the inverse Hessian.
 pub(super) struct CurvatureHistory {
+    /// The number of iterations so far.
     pub iterations: u64,
     /// The gradient before the last iteration, and the change of the parameters in that iteration.
     pub last: Option<(Tensor, Tensor)>,

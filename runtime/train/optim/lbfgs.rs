@@ -141,8 +141,10 @@ impl LbfgsStep {
     /// Takes a step without a line search. Returns the change of the parameters, or `None` if there is no descent
     /// direction.
     fn iterate(&mut self, gradient: &Tensor) -> Result<Option<Tensor>> {
-        let Some(search) = self.search_direction(gradient)? else { return Ok(None) };
-        let step = (search.direction * search.rate)?;
+        let Some(SearchDirection { direction, rate, .. }) = self.search_direction(gradient)? else {
+            return Ok(None);
+        };
+        let step = (direction * rate)?;
         self.parameters.add(&step)?;
         self.history.last = Some((gradient.clone(), step.clone()));
         Ok(Some(step))
@@ -155,8 +157,9 @@ impl LbfgsStep {
         (value, gradient): (f64, &Tensor),
         loss: &mut dyn FnMut() -> Result<Tensor>,
     ) -> Result<Option<(Tensor, Point, usize)>> {
-        let Some(search) = self.search_direction(gradient)? else { return Ok(None) };
-        let SearchDirection { direction, slope, rate } = search;
+        let Some(SearchDirection { direction, slope, rate }) = self.search_direction(gradient)? else {
+            return Ok(None);
+        };
         let parameters = &self.parameters;
         let initial = parameters.values()?;
         let mut evaluate = |step_length: f64| {
@@ -167,10 +170,11 @@ impl LbfgsStep {
             Ok(Point { step_length, loss: scalar(&loss)?, slope, gradient })
         };
         let start = Point { step_length: 0., loss: value, slope, gradient: gradient.clone() };
+        // Stop when the two ends of the interval differ by less than `tolerance_change` in every parameter.
         let resolution = self.settings.tolerance_change / max_abs(&direction)?.max(f64::MIN_POSITIVE);
-        let mut search = Search { start: &start, resolution, evaluate: &mut evaluate, evaluations: 0 };
-        let point = search.run(rate)?;
-        let evaluations = search.evaluations;
+        let mut line_search = Search { start: &start, resolution, evaluate: &mut evaluate, evaluations: 0 };
+        let point = line_search.run(rate)?;
+        let evaluations = line_search.evaluations;
         let step = (&direction * point.step_length)?;
         self.parameters.set(&initial)?;
         self.parameters.add(&step)?;

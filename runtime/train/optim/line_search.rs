@@ -133,12 +133,12 @@ impl Search<'_> {
 }
 
 /// Returns the step length at the minimum of the cubic that has the losses and slopes of both points, or the midpoint
-/// if this cubic has no minimum.
+/// if this cubic has no minimum. Computes equation 3.59 of Nocedal and Wright.
 fn minimum(a: &Point, b: &Point) -> f64 {
-    let curve = a.slope + b.slope - 3. * (a.loss - b.loss) / (a.step_length - b.step_length);
-    let root = (curve * curve - a.slope * b.slope).sqrt().copysign(b.step_length - a.step_length);
-    let minimum = b.step_length
-        - (b.step_length - a.step_length) * (b.slope + root - curve) / (b.slope - a.slope + 2. * root);
+    let d1 = a.slope + b.slope - 3. * (a.loss - b.loss) / (a.step_length - b.step_length);
+    let d2 = (d1 * d1 - a.slope * b.slope).sqrt().copysign(b.step_length - a.step_length);
+    let minimum =
+        b.step_length - (b.step_length - a.step_length) * (b.slope + d2 - d1) / (b.slope - a.slope + 2. * d2);
     if minimum.is_finite() { minimum } else { (a.step_length + b.step_length) / 2. }
 }
 

@@ -65,7 +65,7 @@ setters!(NAdam {
     decoupled_weight_decay: bool,
 });
 
-/// The product of the momenta of all steps, an f64 scalar.
+/// The name of the moment that holds the product of the momenta of all steps, an f64 scalar.
 const PRODUCT: &str = "mu_product";
 
 impl Rule for NAdam {

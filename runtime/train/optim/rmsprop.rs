@@ -16,7 +16,7 @@ use super::rule::{ParameterUpdate, Rule, check_not_negative, moving_average, set
 /// let x = Var::new(&[1f32, -2.], &Device::Cpu)?;
 /// let mut optimizer = RmsProp::new(0.1).alpha(0.75).build(vec![("x".into(), x.clone())])?;
 /// optimizer.step(&x.sqr()?.sum_all()?.backward()?)?; // the gradient is 2x
-/// // The moving average of the squared gradient is a quarter of it, so the step is 0.1 / √0.25.
+/// // The moving average is a quarter of the squared gradient, so the step is 0.1 / √0.25.
 /// let expected = Tensor::new(&[0.8f32, -1.8], &Device::Cpu)?;
 /// assert!((x.as_tensor() - expected)?.abs()?.max_all()?.to_scalar::<f32>()? < 1e-4);
 /// # Ok(())

@@ -9,7 +9,9 @@ use crate::{Error, Result};
 
 use super::{Optimizer, ParameterUpdate, Rule, Step};
 
+/// The key of a parameter's step count in the optimizer state, after the parameter's name and a dot.
 const STEP: &str = "step";
+/// The key of the learning rate in the optimizer state.
 const RATE: &str = "learning_rate";
 
 /// An optimizer that updates each of its parameters with the rule `R`. Contains the parameters, their moments and their

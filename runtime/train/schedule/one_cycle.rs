@@ -93,18 +93,18 @@ setters!(OneCycleLr {
 impl Schedule for OneCycleLr {
     fn rate(&self, _base: f64, step: usize) -> f64 {
         let mut start = 0.;
-        let mut rate = self.max_lr / self.div_factor;
-        for (end, next) in self.phases() {
+        let mut start_rate = self.max_lr / self.div_factor;
+        for (end, end_rate) in self.phases() {
             if to_f64(step) <= end {
                 let progress = (to_f64(step) - start) / (end - start).max(f64::MIN_POSITIVE);
                 return match self.anneal_strategy {
-                    Anneal::Cos => cosine(rate, next, progress),
-                    Anneal::Linear => rate + (next - rate) * progress,
+                    Anneal::Cos => cosine(start_rate, end_rate, progress),
+                    Anneal::Linear => start_rate + (end_rate - start_rate) * progress,
                 };
             }
-            (start, rate) = (end, next);
+            (start, start_rate) = (end, end_rate);
         }
-        rate
+        start_rate
     }
 
     fn validate(&self) -> Result<()> {

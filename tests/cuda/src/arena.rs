@@ -106,6 +106,7 @@ impl Arena {
         result
     }
 
+    /// Makes AddressSanitizer, if enabled, forbid or allow accesses to the guard zones.
     fn forbid(&self, forbidden: bool) {
         for zone in self.guards() {
             // SAFETY: this only marks bytes of the arena, and nothing accesses them until they are unmarked.
@@ -113,6 +114,7 @@ impl Arena {
         }
     }
 
+    /// Returns the guard zones: one before the first buffer and one after each buffer.
     fn guards(&self) -> impl Iterator<Item = Range<usize>> {
         let starts = std::iter::once(0).chain(self.buffers.iter().map(|buffer| buffer.range.end));
         let ends = self.buffers.iter().map(|buffer| buffer.range.start).chain([self.end]);
@@ -133,6 +135,7 @@ impl Arena {
         Ok(())
     }
 
+    /// Returns the name of a buffer, for messages.
     fn name(&self, buffer: usize) -> String {
         self.buffers
             .get(buffer)

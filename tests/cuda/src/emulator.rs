@@ -10,6 +10,7 @@ use crate::kernel::{Kernel, Value, check_limits};
 /// The thread orders: 0 is forward, 1 is reversed, and any other number is the seed of a shuffle.
 const ORDERS: [u32; 3] = [0, 1, 77];
 
+/// Runs the program once for each of [`ORDERS`]. Fails if the results differ.
 pub fn run(program: &Program, operands: &[&Tensor]) -> Result<Outcome> {
     let mut first: Option<Session> = None;
     for order in ORDERS {
@@ -33,6 +34,7 @@ pub fn run(program: &Program, operands: &[&Tensor]) -> Result<Outcome> {
 struct Session<'a> {
     program: &'a Program,
     operands: &'a [&'a Tensor],
+    /// The dtype of each buffer.
     dtypes: Vec<DType>,
     arena: Arena,
     /// The indices of the outputs that were arguments of earlier launches.
@@ -60,6 +62,7 @@ impl<'a> Session<'a> {
         Ok(Self { program, operands, dtypes, arena, written: vec![] })
     }
 
+    /// Checks a launch and runs it with the thread order `order`.
     fn launch(&mut self, launch: &Launch, order: u32) -> Result<()> {
         check_limits(launch)?;
         let kernel = Kernel::find(launch)?;
@@ -92,7 +95,7 @@ impl<'a> Session<'a> {
         Ok(Value::Pointer(self.arena.pointer(first + i), Some(self.dtypes[first + i])))
     }
 
-    /// Returns the bytes of operands and outputs.
+    /// Returns the bytes of all operands and outputs. The operands are included because launches may write to them.
     fn results(&self) -> Vec<&[u8]> {
         (0..self.operands.len() + self.program.outputs.len()).map(|i| self.arena.bytes(i)).collect()
     }

@@ -42,7 +42,9 @@ enum Pointee {
 struct Parameter {
     kind: Kind,
     pointee: Pointee,
+    /// Whether the parameter is a pointer to `const`.
     constant: bool,
+    /// The size of the parameter in bytes.
     bytes: u32,
 }
 
@@ -80,6 +82,7 @@ pub enum Value {
 }
 
 impl Kernel {
+    /// Returns the kernel of a launch. Fails if there is no kernel of this name, or if it is in another module.
     pub fn find(launch: &Launch) -> Result<&'static Self> {
         let name = CString::new(launch.kernel).map_err(candle_core::Error::wrap)?;
         // SAFETY: all kernels are registered before `main`, so the list of kernels no longer grows, and no kernel moves
@@ -118,6 +121,7 @@ impl Kernel {
         Ok(())
     }
 
+    /// Runs a launch that passed [`Self::check`], with the thread order `order`.
     pub fn launch(&self, launch: &Launch, values: &mut [Value], order: u32) -> Result<()> {
         let address = |value: &mut Value| -> *mut c_void {
             match value {

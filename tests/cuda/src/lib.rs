@@ -8,7 +8,8 @@
 //! - Between conflicting accesses of two threads there is a barrier, and no block accesses memory that another
 //!   block of the same launch writes.
 //! - Barriers in shared memory, bulk copies and `wgmma` (compute capability 9.0) order accesses as on the
-//!   device. Copies and products finish as late as possible, and deadlocks are errors.
+//!   device. Copies and products finish as late as the device allows, so that a missing wait is noticed.
+//!   Deadlocks are errors.
 //! - Threads, warps and blocks run in forward, reversed and shuffled order, with bit-identical results.
 //! - Arguments have the types of the parameters, and launches stay within the limits of a device.
 //!

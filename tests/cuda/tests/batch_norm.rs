@@ -31,8 +31,9 @@ impl Case {
     ) -> Result<Self> {
         let [samples, channels, plane] = shape;
         let mut numbers = Rng(seed);
-        let wide = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
-        let mut per_channel = |low: f64| numbers.uniform(&[channels], wide)?.affine(0.5, low + 0.5);
+        let parameter_dtype = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
+        let mut per_channel =
+            |low: f64| numbers.uniform(&[channels], parameter_dtype)?.affine(0.5, low + 0.5);
         let parameters = [per_channel(0.2)?, per_channel(-0.5)?];
         let (mean, variance) = (per_channel(-0.5)?, per_channel(0.3)?);
         let [weight, bias] = [(weight, &parameters[0]), (bias, &parameters[1])]
@@ -61,8 +62,8 @@ impl Case {
         self.weight.iter().chain(&self.bias)
     }
 
-    /// Computes the results on the CPU in f64. Returns the output, the gradients of the input, the weight and the bias
-    /// (of those that the case has), and the mean and the variance.
+    /// Computes the results on the CPU in f64. Returns the output, the gradients of the input and of the weight and the
+    /// bias if the case has them, and the mean and the variance.
     fn reference(&self, training: bool) -> Result<(Tensor, Vec<Tensor>, [Tensor; 2])> {
         let wide = |tensor: &Tensor| Var::from_tensor(&tensor.to_dtype(DType::F64)?);
         let x = wide(&self.x)?;
@@ -84,6 +85,7 @@ impl Case {
         Ok((y.detach(), gradients.collect::<Result<_>>()?, [mean, variance]))
     }
 
+    /// Runs the backward program and compares its gradients with `expected`.
     fn check_gradients(
         &self,
         training: bool,
@@ -109,6 +111,8 @@ impl Case {
     }
 }
 
+/// Generates shapes `[samples, channels, plane]`, with planes of one pixel, and small and large planes. Large planes
+/// have at most five channels.
 fn shape() -> impl Strategy<Value = [usize; 3]> {
     let plane = prop_oneof![Just(1usize), 2..32usize, 32..80usize, 300..700usize];
     (0..6usize, 1..40usize, plane).prop_map(|(samples, channels, plane)| {
@@ -129,6 +133,7 @@ proptest! {
         seed: u64,
     ) {
         let case = Case::new(shape, affine, activation, seed, dtype)?;
+        // The unbiased variance of a single value is undefined.
         if shape[0] * shape[2] == 1 {
             return Ok(());
         }
@@ -173,7 +178,8 @@ proptest! {
     }
 }
 
-/// For inputs with a large mean, the variance agrees with the variance of the same f32 inputs, computed in f64.
+/// For inputs with a large mean, the variance computed in f32 agrees with that computed in f64. Each input is about
+/// 1000, with deviations of about 0.01, so a difference of large sums would lose the variance.
 #[test]
 #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
 fn the_variance_is_accurate_for_a_large_mean() -> Result<()> {

@@ -16,6 +16,7 @@ use crate::common::conv_case::{Case, cases};
 use crate::common::lists::{DTYPES, activations_that_save_output};
 use crate::common::{Rng, check_close, values};
 
+/// All gradients.
 const ALL: Needs = Needs { input: true, weight: true, bias: true, residual: true };
 
 const TILES: [Tile; 4] = [Tile::Narrow, Tile::Medium, Tile::Wide, Tile::Large];
@@ -82,6 +83,7 @@ fn check(case: &Case, dtype: DType, activation: Activation, needs: Needs, method
         .unwrap_or_else(|error| panic!("{label}: {error}"));
 }
 
+/// Does the work of [`check`], which adds `label` to the errors that this function returns.
 fn compare(
     case: &Case,
     dtype: DType,
@@ -102,12 +104,13 @@ fn compare(
     };
     let actual = run(&program, &operands.each_ref())?.outputs;
 
-    let plain = Method::CudaCores(Tile::Medium);
+    // These gradients are always computed on CUDA cores. The tile does not affect the tolerance.
+    let cuda_cores = Method::CudaCores(Tile::Medium);
     let expected = [
         ("input", expected.input, selected.input),
         ("weight", expected.weight, selected.weight),
-        ("bias", expected.bias, plain),
-        ("residual", expected.residual, plain),
+        ("bias", expected.bias, cuda_cores),
+        ("residual", expected.residual, cuda_cores),
     ];
     let expected = expected.into_iter().filter_map(|(name, tensor, method)| Some((name, tensor?, method)));
     let expected: Vec<_> = expected.collect();
@@ -123,6 +126,7 @@ fn both(method: Method) -> Option<Methods> {
     Some(Methods { input: method, weight: method })
 }
 
+/// Generates the dtypes that the kernels support. Tensor cores do not support f64.
 fn dtypes(tensor_cores: bool) -> impl Strategy<Value = DType> {
     let dtypes: Vec<DType> =
         DTYPES.into_iter().filter(|dtype| !tensor_cores || *dtype != DType::F64).collect();
@@ -189,11 +193,13 @@ proptest! {
     #[test]
     #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
     fn selected_kernels_agree_with_the_cpu(case in cases(40, 10), dtype in dtypes(false), activation in activations()) {
+        // A batch of at most one keeps the many channels of these cases fast.
         check(&Case { batch: case.batch.min(1), ..case }, dtype, activation, ALL, None);
     }
 }
 
-/// Checks a transposed convolution with the case's settings and some output padding.
+/// Checks a transposed convolution with the stride, dilation and groups of the case, and half of its padding. `extra`
+/// is the output padding, which is reduced to the maximum that the stride and the dilation allow.
 fn check_transposed(case: &Case, dtype: DType, bias: bool, extra: [usize; 2], method: Method) -> Result<()> {
     let label = format!("{case:?} {dtype:?} {bias} {extra:?} {method:?}");
     let ConvGeometry { stride, dilation, groups, .. } = case.geometry;

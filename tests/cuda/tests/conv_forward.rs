@@ -17,10 +17,12 @@ use crate::common::magnitude::largest_magnitude;
 /// A target that supports every kernel.
 const TARGET: Target = Target { tf32: true, ..Target::H100 };
 
-/// The settings of a convolution.
+/// The shapes and settings of a convolution.
 #[derive(Clone, Debug)]
 struct Setting {
+    /// `[batch, in_channels, height, width]`
     input: [usize; 4],
+    /// `[out_channels, in_channels / groups, kernel height, kernel width]`
     weight: [usize; 4],
     geometry: ConvGeometry,
     options: Options,
@@ -36,7 +38,7 @@ impl Setting {
         ConvShape::new(&self.input, &self.weight, &self.geometry)
     }
 
-    /// Returns random operands for a variant, with the expected output.
+    /// Returns a case with random operands for a variant. In f32, the operands of tensor cores are exact in TF32.
     fn case(&self, dtype: DType, variant: Variant) -> Result<Case> {
         let (shape, device) = (self.shape()?, Device::Cpu);
         // Scale weights so that sums are about 1, independent of their length.
@@ -121,6 +123,7 @@ impl Case {
     }
 }
 
+/// Returns `true` if the variant multiplies on tensor cores.
 fn on_tensor_cores(variant: &Variant) -> bool {
     matches!(
         variant,
@@ -179,6 +182,7 @@ fn settings(
         )
 }
 
+/// Runs `check` on `cases` random settings.
 fn check_random(
     cases: u32,
     settings: impl Strategy<Value = Setting>,
@@ -384,6 +388,7 @@ fn extreme_settings_agree_with_the_cpu() -> Result<()> {
     for setting in settings {
         for dtype in DTYPES {
             for variant in variants(&setting.shape()?, dtype, &TARGET) {
+                // Variants with more slices differ only in the partition of the depth.
                 if !matches!(variant, Variant::ImplicitGemm { slices: 3.., .. }) {
                     setting.check(dtype, variant)?;
                 }
@@ -415,7 +420,7 @@ fn tf32_kernels_round_to_10_bits() -> Result<()> {
         assert!((1e-5..1e-3).contains(&error), "{variant:?}: {error}");
         count += 1;
     }
-    assert!(count > 5);
+    assert!(count > 5, "more than five variants should run on tensor cores, found {count}");
     Ok(())
 }
 
@@ -423,7 +428,7 @@ fn tf32_kernels_round_to_10_bits() -> Result<()> {
 #[test]
 fn variants_are_selected_by_the_documented_rule() -> Result<()> {
     let target = Target::H100;
-    let row = |[batch, in_channels, size, out_channels, kernel, stride]: [usize; 6], groups: usize| {
+    let layer = |[batch, in_channels, size, out_channels, kernel, stride]: [usize; 6], groups: usize| {
         let geometry =
             ConvGeometry { stride: [stride; 2], padding: [[kernel / 2; 2]; 2], dilation: [1; 2], groups };
         let (input, weight) =
@@ -440,32 +445,35 @@ fn variants_are_selected_by_the_documented_rule() -> Result<()> {
     for dtype in [DType::F32, DType::F16, DType::BF16] {
         // Depthwise convolutions: the more rows each thread computes, the fewer threads there are to keep the device
         // busy.
-        assert!(kernel(&row([32, 32, 112, 32, 3, 1], 32), dtype)?.ends_with("_3_1_8"));
-        assert!(kernel(&row([1, 512, 14, 512, 3, 1], 512), dtype)?.ends_with("_3_1_2"));
-        assert!(kernel(&row([32, 128, 56, 128, 3, 2], 128), dtype)?.ends_with("_3_2_4"));
+        assert!(kernel(&layer([32, 32, 112, 32, 3, 1], 32), dtype)?.ends_with("_3_1_8"));
+        assert!(kernel(&layer([1, 512, 14, 512, 3, 1], 512), dtype)?.ends_with("_3_1_2"));
+        assert!(kernel(&layer([32, 128, 56, 128, 3, 2], 128), dtype)?.ends_with("_3_2_4"));
         // Groups with few channels, and short sums in few blocks.
-        assert!(kernel(&row([32, 256, 28, 256, 3, 1], 64), dtype)?.contains("direct"));
-        assert!(kernel(&row([1, 1, 28, 20, 5, 1], 1), dtype)?.contains("direct"));
+        assert!(kernel(&layer([32, 256, 28, 256, 3, 1], 64), dtype)?.contains("direct"));
+        assert!(kernel(&layer([1, 1, 28, 20, 5, 1], 1), dtype)?.contains("direct"));
         // A small image with many channels has too few tiles to fill the device.
-        assert!(slices(&row([1, 512, 7, 512, 3, 1], 1), dtype)? > 1);
+        assert!(slices(&layer([1, 512, 7, 512, 3, 1], 1), dtype)? > 1);
         // A large convolution uses big tiles without slices.
-        let large = row([32, 256, 56, 256, 3, 1], 1);
+        let large = layer([32, 256, 56, 256, 3, 1], 1);
         assert!(kernel(&large, dtype)?.contains(if dtype == DType::F32 { "128x128" } else { "hopper" }));
         assert!(selected(&large, dtype, &Target::A100)?.kernel().contains("128x128"));
         assert_eq!(slices(&large, dtype)?, 1);
     }
     // The first layers of networks, without tensor cores.
-    for row in [row([64, 1, 28, 20, 5, 1], 1), row([32, 3, 224, 64, 3, 1], 1), row([32, 3, 224, 64, 7, 2], 1)]
+    for layer in
+        [layer([64, 1, 28, 20, 5, 1], 1), layer([32, 3, 224, 64, 3, 1], 1), layer([32, 3, 224, 64, 7, 2], 1)]
     {
-        assert!(kernel(&row, DType::F32)?.contains("direct"));
+        assert!(kernel(&layer, DType::F32)?.contains("direct"));
     }
     assert!(
-        selected(&row([32, 256, 56, 256, 3, 1], 1), DType::BF16, &Target::A100)?.kernel().ends_with("packed")
+        selected(&layer([32, 256, 56, 256, 3, 1], 1), DType::BF16, &Target::A100)?
+            .kernel()
+            .ends_with("packed")
     );
-    assert!(kernel(&row([32, 64, 56, 256, 1, 1], 1), DType::BF16)?.ends_with("dense"));
+    assert!(kernel(&layer([32, 64, 56, 256, 1, 1], 1), DType::BF16)?.ends_with("dense"));
     // Without tensor cores: old GPUs, f32 if TF32 is not allowed, and f64.
     let old = Target { capability: (7, 5), ..Target::A100 };
-    let large = row([32, 256, 56, 256, 3, 1], 1);
+    let large = layer([32, 256, 56, 256, 3, 1], 1);
     for (target, dtype) in [(old, DType::F32), (old, DType::BF16), (target, DType::F32), (target, DType::F64)]
     {
         assert!(!on_tensor_cores(&selected(&large, dtype, &target)?));

@@ -23,6 +23,7 @@ fn numbers(count: usize, low: f64, seed: usize, dtype: DType) -> Result<(Tensor,
     Ok((tensor, exact))
 }
 
+/// Asserts that the norm of `actual - expected` is at most `bound` times the norm of `expected`.
 fn assert_close(actual: &Tensor, expected: &[f64], bound: f64) -> Result<()> {
     let actual = actual.to_dtype(DType::F64)?.to_vec1::<f64>()?;
     let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
@@ -32,17 +33,18 @@ fn assert_close(actual: &Tensor, expected: &[f64], bound: f64) -> Result<()> {
     Ok(())
 }
 
+/// Compares a step of SGD with its definition. `buffered` is `true` if there is a momentum buffer.
 fn sgd(step: &SgdStep, buffered: bool, count: usize, (dtype, bound): (DType, f64)) -> Result<()> {
     let (parameter, mut p) = numbers(count, -1., 1, dtype)?;
     let (buffer, mut b) = numbers(count, -1., 2, dtype)?;
     let (gradient, g) = numbers(count, -1., 3, dtype)?;
     for i in 0..count {
-        let slope = g[i] + step.decay * p[i];
-        b[i] = step.momentum * b[i] + step.share * slope;
+        let decayed = g[i] + step.decay * p[i];
+        b[i] = step.momentum * b[i] + step.share * decayed;
         let direction = match (buffered, step.nesterov) {
-            (false, _) => slope,
+            (false, _) => decayed,
             (true, false) => b[i],
-            (true, true) => slope + step.momentum * b[i],
+            (true, true) => decayed + step.momentum * b[i],
         };
         p[i] -= step.rate * direction;
     }
@@ -54,15 +56,16 @@ fn sgd(step: &SgdStep, buffered: bool, count: usize, (dtype, bound): (DType, f64
     if buffered { assert_close(&outcome.operands[1], &b, bound) } else { Ok(()) }
 }
 
+/// Compares a step of Adam with its definition.
 fn adam(step: &AdamStep, count: usize, (dtype, bound): (DType, f64)) -> Result<()> {
     let (parameter, mut p) = numbers(count, -1., 1, dtype)?;
     let (mean, mut m) = numbers(count, -1., 2, dtype)?;
     let (square, mut s) = numbers(count, 0.1, 3, dtype)?;
     let (gradient, g) = numbers(count, -1., 4, dtype)?;
     for i in 0..count {
-        let slope = g[i] + step.decay * p[i];
-        m[i] = step.keep_mean * m[i] + (1. - step.keep_mean) * slope;
-        s[i] = step.keep_square * s[i] + (1. - step.keep_square) * slope * slope;
+        let decayed = g[i] + step.decay * p[i];
+        m[i] = step.keep_mean * m[i] + (1. - step.keep_mean) * decayed;
+        s[i] = step.keep_square * s[i] + (1. - step.keep_square) * decayed * decayed;
         p[i] = step.keep * p[i] - step.rate * m[i] / (s[i].sqrt() * step.correction + step.eps);
     }
     let program = step.program(count, dtype, &TARGET)?;

@@ -6,6 +6,8 @@ use sconce_cuda_tests::run;
 
 use crate::common::magnitude::largest_magnitude;
 
+/// Returns a program with one launch. `shape` is the number of blocks, of threads in a block, and of bytes of shared
+/// memory.
 fn program(kernel: &'static str, outputs: &[(usize, DType)], shape: [u32; 3], args: Vec<Arg>) -> Program {
     let [grid, block, shared] = shape;
     let launch =
@@ -29,6 +31,7 @@ fn a_correct_kernel_sums_rows() -> Result<()> {
     Ok(())
 }
 
+/// Runs the kernel `check_faults` with the fault of this number; 0 is the correct kernel.
 fn run_with_fault(fault: i32) -> Result<Tensor> {
     let x = random(192)?;
     let args = vec![Arg::Operand(0), Arg::Output(0), Arg::Int(fault)];
@@ -40,6 +43,8 @@ fn run_with_fault(fault: i32) -> Result<Tensor> {
 #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
 #[cfg_attr(emulator_asan, ignore = "AddressSanitizer ends the process at the first fault")]
 fn faults_are_reported() {
+    // For each fault, a part of the error message, or "nothing" if there is no error. Fault 11 changes the result
+    // instead.
     let expected = [
         "nothing",
         "out of bounds: writes 4 bytes at byte 256 of the dynamic shared memory",
@@ -55,10 +60,10 @@ fn faults_are_reported() {
         "nothing",
         "the thread order",
     ];
-    for (number, expected) in expected.iter().enumerate() {
+    for (fault, expected) in expected.iter().enumerate() {
         let message =
-            run_with_fault(number as i32).map_or_else(|error| error.to_string(), |_| "nothing".into());
-        assert!(message.contains(expected), "fault {number}: expected {expected:?}, found {message:?}");
+            run_with_fault(fault as i32).map_or_else(|error| error.to_string(), |_| "nothing".into());
+        assert!(message.contains(expected), "fault {fault}: expected {expected:?}, found {message:?}");
     }
 }
 
@@ -68,6 +73,7 @@ fn faults_are_reported() {
 #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
 fn asynchronous_copies_finish_in_a_wait() -> Result<()> {
     assert!(run_with_fault(0)?.to_vec1::<f32>()?.iter().all(|x| x.is_finite()));
+    // This kernel does not wait.
     assert!(run_with_fault(11)?.to_vec1::<f32>()?.iter().all(|x| x.is_nan()));
     Ok(())
 }
@@ -146,6 +152,7 @@ fn rounding_is_to_nearest() -> Result<()> {
         assert_eq!(f16[i].to_bits(), half::f16::from_f32(*value).to_bits(), "{value:e}");
         assert_eq!(bf16[i].to_bits(), half::bf16::from_f32(*value).to_bits(), "{value:e}");
         assert!(tf32[i].to_bits() & 0x1fff == 0, "{value:e}");
+        // TF32 has a mantissa of 10 bits, so the rounding error is at most 2⁻¹¹ of the value.
         let is_close = (tf32[i] - value).abs() <= value.abs() / 2048.0 + f32::from_bits(0x1000);
         assert!(is_close || tf32[i].is_infinite(), "{value:e} {:e}", tf32[i]);
     }

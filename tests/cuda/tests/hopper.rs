@@ -6,12 +6,15 @@ use sconce_cuda_tests::run;
 
 use crate::common::{Rng, check_close};
 
-/// The constants of `hopper_check.cu`.
+// The constants of `hopper_check.cu`.
+/// The number of rows and of columns of the product.
 const ROWS: usize = 128;
+/// The number of bytes along the depth that one step multiplies.
 const STEP_BYTES: usize = 64;
+/// The number of bytes of the structure `Ring`.
 const SHARED: u32 = 2 * (3 * 8192 + 4 * 8);
 
-/// The number of depth steps that the kernels copy to the ring buffer.
+/// The number of steps along the depth, each of which the kernels copy to the ring buffer.
 const STEPS: usize = 5;
 
 /// Runs a kernel that multiplies two matrices through a ring buffer in shared memory. `fault` selects a fault in the
@@ -35,7 +38,7 @@ fn core_matrices(w: &Tensor) -> Result<Tensor> {
     w.permute((0, 2, 3, 1))?.contiguous()
 }
 
-/// Truncates floats to the bits that a tensor core uses.
+/// Truncates floats to the bits that a tensor core uses in TF32.
 fn truncate_to_tf32(x: &Tensor) -> Result<Tensor> {
     let truncated: Vec<f32> = x
         .flatten_all()?
@@ -46,6 +49,7 @@ fn truncate_to_tf32(x: &Tensor) -> Result<Tensor> {
     Tensor::from_vec(truncated, x.shape(), x.device())
 }
 
+/// Returns two random matrices `[depth, ROWS]`.
 fn operands(dtype: DType) -> Result<[Tensor; 2]> {
     let depth = STEPS * STEP_BYTES / dtype.size_in_bytes();
     let mut numbers = Rng(1);
@@ -72,6 +76,7 @@ fn warpgroups_compute_matrix_products() -> Result<()> {
 #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
 #[cfg_attr(emulator_asan, ignore = "AddressSanitizer ends the process at the first fault")]
 fn faults_are_reported() -> Result<()> {
+    // For each `Fault` in `hopper_check.cu`, a part of the error message, "NaN" if the product is NaN, or "nothing".
     let expected = [
         "nothing",
         "which a product by warp 7 read with no barrier in between",

@@ -17,6 +17,7 @@ struct Reference {
     dx: Tensor,
 }
 
+/// Returns the output of `pool` and the gradient of `x` for the output gradient `grad`.
 fn reference(x: &Tensor, grad: &Tensor, pool: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Reference> {
     let x = Var::from_tensor(&x.to_dtype(DType::F64)?)?;
     let y = pool(&x)?;
@@ -31,6 +32,7 @@ fn reference(x: &Tensor, grad: &Tensor, pool: impl Fn(&Tensor) -> Result<Tensor>
 fn check_max(pool: &PoolProblem, x: &Tensor, grad: &Tensor, expected: &Reference, bound: f64) -> Result<()> {
     let dtype = x.dtype();
     let y = run(&max(pool, dtype)?, &[x])?.outputs.remove(0);
+    // A maximum is an element of the input, so it is exact.
     check_close("maxima", &y, &expected.y, 0.)?;
     let y = y.reshape(grad.shape())?;
     let dx = run(&max_backward(pool, dtype)?, &[x, &y, grad])?.outputs.remove(0);
@@ -58,11 +60,13 @@ fn axis() -> impl Strategy<Value = [usize; 5]> {
     })
 }
 
+/// Returns the geometry and the input size of pooling whose axes are `rows` and `columns`, as [`axis`] generates them.
 fn windows([rows, columns]: [[usize; 5]; 2], ceil_mode: bool) -> (PoolGeometry, [usize; 2]) {
     let [kernel, stride, padding, dilation, input] = std::array::from_fn(|i| [rows[i], columns[i]]);
     (PoolGeometry { kernel, stride, padding, dilation, ceil_mode }, input)
 }
 
+/// Returns an input of shape `shape` and an output gradient.
 fn inputs(shape: &[usize], output: [usize; 2], seed: u64, dtype: DType) -> Result<(Tensor, Tensor)> {
     let mut numbers = Rng(seed);
     // Half of the cases have small integers, so that a window may contain its maximum several times.
@@ -96,6 +100,7 @@ proptest! {
             let expected = reference(&x, &grad, |x| max_pool2d(x, &geometry))?;
             check_max(&pool, &x, &grad, &expected, bound)?;
         }
+        // Average pooling has no dilation.
         geometry.dilation = [1; 2];
         if let Ok(pool) = PoolProblem::new(batch * channels, input, geometry) {
             let (x, grad) = inputs(&shape, pool.output, seed, dtype)?;

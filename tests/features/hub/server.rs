@@ -206,6 +206,8 @@ impl Shared {
         let content_range = format!("bytes {begin}-{}/{}", end - 1, content.len());
         let headers = [headers, &[("Content-Range", &*content_range), ("Accept-Ranges", "bytes")]].concat();
         let body = &content[begin..end];
+        // The client first requests one byte, to get the length of the file. This request succeeds even if a fault is
+        // set.
         let is_probe = body.len() == 1;
         match *self.fault.lock().unwrap() {
             Fault::Cut(length) if !is_probe => {

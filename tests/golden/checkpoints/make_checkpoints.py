@@ -159,8 +159,8 @@ def all_types():
     state["expanded"] = tensor(seven, (1, 3), (1, 0))
     state["scalar"] = tensor(seven, (), ())
     state["empty"] = tensor(Storage("float32", []), (0, 3), (3, 1))
-    half = tensor(Storage("float32", [1, 2]), (2,), (1,))
-    state["parameter"] = Call(rebuild_parameter, half, True, collections.OrderedDict())
+    pair = tensor(Storage("float32", [1, 2]), (2,), (1,))
+    state["parameter"] = Call(rebuild_parameter, pair, True, collections.OrderedDict())
     state._metadata = collections.OrderedDict([("", {"version": 1})])
     return state
 

@@ -51,6 +51,7 @@ fn fresh_parameters_have_the_distribution_of_pytorch() -> Result<()> {
         assert_eq!(parameters[0].1.dims(), shape);
         let weight = values(&parameters[0].1)?;
         let largest = weight.iter().fold(0f64, |max, x| max.max(x.abs()));
+        // The mean square of the uniform distribution within ±`bound` is `bound`² / 3.
         let square = weight.iter().map(|x| x * x).sum::<f64>() / weight.len() as f64;
         assert!(largest <= bound && largest > 0.95 * bound, "expected about {bound}, found {largest}");
         assert!((square / (bound * bound / 3.) - 1.).abs() < 0.2, "{square}");

@@ -1,7 +1,8 @@
 //! The table of activations, with one entry for each. All code that computes or names an activation uses this table.
 //!
-//! Values and gradients match PyTorch for every input, including the kinks, infinities and NaN. If the slope is 0, the
-//! gradient is set to 0 rather than multiplied by 0, so that an infinite gradient of the output gives 0 and not NaN.
+//! Values and gradients match PyTorch for every input, including the kinks, infinities and NaN. In an interval on which
+//! an activation is constant, such as the negative numbers for ReLU, the gradient of the input is set to 0. Multiplying
+//! the gradient of the output by a slope of 0 would give NaN if that gradient is infinite.
 
 use candle_core::{Result, Tensor};
 
@@ -53,7 +54,7 @@ activations! {
         LeakyRelu { negative_slope } = leaky_relu [] {
             inline: true,
             value: |x| x.splat(0.).where_less(x, x, x * x.splat(negative_slope)),
-            // If the slope is not negative, output and input have the same sign.
+            // If `negative_slope` is not negative, the output is positive exactly if the input is.
             saves_output: negative_slope >= 0.,
             gradient: |grad, y| y.splat(0.).where_less(y, grad, grad * y.splat(negative_slope)),
             composed: |x| x.relu()? - x.neg()?.relu()?.affine(negative_slope, 0.)?,
@@ -210,12 +211,13 @@ activations! {
     }
 }
 
-/// `2 √(2/π)`.
+/// The slope at 0 of the approximation's `2u` (see [`approximate_normal_cdf`]): `2 √(2/π)`.
 const GELU_SLOPE: f64 = 1.595_769_121_605_730_7;
-/// The coefficient of `x³` in the approximation of GELU.
+/// The coefficient of `x³` in the approximation's `u` (see [`approximate_normal_cdf`]).
 const GELU_CUBE: f64 = 0.044_715;
 
-/// Returns `(1 + tanh u) / 2` with `u = √(2/π) (x + 0.044715 x³)`, computed as `σ(2u)`, which avoids cancellation.
+/// Approximates Φ: returns `(1 + tanh u) / 2` with `u = √(2/π) (x + 0.044715 x³)`, computed as `σ(2u)`, which avoids
+/// cancellation.
 #[inline(always)]
 fn approximate_normal_cdf<N: Number>(x: N) -> N {
     (x.splat(GELU_SLOPE) * (x + x.splat(GELU_CUBE) * x * x * x)).sigmoid()
@@ -231,7 +233,7 @@ fn tanh_softplus<N: Number>(x: N) -> N {
     w / (w + two)
 }
 
-/// Returns `max(x, 0) + ln(1 + e^-|x|)`, which stays finite for large `x`.
+/// Returns `ln(1 + e^x)`, computed as `max(x, 0) + ln(1 + e^-|x|)`, which does not overflow for large `x`.
 fn softplus_composed(x: &Tensor) -> Result<Tensor> {
     x.relu()? + (x.abs()?.neg()?.exp()? + 1.)?.log()?
 }

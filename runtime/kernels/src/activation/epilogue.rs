@@ -8,22 +8,22 @@ use super::function::Function;
 
 /// Returns the bounds of an activation that only clamps its input, or `None` for any other activation.
 pub(crate) fn bounds(activation: Activation) -> Option<[f32; 2]> {
-    fn of<F: Function>(_: F) -> Option<[f32; 2]> {
+    fn bounds_of<F: Function>(_: F) -> Option<[f32; 2]> {
         F::BOUNDS
     }
-    with_function!(activation, f => of(f))
+    with_function!(activation, f => bounds_of(f))
 }
 
 /// Applies the first of the two [`stages`] of an activation to each lane of a vector.
 #[inline(always)]
 pub(crate) fn activate<S: Simd>(simd: S, activation: Activation, x: S::V) -> S::V {
     #[inline(always)]
-    fn of<S: Simd, F: Function>(simd: S, function: F, x: S::V) -> S::V {
-        debug_assert!(F::INLINE, "{} is applied to stored numbers", F::NAME);
-        // The condition keeps the code of the other activations out of every epilogue.
+    fn apply<S: Simd, F: Function>(simd: S, function: F, x: S::V) -> S::V {
+        debug_assert!(F::INLINE, "expected an inline activation, found {}", F::NAME);
+        // The compiler evaluates the condition, and does not compile the other activations into every epilogue.
         if F::INLINE { function.value(Vectors::new(simd, [x])).vectors[0] } else { x }
     }
-    with_function!(activation, f => of(simd, f, x))
+    with_function!(activation, f => apply(simd, f, x))
 }
 
 /// Applies an activation to numbers in memory, with one function call for all of them.

@@ -8,10 +8,11 @@ use crate::number::Number;
 pub(crate) trait Function: Copy + Send + Sync + 'static {
     const NAME: &'static str;
 
-    /// The bounds, if the value is the input clamped to them.
+    /// `[min, max]` if the function only clamps its input to `min..=max`, and `None` otherwise.
     const BOUNDS: Option<[f32; 2]> = None;
 
-    /// `true` if computing the value is cheaper than a function call.
+    /// `true` if computing the value is cheaper than a function call. Epilogues then apply the function to vectors in
+    /// registers, before they store the results.
     const INLINE: bool = Self::BOUNDS.is_some();
 
     /// Returns the value at `x`.

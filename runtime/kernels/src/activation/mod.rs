@@ -24,10 +24,10 @@ pub use prelu::prelu;
 impl Activation {
     /// Returns the function's name: `relu`, `leaky_relu`.
     pub fn name(self) -> &'static str {
-        fn of<F: Function>(_: F) -> &'static str {
+        fn name_of<F: Function>(_: F) -> &'static str {
             F::NAME
         }
-        with_function!(self, f => of(f))
+        with_function!(self, f => name_of(f))
     }
 
     /// Applies the activation to a number, or to each lane of a vector.
@@ -45,7 +45,8 @@ impl Activation {
     /// Returns the gradient of the input from the `gradient` of the output and the value that the forward pass `saved`:
     /// the output if [`saves_output`](Self::saves_output), else the input.
     ///
-    /// If the slope is 0, the result is 0, even for an infinite gradient.
+    /// In an interval on which the activation is constant, such as the negative numbers for ReLU, the result is 0 even
+    /// for an infinite gradient.
     #[inline(always)]
     pub fn gradient<N: Number>(self, gradient: N, saved: N) -> N {
         with_function!(self, f => f.gradient(gradient, saved))

@@ -53,7 +53,8 @@ pub fn prelu(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     x.relu()?.sub(&negative)
 }
 
-/// Returns the sizes of `x`, with one channel for each slope. If all channels share a slope, they count as one channel.
+/// Returns the sizes of `x`, with one channel for each slope. If there is one slope, all elements count as one channel,
+/// and the last dimension as the plane.
 fn sizes(x: &Tensor, weight: &Tensor) -> Result<Channels> {
     match weight.dims() {
         [1] => {

@@ -24,7 +24,7 @@ pub(crate) use activations;
 macro_rules! functions {
     ($(
         $(#[$doc:meta])*
-        $name:ident $({ $($field:ident),+ })? = $function:ident [$($kind:literal)?] {
+        $name:ident $({ $($field:ident),+ })? = $function:ident [$($layer:literal)?] {
             $(bounds: $bounds:expr,)?
             $(inline: $inline:literal,)?
             value: |$x:ident| $value:expr,
@@ -72,8 +72,9 @@ macro_rules! functions {
 }
 pub(crate) use functions;
 
-/// Expands the entries to `enum Activation { …, Silu, … }`, `with_function` and `for_each_activation`. The first token
-/// must be `$`, which the generated macros need; the first entry must be the identity.
+/// Expands the entries to `enum Activation { …, Silu, … }`, `with_function` and `for_each_activation`. The first entry
+/// must be the identity. The first token must be `$`: the generated macros contain this token, which a macro cannot
+/// write itself.
 macro_rules! enumeration {
     (
         ($d:tt)
@@ -81,7 +82,7 @@ macro_rules! enumeration {
         $identity:ident = $identity_function:ident [] { $($identity_body:tt)* }
         $(
             $(#[$doc:meta])*
-            $name:ident $({ $($field:ident),+ })? = $function:ident [$($kind:literal)?] { $($body:tt)* }
+            $name:ident $({ $($field:ident),+ })? = $function:ident [$($layer:literal)?] { $($body:tt)* }
         )*
     ) => {
         /// An elementwise activation, as PyTorch defines it, that a kernel can apply to its results.
@@ -164,7 +165,10 @@ macro_rules! enumeration {
         /// use sconce_kernels::for_each_activation;
         ///
         /// macro_rules! functions {
-        ///     ($($(#[$doc:meta])* $name:ident $({ $($field:ident),+ })? = $function:ident [$($kind:literal)?];)*) => {
+        ///     ($(
+        ///         $(#[$doc:meta])*
+        ///         $name:ident $({ $($field:ident),+ })? = $function:ident [$($layer:literal)?];
+        ///     )*) => {
         ///         [$(stringify!($function)),*]
         ///     };
         /// }
@@ -178,7 +182,7 @@ macro_rules! enumeration {
                 $d callback! {
                     $(
                         $(#[$doc])*
-                        $name $({ $($field),+ })? = $function [$($kind)?];
+                        $name $({ $($field),+ })? = $function [$($layer)?];
                     )*
                 }
             };

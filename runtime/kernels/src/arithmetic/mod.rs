@@ -1,7 +1,8 @@
 //! Arithmetic with broadcasting, functions of one number, and sums over dimensions.
 //!
 //! On the CPU, operands may have any strides, and each operation is one pass without temporary copies. Candle's own
-//! operations run on a second thread pool, whose waiting threads slow down the kernels that run between them.
+//! operations would use a second thread pool. While the threads of that pool wait for work, they slow down the kernels
+//! of this crate.
 
 mod binary;
 mod reduce;

@@ -100,13 +100,13 @@ fn reduce(x: &Tensor, dims: impl Dims, reduction: Reduction) -> Result<Tensor> {
     if !has_kernels(x) {
         return reduction.composed(x, dims);
     }
-    let mut kept = x.dims().to_vec();
+    let mut keepdim_shape = x.dims().to_vec();
     let mut count = 1;
     for dim in &dims {
-        count *= kept[*dim];
-        kept[*dim] = 1;
+        count *= keepdim_shape[*dim];
+        keepdim_shape[*dim] = 1;
     }
-    let mut output = kept.clone();
+    let mut output = keepdim_shape.clone();
     if !reduction.keeps_dims {
         let mut dim = 0;
         output.retain(|_| {
@@ -115,16 +115,18 @@ fn reduce(x: &Tensor, dims: impl Dims, reduction: Reduction) -> Result<Tensor> {
         });
     }
     let scale = if reduction.is_mean { 1. / count as f64 } else { 1. };
-    let [kept, output] = [kept, output].map(Shape::from);
-    relay::apply([x], Sum { name: reduction.name(), scale, kept, output })
+    let [keepdim_shape, output] = [keepdim_shape, output].map(Shape::from);
+    relay::apply([x], Sum { name: reduction.name(), scale, keepdim_shape, output })
 }
 
-/// The sum over the dimensions that have size 1 in `kept`, times `scale`.
+/// The sum over some dimensions, times `scale`.
 struct Sum {
     name: &'static str,
+    /// 1 for a sum, and 1 / (the number of summed elements) for a mean.
     scale: f64,
-    kept: Shape,
-    /// `kept`, without the dimensions that are removed.
+    /// The shape of the input, with size 1 in the summed dimensions.
+    keepdim_shape: Shape,
+    /// The shape of the output: `keepdim_shape`, with or without the summed dimensions.
     output: Shape,
 }
 
@@ -134,12 +136,12 @@ impl Operation<1> for Sum {
     }
 
     fn forward(&self, [x]: [CpuOperand; 1]) -> Result<(CpuStorage, Shape)> {
-        let shapes = [x.1.shape(), &self.kept];
+        let shapes = [x.1.shape(), &self.keepdim_shape];
         Ok((strided::sum(self.name, [x], shapes, self.scale, &Identity)?, self.output.clone()))
     }
 
     fn backward(&self, [x]: [&Tensor; 1], _: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 1]> {
-        let grad = grad.detach().reshape(&self.kept)?;
+        let grad = grad.detach().reshape(&self.keepdim_shape)?;
         let factor = Unary::Affine { factor: self.scale, offset: 0. };
         Ok([Some(map_tensors(self.name, [&grad], x.shape(), &factor)?)])
     }

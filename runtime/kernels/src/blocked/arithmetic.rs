@@ -1,4 +1,4 @@
-//! Arithmetic and functions of channel-blocked activations.
+//! Arithmetic with broadcasting and functions of one number, on channel-blocked activations.
 
 use candle_core::{Result, bail};
 
@@ -44,8 +44,8 @@ fn op_at_zero(op: Binary) -> f32 {
     if op == Binary::Div { f32::NAN } else { 0. }
 }
 
-/// Applies a formula to activations that broadcast to `dims`. The lanes after the last channel hold zeros. `at_zero` is
-/// the formula's value for zeros. If this value is not 0, the lanes after the last channel of the result are cleared.
+/// Applies a formula to activations that broadcast to `dims`. `at_zero` is the formula's value for zeros, which is also
+/// its value in the lanes after the last channel. If this value is not 0, these lanes of the result are set to zero.
 fn elementwise<const N: usize>(
     activations: [&BlockedTensor; N],
     dims: [usize; 4],
@@ -65,7 +65,7 @@ fn elementwise<const N: usize>(
     ];
     map_into(activations.map(BlockedTensor::blocks), &axes, y.blocks_mut(), formula);
     let used = dims[1] % lanes;
-    // A NaN differs from zero, too.
+    // The condition also holds if `at_zero` is NaN.
     if used > 0 && at_zero != 0. {
         let last_blocks = y.blocks_mut().chunks_mut((pixels * lanes).max(1)).skip(blocks - 1).step_by(blocks);
         last_blocks.for_each(|block| clear(block, lanes, used));

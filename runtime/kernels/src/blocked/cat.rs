@@ -30,8 +30,8 @@ pub fn cat_channels(activations: &[Arc<BlockedTensor>]) -> Result<BlockedTensor>
             let end = start + activation.dims()[1];
             let shared = block_channels.start.max(start)..block_channels.end.min(end);
             if !shared.is_empty() {
-                let lanes = &mut block[shared.start - block_channels.start..];
-                copy(activation, sample, shared.start - start, shared.len(), lanes);
+                let destination = &mut block[shared.start - block_channels.start..];
+                copy(activation, sample, shared.start - start, shared.len(), destination);
             }
             start = end;
         }
@@ -39,19 +39,19 @@ pub fn cat_channels(activations: &[Arc<BlockedTensor>]) -> Result<BlockedTensor>
     Ok(y)
 }
 
-/// Copies the channels `channel..channel + count` of one sample to consecutive lanes of every pixel of `block`, which
-/// begins at the first of these lanes in the first pixel.
-fn copy(activation: &BlockedTensor, sample: usize, channel: usize, count: usize, block: &mut [f32]) {
+/// Copies the channels `channel..channel + count` of one sample to a block of channels, in consecutive lanes of every
+/// pixel. `destination` is the part of the block that begins at the first of these lanes in the first pixel.
+fn copy(activation: &BlockedTensor, sample: usize, channel: usize, count: usize, destination: &mut [f32]) {
     let (lanes, len) = (activation.lanes(), activation.pixels() * activation.lanes());
     let mut done = 0;
     while done < count {
-        let (source, lane) = ((channel + done) / lanes, (channel + done) % lanes);
+        let (block, lane) = ((channel + done) / lanes, (channel + done) % lanes);
         let copied = (lanes - lane).min(count - done);
-        let x = &activation.blocks()[(sample * activation.channel_blocks() + source) * len..][..len];
-        if copied == lanes && block.len() == len {
-            block.copy_from_slice(x);
+        let x = &activation.blocks()[(sample * activation.channel_blocks() + block) * len..][..len];
+        if copied == lanes && destination.len() == len {
+            destination.copy_from_slice(x);
         } else {
-            for (y, x) in block[done..].chunks_mut(lanes).zip(x[lane..].chunks(lanes)) {
+            for (y, x) in destination[done..].chunks_mut(lanes).zip(x[lane..].chunks(lanes)) {
                 y[..copied].copy_from_slice(&x[..copied]);
             }
         }

@@ -52,8 +52,8 @@ fn for_each_channel_block(y: &mut BlockedTensor, run: impl Fn(usize, &mut [f32])
     });
 }
 
-/// Returns the first lane to clear in the last block of channels, or the number of lanes if none must be cleared. The
-/// lanes after the last channel must be cleared if the activation does not map zero to zero.
+/// Returns the first lane to set to zero in the last block of channels, or the number of lanes if there is none. The
+/// lanes after the last channel must be set to zero if the activation does not map zero to zero.
 fn first_padding_lane(x: &BlockedTensor, activation: Activation) -> usize {
     let used = x.dims()[1] % x.lanes();
     if used == 0 || activation.value(0f32) == 0. { x.lanes() } else { used }
@@ -66,7 +66,7 @@ pub(super) fn clear(block: &mut [f32], lanes: usize, first: usize) {
     }
 }
 
-/// Returns the values followed by zeros for the lanes after the last channel.
+/// Returns the values, followed by zeros up to the length `len`.
 fn padded(values: &[f32], len: usize) -> Vec<f32> {
     let mut padded = values.to_vec();
     padded.resize(len, 0.);

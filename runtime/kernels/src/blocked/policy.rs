@@ -8,21 +8,21 @@ use crate::simd::isa;
 
 use super::conv;
 
-/// Returns `true` if the channel-blocked kernels support `x`: it is f32 on the CPU and does not require a gradient.
+/// Returns `true` if the channel-blocked kernels support `x`. They support f32 on the CPU without gradients.
 pub fn supports(x: &Tensor) -> bool {
     x.dtype() == DType::F32 && x.device().is_cpu() && !x.track_op()
 }
 
-/// Returns `true` if a channel-blocked convolution supports a weight and a bias. The weight needs a cache for its
-/// packed form: packing it in every call would cost more time than the layout saves.
+/// Returns `true` if a channel-blocked convolution supports a weight and a bias. There must be a cache for the packed
+/// weight: packing the weight in every call would cost more time than the layout saves.
 pub fn supports_parameters(weight: &Tensor, bias: Option<&Tensor>, packed: Option<&PackedCache>) -> bool {
     packed.is_some() && supports(weight) && bias.is_none_or(supports)
 }
 
-/// Returns `true` if a convolution should run in the channel-blocked layout for an input of this layout.
+/// Returns `true` if a convolution should return a channel-blocked output, given the layout of its input.
 pub fn prefers_nchwc(shape: &ConvShape, input: Layout) -> bool {
     let supports = match input {
-        // A kernel that covers the input is a linear layer, which reads and writes tensors.
+        // A convolution whose kernel covers its input runs as a linear layer, whose output is not channel-blocked.
         Layout::Nchw => shape.geometry.groups == 1 && !shape.kernel_covers_input(),
         Layout::Nchwc => conv::supports(shape),
     };
@@ -40,7 +40,7 @@ pub fn is_fused_consumer(shape: &ConvShape) -> bool {
     conv::is_consumer(shape) && prefers_nchwc(shape, Layout::Nchwc)
 }
 
-/// Returns `true` if at least three quarters of the lanes hold a channel of the output.
+/// Returns `true` if at least three quarters of the output's lanes hold a channel, and the input is not empty.
 fn fills_lanes(shape: &ConvShape) -> bool {
     let channels = shape.out_channels;
     let filled = 4 * channels >= 3 * channels.next_multiple_of(isa().lanes());

@@ -71,8 +71,9 @@ trait Pool: Sync {
     /// Returns the `[height, width]` of the output.
     fn output(&self) -> [usize; 2];
 
-    /// Computes the pixel `[row, column]` of the output from an image whose rows are `width` pixels long.
-    fn pixel<const LANES: usize>(&self, x: &[[f32; LANES]], width: usize, at: [usize; 2]) -> [f32; LANES];
+    /// Computes the pixel `[row, column]` of the output in one block of channels. `x` is the input in this block, with
+    /// rows of `width` pixels.
+    fn pixel<const LANES: usize>(&self, x: &[[f32; LANES]], width: usize, pixel: [usize; 2]) -> [f32; LANES];
 }
 
 /// Max pooling.
@@ -164,9 +165,9 @@ impl<P: Pool> Kernel for BlockPooling<'_, P> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         match self.lanes {
-            4 => self.rows::<4>(),
-            8 => self.rows::<8>(),
-            _ => self.rows::<16>(),
+            4 => self.run_with_lanes::<4>(),
+            8 => self.run_with_lanes::<8>(),
+            _ => self.run_with_lanes::<16>(),
         }
     }
 }
@@ -174,7 +175,7 @@ impl<P: Pool> Kernel for BlockPooling<'_, P> {
 impl<P: Pool> BlockPooling<'_, P> {
     /// Computes every pixel of the output.
     #[inline(always)]
-    fn rows<const LANES: usize>(self) {
+    fn run_with_lanes<const LANES: usize>(self) {
         let columns = self.pool.output()[1];
         let (x, _) = self.x.as_chunks::<LANES>();
         let (y, _) = self.y.as_chunks_mut::<LANES>();

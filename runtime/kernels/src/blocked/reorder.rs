@@ -1,4 +1,5 @@
-//! Conversion between the layouts `Nchw` (`[channels, pixels]`) and `Nchwc` (`[⌈channels / lanes⌉, pixels, lanes]`).
+//! Conversion between the layouts `Nchw` (each sample `[channels, pixels]`) and `Nchwc` (each sample
+//! `[⌈channels / lanes⌉, pixels, lanes]`).
 
 use crate::parallel::{SharedStart, cost, for_each, for_each_chunk};
 use crate::simd::{Kernel, Simd, dispatch_loops};
@@ -19,7 +20,8 @@ pub(super) fn to_nchwc(nchw: &[f32], nchwc: &mut [f32], dims: [usize; 4], lanes:
     });
 }
 
-/// Calls `run` with every index below `count`, in tasks of consecutive indices. Each call copies `len` elements.
+/// Calls `run` with every index below `count`, in tasks of consecutive indices. The number of tasks follows from `len`,
+/// the number of elements that one call of `run` copies.
 fn for_each_channel_block(count: usize, len: usize, run: &(dyn Fn(usize) + Sync)) {
     let tasks = cost::task_count(count * len, cost::TWO_PASSES).min(count);
     for_each(tasks, &|task| {

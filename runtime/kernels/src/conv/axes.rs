@@ -2,7 +2,8 @@
 
 use candle_core::{Result, Tensor};
 
-/// The number of spatial axes of a convolution. Sizes and settings are `[height, width]` in both cases.
+/// The number of spatial axes of a convolution. Sizes and settings are always `[height, width]`. A sequence is an
+/// image of height 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Axes {
     /// `[batch, channels, length]`.
@@ -20,7 +21,7 @@ impl Axes {
         }
     }
 
-    /// Reshapes `[…, …, length]` to `[…, …, 1, length]`. Returns images unchanged.
+    /// Reshapes `[…, …, length]` to `[…, …, 1, length]`. With [`Axes::Two`], returns the tensor unchanged.
     ///
     /// # Errors
     /// Fails for [`Axes::One`] if the tensor has fewer than two dimensions.
@@ -31,7 +32,7 @@ impl Axes {
         }
     }
 
-    /// Reshapes `[…, …, 1, length]` to `[…, …, length]`. Returns images unchanged.
+    /// Reshapes `[…, …, 1, length]` to `[…, …, length]`. With [`Axes::Two`], returns the tensor unchanged.
     ///
     /// # Errors
     /// Fails for [`Axes::One`] if the tensor has fewer than three dimensions.

@@ -7,7 +7,7 @@ use crate::pad::{self, PadMode};
 
 use super::{ConvGeometry, ConvShape, Epilogue, TransposeGeometry};
 
-/// Computes [`super::conv2d`]. candle's operations compute the gradients.
+/// Computes [`super::conv2d`] with candle's operations, which are differentiable.
 pub(super) fn conv2d(
     input: &Tensor,
     weight: &Tensor,
@@ -30,8 +30,8 @@ pub(super) fn conv2d(
 
 /// Convolves with candle's convolution, which has one padding, one stride and one dilation for both axes.
 ///
-/// Asymmetric padding is added before the convolution. If the strides differ, the convolution runs with stride 1,
-/// and the rows and columns of the output are selected afterwards.
+/// Padding that is not the same on all four sides is added before the convolution. If the strides differ, the
+/// convolution runs with stride 1, and the rows and columns at multiples of the strides are selected afterwards.
 fn convolve(input: &Tensor, weight: &Tensor, shape: &ConvShape) -> Result<Tensor> {
     let ConvGeometry { stride, padding: [[top, bottom], [left, right]], dilation, groups } = shape.geometry;
     if dilation[0] != dilation[1] && shape.kernel.iter().all(|size| *size > 1) {
@@ -40,6 +40,7 @@ fn convolve(input: &Tensor, weight: &Tensor, shape: &ConvShape) -> Result<Tensor
             input.device().location()
         )
     }
+    // Along an axis with one tap, the dilation has no effect.
     let dilation = if shape.kernel[0] > 1 { dilation[0] } else { dilation[1] };
     let symmetric = [bottom, left, right].iter().all(|padding| *padding == top);
     let (input, padding) = if symmetric {
@@ -60,9 +61,9 @@ fn convolve(input: &Tensor, weight: &Tensor, shape: &ConvShape) -> Result<Tensor
 
 /// Computes [`super::conv_transpose2d`] as a convolution with the flipped weight.
 ///
-/// Zeros are inserted between the elements of the input for the stride, and between the taps for the dilation. candle's
-/// own transposed convolution has one setting for both axes, does not support groups, and has gradients for only some
-/// of the settings.
+/// A stride inserts zeros between the elements of the input, and a dilation inserts zeros between the taps. candle's
+/// own transposed convolution is not used, because it has one setting for both axes, does not support groups, and has
+/// gradients for only some of the settings.
 pub(super) fn conv_transpose2d(
     input: &Tensor,
     weight: &Tensor,
@@ -75,6 +76,7 @@ pub(super) fn conv_transpose2d(
     let flipped = by_group.transpose(1, 2)?.flatten(0, 1)?.flip(&[2, 3])?;
     let weight = insert_zeros(&insert_zeros(&flipped, 2, dilation[0])?, 3, dilation[1])?;
     let input = insert_zeros(&insert_zeros(input, 2, stride[0])?, 3, stride[1])?;
+    // A negative padding crops the input.
     let [rows, columns] = [0, 1].map(|axis| {
         let before = weight.dims()[axis + 2] as isize - 1 - padding[axis] as isize;
         [before, before + output_padding[axis] as isize]

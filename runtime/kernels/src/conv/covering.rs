@@ -8,8 +8,8 @@ use crate::linear::linear;
 
 use super::{ConvShape, Epilogue};
 
-/// Returns `true` if [`conv2d`] supports the operands and is fast. A linear layer has neither scale nor residual, and
-/// is fast in f32 only.
+/// Returns `true` if [`conv2d`] supports the operands and is faster for them than the convolution kernels. A linear
+/// layer has neither a scale nor a residual, and has fast kernels in f32 only.
 pub(super) fn supports(input: &Tensor, shape: &ConvShape, epilogue: &Epilogue) -> bool {
     let is_fast = input.dtype() == DType::F32 && has_cpu_kernels(input);
     let is_linear = epilogue.scale.is_none() && epilogue.residual.is_none();

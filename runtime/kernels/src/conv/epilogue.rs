@@ -6,9 +6,9 @@ use crate::activation::Activation;
 
 /// The operations fused into a convolution: `y = activation(conv(x, w) * scale + shift + residual)`.
 ///
-/// The default only stores the sums. All tensors must have the input's dtype and device. If the input is f16 or bf16 on
-/// the CPU, `scale` and `shift` may be f32. A bias is a `shift` without a `scale`. A batch norm in evaluation mode is a
-/// `scale` and a `shift`, which [`batch_norm_fold`](crate::norm::batch_norm_fold) computes.
+/// The default stores the sums unchanged. All tensors must have the input's dtype and device. If the input is f16 or
+/// bf16 on the CPU, `scale` and `shift` may be f32. A bias is a `shift` without a `scale`. A batch norm in evaluation
+/// mode is a `scale` and a `shift`, which [`batch_norm_fold`](crate::norm::batch_norm_fold) computes.
 ///
 /// ```
 /// use candle_core::{DType, Device, Result, Tensor};

@@ -59,8 +59,9 @@ impl ConvGeometry {
         Self { groups, ..self }
     }
 
-    /// Returns an equivalent geometry whose numbers cannot overflow in the kernels: the stride is at most the
-    /// size of the padded input, and the dilation of an axis with one tap is 1.
+    /// Returns an equivalent geometry whose numbers cannot overflow in the kernels. A stride of at
+    /// least the padded input's size gives a single output, so larger strides are reduced to this size. The dilation of
+    /// an axis with one tap has no effect and becomes 1.
     pub(super) fn bounded(self, input: [usize; 2], kernel: [usize; 2]) -> Self {
         let padded =
             |axis: usize| self.padding[axis].iter().fold(input[axis], |size, n| size.saturating_add(*n));

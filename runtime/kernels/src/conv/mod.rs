@@ -1,4 +1,4 @@
-//! Convolution + batch norm or bias + residual + activation, as one kernel.
+//! Convolution, fused with batch norm or a bias, a residual and an activation.
 //!
 //! [`conv2d`] convolves images, [`conv1d`] sequences. A [`ConvGeometry`] holds stride, padding, dilation and groups. An
 //! [`Epilogue`] holds the operations fused into the kernel. [`conv_transpose2d`] computes the transposed convolution:
@@ -6,7 +6,7 @@
 
 // `conv2d` checks its operands (`shape`). Then it runs the fused kernels of the CPU (`cpu`) or of a GPU (`cuda`),
 // inside a candle operation if an operand tracks gradients (`op`). In f32 on the CPU, a convolution whose kernel covers
-// the input runs as a linear layer (`covering`). On other devices it falls back to candle's own operations
+// the input runs as a linear layer (`covering`). On other devices, `conv2d` falls back to candle's own operations
 // (`composed`).
 
 pub(crate) mod axes;
@@ -45,8 +45,8 @@ use crate::simd;
 ///   [`ConvGeometry::output_size`]
 ///
 /// The definition is that of PyTorch's `conv2d`. Supports f32, f64, f16 and bf16 (16-bit types are summed in f32), with
-/// any strides. Runs fused on the CPU and, with the feature `cuda`, on CUDA devices; on other devices it falls back to
-/// candle's operations. The result is differentiable with respect to every tensor that tracks gradients.
+/// any strides. Runs fused on the CPU and, with the feature `cuda`, on CUDA devices. Falls back to candle's operations
+/// on other devices. The result is differentiable with respect to every tensor that tracks gradients.
 ///
 /// `packed` caches the packed weight between calls. [`PackedCache`] documents when a cache may be used; `None` is
 /// always correct.

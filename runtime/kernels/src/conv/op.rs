@@ -25,8 +25,11 @@ const NAME: &str = "fused-conv2d";
 /// The second and the third operand of the operation. The first operand is the input.
 #[derive(Clone, Copy, PartialEq)]
 enum OperandSet {
+    /// The weight only.
     Weight,
+    /// The weight, then the bias.
     WeightBias,
+    /// The weight, then the residual.
     WeightResidual,
     /// The weight and the bias concatenated in one flat tensor, then the residual.
     JoinedResidual,
@@ -45,8 +48,9 @@ pub(super) fn conv2d(
     shape: &ConvShape,
     epilogue: &Epilogue,
 ) -> Result<Tensor> {
-    let fused = epilogue.activation.saves_output();
-    let activation = if fused { epilogue.activation } else { Activation::Identity };
+    // The backward pass computes the slope of a fused activation from the output, which not every activation allows.
+    let fuses_activation = epilogue.activation.saves_output();
+    let activation = if fuses_activation { epilogue.activation } else { Activation::Identity };
     // The operands of a differentiable operation have one dtype.
     let [scale, shift] = [&epilogue.scale, &epilogue.shift]
         .map(|vector| vector.as_ref().map(|vector| vector.to_dtype(input.dtype())).transpose());
@@ -65,7 +69,7 @@ pub(super) fn conv2d(
             relay::apply([input, &joined, residual], op(OperandSet::JoinedResidual))?
         }
     };
-    if fused { Ok(output) } else { activation::apply(epilogue.activation, &output) }
+    if fuses_activation { Ok(output) } else { activation::apply(epilogue.activation, &output) }
 }
 
 impl FusedConv2d {

@@ -69,6 +69,7 @@ impl ConvShape {
         let kernel = [kernel_height, kernel_width];
         let geometry = geometry.bounded(input, kernel);
         let shape = Self { batch, in_channels, out_channels, input, kernel, output, geometry };
+        // An element has at most 8 bytes.
         if !fits(isize::MAX as usize / 8, shape.output_dims()) {
             bail!("conv2d: expected an output that fits in memory, found {:?}", shape.output_dims())
         }
@@ -119,14 +120,15 @@ impl ConvShape {
         [self.batch, self.out_channels, self.output[0], self.output[1]]
     }
 
-    /// Returns `true` if every element of the kernel is multiplied by one element of an unpadded, ungrouped input. The
+    /// Returns `true` if the kernel has the size of the input and there is neither padding nor more than one group. The
     /// output then has one pixel.
     pub(crate) fn kernel_covers_input(&self) -> bool {
         let ConvGeometry { padding, groups, .. } = self.geometry;
         self.kernel == self.input && padding == [[0; 2]; 2] && groups == 1
     }
 
-    /// Returns the number of elements of input and output together, each with the spatial size of the padded input.
+    /// Returns the number of elements that the input and the output would have together if both had the height and
+    /// width of the padded input.
     pub(super) fn padded_elements(&self) -> usize {
         let [batch, _, height, width] = self.padded_dims();
         [batch, self.in_channels.saturating_add(self.out_channels), height, width]

@@ -75,6 +75,7 @@ pub fn task_counts(problem: &ConvProblem) -> Result<Vec<usize>> {
     let call = Call { activation: Activation::Relu, packing, ..Call::new(&input[..], &values[..]) };
     let output = OutputPtr::F32(results.as_mut_ptr());
     let convolve = || cpu::convolve(problem, &call, output);
+    // The first call packs the weight, and only the second is counted.
     convolve()?;
     let mut supported = Ok(false);
     let counts = counts::during(|| supported = convolve());

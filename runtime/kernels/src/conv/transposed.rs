@@ -1,8 +1,9 @@
 //! The transposed convolution. Its forward pass is the same computation as the input gradient of an ordinary
 //! convolution.
 //!
-//! In the backward pass, the forward pass of that ordinary convolution computes the gradient of the input. The gradient
-//! of the weight is the weight gradient of the ordinary convolution with its input and its output's gradient exchanged.
+//! The gradient of the input is computed by the forward pass of the ordinary convolution. The gradient of the weight is
+//! computed by the ordinary convolution's weight gradient, which takes the gradient of the transposed convolution's
+//! output as its input, and the transposed convolution's input as the gradient of its output.
 
 use candle_core::{CpuStorage, CudaStorage, Result, Shape, Tensor, bail};
 
@@ -43,7 +44,8 @@ pub struct TransposeGeometry {
     pub stride: [usize; 2],
     /// The number of rows or columns removed at both ends of the output.
     pub padding: [usize; 2],
-    /// The number of rows or columns added at the end of the output. Must be smaller than the stride or the dilation.
+    /// The number of rows or columns added at the end of the output. Must be smaller than the larger of the
+    /// stride and the dilation.
     pub output_padding: [usize; 2],
     /// The distance between neighboring elements of a window.
     pub dilation: [usize; 2],
@@ -168,6 +170,7 @@ pub fn conv_transpose2d(
     let shape = convolution(input, weight, geometry)?;
     if let Some(bias) = bias {
         check_dtype_and_device(NAME, "bias", bias, input)?;
+        // The input of the ordinary convolution has the channels of the transposed convolution's output.
         if bias.dims() != [shape.in_channels] {
             bail!("{NAME}: expected a bias of shape [{}], found {:?}", shape.in_channels, bias.dims())
         }
@@ -182,7 +185,7 @@ pub fn conv_transpose2d(
     }
 }
 
-/// Checks the operands and returns the convolution whose input gradient is the result.
+/// Checks the operands and returns the ordinary convolution whose input gradient is the transposed convolution.
 fn convolution(input: &Tensor, weight: &Tensor, geometry: &TransposeGeometry) -> Result<ConvShape> {
     geometry.check()?;
     let &[batch, channels, height, width] = input.dims() else {
@@ -219,16 +222,16 @@ fn convolution(input: &Tensor, weight: &Tensor, geometry: &TransposeGeometry) ->
     }
 }
 
-/// Appends zero rows and columns to the input until it has the size of the convolution's output.
-///
-/// Only an output padding that is at least the stride requires this.
+/// Appends rows and columns of zeros to the input until it has the size of the ordinary convolution's output. The sizes
+/// differ only if the output padding is at least the stride.
 fn pad_to_output(input: &Tensor, shape: &ConvShape) -> Result<Tensor> {
     let [rows, columns] = [0, 1].map(|axis| shape.output[axis].saturating_sub(input.dims()[axis + 2]));
     input.pad_with_zeros(2, 0, rows)?.pad_with_zeros(3, 0, columns)
 }
 
+/// The transposed convolution as a candle operation.
 struct ConvTranspose2d {
-    /// The convolution whose output has the size of this operation's input.
+    /// The ordinary convolution, whose output has the size of this operation's input.
     shape: ConvShape,
 }
 
@@ -267,6 +270,7 @@ impl ConvTranspose2d {
             Some(cpu::conv2d(grad, weight, shape, &no_epilogue, None, simd::isa())?)
         };
         let needs = Needs { weight: weight.track_op(), ..Needs::default() };
+        // The identity's slope does not depend on the output, for which any tensor of its shape can be passed.
         let identity = Activation::Identity;
         let grad_weight =
             conv2d_backward(grad, weight, input, input, &shape.geometry, identity, needs)?.weight;
@@ -275,7 +279,7 @@ impl ConvTranspose2d {
     }
 }
 
-/// Sums each channel over the batch and the pixels.
+/// Returns the sum of each channel over the batch and the pixels.
 fn channel_sums(grad: &Tensor) -> Result<Tensor> {
     let channels = Channels::new(NAME, grad)?;
     let widened_grad = widened(grad)?;

@@ -30,7 +30,7 @@ pub(crate) fn run_in_place(
     op: &'static str,
     program: &dyn Fn(&Target) -> Result<Program>,
     operands: &[Operand],
-    _targets: usize,
+    _updated: usize,
 ) -> Result<()> {
     run(op, program, operands).map(|_| ())
 }

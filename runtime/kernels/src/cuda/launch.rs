@@ -29,16 +29,16 @@ pub(crate) fn launch<S: Into<Shape>>(
     Ok(outputs.map(tensor).collect())
 }
 
-/// Runs the program that `program` returns. The program changes its first operands, the `targets`, in place. The
-/// targets must be contiguous and begin at the start of their storage.
+/// Runs the program that `program` returns for the operands' device. Its operands are `updated`, which it changes in
+/// place, followed by `operands`. The updated tensors must be contiguous and begin at the start of their storage.
 pub(crate) fn launch_in_place(
     op: &'static str,
-    targets: &[&Tensor],
+    updated: &[&Tensor],
     operands: &[&Tensor],
     program: impl Fn(&Target) -> Result<Program>,
 ) -> Result<()> {
-    let all = [targets, operands].concat();
-    with_storages(op, &all, |operands| run_in_place(op, &program, operands, targets.len()))
+    let all = [updated, operands].concat();
+    with_storages(op, &all, |operands| run_in_place(op, &program, operands, updated.len()))
 }
 
 /// Calls `f` with the storages of `tensors`.

@@ -10,19 +10,20 @@ pub struct Target {
     pub capability: (u32, u32),
     /// Whether the device has compute capability 9.0, for which there are separate kernels (`sm_90a`).
     pub hopper: bool,
-    /// The number of multiprocessors. At least this many blocks run concurrently.
+    /// The number of multiprocessors. The device can run at least this many blocks concurrently.
     pub multiprocessors: u32,
-    /// The maximum bytes of shared memory for a block.
+    /// The maximum number of bytes of shared memory of a block.
     pub shared: u32,
-    /// Whether f32 may be multiplied as TF32: see [`set_tf32`].
+    /// Whether f32 may be rounded to TF32 and multiplied on tensor cores: see [`set_tf32`].
     pub tf32: bool,
 }
 
 impl Target {
-    /// An A100 without TF32, the target of programs if there is no device.
+    /// The properties of an A100, with `tf32` unset. Tests use them to build programs without a device.
     pub const A100: Self =
         Self { capability: (8, 0), hopper: false, multiprocessors: 108, shared: 163 << 10, tf32: false };
-    /// An H100 without TF32. Its separate kernels are compiled for compute capability 9.0, all others for 8.0.
+    /// The properties of an H100, with `tf32` unset. Its separate kernels are compiled for compute capability 9.0, all
+    /// others for 8.0.
     pub const H100: Self =
         Self { capability: (8, 0), hopper: true, multiprocessors: 132, shared: 227 << 10, tf32: false };
 
@@ -74,6 +75,7 @@ pub fn poison(on: bool) {
     POISON.store(on, Ordering::Relaxed);
 }
 
+/// Returns the value last passed to `poison`, or `false` outside of tests.
 #[cfg(feature = "cuda")]
 pub(super) fn is_poisoning() -> bool {
     #[cfg(any(test, feature = "testing"))]

@@ -12,7 +12,7 @@ use super::simd::{Kernel, Simd, dispatch_loops};
 
 const NAME: &str = "optimizer step";
 
-/// Returns `true` if the kernels support all `tensors`: each is contiguous, on the CPU, and of f32 or f64.
+/// Returns `true` if the kernels support all `tensors`: each is contiguous, on the CPU, and has the dtype f32 or f64.
 pub fn supports(tensors: &[&Tensor]) -> bool {
     let fits = |tensor: &&Tensor| {
         let float = matches!(tensor.dtype(), DType::F32 | DType::F64);
@@ -24,9 +24,9 @@ pub fn supports(tensors: &[&Tensor]) -> bool {
 /// The in-place update `target = keep · target + share · x`, or with `x²` instead of `x`.
 #[derive(Clone, Copy)]
 pub struct Blend {
-    /// The factor of `target`.
+    /// The share of its previous value that `target` keeps. In a moving average, this is the decay rate.
     pub keep: f64,
-    /// The factor of `x`.
+    /// The share of `x` (or of `x²`) that is added. In a moving average, this is `1 - keep`.
     pub share: f64,
     /// Whether to use `x²` instead of `x`.
     pub squared: bool,
@@ -47,16 +47,18 @@ impl Blend {
     }
 }
 
-/// Adam's in-place update `target = keep · target - rate · mean / (√square / correction + eps)`.
+/// The last part of a step of Adam, the in-place update
+/// `target = keep · target - rate · mean / (√square / correction + eps)`.
 #[derive(Clone, Copy)]
 pub struct AdamUpdate {
-    /// The factor of `target`.
+    /// The share of its previous value that `target` keeps: `1 - learning rate · weight decay` with decoupled weight
+    /// decay (AdamW), otherwise 1.
     pub keep: f64,
-    /// The factor of the quotient.
+    /// The learning rate, divided by the bias correction of `mean`.
     pub rate: f64,
-    /// The bias correction: the divisor of the root.
+    /// The square root of the bias correction of `square`.
     pub correction: f64,
-    /// The term added to the denominator.
+    /// The number added to the denominator, which keeps it from being zero.
     pub eps: f64,
 }
 

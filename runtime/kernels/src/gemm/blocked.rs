@@ -75,7 +75,7 @@ impl Kernel for Task<'_> {
                 let rows = [row, self.rows[1].min(row + MC)];
                 self.pack_a(rows, depth);
                 for row in (rows[0]..rows[1]).step_by(MR) {
-                    // These numbers of vectors of sums in each row leave registers for the factors.
+                    // With 4 or 2 vectors of sums in each of the `MR` rows, registers remain for the factors.
                     match S::REGISTERS {
                         32.. => self.multiply_rows::<S, 4>(simd, row, depth),
                         _ => self.multiply_rows::<S, 2>(simd, row, depth),
@@ -92,12 +92,13 @@ impl Kernel for Task<'_> {
 }
 
 impl Task<'_> {
-    /// Returns the number of columns.
+    /// Returns the number of columns of this task.
     fn width(&self) -> usize {
         self.columns[1] - self.columns[0]
     }
 
-    /// Copies the rows `start..end` of B into the panel. Columns beyond the width keep their contents.
+    /// Copies the rows `start..end` of B, in the columns of this task, to the panel. The panel's columns
+    /// `self.width()..NC` keep their contents, which only affect sums that are discarded.
     #[inline(always)]
     fn pack_panel<S: Simd>(&mut self, simd: S, [start, end]: [usize; 2]) {
         let width = self.width();
@@ -114,8 +115,8 @@ impl Task<'_> {
         }
     }
 
-    /// Copies a block of a transposed B to the panel: the first `LANES` of the rows `row..end` of B, in the first
-    /// `LANES` of the panel's columns `column..width`. The panel's first row is the row `start` of B.
+    /// Copies a block of a transposed B to the panel: the rows `row..end` of B in the panel's columns `column..width`,
+    /// but at most `LANES` rows and `LANES` columns. The panel's first row is the row `start` of B.
     #[inline(always)]
     fn pack_transposed<S: Simd>(
         &mut self,
@@ -151,8 +152,8 @@ impl Task<'_> {
         }
     }
 
-    /// Returns the elements of A, starting with the one in a row and a column, and the distances between its rows and
-    /// between its columns. The column must be the first column of the block that was packed last.
+    /// Returns the elements of A, starting with the element `[row, column]`, and the distances between rows and between
+    /// columns. `column` must be the first column of the block that was packed last.
     fn elements_of_a(&self, row: usize, column: usize) -> (&[f32], [usize; 2]) {
         if self.a.transposed {
             (&self.packed_a[(row - self.rows[0]) % MC..], [1, MC])

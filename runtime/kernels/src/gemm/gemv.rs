@@ -28,7 +28,7 @@ const PACKED_ROWS: std::ops::Range<usize> = MR + 1..super::MIN_PACKED[0];
 pub(super) fn multiply_all(isa: Isa, products: &[Product<'_>], epilogue: BiasActivation<'_>) -> Vec<f32> {
     let [rows, depth, columns] = sizes(products);
     let mut c = zeros(products.len() * rows * columns);
-    // Every task reads all rows, so there are at most four tasks per thread.
+    // Every task reads all rows of A, so there are at most four tasks per thread.
     let min_width = (products.len() * columns).div_ceil(4 * rayon::current_num_threads()).min(columns);
     let width =
         cost::STREAMED_MULTIPLY_ADDS.div_ceil((rows * depth).max(1)).max(min_width).next_multiple_of(NR);
@@ -139,6 +139,7 @@ fn dot_products<S: Simd>(simd: S, x: [&[f32]; MR], columns: [&[f32]; NR], count:
         // The sums of four rows fit only in more than 16 registers.
         4 if S::REGISTERS > 16 => dot_products_of::<S, 4>(simd, x, columns),
         4 => {
+            // Computes two pairs of rows. The last two rows of each call are not used.
             let [a, b, c, d] = x;
             let [first, second] = [[a, b, b, b], [c, d, d, d]].map(|x| (x, columns));
             let [a, b, ..] = dot_products_of::<S, 2>(simd, first.0, first.1);

@@ -186,7 +186,7 @@ unsafe fn multiply_tile<S: Simd, const MR: usize, const NV: usize>(
     }
 }
 
-/// Returns the offsets of the vectors of some panels at a distance of `stride`.
+/// Returns the offsets of `NV` neighboring vectors of columns, for panels that are `stride` elements apart.
 #[inline(always)]
 fn offsets<S: Simd, const NV: usize>(stride: usize) -> [usize; NV] {
     std::array::from_fn(|v| v * S::LANES / PANEL * stride + v * S::LANES % PANEL)
@@ -194,6 +194,6 @@ fn offsets<S: Simd, const NV: usize>(stride: usize) -> [usize; NV] {
 
 /// The distance between the panel row that is multiplied and the row that is prefetched, in floats. In a Winograd
 /// convolution, which has one product for each element of the transformed tile, the prefetches at the end of a panel
-/// reach the panel of the next product, which follows it in memory. They are needed because the panels of all products
+/// reach the panel of the next product, which follows it in memory. This is useful because the panels of all products
 /// together exceed the L2 cache.
 const PREFETCH_DISTANCE: usize = 32 * PANEL;

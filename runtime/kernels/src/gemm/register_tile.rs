@@ -1,7 +1,7 @@
 //! The register tile: sums of a matrix product, for `MR` rows and `NV` vectors of columns, in registers.
 //!
-//! All matrix products except `gemv` share this inner loop. They differ in the layout of their operands and in
-//! what they pack.
+//! All matrix products except `gemv` share this inner loop. They differ in the layouts of the operands, and in which
+//! operands they pack.
 
 use crate::memory::CACHE_LINE_FLOATS;
 use crate::simd::{Lanes, prefetch};
@@ -26,7 +26,7 @@ pub(crate) struct Columns<R, const NV: usize> {
     pub step: usize,
 }
 
-/// Returns `N` offsets at a distance of `step`.
+/// Returns the `N` offsets `0, step, 2 · step, …`.
 #[inline(always)]
 pub(crate) fn consecutive<const N: usize>(step: usize) -> [usize; N] {
     std::array::from_fn(|i| i * step)

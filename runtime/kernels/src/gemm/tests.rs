@@ -9,6 +9,7 @@ fn numbers(count: usize, step: f32) -> Vec<f32> {
     (0..count).map(|i| (i as f32 * step).sin()).collect()
 }
 
+/// Compares the products of one size and one pair of storage orders with sums in f64, with and without an epilogue.
 fn check([rows, depth, columns]: [usize; 3], transposed: [bool; 2]) {
     let (a, b) = (numbers(rows * depth, 1.7), numbers(depth * columns, 2.3));
     let bias = numbers(columns, 0.9);

@@ -13,7 +13,7 @@ use super::{check_shapes, grad_weight, grad_x, linear_slices};
 const NAME: &str = "linear";
 
 struct Linear {
-    /// The activation that the kernel applies. Its derivative must be computable from its output.
+    /// The activation that the kernel applies. It must [save its output](Activation::saves_output).
     activation: Activation,
 }
 

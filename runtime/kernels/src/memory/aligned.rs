@@ -52,7 +52,7 @@ impl<T> Deref for AlignedVec<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
-        // SAFETY: as in `written_by`; `len` numbers of the lines are initialized.
+        // SAFETY: a line is an array of numbers without padding, and the lines have at least `len` initialized numbers.
         unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
     }
 }

@@ -1,5 +1,5 @@
-//! The arena of activations. A forward pass (here called a pass) needs only as much memory as the activations that are
-//! alive at the same time, and every pass touches the same pages.
+//! The arena of activations. Activations that are not alive at the same time share memory, and every forward pass (here
+//! called a pass) uses the same pages.
 //!
 //! Each running pass leases ranges, first fit, from a separate region. A lease that does not fit gets a separate
 //! allocation. When the last lease of a pass is dropped, the region of the pass grows if a lease did not fit in it, and
@@ -261,6 +261,7 @@ mod tests {
 
     use super::Arena;
 
+    /// The number of floats in a KiB.
     const KIB: usize = 256;
 
     /// Leases 4, 1 and 1 KiB and drops the first before the last is leased.
@@ -281,6 +282,7 @@ mod tests {
     fn the_arena_holds_the_peak_of_a_pass() -> candle_core::Result<()> {
         let arena = Arc::new(Arena::default());
         for _ in 0..3 {
+            // At its peak, a pass leases 4 + 1 KiB.
             pass(&arena)?;
             let usage = arena.usage();
             assert_eq!((usage.leased, usage.peak, usage.held), (0, 5 << 10, 5 << 10));

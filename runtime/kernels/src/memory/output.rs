@@ -1,5 +1,5 @@
 //! Allocation of outputs. A large output begins at a cache line, because a vector store that crosses a line costs two
-//! stores. If each plane of the output is a whole number of lines, either all vectors cross lines or none does.
+//! stores. If the length of a plane is a multiple of the line, either all vectors cross lines or none does.
 
 use candle_core::op::BackpropOp;
 use candle_core::{CpuStorage, Result, Shape, Storage, Tensor, bail};
@@ -13,8 +13,8 @@ pub(crate) enum Alignment {
     CacheLine,
 }
 
-/// The minimum number of elements of a large output. Storing this many elements takes longer than creating the views of
-/// the storage.
+/// The minimum number of elements of a large output. Storing this many elements takes longer than creating the view of
+/// the storage that an aligned output needs (see [`tensor_at_end`]).
 const MIN_LARGE_ELEMENTS: usize = 1 << 14;
 
 const CACHE_LINE_BYTES: usize = 64;
@@ -53,7 +53,7 @@ pub(crate) fn allocate<T>(elements: usize) -> Result<Vec<T>> {
 /// Returns the tensor of shape `dims` at the end of `storage`.
 pub(crate) fn tensor_at_end(storage: CpuStorage, dims: [usize; 4]) -> Result<Tensor> {
     let elements = dims.iter().product();
-    let all = match &storage {
+    let storage_len = match &storage {
         CpuStorage::F32(all) => all.len(),
         CpuStorage::F64(all) => all.len(),
         CpuStorage::F16(all) => all.len(),
@@ -61,9 +61,9 @@ pub(crate) fn tensor_at_end(storage: CpuStorage, dims: [usize; 4]) -> Result<Ten
         _ => elements,
     };
     let whole = |shape: Shape| Tensor::from_storage(Storage::Cpu(storage), shape, BackpropOp::none(), false);
-    match all - elements {
+    match storage_len - elements {
         0 => Ok(whole(dims.to_vec().into())),
-        offset => whole(all.into()).narrow(0, offset, elements)?.reshape(dims.to_vec()),
+        offset => whole(storage_len.into()).narrow(0, offset, elements)?.reshape(dims.to_vec()),
     }
 }
 

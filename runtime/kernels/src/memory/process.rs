@@ -19,9 +19,10 @@ pub fn can_allocate<T>(dims: &[usize]) -> bool {
 
 /// Asks the C library to keep freed memory for later allocations. Returns `true` on success.
 ///
-/// A training step frees every tensor it has made, and the next step allocates them again. By default glibc returns
-/// much of that memory to the system in between, and the system has to find, clear and map it again page by page, which
-/// takes a tenth to a third of a step. The call affects the whole process, which holds its peak memory from then on.
+/// A training step frees every tensor that it has created, and the next step allocates tensors of the same sizes. By
+/// default, glibc returns much of the freed memory to the system. The system then has to find, clear and map pages
+/// again, which takes a tenth to a third of a step. The call affects the whole process, which holds its peak memory
+/// from then on.
 /// The call has no effect without glibc, or in a program that sets a different allocator (`#[global_allocator]`).
 ///
 /// ```

@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use super::aligned::{AlignedVec, CACHE_LINE_FLOATS};
 
 thread_local! {
+    /// The allocations that this thread keeps for later tasks.
     static SPARE: RefCell<Vec<AlignedVec>> = const { RefCell::new(Vec::new()) };
 }
 

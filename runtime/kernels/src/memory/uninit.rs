@@ -2,8 +2,8 @@
 
 use std::mem::MaybeUninit;
 
-/// Returns a vector of `len` zeros. A large vector of numbers consists of pages that the system has filled with
-/// zeros.
+/// Returns a vector of `len` zeros. For a large vector of numbers, the allocator returns pages that the system has
+/// already filled with zeros, so no pass over the memory is needed.
 pub(crate) fn zeros<T: Copy + Default>(len: usize) -> Vec<T> {
     vec![T::default(); len]
 }

@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor};
 
 use crate::element::compute_dtype;
 
-/// Returns the output, the mean and the biased variance.
+/// Normalizes with the statistics of the batch. Returns the output, the mean and the biased variance.
 pub(super) fn train(
     x: &Tensor,
     weight: &Tensor,

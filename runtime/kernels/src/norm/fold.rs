@@ -11,7 +11,7 @@ use crate::simd;
 /// `affine` is the weight and bias. All tensors are `[channels]`. Returns `(scale, shift)` such that
 /// `batch_norm(x) = x · scale + shift`.
 ///
-/// From f16 and bf16 tensors on the CPU that need no gradient, returns f32: rounding the scale and the shift to 16 bits
+/// For f16 and bf16 tensors on the CPU that need no gradient, the scale and the shift are f32: rounding them to 16 bits
 /// would double the error of the batch norm.
 ///
 /// # Errors
@@ -66,7 +66,8 @@ fn is_half(x: &Tensor) -> bool {
 /// Folds the bias of a convolution into the shift of the subsequent batch norm. Returns the new shift, `bias · scale +
 /// shift`, because `(x + bias) · scale + shift` equals `x · scale + (bias · scale + shift)`.
 ///
-/// In f16 the new shift may overflow. Returns `None` if it is not finite. This is checked only on the CPU.
+/// In f16, the new shift may overflow. On the CPU, returns `None` if the new shift is not finite. On other devices,
+/// does not check the new shift.
 ///
 /// # Errors
 /// Fails if the shapes or devices of the tensors differ, or if the dtypes of `scale` and `shift` differ.

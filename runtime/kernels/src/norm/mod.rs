@@ -143,8 +143,9 @@ impl BatchNorm {
     }
 
     /// Returns `activation(norm(x) + residual)`. `x` must be the batch that was passed to [`BatchNorm::from_batch`],
-    /// and `residual` must have the same shape. Runs in one pass if the derivative of the activation can be computed
-    /// from its output, and in two passes otherwise. Differentiable in `x`, the residual, the weight and the bias.
+    /// and `residual` must have the shape of `x`. Runs in one pass if the activation
+    /// [saves its output](Activation::saves_output), and in two passes otherwise. Differentiable in `x`, the residual,
+    /// the weight and the bias.
     ///
     /// # Errors
     /// Fails if the shape or dtype of `x` or the residual does not match the batch.

@@ -25,7 +25,7 @@ pub(super) struct Normalize {
     pub inv_std: Vec<f64>,
     /// Whether the statistics were computed from `x`, so that they contribute to the gradient of `x`.
     pub training: bool,
-    /// The activation. Its derivative must be computable from its output.
+    /// The activation. It must [save its output](Activation::saves_output).
     pub activation: Activation,
     /// Whether there is a residual.
     pub residual: bool,

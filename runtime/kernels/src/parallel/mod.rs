@@ -10,12 +10,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Calls `run` with every index below `count`, on this thread and on helper threads of the pool.
 ///
-/// The calling thread starts immediately. With a parallel iterator of rayon it would sleep until the pool has finished,
-/// and waking a thread takes longer than a small layer. Each thread has a share of consecutive indices, so that its
-/// cache already holds the data that the same share of the preceding call wrote. A thread that has finished its share
-/// takes indices from the shares of the others. Therefore `run` must not depend on the calling thread or on the order
-/// of calls. The caller does not wait for helpers that arrive after all indices are taken. It spins until the helpers
-/// that are still running have finished their last call of `run`.
+/// The calling thread starts immediately. With a parallel iterator of rayon, the calling thread would sleep until the
+/// pool has finished, and waking a thread takes longer than a small layer. Each thread has a share of consecutive
+/// indices, so that its cache already holds the data that the same share of the preceding call wrote. A thread that has
+/// finished its share takes indices from the shares of the others. Therefore `run` must not rely on being called by a
+/// certain thread, or in a certain order. The caller does not wait for helpers that arrive after all indices are taken.
+/// It spins until the helpers that are still running have finished their last call of `run`.
 pub(crate) fn for_each(count: usize, run: &(dyn Fn(usize) + Sync)) {
     #[cfg(feature = "testing")]
     counts::record(count);

@@ -16,8 +16,9 @@ const POLLS: usize = 32;
 /// The number of yields before a helper stops waiting: about 60 microseconds in total.
 const YIELDS: usize = 32;
 
-/// Never holds more jobs than there are waiting helpers. Every job is taken, because a helper stops waiting only when
-/// it takes a job or finds none.
+/// The jobs that are offered to waiting helpers: one entry for each helper that is to take a job. There are never more
+/// entries than waiting helpers, and every entry is taken, because a helper stops waiting only when it takes a job or
+/// finds the queue empty.
 static QUEUE: Mutex<Queue> = Mutex::new(Queue { jobs: Vec::new(), waiting: 0 });
 /// The number of jobs in the queue, readable without the lock.
 static QUEUED: AtomicUsize = AtomicUsize::new(0);

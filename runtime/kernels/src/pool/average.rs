@@ -144,7 +144,7 @@ pub(crate) fn adaptive_windows(input: [usize; 2], output: [usize; 2]) -> Windows
 pub(crate) struct Window {
     /// The input positions in the window.
     pub inside: Range<usize>,
-    /// The number of positions that count for the divisor: those in the input, with or without the padding.
+    /// The number of positions that the divisor counts: those in the input and, if the padding counts, those in it.
     pub count: usize,
 }
 

@@ -14,6 +14,7 @@ pub(super) fn max(x: &Tensor, [rows, columns]: [&[WindowPositions]; 2]) -> Resul
     for (outputs, dim) in [(rows, x.rank() - 2), (columns, x.rank() - 1)] {
         let longest = outputs.iter().map(|positions| positions.len()).max().unwrap_or(0);
         let mut max: Option<Tensor> = None;
+        // At least one iteration, so that `indices` reports a window without positions.
         for position in 0..longest.max(1) {
             let selected = y.index_select(&Tensor::new(indices(outputs, position)?, x.device())?, dim)?;
             max = Some(match max {

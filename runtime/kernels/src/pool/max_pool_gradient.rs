@@ -122,7 +122,8 @@ impl<const STRIDE: usize> Phases<STRIDE> {
         self.windows[0].stride * STRIDE * self.phase_len()
     }
 
-    /// Returns the offset of the element under each tap of the first window, in row-major order of the taps.
+    /// Returns the offset of the element under each tap of the first window, in row-major order of the taps. The
+    /// elements under the same tap of the other windows follow, in the order of the outputs.
     fn positions(&self) -> impl Iterator<Item = usize> {
         let [rows, columns] = self.windows;
         let positions =
@@ -161,8 +162,9 @@ impl<const STRIDE: usize> Phases<STRIDE> {
                 let (start, first, count) = self.columns(phase);
                 if count > 0 {
                     let phase = &mut phases[offset + phase * self.phase_len() + first..][..count];
-                    let strides = x[start..].chunks_exact(STRIDE);
-                    phase.iter_mut().zip(strides).for_each(|(element, x)| *element = x[0]);
+                    let groups = x[start..].chunks_exact(STRIDE);
+                    phase.iter_mut().zip(groups).for_each(|(element, x)| *element = x[0]);
+                    // The group of the last column may be cut off by the end of the row.
                     phase[count - 1] = x[start + (count - 1) * STRIDE];
                 }
             }
@@ -178,8 +180,9 @@ impl<const STRIDE: usize> Phases<STRIDE> {
                 let (start, first, count) = self.columns(phase);
                 if count > 0 {
                     let phase = &phases[offset + phase * self.phase_len() + first..][..count];
-                    let strides = dx[start..].chunks_exact_mut(STRIDE);
-                    strides.zip(phase).for_each(|(dx, element)| dx[0] = *element);
+                    let groups = dx[start..].chunks_exact_mut(STRIDE);
+                    groups.zip(phase).for_each(|(dx, element)| dx[0] = *element);
+                    // As in `split_into_phases`.
                     dx[start + (count - 1) * STRIDE] = phase[count - 1];
                 }
             }

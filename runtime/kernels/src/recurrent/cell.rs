@@ -1,5 +1,5 @@
-//! One step of one hidden unit, for each recurrence: the value, the gradient, and the step composed of candle's
-//! operations.
+//! The cell of each recurrence: one step of one hidden unit, the gradient of this step, and the step of all units
+//! composed of candle's operations.
 
 use candle_core::{Result, Tensor};
 
@@ -92,7 +92,8 @@ ungated! {
     RnnRelu "rnn_relu" Relu;
 }
 
-/// The LSTM cell. Its gates are input, forget, cell and output.
+/// The LSTM cell. Its gates are input, forget, cell and output. The value of the cell gate is called the candidate, to
+/// distinguish it from the cell state.
 #[derive(Clone, Copy)]
 pub(super) struct Lstm;
 
@@ -119,14 +120,14 @@ impl Cell for Lstm {
     ) -> ([N; GATES], [N; GATES], [N; STATES]) {
         let [input, forget, candidate, output, old_cell] = saved;
         let cell_tanh = (forget * old_cell + input * candidate).tanh();
-        let cell = grad[1] + Tanh {}.gradient(grad[0] * output, cell_tanh);
+        let dcell = grad[1] + Tanh {}.gradient(grad[0] * output, cell_tanh);
         let dx = [
-            Sigmoid {}.gradient(cell * candidate, input),
-            Sigmoid {}.gradient(cell * old_cell, forget),
-            Tanh {}.gradient(cell * input, candidate),
+            Sigmoid {}.gradient(dcell * candidate, input),
+            Sigmoid {}.gradient(dcell * old_cell, forget),
+            Tanh {}.gradient(dcell * input, candidate),
             Sigmoid {}.gradient(grad[0] * cell_tanh, output),
         ];
-        (dx, dx, [cell.splat(0.), cell * forget])
+        (dx, dx, [dcell.splat(0.), dcell * forget])
     }
 
     fn compose(self, x: &[Tensor], h: &[Tensor], state: &[Tensor]) -> Result<Vec<Tensor>> {
@@ -162,10 +163,10 @@ impl Cell for Gru {
         saved: [N; SAVED],
         grad: [N; STATES],
     ) -> ([N; GATES], [N; GATES], [N; STATES]) {
-        let [reset, update, new, hidden, old_hidden] = saved;
+        let [reset, update, new, h_of_new, old_hidden] = saved;
         let zero = new.splat(0.);
         let dnew = Tanh {}.gradient(grad[0] * (new.splat(1.) - update), new);
-        let dreset = Sigmoid {}.gradient(dnew * hidden, reset);
+        let dreset = Sigmoid {}.gradient(dnew * h_of_new, reset);
         let dupdate = Sigmoid {}.gradient(grad[0] * (old_hidden - new), update);
         let dx = [dreset, dupdate, dnew, zero];
         (dx, [dreset, dupdate, dnew * reset, zero], [grad[0] * update, zero])

@@ -55,7 +55,7 @@ struct Sizes {
     steps: usize,
     batch: usize,
     hidden: usize,
-    /// The columns of the weights: `hidden`, plus 1 if there is a bias column.
+    /// The number of columns of the weights: `hidden`, plus 1 if there is a bias column.
     columns: usize,
     reverse: bool,
 }
@@ -67,7 +67,7 @@ impl Sizes {
     }
 
     /// Returns the number of elements of one state.
-    fn state(self) -> usize {
+    fn state_len(self) -> usize {
         self.batch * self.hidden
     }
 
@@ -104,7 +104,7 @@ impl<C: Cell> Fused<C> {
         let Sizes { steps, batch, hidden, columns, .. } = self.sizes;
         let weights = Matrix::new(weights, C::GATES * hidden, columns).t();
         let bias = self.bias.as_ref().map(Tensor::to_vec1).transpose()?.unwrap_or_default();
-        let (len, gates) = (self.sizes.state(), C::GATES * self.sizes.state());
+        let (len, gates_len) = (self.sizes.state_len(), C::GATES * self.sizes.state_len());
         let saved_len = C::SAVED * len;
         let saved_steps = if self.saved.is_some() { steps } else { 1 };
         let mut saved = vec![T::ZERO; saved_steps * saved_len];
@@ -118,7 +118,7 @@ impl<C: Cell> Fused<C> {
             ForwardStep {
                 cell: self.cell,
                 hidden,
-                x: &inputs[time * gates..][..gates],
+                x: &inputs[time * gates_len..][..gates_len],
                 h: &h,
                 state: split_state(&mut state, len),
                 saved: &mut saved[offset..][..saved_len],
@@ -145,26 +145,26 @@ impl<C: Cell> Fused<C> {
     fn backpropagate<T: StepElement>(&self, saved: &[T], grad: &[T], weight_columns: &[T]) -> Backward<T> {
         let Sizes { steps, batch, hidden, columns, .. } = self.sizes;
         let weights = Matrix::new(weight_columns, columns, C::GATES * hidden).t();
-        let len = self.sizes.state();
-        let (gates, saved_len) = (C::GATES * len, C::SAVED * len);
-        let mut dx = vec![T::ZERO; steps * gates];
+        let len = self.sizes.state_len();
+        let (gates_len, saved_len) = (C::GATES * len, C::SAVED * len);
+        let mut dx = vec![T::ZERO; steps * gates_len];
         let mut dh = vec![T::ZERO; if C::ADDITIVE { 0 } else { dx.len() }];
         let mut state = vec![T::ZERO; len];
         state.extend_from_slice(&grad[steps * len..]);
         for time in (0..steps).rev().map(|step| self.sizes.time(step)) {
-            let offset = time * gates;
-            let (dh_offset, dh_len) = if C::ADDITIVE { (0, 0) } else { (offset, gates) };
+            let offset = time * gates_len;
+            let (dh_offset, dh_len) = if C::ADDITIVE { (0, 0) } else { (offset, gates_len) };
             add_to(&mut state[..len], &grad[time * len..]);
             BackwardStep {
                 cell: self.cell,
                 hidden,
                 saved: &saved[time * saved_len..][..saved_len],
                 state: split_state(&mut state, len),
-                dx: &mut dx[offset..][..gates],
+                dx: &mut dx[offset..][..gates_len],
                 dh: &mut dh[dh_offset..][..dh_len],
             }
             .run();
-            let dgates = &(if C::ADDITIVE { &dx } else { &dh })[offset..][..gates];
+            let dgates = &(if C::ADDITIVE { &dx } else { &dh })[offset..][..gates_len];
             let dstate = product(Matrix::new(dgates, batch, C::GATES * hidden), weights);
             for (state, dstate) in state.chunks_exact_mut(hidden).zip(dstate.chunks_exact(columns)) {
                 add_to(state, dstate);
@@ -176,7 +176,7 @@ impl<C: Cell> Fused<C> {
     /// Returns the gradient of the weights over all steps, `dgatesᵀ · h`.
     fn weight_gradient<T: StepElement>(&self, dgates: &[T], out: &[T], initial: &[T]) -> Vec<T> {
         let Sizes { steps, batch, hidden, columns, .. } = self.sizes;
-        let len = self.sizes.state();
+        let len = self.sizes.state_len();
         let mut old = vec![T::ZERO; steps * len];
         for step in 0..steps {
             let source = match step {

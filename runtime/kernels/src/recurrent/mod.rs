@@ -161,7 +161,7 @@ pub fn run(
 
 fn check(recurrence: Recurrence, inputs: &Tensor, recurrent: &Recurrent, state: &[Tensor]) -> Result<()> {
     let &[steps, batch, gates] = inputs.dims() else {
-        bail!("{recurrence:?}: expected inputs [steps, batch, gates], found {:?}", inputs.dims());
+        bail!("{recurrence:?}: expected inputs [steps, batch, gates · hidden], found {:?}", inputs.dims());
     };
     if steps == 0 {
         bail!("{recurrence:?}: expected a sequence of one step or more, found {:?}", inputs.dims());

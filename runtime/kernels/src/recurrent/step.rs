@@ -1,4 +1,4 @@
-//! One step of all units: the rows of the batch run in parallel, and the units of a row as vectors.
+//! One step of all hidden units. The rows of the batch are computed in parallel, and the units of a row in vectors.
 
 use std::ops::Deref;
 
@@ -27,10 +27,12 @@ pub(super) struct ForwardStep<'a, C, T> {
 pub(super) struct BackwardStep<'a, C, T> {
     pub cell: C,
     pub hidden: usize,
+    /// The values that [`ForwardStep`] saved.
     pub saved: &'a [T],
     /// The gradients of the new states. The kernel replaces them with the gradients of the old states, without the part
     /// that passes through [`ForwardStep::h`]. The caller adds that part.
     pub state: [&'a mut [T]; STATES],
+    /// The gradient of [`ForwardStep::x`].
     pub dx: &'a mut [T],
     /// The gradient of [`ForwardStep::h`], or empty if it equals `dx`.
     pub dh: &'a mut [T],
@@ -196,8 +198,8 @@ impl StepElement for f64 {
     #[inline(always)]
     fn forward<S: Simd, C: Cell>(_: S, row: &mut ForwardRow<C, f64>) {
         for j in 0..row.state[0].len() {
-            let state = row.state.each_ref().map(|state| number(state, j));
-            let (x, h) = (row.x.map(|x| number(x, j)), row.h.map(|h| number(h, j)));
+            let state = row.state.each_ref().map(|state| element(state, j));
+            let (x, h) = (row.x.map(|x| element(x, j)), row.h.map(|h| element(h, j)));
             let (state, saved) = row.cell.value(x, h, state);
             set(&mut row.state, j, state);
             set(&mut row.saved, j, saved);
@@ -207,8 +209,8 @@ impl StepElement for f64 {
     #[inline(always)]
     fn backward<S: Simd, C: Cell>(_: S, row: &mut BackwardRow<C, f64>) {
         for j in 0..row.state[0].len() {
-            let grad = row.state.each_ref().map(|state| number(state, j));
-            let (dx, dh, state) = row.cell.gradient(row.saved.map(|saved| number(saved, j)), grad);
+            let grad = row.state.each_ref().map(|state| element(state, j));
+            let (dx, dh, state) = row.cell.gradient(row.saved.map(|saved| element(saved, j)), grad);
             set(&mut row.state, j, state);
             set(&mut row.dx, j, dx);
             set(&mut row.dh, j, dh);
@@ -216,12 +218,12 @@ impl StepElement for f64 {
     }
 }
 
-/// Returns the number of the unit `j`, or 0 if the slice is empty.
-fn number<T: Element>(slice: &[T], j: usize) -> T {
+/// Returns the element of the unit `j`, or 0 if the slice is empty.
+fn element<T: Element>(slice: &[T], j: usize) -> T {
     slice.get(j).copied().unwrap_or(T::ZERO)
 }
 
-/// Sets the number of the unit `j` in all slices that are not empty.
+/// Sets the element of the unit `j` in all slices that are not empty.
 fn set<T, const N: usize>(slices: &mut [&mut [T]; N], j: usize, values: [T; N]) {
     for (slice, value) in slices.iter_mut().zip(values) {
         if let Some(slot) = slice.get_mut(j) {
@@ -253,12 +255,12 @@ impl<S: Simd, C: Cell> ForwardLoop<'_, '_, S, C> {
 impl<S: Simd, C: Cell> VectorLoop<S> for ForwardLoop<'_, '_, S, C> {
     #[inline(always)]
     unsafe fn body<const N: usize>(&mut self, at: usize) {
-        self.compute::<N>(at, Whole);
+        self.compute::<N>(at, WholeVectors);
     }
 
     #[inline(always)]
     unsafe fn remainder(&mut self, at: usize, n: usize) {
-        self.compute::<1>(at, First(n));
+        self.compute::<1>(at, FirstLanes(n));
     }
 }
 
@@ -285,12 +287,12 @@ impl<S: Simd, C: Cell> BackwardLoop<'_, '_, S, C> {
 impl<S: Simd, C: Cell> VectorLoop<S> for BackwardLoop<'_, '_, S, C> {
     #[inline(always)]
     unsafe fn body<const N: usize>(&mut self, at: usize) {
-        self.compute::<N>(at, Whole);
+        self.compute::<N>(at, WholeVectors);
     }
 
     #[inline(always)]
     unsafe fn remainder(&mut self, at: usize, n: usize) {
-        self.compute::<1>(at, First(n));
+        self.compute::<1>(at, FirstLanes(n));
     }
 }
 
@@ -333,9 +335,9 @@ trait Access<S: Simd, const N: usize>: Copy {
 
 /// Accesses `N` whole vectors.
 #[derive(Clone, Copy)]
-struct Whole;
+struct WholeVectors;
 
-impl<S: Simd, const N: usize> Access<S, N> for Whole {
+impl<S: Simd, const N: usize> Access<S, N> for WholeVectors {
     #[inline(always)]
     fn load(self, simd: S, slice: &[f32], at: usize) -> Vectors<S, N> {
         if slice.is_empty() {
@@ -357,11 +359,11 @@ impl<S: Simd, const N: usize> Access<S, N> for Whole {
     }
 }
 
-/// Accesses only the first lanes of a vector, whose number is the field.
+/// Accesses a partial vector, with the number of lanes in the field.
 #[derive(Clone, Copy)]
-struct First(usize);
+struct FirstLanes(usize);
 
-impl<S: Simd> Access<S, 1> for First {
+impl<S: Simd> Access<S, 1> for FirstLanes {
     #[inline(always)]
     fn load(self, simd: S, slice: &[f32], at: usize) -> Vectors<S> {
         if slice.is_empty() {

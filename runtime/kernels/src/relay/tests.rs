@@ -1,3 +1,5 @@
+//! Tests that gradients handed through gradient slots equal candle's, also after a failed backward pass.
+
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::backprop::GradStore;
@@ -148,6 +150,7 @@ fn gradients_of_a_failed_pass_are_never_used() -> Result<()> {
     let x = variable()?;
     let once = gradient(&tanh(&x)?.sum_all()?, &x)?;
     let twice: Vec<f64> = once.iter().map(|x| 2. * x).collect();
+    // In one order, the gradient of `IDENTITY` is already in the slot of `y` when the first pass fails.
     let mut rejected = 0;
     for failing_first in [false, true] {
         let y = tanh(&x)?;

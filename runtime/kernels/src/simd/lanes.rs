@@ -152,7 +152,7 @@ impl Real for f64 {
     }
 }
 
-/// A portable vector of four `f64`s.
+/// A token for vectors of four `f64`s in plain Rust.
 #[derive(Clone, Copy)]
 struct Doubles;
 

@@ -60,7 +60,7 @@ struct Reduced<N> {
 }
 
 impl<N: Single> Reduced<N> {
-    // ln 2 in two parts. The first has few enough bits that its product with the exponent is exact.
+    // ln 2 as the sum of two numbers. The first has few enough bits that its product with the exponent is exact.
     const LN_2_HIGH: f64 = 0.693_145_751_953_125;
     const LN_2_LOW: f64 = 1.428_606_820_309_417_3e-6;
 
@@ -80,6 +80,7 @@ impl<N: Single> Reduced<N> {
         (Self { rest, exponent }, low - (rest - high))
     }
 
+    /// Returns the exponent, and `x - exponent · LN_2_HIGH`.
     #[inline(always)]
     fn exponent_and_high(x: N) -> [N; 2] {
         let exponent = (x * x.splat(f64::from(LOG2_E))).round();
@@ -118,8 +119,8 @@ pub fn sigmoid<N: Single>(x: N) -> N {
     let one = x.splat(1.);
     let power = exp(-x.abs());
     let quotient = power / (one + power);
-    // σ(-|x|) = power - power · quotient and σ(|x|) = 1 - quotient. The errors of the sum and of the quotient only
-    // enter through the second term, which is the smaller one.
+    // σ(-|x|) = power - power · quotient and σ(|x|) = 1 - quotient. The rounding errors of `one + power` and of the
+    // quotient only enter through the second term, which is the smaller one.
     let first = x.where_less(x.splat(0.), power, one);
     first.mul_add(-quotient, first)
 }
@@ -131,16 +132,17 @@ pub fn tanh<N: Single>(x: N) -> N {
     // From 10 on, the result rounds to 1.
     let magnitude = x.abs().at_most(x.splat(10.));
     let Exponential { excess, exponent } = Exponential::of(-(magnitude + magnitude));
-    let unit = one.ldexp(exponent);
-    let power = unit.mul_add(excess, unit);
-    let power_m1 = unit.mul_add(excess, unit - one);
-    // Near zero, tanh = h + h · h / (1 - h) with h = (1 - power) / 2. Elsewhere, tanh = 1 - 2 · power / (1 + power).
+    let power_of_two = one.ldexp(exponent);
+    let power = power_of_two.mul_add(excess, power_of_two);
+    let power_m1 = power_of_two.mul_add(excess, power_of_two - one);
+    // With power = e^-2|x|: near zero, tanh = h + h · h / (1 - h) with h = (1 - power) / 2; elsewhere,
+    // tanh = 1 - 2 · power / (1 + power).
     // The error of the quotient only enters through the second term, which is the smaller one.
     let limit = x.splat(0.7);
-    let half = power_m1 * x.splat(-0.5);
+    let h = power_m1 * x.splat(-0.5);
     let quotient = magnitude.where_less(limit, -power_m1, power) / (power_m1 + x.splat(2.));
-    let factor = magnitude.where_less(limit, half, x.splat(-2.));
-    factor.mul_add(quotient, magnitude.where_less(limit, half, one)).copysign(x)
+    let factor = magnitude.where_less(limit, h, x.splat(-2.));
+    factor.mul_add(quotient, magnitude.where_less(limit, h, one)).copysign(x)
 }
 
 /// Returns `ln(1 + e^x)`.
@@ -166,8 +168,9 @@ pub fn ln_1p_exp<N: Single>(x: N) -> N {
 
 /// Returns the standard normal distribution at `x`.
 ///
-/// Between -0.9 and 0.9, `Φ = ½ + x · p(x²)`. Elsewhere, `Φ(-t) = k e^(-t²/2) / (t + c(t))` with `k = 1 / √(2π)`, where
-/// `c(t)` decreases from `2k` to 0, and `c(t) = 2k - t · n(t) / m(t)` with polynomials `n` and `m`.
+/// Between -0.9 and 0.9, `Φ(x) = ½ + x · p(-x²/2)` with a polynomial `p`. Elsewhere, with `t = |x|` and
+/// `k = 1 / √(2π)`, `Φ(-t) = k e^(-t²/2) / (t + c(t))`. The function `c` decreases from `2k` to 0. It is computed as
+/// `c(t) = 2k - t · n(t) / m(t)` with polynomials `n` and `m`.
 #[inline(always)]
 pub fn normal<N: Single>(x: N) -> Normal<N> {
     const CENTER: f64 = 0.9;
@@ -179,8 +182,10 @@ pub fn normal<N: Single>(x: N) -> Normal<N> {
         0.009_369_002_812_831,
         0.001_531_210_511_034,
     ];
-    /// The coefficients of `n` and `m`, a minimax fraction for `0.89 ≤ t ≤ 14.6`: the relative error of `Φ` is 3.7e-9.
+    /// The coefficients of `n`. `n / m` is a minimax fraction for `0.89 ≤ t ≤ 14.6`: the relative error of `Φ` is
+    /// 3.7e-9.
     const N: [f64; 4] = [0.363_358_756_556, 0.238_087_780_421_1, 0.070_755_976_104_62, 0.009_601_395_447_382];
+    /// The coefficients of `m`.
     const M: [f64; 5] =
         [1., 0.954_914_314_854_5, 0.429_065_779_654_8, 0.103_731_383_478_2, 0.012_034_175_392_71];
     /// `1 / √(2π)`
@@ -208,7 +213,7 @@ pub fn normal<N: Single>(x: N) -> Normal<N> {
     let rounding = c - (sum - t);
     let residual = accurate_mul_add(-reciprocal, sum, t.splat(K));
     let residual = (-reciprocal).mul_add(rounding, residual);
-    // The rounding errors of `rest` and `excess` would also add to the error of the result.
+    // `error` holds the rounding errors of `rest` and `excess`, which would also add to the error of the result.
     let excess_of_tail = excess + residual.mul_add(t.splat(1. / K), error);
     let tail = reciprocal.mul_add(excess_of_tail, reciprocal).ldexp(exponent);
 
@@ -273,7 +278,7 @@ mod tests {
     const FUNCTIONS: [Function; 6] = [Exp, ExpM1, Sigmoid, Tanh, Ln1pExp, NormalCdf];
 
     impl Function {
-        fn of<N: Single>(self, x: N) -> N {
+        fn evaluate<N: Single>(self, x: N) -> N {
             match self {
                 Exp => exp(x),
                 ExpM1 => exp_m1(x),
@@ -315,7 +320,7 @@ mod tests {
                 // SAFETY: both chunks have `x.len()` elements.
                 unsafe {
                     let x = Vectors::load_partial(simd, x.as_ptr(), x.len());
-                    self.0.of(x).store_partial(y.as_mut_ptr(), y.len());
+                    self.0.evaluate(x).store_partial(y.as_mut_ptr(), y.len());
                 }
             }
             (S::FUSED, y)
@@ -327,7 +332,7 @@ mod tests {
     fn values_for_all_isas(function: Function, x: &[f32]) -> Vec<(String, bool, Vec<f32>)> {
         let mut sets = available();
         sets.push(Isa::Neon);
-        let mut values = vec![("scalar".into(), false, x.iter().map(|x| function.of(*x)).collect())];
+        let mut values = vec![("scalar".into(), false, x.iter().map(|x| function.evaluate(*x)).collect())];
         for isa in sets {
             let (fused, y) = dispatch_to(isa, Evaluate(function, x));
             values.push((format!("{isa:?}"), fused, y));
@@ -416,9 +421,10 @@ mod tests {
                 for ((x, y), expected) in x.iter().zip(y).zip(expected) {
                     let same = y == expected || y.is_nan() && expected.is_nan();
                     assert!(same, "{function:?} of {x:e}, {set}: {y:e}, not {expected:e}");
-                    let odd = function == Tanh && !x.is_nan();
+                    // The result has the sign of the input, also for zeros.
+                    let keeps_sign = function == Tanh && !x.is_nan();
                     assert!(
-                        !odd || y.is_sign_negative() == x.is_sign_negative(),
+                        !keeps_sign || y.is_sign_negative() == x.is_sign_negative(),
                         "tanh of {x:e}, {set}: {y:e} has the wrong sign"
                     );
                 }

@@ -36,7 +36,7 @@ pub use x86::{Avx2, Avx512};
 
 use std::sync::OnceLock;
 
-/// An instruction set that a kernel can run on. By default, [`isa`] returns the last of those that a machine has.
+/// An instruction set that a kernel can run on. By default, [`isa`] returns the last one that the machine has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Isa {
     /// Plain Rust, eight lanes, which the compiler may vectorize.
@@ -261,8 +261,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn ldexp(self, v: Self::V, exponent: Self::V) -> Self::V;
     /// Returns `a * b + c`, rounded once if [`FUSED`](Self::FUSED).
     fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
-    /// Returns `a * b + c` in the lanes of the mask and `c` in all others. Requires that `b` is finite outside of the
-    /// mask; a zero of `c` may lose its sign there.
+    /// Returns `a * b + c` in the lanes of the mask and `c` in all others. In the other lanes, `b` must be finite, and
+    /// if `c` is -0, the result may be +0.
     #[inline(always)]
     fn fma_masked(self, a: Self::V, b: Self::V, c: Self::V, mask: Self::Mask) -> Self::V {
         self.fma(self.keep_lanes(a, mask), b, c)
@@ -290,8 +290,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
         // SAFETY: the caller guarantees `n` halves in bounds.
         unsafe { half::store_lanes(self, half, to, n, v) }
     }
-    /// Packs a pair of bf16 into each lane: the upper 16 bits of the lane of `even`, and the upper 16 bits of the lane
-    /// of `odd`.
+    /// Packs a pair of bf16 into each lane: the lower half of the lane is the upper half of the lane of `even`, and the
+    /// upper half is that of the lane of `odd`.
     #[inline(always)]
     fn pair(self, even: Self::V, odd: Self::V) -> Self::V {
         let mut a = [0f32; 16];

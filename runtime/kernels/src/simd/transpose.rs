@@ -1,7 +1,7 @@
 //! Transposition of a square block of `LANES × LANES` floats.
 //!
-//! [`Simd`] has no shuffles, so each instruction set has its own implementation. The type of the [`Simd`] token selects
-//! it at compile time.
+//! [`Simd`] lacks the shuffles of this operation, so each instruction set has a separate implementation. The type of
+//! the [`Simd`] token selects the implementation at compile time.
 
 #[cfg(target_arch = "aarch64")]
 use super::Neon;

@@ -92,8 +92,8 @@ pub(crate) trait VectorLoop<S: Simd> {
     unsafe fn remainder(&mut self, at: usize, n: usize);
 }
 
-/// Runs a loop over the `len` elements of a slice. An iteration processes as many vectors as the registers hold
-/// together with the temporary values of a formula. The last iterations process single vectors.
+/// Runs a loop over the `len` elements of a slice. An iteration processes 1, 2 or 4 vectors, depending on the number of
+/// registers, which also hold the temporary values of a formula. The last iterations process single vectors.
 #[inline(always)]
 pub(crate) fn run_vector_loop<S: Simd>(_: S, len: usize, mut vector_loop: impl VectorLoop<S>) {
     let mut at = 0;

@@ -68,7 +68,8 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     fn deinterleave(self, a: Self::V, b: Self::V) -> [Self::V; 2] {
-        // The shuffle alternates pairs of `a` and `b` in each 128-bit half; the permutation puts the pairs in order.
+        // In each 128-bit half, the shuffle puts a pair of lanes of `a` before a pair of `b`. The permutation then puts
+        // both pairs of `a` before both pairs of `b`.
         let order =
             |v| unsafe { _mm256_castpd_ps(_mm256_permute4x64_pd::<0b11_01_10_00>(_mm256_castps_pd(v))) };
         let [even, odd] = unsafe { [_mm256_shuffle_ps::<0x88>(a, b), _mm256_shuffle_ps::<0xdd>(a, b)] };
@@ -126,12 +127,12 @@ impl Simd for Avx2 {
     fn ldexp(self, v: Self::V, exponent: Self::V) -> Self::V {
         unsafe {
             // Splits the power of two into two factors, each of which is a normal number.
-            let whole = _mm256_cvtps_epi32(exponent);
-            let half = _mm256_srai_epi32::<1>(whole);
-            let power =
+            let exponent = _mm256_cvtps_epi32(exponent);
+            let first = _mm256_srai_epi32::<1>(exponent);
+            let power_of_two =
                 |n| _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(n, _mm256_set1_epi32(127))));
-            let [first, second] = [power(half), power(_mm256_sub_epi32(whole, half))];
-            _mm256_mul_ps(_mm256_mul_ps(v, first), second)
+            let factors = [power_of_two(first), power_of_two(_mm256_sub_epi32(exponent, first))];
+            _mm256_mul_ps(_mm256_mul_ps(v, factors[0]), factors[1])
         }
     }
     #[inline(always)]
@@ -183,13 +184,14 @@ impl Simd for Avx2 {
                 Half::Bf16 => {
                     let bits = _mm256_castps_si256(v);
                     let upper = _mm256_srli_epi32::<16>(bits);
-                    // Adds one less than half a unit, plus the lowest kept bit: rounds to nearest, ties to even.
-                    let even = _mm256_and_si256(upper, _mm256_set1_epi32(1));
-                    let bias = _mm256_add_epi32(even, _mm256_set1_epi32(0x7fff));
-                    let rounded = _mm256_srli_epi32::<16>(_mm256_add_epi32(bits, bias));
+                    // To round to the nearest number, ties to even, adds the lowest of the upper 16 bits and 0x7fff,
+                    // which is one less than half of that bit's value.
+                    let lowest_kept_bit = _mm256_and_si256(upper, _mm256_set1_epi32(1));
+                    let increment = _mm256_add_epi32(lowest_kept_bit, _mm256_set1_epi32(0x7fff));
+                    let rounded = _mm256_srli_epi32::<16>(_mm256_add_epi32(bits, increment));
                     let nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(v, v));
-                    let quiet = _mm256_or_si256(upper, _mm256_set1_epi32(0x40));
-                    let words = _mm256_blendv_epi8(rounded, quiet, nan);
+                    let quiet_nan = _mm256_or_si256(upper, _mm256_set1_epi32(0x40));
+                    let words = _mm256_blendv_epi8(rounded, quiet_nan, nan);
                     _mm_packus_epi32(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words))
                 }
             };
@@ -363,9 +365,9 @@ impl Simd for Avx512 {
                     // As for `Avx2`. The conversion instruction would flush denormal numbers to zero.
                     let bits = _mm512_castps_si512(v);
                     let upper = _mm512_srli_epi32::<16>(bits);
-                    let even = _mm512_and_si512(upper, _mm512_set1_epi32(1));
-                    let bias = _mm512_add_epi32(even, _mm512_set1_epi32(0x7fff));
-                    let rounded = _mm512_srli_epi32::<16>(_mm512_add_epi32(bits, bias));
+                    let lowest_kept_bit = _mm512_and_si512(upper, _mm512_set1_epi32(1));
+                    let increment = _mm512_add_epi32(lowest_kept_bit, _mm512_set1_epi32(0x7fff));
+                    let rounded = _mm512_srli_epi32::<16>(_mm512_add_epi32(bits, increment));
                     let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v);
                     let words = _mm512_mask_or_epi32(rounded, nan, upper, _mm512_set1_epi32(0x40));
                     _mm512_cvtepi32_epi16(words)

@@ -78,8 +78,8 @@ fn is_masked<E: Element>(x: &[E], max: E) -> bool {
 /// The number of vectors of partial results. Several independent vectors hide the latency of the instructions.
 const PARTS: usize = 4;
 
-/// The number of elements that are summed in f32. The sums of longer rows are added in f64, so that the rounding error
-/// does not grow with the length of a row.
+/// The maximum number of elements that are summed in f32. In longer rows, the sums of parts of this length are added in
+/// f64, so that the rounding error does not grow with the length of a row.
 const F32_SUM_LEN: usize = 1024;
 
 /// Returns the largest element. May ignore NaN, because the sum of exponentials propagates NaN.
@@ -109,11 +109,13 @@ fn larger(a: f32, b: f32) -> f32 {
     if a > b { a } else { b }
 }
 
-/// The maximum of a slice.
+/// The loop that computes the maximum of a slice.
 struct Largest<S: Simd> {
     simd: S,
     x: *const f32,
+    /// The maxima of whole vectors, lane by lane.
     parts: [S::V; PARTS],
+    /// The maximum of the elements after the last whole vector.
     rest: f32,
 }
 
@@ -146,9 +148,9 @@ fn sum_of_exponentials<S: Simd, const STORE: bool>(simd: S, x: &[f32], max: f32,
         let to = to.wrapping_add(i * F32_SUM_LEN);
         let zeros = [simd.zero(); PARTS];
         let mut sum =
-            ExponentialSum::<S, STORE> { simd, x: x.as_ptr(), to, max, parts: zeros, largest: zeros };
+            ExponentialSum::<S, STORE> { simd, x: x.as_ptr(), to, max, parts: zeros, max_counts: zeros };
         run_vector_loop(simd, x.len(), &mut sum);
-        total += sum_of_parts(simd, sum.parts) + sum_of_parts(simd, sum.largest);
+        total += sum_of_parts(simd, sum.parts) + sum_of_parts(simd, sum.max_counts);
     }
     total
 }
@@ -158,19 +160,19 @@ fn sum_of_parts<S: Simd>(simd: S, [a, b, c, d]: [S::V; PARTS]) -> f64 {
     f64::from(simd.sum(simd.add(simd.add(a, b), simd.add(c, d))))
 }
 
-/// The sum of the exponentials of a slice.
+/// The loop that computes the sum of the exponentials of a slice.
 struct ExponentialSum<S: Simd, const STORE: bool> {
     simd: S,
     x: *const f32,
     to: *mut f32,
     max: f32,
     parts: [S::V; PARTS],
-    /// Without `STORE`, the number of elements equal to `max`, which are not part of `parts`.
-    largest: [S::V; PARTS],
+    /// Without `STORE`, the numbers of elements equal to `max`, which are not part of `parts`. With `STORE`, zeros.
+    max_counts: [S::V; PARTS],
 }
 
 impl<S: Simd, const STORE: bool> ExponentialSum<S, STORE> {
-    /// Returns the exponentials, the numbers to add to `parts`, and the numbers to add to `largest`.
+    /// Returns the exponentials, the numbers to add to `parts`, and the numbers to add to `max_counts`.
     #[inline(always)]
     fn exponentials<const N: usize>(&self, x: Vectors<S, N>) -> [Vectors<S, N>; 3] {
         let zero = Vectors::splat(self.simd, 0.);
@@ -179,8 +181,8 @@ impl<S: Simd, const STORE: bool> ExponentialSum<S, STORE> {
         if STORE {
             return [power, power, zero];
         }
-        let largest = shifted.where_less(zero, zero, Vectors::splat(self.simd, 1.));
-        [power, power - largest, largest]
+        let is_max = shifted.where_less(zero, zero, Vectors::splat(self.simd, 1.));
+        [power, power - is_max, is_max]
     }
 }
 
@@ -189,7 +191,7 @@ impl<S: Simd, const STORE: bool> VectorLoop<S> for &mut ExponentialSum<S, STORE>
     unsafe fn body<const N: usize>(&mut self, at: usize) {
         // SAFETY: the caller guarantees that both slices have the elements `at..at + N * LANES`.
         unsafe {
-            let [power, summand, largest] =
+            let [power, summand, is_max] =
                 self.exponentials(Vectors::<S, N>::load(self.simd, self.x.add(at)));
             if STORE {
                 power.store(self.to.add(at));
@@ -197,7 +199,7 @@ impl<S: Simd, const STORE: bool> VectorLoop<S> for &mut ExponentialSum<S, STORE>
             for i in 0..N {
                 self.parts[i] = self.simd.add(self.parts[i], summand.vectors[i]);
                 if !STORE {
-                    self.largest[i] = self.simd.add(self.largest[i], largest.vectors[i]);
+                    self.max_counts[i] = self.simd.add(self.max_counts[i], is_max.vectors[i]);
                 }
             }
         }
@@ -207,14 +209,15 @@ impl<S: Simd, const STORE: bool> VectorLoop<S> for &mut ExponentialSum<S, STORE>
     unsafe fn remainder(&mut self, at: usize, n: usize) {
         // SAFETY: the caller guarantees that both slices have the elements `at..at + n`.
         unsafe {
-            let [power, summand, largest] =
+            let [power, summand, is_max] =
                 self.exponentials(Vectors::load_partial(self.simd, self.x.add(at), n));
             if STORE {
                 power.store_partial(self.to.add(at), n);
             }
             let lanes = self.simd.mask(0, n);
             self.parts[0] = self.simd.add(self.parts[0], self.simd.keep_lanes(summand.vectors[0], lanes));
-            self.largest[0] = self.simd.add(self.largest[0], self.simd.keep_lanes(largest.vectors[0], lanes));
+            let is_max = self.simd.keep_lanes(is_max.vectors[0], lanes);
+            self.max_counts[0] = self.simd.add(self.max_counts[0], is_max);
         }
     }
 }

@@ -175,9 +175,9 @@ fn errors_name_the_invalid_argument() -> Result<()> {
     Ok(())
 }
 
-/// A convolution that tracks gradients fuses only activations that save their output.
+/// A convolution that tracks gradients fuses an activation only if the activation saves its output.
 #[test]
-fn only_activations_whose_slope_follows_from_the_output_save_it() {
+fn activations_save_the_output_if_it_determines_the_slope() {
     for activation in [
         Activation::Identity,
         Activation::Relu,

@@ -11,7 +11,7 @@ pub const PAGE: usize = 4096;
 /// The size of the reserved address range, from which guarded buffers are allocated.
 const RESERVED: usize = 1 << 43;
 
-/// The value of unused bytes: those around a buffer, and all bytes of freed pages. Floats of these bytes are NaN.
+/// The value of unused bytes: those around a buffer, and all bytes of freed pages. A float with these bytes is NaN.
 const PATTERN: u8 = 0xff;
 
 /// Freed buffers of up to this number of pages are reused, because the system calls that change the protection of pages

@@ -78,6 +78,7 @@ fn with_special_values(numbers: &mut Rng, shape: &[usize]) -> Result<Tensor> {
     let data: Vec<f64> = values(&x)?
         .into_iter()
         .map(|x| {
+            // Chooses one of 30 numbers, so that each special value replaces about one element in 30.
             let choice = ((numbers.uniform() + 1.) * 15.) as usize;
             special.get(choice).copied().unwrap_or(x)
         })
@@ -235,6 +236,7 @@ fn large_tensors_agree_with_candle() -> Result<()> {
         for dtype in DTYPES {
             let a = numbers.tensor(a, 2.).to_dtype(dtype)?;
             let b = numbers.tensor(b, 2.).to_dtype(dtype)?;
+            // The four operations use the four layouts of `with_strides`.
             for (layout, op) in BINARY.into_iter().enumerate() {
                 let label = format!("{op:?} of {:?} and {:?}", a.dims(), b.dims());
                 let expected = candle_binary(op, &a, &b)?;

@@ -123,7 +123,8 @@ impl Problem {
         for isa in available() {
             let cache = PackedCache::default();
             for layout in [Layout::Nchwc, Layout::Nchw] {
-                // With a cache, small layers may use Winograd's kernels.
+                // The first call with the cache packs the weight, and the second call reads the packed weight. Small
+                // layers may use Winograd's kernels only with a cache.
                 for cache in [None, Some(&cache), Some(&cache)] {
                     let output = self.to_nchw(&self.run(isa, layout, cache)?, isa.lanes());
                     let error = relative_error(&output, &sums, setting.activation);
@@ -211,8 +212,8 @@ prop_compose! {
         }
         // Make the input large enough for the kernel.
         for axis in 0..2 {
-            let reach = (kernel[axis] - 1) * geometry.dilation[axis] + 1;
-            input[axis] = input[axis].max(reach.saturating_sub(geometry.padding[axis].iter().sum()));
+            let kernel_extent = (kernel[axis] - 1) * geometry.dilation[axis] + 1;
+            input[axis] = input[axis].max(kernel_extent.saturating_sub(geometry.padding[axis].iter().sum()));
         }
         let [in_channels, out_channels] = if depthwise { [channels[0]; 2] } else { channels };
         geometry.groups = if depthwise { in_channels } else { 1 };
@@ -278,6 +279,7 @@ fn layer([in_channels, out_channels, size, kernel, stride, padding, groups]: [us
     Setting { shape, activation: Activation::Hardswish, parts: [true; 3], seed: 5 }
 }
 
+/// Layers in the form that [`layer`] expects.
 const LAYERS: [[usize; 7]; 9] = [
     [3, 64, 61, 7, 2, 3, 1],
     [64, 96, 28, 1, 1, 0, 1],
@@ -290,7 +292,7 @@ const LAYERS: [[usize; 7]; 9] = [
     [40, 40, 56, 5, 1, 2, 40],
 ];
 
-/// Most results of this layer's `tanh` are close to ±1, and the error of Winograd's sums shows in the rest.
+/// Most results of this layer's `tanh` are close to ±1. The other results have the full error of Winograd's sums.
 #[test]
 fn winograd_with_a_saturated_activation_agrees_with_the_nchw_kernels() -> Result<()> {
     let geometry = ConvGeometry { padding: [[3, 3], [0, 2]], ..ConvGeometry::default() };

@@ -1,4 +1,5 @@
-//! Compares each kernel with its composed path, which devices without kernels take: outputs and gradients.
+//! Compares the outputs and gradients of each kernel with those of its composed path, which devices without kernels
+//! take.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use sconce_kernels::recurrent::{self, Recurrence, Recurrent};
@@ -16,25 +17,25 @@ fn variable(low: f64, high: f64, shape: &[usize]) -> Result<Var> {
     Var::from_tensor(&Tensor::rand(low, high, shape, &Device::Cpu)?)
 }
 
-fn assert_close(actual: &Tensor, expected: &Tensor, tolerance: f64, what: &str) -> Result<()> {
-    assert_eq!(actual.dims(), expected.dims(), "{what}");
+fn assert_close(actual: &Tensor, expected: &Tensor, tolerance: f64, label: &str) -> Result<()> {
+    assert_eq!(actual.dims(), expected.dims(), "{label}");
     let difference = actual.sub(expected)?.abs()?.flatten_all()?.max(0)?.to_scalar::<f64>()?;
-    assert!(difference <= tolerance, "{what}: the difference is {difference:e}");
+    assert!(difference <= tolerance, "{label}: the difference is {difference:e}");
     Ok(())
 }
 
 /// Checks that the kernel and the composed path of `run` return the same output and the same gradients of `vars`.
-fn check(what: &str, vars: &[&Var], tolerance: f64, run: impl Fn() -> Result<Tensor>) -> Result<()> {
+fn check(label: &str, vars: &[&Var], tolerance: f64, run: impl Fn() -> Result<Tensor>) -> Result<()> {
     let kernel = run()?;
     let composed = on_composed_path(&run)?;
-    assert_close(&composed, &kernel, tolerance, what)?;
+    assert_close(&composed, &kernel, tolerance, label)?;
     let output_grad = Tensor::rand(-1f64, 1., kernel.shape(), &Device::Cpu)?;
     let kernel = (kernel * &output_grad)?.sum_all()?.backward()?;
     let composed = (composed * &output_grad)?.sum_all()?.backward()?;
     for var in vars {
         let [composed, kernel] =
             [&composed, &kernel].map(|grads| grads.get(var).expect("the output depends on every variable"));
-        assert_close(composed, kernel, tolerance, &format!("gradient of {what}"))?;
+        assert_close(composed, kernel, tolerance, &format!("gradient of {label}"))?;
     }
     Ok(())
 }
@@ -103,8 +104,8 @@ fn convolution() -> Result<()> {
     ] {
         let geometry = ConvGeometry { stride, padding, dilation, groups: 2 };
         let epilogue = Epilogue::new().with_bias(bias).with_activation(Activation::Tanh);
-        let what = format!("conv2d {geometry:?}");
-        check(&what, &[x, weight, bias], 1e-11, || conv2d(x, weight, &geometry, &epilogue, None))?;
+        let label = format!("conv2d {geometry:?}");
+        check(&label, &[x, weight, bias], 1e-11, || conv2d(x, weight, &geometry, &epilogue, None))?;
     }
     Ok(())
 }
@@ -121,8 +122,8 @@ fn transposed_convolution() -> Result<()> {
         ([1, 1], [0, 1], [3, 2], [4, 3]),
     ] {
         let geometry = TransposeGeometry { stride, padding, output_padding, dilation, groups: 2 };
-        let what = format!("conv_transpose2d {geometry:?}");
-        check(&what, &[x, weight, bias], 1e-12, || conv_transpose2d(x, weight, Some(bias), &geometry))?;
+        let label = format!("conv_transpose2d {geometry:?}");
+        check(&label, &[x, weight, bias], 1e-12, || conv_transpose2d(x, weight, Some(bias), &geometry))?;
     }
     Ok(())
 }
@@ -206,10 +207,10 @@ fn padding() -> Result<()> {
     let x = &variable(-1., 1., &[2, 3, 5, 6])?;
     for sides in [[1, 2, 3, 4], [0, -2, 4, 0], [-3, 2, 1, -2], [4, 4, 0, 0]] {
         for mode in [PadMode::Constant(1.5), PadMode::Reflect, PadMode::Replicate, PadMode::Circular] {
-            let what = format!("pad {sides:?} {mode}");
-            check(&what, &[x], 1e-12, || pad(x, sides, mode))?;
+            let label = format!("pad {sides:?} {mode}");
+            check(&label, &[x], 1e-12, || pad(x, sides, mode))?;
             let run = || pad(x, sides, mode);
-            assert_close(&on_composed_path(run)?, &run()?, 0., &what)?;
+            assert_close(&on_composed_path(run)?, &run()?, 0., &label)?;
         }
     }
     Ok(())

@@ -78,6 +78,7 @@ fn values(tensor: &Tensor) -> Vec<f64> {
     tensor.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
 }
 
+/// Returns the elements of the gradients of input, weight, bias and residual.
 fn all(gradients: &Gradients) -> [Vec<f64>; 4] {
     let Gradients { input, weight, bias, residual } = gradients;
     [input, weight, bias, residual].map(|tensor| values(tensor.as_ref().unwrap()))
@@ -144,14 +145,15 @@ const F32_ERROR: f64 = 2e-6;
 ///
 /// In f16 and bf16, the final rounding dominates: its error is at most 2⁻¹¹ (f16) or 2⁻⁸ (bf16) of the number. For
 /// both dtypes, the bound is increased by f16's smallest positive number. In f32, the input gradient may use Winograd's
-/// transforms, which multiply numbers by up to 21/4 before they cancel, so its bound is multiplied by 21/4.
+/// transforms. They multiply numbers by up to 21/4 and then subtract such products, which leaves rounding errors that
+/// are up to 21/4 times as large, so the bound of the input gradient is multiplied by 21/4.
 fn assert_close(actual: &Gradients, [expected, magnitude]: &[[Vec<f64>; 4]; 2], epsilon: f64, label: &str) {
     let names = ["input", "weight", "bias", "residual"];
     for (i, actual) in all(actual).iter().enumerate() {
         assert_eq!(actual.len(), expected[i].len(), "{}", names[i]);
         for (j, (x, y)) in actual.iter().zip(&expected[i]).enumerate() {
-            let transformed = if i == 0 && epsilon == F32_ERROR { 21. / 4. } else { 1. };
-            let bound = transformed * epsilon * magnitude[i][j] + 6e-8 * f64::from(epsilon > 1e-4);
+            let winograd_factor = if i == 0 && epsilon == F32_ERROR { 21. / 4. } else { 1. };
+            let bound = winograd_factor * epsilon * magnitude[i][j] + 6e-8 * f64::from(epsilon > 1e-4);
             assert!(
                 (x - y).abs() <= bound,
                 "{} gradient of {label} at {j}: expected {y}, found {x}",

@@ -193,13 +193,13 @@ prop_compose! {
         activation in activations(),
         seed in any::<u64>(),
     ) -> Case {
-        let reach = |i: usize| {
+        let min_size = |i: usize| {
             let padding: usize = geometry.padding[i].iter().sum();
             (geometry.dilation[i] * (kernel[i] - 1) + 1).saturating_sub(padding).max(1)
         };
         let [scale, shift, residual] = epilogue;
         Case {
-            input: [batch, group_in_channels * geometry.groups, reach(0) + extra[0], reach(1) + extra[1]],
+            input: [batch, group_in_channels * geometry.groups, min_size(0) + extra[0], min_size(1) + extra[1]],
             weight: [group_out_channels * geometry.groups, group_in_channels, kernel[0], kernel[1]],
             geometry, scale, shift, residual, activation, seed,
         }
@@ -337,6 +337,7 @@ proptest! {
     #[test]
     fn agrees_with_candle(case in cases()) {
         let ConvGeometry { stride, padding: [[padding, bottom], [left, right]], dilation, groups } = case.geometry;
+        // Candle's operation has one stride, one padding and one dilation for all axes and sides.
         let symmetric = [bottom, left, right] == [padding; 3] && stride[0] == stride[1] && dilation[0] == dilation[1];
         let geometry = ConvGeometry {
             stride: [stride[0]; 2],

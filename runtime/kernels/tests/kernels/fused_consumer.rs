@@ -214,9 +214,9 @@ impl Problem {
             let two_launches = self.run(isa, layout, false)?.unwrap_or_default();
             assert!(bits(&output) == bits(&two_launches), "{isa:?}, {layout:?}: differs from two launches");
             let output = self.to_nchw(&output, isa.lanes(), [height, width]);
-            let scale = expected.iter().fold(0.1f64, |largest, x| largest.max(x.abs()));
+            let largest = expected.iter().fold(0.1f64, |largest, x| largest.max(x.abs()));
             for (y, x) in output.iter().zip(&expected) {
-                let error = (f64::from(*y) - x).abs() / scale;
+                let error = (f64::from(*y) - x).abs() / largest;
                 assert!(error < 1e-5, "{isa:?}, {layout:?}: expected {x}, found {y}");
             }
         }

@@ -4,8 +4,8 @@ use candle_core::{DType, Device, Result, Tensor};
 
 use crate::common::check_gradients;
 
-/// Returns the error of the gradient check for `x · detach(x)`, whose gradient from `backward` is half of the correct
-/// one.
+/// Returns the error of the gradient check for `x · detach(x)`. For this function, `backward` returns half of the
+/// correct gradient.
 fn error(shape: &[usize]) -> Result<String> {
     let ones = Tensor::ones(shape, DType::F64, &Device::Cpu)?;
     let outcome = check_gradients(|x| &x[0] * x[0].detach(), &[ones]);

@@ -82,6 +82,7 @@ proptest! {
         for isa in available() {
             let actual = gradients_with(isa, &x, &weight, &grad).map_err(fail)?;
             for (actual, expected) in actual.iter().zip(&expected) {
+                // A gradient is a sum of up to 200 products, and √200 ≈ 14.
                 check_close(&format!("{isa:?}"), actual, expected, 2e-5 * 14.).map_err(fail)?;
             }
         }

@@ -5,7 +5,7 @@ use sconce_kernels::ConvGeometry;
 use sconce_kernels::internal::{ConvShape, Layout};
 use sconce_kernels::testing::{ConvProblem, ElementFormat, Isa, Microarchitecture, available, task_counts};
 
-/// Batch, input channels, size, output channels, kernel, stride, padding, dilation, groups.
+/// `[batch, in_channels, size, out_channels, kernel, stride, padding, dilation, groups]` of each layer.
 const LAYERS: [[usize; 9]; 25] = [
     [1, 1, 28, 20, 5, 1, 0, 1, 1],
     [1, 20, 24, 20, 5, 1, 0, 1, 1],
@@ -42,7 +42,7 @@ fn isas() -> Vec<Isa> {
     isas[first..].to_vec()
 }
 
-/// Returns the problem of a layer with each instruction set and the costs of each microarchitecture. Of the
+/// Returns the problems of a layer, one for each instruction set and each microarchitecture's costs. Of the
 /// microarchitectures that select the same algorithm, only the first is included, because the others have the same
 /// tasks.
 fn problems(layer: [usize; 9], layout: Layout) -> Result<Vec<ConvProblem>> {
@@ -75,7 +75,8 @@ fn problems(layer: [usize; 9], layout: Layout) -> Result<Vec<ConvProblem>> {
     Ok(problems)
 }
 
-/// Includes the algorithms that other microarchitectures select, so that the result does not depend on this machine.
+/// Includes the algorithms that other microarchitectures select, so that the outcome of this test does not depend on
+/// the machine.
 #[test]
 fn every_thread_has_work() -> Result<()> {
     let mut idle = vec![];

@@ -1,4 +1,4 @@
-//! Every operation gives bit-identical results, forward and backward, with one thread and with several.
+//! Tests that operations give bit-identical results, forward and backward, with one thread and with several.
 
 use candle_core::{D, DType, Result, Tensor};
 use sconce_kernels::activation::{self, Activation};

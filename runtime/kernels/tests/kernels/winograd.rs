@@ -207,8 +207,8 @@ fn every_activation_and_epilogue_agrees_with_the_definition() -> Result<()> {
     Ok(())
 }
 
-/// On normally distributed data, the error stays within the documented 2·10⁻⁵, up to the largest number of channels
-/// for which a tile may be selected.
+/// On normally distributed data, the error is at most 2·10⁻⁵, as `set_exact` documents, up to the largest number of
+/// channels for which a tile may be selected.
 #[test]
 fn the_error_bound_holds_for_many_channels() -> Result<()> {
     for (seed, tile) in TILES.into_iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Pseudorandom tensors, and comparison of results.
+//! Pseudorandom tensors, and the comparison of a result with the expected tensor.
 #![allow(dead_code)] // Each test file uses only some of these helpers.
 
 #[path = "../../../common/conv_case.rs"]
@@ -36,6 +36,7 @@ impl Rng {
     }
 }
 
+/// Returns the elements in row-major order, in f64.
 pub fn values(tensor: &Tensor) -> Result<Vec<f64>> {
     tensor.to_dtype(DType::F64)?.flatten_all()?.to_vec1()
 }

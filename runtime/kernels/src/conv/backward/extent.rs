@@ -1,5 +1,5 @@
-//! The sizes of a convolution, and the phases of its input. A phase has the positions with one residue modulo the
-//! stride.
+//! The sizes of a convolution, and the phases of its input. A phase consists of the positions that have the same
+//! residue modulo the stride.
 
 use crate::conv::ConvShape;
 
@@ -28,18 +28,20 @@ pub(super) struct Axis {
     pub padding: usize,
 }
 
-/// A phase: the input positions with one residue modulo the stride, and the taps that read them.
+/// A phase along one axis: the input positions that have the same residue modulo the stride, and the taps that read
+/// them.
 ///
 /// With stride `s` and dilation `d`, output `o` reads the padded input position `u = o·s + k·d` under tap `k`. The
 /// residue `u mod s` depends on the tap alone. Within a phase, `u = q·s + residue`, and the convolution has stride 1:
 /// `o = q − shift`, where `shift = ⌊k·d / s⌋`.
 pub(super) struct Phase {
-    /// The residue modulo the stride of the positions in the padded input.
+    /// The residue of the phase's positions modulo the stride, counted in the padded input.
     pub residue: usize,
+    /// The taps that read the phase.
     pub taps: Vec<Tap>,
     /// The smallest `q` whose position is in the input, not in the padding.
     pub first: usize,
-    /// The number of positions in the input: those of `q` in `first..first + count`.
+    /// The number of positions in the input. Their values of `q` are `first..first + count`.
     pub count: usize,
 }
 

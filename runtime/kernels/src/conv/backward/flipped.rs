@@ -22,7 +22,8 @@ pub(super) struct Flipped<R: Real> {
 }
 
 impl<R: Real> Flipped<R> {
-    /// Returns `None` if the forward kernels do not support this convolution or this type, or are slower.
+    /// Returns `None` if the forward kernels do not support this convolution or this type, or if they are slower than
+    /// [`super::input`].
     pub fn of(extent: &Extent) -> Option<Self> {
         Some(Self { shape: shape(extent)?, convolve: R::CONVOLVE? })
     }

@@ -25,7 +25,7 @@ pub(super) fn margin(extent: &Extent) -> Margin {
     })
 }
 
-/// Returns the gradient of the input, `[batch, channels, height, width]`.
+/// Returns the gradient of the input, `[batch, channels, height, width]`. `grad` must have at least the [`margin`].
 pub(super) fn gradient<R: Real>(isa: Isa, extent: &Extent, weight: &[R], grad: &MaskedGrad<R>) -> Vec<R> {
     let channels = extent.groups * extent.group_in_channels;
     let size = extent.input_plane();
@@ -48,8 +48,8 @@ struct PhaseConv<R> {
     rows: usize,
     /// The number of columns of the phase, or of pixels if its rows are merged.
     columns: usize,
-    /// The offset, in a plane of the output's gradient, of the first element that position `[0, 0]` needs. It is the
-    /// element for the largest shifts of a tap on both axes.
+    /// The offset, in a plane of the output's gradient, of the first element that position `[0, 0]` needs. The tap with
+    /// the largest shifts needs this element, because position `q` needs the outputs `q - shift` (see [`Phase`]).
     grad_offset: usize,
     /// For each tap, the offset from `grad_offset` of the element that position `[0, 0]` multiplies by the tap's
     /// weight.
@@ -69,6 +69,7 @@ fn phase_convs<R: Real>(extent: &Extent, weight: &[R], grad: &MaskedGrad<R>) -> 
     y.iter().flat_map(|y| x.iter().map(move |x| phase_conv(extent, weight, grad, y, x))).collect()
 }
 
+/// Returns the convolution for the phase with the rows of `y` and the columns of `x`.
 fn phase_conv<R: Real>(
     extent: &Extent,
     weight: &[R],
@@ -96,7 +97,7 @@ fn phase_conv<R: Real>(
     }
 }
 
-/// Packs the taps at `indices` in the order in which [`PhaseKernel`] reads them.
+/// Packs the weights of the taps at `indices` in the order in which [`PhaseKernel`] reads the weights.
 fn pack<R: Real>(extent: &Extent, weight: &[R], indices: &[usize]) -> Vec<R> {
     let Extent { group_in_channels, group_out_channels, .. } = *extent;
     let taps = extent.taps();
@@ -178,7 +179,7 @@ impl<R: Real> Task<R> for InputTask<'_, R> {
     }
 }
 
-/// The micro-kernel of one convolution over one image for one block of input channels.
+/// The micro-kernel that computes one phase of one image, for one block of input channels.
 struct PhaseKernel<'a, L: Lanes> {
     lanes: L,
     conv: &'a PhaseConv<L::Real>,
@@ -220,7 +221,7 @@ impl<L: Lanes> PhaseKernel<'_, L> {
         }
     }
 
-    /// Computes the vectors at `positions`, which are those of their first lanes, and stores the first `count` of them.
+    /// Computes the `P` vectors whose first lanes are at `positions`, and stores the first `count` of these vectors.
     #[inline(always)]
     fn tile<const C: usize, const P: usize>(&mut self, positions: &[[usize; 2]; P], count: usize) {
         let Self { lanes, conv, .. } = *self;

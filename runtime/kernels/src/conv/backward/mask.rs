@@ -1,4 +1,4 @@
-//! The masked gradient: the gradient of the activation's input, `grad · act'(output)`.
+//! The masked gradient: the gradient of the activation's input, `grad · activation'(output)`.
 //!
 //! The pass that computes the masked gradient also sums each plane, for the gradient of the bias.
 

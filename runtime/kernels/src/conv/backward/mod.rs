@@ -100,8 +100,8 @@ pub struct Needs {
 /// All tensors must be on the CPU or, with the feature `cuda`, on one CUDA device. They must have one dtype (f32, f64,
 /// f16 or bf16) and may have any strides. 16-bit types are summed in f32 and rounded once. The derivative of the
 /// activation is computed from the output, as in PyTorch, even if the output is NaN. If `grad_output` contains an
-/// infinity or NaN, the results can contain NaN where the definition does not, because the kernels multiply such
-/// elements by zeros of the padding.
+/// infinity or NaN, the results can contain NaN where the exact gradients are finite, because the kernels multiply
+/// infinity and NaN by zeros of the padding.
 ///
 /// # Errors
 /// Fails if the shapes, dtypes or devices do not match, or if the derivative of the activation cannot be computed from
@@ -190,7 +190,7 @@ pub(super) fn gradients(
 /// Checks that the padded copies of input and output fit in memory.
 fn check_memory(shape: &ConvShape) -> Result<()> {
     if !can_allocate::<f64>(&[shape.padded_elements()]) {
-        bail!("conv2d backward: expected padded tensors that fit in memory, found {:?}", shape.geometry)
+        bail!("conv2d backward: with {:?}, the padded input or output does not fit in memory", shape.geometry)
     }
     Ok(())
 }
@@ -242,7 +242,9 @@ fn input_values<R: Real>(shape: &ConvShape, values: &Values<R>) -> Result<Vec<R>
 
 /// An algorithm for the gradient of the input that reads the output's gradient without a margin.
 enum UnpaddedAlgorithm<R: Real> {
+    /// See [`scatter`].
     Scatter(Scatter),
+    /// See [`flipped`].
     Flipped(Flipped<R>),
 }
 
@@ -308,19 +310,19 @@ fn compute_values<R: Real>(
     needs: Needs,
 ) -> Result<[Option<Vec<R>>; 4]> {
     let unpadded = UnpaddedAlgorithm::select(extent).filter(|_| needs.input);
-    let input_margin = needs.input && unpadded.is_none();
+    let needs_input_margin = needs.input && unpadded.is_none();
     let use_outer_products = weight::use_outer_products(extent);
-    let mut margin = if input_margin { input::margin(extent) } else { mask::Margin::default() };
+    let mut margin = if needs_input_margin { input::margin(extent) } else { mask::Margin::default() };
     if needs.weight && !use_outer_products {
         weight::dots::extend_margin(extent, &mut margin);
     }
     let is_identity = activation == Activation::Identity;
-    let is_masked_unused =
-        is_identity && !input_margin && !needs.bias && (use_outer_products || !needs.weight);
-    let masked = if is_masked_unused {
-        MaskedGrad::default()
-    } else {
+    let needs_masked =
+        !is_identity || needs_input_margin || needs.bias || (needs.weight && !use_outer_products);
+    let masked = if needs_masked {
         mask::masked_grad(isa, extent, activation, margin, output, grad)
+    } else {
+        MaskedGrad::default()
     };
     let cropped = if is_identity { Cow::Borrowed(grad) } else { masked.cropped(extent) };
     let grad_input = || match unpadded {

@@ -17,15 +17,15 @@ pub(super) struct SplitInput<'a, R: Clone> {
     pub pitch: usize,
     /// The distance between channels.
     pub channel_stride: usize,
-    /// For each column of the im2col matrix (a tap of an input channel of a group), the offset in a group of the
-    /// element that output pixel `[0, 0]` reads. Output pixel `[y, x]` reads the element `y * pitch + x` positions
-    /// further.
+    /// For each column of the im2col matrix (a tap of an input channel of a group), the offset of the element that
+    /// output pixel `[0, 0]` reads, counted from the first element of the group. Output pixel `[y, x]` reads the
+    /// element at this offset plus `y * pitch + x`.
     pub column_offsets: Vec<usize>,
 }
 
 /// Splits the input into phases. Borrows an unpadded input if the stride is 1.
 ///
-/// If rows are copied, their pitch is at least `min_pitch`.
+/// A copied input has at least the pitch `min_pitch`; a borrowed input keeps its pitch.
 pub(super) fn split_input<'a, R: Real>(
     isa: Isa,
     extent: &Extent,

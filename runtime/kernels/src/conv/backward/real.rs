@@ -5,7 +5,7 @@ use candle_core::Result;
 use crate::conv::{ConvShape, cpu};
 use crate::simd::{self, Isa};
 
-/// The number type of a backward kernel.
+/// A number type in which the kernels compute gradients.
 pub(super) trait Real: simd::Real {
     /// Returns `true` if all numbers are finite.
     fn are_finite(numbers: &[Self], isa: Isa) -> bool;
@@ -14,7 +14,7 @@ pub(super) trait Real: simd::Real {
     const CONVOLVE: Option<Convolve<Self>>;
 }
 
-/// A function that convolves an input with a weight: shape, input, weight, instruction set.
+/// A function that convolves. Its arguments are the shape, the input, the weight and the instruction set.
 pub(super) type Convolve<R> = fn(&ConvShape, &[R], &[R], Isa) -> Result<Vec<R>>;
 
 impl Real for f32 {

@@ -32,7 +32,7 @@ const TILE_PIXELS: usize = 6;
 /// The maximum number of elements of a padded image. It leaves room for panels in the L2 cache.
 const MAX_PADDED_ELEMENTS: usize = 1 << 18;
 
-/// The algorithm's sizes.
+/// The algorithm for one convolution, with the sizes that it uses.
 pub(super) struct Scatter {
     /// The number of input channels in a block.
     width: usize,
@@ -47,6 +47,7 @@ impl Scatter {
         let [y_axis, x_axis] = &extent.axes;
         let strides = y_axis.stride * x_axis.stride;
         let fewer_products = match strides {
+            // The flipped convolution computes products for every input pixel, this algorithm for every output pixel.
             // Kernels of up to nine taps are left to the flipped convolution, which can use Winograd.
             1 => extent.taps() > 9 && 2 * extent.input_plane() >= 3 * extent.output_plane(),
             _ => extent.taps() >= strides,
@@ -90,7 +91,7 @@ impl Scatter {
         unsafe { vec_written_by(extent.batch * channels * plane, fill) }
     }
 
-    /// Returns, for each output pixel, the offset in the padded image that the first tap reads.
+    /// Returns, for each output pixel, the offset in the padded image of the position that the first tap reads.
     fn pixel_offsets(&self, extent: &Extent) -> Vec<usize> {
         let ([height, width], [y_axis, x_axis]) = (extent.axes.map(|axis| axis.output), &extent.axes);
         let at =
@@ -222,7 +223,7 @@ impl<R: Real> ScatterTask<'_, R> {
     }
 }
 
-/// The micro-kernel that multiplies some output channels with some columns of a panel.
+/// The micro-kernel that multiplies the gradients of a chunk of output channels by some columns of a panel.
 struct ScatterKernel<'a, L: Lanes> {
     lanes: L,
     /// The number of output pixels of an image.

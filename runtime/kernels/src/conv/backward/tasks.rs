@@ -24,10 +24,12 @@ pub(super) fn run_tasks<R: Real, T: Task<R>>(isa: Isa, work: usize, tasks: Vec<T
 /// `work` is the number of multiply-adds of a channel. A task covers whole groups, or a multiple of `block` channels of
 /// one group (fewer in the last task of the group).
 pub(super) fn channels_per_task(channels: usize, per_group: usize, block: usize, work: usize) -> usize {
+    // The minimum number of channels whose work is worth a task.
     let enough = cost::MULTIPLY_ADDS.div_ceil(work.max(1));
     if enough >= per_group {
         return (enough / per_group * per_group).min(channels);
     }
+    // The number of channels that gives `MIN_TASKS` tasks, within limits.
     let wanted = (channels / MIN_TASKS).clamp(1, 4 * block).max(enough);
     wanted.next_multiple_of(block).min(per_group)
 }

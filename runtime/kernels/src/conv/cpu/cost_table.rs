@@ -5,12 +5,13 @@ use crate::simd::Microarchitecture;
 
 use super::winograd::WinogradTile;
 
-/// The costs of one processor. Most fields are the cost of one element, product, call or plane.
+/// The costs of one processor. Most fields are the cost of one element, product, call or plane. Fields whose docs do
+/// not name an algorithm belong to the kernel with lanes over pixels.
 pub(super) struct CostTable {
     /// A product in a register tile of one output channel, of two to four channels, and of more channels.
     pub product: [f64; 3],
-    /// The minimum number of vectors that a register tile is charged for. A tile of fewer vectors waits for the latency
-    /// of its sums.
+    /// The minimum number of vectors of pixels that an image is charged for. A register tile of fewer vectors waits for
+    /// the latency of its sums.
     pub min_vectors: usize,
     /// An element copied into an input tile.
     pub copied: f64,
@@ -22,6 +23,7 @@ pub(super) struct CostTable {
     pub set_conflict: f64,
     /// A call of the kernel with lanes over pixels.
     pub call: f64,
+    /// The costs of the kernel with lanes over output channels.
     pub channel_lanes: ChannelLanes,
     /// Depthwise: an element read, an element summed and stored, and a plane.
     pub depthwise: [f64; 3],
@@ -29,20 +31,20 @@ pub(super) struct CostTable {
     pub transformed_product: f64,
     /// Winograd: a transformed weight that is read, and the surcharge for each weight beyond the first [`LLC_WEIGHTS`].
     pub transformed_weight: [f64; 2],
-    /// Winograd: the input transform of one position (a transformed element of a tile), for each [`WinogradTile`] in
-    /// the order of its variants.
+    /// Winograd: an element of a transformed input tile, for each [`WinogradTile`] in the order of its variants.
     pub position_in: [f64; 5],
-    /// Winograd: the surcharge per position for blocks of more than [`SHARED_L2_ELEMENTS`].
+    /// Winograd: the surcharge for a transformed input element in a block of more than [`SHARED_L2_ELEMENTS`].
     pub beyond_shared_l2: f64,
-    /// Winograd: the surcharge per position and group of panels for blocks of more than [`WHOLE_L2_ELEMENTS`].
+    /// Winograd: the surcharge for a transformed input element in a block of more than [`WHOLE_L2_ELEMENTS`], each time
+    /// that a group of output channels reads it.
     pub beyond_whole_l2: f64,
-    /// Winograd: the output transform of one position.
+    /// Winograd: an element of a tile of products, which the output transform reads.
     pub position_out: f64,
     /// Winograd: an `Nchw` result, which is transposed.
     pub nchw_result: f64,
     /// Winograd: the cost of an `Nchwc` result, as a fraction of `nchw_result`.
     pub nchwc_result_fraction: f64,
-    /// Winograd: one channel of a run of tiles.
+    /// Winograd: one channel of a run, which consists of neighboring tiles that are transformed together.
     pub run: f64,
     /// Dilated Winograd: an element that is split from the images or joined into the output.
     pub split: f64,
@@ -52,8 +54,8 @@ pub(super) struct CostTable {
 
 /// The costs of lanes over channels.
 pub(super) struct ChannelLanes {
-    /// A product in a panel of one vector of output channels, and in a panel of two. A panel of one vector broadcasts
-    /// an element of a pixel for each vector of products, a panel of two for every second vector.
+    /// A product in a panel of one vector of output channels, and in a panel of two vectors, which uses each broadcast
+    /// input element twice.
     pub product: [f64; 2],
     /// An element stored as a result or as a sum.
     pub stored: f64,
@@ -71,7 +73,7 @@ pub(super) const LLC_WEIGHTS: f64 = 2e6;
 pub(super) const SHARED_L2_ELEMENTS: usize = 130_000;
 /// The number of transformed elements of a block that fit in the L2 cache alone.
 pub(super) const WHOLE_L2_ELEMENTS: usize = 400_000;
-/// The cost of transforming one weight, if it is used for one call only.
+/// The cost of computing one transformed weight. Charged if the packed weight is not cached between calls.
 pub(super) const WEIGHT_TRANSFORM: f64 = 30.;
 
 const ZEN_5: CostTable = CostTable {
@@ -129,7 +131,7 @@ impl CostTable {
         }
     }
 
-    /// Returns the cost of the input transform of one position.
+    /// Returns the cost of an element of a transformed input tile.
     pub const fn position_in(&self, tile: WinogradTile) -> f64 {
         self.position_in[tile as usize]
     }

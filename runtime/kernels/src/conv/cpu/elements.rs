@@ -22,8 +22,10 @@ pub enum ElementFormat {
 pub(in crate::conv) trait Element: WithDType + Default {
     const FORMAT: ElementFormat;
 
+    /// Returns the slice as [`Elements`].
     fn elements(elements: &[Self]) -> Elements<'_>;
 
+    /// Rounds `x` to this type.
     fn round(x: f32) -> Self;
 }
 
@@ -81,7 +83,7 @@ impl<'a> Elements<'a> {
         }
     }
 
-    /// Returns the elements of a tensor that is always f32, such as an `Nchwc` activation.
+    /// Returns the elements of a tensor that is always f32, such as an `Nchwc` input.
     pub(in crate::conv) fn as_f32(self) -> &'a [f32] {
         match self {
             Self::F32(elements) => elements,
@@ -175,7 +177,7 @@ impl OutputPtr {
         }
     }
 
-    /// Returns the address of an element of an output that is always f32, such as an `Nchwc` activation.
+    /// Returns the address of an element of an output that is always f32, such as an `Nchwc` output.
     #[inline(always)]
     pub fn as_f32(self) -> *mut f32 {
         match self {

@@ -31,7 +31,7 @@ pub(super) struct Affine<S: Simd, const VECTORS: usize> {
     pub scale: [S::V; VECTORS],
     pub shift: [S::V; VECTORS],
     bounds: [S::V; 2],
-    /// The lanes of the last vector that are channels, or `None` if all of them are.
+    /// The lanes of the last vector that are channels of the output, or `None` if no lane is padding.
     channels: Option<S::Mask>,
 }
 
@@ -78,7 +78,7 @@ impl ChannelAffines<'_> {
 }
 
 impl<S: Simd, const VECTORS: usize> Affine<S, VECTORS> {
-    /// Scales and shifts sums.
+    /// Returns the sums, scaled and shifted.
     #[inline(always)]
     #[expect(clippy::needless_range_loop, reason = "every index is a constant that selects a register")]
     pub fn shifted<const PIXELS: usize>(
@@ -166,9 +166,9 @@ impl<'a> EpilogueWriter<'a> {
         activate_all(simd, stages(self.activation)[1], values);
     }
 
-    /// Adds the residual to the scaled and shifted sums of the output elements `at..at + lanes`, which belong to one
-    /// channel, and clamps them.
-    /// With `ACTIVATE`, also applies the activation if it takes only a few instructions.
+    /// Returns scaled and shifted sums after adding the residual and clamping. The sums belong to the output elements
+    /// `at..at + lanes` of one channel. With `ACTIVATE`, also applies the activation if it takes only a few
+    /// instructions.
     ///
     /// # Safety
     /// The output and the residual have the elements `at..at + lanes`.
@@ -192,8 +192,8 @@ impl<'a> EpilogueWriter<'a> {
         value
     }
 
-    /// [Combines](Self::combine) sums and stores the output elements `at..at + lanes`. Without `ACTIVATE`, the caller
-    /// must call [`activate_pixels`](Self::activate_pixels) on the stored results.
+    /// Stores the result of [`combine`](Self::combine) in the output elements `at..at + lanes`. Without `ACTIVATE`, the
+    /// caller must call [`activate_pixels`](Self::activate_pixels) on the stored results.
     ///
     /// # Safety
     /// The output and the residual have the elements `at..at + lanes`. No other task accesses them.
@@ -242,7 +242,10 @@ impl<'a> EpilogueWriter<'a> {
         affine: &Affine<S, VECTORS>,
         to: Destination,
     ) {
-        debug_assert!(!matches!(self.residual, Some(ElementPtr::Half(..))), "`Nchwc` activations are f32");
+        debug_assert!(
+            !matches!(self.residual, Some(ElementPtr::Half(..))),
+            "expected an f32 residual with an `Nchwc` output"
+        );
         if let Some(ElementPtr::F32(residual)) = self.residual {
             let residual = residual.wrapping_add(to.at);
             for p in 0..PIXELS {
@@ -267,8 +270,9 @@ impl<'a> EpilogueWriter<'a> {
         unsafe { to.store(simd, sums) }
     }
 
-    /// Applies the activation to the stored results of `pixels` pixels, unless it only clamps. Not part of
-    /// [`store_vectors`](Self::store_vectors), because that function is compiled once for every register tile.
+    /// Applies the activation to the stored results of `pixels` pixels, unless it only clamps. This function is
+    /// separate from [`store_vectors`](Self::store_vectors), which is compiled for every size of register tile, to keep
+    /// the code small.
     ///
     /// # Safety
     /// `pixels` pixels in `VECTORS` blocks of channels, starting at `to`, lie in the output and are stored. No other
@@ -289,6 +293,7 @@ impl<'a> EpilogueWriter<'a> {
             // SAFETY: guaranteed by the caller.
             let results = unsafe { std::slice::from_raw_parts_mut(first, pixels * S::LANES) };
             activate_all(simd, self.activation, results);
+            // Padding lanes must be zero, but an activation can turn zero into another number.
             if let Some(channels) = affine.channels.filter(|_| v + 1 == VECTORS) {
                 for p in 0..pixels {
                     let pixel = first.wrapping_add(p * S::LANES);

@@ -1,5 +1,5 @@
-//! Operations that run in the same task as the convolution that produces their input. They read the results of the
-//! convolution panel by panel, through windows of adjacent pixels, while the panel is in the L1 or L2 cache.
+//! Operations that run in the same task as the convolution that produces their input. They read the results of a few
+//! output channels at a time, through windows of adjacent pixels, while these results are in the L1 or L2 cache.
 //!
 //! A consumer processes each channel separately. To add one, add a variant to [`FusedConsumer`] and to [`Consumer`].
 
@@ -20,7 +20,8 @@ use super::operand::Call;
 pub enum FusedConsumer<'a> {
     /// Max pooling.
     MaxPool(PoolGeometry),
-    /// A depthwise convolution of this shape. Its input is the producer's output; the call has an empty input.
+    /// A depthwise convolution of this shape. Its input is the producer's output, so the input of the
+    /// [`Call`] is empty.
     Depthwise(&'a ConvShape, Call<'a>),
 }
 
@@ -63,6 +64,7 @@ impl FusedConsumer<'_> {
             Self::MaxPool(_) => return None,
             Self::Depthwise(shape, _) => {
                 let ([top, bottom], kernel) = (shape.geometry.padding[0], shape.kernel[0]);
+                // With more padding, a window could lie entirely outside of the producer's results.
                 (shape.input == size && top.max(bottom) < kernel).then_some(())?;
                 (kernel, shape.geometry.stride[0], top, shape.output[0])
             }
@@ -101,7 +103,8 @@ pub(super) enum Consumer<'a> {
 }
 
 impl<'a> Consumer<'a> {
-    /// Returns `None` if the consumer cannot be computed a few rows at a time.
+    /// Returns `None` if the consumer cannot be computed a few rows at a time. `size` is the `[height, width]` of the
+    /// producer's results.
     pub fn new(
         consumer: &FusedConsumer<'a>,
         packed: Option<&'a PackedDepthwise>,

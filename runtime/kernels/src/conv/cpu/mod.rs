@@ -77,7 +77,7 @@ pub(super) fn conv2d(
 }
 
 /// Convolves in the operands' dtype. Returns a storage that ends with the contiguous output `[batch, out_channels,
-/// height, width]`.
+/// height, width]`. Any elements before the output align it.
 pub(super) fn forward(
     shape: &ConvShape,
     operands: &Operands<'_>,
@@ -125,7 +125,7 @@ pub(super) fn conv2d_f32(shape: &ConvShape, input: &[f32], weight: &[f32], isa: 
     conv2d_values(shape, &values, [None, None], settings)
 }
 
-/// Convolves in f32 with the algorithm of least cost. The scale and the shift are the given ones, not those of
+/// Convolves in f32 with the algorithm of least cost. Uses the arguments `scale` and `shift`, and ignores those of
 /// `values`.
 fn conv2d_values<E: Element>(
     shape: &ConvShape,

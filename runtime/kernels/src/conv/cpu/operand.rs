@@ -27,6 +27,7 @@ impl<'a> Operand<'a> {
         }
     }
 
+    /// Returns the elements in row-major order, copied only if they are not contiguous.
     fn values<T: WithDType>(self) -> Result<Cow<'a, [T]>> {
         let all = T::cpu_storage_as_slice(self.storage)?;
         Ok(match element::span(self.layout) {
@@ -35,6 +36,7 @@ impl<'a> Operand<'a> {
         })
     }
 
+    /// Returns the elements in row-major order, converted by `widen`.
     fn widened<T: WithDType>(self, widen: impl Fn(T) -> f32) -> Result<Cow<'a, [f32]>> {
         Ok(Cow::Owned(self.values::<T>()?.iter().map(|x| widen(*x)).collect()))
     }

@@ -12,9 +12,9 @@ use super::elements::{ElementFormat, ElementPtr, Elements};
 /// How a kernel reads elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OperandFormat {
-    /// f32, read from the input.
+    /// f32, as stored.
     F32,
-    /// Halves, widened.
+    /// f16 or bf16, widened to f32.
     Widened,
     /// Pairs of bf16 from two neighboring channels of a group. If the number of channels is odd, the last one is paired
     /// with zeros.
@@ -22,8 +22,8 @@ pub(crate) enum OperandFormat {
 }
 
 impl OperandFormat {
-    /// Returns the format for operands that are stored as `stored`: pairs if the processor and the operands support
-    /// them.
+    /// Returns the format for operands that are stored as `stored`. bf16 is read in pairs if the processor multiplies
+    /// pairs and a group has more than one input channel.
     pub fn of(stored: ElementFormat, shape: &ConvShape, isa: Isa) -> Self {
         match stored {
             ElementFormat::F32 => Self::F32,
@@ -34,7 +34,7 @@ impl OperandFormat {
         }
     }
 
-    /// Returns the shape with one channel per word.
+    /// Returns `shape` with one input channel for each word of the format: a pair of channels counts as one.
     pub fn shape(self, shape: &ConvShape) -> ConvShape {
         match self {
             Self::F32 | Self::Widened => *shape,
@@ -45,7 +45,7 @@ impl OperandFormat {
         }
     }
 
-    /// Returns the words of a weight `[out_channels, in_channels / groups, kernel]`.
+    /// Returns the words of a weight `[out_channels, in_channels / groups, kernel height, kernel width]`.
     pub fn of_weight<'a>(self, shape: &ConvShape, weight: Elements<'a>) -> Cow<'a, [f32]> {
         match (self, weight) {
             (Self::Bf16Pairs, Elements::Half(_, weight)) => pair_channels(shape, weight).into(),
@@ -54,7 +54,7 @@ impl OperandFormat {
     }
 }
 
-/// Pairs the weights of neighboring input channels.
+/// Returns words that each hold the weights of two neighboring input channels.
 fn pair_channels(shape: &ConvShape, weight: &[u16]) -> Vec<f32> {
     let taps = shape.kernel[0] * shape.kernel[1];
     let word = |even: u16, odd: u16| f32::from_bits(u32::from(odd) << 16 | u32::from(even));

@@ -67,7 +67,7 @@ type Value = Arc<dyn Any + Send + Sync>;
 /// The order in which an algorithm reads the elements of a packed weight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PackedOrder {
-    /// The order in which register tiles read the weight.
+    /// The order in which [`PackedWeight`](super::packed_weight::PackedWeight) stores the weight.
     RegisterTiles {
         groups: usize,
         output_blocks: OutputBlocks,
@@ -75,13 +75,10 @@ pub(super) enum PackedOrder {
         input_block: usize,
         operand: OperandFormat,
     },
-    Depthwise {
-        lanes: usize,
-    },
+    /// `[channels / lanes][taps][lanes]`.
+    Depthwise { lanes: usize },
     /// The transformed weight of Winograd's convolution.
-    Winograd {
-        tile: WinogradTile,
-    },
+    Winograd { tile: WinogradTile },
 }
 
 impl<K> Default for Slot<K> {
@@ -152,7 +149,8 @@ impl<'a> Packing<'a> {
         }
     }
 
-    /// Returns the given algorithm, or the selected one, which is cached if there is a cache.
+    /// Returns the algorithm that `packing` prescribes, or selects one. If there is a cache, caches the selected
+    /// algorithm.
     pub(super) fn algorithm(packing: Option<Self>, problem: &ConvProblem) -> Algorithm {
         match packing {
             Some(Packing { algorithm: Some(algorithm), .. }) => algorithm,

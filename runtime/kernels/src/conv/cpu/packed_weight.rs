@@ -26,20 +26,20 @@ impl PackedWeight {
     /// this weight and a zero of the padding would be NaN.
     pub fn get(plan: &Plan, problem: &ConvProblem, call: &Call<'_>) -> Option<Arc<Self>> {
         let ConvProblem { shape, isa, .. } = problem;
-        let form = PackedOrder::RegisterTiles {
+        let order = PackedOrder::RegisterTiles {
             groups: shape.geometry.groups,
             output_blocks: plan.output_blocks,
             chunk_channels: plan.chunks.len(),
             input_block: plan.input_block,
             operand: plan.operand,
         };
-        let packed = Packing::get(call.packing, form, || Self::new(plan, shape, call.weight, *isa));
+        let packed = Packing::get(call.packing, order, || Self::new(plan, shape, call.weight, *isa));
         (packed.is_finite || shape.geometry.padding == [[0; 2]; 2]).then_some(packed)
     }
 
-    /// Packs `[out_channels, in_channels / groups, kernel]` as `[group][chunk of input channels][block of output
-    /// channels][block of input channels][tap][input channel][output channel]`, with zeros for output channels that do
-    /// not exist.
+    /// Packs a weight `[out_channels, in_channels / groups, kernel height, kernel width]` as `[group][chunk of input
+    /// channels][block of output channels][block of input channels][tap][input channel][output channel]`, with zeros
+    /// for the padding of the last block of output channels.
     fn new(plan: &Plan, shape: &ConvShape, weight: Elements<'_>, isa: Isa) -> Self {
         let operands = plan.operand.of_weight(shape, weight);
         let floats = AlignedVec::zeros(plan.packed_weight_len());
@@ -87,9 +87,9 @@ fn pack_block(
     block: &mut [f32],
 ) {
     let (shape, width) = (&plan.shape, plan.output_blocks.width(first));
-    for output in plan.output_blocks.unpadded(first) {
-        let from = &weight[(group * shape.group_out_channels() + output) * shape.depth()..][..shape.depth()];
-        let to = block[output - first..].iter_mut().step_by(width);
+    for channel in plan.output_blocks.unpadded(first) {
+        let from = &weight[(group * shape.group_out_channels() + channel) * shape.depth()..][..shape.depth()];
+        let to = block[channel - first..].iter_mut().step_by(width);
         if plan.input_block == 1 {
             to.zip(&from[in_channels.start * plan.kernel_taps()..]).for_each(|(to, from)| *to = *from);
         } else {

@@ -3,8 +3,8 @@
 //! A *segment* is a range of blocks of output channels ([`OutputBlocks`]). With a fused consumer, the patches are
 //! *bands*: the rows of the producer's results from which some rows of the consumer's results are computed.
 //!
-//! Chooses, among the partitions whose tasks fit in the caches, the one with the shortest estimated time on the given
-//! number of threads. Times and costs are in cycles.
+//! [`Partition::new`] considers partitions whose tasks fit in the caches, and chooses the one with the shortest
+//! estimated time on the given number of threads. Times and costs are in cycles.
 
 use std::ops::Range;
 
@@ -90,7 +90,7 @@ pub(super) struct PartitionProblem<'a> {
 /// The limits of a partition.
 #[derive(Clone, Copy)]
 pub(super) struct Limits {
-    /// The maximum number of floats of a task's input.
+    /// The maximum number of floats of the input that a task reads for one chunk of channels.
     pub input: usize,
     /// The maximum number of floats of the sums that a task keeps between chunks of input channels, or of the results
     /// that a consumer reads.
@@ -145,12 +145,14 @@ impl Partition {
 
     /// Returns the part of the output that the task `index` computes.
     pub fn region(&self, index: usize) -> TaskRegion<'_> {
-        let (patches, images) = (self.patches.len(), self.batch * self.groups);
-        let [patch_index, segment, image] = match self.order {
+        let (patches, image_groups) = (self.patches.len(), self.batch * self.groups);
+        let [patch_index, segment, image_group] = match self.order {
             Order::PatchSegmentImage => {
                 [index % patches, index / patches % self.segments, index / patches / self.segments]
             }
-            Order::PatchImageSegment => [index % patches, index / patches / images, index / patches % images],
+            Order::PatchImageSegment => {
+                [index % patches, index / patches / image_groups, index / patches % image_groups]
+            }
             Order::SegmentPatchImage => {
                 [index / self.segments % patches, index % self.segments, index / self.segments / patches]
             }
@@ -159,8 +161,8 @@ impl Partition {
             segment * self.output_blocks.count() / self.segments * self.output_blocks.block_channels
         };
         TaskRegion {
-            image: image / self.groups,
-            group: image % self.groups,
+            image: image_group / self.groups,
+            group: image_group % self.groups,
             patch: &self.patches[patch_index],
             patch_index,
             channels: bound(segment)..bound(segment + 1).min(self.output_blocks.padded_channels()),
@@ -187,17 +189,18 @@ impl PartitionProblem<'_> {
         let min_segments = self.options.limits.segments.min(self.options.output_blocks.count()).max(1);
         let blocks = self.options.output_blocks.count();
         let segments = min_segments..=blocks.min(min_segments * 4 * threads).max(min_segments);
-        // Of all counts with equally large segments, try only the smallest.
+        // Several counts can have the same largest segment. Try only the smallest of these counts.
         let segments = segments
             .filter(|count| *count == min_segments || *count == blocks.div_ceil(blocks.div_ceil(*count)));
         let candidates = patch_counts
             .flat_map(|patches| segments.clone().map(move |segments| PieceCounts { patches, segments }));
-        // Work for every thread comes first, then time.
+        // Prefer partitions with a task for every thread. Among these, choose the one with the shortest time.
         let key = |pieces: &PieceCounts| (self.tasks(pieces) < threads, self.time(pieces, threads));
         candidates.min_by_key(key).unwrap_or(PieceCounts { patches: fewest, segments: min_segments })
     }
 
-    /// Returns the axis that can be divided into more patches, and the maximum number of patches along it.
+    /// Returns the axis that is divided first, rows (0) or, if the output has a single row, columns (1), and the
+    /// maximum number of patches along this axis.
     fn divisible_axis(&self) -> (usize, usize) {
         match (&self.options.windows, self.shape.output) {
             (Some(windows), _) => (0, windows.rows),
@@ -206,7 +209,7 @@ impl PartitionProblem<'_> {
         }
     }
 
-    /// Returns the smallest `[rows, columns]` of patches for which a task's input and sums fit in the caches.
+    /// Returns the smallest numbers of patches along the two axes for which a task's input and sums fit in the caches.
     fn fewest_patches(&self) -> [usize; 2] {
         let fits = |patches: [usize; 2]| {
             self.input_floats(patches) <= self.options.limits.input
@@ -223,10 +226,11 @@ impl PartitionProblem<'_> {
         }
     }
 
-    /// Returns the rows and columns of the largest patch if each axis is divided into this number of patches.
+    /// Returns the `[rows, columns]` of the largest patch, for `patches[0] × patches[1]` patches.
     fn max_patch(&self, patches: [usize; 2]) -> [usize; 2] {
         if let Some(windows) = &self.options.windows {
             let (rows, width) = (windows.max_rows(windows.rows.div_ceil(patches[0])), windows.size[1]);
+            // The rows of a flattened shape lie side by side in a single row.
             return if self.shape.output == windows.size { [rows, width] } else { [1, rows * width] };
         }
         let [height, width] = self.shape.output;
@@ -234,7 +238,8 @@ impl PartitionProblem<'_> {
         [height.div_ceil(patches[0]), columns]
     }
 
-    /// Returns the number of floats of the input that a task reads for one chunk of channels.
+    /// Returns the number of floats of a task's input that have to stay in the cache while it adds one chunk of
+    /// channels.
     fn input_floats(&self, patches: [usize; 2]) -> usize {
         let [rows, columns] = self.max_patch(patches);
         match &self.input_tile {
@@ -261,8 +266,8 @@ impl PartitionProblem<'_> {
 
     /// Returns the number of tasks.
     fn tasks(&self, pieces: &PieceCounts) -> usize {
-        let images = self.shape.batch * self.shape.geometry.groups;
-        images.max(1) * pieces.patches[0] * pieces.patches[1] * pieces.segments
+        let image_groups = self.shape.batch * self.shape.geometry.groups;
+        image_groups.max(1) * pieces.patches[0] * pieces.patches[1] * pieces.segments
     }
 
     /// Returns the number of cycles in which `threads` threads complete all tasks.
@@ -351,7 +356,8 @@ fn smallest(max: usize, fits: impl Fn(usize) -> bool) -> usize {
     low
 }
 
-/// Divides the output into `counts` patches on each axis. Columns are divided at multiples of `column_multiple`.
+/// Divides the output into `counts[0] × counts[1]` patches. Columns are divided at multiples of `column_multiple`, so
+/// some patches can be empty and are left out.
 fn patches(shape: &ConvShape, counts: [usize; 2], column_multiple: usize) -> Vec<Patch> {
     let pieces = |axis: usize, multiple: usize| {
         let (size, count) = (shape.output[axis], counts[axis]);

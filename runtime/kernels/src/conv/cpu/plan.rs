@@ -54,7 +54,8 @@ pub(super) struct Chunks {
 }
 
 impl Chunks {
-    /// Divides `in_channels` channels into chunks of at most `max_channels` channels, each a multiple of `block`.
+    /// Divides `in_channels` channels into chunks of whole blocks. A block has `block` channels. A chunk has at most
+    /// `max_channels` channels, but at least one block.
     pub fn new(in_channels: usize, block: usize, max_channels: usize) -> Self {
         let blocks = in_channels.div_ceil(block).max(1);
         let count = blocks.div_ceil((max_channels / block).max(1));
@@ -121,7 +122,7 @@ pub(super) struct PlanOptions {
     pub lane_axis: LaneAxis,
     pub register_tile: RegisterTileShape,
     pub operand: OperandFormat,
-    /// The number of channels of a block of the input: 1, or a vector's lanes.
+    /// The number of channels of a block of the input: 1 for `Nchw`, a vector's lanes for `Nchwc`.
     pub input_block: usize,
     /// Whether to read the pixels of a pointwise convolution from the input, without an input tile.
     pub in_place: bool,
@@ -175,12 +176,11 @@ impl PlanOptions {
             0
         } else {
             let size = self.tile_size(&shape);
-            // With lanes over pixels, whole vectors are copied.
-            let multiple = size.column_multiple;
             let pitch = size.pitch(shape.output[1]).max(1);
-            let floats = size.floats(shape.output, self.input_block) / self.input_block;
-            (floats / pitch)
-                .saturating_mul(pitch.next_multiple_of(multiple))
+            let pixels = size.floats(shape.output, self.input_block) / self.input_block;
+            let rows = pixels / pitch;
+            // With lanes over pixels, a row is copied in whole vectors.
+            rows.saturating_mul(pitch.next_multiple_of(size.column_multiple))
                 .saturating_mul(self.limits.segments)
         };
         Counts {
@@ -273,7 +273,8 @@ impl Plan {
         self.shape.kernel[0] * self.shape.kernel[1]
     }
 
-    /// Returns the offset in the packed weight of the block of output channels that starts with `output_channel`.
+    /// Returns the offset, in the packed weight, of the weights of one group, one chunk and one block of output
+    /// channels. The block starts with the channel `output_channel` of the group.
     pub fn weight_offset(&self, group: usize, chunk: usize, output_channel: usize) -> usize {
         let in_channels = self.chunks.range(chunk);
         let before = self.output_blocks.padded_channels()

@@ -33,7 +33,7 @@ pub struct ConvProblem {
 pub enum Algorithm {
     /// Depthwise convolution, row by row, without an input tile.
     Depthwise,
-    /// Register tiles of output channels × vectors of pixels, which are read from an input tile.
+    /// Register tiles of output channels × vectors of pixels. The pixels are read from an input tile.
     PixelLanes,
     /// [`PixelLanes`](Self::PixelLanes) for a pointwise convolution. Reads the pixels from the input instead of an
     /// input tile.
@@ -90,12 +90,12 @@ impl ConvProblem {
     fn is_supported_by_winograd(&self, tile: WinogradTile) -> bool {
         let ConvShape { kernel, in_channels, geometry, .. } = self.shape;
         let [dilation_y, dilation_x] = geometry.dilation;
-        let is_split = self.input == Layout::Nchw && dilation_y == dilation_x && tile.stride() == 1;
+        let can_be_split = self.input == Layout::Nchw && dilation_y == dilation_x && tile.stride() == 1;
         self.input == self.output
             && kernel == [3; 2]
             && geometry.stride == [tile.stride(); 2]
             && geometry.groups == 1
-            && (geometry.dilation == [1; 2] || is_split)
+            && (geometry.dilation == [1; 2] || can_be_split)
             && in_channels <= tile.max_channels()
             && !is_exact()
     }

@@ -12,8 +12,8 @@ use crate::parallel::{cost, for_each_chunk};
 
 use super::operand::Values;
 
-/// Convolves into all of `output`. `blocks` are the numbers of channels in a block of the input and in a block of the
-/// output, as returned by [`Layout::block`](crate::layout::Layout::block).
+/// Convolves into all of `output`. `blocks` are the numbers of channels per block of the input and of the output, as
+/// returned by [`Layout::block`](crate::layout::Layout::block).
 pub(super) fn conv2d<T: Float>(
     shape: &ConvShape,
     blocks: [usize; 2],
@@ -28,10 +28,10 @@ pub(super) fn conv2d<T: Float>(
         channels: shape.in_channels,
         block: input_block,
     };
-    let count = shape.out_channels.div_ceil(block);
+    let output_blocks = shape.out_channels.div_ceil(block);
     let compute_row = |index: usize, row: &mut [T]| {
         let (plane, y) = (index / height, index % height);
-        let (image, first) = (plane / count, plane % count * block);
+        let (image, first) = (plane / output_blocks, plane % output_blocks * block);
         row.fill(T::ZERO);
         for channel in first..shape.out_channels.min(first + block) {
             let lane = channel - first;

@@ -1,10 +1,11 @@
 //! The selection of an algorithm by estimated cost.
 //!
 //! [`select`](ConvProblem::select) depends only on the problem, not on values, timings or the load of the machine, so
-//! the same call always runs the same algorithm. A cost is a sum of counts (vectors summed, copied, transformed and
-//! stored, and weights read), each multiplied by its cost in the [`CostTable`] of the microarchitecture. The unit is a
-//! multiply-add of f32. `examples/plan_check.rs` times all candidates on random shapes and prints how often the
-//! selected algorithm is the fastest or at most a tenth slower. The cost tables are fitted to its output.
+//! the same call always runs the same algorithm. The cost of an algorithm is a sum of counts (vectors summed, copied,
+//! transformed and stored, and weights read), each multiplied by a unit cost from the [`CostTable`] of the
+//! microarchitecture. Costs are in multiply-adds of f32. `examples/plan_check.rs` times all candidates on random shapes
+//! and prints how often the selected algorithm is the fastest or at most a tenth slower. The cost tables are fitted to
+//! its output.
 //!
 //! - **Lanes over pixels**: the products, including unused lanes and padded channels; the copies into input tiles; the
 //!   stores of results, and of sums between chunks of input channels. In place: the same, but with a surcharge for
@@ -43,6 +44,7 @@ impl ConvProblem {
             }
             Algorithm::PixelLanesInPlace => {
                 let pixels = self.shape.output[0] * self.shape.output[1];
+                // 256 floats are 1 KiB: see `set_conflict`.
                 let conflict = if pixels.is_multiple_of(256) { self.costs().set_conflict } else { 0. };
                 let read = conflict * self.input_channels() * pixels as f64;
                 self.pixel_lanes_cost(&pixel_lanes::options(self, true).counts(&self.shape), read)
@@ -71,7 +73,8 @@ impl ConvProblem {
         read * (batch * in_channels * input[0] * input[1]) as f64 + stored * results + plane * planes
     }
 
-    /// Returns the cost of lanes over pixels. `read` is the cost of providing the pixels to the register tiles.
+    /// Returns the cost of lanes over pixels. `read` is the cost of copying the pixels to input tiles or, in place, of
+    /// cache-set conflicts.
     fn pixel_lanes_cost(&self, counts: &Counts, read: f64) -> f64 {
         let (shape, costs) = (self.operand().shape(&self.shape), self.costs());
         let (padded_channels, product) = match shape.group_out_channels() {
@@ -82,8 +85,8 @@ impl ConvProblem {
         let lanes = self.isa.lanes();
         let vectors = (shape.output[0] * shape.output[1]).div_ceil(lanes).max(costs.min_vectors);
         let results = (shape.batch * shape.geometry.groups * vectors * lanes * padded_channels) as f64;
-        let sums = costs.stored + costs.stored_sum * (counts.chunks - 1) as f64;
-        results * (product * shape.depth() as f64 + sums) + read + costs.call
+        let stores = costs.stored + costs.stored_sum * (counts.chunks - 1) as f64;
+        results * (product * shape.depth() as f64 + stores) + read + costs.call
     }
 
     fn channel_lanes_cost(&self) -> f64 {
@@ -103,6 +106,7 @@ impl ConvProblem {
     fn winograd_cost(&self, tile: WinogradTile) -> f64 {
         let ConvShape { batch, in_channels, out_channels, output, geometry, .. } = self.shape;
         let (dilation, costs) = (geometry.dilation[0], self.costs());
+        // A dilated convolution is split into one on `dilation²` times as many images.
         let parts = batch * dilation * dilation;
         let [rows, columns] = output.map(|n| n.div_ceil(dilation).div_ceil(tile.outputs()));
         let tiles = parts * rows * columns;
@@ -126,19 +130,20 @@ impl ConvProblem {
             + self.split_cost(parts)
     }
 
-    /// Returns the surcharge per position if the transformed elements of a block exceed the L2 cache. `tiles` is the
+    /// Returns the surcharge for each transformed input element if those of a block exceed the L2 cache. `tiles` is the
     /// number of tiles in all blocks.
     fn cache_surcharge(&self, tile: WinogradTile, tiles: usize) -> f64 {
         let in_channels = self.shape.in_channels.next_multiple_of(16);
         let groups = self.shape.out_channels.next_multiple_of(16).div_ceil(winograd::GROUP_CHANNELS);
-        let block =
+        let block_elements =
             tile.positions() * in_channels * tiles.div_ceil(tiles.div_ceil(winograd::BLOCK_TILES).max(1));
-        let shared = if block > SHARED_L2_ELEMENTS { self.costs().beyond_shared_l2 } else { 0. };
-        let whole = if block > WHOLE_L2_ELEMENTS { self.costs().beyond_whole_l2 } else { 0. };
-        shared + whole * groups as f64
+        let beyond_shared =
+            if block_elements > SHARED_L2_ELEMENTS { self.costs().beyond_shared_l2 } else { 0. };
+        let beyond_whole = if block_elements > WHOLE_L2_ELEMENTS { self.costs().beyond_whole_l2 } else { 0. };
+        beyond_shared + beyond_whole * groups as f64
     }
 
-    /// Returns the cost of splitting a dilated convolution's images into `parts` smaller ones, and of joining the
+    /// Returns the cost of splitting a dilated convolution's images into `parts` smaller images, and of joining their
     /// results.
     fn split_cost(&self, parts: usize) -> f64 {
         let ConvShape { batch, in_channels, out_channels, input, output, geometry, .. } = self.shape;

@@ -18,7 +18,8 @@ pub(super) struct TaskInput<'a> {
 impl TaskInput<'_> {
     /// Returns the address to which the offsets of a chunk's taps are relative. If the plan has an input tile, copies
     /// the chunk's channels to `tile` and returns the address of `tile`. Otherwise, the address lies in the input.
-    /// `converted` is a buffer for one channel in the operand format.
+    /// `converted` is a buffer for one channel in the operand format. `PAIRS` tells whether that format is
+    /// [`OperandFormat::Bf16Pairs`].
     #[inline(always)]
     pub fn pixels<S: Simd, const PAIRS: bool>(
         &self,
@@ -72,6 +73,7 @@ impl TaskInput<'_> {
         let (plan, shape) = (self.plan, &self.plan.shape);
         let first = (region.image * shape.geometry.groups + region.group) * plan.group_in_channels;
         let (plane, width) = (shape.input[0] * shape.input[1], shape.input[1]);
+        // With `PAIRS`, `channel` is the index of a pair of channels.
         let channel = if PAIRS { 2 * channel } else { channel };
         if let (OperandFormat::F32, Elements::F32(input)) = (plan.operand, self.elements) {
             return ChannelRows { first: input[(first + channel) * plane..][..plane].as_ptr(), pitch: width };

@@ -4,10 +4,10 @@
 //! The layout is `[channel block][row phase][plane][row][pitch][channel of the block]`:
 //!
 //! - A *row phase* contains every `stride`-th row of the input. Kernel row `ky` reads the row phase
-//!   `ky · dilation % stride`, from its row `ky · dilation / stride`.
-//! - A *plane* contains every `stride`-th column of a row phase. Kernel column `kx` reads the plane that starts at the
-//!   column phase `kx · dilation % stride`, from its column `kx · dilation / stride`. With *column planes*, it instead
-//!   reads a plane of its own, which starts at the column `kx · dilation`.
+//!   `ky · dilation % stride`, beginning at row `ky · dilation / stride` of this phase.
+//! - A *plane* contains every `stride`-th column of a row phase. Kernel column `kx` reads the plane whose first column
+//!   is `kx · dilation % stride`, beginning at column `kx · dilation / stride` of this plane. With *column planes*,
+//!   each kernel column instead has a plane for itself, whose first column is `kx · dilation`.
 //! - The *pitch* is the distance from one row of a plane to the next, in pixels.
 
 use std::ops::Range;
@@ -46,7 +46,7 @@ pub(super) struct InputTileSize {
     phases: Vec<usize>,
     /// The first column of each plane of a phase, relative to the first column that the kernel reads.
     planes: Vec<usize>,
-    /// The reach of the kernel, in rows and columns of a plane.
+    /// The reach of the kernel, in rows and columns of a plane. With column planes, the reach in columns is 0.
     reach: [usize; 2],
 }
 
@@ -269,10 +269,10 @@ impl InputTile {
     }
 }
 
-/// Copies `vectors` vectors from `from`, where they are `stride` vectors apart.
+/// Copies `vectors` vectors to consecutive memory. In `from`, they are `stride` vectors apart.
 ///
 /// # Safety
-/// `from` has these vectors, and `to` has room for as many consecutive vectors.
+/// `from` has the vectors, and `to` has room for them.
 #[inline(always)]
 unsafe fn copy_vectors<S: Simd>(simd: S, from: *const f32, stride: usize, to: *mut f32, vectors: usize) {
     for i in 0..vectors {
@@ -297,10 +297,13 @@ pub(super) unsafe fn store_zeros<S: Simd>(simd: S, to: *mut f32, vectors: usize)
 struct PhaseRows {
     /// The first row, wrapped around if it lies before the input.
     first: usize,
+    /// The distance from one row to the next in the input, in rows.
     step: usize,
+    /// The number of rows.
     count: usize,
+    /// The number of rows of the input.
     height: usize,
-    /// The distance from one row to the next in the tile.
+    /// The distance from one row to the next in the tile, in pixels.
     pitch: usize,
 }
 

@@ -1,4 +1,4 @@
-//! Runs the programs on tensors.
+//! Runs the programs of the forward and backward pass on tensors.
 
 use super::{backward, forward};
 use crate::activation::Activation;
@@ -9,7 +9,7 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CudaStorage, Result, Tensor, bail};
 use forward::Options;
 
-/// Computes [`crate::conv::conv2d`] for operands on a CUDA device, without gradients.
+/// Computes [`crate::conv::conv2d`] for operands on a CUDA device. The result does not track gradients.
 pub(in crate::conv) fn conv2d(
     input: &Tensor,
     weight: &Tensor,
@@ -78,7 +78,8 @@ pub(in crate::conv) fn conv2d_backward(
 
 /// Computes the transposed convolution of the operands `[input, weight]` or `[input, weight, bias]`.
 ///
-/// `shape` is the convolution that maps the output's size to the input's size.
+/// `shape` is that of the convolution whose input has the size of this output, and whose output has the size of this
+/// input.
 pub(in crate::conv) fn conv_transpose2d(shape: &ConvShape, operands: &[Operand]) -> Result<CudaStorage> {
     const NAME: &str = "conv_transpose2d";
     let [(input, layout), _, bias @ ..] = operands else { bail!("{NAME}: expected an input and a weight") };

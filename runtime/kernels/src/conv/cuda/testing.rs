@@ -1,4 +1,4 @@
-//! The forward pass with a given variant, for checks and benchmarks.
+//! The forward pass with a given kernel and tile (a variant), for checks and benchmarks.
 
 use super::forward;
 use super::run::run_forward;

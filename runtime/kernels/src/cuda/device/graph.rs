@@ -47,6 +47,7 @@ impl Graph {
         recorded.map_err(|error| candle_core::Error::msg(format!("capture: {}", without_backtrace(&error))))
     }
 
+    /// Records the work that `work` submits to `stream`, without running it.
     fn record(stream: &Arc<CudaStream>, mut work: impl FnMut() -> Result<()>) -> Result<Self> {
         stream
             .begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
@@ -58,7 +59,7 @@ impl Graph {
         result?;
         match graph.map_err(error::driver)? {
             Some(graph) => Ok(Self(graph)),
-            None => bail!("the network submitted no work to the device"),
+            None => bail!("the closure submitted no work to the device"),
         }
     }
 
@@ -86,7 +87,8 @@ fn check(device: &CudaDevice, stream: &CudaStream) -> Result<()> {
     Ok(())
 }
 
-/// A guard that disables the tracking of memory with events.
+/// A guard that disables the tracking of memory with events until it is dropped. Holds the device, or `None` if
+/// tracking was disabled before.
 struct Untracked<'a>(Option<&'a CudaDevice>);
 
 impl<'a> Untracked<'a> {

@@ -62,18 +62,18 @@ pub(crate) fn run(
     execute(op, &device, &program(&properties_of(&device)?)?, &dense)
 }
 
-/// Like [`run`], but for a program that changes its first `targets` operands in place and has no other results.
+/// Like [`run`], but for a program that changes its first `updated` operands in place and has no other results.
 pub(crate) fn run_in_place(
     op: &'static str,
     program: &dyn Fn(&Target) -> Result<Program>,
     operands: &[Operand],
-    targets: usize,
+    updated: usize,
 ) -> Result<()> {
     let device = device_of(op, operands)?;
     let mut dense = Vec::with_capacity(operands.len());
     for (i, operand) in operands.iter().enumerate() {
         dense.push(Dense::of(*operand).map_err(|error| error::before_launch(op, &device, error))?);
-        if i < targets && matches!(dense.last(), Some(Dense::Copied(_))) {
+        if i < updated && matches!(dense.last(), Some(Dense::Copied(_))) {
             bail!("{op}: expected a contiguous, aligned tensor to update in place, found {:?}", operand.1)
         }
     }
@@ -114,6 +114,7 @@ fn execute(op: &str, device: &CudaDevice, program: &Program, operands: &[Dense])
     Ok(outputs)
 }
 
+/// Returns the addresses of the buffers.
 fn addresses<'a>(buffers: &'a [CudaStorage], stream: &'a CudaStream) -> Result<Vec<Address<'a>>> {
     buffers.iter().map(|buffer| Address::of(buffer, 0, stream)).collect()
 }
@@ -164,7 +165,8 @@ enum Value {
 }
 
 impl Value {
-    /// Returns the value of an argument, or `None` if its buffer does not exist or its structure has too many integers.
+    /// Returns the value of an argument, or `None` if its buffer does not exist or its structure has more than
+    /// [`Arg::MAX_INTS`] integers.
     fn of(arg: &Arg, memory: &Memory) -> Option<Self> {
         let pointer = |addresses: &[Address], i: usize| Some(Value::Pointer(addresses.get(i)?.pointer));
         match arg {
@@ -183,6 +185,7 @@ impl Value {
         }
     }
 
+    /// Appends the value to the arguments of a launch.
     fn push<'a>(&'a self, args: &mut LaunchArgs<'a>) {
         match self {
             Value::Pointer(value) => args.arg(value),
@@ -209,7 +212,10 @@ fn submit(
     let function = modules::function(op, device, module, kernel, *shared)?;
     let values: Option<Vec<Value>> = args.iter().map(|arg| Value::of(arg, memory)).collect();
     let Some(values) = values else {
-        bail!("{op}: kernel {kernel} has an argument that refers to no buffer")
+        bail!(
+            "{op}: kernel {kernel} has an argument without a buffer, or a structure of more than {} integers",
+            Arg::MAX_INTS
+        )
     };
     let mut builder = stream.launch_builder(&function);
     values.iter().for_each(|value| value.push(&mut builder));

@@ -11,6 +11,7 @@ pub struct Module {
     stem: &'static str,
     /// The unique name under which a device caches the loaded module.
     name: &'static str,
+    /// The source code in PTX.
     ptx: &'static str,
 }
 

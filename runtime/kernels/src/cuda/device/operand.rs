@@ -12,7 +12,7 @@ const ALIGNMENT: usize = 16;
 
 /// A contiguous operand with an aligned address.
 pub(super) enum Dense<'a> {
-    /// The operand itself.
+    /// The operand itself, whose first element is element `start` of the storage.
     InPlace { storage: &'a CudaStorage, start: usize },
     /// A contiguous copy.
     Copied(CudaStorage),

@@ -7,13 +7,13 @@ use crate::cuda::{Arg, Program, ProgramBuilder, Target, int, launch_in_place, na
 const NAME: &str = "optimizer step";
 const MODULE: &str = "descent";
 const THREADS: u32 = 256;
-/// The number of blocks for each multiprocessor. A multiprocessor runs eight blocks concurrently; more blocks than that
-/// balance the load.
+/// The maximum number of blocks for each multiprocessor. A multiprocessor runs eight blocks concurrently; more blocks
+/// than that balance the load.
 const BLOCKS: u32 = 32;
 
-/// Returns `true` if the kernels can update all `targets` in place: each is floating point, contiguous, on a CUDA
+/// Returns `true` if the kernels can update all `tensors` in place: each is floating point, contiguous, on a CUDA
 /// device, and at the start of its storage.
-pub fn supports(targets: &[&Tensor]) -> bool {
+pub fn supports(tensors: &[&Tensor]) -> bool {
     let fits = |tensor: &&Tensor| {
         let float = matches!(tensor.dtype(), DType::F32 | DType::F64 | DType::F16 | DType::BF16);
         let layout = tensor.layout();
@@ -22,7 +22,7 @@ pub fn supports(targets: &[&Tensor]) -> bool {
             && layout.start_offset() == 0
             && int(NAME, tensor.elem_count()).is_ok()
     };
-    targets.iter().all(|target| runs_on(target.device()) && fits(target))
+    tensors.iter().all(|tensor| runs_on(tensor.device()) && fits(tensor))
 }
 
 /// A step of SGD: `gradient += decay · parameter`, `buffer = momentum · buffer + share · gradient` and
@@ -32,7 +32,7 @@ pub fn supports(targets: &[&Tensor]) -> bool {
 pub struct SgdStep {
     /// The learning rate.
     pub rate: f64,
-    /// The factor of the buffer.
+    /// The share of its previous value that the buffer keeps.
     pub momentum: f64,
     /// The factor of the gradient in the buffer: 1 - dampening.
     pub share: f64,
@@ -50,10 +50,10 @@ impl SgdStep {
     /// aligned to 16 bytes, the dtype is not f32, f64, f16 or bf16, the parameter has more than 2³⁰ elements, the
     /// launch fails, or this build lacks the feature `cuda`.
     pub fn apply(&self, parameter: &Tensor, gradient: &Tensor, buffer: Option<&Tensor>) -> Result<()> {
-        let targets: Vec<&Tensor> = [parameter].into_iter().chain(buffer).collect();
+        let updated: Vec<&Tensor> = [parameter].into_iter().chain(buffer).collect();
         let elements = parameter.elem_count();
         let dtype = parameter.dtype();
-        launch_in_place(NAME, &targets, &[gradient], |target| {
+        launch_in_place(NAME, &updated, &[gradient], |target| {
             self.program(elements, dtype, buffer.is_some(), target)
         })
     }
@@ -65,6 +65,7 @@ impl SgdStep {
     /// Fails if the dtype is not f32, f64, f16 or bf16, or `elements` is larger than 2³⁰.
     pub fn program(&self, elements: usize, dtype: DType, buffer: bool, target: &Target) -> Result<Program> {
         let Self { rate, momentum, share, decay, nesterov } = *self;
+        // The kernel takes the parameter, the gradient and the buffer, in this order.
         let operands = if buffer {
             [Arg::Operand(0), Arg::Operand(2), Arg::Operand(1)]
         } else {
@@ -95,15 +96,16 @@ pub fn blend(target: &Tensor, x: &Tensor, share: f64) -> Result<()> {
 pub struct AdamStep {
     /// The factor of the mean: the learning rate, divided by the bias correction of the mean.
     pub rate: f64,
-    /// The decay rate of the mean.
+    /// The decay rate of `mean`: the share of its previous value that it keeps.
     pub keep_mean: f64,
-    /// The decay rate of the mean square.
+    /// The decay rate of `square`: the share of its previous value that it keeps.
     pub keep_square: f64,
-    /// The bias correction: the factor of the root mean square.
+    /// The factor of `√square`: 1 divided by the square root of the bias correction of `square`.
     pub correction: f64,
-    /// The term added to the denominator.
+    /// The number added to the denominator, which keeps it from being zero.
     pub eps: f64,
-    /// The factor of the parameter: `1 - learning rate · weight decay` with decoupled weight decay (AdamW), otherwise 1.
+    /// The factor of the parameter: `1 - learning rate · weight decay` with decoupled weight decay (AdamW), otherwise
+    /// 1.
     pub keep: f64,
     /// The weight decay: the factor of the parameter in the gradient.
     pub decay: f64,
@@ -128,6 +130,7 @@ impl AdamStep {
     /// Fails under the same conditions as [`SgdStep::program`].
     pub fn program(&self, elements: usize, dtype: DType, target: &Target) -> Result<Program> {
         let Self { rate, keep_mean, keep_square, correction, eps, keep, decay } = *self;
+        // The kernel takes the parameter, the gradient, `mean` and `square`, in this order.
         let mut args = [0, 3, 1, 2].map(Arg::Operand).to_vec();
         args.push(Arg::Int(int(NAME, elements)?));
         args.extend([rate, keep_mean, keep_square, correction, eps, keep, decay].map(Arg::Double));
@@ -135,6 +138,7 @@ impl AdamStep {
     }
 }
 
+/// Returns the program with one launch of `kernel` on `elements` elements.
 fn program(
     kernel: &'static str,
     elements: usize,

@@ -97,9 +97,9 @@ macro_rules! kernel {
     };
 }
 
-/// Returns the program that normalizes the input with the statistics of the batch. With a `momentum`, it updates the
-/// running statistics in place: `running = (1 - momentum) · running + momentum · batch`, with the unbiased variance. A
-/// batch with fewer than two values per channel leaves them unchanged.
+/// Returns the program that normalizes the input with the statistics of the batch. With a `momentum`, the program also
+/// updates the running statistics in place: `running = (1 - momentum) · running + momentum · batch`, with the unbiased
+/// variance. A batch with fewer than two values per channel leaves the running statistics unchanged.
 ///
 /// The operands are the input, the weight and bias if present, and the running mean and variance if there is a
 /// momentum. The outputs are the result, the mean and the biased variance.

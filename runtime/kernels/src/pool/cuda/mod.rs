@@ -95,7 +95,7 @@ impl PoolProblem {
         sizes.into_iter().map(|size| int(NAME, size)).collect::<Result<_>>().map(Arg::Ints)
     }
 
-    /// Returns whether one warp computes each window (otherwise one thread), and the number of blocks.
+    /// Returns `true` if a warp computes each window and `false` if a thread does, and the number of blocks.
     fn blocks(&self) -> (bool, usize) {
         let side = |axis: usize| match &self.geometry {
             None => self.input[axis].div_ceil(self.output[axis]),

@@ -22,8 +22,8 @@ struct Pooling {
     kind: Reduction,
 }
 
-/// Pools planes of size `input` to planes of size `output`, with the windows of `geometry`, or adaptively if
-/// that is `None`.
+/// Pools planes of size `input` to planes of size `output`, with the windows of `geometry`, or adaptively if `geometry`
+/// is `None`.
 pub(in crate::pool) fn pool(
     x: &Tensor,
     [input, output]: [[usize; 2]; 2],

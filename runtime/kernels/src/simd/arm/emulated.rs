@@ -1,7 +1,8 @@
 //! The NEON intrinsics that the kernels use, in plain Rust, with the names and types of `std::arch::aarch64`, so that
-//! the NEON code is compiled and tested on other machines. They are never inlined, so that they compile quickly.
+//! the NEON code is compiled and tested on other machines. The functions are not inlined, so that their callers compile
+//! quickly.
 #![allow(non_camel_case_types, reason = "the names of `std::arch::aarch64`")]
-#![allow(clippy::missing_safety_doc, reason = "as for the intrinsics: pointers to four floats")]
+#![allow(clippy::missing_safety_doc, reason = "as for the intrinsics, pointers must point to four floats")]
 
 use std::array::from_fn;
 

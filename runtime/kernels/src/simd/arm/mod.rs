@@ -23,7 +23,7 @@ impl Neon {
 }
 
 // SAFETY of every block below: NEON is part of aarch64, and the caller guarantees that the pointers are in bounds.
-// `fmax` and `fmin` return NaN if either operand is NaN.
+// The maximum and minimum instructions return NaN if either operand is NaN.
 #[expect(clippy::undocumented_unsafe_blocks, reason = "the comment above applies to all of them")]
 impl Simd for Neon {
     type V = float32x4_t;
@@ -136,11 +136,11 @@ impl Simd for Neon {
     fn ldexp(self, v: Self::V, exponent: Self::V) -> Self::V {
         unsafe {
             // Splits the power of two into two factors, each of which is a normal number.
-            let whole = vcvtq_s32_f32(exponent);
-            let half = vshrq_n_s32::<1>(whole);
-            let power = |n| vreinterpretq_f32_s32(vshlq_n_s32::<23>(vaddq_s32(n, vdupq_n_s32(127))));
-            let [first, second] = [power(half), power(vsubq_s32(whole, half))];
-            vmulq_f32(vmulq_f32(v, first), second)
+            let exponent = vcvtq_s32_f32(exponent);
+            let first = vshrq_n_s32::<1>(exponent);
+            let power_of_two = |n| vreinterpretq_f32_s32(vshlq_n_s32::<23>(vaddq_s32(n, vdupq_n_s32(127))));
+            let factors = [power_of_two(first), power_of_two(vsubq_s32(exponent, first))];
+            vmulq_f32(vmulq_f32(v, factors[0]), factors[1])
         }
     }
     #[inline(always)]

@@ -21,7 +21,7 @@ const CHUNK_PIXELS: usize = 1024;
 /// The number of columns in a range. Their inputs stay in the L2 cache while all blocks of a task read them.
 const RANGE_COLUMNS: usize = 36;
 
-/// Returns the gradient of the weight, `[out_channels, in_channels / groups, height, width]`.
+/// Returns the gradient of the weight, `[out_channels, in_channels / groups, kernel height, kernel width]`.
 ///
 /// The shape alone decides how the batch is split into segments. The sums of the segments are added in order, so the
 /// result is bit-identical for any number of threads.
@@ -37,11 +37,13 @@ pub(in super::super) fn gradient<R: Real>(
     let input = split_input(isa, extent, input, grad.pitch);
     let row_layout = RowLayout::new(extent, grad, &input, is_finite);
 
-    let per_channel = extent.batch * extent.output_plane() * columns;
-    let per_task = channels_per_task(channels, extent.group_out_channels, 4 * BLOCK_CHANNELS, per_channel);
+    // The number of multiply-adds for one output channel.
+    let channel_work = extent.batch * extent.output_plane() * columns;
+    let per_task = channels_per_task(channels, extent.group_out_channels, 4 * BLOCK_CHANNELS, channel_work);
     let chunks = chunks(extent.batch, &row_layout);
+    // A segment has at least 2²⁰ multiply-adds.
     let segment_count =
-        ((per_channel * channels) >> 20).clamp(1, MIN_TASKS.div_ceil(channels.div_ceil(per_task)));
+        ((channel_work * channels) >> 20).clamp(1, MIN_TASKS.div_ceil(channels.div_ceil(per_task)));
     let segments: Vec<&[Chunk]> = chunks.chunks(chunks.len().div_ceil(segment_count)).collect();
 
     let size = channels * columns;
@@ -70,8 +72,8 @@ pub(in super::super) fn gradient<R: Real>(
     partial
 }
 
-/// Extends the margin of the output's gradient so that its rows are as far apart as those of the input, which
-/// [`RowLayout::new`] requires to merge rows.
+/// Extends the margin of the output's gradient so that its rows are as far apart as those of the split input.
+/// [`RowLayout::new`] merges rows only if these distances are equal.
 pub(in super::super) fn extend_margin(extent: &Extent, margin: &mut Margin) {
     let [before, after] = &mut margin[1];
     *after = (*after).max(extent.axes[1].max_shift().saturating_sub(*before));
@@ -96,9 +98,9 @@ impl RowLayout {
     /// Merges rows across a margin only if the input and the gradient are finite, because 0 · ∞ is NaN.
     fn new<R: Real>(extent: &Extent, grad: &MaskedGrad<R>, input: &SplitInput<R>, is_finite: bool) -> Self {
         let ([rows, width], pitch) = (extent.axes.map(|axis| axis.output), grad.pitch);
-        let have_one_pitch = input.pitch == pitch && (is_finite || pitch == width);
+        let can_merge = input.pitch == pitch && (is_finite || pitch == width);
         let fits = |merged: &usize| rows % merged == 0 && merged * pitch <= CHUNK_PIXELS;
-        let merged = if have_one_pitch { (1..=rows).rev().find(fits).unwrap_or(1) } else { 1 };
+        let merged = if can_merge { (1..=rows).rev().find(fits).unwrap_or(1) } else { 1 };
         Self {
             rows: rows / merged,
             width: width + (merged - 1) * pitch,
@@ -112,6 +114,7 @@ impl RowLayout {
 struct Chunk {
     /// The first image.
     image: usize,
+    /// The number of images.
     images: usize,
     /// The first row.
     row: usize,

@@ -1,12 +1,14 @@
-//! The gradient of the weight, `[out_channels, in_channels / groups, height, width]`: for each output channel, input
-//! channel and tap, the sum over all pixels of the output's gradient times the input under the tap.
+//! The gradient of the weight, `[out_channels, in_channels / groups, kernel height, kernel width]`. For each output
+//! channel, input channel and tap, it is the sum over all output pixels of the output's gradient times the input under
+//! the tap.
 
 pub(super) mod dots;
 pub(super) mod outer;
 
 use super::extent::Extent;
 
-/// The minimum number of output channels in a group for outer products, whose vectors run along the output channels.
+/// The minimum number of output channels in a group for outer products. Their vectors run along the output channels, so
+/// with fewer channels, most lanes would be unused.
 const MIN_VECTOR_CHANNELS: usize = 8;
 
 /// Returns `true` if [`outer`] computes the gradient, and `false` if [`dots`] computes it.

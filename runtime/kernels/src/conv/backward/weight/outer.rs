@@ -29,7 +29,8 @@ const TASK_SUMS: usize = 1 << 13;
 /// The minimum number of columns of a task. With fewer, transposing the gradients of its block costs too much.
 const MIN_COLUMNS: usize = 256;
 
-/// Returns the gradient of the weight. `input` and `grad`, the gradient of the output, are contiguous.
+/// Returns the gradient of the weight. `input` and `grad`, the masked gradient, are `[batch, channels, height, width]`
+/// without margins.
 ///
 /// The shape alone decides how the batch is split into segments. The sums of the segments are added in order, so the
 /// result is bit-identical for any number of threads.
@@ -60,14 +61,15 @@ pub(in super::super) fn gradient<R: Real>(isa: Isa, extent: &Extent, input: &[R]
     // SAFETY: the tasks' parts cover the whole vector, and each task zeroes its part first.
     let mut partial: Vec<R> = unsafe { vec_written_by(partition.blocks * segments * size, fill) };
 
+    // Reading an element costs about as much as eight multiply-adds.
     let work = 8 * partial.len();
-    let mut sums = Vec::new();
+    let mut tasks = Vec::new();
     for block in partial.chunks_mut(segments * size) {
         let (to, from) = block.split_at_mut(size);
         let parts = to.chunks_mut(TASK_SUMS).enumerate();
-        sums.extend(parts.map(|(index, to)| AddSegmentsTask { size, first: index * TASK_SUMS, from, to }));
+        tasks.extend(parts.map(|(index, to)| AddSegmentsTask { size, first: index * TASK_SUMS, from, to }));
     }
-    run_tasks(isa, work, sums);
+    run_tasks(isa, work, tasks);
 
     let mut result = vec![R::default(); groups * group_out_channels * columns];
     let rows = split_channels(&mut result, columns, group_out_channels, width.min(group_out_channels));
@@ -86,8 +88,8 @@ fn width(group_out_channels: usize) -> usize {
         .unwrap_or(BLOCK_WIDTHS[0])
 }
 
-/// Returns, for each output pixel, its offset from output pixel `[0, 0]` in the split input. Under a column, the pixel
-/// reads the element at this offset plus the column's offset.
+/// Returns, for each output pixel, its offset from output pixel `[0, 0]` in the split input. For a column of
+/// the im2col matrix, the pixel reads the element at this offset plus the column's offset.
 fn pixel_offsets(extent: &Extent, pitch: usize) -> Vec<usize> {
     let [height, width] = extent.axes.map(|axis| axis.output);
     (0..height).flat_map(|y| (0..width).map(move |x| y * pitch + x)).collect()
@@ -97,6 +99,7 @@ fn pixel_offsets(extent: &Extent, pitch: usize) -> Vec<usize> {
 struct Chunk {
     /// The first image.
     image: usize,
+    /// The number of images.
     images: usize,
     /// The first pixel.
     first: usize,
@@ -214,10 +217,11 @@ pub(in super::super) fn transpose<L: Lanes>(
     width: usize,
 ) {
     assert!((rows - 1) * pitch + columns <= from.len() && (columns - 1) * width + rows <= to.len());
-    let square = if columns < L::LANES { 0 } else { rows - rows % L::LANES };
-    for row in (0..square).step_by(L::LANES) {
+    // The rows that are transposed in blocks of `LANES` × `LANES`.
+    let block_rows = if columns < L::LANES { 0 } else { rows - rows % L::LANES };
+    for row in (0..block_rows).step_by(L::LANES) {
         for column in (0..columns).step_by(L::LANES) {
-            // The last square block overlaps the block before it.
+            // The last block overlaps the block before it.
             let column = column.min(columns - L::LANES);
             // SAFETY: `row + LANES <= rows` and `column + LANES <= columns`, so that both blocks are in bounds, as
             // asserted above.
@@ -227,7 +231,7 @@ pub(in super::super) fn transpose<L: Lanes>(
             }
         }
     }
-    for row in square..rows {
+    for row in block_rows..rows {
         let to = to[row..].iter_mut().step_by(width);
         to.zip(&from[row * pitch..][..columns]).for_each(|(to, from)| *to = *from);
     }
@@ -275,6 +279,7 @@ impl<L: Lanes> OuterKernel<'_, L> {
                 *sum = unsafe { lanes.load(to.as_ptr().add(first + v * L::LANES)) };
             }
         }
+        // The last tile may have fewer columns. It repeats its last column and does not store those sums.
         let columns: [usize; K] = std::array::from_fn(|k| columns[k.min(columns.len() - 1)]);
         self.add_pixels(first, columns, &mut tile);
         for (sums, to) in tile.sums.iter().zip(to.chunks_exact_mut(width)) {
@@ -322,7 +327,7 @@ struct AddSegmentsTask<'a, R> {
     size: usize,
     /// The index of the task's first sum in each segment.
     first: usize,
-    /// The other segments.
+    /// The sums of the other segments.
     from: &'a [R],
     /// The task's sums of the first segment.
     to: &'a mut [R],

@@ -45,7 +45,7 @@ pub(super) struct Factors<'a> {
 pub(super) struct TileTarget<'a> {
     /// Whether to add to the sums that the destination already holds.
     pub adds_to_sums: bool,
-    /// The epilogue, which turns sums into results after the last chunk.
+    /// The epilogue, which turns sums into results. `None` before the last chunk: the sums are stored unchanged.
     pub writer: Option<&'a EpilogueWriter<'a>>,
     pub to: Destination,
 }

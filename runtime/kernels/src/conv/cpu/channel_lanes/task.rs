@@ -119,8 +119,9 @@ impl Tasks<'_> {
         let weights = weights[..len].as_ptr();
         let (last, writer) = (chunk + 1 == chunks.count(), Some(&self.writer));
         let tiles = self.tiles::<S>(region);
-        // An `Nchw` input usually has few channels, as in a network's first layer. The weights are then few and
-        // already in the L1 or L2 cache.
+        // The number of cache lines to prefetch for each tap: all weights of a tap in a block of input channels. An
+        // `Nchw` input usually has few channels, as in a network's first layer. The weights are then few and already in
+        // the L1 or L2 cache.
         let lines = if PLANES { 0 } else { VECTORS * S::LANES * S::LANES / CACHE_LINE_FLOATS };
         for index in 0..tiles.count {
             let pixels = tiles.get(index);

@@ -40,7 +40,7 @@ pub(super) struct Sums<'a> {
     pub data: *mut f32,
     /// Whether to add to the sums in `data`.
     pub adds_to_sums: bool,
-    /// If set, the results are stored there, and the sums are not stored.
+    /// If set, results are stored in this destination, and no sums are stored in `data`.
     pub results: Option<Results<'a>>,
 }
 

@@ -1,5 +1,5 @@
-//! The register-tile kernel with lanes over pixels: blocks of output channels × vectors of output pixels, from `Nchw`
-//! to `Nchw`.
+//! The register-tile kernel with lanes over pixels. Its register tile is a block of output channels × one or more
+//! vectors of output pixels. Input and output are `Nchw`.
 //!
 //! The pixels for each tap are vectors at a fixed offset in the input tile, so stride, padding and dilation cost the
 //! inner loop ([`micro`]) nothing. A pointwise convolution of f32 can read the input in place. Sums stay in the caches
@@ -40,8 +40,8 @@ struct TiledPlan {
     plan: Plan,
     /// The pixels of the register tiles of each patch.
     tiles: Vec<Vec<TilePixels>>,
-    /// The numbers of floats of the input tile (including the lanes that the last register tile reads beyond it), of
-    /// the sums, and of the window of a converted channel.
+    /// The numbers of floats of the input tile (including the lanes that the last register tile reads beyond its end),
+    /// of the sums, and of the window of one channel after its conversion to f32 or pairs.
     scratch: [usize; 3],
 }
 
@@ -117,22 +117,23 @@ pub(super) fn options(problem: &ConvProblem, in_place: bool) -> PlanOptions {
 /// Returns [`TiledPlan::scratch`].
 fn scratch_floats(plan: &Plan, tiles: &[Vec<TilePixels>], register_tile: RegisterTileShape) -> [usize; 3] {
     let RegisterTileShape { pixels, lanes, .. } = register_tile;
-    let blocks = match plan.chunks.count() {
+    // With several chunks, a task keeps the sums of all of its register tiles.
+    let register_tiles = match plan.chunks.count() {
         1 => 1,
         _ => {
             plan.partition.segment_channels() / plan.output_blocks.block_channels
                 * tiles.iter().map(Vec::len).max().unwrap_or(0)
         }
     };
-    let sums = blocks * plan.output_blocks.block_channels * pixels;
+    let sums = register_tiles * plan.output_blocks.block_channels * pixels;
     let Some(tile) = &plan.input_tile else { return [0, sums, 0] };
     let end = tiles.iter().flatten().map(|tile| tile.end(lanes)).max().unwrap_or(0);
     let last = plan.taps.iter().flatten().map(|tap| tap.offset as usize).max().unwrap_or(0);
     let floats = plan.tile_floats().max(end + last) + lanes;
     let windows =
         plan.partition.patches.iter().map(|patch| tile.window(&plan.shape, patch, lanes).words(lanes));
-    let rows = if plan.operand == OperandFormat::F32 { 0 } else { windows.max().unwrap_or(0) };
-    [floats, sums, rows]
+    let converted = if plan.operand == OperandFormat::F32 { 0 } else { windows.max().unwrap_or(0) };
+    [floats, sums, converted]
 }
 
 impl ConvProblem {

@@ -138,13 +138,14 @@ impl<const PAIRS: bool> Tasks<'_, PAIRS> {
         let writer = &self.writer;
         let has_activation_pass = writer.has_activation_pass();
         let sums = &mut sums[..channels.len() * tile.vectors * S::LANES];
-        let first = |channel: usize| {
+        // Returns the channel's index in the output, and the index of the patch's first pixel in this channel.
+        let locate = |channel: usize| {
             let channel = region.group * self.tiled_plan.plan.shape.group_out_channels() + channel;
             (channel, self.first_pixel(region, channel))
         };
         let channel_len = tile.vectors * S::LANES;
         for (channel, sums) in channels.clone().zip(sums.chunks_exact_mut(channel_len)) {
-            let (channel, first) = first(channel);
+            let (channel, first) = locate(channel);
             // SAFETY: the output has this channel.
             let affine = unsafe { writer.channels(channel).get(simd, 0) };
             for (n, sums) in sums.chunks_exact_mut(S::LANES).enumerate() {
@@ -168,7 +169,7 @@ impl<const PAIRS: bool> Tasks<'_, PAIRS> {
         }
         writer.run_activation_pass(simd, sums);
         for (channel, sums) in channels.zip(sums.chunks_exact(channel_len)) {
-            let (_, first) = first(channel);
+            let (_, first) = locate(channel);
             for (n, sums) in sums.chunks_exact(S::LANES).enumerate() {
                 let [at, lanes] = [tile.output_offsets[n], tile.lanes[n]].map(|x| x as usize);
                 // SAFETY: as above.

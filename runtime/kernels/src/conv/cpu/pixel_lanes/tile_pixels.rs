@@ -8,7 +8,8 @@ use super::micro::MAX_VECTORS;
 /// The pixels of one register tile: a few vectors.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TilePixels {
-    /// The offset of each vector in the input tile, for the first tap.
+    /// The offset of each vector in the input tile, for the first tap. If the input is read in place, the offset is
+    /// relative to the patch's first pixel in the input.
     pub input_offsets: [u32; MAX_VECTORS],
     /// The offset of each vector in the output, relative to the patch's first pixel.
     pub output_offsets: [u32; MAX_VECTORS],
@@ -72,7 +73,7 @@ impl TilePixels {
         }
     }
 
-    /// Returns the end of the last vector in the input tile, for the first tap.
+    /// Returns the offset, in the input tile, of the end of the last vector for the first tap.
     pub fn end(&self, lanes: usize) -> usize {
         self.input_offsets.iter().max().map_or(0, |start| *start as usize + lanes)
     }

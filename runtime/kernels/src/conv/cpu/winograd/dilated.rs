@@ -1,6 +1,6 @@
 //! A dilated convolution, computed as an undilated one on more images. All pixels whose rows are equal modulo the
-//! dilation and whose columns are equal modulo the dilation form an image of their own, which the kernel reads without
-//! gaps.
+//! dilation and whose columns are equal modulo the dilation form a *phase*. A phase is an image of the undilated
+//! convolution, because the kernel reads its pixels without gaps.
 
 use std::mem::MaybeUninit;
 
@@ -22,7 +22,8 @@ pub(super) struct Phases {
 }
 
 impl Phases {
-    /// Returns `None` if the convolution has no dilation, different dilations on the two axes, or a stride.
+    /// Returns `None` if the convolution has no dilation, different dilations on the two axes, or a stride other
+    /// than 1.
     pub fn of(shape: &ConvShape) -> Option<Self> {
         let ConvGeometry { stride, padding, dilation, groups } = shape.geometry;
         if dilation[0] == 1 || dilation[0] != dilation[1] || stride != [1; 2] {
@@ -37,7 +38,8 @@ impl Phases {
         Some(Self { shape: *shape, dilation, undilated })
     }
 
-    /// Runs `undilated` on the images of the undilated convolution, in f32, and joins its results in `output`.
+    /// Splits the operands of `call` into phases in f32, passes them to `convolve`, which computes the undilated
+    /// convolution, and joins the results in `output`.
     ///
     /// # Safety
     /// `output` has the elements of the shape's output, and no other task accesses them.
@@ -45,7 +47,7 @@ impl Phases {
         &self,
         call: &Call<'_>,
         output: OutputPtr,
-        undilated: impl FnOnce(&Call<'_>, OutputPtr),
+        convolve: impl FnOnce(&Call<'_>, OutputPtr),
     ) -> Result<()> {
         let shape = &self.shape;
         let before = shape.geometry.padding.map(|[before, _]| before);
@@ -58,8 +60,8 @@ impl Phases {
         let mut results = allocate(elements)?;
         let residual = residual.as_deref().map(Elements::F32);
         let call = Call { input: Elements::F32(&input), residual, ..*call };
-        undilated(&call, OutputPtr::F32(results.as_mut_ptr()));
-        // SAFETY: `undilated` writes all `results`. The caller guarantees the bounds of the output.
+        convolve(&call, OutputPtr::F32(results.as_mut_ptr()));
+        // SAFETY: `convolve` writes all `results`. The caller guarantees the bounds of the output.
         unsafe {
             results.set_len(elements);
             self.join(&results, output);
@@ -98,13 +100,13 @@ impl Phases {
     ) -> Result<Vec<f32>> {
         let (dilation, [height, width]) = (self.dilation, size);
         let elements = self.undilated.batch * channels * phase_size[0] * phase_size[1];
-        let mut parts = allocate(elements)?;
-        parts.resize(elements, 0.);
-        for_each_chunk(&mut parts, phase_size[0] * phase_size[1], |index, plane| {
+        let mut phases = allocate(elements)?;
+        phases.resize(elements, 0.);
+        for_each_chunk(&mut phases, phase_size[0] * phase_size[1], |index, plane| {
             let (index, channel) = (index / channels, index % channels);
             let (image, [row_phase, column_phase]) = self.phase(index);
             let image = &images[(image * channels + channel) * height * width..][..height * width];
-            // The first column within the image.
+            // The phase's first column that is not padding, and its column in the image.
             let first = before[1].saturating_sub(column_phase).div_ceil(dilation);
             let column = first * dilation + column_phase - before[1];
             for (i, row) in plane.chunks_exact_mut(phase_size[1]).enumerate() {
@@ -115,7 +117,7 @@ impl Phases {
                 }
             }
         });
-        Ok(parts)
+        Ok(phases)
     }
 
     /// Copies the results of the undilated convolution to their places in the output.
@@ -143,11 +145,11 @@ impl Phases {
         for_each_chunk(output, height * width, |index, plane| {
             let (image, channel) = (index / channels, index % channels);
             for (y, row) in plane.chunks_exact_mut(width).enumerate() {
-                for phase in 0..dilation.min(width) {
-                    let part = (image * dilation + y % dilation) * dilation + phase;
-                    let from = ((part * channels + channel) * rows + y / dilation) * columns;
+                for column_phase in 0..dilation.min(width) {
+                    let phase = (image * dilation + y % dilation) * dilation + column_phase;
+                    let from = ((phase * channels + channel) * rows + y / dilation) * columns;
                     let pixels = results[from..][..columns].iter();
-                    row[phase..].iter_mut().step_by(dilation).zip(pixels).for_each(|(to, x)| {
+                    row[column_phase..].iter_mut().step_by(dilation).zip(pixels).for_each(|(to, x)| {
                         to.write(convert(*x));
                     });
                 }
@@ -155,10 +157,10 @@ impl Phases {
         });
     }
 
-    /// Maps the index of an image of the undilated convolution to an image of the dilated convolution and its
-    /// `[row phase, column phase]`.
-    fn phase(&self, part: usize) -> (usize, [usize; 2]) {
-        let (rest, column) = (part / self.dilation, part % self.dilation);
+    /// Returns the image of the dilated convolution to which the phase `index` belongs, and the phase's
+    /// `[row phase, column phase]` in this image.
+    fn phase(&self, index: usize) -> (usize, [usize; 2]) {
+        let (rest, column) = (index / self.dilation, index % self.dilation);
         (rest / self.dilation, [rest % self.dilation, column])
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-/// The tiles of a batch of outputs.
+/// The tiles of a batch of outputs, numbered image by image and row by row.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Grid {
     /// `[height, width]` of the output.
@@ -27,6 +27,7 @@ pub(super) struct Run {
 }
 
 impl Grid {
+    /// Divides outputs of the size `output` into tiles of `tile_outputs × tile_outputs` pixels.
     pub(super) fn new(batch: usize, output: [usize; 2], tile_outputs: usize) -> Self {
         Self { output, tiles: output.map(|n| n.div_ceil(tile_outputs)), batch }
     }

@@ -70,7 +70,7 @@ pub(super) fn conv2d(
     call: &Call<'_>,
     output: OutputPtr,
 ) -> Result<bool> {
-    // With the `Nchwc` layout, the transforms check their sums.
+    // With `Nchwc`, the output transform checks the sums instead.
     if problem.output == Layout::Nchw && !call.input.is_finite(problem.isa) {
         return Ok(false);
     }
@@ -88,7 +88,7 @@ pub(super) fn conv2d(
     }
 }
 
-/// Returns the transformed weight, or `None` if the weight is not finite.
+/// Returns the packed weight, or `None` if the weight is not finite.
 fn packed(problem: &ConvProblem, tile: WinogradTile, call: &Call<'_>) -> Arc<Option<PackedWinograd>> {
     Packing::get(call.packing, PackedOrder::Winograd { tile }, || {
         let ConvShape { in_channels, out_channels, .. } = problem.shape;

@@ -1,5 +1,5 @@
-//! The transforms of columns for `Nchwc` images, whose pixels are the vectors that the transforms need. Columns are
-//! therefore read from the image and results stored from registers, without a transposition.
+//! The transforms of columns for `Nchwc` images. A pixel of such an image is already a vector of `LANES` channels.
+//! Columns are therefore read from the image, and results are stored from registers, without a transposition.
 
 use std::sync::atomic::Ordering;
 
@@ -24,7 +24,8 @@ pub(super) unsafe fn transform_columns<S: Simd, F: Scheme<OUT, IN>, const OUT: u
     image: ElementPtr,
     strip: *mut f32,
 ) {
-    let (first, last) = window.columns_inside();
+    // The columns `start..end` and the rows `top..bottom` of the window lie within the image.
+    let (start, end) = window.columns_inside();
     let top = (-window.top).clamp(0, IN as isize) as usize;
     let bottom = (window.height as isize - window.top).clamp(0, IN as isize) as usize;
     let origin = (window.top * window.width as isize + window.left) * S::LANES as isize;
@@ -32,7 +33,7 @@ pub(super) unsafe fn transform_columns<S: Simd, F: Scheme<OUT, IN>, const OUT: u
         let column = image.at((origin + (col * S::LANES) as isize) as usize);
         let mut d = [simd.zero(); IN];
         for (row, d) in d.iter_mut().enumerate() {
-            if first <= col && col < last && top <= row && row < bottom {
+            if start <= col && col < end && top <= row && row < bottom {
                 // SAFETY: the row and the column lie within the image.
                 *d = unsafe { column.at(row * window.width * S::LANES).load(simd, S::LANES) };
             }
@@ -49,8 +50,8 @@ pub(super) unsafe fn transform_columns<S: Simd, F: Scheme<OUT, IN>, const OUT: u
 /// edges.
 ///
 /// # Safety
-/// `strip` has `IN` rows of `run.count · OUT` pixels, and `channel` is the first channel of a block of the output. No
-/// other task accesses the run's outputs.
+/// `strip` has `IN` rows of `run.count · OUT` pixels. A block of the output's channels starts with `channel`. No other
+/// task accesses the run's outputs.
 #[inline(always)]
 pub(super) unsafe fn combine_columns<S: Simd, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize>(
     simd: S,
@@ -72,7 +73,7 @@ pub(super) unsafe fn combine_columns<S: Simd, F: Scheme<OUT, IN>, const OUT: usi
         at: (plane + (top + row) * width + left + col) * S::LANES,
         block: 0,
     };
-    // Zero times a finite number is zero. Zero times infinity or NaN is NaN.
+    // Remains zero while all sums are finite, and becomes NaN at the first product of zero and infinity or NaN.
     let mut zero = simd.zero();
     for col in 0..cols {
         // SAFETY: the strip has `IN` rows of the column.

@@ -11,7 +11,7 @@ use super::scheme::{F2, F4, F6, Scheme, Strided2, Strided4};
 /// The number of output channels of a panel, which equals the number of floats in a cache line.
 pub(super) const PANEL: usize = CACHE_LINE_FLOATS;
 
-/// The size of a tile of outputs.
+/// The size of a tile of outputs, and the stride of the convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum WinogradTile {
     /// 2×2 outputs from 16 products.
@@ -57,8 +57,8 @@ impl WinogradTile {
         }
     }
 
-    /// Returns the number of products for each input channel and output channel, which is also the number of pixels
-    /// that a tile reads.
+    /// Returns the number of positions of a transformed tile. It equals the number of input pixels that a tile reads,
+    /// and the number of products of a tile for each pair of an input and an output channel.
     pub const fn positions(self) -> usize {
         ((self.outputs() - 1) * self.stride() + 3).pow(2)
     }
@@ -74,12 +74,16 @@ pub(super) struct PackedWinograd {
 }
 
 impl PackedWinograd {
-    /// Transforms `weight` `[out_channels, in_channels, 3, 3]`, contiguous, in double precision.
+    /// Transforms a contiguous weight `[out_channels, in_channels, 3, 3]` in f64, and packs the result.
     ///
     /// # Panics
     /// Panics if `weight` does not have `out_channels · in_channels · 9` elements.
     pub fn new(weight: &[f32], out_channels: usize, in_channels: usize, tile: WinogradTile) -> Self {
-        assert_eq!(weight.len(), out_channels * in_channels * 9, "weight is not [out, in, 3, 3]");
+        assert_eq!(
+            weight.len(),
+            out_channels * in_channels * 9,
+            "expected a weight [out_channels, in_channels, 3, 3]"
+        );
         let panel_len = tile.positions() * in_channels * PANEL;
         let count = out_channels.div_ceil(PANEL) * panel_len;
         let write = |floats: &mut [MaybeUninit<f32>]| {
@@ -95,7 +99,7 @@ impl PackedWinograd {
     }
 }
 
-/// Up to [`PANEL`] output channels, which are transformed together.
+/// The weights of up to [`PANEL`] output channels, and the panel of the packed weight to which they are written.
 struct Panel<'a> {
     tile: WinogradTile,
     weight: &'a [f32],
@@ -153,7 +157,7 @@ impl Panel<'_> {
     }
 }
 
-/// Returns the dot products of `factors` and the three vectors, one for each output channel.
+/// Returns `factors[0] · a + factors[1] · b + factors[2] · c` for each output channel of a panel.
 #[inline(always)]
 fn dot(factors: &[f64; 3], [a, b, c]: [&PanelRow; 3]) -> PanelRow {
     let mut sums = [0.; PANEL];

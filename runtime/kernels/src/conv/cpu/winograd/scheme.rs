@@ -32,7 +32,7 @@ impl<S: Simd> Blas<S> {
     }
 }
 
-/// Points 0, ±1, ∞.
+/// F(2, 3) at the points 0, ±1, ∞.
 #[derive(Clone, Copy)]
 pub(super) struct F2;
 
@@ -51,7 +51,7 @@ impl Scheme<2, 4> for F2 {
     }
 }
 
-/// Points 0, ±1, ±2, ∞.
+/// F(4, 3) at the points 0, ±1, ±2, ∞.
 #[derive(Clone, Copy)]
 pub(super) struct F4;
 
@@ -98,7 +98,7 @@ impl Scheme<4, 6> for F4 {
     }
 }
 
-/// Points 0, ±1, ±2, ±½, ∞.
+/// F(6, 3) at the points 0, ±1, ±2, ±½, ∞.
 #[derive(Clone, Copy)]
 pub(super) struct F6;
 
@@ -118,6 +118,7 @@ impl Scheme<6, 8> for F6 {
     #[inline(always)]
     fn input<S: Simd>(simd: S, d: [S::V; 8]) -> [S::V; 8] {
         let blas = Blas(simd);
+        // As in `F4`, a pair of points ±p has an even and an odd part. `_half` belongs to the points ±½.
         let even_1 = blas.axpy(-4.25, d[4], simd.add(d[2], d[6]));
         let odd_1 = blas.axpy(-4.25, d[3], simd.add(d[1], d[5]));
         let even_2 = blas.axpy(0.25, d[2], blas.axpy(-1.25, d[4], d[6]));
@@ -153,7 +154,7 @@ impl Scheme<6, 8> for F6 {
     }
 }
 
-/// Stride 2. Points 0, 1, ∞ for the outer taps.
+/// The variant of F(2, 3) for stride 2. Its outer taps form an F(2, 2) at the points 0, 1, ∞.
 #[derive(Clone, Copy)]
 pub(super) struct Strided2;
 
@@ -172,7 +173,7 @@ impl Scheme<2, 5> for Strided2 {
     }
 }
 
-/// Stride 2. Points 0, ±1, 2, ∞ for the outer taps.
+/// The variant of F(4, 3) for stride 2. Its outer taps form an F(4, 2) at the points 0, ±1, 2, ∞.
 #[derive(Clone, Copy)]
 pub(super) struct Strided4;
 
@@ -193,8 +194,9 @@ impl Scheme<4, 9> for Strided4 {
     #[inline(always)]
     fn input<S: Simd>(simd: S, d: [S::V; 9]) -> [S::V; 9] {
         let blas = Blas(simd);
+        // The even inputs, which the coefficients of 1, x, x², x³ and x⁴ multiply.
         let [a, b, c, e, f] = [d[0], d[2], d[4], d[6], d[8]];
-        // x³ − x, the polynomial of the point 2, and x⁴ − x².
+        // The polynomials x³ − x, which is that of the point 2, and x⁴ − x².
         let at_2 = simd.sub(e, b);
         let quartic = simd.sub(f, c);
         let at_0 = blas.axpy(-2., simd.sub(c, a), at_2);

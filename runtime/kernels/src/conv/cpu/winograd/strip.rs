@@ -4,6 +4,8 @@
 //! `LANES` channels, which are transposed between the image's order `[channel][pixel]` and the strip's
 //! `[pixel][channel]`.
 
+use std::ops::Range;
+
 use crate::conv::cpu::elements::ElementPtr;
 use crate::conv::cpu::epilogue::Affine;
 use crate::conv::cpu::tile::store_zeros;
@@ -22,7 +24,7 @@ pub(super) struct Window {
     pub left: isize,
     pub rows: usize,
     pub cols: usize,
-    /// The number of the strip's channels that exist.
+    /// The number of the strip's channels that are channels of the image. The other lanes are padding.
     pub channels: usize,
 }
 
@@ -30,9 +32,9 @@ impl Window {
     /// Returns the start and the end of the window's columns that lie within the image.
     #[inline(always)]
     pub(super) fn columns_inside(&self) -> (usize, usize) {
-        let first = (-self.left).clamp(0, self.cols as isize);
-        let last = (self.width as isize - self.left).clamp(first, self.cols as isize);
-        (first as usize, last as usize)
+        let start = (-self.left).clamp(0, self.cols as isize);
+        let end = (self.width as isize - self.left).clamp(start, self.cols as isize);
+        (start as usize, end as usize)
     }
 
     /// Returns the image row at row `row` of the window, or `None` outside of the image.
@@ -58,9 +60,9 @@ const BLOCK_FLOATS: usize = 16 * 16;
 /// `image` points to the first of the window's channels; `strip` has [`strip_len`] floats.
 #[inline(always)]
 pub(super) unsafe fn load_strip<S: Simd>(simd: S, window: &Window, image: ElementPtr, strip: *mut f32) {
-    let (first, last) = window.columns_inside();
+    let (start, end) = window.columns_inside();
     for row in 0..window.rows {
-        // SAFETY: the row's pixels from `first` to `last` are inside the image. A block may pass the end of the
+        // SAFETY: the pixels `start..end` of the row are inside the image. A block may pass the end of the
         // strip's row into the row that is written next, and the end of the last row by less than a block.
         unsafe {
             let strip = strip.add(row * window.cols * S::LANES);
@@ -68,25 +70,25 @@ pub(super) unsafe fn load_strip<S: Simd>(simd: S, window: &Window, image: Elemen
                 store_zeros(simd, strip, window.cols);
                 continue;
             };
-            let mut col = first;
-            while col < last {
-                let here = block_start(col, first, last, S::LANES);
-                let count = (last - here).min(S::LANES);
-                let pixels = image.at((y * window.width + here).wrapping_add_signed(window.left));
-                load_block(simd, window, pixels, count, strip.add(here * S::LANES));
-                col = here + count;
+            let mut col = start;
+            while col < end {
+                let first = block_start(col, start..end, S::LANES);
+                let count = (end - first).min(S::LANES);
+                let pixels = image.at((y * window.width + first).wrapping_add_signed(window.left));
+                load_block(simd, window, pixels, count, strip.add(first * S::LANES));
+                col = first + count;
             }
-            store_zeros(simd, strip, first);
-            store_zeros(simd, strip.add(last * S::LANES), window.cols - last);
+            store_zeros(simd, strip, start);
+            store_zeros(simd, strip.add(end * S::LANES), window.cols - end);
         }
     }
 }
 
-/// Returns the first column of the block that contains the column `col`: `last - lanes` if the block would otherwise
-/// pass `last` and `first..last` has room for a block, else `col`.
+/// Returns the first column of the block that contains the column `col`. This is `col`, unless the block would then
+/// pass the end of `columns`. If `columns` has room for a whole block, the block ends with `columns` instead.
 #[inline(always)]
-fn block_start(col: usize, first: usize, last: usize, lanes: usize) -> usize {
-    if col + lanes > last && last - first >= lanes { last - lanes } else { col }
+fn block_start(col: usize, columns: Range<usize>, lanes: usize) -> usize {
+    if col + lanes > columns.end && columns.len() >= lanes { columns.end - lanes } else { col }
 }
 
 /// Transposes a block of `count` pixels of the image into a strip.
@@ -132,21 +134,21 @@ pub(super) unsafe fn store_strip<S: Simd>(
     for row in 0..window.rows {
         let mut col = 0;
         while col < window.cols {
-            let here = block_start(col, 0, window.cols, S::LANES);
-            let count = (window.cols - here).min(S::LANES);
-            let at = first + (window.top as usize + row) * window.width + window.left as usize + here;
-            // SAFETY: `here + count ≤ cols`. A block may reach beyond the strip's row, into the next row or the spare
+            let start = block_start(col, 0..window.cols, S::LANES);
+            let count = (window.cols - start).min(S::LANES);
+            let at = first + (window.top as usize + row) * window.width + window.left as usize + start;
+            // SAFETY: `start + count ≤ cols`. A block may reach beyond the strip's row, into the next row or the spare
             // block at the end; the pixels that it reads there are not stored.
             unsafe {
-                let strip = strip.add((row * strip_cols + here) * S::LANES);
+                let strip = strip.add((row * strip_cols + start) * S::LANES);
                 store_block(simd, window, strip, [at, count], operands, affine);
             }
-            col = here + count;
+            col = start + count;
         }
     }
 }
 
-/// Transposes a block of a strip, applies the rest of the epilogue and stores `count` pixels.
+/// Transposes a block of a strip, applies the residual and the activation, and stores `count` pixels.
 ///
 /// # Safety
 /// The output has the elements `at..at + count` and, in the window's other channels, the pixels at the same place.

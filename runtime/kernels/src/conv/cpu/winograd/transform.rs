@@ -51,7 +51,8 @@ impl Positions {
     }
 }
 
-/// The first step: transforms some channels of some tiles. No other task accesses this part of `v`.
+/// The first step: transforms some channels of some tiles. No other task accesses the elements of `v` for these
+/// channels and tiles.
 pub(super) struct InputTransform<'a, F, const OUT: usize, const IN: usize> {
     pub scheme: PhantomData<F>,
     pub operands: &'a Operands<'a>,
@@ -63,7 +64,7 @@ pub(super) struct InputTransform<'a, F, const OUT: usize, const IN: usize> {
     pub channels: Range<usize>,
     /// [`STRIP_FLOATS`] floats.
     pub strip: *mut f32,
-    /// The tiles of the block in the order of [`RowGroups::offset`].
+    /// The transformed tiles of the block, at each position in the order of [`RowGroups::offset`].
     pub v: Positions,
 }
 
@@ -154,7 +155,7 @@ pub(super) unsafe fn store_vectors<S: Simd, const N: usize>(
     }
 }
 
-/// Computes `Bᵀ d` for every column of the strip, in place.
+/// Computes `Bᵀ d` for every column `d` of the strip, in place.
 ///
 /// # Safety
 /// `strip` has `IN` rows of `cols` pixels.
@@ -174,7 +175,7 @@ unsafe fn transform_columns<S: Simd, F: Scheme<OUT, IN>, const OUT: usize, const
     }
 }
 
-/// Computes `d B` for every row of a tile and writes it to `v`.
+/// Computes `d B` for every row `d` of a tile whose columns are already transformed, and writes it to `v`.
 ///
 /// # Safety
 /// `strip` has `IN` rows, which are `cols` pixels apart, and `v` has a vector at each position.
@@ -244,7 +245,7 @@ impl<F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Kernel for OutputTra
     }
 }
 
-/// Computes `m A` for every row of every tile and writes it to a strip of `IN` rows.
+/// Computes `m A` for every row `m` of every tile of products, and writes it to a strip of `IN` rows.
 ///
 /// # Safety
 /// `m` covers `tiles` tiles, and `strip` has `IN` rows of `tiles · OUT` pixels.
@@ -267,7 +268,7 @@ unsafe fn combine_rows<S: Simd, F: Scheme<OUT, IN>, const OUT: usize, const IN: 
     }
 }
 
-/// Computes `Aᵀ m`, scaled and shifted, for every column of the strip, in place: `IN` rows become `OUT` rows.
+/// Computes `Aᵀ m`, scaled and shifted, for every column `m` of the strip, in place: `IN` rows become `OUT` rows.
 ///
 /// # Safety
 /// `strip` has `IN` rows of `cols` pixels.

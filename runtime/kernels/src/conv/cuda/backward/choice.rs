@@ -10,14 +10,15 @@ use candle_core::DType;
 pub enum Method {
     /// A direct kernel for groups of one input channel.
     Depthwise,
-    /// Implicit GEMM on CUDA cores, in the dtype's accumulator.
+    /// Implicit GEMM on CUDA cores. The sums are f64 for f64, and f32 for all other dtypes.
     CudaCores(Tile),
     /// Implicit GEMM on tensor cores: f16, bf16, or f32 rounded to TF32.
     TensorCores(Tile),
 }
 
-/// The part of the result that one block computes: `[rows, columns]` of `[input channels, pixels]` for the gradient of
-/// the input, or of `[output channels, input channels × taps]` for the gradient of the weight.
+/// The part of a result that one block computes. For each group, the result is a matrix `[rows, columns]`. For the
+/// gradient of the input, the matrix is `[input channels, pixels]`; for the gradient of the weight, it is
+/// `[output channels, input channels × taps]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tile {
     /// The tile for results with few rows.
@@ -44,14 +45,16 @@ pub struct Methods {
 const MIN_TENSOR_CHANNELS: [usize; 2] = [3, 16];
 /// The minimum number of multiply-adds for tensor cores. Packing their operands takes about 10 µs.
 const MIN_TENSOR_WORK: usize = 1 << 26;
-/// The maximum number of rows of the result for a narrow tile. With at most this many rows, a narrow tile has less
-/// padding than the other tiles.
+/// The maximum number of rows of the result for a narrow tile. The other tiles have at least 64 rows, so at least half
+/// of them would lie outside of such a result.
 const MAX_NARROW: usize = 32;
-/// The minimum number of rows and columns of the result for a large tile, and of columns for a wide tile.
+/// The minimum number of rows of the result for a large tile. In the gradient of the weight, it is also the minimum
+/// number of columns for a wide or large tile.
 const MIN_LARGE: usize = 96;
 /// The approximate number of pixels that a block of a weight gradient sums.
 const BLOCK_PIXELS: usize = 512;
-/// The number of blocks that keeps a device busy. The tile for the gradient of the weight may not depend on the device.
+/// The number of blocks of a weight gradient that is assumed to keep a device busy. The number of multiprocessors is
+/// not used, because the tile for the gradient of the weight must not depend on the device.
 const BLOCKS: usize = 128;
 
 impl Methods {
@@ -59,16 +62,16 @@ impl Methods {
     /// - Groups of one input channel use the direct kernel.
     /// - Tensor cores are used if the device has them and they support the dtype (f32 if TF32 is allowed), a group has
     ///   at least 3 input and 16 output channels, and the work justifies packing. Otherwise CUDA cores are used.
-    /// - The tile is the largest one that the result fills and that leaves a block for every multiprocessor (two for
-    ///   the wide tile). For the gradient of the weight, a constant replaces the number of multiprocessors, so that the
-    ///   order of its sums depends on the shape and the dtype alone.
+    /// - The tile is the largest one that the result fills and that gives every multiprocessor at least one block (two
+    ///   for the wide tile). For the gradient of the weight, a constant replaces the number of multiprocessors, so that
+    ///   the order of its sums depends on the shape and the dtype alone.
     pub fn choose(shape: &ConvShape, dtype: DType, target: &Target) -> Self {
         if shape.group_in_channels() == 1 {
             return Self { input: Method::Depthwise, weight: Method::Depthwise };
         }
         let on_tensor_cores = use_tensor_cores(shape, dtype, target);
         let method = |tile| if on_tensor_cores { Method::TensorCores(tile) } else { Method::CudaCores(tile) };
-        // The f64 sums of a large tile would not fit in a thread's registers.
+        // The f64 sums of a wide or large tile would not fit in a thread's registers.
         let fits_large = dtype != DType::F64;
         Self {
             input: method(input_tile(shape, fits_large, target)),
@@ -90,7 +93,8 @@ fn use_tensor_cores(shape: &ConvShape, dtype: DType, target: &Target) -> bool {
     target.has_tensor_cores() && supported && enough && work >= MIN_TENSOR_WORK
 }
 
-/// Returns the tile for the gradient of the input. `fits_large` is `true` if the sums of large tiles fit in registers.
+/// Returns the tile for the gradient of the input. `fits_large` is `true` if the sums of wide and large tiles fit in a
+/// thread's registers.
 fn input_tile(shape: &ConvShape, fits_large: bool, target: &Target) -> Tile {
     let blocks = |tile: Tile| Grid::new(shape, tile.cuda_core_size()).blocks;
     let processors = target.multiprocessors as usize;
@@ -102,7 +106,7 @@ fn input_tile(shape: &ConvShape, fits_large: bool, target: &Target) -> Tile {
     }
 }
 
-/// Returns the tile for the gradient of the weight.
+/// Returns the tile for the gradient of the weight. `fits_large` has the same meaning as in [`input_tile`].
 fn weight_tile(shape: &ConvShape, fits_large: bool) -> Tile {
     let rows = shape.group_out_channels();
     let columns = shape.depth();
@@ -114,11 +118,11 @@ fn weight_tile(shape: &ConvShape, fits_large: bool) -> Tile {
             * shape.geometry.groups
             * (pixels / BLOCK_PIXELS)
     };
-    let fits_large = fits_large && columns >= MIN_LARGE;
+    let allows_large = fits_large && columns >= MIN_LARGE;
     match rows {
         ..=MAX_NARROW => Tile::Narrow,
-        MIN_LARGE.. if fits_large && blocks(Tile::Large) >= BLOCKS => Tile::Large,
-        _ if fits_large && blocks(Tile::Wide) >= 2 * BLOCKS => Tile::Wide,
+        MIN_LARGE.. if allows_large && blocks(Tile::Large) >= BLOCKS => Tile::Large,
+        _ if allows_large && blocks(Tile::Wide) >= 2 * BLOCKS => Tile::Wide,
         _ => Tile::Medium,
     }
 }

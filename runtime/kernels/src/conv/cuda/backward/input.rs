@@ -8,12 +8,14 @@ use crate::conv::ConvShape;
 use crate::cuda::{Arg, named};
 use candle_core::Result;
 
-/// The grid of a launch that computes an input gradient.
+/// The grid of a launch that computes an input gradient: one block for each group, phase, channel tile and pixel tile.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Grid {
+    /// The number of tiles along the input channels of a group.
     pub channel_tiles: usize,
-    /// The number of tiles of pixels in the first phase. No other phase has more pixels.
+    /// The number of tiles along the pixels of a phase: the number for the first phase, which has the most pixels.
     pub pixel_tiles: usize,
+    /// The number of all blocks.
     pub blocks: usize,
 }
 
@@ -27,7 +29,7 @@ impl Grid {
     }
 }
 
-/// Returns the number of phases that have input positions.
+/// Returns the number of phases that contain at least one input pixel.
 fn phases(shape: &ConvShape) -> usize {
     (0..2).map(|i| shape.geometry.stride[i].min(shape.input[i])).product()
 }
@@ -37,8 +39,8 @@ fn first_phase_size(shape: &ConvShape) -> [usize; 2] {
     [0, 1].map(|i| shape.input[i].div_ceil(shape.geometry.stride[i]))
 }
 
-/// Adds the launches that compute the gradient of the input, plus `bias` unless it is absent. The forward pass of a
-/// transposed convolution is this gradient plus a bias.
+/// Adds the launches that write the gradient of the input to `result`. They add the bias of each input channel if
+/// `bias` is not [`Arg::Absent`]; the forward pass of a transposed convolution needs this addition.
 pub(super) fn gradient(
     builder: &mut ProgramBuilder,
     method: Method,

@@ -1,10 +1,10 @@
 //! The programs of the fused convolution's backward pass on a CUDA device.
 //!
-//! The kernels compute the activation's derivative from the output while they read the gradient. The gradient of the
-//! input is an implicit GEMM for each phase (residue class of the stride), so the zeros between strided pixels are
-//! never multiplied. The gradients of the weight and the bias are sums over the pixels of the batch. The shape alone
-//! decides how the pixels are split into parts, whose sums a second launch adds in a fixed order. No result depends on
-//! the order in which blocks run.
+//! When the kernels read the gradient of the output, they multiply it by the activation's derivative, which they
+//! compute from the output. The gradient of the input is an implicit GEMM for each phase (residue class of the stride),
+//! so the zeros between strided pixels are never multiplied. The gradients of the weight and the bias are sums over the
+//! pixels of the batch. The shape alone decides how the pixels are split into parts, whose sums a second launch adds in
+//! a fixed order. No result depends on the order in which blocks run.
 
 mod choice;
 mod input;
@@ -32,7 +32,7 @@ use program_builder::ProgramBuilder;
 ///
 /// # Errors
 /// Fails if the dtype is not f32, f64, f16 or bf16, if the derivative of the activation cannot be computed from its
-/// output, or if there are more pixels or weights than the kernels can count.
+/// output, or if there are more pixels or weights than the kernels can count in an `int`.
 pub fn program(
     shape: &ConvShape,
     dtype: DType,
@@ -43,7 +43,7 @@ pub fn program(
     program_with_methods(shape, dtype, activation, needs, Methods::choose(shape, dtype, target))
 }
 
-/// Returns the program of [`program`], with the given methods.
+/// Like [`program`], but with the given methods.
 pub fn program_with_methods(
     shape: &ConvShape,
     dtype: DType,
@@ -101,7 +101,7 @@ pub fn transposed_program(
     )
 }
 
-/// Returns the program of [`transposed_program`], with the given method.
+/// Like [`transposed_program`], but with the given method.
 pub fn transposed_program_with_method(
     shape: &ConvShape,
     input_size: [usize; 2],

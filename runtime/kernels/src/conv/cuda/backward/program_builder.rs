@@ -8,15 +8,16 @@ use crate::conv::backward::Needs;
 use crate::cuda::{Arg, Buffer, Launch, Program};
 use candle_core::{DType, Result, bail};
 
-/// The number of threads in a block, except for the smaller tensor-core kernels.
+/// The number of threads in a block, except for the tensor-core kernels with tiles smaller than [`Tile::Large`].
 pub(super) const THREADS: u32 = 256;
 
 /// A program under construction.
 pub(super) struct ProgramBuilder<'a> {
     pub shape: &'a ConvShape,
-    /// The structure `Conv`, as a kernel argument.
+    /// The structure `Conv` of `conv_backward.cuh`, as a kernel argument.
     pub conv: Arg,
     pub dtype: DType,
+    /// The gradient of the output, which kernels mask when they read it.
     pub gradient: MaskedGrad,
     /// The masked gradient, packed for tensor cores. `None` before the launch that packs it is added.
     pub packed_gradient: Option<Arg>,
@@ -27,6 +28,7 @@ pub(super) struct ProgramBuilder<'a> {
 /// input.
 #[derive(Clone)]
 pub(super) struct MaskedGrad {
+    /// The gradient of the output.
     pub gradient: Arg,
     /// The output of the forward pass. Absent if there is no activation.
     pub output: Arg,
@@ -58,7 +60,8 @@ impl<'a> ProgramBuilder<'a> {
         Ok(Self { shape, conv, dtype, gradient, packed_gradient: None, program: Program::default() })
     }
 
-    /// Adds an output for each requested gradient of input, weight, bias and residual.
+    /// Adds an output for each requested gradient of input, weight, bias and residual. Returns the arguments that refer
+    /// to these outputs.
     pub fn outputs(&mut self, needs: Needs) -> [Option<Arg>; 4] {
         let shape = self.shape;
         let input = shape.batch * shape.in_channels * shape.input[0] * shape.input[1];
@@ -77,7 +80,7 @@ impl<'a> ProgramBuilder<'a> {
         })
     }
 
-    /// Adds scratch memory.
+    /// Adds a scratch buffer. Returns the argument that refers to it.
     pub fn scratch(&mut self, elements: usize, dtype: DType) -> Arg {
         self.program.scratch.push(Buffer { elements, dtype });
         Arg::Scratch(self.program.scratch.len() - 1)

@@ -11,12 +11,12 @@ const MAX_COUNT: usize = 1 << 30;
 /// Returns the structure `Conv` of `conv_backward.cuh`.
 pub(super) fn conv(shape: &ConvShape) -> Result<Arg> {
     let ConvShape { batch, input, kernel, output, geometry, .. } = *shape;
-    let plane = |size: [usize; 2]| size[0].saturating_mul(size[1]).saturating_mul(batch.max(1));
+    let pixels = |size: [usize; 2]| size[0].saturating_mul(size[1]).saturating_mul(batch.max(1));
     let weights = shape.weight_dims().into_iter().fold(1, usize::saturating_mul);
     let padded = |i: usize| input[i].saturating_add(geometry.padding[i][0].max(geometry.padding[i][1]));
     for (what, count) in [
-        ("pixels in a batch's inputs", plane(input)),
-        ("pixels in a batch's outputs", plane(output)),
+        ("pixels in a batch's inputs", pixels(input)),
+        ("pixels in a batch's outputs", pixels(output)),
         ("weights", weights),
         ("input rows with padding", padded(0)),
         ("input columns with padding", padded(1)),
@@ -26,7 +26,8 @@ pub(super) fn conv(shape: &ConvShape) -> Result<Arg> {
         }
     }
     let padding = geometry.padding.map(|padding| padding[0]);
-    let step = [0, 1].map(|i| geometry.stride[i] / common_divisor(geometry.stride[i], geometry.dilation[i]));
+    // Along an axis, the taps that read one phase are `step` taps apart.
+    let step = [0, 1].map(|i| geometry.stride[i] / gcd(geometry.stride[i], geometry.dilation[i]));
     let sizes = [batch, geometry.groups, shape.group_in_channels(), shape.group_out_channels()];
     let axes = [input, kernel, output, geometry.stride, geometry.dilation, padding, step];
     sizes.into_iter().chain(axes.into_iter().flatten()).map(int).collect::<Result<_>>().map(Arg::Ints)
@@ -42,6 +43,7 @@ pub(super) fn int(value: usize) -> Result<i32> {
     }
 }
 
-fn common_divisor(a: usize, b: usize) -> usize {
-    if b == 0 { a } else { common_divisor(b, a % b) }
+/// Returns the greatest common divisor.
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
 }

@@ -15,6 +15,7 @@ const BLOCKS: usize = 512;
 /// fixed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Parts {
+    /// The number of parts.
     pub count: usize,
     /// The number of pixels in each part except the last, a multiple of the kernel's step.
     pub pixels: usize,
@@ -30,14 +31,15 @@ impl Parts {
     }
 }
 
-/// Adds the launches that write the masked gradient to `residual` and its sums over each channel to `bias`.
+/// Adds the launches that write the masked gradient to `residual`, if given, and its sum over each channel to `bias`,
+/// if given.
 pub(super) fn mask(builder: &mut ProgramBuilder, residual: Option<Arg>, bias: Option<Arg>) -> Result<()> {
     let shape = builder.shape;
     let channels = shape.out_channels;
     let plane = shape.output[0] * shape.output[1];
     let pixels = shape.batch * plane;
     let parts = Parts::new(pixels, channels, THREADS as usize, 16 * THREADS as usize);
-    let sums = match bias {
+    let partial = match bias {
         Some(_) => builder.scratch(parts.count * channels, builder.accumulator()),
         None => Arg::Absent,
     };
@@ -48,7 +50,7 @@ pub(super) fn mask(builder: &mut ProgramBuilder, residual: Option<Arg>, bias: Op
         gradient.gradient,
         gradient.output,
         residual.unwrap_or(Arg::Absent),
-        sums.clone(),
+        partial.clone(),
         kind,
         parameter,
     ];
@@ -58,20 +60,20 @@ pub(super) fn mask(builder: &mut ProgramBuilder, residual: Option<Arg>, bias: Op
     let kernel = named!(builder.dtype, "conv_backward_mask");
     builder.launch([MODULE, kernel], parts.count * channels, THREADS, 0, args)?;
     match bias {
-        Some(bias) => sum(builder, sums, bias, channels, parts.count),
+        Some(bias) => sum(builder, partial, bias, channels, parts.count),
         None => Ok(()),
     }
 }
 
-/// Adds the launch that computes `count` sums from `sums`, which holds their parts as `[parts, count]`.
+/// Adds the launch that writes `count` sums to `result`. Each sum is that of a column of `partial`, `[parts, count]`.
 pub(super) fn sum(
     builder: &mut ProgramBuilder,
-    sums: Arg,
+    partial: Arg,
     result: Arg,
     count: usize,
     parts: usize,
 ) -> Result<()> {
-    let args = vec![sums, result, Arg::Int(int(count)?), Arg::Int(int(parts)?)];
+    let args = vec![partial, result, Arg::Int(int(count)?), Arg::Int(int(parts)?)];
     let kernel = named!(builder.dtype, "conv_backward_sum");
     builder.launch([MODULE, kernel], count.div_ceil(SUM_WIDTH), THREADS, 0, args)
 }

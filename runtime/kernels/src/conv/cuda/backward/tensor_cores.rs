@@ -1,8 +1,9 @@
 //! The gradients of input and weight on tensor cores.
 //!
-//! The kernels copy chunks of 16 bytes, so their operands are packed first: for each pixel (or tap), the channels of a
-//! group are contiguous and padded with zeros to whole chunks. Packing also masks the gradient. If the gradients of the
-//! input and of the weight are both needed, the masked gradient is packed only once.
+//! The kernels copy chunks of 16 bytes, so their operands are packed first. In a packed image, the channels of a group
+//! are contiguous for each pixel. In the packed weight, the output channels of a group are contiguous for each tap and
+//! input channel. These channels are padded with zeros to whole chunks. Packing also masks the gradient. If the
+//! gradients of the input and of the weight are both needed, the masked gradient is packed only once.
 
 use super::choice::Tile;
 use super::input::Grid;
@@ -22,17 +23,22 @@ const STAGES: usize = 3;
 const STAGE_CHUNKS: usize = 4;
 /// The number of bytes in a chunk.
 const CHUNK_BYTES: usize = 16;
-/// The number of pixels in a step of the weight's gradient for 2-byte types. For f32, a step has half as many.
+/// The number of pixels that one step of the loop adds to the weight's gradient: this number for 2-byte types, and half
+/// of it for f32.
 const STEP_PIXELS: usize = 32;
 /// The minimum number of pixels in a part of the weight's gradient.
 const MIN_PIXELS: usize = 512;
 
-/// The operand to pack: `[count, groups]` matrices `[rows, columns]`, each of which is packed as `[columns, rows]`. The
-/// columns are `[columns / taps, taps]` and are packed as `[taps, columns / taps]`.
-struct Matrices {
+/// The shape of an operand to pack, `[count, groups, rows, columns / taps, taps]`. The packed operand is
+/// `[count, groups, taps, columns / taps, rows]`, with the rows padded to whole chunks.
+struct OperandShape {
+    /// The number of images, or 1 for the weight.
     count: usize,
+    /// The number of channels in a group. For the weight, these are the output channels.
     rows: usize,
+    /// The number of pixels of an image. For the weight, the number of input channels times `taps`.
     columns: usize,
+    /// The number of taps of the weight, or 1 for images.
     taps: usize,
 }
 
@@ -52,7 +58,7 @@ pub(super) fn input(
     };
     let shape = builder.shape;
     let taps = shape.kernel[0] * shape.kernel[1];
-    let filters = Matrices { count: 1, rows: shape.group_out_channels(), columns: shape.depth(), taps };
+    let filters = OperandShape { count: 1, rows: shape.group_out_channels(), columns: shape.depth(), taps };
     let weight = pack(builder, filters, plain(weight))?;
     let gradient = gradient(builder)?;
     let grid = Grid::new(shape, tile.tensor_core_size());
@@ -77,28 +83,32 @@ pub(super) fn weight(builder: &mut ProgramBuilder, tile: Tile, input: Arg, resul
     let in_channels = shape.group_in_channels();
     let out_channels = shape.group_out_channels();
     let groups = shape.geometry.groups;
-    let images =
-        Matrices { count: shape.batch, rows: in_channels, columns: shape.input[0] * shape.input[1], taps: 1 };
+    let images = OperandShape {
+        count: shape.batch,
+        rows: in_channels,
+        columns: shape.input[0] * shape.input[1],
+        taps: 1,
+    };
     let images = pack(builder, images, plain(input))?;
     let gradient = gradient(builder)?;
 
     let taps = shape.kernel[0] * shape.kernel[1];
-    let channels = [out_channels, in_channels].map(|channels| padded(builder.dtype, channels));
+    let [padded_out, padded_in] = [out_channels, in_channels].map(|channels| padded(builder.dtype, channels));
     let [rows, columns] = tile.tensor_core_size();
-    let tiles = [out_channels.div_ceil(rows), (taps * channels[1]).div_ceil(columns)];
+    let tiles = [out_channels.div_ceil(rows), (taps * padded_in).div_ceil(columns)];
     let blocks = tiles[0] * tiles[1] * groups;
     let parts = Parts::new(pixels(builder), blocks, STEP_PIXELS, MIN_PIXELS);
-    let sums = builder.scratch(parts.count * shape.out_channels * taps * channels[1], DType::F32);
+    let sums = builder.scratch(parts.count * shape.out_channels * taps * padded_in, DType::F32);
 
     let mut args = vec![gradient, images, sums.clone(), builder.conv.clone()];
-    for size in [channels[0], channels[1], parts.pixels, tiles[0], tiles[1]] {
+    for size in [padded_out, padded_in, parts.pixels, tiles[0], tiles[1]] {
         args.push(Arg::Int(int(size)?));
     }
     const MODULE: &str = "conv_backward_weight_tensor";
     builder.launch([MODULE, kernel], blocks * parts.count, threads(tile), shared(tile), args)?;
 
     let mut args = vec![sums, result];
-    for size in [shape.out_channels, taps, in_channels, channels[1], parts.count] {
+    for size in [shape.out_channels, taps, in_channels, padded_in, parts.count] {
         args.push(Arg::Int(int(size)?));
     }
     let kernel = named!(builder.dtype, "conv_backward_weight_tensor_sum");
@@ -112,31 +122,35 @@ fn gradient(builder: &mut ProgramBuilder) -> Result<Arg> {
     }
     let shape = builder.shape;
     let columns = shape.output[0] * shape.output[1];
-    let matrices = Matrices { count: shape.batch, rows: shape.group_out_channels(), columns, taps: 1 };
-    let packed = pack(builder, matrices, builder.gradient.clone())?;
+    let images = OperandShape { count: shape.batch, rows: shape.group_out_channels(), columns, taps: 1 };
+    let packed = pack(builder, images, builder.gradient.clone())?;
     builder.packed_gradient = Some(packed.clone());
     Ok(packed)
 }
 
-/// Returns an operand that is not masked.
+/// Returns an operand for [`pack`] that is packed without a mask.
 fn plain(operand: Arg) -> MaskedGrad {
     MaskedGrad { gradient: operand, output: Arg::Absent, activation: Activation::Identity.arguments() }
 }
 
-/// Adds the launch that packs the matrices and returns the packed operand.
-fn pack(builder: &mut ProgramBuilder, matrices: Matrices, from: MaskedGrad) -> Result<Arg> {
+/// Adds the launch that packs an operand of shape `shape`, and returns the packed operand.
+fn pack(builder: &mut ProgramBuilder, shape: OperandShape, from: MaskedGrad) -> Result<Arg> {
     let kernel = match builder.dtype {
         DType::F32 => "conv_backward_pack_f32",
         DType::F16 => "conv_backward_pack_f16",
         DType::BF16 => "conv_backward_pack_bf16",
         other => bail!("conv2d backward: expected f32, f16 or bf16 for tensor cores, found {other:?}"),
     };
-    let Matrices { count, rows, columns, taps } = matrices;
+    let OperandShape { count, rows, columns, taps } = shape;
     let groups = builder.shape.geometry.groups;
     let padded = padded(builder.dtype, rows);
     let elements = count * groups * columns * padded;
     if elements.saturating_mul(builder.dtype.size_in_bytes()) / CHUNK_BYTES > u32::MAX as usize {
-        bail!("conv2d backward: expected at most 64 GiB for tensor cores, found {elements} elements")
+        let dtype = builder.dtype;
+        bail!(
+            "conv2d backward: expected a packed operand of at most 64 GiB for tensor cores, found {elements} elements \
+             of {dtype:?}"
+        )
     }
     let packed = builder.scratch(elements, builder.dtype);
     let [kind, parameter] = from.activation;

@@ -8,9 +8,9 @@ use super::tensor_cores;
 use crate::cuda::{Arg, named};
 use candle_core::Result;
 
-/// The number of pixels in a step on CUDA cores.
+/// The number of pixels that one step of the loop adds on CUDA cores.
 const STEP_PIXELS: usize = 16;
-/// The minimum number of pixels in a part on CUDA cores.
+/// The minimum number of pixels in a part (see [`Parts`]) on CUDA cores.
 const MIN_PIXELS: usize = 256;
 
 /// Adds the launches of the weight's gradient.

@@ -41,7 +41,7 @@ const HALF_PRODUCTS_PER_CYCLE: f64 = 560.0;
 const TF32_STALLS: f64 = 1.65;
 /// The same ratio for 16-bit types.
 const HALF_STALLS: f64 = 1.3;
-/// The instructions per cycle, counted for each thread: four warp instructions of 32 lanes.
+/// The instructions per cycle, with one instruction of a warp counted as 32: four warps issue an instruction each.
 const INSTRUCTION_LANES_PER_CYCLE: f64 = 128.0;
 /// The bytes per cycle from or to shared memory.
 const SHARED_BYTES_PER_CYCLE: f64 = 128.0;
@@ -49,9 +49,10 @@ const SHARED_BYTES_PER_CYCLE: f64 = 128.0;
 const GATHER_INSTRUCTIONS: f64 = 12.0;
 /// The number of instructions that store one output.
 const STORE_INSTRUCTIONS: f64 = 18.0;
-/// The ratio of a direct kernel's time to the time of its instructions. The kernel does not prefetch the operands.
+/// The ratio of a direct kernel's time to the time of its instructions. It exceeds 1 because the kernel waits for its
+/// operands, which it does not prefetch.
 const DIRECT_STALLS: f64 = 1.3;
-/// The cycles of the first loads and the last stores of a block, which are not hidden.
+/// The cycles of the first loads and the last stores of a block, during which it multiplies nothing.
 const BLOCK_CYCLES: f64 = 2000.0;
 /// The cycles that the host takes to submit a launch, about 6 µs. A kernel that takes less time leaves the device idle.
 const SUBMISSION_CYCLES: f64 = 10_500.0;
@@ -107,6 +108,7 @@ pub fn ranked(shape: &ConvShape, dtype: DType, target: &Target) -> Vec<(Variant,
 /// Returns the depthwise kernel with the most rows per thread that still keeps the device busy. If no kernel does,
 /// returns the kernel with the fewest rows. Returns `None` if there is no depthwise candidate.
 fn depthwise(candidates: &[Variant], shape: &ConvShape, target: &Target) -> Option<Variant> {
+    // The kernels for one kernel size and stride, those with more rows first, and the kernel for all sizes.
     let mut squares = Vec::new();
     let mut general = None;
     for variant in candidates {
@@ -147,6 +149,7 @@ pub fn candidates(shape: &ConvShape, dtype: DType, target: &Target) -> Vec<Varia
     variants
 }
 
+/// Returns `true` if the kernel size is `size` and the stride is `stride` on both axes, with dilation 1.
 fn is_square(shape: &ConvShape, [size, stride]: [usize; 2]) -> bool {
     shape.kernel == [size; 2] && shape.geometry.stride == [stride; 2] && shape.geometry.dilation == [1; 2]
 }
@@ -186,9 +189,10 @@ fn cycles(shape: &ConvShape, variant: &Variant, target: &Target) -> f64 {
             // The instructions with which a thread, which computes two pixels, adds one product to each of its sums:
             // for each channel, two multiply-adds and a quarter of a read of four weights; for each pixel, a gather.
             let instructions = 2.25 * direct.channels as f64 + 2.0 * GATHER_INSTRUCTIONS;
-            let product =
+            let loop_cycles =
                 instructions * shape.depth() as f64 * Direct::THREADS as f64 / INSTRUCTION_LANES_PER_CYCLE;
-            let block = DIRECT_STALLS * product + store(direct.channels * Direct::PIXELS);
+            let block = DIRECT_STALLS * loop_cycles + store(direct.channels * Direct::PIXELS);
+            // A multiprocessor is assumed to run 512 threads, here and below.
             device_cycles(partition.blocks(shape), block, 4, target)
         }
         Variant::Hopper(kernel) => hopper(shape, &kernel, target),
@@ -200,6 +204,7 @@ fn cycles(shape: &ConvShape, variant: &Variant, target: &Target) -> f64 {
             let slicing = if partition.slices == 1 {
                 0.0
             } else {
+                // The second launch reads the f32 sums of every slice and stores the outputs.
                 LAUNCH_CYCLES + (partition.slices as f64 + 1.0) * outputs * 4.0 / MEMORY_BYTES_PER_CYCLE
             };
             product + slicing + packing(shape, &tile)
@@ -207,11 +212,13 @@ fn cycles(shape: &ConvShape, variant: &Variant, target: &Target) -> f64 {
     }
 }
 
-/// Returns the estimated cycles of a kernel for compute capability 9.0: those of packing the weight, then those of the
-/// tiles. While the taps of one chunk (128 bytes of each pixel's channels) are multiplied, the next chunk is loaded.
+/// Returns the estimated cycles of a kernel for compute capability 9.0: those of packing the weight plus those of the
+/// tiles. The products of one chunk (128 bytes of each pixel's channels) run at the same time as the loads of the next
+/// chunk, so a chunk takes as long as the slower of the two.
 fn hopper(shape: &ConvShape, kernel: &Hopper, target: &Target) -> f64 {
     let Some(layout) = PaddedLayout::of(shape, kernel) else { return f64::INFINITY };
     let weight = (kernel.packed_elements(shape, &layout) * kernel.dtype.size_in_bytes()) as f64;
+    // Multiplying a chunk at one position with one tap takes four cycles.
     let products = (layout.taps() * kernel.positions) as f64 * 4.0;
     let loads = LOAD_CYCLES * kernel.loads(&layout) as f64;
     let block = layout.chunks as f64 * products.max(loads) + store(Hopper::CHANNELS * kernel.positions);
@@ -225,8 +232,8 @@ fn hopper(shape: &ConvShape, kernel: &Hopper, target: &Target) -> f64 {
     LAUNCH_CYCLES + 4.0 * weight / MEMORY_BYTES_PER_CYCLE + device_cycles(blocks, block, resident, target)
 }
 
-/// Returns the estimated cycles of the launches before the product: either two that pack the operands (the weight with
-/// slow scattered accesses), or one that pads the rows of the weight.
+/// Returns the estimated cycles of the launches before the implicit GEMM: two launches that pack the operands (the
+/// weight with slow scattered accesses), one launch that pads the rows of the weight, or none.
 fn packing(shape: &ConvShape, tile: &Tile) -> f64 {
     if !tile.is_packed() {
         return if tile.pads_weight(shape) { LAUNCH_CYCLES } else { 0.0 };
@@ -248,21 +255,23 @@ fn step(tile: &Tile) -> f64 {
                 (tile.subtile[0] + tile.subtile[1]) as f64 / (tile.subtile[0] * tile.subtile[1]) as f64;
             products / SCALAR_PRODUCTS_PER_CYCLE * (1.0 + reads) + gathering
         }
-        // Tensor cores wait for shared memory: for the writes (64 bytes for each channel and for each pixel) and for
-        // the reads of each warp.
+        // Tensor cores wait for shared memory, which has a row of 64 bytes for each channel and for each pixel. A step
+        // writes each row once, and each warp reads the rows of its channels and pixels.
         ComputeUnits::TensorCores(input) => {
             let (rate, stalls) = if tile.dtype == DType::F32 {
                 (TF32_PRODUCTS_PER_CYCLE, TF32_STALLS)
             } else {
                 (HALF_PRODUCTS_PER_CYCLE, HALF_STALLS)
             };
-            let warps = (tile.threads / 32 * (tile.subtile[0] + tile.subtile[1])) as f64;
-            let traffic = (warps + (tile.channels + tile.pixels) as f64) * 64.0 / SHARED_BYTES_PER_CYCLE;
+            let rows_read = (tile.threads / 32 * (tile.subtile[0] + tile.subtile[1])) as f64;
+            let traffic = (rows_read + (tile.channels + tile.pixels) as f64) * 64.0 / SHARED_BYTES_PER_CYCLE;
             // Gathered 4-byte elements are copied by one instruction each, 2-byte elements loaded and stored by two.
-            let single = if tile.dtype == DType::F32 { 1.0 } else { 2.0 } * elements / 32.0;
+            let element_copies = if tile.dtype == DType::F32 { 1.0 } else { 2.0 } * elements / 32.0;
             stalls
                 * match input {
-                    InputAccess::Gathered => (products / rate).max(traffic + single) + gathering / 2.0,
+                    InputAccess::Gathered => {
+                        (products / rate).max(traffic + element_copies) + gathering / 2.0
+                    }
                     InputAccess::Dense | InputAccess::Packed => (products / rate).max(traffic),
                 }
         }

@@ -1,4 +1,4 @@
-//! A cache of choices. Estimating the cost of every kernel takes longer than many launches.
+//! A cache of the selected variants, because estimating the times of all variants can take longer than the launch.
 
 use super::{Variant, choice};
 use crate::conv::ConvShape;
@@ -9,7 +9,7 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 
 type CacheKey = (ConvShape, DType, Target);
 
-/// The maximum number of cached choices, which is more than the number of layers of most networks. A full cache is
+/// The maximum number of cached variants, which is more than the number of layers of most networks. A full cache is
 /// cleared.
 const MAX_ENTRIES: usize = 4096;
 

@@ -47,7 +47,7 @@ const VECTOR_BYTES: usize = 16;
 /// The number of bytes of all barriers, 8 each. Each stage has two barriers: one is signaled when the stage is full,
 /// the other when it is free.
 const BARRIER_BYTES: usize = 8 * 2 * (WEIGHT_STAGES + INPUT_STAGES);
-/// The number of bytes of a `PixelRun`.
+/// The number of bytes of the structure `PixelRun` of `padded_layout.cuh`.
 const PIXEL_RUN_BYTES: usize = 8;
 /// The maximum number of positions or elements. Kernels count in an `int`, and the last tile may extend beyond the
 /// count.
@@ -94,7 +94,7 @@ impl Hopper {
         (runs * self.chunk_channels()).div_ceil(LOADERS)
     }
 
-    /// Returns the kernel that packs the weight.
+    /// Returns the name of the kernel that packs the weight.
     pub fn pack(&self) -> &'static str {
         match self.dtype {
             DType::F16 => "conv_hopper_pack_f16",
@@ -118,27 +118,42 @@ impl Hopper {
             * layout.read_positions
             * CHUNK_VECTORS
             * VECTOR_BYTES;
+        // The table of the pixel runs, and the table of each position's offset in the output.
         let tables =
             layout.phases.len() * layout.rows * layout.runs_per_row * PIXEL_RUN_BYTES + self.positions * 4;
+        // After the last product, the sums replace the weights and inputs.
         let sums = Self::CHANNELS * (self.positions + SUMS_PAD) * 4;
         (BARRIER_BYTES + tables).next_multiple_of(128) + (weights + inputs).max(sums)
     }
 }
 
-/// The structures `PaddedLayout` and `Taps` of `padded_layout.cuh`, which documents the fields.
+/// The structures `PaddedLayout` and `Taps` of `padded_layout.cuh`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PaddedLayout {
+    /// The number of positions of a row.
     pitch: usize,
+    /// The number of positions of an image.
     image: usize,
+    /// The first position that the tile at position 0 reads; negative with padding.
     first: isize,
+    /// The number of positions of each phase that a tile reads, a multiple of 8.
     read_positions: usize,
+    /// The phases that taps read, each as its residues `[row, column]` modulo the stride.
     phases: Vec<[usize; 2]>,
+    /// The number of pixels in a pixel run.
     run_pixels: usize,
+    /// The number of pixel runs in a row.
     runs_per_row: usize,
+    /// The number of rows of each phase that a tile reads.
     rows: usize,
+    /// The number of tiles along the output channels of a group.
     pub channel_tiles: usize,
+    /// The number of tiles along the positions.
     pub position_tiles: usize,
+    /// The number of chunks of the input channels of a group.
     pub chunks: usize,
+    /// For each tap, the position that the tile's first output reads, counted from the first position in the input
+    /// stage. The stage contains the `read_positions` positions of each phase, one phase after another.
     taps: Vec<usize>,
 }
 
@@ -147,7 +162,7 @@ struct Axis {
     /// For each tap, the phase that it reads and its shift within the phase. At output `i`, the tap reads the pixel
     /// `i + shift` of the phase, which is the input pixel `(i + shift) * stride + phase`.
     taps: Vec<(usize, isize)>,
-    /// The phases that taps read.
+    /// The phases that taps read, in ascending order.
     phases: Vec<usize>,
     /// The number of positions of a phase along this axis in the padded layout, including the zeros after each image
     /// (for rows) or after each row (for columns).
@@ -160,6 +175,7 @@ impl Axis {
     fn of(shape: &ConvShape, i: usize) -> Option<Self> {
         let geometry = &shape.geometry;
         let stride = isize::try_from(geometry.stride[i]).ok()?;
+        // With a single tap, the dilation has no effect and can be huge, so it is clamped.
         let [dilation, padding] = [geometry.dilation[i], geometry.padding[i][0]]
             .map(|n| isize::try_from(n.min(MAX_COUNT)).unwrap_or(0));
         let tap = |k: usize| {
@@ -214,8 +230,8 @@ impl PaddedLayout {
             return None;
         }
         let position = |(phase, at): &([usize; 2], isize)| {
-            let number = phases.iter().position(|other| other == phase)?;
-            Some(number * read_positions + (at - first).unsigned_abs())
+            let phase_index = phases.iter().position(|other| other == phase)?;
+            Some(phase_index * read_positions + (at - first).unsigned_abs())
         };
         let [output_height, output_width] = shape.output;
         let positions = (shape.batch - 1) * image + (output_height - 1) * pitch + output_width;

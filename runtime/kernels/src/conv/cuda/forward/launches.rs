@@ -8,18 +8,20 @@ use crate::conv::ConvShape;
 use crate::cuda::{Arg, Buffer, Launch, Program};
 use candle_core::{DType, Result, bail};
 
-/// The arguments that all launches of a convolution share.
+/// A convolution whose launches are created: its shape, dtype and epilogue.
 pub struct Call<'a> {
     pub shape: &'a ConvShape,
     pub dtype: DType,
     pub options: &'a Options,
-    /// The structure `ConvSizes`.
+    /// The structure `ConvSizes` of `sizes.cuh`, as a kernel argument.
     pub sizes: Arg,
 }
 
 impl Call<'_> {
+    /// Returns the launch of a depthwise kernel.
     pub fn depthwise(&self, kernel: Depthwise) -> Result<Launch> {
         let shape = self.shape;
+        // A thread computes a strip: `kernel.rows` neighboring pixels of one column.
         let strips = shape.output[0].div_ceil(kernel.rows);
         Ok(Launch {
             module: "conv_depthwise",
@@ -31,6 +33,7 @@ impl Call<'_> {
         })
     }
 
+    /// Returns the launch of a direct kernel.
     pub fn direct(&self, kernel: Direct) -> Result<Launch> {
         let partition = GridPartition::of(self.shape, [kernel.channels, Direct::PIXELS], 1, 1);
         Ok(Launch {
@@ -95,6 +98,7 @@ impl Call<'_> {
         let elements = kernel.packed_elements(self.shape, &layout);
         let groups = self.shape.geometry.groups;
         let packed = scratch(program, elements, self.dtype);
+        // A thread packs one channel vector.
         let vectors = elements / kernel.vector_channels() / groups;
         program.launches.push(Launch {
             module: "conv_hopper_pack",
@@ -125,10 +129,12 @@ impl Call<'_> {
         let channels = tile.packed_channels(self.shape);
         let pixel_tiles = (input[0] * input[1]).div_ceil(tiles::PACK_TILE);
         let blocks = [batch, geometry.groups, pixel_tiles, channels.div_ceil(tiles::PACK_TILE)];
-        let rows = (kernel[0] * kernel[1] * channels).div_ceil(tiles::PACK_THREADS);
-        // A row of the tile is padded by one word.
+        let weight_row_blocks = (kernel[0] * kernel[1] * channels).div_ceil(tiles::PACK_THREADS);
+        // In shared memory, each row of the input's tile is padded by 4 bytes. Packing the weight needs no shared
+        // memory.
         let shared = [unsigned(tiles::PACK_TILE * (tiles::PACK_TILE * self.dtype.size_in_bytes() + 4))?, 0];
-        let grids = [[block_count(&blocks)?, 1, 1], [unsigned(rows)?, grid_height(out_channels), 1]];
+        let grids =
+            [[block_count(&blocks)?, 1, 1], [unsigned(weight_row_blocks)?, grid_height(out_channels), 1]];
         let launch = |i: usize| Launch {
             module: "conv_pack",
             kernel: kernels[i],
@@ -157,7 +163,7 @@ impl Call<'_> {
         })
     }
 
-    /// Returns the launch that adds the slices and applies the epilogue.
+    /// Returns the launch that adds the sums of the slices, `partial`, and applies the epilogue.
     fn add_slices(&self, partial: Arg, slices: usize) -> Result<Launch> {
         let Some(kernel) = tiles::slices_kernel(self.dtype) else {
             bail!("conv2d: expected f32, f64, f16 or bf16 on a CUDA device, found {:?}", self.dtype)
@@ -173,7 +179,8 @@ impl Call<'_> {
         })
     }
 
-    /// Returns the arguments of a kernel that applies the epilogue.
+    /// Returns the arguments of a kernel that applies the epilogue: `operands`, the scale, the shift, the residual, the
+    /// output, `settings` and the activation, in this order.
     fn args(
         &self,
         operands: impl IntoIterator<Item = Arg>,
@@ -185,28 +192,35 @@ impl Call<'_> {
     }
 }
 
-/// Adds scratch memory to the program.
+/// Adds a scratch buffer to the program. Returns the argument that refers to it.
 fn scratch(program: &mut Program, elements: usize, dtype: DType) -> Arg {
     program.scratch.push(Buffer { elements, dtype });
     Arg::Scratch(program.scratch.len() - 1)
 }
 
-/// The partition of a convolution into blocks: the structure `GridPartition` of `tiles.cuh`.
+/// The partition of a convolution into blocks, one for each group, channel tile, pixel tile and slice: the structure
+/// `GridPartition` of `tiles.cuh`.
 pub struct GridPartition {
+    /// The number of tiles along the output channels of a group.
     pub channel_tiles: usize,
+    /// The number of tiles along the output pixels of the batch.
     pub pixel_tiles: usize,
+    /// The number of slices of the depth.
     pub slices: usize,
+    /// The number of steps of the kernel's loop in a slice.
     pub slice_steps: usize,
 }
 
 impl GridPartition {
+    /// Returns the partition for an implicit GEMM kernel and at most `slices` slices.
     pub fn of_tile(shape: &ConvShape, tile: &Tile, slices: usize) -> Self {
         Self::of(shape, [tile.channels, tile.pixels], tile.steps(shape), slices)
     }
 
-    /// Partitions into tiles of `channels` × `pixels` and the `steps` loop steps along the depth into `slices` slices.
+    /// Returns the partition into tiles of `channels` × `pixels` and at most `slices` slices. `steps` is the number of
+    /// steps of the kernel's loop along the whole depth.
     ///
-    /// There are fewer slices than requested if some would have no steps.
+    /// There are fewer than `slices` slices if some of them would have no steps.
     pub fn of(shape: &ConvShape, [channels, pixels]: [usize; 2], steps: usize, slices: usize) -> Self {
         let slice_steps = steps.div_ceil(slices.max(1)).max(1);
         Self {
@@ -234,8 +248,8 @@ impl GridPartition {
     }
 }
 
-/// Returns a grid with one row of blocks for each image: enough blocks of [`Depthwise::THREADS`] threads for `threads`
-/// threads in all.
+/// Returns a grid with one row of blocks for each image. With [`Depthwise::THREADS`] threads in each block, a row has
+/// at least `threads` threads.
 fn image_grid(shape: &ConvShape, threads: usize) -> Result<[u32; 3]> {
     Ok([unsigned(threads.div_ceil(Depthwise::THREADS))?, grid_height(shape.batch), 1])
 }
@@ -251,7 +265,7 @@ fn block_count(factors: &[usize]) -> Result<u32> {
     unsigned(factors.iter().fold(1usize, |product, n| product.saturating_mul(*n)))
 }
 
-/// Converts to an unsigned launch size.
+/// Converts a size of a [`Launch`] to `u32`. Fails if the size does not fit in an `int`.
 fn unsigned(value: usize) -> Result<u32> {
     int(value).map(i32::unsigned_abs)
 }

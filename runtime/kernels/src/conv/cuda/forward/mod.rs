@@ -1,8 +1,8 @@
 //! The forward pass: `y = activation((conv(x, w) · scale + shift) + residual)`.
 //!
-//! There are five kinds of kernels (`tiles`, `hopper`): depthwise kernels, direct kernels for short sums, implicit GEMM
-//! on CUDA cores, implicit GEMM on tensor cores, and implicit GEMM with warpgroups on compute capability 9.0. Each
-//! takes one launch, with four exceptions:
+//! There are five kinds of kernels (see `tiles` and `hopper`): depthwise kernels, direct kernels for short sums,
+//! implicit GEMM on CUDA cores, implicit GEMM on tensor cores, and implicit GEMM with warpgroups on compute capability
+//! 9.0. Each takes one launch, with four exceptions:
 //! - An implicit GEMM with few tiles may be split along the depth (split-K). Another launch then adds the slices in
 //!   order and applies the epilogue.
 //! - A large implicit GEMM on tensor cores may read packed operands, which two launches pack first.
@@ -30,8 +30,8 @@ use candle_core::{DType, Result, bail};
 use launches::Call;
 use sizes::{check, sizes};
 
-/// The operands of the epilogue that are present, and the activation. The operands follow the input and the weight, in
-/// the order of the fields.
+/// The operands of the epilogue that are present, and the activation. In the program's list of operands, they follow
+/// the input and the weight in the order of these fields.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Options {
     /// Whether there is a scale per output channel.
@@ -74,11 +74,11 @@ pub enum Variant {
     Direct(Direct),
     /// A warpgroup kernel for compute capability 9.0.
     Hopper(Hopper),
-    /// An implicit GEMM, whose depth is split into slices.
+    /// An implicit GEMM.
     ImplicitGemm {
         /// The tile of a block.
         tile: Tile,
-        /// The number of slices.
+        /// The number of slices into which the depth is split; 1 if it is not split.
         slices: usize,
     },
 }

@@ -4,11 +4,12 @@ use crate::conv::ConvShape;
 use crate::cuda::Arg;
 use candle_core::{Result, bail};
 
-/// The maximum number of rows or columns of the padded input: half of `OUTSIDE` in `gather.cuh`.
+/// The maximum number of rows or columns of the padded input: half of `OUTSIDE` in `gather.cuh`, an index that is
+/// outside of every input.
 const MAX_POSITIONS: usize = 1 << 29;
 /// The maximum number of pixels or elements. Kernels count in an `int`, and the last tile may extend beyond the count.
 const MAX_ELEMENTS: usize = 1 << 30;
-/// A packed layout rounds up the channels of a group to a multiple of at most this number.
+/// The largest number to a multiple of which a packed layout rounds up the channels of a group.
 const PACKED_MULTIPLE: usize = 8;
 /// The maximum number of products in a sum. Offsets within a tile of the weight then fit in an `int`.
 const MAX_DEPTH: usize = 1 << 23;
@@ -40,7 +41,7 @@ pub fn check(shape: &ConvShape) -> Result<()> {
     let ConvShape { batch, input, kernel, output, geometry, .. } = *shape;
     let product = |factors: &[usize]| factors.iter().fold(1usize, |product, n| product.saturating_mul(*n));
     let padded = |i: usize| geometry.padding[i].into_iter().fold(input[i], usize::saturating_add);
-    // A packed layout rounds up the channels of a group.
+    // A packed layout rounds up the channels of a group to a multiple of 4 or 8.
     let channels = shape.group_in_channels().next_multiple_of(PACKED_MULTIPLE);
     // Offsets extend by the kernel's reach below the last row.
     let rows = (kernel[0] - 1).saturating_mul(geometry.dilation[0]).saturating_add(input[0]);

@@ -63,7 +63,8 @@ impl Tile {
         shape.group_in_channels().next_multiple_of(16 / self.dtype.size_in_bytes())
     }
 
-    /// Returns `true` if the rows of the weight must be padded, because tensor-core kernels copy 4-byte words.
+    /// Returns `true` if the rows of the weight must be padded: tensor-core kernels copy 4-byte words, and the rows are
+    /// not a multiple of 4 bytes.
     pub fn pads_weight(&self, shape: &ConvShape) -> bool {
         let copies_words = self.units != ComputeUnits::Scalar && !self.is_packed();
         copies_words && !(shape.depth() * self.dtype.size_in_bytes()).is_multiple_of(4)
@@ -123,6 +124,8 @@ const fn scalar(kernel: &'static str, dtype: DType, tile: [usize; 3], per_thread
     let [channels, pixels, step] = tile;
     let thread_rows = channels / per_thread[0];
     let bytes = if matches!(dtype, DType::F64) { 8 } else { 4 };
+    // The loop has two buffers with the weight [step, channels + 4], the input [step, pixels] and a `Tap` for each row,
+    // and a `Row` for each row. After the loop, sums in four rows of pixels for each row of threads replace them.
     let operands = 2 * step * (channels + 4 + pixels) * bytes + 2 * step * TAP_BYTES + step * ROW_BYTES;
     let sums = 4 * thread_rows * (pixels + SUMS_PAD) * bytes;
     Tile {
@@ -139,8 +142,7 @@ const fn scalar(kernel: &'static str, dtype: DType, tile: [usize; 3], per_thread
     }
 }
 
-/// Returns a kernel of `conv_matrix.cuh`. `warps` are the numbers of warps along the channels and along
-/// the pixels.
+/// Returns a kernel of `conv_matrix.cuh`. `warps` are the numbers of warps along the channels and along the pixels.
 const fn matrix(
     [module, kernel]: [&'static str; 2],
     dtype: DType,
@@ -151,6 +153,8 @@ const fn matrix(
     const STAGES: usize = 3;
     let bytes = if matches!(dtype, DType::F32) { 4 } else { 2 };
     let step = 64 / bytes;
+    // Each of the `STAGES` buffers has the weight [channels, weight_row], in which 16 bytes of a row are padding, the
+    // input and the taps. After the loop, the sums of one row of warps replace them.
     let weight_row = step + 16 / bytes;
     let (input_rows, taps) = match input {
         InputAccess::Packed => (pixels * weight_row, 4),
@@ -293,7 +297,7 @@ pub struct Depthwise {
     /// The only kernel size and stride that this CUDA kernel supports, each the same on both axes, with dilation 1.
     /// `None` if it supports all sizes, strides and dilations.
     pub square: Option<[usize; 2]>,
-    /// The number of output rows that a thread computes.
+    /// The number of neighboring output rows of a column that a thread computes.
     pub rows: usize,
 }
 
@@ -318,9 +322,11 @@ macro_rules! depthwise_squares {
     };
 }
 
+/// The depthwise kernels for one size and stride.
 const SQUARES: [[Depthwise; 7]; 3] =
     [depthwise_squares!("f32", F32), depthwise_squares!("f16", F16), depthwise_squares!("bf16", BF16)];
 
+/// The depthwise kernels that support all sizes, strides and dilations.
 const ANY: [&str; 4] =
     ["conv_depthwise_f32", "conv_depthwise_f64", "conv_depthwise_f16", "conv_depthwise_bf16"];
 
@@ -347,7 +353,7 @@ pub fn pack_kernels(dtype: DType) -> Option<[&'static str; 2]> {
     }
 }
 
-/// Returns the kernel of `conv_pack.cu` that pads the rows of the weight, or `None` unless `dtype` has 2 bytes.
+/// Returns the kernel of `conv_pack.cu` that pads the rows of the weight, or `None` if `dtype` is not f16 or bf16.
 pub fn pad_kernel(dtype: DType) -> Option<&'static str> {
     match dtype {
         DType::F16 => Some("conv_pad_weight_f16"),

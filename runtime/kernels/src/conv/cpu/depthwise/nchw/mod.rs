@@ -1,5 +1,5 @@
-//! 3×3 kernels with stride 1 or 2 from `Nchw` to `Nchw`, with lanes over pixels. [`rows`] reads f32 in place, and
-//! widens f16 and bf16 to a band of f32 rows first.
+//! Depthwise convolutions with 3×3 weights and stride 1 or 2, with lanes over pixels. Input and output are `Nchw`.
+//! [`rows`] reads f32 in place. It widens f16 and bf16 to f32 first, a few rows at a time.
 
 mod rows;
 

@@ -1,6 +1,8 @@
+//! The loops of the depthwise convolution of `Nchw` planes with 3×3 weights.
+//!
 //! An output plane is divided into *bands* of up to [`BAND_ROWS`] rows, and a band into *blocks* of one vector of
-//! columns in a few rows. A block is computed at once, so that input rows shared by neighboring output rows are loaded
-//! once.
+//! columns in a few rows. A block is computed at once, so that an input row that several of its output rows read is
+//! loaded once.
 
 use std::ops::Range;
 
@@ -14,6 +16,7 @@ use crate::simd::{Kernel, Simd, prefetch};
 /// is one of the candidates because image heights are often multiples of 7, such as 224.
 #[inline(always)]
 fn rows_together<S: Simd>(rows: usize, stride: usize) -> usize {
+    // The last block of a band computes some rows again if `together` does not divide the number of rows.
     let computed = |together: usize| rows.next_multiple_of(together);
     match S::REGISTERS {
         32.. if stride == 1 && rows >= 7 && computed(7) <= computed(4) => 7,
@@ -92,8 +95,9 @@ impl Kernel for Bands<'_> {
 /// The position in the sequence of bands. [`advance`](Self::advance) avoids divisions, because a small band takes only
 /// about 100 cycles.
 struct BandCursor {
-    /// The number of rows of a band. The first `longer_bands` bands of each plane have one more.
+    /// The number of rows of a band.
     rows: usize,
+    /// The number of bands at the start of each plane that have one row more than `rows`.
     longer_bands: usize,
     /// The number of bands of a plane.
     bands: usize,
@@ -155,7 +159,7 @@ impl Bands<'_> {
         }
     }
 
-    /// Returns the indices of the output elements in some rows of the plane `index`.
+    /// Returns the indices of the output elements in the rows `rows` of the plane `index`.
     #[inline(always)]
     fn results(&self, index: usize, rows: &Range<usize>) -> Range<usize> {
         let [height, width] = self.shape.output;
@@ -163,11 +167,12 @@ impl Bands<'_> {
         first * width..(first + rows.len()) * width
     }
 
-    /// Prefetches the f32 input and output of the next band. The hardware does not predict the accesses, because a band
-    /// is computed column by column.
+    /// Prefetches the input and the output of the band after the rows `rows` of the plane `index`, for f32 only. The
+    /// hardware does not predict the accesses, because a band is computed column by column.
     #[inline(always)]
     fn prefetch_next(&self, index: usize, rows: &Range<usize>) {
         let (Elements::F32(input), OutputPtr::F32(output)) = (self.input, self.output) else { return };
+        // A plane must have the same index in the input as in the output.
         if input.len() < PREFETCH_FLOATS || self.shape.in_channels != self.shape.out_channels {
             return;
         }

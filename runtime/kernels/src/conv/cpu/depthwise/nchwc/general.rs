@@ -1,4 +1,4 @@
-//! Kernels of any size, stride and dilation, one output row at a time.
+//! Depthwise convolutions of any kernel size, stride and dilation, one output row at a time.
 //!
 //! Taps outside of the image are skipped. Columns whose taps all lie within the image are computed several at a time.
 
@@ -19,14 +19,14 @@ impl DepthwiseRows<'_> {
         let inner = self.inner_columns();
         let mut x = 0;
         while x < output[1] {
-            let count = if inner.start <= x { inner.end.saturating_sub(x) } else { 0 };
-            let taps = match count {
+            let inner_count = if inner.start <= x { inner.end.saturating_sub(x) } else { 0 };
+            let taps = match inner_count {
                 4.. => 0..kernel[1],
                 _ => inside(x * row.stride, row.left, *width, geometry.dilation[1], kernel[1]),
             };
             // SAFETY: the taps lie within the image, the pixels lie in this row, and no other task writes it.
             x += unsafe {
-                match count {
+                match inner_count {
                     8.. => row.pixels::<8>(x, taps),
                     4.. => row.pixels::<4>(x, taps),
                     _ => row.pixels::<1>(x, taps),

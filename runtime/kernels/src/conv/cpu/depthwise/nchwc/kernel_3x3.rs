@@ -1,5 +1,5 @@
-//! 3×3 kernels: a channel's nine weights stay in registers across rows, and neighboring outputs share each loaded
-//! pixel.
+//! Depthwise convolutions with 3×3 weights. A channel's nine weights stay in registers across rows, and neighboring
+//! outputs share each loaded pixel.
 
 use std::ops::Range;
 
@@ -99,6 +99,7 @@ impl<'a, S: Simd> Plane<'a, S> {
         let ConvShape { input: [_, width], geometry, .. } = self.depthwise.shape;
         let mut sums = [[self.affine.shift[0]]; COUNT];
         let (first, count) = ((x * STRIDE).wrapping_sub(geometry.padding[1][0]), (COUNT - 1) * STRIDE + 3);
+        // Whether the first and the last input column of these outputs lie within the image.
         let inside = [first < *width, first.wrapping_add(count - 1) < *width];
         for ky in 0..3 {
             if !row.taps.contains(&ky) {

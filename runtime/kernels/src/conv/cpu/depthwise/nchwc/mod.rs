@@ -1,4 +1,5 @@
-//! Kernels of any size, stride and dilation from `Nchwc` to `Nchwc`, with lanes over channels.
+//! Depthwise convolutions of any kernel size, stride and dilation, with lanes over channels. Input and output are
+//! `Nchwc`.
 
 mod general;
 mod kernel_3x3;
@@ -51,7 +52,7 @@ impl PackedDepthwise {
         })
     }
 
-    /// Packs `[channels, 1, kernel]`.
+    /// Packs a weight `[channels, 1, kernel height, kernel width]`.
     fn new(shape: &ConvShape, weight: &[f32], lanes: usize) -> Self {
         let taps = shape.depth();
         let mut vectors = vec![0.; shape.out_channels.next_multiple_of(lanes) * taps];
@@ -121,7 +122,8 @@ impl<'a> DepthwiseRows<'a> {
         call: &Call<'a>,
         output: OutputPtr,
     ) -> Self {
-        // The products of finite weights with the zeros outside of the image are zero.
+        // `kernel_3x3` multiplies weights by zeros outside of the image. The products are zero only if the weights are
+        // finite.
         let is_finite = (packed.max_magnitude * max_magnitude(call.scale.unwrap_or(&[1.]))).is_finite();
         Self {
             shape,

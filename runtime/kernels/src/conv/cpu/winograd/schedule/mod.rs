@@ -28,7 +28,7 @@ pub(in crate::conv::cpu) const GROUP_CHANNELS: usize = GROUP_PANELS * PANEL;
 
 /// With at least this many panels of output channels, transforming a block costs little compared with its products.
 const MIN_PANELS: usize = 4;
-/// A transformed block of at most this many cache lines leaves half of the L2 cache for the weights.
+/// The maximum number of cache lines of a transformed block that leaves half of the L2 cache for the weights.
 const MAX_BLOCK_LINES: usize = 1 << 14;
 
 /// The overhead of a task (2000 cycles, as in `partition.rs`), expressed as the number of vectors that the input
@@ -95,9 +95,12 @@ impl<'a, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Schedule<'a, F, 
             group_panels,
             distribution,
         };
-        let is_small = schedule.v_len() <= MAX_BLOCK_LINES * PANEL && panels >= MIN_PANELS;
-        let distribution =
-            if threads == 2 && blocks == 1 && is_small { Distribution::WholeBlocks(2) } else { distribution };
+        let can_transform_twice = schedule.v_len() <= MAX_BLOCK_LINES * PANEL && panels >= MIN_PANELS;
+        let distribution = if threads == 2 && blocks == 1 && can_transform_twice {
+            Distribution::WholeBlocks(2)
+        } else {
+            distribution
+        };
         Self { distribution, ..schedule }
     }
 
@@ -121,19 +124,20 @@ impl<'a, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Schedule<'a, F, 
         });
     }
 
-    /// Runs two loops of tasks. In the first, tasks transform different input channels or, if there are few, different
-    /// tiles of each block. In the second, they compute different output channels.
+    /// Runs two loops of tasks. In the first loop, each task transforms up to [`PANEL`] input channels of a block. If
+    /// that gives too few tasks, the tiles of a block are divided, too. In the second loop, each task computes one
+    /// group of panels of output channels.
     fn run_shared_blocks(&self) {
         let channels = self.operands.shape.in_channels;
-        let pieces = channels.div_ceil(PANEL);
-        let parts = self.parts(rayon::current_num_threads());
+        let channel_parts = channels.div_ceil(PANEL);
+        let tile_parts = self.tile_parts(rayon::current_num_threads());
         let groups = self.panels.div_ceil(self.group_panels);
         let mut scratch = Scratch::new([self.v_len() * self.blocks]);
         let v = self.transformed(&mut scratch);
-        for_each(self.blocks * parts * pieces, &|task| {
-            let (part, first) = (task % (self.blocks * parts), task / (self.blocks * parts) * PANEL);
-            let (block, part) = (part / parts, part % parts);
-            let tiles = part_of(self.tiles(block), part, parts);
+        for_each(self.blocks * tile_parts * channel_parts, &|task| {
+            let first = task / (self.blocks * tile_parts) * PANEL;
+            let block = task / tile_parts % self.blocks;
+            let tiles = part_of(self.tiles(block), task % tile_parts, tile_parts);
             self.transform(block, tiles, first..channels.min(first + PANEL), self.block_of(v, block));
         });
         // Neighboring tasks use the same weights.
@@ -147,7 +151,7 @@ impl<'a, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Schedule<'a, F, 
     /// Returns the number of parts into which the input transform divides the tiles of each block: 1 if all threads
     /// have a task without this division, otherwise the number with the lowest estimated time among those that give
     /// every thread a task. A part has at least as much work as the overhead of a task, even if threads remain idle.
-    fn parts(&self, threads: usize) -> usize {
+    fn tile_parts(&self, threads: usize) -> usize {
         let channels = self.operands.shape.in_channels;
         let tasks = self.blocks * channels.div_ceil(PANEL);
         if tasks >= threads {

@@ -1,4 +1,5 @@
-//! Tests the kernel with vectors of every width, including those of instruction sets that this machine lacks.
+//! Tests Winograd's convolution with vectors of every width, including those of instruction sets that this machine
+//! lacks.
 
 use candle_core::Result;
 
@@ -34,6 +35,7 @@ impl<F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Schedule<'_, F, OUT,
     }
 }
 
+/// Returns scratch memory filled with NaN, so that a read of an element that was not written is noticed.
 fn scratch_of_nan<const N: usize>(lens: [usize; N]) -> Scratch<N> {
     let mut scratch = Scratch::new(lens);
     scratch.slices().into_iter().for_each(|slice| slice.fill(f32::NAN));
@@ -45,6 +47,7 @@ fn numbers(count: usize, step: f32) -> Vec<f32> {
     (0..count).map(|i| (i as f32 * step).sin()).collect()
 }
 
+/// Checks that vectors of 4 and 16 lanes on one thread give the same results as vectors of 8 lanes on 8 threads.
 fn check<F: Scheme<OUT, IN>, const OUT: usize, const IN: usize>(
     scheme: F,
     tile: WinogradTile,
@@ -96,7 +99,7 @@ fn results_are_identical_for_every_vector_width() -> Result<()> {
         ([2, 16, 13, 30], 33),
         ([1, 21, 40, 37], 16),
         ([3, 37, 7, 7], 20),
-        // More than `KC` input channels, with two panels and with one.
+        // More input channels than the matrix product adds in one pass, with a group of two panels and a group of one.
         ([1, 131, 7, 7], 40),
         // The input transform divides blocks of tiles, because there are few input channels.
         ([1, 5, 50, 70], 40),
