@@ -43,7 +43,8 @@ pub(super) fn mean_correct(logits: &Tensor, target: &Tensor) -> Result<Tensor> {
 /// the target class.
 ///
 /// # Errors
-/// Fails if the shapes do not match, if there are no classes, or if a class index is out of range on the CPU.
+/// Fails if the shapes do not match or if there are no classes. On the CPU, also fails if a class index is out of
+/// range.
 ///
 /// # Examples
 /// ```

@@ -6,7 +6,7 @@ use sconce::prelude::*;
 
 const DEVICE: Device = Device::Cpu;
 
-/// A type of the user, with the default name of the config of the network [`Model`], which has no arguments.
+/// A user's type with the name that a config of [`Model`] has by default. `Model` has no arguments.
 #[derive(Default)]
 struct ModelConfig {
     width: usize,
@@ -18,7 +18,7 @@ struct Model {
     fc: Linear,
 }
 
-/// A type of the user, with the default name of the config of the network [`Named`], which has arguments.
+/// A user's type with the name that a config of [`Named`] has by default. `Named` has arguments.
 struct NamedConfig(usize);
 
 #[derive(Module)]

@@ -17,7 +17,7 @@ pub fn placeholder(id: UseId, span: Span) -> Ident {
     format_ident!("{PREFIX}{id}", span = span)
 }
 
-/// The code that depends on how a use takes its value.
+/// What a placeholder stands for: a value that becomes a move or a clone, or the method of a call.
 pub enum Use {
     /// The value of a place expression: `x` or `pair.0`.
     Value(TokenStream),
@@ -74,7 +74,8 @@ pub fn clone_of(krate: &TokenStream, place: &TokenStream, span: Span) -> TokenSt
     quote_spanned!(span=> #private::clone(&#place))
 }
 
-/// Returns `place.lend_at_last_use(__private::type_of(&place)).take()`.
+/// Returns `place.lend_at_last_use(__private::type_of(&place)).take()`, which reborrows a reference and clones any
+/// other value.
 fn last_use_of(krate: &TokenStream, place: &TokenStream, span: Span) -> TokenStream {
     let span = Span::mixed_site().located_at(span);
     let private = private(krate, span);

@@ -10,7 +10,7 @@ use crate::ast::{Field, Role, element, generic_argument};
 use crate::attr::{LayerAttr, Lists, Repeat, Source, TensorAttr};
 
 use super::args::{Runs, bind, config_expressions, with_args};
-use super::key::{Place, name};
+use super::key::{NameContext, name};
 use super::self_type::replace_self;
 use super::{Item, local, private};
 
@@ -106,7 +106,7 @@ fn ties(item: &Item, variant: usize, network: &TokenStream) -> TokenStream {
     let tied = || item.input.variants[variant].fields.iter().filter(|field| field.tie.is_some());
     // The names are read before the fields move into the network.
     let keys = tied().map(|field| {
-        let key = name(item, variant, &field.key, &TokenStream::new(), Place::Build);
+        let key = name(item, variant, &field.key, &TokenStream::new(), NameContext::Build);
         let local = tie_key(field);
         quote!(let #local = #key;)
     });
@@ -145,7 +145,7 @@ fn pin(item: &Item, field: &Field) -> Option<TokenStream> {
 fn value(item: &Item, variant: usize, field: &Field) -> TokenStream {
     let krate = &item.input.krate;
     let ty = &field.ty;
-    let key = name(item, variant, &field.key, &TokenStream::new(), Place::Build);
+    let key = name(item, variant, &field.key, &TokenStream::new(), NameContext::Build);
     let value = match &field.role {
         Role::Layer(attr) => layer(item, variant, field, attr),
         Role::DefaultLayer => {
@@ -175,7 +175,7 @@ fn value(item: &Item, variant: usize, field: &Field) -> TokenStream {
 fn layer(item: &Item, variant: usize, field: &Field, attr: &LayerAttr) -> TokenStream {
     let vb = local("vb");
     let vb = quote!(&#vb);
-    let in_list = |index: &TokenStream| name(item, variant, &field.key, index, Place::Build);
+    let in_list = |index: &TokenStream| name(item, variant, &field.key, index, NameContext::Build);
     let name = if field.key.is_numbered() {
         LayerName::Numbered(&in_list)
     } else {

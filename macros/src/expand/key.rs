@@ -8,11 +8,17 @@ use crate::name::{Name, Part};
 use super::Item;
 
 /// Returns an expression of the type `&str` for a name in checkpoints: `"conv1"`, or a reference to [`dynamic_name`].
-pub fn name(item: &Item, variant: usize, name: &Name, index: &TokenStream, place: Place) -> TokenStream {
+pub fn name(
+    item: &Item,
+    variant: usize,
+    name: &Name,
+    index: &TokenStream,
+    context: NameContext,
+) -> TokenStream {
     match name.fixed() {
         Some(fixed) => quote!(#fixed),
         None => {
-            let name = dynamic_name(item, variant, name, index, place);
+            let name = dynamic_name(item, variant, name, index, context);
             quote!(&#name)
         }
     }
@@ -25,13 +31,13 @@ pub fn dynamic_name(
     variant: usize,
     name: &Name,
     index: &TokenStream,
-    place: Place,
+    context: NameContext,
 ) -> TokenStream {
     let krate = &item.input.krate;
     let parts = name.parts.iter().map(|part| match part {
         Part::Text(text) => quote!(&#text),
         Part::Value(name) => {
-            let value = item.value_in_name(variant, name, place);
+            let value = item.value_in_name(variant, name, context);
             quote!(&#value)
         }
         Part::Numbers { first, step } => quote!(&#krate::__private::element_number(#first, #step, #index)),
@@ -39,9 +45,9 @@ pub fn dynamic_name(
     quote!(#krate::__private::concat_name(&[#(#parts),*]))
 }
 
-/// Where a name in checkpoints is used, which determines how it reads the value of a field.
+/// The code that contains a name in checkpoints, which determines how it reads the value of a field.
 #[derive(Clone, Copy)]
-pub enum Place {
+pub enum NameContext {
     /// The fields are local variables of `Config::build`.
     Build,
     /// The fields are those of a network.
@@ -50,11 +56,11 @@ pub enum Place {
 
 impl Item<'_> {
     /// Returns the field or const parameter that a name in checkpoints contains in braces.
-    fn value_in_name(&self, variant: usize, name: &str, place: Place) -> TokenStream {
+    fn value_in_name(&self, variant: usize, name: &str, context: NameContext) -> TokenStream {
         let field = self.input.variants[variant].fields.iter().find(|field| field.name == name);
-        match (field, place) {
-            (Some(field), Place::Build) => field.local.to_token_stream(),
-            (Some(field), Place::Network) => field.place.clone(),
+        match (field, context) {
+            (Some(field), NameContext::Build) => field.local.to_token_stream(),
+            (Some(field), NameContext::Network) => field.place.clone(),
             (None, _) => {
                 let param = self.input.generics.const_params().find(|param| param.ident == name);
                 param.map(|param| &param.ident).to_token_stream()

@@ -6,7 +6,7 @@ use syn::spanned::Spanned;
 
 use crate::ast::{Field, Forward, Role};
 
-use super::key::{Place, dynamic_name, name};
+use super::key::{NameContext, dynamic_name, name};
 use super::{Item, local, located, private};
 
 // impl ::sconce::Module for Model {
@@ -67,7 +67,7 @@ fn visits(item: &Item, variant: usize, mutable: bool) -> TokenStream {
     let reference = if mutable { quote!(&mut) } else { quote!(&) };
     let visit = |field: &Field| {
         let place = &field.place;
-        let key = name(item, variant, &field.key, &TokenStream::new(), Place::Network);
+        let key = name(item, variant, &field.key, &TokenStream::new(), NameContext::Network);
         match field.role {
             Role::Layer(_) | Role::DefaultLayer => visit_layer(item, variant, field, mutable),
             Role::Param(_) => quote_spanned!(field.ty.span()=> #visitor.parameter(#key, #reference #place);),
@@ -125,10 +125,10 @@ fn visit_layer(item: &Item, variant: usize, field: &Field, mutable: bool) -> Tok
     }
     if field.key.is_numbered() {
         let visit = if mutable { quote!(visit_renamed_mut) } else { quote!(visit_renamed) };
-        let key = dynamic_name(item, variant, &field.key, &index, Place::Network);
+        let key = dynamic_name(item, variant, &field.key, &index, NameContext::Network);
         return quote!(#krate::__private::#visit(#layer, #visitor, &|#index| #key););
     }
-    let key = name(item, variant, &field.key, &index, Place::Network);
+    let key = name(item, variant, &field.key, &index, NameContext::Network);
     quote!(#visitor.child(#key, #layer);)
 }
 

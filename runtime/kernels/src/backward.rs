@@ -84,11 +84,12 @@ impl Drop for Pass {
     }
 }
 
-/// Adds a gradient to the sum of `operand` and returns `None`, if `operand` is a variable of the loss whose [`backward`]
-/// runs on this thread. Otherwise returns the gradient.
+/// Adds a gradient to the sum of `operand` and returns `None`, if `operand` is a variable of the loss whose
+/// [`backward`] runs on this thread. Otherwise returns the gradient.
 pub(crate) fn take_gradient(operand: &Tensor, gradient: Tensor) -> Result<Option<Tensor>> {
     let id = operand.id();
-    // The operations of a loss can run a backward pass of candle over another graph, whose variables are not in the sums.
+    // The operations of a loss can run a backward pass of candle over another graph, whose variables are not in the
+    // sums.
     let is_summed = |sums: &Option<Sums>| sums.as_ref().is_some_and(|sums| sums.contains_key(&id));
     if !operand.is_variable() || !SUMS.with_borrow(is_summed) {
         return Ok(Some(gradient));

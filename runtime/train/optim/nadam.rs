@@ -65,7 +65,7 @@ setters!(NAdam {
     decoupled_weight_decay: bool,
 });
 
-/// The name of the moment that holds the product of the momenta of all steps, an f64 scalar.
+/// The name of the state tensor with the product of the momentum of every step so far, an f64 scalar.
 const PRODUCT: &str = "mu_product";
 
 impl Rule for NAdam {

@@ -1,5 +1,6 @@
 //! Allocation of outputs. A large output begins at a cache line, because a vector store that crosses a line costs two
-//! stores. If the length of a plane is a multiple of the line, either all vectors cross lines or none does.
+//! stores. If the length of a plane is a multiple of the line, all planes have the alignment of the first, so that an
+//! aligned beginning aligns all of them.
 
 use candle_core::op::BackpropOp;
 use candle_core::{CpuStorage, Result, Shape, Storage, Tensor, bail};

@@ -131,8 +131,8 @@ impl Drop for CloseOnDrop<'_> {
 /// The number of polls before the waiting thread yields its core: about 20 microseconds.
 const POLLS_BEFORE_YIELD: usize = 1000;
 
-/// Calls `run` with every index below `count`, in parallel. A task calls it with `group` consecutive indices, or with one
-/// if `group` is 0.
+/// Calls `run` with every index below `count`, in parallel. A task calls it with `group` consecutive indices, or with
+/// one if `group` is 0.
 pub(crate) fn for_each_group(count: usize, group: usize, run: &(dyn Fn(usize) + Sync)) {
     let group = group.max(1);
     for_each(count.div_ceil(group), &|task| (task * group..count.min((task + 1) * group)).for_each(run));

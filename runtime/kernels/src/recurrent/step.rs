@@ -134,7 +134,7 @@ fn blocks_mut<const N: usize, T>(row: &mut [T], width: usize) -> [&mut [T]; N] {
 /// Rows of the batch that one task computes.
 struct Rows<'a, R>(&'a mut [R]);
 
-/// A row of the batch, for elements of type `T`.
+/// A row of the batch, with the operands of the forward or of the backward step.
 trait Row {
     fn run<S: Simd>(&mut self, simd: S);
 }

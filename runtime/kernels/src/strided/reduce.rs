@@ -2,7 +2,8 @@
 //! results are the same for any number of threads.
 //!
 //! An axis is *kept* if the result has it, and *reduced* if it is summed. The innermost axis is called the columns. If
-//! it is short, the axis around it is called the rows, and both are read together. A total is one sum.
+//! it is short, the innermost axis of the other kind is called the rows, and both are read together. A *total* is the
+//! sum for one element of the result, or its part from one task.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -34,6 +35,7 @@ pub(crate) fn sum<const N: usize>(
     let operands = Operands::new(op, operands, shape)?;
     let loops = SumLoops::new(&operands.axes, target.dims());
     let totals = if shape.elem_count() == 0 {
+        // The mean of no elements is NaN: its scale is infinite.
         vec![0. * scale; target.elem_count()]
     } else if operands.dtype == DType::F64 {
         loops.totals::<f64>(&operands, scale, formula.is_identity(), &|inputs, out| formula.run(inputs, out))
@@ -272,8 +274,8 @@ impl<'a, E: ComputeType, const N: usize> Sums<'a, E, N> {
         }
     }
 
-    /// Computes the totals `first..first + totals.len()`, if the columns are kept. Sums over the iterations `range` of
-    /// the loops over the reduced axes and the rows.
+    /// Computes the totals `first..first + totals.len()`, if the columns are kept. `range` selects iterations of
+    /// the loop nest of the reduced axes and the rows.
     fn add_columns(&mut self, mut first: usize, range: Range<usize>, mut totals: &mut [f64]) {
         let (rows, columns) = (self.loops.rows.size, self.loops.columns.size);
         // The number of rows that are added together.
@@ -305,8 +307,8 @@ impl<'a, E: ComputeType, const N: usize> Sums<'a, E, N> {
         }
     }
 
-    /// Computes the totals `first..first + totals.len()`, if the columns are reduced and the rows are kept. Sums over
-    /// the iterations `range` of the loops over the reduced axes, and over the columns.
+    /// Computes the totals `first..first + totals.len()`, if the columns are reduced and the rows are kept. `range`
+    /// selects iterations of the loop nest of the reduced axes; each iteration also sums over all columns.
     fn add_short_rows(&mut self, mut first: usize, range: Range<usize>, mut totals: &mut [f64]) {
         let (rows, columns) = (self.loops.rows.size, self.loops.columns.size);
         let height = BUFFER / columns;
@@ -326,8 +328,8 @@ impl<'a, E: ComputeType, const N: usize> Sums<'a, E, N> {
         }
     }
 
-    /// Computes the totals `first..first + totals.len()`, if the columns are reduced and there is one row. Sums over
-    /// the iterations `range` of the loops over the reduced axes and the columns.
+    /// Computes the totals `first..first + totals.len()`, if the columns are reduced and there is one row. `range`
+    /// selects iterations of the loop nest of the reduced axes and the columns.
     fn add_rows(&mut self, first: usize, range: Range<usize>, totals: &mut [f64]) {
         let columns = self.loops.columns.size;
         self.kept.move_to(self.start, first);

@@ -10,8 +10,8 @@ use super::winograd::WinogradTile;
 pub(super) struct CostTable {
     /// A product in a register tile of one output channel, of two to four channels, and of more channels.
     pub product: [f64; 3],
-    /// The minimum number of vectors of pixels that an image is charged for. A register tile of fewer vectors waits for
-    /// the latency of its sums.
+    /// An image of fewer vectors of pixels costs as much as one of this many: a register tile of fewer vectors waits
+    /// for the latency of its sums.
     pub min_vectors: usize,
     /// An element copied into an input tile.
     pub copied: f64,
@@ -33,19 +33,19 @@ pub(super) struct CostTable {
     pub transformed_weight: [f64; 2],
     /// Winograd: an element of a transformed input tile, for each [`WinogradTile`] in the order of its variants.
     pub position_in: [f64; 5],
-    /// Winograd: the surcharge for a transformed input element in a block of more than [`SHARED_L2_ELEMENTS`].
+    /// Winograd: the surcharge for a transformed input element in a block of tiles of more than [`SHARED_L2_ELEMENTS`].
     pub beyond_shared_l2: f64,
-    /// Winograd: the surcharge for a transformed input element in a block of more than [`WHOLE_L2_ELEMENTS`], each time
-    /// that a group of output channels reads it.
+    /// Winograd: the surcharge for a transformed input element in a block of tiles of more than
+    /// [`WHOLE_L2_ELEMENTS`], each time that it is read for some of the output channels.
     pub beyond_whole_l2: f64,
     /// Winograd: an element of a tile of products, which the output transform reads.
     pub position_out: f64,
-    /// Winograd: an `Nchw` result, which is transposed.
+    /// Winograd: an element of an `Nchw` result, which is transposed from vectors of channels.
     pub nchw_result: f64,
-    /// Winograd: the cost of an `Nchwc` result, as a fraction of `nchw_result`.
+    /// Winograd: the cost of an element of an `Nchwc` result, as a fraction of `nchw_result`.
     pub nchwc_result_fraction: f64,
-    /// Winograd: one channel of a run, which consists of neighboring tiles that are transformed together.
-    pub run: f64,
+    /// Winograd: one channel of a strip of neighboring tiles that are transformed together.
+    pub strip: f64,
     /// Dilated Winograd: an element that is split from the images or joined into the output.
     pub split: f64,
     /// Dilated Winograd: a plane that is split or joined.
@@ -69,7 +69,7 @@ pub(super) struct ChannelLanes {
 
 /// The number of transformed weights that fit in a core's share of the last-level cache.
 pub(super) const LLC_WEIGHTS: f64 = 2e6;
-/// The number of transformed elements of a block that fit in the L2 cache with other data.
+/// The number of transformed elements of a block that fit in a core's L2 cache beside other data.
 pub(super) const SHARED_L2_ELEMENTS: usize = 130_000;
 /// The number of transformed elements of a block that fit in the L2 cache alone.
 pub(super) const WHOLE_L2_ELEMENTS: usize = 400_000;
@@ -94,7 +94,7 @@ const ZEN_5: CostTable = CostTable {
     position_out: 4.4,
     nchw_result: 27.1,
     nchwc_result_fraction: 0.5,
-    run: 253.,
+    strip: 253.,
     split: 40.,
     split_plane: 1240.,
 };
@@ -117,7 +117,7 @@ const EMERALD_RAPIDS: CostTable = CostTable {
     position_out: 6.1,
     nchw_result: 34.,
     nchwc_result_fraction: 0.5,
-    run: 160.,
+    strip: 160.,
     split: 52.,
     split_plane: 1800.,
 };

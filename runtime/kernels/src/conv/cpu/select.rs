@@ -126,7 +126,7 @@ impl ConvProblem {
             + (weight + weight_transform) * weights
             + llc_surcharge * (weights - LLC_WEIGHTS).max(0.)
             + costs.nchw_result * layout_factor * tiles as f64 * (tile.outputs().pow(2) * padded_out) as f64
-            + costs.run * (runs * (padded_in + padded_out)) as f64
+            + costs.strip * (runs * (padded_in + padded_out)) as f64
             + self.split_cost(parts)
     }
 
