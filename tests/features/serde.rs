@@ -40,3 +40,22 @@ fn the_error_names_a_missing_required_argument() {
     let error = serde_json::from_str::<SmallConfig>(r#"{"channels": 1}"#).map(|_| ()).unwrap_err();
     assert!(error.to_string().contains("widths"), "{error}");
 }
+
+#[derive(Module)]
+#[module(args(width: W, bias: bool = true), forward = |x| head(x))]
+struct Generic<W: Into<usize> + Clone> {
+    #[layer(4, width.clone().into(), bias = bias)]
+    head: Linear,
+    #[module(skip = width)]
+    width: W,
+}
+
+#[test]
+fn a_generic_config_round_trips_through_json() -> Result<()> {
+    let json = r#"{"width":6,"bias":false}"#;
+    let read: GenericConfig<u8> = serde_json::from_str(json).map_err(Error::msg)?;
+    assert_eq!(serde_json::to_string(&read).map_err(Error::msg)?, json);
+    let network = read.init(&Device::Cpu)?;
+    assert_eq!((network.width, network.named_parameters().len()), (6, 1));
+    Ok(())
+}

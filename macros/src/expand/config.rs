@@ -376,7 +376,9 @@ fn serde(input: &Input) -> Option<TokenStream> {
     let (generics, arguments, bounds) = input.generics.split_for_impl();
     let path = path(input);
     let config = quote!(#path #arguments);
-    let remote = config.to_string();
+    let turbofish = arguments.as_turbofish();
+    // serde adds the generic arguments.
+    let remote = path.to_string();
     let name = display_name(input).unraw().to_string();
     let fields = input.args.iter().map(remote_field);
     let marker = marker(input).map(|(name, ty)| quote!(#[serde(skip)] #name: #ty,));
@@ -421,7 +423,7 @@ fn serde(input: &Input) -> Option<TokenStream> {
                     &self,
                     #serializer: __S,
                 ) -> ::core::result::Result<__S::Ok, __S::Error> {
-                    __Remote::serialize(self, #serializer)
+                    __Remote #turbofish::serialize(self, #serializer)
                 }
             }
 
@@ -430,7 +432,7 @@ fn serde(input: &Input) -> Option<TokenStream> {
                 fn deserialize<__D: #serde::Deserializer<'de>>(
                     #deserializer: __D,
                 ) -> ::core::result::Result<Self, __D::Error> {
-                    __Remote::deserialize(#deserializer)
+                    __Remote #turbofish::deserialize(#deserializer)
                 }
             }
         };
