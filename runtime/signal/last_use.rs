@@ -26,8 +26,8 @@ pub(crate) fn at_last_use<T>(clone: impl FnOnce() -> T) -> T {
     clone()
 }
 
-/// The clone shares the deferred operation, which runs once. In [`at_last_use`], the clone gets its own copy of the
-/// deferred operation.
+/// The clone shares the deferred operation, which runs once. At the last use of a local in `forward`, the clone gets
+/// its own copy of the deferred operation.
 impl Clone for Signal {
     fn clone(&self) -> Self {
         match &self.0 {
