@@ -35,7 +35,7 @@ use crate::elementwise::add;
 pub fn backward(loss: &Tensor) -> Result<GradStore> {
     let pass = Pass::begin(loss);
     let mut gradients = loss.backward()?;
-    for Sum { variable, total } in pass.sums() {
+    for (variable, total) in pass.sums() {
         // Candle's own operations add their gradients of the variable to `gradients`.
         let total = match gradients.remove(&variable) {
             Some(of_candle) => add(&of_candle, &total)?,
@@ -46,14 +46,8 @@ pub fn backward(loss: &Tensor) -> Result<GradStore> {
     Ok(gradients)
 }
 
-/// The sum of the gradients of one variable.
-struct Sum {
-    variable: Tensor,
-    total: Tensor,
-}
-
-/// For each variable on which the loss depends, the sum of the gradients so far.
-type Sums = HashMap<TensorId, Option<Sum>>;
+/// The variables on which the loss depends, each with the sum of its gradients so far.
+type Sums = HashMap<TensorId, (Tensor, Option<Tensor>)>;
 
 thread_local! {
     /// The sums of the innermost running [`backward`] of this thread, or `None` outside of that function.
@@ -69,12 +63,14 @@ impl Pass {
     fn begin(loss: &Tensor) -> Self {
         let nodes = loss.sorted_nodes();
         let variables = nodes.into_iter().filter(|node| node.is_variable());
-        Self { outer: SUMS.replace(Some(variables.map(|variable| (variable.id(), None)).collect())) }
+        let sums = variables.map(|variable| (variable.id(), (variable.clone(), None))).collect();
+        Self { outer: SUMS.replace(Some(sums)) }
     }
 
-    /// Takes the sums of this pass.
-    fn sums(&self) -> impl Iterator<Item = Sum> {
-        SUMS.take().into_iter().flat_map(HashMap::into_values).flatten()
+    /// Takes the variables that have gradients, each with their sum, out of this pass.
+    fn sums(&self) -> impl Iterator<Item = (Tensor, Tensor)> {
+        let sums = SUMS.take().into_iter().flat_map(HashMap::into_values);
+        sums.filter_map(|(variable, total)| Some((variable, total?)))
     }
 }
 
@@ -87,23 +83,20 @@ impl Drop for Pass {
 /// Adds a gradient to the sum of `operand` and returns `None`, if `operand` is a variable of the loss whose
 /// [`backward`] runs on this thread. Otherwise returns the gradient.
 pub(crate) fn take_gradient(operand: &Tensor, gradient: Tensor) -> Result<Option<Tensor>> {
-    let id = operand.id();
-    // The operations of a loss can run a backward pass of candle over another graph, whose variables are not in the
-    // sums.
-    let is_summed = |sums: &Option<Sums>| sums.as_ref().is_some_and(|sums| sums.contains_key(&id));
-    if !operand.is_variable() || !SUMS.with_borrow(is_summed) {
-        return Ok(Some(gradient));
-    }
-    if operand.dims() != gradient.dims() {
-        let (expected, found) = (operand.dims(), gradient.dims());
-        bail!("backward: expected a gradient of shape {expected:?}, found {found:?}");
-    }
-    let earlier = SUMS.with_borrow_mut(|sums| sums.as_mut()?.insert(id, None).flatten());
-    let total = match earlier {
-        Some(sum) => add(&sum.total, &gradient)?,
-        None => gradient.detach(),
-    };
-    let sum = Sum { variable: operand.clone(), total };
-    SUMS.with_borrow_mut(|sums| sums.as_mut().map(|sums| sums.insert(id, Some(sum))));
-    Ok(None)
+    SUMS.with_borrow_mut(|sums| {
+        // The operations of a loss can run a backward pass of candle over another graph, whose variables are not in the
+        // sums.
+        let Some((_, total)) = sums.as_mut().and_then(|sums| sums.get_mut(&operand.id())) else {
+            return Ok(Some(gradient));
+        };
+        if operand.dims() != gradient.dims() {
+            let (expected, found) = (operand.dims(), gradient.dims());
+            bail!("backward: expected a gradient of shape {expected:?}, found {found:?}");
+        }
+        *total = Some(match total.take() {
+            Some(earlier) => add(&earlier, &gradient)?,
+            None => gradient.detach(),
+        });
+        Ok(None)
+    })
 }

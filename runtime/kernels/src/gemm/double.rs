@@ -1,5 +1,6 @@
 //! Matrix products in f64: one row of C at a time.
 
+use crate::channels;
 use crate::parallel::{cost, for_each_row};
 use crate::simd::{Kernel, Simd, dispatch_loops};
 
@@ -13,12 +14,18 @@ pub(super) fn multiply_all(products: &[Product<'_, f64>]) -> Vec<f64> {
     for_each_row(columns, cost::SCALAR_MULTIPLY_ADDS.div_ceil(depth.max(1)), &mut c, |index, sums| {
         let Product { a, b } = products[index / rows];
         let row: Vec<f64> = (0..depth).map(|k| a.at(index % rows, k)).collect();
-        dispatch_loops(Row { row: &row, b, sums });
+        if b.transposed {
+            for (column, sum) in sums.iter_mut().enumerate() {
+                [*sum] = channels::sums(&row, b.line(column, [0, depth]), |x, y| [x * y]);
+            }
+        } else {
+            dispatch_loops(Row { row: &row, b, sums });
+        }
     });
     c
 }
 
-/// Computes a row of C, whose elements are initially 0, from a row of A.
+/// Computes a row of C, whose elements are initially 0, from a row of A. B must not be transposed.
 struct Row<'a> {
     row: &'a [f64],
     b: Matrix<'a, f64>,
@@ -31,38 +38,10 @@ impl Kernel for Row<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let Self { row, b, sums } = self;
-        if b.transposed {
-            for (column, sum) in sums.iter_mut().enumerate() {
-                *sum = dot(row, b.line(column, [0, b.rows]));
-            }
-            return;
-        }
         for (k, x) in row.iter().enumerate() {
             for (sum, y) in sums.iter_mut().zip(b.line(k, [0, b.columns])) {
                 *sum += x * y;
             }
         }
     }
-}
-
-/// Returns the dot product of two slices of equal length, added up in independent lanes.
-#[inline(always)]
-fn dot(x: &[f64], y: &[f64]) -> f64 {
-    const LANES: usize = 16;
-    let mut lanes = [0.; LANES];
-    let (x_chunks, y_chunks) = (x.chunks_exact(LANES), y.chunks_exact(LANES));
-    let rest = x_chunks.remainder().iter().zip(y_chunks.remainder());
-    for (x, y) in x_chunks.zip(y_chunks) {
-        for lane in 0..LANES {
-            lanes[lane] += x[lane] * y[lane];
-        }
-    }
-    let mut sum = 0.;
-    for lane in lanes {
-        sum += lane;
-    }
-    for (x, y) in rest {
-        sum += x * y;
-    }
-    sum
 }

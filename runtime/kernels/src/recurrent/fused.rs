@@ -2,6 +2,7 @@
 //! pass runs through the steps in reverse order in the same way, and computes the gradient of the weights with one
 //! matrix product for all steps.
 
+use std::borrow::Cow;
 use std::sync::OnceLock;
 
 use candle_core::backend::BackendStorage;
@@ -72,9 +73,9 @@ impl Sizes {
     }
 
     /// Returns the hidden states, each extended by a 1 if there is a bias column.
-    fn augmented<T: Element>(self, hidden: &[T]) -> Vec<T> {
+    fn augmented<T: Element>(self, hidden: &[T]) -> Cow<'_, [T]> {
         if self.columns == self.hidden {
-            return hidden.to_vec();
+            return Cow::Borrowed(hidden);
         }
         let rows = hidden.chunks_exact(self.hidden);
         rows.flat_map(|row| row.iter().copied().chain([T::ONE])).collect()

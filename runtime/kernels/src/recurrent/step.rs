@@ -181,12 +181,12 @@ impl StepElement for f32 {
 
     #[inline(always)]
     fn forward<S: Simd, C: Cell>(simd: S, row: &mut ForwardRow<C, f32>) {
-        run_vector_loop(simd, row.state[0].len(), ForwardLoop { simd, row });
+        run_vector_loop(simd, row.state[0].len(), RowLoop { simd, row });
     }
 
     #[inline(always)]
     fn backward<S: Simd, C: Cell>(simd: S, row: &mut BackwardRow<C, f32>) {
-        run_vector_loop(simd, row.state[0].len(), BackwardLoop { simd, row });
+        run_vector_loop(simd, row.state[0].len(), RowLoop { simd, row });
     }
 }
 
@@ -232,67 +232,51 @@ fn set<T, const N: usize>(slices: &mut [&mut [T]; N], j: usize, values: [T; N]) 
     }
 }
 
-/// The loop over the vectors of a [`ForwardRow`].
-struct ForwardLoop<'r, 'a, S, C> {
-    simd: S,
-    row: &'r mut ForwardRow<'a, C, f32>,
+/// A row whose units are computed as vectors.
+trait VectorRow {
+    /// Computes the `N` vectors of units that begin at unit `at`. Must be `#[inline(always)]`.
+    fn compute<S: Simd, const N: usize>(&mut self, simd: S, at: usize, access: impl Access<S, N>);
 }
 
-impl<S: Simd, C: Cell> ForwardLoop<'_, '_, S, C> {
-    /// Computes the `N` vectors of units that begin at unit `at`.
+impl<C: Cell> VectorRow for ForwardRow<'_, C, f32> {
     #[inline(always)]
-    fn compute<const N: usize>(&mut self, at: usize, access: impl Access<S, N>) {
-        let row = &mut *self.row;
-        let state = load_all(self.simd, access, at, &row.state);
-        let x = load_all(self.simd, access, at, &row.x);
-        let h = load_all(self.simd, access, at, &row.h);
-        let (state, saved) = row.cell.value(x, h, state);
-        store_all(access, at, state, &mut row.state);
-        store_all(access, at, saved, &mut row.saved);
+    fn compute<S: Simd, const N: usize>(&mut self, simd: S, at: usize, access: impl Access<S, N>) {
+        let state = load_all(simd, access, at, &self.state);
+        let x = load_all(simd, access, at, &self.x);
+        let h = load_all(simd, access, at, &self.h);
+        let (state, saved) = self.cell.value(x, h, state);
+        store_all(access, at, state, &mut self.state);
+        store_all(access, at, saved, &mut self.saved);
     }
 }
 
-impl<S: Simd, C: Cell> VectorLoop<S> for ForwardLoop<'_, '_, S, C> {
+impl<C: Cell> VectorRow for BackwardRow<'_, C, f32> {
+    #[inline(always)]
+    fn compute<S: Simd, const N: usize>(&mut self, simd: S, at: usize, access: impl Access<S, N>) {
+        let grad = load_all(simd, access, at, &self.state);
+        let saved = load_all(simd, access, at, &self.saved);
+        let (dx, dh, state) = self.cell.gradient(saved, grad);
+        store_all(access, at, state, &mut self.state);
+        store_all(access, at, dx, &mut self.dx);
+        store_all(access, at, dh, &mut self.dh);
+    }
+}
+
+/// The loop over the vectors of a row.
+struct RowLoop<'r, S, R> {
+    simd: S,
+    row: &'r mut R,
+}
+
+impl<S: Simd, R: VectorRow> VectorLoop<S> for RowLoop<'_, S, R> {
     #[inline(always)]
     unsafe fn body<const N: usize>(&mut self, at: usize) {
-        self.compute::<N>(at, WholeVectors);
+        self.row.compute::<S, N>(self.simd, at, WholeVectors);
     }
 
     #[inline(always)]
     unsafe fn remainder(&mut self, at: usize, n: usize) {
-        self.compute::<1>(at, FirstLanes(n));
-    }
-}
-
-/// The loop over the vectors of a [`BackwardRow`].
-struct BackwardLoop<'r, 'a, S, C> {
-    simd: S,
-    row: &'r mut BackwardRow<'a, C, f32>,
-}
-
-impl<S: Simd, C: Cell> BackwardLoop<'_, '_, S, C> {
-    /// Computes the gradients for the `N` vectors of units that begin at unit `at`.
-    #[inline(always)]
-    fn compute<const N: usize>(&mut self, at: usize, access: impl Access<S, N>) {
-        let row = &mut *self.row;
-        let grad = load_all(self.simd, access, at, &row.state);
-        let saved = load_all(self.simd, access, at, &row.saved);
-        let (dx, dh, state) = row.cell.gradient(saved, grad);
-        store_all(access, at, state, &mut row.state);
-        store_all(access, at, dx, &mut row.dx);
-        store_all(access, at, dh, &mut row.dh);
-    }
-}
-
-impl<S: Simd, C: Cell> VectorLoop<S> for BackwardLoop<'_, '_, S, C> {
-    #[inline(always)]
-    unsafe fn body<const N: usize>(&mut self, at: usize) {
-        self.compute::<N>(at, WholeVectors);
-    }
-
-    #[inline(always)]
-    unsafe fn remainder(&mut self, at: usize, n: usize) {
-        self.compute::<1>(at, FirstLanes(n));
+        self.row.compute::<S, 1>(self.simd, at, FirstLanes(n));
     }
 }
 

@@ -10,6 +10,7 @@ use sconce_kernels::testing::{Isa, available, conv2d_with};
 
 use crate::common::Rng;
 use crate::common::lists::ACTIVATIONS;
+use crate::nchwc::{to_nchw, to_nchwc};
 use crate::relative_error::relative_error;
 
 /// A convolution. The seed determines its operands.
@@ -98,25 +99,6 @@ impl Problem {
         Ok(output.floats().to_vec())
     }
 
-    /// Converts the output to the layout `Nchw`. Asserts that lanes without a channel are zero.
-    fn to_nchw(&self, output: &[f32], lanes: usize) -> Vec<f32> {
-        let shape = &self.setting.shape;
-        let (channels, pixels) = (shape.out_channels, shape.output[0] * shape.output[1]);
-        let mut nchw = vec![f32::NAN; shape.output_elements()];
-        for (i, value) in output.iter().enumerate() {
-            let (vector, lane) = (i / lanes, i % lanes);
-            let (block, pixel) = (vector / pixels, vector % pixels);
-            let blocks = channels.div_ceil(lanes);
-            let (image, channel) = (block / blocks, block % blocks * lanes + lane);
-            if channel < channels {
-                nchw[(image * channels + channel) * pixels + pixel] = *value;
-            } else {
-                assert!(*value == 0., "{:?}: expected zero in a padding lane, found {value}", self.setting);
-            }
-        }
-        nchw
-    }
-
     fn check(&self) -> Result<()> {
         let setting = &self.setting;
         let sums = self.sums()?;
@@ -126,7 +108,8 @@ impl Problem {
                 // The first call with the cache packs the weight, and the second call reads the packed weight. Small
                 // layers may use Winograd's kernels only with a cache.
                 for cache in [None, Some(&cache), Some(&cache)] {
-                    let output = self.to_nchw(&self.run(isa, layout, cache)?, isa.lanes());
+                    let output =
+                        to_nchw(&self.run(isa, layout, cache)?, setting.shape.output_dims(), isa.lanes());
                     let error = relative_error(&output, &sums, setting.activation);
                     let cached = cache.is_some();
                     assert!(error < 1e-5, "{isa:?} {layout:?} cached {cached} {setting:?}: {error:e}");
@@ -161,20 +144,6 @@ impl Guarded {
         let guards = [&self.0[..Self::GUARD], &self.0[self.0.len() - Self::GUARD..]];
         guards.into_iter().flatten().all(|x| x.is_nan())
     }
-}
-
-/// Converts elements from the layout `Nchw` to `Nchwc`.
-fn to_nchwc(nchw: &[f32], channels: usize, [height, width]: [usize; 2], lanes: usize) -> Vec<f32> {
-    let pixels = height * width;
-    let images = nchw.len().checked_div(channels * pixels).unwrap_or(0);
-    let mut nchwc = vec![0.; images * channels.next_multiple_of(lanes) * pixels];
-    for (i, value) in nchw.iter().enumerate() {
-        let (plane, pixel) = (i / pixels, i % pixels);
-        let (image, channel) = (plane / channels, plane % channels);
-        let block = image * channels.div_ceil(lanes) + channel / lanes;
-        nchwc[(block * pixels + pixel) * lanes + channel % lanes] = *value;
-    }
-    nchwc
 }
 
 prop_compose! {
@@ -383,7 +352,8 @@ proptest! {
             let expected: Vec<f64> = problem.sums()?.into_iter().map(|sum| setting.activation.value(sum)).collect();
             for (isa, layout) in available().into_iter().flat_map(|isa| [(isa, Layout::Nchwc), (isa, Layout::Nchw)]) {
                 for cache in [None, Some(PackedCache::default())] {
-                    let output = problem.to_nchw(&problem.run(isa, layout, cache.as_ref())?, isa.lanes());
+                    let output = problem.run(isa, layout, cache.as_ref())?;
+                    let output = to_nchw(&output, setting.shape.output_dims(), isa.lanes());
                     for (y, x) in output.iter().zip(&expected) {
                         let same = if x.is_finite() {
                             (f64::from(*y) - x).abs() < 1e-3 * (1. + x.abs())

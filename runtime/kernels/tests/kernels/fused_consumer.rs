@@ -12,6 +12,7 @@ use sconce_kernels::pool::PoolGeometry;
 use sconce_kernels::testing::{Isa, available, isa};
 
 use crate::common::Rng;
+use crate::nchwc::{to_nchw, to_nchwc};
 
 /// The operation that reads the output of the convolution.
 #[derive(Clone, Copy, Debug)]
@@ -169,7 +170,7 @@ impl Problem {
             }
             ConsumerKind::MaxPool(geometry) => {
                 let image = Tensor::from_vec(
-                    self.to_nchw(&intermediate, lanes, shape.output),
+                    to_nchw(&intermediate, shape.output_dims(), lanes),
                     &shape.output_dims(),
                     &Device::Cpu,
                 )?;
@@ -180,26 +181,8 @@ impl Problem {
         Ok(Some(output))
     }
 
-    /// Converts a result to the layout `Nchw`. Asserts that lanes without a channel are zero.
-    fn to_nchw(&self, nchwc: &[f32], lanes: usize, [height, width]: [usize; 2]) -> Vec<f32> {
-        let (channels, pixels) = (self.shape.out_channels, height * width);
-        let mut nchw = vec![f32::NAN; self.shape.batch * channels * pixels];
-        for (i, value) in nchwc.iter().enumerate() {
-            let (vector, lane) = (i / lanes, i % lanes);
-            let (block, pixel) = (vector / pixels, vector % pixels);
-            let (image, channel) =
-                (block / channels.div_ceil(lanes), block % channels.div_ceil(lanes) * lanes + lane);
-            if channel < channels {
-                nchw[(image * channels + channel) * pixels + pixel] = *value;
-            } else {
-                assert!(*value == 0., "expected zero in a padding lane, found {value}");
-            }
-        }
-        nchw
-    }
-
     fn check(&self) -> Result<()> {
-        let ([_, _, height, width], expected) = (self.dims()?, self.expected()?);
+        let (dims, expected) = (self.dims()?, self.expected()?);
         for (isa, layout) in
             available().into_iter().flat_map(|isa| [(isa, Layout::Nchwc), (isa, Layout::Nchw)])
         {
@@ -213,7 +196,7 @@ impl Problem {
             };
             let two_launches = self.run(isa, layout, false)?.unwrap_or_default();
             assert!(bits(&output) == bits(&two_launches), "{isa:?}, {layout:?}: differs from two launches");
-            let output = self.to_nchw(&output, isa.lanes(), [height, width]);
+            let output = to_nchw(&output, dims, isa.lanes());
             let largest = expected.iter().fold(0.1f64, |largest, x| largest.max(x.abs()));
             for (y, x) in output.iter().zip(&expected) {
                 let error = (f64::from(*y) - x).abs() / largest;
@@ -227,20 +210,6 @@ impl Problem {
 /// Returns bit patterns that are equal for all NaNs and for both zeros.
 fn bits(floats: &[f32]) -> Vec<u32> {
     floats.iter().map(|x| if x.is_nan() { f32::NAN.to_bits() } else { (x + 0.).to_bits() }).collect()
-}
-
-/// Converts elements from the layout `Nchw` to `Nchwc`.
-fn to_nchwc(nchw: &[f32], channels: usize, [height, width]: [usize; 2], lanes: usize) -> Vec<f32> {
-    let pixels = height * width;
-    let images = nchw.len() / (channels * pixels);
-    let mut nchwc = vec![0.; images * channels.next_multiple_of(lanes) * pixels];
-    for (i, value) in nchw.iter().enumerate() {
-        let (plane, pixel) = (i / pixels, i % pixels);
-        let (image, channel) = (plane / channels, plane % channels);
-        let block = image * channels.div_ceil(lanes) + channel / lanes;
-        nchwc[(block * pixels + pixel) * lanes + channel % lanes] = *value;
-    }
-    nchwc
 }
 
 prop_compose! {

@@ -22,6 +22,7 @@ mod gradient_check;
 mod guard_pages;
 mod linear;
 mod matmul;
+mod nchwc;
 // Without debug assertions, the NEON code is not compiled for other machines.
 #[cfg(any(target_arch = "aarch64", debug_assertions))]
 mod neon;

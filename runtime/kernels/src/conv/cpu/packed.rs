@@ -18,8 +18,8 @@ use super::winograd::WinogradTile;
 /// A cache for a packed weight, and for the plan and algorithm of the last call. A layer keeps its cache between calls.
 ///
 /// The packed weight belongs to one immutable tensor, identified by its id. A call with another weight, or whose
-/// algorithm reads the weight in another order, replaces the packed weight. Use a cache only if nobody writes to the
-/// weight's storage; weights that are variables are never cached. The plan belongs to one shape. A clone of a cache is
+/// algorithm reads the weight in another order, replaces the packed weight. Use a cache only if the weight's storage
+/// never changes; weights that are variables are never cached. The plan belongs to one shape. A clone of a cache is
 /// empty.
 ///
 /// # Examples
