@@ -19,6 +19,7 @@
 mod archive;
 mod atomic;
 mod budget;
+mod contents;
 mod element;
 mod input;
 mod npz;
@@ -42,6 +43,8 @@ use crate::{Error, Result};
 use open::open_regular;
 
 pub use atomic::write_atomically;
+pub(crate) use contents::Contents;
+pub use contents::Skipped;
 pub(crate) use open::ReadOptions;
 #[cfg(feature = "hub")]
 pub(crate) use sharded::for_each_shard;
@@ -87,7 +90,7 @@ pub use state_dict::StateDict;
 /// # }
 /// ```
 pub fn read(path: impl AsRef<Path>, device: &Device) -> Result<StateDict> {
-    ReadOptions::default().read(path.as_ref(), device)
+    ReadOptions::default().read(path.as_ref(), device).map(|contents| contents.state)
 }
 
 /// Returns the metadata of a safetensors file, as written by [`write_safetensors`] and

@@ -13,7 +13,7 @@ use crate::{Error, Result};
 use super::archive::Archive;
 use super::budget::Budget;
 use super::input::{Input, ReadSeek};
-use super::{StateDict, npz, safetensors, sharded, torch, with_context};
+use super::{Contents, npz, safetensors, sharded, torch, with_context};
 
 /// Options for reading a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,11 +27,11 @@ pub(crate) struct ReadOptions {
 }
 
 impl ReadOptions {
-    pub fn read(&self, path: &Path, device: &Device) -> Result<StateDict> {
+    pub fn read(&self, path: &Path, device: &Device) -> Result<Contents> {
         with_context(path.display(), self.read_path(path, device))
     }
 
-    fn read_path(&self, path: &Path, device: &Device) -> Result<StateDict> {
+    fn read_path(&self, path: &Path, device: &Device) -> Result<Contents> {
         if path.is_dir() {
             let file = find_in_directory(path)?;
             let name = file.file_name().unwrap_or_default().display();
@@ -54,7 +54,7 @@ impl ReadOptions {
         length: u64,
         directory: Option<&Path>,
         device: &Device,
-    ) -> Result<StateDict> {
+    ) -> Result<Contents> {
         let format = Format::detect(file)?;
         let input = Input::new(file, length);
         let mut budget = Budget::new(input.size(), self.limit);
@@ -67,7 +67,7 @@ impl ReadOptions {
                     Some(prefix) => torch::read_zip(archive, prefix, key, budget, device),
                     None if npz::is_npz(&archive) => {
                         self.check_no_key()?;
-                        npz::read(archive, budget, device)
+                        npz::read(archive, budget, device).map(Contents::from)
                     }
                     None => Err(Error::msg(
                         "expected a zip archive of torch.save or of NumPy, found an archive without `data.pkl` or \

@@ -9,7 +9,7 @@ use crate::{Error, Result};
 use super::archive::Archive;
 use super::budget::Budget;
 use super::input::Input;
-use super::{ReadOptions, StateDict, npz, safetensors, torch};
+use super::{Contents, ReadOptions, Skipped, StateDict, npz, safetensors, torch};
 
 fn from_bytes<T>(bytes: &[u8], read: impl FnOnce(Input, Budget) -> Result<T>) -> Result<T> {
     let length = bytes.len();
@@ -23,6 +23,19 @@ fn from_bytes<T>(bytes: &[u8], read: impl FnOnce(Input, Budget) -> Result<T>) ->
 ///
 /// Fails if the bytes are not a valid file of a supported format.
 pub fn any(bytes: &[u8]) -> Result<StateDict> {
+    contents(bytes).map(|contents| contents.state)
+}
+
+/// Reads any format except an index. Returns the skipped objects and the warnings.
+///
+/// # Errors
+///
+/// Fails if the bytes are not a valid file of a supported format.
+pub fn skipped(bytes: &[u8]) -> Result<(Vec<Skipped>, Vec<String>)> {
+    contents(bytes).map(|contents| (contents.skipped, contents.warnings))
+}
+
+fn contents(bytes: &[u8]) -> Result<Contents> {
     let length = bytes.len() as u64;
     ReadOptions::default().read_file(&mut Cursor::new(bytes), length, None, &Device::Cpu)
 }
@@ -33,7 +46,8 @@ pub fn any(bytes: &[u8]) -> Result<StateDict> {
 ///
 /// Fails if the bytes are not a valid safetensors file.
 pub fn safetensors(bytes: &[u8]) -> Result<StateDict> {
-    from_bytes(bytes, |input, mut budget| safetensors::read(input, &mut budget, &Device::Cpu))
+    let contents = from_bytes(bytes, |input, mut budget| safetensors::read(input, &mut budget, &Device::Cpu));
+    contents.map(|contents| contents.state)
 }
 
 /// Reads a zip archive of `torch.save`.
@@ -45,7 +59,7 @@ pub fn torch_zip(bytes: &[u8]) -> Result<StateDict> {
     from_bytes(bytes, |input, mut budget| {
         let archive = Archive::open(input, &mut budget)?;
         let prefix = torch::prefix(&archive).ok_or_else(|| Error::msg("no `data.pkl`"))?;
-        torch::read_zip(archive, prefix, None, budget, &Device::Cpu)
+        torch::read_zip(archive, prefix, None, budget, &Device::Cpu).map(|contents| contents.state)
     })
 }
 
@@ -55,7 +69,8 @@ pub fn torch_zip(bytes: &[u8]) -> Result<StateDict> {
 ///
 /// Fails if the bytes are not a valid file of `torch.save`.
 pub fn torch_legacy(bytes: &[u8]) -> Result<StateDict> {
-    from_bytes(bytes, |input, budget| torch::read_legacy(input, None, budget, &Device::Cpu))
+    let contents = from_bytes(bytes, |input, budget| torch::read_legacy(input, None, budget, &Device::Cpu));
+    contents.map(|contents| contents.state)
 }
 
 /// Reads an `.npz` archive.
@@ -84,4 +99,5 @@ pub fn index(bytes: &[u8], directory: &std::path::Path) -> Result<StateDict> {
     from_bytes(bytes, |input, _| {
         super::sharded::read(input, directory, &ReadOptions::default(), &Device::Cpu)
     })
+    .map(|contents| contents.state)
 }

@@ -12,7 +12,7 @@ use crate::{Error, Result};
 
 use super::budget::Budget;
 use super::input::Input;
-use super::{ReadOptions, StateDict, open_regular, safetensors, with_context};
+use super::{Contents, ReadOptions, StateDict, open_regular, safetensors, with_context};
 
 /// The maximum length of an index in bytes. A typical index has about a hundred bytes per tensor.
 const MAX_INDEX: u64 = 100_000_000;
@@ -24,7 +24,7 @@ pub(super) fn read(
     directory: &Path,
     options: &ReadOptions,
     device: &Device,
-) -> Result<StateDict> {
+) -> Result<Contents> {
     if index.length() > MAX_INDEX {
         return Err(Error::msg(format!(
             "expected an index of at most {MAX_INDEX} bytes, found a longer index"
@@ -36,18 +36,22 @@ pub(super) fn read(
     let mut budget = Budget::new(usize::try_from(length).unwrap_or(usize::MAX), options.limit);
     budget.spend(Some(index.len()))?;
 
-    let mut state = StateDict::new();
+    let mut contents = Contents::default();
     for (shard, (file, length)) in shards {
         let mut file = options.source(file)?;
         let tensors = safetensors::read(Input::new(&mut *file, length), &mut budget, device);
-        for (name, tensor) in with_context(format_args!("shard `{shard}`"), tensors)? {
-            if state.contains_key(&name) {
+        let Contents { state: tensors, skipped, warnings } =
+            with_context(format_args!("shard `{shard}`"), tensors)?;
+        contents.skipped.extend(skipped);
+        contents.warnings.extend(warnings);
+        for (name, tensor) in tensors {
+            if contents.state.contains_key(&name) {
                 return Err(Error::msg(format!("tensor `{name}` is in `{shard}` and in an earlier shard")));
             }
-            state.insert(name, tensor);
+            contents.state.insert(name, tensor);
         }
     }
-    check_complete(&index, &state).map(|()| state)
+    check_complete(&index, &contents.state).map(|()| contents)
 }
 
 /// Returns an error unless the shards contain every tensor of the index.

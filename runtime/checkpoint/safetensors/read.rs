@@ -10,7 +10,7 @@ use crate::{Error, Result};
 use super::super::budget::Budget;
 use super::super::element::{ElementType, Stream, element_count};
 use super::super::input::Input;
-use super::super::{StateDict, with_context};
+use super::super::{Contents, StateDict, with_context};
 use super::LENGTH_BYTES;
 
 /// The maximum length of the header in bytes, as defined by the format.
@@ -20,7 +20,7 @@ const MAX_HEADER: u64 = 100_000_000;
 const PER_HEADER_BYTE: usize = 16;
 
 /// Reads the tensors of a file, in the order of their data.
-pub(in super::super) fn read(mut input: Input, budget: &mut Budget, device: &Device) -> Result<StateDict> {
+pub(in super::super) fn read(mut input: Input, budget: &mut Budget, device: &Device) -> Result<Contents> {
     let (start, header) = header(&mut input, budget)?;
     let mut infos: Vec<_> = header.tensors().into_iter().collect();
     // Empty tensors have equal offsets; sorting by name makes their order deterministic.
@@ -32,7 +32,7 @@ pub(in super::super) fn read(mut input: Input, budget: &mut Budget, device: &Dev
         let tensor = stored_tensor(info, start, &mut input, budget, device);
         state.insert(&*name, with_context(format_args!("tensor `{name}`"), tensor)?);
     }
-    Ok(state)
+    Ok(state.into())
 }
 
 /// Returns the metadata in the header.

@@ -23,7 +23,7 @@ use crate::{Error, Result};
 use super::archive::Archive;
 use super::budget::Budget;
 use super::input::Input;
-use super::{StateDict, with_context};
+use super::{Contents, StateDict, with_context};
 
 use archive::TorchArchive;
 use pickle::Pickle;
@@ -39,7 +39,7 @@ pub(super) fn read_zip(
     key: Option<&str>,
     mut budget: Budget,
     device: &Device,
-) -> Result<StateDict> {
+) -> Result<Contents> {
     let mut archive = TorchArchive::new(archive, prefix, &mut budget)?;
     let description = archive.description(&mut budget)?;
     let pickle = with_context("data.pkl", Pickle::load(&description, &mut budget))?;
@@ -53,7 +53,7 @@ pub(super) fn read_legacy(
     key: Option<&str>,
     mut budget: Budget,
     device: &Device,
-) -> Result<StateDict> {
+) -> Result<Contents> {
     let pickles = legacy::pickles(&mut input, &mut budget)?;
     let description = legacy::Description::load(&pickles, &mut budget)?;
     let storages = legacy::LegacyStorages::locate(input, &description)?;
@@ -78,14 +78,14 @@ fn read_tensors(
     source: impl Storages,
     budget: Budget,
     device: &Device,
-) -> Result<StateDict> {
+) -> Result<Contents> {
     let entries = select::state_dict(pickle, key)?;
     let mut reader = TensorReader::new(source, entries.iter().map(|(_, record)| *record), budget, device);
     let mut state = StateDict::new();
     for (name, record) in &entries {
         state.insert(*name, with_context(format_args!("tensor `{name}`"), reader.tensor(record))?);
     }
-    Ok(state)
+    Ok(state.into())
 }
 
 fn wrong_size(key: &str, expected: usize, found: u64) -> Error {
