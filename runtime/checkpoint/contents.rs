@@ -5,7 +5,7 @@ use std::fmt;
 use super::StateDict;
 
 /// The content of a checkpoint: its tensors, and what the reader skipped.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Contents {
     pub state: StateDict,
     /// The objects in the file that are not tensors, in the order of the file.

@@ -2,8 +2,10 @@
 
 use std::fmt;
 
-use crate::checkpoint::StateDict;
+use crate::checkpoint::{Skipped, StateDict};
 use crate::{Error, Result};
+
+use super::rename::{Renamed, Selection};
 
 /// The result of loading a checkpoint into a network. [`Display`](fmt::Display) formats it as a table.
 ///
@@ -33,6 +35,13 @@ pub struct LoadReport {
     pub unexpected: Vec<(String, Vec<usize>)>,
     /// The tensors that have different shapes in network and checkpoint.
     pub mismatched: Vec<ShapeMismatch>,
+    /// What loading ignored: objects in the file that are not tensors, and tensors whose names lack the prefix.
+    pub skipped: Vec<Skipped>,
+    /// The tensors of the checkpoint that were renamed, with their names in the file and in this report. A name changes
+    /// if a prefix or a [wrapper](crate::Load#wrappers) is stripped, or by [`Load::map`](crate::Load::map).
+    pub renamed: Vec<(String, String)>,
+    /// Deviations of the file from its format that do not affect the tensors.
+    pub warnings: Vec<String>,
 }
 
 /// A tensor that has different shapes in network and checkpoint.
@@ -87,12 +96,25 @@ impl LoadReport {
         self.unexpected.extend(unknown.map(|(name, tensor)| (name.to_owned(), tensor.dims().to_vec())));
     }
 
+    /// Records what the selection of the tensors changed, skipped and warned of.
+    pub(crate) fn note_renamed(&mut self, selection: &Selection, renamed: Renamed) {
+        let (skipped, warnings) = selection.notes();
+        self.skipped.extend(skipped.iter().cloned().chain(renamed.outside));
+        self.warnings.extend_from_slice(warnings);
+        self.renamed = renamed.names;
+    }
+
+    /// Returns `true` if the network and the checkpoint have the same tensors.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.missing.is_empty() && self.unexpected.is_empty() && self.mismatched.is_empty()
+    }
+
     /// Checks that all tensors match.
     ///
     /// # Errors
     /// Fails if a tensor does not match, or if there are `conflicts`: tied tensors with different values in the
-    /// checkpoint. The error lists all of these tensors.
-    pub(crate) fn check(&self, conflicts: &[String]) -> Result<()> {
+    /// checkpoint. The error lists all of these tensors, and then `advice`, one line each.
+    pub(crate) fn check(&self, conflicts: &[String], advice: &[String]) -> Result<()> {
         let with_shape = |entries: &[(String, Vec<usize>)]| -> Vec<String> {
             entries.iter().map(|(name, shape)| format!("{name} {shape:?}")).collect()
         };
@@ -111,7 +133,8 @@ impl LoadReport {
         if parts.is_empty() {
             return Ok(());
         }
-        Err(Error::msg(format!("the checkpoint does not match the network; {}", parts.join("\n"))))
+        let lines: Vec<_> = parts.iter().chain(advice).map(String::as_str).collect();
+        Err(Error::msg(format!("the checkpoint does not match the network; {}", lines.join("\n"))))
     }
 
     /// Returns one row for each tensor that was not loaded: the kind of difference, the name and the shapes.

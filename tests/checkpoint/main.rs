@@ -6,6 +6,8 @@ mod archive;
 #[path = "../common/mod.rs"]
 mod common;
 mod corpus;
+mod engines;
 mod files;
 mod formats;
 mod load;
+mod wrappers;

@@ -14,9 +14,6 @@ const KEYS: [&str; 3] = ["state_dict", "model_state_dict", "model"];
 /// never end.
 const MAX_DEPTH: usize = 8;
 
-/// The prefix that `torch.nn.DataParallel` adds to every name.
-const DATA_PARALLEL_PREFIX: &str = "module.";
-
 type NamedRecords<'p, 'a> = Vec<(&'a str, &'p TensorRecord<'a>)>;
 
 /// Returns the names and tensors of the state dict, in the order of the pickle. If `key` is given, searches only the
@@ -34,7 +31,7 @@ pub(super) fn state_dict<'p, 'a>(pickle: &'p Pickle<'a>, key: Option<&str>) -> R
         let named = KEYS.iter().find_map(|key| inner_dict(pickle, dict, key));
         match named.map_or_else(|| only_candidate(pickle, dict), |named| Ok(Some(named)))? {
             Some(inner) => dict = inner,
-            None => return tensors(pickle, dict).map(without_parallel_prefix),
+            None => return tensors(pickle, dict),
         }
     }
     Err(Error::msg("the dictionaries in the file are nested too deeply for a state dict"))
@@ -115,14 +112,4 @@ fn describe<'v, 'a: 'v>(entries: impl ExactSizeIterator<Item = &'v (Value<'a>, V
         other => format!("{} ({})", other.kind(), value.kind()),
     });
     described.collect::<Vec<_>>().join(", ") + more
-}
-
-/// Strips the prefix if all names have it. If only some names have it, `module` may be a field of the network.
-fn without_parallel_prefix<T>(mut tensors: Vec<(&str, T)>) -> Vec<(&str, T)> {
-    if tensors.iter().all(|(name, _)| name.starts_with(DATA_PARALLEL_PREFIX)) {
-        for (name, _) in &mut tensors {
-            *name = &name[DATA_PARALLEL_PREFIX.len()..];
-        }
-    }
-    tensors
 }
