@@ -1,6 +1,6 @@
 //! Building a network from a checkpoint and loading the checkpoint into an existing network accept the same files
 //! and give the same errors, reports and values. The tests cover tied tensors, batch norms without
-//! `num_batches_tracked`, and files that do not fit the network.
+//! `num_batches_tracked`, prefixes of wrappers, and files that do not fit the network.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -99,7 +99,7 @@ fn random(network: &impl Network, seed: u64) -> StateDict {
     tensors.collect()
 }
 
-/// A modification of a checkpoint. The number selects a tensor.
+/// A modification of a checkpoint. A number selects a tensor.
 #[derive(Clone, Debug)]
 enum Damage {
     Remove(usize),
@@ -107,6 +107,12 @@ enum Damage {
     Replace(usize),
     Round(usize),
     Add,
+    /// Adds a tensor in the module with this number.
+    AddModule(usize),
+    /// Adds the component of `torch.compile` before the last component of a name.
+    Compile(usize),
+    /// Prepends a prefix to all names.
+    Wrap(&'static str),
 }
 
 fn damages() -> impl Strategy<Value = Vec<Damage>> {
@@ -116,8 +122,11 @@ fn damages() -> impl Strategy<Value = Vec<Damage>> {
         1 => any::<usize>().prop_map(Damage::Replace),
         1 => any::<usize>().prop_map(Damage::Round),
         1 => Just(Damage::Add),
+        1 => (0..9usize).prop_map(Damage::AddModule),
+        1 => any::<usize>().prop_map(Damage::Compile),
+        3 => prop::sample::select(&["module.", "_orig_mod.", "model.", "backbone."][..]).prop_map(Damage::Wrap),
     ];
-    prop::collection::vec(damage, 0..4)
+    prop::collection::vec(damage, 0..5)
 }
 
 fn damage(state: &mut StateDict, damage: &Damage) -> Result<()> {
@@ -129,6 +138,25 @@ fn damage(state: &mut StateDict, damage: &Damage) -> Result<()> {
         }
         Damage::Add => {
             state.insert("unknown", Tensor::ones(2, DType::F32, &CPU)?);
+        }
+        Damage::AddModule(number) => {
+            state.insert(format!("{number}.weight"), Tensor::ones(2, DType::F32, &CPU)?);
+        }
+        Damage::Compile(index) => {
+            let name = name_of(index);
+            let renamed = |name: String| match name.rsplit_once('.') {
+                Some((module, last)) => format!("{module}._orig_mod.{last}"),
+                None => name,
+            };
+            if let Some((name, tensor)) =
+                name.and_then(|name| state.remove(&name).map(|tensor| (name, tensor)))
+            {
+                state.insert(renamed(name), tensor);
+            }
+        }
+        Damage::Wrap(prefix) => {
+            let wrapped = state.iter().map(|(name, tensor)| (format!("{prefix}{name}"), tensor.clone()));
+            *state = wrapped.collect();
         }
         Damage::Reshape(index) => {
             if let Some(name) = name_of(index) {
