@@ -7,6 +7,7 @@ mod propose;
 mod rename;
 mod report;
 mod signature;
+mod table;
 mod wrapper;
 
 use std::path::{Path, PathBuf};
@@ -71,9 +72,12 @@ pub(crate) use signature::{Expected, Signature};
 /// assert_eq!(report.loaded, ["body.weight", "body.bias"]);
 /// assert_eq!(
 ///     report.to_string(),
-///     "loaded 2, missing 1, unexpected 0, mismatched 1\n\
-///      missing     head.bias    [3]\n\
-///      mismatched  head.weight  [3, 8], found [1000, 8]"
+///     "loaded 2, missing 1, unexpected 0, mismatched 1, renamed 3\n\
+///      missing     head.bias         [3]\n\
+///      mismatched  head.weight       expected [3, 8], found [1000, 8]\n\
+///      renamed     net.head.weight   -> head.weight\n\
+///      renamed     net.trunk.bias    -> body.bias\n\
+///      renamed     net.trunk.weight  -> body.weight"
 /// );
 /// # Ok(())
 /// # }

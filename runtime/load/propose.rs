@@ -62,8 +62,9 @@ impl fmt::Display for Proposal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let partial = if self.partial { ".partial()" } else { "" };
         let all = if self.partial { "" } else { "all " };
+        let plural = if self.loaded == 1 { "" } else { "s" };
         let count = self.loaded;
-        write!(f, "add `{}{partial}` to the `Load` to load {all}{count} tensors", self.calls)
+        write!(f, "add `{}{partial}` to the `Load` to load {all}{count} tensor{plural}", self.calls)
     }
 }
 

@@ -15,6 +15,9 @@ use super::wrapper::{without_inner_wrappers, wrapped_prefixes};
 /// The maximum number of wrappers before the requested prefix that are tried.
 const MAX_WRAPPERS: usize = 16;
 
+/// The maximum number of tensors with equal names that an error lists.
+const MAX_CONFLICTS: usize = 20;
+
 /// Strips a prefix from each name, then applies the maps in order.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Renaming {
@@ -184,7 +187,13 @@ fn distinct<'n>(changes: &[NameChange<'n>]) -> Result<Vec<(&'n str, String)>> {
             conflicts.push(format!("`{first}` and `{}` both become `{new}`", change.old));
         }
     }
-    if conflicts.is_empty() { Ok(names) } else { Err(Error::msg(conflicts.join("\n"))) }
+    if conflicts.is_empty() {
+        return Ok(names);
+    }
+    let more = conflicts.len().saturating_sub(MAX_CONFLICTS);
+    conflicts.truncate(MAX_CONFLICTS);
+    conflicts.extend((more > 0).then(|| format!("… and {more} more")));
+    Err(Error::msg(conflicts.join("\n")))
 }
 
 /// Describes a tensor that a load ignores because its name does not begin with `prefix`.

@@ -20,8 +20,8 @@ pub(crate) struct Matching {
     pub report: LoadReport,
     /// The new values, by the names of the network's tensors.
     values: HashMap<String, Tensor>,
-    /// Descriptions of tied names with different values.
-    conflicts: Vec<String>,
+    /// Pairs of tied names with different values.
+    conflicts: Vec<(String, String)>,
 }
 
 impl Matching {
@@ -46,12 +46,13 @@ impl Matching {
         let Self { report, conflicts, .. } = &matching;
         let fits = if partial { !report.loaded.is_empty() } else { report.is_complete() };
         let advice = if fits { Vec::new() } else { advice(&entries, &signature, selection, report) };
-        if partial {
-            LoadReport::default().check(conflicts, &[])?;
-            matching.report.warnings.extend(advice);
-        } else {
-            report.check(conflicts, &advice)?;
+        if !partial && !(fits && conflicts.is_empty()) {
+            return Err(report.error(conflicts, &advice));
         }
+        if !conflicts.is_empty() {
+            return Err(LoadReport::default().error(conflicts, &[]));
+        }
+        matching.report.warnings.extend(advice);
         Ok(matching)
     }
 
@@ -159,12 +160,11 @@ impl<'n, 'a> TiedNames<'n, 'a> {
         self.names[0] == name && !self.names.iter().any(|name| state.contains_key(name))
     }
 
-    /// Records the values that the state dict has under `name`. Returns a description of the conflict if these
-    /// values differ from the values under another name.
-    fn add(&mut self, name: &'n str, values: &'a Tensor) -> Result<Option<String>> {
+    /// Records the values that the state dict has under `name`. Returns another name and `name` if their values differ.
+    fn add(&mut self, name: &'n str, values: &'a Tensor) -> Result<Option<(String, String)>> {
         let (first, expected) = *self.found.get_or_insert((name, values));
         let differ = first != name && !equal(expected, values)?;
-        Ok(differ.then(|| format!("{first} and {name}")))
+        Ok(differ.then(|| (first.to_owned(), name.to_owned())))
     }
 
     /// Returns every name with the values of the tensor. Returns nothing if the state dict has no values for the

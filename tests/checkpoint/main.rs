@@ -10,4 +10,5 @@ mod engines;
 mod files;
 mod formats;
 mod load;
+mod report;
 mod wrappers;
