@@ -12,6 +12,25 @@ pub(crate) struct Contents {
     pub skipped: Vec<Skipped>,
     /// Deviations from the format that do not affect the tensors.
     pub warnings: Vec<String>,
+    /// Whether all names in a file of `torch.save` begin with [`DATA_PARALLEL_PREFIX`].
+    pub is_data_parallel: bool,
+}
+
+/// The prefix that `torch.nn.DataParallel` adds to every name.
+pub(super) const DATA_PARALLEL_PREFIX: &str = "module.";
+
+impl Contents {
+    /// Returns the tensors, without the prefix of a data-parallel module.
+    pub fn into_state(self) -> StateDict {
+        if !self.is_data_parallel {
+            return self.state;
+        }
+        let stripped = self.state.into_iter().map(|(name, tensor)| {
+            let rest = name.strip_prefix(DATA_PARALLEL_PREFIX).map(str::to_owned);
+            (rest.unwrap_or(name), tensor)
+        });
+        stripped.collect()
+    }
 }
 
 impl From<StateDict> for Contents {

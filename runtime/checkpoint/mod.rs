@@ -90,7 +90,7 @@ pub use state_dict::StateDict;
 /// # }
 /// ```
 pub fn read(path: impl AsRef<Path>, device: &Device) -> Result<StateDict> {
-    ReadOptions::default().read(path.as_ref(), device).map(|contents| contents.state)
+    ReadOptions::default().read(path.as_ref(), device).map(Contents::into_state)
 }
 
 /// Returns the metadata of a safetensors file, as written by [`write_safetensors`] and

@@ -9,3 +9,4 @@ mod corpus;
 mod files;
 mod formats;
 mod load;
+mod objects;

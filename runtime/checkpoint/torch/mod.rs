@@ -1,10 +1,12 @@
 //! Files of `torch.save`: a pickle that describes tensors, and their storages.
 //!
 //! [`pickle`] runs the pickle and puts its objects on a [`heap`]; [`globals`] has the classes and functions that a
-//! pickle may name. [`select`] finds the state dict. [`archive`] and [`legacy`] read storages, and [`storages`] creates
-//! tensors from them.
+//! pickle may name, and [`call`] the results of calling them. [`select`] finds the state dict, and [`skipped`] lists
+//! everything else. [`archive`] and [`legacy`] read storages, and [`storages`] creates tensors from them.
 
 mod archive;
+mod call;
+mod class;
 mod globals;
 mod heap;
 mod legacy;
@@ -12,7 +14,9 @@ mod opcode;
 mod pickle;
 mod read;
 mod select;
+mod skipped;
 mod storages;
+mod text;
 
 use std::io::Read;
 
@@ -22,11 +26,13 @@ use crate::{Error, Result};
 
 use super::archive::Archive;
 use super::budget::Budget;
+use super::contents::DATA_PARALLEL_PREFIX;
 use super::input::Input;
 use super::{Contents, StateDict, with_context};
 
 use archive::TorchArchive;
 use pickle::Pickle;
+use select::Selection;
 use storages::TensorReader;
 
 pub(super) use archive::prefix;
@@ -76,16 +82,17 @@ fn read_tensors(
     pickle: &Pickle<'_>,
     key: Option<&str>,
     source: impl Storages,
-    budget: Budget,
+    mut budget: Budget,
     device: &Device,
 ) -> Result<Contents> {
-    let entries = select::state_dict(pickle, key)?;
-    let mut reader = TensorReader::new(source, entries.iter().map(|(_, record)| *record), budget, device);
+    let Selection { tensors, skipped, warnings } = select::state_dict(pickle, key, &mut budget)?;
+    let mut reader = TensorReader::new(source, tensors.iter().map(|(_, record)| *record), budget, device);
     let mut state = StateDict::new();
-    for (name, record) in &entries {
+    for (name, record) in &tensors {
         state.insert(*name, with_context(format_args!("tensor `{name}`"), reader.tensor(record))?);
     }
-    Ok(state.into())
+    let is_data_parallel = state.keys().all(|name| name.starts_with(DATA_PARALLEL_PREFIX));
+    Ok(Contents { state, skipped, warnings, is_data_parallel })
 }
 
 fn wrong_size(key: &str, expected: usize, found: u64) -> Error {
