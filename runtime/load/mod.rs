@@ -140,8 +140,8 @@ impl Load {
     /// Fails if [`checkpoint::read`](crate::checkpoint::read) fails, if no name has the prefix, if a pattern is
     /// invalid, or if two names become equal.
     pub fn read(&self, device: &Device) -> Result<StateDict> {
-        let state = self.reading.read(&self.path, device)?.into_state();
-        let renamed = self.renaming.apply(state);
+        let contents = self.reading.read(&self.path, device)?;
+        let renamed = contents.into_state().and_then(|state| self.renaming.apply(state));
         renamed.map_err(|error| Error::msg(format!("{}: {error}", self.path.display())))
     }
 

@@ -4,8 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use sconce::__private::readers;
-use sconce::candle::Device;
+use sconce::candle::{DType, Device};
 use sconce::checkpoint::read;
+
+use crate::common::message;
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -75,6 +77,66 @@ fn protocol_1_is_read() -> Outcome {
             "custom: __main__.Custom",
         ];
         assert_eq!(skipped(file)?, expected, "{file}");
+    }
+    Ok(())
+}
+
+/// The tensors that candle cannot represent in `unsupported_*.pt`, with their kinds.
+const UNSUPPORTED: [&str; 10] = [
+    "complex64: complex64 tensor",
+    "complex128: complex128 tensor",
+    "conjugated: complex64 tensor",
+    "negated: lazily negated tensor",
+    "quantized: quantized tensor",
+    "sparse: sparse tensor",
+    "rows: sparse tensor",
+    "nested: nested tensor",
+    "uint64: uint64 tensor",
+    "float8: float8_e4m3fnuz tensor",
+];
+
+#[test]
+fn tensors_that_candle_cannot_represent_are_errors_only_in_the_state_dict() -> Outcome {
+    for container in ["zip", "legacy"] {
+        let file = format!("unsupported_{container}_2.pt");
+        assert_eq!(skipped(&file)?, UNSUPPORTED, "{file}");
+        let error = message(read(golden(&file), &Device::Cpu));
+        for tensor in UNSUPPORTED {
+            let (name, kind) = tensor.split_once(": ").ok_or("no kind")?;
+            assert!(error.contains(&format!("`{name}` ({kind})")), "{error}");
+        }
+        assert!(error.contains(&file) && error.ends_with("; save `torch.view_as_real` of it"), "{error}");
+    }
+    for (module, function, advice) in [
+        (
+            "torch._utils",
+            "_rebuild_qtensor",
+            "`weight` (quantized tensor); call `dequantize()` before saving",
+        ),
+        (
+            "torch._utils",
+            "_rebuild_sparse_tensor",
+            "`weight` (sparse tensor); call `to_dense()` before saving",
+        ),
+        ("torch._utils", "_rebuild_wrapper_subclass", "`weight` (wrapped tensor)"),
+    ] {
+        let object = format!("}}U\x06weightc{module}\n{function}\n)Rs.").into_bytes();
+        let error = message(readers::any(&legacy_file(&[b"\x80\x02", &object[..]].concat())));
+        assert!(error.ends_with(advice), "{error}");
+    }
+    Ok(())
+}
+
+#[test]
+fn float8_e5m2_is_widened_to_f16() -> Outcome {
+    for file in ["float8_zip_2.pt", "float8_legacy_2.pt", "float8.safetensors"] {
+        let state = read(golden(file), &Device::Cpu)?;
+        let [float8, float32] = ["float8", "float32"].map(|name| state.get(name).expect("a tensor"));
+        assert_eq!((float8.dtype(), float8.dims()), (DType::F16, [256].as_slice()), "{file}");
+        let actual = float8.to_dtype(DType::F32)?.to_vec1::<f32>()?;
+        for (actual, expected) in actual.into_iter().zip(float32.to_vec1::<f32>()?) {
+            assert!(actual.to_bits() == expected.to_bits() || actual.is_nan() && expected.is_nan());
+        }
     }
     Ok(())
 }

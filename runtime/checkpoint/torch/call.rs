@@ -5,6 +5,7 @@ use crate::checkpoint::strided::View;
 use crate::{Error, Result};
 
 use super::class::Class;
+use super::dtype::Dtype;
 use super::globals::Global;
 use super::heap::{Heap, StorageRecord, TensorRecord, Value, count, unexpected};
 
@@ -33,22 +34,10 @@ fn call_function<'a>(heap: &mut Heap<'a>, function: Global, arguments: Value<'a>
     match function {
         Global::OrderedDict => ordered_dict(heap, arguments),
         Global::Size => argument(heap, arguments, 0),
-        Global::RebuildTensor => {
-            check_metadata(heap, arguments, 6)?;
-            rebuild_tensor(heap, arguments, None)
-        }
-        Global::RebuildTensorOfType => match argument(heap, arguments, 6)? {
-            Value::Global(Global::Type(element)) => {
-                check_metadata(heap, arguments, 7)?;
-                rebuild_tensor(heap, arguments, Some(element))
-            }
-            other => Err(unexpected("an element type", other)),
-        },
-        Global::RebuildParameter => {
-            let tensor = argument(heap, arguments, 0)?;
-            heap.tensor_record(tensor)?;
-            Ok(tensor)
-        }
+        Global::RebuildTensor => rebuild_tensor(heap, arguments),
+        Global::RebuildTensorOfType => rebuild_tensor_of_type(heap, arguments),
+        Global::RebuildParameter => argument(heap, arguments, 0),
+        Global::RebuildUnsupported(kind) => Ok(Value::UnsupportedTensor(kind)),
         Global::Set => match heap.items(arguments)?.first() {
             Some(&Value::List(items) | &Value::Tuple(items) | &Value::Set(items)) => Ok(Value::Set(items)),
             _ => Ok(heap.set(Vec::new())),
@@ -108,10 +97,10 @@ fn ordered_dict<'a>(heap: &mut Heap<'a>, arguments: Value<'a>) -> Result<Value<'
 /// The maximum number of metadata entries of a tensor. PyTorch writes two.
 const MAX_METADATA: usize = 64;
 
-/// Rejects lazily negated or conjugated tensors. PyTorch marks them in the metadata, which is the argument at
-/// `index`.
-fn check_metadata<'a>(heap: &Heap<'a>, arguments: Value<'a>, index: usize) -> Result<()> {
-    let Some(&metadata @ Value::Dict(_)) = heap.items(arguments)?.get(index) else { return Ok(()) };
+/// Returns `true` if a tensor is lazily negated or conjugated. PyTorch marks such tensors in the metadata, which is the
+/// argument at `index`.
+fn is_lazy<'a>(heap: &Heap<'a>, arguments: Value<'a>, index: usize) -> Result<bool> {
+    let Some(&metadata @ Value::Dict(_)) = heap.items(arguments)?.get(index) else { return Ok(false) };
     let entries = heap.entries(metadata)?;
     // Limit the length of this dictionary: all tensors of a file may share it, and it is searched once per tensor.
     if entries.len() > MAX_METADATA {
@@ -120,29 +109,43 @@ fn check_metadata<'a>(heap: &Heap<'a>, arguments: Value<'a>, index: usize) -> Re
             "expected at most {MAX_METADATA} metadata entries of a tensor, found {found}"
         )));
     }
-    let is_lazy = |(key, _): &(Value, Value)| matches!(key, Value::Str("neg" | "conj"));
-    if entries.iter().any(is_lazy) {
-        return Err(Error::msg(
-            "the tensor is negated or conjugated lazily; call `resolve_neg()` before saving",
-        ));
-    }
-    Ok(())
+    Ok(entries.iter().any(|(key, _)| matches!(key, Value::Str("neg" | "conj"))))
 }
 
-/// Builds a tensor from the arguments `(storage, offset, size, stride, …)`. `element` defaults to the element type of
-/// the storage.
-fn rebuild_tensor<'a>(
+/// Builds a tensor from the arguments `(storage, offset, size, stride, requires_grad, hooks, metadata)`.
+fn rebuild_tensor<'a>(heap: &mut Heap<'a>, arguments: Value<'a>) -> Result<Value<'a>> {
+    match heap.storage_record(argument(heap, arguments, 0)?)?.dtype {
+        Dtype::Supported(element) => view(heap, arguments, element, 6),
+        Dtype::Unsupported(dtype) => Ok(Value::UnsupportedTensor(dtype.name)),
+    }
+}
+
+/// Builds a tensor from the arguments `(storage, offset, size, stride, requires_grad, hooks, dtype, metadata)`.
+fn rebuild_tensor_of_type<'a>(heap: &mut Heap<'a>, arguments: Value<'a>) -> Result<Value<'a>> {
+    match argument(heap, arguments, 6)? {
+        Value::Global(Global::Type(element)) => view(heap, arguments, element, 7),
+        Value::Global(Global::Foreign(dtype)) => Ok(Value::UnsupportedTensor(heap.foreign_class(dtype).name)),
+        other => Err(unexpected("an element type", other)),
+    }
+}
+
+/// Builds a tensor from the arguments `(storage, offset, size, stride, …)`. `metadata` is the index of the metadata.
+fn view<'a>(
     heap: &mut Heap<'a>,
     arguments: Value<'a>,
-    element: Option<ElementType>,
+    element: ElementType,
+    metadata: usize,
 ) -> Result<Value<'a>> {
+    if is_lazy(heap, arguments, metadata)? {
+        return Ok(Value::UnsupportedTensor("lazily negated"));
+    }
     let storage = heap.storage_record(argument(heap, arguments, 0)?)?;
     let view = View {
         offset: count(argument(heap, arguments, 1)?)?,
         shape: counts(heap, argument(heap, arguments, 2)?)?,
         strides: counts(heap, argument(heap, arguments, 3)?)?,
     };
-    Ok(heap.tensor(TensorRecord { storage, element: element.unwrap_or(storage.element), view }))
+    Ok(heap.tensor(TensorRecord { storage, element, view }))
 }
 
 fn counts<'a>(heap: &Heap<'a>, values: Value<'a>) -> Result<Vec<usize>> {
@@ -157,19 +160,22 @@ pub(super) fn persistent<'a>(heap: &mut Heap<'a>, id: Value<'a>) -> Result<Value
     }
 }
 
+/// The maximum length of a storage's key in bytes. PyTorch writes numbers. A file may use one long key for many storages.
+const MAX_KEY: usize = 64;
+
 /// Returns the storage of the persistent id `('storage', class, key, device, elements, view)`. Only legacy files have
 /// `view`, which must be `None`.
 fn storage<'a>(heap: &mut Heap<'a>, id: Value<'a>) -> Result<Value<'a>> {
-    let (element, key, elements) = match heap.items(id)? {
-        &[Value::Str("storage"), Value::Global(Global::Storage(element)), Value::Str(key), _, elements]
+    let (dtype, key, elements) = match heap.items(id)? {
+        &[Value::Str("storage"), Value::Global(Global::Storage(dtype)), Value::Str(key), _, elements]
         | &[
             Value::Str("storage"),
-            Value::Global(Global::Storage(element)),
+            Value::Global(Global::Storage(dtype)),
             Value::Str(key),
             _,
             elements,
             Value::None,
-        ] => (element, key, count(elements)?),
+        ] => (dtype, key, count(elements)?),
         items => {
             let kinds: Vec<_> = items.iter().take(6).map(|item| item.kind()).collect();
             return Err(Error::msg(format!(
@@ -178,8 +184,14 @@ fn storage<'a>(heap: &mut Heap<'a>, id: Value<'a>) -> Result<Value<'a>> {
             )));
         }
     };
-    let bytes = elements.checked_mul(element.size()).ok_or_else(|| {
+    if key.len() > MAX_KEY {
+        let length = key.len();
+        return Err(Error::msg(format!(
+            "expected storage keys of at most {MAX_KEY} bytes, found one of {length}"
+        )));
+    }
+    let bytes = elements.checked_mul(dtype.size()).ok_or_else(|| {
         Error::msg(format!("storage `{key}` of {elements} elements is too large for memory"))
     })?;
-    Ok(heap.storage(StorageRecord { key, bytes, element }))
+    Ok(heap.storage(StorageRecord { key, bytes, dtype }))
 }

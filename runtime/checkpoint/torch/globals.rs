@@ -6,6 +6,7 @@
 use crate::checkpoint::element::ElementType;
 
 use super::class::Class;
+use super::dtype::{Dtype, element_type};
 use super::heap::Heap;
 
 /// A class or function.
@@ -21,7 +22,9 @@ pub(super) enum Global {
     /// `_rebuild_from_type_v2`, for subclasses of `Tensor` and tensors with attributes. Its first and third arguments
     /// are a function that rebuilds the tensor and the arguments of that function. The other arguments are not needed.
     RebuildFromType,
-    Storage(ElementType),
+    /// A function that rebuilds a tensor of a kind that candle lacks.
+    RebuildUnsupported(&'static str),
+    Storage(Dtype),
     Type(ElementType),
     /// `set` and `frozenset`.
     Set,
@@ -49,52 +52,22 @@ fn implemented(module: &str, name: &str) -> Option<Global> {
         ("torch._utils", "_rebuild_tensor_v3") => Global::RebuildTensorOfType,
         ("torch._utils", "_rebuild_parameter" | "_rebuild_parameter_with_state") => Global::RebuildParameter,
         ("torch._tensor", "_rebuild_from_type_v2") => Global::RebuildFromType,
+        ("torch._utils", "_rebuild_qtensor") => Global::RebuildUnsupported("quantized"),
+        ("torch._utils", "_rebuild_sparse_tensor" | "_rebuild_sparse_csr_tensor") => {
+            Global::RebuildUnsupported("sparse")
+        }
+        ("torch._utils", "_rebuild_nested_tensor") => Global::RebuildUnsupported("nested"),
+        ("torch._utils", "_rebuild_wrapper_subclass") => Global::RebuildUnsupported("wrapped"),
+        ("torch._utils", "_rebuild_meta_tensor_no_storage") => Global::RebuildUnsupported("meta"),
         ("builtins" | "__builtin__", "set" | "frozenset") => Global::Set,
         ("builtins" | "__builtin__", "getattr") => Global::GetAttribute,
         ("_codecs", "encode") => Global::Encode,
         ("copyreg" | "copy_reg", "_reconstructor" | "__newobj__" | "__newobj_ex__")
         | ("numpy.core.multiarray" | "numpy._core.multiarray", "_reconstruct") => Global::Instantiate,
         ("torch" | "torch.cuda" | "torch.storage", name) if name.ends_with("Storage") => {
-            Global::Storage(storage_element(name)?)
+            Global::Storage(Dtype::of_storage(name)?)
         }
-        ("torch", name) => Global::Type(type_element(name)?),
-        _ => return None,
-    })
-}
-
-/// Returns the element type of a storage class. It is `U8` for an untyped storage, whose length is in bytes.
-fn storage_element(class: &str) -> Option<ElementType> {
-    Some(match class {
-        "DoubleStorage" => ElementType::F64,
-        "FloatStorage" => ElementType::F32,
-        "HalfStorage" => ElementType::F16,
-        "BFloat16Storage" => ElementType::BF16,
-        "LongStorage" => ElementType::I64,
-        "IntStorage" => ElementType::I32,
-        "ShortStorage" => ElementType::I16,
-        "CharStorage" => ElementType::I8,
-        "ByteStorage" | "UntypedStorage" => ElementType::U8,
-        "BoolStorage" => ElementType::Bool,
-        _ => return None,
-    })
-}
-
-/// Returns the element type of a dtype such as `torch.float32`.
-fn type_element(name: &str) -> Option<ElementType> {
-    Some(match name {
-        "float64" | "double" => ElementType::F64,
-        "float32" | "float" => ElementType::F32,
-        "float16" | "half" => ElementType::F16,
-        "bfloat16" => ElementType::BF16,
-        "float8_e4m3fn" => ElementType::F8E4M3,
-        "int64" | "long" => ElementType::I64,
-        "int32" | "int" => ElementType::I32,
-        "int16" | "short" => ElementType::I16,
-        "int8" => ElementType::I8,
-        "uint32" => ElementType::U32,
-        "uint16" => ElementType::U16,
-        "uint8" => ElementType::U8,
-        "bool" => ElementType::Bool,
+        ("torch", name) => Global::Type(element_type(name)?),
         _ => return None,
     })
 }

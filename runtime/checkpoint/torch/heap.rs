@@ -7,6 +7,7 @@ use crate::checkpoint::strided::View;
 use crate::{Error, Result};
 
 use super::class::Class;
+use super::dtype::Dtype;
 use super::globals::Global;
 
 /// A pickled value. Containers, storages, tensors and objects are indices into the [`Heap`].
@@ -28,10 +29,15 @@ pub(super) enum Value<'a> {
     Dict(usize),
     Storage(usize),
     Tensor(usize),
+    /// A tensor that candle cannot represent, with its dtype or another name of its kind, such as `sparse`.
+    UnsupportedTensor(&'a str),
     Global(Global),
     /// The result of calling a class or function that the reader does not implement.
     Object(usize),
 }
+
+// A small value keeps the objects of a pickle within the memory that the length of the file allows.
+const _: () = assert!(size_of::<Value>() <= 24);
 
 impl Value<'_> {
     /// Returns `true` if a list longer than [`LONG_LIST`] must keep this value, because a tensor may depend on it.
@@ -46,6 +52,10 @@ impl Value<'_> {
                 | Self::Opaque(_)
                 | Self::Object(_)
         )
+    }
+
+    pub fn is_tensor(self) -> bool {
+        matches!(self, Self::Tensor(_) | Self::UnsupportedTensor(_))
     }
 
     /// Returns the kind of the value, for error messages.
@@ -63,7 +73,7 @@ impl Value<'_> {
             Self::Set(_) => "a set",
             Self::Dict(_) => "a dictionary",
             Self::Storage(_) => "a storage",
-            Self::Tensor(_) => "a tensor",
+            Self::Tensor(_) | Self::UnsupportedTensor(_) => "a tensor",
             Self::Global(_) => "a class or function",
         }
     }
@@ -75,7 +85,7 @@ pub(super) struct StorageRecord<'a> {
     pub key: &'a str,
     pub bytes: usize,
     /// The element type. In the legacy format, the length of a storage is the number of elements of this type.
-    pub element: ElementType,
+    pub dtype: Dtype,
 }
 
 /// A tensor described in the pickle: a view of a storage.
@@ -270,7 +280,8 @@ impl<'a> Heap<'a> {
         }
         let before = dict.entries.capacity();
         dict.entries.extend(pairs.iter().map(|&[key, value]| (key, value)));
-        dict.has_tensors |= pairs.iter().any(|pair| matches!(pair, [Value::Str(_), Value::Tensor(_)]));
+        dict.has_tensors |=
+            pairs.iter().any(|&[key, value]| matches!(key, Value::Str(_)) && value.is_tensor());
         self.owned += (dict.entries.capacity() - before) * size_of::<Entry>();
         Ok(())
     }

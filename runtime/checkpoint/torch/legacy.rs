@@ -113,7 +113,7 @@ impl<'f, 'a> LegacyStorages<'f, 'a> {
             .heap
             .storages()
             .iter()
-            .map(|storage| (storage.key, (storage.element.size(), storage.bytes)))
+            .map(|storage| (storage.key, (storage.dtype.size(), storage.bytes)))
             .collect();
         let mut storages = HashMap::new();
         let mut position = *length;

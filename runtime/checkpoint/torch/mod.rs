@@ -7,6 +7,7 @@
 mod archive;
 mod call;
 mod class;
+mod dtype;
 mod globals;
 mod heap;
 mod legacy;
@@ -85,14 +86,14 @@ fn read_tensors(
     mut budget: Budget,
     device: &Device,
 ) -> Result<Contents> {
-    let Selection { tensors, skipped, warnings } = select::state_dict(pickle, key, &mut budget)?;
+    let Selection { tensors, unsupported, skipped, warnings } = select::state_dict(pickle, key, &mut budget)?;
     let mut reader = TensorReader::new(source, tensors.iter().map(|(_, record)| *record), budget, device);
     let mut state = StateDict::new();
     for (name, record) in &tensors {
         state.insert(*name, with_context(format_args!("tensor `{name}`"), reader.tensor(record))?);
     }
     let is_data_parallel = state.keys().all(|name| name.starts_with(DATA_PARALLEL_PREFIX));
-    Ok(Contents { state, skipped, warnings, is_data_parallel })
+    Ok(Contents { state, unsupported, skipped, warnings, is_data_parallel })
 }
 
 fn wrong_size(key: &str, expected: usize, found: u64) -> Error {

@@ -233,7 +233,7 @@ impl<'a> Interpreter<'a> {
     fn top(&self) -> Result<Value<'a>> {
         match self.stack.last() {
             Some(&value) if self.stack.len() > self.marks.last().copied().unwrap_or(0) => Ok(value),
-            _ => Err(Error::msg("the pickle takes a value from an empty stack")),
+            _ => Err(empty_stack()),
         }
     }
 
@@ -244,9 +244,11 @@ impl<'a> Interpreter<'a> {
     }
 
     fn pop_last(&mut self, count: usize) -> Result<Vec<Value<'a>>> {
-        let mut values = (0..count).map(|_| self.pop()).collect::<Result<Vec<_>>>()?;
-        values.reverse();
-        Ok(values)
+        let accessible = self.stack.len() - self.marks.last().copied().unwrap_or(0);
+        if accessible < count {
+            return Err(empty_stack());
+        }
+        Ok(self.stack.split_off(self.stack.len() - count))
     }
 
     fn pop_mark(&mut self) -> Result<Vec<Value<'a>>> {
@@ -308,4 +310,8 @@ impl<'a> Interpreter<'a> {
         self.heap.build(object, state);
         Ok(())
     }
+}
+
+fn empty_stack() -> Error {
+    Error::msg("the pickle takes a value from an empty stack")
 }

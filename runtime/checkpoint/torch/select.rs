@@ -9,7 +9,7 @@ use crate::{Error, Result};
 use super::class::elided;
 use super::heap::{Entry, Heap, TensorRecord, Value};
 use super::pickle::Pickle;
-use super::skipped::Listing;
+use super::skipped::{Listing, unsupported_tensor};
 
 /// The keys under which training scripts save the state dict, in the order in which they are tried.
 const KEYS: [&str; 3] = ["state_dict", "model_state_dict", "model"];
@@ -25,6 +25,8 @@ const MAX_NAME: usize = 1 << 12;
 pub(super) struct Selection<'p, 'a> {
     /// The names and tensors of the state dict, in the order of the pickle.
     pub tensors: Vec<(&'a str, &'p TensorRecord<'a>)>,
+    /// The tensors of the state dict that candle cannot represent.
+    pub unsupported: Vec<Skipped>,
     pub skipped: Vec<Skipped>,
     pub warnings: Vec<String>,
 }
@@ -116,27 +118,11 @@ impl<'p, 'a> Search<'p, 'a> {
     fn finish(mut self, dict: Value<'a>, budget: &mut Budget) -> Result<Selection<'p, 'a>> {
         let heap = self.heap;
         let entries = heap.entries(dict)?;
-        let mut tensors = Vec::new();
-        let mut positions = HashMap::new();
+        let mut tensors = NamedTensors::default();
         for &(key, value) in entries {
-            let (Value::Str(name), Value::Tensor(_)) = (key, value) else {
-                self.listing.skip(key, value);
-                continue;
-            };
-            let record = heap.tensor_record(value)?;
-            if name.len() > MAX_NAME {
-                let length = name.len();
-                return Err(Error::msg(format!(
-                    "expected names of at most {MAX_NAME} bytes, found one of {length}"
-                )));
-            }
-            // As in Python, a repeated key keeps its position and has the last value.
-            match positions.insert(name, tensors.len()) {
-                None => tensors.push((name, record)),
-                Some(position) => {
-                    positions.insert(name, position);
-                    tensors[position] = (name, record);
-                }
+            match key {
+                Value::Str(name) if value.is_tensor() => tensors.insert(heap, name, value)?,
+                _ => self.listing.skip(key, value),
             }
         }
         if tensors.is_empty() && !entries.is_empty() {
@@ -147,7 +133,46 @@ impl<'p, 'a> Search<'p, 'a> {
             )));
         }
         let (skipped, warning) = self.listing.finish(budget)?;
-        Ok(Selection { tensors, skipped, warnings: warning.into_iter().collect() })
+        let NamedTensors { supported, unsupported, .. } = tensors;
+        Ok(Selection { tensors: supported, unsupported, skipped, warnings: warning.into_iter().collect() })
+    }
+}
+
+/// The tensors of a state dict.
+#[derive(Default)]
+struct NamedTensors<'p, 'a> {
+    supported: Vec<(&'a str, &'p TensorRecord<'a>)>,
+    /// The position of each name in `supported`.
+    positions: HashMap<&'a str, usize>,
+    unsupported: Vec<Skipped>,
+}
+
+impl<'p, 'a> NamedTensors<'p, 'a> {
+    fn is_empty(&self) -> bool {
+        self.supported.is_empty() && self.unsupported.is_empty()
+    }
+
+    /// Adds a tensor. As in Python, a repeated name keeps its position and has the last value.
+    fn insert(&mut self, heap: &'p Heap<'a>, name: &'a str, tensor: Value<'a>) -> Result<()> {
+        if name.len() > MAX_NAME {
+            let length = name.len();
+            return Err(Error::msg(format!(
+                "expected names of at most {MAX_NAME} bytes, found one of {length}"
+            )));
+        }
+        if let Value::UnsupportedTensor(kind) = tensor {
+            self.unsupported.push(Skipped { path: name.to_owned(), kind: unsupported_tensor(kind) });
+            return Ok(());
+        }
+        let record = heap.tensor_record(tensor)?;
+        match self.positions.get(name) {
+            Some(&position) => self.supported[position] = (name, record),
+            None => {
+                self.positions.insert(name, self.supported.len());
+                self.supported.push((name, record));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -98,6 +98,11 @@ impl<'p, 'a> Listing<'p, 'a> {
     }
 }
 
+/// Returns the class of a tensor that candle cannot represent.
+pub(super) fn unsupported_tensor(kind: &str) -> String {
+    format!("{} tensor", elided(kind))
+}
+
 impl<'a> Heap<'a> {
     /// Returns the name of a value's class in Python.
     pub fn class_name(&self, value: Value<'a>) -> String {
@@ -113,6 +118,7 @@ impl<'a> Heap<'a> {
             Value::Dict(_) => "dict",
             Value::Storage(_) => "torch.storage.TypedStorage",
             Value::Tensor(_) => "torch.Tensor",
+            Value::UnsupportedTensor(kind) => return unsupported_tensor(kind),
             Value::Global(Global::Type(_)) => "torch.dtype",
             Value::Global(Global::Foreign(class)) => {
                 return format!("class or function {}", self.foreign_class(class));

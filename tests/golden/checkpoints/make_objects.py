@@ -3,6 +3,7 @@
     python make_objects.py
 
 Needs PyTorch and NumPy; the files were recorded with PyTorch 2.15. All tensors are small integers, counted by `counted`.
+The files `*_legacy_*.pt` differ between runs, because the keys of their storages are addresses.
 """
 
 import argparse
@@ -10,8 +11,10 @@ import collections
 import datetime
 import enum
 import functools
+import json
 import os
 import pathlib
+import struct
 import types
 
 import numpy as np
@@ -122,6 +125,42 @@ def objects():
     }
 
 
+def unsupported():
+    """Returns tensors that candle cannot represent."""
+    return {
+        "complex64": torch.tensor([1 + 2j]),
+        "complex128": torch.tensor([1 + 2j], dtype=torch.complex128),
+        "conjugated": torch.tensor([1 + 2j]).conj(),
+        "negated": torch.tensor([1 + 2j]).conj().imag,
+        "quantized": torch.quantize_per_tensor(torch.ones(2), 0.5, 0, torch.qint8),
+        "sparse": torch.eye(2).to_sparse(),
+        "rows": torch.eye(2).to_sparse_csr(),
+        "nested": torch.nested.nested_tensor([torch.ones(1), torch.ones(2)]),
+        "uint64": torch.tensor([1], dtype=torch.uint64),
+        "float8": torch.tensor([1.0]).to(torch.float8_e4m3fnuz),
+    }
+
+
+def float8():
+    """Returns all values of float8_e5m2, and the same values as float32."""
+    values = torch.arange(256, dtype=torch.uint8).view(torch.float8_e5m2)
+    return {"float8": values, "float32": values.float()}
+
+
+def save_safetensors(name, tensors, metadata=None):
+    codes = {torch.float8_e5m2: "F8_E5M2", torch.float32: "F32"}
+    header, data = {} if metadata is None else {"__metadata__": metadata}, b""
+    for key, tensor in tensors.items():
+        content = tensor.contiguous().view(torch.uint8).numpy().tobytes()
+        offsets = [len(data), len(data) + len(content)]
+        header[key] = {"dtype": codes[tensor.dtype], "shape": list(tensor.shape), "data_offsets": offsets}
+        data += content
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with open(name, "wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text + data)
+
+
 def linear():
     return counted(nn.Linear(3, 2)).state_dict()
 
@@ -130,3 +169,6 @@ if __name__ == "__main__":
     save("beside", {**objects(), "model": linear()})
     entries = {"rate": 0.5, "large": 10**30, "flag": True, "path": pathlib.PurePosixPath("/data"), "custom": Custom()}
     save("beside", {**entries, "model": linear()}, protocols=(1,))
+    save("unsupported", {**unsupported(), "model": {**linear(), **unsupported()}}, protocols=(2,))
+    save("float8", float8(), protocols=(2,))
+    save_safetensors("float8.safetensors", float8())
