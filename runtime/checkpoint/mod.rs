@@ -90,7 +90,9 @@ pub use state_dict::StateDict;
 /// # }
 /// ```
 pub fn read(path: impl AsRef<Path>, device: &Device) -> Result<StateDict> {
-    ReadOptions::default().read(path.as_ref(), device).map(|contents| contents.state)
+    let path = path.as_ref();
+    let contents = ReadOptions::default().read(path, device)?;
+    with_context(path.display(), contents.into_state())
 }
 
 /// Returns the metadata of a safetensors file, as written by [`write_safetensors`] and

@@ -151,6 +151,8 @@ impl Format {
             }
             [b'P', b'K', 3, 4, ..] => Ok(Self::Zip),
             [0x80, 2..=5, ..] => Ok(Self::TorchLegacy),
+            // The magic number of torch.save as protocol 1 writes it.
+            [b'L', b'1', b'1', b'9', b'5', ..] => Ok(Self::TorchLegacy),
             [b'{', ..] => Ok(Self::Index),
             _ => Err(Error::msg(format!(
                 "expected a safetensors file or its index, an .npz, or a file of torch.save (zip or legacy), \

@@ -23,7 +23,7 @@ fn from_bytes<T>(bytes: &[u8], read: impl FnOnce(Input, Budget) -> Result<T>) ->
 ///
 /// Fails if the bytes are not a valid file of a supported format.
 pub fn any(bytes: &[u8]) -> Result<StateDict> {
-    contents(bytes).map(|contents| contents.state)
+    contents(bytes).and_then(Contents::into_state)
 }
 
 /// Reads any format except an index. Returns the skipped objects and the warnings.
@@ -47,7 +47,7 @@ fn contents(bytes: &[u8]) -> Result<Contents> {
 /// Fails if the bytes are not a valid safetensors file.
 pub fn safetensors(bytes: &[u8]) -> Result<StateDict> {
     let contents = from_bytes(bytes, |input, mut budget| safetensors::read(input, &mut budget, &Device::Cpu));
-    contents.map(|contents| contents.state)
+    contents.and_then(Contents::into_state)
 }
 
 /// Reads a zip archive of `torch.save`.
@@ -59,7 +59,7 @@ pub fn torch_zip(bytes: &[u8]) -> Result<StateDict> {
     from_bytes(bytes, |input, mut budget| {
         let archive = Archive::open(input, &mut budget)?;
         let prefix = torch::prefix(&archive).ok_or_else(|| Error::msg("no `data.pkl`"))?;
-        torch::read_zip(archive, prefix, None, budget, &Device::Cpu).map(|contents| contents.state)
+        torch::read_zip(archive, prefix, None, budget, &Device::Cpu).and_then(Contents::into_state)
     })
 }
 
@@ -70,7 +70,7 @@ pub fn torch_zip(bytes: &[u8]) -> Result<StateDict> {
 /// Fails if the bytes are not a valid file of `torch.save`.
 pub fn torch_legacy(bytes: &[u8]) -> Result<StateDict> {
     let contents = from_bytes(bytes, |input, budget| torch::read_legacy(input, None, budget, &Device::Cpu));
-    contents.map(|contents| contents.state)
+    contents.and_then(Contents::into_state)
 }
 
 /// Reads an `.npz` archive.
@@ -99,5 +99,5 @@ pub fn index(bytes: &[u8], directory: &std::path::Path) -> Result<StateDict> {
     from_bytes(bytes, |input, _| {
         super::sharded::read(input, directory, &ReadOptions::default(), &Device::Cpu)
     })
-    .map(|contents| contents.state)
+    .and_then(Contents::into_state)
 }

@@ -40,8 +40,9 @@ pub(super) fn read(
     for (shard, (file, length)) in shards {
         let mut file = options.source(file)?;
         let tensors = safetensors::read(Input::new(&mut *file, length), &mut budget, device);
-        let Contents { state: tensors, skipped, warnings } =
+        let Contents { state: tensors, unsupported, skipped, warnings } =
             with_context(format_args!("shard `{shard}`"), tensors)?;
+        contents.unsupported.extend(unsupported);
         contents.skipped.extend(skipped);
         contents.warnings.extend(warnings);
         for (name, tensor) in tensors {

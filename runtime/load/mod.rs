@@ -166,10 +166,12 @@ impl Load {
     ///
     /// # Errors
     ///
-    /// Fails if [`checkpoint::read`](crate::checkpoint::read) fails, if no name has the prefix, if a pattern is
-    /// invalid, or if two names become equal.
+    /// Fails if the file cannot be read, if candle cannot represent one of the tensors with the prefix, if no name has the
+    /// prefix, if a pattern is invalid, or if two names become equal.
     pub fn read(&self, device: &Device) -> Result<StateDict> {
-        let renamed = self.select(device)?.renamed("", &Signature::default());
+        let selection = self.select(device)?;
+        let supported = selection.check_supported(|_| true);
+        let renamed = supported.and_then(|()| selection.renamed("", &Signature::default()));
         renamed.map(|renamed| renamed.state).map_err(|error| self.with_path(&error))
     }
 

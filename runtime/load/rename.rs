@@ -140,9 +140,22 @@ impl Selection {
         Ok(Renamed { state, names: names.map(|(old, new)| (old.to_owned(), new)).collect(), outside })
     }
 
-    /// Returns the objects that the reader skipped, and its warnings.
-    pub fn notes(&self) -> (&[Skipped], &[String]) {
-        (&self.contents.skipped, &self.contents.warnings)
+    /// Checks that candle can represent all selected tensors for whose names `is_needed` returns `true`.
+    ///
+    /// # Errors
+    /// Fails otherwise. The message lists these tensors.
+    pub fn check_supported(&self, is_needed: impl Fn(&str) -> bool) -> Result<()> {
+        self.contents.check_supported(|name| name.strip_prefix(self.prefix.as_str()).is_some_and(&is_needed))
+    }
+
+    /// Returns what the reader skipped: objects, and tensors that candle cannot represent.
+    pub fn skipped(&self) -> impl Iterator<Item = &Skipped> {
+        self.contents.skipped.iter().chain(&self.contents.unsupported)
+    }
+
+    /// Returns the warnings of the reader.
+    pub fn warnings(&self) -> &[String] {
+        &self.contents.warnings
     }
 }
 

@@ -41,7 +41,8 @@ pub struct LoadReport {
     pub unexpected: Vec<(String, Vec<usize>)>,
     /// The tensors that have different shapes in network and checkpoint.
     pub mismatched: Vec<ShapeMismatch>,
-    /// What loading ignored: objects in the file that are not tensors, and tensors whose names lack the prefix.
+    /// What loading ignored: objects in the file that are not tensors, tensors that candle cannot represent, and tensors
+    /// whose names lack the prefix.
     pub skipped: Vec<Skipped>,
     /// The tensors of the checkpoint that were renamed, with their names in the file and in this report. A name changes
     /// if a prefix or a [wrapper](crate::Load#wrappers) is stripped, or by [`Load::map`](crate::Load::map).
@@ -104,9 +105,8 @@ impl LoadReport {
 
     /// Records what the selection of the tensors changed, skipped and warned of.
     pub(crate) fn note_renamed(&mut self, selection: &Selection, renamed: Renamed) {
-        let (skipped, warnings) = selection.notes();
-        self.skipped.extend(skipped.iter().cloned().chain(renamed.outside));
-        self.warnings.extend_from_slice(warnings);
+        self.skipped.extend(selection.skipped().cloned().chain(renamed.outside));
+        self.warnings.extend_from_slice(selection.warnings());
         self.renamed = renamed.names;
     }
 

@@ -30,7 +30,7 @@ impl Matching {
     ///
     /// # Errors
     /// Fails if tied names have different values, or if two names in the checkpoint become equal. Unless `partial` is
-    /// set, also fails if a tensor is missing, unexpected or mismatched.
+    /// set, also fails if a tensor is missing, unexpected or mismatched, or if candle cannot represent it.
     pub fn new<M: Module + ?Sized>(
         network: &M,
         requested: &StateDict,
@@ -44,13 +44,15 @@ impl Matching {
         let signature = signature(&entries);
         let mut matching = Self::of(&entries, &signature, selection)?;
         let Self { report, conflicts, .. } = &matching;
-        let fits = if partial { !report.loaded.is_empty() } else { report.is_complete() };
-        let advice = if fits { Vec::new() } else { advice(&entries, &signature, selection, report) };
-        if !partial && !(fits && conflicts.is_empty()) {
-            return Err(report.error(conflicts, &advice));
+        let is_complete = report.is_complete();
+        if !partial {
+            check_supported(selection, &signature, is_complete)?;
         }
-        if !conflicts.is_empty() {
-            return Err(LoadReport::default().error(conflicts, &[]));
+        let fits = if partial { !report.loaded.is_empty() } else { is_complete };
+        let advice = if fits { Vec::new() } else { advice(&entries, &signature, selection, report) };
+        let required = if partial { &LoadReport::default() } else { report };
+        if !required.is_complete() || !conflicts.is_empty() {
+            return Err(required.error(conflicts, &advice));
         }
         matching.report.warnings.extend(advice);
         Ok(matching)
@@ -107,6 +109,16 @@ impl Matching {
             Ok(())
         })
     }
+}
+
+/// Checks that candle can represent the tensors of the network in the checkpoint. If the checkpoint `is_complete`
+/// without these tensors, they are other tensors, which are unexpected.
+fn check_supported(selection: &Selection, signature: &Signature, is_complete: bool) -> Result<()> {
+    let wrapper = wrapper(selection, signature);
+    selection.check_supported(|name| {
+        let name = name.strip_prefix(wrapper);
+        name.is_some_and(|name| is_complete || selection.name_in(signature, name).is_some())
+    })
 }
 
 /// Returns ways to load more tensors than in `report`.

@@ -269,26 +269,6 @@ fn a_state_dict_is_selected_by_key_unless_it_is_the_only_one() -> Outcome {
 }
 
 #[test]
-fn errors_name_the_kind_of_unsupported_tensors() {
-    for (module, name, expected) in [
-        ("torch", "ComplexFloatStorage", "for complex numbers"),
-        ("torch", "complex64", "for complex numbers"),
-        ("torch", "QInt8Storage", "for quantized tensors"),
-        ("torch._utils", "_rebuild_qtensor", "`dequantize()` before saving"),
-        ("torch._utils", "_rebuild_sparse_tensor", "`to_dense()` before saving"),
-        ("torch", "uint64", "an element type that candle does not support"),
-        ("torch", "float8_e5m2", "an element type that candle does not support"),
-        ("torch._utils", "_rebuild_wrapper_subclass", "not needed for tensors"),
-        ("os", "system", "it was not run"),
-    ] {
-        let pickle = format!("\u{80}\u{2}c{module}\n{name}\n.").chars().map(|c| c as u8).collect::<Vec<_>>();
-        let error =
-            sconce::__private::readers::pickle(&pickle).expect("the pickle should be rejected").to_string();
-        assert!(error.contains(expected) && error.contains(&format!("`{module}.{name}`")), "{error}");
-    }
-}
-
-#[test]
 fn metadata_is_read_from_safetensors_files_only() -> Outcome {
     let directory = sharded()?;
     let actual = metadata(directory.path().join("model-1.safetensors"))?;

@@ -10,5 +10,6 @@ mod engines;
 mod files;
 mod formats;
 mod load;
+mod objects;
 mod report;
 mod wrappers;

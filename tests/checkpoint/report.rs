@@ -1,7 +1,12 @@
 //! The report of a load, and the error of a load that fails.
 
+use std::path::Path;
+
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
 use sconce::prelude::*;
 
+use crate::common::message;
 use crate::engines::{CPU, Directory, built};
 
 /// A network with the tensors `layers.0.weight`, `layers.0.bias`, `layers.1.weight`, …
@@ -103,5 +108,69 @@ fn names_of_any_length_and_content_are_printed_on_a_line() -> Result<()> {
         assert!(text.contains("a.….a") && text.contains(r"new\nline\u{1b}[2J"), "{text}");
     }
     assert!(report.unexpected.iter().any(|(name, _)| *name == long));
+    Ok(())
+}
+
+/// Loads a file with zeros of these names, dtypes and shapes into a `Linear` with 2 inputs and 1 output.
+fn load_linear(tensors: &[(&str, Dtype, &[usize])], partial: bool) -> Result<LoadReport> {
+    let views = tensors.iter().map(|&(name, dtype, shape)| {
+        let length = shape.iter().product::<usize>() * dtype.bitsize() / 8;
+        (name, TensorView::new(dtype, shape.to_vec(), &[0; 64][..length]).expect("the length should match"))
+    });
+    let file = safetensors::serialize(views, None).expect("the names should be distinct");
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("linear.safetensors");
+    std::fs::write(&path, file)?;
+    let load = if partial { Load::new(&path).partial() } else { Load::new(&path) };
+    let built = Linear::config(2, 1).load_with(&load, &CPU);
+    let loaded = Linear::config(2, 1).init(&CPU)?.load_with(&load);
+    match (&built, &loaded) {
+        (Ok((_, built)), Ok(loaded)) => assert_eq!(built, loaded),
+        (Err(built), Err(loaded)) => assert_eq!(built.to_string(), loaded.to_string()),
+        (built, loaded) => panic!("expected equal outcomes, found {:?} and {loaded:?}", built.as_ref().err()),
+    }
+    loaded
+}
+
+#[test]
+fn tensors_that_candle_cannot_represent_are_errors_or_skipped() -> Result<()> {
+    const WEIGHT: (&str, Dtype, &[usize]) = ("weight", Dtype::F32, &[1, 2]);
+    const BIAS: (&str, Dtype, &[usize]) = ("bias", Dtype::F32, &[1]);
+    // A tensor of the network, and one beside the tensors of the network.
+    for tensors in
+        [[WEIGHT, ("bias", Dtype::C64, &[1])].as_slice(), &[WEIGHT, BIAS, ("spectrum", Dtype::C64, &[1])]]
+    {
+        let name = tensors[tensors.len() - 1].0;
+        let error = message(load_linear(tensors, false));
+        let expected =
+            format!("linear.safetensors: candle cannot represent the tensors `{name}` (C64 tensor)");
+        assert!(error.contains(&expected), "{error}");
+        let report = load_linear(tensors, true)?;
+        assert_eq!((report.loaded.len(), report.missing.len()), (tensors.len() - 1, 3 - tensors.len()));
+        assert_eq!(report.skipped[0].to_string(), format!("{name}: C64 tensor"));
+    }
+    // A tensor beside the network.
+    let wrapped =
+        [("net.weight", WEIGHT.1, WEIGHT.2), ("net.bias", BIAS.1, BIAS.2), ("window", Dtype::C64, &[1])];
+    let report = load_linear(&wrapped, false)?;
+    assert_eq!((report.loaded.len(), report.skipped[0].to_string().as_str()), (2, "window: C64 tensor"));
+    Ok(())
+}
+
+#[test]
+fn objects_beside_the_state_dict_are_reported() -> Result<()> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/checkpoints/beside_zip_4.pt");
+    let report = Linear::config(3, 2).init(&CPU)?.load_with(Load::new(file))?;
+    assert_eq!(report.loaded, ["weight", "bias"]);
+    assert_eq!(report.skipped[0].to_string(), "namespace: argparse.Namespace");
+    let text = report.to_string();
+    assert!(text.starts_with(&format!(
+        "loaded 2, missing 0, unexpected 0, mismatched 0, skipped {}",
+        report.skipped.len()
+    )));
+    assert!(
+        text.contains("\nskipped  array        numpy.ndarray\n") && text.ends_with("more skipped"),
+        "{text}"
+    );
     Ok(())
 }

@@ -10,7 +10,7 @@ use crate::{Error, Result};
 use super::super::budget::Budget;
 use super::super::element::{ElementType, Stream, element_count};
 use super::super::input::Input;
-use super::super::{Contents, StateDict, with_context};
+use super::super::{Contents, Skipped, with_context};
 use super::LENGTH_BYTES;
 
 /// The maximum length of the header in bytes, as defined by the format.
@@ -27,12 +27,17 @@ pub(in super::super) fn read(mut input: Input, budget: &mut Budget, device: &Dev
     infos.sort_by(|(a, a_info), (b, b_info)| {
         a_info.data_offsets.cmp(&b_info.data_offsets).then_with(|| a.cmp(b))
     });
-    let mut state = StateDict::new();
+    let mut contents = Contents::default();
     for (name, info) in infos {
-        let tensor = stored_tensor(info, start, &mut input, budget, device);
-        state.insert(&*name, with_context(format_args!("tensor `{name}`"), tensor)?);
+        let Some(element) = element(info.dtype) else {
+            contents.unsupported.push(Skipped { path: name, kind: format!("{} tensor", info.dtype) });
+            continue;
+        };
+        let tensor = stored_tensor(info, element, start, &mut input, budget, device);
+        let tensor = with_context(format_args!("tensor `{name}`"), tensor)?;
+        contents.state.insert(name, tensor);
     }
-    Ok(state.into())
+    Ok(contents)
 }
 
 /// Returns the metadata in the header.
@@ -66,14 +71,12 @@ fn header(input: &mut Input, budget: &mut Budget) -> Result<(u64, Metadata)> {
 
 fn stored_tensor(
     info: &TensorInfo,
+    element: ElementType,
     start: u64,
     input: &mut Input,
     budget: &mut Budget,
     device: &Device,
 ) -> Result<Tensor> {
-    let Some(element) = element(info.dtype) else {
-        return Err(Error::msg(format!("candle has no dtype for elements of type {}", info.dtype)));
-    };
     let Some(count) = element_count(&info.shape) else {
         return Err(Error::msg(format!("shape {:?} is too large for memory", info.shape)));
     };
@@ -95,6 +98,7 @@ fn element(dtype: Dtype) -> Option<ElementType> {
         Dtype::U32 => ElementType::U32,
         Dtype::I64 => ElementType::I64,
         Dtype::F8_E4M3 => ElementType::F8E4M3,
+        Dtype::F8_E5M2 => ElementType::F8E5M2,
         Dtype::F16 => ElementType::F16,
         Dtype::BF16 => ElementType::BF16,
         Dtype::F32 => ElementType::F32,

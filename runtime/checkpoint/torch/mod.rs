@@ -1,10 +1,13 @@
 //! Files of `torch.save`: a pickle that describes tensors, and their storages.
 //!
 //! [`pickle`] runs the pickle and puts its objects on a [`heap`]; [`globals`] has the classes and functions that a
-//! pickle may name. [`select`] finds the state dict. [`archive`] and [`legacy`] read storages, and [`storages`] creates
-//! tensors from them.
+//! pickle may name, and [`call`] the results of calling them. [`select`] finds the state dict, and [`skipped`] lists
+//! everything else. [`archive`] and [`legacy`] read storages, and [`storages`] creates tensors from them.
 
 mod archive;
+mod call;
+mod class;
+mod dtype;
 mod globals;
 mod heap;
 mod legacy;
@@ -12,7 +15,9 @@ mod opcode;
 mod pickle;
 mod read;
 mod select;
+mod skipped;
 mod storages;
+mod text;
 
 use std::io::Read;
 
@@ -27,6 +32,7 @@ use super::{Contents, StateDict, with_context};
 
 use archive::TorchArchive;
 use pickle::Pickle;
+use select::Selection;
 use storages::TensorReader;
 
 pub(super) use archive::prefix;
@@ -76,16 +82,16 @@ fn read_tensors(
     pickle: &Pickle<'_>,
     key: Option<&str>,
     source: impl Storages,
-    budget: Budget,
+    mut budget: Budget,
     device: &Device,
 ) -> Result<Contents> {
-    let entries = select::state_dict(pickle, key)?;
-    let mut reader = TensorReader::new(source, entries.iter().map(|(_, record)| *record), budget, device);
+    let Selection { tensors, unsupported, skipped, warnings } = select::state_dict(pickle, key, &mut budget)?;
+    let mut reader = TensorReader::new(source, tensors.iter().map(|(_, record)| *record), budget, device);
     let mut state = StateDict::new();
-    for (name, record) in &entries {
+    for (name, record) in &tensors {
         state.insert(*name, with_context(format_args!("tensor `{name}`"), reader.tensor(record))?);
     }
-    Ok(state.into())
+    Ok(Contents { state, unsupported, skipped, warnings })
 }
 
 fn wrong_size(key: &str, expected: usize, found: u64) -> Error {

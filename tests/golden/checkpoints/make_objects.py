@@ -1,0 +1,174 @@
+"""Writes what people save with torch.save: objects beside the state dict, whole modules, TorchScript, and shards.
+
+    python make_objects.py
+
+Needs PyTorch and NumPy; the files were recorded with PyTorch 2.15. All tensors are small integers, counted by `counted`.
+The files `*_legacy_*.pt` differ between runs, because the keys of their storages are addresses.
+"""
+
+import argparse
+import collections
+import datetime
+import enum
+import functools
+import json
+import os
+import pathlib
+import struct
+import types
+
+import numpy as np
+import torch
+from torch import nn
+
+os.chdir(os.path.dirname(os.path.abspath(__file__)))
+
+
+def counted(module, start=0):
+    """Fills the parameters and buffers of `module` with 0, 1, 2, …"""
+    for tensor in module.state_dict().values():
+        count = tensor.numel()
+        tensor.copy_(torch.arange(start, start + count).reshape(tensor.shape))
+        start += count
+    return module
+
+
+def save(name, value, protocols=(2, 4)):
+    """Writes `value` in both containers."""
+    for protocol in protocols:
+        torch.save(value, f"{name}_zip_{protocol}.pt", pickle_protocol=protocol)
+        torch.save(value, f"{name}_legacy_{protocol}.pt", pickle_protocol=protocol, _use_new_zipfile_serialization=False)
+
+
+class Custom:
+    def __init__(self):
+        self.rate = 0.1
+
+
+class Slotted:
+    __slots__ = ("rate",)
+
+    def __init__(self):
+        self.rate = 0.1
+
+
+class Config(dict):
+    pass
+
+
+class Arguments:
+    """Takes arguments in `__new__`, some of them by keyword."""
+
+    def __new__(cls, *args, **kwargs):
+        return super().__new__(cls)
+
+    def __getnewargs_ex__(self):
+        return (1,), {"rate": 0.1}
+
+
+class Color(enum.Enum):
+    RED = 1
+
+
+Point = collections.namedtuple("Point", "x y")
+
+
+def objects():
+    """Returns every kind of object that a training script saves beside a state dict."""
+    np.random.seed(0)
+    own = torch.ones(2)
+    return {
+        "namespace": argparse.Namespace(lr=0.1, out=pathlib.PurePosixPath("/data"), custom=Custom()),
+        "path": pathlib.PurePosixPath("/data"),
+        "custom": Custom(),
+        "slotted": Slotted(),
+        "arguments": Arguments(),
+        "config": Config(lr=0.1),
+        "enum": Color.RED,
+        "datetime": datetime.datetime(2020, 1, 1),
+        "delta": datetime.timedelta(seconds=1),
+        "simple": types.SimpleNamespace(a=1),
+        "defaultdict": collections.defaultdict(list, a=[1]),
+        "counter": collections.Counter("abca"),
+        "deque": collections.deque([1, 2]),
+        "point": Point(1, 2),
+        "partial": functools.partial(int, base=2),
+        "complex": 1 + 2j,
+        "slice": slice(1, 2),
+        "range": range(3),
+        "function": len,
+        "method": "text".upper,
+        "class": Custom,
+        "device": torch.device("cpu"),
+        "dtype": torch.float32,
+        "size": torch.Size([1, 2]),
+        "set": {1, 2},
+        "frozenset": frozenset([1]),
+        "bytes": b"\xff\x00",
+        "bytearray": bytearray(b"abc"),
+        "none": None,
+        "flag": True,
+        "epoch": 3,
+        "large": 10**30,
+        "rate": 0.5,
+        "name": "état",
+        "surrogate": "\udcff",
+        "tuple": (1, (2,)),
+        "list": [Custom(), 1, [pathlib.PurePosixPath("/data")]],
+        "scalar": np.float64(3),
+        "numpy_bool": np.bool_(True),
+        "array": np.arange(3),
+        "numpy_state": np.random.RandomState(0).get_state(legacy=False)["state"]["pos"],
+        "generator": torch.Generator().manual_seed(0).get_state()[:16].clone(),
+        "parameter": nn.Parameter(own),
+        "nested": {"deep": {"custom": Custom(), 7: Custom()}},
+    }
+
+
+def unsupported():
+    """Returns tensors that candle cannot represent."""
+    return {
+        "complex64": torch.tensor([1 + 2j]),
+        "complex128": torch.tensor([1 + 2j], dtype=torch.complex128),
+        "conjugated": torch.tensor([1 + 2j]).conj(),
+        "negated": torch.tensor([1 + 2j]).conj().imag,
+        "quantized": torch.quantize_per_tensor(torch.ones(2), 0.5, 0, torch.qint8),
+        "sparse": torch.eye(2).to_sparse(),
+        "rows": torch.eye(2).to_sparse_csr(),
+        "nested": torch.nested.nested_tensor([torch.ones(1), torch.ones(2)]),
+        "uint64": torch.tensor([1], dtype=torch.uint64),
+        "float8": torch.tensor([1.0]).to(torch.float8_e4m3fnuz),
+    }
+
+
+def float8():
+    """Returns all values of float8_e5m2, and the same values as float32."""
+    values = torch.arange(256, dtype=torch.uint8).view(torch.float8_e5m2)
+    return {"float8": values, "float32": values.float()}
+
+
+def save_safetensors(name, tensors, metadata=None):
+    codes = {torch.float8_e5m2: "F8_E5M2", torch.float32: "F32"}
+    header, data = {} if metadata is None else {"__metadata__": metadata}, b""
+    for key, tensor in tensors.items():
+        content = tensor.contiguous().view(torch.uint8).numpy().tobytes()
+        offsets = [len(data), len(data) + len(content)]
+        header[key] = {"dtype": codes[tensor.dtype], "shape": list(tensor.shape), "data_offsets": offsets}
+        data += content
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with open(name, "wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text + data)
+
+
+def linear():
+    return counted(nn.Linear(3, 2)).state_dict()
+
+
+if __name__ == "__main__":
+    save("beside", {**objects(), "model": linear()})
+    entries = {"rate": 0.5, "large": 10**30, "flag": True, "path": pathlib.PurePosixPath("/data"), "custom": Custom()}
+    save("beside", {**entries, "model": linear()}, protocols=(1,))
+    save("unsupported", {**unsupported(), "model": {**linear(), **unsupported()}}, protocols=(2,))
+    save("float8", float8(), protocols=(2,))
+    save_safetensors("float8.safetensors", float8())
