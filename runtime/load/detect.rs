@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::rename::Selection;
+use super::selection::Selection;
 use super::signature::{Expected, Signature};
 use super::wrapper::{is_wrapped, splits};
 
@@ -28,10 +28,10 @@ impl Found {
 
 /// Returns the prefix of the network's names in a checkpoint of a wrapped network. It is empty or ends with a dot.
 ///
-/// Returns an empty prefix if the checkpoint has names of the network without a prefix. Otherwise, the prefix is the one
-/// under which most tensors of the network are found. No other prefix may have as many, and the modules above it must
-/// only wrap the network, see [`is_wrapped`]: if the checkpoint has other modules beside `backbone.`, a strict load of
-/// the backbone would silently ignore them.
+/// Returns an empty prefix if the checkpoint has names of the network without a prefix. Otherwise, the prefix is the
+/// one under which most tensors of the network are found. No other prefix may have as many, and the modules above it
+/// must only wrap the network, see [`is_wrapped`]: if the checkpoint has other modules beside `backbone.`, a strict load
+/// of the backbone would silently ignore them.
 pub(crate) fn wrapper<'s>(selection: &'s Selection, signature: &Signature) -> &'s str {
     if selection.names().any(|name| required(selection, signature, name).is_some()) {
         return "";

@@ -7,7 +7,7 @@ use candle_core::Tensor;
 use crate::Result;
 use crate::checkpoint::StateDict;
 
-use super::rename::Selection;
+use super::selection::Selection;
 use super::signature::Signature;
 use super::wrapper::{without_inner_wrappers, wrapped_prefixes};
 

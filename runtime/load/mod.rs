@@ -6,6 +6,7 @@ mod guess;
 mod propose;
 mod rename;
 mod report;
+mod selection;
 mod signature;
 mod table;
 mod wrapper;
@@ -23,8 +24,8 @@ pub(crate) use copy::{CHUNK, converted, fill};
 pub(crate) use detect::wrapper;
 pub(crate) use guess::Guesses;
 pub(crate) use propose::propose;
-pub(crate) use rename::Selection;
 pub use report::{LoadReport, ShapeMismatch};
+pub(crate) use selection::Selection;
 pub(crate) use signature::{Expected, Signature};
 
 /// The path of a checkpoint and the options for loading it, for [`Config::load_with`](crate::Config::load_with) and
@@ -166,8 +167,8 @@ impl Load {
     ///
     /// # Errors
     ///
-    /// Fails if the file cannot be read, if candle cannot represent one of the tensors with the prefix, if no name has the
-    /// prefix, if a pattern is invalid, or if two names become equal.
+    /// Fails if the file cannot be read, if candle cannot represent one of the tensors with the prefix, if no name has
+    /// the prefix, if a pattern is invalid, or if two names become equal.
     pub fn read(&self, device: &Device) -> Result<StateDict> {
         let selection = self.select(device)?;
         let supported = selection.check_supported(|_| true);
@@ -178,7 +179,13 @@ impl Load {
     /// Reads the checkpoint and selects its tensors.
     pub(crate) fn select(&self, device: &Device) -> Result<Selection> {
         let contents = self.reading.read(&self.path, device)?;
-        self.renaming.select(contents).map_err(|error| self.with_path(&error))
+        let selection = self.renaming.select(contents).map_err(|error| self.with_path(&error))?;
+        Ok(selection.read_by(self, device))
+    }
+
+    /// Returns the requested key of the state dict.
+    pub(crate) fn requested_key(&self) -> Option<&str> {
+        self.reading.key.as_deref()
     }
 
     fn with_path(&self, error: &Error) -> Error {

@@ -6,8 +6,8 @@ use std::fmt;
 use regex::Regex;
 
 use super::detect::prefixes;
-use super::rename::Selection;
 use super::report::LoadReport;
+use super::selection::Selection;
 use super::signature::Signature;
 
 /// The maximum number of proposals of one kind.
@@ -38,6 +38,7 @@ pub(crate) fn propose(
     attempt: Attempt<'_>,
 ) -> Vec<String> {
     let mut proposals = other_prefixes(selection, signature, attempt);
+    proposals.extend(other_keys(selection, attempt));
     if proposals.is_empty() {
         proposals.extend(replacements(selection, signature, report, attempt));
     }
@@ -91,6 +92,16 @@ fn other_prefixes(selection: &Selection, signature: &Signature, attempt: Attempt
     proposals.sort_by_key(|proposal| proposal.partial);
     proposals.truncate(MAX_PROPOSALS);
     proposals
+}
+
+/// Proposes the keys of other state dicts in the file that have all tensors of the network.
+fn other_keys(selection: &Selection, attempt: Attempt<'_>) -> Vec<Proposal> {
+    let selections = selection.with_other_keys().take(MAX_PROPOSALS);
+    let proposals = selections.filter_map(|(key, selection)| {
+        let proposal = Proposal::tried(format!(".key({key:?})"), &selection, attempt)?;
+        (!proposal.partial).then_some(proposal)
+    });
+    proposals.collect()
 }
 
 /// Proposes maps that rename unexpected tensors to missing ones.
@@ -162,8 +173,8 @@ struct Replacement {
 }
 
 impl Replacement {
-    /// Returns the replacements that turn the name `found` into `expected`, if they differ in one part: at the beginning
-    /// of the names, and anywhere in them.
+    /// Returns the replacements that turn the name `found` into `expected`, if the names differ in one part: at the
+    /// beginning of all names, and anywhere in them.
     fn between(found: &str, expected: &str) -> Vec<Self> {
         let old: Vec<&str> = found.split('.').collect();
         let new: Vec<&str> = expected.split('.').collect();

@@ -86,7 +86,7 @@ fn path_key(path: &str) -> Vec<(Option<u64>, String)> {
 }
 
 /// Escapes control characters and replaces the middle of a long text with an ellipsis.
-fn bounded(text: &str) -> String {
+pub(super) fn bounded(text: &str) -> String {
     let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
     let count = text.chars().count();
     if count <= MAX_CHARACTERS {

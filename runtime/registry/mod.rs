@@ -88,7 +88,7 @@ pub trait Network: Module {
     /// Copies the tensors of `state` into this network. If a tensor does not fit, the network is left unchanged.
     ///
     /// `state` may hold a tied tensor under any of its paths. `num_batches_tracked` of a batch norm may be missing,
-    /// as in checkpoints older than PyTorch 0.4.1.
+    /// as in checkpoints older than PyTorch 0.4.1. The prefix of a [wrapper](crate::Load#wrappers) is stripped.
     ///
     /// # Errors
     /// Fails if a tensor is missing, unexpected or mismatched, or if `state` has different values under two

@@ -11,5 +11,7 @@ mod files;
 mod formats;
 mod load;
 mod objects;
+mod proposals;
 mod report;
+mod wrapped;
 mod wrappers;

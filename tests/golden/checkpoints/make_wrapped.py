@@ -8,6 +8,8 @@ Each file has the tensors of `Net` under the names that one wrapper gives them:
 - `averaged.pt`: torch.optim.swa_utils.AveragedModel, with the counter `n_averaged`
 - `compiled.pt`: torch.compile of the whole network
 - `compiled_part.pt`: torch.compile of `fc` alone, in a DataParallel
+
+`ema.pt` has the state dict of another network under `model`, and that of an AveragedModel under `ema`.
 """
 
 import os
@@ -40,9 +42,13 @@ def save(name, net):
 
 
 if __name__ == "__main__":
+    torch.manual_seed(0)
     save("data_parallel.pt", nn.DataParallel(filled(Net())))
     save("averaged.pt", torch.optim.swa_utils.AveragedModel(filled(Net())))
     save("compiled.pt", torch.compile(filled(Net())))
     part = filled(Net())
     part.fc = torch.compile(part.fc)
     save("compiled_part.pt", nn.DataParallel(part))
+    averaged = torch.optim.swa_utils.AveragedModel(filled(Net()))
+    states = {"model": nn.Linear(1, 1).state_dict(), "optimizer": {"state": {}}, "ema": averaged.state_dict()}
+    torch.save(states, os.path.join(HERE, "ema.pt"))
