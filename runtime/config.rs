@@ -2,6 +2,7 @@
 
 use std::borrow::Borrow;
 use std::path::Path;
+use std::sync::Arc;
 
 use candle_core::{DType, Device};
 use candle_nn::VarBuilder;
@@ -71,7 +72,7 @@ pub trait Config: Sized {
     fn load_with(self, load: impl Borrow<Load>, device: &Device) -> Result<(Self::Output, LoadReport)> {
         let load = load.borrow();
         let dtype = load.float_dtype()?.unwrap_or(DType::F32);
-        let selection = load.select(device)?;
+        let selection = Arc::new(load.select(device)?);
         let built = build_from(self, &selection, load.is_partial(), dtype, device);
         built.map_err(|error| error.in_layer(load.path().display()))
     }
@@ -91,13 +92,13 @@ pub trait Config: Sized {
 /// Builds a network with the values of a checkpoint, then loads the tensors that the construction did not request.
 fn build_from<C: Config>(
     config: C,
-    selection: &Selection,
+    selection: &Arc<Selection>,
     partial: bool,
     dtype: DType,
     device: &Device,
 ) -> Result<(C::Output, LoadReport)> {
     let fallback = if partial { Fallback::Initialize } else { Fallback::Zeros };
-    let source = Checkpoint::new(selection, fallback)?;
+    let source = Checkpoint::new(Arc::clone(selection), fallback);
     let mut network = config.build(source.var_builder(dtype, device))?;
     let matching = Matching::new(&network, &source.requested(), selection, partial)?;
     let settled = source.settle(|name| matching.values(name))?;

@@ -65,15 +65,16 @@ impl From<StateDict> for Contents {
     }
 }
 
-/// An object in a checkpoint that is not a tensor, such as the arguments of a training script.
+/// A part of a checkpoint that is not loaded: an object that is not a tensor, such as the arguments of a training script,
+/// a tensor that candle cannot represent, or a tensor outside the prefix of a network.
 ///
 /// [`Display`](fmt::Display) formats it as `path: kind`, for example `args: argparse.Namespace`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Skipped {
-    /// The keys that lead to the object, separated by dots.
+    /// The keys that lead to the object, separated by dots, or the name of the tensor.
     pub path: String,
-    /// The Python class of the object, with its module, or the kind of an object without a class.
+    /// The Python class of the object, with its module, or a description of the object or tensor.
     pub kind: String,
 }
 

@@ -17,13 +17,16 @@ const MAX_PROPOSALS: usize = 3;
 const MAX_PREFIXES: usize = 8;
 
 /// The maximum number of missing names for which a replacement is searched.
-const MAX_MISSING: usize = 16;
+const MAX_MISSING: usize = 8;
 
 /// The maximum number of replacements that are tried for one name.
 const MAX_CANDIDATES: usize = 32;
 
 /// The maximum number of unexpected tensors for which replacements are searched.
 const MAX_UNEXPECTED: usize = 10_000;
+
+/// The maximum length of the proposed calls in bytes. Names in a hostile file may have any length.
+const MAX_CALLS: usize = 400;
 
 /// Loads a selection without changing the network. Returns the report, or `None` if the load would fail even with
 /// `partial`.
@@ -39,6 +42,7 @@ pub(crate) fn propose(
 ) -> Vec<String> {
     let mut proposals = other_prefixes(selection, signature, attempt);
     proposals.extend(other_keys(selection, attempt));
+    proposals.truncate(MAX_PROPOSALS);
     if proposals.is_empty() {
         proposals.extend(replacements(selection, signature, report, attempt));
     }
@@ -73,7 +77,7 @@ impl Proposal {
     /// Returns the proposal of `calls`, which give `selection`. Returns `None` unless the load finds all tensors of the
     /// network, or all tensors of the checkpoint belong to the network.
     fn tried(calls: String, selection: &Selection, attempt: Attempt<'_>) -> Option<Self> {
-        let report = attempt(selection)?;
+        let report = attempt(selection).filter(|_| calls.len() <= MAX_CALLS)?;
         let has_all = report.missing.is_empty() || report.unexpected.is_empty();
         let fits = has_all && report.mismatched.is_empty() && !report.loaded.is_empty();
         fits.then(|| Self { calls, partial: !report.is_complete(), loaded: report.loaded.len() })

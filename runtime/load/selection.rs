@@ -81,6 +81,11 @@ impl Selection {
         tensors.filter_map(|(name, tensor)| Some((name.strip_prefix(self.prefix.as_str())?, tensor)))
     }
 
+    /// Returns the selected tensor with this name without the prefix.
+    pub fn get(&self, name: &str) -> Option<&Tensor> {
+        self.contents.state.get(&format!("{}{name}", self.prefix))
+    }
+
     /// Applies the maps to a name.
     pub fn map<'n>(&self, name: Cow<'n, str>) -> Cow<'n, str> {
         self.maps.iter().fold(name, |name, (regex, new)| match regex.replace_all(&name, new) {

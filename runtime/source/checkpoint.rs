@@ -55,13 +55,10 @@ struct Request {
 
 impl Checkpoint {
     /// Prepares the construction of a network from the selected tensors.
-    ///
-    /// # Errors
-    /// Fails if two names of tensors become equal.
-    pub fn new(selection: &Selection, fallback: Fallback) -> crate::Result<Self> {
-        let guesses = Guesses::new(selection)?;
+    pub fn new(selection: Arc<Selection>, fallback: Fallback) -> Self {
+        let guesses = Guesses::new(selection);
         let construction = Construction { guesses, requests: Vec::new(), requested: StateDict::new() };
-        Ok(Self(Arc::new(Shared { fallback, construction: Mutex::new(construction) })))
+        Self(Arc::new(Shared { fallback, construction: Mutex::new(construction) }))
     }
 
     /// Returns a builder of trainable parameters with the values of the checkpoint.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor, TensorId};
 use sconce::checkpoint::write_safetensors;
 use sconce::prelude::*;
 
@@ -43,10 +43,16 @@ pub fn built<C: Config>(config: C, load: &Load) -> Outcome {
     Ok((report, state(&network), network.parameters().len()))
 }
 
+fn variable_ids(network: &impl Network) -> Vec<TensorId> {
+    network.trainable_parameters().into_iter().map(|(_, variable)| variable.id()).collect()
+}
+
 /// Loads a checkpoint into an existing network.
 fn loaded(mut network: impl Network, load: &Load) -> Outcome {
     let (before, parameters) = (state(&network), network.parameters().len());
+    let variables = variable_ids(&network);
     let report = network.load_with(load).map_err(|error| error.to_string());
+    assert_eq!(variable_ids(&network), variables, "optimizers should still hold the parameters");
     if report.is_err() {
         assert_eq!(state(&network), before, "a failed load should change nothing");
     }

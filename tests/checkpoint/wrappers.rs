@@ -287,8 +287,15 @@ impl Module for Doubled {
 fn values_of_wrapped_networks_are_available_during_the_construction() -> Result<()> {
     let directory = Directory::new();
     let three = Tensor::full(3f32, 2, &CPU)?;
-    let path = directory.file(&StateDict::from_iter([("module._orig_mod.weight", three)]));
-    let (network, report) = DoubledConfig.load_with(Load::new(path), &CPU)?;
-    assert_eq!((values(&network.0), report.loaded.len()), (vec![6.; 2], 1));
+    for (name, pattern) in [
+        ("module._orig_mod.weight", "x"),
+        ("weight", "x"),
+        ("module.kernel", "^kernel"),
+        ("net._orig_mod.kernel", "kernel"),
+    ] {
+        let path = directory.file(&StateDict::from_iter([(name, three.clone())]));
+        let (network, report) = DoubledConfig.load_with(Load::new(path).map(pattern, "weight"), &CPU)?;
+        assert_eq!((values(&network.0), report.loaded.len()), (vec![6.; 2], 1), "{name}");
+    }
     Ok(())
 }
