@@ -7,23 +7,25 @@ use crate::{Error, Result};
 use super::StateDict;
 
 /// The content of a checkpoint: its tensors, and what the reader skipped.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Contents {
     pub state: StateDict,
-    /// The tensors that candle cannot represent, by name.
+    /// The tensors that candle cannot represent, by name. `skipped` also lists them.
     pub unsupported: Vec<Skipped>,
     /// The objects in the file that are not tensors, in the order of the file.
     pub skipped: Vec<Skipped>,
     /// Deviations from the format that do not affect the tensors.
     pub warnings: Vec<String>,
-    /// Whether all names in a file of `torch.save` begin with [`DATA_PARALLEL_PREFIX`].
-    pub is_data_parallel: bool,
 }
 
-/// The prefix that `torch.nn.DataParallel` adds to every name.
-pub(super) const DATA_PARALLEL_PREFIX: &str = "module.";
-
 impl Contents {
+    /// Records a tensor that candle cannot represent.
+    pub fn push_unsupported(&mut self, name: String, kind: String) {
+        let tensor = Skipped { path: name, kind };
+        self.unsupported.push(tensor.clone());
+        self.skipped.push(tensor);
+    }
+
     /// Checks that candle can represent all tensors for whose names `is_needed` returns `true`.
     ///
     /// # Errors
@@ -41,21 +43,13 @@ impl Contents {
         )))
     }
 
-    /// Returns the tensors, without the prefix of a data-parallel module.
+    /// Returns the tensors.
     ///
     /// # Errors
     ///
     /// Fails if candle cannot represent one of the tensors.
     pub fn into_state(self) -> Result<StateDict> {
-        self.check_supported(|_| true)?;
-        if !self.is_data_parallel {
-            return Ok(self.state);
-        }
-        let stripped = self.state.into_iter().map(|(name, tensor)| {
-            let rest = name.strip_prefix(DATA_PARALLEL_PREFIX).map(str::to_owned);
-            (rest.unwrap_or(name), tensor)
-        });
-        Ok(stripped.collect())
+        self.check_supported(|_| true).map(|()| self.state)
     }
 }
 

@@ -62,8 +62,8 @@ pub use state_dict::StateDict;
 /// - `.npz`, compressed or not, with arrays in row-major or column-major order.
 ///
 /// In a PyTorch file, the state dict may be the top-level object, the entry `state_dict`, `model_state_dict` or
-/// `model`, or the only dictionary of tensors in the file. Entries that are not tensors are ignored. The prefix
-/// `module.` that `DataParallel` adds is stripped if all names have it. Pickled code is never run: a pickle that names
+/// `model`, or the only dictionary of tensors in the file. Entries that are not tensors are ignored. The names are those
+/// of the file, including the prefix `module.` that `DataParallel` adds. Pickled code is never run: a pickle that names
 /// a class or function outside a short, fixed list is an error.
 ///
 /// Element types that candle lacks are converted to the smallest type that can represent all values: `bool` to `U8`,

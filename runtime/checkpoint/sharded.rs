@@ -36,16 +36,15 @@ pub(super) fn read(
     let mut budget = Budget::new(usize::try_from(length).unwrap_or(usize::MAX), options.limit);
     budget.spend(Some(index.len()))?;
 
-    let mut contents = Contents { is_data_parallel: true, ..Contents::default() };
+    let mut contents = Contents::default();
     for (shard, (file, length)) in shards {
         let mut file = options.source(file)?;
         let tensors = safetensors::read(Input::new(&mut *file, length), &mut budget, device);
-        let Contents { state: tensors, unsupported, skipped, warnings, is_data_parallel } =
+        let Contents { state: tensors, unsupported, skipped, warnings } =
             with_context(format_args!("shard `{shard}`"), tensors)?;
         contents.unsupported.extend(unsupported);
         contents.skipped.extend(skipped);
         contents.warnings.extend(warnings);
-        contents.is_data_parallel &= is_data_parallel;
         for (name, tensor) in tensors {
             if contents.state.contains_key(&name) {
                 return Err(Error::msg(format!("tensor `{name}` is in `{shard}` and in an earlier shard")));

@@ -120,8 +120,8 @@ fn every_element_type_and_stride_is_read_in_every_protocol() -> Outcome {
 fn a_state_dict_is_found_among_other_entries() -> Outcome {
     for file in ["nested.pt", "nested_legacy.pt"] {
         let state = read(golden("checkpoints").join(file), &Device::Cpu)?;
-        assert_eq!(format!("{state:?}"), r#"{"fc.weight": F32 [2, 3], "fc.bias": F32 [2]}"#);
-        assert_eq!(state.get("fc.bias").ok_or("missing")?.to_vec1::<f32>()?, [1., 2.]);
+        assert_eq!(format!("{state:?}"), r#"{"module.fc.weight": F32 [2, 3], "module.fc.bias": F32 [2]}"#);
+        assert_eq!(state.get("module.fc.bias").ok_or("missing")?.to_vec1::<f32>()?, [1., 2.]);
     }
     Ok(())
 }

@@ -9,4 +9,5 @@ mod corpus;
 mod files;
 mod formats;
 mod load;
+mod modules;
 mod objects;

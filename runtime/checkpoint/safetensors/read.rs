@@ -10,7 +10,7 @@ use crate::{Error, Result};
 use super::super::budget::Budget;
 use super::super::element::{ElementType, Stream, element_count};
 use super::super::input::Input;
-use super::super::{Contents, Skipped, with_context};
+use super::super::{Contents, with_context};
 use super::LENGTH_BYTES;
 
 /// The maximum length of the header in bytes, as defined by the format.
@@ -30,7 +30,7 @@ pub(in super::super) fn read(mut input: Input, budget: &mut Budget, device: &Dev
     let mut contents = Contents::default();
     for (name, info) in infos {
         let Some(element) = element(info.dtype) else {
-            contents.unsupported.push(Skipped { path: name, kind: format!("{} tensor", info.dtype) });
+            contents.push_unsupported(name, format!("{} tensor", info.dtype));
             continue;
         };
         let tensor = stored_tensor(info, element, start, &mut input, budget, device);

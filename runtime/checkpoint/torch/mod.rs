@@ -11,6 +11,8 @@ mod dtype;
 mod globals;
 mod heap;
 mod legacy;
+mod module;
+mod named;
 mod opcode;
 mod pickle;
 mod read;
@@ -27,13 +29,14 @@ use crate::{Error, Result};
 
 use super::archive::Archive;
 use super::budget::Budget;
-use super::contents::DATA_PARALLEL_PREFIX;
 use super::input::Input;
-use super::{Contents, StateDict, with_context};
+use super::{Contents, with_context};
 
 use archive::TorchArchive;
+use heap::Value;
 use pickle::Pickle;
 use select::Selection;
+use skipped::unsupported_tensor;
 use storages::TensorReader;
 
 pub(super) use archive::prefix;
@@ -86,14 +89,19 @@ fn read_tensors(
     mut budget: Budget,
     device: &Device,
 ) -> Result<Contents> {
-    let Selection { tensors, unsupported, skipped, warnings } = select::state_dict(pickle, key, &mut budget)?;
-    let mut reader = TensorReader::new(source, tensors.iter().map(|(_, record)| *record), budget, device);
-    let mut state = StateDict::new();
-    for (name, record) in &tensors {
-        state.insert(*name, with_context(format_args!("tensor `{name}`"), reader.tensor(record))?);
+    let Selection { tensors, skipped, warnings } = select::state_dict(pickle, key, &mut budget)?;
+    let records = tensors.iter().filter_map(|&(_, tensor)| pickle.heap.tensor_record(tensor).ok());
+    let mut reader = TensorReader::new(source, records, budget, device);
+    let mut contents = Contents { skipped, warnings, ..Contents::default() };
+    for (name, tensor) in &tensors {
+        if let Value::UnsupportedTensor(kind) = tensor {
+            contents.push_unsupported(name.clone(), unsupported_tensor(kind));
+            continue;
+        }
+        let tensor = pickle.heap.tensor_record(*tensor).and_then(|record| reader.tensor(record));
+        contents.state.insert(name, with_context(format_args!("tensor `{name}`"), tensor)?);
     }
-    let is_data_parallel = state.keys().all(|name| name.starts_with(DATA_PARALLEL_PREFIX));
-    Ok(Contents { state, unsupported, skipped, warnings, is_data_parallel })
+    Ok(contents)
 }
 
 fn wrong_size(key: &str, expected: usize, found: u64) -> Error {

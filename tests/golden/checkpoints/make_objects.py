@@ -161,6 +161,51 @@ def save_safetensors(name, tensors, metadata=None):
         file.write(struct.pack("<Q", len(text)) + text + data)
 
 
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(2)
+        self.plain = torch.ones(3)
+        self.register_buffer("mask", torch.ones(2))
+        self.register_buffer("cache", torch.ones(2), persistent=False)
+        self.register_buffer("absent_buffer", None)
+        self.register_parameter("absent", None)
+        self.scale = nn.Parameter(torch.ones(2))
+
+    def forward(self, x):
+        return self.norm(x) * self.scale * self.mask + self.cache
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = Block()
+        self.again = self.first
+        self.list = nn.ModuleList([nn.Linear(2, 2, bias=False), Block()])
+        self.embed = nn.Embedding(2, 2)
+        self.head = nn.Linear(2, 2)
+        self.head.weight = self.embed.weight
+        self.nothing = None
+        self.add_module("absent_module", None)
+
+    def forward(self, x):
+        for layer in self.list:
+            x = layer(x)
+        return self.head(self.again(self.first(x)))
+
+
+class Cyclic(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(1, 1)
+        self.__dict__["_modules"]["cycle"] = self
+
+
+def without_source():
+    """Makes legacy files with modules contain a short text instead of the modules' sources and their paths."""
+    torch.serialization.get_source_lines_and_file = lambda cls, *_: ([f"class {cls.__name__}"], 0, f"{cls.__name__}.py")
+
+
 def linear():
     return counted(nn.Linear(3, 2)).state_dict()
 
@@ -172,3 +217,10 @@ if __name__ == "__main__":
     save("unsupported", {**unsupported(), "model": {**linear(), **unsupported()}}, protocols=(2,))
     save("float8", float8(), protocols=(2,))
     save_safetensors("float8.safetensors", float8())
+    without_source()
+    net = counted(Net())
+    torch.save(net.state_dict(), "whole_state.pt")
+    save("whole", net)
+    save("whole_in_dict", {"epoch": 3, "model": net, "optimizer": torch.optim.SGD(net.parameters())}, protocols=(2,))
+    save("whole_parallel", {"net": nn.DataParallel(net)}, protocols=(2,))
+    torch.save(Cyclic(), "cyclic.pt")
