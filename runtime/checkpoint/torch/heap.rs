@@ -327,12 +327,17 @@ impl<'a> Heap<'a> {
         self.attribute_dict(value).is_some_and(|dict| dict.is_module)
     }
 
+    /// Returns all classes and functions that the pickle names.
+    pub fn classes(&self) -> &[Class<'a>] {
+        &self.classes
+    }
+
     /// Returns the class or function whose call made an object.
     pub fn class(&self, object: usize) -> Class<'a> {
         self.classes[self.objects[object].class]
     }
 
-    /// Returns the index of the class of an object, for [`Heap::object`].
+    /// Returns the index of the class of an object in [`classes`](Self::classes).
     pub fn class_index(&self, object: usize) -> usize {
         self.objects[object].class
     }

@@ -2,7 +2,8 @@
 //!
 //! [`pickle`] runs the pickle and puts its objects on a [`heap`]; [`globals`] has the classes and functions that a
 //! pickle may name, and [`call`] the results of calling them. [`select`] finds the state dict, and [`skipped`] lists
-//! everything else. [`archive`] and [`legacy`] read storages, and [`storages`] creates tensors from them.
+//! everything else. [`module`] collects the tensors of a pickled module, and [`script`] knows those of TorchScript.
+//! [`archive`] and [`legacy`] read storages, and [`storages`] creates tensors from them.
 
 mod archive;
 mod call;
@@ -16,6 +17,7 @@ mod named;
 mod opcode;
 mod pickle;
 mod read;
+mod script;
 mod select;
 mod skipped;
 mod storages;
@@ -35,6 +37,7 @@ use super::{Contents, with_context};
 use archive::TorchArchive;
 use heap::Value;
 use pickle::Pickle;
+use script::ScriptClasses;
 use select::Selection;
 use skipped::unsupported_tensor;
 use storages::TensorReader;
@@ -53,7 +56,8 @@ pub(super) fn read_zip(
     let mut archive = TorchArchive::new(archive, prefix, &mut budget)?;
     let description = archive.description(&mut budget)?;
     let pickle = with_context("data.pkl", Pickle::load(&description, &mut budget))?;
-    read_tensors(&pickle, key, archive, budget, device)
+    let classes = ScriptClasses::read(&pickle.heap, &mut archive, &mut budget)?;
+    read_tensors(&pickle, &classes, key, archive, budget, device)
 }
 
 /// Reads a file in the format before PyTorch 1.6. If `key` is given, searches only the entry `key` for the state
@@ -67,7 +71,7 @@ pub(super) fn read_legacy(
     let pickles = legacy::pickles(&mut input, &mut budget)?;
     let description = legacy::Description::load(&pickles, &mut budget)?;
     let storages = legacy::LegacyStorages::locate(input, &description)?;
-    read_tensors(&description.object, key, storages, budget, device)
+    read_tensors(&description.object, &ScriptClasses::default(), key, storages, budget, device)
 }
 
 /// Runs a pickle and discards the result.
@@ -84,12 +88,13 @@ trait Storages {
 /// Reads the tensors of the state dict.
 fn read_tensors(
     pickle: &Pickle<'_>,
+    classes: &ScriptClasses,
     key: Option<&str>,
     source: impl Storages,
     mut budget: Budget,
     device: &Device,
 ) -> Result<Contents> {
-    let Selection { tensors, skipped, warnings } = select::state_dict(pickle, key, &mut budget)?;
+    let Selection { tensors, skipped, warnings } = select::state_dict(pickle, classes, key, &mut budget)?;
     let records = tensors.iter().filter_map(|&(_, tensor)| pickle.heap.tensor_record(tensor).ok());
     let mut reader = TensorReader::new(source, records, budget, device);
     let mut contents = Contents { skipped, warnings, ..Contents::default() };

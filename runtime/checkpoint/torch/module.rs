@@ -1,6 +1,6 @@
-//! The tensors of a pickled module, as `torch.save(model)` writes it: those that its `state_dict()` returns.
+//! The tensors of a module, as `torch.save(model)` or `torch.jit.save` writes it: those that its `state_dict()` returns.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::checkpoint::budget::Budget;
 use crate::{Error, Result};
@@ -8,24 +8,27 @@ use crate::{Error, Result};
 use super::class::elided;
 use super::heap::{Entry, Heap, Value};
 use super::named::NamedTensors;
+use super::script::{ScriptClass, ScriptClasses};
 use super::skipped::Listing;
 
 /// The maximum nesting depth of modules. A module may contain itself.
 const MAX_DEPTH: usize = 128;
 
-/// The maximum number of attributes and entries that are visited. A module that occurs twice in a module that occurs
-/// twice in a module, and so on, has exponentially many paths.
-const MAX_VISITED: usize = 1 << 22;
+/// The number of attributes and entries that may be visited in any file. In a large file, it is the memory of the
+/// objects in bytes, so that each attribute may be visited about fifty times. Without a limit, a module that occurs
+/// twice in a module that occurs twice in a module, and so on, would take exponential time.
+const MIN_VISITS: usize = 1 << 16;
 
 /// Collects the parameters and persistent buffers of a module and its submodules, in PyTorch's order.
 pub(super) struct ModuleWalk<'w, 'p, 'a> {
     heap: &'p Heap<'a>,
+    classes: &'p ScriptClasses,
     listing: &'w mut Listing<'p, 'a>,
     budget: &'w mut Budget,
     tensors: NamedTensors<'a>,
     /// The path of the current module, with a trailing dot.
     prefix: String,
-    visited: usize,
+    visits_left: usize,
 }
 
 /// The attributes of a module that hold its tensors and submodules.
@@ -39,8 +42,22 @@ struct Parts<'a> {
 }
 
 impl<'w, 'p, 'a> ModuleWalk<'w, 'p, 'a> {
-    pub fn new(heap: &'p Heap<'a>, listing: &'w mut Listing<'p, 'a>, budget: &'w mut Budget) -> Self {
-        Self { heap, listing, budget, tensors: NamedTensors::default(), prefix: String::new(), visited: 0 }
+    pub fn new(
+        heap: &'p Heap<'a>,
+        classes: &'p ScriptClasses,
+        listing: &'w mut Listing<'p, 'a>,
+        budget: &'w mut Budget,
+    ) -> Self {
+        let visits_left = heap.memory().max(MIN_VISITS);
+        Self {
+            heap,
+            classes,
+            listing,
+            budget,
+            tensors: NamedTensors::default(),
+            prefix: String::new(),
+            visits_left,
+        }
     }
 
     /// Returns the tensors of `module`. A module with several names has its tensors under all of them.
@@ -61,6 +78,13 @@ impl<'w, 'p, 'a> ModuleWalk<'w, 'p, 'a> {
                 elided(&self.prefix)
             )));
         }
+        match self.classes.of(self.heap, module) {
+            Some(class) => self.add_script(module, class, depth),
+            None => self.add_python(module, depth),
+        }
+    }
+
+    fn add_python(&mut self, module: Value<'a>, depth: usize) -> Result<()> {
         let parts = self.parts(module)?;
         let transient = self.names(parts.transient)?;
         for &(name, tensor) in self.entries(parts.parameters)? {
@@ -77,9 +101,33 @@ impl<'w, 'p, 'a> ModuleWalk<'w, 'p, 'a> {
         Ok(())
     }
 
+    /// Adds the tensors of a TorchScript module. All of its tensors and submodules are attributes.
+    fn add_script(&mut self, module: Value<'a>, class: &ScriptClass, depth: usize) -> Result<()> {
+        let attributes = self.heap.attributes(module);
+        let buffers = class.buffers.as_deref().unwrap_or_default();
+        self.visit(attributes.len() + class.parameters.len() + buffers.len())?;
+        let by_name: HashMap<_, _> = attributes.iter().filter_map(tensor).collect();
+        for name in class.parameters.iter().chain(buffers) {
+            if let Some(&tensor) = by_name.get(name.as_str()) {
+                self.add_named(name, tensor)?;
+            }
+        }
+        if class.buffers.is_none() {
+            for (name, tensor) in attributes.iter().filter_map(tensor) {
+                self.add_named(name, tensor)?;
+            }
+        }
+        for &(name, value) in attributes {
+            if self.classes.of(self.heap, value).is_some() {
+                self.add_child(name, value, depth)?;
+            }
+        }
+        Ok(())
+    }
+
     fn add_child(&mut self, name: Value<'a>, child: Value<'a>, depth: usize) -> Result<()> {
         match name {
-            Value::Str(name) if self.heap.is_module(child) => {
+            Value::Str(name) if self.is_module(child) => {
                 let length = self.prefix.len();
                 self.prefix.push_str(name);
                 self.prefix.push('.');
@@ -96,15 +144,21 @@ impl<'w, 'p, 'a> ModuleWalk<'w, 'p, 'a> {
 
     fn add_tensor(&mut self, name: Value<'a>, tensor: Value<'a>) -> Result<()> {
         match name {
-            Value::Str(name) if tensor.is_tensor() => {
-                let name = format!("{}{name}", self.prefix);
-                self.tensors.insert(&name, tensor, self.budget)
-            }
+            Value::Str(name) if tensor.is_tensor() => self.add_named(name, tensor),
             _ => {
                 self.skip(name, tensor);
                 Ok(())
             }
         }
+    }
+
+    fn add_named(&mut self, name: &str, tensor: Value<'a>) -> Result<()> {
+        let name = format!("{}{name}", self.prefix);
+        self.tensors.insert(&name, tensor, self.budget)
+    }
+
+    fn is_module(&self, value: Value<'a>) -> bool {
+        self.heap.is_module(value) || self.classes.of(self.heap, value).is_some()
     }
 
     /// Lists an object that is not a tensor or a module. `None` stands for an absent parameter, buffer or module.
@@ -145,12 +199,19 @@ impl<'w, 'p, 'a> ModuleWalk<'w, 'p, 'a> {
     }
 
     fn visit(&mut self, count: usize) -> Result<()> {
-        self.visited = self.visited.saturating_add(count);
-        if self.visited <= MAX_VISITED {
-            return Ok(());
-        }
-        Err(Error::msg(format!(
-            "expected a module with at most {MAX_VISITED} attributes in total, found more"
-        )))
+        self.visits_left = self.visits_left.checked_sub(count).ok_or_else(|| {
+            Error::msg(
+                "expected a module that contains each of its modules a few times, found too many paths",
+            )
+        })?;
+        Ok(())
+    }
+}
+
+/// Returns the name and the tensor of an attribute, or `None` if the attribute is not a tensor.
+fn tensor<'a>(entry: &Entry<'a>) -> Option<(&'a str, Value<'a>)> {
+    match *entry {
+        (Value::Str(name), value) if value.is_tensor() => Some((name, value)),
+        _ => None,
     }
 }

@@ -9,6 +9,7 @@ use super::heap::{Entry, Heap, Value};
 use super::module::ModuleWalk;
 use super::named::NamedTensors;
 use super::pickle::Pickle;
+use super::script::ScriptClasses;
 use super::skipped::Listing;
 
 /// The keys under which training scripts save the state dict, in the order in which they are tried.
@@ -33,17 +34,18 @@ pub(super) struct Selection<'a> {
 /// Fails if there is no state dict or more than one candidate. The message lists the existing keys.
 pub(super) fn state_dict<'a>(
     pickle: &Pickle<'a>,
+    classes: &ScriptClasses,
     key: Option<&str>,
     budget: &mut Budget,
 ) -> Result<Selection<'a>> {
-    let mut search = Search::new(&pickle.heap);
+    let mut search = Search::new(&pickle.heap, classes);
     let mut dict = pickle.root;
     if let Some(key) = key {
         let position = search.position(dict, key).ok_or_else(|| missing_key(pickle, key))?;
         dict = search.enter(dict, position)?;
     }
     for _ in 0..MAX_DEPTH {
-        if search.heap.is_module(dict) {
+        if search.is_module(dict) {
             return search.finish_module(dict, budget);
         }
         match search.inner(dict)? {
@@ -56,12 +58,17 @@ pub(super) fn state_dict<'a>(
 
 struct Search<'p, 'a> {
     heap: &'p Heap<'a>,
+    classes: &'p ScriptClasses,
     listing: Listing<'p, 'a>,
 }
 
 impl<'p, 'a> Search<'p, 'a> {
-    fn new(heap: &'p Heap<'a>) -> Self {
-        Self { heap, listing: Listing::new(heap) }
+    fn new(heap: &'p Heap<'a>, classes: &'p ScriptClasses) -> Self {
+        Self { heap, classes, listing: Listing::new(heap) }
+    }
+
+    fn is_module(&self, value: Value<'a>) -> bool {
+        self.heap.is_module(value) || self.classes.of(self.heap, value).is_some()
     }
 
     /// Returns the position of the dictionary that contains the state dict, or `None` if it is `dict` itself.
@@ -78,7 +85,7 @@ impl<'p, 'a> Search<'p, 'a> {
         let position =
             entries.iter().rposition(|entry| matches!(entry.0, Value::Str(name) if name == key))?;
         let value = entries[position].1;
-        (self.heap.is_dict(value) || self.heap.is_module(value)).then_some(position)
+        (self.heap.is_dict(value) || self.is_module(value)).then_some(position)
     }
 
     /// Returns the position of the only entry that is a dictionary of tensors. Returns `None` if no entry is a
@@ -88,7 +95,7 @@ impl<'p, 'a> Search<'p, 'a> {
         if self.heap.has_tensors(dict) {
             return Ok(None);
         }
-        let is_candidate = |value| self.heap.has_tensors(value) || self.heap.is_module(value);
+        let is_candidate = |value| self.heap.has_tensors(value) || self.is_module(value);
         let candidates = entries.iter().enumerate().filter(|(_, entry)| is_candidate(entry.1));
         let candidates: Vec<_> = candidates.take(10).collect();
         match candidates[..] {
@@ -142,7 +149,14 @@ impl<'p, 'a> Search<'p, 'a> {
 
     /// Returns the tensors of a module.
     fn finish_module(mut self, module: Value<'a>, budget: &mut Budget) -> Result<Selection<'a>> {
-        let tensors = ModuleWalk::new(self.heap, &mut self.listing, budget).collect(module)?;
+        let walk = ModuleWalk::new(self.heap, self.classes, &mut self.listing, budget);
+        let tensors = walk.collect(module)?;
+        if tensors.is_empty() && self.classes.of(self.heap, module).is_some() {
+            return Err(Error::msg(
+                "expected a TorchScript module with parameters, found one without: `torch.jit.freeze` makes them \
+                 constants of the program; save the module before freezing it",
+            ));
+        }
         self.finish(tensors, budget)
     }
 

@@ -16,6 +16,7 @@ import os
 import pathlib
 import struct
 import types
+import zipfile
 
 import numpy as np
 import torch
@@ -197,13 +198,23 @@ class Net(nn.Module):
 class Cyclic(nn.Module):
     def __init__(self):
         super().__init__()
-        self.fc = nn.Linear(1, 1)
+        self.fc = counted(nn.Linear(1, 1))
         self.__dict__["_modules"]["cycle"] = self
 
 
 def without_source():
     """Makes legacy files with modules contain a short text instead of the modules' sources and their paths."""
     torch.serialization.get_source_lines_and_file = lambda cls, *_: ([f"class {cls.__name__}"], 0, f"{cls.__name__}.py")
+
+
+def remove_entries(archive, result, suffix):
+    """Copies an archive without the entries with this suffix. `.debug_pkl` has paths of the machine."""
+    with zipfile.ZipFile(archive) as file:
+        entries = [(entry, file.read(entry)) for entry in file.infolist() if not entry.filename.endswith(suffix)]
+    with zipfile.ZipFile(result, "w") as file:
+        for entry, content in entries:
+            entry.extra = b""
+            file.writestr(entry, content)
 
 
 def linear():
@@ -224,3 +235,10 @@ if __name__ == "__main__":
     save("whole_in_dict", {"epoch": 3, "model": net, "optimizer": torch.optim.SGD(net.parameters())}, protocols=(2,))
     save("whole_parallel", {"net": nn.DataParallel(net)}, protocols=(2,))
     torch.save(Cyclic(), "cyclic.pt")
+    script = torch.jit.script(counted(Net()))
+    torch.jit.save(script, "script.pt")
+    torch.save(torch.jit.load("script.pt").state_dict(), "script_state.pt")
+    torch.jit.save(torch.jit.freeze(script.eval()), "frozen.pt")
+    for name in ("script.pt", "frozen.pt"):
+        remove_entries(name, name, ".debug_pkl")
+    remove_entries("script.pt", "script_without_source.pt", ".py")
