@@ -45,6 +45,8 @@ use open::open_regular;
 pub use atomic::write_atomically;
 pub(crate) use contents::Contents;
 pub use contents::Skipped;
+#[cfg(feature = "hub")]
+pub(crate) use open::HUB_FILES;
 pub(crate) use open::ReadOptions;
 #[cfg(feature = "hub")]
 pub(crate) use sharded::for_each_shard;

@@ -59,7 +59,7 @@ pub fn torch_zip(bytes: &[u8]) -> Result<StateDict> {
     from_bytes(bytes, |input, mut budget| {
         let archive = Archive::open(input, &mut budget)?;
         let prefix = torch::prefix(&archive).ok_or_else(|| Error::msg("no `data.pkl`"))?;
-        torch::read_zip(archive, prefix, None, budget, &Device::Cpu).and_then(Contents::into_state)
+        torch::read_zip(archive, prefix, None, &mut budget, &Device::Cpu).and_then(Contents::into_state)
     })
 }
 
@@ -69,7 +69,8 @@ pub fn torch_zip(bytes: &[u8]) -> Result<StateDict> {
 ///
 /// Fails if the bytes are not a valid file of `torch.save`.
 pub fn torch_legacy(bytes: &[u8]) -> Result<StateDict> {
-    let contents = from_bytes(bytes, |input, budget| torch::read_legacy(input, None, budget, &Device::Cpu));
+    let contents =
+        from_bytes(bytes, |input, mut budget| torch::read_legacy(input, None, &mut budget, &Device::Cpu));
     contents.and_then(Contents::into_state)
 }
 
@@ -81,7 +82,7 @@ pub fn torch_legacy(bytes: &[u8]) -> Result<StateDict> {
 pub fn npz(bytes: &[u8]) -> Result<StateDict> {
     from_bytes(bytes, |input, mut budget| {
         let archive = Archive::open(input, &mut budget)?;
-        npz::read(archive, budget, &Device::Cpu)
+        npz::read(archive, &mut budget, &Device::Cpu)
     })
 }
 

@@ -213,6 +213,63 @@ fn shards_are_read_by_their_index_or_its_directory() -> Outcome {
 }
 
 #[test]
+fn shards_of_torch_save_are_read_by_their_index_or_its_directory() -> Outcome {
+    let expected = read(golden("whole_state.pt"), &Device::Cpu)?;
+    let sharded = golden("sharded");
+    for path in [sharded.clone(), sharded.join("pytorch_model.bin.index.json")] {
+        let state = read(path, &Device::Cpu)?;
+        assert_eq!(state.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
+        for name in expected.keys() {
+            assert_eq!(values(&state, name)?, values(&expected, name)?, "{name}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn files_in_a_directory_are_tried_in_the_order_of_transformers() -> Outcome {
+    let directory = sharded()?;
+    let path = |name: &str| directory.path().join(name);
+    let keys =
+        || read(directory.path(), &Device::Cpu).map(|state| state.keys().collect::<Vec<_>>().join(" "));
+    fs::copy(golden("alone.pt"), path("pytorch_model.bin"))?;
+    for file in fs::read_dir(golden("sharded"))? {
+        let file = file?;
+        fs::copy(file.path(), directory.path().join(file.file_name()))?;
+    }
+    fs::copy(path("model-2.safetensors"), path("model.safetensors"))?;
+    assert_eq!(keys()?, "c");
+    fs::remove_file(path("model.safetensors"))?;
+    assert_eq!(keys()?, "a b c");
+    fs::remove_file(path("model.safetensors.index.json"))?;
+    assert_eq!(keys()?, "fc.weight fc.bias");
+    fs::remove_file(path("pytorch_model.bin"))?;
+    assert!(keys()?.starts_with("first.scale "));
+    fs::remove_file(path("pytorch_model.bin.index.json"))?;
+    let error = message(keys());
+    assert!(error.contains("a directory without any of") && error.contains("\"pytorch_model.bin\""), "{error}");
+    Ok(())
+}
+
+#[test]
+fn an_index_of_shards_of_torch_save_stays_in_its_directory() -> Outcome {
+    let directory = tempfile::tempdir()?;
+    let index = directory.path().join("pytorch_model.bin.index.json");
+    fs::copy(golden("unsupported_zip_2.pt"), directory.path().join("one.bin"))?;
+    for (name, shard, expected) in [
+        ("weight", "../one.bin", "found a different path"),
+        ("weight", "pytorch_model.bin.index.json", "found an index of shards"),
+        ("other", "one.bin", "`other` (in `one.bin`)"),
+        ("sparse", "one.bin", "`sparse` (sparse tensor)"),
+    ] {
+        fs::write(&index, format!(r#"{{"weight_map": {{"{name}": "{shard}"}}}}"#))?;
+        let error = message(read(directory.path(), &Device::Cpu));
+        assert!(error.contains(expected), "{error}");
+    }
+    Ok(())
+}
+
+#[test]
 fn an_invalid_index_is_an_error_with_a_reason() -> Outcome {
     let directory = sharded()?;
     let outside = tempfile::tempdir()?;
@@ -230,7 +287,7 @@ fn an_invalid_index_is_an_error_with_a_reason() -> Outcome {
         (map(".."), "found a different path"),
         (map(""), "found a different path"),
         (map("a\\\\b"), "found a different path"),
-        (map("model.safetensors.index.json"), "not a valid safetensors file"),
+        (map("model.safetensors.index.json"), "expected a file of tensors, found an index of shards"),
         (r#"{"weight_map": {"z": "model-2.safetensors"}}"#.into(), "`z` (in `model-2.safetensors`)"),
         (r#"{"weight_map": {"a": 3}}"#.into(), "not a valid index"),
         (r#"{"weight_map": {"#.into(), "not a valid index"),

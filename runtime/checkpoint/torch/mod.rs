@@ -50,13 +50,13 @@ pub(super) fn read_zip(
     archive: Archive,
     prefix: String,
     key: Option<&str>,
-    mut budget: Budget,
+    budget: &mut Budget,
     device: &Device,
 ) -> Result<Contents> {
-    let mut archive = TorchArchive::new(archive, prefix, &mut budget)?;
-    let description = archive.description(&mut budget)?;
-    let pickle = with_context("data.pkl", Pickle::load(&description, &mut budget))?;
-    let classes = ScriptClasses::read(&pickle.heap, &mut archive, &mut budget)?;
+    let mut archive = TorchArchive::new(archive, prefix, budget)?;
+    let description = archive.description(budget)?;
+    let pickle = with_context("data.pkl", Pickle::load(&description, budget))?;
+    let classes = ScriptClasses::read(&pickle.heap, &mut archive, budget)?;
     read_tensors(&pickle, &classes, key, archive, budget, device)
 }
 
@@ -65,11 +65,11 @@ pub(super) fn read_zip(
 pub(super) fn read_legacy(
     mut input: Input,
     key: Option<&str>,
-    mut budget: Budget,
+    budget: &mut Budget,
     device: &Device,
 ) -> Result<Contents> {
-    let pickles = legacy::pickles(&mut input, &mut budget)?;
-    let description = legacy::Description::load(&pickles, &mut budget)?;
+    let pickles = legacy::pickles(&mut input, budget)?;
+    let description = legacy::Description::load(&pickles, budget)?;
     let storages = legacy::LegacyStorages::locate(input, &description)?;
     read_tensors(&description.object, &ScriptClasses::default(), key, storages, budget, device)
 }
@@ -91,10 +91,10 @@ fn read_tensors(
     classes: &ScriptClasses,
     key: Option<&str>,
     source: impl Storages,
-    mut budget: Budget,
+    budget: &mut Budget,
     device: &Device,
 ) -> Result<Contents> {
-    let Selection { tensors, skipped, warnings } = select::state_dict(pickle, classes, key, &mut budget)?;
+    let Selection { tensors, skipped, warnings } = select::state_dict(pickle, classes, key, budget)?;
     let records = tensors.iter().filter_map(|&(_, tensor)| pickle.heap.tensor_record(tensor).ok());
     let mut reader = TensorReader::new(source, records, budget, device);
     let mut contents = Contents { skipped, warnings, ..Contents::default() };

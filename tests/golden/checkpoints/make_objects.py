@@ -3,7 +3,7 @@
     python make_objects.py
 
 Needs PyTorch and NumPy; the files were recorded with PyTorch 2.15. All tensors are small integers, counted by `counted`.
-The files `*_legacy_*.pt` differ between runs, because the keys of their storages are addresses.
+The files `*_legacy_*.pt` differ between runs, because the keys of their storages are addresses, and so do `script*.pt`.
 """
 
 import argparse
@@ -217,6 +217,21 @@ def remove_entries(archive, result, suffix):
             file.writestr(entry, content)
 
 
+def save_sharded(directory, state):
+    """Writes two shards and their index as the library transformers does."""
+    os.makedirs(directory, exist_ok=True)
+    names = list(state)
+    half = len(names) // 2
+    weight_map = {}
+    for i, shard in enumerate([names[:half], names[half:]], start=1):
+        file = f"pytorch_model-{i:05}-of-00002.bin"
+        torch.save({name: state[name] for name in shard}, f"{directory}/{file}")
+        weight_map.update(dict.fromkeys(shard, file))
+    index = {"metadata": {"total_size": 100}, "weight_map": weight_map}
+    with open(f"{directory}/pytorch_model.bin.index.json", "w") as file:
+        json.dump(index, file, indent=2)
+
+
 def linear():
     return counted(nn.Linear(3, 2)).state_dict()
 
@@ -235,6 +250,7 @@ if __name__ == "__main__":
     save("whole_in_dict", {"epoch": 3, "model": net, "optimizer": torch.optim.SGD(net.parameters())}, protocols=(2,))
     save("whole_parallel", {"net": nn.DataParallel(net)}, protocols=(2,))
     torch.save(Cyclic(), "cyclic.pt")
+    save_sharded("sharded", net.state_dict())
     script = torch.jit.script(counted(Net()))
     torch.jit.save(script, "script.pt")
     torch.save(torch.jit.load("script.pt").state_dict(), "script_state.pt")
