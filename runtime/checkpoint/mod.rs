@@ -100,6 +100,9 @@ pub fn read(path: impl AsRef<Path>, device: &Device) -> Result<StateDict> {
 /// Returns the metadata of a safetensors file, as written by [`write_safetensors`] and
 /// [`Network::save_with`](crate::Network::save_with). Reads no tensors.
 ///
+/// The format defines metadata as strings. Numbers and booleans, which some programs write, are returned as text. Other
+/// values are ignored.
+///
 /// # Errors
 ///
 /// Fails if the file cannot be read or is not a safetensors file. The message begins with the path.

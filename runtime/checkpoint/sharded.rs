@@ -44,7 +44,7 @@ pub(super) fn read(
             with_context(format_args!("shard `{shard}`"), tensors)?;
         contents.unsupported.extend(unsupported);
         contents.skipped.extend(skipped);
-        contents.warnings.extend(warnings);
+        contents.warnings.extend(warnings.into_iter().map(|warning| format!("shard `{shard}`: {warning}")));
         for (name, tensor) in tensors {
             if contents.state.contains_key(&name) {
                 return Err(Error::msg(format!("tensor `{name}` is in `{shard}` and in an earlier shard")));
