@@ -10,7 +10,7 @@ use super::StateDict;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Contents {
     pub state: StateDict,
-    /// The tensors that candle cannot represent, by name. `skipped` also lists them.
+    /// The tensors that candle cannot represent, by name.
     pub unsupported: Vec<Skipped>,
     /// The objects in the file that are not tensors, in the order of the file.
     pub skipped: Vec<Skipped>,
@@ -21,9 +21,7 @@ pub(crate) struct Contents {
 impl Contents {
     /// Records a tensor that candle cannot represent.
     pub fn push_unsupported(&mut self, name: String, kind: String) {
-        let tensor = Skipped { path: name, kind };
-        self.unsupported.push(tensor.clone());
-        self.skipped.push(tensor);
+        self.unsupported.push(Skipped { path: name, kind });
     }
 
     /// Checks that candle can represent all tensors for whose names `is_needed` returns `true`.

@@ -26,13 +26,16 @@ pub fn any(bytes: &[u8]) -> Result<StateDict> {
     contents(bytes).and_then(Contents::into_state)
 }
 
-/// Reads any format except an index. Returns the skipped objects and the warnings.
+/// Reads any format except an index. Returns the skipped objects, with the tensors that candle cannot represent,
+/// and the warnings.
 ///
 /// # Errors
 ///
 /// Fails if the bytes are not a valid file of a supported format.
 pub fn skipped(bytes: &[u8]) -> Result<(Vec<Skipped>, Vec<String>)> {
-    contents(bytes).map(|contents| (contents.skipped, contents.warnings))
+    let Contents { mut skipped, unsupported, warnings, .. } = contents(bytes)?;
+    skipped.extend(unsupported);
+    Ok((skipped, warnings))
 }
 
 fn contents(bytes: &[u8]) -> Result<Contents> {
