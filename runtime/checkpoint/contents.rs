@@ -19,6 +19,11 @@ pub(crate) struct Contents {
 }
 
 impl Contents {
+    /// Records a tensor that candle cannot represent.
+    pub fn push_unsupported(&mut self, name: String, kind: String) {
+        self.unsupported.push(Skipped { path: name, kind });
+    }
+
     /// Checks that candle can represent all tensors for whose names `is_needed` returns `true`.
     ///
     /// # Errors
@@ -65,8 +70,8 @@ impl From<StateDict> for Contents {
     }
 }
 
-/// A part of a checkpoint that is not loaded: an object that is not a tensor, such as the arguments of a training script,
-/// a tensor that candle cannot represent, or a tensor outside the prefix of a network.
+/// A part of a checkpoint that is not loaded: an object that is not a tensor, such as the arguments of a training
+/// script, a tensor that candle cannot represent, or a tensor outside the prefix of a network.
 ///
 /// [`Display`](fmt::Display) formats it as `path: kind`, for example `args: argparse.Namespace`.
 #[derive(Clone, Debug, PartialEq, Eq)]

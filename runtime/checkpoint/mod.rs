@@ -45,6 +45,8 @@ use open::open_regular;
 pub use atomic::write_atomically;
 pub(crate) use contents::Contents;
 pub use contents::Skipped;
+#[cfg(feature = "hub")]
+pub(crate) use open::HUB_FILES;
 pub(crate) use open::ReadOptions;
 #[cfg(feature = "hub")]
 pub(crate) use sharded::for_each_shard;
@@ -97,6 +99,9 @@ pub fn read(path: impl AsRef<Path>, device: &Device) -> Result<StateDict> {
 
 /// Returns the metadata of a safetensors file, as written by [`write_safetensors`] and
 /// [`Network::save_with`](crate::Network::save_with). Reads no tensors.
+///
+/// The format defines metadata as strings. Numbers and booleans, which some programs write, are returned as text. Other
+/// values are ignored.
 ///
 /// # Errors
 ///

@@ -26,13 +26,16 @@ pub fn any(bytes: &[u8]) -> Result<StateDict> {
     contents(bytes).and_then(Contents::into_state)
 }
 
-/// Reads any format except an index. Returns the skipped objects and the warnings.
+/// Reads any format except an index. Returns the skipped objects, with the tensors that candle cannot represent,
+/// and the warnings.
 ///
 /// # Errors
 ///
 /// Fails if the bytes are not a valid file of a supported format.
 pub fn skipped(bytes: &[u8]) -> Result<(Vec<Skipped>, Vec<String>)> {
-    contents(bytes).map(|contents| (contents.skipped, contents.warnings))
+    let Contents { mut skipped, unsupported, warnings, .. } = contents(bytes)?;
+    skipped.extend(unsupported);
+    Ok((skipped, warnings))
 }
 
 fn contents(bytes: &[u8]) -> Result<Contents> {
@@ -59,7 +62,7 @@ pub fn torch_zip(bytes: &[u8]) -> Result<StateDict> {
     from_bytes(bytes, |input, mut budget| {
         let archive = Archive::open(input, &mut budget)?;
         let prefix = torch::prefix(&archive).ok_or_else(|| Error::msg("no `data.pkl`"))?;
-        torch::read_zip(archive, prefix, None, budget, &Device::Cpu).and_then(Contents::into_state)
+        torch::read_zip(archive, prefix, None, &mut budget, &Device::Cpu).and_then(Contents::into_state)
     })
 }
 
@@ -69,7 +72,8 @@ pub fn torch_zip(bytes: &[u8]) -> Result<StateDict> {
 ///
 /// Fails if the bytes are not a valid file of `torch.save`.
 pub fn torch_legacy(bytes: &[u8]) -> Result<StateDict> {
-    let contents = from_bytes(bytes, |input, budget| torch::read_legacy(input, None, budget, &Device::Cpu));
+    let contents =
+        from_bytes(bytes, |input, mut budget| torch::read_legacy(input, None, &mut budget, &Device::Cpu));
     contents.and_then(Contents::into_state)
 }
 
@@ -81,7 +85,7 @@ pub fn torch_legacy(bytes: &[u8]) -> Result<StateDict> {
 pub fn npz(bytes: &[u8]) -> Result<StateDict> {
     from_bytes(bytes, |input, mut budget| {
         let archive = Archive::open(input, &mut budget)?;
-        npz::read(archive, budget, &Device::Cpu)
+        npz::read(archive, &mut budget, &Device::Cpu)
     })
 }
 

@@ -10,6 +10,7 @@ mod engines;
 mod files;
 mod formats;
 mod load;
+mod modules;
 mod objects;
 mod proposals;
 mod report;

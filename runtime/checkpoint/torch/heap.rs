@@ -116,6 +116,16 @@ struct Dict<'a> {
     entries: Vec<Entry<'a>>,
     /// Whether a value with a string as its key is a tensor.
     has_tensors: bool,
+    /// Whether the entries are the attributes of a module.
+    is_module: bool,
+}
+
+impl<'a> Dict<'a> {
+    fn push(&mut self, key: Value<'a>, value: Value<'a>) {
+        self.has_tensors |= matches!(key, Value::Str(_)) && value.is_tensor();
+        self.is_module |= matches!(key, Value::Str("_parameters" | "_modules"));
+        self.entries.push((key, value));
+    }
 }
 
 /// All objects created by a pickle. The indices in [`Value`]s are valid only for their own heap.
@@ -279,9 +289,10 @@ impl<'a> Heap<'a> {
             return Err(Error::msg("a dictionary's last key has no value"));
         }
         let before = dict.entries.capacity();
-        dict.entries.extend(pairs.iter().map(|&[key, value]| (key, value)));
-        dict.has_tensors |=
-            pairs.iter().any(|&[key, value]| matches!(key, Value::Str(_)) && value.is_tensor());
+        dict.entries.reserve(pairs.len());
+        for &[key, value] in pairs {
+            dict.push(key, value);
+        }
         self.owned += (dict.entries.capacity() - before) * size_of::<Entry>();
         Ok(())
     }
@@ -293,12 +304,40 @@ impl<'a> Heap<'a> {
         }
     }
 
+    /// Returns the dictionary of an object's attributes. With slots, the state is a tuple of this dictionary and the slots.
+    fn attribute_dict(&self, value: Value<'a>) -> Option<&Dict<'a>> {
+        let Value::Object(index) = value else { return None };
+        let state = match self.objects[index].state? {
+            Value::Tuple(items) => *self.sequences[items].first()?,
+            other => other,
+        };
+        match state {
+            Value::Dict(index) => Some(&self.dicts[index]),
+            _ => None,
+        }
+    }
+
+    /// Returns the attributes of an object, or nothing for other values.
+    pub fn attributes(&self, value: Value<'a>) -> &[Entry<'a>] {
+        self.attribute_dict(value).map(|dict| &dict.entries[..]).unwrap_or_default()
+    }
+
+    /// Returns `true` if the value is an instance of `torch.nn.Module`.
+    pub fn is_module(&self, value: Value<'a>) -> bool {
+        self.attribute_dict(value).is_some_and(|dict| dict.is_module)
+    }
+
+    /// Returns all classes and functions that the pickle names.
+    pub fn classes(&self) -> &[Class<'a>] {
+        &self.classes
+    }
+
     /// Returns the class or function whose call made an object.
     pub fn class(&self, object: usize) -> Class<'a> {
         self.classes[self.objects[object].class]
     }
 
-    /// Returns the index of the class of an object, for [`Heap::object`].
+    /// Returns the index of the class of an object in [`classes`](Self::classes).
     pub fn class_index(&self, object: usize) -> usize {
         self.objects[object].class
     }

@@ -1,15 +1,16 @@
 //! Finds the state dict in a saved object.
 
-use std::collections::HashMap;
-
 use crate::checkpoint::budget::Budget;
 use crate::checkpoint::contents::Skipped;
 use crate::{Error, Result};
 
 use super::class::elided;
-use super::heap::{Entry, Heap, TensorRecord, Value};
+use super::heap::{Entry, Heap, Value};
+use super::module::ModuleWalk;
+use super::named::NamedTensors;
 use super::pickle::Pickle;
-use super::skipped::{Listing, unsupported_tensor};
+use super::script::ScriptClasses;
+use super::skipped::Listing;
 
 /// The keys under which training scripts save the state dict, in the order in which they are tried.
 const KEYS: [&str; 3] = ["state_dict", "model_state_dict", "model"];
@@ -18,15 +19,10 @@ const KEYS: [&str; 3] = ["state_dict", "model_state_dict", "model"];
 /// never end.
 const MAX_DEPTH: usize = 8;
 
-/// The maximum length of a tensor's name in bytes. A file may use one long name for many tensors.
-const MAX_NAME: usize = 1 << 12;
-
 /// The state dict of a file, and what else the file contains.
-pub(super) struct Selection<'p, 'a> {
+pub(super) struct Selection<'a> {
     /// The names and tensors of the state dict, in the order of the pickle.
-    pub tensors: Vec<(&'a str, &'p TensorRecord<'a>)>,
-    /// The tensors of the state dict that candle cannot represent.
-    pub unsupported: Vec<Skipped>,
+    pub tensors: Vec<(String, Value<'a>)>,
     pub skipped: Vec<Skipped>,
     pub warnings: Vec<String>,
 }
@@ -36,21 +32,25 @@ pub(super) struct Selection<'p, 'a> {
 /// # Errors
 ///
 /// Fails if there is no state dict or more than one candidate. The message lists the existing keys.
-pub(super) fn state_dict<'p, 'a>(
-    pickle: &'p Pickle<'a>,
+pub(super) fn state_dict<'a>(
+    pickle: &Pickle<'a>,
+    classes: &ScriptClasses,
     key: Option<&str>,
     budget: &mut Budget,
-) -> Result<Selection<'p, 'a>> {
-    let mut search = Search::new(&pickle.heap);
+) -> Result<Selection<'a>> {
+    let mut search = Search::new(&pickle.heap, classes);
     let mut dict = pickle.root;
     if let Some(key) = key {
         let position = search.position(dict, key).ok_or_else(|| missing_key(pickle, key))?;
         dict = search.enter(dict, position)?;
     }
     for _ in 0..MAX_DEPTH {
+        if search.is_module(dict) {
+            return search.finish_module(dict, budget);
+        }
         match search.inner(dict)? {
             Some(position) => dict = search.enter(dict, position)?,
-            None => return search.finish(dict, budget),
+            None => return search.finish_dict(dict, budget),
         }
     }
     Err(Error::msg("the dictionaries in the file are nested too deeply for a state dict"))
@@ -58,12 +58,17 @@ pub(super) fn state_dict<'p, 'a>(
 
 struct Search<'p, 'a> {
     heap: &'p Heap<'a>,
+    classes: &'p ScriptClasses,
     listing: Listing<'p, 'a>,
 }
 
 impl<'p, 'a> Search<'p, 'a> {
-    fn new(heap: &'p Heap<'a>) -> Self {
-        Self { heap, listing: Listing::new(heap) }
+    fn new(heap: &'p Heap<'a>, classes: &'p ScriptClasses) -> Self {
+        Self { heap, classes, listing: Listing::new(heap) }
+    }
+
+    fn is_module(&self, value: Value<'a>) -> bool {
+        self.heap.is_module(value) || self.classes.of(self.heap, value).is_some()
     }
 
     /// Returns the position of the dictionary that contains the state dict, or `None` if it is `dict` itself.
@@ -79,7 +84,8 @@ impl<'p, 'a> Search<'p, 'a> {
         let entries = self.heap.entries(dict).ok()?;
         let position =
             entries.iter().rposition(|entry| matches!(entry.0, Value::Str(name) if name == key))?;
-        self.heap.is_dict(entries[position].1).then_some(position)
+        let value = entries[position].1;
+        (self.heap.is_dict(value) || self.is_module(value)).then_some(position)
     }
 
     /// Returns the position of the only entry that is a dictionary of tensors. Returns `None` if no entry is a
@@ -89,7 +95,8 @@ impl<'p, 'a> Search<'p, 'a> {
         if self.heap.has_tensors(dict) {
             return Ok(None);
         }
-        let candidates = entries.iter().enumerate().filter(|(_, entry)| self.heap.has_tensors(entry.1));
+        let is_candidate = |value| self.heap.has_tensors(value) || self.is_module(value);
+        let candidates = entries.iter().enumerate().filter(|(_, entry)| is_candidate(entry.1));
         let candidates: Vec<_> = candidates.take(10).collect();
         match candidates[..] {
             [] => Ok(None),
@@ -115,13 +122,18 @@ impl<'p, 'a> Search<'p, 'a> {
     }
 
     /// Returns the tensors of `dict`, and lists its other entries.
-    fn finish(mut self, dict: Value<'a>, budget: &mut Budget) -> Result<Selection<'p, 'a>> {
-        let heap = self.heap;
-        let entries = heap.entries(dict)?;
+    fn finish_dict(mut self, dict: Value<'a>, budget: &mut Budget) -> Result<Selection<'a>> {
+        let entries = self.heap.entries(dict)?;
+        if entries.is_empty() && matches!(dict, Value::Object(_)) {
+            return Err(Error::msg(format!(
+                "expected a dictionary of named tensors or a module, found an object of the class `{}`",
+                self.heap.class_name(dict)
+            )));
+        }
         let mut tensors = NamedTensors::default();
         for &(key, value) in entries {
             match key {
-                Value::Str(name) if value.is_tensor() => tensors.insert(heap, name, value)?,
+                Value::Str(name) if value.is_tensor() => tensors.insert(name, value, budget)?,
                 _ => self.listing.skip(key, value),
             }
         }
@@ -129,50 +141,28 @@ impl<'p, 'a> Search<'p, 'a> {
             return Err(Error::msg(format!(
                 "expected a dictionary of named tensors, at the top level or under one of {KEYS:?}, found a \
                  dictionary with the entries {}",
-                describe(heap, entries.iter())
+                describe(self.heap, entries.iter())
             )));
         }
+        self.finish(tensors, budget)
+    }
+
+    /// Returns the tensors of a module.
+    fn finish_module(mut self, module: Value<'a>, budget: &mut Budget) -> Result<Selection<'a>> {
+        let walk = ModuleWalk::new(self.heap, self.classes, &mut self.listing, budget);
+        let tensors = walk.collect(module)?;
+        if tensors.is_empty() && self.classes.of(self.heap, module).is_some() {
+            return Err(Error::msg(
+                "expected a TorchScript module with parameters, found one without: `torch.jit.freeze` makes them \
+                 constants of the program; save the module before freezing it",
+            ));
+        }
+        self.finish(tensors, budget)
+    }
+
+    fn finish(self, tensors: NamedTensors<'a>, budget: &mut Budget) -> Result<Selection<'a>> {
         let (skipped, warning) = self.listing.finish(budget)?;
-        let NamedTensors { supported, unsupported, .. } = tensors;
-        Ok(Selection { tensors: supported, unsupported, skipped, warnings: warning.into_iter().collect() })
-    }
-}
-
-/// The tensors of a state dict.
-#[derive(Default)]
-struct NamedTensors<'p, 'a> {
-    supported: Vec<(&'a str, &'p TensorRecord<'a>)>,
-    /// The position of each name in `supported`.
-    positions: HashMap<&'a str, usize>,
-    unsupported: Vec<Skipped>,
-}
-
-impl<'p, 'a> NamedTensors<'p, 'a> {
-    fn is_empty(&self) -> bool {
-        self.supported.is_empty() && self.unsupported.is_empty()
-    }
-
-    /// Adds a tensor. As in Python, a repeated name keeps its position and has the last value.
-    fn insert(&mut self, heap: &'p Heap<'a>, name: &'a str, tensor: Value<'a>) -> Result<()> {
-        if name.len() > MAX_NAME {
-            let length = name.len();
-            return Err(Error::msg(format!(
-                "expected names of at most {MAX_NAME} bytes, found one of {length}"
-            )));
-        }
-        if let Value::UnsupportedTensor(kind) = tensor {
-            self.unsupported.push(Skipped { path: name.to_owned(), kind: unsupported_tensor(kind) });
-            return Ok(());
-        }
-        let record = heap.tensor_record(tensor)?;
-        match self.positions.get(name) {
-            Some(&position) => self.supported[position] = (name, record),
-            None => {
-                self.positions.insert(name, self.supported.len());
-                self.supported.push((name, record));
-            }
-        }
-        Ok(())
+        Ok(Selection { tensors: tensors.into_entries(), skipped, warnings: warning.into_iter().collect() })
     }
 }
 

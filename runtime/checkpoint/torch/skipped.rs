@@ -32,20 +32,30 @@ impl<'p, 'a> Listing<'p, 'a> {
     }
 
     /// Makes `key` part of the path of the entries that follow.
-    pub fn enter(&mut self, key: Value<'a>) {
+    pub fn enter(&mut self, key: Value<'_>) {
         if !self.path.is_empty() {
             self.path.push('.');
         }
         match key {
             Value::Str(name) => self.path += &elided(name),
             Value::Int(number) => self.path += &number.to_string(),
-            other => self.path += &self.heap.class_name(other),
+            other => self.path += other.kind(),
         }
     }
 
     /// Lists the entry `key` of the current dictionary.
     pub fn skip(&mut self, key: Value<'a>, value: Value<'a>) {
         self.skip_at_depth(key, value, 0);
+    }
+
+    /// Lists the object `name` of the module whose path is `prefix`, with a trailing dot.
+    pub fn skip_in(&mut self, prefix: &str, name: Value<'a>, value: Value<'a>) {
+        let length = self.path.len();
+        if let Some(module) = prefix.strip_suffix('.') {
+            self.enter(Value::Str(module));
+        }
+        self.skip(name, value);
+        self.path.truncate(length);
     }
 
     fn skip_at_depth(&mut self, key: Value<'a>, value: Value<'a>, depth: usize) {

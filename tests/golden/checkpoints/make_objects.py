@@ -3,7 +3,7 @@
     python make_objects.py
 
 Needs PyTorch and NumPy; the files were recorded with PyTorch 2.15. All tensors are small integers, counted by `counted`.
-The files `*_legacy_*.pt` differ between runs, because the keys of their storages are addresses.
+The files `*_legacy_*.pt` differ between runs, because the keys of their storages are addresses, and so do `script*.pt`.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import os
 import pathlib
 import struct
 import types
+import zipfile
 
 import numpy as np
 import torch
@@ -161,6 +162,76 @@ def save_safetensors(name, tensors, metadata=None):
         file.write(struct.pack("<Q", len(text)) + text + data)
 
 
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(2)
+        self.plain = torch.ones(3)
+        self.register_buffer("mask", torch.ones(2))
+        self.register_buffer("cache", torch.ones(2), persistent=False)
+        self.register_buffer("absent_buffer", None)
+        self.register_parameter("absent", None)
+        self.scale = nn.Parameter(torch.ones(2))
+
+    def forward(self, x):
+        return self.norm(x) * self.scale * self.mask + self.cache
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = Block()
+        self.again = self.first
+        self.list = nn.ModuleList([nn.Linear(2, 2, bias=False), Block()])
+        self.embed = nn.Embedding(2, 2)
+        self.head = nn.Linear(2, 2)
+        self.head.weight = self.embed.weight
+        self.nothing = None
+        self.add_module("absent_module", None)
+
+    def forward(self, x):
+        for layer in self.list:
+            x = layer(x)
+        return self.head(self.again(self.first(x)))
+
+
+class Cyclic(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = counted(nn.Linear(1, 1))
+        self.__dict__["_modules"]["cycle"] = self
+
+
+def without_source():
+    """Makes legacy files with modules contain a short text instead of the modules' sources and their paths."""
+    torch.serialization.get_source_lines_and_file = lambda cls, *_: ([f"class {cls.__name__}"], 0, f"{cls.__name__}.py")
+
+
+def remove_entries(archive, result, suffix):
+    """Copies an archive without the entries with this suffix. `.debug_pkl` has paths of the machine."""
+    with zipfile.ZipFile(archive) as file:
+        entries = [(entry, file.read(entry)) for entry in file.infolist() if not entry.filename.endswith(suffix)]
+    with zipfile.ZipFile(result, "w") as file:
+        for entry, content in entries:
+            entry.extra = b""
+            file.writestr(entry, content)
+
+
+def save_sharded(directory, state):
+    """Writes two shards and their index as the library transformers does."""
+    os.makedirs(directory, exist_ok=True)
+    names = list(state)
+    half = len(names) // 2
+    weight_map = {}
+    for i, shard in enumerate([names[:half], names[half:]], start=1):
+        file = f"pytorch_model-{i:05}-of-00002.bin"
+        torch.save({name: state[name] for name in shard}, f"{directory}/{file}")
+        weight_map.update(dict.fromkeys(shard, file))
+    index = {"metadata": {"total_size": 100}, "weight_map": weight_map}
+    with open(f"{directory}/pytorch_model.bin.index.json", "w") as file:
+        json.dump(index, file, indent=2)
+
+
 def linear():
     return counted(nn.Linear(3, 2)).state_dict()
 
@@ -172,3 +243,18 @@ if __name__ == "__main__":
     save("unsupported", {**unsupported(), "model": {**linear(), **unsupported()}}, protocols=(2,))
     save("float8", float8(), protocols=(2,))
     save_safetensors("float8.safetensors", float8())
+    without_source()
+    net = counted(Net())
+    torch.save(net.state_dict(), "whole_state.pt")
+    save("whole", net)
+    save("whole_in_dict", {"epoch": 3, "model": net, "optimizer": torch.optim.SGD(net.parameters())}, protocols=(2,))
+    save("whole_parallel", {"net": nn.DataParallel(net)}, protocols=(2,))
+    torch.save(Cyclic(), "cyclic.pt")
+    save_sharded("sharded", net.state_dict())
+    script = torch.jit.script(counted(Net()))
+    torch.jit.save(script, "script.pt")
+    torch.save(torch.jit.load("script.pt").state_dict(), "script_state.pt")
+    torch.jit.save(torch.jit.freeze(script.eval()), "frozen.pt")
+    for name in ("script.pt", "frozen.pt"):
+        remove_entries(name, name, ".debug_pkl")
+    remove_entries("script.pt", "script_without_source.pt", ".py")
