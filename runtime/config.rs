@@ -2,12 +2,13 @@
 
 use std::borrow::Borrow;
 use std::path::Path;
+use std::sync::Arc;
 
 use candle_core::{DType, Device};
 use candle_nn::VarBuilder;
 
 use crate::Result;
-use crate::load::{Load, LoadReport};
+use crate::load::{Load, LoadReport, Selection};
 use crate::module::Module;
 use crate::registry::Matching;
 use crate::source::{self, Checkpoint, Fallback};
@@ -71,9 +72,9 @@ pub trait Config: Sized {
     fn load_with(self, load: impl Borrow<Load>, device: &Device) -> Result<(Self::Output, LoadReport)> {
         let load = load.borrow();
         let dtype = load.float_dtype()?.unwrap_or(DType::F32);
-        let fallback = if load.is_partial() { Fallback::Initialize } else { Fallback::Zeros };
-        let source = Checkpoint::new(load.read(device)?, fallback);
-        build_from(self, &source, dtype, device).map_err(|error| error.in_layer(load.path().display()))
+        let selection = Arc::new(load.select(device)?);
+        let built = build_from(self, &selection, load.is_partial(), dtype, device);
+        built.map_err(|error| error.in_layer(load.path().display()))
     }
 
     /// Builds the network with the parameters of a checkpoint on the Hugging Face hub. Requires the feature `hub`.
@@ -91,14 +92,16 @@ pub trait Config: Sized {
 /// Builds a network with the values of a checkpoint, then loads the tensors that the construction did not request.
 fn build_from<C: Config>(
     config: C,
-    source: &Checkpoint,
+    selection: &Arc<Selection>,
+    partial: bool,
     dtype: DType,
     device: &Device,
 ) -> Result<(C::Output, LoadReport)> {
+    let fallback = if partial { Fallback::Initialize } else { Fallback::Zeros };
+    let source = Checkpoint::new(Arc::clone(selection), fallback);
     let mut network = config.build(source.var_builder(dtype, device))?;
-    let requests = source.requests();
-    let matching = Matching::new(&network, &requests, source.state())?;
-    matching.check(source.fallback() == Fallback::Initialize)?;
-    matching.assign(&mut network, &requests.filled)?;
+    let matching = Matching::new(&network, &source.requested(), selection, partial)?;
+    let settled = source.settle(|name| matching.values(name))?;
+    matching.assign(&mut network, &settled)?;
     Ok((network, matching.report))
 }

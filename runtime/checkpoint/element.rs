@@ -21,6 +21,7 @@ pub(super) enum ElementType {
     U32,
     I64,
     F8E4M3,
+    F8E5M2,
     F16,
     BF16,
     F32,
@@ -31,7 +32,7 @@ impl ElementType {
     /// Returns the size of an element in the file, in bytes.
     pub fn size(self) -> usize {
         match self {
-            Self::Bool | Self::U8 | Self::I8 | Self::F8E4M3 => 1,
+            Self::Bool | Self::U8 | Self::I8 | Self::F8E4M3 | Self::F8E5M2 => 1,
             Self::I16 | Self::U16 | Self::F16 | Self::BF16 => 2,
             Self::I32 | Self::U32 | Self::F32 => 4,
             Self::I64 | Self::F64 => 8,
@@ -47,7 +48,7 @@ impl ElementType {
             Self::I32 => DType::I32,
             Self::I64 => DType::I64,
             Self::F8E4M3 => DType::F8E4M3,
-            Self::F16 => DType::F16,
+            Self::F8E5M2 | Self::F16 => DType::F16,
             Self::BF16 => DType::BF16,
             Self::F32 => DType::F32,
             Self::F64 => DType::F64,
@@ -80,6 +81,11 @@ impl ElementType {
             Self::I64 => Tensor::from_vec(source.decode(i64::from_le_bytes)?, shape, device),
             Self::F8E4M3 => {
                 Tensor::from_raw_buffer(&source.decode(|[byte]| byte)?, DType::F8E4M3, shape, device)
+            }
+            Self::F8E5M2 => {
+                // An F8E5M2 is the upper byte of an f16.
+                let values = source.decode(|[byte]| f16::from_bits(u16::from(byte) << 8))?;
+                Tensor::from_vec(values, shape, device)
             }
             Self::F16 => Tensor::from_vec(source.decode(f16::from_le_bytes)?, shape, device),
             Self::BF16 => Tensor::from_vec(source.decode(bf16::from_le_bytes)?, shape, device),

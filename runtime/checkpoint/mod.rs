@@ -19,6 +19,7 @@
 mod archive;
 mod atomic;
 mod budget;
+mod contents;
 mod element;
 mod input;
 mod npz;
@@ -42,6 +43,10 @@ use crate::{Error, Result};
 use open::open_regular;
 
 pub use atomic::write_atomically;
+pub(crate) use contents::Contents;
+pub use contents::Skipped;
+#[cfg(feature = "hub")]
+pub(crate) use open::HUB_FILES;
 pub(crate) use open::ReadOptions;
 #[cfg(feature = "hub")]
 pub(crate) use sharded::for_each_shard;
@@ -59,8 +64,8 @@ pub use state_dict::StateDict;
 /// - `.npz`, compressed or not, with arrays in row-major or column-major order.
 ///
 /// In a PyTorch file, the state dict may be the top-level object, the entry `state_dict`, `model_state_dict` or
-/// `model`, or the only dictionary of tensors in the file. Entries that are not tensors are ignored. The prefix
-/// `module.` that `DataParallel` adds is stripped if all names have it. Pickled code is never run: a pickle that names
+/// `model`, or the only dictionary of tensors in the file. Entries that are not tensors are ignored. The names are those
+/// of the file, including the prefix `module.` that `DataParallel` adds. Pickled code is never run: a pickle that names
 /// a class or function outside a short, fixed list is an error.
 ///
 /// Element types that candle lacks are converted to the smallest type that can represent all values: `bool` to `U8`,
@@ -87,11 +92,16 @@ pub use state_dict::StateDict;
 /// # }
 /// ```
 pub fn read(path: impl AsRef<Path>, device: &Device) -> Result<StateDict> {
-    ReadOptions::default().read(path.as_ref(), device)
+    let path = path.as_ref();
+    let contents = ReadOptions::default().read(path, device)?;
+    with_context(path.display(), contents.into_state())
 }
 
 /// Returns the metadata of a safetensors file, as written by [`write_safetensors`] and
 /// [`Network::save_with`](crate::Network::save_with). Reads no tensors.
+///
+/// The format defines metadata as strings. Numbers and booleans, which some programs write, are returned as text. Other
+/// values are ignored.
 ///
 /// # Errors
 ///

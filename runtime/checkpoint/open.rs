@@ -13,7 +13,7 @@ use crate::{Error, Result};
 use super::archive::Archive;
 use super::budget::Budget;
 use super::input::{Input, ReadSeek};
-use super::{StateDict, npz, safetensors, sharded, torch, with_context};
+use super::{Contents, npz, safetensors, sharded, torch, with_context};
 
 /// Options for reading a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,11 +27,11 @@ pub(crate) struct ReadOptions {
 }
 
 impl ReadOptions {
-    pub fn read(&self, path: &Path, device: &Device) -> Result<StateDict> {
+    pub fn read(&self, path: &Path, device: &Device) -> Result<Contents> {
         with_context(path.display(), self.read_path(path, device))
     }
 
-    fn read_path(&self, path: &Path, device: &Device) -> Result<StateDict> {
+    fn read_path(&self, path: &Path, device: &Device) -> Result<Contents> {
         if path.is_dir() {
             let file = find_in_directory(path)?;
             let name = file.file_name().unwrap_or_default().display();
@@ -54,20 +54,50 @@ impl ReadOptions {
         length: u64,
         directory: Option<&Path>,
         device: &Device,
-    ) -> Result<StateDict> {
+    ) -> Result<Contents> {
         let format = Format::detect(file)?;
         let input = Input::new(file, length);
-        let mut budget = Budget::new(input.size(), self.limit);
-        let key = self.key.as_deref();
         match (format, directory) {
-            (Format::TorchLegacy, _) => torch::read_legacy(input, key, budget, device),
-            (Format::Zip, _) => {
-                let archive = Archive::open(input, &mut budget)?;
+            (Format::Index, Some(directory)) => {
+                self.check_no_key()?;
+                sharded::read(input, directory, self, device)
+            }
+            (format, _) => {
+                let mut budget = Budget::new(input.size(), self.limit);
+                self.read_tensors(&format, input, &mut budget, device)
+            }
+        }
+    }
+
+    /// Reads a shard: a file of `length` bytes in any format except an index.
+    pub(super) fn read_shard(
+        &self,
+        file: &mut dyn ReadSeek,
+        length: u64,
+        budget: &mut Budget,
+        device: &Device,
+    ) -> Result<Contents> {
+        let format = Format::detect(file)?;
+        self.read_tensors(&format, Input::new(file, length), budget, device)
+    }
+
+    fn read_tensors(
+        &self,
+        format: &Format,
+        input: Input,
+        budget: &mut Budget,
+        device: &Device,
+    ) -> Result<Contents> {
+        let key = self.key.as_deref();
+        match format {
+            Format::TorchLegacy => torch::read_legacy(input, key, budget, device),
+            Format::Zip => {
+                let archive = Archive::open(input, budget)?;
                 match torch::prefix(&archive) {
                     Some(prefix) => torch::read_zip(archive, prefix, key, budget, device),
                     None if npz::is_npz(&archive) => {
                         self.check_no_key()?;
-                        npz::read(archive, budget, device)
+                        npz::read(archive, budget, device).map(Contents::from)
                     }
                     None => Err(Error::msg(
                         "expected a zip archive of torch.save or of NumPy, found an archive without `data.pkl` or \
@@ -75,17 +105,11 @@ impl ReadOptions {
                     )),
                 }
             }
-            (Format::Safetensors, _) => {
+            Format::Safetensors => {
                 self.check_no_key()?;
-                safetensors::read(input, &mut budget, device)
+                safetensors::read(input, budget, device)
             }
-            (Format::Index, Some(directory)) => {
-                self.check_no_key()?;
-                sharded::read(input, directory, self, device)
-            }
-            (Format::Index, None) => {
-                Err(Error::msg("cannot read the shards of an index without its directory"))
-            }
+            Format::Index => Err(Error::msg("expected a file of tensors, found an index of shards")),
         }
     }
 
@@ -107,11 +131,19 @@ pub(super) fn metadata(path: &Path) -> Result<BTreeMap<String, String>> {
     safetensors::metadata(input, budget)
 }
 
-/// Returns the checkpoint file in a directory. The file must have one of the names that the Hugging Face hub uses.
+/// The names of checkpoints on the Hugging Face hub, in the order in which its library `transformers` tries them.
+pub(crate) const HUB_FILES: [&str; 4] = [
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+];
+
+/// Returns the checkpoint in a directory: the first of [`HUB_FILES`] that exists.
 fn find_in_directory(directory: &Path) -> Result<PathBuf> {
-    let names = ["model.safetensors.index.json", "model.safetensors"];
-    let found = names.iter().map(|name| directory.join(name)).find(|path| path.is_file());
-    found.ok_or_else(|| Error::msg(format!("expected a file, found a directory without any of {names:?}")))
+    let found = HUB_FILES.iter().map(|name| directory.join(name)).find(|path| path.is_file());
+    found
+        .ok_or_else(|| Error::msg(format!("expected a file, found a directory without any of {HUB_FILES:?}")))
 }
 
 /// Opens a regular file and returns it with its length. Directories, pipes and devices have no reliable length.
@@ -151,6 +183,8 @@ impl Format {
             }
             [b'P', b'K', 3, 4, ..] => Ok(Self::Zip),
             [0x80, 2..=5, ..] => Ok(Self::TorchLegacy),
+            // The magic number of torch.save as protocol 1 writes it.
+            [b'L', b'1', b'1', b'9', b'5', ..] => Ok(Self::TorchLegacy),
             [b'{', ..] => Ok(Self::Index),
             _ => Err(Error::msg(format!(
                 "expected a safetensors file or its index, an .npz, or a file of torch.save (zip or legacy), \

@@ -9,7 +9,7 @@ use crate::{Error, Result};
 use super::archive::Archive;
 use super::budget::Budget;
 use super::input::Input;
-use super::{ReadOptions, StateDict, npz, safetensors, torch};
+use super::{Contents, ReadOptions, Skipped, StateDict, npz, safetensors, torch};
 
 fn from_bytes<T>(bytes: &[u8], read: impl FnOnce(Input, Budget) -> Result<T>) -> Result<T> {
     let length = bytes.len();
@@ -23,6 +23,22 @@ fn from_bytes<T>(bytes: &[u8], read: impl FnOnce(Input, Budget) -> Result<T>) ->
 ///
 /// Fails if the bytes are not a valid file of a supported format.
 pub fn any(bytes: &[u8]) -> Result<StateDict> {
+    contents(bytes).and_then(Contents::into_state)
+}
+
+/// Reads any format except an index. Returns the skipped objects, with the tensors that candle cannot represent,
+/// and the warnings.
+///
+/// # Errors
+///
+/// Fails if the bytes are not a valid file of a supported format.
+pub fn skipped(bytes: &[u8]) -> Result<(Vec<Skipped>, Vec<String>)> {
+    let Contents { mut skipped, unsupported, warnings, .. } = contents(bytes)?;
+    skipped.extend(unsupported);
+    Ok((skipped, warnings))
+}
+
+fn contents(bytes: &[u8]) -> Result<Contents> {
     let length = bytes.len() as u64;
     ReadOptions::default().read_file(&mut Cursor::new(bytes), length, None, &Device::Cpu)
 }
@@ -33,7 +49,8 @@ pub fn any(bytes: &[u8]) -> Result<StateDict> {
 ///
 /// Fails if the bytes are not a valid safetensors file.
 pub fn safetensors(bytes: &[u8]) -> Result<StateDict> {
-    from_bytes(bytes, |input, mut budget| safetensors::read(input, &mut budget, &Device::Cpu))
+    let contents = from_bytes(bytes, |input, mut budget| safetensors::read(input, &mut budget, &Device::Cpu));
+    contents.and_then(Contents::into_state)
 }
 
 /// Reads a zip archive of `torch.save`.
@@ -45,7 +62,7 @@ pub fn torch_zip(bytes: &[u8]) -> Result<StateDict> {
     from_bytes(bytes, |input, mut budget| {
         let archive = Archive::open(input, &mut budget)?;
         let prefix = torch::prefix(&archive).ok_or_else(|| Error::msg("no `data.pkl`"))?;
-        torch::read_zip(archive, prefix, None, budget, &Device::Cpu)
+        torch::read_zip(archive, prefix, None, &mut budget, &Device::Cpu).and_then(Contents::into_state)
     })
 }
 
@@ -55,7 +72,9 @@ pub fn torch_zip(bytes: &[u8]) -> Result<StateDict> {
 ///
 /// Fails if the bytes are not a valid file of `torch.save`.
 pub fn torch_legacy(bytes: &[u8]) -> Result<StateDict> {
-    from_bytes(bytes, |input, budget| torch::read_legacy(input, None, budget, &Device::Cpu))
+    let contents =
+        from_bytes(bytes, |input, mut budget| torch::read_legacy(input, None, &mut budget, &Device::Cpu));
+    contents.and_then(Contents::into_state)
 }
 
 /// Reads an `.npz` archive.
@@ -66,7 +85,7 @@ pub fn torch_legacy(bytes: &[u8]) -> Result<StateDict> {
 pub fn npz(bytes: &[u8]) -> Result<StateDict> {
     from_bytes(bytes, |input, mut budget| {
         let archive = Archive::open(input, &mut budget)?;
-        npz::read(archive, budget, &Device::Cpu)
+        npz::read(archive, &mut budget, &Device::Cpu)
     })
 }
 
@@ -84,4 +103,5 @@ pub fn index(bytes: &[u8], directory: &std::path::Path) -> Result<StateDict> {
     from_bytes(bytes, |input, _| {
         super::sharded::read(input, directory, &ReadOptions::default(), &Device::Cpu)
     })
+    .and_then(Contents::into_state)
 }

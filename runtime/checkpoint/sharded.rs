@@ -1,6 +1,6 @@
-//! Sharded safetensors checkpoints: several files and an index of their tensors.
+//! Sharded checkpoints: several files and an index of their tensors. The files are those of safetensors or `torch.save`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::fs::File;
 use std::path::{Component, Path};
@@ -12,7 +12,7 @@ use crate::{Error, Result};
 
 use super::budget::Budget;
 use super::input::Input;
-use super::{ReadOptions, StateDict, open_regular, safetensors, with_context};
+use super::{Contents, ReadOptions, open_regular, with_context};
 
 /// The maximum length of an index in bytes. A typical index has about a hundred bytes per tensor.
 const MAX_INDEX: u64 = 100_000_000;
@@ -24,7 +24,7 @@ pub(super) fn read(
     directory: &Path,
     options: &ReadOptions,
     device: &Device,
-) -> Result<StateDict> {
+) -> Result<Contents> {
     if index.length() > MAX_INDEX {
         return Err(Error::msg(format!(
             "expected an index of at most {MAX_INDEX} bytes, found a longer index"
@@ -36,25 +36,32 @@ pub(super) fn read(
     let mut budget = Budget::new(usize::try_from(length).unwrap_or(usize::MAX), options.limit);
     budget.spend(Some(index.len()))?;
 
-    let mut state = StateDict::new();
+    let mut contents = Contents::default();
     for (shard, (file, length)) in shards {
         let mut file = options.source(file)?;
-        let tensors = safetensors::read(Input::new(&mut *file, length), &mut budget, device);
-        for (name, tensor) in with_context(format_args!("shard `{shard}`"), tensors)? {
-            if state.contains_key(&name) {
+        let tensors = options.read_shard(&mut *file, length, &mut budget, device);
+        let Contents { state: tensors, unsupported, skipped, warnings } =
+            with_context(format_args!("shard `{shard}`"), tensors)?;
+        contents.unsupported.extend(unsupported);
+        contents.skipped.extend(skipped);
+        contents.warnings.extend(warnings.into_iter().map(|warning| format!("shard `{shard}`: {warning}")));
+        for (name, tensor) in tensors {
+            if contents.state.contains_key(&name) {
                 return Err(Error::msg(format!("tensor `{name}` is in `{shard}` and in an earlier shard")));
             }
-            state.insert(name, tensor);
+            contents.state.insert(name, tensor);
         }
     }
-    check_complete(&index, &state).map(|()| state)
+    check_complete(&index, &contents).map(|()| contents)
 }
 
 /// Returns an error unless the shards contain every tensor of the index.
-fn check_complete(index: &[u8], state: &StateDict) -> Result<()> {
+fn check_complete(index: &[u8], contents: &Contents) -> Result<()> {
+    let unsupported: HashSet<_> = contents.unsupported.iter().map(|tensor| &*tensor.path).collect();
+    let is_known = |name: &str| contents.state.contains_key(name) || unsupported.contains(name);
     let mut missing = Vec::new();
     for_each_entry(index, &mut |name, shard| {
-        if !state.contains_key(name) && missing.len() < 10 {
+        if !is_known(name) && missing.len() < 10 {
             missing.push(format!("`{name}` (in `{shard}`)"));
         }
         Ok(())

@@ -25,13 +25,11 @@ mod shards;
 
 use std::path::PathBuf;
 
+use crate::checkpoint::HUB_FILES;
 use crate::{Error, Result};
 
 use client::Client;
 use settings::Settings;
-
-/// The files that are tried, in this order, if no file is selected.
-const DEFAULT_FILES: [&str; 3] = ["model.safetensors", shards::DEFAULT_INDEX, "pytorch_model.bin"];
 
 /// A file of a repository on the hub.
 ///
@@ -89,8 +87,8 @@ impl Hub {
 
     /// Sets the path of the file in the repository.
     ///
-    /// By default, selects the first file that exists: `model.safetensors`, `model.safetensors.index.json` (with the
-    /// files that it lists) or `pytorch_model.bin`.
+    /// By default, selects the first file that exists: `model.safetensors`, `model.safetensors.index.json`,
+    /// `pytorch_model.bin` or `pytorch_model.bin.index.json`, each index with the files that it lists.
     pub fn file(mut self, file: impl Into<String>) -> Self {
         self.file = Some(file.into());
         self
@@ -150,13 +148,13 @@ impl<Name: Into<String>> From<Name> for Hub {
 
 /// Returns the first default file in the cache or, if there is none, on the hub.
 fn default_file(client: &Client) -> Result<&'static str> {
-    if let Some(file) = DEFAULT_FILES.into_iter().find(|file| client.cached(file).is_some()) {
+    if let Some(file) = HUB_FILES.into_iter().find(|file| client.cached(file).is_some()) {
         return Ok(file);
     }
     let files = client.files()?;
-    DEFAULT_FILES.into_iter().find(|default| files.iter().any(|file| file == default)).ok_or_else(|| {
+    HUB_FILES.into_iter().find(|default| files.iter().any(|file| file == default)).ok_or_else(|| {
         Error::msg(format!(
-            "expected one of the files {DEFAULT_FILES:?}, found {files:?} in {}; select a file with `Hub::file`",
+            "expected one of the files {HUB_FILES:?}, found {files:?} in {}; select a file with `Hub::file`",
             client.request(None)
         ))
     })

@@ -9,8 +9,6 @@ use crate::{Error, Result};
 
 use super::client::Client;
 
-pub(super) const DEFAULT_INDEX: &str = "model.safetensors.index.json";
-
 /// Returns `true` if `file` is the index of a sharded checkpoint.
 pub(super) fn is_index(file: &str) -> bool {
     file.ends_with(".index.json")

@@ -1,8 +1,15 @@
 //! Options for loading a checkpoint, and the report of what was loaded.
 
 mod copy;
+mod detect;
+mod guess;
+mod propose;
 mod rename;
 mod report;
+mod selection;
+mod signature;
+mod table;
+mod wrapper;
 
 use std::path::{Path, PathBuf};
 
@@ -14,13 +21,31 @@ use crate::{Error, Result};
 use rename::Renaming;
 
 pub(crate) use copy::{CHUNK, converted, fill};
+pub(crate) use detect::wrapper;
+pub(crate) use guess::Guesses;
+pub(crate) use propose::propose;
 pub use report::{LoadReport, ShapeMismatch};
+pub(crate) use selection::Selection;
+pub(crate) use signature::{Expected, Signature};
 
 /// The path of a checkpoint and the options for loading it, for [`Config::load_with`](crate::Config::load_with) and
 /// [`Network::load_with`](crate::Network::load_with).
 ///
-/// Loading first strips the [`prefix`](Self::prefix) from the names in the file, and then applies each
-/// [`map`](Self::map) in the order of the calls.
+/// Loading first strips the [`prefix`](Self::prefix) from the names in the file, then the prefix of a wrapper, and then
+/// applies each [`map`](Self::map) in the order of the calls.
+///
+/// # Wrappers
+///
+/// A wrapper around a network prepends its own name to the names of the tensors: `DataParallel` and `AveragedModel`
+/// prepend `module.`, `torch.compile` prepends `_orig_mod.`, and Lightning prepends the name of a field, such as
+/// `model.`. Loading finds such a prefix and strips it, also if a checkpoint has several in any order. A part of a
+/// network can be wrapped too: `encoder._orig_mod.weight` is loaded as `encoder.weight`. [`LoadReport::renamed`] lists
+/// the changed names, and [`LoadReport::skipped`] the tensors without the prefix, such as the counter `n_averaged`.
+///
+/// A prefix is only stripped if the checkpoint has none of the network's names without a prefix, if more of the
+/// network's tensors are found under this prefix than under any other, and if each of its components is `module`,
+/// `model`, `net`, `network`, the name of another wrapper, or the only module at its level. In all other cases, as for
+/// `backbone.` in a checkpoint that also has a `head.`, choose the prefix with [`prefix`](Self::prefix).
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -48,9 +73,12 @@ pub use report::{LoadReport, ShapeMismatch};
 /// assert_eq!(report.loaded, ["body.weight", "body.bias"]);
 /// assert_eq!(
 ///     report.to_string(),
-///     "loaded 2, missing 1, unexpected 0, mismatched 1\n\
-///      missing     head.bias    [3]\n\
-///      mismatched  head.weight  [3, 8], found [1000, 8]"
+///     "loaded 2, missing 1, unexpected 0, mismatched 1, renamed 3\n\
+///      missing     head.bias         [3]\n\
+///      mismatched  head.weight       expected [3, 8], found [1000, 8]\n\
+///      renamed     net.head.weight   -> head.weight\n\
+///      renamed     net.trunk.bias    -> body.bias\n\
+///      renamed     net.trunk.weight  -> body.weight"
 /// );
 /// # Ok(())
 /// # }
@@ -91,7 +119,8 @@ impl Load {
     }
 
     /// Loads only the tensors whose names start with `prefix`, and strips it. For example, `backbone.` loads only the
-    /// backbone. All other tensors are ignored.
+    /// backbone. All other tensors are ignored. If no name starts with `prefix`, it may follow the prefix of a
+    /// [wrapper](Self#wrappers), as in `module.backbone.`.
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.renaming.prefix = Some(prefix.into());
         self
@@ -133,16 +162,34 @@ impl Load {
         self
     }
 
-    /// Reads the tensors of the checkpoint, renamed, in the order and with the dtypes of the file.
+    /// Reads the tensors of the checkpoint, renamed, in the order and with the dtypes of the file. Prefixes of
+    /// [wrappers](Self#wrappers) stay, because they are found by comparison with a network.
     ///
     /// # Errors
     ///
-    /// Fails if [`checkpoint::read`](crate::checkpoint::read) fails, if no name has the prefix, if a pattern is
-    /// invalid, or if two names become equal.
+    /// Fails if the file cannot be read, if candle cannot represent one of the tensors with the prefix, if no name has
+    /// the prefix, if a pattern is invalid, or if two names become equal.
     pub fn read(&self, device: &Device) -> Result<StateDict> {
-        let state = self.reading.read(&self.path, device)?;
-        let renamed = self.renaming.apply(state);
-        renamed.map_err(|error| Error::msg(format!("{}: {error}", self.path.display())))
+        let selection = self.select(device)?;
+        let supported = selection.check_supported(|_| true);
+        let renamed = supported.and_then(|()| selection.renamed("", &Signature::default()));
+        renamed.map(|renamed| renamed.state).map_err(|error| self.with_path(&error))
+    }
+
+    /// Reads the checkpoint and selects its tensors.
+    pub(crate) fn select(&self, device: &Device) -> Result<Selection> {
+        let contents = self.reading.read(&self.path, device)?;
+        let selection = self.renaming.select(contents).map_err(|error| self.with_path(&error))?;
+        Ok(selection.read_by(self, device))
+    }
+
+    /// Returns the requested key of the state dict.
+    pub(crate) fn requested_key(&self) -> Option<&str> {
+        self.reading.key.as_deref()
+    }
+
+    fn with_path(&self, error: &Error) -> Error {
+        Error::msg(format!("{}: {error}", self.path.display()))
     }
 
     pub(crate) fn path(&self) -> &Path {

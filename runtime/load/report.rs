@@ -1,11 +1,19 @@
 //! The report of loading a checkpoint.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::checkpoint::StateDict;
-use crate::{Error, Result};
+use crate::Error;
+use crate::checkpoint::{Skipped, StateDict};
 
-/// The result of loading a checkpoint into a network. [`Display`](fmt::Display) formats it as a table.
+use super::selection::{Renamed, Selection};
+use super::table::{Section, Table};
+
+/// The result of loading a checkpoint into a network.
+///
+/// [`Display`](fmt::Display) formats it as a table that fits on a screen: the counts, then the tensors that were not
+/// loaded and the changed names, sorted by path. It counts the rows that do not fit. The fields contain everything, in
+/// the order of the network or of the file.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -33,6 +41,14 @@ pub struct LoadReport {
     pub unexpected: Vec<(String, Vec<usize>)>,
     /// The tensors that have different shapes in network and checkpoint.
     pub mismatched: Vec<ShapeMismatch>,
+    /// What loading ignored: objects in the file that are not tensors, tensors that candle cannot represent, and
+    /// tensors whose names lack the prefix.
+    pub skipped: Vec<Skipped>,
+    /// The tensors of the checkpoint that were renamed, with their names in the file and in this report. A name changes
+    /// if a prefix or a [wrapper](crate::Load#wrappers) is stripped, or by [`Load::map`](crate::Load::map).
+    pub renamed: Vec<(String, String)>,
+    /// Deviations of the file from its format that do not affect the tensors.
+    pub warnings: Vec<String>,
 }
 
 /// A tensor that has different shapes in network and checkpoint.
@@ -87,70 +103,84 @@ impl LoadReport {
         self.unexpected.extend(unknown.map(|(name, tensor)| (name.to_owned(), tensor.dims().to_vec())));
     }
 
-    /// Checks that all tensors match.
-    ///
-    /// # Errors
-    /// Fails if a tensor does not match, or if there are `conflicts`: tied tensors with different values in the
-    /// checkpoint. The error lists all of these tensors.
-    pub(crate) fn check(&self, conflicts: &[String]) -> Result<()> {
-        let with_shape = |entries: &[(String, Vec<usize>)]| -> Vec<String> {
-            entries.iter().map(|(name, shape)| format!("{name} {shape:?}")).collect()
-        };
-        let mismatched = self.mismatched.iter().map(|ShapeMismatch { name, expected, found }| {
-            format!("{name}: expected {expected:?}, found {found:?}")
-        });
-        let lists = [
-            ("missing", with_shape(&self.missing)),
-            ("unexpected", with_shape(&self.unexpected)),
-            ("mismatched", mismatched.collect()),
-            ("tied with different values", conflicts.to_vec()),
-        ];
-        let parts = lists.iter().filter(|(_, names)| !names.is_empty());
-        let parts = parts.map(|(kind, names)| format!("{} {kind}:\n  {}", names.len(), names.join("\n  ")));
-        let parts: Vec<String> = parts.collect();
-        if parts.is_empty() {
-            return Ok(());
-        }
-        Err(Error::msg(format!("the checkpoint does not match the network; {}", parts.join("\n"))))
+    /// Records what the selection of the tensors changed, skipped and warned of.
+    pub(crate) fn note_renamed(&mut self, selection: &Selection, renamed: Renamed) {
+        self.skipped.extend(selection.skipped().cloned().chain(renamed.outside));
+        self.warnings.extend_from_slice(selection.warnings());
+        self.renamed = renamed.names;
     }
 
-    /// Returns one row for each tensor that was not loaded: the kind of difference, the name and the shapes.
-    fn rows(&self) -> Vec<[String; 3]> {
-        let row = |kind: &str, name: &str, shape: String| [kind.to_owned(), name.to_owned(), shape];
-        let with_shape = |kind, (name, shape): &(String, Vec<usize>)| row(kind, name, format!("{shape:?}"));
-        let mut rows = Vec::new();
-        rows.extend(self.missing.iter().map(|entry| with_shape("missing", entry)));
-        rows.extend(self.unexpected.iter().map(|entry| with_shape("unexpected", entry)));
-        rows.extend(self.mismatched.iter().map(|ShapeMismatch { name, expected, found }| {
-            row("mismatched", name, format!("{expected:?}, found {found:?}"))
-        }));
-        rows
+    /// Returns `true` if the network and the checkpoint have the same tensors.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.missing.is_empty() && self.unexpected.is_empty() && self.mismatched.is_empty()
+    }
+
+    /// Returns the sections for the differences between the network and the checkpoint.
+    fn differences(&self) -> Vec<Section> {
+        let with_shape = |(name, shape): &(String, Vec<usize>)| (name.clone(), format!("{shape:?}"));
+        let mismatched = self.mismatched.iter().map(|ShapeMismatch { name, expected, found }| {
+            (name.clone(), format!("expected {expected:?}, found {found:?}"))
+        });
+        vec![
+            Section::new("missing", self.missing.iter().map(with_shape)),
+            Section::new("unexpected", self.unexpected.iter().map(with_shape)),
+            Section::new("mismatched", mismatched),
+        ]
+    }
+
+    /// Returns the section of renamed tensors. One row stands for all tensors that lost the same prefix.
+    fn renamed_section(&self) -> Section {
+        let mut prefixes = BTreeMap::<&str, usize>::new();
+        for (old, new) in &self.renamed {
+            *prefixes.entry(old.strip_suffix(new.as_str()).unwrap_or_default()).or_default() += 1;
+        }
+        prefixes.retain(|prefix, count| !prefix.is_empty() && *count > 1);
+        let has_row = |(old, new): &&(String, String)| {
+            !old.strip_suffix(new.as_str()).is_some_and(|prefix| prefixes.contains_key(prefix))
+        };
+        let single = self.renamed.iter().filter(has_row).map(|(old, new)| (old.clone(), format!("-> {new}")));
+        let stripped = prefixes.iter();
+        let stripped =
+            stripped.map(|(prefix, count)| (format!("{prefix}*"), format!("-> * ({count} tensors)")));
+        Section::new("renamed", single.chain(stripped))
+    }
+
+    /// Returns the error of a load that fails because of these differences and of `conflicts`: pairs of tied names with
+    /// different values. `advice` follows the table, one line each.
+    pub(crate) fn error(&self, conflicts: &[(String, String)], advice: &[String]) -> Error {
+        let mut sections = self.differences();
+        let conflict = |(first, second): &(String, String)| {
+            (second.clone(), format!("differs from the values of {first}, to which it is tied"))
+        };
+        sections.push(Section::new("conflicting", conflicts.iter().map(conflict)));
+        sections.retain(|section| !section.rows.is_empty());
+        let counts = sections.iter().map(|section| format!("{} {}", section.rows.len(), section.kind));
+        let counts = counts.collect::<Vec<_>>().join(", ");
+        sections.push(self.renamed_section());
+        let advice: String = advice.iter().map(|line| format!("\n{line}")).collect();
+        Error::msg(format!("the checkpoint does not match the network: {counts}{}{advice}", Table(sections)))
     }
 }
 
-/// The maximum number of rows that are printed.
-const MAX_ROWS: usize = 40;
-
 impl fmt::Display for LoadReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "loaded {}, missing {}, unexpected {}, mismatched {}",
-            self.loaded.len(),
-            self.missing.len(),
-            self.unexpected.len(),
-            self.mismatched.len()
-        )?;
-        let rows = self.rows();
-        let shown = &rows[..rows.len().min(MAX_ROWS)];
-        let width = |column: usize| shown.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-        let widths = [width(0), width(1)];
-        for [kind, name, shape] in shown {
-            write!(f, "\n{kind:0$}  {name:1$}  {shape}", widths[0], widths[1])?;
+        let [loaded, missing, unexpected, mismatched] =
+            [self.loaded.len(), self.missing.len(), self.unexpected.len(), self.mismatched.len()];
+        write!(f, "loaded {loaded}, missing {missing}, unexpected {unexpected}, mismatched {mismatched}")?;
+        let others = [
+            ("skipped", self.skipped.len()),
+            ("renamed", self.renamed.len()),
+            ("warnings", self.warnings.len()),
+        ];
+        for (kind, count) in others.into_iter().filter(|(_, count)| *count > 0) {
+            write!(f, ", {kind} {count}")?;
         }
-        match rows.len() - shown.len() {
-            0 => Ok(()),
-            more => write!(f, "\n… and {more} more"),
-        }
+        let mut sections = self.differences();
+        let skipped = self.skipped.iter().map(|skipped| (skipped.path.clone(), skipped.kind.clone()));
+        sections.push(Section::new("skipped", skipped));
+        sections.push(self.renamed_section());
+        sections
+            .push(Section::new("warning", self.warnings.iter().map(|text| (text.clone(), String::new()))));
+        Table(sections).fmt(f)
     }
 }

@@ -1,4 +1,4 @@
-//! Loads a state dict into a network. This module alone defines which checkpoints fit a network.
+//! Loads a checkpoint into a network. This module alone defines which checkpoints fit a network.
 //!
 //! The names of a tensor are its paths in the network's registry. If a tensor has several names, they are tied: a state
 //! dict may contain the tensor under any of the names, or under several names with equal values.
@@ -9,35 +9,69 @@ use candle_core::{DType, Tensor, TensorId};
 
 use crate::Result;
 use crate::checkpoint::StateDict;
-use crate::load::{CHUNK, LoadReport, converted, fill};
+use crate::load::{CHUNK, Expected, LoadReport, Selection, Signature, converted, fill, propose, wrapper};
 use crate::module::Module;
-use crate::source::Requests;
 
 use super::list::{Entry, all_paths};
 use super::replace::{Replacements, for_each_mut};
 
-/// The result of comparing a state dict with a network.
-pub(crate) struct Matching<'a> {
+/// The result of comparing a checkpoint with a network that it fits.
+pub(crate) struct Matching {
     pub report: LoadReport,
     /// The new values, by the names of the network's tensors.
-    values: HashMap<String, &'a Tensor>,
-    /// Descriptions of tied names with different values.
-    conflicts: Vec<String>,
+    values: HashMap<String, Tensor>,
+    /// Pairs of tied names with different values.
+    conflicts: Vec<(String, String)>,
 }
 
-impl<'a> Matching<'a> {
-    /// Compares a network with a state dict, by name and shape. Tensors that the network requested while it was
-    /// built belong to it even if its registry does not list them.
-    pub fn new<M: Module + ?Sized>(network: &M, requests: &Requests, state: &'a StateDict) -> Result<Self> {
+impl Matching {
+    /// Compares a network with the selected tensors of a checkpoint, by name and shape. Tensors that the network
+    /// requested while it was built belong to it even if its registry does not list them.
+    ///
+    /// # Errors
+    /// Fails if tied names have different values, or if two names in the checkpoint become equal. Unless `partial` is
+    /// set, also fails if a tensor is missing, unexpected or mismatched, or if candle cannot represent it.
+    pub fn new<M: Module + ?Sized>(
+        network: &M,
+        requested: &StateDict,
+        selection: &Selection,
+        partial: bool,
+    ) -> Result<Self> {
         let mut entries = all_paths(network);
         let registered: HashSet<String> = entries.iter().map(|entry| entry.path.clone()).collect();
-        let unregistered = requests.tensors.iter().filter(|(name, _)| !registered.contains(*name));
+        let unregistered = requested.iter().filter(|(name, _)| !registered.contains(*name));
         entries.extend(unregistered.map(|(name, tensor)| Entry::unregistered(name, tensor)));
+        let signature = signature(&entries);
+        let mut matching = Self::of(&entries, &signature, selection)?;
+        let Self { report, conflicts, .. } = &matching;
+        let is_complete = report.is_complete();
+        if !partial {
+            check_supported(selection, &signature, is_complete)?;
+        }
+        let fits = if partial { !report.loaded.is_empty() } else { is_complete };
+        let advice = if fits { Vec::new() } else { advice(&entries, &signature, selection, report) };
+        let required = if partial { &LoadReport::default() } else { report };
+        if !required.is_complete() || !conflicts.is_empty() {
+            return Err(required.error(conflicts, &advice));
+        }
+        matching.report.warnings.extend(advice);
+        Ok(matching)
+    }
 
+    /// Strips the wrapper around the network, and compares the network with the tensors.
+    fn of(entries: &[Entry<'_>], signature: &Signature, selection: &Selection) -> Result<Self> {
+        let renamed = selection.renamed(wrapper(selection, signature), signature)?;
+        let mut matching = Self::compare(entries, &renamed.state)?;
+        matching.report.note_renamed(selection, renamed);
+        Ok(matching)
+    }
+
+    /// Compares a network with tensors, by name and shape.
+    fn compare(entries: &[Entry<'_>], state: &StateDict) -> Result<Self> {
         let mut report = LoadReport::default();
         let mut conflicts = Vec::new();
-        let mut tensors = TiedNames::by_tensor(&entries);
-        for Entry { path, tensor, optional, .. } in &entries {
+        let mut tensors = TiedNames::by_tensor(entries);
+        for Entry { path, tensor, optional, .. } in entries {
             let Some(tied) = tensors.get_mut(&tensor.id()) else { continue };
             match state.get(path) {
                 Some(found) if report.note_found(path, tensor.dims(), found.dims()) => {
@@ -53,22 +87,16 @@ impl<'a> Matching<'a> {
         Ok(Self { report, values, conflicts })
     }
 
-    /// Checks that the state dict can be loaded. If `partial` is set, only the tensors that fit are loaded.
-    ///
-    /// # Errors
-    /// Fails if tied names have different values. Unless `partial` is set, also fails if a tensor is missing,
-    /// unexpected or mismatched.
-    pub fn check(&self, partial: bool) -> Result<()> {
-        let report = if partial { &LoadReport::default() } else { &self.report };
-        report.check(&self.conflicts)
+    /// Returns the values for the tensor `name` of the network, or `None` if the checkpoint has none.
+    pub fn values(&self, name: &str) -> Option<&Tensor> {
+        self.values.get(name)
     }
 
-    /// Copies the values into the network's tensors. Skips the tensors whose ids are in `filled`, because they were
-    /// created with these values (see [`Requests::filled`]). If a conversion fails, the network is left unchanged.
-    pub fn assign<M: Module + ?Sized>(&self, network: &mut M, filled: &HashSet<TensorId>) -> Result<()> {
-        let values = |path: &str, tensor: &Tensor| {
-            self.values.get(path).copied().filter(|_| !filled.contains(&tensor.id()))
-        };
+    /// Copies the values into the network's tensors. Skips the tensors whose ids are in `settled`: they have their
+    /// values since the construction. If a conversion fails, the network is left unchanged.
+    pub fn assign<M: Module + ?Sized>(&self, network: &mut M, settled: &HashSet<TensorId>) -> Result<()> {
+        let values =
+            |path: &str, tensor: &Tensor| self.values.get(path).filter(|_| !settled.contains(&tensor.id()));
         for_each_mut(network, &mut |path, _, tensor| match values(path, tensor) {
             Some(values) => check_conversion(values, tensor),
             None => Ok(()),
@@ -81,6 +109,42 @@ impl<'a> Matching<'a> {
             Ok(())
         })
     }
+}
+
+/// Checks that candle can represent the tensors of the network in the checkpoint. If the checkpoint `is_complete`
+/// without these tensors, they are other tensors, which are unexpected.
+fn check_supported(selection: &Selection, signature: &Signature, is_complete: bool) -> Result<()> {
+    let wrapper = wrapper(selection, signature);
+    selection.check_supported(|name| {
+        let name = name.strip_prefix(wrapper);
+        name.is_some_and(|name| is_complete || selection.name_in(signature, name).is_some())
+    })
+}
+
+/// Returns ways to load more tensors than in `report`.
+fn advice(
+    entries: &[Entry<'_>],
+    signature: &Signature,
+    selection: &Selection,
+    report: &LoadReport,
+) -> Vec<String> {
+    propose(selection, signature, report, &|selection| {
+        let matching = Matching::of(entries, signature, selection).ok()?;
+        matching.conflicts.is_empty().then_some(matching.report)
+    })
+}
+
+/// Returns the names and shapes of the tensors.
+fn signature(entries: &[Entry<'_>]) -> Signature {
+    let mut numbers = HashMap::new();
+    let mut signature = Signature::default();
+    for Entry { path, tensor, optional, .. } in entries {
+        let next = numbers.len();
+        let number = *numbers.entry(tensor.id()).or_insert(next);
+        let expected = Expected { shape: tensor.dims().to_vec(), tensor: number, required: !optional };
+        signature.insert(path, expected);
+    }
+    signature
 }
 
 /// The names of one tensor, and its values in the state dict.
@@ -108,19 +172,18 @@ impl<'n, 'a> TiedNames<'n, 'a> {
         self.names[0] == name && !self.names.iter().any(|name| state.contains_key(name))
     }
 
-    /// Records the values that the state dict has under `name`. Returns a description of the conflict if these
-    /// values differ from the values under another name.
-    fn add(&mut self, name: &'n str, values: &'a Tensor) -> Result<Option<String>> {
+    /// Records the values that the state dict has under `name`. Returns another name and `name` if their values differ.
+    fn add(&mut self, name: &'n str, values: &'a Tensor) -> Result<Option<(String, String)>> {
         let (first, expected) = *self.found.get_or_insert((name, values));
         let differ = first != name && !equal(expected, values)?;
-        Ok(differ.then(|| format!("{first} and {name}")))
+        Ok(differ.then(|| (first.to_owned(), name.to_owned())))
     }
 
     /// Returns every name with the values of the tensor. Returns nothing if the state dict has no values for the
     /// tensor.
-    fn into_values(self) -> impl Iterator<Item = (String, &'a Tensor)> {
+    fn into_values(self) -> impl Iterator<Item = (String, Tensor)> {
         let values = self.found.map(|(_, values)| values);
-        self.names.into_iter().filter_map(move |name| Some((name.to_owned(), values?)))
+        self.names.into_iter().filter_map(move |name| Some((name.to_owned(), values?.clone())))
     }
 }
 

@@ -25,10 +25,9 @@ use candle_core::{DType, Device, Tensor, Var};
 use crate::Result;
 use crate::capture::Captured;
 use crate::checkpoint::{self, StateDict};
-use crate::load::{Load, LoadReport};
+use crate::load::{Load, LoadReport, Selection};
 use crate::module::{Forward, Mode, Module};
 use crate::signal::Signal;
-use crate::source::Requests;
 
 /// Methods on the tensors and child modules of a network. Every [`Module`] implements this trait.
 ///
@@ -89,14 +88,13 @@ pub trait Network: Module {
     /// Copies the tensors of `state` into this network. If a tensor does not fit, the network is left unchanged.
     ///
     /// `state` may hold a tied tensor under any of its paths. `num_batches_tracked` of a batch norm may be missing,
-    /// as in checkpoints older than PyTorch 0.4.1.
+    /// as in checkpoints older than PyTorch 0.4.1. The prefix of a [wrapper](crate::Load#wrappers) is stripped.
     ///
     /// # Errors
     /// Fails if a tensor is missing, unexpected or mismatched, or if `state` has different values under two
     /// paths of a tied tensor.
     fn load_state_dict(&mut self, state: &StateDict) -> Result<()> {
-        let matching = Matching::new(self, &Requests::default(), state)?;
-        matching.check(false)?;
+        let matching = Matching::new(self, &StateDict::default(), &Selection::all(state), false)?;
         matching.assign(self, &HashSet::new())
     }
 
@@ -117,9 +115,9 @@ pub trait Network: Module {
     {
         let load = load.borrow();
         let dtype = load.float_dtype()?;
-        let state = load.read(&Device::Cpu)?;
-        let matching = Matching::new(self, &Requests::default(), &state)?;
-        matching.check(load.is_partial()).map_err(|error| error.in_layer(load.path().display()))?;
+        let selection = load.select(&Device::Cpu)?;
+        let matching = Matching::new(self, &StateDict::default(), &selection, load.is_partial());
+        let matching = matching.map_err(|error| error.in_layer(load.path().display()))?;
         if let Some(dtype) = dtype {
             self.to_dtype(dtype)?;
         }

@@ -8,7 +8,7 @@ use candle_nn::var_builder::SimpleBackend;
 use candle_nn::{Init, VarBuilder};
 
 use crate::checkpoint::StateDict;
-use crate::load::fill;
+use crate::load::{Guesses, Selection, fill};
 
 use super::check_shape;
 use super::initialize::{check_memory, initialize, to_trainable};
@@ -22,36 +22,43 @@ pub(crate) enum Fallback {
     Zeros,
 }
 
-/// The tensors that the construction of a network has requested.
-#[derive(Clone, Default)]
-pub(crate) struct Requests {
-    /// The tensors by name, in the order of the requests.
-    pub tensors: StateDict,
-    /// The tensors whose values are from the checkpoint.
-    pub filled: HashSet<TensorId>,
-}
-
-/// Provides the tensors of a state dict to the construction of a network.
+/// Provides the tensors of a checkpoint to the construction of a network.
+///
+/// The names of the network are not known before the end of the construction, and neither is the prefix of a wrapper in
+/// the names of the checkpoint. Until then, a tensor has the values that the checkpoint most likely has for it.
+/// [`settle`](Self::settle) corrects them.
 #[derive(Clone)]
 pub(crate) struct Checkpoint(Arc<Shared>);
 
 struct Shared {
-    state: StateDict,
     fallback: Fallback,
-    requests: Mutex<Requests>,
+    construction: Mutex<Construction>,
+}
+
+/// The state of a construction.
+struct Construction {
+    guesses: Guesses,
+    /// The tensors that the network has requested, in the order of the requests.
+    requests: Vec<Request>,
+    /// The requested tensors by name.
+    requested: StateDict,
+}
+
+/// A request for a tensor.
+struct Request {
+    name: String,
+    tensor: Tensor,
+    init: Init,
+    /// The tensor of the checkpoint whose values it has.
+    source: Option<TensorId>,
 }
 
 impl Checkpoint {
-    pub fn new(state: StateDict, fallback: Fallback) -> Self {
-        Self(Arc::new(Shared { state, fallback, requests: Mutex::default() }))
-    }
-
-    pub fn state(&self) -> &StateDict {
-        &self.0.state
-    }
-
-    pub fn fallback(&self) -> Fallback {
-        self.0.fallback
+    /// Prepares the construction of a network from the selected tensors.
+    pub fn new(selection: Arc<Selection>, fallback: Fallback) -> Self {
+        let guesses = Guesses::new(selection);
+        let construction = Construction { guesses, requests: Vec::new(), requested: StateDict::new() };
+        Self(Arc::new(Shared { fallback, construction: Mutex::new(construction) }))
     }
 
     /// Returns a builder of trainable parameters with the values of the checkpoint.
@@ -60,23 +67,43 @@ impl Checkpoint {
     }
 
     /// Returns the tensors requested so far.
-    pub fn requests(&self) -> Requests {
-        self.lock().clone()
+    pub fn requested(&self) -> StateDict {
+        self.lock().requested.clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Requests> {
-        self.0.requests.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Gives each requested tensor the values that `values` returns for its name, or its initial values for `None`.
+    /// Returns the ids of the requested tensors with values of the checkpoint.
+    ///
+    /// # Errors
+    /// Fails if values cannot be converted to the dtype and device of the tensor.
+    pub fn settle<'v>(&self, values: impl Fn(&str) -> Option<&'v Tensor>) -> Result<HashSet<TensorId>> {
+        let mut settled = HashSet::new();
+        for Request { name, tensor, init, source } in &self.lock().requests {
+            let expected = values(name);
+            if let Some(expected) = expected.filter(|expected| Some(expected.id()) != *source) {
+                fill(tensor, expected)?;
+            }
+            if expected.is_none() && source.is_some() {
+                fill(tensor, &initialize(*init, tensor.shape(), name, tensor.dtype(), tensor.device())?)?;
+            }
+            settled.extend(expected.map(|_| tensor.id()));
+        }
+        Ok(settled)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Construction> {
+        self.0.construction.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl SimpleBackend for Checkpoint {
     fn get(&self, shape: Shape, name: &str, init: Init, dtype: DType, device: &Device) -> Result<Tensor> {
-        let mut requests = self.lock();
-        if let Some(tensor) = requests.tensors.get(name) {
+        let mut construction = self.lock();
+        if let Some(tensor) = construction.requested.get(name) {
             return check_shape(tensor, &shape, name);
         }
-        let values = self.0.state.get(name).filter(|values| *values.shape() == shape);
-        let tensor = match (values, self.0.fallback) {
+        let values = construction.guesses.find(name, shape.dims());
+        let tensor = match (&values, self.0.fallback) {
             (Some(values), _) => tensor_with_values(values, dtype, device)?,
             (None, Fallback::Initialize) => initialize(init, &shape, name, dtype, device)?,
             (None, Fallback::Zeros) => {
@@ -84,29 +111,29 @@ impl SimpleBackend for Checkpoint {
                 to_trainable(Tensor::zeros(&shape, dtype, device)?)?
             }
         };
-        if values.is_some() {
-            requests.filled.insert(tensor.id());
-        }
-        requests.tensors.insert(name, tensor.clone());
+        let source = values.map(|values| values.id());
+        construction.requests.push(Request { name: name.to_owned(), tensor: tensor.clone(), init, source });
+        construction.requested.insert(name, tensor.clone());
         Ok(tensor)
     }
 
     fn get_unchecked(&self, name: &str, dtype: DType, device: &Device) -> Result<Tensor> {
-        match self.0.state.get(name) {
-            Some(tensor) => self.get(tensor.shape().clone(), name, Init::Const(0.), dtype, device),
+        let shape = self.lock().guesses.shape(name);
+        match shape {
+            Some(shape) => self.get(shape.into(), name, Init::Const(0.), dtype, device),
             None => bail!("the checkpoint has no tensor `{name}`"),
         }
     }
 
     fn contains_tensor(&self, name: &str) -> bool {
-        self.0.state.contains_key(name)
+        self.lock().guesses.shape(name).is_some()
     }
 }
 
 /// Returns a tensor with `values`, converted to `dtype` and `device`. A floating-point tensor is trainable.
 fn tensor_with_values(values: &Tensor, dtype: DType, device: &Device) -> Result<Tensor> {
     if !dtype.is_float() {
-        return values.to_dtype(dtype)?.to_device(device);
+        return values.to_dtype(dtype)?.to_device(device)?.copy();
     }
     let variable = Var::zeros(values.shape(), dtype, device)?.into_inner();
     fill(&variable, values)?;

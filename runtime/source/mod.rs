@@ -7,7 +7,7 @@ mod initialize;
 use candle_core::{Result, Shape, Tensor, bail};
 use candle_nn::VarBuilder;
 
-pub(crate) use checkpoint::{Checkpoint, Fallback, Requests};
+pub(crate) use checkpoint::{Checkpoint, Fallback};
 pub(crate) use fresh::fresh;
 
 /// Returns `true` if `vb` initializes the tensor `name` instead of reading it.

@@ -1,21 +1,18 @@
 //! Building a network from a checkpoint and loading the checkpoint into an existing network accept the same files
 //! and give the same errors, reports and values. The tests cover tied tensors, batch norms without
-//! `num_batches_tracked`, and files that do not fit the network.
+//! `num_batches_tracked`, prefixes of wrappers, and files that do not fit the network.
 
 use std::borrow::Cow;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use proptest::prelude::*;
-use sconce::checkpoint::write_safetensors;
 use sconce::nn::VarBuilder;
 use sconce::prelude::*;
 use sconce::{Visitor, VisitorMut};
 
 use crate::common::{Rng, config, fail};
-
-const CPU: Device = Device::Cpu;
+use crate::engines::{CPU, Directory, built, check, values};
 
 #[derive(Module)]
 #[module(forward = |x| head(embed(x)))]
@@ -80,99 +77,6 @@ fn left_layer(vb: VarBuilder) -> sconce::candle::Result<Linear> {
     Ok(Linear::config(3, 3).build(vb.root().pp("left"))?)
 }
 
-fn values(tensor: &Tensor) -> Vec<f64> {
-    tensor
-        .to_dtype(DType::F64)
-        .and_then(|x| x.flatten_all()?.to_vec1())
-        .expect("the tensor should be readable")
-}
-
-fn state(network: &impl Network) -> Vec<(String, Vec<f64>)> {
-    network.state_dict().iter().map(|(name, tensor)| (name.to_string(), values(tensor))).collect()
-}
-
-struct Directory(tempfile::TempDir);
-
-impl Directory {
-    fn new() -> Self {
-        Self(tempfile::tempdir().expect("a temporary directory should be available"))
-    }
-
-    fn file(&self, state: &StateDict) -> PathBuf {
-        let path = self.0.path().join("checkpoint.safetensors");
-        write_safetensors(&path, state, &Default::default()).expect("the file should be writable");
-        path
-    }
-}
-
-/// The outcome of a load: either the report, the state and the number of distinct parameters, or the error
-/// message.
-type Outcome = std::result::Result<(LoadReport, Vec<(String, Vec<f64>)>, usize), String>;
-
-/// Builds a network from a checkpoint.
-fn built<C: Config>(config: C, load: &Load) -> Outcome {
-    let (network, report) = config.load_with(load, &CPU).map_err(|error| error.to_string())?;
-    Ok((report, state(&network), network.parameters().len()))
-}
-
-/// Loads a checkpoint into an existing network.
-fn loaded(mut network: impl Network, load: &Load) -> Outcome {
-    let (before, parameters) = (state(&network), network.parameters().len());
-    let report = network.load_with(load).map_err(|error| error.to_string());
-    if report.is_err() {
-        assert_eq!(state(&network), before, "a failed load should change nothing");
-    }
-    assert_eq!(network.parameters().len(), parameters, "tied parameters should stay tied");
-    Ok((report?, state(&network), parameters))
-}
-
-/// Builds a network from `path`, loads `path` into existing networks, and compares the results, for a partial and for a
-/// strict load. Returns the outcome of the strict load.
-fn check<C: Config>(new: impl Fn() -> C, path: &Path) -> Result<Outcome> {
-    let network = || new().init(&CPU);
-    for partial in [true, false] {
-        let load = if partial { Load::new(path).partial() } else { Load::new(path) };
-        let expected = built(new(), &load);
-        let mut frozen = network()?;
-        frozen.freeze("**")?;
-        let others = [
-            loaded(network()?, &load),
-            loaded(frozen, &load),
-            loaded(network()?.detached(), &load),
-            loaded(network()?.inference()?, &load),
-        ];
-        for other in others {
-            compare(&expected, &other, partial);
-        }
-        if !partial {
-            let mut network = network()?;
-            let actual = network.load_state_dict(&load.read(&CPU)?).map_err(|error| error.to_string());
-            match (&expected, actual) {
-                (Ok((_, expected, _)), Ok(())) => assert_eq!(state(&network), *expected),
-                (Err(expected), Err(actual)) => assert!(expected.ends_with(&actual), "{expected}\n{actual}"),
-                (expected, actual) => panic!("expected {expected:?}, found {actual:?} from load_state_dict"),
-            }
-            return Ok(expected);
-        }
-    }
-    unreachable!("the strict load returns")
-}
-
-/// Asserts that two loads of one file agree. After a partial load, tensors that were not loaded may differ.
-fn compare(one: &Outcome, other: &Outcome, partial: bool) {
-    let (one, other) = match (one, other) {
-        (Ok(one), Ok(other)) => (one, other),
-        (one, other) => return assert_eq!(one, other),
-    };
-    assert_eq!((&one.0, one.2), (&other.0, other.2));
-    let complete = one.0.missing.is_empty() && one.0.mismatched.is_empty();
-    for ((name, one_values), (_, other_values)) in one.1.iter().zip(&other.1) {
-        if complete || !partial || one.0.loaded.contains(name) {
-            assert_eq!(one_values, other_values, "{name}");
-        }
-    }
-}
-
 /// Returns a random tensor for each tensor of `network`. Tensors with equal shapes and values are regarded as tied and
 /// get the same random values.
 fn random(network: &impl Network, seed: u64) -> StateDict {
@@ -195,7 +99,7 @@ fn random(network: &impl Network, seed: u64) -> StateDict {
     tensors.collect()
 }
 
-/// A modification of a checkpoint. The number selects a tensor.
+/// A modification of a checkpoint. A number selects a tensor.
 #[derive(Clone, Debug)]
 enum Damage {
     Remove(usize),
@@ -203,6 +107,12 @@ enum Damage {
     Replace(usize),
     Round(usize),
     Add,
+    /// Adds a tensor in the module with this number.
+    AddModule(usize),
+    /// Adds the component of `torch.compile` before the last component of a name.
+    Compile(usize),
+    /// Prepends a prefix to all names.
+    Wrap(&'static str),
 }
 
 fn damages() -> impl Strategy<Value = Vec<Damage>> {
@@ -212,8 +122,11 @@ fn damages() -> impl Strategy<Value = Vec<Damage>> {
         1 => any::<usize>().prop_map(Damage::Replace),
         1 => any::<usize>().prop_map(Damage::Round),
         1 => Just(Damage::Add),
+        1 => (0..9usize).prop_map(Damage::AddModule),
+        1 => any::<usize>().prop_map(Damage::Compile),
+        3 => prop::sample::select(&["module.", "_orig_mod.", "model.", "backbone."][..]).prop_map(Damage::Wrap),
     ];
-    prop::collection::vec(damage, 0..4)
+    prop::collection::vec(damage, 0..5)
 }
 
 fn damage(state: &mut StateDict, damage: &Damage) -> Result<()> {
@@ -225,6 +138,25 @@ fn damage(state: &mut StateDict, damage: &Damage) -> Result<()> {
         }
         Damage::Add => {
             state.insert("unknown", Tensor::ones(2, DType::F32, &CPU)?);
+        }
+        Damage::AddModule(number) => {
+            state.insert(format!("{number}.weight"), Tensor::ones(2, DType::F32, &CPU)?);
+        }
+        Damage::Compile(index) => {
+            let name = name_of(index);
+            let renamed = |name: String| match name.rsplit_once('.') {
+                Some((module, last)) => format!("{module}._orig_mod.{last}"),
+                None => name,
+            };
+            if let Some((name, tensor)) =
+                name.and_then(|name| state.remove(&name).map(|tensor| (name, tensor)))
+            {
+                state.insert(renamed(name), tensor);
+            }
+        }
+        Damage::Wrap(prefix) => {
+            let wrapped = state.iter().map(|(name, tensor)| (format!("{prefix}{name}"), tensor.clone()));
+            *state = wrapped.collect();
         }
         Damage::Reshape(index) => {
             if let Some(name) = name_of(index) {
@@ -283,7 +215,7 @@ fn one_of_the_tied_names_is_enough() -> Result<()> {
     }
     let error = check(Tied::config, &directory.file(&tied_state(&[], false)?))?
         .expect_err("expected an error for an empty file");
-    assert!(error.contains("1 missing:\n  embed.weight [5, 4]") && !error.contains("head"), "{error}");
+    assert!(error.contains("1 missing\nmissing  embed.weight  [5, 4]") && !error.contains("head"), "{error}");
     Ok(())
 }
 
@@ -292,7 +224,12 @@ fn different_values_of_tied_names_are_an_error() -> Result<()> {
     let directory = Directory::new();
     let path = directory.file(&tied_state(&TIED, true)?);
     let error = check(Tied::config, &path)?.expect_err("expected a conflict");
-    assert!(error.contains("1 tied with different values:\n  embed.weight and head.weight"), "{error}");
+    assert!(
+        error.contains(
+            "conflicting  head.weight  differs from the values of embed.weight, to which it is tied"
+        ),
+        "{error}"
+    );
     let partial = built(Tied::config(), &Load::new(&path).partial()).expect_err("expected a conflict");
     assert_eq!(partial, error);
     // If one of the two tensors is renamed, only the other one is loaded, and there is no conflict.
@@ -323,7 +260,10 @@ fn a_tied_name_with_the_wrong_shape_is_mismatched() -> Result<()> {
     let directory = Directory::new();
     let path = directory.file(&state);
     let error = check(Tied::config, &path)?.expect_err("expected an error for the shape");
-    assert!(error.contains("1 mismatched:\n  head.weight: expected [5, 4], found [6, 4]"), "{error}");
+    assert!(
+        error.contains("1 mismatched\nmismatched  head.weight  expected [5, 4], found [6, 4]"),
+        "{error}"
+    );
     let (report, ..) =
         built(Tied::config(), &Load::new(&path).partial()).expect("the partial load should succeed");
     assert_eq!((report.loaded, report.mismatched.len()), (vec![TIED[0].to_string()], 1));
@@ -407,6 +347,6 @@ fn tensors_that_only_the_constructor_reads_are_loaded_and_reported() -> Result<(
     state.remove("hidden");
     let error = built(HiddenConfig, &Load::new(directory.file(&state)))
         .expect_err("expected an error for the missing tensor");
-    assert!(error.contains("1 missing:\n  hidden [3]"), "{error}");
+    assert!(error.contains("1 missing\nmissing  hidden  [3]"), "{error}");
     Ok(())
 }

@@ -181,6 +181,69 @@ fn the_memory_limit_can_be_set() -> Outcome {
     Ok(())
 }
 
+/// Returns a safetensors file with the metadata `json` and one tensor.
+fn with_metadata(json: &str) -> Vec<u8> {
+    let header = format!(
+        r#"{{"__metadata__": {json}, "weight": {{"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}}}"#
+    );
+    [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &[0; 4]].concat()
+}
+
+#[test]
+fn metadata_of_other_types_gives_a_warning() -> Outcome {
+    for (json, text, expected) in [
+        (r#"{"epoch": "3", "format": "pt"}"#, &[("epoch", "3"), ("format", "pt")][..], None),
+        ("{}", &[], None),
+        ("null", &[], None),
+        (
+            r#"{"epoch": 3, "lr": 0.1, "small": 1e-05, "low": -2, "done": true, "format": "pt"}"#,
+            &[
+                ("done", "true"),
+                ("epoch", "3"),
+                ("format", "pt"),
+                ("low", "-2"),
+                ("lr", "0.1"),
+                ("small", "0.00001"),
+            ],
+            Some(
+                "strings in `__metadata__`, found true for `done`, 3 for `epoch`, -2 for `low`, 0.1 for `lr`",
+            ),
+        ),
+        (
+            r#"{"a": {"b": [1, {"c": null}]}, "l": [1, 2], "n": null, "s": "text"}"#,
+            &[("s", "text")],
+            Some("strings in `__metadata__`, found an object for `a`, a list for `l`, null for `n`"),
+        ),
+        ("[1, [2]]", &[], Some("an object as `__metadata__`, found a list")),
+        ("3", &[], Some("an object as `__metadata__`, found a number")),
+        (r#""text""#, &[], Some("an object as `__metadata__`, found a string")),
+    ] {
+        let directory = tempfile::tempdir()?;
+        let path = directory.path().join("file");
+        fs::write(&path, with_metadata(json))?;
+        assert_eq!(read(&path, &Device::Cpu)?.keys().collect::<Vec<_>>(), ["weight"]);
+        let metadata = metadata(&path)?;
+        let actual: Vec<_> = metadata.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        assert_eq!(actual, text, "{json}");
+        let (_, warnings) = sconce::__private::readers::skipped(&with_metadata(json))?;
+        assert_eq!(warnings.len(), usize::from(expected.is_some()), "{json}: {warnings:?}");
+        assert!(
+            warnings.iter().zip(expected).all(|(warning, expected)| warning.contains(expected)),
+            "{warnings:?}"
+        );
+    }
+    let many: Vec<_> = (10..30).map(|i| format!(r#""{i}": {i}"#)).collect();
+    let (_, warnings) =
+        sconce::__private::readers::skipped(&with_metadata(&format!("{{{}}}", many.join(","))))?;
+    assert!(warnings[0].ends_with("18 for `18`, 19 for `19`, …"), "{warnings:?}");
+
+    let twice = r#"{}, "weight": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}"#;
+    assert!(message(read_bytes(&with_metadata(twice))).contains("tensor `weight` occurs twice"));
+    let deep = format!(r#"{{"a": {}{}}}"#, "[".repeat(1 << 16), "]".repeat(1 << 16));
+    assert_eq!(read_bytes(&with_metadata(&deep))?.len(), 1);
+    Ok(())
+}
+
 /// Writes two shards and their index to a new directory.
 fn sharded() -> Result<tempfile::TempDir, Box<dyn std::error::Error>> {
     let directory = tempfile::tempdir()?;
@@ -213,6 +276,66 @@ fn shards_are_read_by_their_index_or_its_directory() -> Outcome {
 }
 
 #[test]
+fn shards_of_torch_save_are_read_by_their_index_or_its_directory() -> Outcome {
+    let expected = read(golden("whole_state.pt"), &Device::Cpu)?;
+    let sharded = golden("sharded");
+    for path in [sharded.clone(), sharded.join("pytorch_model.bin.index.json")] {
+        let state = read(path, &Device::Cpu)?;
+        assert_eq!(state.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
+        for name in expected.keys() {
+            assert_eq!(values(&state, name)?, values(&expected, name)?, "{name}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn files_in_a_directory_are_tried_in_the_order_of_transformers() -> Outcome {
+    let directory = sharded()?;
+    let path = |name: &str| directory.path().join(name);
+    let keys =
+        || read(directory.path(), &Device::Cpu).map(|state| state.keys().collect::<Vec<_>>().join(" "));
+    fs::copy(golden("alone.pt"), path("pytorch_model.bin"))?;
+    for file in fs::read_dir(golden("sharded"))? {
+        let file = file?;
+        fs::copy(file.path(), directory.path().join(file.file_name()))?;
+    }
+    fs::copy(path("model-2.safetensors"), path("model.safetensors"))?;
+    assert_eq!(keys()?, "c");
+    fs::remove_file(path("model.safetensors"))?;
+    assert_eq!(keys()?, "a b c");
+    fs::remove_file(path("model.safetensors.index.json"))?;
+    assert_eq!(keys()?, "fc.weight fc.bias");
+    fs::remove_file(path("pytorch_model.bin"))?;
+    assert!(keys()?.starts_with("first.scale "));
+    fs::remove_file(path("pytorch_model.bin.index.json"))?;
+    let error = message(keys());
+    assert!(
+        error.contains("a directory without any of") && error.contains("\"pytorch_model.bin\""),
+        "{error}"
+    );
+    Ok(())
+}
+
+#[test]
+fn an_index_of_shards_of_torch_save_stays_in_its_directory() -> Outcome {
+    let directory = tempfile::tempdir()?;
+    let index = directory.path().join("pytorch_model.bin.index.json");
+    fs::copy(golden("unsupported_zip_2.pt"), directory.path().join("one.bin"))?;
+    for (name, shard, expected) in [
+        ("weight", "../one.bin", "found a different path"),
+        ("weight", "pytorch_model.bin.index.json", "found an index of shards"),
+        ("other", "one.bin", "`other` (in `one.bin`)"),
+        ("sparse", "one.bin", "`sparse` (sparse tensor)"),
+    ] {
+        fs::write(&index, format!(r#"{{"weight_map": {{"{name}": "{shard}"}}}}"#))?;
+        let error = message(read(directory.path(), &Device::Cpu));
+        assert!(error.contains(expected), "{error}");
+    }
+    Ok(())
+}
+
+#[test]
 fn an_invalid_index_is_an_error_with_a_reason() -> Outcome {
     let directory = sharded()?;
     let outside = tempfile::tempdir()?;
@@ -230,7 +353,7 @@ fn an_invalid_index_is_an_error_with_a_reason() -> Outcome {
         (map(".."), "found a different path"),
         (map(""), "found a different path"),
         (map("a\\\\b"), "found a different path"),
-        (map("model.safetensors.index.json"), "not a valid safetensors file"),
+        (map("model.safetensors.index.json"), "expected a file of tensors, found an index of shards"),
         (r#"{"weight_map": {"z": "model-2.safetensors"}}"#.into(), "`z` (in `model-2.safetensors`)"),
         (r#"{"weight_map": {"a": 3}}"#.into(), "not a valid index"),
         (r#"{"weight_map": {"#.into(), "not a valid index"),
@@ -266,26 +389,6 @@ fn a_state_dict_is_selected_by_key_unless_it_is_the_only_one() -> Outcome {
     let error = message(Load::new(golden("arrays.npz")).key("ema").read(&Device::Cpu));
     assert!(error.contains("found a file of another format"), "{error}");
     Ok(())
-}
-
-#[test]
-fn errors_name_the_kind_of_unsupported_tensors() {
-    for (module, name, expected) in [
-        ("torch", "ComplexFloatStorage", "for complex numbers"),
-        ("torch", "complex64", "for complex numbers"),
-        ("torch", "QInt8Storage", "for quantized tensors"),
-        ("torch._utils", "_rebuild_qtensor", "`dequantize()` before saving"),
-        ("torch._utils", "_rebuild_sparse_tensor", "`to_dense()` before saving"),
-        ("torch", "uint64", "an element type that candle does not support"),
-        ("torch", "float8_e5m2", "an element type that candle does not support"),
-        ("torch._utils", "_rebuild_wrapper_subclass", "not needed for tensors"),
-        ("os", "system", "it was not run"),
-    ] {
-        let pickle = format!("\u{80}\u{2}c{module}\n{name}\n.").chars().map(|c| c as u8).collect::<Vec<_>>();
-        let error =
-            sconce::__private::readers::pickle(&pickle).expect("the pickle should be rejected").to_string();
-        assert!(error.contains(expected) && error.contains(&format!("`{module}.{name}`")), "{error}");
-    }
 }
 
 #[test]

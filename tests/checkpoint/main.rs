@@ -6,6 +6,13 @@ mod archive;
 #[path = "../common/mod.rs"]
 mod common;
 mod corpus;
+mod engines;
 mod files;
 mod formats;
 mod load;
+mod modules;
+mod objects;
+mod proposals;
+mod report;
+mod wrapped;
+mod wrappers;

@@ -25,7 +25,7 @@ pub(super) fn is_npz(archive: &Archive) -> bool {
 }
 
 /// Reads the arrays of the archive, ordered by name.
-pub(super) fn read(mut archive: Archive, mut budget: Budget, device: &Device) -> Result<StateDict> {
+pub(super) fn read(mut archive: Archive, budget: &mut Budget, device: &Device) -> Result<StateDict> {
     let names: Vec<String> = archive.names().map(str::to_owned).collect();
     let mut state = StateDict::new();
     for entry in names {
@@ -34,7 +34,7 @@ pub(super) fn read(mut archive: Archive, mut budget: Budget, device: &Device) ->
         };
         let size = archive.size(&entry)?.unwrap_or_default();
         let array = match archive.entry(&entry) {
-            Ok(Some(mut reader)) => array(&mut reader, size, &mut budget, device),
+            Ok(Some(mut reader)) => array(&mut reader, size, budget, device),
             Ok(None) => continue,
             Err(error) => Err(error),
         };

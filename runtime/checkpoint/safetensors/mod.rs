@@ -1,5 +1,6 @@
 //! The safetensors format: the header length, a JSON header of names, types, shapes and offsets, and the data.
 
+mod header;
 mod read;
 mod write;
 

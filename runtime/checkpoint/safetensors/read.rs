@@ -1,6 +1,7 @@
 //! Reading of safetensors files.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
 use ::safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use candle_core::{Device, Tensor};
@@ -10,8 +11,9 @@ use crate::{Error, Result};
 use super::super::budget::Budget;
 use super::super::element::{ElementType, Stream, element_count};
 use super::super::input::Input;
-use super::super::{StateDict, with_context};
+use super::super::{Contents, with_context};
 use super::LENGTH_BYTES;
+use super::header::Header;
 
 /// The maximum length of the header in bytes, as defined by the format.
 const MAX_HEADER: u64 = 100_000_000;
@@ -20,31 +22,37 @@ const MAX_HEADER: u64 = 100_000_000;
 const PER_HEADER_BYTE: usize = 16;
 
 /// Reads the tensors of a file, in the order of their data.
-pub(in super::super) fn read(mut input: Input, budget: &mut Budget, device: &Device) -> Result<StateDict> {
+pub(in super::super) fn read(mut input: Input, budget: &mut Budget, device: &Device) -> Result<Contents> {
     let (start, header) = header(&mut input, budget)?;
+    let (header, warning) = header.into_tensors().map_err(invalid)?;
+    check_data_length(&input, start, &header)?;
     let mut infos: Vec<_> = header.tensors().into_iter().collect();
     // Empty tensors have equal offsets; sorting by name makes their order deterministic.
     infos.sort_by(|(a, a_info), (b, b_info)| {
         a_info.data_offsets.cmp(&b_info.data_offsets).then_with(|| a.cmp(b))
     });
-    let mut state = StateDict::new();
+    let mut contents = Contents { warnings: warning.into_iter().collect(), ..Contents::default() };
     for (name, info) in infos {
-        let tensor = stored_tensor(info, start, &mut input, budget, device);
-        state.insert(&*name, with_context(format_args!("tensor `{name}`"), tensor)?);
+        let Some(element) = element(info.dtype) else {
+            contents.push_unsupported(name, format!("{} tensor", info.dtype));
+            continue;
+        };
+        let tensor = stored_tensor(info, element, start, &mut input, budget, device);
+        let tensor = with_context(format_args!("tensor `{name}`"), tensor)?;
+        contents.state.insert(name, tensor);
     }
-    Ok(state)
+    Ok(contents)
 }
 
-/// Returns the metadata in the header.
+/// Returns the strings in the metadata of the header, and its numbers and booleans as text.
 pub(in super::super) fn metadata(mut input: Input, mut budget: Budget) -> Result<BTreeMap<String, String>> {
     let (_, header) = header(&mut input, &mut budget)?;
-    Ok(header.metadata().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect())
+    Ok(header.into_metadata())
 }
 
-/// Reads the header and checks that the tensors cover the data. Returns the position of the data, and the header.
-fn header(input: &mut Input, budget: &mut Budget) -> Result<(u64, Metadata)> {
-    let invalid = |reason: String| Error::msg(format!("not a valid safetensors file: {reason}"));
-    let length = input.bytes(0, LENGTH_BYTES).map_err(|_| invalid("it has no header".into()))?;
+/// Reads the header. Returns the position of the data, and the header.
+fn header(input: &mut Input, budget: &mut Budget) -> Result<(u64, Header)> {
+    let length = input.bytes(0, LENGTH_BYTES).map_err(|_| invalid("it has no header"))?;
     let length = length.iter().rev().fold(0, |length, &byte| length << 8 | u64::from(byte));
     let available = input.length() - LENGTH_BYTES;
     let limit = available.min(MAX_HEADER);
@@ -55,25 +63,32 @@ fn header(input: &mut Input, budget: &mut Budget) -> Result<(u64, Metadata)> {
     }
     budget.spend(Some((length as usize).saturating_mul(PER_HEADER_BYTE)))?;
     let json = input.bytes(LENGTH_BYTES, length)?;
-    let header: Metadata = serde_json::from_slice(&json).map_err(|error| invalid(error.to_string()))?;
-    let expected = header.data_len() as u64;
-    let found = available - length;
-    if expected != found {
-        return Err(invalid(format!("expected {expected} bytes of data, found {found}")));
-    }
+    let header = Header::parse(&json).map_err(invalid)?;
     Ok((LENGTH_BYTES + length, header))
+}
+
+/// Checks that the tensors cover the data, which begins at `start`.
+fn check_data_length(input: &Input, start: u64, tensors: &Metadata) -> Result<()> {
+    let expected = tensors.data_len() as u64;
+    let found = input.length() - start;
+    if expected == found {
+        return Ok(());
+    }
+    Err(invalid(format!("expected {expected} bytes of data, found {found}")))
+}
+
+fn invalid(reason: impl Display) -> Error {
+    Error::msg(format!("not a valid safetensors file: {reason}"))
 }
 
 fn stored_tensor(
     info: &TensorInfo,
+    element: ElementType,
     start: u64,
     input: &mut Input,
     budget: &mut Budget,
     device: &Device,
 ) -> Result<Tensor> {
-    let Some(element) = element(info.dtype) else {
-        return Err(Error::msg(format!("candle has no dtype for elements of type {}", info.dtype)));
-    };
     let Some(count) = element_count(&info.shape) else {
         return Err(Error::msg(format!("shape {:?} is too large for memory", info.shape)));
     };
@@ -95,6 +110,7 @@ fn element(dtype: Dtype) -> Option<ElementType> {
         Dtype::U32 => ElementType::U32,
         Dtype::I64 => ElementType::I64,
         Dtype::F8_E4M3 => ElementType::F8E4M3,
+        Dtype::F8_E5M2 => ElementType::F8E5M2,
         Dtype::F16 => ElementType::F16,
         Dtype::BF16 => ElementType::BF16,
         Dtype::F32 => ElementType::F32,

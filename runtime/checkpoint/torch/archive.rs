@@ -40,6 +40,12 @@ impl<'f> TorchArchive<'f> {
         bytes.ok_or_else(|| Error::msg(format!("the archive has no `{DESCRIPTION}`")))
     }
 
+    /// Reads the source of the TorchScript module `module`, such as `__torch__.net`. Returns `None` if there is none.
+    pub fn source(&mut self, module: &str, budget: &mut Budget) -> Result<Option<Vec<u8>>> {
+        let name = format!("{}code/{}.py", self.prefix, module.replace('.', "/"));
+        self.archive.bytes(&name, budget)
+    }
+
     /// Checks that elements are little-endian. Accepts files without a byte order, which PyTorch wrote before 2.1.
     fn check_byte_order(&mut self, budget: &mut Budget) -> Result<()> {
         match self.archive.bytes(&format!("{}byteorder", self.prefix), budget)?.as_deref() {

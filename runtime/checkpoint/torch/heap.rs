@@ -6,9 +6,11 @@ use crate::checkpoint::element::ElementType;
 use crate::checkpoint::strided::View;
 use crate::{Error, Result};
 
+use super::class::Class;
+use super::dtype::Dtype;
 use super::globals::Global;
 
-/// A pickled value. Tuples, lists, dictionaries, storages and tensors are indices into the [`Heap`].
+/// A pickled value. Containers, storages, tensors and objects are indices into the [`Heap`].
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Value<'a> {
     None,
@@ -16,21 +18,44 @@ pub(super) enum Value<'a> {
     Int(i64),
     /// An integer of more than 64 bits, in little-endian two's complement.
     Long(&'a [u8]),
+    /// An integer of more than 64 bits, in decimal digits.
+    Decimal(&'a str),
     Str(&'a str),
+    /// A value of a builtin class, for example a float. Only the name of the class is kept.
+    Opaque(&'static str),
     Tuple(usize),
     List(usize),
+    Set(usize),
     Dict(usize),
     Storage(usize),
     Tensor(usize),
+    /// A tensor that candle cannot represent, with its dtype or another name of its kind, such as `sparse`.
+    UnsupportedTensor(&'a str),
     Global(Global),
-    /// A value not needed for tensors: a float, bytes, a set, a device.
-    Other,
+    /// The result of calling a class or function that the reader does not implement.
+    Object(usize),
 }
+
+// A small value keeps the objects of a pickle within the memory that the length of the file allows.
+const _: () = assert!(size_of::<Value>() <= 24);
 
 impl Value<'_> {
     /// Returns `true` if a list longer than [`LONG_LIST`] must keep this value, because a tensor may depend on it.
     fn may_be_needed(self) -> bool {
-        !matches!(self, Self::None | Self::Bool | Self::Int(_) | Self::Long(_) | Self::Other)
+        !matches!(
+            self,
+            Self::None
+                | Self::Bool
+                | Self::Int(_)
+                | Self::Long(_)
+                | Self::Decimal(_)
+                | Self::Opaque(_)
+                | Self::Object(_)
+        )
+    }
+
+    pub fn is_tensor(self) -> bool {
+        matches!(self, Self::Tensor(_) | Self::UnsupportedTensor(_))
     }
 
     /// Returns the kind of the value, for error messages.
@@ -38,15 +63,18 @@ impl Value<'_> {
         match self {
             Self::None => "None",
             Self::Bool => "a boolean",
-            Self::Int(_) | Self::Long(_) => "an integer",
-            Self::Str(_) => "a string",
+            Self::Int(_) | Self::Long(_) | Self::Decimal(_) => "an integer",
+            Self::Str(_) | Self::Opaque("str") => "a string",
+            Self::Opaque("float") => "a float",
+            Self::Opaque("bytes") => "bytes",
+            Self::Opaque(_) | Self::Object(_) => "an object",
             Self::Tuple(_) => "a tuple",
             Self::List(_) => "a list",
+            Self::Set(_) => "a set",
             Self::Dict(_) => "a dictionary",
             Self::Storage(_) => "a storage",
-            Self::Tensor(_) => "a tensor",
+            Self::Tensor(_) | Self::UnsupportedTensor(_) => "a tensor",
             Self::Global(_) => "a class or function",
-            Self::Other => "another object",
         }
     }
 }
@@ -57,7 +85,7 @@ pub(super) struct StorageRecord<'a> {
     pub key: &'a str,
     pub bytes: usize,
     /// The element type. In the legacy format, the length of a storage is the number of elements of this type.
-    pub element: ElementType,
+    pub dtype: Dtype,
 }
 
 /// A tensor described in the pickle: a view of a storage.
@@ -68,12 +96,46 @@ pub(super) struct TensorRecord<'a> {
     pub view: View,
 }
 
+/// The result of a call that the reader does not run. It records what the pickle adds to the result.
+#[derive(Debug)]
+struct Object<'a> {
+    /// The index of the class or function.
+    class: usize,
+    /// The argument of the opcode BUILD: usually the dictionary of the object's attributes.
+    state: Option<Value<'a>>,
+    /// The keys and values of a subclass of `dict`.
+    items: Dict<'a>,
+}
+
+/// A key and a value of a dictionary.
+pub(super) type Entry<'a> = (Value<'a>, Value<'a>);
+
+/// The entries of a dictionary.
+#[derive(Debug, Default)]
+struct Dict<'a> {
+    entries: Vec<Entry<'a>>,
+    /// Whether a value with a string as its key is a tensor.
+    has_tensors: bool,
+    /// Whether the entries are the attributes of a module.
+    is_module: bool,
+}
+
+impl<'a> Dict<'a> {
+    fn push(&mut self, key: Value<'a>, value: Value<'a>) {
+        self.has_tensors |= matches!(key, Value::Str(_)) && value.is_tensor();
+        self.is_module |= matches!(key, Value::Str("_parameters" | "_modules"));
+        self.entries.push((key, value));
+    }
+}
+
 /// All objects created by a pickle. The indices in [`Value`]s are valid only for their own heap.
 #[derive(Debug, Default)]
 pub(super) struct Heap<'a> {
-    /// The items of tuples and lists.
+    /// The items of tuples, lists and sets.
     sequences: Vec<Vec<Value<'a>>>,
-    dicts: Vec<Vec<(Value<'a>, Value<'a>)>>,
+    dicts: Vec<Dict<'a>>,
+    objects: Vec<Object<'a>>,
+    classes: Vec<Class<'a>>,
     storages: Vec<StorageRecord<'a>>,
     tensors: Vec<TensorRecord<'a>>,
     /// An estimate, in bytes, of the memory that the objects own outside the vectors above.
@@ -102,13 +164,27 @@ impl<'a> Heap<'a> {
         Value::List(self.sequence(items))
     }
 
+    pub fn set(&mut self, items: Vec<Value<'a>>) -> Value<'a> {
+        Value::Set(self.sequence(items))
+    }
+
     fn sequence(&mut self, items: Vec<Value<'a>>) -> usize {
         self.owned += items.capacity() * size_of::<Value>();
         allocate(&mut self.sequences, items)
     }
 
     pub fn dict(&mut self) -> Value<'a> {
-        Value::Dict(allocate(&mut self.dicts, Vec::new()))
+        Value::Dict(allocate(&mut self.dicts, Dict::default()))
+    }
+
+    /// Returns a class or function that the reader does not implement.
+    pub fn foreign(&mut self, class: Class<'a>) -> Global {
+        Global::Foreign(allocate(&mut self.classes, class))
+    }
+
+    /// Returns an instance of [`Global::Foreign`] with the index `class`.
+    pub fn object(&mut self, class: usize) -> Value<'a> {
+        Value::Object(allocate(&mut self.objects, Object { class, state: None, items: Dict::default() }))
     }
 
     pub fn storage(&mut self, storage: StorageRecord<'a>) -> Value<'a> {
@@ -125,23 +201,39 @@ impl<'a> Heap<'a> {
     pub fn memory(&self) -> usize {
         self.owned
             + self.sequences.capacity() * size_of::<Vec<Value>>()
-            + self.dicts.capacity() * size_of::<Vec<(Value, Value)>>()
+            + self.dicts.capacity() * size_of::<Dict>()
+            + self.objects.capacity() * size_of::<Object>()
+            + self.classes.capacity() * size_of::<Class>()
             + self.storages.capacity() * size_of::<StorageRecord>()
             + self.tensors.capacity() * size_of::<TensorRecord>()
     }
 
-    /// Returns the items of a tuple or a list.
+    /// Returns the number of tuples, lists, sets and dictionaries.
+    pub fn container_count(&self) -> usize {
+        self.sequences.len() + self.dicts.len()
+    }
+
+    /// Returns an index below [`container_count`](Self::container_count) for a container of a builtin class.
+    pub fn container_index(&self, value: Value<'a>) -> Option<usize> {
+        match value {
+            Value::Tuple(index) | Value::List(index) | Value::Set(index) => Some(index),
+            Value::Dict(index) => Some(self.sequences.len() + index),
+            _ => None,
+        }
+    }
+
+    /// Returns the items of a tuple, a list or a set.
     pub fn items(&self, value: Value<'a>) -> Result<&[Value<'a>]> {
         match value {
-            Value::Tuple(index) | Value::List(index) => Ok(&self.sequences[index]),
+            Value::Tuple(index) | Value::List(index) | Value::Set(index) => Ok(&self.sequences[index]),
             other => Err(unexpected("a tuple or a list", other)),
         }
     }
 
-    /// Appends items to a list. A list longer than [`LONG_LIST`] keeps only items that may be needed.
+    /// Appends items to a list or a set. If it is longer than [`LONG_LIST`], it keeps only items that may be needed.
     pub fn extend_list(&mut self, list: Value<'a>, items: &[Value<'a>]) -> Result<()> {
         match list {
-            Value::List(index) => {
+            Value::List(index) | Value::Set(index) => {
                 let list = &mut self.sequences[index];
                 let before = list.capacity();
                 let unfiltered_count = LONG_LIST.saturating_sub(list.len()).min(items.len());
@@ -150,38 +242,109 @@ impl<'a> Heap<'a> {
                 list.extend(filtered.iter().copied().filter(|item| item.may_be_needed()));
                 self.owned += (list.capacity() - before) * size_of::<Value>();
             }
-            // The value may be a set. Sets are ignored.
-            Value::Other => {}
+            // The object is a list or a set of another class. Its items are not needed.
+            Value::Object(_) => {}
             other => return Err(unexpected("a list", other)),
         }
         Ok(())
     }
 
-    /// Returns the keys and values of a dictionary. A key may be repeated; the last value counts.
-    pub fn entries(&self, value: Value<'a>) -> Result<&[(Value<'a>, Value<'a>)]> {
+    /// Returns the keys and values of a dictionary or of an object that may be one. A key may be repeated; the last
+    /// value counts.
+    pub fn entries(&self, value: Value<'a>) -> Result<&[Entry<'a>]> {
         match value {
-            Value::Dict(index) => Ok(&self.dicts[index]),
+            Value::Dict(index) => Ok(&self.dicts[index].entries),
+            Value::Object(index) => Ok(&self.objects[index].items.entries),
             other => Err(unexpected("a dictionary", other)),
+        }
+    }
+
+    /// Returns `true` if the value is a dictionary, or an object with entries.
+    pub fn is_dict(&self, value: Value<'a>) -> bool {
+        match value {
+            Value::Dict(_) => true,
+            Value::Object(index) => !self.objects[index].items.entries.is_empty(),
+            _ => false,
+        }
+    }
+
+    /// Returns `true` if the value is a dictionary with a named tensor.
+    pub fn has_tensors(&self, value: Value<'a>) -> bool {
+        match value {
+            Value::Dict(index) => self.dicts[index].has_tensors,
+            Value::Object(index) => self.objects[index].items.has_tensors,
+            _ => false,
         }
     }
 
     /// Adds entries to a dictionary. `items` alternates between keys and values.
     pub fn extend_dict(&mut self, dict: Value<'a>, items: &[Value<'a>]) -> Result<()> {
-        let index = match dict {
-            Value::Dict(index) => index,
-            // The value may be a dictionary of another class, such as `Counter`. Such dictionaries are ignored.
-            Value::Other => return Ok(()),
+        let dict = match dict {
+            Value::Dict(index) => &mut self.dicts[index],
+            Value::Object(index) => &mut self.objects[index].items,
             other => return Err(unexpected("a dictionary", other)),
         };
         let (pairs, rest) = items.as_chunks::<2>();
         if !rest.is_empty() {
             return Err(Error::msg("a dictionary's last key has no value"));
         }
-        let dict = &mut self.dicts[index];
-        let before = dict.capacity();
-        dict.extend(pairs.iter().map(|&[key, value]| (key, value)));
-        self.owned += (dict.capacity() - before) * size_of::<(Value, Value)>();
+        let before = dict.entries.capacity();
+        dict.entries.reserve(pairs.len());
+        for &[key, value] in pairs {
+            dict.push(key, value);
+        }
+        self.owned += (dict.entries.capacity() - before) * size_of::<Entry>();
         Ok(())
+    }
+
+    /// Sets the state of an object. The state of other values is not needed, such as the `_metadata` of a state dict.
+    pub fn build(&mut self, value: Value<'a>, state: Value<'a>) {
+        if let Value::Object(index) = value {
+            self.objects[index].state = Some(state);
+        }
+    }
+
+    /// Returns the dictionary of an object's attributes. With slots, the state is a tuple of this dictionary and the slots.
+    fn attribute_dict(&self, value: Value<'a>) -> Option<&Dict<'a>> {
+        let Value::Object(index) = value else { return None };
+        let state = match self.objects[index].state? {
+            Value::Tuple(items) => *self.sequences[items].first()?,
+            other => other,
+        };
+        match state {
+            Value::Dict(index) => Some(&self.dicts[index]),
+            _ => None,
+        }
+    }
+
+    /// Returns the attributes of an object, or nothing for other values.
+    pub fn attributes(&self, value: Value<'a>) -> &[Entry<'a>] {
+        self.attribute_dict(value).map(|dict| &dict.entries[..]).unwrap_or_default()
+    }
+
+    /// Returns `true` if the value is an instance of `torch.nn.Module`.
+    pub fn is_module(&self, value: Value<'a>) -> bool {
+        self.attribute_dict(value).is_some_and(|dict| dict.is_module)
+    }
+
+    /// Returns all classes and functions that the pickle names.
+    pub fn classes(&self) -> &[Class<'a>] {
+        &self.classes
+    }
+
+    /// Returns the class or function whose call made an object.
+    pub fn class(&self, object: usize) -> Class<'a> {
+        self.classes[self.objects[object].class]
+    }
+
+    /// Returns the index of the class of an object in [`classes`](Self::classes).
+    pub fn class_index(&self, object: usize) -> usize {
+        self.objects[object].class
+    }
+
+    /// Returns the class or function [`Global::Foreign`].
+    pub fn foreign_class(&self, class: usize) -> Class<'a> {
+        self.classes[class]
     }
 
     pub fn storage_record(&self, value: Value<'a>) -> Result<StorageRecord<'a>> {

@@ -13,7 +13,9 @@ use super::pickle::Pickle;
 use super::{Storages, wrong_size};
 
 /// The magic number, `0x1950a86a20f9469cfc6c`, little-endian as in a pickle.
-const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
+const MAGIC: &[u8] = &[0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
+/// The magic number as protocol 1 writes it.
+const MAGIC_DIGITS: &str = "119547037146038801333356";
 const PROTOCOL: i64 = 1001;
 
 /// The size, in bytes, of the element count that precedes the elements of each storage.
@@ -85,7 +87,7 @@ impl<'a> Description<'a> {
 
 fn check(magic: Value, protocol: Value) -> Result<()> {
     match magic {
-        Value::Long(magic) if magic == MAGIC => {}
+        Value::Long(MAGIC) | Value::Decimal(MAGIC_DIGITS) => {}
         other => return Err(unexpected("the magic number of torch.save", other)),
     }
     match protocol {
@@ -111,7 +113,7 @@ impl<'f, 'a> LegacyStorages<'f, 'a> {
             .heap
             .storages()
             .iter()
-            .map(|storage| (storage.key, (storage.element.size(), storage.bytes)))
+            .map(|storage| (storage.key, (storage.dtype.size(), storage.bytes)))
             .collect();
         let mut storages = HashMap::new();
         let mut position = *length;

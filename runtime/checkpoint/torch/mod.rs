@@ -1,18 +1,27 @@
 //! Files of `torch.save`: a pickle that describes tensors, and their storages.
 //!
 //! [`pickle`] runs the pickle and puts its objects on a [`heap`]; [`globals`] has the classes and functions that a
-//! pickle may name. [`select`] finds the state dict. [`archive`] and [`legacy`] read storages, and [`storages`] creates
-//! tensors from them.
+//! pickle may name, and [`call`] the results of calling them. [`select`] finds the state dict, and [`skipped`] lists
+//! everything else. [`module`] collects the tensors of a pickled module, and [`script`] knows those of TorchScript.
+//! [`archive`] and [`legacy`] read storages, and [`storages`] creates tensors from them.
 
 mod archive;
+mod call;
+mod class;
+mod dtype;
 mod globals;
 mod heap;
 mod legacy;
+mod module;
+mod named;
 mod opcode;
 mod pickle;
 mod read;
+mod script;
 mod select;
+mod skipped;
 mod storages;
+mod text;
 
 use std::io::Read;
 
@@ -23,10 +32,14 @@ use crate::{Error, Result};
 use super::archive::Archive;
 use super::budget::Budget;
 use super::input::Input;
-use super::{StateDict, with_context};
+use super::{Contents, with_context};
 
 use archive::TorchArchive;
+use heap::Value;
 use pickle::Pickle;
+use script::ScriptClasses;
+use select::Selection;
+use skipped::unsupported_tensor;
 use storages::TensorReader;
 
 pub(super) use archive::prefix;
@@ -37,13 +50,14 @@ pub(super) fn read_zip(
     archive: Archive,
     prefix: String,
     key: Option<&str>,
-    mut budget: Budget,
+    budget: &mut Budget,
     device: &Device,
-) -> Result<StateDict> {
-    let mut archive = TorchArchive::new(archive, prefix, &mut budget)?;
-    let description = archive.description(&mut budget)?;
-    let pickle = with_context("data.pkl", Pickle::load(&description, &mut budget))?;
-    read_tensors(&pickle, key, archive, budget, device)
+) -> Result<Contents> {
+    let mut archive = TorchArchive::new(archive, prefix, budget)?;
+    let description = archive.description(budget)?;
+    let pickle = with_context("data.pkl", Pickle::load(&description, budget))?;
+    let classes = ScriptClasses::read(&pickle.heap, &mut archive, budget)?;
+    read_tensors(&pickle, &classes, key, archive, budget, device)
 }
 
 /// Reads a file in the format before PyTorch 1.6. If `key` is given, searches only the entry `key` for the state
@@ -51,13 +65,13 @@ pub(super) fn read_zip(
 pub(super) fn read_legacy(
     mut input: Input,
     key: Option<&str>,
-    mut budget: Budget,
+    budget: &mut Budget,
     device: &Device,
-) -> Result<StateDict> {
-    let pickles = legacy::pickles(&mut input, &mut budget)?;
-    let description = legacy::Description::load(&pickles, &mut budget)?;
+) -> Result<Contents> {
+    let pickles = legacy::pickles(&mut input, budget)?;
+    let description = legacy::Description::load(&pickles, budget)?;
     let storages = legacy::LegacyStorages::locate(input, &description)?;
-    read_tensors(&description.object, key, storages, budget, device)
+    read_tensors(&description.object, &ScriptClasses::default(), key, storages, budget, device)
 }
 
 /// Runs a pickle and discards the result.
@@ -74,18 +88,25 @@ trait Storages {
 /// Reads the tensors of the state dict.
 fn read_tensors(
     pickle: &Pickle<'_>,
+    classes: &ScriptClasses,
     key: Option<&str>,
     source: impl Storages,
-    budget: Budget,
+    budget: &mut Budget,
     device: &Device,
-) -> Result<StateDict> {
-    let entries = select::state_dict(pickle, key)?;
-    let mut reader = TensorReader::new(source, entries.iter().map(|(_, record)| *record), budget, device);
-    let mut state = StateDict::new();
-    for (name, record) in &entries {
-        state.insert(*name, with_context(format_args!("tensor `{name}`"), reader.tensor(record))?);
+) -> Result<Contents> {
+    let Selection { tensors, skipped, warnings } = select::state_dict(pickle, classes, key, budget)?;
+    let records = tensors.iter().filter_map(|&(_, tensor)| pickle.heap.tensor_record(tensor).ok());
+    let mut reader = TensorReader::new(source, records, budget, device);
+    let mut contents = Contents { skipped, warnings, ..Contents::default() };
+    for (name, tensor) in &tensors {
+        if let Value::UnsupportedTensor(kind) = tensor {
+            contents.push_unsupported(name.clone(), unsupported_tensor(kind));
+            continue;
+        }
+        let tensor = pickle.heap.tensor_record(*tensor).and_then(|record| reader.tensor(record));
+        contents.state.insert(name, with_context(format_args!("tensor `{name}`"), tensor)?);
     }
-    Ok(state)
+    Ok(contents)
 }
 
 fn wrong_size(key: &str, expected: usize, found: u64) -> Error {

@@ -1,7 +1,8 @@
-//! An interpreter for the pickles of `torch.save`, protocols 2 to 5.
+//! An interpreter of pickles, protocols 0 to 5.
 //!
 //! A pickle is a program for a stack machine. The interpreter builds only dictionaries, lists, numbers, strings and
-//! descriptions of tensors. Opcodes that `torch.save` does not write are errors.
+//! descriptions of tensors. An instance of any other class is an object that records its class and attributes. Nothing
+//! is imported or run.
 
 use std::collections::HashMap;
 
@@ -9,10 +10,12 @@ use crate::checkpoint::budget::Budget;
 use crate::checkpoint::with_context;
 use crate::{Error, Result};
 
-use super::globals;
+use super::call::{call, persistent};
+use super::class::Class;
+use super::globals::resolve;
 use super::heap::{Heap, Value, unexpected};
-use super::opcode;
 use super::read::{PickleInput, integer, text_or_bytes};
+use super::{opcode, text};
 
 /// The result of running a pickle.
 #[derive(Debug)]
@@ -99,6 +102,7 @@ impl<'a> Interpreter<'a> {
             opcode::DUP => self.top().map(|value| self.push(value)),
             opcode::BINPUT => self.input.byte().and_then(|index| self.put_memo(index.into())),
             opcode::LONG_BINPUT => self.input.u32().and_then(|index| self.put_memo(index)),
+            opcode::PUT => self.input.index().and_then(|index| self.put_memo(index)),
             opcode::MEMOIZE => self.put_memo(self.memo.len() as u32),
             opcode::APPEND => self.append_one(),
             opcode::APPENDS | opcode::ADDITEMS => self.append_all(),
@@ -106,7 +110,7 @@ impl<'a> Interpreter<'a> {
             opcode::SETITEMS => self.set_items(),
             opcode::BUILD => self.build(),
             _ => Err(Error::msg(format!(
-                "the pickle has the opcode {opcode:#04x} (`{}`), which torch.save does not write",
+                "expected an opcode of a pickle, found {opcode:#04x} (`{}`)",
                 opcode.escape_ascii()
             ))),
         }
@@ -121,9 +125,13 @@ impl<'a> Interpreter<'a> {
             opcode::BININT1 => Value::Int(input.byte()?.into()),
             opcode::BININT2 => Value::Int(u16::from_le_bytes(input.array()?).into()),
             opcode::BININT => Value::Int(i32::from_le_bytes(input.array()?).into()),
+            opcode::INT | opcode::LONG => input.line().and_then(text::integer)?,
             opcode::LONG1 => input.byte().and_then(|length| input.take(length.into())).map(integer)?,
             opcode::LONG4 => input.u32().and_then(|length| input.take(length.into())).map(integer)?,
-            opcode::BINFLOAT => input.take(8).map(|_| Value::Other)?,
+            opcode::FLOAT => input.line().map(|_| Value::Opaque("float"))?,
+            opcode::BINFLOAT => input.take(8).map(|_| Value::Opaque("float"))?,
+            opcode::STRING => input.line_bytes().and_then(text::quoted)?,
+            opcode::UNICODE => input.line_bytes().map(text::unescaped)?,
             opcode::SHORT_BINUNICODE => input.byte().and_then(|length| input.text(length.into()))?,
             opcode::BINUNICODE => input.u32().and_then(|length| input.text(length.into()))?,
             opcode::BINUNICODE8 => input.u64().and_then(|length| input.text(length))?,
@@ -134,15 +142,10 @@ impl<'a> Interpreter<'a> {
             opcode::BINSTRING => {
                 input.u32().and_then(|length| input.take(length.into())).map(text_or_bytes)?
             }
-            opcode::SHORT_BINBYTES => {
-                input.byte().and_then(|length| input.take(length.into())).map(|_| Value::Other)?
-            }
-            opcode::BINBYTES => {
-                input.u32().and_then(|length| input.take(length.into())).map(|_| Value::Other)?
-            }
-            opcode::BINBYTES8 | opcode::BYTEARRAY8 => {
-                input.u64().and_then(|length| input.take(length)).map(|_| Value::Other)?
-            }
+            opcode::SHORT_BINBYTES => input.byte().and_then(|length| input.skip(length.into(), "bytes"))?,
+            opcode::BINBYTES => input.u32().and_then(|length| input.skip(length.into(), "bytes"))?,
+            opcode::BINBYTES8 => input.u64().and_then(|length| input.skip(length, "bytes"))?,
+            opcode::BYTEARRAY8 => input.u64().and_then(|length| input.skip(length, "bytearray"))?,
             _ => return Ok(None),
         }))
     }
@@ -152,6 +155,7 @@ impl<'a> Interpreter<'a> {
         Ok(Some(match opcode {
             opcode::BINGET => self.input.byte().and_then(|index| self.get_memo(index.into()))?,
             opcode::LONG_BINGET => self.input.u32().and_then(|index| self.get_memo(index))?,
+            opcode::GET => self.input.index().and_then(|index| self.get_memo(index))?,
             opcode::EMPTY_TUPLE => self.heap.tuple(Vec::new()),
             opcode::TUPLE1 | opcode::TUPLE2 | opcode::TUPLE3 => {
                 let items = self.pop_last(usize::from(opcode - opcode::TUPLE1 + 1))?;
@@ -162,28 +166,62 @@ impl<'a> Interpreter<'a> {
             opcode::LIST => self.pop_mark().map(|items| self.heap.list(items))?,
             opcode::EMPTY_DICT => self.heap.dict(),
             opcode::DICT => self.dict_from_mark()?,
-            opcode::EMPTY_SET => Value::Other,
-            opcode::FROZENSET => self.pop_mark().map(|_| Value::Other)?,
-            opcode::GLOBAL => {
-                let module = self.input.line()?;
-                let name = self.input.line()?;
-                Value::Global(globals::resolve(module, name)?)
-            }
+            opcode::EMPTY_SET => self.heap.set(Vec::new()),
+            opcode::FROZENSET => self.pop_mark().map(|items| self.heap.set(items))?,
+            opcode::GLOBAL => self.global()?,
             opcode::STACK_GLOBAL => self.stack_global()?,
-            opcode::REDUCE => {
+            opcode::EXT1 => self.input.take(1).map(|_| self.extension())?,
+            opcode::EXT2 => self.input.take(2).map(|_| self.extension())?,
+            opcode::EXT4 => self.input.take(4).map(|_| self.extension())?,
+            opcode::REDUCE | opcode::NEWOBJ => {
                 let arguments = self.pop()?;
                 let callable = self.pop()?;
-                globals::call(&mut self.heap, callable, arguments)?
+                call(&mut self.heap, callable, arguments)?
             }
-            opcode::BINPERSID => self.pop().and_then(|id| globals::storage(&mut self.heap, id))?,
+            opcode::NEWOBJ_EX => {
+                let _keyword_arguments = self.pop()?;
+                let arguments = self.pop()?;
+                let callable = self.pop()?;
+                call(&mut self.heap, callable, arguments)?
+            }
+            opcode::INST => {
+                let class = self.global()?;
+                let arguments = self.pop_mark().map(|items| self.heap.tuple(items))?;
+                call(&mut self.heap, class, arguments)?
+            }
+            opcode::OBJ => self.object_from_mark()?,
+            opcode::PERSID => {
+                let line = self.input.line_bytes().map(text::unescaped)?;
+                persistent(&mut self.heap, line)?
+            }
+            opcode::BINPERSID => self.pop().and_then(|id| persistent(&mut self.heap, id))?,
             _ => return Ok(None),
         }))
     }
 
+    fn global(&mut self) -> Result<Value<'a>> {
+        let module = self.input.line()?;
+        let name = self.input.line()?;
+        Ok(Value::Global(resolve(&mut self.heap, module, name)))
+    }
+
+    /// Returns the placeholder of a class that the pickle names by its number in a registry of the writing program.
+    fn extension(&mut self) -> Value<'a> {
+        Value::Global(self.heap.foreign(Class { module: "copyreg", name: "extension", attribute: None }))
+    }
+
+    /// Calls the class at the last mark with the arguments after it.
+    fn object_from_mark(&mut self) -> Result<Value<'a>> {
+        let items = self.pop_mark()?;
+        let (&class, arguments) = items.split_first().ok_or_else(|| Error::msg("an object has no class"))?;
+        let arguments = self.heap.tuple(arguments.to_vec());
+        call(&mut self.heap, class, arguments)
+    }
+
     fn protocol(&mut self) -> Result<()> {
         match self.input.byte()? {
-            2..=5 => Ok(()),
-            other => Err(Error::msg(format!("expected a pickle of protocol 2 to 5, found {other}"))),
+            0..=5 => Ok(()),
+            other => Err(Error::msg(format!("expected a pickle of protocol 0 to 5, found {other}"))),
         }
     }
 
@@ -195,7 +233,7 @@ impl<'a> Interpreter<'a> {
     fn top(&self) -> Result<Value<'a>> {
         match self.stack.last() {
             Some(&value) if self.stack.len() > self.marks.last().copied().unwrap_or(0) => Ok(value),
-            _ => Err(Error::msg("the pickle takes a value from an empty stack")),
+            _ => Err(empty_stack()),
         }
     }
 
@@ -206,9 +244,11 @@ impl<'a> Interpreter<'a> {
     }
 
     fn pop_last(&mut self, count: usize) -> Result<Vec<Value<'a>>> {
-        let mut values = (0..count).map(|_| self.pop()).collect::<Result<Vec<_>>>()?;
-        values.reverse();
-        Ok(values)
+        let accessible = self.stack.len() - self.marks.last().copied().unwrap_or(0);
+        if accessible < count {
+            return Err(empty_stack());
+        }
+        Ok(self.stack.split_off(self.stack.len() - count))
     }
 
     fn pop_mark(&mut self) -> Result<Vec<Value<'a>>> {
@@ -230,7 +270,9 @@ impl<'a> Interpreter<'a> {
 
     fn stack_global(&mut self) -> Result<Value<'a>> {
         match (self.pop()?, self.pop()?) {
-            (Value::Str(name), Value::Str(module)) => globals::resolve(module, name).map(Value::Global),
+            (Value::Str(name), Value::Str(module)) => {
+                Ok(Value::Global(resolve(&mut self.heap, module, name)))
+            }
             (Value::Str(_), other) | (other, _) => Err(unexpected("the name of a global", other)),
         }
     }
@@ -262,12 +304,14 @@ impl<'a> Interpreter<'a> {
         Ok(dict)
     }
 
-    /// Skips the attributes of an object. A state dict has the attribute `_metadata`, which is not needed.
     fn build(&mut self) -> Result<()> {
-        self.pop()?;
-        match self.top()? {
-            Value::Dict(_) | Value::Tensor(_) | Value::Other => Ok(()),
-            other => Err(unexpected("an object with attributes", other)),
-        }
+        let state = self.pop()?;
+        let object = self.top()?;
+        self.heap.build(object, state);
+        Ok(())
     }
+}
+
+fn empty_stack() -> Error {
+    Error::msg("the pickle takes a value from an empty stack")
 }

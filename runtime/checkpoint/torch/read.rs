@@ -42,27 +42,42 @@ impl<'a> PickleInput<'a> {
         self.array().map(u64::from_le_bytes)
     }
 
+    /// Reads a string. Python can pickle strings that are not valid Unicode, such as the names of files. They are opaque.
     pub fn text(&mut self, length: u64) -> Result<Value<'a>> {
-        self.take(length).and_then(utf8).map(Value::Str)
+        let bytes = self.take(length)?;
+        Ok(std::str::from_utf8(bytes).map_or(Value::Opaque("str"), Value::Str))
+    }
+
+    /// Skips `length` bytes and returns a value of the builtin class `class`.
+    pub fn skip(&mut self, length: u64, class: &'static str) -> Result<Value<'a>> {
+        self.take(length).map(|_| Value::Opaque(class))
+    }
+
+    /// Reads a line of UTF-8.
+    pub fn line(&mut self) -> Result<&'a str> {
+        let line = std::str::from_utf8(self.line_bytes()?);
+        line.map_err(|error| Error::msg(format!("a name in the pickle: {error}")))
+    }
+
+    /// Reads the index of a memo from a line.
+    pub fn index(&mut self) -> Result<u32> {
+        let line = self.line()?;
+        line.parse().map_err(|error| Error::msg(format!("the index of a memo: {error}")))
     }
 
     /// Reads up to the end of the line and skips the line break.
-    pub fn line(&mut self) -> Result<&'a str> {
+    pub fn line_bytes(&mut self) -> Result<&'a [u8]> {
         let rest = &self.bytes[self.position..];
         let length = rest.iter().position(|&byte| byte == b'\n');
-        let length = length.ok_or_else(|| Error::msg("the pickle ends within a name"))?;
+        let length = length.ok_or_else(|| Error::msg("the pickle ends within a line"))?;
         self.position += length + 1;
-        utf8(&rest[..length])
+        Ok(&rest[..length])
     }
 }
 
-fn utf8(bytes: &[u8]) -> Result<&str> {
-    std::str::from_utf8(bytes).map_err(|error| Error::msg(format!("a string of the pickle: {error}")))
-}
-
-/// Returns a string, or [`Value::Other`] if the bytes are not UTF-8.
+/// Returns a string, or opaque bytes if the bytes are not UTF-8.
 pub(super) fn text_or_bytes(bytes: &[u8]) -> Value<'_> {
-    std::str::from_utf8(bytes).map_or(Value::Other, Value::Str)
+    std::str::from_utf8(bytes).map_or(Value::Opaque("bytes"), Value::Str)
 }
 
 /// Decodes a little-endian two's complement integer. An empty slice is 0.
@@ -96,12 +111,24 @@ pub(super) fn length(bytes: &[u8]) -> Option<usize> {
             opcode::APPEND | opcode::APPENDS | opcode::ADDITEMS | opcode::SETITEM | opcode::SETITEMS => {
                 Ok(())
             }
-            opcode::STACK_GLOBAL | opcode::REDUCE | opcode::NEWOBJ | opcode::BUILD | opcode::BINPERSID => {
-                Ok(())
+            opcode::STACK_GLOBAL
+            | opcode::REDUCE
+            | opcode::NEWOBJ
+            | opcode::NEWOBJ_EX
+            | opcode::OBJ
+            | opcode::BUILD
+            | opcode::BINPERSID => Ok(()),
+            opcode::INT | opcode::LONG | opcode::FLOAT | opcode::STRING | opcode::UNICODE => {
+                input.line_bytes().map(drop)
             }
-            opcode::PROTO | opcode::BININT1 | opcode::BINPUT | opcode::BINGET => input.take(1).map(drop),
-            opcode::BININT2 => input.take(2).map(drop),
-            opcode::BININT | opcode::LONG_BINPUT | opcode::LONG_BINGET => input.take(4).map(drop),
+            opcode::GET | opcode::PUT | opcode::PERSID => input.line_bytes().map(drop),
+            opcode::EXT1 | opcode::PROTO | opcode::BININT1 | opcode::BINPUT | opcode::BINGET => {
+                input.take(1).map(drop)
+            }
+            opcode::BININT2 | opcode::EXT2 => input.take(2).map(drop),
+            opcode::BININT | opcode::LONG_BINPUT | opcode::LONG_BINGET | opcode::EXT4 => {
+                input.take(4).map(drop)
+            }
             opcode::BINFLOAT | opcode::FRAME => input.take(8).map(drop),
             opcode::LONG1 | opcode::SHORT_BINUNICODE | opcode::SHORT_BINSTRING | opcode::SHORT_BINBYTES => {
                 input.byte().and_then(|length| input.take(length.into())).map(drop)
@@ -112,7 +139,7 @@ pub(super) fn length(bytes: &[u8]) -> Option<usize> {
             opcode::BINUNICODE8 | opcode::BINBYTES8 | opcode::BYTEARRAY8 => {
                 input.u64().and_then(|length| input.take(length)).map(drop)
             }
-            opcode::GLOBAL => input.line().and_then(|_| input.line()).map(drop),
+            opcode::GLOBAL | opcode::INST => input.line_bytes().and_then(|_| input.line_bytes()).map(drop),
             _ => return Some(input.position),
         };
         skipped.ok()?;

@@ -1,11 +1,16 @@
 //! Finds the state dict in a saved object.
 
-use std::collections::HashMap;
-
+use crate::checkpoint::budget::Budget;
+use crate::checkpoint::contents::Skipped;
 use crate::{Error, Result};
 
-use super::heap::{TensorRecord, Value};
+use super::class::elided;
+use super::heap::{Entry, Heap, Value};
+use super::module::ModuleWalk;
+use super::named::NamedTensors;
 use super::pickle::Pickle;
+use super::script::ScriptClasses;
+use super::skipped::Listing;
 
 /// The keys under which training scripts save the state dict, in the order in which they are tried.
 const KEYS: [&str; 3] = ["state_dict", "model_state_dict", "model"];
@@ -14,115 +19,175 @@ const KEYS: [&str; 3] = ["state_dict", "model_state_dict", "model"];
 /// never end.
 const MAX_DEPTH: usize = 8;
 
-/// The prefix that `torch.nn.DataParallel` adds to every name.
-const DATA_PARALLEL_PREFIX: &str = "module.";
+/// The state dict of a file, and what else the file contains.
+pub(super) struct Selection<'a> {
+    /// The names and tensors of the state dict, in the order of the pickle.
+    pub tensors: Vec<(String, Value<'a>)>,
+    pub skipped: Vec<Skipped>,
+    pub warnings: Vec<String>,
+}
 
-type NamedRecords<'p, 'a> = Vec<(&'a str, &'p TensorRecord<'a>)>;
-
-/// Returns the names and tensors of the state dict, in the order of the pickle. If `key` is given, searches only the
-/// entry `key` of the top-level dictionary.
+/// Returns the state dict. If `key` is given, searches only the entry `key` of the top-level dictionary.
 ///
 /// # Errors
 ///
 /// Fails if there is no state dict or more than one candidate. The message lists the existing keys.
-pub(super) fn state_dict<'p, 'a>(pickle: &'p Pickle<'a>, key: Option<&str>) -> Result<NamedRecords<'p, 'a>> {
-    let mut dict = match key {
-        Some(key) => inner_dict(pickle, pickle.root, key).ok_or_else(|| missing_key(pickle, key))?,
-        None => pickle.root,
-    };
+pub(super) fn state_dict<'a>(
+    pickle: &Pickle<'a>,
+    classes: &ScriptClasses,
+    key: Option<&str>,
+    budget: &mut Budget,
+) -> Result<Selection<'a>> {
+    let mut search = Search::new(&pickle.heap, classes);
+    let mut dict = pickle.root;
+    if let Some(key) = key {
+        let position = search.position(dict, key).ok_or_else(|| missing_key(pickle, key))?;
+        dict = search.enter(dict, position)?;
+    }
     for _ in 0..MAX_DEPTH {
-        let named = KEYS.iter().find_map(|key| inner_dict(pickle, dict, key));
-        match named.map_or_else(|| only_candidate(pickle, dict), |named| Ok(Some(named)))? {
-            Some(inner) => dict = inner,
-            None => return tensors(pickle, dict).map(without_parallel_prefix),
+        if search.is_module(dict) {
+            return search.finish_module(dict, budget);
+        }
+        match search.inner(dict)? {
+            Some(position) => dict = search.enter(dict, position)?,
+            None => return search.finish_dict(dict, budget),
         }
     }
     Err(Error::msg("the dictionaries in the file are nested too deeply for a state dict"))
 }
 
-/// Returns the dictionary under `key`, or `None` if `key` is missing or its value is not a dictionary.
-fn inner_dict<'a>(pickle: &Pickle<'a>, dict: Value<'a>, key: &str) -> Option<Value<'a>> {
-    let entries = pickle.heap.entries(dict).ok()?;
-    let entry = entries.iter().rev().find(|entry| matches!(entry.0, Value::Str(name) if name == key))?;
-    matches!(entry.1, Value::Dict(_)).then_some(entry.1)
+struct Search<'p, 'a> {
+    heap: &'p Heap<'a>,
+    classes: &'p ScriptClasses,
+    listing: Listing<'p, 'a>,
 }
 
-fn is_tensor(entry: &(Value, Value)) -> bool {
-    matches!(entry, (Value::Str(_), Value::Tensor(_)))
-}
-
-/// Returns the only entry that is a dictionary of tensors. Returns `None` if no entry is a dictionary of tensors, or
-/// if `dict` itself contains tensors.
-fn only_candidate<'a>(pickle: &Pickle<'a>, dict: Value<'a>) -> Result<Option<Value<'a>>> {
-    let entries = pickle.heap.entries(dict)?;
-    if entries.iter().any(is_tensor) {
-        return Ok(None);
+impl<'p, 'a> Search<'p, 'a> {
+    fn new(heap: &'p Heap<'a>, classes: &'p ScriptClasses) -> Self {
+        Self { heap, classes, listing: Listing::new(heap) }
     }
-    let has_tensors = |value| pickle.heap.entries(value).is_ok_and(|entries| entries.iter().any(is_tensor));
-    let candidates: Vec<_> = entries.iter().filter(|(_, value)| has_tensors(*value)).take(10).collect();
-    match candidates[..] {
-        [] => Ok(None),
-        [&(_, only)] => Ok(Some(only)),
-        _ => Err(Error::msg(format!(
-            "expected one dictionary of tensors, found several: select one of {} with `Load::key`",
-            describe(candidates.into_iter())
-        ))),
-    }
-}
 
-/// Returns the tensors of a dictionary by name.
-fn tensors<'p, 'a>(pickle: &'p Pickle<'a>, dict: Value<'a>) -> Result<NamedRecords<'p, 'a>> {
-    let entries = pickle.heap.entries(dict)?;
-    let mut tensors = Vec::new();
-    let mut positions = HashMap::new();
-    for &(key, value) in entries {
-        let (Value::Str(name), Value::Tensor(_)) = (key, value) else { continue };
-        let record = pickle.heap.tensor_record(value)?;
-        // As in Python, a repeated key keeps its position and has the last value.
-        match positions.insert(name, tensors.len()) {
-            None => tensors.push((name, record)),
-            Some(position) => {
-                positions.insert(name, position);
-                tensors[position] = (name, record);
-            }
+    fn is_module(&self, value: Value<'a>) -> bool {
+        self.heap.is_module(value) || self.classes.of(self.heap, value).is_some()
+    }
+
+    /// Returns the position of the dictionary that contains the state dict, or `None` if it is `dict` itself.
+    fn inner(&self, dict: Value<'a>) -> Result<Option<usize>> {
+        match KEYS.iter().find_map(|key| self.position(dict, key)) {
+            Some(position) => Ok(Some(position)),
+            None => self.only_candidate(dict),
         }
     }
-    if tensors.is_empty() && !entries.is_empty() {
-        return Err(Error::msg(format!(
-            "expected a dictionary of named tensors, at the top level or under one of {KEYS:?}, found a dictionary \
-             with the entries {}",
-            describe(entries.iter())
-        )));
+
+    /// Returns the position of the dictionary under `key`, or `None` if `key` is missing or has another value.
+    fn position(&self, dict: Value<'a>, key: &str) -> Option<usize> {
+        let entries = self.heap.entries(dict).ok()?;
+        let position =
+            entries.iter().rposition(|entry| matches!(entry.0, Value::Str(name) if name == key))?;
+        let value = entries[position].1;
+        (self.heap.is_dict(value) || self.is_module(value)).then_some(position)
     }
-    Ok(tensors)
+
+    /// Returns the position of the only entry that is a dictionary of tensors. Returns `None` if no entry is a
+    /// dictionary of tensors, or if `dict` itself contains tensors.
+    fn only_candidate(&self, dict: Value<'a>) -> Result<Option<usize>> {
+        let entries = self.heap.entries(dict)?;
+        if self.heap.has_tensors(dict) {
+            return Ok(None);
+        }
+        let is_candidate = |value| self.heap.has_tensors(value) || self.is_module(value);
+        let candidates = entries.iter().enumerate().filter(|(_, entry)| is_candidate(entry.1));
+        let candidates: Vec<_> = candidates.take(10).collect();
+        match candidates[..] {
+            [] => Ok(None),
+            [(position, _)] => Ok(Some(position)),
+            _ => Err(Error::msg(format!(
+                "expected one dictionary of tensors, found several: select one of {} with `Load::key`",
+                describe(self.heap, candidates.into_iter().map(|(_, entry)| entry))
+            ))),
+        }
+    }
+
+    /// Returns the value at `position` and lists all other entries.
+    fn enter(&mut self, dict: Value<'a>, position: usize) -> Result<Value<'a>> {
+        let entries = self.heap.entries(dict)?;
+        for (i, &(key, value)) in entries.iter().enumerate() {
+            if i != position {
+                self.listing.skip(key, value);
+            }
+        }
+        let (key, value) = entries[position];
+        self.listing.enter(key);
+        Ok(value)
+    }
+
+    /// Returns the tensors of `dict`, and lists its other entries.
+    fn finish_dict(mut self, dict: Value<'a>, budget: &mut Budget) -> Result<Selection<'a>> {
+        let entries = self.heap.entries(dict)?;
+        if entries.is_empty() && matches!(dict, Value::Object(_)) {
+            return Err(Error::msg(format!(
+                "expected a dictionary of named tensors or a module, found an object of the class `{}`",
+                self.heap.class_name(dict)
+            )));
+        }
+        let mut tensors = NamedTensors::default();
+        for &(key, value) in entries {
+            match key {
+                Value::Str(name) if value.is_tensor() => tensors.insert(name, value, budget)?,
+                _ => self.listing.skip(key, value),
+            }
+        }
+        if tensors.is_empty() && !entries.is_empty() {
+            return Err(Error::msg(format!(
+                "expected a dictionary of named tensors, at the top level or under one of {KEYS:?}, found a \
+                 dictionary with the entries {}",
+                describe(self.heap, entries.iter())
+            )));
+        }
+        self.finish(tensors, budget)
+    }
+
+    /// Returns the tensors of a module.
+    fn finish_module(mut self, module: Value<'a>, budget: &mut Budget) -> Result<Selection<'a>> {
+        let walk = ModuleWalk::new(self.heap, self.classes, &mut self.listing, budget);
+        let tensors = walk.collect(module)?;
+        if tensors.is_empty() && self.classes.of(self.heap, module).is_some() {
+            return Err(Error::msg(
+                "expected a TorchScript module with parameters, found one without: `torch.jit.freeze` makes them \
+                 constants of the program; save the module before freezing it",
+            ));
+        }
+        self.finish(tensors, budget)
+    }
+
+    fn finish(self, tensors: NamedTensors<'a>, budget: &mut Budget) -> Result<Selection<'a>> {
+        let (skipped, warning) = self.listing.finish(budget)?;
+        Ok(Selection { tensors: tensors.into_entries(), skipped, warnings: warning.into_iter().collect() })
+    }
 }
 
 fn missing_key(pickle: &Pickle, key: &str) -> Error {
     match pickle.heap.entries(pickle.root) {
         Ok(entries) => Error::msg(format!(
             "expected a dictionary under the key `{key}`, found {}",
-            describe(entries.iter())
+            describe(&pickle.heap, entries.iter())
         )),
         Err(error) => error,
     }
 }
 
 /// Lists at most ten entries, each with its key and the kind of its value.
-fn describe<'v, 'a: 'v>(entries: impl ExactSizeIterator<Item = &'v (Value<'a>, Value<'a>)>) -> String {
+fn describe<'v, 'a: 'v>(heap: &Heap<'a>, entries: impl ExactSizeIterator<Item = &'v Entry<'a>>) -> String {
     let more = if entries.len() > 10 { ", …" } else { "" };
-    let described = entries.take(10).map(|(key, value)| match key {
-        Value::Str(name) => format!("`{name}` ({})", value.kind()),
-        other => format!("{} ({})", other.kind(), value.kind()),
+    let described = entries.take(10).map(|&(key, value)| {
+        let kind = match value {
+            Value::Object(_) => heap.class_name(value),
+            other => other.kind().to_owned(),
+        };
+        match key {
+            Value::Str(name) => format!("`{}` ({kind})", elided(name)),
+            other => format!("{} ({kind})", other.kind()),
+        }
     });
     described.collect::<Vec<_>>().join(", ") + more
-}
-
-/// Strips the prefix if all names have it. If only some names have it, `module` may be a field of the network.
-fn without_parallel_prefix<T>(mut tensors: Vec<(&str, T)>) -> Vec<(&str, T)> {
-    if tensors.iter().all(|(name, _)| name.starts_with(DATA_PARALLEL_PREFIX)) {
-        for (name, _) in &mut tensors {
-            *name = &name[DATA_PARALLEL_PREFIX.len()..];
-        }
-    }
-    tensors
 }

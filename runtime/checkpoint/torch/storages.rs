@@ -19,7 +19,7 @@ use super::heap::TensorRecord;
 /// Reads the tensors of a file.
 pub(super) struct TensorReader<'k, 'd, Source> {
     source: Source,
-    budget: Budget,
+    budget: &'d mut Budget,
     device: &'d Device,
     /// The number of remaining views of each storage.
     views_left: HashMap<&'k str, usize>,
@@ -33,7 +33,7 @@ impl<'k, 'd, Source: Storages> TensorReader<'k, 'd, Source> {
     pub fn new(
         source: Source,
         records: impl Iterator<Item = &'k TensorRecord<'k>>,
-        budget: Budget,
+        budget: &'d mut Budget,
         device: &'d Device,
     ) -> Self {
         let distinct: HashSet<_> = records.collect();

@@ -173,6 +173,18 @@ fn downloading_an_index_downloads_its_shards() {
 }
 
 #[test]
+fn the_index_of_files_of_torch_save_is_found() {
+    let [(_, index), (_, first), (_, second)] = sharded(&WEIGHT_MAP.replace(".safetensors", ".bin"));
+    let files = [
+        ("pytorch_model.bin.index.json", index),
+        ("model-00001-of-00002.bin", first),
+        ("model-00002-of-00002.bin", second),
+    ];
+    let (server, cache) = (Server::new(files), directory());
+    assert_loaded(&load(hub(&server, &cache)).unwrap(), 5.);
+}
+
+#[test]
 fn an_index_cannot_name_files_outside_its_directory() {
     for shard in ["../../../../escaped", "/escaped", "a/../../escaped", "..\\escaped", "c:escaped", ""] {
         let map = serde_json::json!({ "fc.weight": shard }).to_string();

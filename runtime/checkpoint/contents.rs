@@ -1,0 +1,90 @@
+//! What the reader of a checkpoint returns.
+
+use std::fmt;
+
+use crate::{Error, Result};
+
+use super::StateDict;
+
+/// The content of a checkpoint: its tensors, and what the reader skipped.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Contents {
+    pub state: StateDict,
+    /// The tensors that candle cannot represent, by name.
+    pub unsupported: Vec<Skipped>,
+    /// The objects in the file that are not tensors, in the order of the file.
+    pub skipped: Vec<Skipped>,
+    /// Deviations from the format that do not affect the tensors.
+    pub warnings: Vec<String>,
+}
+
+impl Contents {
+    /// Records a tensor that candle cannot represent.
+    pub fn push_unsupported(&mut self, name: String, kind: String) {
+        self.unsupported.push(Skipped { path: name, kind });
+    }
+
+    /// Checks that candle can represent all tensors for whose names `is_needed` returns `true`.
+    ///
+    /// # Errors
+    ///
+    /// Fails otherwise. The message lists the names and the kinds of these tensors.
+    pub fn check_supported(&self, is_needed: impl Fn(&str) -> bool) -> Result<()> {
+        let needed: Vec<_> = self.unsupported.iter().filter(|tensor| is_needed(&tensor.path)).collect();
+        let Some(first) = needed.first() else { return Ok(()) };
+        let listed = needed.iter().take(10).map(|tensor| format!("`{}` ({})", tensor.path, tensor.kind));
+        let more = if needed.len() > 10 { ", …" } else { "" };
+        Err(Error::msg(format!(
+            "candle cannot represent the tensors {}{more}{}",
+            listed.collect::<Vec<_>>().join(", "),
+            advice(&first.kind)
+        )))
+    }
+
+    /// Returns the tensors.
+    ///
+    /// # Errors
+    ///
+    /// Fails if candle cannot represent one of the tensors.
+    pub fn into_state(self) -> Result<StateDict> {
+        self.check_supported(|_| true).map(|()| self.state)
+    }
+}
+
+/// Returns how to save a tensor of this kind so that candle can represent it, or an empty string.
+fn advice(kind: &str) -> &'static str {
+    match kind.split(' ').next().unwrap_or_default() {
+        "sparse" => "; call `to_dense()` before saving",
+        "lazily" => "; call `resolve_neg()` before saving",
+        "nested" => "; call `to_padded_tensor()` before saving",
+        "C64" => "; save `torch.view_as_real` of it",
+        kind if kind.starts_with("complex") => "; save `torch.view_as_real` of it",
+        kind if kind.starts_with('q') => "; call `dequantize()` before saving",
+        _ => "",
+    }
+}
+
+impl From<StateDict> for Contents {
+    fn from(state: StateDict) -> Self {
+        Self { state, ..Self::default() }
+    }
+}
+
+/// A part of a checkpoint that is not loaded: an object that is not a tensor, such as the arguments of a training
+/// script, a tensor that candle cannot represent, or a tensor outside the prefix of a network.
+///
+/// [`Display`](fmt::Display) formats it as `path: kind`, for example `args: argparse.Namespace`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Skipped {
+    /// The keys that lead to the object, separated by dots, or the name of the tensor.
+    pub path: String,
+    /// The Python class of the object, with its module, or a description of the object or tensor.
+    pub kind: String,
+}
+
+impl fmt::Display for Skipped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path, self.kind)
+    }
+}

@@ -1,0 +1,55 @@
+//! Tensors by name, in the order of a state dict.
+
+use std::collections::HashMap;
+
+use crate::checkpoint::budget::Budget;
+use crate::{Error, Result};
+
+use super::heap::Value;
+
+/// The maximum length of a name in bytes. A file may use one long name for many tensors.
+const MAX_NAME: usize = 1 << 12;
+
+/// The memory of an entry in bytes, without the name.
+const PER_ENTRY: usize = 128;
+
+/// The tensors of a state dict, including those that candle cannot represent.
+#[derive(Debug, Default)]
+pub(super) struct NamedTensors<'a> {
+    entries: Vec<(String, Value<'a>)>,
+    positions: HashMap<String, usize>,
+}
+
+impl<'a> NamedTensors<'a> {
+    /// Adds a tensor. As in Python, a repeated name keeps its position and has the last value.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the name is too long, or if the names take more memory than the budget has left.
+    pub fn insert(&mut self, name: &str, tensor: Value<'a>, budget: &mut Budget) -> Result<()> {
+        if name.len() > MAX_NAME {
+            let length = name.len();
+            return Err(Error::msg(format!(
+                "expected names of at most {MAX_NAME} bytes, found one of {length}"
+            )));
+        }
+        if let Some(&position) = self.positions.get(name) {
+            self.entries[position].1 = tensor;
+            return Ok(());
+        }
+        // The name is stored here, and later in the state dict, each time with a copy for searching.
+        budget.spend(Some(PER_ENTRY + 4 * name.len()))?;
+        self.positions.insert(name.to_owned(), self.entries.len());
+        self.entries.push((name.to_owned(), tensor));
+        Ok(())
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Returns the names and tensors in order.
+    pub fn into_entries(self) -> Vec<(String, Value<'a>)> {
+        self.entries
+    }
+}

@@ -1,0 +1,120 @@
+//! The classes of a TorchScript archive, which `torch.jit.save` writes.
+//!
+//! Its pickle has the attributes of each module, and its source code tells which of them are parameters and buffers.
+
+use std::collections::HashMap;
+
+use crate::checkpoint::budget::Budget;
+use crate::{Error, Result};
+
+use super::archive::TorchArchive;
+use super::class::Class;
+use super::heap::{Heap, Value};
+
+/// The first component of the names of all TorchScript classes.
+const ROOT: &str = "__torch__";
+
+/// The maximum length of a module's or class's name in bytes. A file may use one long name for many classes.
+const MAX_NAME: usize = 1 << 10;
+
+/// The memory of the parsed classes per byte of source, in bytes. The shortest entry of a list, `"", `, takes 4 bytes.
+const PER_SOURCE_BYTE: usize = 12;
+
+/// The module classes of an archive.
+#[derive(Debug, Default)]
+pub(super) struct ScriptClasses {
+    classes: Vec<ScriptClass>,
+    /// For each class of the heap, its index in `classes` if it is a module of TorchScript.
+    indices: Vec<Option<usize>>,
+}
+
+/// The names of a module's tensors.
+#[derive(Debug, Default)]
+pub(super) struct ScriptClass {
+    pub parameters: Vec<String>,
+    /// `None` if the archive does not name the buffers. They are then all tensors that are not parameters.
+    pub buffers: Option<Vec<String>>,
+}
+
+impl ScriptClasses {
+    /// Reads the source of all TorchScript classes that the pickle names.
+    pub fn read(heap: &Heap, archive: &mut TorchArchive, budget: &mut Budget) -> Result<Self> {
+        let mut all = Self::default();
+        let mut sources = HashMap::new();
+        for class in heap.classes() {
+            if !is_script(class) {
+                all.indices.push(None);
+                continue;
+            }
+            if !sources.contains_key(class.module) {
+                sources.insert(class.module, all.read_source(class.module, archive, budget)?);
+            }
+            let index = match &sources[class.module] {
+                Some(modules) => modules.get(class.name).copied(),
+                // The archive of a mobile model has no source.
+                None => Some(all.add(ScriptClass::default())),
+            };
+            all.indices.push(index);
+        }
+        Ok(all)
+    }
+
+    /// Reads the source file of the classes in `module`. Returns their indices by name, or `None` if there is no source.
+    fn read_source(
+        &mut self,
+        module: &str,
+        archive: &mut TorchArchive,
+        budget: &mut Budget,
+    ) -> Result<Option<HashMap<String, usize>>> {
+        let Some(source) = archive.source(module, budget)? else { return Ok(None) };
+        budget.spend(source.len().checked_mul(PER_SOURCE_BYTE))?;
+        let source = std::str::from_utf8(&source)
+            .map_err(|error| Error::msg(format!("the TorchScript source of `{module}`: {error}")))?;
+        let parsed = parse(source).into_iter().map(|(name, class)| (name.to_owned(), self.add(class)));
+        Ok(Some(parsed.collect()))
+    }
+
+    fn add(&mut self, class: ScriptClass) -> usize {
+        self.classes.push(class);
+        self.classes.len() - 1
+    }
+
+    /// Returns the class of a TorchScript module, or `None` for other values.
+    pub fn of(&self, heap: &Heap, value: Value<'_>) -> Option<&ScriptClass> {
+        let Value::Object(object) = value else { return None };
+        let index = *self.indices.get(heap.class_index(object))?;
+        index.map(|index| &self.classes[index])
+    }
+}
+
+/// Returns `true` for a class of TorchScript.
+fn is_script(class: &Class) -> bool {
+    let in_root =
+        class.module.strip_prefix(ROOT).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    in_root && class.module.len() <= MAX_NAME && class.name.len() <= MAX_NAME
+}
+
+/// Returns the names of the module classes in a source file, with the names of their tensors.
+fn parse(source: &str) -> Vec<(&str, ScriptClass)> {
+    let mut classes: Vec<(&str, ScriptClass)> = Vec::new();
+    let mut is_module = false;
+    for line in source.lines() {
+        if let Some(class) = line.strip_prefix("class ") {
+            let name = class.strip_suffix("(Module):");
+            is_module = name.is_some();
+            classes.extend(name.map(|name| (name, ScriptClass::default())));
+        } else if let (true, Some((_, class))) = (is_module, classes.last_mut()) {
+            if let Some(list) = line.strip_prefix("  __parameters__ = ") {
+                class.parameters = quoted(list);
+            } else if let Some(list) = line.strip_prefix("  __buffers__ = ") {
+                class.buffers = Some(quoted(list));
+            }
+        }
+    }
+    classes
+}
+
+/// Returns the strings in a list such as `["weight", "bias", ]`.
+fn quoted(list: &str) -> Vec<String> {
+    list.split('"').skip(1).step_by(2).map(str::to_owned).collect()
+}

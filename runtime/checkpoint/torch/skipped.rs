@@ -1,0 +1,141 @@
+//! Lists the objects of a file that are not tensors of its state dict.
+
+use crate::Result;
+use crate::checkpoint::budget::Budget;
+use crate::checkpoint::contents::Skipped;
+
+use super::class::elided;
+use super::globals::Global;
+use super::heap::{Heap, Value};
+
+/// The maximum number of objects that are listed.
+const MAX_LISTED: usize = 1000;
+
+/// The maximum depth of the containers in which objects are searched for.
+const MAX_DEPTH: usize = 8;
+
+/// Lists the entries beside a state dict and the objects in them.
+pub(super) struct Listing<'p, 'a> {
+    heap: &'p Heap<'a>,
+    /// Whether each container of the heap was listed. Containers may contain each other, and themselves.
+    visited: Vec<bool>,
+    path: String,
+    skipped: Vec<Skipped>,
+    /// The number of objects that are not listed.
+    omitted: usize,
+}
+
+impl<'p, 'a> Listing<'p, 'a> {
+    pub fn new(heap: &'p Heap<'a>) -> Self {
+        let visited = vec![false; heap.container_count()];
+        Self { heap, visited, path: String::new(), skipped: Vec::new(), omitted: 0 }
+    }
+
+    /// Makes `key` part of the path of the entries that follow.
+    pub fn enter(&mut self, key: Value<'_>) {
+        if !self.path.is_empty() {
+            self.path.push('.');
+        }
+        match key {
+            Value::Str(name) => self.path += &elided(name),
+            Value::Int(number) => self.path += &number.to_string(),
+            other => self.path += other.kind(),
+        }
+    }
+
+    /// Lists the entry `key` of the current dictionary.
+    pub fn skip(&mut self, key: Value<'a>, value: Value<'a>) {
+        self.skip_at_depth(key, value, 0);
+    }
+
+    /// Lists the object `name` of the module whose path is `prefix`, with a trailing dot.
+    pub fn skip_in(&mut self, prefix: &str, name: Value<'a>, value: Value<'a>) {
+        let length = self.path.len();
+        if let Some(module) = prefix.strip_suffix('.') {
+            self.enter(Value::Str(module));
+        }
+        self.skip(name, value);
+        self.path.truncate(length);
+    }
+
+    fn skip_at_depth(&mut self, key: Value<'a>, value: Value<'a>, depth: usize) {
+        let length = self.path.len();
+        self.enter(key);
+        if depth == 0 || matches!(value, Value::Object(_)) {
+            self.push(self.heap.class_name(value));
+        }
+        self.skip_items(value, depth);
+        self.path.truncate(length);
+    }
+
+    /// Lists the objects in a container of a builtin class.
+    fn skip_items(&mut self, container: Value<'a>, depth: usize) {
+        let heap = self.heap;
+        let Some(index) = heap.container_index(container) else { return };
+        if depth == MAX_DEPTH || std::mem::replace(&mut self.visited[index], true) {
+            return;
+        }
+        match container {
+            Value::Dict(_) => {
+                for &(key, value) in heap.entries(container).unwrap_or_default() {
+                    self.skip_at_depth(key, value, depth + 1);
+                }
+            }
+            _ => {
+                for (i, &item) in heap.items(container).unwrap_or_default().iter().enumerate() {
+                    self.skip_at_depth(Value::Int(i as i64), item, depth + 1);
+                }
+            }
+        }
+    }
+
+    fn push(&mut self, kind: String) {
+        if self.skipped.len() < MAX_LISTED {
+            self.skipped.push(Skipped { path: self.path.clone(), kind });
+        } else {
+            self.omitted += 1;
+        }
+    }
+
+    /// Returns the list, and a warning if it is not complete.
+    pub fn finish(self, budget: &mut Budget) -> Result<(Vec<Skipped>, Option<String>)> {
+        let bytes = self.skipped.iter().map(|Skipped { path, kind }| path.len() + kind.len());
+        budget.spend(Some(bytes.sum::<usize>() + self.skipped.len() * size_of::<Skipped>()))?;
+        let warning = (self.omitted > 0).then(|| {
+            format!("the file has {} more objects that are not tensors and are not listed", self.omitted)
+        });
+        Ok((self.skipped, warning))
+    }
+}
+
+/// Returns the class of a tensor that candle cannot represent.
+pub(super) fn unsupported_tensor(kind: &str) -> String {
+    format!("{} tensor", elided(kind))
+}
+
+impl<'a> Heap<'a> {
+    /// Returns the name of a value's class in Python.
+    pub fn class_name(&self, value: Value<'a>) -> String {
+        let name = match value {
+            Value::None => "NoneType",
+            Value::Bool => "bool",
+            Value::Int(_) | Value::Long(_) | Value::Decimal(_) => "int",
+            Value::Str(_) => "str",
+            Value::Opaque(class) => class,
+            Value::Tuple(_) => "tuple",
+            Value::List(_) => "list",
+            Value::Set(_) => "set",
+            Value::Dict(_) => "dict",
+            Value::Storage(_) => "torch.storage.TypedStorage",
+            Value::Tensor(_) => "torch.Tensor",
+            Value::UnsupportedTensor(kind) => return unsupported_tensor(kind),
+            Value::Global(Global::Type(_)) => "torch.dtype",
+            Value::Global(Global::Foreign(class)) => {
+                return format!("class or function {}", self.foreign_class(class));
+            }
+            Value::Global(_) => "class or function",
+            Value::Object(object) => return self.class(object).to_string(),
+        };
+        name.to_owned()
+    }
+}

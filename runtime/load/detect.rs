@@ -1,0 +1,68 @@
+//! Finds the names of a network in the checkpoint of a larger module.
+
+use std::collections::{BTreeMap, HashSet};
+
+use super::selection::Selection;
+use super::signature::{Expected, Signature};
+use super::wrapper::{is_wrapped, splits};
+
+/// The tensors of a network that a checkpoint has under one prefix. Tied tensors count once, optional tensors do not
+/// count.
+#[derive(Default)]
+pub(super) struct Found {
+    equal: HashSet<usize>,
+    named: HashSet<usize>,
+}
+
+impl Found {
+    /// Returns how many tensors have equal shapes, and how many are found with any shape.
+    fn score(&self) -> (usize, usize) {
+        (self.equal.len(), self.named.len())
+    }
+
+    /// Returns `true` if all tensors of the network are found with equal shapes.
+    pub fn is_complete(&self, signature: &Signature) -> bool {
+        self.equal.len() == signature.required()
+    }
+}
+
+/// Returns the prefix of the network's names in a checkpoint of a wrapped network. It is empty or ends with a dot.
+///
+/// Returns an empty prefix if the checkpoint has names of the network without a prefix. Otherwise, the prefix is the
+/// one under which most tensors of the network are found. No other prefix may have as many, and the modules above it
+/// must only wrap the network, see [`is_wrapped`]: if the checkpoint has other modules beside `backbone.`, a strict load
+/// of the backbone would silently ignore them.
+pub(crate) fn wrapper<'s>(selection: &'s Selection, signature: &Signature) -> &'s str {
+    if selection.names().any(|name| required(selection, signature, name).is_some()) {
+        return "";
+    }
+    let found = prefixes(selection, signature);
+    let Some(best) = found.values().map(Found::score).max() else { return "" };
+    let mut candidates = found.iter().filter(|(_, found)| found.score() == best);
+    match (candidates.next(), candidates.next()) {
+        (Some((prefix, _)), None) if is_wrapped(prefix, selection.names()) => prefix,
+        _ => "",
+    }
+}
+
+/// Returns the tensors of the network that are found under each prefix. A prefix without any is left out.
+pub(super) fn prefixes<'s>(selection: &'s Selection, signature: &Signature) -> BTreeMap<&'s str, Found> {
+    let mut prefixes = BTreeMap::<_, Found>::new();
+    for (name, tensor) in selection.tensors() {
+        for (prefix, rest) in splits(name) {
+            let Some(expected) = required(selection, signature, rest) else { continue };
+            let found = prefixes.entry(prefix).or_default();
+            found.named.insert(expected.tensor);
+            if tensor.dims() == expected.shape {
+                found.equal.insert(expected.tensor);
+            }
+        }
+    }
+    prefixes
+}
+
+/// Returns the required tensor of the network with this name, given without prefixes.
+fn required<'g>(selection: &Selection, signature: &'g Signature, name: &str) -> Option<&'g Expected> {
+    let name = selection.name_in(signature, name)?;
+    signature.get(name).filter(|expected| expected.required)
+}

@@ -1,0 +1,124 @@
+//! Pickled modules: `torch.save(model)` instead of `torch.save(model.state_dict())`.
+
+use std::path::{Path, PathBuf};
+
+use sconce::__private::readers;
+use sconce::Load;
+use sconce::candle::{DType, Device, Tensor};
+use sconce::checkpoint::{StateDict, read};
+
+use crate::common::message;
+
+type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+fn golden(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/checkpoints").join(file)
+}
+
+/// Returns the values of a tensor as f64.
+fn values(tensor: &Tensor) -> Result<Vec<f64>, sconce::candle::Error> {
+    tensor.to_dtype(DType::F64)?.flatten_all()?.to_vec1()
+}
+
+/// Checks that `actual` has the names, shapes, dtypes, values and order of `expected`, with `prefix` before each name.
+fn check_same(actual: &StateDict, expected: &StateDict, prefix: &str) -> Outcome {
+    let names: Vec<_> = expected.keys().map(|name| format!("{prefix}{name}")).collect();
+    assert_eq!(actual.keys().collect::<Vec<_>>(), names);
+    for ((name, actual), (_, expected)) in actual.iter().zip(expected) {
+        assert_eq!((actual.dtype(), actual.dims()), (expected.dtype(), expected.dims()), "{name}");
+        assert_eq!(values(actual)?, values(expected)?, "{name}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_module_is_read_as_its_state_dict() -> Outcome {
+    let expected = read(golden("whole_state.pt"), &Device::Cpu)?;
+    assert_eq!(expected.len(), 25);
+    for container in ["zip", "legacy"] {
+        for protocol in [2, 4] {
+            let state = read(golden(&format!("whole_{container}_{protocol}.pt")), &Device::Cpu)?;
+            check_same(&state, &expected, "")?;
+            let id = |name: &str| state.get(name).expect("a tensor").id();
+            assert_eq!(id("embed.weight"), id("head.weight"));
+            assert_eq!(id("first.scale"), id("again.scale"));
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_module_is_found_in_a_dictionary() -> Outcome {
+    let expected = read(golden("whole_state.pt"), &Device::Cpu)?;
+    for container in ["zip", "legacy"] {
+        let file = golden(&format!("whole_in_dict_{container}_2.pt"));
+        check_same(&read(&file, &Device::Cpu)?, &expected, "")?;
+        check_same(&Load::new(&file).key("model").read(&Device::Cpu)?, &expected, "")?;
+        let (skipped, _) = readers::skipped(&std::fs::read(&file)?)?;
+        let skipped: Vec<_> = skipped.iter().map(ToString::to_string).collect();
+        assert_eq!(skipped[..2], ["epoch: int", "optimizer: torch.optim.sgd.SGD"]);
+
+        let file = golden(&format!("whole_parallel_{container}_2.pt"));
+        check_same(&read(&file, &Device::Cpu)?, &expected, "module.")?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_module_that_contains_itself_is_an_error() {
+    let error = message(read(golden("cyclic.pt"), &Device::Cpu));
+    assert!(error.contains("at most 128 levels of modules"), "{error}");
+    assert!(error.contains("does `cycle.cycle.cycle"), "{error}");
+}
+
+#[test]
+fn a_torchscript_archive_is_read_as_its_state_dict() -> Outcome {
+    let expected = read(golden("script_state.pt"), &Device::Cpu)?;
+    // TorchScript does not distinguish buffers that are not persistent.
+    assert_eq!(expected.len(), read(golden("whole_state.pt"), &Device::Cpu)?.len() + 3);
+    check_same(&read(golden("script.pt"), &Device::Cpu)?, &expected, "")?;
+
+    // Without the source, all tensors count, including `plain`.
+    let state = read(golden("script_without_source.pt"), &Device::Cpu)?;
+    assert_eq!(state.len(), expected.len() + 3);
+    assert!(expected.keys().all(|name| state.contains_key(name)) && state.contains_key("first.plain"));
+
+    let error = message(read(golden("frozen.pt"), &Device::Cpu));
+    assert!(error.contains("save the module before freezing it"), "{error}");
+    Ok(())
+}
+
+/// Returns a legacy file with the pickle `object` and without storages.
+fn legacy_file(object: &[u8]) -> Vec<u8> {
+    let magic = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
+    [&magic[..], b"\x80\x02M\xe9\x03.", b"\x80\x02}.", object, b"\x80\x02]."].concat()
+}
+
+#[test]
+fn modules_in_each_other_take_bounded_time() {
+    // Each module contains the previous one twice, so that the innermost one has 2⁶⁰ names.
+    let class = b"c__main__\nNet\n";
+    let innermost = [&class[..], b")\x81}U\x08_modules}sbq\x01"].concat();
+    let outer = [b"0", &class[..], b")\x81}U\x08_modules}(U\x01ah\x01U\x01bh\x01usbq\x01"].concat();
+    let object = [&b"\x80\x02"[..], &innermost, &outer.repeat(60), b"."].concat();
+    let error = message(readers::any(&legacy_file(&object)));
+    assert!(error.contains("too many paths"), "{error}");
+
+    // The same dictionary of attributes for every module.
+    let attributes = [&b"}(U\x08_modules}"[..], &b"U\x01xN".repeat(1 << 12), b"uq\x02"].concat();
+    let modules = [&b"U\x01a"[..], class, b")\x81h\x02b"].concat().repeat(1 << 12);
+    let object = [&b"\x80\x02"[..], &attributes, class, b")\x81}U\x08_modules}(", &modules, b"usb."].concat();
+    let error = message(readers::any(&legacy_file(&object)));
+    assert!(error.contains("too many paths"), "{error}");
+}
+
+#[test]
+fn an_object_without_tensors_is_an_error_that_names_its_class() {
+    for (object, expected) in [
+        (&b"\x80\x02c__main__\nNet\n)\x81}U\x01aK\x01sb."[..], "an object of the class `__main__.Net`"),
+        (b"\x80\x02}U\x05modelc__main__\nNet\n)\x81s.", "`model` (__main__.Net)"),
+    ] {
+        let error = message(readers::any(&legacy_file(object)));
+        assert!(error.contains(expected), "{error}");
+    }
+}
