@@ -23,13 +23,16 @@ mod element;
 mod input;
 mod npz;
 mod open;
+mod output;
 pub(crate) mod readers;
 mod safetensors;
+mod save;
 mod sharded;
 mod state_dict;
 mod strided;
 mod temporary;
 mod torch;
+mod write;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -43,9 +46,11 @@ use open::open_regular;
 
 pub use atomic::write_atomically;
 pub(crate) use open::ReadOptions;
+pub use save::{Format, Save};
 #[cfg(feature = "hub")]
 pub(crate) use sharded::for_each_shard;
 pub use state_dict::StateDict;
+pub use write::write;
 
 /// Reads the tensors of a checkpoint to `device`, in the order of the file.
 ///
@@ -154,8 +159,7 @@ pub fn write_safetensors<'a, Tensors>(
 where
     Tensors: IntoIterator<Item = (&'a str, &'a Tensor)>,
 {
-    let tensors: Vec<_> = tensors.into_iter().collect();
-    write_atomically(path, |file| safetensors::write(file, tensors, metadata))
+    write(Save::new(path).format(Format::Safetensors).metadata(metadata.clone()), tensors)
 }
 
 /// Prepends `context`, such as a file, a tensor or the position of a byte, to the message of an error.

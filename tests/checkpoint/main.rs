@@ -1,4 +1,4 @@
-//! Checkpoint files: reading and writing every format, loading into networks, and a fuzzer's files.
+//! Checkpoint files: reading and writing every format, loading into networks, saving, and a fuzzer's files.
 
 mod agreement;
 #[path = "../common/archive.rs"]
@@ -9,3 +9,5 @@ mod corpus;
 mod files;
 mod formats;
 mod load;
+mod save;
+mod values;

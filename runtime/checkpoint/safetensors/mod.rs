@@ -4,7 +4,7 @@ mod read;
 mod write;
 
 pub(super) use read::{metadata, read};
-pub(super) use write::write;
+pub(super) use write::{check, write};
 
 /// The reserved name of the metadata in the header.
 const METADATA: &str = "__metadata__";

@@ -2,7 +2,7 @@
 //!
 //! [`pickle`] runs the pickle and puts its objects on a [`heap`]; [`globals`] has the classes and functions that a
 //! pickle may name. [`select`] finds the state dict. [`archive`] and [`legacy`] read storages, and [`storages`] creates
-//! tensors from them.
+//! tensors from them. [`write`] writes a file, and [`pickler`] its pickle.
 
 mod archive;
 mod globals;
@@ -10,9 +10,11 @@ mod heap;
 mod legacy;
 mod opcode;
 mod pickle;
+mod pickler;
 mod read;
 mod select;
 mod storages;
+mod write;
 
 use std::io::Read;
 
@@ -30,6 +32,7 @@ use pickle::Pickle;
 use storages::TensorReader;
 
 pub(super) use archive::prefix;
+pub(super) use write::{check, write};
 
 /// Reads a zip archive whose entries begin with `prefix`. If `key` is given, searches only the entry `key` for
 /// the state dict.
