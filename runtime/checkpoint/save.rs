@@ -73,6 +73,7 @@ pub struct Save {
     path: PathBuf,
     format: Option<Format>,
     dtype: Option<DType>,
+    max_shard_size: Option<u64>,
     metadata: Vec<(String, String)>,
 }
 
@@ -80,7 +81,13 @@ impl Save {
     /// Saves to the file at `path`. The extension selects the [`Format`]: `.safetensors`, `.npz`, or `.pt`, `.pth` or
     /// `.bin` for PyTorch.
     pub fn new(path: impl AsRef<Path>) -> Self {
-        Self { path: path.as_ref().to_path_buf(), format: None, dtype: None, metadata: Vec::new() }
+        Self {
+            path: path.as_ref().to_path_buf(),
+            format: None,
+            dtype: None,
+            max_shard_size: None,
+            metadata: Vec::new(),
+        }
     }
 
     /// Sets the format. By default the extension of the path selects it.
@@ -96,6 +103,45 @@ impl Save {
     /// the range of `F32`.
     pub fn dtype(mut self, dtype: DType) -> Self {
         self.dtype = Some(dtype);
+        self
+    }
+
+    /// Splits a safetensors checkpoint of more than `bytes` bytes of tensors into shards, as the Hugging Face hub stores
+    /// large models: `model.safetensors` becomes `model-00001-of-00003.safetensors`, … and the index
+    /// `model.safetensors.index.json`, all in the directory of the path. A tensor of more than `bytes` bytes has a shard
+    /// of its own. To load the checkpoint, use the path of the index or, if the name is `model.safetensors`, its
+    /// directory.
+    ///
+    /// The save replaces an older checkpoint with the same name, whether it is split or not, and removes its files.
+    /// The save is atomic as a whole: if the process stops at any time, the directory holds the complete old or the
+    /// complete new checkpoint. The next save removes files that such a process left.
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let directory = directory.path();
+    /// let network = vec![Linear::config(3, 2).init(&Device::Cpu)?, Linear::config(3, 2).init(&Device::Cpu)?];
+    /// network.save_with(Save::new(directory.join("model.safetensors")).max_shard_size(40))?;
+    /// let mut files = Vec::new();
+    /// for entry in std::fs::read_dir(directory)? {
+    ///     files.push(entry?.file_name().into_string().unwrap());
+    /// }
+    /// files.sort();
+    /// assert_eq!(
+    ///     files,
+    ///     [
+    ///         "model-00001-of-00002.safetensors",
+    ///         "model-00002-of-00002.safetensors",
+    ///         "model.safetensors.index.json",
+    ///     ]
+    /// );
+    /// assert_eq!(sconce::checkpoint::read(directory, &Device::Cpu)?.len(), 4);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn max_shard_size(mut self, bytes: u64) -> Self {
+        self.max_shard_size = Some(bytes);
         self
     }
 
@@ -117,6 +163,10 @@ impl Save {
     /// Returns the format in which to write.
     pub(crate) fn selected_format(&self) -> Result<Format> {
         self.format.map_or_else(|| Format::of(&self.path), Ok)
+    }
+
+    pub(super) fn shard_size(&self) -> Option<u64> {
+        self.max_shard_size
     }
 
     /// Returns the dtype of the floating-point tensors in the file, or an error if `dtype` is not supported.

@@ -51,6 +51,9 @@ where
     let save = save.borrow();
     let tensors = tensors.into_iter().collect();
     let Checked { format, tensors, metadata } = with_context(save.path().display(), check(save, tensors))?;
+    if let Some(max_size) = save.shard_size() {
+        return safetensors::write_family(save.path(), tensors, &metadata, max_size);
+    }
     write_atomically(save.path(), |file| match format {
         Format::Safetensors => safetensors::write(file, tensors, &metadata),
         Format::Npz => npz::write(file, &tensors),
@@ -75,6 +78,9 @@ fn check<'a>(save: &'a Save, tensors: Vec<(&'a str, &'a Tensor)>) -> Result<Chec
         return Err(Error::msg(format!(
             "only safetensors has metadata, found the key `{key}` for {format:?}"
         )));
+    }
+    if format != Format::Safetensors && save.shard_size().is_some() {
+        return Err(Error::msg(format!("only safetensors can be split into shards, found {format:?}")));
     }
     let mut names = HashSet::with_capacity(tensors.len());
     let check_tensor = |(name, tensor)| {

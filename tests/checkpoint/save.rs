@@ -225,6 +225,7 @@ fn options_and_names_that_a_format_lacks_are_errors() -> Outcome {
     let cases = [
         (Save::new(path("a.pt")).metadata([("epoch", "3")]), "w", "`epoch`"),
         (Save::new(path("a.npz")).metadata([("epoch", "3")]), "w", "only safetensors has metadata"),
+        (Save::new(path("a.pt")).max_shard_size(1), "w", "only safetensors can be split"),
         (Save::new(path("a.safetensors")).metadata([("a", "1"), ("a", "2")]), "w", "`a` is specified twice"),
         (Save::new(path("a.safetensors")).dtype(DType::U8), "w", "F16, BF16, F32 or F64, found U8"),
         (Save::new(path("a.npz")), "nul\0", "NUL"),
@@ -254,6 +255,47 @@ fn options_and_names_that_a_format_lacks_are_errors() -> Outcome {
     assert_eq!(names(&read(path("state"), &Device::Cpu)?), [long]);
     write(Save::new(path("empty.pt")), &StateDict::new())?;
     assert!(read(path("empty.pt"), &Device::Cpu)?.is_empty());
+    Ok(())
+}
+
+/// Returns the sorted names of the files in a directory.
+fn files(directory: &Path) -> Result<Vec<String>, Box<dyn std::error::Error>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        names.push(entry?.file_name().into_string().map_err(|_| "expected a name in UTF-8")?);
+    }
+    names.sort();
+    Ok(names)
+}
+
+#[test]
+fn large_safetensors_checkpoints_are_split_as_huggingface_hub_does() -> Outcome {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("model.safetensors");
+    let sizes = [3, 1, 9, 4, 2, 5, 0, 3];
+    let state: StateDict = sizes
+        .into_iter()
+        .enumerate()
+        .map(|(i, size)| Ok((format!("layers.{i}"), counted(DType::F32, &[size])?)))
+        .collect::<sconce::Result<_>>()?;
+    let save = Save::new(&path).max_shard_size(4 * 7).metadata([("epoch", "3")]);
+    write(&save, &state)?;
+
+    let index = fs::read_to_string(directory.path().join("model.safetensors.index.json"))?;
+    assert_eq!(index, fs::read_to_string(golden("saved.index.json"))?);
+    let shards: Vec<_> = (1..=5).map(|number| format!("model-{number:05}-of-00005.safetensors")).collect();
+    assert_eq!(
+        files(directory.path())?,
+        [&shards[..], &["model.safetensors.index.json".to_string()]].concat()
+    );
+    assert_equal_states(&read(directory.path(), &Device::Cpu)?, &state);
+    assert_eq!(metadata(directory.path().join(&shards[0]))?["epoch"], "3");
+
+    // A smaller checkpoint replaces all files.
+    let small = StateDict::from_iter([("w", counted(DType::F32, &[7])?)]);
+    write(&save, &small)?;
+    assert_eq!(files(directory.path())?, ["model.safetensors"]);
+    assert_equal_states(&read(directory.path(), &Device::Cpu)?, &small);
     Ok(())
 }
 

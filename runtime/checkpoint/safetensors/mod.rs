@@ -1,8 +1,10 @@
 //! The safetensors format: the header length, a JSON header of names, types, shapes and offsets, and the data.
 
+mod family;
 mod read;
 mod write;
 
+pub(super) use family::write_family;
 pub(super) use read::{metadata, read};
 pub(super) use write::{check, write};
 

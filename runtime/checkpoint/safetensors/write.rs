@@ -62,7 +62,7 @@ fn header(tensors: &[OutputTensor], metadata: &BTreeMap<&str, &str>) -> Result<S
 }
 
 /// Formats a string as JSON.
-struct Json<'a>(&'a str);
+pub(super) struct Json<'a>(pub &'a str);
 
 impl fmt::Display for Json<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -3,9 +3,10 @@
     GOLDEN=overwrite cargo test --test checkpoint an_npz_has_the_recorded_bytes
     python3 make_saved.py
 
-Writes `saved.pt` and `saved_lengths.txt` with torch.save, and loads them again with `weights_only=True`. Checks with
-NumPy that `saved.npz`, which sconce wrote, has the same values, and that its entries have the bytes of numpy.save. Needs
-PyTorch 2.15 or newer, on a little-endian computer.
+Writes `saved.pt` and `saved_lengths.txt` with torch.save, and loads them again with `weights_only=True`. Writes
+`saved.index.json`, the index of shards of at most 28 bytes, with huggingface_hub. Checks with NumPy that `saved.npz`,
+which sconce wrote, has the same values, and that its entries have the bytes of numpy.save. Needs PyTorch 2.15 and
+huggingface_hub 2.4 or newer, on a little-endian computer.
 
 The only bytes of `saved.pt` that are not PyTorch's are the first 20 digits of `serialization_id`, and its checksum: a
 hash that depends on the C++ standard library. sconce writes zeros.
@@ -13,12 +14,14 @@ hash that depends on the C++ standard library. sconce writes zeros.
 
 import collections
 import io
+import json
 import os
 import zipfile
 import zlib
 
 import numpy as np
 import torch
+from huggingface_hub import split_torch_state_dict_into_shards
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TYPES = {
@@ -99,6 +102,16 @@ def write_saved():
             file.write(f"{count}: {len(content)} bytes, checksum {zlib.crc32(content):08x}\n")
 
 
+def write_index():
+    sizes = [3, 1, 9, 4, 2, 5, 0, 3]
+    state = {f"layers.{i}": counted(torch.float32, size) for i, size in enumerate(sizes)}
+    pattern = "model{suffix}.safetensors"
+    split = split_torch_state_dict_into_shards(state, filename_pattern=pattern, max_shard_size=28)
+    with open(os.path.join(HERE, "saved.index.json"), "w") as file:
+        # As in `save_torch_state_dict`.
+        json.dump({"metadata": split.metadata, "weight_map": split.tensor_to_filename}, file, indent=2)
+
+
 def check_npz():
     path = os.path.join(HERE, "saved.npz")
     expected = {name: tensor.numpy() for name, tensor in state_dict(False).items()}
@@ -116,5 +129,6 @@ def check_npz():
 
 
 write_saved()
+write_index()
 print(f"recorded with PyTorch {torch.__version__}")
 check_npz()
