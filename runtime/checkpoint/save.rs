@@ -109,8 +109,7 @@ impl Save {
     /// Splits a safetensors checkpoint of more than `bytes` bytes of tensors into shards, as the Hugging Face hub stores
     /// large models: `model.safetensors` becomes `model-00001-of-00003.safetensors`, … and the index
     /// `model.safetensors.index.json`, all in the directory of the path. A tensor of more than `bytes` bytes has a shard
-    /// of its own. To load the checkpoint, use the path of the index or, if the name is `model.safetensors`, its
-    /// directory.
+    /// of its own. The same path loads the checkpoint.
     ///
     /// The save replaces an older checkpoint with the same name, whether it is split or not, and removes its files.
     /// The save is atomic as a whole: if the process stops at any time, the directory holds the complete old or the
@@ -136,7 +135,8 @@ impl Save {
     ///         "model.safetensors.index.json",
     ///     ]
     /// );
-    /// assert_eq!(sconce::checkpoint::read(directory, &Device::Cpu)?.len(), 4);
+    /// let state = sconce::checkpoint::read(directory.join("model.safetensors"), &Device::Cpu)?;
+    /// assert_eq!(state.len(), 4);
     /// # Ok(())
     /// # }
     /// ```

@@ -289,6 +289,7 @@ fn large_safetensors_checkpoints_are_split_as_huggingface_hub_does() -> Outcome 
         [&shards[..], &["model.safetensors.index.json".to_string()]].concat()
     );
     assert_equal_states(&read(directory.path(), &Device::Cpu)?, &state);
+    assert_equal_states(&read(&path, &Device::Cpu)?, &state);
     assert_eq!(metadata(directory.path().join(&shards[0]))?["epoch"], "3");
 
     // A smaller checkpoint replaces all files.

@@ -304,7 +304,7 @@ fn remove(path: &Path) -> Result<()> {
 mod tests {
     use candle_core::{Device, Tensor};
 
-    use super::super::super::{ReadOptions, StateDict};
+    use super::super::super::{StateDict, read};
     use super::*;
 
     const MAX_SIZE: u64 = 8;
@@ -334,7 +334,7 @@ mod tests {
 
     /// Returns the number of tensors and the only value in the directory's checkpoint.
     fn loaded(directory: &Path) -> (usize, f32) {
-        let state = ReadOptions::default().read(directory, &Device::Cpu).unwrap();
+        let state = read(directory, &Device::Cpu).unwrap();
         let values: Vec<f32> =
             state.iter().flat_map(|(_, tensor)| tensor.to_vec1::<f32>().unwrap()).collect();
         assert!(values.iter().all(|&value| value == values[0]), "the checkpoint mixes two saves: {values:?}");
