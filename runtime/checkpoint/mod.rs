@@ -2,7 +2,7 @@
 //!
 //! [`read`] supports safetensors files (single or sharded), both formats of `torch.save`, and NumPy's `.npz`.
 //! [`Load`](crate::Load) adds options for loading a checkpoint of a different network: a key, a prefix, renaming, and
-//! partial loading. [`write`] writes safetensors (single or sharded), `.pt` files for `torch.load`, and `.npz`, all
+//! partial loading. [`write()`] writes safetensors (single or sharded), `.pt` files for `torch.load`, and `.npz`, all
 //! atomically and with the options of [`Save`].
 //!
 //! # Memory
@@ -98,7 +98,7 @@ pub fn read(path: impl AsRef<Path>, device: &Device) -> Result<StateDict> {
     ReadOptions::default().read(path.as_ref(), device)
 }
 
-/// Returns the metadata of a safetensors file, as written by [`write`](fn@write) and
+/// Returns the metadata of a safetensors file, as written by [`write()`] and
 /// [`Network::save_with`](crate::Network::save_with). Reads no tensors. In a sharded checkpoint, every shard has the
 /// metadata.
 ///
@@ -125,12 +125,12 @@ pub fn metadata(path: impl AsRef<Path>) -> Result<BTreeMap<String, String>> {
     with_context(path.display(), open::metadata(path))
 }
 
-/// Writes `tensors` and `metadata` to a safetensors file: [`write`](fn@write) with the format
+/// Writes `tensors` and `metadata` to a safetensors file: [`write()`] with the format
 /// [`Safetensors`](Format::Safetensors), whatever the extension of the path.
 ///
 /// # Errors
 ///
-/// Fails under the same conditions as [`write`](fn@write).
+/// Fails under the same conditions as [`write()`].
 ///
 /// # Examples
 /// ```

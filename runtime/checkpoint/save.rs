@@ -7,13 +7,13 @@ use candle_core::DType;
 
 use crate::{Error, Result};
 
-/// A file format that [`write`](super::write) supports.
+/// A file format that [`write`](super::write()) supports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Format {
-    /// The format safetensors, which stores metadata and every dtype. Extension `.safetensors`.
+    /// The format safetensors, which also stores metadata. Extension `.safetensors`.
     Safetensors,
-    /// A zip archive of NumPy arrays, as `numpy.savez` writes it. NumPy has no `BF16` and no `F8E4M3`. Extension
+    /// A zip archive of NumPy arrays, which `numpy.load` reads. NumPy has no `BF16` and no `F8E4M3`. Extension
     /// `.npz`.
     Npz,
     /// An `OrderedDict` of tensors as `torch.save` writes it, which `torch.load(path, weights_only=True)` reads.
@@ -49,7 +49,7 @@ impl Format {
 }
 
 /// The path of a checkpoint and the options for saving it, for [`Network::save_with`](crate::Network::save_with) and
-/// [`checkpoint::write`](super::write).
+/// [`checkpoint::write`](super::write()).
 ///
 /// ```
 /// use sconce::checkpoint;
@@ -106,10 +106,10 @@ impl Save {
         self
     }
 
-    /// Splits a safetensors checkpoint of more than `bytes` bytes of tensors into shards, as the Hugging Face hub stores
-    /// large models: `model.safetensors` becomes `model-00001-of-00003.safetensors`, … and the index
-    /// `model.safetensors.index.json`, all in the directory of the path. A tensor of more than `bytes` bytes has a shard
-    /// of its own. The same path loads the checkpoint.
+    /// Splits a safetensors checkpoint of more than `bytes` bytes of tensors into shards, as the Hugging Face hub
+    /// stores large models: `model.safetensors` becomes `model-00001-of-00003.safetensors`, … and the index
+    /// `model.safetensors.index.json`, all in the directory of the path. A tensor of more than `bytes` bytes has a
+    /// shard of its own. The same path loads the checkpoint.
     ///
     /// The save replaces an older checkpoint with the same name, whether it is split or not, and removes its files.
     /// The save is atomic as a whole: if the process stops at any time, the directory holds the complete old or the

@@ -11,17 +11,16 @@ use super::output::OutputTensor;
 use super::save::{Format, Save};
 use super::{npz, safetensors, torch, with_context, write_atomically};
 
-/// Writes `tensors` to a checkpoint with the options of [`Save`], atomically, as
-/// [`write_atomically`] does.
+/// Writes `tensors` to a checkpoint with the options of [`Save`], atomically, as [`write_atomically`] does.
 ///
 /// Writes one tensor after the other, in chunks of 64 Ki elements. A tensor that is not contiguous is written in
 /// row-major order, and a view of a larger tensor without the rest of it. Tied tensors, which are equal views of one
 /// storage, stay tied in a PyTorch file. The other formats store them once for each name.
 ///
-/// A safetensors file begins with the tensors that have the largest elements, so that all tensors are aligned. Tensors
-/// with elements of equal size keep their order, except that [`read`](super::read) returns empty tensors in the order of
-/// their names. The header contains the metadata, `format` (`pt`) and `sconce_version`, which metadata with the same
-/// keys replaces.
+/// A safetensors file begins with the tensors that have the largest elements, so that all tensors are aligned.
+/// Tensors with elements of equal size keep their order, except that [`read`](super::read) returns empty tensors in
+/// the order of their names. The header contains the metadata, `format` (`pt`) and `sconce_version`, which metadata
+/// with the same keys replaces.
 ///
 /// # Errors
 ///

@@ -147,7 +147,7 @@ pub trait Network: Module {
     /// sconce under the key `sconce_version`. [`checkpoint::metadata`] reads the metadata back.
     ///
     /// # Errors
-    /// Fails under the same conditions as [`checkpoint::write`], and if a metadata key is `network`, `sconce_version`
+    /// Fails under the same conditions as [`checkpoint::write()`], and if a metadata key is `network`, `sconce_version`
     /// or `format`.
     fn save_with(&self, save: impl Borrow<Save>) -> Result<()>
     where

@@ -1,7 +1,7 @@
 //! A writer of zip archives, byte for byte like PyTorch's.
 //!
-//! Entries are not compressed, and their data begins at multiples of 64 bytes. The checksum follows the data of an entry
-//! in a data descriptor, so that the writer never seeks. Sizes and positions of 4 GiB and more use zip64.
+//! Entries are not compressed, and their data begins at multiples of 64 bytes. The checksum follows the data of an
+//! entry in a data descriptor, so that the writer never seeks. Sizes and positions of 4 GiB and more use zip64.
 
 use std::io::{self, Write};
 
@@ -195,5 +195,31 @@ impl<W: Write> Write for Checked<'_, W> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The expected bytes are those of a file of more than 4 GiB that PyTorch 2.15 wrote.
+    #[test]
+    fn sizes_and_positions_of_4_gib_use_zip64() {
+        let size = (1 << 32) + 5;
+        assert!(zip64_extra(LIMIT - 1, 0, LIMIT - 1).is_empty());
+        // The local header does not have the compressed size yet.
+        assert_eq!(zip64_extra(size, 0, 745), *b"\x01\0\x10\0\x05\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0");
+        assert_eq!(zip64_extra(8, 8, 0x1_0000_0325), *b"\x01\0\x08\0\x25\x03\0\0\x01\0\0\0");
+        assert_eq!(zip64_extra(LIMIT, LIMIT, LIMIT).len(), 4 + 3 * 8);
+        assert_eq!(descriptor(0, size, true), *b"PK\x07\x08\0\0\0\0\x05\0\0\0\x01\0\0\0\x05\0\0\0\x01\0\0\0");
+        assert_eq!(descriptor(0, 8, false), *b"PK\x07\x08\0\0\0\0\x08\0\0\0\x08\0\0\0");
+        assert_eq!(in_32_bits(size), [0xff; 4]);
+    }
+
+    #[test]
+    fn an_entry_of_another_size_is_an_error() {
+        let mut archive = ArchiveWriter::new(Vec::new());
+        let error = archive.entry("data", 3, |out| Ok(out.write_all(b"four")?)).unwrap_err();
+        assert_eq!(error.to_string(), "expected 3 bytes for the entry `data`, wrote 4");
     }
 }

@@ -14,14 +14,14 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use crate::{Error, Result};
 
 use super::super::atomic::{Directory, write_atomically};
 use super::super::output::OutputTensor;
-use super::super::sharded::for_each_shard;
+use super::super::sharded::{MAX_INDEX, for_each_shard};
 use super::super::temporary::TemporaryFile;
 use super::super::with_context;
 use super::write::{Json, write};
@@ -137,11 +137,13 @@ impl Family {
         Ok(names)
     }
 
-    /// Returns the names of the shards in the current index. A missing or damaged index has none.
+    /// Returns the names of the shards in the current index. If the index is missing or damaged, there is no old
+    /// checkpoint to keep, so errors are ignored.
     fn indexed_shards(&self) -> HashSet<String> {
         let mut shards = HashSet::new();
-        let index = fs::read(self.directory.join(self.index())).unwrap_or_default();
-        // An error means that the index cannot be loaded, so there is no old checkpoint to keep.
+        let mut index = Vec::new();
+        let file = File::open(self.directory.join(self.index()));
+        let _ = file.and_then(|file| file.take(MAX_INDEX).read_to_end(&mut index));
         let _ = for_each_shard(&index, &mut |name| {
             shards.insert(name.to_owned());
             Ok(())
@@ -233,15 +235,15 @@ enum Naming {
     Staged,
 }
 
-/// A lock that is released when it is dropped. The fields are dropped in order: the file must be removed before the lock
-/// is released.
+/// A lock that is released when it is dropped. The fields are dropped in order: the file must be removed before the
+/// lock is released.
 struct Lock {
     _temporary: TemporaryFile,
     _file: File,
 }
 
-/// Splits tensors into shards of at most `max_size` bytes, as `huggingface_hub` does: a larger tensor has a shard of its
-/// own, and a tensor that does not fit into the current shard begins a new one.
+/// Splits tensors into shards of at most `max_size` bytes, as `huggingface_hub` does: a larger tensor has a shard of
+/// its own, and a tensor that does not fit into the current shard begins a new one.
 fn split(tensors: Vec<OutputTensor>, max_size: u64) -> Vec<Vec<OutputTensor>> {
     let mut shards = Vec::new();
     let mut current = Vec::new();

@@ -108,8 +108,8 @@ impl<W: Write> TorchArchiveWriter<W> {
 
     /// Writes the fingerprint and the directory.
     ///
-    /// PyTorch's fingerprint begins with a hash of the names of all entries. The hash depends on the C++ standard library
-    /// with which PyTorch was compiled, so it is 0 here. Nothing reads it when a file is loaded.
+    /// PyTorch's fingerprint begins with a hash of the names of all entries. The hash depends on the C++ standard
+    /// library with which PyTorch was compiled, so it is 0 here. Nothing reads it when a file is loaded.
     fn finish(mut self) -> Result<()> {
         let id = format!("{:020}{:020}", 0, self.fingerprint);
         self.bytes(".data/serialization_id", id.as_bytes())?;
