@@ -82,6 +82,7 @@ pub mod train;
 pub use candle_core as candle;
 pub use candle_nn as nn;
 pub use capture::Captured;
+pub use checkpoint::Save;
 pub use config::Config;
 pub use dim::{Dim, Dims};
 pub use error::{Error, Result};

@@ -2,7 +2,7 @@
 
 pub use candle_core::{D, DType, Device, Tensor};
 
-pub use crate::checkpoint::StateDict;
+pub use crate::checkpoint::{Save, StateDict};
 pub use crate::config::Config;
 pub use crate::functional::*;
 pub use crate::layers::*;

@@ -77,14 +77,14 @@ fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> Result<()>) 
 }
 
 /// The directory of a file. It is opened before writing to detect a missing directory early.
-struct Directory<'a> {
+pub(super) struct Directory<'a> {
     path: &'a Path,
     #[cfg(unix)]
     handle: File,
 }
 
 impl<'a> Directory<'a> {
-    fn open(path: &'a Path) -> Result<Self> {
+    pub fn open(path: &'a Path) -> Result<Self> {
         let metadata = fs::metadata(path)
             .map_err(|error| Error::msg(format!("cannot write into {}: {error}", path.display())))?;
         if !metadata.is_dir() {
@@ -100,7 +100,7 @@ impl<'a> Directory<'a> {
     }
 
     /// Flushes the directory on Unix. Other systems cannot flush directories.
-    fn sync(&self) -> Result<()> {
+    pub fn sync(&self) -> Result<()> {
         #[cfg(unix)]
         if let Err(error) = self.handle.sync_all() {
             let directory = self.path.display();

@@ -1,14 +1,16 @@
 //! Reading and writing checkpoints.
 //!
 //! [`read`] supports safetensors files (single or sharded), both formats of `torch.save`, and NumPy's `.npz`.
-//! [`write_safetensors`] writes a safetensors file atomically. [`Load`](crate::Load) adds options for loading a
-//! checkpoint of a different network: a key, a prefix, renaming, and partial loading.
+//! [`Load`](crate::Load) adds options for loading a checkpoint of a different network: a key, a prefix, renaming, and
+//! partial loading. [`write()`] writes safetensors (single or sharded), `.pt` files for `torch.load`, and `.npz`, all
+//! atomically and with the options of [`Save`].
 //!
 //! # Memory
 //!
 //! Tensors are read one after the other, through a small buffer. No file is held in memory as a whole. Building a
 //! network from a file of N bytes therefore needs memory for the parameters of the network, N bytes for the tensors
-//! of the file, and a few kilobytes.
+//! of the file, and a few kilobytes. Tensors are written in chunks, so writing needs memory for one chunk, or for one
+//! tensor if it is not contiguous.
 //!
 //! Reading a damaged or hostile file cannot allocate more than twice the file's length plus 8 MiB; a larger allocation
 //! is an error. A file with transposed or shared tensors of `int8` or `uint16` is an exception: reading it can take
@@ -24,13 +26,16 @@ mod element;
 mod input;
 mod npz;
 mod open;
+mod output;
 pub(crate) mod readers;
 mod safetensors;
+mod save;
 mod sharded;
 mod state_dict;
 mod strided;
 mod temporary;
 mod torch;
+mod write;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -48,9 +53,11 @@ pub use contents::Skipped;
 #[cfg(feature = "hub")]
 pub(crate) use open::HUB_FILES;
 pub(crate) use open::ReadOptions;
+pub use save::{Format, Save};
 #[cfg(feature = "hub")]
 pub(crate) use sharded::for_each_shard;
 pub use state_dict::StateDict;
+pub use write::write;
 
 /// Reads the tensors of a checkpoint to `device`, in the order of the file.
 ///
@@ -58,7 +65,8 @@ pub use state_dict::StateDict;
 ///
 /// - `.safetensors`;
 /// - `model.safetensors.index.json`, the index of a sharded safetensors checkpoint in the same directory, or a
-///   directory that contains such an index or a `model.safetensors`;
+///   directory that contains such an index or a `model.safetensors`. If `model.safetensors` does not exist, its path
+///   also stands for its index;
 /// - `.pt`, `.pth` and `.bin` files of `torch.save`: a zip archive of a pickle and storages;
 /// - files that `torch.save` wrote before PyTorch 1.6: pickles followed by storages;
 /// - `.npz`, compressed or not, with arrays in row-major or column-major order.
@@ -97,8 +105,9 @@ pub fn read(path: impl AsRef<Path>, device: &Device) -> Result<StateDict> {
     with_context(path.display(), contents.into_state())
 }
 
-/// Returns the metadata of a safetensors file, as written by [`write_safetensors`] and
-/// [`Network::save_with`](crate::Network::save_with). Reads no tensors.
+/// Returns the metadata of a safetensors file, as written by [`write()`] and
+/// [`Network::save_with`](crate::Network::save_with). Reads no tensors. In a sharded checkpoint, every shard has the
+/// metadata.
 ///
 /// The format defines metadata as strings. Numbers and booleans, which some programs write, are returned as text. Other
 /// values are ignored.
@@ -109,16 +118,13 @@ pub fn read(path: impl AsRef<Path>, device: &Device) -> Result<StateDict> {
 ///
 /// # Examples
 /// ```
-/// use std::collections::BTreeMap;
-///
 /// use sconce::checkpoint;
 /// use sconce::prelude::*;
 /// # fn main() -> Result<()> {
 /// # let directory = tempfile::tempdir()?;
 /// # let path = directory.path().join("model.safetensors");
 /// let weight = Tensor::zeros((2, 3), DType::F32, &Device::Cpu)?;
-/// let epoch = BTreeMap::from([("epoch".to_string(), "7".to_string())]);
-/// checkpoint::write_safetensors(&path, [("weight", &weight)], &epoch)?;
+/// checkpoint::write(Save::new(&path).metadata([("epoch", "7")]), [("weight", &weight)])?;
 /// let metadata = checkpoint::metadata(&path)?;
 /// assert_eq!((metadata["epoch"].as_str(), metadata["format"].as_str()), ("7", "pt"));
 /// # Ok(())
@@ -129,16 +135,12 @@ pub fn metadata(path: impl AsRef<Path>) -> Result<BTreeMap<String, String>> {
     with_context(path.display(), open::metadata(path))
 }
 
-/// Writes `tensors` to a safetensors file with [`write_atomically`].
-///
-/// Tensors with larger elements are written first, so that all tensors are aligned. Tensors with elements of equal
-/// size keep their order, except that [`read`] returns empty tensors in the order of their names. The header contains
-/// `metadata`, `format` (`pt`) and `sconce_version`. A non-contiguous tensor is written in row-major order.
+/// Writes `tensors` and `metadata` to a safetensors file: [`write()`] with the format
+/// [`Safetensors`](Format::Safetensors), whatever the extension of the path.
 ///
 /// # Errors
 ///
-/// Fails if the format does not support the dtype of a tensor, if a name occurs twice or is `__metadata__`, which is
-/// reserved, or if the file cannot be written. The message begins with the path.
+/// Fails under the same conditions as [`write()`].
 ///
 /// # Examples
 /// ```
@@ -164,8 +166,7 @@ pub fn write_safetensors<'a, Tensors>(
 where
     Tensors: IntoIterator<Item = (&'a str, &'a Tensor)>,
 {
-    let tensors: Vec<_> = tensors.into_iter().collect();
-    write_atomically(path, |file| safetensors::write(file, tensors, metadata))
+    write(Save::new(path).format(Format::Safetensors).metadata(metadata.clone()), tensors)
 }
 
 /// Prepends `context`, such as a file, a tensor or the position of a byte, to the message of an error.

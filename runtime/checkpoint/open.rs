@@ -37,6 +37,9 @@ impl ReadOptions {
             let name = file.file_name().unwrap_or_default().display();
             return with_context(name, self.read_path(&file, device));
         }
+        if !path.exists() && index_of(path).is_file() {
+            return self.read_path(&index_of(path), device);
+        }
         let (file, length) = open_regular(path)?;
         let directory = path.parent().unwrap_or(Path::new(""));
         self.read_file(&mut *self.source(file)?, length, Some(directory), device)
@@ -144,6 +147,13 @@ fn find_in_directory(directory: &Path) -> Result<PathBuf> {
     let found = HUB_FILES.iter().map(|name| directory.join(name)).find(|path| path.is_file());
     found
         .ok_or_else(|| Error::msg(format!("expected a file, found a directory without any of {HUB_FILES:?}")))
+}
+
+/// Returns the path of the index of the checkpoint that would be at `path` if it were not split into shards.
+fn index_of(path: &Path) -> PathBuf {
+    let mut index = path.as_os_str().to_owned();
+    index.push(".index.json");
+    index.into()
 }
 
 /// Opens a regular file and returns it with its length. Directories, pipes and devices have no reliable length.

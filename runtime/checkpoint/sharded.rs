@@ -15,7 +15,7 @@ use super::input::Input;
 use super::{Contents, ReadOptions, open_regular, with_context};
 
 /// The maximum length of an index in bytes. A typical index has about a hundred bytes per tensor.
-const MAX_INDEX: u64 = 100_000_000;
+pub(super) const MAX_INDEX: u64 = 100_000_000;
 
 /// Reads the tensors of all shards in `directory`. Orders the shards by name, and the tensors within each shard by the
 /// position of their data.

@@ -1,21 +1,25 @@
 //! The metadata of a saved network.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
+use crate::checkpoint::{Format, Save};
 use crate::{Error, Result};
 
-/// Adds the type of the network, `kind`, to the caller's metadata under the key `network`.
+/// The keys that [`Network::save_with`](super::Network::save_with) sets.
+const RESERVED: [&str; 3] = ["network", "format", "sconce_version"];
+
+/// Adds the type of the network, `kind`, to the metadata under the key `network` if the format has metadata.
 ///
 /// # Errors
 /// Fails if a key is specified twice or is reserved.
-pub(super) fn with_type(metadata: &[(&str, &str)], kind: Cow<str>) -> Result<BTreeMap<String, String>> {
-    let mut all = BTreeMap::from([("network".to_string(), kind.into_owned())]);
-    for &(key, value) in metadata {
-        let reserved = ["format", "sconce_version"].contains(&key);
-        if reserved || all.insert(key.to_string(), value.to_string()).is_some() {
-            return Err(Error::msg(format!("the metadata key `{key}` is specified twice or reserved")));
-        }
+pub(super) fn with_type(save: &Save, kind: Cow<str>) -> Result<Save> {
+    let metadata = save.unique_metadata()?;
+    if let Some(key) = RESERVED.iter().find(|key| metadata.contains_key(*key)) {
+        return Err(Error::msg(format!("the metadata key `{key}` is reserved")));
     }
-    Ok(all)
+    let save = save.clone();
+    Ok(match save.selected_format()? {
+        Format::Safetensors => save.metadata([("network", kind)]),
+        Format::Npz | Format::Torch => save,
+    })
 }

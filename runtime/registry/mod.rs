@@ -22,12 +22,12 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Tensor, Var};
 
-use crate::Result;
 use crate::capture::Captured;
-use crate::checkpoint::{self, StateDict};
+use crate::checkpoint::{self, Save, StateDict};
 use crate::load::{Load, LoadReport, Selection};
 use crate::module::{Forward, Mode, Module};
 use crate::signal::Signal;
+use crate::{Error, Result};
 
 /// Methods on the tensors and child modules of a network. Every [`Module`] implements this trait.
 ///
@@ -125,31 +125,36 @@ pub trait Network: Module {
         Ok(matching.report)
     }
 
-    /// Writes every tensor to a `.safetensors` file. The file is written atomically: if the process crashes or
-    /// the disk is full, the old file stays intact.
+    /// Writes every tensor to a file. The extension selects the format: `.safetensors`, `.npz`, or `.pt`, `.pth` or
+    /// `.bin` for PyTorch. The file is written atomically: if the process crashes or the disk is full, the old file
+    /// stays intact.
     ///
     /// # Errors
-    /// Fails if the file cannot be written, or if the format does not support the dtype of a tensor.
+    /// Fails if the extension stands for no format, if the file cannot be written, or if the format does not support
+    /// the dtype of a tensor.
     fn save(&self, path: impl AsRef<Path>) -> Result<()>
     where
         Self: Sized,
     {
-        self.save_with(path, &[])
+        self.save_with(Save::new(path))
     }
 
-    /// Writes every tensor and custom metadata, such as `&[("epoch", "3")]`, to a `.safetensors` file.
+    /// Writes every tensor to a file with the options of [`Save`].
     ///
-    /// Adds the type of this network to the metadata under the key `network`, and the version of sconce under the key
-    /// `sconce_version`. [`checkpoint::metadata`] reads the metadata back.
+    /// Adds the type of this network to the metadata of a safetensors file under the key `network`, and the version of
+    /// sconce under the key `sconce_version`. [`checkpoint::metadata`] reads the metadata back.
     ///
     /// # Errors
-    /// Fails if a metadata key is specified twice or is `network`, `sconce_version` or `format`. Also fails if the file
-    /// cannot be written, or if the format does not support the dtype of a tensor.
-    fn save_with(&self, path: impl AsRef<Path>, metadata: &[(&str, &str)]) -> Result<()>
+    /// Fails under the same conditions as [`checkpoint::write()`], and if a metadata key is `network`, `sconce_version`
+    /// or `format`.
+    fn save_with(&self, save: impl Borrow<Save>) -> Result<()>
     where
         Self: Sized,
     {
-        checkpoint::write_safetensors(path, &self.state_dict(), &metadata::with_type(metadata, self.kind())?)
+        let save = save.borrow();
+        let with_type = metadata::with_type(save, self.kind());
+        let save = with_type.map_err(|error| Error::msg(format!("{}: {error}", save.path().display())))?;
+        checkpoint::write(save, &self.state_dict())
     }
 
     /// Moves every tensor to `device`. Trainable parameters become new variables.

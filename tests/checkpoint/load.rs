@@ -219,7 +219,7 @@ fn the_float_dtype_can_be_set() -> Outcome {
 #[test]
 fn metadata_is_saved_with_the_network() -> Outcome {
     let (_directory, path, net) = saved()?;
-    net.save_with(&path, &[("epoch", "3"), ("note", "\"best\"\n")])?;
+    net.save_with(Save::new(&path).metadata([("epoch", "3"), ("note", "\"best\"\n")]))?;
     let actual = metadata(&path)?;
     for (key, value) in [
         ("epoch", "3"),
@@ -231,9 +231,10 @@ fn metadata_is_saved_with_the_network() -> Outcome {
         assert_eq!(actual.get(key).map(String::as_str), Some(value));
     }
     for twice in ["network", "format", "sconce_version"] {
-        assert!(message(net.save_with(&path, &[(twice, "x")])).contains(twice));
+        assert!(message(net.save_with(Save::new(&path).metadata([(twice, "x")]))).contains(twice));
     }
-    assert!(message(net.save_with(&path, &[("a", "1"), ("a", "2")])).contains("`a`"));
+    let twice = Save::new(&path).metadata([("a", "1"), ("a", "2")]);
+    assert!(message(net.save_with(twice)).contains("`a`"));
     assert_eq!(metadata(&path)?, actual);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Checkpoint files: reading and writing every format, loading into networks, and a fuzzer's files.
+//! Checkpoint files: reading and writing every format, loading into networks, saving, and a fuzzer's files.
 
 mod agreement;
 #[path = "../common/archive.rs"]
@@ -14,5 +14,7 @@ mod modules;
 mod objects;
 mod proposals;
 mod report;
+mod save;
+mod values;
 mod wrapped;
 mod wrappers;

@@ -1,11 +1,12 @@
-//! A process that is killed while saving leaves either the old file or the new one.
+//! A process that is killed while saving leaves either the old checkpoint or the new one.
 
 use std::path::Path;
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use sconce::Save;
 use sconce::candle::{DType, Device, Tensor};
-use sconce::checkpoint::{StateDict, metadata, read, write_safetensors};
+use sconce::checkpoint::{StateDict, metadata, read, write, write_safetensors};
 
 use crate::common::process::test_command;
 use crate::exclusive;
@@ -40,12 +41,32 @@ fn saves_until_killed() -> Outcome {
     Ok(())
 }
 
-fn spawn(target: &Path) -> std::io::Result<Child> {
-    test_command(module_path!(), "saves_until_killed")
-        .env(TARGET, target)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
+fn spawn(test: &str, target: &Path) -> std::io::Result<Child> {
+    test_command(module_path!(), test).env(TARGET, target).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
+}
+
+/// The seed of the delays. It is fixed, so that every run uses the same delays.
+const SEED: u64 = 0x2545_f491_4f6c_dd1d;
+
+/// Waits until the child has replaced `file`, whose last change was at `before`, and kills the child after a random
+/// delay.
+fn kill_after_first_save(
+    child: &mut Child,
+    file: &Path,
+    before: SystemTime,
+    max_micros: u64,
+    random: &mut u64,
+) -> Outcome {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while std::fs::metadata(file)?.modified()? == before && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    *random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    std::thread::sleep(Duration::from_micros((*random >> 40) % max_micros));
+    // On Unix, `kill` sends SIGKILL.
+    child.kill()?;
+    child.wait()?;
+    Ok(())
 }
 
 /// Returns the number of the state that the file holds, 1 or 2. Returns an error if the file cannot be read, and panics
@@ -69,21 +90,11 @@ fn killing_a_process_while_it_saves_leaves_a_complete_file() -> Outcome {
     let target = directory.path().join("state.safetensors");
     write_safetensors(&target, &state(1.)?, &[("number".to_string(), "1".to_string())].into())?;
     let (mut counts, mut interrupted) = ([0; 2], 0);
-    // The generator of the delays has a fixed seed, so that every run uses the same delays.
-    let mut random = 0x2545_f491_4f6c_dd1d_u64;
+    let mut random = SEED;
     for _ in 0..100 {
         let before = std::fs::metadata(&target)?.modified()?;
-        let mut child = spawn(&target)?;
-        // Wait until the child has saved for the first time, and kill it after a random delay.
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while std::fs::metadata(&target)?.modified()? == before && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        std::thread::sleep(Duration::from_micros((random >> 40) % 20_000));
-        // On Unix, `kill` sends SIGKILL.
-        child.kill()?;
-        child.wait()?;
+        let mut child = spawn("saves_until_killed", &target)?;
+        kill_after_first_save(&mut child, &target, before, 20_000, &mut random)?;
         counts[saved_state(&target)? as usize - 1] += 1;
         let files = std::fs::read_dir(directory.path())?.count();
         assert!(files <= 2, "expected the file and at most one leftover, found {files} files");
@@ -97,6 +108,57 @@ fn killing_a_process_while_it_saves_leaves_a_complete_file() -> Outcome {
     write_safetensors(&target, &state(2.)?, &[("number".to_string(), "2".to_string())].into())?;
     assert_eq!(saved_state(&target)?, 2.);
     assert_eq!(std::fs::read_dir(directory.path())?.count(), 1);
+    Ok(())
+}
+
+/// The size of a shard, which holds one of the two tensors.
+const SHARD: u64 = 4 * ELEMENTS as u64;
+
+/// Runs in the child process: saves two states of two shards alternately until it is killed.
+#[test]
+#[ignore = "runs in child processes of another test"]
+fn saves_shards_until_killed() -> Outcome {
+    let target = std::env::var_os(TARGET).expect("the parent should set the path");
+    let save = Save::new(target).max_shard_size(SHARD);
+    let end = Instant::now() + Duration::from_secs(60);
+    while Instant::now() < end {
+        for value in [1., 2.] {
+            write(&save, &state(value)?)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+#[test]
+fn killing_a_process_while_it_saves_shards_leaves_a_complete_checkpoint() -> Outcome {
+    let _guard = exclusive();
+    let directory = tempfile::tempdir()?;
+    let target = directory.path().join("model.safetensors");
+    let save = Save::new(&target).max_shard_size(SHARD);
+    write(&save, &state(1.)?)?;
+    let index = directory.path().join("model.safetensors.index.json");
+    let (mut counts, mut interrupted) = ([0; 2], 0);
+    let mut random = SEED;
+    for _ in 0..40 {
+        let before = std::fs::metadata(&index)?.modified()?;
+        let mut child = spawn("saves_shards_until_killed", &target)?;
+        kill_after_first_save(&mut child, &index, before, 100_000, &mut random)?;
+        let state = read(directory.path(), &Device::Cpu)?;
+        assert_eq!(state.keys().collect::<Vec<_>>(), ["first", "second"]);
+        let values: Vec<f32> =
+            state.iter().map(|(_, tensor)| tensor.get(0)?.to_scalar()).collect::<Result<_, _>>()?;
+        assert_eq!(values[0], values[1], "the shards mix two states");
+        counts[values[0] as usize - 1] += 1;
+        interrupted += usize::from(std::fs::read_dir(directory.path())?.count() > 3);
+    }
+    println!("states {counts:?} times, {interrupted} saves interrupted");
+    assert!(counts.iter().all(|&count| count > 0), "expected both states, found {counts:?}");
+    assert!(interrupted > 5, "expected more than 5 interrupted saves, found {interrupted}");
+
+    // The next save removes the leftover files.
+    write(&save, &state(2.)?)?;
+    assert_eq!(std::fs::read_dir(directory.path())?.count(), 3);
     Ok(())
 }
 

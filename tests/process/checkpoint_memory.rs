@@ -1,4 +1,5 @@
-//! Loading a file of N bytes needs the memory of the parameters and at most 1.1 N additional bytes.
+//! Loading a file of N bytes needs the memory of the parameters and at most 1.1 N additional bytes. Saving needs a small
+//! buffer.
 
 use std::path::Path;
 
@@ -76,6 +77,23 @@ fn npz_file(path: &Path, net: &Net, deflated: bool) -> Result<()> {
         entries.push(if deflated { Entry::deflated(&name, &bytes) } else { Entry::stored(&name, &bytes) });
     }
     Ok(std::fs::write(path, archive(&entries))?)
+}
+
+#[test]
+fn saving_needs_a_buffer_and_no_copy_of_the_network() -> Result<()> {
+    let _guard = crate::exclusive();
+    let directory = tempfile::tempdir()?;
+    let net = Net::new(&Device::Cpu)?;
+    for file in ["net.safetensors", "net.pt", "net.npz"] {
+        let save = Save::new(directory.path().join(file));
+        let dtype = if file == "net.npz" { DType::F16 } else { DType::BF16 };
+        for save in [save.clone(), save.dtype(dtype)] {
+            let saving = peak(|| net.save_with(&save))?;
+            println!("{file}: peak {saving}");
+            assert!(saving <= 4 << 20, "{save:?}: expected at most 4 MiB, found {saving} bytes");
+        }
+    }
+    Ok(())
 }
 
 #[test]

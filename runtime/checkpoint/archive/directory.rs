@@ -15,19 +15,19 @@ pub(super) struct Extent {
 }
 
 /// The signature of the end record.
-const END: &[u8] = b"PK\x05\x06";
+pub(super) const END: &[u8] = b"PK\x05\x06";
 /// The length of the end record without its comment, in bytes.
 const END_LENGTH: usize = 22;
 /// The signature of the zip64 end record.
-const END_64: &[u8] = b"PK\x06\x06";
+pub(super) const END_64: &[u8] = b"PK\x06\x06";
 /// The length of the zip64 end record, in bytes.
 const END_64_LENGTH: u64 = 56;
 /// The signature of the locator: the record that contains the position of the zip64 end record.
-const LOCATOR_64: &[u8] = b"PK\x06\x07";
+pub(super) const LOCATOR_64: &[u8] = b"PK\x06\x07";
 /// The length of the locator, in bytes.
 const LOCATOR_64_LENGTH: u64 = 20;
 /// The signature of an entry's record in the directory.
-const RECORD: &[u8] = b"PK\x01\x02";
+pub(super) const RECORD: &[u8] = b"PK\x01\x02";
 /// The length of an entry's record without the name, the extra field and the comment, in bytes.
 const RECORD_LENGTH: usize = 46;
 

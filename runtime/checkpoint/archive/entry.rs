@@ -11,7 +11,7 @@ use super::super::input::{Input, ReadSeek};
 use super::directory::{HEADER_LENGTH, Record, invalid, number};
 
 /// The signature of an entry's local header.
-const HEADER: &[u8] = b"PK\x03\x04";
+pub(super) const HEADER: &[u8] = b"PK\x03\x04";
 
 /// The compression method of an entry without compression.
 const STORED: u64 = 0;

@@ -1,4 +1,4 @@
-//! A reader of zip archives written by PyTorch and NumPy.
+//! A reader of zip archives written by PyTorch and NumPy, and a writer.
 //!
 //! The reader supports only the features that PyTorch and NumPy use, and needs little memory: the directory is read
 //! once, and an entry is represented by its position in the directory. Encrypted entries are errors. So are overlapping
@@ -6,6 +6,7 @@
 
 mod directory;
 mod entry;
+mod write;
 
 use std::io::Read as _;
 
@@ -18,6 +19,7 @@ use super::with_context;
 use directory::Record;
 
 pub(super) use entry::EntryReader;
+pub(super) use write::{ALIGNMENT, ArchiveWriter};
 
 /// An open archive.
 pub(super) struct Archive<'f> {

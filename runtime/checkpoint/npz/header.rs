@@ -4,6 +4,7 @@ use std::io::Read;
 
 use crate::{Error, Result};
 
+use super::super::archive::ALIGNMENT;
 use super::super::element::ElementType;
 use super::super::input::fill;
 use super::super::strided::MAX_DIMENSIONS;
@@ -12,6 +13,9 @@ const MAGIC: &[u8; 6] = b"\x93NUMPY";
 
 /// The maximum length of the header in bytes, the same as NumPy's default maximum.
 const MAX_LENGTH: u32 = 10_000;
+
+/// The space that NumPy leaves for the first length of a shape, in digits.
+const MAX_DIGITS: usize = 21;
 
 /// The header of a `.npy` file.
 #[derive(Debug)]
@@ -110,6 +114,24 @@ fn parse_element(descr: &str) -> Result<ElementType> {
             return Err(Error::msg(format!("candle has no dtype for elements of type `{descr}`")));
         }
     })
+}
+
+/// Returns the header of an array in row-major order, as NumPy writes it. Its length is a multiple of [`ALIGNMENT`].
+pub(super) fn bytes(descr: &str, shape: &[usize]) -> Vec<u8> {
+    let lengths = match shape {
+        [only] => format!("{only},"),
+        _ => shape.iter().map(usize::to_string).collect::<Vec<_>>().join(", "),
+    };
+    let mut text = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({lengths}), }}");
+    if let Some(first) = shape.first() {
+        // NumPy leaves space so that an array can grow in place along its first axis.
+        text.extend(std::iter::repeat_n(' ', MAX_DIGITS - first.to_string().len()));
+    }
+    let unpadded = MAGIC.len() + 4 + text.len() + 1;
+    text.extend(std::iter::repeat_n(' ', unpadded.next_multiple_of(ALIGNMENT as usize) - unpadded));
+    text.push('\n');
+    let version_and_length = [&[1, 0][..], &(text.len() as u16).to_le_bytes()].concat();
+    [MAGIC, &version_and_length[..], text.as_bytes()].concat()
 }
 
 /// A tokenizer of the remaining text.

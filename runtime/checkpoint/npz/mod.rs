@@ -1,6 +1,7 @@
 //! NumPy's `.npz` format: a zip archive of `.npy` files, written by `numpy.savez` and `numpy.savez_compressed`.
 
 mod header;
+mod write;
 
 use std::io::Read;
 
@@ -16,6 +17,8 @@ use super::strided::{Strided, View};
 use super::{StateDict, with_context};
 
 use header::Header;
+
+pub(super) use write::{check, write};
 
 const EXTENSION: &str = ".npy";
 

@@ -4,6 +4,7 @@
 //! pickle may name, and [`call`] the results of calling them. [`select`] finds the state dict, and [`skipped`] lists
 //! everything else. [`module`] collects the tensors of a pickled module, and [`script`] knows those of TorchScript.
 //! [`archive`] and [`legacy`] read storages, and [`storages`] creates tensors from them.
+//! [`write`] writes a file, and [`pickler`] its pickle.
 
 mod archive;
 mod call;
@@ -16,12 +17,14 @@ mod module;
 mod named;
 mod opcode;
 mod pickle;
+mod pickler;
 mod read;
 mod script;
 mod select;
 mod skipped;
 mod storages;
 mod text;
+mod write;
 
 use std::io::Read;
 
@@ -43,6 +46,7 @@ use skipped::unsupported_tensor;
 use storages::TensorReader;
 
 pub(super) use archive::prefix;
+pub(super) use write::{check, write};
 
 /// Reads a zip archive whose entries begin with `prefix`. If `key` is given, searches only the entry `key` for
 /// the state dict.
