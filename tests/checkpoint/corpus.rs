@@ -121,7 +121,7 @@ fn tensors_with_large_metadata_are_errors() {
 fn containers_that_share_their_items_take_linear_time() {
     const COUNT: usize = 1 << 15;
     // The length of the file limits the memory of its objects.
-    let padding = [&b"\x80\x02T\0\0\0\x01"[..], &[b' '; 1 << 24], b"0"].concat();
+    let padding = [&b"\x80\x02T\0\0\0\x01"[..], &b" ".repeat(1 << 24), b"0"].concat();
     // Many keys for one dictionary without tensors. Searching it once per key would take quadratic time.
     let shared = [&b"}q\x01("[..], &b"K\x01N".repeat(COUNT), b"u0"].concat();
     let dictionaries = [&padding[..], &shared, b"}(", &b"K\x01h\x01".repeat(COUNT), b"u."].concat();
