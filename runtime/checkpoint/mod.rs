@@ -13,9 +13,9 @@
 //! tensor if it is not contiguous.
 //!
 //! Reading a damaged or hostile file cannot allocate more than twice the file's length plus 8 MiB; a larger allocation
-//! is an error. A file with transposed or shared tensors of `int8` or `uint16` is an exception: reading it can take
-//! three times its length, because candle stores these elements in twice the size. Some valid files need more
-//! memory: an `.npz` compressed to less than half its size, or tensors that overlap each other. Set
+//! is an error. A file with transposed or shared tensors of `int8`, `uint16` or `float8_e5m2` is an exception: reading
+//! it can take three times its length, because candle stores these elements in twice the size. Some valid files need
+//! more memory: an `.npz` compressed to less than half its size, or tensors that overlap each other. Set
 //! [`Load::limit`](crate::Load::limit) to read them.
 
 mod archive;
@@ -64,21 +64,31 @@ pub use write::write;
 /// The format is detected from the content, not the extension:
 ///
 /// - `.safetensors`;
-/// - `model.safetensors.index.json`, the index of a sharded safetensors checkpoint in the same directory, or a
-///   directory that contains such an index or a `model.safetensors`. If `model.safetensors` does not exist, its path
-///   also stands for its index;
 /// - `.pt`, `.pth` and `.bin` files of `torch.save`: a zip archive of a pickle and storages;
 /// - files that `torch.save` wrote before PyTorch 1.6: pickles followed by storages;
+/// - TorchScript archives, which `torch.jit.save` writes;
+/// - `model.safetensors.index.json` and `pytorch_model.bin.index.json`: the index of a sharded checkpoint, whose files
+///   are in the same directory. If `model.safetensors` does not exist, its path also stands for its index;
+/// - a directory that contains `model.safetensors`, `model.safetensors.index.json`, `pytorch_model.bin` or
+///   `pytorch_model.bin.index.json`, tried in this order;
 /// - `.npz`, compressed or not, with arrays in row-major or column-major order.
 ///
-/// In a PyTorch file, the state dict may be the top-level object, the entry `state_dict`, `model_state_dict` or
-/// `model`, or the only dictionary of tensors in the file. Entries that are not tensors are ignored. The names are those
-/// of the file, including the prefix `module.` that `DataParallel` adds. Pickled code is never run: a pickle that names
-/// a class or function outside a short, fixed list is an error.
+/// # Files of PyTorch
+///
+/// The state dict may be the top-level object, the entry `state_dict`, `model_state_dict` or `model`, or the only
+/// dictionary of tensors in the file. A module (`torch.save(model)`, or a TorchScript module) is read as its
+/// `state_dict()`: the parameters and the persistent buffers by path. TorchScript does not record which buffers are
+/// persistent, so all of them are read. The names are those of the file, including the prefix `module.` that
+/// `DataParallel` adds.
+///
+/// Other objects are skipped: the arguments and paths of a training script, enums, or instances of its classes. Their
+/// code is never imported or run. [`LoadReport`](crate::LoadReport) lists them.
+///
+/// # Element types
 ///
 /// Element types that candle lacks are converted to the smallest type that can represent all values: `bool` to `U8`,
-/// `int8` to `I16`, `uint16` to `U32`. Complex, quantized and sparse tensors, `uint64`, and NumPy's objects and
-/// strings are errors.
+/// `int8` to `I16`, `uint16` to `U32`, `float8_e5m2` to `F16`. Complex, quantized and sparse tensors, `uint64`, and
+/// NumPy's objects and strings are errors. In a PyTorch file, such tensors outside the state dict are skipped.
 ///
 /// # Errors
 ///

@@ -1,4 +1,5 @@
-//! Sharded checkpoints: several files and an index of their tensors. The files are those of safetensors or `torch.save`.
+//! Sharded checkpoints: several files and an index of their tensors. The files are those of safetensors or
+//! `torch.save`.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;

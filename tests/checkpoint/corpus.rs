@@ -116,3 +116,30 @@ fn tensors_with_large_metadata_are_errors() {
     let error = readers::torch_legacy(&legacy_file(&object)).expect_err("expected an error").to_string();
     assert!(error.contains("at most 64 metadata entries of a tensor"), "{error}");
 }
+
+#[test]
+fn containers_that_share_their_items_take_linear_time() {
+    const COUNT: usize = 1 << 15;
+    // The length of the file limits the memory of its objects.
+    let padding = [&b"\x80\x02T\0\0\0\x01"[..], &b" ".repeat(1 << 24), b"0"].concat();
+    // Many keys for one dictionary without tensors. Searching it once per key would take quadratic time.
+    let shared = [&b"}q\x01("[..], &b"K\x01N".repeat(COUNT), b"u0"].concat();
+    let dictionaries = [&padding[..], &shared, b"}(", &b"K\x01h\x01".repeat(COUNT), b"u."].concat();
+    // Many sets of one list.
+    let list = [&b"]q\x01("[..], &b"K\x01".repeat(60), b"e0c__builtin__\nset\nq\x020"].concat();
+    let sets = [&padding[..], &list, b"](", &b"h\x02h\x01\x85R".repeat(COUNT), b"e."].concat();
+    // Many objects with the attributes of one module.
+    let attributes = [&b"}q\x01("[..], &b"K\x01N".repeat(COUNT), b"U\x08_modulesNu0"].concat();
+    let object = b"c__main__\nNet\n)\x81h\x01b0";
+    let objects = [&padding[..], &attributes, &object.repeat(COUNT / 4), b"}."].concat();
+    for (name, object, expected) in [
+        ("dictionaries", dictionaries, "found a dictionary with the entries"),
+        ("sets", sets, "expected a dictionary, found a list"),
+        ("objects", objects, ""),
+    ] {
+        let file = legacy_file(&object);
+        let outcome = within_seconds(name, || readers::torch_legacy(&file)).err();
+        let error = outcome.map(|error| error.to_string()).unwrap_or_default();
+        assert!(error.contains(expected) && error.is_empty() == expected.is_empty(), "{name}: {error}");
+    }
+}

@@ -113,6 +113,26 @@ fn modules_in_each_other_take_bounded_time() {
 }
 
 #[test]
+fn long_names_are_errors() {
+    let name = [&b"X\x01\x04\0\0"[..], &b"n".repeat(0x401)].concat();
+    let tensor = b"ctorch._utils\n_rebuild_qtensor\n)R";
+    let in_dict = [&b"\x80\x02}"[..], &name, tensor, b"s."].concat();
+    let class = b"c__main__\nNet\n)\x81";
+    let in_module = [&b"\x80\x02"[..], class, b"}U\x0b_parameters}", &name, tensor, b"ssb."].concat();
+    let module = [&class[..], b"}U\x08_modules}sb"].concat();
+    let as_module = [&b"\x80\x02"[..], class, b"}U\x08_modules}", &name, &module, b"ssb."].concat();
+    let transient = b"}(U\x08_modules}U\x1b_non_persistent_buffers_set(";
+    let in_set = [&b"\x80\x04"[..], class, transient, &name, b"\x91ub."].concat();
+    for object in [in_dict, in_module, as_module, in_set] {
+        let error = message(readers::any(&legacy_file(&object)));
+        assert!(error.contains("names of at most 1024 bytes, found one of 1025"), "{error}");
+    }
+    let storage = [&b"\x80\x02(U\x07storagectorch\nFloatStorage\n"[..], &name, b"U\x03cpuK\x01tQ."].concat();
+    let error = message(readers::any(&legacy_file(&storage)));
+    assert!(error.contains("storage keys of at most 64 bytes, found one of 1025"), "{error}");
+}
+
+#[test]
 fn an_object_without_tensors_is_an_error_that_names_its_class() {
     for (object, expected) in [
         (&b"\x80\x02c__main__\nNet\n)\x81}U\x01aK\x01sb."[..], "an object of the class `__main__.Net`"),

@@ -1,8 +1,9 @@
 //! The JSON header: an object that maps names to types, shapes and offsets, and `__metadata__` to strings.
 //!
-//! Some programs write numbers or nested objects as metadata. The `safetensors` crate rejects such files, so the header is
-//! parsed here.
+//! Some programs write numbers or nested objects as metadata. The `safetensors` crate rejects such files, so the header
+//! is parsed here.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
@@ -101,17 +102,22 @@ impl<'de> Visitor<'de> for HeaderVisitor {
                     Ok(metadata) => header.metadata = metadata,
                     Err(kind) => header.invalid_metadata = kind,
                 }
-            } else if header.tensors.contains_key(&name) {
-                return Err(A::Error::custom(format_args!("tensor `{name}` occurs twice")));
-            } else {
-                header.tensors.insert(name, map.next_value()?);
+                continue;
+            }
+            match header.tensors.entry(name) {
+                Entry::Vacant(entry) => _ = entry.insert(map.next_value()?),
+                Entry::Occupied(entry) => {
+                    let name = entry.key();
+                    return Err(A::Error::custom(format_args!("tensor `{name}` occurs twice")));
+                }
             }
         }
         Ok(header)
     }
 }
 
-/// The entries of the metadata or, if it is not an object, its kind. The kind of `null` is `None`: the metadata is absent.
+/// The entries of the metadata or, if it is not an object, its kind. The kind of `null` is `None`: the metadata is
+/// absent.
 struct Entries(Result<BTreeMap<String, Value>, Option<&'static str>>);
 
 impl<'de> Deserialize<'de> for Entries {

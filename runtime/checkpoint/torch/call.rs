@@ -152,7 +152,8 @@ fn counts<'a>(heap: &Heap<'a>, values: Value<'a>) -> Result<Vec<usize>> {
     heap.items(values)?.iter().map(|&value| count(value)).collect()
 }
 
-/// Returns the object with the persistent id `id`: a storage or, in a legacy file, the class of a module with its source.
+/// Returns the object with the persistent id `id`: a storage or, in a legacy file, the class of a module with its
+/// source.
 pub(super) fn persistent<'a>(heap: &mut Heap<'a>, id: Value<'a>) -> Result<Value<'a>> {
     match heap.items(id)? {
         [Value::Str("module"), class, ..] => Ok(*class),
@@ -160,7 +161,8 @@ pub(super) fn persistent<'a>(heap: &mut Heap<'a>, id: Value<'a>) -> Result<Value
     }
 }
 
-/// The maximum length of a storage's key in bytes. PyTorch writes numbers. A file may use one long key for many storages.
+/// The maximum length of a storage's key in bytes. PyTorch writes numbers. A file may use one long key for many
+/// storages.
 const MAX_KEY: usize = 64;
 
 /// Returns the storage of the persistent id `('storage', class, key, device, elements, view)`. Only legacy files have

@@ -1,7 +1,7 @@
 //! The classes and functions that a pickle names.
 //!
-//! Python imports and runs any function that a pickle names. Here, the functions in a short, fixed list are implemented,
-//! and all others are only names.
+//! Python imports and runs any function that a pickle names. Here, the functions in a short, fixed list are
+//! implemented, and all others are only names.
 
 use crate::checkpoint::element::ElementType;
 

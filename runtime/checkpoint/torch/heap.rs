@@ -304,7 +304,8 @@ impl<'a> Heap<'a> {
         }
     }
 
-    /// Returns the dictionary of an object's attributes. With slots, the state is a tuple of this dictionary and the slots.
+    /// Returns the dictionary of an object's attributes. With slots, the state is a tuple of this dictionary and the
+    /// slots.
     fn attribute_dict(&self, value: Value<'a>) -> Option<&Dict<'a>> {
         let Value::Object(index) = value else { return None };
         let state = match self.objects[index].state? {

@@ -1,4 +1,5 @@
-//! The tensors of a module, as `torch.save(model)` or `torch.jit.save` writes it: those that its `state_dict()` returns.
+//! The tensors of a module, as `torch.save(model)` or `torch.jit.save` writes it: those that its `state_dict()`
+//! returns.
 
 use std::collections::{HashMap, HashSet};
 
@@ -7,7 +8,7 @@ use crate::{Error, Result};
 
 use super::class::elided;
 use super::heap::{Entry, Heap, Value};
-use super::named::NamedTensors;
+use super::named::{NamedTensors, check_name};
 use super::script::{ScriptClass, ScriptClasses};
 use super::skipped::Listing;
 
@@ -106,7 +107,11 @@ impl<'w, 'p, 'a> ModuleWalk<'w, 'p, 'a> {
         let attributes = self.heap.attributes(module);
         let buffers = class.buffers.as_deref().unwrap_or_default();
         self.visit(attributes.len() + class.parameters.len() + buffers.len())?;
-        let by_name: HashMap<_, _> = attributes.iter().filter_map(tensor).collect();
+        let mut by_name = HashMap::new();
+        for (name, tensor) in attributes.iter().filter_map(tensor) {
+            check_name(name.len())?;
+            by_name.insert(name, tensor);
+        }
         for name in class.parameters.iter().chain(buffers) {
             if let Some(&tensor) = by_name.get(name.as_str()) {
                 self.add_named(name, tensor)?;
@@ -129,6 +134,7 @@ impl<'w, 'p, 'a> ModuleWalk<'w, 'p, 'a> {
         match name {
             Value::Str(name) if self.is_module(child) => {
                 let length = self.prefix.len();
+                check_name(length + name.len())?;
                 self.prefix.push_str(name);
                 self.prefix.push('.');
                 let added = self.add_module(child, depth + 1);
@@ -153,6 +159,7 @@ impl<'w, 'p, 'a> ModuleWalk<'w, 'p, 'a> {
     }
 
     fn add_named(&mut self, name: &str, tensor: Value<'a>) -> Result<()> {
+        check_name(self.prefix.len() + name.len())?;
         let name = format!("{}{name}", self.prefix);
         self.tensors.insert(&name, tensor, self.budget)
     }
@@ -192,10 +199,14 @@ impl<'w, 'p, 'a> ModuleWalk<'w, 'p, 'a> {
     fn names(&mut self, set: Option<Value<'a>>) -> Result<HashSet<&'a str>> {
         let items = set.and_then(|set| self.heap.items(set).ok()).unwrap_or_default();
         self.visit(items.len())?;
-        Ok(items
-            .iter()
-            .filter_map(|item| if let Value::Str(name) = item { Some(*name) } else { None })
-            .collect())
+        let mut names = HashSet::new();
+        for item in items {
+            if let Value::Str(name) = item {
+                check_name(name.len())?;
+                names.insert(*name);
+            }
+        }
+        Ok(names)
     }
 
     fn visit(&mut self, count: usize) -> Result<()> {

@@ -8,7 +8,7 @@ use crate::{Error, Result};
 use super::heap::Value;
 
 /// The maximum length of a name in bytes. A file may use one long name for many tensors.
-const MAX_NAME: usize = 1 << 12;
+const MAX_NAME: usize = 1 << 10;
 
 /// The memory of an entry in bytes, without the name.
 const PER_ENTRY: usize = 128;
@@ -27,12 +27,7 @@ impl<'a> NamedTensors<'a> {
     ///
     /// Fails if the name is too long, or if the names take more memory than the budget has left.
     pub fn insert(&mut self, name: &str, tensor: Value<'a>, budget: &mut Budget) -> Result<()> {
-        if name.len() > MAX_NAME {
-            let length = name.len();
-            return Err(Error::msg(format!(
-                "expected names of at most {MAX_NAME} bytes, found one of {length}"
-            )));
-        }
+        check_name(name.len())?;
         if let Some(&position) = self.positions.get(name) {
             self.entries[position].1 = tensor;
             return Ok(());
@@ -52,4 +47,12 @@ impl<'a> NamedTensors<'a> {
     pub fn into_entries(self) -> Vec<(String, Value<'a>)> {
         self.entries
     }
+}
+
+/// Returns an error if a name of `length` bytes is too long.
+pub(super) fn check_name(length: usize) -> Result<()> {
+    if length <= MAX_NAME {
+        return Ok(());
+    }
+    Err(Error::msg(format!("expected names of at most {MAX_NAME} bytes, found one of {length}")))
 }

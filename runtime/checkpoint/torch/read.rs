@@ -42,7 +42,8 @@ impl<'a> PickleInput<'a> {
         self.array().map(u64::from_le_bytes)
     }
 
-    /// Reads a string. Python can pickle strings that are not valid Unicode, such as the names of files. They are opaque.
+    /// Reads a string. Python can pickle strings that are not valid Unicode, such as the names of files. They are
+    /// opaque.
     pub fn text(&mut self, length: u64) -> Result<Value<'a>> {
         let bytes = self.take(length)?;
         Ok(std::str::from_utf8(bytes).map_or(Value::Opaque("str"), Value::Str))

@@ -15,7 +15,10 @@ use super::heap::{Heap, Value};
 const ROOT: &str = "__torch__";
 
 /// The maximum length of a module's or class's name in bytes. A file may use one long name for many classes.
-const MAX_NAME: usize = 1 << 10;
+const MAX_NAME: usize = 1 << 9;
+
+/// The memory per class that the pickle names, in bytes.
+const PER_CLASS: usize = 64;
 
 /// The memory of the parsed classes per byte of source, in bytes. The shortest entry of a list, `"", `, takes 4 bytes.
 const PER_SOURCE_BYTE: usize = 12;
@@ -39,7 +42,10 @@ pub(super) struct ScriptClass {
 impl ScriptClasses {
     /// Reads the source of all TorchScript classes that the pickle names.
     pub fn read(heap: &Heap, archive: &mut TorchArchive, budget: &mut Budget) -> Result<Self> {
+        budget.spend(heap.classes().len().checked_mul(PER_CLASS))?;
         let mut all = Self::default();
+        // The archive of a mobile model has no source. The names of the tensors are unknown.
+        let unknown = all.add(ScriptClass::default());
         let mut sources = HashMap::new();
         for class in heap.classes() {
             if !is_script(class) {
@@ -51,15 +57,15 @@ impl ScriptClasses {
             }
             let index = match &sources[class.module] {
                 Some(modules) => modules.get(class.name).copied(),
-                // The archive of a mobile model has no source.
-                None => Some(all.add(ScriptClass::default())),
+                None => Some(unknown),
             };
             all.indices.push(index);
         }
         Ok(all)
     }
 
-    /// Reads the source file of the classes in `module`. Returns their indices by name, or `None` if there is no source.
+    /// Reads the source file of the classes in `module`. Returns their indices by name, or `None` if there is no
+    /// source.
     fn read_source(
         &mut self,
         module: &str,

@@ -2,7 +2,7 @@
 
     python make_objects.py
 
-Needs PyTorch and NumPy; the files were recorded with PyTorch 2.15. All tensors are small integers, counted by `counted`.
+Needs PyTorch and NumPy; the files were recorded with PyTorch 2.15. Tensors are small integers, see `counted`.
 The files `*_legacy_*.pt` differ between runs, because the keys of their storages are addresses, and so do `script*.pt`.
 """
 
@@ -38,7 +38,8 @@ def save(name, value, protocols=(2, 4)):
     """Writes `value` in both containers."""
     for protocol in protocols:
         torch.save(value, f"{name}_zip_{protocol}.pt", pickle_protocol=protocol)
-        torch.save(value, f"{name}_legacy_{protocol}.pt", pickle_protocol=protocol, _use_new_zipfile_serialization=False)
+        options = {"pickle_protocol": protocol, "_use_new_zipfile_serialization": False}
+        torch.save(value, f"{name}_legacy_{protocol}.pt", **options)
 
 
 class Custom:
