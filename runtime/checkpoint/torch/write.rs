@@ -10,6 +10,7 @@ use crate::{Error, Result};
 use super::super::archive::{ALIGNMENT, ArchiveWriter};
 use super::super::element::element_count;
 use super::super::output::OutputTensor;
+use super::named::check_name;
 use super::pickler::{PickledTensor, StorageType, pickle};
 
 /// The folder of all entries. `torch.save` uses it if it writes to a file object; for a path, it uses the file's name.
@@ -21,8 +22,10 @@ const VERSION: &[u8] = b"3\n";
 /// The version of the order and the alignment of the entries.
 const FORMAT_VERSION: &[u8] = b"1";
 
-/// Checks that the format supports the shape and the dtype of a tensor.
+/// Checks that the format supports the shape and the dtype of a tensor, and that [`read`](crate::checkpoint::read)
+/// accepts its name.
 pub(in super::super) fn check(tensor: &OutputTensor) -> Result<()> {
+    check_name(tensor.name.len())?;
     if element_count(tensor.dims()).is_none() {
         return Err(Error::msg(format!("the strides of the shape {:?} are too large", tensor.dims())));
     }
