@@ -307,27 +307,48 @@ fn repeated(
 
 /// Returns the type in an `Option`: `T` of `Option<T>`, or [`contents`] if the type may be an alias.
 fn optional_type(item: &Item, ty: &Type) -> Type {
-    generic_argument(ty, &["Option"]).cloned().unwrap_or_else(|| contents(item, ty, "IS_CONTAINER"))
+    generic_argument(ty, &["Option"]).cloned().unwrap_or_else(|| contents(item, ty))
 }
 
 /// Returns the type of the elements of a list: `T` of `Vec<T>`, or [`contents`] if the type may be an alias.
 fn element_type(item: &Item, ty: &Type) -> Type {
-    element(ty).cloned().unwrap_or_else(|| contents(item, ty, "IS_CONTAINER"))
+    element(ty).cloned().unwrap_or_else(|| contents(item, ty))
 }
 
 /// Returns the type in a container:
 /// `<Blocks as __private::Contents<{ <__private::FieldKind<Blocks>>::IS_CONTAINER }>>::Layer`.
-/// If the constant `kind` of `FieldKind` is false, this is `ty` itself.
-fn contents(item: &Item, ty: &Type, kind: &str) -> Type {
+/// If the type is not a container, this is the type itself. A constant cannot depend on the generic parameters of the
+/// network. For a type with such a parameter, the constant is `true`.
+fn contents(item: &Item, ty: &Type) -> Type {
     let span = ty.span();
     let private = private(&item.input.krate, span);
-    let is_container = is_kind(item, ty, kind);
+    let is_container = if is_generic(item, ty) {
+        quote!(true)
+    } else {
+        quote_spanned!(span=> { <#private::FieldKind<#ty>>::IS_CONTAINER })
+    };
     Type::Verbatim(quote_spanned!(span=> <#ty as #private::Contents<#is_container>>::Layer))
 }
 
-/// Returns the type that an alias of a pointer points to, or the type itself if it is not an alias of a pointer.
+/// Returns the type of the layer behind the pointers of an alias:
+/// `<Shared as __private::Pointee<{ … }>>::Layer`. If the type is not an alias of a pointer, this is the type itself.
 fn target(item: &Item, ty: &Type) -> Type {
-    if may_be_alias(ty) && !is_generic(item, ty) { contents(item, ty, "HOLDS_ONE_LAYER") } else { ty.clone() }
+    if !is_transparent(item, ty) {
+        return ty.clone();
+    }
+    let span = ty.span();
+    let private = private(&item.input.krate, span);
+    let depth = pointer_depth(item, ty);
+    Type::Verbatim(quote_spanned!(span=> <#ty as #private::Pointee<#depth>>::Layer))
+}
+
+/// Returns the number of pointers around the layer of a type:
+/// `{ <__private::FieldKind<Shared>>::POINTER + <__private::FieldKind<Shared>>::POINTER_2 + … }`.
+fn pointer_depth(item: &Item, ty: &Type) -> TokenStream {
+    let span = ty.span();
+    let private = private(&item.input.krate, span);
+    let kind = quote_spanned!(span=> <#private::FieldKind<#ty>>);
+    quote_spanned!(span=> { #kind::POINTER + #kind::POINTER_2 + #kind::POINTER_3 })
 }
 
 /// Returns the type of a layer in a tuple: `A` of `(A, B)`, or
@@ -342,20 +363,8 @@ fn tuple_type(item: &Item, ty: &Type, index: usize) -> Type {
     Type::Verbatim(quote_spanned!(span=> <#ty as #private::TupleLayer<#index, #is_layer>>::Layer))
 }
 
-/// Returns `{ <__private::FieldKind<Blocks>>::IS_CONTAINER }`, or another constant of `FieldKind`. The constant cannot
-/// depend on the generic parameters of the network. For a type with such a parameter, returns `true`.
-fn is_kind(item: &Item, ty: &Type, kind: &str) -> TokenStream {
-    if is_generic(item, ty) {
-        return quote!(true);
-    }
-    let span = ty.span();
-    let kind = Ident::new(kind, span);
-    let private = private(&item.input.krate, span);
-    quote_spanned!(span=> { <#private::FieldKind<#ty>>::#kind })
-}
-
 /// Returns `{ __private::has_layer(<__private::FieldKind<Stem>>::LENGTH, 0) }`: whether the type is a tuple with a
-/// layer at the index. For a type with a generic parameter of the network, returns `true`, as [`is_kind`] does.
+/// layer at the index. For a type with a generic parameter of the network, returns `true`, as [`contents`] does.
 fn is_tuple(item: &Item, ty: &Type, index: usize) -> TokenStream {
     if is_generic(item, ty) {
         return quote!(true);
@@ -414,14 +423,15 @@ fn single_layer(
         Source::Config { args, setters } => {
             let values: TokenStream = setters.iter().map(|(name, value)| quote!(.#name(#value))).collect();
             let bound = bind(item, &config_expressions(args, setters), runs);
-            let may_be_alias = may_be_alias(ty) && !is_generic(item, ty);
             let config = config(attr, &target(item, ty), args);
             let private_at_layer = private(krate, span);
             let layer = quote_spanned!(span=> #private_at_layer::layer);
-            let mut layer = quote!(#layer(#vb, #name, #config #values)?);
-            if may_be_alias {
-                layer = into_field(item, &layer, ty);
-            }
+            let layer = quote!(#layer(#vb, #name, #config #values)?);
+            let layer = if is_transparent(item, ty) {
+                into_field(item, &layer, ty)
+            } else {
+                reject_alias(item, &layer, ty, args.len())
+            };
             if bound.is_empty() { layer } else { quote!({ #bound #layer }) }
         }
         Source::Tuple(layers) => tuple_field(item, layers, ty, vb, name, position),
@@ -439,10 +449,53 @@ fn single_layer(
     }
 }
 
-/// Returns `__private::Built(layer).into_field::<Shared>()` for a type that may be an alias of a pointer.
+/// Returns `__private::Built(layer).into_field::<Shared, { … }>()` for a type that may be an alias of a pointer.
 fn into_field(item: &Item, layer: &TokenStream, ty: &Type) -> TokenStream {
     let private = private(&item.input.krate, ty.span());
-    quote_spanned!(ty.span()=> #private::Built(#layer).into_field::<#ty>())
+    let depth = pointer_depth(item, ty);
+    quote_spanned!(ty.span()=> #private::Built(#layer).into_field::<#ty, #depth>())
+}
+
+// {
+//     trait __ConfigOfAlias {
+//         fn config<T0, T1, C>(_: T0, _: T1) -> C where Self: __private::Recognized { unimplemented!() }
+//     }
+//     impl<T> __ConfigOfAlias for Arc<T> {}        // also for Box, Option and tuples
+//     __private::layer(&vb, "fc", <Shared<L>>::config(4, 4))?
+// }
+//
+// For a type with a generic parameter of the network. If it is an alias of a pointer or a tuple, `config` is the
+// function of this trait, and the compiler reports its unsatisfied condition.
+fn reject_alias(item: &Item, layer: &TokenStream, ty: &Type, count: usize) -> TokenStream {
+    let is_bare = |param: &Ident| matches!(ty, Type::Path(ty) if ty.path.is_ident(param));
+    let is_parameter = item.input.generics.type_params().any(|param| is_bare(&param.ident));
+    if !may_be_alias(ty) || is_parameter {
+        return layer.clone();
+    }
+    let private = private(&item.input.krate, ty.span());
+    let types: Vec<Ident> = (0..count).map(|i| format_ident!("T{i}")).collect();
+    quote!({
+        #[allow(dead_code)]
+        trait __ConfigOfAlias {
+            fn config<#(#types,)* C>(#(_: #types),*) -> C
+            where
+                Self: #private::Recognized,
+            {
+                ::core::unimplemented!()
+            }
+        }
+        impl<T> __ConfigOfAlias for ::core::option::Option<T> {}
+        impl<T> __ConfigOfAlias for ::std::boxed::Box<T> {}
+        impl<T> __ConfigOfAlias for ::std::sync::Arc<T> {}
+        impl<#(#types),*> __ConfigOfAlias for (#(#types,)*) {}
+        #layer
+    })
+}
+
+/// Returns `true` if a type may be an alias whose definition the generated code can inspect. The inspection needs
+/// constants, which cannot depend on the generic parameters of the network.
+fn is_transparent(item: &Item, ty: &Type) -> bool {
+    may_be_alias(ty) && !is_generic(item, ty)
 }
 
 /// Returns `true` if a type may be an alias of a pointer: if it is a path or a projection.
@@ -481,7 +534,7 @@ fn tuple_field(
     }
     let private = private(&item.input.krate, ty.span());
     let tuple = quote_spanned!(ty.span()=> #private::Built(#tuple).into_tuple::<#target, true>());
-    if is_generic(item, ty) { tuple } else { into_field(item, &tuple, ty) }
+    if is_transparent(item, ty) { into_field(item, &tuple, ty) } else { tuple }
 }
 
 // match (3, 4, 4, 5) {

@@ -244,12 +244,23 @@ impl ::sconce::Config for __Training::TrainingConfig {
                 ::sconce::__private::layer(
                     &vb,
                     "fc",
-                    <<Linear as ::sconce::__private::Contents<
-                        { <::sconce::__private::FieldKind<Linear>>::HOLDS_ONE_LAYER },
+                    <<Linear as ::sconce::__private::Pointee<
+                        {
+                            <::sconce::__private::FieldKind<Linear>>::POINTER
+                                + <::sconce::__private::FieldKind<Linear>>::POINTER_2
+                                + <::sconce::__private::FieldKind<Linear>>::POINTER_3
+                        },
                     >>::Layer>::config(1, 1),
                 )?,
             )
-            .into_field::<Linear>();
+            .into_field::<
+                Linear,
+                {
+                    <::sconce::__private::FieldKind<Linear>>::POINTER
+                        + <::sconce::__private::FieldKind<Linear>>::POINTER_2
+                        + <::sconce::__private::FieldKind<Linear>>::POINTER_3
+                },
+            >();
         let field_rate = {
             let rate = rate;
             rate
