@@ -529,16 +529,21 @@ fn signature(input: ParseStream) -> Option<ExprClosure> {
     Some(ExprClosure { output: output.unwrap_or(ReturnType::Default), ..closure })
 }
 
-/// Parses `x` or `x: Type`, and the comma after it.
+/// Parses `x` or `x: Type`, and the comma after it. A parameter whose type cannot be parsed is a signal.
 fn parameter(input: ParseStream) -> Result<Pat> {
     let pat = fragment::parse_pattern(input)?;
     let pat = if input.peek(Token![:]) {
         let colon_token = input.parse()?;
-        let ty = Box::new(fragment::parse(input)?);
+        let given = input.fork();
+        let ty = fragment::parse(&given).inspect(|_| input.advance_to(&given));
+        let ty = Box::new(ty.unwrap_or_else(|_| parse_quote!(_)));
         Pat::Type(PatType { attrs: Vec::new(), pat: Box::new(pat), colon_token, ty })
     } else {
         pat
     };
+    while !input.is_empty() && !input.peek(Token![,]) && !input.peek(Token![|]) {
+        input.parse::<TokenTree>()?;
+    }
     input.parse::<Option<Token![,]>>()?;
     Ok(pat)
 }
