@@ -78,12 +78,22 @@ fn variant(item: &Item, index: usize) -> TokenStream {
         let pin = pin(item, field);
         let mutable = pin.is_some().then(|| quote!(mut));
         let enter = enter(field);
-        quote!(#enter let #mutable #local = #value; #pin)
+        let ty = has_written_value(field).then(|| {
+            let ty = &field.ty;
+            quote!(: #ty)
+        });
+        quote!(#enter let #mutable #local #ty = #value; #pin)
     });
     let members = variant.fields.iter().map(|Field { member, local, .. }| quote!(#member: #local));
     let network = quote!(#path { #(#members),* });
     let ties = ties(item, index, &network);
     quote!(#(#fields)* #ties)
+}
+
+/// Returns `true` for a field with `#[layer(with = …)]` or `#[module(skip = value)]`. The declared type of its variable
+/// lets the compiler report a value of another type at the value.
+fn has_written_value(field: &Field) -> bool {
+    matches!(&field.role, Role::Layer(LayerAttr { source: Source::With(_), .. }) | Role::Skip(Some(_)))
 }
 
 /// Returns `path.field("conv1");`, which sets the path of errors. Plain data is built without the path.
@@ -417,8 +427,13 @@ fn single_layer(
             let args = bind(item, &[function], runs);
             // The error type of a closure cannot be inferred.
             let is_closure = matches!(function, Expr::Closure(_));
-            let build = format_ident!("{}", if is_closure { "layer_by_closure" } else { "layer_with" });
-            quote!({ #args #krate::__private::#build(#vb, #name, #function)? })
+            let span = Span::mixed_site().located_at(function.span());
+            let build = if is_closure { "layer_by_closure" } else { "layer_with" };
+            let build = Ident::new(build, span);
+            let private = private(krate, span);
+            // The variable keeps `?` out of the compiler's message about a value of another type.
+            let layer = Ident::new("layer", span);
+            quote_spanned!(span=> { #args let #layer = #private::#build(#vb, #name, #function)?; #layer })
         }
         Source::Config { args, setters } => {
             let values: TokenStream = setters.iter().map(|(name, value)| quote!(.#name(#value))).collect();
@@ -505,14 +520,19 @@ fn may_be_alias(ty: &Type) -> bool {
 
 /// Returns `Some(layer)`, `Box::new(layer)` or `Arc::new(layer)` for a layer of type `ty`.
 fn wrapped(wrapper: &str, attr: &LayerAttr, ty: &Type, layer: &TokenStream) -> TokenStream {
+    let constructor = match &attr.source {
+        Source::With(function) => Some(function.span()),
+        _ => None,
+    };
+    let span = Span::mixed_site().located_at(constructor.unwrap_or_else(Span::call_site));
     match wrapper {
-        "Option" => quote!(::core::option::Option::Some(#layer)),
-        "Box" => quote!(::std::boxed::Box::new(#layer)),
+        "Option" => quote_spanned!(span=> ::core::option::Option::Some(#layer)),
+        "Box" => quote_spanned!(span=> ::std::boxed::Box::new(#layer)),
         // The constructor can also return an existing `Arc`, to use one layer in several fields.
-        _ if matches!(attr.source, Source::With(_)) => {
-            quote!(::core::convert::Into::<::std::sync::Arc<#ty>>::into(#layer))
+        _ if constructor.is_some() => {
+            quote_spanned!(span=> ::core::convert::Into::<::std::sync::Arc<#ty>>::into(#layer))
         }
-        _ => quote!(::std::sync::Arc::new(#layer)),
+        _ => quote_spanned!(span=> ::std::sync::Arc::new(#layer)),
     }
 }
 

@@ -410,7 +410,7 @@ impl ::sconce::Config for __Arguments::ArgumentsBuilder {
                     },
                 >()
         };
-        let field_labels = {
+        let field_labels: Vec<String> = {
             let labels = labels;
             labels
         };

@@ -748,9 +748,9 @@ impl ::sconce::Config for __Containers::ContainersConfig {
             },
         );
         path.field("heads");
-        let field_heads = {
+        let field_heads: IndexMap<String, Linear> = {
             let names = names;
-            ::sconce::__private::layer_by_closure(
+            let layer = ::sconce::__private::layer_by_closure(
                 &vb,
                 "heads",
                 |vb| {
@@ -760,22 +760,29 @@ impl ::sconce::Config for __Containers::ContainersConfig {
                     ));
                     names.into_iter().map(head).collect()
                 },
-            )?
+            )?;
+            layer
         };
         path.field("shared");
-        let field_shared = ::core::convert::Into::<
+        let field_shared: Arc<Linear> = ::core::convert::Into::<
             ::std::sync::Arc<Linear>,
         >::into({
             let shared = shared;
-            ::sconce::__private::layer_by_closure(&vb, "shared", |_| Ok(shared))?
+            let layer = ::sconce::__private::layer_by_closure(
+                &vb,
+                "shared",
+                |_| Ok(shared),
+            )?;
+            layer
         });
         path.field("any");
-        let field_any = ::std::boxed::Box::new({
-            ::sconce::__private::layer_by_closure(
+        let field_any: Box<dyn Layer> = ::std::boxed::Box::new({
+            let layer = ::sconce::__private::layer_by_closure(
                 &vb,
                 "any",
                 |vb| Ok(Linear::config(4, 4).build(vb)?),
-            )?
+            )?;
+            layer
         });
         ::core::result::Result::Ok(Containers {
             grid: field_grid,

@@ -149,12 +149,13 @@ impl ::sconce::Config for Sizes {
                 },
             >();
         path.field("candle");
-        let field_candle = {
-            ::sconce::__private::layer_by_closure(
+        let field_candle: sconce::nn::Linear = {
+            let layer = ::sconce::__private::layer_by_closure(
                 &vb,
                 "candle",
                 |vb| sconce::nn::linear(config.classes, config.classes, vb),
-            )?
+            )?;
+            layer
         };
         ::core::result::Result::Ok(OwnConfig {
             fc: field_fc,

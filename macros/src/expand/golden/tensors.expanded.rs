@@ -309,7 +309,7 @@ impl ::sconce::Config for __Tensors::TensorsConfig {
         #[allow(unused_imports)]
         use ::sconce::__private::NotContainer as _;
         let path = ::sconce::__private::BuildScope::enter("Tensors");
-        let field_stage = {
+        let field_stage: usize = {
             let stage = stage;
             stage
         };

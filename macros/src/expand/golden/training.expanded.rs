@@ -261,15 +261,15 @@ impl ::sconce::Config for __Training::TrainingConfig {
                         + <::sconce::__private::FieldKind<Linear>>::POINTER_3
                 },
             >();
-        let field_rate = {
+        let field_rate: f64 = {
             let rate = rate;
             rate
         };
-        let field_weights = {
+        let field_weights: Vec<f64> = {
             let weights = weights;
             weights
         };
-        let field_gain = 2.0;
+        let field_gain: f64 = 2.0;
         let field_steps = <usize as ::core::default::Default>::default();
         ::core::result::Result::Ok(Training {
             fc: field_fc,
