@@ -4,7 +4,8 @@ use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, format_ident, quote};
 use syn::ext::IdentExt;
 use syn::{
-    Attribute, Data, DeriveInput, Expr, ExprClosure, Fields, Generics, Ident, Index, Member, Type, Visibility,
+    Attribute, Data, DeriveInput, Expr, ExprClosure, Fields, Generics, Ident, Index, Member, Path, Type,
+    Visibility,
 };
 
 use crate::attr::{Arg, ContainerAttrs, FieldAttrs, Keyed, LayerAttr, Repeat, TensorAttr};
@@ -18,8 +19,10 @@ pub struct Input {
     pub generics: Generics,
     /// The lint levels of the item, such as `#[allow(non_snake_case)]`. They also apply to the forward closure.
     pub lints: Vec<Attribute>,
-    /// The path of sconce: `::sconce`, or the path set with `crate = …`.
+    /// The path of sconce: `::sconce`, or the name under which the generated code imports `crate_path`.
     pub krate: TokenStream,
+    /// `crate = path`: the path of sconce.
+    pub crate_path: Option<Keyed<Path>>,
     pub args: Vec<Arg>,
     /// `config = Type`: a user-defined struct of arguments.
     pub config: Option<Keyed<Type>>,
@@ -114,7 +117,11 @@ impl Input {
             vis: node.vis.clone(),
             generics: node.generics.clone(),
             lints: node.attrs.iter().filter(|attr| is_lint_level(attr)).cloned().collect(),
-            krate: attrs.krate.map_or_else(|| quote!(::sconce), |path| path.value.into_token_stream()),
+            krate: match &attrs.krate {
+                Some(_) => format_ident!("__{}_sconce", node.ident.unraw()).into_token_stream(),
+                None => quote!(::sconce),
+            },
+            crate_path: attrs.krate,
             args: attrs.args.map(|args| args.value).unwrap_or_default(),
             config: attrs.config,
             config_name: attrs.config_name,

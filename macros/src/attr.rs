@@ -529,16 +529,21 @@ fn signature(input: ParseStream) -> Option<ExprClosure> {
     Some(ExprClosure { output: output.unwrap_or(ReturnType::Default), ..closure })
 }
 
-/// Parses `x` or `x: Type`, and the comma after it.
+/// Parses `x` or `x: Type`, and the comma after it. A parameter whose type cannot be parsed is a signal.
 fn parameter(input: ParseStream) -> Result<Pat> {
     let pat = fragment::parse_pattern(input)?;
     let pat = if input.peek(Token![:]) {
         let colon_token = input.parse()?;
-        let ty = Box::new(fragment::parse(input)?);
+        let given = input.fork();
+        let ty = fragment::parse(&given).inspect(|_| input.advance_to(&given));
+        let ty = Box::new(ty.unwrap_or_else(|_| parse_quote!(_)));
         Pat::Type(PatType { attrs: Vec::new(), pat: Box::new(pat), colon_token, ty })
     } else {
         pat
     };
+    while !input.is_empty() && !input.peek(Token![,]) && !input.peek(Token![|]) {
+        input.parse::<TokenTree>()?;
+    }
     input.parse::<Option<Token![,]>>()?;
     Ok(pat)
 }
@@ -559,7 +564,8 @@ fn is_setter(input: ParseStream) -> bool {
 
 /// The possible readings of `(args…), (args…)`.
 enum ListsOf {
-    /// One list for each layer of a tuple, because one of the lists contains a named argument or is empty.
+    /// One list for each layer of a tuple, because one of the lists is empty or contains a named argument or a closure
+    /// whose parameters have no types. Such a closure must be an argument of a function, which determines the types.
     Layers,
     /// One list for each layer of a tuple, or one tuple for each argument of a single layer.
     LayersOrValues,
@@ -582,8 +588,9 @@ impl ListsOf {
         if lists.is_empty() || (lists.len() == 1 && has_empty) {
             return None;
         }
-        let is_named = lists.into_iter().any(has_named_argument);
-        Some(if is_named || has_empty { Self::Layers } else { Self::LayersOrValues })
+        let is_of_layer = |list: TokenStream| has_named_argument(list.clone()) || has_untyped_closure(list);
+        let are_of_layers = has_empty || lists.into_iter().any(is_of_layer);
+        Some(if are_of_layers { Self::Layers } else { Self::LayersOrValues })
     }
 }
 
@@ -605,6 +612,19 @@ fn has_named_argument(list: TokenStream) -> bool {
         _ => false,
     };
     tokens.windows(3).any(is_named_argument) || tokens.iter().any(is_inner_list)
+}
+
+/// Returns `true` if a list or a list in it contains a closure whose parameters have no types.
+fn has_untyped_closure(list: TokenStream) -> bool {
+    fn is_untyped(value: &Expr) -> bool {
+        match value {
+            Expr::Closure(closure) => closure.inputs.iter().any(|input| !matches!(input, Pat::Type(_))),
+            Expr::Paren(paren) => is_untyped(&paren.expr),
+            Expr::Tuple(tuple) => tuple.elems.iter().any(is_untyped),
+            _ => false,
+        }
+    }
+    Exprs::parse_terminated.parse2(list).is_ok_and(|values| values.iter().any(is_untyped))
 }
 
 /// Returns `true` if three tokens begin with `name =`, but not with `name ==` or `name =>`.

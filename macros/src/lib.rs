@@ -272,9 +272,12 @@ use syn::{DeriveInput, parse_macro_input};
 /// ## `#[layer(args…, setter = value, …)]`
 ///
 /// Builds the field with `Type::config(args…).setter(value)…`, under the field's name. Every layer of sconce and
-/// every derived struct has such a `config`. The field can be an `Option`, a `Box` or an `Arc` of the layer, or an
-/// alias of one of these types. A field without an attribute is a derived network without required arguments, or a
-/// layer that is built with `Default`.
+/// every derived struct has such a `config`. The field can be an `Option`, a `Box` or an `Arc` of the layer, also one in
+/// another, as in `Option<Box<Linear>>`. The type can be an alias. A field without an attribute is a derived network
+/// without required arguments, or a layer that is built with `Default`.
+///
+/// The derive recognizes what an alias stands for, unless the alias has a generic parameter of the network. Write
+/// `Arc<Block<L>>` or `(Block<L>, Linear)` for the type of such a field, instead of an alias of it.
 ///
 /// If a layer cannot be built, the error has the path of the field, such as `Net.blocks[2]`.
 ///
@@ -354,8 +357,8 @@ use syn::{DeriveInput, parse_macro_input};
 /// ## `#[layer((args…), (args…))]`
 ///
 /// A tuple of layers that run in order. Each layer has its own list of arguments. The layers are named `stem.0`,
-/// `stem.1`, …. The type of the field can be an alias of a tuple. For an alias with a generic parameter of the network,
-/// such as `Pair<L>`, at least one of the lists must be empty or contain a named argument.
+/// `stem.1`, …. The type of the field can be an alias of a tuple. A list that is empty, or that contains a named argument
+/// or a closure whose parameters have no types, always belongs to a tuple.
 ///
 /// ```
 /// # use sconce::prelude::*;

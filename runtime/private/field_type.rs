@@ -16,8 +16,13 @@ pub struct FieldKind<T: ?Sized>(PhantomData<T>);
 /// The constants of a type that is neither a container nor a tuple.
 pub trait NotContainer {
     const IS_CONTAINER: bool = false;
-    /// Whether the type is a container of at most one layer.
-    const HOLDS_ONE_LAYER: bool = false;
+    /// 1 if the type is a pointer, and otherwise 0. Pointers are `Option`, `Box` and `Arc`, which hold at most one
+    /// layer.
+    const POINTER: usize = 0;
+    /// 1 if the type is a pointer to a pointer, and otherwise 0.
+    const POINTER_2: usize = 0;
+    /// 1 if the type is a pointer to a pointer to a pointer, and otherwise 0.
+    const POINTER_3: usize = 0;
     /// The number of layers of a tuple.
     const LENGTH: usize = 0;
 }
@@ -41,10 +46,9 @@ impl<T: ?Sized> Contents<false> for T {
 }
 
 macro_rules! containers {
-    ($([$($parameters:tt)*] $container:ty, holds_one_layer: $holds_one_layer:literal;)*) => {$(
+    ($([$($parameters:tt)*] $container:ty;)*) => {$(
         impl<$($parameters)*> FieldKind<$container> {
             pub const IS_CONTAINER: bool = true;
-            pub const HOLDS_ONE_LAYER: bool = $holds_one_layer;
         }
 
         impl<$($parameters)*> Contents<true> for $container {
@@ -54,39 +58,90 @@ macro_rules! containers {
 }
 
 containers! {
-    [T] Vec<T>, holds_one_layer: false;
-    [T, const N: usize] [T; N], holds_one_layer: false;
-    [T] Option<T>, holds_one_layer: true;
-    [T: ?Sized] Box<T>, holds_one_layer: true;
-    [T: ?Sized] Arc<T>, holds_one_layer: true;
+    [T] Vec<T>;
+    [T, const N: usize] [T; N];
+    [T] Option<T>;
+    [T: ?Sized] Box<T>;
+    [T: ?Sized] Arc<T>;
 }
 
-/// A field that holds at most one layer of the type `T`.
+/// The type to which a type points after `DEPTH` pointers: `Linear` for `Option<Box<Linear>>` and 2.
+pub trait Pointee<const DEPTH: usize> {
+    /// The type of the layer.
+    type Layer: ?Sized;
+}
+
+impl<T: ?Sized> Pointee<0> for T {
+    type Layer = T;
+}
+
+/// A field that holds at most one layer of the type `T`, behind `DEPTH` pointers.
 #[diagnostic::on_unimplemented(
     message = "`config` of this field's type builds `{T}`, not `{Self}`",
     label = "expected `{T}`"
 )]
-pub trait SingleLayer<T> {
+pub trait SingleLayer<T, const DEPTH: usize> {
     fn from_layer(layer: T) -> Self;
 }
 
-macro_rules! single_layers {
-    ($($container:ty: $layer:ident => $value:expr;)*) => {$(
+#[diagnostic::do_not_recommend]
+impl<T> SingleLayer<T, 0> for T {
+    fn from_layer(layer: T) -> Self {
+        layer
+    }
+}
+
+/// Implements the traits of pointers, at each depth from the implementation for the depth inside.
+macro_rules! pointers {
+    ($($pointer:ident: $new:path;)*) => {$(
+        pointers! { @ $pointer $new, 1 0 }
+        pointers! { @ $pointer $new, 2 1 }
+        pointers! { @ $pointer $new, 3 2 }
+    )*};
+    (@ $pointer:ident $new:path, $depth:literal $inner:literal) => {
+        impl<T: Pointee<$inner>> Pointee<$depth> for $pointer<T> {
+            type Layer = T::Layer;
+        }
+
         #[diagnostic::do_not_recommend]
-        impl<T> SingleLayer<T> for $container {
-            fn from_layer($layer: T) -> Self {
-                $value
+        impl<T, F: SingleLayer<T, $inner>> SingleLayer<T, $depth> for $pointer<F> {
+            fn from_layer(layer: T) -> Self {
+                $new(F::from_layer(layer))
             }
+        }
+    };
+}
+
+pointers! {
+    Option: Some;
+    Box: Box::new;
+    Arc: Arc::new;
+}
+
+/// Implements the constants of pointers, of pointers to pointers, and of pointers to pointers to pointers.
+macro_rules! pointer_constants {
+    ($($outer:ident)*) => {$(
+        impl<T> FieldKind<$outer<T>> {
+            pub const POINTER: usize = 1;
+        }
+
+        pointer_constants! { @ $outer: Option Box Arc }
+    )*};
+    (@ $outer:ident: $($middle:ident)*) => {$(
+        impl<T> FieldKind<$outer<$middle<T>>> {
+            pub const POINTER_2: usize = 1;
+        }
+
+        pointer_constants! { @ $outer $middle: Option Box Arc }
+    )*};
+    (@ $outer:ident $middle:ident: $($inner:ident)*) => {$(
+        impl<T> FieldKind<$outer<$middle<$inner<T>>>> {
+            pub const POINTER_3: usize = 1;
         }
     )*};
 }
 
-single_layers! {
-    T: layer => layer;
-    Option<T>: layer => Some(layer);
-    Box<T>: layer => Box::new(layer);
-    Arc<T>: layer => Arc::new(layer);
-}
+pointer_constants! { Option Box Arc }
 
 /// A layer or a tuple of layers, which becomes the value of a field. The compiler infers `T` first and then checks the
 /// type of the field, so that an error names the field.
@@ -94,7 +149,7 @@ pub struct Built<T>(pub T);
 
 impl<T> Built<T> {
     /// Returns the value of a field with one layer.
-    pub fn into_field<F: SingleLayer<T>>(self) -> F {
+    pub fn into_field<F: SingleLayer<T, DEPTH>, const DEPTH: usize>(self) -> F {
         F::from_layer(self.0)
     }
 

@@ -441,3 +441,90 @@ fn macros_may_contain_statements_closures_and_patterns() -> Result<()> {
     assert_eq!(layers, expected);
     Ok(())
 }
+
+/// Methods whose names differ from the field `encoder` by a letter.
+struct Tools;
+
+impl Tools {
+    fn encode(&self, x: Signal) -> Signal {
+        x + 1.0
+    }
+}
+
+/// A value in a forward closure that dereferences to [`Tools`].
+struct Handle(Tools);
+
+impl std::ops::Deref for Handle {
+    type Target = Tools;
+
+    fn deref(&self) -> &Tools {
+        &self.0
+    }
+}
+
+trait Encode {
+    fn encode(self, x: Signal) -> Signal;
+}
+
+macro_rules! networks_with_an_encoder {
+    ($($name:ident [$($generics:tt)*] [$($arguments:tt)*] $forward:expr;)*) => {$(
+        #[derive(Module)]
+        #[module(forward = $forward)]
+        struct $name<$($generics)*> {
+            #[layer(3, 3, bias = false)]
+            encoder: Linear,
+            _act: std::marker::PhantomData<[$($arguments)*]>,
+        }
+    )*};
+}
+
+networks_with_an_encoder! {
+    Dereferenced [] [u8] |x| encoder(x) + self.encode(x);
+    GenericDereferenced [T] [T] |x| encoder(x) + self.encode(x);
+    ByTrait [] [u8] |x| encoder(x) + self.encode(x);
+    GenericByTrait [T] [T] |x| encoder(x) + self.encode(x);
+    OtherReceiver [] [u8] |x| encoder(x) + Handle(Tools).encode(x);
+}
+
+impl std::ops::Deref for Dereferenced {
+    type Target = Tools;
+
+    fn deref(&self) -> &Tools {
+        &Tools
+    }
+}
+
+impl<T> std::ops::Deref for GenericDereferenced<T> {
+    type Target = Handle;
+
+    fn deref(&self) -> &Handle {
+        &Handle(Tools)
+    }
+}
+
+impl Encode for &ByTrait {
+    fn encode(self, x: Signal) -> Signal {
+        x + 1.0
+    }
+}
+
+impl<T> Encode for &GenericByTrait<T> {
+    fn encode(self, x: Signal) -> Signal {
+        x + 1.0
+    }
+}
+
+#[test]
+fn methods_with_names_like_layers_are_methods() -> Result<()> {
+    fn check(network: &(impl Network + Layer)) -> Result<()> {
+        // The encoder has no bias and maps zeros to zeros; the method `encode` adds 1.
+        let y = network.call(Signal::from((ones(&[1, 3]) * 0.0)?), Mode::Eval).into_tensor()?;
+        assert_eq!(y.to_vec2::<f32>()?, [[1.0; 3]]);
+        Ok(())
+    }
+    check(&Dereferenced::new(&DEVICE)?)?;
+    check(&GenericDereferenced::<u8>::new(&DEVICE)?)?;
+    check(&ByTrait::new(&DEVICE)?)?;
+    check(&GenericByTrait::<u8>::new(&DEVICE)?)?;
+    check(&OtherReceiver::new(&DEVICE)?)
+}

@@ -71,8 +71,8 @@ const LIMIT: usize = 4;
         other => [1, 2].iter().map(move |i| i * other).sum::<usize>() + other + other,
     };
     let length = name.trim();
-    let pair = (z, name);
-    let scaled = pair.0 * (width + pair.1.len());
+    let Named { z, name } = Named { z, name };
+    let scaled = z * (width + name.len());
     let last = log.last().copied();
     extend(log, length.len());
     scaled * last.unwrap_or_default()
@@ -80,6 +80,11 @@ const LIMIT: usize = 4;
 pub struct Values {
     #[layer(3, 3)]
     fc: Linear,
+}
+
+struct Named {
+    z: Signal,
+    name: &'static str,
 }
 
 fn extend(log: &mut Vec<usize>, value: usize) {

@@ -109,6 +109,82 @@ struct Pointers<A: Layer + Default, const N: usize> {
     act: A,
 }
 
+mod pointers_to_pointers {
+    use super::*;
+
+    pub type OptionalBox = Option<Box<Linear>>;
+    pub type OptionalArc = Option<Shared>;
+    pub type Nested = Box<Option<Arc<Linear>>>;
+    pub type Boxes = Vec<Boxed>;
+    pub type OptionalBoxes = Vec<OptionalBox>;
+    pub type OptionalList = Option<Vec<Boxed>>;
+    pub type Array = [OptionalArc; 2];
+    pub type OptionalPair = Option<Arc<Pair>>;
+    pub type Pairs = Vec<OptionalPair>;
+    pub type Mixed = (OptionalBox, Nested);
+}
+
+/// Fields with aliases of pointers to pointers, with and without conditions and ranges.
+#[derive(Module, Clone)]
+#[module(args(on: bool))]
+struct PointersToPointers {
+    #[layer(3, 3)]
+    optional_box: pointers_to_pointers::OptionalBox,
+    #[layer(3, 3, bias = false)]
+    optional_arc: pointers_to_pointers::OptionalArc,
+    #[layer(3, 3; if on)]
+    conditional: pointers_to_pointers::OptionalBox,
+    #[layer(3, 3)]
+    nested: pointers_to_pointers::Nested,
+    #[layer(3, 3)]
+    in_a_pointer: Box<pointers_to_pointers::OptionalArc>,
+    #[layer(3, 3; for _ in 0..1)]
+    boxes: pointers_to_pointers::Boxes,
+    #[layer(3, 3; for _ in 0..1)]
+    optional_boxes: pointers_to_pointers::OptionalBoxes,
+    #[layer(3, 3; for i in 0..2, if i == 1)]
+    some: pointers_to_pointers::OptionalBoxes,
+    #[layer(3, 3; if on, for _ in 0..1)]
+    optional_list: pointers_to_pointers::OptionalList,
+    #[layer(3, 3; for _ in 0..2)]
+    array: pointers_to_pointers::Array,
+    #[layer((3, 3), (3, 3, bias = false))]
+    optional_pair: pointers_to_pointers::OptionalPair,
+    #[layer((3, 3), (3, 3); for _ in 0..1)]
+    pairs: pointers_to_pointers::Pairs,
+    #[layer((3, 3), (3, 3))]
+    mixed: pointers_to_pointers::Mixed,
+}
+
+#[test]
+fn aliases_of_pointers_may_be_nested() -> Result<()> {
+    let net = PointersToPointers::new(true, &DEVICE)?;
+    let expected = [
+        "optional_box",
+        "optional_arc",
+        "conditional",
+        "nested",
+        "in_a_pointer",
+        "boxes.0",
+        "optional_boxes.0",
+        "some.1",
+        "optional_list.0",
+        "array.0",
+        "array.1",
+        "optional_pair.0",
+        "optional_pair.1",
+        "pairs.0.0",
+        "pairs.0.1",
+        "mixed.0",
+        "mixed.1",
+    ];
+    assert_eq!(names(&net), expected.map(|name| format!("{name}.weight")));
+    assert_eq!(net.forward(ones(&[1, 3]))?.dims(), [1, 3]);
+    let net = PointersToPointers::new(false, &DEVICE)?;
+    assert!(net.conditional.is_none() && net.optional_list.is_none() && net.optional_box.is_some());
+    Ok(())
+}
+
 type Linears = (Linear, Linear);
 type Two<T> = (T, T);
 
@@ -325,5 +401,34 @@ fn containers_can_be_in_containers() -> Result<()> {
     assert!(Nested::new(false, &DEVICE)?.optional_list.is_none());
     let small = Nested::config(true).depth(1).init(&DEVICE)?;
     assert_eq!(small.grid.len(), 1);
+    Ok(())
+}
+
+/// A layer with a function as an argument.
+#[derive(Module)]
+#[module(args(factor: f64, function: fn(Signal) -> Signal), forward = |x| function(x) * factor)]
+struct Apply {
+    #[module(skip = function)]
+    function: fn(Signal) -> Signal,
+    #[module(skip = factor)]
+    factor: f64,
+}
+
+type ApplyTwice = (Apply, Apply);
+
+/// Closures in the lists of a tuple. Each must be an argument of `config`, which determines the types of its parameters.
+#[derive(Module)]
+struct Closures {
+    #[layer((2.0, |x| x.abs()), (3.0, move |x| x + 1.0))]
+    untyped: ApplyTwice,
+    #[layer((2.0, |x: Signal| x.abs()), (3.0, |x: Signal| x + 1.0))]
+    typed: ApplyTwice,
+}
+
+#[test]
+fn closures_may_be_arguments_in_aliases_of_tuples() -> Result<()> {
+    let y = Closures::new(&DEVICE)?.forward((ones(&[1]) * -1.0)?)?;
+    // Each tuple maps `x` to `(2 · |x| + 1) · 3`.
+    assert_eq!(y.to_vec1::<f32>()?, [57.0]);
     Ok(())
 }

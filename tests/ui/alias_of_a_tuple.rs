@@ -23,18 +23,4 @@ struct TooFew {
     field: Pair,
 }
 
-#[derive(Module)]
-struct Generic<L: Layer + Default + 'static> {
-    #[layer((3, 4), (4, 5))]
-    field: Two<Wrapper<L>>,
-}
-
-#[derive(Module)]
-#[module(args(inputs: usize, outputs: usize))]
-struct Wrapper<L: Layer + Default> {
-    #[layer(inputs, outputs)]
-    fc: Linear,
-    act: L,
-}
-
 fn main() {}

@@ -42,6 +42,13 @@ struct Nothing {
     fc: Linear,
 }
 
+#[derive(Module)]
+#[module(forward = |x, mask: , (a, b): Option<| fc(x))]
+struct NoType {
+    #[layer(3, 3)]
+    fc: Linear,
+}
+
 fn main() -> Result<()> {
     let x = Tensor::new(1f32, &Device::Cpu)?;
     Net::new(&Device::Cpu)?.forward(&x, &x)?;
@@ -49,6 +56,7 @@ fn main() -> Result<()> {
     Sum::new(3, &Device::Cpu)?.forward(&x)?;
     NoBar::new(&Device::Cpu)?.forward(&x, &x)?;
     let (_a, _b) = Typed::new(&Device::Cpu)?.forward(&x, &x)?;
+    NoType::new(&Device::Cpu)?.forward(&x, &x, &x)?;
     Nothing::new(&Device::Cpu)?.forward(&x)?;
     let _ = Sum::new(3, &Device::Cpu)?.trainer();
     Ok(())

@@ -7,4 +7,9 @@ struct Net {
     fc: Option<Linear>,
 }
 
-fn main() {}
+// No further errors: `load_with` is a setter here.
+fn main() -> Result<()> {
+    let net = Net::config().load_with(true).init(&Device::Cpu)?;
+    net.forward(Tensor::ones((1, 3), DType::F32, &Device::Cpu)?)?;
+    Ok(())
+}

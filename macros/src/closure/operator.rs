@@ -1,6 +1,7 @@
 //! Operators, assignments and struct literals.
 
-use syn::{BinOp, Expr, ExprAssign, ExprBinary, ExprStruct};
+use proc_macro2::Span;
+use syn::{BinOp, Expr, ExprAssign, ExprBinary, ExprStruct, Member, Token};
 
 use super::borrow::Borrow;
 use super::liveness::Event;
@@ -66,7 +67,13 @@ impl Walker<'_> {
     /// Walks `Name { field: value, .. }`.
     pub(super) fn walk_struct_literal(&mut self, literal: &mut ExprStruct) {
         for field in &mut literal.fields {
-            field.colon_token.get_or_insert_default();
+            if field.colon_token.is_none()
+                && let Member::Named(name) = &mut field.member
+            {
+                field.colon_token = Some(Token![:](name.span()));
+                // With the span of the user's code, clippy would report a redundant name.
+                name.set_span(Span::mixed_site().located_at(name.span()));
+            }
         }
         self.walk_operands(literal.fields.iter_mut().map(|field| &mut field.expr));
         if let Some(rest) = &mut literal.rest {

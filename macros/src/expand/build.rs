@@ -78,12 +78,22 @@ fn variant(item: &Item, index: usize) -> TokenStream {
         let pin = pin(item, field);
         let mutable = pin.is_some().then(|| quote!(mut));
         let enter = enter(field);
-        quote!(#enter let #mutable #local = #value; #pin)
+        let ty = has_written_value(field).then(|| {
+            let ty = &field.ty;
+            quote!(: #ty)
+        });
+        quote!(#enter let #mutable #local #ty = #value; #pin)
     });
     let members = variant.fields.iter().map(|Field { member, local, .. }| quote!(#member: #local));
     let network = quote!(#path { #(#members),* });
     let ties = ties(item, index, &network);
     quote!(#(#fields)* #ties)
+}
+
+/// Returns `true` for a field with `#[layer(with = …)]` or `#[module(skip = value)]`. The declared type of its variable
+/// lets the compiler report a value of another type at the value.
+fn has_written_value(field: &Field) -> bool {
+    matches!(&field.role, Role::Layer(LayerAttr { source: Source::With(_), .. }) | Role::Skip(Some(_)))
 }
 
 /// Returns `path.field("conv1");`, which sets the path of errors. Plain data is built without the path.
@@ -307,27 +317,48 @@ fn repeated(
 
 /// Returns the type in an `Option`: `T` of `Option<T>`, or [`contents`] if the type may be an alias.
 fn optional_type(item: &Item, ty: &Type) -> Type {
-    generic_argument(ty, &["Option"]).cloned().unwrap_or_else(|| contents(item, ty, "IS_CONTAINER"))
+    generic_argument(ty, &["Option"]).cloned().unwrap_or_else(|| contents(item, ty))
 }
 
 /// Returns the type of the elements of a list: `T` of `Vec<T>`, or [`contents`] if the type may be an alias.
 fn element_type(item: &Item, ty: &Type) -> Type {
-    element(ty).cloned().unwrap_or_else(|| contents(item, ty, "IS_CONTAINER"))
+    element(ty).cloned().unwrap_or_else(|| contents(item, ty))
 }
 
 /// Returns the type in a container:
 /// `<Blocks as __private::Contents<{ <__private::FieldKind<Blocks>>::IS_CONTAINER }>>::Layer`.
-/// If the constant `kind` of `FieldKind` is false, this is `ty` itself.
-fn contents(item: &Item, ty: &Type, kind: &str) -> Type {
+/// If the type is not a container, this is the type itself. A constant cannot depend on the generic parameters of the
+/// network. For a type with such a parameter, the constant is `true`.
+fn contents(item: &Item, ty: &Type) -> Type {
     let span = ty.span();
     let private = private(&item.input.krate, span);
-    let is_container = is_kind(item, ty, kind);
+    let is_container = if is_generic(item, ty) {
+        quote!(true)
+    } else {
+        quote_spanned!(span=> { <#private::FieldKind<#ty>>::IS_CONTAINER })
+    };
     Type::Verbatim(quote_spanned!(span=> <#ty as #private::Contents<#is_container>>::Layer))
 }
 
-/// Returns the type that an alias of a pointer points to, or the type itself if it is not an alias of a pointer.
+/// Returns the type of the layer behind the pointers of an alias:
+/// `<Shared as __private::Pointee<{ … }>>::Layer`. If the type is not an alias of a pointer, this is the type itself.
 fn target(item: &Item, ty: &Type) -> Type {
-    if may_be_alias(ty) && !is_generic(item, ty) { contents(item, ty, "HOLDS_ONE_LAYER") } else { ty.clone() }
+    if !is_transparent(item, ty) {
+        return ty.clone();
+    }
+    let span = ty.span();
+    let private = private(&item.input.krate, span);
+    let depth = pointer_depth(item, ty);
+    Type::Verbatim(quote_spanned!(span=> <#ty as #private::Pointee<#depth>>::Layer))
+}
+
+/// Returns the number of pointers around the layer of a type:
+/// `{ <__private::FieldKind<Shared>>::POINTER + <__private::FieldKind<Shared>>::POINTER_2 + … }`.
+fn pointer_depth(item: &Item, ty: &Type) -> TokenStream {
+    let span = ty.span();
+    let private = private(&item.input.krate, span);
+    let kind = quote_spanned!(span=> <#private::FieldKind<#ty>>);
+    quote_spanned!(span=> { #kind::POINTER + #kind::POINTER_2 + #kind::POINTER_3 })
 }
 
 /// Returns the type of a layer in a tuple: `A` of `(A, B)`, or
@@ -342,20 +373,8 @@ fn tuple_type(item: &Item, ty: &Type, index: usize) -> Type {
     Type::Verbatim(quote_spanned!(span=> <#ty as #private::TupleLayer<#index, #is_layer>>::Layer))
 }
 
-/// Returns `{ <__private::FieldKind<Blocks>>::IS_CONTAINER }`, or another constant of `FieldKind`. The constant cannot
-/// depend on the generic parameters of the network. For a type with such a parameter, returns `true`.
-fn is_kind(item: &Item, ty: &Type, kind: &str) -> TokenStream {
-    if is_generic(item, ty) {
-        return quote!(true);
-    }
-    let span = ty.span();
-    let kind = Ident::new(kind, span);
-    let private = private(&item.input.krate, span);
-    quote_spanned!(span=> { <#private::FieldKind<#ty>>::#kind })
-}
-
 /// Returns `{ __private::has_layer(<__private::FieldKind<Stem>>::LENGTH, 0) }`: whether the type is a tuple with a
-/// layer at the index. For a type with a generic parameter of the network, returns `true`, as [`is_kind`] does.
+/// layer at the index. For a type with a generic parameter of the network, returns `true`, as [`contents`] does.
 fn is_tuple(item: &Item, ty: &Type, index: usize) -> TokenStream {
     if is_generic(item, ty) {
         return quote!(true);
@@ -408,20 +427,26 @@ fn single_layer(
             let args = bind(item, &[function], runs);
             // The error type of a closure cannot be inferred.
             let is_closure = matches!(function, Expr::Closure(_));
-            let build = format_ident!("{}", if is_closure { "layer_by_closure" } else { "layer_with" });
-            quote!({ #args #krate::__private::#build(#vb, #name, #function)? })
+            let span = Span::mixed_site().located_at(function.span());
+            let build = if is_closure { "layer_by_closure" } else { "layer_with" };
+            let build = Ident::new(build, span);
+            let private = private(krate, span);
+            // The variable keeps `?` out of the compiler's message about a value of another type.
+            let layer = Ident::new("layer", span);
+            quote_spanned!(span=> { #args let #layer = #private::#build(#vb, #name, #function)?; #layer })
         }
         Source::Config { args, setters } => {
             let values: TokenStream = setters.iter().map(|(name, value)| quote!(.#name(#value))).collect();
             let bound = bind(item, &config_expressions(args, setters), runs);
-            let may_be_alias = may_be_alias(ty) && !is_generic(item, ty);
             let config = config(attr, &target(item, ty), args);
             let private_at_layer = private(krate, span);
             let layer = quote_spanned!(span=> #private_at_layer::layer);
-            let mut layer = quote!(#layer(#vb, #name, #config #values)?);
-            if may_be_alias {
-                layer = into_field(item, &layer, ty);
-            }
+            let layer = quote!(#layer(#vb, #name, #config #values)?);
+            let layer = if is_transparent(item, ty) {
+                into_field(item, &layer, ty)
+            } else {
+                reject_alias(item, &layer, ty, args.len())
+            };
             if bound.is_empty() { layer } else { quote!({ #bound #layer }) }
         }
         Source::Tuple(layers) => tuple_field(item, layers, ty, vb, name, position),
@@ -439,10 +464,53 @@ fn single_layer(
     }
 }
 
-/// Returns `__private::Built(layer).into_field::<Shared>()` for a type that may be an alias of a pointer.
+/// Returns `__private::Built(layer).into_field::<Shared, { … }>()` for a type that may be an alias of a pointer.
 fn into_field(item: &Item, layer: &TokenStream, ty: &Type) -> TokenStream {
     let private = private(&item.input.krate, ty.span());
-    quote_spanned!(ty.span()=> #private::Built(#layer).into_field::<#ty>())
+    let depth = pointer_depth(item, ty);
+    quote_spanned!(ty.span()=> #private::Built(#layer).into_field::<#ty, #depth>())
+}
+
+// {
+//     trait __ConfigOfAlias {
+//         fn config<T0, T1, C>(_: T0, _: T1) -> C where Self: __private::Recognized { unimplemented!() }
+//     }
+//     impl<T> __ConfigOfAlias for Arc<T> {}        // also for Box, Option and tuples
+//     __private::layer(&vb, "fc", <Shared<L>>::config(4, 4))?
+// }
+//
+// For a type with a generic parameter of the network. If it is an alias of a pointer or a tuple, `config` is the
+// function of this trait, and the compiler reports its unsatisfied condition.
+fn reject_alias(item: &Item, layer: &TokenStream, ty: &Type, count: usize) -> TokenStream {
+    let is_bare = |param: &Ident| matches!(ty, Type::Path(ty) if ty.path.is_ident(param));
+    let is_parameter = item.input.generics.type_params().any(|param| is_bare(&param.ident));
+    if !may_be_alias(ty) || is_parameter {
+        return layer.clone();
+    }
+    let private = private(&item.input.krate, ty.span());
+    let types: Vec<Ident> = (0..count).map(|i| format_ident!("T{i}")).collect();
+    quote!({
+        #[allow(dead_code)]
+        trait __ConfigOfAlias {
+            fn config<#(#types,)* C>(#(_: #types),*) -> C
+            where
+                Self: #private::Recognized,
+            {
+                ::core::unimplemented!()
+            }
+        }
+        impl<T> __ConfigOfAlias for ::core::option::Option<T> {}
+        impl<T> __ConfigOfAlias for ::std::boxed::Box<T> {}
+        impl<T> __ConfigOfAlias for ::std::sync::Arc<T> {}
+        impl<#(#types),*> __ConfigOfAlias for (#(#types,)*) {}
+        #layer
+    })
+}
+
+/// Returns `true` if a type may be an alias whose definition the generated code can inspect. The inspection needs
+/// constants, which cannot depend on the generic parameters of the network.
+fn is_transparent(item: &Item, ty: &Type) -> bool {
+    may_be_alias(ty) && !is_generic(item, ty)
 }
 
 /// Returns `true` if a type may be an alias of a pointer: if it is a path or a projection.
@@ -452,14 +520,19 @@ fn may_be_alias(ty: &Type) -> bool {
 
 /// Returns `Some(layer)`, `Box::new(layer)` or `Arc::new(layer)` for a layer of type `ty`.
 fn wrapped(wrapper: &str, attr: &LayerAttr, ty: &Type, layer: &TokenStream) -> TokenStream {
+    let constructor = match &attr.source {
+        Source::With(function) => Some(function.span()),
+        _ => None,
+    };
+    let span = Span::mixed_site().located_at(constructor.unwrap_or_else(Span::call_site));
     match wrapper {
-        "Option" => quote!(::core::option::Option::Some(#layer)),
-        "Box" => quote!(::std::boxed::Box::new(#layer)),
+        "Option" => quote_spanned!(span=> ::core::option::Option::Some(#layer)),
+        "Box" => quote_spanned!(span=> ::std::boxed::Box::new(#layer)),
         // The constructor can also return an existing `Arc`, to use one layer in several fields.
-        _ if matches!(attr.source, Source::With(_)) => {
-            quote!(::core::convert::Into::<::std::sync::Arc<#ty>>::into(#layer))
+        _ if constructor.is_some() => {
+            quote_spanned!(span=> ::core::convert::Into::<::std::sync::Arc<#ty>>::into(#layer))
         }
-        _ => quote!(::std::sync::Arc::new(#layer)),
+        _ => quote_spanned!(span=> ::std::sync::Arc::new(#layer)),
     }
 }
 
@@ -481,7 +554,7 @@ fn tuple_field(
     }
     let private = private(&item.input.krate, ty.span());
     let tuple = quote_spanned!(ty.span()=> #private::Built(#tuple).into_tuple::<#target, true>());
-    if is_generic(item, ty) { tuple } else { into_field(item, &tuple, ty) }
+    if is_transparent(item, ty) { into_field(item, &tuple, ty) } else { tuple }
 }
 
 // match (3, 4, 4, 5) {

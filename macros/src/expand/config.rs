@@ -245,25 +245,21 @@ fn without_arguments(item: &Item) -> Option<TokenStream> {
 
 // impl __Model::ModelConfig {
 //     pub fn stride(mut self, stride: usize) -> Self { self.stride = Some(stride); self }
-//     pub fn build(self, vb: VarBuilder<'_>) -> Result<Model> { Config::build(self, vb) }
-//     pub fn init(self, device: &Device) -> Result<Model> { Config::init(self, device) }
-//     pub fn load(self, path: impl AsRef<Path>, device: &Device) -> Result<Model> { Config::load(self, path, device) }
+//     …                                                    // from `methods`
 // }
 fn builder(item: &Item) -> TokenStream {
     let input = item.input;
     let name = path(input);
-    let ident = &input.ident;
-    let krate = &input.krate;
-    let vis = &input.vis;
     let (generics, arguments, bounds) = input.generics.split_for_impl();
-    let setters = input.args.iter().filter(|arg| arg.default.is_some() && !is_config_method(&arg.name));
-    let setters = setters.map(|arg| setter(item, arg));
+    let setters = input.args.iter().filter(|arg| arg.default.is_some()).map(|arg| setter(item, arg));
     let text = display_name(input).unraw().to_string();
     let traits = clone_and_debug(input, &name, &text);
-    let vb = local("vb");
-    let path = local("path");
-    let device = local("device");
     let serde = serde(input);
+    // An argument with the name of a method is an error. Its setter replaces the method, so that calls of the setter
+    // are no further errors.
+    let is_setter =
+        |name: &str| input.args.iter().any(|arg| arg.default.is_some() && arg.name.unraw() == name);
+    let methods = CONFIG_METHODS.into_iter().filter(|name| !is_setter(name)).map(|name| method(input, name));
     quote! {
         #traits
 
@@ -272,17 +268,44 @@ fn builder(item: &Item) -> TokenStream {
         #[allow(dead_code, clippy::all, clippy::pedantic)]
         impl #generics #name #arguments #bounds {
             #(#setters)*
+            #(#methods)*
+        }
+    }
+}
 
+/// The methods that every config has.
+const CONFIG_METHODS: [&str; 4] = ["build", "init", "load", "load_with"];
+
+/// Returns `true` if an argument has the name of a method of the config, so that it cannot have a setter.
+pub fn is_config_method(name: &Ident) -> bool {
+    CONFIG_METHODS.iter().any(|method| name.unraw() == method)
+}
+
+// pub fn build(self, vb: VarBuilder<'_>) -> Result<Model> { Config::build(self, vb) }
+// pub fn init(self, device: &Device) -> Result<Model> { Config::init(self, device) }
+// pub fn load(self, path: impl AsRef<Path>, device: &Device) -> Result<Model> { Config::load(self, path, device) }
+fn method(input: &Input, name: &str) -> TokenStream {
+    let ident = &input.ident;
+    let krate = &input.krate;
+    let vis = &input.vis;
+    let (_, arguments, _) = input.generics.split_for_impl();
+    let vb = local("vb");
+    let path = local("path");
+    let device = local("device");
+    match name {
+        "build" => quote! {
             /// Builds the network with the tensors of a candle `VarBuilder`.
             #vis fn build(self, #vb: #krate::nn::VarBuilder<'_>) -> #krate::Result<#ident #arguments> {
                 #krate::Config::build(self, #vb)
             }
-
+        },
+        "init" => quote! {
             /// Builds the network with newly initialized parameters.
             #vis fn init(self, #device: &#krate::candle::Device) -> #krate::Result<#ident #arguments> {
                 #krate::Config::init(self, #device)
             }
-
+        },
+        "load" => quote! {
             /// Builds the network with the parameters of a checkpoint.
             #vis fn load(
                 self,
@@ -291,7 +314,8 @@ fn builder(item: &Item) -> TokenStream {
             ) -> #krate::Result<#ident #arguments> {
                 #krate::Config::load(self, #path, #device)
             }
-
+        },
+        _ => quote! {
             /// Builds the network with the parameters of a checkpoint, which is read with the options of `Load`.
             #vis fn load_with(
                 self,
@@ -300,7 +324,7 @@ fn builder(item: &Item) -> TokenStream {
             ) -> #krate::Result<(#ident #arguments, #krate::LoadReport)> {
                 #krate::Config::load_with(self, #path, #device)
             }
-        }
+        },
     }
 }
 
@@ -342,11 +366,6 @@ fn clone_and_debug(input: &Input, name: &TokenStream, text: &str) -> TokenStream
         }
     });
     impls.collect()
-}
-
-/// Returns `true` if an argument has the name of a method of the config, so that it cannot have a setter.
-pub fn is_config_method(name: &Ident) -> bool {
-    ["build", "init", "load", "load_with"].iter().any(|method| name.unraw() == method)
 }
 
 /// Returns `pub(super) inputs: <Self as __Arguments>::inputs` for a required argument, and an `Option` for one with a

@@ -6,11 +6,11 @@ use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
-use syn::{Member, Pat};
+use syn::{Member, Pat, parse_quote};
 
 use crate::ast::{Field, Forward, Role};
 use crate::closure::{OutputType, Parameter, Rewritten, data};
-use crate::suggest::hint;
+use crate::suggest::closest;
 
 use super::registry::field_access;
 use super::{Item, local, located};
@@ -159,15 +159,29 @@ fn closure(item: &Item, variant: usize, rewritten: &Rewritten, output: &TokenStr
 }
 
 // #[diagnostic::on_unimplemented(message = "no method `classifer` of `Net`; did you mean `classifier`?")]
-// trait __No_classifer {}
+// trait __DidYouMean_classifier_for_classifer {}
+// impl __DidYouMean_classifier_for_classifer for Bool<false> {}
 // trait __Misspelled_classifer {
-//     fn classifer<T0>(&self, _: T0) -> Signal where for<'call> (): __No_classifer { unimplemented!() }
+//     fn classifer<T0>(&mut self, _: T0) -> Signal
+//     where
+//         for<'call> Bool<true>: __DidYouMean_classifier_for_classifer,
+//     {
+//         unimplemented!()
+//     }
 // }
-// impl<T: ?Sized> __Misspelled_classifer for &T {}
+// impl __Misspelled_classifer for Net
+// where
+//     for<'call> Bool<{ <DerefKind<Net>>::IS_DEREF }>: __DidYouMean_classifier_for_classifer,
+// {
+// }
 //
-// Generated for `self.classifer(x)`, because the compiler suggests no field for the name of a method. Method resolution
-// finds the methods of the network before those of a reference to it. Without `for<'call>`, the compiler would report
-// the unsatisfied bound here instead of at the call.
+// Generated for `self.classifer(x)`, because the compiler suggests no field for the name of a method. The method must
+// not hide a method of the user. Method resolution tries the methods of the network with `&mut self` after its other
+// methods, but before those of the type to which the network dereferences. Therefore a network with `Deref` does not
+// have the method. A constant cannot depend on generic parameters: a generic network is assumed to have `Deref`. For
+// both, the compiler's error contains the name of the condition.
+//
+// Without `for<'call>`, the compiler would report an unsatisfied condition here instead of at the call.
 fn misspelled_layers(item: &Item, variant: usize, rewritten: &Rewritten) -> TokenStream {
     let layers = item.input.variants[variant].fields.iter().filter(|field| field.is_layer());
     let layers: Vec<&str> = layers.map(|field| field.name.as_str()).collect();
@@ -175,33 +189,45 @@ fn misspelled_layers(item: &Item, variant: usize, rewritten: &Rewritten) -> Toke
     let methods = rewritten.methods.iter().filter(|(method, _)| seen.insert(method.unraw().to_string()));
     methods
         .filter_map(|(method, count)| {
-            let hint = hint(&method.unraw().to_string(), layers.iter().copied());
-            (!hint.is_empty()).then(|| misspelled_layer(item, method, *count, &hint))
+            let layer = closest(&method.unraw().to_string(), layers.iter().copied())?;
+            Some(misspelled_layer(item, method, *count, layer))
         })
         .collect()
 }
 
-fn misspelled_layer(item: &Item, method: &Ident, count: usize, hint: &str) -> TokenStream {
+fn misspelled_layer(item: &Item, method: &Ident, count: usize, layer: &str) -> TokenStream {
     let krate = &item.input.krate;
     let network = &item.input.ident;
-    let message = format!("no method `{method}` of `{network}`{hint}");
+    let message = format!("no method `{method}` of `{network}`; did you mean `{layer}`?");
     let types: Vec<Ident> = (0..count).map(|i| format_ident!("T{i}")).collect();
-    let condition = format_ident!("__No_{}", method.unraw(), span = method.span());
+    let did_you_mean = format_ident!("__DidYouMean_{layer}_for_{}", method.unraw(), span = method.span());
     let name = format_ident!("__Misspelled_{}", method.unraw(), span = method.span());
+    let mut generics = item.input.generics.clone();
+    let is_deref = if generics.params.is_empty() {
+        quote!({ <#krate::__private::DerefKind<#network>>::IS_DEREF })
+    } else {
+        quote!(true)
+    };
+    let condition = parse_quote!(for<'call> #krate::__private::Bool<#is_deref>: #did_you_mean);
+    generics.make_where_clause().predicates.push(condition);
+    let (generics, arguments, conditions) = generics.split_for_impl();
     quote! {
         #[diagnostic::on_unimplemented(message = #message, label = "no layer has this name")]
         #[allow(dead_code, non_camel_case_types)]
-        trait #condition {}
+        trait #did_you_mean {}
+        impl #did_you_mean for #krate::__private::Bool<false> {}
         #[allow(dead_code, non_camel_case_types)]
         trait #name {
-            fn #method<#(#types),*>(&self, #(_: #types),*) -> #krate::Signal
+            fn #method<#(#types),*>(&mut self, #(_: #types),*) -> #krate::Signal
             where
-                for<'call> (): #condition,
+                for<'call> #krate::__private::Bool<true>: #did_you_mean,
             {
                 ::core::unimplemented!()
             }
         }
-        impl<T: ?::core::marker::Sized> #name for &T {}
+        #[allow(unused_imports)]
+        use #krate::__private::NotDeref as _;
+        impl #generics #name for #network #arguments #conditions {}
     }
 }
 

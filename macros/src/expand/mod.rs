@@ -20,6 +20,7 @@ pub use config::is_config_method;
 use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::quote;
 use syn::ext::IdentExt;
+use syn::spanned::Spanned;
 
 use crate::ast::{Field, Input};
 use crate::closure::{self, Rewritten};
@@ -33,6 +34,7 @@ pub fn expand(ctxt: &Ctxt, input: &Input) -> TokenStream {
     check_args_in_forward(ctxt, &item);
     let item = Item { stub: !ctxt.is_clean(), ..item };
     let parts = [
+        import(input).unwrap_or_default(),
         registry::expand(&item),
         display::expand(&item),
         forward::expand(&item),
@@ -41,6 +43,16 @@ pub fn expand(ctxt: &Ctxt, input: &Input) -> TokenStream {
         hints::expand(&item),
     ];
     parts.into_iter().collect()
+}
+
+// use framework::sconce as __Model_sconce;
+//
+// For `crate = framework::sconce`. All generated code uses the imported name, so that the compiler reports an incorrect
+// path once, at the path.
+fn import(input: &Input) -> Option<TokenStream> {
+    let path = &input.crate_path.as_ref()?.value;
+    let name = located(input.krate.clone(), path.span());
+    Some(quote!(#[allow(unused_imports)] use #path as #name;))
 }
 
 /// Reports uses of arguments in `forward`. Arguments exist only while the network is built.

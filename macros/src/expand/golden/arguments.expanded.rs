@@ -320,13 +320,24 @@ impl ::sconce::Config for __Arguments::ArgumentsBuilder {
                     ::sconce::__private::layer(
                         &vb,
                         "up",
-                        <<Linear as ::sconce::__private::Contents<
-                            { <::sconce::__private::FieldKind<Linear>>::HOLDS_ONE_LAYER },
+                        <<Linear as ::sconce::__private::Pointee<
+                            {
+                                <::sconce::__private::FieldKind<Linear>>::POINTER
+                                    + <::sconce::__private::FieldKind<Linear>>::POINTER_2
+                                    + <::sconce::__private::FieldKind<Linear>>::POINTER_3
+                            },
                         >>::Layer>::config(width, hidden)
                             .bias(bias),
                     )?,
                 )
-                .into_field::<Linear>()
+                .into_field::<
+                    Linear,
+                    {
+                        <::sconce::__private::FieldKind<Linear>>::POINTER
+                            + <::sconce::__private::FieldKind<Linear>>::POINTER_2
+                            + <::sconce::__private::FieldKind<Linear>>::POINTER_3
+                    },
+                >()
         };
         path.field("act");
         let field_act = {
@@ -349,14 +360,23 @@ impl ::sconce::Config for __Arguments::ArgumentsBuilder {
                             ::sconce::__private::layer(
                                 &vb,
                                 "dropout",
-                                <<Dropout as ::sconce::__private::Contents<
+                                <<Dropout as ::sconce::__private::Pointee<
                                     {
-                                        <::sconce::__private::FieldKind<Dropout>>::HOLDS_ONE_LAYER
+                                        <::sconce::__private::FieldKind<Dropout>>::POINTER
+                                            + <::sconce::__private::FieldKind<Dropout>>::POINTER_2
+                                            + <::sconce::__private::FieldKind<Dropout>>::POINTER_3
                                     },
                                 >>::Layer>::config(dropout.unwrap_or(0.0)),
                             )?,
                         )
-                        .into_field::<Dropout>()
+                        .into_field::<
+                            Dropout,
+                            {
+                                <::sconce::__private::FieldKind<Dropout>>::POINTER
+                                    + <::sconce::__private::FieldKind<Dropout>>::POINTER_2
+                                    + <::sconce::__private::FieldKind<Dropout>>::POINTER_3
+                            },
+                        >()
                 })
             } else {
                 ::core::option::Option::None
@@ -371,15 +391,26 @@ impl ::sconce::Config for __Arguments::ArgumentsBuilder {
                     ::sconce::__private::layer(
                         &vb,
                         "down",
-                        <<Linear as ::sconce::__private::Contents<
-                            { <::sconce::__private::FieldKind<Linear>>::HOLDS_ONE_LAYER },
+                        <<Linear as ::sconce::__private::Pointee<
+                            {
+                                <::sconce::__private::FieldKind<Linear>>::POINTER
+                                    + <::sconce::__private::FieldKind<Linear>>::POINTER_2
+                                    + <::sconce::__private::FieldKind<Linear>>::POINTER_3
+                            },
                         >>::Layer>::config(hidden, width)
                             .bias(bias),
                     )?,
                 )
-                .into_field::<Linear>()
+                .into_field::<
+                    Linear,
+                    {
+                        <::sconce::__private::FieldKind<Linear>>::POINTER
+                            + <::sconce::__private::FieldKind<Linear>>::POINTER_2
+                            + <::sconce::__private::FieldKind<Linear>>::POINTER_3
+                    },
+                >()
         };
-        let field_labels = {
+        let field_labels: Vec<String> = {
             let labels = labels;
             labels
         };

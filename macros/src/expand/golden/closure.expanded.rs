@@ -342,13 +342,24 @@ const _: () = {
                     ::sconce::__private::layer(
                         &vb,
                         "stem",
-                        <<Conv2d as ::sconce::__private::Contents<
-                            { <::sconce::__private::FieldKind<Conv2d>>::HOLDS_ONE_LAYER },
+                        <<Conv2d as ::sconce::__private::Pointee<
+                            {
+                                <::sconce::__private::FieldKind<Conv2d>>::POINTER
+                                    + <::sconce::__private::FieldKind<Conv2d>>::POINTER_2
+                                    + <::sconce::__private::FieldKind<Conv2d>>::POINTER_3
+                            },
                         >>::Layer>::config(3, 8, 3)
                             .padding(1),
                     )?,
                 )
-                .into_field::<Conv2d>();
+                .into_field::<
+                    Conv2d,
+                    {
+                        <::sconce::__private::FieldKind<Conv2d>>::POINTER
+                            + <::sconce::__private::FieldKind<Conv2d>>::POINTER_2
+                            + <::sconce::__private::FieldKind<Conv2d>>::POINTER_3
+                    },
+                >();
             path.field("convs");
             let field_convs = {
                 let vb_0 = &::sconce::__private::child(&vb, "convs");
@@ -361,15 +372,24 @@ const _: () = {
                                     ::sconce::__private::layer(
                                         vb_0,
                                         &::sconce::__private::element_name(layers_0.len()),
-                                        <<Conv2d as ::sconce::__private::Contents<
+                                        <<Conv2d as ::sconce::__private::Pointee<
                                             {
-                                                <::sconce::__private::FieldKind<Conv2d>>::HOLDS_ONE_LAYER
+                                                <::sconce::__private::FieldKind<Conv2d>>::POINTER
+                                                    + <::sconce::__private::FieldKind<Conv2d>>::POINTER_2
+                                                    + <::sconce::__private::FieldKind<Conv2d>>::POINTER_3
                                             },
                                         >>::Layer>::config(8, 8, 3)
                                             .padding(1),
                                     )?,
                                 )
-                                .into_field::<Conv2d>(),
+                                .into_field::<
+                                    Conv2d,
+                                    {
+                                        <::sconce::__private::FieldKind<Conv2d>>::POINTER
+                                            + <::sconce::__private::FieldKind<Conv2d>>::POINTER_2
+                                            + <::sconce::__private::FieldKind<Conv2d>>::POINTER_3
+                                    },
+                                >(),
                         );
                 }
                 path.leave(1usize);
@@ -387,14 +407,23 @@ const _: () = {
                                     ::sconce::__private::layer(
                                         vb_0,
                                         &::sconce::__private::element_name(layers_0.len()),
-                                        <<BatchNorm as ::sconce::__private::Contents<
+                                        <<BatchNorm as ::sconce::__private::Pointee<
                                             {
-                                                <::sconce::__private::FieldKind<BatchNorm>>::HOLDS_ONE_LAYER
+                                                <::sconce::__private::FieldKind<BatchNorm>>::POINTER
+                                                    + <::sconce::__private::FieldKind<BatchNorm>>::POINTER_2
+                                                    + <::sconce::__private::FieldKind<BatchNorm>>::POINTER_3
                                             },
                                         >>::Layer>::config(8),
                                     )?,
                                 )
-                                .into_field::<BatchNorm>(),
+                                .into_field::<
+                                    BatchNorm,
+                                    {
+                                        <::sconce::__private::FieldKind<BatchNorm>>::POINTER
+                                            + <::sconce::__private::FieldKind<BatchNorm>>::POINTER_2
+                                            + <::sconce::__private::FieldKind<BatchNorm>>::POINTER_3
+                                    },
+                                >(),
                         );
                 }
                 path.leave(1usize);
@@ -411,14 +440,23 @@ const _: () = {
                                 ::sconce::__private::layer(
                                     &vb,
                                     "project",
-                                    <<Conv2d as ::sconce::__private::Contents<
+                                    <<Conv2d as ::sconce::__private::Pointee<
                                         {
-                                            <::sconce::__private::FieldKind<Conv2d>>::HOLDS_ONE_LAYER
+                                            <::sconce::__private::FieldKind<Conv2d>>::POINTER
+                                                + <::sconce::__private::FieldKind<Conv2d>>::POINTER_2
+                                                + <::sconce::__private::FieldKind<Conv2d>>::POINTER_3
                                         },
                                     >>::Layer>::config(8, 8, 1),
                                 )?,
                             )
-                            .into_field::<Conv2d>(),
+                            .into_field::<
+                                Conv2d,
+                                {
+                                    <::sconce::__private::FieldKind<Conv2d>>::POINTER
+                                        + <::sconce::__private::FieldKind<Conv2d>>::POINTER_2
+                                        + <::sconce::__private::FieldKind<Conv2d>>::POINTER_3
+                                },
+                            >(),
                     )
                 } else {
                     ::core::option::Option::None
@@ -436,14 +474,23 @@ const _: () = {
                                     ::sconce::__private::layer(
                                         vb_0,
                                         &::sconce::__private::element_name(layers_0.len()),
-                                        <<Conv2d as ::sconce::__private::Contents<
+                                        <<Conv2d as ::sconce::__private::Pointee<
                                             {
-                                                <::sconce::__private::FieldKind<Conv2d>>::HOLDS_ONE_LAYER
+                                                <::sconce::__private::FieldKind<Conv2d>>::POINTER
+                                                    + <::sconce::__private::FieldKind<Conv2d>>::POINTER_2
+                                                    + <::sconce::__private::FieldKind<Conv2d>>::POINTER_3
                                             },
                                         >>::Layer>::config(8, 8, 1),
                                     )?,
                                 )
-                                .into_field::<Conv2d>(),
+                                .into_field::<
+                                    Conv2d,
+                                    {
+                                        <::sconce::__private::FieldKind<Conv2d>>::POINTER
+                                            + <::sconce::__private::FieldKind<Conv2d>>::POINTER_2
+                                            + <::sconce::__private::FieldKind<Conv2d>>::POINTER_3
+                                    },
+                                >(),
                         );
                 }
                 path.leave(1usize);
@@ -454,12 +501,23 @@ const _: () = {
                     ::sconce::__private::layer(
                         &vb,
                         "head",
-                        <<Linear as ::sconce::__private::Contents<
-                            { <::sconce::__private::FieldKind<Linear>>::HOLDS_ONE_LAYER },
+                        <<Linear as ::sconce::__private::Pointee<
+                            {
+                                <::sconce::__private::FieldKind<Linear>>::POINTER
+                                    + <::sconce::__private::FieldKind<Linear>>::POINTER_2
+                                    + <::sconce::__private::FieldKind<Linear>>::POINTER_3
+                            },
                         >>::Layer>::config(8, 10),
                     )?,
                 )
-                .into_field::<Linear>();
+                .into_field::<
+                    Linear,
+                    {
+                        <::sconce::__private::FieldKind<Linear>>::POINTER
+                            + <::sconce::__private::FieldKind<Linear>>::POINTER_2
+                            + <::sconce::__private::FieldKind<Linear>>::POINTER_3
+                    },
+                >();
             path.field("unused");
             let field_unused = {
                 #[allow(unused_imports)]

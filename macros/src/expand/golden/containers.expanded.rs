@@ -424,7 +424,7 @@ impl ::sconce::Config for __Containers::ContainersConfig {
                                                             >>::Layer,
                                                         >>::IS_CONTAINER
                                                     },
-                                                >>::Layer as ::sconce::__private::Contents<
+                                                >>::Layer as ::sconce::__private::Pointee<
                                                     {
                                                         <::sconce::__private::FieldKind<
                                                             <<Grid as ::sconce::__private::Contents<
@@ -438,7 +438,33 @@ impl ::sconce::Config for __Containers::ContainersConfig {
                                                                     >>::IS_CONTAINER
                                                                 },
                                                             >>::Layer,
-                                                        >>::HOLDS_ONE_LAYER
+                                                        >>::POINTER
+                                                            + <::sconce::__private::FieldKind<
+                                                                <<Grid as ::sconce::__private::Contents<
+                                                                    { <::sconce::__private::FieldKind<Grid>>::IS_CONTAINER },
+                                                                >>::Layer as ::sconce::__private::Contents<
+                                                                    {
+                                                                        <::sconce::__private::FieldKind<
+                                                                            <Grid as ::sconce::__private::Contents<
+                                                                                { <::sconce::__private::FieldKind<Grid>>::IS_CONTAINER },
+                                                                            >>::Layer,
+                                                                        >>::IS_CONTAINER
+                                                                    },
+                                                                >>::Layer,
+                                                            >>::POINTER_2
+                                                            + <::sconce::__private::FieldKind<
+                                                                <<Grid as ::sconce::__private::Contents<
+                                                                    { <::sconce::__private::FieldKind<Grid>>::IS_CONTAINER },
+                                                                >>::Layer as ::sconce::__private::Contents<
+                                                                    {
+                                                                        <::sconce::__private::FieldKind<
+                                                                            <Grid as ::sconce::__private::Contents<
+                                                                                { <::sconce::__private::FieldKind<Grid>>::IS_CONTAINER },
+                                                                            >>::Layer,
+                                                                        >>::IS_CONTAINER
+                                                                    },
+                                                                >>::Layer,
+                                                            >>::POINTER_3
                                                     },
                                                 >>::Layer>::config(4, 4),
                                             )?,
@@ -455,6 +481,47 @@ impl ::sconce::Config for __Containers::ContainersConfig {
                                                     >>::IS_CONTAINER
                                                 },
                                             >>::Layer,
+                                            {
+                                                <::sconce::__private::FieldKind<
+                                                    <<Grid as ::sconce::__private::Contents<
+                                                        { <::sconce::__private::FieldKind<Grid>>::IS_CONTAINER },
+                                                    >>::Layer as ::sconce::__private::Contents<
+                                                        {
+                                                            <::sconce::__private::FieldKind<
+                                                                <Grid as ::sconce::__private::Contents<
+                                                                    { <::sconce::__private::FieldKind<Grid>>::IS_CONTAINER },
+                                                                >>::Layer,
+                                                            >>::IS_CONTAINER
+                                                        },
+                                                    >>::Layer,
+                                                >>::POINTER
+                                                    + <::sconce::__private::FieldKind<
+                                                        <<Grid as ::sconce::__private::Contents<
+                                                            { <::sconce::__private::FieldKind<Grid>>::IS_CONTAINER },
+                                                        >>::Layer as ::sconce::__private::Contents<
+                                                            {
+                                                                <::sconce::__private::FieldKind<
+                                                                    <Grid as ::sconce::__private::Contents<
+                                                                        { <::sconce::__private::FieldKind<Grid>>::IS_CONTAINER },
+                                                                    >>::Layer,
+                                                                >>::IS_CONTAINER
+                                                            },
+                                                        >>::Layer,
+                                                    >>::POINTER_2
+                                                    + <::sconce::__private::FieldKind<
+                                                        <<Grid as ::sconce::__private::Contents<
+                                                            { <::sconce::__private::FieldKind<Grid>>::IS_CONTAINER },
+                                                        >>::Layer as ::sconce::__private::Contents<
+                                                            {
+                                                                <::sconce::__private::FieldKind<
+                                                                    <Grid as ::sconce::__private::Contents<
+                                                                        { <::sconce::__private::FieldKind<Grid>>::IS_CONTAINER },
+                                                                    >>::Layer,
+                                                                >>::IS_CONTAINER
+                                                            },
+                                                        >>::Layer,
+                                                    >>::POINTER_3
+                                            },
                                         >(),
                                 );
                         }
@@ -474,8 +541,12 @@ impl ::sconce::Config for __Containers::ContainersConfig {
         let field_pair = {
             match (4, 2, 2, 4) {
                 (value_0, value_1, value_2, value_3) => {
-                    type __Target1 = <Pair as ::sconce::__private::Contents<
-                        { <::sconce::__private::FieldKind<Pair>>::HOLDS_ONE_LAYER },
+                    type __Target1 = <Pair as ::sconce::__private::Pointee<
+                        {
+                            <::sconce::__private::FieldKind<Pair>>::POINTER
+                                + <::sconce::__private::FieldKind<Pair>>::POINTER_2
+                                + <::sconce::__private::FieldKind<Pair>>::POINTER_3
+                        },
                     >>::Layer;
                     type __One1 = <__Target1 as ::sconce::__private::LayerOrUnused<
                         {
@@ -520,16 +591,23 @@ impl ::sconce::Config for __Containers::ContainersConfig {
                                                         ::sconce::__private::layer(
                                                             &vb,
                                                             "0",
-                                                            <<__Layer1_0 as ::sconce::__private::Contents<
+                                                            <<__Layer1_0 as ::sconce::__private::Pointee<
                                                                 {
-                                                                    <::sconce::__private::FieldKind<
-                                                                        __Layer1_0,
-                                                                    >>::HOLDS_ONE_LAYER
+                                                                    <::sconce::__private::FieldKind<__Layer1_0>>::POINTER
+                                                                        + <::sconce::__private::FieldKind<__Layer1_0>>::POINTER_2
+                                                                        + <::sconce::__private::FieldKind<__Layer1_0>>::POINTER_3
                                                                 },
                                                             >>::Layer>::config(value_0, value_1),
                                                         )?,
                                                     )
-                                                    .into_field::<__Layer1_0>()
+                                                    .into_field::<
+                                                        __Layer1_0,
+                                                        {
+                                                            <::sconce::__private::FieldKind<__Layer1_0>>::POINTER
+                                                                + <::sconce::__private::FieldKind<__Layer1_0>>::POINTER_2
+                                                                + <::sconce::__private::FieldKind<__Layer1_0>>::POINTER_3
+                                                        },
+                                                    >()
                                             },
                                             {
                                                 path.element(1usize, 1usize);
@@ -537,16 +615,23 @@ impl ::sconce::Config for __Containers::ContainersConfig {
                                                         ::sconce::__private::layer(
                                                             &vb,
                                                             "1",
-                                                            <<__Layer1_1 as ::sconce::__private::Contents<
+                                                            <<__Layer1_1 as ::sconce::__private::Pointee<
                                                                 {
-                                                                    <::sconce::__private::FieldKind<
-                                                                        __Layer1_1,
-                                                                    >>::HOLDS_ONE_LAYER
+                                                                    <::sconce::__private::FieldKind<__Layer1_1>>::POINTER
+                                                                        + <::sconce::__private::FieldKind<__Layer1_1>>::POINTER_2
+                                                                        + <::sconce::__private::FieldKind<__Layer1_1>>::POINTER_3
                                                                 },
                                                             >>::Layer>::config(value_2, value_3),
                                                         )?,
                                                     )
-                                                    .into_field::<__Layer1_1>()
+                                                    .into_field::<
+                                                        __Layer1_1,
+                                                        {
+                                                            <::sconce::__private::FieldKind<__Layer1_1>>::POINTER
+                                                                + <::sconce::__private::FieldKind<__Layer1_1>>::POINTER_2
+                                                                + <::sconce::__private::FieldKind<__Layer1_1>>::POINTER_3
+                                                        },
+                                                    >()
                                             },
                                         )
                                     })
@@ -565,14 +650,23 @@ impl ::sconce::Config for __Containers::ContainersConfig {
                                                 ::sconce::__private::layer(
                                                     &vb,
                                                     "pair",
-                                                    <<__One1 as ::sconce::__private::Contents<
+                                                    <<__One1 as ::sconce::__private::Pointee<
                                                         {
-                                                            <::sconce::__private::FieldKind<__One1>>::HOLDS_ONE_LAYER
+                                                            <::sconce::__private::FieldKind<__One1>>::POINTER
+                                                                + <::sconce::__private::FieldKind<__One1>>::POINTER_2
+                                                                + <::sconce::__private::FieldKind<__One1>>::POINTER_3
                                                         },
                                                     >>::Layer>::config((value_0, value_1), (value_2, value_3)),
                                                 )?,
                                             )
-                                            .into_field::<__One1>(),
+                                            .into_field::<
+                                                __One1,
+                                                {
+                                                    <::sconce::__private::FieldKind<__One1>>::POINTER
+                                                        + <::sconce::__private::FieldKind<__One1>>::POINTER_2
+                                                        + <::sconce::__private::FieldKind<__One1>>::POINTER_3
+                                                },
+                                            >(),
                                     )
                                     .into_layer::<
                                         __Target1,
@@ -585,7 +679,14 @@ impl ::sconce::Config for __Containers::ContainersConfig {
                                     >()
                             },
                         )
-                        .into_field::<Pair>()
+                        .into_field::<
+                            Pair,
+                            {
+                                <::sconce::__private::FieldKind<Pair>>::POINTER
+                                    + <::sconce::__private::FieldKind<Pair>>::POINTER_2
+                                    + <::sconce::__private::FieldKind<Pair>>::POINTER_3
+                            },
+                        >()
                 }
             }
         };
@@ -615,14 +716,23 @@ impl ::sconce::Config for __Containers::ContainersConfig {
                                                     ::sconce::__private::layer(
                                                         vb_1,
                                                         &::sconce::__private::element_name(layers_1.len()),
-                                                        <<Linear as ::sconce::__private::Contents<
+                                                        <<Linear as ::sconce::__private::Pointee<
                                                             {
-                                                                <::sconce::__private::FieldKind<Linear>>::HOLDS_ONE_LAYER
+                                                                <::sconce::__private::FieldKind<Linear>>::POINTER
+                                                                    + <::sconce::__private::FieldKind<Linear>>::POINTER_2
+                                                                    + <::sconce::__private::FieldKind<Linear>>::POINTER_3
                                                             },
                                                         >>::Layer>::config(4, 4),
                                                     )?,
                                                 )
-                                                .into_field::<Linear>(),
+                                                .into_field::<
+                                                    Linear,
+                                                    {
+                                                        <::sconce::__private::FieldKind<Linear>>::POINTER
+                                                            + <::sconce::__private::FieldKind<Linear>>::POINTER_2
+                                                            + <::sconce::__private::FieldKind<Linear>>::POINTER_3
+                                                    },
+                                                >(),
                                         )
                                     } else {
                                         ::core::option::Option::None
@@ -638,9 +748,9 @@ impl ::sconce::Config for __Containers::ContainersConfig {
             },
         );
         path.field("heads");
-        let field_heads = {
+        let field_heads: IndexMap<String, Linear> = {
             let names = names;
-            ::sconce::__private::layer_by_closure(
+            let layer = ::sconce::__private::layer_by_closure(
                 &vb,
                 "heads",
                 |vb| {
@@ -650,22 +760,29 @@ impl ::sconce::Config for __Containers::ContainersConfig {
                     ));
                     names.into_iter().map(head).collect()
                 },
-            )?
+            )?;
+            layer
         };
         path.field("shared");
-        let field_shared = ::core::convert::Into::<
+        let field_shared: Arc<Linear> = ::core::convert::Into::<
             ::std::sync::Arc<Linear>,
         >::into({
             let shared = shared;
-            ::sconce::__private::layer_by_closure(&vb, "shared", |_| Ok(shared))?
+            let layer = ::sconce::__private::layer_by_closure(
+                &vb,
+                "shared",
+                |_| Ok(shared),
+            )?;
+            layer
         });
         path.field("any");
-        let field_any = ::std::boxed::Box::new({
-            ::sconce::__private::layer_by_closure(
+        let field_any: Box<dyn Layer> = ::std::boxed::Box::new({
+            let layer = ::sconce::__private::layer_by_closure(
                 &vb,
                 "any",
                 |vb| Ok(Linear::config(4, 4).build(vb)?),
-            )?
+            )?;
+            layer
         });
         ::core::result::Result::Ok(Containers {
             grid: field_grid,

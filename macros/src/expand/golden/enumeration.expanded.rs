@@ -317,14 +317,23 @@ impl ::sconce::Config for __Enumeration::EnumerationConfig {
                                         ::sconce::__private::layer(
                                             vb_0,
                                             &::sconce::__private::element_name(layers_0.len()),
-                                            <<Linear as ::sconce::__private::Contents<
+                                            <<Linear as ::sconce::__private::Pointee<
                                                 {
-                                                    <::sconce::__private::FieldKind<Linear>>::HOLDS_ONE_LAYER
+                                                    <::sconce::__private::FieldKind<Linear>>::POINTER
+                                                        + <::sconce::__private::FieldKind<Linear>>::POINTER_2
+                                                        + <::sconce::__private::FieldKind<Linear>>::POINTER_3
                                                 },
                                             >>::Layer>::config(width, width),
                                         )?,
                                     )
-                                    .into_field::<Linear>()
+                                    .into_field::<
+                                        Linear,
+                                        {
+                                            <::sconce::__private::FieldKind<Linear>>::POINTER
+                                                + <::sconce::__private::FieldKind<Linear>>::POINTER_2
+                                                + <::sconce::__private::FieldKind<Linear>>::POINTER_3
+                                        },
+                                    >()
                             });
                     }
                     path.leave(1usize);
@@ -347,14 +356,23 @@ impl ::sconce::Config for __Enumeration::EnumerationConfig {
                             ::sconce::__private::layer(
                                 &vb,
                                 "0",
-                                <<Linear as ::sconce::__private::Contents<
+                                <<Linear as ::sconce::__private::Pointee<
                                     {
-                                        <::sconce::__private::FieldKind<Linear>>::HOLDS_ONE_LAYER
+                                        <::sconce::__private::FieldKind<Linear>>::POINTER
+                                            + <::sconce::__private::FieldKind<Linear>>::POINTER_2
+                                            + <::sconce::__private::FieldKind<Linear>>::POINTER_3
                                     },
                                 >>::Layer>::config(width, width),
                             )?,
                         )
-                        .into_field::<Linear>()
+                        .into_field::<
+                            Linear,
+                            {
+                                <::sconce::__private::FieldKind<Linear>>::POINTER
+                                    + <::sconce::__private::FieldKind<Linear>>::POINTER_2
+                                    + <::sconce::__private::FieldKind<Linear>>::POINTER_3
+                            },
+                        >()
                 };
                 ::core::result::Result::Ok(Enumeration::Shallow { 0: field_0 })
             };

@@ -373,15 +373,24 @@ where
                                             ),
                                         ],
                                     ),
-                                    <<LayerNorm as ::sconce::__private::Contents<
+                                    <<LayerNorm as ::sconce::__private::Pointee<
                                         {
-                                            <::sconce::__private::FieldKind<LayerNorm>>::HOLDS_ONE_LAYER
+                                            <::sconce::__private::FieldKind<LayerNorm>>::POINTER
+                                                + <::sconce::__private::FieldKind<LayerNorm>>::POINTER_2
+                                                + <::sconce::__private::FieldKind<LayerNorm>>::POINTER_3
                                         },
                                     >>::Layer>::config(width)
                                         .eps(eps),
                                 )?,
                             )
-                            .into_field::<LayerNorm>()
+                            .into_field::<
+                                LayerNorm,
+                                {
+                                    <::sconce::__private::FieldKind<LayerNorm>>::POINTER
+                                        + <::sconce::__private::FieldKind<LayerNorm>>::POINTER_2
+                                        + <::sconce::__private::FieldKind<LayerNorm>>::POINTER_3
+                                },
+                            >()
                     });
             }
             path.leave(1usize);

@@ -131,19 +131,31 @@ impl ::sconce::Config for Sizes {
                 ::sconce::__private::layer(
                     &vb,
                     "fc",
-                    <<Linear as ::sconce::__private::Contents<
-                        { <::sconce::__private::FieldKind<Linear>>::HOLDS_ONE_LAYER },
+                    <<Linear as ::sconce::__private::Pointee<
+                        {
+                            <::sconce::__private::FieldKind<Linear>>::POINTER
+                                + <::sconce::__private::FieldKind<Linear>>::POINTER_2
+                                + <::sconce::__private::FieldKind<Linear>>::POINTER_3
+                        },
                     >>::Layer>::config(config.inputs, config.classes),
                 )?,
             )
-            .into_field::<Linear>();
+            .into_field::<
+                Linear,
+                {
+                    <::sconce::__private::FieldKind<Linear>>::POINTER
+                        + <::sconce::__private::FieldKind<Linear>>::POINTER_2
+                        + <::sconce::__private::FieldKind<Linear>>::POINTER_3
+                },
+            >();
         path.field("candle");
-        let field_candle = {
-            ::sconce::__private::layer_by_closure(
+        let field_candle: sconce::nn::Linear = {
+            let layer = ::sconce::__private::layer_by_closure(
                 &vb,
                 "candle",
                 |vb| sconce::nn::linear(config.classes, config.classes, vb),
-            )?
+            )?;
+            layer
         };
         ::core::result::Result::Ok(OwnConfig {
             fc: field_fc,

@@ -249,16 +249,25 @@ const _: () = {
                                 ::sconce::__private::layer(
                                     &vb,
                                     "0",
-                                    <<Conv2d as ::sconce::__private::Contents<
+                                    <<Conv2d as ::sconce::__private::Pointee<
                                         {
-                                            <::sconce::__private::FieldKind<Conv2d>>::HOLDS_ONE_LAYER
+                                            <::sconce::__private::FieldKind<Conv2d>>::POINTER
+                                                + <::sconce::__private::FieldKind<Conv2d>>::POINTER_2
+                                                + <::sconce::__private::FieldKind<Conv2d>>::POINTER_3
                                         },
                                     >>::Layer>::config(1, 8, 3)
                                         .padding(1)
                                         .bias(false),
                                 )?,
                             )
-                            .into_field::<Conv2d>()
+                            .into_field::<
+                                Conv2d,
+                                {
+                                    <::sconce::__private::FieldKind<Conv2d>>::POINTER
+                                        + <::sconce::__private::FieldKind<Conv2d>>::POINTER_2
+                                        + <::sconce::__private::FieldKind<Conv2d>>::POINTER_3
+                                },
+                            >()
                     },
                     {
                         path.element(1usize, 1usize);
@@ -266,14 +275,23 @@ const _: () = {
                                 ::sconce::__private::layer(
                                     &vb,
                                     "1",
-                                    <<BatchNorm as ::sconce::__private::Contents<
+                                    <<BatchNorm as ::sconce::__private::Pointee<
                                         {
-                                            <::sconce::__private::FieldKind<BatchNorm>>::HOLDS_ONE_LAYER
+                                            <::sconce::__private::FieldKind<BatchNorm>>::POINTER
+                                                + <::sconce::__private::FieldKind<BatchNorm>>::POINTER_2
+                                                + <::sconce::__private::FieldKind<BatchNorm>>::POINTER_3
                                         },
                                     >>::Layer>::config(8),
                                 )?,
                             )
-                            .into_field::<BatchNorm>()
+                            .into_field::<
+                                BatchNorm,
+                                {
+                                    <::sconce::__private::FieldKind<BatchNorm>>::POINTER
+                                        + <::sconce::__private::FieldKind<BatchNorm>>::POINTER_2
+                                        + <::sconce::__private::FieldKind<BatchNorm>>::POINTER_3
+                                },
+                            >()
                     },
                     {
                         path.element(1usize, 2usize);
@@ -281,12 +299,23 @@ const _: () = {
                                 ::sconce::__private::layer(
                                     &vb,
                                     "2",
-                                    <<Relu as ::sconce::__private::Contents<
-                                        { <::sconce::__private::FieldKind<Relu>>::HOLDS_ONE_LAYER },
+                                    <<Relu as ::sconce::__private::Pointee<
+                                        {
+                                            <::sconce::__private::FieldKind<Relu>>::POINTER
+                                                + <::sconce::__private::FieldKind<Relu>>::POINTER_2
+                                                + <::sconce::__private::FieldKind<Relu>>::POINTER_3
+                                        },
                                     >>::Layer>::config(),
                                 )?,
                             )
-                            .into_field::<Relu>()
+                            .into_field::<
+                                Relu,
+                                {
+                                    <::sconce::__private::FieldKind<Relu>>::POINTER
+                                        + <::sconce::__private::FieldKind<Relu>>::POINTER_2
+                                        + <::sconce::__private::FieldKind<Relu>>::POINTER_3
+                                },
+                            >()
                     },
                 )
             };
@@ -302,15 +331,24 @@ const _: () = {
                                     ::sconce::__private::layer(
                                         vb_0,
                                         &::sconce::__private::element_name(layers_0.len()),
-                                        <<Conv2d as ::sconce::__private::Contents<
+                                        <<Conv2d as ::sconce::__private::Pointee<
                                             {
-                                                <::sconce::__private::FieldKind<Conv2d>>::HOLDS_ONE_LAYER
+                                                <::sconce::__private::FieldKind<Conv2d>>::POINTER
+                                                    + <::sconce::__private::FieldKind<Conv2d>>::POINTER_2
+                                                    + <::sconce::__private::FieldKind<Conv2d>>::POINTER_3
                                             },
                                         >>::Layer>::config(8, 8, 3)
                                             .padding("same"),
                                     )?,
                                 )
-                                .into_field::<Conv2d>(),
+                                .into_field::<
+                                    Conv2d,
+                                    {
+                                        <::sconce::__private::FieldKind<Conv2d>>::POINTER
+                                            + <::sconce::__private::FieldKind<Conv2d>>::POINTER_2
+                                            + <::sconce::__private::FieldKind<Conv2d>>::POINTER_3
+                                    },
+                                >(),
                         );
                 }
                 path.leave(1usize);
@@ -333,14 +371,23 @@ const _: () = {
                                 ::sconce::__private::layer(
                                     &vb,
                                     "dropout",
-                                    <<Dropout as ::sconce::__private::Contents<
+                                    <<Dropout as ::sconce::__private::Pointee<
                                         {
-                                            <::sconce::__private::FieldKind<Dropout>>::HOLDS_ONE_LAYER
+                                            <::sconce::__private::FieldKind<Dropout>>::POINTER
+                                                + <::sconce::__private::FieldKind<Dropout>>::POINTER_2
+                                                + <::sconce::__private::FieldKind<Dropout>>::POINTER_3
                                         },
                                     >>::Layer>::config(0.5),
                                 )?,
                             )
-                            .into_field::<Dropout>(),
+                            .into_field::<
+                                Dropout,
+                                {
+                                    <::sconce::__private::FieldKind<Dropout>>::POINTER
+                                        + <::sconce::__private::FieldKind<Dropout>>::POINTER_2
+                                        + <::sconce::__private::FieldKind<Dropout>>::POINTER_3
+                                },
+                            >(),
                     )
                 } else {
                     ::core::option::Option::None
@@ -352,14 +399,23 @@ const _: () = {
                         ::sconce::__private::layer(
                             &vb,
                             "head",
-                            <<Conv2d as ::sconce::__private::Contents<
+                            <<Conv2d as ::sconce::__private::Pointee<
                                 {
-                                    <::sconce::__private::FieldKind<Conv2d>>::HOLDS_ONE_LAYER
+                                    <::sconce::__private::FieldKind<Conv2d>>::POINTER
+                                        + <::sconce::__private::FieldKind<Conv2d>>::POINTER_2
+                                        + <::sconce::__private::FieldKind<Conv2d>>::POINTER_3
                                 },
                             >>::Layer>::config(8, 10, 1),
                         )?,
                     )
-                    .into_field::<Conv2d>(),
+                    .into_field::<
+                        Conv2d,
+                        {
+                            <::sconce::__private::FieldKind<Conv2d>>::POINTER
+                                + <::sconce::__private::FieldKind<Conv2d>>::POINTER_2
+                                + <::sconce::__private::FieldKind<Conv2d>>::POINTER_3
+                        },
+                    >(),
             );
             ::core::result::Result::Ok(Sequential {
                 stem: field_stem,

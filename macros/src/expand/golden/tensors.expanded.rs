@@ -309,7 +309,7 @@ impl ::sconce::Config for __Tensors::TensorsConfig {
         #[allow(unused_imports)]
         use ::sconce::__private::NotContainer as _;
         let path = ::sconce::__private::BuildScope::enter("Tensors");
-        let field_stage = {
+        let field_stage: usize = {
             let stage = stage;
             stage
         };
@@ -364,13 +364,24 @@ impl ::sconce::Config for __Tensors::TensorsConfig {
                         &::sconce::__private::concat_name(
                             &[&"stage", &field_stage, &".encoder"],
                         ),
-                        <<Linear as ::sconce::__private::Contents<
-                            { <::sconce::__private::FieldKind<Linear>>::HOLDS_ONE_LAYER },
+                        <<Linear as ::sconce::__private::Pointee<
+                            {
+                                <::sconce::__private::FieldKind<Linear>>::POINTER
+                                    + <::sconce::__private::FieldKind<Linear>>::POINTER_2
+                                    + <::sconce::__private::FieldKind<Linear>>::POINTER_3
+                            },
                         >>::Layer>::config(width, width)
                             .bias(false),
                     )?,
                 )
-                .into_field::<Linear>()
+                .into_field::<
+                    Linear,
+                    {
+                        <::sconce::__private::FieldKind<Linear>>::POINTER
+                            + <::sconce::__private::FieldKind<Linear>>::POINTER_2
+                            + <::sconce::__private::FieldKind<Linear>>::POINTER_3
+                    },
+                >()
         };
         path.field("norm");
         let mut field_norm = {
@@ -379,14 +390,23 @@ impl ::sconce::Config for __Tensors::TensorsConfig {
                     ::sconce::__private::layer(
                         &vb,
                         "",
-                        <<LayerNorm as ::sconce::__private::Contents<
+                        <<LayerNorm as ::sconce::__private::Pointee<
                             {
-                                <::sconce::__private::FieldKind<LayerNorm>>::HOLDS_ONE_LAYER
+                                <::sconce::__private::FieldKind<LayerNorm>>::POINTER
+                                    + <::sconce::__private::FieldKind<LayerNorm>>::POINTER_2
+                                    + <::sconce::__private::FieldKind<LayerNorm>>::POINTER_3
                             },
                         >>::Layer>::config(width),
                     )?,
                 )
-                .into_field::<LayerNorm>()
+                .into_field::<
+                    LayerNorm,
+                    {
+                        <::sconce::__private::FieldKind<LayerNorm>>::POINTER
+                            + <::sconce::__private::FieldKind<LayerNorm>>::POINTER_2
+                            + <::sconce::__private::FieldKind<LayerNorm>>::POINTER_3
+                    },
+                >()
         };
         ::sconce::__private::pin(
             ::sconce::__private::module_field::<LayerNorm>()
@@ -406,15 +426,24 @@ impl ::sconce::Config for __Tensors::TensorsConfig {
                         ::sconce::__private::layer(
                             &vb,
                             "decoder",
-                            <<Linear as ::sconce::__private::Contents<
+                            <<Linear as ::sconce::__private::Pointee<
                                 {
-                                    <::sconce::__private::FieldKind<Linear>>::HOLDS_ONE_LAYER
+                                    <::sconce::__private::FieldKind<Linear>>::POINTER
+                                        + <::sconce::__private::FieldKind<Linear>>::POINTER_2
+                                        + <::sconce::__private::FieldKind<Linear>>::POINTER_3
                                 },
                             >>::Layer>::config(width, width)
                                 .bias(false),
                         )?,
                     )
-                    .into_field::<Linear>()
+                    .into_field::<
+                        Linear,
+                        {
+                            <::sconce::__private::FieldKind<Linear>>::POINTER
+                                + <::sconce::__private::FieldKind<Linear>>::POINTER_2
+                                + <::sconce::__private::FieldKind<Linear>>::POINTER_3
+                        },
+                    >()
             }
         };
         let key_decoder = "decoder";

@@ -244,21 +244,32 @@ impl ::sconce::Config for __Training::TrainingConfig {
                 ::sconce::__private::layer(
                     &vb,
                     "fc",
-                    <<Linear as ::sconce::__private::Contents<
-                        { <::sconce::__private::FieldKind<Linear>>::HOLDS_ONE_LAYER },
+                    <<Linear as ::sconce::__private::Pointee<
+                        {
+                            <::sconce::__private::FieldKind<Linear>>::POINTER
+                                + <::sconce::__private::FieldKind<Linear>>::POINTER_2
+                                + <::sconce::__private::FieldKind<Linear>>::POINTER_3
+                        },
                     >>::Layer>::config(1, 1),
                 )?,
             )
-            .into_field::<Linear>();
-        let field_rate = {
+            .into_field::<
+                Linear,
+                {
+                    <::sconce::__private::FieldKind<Linear>>::POINTER
+                        + <::sconce::__private::FieldKind<Linear>>::POINTER_2
+                        + <::sconce::__private::FieldKind<Linear>>::POINTER_3
+                },
+            >();
+        let field_rate: f64 = {
             let rate = rate;
             rate
         };
-        let field_weights = {
+        let field_weights: Vec<f64> = {
             let weights = weights;
             weights
         };
-        let field_gain = 2.0;
+        let field_gain: f64 = 2.0;
         let field_steps = <usize as ::core::default::Default>::default();
         ::core::result::Result::Ok(Training {
             fc: field_fc,

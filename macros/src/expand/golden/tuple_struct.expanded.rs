@@ -220,12 +220,23 @@ const _: () = {
                     ::sconce::__private::layer(
                         &vb,
                         "0",
-                        <<Linear as ::sconce::__private::Contents<
-                            { <::sconce::__private::FieldKind<Linear>>::HOLDS_ONE_LAYER },
+                        <<Linear as ::sconce::__private::Pointee<
+                            {
+                                <::sconce::__private::FieldKind<Linear>>::POINTER
+                                    + <::sconce::__private::FieldKind<Linear>>::POINTER_2
+                                    + <::sconce::__private::FieldKind<Linear>>::POINTER_3
+                            },
                         >>::Layer>::config(4, 4),
                     )?,
                 )
-                .into_field::<Linear>();
+                .into_field::<
+                    Linear,
+                    {
+                        <::sconce::__private::FieldKind<Linear>>::POINTER
+                            + <::sconce::__private::FieldKind<Linear>>::POINTER_2
+                            + <::sconce::__private::FieldKind<Linear>>::POINTER_3
+                    },
+                >();
             path.field("1");
             let field_1 = {
                 #[allow(unused_imports)]
