@@ -119,6 +119,11 @@ proptest! {
         prop_assert_eq!(y.dims(), &[2, size[0].unwrap_or(h), size[1].unwrap_or(w)]);
         check_gradients(|x| adaptive_avg_pool2d(&restride(&x[0])?, size), &[x]).map_err(fail)?;
     }
+}
+
+proptest! {
+    // A case has up to 160 planes, and its inputs differ only in the batch size.
+    #![proptest_config(config(40))]
 
     #[test]
     fn every_dtype_agrees_with_f64_for_any_batch_size(seed: u64, n in 0..20usize) {
