@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use sconce::__private::readers;
+use sconce_fuzz::check_with_length;
 
 const ONE: &[u8] = include_bytes!("../seeds/safetensors/one");
 const TYPES: &[u8] = include_bytes!("../seeds/safetensors/types");
@@ -22,5 +23,6 @@ static SHARDS: LazyLock<PathBuf> = LazyLock::new(|| {
 });
 
 fuzz_target!(|bytes: &[u8]| {
-    sconce_fuzz::check(readers::index(bytes, &SHARDS), bytes.len() + ONE.len() + TYPES.len());
+    let length = bytes.len() + ONE.len() + TYPES.len();
+    check_with_length(length, || readers::index(bytes, &SHARDS));
 });

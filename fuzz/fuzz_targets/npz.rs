@@ -9,8 +9,8 @@ use sconce_fuzz::{archive, check, is_archive};
 
 fuzz_target!(|bytes: &[u8]| {
     if is_archive(bytes) {
-        return check(readers::npz(bytes), bytes.len());
+        return check(bytes, readers::npz);
     }
     let packed = archive(&[("array.npy", bytes)]);
-    check(readers::npz(&packed), packed.len());
+    check(&packed, readers::npz);
 });

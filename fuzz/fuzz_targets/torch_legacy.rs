@@ -5,4 +5,4 @@
 use libfuzzer_sys::fuzz_target;
 use sconce::__private::readers;
 
-fuzz_target!(|bytes: &[u8]| sconce_fuzz::check(readers::torch_legacy(bytes), bytes.len()));
+fuzz_target!(|bytes: &[u8]| sconce_fuzz::check(bytes, readers::torch_legacy));

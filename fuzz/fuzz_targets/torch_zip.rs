@@ -11,7 +11,7 @@ use sconce_fuzz::{archive, check, is_archive};
 
 fuzz_target!(|bytes: &[u8]| -> Corpus {
     if is_archive(bytes) {
-        check(readers::torch_zip(bytes), bytes.len());
+        check(bytes, readers::torch_zip);
         return Corpus::Keep;
     }
     let Some((&length, rest)) = bytes.split_first_chunk() else {
@@ -20,6 +20,6 @@ fuzz_target!(|bytes: &[u8]| -> Corpus {
     let length = usize::from(u16::from_le_bytes(length)).min(rest.len());
     let (pickle, storage) = rest.split_at(length);
     let packed = archive(&[("archive/data.pkl", pickle), ("archive/data/0", storage)]);
-    check(readers::torch_zip(&packed), packed.len());
+    check(&packed, readers::torch_zip);
     Corpus::Keep
 });

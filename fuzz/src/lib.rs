@@ -1,33 +1,46 @@
-//! Helpers for the fuzz targets, which check the tensors that a reader returns and pack inputs into archives.
+//! Helpers for the fuzz targets: they check the tensors that a reader returns, pack inputs into archives, and generate
+//! files from inputs.
+
+pub mod generate;
+mod memory;
+pub mod pickle;
+pub mod zip_archive;
 
 use std::collections::HashSet;
 use std::io::{Cursor, Write};
 
+use arbitrary::Unstructured;
 use sconce::Result;
 use sconce::candle::DType;
 use sconce::checkpoint::StateDict;
 use zip::result::ZipResult;
 use zip::write::{SimpleFileOptions, ZipWriter};
 
-/// Checks the result of reading a file of `length` bytes. Errors are allowed. All values of the tensors must be
-/// readable, and their total size must not exceed the reader's limit for the file.
-pub fn check(read: Result<StateDict>, length: usize) {
-    let Ok(state) = read else { return };
+/// The memory that reading may take in addition to the limit that `SECURITY.md` states, in bytes: buffers, and what the
+/// libraries allocate when they are first used.
+const SLACK: usize = 1 << 18;
+
+/// Reads `file`. Errors are allowed. All values of the tensors must be readable, and reading must not take more memory
+/// than a file of this length allows.
+pub fn check(file: &[u8], read: impl FnOnce(&[u8]) -> Result<StateDict>) {
+    check_with_length(file.len(), || read(file));
+}
+
+/// Like [`check`], for several files with `length` bytes together.
+pub fn check_with_length(length: usize, read: impl FnOnce() -> Result<StateDict>) {
+    let (outcome, peak) = memory::peak(read);
+    let limit = 2 * length + (8 << 20) + SLACK;
+    assert!(peak <= limit, "expected at most {limit} bytes of memory for a file of {length}, found {peak}");
+    let Ok(state) = outcome else { return };
     let mut seen = HashSet::new();
-    let mut total = 0;
     for (name, tensor) in &state {
-        // Count tied parameters once.
-        if tensor.elem_count() == 0 || !seen.insert(tensor.id()) {
+        // Read tied parameters once. candle's conversion of 8-bit floats does not terminate for some values.
+        if tensor.elem_count() == 0 || !seen.insert(tensor.id()) || tensor.dtype() == DType::F8E4M3 {
             continue;
         }
-        total += tensor.elem_count() * tensor.dtype().size_in_bytes();
-        // candle's conversion of 8-bit floats does not terminate for some values.
-        if tensor.dtype() != DType::F8E4M3 {
-            let sum = tensor.to_dtype(DType::F64).and_then(|tensor| tensor.sum_all());
-            sum.unwrap_or_else(|error| panic!("{name}: {error}"));
-        }
+        let sum = tensor.to_dtype(DType::F64).and_then(|tensor| tensor.sum_all());
+        sum.unwrap_or_else(|error| panic!("{name}: {error}"));
     }
-    assert!(total <= 2 * length + (8 << 20), "{total} bytes of tensors from a file of {length}");
 }
 
 /// Returns `true` if the input starts like a zip archive.
@@ -48,4 +61,9 @@ fn pack(entries: &[(&str, &[u8])]) -> ZipResult<Vec<u8>> {
         zip.write_all(content)?;
     }
     Ok(zip.finish()?.into_inner())
+}
+
+/// Returns `true` for one of `count` values of the input, and `false` if the input is at its end.
+pub(crate) fn rarely(u: &mut Unstructured, count: u8) -> arbitrary::Result<bool> {
+    Ok(u.int_in_range(1..=count)? == count)
 }

@@ -129,6 +129,18 @@ fn tensors_that_candle_cannot_represent_are_errors_only_in_the_state_dict() -> O
 }
 
 #[test]
+fn a_state_dict_can_be_a_dictionary_of_another_class() {
+    let config = b"c__main__\nConfig\n)\x81";
+    let defaultdict = b"ccollections\ndefaultdict\nc__builtin__\nlist\n\x85R";
+    for dictionary in [&config[..], defaultdict] {
+        let entries = b"(U\x01wctorch._utils\n_rebuild_qtensor\n)Ru";
+        let object = [b"\x80\x02}U\x05model", dictionary, entries, b"s."].concat();
+        let error = message(readers::any(&legacy_file(&object)));
+        assert!(error.contains("`w` (quantized tensor)"), "{error}");
+    }
+}
+
+#[test]
 fn float8_e5m2_is_widened_to_f16() -> Outcome {
     for file in ["float8_zip_2.pt", "float8_legacy_2.pt", "float8.safetensors"] {
         let state = read(golden(file), &Device::Cpu)?;
