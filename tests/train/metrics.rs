@@ -398,3 +398,40 @@ fn the_mean_weights_batches_by_their_examples() {
     mean.add(5., 1);
     assert_eq!(mean.value(), 2.);
 }
+
+#[test]
+fn large_batches_are_read_completely() -> Result<()> {
+    // 120,000 logits, which are converted in several parts.
+    let logits = Rng::new(2).tensor(&[400, 3, 100], 1.);
+    let target = logits.argmax(1)?;
+    let mut matrix = ConfusionMatrix::new();
+    matrix.update(&logits, &target)?;
+    assert_eq!(matrix.value()?, 1.);
+    let elements: i64 = matrix.to_tensor()?.sum_all()?.to_scalar()?;
+    assert_eq!(elements, 40_000);
+    Ok(())
+}
+
+/// Updates a metric with every batch.
+fn add_all(mut metric: impl Metric, data: &TensorDataset) -> Result<()> {
+    for batch in data.epoch()? {
+        let (output, target) = batch?;
+        metric.update(&output, &target)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn evaluation_and_the_metric_ignore_the_same_elements() -> Result<()> {
+    let logits = Rng::new(3).tensor(&[23, 4, 6], 1.).to_dtype(DType::F32)?;
+    let target: Vec<i64> = (0..23 * 6).map(|i| if i % 5 < 2 || i < 40 { -100 } else { i * 7 % 4 }).collect();
+    let data = TensorDataset::new(logits, Tensor::from_vec(target, (23, 6), &CPU)?)?.batch_size(5);
+    let net = Identity::config();
+    let trainer = Trainer::new(&net, CrossEntropyLoss::new().reduction(Reduction::Sum), Sgd::new(0.1));
+    let mut metric = Accuracy::top(1);
+    add_all(&mut metric, &data)?;
+    let expected = metric.value()?;
+    assert!((0.1..0.9).contains(&expected));
+    assert_eq!(trainer.evaluate(&data)?.accuracy, Some(expected));
+    Ok(())
+}
