@@ -265,8 +265,8 @@ averaged_metric! {
 ///
 /// Logits have shape `[batch, classes, …]`, such as `[batch, classes, height, width]`. Targets are class indices
 /// `[batch, …]`. The IoU of a class is the number of elements that are of the class and predicted to be, divided by the
-/// number of elements that are of the class or predicted to be. Classes that are neither predicted nor in the targets are
-/// left out of the mean.
+/// number of elements that are of the class or predicted to be. Classes that are neither predicted nor in the targets
+/// are left out of the mean.
 ///
 /// ```
 /// use sconce::prelude::*;

@@ -25,11 +25,15 @@ const MAX_CLASSES: usize = 1 << 14;
 /// matrix.update(&logits, &Tensor::new(&[0u32, 1, 1], &Device::Cpu)?)?;
 /// assert_eq!(matrix.count(1, 0), 1); // one element of class 1 is predicted to be of class 0
 /// assert_eq!(matrix.to_tensor()?.to_vec2::<i64>()?, [[1, 0], [1, 1]]);
+/// let table = matrix.to_string();
+/// let lines: Vec<&str> = table.lines().collect();
 /// assert_eq!(
-///     matrix.to_string(),
-///     "target \\ predicted  0  1\n\
-///                       0  1  0\n\
-///                       1  1  1\n"
+///     lines,
+///     [
+///         r"target \ predicted  0  1",
+///         r"                 0  1  0",
+///         r"                 1  1  1",
+///     ]
 /// );
 /// # Ok(())
 /// # }

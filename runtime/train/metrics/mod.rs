@@ -5,16 +5,17 @@
 //!
 //! | metric | output | target |
 //! |---|---|---|
-//! | [`Accuracy`], [`Precision`], [`Recall`], [`F1`], [`ConfusionMatrix`], [`MeanIou`] | logits `[batch, classes, …]` | class indices `[batch, …]` |
-//! | [`Auroc`], [`AveragePrecision`], [`Perplexity`] | logits `[batch, classes, …]` | class indices `[batch, …]` |
+//! | [`Accuracy`], [`Precision`], [`Recall`], [`F1`] | logits `[batch, classes, …]` | classes `[batch, …]` |
+//! | [`ConfusionMatrix`], [`Auroc`], [`AveragePrecision`] | logits `[batch, classes, …]` | classes `[batch, …]` |
+//! | [`MeanIou`], [`Perplexity`] | logits `[batch, classes, …]` | classes `[batch, …]` |
 //! | the metrics with a constructor `binary` | binary logits of any shape | 0 or 1, in the shape of the logits |
 //! | [`MeanAbsoluteError`], [`RootMeanSquaredError`], [`R2`] | numbers of any shape | numbers of the same shape |
 //!
 //! - **Classes.** The predicted class has the largest logit. Of several largest logits, the first counts. A binary
-//!   logit `z` counts as the two logits `[0, z]`: class 1 is predicted if `z > 0`. The constructors `binary` also accept
-//!   two-class logits `[batch, 2, …]` with class indices `[batch, …]`.
-//! - **Ignored elements.** Metrics of class indices skip the elements whose target is `ignore_index`, by default −100 as
-//!   in [`CrossEntropyLoss`](super::loss::CrossEntropyLoss).
+//!   logit `z` counts as the two logits `[0, z]`: class 1 is predicted if `z > 0`. The constructors `binary` also
+//!   accept two-class logits `[batch, 2, …]` with class indices `[batch, …]`.
+//! - **Ignored elements.** Metrics of class indices skip the elements whose target is `ignore_index`, by default −100
+//!   as in [`CrossEntropyLoss`](super::loss::CrossEntropyLoss).
 //! - **No elements.** Before the first element, every value is NaN.
 //! - **Errors.** A batch is an error if its shapes do not match, if a class index is out of range, or if its number of
 //!   classes differs from that of earlier batches. A logit may be −∞, as in a mask, but neither NaN nor +∞, and each

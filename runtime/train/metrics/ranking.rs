@@ -5,14 +5,15 @@ use candle_core::Tensor;
 use crate::Result;
 
 use super::Metric;
-use super::reader::{ClassReader, Layout};
+use super::reader::{ClassReader, Layout, predicted};
 
 /// The area under the receiver operating characteristic curve: the probability that a random element of a class has a
 /// higher score than a random element of another class. Equal scores count one half.
 ///
-/// The area is exact, not that of a curve with a fixed number of thresholds, so the scores are kept: 12 bytes for each
-/// element with [`binary`](Self::binary), and 4 bytes and 8 bytes for each class with
-/// [`macro_average`](Self::macro_average).
+/// The area is exact, not that of a curve with a fixed number of thresholds, so the scores are kept until
+/// [`reset`](Metric::reset). Each element takes about 12 bytes with [`binary`](Self::binary), and 4 bytes and 8 bytes
+/// for each class with [`macro_average`](Self::macro_average). [`value`](Metric::value) needs 16 more bytes for each
+/// element while it runs.
 ///
 /// As in scikit-learn, the value is NaN if a class has no elements or all of them.
 ///
@@ -116,10 +117,10 @@ impl Ranking {
     }
 
     fn value(&self, value: fn(&[Ties]) -> f64) -> f64 {
-        let values = self.per_class(value);
         if self.elements.targets.is_empty() {
             return f64::NAN;
         }
+        let values = self.per_class(value);
         values.iter().sum::<f64>() / values.len() as f64
     }
 }
@@ -128,7 +129,7 @@ impl Ranking {
 ///
 /// The values have the order of the probabilities. Unlike these, they do not all become 1 at large logits.
 fn log_odds(logits: &[f64], mut add: impl FnMut(usize, f64)) {
-    let top = super::reader::predicted(logits);
+    let top = predicted(logits);
     let weight = |class: usize| (logits[class] - logits[top]).exp();
     let others: f64 = (0..logits.len()).filter(|&class| class != top).map(weight).sum();
     for class in 0..logits.len() {

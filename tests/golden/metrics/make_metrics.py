@@ -72,7 +72,8 @@ def class_logits(elements, classes, ties):
     if not ties:
         return rng.normal(size=(elements, classes)) * rng.choice([1, 5])
     # Rows that occur several times, with equal logits in a row. The factor keeps different rows different.
-    rows = rng.integers(-2, 3, size=(max(1, elements // 3), classes)) * rng.uniform(0.5, 1.5, size=(max(1, elements // 3), 1))
+    count = max(1, elements // 3)
+    rows = rng.integers(-2, 3, size=(count, classes)) * rng.uniform(0.5, 1.5, size=(count, 1))
     return rows[rng.integers(0, len(rows), size=elements)]
 
 
@@ -121,7 +122,9 @@ def binary():
     if rng.random() < 0.5:
         logits = np.round(logits)  # ties, also at 0
     rate = rng.choice([0.5, 0.5, 0.5, 0.1, 0.1, 0, 1])
-    target = (rng.random(shape) < np.where(logits > 0, (1 + rate) / 2, rate) if 0 < rate < 1 else np.full(shape, rate))
+    target = np.full(shape, rate)  # one class only, if the rate is 0 or 1
+    if 0 < rate < 1:
+        target = rng.random(shape) < np.where(logits > 0, (1 + rate) / 2, rate)
     ignored = rng.random(shape) < rng.choice([0, 0.2])
     stored = np.where(ignored, -100, target).astype("int64")
     output = logits.astype("float32")
