@@ -15,7 +15,10 @@ pub use crate::train::loss::{
     MseLoss, NllLoss, Reduction, SmoothL1Loss, bce_with_logits, cosine_embedding_loss, cross_entropy,
     ctc_loss, huber_loss, kl_div, l1_loss, mse_loss, nll_loss, smooth_l1_loss,
 };
-pub use crate::train::metrics::accuracy;
+pub use crate::train::metrics::{
+    Accuracy, Auroc, AveragePrecision, ConfusionMatrix, F1, MeanAbsoluteError, MeanIou, Metric, Perplexity,
+    Precision, R2, Recall, RootMeanSquaredError, accuracy,
+};
 pub use crate::train::optim::{Adam, AdamW, Optimizer, RmsProp, Sgd};
 pub use crate::train::schedule::{
     ConstantLr, CosineAnnealingLr, CosineAnnealingWarmRestarts, Every, ExponentialLr, LinearLr, MultiStepLr,

@@ -13,7 +13,7 @@ use crate::{Error, Result};
 
 use super::data::Batches;
 use super::loss::Loss;
-use super::metrics::{Mean, mean_correct};
+use super::metrics::{Mean, count_correct};
 use super::trainable::Trainable;
 
 /// The loss and the accuracy of a network on a set of examples.
@@ -36,7 +36,8 @@ use super::trainable::Trainable;
 pub struct Evaluation {
     /// The mean of the batch losses, weighted by the number of examples in each batch.
     pub loss: f64,
-    /// The fraction of correctly classified examples, or `None` if the targets are not class indices.
+    /// The fraction of correctly classified elements, or `None` if the targets are not class indices. Elements whose
+    /// target is −100 do not count, as in [`Accuracy`](super::metrics::Accuracy).
     pub accuracy: Option<f64>,
     /// The number of examples.
     pub examples: usize,
@@ -157,18 +158,18 @@ fn scalar_tensor(loss: &Tensor) -> Result<Tensor> {
 #[derive(Default)]
 pub(super) struct Tally {
     loss: Mean,
-    accuracy: Mean,
+    /// The numbers of correct elements and of elements, if the targets are class indices.
+    correct: Option<[f64; 2]>,
     examples: usize,
-    has_class_targets: bool,
     unread: Vec<Unread>,
 }
 
-/// The loss and the accuracy of one batch, not yet read from the device.
+/// The loss and the numbers of correct elements and of elements of one batch, not yet read from the device.
 struct Unread {
     batch: usize,
     examples: usize,
     loss: Tensor,
-    accuracy: Option<Tensor>,
+    correct: Option<Tensor>,
 }
 
 /// The loss of one batch.
@@ -201,34 +202,33 @@ impl Tally {
     /// Adds a batch without reading its values from the device.
     fn record(&mut self, batch: usize, loss: &Tensor, output: &Tensor, target: &Tensor) -> Result<()> {
         let examples = output.dims().first().copied().unwrap_or(1);
-        let accuracy = if !are_classes(output, target) {
-            None
-        } else if target.elem_count() == 0 {
-            Some(Tensor::new(f64::NAN, loss.device())?)
-        } else {
-            Some(mean_correct(&output.detach(), target)?)
-        };
-        self.unread.push(Unread { batch, examples, loss: scalar_tensor(loss)?, accuracy });
+        let has_classes = are_classes(output, target);
+        let correct = has_classes.then(|| count_correct(&output.detach(), target)).transpose()?;
+        self.unread.push(Unread { batch, examples, loss: scalar_tensor(loss)?, correct });
         Ok(())
     }
 
     /// Reads all recorded values from the device and returns the losses, in the order of the batches.
     pub(super) fn read(&mut self) -> Result<Vec<BatchLoss>> {
         let unread = std::mem::take(&mut self.unread);
-        let scalars = unread.iter().flat_map(|batch| [Some(&batch.loss), batch.accuracy.as_ref()]);
-        let scalars: Vec<&Tensor> = scalars.flatten().collect();
-        if scalars.is_empty() {
+        if unread.is_empty() {
             return Ok(Vec::new());
         }
-        let mut values = Tensor::stack(&scalars, 0)?.to_vec1::<f64>()?.into_iter();
+        let mut values = Vec::new();
+        for batch in &unread {
+            values.push(batch.loss.reshape(1)?);
+            values.extend(batch.correct.clone());
+        }
+        let mut values = Tensor::cat(&values, 0)?.to_vec1::<f64>()?.into_iter();
+        let mut next = || values.next().unwrap_or(f64::NAN);
         let mut losses = Vec::with_capacity(unread.len());
-        for Unread { batch, examples, accuracy, .. } in unread {
-            let Some(loss) = values.next() else { break };
+        for Unread { batch, examples, correct, .. } in unread {
+            let loss = next();
             self.examples += examples;
             self.loss.add(loss, examples);
-            if let Some(accuracy) = accuracy.and_then(|_| values.next()) {
-                self.has_class_targets = true;
-                self.accuracy.add(accuracy, examples);
+            if correct.is_some() {
+                let [correct, elements] = self.correct.unwrap_or_default();
+                self.correct = Some([correct + next(), elements + next()]);
             }
             losses.push(BatchLoss { batch, loss });
         }
@@ -242,7 +242,7 @@ impl Tally {
 
     /// Returns the means of the values read so far, or `None` if there were no examples.
     pub(super) fn evaluation(&self) -> Option<Evaluation> {
-        let accuracy = self.has_class_targets.then(|| self.accuracy.value());
+        let accuracy = self.correct.map(|[correct, elements]| correct / elements);
         let examples = self.examples;
         (examples > 0).then_some(Evaluation { loss: self.loss.value(), accuracy, examples })
     }
@@ -280,7 +280,8 @@ mod tests {
         assert_eq!(read, losses.into_iter().map(|read| (read.batch, read.loss)).collect::<Vec<_>>());
         assert_eq!(read, [(1, 0.5), (2, f64::INFINITY), (4, 0.25)]);
         assert_eq!(together.examples, 5);
-        assert_eq!(together.accuracy.value().to_bits(), one_by_one.accuracy.value().to_bits());
+        assert_eq!(together.correct, Some([3., 5.]));
+        assert_eq!(together.correct, one_by_one.correct);
         Ok(())
     }
 }

@@ -4,7 +4,6 @@ use proptest::prelude::*;
 use sconce::Result;
 use sconce::candle::{DType, Device, Tensor, Var};
 use sconce::train::loss::*;
-use sconce::train::metrics;
 
 use crate::common::{check_close, check_gradients, config, fail};
 
@@ -281,26 +280,5 @@ fn errors_name_the_invalid_argument() -> Result<()> {
     assert!(message(wide.forward(&logits, &logits)).contains("pos_weight"));
     assert!(message(HuberLoss::new().delta(0.).forward(&logits, &logits)).contains("delta cannot be 0"));
     assert!(message(SmoothL1Loss::new().beta(f64::NAN).forward(&logits, &logits)).contains("NaN"));
-    Ok(())
-}
-
-#[test]
-fn metrics_count_correct_predictions() -> Result<()> {
-    let logits = Tensor::new(&[[3f32, 2., 1.], [1., 2., 3.], [2., 3., 1.], [1., 3., 2.]], &CPU)?;
-    let target = Tensor::new(&[0u32, 1, 1, 0], &CPU)?;
-    assert_eq!(metrics::accuracy(&logits, &target)?, 0.5);
-    assert_eq!(metrics::top_k_accuracy(&logits, &target, 2)?, 0.75);
-    assert_eq!(metrics::top_k_accuracy(&logits, &target, 3)?, 1.);
-    let counts = metrics::confusion_matrix(&logits, &target)?.to_vec2::<i64>()?;
-    assert_eq!(counts, [[1, 1, 0], [0, 1, 1], [0, 0, 0]]);
-    let signs = Tensor::new(&[1f32, -1., 2.], &CPU)?;
-    assert_eq!(metrics::binary_accuracy(&signs, &Tensor::new(&[1f32, 0., 0.], &CPU)?)?, 2. / 3.);
-    assert!(metrics::accuracy(&logits, &Tensor::new(&[0u32], &CPU)?).is_err());
-    assert!(metrics::confusion_matrix(&logits, &Tensor::new(&[0u32, 1, 1, 9], &CPU)?).is_err());
-    let mut mean = metrics::Mean::default();
-    assert!(mean.value().is_nan());
-    mean.add(1., 3);
-    mean.add(5., 1);
-    assert_eq!(mean.value(), 2.);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Training: data, losses, optimizers, schedules and `audit_gradients`.
+//! Training: data, losses, metrics, optimizers, schedules and `audit_gradients`.
 
 mod audit;
 #[path = "../common/mod.rs"]
@@ -7,5 +7,6 @@ mod ctc;
 mod data;
 mod lbfgs;
 mod losses;
+mod metrics;
 mod optimizers;
 mod schedules;

@@ -1,0 +1,230 @@
+//! Accuracy.
+
+use candle_core::{DType, Tensor};
+
+use crate::{Error, Result};
+
+use super::Metric;
+use super::reader::{ClassReader, Layout};
+
+/// The fraction of elements whose target class is among the `k` largest logits.
+///
+/// Logits have shape `[batch, classes, …]`. Targets are class indices `[batch, …]`. Of equal logits, that of the lower
+/// class counts as the larger one, so that `Accuracy::top(1)` counts the elements whose target is the predicted class.
+/// (scikit-learn's `top_k_accuracy_score` prefers the higher class.)
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let logits = Tensor::new(&[[3f32, 2., 1.], [1., 2., 3.]], &Device::Cpu)?;
+/// let target = Tensor::new(&[0u32, 1], &Device::Cpu)?;
+/// let (mut first, mut second) = (Accuracy::top(1), Accuracy::top(2));
+/// first.update(&logits, &target)?;
+/// second.update(&logits, &target)?;
+/// assert_eq!((first.value()?, second.value()?), (0.5, 1.));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Accuracy {
+    k: usize,
+    reader: ClassReader,
+    hits: Hits,
+}
+
+/// The number of elements, and of those that are correct.
+#[derive(Clone, Copy, Debug, Default)]
+struct Hits {
+    correct: u64,
+    elements: u64,
+}
+
+impl Accuracy {
+    /// Creates the metric. [`update`](Metric::update) fails if `k` is 0. If there are not more than `k` classes, all
+    /// elements are correct.
+    pub fn top(k: usize) -> Self {
+        Self { k, reader: ClassReader::new("Accuracy", Layout::Classes), hits: Hits::default() }
+    }
+
+    /// Creates the metric for binary logits: the fraction of elements for which `logit > 0` equals the target.
+    ///
+    /// Logits and targets (0 or 1) have the same shape, as in
+    /// [`bce_with_logits`](crate::train::loss::bce_with_logits). Two-class logits `[batch, 2, …]` with class indices
+    /// `[batch, …]` are also accepted.
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let mut accuracy = Accuracy::binary();
+    /// let logits = Tensor::new(&[-2f32, 0.5, 3., -1.], &Device::Cpu)?;
+    /// accuracy.update(&logits, &Tensor::new(&[0u32, 1, 0, 0], &Device::Cpu)?)?;
+    /// assert_eq!(accuracy.value()?, 0.75);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn binary() -> Self {
+        Self { reader: ClassReader::new("Accuracy", Layout::Binary), ..Self::top(1) }
+    }
+
+    /// Sets the target index of the elements to ignore, by default −100.
+    pub fn ignore_index(mut self, index: i64) -> Self {
+        self.reader.ignore_index = index;
+        self
+    }
+}
+
+impl Metric for Accuracy {
+    fn name(&self) -> String {
+        match self.k {
+            1 => "accuracy".into(),
+            k => format!("top_{k}_accuracy"),
+        }
+    }
+
+    fn update(&mut self, output: &Tensor, target: &Tensor) -> Result<()> {
+        let k = self.k;
+        if k == 0 {
+            return Err(Error::msg("expected k of at least 1, found 0").in_layer("Accuracy"));
+        }
+        let new = |_| Ok(Hits::default());
+        let hits = self.reader.read(output, target, new, |hits, class, logits| {
+            hits.elements += 1;
+            hits.correct += u64::from(rank(logits, class) < k);
+        })?;
+        self.hits.elements += hits.elements;
+        self.hits.correct += hits.correct;
+        Ok(())
+    }
+
+    fn value(&self) -> Result<f64> {
+        Ok(self.hits.correct as f64 / self.hits.elements as f64)
+    }
+
+    fn reset(&mut self) {
+        self.reader.reset();
+        self.hits = Hits::default();
+    }
+
+    fn higher_is_better(&self) -> bool {
+        true
+    }
+}
+
+/// Returns the number of classes that come before `class` when classes are sorted by decreasing logit.
+fn rank(logits: &[f64], class: usize) -> usize {
+    let logit = logits[class];
+    let (before, after) = logits.split_at(class);
+    before.iter().filter(|&&other| other >= logit).count()
+        + after.iter().filter(|&&other| other > logit).count()
+}
+
+/// Returns the number of correct elements and of elements that are not ignored, as [`Accuracy::top(1)`](Accuracy::top)
+/// counts them, in an f64 tensor `[2]` on the device of the logits. The caller must check the shapes.
+///
+/// Unlike [`Accuracy`], the function does not wait for a GPU, and it does not check the values.
+pub(in crate::train) fn count_correct(logits: &Tensor, target: &Tensor) -> Result<Tensor> {
+    if target.elem_count() == 0 {
+        return Ok(Tensor::zeros(2, DType::F64, logits.device())?);
+    }
+    let target = target.to_dtype(DType::I64)?;
+    let counted = target.ne(-100i64)?.to_dtype(DType::F64)?;
+    let correct = logits.argmax(1)?.to_dtype(DType::I64)?.eq(&target)?.to_dtype(DType::F64)?;
+    // No predicted class equals an ignored target, which is negative.
+    Ok(Tensor::stack(&[correct.sum_all()?, counted.sum_all()?], 0)?)
+}
+
+/// Returns the accuracy of one batch.
+fn of_batch(mut metric: Accuracy, name: &str, logits: &Tensor, target: &Tensor) -> Result<f64> {
+    metric.update(logits, target).map_err(|error| Error::msg(error.message()).in_layer(name))?;
+    metric.value()
+}
+
+/// Returns the fraction of elements whose target class has the largest logit, or NaN if there are no elements. See
+/// [`Accuracy::top`].
+///
+/// Logits have shape `[batch, classes, …]`. Targets are class indices with shape `[batch, …]`.
+///
+/// # Errors
+/// Fails if the shapes do not match, if there are no classes, if a class index is out of range, or if a logit is NaN.
+///
+/// # Examples
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let logits = Tensor::new(&[[3f32, 2., 1.], [1., 2., 3.]], &Device::Cpu)?;
+/// let target = Tensor::new(&[0u32, 1], &Device::Cpu)?;
+/// assert_eq!(accuracy(&logits, &target)?, 0.5);
+/// # Ok(())
+/// # }
+/// ```
+pub fn accuracy(logits: &Tensor, target: &Tensor) -> Result<f64> {
+    of_batch(Accuracy::top(1), "accuracy", logits, target)
+}
+
+/// Returns the fraction of elements whose target class is among the `k` largest logits, or NaN if there are no
+/// elements. See [`Accuracy::top`].
+///
+/// Logits have shape `[batch, classes, …]`. Targets are class indices with shape `[batch, …]`.
+///
+/// # Errors
+/// Fails if `k` is 0, if the shapes do not match, if there are no classes, if a class index is out of range, or if a
+/// logit is NaN.
+///
+/// # Examples
+/// ```
+/// use sconce::prelude::*;
+/// use sconce::train::metrics::top_k_accuracy;
+/// # fn main() -> Result<()> {
+/// let logits = Tensor::new(&[[3f32, 2., 1.], [1., 2., 3.]], &Device::Cpu)?;
+/// let target = Tensor::new(&[0u32, 1], &Device::Cpu)?;
+/// assert_eq!(top_k_accuracy(&logits, &target, 1)?, 0.5);
+/// assert_eq!(top_k_accuracy(&logits, &target, 2)?, 1.);
+/// # Ok(())
+/// # }
+/// ```
+pub fn top_k_accuracy(logits: &Tensor, target: &Tensor, k: usize) -> Result<f64> {
+    of_batch(Accuracy::top(k), "top_k_accuracy", logits, target)
+}
+
+/// Returns the fraction of elements for which `logit > 0` equals the target, or NaN if there are no elements. See
+/// [`Accuracy::binary`].
+///
+/// Logits and targets (0 or 1) have the same shape, as in [`bce_with_logits`](crate::train::loss::bce_with_logits).
+///
+/// # Errors
+/// Fails if the shapes differ, if a target is neither 0 nor 1, or if a logit is NaN.
+///
+/// # Examples
+/// ```
+/// use sconce::prelude::*;
+/// use sconce::train::metrics::binary_accuracy;
+/// # fn main() -> Result<()> {
+/// let logits = Tensor::new(&[-2f32, 0.5, 3., -1.], &Device::Cpu)?;
+/// let target = Tensor::new(&[0f32, 1., 0., 0.], &Device::Cpu)?;
+/// assert_eq!(binary_accuracy(&logits, &target)?, 0.75);
+/// # Ok(())
+/// # }
+/// ```
+pub fn binary_accuracy(logits: &Tensor, target: &Tensor) -> Result<f64> {
+    of_batch(Accuracy::binary(), "binary_accuracy", logits, target)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    #[test]
+    fn both_counts_of_correct_elements_agree() -> Result<()> {
+        let logits: Vec<f32> = (0..7 * 4 * 5).map(|i| ((i * 37 + i / 3) % 5) as f32).collect(); // with many ties
+        let logits = Tensor::from_vec(logits, (7, 4, 5), &Device::Cpu)?;
+        let target: Vec<i64> = (0..7 * 5).map(|i| if i % 6 == 0 { -100 } else { i * 11 % 4 }).collect();
+        let target = Tensor::from_vec(target, (7, 5), &Device::Cpu)?;
+        let counts = count_correct(&logits, &target)?.to_vec1::<f64>()?;
+        let mut metric = Accuracy::top(1);
+        metric.update(&logits, &target)?;
+        assert_eq!(counts, [metric.hits.correct as f64, metric.hits.elements as f64]);
+        assert_eq!(metric.hits.elements, 29);
+        Ok(())
+    }
+}

@@ -1,0 +1,30 @@
+//! The mean of batch means.
+
+/// A running mean over batches, weighted by the number of examples.
+///
+/// ```
+/// use sconce::train::metrics::Mean;
+///
+/// let mut loss = Mean::default();
+/// loss.add(1., 64);
+/// loss.add(4., 32);
+/// assert_eq!(loss.value(), 2.);
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Mean {
+    sum: f64,
+    weight: f64,
+}
+
+impl Mean {
+    /// Adds a batch of `examples` examples whose mean is `value`.
+    pub fn add(&mut self, value: f64, examples: usize) {
+        self.sum += value * examples as f64;
+        self.weight += examples as f64;
+    }
+
+    /// Returns the mean over all examples so far, or NaN if there are none.
+    pub fn value(&self) -> f64 {
+        self.sum / self.weight
+    }
+}

@@ -1,0 +1,119 @@
+//! Perplexity.
+
+use candle_core::Tensor;
+
+use crate::{Error, Result};
+
+use super::Metric;
+use super::exact_sum::ExactSum;
+use super::reader::{ClassReader, Layout};
+
+/// The exponential of the mean cross entropy, for language models.
+///
+/// Logits have shape `[batch, classes, …]`, where the classes are the tokens of the vocabulary. Targets are class
+/// indices `[batch, …]`. The value is infinite if a target has the logit −∞.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let mut perplexity = Perplexity::new();
+/// let logits = Tensor::zeros((2, 50), DType::F32, &Device::Cpu)?; // all 50 tokens have the same probability
+/// perplexity.update(&logits, &Tensor::new(&[7i64, -100], &Device::Cpu)?)?;
+/// assert!((perplexity.value()? - 50.).abs() < 1e-12);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Perplexity {
+    reader: ClassReader,
+    nll: NllSum,
+}
+
+/// The sum of the negative log likelihoods of some elements.
+#[derive(Clone, Debug, Default)]
+struct NllSum {
+    sum: ExactSum,
+    elements: u64,
+}
+
+impl Perplexity {
+    /// Creates the metric.
+    pub fn new() -> Self {
+        Self { reader: ClassReader::new("Perplexity", Layout::Classes), nll: NllSum::default() }
+    }
+
+    /// Sets the target index of the elements to ignore, by default −100.
+    pub fn ignore_index(mut self, index: i64) -> Self {
+        self.reader.ignore_index = index;
+        self
+    }
+
+    /// Adds `elements` elements whose mean cross entropy is `mean`, such as a loss that has been computed already.
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let mut perplexity = Perplexity::new();
+    /// perplexity.add_mean(2., 30)?;
+    /// perplexity.add_mean(1., 10)?;
+    /// assert_eq!(perplexity.value()?, 1.75f64.exp());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Fails if `mean` is NaN.
+    pub fn add_mean(&mut self, mean: f64, elements: usize) -> Result<()> {
+        if mean.is_nan() {
+            return Err(Error::msg("expected a mean cross entropy, found NaN").in_layer("Perplexity"));
+        }
+        if elements > 0 {
+            self.nll.sum.add_product(mean, elements as f64);
+            self.nll.elements += elements as u64;
+        }
+        Ok(())
+    }
+}
+
+impl Default for Perplexity {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metric for Perplexity {
+    fn name(&self) -> String {
+        "perplexity".into()
+    }
+
+    fn update(&mut self, output: &Tensor, target: &Tensor) -> Result<()> {
+        let new = |_| Ok(NllSum::default());
+        let batch = self.reader.read(output, target, new, |nll, class, logits| {
+            nll.sum.add(negative_log_likelihood(logits, class));
+            nll.elements += 1;
+        })?;
+        self.nll.sum.merge(&batch.sum);
+        self.nll.elements += batch.elements;
+        Ok(())
+    }
+
+    fn value(&self) -> Result<f64> {
+        Ok((self.nll.sum.value() / self.nll.elements as f64).exp())
+    }
+
+    fn reset(&mut self) {
+        self.reader.reset();
+        self.nll = NllSum::default();
+    }
+
+    fn higher_is_better(&self) -> bool {
+        false
+    }
+}
+
+/// Returns the negative logarithm of the softmax of `logits` at `class`.
+fn negative_log_likelihood(logits: &[f64], class: usize) -> f64 {
+    let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let sum: f64 = logits.iter().map(|logit| (logit - largest).exp()).sum();
+    sum.ln() + (largest - logits[class])
+}

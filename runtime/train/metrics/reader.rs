@@ -1,0 +1,229 @@
+//! Reads batches of logits and class indices, and of numbers.
+
+use candle_core::{DType, Device, Tensor};
+
+use crate::{Error, Result};
+
+/// The number of logits that are converted to f64 together, unless one example has more.
+const LOGITS_PER_CHUNK: usize = 1 << 16;
+
+/// The shapes that a metric of class indices accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Layout {
+    /// Logits `[batch, classes, …]`.
+    Classes,
+    /// Logits of the target's shape, or `[batch, 2, …]`.
+    Binary,
+}
+
+/// Reads logits and class indices for one metric.
+///
+/// A binary logit `z` counts as the logits `[0, z]`, so that no metric has a second definition for binary logits.
+#[derive(Clone, Debug)]
+pub(super) struct ClassReader {
+    metric: &'static str,
+    layout: Layout,
+    pub ignore_index: i64,
+    /// The number of classes, known after the first batch.
+    classes: Option<usize>,
+}
+
+impl ClassReader {
+    pub fn new(metric: &'static str, layout: Layout) -> Self {
+        Self { metric, layout, ignore_index: -100, classes: None }
+    }
+
+    /// Calls `add` with the class and the logits of each element that is not ignored, and returns the resulting state.
+    /// `new` gets the number of classes and creates the state.
+    ///
+    /// # Errors
+    /// Fails if the shapes do not match, if a class index is out of range, or if a logit is invalid.
+    pub fn read<S>(
+        &mut self,
+        output: &Tensor,
+        target: &Tensor,
+        new: impl FnOnce(usize) -> Result<S>,
+        add: impl FnMut(&mut S, usize, &[f64]),
+    ) -> Result<S> {
+        let read = || {
+            let classes = self.check_shapes(output.dims(), target.dims())?;
+            let mut state = new(classes)?;
+            self.visit(output, target, classes, &mut state, add)?;
+            Ok((classes, state))
+        };
+        let (classes, state) = read().map_err(|error: Error| error.in_layer(self.metric))?;
+        self.classes = Some(classes);
+        Ok(state)
+    }
+
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    pub fn reset(&mut self) {
+        self.classes = None;
+    }
+
+    /// Returns the number of classes, or an error if the shapes do not match.
+    fn check_shapes(&self, output: &[usize], target: &[usize]) -> Result<usize> {
+        let classes = match self.layout {
+            Layout::Classes if has_classes(output, target) => output[1],
+            Layout::Binary if output == target => 2,
+            Layout::Binary if has_classes(output, target) && output[1] == 2 => 2,
+            Layout::Classes => {
+                let expected = "logits [batch, classes, …] and class indices [batch, …]";
+                return Err(Error::msg(format!("expected {expected}, found {output:?} and {target:?}")));
+            }
+            Layout::Binary => {
+                let expected = "binary logits of the target's shape or two-class logits [batch, 2, …]";
+                return Err(Error::msg(format!(
+                    "expected {expected}, found logits {output:?} and a target {target:?}"
+                )));
+            }
+        };
+        match self.classes {
+            Some(expected) if expected != classes => {
+                Err(Error::msg(format!("expected {expected} classes as in earlier batches, found {classes}")))
+            }
+            _ => Ok(classes),
+        }
+    }
+
+    /// Calls `add` for each element that is not ignored.
+    fn visit<S>(
+        &self,
+        output: &Tensor,
+        target: &Tensor,
+        classes: usize,
+        state: &mut S,
+        mut add: impl FnMut(&mut S, usize, &[f64]),
+    ) -> Result<()> {
+        let is_binary = output.dims() == target.dims();
+        let channels = if is_binary { 1 } else { classes };
+        let mut pair = [0.; 2];
+        let targets = numbers(target)?;
+        for_each_row(output, channels, |index, row| {
+            let located = |message| Error::msg(format!("{message} at {:?}", position(target.dims(), index)));
+            let Some(class) = self.class(targets[index], classes).map_err(located)? else { return Ok(()) };
+            let logits = if is_binary {
+                pair[1] = row[0];
+                &pair
+            } else {
+                row
+            };
+            check_logits(logits).map_err(located)?;
+            add(state, class, logits);
+            Ok(())
+        })
+    }
+
+    /// Returns the class of a target, or `None` if the target is ignored.
+    fn class(&self, target: f64, classes: usize) -> Result<Option<usize>, String> {
+        if target == self.ignore_index as f64 {
+            return Ok(None);
+        }
+        let class = target as usize;
+        if class < classes && class as f64 == target {
+            return Ok(Some(class));
+        }
+        let ignored = self.ignore_index;
+        Err(format!("expected a class index below {classes}, or {ignored} to ignore it, found {target}"))
+    }
+}
+
+/// Returns `true` if `target` has the shape of the logits `output` without the classes, of which there must be one.
+fn has_classes(output: &[usize], target: &[usize]) -> bool {
+    let ranks_match = output.len() >= 2 && target.len() + 1 == output.len();
+    ranks_match && output[1] > 0 && target[0] == output[0] && target[1..] == output[2..]
+}
+
+/// Fails if a logit is NaN or +∞, or if no logit is finite.
+fn check_logits(logits: &[f64]) -> Result<(), String> {
+    match logits.iter().find(|&&logit| logit.is_nan() || logit == f64::INFINITY) {
+        Some(logit) => Err(format!("expected finite logits, found {logit}")),
+        None if logits.iter().all(|logit| logit.is_infinite()) => {
+            Err("expected a finite logit, found only -inf".into())
+        }
+        None => Ok(()),
+    }
+}
+
+/// Calls `add` with each index and row of logits, in the order of the targets. With `channels` 1, each element of
+/// `logits` is a row. Otherwise, `logits` has shape `[batch, channels, …]`.
+fn for_each_row(
+    logits: &Tensor,
+    channels: usize,
+    mut add: impl FnMut(usize, &[f64]) -> Result<()>,
+) -> Result<()> {
+    let elements = logits.elem_count() / channels;
+    if elements == 0 {
+        return Ok(());
+    }
+    let examples = if channels == 1 { elements } else { logits.dim(0)? };
+    let positions = elements / examples;
+    let logits = logits.detach().to_device(&Device::Cpu)?.reshape((examples, channels, positions))?;
+    let logits = logits.transpose(1, 2)?;
+    let chunk = (LOGITS_PER_CHUNK / (channels * positions)).max(1);
+    for first in (0..examples).step_by(chunk) {
+        let values = numbers(&logits.narrow(0, first, chunk.min(examples - first))?)?;
+        for (row, logits) in values.chunks_exact(channels).enumerate() {
+            add(first * positions + row, logits)?;
+        }
+    }
+    Ok(())
+}
+
+/// Calls `add` with each number of `output` and of `target`, as f64.
+///
+/// # Errors
+/// Fails if the shapes differ or if a number is not finite. `metric` names the metric in the error.
+pub(super) fn read_numbers(
+    metric: &str,
+    output: &Tensor,
+    target: &Tensor,
+    mut add: impl FnMut(f64, f64),
+) -> Result<()> {
+    let fail = |message: String| Err(Error::msg(message).in_layer(metric));
+    let dims = output.dims();
+    if dims != target.dims() {
+        return fail(format!("expected a target of the output's shape {dims:?}, found {:?}", target.dims()));
+    }
+    for (index, (output, target)) in numbers(output)?.into_iter().zip(numbers(target)?).enumerate() {
+        for (number, kind) in [(output, "output"), (target, "target")] {
+            if !number.is_finite() {
+                return fail(format!(
+                    "expected a finite {kind}, found {number} at {:?}",
+                    position(dims, index)
+                ));
+            }
+        }
+        add(output, target);
+    }
+    Ok(())
+}
+
+/// Returns the elements of a tensor as f64.
+fn numbers(tensor: &Tensor) -> Result<Vec<f64>> {
+    Ok(tensor.detach().to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?)
+}
+
+/// Returns the index of each dimension of an element.
+fn position(dims: &[usize], mut element: usize) -> Vec<usize> {
+    let mut position: Vec<usize> = dims.iter().map(|_| 0).collect();
+    for (index, &size) in position.iter_mut().zip(dims).rev() {
+        *index = element % size;
+        element /= size;
+    }
+    position
+}
+
+/// Returns the class with the largest logit, the first of several.
+pub(super) fn predicted(logits: &[f64]) -> usize {
+    let mut best = 0;
+    for (class, &logit) in logits.iter().enumerate() {
+        if logit > logits[best] {
+            best = class;
+        }
+    }
+    best
+}
