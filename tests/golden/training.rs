@@ -4,6 +4,7 @@
 use sconce::candle::{Device, Tensor, Var};
 use sconce::train::optim::*;
 use sconce::train::schedule::*;
+use serde_json::Value;
 
 use crate::cases::{Case, golden_tests};
 use crate::common::check_close;
@@ -69,6 +70,46 @@ fn schedule(kind: &str, case: &Case) -> Box<dyn Schedule> {
     }
 }
 
+/// Adds the groups of `case` to `rule`. `set` changes one setting.
+fn grouped<R: Rule>(rule: R, case: &Case, set: fn(R, &str, &Value) -> R) -> Box<dyn Optimizer> {
+    let group = |case: &Value| {
+        let pattern = case[0].as_str().expect("the pattern should be a string").to_owned();
+        let settings = case[1].as_object().expect("the settings should be an object").clone();
+        (pattern, move |rule| settings.iter().fold(rule, |rule, (name, value)| set(rule, name, value)))
+    };
+    let mut groups = case.args["groups"].as_array().expect("groups should be a list").iter().map(group);
+    let (pattern, change) = groups.next().expect("there should be a group");
+    let first = rule.group(pattern, change);
+    Box::new(groups.fold(first, |groups, (pattern, change)| groups.group(pattern, change)))
+}
+
+/// Builds the optimizer of a case with groups.
+fn optimizer_with_groups(case: &Case) -> Box<dyn Optimizer> {
+    let number = |value: &Value| value.as_f64().expect("the setting should be a number");
+    let rate = number(&case.args["lr"]);
+    match &case.kind[..] {
+        "AdamW" => {
+            let adamw = AdamW::new(rate).weight_decay(number(&case.args["weight_decay"]));
+            grouped(adamw, case, |adamw, name, value| match (name, value.as_f64()) {
+                ("lr", Some(lr)) => adamw.lr(lr),
+                ("weight_decay", Some(decay)) => adamw.weight_decay(decay),
+                _ => panic!("unknown setting {name}"),
+            })
+        }
+        "SGD" => grouped(Sgd::new(rate), case, |sgd, name, value| match (name, value.as_f64()) {
+            ("lr", Some(lr)) => sgd.lr(lr),
+            ("momentum", Some(momentum)) => sgd.momentum(momentum),
+            _ => panic!("unknown setting {name}"),
+        }),
+        "Adam" => grouped(Adam::new(rate), case, |adam, name, value| match name {
+            "amsgrad" => adam.amsgrad(value.as_bool() == Some(true)),
+            "betas" => adam.betas((value[0].as_f64().unwrap(), value[1].as_f64().unwrap())),
+            _ => panic!("unknown setting {name}"),
+        }),
+        kind => panic!("unknown optimizer {kind}"),
+    }
+}
+
 golden_tests! {
     optimizer_steps: "optimizers", 17 => |case| {
         let (target, scale, path) = (case.tensor("target")?, case.tensor("scale")?, case.tensor("path")?);
@@ -80,6 +121,33 @@ golden_tests! {
                 let quadratic = (&scale * (x.as_tensor() - &target)?.sqr()?)?;
                 Ok((quadratic + ((x.as_tensor() * 3.)?.sin()? * 0.1)?)?.sum_all()?)
             })?;
+        }
+        Ok(())
+    };
+    steps_with_groups_and_a_schedule: "optimizer_groups", 3 => |case| {
+        let names = ["backbone.weight", "backbone.bias", "head.weight", "head.bias"];
+        let tensors = |part: &str| {
+            let tensors = names.iter().map(|name| case.tensor(&format!("{part}.{name}")));
+            tensors.collect::<candle_core::Result<Vec<_>>>()
+        };
+        let (targets, scales, paths) = (tensors("target")?, tensors("scale")?, tensors("path")?);
+        let vars = tensors("start")?.iter().map(Var::from_tensor).collect::<candle_core::Result<Vec<_>>>()?;
+        let named = names.iter().zip(&vars).map(|(name, var)| (name.to_string(), var.clone()));
+        let mut optimizer = optimizer_with_groups(case).build(named.collect())?;
+        let initial = optimizer.learning_rates();
+        let schedule = schedule("StepLR", case);
+        for step in 0..41 {
+            for ((name, var), path) in names.iter().zip(&vars).zip(&paths) {
+                check_close(&format!("{} {name} step {step}", case.label()), var, &path.get(step)?, 1e-5)?;
+            }
+            let rates: Vec<f64> = initial.iter().map(|rate| schedule.rate(*rate, step)).collect();
+            optimizer.set_learning_rates(&rates)?;
+            let mut loss = Tensor::new(0f64, &Device::Cpu)?;
+            for ((x, target), scale) in vars.iter().zip(&targets).zip(&scales) {
+                let quadratic = (scale * (x.as_tensor() - target)?.sqr()?)?;
+                loss = (loss + (quadratic + ((x.as_tensor() * 3.)?.sin()? * 0.1)?)?.sum_all()?)?;
+            }
+            optimizer.step(&loss.backward()?)?;
         }
         Ok(())
     };

@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 use sconce::prelude::{
     Config, ConstantLr, CosineAnnealingLr, CosineAnnealingWarmRestarts, DType, Device, Epochs, Every,
-    ExponentialLr, Linear, LinearLr, OneCycleLr, PolynomialLr, Schedule, SequentialLr, Sgd, StepLr, Tensor,
-    Trainer,
+    ExponentialLr, Linear, LinearLr, Network, OneCycleLr, Optimizer, PolynomialLr, Schedule, SequentialLr,
+    Sgd, StepLr, Tensor, Trainer,
 };
 use sconce::train::schedule::Anneal;
 use sconce::{Error, Result};
@@ -96,6 +96,25 @@ fn fit_follows_a_schedule_by_step_or_by_epoch() -> Result<()> {
     assert!((moved_by_epochs - 4.5).abs() < 1e-5 && rate == 0.5);
     let (by_factor, _) = decrease(|step: usize| if step < 2 { 0. } else { 1. }, Every::Step, 1)?;
     assert!((by_factor - 1.).abs() < 1e-6);
+    Ok(())
+}
+
+#[test]
+fn fit_schedules_each_group_from_its_own_rate() -> Result<()> {
+    let line = Linear::config(1, 1).init(&CPU)?;
+    let before = line.state_dict().iter().map(|(_, tensor)| tensor.copy()).collect::<Result<Vec<_>, _>>()?;
+    let x = Tensor::ones((2, 1), DType::F32, &CPU)?;
+    let data = vec![(x.clone(), x); 3];
+    // The gradients of the weight and of the bias are 1.
+    let loss = |output: &Tensor, _: &Tensor| Ok::<_, Error>(output.mean_all()?);
+    let optimizer = Sgd::new(1.).group("bias", |g| g.lr(0.25));
+    let trainer = Trainer::new(&line, loss, optimizer).quiet(true);
+    trainer.schedule(ExponentialLr::new(0.5), Every::Step).fit(&data, &(), Epochs(1))?;
+    for ((name, tensor), before) in line.state_dict().iter().zip(before) {
+        let moved = (before - tensor)?.flatten_all()?.to_vec1::<f32>()?[0] as f64;
+        let expected = if name == "bias" { 0.25 * 1.75 } else { 1.75 };
+        assert!((moved - expected).abs() < 1e-5, "{name} moved by {moved}");
+    }
     Ok(())
 }
 
