@@ -1,6 +1,7 @@
 //! Losses, optimizers, learning-rate schedules and the training loop.
 
 mod audit;
+mod clip;
 pub mod data;
 mod evaluate;
 mod history;
@@ -16,6 +17,7 @@ mod trainer;
 
 pub use crate::kernels::keep_memory;
 pub use audit::audit_gradients;
+pub use clip::{ClipGradNorm, clip_grad_norm, clip_grad_value};
 pub use data::{Batches, TensorDataset};
 pub use evaluate::{Evaluation, evaluate};
 pub use history::{EpochReport, History};

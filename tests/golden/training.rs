@@ -1,9 +1,11 @@
-//! Compares optimizers and schedules with PyTorch: the values of a variable before and after each of 100 optimizer
-//! steps, and the first 60 learning rates of a schedule.
+//! Compares optimizers, schedules and gradient clipping with PyTorch: the values of a variable before and after each of
+//! 100 optimizer steps, the first 60 learning rates of a schedule, and clipped gradients.
 
-use sconce::candle::{Device, Tensor, Var};
+use sconce::candle::{DType, Device, Tensor, Var};
+use sconce::prelude::{Config, Linear, Network};
 use sconce::train::optim::*;
 use sconce::train::schedule::*;
+use sconce::train::{ClipGradNorm, clip_grad_value};
 use serde_json::Value;
 
 use crate::cases::{Case, golden_tests};
@@ -148,6 +150,31 @@ golden_tests! {
                 loss = (loss + (quadratic + ((x.as_tensor() * 3.)?.sin()? * 0.1)?)?.sum_all()?)?;
             }
             optimizer.step(&loss.backward()?)?;
+        }
+        Ok(())
+    };
+    clipped_gradients: "clipping", 9 => |case| {
+        let linear = Linear::config(4, 3).init(&Device::Cpu)?;
+        // The gradients of this loss are the given numbers.
+        let mut loss = Tensor::new(0f32, &Device::Cpu)?;
+        for (name, var) in linear.trainable_parameters() {
+            let gradient = case.tensor(&format!("grad.{name}"))?.to_dtype(DType::F32)?;
+            loss = (loss + (var.as_tensor() * gradient)?.sum_all()?)?;
+        }
+        let mut grads = sconce::backward(&loss)?;
+        if let Some(clip_value) = case.number("clip_value") {
+            clip_grad_value(&linear, &mut grads, clip_value)?;
+        } else {
+            let max_norm = case.number("max_norm").expect("the case should have a maximum norm");
+            let infinite = case.args["norm_type"].as_str().map(|_| f64::INFINITY);
+            let norm_type = infinite.or(case.number("norm_type")).unwrap_or(2.);
+            let norm = ClipGradNorm::new(max_norm).norm_type(norm_type).clip(&linear, &mut grads)?;
+            check_close(&case.label(), &Tensor::new(norm, &Device::Cpu)?, &case.tensor("norm")?, 1e-6)?;
+        }
+        for (name, var) in linear.trainable_parameters() {
+            let clipped = grads.get(&var).expect("every parameter has a gradient");
+            let expected = case.tensor(&format!("clipped.{name}"))?;
+            check_close(&format!("{} {name}", case.label()), clipped, &expected, 1e-6)?;
         }
         Ok(())
     };

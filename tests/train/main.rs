@@ -1,6 +1,7 @@
 //! Training: data, losses, optimizers, schedules and `audit_gradients`.
 
 mod audit;
+mod clip;
 #[path = "../common/mod.rs"]
 mod common;
 mod ctc;
