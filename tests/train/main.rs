@@ -1,6 +1,7 @@
 //! Training: data, losses, optimizers, schedules and `audit_gradients`.
 
 mod audit;
+mod average;
 mod clip;
 #[path = "../common/mod.rs"]
 mod common;
