@@ -112,18 +112,65 @@ fn optimizer_with_groups(case: &Case) -> Box<dyn Optimizer> {
     }
 }
 
+/// Builds the plateau schedule of `case`.
+fn plateau(case: &Case) -> ReduceLrOnPlateau {
+    let number = |name, default| case.number(name).unwrap_or(default);
+    let is = |name: &str, value: &str| case.args[name].as_str() == Some(value);
+    ReduceLrOnPlateau::new()
+        .mode(if is("mode", "max") { PlateauMode::Max } else { PlateauMode::Min })
+        .threshold_mode(if is("threshold_mode", "abs") { ThresholdMode::Abs } else { ThresholdMode::Rel })
+        .factor(number("factor", 0.1))
+        .patience(number("patience", 10.) as usize)
+        .threshold(number("threshold", 1e-4))
+        .cooldown(number("cooldown", 0.) as usize)
+        .min_lr(number("min_lr", 0.))
+        .eps(number("eps", 1e-8))
+}
+
+/// Compares the values of a variable before and after each step with those of `case`.
+fn check_steps(case: &Case) -> sconce::Result<()> {
+    let (target, scale, path) = (case.tensor("target")?, case.tensor("scale")?, case.tensor("path")?);
+    let x = Var::from_tensor(&case.tensor("start")?)?;
+    let mut optimizer_step = optimizer(&case.kind, case).build(vec![("x".into(), x.clone())])?;
+    for step in 0..101 {
+        check_close(&format!("{} step {step}", case.label()), &x, &path.get(step)?, 1e-5)?;
+        optimizer_step.step_with(&mut || {
+            let quadratic = (&scale * (x.as_tensor() - &target)?.sqr()?)?;
+            Ok((quadratic + ((x.as_tensor() * 3.)?.sin()? * 0.1)?)?.sum_all()?)
+        })?;
+    }
+    Ok(())
+}
+
 golden_tests! {
-    optimizer_steps: "optimizers", 17 => |case| {
-        let (target, scale, path) = (case.tensor("target")?, case.tensor("scale")?, case.tensor("path")?);
-        let x = Var::from_tensor(&case.tensor("start")?)?;
-        let mut optimizer_step = optimizer(&case.kind, case).build(vec![("x".into(), x.clone())])?;
-        for step in 0..101 {
-            check_close(&format!("{} step {step}", case.label()), &x, &path.get(step)?, 1e-5)?;
-            optimizer_step.step_with(&mut || {
-                let quadratic = (&scale * (x.as_tensor() - &target)?.sqr()?)?;
-                Ok((quadratic + ((x.as_tensor() * 3.)?.sin()? * 0.1)?)?.sum_all()?)
-            })?;
+    optimizer_steps: "optimizers", 17 => check_steps;
+    composed_schedule_rates: "composed_schedules", 2 => |case| {
+        let warm_up = LinearLr::new().start_factor(0.1).total_iters(5);
+        let schedule: Box<dyn Schedule> = match &case.kind[..] {
+            "SequentialLR" => Box::new(SequentialLr::new(warm_up).then(5, ExponentialLr::new(0.9))),
+            _ => {
+                let constant = ConstantLr::new().factor(0.1).total_iters(5);
+                Box::new(ChainedLr::new(constant).and(ExponentialLr::new(0.9)).and(StepLr::new(20).gamma(0.5)))
+            }
+        };
+        let rates: Vec<f64> = (0..60).map(|step| schedule.rate(0.1, step)).collect();
+        Ok(check_close(&case.label(), &Tensor::new(rates, &Device::Cpu)?, &case.tensor("lr")?, 1e-7)?)
+    };
+    rates_on_plateaus: "plateaus", 6 => |case| {
+        let vars = [Var::new(0f32, &Device::Cpu)?, Var::new(0f32, &Device::Cpu)?];
+        let named = ["a", "b"].iter().zip(&vars).map(|(name, var)| (name.to_string(), var.clone()));
+        let mut optimizer = Sgd::new(0.1).group("b", |g| g.lr(0.04)).build(named.collect())?;
+        let mut plateau = plateau(case);
+        let metrics = case.tensor("metrics")?.to_vec1::<f64>()?;
+        for (epoch, metric) in metrics.into_iter().enumerate() {
+            let before = optimizer.learning_rates();
+            let is_lowered = plateau.step(metric, &mut *optimizer)?;
+            let rates = optimizer.learning_rates();
+            assert_eq!(is_lowered, rates != before, "{} epoch {epoch}", case.label());
+            let label = format!("{} epoch {epoch}", case.label());
+            check_close(&label, &Tensor::new(rates, &Device::Cpu)?, &case.tensor("lr")?.get(epoch)?, 1e-7)?;
         }
+        assert!(optimizer.learning_rate() < 0.1, "{} should lower the learning rate", case.label());
         Ok(())
     };
     steps_with_groups_and_a_schedule: "optimizer_groups", 3 => |case| {

@@ -1,15 +1,18 @@
 //! The learning-rate schedules, alone and in `fit`.
 
+use std::collections::HashMap;
+
 use proptest::prelude::*;
+use sconce::candle::Var;
 use sconce::prelude::{
-    Config, ConstantLr, CosineAnnealingLr, CosineAnnealingWarmRestarts, DType, Device, Epochs, Every,
-    ExponentialLr, Linear, LinearLr, Network, OneCycleLr, Optimizer, PolynomialLr, Schedule, SequentialLr,
-    Sgd, StepLr, Tensor, Trainer,
+    ChainedLr, Config, ConstantLr, CosineAnnealingLr, CosineAnnealingWarmRestarts, DType, Device, Epochs,
+    Every, ExponentialLr, Linear, LinearLr, Network, OneCycleLr, Optimizer, PolynomialLr, ReduceLrOnPlateau,
+    Schedule, SequentialLr, Sgd, StepLr, Tensor, Trainer,
 };
 use sconce::train::schedule::Anneal;
 use sconce::{Error, Result};
 
-use crate::common::config;
+use crate::common::{Rng, config};
 
 const CPU: Device = Device::Cpu;
 
@@ -69,6 +72,73 @@ proptest! {
         prop_assert!(close(cycle.rate(0., last_step - 1), base / 25e4));
         prop_assert!(close(cycle.rate(0., 0), base / 25.));
     }
+}
+
+#[test]
+fn a_resumed_plateau_schedule_continues_exactly() -> Result<()> {
+    let mut rng = Rng::new(7);
+    let settings = ReduceLrOnPlateau::new().patience(1).cooldown(2).factor(0.5);
+    let metrics: Vec<f64> = (0..40).map(|epoch| if epoch == 9 { f64::NAN } else { rng.uniform() }).collect();
+    for stop in 0..metrics.len() {
+        let build = || Sgd::new(1.).build(vec![("x".into(), Var::new(0f32, &CPU)?)]);
+        let (mut whole, mut resumed) = (build()?, build()?);
+        let (mut plateau, mut first) = (settings.clone(), settings.clone());
+        metrics.iter().try_for_each(|metric| plateau.step(*metric, &mut *whole).map(drop))?;
+        metrics[..stop].iter().try_for_each(|metric| first.step(*metric, &mut *resumed).map(drop))?;
+        let mut second = settings.clone();
+        second.load_state(&first.state()?.into_iter().collect())?;
+        metrics[stop..].iter().try_for_each(|metric| second.step(*metric, &mut *resumed).map(drop))?;
+        assert!(whole.learning_rate() < 0.1);
+        assert_eq!(resumed.learning_rate(), whole.learning_rate(), "stopped after {stop} epochs");
+    }
+    Ok(())
+}
+
+#[test]
+fn invalid_plateau_settings_and_states_are_errors() -> Result<()> {
+    let mut optimizer = Sgd::new(1.).build(vec![("x".into(), Var::new(0f32, &CPU)?)])?;
+    let mut message =
+        |mut plateau: ReduceLrOnPlateau| plateau.step(1., &mut *optimizer).unwrap_err().to_string();
+    let new = ReduceLrOnPlateau::new;
+    assert_eq!(
+        message(new().factor(1.)),
+        "ReduceLrOnPlateau: factor must be at least 0 and less than 1, found 1"
+    );
+    assert!(message(new().min_lr(-1.)).contains("min_lr must be at least 0, found -1"));
+    assert!(message(new().threshold(f64::NAN)).contains("threshold must be at least 0, found NaN"));
+
+    let mut plateau = new();
+    plateau.step(0.5, &mut *optimizer)?;
+    plateau.step(0.7, &mut *optimizer)?;
+    let state: HashMap<String, Tensor> = plateau.state()?.into_iter().collect();
+    let mut rejected = |key: &str, value: Option<f64>| {
+        let mut changed = state.clone();
+        match value {
+            Some(value) => drop(changed.insert(key.to_owned(), Tensor::new(value, &CPU).unwrap())),
+            None => drop(changed.remove(key)),
+        }
+        plateau.load_state(&changed).unwrap_err().to_string()
+    };
+    assert!(rejected("num_bad_epochs", None).contains("`num_bad_epochs` is missing from the state"));
+    assert!(
+        rejected("num_bad_epochs", Some(-1.))
+            .contains("an integer of at least 0 as `num_bad_epochs`, found -1")
+    );
+    assert!(rejected("cooldown_counter", Some(0.5)).contains("found 0.5"));
+    assert!(rejected("last_lr", Some(0.5)).contains("unexpected keys in the state: last_lr"));
+    let after: HashMap<String, Tensor> = plateau.state()?.into_iter().collect();
+    for (key, tensor) in &state {
+        assert_eq!(after[key].to_scalar::<f64>()?, tensor.to_scalar::<f64>()?, "{key}");
+    }
+    Ok(())
+}
+
+#[test]
+fn chained_schedules_multiply_their_factors() {
+    let chain = ChainedLr::new(StepLr::new(2).gamma(0.5)).and(|step| if step == 0 { 0.25 } else { 1. });
+    assert_eq!([0, 1, 2, 4].map(|step| chain.rate(8., step)), [2., 8., 4., 2.]);
+    let error = chain.and(StepLr::new(0)).validate().unwrap_err().to_string();
+    assert_eq!(error, "StepLr: step_size cannot be 0");
 }
 
 /// Trains a parameter with gradient 1 for `epochs` epochs of three batches each. Returns two numbers: the decrease
