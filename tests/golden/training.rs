@@ -34,6 +34,11 @@ fn optimizer(kind: &str, case: &Case) -> Box<dyn Optimizer> {
         "Adamax" => Box::new(Adamax::new(rate)),
         "NAdam" => Box::new(NAdam::new(rate)),
         "RAdam" => Box::new(RAdam::new(rate)),
+        "Lion" => Box::new(Lion::new(rate).betas((beta(0, 0.9), beta(1, 0.99))).weight_decay(decay)),
+        "LAMB" => {
+            let lamb = Lamb::new(rate).betas(betas).eps(number("eps", 1e-6));
+            Box::new(lamb.weight_decay(number("weight_decay", 0.01)).always_adapt(boolean("always_adapt")))
+        }
         "LBFGS" => Box::new(Lbfgs::new(rate).max_iter(number("max_iter", 20.) as usize)),
         _ => panic!("unknown optimizer {kind}"),
     }
@@ -144,6 +149,7 @@ fn check_steps(case: &Case) -> sconce::Result<()> {
 
 golden_tests! {
     optimizer_steps: "optimizers", 17 => check_steps;
+    steps_of_optimizers_that_pytorch_lacks: "more_optimizers", 6 => check_steps;
     composed_schedule_rates: "composed_schedules", 2 => |case| {
         let warm_up = LinearLr::new().start_factor(0.1).total_iters(5);
         let schedule: Box<dyn Schedule> = match &case.kind[..] {

@@ -30,6 +30,8 @@ fn all_optimizers() -> Vec<Box<dyn Optimizer>> {
         Box::new(NAdam::new(0.05).weight_decay(0.01)),
         Box::new(NAdam::new(0.05).weight_decay(0.01).decoupled_weight_decay(true)),
         Box::new(RAdam::new(0.05)),
+        Box::new(Lion::new(0.05).weight_decay(0.1)),
+        Box::new(Lamb::new(0.05)),
     ]
 }
 
@@ -97,6 +99,20 @@ fn transposed_gradients_and_half_precision_are_supported() -> Result<()> {
         sgd.step(&loss.backward()?)?;
         assert_eq!((values(&weight), weight.dtype()), (vec![0.5, 0.5, 0.5, 3., 3., 3.], dtype));
     }
+    Ok(())
+}
+
+#[test]
+fn lamb_does_not_overflow_in_f16_and_keeps_a_parameter_of_zeros_without_gradient() -> Result<()> {
+    let large = Var::from_tensor(&Tensor::new(&[300f32, 400.], &CPU)?.to_dtype(DType::F16)?)?;
+    let zero = Var::new(&[0f32, 0.], &CPU)?;
+    let named = vec![("large".into(), large.clone()), ("zero".into(), zero.clone())];
+    let mut lamb = Lamb::new(0.5).build(named)?;
+    lamb.step(&((large.sum_all()? * 2.)?.to_dtype(DType::F32)? + zero.sqr()?.sum_all()?)?.backward()?)?;
+    // The step has half the norm of the parameter.
+    let moved: f64 = values(&large).iter().zip([300., 400.]).map(|(a, b)| (a - b) * (a - b)).sum();
+    assert!((moved.sqrt() - 250.).abs() < 1., "{moved}");
+    assert_eq!(values(&zero), [0., 0.]);
     Ok(())
 }
 
@@ -246,6 +262,9 @@ fn invalid_settings_and_states_are_errors() -> Result<()> {
     assert!(message(&AdamW::new(0.1).weight_decay(-1.)).contains("weight_decay"));
     assert!(message(&RmsProp::new(0.1).eps(-1.)).contains("eps"));
     assert!(message(&Adadelta::new(0.1).rho(2.)).contains("rho"));
+    assert!(message(&Lion::new(0.1).betas((-0.1, 0.9))).starts_with("Lion: betas.0 must be at least 0"));
+    assert!(message(&Lion::new(0.1).weight_decay(-0.1)).contains("weight_decay"));
+    assert!(message(&Lamb::new(0.1).eps(-1.)).starts_with("Lamb: eps must be at least 0, found -1"));
     let tied = AdamW::new(0.1).build(vec![("x".into(), x.clone()), ("y".into(), x.clone())]);
     assert!(tied.err().unwrap().to_string().contains("`y` is the same variable as an earlier parameter"));
     let other = Var::new(&[0f32], &CPU)?;

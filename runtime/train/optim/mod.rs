@@ -1,4 +1,4 @@
-//! PyTorch's optimizers, with its names, defaults and arithmetic.
+//! PyTorch's optimizers, with its names, defaults and arithmetic, and [`Lion`] and [`Lamb`].
 //!
 //! An [`Optimizer`] holds the settings, as in `AdamW::new(1e-3).betas((0.9, 0.95))`. [`Optimizer::build`] combines
 //! the settings with the parameters into a [`Step`], which holds the state. First-order optimizers implement
@@ -10,8 +10,10 @@ mod candle;
 mod curvature;
 mod flat;
 mod groups;
+mod lamb;
 mod lbfgs;
 mod line_search;
+mod lion;
 mod nadam;
 mod rmsprop;
 mod rule;
@@ -31,8 +33,10 @@ pub use adagrad::{Adadelta, Adagrad};
 pub use adam::{Adam, AdamW, Adamax, RAdam};
 pub use candle::FromCandle;
 pub use groups::Groups;
+pub use lamb::Lamb;
 pub use lbfgs::Lbfgs;
 pub use line_search::LineSearch;
+pub use lion::Lion;
 pub use nadam::NAdam;
 pub use rmsprop::RmsProp;
 pub use rule::{ParameterUpdate, Rule};
