@@ -134,6 +134,9 @@ pub type Swa<M> = AveragedModel<M, Equal>;
 /// Frozen parameters are averaged too. Buffers, such as running statistics, have the values of the last update, unless
 /// [`use_buffers`](Self::use_buffers) is set. Integer tensors are copied, never averaged.
 ///
+/// The average keeps the dtype and the device of the network from which it was created. In f16 and bf16, small changes
+/// are lost by rounding: create the average from a copy of the network in f32, and update it with the original.
+///
 /// ```
 /// use sconce::prelude::*;
 /// use sconce::train::Ema;
@@ -329,7 +332,7 @@ fn blend(average: &Tensor, value: &Tensor, share: f64) -> Result<Tensor> {
     let blended = if share == 1. {
         value
     } else {
-        // f16 and bf16 would lose most of a small change.
+        // In f16 and bf16, each operation would round.
         let dtype = if old.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
         let wide = old.to_dtype(dtype)?;
         (&wide + ((value.to_dtype(dtype)? - &wide)? * share)?)?.to_dtype(old.dtype())?

@@ -17,8 +17,8 @@ use super::evaluate::{is_empty, run_network};
 /// The weights of an [average](super::AveragedModel) lead to activations with other statistics than those of the
 /// network in training, so this function must run before the average is evaluated. It runs the network once, in
 /// [`Mode::Train`], without recording a graph, and changes the running statistics in place. The targets of `data` are
-/// ignored. A batch norm that is pinned to [`Mode::Eval`] keeps its statistics. The statistics of candle-nn's batch norm
-/// are not reset.
+/// ignored. A batch norm that is pinned to [`Mode::Eval`] keeps its statistics. The statistics of candle-nn's batch
+/// norm are not reset.
 ///
 /// ```
 /// use sconce::prelude::*;

@@ -121,6 +121,25 @@ fn ties_stay_ties_and_frozen_parameters_are_averaged_exactly() -> Result<()> {
 }
 
 #[test]
+fn an_average_in_f32_follows_a_network_in_bf16() -> Result<()> {
+    let mut linear = Linear::config(1, 1).bias(false).init(&CPU)?;
+    let mut ema = Ema::new(&linear, 0.999)?;
+    linear.to_dtype(DType::BF16)?;
+    let [(_, weight)] = &linear.trainable_parameters()[..] else { panic!("expected one parameter") };
+    weight.set(&weight.zeros_like()?)?;
+    ema.update(&linear)?;
+    weight.set(&weight.ones_like()?)?;
+    (0..100).try_for_each(|_| ema.update(&linear))?;
+    let average = values(ema.network().weight())?[0];
+    assert!((average - (1. - 0.999f64.powi(100))).abs() < 1e-5, "{average}");
+    assert_eq!(ema.network().weight().dtype(), DType::F32);
+    ema.copy_to(&mut linear)?;
+    assert_eq!(linear.weight().dtype(), DType::BF16);
+    assert!((values(linear.weight())?[0] - average).abs() < 1e-3);
+    Ok(())
+}
+
+#[test]
 fn networks_and_states_that_do_not_fit_are_errors() -> Result<()> {
     let net = Net::new(&CPU)?;
     let mut ema = Ema::new(&net, 0.9)?;

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use sconce::Result;
 use sconce::candle::{DType, Device, Tensor, Var};
 use sconce::nn::{self, Optimizer as _};
+use sconce::prelude::{Epochs, Linear, Module, Network, Trainable, mse_loss};
 use sconce::train::optim::*;
 
 use crate::common::check_close;
@@ -162,6 +163,24 @@ fn a_group_changes_the_settings_of_the_parameters_that_match_it() -> Result<()> 
     assert!(error(&[1., 2., 3., -1.], &mut *step).contains("must be at least 0, found -1"));
     assert!(error(&[1., 2., 3., f64::NAN], &mut *step).contains("expected finite learning rates, found NaN"));
     assert_eq!(step.learning_rates(), [0.25; 4]);
+    Ok(())
+}
+
+#[derive(Module)]
+#[module(loss = mse_loss, optimizer = Sgd::new(0.5).group("fc.bias", |g| g.lr(0.)))]
+struct Line {
+    #[layer(1, 1)]
+    fc: Linear,
+}
+
+#[test]
+fn groups_work_in_the_attribute_of_a_network() -> Result<()> {
+    let line = Line::new(&CPU)?;
+    let before = line.state_dict().iter().map(|(_, tensor)| values(tensor)).collect::<Vec<_>>();
+    let x = Tensor::ones((2, 1), DType::F32, &CPU)?;
+    line.trainer().quiet(true).fit(&(x.clone(), (x * 100.)?), &(), Epochs(1))?;
+    assert_ne!(values(line.fc.weight()), before[0]);
+    assert_eq!(values(line.fc.bias().expect("the layer has a bias")), before[1]);
     Ok(())
 }
 

@@ -152,6 +152,7 @@ fn no_match(pattern: &str, parameters: &[(String, Var)]) -> Error {
     Error::msg(format!("no parameter matches the group `{pattern}`; the parameters are {names}"))
 }
 
+#[diagnostic::do_not_recommend]
 impl<R: Rule> Optimizer for Groups<R> {
     fn build(&self, parameters: Vec<(String, Var)>) -> Result<Box<dyn Step>> {
         Ok(Box::new(RuleOptimizer::with_groups(self, parameters)?))

@@ -95,8 +95,8 @@ impl Rule for Lamb {
     }
 }
 
-/// Returns the ratio of the norms of `parameter` and `direction`, a scalar of dtype f32 or f64. The ratio is 1 if a norm
-/// is 0. Does not synchronize with the device.
+/// Returns the ratio of the norms of `parameter` and `direction`, a scalar of dtype f32 or f64. The ratio is 1 if a
+/// norm is 0. Does not synchronize with the device.
 fn trust_ratio(parameter: &Tensor, direction: &Tensor) -> Result<Tensor> {
     // The square of an f16 norm may overflow.
     let dtype = if parameter.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
