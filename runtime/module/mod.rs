@@ -13,6 +13,7 @@ use candle_core::Tensor;
 
 use crate::Result;
 use crate::display::display;
+use crate::layers::BatchNorm;
 use crate::scope::{self, LayerIdentity};
 use crate::signal::Signal;
 
@@ -202,6 +203,12 @@ pub trait VisitorMut {
     /// Reports that the forward pass of the module depends on the mode and that the module cannot store a mode, as for
     /// candle-nn's `Dropout` and `BatchNorm`.
     fn cannot_pin(&mut self) {}
+
+    /// Visits a batch norm, after its tensors.
+    #[doc(hidden)]
+    fn batch_norm(&mut self, norm: &mut BatchNorm) {
+        let _ = norm;
+    }
 }
 
 /// A module with a forward pass. `Input` is one [`Signal`], or a tuple of several inputs.

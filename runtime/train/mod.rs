@@ -1,6 +1,8 @@
 //! Losses, optimizers, learning-rate schedules and the training loop.
 
 mod audit;
+mod average;
+mod clip;
 pub mod data;
 mod evaluate;
 mod history;
@@ -13,9 +15,12 @@ pub mod schedule;
 mod snapshot;
 mod trainable;
 mod trainer;
+mod update_bn;
 
 pub use crate::kernels::keep_memory;
 pub use audit::audit_gradients;
+pub use average::{AveragedModel, Ema, Equal, Exponential, Swa, Weighting};
+pub use clip::{ClipGradNorm, clip_grad_norm, clip_grad_value};
 pub use data::{Batches, TensorDataset};
 pub use evaluate::{Evaluation, evaluate};
 pub use history::{EpochReport, History};
@@ -24,3 +29,4 @@ pub use optim::Optimizer;
 pub use schedule::{Every, Schedule};
 pub use trainable::Trainable;
 pub use trainer::{Epochs, Trainer, Validation};
+pub use update_bn::update_bn;

@@ -22,8 +22,8 @@ pub(super) struct Pass<'t, 'a, M> {
     pub trainer: &'t Trainer<'a, M>,
     /// The number of trainable parameters.
     pub trainable: usize,
-    /// The optimizer's initial learning rate.
-    pub base_rate: f64,
+    /// The optimizer's initial learning rates.
+    pub base_rates: &'t [f64],
     /// The number of this epoch, starting at 1.
     pub epoch: usize,
     /// The number of epochs.
@@ -56,7 +56,7 @@ impl<M: Forward<Signal, Output = Signal>> Pass<'_, '_, M> {
             if is_empty(&input) {
                 continue;
             }
-            self.set_learning_rate(optimizer, *steps)?;
+            self.set_learning_rates(optimizer, *steps)?;
             let mut output = None;
             let loss = optimizer.step_with(&mut || {
                 let prediction = run_network(self.trainer.model, &input, Mode::Train)?;
@@ -106,22 +106,21 @@ impl<M: Forward<Signal, Output = Signal>> Pass<'_, '_, M> {
         })
     }
 
-    /// Sets the scheduled learning rate of the next step.
-    fn set_learning_rate(&self, optimizer: &mut dyn Step, steps: usize) -> Result<()> {
+    /// Sets the scheduled learning rates of the next step.
+    fn set_learning_rates(&self, optimizer: &mut dyn Step, steps: usize) -> Result<()> {
         let Some((schedule, every)) = &self.trainer.schedule else { return Ok(()) };
         let step = match every {
             Every::Step => steps,
             Every::Epoch => self.epoch - 1,
         };
-        let rate = schedule.rate(self.base_rate, step);
-        if !(rate.is_finite() && rate >= 0.) {
+        let rates: Vec<f64> = self.base_rates.iter().map(|base| schedule.rate(*base, step)).collect();
+        if let Some(rate) = rates.iter().find(|rate| !(rate.is_finite() && **rate >= 0.)) {
             let message = format!(
                 "expected a finite learning rate of at least 0 from the schedule, found {rate} for step {step}"
             );
             return Err(Error::msg(message));
         }
-        optimizer.set_learning_rate(rate);
-        Ok(())
+        optimizer.set_learning_rates(&rates)
     }
 
     /// Returns an error if the loss is not finite, unless `allow_non_finite` is set.

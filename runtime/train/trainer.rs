@@ -233,12 +233,12 @@ impl<'a, M: Forward<Signal, Output = Signal>> Trainer<'a, M> {
         }
         let trainable = parameters.len();
         let mut optimizer = self.optimizer.build(parameters)?;
-        let base_rate = optimizer.learning_rate();
+        let base_rates = &optimizer.learning_rates();
         let mut steps = 0;
         let mut history = History::default();
         let mut best = None;
         for epoch in 1..=epochs.0 {
-            let pass = Pass { trainer: self, trainable, base_rate, epoch, epochs: epochs.0 };
+            let pass = Pass { trainer: self, trainable, base_rates, epoch, epochs: epochs.0 };
             let trained = pass.train(&mut *optimizer, train, &mut steps, &mut history.unreached)?;
             let report = pass.report(trained, optimizer.learning_rate(), valid.batches())?;
             if self.keep_best && report.beats(history.best()) {

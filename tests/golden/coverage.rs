@@ -5,7 +5,8 @@ use std::fs;
 use std::path::Path;
 
 /// For each module, the kinds that its tests check.
-const TESTED: [&[&str]; 9] = [
+const TESTED: [&[&str]; 10] = [
+    crate::averaging::KINDS,
     crate::conv::KINDS,
     crate::elementwise::KINDS,
     crate::kernels::KINDS,

@@ -1,6 +1,7 @@
 //! Compares layers, losses, optimizers and schedules with the golden data in the directory `layers`. Each kind
 //! has a test that reads every case.
 
+mod averaging;
 mod cases;
 #[path = "../common/mod.rs"]
 mod common;

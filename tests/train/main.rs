@@ -1,6 +1,8 @@
 //! Training: data, losses, metrics, optimizers, schedules and `audit_gradients`.
 
 mod audit;
+mod average;
+mod clip;
 #[path = "../common/mod.rs"]
 mod common;
 mod ctc;

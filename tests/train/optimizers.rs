@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use sconce::Result;
 use sconce::candle::{DType, Device, Tensor, Var};
 use sconce::nn::{self, Optimizer as _};
+use sconce::prelude::{Epochs, Linear, Module, Network, Trainable, mse_loss};
 use sconce::train::optim::*;
 
 use crate::common::check_close;
@@ -30,6 +31,8 @@ fn all_optimizers() -> Vec<Box<dyn Optimizer>> {
         Box::new(NAdam::new(0.05).weight_decay(0.01)),
         Box::new(NAdam::new(0.05).weight_decay(0.01).decoupled_weight_decay(true)),
         Box::new(RAdam::new(0.05)),
+        Box::new(Lion::new(0.05).weight_decay(0.1)),
+        Box::new(Lamb::new(0.05)),
     ]
 }
 
@@ -48,7 +51,8 @@ proptest! {
     fn a_resumed_run_continues_exactly(
         before in 0usize..8, after in 1usize..8, start in prop::collection::vec(-3f32..3., 1..6),
     ) {
-        for optimizer in all_optimizers() {
+        let groups = Sgd::new(0.05).group("**.x", |g| g.lr(0.02).momentum(0.9)).group("net.*", |g| g);
+        for optimizer in all_optimizers().into_iter().chain([Box::new(groups) as Box<dyn Optimizer>]) {
             let x = Var::new(&start[..], &CPU).unwrap();
             let mut stepper = optimizer.build(vec![("net.x".into(), x.clone())]).unwrap();
             descend(&mut *stepper, &x, before).unwrap();
@@ -100,6 +104,20 @@ fn transposed_gradients_and_half_precision_are_supported() -> Result<()> {
 }
 
 #[test]
+fn lamb_does_not_overflow_in_f16_and_keeps_a_parameter_of_zeros_without_gradient() -> Result<()> {
+    let large = Var::from_tensor(&Tensor::new(&[300f32, 400.], &CPU)?.to_dtype(DType::F16)?)?;
+    let zero = Var::new(&[0f32, 0.], &CPU)?;
+    let named = vec![("large".into(), large.clone()), ("zero".into(), zero.clone())];
+    let mut lamb = Lamb::new(0.5).build(named)?;
+    lamb.step(&((large.sum_all()? * 2.)?.to_dtype(DType::F32)? + zero.sqr()?.sum_all()?)?.backward()?)?;
+    // The step has half the norm of the parameter.
+    let moved: f64 = values(&large).iter().zip([300., 400.]).map(|(a, b)| (a - b) * (a - b)).sum();
+    assert!((moved.sqrt() - 250.).abs() < 1., "{moved}");
+    assert_eq!(values(&zero), [0., 0.]);
+    Ok(())
+}
+
+#[test]
 fn the_learning_rate_can_change_between_steps() -> Result<()> {
     let x = Var::new(2f64, &CPU)?;
     let mut stepper = Sgd::new(0.25).build(vec![("x".into(), x.clone())])?;
@@ -110,6 +128,122 @@ fn the_learning_rate_can_change_between_steps() -> Result<()> {
     descend(&mut *stepper, &x, 1)?;
     assert_eq!((stepper.learning_rate(), values(&x)), (0., vec![1.5]));
     Ok(())
+}
+
+/// Builds an optimizer of two layers with a weight and a bias, each the number 1.
+fn build_layers(optimizer: &dyn Optimizer) -> Result<(Vec<Var>, Box<dyn Step>)> {
+    let names = ["body.0.weight", "body.0.bias", "head.weight", "head.bias"];
+    let vars = names.iter().map(|_| Var::new(1f64, &CPU)).collect::<Result<Vec<_>, _>>()?;
+    let named = names.iter().zip(&vars).map(|(name, var)| (name.to_string(), var.clone()));
+    let step = optimizer.build(named.collect())?;
+    Ok((vars, step))
+}
+
+#[test]
+fn a_group_changes_the_settings_of_the_parameters_that_match_it() -> Result<()> {
+    let groups = Sgd::new(0.5)
+        .weight_decay(0.25)
+        .group("**.bias", |g| g.weight_decay(0.))
+        .group("body.**", |g| g.lr(0.125))
+        .group("body.*.bias", |g| g.lr(0.0625));
+    let (vars, mut step) = build_layers(&groups)?;
+    // `head.weight` is in no group.
+    assert_eq!((step.learning_rate(), step.learning_rates()), (0.5, vec![0.5, 0.125, 0.0625, 0.5]));
+    // The gradient is 1 for each parameter.
+    let loss = vars.iter().try_fold(Tensor::new(0f64, &CPU)?, |loss, var| loss + var.as_tensor())?;
+    step.step(&loss.backward()?)?;
+    let moved: Vec<f64> = vars.iter().map(|var| 1. - values(var)[0]).collect();
+    assert_eq!(moved, [0.125 * 1.25, 0.0625, 0.5 * 1.25, 0.5]);
+    step.set_learning_rates(&[1., 2., 3., 4.])?;
+    assert_eq!(step.learning_rates(), [1., 2., 3., 4.]);
+    step.set_learning_rate(0.25);
+    assert_eq!(step.learning_rates(), [0.25; 4]);
+    let error = |rates: &[f64], step: &mut dyn Step| step.set_learning_rates(rates).unwrap_err().to_string();
+    assert_eq!(error(&[1.], &mut *step), "Sgd: expected 4 learning rates, found 1");
+    assert!(error(&[1., 2., 3., -1.], &mut *step).contains("must be at least 0, found -1"));
+    assert!(error(&[1., 2., 3., f64::NAN], &mut *step).contains("expected finite learning rates, found NaN"));
+    assert_eq!(step.learning_rates(), [0.25; 4]);
+    Ok(())
+}
+
+#[derive(Module)]
+#[module(loss = mse_loss, optimizer = Sgd::new(0.5).group("fc.bias", |g| g.lr(0.)))]
+struct Line {
+    #[layer(1, 1)]
+    fc: Linear,
+}
+
+#[test]
+fn groups_work_in_the_attribute_of_a_network() -> Result<()> {
+    let line = Line::new(&CPU)?;
+    let before = line.state_dict().iter().map(|(_, tensor)| values(tensor)).collect::<Vec<_>>();
+    let x = Tensor::ones((2, 1), DType::F32, &CPU)?;
+    line.trainer().quiet(true).fit(&(x.clone(), (x * 100.)?), &(), Epochs(1))?;
+    assert_ne!(values(line.fc.weight()), before[0]);
+    assert_eq!(values(line.fc.bias().expect("the layer has a bias")), before[1]);
+    Ok(())
+}
+
+#[test]
+fn the_state_of_groups_is_resumed_and_checked() -> Result<()> {
+    let groups =
+        || Adam::new(0.1).group("**.bias", |g| g.lr(0.2).amsgrad(true)).group("head.**", |g| g.lr(0.3));
+    let (vars, mut step) = build_layers(&groups())?;
+    let loss = |vars: &[Var]| {
+        let sum =
+            vars.iter().try_fold(Tensor::new(0f64, &CPU)?, |loss, var| loss + var.as_tensor().exp()?)?;
+        sum.backward()
+    };
+    step.step(&loss(&vars)?)?;
+    step.set_learning_rates(&[0.01, 0.02, 0.03, 0.04])?;
+    let state: HashMap<String, Tensor> = step.state()?.into_iter().collect();
+    assert_eq!(values(&state["learning_rate"]), [0.01]);
+    assert_eq!(values(&state["learning_rate[**.bias, head.**]"]), [0.04]);
+    assert!(
+        state.contains_key("head.bias.max_exp_avg_sq") && !state.contains_key("head.weight.max_exp_avg_sq")
+    );
+
+    let (resumed_vars, mut resumed) = build_layers(&groups())?;
+    resumed_vars.iter().zip(&vars).try_for_each(|(resumed, var)| resumed.set(&var.copy()?))?;
+    resumed.load_state(&state)?;
+    for _ in 0..3 {
+        step.step(&loss(&vars)?)?;
+        resumed.step(&loss(&resumed_vars)?)?;
+    }
+    let all = |vars: &[Var]| vars.iter().flat_map(|var| values(var)).collect::<Vec<_>>();
+    assert_eq!((resumed.learning_rates(), all(&resumed_vars)), (step.learning_rates(), all(&vars)));
+
+    let (_, mut ungrouped) = build_layers(&Adam::new(0.1).amsgrad(true))?;
+    fn error(step: &mut dyn Step, state: &HashMap<String, Tensor>) -> String {
+        step.load_state(state).unwrap_err().to_string()
+    }
+    assert!(error(&mut *ungrouped, &state).contains("max_exp_avg_sq` is missing"));
+    let (_, mut ungrouped) = build_layers(&Adam::new(0.1))?;
+    assert!(
+        error(&mut *ungrouped, &state)
+            .contains("unexpected keys in the optimizer state: body.0.bias.max_exp_avg_sq")
+    );
+    let mut changed = state.clone();
+    changed.remove("learning_rate[head.**]");
+    assert!(error(&mut *resumed, &changed).contains("`learning_rate[head.**]` is missing"));
+    changed.insert("learning_rate[head.**]".into(), Tensor::new(-1f64, &CPU)?);
+    assert!(error(&mut *resumed, &changed).contains("must be at least 0, found -1"));
+    Ok(())
+}
+
+#[test]
+fn invalid_groups_are_errors() {
+    let message = |optimizer: &dyn Optimizer| build_layers(optimizer).err().expect("an error").to_string();
+    assert_eq!(
+        message(&AdamW::new(0.1).group("neck.**", |g| g.lr(0.))),
+        "AdamW: no parameter matches the group `neck.**`; the parameters are `body.0.weight`, `body.0.bias`, \
+         `head.weight`, `head.bias`"
+    );
+    let negative = Sgd::new(0.1).group("**.bias", |g| g.lr(-1.));
+    assert_eq!(message(&negative), "Sgd: group `**.bias`: the learning rate must be at least 0, found -1");
+    let unstable = Sgd::new(0.1).group("**.bias", |g| g.nesterov(true)).group("head.**", |g| g.momentum(0.9));
+    assert!(message(&unstable).contains("nesterov needs a momentum"));
+    assert!(message(&Sgd::new(-0.1).group("**", |g| g.lr(1.))).contains("found -0.1"));
 }
 
 #[test]
@@ -147,6 +281,9 @@ fn invalid_settings_and_states_are_errors() -> Result<()> {
     assert!(message(&AdamW::new(0.1).weight_decay(-1.)).contains("weight_decay"));
     assert!(message(&RmsProp::new(0.1).eps(-1.)).contains("eps"));
     assert!(message(&Adadelta::new(0.1).rho(2.)).contains("rho"));
+    assert!(message(&Lion::new(0.1).betas((-0.1, 0.9))).starts_with("Lion: betas.0 must be at least 0"));
+    assert!(message(&Lion::new(0.1).weight_decay(-0.1)).contains("weight_decay"));
+    assert!(message(&Lamb::new(0.1).eps(-1.)).starts_with("Lamb: eps must be at least 0, found -1"));
     let tied = AdamW::new(0.1).build(vec![("x".into(), x.clone()), ("y".into(), x.clone())]);
     assert!(tied.err().unwrap().to_string().contains("`y` is the same variable as an earlier parameter"));
     let other = Var::new(&[0f32], &CPU)?;

@@ -1,15 +1,18 @@
 //! The learning-rate schedules, alone and in `fit`.
 
+use std::collections::HashMap;
+
 use proptest::prelude::*;
+use sconce::candle::Var;
 use sconce::prelude::{
-    Config, ConstantLr, CosineAnnealingLr, CosineAnnealingWarmRestarts, DType, Device, Epochs, Every,
-    ExponentialLr, Linear, LinearLr, OneCycleLr, PolynomialLr, Schedule, SequentialLr, Sgd, StepLr, Tensor,
-    Trainer,
+    ChainedLr, Config, ConstantLr, CosineAnnealingLr, CosineAnnealingWarmRestarts, DType, Device, Epochs,
+    Every, ExponentialLr, Linear, LinearLr, Network, OneCycleLr, Optimizer, PolynomialLr, ReduceLrOnPlateau,
+    Schedule, SequentialLr, Sgd, StepLr, Tensor, Trainer,
 };
 use sconce::train::schedule::Anneal;
 use sconce::{Error, Result};
 
-use crate::common::config;
+use crate::common::{Rng, config};
 
 const CPU: Device = Device::Cpu;
 
@@ -71,6 +74,73 @@ proptest! {
     }
 }
 
+#[test]
+fn a_resumed_plateau_schedule_continues_exactly() -> Result<()> {
+    let mut rng = Rng::new(7);
+    let settings = ReduceLrOnPlateau::new().patience(1).cooldown(2).factor(0.5);
+    let metrics: Vec<f64> = (0..40).map(|epoch| if epoch == 9 { f64::NAN } else { rng.uniform() }).collect();
+    for stop in 0..metrics.len() {
+        let build = || Sgd::new(1.).build(vec![("x".into(), Var::new(0f32, &CPU)?)]);
+        let (mut whole, mut resumed) = (build()?, build()?);
+        let (mut plateau, mut first) = (settings.clone(), settings.clone());
+        metrics.iter().try_for_each(|metric| plateau.step(*metric, &mut *whole).map(drop))?;
+        metrics[..stop].iter().try_for_each(|metric| first.step(*metric, &mut *resumed).map(drop))?;
+        let mut second = settings.clone();
+        second.load_state(&first.state()?.into_iter().collect())?;
+        metrics[stop..].iter().try_for_each(|metric| second.step(*metric, &mut *resumed).map(drop))?;
+        assert!(whole.learning_rate() < 0.1);
+        assert_eq!(resumed.learning_rate(), whole.learning_rate(), "stopped after {stop} epochs");
+    }
+    Ok(())
+}
+
+#[test]
+fn invalid_plateau_settings_and_states_are_errors() -> Result<()> {
+    let mut optimizer = Sgd::new(1.).build(vec![("x".into(), Var::new(0f32, &CPU)?)])?;
+    let mut message =
+        |mut plateau: ReduceLrOnPlateau| plateau.step(1., &mut *optimizer).unwrap_err().to_string();
+    let new = ReduceLrOnPlateau::new;
+    assert_eq!(
+        message(new().factor(1.)),
+        "ReduceLrOnPlateau: factor must be at least 0 and less than 1, found 1"
+    );
+    assert!(message(new().min_lr(-1.)).contains("min_lr must be at least 0, found -1"));
+    assert!(message(new().threshold(f64::NAN)).contains("threshold must be at least 0, found NaN"));
+
+    let mut plateau = new();
+    plateau.step(0.5, &mut *optimizer)?;
+    plateau.step(0.7, &mut *optimizer)?;
+    let state: HashMap<String, Tensor> = plateau.state()?.into_iter().collect();
+    let mut rejected = |key: &str, value: Option<f64>| {
+        let mut changed = state.clone();
+        match value {
+            Some(value) => drop(changed.insert(key.to_owned(), Tensor::new(value, &CPU).unwrap())),
+            None => drop(changed.remove(key)),
+        }
+        plateau.load_state(&changed).unwrap_err().to_string()
+    };
+    assert!(rejected("num_bad_epochs", None).contains("`num_bad_epochs` is missing from the state"));
+    assert!(
+        rejected("num_bad_epochs", Some(-1.))
+            .contains("an integer of at least 0 as `num_bad_epochs`, found -1")
+    );
+    assert!(rejected("cooldown_counter", Some(0.5)).contains("found 0.5"));
+    assert!(rejected("last_lr", Some(0.5)).contains("unexpected keys in the state: last_lr"));
+    let after: HashMap<String, Tensor> = plateau.state()?.into_iter().collect();
+    for (key, tensor) in &state {
+        assert_eq!(after[key].to_scalar::<f64>()?, tensor.to_scalar::<f64>()?, "{key}");
+    }
+    Ok(())
+}
+
+#[test]
+fn chained_schedules_multiply_their_factors() {
+    let chain = ChainedLr::new(StepLr::new(2).gamma(0.5)).and(|step| if step == 0 { 0.25 } else { 1. });
+    assert_eq!([0, 1, 2, 4].map(|step| chain.rate(8., step)), [2., 8., 4., 2.]);
+    let error = chain.and(StepLr::new(0)).validate().unwrap_err().to_string();
+    assert_eq!(error, "StepLr: step_size cannot be 0");
+}
+
 /// Trains a parameter with gradient 1 for `epochs` epochs of three batches each. Returns two numbers: the decrease
 /// of the parameter, which equals the sum of the learning rates of all steps, and the last learning rate.
 fn decrease(schedule: impl Schedule, every: Every, epochs: usize) -> Result<(f64, f64)> {
@@ -96,6 +166,25 @@ fn fit_follows_a_schedule_by_step_or_by_epoch() -> Result<()> {
     assert!((moved_by_epochs - 4.5).abs() < 1e-5 && rate == 0.5);
     let (by_factor, _) = decrease(|step: usize| if step < 2 { 0. } else { 1. }, Every::Step, 1)?;
     assert!((by_factor - 1.).abs() < 1e-6);
+    Ok(())
+}
+
+#[test]
+fn fit_schedules_each_group_from_its_own_rate() -> Result<()> {
+    let line = Linear::config(1, 1).init(&CPU)?;
+    let before = line.state_dict().iter().map(|(_, tensor)| tensor.copy()).collect::<Result<Vec<_>, _>>()?;
+    let x = Tensor::ones((2, 1), DType::F32, &CPU)?;
+    let data = vec![(x.clone(), x); 3];
+    // The gradients of the weight and of the bias are 1.
+    let loss = |output: &Tensor, _: &Tensor| Ok::<_, Error>(output.mean_all()?);
+    let optimizer = Sgd::new(1.).group("bias", |g| g.lr(0.25));
+    let trainer = Trainer::new(&line, loss, optimizer).quiet(true);
+    trainer.schedule(ExponentialLr::new(0.5), Every::Step).fit(&data, &(), Epochs(1))?;
+    for ((name, tensor), before) in line.state_dict().iter().zip(before) {
+        let moved = (before - tensor)?.flatten_all()?.to_vec1::<f32>()?[0] as f64;
+        let expected = if name == "bias" { 0.25 * 1.75 } else { 1.75 };
+        assert!((moved - expected).abs() < 1e-5, "{name} moved by {moved}");
+    }
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
 use crate::signal::{Deferred, Normalization, Signal};
 use crate::{Error, Result};
 
-use super::channel_norm::{ChannelNorm, Settings, setters};
+use super::channel_norm::{ChannelNorm, RunningStats, Settings, setters};
 
 /// Normalizes each channel over the batch (Ioffe and Szegedy 2015), like PyTorch's `BatchNorm1d`, `BatchNorm2d` and
 /// `BatchNorm3d`.
@@ -62,6 +62,23 @@ impl BatchNorm {
         let eps = 1e-5;
         let momentum = Some(0.1);
         BatchNormConfig(Settings { num_features, eps, momentum, affine: true, track_running_stats: true })
+    }
+
+    /// Makes the running statistics the mean over all batches from the last reset on, as with the momentum `None`.
+    /// Returns `false` if training does not update the running statistics.
+    pub(crate) fn average_all_batches(&mut self) -> bool {
+        self.0.settings.momentum = None;
+        self.updated_stats().is_some()
+    }
+
+    /// Resets the running statistics in place, unless training does not update them.
+    pub(crate) fn reset_running_stats(&self) -> Result<()> {
+        self.updated_stats().map_or(Ok(()), RunningStats::reset)
+    }
+
+    /// Returns the running statistics if training updates them.
+    fn updated_stats(&self) -> Option<&RunningStats> {
+        self.0.running.as_ref().filter(|_| self.0.pinned != Some(Mode::Eval))
     }
 
     fn label(&self) -> String {
@@ -159,6 +176,7 @@ impl Module for BatchNorm {
 
     fn visit_mut(&mut self, visitor: &mut dyn VisitorMut) {
         self.0.visit_mut(visitor);
+        visitor.batch_norm(self);
     }
 
     fn share(&self) -> Self {

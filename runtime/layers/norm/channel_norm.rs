@@ -183,6 +183,14 @@ impl RunningStats {
         })
     }
 
+    /// Sets the statistics to a mean of 0 and a variance of 1 over no batches, in place.
+    pub fn reset(&self) -> Result<()> {
+        self.mean.slice_set(&self.mean.zeros_like()?, 0, 0)?;
+        self.var.slice_set(&self.var.ones_like()?, 0, 0)?;
+        let count = self.num_batches_tracked.reshape(1)?;
+        Ok(count.slice_set(&count.zeros_like()?, 0, 0)?)
+    }
+
     /// Increments the number of batches in place.
     pub fn increment_batch_count(&self) -> Result<()> {
         let incremented = (&self.num_batches_tracked + self.num_batches_tracked.ones_like()?)?.reshape(1)?;

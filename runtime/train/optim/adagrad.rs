@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use crate::{Error, Result};
 
-use super::rule::{ParameterUpdate, Rule, check_not_negative, moving_average, setters};
+use super::rule::{ParameterUpdate, Rule, check_not_negative, learning_rate_setter, moving_average, setters};
 
 /// Adagrad, like `torch.optim.Adagrad` (Duchi et al., "Adaptive Subgradient Methods for Online Learning and
 /// Stochastic Optimization", 2011).
@@ -39,6 +39,7 @@ impl Adagrad {
     }
 }
 
+learning_rate_setter!(Adagrad Adadelta);
 setters!(Adagrad {
     /// Sets the decay of the learning rate, by default 0: step `t` uses `rate / (1 + (t − 1) · lr_decay)`.
     lr_decay: f64,

@@ -7,7 +7,8 @@ use crate::kernels::internal::descent::cuda::AdamStep;
 use crate::kernels::internal::descent::{AdamUpdate, Blend};
 
 use super::rule::{
-    ParameterUpdate, Rule, bias_correction, check_fraction, check_not_negative, moving_average, setters,
+    ParameterUpdate, Rule, bias_correction, check_fraction, check_not_negative, learning_rate_setter,
+    moving_average, setters,
 };
 
 /// Adam, like `torch.optim.Adam` (Kingma and Ba, "Adam: A Method for Stochastic Optimization", 2015). AMSGrad follows
@@ -159,6 +160,7 @@ macro_rules! adam_setters {
     )*};
 }
 
+learning_rate_setter!(Adam AdamW Adamax RAdam);
 adam_setters!(Adam AdamW Adamax RAdam);
 setters!(Adam {
     /// Sets whether to use AMSGrad, which keeps the running maximum of the second moment. Default: `false`.

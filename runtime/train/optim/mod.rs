@@ -1,4 +1,4 @@
-//! PyTorch's optimizers, with its names, defaults and arithmetic.
+//! PyTorch's optimizers, with its names, defaults and arithmetic, and [`Lion`] and [`Lamb`].
 //!
 //! An [`Optimizer`] holds the settings, as in `AdamW::new(1e-3).betas((0.9, 0.95))`. [`Optimizer::build`] combines
 //! the settings with the parameters into a [`Step`], which holds the state. First-order optimizers implement
@@ -9,8 +9,11 @@ mod adam;
 mod candle;
 mod curvature;
 mod flat;
+mod groups;
+mod lamb;
 mod lbfgs;
 mod line_search;
+mod lion;
 mod nadam;
 mod rmsprop;
 mod rule;
@@ -23,18 +26,21 @@ use std::fmt::Debug;
 use candle_core::backprop::GradStore;
 use candle_core::{Tensor, Var};
 
-use crate::Result;
 use crate::kernels::backward;
+use crate::{Error, Result};
 
 pub use adagrad::{Adadelta, Adagrad};
 pub use adam::{Adam, AdamW, Adamax, RAdam};
 pub use candle::FromCandle;
+pub use groups::Groups;
+pub use lamb::Lamb;
 pub use lbfgs::Lbfgs;
 pub use line_search::LineSearch;
+pub use lion::Lion;
 pub use nadam::NAdam;
 pub use rmsprop::RmsProp;
-pub(super) use rule::setters;
 pub use rule::{ParameterUpdate, Rule};
+pub(super) use rule::{check_not_negative, setters};
 pub use rule_optimizer::RuleOptimizer;
 pub use sgd::Sgd;
 
@@ -65,9 +71,24 @@ pub trait Optimizer: Debug + Send + Sync {
     /// Combines the settings with `parameters`, each with its path in the network. The state is empty at first.
     ///
     /// # Errors
-    /// Fails if a setting is out of range, if a parameter or a name occurs twice, or if a parameter is not floating
-    /// point.
+    /// Fails if a setting is out of range, if a parameter or a name occurs twice, if a parameter is not floating
+    /// point, or if a [group](Self::group) matches no parameter.
     fn build(&self, parameters: Vec<(String, Var)>) -> Result<Box<dyn Step>>;
+
+    /// Changes the settings for the parameters whose names match `pattern`, as in
+    /// `AdamW::new(3e-4).group("**.bias", |g| g.weight_decay(0.))`. [`Groups`] describes the patterns, and what
+    /// happens if a parameter matches several groups. Not available for [`Lbfgs`] and [`FromCandle`], which treat all
+    /// parameters equally.
+    fn group(
+        self,
+        pattern: impl Into<String>,
+        change: impl Fn(Self) -> Self + Send + Sync + 'static,
+    ) -> Groups<Self>
+    where
+        Self: Rule + Sized,
+    {
+        Groups::new(self).group(pattern, change)
+    }
 }
 
 /// An optimizer with its parameters and their state.
@@ -103,14 +124,48 @@ pub trait Step: Send {
         Ok(value)
     }
 
-    /// Returns the learning rate.
+    /// Returns the learning rate, of the parameters in no [group](Optimizer::group).
     fn learning_rate(&self) -> f64;
 
-    /// Sets the learning rate of the following steps.
+    /// Returns the learning rates: first that of the parameters in no [group](Optimizer::group), then that of each
+    /// combination of groups, in the order of the first parameters that match it.
+    ///
+    /// ```
+    /// use sconce::candle::{Device, Var};
+    /// use sconce::prelude::*;
+    ///
+    /// # fn main() -> Result<()> {
+    /// let (x, y) = (Var::new(1f32, &Device::Cpu)?, Var::new(1f32, &Device::Cpu)?);
+    /// let sgd = Sgd::new(0.5).group("y", |g| g.lr(0.25));
+    /// let mut optimizer = sgd.build(vec![("x".into(), x), ("y".into(), y)])?;
+    /// // A schedule changes each learning rate, starting from its initial value.
+    /// let initial = optimizer.learning_rates();
+    /// let schedule = ExponentialLr::new(0.5);
+    /// let rates = initial.iter().map(|rate| schedule.rate(*rate, 1));
+    /// optimizer.set_learning_rates(&rates.collect::<Vec<_>>())?;
+    /// assert_eq!(optimizer.learning_rates(), [0.25, 0.125]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    fn learning_rates(&self) -> Vec<f64> {
+        vec![self.learning_rate()]
+    }
+
+    /// Sets the learning rate of the following steps, for all parameters.
     fn set_learning_rate(&mut self, rate: f64);
 
+    /// Sets the learning rates of the following steps, in the order of [`learning_rates`](Self::learning_rates).
+    ///
+    /// # Errors
+    /// Fails, and changes nothing, if the number of rates is wrong, or if a rate is not finite or less than 0.
+    fn set_learning_rates(&mut self, rates: &[f64]) -> Result<()> {
+        check_learning_rates(rates, 1)?;
+        rates.iter().for_each(|rate| self.set_learning_rate(*rate));
+        Ok(())
+    }
+
     /// Returns the state needed to resume training: the moments and the step count of each parameter, and the
-    /// learning rate. The name of a moment has the form `conv1.weight.exp_avg`. The tensors are copies.
+    /// learning rates. The name of a moment has the form `conv1.weight.exp_avg`. The tensors are copies.
     ///
     /// # Errors
     /// Fails if a tensor cannot be copied. Always fails for an optimizer built by [`FromCandle`].
@@ -121,4 +176,16 @@ pub trait Step: Send {
     /// # Errors
     /// Fails, and changes nothing, if a key is unexpected or missing, or if a tensor has the wrong shape.
     fn load_state(&mut self, state: &HashMap<String, Tensor>) -> Result<()>;
+}
+
+/// Returns an error unless there are `count` learning rates, each finite and at least 0.
+fn check_learning_rates(rates: &[f64], count: usize) -> Result<()> {
+    if rates.len() != count {
+        let found = rates.len();
+        return Err(Error::msg(format!("expected {count} learning rates, found {found}")));
+    }
+    match rates.iter().find(|rate| !rate.is_finite()) {
+        Some(rate) => Err(Error::msg(format!("expected finite learning rates, found {rate}"))),
+        None => rates.iter().try_for_each(|rate| check_not_negative("a learning rate", *rate)),
+    }
 }

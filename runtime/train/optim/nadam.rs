@@ -5,7 +5,8 @@ use candle_core::{DType, Tensor};
 use crate::Result;
 
 use super::rule::{
-    ParameterUpdate, Rule, bias_correction, check_fraction, check_not_negative, moving_average, setters,
+    ParameterUpdate, Rule, bias_correction, check_fraction, check_not_negative, learning_rate_setter,
+    moving_average, setters,
 };
 
 /// Adam with Nesterov momentum, like `torch.optim.NAdam` (Dozat, "Incorporating Nesterov Momentum into Adam", 2016).
@@ -51,6 +52,7 @@ impl NAdam {
     }
 }
 
+learning_rate_setter!(NAdam);
 setters!(NAdam {
     /// Sets the decay rates of the first and the second moment, by default (0.9, 0.999).
     betas: (f64, f64),

@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use crate::Result;
 
-use super::rule::{ParameterUpdate, Rule, check_not_negative, moving_average, setters};
+use super::rule::{ParameterUpdate, Rule, check_not_negative, learning_rate_setter, moving_average, setters};
 
 /// RMSprop, like `torch.optim.RMSprop` (Hinton, lecture 6 of "Neural Networks for Machine Learning", 2012). The
 /// centered version follows Graves ("Generating Sequences With Recurrent Neural Networks", 2013).
@@ -39,6 +39,7 @@ impl RmsProp {
     }
 }
 
+learning_rate_setter!(RmsProp);
 setters!(RmsProp {
     /// Sets the decay rate of the moving averages, by default 0.99.
     alpha: f64,

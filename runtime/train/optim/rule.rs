@@ -159,7 +159,7 @@ pub(super) fn bias_correction(beta: f64, step: u64) -> f64 {
 }
 
 /// Returns an error unless the setting `name` is at least 0.
-pub(super) fn check_not_negative(name: &str, value: f64) -> Result<()> {
+pub(in crate::train) fn check_not_negative(name: &str, value: f64) -> Result<()> {
     if value >= 0. { Ok(()) } else { Err(Error::msg(format!("{name} must be at least 0, found {value}"))) }
 }
 
@@ -186,3 +186,17 @@ macro_rules! setters {
     };
 }
 pub(in crate::train) use setters;
+
+/// Generates the setter of the learning rate, for [groups](super::Groups).
+macro_rules! learning_rate_setter {
+    ($($optimizer:ident)+) => {$(
+        impl $optimizer {
+            /// Sets the learning rate.
+            pub fn lr(mut self, lr: f64) -> Self {
+                self.rate = lr;
+                self
+            }
+        }
+    )+};
+}
+pub(super) use learning_rate_setter;

@@ -7,7 +7,9 @@ use candle_core::{DType, Device, Tensor, Var};
 
 use crate::{Error, Result};
 
-use super::{Optimizer, ParameterUpdate, Rule, Step};
+use super::groups::{Groups, Partition, Settings};
+use super::rule::check_not_negative;
+use super::{Optimizer, ParameterUpdate, Rule, Step, check_learning_rates};
 
 /// The key of a parameter's step count in the optimizer state, after the parameter's name and a dot.
 const STEP: &str = "step";
@@ -32,8 +34,8 @@ const RATE: &str = "learning_rate";
 /// ```
 #[derive(Debug)]
 pub struct RuleOptimizer<R: Rule> {
-    rule: R,
-    rate: f64,
+    /// First the settings of the parameters in no group.
+    settings: Vec<Settings<R>>,
     parameters: Vec<Parameter>,
 }
 
@@ -41,6 +43,8 @@ pub struct RuleOptimizer<R: Rule> {
 struct Parameter {
     name: String,
     var: Var,
+    /// The index of the parameter's settings.
+    settings: usize,
     /// The number of steps so far. As in PyTorch, a step without a gradient does not count.
     step: u64,
     /// The moments. Empty before the first step, so that none are allocated for a parameter without gradients.
@@ -60,12 +64,44 @@ impl<R: Rule> RuleOptimizer<R> {
     /// # Errors
     /// Fails under the same conditions as [`Optimizer::build`].
     pub fn new(rule: R, parameters: Vec<(String, Var)>) -> Result<Self> {
-        let rate = rule.learning_rate();
-        super::rule::check_not_negative("the learning rate", rate).map_err(|e| e.in_layer(R::NAME))?;
-        rule.validate().map_err(|e| e.in_layer(R::NAME))?;
-        check_parameters(&parameters).map_err(|e| e.in_layer(R::NAME))?;
-        let parameter = |(name, var)| Parameter { name, var, step: 0, moments: Vec::new() };
-        Ok(Self { rule, rate, parameters: parameters.into_iter().map(parameter).collect() })
+        Self::with_groups(&Groups::new(rule), parameters)
+    }
+
+    /// Creates an optimizer that applies the rule of each parameter's groups to `parameters`.
+    ///
+    /// ```
+    /// use sconce::candle::{Device, Var};
+    /// use sconce::train::optim::{Optimizer, RuleOptimizer, Sgd, Step};
+    ///
+    /// let x = Var::new(&[1f32, -2.], &Device::Cpu)?;
+    /// let groups = Sgd::new(0.25).group("x", |g| g.lr(0.5));
+    /// let sgd = RuleOptimizer::with_groups(&groups, vec![("x".into(), x)])?;
+    /// assert_eq!(sgd.learning_rates(), [0.25, 0.5]);
+    /// # Ok::<(), sconce::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Fails under the same conditions as [`Optimizer::build`].
+    pub fn with_groups(groups: &Groups<R>, parameters: Vec<(String, Var)>) -> Result<Self> {
+        let checked = check_parameters(&parameters).and_then(|()| groups.partition(&parameters));
+        let Partition { settings, indices } = checked.map_err(|e| e.in_layer(R::NAME))?;
+        let parameter =
+            |((name, var), settings)| Parameter { name, var, settings, step: 0, moments: Vec::new() };
+        Ok(Self { settings, parameters: parameters.into_iter().zip(indices).map(parameter).collect() })
+    }
+
+    /// Returns each parameter with its rule.
+    fn rules(&self) -> impl Iterator<Item = (&Parameter, &R)> {
+        self.parameters.iter().map(|parameter| (parameter, &self.settings[parameter.settings].rule))
+    }
+}
+
+/// Returns the key of the learning rate of `settings` in the optimizer state: `learning_rate`, followed by the patterns
+/// of the groups as in `learning_rate[**.bias, head.**]`.
+fn rate_key<R>(settings: &Settings<R>) -> String {
+    match &settings.patterns[..] {
+        [] => RATE.to_owned(),
+        patterns => format!("{RATE}[{}]", patterns.join(", ")),
     }
 }
 
@@ -98,7 +134,8 @@ impl<R: Rule> Step for RuleOptimizer<R> {
     fn step(&mut self, grads: &GradStore) -> Result<()> {
         for parameter in &mut self.parameters {
             if let Some(gradient) = grads.get(&parameter.var) {
-                let stepped = parameter.update(&self.rule, self.rate, gradient);
+                let Settings { rule, rate, .. } = &self.settings[parameter.settings];
+                let stepped = parameter.update(rule, *rate, gradient);
                 stepped.map_err(|e| e.in_layer(R::NAME).at(&parameter.name))?;
             }
         }
@@ -106,18 +143,29 @@ impl<R: Rule> Step for RuleOptimizer<R> {
     }
 
     fn learning_rate(&self) -> f64 {
-        self.rate
+        self.settings.first().map_or(0., |settings| settings.rate)
+    }
+
+    fn learning_rates(&self) -> Vec<f64> {
+        self.settings.iter().map(|settings| settings.rate).collect()
     }
 
     fn set_learning_rate(&mut self, rate: f64) {
-        self.rate = rate;
+        self.settings.iter_mut().for_each(|settings| settings.rate = rate);
+    }
+
+    fn set_learning_rates(&mut self, rates: &[f64]) -> Result<()> {
+        check_learning_rates(rates, self.settings.len()).map_err(|e| e.in_layer(R::NAME))?;
+        self.settings.iter_mut().zip(rates).for_each(|(settings, rate)| settings.rate = *rate);
+        Ok(())
     }
 
     fn state(&self) -> Result<Vec<(String, Tensor)>> {
-        let mut state = vec![(RATE.to_owned(), Tensor::new(self.rate, &Device::Cpu)?)];
-        for Parameter { name, step, moments, .. } in self.parameters.iter().filter(|p| p.step > 0) {
+        let rate = |settings| Ok((rate_key(settings), Tensor::new(settings.rate, &Device::Cpu)?));
+        let mut state = self.settings.iter().map(rate).collect::<Result<Vec<_>>>()?;
+        for (Parameter { name, step, moments, .. }, rule) in self.rules().filter(|(p, _)| p.step > 0) {
             state.push((format!("{name}.{STEP}"), Tensor::new(*step as i64, &Device::Cpu)?));
-            for (moment, tensor) in self.rule.moments().into_iter().zip(moments) {
+            for (moment, tensor) in rule.moments().into_iter().zip(moments) {
                 state.push((format!("{name}.{moment}"), tensor.detach().copy()?));
             }
         }
@@ -125,14 +173,17 @@ impl<R: Rule> Step for RuleOptimizer<R> {
     }
 
     fn load_state(&mut self, state: &HashMap<String, Tensor>) -> Result<()> {
-        let read = self.parameters.iter().map(|p| p.read_state(&self.rule, state));
+        let read = self.rules().map(|(parameter, rule)| parameter.read_state(rule, state));
         let read = read.collect::<Result<Vec<_>>>().map_err(|e| e.in_layer(R::NAME))?;
-        let used = read.iter().filter(|(step, _)| *step > 0).count() * (1 + self.rule.moments().len());
-        let rate = state.get(RATE).map(|rate| rate.to_dtype(DType::F64)?.to_scalar::<f64>()).transpose()?;
-        if used + rate.iter().count() != state.len() {
+        let rates = self.read_rates(state).map_err(|e| e.in_layer(R::NAME))?;
+        let stepped = read.iter().filter(|(step, _)| *step > 0);
+        let used = stepped.map(|(_, moments)| 1 + moments.len()).sum::<usize>();
+        if used + rates.as_ref().map_or(0, Vec::len) != state.len() {
             return Err(self.unexpected_keys(state));
         }
-        self.rate = rate.unwrap_or(self.rate);
+        for (settings, rate) in self.settings.iter_mut().zip(rates.into_iter().flatten()) {
+            settings.rate = rate;
+        }
         for (parameter, (step, moments)) in self.parameters.iter_mut().zip(read) {
             (parameter.step, parameter.moments) = (step, moments);
         }
@@ -141,15 +192,34 @@ impl<R: Rule> Step for RuleOptimizer<R> {
 }
 
 impl<R: Rule> RuleOptimizer<R> {
+    /// Reads the learning rates from `state`. Returns `None` if `state` has no learning rates.
+    ///
+    /// # Errors
+    /// Fails if only some of the learning rates are missing, or if a learning rate is not a number of at least 0.
+    fn read_rates(&self, state: &HashMap<String, Tensor>) -> Result<Option<Vec<f64>>> {
+        let keys: Vec<String> = self.settings.iter().map(rate_key).collect();
+        if !keys.iter().any(|key| state.contains_key(key)) {
+            return Ok(None);
+        }
+        let read = |key: String| {
+            let tensor = state.get(&key).ok_or_else(|| missing_key(&key))?;
+            let rate = tensor.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+            check_not_negative(&format!("`{key}` in the optimizer state"), rate)?;
+            Ok(rate)
+        };
+        Ok(Some(keys.into_iter().map(read).collect::<Result<_>>()?))
+    }
+
     /// Returns an error that lists the keys of `state` that belong to no parameter.
     fn unexpected_keys(&self, state: &HashMap<String, Tensor>) -> Error {
-        let mut suffixes = self.rule.moments();
-        suffixes.push(STEP);
-        let keys =
-            |p: &Parameter| suffixes.iter().map(|suffix| format!("{}.{suffix}", p.name)).collect::<Vec<_>>();
+        let keys = |(parameter, rule): (&Parameter, &R)| {
+            let suffixes = rule.moments().into_iter().chain([STEP]);
+            suffixes.map(|suffix| format!("{}.{suffix}", parameter.name)).collect::<Vec<_>>()
+        };
         // The moments of a parameter whose step count is missing are unexpected as well.
-        let stepped = self.parameters.iter().filter(|p| state.contains_key(&format!("{}.{STEP}", p.name)));
-        let known: HashSet<String> = stepped.flat_map(keys).chain([RATE.to_owned()]).collect();
+        let stepped = self.rules().filter(|(p, _)| state.contains_key(&format!("{}.{STEP}", p.name)));
+        let rates = self.settings.iter().map(rate_key);
+        let known: HashSet<String> = stepped.flat_map(keys).chain(rates).collect();
         let mut unexpected: Vec<_> = state.keys().filter(|key| !known.contains(*key)).cloned().collect();
         unexpected.sort();
         Error::msg(format!("unexpected keys in the optimizer state: {}", unexpected.join(", ")))

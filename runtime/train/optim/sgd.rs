@@ -6,7 +6,7 @@ use crate::kernels::internal::descent::Blend;
 use crate::kernels::internal::descent::cuda::SgdStep;
 use crate::{Error, Result};
 
-use super::rule::{ParameterUpdate, Rule, check_not_negative, setters};
+use super::rule::{ParameterUpdate, Rule, check_not_negative, learning_rate_setter, setters};
 
 /// Stochastic gradient descent, like `torch.optim.SGD`.
 ///
@@ -40,6 +40,7 @@ impl Sgd {
     }
 }
 
+learning_rate_setter!(Sgd);
 setters!(Sgd {
     /// Sets the momentum factor, by default 0.
     momentum: f64,

@@ -1,4 +1,5 @@
-//! PyTorch's learning-rate schedules, as pure functions of the step.
+//! PyTorch's learning-rate schedules, as pure functions of the step, and [`ReduceLrOnPlateau`], which depends on a
+//! metric.
 //!
 //! [`rate(base, step)`](Schedule::rate) returns the learning rate of a step, counted from 0. `base` is the optimizer's
 //! initial learning rate. [`Trainer::schedule`](crate::train::Trainer::schedule) sets whether a step is a batch or an
@@ -14,6 +15,7 @@
 mod cosine;
 mod factor;
 mod one_cycle;
+mod plateau;
 mod sequence;
 
 use crate::{Error, Result};
@@ -23,7 +25,8 @@ use super::optim::setters;
 pub use cosine::{CosineAnnealingLr, CosineAnnealingWarmRestarts};
 pub use factor::{ConstantLr, ExponentialLr, LinearLr, MultiStepLr, PolynomialLr, StepLr};
 pub use one_cycle::{Anneal, OneCycleLr};
-pub use sequence::SequentialLr;
+pub use plateau::{PlateauMode, ReduceLrOnPlateau, ThresholdMode};
+pub use sequence::{ChainedLr, SequentialLr};
 
 /// A learning-rate schedule.
 ///

@@ -1,4 +1,4 @@
-//! Sequences of schedules.
+//! Sequences and products of schedules.
 
 use crate::Result;
 
@@ -43,5 +43,42 @@ impl Schedule for SequentialLr {
     fn validate(&self) -> Result<()> {
         require(self.milestones.is_sorted(), "SequentialLr", "the milestones must be in ascending order")?;
         self.schedules.iter().try_for_each(|schedule| schedule.validate())
+    }
+}
+
+/// Applies several schedules in every step, for example a warm-up and a decay at the same time, like
+/// `torch.optim.lr_scheduler.ChainedScheduler`. The rate of each schedule is the base rate of the next, so the factors
+/// of the schedules are multiplied. A schedule that ignores the base rate, such as
+/// [`OneCycleLr`](super::OneCycleLr), replaces the rate of those before it.
+///
+/// ```
+/// use sconce::train::schedule::{ChainedLr, ConstantLr, ExponentialLr, Schedule};
+///
+/// let warm_up = ConstantLr::new().factor(0.25).total_iters(2);
+/// let schedule = ChainedLr::new(warm_up).and(ExponentialLr::new(0.5));
+/// assert_eq!([0, 1, 2, 3].map(|step| schedule.rate(1., step)), [0.25, 0.125, 0.25, 0.125]);
+/// ```
+pub struct ChainedLr(Vec<Box<dyn Schedule>>);
+
+impl ChainedLr {
+    /// Creates a chain of one schedule.
+    pub fn new(first: impl Schedule + 'static) -> Self {
+        Self(vec![Box::new(first)])
+    }
+
+    /// Adds a schedule.
+    pub fn and(mut self, next: impl Schedule + 'static) -> Self {
+        self.0.push(Box::new(next));
+        self
+    }
+}
+
+impl Schedule for ChainedLr {
+    fn rate(&self, base: f64, step: usize) -> f64 {
+        self.0.iter().fold(base, |rate, schedule| schedule.rate(rate, step))
+    }
+
+    fn validate(&self) -> Result<()> {
+        self.0.iter().try_for_each(|schedule| schedule.validate())
     }
 }
