@@ -118,10 +118,12 @@ impl Input {
             generics: node.generics.clone(),
             lints: node.attrs.iter().filter(|attr| is_lint_level(attr)).cloned().collect(),
             krate: match &attrs.krate {
+                // Rust before 1.95 cannot import `$crate`, `self` or `super`.
+                Some(path) if is_keyword(&path.value) => path.value.to_token_stream(),
                 Some(_) => format_ident!("__{}_sconce", node.ident.unraw()).into_token_stream(),
                 None => quote!(::sconce),
             },
-            crate_path: attrs.krate,
+            crate_path: attrs.krate.filter(|path| !is_keyword(&path.value)),
             args: attrs.args.map(|args| args.value).unwrap_or_default(),
             config: attrs.config,
             config_name: attrs.config_name,
@@ -245,6 +247,12 @@ impl Role {
         }
         role
     }
+}
+
+/// Returns `true` for the paths `$crate`, `crate`, `self` and `super`, in which there can be no misspelled name.
+fn is_keyword(path: &Path) -> bool {
+    path.get_ident()
+        .is_some_and(|name| ["$crate", "crate", "self", "super"].iter().any(|keyword| name == keyword))
 }
 
 fn is_lint_level(attr: &Attribute) -> bool {

@@ -272,12 +272,13 @@ use syn::{DeriveInput, parse_macro_input};
 /// ## `#[layer(args…, setter = value, …)]`
 ///
 /// Builds the field with `Type::config(args…).setter(value)…`, under the field's name. Every layer of sconce and
-/// every derived struct has such a `config`. The field can be an `Option`, a `Box` or an `Arc` of the layer, also one in
-/// another, as in `Option<Box<Linear>>`. The type can be an alias. A field without an attribute is a derived network
-/// without required arguments, or a layer that is built with `Default`.
+/// every derived struct has such a `config`. The field can be an `Option`, a `Box` or an `Arc` of the layer, or a nesting
+/// of these, such as `Option<Box<Linear>>`. The type can be an alias of up to three nested pointers. A field without an
+/// attribute is a derived network without required arguments, or a layer that is built with `Default`.
 ///
-/// The derive recognizes what an alias stands for, unless the alias has a generic parameter of the network. Write
-/// `Arc<Block<L>>` or `(Block<L>, Linear)` for the type of such a field, instead of an alias of it.
+/// An alias of a pointer or a tuple must not have a generic parameter of the network, unless the attribute contains
+/// `for` or `if`, or a list that always belongs to a tuple (see below). Write `Arc<Block<L>>` or `(Block<L>, Linear)`
+/// instead of such an alias.
 ///
 /// If a layer cannot be built, the error has the path of the field, such as `Net.blocks[2]`.
 ///

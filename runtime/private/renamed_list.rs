@@ -2,6 +2,7 @@
 
 use candle_core::Tensor;
 
+use crate::layers::BatchNorm;
 use crate::module::{Mode, Module, Visitor, VisitorMut};
 
 /// Visits a list of layers under new names. `name` returns the new name of the layer at an index.
@@ -68,6 +69,10 @@ impl VisitorMut for RenamingVisitor<'_, dyn VisitorMut + '_> {
 
     fn cannot_pin(&mut self) {
         self.visitor.cannot_pin();
+    }
+
+    fn batch_norm(&mut self, norm: &mut BatchNorm) {
+        self.visitor.batch_norm(norm);
     }
 
     fn child(&mut self, name: &str, child: &mut dyn Module) {

@@ -127,8 +127,8 @@ pub type Ema<M> = AveragedModel<M, Exponential>;
 /// ```
 pub type Swa<M> = AveragedModel<M, Equal>;
 
-/// A copy of a network whose weights are averages, like `torch.optim.swa_utils.AveragedModel`. [`Ema`] and [`Swa`] are
-/// its two kinds.
+/// A copy of a network whose weights are averages, like `torch.optim.swa_utils.AveragedModel`. [`Ema`] and [`Swa`] have
+/// PyTorch's weightings; [`with_weighting`](Self::with_weighting) accepts any other.
 ///
 /// The average is a network of its own, with separate storage. Tied tensors of the network are tied in the average.
 /// Frozen parameters are averaged too. Buffers, such as running statistics, have the values of the last update, unless
@@ -215,13 +215,17 @@ impl<M: Module, W: Weighting> AveragedModel<M, W> {
     /// [`Ema`], and for example after each epoch for [`Swa`].
     ///
     /// # Errors
-    /// Fails, and changes nothing, if the tensors of `network` have other names or shapes than those of the average.
-    /// Also fails if a tensor operation fails.
+    /// Fails, and changes nothing, if the tensors of `network` have other names or shapes than those of the average, or
+    /// if the weighting returns a share that is not between 0 and 1. Also fails if a tensor operation fails.
     pub fn update(&mut self, network: &M) -> Result<()> {
         let values = network.state_dict();
         check_same_tensors(&self.network.state_dict(), &values)
             .map_err(|error| error.in_layer(network.kind()))?;
         let share = if self.updates == 0 { 1. } else { self.weighting.share(self.updates) };
+        if !(0. ..=1.).contains(&share) {
+            let message = format!("expected a share between 0 and 1 from the weighting, found {share}");
+            return Err(Error::msg(message).in_layer(network.kind()));
+        }
         let mut averaged = HashMap::<TensorId, Tensor>::new();
         for_each_mut(&mut self.network, &mut |path, kind, average| {
             let id = average.id();
@@ -252,9 +256,11 @@ impl<M: Module, W: Weighting> AveragedModel<M, W> {
     /// averaged weights. The next call exchanges them again. Do not [`update`](Self::update) in between.
     ///
     /// # Errors
-    /// Fails, and changes nothing, if the tensors of `network` have other names or shapes than those of the average.
-    /// Also fails if a tensor cannot be copied.
+    /// Fails, and changes nothing, if the tensors of `network` have other names, shapes or dtypes than those of the
+    /// average. Also fails if a tensor cannot be copied.
     pub fn swap(&mut self, network: &mut M) -> Result<()> {
+        check_same_dtypes(&self.network.state_dict(), &network.state_dict())
+            .map_err(|error| error.in_layer(network.kind()))?;
         let copy = |(name, tensor): (&str, &Tensor)| Ok((name.to_owned(), tensor.copy()?));
         let values = network.state_dict().iter().map(copy).collect::<Result<StateDict>>()?;
         self.copy_to(network)?;
@@ -283,17 +289,20 @@ impl<M: Module, W: Weighting> AveragedModel<M, W> {
     pub fn load_state_dict(&mut self, state: &StateDict) -> Result<()> {
         let missing = || Error::msg(format!("`{UPDATES}` is missing from the state of the average"));
         let updates = state.get(UPDATES).ok_or_else(missing)?;
-        let updates = match updates.to_dtype(DType::I64)?.flatten_all()?.to_vec1::<i64>()?[..] {
-            [updates] if updates >= 0 => updates as u64,
+        let updates = match updates.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?[..] {
+            [updates] if updates >= 0. && updates.fract() == 0. => updates as u64,
             ref found => {
-                let message = format!("expected one count of at least 0 as `{UPDATES}`, found {found:?}");
+                let message = format!("expected one integer of at least 0 as `{UPDATES}`, found {found:?}");
                 return Err(Error::msg(message));
             }
         };
-        let tensors = state.iter().filter(|(name, _)| *name != UPDATES);
-        let named = tensors
-            .map(|(name, tensor)| (name.strip_prefix(PREFIX).unwrap_or(name).to_owned(), tensor.clone()));
-        self.network.load_state_dict(&named.collect())?;
+        let tensors = state.iter().filter(|(name, _)| *name != UPDATES).map(|(name, tensor)| {
+            let unknown =
+                || Error::msg(format!("expected a name that starts with `{PREFIX}`, found `{name}`"));
+            Ok((name.strip_prefix(PREFIX).ok_or_else(unknown)?.to_owned(), tensor.clone()))
+        });
+        let tensors = tensors.collect::<Result<StateDict>>()?;
+        self.network.load_state_dict(&tensors)?;
         self.updates = updates;
         Ok(())
     }
@@ -319,12 +328,29 @@ fn check_same_tensors(average: &StateDict, network: &StateDict) -> Result<()> {
     }
 }
 
+/// Returns an error if a tensor has different dtypes in the average and in the network. An exchange would round the
+/// more precise one.
+fn check_same_dtypes(average: &StateDict, network: &StateDict) -> Result<()> {
+    for (name, tensor) in average.iter() {
+        let expected = tensor.dtype();
+        let found = network.get(name).map_or(expected, Tensor::dtype);
+        if found != expected {
+            return Err(Error::msg(format!(
+                "expected `{name}` of dtype {expected:?} as in the average, found {found:?}; use `copy_to` with a copy \
+                 of the network"
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// Returns `average + share · (value − average)`. A variable is changed in place. Any other tensor is replaced, because
 /// packed copies of a tensor become stale if the tensor changes in place.
 fn blend(average: &Tensor, value: &Tensor, share: f64) -> Result<Tensor> {
     let old = average.detach();
     let value = value.to_device(old.device())?.to_dtype(old.dtype())?;
-    if average.is_variable() && descent::cuda::supports(&[&old]) {
+    // The kernel computes the formula, which is not an exact copy if `share` is 1.
+    if share != 1. && average.is_variable() && descent::cuda::supports(&[&old]) {
         descent::cuda::blend(&old, &value, share)?;
         return Ok(average.clone());
     }

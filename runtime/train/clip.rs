@@ -58,10 +58,13 @@ pub fn clip_grad_norm(network: &impl Module, grads: &mut GradStore, max_norm: f6
 /// # Errors
 /// Fails if `clip_value` is negative or NaN, or if a tensor operation fails.
 pub fn clip_grad_value(network: &impl Module, grads: &mut GradStore, clip_value: f64) -> Result<()> {
-    check_not_negative("clip_value", clip_value)?;
+    check_not_negative("clip_value", clip_value).map_err(|error| error.in_layer("clip_grad_value"))?;
     for (_, var) in network.trainable_parameters() {
         if let Some(gradient) = grads.get(&var) {
-            let clipped = gradient.detach().clamp(-clip_value, clip_value)?;
+            let gradient = gradient.detach();
+            let clipped = gradient.clamp(-clip_value, clip_value)?;
+            // On CUDA, `clamp` replaces NaN with a bound.
+            let clipped = gradient.ne(&gradient)?.where_cond(&gradient, &clipped)?;
             grads.insert(&var, clipped);
         }
     }
@@ -193,8 +196,7 @@ impl ClipGradNorm {
 /// Returns the error for a norm that is NaN or infinite.
 fn non_finite(norm: f64, parameters: &[(String, Var)], norms: &[f64]) -> Error {
     let first = parameters.iter().zip(norms).find(|(_, norm)| !norm.is_finite());
-    let first = first.map_or(String::new(), |((name, _), norm)| {
-        format!("; the first gradient with such a norm is that of `{name}`, with {norm}")
-    });
+    let first = first
+        .map_or(String::new(), |((name, _), norm)| format!("; the gradient of `{name}` has the norm {norm}"));
     Error::msg(format!("expected a finite norm of the gradients, found {norm}{first}"))
 }

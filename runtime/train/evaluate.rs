@@ -37,7 +37,8 @@ pub struct Evaluation {
     /// The mean of the batch losses, weighted by the number of examples in each batch.
     pub loss: f64,
     /// The fraction of correctly classified elements, or `None` if the targets are not class indices. Elements whose
-    /// target is −100 do not count, as in [`Accuracy`](super::metrics::Accuracy).
+    /// target is −100 do not count. The `ignore_index` of the loss has no effect: for another index, use
+    /// [`Accuracy`](super::metrics::Accuracy).
     pub accuracy: Option<f64>,
     /// The number of examples.
     pub examples: usize,

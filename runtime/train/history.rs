@@ -29,7 +29,7 @@ pub struct EpochReport {
     pub train: Evaluation,
     /// Loss and accuracy on the validation data after the epoch, or `None` without validation data.
     pub valid: Option<Evaluation>,
-    /// The learning rate of the epoch's last step.
+    /// The learning rate of the epoch's last step, for the parameters in no [group](crate::train::Optimizer::group).
     pub learning_rate: f64,
     /// The duration in seconds, including validation.
     pub seconds: f64,

@@ -1,4 +1,4 @@
-//! Losses, optimizers, learning-rate schedules and the training loop.
+//! Losses, metrics, optimizers, learning-rate schedules, gradient clipping, averaged weights and the training loop.
 
 mod audit;
 mod average;

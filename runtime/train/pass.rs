@@ -114,13 +114,9 @@ impl<M: Forward<Signal, Output = Signal>> Pass<'_, '_, M> {
             Every::Epoch => self.epoch - 1,
         };
         let rates: Vec<f64> = self.base_rates.iter().map(|base| schedule.rate(*base, step)).collect();
-        if let Some(rate) = rates.iter().find(|rate| !(rate.is_finite() && **rate >= 0.)) {
-            let message = format!(
-                "expected a finite learning rate of at least 0 from the schedule, found {rate} for step {step}"
-            );
-            return Err(Error::msg(message));
-        }
-        optimizer.set_learning_rates(&rates)
+        optimizer.set_learning_rates(&rates).map_err(|error| {
+            Error::msg(format!("invalid learning rate from the schedule for step {step}: {error}"))
+        })
     }
 
     /// Returns an error if the loss is not finite, unless `allow_non_finite` is set.

@@ -72,6 +72,8 @@ const LIMIT: usize = 4;
     };
     let length = name.trim();
     let Named { z, name } = Named { z, name };
+    let (mut z, mut name) = (z, name);
+    Named { z, name } = Named { z, name };
     let scaled = z * (width + name.len());
     let last = log.last().copied();
     extend(log, length.len());

@@ -1,5 +1,5 @@
-//! Compares layers, losses, optimizers and schedules with the golden data in the directory `layers`. Each kind
-//! has a test that reads every case.
+//! Compares layers, losses, optimizers, schedules, gradient clipping and averages with the golden data in the directory
+//! `layers`. Each kind has a test that reads every case.
 
 mod averaging;
 mod cases;

@@ -1,4 +1,4 @@
-//! Gradient clipping: non-finite norms, missing gradients and settings. `tests/golden/averaging.rs` checks the values.
+//! Gradient clipping: non-finite norms, missing gradients and settings. `tests/golden/training.rs` checks the values.
 
 use proptest::prelude::*;
 use sconce::Result;

@@ -161,7 +161,9 @@ fn a_group_changes_the_settings_of_the_parameters_that_match_it() -> Result<()> 
     let error = |rates: &[f64], step: &mut dyn Step| step.set_learning_rates(rates).unwrap_err().to_string();
     assert_eq!(error(&[1.], &mut *step), "Sgd: expected 4 learning rates, found 1");
     assert!(error(&[1., 2., 3., -1.], &mut *step).contains("must be at least 0, found -1"));
-    assert!(error(&[1., 2., 3., f64::NAN], &mut *step).contains("expected finite learning rates, found NaN"));
+    assert!(
+        error(&[1., 2., 3., f64::NAN], &mut *step).contains("a learning rate must be at least 0, found NaN")
+    );
     assert_eq!(step.learning_rates(), [0.25; 4]);
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Operators, assignments and struct literals.
 
 use proc_macro2::Span;
-use syn::{BinOp, Expr, ExprAssign, ExprBinary, ExprStruct, Member, Token};
+use syn::{BinOp, Expr, ExprAssign, ExprBinary, ExprStruct, FieldValue, Member, Token};
 
 use super::borrow::Borrow;
 use super::liveness::Event;
@@ -49,7 +49,7 @@ impl Walker<'_> {
             Expr::Paren(paren) => self.walk_assignee(&mut paren.expr),
             Expr::Struct(literal) => {
                 for field in &mut literal.fields {
-                    field.colon_token.get_or_insert_default();
+                    expand_shorthand(field);
                     self.walk_assignee(&mut field.expr);
                 }
             }
@@ -66,19 +66,22 @@ impl Walker<'_> {
 
     /// Walks `Name { field: value, .. }`.
     pub(super) fn walk_struct_literal(&mut self, literal: &mut ExprStruct) {
-        for field in &mut literal.fields {
-            if field.colon_token.is_none()
-                && let Member::Named(name) = &mut field.member
-            {
-                field.colon_token = Some(Token![:](name.span()));
-                // With the span of the user's code, clippy would report a redundant name.
-                name.set_span(Span::mixed_site().located_at(name.span()));
-            }
-        }
+        literal.fields.iter_mut().for_each(expand_shorthand);
         self.walk_operands(literal.fields.iter_mut().map(|field| &mut field.expr));
         if let Some(rest) = &mut literal.rest {
             self.walk_value(rest);
         }
+    }
+}
+
+/// Writes the shorthand `name` of a struct literal as `name: name`, because the value may be replaced.
+fn expand_shorthand(field: &mut FieldValue) {
+    if field.colon_token.is_none()
+        && let Member::Named(name) = &mut field.member
+    {
+        field.colon_token = Some(Token![:](name.span()));
+        // With the span of the user's code, clippy would report a redundant name.
+        name.set_span(Span::mixed_site().located_at(name.span()));
     }
 }
 

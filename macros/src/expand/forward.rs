@@ -179,7 +179,7 @@ fn closure(item: &Item, variant: usize, rewritten: &Rewritten, output: &TokenStr
 // not hide a method of the user. Method resolution tries the methods of the network with `&mut self` after its other
 // methods, but before those of the type to which the network dereferences. Therefore a network with `Deref` does not
 // have the method. A constant cannot depend on generic parameters: a generic network is assumed to have `Deref`. For
-// both, the compiler's error contains the name of the condition.
+// these networks, the compiler's error shows the name of the trait `__DidYouMean_…` instead of its message.
 //
 // Without `for<'call>`, the compiler would report an unsatisfied condition here instead of at the call.
 fn misspelled_layers(item: &Item, variant: usize, rewritten: &Rewritten) -> TokenStream {

@@ -145,7 +145,8 @@ fn of_batch(mut metric: Accuracy, name: &str, logits: &Tensor, target: &Tensor) 
 /// Logits have shape `[batch, classes, …]`. Targets are class indices with shape `[batch, …]`.
 ///
 /// # Errors
-/// Fails if the shapes do not match, if there are no classes, if a class index is out of range, or if a logit is NaN.
+/// Fails if the shapes do not match, if there are no classes, if a class index is out of range, if a logit is NaN or
+/// +∞, or if no logit of an element is finite. Elements whose target is −100 are ignored.
 ///
 /// # Examples
 /// ```
@@ -192,7 +193,7 @@ pub fn top_k_accuracy(logits: &Tensor, target: &Tensor, k: usize) -> Result<f64>
 /// Logits and targets (0 or 1) have the same shape, as in [`bce_with_logits`](crate::train::loss::bce_with_logits).
 ///
 /// # Errors
-/// Fails if the shapes differ, if a target is neither 0 nor 1, or if a logit is NaN.
+/// Fails if the shapes differ, if a target is neither 0 nor 1, or if a logit is NaN or +∞.
 ///
 /// # Examples
 /// ```

@@ -188,7 +188,7 @@ impl ConfusionMatrix {
 ///
 /// # Errors
 /// Fails if the shapes do not match, if there are no classes or more than 16,384, if a class index is out of range, or
-/// if a logit is NaN.
+/// if a logit is NaN or +∞, or if no logit of an element is finite. Elements whose target is −100 are ignored.
 ///
 /// # Examples
 /// ```

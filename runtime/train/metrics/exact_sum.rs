@@ -71,8 +71,8 @@ impl ExactSum {
         sum
     }
 
-    /// Returns `factor` times the sum of the squares minus the square of the sum, rounded once, or NaN if one of the
-    /// sums is infinite. `self` is the sum and `squares` the sum of the squares.
+    /// Returns `factor` times the sum of the squares minus the square of the sum, rounded once, or NaN if a sum or a
+    /// product exceeds the range of f64. `self` is the sum and `squares` the sum of the squares.
     pub fn spread(&self, squares: &Self, factor: f64) -> f64 {
         if self.infinity != 0. || squares.infinity != 0. {
             return f64::NAN;
@@ -86,7 +86,7 @@ impl ExactSum {
                 spread.add_product(-a, b);
             }
         }
-        spread.value()
+        if spread.infinity != 0. { f64::NAN } else { spread.value() }
     }
 }
 

@@ -19,8 +19,11 @@ pub struct Mean {
 impl Mean {
     /// Adds a batch of `examples` examples whose mean is `value`.
     pub fn add(&mut self, value: f64, examples: usize) {
-        self.sum += value * examples as f64;
-        self.weight += examples as f64;
+        // The mean of an empty batch is NaN.
+        if examples > 0 {
+            self.sum += value * examples as f64;
+            self.weight += examples as f64;
+        }
     }
 
     /// Returns the mean over all examples so far, or NaN if there are none.

@@ -62,10 +62,11 @@ impl Perplexity {
     /// ```
     ///
     /// # Errors
-    /// Fails if `mean` is NaN.
+    /// Fails if `mean` is NaN or −∞.
     pub fn add_mean(&mut self, mean: f64, elements: usize) -> Result<()> {
-        if mean.is_nan() {
-            return Err(Error::msg("expected a mean cross entropy, found NaN").in_layer("Perplexity"));
+        if mean.is_nan() || mean == f64::NEG_INFINITY {
+            let message = format!("expected a mean cross entropy, found {mean}");
+            return Err(Error::msg(message).in_layer("Perplexity"));
         }
         if elements > 0 {
             self.nll.sum.add_product(mean, elements as f64);

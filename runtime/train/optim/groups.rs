@@ -8,7 +8,7 @@ use candle_core::Var;
 use crate::glob::Glob;
 use crate::{Error, Result};
 
-use super::rule::check_not_negative;
+use super::rule::check_learning_rate;
 use super::{Optimizer, Rule, RuleOptimizer, Step};
 
 /// The maximum number of parameter names in an error message.
@@ -126,7 +126,7 @@ impl<R: Rule> Groups<R> {
         let rule = groups().fold(self.rule.clone(), |rule, group| (group.change)(rule));
         let patterns: Vec<String> = groups().map(|group| group.pattern.clone()).collect();
         let rate = rule.learning_rate();
-        let checked = check_not_negative("the learning rate", rate).and_then(|()| rule.validate());
+        let checked = check_learning_rate("the learning rate", rate).and_then(|()| rule.validate());
         let context = |error: Error| match &patterns[..] {
             [] => error,
             patterns => Error::msg(format!("{}: {error}", group_label(patterns))),
@@ -148,6 +148,11 @@ fn no_match(pattern: &str, parameters: &[(String, Var)]) -> Error {
     let mut names = names.collect::<Vec<_>>().join(", ");
     if parameters.len() > LISTED_NAMES {
         names += &format!(" and {} more", parameters.len() - LISTED_NAMES);
+    }
+    if parameters.is_empty() {
+        return Error::msg(format!(
+            "no parameter matches the group `{pattern}`: the optimizer has no parameters"
+        ));
     }
     Error::msg(format!("no parameter matches the group `{pattern}`; the parameters are {names}"))
 }

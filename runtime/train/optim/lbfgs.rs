@@ -10,7 +10,7 @@ use crate::{Error, Result};
 use super::curvature::CurvatureHistory;
 use super::flat::{FlatParameters, dot, max_abs, scalar};
 use super::line_search::{LineSearch, Point, Search};
-use super::rule::{check_not_negative, setters};
+use super::rule::{check_learning_rate, check_not_negative, setters};
 use super::{Optimizer, Step};
 
 /// L-BFGS, like `torch.optim.LBFGS` (Liu and Nocedal, "On the Limited Memory BFGS Method for Large Scale
@@ -75,7 +75,7 @@ impl Lbfgs {
     }
 
     fn validate(&self) -> Result<()> {
-        check_not_negative("the learning rate", self.rate)?;
+        check_learning_rate("the learning rate", self.rate)?;
         check_not_negative("tolerance_grad", self.tolerance_grad)?;
         check_not_negative("tolerance_change", self.tolerance_change)
     }

@@ -12,8 +12,9 @@ use super::rule::{
 /// is decoupled.
 ///
 /// With the gradient g, the momentum m and the learning rate η, a step computes
-/// `x ← x − η · (sign(β₁ · m + (1 − β₁) · g) + weight_decay · x)` and then `m ← β₂ · m + (1 − β₂) · g`. Every element
-/// moves by η, so learning rates are 3 to 10 times smaller than those of AdamW, and weight decay is as much larger.
+/// `x ← x − η · (sign(β₁ · m + (1 − β₁) · g) + weight_decay · x)` and then `m ← β₂ · m + (1 − β₂) · g`. Apart
+/// from weight decay, an element moves by η, or not at all if the sign is 0. Learning rates are therefore 3 to 10 times
+/// smaller than those of AdamW, and weight decays are larger by the same factor.
 ///
 /// ```
 /// use sconce::candle::Var;

@@ -1,4 +1,4 @@
-//! PyTorch's optimizers, with its names, defaults and arithmetic, and [`Lion`] and [`Lamb`].
+//! Ten of PyTorch's optimizers, with its names, defaults and arithmetic, and [`Lion`] and [`Lamb`].
 //!
 //! An [`Optimizer`] holds the settings, as in `AdamW::new(1e-3).betas((0.9, 0.95))`. [`Optimizer::build`] combines
 //! the settings with the parameters into a [`Step`], which holds the state. First-order optimizers implement
@@ -39,6 +39,7 @@ pub use line_search::LineSearch;
 pub use lion::Lion;
 pub use nadam::NAdam;
 pub use rmsprop::RmsProp;
+use rule::check_learning_rate;
 pub use rule::{ParameterUpdate, Rule};
 pub(super) use rule::{check_not_negative, setters};
 pub use rule_optimizer::RuleOptimizer;
@@ -124,7 +125,7 @@ pub trait Step: Send {
         Ok(value)
     }
 
-    /// Returns the learning rate, of the parameters in no [group](Optimizer::group).
+    /// Returns the learning rate of the parameters in no [group](Optimizer::group), even if all are in groups.
     fn learning_rate(&self) -> f64;
 
     /// Returns the learning rates: first that of the parameters in no [group](Optimizer::group), then that of each
@@ -184,8 +185,5 @@ fn check_learning_rates(rates: &[f64], count: usize) -> Result<()> {
         let found = rates.len();
         return Err(Error::msg(format!("expected {count} learning rates, found {found}")));
     }
-    match rates.iter().find(|rate| !rate.is_finite()) {
-        Some(rate) => Err(Error::msg(format!("expected finite learning rates, found {rate}"))),
-        None => rates.iter().try_for_each(|rate| check_not_negative("a learning rate", *rate)),
-    }
+    rates.iter().try_for_each(|rate| check_learning_rate("a learning rate", *rate))
 }

@@ -163,6 +163,12 @@ pub(in crate::train) fn check_not_negative(name: &str, value: f64) -> Result<()>
     if value >= 0. { Ok(()) } else { Err(Error::msg(format!("{name} must be at least 0, found {value}"))) }
 }
 
+/// Returns an error unless the learning rate `name` is finite and at least 0.
+pub(super) fn check_learning_rate(name: &str, rate: f64) -> Result<()> {
+    check_not_negative(name, rate)?;
+    if rate.is_finite() { Ok(()) } else { Err(Error::msg(format!("{name} must be finite, found {rate}"))) }
+}
+
 /// Returns an error unless the setting `name` is at least 0 and less than 1.
 pub(super) fn check_fraction(name: &str, value: f64) -> Result<()> {
     if (0. ..1.).contains(&value) {

@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use crate::{Error, Result};
 
 use super::groups::{Groups, Partition, Settings};
-use super::rule::check_not_negative;
+use super::rule::check_learning_rate;
 use super::{Optimizer, ParameterUpdate, Rule, Step, check_learning_rates};
 
 /// The key of a parameter's step count in the optimizer state, after the parameter's name and a dot.
@@ -143,7 +143,7 @@ impl<R: Rule> Step for RuleOptimizer<R> {
     }
 
     fn learning_rate(&self) -> f64 {
-        self.settings.first().map_or(0., |settings| settings.rate)
+        self.settings[0].rate
     }
 
     fn learning_rates(&self) -> Vec<f64> {
@@ -203,8 +203,14 @@ impl<R: Rule> RuleOptimizer<R> {
         }
         let read = |key: String| {
             let tensor = state.get(&key).ok_or_else(|| missing_key(&key))?;
+            if tensor.rank() > 0 {
+                let found = tensor.dims();
+                return Err(Error::msg(format!(
+                    "expected a scalar as `{key}` in the optimizer state, found shape {found:?}"
+                )));
+            }
             let rate = tensor.to_dtype(DType::F64)?.to_scalar::<f64>()?;
-            check_not_negative(&format!("`{key}` in the optimizer state"), rate)?;
+            check_learning_rate(&format!("`{key}` in the optimizer state"), rate)?;
             Ok(rate)
         };
         Ok(Some(keys.into_iter().map(read).collect::<Result<_>>()?))

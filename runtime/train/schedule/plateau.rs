@@ -15,7 +15,8 @@ const KEYS: [&str; 3] = ["best", "num_bad_epochs", "cooldown_counter"];
 
 /// Lowers the learning rates when a metric has stopped improving, like `torch.optim.lr_scheduler.ReduceLROnPlateau`.
 ///
-/// Call [`step`](Self::step) with the metric after each epoch. If the metric did not improve in more than `patience`
+/// Call [`step`](Self::step) with the metric after each epoch of a loop of your own;
+/// [`Trainer::schedule`](crate::train::Trainer::schedule) does not accept this type. If the metric did not improve in more than `patience`
 /// epochs in succession, each learning rate is multiplied by `factor`. Unlike a [`Schedule`](super::Schedule), this
 /// schedule has a state, which [`state`](Self::state) returns for resuming.
 ///
@@ -119,10 +120,10 @@ impl ReduceLrOnPlateau {
     }
 
     /// Counts an epoch with `metric`, and lowers the learning rates of `optimizer` if the metric has stopped improving.
-    /// Returns `true` if a learning rate was lowered. NaN is no improvement.
+    /// Returns `true` if one of [`Step::learning_rates`] was lowered. NaN is no improvement.
     ///
     /// # Errors
-    /// Fails if a setting is out of range.
+    /// Fails if a setting or a learning rate of `optimizer` is out of range.
     pub fn step(&mut self, metric: f64, optimizer: &mut dyn Step) -> Result<bool> {
         self.validate()?;
         if self.improves(metric) {
@@ -186,7 +187,10 @@ impl ReduceLrOnPlateau {
         let unexpected = unexpected.join(", ");
         require(unexpected.is_empty(), NAME, &format!("unexpected keys in the state: {unexpected}"))?;
         let read = |key: &str| -> Result<Option<f64>> {
-            Ok(state.get(key).map(|value| value.to_dtype(DType::F64)?.to_scalar()).transpose()?)
+            let Some(value) = state.get(key) else { return Ok(None) };
+            let message = format!("expected a scalar as `{key}`, found shape {:?}", value.dims());
+            require(value.rank() == 0, NAME, &message)?;
+            Ok(Some(value.to_dtype(DType::F64)?.to_scalar()?))
         };
         let count = |key: &str| -> Result<usize> {
             let missing = || Error::msg(format!("`{key}` is missing from the state")).in_layer(NAME);

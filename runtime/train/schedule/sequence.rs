@@ -48,8 +48,12 @@ impl Schedule for SequentialLr {
 
 /// Applies several schedules in every step, for example a warm-up and a decay at the same time, like
 /// `torch.optim.lr_scheduler.ChainedScheduler`. The rate of each schedule is the base rate of the next, so the factors
-/// of the schedules are multiplied. A schedule that ignores the base rate, such as
-/// [`OneCycleLr`](super::OneCycleLr), replaces the rate of those before it.
+/// of the schedules are multiplied.
+///
+/// The rates equal PyTorch's if every schedule multiplies the base rate by a factor. With
+/// [`CosineAnnealingWarmRestarts`](super::CosineAnnealingWarmRestarts), or with an `eta_min` other than 0, they differ:
+/// PyTorch's warm restarts ignore earlier schedules. [`OneCycleLr`](super::OneCycleLr) ignores its base rate and
+/// replaces the rate of the schedules before it.
 ///
 /// ```
 /// use sconce::train::schedule::{ChainedLr, ConstantLr, ExponentialLr, Schedule};
