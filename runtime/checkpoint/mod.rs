@@ -22,6 +22,7 @@ mod archive;
 mod atomic;
 mod budget;
 mod contents;
+mod convert;
 mod element;
 mod input;
 mod npz;
@@ -50,6 +51,7 @@ use open::open_regular;
 pub use atomic::write_atomically;
 pub(crate) use contents::Contents;
 pub use contents::Skipped;
+pub(crate) use convert::to_dtype;
 #[cfg(feature = "hub")]
 pub(crate) use open::HUB_FILES;
 pub(crate) use open::ReadOptions;

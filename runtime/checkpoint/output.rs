@@ -7,6 +7,7 @@ use candle_core::{DType, Device, Tensor};
 
 use crate::{Error, Result};
 
+use super::convert::to_dtype;
 use super::strided::{MAX_DIMENSIONS, View};
 use super::with_context;
 
@@ -107,9 +108,8 @@ impl<'a> OutputTensor<'a> {
         if chunk.dtype() == self.dtype {
             return Ok(chunk);
         }
-        let values = if chunk.dtype() == DType::F8E4M3 { widened(&chunk)? } else { chunk };
-        let converted = values.to_dtype(self.dtype)?;
-        match overflow(&values, &converted)? {
+        let converted = to_dtype(&chunk, self.dtype)?;
+        match overflow(&chunk, &converted)? {
             None => Ok(converted),
             Some(value) => Err(Error::msg(format!(
                 "expected values in the range of {:?}, found {value:e} (`Save::dtype` can choose a dtype with a larger \
@@ -122,29 +122,11 @@ impl<'a> OutputTensor<'a> {
 
 /// Returns a finite value of `before` that is infinite in `after`.
 fn overflow(before: &Tensor, after: &Tensor) -> Result<Option<f64>> {
-    let after = after.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+    let after = to_dtype(after, DType::F64)?.to_vec1::<f64>()?;
     if !after.iter().any(|value| value.is_infinite()) {
         return Ok(None);
     }
-    let before = before.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+    let before = to_dtype(before, DType::F64)?.to_vec1::<f64>()?;
     let mut pairs = before.into_iter().zip(after);
     Ok(pairs.find(|(before, after)| before.is_finite() && after.is_infinite()).map(|(before, _)| before))
-}
-
-/// Converts `F8E4M3` to `F32`. candle's conversion never returns if a value is zero.
-fn widened(chunk: &Tensor) -> Result<Tensor> {
-    let values: Vec<f32> = chunk.data().iter().map(|&bits| f8e4m3(bits)).collect();
-    Ok(Tensor::from_vec(values, chunk.dims(), &Device::Cpu)?)
-}
-
-/// Decodes an `F8E4M3`: a sign, four bits of exponent with bias 7, three bits of mantissa. It has no infinities.
-fn f8e4m3(bits: u8) -> f32 {
-    let exponent = i32::from(bits >> 3 & 0xf);
-    let mantissa = f32::from(bits & 7);
-    let magnitude = match (exponent, bits & 7) {
-        (0xf, 7) => f32::NAN,
-        (0, _) => mantissa * 2_f32.powi(-9),
-        _ => (8. + mantissa) * 2_f32.powi(exponent - 10),
-    };
-    if bits & 0x80 == 0 { magnitude } else { -magnitude }
 }

@@ -2,6 +2,8 @@
 
 use candle_core::{Result, Tensor};
 
+use crate::checkpoint::to_dtype;
+
 /// The number of elements that are converted together.
 pub(crate) const CHUNK: usize = 1 << 16;
 
@@ -23,5 +25,5 @@ pub(crate) fn fill(target: &Tensor, source: &Tensor) -> Result<()> {
 
 /// Converts `tensor` to the dtype and the device of `like`.
 pub(crate) fn converted(tensor: &Tensor, like: &Tensor) -> Result<Tensor> {
-    tensor.to_device(like.device())?.to_dtype(like.dtype())
+    to_dtype(&tensor.to_device(like.device())?, like.dtype())
 }

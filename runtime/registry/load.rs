@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use candle_core::{DType, Tensor, TensorId};
 
 use crate::Result;
-use crate::checkpoint::StateDict;
+use crate::checkpoint::{StateDict, to_dtype};
 use crate::load::{CHUNK, Expected, LoadReport, Selection, Signature, converted, fill, propose, wrapper};
 use crate::module::Module;
 
@@ -214,7 +214,7 @@ fn equal(a: &Tensor, b: &Tensor) -> Result<bool> {
     for start in (0..a.elem_count()).step_by(CHUNK) {
         let chunk = |x: &Tensor| -> Result<Vec<f64>> {
             let chunk = x.narrow(0, start, CHUNK.min(x.elem_count() - start))?;
-            Ok(types.iter().try_fold(chunk, |chunk, dtype| chunk.to_dtype(*dtype))?.to_vec1()?)
+            Ok(types.iter().try_fold(chunk, |chunk, dtype| to_dtype(&chunk, *dtype))?.to_vec1()?)
         };
         let equal = |(x, y): (&f64, &f64)| x == y || x.is_nan() && y.is_nan();
         if !chunk(&a)?.iter().zip(&chunk(&b)?).all(equal) {

@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Result, Shape, Tensor, TensorId, Var, bail};
 use candle_nn::var_builder::SimpleBackend;
 use candle_nn::{Init, VarBuilder};
 
-use crate::checkpoint::StateDict;
+use crate::checkpoint::{StateDict, to_dtype};
 use crate::load::{Guesses, Selection, fill};
 
 use super::check_shape;
@@ -133,7 +133,7 @@ impl SimpleBackend for Checkpoint {
 /// Returns a tensor with `values`, converted to `dtype` and `device`. A floating-point tensor is trainable.
 fn tensor_with_values(values: &Tensor, dtype: DType, device: &Device) -> Result<Tensor> {
     if !dtype.is_float() {
-        return values.to_dtype(dtype)?.to_device(device)?.copy();
+        return to_dtype(values, dtype)?.to_device(device)?.copy();
     }
     let variable = Var::zeros(values.shape(), dtype, device)?.into_inner();
     fill(&variable, values)?;

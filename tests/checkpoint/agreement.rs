@@ -241,6 +241,23 @@ fn different_values_of_tied_names_are_an_error() -> Result<()> {
 }
 
 #[test]
+fn tied_float8_values_are_loaded_in_every_dtype() -> Result<()> {
+    // The bits 0x30 to 0x37 are 0.5 to 0.9375 in steps of 1/16, and each following group of eight doubles.
+    let bits: Vec<u8> = (0x30..0x44).collect();
+    let expected: Vec<f64> = (0..20).map(|i| f64::from((8 + i % 8) << (i / 8)) / 16.).collect();
+    let weight = Tensor::from_raw_buffer(&bits, DType::F8E4M3, &[5, 4], &CPU)?;
+    let directory = Directory::new();
+    let path = directory.file(&TIED.iter().map(|name| (name.to_string(), weight.clone())).collect());
+    let (_, state, _) = check(Tied::config, &path)?.expect("the file should fit");
+    assert!(state.iter().all(|(_, values)| *values == expected), "{state:?}");
+    for dtype in [DType::F64, DType::BF16, DType::F16] {
+        let (network, _) = Tied::config().load_with(Load::new(&path).dtype(dtype), &CPU)?;
+        assert_eq!((network.head.weight().dtype(), values(network.head.weight())), (dtype, expected.clone()));
+    }
+    Ok(())
+}
+
+#[test]
 fn nan_equals_nan_under_tied_names() -> Result<()> {
     let mut state = tied_state(&TIED, false)?;
     for name in TIED {

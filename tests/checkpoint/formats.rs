@@ -106,7 +106,7 @@ fn damaged_numpy_headers_are_errors_with_a_reason() {
     ];
     for (file, expected) in cases {
         let error = message(read_bytes(&archive(&[Entry::stored("a.npy", file)])));
-        assert!(error.contains("a") && error.contains(expected), "{expected}: {error}");
+        assert!(error.contains("array `a`") && error.contains(expected), "{expected}: {error}");
     }
 }
 

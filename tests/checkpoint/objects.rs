@@ -154,6 +154,12 @@ fn float8_e5m2_is_widened_to_f16() -> Outcome {
     Ok(())
 }
 
+#[test]
+fn a_state_dict_is_found_at_any_level() -> Outcome {
+    let files = ["two_levels", "three_levels", "model_is_settings", "ema", "optimizer", "compiled_module"];
+    files.iter().try_for_each(|file| check_linear(&format!("layout_{file}.pt")))
+}
+
 /// Returns a legacy file with the pickle `object` and without storages.
 fn legacy_file(object: &[u8]) -> Vec<u8> {
     let magic = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";

@@ -116,7 +116,7 @@ fn an_npz_has_the_recorded_bytes() -> Outcome {
     Ok(())
 }
 
-/// Returns the dtypes that a format supports.
+/// Returns `true` if the format of `file` supports `dtype`.
 fn is_supported(file: &str, dtype: DType) -> bool {
     !file.ends_with(".npz") || !matches!(dtype, DType::BF16 | DType::F8E4M3)
 }

@@ -42,7 +42,8 @@ pub(in super::super) fn write_family(
         let Err(error) = family.run(step, metadata) else { continue };
         if number > commit {
             return Err(Error::msg(format!(
-                "{}: the checkpoint is saved, but cleaning up failed: {error}",
+                "{}: the shards and their index are saved, but the path may still load the old checkpoint, because \
+                 removing its files failed: {error}",
                 path.display()
             )));
         }
@@ -82,6 +83,9 @@ struct Index {
 
 impl Family {
     fn of(path: &Path) -> Result<Self> {
+        if path.is_dir() {
+            return Err(Error::msg("expected the path of a file, found a directory"));
+        }
         let name = path.file_name().and_then(|name| name.to_str());
         let name = name.ok_or_else(|| Error::msg("expected the path of a file with a name in UTF-8"))?;
         let (stem, extension) = match Path::new(name).extension().and_then(|extension| extension.to_str()) {

@@ -48,6 +48,10 @@ fn call_function<'a>(heap: &mut Heap<'a>, function: Global, arguments: Value<'a>
             Value::Global(Global::Foreign(class)) => Ok(heap.object(class)),
             _ => Ok(Value::Opaque("object")),
         },
+        // The result of `torch.compile` is pickled as a call with the original module.
+        Global::Foreign(class) if heap.foreign_class(class).name == "OptimizedModule" => {
+            argument(heap, arguments, 0)
+        }
         Global::Foreign(class) => Ok(heap.object(class)),
         Global::RebuildFromType | Global::Storage(_) | Global::Type(_) => {
             Err(Error::msg("expected a function that can be called here, found another class or function"))

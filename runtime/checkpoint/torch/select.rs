@@ -19,6 +19,9 @@ const KEYS: [&str; 3] = ["state_dict", "model_state_dict", "model"];
 /// never end.
 const MAX_DEPTH: usize = 8;
 
+/// The maximum number of values that a search for a dictionary of tensors visits.
+const MAX_VISITS: usize = 1 << 16;
+
 /// The state dict of a file, and what else the file contains.
 pub(super) struct Selection<'a> {
     /// The names and tensors of the state dict, in the order of the pickle.
@@ -73,10 +76,27 @@ impl<'p, 'a> Search<'p, 'a> {
 
     /// Returns the position of the dictionary that contains the state dict, or `None` if it is `dict` itself.
     fn inner(&self, dict: Value<'a>) -> Result<Option<usize>> {
-        match KEYS.iter().find_map(|key| self.position(dict, key)) {
+        let entries = self.heap.entries(dict)?;
+        let holds_tensors = |position: &usize| self.holds_tensors(entries[*position].1, MAX_DEPTH, &mut 0);
+        match KEYS.iter().filter_map(|key| self.position(dict, key)).find(holds_tensors) {
             Some(position) => Ok(Some(position)),
             None => self.only_candidate(dict),
         }
+    }
+
+    /// Returns `true` if `value` is a dictionary of tensors or a module, or contains one at most `depth` levels below.
+    fn holds_tensors(&self, value: Value<'a>, depth: usize, visits: &mut usize) -> bool {
+        if self.heap.has_tensors(value) || self.is_module(value) {
+            return true;
+        }
+        let Ok(entries) = self.heap.entries(value) else { return false };
+        depth > 0
+            && entries.iter().any(|&(key, value)| {
+                *visits += 1;
+                *visits <= MAX_VISITS
+                    && matches!(key, Value::Str(_))
+                    && self.holds_tensors(value, depth - 1, visits)
+            })
     }
 
     /// Returns the position of the dictionary under `key`, or `None` if `key` is missing or has another value.
@@ -88,16 +108,23 @@ impl<'p, 'a> Search<'p, 'a> {
         (self.heap.is_dict(value) || self.is_module(value)).then_some(position)
     }
 
-    /// Returns the position of the only entry that is a dictionary of tensors. Returns `None` if no entry is a
-    /// dictionary of tensors, or if `dict` itself contains tensors.
+    /// Returns the position of the only entry that is a dictionary of tensors or, if there is none, of the only entry
+    /// that contains such a dictionary. Returns `None` if there are no such entries, or if `dict` itself contains
+    /// tensors.
     fn only_candidate(&self, dict: Value<'a>) -> Result<Option<usize>> {
         let entries = self.heap.entries(dict)?;
         if self.heap.has_tensors(dict) {
             return Ok(None);
         }
-        let is_candidate = |value| self.heap.has_tensors(value) || self.is_module(value);
-        let candidates = entries.iter().enumerate().filter(|(_, entry)| is_candidate(entry.1));
-        let candidates: Vec<_> = candidates.take(10).collect();
+        let candidates_within = |depth: usize| -> Vec<_> {
+            let mut visits = 0;
+            let all = entries.iter().enumerate();
+            all.filter(|(_, entry)| self.holds_tensors(entry.1, depth, &mut visits)).take(10).collect()
+        };
+        let mut candidates = candidates_within(0);
+        if candidates.is_empty() {
+            candidates = candidates_within(MAX_DEPTH);
+        }
         match candidates[..] {
             [] => Ok(None),
             [(position, _)] => Ok(Some(position)),
