@@ -77,11 +77,16 @@ impl<'p, 'a> Search<'p, 'a> {
     /// Returns the position of the dictionary that contains the state dict, or `None` if it is `dict` itself.
     fn inner(&self, dict: Value<'a>) -> Result<Option<usize>> {
         let entries = self.heap.entries(dict)?;
-        let holds_tensors = |position: &usize| self.holds_tensors(entries[*position].1, MAX_DEPTH, &mut 0);
-        match KEYS.iter().filter_map(|key| self.position(dict, key)).find(holds_tensors) {
-            Some(position) => Ok(Some(position)),
-            None => self.only_candidate(dict),
+        let known: Vec<usize> = KEYS.iter().filter_map(|key| self.position(dict, key)).collect();
+        let mut visits = 0;
+        let holds_tensors =
+            |position: &&usize| self.holds_tensors(entries[**position].1, MAX_DEPTH, &mut visits);
+        if let Some(position) = known.iter().find(holds_tensors) {
+            return Ok(Some(*position));
         }
+        let candidate = self.only_candidate(dict)?;
+        // Without any tensors, a known key is an empty state dict.
+        Ok(candidate.or_else(|| known.first().copied().filter(|_| !self.heap.has_tensors(dict))))
     }
 
     /// Returns `true` if `value` is a dictionary of tensors or a module, or contains one at most `depth` levels below.
@@ -90,13 +95,19 @@ impl<'p, 'a> Search<'p, 'a> {
             return true;
         }
         let Ok(entries) = self.heap.entries(value) else { return false };
-        depth > 0
-            && entries.iter().any(|&(key, value)| {
-                *visits += 1;
-                *visits <= MAX_VISITS
-                    && matches!(key, Value::Str(_))
-                    && self.holds_tensors(value, depth - 1, visits)
-            })
+        if depth == 0 {
+            return false;
+        }
+        for &(key, value) in entries {
+            if *visits == MAX_VISITS {
+                return false;
+            }
+            *visits += 1;
+            if matches!(key, Value::Str(_)) && self.holds_tensors(value, depth - 1, visits) {
+                return true;
+            }
+        }
+        false
     }
 
     /// Returns the position of the dictionary under `key`, or `None` if `key` is missing or has another value.
