@@ -208,6 +208,6 @@ fn invalid_schedules_are_errors() {
     let nan = |step: usize| if step == 1 { f64::NAN } else { 1. };
     assert_eq!(
         message(Box::new(nan)),
-        "invalid learning rate from the schedule for step 1: a learning rate must be at least 0, found NaN"
+        "invalid learning rate from the schedule for step 1: Sgd: a learning rate must be at least 0, found NaN"
     );
 }
