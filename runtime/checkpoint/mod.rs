@@ -10,7 +10,8 @@
 //! Tensors are read one after the other, through a small buffer. No file is held in memory as a whole. Building a
 //! network from a file of N bytes therefore needs memory for the parameters of the network, N bytes for the tensors
 //! of the file, and a few kilobytes. Tensors are written in chunks, so writing needs memory for one chunk, or for one
-//! tensor if it is not contiguous.
+//! tensor if it is not contiguous. A failing load also reads up to three other state dicts of the file, to propose the
+//! options with which it would succeed.
 //!
 //! Reading a damaged or hostile file cannot allocate more than twice the file's length plus 8 MiB; a larger allocation
 //! is an error. A file with transposed or shared tensors of `int8`, `uint16` or `float8_e5m2` is an exception: reading

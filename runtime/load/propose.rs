@@ -22,8 +22,9 @@ const MAX_MISSING: usize = 8;
 /// The maximum number of replacements that are tried for one name.
 const MAX_CANDIDATES: usize = 32;
 
-/// The maximum number of unexpected tensors for which replacements are searched.
-const MAX_UNEXPECTED: usize = 10_000;
+/// The maximum length of all names of unexpected tensors, in bytes, for which replacements are searched. Every
+/// replacement is applied to all names.
+const MAX_UNEXPECTED: usize = 1 << 20;
 
 /// The maximum length of the proposed calls in bytes. Names in a hostile file may have any length.
 const MAX_CALLS: usize = 400;
@@ -118,7 +119,7 @@ fn replacements(
     report: &LoadReport,
     attempt: Attempt<'_>,
 ) -> Option<Proposal> {
-    if report.unexpected.len() > MAX_UNEXPECTED {
+    if report.unexpected.iter().map(|(name, _)| name.len()).sum::<usize>() > MAX_UNEXPECTED {
         return None;
     }
     let mut calls = String::new();
