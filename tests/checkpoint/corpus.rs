@@ -9,6 +9,8 @@ use sconce::__private::readers;
 use sconce::Result;
 use sconce::checkpoint::StateDict;
 
+use crate::archive::legacy;
+
 fn files(directory: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
     let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
@@ -98,12 +100,6 @@ fn fuzzed_indices_are_read_or_rejected() {
     );
 }
 
-/// Returns a legacy file with the pickle `object` and without storages.
-fn legacy_file(object: &[u8]) -> Vec<u8> {
-    let magic = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
-    [&magic[..], b"\x80\x02M\xe9\x03.", b"\x80\x02}.", object, b"\x80\x02]."].concat()
-}
-
 #[test]
 fn tensors_with_large_metadata_are_errors() {
     // The last argument of `_rebuild_tensor_v2` is a dictionary of metadata. A large file could contain thousands of
@@ -113,7 +109,7 @@ fn tensors_with_large_metadata_are_errors() {
     let arguments = [&b"("[..], storage, b"K\0))\x89Nh\x01t"].concat();
     let function = b"ctorch._utils\n_rebuild_tensor_v2\n";
     let object = [&b"\x80\x02"[..], &dictionary, function, &arguments, b"R."].concat();
-    let error = readers::torch_legacy(&legacy_file(&object)).expect_err("expected an error").to_string();
+    let error = readers::torch_legacy(&legacy(&object)).expect_err("expected an error").to_string();
     assert!(error.contains("at most 64 metadata entries of a tensor"), "{error}");
 }
 
@@ -137,7 +133,7 @@ fn containers_that_share_their_items_take_linear_time() {
         ("sets", sets, "expected a dictionary, found a list"),
         ("objects", objects, ""),
     ] {
-        let file = legacy_file(&object);
+        let file = legacy(&object);
         let outcome = within_seconds(name, || readers::torch_legacy(&file)).err();
         let error = outcome.map(|error| error.to_string()).unwrap_or_default();
         assert!(error.contains(expected) && error.is_empty() == expected.is_empty(), "{name}: {error}");

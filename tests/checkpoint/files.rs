@@ -4,20 +4,17 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use sconce::candle::{DType, Device, Tensor};
 use sconce::checkpoint::{StateDict, read, write_atomically, write_safetensors};
 
+use crate::archive::legacy;
 use crate::common::message;
+use crate::inputs::{golden, golden_checkpoint, read_bytes};
 use crate::values::{any_tensor, assert_same, bits, names};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
-
-fn golden(file: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(file)
-}
 
 #[test]
 fn published_weights_are_equal_in_all_three_formats() -> Outcome {
@@ -93,7 +90,7 @@ fn check_all_types(state: &StateDict) -> Outcome {
 fn every_element_type_and_stride_is_read_in_every_protocol() -> Outcome {
     for protocol in [2, 4, 5] {
         for container in ["zip", "legacy"] {
-            let file = golden("checkpoints").join(format!("types_{container}_{protocol}.pt"));
+            let file = golden_checkpoint(&format!("types_{container}_{protocol}.pt"));
             check_all_types(&read(file, &Device::Cpu)?)?;
         }
     }
@@ -103,7 +100,7 @@ fn every_element_type_and_stride_is_read_in_every_protocol() -> Outcome {
 #[test]
 fn a_state_dict_is_found_among_other_entries() -> Outcome {
     for file in ["nested.pt", "nested_legacy.pt"] {
-        let state = read(golden("checkpoints").join(file), &Device::Cpu)?;
+        let state = read(golden_checkpoint(file), &Device::Cpu)?;
         assert_eq!(format!("{state:?}"), r#"{"module.fc.weight": F32 [2, 3], "module.fc.bias": F32 [2]}"#);
         assert_eq!(state.get("module.fc.bias").ok_or("missing")?.to_vec1::<f32>()?, [1., 2.]);
     }
@@ -112,21 +109,8 @@ fn a_state_dict_is_found_among_other_entries() -> Outcome {
 
 #[test]
 fn a_pickle_that_calls_a_command_is_an_error_that_names_it() {
-    let error = message(read(golden("checkpoints/os_system.pt"), &Device::Cpu));
+    let error = message(read(golden_checkpoint("os_system.pt"), &Device::Cpu));
     assert!(error.contains("posix.system") && error.contains("os_system.pt"), "{error}");
-}
-
-/// Returns a legacy file with the pickle `object` and without storages.
-fn legacy_file(object: &[u8]) -> Vec<u8> {
-    let magic = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
-    [&magic[..], b"\x80\x02M\xe9\x03.", b"\x80\x02}.", object, b"\x80\x02]."].concat()
-}
-
-fn read_bytes(bytes: &[u8]) -> sconce::Result<StateDict> {
-    let directory = tempfile::tempdir()?;
-    let path = directory.path().join("file");
-    fs::write(&path, bytes)?;
-    read(&path, &Device::Cpu)
 }
 
 #[test]
@@ -169,14 +153,14 @@ fn invalid_pickles_are_errors_with_a_reason() {
         (&tensor(b"K\x02", b"K\x02", b"K\x01"), "does not contain storage `0`"),
     ];
     for (pickle, expected) in cases {
-        let error = message(read_bytes(&legacy_file(pickle)));
+        let error = message(read_bytes(&legacy(pickle)));
         assert!(error.contains(expected), "{}: {error}", pickle.escape_ascii());
     }
 }
 
 #[test]
 fn a_view_beyond_its_storage_is_an_error_that_states_its_shape() {
-    let file = fs::read(golden("checkpoints/types_legacy_2.pt")).unwrap();
+    let file = fs::read(golden_checkpoint("types_legacy_2.pt")).unwrap();
     // Change the pickled size of the first tensor from (2, 3) to (2, 200).
     let size = b"K\x02K\x03\x86";
     let position = file.windows(size.len()).position(|window| window == size).unwrap();
@@ -190,9 +174,9 @@ fn a_view_beyond_its_storage_is_an_error_that_states_its_shape() {
 #[test]
 fn a_deeply_nested_pickle_does_not_overflow_the_stack() {
     let nested = [&b"\x80\x02"[..], &b"]".repeat(3 << 20), b"."].concat();
-    assert!(message(read_bytes(&legacy_file(&nested))).contains("more memory than the file's length allows"));
+    assert!(message(read_bytes(&legacy(&nested))).contains("more memory than the file's length allows"));
     let wrapped = [&b"\x80\x02)"[..], &b"\x85".repeat(1 << 14), b"."].concat();
-    assert!(message(read_bytes(&legacy_file(&wrapped))).contains("found a tuple"));
+    assert!(message(read_bytes(&legacy(&wrapped))).contains("found a tuple"));
 }
 
 #[test]

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use sconce::Load;
 use sconce::candle::{DType, Device, Tensor};
@@ -11,19 +10,9 @@ use sconce::checkpoint::{StateDict, metadata, read, write_safetensors};
 
 use crate::archive::{Entry, archive, archive_64, npy};
 use crate::common::message;
+use crate::inputs::{golden_checkpoint, read_bytes};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
-
-fn golden(file: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/checkpoints").join(file)
-}
-
-fn read_bytes(bytes: &[u8]) -> sconce::Result<StateDict> {
-    let directory = tempfile::tempdir()?;
-    let path = directory.path().join("file");
-    fs::write(&path, bytes)?;
-    read(&path, &Device::Cpu)
-}
 
 fn values(state: &StateDict, name: &str) -> Result<Vec<f64>, Box<dyn std::error::Error>> {
     let tensor = state.get(name).ok_or(format!("expected a tensor {name}"))?;
@@ -46,7 +35,7 @@ fn numpy_arrays_of_every_dtype_and_order_are_read() -> Outcome {
         ("bool", DType::U8),
     ];
     for file in ["arrays.npz", "arrays_compressed.npz"] {
-        let state = read(golden(file), &Device::Cpu)?;
+        let state = read(golden_checkpoint(file), &Device::Cpu)?;
         assert_eq!(state.len(), types.len() + 4);
         for (name, dtype) in types {
             let tensor = state.get(name).ok_or(name)?;
@@ -70,7 +59,7 @@ fn errors_name_arrays_that_cannot_become_tensors() {
         ("complex.npz", "array `spectrum`: candle has no dtype for elements of type `<c8`"),
         ("big_endian.npz", "little-endian elements, found `>f4`"),
     ] {
-        let error = message(read(golden(file), &Device::Cpu));
+        let error = message(read(golden_checkpoint(file), &Device::Cpu));
         assert!(error.contains(expected) && error.contains(file), "{error}");
     }
 }
@@ -176,7 +165,8 @@ fn the_memory_limit_can_be_set() -> Outcome {
     let state = Load::new(&path).limit(20 << 20).read(&Device::Cpu)?;
     assert_eq!(state.get("a").ok_or("missing")?.dims(), [4 << 20]);
     assert!(
-        message(Load::new(golden("nested.pt")).limit(100).read(&Device::Cpu)).contains("at most 100 bytes")
+        message(Load::new(golden_checkpoint("nested.pt")).limit(100).read(&Device::Cpu))
+            .contains("at most 100 bytes")
     );
     Ok(())
 }
@@ -277,8 +267,8 @@ fn shards_are_read_by_their_index_or_its_directory() -> Outcome {
 
 #[test]
 fn shards_of_torch_save_are_read_by_their_index_or_its_directory() -> Outcome {
-    let expected = read(golden("whole_state.pt"), &Device::Cpu)?;
-    let sharded = golden("sharded");
+    let expected = read(golden_checkpoint("whole_state.pt"), &Device::Cpu)?;
+    let sharded = golden_checkpoint("sharded");
     for path in [sharded.clone(), sharded.join("pytorch_model.bin.index.json")] {
         let state = read(path, &Device::Cpu)?;
         assert_eq!(state.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
@@ -295,8 +285,8 @@ fn files_in_a_directory_are_tried_in_the_order_of_transformers() -> Outcome {
     let path = |name: &str| directory.path().join(name);
     let keys =
         || read(directory.path(), &Device::Cpu).map(|state| state.keys().collect::<Vec<_>>().join(" "));
-    fs::copy(golden("alone.pt"), path("pytorch_model.bin"))?;
-    for file in fs::read_dir(golden("sharded"))? {
+    fs::copy(golden_checkpoint("alone.pt"), path("pytorch_model.bin"))?;
+    for file in fs::read_dir(golden_checkpoint("sharded"))? {
         let file = file?;
         fs::copy(file.path(), directory.path().join(file.file_name()))?;
     }
@@ -321,7 +311,7 @@ fn files_in_a_directory_are_tried_in_the_order_of_transformers() -> Outcome {
 fn an_index_of_shards_of_torch_save_stays_in_its_directory() -> Outcome {
     let directory = tempfile::tempdir()?;
     let index = directory.path().join("pytorch_model.bin.index.json");
-    fs::copy(golden("unsupported_zip_2.pt"), directory.path().join("one.bin"))?;
+    fs::copy(golden_checkpoint("unsupported_zip_2.pt"), directory.path().join("one.bin"))?;
     for (name, shard, expected) in [
         ("weight", "../one.bin", "found a different path"),
         ("weight", "pytorch_model.bin.index.json", "found an index of shards"),
@@ -372,10 +362,10 @@ fn an_invalid_index_is_an_error_with_a_reason() -> Outcome {
 
 #[test]
 fn a_state_dict_is_selected_by_key_unless_it_is_the_only_one() -> Outcome {
-    let state = read(golden("alone.pt"), &Device::Cpu)?;
+    let state = read(golden_checkpoint("alone.pt"), &Device::Cpu)?;
     assert_eq!(values(&state, "fc.bias")?, [1., 2.]);
 
-    let choices = golden("choices.pt");
+    let choices = golden_checkpoint("choices.pt");
     let error = message(read(&choices, &Device::Cpu));
     assert!(error.contains("`Load::key`"), "{error}");
     assert!(error.contains("`generator` (a dictionary), `critic` (a dictionary)"), "{error}");
@@ -386,7 +376,7 @@ fn a_state_dict_is_selected_by_key_unless_it_is_the_only_one() -> Outcome {
     let error = message(Load::new(&choices).key("generater").read(&Device::Cpu));
     assert!(error.contains("under the key `generater`"), "{error}");
     assert!(error.contains("`epoch` (an integer), `generator` (a dictionary)"), "{error}");
-    let error = message(Load::new(golden("arrays.npz")).key("ema").read(&Device::Cpu));
+    let error = message(Load::new(golden_checkpoint("arrays.npz")).key("ema").read(&Device::Cpu));
     assert!(error.contains("found a file of another format"), "{error}");
     Ok(())
 }
@@ -396,6 +386,9 @@ fn metadata_is_read_from_safetensors_files_only() -> Outcome {
     let directory = sharded()?;
     let actual = metadata(directory.path().join("model-1.safetensors"))?;
     assert_eq!(actual.get("format").map(String::as_str), Some("pt"));
-    assert!(message(metadata(golden("choices.pt"))).contains("choices.pt: not a valid safetensors file"));
+    assert!(
+        message(metadata(golden_checkpoint("choices.pt")))
+            .contains("choices.pt: not a valid safetensors file")
+    );
     Ok(())
 }

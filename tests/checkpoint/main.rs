@@ -9,6 +9,7 @@ mod corpus;
 mod engines;
 mod files;
 mod formats;
+mod inputs;
 mod load;
 mod modules;
 mod objects;

@@ -1,29 +1,26 @@
 //! Objects beside the state dict of a PyTorch file.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use sconce::__private::readers;
 use sconce::candle::{DType, Device};
 use sconce::checkpoint::read;
 
+use crate::archive::legacy;
 use crate::common::message;
+use crate::inputs::golden_checkpoint;
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
-fn golden(file: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/checkpoints").join(file)
-}
-
 fn skipped(file: &str) -> Result<Vec<String>, Box<dyn std::error::Error>> {
-    let (skipped, warnings) = readers::skipped(&fs::read(golden(file))?)?;
+    let (skipped, warnings) = readers::skipped(&fs::read(golden_checkpoint(file))?)?;
     assert!(warnings.is_empty(), "{file}: {warnings:?}");
     Ok(skipped.iter().map(ToString::to_string).collect())
 }
 
 /// Checks the state dict that `make_objects.py` counts.
 fn check_linear(file: &str) -> Outcome {
-    let state = read(golden(file), &Device::Cpu)?;
+    let state = read(golden_checkpoint(file), &Device::Cpu)?;
     assert_eq!(format!("{state:?}"), r#"{"weight": F32 [2, 3], "bias": F32 [2]}"#, "{file}");
     let values = |name: &str| state.get(name).expect("a tensor").flatten_all()?.to_vec1::<f32>();
     assert_eq!(values("weight")?, [0., 1., 2., 3., 4., 5.]);
@@ -101,7 +98,7 @@ fn tensors_that_candle_cannot_represent_are_errors_only_in_the_state_dict() -> O
         let file = format!("unsupported_{container}_2.pt");
         let twice = UNSUPPORTED.iter().chain(&UNSUPPORTED).copied();
         assert_eq!(skipped(&file)?, twice.collect::<Vec<_>>(), "{file}: beside and in the state dict");
-        let error = message(read(golden(&file), &Device::Cpu));
+        let error = message(read(golden_checkpoint(&file), &Device::Cpu));
         for tensor in UNSUPPORTED {
             let (name, kind) = tensor.split_once(": ").ok_or("no kind")?;
             assert!(error.contains(&format!("`{name}` ({kind})")), "{error}");
@@ -122,7 +119,7 @@ fn tensors_that_candle_cannot_represent_are_errors_only_in_the_state_dict() -> O
         ("torch._utils", "_rebuild_wrapper_subclass", "`weight` (wrapped tensor)"),
     ] {
         let object = format!("}}U\x06weightc{module}\n{function}\n)Rs.").into_bytes();
-        let error = message(readers::any(&legacy_file(&[b"\x80\x02", &object[..]].concat())));
+        let error = message(readers::any(&legacy(&[b"\x80\x02", &object[..]].concat())));
         assert!(error.ends_with(advice), "{error}");
     }
     Ok(())
@@ -135,7 +132,7 @@ fn a_state_dict_can_be_a_dictionary_of_another_class() {
     for dictionary in [&config[..], defaultdict] {
         let entries = b"(U\x01wctorch._utils\n_rebuild_qtensor\n)Ru";
         let object = [b"\x80\x02}U\x05model", dictionary, entries, b"s."].concat();
-        let error = message(readers::any(&legacy_file(&object)));
+        let error = message(readers::any(&legacy(&object)));
         assert!(error.contains("`w` (quantized tensor)"), "{error}");
     }
 }
@@ -143,7 +140,7 @@ fn a_state_dict_can_be_a_dictionary_of_another_class() {
 #[test]
 fn float8_e5m2_is_widened_to_f16() -> Outcome {
     for file in ["float8_zip_2.pt", "float8_legacy_2.pt", "float8.safetensors"] {
-        let state = read(golden(file), &Device::Cpu)?;
+        let state = read(golden_checkpoint(file), &Device::Cpu)?;
         let [float8, float32] = ["float8", "float32"].map(|name| state.get(name).expect("a tensor"));
         assert_eq!((float8.dtype(), float8.dims()), (DType::F16, [256].as_slice()), "{file}");
         let actual = float8.to_dtype(DType::F32)?.to_vec1::<f32>()?;
@@ -158,12 +155,6 @@ fn float8_e5m2_is_widened_to_f16() -> Outcome {
 fn a_state_dict_is_found_at_any_level() -> Outcome {
     let files = ["two_levels", "three_levels", "model_is_settings", "ema", "optimizer", "compiled_module"];
     files.iter().try_for_each(|file| check_linear(&format!("layout_{file}.pt")))
-}
-
-/// Returns a legacy file with the pickle `object` and without storages.
-fn legacy_file(object: &[u8]) -> Vec<u8> {
-    let magic = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
-    [&magic[..], b"\x80\x02M\xe9\x03.", b"\x80\x02}.", object, b"\x80\x02]."].concat()
 }
 
 #[test]
@@ -189,7 +180,7 @@ fn every_opcode_that_makes_an_object_makes_an_inert_one() -> Outcome {
     ];
     for (value, class) in cases {
         let object = [b"\x80\x04}(U\x05model}V\x78\n", value, b"u."].concat();
-        let (skipped, _) = readers::skipped(&legacy_file(&object))?;
+        let (skipped, _) = readers::skipped(&legacy(&object))?;
         let skipped: Vec<_> = skipped.iter().map(ToString::to_string).collect();
         assert_eq!(skipped, [format!("x: {class}")], "{}", value.escape_ascii());
     }
@@ -201,18 +192,18 @@ fn lists_of_skipped_objects_are_bounded() -> Outcome {
     // A dictionary that contains itself twice, 30 levels deep, has a billion paths.
     let twice = [&b"}q\x01"[..], &b"0}(U\x01ah\x01U\x01bh\x01uq\x01".repeat(30)].concat();
     let object = [&b"\x80\x02}(U\x05model}U\x01x"[..], &twice, b"u."].concat();
-    assert_eq!(readers::skipped(&legacy_file(&object))?.0.len(), 1);
+    assert_eq!(readers::skipped(&legacy(&object))?.0.len(), 1);
 
     // A list that contains itself.
     let object = b"\x80\x02}(U\x05model}U\x01x]q\x01(h\x01ccollections\ndeque\n)Reu.";
-    let (skipped, _) = readers::skipped(&legacy_file(object))?;
+    let (skipped, _) = readers::skipped(&legacy(object))?;
     assert_eq!(skipped[1].to_string(), "x.1: collections.deque");
 
     // Many objects with a long name.
     let name = [&b"X\x00\x00\x10\x00"[..], &b"n".repeat(1 << 20), b"q\x01h\x01\x93q\x020"].concat();
     let many = b"h\x01h\x02)R".repeat(3000);
     let object = [&b"\x80\x04}(U\x05model}"[..], &name, &many, b"u."].concat();
-    let (skipped, warnings) = readers::skipped(&legacy_file(&object))?;
+    let (skipped, warnings) = readers::skipped(&legacy(&object))?;
     assert_eq!(skipped.len(), 1000);
     assert!(skipped.iter().all(|object| object.path.len() < 200 && object.kind.len() < 300));
     assert_eq!(warnings, ["the file has 2000 more objects that are not tensors and are not listed"]);

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use proptest::prelude::*;
 use sconce::candle::{DType, Device, Tensor};
@@ -11,13 +11,10 @@ use sconce::checkpoint::{Format, StateDict, metadata, read, write};
 use sconce::prelude::{Config, Linear, Network, Save};
 
 use crate::common::message;
+use crate::inputs::golden_checkpoint;
 use crate::values::{any_tensor, assert_same, bits, names};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
-
-fn golden(file: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/checkpoints").join(file)
-}
 
 /// Returns the tensor `[0, 1, 2, …]`, modulo 100.
 fn counted(dtype: DType, shape: &[usize]) -> sconce::Result<Tensor> {
@@ -75,11 +72,11 @@ fn assert_equal_states(actual: &StateDict, expected: &StateDict) {
 fn a_pytorch_file_has_the_bytes_of_torch_save() -> Outcome {
     let state = saved_state(Format::Torch)?;
     let bytes = written("saved.pt", &state)?;
-    let expected = fs::read(golden("saved.pt"))?;
+    let expected = fs::read(golden_checkpoint("saved.pt"))?;
     let differs = bytes.iter().zip(&expected).position(|(one, other)| one != other);
     assert_eq!((differs, bytes.len()), (None, expected.len()));
 
-    let again = read(golden("saved.pt"), &Device::Cpu)?;
+    let again = read(golden_checkpoint("saved.pt"), &Device::Cpu)?;
     assert_equal_states(&again, &state);
     assert_eq!(names(&again), names(&state));
     let id = |name| again.get(name).map(|tensor| tensor.id());
@@ -89,7 +86,7 @@ fn a_pytorch_file_has_the_bytes_of_torch_save() -> Outcome {
 
 #[test]
 fn long_state_dicts_have_the_bytes_of_torch_save() -> Outcome {
-    let recorded = fs::read_to_string(golden("saved_lengths.txt"))?;
+    let recorded = fs::read_to_string(golden_checkpoint("saved_lengths.txt"))?;
     let recorded: HashMap<&str, &str> = recorded.lines().filter_map(|line| line.split_once(": ")).collect();
     for count in [0, 1, 2, 999, 1000, 1001, 2002] {
         let tensor = counted(DType::F32, &[1])?;
@@ -109,10 +106,10 @@ fn an_npz_has_the_recorded_bytes() -> Outcome {
     let state = saved_state(Format::Npz)?;
     let bytes = written("saved.npz", &state)?;
     if std::env::var("GOLDEN").is_ok_and(|value| value == "overwrite") {
-        fs::write(golden("saved.npz"), &bytes)?;
+        fs::write(golden_checkpoint("saved.npz"), &bytes)?;
     }
-    assert!(bytes == fs::read(golden("saved.npz"))?, "expected the bytes of the recorded file");
-    assert_equal_states(&read(golden("saved.npz"), &Device::Cpu)?, &state);
+    assert!(bytes == fs::read(golden_checkpoint("saved.npz"))?, "expected the bytes of the recorded file");
+    assert_equal_states(&read(golden_checkpoint("saved.npz"), &Device::Cpu)?, &state);
     Ok(())
 }
 
@@ -284,7 +281,7 @@ fn large_safetensors_checkpoints_are_split_as_huggingface_hub_does() -> Outcome 
     write(&save, &state)?;
 
     let index = fs::read_to_string(directory.path().join("model.safetensors.index.json"))?;
-    assert_eq!(index, fs::read_to_string(golden("saved.index.json"))?);
+    assert_eq!(index, fs::read_to_string(golden_checkpoint("saved.index.json"))?);
     let shards: Vec<_> = (1..=5).map(|number| format!("model-{number:05}-of-00005.safetensors")).collect();
     assert_eq!(
         files(directory.path())?,

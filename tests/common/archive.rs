@@ -102,6 +102,17 @@ pub fn pickle_of_floats(elements: u32) -> Vec<u8> {
     [&b"\x80\x02}U\x01wctorch._utils\n_rebuild_tensor_v2\n"[..], &arguments, b"Rs."].concat()
 }
 
+/// Returns a file in the format before PyTorch 1.6, with the pickle `object` and without storages.
+pub fn legacy(object: &[u8]) -> Vec<u8> {
+    legacy_with_storages(object, b"\x80\x02].", &[])
+}
+
+/// Returns a file in the format before PyTorch 1.6, with the pickles `object` and `keys` and the storages `data`.
+pub fn legacy_with_storages(object: &[u8], keys: &[u8], data: &[u8]) -> Vec<u8> {
+    let magic = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
+    [&magic[..], b"\x80\x02M\xe9\x03.", b"\x80\x02}.", object, keys, data].concat()
+}
+
 /// Returns a safetensors file with the given header and `bytes` zero bytes of data.
 pub fn safetensors(header: &str, bytes: usize) -> Vec<u8> {
     [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &vec![0; bytes]].concat()

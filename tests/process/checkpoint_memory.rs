@@ -58,8 +58,7 @@ fn torch_file(path: &Path, net: &Net, legacy: bool) -> Result<()> {
     pickle.push(b'.');
     keys.push(b'.');
     let file = if legacy {
-        let magic = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
-        [&magic[..], b"\x80\x02M\xe9\x03.", b"\x80\x02}.", &pickle, &keys, &data].concat()
+        archive::legacy_with_storages(&pickle, &keys, &data)
     } else {
         entries.insert(0, Entry::stored("archive/data.pkl", &pickle));
         archive(&entries)
