@@ -143,6 +143,14 @@ macro_rules! pointer_constants {
 
 pointer_constants! { Option Box Arc }
 
+/// The condition of `config` for an alias with a generic parameter of the network, which the derive cannot recognize.
+/// No type implements this trait, so that the compiler reports the alias.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is the definition of an alias with a generic parameter of the network",
+    label = "write `{Self}` instead of the alias"
+)]
+pub trait Recognized {}
+
 /// A layer or a tuple of layers, which becomes the value of a field. The compiler infers `T` first and then checks the
 /// type of the field, so that an error names the field.
 pub struct Built<T>(pub T);

@@ -117,13 +117,6 @@ unused! {
     12: A B C D E F G H I J K L;
 }
 
-/// A type that the derive recognizes. No type implements this trait.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` is the definition of an alias with a generic parameter of the network",
-    label = "write `{Self}` instead of the alias"
-)]
-pub trait Recognized {}
-
 /// The layer of a field with `ARGUMENTS` lists of arguments, or [`Unused`] if the field is a tuple.
 pub trait LayerOrUnused<const IS_TUPLE: bool, const ARGUMENTS: usize> {
     /// The type of the layer.
