@@ -3,6 +3,9 @@
 use ::safetensors::tensor::View as _;
 use candle_core::{DType, Result, Tensor};
 
+/// The number of elements that are copied and converted together.
+pub(crate) const CHUNK: usize = 1 << 16;
+
 /// Converts a tensor to `dtype`, like [`Tensor::to_dtype`].
 ///
 /// candle's conversion of `F8E4M3` to `F64` calls itself without end, so values of `F8E4M3` are decoded here.

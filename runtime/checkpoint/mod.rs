@@ -52,7 +52,7 @@ use open::open_regular;
 pub use atomic::write_atomically;
 pub(crate) use contents::Contents;
 pub use contents::Skipped;
-pub(crate) use convert::to_dtype;
+pub(crate) use convert::{CHUNK, to_dtype};
 #[cfg(feature = "hub")]
 pub(crate) use open::HUB_FILES;
 pub(crate) use open::ReadOptions;

@@ -7,12 +7,9 @@ use candle_core::{DType, Device, Tensor};
 
 use crate::{Error, Result};
 
-use super::convert::to_dtype;
+use super::convert::{CHUNK, to_dtype};
 use super::strided::{MAX_DIMENSIONS, View};
 use super::with_context;
-
-/// The number of elements that are copied and converted together.
-const CHUNK: usize = 1 << 16;
 
 /// A tensor to write: its name, its values, and the dtype of its elements in the file.
 #[derive(Clone, Copy)]

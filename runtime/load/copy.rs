@@ -2,10 +2,7 @@
 
 use candle_core::{Result, Tensor};
 
-use crate::checkpoint::to_dtype;
-
-/// The number of elements that are converted together.
-pub(crate) const CHUNK: usize = 1 << 16;
+use crate::checkpoint::{CHUNK, to_dtype};
 
 /// Copies `source` to `target`, a contiguous tensor of equal shape. Converts the values to the dtype and device of
 /// `target`.

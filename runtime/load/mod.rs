@@ -20,7 +20,7 @@ use crate::{Error, Result};
 
 use rename::Renaming;
 
-pub(crate) use copy::{CHUNK, converted, fill};
+pub(crate) use copy::{converted, fill};
 pub(crate) use detect::wrapper;
 pub(crate) use guess::Guesses;
 pub(crate) use propose::propose;

@@ -8,8 +8,8 @@ use std::collections::{HashMap, HashSet};
 use candle_core::{DType, Tensor, TensorId};
 
 use crate::Result;
-use crate::checkpoint::{StateDict, to_dtype};
-use crate::load::{CHUNK, Expected, LoadReport, Selection, Signature, converted, fill, propose, wrapper};
+use crate::checkpoint::{CHUNK, StateDict, to_dtype};
+use crate::load::{Expected, LoadReport, Selection, Signature, converted, fill, propose, wrapper};
 use crate::module::Module;
 
 use super::list::{Entry, all_paths};

@@ -33,10 +33,9 @@ pub(super) fn call<'a>(heap: &mut Heap<'a>, callable: Value<'a>, arguments: Valu
 fn call_function<'a>(heap: &mut Heap<'a>, function: Global, arguments: Value<'a>) -> Result<Value<'a>> {
     match function {
         Global::OrderedDict => ordered_dict(heap, arguments),
-        Global::Size => argument(heap, arguments, 0),
+        Global::FirstArgument => argument(heap, arguments, 0),
         Global::RebuildTensor => rebuild_tensor(heap, arguments),
         Global::RebuildTensorOfType => rebuild_tensor_of_type(heap, arguments),
-        Global::RebuildParameter => argument(heap, arguments, 0),
         Global::RebuildUnsupported(kind) => Ok(Value::UnsupportedTensor(kind)),
         Global::Set => match heap.items(arguments)?.first() {
             Some(&Value::List(items) | &Value::Tuple(items) | &Value::Set(items)) => Ok(Value::Set(items)),
@@ -48,10 +47,6 @@ fn call_function<'a>(heap: &mut Heap<'a>, function: Global, arguments: Value<'a>
             Value::Global(Global::Foreign(class)) => Ok(heap.object(class)),
             _ => Ok(Value::Opaque("object")),
         },
-        // The result of `torch.compile` is pickled as a call with the original module.
-        Global::Foreign(class) if heap.foreign_class(class).name == "OptimizedModule" => {
-            argument(heap, arguments, 0)
-        }
         Global::Foreign(class) => Ok(heap.object(class)),
         Global::RebuildFromType | Global::Storage(_) | Global::Type(_) => {
             Err(Error::msg("expected a function that can be called here, found another class or function"))

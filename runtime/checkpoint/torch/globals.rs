@@ -13,12 +13,13 @@ use super::heap::Heap;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Global {
     OrderedDict,
-    Size,
+    /// A function that stands for its first argument: `Size` for its sizes, a rebuilt parameter for its tensor, and the
+    /// result of `torch.compile` for the original module.
+    FirstArgument,
     /// `_rebuild_tensor` and `_rebuild_tensor_v2`, which have the same first arguments.
     RebuildTensor,
     /// `_rebuild_tensor_v3`, for element types without a storage class. One of its arguments is the element type.
     RebuildTensorOfType,
-    RebuildParameter,
     /// `_rebuild_from_type_v2`, for subclasses of `Tensor` and tensors with attributes. Its first and third arguments
     /// are a function that rebuilds the tensor and the arguments of that function. The other arguments are not needed.
     RebuildFromType,
@@ -47,10 +48,11 @@ pub(super) fn resolve<'a>(heap: &mut Heap<'a>, module: &'a str, name: &'a str) -
 fn implemented(module: &str, name: &str) -> Option<Global> {
     Some(match (module, name) {
         ("collections", "OrderedDict") => Global::OrderedDict,
-        ("torch", "Size") => Global::Size,
+        ("torch", "Size")
+        | ("torch._utils", "_rebuild_parameter" | "_rebuild_parameter_with_state")
+        | ("torch._dynamo.eval_frame", "OptimizedModule") => Global::FirstArgument,
         ("torch._utils", "_rebuild_tensor" | "_rebuild_tensor_v2") => Global::RebuildTensor,
         ("torch._utils", "_rebuild_tensor_v3") => Global::RebuildTensorOfType,
-        ("torch._utils", "_rebuild_parameter" | "_rebuild_parameter_with_state") => Global::RebuildParameter,
         ("torch._tensor", "_rebuild_from_type_v2") => Global::RebuildFromType,
         ("torch._utils", "_rebuild_qtensor") => Global::RebuildUnsupported("quantized"),
         ("torch._utils", "_rebuild_sparse_tensor" | "_rebuild_sparse_csr_tensor") => {
