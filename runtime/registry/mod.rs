@@ -14,7 +14,7 @@ pub use eval::Eval;
 pub(crate) use list::{TensorKind, join};
 pub(crate) use load::Matching;
 pub(crate) use mode::pin_where_possible;
-pub(crate) use replace::for_each_mut;
+pub(crate) use replace::{Replacements, for_each_mut};
 
 use std::borrow::Borrow;
 use std::collections::HashSet;

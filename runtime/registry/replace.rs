@@ -24,7 +24,7 @@ pub(crate) fn for_each_mut<M: Module + ?Sized>(network: &mut M, change: ChangeTe
 
 /// Maps old tensors to new ones, so that a tensor with several names is replaced with one new tensor.
 #[derive(Default)]
-pub(super) struct Replacements(HashMap<TensorId, Tensor>);
+pub(crate) struct Replacements(HashMap<TensorId, Tensor>);
 
 impl Replacements {
     /// Returns the replacement of `old`. The first call for `old` calls `make` to create it.

@@ -1,13 +1,11 @@
 //! Averages of a network's weights over the steps of training.
 
-use std::collections::HashMap;
-
-use candle_core::{DType, Device, Tensor, TensorId};
+use candle_core::{DType, Device, Tensor};
 
 use crate::checkpoint::StateDict;
 use crate::kernels::internal::descent;
 use crate::module::Module;
-use crate::registry::{Network, TensorKind, for_each_mut};
+use crate::registry::{Network, Replacements, TensorKind, for_each_mut};
 use crate::{Error, Result};
 
 /// The key of the number of updates in the state dict of an average.
@@ -226,18 +224,13 @@ impl<M: Module, W: Weighting> AveragedModel<M, W> {
             let message = format!("expected a share between 0 and 1 from the weighting, found {share}");
             return Err(Error::msg(message).in_layer(network.kind()));
         }
-        let mut averaged = HashMap::<TensorId, Tensor>::new();
+        let mut averaged = Replacements::default();
         for_each_mut(&mut self.network, &mut |path, kind, average| {
-            let id = average.id();
-            if let Some(tied) = averaged.get(&id) {
-                *average = tied.clone();
-                return Ok(());
-            }
             let Some(value) = values.get(path) else { return Ok(()) };
             let is_averaged =
                 average.dtype().is_float() && (kind == TensorKind::Parameter || self.use_buffers);
-            *average = blend(average, value, if is_averaged { share } else { 1. })?;
-            averaged.insert(id, average.clone());
+            let share = if is_averaged { share } else { 1. };
+            *average = averaged.get_or_make(average, |average| blend(average, value, share))?;
             Ok(())
         })?;
         self.updates += 1;

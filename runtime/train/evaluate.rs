@@ -13,7 +13,7 @@ use crate::{Error, Result};
 
 use super::data::Batches;
 use super::loss::Loss;
-use super::metrics::{Mean, count_correct};
+use super::metrics::{Mean, class_count, count_correct};
 use super::trainable::Trainable;
 
 /// The loss and the accuracy of a network on a set of examples.
@@ -251,10 +251,7 @@ impl Tally {
 
 /// Returns `true` if `target` `[batch, …]` holds class indices for logits `[batch, classes, …]`.
 fn are_classes(logits: &Tensor, target: &Tensor) -> bool {
-    let logits = logits.dims();
-    let dims = target.dims();
-    let ranks_match = logits.len() >= 2 && dims.len() + 1 == logits.len();
-    ranks_match && target.dtype().is_int() && dims[0] == logits[0] && dims[1..] == logits[2..]
+    target.dtype().is_int() && class_count(logits.dims(), target.dims()).is_some()
 }
 
 #[cfg(test)]

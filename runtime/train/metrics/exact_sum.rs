@@ -90,6 +90,38 @@ impl ExactSum {
     }
 }
 
+/// The exact mean of f64 numbers.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ExactMean {
+    pub sum: ExactSum,
+    pub elements: u64,
+}
+
+impl ExactMean {
+    /// Adds the number of one element. It must not be NaN.
+    pub fn add(&mut self, number: f64) {
+        self.sum.add(number);
+        self.elements += 1;
+    }
+
+    /// Adds the mean of several elements.
+    pub fn add_mean(&mut self, mean: f64, elements: u64) {
+        self.sum.add_product(mean, elements as f64);
+        self.elements += elements;
+    }
+
+    /// Adds all elements of another mean.
+    pub fn merge(&mut self, other: &Self) {
+        self.sum.merge(&other.sum);
+        self.elements += other.elements;
+    }
+
+    /// Returns the mean, or NaN if there are no elements.
+    pub fn value(&self) -> f64 {
+        self.sum.value() / self.elements as f64
+    }
+}
+
 /// Returns the rounded sum of two finite numbers and its rounding error.
 fn two_sum(a: f64, b: f64) -> (f64, f64) {
     let (larger, smaller) = if a.abs() < b.abs() { (b, a) } else { (a, b) };

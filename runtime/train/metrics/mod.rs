@@ -68,6 +68,7 @@ pub use confusion::{ConfusionMatrix, confusion_matrix};
 pub use mean::Mean;
 pub use perplexity::Perplexity;
 pub use ranking::{Auroc, AveragePrecision};
+pub(super) use reader::class_count;
 pub use regression::{MeanAbsoluteError, R2, RootMeanSquaredError};
 
 /// A metric that is computed over batches.

@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use crate::{Error, Result};
 
 use super::Metric;
-use super::exact_sum::ExactSum;
+use super::exact_sum::ExactMean;
 use super::reader::{ClassReader, Layout};
 
 /// The exponential of the mean cross entropy, for language models.
@@ -26,20 +26,13 @@ use super::reader::{ClassReader, Layout};
 #[derive(Clone, Debug)]
 pub struct Perplexity {
     reader: ClassReader,
-    nll: NllSum,
-}
-
-/// The sum of the negative log likelihoods of some elements.
-#[derive(Clone, Debug, Default)]
-struct NllSum {
-    sum: ExactSum,
-    elements: u64,
+    nll: ExactMean,
 }
 
 impl Perplexity {
     /// Creates the metric.
     pub fn new() -> Self {
-        Self { reader: ClassReader::new("Perplexity", Layout::Classes), nll: NllSum::default() }
+        Self { reader: ClassReader::new("Perplexity", Layout::Classes), nll: ExactMean::default() }
     }
 
     /// Sets the target index of the elements to ignore, by default −100.
@@ -69,8 +62,7 @@ impl Perplexity {
             return Err(Error::msg(message).in_layer("Perplexity"));
         }
         if elements > 0 {
-            self.nll.sum.add_product(mean, elements as f64);
-            self.nll.elements += elements as u64;
+            self.nll.add_mean(mean, elements as u64);
         }
         Ok(())
     }
@@ -88,23 +80,21 @@ impl Metric for Perplexity {
     }
 
     fn update(&mut self, output: &Tensor, target: &Tensor) -> Result<()> {
-        let new = |_| Ok(NllSum::default());
+        let new = |_| Ok(ExactMean::default());
         let batch = self.reader.read(output, target, new, |nll, class, logits| {
-            nll.sum.add(negative_log_likelihood(logits, class));
-            nll.elements += 1;
+            nll.add(negative_log_likelihood(logits, class));
         })?;
-        self.nll.sum.merge(&batch.sum);
-        self.nll.elements += batch.elements;
+        self.nll.merge(&batch);
         Ok(())
     }
 
     fn value(&self) -> Result<f64> {
-        Ok((self.nll.sum.value() / self.nll.elements as f64).exp())
+        Ok(self.nll.value().exp())
     }
 
     fn reset(&mut self) {
         self.reader.reset();
-        self.nll = NllSum::default();
+        self.nll = ExactMean::default();
     }
 
     fn higher_is_better(&self) -> bool {

@@ -66,15 +66,15 @@ impl ClassReader {
 
     /// Returns the number of classes, or an error if the shapes do not match.
     fn check_shapes(&self, output: &[usize], target: &[usize]) -> Result<usize> {
-        let classes = match self.layout {
-            Layout::Classes if has_classes(output, target) => output[1],
-            Layout::Binary if output == target => 2,
-            Layout::Binary if has_classes(output, target) && output[1] == 2 => 2,
-            Layout::Classes => {
+        let classes = match (self.layout, class_count(output, target)) {
+            (Layout::Classes, Some(classes @ 1..)) => classes,
+            (Layout::Binary, _) if output == target => 2,
+            (Layout::Binary, Some(2)) => 2,
+            (Layout::Classes, _) => {
                 let expected = "logits [batch, classes, …] and class indices [batch, …]";
                 return Err(Error::msg(format!("expected {expected}, found {output:?} and {target:?}")));
             }
-            Layout::Binary => {
+            (Layout::Binary, _) => {
                 let expected = "binary logits of the target's shape or two-class logits [batch, 2, …]";
                 return Err(Error::msg(format!(
                     "expected {expected}, found logits {output:?} and a target {target:?}"
@@ -131,10 +131,11 @@ impl ClassReader {
     }
 }
 
-/// Returns `true` if `target` has the shape of the logits `output` without the classes, of which there must be one.
-fn has_classes(output: &[usize], target: &[usize]) -> bool {
-    let ranks_match = output.len() >= 2 && target.len() + 1 == output.len();
-    ranks_match && output[1] > 0 && target[0] == output[0] && target[1..] == output[2..]
+/// Returns the number of classes if `logits` is a shape `[batch, classes, …]` and `target` the shape `[batch, …]`.
+pub(in crate::train) fn class_count(logits: &[usize], target: &[usize]) -> Option<usize> {
+    let ranks_match = logits.len() >= 2 && target.len() + 1 == logits.len();
+    let shapes_match = ranks_match && target[0] == logits[0] && target[1..] == logits[2..];
+    shapes_match.then(|| logits[1])
 }
 
 /// Fails if a logit is NaN or +∞, or if no logit is finite.

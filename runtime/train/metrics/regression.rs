@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use crate::Result;
 
 use super::Metric;
-use super::exact_sum::ExactSum;
+use super::exact_sum::{ExactMean, ExactSum};
 use super::reader::read_numbers;
 
 /// The mean of the absolute differences between outputs and targets.
@@ -23,7 +23,7 @@ use super::reader::read_numbers;
 /// # }
 /// ```
 #[derive(Clone, Debug, Default)]
-pub struct MeanAbsoluteError(ErrorSum);
+pub struct MeanAbsoluteError(ExactMean);
 
 /// The square root of the mean of the squared differences between outputs and targets.
 ///
@@ -39,7 +39,7 @@ pub struct MeanAbsoluteError(ErrorSum);
 /// # }
 /// ```
 #[derive(Clone, Debug, Default)]
-pub struct RootMeanSquaredError(ErrorSum);
+pub struct RootMeanSquaredError(ExactMean);
 
 /// The coefficient of determination R²: 1 minus the squared error of the outputs divided by that of the mean target.
 ///
@@ -59,32 +59,9 @@ pub struct RootMeanSquaredError(ErrorSum);
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct R2 {
-    squared_errors: ErrorSum,
+    squared_errors: ExactMean,
     targets: ExactSum,
     squared_targets: ExactSum,
-}
-
-/// The sum of a function of the error of each element.
-#[derive(Clone, Debug, Default)]
-struct ErrorSum {
-    sum: ExactSum,
-    elements: u64,
-}
-
-impl ErrorSum {
-    fn add(&mut self, error: f64) {
-        self.sum.add(error);
-        self.elements += 1;
-    }
-
-    fn merge(&mut self, other: &Self) {
-        self.sum.merge(&other.sum);
-        self.elements += other.elements;
-    }
-
-    fn mean(&self) -> f64 {
-        self.sum.value() / self.elements as f64
-    }
 }
 
 macro_rules! error_metric {
@@ -103,7 +80,7 @@ macro_rules! error_metric {
 
             fn update(&mut self, output: &Tensor, target: &Tensor) -> Result<()> {
                 let error: fn(f64) -> f64 = $error;
-                let mut batch = ErrorSum::default();
+                let mut batch = ExactMean::default();
                 let add = |output: f64, target: f64| batch.add(error(output - target));
                 read_numbers(stringify!($metric), output, target, add)?;
                 self.0.merge(&batch);
@@ -112,7 +89,7 @@ macro_rules! error_metric {
 
             fn value(&self) -> Result<f64> {
                 let value: fn(f64) -> f64 = $value;
-                Ok(value(self.0.mean()))
+                Ok(value(self.0.value()))
             }
 
             fn reset(&mut self) {

@@ -144,15 +144,15 @@ fn group_label(patterns: &[String]) -> String {
 
 /// Returns the error for a group that matches no parameter.
 fn no_match(pattern: &str, parameters: &[(String, Var)]) -> Error {
-    let names = parameters.iter().take(LISTED_NAMES).map(|(name, _)| format!("`{name}`"));
-    let mut names = names.collect::<Vec<_>>().join(", ");
-    if parameters.len() > LISTED_NAMES {
-        names += &format!(" and {} more", parameters.len() - LISTED_NAMES);
-    }
     if parameters.is_empty() {
         return Error::msg(format!(
             "no parameter matches the group `{pattern}`: the optimizer has no parameters"
         ));
+    }
+    let names = parameters.iter().take(LISTED_NAMES).map(|(name, _)| format!("`{name}`"));
+    let mut names = names.collect::<Vec<_>>().join(", ");
+    if parameters.len() > LISTED_NAMES {
+        names += &format!(" and {} more", parameters.len() - LISTED_NAMES);
     }
     Error::msg(format!("no parameter matches the group `{pattern}`; the parameters are {names}"))
 }

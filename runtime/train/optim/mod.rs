@@ -41,7 +41,7 @@ pub use nadam::NAdam;
 pub use rmsprop::RmsProp;
 use rule::check_learning_rate;
 pub use rule::{ParameterUpdate, Rule};
-pub(super) use rule::{check_not_negative, setters};
+pub(super) use rule::{check_not_negative, read_scalar, setters};
 pub use rule_optimizer::RuleOptimizer;
 pub use sgd::Sgd;
 

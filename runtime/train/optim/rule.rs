@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 use crate::kernels::internal::descent;
 use crate::{Error, Result};
@@ -161,6 +161,14 @@ pub(super) fn bias_correction(beta: f64, step: u64) -> f64 {
 /// Returns an error unless the setting `name` is at least 0.
 pub(in crate::train) fn check_not_negative(name: &str, value: f64) -> Result<()> {
     if value >= 0. { Ok(()) } else { Err(Error::msg(format!("{name} must be at least 0, found {value}"))) }
+}
+
+/// Reads the number in a tensor of a state. Returns an error if the tensor, called `name`, is not a scalar.
+pub(in crate::train) fn read_scalar(name: &str, tensor: &Tensor) -> Result<f64> {
+    if tensor.rank() > 0 {
+        return Err(Error::msg(format!("expected a scalar as {name}, found shape {:?}", tensor.dims())));
+    }
+    Ok(tensor.to_dtype(DType::F64)?.to_scalar()?)
 }
 
 /// Returns an error unless the learning rate `name` is finite and at least 0.

@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use crate::{Error, Result};
 
 use super::groups::{Groups, Partition, Settings};
-use super::rule::check_learning_rate;
+use super::rule::{check_learning_rate, read_scalar};
 use super::{Optimizer, ParameterUpdate, Rule, Step, check_learning_rates};
 
 /// The key of a parameter's step count in the optimizer state, after the parameter's name and a dot.
@@ -203,14 +203,9 @@ impl<R: Rule> RuleOptimizer<R> {
         }
         let read = |key: String| {
             let tensor = state.get(&key).ok_or_else(|| missing_key(&key))?;
-            if tensor.rank() > 0 {
-                let found = tensor.dims();
-                return Err(Error::msg(format!(
-                    "expected a scalar as `{key}` in the optimizer state, found shape {found:?}"
-                )));
-            }
-            let rate = tensor.to_dtype(DType::F64)?.to_scalar::<f64>()?;
-            check_learning_rate(&format!("`{key}` in the optimizer state"), rate)?;
+            let name = format!("`{key}` in the optimizer state");
+            let rate = read_scalar(&name, tensor)?;
+            check_learning_rate(&name, rate)?;
             Ok(rate)
         };
         Ok(Some(keys.into_iter().map(read).collect::<Result<_>>()?))

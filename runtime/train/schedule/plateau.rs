@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 
-use crate::train::optim::Step;
+use crate::train::optim::{Step, read_scalar};
 use crate::{Error, Result};
 
 use super::{require, setters};
@@ -188,9 +188,7 @@ impl ReduceLrOnPlateau {
         require(unexpected.is_empty(), NAME, &format!("unexpected keys in the state: {unexpected}"))?;
         let read = |key: &str| -> Result<Option<f64>> {
             let Some(value) = state.get(key) else { return Ok(None) };
-            let message = format!("expected a scalar as `{key}`, found shape {:?}", value.dims());
-            require(value.rank() == 0, NAME, &message)?;
-            Ok(Some(value.to_dtype(DType::F64)?.to_scalar()?))
+            read_scalar(&format!("`{key}`"), value).map(Some).map_err(|error| error.in_layer(NAME))
         };
         let count = |key: &str| -> Result<usize> {
             let missing = || Error::msg(format!("`{key}` is missing from the state")).in_layer(NAME);
