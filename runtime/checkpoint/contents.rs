@@ -16,6 +16,8 @@ pub(crate) struct Contents {
     pub skipped: Vec<Skipped>,
     /// Deviations from the format that do not affect the tensors.
     pub warnings: Vec<String>,
+    /// The message of an error if the file has several state dicts, and only a network can tell which is the right one.
+    pub ambiguity: Option<String>,
 }
 
 impl Contents {
@@ -41,12 +43,22 @@ impl Contents {
         )))
     }
 
+    /// Checks that the file has only one state dict.
+    ///
+    /// # Errors
+    ///
+    /// Fails otherwise. The message names the candidates.
+    pub fn check_unambiguous(&self) -> Result<()> {
+        self.ambiguity.as_ref().map_or(Ok(()), |message| Err(Error::msg(message.as_str())))
+    }
+
     /// Returns the tensors.
     ///
     /// # Errors
     ///
-    /// Fails if candle cannot represent one of the tensors.
+    /// Fails if the file has several state dicts, or if candle cannot represent one of the tensors.
     pub fn into_state(self) -> Result<StateDict> {
+        self.check_unambiguous()?;
         self.check_supported(|_| true).map(|()| self.state)
     }
 }

@@ -79,7 +79,8 @@ pub use write::write;
 /// # Files of PyTorch
 ///
 /// The state dict may be the top-level object, the entry `state_dict`, `model_state_dict` or `model`, or the only
-/// dictionary of tensors in the file. A module (`torch.save(model)`, or a TorchScript module) is read as its
+/// dictionary of tensors in the file. If a dictionary has both tensors and dictionaries of tensors, choose with
+/// [`Load::key`](crate::Load::key). A module (`torch.save(model)`, or a TorchScript module) is read as its
 /// `state_dict()`: the parameters and the persistent buffers by path. TorchScript does not record which buffers are
 /// persistent, so all of them are read. The names are those of the file, including the prefix `module.` that
 /// `DataParallel` adds.

@@ -41,10 +41,11 @@ pub(super) fn read(
     for (shard, (file, length)) in shards {
         let mut file = options.source(file)?;
         let tensors = options.read_shard(&mut *file, length, &mut budget, device);
-        let Contents { state: tensors, unsupported, skipped, warnings } =
+        let Contents { state: tensors, unsupported, skipped, warnings, ambiguity } =
             with_context(format_args!("shard `{shard}`"), tensors)?;
         contents.unsupported.extend(unsupported);
         contents.skipped.extend(skipped);
+        contents.ambiguity = contents.ambiguity.or(ambiguity);
         contents.warnings.extend(warnings.into_iter().map(|warning| format!("shard `{shard}`: {warning}")));
         for (name, tensor) in tensors {
             if contents.state.contains_key(&name) {

@@ -20,6 +20,11 @@ impl Found {
         (self.equal.len(), self.named.len())
     }
 
+    /// Returns `true` if at least half as many tensors as in `best` are found with equal shapes.
+    fn rivals(&self, best: &Self) -> bool {
+        !self.equal.is_empty() && 2 * self.equal.len() >= best.equal.len()
+    }
+
     /// Returns `true` if all tensors of the network are found with equal shapes.
     pub fn is_complete(&self, signature: &Signature) -> bool {
         self.equal.len() == signature.required()
@@ -29,20 +34,21 @@ impl Found {
 /// Returns the prefix of the network's names in a checkpoint of a wrapped network. It is empty or ends with a dot.
 ///
 /// Returns an empty prefix if the checkpoint has names of the network without a prefix. Otherwise, the prefix is the
-/// one under which most tensors of the network are found. No other prefix may have as many, and the modules above it
-/// must only wrap the network, see [`is_wrapped`]: if the checkpoint has other modules beside `backbone.`, a strict load
-/// of the backbone would silently ignore them.
+/// one under which most tensors of the network are found. No other prefix, except those of its own parts, may have half
+/// as many: it may be another version of the network, such as an average. The modules above the prefix must only wrap
+/// the network, see [`is_wrapped`]: if the checkpoint has other modules beside `backbone.`, a strict load of the backbone
+/// would silently ignore them.
 pub(crate) fn wrapper<'s>(selection: &'s Selection, signature: &Signature) -> &'s str {
     if selection.names().any(|name| required(selection, signature, name).is_some()) {
         return "";
     }
     let found = prefixes(selection, signature);
-    let Some(best) = found.values().map(Found::score).max() else { return "" };
-    let mut candidates = found.iter().filter(|(_, found)| found.score() == best);
-    match (candidates.next(), candidates.next()) {
-        (Some((prefix, _)), None) if is_wrapped(prefix, selection.names()) => prefix,
-        _ => "",
-    }
+    let Some((prefix, best)) = found.iter().max_by_key(|(_, found)| found.score()) else { return "" };
+    let mut others = found.iter().filter(|(other, _)| *other != prefix);
+    let is_ambiguous = others.any(|(other, found)| {
+        found.score() == best.score() || (!other.starts_with(prefix) && found.rivals(best))
+    });
+    if is_ambiguous || !is_wrapped(prefix, selection.names()) { "" } else { prefix }
 }
 
 /// Returns the tensors of the network that are found under each prefix. A prefix without any is left out.

@@ -127,6 +127,14 @@ impl Selection {
         Ok(Renamed { state, names: names.map(|(old, new)| (old.to_owned(), new)).collect(), outside })
     }
 
+    /// Checks that the file has only one state dict.
+    ///
+    /// # Errors
+    /// Fails otherwise. The message names the candidates.
+    pub fn check_unambiguous(&self) -> Result<()> {
+        self.contents.check_unambiguous()
+    }
+
     /// Checks that candle can represent all selected tensors for whose names `is_needed` returns `true`.
     ///
     /// # Errors

@@ -130,7 +130,7 @@ fn containers_that_share_their_items_take_linear_time() {
     let objects = [&padding[..], &attributes, &object.repeat(COUNT / 4), b"}."].concat();
     for (name, object, expected) in [
         ("dictionaries", dictionaries, "found a dictionary with the entries"),
-        ("sets", sets, "expected a dictionary, found a list"),
+        ("sets", sets, "found a list with the items `0` (a set), "),
         ("objects", objects, ""),
     ] {
         let file = legacy(&object);

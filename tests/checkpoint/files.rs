@@ -143,7 +143,7 @@ fn invalid_pickles_are_errors_with_a_reason() {
         (b"\x80\x02X\x02\0\0\0\xff\xfe.", "found a string"),
         (b"\x80\x02c\xff\nname\n.", "utf-8"),
         (b"\x80\x02}(K\x01u.", "last key has no value"),
-        (b"\x80\x02K\x05.", "expected a dictionary, found an integer"),
+        (b"\x80\x02K\x05.", "a module, found an integer; save `model.state_dict()`"),
         (b"\x80\x02}U\x05epochK\x03s.", "`epoch` (an integer)"),
         (b"\x80\x02K\x01)R.", "class or function to call"),
         (b"\x80\x02K\x01Q.", "expected a tuple or a list, found an integer"),

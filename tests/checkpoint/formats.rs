@@ -171,6 +171,15 @@ fn the_memory_limit_can_be_set() -> Outcome {
     Ok(())
 }
 
+#[test]
+fn long_metadata_needs_no_limit() -> Outcome {
+    // Training scripts store their configuration as one string of JSON, with escaped quotes.
+    let settings = r#"\"rate\": 0.1, "#.repeat(150_000);
+    let file = with_metadata(&format!(r#"{{"settings": "{settings}"}}"#));
+    assert_eq!(read_bytes(&file)?.len(), 1);
+    Ok(())
+}
+
 /// Returns a safetensors file with the metadata `json` and one tensor.
 fn with_metadata(json: &str) -> Vec<u8> {
     let header = format!(

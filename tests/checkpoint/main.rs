@@ -10,6 +10,7 @@ mod engines;
 mod files;
 mod formats;
 mod inputs;
+mod keys;
 mod load;
 mod modules;
 mod objects;

@@ -199,6 +199,15 @@ fn lists_of_skipped_objects_are_bounded() -> Outcome {
     let (skipped, _) = readers::skipped(&legacy(object))?;
     assert_eq!(skipped[1].to_string(), "x.1: collections.deque");
 
+    // A long list keeps the objects among its numbers, and their positions.
+    let numbers = |count: usize| b"K\x07".repeat(count);
+    let part = &b"ccollections\ndeque\n)R"[..];
+    let object =
+        [&b"\x80\x02}(U\x05model}U\x01x]("[..], &numbers(100), part, &numbers(50), part, b"eu."].concat();
+    let (skipped, _) = readers::skipped(&legacy(&object))?;
+    let paths: Vec<_> = skipped.iter().map(|object| object.path.as_str()).collect();
+    assert_eq!(paths, ["x", "x.100", "x.151"]);
+
     // Many objects with a long name.
     let name = [&b"X\x00\x00\x10\x00"[..], &b"n".repeat(1 << 20), b"q\x01h\x01\x93q\x020"].concat();
     let many = b"h\x01h\x02)R".repeat(3000);

@@ -151,6 +151,23 @@ fn an_ambiguous_part_of_a_larger_network_is_not_loaded() -> Result<()> {
 }
 
 #[test]
+fn an_incomplete_version_of_the_network_is_ambiguous_too() -> Result<()> {
+    let directory = Directory::new();
+    let load = |missing: &[&str]| -> Result<_> {
+        let mut state = with_prefix("model.", &net_state(3)?);
+        state.extend(with_prefix("ema_model.", &net_state(3)?));
+        missing.iter().for_each(|name| _ = state.remove(format!("ema_model.{name}").as_str()));
+        check(new, &directory.file(&state))
+    };
+    let error = load(&["fc.bias"])?.expect_err("expected an error");
+    assert!(error.contains(r#"add `.prefix("model.")` to the `Load` to load all"#), "{error}");
+    // Parts of another network may have the shapes of a few tensors.
+    let most = ["fc.weight", "bn.weight", "bn.bias", "bn.running_mean", "bn.running_var"];
+    load(&most)?.expect("the tensors under `model.` should be loaded");
+    Ok(())
+}
+
+#[test]
 fn a_field_beside_other_modules_is_not_a_wrapper() -> Result<()> {
     let directory = Directory::new();
     let mut state = with_prefix("backbone.", &net_state(3)?);

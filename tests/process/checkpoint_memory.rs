@@ -178,3 +178,42 @@ fn loading_needs_the_memory_of_the_parameters_and_the_file() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn the_header_of_a_hostile_safetensors_file_stays_within_the_documented_bound() -> Result<()> {
+    let _guard = crate::exclusive();
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("hostile.safetensors");
+    let repeated = |entry: &dyn Fn(usize) -> String| -> String {
+        let entries: Vec<_> = (0..).map(entry).take(1 << 18).collect();
+        let mut json = entries.join(",");
+        json.truncate(json[..json.len().min(3 << 20)].rfind(",\"").unwrap_or(json.len()));
+        json
+    };
+    let tensor = |shape: &str| format!(r#"{{"dtype":"U8","shape":[{shape}],"data_offsets":[0,0]}}"#);
+    let headers = [
+        format!("{{{}}}", repeated(&|i| format!("\"{i:x}\":{}", tensor("0")))),
+        format!(r#"{{"a":{}}}"#, tensor("0,".repeat(1 << 20).trim_end_matches(','))),
+        format!(r#"{{"__metadata__":{{{}}}}}"#, repeated(&|i| format!("\"{i:x}\":1"))),
+        format!(r#"{{"__metadata__":{{{}}}}}"#, repeated(&|i| format!("\"{i:x}\":\"\""))),
+        format!(r#"{{"__metadata__":{{"a":"{}"}}}}"#, "\\n".repeat(1 << 20)),
+    ];
+    for header in headers {
+        let file = [&(header.len() as u64).to_le_bytes(), header.as_bytes()].concat();
+        std::fs::write(&path, &file)?;
+        let allowed = 2 * file.len() + (8 << 20);
+        let start = &header[..40];
+        let mut outcome = "";
+        let used = peak(|| {
+            let is_read = sconce::checkpoint::read(&path, &Device::Cpu).is_ok();
+            outcome = if is_read { "read" } else { "refused" };
+            Ok(())
+        })?;
+        println!("{start}: {} bytes, peak {used} of {allowed}, {outcome}", file.len());
+        assert!(used <= allowed, "{start}: expected at most {allowed} bytes, found {used}");
+        // Without the limit, the peak shows the memory that the estimate must cover.
+        let unlimited = peak(|| Ok(_ = Load::new(&path).limit(usize::MAX).read(&Device::Cpu)))?;
+        println!("{start}: peak {unlimited} without a limit");
+    }
+    Ok(())
+}

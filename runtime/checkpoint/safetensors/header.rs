@@ -34,7 +34,30 @@ enum Value {
     Ignored(&'static str),
 }
 
+/// The memory that the parsed header takes for each byte of JSON in a string, in bytes. Names are stored three times.
+const PER_STRING_BYTE: usize = 3;
+
+/// The memory for each byte of JSON outside strings, in bytes: for numbers, and for the nodes of the maps. This is the
+/// maximum of several measurements.
+const PER_OTHER_BYTE: usize = 32;
+
 impl Header {
+    /// Returns an upper bound of the memory, in bytes, that [`parse`](Self::parse) and
+    /// [`into_tensors`](Self::into_tensors) allocate.
+    pub fn parsed_size(json: &[u8]) -> usize {
+        let mut size = 0usize;
+        let mut in_string = false;
+        let mut escaped = false;
+        for &byte in json {
+            let is_quote = byte == b'"' && !escaped;
+            in_string ^= is_quote;
+            escaped = in_string && byte == b'\\' && !escaped;
+            let cost = if in_string && !is_quote { PER_STRING_BYTE } else { PER_OTHER_BYTE };
+            size = size.saturating_add(cost);
+        }
+        size
+    }
+
     pub fn parse(json: &[u8]) -> serde_json::Result<Self> {
         serde_json::from_slice(json)
     }

@@ -18,9 +18,6 @@ use super::header::Header;
 /// The maximum length of the header in bytes, as defined by the format.
 const MAX_HEADER: u64 = 100_000_000;
 
-/// The memory that the parsed header takes per byte of JSON, in bytes. This is the maximum of several measurements.
-const PER_HEADER_BYTE: usize = 16;
-
 /// Reads the tensors of a file, in the order of their data.
 pub(in super::super) fn read(mut input: Input, budget: &mut Budget, device: &Device) -> Result<Contents> {
     let (start, header) = header(&mut input, budget)?;
@@ -61,8 +58,9 @@ fn header(input: &mut Input, budget: &mut Budget) -> Result<(u64, Header)> {
             "expected a header of at most {limit} bytes, found the length {length}"
         )));
     }
-    budget.spend(Some((length as usize).saturating_mul(PER_HEADER_BYTE)))?;
+    budget.spend(Some(length as usize))?;
     let json = input.bytes(LENGTH_BYTES, length)?;
+    budget.spend(Some(Header::parsed_size(&json)))?;
     let header = Header::parse(&json).map_err(invalid)?;
     Ok((LENGTH_BYTES + length, header))
 }

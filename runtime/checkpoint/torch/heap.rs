@@ -34,23 +34,20 @@ pub(super) enum Value<'a> {
     Global(Global),
     /// The result of calling a class or function that the reader does not implement.
     Object(usize),
+    /// This many consecutive items of a list longer than [`LONG_LIST`].
+    Elided(usize),
 }
 
 // A small value keeps the objects of a pickle within the memory that the length of the file allows.
 const _: () = assert!(size_of::<Value>() <= 24);
 
 impl Value<'_> {
-    /// Returns `true` if a list longer than [`LONG_LIST`] must keep this value, because a tensor may depend on it.
-    fn may_be_needed(self) -> bool {
+    /// Returns `true` if a list longer than [`LONG_LIST`] must keep this value, because a tensor may depend on it or
+    /// because it is listed as skipped.
+    fn is_kept_in_long_list(self) -> bool {
         !matches!(
             self,
-            Self::None
-                | Self::Bool
-                | Self::Int(_)
-                | Self::Long(_)
-                | Self::Decimal(_)
-                | Self::Opaque(_)
-                | Self::Object(_)
+            Self::None | Self::Bool | Self::Int(_) | Self::Long(_) | Self::Decimal(_) | Self::Opaque(_)
         )
     }
 
@@ -75,6 +72,7 @@ impl Value<'_> {
             Self::Storage(_) => "a storage",
             Self::Tensor(_) | Self::UnsupportedTensor(_) => "a tensor",
             Self::Global(_) => "a class or function",
+            Self::Elided(_) => "items of a long list",
         }
     }
 }
@@ -142,9 +140,9 @@ pub(super) struct Heap<'a> {
     owned: usize,
 }
 
-/// The number of items above which a list keeps only the values that a tensor may depend on. The shape of a tensor is
-/// never that long; such a list is usually the log of a training script.
-const LONG_LIST: usize = 64;
+/// The number of items above which a list counts simple values instead of keeping them. The shape of a tensor is never
+/// that long; such a list is usually the log of a training script.
+pub(super) const LONG_LIST: usize = 64;
 
 /// An estimate, in bytes, of the memory that a storage or tensor takes in the hash maps of the code that reads it.
 const LOOKUP_BYTES: usize = 256;
@@ -230,7 +228,18 @@ impl<'a> Heap<'a> {
         }
     }
 
-    /// Appends items to a list or a set. If it is longer than [`LONG_LIST`], it keeps only items that may be needed.
+    /// Returns the items of a tuple, a list or a set, each after its index. Elided items are left out.
+    pub fn numbered_items(&self, value: Value<'a>) -> impl Iterator<Item = Entry<'a>> {
+        let mut index = 0;
+        self.items(value).unwrap_or_default().iter().filter_map(move |&item| {
+            let position = index;
+            index += if let Value::Elided(count) = item { count as i64 } else { 1 };
+            (!matches!(item, Value::Elided(_))).then_some((Value::Int(position), item))
+        })
+    }
+
+    /// Appends items to a list or a set. If it is longer than [`LONG_LIST`], runs of simple values become one
+    /// [`Value::Elided`].
     pub fn extend_list(&mut self, list: Value<'a>, items: &[Value<'a>]) -> Result<()> {
         match list {
             Value::List(index) | Value::Set(index) => {
@@ -239,7 +248,7 @@ impl<'a> Heap<'a> {
                 let unfiltered_count = LONG_LIST.saturating_sub(list.len()).min(items.len());
                 let (unfiltered, filtered) = items.split_at(unfiltered_count);
                 list.extend_from_slice(unfiltered);
-                list.extend(filtered.iter().copied().filter(|item| item.may_be_needed()));
+                filtered.iter().for_each(|item| push_to_long_list(list, *item));
                 self.owned += (list.capacity() - before) * size_of::<Value>();
             }
             // The object is a list or a set of another class. Its items are not needed.
@@ -365,6 +374,15 @@ impl<'a> Heap<'a> {
     /// Returns all storages of the pickle, including those of tensors outside the state dict.
     pub fn storages(&self) -> &[StorageRecord<'a>] {
         &self.storages
+    }
+}
+
+/// Appends an item to a list that has [`LONG_LIST`] items or more.
+fn push_to_long_list<'a>(list: &mut Vec<Value<'a>>, item: Value<'a>) {
+    match (list.last_mut(), item) {
+        (_, item) if item.is_kept_in_long_list() => list.push(item),
+        (Some(Value::Elided(count)), _) => *count += 1,
+        _ => list.push(Value::Elided(1)),
     }
 }
 

@@ -98,10 +98,11 @@ fn read_tensors(
     budget: &mut Budget,
     device: &Device,
 ) -> Result<Contents> {
-    let Selection { tensors, skipped, warnings } = select::state_dict(pickle, classes, key, budget)?;
+    let Selection { tensors, skipped, warnings, ambiguity } =
+        select::state_dict(pickle, classes, key, budget)?;
     let records = tensors.iter().filter_map(|&(_, tensor)| pickle.heap.tensor_record(tensor).ok());
     let mut reader = TensorReader::new(source, records, budget, device);
-    let mut contents = Contents { skipped, warnings, ..Contents::default() };
+    let mut contents = Contents { skipped, warnings, ambiguity, ..Contents::default() };
     for (name, tensor) in &tensors {
         if let Value::UnsupportedTensor(kind) = tensor {
             contents.push_unsupported(name.clone(), unsupported_tensor(kind));

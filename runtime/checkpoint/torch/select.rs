@@ -1,11 +1,13 @@
 //! Finds the state dict in a saved object.
 
+use std::borrow::Cow;
+
 use crate::checkpoint::budget::Budget;
 use crate::checkpoint::contents::Skipped;
 use crate::{Error, Result};
 
 use super::class::elided;
-use super::heap::{Entry, Heap, Value};
+use super::heap::{Entry, Heap, LONG_LIST, Value};
 use super::module::ModuleWalk;
 use super::named::NamedTensors;
 use super::pickle::Pickle;
@@ -28,9 +30,11 @@ pub(super) struct Selection<'a> {
     pub tensors: Vec<(String, Value<'a>)>,
     pub skipped: Vec<Skipped>,
     pub warnings: Vec<String>,
+    /// The error for a reader that cannot compare the state dict with a network, if the file has several candidates.
+    pub ambiguity: Option<String>,
 }
 
-/// Returns the state dict. If `key` is given, searches only the entry `key` of the top-level dictionary.
+/// Returns the state dict. If `key` is given, searches only the value under `key`, see [`Search::follow`].
 ///
 /// # Errors
 ///
@@ -42,18 +46,23 @@ pub(super) fn state_dict<'a>(
     budget: &mut Budget,
 ) -> Result<Selection<'a>> {
     let mut search = Search::new(&pickle.heap, classes);
-    let mut dict = pickle.root;
+    let mut value = pickle.root;
     if let Some(key) = key {
-        let position = search.position(dict, key).ok_or_else(|| missing_key(pickle, key))?;
-        dict = search.enter(dict, position)?;
+        value = search.follow(value, key)?;
+        if search.heap.has_tensors(value) {
+            return search.finish_dict(value, budget);
+        }
     }
     for _ in 0..MAX_DEPTH {
-        if search.is_module(dict) {
-            return search.finish_module(dict, budget);
+        if search.is_module(value) {
+            return search.finish_module(value, budget);
         }
-        match search.inner(dict)? {
-            Some(position) => dict = search.enter(dict, position)?,
-            None => return search.finish_dict(dict, budget),
+        match search.inner(value)? {
+            Some(position) => value = search.enter(value, position)?,
+            None => {
+                let ambiguity = search.ambiguity(value);
+                return Ok(Selection { ambiguity, ..search.finish_dict(value, budget)? });
+            }
         }
     }
     Err(Error::msg("the dictionaries in the file are nested too deeply for a state dict"))
@@ -74,9 +83,46 @@ impl<'p, 'a> Search<'p, 'a> {
         self.heap.is_module(value) || self.classes.of(self.heap, value).is_some()
     }
 
+    /// Returns the keys and values of a dictionary, or the indices and items of a tuple or a list.
+    fn children(&self, value: Value<'a>) -> Result<Cow<'p, [Entry<'a>]>> {
+        match value {
+            Value::Tuple(_) | Value::List(_) => Ok(self.heap.numbered_items(value).take(LONG_LIST).collect()),
+            _ => self.heap.entries(value).map(Cow::Borrowed),
+        }
+    }
+
+    /// Returns the value under `key`: a key of the top-level value, or several keys separated by dots. The keys of a
+    /// tuple or a list are its indices. The empty key stands for the top-level value itself.
+    fn follow(&mut self, mut value: Value<'a>, key: &str) -> Result<Value<'a>> {
+        let mut rest = key;
+        while !rest.is_empty() || self.position(value, rest).is_some() {
+            let ends = std::iter::once(rest.len()).chain(rest.rmatch_indices('.').map(|(dot, _)| dot));
+            let mut positions = ends.filter_map(|end| Some((end, self.position(value, &rest[..end])?)));
+            let (end, position) = positions.next().ok_or_else(|| self.missing_key(value, key))?;
+            value = self.enter(value, position)?;
+            match rest[end..].strip_prefix('.') {
+                Some(after) => rest = after,
+                None => break,
+            }
+        }
+        Ok(value)
+    }
+
+    /// Returns the error for a key that leads to no container. `value` is the container in which a part of the key is
+    /// missing.
+    fn missing_key(&self, value: Value<'a>, key: &str) -> Error {
+        match self.children(value) {
+            Ok(entries) => Error::msg(format!(
+                "expected a dictionary under the key `{key}`, found {}",
+                describe(self.heap, entries.iter())
+            )),
+            Err(error) => error,
+        }
+    }
+
     /// Returns the position of the dictionary that contains the state dict, or `None` if it is `dict` itself.
     fn inner(&self, dict: Value<'a>) -> Result<Option<usize>> {
-        let entries = self.heap.entries(dict)?;
+        let Ok(entries) = self.children(dict) else { return Ok(None) };
         let known: Vec<usize> = KEYS.iter().filter_map(|key| self.position(dict, key)).collect();
         let mut visits = 0;
         let holds_tensors =
@@ -110,20 +156,24 @@ impl<'p, 'a> Search<'p, 'a> {
         false
     }
 
-    /// Returns the position of the dictionary under `key`, or `None` if `key` is missing or has another value.
-    fn position(&self, dict: Value<'a>, key: &str) -> Option<usize> {
-        let entries = self.heap.entries(dict).ok()?;
-        let position =
-            entries.iter().rposition(|entry| matches!(entry.0, Value::Str(name) if name == key))?;
+    /// Returns the position of the container or module under `key`, or `None` if `key` is missing or has another value.
+    fn position(&self, parent: Value<'a>, key: &str) -> Option<usize> {
+        let entries = self.children(parent).ok()?;
+        let position = entries.iter().rposition(|entry| match entry.0 {
+            Value::Str(name) => name == key,
+            Value::Int(number) => key.parse() == Ok(number),
+            _ => false,
+        })?;
         let value = entries[position].1;
-        (self.heap.is_dict(value) || self.is_module(value)).then_some(position)
+        let is_container = self.heap.is_dict(value) || matches!(value, Value::Tuple(_) | Value::List(_));
+        (is_container || self.is_module(value)).then_some(position)
     }
 
     /// Returns the position of the only entry that is a dictionary of tensors or, if there is none, of the only entry
     /// that contains such a dictionary. Returns `None` if there are no such entries, or if `dict` itself contains
     /// tensors.
     fn only_candidate(&self, dict: Value<'a>) -> Result<Option<usize>> {
-        let entries = self.heap.entries(dict)?;
+        let entries = self.children(dict)?;
         if self.heap.has_tensors(dict) {
             return Ok(None);
         }
@@ -146,9 +196,30 @@ impl<'p, 'a> Search<'p, 'a> {
         }
     }
 
+    /// Returns a description of the tensors of `dict` and the dictionaries of tensors in it, or `None` unless it has
+    /// both. The extra state of a module may contain tensors.
+    fn ambiguity(&self, dict: Value<'a>) -> Option<String> {
+        let entries = self.heap.entries(dict).ok().filter(|_| self.heap.has_tensors(dict))?;
+        let mut visits = 0;
+        let mut is_candidate = |&&(key, value): &&Entry<'a>| {
+            matches!(key, Value::Str(name) if !name.ends_with("_extra_state"))
+                && self.holds_tensors(value, MAX_DEPTH, &mut visits)
+        };
+        let (inner, _) = entries.iter().find(&mut is_candidate)?;
+        let (outer, _) =
+            entries.iter().find(|(key, value)| matches!(key, Value::Str(_)) && value.is_tensor())?;
+        let path = self.listing.path();
+        let inner = self.listing.path_of(*inner);
+        let outer = self.listing.path_of(*outer);
+        Some(format!(
+            "expected one dictionary of tensors, found the tensor `{outer}` beside the dictionary `{inner}`: \
+             choose with `Load::key({path:?})` or `Load::key({inner:?})`"
+        ))
+    }
+
     /// Returns the value at `position` and lists all other entries.
-    fn enter(&mut self, dict: Value<'a>, position: usize) -> Result<Value<'a>> {
-        let entries = self.heap.entries(dict)?;
+    fn enter(&mut self, parent: Value<'a>, position: usize) -> Result<Value<'a>> {
+        let entries = self.children(parent)?;
         for (i, &(key, value)) in entries.iter().enumerate() {
             if i != position {
                 self.listing.skip(key, value);
@@ -161,12 +232,9 @@ impl<'p, 'a> Search<'p, 'a> {
 
     /// Returns the tensors of `dict`, and lists its other entries.
     fn finish_dict(mut self, dict: Value<'a>, budget: &mut Budget) -> Result<Selection<'a>> {
-        let entries = self.heap.entries(dict)?;
-        if entries.is_empty() && matches!(dict, Value::Object(_)) {
-            return Err(Error::msg(format!(
-                "expected a dictionary of named tensors or a module, found an object of the class `{}`",
-                self.heap.class_name(dict)
-            )));
+        let entries = self.heap.entries(dict).unwrap_or_default();
+        if entries.is_empty() && !matches!(dict, Value::Dict(_)) {
+            return Err(self.not_a_dictionary(dict));
         }
         let mut tensors = NamedTensors::default();
         for &(key, value) in entries {
@@ -185,6 +253,21 @@ impl<'p, 'a> Search<'p, 'a> {
         self.finish(tensors, budget)
     }
 
+    /// Returns the error for a value that is neither a dictionary nor a module.
+    fn not_a_dictionary(&self, value: Value<'a>) -> Error {
+        let found = match value {
+            Value::Object(_) => format!("an object of the class `{}`", self.heap.class_name(value)),
+            Value::Tuple(_) | Value::List(_) => {
+                let items: Vec<_> = self.heap.numbered_items(value).take(LONG_LIST).collect();
+                format!("{} with the items {}", value.kind(), describe(self.heap, items.iter()))
+            }
+            _ => value.kind().to_owned(),
+        };
+        Error::msg(format!(
+            "expected a dictionary of named tensors or a module, found {found}; save `model.state_dict()`"
+        ))
+    }
+
     /// Returns the tensors of a module.
     fn finish_module(mut self, module: Value<'a>, budget: &mut Budget) -> Result<Selection<'a>> {
         let walk = ModuleWalk::new(self.heap, self.classes, &mut self.listing, budget);
@@ -200,17 +283,8 @@ impl<'p, 'a> Search<'p, 'a> {
 
     fn finish(self, tensors: NamedTensors<'a>, budget: &mut Budget) -> Result<Selection<'a>> {
         let (skipped, warning) = self.listing.finish(budget)?;
-        Ok(Selection { tensors: tensors.into_entries(), skipped, warnings: warning.into_iter().collect() })
-    }
-}
-
-fn missing_key(pickle: &Pickle, key: &str) -> Error {
-    match pickle.heap.entries(pickle.root) {
-        Ok(entries) => Error::msg(format!(
-            "expected a dictionary under the key `{key}`, found {}",
-            describe(&pickle.heap, entries.iter())
-        )),
-        Err(error) => error,
+        let warnings = warning.into_iter().collect();
+        Ok(Selection { tensors: tensors.into_entries(), skipped, warnings, ambiguity: None })
     }
 }
 
@@ -224,6 +298,7 @@ fn describe<'v, 'a: 'v>(heap: &Heap<'a>, entries: impl ExactSizeIterator<Item = 
         };
         match key {
             Value::Str(name) => format!("`{}` ({kind})", elided(name)),
+            Value::Int(number) => format!("`{number}` ({kind})"),
             other => format!("{} ({kind})", other.kind()),
         }
     });

@@ -31,16 +31,21 @@ impl<'p, 'a> Listing<'p, 'a> {
         Self { heap, visited, path: String::new(), skipped: Vec::new(), omitted: 0 }
     }
 
+    /// Returns the keys of the current dictionary, separated by dots.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Returns the path of the entry `key` of the current dictionary.
+    pub fn path_of(&self, key: Value<'_>) -> String {
+        let mut path = self.path.clone();
+        push_key(&mut path, key);
+        path
+    }
+
     /// Makes `key` part of the path of the entries that follow.
     pub fn enter(&mut self, key: Value<'_>) {
-        if !self.path.is_empty() {
-            self.path.push('.');
-        }
-        match key {
-            Value::Str(name) => self.path += &elided(name),
-            Value::Int(number) => self.path += &number.to_string(),
-            other => self.path += other.kind(),
-        }
+        push_key(&mut self.path, key);
     }
 
     /// Lists the entry `key` of the current dictionary.
@@ -82,8 +87,8 @@ impl<'p, 'a> Listing<'p, 'a> {
                 }
             }
             _ => {
-                for (i, &item) in heap.items(container).unwrap_or_default().iter().enumerate() {
-                    self.skip_at_depth(Value::Int(i as i64), item, depth + 1);
+                for (position, item) in heap.numbered_items(container) {
+                    self.skip_at_depth(position, item, depth + 1);
                 }
             }
         }
@@ -105,6 +110,18 @@ impl<'p, 'a> Listing<'p, 'a> {
             format!("the file has {} more objects that are not tensors and are not listed", self.omitted)
         });
         Ok((self.skipped, warning))
+    }
+}
+
+/// Appends a key to the keys that lead to a dictionary.
+fn push_key(path: &mut String, key: Value<'_>) {
+    if !path.is_empty() {
+        path.push('.');
+    }
+    match key {
+        Value::Str(name) => *path += &elided(name),
+        Value::Int(number) => *path += &number.to_string(),
+        other => *path += other.kind(),
     }
 }
 
@@ -134,6 +151,7 @@ impl<'a> Heap<'a> {
                 return format!("class or function {}", self.foreign_class(class));
             }
             Value::Global(_) => "class or function",
+            Value::Elided(_) => "items of a long list",
             Value::Object(object) => return self.class(object).to_string(),
         };
         name.to_owned()

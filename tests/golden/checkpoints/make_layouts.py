@@ -33,3 +33,12 @@ class Compiled:
 
 
 torch.save(Compiled(), "layout_compiled_module.pt")
+
+# State dicts that only a key selects: `state` is the Linear, `other` has other values.
+other = {name: tensor + 10 for name, tensor in state.items()}
+torch.save({"step": torch.tensor(3), "net": state, "args": {"lr": 0.1}}, "keys_beside_tensor.pt")
+torch.save({"ema": {"shadow": state, "decay": 0.9}, "net": {"a.b": other}}, "keys_nested.pt")
+torch.save((state, other, [1, 2]), "keys_tuple.pt")
+torch.save([3, {"net": state}], "keys_list.pt")
+torch.save(list(state.values()), "keys_tensors.pt")
+torch.save({**state, "head._extra_state": {"scale": torch.ones(2)}}, "keys_extra_state.pt")
