@@ -43,6 +43,7 @@ pub(crate) fn propose(
 ) -> Vec<String> {
     let mut proposals = other_prefixes(selection, signature, attempt);
     proposals.extend(other_keys(selection, attempt));
+    proposals.retain(|proposal| !proposal.partial || proposal.loaded > report.loaded.len());
     proposals.truncate(MAX_PROPOSALS);
     if proposals.is_empty() {
         proposals.extend(replacements(selection, signature, report, attempt));

@@ -17,6 +17,13 @@ pub(in super::super) fn check(tensor: &OutputTensor) -> Result<()> {
     if tensor.name.contains('\0') {
         return Err(Error::msg("the name of an array in an .npz cannot contain NUL"));
     }
+    let longest = usize::from(u16::MAX) - EXTENSION.len();
+    if tensor.name.len() > longest {
+        return Err(Error::msg(format!(
+            "expected a name of at most {longest} bytes for an .npz, found one of {}",
+            tensor.name.len()
+        )));
+    }
     tensor.check_rank()?;
     descr(tensor.dtype).map(|_| ())
 }
