@@ -7,6 +7,7 @@ mod clip;
 mod common;
 mod ctc;
 mod data;
+mod deep;
 mod lbfgs;
 mod losses;
 mod metrics;

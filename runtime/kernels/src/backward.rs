@@ -11,11 +11,14 @@ use candle_core::backprop::GradStore;
 use candle_core::{Result, Tensor, TensorId, bail};
 
 use crate::elementwise::add;
+use crate::relay;
 
 /// Computes the gradients of `loss`, as [`Tensor::backward`] does, but with less memory traffic.
 ///
 /// - `loss`: a tensor of any shape; the gradients are those of the sum of its elements
 /// - returns the gradients of all variables on which `loss` depends
+///
+/// A large graph gets a stack of its own, so that hundreds of thousands of operations in sequence fit.
 ///
 /// # Errors
 /// Fails if an operation has no gradient.
@@ -33,6 +36,19 @@ use crate::elementwise::add;
 /// # }
 /// ```
 pub fn backward(loss: &Tensor) -> Result<GradStore> {
+    let is_small = loss.device().is_cpu() && relay::live_output_count() < SMALL_GRAPH;
+    if is_small { run(loss) } else { stacker::grow(STACK_SIZE, || run(loss)) }
+}
+
+/// The size of the stack of a backward pass over a large graph, in bytes. Candle's traversal of the graph calls itself
+/// for each operation in a sequence and needs about 300 bytes for a call. The system provides the memory when it is
+/// used.
+const STACK_SIZE: usize = 256 << 20;
+
+/// A graph with fewer operations of this crate fits on every stack. Mapping a stack takes about 10 µs.
+const SMALL_GRAPH: usize = 256;
+
+fn run(loss: &Tensor) -> Result<GradStore> {
     let pass = Pass::begin(loss);
     let mut gradients = loss.backward()?;
     for (variable, total) in pass.sums() {

@@ -10,7 +10,8 @@ use candle_core::{CpuStorage, DType, Result, Shape, Tensor, bail};
 
 use crate::element::{Element, elements, not_a_float, with_elements};
 use crate::gemm::{Matrix, Product};
-use crate::operation::{self, CpuOperand, Operation};
+use crate::operation::{CpuOperand, Operation};
+use crate::relay;
 
 use super::Recurrent;
 use super::cell::Cell;
@@ -35,7 +36,7 @@ pub(super) fn run<C: Cell>(
     };
     let sizes = Sizes { steps, batch, hidden: gates / C::GATES, columns: weights.dim(1)?, reverse };
     let op = Fused { cell, sizes, bias, saved: tracked.then(OnceLock::new) };
-    let all = operation::apply([&inputs, &weights, &state], op)?;
+    let all = relay::apply([&inputs, &weights, &state], op)?;
     let outputs = all.narrow(0, 0, steps)?;
     let mut state = vec![outputs.get(sizes.time(steps - 1))?];
     for extra in 0..C::STATES - 1 {

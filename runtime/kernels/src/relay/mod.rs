@@ -74,6 +74,11 @@ struct Link {
     slot: Arc<GradientSlot>,
 }
 
+/// Returns the number of live tensors that are outputs of operations with proxy nodes, in all threads.
+pub(crate) fn live_output_count() -> usize {
+    links().len()
+}
+
 /// Returns the links of all live outputs.
 fn links() -> MutexGuard<'static, HashMap<TensorId, Link>> {
     static LINKS: LazyLock<Mutex<HashMap<TensorId, Link>>> = LazyLock::new(Mutex::default);
