@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// For each module, the kinds that its tests check.
-const TESTED: [&[&str]; 10] = [
+const TESTED: [&[&str]; 11] = [
     crate::averaging::KINDS,
     crate::conv::KINDS,
     crate::elementwise::KINDS,
@@ -13,6 +13,7 @@ const TESTED: [&[&str]; 10] = [
     crate::losses::KINDS,
     crate::norm::KINDS,
     crate::pool::KINDS,
+    crate::precision::KINDS,
     crate::resample::KINDS,
     crate::sequence::KINDS,
     crate::training::KINDS,

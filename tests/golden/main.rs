@@ -13,6 +13,7 @@ mod layer;
 mod losses;
 mod norm;
 mod pool;
+mod precision;
 mod resample;
 mod sequence;
 mod training;

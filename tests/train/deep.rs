@@ -58,10 +58,12 @@ fn twenty_thousand_steps_of_a_cell_are_trained_and_dropped() -> Result<()> {
         let y = net.forward(&x)?;
         drop(y);
         let data = vec![(x, Tensor::zeros((2, 8), DType::F32, &CPU)?)];
-        let before = net.cell.state_dict().get("weight_ih").expect("a weight").flatten_all()?.to_vec1::<f32>()?;
+        let before =
+            net.cell.state_dict().get("weight_ih").expect("a weight").flatten_all()?.to_vec1::<f32>()?;
         let history = Trainer::new(&net, mse_loss, Sgd::new(0.1)).quiet(true).fit(&data, &(), Epochs(1))?;
         assert!(history.unreached().is_empty());
-        let after = net.cell.state_dict().get("weight_ih").expect("a weight").flatten_all()?.to_vec1::<f32>()?;
+        let after =
+            net.cell.state_dict().get("weight_ih").expect("a weight").flatten_all()?.to_vec1::<f32>()?;
         assert_ne!(before, after);
         Ok(())
     })

@@ -12,4 +12,5 @@ mod lbfgs;
 mod losses;
 mod metrics;
 mod optimizers;
+mod precision;
 mod schedules;
