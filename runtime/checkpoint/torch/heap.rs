@@ -261,10 +261,28 @@ impl<'a> Heap<'a> {
     /// Returns the keys and values of a dictionary or of an object that may be one. A key may be repeated; the last
     /// value counts.
     pub fn entries(&self, value: Value<'a>) -> Result<&[Entry<'a>]> {
+        let dict = self.dict_index(value).ok_or_else(|| unexpected("a dictionary", value))?;
+        Ok(&self.dict_at(dict).entries)
+    }
+
+    /// Returns the number of dictionaries and of objects that may be dictionaries.
+    pub fn dict_count(&self) -> usize {
+        self.dicts.len() + self.objects.len()
+    }
+
+    /// Returns an index below [`dict_count`](Self::dict_count) for a dictionary or an object that may be one.
+    pub fn dict_index(&self, value: Value<'a>) -> Option<usize> {
         match value {
-            Value::Dict(index) => Ok(&self.dicts[index].entries),
-            Value::Object(index) => Ok(&self.objects[index].items.entries),
-            other => Err(unexpected("a dictionary", other)),
+            Value::Dict(index) => Some(index),
+            Value::Object(index) => Some(self.dicts.len() + index),
+            _ => None,
+        }
+    }
+
+    fn dict_at(&self, index: usize) -> &Dict<'a> {
+        match index.checked_sub(self.dicts.len()) {
+            None => &self.dicts[index],
+            Some(object) => &self.objects[object].items,
         }
     }
 
@@ -279,11 +297,7 @@ impl<'a> Heap<'a> {
 
     /// Returns `true` if the value is a dictionary with a named tensor.
     pub fn has_tensors(&self, value: Value<'a>) -> bool {
-        match value {
-            Value::Dict(index) => self.dicts[index].has_tensors,
-            Value::Object(index) => self.objects[index].items.has_tensors,
-            _ => false,
-        }
+        self.dict_index(value).is_some_and(|dict| self.dict_at(dict).has_tensors)
     }
 
     /// Adds entries to a dictionary. `items` alternates between keys and values.

@@ -19,10 +19,7 @@ const KEYS: [&str; 3] = ["state_dict", "model_state_dict", "model"];
 
 /// The maximum nesting depth of a state dict. Without a maximum, the search in a dictionary that contains itself would
 /// never end.
-const MAX_DEPTH: usize = 8;
-
-/// The maximum number of values that a search for a dictionary of tensors visits.
-const MAX_VISITS: usize = 1 << 16;
+const MAX_DEPTH: u8 = 8;
 
 /// The state dict of a file, and what else the file contains.
 pub(super) struct Selection<'a> {
@@ -124,36 +121,14 @@ impl<'p, 'a> Search<'p, 'a> {
     fn inner(&self, dict: Value<'a>) -> Result<Option<usize>> {
         let Ok(entries) = self.children(dict) else { return Ok(None) };
         let known: Vec<usize> = KEYS.iter().filter_map(|key| self.position(dict, key)).collect();
-        let mut visits = 0;
-        let holds_tensors =
-            |position: &&usize| self.holds_tensors(entries[**position].1, MAX_DEPTH, &mut visits);
+        let mut tensors = TensorSearch::new(self);
+        let holds_tensors = |position: &&usize| tensors.is_in(entries[**position].1, MAX_DEPTH);
         if let Some(position) = known.iter().find(holds_tensors) {
             return Ok(Some(*position));
         }
         let candidate = self.only_candidate(dict)?;
         // Without any tensors, a known key is an empty state dict.
         Ok(candidate.or_else(|| known.first().copied().filter(|_| !self.heap.has_tensors(dict))))
-    }
-
-    /// Returns `true` if `value` is a dictionary of tensors or a module, or contains one at most `depth` levels below.
-    fn holds_tensors(&self, value: Value<'a>, depth: usize, visits: &mut usize) -> bool {
-        if self.heap.has_tensors(value) || self.is_module(value) {
-            return true;
-        }
-        let Ok(entries) = self.heap.entries(value) else { return false };
-        if depth == 0 {
-            return false;
-        }
-        for &(key, value) in entries {
-            if *visits == MAX_VISITS {
-                return false;
-            }
-            *visits += 1;
-            if matches!(key, Value::Str(_)) && self.holds_tensors(value, depth - 1, visits) {
-                return true;
-            }
-        }
-        false
     }
 
     /// Returns the position of the container or module under `key`, or `None` if `key` is missing or has another value.
@@ -177,10 +152,10 @@ impl<'p, 'a> Search<'p, 'a> {
         if self.heap.has_tensors(dict) {
             return Ok(None);
         }
-        let candidates_within = |depth: usize| -> Vec<_> {
-            let mut visits = 0;
+        let candidates_within = |depth: u8| -> Vec<_> {
+            let mut tensors = TensorSearch::new(self);
             let all = entries.iter().enumerate();
-            all.filter(|(_, entry)| self.holds_tensors(entry.1, depth, &mut visits)).take(10).collect()
+            all.filter(|(_, entry)| tensors.is_in(entry.1, depth)).take(10).collect()
         };
         let mut candidates = candidates_within(0);
         if candidates.is_empty() {
@@ -200,10 +175,10 @@ impl<'p, 'a> Search<'p, 'a> {
     /// both. The extra state of a module may contain tensors.
     fn ambiguity(&self, dict: Value<'a>) -> Option<String> {
         let entries = self.heap.entries(dict).ok().filter(|_| self.heap.has_tensors(dict))?;
-        let mut visits = 0;
+        let mut tensors = TensorSearch::new(self);
         let mut is_candidate = |&&(key, value): &&Entry<'a>| {
             matches!(key, Value::Str(name) if !name.ends_with("_extra_state"))
-                && self.holds_tensors(value, MAX_DEPTH, &mut visits)
+                && tensors.is_in(value, MAX_DEPTH)
         };
         let (inner, _) = entries.iter().find(&mut is_candidate)?;
         let (outer, _) =
@@ -285,6 +260,35 @@ impl<'p, 'a> Search<'p, 'a> {
         let (skipped, warning) = self.listing.finish(budget)?;
         let warnings = warning.into_iter().collect();
         Ok(Selection { tensors: tensors.into_entries(), skipped, warnings, ambiguity: None })
+    }
+}
+
+/// A search for dictionaries of tensors in containers.
+struct TensorSearch<'s, 'p, 'a> {
+    search: &'s Search<'p, 'a>,
+    /// For each dictionary of the heap, how many levels were searched without result, plus 1. Dictionaries may be shared,
+    /// and contain themselves.
+    searched: Vec<u8>,
+}
+
+impl<'s, 'p, 'a> TensorSearch<'s, 'p, 'a> {
+    fn new(search: &'s Search<'p, 'a>) -> Self {
+        Self { search, searched: vec![0; search.heap.dict_count()] }
+    }
+
+    /// Returns `true` if `value` is a dictionary of tensors or a module, or contains one at most `depth` levels below.
+    fn is_in(&mut self, value: Value<'a>, depth: u8) -> bool {
+        let heap = self.search.heap;
+        if heap.has_tensors(value) || self.search.is_module(value) {
+            return true;
+        }
+        let Some(index) = heap.dict_index(value).filter(|_| depth > 0) else { return false };
+        if self.searched[index] > depth {
+            return false;
+        }
+        self.searched[index] = depth + 1;
+        let entries = heap.entries(value).unwrap_or_default();
+        entries.iter().any(|&(key, value)| matches!(key, Value::Str(_)) && self.is_in(value, depth - 1))
     }
 }
 
