@@ -4,9 +4,14 @@ use candle_core::Tensor;
 
 use crate::{Error, Result, random};
 
-use super::{Batch, Batches, Epoch};
+use super::dataset::check_index;
+use super::loader::{batch_count, checked_batch_count};
+use super::{Batch, Batches, Dataset, Epoch, Generator};
 
 /// A data set of inputs and targets: two tensors with the same first dimension.
+///
+/// It is both a source of batches, which it takes directly from the tensors, and a [`Dataset`], for a
+/// [`DataLoader`](super::DataLoader) with transforms or worker threads. The loader ignores the settings of the batches.
 ///
 /// ```
 /// use sconce::candle::{Device, Tensor};
@@ -63,7 +68,8 @@ impl TensorDataset {
         self
     }
 
-    /// Sets whether to drop the last batch if it is incomplete. Default: `false`.
+    /// Sets whether to drop the last batch if it is incomplete. Default: `false`. If no batch remains, the epoch is an
+    /// error.
     pub fn drop_last(mut self, drop: bool) -> Self {
         self.drop_last = drop;
         self
@@ -81,16 +87,12 @@ impl TensorDataset {
 
     /// Returns the number of batches, or `None` if the batch size is 0.
     pub(super) fn batches(&self) -> Option<usize> {
-        if self.drop_last {
-            self.len().checked_div(self.batch_size)
-        } else {
-            (self.batch_size > 0).then(|| self.len().div_ceil(self.batch_size))
-        }
+        batch_count(self.len(), self.batch_size, self.drop_last)
     }
 
     /// Returns a lazy iterator over the batches of one epoch.
     pub(super) fn into_epoch(self) -> Result<Epoch<'static>> {
-        let batches = self.batches().ok_or_else(|| Error::msg("expected a batch size above 0, found 0"))?;
+        let batches = checked_batch_count(self.len(), self.batch_size, self.drop_last)?;
         let order = if self.shuffle { Some(self.random_order()?) } else { None };
         Ok(Box::new((0..batches).map(move |i| self.batch(i * self.batch_size, order.as_ref()))))
     }
@@ -126,5 +128,19 @@ impl Batches for TensorDataset {
 
     fn len_hint(&self) -> Option<usize> {
         self.batches()
+    }
+}
+
+/// The examples: the inputs and the targets without the first dimension.
+impl Dataset for TensorDataset {
+    type Example = (Tensor, Tensor);
+
+    fn len(&self) -> usize {
+        self.len()
+    }
+
+    fn get(&self, index: usize, _rng: &mut Generator) -> Result<Self::Example> {
+        check_index(index, self.len())?;
+        Ok((self.inputs.get(index)?, self.targets.get(index)?))
     }
 }

@@ -1,0 +1,107 @@
+//! Reads the examples of a batch and collates them.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::{Error, Result};
+
+use super::super::{Dataset, Generator};
+use super::order::{Draw, NO_EXAMPLE};
+
+/// Builds a batch from its examples and their indices.
+pub(super) type Finish<E, B> = Arc<dyn Fn(Vec<E>, &[usize], &mut Generator) -> Result<B> + Send + Sync>;
+
+/// The examples of an epoch and how they become batches.
+pub(super) struct Plan<D: Dataset, B> {
+    pub dataset: Arc<D>,
+    pub finish: Finish<D::Example, B>,
+    pub draws: Vec<Draw>,
+    /// The seed and the number of the epoch.
+    pub key: [u64; 2],
+    pub batch_size: usize,
+    pub skip_corrupt: bool,
+}
+
+/// A batch with the errors of the examples that were left out of it.
+pub(super) struct Produced<B> {
+    /// `None` if every example was left out.
+    pub batch: Option<Result<B>>,
+    pub skipped: usize,
+    pub first_error: Option<Error>,
+}
+
+impl<B> Produced<B> {
+    pub fn failed(error: Error) -> Self {
+        Self { batch: Some(Err(error)), skipped: 0, first_error: None }
+    }
+}
+
+/// An object-safe [`Plan`].
+pub(super) trait Produce<B>: Send + Sync {
+    /// Returns the batch at `position`. Returns early, with any result, after `stopped` is set.
+    fn produce(&self, position: usize, stopped: &AtomicBool) -> Produced<B>;
+}
+
+impl<D: Dataset, B: Send> Produce<B> for Plan<D, B> {
+    fn produce(&self, position: usize, stopped: &AtomicBool) -> Produced<B> {
+        let start = position * self.batch_size;
+        let end = (start + self.batch_size).min(self.draws.len());
+        let mut examples = Vec::with_capacity(end - start);
+        let mut indices = Vec::with_capacity(end - start);
+        let mut produced = Produced { batch: None, skipped: 0, first_error: None };
+        for draw in &self.draws[start..end] {
+            if stopped.load(Ordering::Relaxed) {
+                return produced;
+            }
+            match self.example(*draw) {
+                Ok(Ok(example)) => {
+                    examples.push(example);
+                    indices.push(draw.index);
+                }
+                Ok(Err(error)) if self.skip_corrupt => {
+                    produced.skipped += 1;
+                    produced.first_error.get_or_insert(error);
+                }
+                Ok(Err(error)) | Err(error) => return Produced::failed(error),
+            }
+        }
+        if !examples.is_empty() {
+            produced.batch = Some(self.batch(position, examples, &indices));
+        }
+        produced
+    }
+}
+
+impl<D: Dataset, B> Plan<D, B> {
+    /// Reads an example. The outer error is a panic, the inner error a corrupt example.
+    fn example(&self, draw: Draw) -> Result<Result<D::Example>> {
+        let [seed, epoch] = self.key;
+        let mut rng = Generator::from_key([seed, epoch, draw.index as u64, draw.repeat]);
+        let name = |error: Error| Error::msg(format!("example {}: {error}", draw.index));
+        let example = catch(|| self.dataset.get(draw.index, &mut rng)).map_err(name)?;
+        Ok(example.map_err(name))
+    }
+
+    /// Builds the batch at `position`.
+    fn batch(&self, position: usize, examples: Vec<D::Example>, indices: &[usize]) -> Result<B> {
+        let [seed, epoch] = self.key;
+        let mut rng = Generator::from_key([seed, epoch, position as u64, NO_EXAMPLE]);
+        let batch = catch(|| (self.finish)(examples, indices, &mut rng)).flatten();
+        batch.map_err(|error| Error::msg(format!("batch {}: {error}", position + 1)))
+    }
+}
+
+/// Calls `f` and turns a panic into an error.
+pub(super) fn catch<T>(f: impl FnOnce() -> T) -> Result<T> {
+    // The caller drops everything that `f` used, except for the data set, whose `get` takes `&self`.
+    catch_unwind(AssertUnwindSafe(f))
+        .map_err(|payload| Error::msg(format!("panicked: {}", message(&*payload))))
+}
+
+/// Returns the message of a panic.
+fn message(payload: &(dyn Any + Send)) -> &str {
+    let text = payload.downcast_ref::<&str>().copied();
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no message)")
+}
