@@ -14,6 +14,7 @@ mod losses;
 mod metrics;
 mod optimizers;
 mod precision;
+mod readers;
 mod sampling;
 mod schedules;
 mod transforms;

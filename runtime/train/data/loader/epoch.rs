@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::{Error, Result};
 
 use super::super::Dataset;
-use super::plan::{Plan, Produce, Produced};
+use super::batch_reader::{BatchReader, ReadBatch, ReadOutcome};
 use super::workers::Workers;
 
 /// The batches of one epoch of a [`DataLoader`](super::DataLoader).
@@ -27,7 +27,7 @@ use super::workers::Workers;
 /// # }
 /// ```
 pub struct LoaderEpoch<B> {
-    plan: Arc<dyn Produce<B>>,
+    reader: Arc<dyn ReadBatch<B>>,
     /// The position of the next batch.
     next: usize,
     batches: usize,
@@ -43,14 +43,14 @@ pub struct LoaderEpoch<B> {
 
 impl<B: Send + 'static> LoaderEpoch<B> {
     pub(super) fn new<D: Dataset + 'static>(
-        plan: Plan<D, B>,
+        reader: BatchReader<D, B>,
         batches: usize,
         workers: usize,
         skipped: Arc<AtomicUsize>,
     ) -> Self {
-        let skip_corrupt = plan.skip_corrupt;
+        let skip_corrupt = reader.skip_corrupt;
         Self {
-            plan: Arc::new(plan),
+            reader: Arc::new(reader),
             next: 0,
             batches,
             workers,
@@ -63,14 +63,14 @@ impl<B: Send + 'static> LoaderEpoch<B> {
     }
 
     /// Returns the batch at the next position.
-    fn produce(&mut self) -> Result<Produced<B>> {
+    fn read(&mut self) -> Result<ReadOutcome<B>> {
         if self.workers == 0 {
-            return Ok(self.plan.produce(self.next, &AtomicBool::new(false)));
+            return Ok(self.reader.read(self.next, &AtomicBool::new(false)));
         }
         let workers = match &mut self.running {
             Some(workers) => workers,
             None => {
-                let workers = Workers::start(&self.plan, self.workers, self.next, self.batches)?;
+                let workers = Workers::start(&self.reader, self.workers, self.next, self.batches)?;
                 self.running.insert(workers)
             }
         };
@@ -89,22 +89,22 @@ impl<B: Send + 'static> Iterator for LoaderEpoch<B> {
 
     fn next(&mut self) -> Option<Result<B>> {
         while self.next < self.batches {
-            let produced = match self.produce() {
-                Ok(produced) => produced,
+            let outcome = match self.read() {
+                Ok(outcome) => outcome,
                 Err(error) => {
                     self.next = self.batches;
                     return Some(Err(error));
                 }
             };
             self.next += 1;
-            self.skipped.fetch_add(produced.skipped, Ordering::Relaxed);
-            if let Some(batch) = produced.batch {
+            self.skipped.fetch_add(outcome.skipped, Ordering::Relaxed);
+            if let Some(batch) = outcome.batch {
                 self.is_empty = false;
                 self.only_skipped = None;
                 return Some(batch);
             }
             if self.is_empty && self.only_skipped.is_none() {
-                self.only_skipped = produced.first_error;
+                self.only_skipped = outcome.first_error;
             }
         }
         self.running = None;

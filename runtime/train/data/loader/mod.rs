@@ -1,8 +1,8 @@
 //! The data loader: a data set becomes shuffled batches, which worker threads prepare ahead of time.
 
+mod batch_reader;
 mod epoch;
 mod order;
-mod plan;
 mod workers;
 
 use std::fmt;
@@ -13,8 +13,8 @@ use crate::{Error, Result, random};
 
 use super::{Batch, Batches, Collate, Dataset, Epoch, Generator, WeightedSampler};
 
+use batch_reader::{BatchReader, CollateFn};
 use order::Order;
-use plan::{Finish, Plan};
 
 pub use epoch::LoaderEpoch;
 
@@ -52,7 +52,7 @@ pub use epoch::LoaderEpoch;
 /// continues with the next batch.
 pub struct DataLoader<D: Dataset, B> {
     dataset: Arc<D>,
-    finish: Finish<D::Example, B>,
+    collate: CollateFn<D::Example, B>,
     batch_size: usize,
     order: Order,
     seed: Option<u64>,
@@ -93,7 +93,7 @@ impl<D: Dataset, B> DataLoader<D, B> {
     {
         Self {
             dataset: Arc::new(dataset),
-            finish: Arc::new(move |examples, indices, _| collate(examples, indices)),
+            collate: Arc::new(move |examples, indices, _| collate(examples, indices)),
             batch_size: 64,
             order: Order::Sequential,
             seed: None,
@@ -105,8 +105,8 @@ impl<D: Dataset, B> DataLoader<D, B> {
         }
     }
 
-    /// Applies `f` to each batch, in the workers. Its random numbers depend only on the seed, the epoch and the position
-    /// of the batch.
+    /// Applies `f` to each batch, in the workers. Its random numbers depend only on the seed, the epoch and the
+    /// position of the batch.
     ///
     /// ```
     /// use sconce::prelude::*;
@@ -124,10 +124,10 @@ impl<D: Dataset, B> DataLoader<D, B> {
         D: 'static,
         B: 'static,
     {
-        let finish = self.finish;
+        let collate = self.collate;
         DataLoader {
             dataset: self.dataset,
-            finish: Arc::new(move |examples, indices, rng| f(finish(examples, indices, rng)?, rng)),
+            collate: Arc::new(move |examples, indices, rng| f(collate(examples, indices, rng)?, rng)),
             batch_size: self.batch_size,
             order: self.order,
             seed: self.seed,
@@ -228,15 +228,15 @@ where
             Some(seed) => [seed, self.epoch.fetch_add(1, Ordering::Relaxed)],
             None => [random::seed(), 0],
         };
-        let plan = Plan {
+        let reader = BatchReader {
             dataset: self.dataset.clone(),
-            finish: self.finish.clone(),
+            collate: self.collate.clone(),
             draws: self.order.draws(self.dataset.len(), key)?,
             key,
             batch_size: self.batch_size,
             skip_corrupt: self.skip_corrupt,
         };
-        Ok(LoaderEpoch::new(plan, batches, self.workers, self.skipped.clone()))
+        Ok(LoaderEpoch::new(reader, batches, self.workers, self.skipped.clone()))
     }
 }
 

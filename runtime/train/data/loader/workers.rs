@@ -1,4 +1,4 @@
-//! Worker threads, which produce batches ahead of the consumer.
+//! Worker threads, which read batches ahead of the consumer.
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -8,7 +8,7 @@ use std::thread::{Builder, JoinHandle};
 
 use crate::{Error, Result};
 
-use super::plan::{Produce, Produced, catch};
+use super::batch_reader::{ReadBatch, ReadOutcome, catch};
 
 /// The number of batches that may be ready or in progress, for each worker.
 const BATCHES_PER_WORKER: usize = 2;
@@ -38,12 +38,12 @@ struct State<B> {
     next: usize,
     /// The position of the next batch that the consumer takes.
     wanted: usize,
-    ready: BTreeMap<usize, Produced<B>>,
+    ready: BTreeMap<usize, ReadOutcome<B>>,
 }
 
 impl<B: Send + 'static> Workers<B> {
     /// Starts `count` threads for the batches from position `first` on.
-    pub fn start(plan: &Arc<dyn Produce<B>>, count: usize, first: usize, batches: usize) -> Result<Self> {
+    pub fn start(reader: &Arc<dyn ReadBatch<B>>, count: usize, first: usize, batches: usize) -> Result<Self> {
         let count = count.min(batches - first);
         let queue = Arc::new(Queue {
             state: Mutex::new(State { next: first, wanted: first, ready: BTreeMap::new() }),
@@ -55,10 +55,10 @@ impl<B: Send + 'static> Workers<B> {
         });
         let mut workers = Self { queue, threads: Vec::with_capacity(count) };
         for index in 0..count {
-            let plan = plan.clone();
+            let reader = reader.clone();
             let queue = workers.queue.clone();
             let thread =
-                Builder::new().name(format!("data loader {index}")).spawn(move || queue.work(&*plan));
+                Builder::new().name(format!("data loader {index}")).spawn(move || queue.work(&*reader));
             let thread = thread.map_err(|error| {
                 Error::msg(format!("cannot start worker thread {} of {count}: {error}", index + 1))
             })?;
@@ -68,14 +68,14 @@ impl<B: Send + 'static> Workers<B> {
     }
 
     /// Waits for the next batch.
-    pub fn take(&self) -> Produced<B> {
+    pub fn take(&self) -> ReadOutcome<B> {
         let mut state = self.queue.lock();
         loop {
             let wanted = state.wanted;
-            if let Some(produced) = state.ready.remove(&wanted) {
+            if let Some(outcome) = state.ready.remove(&wanted) {
                 state.wanted += 1;
                 self.queue.space.notify_all();
-                return produced;
+                return outcome;
             }
             state = self.queue.ready.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
@@ -98,12 +98,12 @@ impl<B: Send + 'static> Workers<B> {
 
 impl<B> Queue<B> {
     /// The loop of a worker thread.
-    fn work(&self, plan: &dyn Produce<B>) {
+    fn work(&self, reader: &dyn ReadBatch<B>) {
         while let Some(position) = self.claim() {
             // A panic outside of the data set and the collation, such as one in the destructor of an example, must not
             // end the thread: the consumer would wait for the batch forever.
-            let produced = catch(|| plan.produce(position, &self.stopped));
-            self.put(position, produced.unwrap_or_else(Produced::failed));
+            let outcome = catch(|| reader.read(position, &self.stopped));
+            self.put(position, outcome.unwrap_or_else(ReadOutcome::failed));
         }
     }
 
@@ -123,10 +123,10 @@ impl<B> Queue<B> {
     }
 
     /// Passes a batch to the consumer, unless it was skipped.
-    fn put(&self, position: usize, produced: Produced<B>) {
+    fn put(&self, position: usize, outcome: ReadOutcome<B>) {
         let mut state = self.lock();
         if position >= state.wanted {
-            state.ready.insert(position, produced);
+            state.ready.insert(position, outcome);
             self.ready.notify_all();
         }
     }

@@ -85,11 +85,10 @@ impl Transform for ColorJitter {
             if range == 0. {
                 continue;
             }
-            let factor = rng.uniform((1. - range).max(0.), 1. + range) as f32;
             match adjustment {
-                0 => image.adjust_brightness(factor),
-                1 => image.adjust_contrast(factor)?,
-                2 => image.adjust_saturation(factor)?,
+                0 => image.adjust_brightness(factor(range, rng)),
+                1 => image.adjust_contrast(factor(range, rng))?,
+                2 => image.adjust_saturation(factor(range, rng))?,
                 _ => image.adjust_hue(rng.uniform(-range, range) as f32)?,
             }
         }
@@ -112,8 +111,8 @@ impl Image {
         self.pixels.iter_mut().for_each(|pixel| *pixel = blend(*pixel, 0., factor));
     }
 
-    /// Moves the pixels away from the mean brightness of the image by `factor`, and limits them to `0..=1`. The factor 0
-    /// gives a gray image.
+    /// Moves the pixels away from the mean brightness of the image by `factor`, and limits them to `0..=1`. The factor
+    /// 0 gives a gray image.
     ///
     /// ```
     /// use sconce::train::data::transforms::Image;
@@ -209,6 +208,11 @@ impl Image {
         }
         Err(Error::msg(format!("expected an image with 1 or 3 channels, found {}", self.channels)))
     }
+}
+
+/// Returns a random factor from `1 - range`, at least 0, to `1 + range`.
+fn factor(range: f64, rng: &mut Generator) -> f32 {
+    rng.uniform((1. - range).max(0.), 1. + range) as f32
 }
 
 /// Returns `factor · a + (1 − factor) · b`, limited to `0..=1`.

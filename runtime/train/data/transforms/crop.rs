@@ -37,8 +37,8 @@ impl Transform for CenterCrop {
     }
 }
 
-/// Returns the first coordinate of a centered crop of length `crop`. Rounds as torchvision does: half to even for crops,
-/// toward 0 for padding.
+/// Returns the first coordinate of a centered crop of length `crop`. Rounds as torchvision does: half to even for
+/// crops, toward 0 for padding.
 fn center(length: usize, crop: usize) -> isize {
     if crop > length {
         return -(((crop - length) / 2) as isize);

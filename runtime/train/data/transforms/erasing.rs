@@ -27,8 +27,8 @@ impl RandomErasing {
     /// The number of random rectangles that are tried before the image is left unchanged.
     const ATTEMPTS: usize = 10;
 
-    /// Creates the transform with the probability of erasing, and torchvision's other defaults: 2 % to 33 % of the area,
-    /// an aspect ratio from 0.3 to 3.3, and the value 0.
+    /// Creates the transform with the probability of erasing, and torchvision's other defaults: 2 % to 33 % of the
+    /// area, an aspect ratio from 0.3 to 3.3, and the value 0.
     pub fn new(p: f64) -> Self {
         Self { p, scale: [0.02, 0.33], ratio: [0.3, 3.3], value: 0. }
     }

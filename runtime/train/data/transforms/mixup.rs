@@ -41,8 +41,8 @@ impl Mixup {
     /// probabilities `[batch, classes]`. The new targets are f32 probabilities `[batch, classes]`.
     ///
     /// # Errors
-    /// Fails if `alpha` is not above 0, if the inputs are not floating point, if the targets have another shape, or if a
-    /// class is out of range.
+    /// Fails if `alpha` is not above 0, if the inputs are not floating point, if the targets have another shape, or if
+    /// a class is out of range.
     pub fn apply(&self, (inputs, targets): Batch, rng: &mut Generator) -> Result<Batch> {
         if !(self.alpha > 0. && self.alpha.is_finite()) {
             return Err(Error::msg(format!("Mixup: expected an alpha above 0, found {}", self.alpha)));

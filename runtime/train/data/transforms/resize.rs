@@ -58,8 +58,8 @@ fn scaled(long: usize, to: usize, from: usize) -> usize {
 }
 
 impl Image {
-    /// Resizes the image bilinearly with antialiasing, like `torch.nn.functional.interpolate` with `mode="bilinear"` and
-    /// `antialias=True`.
+    /// Resizes the image bilinearly with antialiasing, like `torch.nn.functional.interpolate` with `mode="bilinear"`
+    /// and `antialias=True`.
     ///
     /// ```
     /// use sconce::train::data::transforms::Image;

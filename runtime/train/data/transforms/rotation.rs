@@ -48,8 +48,8 @@ impl Transform for RandomRotation {
 }
 
 impl Image {
-    /// Rotates the image counterclockwise around its center, with bilinear interpolation. The size stays the same. Pixels
-    /// from outside of the image are `fill`.
+    /// Rotates the image counterclockwise around its center, with bilinear interpolation. The size stays the same.
+    /// Pixels from outside of the image are `fill`.
     ///
     /// ```
     /// use sconce::train::data::transforms::Image;
@@ -85,8 +85,8 @@ impl Image {
         Ok(rotated)
     }
 
-    /// Returns the four pixels around a position, as indices within a channel, with their weights. Pixels outside of the
-    /// image have the weight 0.
+    /// Returns the four pixels around a position, as indices within a channel, with their weights. Pixels outside of
+    /// the image have the weight 0.
     fn bilinear_taps(&self, row: f64, column: f64) -> [(usize, f32); 4] {
         let (top, left) = (row.floor(), column.floor());
         let (below, right) = (row - top, column - left);

@@ -11,12 +11,12 @@ use super::super::{Dataset, Generator};
 use super::order::{Draw, NO_EXAMPLE};
 
 /// Builds a batch from its examples and their indices.
-pub(super) type Finish<E, B> = Arc<dyn Fn(Vec<E>, &[usize], &mut Generator) -> Result<B> + Send + Sync>;
+pub(super) type CollateFn<E, B> = Arc<dyn Fn(Vec<E>, &[usize], &mut Generator) -> Result<B> + Send + Sync>;
 
 /// The examples of an epoch and how they become batches.
-pub(super) struct Plan<D: Dataset, B> {
+pub(super) struct BatchReader<D: Dataset, B> {
     pub dataset: Arc<D>,
-    pub finish: Finish<D::Example, B>,
+    pub collate: CollateFn<D::Example, B>,
     pub draws: Vec<Draw>,
     /// The seed and the number of the epoch.
     pub key: [u64; 2],
@@ -25,35 +25,35 @@ pub(super) struct Plan<D: Dataset, B> {
 }
 
 /// A batch with the errors of the examples that were left out of it.
-pub(super) struct Produced<B> {
+pub(super) struct ReadOutcome<B> {
     /// `None` if every example was left out.
     pub batch: Option<Result<B>>,
     pub skipped: usize,
     pub first_error: Option<Error>,
 }
 
-impl<B> Produced<B> {
+impl<B> ReadOutcome<B> {
     pub fn failed(error: Error) -> Self {
         Self { batch: Some(Err(error)), skipped: 0, first_error: None }
     }
 }
 
-/// An object-safe [`Plan`].
-pub(super) trait Produce<B>: Send + Sync {
+/// An object-safe [`BatchReader`].
+pub(super) trait ReadBatch<B>: Send + Sync {
     /// Returns the batch at `position`. Returns early, with any result, after `stopped` is set.
-    fn produce(&self, position: usize, stopped: &AtomicBool) -> Produced<B>;
+    fn read(&self, position: usize, stopped: &AtomicBool) -> ReadOutcome<B>;
 }
 
-impl<D: Dataset, B: Send> Produce<B> for Plan<D, B> {
-    fn produce(&self, position: usize, stopped: &AtomicBool) -> Produced<B> {
+impl<D: Dataset, B: Send> ReadBatch<B> for BatchReader<D, B> {
+    fn read(&self, position: usize, stopped: &AtomicBool) -> ReadOutcome<B> {
         let start = position * self.batch_size;
         let end = (start + self.batch_size).min(self.draws.len());
         let mut examples = Vec::with_capacity(end - start);
         let mut indices = Vec::with_capacity(end - start);
-        let mut produced = Produced { batch: None, skipped: 0, first_error: None };
+        let mut outcome = ReadOutcome { batch: None, skipped: 0, first_error: None };
         for draw in &self.draws[start..end] {
             if stopped.load(Ordering::Relaxed) {
-                return produced;
+                return outcome;
             }
             match self.example(*draw) {
                 Ok(Ok(example)) => {
@@ -61,20 +61,20 @@ impl<D: Dataset, B: Send> Produce<B> for Plan<D, B> {
                     indices.push(draw.index);
                 }
                 Ok(Err(error)) if self.skip_corrupt => {
-                    produced.skipped += 1;
-                    produced.first_error.get_or_insert(error);
+                    outcome.skipped += 1;
+                    outcome.first_error.get_or_insert(error);
                 }
-                Ok(Err(error)) | Err(error) => return Produced::failed(error),
+                Ok(Err(error)) | Err(error) => return ReadOutcome::failed(error),
             }
         }
         if !examples.is_empty() {
-            produced.batch = Some(self.batch(position, examples, &indices));
+            outcome.batch = Some(self.batch(position, examples, &indices));
         }
-        produced
+        outcome
     }
 }
 
-impl<D: Dataset, B> Plan<D, B> {
+impl<D: Dataset, B> BatchReader<D, B> {
     /// Reads an example. The outer error is a panic, the inner error a corrupt example.
     fn example(&self, draw: Draw) -> Result<Result<D::Example>> {
         let [seed, epoch] = self.key;
@@ -88,7 +88,7 @@ impl<D: Dataset, B> Plan<D, B> {
     fn batch(&self, position: usize, examples: Vec<D::Example>, indices: &[usize]) -> Result<B> {
         let [seed, epoch] = self.key;
         let mut rng = Generator::from_key([seed, epoch, position as u64, NO_EXAMPLE]);
-        let batch = catch(|| (self.finish)(examples, indices, &mut rng)).flatten();
+        let batch = catch(|| (self.collate)(examples, indices, &mut rng)).flatten();
         batch.map_err(|error| Error::msg(format!("batch {}: {error}", position + 1)))
     }
 }
