@@ -87,7 +87,7 @@ impl RandomCrop {
     fn start(&self, length: usize, crop: usize, rng: &mut Generator) -> Option<isize> {
         let padded = length.checked_add(self.padding.checked_mul(2)?)?;
         let positions = padded.checked_sub(crop)?.checked_add(1)?;
-        rng.below(positions).checked_signed_diff(self.padding)
+        isize::try_from(rng.below(positions)).ok()?.checked_sub_unsigned(self.padding)
     }
 }
 
