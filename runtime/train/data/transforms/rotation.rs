@@ -66,40 +66,44 @@ impl Image {
     /// Fails if the image takes more than 1 GiB.
     pub fn rotate(&self, degrees: f64, fill: f32) -> Result<Self> {
         let (sin, cos) = degrees.to_radians().sin_cos();
-        let center = [self.height, self.width].map(|length| (length as f64 - 1.) / 2.);
+        let [center_row, center_column] = [self.height, self.width].map(|length| (length as f64 - 1.) / 2.);
         let mut rotated = self.filled(self.height, self.width, fill)?;
         for y in 0..self.height {
+            let from_row = y as f64 - center_row;
             for x in 0..self.width {
-                let from_center = [y as f64 - center[0], x as f64 - center[1]];
-                let row = sin * from_center[1] + cos * from_center[0] + center[0];
-                let column = cos * from_center[1] - sin * from_center[0] + center[1];
-                let taps = self.bilinear_taps(row, column);
-                let outside = 1. - taps.iter().map(|(_, weight)| weight).sum::<f32>();
-                let planes = self.planes().zip(rotated.planes_mut());
-                planes.for_each(|(source, plane)| {
-                    let sum: f32 = taps.iter().map(|(index, weight)| source[*index] * weight).sum();
-                    plane[y * self.width + x] = sum + outside * fill;
-                });
+                let from_column = x as f64 - center_column;
+                let row = sin * from_column + cos * from_row + center_row;
+                let column = cos * from_column - sin * from_row + center_column;
+                let reaches = |position: f64, length: usize| position > -1. && position < length as f64;
+                if reaches(row, self.height) && reaches(column, self.width) {
+                    let taps = self.bilinear_taps(row, column);
+                    let outside = fill * (1. - taps.iter().map(|(_, weight)| weight).sum::<f32>());
+                    for (source, plane) in self.planes().zip(rotated.planes_mut()) {
+                        let pixel = taps.iter().map(|(index, weight)| source[*index] * weight).sum::<f32>();
+                        plane[y * self.width + x] = pixel + outside;
+                    }
+                }
             }
         }
         Ok(rotated)
     }
 
-    /// Returns the four pixels around a position, as indices within a channel, with their weights. Pixels outside of
-    /// the image have the weight 0.
+    /// Returns the four pixels around a position that is less than one pixel outside of the image, as indices within a
+    /// channel, with their weights. Pixels outside of the image have the weight 0.
     fn bilinear_taps(&self, row: f64, column: f64) -> [(usize, f32); 4] {
-        let (top, left) = (row.floor(), column.floor());
-        let (below, right) = (row - top, column - left);
-        let corners = [
-            (top, left, (1. - below) * (1. - right)),
-            (top, left + 1., (1. - below) * right),
-            (top + 1., left, below * (1. - right)),
-            (top + 1., left + 1., below * right),
-        ];
-        corners.map(|(row, column, weight)| {
-            let inside =
-                (0. ..self.height as f64).contains(&row) && (0. ..self.width as f64).contains(&column);
-            if inside { (row as usize * self.width + column as usize, weight as f32) } else { (0, 0.) }
-        })
+        // The positions are above -1, so the conversion rounds down. `floor` is a slow call without SSE 4.1.
+        let [top, left] = [row, column].map(|position| (position + 1.) as isize - 1);
+        let [below, right] = [row - top as f64, column - left as f64].map(|part| part as f32);
+        let tap = |row: isize, column: isize, weight: f32| {
+            // A negative coordinate becomes a large number.
+            let inside = (row as usize) < self.height && (column as usize) < self.width;
+            if inside { (row as usize * self.width + column as usize, weight) } else { (0, 0.) }
+        };
+        [
+            tap(top, left, (1. - below) * (1. - right)),
+            tap(top, left + 1, (1. - below) * right),
+            tap(top + 1, left, below * (1. - right)),
+            tap(top + 1, left + 1, below * right),
+        ]
     }
 }
