@@ -224,6 +224,33 @@ fn a_panic_outside_of_the_data_set_is_an_error_of_its_batch() -> Result<()> {
 }
 
 #[test]
+fn a_panic_in_the_destructor_of_an_example_is_an_error_of_its_batch() -> Result<()> {
+    struct PanicsOnDrop(usize);
+    impl Drop for PanicsOnDrop {
+        fn drop(&mut self) {
+            assert_ne!(self.0, 2, "in the destructor");
+        }
+    }
+    for workers in [0, 2] {
+        let data = dataset_fn(6, |index, _| match index {
+            3 => Err(Error::msg("corrupt")),
+            _ => Ok(PanicsOnDrop(index)),
+        });
+        let loader = DataLoader::with_collate(data, |examples, _| Ok(examples.len()));
+        let results: Vec<_> = loader.batch_size(2).workers(workers).iter()?.collect();
+        assert_eq!(results.len(), 3);
+        // The error of example 3 drops example 2.
+        let message = message(results[1].as_ref());
+        assert!(
+            message.starts_with("batch 2: panicked: ") && message.contains("in the destructor"),
+            "{message}"
+        );
+        assert!(results[0].is_ok() && results[2].is_ok());
+    }
+    Ok(())
+}
+
+#[test]
 fn corrupt_examples_can_be_skipped_and_counted() -> Result<()> {
     for workers in [0, 3] {
         let data = dataset_fn(10, |index, _| match index {

@@ -36,8 +36,8 @@ pub type Epoch<'a> = Box<dyn Iterator<Item = Result<Batch>> + 'a>;
 /// A source of batches that can be iterated once per epoch.
 ///
 /// Implemented for [`TensorDataset`], for precomputed batches (`Vec<Batch>`), and for a pair of tensors, which acts
-/// like a shuffled `TensorDataset` with batches of 64. [`from_fn`] creates a source from a function that returns an
-/// iterator.
+/// like a shuffled `TensorDataset` with batches of 64. [`from_fn`](super::from_fn()) creates a source from a function
+/// that returns an iterator.
 ///
 /// ```
 /// use sconce::prelude::*;

@@ -24,18 +24,24 @@ pub(super) struct BatchReader<D: Dataset, B> {
     pub skip_corrupt: bool,
 }
 
-/// A batch with the errors of the examples that were left out of it.
+/// A batch, or the error of reading it.
 pub(super) struct ReadOutcome<B> {
-    /// `None` if every example was left out.
+    /// `None` if every example was skipped.
     pub batch: Option<Result<B>>,
+    /// The number of examples that were skipped.
     pub skipped: usize,
+    /// The error of the first example that was skipped.
     pub first_error: Option<Error>,
 }
 
-impl<B> ReadOutcome<B> {
-    pub fn failed(error: Error) -> Self {
-        Self { batch: Some(Err(error)), skipped: 0, first_error: None }
-    }
+/// Reads the batch at `position`. Turns a panic outside of the data set and the collation, such as one in the
+/// destructor of an example, into the error of the batch: a worker thread must not end, because the consumer would wait
+/// for its batch forever.
+pub(super) fn read<B>(reader: &dyn ReadBatch<B>, position: usize, stopped: &AtomicBool) -> ReadOutcome<B> {
+    catch(|| reader.read(position, stopped)).unwrap_or_else(|error| {
+        let error = Error::msg(format!("batch {}: {error}", position + 1));
+        ReadOutcome { batch: Some(Err(error)), skipped: 0, first_error: None }
+    })
 }
 
 /// An object-safe [`BatchReader`].
@@ -64,7 +70,10 @@ impl<D: Dataset, B: Send> ReadBatch<B> for BatchReader<D, B> {
                     outcome.skipped += 1;
                     outcome.first_error.get_or_insert(error);
                 }
-                Ok(Err(error)) | Err(error) => return ReadOutcome::failed(error),
+                Ok(Err(error)) | Err(error) => {
+                    outcome.batch = Some(Err(error));
+                    return outcome;
+                }
             }
         }
         if !examples.is_empty() {
@@ -94,7 +103,7 @@ impl<D: Dataset, B> BatchReader<D, B> {
 }
 
 /// Calls `f` and turns a panic into an error.
-pub(super) fn catch<T>(f: impl FnOnce() -> T) -> Result<T> {
+fn catch<T>(f: impl FnOnce() -> T) -> Result<T> {
     // The caller drops everything that `f` used, except for the data set, whose `get` takes `&self`.
     catch_unwind(AssertUnwindSafe(f))
         .map_err(|payload| Error::msg(format!("panicked: {}", message(&*payload))))

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::{Error, Result};
 
 use super::super::Dataset;
-use super::batch_reader::{BatchReader, ReadBatch, ReadOutcome};
+use super::batch_reader::{BatchReader, ReadBatch, ReadOutcome, read};
 use super::workers::Workers;
 
 /// The batches of one epoch of a [`DataLoader`](super::DataLoader).
@@ -65,7 +65,7 @@ impl<B: Send + 'static> LoaderEpoch<B> {
     /// Returns the batch at the next position.
     fn read(&mut self) -> Result<ReadOutcome<B>> {
         if self.workers == 0 {
-            return Ok(self.reader.read(self.next, &AtomicBool::new(false)));
+            return Ok(read(&*self.reader, self.next, &AtomicBool::new(false)));
         }
         let workers = match &mut self.running {
             Some(workers) => workers,

@@ -8,7 +8,7 @@ use std::thread::{Builder, JoinHandle};
 
 use crate::{Error, Result};
 
-use super::batch_reader::{ReadBatch, ReadOutcome, catch};
+use super::batch_reader::{ReadBatch, ReadOutcome, read};
 
 /// The number of batches that may be ready or in progress, for each worker.
 const BATCHES_PER_WORKER: usize = 2;
@@ -100,10 +100,7 @@ impl<B> Queue<B> {
     /// The loop of a worker thread.
     fn work(&self, reader: &dyn ReadBatch<B>) {
         while let Some(position) = self.claim() {
-            // A panic outside of the data set and the collation, such as one in the destructor of an example, must not
-            // end the thread: the consumer would wait for the batch forever.
-            let outcome = catch(|| reader.read(position, &self.stopped));
-            self.put(position, outcome.unwrap_or_else(ReadOutcome::failed));
+            self.put(position, read(reader, position, &self.stopped));
         }
     }
 
