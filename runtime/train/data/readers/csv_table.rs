@@ -136,7 +136,8 @@ impl CsvTable {
     ///
     /// # Errors
     /// Fails if the file cannot be read or is not UTF-8, if it is empty, or if a row does not have one field for each
-    /// column. The message begins with the path and the line.
+    /// column. The message begins with the path and the line. The content of a compressed file may have at most 64
+    /// times the bytes of the file plus 8 MiB.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         Self::options().read(path)
     }
