@@ -4,12 +4,11 @@
 #[path = "common/arguments.rs"]
 mod arguments;
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use flate2::read::GzDecoder;
 use lexopt::prelude::*;
 use sconce::prelude::*;
+use sconce::train::data::read_idx;
 
 const HELP: &str = "\
 Trains on 8,000 images of Fashion-MNIST and tests on 2,000 further images.
@@ -81,37 +80,11 @@ fn main() -> Result<()> {
 /// Returns the normalized images `[10000, 1, 28, 28]` and their classes `[10000]`.
 fn fashion_mnist(device: &Device) -> Result<(Tensor, Tensor)> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data");
-    let images = read_idx(&directory.join("t10k-images-idx3-ubyte.gz"))?.to_device(device)?;
-    let labels = read_idx(&directory.join("t10k-labels-idx1-ubyte.gz"))?.to_device(device)?;
+    let images = read_idx(directory.join("t10k-images-idx3-ubyte.gz"))?.to_device(device)?;
+    let labels = read_idx(directory.join("t10k-labels-idx1-ubyte.gz"))?.to_device(device)?;
     let (mean, std) = (0.286, 0.353);
     let images = images.unsqueeze(1)?.to_dtype(DType::F32)?.affine(1. / (255. * std), -mean / std)?;
     Ok((images, labels))
-}
-
-/// Reads a gzipped IDX file with u8 elements. The file contains two zero bytes, the element type (8 for u8), the
-/// number of dimensions, each dimension as a big-endian u32, and the elements.
-fn read_idx(path: &Path) -> Result<Tensor> {
-    let invalid = |what: &str| Error::msg(what).in_layer(path.display());
-    let mut bytes = Vec::new();
-    GzDecoder::new(std::fs::File::open(path).map_err(|e| invalid(&e.to_string()))?)
-        .read_to_end(&mut bytes)?;
-    let Some((&[0, 0, 8, rank], rest)) = bytes.split_first_chunk() else {
-        return Err(invalid("expected an IDX file with u8 elements"));
-    };
-    let Some((header, elements)) = rest.split_at_checked(4 * usize::from(rank)) else {
-        return Err(invalid("the file ends within its header"));
-    };
-    let dims: Vec<usize> = header
-        .chunks_exact(4)
-        .map(|dim| dim.iter().fold(0, |value, &byte| value << 8 | usize::from(byte)))
-        .collect();
-    if dims.iter().product::<usize>() != elements.len() {
-        return Err(invalid(&format!(
-            "expected one byte for each element of shape {dims:?}, found {} bytes",
-            elements.len()
-        )));
-    }
-    Ok(Tensor::from_slice(elements, dims, &Device::Cpu)?)
 }
 
 struct Arguments {

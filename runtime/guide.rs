@@ -37,6 +37,9 @@ mod training {}
 #[doc = include_str!("../docs/src/images.md")]
 mod images {}
 
+#[doc = include_str!("../docs/src/data.md")]
+mod data {}
+
 #[doc = include_str!("../docs/src/modes.md")]
 mod modes {}
 

@@ -25,8 +25,8 @@ pub use crate::train::schedule::{
     MultiStepLr, OneCycleLr, PolynomialLr, ReduceLrOnPlateau, Schedule, SequentialLr, StepLr,
 };
 pub use crate::train::{
-    Batches, Ema, Epochs, History, Swa, TensorDataset, Trainable, Trainer, audit_gradients, clip_grad_norm,
-    clip_grad_value, evaluate,
+    Batches, DataLoader, Dataset, Ema, Epochs, History, Swa, TensorDataset, Trainable, Trainer,
+    audit_gradients, clip_grad_norm, clip_grad_value, evaluate,
 };
 pub use crate::{Error, Result, manual_seed};
 pub use sconce_macros::Module;

@@ -146,6 +146,11 @@ pub fn permutation(n: u32) -> Vec<u32> {
     order
 }
 
+/// Draws a seed, for generators of their own.
+pub(crate) fn seed() -> u64 {
+    generator().rng.next_u64()
+}
+
 /// Returns a new generator that is seeded by the shared one, so that the shared generator is not locked while a large
 /// tensor is drawn.
 fn split_generator() -> StdRng {

@@ -47,15 +47,13 @@ use candle_core::{Device, Tensor};
 
 use crate::{Error, Result};
 
-use open::open_regular;
-
 pub use atomic::write_atomically;
 pub(crate) use contents::Contents;
 pub use contents::Skipped;
 pub(crate) use convert::{CHUNK, to_dtype};
 #[cfg(feature = "hub")]
 pub(crate) use open::HUB_FILES;
-pub(crate) use open::ReadOptions;
+pub(crate) use open::{ReadOptions, open_regular};
 pub use save::{Format, Save};
 #[cfg(feature = "hub")]
 pub(crate) use sharded::for_each_shard;
@@ -184,6 +182,6 @@ where
 }
 
 /// Prepends `context`, such as a file, a tensor or the position of a byte, to the message of an error.
-fn with_context<T>(context: impl Display, result: Result<T>) -> Result<T> {
+pub(crate) fn with_context<T>(context: impl Display, result: Result<T>) -> Result<T> {
     result.map_err(|error| Error::msg(format!("{context}: {error}")))
 }

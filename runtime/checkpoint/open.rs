@@ -157,7 +157,7 @@ fn index_of(path: &Path) -> PathBuf {
 }
 
 /// Opens a regular file and returns it with its length. Directories, pipes and devices have no reliable length.
-pub(super) fn open_regular(path: &Path) -> Result<(File, u64)> {
+pub(crate) fn open_regular(path: &Path) -> Result<(File, u64)> {
     // Check before opening: opening a pipe would block until another process writes to the pipe.
     if !fs::metadata(path)?.is_file() {
         return Err(Error::msg("expected a file, found a directory or a device"));

@@ -23,7 +23,7 @@ pub use crate::kernels::keep_memory;
 pub use audit::audit_gradients;
 pub use average::{AveragedModel, Ema, Equal, Exponential, Swa, Weighting};
 pub use clip::{ClipGradNorm, clip_grad_norm, clip_grad_value};
-pub use data::{Batches, TensorDataset};
+pub use data::{Batches, DataLoader, Dataset, TensorDataset};
 pub use evaluate::{Evaluation, evaluate};
 pub use history::{EpochReport, History};
 pub use loss::Loss;
