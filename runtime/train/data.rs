@@ -4,18 +4,7 @@ use candle_core::Tensor;
 
 use crate::{Error, Result, random};
 
-/// Inputs `[batch, …]` and targets `[batch, …]`.
-///
-/// ```
-/// use sconce::prelude::*;
-/// # fn main() -> Result<()> {
-/// let (x, y) = (Tensor::ones((8, 4), DType::F32, &Device::Cpu)?, Tensor::zeros(8, DType::U32, &Device::Cpu)?);
-/// let batches: Vec<sconce::train::data::Batch> = vec![(x, y)];
-/// assert_eq!(batches.len_hint(), Some(1));
-/// # Ok(())
-/// # }
-/// ```
-pub type Batch = (Tensor, Tensor);
+use super::batch::Batch;
 
 /// An iterator over the batches of one epoch.
 ///
@@ -29,13 +18,12 @@ pub type Batch = (Tensor, Tensor);
 /// # Ok(())
 /// # }
 /// ```
-pub type Epoch<'a> = Box<dyn Iterator<Item = Result<Batch>> + 'a>;
+pub type Epoch<'a, B = (Tensor, Tensor)> = Box<dyn Iterator<Item = Result<B>> + 'a>;
 
 /// A source of batches that can be iterated once per epoch.
 ///
-/// Implemented for [`TensorDataset`], for precomputed batches (`Vec<Batch>`), and for a pair of tensors, which acts
-/// like a shuffled `TensorDataset` with batches of 64. [`from_fn`] creates a source from a function that returns an
-/// iterator.
+/// Implemented for [`TensorDataset`], for a `Vec` of any [`Batch`], and for a pair of tensors, which acts like a shuffled
+/// `TensorDataset` with batches of 64. [`from_fn`] creates a source from a function that returns an iterator.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -48,12 +36,19 @@ pub type Epoch<'a> = Box<dyn Iterator<Item = Result<Batch>> + 'a>;
 /// # Ok(())
 /// # }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a source of batches",
+    note = "a source of batches is a `TensorDataset`, a pair of tensors, a `Vec` of batches, or `from_fn(…)`"
+)]
 pub trait Batches {
+    /// The type of the batches, such as `(Tensor, Tensor)`.
+    type Batch: Batch;
+
     /// Returns the batches of one epoch. Each call may return them in a different order.
     ///
     /// # Errors
     /// Fails if the batches cannot be created, for example if the batch size of a [`TensorDataset`] is 0.
-    fn epoch(&self) -> Result<Epoch<'_>>;
+    fn epoch(&self) -> Result<Epoch<'_, Self::Batch>>;
 
     /// Returns the number of batches per epoch, for progress bars, or `None` if it is unknown.
     fn len_hint(&self) -> Option<usize> {
@@ -157,7 +152,7 @@ impl TensorDataset {
     }
 
     /// Returns the batch that starts at position `start` of `order`, or of the data set if `order` is `None`.
-    fn batch(&self, start: usize, order: Option<&Tensor>) -> Result<Batch> {
+    fn batch(&self, start: usize, order: Option<&Tensor>) -> Result<(Tensor, Tensor)> {
         let len = self.batch_size.min(self.len() - start);
         match order {
             Some(order) => {
@@ -175,6 +170,8 @@ fn select(tensor: &Tensor, indices: &Tensor) -> Result<Tensor> {
 }
 
 impl Batches for TensorDataset {
+    type Batch = (Tensor, Tensor);
+
     fn epoch(&self) -> Result<Epoch<'_>> {
         self.clone().into_epoch()
     }
@@ -184,7 +181,9 @@ impl Batches for TensorDataset {
     }
 }
 
-impl Batches for Batch {
+impl Batches for (Tensor, Tensor) {
+    type Batch = Self;
+
     fn epoch(&self) -> Result<Epoch<'_>> {
         TensorDataset::new(self.0.clone(), self.1.clone())?.shuffle(true).into_epoch()
     }
@@ -194,8 +193,10 @@ impl Batches for Batch {
     }
 }
 
-impl Batches for Vec<Batch> {
-    fn epoch(&self) -> Result<Epoch<'_>> {
+impl<B: Batch + Clone> Batches for Vec<B> {
+    type Batch = B;
+
+    fn epoch(&self) -> Result<Epoch<'_, B>> {
         Ok(Box::new(self.iter().cloned().map(Ok)))
     }
 
@@ -205,7 +206,9 @@ impl Batches for Vec<Batch> {
 }
 
 impl<B: Batches + ?Sized> Batches for &B {
-    fn epoch(&self) -> Result<Epoch<'_>> {
+    type Batch = B::Batch;
+
+    fn epoch(&self) -> Result<Epoch<'_, B::Batch>> {
         (**self).epoch()
     }
 
@@ -215,7 +218,9 @@ impl<B: Batches + ?Sized> Batches for &B {
 }
 
 impl<B: Batches + ?Sized> Batches for Box<B> {
-    fn epoch(&self) -> Result<Epoch<'_>> {
+    type Batch = B::Batch;
+
+    fn epoch(&self) -> Result<Epoch<'_, B::Batch>> {
         (**self).epoch()
     }
 
@@ -242,10 +247,11 @@ impl<B: Batches + ?Sized> Batches for Box<B> {
 /// assert_eq!(noise.epoch()?.count(), 10);
 /// # Ok::<(), sconce::Error>(())
 /// ```
-pub fn from_fn<F, I>(epoch: F) -> FromFn<F>
+pub fn from_fn<F, I, B>(epoch: F) -> FromFn<F>
 where
     F: Fn() -> I,
-    I: IntoIterator<Item = Result<Batch>>,
+    I: IntoIterator<Item = Result<B>>,
+    B: Batch,
 {
     FromFn { epoch, batches: None }
 }
@@ -277,13 +283,16 @@ impl<F> FromFn<F> {
     }
 }
 
-impl<F, I> Batches for FromFn<F>
+impl<F, I, B> Batches for FromFn<F>
 where
     F: Fn() -> I,
-    I: IntoIterator<Item = Result<Batch>>,
+    I: IntoIterator<Item = Result<B>>,
     I::IntoIter: 'static,
+    B: Batch,
 {
-    fn epoch(&self) -> Result<Epoch<'_>> {
+    type Batch = B;
+
+    fn epoch(&self) -> Result<Epoch<'_, B>> {
         Ok(Box::new((self.epoch)().into_iter()))
     }
 

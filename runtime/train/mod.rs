@@ -2,6 +2,7 @@
 
 mod audit;
 mod average;
+mod batch;
 mod clip;
 pub mod data;
 mod evaluate;
@@ -9,10 +10,10 @@ mod history;
 pub mod loss;
 pub mod metrics;
 pub mod optim;
-mod pass;
 mod progress;
 pub mod schedule;
 mod snapshot;
+mod tally;
 mod trainable;
 mod trainer;
 mod update_bn;
@@ -20,13 +21,16 @@ mod update_bn;
 pub use crate::kernels::keep_memory;
 pub use audit::audit_gradients;
 pub use average::{AveragedModel, Ema, Equal, Exponential, Swa, Weighting};
+pub use batch::{Batch, BatchField};
 pub use clip::{ClipGradNorm, clip_grad_norm, clip_grad_value};
 pub use data::{Batches, TensorDataset};
 pub use evaluate::{Evaluation, evaluate};
-pub use history::{EpochReport, History};
+pub use history::{EpochReport, History, Stop};
 pub use loss::Loss;
 pub use optim::Optimizer;
 pub use schedule::{Every, Schedule};
 pub use trainable::Trainable;
-pub use trainer::{Epochs, Trainer, Validation};
+pub use trainer::{
+    Callback, Epochs, FitPlan, IntoSchedule, LearningRate, Patience, StepReport, Trainer, Validation,
+};
 pub use update_bn::update_bn;

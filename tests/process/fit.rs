@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Mutex;
 
 use sconce::prelude::*;
-use sconce::train::data::{Batch, from_fn};
+use sconce::train::data::from_fn;
 use sconce::train::{EpochReport, Evaluation};
 use sconce::{Visitor, VisitorMut, random};
 
@@ -96,7 +96,7 @@ impl Trainable for Net {
 
 /// Returns random points of a square. The class of a point is 1 if both coordinates have the same sign, and otherwise
 /// 0.
-fn quadrants(n: usize) -> Result<Batch> {
+fn quadrants(n: usize) -> Result<(Tensor, Tensor)> {
     let x = random::uniform((n, 2), -1., 1., DType::F32, &CPU)?;
     // Points are moved away from the axes, so that the classes are separable.
     let x = (&x + (x.sign()? * 0.2)?)?;
@@ -105,7 +105,7 @@ fn quadrants(n: usize) -> Result<Batch> {
 }
 
 fn losses(history: &History) -> Vec<(f64, f64)> {
-    history.epochs().iter().map(|e| (e.train.loss, e.valid.unwrap().loss)).collect()
+    history.epochs().iter().map(|e| (e.train.loss, e.valid.as_ref().unwrap().loss)).collect()
 }
 
 #[test]
@@ -113,16 +113,17 @@ fn a_network_written_by_hand_learns_reproducibly() -> Result<()> {
     let learn = || {
         let (train, valid, model) = (quadrants(512)?, quadrants(256)?, Net::new()?);
         let mut reports = Vec::new();
-        let mut trainer = model.trainer().quiet(true).on_epoch(|report| reports.push(*report));
+        let mut trainer = model.trainer().quiet(true).on_epoch(|report| reports.push(report.clone()));
         let history = trainer.fit(&train, &valid, Epochs(12))?;
         let evaluation = trainer.evaluate(&valid)?;
         drop(trainer);
         assert_eq!(reports, history.epochs());
         let last = history.last().unwrap();
-        assert!(last.valid.unwrap().accuracy.unwrap() > 0.95, "{history}");
+        let valid_of_last = last.valid.as_ref().unwrap();
+        assert!(valid_of_last.accuracy.unwrap() > 0.95, "{history}");
         // Every evaluation shuffles the validation data, so the losses may differ by rounding errors.
-        assert_eq!(evaluation.accuracy, last.valid.unwrap().accuracy);
-        assert!((evaluation.loss - last.valid.unwrap().loss).abs() < 1e-6);
+        assert_eq!(evaluation.accuracy, valid_of_last.accuracy);
+        assert!((evaluation.loss - valid_of_last.loss).abs() < 1e-6);
         assert_eq!(model.evaluate(&valid)?.accuracy, evaluation.accuracy);
         assert_eq!((last.epoch, last.train.examples, evaluation.examples), (12, 512, 256));
         assert!(last.seconds > 0. && last.examples_per_second > 0.);
@@ -147,20 +148,20 @@ fn keep_best_restores_the_parameters_of_the_best_epoch() -> Result<()> {
         let mut trainer = model.trainer().quiet(true).optimizer(unstable).keep_best(true).on_epoch(record);
         let detached = model.detached();
         let history = trainer.fit(&train, &valid, Epochs(8))?;
-        let best = *history.best().unwrap();
+        let best = history.best().unwrap();
         assert_ne!(best.epoch, 8, "{history}");
         assert!(history.epochs().iter().all(|e| best.loss() <= e.loss()));
         drop(trainer);
         let states = states.into_inner().unwrap();
         assert_eq!(model.state()?, states[best.epoch - 1]);
         assert_eq!(detached.state()?, states[best.epoch - 1], "the best state should be restored in place");
-        assert_eq!(model.evaluate(&valid)?, best.valid.unwrap());
+        assert_eq!(Some(model.evaluate(&valid)?), best.valid);
         assert_eq!(model.buffer("norm.num_batches_tracked")?, [2. * best.epoch as f32]);
 
         let last = model.trainer().quiet(true).optimizer(Sgd::new(3.)).fit(&train, &valid, Epochs(2))?;
         assert_eq!(
-            model.evaluate(&valid)?,
-            last.last().unwrap().valid.unwrap(),
+            Some(model.evaluate(&valid)?),
+            last.last().unwrap().valid,
             "without keep_best, the last epoch should be kept"
         );
         Ok(())
@@ -207,17 +208,18 @@ fn every_source_of_batches_trains_any_network() -> Result<()> {
     seeded(8, || {
         let x = random::normal((40, 1), 0., 1., DType::F32, &CPU)?;
         let y = ((&x * 2.)? - 1.)?;
-        let two_batches: Vec<Batch> =
+        let two_batches: Vec<(Tensor, Tensor)> =
             vec![(x.narrow(0, 0, 20)?, y.narrow(0, 0, 20)?), (x.narrow(0, 20, 20)?, y.narrow(0, 20, 20)?)];
         let source = two_batches.clone();
         let generated = from_fn(move || source.clone().into_iter().map(Ok));
         let set = TensorDataset::new(x.clone(), y.clone())?.batch_size(20).shuffle(true);
-        let boxed: Box<dyn Batches> = Box::new((x.narrow(0, 0, 0)?, y.narrow(0, 0, 0)?));
+        let boxed: Box<dyn Batches<Batch = (Tensor, Tensor)>> =
+            Box::new((x.narrow(0, 0, 0)?, y.narrow(0, 0, 0)?));
         let mut with_empty = two_batches.clone();
         with_empty.insert(0, (x.narrow(0, 0, 0)?, y.narrow(0, 0, 0)?));
         let line = || Linear::config(1, 1).init(&CPU);
         let assert_fitted = |history: History, examples: usize| {
-            let last = *history.last().unwrap();
+            let last = history.last().unwrap();
             assert!(last.train.loss < 1e-4 && last.train.accuracy.is_none(), "{history}");
             assert_eq!(last.train.examples, examples);
         };
@@ -355,7 +357,7 @@ fn a_history_prints_as_a_table() -> Result<()> {
         assert_eq!(lines.iter().filter(|line| line.starts_with('*')).count(), 1);
         let widths: Vec<usize> = lines.iter().map(|line| line.chars().count()).collect();
         assert!(widths.iter().all(|&width| width == widths[0]), "{table}");
-        let first = history.epochs()[0];
+        let first = &history.epochs()[0];
         let Evaluation { loss, accuracy, .. } = first.train;
         let start =
             format!("epoch 1  loss {loss:.4}  accuracy {:.2} %  validation loss", 100. * accuracy.unwrap());

@@ -12,3 +12,4 @@ mod losses;
 mod metrics;
 mod optimizers;
 mod schedules;
+mod trainer;

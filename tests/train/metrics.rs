@@ -427,7 +427,7 @@ fn evaluation_and_the_metric_ignore_the_same_elements() -> Result<()> {
     let target: Vec<i64> = (0..23 * 6).map(|i| if i % 5 < 2 || i < 40 { -100 } else { i * 7 % 4 }).collect();
     let data = TensorDataset::new(logits, Tensor::from_vec(target, (23, 6), &CPU)?)?.batch_size(5);
     let net = Identity::config();
-    let trainer = Trainer::new(&net, CrossEntropyLoss::new().reduction(Reduction::Sum), Sgd::new(0.1));
+    let mut trainer = Trainer::new(&net, CrossEntropyLoss::new().reduction(Reduction::Sum), Sgd::new(0.1));
     let mut metric = Accuracy::top(1);
     add_all(&mut metric, &data)?;
     let expected = metric.value()?;

@@ -56,6 +56,7 @@ mod perplexity;
 mod ranking;
 mod reader;
 mod regression;
+mod select;
 
 use candle_core::Tensor;
 
@@ -70,8 +71,10 @@ pub use perplexity::Perplexity;
 pub use ranking::{Auroc, AveragePrecision};
 pub(super) use reader::class_count;
 pub use regression::{MeanAbsoluteError, R2, RootMeanSquaredError};
+pub use select::{Select, of};
 
-/// A metric that is computed over batches.
+/// A metric that is computed over batches. `Output` is the output of the network, and `Target` the target of a
+/// [`Batch`](super::Batch).
 ///
 /// A custom metric, the largest absolute error:
 ///
@@ -113,7 +116,11 @@ pub use regression::{MeanAbsoluteError, R2, RootMeanSquaredError};
 /// # Ok(())
 /// # }
 /// ```
-pub trait Metric {
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a metric of the output `{Output}` and the target `{Target}`",
+    note = "the metrics of `sconce::train::metrics` compare tensors; `metrics::of` selects the tensors of another output"
+)]
+pub trait Metric<Output = Tensor, Target = Tensor> {
     /// Returns the name of the value in logs, such as `top_5_accuracy`.
     fn name(&self) -> String;
 
@@ -122,7 +129,7 @@ pub trait Metric {
     /// # Errors
     /// Fails if the shapes do not match or a value is invalid. The metrics of this module do not change if `update`
     /// fails.
-    fn update(&mut self, output: &Tensor, target: &Tensor) -> Result<()>;
+    fn update(&mut self, output: &Output, target: &Target) -> Result<()>;
 
     /// Returns the metric of all batches since the last [`reset`](Self::reset), or NaN if the metric is not defined for
     /// them.
@@ -141,12 +148,12 @@ pub trait Metric {
 
 macro_rules! forward_to_content {
     ($($pointer:ty),+) => {
-        $(impl<M: Metric + ?Sized> Metric for $pointer {
+        $(impl<Output, Target, M: Metric<Output, Target> + ?Sized> Metric<Output, Target> for $pointer {
             fn name(&self) -> String {
                 (**self).name()
             }
 
-            fn update(&mut self, output: &Tensor, target: &Tensor) -> Result<()> {
+            fn update(&mut self, output: &Output, target: &Target) -> Result<()> {
                 (**self).update(output, target)
             }
 
