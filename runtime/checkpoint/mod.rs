@@ -22,6 +22,7 @@
 mod archive;
 mod atomic;
 mod budget;
+mod checksum;
 mod contents;
 mod convert;
 mod element;
@@ -50,6 +51,7 @@ use crate::{Error, Result};
 use open::open_regular;
 
 pub use atomic::write_atomically;
+pub(crate) use checksum::checksum;
 pub(crate) use contents::Contents;
 pub use contents::Skipped;
 pub(crate) use convert::{CHUNK, to_dtype};

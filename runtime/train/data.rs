@@ -1,5 +1,7 @@
 //! Data sets and batches.
 
+use std::ops::Range;
+
 use candle_core::Tensor;
 
 use crate::{Error, Result, random};
@@ -7,6 +9,9 @@ use crate::{Error, Result, random};
 use super::batch::Batch;
 
 /// An iterator over the batches of one epoch.
+///
+/// To resume in the middle of an epoch, a [`Trainer`](super::Trainer) skips batches with [`nth`](Iterator::nth), which an
+/// iterator can implement without reading the skipped batches.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -142,7 +147,7 @@ impl TensorDataset {
     fn into_epoch(self) -> Result<Epoch<'static>> {
         let batches = self.batches().ok_or_else(|| Error::msg("expected a batch size above 0, found 0"))?;
         let order = if self.shuffle { Some(self.random_order()?) } else { None };
-        Ok(Box::new((0..batches).map(move |i| self.batch(i * self.batch_size, order.as_ref()))))
+        Ok(Box::new(TensorEpoch { data: self, order, indices: 0..batches }))
     }
 
     /// Returns the indices of all examples in random order, `[examples]`.
@@ -161,6 +166,31 @@ impl TensorDataset {
             }
             None => Ok((self.inputs.narrow(0, start, len)?, self.targets.narrow(0, start, len)?)),
         }
+    }
+}
+
+/// The batches of one epoch. Skipped batches are not selected.
+struct TensorEpoch {
+    data: TensorDataset,
+    order: Option<Tensor>,
+    /// The indices of the remaining batches.
+    indices: Range<usize>,
+}
+
+impl Iterator for TensorEpoch {
+    type Item = Result<(Tensor, Tensor)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.nth(0)
+    }
+
+    fn nth(&mut self, n: usize) -> Option<Self::Item> {
+        let index = self.indices.nth(n)?;
+        Some(self.data.batch(index * self.data.batch_size, self.order.as_ref()))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.indices.size_hint()
     }
 }
 

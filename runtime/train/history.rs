@@ -1,7 +1,7 @@
 //! The reports of a training run.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::evaluate::Evaluation;
 use super::trainer::Monitor;
@@ -86,6 +86,7 @@ pub struct History {
     pub(super) unreached: Vec<String>,
     pub(super) monitor: Monitor,
     pub(super) stop: Stop,
+    pub(super) resumed_from: Option<PathBuf>,
 }
 
 /// Why training ended.
@@ -131,6 +132,11 @@ impl History {
         let better =
             |best: Option<&'_ EpochReport>, epoch| self.monitor.is_better(value(epoch), best.map(value));
         self.epochs.iter().fold(None, |best, epoch| if better(best, epoch) { Some(epoch) } else { best })
+    }
+
+    /// Returns the checkpoint from which the run was [resumed](super::Trainer::resume), or `None` for a new run.
+    pub fn resumed_from(&self) -> Option<&Path> {
+        self.resumed_from.as_deref()
     }
 
     /// Returns why training ended.

@@ -32,5 +32,6 @@ pub use schedule::{Every, Schedule};
 pub use trainable::Trainable;
 pub use trainer::{
     Callback, Epochs, FitPlan, IntoSchedule, LearningRate, Patience, StepReport, Trainer, Validation,
+    best_checkpoint, last_checkpoint,
 };
 pub use update_bn::update_bn;

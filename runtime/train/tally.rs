@@ -113,6 +113,25 @@ impl Tally {
         Ok(losses)
     }
 
+    /// Returns the values read so far: the sum and the weight of the losses, the number of examples, and the numbers of
+    /// correct elements and of elements, if there are any.
+    pub(super) fn state(&self) -> Vec<f64> {
+        let correct = self.correct.iter().flatten().copied();
+        self.loss.state().into_iter().chain([self.examples as f64]).chain(correct).collect()
+    }
+
+    /// Restores a state returned by [`state`](Self::state).
+    pub(super) fn from_state(state: &[f64]) -> Result<Self> {
+        let (loss, examples, correct) = match *state {
+            [sum, weight, examples] => (Mean::from_state([sum, weight]), examples, None),
+            [sum, weight, examples, correct, elements] => {
+                (Mean::from_state([sum, weight]), examples, Some([correct, elements]))
+            }
+            _ => return Err(Error::msg(format!("expected 3 or 5 numbers as losses, found {}", state.len()))),
+        };
+        Ok(Self { loss, correct, examples: examples as usize, unread: Vec::new() })
+    }
+
     /// Returns the mean of the losses read so far.
     pub(super) fn loss(&self) -> f64 {
         self.loss.value()

@@ -268,12 +268,99 @@ fn a_loss_that_is_not_finite_stops_training_unless_allowed() -> Result<()> {
             &(),
             Epochs(3),
         ));
-        assert!(error.starts_with("epoch 1, batch 2: the loss is NaN"), "{error}");
+        let start = "step 2 (epoch 1, batch 2): the loss is NaN; the output of the network is finite, so the loss function";
+        assert!(error.starts_with(start), "{error}");
         assert!(weight(&line)?[0].is_finite());
         let mut trainer = Trainer::new(&line, mse_loss, Sgd::new(0.1)).quiet(true).allow_non_finite(true);
         let history = trainer.fit(&data_with_nan, &(), Epochs(1))?;
         assert!(history.last().unwrap().train.loss.is_nan() && history.best().is_none());
         assert!(weight(&line)?[0].is_nan());
+        Ok(())
+    })
+}
+
+#[test]
+fn the_error_of_a_loss_that_is_not_finite_names_its_origin() -> Result<()> {
+    seeded(12, || {
+        let (data, model) = (quadrants(64)?, Net::new()?);
+        let directory = tempfile::tempdir()?;
+        let fit = |data: &(Tensor, Tensor)| {
+            let trainer = model.trainer().quiet(true).checkpoint(directory.path(), Every::Epoch).resume();
+            message({ trainer }.fit(data, &(), Epochs(3)))
+        };
+        model.trainer().quiet(true).checkpoint(directory.path(), Every::Epoch).fit(&data, &(), Epochs(2))?;
+        // The variance of the batch is finite, and that of the normalized values is not.
+        let path = "norm.weight";
+        let (_, weight) =
+            model.trainable_parameters().into_iter().find(|(name, _)| name == path).expect("it is trainable");
+        let names = |error: &str, layer: &str| {
+            assert!(
+                error.starts_with("step 3 (epoch 3, batch 1): the loss is NaN; the first layer"),
+                "{error}"
+            );
+            assert!(
+                error.contains(&format!("non-finite output is `{layer}` (the output contains ")),
+                "{error}"
+            );
+            assert!(error.contains("-epoch-2"), "{error}");
+        };
+        let saved = sconce::train::last_checkpoint(directory.path())?.expect("two epochs were saved");
+        let state = sconce::checkpoint::read(&saved, &CPU)?;
+        assert!(state.contains_key("model.norm.weight"));
+        // A callback damages the weight after the state was restored.
+        let damage = Damage(weight.clone());
+        let mut trainer = model.trainer().quiet(true).checkpoint(directory.path(), Every::Epoch).resume();
+        trainer = trainer.callback(damage);
+        names(&message(trainer.fit(&data, &(), Epochs(3))), "Net.norm");
+        let input = ((&data.0 * f64::INFINITY)?, data.1.clone());
+        let error = fit(&input);
+        assert!(
+            error.contains("the loss is NaN; the input of the network is not finite; the last"),
+            "{error}"
+        );
+        Ok(())
+    })
+}
+
+/// Sets a parameter to infinity before the first step.
+struct Damage(sconce::candle::Var);
+
+impl sconce::train::Callback for Damage {
+    fn on_fit_start(&mut self, _: &sconce::train::FitPlan) -> Result<()> {
+        Ok(self.0.set(&(self.0.as_tensor() * f64::INFINITY)?)?)
+    }
+}
+
+/// Measures the allocated memory after some of the steps.
+struct Memory<'a>(&'a Mutex<Vec<usize>>);
+
+impl sconce::train::Callback for Memory<'_> {
+    fn on_step(&mut self, step: &sconce::train::StepReport) -> Result<std::ops::ControlFlow<()>> {
+        if step.step % 500 == 0 {
+            self.0.lock().unwrap().push(crate::MEMORY.current_usage());
+        }
+        Ok(std::ops::ControlFlow::Continue(()))
+    }
+}
+
+#[test]
+fn the_memory_of_training_is_constant() -> Result<()> {
+    seeded(13, || {
+        let data = TensorDataset::new(
+            Tensor::ones((128, 2), DType::F32, &CPU)?,
+            Tensor::zeros(128, DType::U32, &CPU)?,
+        )?;
+        let (data, model) = (data.batch_size(2), Net::new()?);
+        let usage = Mutex::new(Vec::new());
+        let trainer =
+            model.trainer().quiet(true).accumulate(2).clip_norm(1.).ema(0.9).callback(Memory(&usage));
+        // Two optimizer steps use four batches: 2,048 steps in 64 epochs.
+        { trainer.metric(F1::macro_average()) }.fit(&data, &(), Epochs(64))?;
+        let usage = usage.into_inner().unwrap();
+        assert!(usage.len() >= 4, "{usage:?}");
+        // Each epoch adds a report to the history.
+        let reports = 64 * 1024;
+        assert!(usage.iter().all(|bytes| bytes.abs_diff(usage[0]) < reports), "{usage:?}");
         Ok(())
     })
 }

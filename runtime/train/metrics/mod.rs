@@ -57,10 +57,11 @@ mod ranking;
 mod reader;
 mod regression;
 mod select;
+mod state;
 
 use candle_core::Tensor;
 
-use crate::Result;
+use crate::{Error, Result};
 
 pub(super) use accuracy::count_correct;
 pub use accuracy::{Accuracy, accuracy, binary_accuracy, top_k_accuracy};
@@ -141,6 +142,31 @@ pub trait Metric<Output = Tensor, Target = Tensor> {
     /// Removes all batches.
     fn reset(&mut self);
 
+    /// Returns the batches since the last [`reset`](Self::reset) as a list of numbers, from which
+    /// [`load_state`](Self::load_state) restores them. A trainer that saves [checkpoints](super::Trainer::checkpoint)
+    /// needs this method.
+    ///
+    /// # Errors
+    /// Fails for a metric without this method.
+    fn state(&self) -> Result<Vec<f64>> {
+        let name = self.name();
+        Err(Error::msg(format!(
+            "the state of the metric `{name}` cannot be saved: implement `Metric::state`"
+        )))
+    }
+
+    /// Restores a state returned by [`state`](Self::state).
+    ///
+    /// # Errors
+    /// Fails, and changes nothing, if the metric cannot have this state. Fails for a metric without this method.
+    fn load_state(&mut self, state: &[f64]) -> Result<()> {
+        let _ = state;
+        let name = self.name();
+        Err(Error::msg(format!(
+            "the state of the metric `{name}` cannot be loaded: implement `Metric::load_state`"
+        )))
+    }
+
     /// Returns `true` if a higher value is better, as for an accuracy, and `false` if a lower value is better, as for
     /// an error.
     fn higher_is_better(&self) -> bool;
@@ -163,6 +189,14 @@ macro_rules! forward_to_content {
 
             fn reset(&mut self) {
                 (**self).reset();
+            }
+
+            fn state(&self) -> Result<Vec<f64>> {
+                (**self).state()
+            }
+
+            fn load_state(&mut self, state: &[f64]) -> Result<()> {
+                (**self).load_state(state)
             }
 
             fn higher_is_better(&self) -> bool {

@@ -69,6 +69,14 @@ where
         self.metric.reset();
     }
 
+    fn state(&self) -> Result<Vec<f64>> {
+        self.metric.state()
+    }
+
+    fn load_state(&mut self, state: &[f64]) -> Result<()> {
+        self.metric.load_state(state)
+    }
+
     fn higher_is_better(&self) -> bool {
         self.metric.higher_is_better()
     }

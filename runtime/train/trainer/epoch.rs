@@ -1,8 +1,9 @@
 //! The steps of one epoch.
 
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 
-use crate::module::Forward;
+use crate::module::{Forward, Module};
 use crate::signal::IntoTensors;
 use crate::train::batch::Batch;
 use crate::train::data::Batches;
@@ -13,18 +14,24 @@ use crate::{Error, Result};
 
 use super::Trainer;
 use super::callback::StepReport;
+use super::interrupt::InterruptGuard;
 use super::run::Run;
-use super::step::{Stepped, check_finite};
+use super::step::Stepped;
 
-impl<M, O: 'static, T: 'static> Trainer<'_, M, O, T> {
+impl<M: Module, O: 'static, T: 'static> Trainer<'_, M, O, T> {
     /// Trains on the batches of an epoch. Returns why training stopped within the epoch, or `None` at its end.
-    pub(super) fn train_epoch<D>(&mut self, run: &mut Run<M>, train: &D) -> Result<Option<Stop>>
+    pub(super) fn train_epoch<D>(
+        &mut self,
+        run: &mut Run<M>,
+        train: &D,
+        interrupt: Option<&InterruptGuard>,
+    ) -> Result<Option<Stop>>
     where
         D: Batches<Batch: Batch<Target = T>>,
         M: Forward<<D::Batch as Batch>::Input, Output: IntoTensors<Tensors = O>>,
     {
         let mut stop = None;
-        for batch in train.epoch()? {
+        for batch in run.begin_epoch(train)? {
             let batch = batch?;
             if batch.examples() == 0 {
                 run.stepper.batches += 1;
@@ -32,9 +39,18 @@ impl<M, O: 'static, T: 'static> Trainer<'_, M, O, T> {
             }
             let report = self.train_batch(run, &batch)?;
             stop = stop.or(self.after_step(&report)?);
-            // Accumulated gradients belong to no state, so training stops only after a step.
-            if report.updated && stop.is_some() {
+            // Accumulated gradients belong to no state, so training stops and saves only after a step.
+            if !report.updated {
+                continue;
+            }
+            if interrupt.is_some_and(InterruptGuard::is_interrupted) {
+                stop = Some(interrupted());
+            }
+            if stop.is_some() {
                 return Ok(stop);
+            }
+            if self.is_checkpoint_due(run) {
+                self.save(run, false)?;
             }
         }
         run.stepper.flush(self.model, &self.step)?;
@@ -73,15 +89,6 @@ impl<M, O: 'static, T: 'static> Trainer<'_, M, O, T> {
         Ok(stop)
     }
 
-    /// Checks losses that were read from the device.
-    fn check_losses(&self, run: &Run<M>, losses: Vec<BatchLoss>) -> Result<()> {
-        if self.step.allow_non_finite {
-            return Ok(());
-        }
-        let epoch = run.stepper.epochs + 1;
-        losses.into_iter().try_for_each(|BatchLoss { batch, loss }| check_finite(epoch, batch, loss))
-    }
-
     /// Lists the parameters without a gradient in a warning.
     fn warn_of_unreached(&self, run: &mut Run<M>) {
         let unreached = run.stepper.unreached.clone().unwrap_or_default();
@@ -91,6 +98,24 @@ impl<M, O: 'static, T: 'static> Trainer<'_, M, O, T> {
         }
         run.history.unreached = unreached;
     }
+}
+
+impl<M, O, T> Trainer<'_, M, O, T> {
+    /// Checks losses that were read from the device.
+    pub(super) fn check_losses(&self, run: &Run<M>, losses: Vec<BatchLoss>) -> Result<()> {
+        if self.step.allow_non_finite {
+            return Ok(());
+        }
+        match losses.into_iter().find(|batch| !batch.loss.is_finite()) {
+            Some(BatchLoss { batch, loss }) => Err(run.stepper.non_finite(batch, loss, "")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Returns the stop after Ctrl-C. The path of the checkpoint is known when it is saved.
+pub(super) fn interrupted() -> Stop {
+    Stop::Interrupted(PathBuf::new())
 }
 
 /// Returns the error for training data without examples.

@@ -1,7 +1,6 @@
 //! The epochs of a run: training, validation and reports.
 
 use std::ops::ControlFlow;
-use std::time::Instant;
 
 use crate::Result;
 use crate::module::{Forward, Module};
@@ -15,7 +14,8 @@ use crate::train::snapshot::{copy_values, write_values};
 
 use super::Trainer;
 use super::callback::FitPlan;
-use super::epoch::no_examples;
+use super::epoch::{interrupted, no_examples};
+use super::interrupt::InterruptGuard;
 use super::run::Run;
 use super::validation::Validation;
 
@@ -39,7 +39,8 @@ impl<'a, M: Module, O: 'static, T: 'static> Trainer<'a, M, O, T> {
     /// Trains the network on `train` and evaluates it on `valid` after each epoch. Pass `&()` as `valid` to
     /// skip validation.
     ///
-    /// For each batch, takes a [step](Self::step). Each call starts with a new optimizer and restarts the schedule.
+    /// For each batch, takes a [step](Self::step). Each call starts with a new optimizer and restarts the schedule, or
+    /// with [`resume`](Self::resume) continues from a checkpoint.
     ///
     /// After the first backward pass, parameters without a gradient are named in a warning and in
     /// [`History::unreached`]; see [`audit_gradients`](crate::train::audit_gradients).
@@ -64,6 +65,9 @@ impl<'a, M: Module, O: 'static, T: 'static> Trainer<'a, M, O, T> {
         let batches = train.len_hint();
         let steps = batches.map(|batches| batches.div_ceil(self.step.accumulate.max(1)) * epochs);
         let mut run = self.new_run(steps.or(self.run_settings.total_steps), Some(epochs))?;
+        run.batches_of_epoch = batches;
+        self.metrics.iter_mut().for_each(|metric| metric.reset());
+        self.begin_checkpoints(&mut run)?;
         let plan = FitPlan { epochs, finished_epochs: run.stepper.epochs, batches };
         let lines = ProgressLines::new(self.verbosity);
         self.callbacks.insert(0, Box::new(lines));
@@ -86,7 +90,7 @@ impl<'a, M: Module, O: 'static, T: 'static> Trainer<'a, M, O, T> {
         D: Batches<Batch: Batch<Target = T>>,
         M: Forward<<D::Batch as Batch>::Input, Output: IntoTensors<Tensors = O>>,
     {
-        self.metrics.iter_mut().for_each(|metric| metric.reset());
+        let interrupt = self.checkpoints.as_ref().map(|_| InterruptGuard::new());
         self.callbacks.iter_mut().try_for_each(|callback| callback.on_fit_start(plan))?;
         run.history.stop = loop {
             if run.stepper.epochs >= plan.epochs {
@@ -95,15 +99,21 @@ impl<'a, M: Module, O: 'static, T: 'static> Trainer<'a, M, O, T> {
             if self.run_settings.patience.is_some_and(|patience| run.is_out_of_patience(patience)) {
                 break Stop::EarlyStopping;
             }
-            let start = Instant::now();
-            if let Some(stop) = self.train_epoch(run, train)? {
+            if interrupt.as_ref().is_some_and(InterruptGuard::is_interrupted) {
+                break interrupted();
+            }
+            if let Some(stop) = self.train_epoch(run, train, interrupt.as_ref())? {
                 break stop;
             }
-            let report = self.report(run, start, valid)?;
+            let report = self.report(run, valid)?;
             if let Some(stop) = self.finish_epoch_of_run(run, report)? {
                 break stop;
             }
         };
+        self.save(run, false)?;
+        if let Stop::Interrupted(_) = run.history.stop {
+            run.history.stop = Stop::Interrupted(run.stepper.last_checkpoint.clone().unwrap_or_default());
+        }
         if let Some(best) = &run.best {
             write_values(self.model, best)?;
         }
@@ -111,17 +121,12 @@ impl<'a, M: Module, O: 'static, T: 'static> Trainer<'a, M, O, T> {
     }
 
     /// Evaluates the validation data and returns the report of the epoch.
-    fn report<B>(
-        &mut self,
-        run: &Run<M>,
-        start: Instant,
-        valid: Option<&dyn Batches<Batch = B>>,
-    ) -> Result<EpochReport>
+    fn report<B>(&mut self, run: &Run<M>, valid: Option<&dyn Batches<Batch = B>>) -> Result<EpochReport>
     where
         B: Batch<Target = T>,
         M: Forward<B::Input, Output: IntoTensors<Tensors = O>>,
     {
-        let seconds = run.earlier_seconds + start.elapsed().as_secs_f64();
+        let seconds = run.seconds();
         let train = run.tally.evaluation().ok_or_else(no_examples)?;
         let train = Evaluation { metrics: take_values(&mut self.metrics)?, ..train };
         let network = run.network(self.model);
@@ -130,7 +135,7 @@ impl<'a, M: Module, O: 'static, T: 'static> Trainer<'a, M, O, T> {
         Ok(EpochReport {
             epoch: run.stepper.epochs + 1,
             learning_rate: run.stepper.optimizer.learning_rate(),
-            seconds: run.earlier_seconds + start.elapsed().as_secs_f64(),
+            seconds: run.seconds(),
             examples_per_second: train.examples as f64 / seconds.max(f64::MIN_POSITIVE),
             train,
             valid,
@@ -142,6 +147,9 @@ impl<'a, M: Module, O: 'static, T: 'static> Trainer<'a, M, O, T> {
         let is_best = run.finish_epoch(report.clone())?;
         if is_best && self.run_settings.keep_best {
             run.best = Some(copy_values(run.network(self.model))?);
+        }
+        if is_best || self.is_checkpoint_due(run) {
+            self.save(run, is_best)?;
         }
         let mut stop = None;
         for callback in &mut self.callbacks {

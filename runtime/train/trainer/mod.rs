@@ -1,17 +1,26 @@
 //! The training loop.
 //!
 //! [`Trainer`] holds the settings (`settings.rs`) and the state of the run (`run.rs`). `step.rs` takes one step, `epoch.rs`
-//! the steps of one epoch, and `fit.rs` runs and validates the epochs.
+//! the steps of one epoch, and `fit.rs` runs and validates the epochs. `checkpoints.rs` decides when the state is saved,
+//! `state.rs` converts it to and from a file, `files.rs` names the files, and `resume.rs` chooses one to continue from.
 
 mod callback;
+mod checkpoints;
 mod epoch;
+mod files;
+mod fingerprint;
 mod fit;
 mod gradients;
+mod interrupt;
 mod learning_rate;
 mod monitor;
+mod non_finite;
 mod on_epoch;
+mod record;
+mod resume;
 mod run;
 mod settings;
+mod state;
 mod step;
 mod validation;
 
@@ -31,6 +40,8 @@ use super::progress::Verbosity;
 use super::trainable::Trainable;
 
 pub use callback::{Callback, FitPlan, StepReport};
+use checkpoints::Checkpoints;
+pub use files::{best_checkpoint, last_checkpoint};
 pub use fit::Epochs;
 pub use learning_rate::{IntoSchedule, LearningRate};
 pub(super) use monitor::Monitor;
@@ -87,6 +98,8 @@ pub struct Trainer<'a, M, O = Tensor, T = Tensor> {
     metrics: Vec<Box<dyn Metric<O, T> + 'a>>,
     callbacks: Vec<Box<dyn Callback + 'a>>,
     verbosity: Verbosity,
+    checkpoints: Option<Checkpoints>,
+    resume: bool,
     /// The state of the run, or `None` before the first step.
     run: Option<Run<M>>,
 }
@@ -106,6 +119,8 @@ impl<'a, M: Module, O: 'static, T: 'static> Trainer<'a, M, O, T> {
             metrics: Vec::new(),
             callbacks: Vec::new(),
             verbosity: VERBOSE,
+            checkpoints: None,
+            resume: false,
             run: None,
         }
     }

@@ -1,13 +1,17 @@
 //! The settings of a trainer.
 
+use std::path::Path;
+
 use crate::train::clip::ClipGradNorm;
 use crate::train::loss::Loss;
 use crate::train::metrics::Metric;
 use crate::train::optim::Optimizer;
 use crate::train::progress::Verbosity;
+use crate::train::schedule::Every;
 use crate::{Error, Result};
 
 use super::callback::Callback;
+use super::checkpoints::Checkpoints;
 use super::learning_rate::{IntoSchedule, LearningRate};
 use super::monitor::{Monitor, Patience};
 use super::{Trainer, on_epoch::OnEpoch};
@@ -152,6 +156,70 @@ impl<'a, M, O, T> Trainer<'a, M, O, T> {
     /// [`ema`](Self::ema), the network gets the average of the best epoch. [`monitor`](Self::monitor) defines the best.
     pub fn keep_best(mut self, keep: bool) -> Self {
         self.run_settings.keep_best = keep;
+        self
+    }
+
+    /// Saves the state of training in files in `directory`, which is created if it does not exist: after each interval
+    /// `every`, after each epoch that is the best so far, and at the end. [`resume`](Self::resume) continues from the
+    /// newest file.
+    ///
+    /// Each file is replaced atomically. [`keep`](Self::keep) limits their number.
+    /// [`last_checkpoint`](crate::train::last_checkpoint) and [`best_checkpoint`](crate::train::best_checkpoint) find
+    /// them.
+    ///
+    /// While [`fit`](Self::fit) runs, Ctrl-C finishes the step, saves the state, and lets `fit` return a
+    /// [`History`](crate::train::History) with the stop [`Interrupted`](crate::train::Stop::Interrupted). A second
+    /// Ctrl-C ends the process. A handler that the program has installed before is kept instead.
+    pub fn checkpoint(mut self, directory: impl AsRef<Path>, every: Every) -> Self {
+        let keep = self.checkpoints.map(|checkpoints| checkpoints.keep);
+        let mut checkpoints = Checkpoints::new(directory.as_ref().to_path_buf(), every);
+        checkpoints.keep = keep.unwrap_or(checkpoints.keep);
+        self.checkpoints = Some(checkpoints);
+        self
+    }
+
+    /// Sets how many of the newest [checkpoints](Self::checkpoint) are kept, by default 3 and at least 1. The best is
+    /// always kept. Call this method after `checkpoint`.
+    pub fn keep(mut self, newest: usize) -> Self {
+        if let Some(checkpoints) = &mut self.checkpoints {
+            checkpoints.keep = newest;
+        }
+        self
+    }
+
+    /// Lets [`fit`](Self::fit) continue from the newest [checkpoint](Self::checkpoint) in the directory, or start a new
+    /// run if there is none.
+    ///
+    /// A resumed run continues exactly: on the CPU, it ends with the same bits as a run that was never interrupted, also
+    /// from the middle of an epoch. The network needs the same structure, not the same values. The data must return the
+    /// same epoch for the same random numbers of [`random`](crate::random). The optimizer and the settings must be the
+    /// same; the number of epochs may differ, unless the schedule depends on it. The state does not include the loss,
+    /// the callbacks and the generators of GPUs.
+    ///
+    /// `fit` warns of a file that is truncated or damaged, appends `.damaged` to its name, and continues from the one
+    /// before it.
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let runs = directory.path();
+    /// let x = Tensor::arange(-4f32, 4., &Device::Cpu)?.reshape((8, 1))?;
+    /// let data = (x.clone(), x);
+    /// let train = |epochs| {
+    ///     let line = Linear::config(1, 1).init(&Device::Cpu)?;
+    ///     let trainer = Trainer::new(&line, mse_loss, AdamW::new(0.1)).quiet(true);
+    ///     trainer.checkpoint(runs.join("a"), Every::Steps(10)).resume().fit(&data, &(), Epochs(epochs))
+    /// };
+    /// let started = train(3)?;
+    /// let continued = train(5)?;
+    /// assert!(continued.resumed_from().is_some());
+    /// assert_eq!(continued.epochs()[..3], *started.epochs());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn resume(mut self) -> Self {
+        self.resume = true;
         self
     }
 

@@ -1,5 +1,7 @@
 //! One step: forward, loss, backward, accumulation, clipping, the optimizer and the average.
 
+use std::path::PathBuf;
+
 use candle_core::backprop::GradStore;
 use candle_core::{Tensor, Var};
 
@@ -18,6 +20,7 @@ use crate::{Error, Result};
 
 use super::callback::StepReport;
 use super::gradients::GradientSum;
+use super::non_finite::origin;
 use super::settings::StepSettings;
 
 /// The state that steps change, besides the network.
@@ -36,6 +39,8 @@ pub(super) struct Stepper<M> {
     pub batches: usize,
     /// The parameters without a gradient in the first step, or `None` before it.
     pub unreached: Option<Vec<String>>,
+    /// The last checkpoint, for errors.
+    pub last_checkpoint: Option<PathBuf>,
 }
 
 /// The result of a step, and the output of the network before it.
@@ -78,6 +83,7 @@ impl<M: Module> Stepper<M> {
             epochs: 0,
             batches: 0,
             unreached: None,
+            last_checkpoint: None,
         })
     }
 
@@ -106,7 +112,7 @@ impl<M: Module> Stepper<M> {
             evaluated
         } else {
             let (loss, output) = forward(model, settings, batch)?;
-            self.check_loss(settings, &loss)?;
+            self.check_loss(model, settings, batch, &loss)?;
             let grads = backward(&loss)?;
             self.audit(model, &grads)?;
             if settings.accumulate == 1 {
@@ -179,7 +185,7 @@ impl<M: Module> Stepper<M> {
     {
         // A line search may visit points with a non-finite loss, so only the loss of the first evaluation is checked.
         let (loss, output) = forward(model, settings, batch)?;
-        self.check_loss(settings, &loss)?;
+        self.check_loss(model, settings, batch, &loss)?;
         if self.unreached.is_none() {
             self.audit(model, &backward(&loss)?)?;
         }
@@ -193,11 +199,24 @@ impl<M: Module> Stepper<M> {
 
     /// Returns an error if the loss on the CPU is not finite. Reading a loss from a GPU would synchronize the GPU, so
     /// those losses are read later, many at a time.
-    fn check_loss<O, T>(&self, settings: &StepSettings<'_, O, T>, loss: &Tensor) -> Result<()> {
+    fn check_loss<B, O>(
+        &self,
+        model: &M,
+        settings: &StepSettings<'_, O, B::Target>,
+        batch: &B,
+        loss: &Tensor,
+    ) -> Result<()>
+    where
+        B: Batch,
+        M: Forward<B::Input, Output: IntoTensors<Tensors = O>>,
+    {
         if settings.allow_non_finite || !loss.device().is_cpu() {
             return Ok(());
         }
-        check_finite(self.epochs + 1, self.batches, scalar(loss)?)
+        match scalar(loss)? {
+            loss if loss.is_finite() => Ok(()),
+            loss => Err(self.non_finite(self.batches, loss, &origin(model, batch))),
+        }
     }
 
     /// In the first step, stores the names of the parameters without a gradient.
@@ -225,14 +244,4 @@ where
     let output = run_network(model, batch.input(), Mode::Train)?;
     let loss = settings.loss.forward(&output, batch.target())?;
     Ok((loss, output))
-}
-
-/// Returns an error if the loss of a batch is not finite.
-pub(super) fn check_finite(epoch: usize, batch: usize, loss: f64) -> Result<()> {
-    if loss.is_finite() {
-        return Ok(());
-    }
-    Err(Error::msg(format!(
-        "epoch {epoch}, batch {batch}: the loss is {loss}; a lower learning rate may help"
-    )))
 }
