@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use candle_core::{DType, Tensor};
 
-use crate::scope::no_fusion;
+use crate::scope::{Path, no_fusion};
 use crate::{Error, Result};
 
 /// The numbers that an output must not contain.
@@ -20,8 +20,11 @@ thread_local! {
     static FORBIDDEN: Cell<Option<Forbidden>> = const { Cell::new(None) };
 }
 
-/// Runs `f` without fusion. A signal with a forbidden number fails, with the path of the layer that computed it. The
-/// path is empty for an input.
+/// The path of an input of the network in errors of [`forbid`].
+pub(crate) const INPUT: &str = "the input";
+
+/// Runs `f` without fusion. A signal with a forbidden number fails, with the path of the layer that computed it, or
+/// [`INPUT`] outside of the network.
 pub(crate) fn forbid<T>(forbidden: Forbidden, f: impl FnOnce() -> T) -> T {
     struct Restore(Option<Forbidden>);
     impl Drop for Restore {
@@ -36,8 +39,16 @@ pub(crate) fn forbid<T>(forbidden: Forbidden, f: impl FnOnce() -> T) -> T {
 /// Returns an error if the tensor has a number that is forbidden.
 pub(super) fn check(tensor: &Tensor) -> Result<()> {
     match FORBIDDEN.get() {
-        Some(forbidden) if tensor.dtype().is_float() => forbidden.check(tensor),
+        Some(forbidden) if tensor.dtype().is_float() => forbidden.check(tensor).map_err(at_current_path),
         _ => Ok(()),
+    }
+}
+
+/// Sets the path of an error.
+fn at_current_path(error: Error) -> Error {
+    match Path::current().to_string() {
+        path if path.is_empty() => error.at(INPUT),
+        path => error.at(path),
     }
 }
 

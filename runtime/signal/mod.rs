@@ -26,7 +26,7 @@ pub(crate) use convolution::{
 };
 pub(crate) use deferred::Deferred;
 pub(crate) use epilogue::EpilogueOp;
-pub(crate) use finite::{Forbidden, forbid};
+pub(crate) use finite::{Forbidden, INPUT, forbid};
 pub(crate) use fuse::Fusion;
 pub(crate) use fused_pair::FusedPair;
 pub(crate) use last_use::at_last_use;

@@ -265,7 +265,7 @@ fn states_of_other_metrics_are_errors() -> Result<()> {
         let empty = metric.state()?;
         metric.load_state(&empty)?;
         assert!(metric.value()?.is_nan(), "{}", metric.name());
-        for state in [&[-1.][..], &[0.5, 1.], &[f64::NAN; 3], &[1., 1., 1e300, 1e300, 0.5], &[2., 0., 9e9]] {
+        for state in [&[-1.][..], &[0.5, 1.], &[f64::NAN; 3], &[1., 1., 1e300, 1e300, 0.5]] {
             let error = message(metric.load_state(state));
             assert!(error.ends_with("the state is not that of this metric"), "{}: {error}", metric.name());
             assert_eq!(metric.state()?, empty, "{}", metric.name());

@@ -112,7 +112,9 @@ impl Ranking {
     /// Returns the number of classes, the number of lists of scores, the targets and the scores.
     fn state(&self) -> Vec<f64> {
         let Elements { scores, targets } = &self.elements;
-        let sizes = [self.reader.classes(), scores.len()].map(|size| size as f64);
+        // Without elements, the lists are empty.
+        let lists = if targets.is_empty() { 0 } else { scores.len() };
+        let sizes = [self.reader.classes(), lists].map(|size| size as f64);
         [&sizes[..], &numbers(targets.iter().map(|&target| target.into())), &scores.concat()].concat()
     }
 

@@ -2,7 +2,7 @@
 
 use crate::Error;
 use crate::module::{Forward, Mode};
-use crate::signal::{Forbidden, IntoTensors, forbid};
+use crate::signal::{Forbidden, INPUT, IntoTensors, forbid};
 use crate::train::batch::Batch;
 use crate::train::evaluate::run_network;
 
@@ -19,7 +19,7 @@ where
         forbid(forbidden, || run_network(model, batch.input(), Mode::Train)).map(|_| ()).err()
     });
     match found {
-        Some(error) if error.path().is_empty() => "; the input of the network is not finite".into(),
+        Some(error) if error.path() == INPUT => "; the input of the network is not finite".into(),
         Some(error) => {
             format!("; the first layer with a non-finite output is `{}` ({})", error.path(), error.message())
         }
