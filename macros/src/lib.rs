@@ -212,13 +212,14 @@ use syn::{DeriveInput, parse_macro_input};
 /// # fn main() {}
 /// ```
 ///
-/// ## `loss = …`, `optimizer = …`, `schedule = (…, Every::Epoch)`
+/// ## `loss = …`, `optimizer = …`, `schedule = …`
 ///
 /// Implements `sconce::train::Trainable`, so that the network has the methods `fit`, `evaluate` and `trainer`. The loss
 /// is a function of the output and the target, a configured loss such as
 /// `CrossEntropyLoss::new().label_smoothing(0.1)`, or a closure `|output, target| …` that returns `Result<Tensor>`. The
-/// schedule of the learning rate is optional; its second part says how often it advances. All three expressions can
-/// use the network's plain-data fields by name.
+/// schedule of the learning rate is optional: a schedule that advances in every step, such as
+/// `Cosine::new().warmup(500)`, a pair with the interval, or `ReduceLrOnPlateau`. All three expressions can use the
+/// network's plain-data fields by name.
 ///
 /// ```
 /// # use sconce::prelude::*;

@@ -336,7 +336,7 @@ struct Memory<'a>(&'a Mutex<Vec<usize>>);
 
 impl sconce::train::Callback for Memory<'_> {
     fn on_step(&mut self, step: &sconce::train::StepReport) -> Result<std::ops::ControlFlow<()>> {
-        if step.step % 500 == 0 {
+        if step.step.is_multiple_of(500) {
             self.0.lock().unwrap().push(crate::MEMORY.current_usage());
         }
         Ok(std::ops::ControlFlow::Continue(()))

@@ -273,7 +273,8 @@ fn a_damaged_checkpoint_is_set_aside() -> Result<()> {
     let root = tempfile::tempdir()?;
     let (net, history) = train(&root.path().join("undamaged"))?;
     let expected = outcome(&net, &history)?;
-    let damages: [(&str, fn(&mut Vec<u8>)); 4] = [
+    type Damage = fn(&mut Vec<u8>);
+    let damages: [(&str, Damage); 4] = [
         ("truncated", |bytes| bytes.truncate(bytes.len() / 2)),
         ("flipped", |bytes| {
             let position = bytes.len() - 300;
