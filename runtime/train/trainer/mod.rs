@@ -79,8 +79,8 @@ pub use validation::Validation;
 /// # let line = Linear::config(1, 1).init(&Device::Cpu)?;
 /// # let x = Tensor::arange(-4f32, 4., &Device::Cpu)?.reshape((8, 1))?;
 /// # let data = (x.clone(), ((x * 3.)? + 1.)?);
-/// let mut trainer = Trainer::new(&line, mse_loss, Sgd::new(0.05)).accumulate(2).clip_norm(1.0).ema(0.9);
-/// for epoch in 0..50 {
+/// let mut trainer = Trainer::new(&line, mse_loss, Sgd::new(0.05)).accumulate(2).clip_norm(10.).ema(0.9);
+/// for _ in 0..200 {
 ///     for batch in data.epoch()? {
 ///         trainer.step(&batch?)?;
 ///     }
