@@ -10,8 +10,8 @@ use super::batch::Batch;
 
 /// An iterator over the batches of one epoch.
 ///
-/// To resume in the middle of an epoch, a [`Trainer`](super::Trainer) skips batches with [`nth`](Iterator::nth), which an
-/// iterator can implement without reading the skipped batches.
+/// To resume in the middle of an epoch, a [`Trainer`](super::Trainer) skips batches with [`nth`](Iterator::nth), which
+/// an iterator can implement without reading the skipped batches.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -27,8 +27,8 @@ pub type Epoch<'a, B = (Tensor, Tensor)> = Box<dyn Iterator<Item = Result<B>> + 
 
 /// A source of batches that can be iterated once per epoch.
 ///
-/// Implemented for [`TensorDataset`], for a `Vec` of any [`Batch`], and for a pair of tensors, which acts like a shuffled
-/// `TensorDataset` with batches of 64. [`from_fn`] creates a source from a function that returns an iterator.
+/// Implemented for [`TensorDataset`], for a `Vec` of any [`Batch`], and for a pair of tensors, which acts like a
+/// shuffled `TensorDataset` with batches of 64. [`from_fn`] creates a source from a function that returns an iterator.
 ///
 /// ```
 /// use sconce::prelude::*;

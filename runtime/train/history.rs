@@ -125,8 +125,8 @@ impl History {
     }
 
     /// Returns the epoch with the best [monitored](super::Trainer::monitor) value, by default the lowest
-    /// [`loss`](EpochReport::loss). On a tie, returns the earliest of these epochs. An epoch whose value is NaN is never
-    /// the best.
+    /// [`loss`](EpochReport::loss). On a tie, returns the earliest of these epochs. An epoch whose value is NaN is
+    /// never the best.
     pub fn best(&self) -> Option<&EpochReport> {
         let value = |epoch: &EpochReport| epoch.value(&self.monitor.name).unwrap_or(f64::NAN);
         let better =

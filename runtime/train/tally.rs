@@ -56,8 +56,8 @@ impl Tally {
     /// The number of batches whose values are read from a GPU together.
     const BATCHES_PER_READ: usize = 32;
 
-    /// Adds a batch with its output and target. May read the values of this batch and of earlier ones from the device, and returns the losses that
-    /// it read, in the order of the batches.
+    /// Adds a batch with its output and target. May read the values of this batch and of earlier ones from the device,
+    /// and returns the losses that it read, in the order of the batches.
     pub(super) fn add<O: 'static, T: 'static>(
         &mut self,
         batch: usize,

@@ -268,7 +268,8 @@ fn a_loss_that_is_not_finite_stops_training_unless_allowed() -> Result<()> {
             &(),
             Epochs(3),
         ));
-        let start = "step 2 (epoch 1, batch 2): the loss is NaN; the output of the network is finite, so the loss function";
+        let start =
+            "step 2 (epoch 1, batch 2): the loss is NaN; the output of the network is finite, so the loss";
         assert!(error.starts_with(start), "{error}");
         assert!(weight(&line)?[0].is_finite());
         let mut trainer = Trainer::new(&line, mse_loss, Sgd::new(0.1)).quiet(true).allow_non_finite(true);

@@ -119,7 +119,7 @@ pub use select::{Select, of};
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a metric of the output `{Output}` and the target `{Target}`",
-    note = "the metrics of `sconce::train::metrics` compare tensors; `metrics::of` selects the tensors of another output"
+    note = "the metrics of `sconce::train::metrics` compare tensors; `metrics::of` selects the tensors of other outputs"
 )]
 pub trait Metric<Output = Tensor, Target = Tensor> {
     /// Returns the name of the value in logs, such as `top_5_accuracy`.

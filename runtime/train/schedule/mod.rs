@@ -2,8 +2,8 @@
 //! metric.
 //!
 //! [`rate(base, step)`](Schedule::rate) returns the learning rate of a step, counted from 0. `base` is the optimizer's
-//! initial learning rate. In a [`Trainer`](crate::train::Trainer::schedule), a step is a step of the optimizer, or an epoch
-//! as in `(StepLr::new(10), Every::Epoch)`.
+//! initial learning rate. In a [`Trainer`](crate::train::Trainer::schedule), a step is a step of the optimizer, or an
+//! epoch as in `(StepLr::new(10), Every::Epoch)`.
 //!
 //! ```
 //! use sconce::train::schedule::{Schedule, StepLr};

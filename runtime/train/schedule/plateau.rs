@@ -16,8 +16,8 @@ const KEYS: [&str; 3] = ["best", "num_bad_epochs", "cooldown_counter"];
 /// Lowers the learning rates when a metric has stopped improving, like `torch.optim.lr_scheduler.ReduceLROnPlateau`.
 ///
 /// In a [`Trainer`](crate::train::Trainer::schedule), the metric is the
-/// [monitored](crate::train::Trainer::monitor) value of each epoch. In a loop of your own, call [`step`](Self::step) with
-/// the metric after each epoch. If the metric did not improve in more than `patience` epochs in succession, each
+/// [monitored](crate::train::Trainer::monitor) value of each epoch. In a loop of your own, call [`step`](Self::step)
+/// with the metric after each epoch. If the metric did not improve in more than `patience` epochs in succession, each
 /// learning rate is multiplied by `factor`. Unlike a [`Schedule`](super::Schedule), this
 /// schedule has a state, which [`state`](Self::state) returns for resuming.
 ///

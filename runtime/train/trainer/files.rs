@@ -95,8 +95,8 @@ pub(super) fn prepare(directory: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Returns the newest checkpoint that a [`Trainer`](super::Trainer::checkpoint) saved in `directory`, or `None` if there
-/// is none.
+/// Returns the newest checkpoint that a [`Trainer`](super::Trainer::checkpoint) saved in `directory`, or `None` if
+/// there is none.
 ///
 /// # Errors
 /// Fails if the directory cannot be read.

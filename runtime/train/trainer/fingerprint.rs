@@ -53,8 +53,8 @@ impl Fingerprint {
             let saved = text(saved.map_or(&Value::Null, |pair| &pair[1]))?;
             if saved != value {
                 return Err(Error::msg(format!(
-                    "the {name} differs: expected `{saved}` as in the checkpoint, found `{value}`; use the same settings, \
-                     or another directory for a new run"
+                    "the {name} differs: expected `{saved}` as in the checkpoint, found `{value}`; use the same \
+                     settings, or another directory for a new run"
                 )));
             }
         }

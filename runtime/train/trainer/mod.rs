@@ -1,8 +1,9 @@
 //! The training loop.
 //!
-//! [`Trainer`] holds the settings (`settings.rs`) and the state of the run (`run.rs`). `step.rs` takes one step, `epoch.rs`
-//! the steps of one epoch, and `fit.rs` runs and validates the epochs. `checkpoints.rs` decides when the state is saved,
-//! `state.rs` converts it to and from a file, `files.rs` names the files, and `resume.rs` chooses one to continue from.
+//! [`Trainer`] holds the settings (`settings.rs`) and the state of the run (`run.rs`). `step.rs` takes one step,
+//! `epoch.rs` the steps of one epoch, and `fit.rs` runs and validates the epochs. `checkpoints.rs` decides when the
+//! state is saved, `state.rs` converts it to and from a file, `files.rs` names the files, and `resume.rs` chooses one
+//! to continue from.
 
 mod callback;
 mod checkpoints;
@@ -129,8 +130,8 @@ impl<'a, M: Module, O: 'static, T: 'static> Trainer<'a, M, O, T> {
     /// updates the parameters. With [`accumulate`](Self::accumulate), only every n-th call updates the parameters.
     /// [`fit`](Self::fit) takes the same steps.
     ///
-    /// The first call creates the optimizer. After a call of `fit`, this method continues with its optimizer. Metrics and
-    /// callbacks are not used.
+    /// The first call creates the optimizer. After a call of `fit`, this method continues with its optimizer. Metrics
+    /// and callbacks are not used.
     ///
     /// # Errors
     /// Fails under the same conditions as [`fit`](Self::fit), and if `batch` has no examples. On a GPU, the loss is not

@@ -4,8 +4,8 @@ use crate::train::evaluate::{ACCURACY, LOSS};
 use crate::train::history::EpochReport;
 use crate::{Error, Result};
 
-/// The number of epochs in succession without an improvement after which [`early_stopping`](super::Trainer::early_stopping) ends
-/// training.
+/// The number of epochs in succession without an improvement after which
+/// [`early_stopping`](super::Trainer::early_stopping) ends training.
 ///
 /// ```
 /// use sconce::prelude::*;

@@ -38,8 +38,8 @@ impl<M> Stepper<M> {
             None => String::new(),
         };
         Error::msg(format!(
-            "step {step} (epoch {epoch}, batch {batch}): the loss is {loss}{origin}{checkpoint}; a lower learning rate or \
-             gradient clipping may help"
+            "step {step} (epoch {epoch}, batch {batch}): the loss is {loss}{origin}{checkpoint}; a lower learning rate \
+             or gradient clipping may help"
         ))
     }
 }

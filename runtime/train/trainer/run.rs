@@ -89,7 +89,7 @@ impl<M: Module> Run<M> {
         let finished = self.stepper.batches;
         epoch.nth(finished - 1).ok_or_else(|| {
             Error::msg(format!(
-                "expected more than the {finished} batches that are finished, found fewer: the data differs"
+                "expected at least the {finished} batches that are finished, found fewer: the data differs"
             ))
         })??;
         random::set_state(&random);

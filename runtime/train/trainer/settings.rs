@@ -145,8 +145,8 @@ impl<'a, M, O, T> Trainer<'a, M, O, T> {
         self
     }
 
-    /// Ends training if the [monitored](Self::monitor) value does not improve: with `Patience(5)`, after the fifth epoch
-    /// in succession that is not the best.
+    /// Ends training if the [monitored](Self::monitor) value does not improve: with `Patience(5)`, after the fifth
+    /// epoch in succession that is not the best.
     pub fn early_stopping(mut self, patience: Patience) -> Self {
         self.run_settings.patience = Some(patience);
         self
@@ -190,11 +190,11 @@ impl<'a, M, O, T> Trainer<'a, M, O, T> {
     /// Lets [`fit`](Self::fit) continue from the newest [checkpoint](Self::checkpoint) in the directory, or start a new
     /// run if there is none.
     ///
-    /// A resumed run continues exactly: on the CPU, it ends with the same bits as a run that was never interrupted, also
-    /// from the middle of an epoch. The network needs the same structure, not the same values. The data must return the
-    /// same epoch for the same random numbers of [`random`](crate::random). The optimizer and the settings must be the
-    /// same; the number of epochs may differ, unless the schedule depends on it. The state does not include the loss,
-    /// the callbacks and the generators of GPUs.
+    /// A resumed run continues exactly: on the CPU, it ends with the same bits as a run that was never interrupted,
+    /// also from the middle of an epoch. The network needs the same structure, not the same values. The data must
+    /// return the same epoch for the same random numbers of [`random`](crate::random). The optimizer and the settings
+    /// must be the same; the number of epochs may differ, unless the schedule depends on it. The state does not include
+    /// the loss, the callbacks and the generators of GPUs.
     ///
     /// `fit` warns of a file that is truncated or damaged, appends `.damaged` to its name, and continues from the one
     /// before it.

@@ -122,8 +122,8 @@ impl<M: Module, O, T> Trainer<'_, M, O, T> {
     /// Restores a state of training, including the values of the network and the random numbers.
     ///
     /// # Errors
-    /// Fails, and changes neither the network nor the random numbers, if the network, the optimizer or a setting differs
-    /// from that of the checkpoint.
+    /// Fails, and changes neither the network nor the random numbers, if the network, the optimizer or a setting
+    /// differs from that of the checkpoint.
     pub(super) fn restore(&mut self, run: &mut Run<M>, state: &TrainingState) -> Result<()> {
         let training = &state.training;
         Fingerprint::new(self, run).check(&training["settings"])?;
