@@ -117,6 +117,6 @@ pub use random::manual_seed;
 pub use registry::{Eval, Network};
 /// The kernels, for use without the derive.
 pub use sconce_kernels as kernels;
-pub use sconce_macros::Module;
+pub use sconce_macros::{Batch, Module};
 pub use scope::no_fusion;
 pub use signal::{Chunks, IntoTensors, Number, Outcome, Signal};

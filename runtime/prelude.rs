@@ -21,12 +21,12 @@ pub use crate::train::metrics::{
 };
 pub use crate::train::optim::{Adam, AdamW, Optimizer, RmsProp, Sgd};
 pub use crate::train::schedule::{
-    ChainedLr, ConstantLr, CosineAnnealingLr, CosineAnnealingWarmRestarts, Every, ExponentialLr, LinearLr,
-    MultiStepLr, OneCycleLr, PolynomialLr, ReduceLrOnPlateau, Schedule, SequentialLr, StepLr,
+    ChainedLr, ConstantLr, Cosine, CosineAnnealingLr, CosineAnnealingWarmRestarts, Every, ExponentialLr,
+    LinearLr, MultiStepLr, OneCycleLr, PolynomialLr, ReduceLrOnPlateau, Schedule, SequentialLr, StepLr,
 };
 pub use crate::train::{
-    Batches, DataLoader, Dataset, Ema, Epochs, History, Swa, TensorDataset, Trainable, Trainer,
-    audit_gradients, clip_grad_norm, clip_grad_value, evaluate,
+    Batch, Batches, DataLoader, Dataset, Ema, Epochs, History, Patience, Swa, TensorDataset, Trainable,
+    Trainer, audit_gradients, clip_grad_norm, clip_grad_value, evaluate,
 };
 pub use crate::{Error, Result, manual_seed};
-pub use sconce_macros::Module;
+pub use sconce_macros::{Batch, Module};

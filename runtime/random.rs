@@ -5,21 +5,23 @@
 //! network do not depend on its device. Only dropout masks are drawn on the device.
 
 use std::collections::HashSet;
+use std::fmt;
+use std::str::FromStr;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use candle_core::{DType, Device, DeviceLocation, Shape, Tensor};
-use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, RngCore, SeedableRng};
+use rand_chacha::ChaCha12Rng;
 
 use crate::{Error, Result};
 
 /// The generator of the process, initially seeded by the operating system.
 static GENERATOR: LazyLock<Mutex<Generator>> =
-    LazyLock::new(|| Mutex::new(Generator { rng: StdRng::from_os_rng(), seeded_devices: None }));
+    LazyLock::new(|| Mutex::new(Generator { rng: ChaCha12Rng::from_os_rng(), seeded_devices: None }));
 
 struct Generator {
-    rng: StdRng,
+    rng: ChaCha12Rng,
     /// The devices whose generators have been seeded since [`manual_seed`], or `None` before its first call.
     seeded_devices: Option<HashSet<DeviceLocation>>,
 }
@@ -41,7 +43,91 @@ struct Generator {
 /// # Ok::<(), sconce::Error>(())
 /// ```
 pub fn manual_seed(seed: u64) {
-    *generator() = Generator { rng: StdRng::seed_from_u64(seed), seeded_devices: Some(HashSet::new()) };
+    *generator() = Generator { rng: ChaCha12Rng::seed_from_u64(seed), seeded_devices: Some(HashSet::new()) };
+}
+
+/// The state of the generator of the process, like that of `torch.get_rng_state`. [`state`] returns it.
+///
+/// Formats as text, which [`FromStr`] parses.
+///
+/// ```
+/// use sconce::candle::{DType, Device};
+/// use sconce::random;
+///
+/// let state = random::state();
+/// let draw = || random::normal(4, 0., 1., DType::F64, &Device::Cpu);
+/// let first = draw()?.to_vec1::<f64>()?;
+/// let parsed: random::State = state.to_string().parse()?;
+/// assert_eq!(parsed, state);
+/// random::set_state(&parsed);
+/// assert_eq!(first, draw()?.to_vec1::<f64>()?);
+/// # Ok::<(), sconce::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    seed: [u8; 32],
+    stream: u64,
+    word_position: u128,
+    /// Whether [`manual_seed`] was called, so that the generators of devices are seeded too.
+    is_seeded: bool,
+}
+
+/// Returns the state of the generator, to restore it with [`set_state`]. The state of a GPU's own generator is not part
+/// of it.
+pub fn state() -> State {
+    let Generator { rng, seeded_devices } = &*generator();
+    State {
+        seed: rng.get_seed(),
+        stream: rng.get_stream(),
+        word_position: rng.get_word_pos(),
+        is_seeded: seeded_devices.is_some(),
+    }
+}
+
+/// Restores a state that [`state`] returned: the same numbers follow. If [`manual_seed`] had been called, the generator
+/// of a GPU is seeded again when it is next used.
+pub fn set_state(state: &State) {
+    let mut rng = ChaCha12Rng::from_seed(state.seed);
+    rng.set_stream(state.stream);
+    rng.set_word_pos(state.word_position);
+    *generator() = Generator { rng, seeded_devices: state.is_seeded.then(HashSet::new) };
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seed, stream, word_position, is_seeded } = self;
+        seed.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
+        write!(f, ":{stream}:{word_position}:{is_seeded}")
+    }
+}
+
+impl FromStr for State {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        parse_state(text).ok_or_else(|| {
+            Error::msg(format!(
+                "expected the state of a generator as `seed:stream:position:seeded`, found `{text}`"
+            ))
+        })
+    }
+}
+
+fn parse_state(text: &str) -> Option<State> {
+    let [seed, stream, word_position, is_seeded] = text.split(':').collect::<Vec<_>>().try_into().ok()?;
+    let mut bytes = [0; 32];
+    if seed.len() != 2 * bytes.len() || !seed.is_ascii() {
+        return None;
+    }
+    for (i, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&seed[2 * i..2 * i + 2], 16).ok()?;
+    }
+    Some(State {
+        seed: bytes,
+        stream: stream.parse().ok()?,
+        word_position: word_position.parse().ok()?,
+        is_seeded: is_seeded.parse().ok()?,
+    })
 }
 
 /// Returns a tensor of numbers from the uniform distribution over `low..high`.
@@ -153,8 +239,8 @@ pub(crate) fn seed() -> u64 {
 
 /// Returns a new generator that is seeded by the shared one, so that the shared generator is not locked while a large
 /// tensor is drawn.
-fn split_generator() -> StdRng {
-    StdRng::from_rng(&mut generator().rng)
+fn split_generator() -> ChaCha12Rng {
+    ChaCha12Rng::from_rng(&mut generator().rng)
 }
 
 /// Seeds the generator of `device`, once after each [`manual_seed`].
@@ -175,4 +261,30 @@ fn generator() -> MutexGuard<'static, Generator> {
 
 fn tensor(values: Vec<f64>, shape: Shape, dtype: DType, device: &Device) -> Result<Tensor> {
     Ok(Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(dtype)?.to_device(device)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::rngs::StdRng;
+
+    #[test]
+    fn the_numbers_are_those_of_the_standard_generator() {
+        let mut standard = StdRng::seed_from_u64(7);
+        let mut ours = ChaCha12Rng::seed_from_u64(7);
+        assert_eq!(standard.next_u64(), ours.next_u64());
+        let mut standard = StdRng::from_rng(&mut standard);
+        let mut ours = ChaCha12Rng::from_rng(&mut ours);
+        assert!((0..100).all(|_| standard.next_u64() == ours.next_u64()));
+    }
+
+    #[test]
+    fn invalid_states_are_errors() {
+        let valid = state().to_string();
+        assert!(valid.parse::<State>().is_ok());
+        for text in ["", "00:0:0:true", &valid[1..], &format!("{valid}:1"), &valid.replace(':', "é")] {
+            let error = text.parse::<State>().unwrap_err().to_string();
+            assert!(error.starts_with("expected the state of a generator"), "{error}");
+        }
+    }
 }

@@ -1,10 +1,12 @@
-//! The derive macro of [sconce](https://docs.rs/sconce), which turns a struct of layers into a neural network.
+//! The derive macros of [sconce](https://docs.rs/sconce): `Module` turns a struct of layers into a neural network, and
+//! `Batch` a struct of tensors into the examples of one step.
 //!
-//! The macro has three stages: `ast` and `attr` parse the item, `valid` checks it, and `expand` generates the
+//! `Module` has three stages: `ast` and `attr` parse the item, `valid` checks it, and `expand` generates the
 //! code. `closure` rewrites forward closures. All errors are collected in one `Ctxt` and reported together.
 
 mod ast;
 mod attr;
+mod batch;
 mod closure;
 mod ctxt;
 mod expand;
@@ -210,13 +212,14 @@ use syn::{DeriveInput, parse_macro_input};
 /// # fn main() {}
 /// ```
 ///
-/// ## `loss = …`, `optimizer = …`, `schedule = (…, Every::Epoch)`
+/// ## `loss = …`, `optimizer = …`, `schedule = …`
 ///
 /// Implements `sconce::train::Trainable`, so that the network has the methods `fit`, `evaluate` and `trainer`. The loss
 /// is a function of the output and the target, a configured loss such as
 /// `CrossEntropyLoss::new().label_smoothing(0.1)`, or a closure `|output, target| …` that returns `Result<Tensor>`. The
-/// schedule of the learning rate is optional; its second part says how often it advances. All three expressions can
-/// use the network's plain-data fields by name.
+/// schedule of the learning rate is optional: a schedule that advances in every step, such as
+/// `Cosine::new().warmup(500)`, a pair with the interval, or `ReduceLrOnPlateau`. All three expressions can use the
+/// network's plain-data fields by name.
 ///
 /// ```
 /// # use sconce::prelude::*;
@@ -611,6 +614,47 @@ pub fn derive_module(input: TokenStream) -> TokenStream {
     let mut node = parse_macro_input!(input as DeriveInput);
     fragment::ungroup(&mut node);
     derive(&node).into()
+}
+
+/// Implements `sconce::train::Batch` for a struct of tensors, the examples of one step of training.
+///
+/// - `#[batch(input)]` marks an input of the network. Several inputs become a tuple, in the order of the fields.
+/// - `#[batch(skip)]` marks plain data, which `to_device` clones. All other fields are tensors, or an `Option`, `Vec`
+///   or tuple of tensors.
+/// - `#[batch(crate = path)]` on the struct sets the path of sconce.
+///
+/// The number of examples is the first dimension of the first input. The target, which the loss and the metrics get, is
+/// the struct itself.
+///
+/// ```
+/// use sconce::prelude::*;
+///
+/// #[derive(Batch)]
+/// struct Sentences {
+///     #[batch(input)]
+///     tokens: Tensor,
+///     #[batch(input)]
+///     mask: Option<Tensor>,
+///     labels: Tensor,
+///     #[batch(skip)]
+///     names: Vec<String>,
+/// }
+///
+/// # fn main() -> Result<()> {
+/// let tokens = Tensor::zeros((2, 7), DType::U32, &Device::Cpu)?;
+/// let labels = Tensor::zeros(2, DType::U32, &Device::Cpu)?;
+/// let batch = Sentences { tokens, mask: None, labels, names: vec!["a".into(), "b".into()] };
+/// let (tokens, mask): (Signal, Option<Signal>) = batch.input();
+/// assert_eq!((batch.examples(), tokens.dims()?, mask.is_some()), (2, &[2, 7][..], false));
+/// assert_eq!(batch.to_device(&Device::Cpu)?.names, ["a", "b"]);
+/// # Ok(())
+/// # }
+/// ```
+#[proc_macro_derive(Batch, attributes(batch))]
+pub fn derive_batch(input: TokenStream) -> TokenStream {
+    let mut node = parse_macro_input!(input as DeriveInput);
+    fragment::ungroup(&mut node);
+    batch::derive(&node).into()
 }
 
 /// Parses and checks the item, and returns the generated code followed by the errors.

@@ -22,6 +22,7 @@
 mod archive;
 mod atomic;
 mod budget;
+mod checksum;
 mod contents;
 mod convert;
 mod element;
@@ -48,6 +49,7 @@ use candle_core::{Device, Tensor};
 use crate::{Error, Result};
 
 pub use atomic::write_atomically;
+pub(crate) use checksum::checksum;
 pub(crate) use contents::Contents;
 pub use contents::Skipped;
 pub(crate) use convert::{CHUNK, to_dtype};

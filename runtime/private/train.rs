@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use crate::train::{Every, Loss, Optimizer, Schedule};
+use crate::train::{IntoSchedule, LearningRate, Loss, Optimizer};
 use crate::{Error, Result};
 
 /// Calls the closure of `loss = |output, target| …`. The bound on `loss` determines the closure's argument types.
@@ -60,7 +60,7 @@ pub fn optimizer(optimizer: impl Optimizer + 'static) -> Box<dyn Optimizer> {
     Box::new(optimizer)
 }
 
-/// Boxes the schedule in the value of `schedule = (…, Every::Epoch)`.
-pub fn schedule((schedule, every): (impl Schedule + 'static, Every)) -> Option<(Box<dyn Schedule>, Every)> {
-    Some((Box::new(schedule), every))
+/// Converts the value of `schedule = …`: a schedule, or a pair of a schedule and `Every`.
+pub fn schedule(schedule: impl IntoSchedule<'static>) -> Option<LearningRate<'static>> {
+    Some(schedule.into_schedule())
 }

@@ -6,6 +6,7 @@ mod chunks;
 mod convolution;
 mod deferred;
 mod epilogue;
+mod finite;
 mod fuse;
 mod fused_pair;
 mod last_use;
@@ -25,6 +26,7 @@ pub(crate) use convolution::{
 };
 pub(crate) use deferred::Deferred;
 pub(crate) use epilogue::EpilogueOp;
+pub(crate) use finite::{Forbidden, INPUT, forbid};
 pub(crate) use fuse::Fusion;
 pub(crate) use fused_pair::FusedPair;
 pub(crate) use last_use::at_last_use;
@@ -325,14 +327,18 @@ impl Signal {
 impl From<Tensor> for Signal {
     fn from(tensor: Tensor) -> Self {
         // candle's operations panic on some empty views, so give them a new storage.
-        rebase_empty(tensor).map_or_else(Self::fail, |tensor| Self(State::Ready(tensor)))
+        let checked = rebase_empty(tensor).map_err(Error::from).and_then(|tensor| {
+            finite::check(&tensor)?;
+            Ok(tensor)
+        });
+        checked.map_or_else(Self::fail, |tensor| Self(State::Ready(tensor)))
     }
 }
 
 impl From<Value> for Signal {
     fn from(value: Value) -> Self {
         Self(match value {
-            Value::Tensor(tensor) => State::Ready(tensor),
+            Value::Tensor(tensor) => return tensor.into(),
             Value::Blocked(blocked) => State::Blocked(blocked),
         })
     }

@@ -58,14 +58,23 @@ pub fn clip_grad_norm(network: &impl Module, grads: &mut GradStore, max_norm: f6
 /// # Errors
 /// Fails if `clip_value` is negative or NaN, or if a tensor operation fails.
 pub fn clip_grad_value(network: &impl Module, grads: &mut GradStore, clip_value: f64) -> Result<()> {
+    clamp_gradients(&network.trainable_parameters(), grads, clip_value)
+}
+
+/// Clamps the elements of the gradients of `parameters`; see [`clip_grad_value`].
+pub(super) fn clamp_gradients(
+    parameters: &[(String, Var)],
+    grads: &mut GradStore,
+    clip_value: f64,
+) -> Result<()> {
     check_not_negative("clip_value", clip_value).map_err(|error| error.in_layer("clip_grad_value"))?;
-    for (_, var) in network.trainable_parameters() {
-        if let Some(gradient) = grads.get(&var) {
+    for (_, var) in parameters {
+        if let Some(gradient) = grads.get(var) {
             let gradient = gradient.detach();
             let clipped = gradient.clamp(-clip_value, clip_value)?;
             // On CUDA, `clamp` replaces NaN with a bound.
             let clipped = gradient.ne(&gradient)?.where_cond(&gradient, &clipped)?;
-            grads.insert(&var, clipped);
+            grads.insert(var, clipped);
         }
     }
     Ok(())
@@ -122,13 +131,18 @@ impl ClipGradNorm {
     /// operation fails. With [`error_if_nonfinite`](Self::error_if_nonfinite), also fails if the norm is not finite.
     /// `grads` is then unchanged.
     pub fn clip(&self, network: &impl Module, grads: &mut GradStore) -> Result<f64> {
+        self.clip_parameters(&network.trainable_parameters(), grads)
+    }
+
+    /// Clips the gradients of `parameters`; see [`clip`](Self::clip).
+    pub(super) fn clip_parameters(&self, parameters: &[(String, Var)], grads: &mut GradStore) -> Result<f64> {
         check_not_negative("max_norm", self.max_norm)?;
         let norm_type = self.norm_type;
         if norm_type.is_nan() || norm_type <= 0. {
             return Err(Error::msg(format!("norm_type must be greater than 0, found {norm_type}")));
         }
-        let mut parameters = network.trainable_parameters();
-        parameters.retain(|(_, var)| grads.get(var).is_some_and(|gradient| gradient.elem_count() > 0));
+        let has_gradient = |var: &Var| grads.get(var).is_some_and(|gradient| gradient.elem_count() > 0);
+        let parameters: Vec<_> = parameters.iter().filter(|(_, var)| has_gradient(var)).collect();
         let norms = self.norms(&parameters, grads)?;
         let norm = self.total(&norms);
         if self.error_if_nonfinite && !norm.is_finite() {
@@ -139,7 +153,7 @@ impl ClipGradNorm {
         if factor >= 1. {
             return Ok(norm);
         }
-        for (_, var) in &parameters {
+        for (_, var) in parameters {
             if let Some(gradient) = grads.get(var) {
                 // Not in place: one tensor may be the gradient of several variables.
                 let clipped = (gradient.detach() * factor)?;
@@ -150,7 +164,7 @@ impl ClipGradNorm {
     }
 
     /// Returns the norm of each gradient. Reads all norms from the device at once.
-    fn norms(&self, parameters: &[(String, Var)], grads: &GradStore) -> Result<Vec<f64>> {
+    fn norms(&self, parameters: &[&(String, Var)], grads: &GradStore) -> Result<Vec<f64>> {
         let gradients = parameters.iter().filter_map(|(_, var)| grads.get(var));
         let norms = gradients.map(|gradient| self.norm(&gradient.detach())).collect::<Result<Vec<_>>>()?;
         let Some(first) = norms.first() else { return Ok(Vec::new()) };
@@ -194,7 +208,7 @@ impl ClipGradNorm {
 }
 
 /// Returns the error for a norm that is NaN or infinite.
-fn non_finite(norm: f64, parameters: &[(String, Var)], norms: &[f64]) -> Error {
+fn non_finite(norm: f64, parameters: &[&(String, Var)], norms: &[f64]) -> Error {
     let first = parameters.iter().zip(norms).find(|(_, norm)| !norm.is_finite());
     let first = first
         .map_or(String::new(), |((name, _), norm)| format!("; the gradient of `{name}` has the norm {norm}"));

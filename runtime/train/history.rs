@@ -1,8 +1,10 @@
 //! The reports of a training run.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 
 use super::evaluate::Evaluation;
+use super::trainer::Monitor;
 
 /// The results and the duration of one epoch.
 ///
@@ -14,13 +16,13 @@ use super::evaluate::Evaluation;
 /// let data = (x.clone(), x);
 /// let mut trainer = Trainer::new(&net, mse_loss, Sgd::new(0.01)).quiet(true);
 /// let history = trainer.fit(&data, &(), Epochs(2))?;
-/// let report = history.epochs()[1];
+/// let report = &history.epochs()[1];
 /// assert_eq!((report.epoch, report.learning_rate), (2, 0.01));
-/// assert_eq!((report.valid, report.loss()), (None, report.train.loss));
+/// assert_eq!((&report.valid, report.loss()), (&None, report.train.loss));
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct EpochReport {
     /// The epoch number, starting at 1.
@@ -38,15 +40,15 @@ pub struct EpochReport {
 }
 
 impl EpochReport {
-    /// Returns the loss by which epochs are compared: the validation loss or, without validation data, the training
-    /// loss.
+    /// Returns the validation loss or, without validation data, the training loss.
     pub fn loss(&self) -> f64 {
-        self.valid.unwrap_or(self.train).loss
+        self.valid.as_ref().unwrap_or(&self.train).loss
     }
 
-    /// Returns `true` if this epoch has a lower loss than `other`. An epoch whose loss is NaN is never better.
-    pub(super) fn beats(&self, other: Option<&Self>) -> bool {
-        !self.loss().is_nan() && other.is_none_or(|other| self.loss() < other.loss())
+    /// Returns a value of the validation or, without validation data, of the training by name: `loss`, `accuracy`, or
+    /// the name of a [metric](super::Trainer::metric).
+    pub fn value(&self, name: &str) -> Option<f64> {
+        self.valid.as_ref().unwrap_or(&self.train).value(name)
     }
 }
 
@@ -54,7 +56,7 @@ impl EpochReport {
 impl fmt::Display for EpochReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "epoch {}  {}", self.epoch, self.train)?;
-        if let Some(valid) = self.valid {
+        if let Some(valid) = &self.valid {
             write!(f, "  validation {valid}")?;
         }
         write!(f, "  {:.1} s  {:.0} examples/s", self.seconds, self.examples_per_second)
@@ -82,6 +84,38 @@ impl fmt::Display for EpochReport {
 pub struct History {
     pub(super) epochs: Vec<EpochReport>,
     pub(super) unreached: Vec<String>,
+    pub(super) monitor: Monitor,
+    pub(super) stop: Stop,
+    pub(super) resumed_from: Option<PathBuf>,
+}
+
+/// Why training ended.
+///
+/// ```
+/// use sconce::prelude::*;
+/// use sconce::train::Stop;
+/// # fn main() -> Result<()> {
+/// let net = Linear::config(1, 1).init(&Device::Cpu)?;
+/// let x = Tensor::arange(0f32, 4., &Device::Cpu)?.reshape((4, 1))?;
+/// let history = Trainer::new(&net, mse_loss, Sgd::new(0.01)).quiet(true).fit(&(x.clone(), x), &(), Epochs(2))?;
+/// assert_eq!(history.stop(), &Stop::Finished);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Stop {
+    /// All epochs are finished.
+    #[default]
+    Finished,
+    /// The monitored value did not improve for longer than the [`Patience`](super::Patience).
+    EarlyStopping,
+    /// A [`Callback`](super::Callback) stopped training.
+    Callback,
+    /// The user pressed Ctrl-C. The state was saved to this file, from which [`Trainer::resume`] continues.
+    ///
+    /// [`Trainer::resume`]: super::Trainer::resume
+    Interrupted(PathBuf),
 }
 
 impl History {
@@ -90,9 +124,24 @@ impl History {
         &self.epochs
     }
 
-    /// Returns the epoch with the lowest [`loss`](EpochReport::loss). On a tie, returns the earliest of these epochs.
+    /// Returns the epoch with the best [monitored](super::Trainer::monitor) value, by default the lowest
+    /// [`loss`](EpochReport::loss). On a tie, returns the earliest of these epochs. An epoch whose value is NaN is
+    /// never the best.
     pub fn best(&self) -> Option<&EpochReport> {
-        self.epochs.iter().fold(None, |best, epoch| if epoch.beats(best) { Some(epoch) } else { best })
+        let value = |epoch: &EpochReport| epoch.value(&self.monitor.name).unwrap_or(f64::NAN);
+        let better =
+            |best: Option<&'_ EpochReport>, epoch| self.monitor.is_better(value(epoch), best.map(value));
+        self.epochs.iter().fold(None, |best, epoch| if better(best, epoch) { Some(epoch) } else { best })
+    }
+
+    /// Returns the checkpoint from which the run was [resumed](super::Trainer::resume), or `None` for a new run.
+    pub fn resumed_from(&self) -> Option<&Path> {
+        self.resumed_from.as_deref()
+    }
+
+    /// Returns why training ended.
+    pub fn stop(&self) -> &Stop {
+        &self.stop
     }
 
     /// Returns the report of the last epoch.
@@ -118,24 +167,29 @@ impl fmt::Display for History {
             let mark = if best == Some(epoch.epoch) { '*' } else { ' ' };
             write_row(f, mark, cells(epoch))?;
         }
+        if let Stop::Interrupted(path) = &self.stop {
+            let path = path.display();
+            write!(f, "\ninterrupted; saved {path}; call `resume()` before `fit` to continue")?;
+        }
         Ok(())
     }
 }
 
 /// Returns the cells of the table's row for `epoch`.
 fn cells(epoch: &EpochReport) -> [String; 7] {
-    let loss = |e: Option<Evaluation>| e.map_or("–".to_owned(), |e| format!("{:.4}", e.loss));
-    let accuracy = |e: Option<Evaluation>| match e.and_then(|e| e.accuracy) {
+    let loss = |e: Option<&Evaluation>| e.map_or("–".to_owned(), |e| format!("{:.4}", e.loss));
+    let accuracy = |e: Option<&Evaluation>| match e.and_then(|e| e.accuracy) {
         Some(accuracy) => format!("{:.2} %", 100. * accuracy),
         None => "–".to_owned(),
     };
-    let train = Some(epoch.train);
+    let train = Some(&epoch.train);
+    let valid = epoch.valid.as_ref();
     [
         epoch.epoch.to_string(),
         loss(train),
         accuracy(train),
-        loss(epoch.valid),
-        accuracy(epoch.valid),
+        loss(valid),
+        accuracy(valid),
         format!("{:.1}", epoch.seconds),
         format!("{:.0}", epoch.examples_per_second),
     ]

@@ -2,6 +2,7 @@
 
 mod audit;
 mod average;
+mod batch;
 mod clip;
 pub mod data;
 mod evaluate;
@@ -9,12 +10,12 @@ mod history;
 pub mod loss;
 pub mod metrics;
 pub mod optim;
-mod pass;
 mod precision;
 mod progress;
 mod scaler;
 pub mod schedule;
 mod snapshot;
+mod tally;
 mod trainable;
 mod trainer;
 mod update_bn;
@@ -22,15 +23,19 @@ mod update_bn;
 pub use crate::kernels::keep_memory;
 pub use audit::audit_gradients;
 pub use average::{AveragedModel, Ema, Equal, Exponential, Swa, Weighting};
+pub use batch::{Batch, BatchField};
 pub use clip::{ClipGradNorm, clip_grad_norm, clip_grad_value};
 pub use data::{Batches, DataLoader, Dataset, TensorDataset};
 pub use evaluate::{Evaluation, evaluate};
-pub use history::{EpochReport, History};
+pub use history::{EpochReport, History, Stop};
 pub use loss::Loss;
 pub use optim::Optimizer;
 pub use precision::{Precision, mixed_precision};
 pub use scaler::GradScaler;
 pub use schedule::{Every, Schedule};
 pub use trainable::Trainable;
-pub use trainer::{Epochs, Trainer, Validation};
+pub use trainer::{
+    Callback, Epochs, FitPlan, IntoSchedule, LearningRate, Patience, StepReport, Trainer, Validation,
+    best_checkpoint, last_checkpoint,
+};
 pub use update_bn::update_bn;

@@ -4,8 +4,14 @@
 
 use std::fmt::Display;
 use std::io::Write;
+use std::ops::ControlFlow;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::Result;
+
+use super::history::EpochReport;
+use super::trainer::{Callback, FitPlan, StepReport};
 
 /// The kinds of terminal output that are enabled.
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +32,7 @@ impl Verbosity {
     }
 
     /// Creates the progress bar of one epoch. `batches` is the number of batches, or `None` if the number is unknown.
-    pub(super) fn bar(self, epoch: usize, epochs: usize, batches: Option<usize>) -> EpochBar {
+    fn bar(self, epoch: usize, epochs: usize, batches: Option<usize>) -> EpochBar {
         // indicatif hides the bar if standard error is not a terminal.
         let is_shown = self.bar && self.lines;
         let target = if is_shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
@@ -43,16 +49,54 @@ impl Verbosity {
     }
 }
 
+/// The callback that writes a line after each epoch and shows a progress bar during each epoch.
+pub(super) struct ProgressLines {
+    verbosity: Verbosity,
+    plan: Option<FitPlan>,
+    /// The bar of the running epoch.
+    bar: Option<EpochBar>,
+}
+
+impl ProgressLines {
+    pub(super) fn new(verbosity: Verbosity) -> Self {
+        Self { verbosity, plan: None, bar: None }
+    }
+}
+
+impl Callback for ProgressLines {
+    fn on_fit_start(&mut self, plan: &FitPlan) -> Result<()> {
+        self.plan = Some(plan.clone());
+        Ok(())
+    }
+
+    fn on_step(&mut self, step: &StepReport) -> Result<ControlFlow<()>> {
+        if self.bar.is_none() {
+            let (epochs, batches) = self.plan.as_ref().map_or((0, None), |plan| (plan.epochs, plan.batches));
+            self.bar = Some(self.verbosity.bar(step.epoch, epochs, batches));
+        }
+        if let Some(bar) = &self.bar {
+            bar.show(step.batch, step.epoch_loss.unwrap_or(f64::NAN));
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn on_epoch(&mut self, epoch: &EpochReport) -> Result<ControlFlow<()>> {
+        self.bar = None;
+        self.verbosity.line(epoch);
+        Ok(ControlFlow::Continue(()))
+    }
+}
+
 /// The progress bar of one epoch. Dropping it clears the bar.
-pub(super) struct EpochBar(ProgressBar);
+struct EpochBar(ProgressBar);
 
 impl EpochBar {
-    /// Advances the bar by one batch and shows `loss`.
-    pub(super) fn advance(&self, loss: f64) {
+    /// Shows that `batches` batches are finished, and their mean loss.
+    fn show(&self, batches: usize, loss: f64) {
         if !self.0.is_hidden() {
             self.0.set_message(format!("loss {loss:.4}"));
         }
-        self.0.inc(1);
+        self.0.set_position(batches as u64);
     }
 }
 

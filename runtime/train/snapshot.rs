@@ -1,40 +1,36 @@
 //! Copies of the tensors that training changes.
 
-use candle_core::{Tensor, Var};
+use candle_core::Tensor;
 
-use crate::Result;
+use crate::checkpoint::StateDict;
 use crate::module::Module;
 use crate::registry::Network;
+use crate::{Error, Result};
 
-/// The trainable parameters and the buffers of a network, each with a copy of its values.
-pub(super) struct Snapshot {
-    parameters: Vec<(Var, Tensor)>,
-    buffers: Vec<(Tensor, Tensor)>,
+/// Returns copies of the parameters and buffers of `network` by path.
+pub(super) fn copy_values(network: &impl Module) -> Result<StateDict> {
+    let copy = |(name, tensor): (&str, &Tensor)| Ok((name.to_owned(), tensor.copy()?));
+    network.state_dict().iter().map(copy).collect()
 }
 
-impl Snapshot {
-    /// Copies the current values of `network`.
-    pub(super) fn take(network: &impl Module) -> Result<Self> {
-        let copy = |tensor: &Tensor| -> Result<Tensor> { Ok(tensor.detach().copy()?) };
-        let parameters = network.trainable_parameters().into_iter();
-        let parameters = parameters.map(|(_, var)| Ok((var.clone(), copy(&var)?)));
-        // Copy only contiguous buffers. The only buffers that training changes are running statistics, which are
-        // contiguous because they are updated in place.
-        let buffers = network.buffers().into_iter().map(|(_, buffer)| buffer);
-        let buffers = buffers.filter(|buffer| buffer.is_contiguous() && buffer.elem_count() > 0);
-        let buffers = buffers.map(|buffer| Ok((buffer.clone(), copy(&buffer)?)));
-        Ok(Self { parameters: parameters.collect::<Result<_>>()?, buffers: buffers.collect::<Result<_>>()? })
+/// Writes `values` to the trainable parameters and the buffers of `network`, in place. `values` must have their paths,
+/// shapes and dtypes.
+pub(super) fn write_values(network: &impl Module, values: &StateDict) -> Result<()> {
+    let value = |name: &str, tensor: &Tensor| -> Result<Tensor> {
+        let missing = || Error::msg(format!("`{name}` is missing from the values of the network"));
+        Ok(values.get(name).ok_or_else(missing)?.to_device(tensor.device())?)
+    };
+    for (name, var) in network.trainable_parameters() {
+        var.set(&value(&name, &var)?)?;
     }
-
-    /// Writes the copied values back into the original storage.
-    pub(super) fn restore(&self) -> Result<()> {
-        for (var, copy) in &self.parameters {
-            var.set(copy)?;
-        }
-        for (buffer, copy) in &self.buffers {
+    // Write only contiguous buffers. The only buffers that training changes are running statistics, which are
+    // contiguous because they are updated in place.
+    for (name, buffer) in network.buffers() {
+        if buffer.is_contiguous() && buffer.elem_count() > 0 {
             // Flatten because `slice_set` needs at least one dimension, and `num_batches_tracked` is a scalar.
-            buffer.detach().flatten_all()?.slice_set(&copy.flatten_all()?, 0, 0)?;
+            let value = value(&name, &buffer)?.flatten_all()?;
+            buffer.detach().flatten_all()?.slice_set(&value, 0, 0)?;
         }
-        Ok(())
     }
+    Ok(())
 }

@@ -10,8 +10,7 @@ use super::data::Batches;
 use super::evaluate::{Evaluation, evaluate};
 use super::history::History;
 use super::optim::Optimizer;
-use super::schedule::{Every, Schedule};
-use super::trainer::{Epochs, Trainer, Validation};
+use super::trainer::{Epochs, LearningRate, Trainer, Validation};
 
 /// A network with a loss and an optimizer.
 ///
@@ -54,9 +53,8 @@ pub trait Trainable: Forward<Signal, Output = Signal> {
     /// Returns the optimizer.
     fn optimizer(&self) -> Box<dyn Optimizer>;
 
-    /// Returns the learning-rate schedule and whether it advances every batch or every epoch, or `None` for a constant
-    /// learning rate.
-    fn schedule(&self) -> Option<(Box<dyn Schedule>, Every)> {
+    /// Returns the learning-rate schedule, or `None` for a constant learning rate.
+    fn schedule(&self) -> Option<LearningRate<'static>> {
         None
     }
 
@@ -73,7 +71,12 @@ pub trait Trainable: Forward<Signal, Output = Signal> {
     ///
     /// # Errors
     /// Fails under the same conditions as [`Trainer::fit`].
-    fn fit(&self, train: &impl Batches, valid: impl Validation, epochs: Epochs) -> Result<History>
+    fn fit(
+        &self,
+        train: &impl Batches<Batch = (Tensor, Tensor)>,
+        valid: impl Validation<(Tensor, Tensor)>,
+        epochs: Epochs,
+    ) -> Result<History>
     where
         Self: Sized,
     {
@@ -84,7 +87,7 @@ pub trait Trainable: Forward<Signal, Output = Signal> {
     ///
     /// # Errors
     /// Fails if there are no examples, or if the data, the forward pass or the loss fails.
-    fn evaluate(&self, data: &impl Batches) -> Result<Evaluation>
+    fn evaluate(&self, data: &impl Batches<Batch = (Tensor, Tensor)>) -> Result<Evaluation>
     where
         Self: Sized,
     {

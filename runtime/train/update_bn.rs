@@ -5,11 +5,12 @@ use candle_core::Tensor;
 use crate::layers::BatchNorm;
 use crate::module::{Forward, Mode, Module, VisitorMut};
 use crate::registry::Network;
-use crate::signal::Signal;
+use crate::signal::IntoTensors;
 use crate::{Error, Result};
 
+use super::batch::Batch;
 use super::data::Batches;
-use super::evaluate::{is_empty, run_network};
+use super::evaluate::run_network;
 
 /// Replaces the running statistics of all batch norms with the mean of the statistics of the batches of `data`, like
 /// `torch.optim.swa_utils.update_bn`. Every batch counts equally, regardless of its size.
@@ -37,9 +38,10 @@ use super::evaluate::{is_empty, run_network};
 /// # Errors
 /// Fails if `data` has no examples, or if the data or the forward pass fails. The running statistics are then those of
 /// the batches before the error.
-pub fn update_bn<M>(network: &M, data: &impl Batches) -> Result<()>
+pub fn update_bn<M, D>(network: &M, data: &D) -> Result<()>
 where
-    M: Forward<Signal, Output = Signal>,
+    D: Batches,
+    M: Forward<<D::Batch as Batch>::Input, Output: IntoTensors>,
 {
     // The copy shares the running statistics, but not the momentum.
     let mut network = network.detached();
@@ -53,14 +55,14 @@ where
     }
     let mut is_first = true;
     for batch in data.epoch()? {
-        let (input, _) = batch?;
-        if is_empty(&input) {
+        let batch = batch?;
+        if batch.examples() == 0 {
             continue;
         }
         if std::mem::take(&mut is_first) {
             for_each_batch_norm(&mut network, &mut |norm| norm.reset_running_stats())?;
         }
-        run_network(&network, &input, Mode::Train)?;
+        run_network(&network, batch.input(), Mode::Train)?;
     }
     if is_first { Err(Error::msg("the data for the running statistics has no examples")) } else { Ok(()) }
 }

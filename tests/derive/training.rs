@@ -76,6 +76,36 @@ enum OfVariants {
     },
 }
 
+#[derive(Module)]
+#[module(loss = mse_loss, optimizer = Sgd::new(0.02), schedule = Cosine::new().warmup(2))]
+struct EachStep(#[layer(1, 1)] Linear);
+
+#[derive(Module)]
+#[module(loss = mse_loss, optimizer = Sgd::new(0.02), schedule = |step| 0.5f64.powi(step as i32))]
+struct OfAClosure(#[layer(1, 1)] Linear);
+
+#[derive(Module)]
+#[module(loss = mse_loss, optimizer = Sgd::new(1e-4), schedule = ReduceLrOnPlateau::new().patience(0).threshold(0.5))]
+struct OnPlateau(#[layer(1, 1)] Linear);
+
+#[test]
+fn the_schedule_advances_in_each_step_or_on_a_plateau() -> Result<()> {
+    let rates = |network: &dyn Fn() -> Result<History>| -> Result<Vec<f64>> {
+        Ok(network()?.epochs().iter().map(|epoch| epoch.learning_rate).collect())
+    };
+    let (each_step, closure, plateau) =
+        (EachStep::new(&DEVICE)?, OfAClosure::new(&DEVICE)?, OnPlateau::new(&DEVICE)?);
+    let cosine = Cosine::new().warmup(2).total_steps(6);
+    let found = rates(&|| each_step.trainer().quiet(true).fit(&data()?, &(), Epochs(6)))?;
+    assert_eq!(found, [0, 1, 2, 3, 4, 5].map(|step| cosine.rate(0.02, step)));
+    let found = rates(&|| closure.trainer().quiet(true).fit(&data()?, &(), Epochs(3)))?;
+    assert_eq!(found, [0.02, 0.01, 0.005]);
+    let found = rates(&|| plateau.trainer().quiet(true).fit(&data()?, &(), Epochs(3)))?;
+    // The loss does not halve in the second epoch.
+    assert_eq!(found, [1e-4, 1e-4, 1e-4 * 0.1]);
+    Ok(())
+}
+
 #[test]
 fn the_loss_is_a_function_a_closure_or_a_configured_loss() -> Result<()> {
     sconce::manual_seed(0);

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Mutex;
 
 use sconce::prelude::*;
-use sconce::train::data::{Batch, from_fn};
+use sconce::train::data::from_fn;
 use sconce::train::{EpochReport, Evaluation};
 use sconce::{Visitor, VisitorMut, random};
 
@@ -96,7 +96,7 @@ impl Trainable for Net {
 
 /// Returns random points of a square. The class of a point is 1 if both coordinates have the same sign, and otherwise
 /// 0.
-fn quadrants(n: usize) -> Result<Batch> {
+fn quadrants(n: usize) -> Result<(Tensor, Tensor)> {
     let x = random::uniform((n, 2), -1., 1., DType::F32, &CPU)?;
     // Points are moved away from the axes, so that the classes are separable.
     let x = (&x + (x.sign()? * 0.2)?)?;
@@ -105,7 +105,7 @@ fn quadrants(n: usize) -> Result<Batch> {
 }
 
 fn losses(history: &History) -> Vec<(f64, f64)> {
-    history.epochs().iter().map(|e| (e.train.loss, e.valid.unwrap().loss)).collect()
+    history.epochs().iter().map(|e| (e.train.loss, e.valid.as_ref().unwrap().loss)).collect()
 }
 
 #[test]
@@ -113,16 +113,17 @@ fn a_network_written_by_hand_learns_reproducibly() -> Result<()> {
     let learn = || {
         let (train, valid, model) = (quadrants(512)?, quadrants(256)?, Net::new()?);
         let mut reports = Vec::new();
-        let mut trainer = model.trainer().quiet(true).on_epoch(|report| reports.push(*report));
+        let mut trainer = model.trainer().quiet(true).on_epoch(|report| reports.push(report.clone()));
         let history = trainer.fit(&train, &valid, Epochs(12))?;
         let evaluation = trainer.evaluate(&valid)?;
         drop(trainer);
         assert_eq!(reports, history.epochs());
         let last = history.last().unwrap();
-        assert!(last.valid.unwrap().accuracy.unwrap() > 0.95, "{history}");
+        let valid_of_last = last.valid.as_ref().unwrap();
+        assert!(valid_of_last.accuracy.unwrap() > 0.95, "{history}");
         // Every evaluation shuffles the validation data, so the losses may differ by rounding errors.
-        assert_eq!(evaluation.accuracy, last.valid.unwrap().accuracy);
-        assert!((evaluation.loss - last.valid.unwrap().loss).abs() < 1e-6);
+        assert_eq!(evaluation.accuracy, valid_of_last.accuracy);
+        assert!((evaluation.loss - valid_of_last.loss).abs() < 1e-6);
         assert_eq!(model.evaluate(&valid)?.accuracy, evaluation.accuracy);
         assert_eq!((last.epoch, last.train.examples, evaluation.examples), (12, 512, 256));
         assert!(last.seconds > 0. && last.examples_per_second > 0.);
@@ -147,20 +148,20 @@ fn keep_best_restores_the_parameters_of_the_best_epoch() -> Result<()> {
         let mut trainer = model.trainer().quiet(true).optimizer(unstable).keep_best(true).on_epoch(record);
         let detached = model.detached();
         let history = trainer.fit(&train, &valid, Epochs(8))?;
-        let best = *history.best().unwrap();
+        let best = history.best().unwrap();
         assert_ne!(best.epoch, 8, "{history}");
         assert!(history.epochs().iter().all(|e| best.loss() <= e.loss()));
         drop(trainer);
         let states = states.into_inner().unwrap();
         assert_eq!(model.state()?, states[best.epoch - 1]);
         assert_eq!(detached.state()?, states[best.epoch - 1], "the best state should be restored in place");
-        assert_eq!(model.evaluate(&valid)?, best.valid.unwrap());
+        assert_eq!(Some(model.evaluate(&valid)?), best.valid);
         assert_eq!(model.buffer("norm.num_batches_tracked")?, [2. * best.epoch as f32]);
 
         let last = model.trainer().quiet(true).optimizer(Sgd::new(3.)).fit(&train, &valid, Epochs(2))?;
         assert_eq!(
-            model.evaluate(&valid)?,
-            last.last().unwrap().valid.unwrap(),
+            Some(model.evaluate(&valid)?),
+            last.last().unwrap().valid,
             "without keep_best, the last epoch should be kept"
         );
         Ok(())
@@ -207,17 +208,18 @@ fn every_source_of_batches_trains_any_network() -> Result<()> {
     seeded(8, || {
         let x = random::normal((40, 1), 0., 1., DType::F32, &CPU)?;
         let y = ((&x * 2.)? - 1.)?;
-        let two_batches: Vec<Batch> =
+        let two_batches: Vec<(Tensor, Tensor)> =
             vec![(x.narrow(0, 0, 20)?, y.narrow(0, 0, 20)?), (x.narrow(0, 20, 20)?, y.narrow(0, 20, 20)?)];
         let source = two_batches.clone();
         let generated = from_fn(move || source.clone().into_iter().map(Ok));
         let set = TensorDataset::new(x.clone(), y.clone())?.batch_size(20).shuffle(true);
-        let boxed: Box<dyn Batches> = Box::new((x.narrow(0, 0, 0)?, y.narrow(0, 0, 0)?));
+        let boxed: Box<dyn Batches<Batch = (Tensor, Tensor)>> =
+            Box::new((x.narrow(0, 0, 0)?, y.narrow(0, 0, 0)?));
         let mut with_empty = two_batches.clone();
         with_empty.insert(0, (x.narrow(0, 0, 0)?, y.narrow(0, 0, 0)?));
         let line = || Linear::config(1, 1).init(&CPU);
         let assert_fitted = |history: History, examples: usize| {
-            let last = *history.last().unwrap();
+            let last = history.last().unwrap();
             assert!(last.train.loss < 1e-4 && last.train.accuracy.is_none(), "{history}");
             assert_eq!(last.train.examples, examples);
         };
@@ -266,12 +268,100 @@ fn a_loss_that_is_not_finite_stops_training_unless_allowed() -> Result<()> {
             &(),
             Epochs(3),
         ));
-        assert!(error.starts_with("epoch 1, batch 2: the loss is NaN"), "{error}");
+        let start =
+            "step 2 (epoch 1, batch 2): the loss is NaN; the output of the network is finite, so the loss";
+        assert!(error.starts_with(start), "{error}");
         assert!(weight(&line)?[0].is_finite());
         let mut trainer = Trainer::new(&line, mse_loss, Sgd::new(0.1)).quiet(true).allow_non_finite(true);
         let history = trainer.fit(&data_with_nan, &(), Epochs(1))?;
         assert!(history.last().unwrap().train.loss.is_nan() && history.best().is_none());
         assert!(weight(&line)?[0].is_nan());
+        Ok(())
+    })
+}
+
+#[test]
+fn the_error_of_a_loss_that_is_not_finite_names_its_origin() -> Result<()> {
+    seeded(12, || {
+        let (data, model) = (quadrants(64)?, Net::new()?);
+        let directory = tempfile::tempdir()?;
+        let fit = |data: &(Tensor, Tensor)| {
+            let trainer = model.trainer().quiet(true).checkpoint(directory.path(), Every::Epoch).resume();
+            message({ trainer }.fit(data, &(), Epochs(3)))
+        };
+        model.trainer().quiet(true).checkpoint(directory.path(), Every::Epoch).fit(&data, &(), Epochs(2))?;
+        // The variance of the batch is finite, and that of the normalized values is not.
+        let path = "norm.weight";
+        let (_, weight) =
+            model.trainable_parameters().into_iter().find(|(name, _)| name == path).expect("it is trainable");
+        let names = |error: &str, layer: &str| {
+            assert!(
+                error.starts_with("step 3 (epoch 3, batch 1): the loss is NaN; the first layer"),
+                "{error}"
+            );
+            assert!(
+                error.contains(&format!("non-finite output is `{layer}` (the output contains ")),
+                "{error}"
+            );
+            assert!(error.contains("-epoch-2"), "{error}");
+        };
+        let saved = sconce::train::last_checkpoint(directory.path())?.expect("two epochs were saved");
+        let state = sconce::checkpoint::read(&saved, &CPU)?;
+        assert!(state.contains_key("model.norm.weight"));
+        // A callback damages the weight after the state was restored.
+        let damage = Damage(weight.clone());
+        let mut trainer = model.trainer().quiet(true).checkpoint(directory.path(), Every::Epoch).resume();
+        trainer = trainer.callback(damage);
+        names(&message(trainer.fit(&data, &(), Epochs(3))), "Net.norm");
+        let input = ((&data.0 * f64::INFINITY)?, data.1.clone());
+        let error = fit(&input);
+        assert!(
+            error.contains("the loss is NaN; the input of the network is not finite; the last"),
+            "{error}"
+        );
+        Ok(())
+    })
+}
+
+/// Sets a parameter to infinity before the first step.
+struct Damage(sconce::candle::Var);
+
+impl sconce::train::Callback for Damage {
+    fn on_fit_start(&mut self, _: &sconce::train::FitPlan) -> Result<()> {
+        Ok(self.0.set(&(self.0.as_tensor() * f64::INFINITY)?)?)
+    }
+}
+
+/// Measures the allocated memory after some of the steps.
+struct Memory<'a>(&'a Mutex<Vec<usize>>);
+
+impl sconce::train::Callback for Memory<'_> {
+    fn on_step(&mut self, step: &sconce::train::StepReport) -> Result<std::ops::ControlFlow<()>> {
+        if step.step.is_multiple_of(500) {
+            self.0.lock().unwrap().push(crate::MEMORY.current_usage());
+        }
+        Ok(std::ops::ControlFlow::Continue(()))
+    }
+}
+
+#[test]
+fn the_memory_of_training_is_constant() -> Result<()> {
+    seeded(13, || {
+        let data = TensorDataset::new(
+            Tensor::ones((128, 2), DType::F32, &CPU)?,
+            Tensor::zeros(128, DType::U32, &CPU)?,
+        )?;
+        let (data, model) = (data.batch_size(2), Net::new()?);
+        let usage = Mutex::new(Vec::new());
+        let trainer =
+            model.trainer().quiet(true).accumulate(2).clip_norm(1.).ema(0.9).callback(Memory(&usage));
+        // Two optimizer steps use four batches: 2,048 steps in 64 epochs.
+        { trainer.metric(F1::macro_average()) }.fit(&data, &(), Epochs(64))?;
+        let usage = usage.into_inner().unwrap();
+        assert!(usage.len() >= 4, "{usage:?}");
+        // Each epoch adds a report to the history.
+        let reports = 64 * 1024;
+        assert!(usage.iter().all(|bytes| bytes.abs_diff(usage[0]) < reports), "{usage:?}");
         Ok(())
     })
 }
@@ -355,7 +445,7 @@ fn a_history_prints_as_a_table() -> Result<()> {
         assert_eq!(lines.iter().filter(|line| line.starts_with('*')).count(), 1);
         let widths: Vec<usize> = lines.iter().map(|line| line.chars().count()).collect();
         assert!(widths.iter().all(|&width| width == widths[0]), "{table}");
-        let first = history.epochs()[0];
+        let first = &history.epochs()[0];
         let Evaluation { loss, accuracy, .. } = first.train;
         let start =
             format!("epoch 1  loss {loss:.4}  accuracy {:.2} %  validation loss", 100. * accuracy.unwrap());

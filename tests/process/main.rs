@@ -15,6 +15,7 @@ mod fit;
 #[allow(dead_code)] // The tests use only one network of this file.
 #[path = "../../examples/networks/resnet.rs"]
 mod resnet;
+mod resume;
 mod seed;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

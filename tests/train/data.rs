@@ -10,15 +10,18 @@ use sconce::train::data::*;
 const CPU: Device = Device::Cpu;
 
 /// Returns `n` examples with inputs `[i, −i]` and targets `i`.
-fn examples(n: usize) -> Batch {
+fn examples(n: usize) -> (Tensor, Tensor) {
     let targets = Tensor::arange(0u32, n as u32, &CPU).unwrap();
     let x = targets.to_dtype(DType::F32).unwrap();
     (Tensor::stack(&[&x, &x.neg().unwrap()], 1).unwrap(), targets)
 }
 
+/// A source of inputs and targets.
+type Source<'a> = dyn Batches<Batch = (Tensor, Tensor)> + 'a;
+
 /// Returns the targets of each batch of an epoch. Asserts that inputs and targets belong together.
-fn targets(batches: &dyn Batches) -> Result<Vec<Vec<u32>>> {
-    let read = |batch: Result<Batch>| -> Result<Vec<u32>> {
+fn targets(batches: &Source<'_>) -> Result<Vec<Vec<u32>>> {
+    let read = |batch: Result<(Tensor, Tensor)>| -> Result<Vec<u32>> {
         let (x, y) = batch?;
         let y = y.to_vec1::<u32>()?;
         let expected: Vec<Vec<f32>> = y.iter().map(|&i| vec![i as f32, -(i as f32)]).collect();
@@ -70,8 +73,8 @@ fn every_source_of_batches_can_be_iterated_again() -> Result<()> {
     let batches = vec![examples(3), examples(2)];
     let source = batches.clone();
     let drawn = from_fn(move || source.clone().into_iter().map(Ok)).batches(2);
-    let boxed: Box<dyn Batches> = Box::new(batches.clone());
-    for source in [&batches as &dyn Batches, &drawn, &&batches, &boxed] {
+    let boxed: Box<Source<'_>> = Box::new(batches.clone());
+    for source in [&batches as &Source<'_>, &drawn, &&batches, &boxed] {
         for _ in 0..2 {
             assert_eq!(targets(source)?, [vec![0, 1, 2], vec![0, 1]]);
         }

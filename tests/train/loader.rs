@@ -335,7 +335,7 @@ fn a_tensor_dataset_is_a_data_set_of_examples() -> Result<()> {
     let data = TensorDataset::new(x.clone(), y.clone())?;
     let error = Dataset::get(&data, 4, &mut Generator::from_seed(0));
     assert_eq!(message(error), "index 4 is out of range for 4 examples");
-    let boxed: Box<dyn Dataset<Example = Batch>> = Box::new(data);
+    let boxed: Box<dyn Dataset<Example = (Tensor, Tensor)>> = Box::new(data);
     let (inputs, targets) = DataLoader::new(boxed).workers(2).iter()?.next().unwrap()?;
     assert_eq!(inputs.to_vec2::<f32>()?, x.to_vec2::<f32>()?);
     assert_eq!(targets.to_vec1::<u32>()?, y.to_vec1::<u32>()?);

@@ -17,4 +17,5 @@ mod precision;
 mod readers;
 mod sampling;
 mod schedules;
+mod trainer;
 mod transforms;

@@ -177,9 +177,9 @@ fn bits(metric: &dyn Metric) -> Result<u64> {
 }
 
 /// Checks that a metric has the same bits for one batch and for the same examples in another order, split into batches
-/// at `cuts`.
+/// at `cuts`. After each batch, the state moves to another metric, as in a resumed run.
 fn check_split(
-    metrics: Vec<Box<dyn Metric>>,
+    metrics: impl Fn() -> Vec<Box<dyn Metric>>,
     output: &Tensor,
     target: &Tensor,
     order: &[u32],
@@ -188,7 +188,7 @@ fn check_split(
     let order = Tensor::new(order, &CPU)?;
     let (shuffled_output, shuffled_target) =
         (output.index_select(&order, 0)?, target.index_select(&order, 0)?);
-    for mut metric in metrics {
+    for (mut metric, mut resumed) in metrics().into_iter().zip(metrics()) {
         metric.update(output, target)?;
         let expected = bits(&metric)?;
         metric.reset();
@@ -196,6 +196,9 @@ fn check_split(
         for cut in cuts.windows(2) {
             let part = |all: &Tensor| all.narrow(0, cut[0], cut[1] - cut[0]);
             metric.update(&restride(&part(&shuffled_output)?)?, &part(&shuffled_target)?)?;
+            resumed.load_state(&metric.state()?)?;
+            assert_eq!(resumed.state()?, metric.state()?, "{}", metric.name());
+            std::mem::swap(&mut metric, &mut resumed);
         }
         assert_eq!(bits(&metric)?, expected, "{}", metric.name());
     }
@@ -233,10 +236,42 @@ proptest! {
         let order = permutation(examples, &mut rng);
         let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(examples)).chain([0, examples]).collect();
         cuts.sort_unstable();
-        check_split(class_metrics(-100), &logits, &class, &order, &cuts).map_err(fail)?;
-        check_split(binary_metrics(), &outputs, &label, &order, &cuts).map_err(fail)?;
-        check_split(number_metrics(), &outputs, &targets, &order, &cuts).map_err(fail)?;
+        check_split(|| class_metrics(-100), &logits, &class, &order, &cuts).map_err(fail)?;
+        check_split(binary_metrics, &outputs, &label, &order, &cuts).map_err(fail)?;
+        check_split(number_metrics, &outputs, &targets, &order, &cuts).map_err(fail)?;
     }
+}
+
+#[test]
+fn states_of_other_metrics_are_errors() -> Result<()> {
+    let logits = Tensor::new(&[[3f32, 2., 1.], [1., 2., 3.]], &CPU)?;
+    let target = Tensor::new(&[0i64, 1], &CPU)?;
+    let mut matrix = ConfusionMatrix::new();
+    matrix.update(&logits, &target)?;
+    let mut resumed = ConfusionMatrix::new();
+    resumed.load_state(&matrix.state()?)?;
+    assert_eq!(resumed.to_string(), matrix.to_string());
+    let four_classes = Tensor::zeros((2, 4), DType::F32, &CPU)?;
+    assert!(
+        message(resumed.update(&four_classes, &target)).contains("expected 3 classes as in earlier batches")
+    );
+
+    let all = || {
+        let mut all: Vec<Box<dyn Metric>> = vec![Box::new(ConfusionMatrix::new())];
+        all.extend(class_metrics(-100).into_iter().chain(binary_metrics()).chain(number_metrics()));
+        all
+    };
+    for mut metric in all() {
+        let empty = metric.state()?;
+        metric.load_state(&empty)?;
+        assert!(metric.value()?.is_nan(), "{}", metric.name());
+        for state in [&[-1.][..], &[0.5, 1.], &[f64::NAN; 3], &[1., 1., 1e300, 1e300, 0.5]] {
+            let error = message(metric.load_state(state));
+            assert!(error.ends_with("the state is not that of this metric"), "{}: {error}", metric.name());
+            assert_eq!(metric.state()?, empty, "{}", metric.name());
+        }
+    }
+    Ok(())
 }
 
 #[test]
@@ -427,7 +462,7 @@ fn evaluation_and_the_metric_ignore_the_same_elements() -> Result<()> {
     let target: Vec<i64> = (0..23 * 6).map(|i| if i % 5 < 2 || i < 40 { -100 } else { i * 7 % 4 }).collect();
     let data = TensorDataset::new(logits, Tensor::from_vec(target, (23, 6), &CPU)?)?.batch_size(5);
     let net = Identity::config();
-    let trainer = Trainer::new(&net, CrossEntropyLoss::new().reduction(Reduction::Sum), Sgd::new(0.1));
+    let mut trainer = Trainer::new(&net, CrossEntropyLoss::new().reduction(Reduction::Sum), Sgd::new(0.1));
     let mut metric = Accuracy::top(1);
     add_all(&mut metric, &data)?;
     let expected = metric.value()?;

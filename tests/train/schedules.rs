@@ -150,7 +150,7 @@ fn decrease(schedule: impl Schedule, every: Every, epochs: usize) -> Result<(f64
     let x = Tensor::ones((2, 1), DType::F32, &CPU)?;
     let data = vec![(x.clone(), x.clone()); 3];
     let loss = |output: &Tensor, _: &Tensor| Ok::<_, Error>(output.mean_all()?);
-    let mut trainer = Trainer::new(&line, loss, Sgd::new(1.)).quiet(true).schedule(schedule, every);
+    let mut trainer = Trainer::new(&line, loss, Sgd::new(1.)).quiet(true).schedule((schedule, every));
     let history = trainer.fit(&data, &(), Epochs(epochs))?;
     let rate = history.last().map_or(f64::NAN, |epoch| epoch.learning_rate);
     Ok((before - weight()?, rate))
@@ -179,7 +179,7 @@ fn fit_schedules_each_group_from_its_own_rate() -> Result<()> {
     let loss = |output: &Tensor, _: &Tensor| Ok::<_, Error>(output.mean_all()?);
     let optimizer = Sgd::new(1.).group("bias", |g| g.lr(0.25));
     let trainer = Trainer::new(&line, loss, optimizer).quiet(true);
-    trainer.schedule(ExponentialLr::new(0.5), Every::Step).fit(&data, &(), Epochs(1))?;
+    trainer.schedule(ExponentialLr::new(0.5)).fit(&data, &(), Epochs(1))?;
     for ((name, tensor), before) in line.state_dict().iter().zip(before) {
         let moved = (before - tensor)?.flatten_all()?.to_vec1::<f32>()?[0] as f64;
         let expected = if name == "bias" { 0.25 * 1.75 } else { 1.75 };

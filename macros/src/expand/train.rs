@@ -18,7 +18,7 @@ use super::{Item, local, private};
 //         let rate = Clone::clone(&self.rate);
 //         __private::optimizer(AdamW::new(rate))
 //     }
-//     fn schedule(&self) -> Option<(Box<dyn Schedule>, Every)> {
+//     fn schedule(&self) -> Option<LearningRate<'static>> {
 //         __private::schedule((StepLr::new(10), Every::Epoch))
 //     }
 // }
@@ -80,9 +80,7 @@ fn schedule_method(item: &Item, schedule: &Expr) -> TokenStream {
     let call = quote_spanned!(schedule.span()=> #private::schedule(#schedule));
     let body = body(item, schedule, call);
     quote! {
-        fn schedule(
-            &self,
-        ) -> ::core::option::Option<(::std::boxed::Box<dyn #krate::train::Schedule>, #krate::train::Every)> {
+        fn schedule(&self) -> ::core::option::Option<#krate::train::LearningRate<'static>> {
             #body
         }
     }

@@ -3,23 +3,14 @@
 use candle_core::Tensor;
 
 use crate::Result;
+use crate::train::batch::Batch;
 
 use super::TensorDataset;
 
-/// Inputs `[batch, …]` and targets `[batch, …]`.
-///
-/// ```
-/// use sconce::prelude::*;
-/// # fn main() -> Result<()> {
-/// let (x, y) = (Tensor::ones((8, 4), DType::F32, &Device::Cpu)?, Tensor::zeros(8, DType::U32, &Device::Cpu)?);
-/// let batches: Vec<sconce::train::data::Batch> = vec![(x, y)];
-/// assert_eq!(batches.len_hint(), Some(1));
-/// # Ok(())
-/// # }
-/// ```
-pub type Batch = (Tensor, Tensor);
-
 /// An iterator over the batches of one epoch.
+///
+/// To resume in the middle of an epoch, a [`Trainer`](crate::train::Trainer) skips batches with [`nth`](Iterator::nth), which
+/// an iterator can implement without reading the skipped batches.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -31,13 +22,12 @@ pub type Batch = (Tensor, Tensor);
 /// # Ok(())
 /// # }
 /// ```
-pub type Epoch<'a> = Box<dyn Iterator<Item = Result<Batch>> + 'a>;
+pub type Epoch<'a, B = (Tensor, Tensor)> = Box<dyn Iterator<Item = Result<B>> + 'a>;
 
 /// A source of batches that can be iterated once per epoch.
 ///
-/// Implemented for [`TensorDataset`], for precomputed batches (`Vec<Batch>`), and for a pair of tensors, which acts
-/// like a shuffled `TensorDataset` with batches of 64. [`from_fn`](super::from_fn()) creates a source from a function
-/// that returns an iterator.
+/// Implemented for [`TensorDataset`], for a `Vec` of any [`Batch`], and for a pair of tensors, which acts like a
+/// shuffled `TensorDataset` with batches of 64. [`from_fn`](super::from_fn()) creates a source from a function that returns an iterator.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -50,20 +40,36 @@ pub type Epoch<'a> = Box<dyn Iterator<Item = Result<Batch>> + 'a>;
 /// # Ok(())
 /// # }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a source of batches",
+    note = "a source of batches is a `TensorDataset`, a pair of tensors, a `Vec` of batches, or `from_fn(…)`"
+)]
 pub trait Batches {
+    /// The type of the batches, such as `(Tensor, Tensor)`.
+    type Batch: Batch;
+
     /// Returns the batches of one epoch. Each call may return them in a different order.
     ///
     /// # Errors
     /// Fails if the batches cannot be created, for example if the batch size of a [`TensorDataset`] is 0.
-    fn epoch(&self) -> Result<Epoch<'_>>;
+    fn epoch(&self) -> Result<Epoch<'_, Self::Batch>>;
 
     /// Returns the number of batches per epoch, for progress bars, or `None` if it is unknown.
     fn len_hint(&self) -> Option<usize> {
         None
     }
+
+    /// Sets the number of the next epoch, counted from 0. A [`Trainer`](crate::train::Trainer) calls this method before
+    /// each epoch. A source whose epochs differ by their number, such as a [`DataLoader`](super::DataLoader) with a seed,
+    /// then returns the same epoch in a resumed run.
+    fn set_epoch(&self, epoch: u64) {
+        let _ = epoch;
+    }
 }
 
-impl Batches for Batch {
+impl Batches for (Tensor, Tensor) {
+    type Batch = Self;
+
     fn epoch(&self) -> Result<Epoch<'_>> {
         TensorDataset::new(self.0.clone(), self.1.clone())?.shuffle(true).into_epoch()
     }
@@ -73,8 +79,10 @@ impl Batches for Batch {
     }
 }
 
-impl Batches for Vec<Batch> {
-    fn epoch(&self) -> Result<Epoch<'_>> {
+impl<B: Batch + Clone> Batches for Vec<B> {
+    type Batch = B;
+
+    fn epoch(&self) -> Result<Epoch<'_, B>> {
         Ok(Box::new(self.iter().cloned().map(Ok)))
     }
 
@@ -84,21 +92,33 @@ impl Batches for Vec<Batch> {
 }
 
 impl<B: Batches + ?Sized> Batches for &B {
-    fn epoch(&self) -> Result<Epoch<'_>> {
+    type Batch = B::Batch;
+
+    fn epoch(&self) -> Result<Epoch<'_, B::Batch>> {
         (**self).epoch()
     }
 
     fn len_hint(&self) -> Option<usize> {
         (**self).len_hint()
+    }
+
+    fn set_epoch(&self, epoch: u64) {
+        (**self).set_epoch(epoch);
     }
 }
 
 impl<B: Batches + ?Sized> Batches for Box<B> {
-    fn epoch(&self) -> Result<Epoch<'_>> {
+    type Batch = B::Batch;
+
+    fn epoch(&self) -> Result<Epoch<'_, B::Batch>> {
         (**self).epoch()
     }
 
     fn len_hint(&self) -> Option<usize> {
         (**self).len_hint()
+    }
+
+    fn set_epoch(&self, epoch: u64) {
+        (**self).set_epoch(epoch);
     }
 }

@@ -1,8 +1,9 @@
 //! A source of batches from a function.
 
 use crate::Result;
+use crate::train::batch::Batch;
 
-use super::{Batch, Batches, Epoch};
+use super::{Batches, Epoch};
 
 /// Creates a source of batches from a function that returns an iterator. The function is called once per epoch. It may
 /// open a file or draw random examples, for instance.
@@ -22,10 +23,11 @@ use super::{Batch, Batches, Epoch};
 /// assert_eq!(noise.epoch()?.count(), 10);
 /// # Ok::<(), sconce::Error>(())
 /// ```
-pub fn from_fn<F, I>(epoch: F) -> FromFn<F>
+pub fn from_fn<F, I, B>(epoch: F) -> FromFn<F>
 where
     F: Fn() -> I,
-    I: IntoIterator<Item = Result<Batch>>,
+    I: IntoIterator<Item = Result<B>>,
+    B: Batch,
 {
     FromFn { epoch, batches: None }
 }
@@ -57,13 +59,16 @@ impl<F> FromFn<F> {
     }
 }
 
-impl<F, I> Batches for FromFn<F>
+impl<F, I, B> Batches for FromFn<F>
 where
     F: Fn() -> I,
-    I: IntoIterator<Item = Result<Batch>>,
+    I: IntoIterator<Item = Result<B>>,
     I::IntoIter: 'static,
+    B: Batch,
 {
-    fn epoch(&self) -> Result<Epoch<'_>> {
+    type Batch = B;
+
+    fn epoch(&self) -> Result<Epoch<'_, B>> {
         Ok(Box::new((self.epoch)().into_iter()))
     }
 

@@ -23,7 +23,7 @@ mod subset;
 mod tensor_dataset;
 pub mod transforms;
 
-pub use batches::{Batch, Batches, Epoch};
+pub use batches::{Batches, Epoch};
 pub use collate::{Collate, stack_examples};
 pub use dataset::{Dataset, DatasetFn, Map, dataset_fn};
 pub use from_fn::{FromFn, from_fn};

@@ -1,12 +1,14 @@
 //! A data set of two tensors.
 
+use std::ops::Range;
+
 use candle_core::Tensor;
 
 use crate::{Error, Result, random};
 
 use super::dataset::check_index;
 use super::loader::{batch_count, checked_batch_count};
-use super::{Batch, Batches, Dataset, Epoch, Generator};
+use super::{Batches, Dataset, Epoch, Generator};
 
 /// A data set of inputs and targets: two tensors with the same first dimension.
 ///
@@ -94,7 +96,7 @@ impl TensorDataset {
     pub(super) fn into_epoch(self) -> Result<Epoch<'static>> {
         let batches = checked_batch_count(self.len(), self.batch_size, self.drop_last)?;
         let order = if self.shuffle { Some(self.random_order()?) } else { None };
-        Ok(Box::new((0..batches).map(move |i| self.batch(i * self.batch_size, order.as_ref()))))
+        Ok(Box::new(TensorEpoch { data: self, order, indices: 0..batches }))
     }
 
     /// Returns the indices of all examples in random order, `[examples]`.
@@ -104,7 +106,7 @@ impl TensorDataset {
     }
 
     /// Returns the batch that starts at position `start` of `order`, or of the data set if `order` is `None`.
-    fn batch(&self, start: usize, order: Option<&Tensor>) -> Result<Batch> {
+    fn batch(&self, start: usize, order: Option<&Tensor>) -> Result<(Tensor, Tensor)> {
         let len = self.batch_size.min(self.len() - start);
         match order {
             Some(order) => {
@@ -116,12 +118,39 @@ impl TensorDataset {
     }
 }
 
+/// The batches of one epoch. Skipped batches are not selected.
+struct TensorEpoch {
+    data: TensorDataset,
+    order: Option<Tensor>,
+    /// The indices of the remaining batches.
+    indices: Range<usize>,
+}
+
+impl Iterator for TensorEpoch {
+    type Item = Result<(Tensor, Tensor)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.nth(0)
+    }
+
+    fn nth(&mut self, n: usize) -> Option<Self::Item> {
+        let index = self.indices.nth(n)?;
+        Some(self.data.batch(index * self.data.batch_size, self.order.as_ref()))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.indices.size_hint()
+    }
+}
+
 /// Returns the examples of `tensor` at `indices`.
 fn select(tensor: &Tensor, indices: &Tensor) -> Result<Tensor> {
     Ok(tensor.index_select(&indices.to_device(tensor.device())?, 0)?)
 }
 
 impl Batches for TensorDataset {
+    type Batch = (Tensor, Tensor);
+
     fn epoch(&self) -> Result<Epoch<'_>> {
         self.clone().into_epoch()
     }

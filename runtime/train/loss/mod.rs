@@ -22,9 +22,10 @@ pub use pointwise::{
     mse_loss, smooth_l1_loss,
 };
 
-/// A loss function.
+/// A loss function: compares the output of a network with the target of a [`Batch`](super::Batch).
 ///
-/// Implemented by the losses of this module and by every function or closure with the same signature:
+/// Implemented by the losses of this module, for tensors, and by every function or closure with the same signature, for
+/// any types of output and target:
 ///
 /// ```
 /// use sconce::candle::{Device, Tensor};
@@ -38,24 +39,24 @@ pub use pointwise::{
 /// # Ok::<(), sconce::Error>(())
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is not a loss",
+    message = "`{Self}` is not a loss of the output `{Output}` and the target `{Target}`",
     note = "a loss is a function of the output and the target such as `mse_loss`, a closure `|output, target| …`, or a \
             value such as `MseLoss::new()`"
 )]
-pub trait Loss {
-    /// Returns the loss of the network output `input` for `target`: a scalar, or one value per element with
+pub trait Loss<Output = Tensor, Target = Tensor> {
+    /// Returns the loss of the network's output for `target`: a scalar, or one value per element with
     /// [`Reduction::None`].
     ///
     /// # Errors
-    /// The losses of this module fail if the shapes do not match, if `input` is not floating point, or if a setting of
+    /// The losses of this module fail if the shapes do not match, if `output` is not floating point, or if a setting of
     /// the loss is out of range.
-    fn forward(&self, input: &Tensor, target: &Tensor) -> Result<Tensor>;
+    fn forward(&self, output: &Output, target: &Target) -> Result<Tensor>;
 }
 
 #[diagnostic::do_not_recommend]
-impl<F: Fn(&Tensor, &Tensor) -> Result<Tensor>> Loss for F {
-    fn forward(&self, input: &Tensor, target: &Tensor) -> Result<Tensor> {
-        self(input, target)
+impl<Output, Target, F: Fn(&Output, &Target) -> Result<Tensor>> Loss<Output, Target> for F {
+    fn forward(&self, output: &Output, target: &Target) -> Result<Tensor> {
+        self(output, target)
     }
 }
 

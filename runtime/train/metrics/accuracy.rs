@@ -6,6 +6,7 @@ use crate::{Error, Result};
 
 use super::Metric;
 use super::reader::{ClassReader, Layout};
+use super::state::numbers;
 
 /// The fraction of elements whose target class is among the `k` largest logits.
 ///
@@ -103,6 +104,20 @@ impl Metric for Accuracy {
     fn reset(&mut self) {
         self.reader.reset();
         self.hits = Hits::default();
+    }
+
+    fn state(&self) -> Result<Vec<f64>> {
+        Ok(numbers([self.reader.classes() as u64, self.hits.correct, self.hits.elements]))
+    }
+
+    fn load_state(&mut self, state: &[f64]) -> Result<()> {
+        let mut state = self.reader.state(state);
+        let classes = state.count()? as usize;
+        let hits = Hits { correct: state.count()?, elements: state.count()? };
+        state.finish()?;
+        self.reader.restore_classes(classes);
+        self.hits = hits;
+        Ok(())
     }
 
     fn higher_is_better(&self) -> bool {

@@ -6,6 +6,7 @@ use crate::Result;
 
 use super::Metric;
 use super::reader::{ClassReader, Layout, predicted};
+use super::state::numbers;
 
 /// The counts of one class.
 #[derive(Clone, Copy, Debug, Default)]
@@ -87,6 +88,26 @@ impl ClassRatio {
         self.classes.clear();
     }
 
+    /// Returns the counts of each class. The reader has the same number of classes.
+    fn state(&self) -> Vec<f64> {
+        let counts = self.classes.iter().flat_map(|class| [class.correct, class.predicted, class.actual]);
+        numbers(counts)
+    }
+
+    fn load_state(&mut self, state: &[f64]) -> Result<()> {
+        let mut reader = self.reader.state(state);
+        let classes = (0..state.len().div_ceil(3)).map(|_| {
+            Ok(Counts { correct: reader.count()?, predicted: reader.count()?, actual: reader.count()? })
+        });
+        let classes = classes.collect::<Result<Vec<_>>>()?;
+        if matches!(self.average, Average::Binary) && classes.len() == 1 {
+            return Err(reader.invalid());
+        }
+        self.reader.restore_classes(classes.len());
+        self.classes = classes;
+        Ok(())
+    }
+
     /// Returns the ratio of each class, or NaN for a class that is neither predicted nor in the targets.
     fn per_class(&self) -> Vec<f64> {
         let value = |class: &Counts| match class.predicted + class.actual {
@@ -151,6 +172,14 @@ macro_rules! ratio_metric {
 
             fn reset(&mut self) {
                 self.0.reset();
+            }
+
+            fn state(&self) -> Result<Vec<f64>> {
+                Ok(self.0.state())
+            }
+
+            fn load_state(&mut self, state: &[f64]) -> Result<()> {
+                self.0.load_state(state)
             }
 
             fn higher_is_better(&self) -> bool {

@@ -8,6 +8,7 @@ use crate::{Error, Result};
 
 use super::Metric;
 use super::reader::{ClassReader, Layout, predicted};
+use super::state::numbers;
 
 /// The most classes of a confusion matrix, whose counts then take 2 GiB.
 const MAX_CLASSES: usize = 1 << 14;
@@ -141,6 +142,23 @@ impl Metric for ConfusionMatrix {
         self.reader.reset();
         self.classes = 0;
         self.counts.clear();
+    }
+
+    fn state(&self) -> Result<Vec<f64>> {
+        Ok(numbers(self.counts.iter().copied()))
+    }
+
+    fn load_state(&mut self, state: &[f64]) -> Result<()> {
+        let mut reader = self.reader.state(state);
+        let classes = state.len().isqrt();
+        if classes * classes != state.len() {
+            return Err(reader.invalid());
+        }
+        let counts = (0..state.len()).map(|_| reader.count()).collect::<Result<Vec<_>>>()?;
+        self.reader.restore_classes(classes);
+        self.classes = classes;
+        self.counts = counts;
+        Ok(())
     }
 
     fn higher_is_better(&self) -> bool {

@@ -1,5 +1,9 @@
 //! Sums of f64 that do not depend on the order of the terms.
 
+use crate::Result;
+
+use super::state::StateReader;
+
 /// The exact sum of f64 numbers, rounded once when it is read.
 ///
 /// The sum is kept as numbers whose bits do not overlap, with increasing magnitudes (Shewchuk, 1997). There are at most
@@ -52,6 +56,22 @@ impl ExactSum {
         if other.infinity != 0. {
             self.infinity = other.infinity;
         }
+    }
+
+    /// Returns the numbers from which [`read`](Self::read) restores the sum.
+    pub fn state(&self) -> Vec<f64> {
+        [&[self.infinity, self.partials.len() as f64], &self.partials[..]].concat()
+    }
+
+    /// Reads a sum.
+    pub fn read(state: &mut StateReader<'_>) -> Result<Self> {
+        let infinity = state.number()?;
+        let length = state.length()?;
+        let partials = state.take(length)?.to_vec();
+        if partials.iter().any(|partial| !partial.is_finite()) || (infinity != 0. && infinity.is_finite()) {
+            return Err(state.invalid());
+        }
+        Ok(Self { partials, infinity })
     }
 
     /// Returns the sum, rounded to the nearest f64.
@@ -108,6 +128,17 @@ impl ExactMean {
     pub fn add_mean(&mut self, mean: f64, elements: u64) {
         self.sum.add_product(mean, elements as f64);
         self.elements += elements;
+    }
+
+    /// Returns the numbers from which [`read`](Self::read) restores the mean.
+    pub fn state(&self) -> Vec<f64> {
+        [vec![self.elements as f64], self.sum.state()].concat()
+    }
+
+    /// Reads a mean.
+    pub fn read(state: &mut StateReader<'_>) -> Result<Self> {
+        let elements = state.count()?;
+        Ok(Self { sum: ExactSum::read(state)?, elements })
     }
 
     /// Adds all elements of another mean.

@@ -26,6 +26,16 @@ impl Mean {
         }
     }
 
+    /// Returns the sum and the number of examples.
+    pub(in crate::train) fn state(&self) -> [f64; 2] {
+        [self.sum, self.weight]
+    }
+
+    /// Restores a state returned by [`state`](Self::state).
+    pub(in crate::train) fn from_state([sum, weight]: [f64; 2]) -> Self {
+        Self { sum, weight }
+    }
+
     /// Returns the mean over all examples so far, or NaN if there are none.
     pub fn value(&self) -> f64 {
         self.sum / self.weight

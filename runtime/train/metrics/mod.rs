@@ -56,10 +56,12 @@ mod perplexity;
 mod ranking;
 mod reader;
 mod regression;
+mod select;
+mod state;
 
 use candle_core::Tensor;
 
-use crate::Result;
+use crate::{Error, Result};
 
 pub(super) use accuracy::count_correct;
 pub use accuracy::{Accuracy, accuracy, binary_accuracy, top_k_accuracy};
@@ -70,8 +72,10 @@ pub use perplexity::Perplexity;
 pub use ranking::{Auroc, AveragePrecision};
 pub(super) use reader::class_count;
 pub use regression::{MeanAbsoluteError, R2, RootMeanSquaredError};
+pub use select::{Select, of};
 
-/// A metric that is computed over batches.
+/// A metric that is computed over batches. `Output` is the output of the network, and `Target` the target of a
+/// [`Batch`](super::Batch).
 ///
 /// A custom metric, the largest absolute error:
 ///
@@ -113,7 +117,11 @@ pub use regression::{MeanAbsoluteError, R2, RootMeanSquaredError};
 /// # Ok(())
 /// # }
 /// ```
-pub trait Metric {
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a metric of the output `{Output}` and the target `{Target}`",
+    note = "the metrics of `sconce::train::metrics` compare tensors; `metrics::of` selects the tensors of other outputs"
+)]
+pub trait Metric<Output = Tensor, Target = Tensor> {
     /// Returns the name of the value in logs, such as `top_5_accuracy`.
     fn name(&self) -> String;
 
@@ -122,7 +130,7 @@ pub trait Metric {
     /// # Errors
     /// Fails if the shapes do not match or a value is invalid. The metrics of this module do not change if `update`
     /// fails.
-    fn update(&mut self, output: &Tensor, target: &Tensor) -> Result<()>;
+    fn update(&mut self, output: &Output, target: &Target) -> Result<()>;
 
     /// Returns the metric of all batches since the last [`reset`](Self::reset), or NaN if the metric is not defined for
     /// them.
@@ -134,6 +142,31 @@ pub trait Metric {
     /// Removes all batches.
     fn reset(&mut self);
 
+    /// Returns the batches since the last [`reset`](Self::reset) as a list of numbers, from which
+    /// [`load_state`](Self::load_state) restores them. A trainer that saves [checkpoints](super::Trainer::checkpoint)
+    /// needs this method.
+    ///
+    /// # Errors
+    /// Fails for a metric without this method.
+    fn state(&self) -> Result<Vec<f64>> {
+        let name = self.name();
+        Err(Error::msg(format!(
+            "the state of the metric `{name}` cannot be saved: implement `Metric::state`"
+        )))
+    }
+
+    /// Restores a state returned by [`state`](Self::state).
+    ///
+    /// # Errors
+    /// Fails, and changes nothing, if the metric cannot have this state. Fails for a metric without this method.
+    fn load_state(&mut self, state: &[f64]) -> Result<()> {
+        let _ = state;
+        let name = self.name();
+        Err(Error::msg(format!(
+            "the state of the metric `{name}` cannot be loaded: implement `Metric::load_state`"
+        )))
+    }
+
     /// Returns `true` if a higher value is better, as for an accuracy, and `false` if a lower value is better, as for
     /// an error.
     fn higher_is_better(&self) -> bool;
@@ -141,12 +174,12 @@ pub trait Metric {
 
 macro_rules! forward_to_content {
     ($($pointer:ty),+) => {
-        $(impl<M: Metric + ?Sized> Metric for $pointer {
+        $(impl<Output, Target, M: Metric<Output, Target> + ?Sized> Metric<Output, Target> for $pointer {
             fn name(&self) -> String {
                 (**self).name()
             }
 
-            fn update(&mut self, output: &Tensor, target: &Tensor) -> Result<()> {
+            fn update(&mut self, output: &Output, target: &Target) -> Result<()> {
                 (**self).update(output, target)
             }
 
@@ -156,6 +189,14 @@ macro_rules! forward_to_content {
 
             fn reset(&mut self) {
                 (**self).reset();
+            }
+
+            fn state(&self) -> Result<Vec<f64>> {
+                (**self).state()
+            }
+
+            fn load_state(&mut self, state: &[f64]) -> Result<()> {
+                (**self).load_state(state)
             }
 
             fn higher_is_better(&self) -> bool {

@@ -97,6 +97,20 @@ impl Metric for Perplexity {
         self.nll = ExactMean::default();
     }
 
+    fn state(&self) -> Result<Vec<f64>> {
+        Ok([vec![self.reader.classes() as f64], self.nll.state()].concat())
+    }
+
+    fn load_state(&mut self, state: &[f64]) -> Result<()> {
+        let mut state = self.reader.state(state);
+        let classes = state.count()? as usize;
+        let nll = ExactMean::read(&mut state)?;
+        state.finish()?;
+        self.reader.restore_classes(classes);
+        self.nll = nll;
+        Ok(())
+    }
+
     fn higher_is_better(&self) -> bool {
         false
     }

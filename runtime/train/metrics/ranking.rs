@@ -6,6 +6,7 @@ use crate::Result;
 
 use super::Metric;
 use super::reader::{ClassReader, Layout, predicted};
+use super::state::numbers;
 
 /// The area under the receiver operating characteristic curve: the probability that a random element of a class has a
 /// higher score than a random element of another class. Equal scores count one half.
@@ -106,6 +107,32 @@ impl Ranking {
     fn reset(&mut self) {
         self.reader.reset();
         self.elements = Elements::default();
+    }
+
+    /// Returns the number of classes, the number of lists of scores, the targets and the scores.
+    fn state(&self) -> Vec<f64> {
+        let Elements { scores, targets } = &self.elements;
+        // Without elements, the lists are empty.
+        let lists = if targets.is_empty() { 0 } else { scores.len() };
+        let sizes = [self.reader.classes(), lists].map(|size| size as f64);
+        [&sizes[..], &numbers(targets.iter().map(|&target| target.into())), &scores.concat()].concat()
+    }
+
+    fn load_state(&mut self, state: &[f64]) -> Result<()> {
+        let mut reader = self.reader.state(state);
+        let classes = reader.count()? as usize;
+        let lists = reader.length()?;
+        let elements = (state.len() - 2) / (lists + 1);
+        let targets = (0..elements).map(|_| match reader.count()? {
+            target if (target as usize) < classes => Ok(target as u32),
+            _ => Err(reader.invalid()),
+        });
+        let targets = targets.collect::<Result<Vec<_>>>()?;
+        let scores = (0..lists).map(|_| Ok(reader.take(elements)?.to_vec())).collect::<Result<Vec<_>>>()?;
+        reader.finish()?;
+        self.reader.restore_classes(classes);
+        self.elements = Elements { scores, targets };
+        Ok(())
     }
 
     /// Returns the value of each class: a function of the ties in the order of decreasing scores.
@@ -242,6 +269,14 @@ macro_rules! ranking_metric {
 
             fn reset(&mut self) {
                 self.0.reset();
+            }
+
+            fn state(&self) -> Result<Vec<f64>> {
+                Ok(self.0.state())
+            }
+
+            fn load_state(&mut self, state: &[f64]) -> Result<()> {
+                self.0.load_state(state)
             }
 
             fn higher_is_better(&self) -> bool {

@@ -4,6 +4,8 @@ use candle_core::{DType, Device, Tensor};
 
 use crate::{Error, Result};
 
+use super::state::StateReader;
+
 /// The number of logits that are converted to f64 together, unless one example has more.
 const LOGITS_PER_CHUNK: usize = 1 << 16;
 
@@ -62,6 +64,21 @@ impl ClassReader {
 
     pub fn reset(&mut self) {
         self.classes = None;
+    }
+
+    /// Returns the number of classes, or 0 before the first batch.
+    pub fn classes(&self) -> usize {
+        self.classes.unwrap_or(0)
+    }
+
+    /// Returns a reader of a saved state of this metric.
+    pub fn state<'s>(&self, state: &'s [f64]) -> StateReader<'s> {
+        StateReader::new(self.metric, state)
+    }
+
+    /// Restores the number of classes; 0 stands for no batch.
+    pub fn restore_classes(&mut self, classes: usize) {
+        self.classes = (classes > 0).then_some(classes);
     }
 
     /// Returns the number of classes, or an error if the shapes do not match.

@@ -7,6 +7,7 @@ use crate::Result;
 use super::Metric;
 use super::exact_sum::{ExactMean, ExactSum};
 use super::reader::read_numbers;
+use super::state::StateReader;
 
 /// The mean of the absolute differences between outputs and targets.
 ///
@@ -96,6 +97,18 @@ macro_rules! error_metric {
                 *self = Self::default();
             }
 
+            fn state(&self) -> Result<Vec<f64>> {
+                Ok(self.0.state())
+            }
+
+            fn load_state(&mut self, state: &[f64]) -> Result<()> {
+                let mut state = StateReader::new(stringify!($metric), state);
+                let mean = ExactMean::read(&mut state)?;
+                state.finish()?;
+                self.0 = mean;
+                Ok(())
+            }
+
             fn higher_is_better(&self) -> bool {
                 false
             }
@@ -156,6 +169,20 @@ impl Metric for R2 {
 
     fn reset(&mut self) {
         *self = Self::default();
+    }
+
+    fn state(&self) -> Result<Vec<f64>> {
+        Ok([self.squared_errors.state(), self.targets.state(), self.squared_targets.state()].concat())
+    }
+
+    fn load_state(&mut self, state: &[f64]) -> Result<()> {
+        let mut state = StateReader::new("R2", state);
+        let squared_errors = ExactMean::read(&mut state)?;
+        let targets = ExactSum::read(&mut state)?;
+        let squared_targets = ExactSum::read(&mut state)?;
+        state.finish()?;
+        *self = Self { squared_errors, targets, squared_targets };
+        Ok(())
     }
 
     fn higher_is_better(&self) -> bool {

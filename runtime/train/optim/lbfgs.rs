@@ -234,6 +234,10 @@ impl Step for LbfgsStep {
         self.run(loss)
     }
 
+    fn reevaluates(&self) -> bool {
+        true
+    }
+
     fn learning_rate(&self) -> f64 {
         self.rate
     }

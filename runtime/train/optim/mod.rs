@@ -125,6 +125,12 @@ pub trait Step: Send {
         Ok(value)
     }
 
+    /// Returns `true` if [`step_with`](Self::step_with) evaluates the loss more than once, as for [`Lbfgs`]. Gradients
+    /// can then neither be accumulated nor clipped.
+    fn reevaluates(&self) -> bool {
+        false
+    }
+
     /// Returns the learning rate of the parameters in no [group](Optimizer::group), even if all are in groups.
     fn learning_rate(&self) -> f64;
 

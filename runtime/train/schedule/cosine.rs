@@ -6,6 +6,74 @@ use crate::Result;
 
 use super::{Schedule, require, setters, to_f64};
 
+/// Increases the learning rate linearly from 0 during a warm-up, and then decreases it to `eta_min` along half a cosine
+/// until the end of the run.
+///
+/// [`fit`](crate::train::Trainer::fit) sets the number of steps of the run, after which the rate stays at `eta_min`.
+/// [`total_steps`](Self::total_steps) sets it for a loop of one's own.
+///
+/// ```
+/// use sconce::train::schedule::{Cosine, Schedule};
+///
+/// let schedule = Cosine::new().warmup(2).total_steps(6);
+/// let rates = [0, 1, 2, 4, 6, 9].map(|step| schedule.rate(1., step));
+/// for (rate, expected) in rates.iter().zip([0., 0.5, 1., 0.5, 0., 0.]) {
+///     assert!((rate - expected).abs() < 1e-9);
+/// }
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Cosine {
+    warmup: usize,
+    eta_min: f64,
+    total_steps: Option<usize>,
+}
+
+impl Cosine {
+    /// Creates a schedule without a warm-up that ends at 0.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the number of steps of the run.
+    pub fn total_steps(mut self, steps: usize) -> Self {
+        self.total_steps = Some(steps);
+        self
+    }
+}
+
+setters!(Cosine {
+    /// Sets the number of steps of the warm-up, by default 0.
+    warmup: usize,
+    /// Sets the learning rate at the end, by default 0.
+    eta_min: f64,
+});
+
+impl Schedule for Cosine {
+    fn rate(&self, base: f64, step: usize) -> f64 {
+        if step < self.warmup {
+            return base * to_f64(step) / to_f64(self.warmup);
+        }
+        let total = self.total_steps.unwrap_or(usize::MAX);
+        let steps = total.saturating_sub(self.warmup).max(1);
+        cosine(base, self.eta_min, to_f64((step - self.warmup).min(steps)) / to_f64(steps))
+    }
+
+    fn set_total_steps(&mut self, steps: usize) {
+        self.total_steps = Some(steps);
+    }
+
+    fn validate(&self) -> Result<()> {
+        let Some(total) = self.total_steps else {
+            let message = "the number of steps of the run is unknown: the data must know its number of batches \
+                           (`FromFn::batches`), or call `Cosine::total_steps`";
+            return require(false, "Cosine", message);
+        };
+        let message =
+            format!("expected a warm-up of fewer than the {total} steps of the run, found {}", self.warmup);
+        require(self.warmup < total.max(1), "Cosine", &message)
+    }
+}
+
 /// Decreases the learning rate to `eta_min` over `t_max` steps along half a cosine, and increases it again afterwards,
 /// like `torch.optim.lr_scheduler.CosineAnnealingLR` (Loshchilov and Hutter, "SGDR: Stochastic Gradient Descent with
 /// Warm Restarts", 2017).

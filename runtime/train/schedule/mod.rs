@@ -2,8 +2,8 @@
 //! metric.
 //!
 //! [`rate(base, step)`](Schedule::rate) returns the learning rate of a step, counted from 0. `base` is the optimizer's
-//! initial learning rate. [`Trainer::schedule`](crate::train::Trainer::schedule) sets whether a step is a batch or an
-//! epoch.
+//! initial learning rate. In a [`Trainer`](crate::train::Trainer::schedule), a step is a step of the optimizer, or an
+//! epoch as in `(StepLr::new(10), Every::Epoch)`.
 //!
 //! ```
 //! use sconce::train::schedule::{Schedule, StepLr};
@@ -22,7 +22,7 @@ use crate::{Error, Result};
 
 use super::optim::setters;
 
-pub use cosine::{CosineAnnealingLr, CosineAnnealingWarmRestarts};
+pub use cosine::{Cosine, CosineAnnealingLr, CosineAnnealingWarmRestarts};
 pub use factor::{ConstantLr, ExponentialLr, LinearLr, MultiStepLr, PolynomialLr, StepLr};
 pub use one_cycle::{Anneal, OneCycleLr};
 pub use plateau::{PlateauMode, ReduceLrOnPlateau, ThresholdMode};
@@ -43,6 +43,12 @@ pub trait Schedule {
     /// Returns the learning rate of step `step`, counted from 0. `base` is the optimizer's initial learning rate.
     fn rate(&self, base: f64, step: usize) -> f64;
 
+    /// Sets the number of steps of the run, for schedules such as [`Cosine`] that depend on it. The other schedules
+    /// ignore it.
+    fn set_total_steps(&mut self, steps: usize) {
+        let _ = steps;
+    }
+
     /// Checks the settings.
     ///
     /// # Errors
@@ -58,7 +64,7 @@ impl<F: Fn(usize) -> f64> Schedule for F {
     }
 }
 
-/// How often a schedule advances.
+/// How often a schedule advances, or a checkpoint is saved.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -67,7 +73,7 @@ impl<F: Fn(usize) -> f64> Schedule for F {
 /// let x = Tensor::arange(0f32, 4., &Device::Cpu)?.reshape((4, 1))?;
 /// let data = (x.clone(), x);
 /// let trainer = Trainer::new(&net, mse_loss, Sgd::new(0.01)).quiet(true);
-/// let history = trainer.schedule(ExponentialLr::new(0.5), Every::Epoch).fit(&data, &(), Epochs(3))?;
+/// let history = trainer.schedule((ExponentialLr::new(0.5), Every::Epoch)).fit(&data, &(), Epochs(3))?;
 /// let rates: Vec<f64> = history.epochs().iter().map(|epoch| epoch.learning_rate).collect();
 /// assert_eq!(rates, [0.01, 0.005, 0.0025]);
 /// # Ok(())
@@ -75,10 +81,47 @@ impl<F: Fn(usize) -> f64> Schedule for F {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Every {
-    /// After each batch.
+    /// After each step of the optimizer.
     Step,
     /// After each epoch.
     Epoch,
+    /// After this many steps of the optimizer.
+    Steps(usize),
+    /// After this many epochs.
+    Epochs(usize),
+}
+
+impl Every {
+    /// Returns how many times the interval has passed after `steps` steps and `epochs` epochs.
+    pub(super) fn count(self, steps: usize, epochs: usize) -> usize {
+        match self {
+            Self::Step => steps,
+            Self::Epoch => epochs,
+            Self::Steps(n) => steps / n.max(1),
+            Self::Epochs(n) => epochs / n.max(1),
+        }
+    }
+
+    /// Returns how many intervals a run of `steps` steps and `epochs` epochs has, or `None` if it is unknown. An
+    /// incomplete last interval counts.
+    pub(super) fn total(self, steps: Option<usize>, epochs: Option<usize>) -> Option<usize> {
+        Some(match self {
+            Self::Step => steps?,
+            Self::Epoch => epochs?,
+            Self::Steps(n) => steps?.div_ceil(n.max(1)),
+            Self::Epochs(n) => epochs?.div_ceil(n.max(1)),
+        })
+    }
+
+    /// Returns an error that names `setting` if the interval is 0.
+    pub(super) fn validate(self, setting: &str) -> Result<()> {
+        match self {
+            Self::Steps(0) | Self::Epochs(0) => {
+                Err(Error::msg(format!("{setting}: expected an interval of at least 1, found {self:?}")))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Returns an error with `message` that names `schedule`, unless `valid` is set.

@@ -15,9 +15,10 @@ const KEYS: [&str; 3] = ["best", "num_bad_epochs", "cooldown_counter"];
 
 /// Lowers the learning rates when a metric has stopped improving, like `torch.optim.lr_scheduler.ReduceLROnPlateau`.
 ///
-/// Call [`step`](Self::step) with the metric after each epoch of a loop of your own;
-/// [`Trainer::schedule`](crate::train::Trainer::schedule) does not accept this type. If the metric did not improve in more than `patience`
-/// epochs in succession, each learning rate is multiplied by `factor`. Unlike a [`Schedule`](super::Schedule), this
+/// In a [`Trainer`](crate::train::Trainer::schedule), the metric is the
+/// [monitored](crate::train::Trainer::monitor) value of each epoch. In a loop of your own, call [`step`](Self::step)
+/// with the metric after each epoch. If the metric did not improve in more than `patience` epochs in succession, each
+/// learning rate is multiplied by `factor`. Unlike a [`Schedule`](super::Schedule), this
 /// schedule has a state, which [`state`](Self::state) returns for resuming.
 ///
 /// ```
@@ -203,6 +204,13 @@ impl ReduceLrOnPlateau {
         self.bad_epochs = bad_epochs;
         self.cooldown_counter = cooldown_counter;
         Ok(())
+    }
+
+    /// Returns an error unless the mode fits a metric for which higher is better, or lower.
+    pub(in crate::train) fn check_mode(&self, metric: &str, higher_is_better: bool) -> Result<()> {
+        let expected = if higher_is_better { PlateauMode::Max } else { PlateauMode::Min };
+        let message = format!("expected the mode {expected:?} for `{metric}`, found {:?}", self.mode);
+        require(self.mode == expected, NAME, &message)
     }
 
     fn validate(&self) -> Result<()> {

@@ -40,6 +40,15 @@ impl Schedule for SequentialLr {
         self.schedules.get(current).map_or(base, |schedule| schedule.rate(base, step - start))
     }
 
+    /// Tells each schedule how many steps it runs: until the next milestone, or the end.
+    fn set_total_steps(&mut self, steps: usize) {
+        let starts = std::iter::once(0).chain(self.milestones.iter().copied());
+        let ends = self.milestones.iter().copied().chain([steps]);
+        for (schedule, (start, end)) in self.schedules.iter_mut().zip(starts.zip(ends)) {
+            schedule.set_total_steps(end.min(steps).saturating_sub(start));
+        }
+    }
+
     fn validate(&self) -> Result<()> {
         require(self.milestones.is_sorted(), "SequentialLr", "the milestones must be in ascending order")?;
         self.schedules.iter().try_for_each(|schedule| schedule.validate())
@@ -80,6 +89,10 @@ impl ChainedLr {
 impl Schedule for ChainedLr {
     fn rate(&self, base: f64, step: usize) -> f64 {
         self.0.iter().fold(base, |rate, schedule| schedule.rate(rate, step))
+    }
+
+    fn set_total_steps(&mut self, steps: usize) {
+        self.0.iter_mut().for_each(|schedule| schedule.set_total_steps(steps));
     }
 
     fn validate(&self) -> Result<()> {

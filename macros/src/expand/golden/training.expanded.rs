@@ -308,9 +308,7 @@ impl ::sconce::train::Trainable for Training {
     }
     fn schedule(
         &self,
-    ) -> ::core::option::Option<
-        (::std::boxed::Box<dyn ::sconce::train::Schedule>, ::sconce::train::Every),
-    > {
+    ) -> ::core::option::Option<::sconce::train::LearningRate<'static>> {
         ::sconce::__private::schedule((StepLr::new(10), Every::Epoch))
     }
 }

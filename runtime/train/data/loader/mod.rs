@@ -9,9 +9,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use crate::train::batch::Batch;
 use crate::{Error, Result, random};
 
-use super::{Batch, Batches, Collate, Dataset, Epoch, Generator, WeightedSampler};
+use super::{Batches, Collate, Dataset, Epoch, Generator, WeightedSampler};
 
 use batch_reader::{BatchReader, CollateFn};
 use order::Order;
@@ -198,12 +199,6 @@ impl<D: Dataset, B> DataLoader<D, B> {
         &self.dataset
     }
 
-    /// Sets the number of the next epoch, to continue the epochs of an interrupted program. Only loaders with a
-    /// [`seed`](Self::seed) count epochs.
-    pub fn set_epoch(&self, epoch: u64) {
-        self.epoch.store(epoch, Ordering::Relaxed);
-    }
-
     /// Returns the number of batches per epoch, or `None` if the batch size is 0.
     fn batch_count(&self) -> Option<usize> {
         let examples = self.order.count(self.dataset.len());
@@ -240,13 +235,23 @@ where
     }
 }
 
-impl<D: Dataset + 'static> Batches for DataLoader<D, Batch> {
-    fn epoch(&self) -> Result<Epoch<'_>> {
+impl<D, B> Batches for DataLoader<D, B>
+where
+    D: Dataset + 'static,
+    B: Batch + Send + 'static,
+{
+    type Batch = B;
+
+    fn epoch(&self) -> Result<Epoch<'_, B>> {
         Ok(Box::new(self.iter()?))
     }
 
     fn len_hint(&self) -> Option<usize> {
         self.batch_count()
+    }
+
+    fn set_epoch(&self, epoch: u64) {
+        self.epoch.store(epoch, Ordering::Relaxed);
     }
 }
 

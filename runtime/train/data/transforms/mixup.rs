@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor};
 
 use crate::{Error, Result};
 
-use super::super::{Batch, Generator};
+use super::super::Generator;
 
 /// Replaces each example of a batch by a weighted mean with another example of the batch, as in Zhang et al., "mixup:
 /// Beyond Empirical Risk Minimization", 2018. The targets become probabilities, which
@@ -43,7 +43,11 @@ impl Mixup {
     /// # Errors
     /// Fails if `alpha` is not above 0, if the inputs are not floating point, if the targets have another shape, or if
     /// a class is out of range.
-    pub fn apply(&self, (inputs, targets): Batch, rng: &mut Generator) -> Result<Batch> {
+    pub fn apply(
+        &self,
+        (inputs, targets): (Tensor, Tensor),
+        rng: &mut Generator,
+    ) -> Result<(Tensor, Tensor)> {
         if !(self.alpha > 0. && self.alpha.is_finite()) {
             return Err(Error::msg(format!("Mixup: expected an alpha above 0, found {}", self.alpha)));
         }

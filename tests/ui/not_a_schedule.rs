@@ -1,7 +1,7 @@
 use sconce::prelude::*;
 
 #[derive(Module)]
-#[module(loss = mse_loss, optimizer = Sgd::new(0.1), schedule = StepLr::new(10))]
+#[module(loss = mse_loss, optimizer = Sgd::new(0.1), schedule = 0.5)]
 struct Net {
     #[layer(3, 3)]
     fc: Linear,

@@ -1,0 +1,67 @@
+//! Finds the first operation of a forward pass whose output is not finite.
+
+use std::cell::Cell;
+
+use candle_core::{DType, Tensor};
+
+use crate::scope::{Path, no_fusion};
+use crate::{Error, Result};
+
+/// The numbers that an output must not contain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Forbidden {
+    /// NaN and +∞. A mask may contain −∞.
+    NanAndInfinity,
+    /// NaN, +∞ and −∞.
+    NonFinite,
+}
+
+thread_local! {
+    static FORBIDDEN: Cell<Option<Forbidden>> = const { Cell::new(None) };
+}
+
+/// The path of an input of the network in errors of [`forbid`].
+pub(crate) const INPUT: &str = "the input";
+
+/// Runs `f` without fusion. A signal with a forbidden number fails, with the path of the layer that computed it, or
+/// [`INPUT`] outside of the network.
+pub(crate) fn forbid<T>(forbidden: Forbidden, f: impl FnOnce() -> T) -> T {
+    struct Restore(Option<Forbidden>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            FORBIDDEN.set(self.0);
+        }
+    }
+    let _restore = Restore(FORBIDDEN.replace(Some(forbidden)));
+    no_fusion(f)
+}
+
+/// Returns an error if the tensor has a number that is forbidden.
+pub(super) fn check(tensor: &Tensor) -> Result<()> {
+    match FORBIDDEN.get() {
+        Some(forbidden) if tensor.dtype().is_float() => forbidden.check(tensor).map_err(at_current_path),
+        _ => Ok(()),
+    }
+}
+
+/// Sets the path of an error.
+fn at_current_path(error: Error) -> Error {
+    match Path::current().to_string() {
+        path if path.is_empty() => error.at(INPUT),
+        path => error.at(path),
+    }
+}
+
+impl Forbidden {
+    fn check(self, tensor: &Tensor) -> Result<()> {
+        let numbers = tensor.detach().to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?;
+        let is_forbidden = |number: &&f64| match self {
+            Self::NanAndInfinity => number.is_nan() || **number == f64::INFINITY,
+            Self::NonFinite => !number.is_finite(),
+        };
+        match numbers.iter().find(is_forbidden) {
+            Some(number) => Err(Error::msg(format!("the output contains {number}"))),
+            None => Ok(()),
+        }
+    }
+}

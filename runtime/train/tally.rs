@@ -1,0 +1,188 @@
+//! The losses and the accuracy of an epoch.
+
+use std::any::Any;
+
+use candle_core::{DType, Tensor};
+use indexmap::IndexMap;
+
+use crate::{Error, Result};
+
+use super::evaluate::Evaluation;
+use super::metrics::{Mean, class_count, count_correct};
+
+/// Returns the value of a loss.
+pub(super) fn scalar(loss: &Tensor) -> Result<f64> {
+    Ok(scalar_tensor(loss)?.to_scalar()?)
+}
+
+/// Returns `loss` as an f64 scalar on the same device.
+fn scalar_tensor(loss: &Tensor) -> Result<Tensor> {
+    if loss.rank() > 0 {
+        let message = format!("expected a scalar loss, found shape {:?}: reduce it to its mean", loss.dims());
+        return Err(Error::msg(message));
+    }
+    Ok(loss.detach().to_dtype(DType::F64)?)
+}
+
+/// The accumulated losses and accuracies of an epoch.
+///
+/// Reading a scalar from a GPU synchronizes the GPU, so the values of several batches are read together. On the CPU
+/// every value is read immediately.
+#[derive(Default)]
+pub(super) struct Tally {
+    loss: Mean,
+    /// The numbers of correct elements and of elements, if the targets are class indices.
+    correct: Option<[f64; 2]>,
+    examples: usize,
+    unread: Vec<Unread>,
+}
+
+/// The loss and the numbers of correct elements and of elements of one batch, not yet read from the device.
+struct Unread {
+    batch: usize,
+    examples: usize,
+    loss: Tensor,
+    correct: Option<Tensor>,
+}
+
+/// The loss of one batch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BatchLoss {
+    pub batch: usize,
+    pub loss: f64,
+}
+
+impl Tally {
+    /// The number of batches whose values are read from a GPU together.
+    const BATCHES_PER_READ: usize = 32;
+
+    /// Adds a batch with its output and target. May read the values of this batch and of earlier ones from the device,
+    /// and returns the losses that it read, in the order of the batches.
+    pub(super) fn add<O: 'static, T: 'static>(
+        &mut self,
+        batch: usize,
+        loss: &Tensor,
+        examples: usize,
+        compared: (&O, &T),
+    ) -> Result<Vec<BatchLoss>> {
+        self.record(batch, loss, examples, compared)?;
+        // Read the first loss immediately, to detect early that training fails from the start.
+        let is_due =
+            self.examples == 0 || self.unread.len() == Self::BATCHES_PER_READ || loss.device().is_cpu();
+        if is_due { self.read() } else { Ok(Vec::new()) }
+    }
+
+    /// Adds a batch without reading its values from the device.
+    fn record<O: 'static, T: 'static>(
+        &mut self,
+        batch: usize,
+        loss: &Tensor,
+        examples: usize,
+        (output, target): (&O, &T),
+    ) -> Result<()> {
+        let logits = class_logits(output, target);
+        let correct = logits.map(|(logits, target)| count_correct(&logits.detach(), target)).transpose()?;
+        self.unread.push(Unread { batch, examples, loss: scalar_tensor(loss)?, correct });
+        Ok(())
+    }
+
+    /// Reads all recorded values from the device and returns the losses, in the order of the batches.
+    pub(super) fn read(&mut self) -> Result<Vec<BatchLoss>> {
+        let unread = std::mem::take(&mut self.unread);
+        if unread.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut values = Vec::new();
+        for batch in &unread {
+            values.push(batch.loss.reshape(1)?);
+            values.extend(batch.correct.clone());
+        }
+        let mut values = Tensor::cat(&values, 0)?.to_vec1::<f64>()?.into_iter();
+        let mut next = || values.next().unwrap_or(f64::NAN);
+        let mut losses = Vec::with_capacity(unread.len());
+        for Unread { batch, examples, correct, .. } in unread {
+            let loss = next();
+            self.examples += examples;
+            self.loss.add(loss, examples);
+            if correct.is_some() {
+                let [correct, elements] = self.correct.unwrap_or_default();
+                self.correct = Some([correct + next(), elements + next()]);
+            }
+            losses.push(BatchLoss { batch, loss });
+        }
+        Ok(losses)
+    }
+
+    /// Returns the values read so far: the sum and the weight of the losses, the number of examples, and the numbers of
+    /// correct elements and of elements, if there are any.
+    pub(super) fn state(&self) -> Vec<f64> {
+        let correct = self.correct.iter().flatten().copied();
+        self.loss.state().into_iter().chain([self.examples as f64]).chain(correct).collect()
+    }
+
+    /// Restores a state returned by [`state`](Self::state).
+    pub(super) fn from_state(state: &[f64]) -> Result<Self> {
+        let (loss, examples, correct) = match *state {
+            [sum, weight, examples] => (Mean::from_state([sum, weight]), examples, None),
+            [sum, weight, examples, correct, elements] => {
+                (Mean::from_state([sum, weight]), examples, Some([correct, elements]))
+            }
+            _ => return Err(Error::msg(format!("expected 3 or 5 numbers as losses, found {}", state.len()))),
+        };
+        Ok(Self { loss, correct, examples: examples as usize, unread: Vec::new() })
+    }
+
+    /// Returns the mean of the losses read so far.
+    pub(super) fn loss(&self) -> f64 {
+        self.loss.value()
+    }
+
+    /// Returns the means of the values read so far, or `None` if there were no examples.
+    pub(super) fn evaluation(&self) -> Option<Evaluation> {
+        let accuracy = self.correct.map(|[correct, elements]| correct / elements);
+        let examples = self.examples;
+        let metrics = IndexMap::new();
+        (examples > 0).then_some(Evaluation { loss: self.loss.value(), accuracy, examples, metrics })
+    }
+}
+
+/// Returns logits `[batch, classes, …]` and class indices `[batch, …]` if the output and the target are such tensors.
+fn class_logits<'a, O: 'static, T: 'static>(
+    output: &'a O,
+    target: &'a T,
+) -> Option<(&'a Tensor, &'a Tensor)> {
+    let logits = (output as &dyn Any).downcast_ref::<Tensor>()?;
+    let classes = (target as &dyn Any).downcast_ref::<Tensor>()?;
+    let match_shapes = classes.dtype().is_int() && class_count(logits.dims(), classes.dims()).is_some();
+    match_shapes.then_some((logits, classes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    #[test]
+    fn reading_batches_together_equals_reading_each_batch() -> Result<()> {
+        let logits = Tensor::new(&[[2f32, 1., 0.], [0., 1., 2.], [1., 2., 0.]], &Device::Cpu)?;
+        let mut together = Tally::default();
+        let mut one_by_one = Tally::default();
+        let mut losses = Vec::new();
+        for (batch, loss, target, examples) in
+            [(1, 0.5, vec![0u32, 1, 1], 3), (2, f64::INFINITY, vec![], 0), (4, 0.25, vec![1, 2], 2)]
+        {
+            let target = Tensor::from_vec(target, examples, &Device::Cpu)?;
+            let loss = Tensor::new(loss, &Device::Cpu)?;
+            let logits = logits.narrow(0, 0, examples)?;
+            together.record(batch, &loss, examples, (&logits, &target))?;
+            losses.extend(one_by_one.add(batch, &loss, examples, (&logits, &target))?);
+        }
+        let read: Vec<_> = together.read()?.into_iter().map(|read| (read.batch, read.loss)).collect();
+        assert_eq!(read, losses.into_iter().map(|read| (read.batch, read.loss)).collect::<Vec<_>>());
+        assert_eq!(read, [(1, 0.5), (2, f64::INFINITY), (4, 0.25)]);
+        assert_eq!(together.examples, 5);
+        assert_eq!(together.correct, Some([3., 5.]));
+        assert_eq!(together.correct, one_by_one.correct);
+        Ok(())
+    }
+}

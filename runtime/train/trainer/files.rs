@@ -1,0 +1,169 @@
+//! The checkpoints in a directory. Their names tell which is the last and which the best, so that no second file can
+//! disagree.
+
+use std::cmp::Reverse;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::{Error, Result};
+
+const EXTENSION: &str = ".safetensors";
+const BEST: &str = "-best";
+
+/// When a state was saved, and whether it is the best so far.
+///
+/// Names a file, such as `step-00001000.safetensors` for a state within an epoch, and
+/// `step-00001200-epoch-3-best.safetensors` for a state after the third epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Position {
+    /// The number of optimizer steps.
+    pub step: usize,
+    /// The number of the epoch that was just finished, or 0 within an epoch.
+    pub epoch: usize,
+    pub is_best: bool,
+}
+
+impl Position {
+    /// Returns the name of the file.
+    pub fn file_name(self) -> String {
+        let Self { step, epoch, is_best } = self;
+        let epoch = if epoch == 0 { String::new() } else { format!("-epoch-{epoch}") };
+        let best = if is_best { BEST } else { "" };
+        format!("step-{step:08}{epoch}{best}{EXTENSION}")
+    }
+
+    /// Parses the name of a file. Returns `None` for a file that is not a checkpoint of a trainer.
+    pub fn parse(name: &str) -> Option<Self> {
+        let stem = name.strip_suffix(EXTENSION)?;
+        let (stem, is_best) = match stem.strip_suffix(BEST) {
+            Some(stem) => (stem, true),
+            None => (stem, false),
+        };
+        let numbers = stem.strip_prefix("step-")?;
+        let (step, epoch) = numbers.split_once("-epoch-").unwrap_or((numbers, "0"));
+        let position = Self { step: step.parse().ok()?, epoch: epoch.parse().ok()?, is_best };
+        (position.file_name() == name).then_some(position)
+    }
+}
+
+/// Returns the checkpoints in a directory, the newest first. Returns none if there is no directory.
+pub(super) fn list(directory: &Path) -> Result<Vec<(Position, PathBuf)>> {
+    let mut files = Vec::new();
+    for name in names(directory)? {
+        if let Some(position) = Position::parse(&name) {
+            files.push((position, directory.join(name)));
+        }
+    }
+    files.sort_unstable_by_key(|(position, _)| Reverse(*position));
+    Ok(files)
+}
+
+/// Returns the names of the files in a directory, or none if there is no directory.
+fn names(directory: &Path) -> Result<Vec<String>> {
+    let context = |error| Error::msg(format!("{}: {error}", directory.display()));
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(context(error)),
+    };
+    let names = entries.map(|entry| Ok(entry.map_err(context)?.file_name().into_string().ok()));
+    Ok(names.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+}
+
+/// Removes all checkpoints but the `keep` newest and the best, which is the newest that is marked as the best.
+pub(super) fn prune(directory: &Path, keep: usize) -> Result<()> {
+    let files = list(directory)?;
+    let best = files.iter().position(|(position, _)| position.is_best);
+    for (index, (_, path)) in files.iter().enumerate().skip(keep.max(1)) {
+        if Some(index) != best {
+            fs::remove_file(path).map_err(|error| Error::msg(format!("{}: {error}", path.display())))?;
+        }
+    }
+    Ok(())
+}
+
+/// Creates the directory if it does not exist, and removes the temporary files that killed processes left.
+pub(super) fn prepare(directory: &Path) -> Result<()> {
+    let context = |error| Error::msg(format!("{}: {error}", directory.display()));
+    fs::create_dir_all(directory).map_err(context)?;
+    for name in names(directory)? {
+        let target = name.strip_prefix('.').and_then(|name| name.strip_suffix(".tmp"));
+        if target.is_some_and(|target| Position::parse(target).is_some()) {
+            fs::remove_file(directory.join(name)).map_err(context)?;
+        }
+    }
+    Ok(())
+}
+
+/// Returns the newest checkpoint that a [`Trainer`](super::Trainer::checkpoint) saved in `directory`, or `None` if
+/// there is none.
+///
+/// # Errors
+/// Fails if the directory cannot be read.
+///
+/// # Examples
+/// ```
+/// use sconce::prelude::*;
+/// use sconce::train::last_checkpoint;
+/// # fn main() -> Result<()> {
+/// # let directory = tempfile::tempdir()?;
+/// # let runs = directory.path();
+/// let line = Linear::config(1, 1).init(&Device::Cpu)?;
+/// let x = Tensor::arange(-4f32, 4., &Device::Cpu)?.reshape((8, 1))?;
+/// let mut trainer = Trainer::new(&line, mse_loss, Sgd::new(0.01)).quiet(true);
+/// trainer = trainer.checkpoint(runs.join("a"), Every::Epoch);
+/// trainer.fit(&(x.clone(), x), &(), Epochs(2))?;
+/// // The file has the network's tensors under the prefix `model.`.
+/// let last = last_checkpoint(runs.join("a"))?.expect("the trainer saved a checkpoint");
+/// let mut copy = Linear::config(1, 1).init(&Device::Cpu)?;
+/// copy.load_with(Load::new(last).prefix("model."))?;
+/// assert_eq!(copy.weight().to_vec2::<f32>()?, line.weight().to_vec2::<f32>()?);
+/// # Ok(())
+/// # }
+/// ```
+pub fn last_checkpoint(directory: impl AsRef<Path>) -> Result<Option<PathBuf>> {
+    Ok(list(directory.as_ref())?.into_iter().next().map(|(_, path)| path))
+}
+
+/// Returns the checkpoint of the best epoch that a [`Trainer`](super::Trainer::checkpoint) saved in `directory`, or
+/// `None` if no epoch is finished. [`Trainer::monitor`](super::Trainer::monitor) defines the best.
+///
+/// The file has the tensors of the network under the prefix `model.`, and with [`ema`](super::Trainer::ema) its average
+/// under `average.module.`.
+///
+/// # Errors
+/// Fails if the directory cannot be read.
+///
+/// # Examples
+/// ```
+/// use sconce::train::best_checkpoint;
+///
+/// # fn main() -> sconce::Result<()> {
+/// # let directory = tempfile::tempdir()?;
+/// assert_eq!(best_checkpoint(directory.path())?, None);
+/// # Ok(())
+/// # }
+/// ```
+pub fn best_checkpoint(directory: impl AsRef<Path>) -> Result<Option<PathBuf>> {
+    let files = list(directory.as_ref())?;
+    Ok(files.into_iter().find(|(position, _)| position.is_best).map(|(_, path)| path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_parsed_and_ordered() {
+        let at = |step, epoch, is_best| Position { step, epoch, is_best };
+        let ordered = [at(3, 0, false), at(10, 0, false), at(10, 2, true), at(123_456_789, 4, false)];
+        assert!(ordered.is_sorted());
+        for position in ordered {
+            assert_eq!(Position::parse(&position.file_name()), Some(position));
+        }
+        for other in ["model.safetensors", "step-3.safetensors", "step-00000003-epoch-0.safetensors", "step-"]
+        {
+            assert_eq!(Position::parse(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! The settings that a resumed run must share with the run that saved the checkpoint.
+
+use serde_json::{Value, json};
+
+use crate::module::Module;
+use crate::{Error, Result};
+
+use super::Trainer;
+use super::learning_rate::LearningRate;
+use super::record::{array, text};
+use super::run::Run;
+
+/// The number of steps, at powers of 2, whose learning rates identify a schedule.
+const SCHEDULE_SAMPLES: u32 = 24;
+
+/// The names and values of settings, as text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fingerprint(Vec<(&'static str, String)>);
+
+impl Fingerprint {
+    /// Describes the settings of `trainer`. The loss has no description.
+    pub fn new<M: Module, O, T>(trainer: &Trainer<'_, M, O, T>, run: &Run<M>) -> Self {
+        let step = &trainer.step;
+        let names = run.stepper.parameters.iter().map(|(name, _)| name.as_str());
+        let metrics = trainer.metrics.iter().map(|metric| metric.name());
+        Self(vec![
+            ("network", trainer.model.kind().into_owned()),
+            ("list of trainable parameters", names.collect::<Vec<_>>().join(", ")),
+            ("optimizer", format!("{:?}", trainer.optimizer)),
+            ("learning-rate schedule", step.learning_rate.as_ref().map_or("constant".into(), describe)),
+            ("setting `accumulate`", step.accumulate.to_string()),
+            ("setting `clip_norm`", format!("{:?}", step.clip_norm)),
+            ("setting `clip_value`", format!("{:?}", step.clip_value)),
+            ("setting `ema`", format!("{:?}", step.ema)),
+            ("setting `monitor`", trainer.run_settings.monitor.clone()),
+            ("list of metrics", metrics.collect::<Vec<_>>().join(", ")),
+            (
+                "number of batches of an epoch",
+                run.batches_of_epoch.map_or("unknown".into(), |batches| batches.to_string()),
+            ),
+        ])
+    }
+
+    pub fn to_json(&self) -> Value {
+        self.0.iter().map(|(name, value)| json!([name, value])).collect()
+    }
+
+    /// Returns an error that names the first setting that differs from those of a checkpoint.
+    pub fn check(&self, saved: &Value) -> Result<()> {
+        let saved = array(saved)?;
+        for (name, value) in &self.0 {
+            let saved = saved.iter().find(|pair| pair[0] == *name);
+            let saved = text(saved.map_or(&Value::Null, |pair| &pair[1]))?;
+            if saved != value {
+                return Err(Error::msg(format!(
+                    "the {name} differs: expected `{saved}` as in the checkpoint, found `{value}`; use the same \
+                     settings, or another directory for a new run"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Describes a schedule by its factors at powers of 2.
+fn describe(learning_rate: &LearningRate<'_>) -> String {
+    match learning_rate {
+        LearningRate::Plateau(plateau) => format!("{plateau:?}"),
+        LearningRate::Schedule(schedule, every) => {
+            let steps = std::iter::once(0).chain((0..SCHEDULE_SAMPLES).map(|power| 1 << power));
+            let factors = steps.map(|step| format!("{step}: {}", schedule.rate(1., step)));
+            format!("every {every:?}, factors {}", factors.collect::<Vec<_>>().join(", "))
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! The epochs of a run: training, validation and reports.
+
+use std::ops::ControlFlow;
+
+use crate::Result;
+use crate::module::{Forward, Module};
+use crate::signal::IntoTensors;
+use crate::train::batch::Batch;
+use crate::train::data::Batches;
+use crate::train::evaluate::{Evaluation, evaluate_with, take_values};
+use crate::train::history::{EpochReport, History, Stop};
+use crate::train::progress::ProgressLines;
+use crate::train::snapshot::{copy_values, write_values};
+
+use super::Trainer;
+use super::callback::FitPlan;
+use super::epoch::{interrupted, no_examples};
+use super::interrupt::InterruptGuard;
+use super::run::Run;
+use super::validation::Validation;
+
+/// The number of passes over the training data.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let net = Linear::config(1, 1).init(&Device::Cpu)?;
+/// let x = Tensor::arange(0f32, 4., &Device::Cpu)?.reshape((4, 1))?;
+/// let data = (x.clone(), x);
+/// let history = Trainer::new(&net, mse_loss, Sgd::new(0.01)).quiet(true).fit(&data, &(), Epochs(3))?;
+/// assert_eq!(history.epochs().len(), 3);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Epochs(pub usize);
+
+impl<'a, M: Module, O: 'static, T: 'static> Trainer<'a, M, O, T> {
+    /// Trains the network on `train` and evaluates it on `valid` after each epoch. Pass `&()` as `valid` to
+    /// skip validation.
+    ///
+    /// For each batch, takes a [step](Self::step). Each call starts with a new optimizer and restarts the schedule, or
+    /// with [`resume`](Self::resume) continues from a checkpoint.
+    ///
+    /// After the first backward pass, parameters without a gradient are named in a warning and in
+    /// [`History::unreached`]; see [`audit_gradients`](crate::train::audit_gradients).
+    ///
+    /// Parameters and running statistics are updated in place, so networks that share their storage see the
+    /// updates. After an error, parameters keep the values of the last completed step.
+    ///
+    /// # Errors
+    /// Fails if there is no trainable parameter, if the loss depends on no parameter, if a data set is empty, if a
+    /// setting is invalid, or if the loss is not a finite scalar. Also returns the errors of the network, the loss, the
+    /// optimizer, the schedule, the metrics, the callbacks and the data.
+    pub fn fit<D>(
+        &mut self,
+        train: &D,
+        valid: impl Validation<D::Batch>,
+        Epochs(epochs): Epochs,
+    ) -> Result<History>
+    where
+        D: Batches<Batch: Batch<Target = T>>,
+        M: Forward<<D::Batch as Batch>::Input, Output: IntoTensors<Tensors = O>>,
+    {
+        let batches = train.len_hint();
+        let steps = batches.map(|batches| batches.div_ceil(self.step.accumulate.max(1)) * epochs);
+        let mut run = self.new_run(steps.or(self.run_settings.total_steps), Some(epochs))?;
+        run.batches_of_epoch = batches;
+        self.metrics.iter_mut().for_each(|metric| metric.reset());
+        self.begin_checkpoints(&mut run)?;
+        let plan = FitPlan { epochs, finished_epochs: run.stepper.epochs, batches };
+        let lines = ProgressLines::new(self.verbosity);
+        self.callbacks.insert(0, Box::new(lines));
+        let result = self.run_epochs(&mut run, &plan, train, valid.batches());
+        self.callbacks.remove(0);
+        let history = run.history.clone();
+        // After an error, or after the best values were restored, the state does not belong to the network.
+        self.run = (result.is_ok() && !self.run_settings.keep_best).then_some(run);
+        result.map(|()| history)
+    }
+
+    fn run_epochs<D>(
+        &mut self,
+        run: &mut Run<M>,
+        plan: &FitPlan,
+        train: &D,
+        valid: Option<&dyn Batches<Batch = D::Batch>>,
+    ) -> Result<()>
+    where
+        D: Batches<Batch: Batch<Target = T>>,
+        M: Forward<<D::Batch as Batch>::Input, Output: IntoTensors<Tensors = O>>,
+    {
+        let interrupt = self.checkpoints.as_ref().map(|_| InterruptGuard::new());
+        self.callbacks.iter_mut().try_for_each(|callback| callback.on_fit_start(plan))?;
+        run.history.stop = loop {
+            if run.stepper.epochs >= plan.epochs {
+                break Stop::Finished;
+            }
+            if self.run_settings.patience.is_some_and(|patience| run.is_out_of_patience(patience)) {
+                break Stop::EarlyStopping;
+            }
+            if interrupt.as_ref().is_some_and(InterruptGuard::is_interrupted) {
+                break interrupted();
+            }
+            if let Some(stop) = self.train_epoch(run, train, interrupt.as_ref())? {
+                break stop;
+            }
+            let report = self.report(run, valid)?;
+            if let Some(stop) = self.finish_epoch_of_run(run, report)? {
+                break stop;
+            }
+        };
+        self.save(run, false)?;
+        if let Stop::Interrupted(_) = run.history.stop {
+            run.history.stop = Stop::Interrupted(run.stepper.last_checkpoint.clone().unwrap_or_default());
+        }
+        if let Some(best) = &run.best {
+            write_values(self.model, best)?;
+        }
+        self.callbacks.iter_mut().try_for_each(|callback| callback.on_fit_end(&run.history))
+    }
+
+    /// Evaluates the validation data and returns the report of the epoch.
+    fn report<B>(&mut self, run: &Run<M>, valid: Option<&dyn Batches<Batch = B>>) -> Result<EpochReport>
+    where
+        B: Batch<Target = T>,
+        M: Forward<B::Input, Output: IntoTensors<Tensors = O>>,
+    {
+        let seconds = run.seconds();
+        let train = run.tally.evaluation().ok_or_else(no_examples)?;
+        let train = Evaluation { metrics: take_values(&mut self.metrics)?, ..train };
+        let network = run.network(self.model);
+        let evaluate = |data| evaluate_with(network, &*self.step.loss, &mut self.metrics, data);
+        let valid = valid.map(evaluate).transpose()?;
+        Ok(EpochReport {
+            epoch: run.stepper.epochs + 1,
+            learning_rate: run.stepper.optimizer.learning_rate(),
+            seconds: run.seconds(),
+            examples_per_second: train.examples as f64 / seconds.max(f64::MIN_POSITIVE),
+            train,
+            valid,
+        })
+    }
+
+    /// Adds the report of an epoch to the history, keeps the best values, and runs the callbacks.
+    fn finish_epoch_of_run(&mut self, run: &mut Run<M>, report: EpochReport) -> Result<Option<Stop>> {
+        let is_best = run.finish_epoch(report.clone())?;
+        if is_best && self.run_settings.keep_best {
+            run.best = Some(copy_values(run.network(self.model))?);
+        }
+        if is_best || self.is_checkpoint_due(run) {
+            self.save(run, is_best)?;
+        }
+        let mut stop = None;
+        for callback in &mut self.callbacks {
+            if let ControlFlow::Break(()) = callback.on_epoch(&report)? {
+                stop = Some(Stop::Callback);
+            }
+        }
+        Ok(stop)
+    }
+}

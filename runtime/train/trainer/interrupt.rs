@@ -1,0 +1,55 @@
+//! Ctrl-C during training.
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+/// The exit code of a process that Ctrl-C ends.
+const EXIT_CODE: i32 = 130;
+
+/// The number of calls of `fit` that handle Ctrl-C.
+static ACTIVE: AtomicUsize = AtomicUsize::new(0);
+/// Whether Ctrl-C was pressed since the first of them began.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Handles Ctrl-C until it is dropped: the first one sets a flag, the second one ends the process.
+pub(super) struct InterruptGuard(());
+
+impl InterruptGuard {
+    pub fn new() -> Self {
+        install();
+        if ACTIVE.fetch_add(1, Ordering::SeqCst) == 0 {
+            INTERRUPTED.store(false, Ordering::SeqCst);
+        }
+        Self(())
+    }
+
+    /// Returns `true` if Ctrl-C was pressed.
+    pub fn is_interrupted(&self) -> bool {
+        INTERRUPTED.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for InterruptGuard {
+    fn drop(&mut self) {
+        ACTIVE.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Installs the handler once. It stays installed, because handlers cannot be removed; without a guard it ends the
+/// process, as the system does. If the program has a handler of its own, that handler stays.
+fn install() {
+    static INSTALLED: Mutex<bool> = Mutex::new(false);
+    let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
+    if !std::mem::replace(&mut *installed, true) {
+        // The only errors are those of a second handler and of the system. Training runs without the handler then.
+        let _ = ctrlc::try_set_handler(on_interrupt);
+    }
+}
+
+fn on_interrupt() {
+    let is_second = INTERRUPTED.swap(true, Ordering::SeqCst);
+    if is_second || ACTIVE.load(Ordering::SeqCst) == 0 {
+        std::process::exit(EXIT_CODE);
+    }
+}

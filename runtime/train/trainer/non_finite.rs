@@ -1,0 +1,45 @@
+//! The error for a loss that is not finite.
+
+use crate::Error;
+use crate::module::{Forward, Mode};
+use crate::signal::{Forbidden, INPUT, IntoTensors, forbid};
+use crate::train::batch::Batch;
+use crate::train::evaluate::run_network;
+
+use super::step::Stepper;
+
+/// Runs the network again and returns what first became NaN or infinite.
+pub(super) fn origin<M, B>(model: &M, batch: &B) -> String
+where
+    B: Batch,
+    M: Forward<B::Input, Output: IntoTensors>,
+{
+    let attempts = [Forbidden::NanAndInfinity, Forbidden::NonFinite];
+    let found = attempts.into_iter().find_map(|forbidden| {
+        forbid(forbidden, || run_network(model, batch.input(), Mode::Train)).map(|_| ()).err()
+    });
+    match found {
+        Some(error) if error.path() == INPUT => "; the input of the network is not finite".into(),
+        Some(error) => {
+            format!("; the first layer with a non-finite output is `{}` ({})", error.path(), error.message())
+        }
+        None => "; the output of the network is finite, so the loss function computed it".into(),
+    }
+}
+
+impl<M> Stepper<M> {
+    /// Returns the error for the loss of a batch of this epoch that is not finite. `origin` describes its origin, if it
+    /// is known.
+    pub(super) fn non_finite(&self, batch: usize, loss: f64, origin: &str) -> Error {
+        let step = self.steps + 1;
+        let epoch = self.epochs + 1;
+        let checkpoint = match &self.last_checkpoint {
+            Some(path) => format!("; the last checkpoint is {}", path.display()),
+            None => String::new(),
+        };
+        Error::msg(format!(
+            "step {step} (epoch {epoch}, batch {batch}): the loss is {loss}{origin}{checkpoint}; a lower learning rate \
+             or gradient clipping may help"
+        ))
+    }
+}

@@ -1,0 +1,131 @@
+//! The state of a run, besides the network.
+
+use std::time::Instant;
+
+use crate::checkpoint::StateDict;
+use crate::module::Module;
+use crate::train::data::{Batches, Epoch};
+use crate::train::history::{EpochReport, History};
+use crate::train::schedule::ReduceLrOnPlateau;
+use crate::train::tally::Tally;
+use crate::{Error, Result, random};
+
+use super::files::Position;
+use super::learning_rate::LearningRate;
+use super::monitor::{Monitor, Patience};
+use super::step::Stepper;
+
+/// Everything that training changes, besides the network.
+pub(super) struct Run<M> {
+    pub stepper: Stepper<M>,
+    pub history: History,
+    /// The losses of the running epoch.
+    pub tally: Tally,
+    pub plateau: Option<ReduceLrOnPlateau>,
+    /// The values of the network after the best epoch, if they are kept.
+    pub best: Option<StateDict>,
+    /// The duration of the running epoch before `epoch_start`, in seconds.
+    pub earlier_seconds: f64,
+    pub epoch_start: Instant,
+    /// The number of batches of an epoch, if it is known.
+    pub batches_of_epoch: Option<usize>,
+    /// The state of the random numbers before the running epoch.
+    pub random_of_epoch: random::State,
+    /// How to continue in the middle of an epoch.
+    pub suspended: Option<Suspended>,
+    /// The last checkpoint.
+    pub saved: Option<Position>,
+    /// How many times the interval between checkpoints had passed at the last checkpoint.
+    pub saved_intervals: usize,
+}
+
+/// The middle of an epoch, from which a run continues. The number of batches is that of the stepper.
+pub(super) struct Suspended {
+    /// The state of the random numbers after the last step.
+    pub random: random::State,
+}
+
+impl<M: Module> Run<M> {
+    /// Creates the state before the first step.
+    pub fn new(
+        stepper: Stepper<M>,
+        learning_rate: Option<&LearningRate<'_>>,
+        monitor: Monitor,
+    ) -> Result<Self> {
+        let plateau = match learning_rate {
+            Some(LearningRate::Plateau(plateau)) => {
+                plateau.check_mode(&monitor.name, monitor.higher_is_better)?;
+                Some(plateau.clone())
+            }
+            _ => None,
+        };
+        let history = History { monitor, ..History::default() };
+        Ok(Self {
+            stepper,
+            history,
+            tally: Tally::default(),
+            plateau,
+            best: None,
+            earlier_seconds: 0.,
+            epoch_start: Instant::now(),
+            batches_of_epoch: None,
+            random_of_epoch: random::state(),
+            suspended: None,
+            saved: None,
+            saved_intervals: 0,
+        })
+    }
+
+    /// Returns the batches of the running epoch that are not finished.
+    pub fn begin_epoch<'d, D: Batches>(&mut self, data: &'d D) -> Result<Epoch<'d, D::Batch>> {
+        self.epoch_start = Instant::now();
+        data.set_epoch(self.stepper.epochs as u64);
+        let Some(Suspended { random }) = self.suspended.take() else {
+            self.random_of_epoch = random::state();
+            return data.epoch();
+        };
+        // The same random numbers give the same epoch, for example the same order of the examples.
+        random::set_state(&self.random_of_epoch);
+        let mut epoch = data.epoch()?;
+        let finished = self.stepper.batches;
+        epoch.nth(finished - 1).ok_or_else(|| {
+            Error::msg(format!(
+                "expected at least the {finished} batches that are finished, found fewer: the data differs"
+            ))
+        })??;
+        random::set_state(&random);
+        Ok(epoch)
+    }
+
+    /// Returns the duration of the running epoch in seconds.
+    pub fn seconds(&self) -> f64 {
+        self.earlier_seconds + self.epoch_start.elapsed().as_secs_f64()
+    }
+
+    /// Adds the report of a finished epoch, and adapts the learning rate. Returns `true` if the epoch is the best.
+    pub fn finish_epoch(&mut self, report: EpochReport) -> Result<bool> {
+        let value = self.history.monitor.value(&report)?;
+        self.history.epochs.push(report);
+        self.stepper.epochs += 1;
+        self.stepper.batches = 0;
+        self.tally = Tally::default();
+        self.earlier_seconds = 0.;
+        self.epoch_start = Instant::now();
+        if let Some(plateau) = &mut self.plateau {
+            plateau.step(value, &mut *self.stepper.optimizer)?;
+        }
+        Ok(self.history.best().map(|best| best.epoch) == Some(self.stepper.epochs))
+    }
+
+    /// Returns the network that is evaluated: the average, or `model` if there is none.
+    pub fn network<'m>(&'m self, model: &'m M) -> &'m M {
+        self.stepper.average.as_ref().map_or(model, |average| average.network())
+    }
+
+    /// Returns `true` if no epoch was the best for as many epochs as `patience`.
+    pub fn is_out_of_patience(&self, patience: Patience) -> bool {
+        let best = self.history.best().map_or(0, |best| best.epoch);
+        let epochs = self.history.epochs.len();
+        epochs > best && epochs - best >= patience.0.max(1)
+    }
+}

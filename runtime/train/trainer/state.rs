@@ -1,0 +1,224 @@
+//! The state of training in a checkpoint: one safetensors file with metadata.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use candle_core::{Device, Tensor};
+use serde_json::{Value, json};
+
+use crate::checkpoint::{self, Save, StateDict, checksum};
+use crate::module::Module;
+use crate::registry::Network;
+use crate::train::history::History;
+use crate::train::snapshot::write_values;
+use crate::train::tally::Tally;
+use crate::{Error, Result, random};
+
+use super::Trainer;
+use super::fingerprint::Fingerprint;
+use super::record::{array, epoch_from_json, epoch_to_json, integer, number, text};
+use super::run::{Run, Suspended};
+
+/// The keys of the metadata.
+const TRAINING: &str = "training";
+const CHECKSUM: &str = "checksum";
+/// The prefixes of the tensors.
+const MODEL: &str = "model.";
+const AVERAGE: &str = "average.";
+const OPTIMIZER: &str = "optimizer.";
+const PLATEAU: &str = "plateau.";
+const METRIC: &str = "metric.";
+const TALLY: &str = "tally";
+/// The prefix of the averaged network in the state of an average.
+const AVERAGED_NETWORK: &str = "average.module.";
+
+/// The tensors and the numbers of a checkpoint.
+pub(super) struct TrainingState {
+    tensors: StateDict,
+    training: Value,
+}
+
+impl TrainingState {
+    /// Reads a checkpoint.
+    ///
+    /// # Errors
+    /// Fails if the file is truncated or damaged, or is not a checkpoint of a trainer.
+    pub fn read(path: &Path) -> Result<Self> {
+        let metadata = checkpoint::metadata(path)?;
+        let context = |message: String| Error::msg(format!("{}: {message}", path.display()));
+        let entry = |key: &str| {
+            let missing =
+                || context(format!("expected a checkpoint of a trainer, found no metadata `{key}`"));
+            metadata.get(key).ok_or_else(missing)
+        };
+        let text = entry(TRAINING)?;
+        let expected = entry(CHECKSUM)?;
+        let tensors = checkpoint::read(path, &Device::Cpu)?;
+        let found = checksum(text, &tensors)?.to_string();
+        if found != *expected {
+            return Err(context(format!(
+                "the file is damaged: expected the checksum {expected}, found {found}"
+            )));
+        }
+        let training = serde_json::from_str(text).map_err(|error| context(error.to_string()))?;
+        Ok(Self { tensors, training })
+    }
+
+    /// Writes the checkpoint atomically.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let text = self.training.to_string();
+        let sum = checksum(&text, &self.tensors)?.to_string();
+        let save = Save::new(path).metadata([(TRAINING, text), (CHECKSUM, sum)]);
+        checkpoint::write(save, &self.tensors)
+    }
+
+    /// Returns the tensors whose names start with `prefix`, without it.
+    fn with_prefix(&self, prefix: &str) -> impl Iterator<Item = (String, Tensor)> {
+        self.tensors
+            .iter()
+            .filter_map(move |(name, tensor)| Some((name.strip_prefix(prefix)?.to_owned(), tensor.clone())))
+    }
+
+    /// Returns the values of the network that is evaluated: the average, or the network without one.
+    pub fn best_values(&self) -> StateDict {
+        let averaged: StateDict = self.with_prefix(AVERAGED_NETWORK).collect();
+        if averaged.is_empty() { self.with_prefix(MODEL).collect() } else { averaged }
+    }
+}
+
+impl<M: Module, O, T> Trainer<'_, M, O, T> {
+    /// Returns the state of training.
+    pub(super) fn state(&self, run: &Run<M>) -> Result<TrainingState> {
+        let mut tensors = StateDict::new();
+        let mut add = |prefix: &str, state: Vec<(String, Tensor)>| {
+            tensors.extend(state.into_iter().map(|(name, tensor)| (format!("{prefix}{name}"), tensor)));
+        };
+        add(MODEL, self.model.state_dict().into_iter().collect());
+        if let Some(average) = &run.stepper.average {
+            add(AVERAGE, average.state_dict()?.into_iter().collect());
+        }
+        add(OPTIMIZER, run.stepper.optimizer.state()?);
+        if let Some(plateau) = &run.plateau {
+            add(PLATEAU, plateau.state()?);
+        }
+        for metric in &self.metrics {
+            add(METRIC, vec![(metric.name(), list(metric.state()?)?)]);
+        }
+        add("", vec![(TALLY.to_owned(), list(run.tally.state())?)]);
+        let training = json!({
+            "settings": Fingerprint::new(self, run).to_json(),
+            "step": run.stepper.steps,
+            "epochs": run.stepper.epochs,
+            "batches": run.stepper.batches,
+            "random": random::state().to_string(),
+            "random_of_epoch": run.random_of_epoch.to_string(),
+            "seconds": run.seconds().to_string(),
+            "unreached": run.stepper.unreached,
+            "history": run.history.epochs.iter().map(epoch_to_json).collect::<Value>(),
+        });
+        Ok(TrainingState { tensors, training })
+    }
+
+    /// Restores a state of training, including the values of the network and the random numbers.
+    ///
+    /// # Errors
+    /// Fails, and changes neither the network nor the random numbers, if the network, the optimizer or a setting
+    /// differs from that of the checkpoint.
+    pub(super) fn restore(&mut self, run: &mut Run<M>, state: &TrainingState) -> Result<()> {
+        let training = &state.training;
+        Fingerprint::new(self, run).check(&training["settings"])?;
+        let values: StateDict = state.with_prefix(MODEL).collect();
+        check_network(self.model, &values)?;
+        run.stepper.optimizer.load_state(&state.with_prefix(OPTIMIZER).collect::<HashMap<_, _>>())?;
+        if let Some(average) = &mut run.stepper.average {
+            average.load_state_dict(&state.with_prefix(AVERAGE).collect())?;
+        }
+        if let Some(plateau) = &mut run.plateau {
+            plateau.load_state(&state.with_prefix(PLATEAU).collect::<HashMap<_, _>>())?;
+        }
+        for metric in &mut self.metrics {
+            metric.load_state(&numbers(state, &format!("{METRIC}{}", metric.name()))?)?;
+        }
+        run.tally = Tally::from_state(&numbers(state, TALLY)?)?;
+        run.stepper.steps = integer(&training["step"])?;
+        run.stepper.epochs = integer(&training["epochs"])?;
+        run.stepper.batches = integer(&training["batches"])?;
+        run.stepper.unreached = unreached(&training["unreached"])?;
+        run.earlier_seconds = number(&training["seconds"])?;
+        run.random_of_epoch = text(&training["random_of_epoch"])?.parse()?;
+        let epochs = array(&training["history"])?.iter().map(epoch_from_json).collect::<Result<_>>()?;
+        let unreached = run.stepper.unreached.clone().unwrap_or_default();
+        run.history = History { epochs, unreached, ..run.history.clone() };
+        let random: random::State = text(&training["random"])?.parse()?;
+        write_values(self.model, &values)?;
+        random::set_state(&random);
+        // Within an epoch, the data is asked for the same epoch again, which draws its random numbers once more.
+        run.suspended = (run.stepper.batches > 0).then_some(Suspended { random });
+        Ok(())
+    }
+
+    /// Returns an error unless the states of the optimizer and of all metrics can be saved.
+    pub(super) fn check_states(&self, run: &Run<M>) -> Result<()> {
+        run.stepper.optimizer.state()?;
+        self.metrics.iter().try_for_each(|metric| metric.state().map(|_| ()))
+    }
+}
+
+/// Reads the names of the parameters without a gradient, or `None` before the first step.
+fn unreached(value: &Value) -> Result<Option<Vec<String>>> {
+    if value.is_null() {
+        return Ok(None);
+    }
+    array(value)?.iter().map(|name| Ok(text(name)?.to_owned())).collect::<Result<_>>().map(Some)
+}
+
+/// Returns a list of numbers as a tensor.
+fn list(numbers: Vec<f64>) -> Result<Tensor> {
+    let length = numbers.len();
+    Ok(Tensor::from_vec(numbers, length, &Device::Cpu)?)
+}
+
+/// Returns a list of numbers of a checkpoint.
+fn numbers(state: &TrainingState, name: &str) -> Result<Vec<f64>> {
+    let missing = || Error::msg(format!("`{name}` is missing from the checkpoint"));
+    Ok(state.tensors.get(name).ok_or_else(missing)?.to_vec1()?)
+}
+
+/// Returns an error unless `values` has the tensors of `model`, with their shapes and dtypes, and the values of its
+/// frozen parameters. Training does not write frozen parameters.
+fn check_network(model: &impl Module, values: &StateDict) -> Result<()> {
+    let tensors = model.state_dict();
+    if let Some(name) = values.keys().find(|name| !tensors.contains_key(name)) {
+        return Err(Error::msg(format!(
+            "the network differs: the checkpoint has `{name}`, which the network lacks"
+        )));
+    }
+    for (name, tensor) in tensors.iter() {
+        let Some(value) = values.get(name) else {
+            return Err(Error::msg(format!(
+                "the network differs: the network has `{name}`, which the checkpoint lacks"
+            )));
+        };
+        if (value.dims(), value.dtype()) != (tensor.dims(), tensor.dtype()) {
+            return Err(Error::msg(format!(
+                "the network differs: expected `{name}` of {:?} {:?} as in the checkpoint, found {:?} {:?}",
+                value.dtype(),
+                value.dims(),
+                tensor.dtype(),
+                tensor.dims()
+            )));
+        }
+    }
+    for (name, tensor) in model.named_parameters().iter().filter(|(_, tensor)| !tensor.is_variable()) {
+        let single: StateDict = [(name.clone(), tensor.detach())].into_iter().collect();
+        let saved: StateDict =
+            values.get(name).map(|value| (name.clone(), value.clone())).into_iter().collect();
+        if checksum("", &single)? != checksum("", &saved)? {
+            return Err(Error::msg(format!(
+                "the network differs: the frozen parameter `{name}` has other values than in the checkpoint; load them \
+                 before training"
+            )));
+        }
+    }
+    Ok(())
+}
