@@ -40,22 +40,33 @@ fn data(count: usize) -> Result<TensorDataset> {
     Ok(TensorDataset::new(x, y)?.batch_size(4).shuffle(true))
 }
 
+/// Returns a loader that adds noise to the inputs. The order and the noise do not depend on the number of workers.
+fn loader(data: &TensorDataset, workers: usize) -> Loader {
+    let noisy = data.clone().map(|(x, y), rng| Ok((x.affine(1., rng.uniform(-0.1, 0.1))?, y)));
+    Box::new(DataLoader::new(noisy).batch_size(4).shuffle(true).seed(5).workers(workers))
+}
+
+type Loader = Box<dyn Batches<Batch = (Tensor, Tensor)>>;
+
 /// The epochs of a run.
 const EPOCHS: usize = 6;
 
 /// The network, the data and the settings of a run.
 struct Setup {
     net: Net,
-    train: TensorDataset,
+    data: TensorDataset,
+    train: Loader,
     valid: TensorDataset,
 }
 
 impl Setup {
     fn new() -> Result<Self> {
         manual_seed(3);
-        let train = data(90)?;
-        let valid = data(20)?;
-        Ok(Self { net: Net::new(&CPU)?, train, valid })
+        let data = self::data(90)?;
+        let valid = self::data(20)?;
+        // Every process has another number of workers.
+        let train = loader(&data, std::process::id() as usize % 4);
+        Ok(Self { net: Net::new(&CPU)?, data, train, valid })
     }
 
     fn trainer(&self, directory: &Path) -> Trainer<'_, Net> {
@@ -368,7 +379,7 @@ fn resuming_another_run_is_an_error_that_names_the_difference() -> Result<()> {
     );
     assert_error(trainer().metric(Recall::micro_average()), "the list of metrics differs");
     assert_error(trainer().monitor("loss"), "the setting `monitor` differs: expected `f1_macro`");
-    let smaller = setup.train.clone().batch_size(90);
+    let smaller = setup.data.clone().batch_size(90);
     let error = message(trainer().schedule((StepLr::new(9), Every::Epoch)).fit(&smaller, &(), Epochs(1)));
     assert!(error.contains("the learning-rate schedule differs"), "{error}");
 
