@@ -90,8 +90,8 @@ fn batch_field<'a>(ctxt: &Ctxt, member: Member, field: &'a Field) -> BatchField<
 //     fn examples(&self) -> usize {
 //         None.or_else(|| BatchField::examples(&self.left)).or_else(|| BatchField::examples(&self.right)).unwrap_or(0)
 //     }
-//     fn to_device(&self, device: &Device) -> Result<Self> {
-//         Ok(Self { left: BatchField::to_device(&self.left, device)?, … name: Clone::clone(&self.name) })
+//     fn map_tensors(&self, change: &dyn Fn(&Tensor) -> Result<Tensor>) -> Result<Self> {
+//         Ok(Self { left: BatchField::map_tensors(&self.left, change)?, … name: Clone::clone(&self.name) })
 //     }
 // }
 fn expand(node: &DeriveInput, krate: &TokenStream, fields: &[BatchField<'_>]) -> TokenStream {
@@ -106,13 +106,13 @@ fn expand(node: &DeriveInput, krate: &TokenStream, fields: &[BatchField<'_>]) ->
     let values = inputs().map(|field| call(krate, field, "to_input", None));
     let values = one_or_tuple(values.collect());
     let examples = inputs().map(|field| call(krate, field, "examples", None));
-    let device = syn::Ident::new("device", Span::mixed_site());
+    let change = syn::Ident::new("change", Span::mixed_site());
     let copies = fields.iter().map(|field| {
         let member = &field.member;
         if field.is_skipped {
             return quote!(#member: ::core::clone::Clone::clone(&self.#member));
         }
-        let copy = call(krate, field, "to_device", Some(&device));
+        let copy = call(krate, field, "map_tensors", Some(&change));
         quote!(#member: #copy?)
     });
     quote! {
@@ -133,7 +133,10 @@ fn expand(node: &DeriveInput, krate: &TokenStream, fields: &[BatchField<'_>]) ->
                 ::core::option::Option::None #(.or_else(|| #examples))* .unwrap_or(0)
             }
 
-            fn to_device(&self, #device: &#krate::candle::Device) -> #krate::Result<Self> {
+            fn map_tensors(
+                &self,
+                #change: &dyn ::core::ops::Fn(&#krate::candle::Tensor) -> #krate::Result<#krate::candle::Tensor>,
+            ) -> #krate::Result<Self> {
                 ::core::result::Result::Ok(Self { #(#copies),* })
             }
         }

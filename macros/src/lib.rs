@@ -619,7 +619,7 @@ pub fn derive_module(input: TokenStream) -> TokenStream {
 /// Implements `sconce::train::Batch` for a struct of tensors, the examples of one step of training.
 ///
 /// - `#[batch(input)]` marks an input of the network. Several inputs become a tuple, in the order of the fields.
-/// - `#[batch(skip)]` marks plain data, which `to_device` clones. All other fields are tensors, or an `Option`, `Vec`
+/// - `#[batch(skip)]` marks plain data, which is cloned when the tensors are moved or converted. All other fields are tensors, or an `Option`, `Vec`
 ///   or tuple of tensors.
 /// - `#[batch(crate = path)]` on the struct sets the path of sconce.
 ///

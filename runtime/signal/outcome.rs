@@ -45,11 +45,22 @@ pub trait IntoTensors: Outcome {
     /// The type of the output with a tensor in place of each signal.
     type Tensors;
 
+    /// Returns the result of `change` for each tensor, or the first error.
+    ///
+    /// # Errors
+    /// Fails if a signal has failed, if a deferred operation or `change` fails, or if the output is or contains an `Err`.
+    fn map_tensors(self, change: &dyn Fn(Tensor) -> Result<Tensor>) -> Result<Self::Tensors>;
+
     /// Returns the tensors, or the first error.
     ///
     /// # Errors
     /// Fails if a signal has failed, if a deferred operation fails, or if the output is or contains an `Err`.
-    fn into_tensors(self) -> Result<Self::Tensors>;
+    fn into_tensors(self) -> Result<Self::Tensors>
+    where
+        Self: Sized,
+    {
+        self.map_tensors(&Ok)
+    }
 }
 
 impl Outcome for Signal {
@@ -61,8 +72,8 @@ impl Outcome for Signal {
 impl IntoTensors for Signal {
     type Tensors = Tensor;
 
-    fn into_tensors(self) -> Result<Tensor> {
-        self.into_tensor()
+    fn map_tensors(self, change: &dyn Fn(Tensor) -> Result<Tensor>) -> Result<Tensor> {
+        change(self.into_tensor()?)
     }
 }
 
@@ -75,8 +86,8 @@ impl<T> Outcome for Result<T> {
 impl<T: IntoTensors> IntoTensors for Result<T> {
     type Tensors = T::Tensors;
 
-    fn into_tensors(self) -> Result<T::Tensors> {
-        self?.into_tensors()
+    fn map_tensors(self, change: &dyn Fn(Tensor) -> Result<Tensor>) -> Result<T::Tensors> {
+        self?.map_tensors(change)
     }
 }
 
@@ -89,8 +100,8 @@ impl<T: Outcome> Outcome for Option<T> {
 impl<T: IntoTensors> IntoTensors for Option<T> {
     type Tensors = Option<T::Tensors>;
 
-    fn into_tensors(self) -> Result<Self::Tensors> {
-        self.map(T::into_tensors).transpose()
+    fn map_tensors(self, change: &dyn Fn(Tensor) -> Result<Tensor>) -> Result<Self::Tensors> {
+        self.map(|output| output.map_tensors(change)).transpose()
     }
 }
 
@@ -104,8 +115,8 @@ impl<T: Outcome> Outcome for Vec<T> {
 impl<T: IntoTensors> IntoTensors for Vec<T> {
     type Tensors = Vec<T::Tensors>;
 
-    fn into_tensors(self) -> Result<Self::Tensors> {
-        self.into_iter().map(T::into_tensors).collect()
+    fn map_tensors(self, change: &dyn Fn(Tensor) -> Result<Tensor>) -> Result<Self::Tensors> {
+        self.into_iter().map(|output| output.map_tensors(change)).collect()
     }
 }
 
@@ -121,9 +132,9 @@ macro_rules! tuples {
             type Tensors = ($($name::Tensors,)+);
 
             #[allow(non_snake_case)]
-            fn into_tensors(self) -> Result<Self::Tensors> {
+            fn map_tensors(self, change: &dyn Fn(Tensor) -> Result<Tensor>) -> Result<Self::Tensors> {
                 let ($($name,)+) = self;
-                Ok(($($name.into_tensors()?,)+))
+                Ok(($($name.map_tensors(change)?,)+))
             }
         }
     )*};

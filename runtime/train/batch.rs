@@ -64,13 +64,24 @@ pub trait Batch {
     /// Returns the number of examples. A batch without examples is skipped.
     fn examples(&self) -> usize;
 
+    /// Returns a copy in which `change(tensor)` replaces each tensor.
+    ///
+    /// # Errors
+    /// Fails if `change` fails.
+    fn map_tensors(&self, change: &dyn Fn(&Tensor) -> Result<Tensor>) -> Result<Self>
+    where
+        Self: Sized;
+
     /// Returns a copy on `device`. Tensors that are already on `device` are shared.
     ///
     /// # Errors
     /// Fails if a tensor cannot be copied to `device`.
     fn to_device(&self, device: &Device) -> Result<Self>
     where
-        Self: Sized;
+        Self: Sized,
+    {
+        self.map_tensors(&|tensor| Ok(tensor.to_device(device)?))
+    }
 }
 
 impl Batch for (Tensor, Tensor) {
@@ -89,8 +100,8 @@ impl Batch for (Tensor, Tensor) {
         first_dimension(&self.0)
     }
 
-    fn to_device(&self, device: &Device) -> Result<Self> {
-        BatchField::to_device(self, device)
+    fn map_tensors(&self, change: &dyn Fn(&Tensor) -> Result<Tensor>) -> Result<Self> {
+        BatchField::map_tensors(self, change)
     }
 }
 
@@ -120,11 +131,11 @@ pub trait BatchField: Sized {
     /// Returns the first dimension of the first tensor, or `None` if there are no tensors.
     fn examples(&self) -> Option<usize>;
 
-    /// Returns a copy on `device`.
+    /// Returns a copy in which `change(tensor)` replaces each tensor.
     ///
     /// # Errors
-    /// Fails if a tensor cannot be copied to `device`.
-    fn to_device(&self, device: &Device) -> Result<Self>;
+    /// Fails if `change` fails.
+    fn map_tensors(&self, change: &dyn Fn(&Tensor) -> Result<Tensor>) -> Result<Self>;
 }
 
 impl BatchField for Tensor {
@@ -138,8 +149,8 @@ impl BatchField for Tensor {
         Some(first_dimension(self))
     }
 
-    fn to_device(&self, device: &Device) -> Result<Self> {
-        Ok(Tensor::to_device(self, device)?)
+    fn map_tensors(&self, change: &dyn Fn(&Tensor) -> Result<Tensor>) -> Result<Self> {
+        change(self)
     }
 }
 
@@ -159,8 +170,8 @@ impl<F: BatchField> BatchField for Option<F> {
         self.as_ref().and_then(F::examples)
     }
 
-    fn to_device(&self, device: &Device) -> Result<Self> {
-        self.as_ref().map(|field| field.to_device(device)).transpose()
+    fn map_tensors(&self, change: &dyn Fn(&Tensor) -> Result<Tensor>) -> Result<Self> {
+        self.as_ref().map(|field| field.map_tensors(change)).transpose()
     }
 }
 
@@ -175,8 +186,8 @@ impl<F: BatchField> BatchField for Vec<F> {
         self.iter().find_map(F::examples)
     }
 
-    fn to_device(&self, device: &Device) -> Result<Self> {
-        self.iter().map(|field| field.to_device(device)).collect()
+    fn map_tensors(&self, change: &dyn Fn(&Tensor) -> Result<Tensor>) -> Result<Self> {
+        self.iter().map(|field| field.map_tensors(change)).collect()
     }
 }
 
@@ -196,9 +207,9 @@ macro_rules! tuples {
                 None$(.or_else(|| $name.examples()))+
             }
 
-            fn to_device(&self, device: &Device) -> Result<Self> {
+            fn map_tensors(&self, change: &dyn Fn(&Tensor) -> Result<Tensor>) -> Result<Self> {
                 let ($($name,)+) = self;
-                Ok(($($name.to_device(device)?,)+))
+                Ok(($($name.map_tensors(change)?,)+))
             }
         }
     )*};

@@ -142,7 +142,7 @@ where
         if batch.examples() == 0 {
             continue;
         }
-        let output = run_network(&detached, batch.input(), Mode::Eval)?;
+        let output = run_network(&detached, batch.input(), Mode::Eval, &Ok)?;
         let target = batch.target();
         tally.add(index + 1, &loss.forward(&output, target)?, batch.examples(), (&output, target))?;
         update_metrics(metrics, &output, target)?;
@@ -169,9 +169,14 @@ pub(super) fn take_values<O, T>(metrics: &mut [Box<dyn Metric<O, T> + '_>]) -> R
     values
 }
 
-/// Runs a network and returns its output. Paths in errors start with the name of the network's type, unless that name
+/// Runs a network and returns `change(tensor)` for each tensor of its output. Paths in errors start with the name of the network's type, unless that name
 /// is formatted at run time, as for `InstanceNorm`.
-pub(super) fn run_network<M, I, O>(model: &M, input: I, mode: Mode) -> Result<O>
+pub(super) fn run_network<M, I, O>(
+    model: &M,
+    input: I,
+    mode: Mode,
+    change: &dyn Fn(Tensor) -> Result<Tensor>,
+) -> Result<O>
 where
     M: Forward<I, Output: IntoTensors<Tensors = O>>,
 {
@@ -179,5 +184,5 @@ where
         Cow::Borrowed(name) => Scope::root(name),
         Cow::Owned(_) => None,
     };
-    model.call(input, mode).into_tensors()
+    model.call(input, mode).map_tensors(change)
 }

@@ -2,9 +2,13 @@
 
 use candle_core::{DType, Tensor};
 
-use crate::module::Module;
+use crate::module::{Forward, Mode, Module};
 use crate::registry::{Replacements, TensorKind, for_each_mut};
+use crate::signal::IntoTensors;
 use crate::{Error, Result};
+
+use super::batch::Batch;
+use super::evaluate::run_network;
 
 /// The element type in which a [`Trainer`](super::Trainer::precision) runs the network.
 ///
@@ -34,6 +38,27 @@ impl Precision {
             Self::F16 => DType::F16,
         }
     }
+
+    /// Runs the network on a batch in [`Mode::Train`]. With another precision than f32, the network and the input are
+    /// converted, and the output is converted to f32.
+    pub(super) fn run<M, B, O>(self, network: &M, batch: &B) -> Result<O>
+    where
+        B: Batch,
+        M: Forward<B::Input, Output: IntoTensors<Tensors = O>>,
+    {
+        if self == Self::F32 {
+            return run_network(network, batch.input(), Mode::Train, &Ok);
+        }
+        let dtype = self.dtype();
+        let batch = batch.map_tensors(&|tensor| convert(tensor, dtype))?;
+        let network = mixed_precision(network, dtype)?;
+        run_network(&network, batch.input(), Mode::Train, &|output| convert(&output, DType::F32))
+    }
+}
+
+/// Converts a floating-point tensor to `dtype`.
+fn convert(tensor: &Tensor, dtype: DType) -> Result<Tensor> {
+    if tensor.dtype().is_float() { Ok(tensor.to_dtype(dtype)?) } else { Ok(tensor.clone()) }
 }
 
 /// Returns a network that computes in `dtype` and has the gradients of `network`, for one forward and backward pass in

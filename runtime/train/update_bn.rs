@@ -62,7 +62,7 @@ where
         if std::mem::take(&mut is_first) {
             for_each_batch_norm(&mut network, &mut |norm| norm.reset_running_stats())?;
         }
-        run_network(&network, batch.input(), Mode::Train)?;
+        run_network(&network, batch.input(), Mode::Train, &Ok)?;
     }
     if is_first { Err(Error::msg("the data for the running statistics has no examples")) } else { Ok(()) }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use sconce::prelude::*;
-use sconce::train::{GradScaler, mixed_precision};
+use sconce::train::{GradScaler, Precision, last_checkpoint, mixed_precision};
 
 use crate::common::message;
 
@@ -60,6 +60,67 @@ fn relative_error(found: &Tensor, expected: &Tensor) -> Result<f64> {
     };
     let (found, expected) = (found.to_dtype(DType::F64)?, expected.to_dtype(DType::F64)?);
     Ok(norm(&(found - &expected)?)? / norm(&expected)?)
+}
+
+/// Returns inputs and classes.
+fn batch() -> Result<(Tensor, Tensor)> {
+    let x = sconce::random::normal((6, 1, 4, 4), 0., 1., DType::F32, &CPU)?;
+    Ok((x, Tensor::new(&[0u32, 1, 2, 0, 1, 2], &CPU)?))
+}
+
+#[test]
+fn the_trainer_takes_the_steps_of_a_loop_in_mixed_precision() -> Result<()> {
+    for precision in [Precision::Bf16, Precision::F16] {
+        manual_seed(2);
+        let net = Net::new(&CPU)?;
+        let by_hand = net.deep_clone()?;
+        let (x, classes) = batch()?;
+        let mut trainer = Trainer::new(&net, cross_entropy, Sgd::new(0.1)).precision(precision);
+        let mut optimizer = Sgd::new(0.1).build(by_hand.trainable_parameters())?;
+        for _ in 0..5 {
+            trainer.step(&(x.clone(), classes.clone()))?;
+            let dtype = precision.dtype();
+            let output = mixed_precision(&by_hand, dtype)?.forward_t(&x.to_dtype(dtype)?, true)?;
+            let loss = cross_entropy(&output.to_dtype(DType::F32)?, &classes)?;
+            optimizer.step(&sconce::backward(&loss)?)?;
+        }
+        for ((name, found), (_, expected)) in net.state_dict().iter().zip(&by_hand.state_dict()) {
+            let error = relative_error(found, expected)?;
+            // The scale of the losses in f16 changes the rounding of small gradients.
+            assert!(error < 2e-3 || name == "norm.num_batches_tracked", "{precision:?} {name}: {error}");
+        }
+    }
+    Ok(())
+}
+
+/// A trainer whose gradients overflow in f16 until the scale of the losses is small.
+fn trainer(net: &Net) -> Trainer<'_, Net> {
+    let loss = |output: &Tensor, classes: &Tensor| Ok((cross_entropy(output, classes)? * 100.)?);
+    Trainer::new(net, loss, Sgd::new(1e-5)).quiet(true).precision(Precision::F16)
+}
+
+#[test]
+fn the_trainer_skips_steps_with_overflows_and_saves_the_scale() -> Result<()> {
+    manual_seed(2);
+    let directory = tempfile::tempdir()?;
+    let net = Net::new(&CPU)?;
+    let data = vec![batch()?; 12];
+    let mut steps = trainer(&net);
+    let updated = data.iter().map(|batch| Ok(steps.step(batch)?.updated)).collect::<Result<Vec<_>>>()?;
+    let skipped = updated.iter().take_while(|updated| !**updated).count();
+    assert!((1..12).contains(&skipped), "{updated:?}");
+    assert!(updated[skipped..].iter().all(|updated| *updated), "{updated:?}");
+
+    let net = net.deep_clone()?;
+    trainer(&net).checkpoint(directory.path(), Every::Epoch).fit(&data, &(), Epochs(1))?;
+    let path = last_checkpoint(directory.path())?.expect("the trainer saved a checkpoint");
+    let state = sconce::checkpoint::read(path, &CPU)?;
+    let scale = state.get("scaler.scale").expect("the scale is saved").to_scalar::<f64>()?;
+    assert_eq!(scale, 65_536. / 2f64.powi(skipped as i32));
+    let resumed = trainer(&net).checkpoint(directory.path(), Every::Epoch).resume();
+    let history = resumed.precision(Precision::Bf16).fit(&data, &(), Epochs(2));
+    assert!(message(history).contains("the setting `precision` differs: expected `F16`"));
+    Ok(())
 }
 
 #[test]

@@ -32,6 +32,7 @@ impl Fingerprint {
             ("setting `clip_norm`", format!("{:?}", step.clip_norm)),
             ("setting `clip_value`", format!("{:?}", step.clip_value)),
             ("setting `ema`", format!("{:?}", step.ema)),
+            ("setting `precision`", format!("{:?}", step.precision)),
             ("setting `monitor`", trainer.run_settings.monitor.clone()),
             ("list of metrics", metrics.collect::<Vec<_>>().join(", ")),
             (

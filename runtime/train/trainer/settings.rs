@@ -6,6 +6,7 @@ use crate::train::clip::ClipGradNorm;
 use crate::train::loss::Loss;
 use crate::train::metrics::Metric;
 use crate::train::optim::Optimizer;
+use crate::train::precision::Precision;
 use crate::train::progress::Verbosity;
 use crate::train::schedule::Every;
 use crate::{Error, Result};
@@ -26,6 +27,7 @@ pub(super) struct StepSettings<'a, O, T> {
     pub clip_value: Option<f64>,
     /// The decay of the average.
     pub ema: Option<f64>,
+    pub precision: Precision,
     pub allow_non_finite: bool,
 }
 
@@ -112,6 +114,31 @@ impl<'a, M, O, T> Trainer<'a, M, O, T> {
     /// [`keep_best`](Self::keep_best) use the average; [`average`](Self::average) returns it.
     pub fn ema(mut self, decay: f64) -> Self {
         self.step.ema = Some(decay);
+        self
+    }
+
+    /// Sets the element type in which the network runs during training, by default f32; see
+    /// [`mixed_precision`](crate::train::mixed_precision). Parameters, gradients, losses, metrics and validation stay in
+    /// f32.
+    ///
+    /// With [`Precision::F16`], the losses are scaled by a [`GradScaler`](crate::train::GradScaler). A step with gradients
+    /// that are not finite is skipped: its [`StepReport::updated`](crate::train::StepReport::updated) is `false`.
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// use sconce::train::Precision;
+    /// # fn main() -> Result<()> {
+    /// # let line = Linear::config(1, 1).init(&Device::Cpu)?;
+    /// # let x = Tensor::arange(-4f32, 4., &Device::Cpu)?.reshape((8, 1))?;
+    /// # let data = (x.clone(), ((x * 3.)? + 1.)?);
+    /// let mut trainer = Trainer::new(&line, mse_loss, Sgd::new(0.01)).quiet(true).precision(Precision::Bf16);
+    /// trainer.fit(&data, &(), Epochs(2))?;
+    /// assert_eq!(line.weight().dtype(), DType::F32);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn precision(mut self, precision: Precision) -> Self {
+        self.step.precision = precision;
         self
     }
 
@@ -281,6 +308,7 @@ impl<O, T> StepSettings<'_, O, T> {
             clip_norm: None,
             clip_value: None,
             ema: None,
+            precision: Precision::F32,
             allow_non_finite: false,
         }
     }

@@ -26,6 +26,7 @@ const CHECKSUM: &str = "checksum";
 const MODEL: &str = "model.";
 const AVERAGE: &str = "average.";
 const OPTIMIZER: &str = "optimizer.";
+const SCALER: &str = "scaler.";
 const PLATEAU: &str = "plateau.";
 const METRIC: &str = "metric.";
 const TALLY: &str = "tally";
@@ -98,6 +99,9 @@ impl<M: Module, O, T> Trainer<'_, M, O, T> {
             add(AVERAGE, average.state_dict()?.into_iter().collect());
         }
         add(OPTIMIZER, run.stepper.optimizer.state()?);
+        if let Some(scaler) = &run.stepper.scaler {
+            add(SCALER, scaler.state()?);
+        }
         if let Some(plateau) = &run.plateau {
             add(PLATEAU, plateau.state()?);
         }
@@ -132,6 +136,9 @@ impl<M: Module, O, T> Trainer<'_, M, O, T> {
         run.stepper.optimizer.load_state(&state.with_prefix(OPTIMIZER).collect::<HashMap<_, _>>())?;
         if let Some(average) = &mut run.stepper.average {
             average.load_state_dict(&state.with_prefix(AVERAGE).collect())?;
+        }
+        if let Some(scaler) = &mut run.stepper.scaler {
+            scaler.load_state(&state.with_prefix(SCALER).collect::<HashMap<_, _>>())?;
         }
         if let Some(plateau) = &mut run.plateau {
             plateau.load_state(&state.with_prefix(PLATEAU).collect::<HashMap<_, _>>())?;

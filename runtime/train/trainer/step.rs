@@ -6,15 +6,16 @@ use candle_core::backprop::GradStore;
 use candle_core::{Tensor, Var};
 
 use crate::kernels::backward;
-use crate::module::{Forward, Mode, Module};
+use crate::module::{Forward, Module};
 use crate::registry::Network;
 use crate::signal::IntoTensors;
 use crate::train::audit::audit_gradients;
 use crate::train::average::Ema;
 use crate::train::batch::Batch;
 use crate::train::clip::clamp_gradients;
-use crate::train::evaluate::run_network;
 use crate::train::optim::{Optimizer, Step};
+use crate::train::precision::Precision;
+use crate::train::scaler::GradScaler;
 use crate::train::tally::scalar;
 use crate::{Error, Result};
 
@@ -30,6 +31,8 @@ pub(super) struct Stepper<M> {
     /// The optimizer's initial learning rates.
     base_rates: Vec<f64>,
     pub average: Option<Ema<M>>,
+    /// Scales the losses in f16.
+    pub scaler: Option<GradScaler>,
     gradients: GradientSum,
     /// The number of optimizer steps so far.
     pub steps: usize,
@@ -62,12 +65,15 @@ impl<M: Module> Stepper<M> {
             return Err(Error::msg(format!("this {} has no trainable parameter", model.kind())));
         }
         let optimizer = optimizer.build(parameters.clone())?;
-        let changes_gradients =
-            settings.accumulate > 1 || settings.clip_norm.is_some() || settings.clip_value.is_some();
+        let scaler = (settings.precision == Precision::F16).then(GradScaler::new);
+        let changes_gradients = settings.accumulate > 1
+            || settings.clip_norm.is_some()
+            || settings.clip_value.is_some()
+            || scaler.is_some();
         if optimizer.reevaluates() && changes_gradients {
             return Err(Error::msg(
                 "the optimizer evaluates the loss several times in each step: its gradients can neither be accumulated \
-                 nor clipped",
+                 nor clipped nor scaled",
             ));
         }
         let base_rates = optimizer.learning_rates();
@@ -78,6 +84,7 @@ impl<M: Module> Stepper<M> {
             optimizer,
             base_rates,
             average,
+            scaler,
             gradients,
             steps: 0,
             epochs: 0,
@@ -105,6 +112,7 @@ impl<M: Module> Stepper<M> {
         }
         self.batches += 1;
         let examples = batch.examples();
+        let earlier_steps = self.steps;
         let mut gradient_norm = None;
         let (loss, output) = if self.optimizer.reevaluates() {
             let evaluated = self.reevaluate(model, settings, batch)?;
@@ -113,7 +121,10 @@ impl<M: Module> Stepper<M> {
         } else {
             let (loss, output) = forward(model, settings, batch)?;
             self.check_loss(model, settings, batch, &loss)?;
-            let grads = backward(&loss)?;
+            let grads = match &self.scaler {
+                Some(scaler) => backward(&scaler.scale(&loss)?)?,
+                None => backward(&loss)?,
+            };
             self.audit(model, &grads)?;
             if settings.accumulate == 1 {
                 gradient_norm = self.apply(model, settings, grads)?;
@@ -129,7 +140,7 @@ impl<M: Module> Stepper<M> {
             epoch: self.epochs + 1,
             batch: self.batches,
             step: self.steps,
-            updated: self.gradients.batches == 0,
+            updated: self.steps > earlier_steps,
             examples,
             learning_rate: self.optimizer.learning_rate(),
             gradient_norm,
@@ -148,13 +159,20 @@ impl<M: Module> Stepper<M> {
         }
     }
 
-    /// Clips the gradients and takes a step with them.
+    /// Clips the gradients and takes a step with them. Takes no step if a scaled gradient is not finite.
     fn apply<O, T>(
         &mut self,
         model: &M,
         settings: &StepSettings<'_, O, T>,
         mut grads: GradStore,
     ) -> Result<Option<f64>> {
+        if let Some(scaler) = &mut self.scaler {
+            let finite = scaler.unscale_parameters(&self.parameters, &mut grads)?;
+            scaler.update(finite);
+            if !finite {
+                return Ok(None);
+            }
+        }
         if let Some(clip_value) = settings.clip_value {
             clamp_gradients(&self.parameters, &mut grads, clip_value)?;
         }
@@ -215,7 +233,7 @@ impl<M: Module> Stepper<M> {
         }
         match scalar(loss)? {
             loss if loss.is_finite() => Ok(()),
-            loss => Err(self.non_finite(self.batches, loss, &origin(model, batch))),
+            loss => Err(self.non_finite(self.batches, loss, &origin(settings.precision, model, batch))),
         }
     }
 
@@ -241,7 +259,7 @@ where
     B: Batch,
     M: Forward<B::Input, Output: IntoTensors<Tensors = O>>,
 {
-    let output = run_network(model, batch.input(), Mode::Train)?;
+    let output = settings.precision.run(model, batch)?;
     let loss = settings.loss.forward(&output, batch.target())?;
     Ok((loss, output))
 }
