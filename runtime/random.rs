@@ -14,6 +14,7 @@ use rand::seq::SliceRandom;
 use rand::{Rng, RngCore, SeedableRng};
 use rand_chacha::ChaCha12Rng;
 
+use crate::kernels::internal::distribution;
 use crate::{Error, Result};
 
 /// The generator of the process, initially seeded by the operating system.
@@ -153,9 +154,7 @@ pub fn uniform(
     device: &Device,
 ) -> Result<Tensor> {
     let shape = shape.into();
-    let mut rng = split_generator();
-    let values: Vec<f64> =
-        (0..shape.elem_count()).map(|_| low + (high - low) * rng.random::<f64>()).collect();
+    let values = draw(shape.elem_count(), |bytes, values| distribution::uniform(bytes, low, high, values));
     tensor(values, shape, dtype, device)
 }
 
@@ -176,15 +175,7 @@ pub fn uniform(
 /// ```
 pub fn normal(shape: impl Into<Shape>, mean: f64, std: f64, dtype: DType, device: &Device) -> Result<Tensor> {
     let shape = shape.into();
-    let mut rng = split_generator();
-    let mut values = Vec::with_capacity(shape.elem_count() + 1);
-    while values.len() < shape.elem_count() {
-        // Box and Muller, "A Note on the Generation of Random Normal Deviates", 1958.
-        let radius = (-2. * (1. - rng.random::<f64>()).ln()).sqrt();
-        let (sin, cos) = (std::f64::consts::TAU * rng.random::<f64>()).sin_cos();
-        values.extend([mean + std * radius * cos, mean + std * radius * sin]);
-    }
-    values.truncate(shape.elem_count());
+    let values = draw(shape.elem_count(), |bytes, values| distribution::normal(bytes, mean, std, values));
     tensor(values, shape, dtype, device)
 }
 
@@ -237,6 +228,19 @@ pub(crate) fn seed() -> u64 {
     generator().rng.next_u64()
 }
 
+/// Draws `count` numbers. `convert` appends numbers that it makes from random bytes, in the order of the bytes.
+fn draw(count: usize, convert: impl Fn(&[u8], &mut Vec<f64>)) -> Vec<f64> {
+    let mut rng = split_generator();
+    let mut bytes = [0; 1 << 12];
+    let mut numbers = Vec::with_capacity(count + bytes.len());
+    while numbers.len() < count {
+        rng.fill_bytes(&mut bytes);
+        convert(&bytes, &mut numbers);
+    }
+    numbers.truncate(count);
+    numbers
+}
+
 /// Returns a new generator that is seeded by the shared one, so that the shared generator is not locked while a large
 /// tensor is drawn.
 fn split_generator() -> ChaCha12Rng {
@@ -266,6 +270,17 @@ fn tensor(values: Vec<f64>, shape: Shape, dtype: DType, device: &Device) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_are_those_of_the_crate_rand() {
+        let drawn = || draw(1500, |bytes, numbers| distribution::uniform(bytes, -1., 3., numbers));
+        let state = state();
+        let numbers = drawn();
+        set_state(&state);
+        let mut rng = split_generator();
+        let expected: Vec<f64> = (0..1500).map(|_| -1. + 4. * rng.random::<f64>()).collect();
+        assert_eq!(numbers, expected);
+    }
     use rand::rngs::StdRng;
 
     #[test]

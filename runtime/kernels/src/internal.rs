@@ -18,6 +18,11 @@ pub mod blocked {
     pub use crate::blocked::*;
 }
 
+/// Random bytes as numbers of a distribution.
+pub mod distribution {
+    pub use crate::distribution::*;
+}
+
 /// In-place optimizer steps.
 pub mod descent {
     pub use crate::descent::*;

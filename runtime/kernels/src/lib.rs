@@ -70,6 +70,7 @@ pub mod conv;
 pub mod ctc;
 pub mod cuda;
 mod descent;
+mod distribution;
 mod element;
 mod elementwise;
 pub mod embedding;

@@ -1,0 +1,33 @@
+//! Random bytes as numbers of a distribution.
+
+use std::f64::consts::TAU;
+
+/// The random bytes that [`uniform`] takes for a number.
+const UNIFORM_BYTES: usize = 8;
+
+/// The random bytes that [`normal`] takes for two numbers.
+const NORMAL_BYTES: usize = 16;
+
+/// Appends a number of the uniform distribution over `low..high` to `numbers` for each 8 of the random `bytes`.
+pub fn uniform(bytes: &[u8], low: f64, high: f64, numbers: &mut Vec<f64>) {
+    let (words, _) = bytes.as_chunks::<UNIFORM_BYTES>();
+    numbers.extend(words.iter().map(|word| low + (high - low) * unit(*word)));
+}
+
+/// Appends two numbers of the normal distribution to `numbers` for each 16 of the random `bytes`.
+pub fn normal(bytes: &[u8], mean: f64, std: f64, numbers: &mut Vec<f64>) {
+    let (pairs, _) = bytes.as_chunks::<NORMAL_BYTES>();
+    for pair in pairs {
+        let (words, _) = pair.as_chunks::<UNIFORM_BYTES>();
+        // Box and Muller, "A Note on the Generation of Random Normal Deviates", 1958.
+        let radius = (-2. * (1. - unit(words[0])).ln()).sqrt();
+        let (sin, cos) = (TAU * unit(words[1])).sin_cos();
+        numbers.extend([mean + std * radius * cos, mean + std * radius * sin]);
+    }
+}
+
+/// Returns a multiple of 2⁻⁵³ in `0..1`.
+fn unit(word: [u8; UNIFORM_BYTES]) -> f64 {
+    const SCALE: f64 = 1. / (1u64 << 53) as f64;
+    (u64::from_le_bytes(word) >> 11) as f64 * SCALE
+}
