@@ -17,13 +17,16 @@ use rand_chacha::ChaCha12Rng;
 use crate::{Error, Result};
 
 /// The generator of the process, initially seeded by the operating system.
-static GENERATOR: LazyLock<Mutex<Generator>> =
-    LazyLock::new(|| Mutex::new(Generator { rng: ChaCha12Rng::from_os_rng(), seeded_devices: None }));
+static GENERATOR: LazyLock<Mutex<Generator>> = LazyLock::new(|| {
+    Mutex::new(Generator { rng: ChaCha12Rng::from_os_rng(), seeded_devices: None, seed: None })
+});
 
 struct Generator {
     rng: ChaCha12Rng,
     /// The devices whose generators have been seeded since [`manual_seed`], or `None` before its first call.
     seeded_devices: Option<HashSet<DeviceLocation>>,
+    /// The seed of the last call of [`manual_seed`].
+    seed: Option<u64>,
 }
 
 /// Seeds the generator for initialization, shuffling and dropout, like `torch.manual_seed`.
@@ -43,7 +46,13 @@ struct Generator {
 /// # Ok::<(), sconce::Error>(())
 /// ```
 pub fn manual_seed(seed: u64) {
-    *generator() = Generator { rng: ChaCha12Rng::seed_from_u64(seed), seeded_devices: Some(HashSet::new()) };
+    let rng = ChaCha12Rng::seed_from_u64(seed);
+    *generator() = Generator { rng, seeded_devices: Some(HashSet::new()), seed: Some(seed) };
+}
+
+/// Returns the seed of the last call of [`manual_seed`], or `None` before it.
+pub(crate) fn seed() -> Option<u64> {
+    generator().seed
 }
 
 /// The state of the generator of the process, like that of `torch.get_rng_state`. [`state`] returns it.
@@ -75,7 +84,7 @@ pub struct State {
 /// Returns the state of the generator, to restore it with [`set_state`]. The state of a GPU's own generator is not part
 /// of it.
 pub fn state() -> State {
-    let Generator { rng, seeded_devices } = &*generator();
+    let Generator { rng, seeded_devices, .. } = &*generator();
     State {
         seed: rng.get_seed(),
         stream: rng.get_stream(),
@@ -90,7 +99,9 @@ pub fn set_state(state: &State) {
     let mut rng = ChaCha12Rng::from_seed(state.seed);
     rng.set_stream(state.stream);
     rng.set_word_pos(state.word_position);
-    *generator() = Generator { rng, seeded_devices: state.is_seeded.then(HashSet::new) };
+    let mut generator = generator();
+    let seeded_devices = state.is_seeded.then(HashSet::new);
+    *generator = Generator { rng, seeded_devices, seed: generator.seed };
 }
 
 impl fmt::Display for State {
@@ -241,7 +252,7 @@ fn split_generator() -> ChaCha12Rng {
 /// Seeds the generator of `device`, once after each [`manual_seed`].
 fn seed_device(device: &Device) -> Result<()> {
     let mut generator = generator();
-    let Generator { rng, seeded_devices: Some(seeded_devices) } = &mut *generator else { return Ok(()) };
+    let Generator { rng, seeded_devices: Some(seeded_devices), .. } = &mut *generator else { return Ok(()) };
     if seeded_devices.insert(device.location()) {
         device.set_seed(rng.next_u64())?;
     }

@@ -1,6 +1,7 @@
-//! The optional features `hub` and `serde`.
+//! The optional features `hub`, `plots` and `serde`.
 
 #[path = "../common/mod.rs"]
 mod common;
 mod hub;
+mod plots;
 mod serde;

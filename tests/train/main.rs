@@ -8,6 +8,7 @@ mod common;
 mod ctc;
 mod data;
 mod lbfgs;
+mod log;
 mod losses;
 mod metrics;
 mod optimizers;
