@@ -22,7 +22,7 @@ impl<'a> Visitor<'a> for Children {
 }
 
 /// Formats a module and its children.
-fn text(module: &dyn Module) -> String {
+pub(crate) fn text(module: &dyn Module) -> String {
     let mut children = Children(Vec::new());
     module.visit(&mut children);
     let kind = module.kind();

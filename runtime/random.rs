@@ -18,13 +18,16 @@ use crate::kernels::internal::distribution;
 use crate::{Error, Result};
 
 /// The generator of the process, initially seeded by the operating system.
-static GENERATOR: LazyLock<Mutex<Generator>> =
-    LazyLock::new(|| Mutex::new(Generator { rng: ChaCha12Rng::from_os_rng(), seeded_devices: None }));
+static GENERATOR: LazyLock<Mutex<Generator>> = LazyLock::new(|| {
+    Mutex::new(Generator { rng: ChaCha12Rng::from_os_rng(), seeded_devices: None, seed: None })
+});
 
 struct Generator {
     rng: ChaCha12Rng,
     /// The devices whose generators have been seeded since [`manual_seed`], or `None` before its first call.
     seeded_devices: Option<HashSet<DeviceLocation>>,
+    /// The seed of the last call of [`manual_seed`].
+    seed: Option<u64>,
 }
 
 /// Seeds the generator for initialization, shuffling and dropout, like `torch.manual_seed`.
@@ -44,7 +47,13 @@ struct Generator {
 /// # Ok::<(), sconce::Error>(())
 /// ```
 pub fn manual_seed(seed: u64) {
-    *generator() = Generator { rng: ChaCha12Rng::seed_from_u64(seed), seeded_devices: Some(HashSet::new()) };
+    let rng = ChaCha12Rng::seed_from_u64(seed);
+    *generator() = Generator { rng, seeded_devices: Some(HashSet::new()), seed: Some(seed) };
+}
+
+/// Returns the seed of the last call of [`manual_seed`], or `None` before it.
+pub(crate) fn seed() -> Option<u64> {
+    generator().seed
 }
 
 /// The state of the generator of the process, like that of `torch.get_rng_state`. [`state`] returns it.
@@ -76,7 +85,7 @@ pub struct State {
 /// Returns the state of the generator, to restore it with [`set_state`]. The state of a GPU's own generator is not part
 /// of it.
 pub fn state() -> State {
-    let Generator { rng, seeded_devices } = &*generator();
+    let Generator { rng, seeded_devices, .. } = &*generator();
     State {
         seed: rng.get_seed(),
         stream: rng.get_stream(),
@@ -91,7 +100,9 @@ pub fn set_state(state: &State) {
     let mut rng = ChaCha12Rng::from_seed(state.seed);
     rng.set_stream(state.stream);
     rng.set_word_pos(state.word_position);
-    *generator() = Generator { rng, seeded_devices: state.is_seeded.then(HashSet::new) };
+    let mut generator = generator();
+    let seeded_devices = state.is_seeded.then(HashSet::new);
+    *generator = Generator { rng, seeded_devices, seed: generator.seed };
 }
 
 impl fmt::Display for State {
@@ -154,7 +165,9 @@ pub fn uniform(
     device: &Device,
 ) -> Result<Tensor> {
     let shape = shape.into();
-    let values = draw(shape.elem_count(), |bytes, values| distribution::uniform(bytes, low, high, values));
+    let values = draw(split_generator(), shape.elem_count(), |bytes, values| {
+        distribution::uniform(bytes, low, high, values)
+    });
     tensor(values, shape, dtype, device)
 }
 
@@ -175,7 +188,9 @@ pub fn uniform(
 /// ```
 pub fn normal(shape: impl Into<Shape>, mean: f64, std: f64, dtype: DType, device: &Device) -> Result<Tensor> {
     let shape = shape.into();
-    let values = draw(shape.elem_count(), |bytes, values| distribution::normal(bytes, mean, std, values));
+    let values = draw(split_generator(), shape.elem_count(), |bytes, values| {
+        distribution::normal(bytes, mean, std, values)
+    });
     tensor(values, shape, dtype, device)
 }
 
@@ -224,13 +239,12 @@ pub fn permutation(n: u32) -> Vec<u32> {
 }
 
 /// Draws a seed, for generators of their own.
-pub(crate) fn seed() -> u64 {
+pub(crate) fn draw_seed() -> u64 {
     generator().rng.next_u64()
 }
 
-/// Draws `count` numbers. `convert` appends numbers that it makes from random bytes, in the order of the bytes.
-fn draw(count: usize, convert: impl Fn(&[u8], &mut Vec<f64>)) -> Vec<f64> {
-    let mut rng = split_generator();
+/// Draws `count` numbers from `rng`. `convert` appends numbers that it makes from random bytes, in the order of the bytes.
+fn draw(mut rng: ChaCha12Rng, count: usize, convert: impl Fn(&[u8], &mut Vec<f64>)) -> Vec<f64> {
     let mut bytes = [0; 1 << 12];
     let mut numbers = Vec::with_capacity(count + bytes.len());
     while numbers.len() < count {
@@ -250,7 +264,7 @@ fn split_generator() -> ChaCha12Rng {
 /// Seeds the generator of `device`, once after each [`manual_seed`].
 fn seed_device(device: &Device) -> Result<()> {
     let mut generator = generator();
-    let Generator { rng, seeded_devices: Some(seeded_devices) } = &mut *generator else { return Ok(()) };
+    let Generator { rng, seeded_devices: Some(seeded_devices), .. } = &mut *generator else { return Ok(()) };
     if seeded_devices.insert(device.location()) {
         device.set_seed(rng.next_u64())?;
     }
@@ -273,11 +287,9 @@ mod tests {
 
     #[test]
     fn numbers_are_those_of_the_crate_rand() {
-        let drawn = || draw(1500, |bytes, numbers| distribution::uniform(bytes, -1., 3., numbers));
-        let state = state();
-        let numbers = drawn();
-        set_state(&state);
-        let mut rng = split_generator();
+        let mut rng = ChaCha12Rng::seed_from_u64(5);
+        let convert = |bytes: &[u8], numbers: &mut Vec<f64>| distribution::uniform(bytes, -1., 3., numbers);
+        let numbers = draw(rng.clone(), 1500, convert);
         let expected: Vec<f64> = (0..1500).map(|_| -1. + 4. * rng.random::<f64>()).collect();
         assert_eq!(numbers, expected);
     }

@@ -98,7 +98,7 @@ pub(super) fn clamp_gradients(
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct ClipGradNorm {
-    max_norm: f64,
+    pub(super) max_norm: f64,
     norm_type: f64,
     error_if_nonfinite: bool,
 }

@@ -60,6 +60,14 @@ impl Evaluation {
         };
         self.metrics.get(name).copied().or(field)
     }
+
+    /// Returns the names and the values of the loss, the accuracy and the metrics.
+    pub(super) fn values(&self) -> impl Iterator<Item = (&str, f64)> {
+        let accuracy = self.accuracy.map(|accuracy| (ACCURACY, accuracy));
+        let fields = std::iter::once((LOSS, self.loss)).chain(accuracy);
+        let fields = fields.filter(|(name, _)| !self.metrics.contains_key(*name));
+        fields.chain(self.metrics.iter().map(|(name, value)| (name.as_str(), *value)))
+    }
 }
 
 /// The name of [`Evaluation::loss`].

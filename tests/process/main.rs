@@ -12,6 +12,7 @@ mod checkpoint_memory;
 mod common;
 mod exact;
 mod fit;
+mod progress;
 #[allow(dead_code)] // The tests use only one network of this file.
 #[path = "../../examples/networks/resnet.rs"]
 mod resnet;

@@ -10,6 +10,7 @@ mod data;
 mod deep;
 mod lbfgs;
 mod loader;
+mod log;
 mod losses;
 mod metrics;
 mod optimizers;

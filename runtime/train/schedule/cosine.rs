@@ -72,6 +72,10 @@ impl Schedule for Cosine {
             format!("expected a warm-up of fewer than the {total} steps of the run, found {}", self.warmup);
         require(self.warmup < total.max(1), "Cosine", &message)
     }
+
+    fn describe(&self) -> String {
+        format!("{self:?}")
+    }
 }
 
 /// Decreases the learning rate to `eta_min` over `t_max` steps along half a cosine, and increases it again afterwards,
@@ -112,6 +116,10 @@ impl Schedule for CosineAnnealingLr {
 
     fn validate(&self) -> Result<()> {
         require(self.t_max > 0, "CosineAnnealingLr", "t_max cannot be 0")
+    }
+
+    fn describe(&self) -> String {
+        format!("{self:?}")
     }
 }
 
@@ -164,6 +172,10 @@ impl Schedule for CosineAnnealingWarmRestarts {
     fn validate(&self) -> Result<()> {
         require(self.t_0 > 0, "CosineAnnealingWarmRestarts", "t_0 cannot be 0")?;
         require(self.t_mult > 0, "CosineAnnealingWarmRestarts", "t_mult cannot be 0")
+    }
+
+    fn describe(&self) -> String {
+        format!("{self:?}")
     }
 }
 

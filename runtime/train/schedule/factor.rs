@@ -38,6 +38,10 @@ impl Schedule for StepLr {
     fn validate(&self) -> Result<()> {
         require(self.step_size > 0, "StepLr", "step_size cannot be 0")
     }
+
+    fn describe(&self) -> String {
+        format!("{self:?}")
+    }
 }
 
 /// Multiplies the learning rate by `gamma` at each milestone, like `torch.optim.lr_scheduler.MultiStepLR`.
@@ -70,6 +74,10 @@ impl Schedule for MultiStepLr {
     fn rate(&self, base: f64, step: usize) -> f64 {
         let passed = self.milestones.iter().filter(|&&milestone| milestone <= step).count();
         base * self.gamma.powf(to_f64(passed))
+    }
+
+    fn describe(&self) -> String {
+        format!("{self:?}")
     }
 }
 
@@ -111,6 +119,10 @@ setters!(ConstantLr {
 impl Schedule for ConstantLr {
     fn rate(&self, base: f64, step: usize) -> f64 {
         if step < self.total_iters { base * self.factor } else { base }
+    }
+
+    fn describe(&self) -> String {
+        format!("{self:?}")
     }
 }
 
@@ -156,6 +168,10 @@ impl Schedule for LinearLr {
         let progress = progress(step, self.total_iters);
         base * (self.start_factor + (self.end_factor - self.start_factor) * progress)
     }
+
+    fn describe(&self) -> String {
+        format!("{self:?}")
+    }
 }
 
 /// Multiplies the learning rate by `gamma` after every step, like `torch.optim.lr_scheduler.ExponentialLR`.
@@ -181,6 +197,10 @@ impl ExponentialLr {
 impl Schedule for ExponentialLr {
     fn rate(&self, base: f64, step: usize) -> f64 {
         base * self.gamma.powf(to_f64(step))
+    }
+
+    fn describe(&self) -> String {
+        format!("{self:?}")
     }
 }
 
@@ -222,6 +242,10 @@ setters!(PolynomialLr {
 impl Schedule for PolynomialLr {
     fn rate(&self, base: f64, step: usize) -> f64 {
         base * (1. - progress(step, self.total_iters)).powf(self.power)
+    }
+
+    fn describe(&self) -> String {
+        format!("{self:?}")
     }
 }
 

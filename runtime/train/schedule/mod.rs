@@ -49,6 +49,11 @@ pub trait Schedule {
         let _ = steps;
     }
 
+    /// Describes the schedule in the [log](crate::train::log) of a run, by default with the name of its type.
+    fn describe(&self) -> String {
+        std::any::type_name::<Self>().to_owned()
+    }
+
     /// Checks the settings.
     ///
     /// # Errors

@@ -114,4 +114,8 @@ impl Schedule for OneCycleLr {
         require(self.div_factor > 0., "OneCycleLr", "div_factor must be greater than 0")?;
         require(self.final_div_factor > 0., "OneCycleLr", "final_div_factor must be greater than 0")
     }
+
+    fn describe(&self) -> String {
+        format!("{self:?}")
+    }
 }

@@ -49,6 +49,15 @@ impl Schedule for SequentialLr {
         }
     }
 
+    fn describe(&self) -> String {
+        let milestones = std::iter::once(None).chain(self.milestones.iter().copied().map(Some));
+        let parts = self.schedules.iter().zip(milestones).map(|(schedule, milestone)| match milestone {
+            Some(milestone) => format!("from step {milestone}: {}", schedule.describe()),
+            None => schedule.describe(),
+        });
+        format!("SequentialLr [{}]", parts.collect::<Vec<_>>().join(", "))
+    }
+
     fn validate(&self) -> Result<()> {
         require(self.milestones.is_sorted(), "SequentialLr", "the milestones must be in ascending order")?;
         self.schedules.iter().try_for_each(|schedule| schedule.validate())
@@ -93,6 +102,11 @@ impl Schedule for ChainedLr {
 
     fn set_total_steps(&mut self, steps: usize) {
         self.0.iter_mut().for_each(|schedule| schedule.set_total_steps(steps));
+    }
+
+    fn describe(&self) -> String {
+        let parts = self.0.iter().map(|schedule| schedule.describe());
+        format!("ChainedLr [{}]", parts.collect::<Vec<_>>().join(", "))
     }
 
     fn validate(&self) -> Result<()> {

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use candle_core::Tensor;
 
 use crate::Result;
+use crate::train::evaluate::Evaluation;
 use crate::train::history::{EpochReport, History};
 use crate::train::tally::scalar;
 
@@ -141,6 +142,10 @@ pub struct StepReport {
     /// The mean loss of the batches of this epoch whose losses were read from the device. `None` in a loop of one's
     /// own.
     pub epoch_loss: Option<f64>,
+    /// The loss, the accuracy and the metrics of this epoch so far, for display. `None` in most steps, because metrics
+    /// are computed at most five times in a second; without [progress](super::Trainer::progress); and in a loop of one's
+    /// own.
+    pub running: Option<Evaluation>,
     /// The loss of the batch, a scalar on the network's device.
     pub(super) loss: Tensor,
 }

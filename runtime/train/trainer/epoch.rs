@@ -7,7 +7,7 @@ use crate::module::{Forward, Module};
 use crate::signal::IntoTensors;
 use crate::train::batch::Batch;
 use crate::train::data::Batches;
-use crate::train::evaluate::update_metrics;
+use crate::train::evaluate::{Evaluation, update_metrics};
 use crate::train::history::Stop;
 use crate::train::tally::BatchLoss;
 use crate::{Error, Result};
@@ -75,7 +75,19 @@ impl<M: Module, O: 'static, T: 'static> Trainer<'_, M, O, T> {
         self.check_losses(run, losses)?;
         update_metrics(&mut self.metrics, &output, batch.target())?;
         report.epoch_loss = Some(run.tally.loss());
+        report.running = self.running(run);
         Ok(report)
+    }
+
+    /// Returns the loss and the metrics of the epoch so far, if the progress is shown and they are due. A metric that
+    /// fails is an error only at the end of the epoch.
+    fn running(&self, run: &mut Run<M>) -> Option<Evaluation> {
+        if !self.verbosity.shows_progress() {
+            return None;
+        }
+        let (display, tally) = (&mut run.display, &run.tally);
+        let values = || self.metrics.iter().filter_map(|metric| Some((metric.name(), metric.value().ok()?)));
+        display.run(|| Some(Evaluation { metrics: values().collect(), ..tally.evaluation()? }))?
     }
 
     /// Runs the callbacks of a step.

@@ -13,7 +13,7 @@ use crate::train::progress::ProgressLines;
 use crate::train::snapshot::{copy_values, write_values};
 
 use super::Trainer;
-use super::callback::FitPlan;
+use super::callback::{Callback, FitPlan};
 use super::epoch::{interrupted, no_examples};
 use super::interrupt::InterruptGuard;
 use super::run::Run;
@@ -69,10 +69,12 @@ impl<'a, M: Module, O: 'static, T: 'static> Trainer<'a, M, O, T> {
         self.metrics.iter_mut().for_each(|metric| metric.reset());
         self.begin_checkpoints(&mut run)?;
         let plan = FitPlan { epochs, finished_epochs: run.stepper.epochs, batches };
-        let lines = ProgressLines::new(self.verbosity);
-        self.callbacks.insert(0, Box::new(lines));
+        let mut own: Vec<Box<dyn Callback>> = vec![Box::new(ProgressLines::new(self.verbosity))];
+        self.begin_log(&run, epochs, &mut own)?;
+        let count = own.len();
+        self.callbacks.splice(0..0, own);
         let result = self.run_epochs(&mut run, &plan, train, valid.batches());
-        self.callbacks.remove(0);
+        self.callbacks.drain(..count);
         let history = run.history.clone();
         // After an error, or after the best values were restored, the state does not belong to the network.
         self.run = (result.is_ok() && !self.run_settings.keep_best).then_some(run);
@@ -148,14 +150,15 @@ impl<'a, M: Module, O: 'static, T: 'static> Trainer<'a, M, O, T> {
         if is_best && self.run_settings.keep_best {
             run.best = Some(copy_values(run.network(self.model))?);
         }
-        if is_best || self.is_checkpoint_due(run) {
-            self.save(run, is_best)?;
-        }
         let mut stop = None;
         for callback in &mut self.callbacks {
             if let ControlFlow::Break(()) = callback.on_epoch(&report)? {
                 stop = Some(Stop::Callback);
             }
+        }
+        // After the callbacks, so that a run that continues from the checkpoint has the epoch in its log.
+        if is_best || self.is_checkpoint_due(run) {
+            self.save(run, is_best)?;
         }
         Ok(stop)
     }

@@ -89,6 +89,15 @@ impl LearningRate<'_> {
         schedule.validate()
     }
 
+    /// Describes the schedule for the log.
+    pub(super) fn describe(&self) -> String {
+        match self {
+            Self::Schedule(schedule, Every::Step) => schedule.describe(),
+            Self::Schedule(schedule, every) => format!("({}, {every:?})", schedule.describe()),
+            Self::Plateau(plateau) => format!("{plateau:?}"),
+        }
+    }
+
     /// Sets the learning rates of the next step of `optimizer`, after `steps` steps and `epochs` epochs.
     pub(super) fn apply(
         &self,

@@ -3,7 +3,7 @@
 //! [`Trainer`] holds the settings (`settings.rs`) and the state of the run (`run.rs`). `step.rs` takes one step,
 //! `epoch.rs` the steps of one epoch, and `fit.rs` runs and validates the epochs. `checkpoints.rs` decides when the
 //! state is saved, `state.rs` converts it to and from a file, `files.rs` names the files, and `resume.rs` chooses one
-//! to continue from.
+//! to continue from. `log.rs` begins the log.
 
 mod callback;
 mod checkpoints;
@@ -14,6 +14,7 @@ mod fit;
 mod gradients;
 mod interrupt;
 mod learning_rate;
+mod log;
 mod monitor;
 mod non_finite;
 mod on_epoch;
@@ -34,6 +35,7 @@ use crate::{Error, Result};
 use super::batch::Batch;
 use super::data::Batches;
 use super::evaluate::{Evaluation, evaluate_with};
+use super::log::LogSettings;
 use super::loss::Loss;
 use super::metrics::Metric;
 use super::optim::Optimizer;
@@ -101,6 +103,7 @@ pub struct Trainer<'a, M, O = Tensor, T = Tensor> {
     verbosity: Verbosity,
     checkpoints: Option<Checkpoints>,
     resume: bool,
+    log: LogSettings,
     /// The state of the run, or `None` before the first step.
     run: Option<Run<M>>,
 }
@@ -122,6 +125,7 @@ impl<'a, M: Module, O: 'static, T: 'static> Trainer<'a, M, O, T> {
             verbosity: VERBOSE,
             checkpoints: None,
             resume: false,
+            log: LogSettings::default(),
             run: None,
         }
     }

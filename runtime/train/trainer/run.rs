@@ -1,6 +1,6 @@
 //! The state of a run, besides the network.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::checkpoint::StateDict;
 use crate::module::Module;
@@ -8,12 +8,16 @@ use crate::train::data::{Batches, Epoch};
 use crate::train::history::{EpochReport, History};
 use crate::train::schedule::ReduceLrOnPlateau;
 use crate::train::tally::Tally;
+use crate::train::throttle::Throttle;
 use crate::{Error, Result, random};
 
 use super::files::Position;
 use super::learning_rate::LearningRate;
 use super::monitor::{Monitor, Patience};
 use super::step::Stepper;
+
+/// How often the displayed metrics are computed at most.
+const DISPLAY_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Everything that training changes, besides the network.
 pub(super) struct Run<M> {
@@ -37,6 +41,8 @@ pub(super) struct Run<M> {
     pub saved: Option<Position>,
     /// How many times the interval between checkpoints had passed at the last checkpoint.
     pub saved_intervals: usize,
+    /// Limits the time for the metrics that are displayed.
+    pub display: Throttle,
 }
 
 /// The middle of an epoch, from which a run continues. The number of batches is that of the stepper.
@@ -73,6 +79,7 @@ impl<M: Module> Run<M> {
             suspended: None,
             saved: None,
             saved_intervals: 0,
+            display: Throttle::new(DISPLAY_INTERVAL),
         })
     }
 

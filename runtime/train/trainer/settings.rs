@@ -186,9 +186,46 @@ impl<'a, M, O, T> Trainer<'a, M, O, T> {
         self
     }
 
+    /// Writes the log of the run in `directory`, which is created if it does not exist: the settings, tables of the
+    /// losses and the metrics, events for TensorBoard, and with the feature `plots` charts.
+    /// [`train::log`](crate::train::log) describes the files. With [`checkpoint`](Self::checkpoint), the default is the
+    /// directory of the checkpoints.
+    ///
+    /// The directory must not have the log of another run, unless [`resume`](Self::resume) continues that run.
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let runs = directory.path();
+    /// # let line = Linear::config(1, 1).init(&Device::Cpu)?;
+    /// # let x = Tensor::arange(-4f32, 4., &Device::Cpu)?.reshape((8, 1))?;
+    /// # let data = (x.clone(), x);
+    /// let mut trainer = Trainer::new(&line, mse_loss, Sgd::new(0.01)).quiet(true).log(runs.join("a"));
+    /// trainer.fit(&data, &data, Epochs(3))?;
+    /// let metrics = std::fs::read_to_string(runs.join("a/metrics.csv"))?;
+    /// assert!(metrics.starts_with("epoch,step,train_loss,valid_loss,learning_rate,"));
+    /// assert_eq!(metrics.lines().count(), 1 + 3);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn log(mut self, directory: impl AsRef<Path>) -> Self {
+        self.log.directory = Some(directory.as_ref().to_path_buf());
+        self
+    }
+
+    /// Sets the number of optimizer steps between two rows in the [log](Self::log) of single steps, by default 10. On a
+    /// GPU, reading the loss of a step waits until the step is computed.
+    pub fn log_every(mut self, steps: usize) -> Self {
+        self.log.every = steps;
+        self
+    }
+
     /// Saves the state of training in files in `directory`, which is created if it does not exist: after each interval
     /// `every`, after each epoch that is the best so far, and at the end. [`resume`](Self::resume) continues from the
     /// newest file.
+    ///
+    /// Also writes the [log](Self::log) of the run in `directory`, unless it has another directory.
     ///
     /// Each file is replaced atomically. [`keep`](Self::keep) limits their number.
     /// [`last_checkpoint`](crate::train::last_checkpoint) and [`best_checkpoint`](crate::train::best_checkpoint) find
@@ -266,8 +303,9 @@ impl<'a, M, O, T> Trainer<'a, M, O, T> {
         self
     }
 
-    /// Sets whether to show a progress bar for each epoch. Default: `true`. The bar is only shown if standard error
-    /// is a terminal.
+    /// Sets whether to show the progress during each epoch: the finished batches, the time left, the loss, the metrics
+    /// and the examples per second. Default: `true`. On a terminal, the progress is a bar. If standard error is not a
+    /// terminal, it is a line after each tenth of a long epoch, at least one a minute and at most one in ten seconds.
     pub fn progress(mut self, show: bool) -> Self {
         self.verbosity.bar = show;
         self

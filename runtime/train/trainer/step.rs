@@ -145,6 +145,7 @@ impl<M: Module> Stepper<M> {
             learning_rate: self.optimizer.learning_rate(),
             gradient_norm,
             epoch_loss: None,
+            running: None,
             loss: loss.detach(),
         };
         Ok(Stepped { report, output })

@@ -221,7 +221,7 @@ where
         let batches = checked_batch_count(examples, self.batch_size, self.drop_last)?;
         let key = match self.seed {
             Some(seed) => [seed, self.epoch.fetch_add(1, Ordering::Relaxed)],
-            None => [random::seed(), 0],
+            None => [random::draw_seed(), 0],
         };
         let reader = BatchReader {
             dataset: self.dataset.clone(),
