@@ -246,7 +246,7 @@ pub(crate) fn draw_seed() -> u64 {
 /// Draws `count` numbers from `rng`. `convert` appends numbers that it makes from random bytes, in the order of the bytes.
 fn draw(mut rng: ChaCha12Rng, count: usize, convert: impl Fn(&[u8], &mut Vec<f64>)) -> Vec<f64> {
     let mut bytes = [0; 1 << 12];
-    let mut numbers = Vec::with_capacity(count + bytes.len());
+    let mut numbers = Vec::with_capacity(count + bytes.len() / size_of::<f64>());
     while numbers.len() < count {
         rng.fill_bytes(&mut bytes);
         convert(&bytes, &mut numbers);

@@ -275,9 +275,9 @@ use syn::{DeriveInput, parse_macro_input};
 /// ## `#[layer(args…, setter = value, …)]`
 ///
 /// Builds the field with `Type::config(args…).setter(value)…`, under the field's name. Every layer of sconce and
-/// every derived struct has such a `config`. The field can be an `Option`, a `Box` or an `Arc` of the layer, or a nesting
-/// of these, such as `Option<Box<Linear>>`. The type can be an alias of up to three nested pointers. A field without an
-/// attribute is a derived network without required arguments, or a layer that is built with `Default`.
+/// every derived struct has such a `config`. The field can be an `Option`, a `Box` or an `Arc` of the layer, or a
+/// nesting of these, such as `Option<Box<Linear>>`. The type can be an alias of up to three nested pointers. A field
+/// without an attribute is a derived network without required arguments, or a layer that is built with `Default`.
 ///
 /// An alias of a pointer or a tuple must not have a generic parameter of the network, unless the attribute contains
 /// `for` or `if`, or a list that always belongs to a tuple (see below). Write `Arc<Block<L>>` or `(Block<L>, Linear)`
@@ -361,8 +361,8 @@ use syn::{DeriveInput, parse_macro_input};
 /// ## `#[layer((args…), (args…))]`
 ///
 /// A tuple of layers that run in order. Each layer has its own list of arguments. The layers are named `stem.0`,
-/// `stem.1`, …. The type of the field can be an alias of a tuple. A list that is empty, or that contains a named argument
-/// or a closure whose parameters have no types, always belongs to a tuple.
+/// `stem.1`, …. The type of the field can be an alias of a tuple. A list that is empty, or that contains a named
+/// argument or a closure whose parameters have no types, always belongs to a tuple.
 ///
 /// ```
 /// # use sconce::prelude::*;
@@ -619,8 +619,8 @@ pub fn derive_module(input: TokenStream) -> TokenStream {
 /// Implements `sconce::train::Batch` for a struct of tensors, the examples of one step of training.
 ///
 /// - `#[batch(input)]` marks an input of the network. Several inputs become a tuple, in the order of the fields.
-/// - `#[batch(skip)]` marks plain data, which is cloned when the tensors are moved or converted. All other fields are tensors, or an `Option`, `Vec`
-///   or tuple of tensors.
+/// - `#[batch(skip)]` marks plain data, which is cloned when the tensors are moved or converted. All other fields are
+///   tensors, or an `Option`, `Vec` or tuple of tensors.
 /// - `#[batch(crate = path)]` on the struct sets the path of sconce.
 ///
 /// The number of examples is the first dimension of the first input. The target, which the loss and the metrics get, is

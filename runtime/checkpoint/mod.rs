@@ -25,7 +25,7 @@ mod budget;
 mod checksum;
 mod contents;
 mod convert;
-mod element;
+pub(crate) mod element;
 mod input;
 mod npz;
 mod open;

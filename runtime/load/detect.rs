@@ -36,8 +36,8 @@ impl Found {
 /// Returns an empty prefix if the checkpoint has names of the network without a prefix. Otherwise, the prefix is the
 /// one under which most tensors of the network are found. No other prefix, except those of its own parts, may have half
 /// as many: it may be another version of the network, such as an average. The modules above the prefix must only wrap
-/// the network, see [`is_wrapped`]: if the checkpoint has other modules beside `backbone.`, a strict load of the backbone
-/// would silently ignore them.
+/// the network, see [`is_wrapped`]: if the checkpoint has other modules beside `backbone.`, a strict load of the
+/// backbone would silently ignore them.
 pub(crate) fn wrapper<'s>(selection: &'s Selection, signature: &Signature) -> &'s str {
     if selection.names().any(|name| required(selection, signature, name).is_some()) {
         return "";

@@ -144,8 +144,8 @@ impl Load {
 
     /// Sets the key of the state dict in a file of `torch.save`, for example `ema` in `{"state_dict": …, "ema": …}`.
     ///
-    /// Dots separate the keys of nested dictionaries, as in `ema.shadow`. The key of an item of a tuple or a list is its
-    /// index. An empty key selects the tensors at the top level of the file.
+    /// Dots separate the keys of nested dictionaries, as in `ema.shadow`. The key of an item of a tuple or a list is
+    /// its index. An empty key selects the tensors at the top level of the file.
     pub fn key(mut self, key: impl Into<String>) -> Self {
         self.reading.key = Some(key.into());
         self
@@ -171,8 +171,8 @@ impl Load {
     /// # Errors
     ///
     /// Fails if the file cannot be read, if it has several state dicts and no [`key`](Self::key) selects one, if candle
-    /// cannot represent one of the tensors with the prefix, if no name has the prefix, if a pattern is invalid, or if two
-    /// names become equal.
+    /// cannot represent one of the tensors with the prefix, if no name has the prefix, if a pattern is invalid, or if
+    /// two names become equal.
     pub fn read(&self, device: &Device) -> Result<StateDict> {
         let selection = self.select(device)?;
         let checked = selection.check_unambiguous().and_then(|()| selection.check_supported(|_| true));

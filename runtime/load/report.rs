@@ -47,8 +47,8 @@ pub struct LoadReport {
     /// The tensors of the checkpoint that were renamed, with their names in the file and in this report. A name changes
     /// if a prefix or a [wrapper](crate::Load#wrappers) is stripped, or by [`Load::map`](crate::Load::map).
     pub renamed: Vec<(String, String)>,
-    /// Deviations of the file from its format that do not affect the tensors, an incomplete list of skipped objects, and
-    /// options of [`Load`](crate::Load) for a partial load that loads nothing.
+    /// Deviations of the file from its format that do not affect the tensors, an incomplete list of skipped objects,
+    /// and options of [`Load`](crate::Load) for a partial load that loads nothing.
     pub warnings: Vec<String>,
 }
 

@@ -48,7 +48,8 @@ pub trait IntoTensors: Outcome {
     /// Returns the result of `change` for each tensor, or the first error.
     ///
     /// # Errors
-    /// Fails if a signal has failed, if a deferred operation or `change` fails, or if the output is or contains an `Err`.
+    /// Fails if a signal has failed, if a deferred operation or `change` fails, or if the output is or contains an
+    /// `Err`.
     fn map_tensors(self, change: &dyn Fn(Tensor) -> Result<Tensor>) -> Result<Self::Tensors>;
 
     /// Returns the tensors, or the first error.

@@ -177,8 +177,8 @@ pub(super) fn take_values<O, T>(metrics: &mut [Box<dyn Metric<O, T> + '_>]) -> R
     values
 }
 
-/// Runs a network and returns `change(tensor)` for each tensor of its output. Paths in errors start with the name of the network's type, unless that name
-/// is formatted at run time, as for `InstanceNorm`.
+/// Runs a network and returns `change(tensor)` for each tensor of its output. Paths in errors start with the name of
+/// the network's type, unless that name is formatted at run time, as for `InstanceNorm`.
 pub(super) fn run_network<M, I, O>(
     model: &M,
     input: I,

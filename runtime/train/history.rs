@@ -108,7 +108,7 @@ pub enum Stop {
     /// All epochs are finished.
     #[default]
     Finished,
-    /// The monitored value did not improve for longer than the [`Patience`](super::Patience).
+    /// The monitored value did not improve for as many epochs as the [`Patience`](super::Patience).
     EarlyStopping,
     /// A [`Callback`](super::Callback) stopped training.
     Callback,

@@ -20,7 +20,7 @@ use super::evaluate::run_network;
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
-    /// f32, without conversions.
+    /// The dtype of the parameters, usually f32, without conversions.
     #[default]
     F32,
     /// bf16: the range of f32 with 8 bits of precision. Needs no loss scaling.

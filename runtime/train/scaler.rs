@@ -15,11 +15,11 @@ use super::optim::read_scalar;
 const SCALE: &str = "scale";
 const GOOD_STEPS: &str = "good_steps";
 
-/// Scales losses so that small gradients do not become 0 in f16, like `torch.amp.GradScaler` (Micikevicius et al., "Mixed
-/// Precision Training", 2018).
+/// Scales losses so that small gradients do not become 0 in f16, like `torch.amp.GradScaler` (Micikevicius et al.,
+/// "Mixed Precision Training", 2018).
 ///
-/// A step with a gradient that is not finite must be skipped. [`update`](Self::update) then halves the scale, and doubles
-/// it after 2,000 steps without such a gradient.
+/// A step with a gradient that is not finite must be skipped. [`update`](Self::update) then halves the scale, and
+/// doubles it after 2,000 steps without such a gradient.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -94,8 +94,8 @@ impl GradScaler {
     /// Checks the settings.
     ///
     /// # Errors
-    /// Fails unless the factor is positive, the growth is greater than 1, the backoff is between 0 and 1, and the growth
-    /// interval is positive.
+    /// Fails unless the factor is positive, the growth is greater than 1, the backoff is between 0 and 1, and the
+    /// growth interval is positive.
     pub fn validate(&self) -> Result<()> {
         let factor = ("an initial factor above 0", self.factor > 0. && self.factor.is_finite(), self.factor);
         let growth = ("a growth above 1", self.growth > 1. && self.growth.is_finite(), self.growth);
@@ -185,7 +185,13 @@ impl GradScaler {
             Some(tensor) => read_scalar(&format!("`{key}`"), tensor),
             None => Err(Error::msg(format!("`{key}` is missing from the state of the scaler"))),
         };
-        let restored = Self { factor: read(SCALE)?, good_steps: read(GOOD_STEPS)? as u64, ..self.clone() };
+        let (factor, good_steps) = (read(SCALE)?, read(GOOD_STEPS)?);
+        if good_steps < 0. || good_steps.fract() != 0. {
+            return Err(Error::msg(format!(
+                "expected a number of steps as `{GOOD_STEPS}`, found {good_steps}"
+            )));
+        }
+        let restored = Self { factor, good_steps: good_steps as u64, ..self.clone() };
         restored.validate()?;
         *self = restored;
         Ok(())

@@ -416,7 +416,8 @@ struct Apply {
 
 type ApplyTwice = (Apply, Apply);
 
-/// Closures in the lists of a tuple. Each must be an argument of `config`, which determines the types of its parameters.
+/// Closures in the lists of a tuple. Each must be an argument of `config`, which determines the types of its
+/// parameters.
 #[derive(Module)]
 struct Closures {
     #[layer((2.0, |x| x.abs()), (3.0, move |x| x + 1.0))]

@@ -121,6 +121,20 @@ fn truncated_images_are_errors() -> Result<()> {
 }
 
 #[test]
+fn other_data_may_follow_a_jpeg_image() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    write_images(directory.path());
+    let path = directory.path().join("cat/more/a.jpg");
+    let mut content = fs::read(&path)?;
+    let expected = Image::open(&path)?;
+    // A motion photo contains a video, whose data may look like the start of a scan.
+    content.extend([0xff, 0xda, 0, 0, 0xff, 0xd8]);
+    fs::write(&path, &content)?;
+    assert_eq!(Image::open(&path)?.pixels(), expected.pixels());
+    Ok(())
+}
+
+#[test]
 fn a_file_with_huge_dimensions_is_an_error() -> Result<()> {
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("huge.ppm");

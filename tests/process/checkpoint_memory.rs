@@ -1,5 +1,5 @@
-//! Loading a file of N bytes needs the memory of the parameters and at most 1.1 N additional bytes. Saving needs a small
-//! buffer.
+//! Loading a file of N bytes needs the memory of the parameters and at most 1.1 N additional bytes. Saving needs a
+//! small buffer.
 
 use std::path::Path;
 

@@ -56,14 +56,14 @@ struct Setup {
     net: Net,
     data: TensorDataset,
     train: Loader,
-    valid: TensorDataset,
+    valid: Loader,
 }
 
 impl Setup {
     fn new() -> Result<Self> {
         manual_seed(3);
         let data = self::data(90)?;
-        let valid = self::data(20)?;
+        let valid = loader(&self::data(20)?, 1);
         // Every process has another number of workers.
         let train = loader(&data, std::process::id() as usize % 4);
         Ok(Self { net: Net::new(&CPU)?, data, train, valid })

@@ -221,6 +221,12 @@ fn invalid_images_and_settings_are_errors() -> Result<()> {
         fails(&Resize::shorter(1 << 20)),
         "expected an image of at most 1073741824 bytes, found [2, 1048576, 1048576]"
     );
+    // The weights of the columns must not be allocated for a result that is too large.
+    let wide = Image::new(vec![0.; 1 << 20], [1, 1, 1 << 20])?;
+    assert!(
+        message(Resize::shorter(1 << 30).apply(wide, &mut Generator::from_seed(0)))
+            .contains("at most 1073741824")
+    );
     assert_eq!(
         fails(&CenterCrop::new(usize::MAX, usize::MAX)),
         format!("expected an image of at most 1073741824 bytes, found [2, {0}, {0}]", usize::MAX)

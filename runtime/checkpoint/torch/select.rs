@@ -266,8 +266,8 @@ impl<'p, 'a> Search<'p, 'a> {
 /// A search for dictionaries of tensors in containers.
 struct TensorSearch<'s, 'p, 'a> {
     search: &'s Search<'p, 'a>,
-    /// For each dictionary of the heap, how many levels were searched without result, plus 1. Dictionaries may be shared,
-    /// and contain themselves.
+    /// For each dictionary of the heap, how many levels were searched without result, plus 1. Dictionaries may be
+    /// shared, and contain themselves.
     searched: Vec<u8>,
 }
 
@@ -288,7 +288,12 @@ impl<'s, 'p, 'a> TensorSearch<'s, 'p, 'a> {
         }
         self.searched[index] = depth + 1;
         let entries = heap.entries(value).unwrap_or_default();
-        entries.iter().any(|&(key, value)| matches!(key, Value::Str(_)) && self.is_in(value, depth - 1))
+        let found =
+            entries.iter().any(|&(key, value)| matches!(key, Value::Str(_)) && self.is_in(value, depth - 1));
+        if found {
+            self.searched[index] = 0;
+        }
+        found
     }
 }
 

@@ -18,7 +18,9 @@ use crate::relay;
 /// - `loss`: a tensor of any shape; the gradients are those of the sum of its elements
 /// - returns the gradients of all variables on which `loss` depends
 ///
-/// A large graph gets a stack of its own, so that hundreds of thousands of operations in sequence fit.
+/// A graph of many operations of this crate gets a stack of its own, so that hundreds of thousands in sequence fit. A
+/// sequence of thousands of candle's own operations needs a large stack of the calling thread, here and when it is
+/// dropped.
 ///
 /// # Errors
 /// Fails if an operation has no gradient.

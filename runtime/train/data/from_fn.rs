@@ -52,7 +52,7 @@ pub struct FromFn<F> {
 }
 
 impl<F> FromFn<F> {
-    /// Sets the number of batches per epoch, for progress bars.
+    /// Sets the number of batches per epoch, for progress bars and for schedules that depend on the number of steps.
     pub fn batches(mut self, batches: usize) -> Self {
         self.batches = Some(batches);
         self

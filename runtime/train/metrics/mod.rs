@@ -20,8 +20,8 @@
 //! - **Errors.** A batch is an error if its shapes do not match, if a class index is out of range, or if its number of
 //!   classes differs from that of earlier batches. A logit may be −∞, as in a mask, but neither NaN nor +∞, and each
 //!   element needs a finite logit. A metric does not change if `update` fails.
-//! - **Exactness.** Counts are integers, and sums over elements do not depend on their order, so values do not depend on
-//!   the order of the elements or on how they are split into batches. Logits of every dtype are read as f64.
+//! - **Exactness.** Counts are integers, and sums over elements do not depend on their order, so values do not depend
+//!   on the order of the elements or on how they are split into batches. Logits of every dtype are read as f64.
 //!
 //! `update` copies outputs and targets to the CPU. On a GPU, it waits until they are computed.
 //!

@@ -45,9 +45,10 @@ pub struct RootMeanSquaredError(ExactMean);
 /// The coefficient of determination R²: 1 minus the squared error of the outputs divided by that of the mean target.
 ///
 /// Outputs and targets have the same shape, and all elements count as one sample. (scikit-learn's `r2_score` averages
-/// over the columns of a matrix. Pass `y.ravel()` to it for the same value.) NaN and infinity are errors. As in scikit-learn,
-/// the value is NaN for fewer than two elements. If all targets are equal, the value is 1 if all outputs equal them and
-/// 0 otherwise. If the sum of the squared targets times the number of elements exceeds the range of f64, the value is NaN.
+/// over the columns of a matrix. Pass `y.ravel()` to it for the same value.) NaN and infinity are errors. As in
+/// scikit-learn, the value is NaN for fewer than two elements. If all targets are equal, the value is 1 if all outputs
+/// equal them and 0 otherwise. If the sum of the squared targets times the number of elements exceeds the range of f64,
+/// the value is NaN.
 ///
 /// ```
 /// use sconce::prelude::*;

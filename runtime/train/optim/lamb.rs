@@ -15,8 +15,8 @@ use super::rule::{
 /// With the bias-corrected moments m and v of Adam, the direction of a step is
 /// `u = m / (√v + eps) + weight_decay · x`, and the step is `x ← x − rate · (‖x‖ / ‖u‖) · u`, where the norms are those
 /// of the whole parameter. The ratio of the norms is 1 if one of them is 0. It is also 1 for a parameter without weight
-/// decay, as in timm and apex, unless [`always_adapt`](Self::always_adapt) is set. timm and apex also clip the gradients;
-/// here, call [`clip_grad_norm`](crate::train::clip_grad_norm) before the step.
+/// decay, as in timm and apex, unless [`always_adapt`](Self::always_adapt) is set. timm and apex also clip the
+/// gradients; here, call [`clip_grad_norm`](crate::train::clip_grad_norm) before the step.
 ///
 /// ```
 /// use sconce::candle::Var;

@@ -131,7 +131,8 @@ pub struct StepReport {
     pub batch: usize,
     /// The number of optimizer steps in all epochs so far, including this one.
     pub step: usize,
-    /// Whether the optimizer took a step. `false` if [accumulation](super::Trainer::accumulate) waits for more batches.
+    /// Whether the optimizer took a step. `false` if [accumulation](super::Trainer::accumulate) waits for more batches,
+    /// or if a gradient in [f16](super::Trainer::precision) is not finite.
     pub updated: bool,
     /// The number of examples of the batch.
     pub examples: usize,
@@ -143,8 +144,8 @@ pub struct StepReport {
     /// own.
     pub epoch_loss: Option<f64>,
     /// The loss, the accuracy and the metrics of this epoch so far, for display. `None` in most steps, because metrics
-    /// are computed at most five times in a second; without [progress](super::Trainer::progress); and in a loop of one's
-    /// own.
+    /// are computed at most five times in a second; without [progress](super::Trainer::progress); and in a loop of
+    /// one's own.
     pub running: Option<Evaluation>,
     /// The loss of the batch, a scalar on the network's device.
     pub(super) loss: Tensor,

@@ -40,7 +40,7 @@ impl<M: Module, O: 'static, T: 'static> Trainer<'_, M, O, T> {
             let report = self.train_batch(run, &batch)?;
             stop = stop.or(self.after_step(&report)?);
             // Accumulated gradients belong to no state, so training stops and saves only after a step.
-            if !report.updated {
+            if run.stepper.has_accumulated() {
                 continue;
             }
             if interrupt.is_some_and(InterruptGuard::is_interrupted) {

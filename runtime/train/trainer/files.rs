@@ -70,12 +70,15 @@ fn names(directory: &Path) -> Result<Vec<String>> {
     Ok(names.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
 }
 
-/// Removes all checkpoints but the `keep` newest and the best, which is the newest that is marked as the best.
+/// Removes all checkpoints but the `keep` newest, the best, and the best before the oldest of those, with which a run
+/// continues if the newer ones are damaged.
 pub(super) fn prune(directory: &Path, keep: usize) -> Result<()> {
     let files = list(directory)?;
-    let best = files.iter().position(|(position, _)| position.is_best);
-    for (index, (_, path)) in files.iter().enumerate().skip(keep.max(1)) {
-        if Some(index) != best {
+    let keep = keep.max(1);
+    let best = |start: usize| (start..files.len()).find(|index| files[*index].0.is_best);
+    let kept = [best(0), best(keep - 1)];
+    for (index, (_, path)) in files.iter().enumerate().skip(keep) {
+        if !kept.contains(&Some(index)) {
             fs::remove_file(path).map_err(|error| Error::msg(format!("{}: {error}", path.display())))?;
         }
     }
@@ -152,6 +155,20 @@ pub fn best_checkpoint(directory: impl AsRef<Path>) -> Result<Option<PathBuf>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_best_before_the_oldest_kept_checkpoint_is_kept() -> Result<()> {
+        let directory = tempfile::tempdir()?;
+        let at = |step, epoch, is_best| Position { step, epoch, is_best };
+        for position in [at(6, 0, true), at(12, 1, true), at(15, 0, false), at(20, 0, false), at(24, 2, true)]
+        {
+            fs::write(directory.path().join(position.file_name()), "")?;
+        }
+        prune(directory.path(), 2)?;
+        let kept: Vec<_> = list(directory.path())?.into_iter().map(|(position, _)| position).collect();
+        assert_eq!(kept, [at(24, 2, true), at(20, 0, false), at(12, 1, true)]);
+        Ok(())
+    }
 
     #[test]
     fn names_are_parsed_and_ordered() {

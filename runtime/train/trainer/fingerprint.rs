@@ -10,24 +10,31 @@ use super::learning_rate::LearningRate;
 use super::record::{array, text};
 use super::run::Run;
 
-/// The number of steps, at powers of 2, whose learning rates identify a schedule.
-const SCHEDULE_SAMPLES: u32 = 24;
-
 /// The names and values of settings, as text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fingerprint(Vec<(&'static str, String)>);
 
 impl Fingerprint {
-    /// Describes the settings of `trainer`. The loss has no description.
-    pub fn new<M: Module, O, T>(trainer: &Trainer<'_, M, O, T>, run: &Run<M>) -> Self {
+    /// Describes the settings of `trainer` for a run that has taken `steps` steps in `epochs` finished epochs. The loss
+    /// has no description.
+    pub fn new<M: Module, O, T>(
+        trainer: &Trainer<'_, M, O, T>,
+        run: &Run<M>,
+        steps: usize,
+        epochs: usize,
+    ) -> Self {
         let step = &trainer.step;
+        let schedule = step.learning_rate.as_ref();
         let names = run.stepper.parameters.iter().map(|(name, _)| name.as_str());
         let metrics = trainer.metrics.iter().map(|metric| metric.name());
         Self(vec![
             ("network", trainer.model.kind().into_owned()),
             ("list of trainable parameters", names.collect::<Vec<_>>().join(", ")),
             ("optimizer", format!("{:?}", trainer.optimizer)),
-            ("learning-rate schedule", step.learning_rate.as_ref().map_or("constant".into(), describe)),
+            (
+                "learning-rate schedule",
+                schedule.map_or("constant".into(), |rate| describe(rate, steps, epochs)),
+            ),
             ("setting `accumulate`", step.accumulate.to_string()),
             ("setting `clip_norm`", format!("{:?}", step.clip_norm)),
             ("setting `clip_value`", format!("{:?}", step.clip_value)),
@@ -63,13 +70,16 @@ impl Fingerprint {
     }
 }
 
-/// Describes a schedule by its factors at powers of 2.
-fn describe(learning_rate: &LearningRate<'_>) -> String {
+/// Describes a schedule by its factors at powers of 2, up to the last step of the run so far. The function of a
+/// schedule may be defined for the steps of the run only.
+fn describe(learning_rate: &LearningRate<'_>, steps: usize, epochs: usize) -> String {
     match learning_rate {
         LearningRate::Plateau(plateau) => format!("{plateau:?}"),
         LearningRate::Schedule(schedule, every) => {
-            let steps = std::iter::once(0).chain((0..SCHEDULE_SAMPLES).map(|power| 1 << power));
-            let factors = steps.map(|step| format!("{step}: {}", schedule.rate(1., step)));
+            let last = every.count(steps, epochs).saturating_sub(1);
+            let powers = (0..usize::BITS).map(|power| 1 << power).take_while(|step| *step < last);
+            let samples = std::iter::once(0).chain(powers).chain([last]);
+            let factors = samples.map(|step| format!("{step}: {}", schedule.rate(1., step)));
             format!("every {every:?}, factors {}", factors.collect::<Vec<_>>().join(", "))
         }
     }

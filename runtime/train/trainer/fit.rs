@@ -63,7 +63,8 @@ impl<'a, M: Module, O: 'static, T: 'static> Trainer<'a, M, O, T> {
         M: Forward<<D::Batch as Batch>::Input, Output: IntoTensors<Tensors = O>>,
     {
         let batches = train.len_hint();
-        let steps = batches.map(|batches| batches.div_ceil(self.step.accumulate.max(1)) * epochs);
+        let steps_of_epoch = batches.map(|batches| batches.div_ceil(self.step.accumulate.max(1)));
+        let steps = steps_of_epoch.map(|steps| steps.saturating_mul(epochs));
         let mut run = self.new_run(steps.or(self.run_settings.total_steps), Some(epochs))?;
         run.batches_of_epoch = batches;
         self.metrics.iter_mut().for_each(|metric| metric.reset());
@@ -132,7 +133,12 @@ impl<'a, M: Module, O: 'static, T: 'static> Trainer<'a, M, O, T> {
         let train = run.tally.evaluation().ok_or_else(no_examples)?;
         let train = Evaluation { metrics: take_values(&mut self.metrics)?, ..train };
         let network = run.network(self.model);
-        let evaluate = |data| evaluate_with(network, &*self.step.loss, &mut self.metrics, data);
+        let epoch = run.stepper.epochs as u64;
+        let evaluate = |data: &dyn Batches<Batch = B>| {
+            // A resumed run validates with the same order and the same random transforms.
+            data.set_epoch(epoch);
+            evaluate_with(network, &*self.step.loss, &mut self.metrics, data)
+        };
         let valid = valid.map(evaluate).transpose()?;
         Ok(EpochReport {
             epoch: run.stepper.epochs + 1,

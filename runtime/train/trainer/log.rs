@@ -53,6 +53,7 @@ impl<M: Module, O, T> Trainer<'_, M, O, T> {
             "clip_norm": step.clip_norm.map(|clip| clip.max_norm),
             "clip_value": step.clip_value,
             "ema": step.ema,
+            "precision": format!("{:?}", step.precision),
             "metrics": self.metrics.iter().map(|metric| metric.name()).collect::<Vec<_>>(),
             "monitor": settings.monitor,
             "patience": settings.patience.map(|patience| patience.0),

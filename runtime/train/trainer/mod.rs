@@ -134,8 +134,9 @@ impl<'a, M: Module, O: 'static, T: 'static> Trainer<'a, M, O, T> {
     /// updates the parameters. With [`accumulate`](Self::accumulate), only every n-th call updates the parameters.
     /// [`fit`](Self::fit) takes the same steps.
     ///
-    /// The first call creates the optimizer. After a call of `fit`, this method continues with its optimizer. Metrics
-    /// and callbacks are not used.
+    /// The first call creates the optimizer. After a call of `fit` without [`keep_best`](Self::keep_best), this method
+    /// continues with its optimizer. Metrics, callbacks, checkpoints, the log, early stopping and
+    /// [`ReduceLrOnPlateau`](crate::train::schedule::ReduceLrOnPlateau) are not used.
     ///
     /// # Errors
     /// Fails under the same conditions as [`fit`](Self::fit), and if `batch` has no examples. On a GPU, the loss is not

@@ -1,23 +1,25 @@
 //! The error for a loss that is not finite.
 
-use crate::Error;
 use crate::module::Forward;
 use crate::signal::{Forbidden, INPUT, IntoTensors, forbid};
 use crate::train::batch::Batch;
 use crate::train::precision::Precision;
+use crate::{Error, random};
 
 use super::step::Stepper;
 
-/// Runs the network again in `precision` and returns what first became NaN or infinite.
-pub(super) fn origin<M, B>(precision: Precision, model: &M, batch: &B) -> String
+/// Runs the network again in `precision`, with the random numbers of `random`, and returns what first became NaN or
+/// infinite.
+pub(super) fn origin<M, B>(precision: Precision, model: &M, batch: &B, random: &random::State) -> String
 where
     B: Batch,
     M: Forward<B::Input, Output: IntoTensors>,
 {
     let attempts = [Forbidden::NanAndInfinity, Forbidden::NonFinite];
-    let found = attempts
-        .into_iter()
-        .find_map(|forbidden| forbid(forbidden, || precision.run(model, batch)).map(|_| ()).err());
+    let found = attempts.into_iter().find_map(|forbidden| {
+        random::set_state(random);
+        forbid(forbidden, || precision.run(model, batch)).map(|_| ()).err()
+    });
     match found {
         Some(error) if error.path() == INPUT => "; the input of the network is not finite".into(),
         Some(error) => {

@@ -83,7 +83,9 @@ fn best_values<M: Module>(run: &Run<M>, files: &[(Position, PathBuf)]) -> Result
         ))
     };
     let (_, path) = file.ok_or_else(missing)?;
-    Ok(Some(TrainingState::read(path)?.best_values()))
+    let state = TrainingState::read(path);
+    let state = state.map_err(|error| Error::msg(format!("{error}; resume without `keep_best`")))?;
+    Ok(Some(state.best_values()))
 }
 
 /// Renames a damaged checkpoint, so that it no longer counts as the newest.

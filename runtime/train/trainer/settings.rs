@@ -117,12 +117,13 @@ impl<'a, M, O, T> Trainer<'a, M, O, T> {
         self
     }
 
-    /// Sets the element type in which the network runs during training, by default f32; see
-    /// [`mixed_precision`](crate::train::mixed_precision). Parameters, gradients, losses, metrics and validation stay in
-    /// f32.
+    /// Sets the element type in which the network runs during training, by default that of its parameters; see
+    /// [`mixed_precision`](crate::train::mixed_precision). Parameters, gradients and validation keep the dtype of the
+    /// network. Losses and metrics are computed in f32.
     ///
-    /// With [`Precision::F16`], the losses are scaled by a [`GradScaler`](crate::train::GradScaler). A step with gradients
-    /// that are not finite is skipped: its [`StepReport::updated`](crate::train::StepReport::updated) is `false`.
+    /// With [`Precision::F16`], the losses are scaled by a [`GradScaler`](crate::train::GradScaler). A step with
+    /// gradients that are not finite is skipped: its [`StepReport::updated`](crate::train::StepReport::updated) is
+    /// `false`.
     ///
     /// ```
     /// use sconce::prelude::*;
@@ -255,7 +256,8 @@ impl<'a, M, O, T> Trainer<'a, M, O, T> {
     /// run if there is none.
     ///
     /// A resumed run continues exactly: on the CPU, it ends with the same bits as a run that was never interrupted,
-    /// also from the middle of an epoch. The network needs the same structure, not the same values. The data must
+    /// also from the middle of an epoch. The network needs the same structure and the same values of its frozen
+    /// parameters; its other values are replaced. The data must
     /// return the same epoch for the same random numbers of [`random`](crate::random). The optimizer and the settings
     /// must be the same; the number of epochs may differ, unless the schedule depends on it. The state does not include
     /// the loss, the callbacks and the generators of GPUs.

@@ -110,7 +110,7 @@ impl<M: Module, O, T> Trainer<'_, M, O, T> {
         }
         add("", vec![(TALLY.to_owned(), list(run.tally.state())?)]);
         let training = json!({
-            "settings": Fingerprint::new(self, run).to_json(),
+            "settings": Fingerprint::new(self, run, run.stepper.steps, run.stepper.epochs).to_json(),
             "step": run.stepper.steps,
             "epochs": run.stepper.epochs,
             "batches": run.stepper.batches,
@@ -130,7 +130,8 @@ impl<M: Module, O, T> Trainer<'_, M, O, T> {
     /// differs from that of the checkpoint.
     pub(super) fn restore(&mut self, run: &mut Run<M>, state: &TrainingState) -> Result<()> {
         let training = &state.training;
-        Fingerprint::new(self, run).check(&training["settings"])?;
+        let [steps, epochs] = [integer(&training["step"])?, integer(&training["epochs"])?];
+        Fingerprint::new(self, run, steps, epochs).check(&training["settings"])?;
         let values: StateDict = state.with_prefix(MODEL).collect();
         check_network(self.model, &values)?;
         run.stepper.optimizer.load_state(&state.with_prefix(OPTIMIZER).collect::<HashMap<_, _>>())?;
@@ -147,8 +148,8 @@ impl<M: Module, O, T> Trainer<'_, M, O, T> {
             metric.load_state(&numbers(state, &format!("{METRIC}{}", metric.name()))?)?;
         }
         run.tally = Tally::from_state(&numbers(state, TALLY)?)?;
-        run.stepper.steps = integer(&training["step"])?;
-        run.stepper.epochs = integer(&training["epochs"])?;
+        run.stepper.steps = steps;
+        run.stepper.epochs = epochs;
         run.stepper.batches = integer(&training["batches"])?;
         run.stepper.unreached = unreached(&training["unreached"])?;
         run.earlier_seconds = number(&training["seconds"])?;

@@ -17,7 +17,7 @@ use crate::train::optim::{Optimizer, Step};
 use crate::train::precision::Precision;
 use crate::train::scaler::GradScaler;
 use crate::train::tally::scalar;
-use crate::{Error, Result};
+use crate::{Error, Result, random};
 
 use super::callback::StepReport;
 use super::gradients::GradientSum;
@@ -119,8 +119,9 @@ impl<M: Module> Stepper<M> {
             self.finish_step(model)?;
             evaluated
         } else {
+            let random = random::state();
             let (loss, output) = forward(model, settings, batch)?;
-            self.check_loss(model, settings, batch, &loss)?;
+            self.check_loss(model, settings, batch, &loss, &random)?;
             let grads = match &self.scaler {
                 Some(scaler) => backward(&scaler.scale(&loss)?)?,
                 None => backward(&loss)?,
@@ -151,6 +152,11 @@ impl<M: Module> Stepper<M> {
         Ok(Stepped { report, output })
     }
 
+    /// Returns `true` if there are gradients that no step has used.
+    pub fn has_accumulated(&self) -> bool {
+        self.gradients.batches > 0
+    }
+
     /// Takes a step with the accumulated gradients, if there are any. Returns the norm of the gradients, if it was
     /// computed.
     pub fn flush<O, T>(&mut self, model: &M, settings: &StepSettings<'_, O, T>) -> Result<Option<f64>> {
@@ -170,6 +176,14 @@ impl<M: Module> Stepper<M> {
         if let Some(scaler) = &mut self.scaler {
             let finite = scaler.unscale_parameters(&self.parameters, &mut grads)?;
             scaler.update(finite);
+            if !finite && scaler.factor() < f64::from(f32::MIN_POSITIVE) {
+                return Err(Error::msg(format!(
+                    "step {}: the gradients are not finite even with a loss scale of {:e}; check the loss for operations \
+                     without a finite gradient, or use `Precision::Bf16`",
+                    self.steps + 1,
+                    scaler.factor()
+                )));
+            }
             if !finite {
                 return Ok(None);
             }
@@ -203,8 +217,9 @@ impl<M: Module> Stepper<M> {
         M: Forward<B::Input, Output: IntoTensors<Tensors = O>>,
     {
         // A line search may visit points with a non-finite loss, so only the loss of the first evaluation is checked.
+        let random = random::state();
         let (loss, output) = forward(model, settings, batch)?;
-        self.check_loss(model, settings, batch, &loss)?;
+        self.check_loss(model, settings, batch, &loss, &random)?;
         if self.unreached.is_none() {
             self.audit(model, &backward(&loss)?)?;
         }
@@ -216,7 +231,8 @@ impl<M: Module> Stepper<M> {
         Ok((loss, output))
     }
 
-    /// Returns an error if the loss on the CPU is not finite. Reading a loss from a GPU would synchronize the GPU, so
+    /// Returns an error if the loss on the CPU is not finite. `random` is the state of the random numbers before the
+    /// forward pass. Reading a loss from a GPU would synchronize the GPU, so
     /// those losses are read later, many at a time.
     fn check_loss<B, O>(
         &self,
@@ -224,6 +240,7 @@ impl<M: Module> Stepper<M> {
         settings: &StepSettings<'_, O, B::Target>,
         batch: &B,
         loss: &Tensor,
+        random: &random::State,
     ) -> Result<()>
     where
         B: Batch,
@@ -234,7 +251,9 @@ impl<M: Module> Stepper<M> {
         }
         match scalar(loss)? {
             loss if loss.is_finite() => Ok(()),
-            loss => Err(self.non_finite(self.batches, loss, &origin(settings.precision, model, batch))),
+            loss => {
+                Err(self.non_finite(self.batches, loss, &origin(settings.precision, model, batch, random)))
+            }
         }
     }
 

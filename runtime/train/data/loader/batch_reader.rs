@@ -103,7 +103,7 @@ impl<D: Dataset, B> BatchReader<D, B> {
 }
 
 /// Calls `f` and turns a panic into an error.
-fn catch<T>(f: impl FnOnce() -> T) -> Result<T> {
+pub(super) fn catch<T>(f: impl FnOnce() -> T) -> Result<T> {
     // The caller drops everything that `f` used, except for the data set, whose `get` takes `&self`.
     catch_unwind(AssertUnwindSafe(f))
         .map_err(|payload| Error::msg(format!("panicked: {}", message(&*payload))))

@@ -12,8 +12,8 @@ use super::workers::Workers;
 
 /// The batches of one epoch of a [`DataLoader`](super::DataLoader).
 ///
-/// `nth` and `skip` read no examples of the batches that they skip. Dropping the iterator stops the workers and waits
-/// for them to finish the examples that they are reading.
+/// Unless corrupt examples are skipped, `nth` and `skip` read no examples of the batches that they skip. Dropping the
+/// iterator stops the workers and waits for them to finish the examples that they are reading.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -112,6 +112,13 @@ impl<B: Send + 'static> Iterator for LoaderEpoch<B> {
     }
 
     fn nth(&mut self, n: usize) -> Option<Result<B>> {
+        if self.skip_corrupt {
+            // A batch without examples is left out, so batches must be read to be counted.
+            for _ in 0..n {
+                let _ = self.next()?;
+            }
+            return self.next();
+        }
         let count = n.min(self.batches - self.next);
         if count > 0 {
             self.next += count;

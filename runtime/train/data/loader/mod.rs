@@ -45,7 +45,8 @@ pub use epoch::LoaderEpoch;
 /// The order depends only on the seed and the epoch, and the random numbers of an example also on its index. With
 /// [`seed`](Self::seed), the loader counts its epochs. Without it, each epoch draws one seed from the shared generator
 /// of [`random`], which [`manual_seed`](crate::manual_seed) makes reproducible. To continue in the middle of an epoch,
-/// skip batches with [`nth`](Iterator::nth) or [`skip`](Iterator::skip), which read no examples.
+/// skip batches with [`nth`](Iterator::nth) or [`skip`](Iterator::skip), which read no examples unless
+/// [`skip_corrupt`](Self::skip_corrupt) is set.
 ///
 /// # Errors
 ///

@@ -8,7 +8,7 @@ use std::thread::{Builder, JoinHandle};
 
 use crate::{Error, Result};
 
-use super::batch_reader::{ReadBatch, ReadOutcome, read};
+use super::batch_reader::{ReadBatch, ReadOutcome, catch, read};
 
 /// The number of batches that may be ready or in progress, for each worker.
 const BATCHES_PER_WORKER: usize = 2;
@@ -100,7 +100,9 @@ impl<B> Queue<B> {
     /// The loop of a worker thread.
     fn work(&self, reader: &dyn ReadBatch<B>) {
         while let Some(position) = self.claim() {
-            self.put(position, read(reader, position, &self.stopped));
+            let outcome = read(reader, position, &self.stopped);
+            // `put` drops a skipped batch, whose destructor may panic.
+            let _ = catch(|| self.put(position, outcome));
         }
     }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use candle_core::{Device, Tensor, WithDType};
 
+use crate::checkpoint::element::element_count;
 use crate::checkpoint::with_context;
 use crate::{Error, Result};
 
@@ -71,11 +72,12 @@ fn parse(mut content: Vec<u8>) -> Result<Tensor> {
     let found = elements.len();
     let start = content.len() - found;
     let check = |size: usize| {
-        let expected = dims.iter().try_fold(size, |bytes, dim| bytes.checked_mul(*dim));
-        if expected == Some(found) {
+        let expected = element_count(&dims).and_then(|count| count.checked_mul(size));
+        let expected =
+            expected.ok_or_else(|| Error::msg(format!("the shape {dims:?} is too large for memory")))?;
+        if expected == found {
             return Ok(());
         }
-        let expected = expected.map_or("too many".to_string(), |bytes| bytes.to_string());
         Err(Error::msg(format!(
             "expected {expected} bytes for {size}-byte elements of shape {dims:?}, found {found} bytes"
         )))

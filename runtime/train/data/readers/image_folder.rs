@@ -149,14 +149,22 @@ fn decode(path: &Path) -> Result<RgbImage> {
     Ok(reader()?.decode().map_err(Error::msg)?.into_rgb8())
 }
 
-/// Returns `true` if the marker of the end of the image follows the start of the last scan. The decoder fills the pixels
-/// of a truncated file with gray.
+/// Returns `true` if the marker of the end of the image follows the segments and scans. The decoder fills the pixels of a
+/// truncated file with gray. Other data may follow the image, such as the video of a motion photo.
 fn is_complete_jpeg(content: &[u8]) -> bool {
-    const START_OF_SCAN: [u8; 2] = [0xff, 0xda];
-    const END_OF_IMAGE: [u8; 2] = [0xff, 0xd9];
-    // The data of a scan contains neither marker. A thumbnail, which precedes the image, may contain both.
-    let last = content.windows(2).rev().find(|bytes| *bytes == START_OF_SCAN || *bytes == END_OF_IMAGE);
-    last == Some(&END_OF_IMAGE)
+    const END_OF_IMAGE: u8 = 0xd9;
+    // In the data of a scan, a 0, a restart number or a fill byte follows 0xff.
+    let is_marker = |pair: &[u8]| pair[0] == 0xff && !matches!(pair[1], 0 | 0xd0..=0xd7 | 0xff);
+    let mut rest = content.get(2..).unwrap_or_default();
+    while let Some(start) = rest.windows(2).position(is_marker) {
+        if rest[start + 1] == END_OF_IMAGE {
+            return true;
+        }
+        let segment = &rest[start + 2..];
+        let Some(length) = segment.first_chunk() else { return false };
+        rest = segment.get(usize::from(u16::from_be_bytes(*length))..).unwrap_or_default();
+    }
+    false
 }
 
 /// Returns the pixels of each channel, from 0 to 1.

@@ -78,11 +78,11 @@ impl Image {
                 self.dims()
             )));
         }
-        let columns = Taps::of_axis(self.width, width);
-        let rows = Taps::of_axis(self.height, height);
-        // Check the size of the result before the memory of the intermediate image is allocated.
+        // Check the size of the result before the memory of the weights is allocated.
         let mut output = self.filled(height, width, 0.)?;
         let mut wide = self.filled(self.height, width, 0.)?;
+        let columns = Taps::of_axis(self.width, width);
+        let rows = Taps::of_axis(self.height, height);
         for (source, row) in self.rows().zip(wide.rows_mut()) {
             for (pixel, taps) in row.iter_mut().zip(&columns) {
                 let source = &source[taps.start..][..taps.weights.len()];

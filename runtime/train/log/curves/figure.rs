@@ -27,8 +27,8 @@ const TITLE: u32 = 36;
 const MARGIN: u32 = 8;
 /// The pixels of a PNG picture per pixel of the layout, for screens of high resolution.
 const PNG_SCALE: u32 = 2;
-/// The number of drawn pixels in a row or column of a pixel of a PNG picture, which [`averaged`] reduces to one. Plotters
-/// does not smooth wide lines.
+/// The number of drawn pixels in a row or column of a pixel of a PNG picture, which [`averaged`] reduces to one.
+/// Plotters does not smooth wide lines.
 const SAMPLES: u32 = 2;
 /// The units of an SVG picture per pixel of the layout. Plotters rounds coordinates to integers.
 const SVG_SCALE: u32 = 8;
