@@ -145,16 +145,16 @@ fn last(directory: &Path) -> PathBuf {
 fn trains_until_killed() -> Result<()> {
     let directory = PathBuf::from(std::env::var_os(DIRECTORY).expect("the parent should set the directory"));
     let setup = Setup::new()?;
-    setup.fit(setup.trainer(&directory).callback(Slowly))?;
+    setup.fit(setup.trainer(&directory).callback(Slowly(Duration::from_millis(1))))?;
     Ok(())
 }
 
-/// Waits in each step, so that the parent can kill the process in any of them.
-struct Slowly;
+/// Waits for this time in each step, so that the parent can kill or interrupt the process in any of them.
+struct Slowly(Duration);
 
 impl Callback for Slowly {
     fn on_step(&mut self, _: &StepReport) -> Result<ControlFlow<()>> {
-        std::thread::sleep(Duration::from_millis(1));
+        std::thread::sleep(self.0);
         Ok(ControlFlow::Continue(()))
     }
 }
@@ -233,7 +233,9 @@ fn killed_training_resumes_with_the_same_bits() -> Result<()> {
 fn trains_until_interrupted() -> Result<()> {
     let directory = PathBuf::from(std::env::var_os(DIRECTORY).expect("the parent should set the directory"));
     let setup = Setup::new()?;
-    let history = setup.fit(setup.trainer(&directory).callback(Slowly))?;
+    // The signal must arrive before the last step, also on a busy machine.
+    let slowly = Slowly(Duration::from_millis(100));
+    let history = setup.fit(setup.trainer(&directory).callback(slowly))?;
     assert_eq!(history.stop(), &Stop::Interrupted(last(&directory)));
     println!("{history}");
     Ok(())
