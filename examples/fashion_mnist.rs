@@ -19,7 +19,7 @@ const HELP: &str = "\
 Trains on 8,000 images of Fashion-MNIST and tests on 2,000 further images.
 usage: cargo run --release --example fashion_mnist -- [OPTIONS]
 
---epochs N   passes over the training images (default: 14)
+--epochs N   passes over the training images (default: 40)
 --seed N     random seed of the run (default: 0)
 --short      one epoch of 512 images, to check that the program runs";
 
@@ -27,7 +27,7 @@ usage: cargo run --release --example fashion_mnist -- [OPTIONS]
 #[module(
     loss = cross_entropy,
     optimizer = AdamW::new(4e-3).weight_decay(0.05),
-    schedule = Cosine::new().warmup(60),
+    schedule = Cosine::new().warmup(5),
     forward = |x| {
         let x = max_pool2d(relu(bn1(conv1(x))), 2);
         let x = max_pool2d(relu(bn2(conv2(x))), 2);
@@ -93,5 +93,5 @@ fn parse(mut parser: lexopt::Parser) -> std::result::Result<(usize, u64, bool), 
             _ => return Err(argument.unexpected()),
         }
     }
-    Ok((epochs.unwrap_or(if short { 1 } else { 14 }), seed, short))
+    Ok((epochs.unwrap_or(if short { 1 } else { 40 }), seed, short))
 }
