@@ -184,6 +184,6 @@ where
 }
 
 /// Prepends `context`, such as a file, a tensor or the position of a byte, to the message of an error.
-pub(crate) fn with_context<T>(context: impl Display, result: Result<T>) -> Result<T> {
+pub(crate) fn with_context<T, E: Display>(context: impl Display, result: Result<T, E>) -> Result<T> {
     result.map_err(|error| Error::msg(format!("{context}: {error}")))
 }

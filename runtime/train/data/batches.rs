@@ -93,34 +93,24 @@ impl<B: Batch + Clone> Batches for Vec<B> {
     }
 }
 
-impl<B: Batches + ?Sized> Batches for &B {
-    type Batch = B::Batch;
+macro_rules! forward_to_content {
+    ($($pointer:ty),+) => {
+        $(impl<B: Batches + ?Sized> Batches for $pointer {
+            type Batch = B::Batch;
 
-    fn epoch(&self) -> Result<Epoch<'_, B::Batch>> {
-        (**self).epoch()
-    }
+            fn epoch(&self) -> Result<Epoch<'_, B::Batch>> {
+                (**self).epoch()
+            }
 
-    fn len_hint(&self) -> Option<usize> {
-        (**self).len_hint()
-    }
+            fn len_hint(&self) -> Option<usize> {
+                (**self).len_hint()
+            }
 
-    fn set_epoch(&self, epoch: u64) {
-        (**self).set_epoch(epoch);
-    }
+            fn set_epoch(&self, epoch: u64) {
+                (**self).set_epoch(epoch);
+            }
+        })+
+    };
 }
 
-impl<B: Batches + ?Sized> Batches for Box<B> {
-    type Batch = B::Batch;
-
-    fn epoch(&self) -> Result<Epoch<'_, B::Batch>> {
-        (**self).epoch()
-    }
-
-    fn len_hint(&self) -> Option<usize> {
-        (**self).len_hint()
-    }
-
-    fn set_epoch(&self, epoch: u64) {
-        (**self).set_epoch(epoch);
-    }
-}
+forward_to_content!(&B, Box<B>);

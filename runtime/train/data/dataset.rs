@@ -95,29 +95,23 @@ pub trait Dataset: Send + Sync {
     }
 }
 
-impl<D: Dataset + ?Sized> Dataset for Arc<D> {
-    type Example = D::Example;
+macro_rules! forward_to_content {
+    ($($pointer:ty),+) => {
+        $(impl<D: Dataset + ?Sized> Dataset for $pointer {
+            type Example = D::Example;
 
-    fn len(&self) -> usize {
-        (**self).len()
-    }
+            fn len(&self) -> usize {
+                (**self).len()
+            }
 
-    fn get(&self, index: usize, rng: &mut Generator) -> Result<Self::Example> {
-        (**self).get(index, rng)
-    }
+            fn get(&self, index: usize, rng: &mut Generator) -> Result<Self::Example> {
+                (**self).get(index, rng)
+            }
+        })+
+    };
 }
 
-impl<D: Dataset + ?Sized> Dataset for Box<D> {
-    type Example = D::Example;
-
-    fn len(&self) -> usize {
-        (**self).len()
-    }
-
-    fn get(&self, index: usize, rng: &mut Generator) -> Result<Self::Example> {
-        (**self).get(index, rng)
-    }
-}
+forward_to_content!(Arc<D>, Box<D>);
 
 /// The data set that [`Dataset::map`] returns.
 ///

@@ -1,6 +1,7 @@
 //! The callback that writes the files of a run.
 
 use std::fs;
+use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -8,12 +9,13 @@ use std::time::Instant;
 use serde_json::Value;
 
 use crate::Result;
+use crate::checkpoint::write_atomically;
 use crate::train::evaluate::Evaluation;
 use crate::train::history::EpochReport;
 use crate::train::trainer::{Callback, StepReport};
 
 use super::start::Start;
-use super::table::{Cell, Table, at, number};
+use super::table::{Cell, Table, number};
 use super::tensorboard::EventWriter;
 use super::{CONFIG, EPOCH, LEARNING_RATE, LOSS, METRICS, SECONDS, STEP, STEPS, TRAIN_PREFIX, VALID_PREFIX};
 
@@ -72,7 +74,7 @@ impl RunLog {
     /// Writes the settings of the run.
     fn write_config(&self) -> Result<()> {
         let path = self.directory.join(CONFIG);
-        fs::write(&path, format!("{:#}\n", self.config)).map_err(|error| at(&path, error))
+        write_atomically(path, |file| Ok(writeln!(file, "{:#}", self.config)?))
     }
 
     /// Adds the size of the first batch to the settings.

@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::checkpoint::with_context;
 use crate::{Error, Result};
 
-use super::table::{at, read_numbers};
+use super::table::read_numbers;
 use super::tensorboard::EventWriter;
 use super::{METRICS, SECONDS, STEPS};
 
@@ -48,7 +49,7 @@ impl Start<'_> {
         if self.every == 0 {
             return Err(Error::msg("log_every: expected an interval of at least 1 step, found 0"));
         }
-        fs::create_dir_all(self.directory).map_err(|error| at(self.directory, error))?;
+        with_context(self.directory.display(), fs::create_dir_all(self.directory))?;
         let tables = [METRICS, STEPS].map(|name| self.directory.join(name));
         match tables.iter().find(|path| path.exists()) {
             Some(path) if !self.resume => Err(Error::msg(format!(

@@ -4,7 +4,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use crate::{Error, Result};
+use crate::Result;
+use crate::checkpoint::with_context;
 
 use super::csv::{Rows, format_row};
 
@@ -25,7 +26,7 @@ impl Table {
     /// # Errors
     /// Fails if the file cannot be read or written, or if it is another table, without a column `key`.
     pub fn open(path: PathBuf, key: &str, last: usize) -> Result<Self> {
-        Self::try_open(&path, key, last).map_err(|error| at(&path, error))
+        with_context(path.display(), Self::try_open(&path, key, last))
     }
 
     fn try_open(path: &Path, key: &str, last: usize) -> io::Result<Self> {
@@ -46,7 +47,8 @@ impl Table {
 
     /// Appends a row. Adds the columns that the table does not have.
     pub fn append(&mut self, row: &[Cell]) -> Result<()> {
-        self.try_append(row).map_err(|error| at(&self.path, error))
+        let appended = self.try_append(row);
+        with_context(self.path.display(), appended)
     }
 
     fn try_append(&mut self, row: &[Cell]) -> io::Result<()> {
@@ -101,14 +103,13 @@ pub(super) fn number(value: f64) -> String {
 /// Calls `visit` with each row of the table at `path`, as the values of `columns`. The value of a cell that is empty or
 /// is not a number is NaN, and a column that the table lacks has only such cells.
 pub(super) fn read_numbers(path: &Path, mut visit: impl FnMut(&Columns<'_>)) -> Result<()> {
-    let context = |error| at(path, error);
     let mut rows = match File::open(path) {
         Ok(file) => Rows::new(file),
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(context(error)),
+        Err(error) => return with_context(path.display(), Err(error)),
     };
-    let Some(names) = rows.next_row().map_err(context)? else { return Ok(()) };
-    while let Some(cells) = rows.next_row().map_err(context)? {
+    let Some(names) = with_context(path.display(), rows.next_row())? else { return Ok(()) };
+    while let Some(cells) = with_context(path.display(), rows.next_row())? {
         visit(&Columns { names: &names, cells: &cells });
     }
     Ok(())
@@ -131,10 +132,6 @@ impl<'a> Columns<'a> {
     pub fn get(&self, name: &str) -> f64 {
         self.iter().find(|(column, _)| *column == name).map_or(f64::NAN, |(_, number)| number)
     }
-}
-
-pub(super) fn at(path: &Path, error: io::Error) -> Error {
-    Error::msg(format!("{}: {error}", path.display()))
 }
 
 #[cfg(test)]

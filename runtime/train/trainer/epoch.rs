@@ -13,7 +13,7 @@ use crate::train::tally::BatchLoss;
 use crate::{Error, Result};
 
 use super::Trainer;
-use super::callback::StepReport;
+use super::callback::{Callback, StepReport};
 use super::interrupt::InterruptGuard;
 use super::run::Run;
 use super::step::Stepped;
@@ -38,7 +38,7 @@ impl<M: Module, O: 'static, T: 'static> Trainer<'_, M, O, T> {
                 continue;
             }
             let report = self.train_batch(run, &batch)?;
-            stop = stop.or(self.after_step(&report)?);
+            stop = stop.or(self.notify(|callback| callback.on_step(&report))?);
             // Accumulated gradients belong to no state, so training stops and saves only after a step.
             if run.stepper.has_accumulated() {
                 continue;
@@ -90,11 +90,14 @@ impl<M: Module, O: 'static, T: 'static> Trainer<'_, M, O, T> {
         display.run(|| Some(Evaluation { metrics: values().collect(), ..tally.evaluation()? }))?
     }
 
-    /// Runs the callbacks of a step.
-    fn after_step(&mut self, report: &StepReport) -> Result<Option<Stop>> {
+    /// Runs a method of the callbacks. Returns the stop that one of them demands, or `None`.
+    pub(super) fn notify(
+        &mut self,
+        mut call: impl FnMut(&mut (dyn Callback + '_)) -> Result<ControlFlow<()>>,
+    ) -> Result<Option<Stop>> {
         let mut stop = None;
         for callback in &mut self.callbacks {
-            if let ControlFlow::Break(()) = callback.on_step(report)? {
+            if let ControlFlow::Break(()) = call(&mut **callback)? {
                 stop = Some(Stop::Callback);
             }
         }

@@ -5,7 +5,8 @@ use std::cmp::Reverse;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::{Error, Result};
+use crate::Result;
+use crate::checkpoint::with_context;
 
 const EXTENSION: &str = ".safetensors";
 const BEST: &str = "-best";
@@ -60,13 +61,13 @@ pub(super) fn list(directory: &Path) -> Result<Vec<(Position, PathBuf)>> {
 
 /// Returns the names of the files in a directory, or none if there is no directory.
 fn names(directory: &Path) -> Result<Vec<String>> {
-    let context = |error| Error::msg(format!("{}: {error}", directory.display()));
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(context(error)),
+        Err(error) => return with_context(directory.display(), Err(error)),
     };
-    let names = entries.map(|entry| Ok(entry.map_err(context)?.file_name().into_string().ok()));
+    let names =
+        entries.map(|entry| Ok(with_context(directory.display(), entry)?.file_name().into_string().ok()));
     Ok(names.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
 }
 
@@ -79,7 +80,7 @@ pub(super) fn prune(directory: &Path, keep: usize) -> Result<()> {
     let kept = [best(0), best(keep - 1)];
     for (index, (_, path)) in files.iter().enumerate().skip(keep) {
         if !kept.contains(&Some(index)) {
-            fs::remove_file(path).map_err(|error| Error::msg(format!("{}: {error}", path.display())))?;
+            with_context(path.display(), fs::remove_file(path))?;
         }
     }
     Ok(())
@@ -87,12 +88,11 @@ pub(super) fn prune(directory: &Path, keep: usize) -> Result<()> {
 
 /// Creates the directory if it does not exist, and removes the temporary files that killed processes left.
 pub(super) fn prepare(directory: &Path) -> Result<()> {
-    let context = |error| Error::msg(format!("{}: {error}", directory.display()));
-    fs::create_dir_all(directory).map_err(context)?;
+    with_context(directory.display(), fs::create_dir_all(directory))?;
     for name in names(directory)? {
         let target = name.strip_prefix('.').and_then(|name| name.strip_suffix(".tmp"));
         if target.is_some_and(|target| Position::parse(target).is_some()) {
-            fs::remove_file(directory.join(name)).map_err(context)?;
+            with_context(directory.display(), fs::remove_file(directory.join(name)))?;
         }
     }
     Ok(())

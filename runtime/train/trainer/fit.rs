@@ -1,7 +1,5 @@
 //! The epochs of a run: training, validation and reports.
 
-use std::ops::ControlFlow;
-
 use crate::Result;
 use crate::module::{Forward, Module};
 use crate::signal::IntoTensors;
@@ -156,12 +154,7 @@ impl<'a, M: Module, O: 'static, T: 'static> Trainer<'a, M, O, T> {
         if is_best && self.run_settings.keep_best {
             run.best = Some(copy_values(run.network(self.model))?);
         }
-        let mut stop = None;
-        for callback in &mut self.callbacks {
-            if let ControlFlow::Break(()) = callback.on_epoch(&report)? {
-                stop = Some(Stop::Callback);
-            }
-        }
+        let stop = self.notify(|callback| callback.on_epoch(&report))?;
         // After the callbacks, so that a run that continues from the checkpoint has the epoch in its log.
         if is_best || self.is_checkpoint_due(run) {
             self.save(run, is_best)?;

@@ -187,8 +187,7 @@ impl<'a, M: Module, O: 'static, T: 'static> Trainer<'a, M, O, T> {
         D: Batches<Batch: Batch<Target = T>>,
         M: Forward<<D::Batch as Batch>::Input, Output: IntoTensors<Tensors = O>>,
     {
-        let average = self.run.as_ref().and_then(|run| run.stepper.average.as_ref());
-        let network = average.map_or(self.model, |average| average.network());
+        let network = self.run.as_ref().map_or(self.model, |run| run.network(self.model));
         evaluate_with(network, &*self.step.loss, &mut self.metrics, data)
     }
 

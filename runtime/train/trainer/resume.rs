@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::checkpoint::StateDict;
+use crate::checkpoint::{StateDict, with_context};
 use crate::module::Module;
 use crate::{Error, Result};
 
@@ -92,5 +92,5 @@ fn best_values<M: Module>(run: &Run<M>, files: &[(Position, PathBuf)]) -> Result
 fn set_aside(path: &Path) -> Result<()> {
     let mut name = path.as_os_str().to_owned();
     name.push(".damaged");
-    fs::rename(path, name).map_err(|error| Error::msg(format!("{}: {error}", path.display())))
+    with_context(path.display(), fs::rename(path, name))
 }

@@ -40,16 +40,6 @@ pub(super) struct RunSettings {
     pub total_steps: Option<usize>,
 }
 
-impl<O, T> StepSettings<'_, O, T> {
-    /// Checks the settings.
-    pub fn validate(&self) -> Result<()> {
-        if self.accumulate == 0 {
-            return Err(Error::msg("accumulate: expected at least 1 batch for each step, found 0"));
-        }
-        Ok(())
-    }
-}
-
 impl<'a, M, O, T> Trainer<'a, M, O, T> {
     /// Sets the loss: a function such as `cross_entropy`, or a value such as `CrossEntropyLoss::new().ignore_index(0)`.
     pub fn loss(mut self, loss: impl Loss<O, T> + 'a) -> Self {
@@ -351,6 +341,14 @@ impl<O, T> StepSettings<'_, O, T> {
             precision: Precision::F32,
             allow_non_finite: false,
         }
+    }
+
+    /// Checks the settings.
+    pub fn validate(&self) -> Result<()> {
+        if self.accumulate == 0 {
+            return Err(Error::msg("accumulate: expected at least 1 batch for each step, found 0"));
+        }
+        Ok(())
     }
 }
 

@@ -122,7 +122,6 @@ impl<B: Send + 'static> Iterator for LoaderEpoch<B> {
         let count = n.min(self.batches - self.next);
         if count > 0 {
             self.next += count;
-            self.is_empty = false;
             if let Some(workers) = &self.running {
                 workers.skip(count);
             }

@@ -10,12 +10,11 @@ mod drawer;
 mod figure;
 mod png;
 
-use std::fs;
+use std::io::Write;
 use std::path::Path;
 
+use crate::checkpoint::write_atomically;
 use crate::{Error, Result};
-
-use super::table::at;
 
 pub(super) use drawer::CurveDrawer;
 
@@ -64,14 +63,9 @@ fn draw(directory: &Path) -> Result<bool> {
         return Ok(false);
     }
     let title = directory.file_name().unwrap_or(directory.as_os_str()).to_string_lossy();
-    write(&directory.join("curves.svg"), figure::svg(&title, &charts)?.as_bytes())?;
-    write(&directory.join("curves.png"), &figure::png(&title, &charts)?)?;
+    let svg = figure::svg(&title, &charts)?;
+    let png = figure::png(&title, &charts)?;
+    write_atomically(directory.join("curves.svg"), |file| Ok(file.write_all(svg.as_bytes())?))?;
+    write_atomically(directory.join("curves.png"), |file| Ok(file.write_all(&png)?))?;
     Ok(true)
-}
-
-/// Writes a file atomically, so that a program that shows it never reads a part.
-fn write(path: &Path, content: &[u8]) -> Result<()> {
-    let temporary = path.with_extension("tmp");
-    fs::write(&temporary, content).map_err(|error| at(&temporary, error))?;
-    fs::rename(&temporary, path).map_err(|error| at(path, error))
 }

@@ -9,7 +9,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::{Error, Result};
+use crate::Result;
+use crate::checkpoint::with_context;
 
 use event::{What, event};
 use record::record;
@@ -50,11 +51,11 @@ impl EventWriter {
     /// Fails if the directory or the file cannot be created.
     pub fn create(directory: impl AsRef<Path>) -> Result<Self> {
         let directory = directory.as_ref();
-        fs::create_dir_all(directory).map_err(|error| at(directory, error))?;
+        with_context(directory.display(), fs::create_dir_all(directory))?;
         let newest = newest_time(directory)?;
         let seconds = (now() as u64).max(newest.map_or(0, |newest| newest.saturating_add(1)));
         let path = directory.join(format!("{PREFIX}{seconds:010}.{}.{}.0", host(), std::process::id()));
-        let file = File::create_new(&path).map_err(|error| at(&path, error))?;
+        let file = with_context(path.display(), File::create_new(&path))?;
         let mut writer = Self { file, path };
         writer.write(0, &What::FileVersion)?;
         Ok(writer)
@@ -112,12 +113,8 @@ impl EventWriter {
 
     fn write(&mut self, step: u64, what: &What<'_>) -> Result<()> {
         let record = record(&event(now(), step, what));
-        self.file.write_all(&record).map_err(|error| at(&self.path, error))
+        with_context(self.path.display(), self.file.write_all(&record))
     }
-}
-
-fn at(path: &Path, error: std::io::Error) -> Error {
-    Error::msg(format!("{}: {error}", path.display()))
 }
 
 /// Returns the seconds since 1970.
@@ -128,8 +125,8 @@ fn now() -> f64 {
 /// Returns the time in the names of the event files in `directory`, the largest of several.
 fn newest_time(directory: &Path) -> Result<Option<u64>> {
     let mut newest = None;
-    for entry in fs::read_dir(directory).map_err(|error| at(directory, error))? {
-        let name = entry.map_err(|error| at(directory, error))?.file_name();
+    for entry in with_context(directory.display(), fs::read_dir(directory))? {
+        let name = with_context(directory.display(), entry)?.file_name();
         newest = newest.max(name.to_str().and_then(time));
     }
     Ok(newest)
