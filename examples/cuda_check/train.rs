@@ -70,6 +70,7 @@ fn train(short: bool, device: &Device) -> Result<f64> {
         check_capture(&model, &images.narrow(0, 8_000, 64)?)?;
     }
     last.valid
+        .as_ref()
         .and_then(|valid| valid.accuracy)
         .ok_or_else(|| Error::msg("expected an accuracy on the validation data"))
 }
