@@ -72,6 +72,7 @@ mod module;
 mod ops;
 pub mod prelude;
 pub mod random;
+mod recompute;
 mod registry;
 mod reuse;
 mod scope;
@@ -114,6 +115,7 @@ pub use kernels::{backward, is_exact, set_exact};
 pub use load::{Load, LoadReport, ShapeMismatch};
 pub use module::{Forward, ForwardContainer, ForwardWith, Layer, Mode, Module, Visitor, VisitorMut};
 pub use random::manual_seed;
+pub use recompute::is_recomputing;
 pub use registry::{Eval, Network};
 /// The kernels, for use without the derive.
 pub use sconce_kernels as kernels;

@@ -4,6 +4,7 @@
 //! same numbers again. Numbers are drawn on the CPU and then copied to the device, so the initial parameters of a
 //! network do not depend on its device. Only dropout masks are drawn on the device.
 
+use std::cell::RefCell;
 use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
@@ -21,6 +22,11 @@ use crate::{Error, Result};
 static GENERATOR: LazyLock<Mutex<Generator>> = LazyLock::new(|| {
     Mutex::new(Generator { rng: ChaCha12Rng::from_os_rng(), seeded_devices: None, seed: None })
 });
+
+thread_local! {
+    /// The generator that replaces [`GENERATOR`] in this thread during [`with_seed`].
+    static REPLACEMENT: RefCell<Option<Generator>> = const { RefCell::new(None) };
+}
 
 struct Generator {
     rng: ChaCha12Rng,
@@ -47,8 +53,28 @@ struct Generator {
 /// # Ok::<(), sconce::Error>(())
 /// ```
 pub fn manual_seed(seed: u64) {
-    let rng = ChaCha12Rng::seed_from_u64(seed);
-    *generator() = Generator { rng, seeded_devices: Some(HashSet::new()), seed: Some(seed) };
+    *generator() = Generator::seeded(seed);
+}
+
+impl Generator {
+    fn seeded(seed: u64) -> Self {
+        let rng = ChaCha12Rng::seed_from_u64(seed);
+        Self { rng, seeded_devices: Some(HashSet::new()), seed: Some(seed) }
+    }
+}
+
+/// Runs `f` with random numbers of their own: this thread draws from a generator with this seed, and no other thread does.
+///
+/// The generator of a GPU continues from the numbers that `f` drew.
+pub(crate) fn with_seed<T>(seed: u64, f: impl FnOnce() -> T) -> T {
+    struct Restore(Option<Generator>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            REPLACEMENT.set(self.0.take());
+        }
+    }
+    let _restore = Restore(REPLACEMENT.replace(Some(Generator::seeded(seed))));
+    f()
 }
 
 /// Returns the seed of the last call of [`manual_seed`], or `None` before it.
@@ -240,7 +266,7 @@ pub fn permutation(n: u32) -> Vec<u32> {
 
 /// Draws a seed, for generators of their own.
 pub(crate) fn draw_seed() -> u64 {
-    generator().rng.next_u64()
+    with_generator(|generator| generator.rng.next_u64())
 }
 
 /// Draws `count` numbers from `rng`. `convert` appends numbers that it makes from random bytes, in the order of the bytes.
@@ -258,17 +284,23 @@ fn draw(mut rng: ChaCha12Rng, count: usize, convert: impl Fn(&[u8], &mut Vec<f64
 /// Returns a new generator that is seeded by the shared one, so that the shared generator is not locked while a large
 /// tensor is drawn.
 fn split_generator() -> ChaCha12Rng {
-    ChaCha12Rng::from_rng(&mut generator().rng)
+    with_generator(|generator| ChaCha12Rng::from_rng(&mut generator.rng))
 }
 
 /// Seeds the generator of `device`, once after each [`manual_seed`].
 fn seed_device(device: &Device) -> Result<()> {
-    let mut generator = generator();
-    let Generator { rng, seeded_devices: Some(seeded_devices), .. } = &mut *generator else { return Ok(()) };
-    if seeded_devices.insert(device.location()) {
-        device.set_seed(rng.next_u64())?;
-    }
-    Ok(())
+    with_generator(|Generator { rng, seeded_devices, .. }| {
+        let is_new = seeded_devices.as_mut().is_some_and(|seeded| seeded.insert(device.location()));
+        if is_new { Ok(device.set_seed(rng.next_u64())?) } else { Ok(()) }
+    })
+}
+
+/// Passes the generator of this thread to `f`: the one of [`with_seed`], or else the shared one.
+fn with_generator<T>(f: impl FnOnce(&mut Generator) -> T) -> T {
+    REPLACEMENT.with_borrow_mut(|replacement| match replacement {
+        Some(generator) => f(generator),
+        None => f(&mut generator()),
+    })
 }
 
 /// Locks the shared generator.

@@ -66,6 +66,8 @@ pub struct Field {
     pub key: Name,
     pub rename: Option<Keyed<syn::LitStr>>,
     pub mode: Option<Ident>,
+    /// The key `recompute`, if the backward pass runs the field again.
+    pub recompute: Option<Ident>,
     pub tie: Option<syn::LitStr>,
     /// Whether the attribute that says how the field is built has a syntax error.
     pub is_broken: bool,
@@ -203,6 +205,7 @@ impl Field {
             place: if in_enum { quote!((*#local)) } else { quote!(self.#member) },
             rename: attrs.rename.clone(),
             mode: attrs.mode.as_ref().map(|mode| mode.value.clone()),
+            recompute: attrs.recompute.as_ref().map(|recompute| recompute.key.clone()),
             tie: attrs.tie.as_ref().map(|tie| tie.value.clone()),
             is_broken: attrs.is_broken,
             role: Role::new(ctxt, attrs, &node.ty),

@@ -61,6 +61,7 @@ pub struct FieldAttrs {
     pub skip: Option<Keyed<Option<Expr>>>,
     pub rename: Option<Keyed<LitStr>>,
     pub mode: Option<Keyed<Ident>>,
+    pub recompute: Option<Keyed<()>>,
     pub tie: Option<Keyed<LitStr>>,
     /// Whether `#[layer]`, `#[param]` or `#[buffer]` could not be parsed, so that its value is a placeholder.
     pub is_broken: bool,
@@ -117,7 +118,7 @@ pub struct TensorAttr {
 const STRUCT_KEYS: [&str; 8] =
     ["args", "config", "config_name", "forward", "loss", "optimizer", "schedule", "crate"];
 const VARIANT_KEYS: [&str; 2] = ["when", "forward"];
-const FIELD_KEYS: [&str; 4] = ["rename", "skip", "mode", "tie"];
+const FIELD_KEYS: [&str; 5] = ["rename", "skip", "mode", "recompute", "tie"];
 
 impl ContainerAttrs {
     pub fn of_item(ctxt: &Ctxt, attrs: &[Attribute]) -> Self {
@@ -165,6 +166,7 @@ impl FieldAttrs {
             each_key(ctxt, attr, |key, input| match key.to_string().as_str() {
                 "rename" => set(ctxt, &mut this.rename, key, value(input)?),
                 "mode" => set(ctxt, &mut this.mode, key, parse_mode(input)?),
+                "recompute" => set(ctxt, &mut this.recompute, key, ()),
                 "tie" => set(ctxt, &mut this.tie, key, value(input)?),
                 "skip" => {
                     let given = if input.peek(Token![=]) { Some(expr(ctxt, input)?) } else { None };

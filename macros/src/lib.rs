@@ -529,6 +529,18 @@ use syn::{DeriveInput, parse_macro_input};
 /// Pins a field to a mode, for example a frozen batch norm. With `mode = train`, a dropout layer is always active. At
 /// run time, `Network::set_mode` pins a field, and overrides this attribute.
 ///
+/// ## `#[module(recompute)]`
+///
+/// Saves memory in training, like `torch.utils.checkpoint`: a call of the layer keeps its inputs instead of its
+/// intermediate results, and the backward pass runs the layer again. Each call is repeated on its own, so mark the
+/// blocks of a deep network. In a list, call the elements by index: `for i in 0..n { x = blocks[i](x); }`.
+///
+/// The repetition draws the random numbers of the first run, for dropout, and does not update running statistics. Without
+/// random numbers, outputs and gradients have the same bits as without `recompute`. The layer returns one signal. Its inputs are signals, tensors, numbers,
+/// booleans, and options, lists and tuples of them. A layer of your own that updates a buffer asks
+/// `sconce::is_recomputing()` first. The derive cannot change calls in a forward function or through a reference, such as
+/// the elements of an iterator.
+///
 /// ## `#[module(tie = "embed.weight")]`
 ///
 /// Shares the parameter of another field. Lists of parameters contain the shared parameter once, under the first of its

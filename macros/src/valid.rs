@@ -133,8 +133,14 @@ pub fn not_kept(arg: &str) -> String {
     )
 }
 
-/// Checks that a forward closure has at least one input, takes signals by value, and is not async.
+/// Checks that a forward closure has at least one input, takes signals by value, and is not async. Checks that a forward
+/// function, whose calls the derive cannot change, has no fields to recompute.
 fn forward(ctxt: &Ctxt, variant: &Variant) {
+    if let Forward::Function(_) = &variant.forward {
+        for recompute in variant.fields.iter().filter_map(|field| field.recompute.as_ref()) {
+            ctxt.error_on(recompute, "`recompute` needs a forward closure, or no `forward`");
+        }
+    }
     let Forward::Closure(closure) = &variant.forward else { return };
     if closure.inputs.is_empty() {
         let span = closure.inputs_begin.spans[0];
@@ -177,6 +183,11 @@ fn role(ctxt: &Ctxt, input: &Input, field: &Field) {
         && let Some(mode) = &field.mode
     {
         ctxt.error_on(mode, "only a layer can have a mode");
+    }
+    if !field.is_layer()
+        && let Some(recompute) = &field.recompute
+    {
+        ctxt.error_on(recompute, "only a layer can be recomputed");
     }
     if let (Role::Skip(_), Some(rename)) = (&field.role, &field.rename) {
         ctxt.error_on(&rename.key, "a skipped field is not in checkpoints and cannot be renamed");

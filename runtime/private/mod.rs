@@ -19,6 +19,7 @@ pub use serde;
 pub use crate::call_once::*;
 pub use crate::dispatch::*;
 pub use crate::display::display;
+pub use crate::recompute::*;
 pub use crate::reuse::*;
 pub use crate::scope::BuildScope;
 

@@ -5,23 +5,14 @@ use std::path::Path;
 
 use sconce::checkpoint;
 use sconce::prelude::*;
+use sconce_kernels::testing::hashed_uniform;
 
 use crate::assert_close;
 use crate::networks::stochastic_depth::StochasticDepth;
 use crate::networks::{convnext, densenet, efficientnet, googlenet, mobilenet, resnet, squeezenet, vgg};
 
-/// Returns `n` pseudorandom numbers for the tensor `index`, uniformly distributed in ±0.5. The golden data was computed
-/// with the same numbers.
-fn uniform(index: u32, n: usize) -> impl Iterator<Item = f64> {
-    (0..n as u32).map(move |i| {
-        let mut h = i.wrapping_mul(0x9E37_79B1).wrapping_add(index.wrapping_mul(0x85EB_CA77));
-        h = (h ^ (h >> 15)).wrapping_mul(0x2C1B_3C6D);
-        h = (h ^ (h >> 12)).wrapping_mul(0x297A_2D39);
-        f64::from(h ^ (h >> 15)) / 2f64.powi(32) - 0.5
-    })
-}
-
-/// Returns the value of entry `index` of a state dict, which depends on the index, the name and the shape.
+/// Returns the value of entry `index` of a state dict, which depends on the index, the name and the shape. The golden
+/// data was computed with the same values.
 fn value(name: &str, index: u32, dims: &[usize]) -> Result<Tensor> {
     let elements: usize = dims.iter().product();
     if name.ends_with("num_batches_tracked") {
@@ -34,8 +25,7 @@ fn value(name: &str, index: u32, dims: &[usize]) -> Result<Tensor> {
         Some("weight") => (0.5, 1.),
         _ => (0.2, 0.),
     };
-    let data: Vec<f32> = uniform(index, elements).map(|u| (offset + scale * u) as f32).collect();
-    Ok(Tensor::from_vec(data, dims, &Device::Cpu)?)
+    Ok(Tensor::from_vec(hashed_uniform(index, elements, offset, scale), dims, &Device::Cpu)?)
 }
 
 /// A network with the weights that [`value`] computes, and PyTorch's outputs and gradients for them.

@@ -13,6 +13,7 @@ mod common;
 mod exact;
 mod fit;
 mod progress;
+mod recompute;
 #[allow(dead_code)] // The tests use only one network of this file.
 #[path = "../../examples/networks/resnet.rs"]
 mod resnet;

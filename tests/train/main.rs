@@ -16,6 +16,7 @@ mod metrics;
 mod optimizers;
 mod precision;
 mod readers;
+mod recompute;
 mod sampling;
 mod schedules;
 mod trainer;

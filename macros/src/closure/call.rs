@@ -100,7 +100,7 @@ impl Walker<'_> {
     fn walk_field_call(&mut self, field: usize, call: &mut ExprCall) -> TokenStream {
         let span = call.func.span();
         let layer = self.layer(&mut call.func);
-        self.layer_call("call", field, layer, None, std::mem::take(&mut call.args), span)
+        self.layer_call("", field, layer, None, std::mem::take(&mut call.args), span)
     }
 
     /// Returns a reference to the field in `conv1(x)` or `self.conv1(x)`.
@@ -120,10 +120,11 @@ impl Walker<'_> {
     }
 
     /// Returns `__private::call(conv1, "conv1", Into::into(x), mode)`. The index, if there is one, follows the name.
-    /// With several inputs, the input is a tuple and the function is `call_with`.
+    /// With several inputs, the input is a tuple and the function is `call_with`. The functions for a field with
+    /// `recompute` begin with this word instead of `call`.
     fn layer_call(
         &mut self,
-        function: &str,
+        suffix: &str,
         field: usize,
         layer: TokenStream,
         index: Option<TokenStream>,
@@ -131,7 +132,9 @@ impl Walker<'_> {
         span: Span,
     ) -> TokenStream {
         let several = args.len() != 1;
-        let function = format_ident!("{function}{}", if several { "_with" } else { "" }, span = span);
+        let call = self.fields[field].call_function();
+        let function = format_ident!("{call}{suffix}{}", if several { "_with" } else { "" }, span = span);
+        self.record_call(field);
         // If the layer does not support several inputs, the compiler reports the error at this span.
         let layer = if several && index.is_none() { located(layer, span) } else { layer };
         let index = index.map(|index| quote_spanned!(span=> #index,));
@@ -148,7 +151,7 @@ impl Walker<'_> {
         let mut indices = Vec::new();
         let list = self.walk_element(&mut call.func, &mut indices);
         let nested = indices.into_iter().reduce(|outer, inner| quote!((#outer, #inner)));
-        self.layer_call("call_element", field, list, nested, std::mem::take(&mut call.args), span)
+        self.layer_call("_element", field, list, nested, std::mem::take(&mut call.args), span)
     }
 
     /// Returns a reference to the list `blocks` in `blocks[i]`, and appends the indices to `indices`, outermost first.
@@ -222,7 +225,7 @@ impl Walker<'_> {
             let span = call.method.span();
             let place = self.use_field(field, span);
             let args = std::mem::take(&mut call.args);
-            *expr = Expr::Verbatim(self.layer_call("call", field, quote!(&#place), None, args, span));
+            *expr = Expr::Verbatim(self.layer_call("", field, quote!(&#place), None, args, span));
             return;
         }
         if is_self(&call.receiver) && call.turbofish.is_none() {

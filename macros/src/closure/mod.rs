@@ -30,6 +30,8 @@ mod walk;
 pub use output::OutputType;
 pub use walk::data;
 
+use std::collections::HashSet;
+
 use proc_macro2::TokenStream;
 use quote::ToTokens;
 use syn::{ExprClosure, Ident, Pat, Type, parse_quote};
@@ -58,6 +60,8 @@ pub struct Rewritten {
     pub unknown: Vec<Ident>,
     /// The methods of `self` that are not layers, each with the number of its arguments.
     pub methods: Vec<(Ident, usize)>,
+    /// The indices of the layer fields that the body calls by name.
+    pub called: HashSet<usize>,
 }
 
 /// One parameter of the closure.
@@ -123,5 +127,6 @@ pub fn rewrite(krate: &TokenStream, fields: &[Field], closure: &ExprClosure) -> 
         unused: walked.unused,
         unknown: walked.unknown,
         methods: walked.methods,
+        called: walked.called,
     }
 }

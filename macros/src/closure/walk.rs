@@ -50,6 +50,8 @@ pub(super) struct Walker<'a> {
     uses: Vec<Use>,
     /// The fields that are used.
     used: HashSet<usize>,
+    /// The indices of the layer fields that the body calls by name.
+    called: HashSet<usize>,
     /// The names of values that are neither locals nor fields.
     unknown: Vec<Ident>,
     /// The methods of `self` that are not layers, each with the number of its arguments.
@@ -77,6 +79,7 @@ impl<'a> Walker<'a> {
             modes: Vec::new(),
             uses: Vec::new(),
             used: HashSet::new(),
+            called: HashSet::new(),
             unknown: Vec::new(),
             methods: Vec::new(),
             uses_self: false,
@@ -399,6 +402,11 @@ impl<'a> Walker<'a> {
         self.by_name.get(name_of(&field.member).as_str()).copied()
     }
 
+    /// Records a call of a layer field by its name.
+    pub fn record_call(&mut self, field: usize) {
+        self.called.insert(field);
+    }
+
     /// Returns the field as a place and marks it as used, for a call in method syntax: `self.conv1(x)`.
     pub fn use_field(&mut self, field: usize, span: Span) -> TokenStream {
         self.used.insert(field);
@@ -450,6 +458,7 @@ impl<'a> Walker<'a> {
             methods: self.methods,
             fields: self.variables,
             modes: self.modes,
+            called: self.called,
         }
     }
 }
@@ -462,6 +471,7 @@ pub(super) struct Walked {
     pub unused: Vec<usize>,
     pub unknown: Vec<Ident>,
     pub methods: Vec<(Ident, usize)>,
+    pub called: HashSet<usize>,
 }
 
 /// Returns the place of a field of `place`.

@@ -13,7 +13,7 @@ use crate::closure::{OutputType, Parameter, Rewritten, data};
 use crate::suggest::closest;
 
 use super::registry::field_access;
-use super::{Item, local, located};
+use super::{Item, local, located, private};
 
 /// The inputs and output of the forward pass, which are the same for all variants.
 struct Signature {
@@ -271,6 +271,8 @@ fn function_call(function: &syn::Expr) -> TokenStream {
 // let x = __private::sequential_field::<Conv2d>().call(&self.conv1, "conv1", input, mode);
 // let x = __private::sequential_field::<Relu>().call(&self.act1, "act1", x, mode);
 // x
+//
+// A field with `recompute` is called with `__private::recompute(&self.conv1, "conv1", input, mode)`.
 fn sequential(item: &Item, variant: usize) -> TokenStream {
     let input = local("input");
     let x = local("x");
@@ -279,6 +281,10 @@ fn sequential(item: &Item, variant: usize) -> TokenStream {
         let place = &field.place;
         let name = &field.name;
         let mode = field.mode_tokens(&item.input.krate);
+        if field.recompute.is_some() {
+            let private = private(&item.input.krate, field.ty.span());
+            return quote_spanned!(field.ty.span()=> let #x = #private::recompute(&#place, #name, #x, #mode););
+        }
         let access = field_access(item, variant, field);
         quote_spanned!(field.ty.span()=> let #x = #access.call(&#place, #name, #x, #mode);)
     });

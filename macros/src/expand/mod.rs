@@ -32,6 +32,7 @@ use crate::valid::not_kept;
 pub fn expand(ctxt: &Ctxt, input: &Input) -> TokenStream {
     let item = Item::new(input);
     check_args_in_forward(ctxt, &item);
+    check_recomputed_fields(ctxt, &item);
     let item = Item { stub: !ctxt.is_clean(), ..item };
     let parts = [
         import(input).unwrap_or_default(),
@@ -60,6 +61,22 @@ fn check_args_in_forward(ctxt: &Ctxt, item: &Item) {
     for used in item.rewritten.iter().flatten().flat_map(|rewritten| &rewritten.unknown) {
         if item.input.args.iter().any(|arg| arg.name.unraw() == used.unraw()) {
             ctxt.error_on(used, not_kept(&used.to_string()));
+        }
+    }
+}
+
+/// Reports fields with `recompute` that the forward closure does not call by name: `recompute` would have no effect.
+fn check_recomputed_fields(ctxt: &Ctxt, item: &Item) {
+    for (variant, rewritten) in item.input.variants.iter().zip(&item.rewritten) {
+        let Some(rewritten) = rewritten else { continue };
+        for (i, field) in variant.fields.iter().enumerate().filter(|(_, field)| field.is_layer()) {
+            if let (Some(recompute), false) = (&field.recompute, rewritten.called.contains(&i)) {
+                let name = &field.name;
+                let message = format!(
+                    "`recompute` has no effect: the forward closure does not call `{name}(x)` or `{name}[i](x)`"
+                );
+                ctxt.error_on(recompute, message);
+            }
         }
     }
 }
@@ -132,6 +149,11 @@ pub fn located(tokens: TokenStream, span: Span) -> TokenStream {
 }
 
 impl Field {
+    /// Returns the name of the function that calls this field.
+    pub fn call_function(&self) -> &'static str {
+        if self.recompute.is_some() { "recompute" } else { "call" }
+    }
+
     /// Returns the mode with which this field is called.
     pub fn mode_tokens(&self, krate: &TokenStream) -> TokenStream {
         let Some(mode) = &self.mode else {

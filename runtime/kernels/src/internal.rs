@@ -7,6 +7,7 @@ pub use crate::conv::shape::ConvShape;
 pub use crate::element::with_elements;
 pub use crate::empty::{empty_output, rebase_empty};
 pub use crate::error::without_backtrace;
+pub use crate::function::{function, with_gradient};
 pub use crate::layout::Layout;
 pub use crate::mapped::MappedFile;
 pub use crate::memory::{ActivationMemory, Arena, Lease, activation_memory, can_allocate};

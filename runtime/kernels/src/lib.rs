@@ -78,6 +78,7 @@ mod empty;
 mod error;
 mod exact;
 mod float;
+mod function;
 mod gemm;
 pub mod internal;
 mod layout;

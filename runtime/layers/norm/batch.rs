@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::kernels::norm;
 use crate::layers::{forward_methods, impl_fmt};
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
+use crate::recompute::is_recomputing;
 use crate::signal::{Deferred, Normalization, Signal};
 use crate::{Error, Result};
 
@@ -119,6 +120,7 @@ impl BatchNorm {
     fn update_running_stats(&self, values_per_channel: usize, [mean, var]: [Tensor; 2]) -> Result<()> {
         if let Some(running) = &self.0.running
             && values_per_channel > 1
+            && !is_recomputing()
         {
             let unbiased = (var * (values_per_channel as f64 / (values_per_channel as f64 - 1.)))?;
             running.increment_batch_count()?;

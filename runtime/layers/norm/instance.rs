@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::kernels::norm;
 use crate::layers::{forward_methods, impl_fmt};
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
+use crate::recompute::is_recomputing;
 use crate::signal::Signal;
 use crate::{Error, Result};
 
@@ -131,6 +132,7 @@ impl<const AXES: usize> InstanceNorm<AXES> {
         if let (Some(running), Some(momentum)) = (running, momentum)
             && values_per_channel > 1
             && x.elem_count() > 0
+            && !is_recomputing()
         {
             let (mean, var) = norm::instance_moments(x)?;
             let unbiased = (var.mean(0)? * (values_per_channel as f64 / (values_per_channel as f64 - 1.)))?;

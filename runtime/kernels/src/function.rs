@@ -1,0 +1,165 @@
+//! A node of candle's graph with any number of operands, whose gradients a closure computes. Candle's own nodes have at
+//! most three operands.
+//!
+//! In candle's graph, the operands are linked by a chain of numbers: each [`Link`] has the previous link and one operand,
+//! and the [`Output`] has the last link. The backward pass reaches the output first. It calls the closure and keeps the
+//! gradients of all operands until the pass reaches their links.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, ThreadId};
+
+use candle_core::backend::{BackendDevice, BackendStorage};
+use candle_core::{CpuStorage, CudaStorage, DType, Result, Shape, Storage, Tensor, bail};
+
+use crate::cuda::Operand as CudaOperand;
+use crate::operation::{self, CpuOperand, Operation};
+
+/// Returns a copy of `output` with the gradients that `gradients` computes.
+///
+/// - `operands`: the tensors on which the output depends. Each appears once and tracks gradients.
+/// - `output`: the value of the function. Its own graph is not used.
+/// - `gradients`: returns the gradient of each operand, or `None` for zero, from the gradient of the output. Each
+///   backward pass calls it once.
+///
+/// # Errors
+/// Fails if a tensor is on another device than the output, or if the memory is exhausted.
+pub fn function(
+    operands: &[Tensor],
+    output: Tensor,
+    gradients: impl Fn(&Tensor) -> Result<Vec<Option<Tensor>>> + Send + Sync + 'static,
+) -> Result<Tensor> {
+    let pending = Arc::new(Pending::default());
+    let mut chain = Tensor::zeros((), DType::F32, output.device())?;
+    for (index, operand) in operands.iter().enumerate() {
+        chain = operation::apply([&chain, operand], Link { index, pending: pending.clone() })?;
+    }
+    let value = Mutex::new(Some(output.detach()));
+    drop(output);
+    operation::apply([&chain], Output { value, count: operands.len(), gradients, pending })
+}
+
+/// The gradients of the operands that the running backward pass of each thread has not collected yet.
+#[derive(Default)]
+struct Pending(Mutex<HashMap<ThreadId, Vec<Option<Tensor>>>>);
+
+impl Pending {
+    fn put(&self, gradients: Vec<Option<Tensor>>) {
+        let mut pending = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        pending.insert(thread::current().id(), gradients);
+    }
+
+    /// Takes the gradient of operand `index`. The last operand is the first one that a backward pass reaches.
+    fn take(&self, index: usize) -> Option<Tensor> {
+        let mut pending = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let thread = thread::current().id();
+        let gradient = pending.get_mut(&thread)?.get_mut(index)?.take();
+        if index == 0 {
+            pending.remove(&thread);
+        }
+        gradient
+    }
+}
+
+/// A node for one operand, after the nodes for the operands before it.
+struct Link {
+    index: usize,
+    pending: Arc<Pending>,
+}
+
+impl Operation<2> for Link {
+    fn name(&self) -> &'static str {
+        "operand"
+    }
+
+    fn forward(&self, _: [CpuOperand; 2]) -> Result<(CpuStorage, Shape)> {
+        Ok((CpuStorage::F32(vec![0.]), Shape::from(())))
+    }
+
+    fn forward_on_cuda(&self, [(chain, _), _]: [CudaOperand; 2]) -> Result<(CudaStorage, Shape)> {
+        let shape = Shape::from(());
+        Ok((chain.device().zeros_impl(&shape, DType::F32)?, shape))
+    }
+
+    fn backward(
+        &self,
+        [_, operand]: [&Tensor; 2],
+        _: &Tensor,
+        number: &Tensor,
+    ) -> Result<[Option<Tensor>; 2]> {
+        let gradient = match self.pending.take(self.index) {
+            Some(gradient) => gradient,
+            None => operand.zeros_like()?,
+        };
+        Ok([Some(number.clone()), Some(gradient)])
+    }
+}
+
+/// The node of the output.
+struct Output<F> {
+    /// The value; `None` once candle holds a copy.
+    value: Mutex<Option<Tensor>>,
+    /// The number of operands.
+    count: usize,
+    gradients: F,
+    pending: Arc<Pending>,
+}
+
+impl<F> Output<F> {
+    /// Takes the value. Its elements are contiguous from the start of its storage.
+    fn take(&self) -> Result<Tensor> {
+        let value = self.value.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(value) = value else { bail!("function: the output was already taken") };
+        let is_packed = value.is_contiguous() && value.layout().start_offset() == 0;
+        if is_packed { Ok(value) } else { value.force_contiguous() }
+    }
+}
+
+impl<F> Operation<1> for Output<F>
+where
+    F: Fn(&Tensor) -> Result<Vec<Option<Tensor>>> + Send + Sync + 'static,
+{
+    fn name(&self) -> &'static str {
+        "function"
+    }
+
+    fn forward(&self, _: [CpuOperand; 1]) -> Result<(CpuStorage, Shape)> {
+        let value = self.take()?;
+        match &*value.storage_and_layout().0 {
+            Storage::Cpu(storage) => Ok((storage.clone(), value.shape().clone())),
+            _ => {
+                bail!("function: expected an output on the CPU, found one on {:?}", value.device().location())
+            }
+        }
+    }
+
+    fn forward_on_cuda(&self, _: [CudaOperand; 1]) -> Result<(CudaStorage, Shape)> {
+        let value = self.take()?;
+        let (storage, layout) = value.storage_and_layout();
+        match &*storage {
+            Storage::Cuda(storage) => Ok((storage.try_clone(layout)?, value.shape().clone())),
+            _ => {
+                bail!("function: expected an output on a CUDA device, found {:?}", value.device().location())
+            }
+        }
+    }
+
+    fn backward(&self, [chain]: [&Tensor; 1], _: &Tensor, gradient: &Tensor) -> Result<[Option<Tensor>; 1]> {
+        let gradients = (self.gradients)(gradient)?;
+        if gradients.len() != self.count {
+            bail!("function: expected {} gradients, found {}", self.count, gradients.len());
+        }
+        self.pending.put(gradients);
+        Ok([Some(chain.ones_like()?)])
+    }
+}
+
+/// Returns a number whose backward pass gives `x` the gradient `gradient`, to begin a backward pass at `x`.
+///
+/// # Errors
+/// Fails if the memory is exhausted.
+pub fn with_gradient(x: &Tensor, gradient: &Tensor) -> Result<Tensor> {
+    let number = Tensor::zeros((), DType::F32, x.device())?;
+    let gradient = gradient.detach();
+    function(std::slice::from_ref(x), number, move |_| Ok(vec![Some(gradient.clone())]))
+}

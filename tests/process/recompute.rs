@@ -1,0 +1,78 @@
+//! The memory of a training step with and without `#[module(recompute)]`.
+
+use sconce::prelude::*;
+
+use crate::{MEMORY, exclusive};
+
+const CHANNELS: usize = 8;
+const BLOCKS: usize = 16;
+
+/// A block that keeps the results of three convolutions and norms for the backward pass.
+#[derive(Module)]
+#[module(forward = |x| {
+    let y = relu(bn1(conv1(x)));
+    let y = relu(bn2(conv2(y)));
+    relu(bn3(conv3(y)) + x)
+})]
+struct Block {
+    #[layer(CHANNELS, CHANNELS, 3, padding = 1)]
+    conv1: Conv2d,
+    #[layer(CHANNELS)]
+    bn1: BatchNorm,
+    #[layer(CHANNELS, CHANNELS, 3, padding = 1)]
+    conv2: Conv2d,
+    #[layer(CHANNELS)]
+    bn2: BatchNorm,
+    #[layer(CHANNELS, CHANNELS, 3, padding = 1)]
+    conv3: Conv2d,
+    #[layer(CHANNELS)]
+    bn3: BatchNorm,
+}
+
+#[derive(Module)]
+struct Plain {
+    #[layer(; for _ in 0..BLOCKS)]
+    blocks: Vec<Block>,
+}
+
+#[derive(Module)]
+#[module(forward = |mut x| {
+    for i in 0..BLOCKS {
+        x = blocks[i](x);
+    }
+    x
+})]
+struct Recomputed {
+    #[layer(; for _ in 0..BLOCKS)]
+    #[module(recompute)]
+    blocks: Vec<Block>,
+}
+
+/// Returns the peak memory of a forward and backward pass in units of one activation of the network.
+fn peak_in_activations<N: Module + Forward<Signal, Output = Signal>>(network: &N) -> Result<f64> {
+    let x = Tensor::randn(0f32, 1., (4, CHANNELS, 32, 32), &Device::Cpu)?;
+    MEMORY.reset_peak_usage();
+    let before = MEMORY.current_usage();
+    let loss = network.call((&x).into(), Mode::Train).into_tensor()?.sqr()?.sum_all()?;
+    let grads = sconce::backward(&loss)?;
+    let peak = MEMORY.peak_usage() - before;
+    drop(grads);
+    Ok(peak as f64 / (x.elem_count() * size_of::<f32>()) as f64)
+}
+
+/// Without `recompute`, each block keeps at least 6 activations. With it, each block keeps its input and its output, and
+/// the backward pass adds what one block needs.
+#[test]
+fn recomputed_blocks_keep_only_their_inputs() -> Result<()> {
+    let _lock = exclusive();
+    let plain = Plain::new(&Device::Cpu)?;
+    let mut recomputed = Recomputed::new(&Device::Cpu)?;
+    recomputed.load_state_dict(&plain.state_dict())?;
+    // The first step allocates buffers that stay.
+    peak_in_activations(&plain)?;
+    let (plain, recomputed) = (peak_in_activations(&plain)?, peak_in_activations(&recomputed)?);
+    println!("peak in activations: {plain:.1} without recompute, {recomputed:.1} with it");
+    assert!(plain > 6. * BLOCKS as f64, "{plain}");
+    assert!(recomputed < 2. * BLOCKS as f64 + 20., "{recomputed}");
+    Ok(())
+}

@@ -1,0 +1,266 @@
+//! `#[module(recompute)]`: the outputs, gradients and buffers are those of the same network without it.
+
+use std::collections::BTreeMap;
+
+use sconce::candle::Var;
+use sconce::prelude::*;
+use sconce::train::mixed_precision;
+
+use crate::common::Rng;
+
+const DEVICE: Device = Device::Cpu;
+
+/// A residual block with buffers.
+#[derive(Module)]
+#[module(args(channels: usize), forward = |x| relu(bn2(conv2(relu(bn1(conv1(x))))) + x))]
+struct Block {
+    #[layer(channels, channels, 3, padding = 1, bias = false)]
+    conv1: Conv2d,
+    #[layer(channels)]
+    bn1: BatchNorm,
+    #[layer(channels, channels, 3, padding = 1)]
+    conv2: Conv2d,
+    #[layer(channels)]
+    bn2: BatchNorm,
+}
+
+/// Attention over a sequence with an optional mask, scaled by a number.
+#[derive(Module)]
+#[module(forward = |x, mask: Option<Tensor>, scale: f64| -> Signal {
+    let y = attention(x, mask);
+    y * scale
+})]
+struct Attend {
+    #[layer(8)]
+    attention: Masked,
+}
+
+/// Adds the mask to a projection.
+#[derive(Module)]
+#[module(args(width: usize), forward = |x, mask: Option<Tensor>| -> Signal {
+    let y = tanh(fc(x));
+    match mask {
+        Some(mask) => y + mask,
+        None => y,
+    }
+})]
+struct Masked {
+    #[layer(width, width)]
+    fc: Linear,
+}
+
+/// Defines a network twice: with and without `recompute`.
+macro_rules! networks {
+    ($($(#[$recompute:meta])? $name:ident)*) => {$(
+        #[derive(Module)]
+        #[module(forward = |x| {
+            let mut x = stem(x);
+            for i in 0..2 {
+                x = blocks[i](x);
+            }
+            let features = x.mean((2, 3));
+            let attended = attend(features, Some(Tensor::ones(8, DType::F32, &DEVICE)?), 0.5);
+            head(attend(attended, None, 2.0))
+        })]
+        struct $name {
+            #[layer(3, 8, 3)]
+            $(#[$recompute])?
+            stem: Conv2d,
+            #[layer(8; for _ in 0..2)]
+            $(#[$recompute])?
+            blocks: Vec<Block>,
+            $(#[$recompute])?
+            attend: Attend,
+            #[layer(8, 4)]
+            head: Linear,
+        }
+    )*};
+}
+
+networks! { Plain #[module(recompute)] Recomputed }
+
+/// The output, and the gradients and buffers after a training step, by name. `""` is the input.
+struct Step {
+    output: Tensor,
+    gradients: BTreeMap<String, Tensor>,
+    buffers: StateDict,
+}
+
+fn step<N: Module + Forward<Signal, Output = Signal>>(
+    network: &N,
+    x: &Var,
+    cotangent: &Tensor,
+) -> Result<Step> {
+    let output = network.call(x.as_tensor().into(), Mode::Train).into_tensor()?;
+    let loss = (&output * cotangent)?.sum_all()?;
+    let grads = sconce::backward(&loss)?;
+    let mut gradients = BTreeMap::new();
+    for (name, parameter) in network.trainable_parameters() {
+        gradients.insert(name, grads.get(&parameter).expect("each parameter has a gradient").clone());
+    }
+    gradients.insert(String::new(), grads.get(x).expect("the input has a gradient").clone());
+    Ok(Step { output, gradients, buffers: network.state_dict() })
+}
+
+fn numbers(tensor: &Tensor) -> Result<Vec<f64>> {
+    Ok(tensor.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?)
+}
+
+fn assert_same_bits(expected: &Step, actual: &Step) -> Result<()> {
+    assert_eq!(numbers(&expected.output)?, numbers(&actual.output)?);
+    let names = |step: &Step| step.gradients.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(expected), names(actual));
+    for (name, gradient) in &expected.gradients {
+        assert_eq!(numbers(gradient)?, numbers(&actual.gradients[name])?, "gradient of `{name}`");
+        assert!(numbers(gradient)?.iter().any(|x| *x != 0.), "gradient of `{name}`");
+    }
+    assert_eq!(expected.buffers.len(), actual.buffers.len());
+    for (name, buffer) in &expected.buffers {
+        let found = actual.buffers.get(name).expect("both networks have the same names");
+        assert_eq!(numbers(buffer)?, numbers(found)?, "`{name}`");
+    }
+    Ok(())
+}
+
+fn pair() -> Result<(Plain, Recomputed)> {
+    let plain = Plain::new(&DEVICE)?;
+    let mut recomputed = Recomputed::new(&DEVICE)?;
+    recomputed.load_state_dict(&plain.state_dict())?;
+    Ok((plain, recomputed))
+}
+
+#[test]
+fn outputs_gradients_and_buffers_have_the_same_bits() -> Result<()> {
+    let (plain, recomputed) = pair()?;
+    let mut rng = Rng::new(1);
+    for batch in [2, 5] {
+        let x = Var::from_tensor(&rng.tensor(&[batch, 3, 7, 6], 1.).to_dtype(DType::F32)?)?;
+        let cotangent = rng.tensor(&[batch, 4], 1.).to_dtype(DType::F32)?;
+        assert_same_bits(&step(&plain, &x, &cotangent)?, &step(&recomputed, &x, &cotangent)?)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_loss_has_the_same_gradients_in_each_backward_pass() -> Result<()> {
+    let (_, recomputed) = pair()?;
+    let x = Tensor::randn(0f32, 1., (2, 3, 6, 6), &DEVICE)?;
+    let loss = recomputed.forward_t(&x, true)?.sqr()?.sum_all()?;
+    let weight = recomputed.blocks[0].conv1.weight();
+    let gradient =
+        |grads: sconce::candle::backprop::GradStore| numbers(grads.get(weight).expect("a gradient"));
+    let first = gradient(sconce::backward(&loss)?)?;
+    assert_eq!(first, gradient(sconce::backward(&loss)?)?);
+    assert_eq!(first, gradient(loss.backward()?)?);
+    Ok(())
+}
+
+#[test]
+fn mixed_precision_has_the_same_bits() -> Result<()> {
+    let (plain, recomputed) = pair()?;
+    let (plain_16, recomputed_16) =
+        (mixed_precision(&plain.blocks[0], DType::BF16)?, OneBlock { block: recomputed.blocks[0].share() });
+    let recomputed_16 = mixed_precision(&recomputed_16, DType::BF16)?;
+    let x = Tensor::randn(0f32, 1., (2, 8, 6, 6), &DEVICE)?.to_dtype(DType::BF16)?;
+    let gradient = |output: Tensor, weight: &Tensor| {
+        let grads = sconce::backward(&output.to_dtype(DType::F32)?.sqr()?.sum_all()?)?;
+        let gradient = grads.get(weight).expect("the weight has a gradient");
+        assert_eq!(gradient.dtype(), DType::F32);
+        numbers(gradient)
+    };
+    let expected = gradient(plain_16.forward_t(&x, true)?, plain.blocks[0].conv1.weight())?;
+    let actual = gradient(recomputed_16.forward_t(&x, true)?, recomputed.blocks[0].conv1.weight())?;
+    assert_eq!(expected, actual);
+    Ok(())
+}
+
+/// A network that contains one block.
+#[derive(Module)]
+struct OneBlock {
+    #[layer(8)]
+    #[module(recompute)]
+    block: Block,
+}
+
+/// A block with a part that is recomputed too.
+#[derive(Module)]
+struct Nested {
+    #[module(recompute)]
+    inner: Inner,
+    #[layer(0.4)]
+    dropout: Dropout,
+}
+
+#[derive(Module)]
+struct Inner {
+    #[layer(0.5)]
+    #[module(recompute)]
+    dropout: Dropout,
+}
+
+/// Two dropout layers multiply each element by a constant, which is also the gradient.
+#[test]
+fn the_repetition_draws_the_same_random_numbers() -> Result<()> {
+    #[derive(Module)]
+    struct Net {
+        #[module(recompute)]
+        nested: Nested,
+    }
+    let net = Net::new(&DEVICE)?;
+    let x = Var::from_tensor(&Tensor::rand(1f32, 2., 500, &DEVICE)?)?;
+    let state = sconce::random::state();
+    let outputs = [net.forward_t(x.as_tensor(), true)?, net.forward_t(x.as_tensor(), true)?];
+    let after = sconce::random::state();
+    assert_ne!(state, after);
+    let masks = outputs.each_ref().map(|output| numbers(output));
+    let [first, second] = masks;
+    assert_ne!(first?, second?);
+    for output in &outputs {
+        let grads = sconce::backward(&output.sum_all()?)?;
+        let expected = output.div(x.as_tensor())?;
+        let gradient = grads.get(&x).expect("the input has a gradient");
+        assert!((gradient - expected)?.abs()?.max_all()?.to_scalar::<f32>()? < 1e-6);
+        assert!(numbers(gradient)?.contains(&0.));
+    }
+    Ok(())
+}
+
+#[test]
+fn without_gradients_the_layer_runs_once() -> Result<()> {
+    let (plain, recomputed) = pair()?;
+    let x = Tensor::randn(0f32, 1., (2, 3, 6, 6), &DEVICE)?;
+    let (expected, actual) = (plain.forward(&x)?, recomputed.detached().forward(&x)?);
+    assert!((expected - &actual)?.abs()?.max_all()?.to_scalar::<f32>()? < 1e-5);
+    assert!(!actual.track_op());
+    Ok(())
+}
+
+/// A frozen layer passes the gradient of its input on, and has none of its own.
+#[test]
+fn frozen_layers_pass_gradients_on() -> Result<()> {
+    let mut net = OneBlock::new(&DEVICE)?;
+    net.freeze("block.conv1.**")?;
+    let x = Var::from_tensor(&Tensor::randn(0f32, 1., (2, 8, 5, 5), &DEVICE)?)?;
+    let grads = sconce::backward(&net.forward_t(x.as_tensor(), true)?.sqr()?.sum_all()?)?;
+    assert!(grads.get(net.block.conv1.weight()).is_none());
+    assert!(grads.get(net.block.conv2.weight()).is_some() && grads.get(&x).is_some());
+    Ok(())
+}
+
+#[test]
+fn errors_have_the_path_of_the_layer() -> Result<()> {
+    let (_, recomputed) = pair()?;
+    let x = Tensor::zeros((2, 4, 6, 6), DType::F32, &DEVICE)?;
+    let error = recomputed.forward_t(&x, true).unwrap_err().to_string();
+    assert!(
+        error.starts_with("at Recomputed.stem") && error.contains("expected 3 input channels, found 4"),
+        "{error}"
+    );
+    let x = Tensor::zeros((1, 8, 1, 1), DType::F32, &DEVICE)?;
+    let error = OneBlock::new(&DEVICE)?.forward_t(&x, true).unwrap_err().to_string();
+    assert!(
+        error.starts_with("at OneBlock.block.bn1") && error.contains("expected more than one value"),
+        "{error}"
+    );
+    Ok(())
+}
