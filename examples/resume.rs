@@ -16,8 +16,8 @@ use sconce::train::data::{Generator, read_idx};
 use sconce::train::{Stop, last_checkpoint};
 
 const HELP: &str = "\
-Trains on Fashion-MNIST in a process of its own: once to the end, and once killed several times (with SIGKILL; on Windows
-with TerminateProcess) and resumed. Checks that both networks have the same bits.
+Trains on Fashion-MNIST in a process of its own: once to the end, and once killed several times (by SIGKILL, on Windows
+by TerminateProcess) and resumed. Checks that both networks have the same bits.
 usage: cargo run --release --example resume -- [OPTIONS]
 
 --kills N    how often the second training is killed (default: 4)
@@ -150,12 +150,13 @@ fn kill_after_checkpoint(directory: &Path, delay: Duration) -> Result<()> {
     }
     std::thread::sleep(delay);
     match child.try_wait()? {
-        Some(status) => println!("ended with {status} before the signal"),
-        None => child.kill()?,
-    }
-    child.wait()?;
-    if let Some(checkpoint) = last_checkpoint(directory)? {
-        println!("killed; the newest checkpoint is {}", checkpoint.display());
+        Some(status) => println!("training had ended with {status}"),
+        None => {
+            child.kill()?;
+            child.wait()?;
+            let checkpoint = last_checkpoint(directory)?.unwrap_or_default();
+            println!("killed; the newest checkpoint is {}", checkpoint.display());
+        }
     }
     Ok(())
 }
