@@ -111,17 +111,18 @@ fn compare(arguments: &Arguments) -> Result<()> {
     finish(&whole)?;
     let duration = start.elapsed();
 
-    println!("killed {} times:", arguments.kills);
+    println!("with interruptions:");
     let mut moments = Generator::from_seed(arguments.seed);
-    for _ in 0..arguments.kills {
-        let delay = duration.mul_f64(moments.uniform(0., 1. / arguments.kills as f64));
-        kill_after_checkpoint(&killed, delay)?;
+    let mut delay = || duration.mul_f64(moments.uniform(0., 1. / arguments.kills as f64));
+    let mut kills = 0;
+    while kills < arguments.kills && kill_after_checkpoint(&killed, delay())? {
+        kills += 1;
     }
     finish(&killed)?;
 
     let [whole, killed] = [std::fs::read(whole.join(NETWORK))?, std::fs::read(killed.join(NETWORK))?];
     println!("digest without interruption: {:016x}", digest(&whole));
-    println!("digest after {} kills:        {:016x}", arguments.kills, digest(&killed));
+    println!("digest after {kills} kills:        {:016x}", digest(&killed));
     if whole != killed {
         return Err(Error::msg("the networks differ"));
     }
@@ -141,24 +142,23 @@ fn finish(directory: &Path) -> Result<()> {
     if status.success() { Ok(()) } else { Err(Error::msg(format!("training ended with {status}"))) }
 }
 
-/// Trains in `directory`, waits for a new checkpoint and then for `delay`, and kills the process.
-fn kill_after_checkpoint(directory: &Path, delay: Duration) -> Result<()> {
+/// Trains in `directory`, waits for a new checkpoint and then for `delay`, and kills the process. Returns `false` if
+/// training ends before.
+fn kill_after_checkpoint(directory: &Path, delay: Duration) -> Result<bool> {
     let before = last_checkpoint(directory)?;
     let mut child = start(directory)?;
     while last_checkpoint(directory)? == before && child.try_wait()?.is_none() {
         std::thread::sleep(Duration::from_millis(1));
     }
     std::thread::sleep(delay);
-    match child.try_wait()? {
-        Some(status) => println!("training had ended with {status}"),
-        None => {
-            child.kill()?;
-            child.wait()?;
-            let checkpoint = last_checkpoint(directory)?.unwrap_or_default();
-            println!("killed; the newest checkpoint is {}", checkpoint.display());
-        }
+    if child.try_wait()?.is_some() {
+        return Ok(false);
     }
-    Ok(())
+    child.kill()?;
+    child.wait()?;
+    let checkpoint = last_checkpoint(directory)?.unwrap_or_default();
+    println!("killed; the newest checkpoint is {}", checkpoint.display());
+    Ok(true)
 }
 
 /// Returns a hash of the content of a file.
