@@ -8,8 +8,10 @@ use super::PNet;
 pub type BoundingBox = [f64; 4];
 
 /// Crops of a photograph with their labels.
+#[derive(Batch, Clone)]
 pub struct Crops {
     /// `[crops, 3, 24, 24]`
+    #[batch(input)]
     pub images: Tensor,
     /// `[crops]`: 1 if the crop shows the face, 0 otherwise.
     pub is_face: Tensor,

@@ -8,11 +8,10 @@ use super::crops::Crops;
 
 /// Returns the loss with which the published network was trained: the cross entropy of the two classes, plus half the
 /// squared error of the box for crops with a face.
-fn loss(network: &RNet, crops: &Crops) -> Result<Tensor> {
-    let (probability, offsets) = network.forward_t(&crops.images, true)?;
+pub fn loss((probability, offsets): &(Tensor, Tensor), crops: &Crops) -> Result<Tensor> {
     let class = nll_loss(&probability.log()?, &crops.is_face)?;
     let error = (offsets - &crops.offsets)?.broadcast_mul(&crops.has_box)?;
-    let box_error = (error.sqr()?.sum_all()? / crops.has_box.sum_all()?)?;
+    let box_error = (error.sqr()?.sum_all()? / crops.has_box.sum_all()?.maximum(1f32)?)?;
     Ok((class + (box_error * 0.5)?)?)
 }
 
@@ -22,7 +21,7 @@ pub fn fine_tune(network: &RNet, crops: &Crops, steps: usize) -> Result<Vec<f32>
     let mut optimizer: Box<dyn Step> = Adam::new(1e-4).build(network.trainable_parameters())?;
     let mut losses = Vec::new();
     for step in 0..steps {
-        let loss = loss(network, crops)?;
+        let loss = loss(&network.forward_t(&crops.images, true)?, crops)?;
         let grads = sconce::backward(&loss)?;
         let unreached = audit_gradients(network, &grads);
         if step == 0 && !unreached.is_empty() {

@@ -6,7 +6,7 @@
 //! some of which show the face that P-Net found.
 
 #[path = "../common/arguments.rs"]
-mod arguments;
+pub mod arguments;
 pub mod crops;
 pub mod fine_tune;
 

@@ -1,0 +1,35 @@
+//! Pictures of scenes as PNG files.
+
+use std::fs::File;
+use std::io::{self, BufWriter};
+use std::path::Path;
+
+use sconce::prelude::*;
+
+use crate::scenes::{CLASSES, SIDE};
+
+/// The height and the width that a pixel of a scene has in the picture.
+const SCALE: usize = 4;
+
+/// Writes a picture of a scene `[1, SIDE, SIDE]`, its classes `[SIDE, SIDE]` and the predicted classes, side by side.
+pub fn write(path: &Path, pixels: &Tensor, classes: &Tensor, predicted: &Tensor) -> Result<()> {
+    let gray = (pixels.clamp(0., 1.)? * 255.)?.to_dtype(DType::U8)?.reshape((SIDE, SIDE, 1))?;
+    let gray = gray.broadcast_as((SIDE, SIDE, 3))?;
+    let rows = Tensor::cat(&[gray, colors(classes)?, colors(predicted)?], 1)?;
+    let scaled = (SIDE, SCALE, 3 * SIDE, SCALE, 3);
+    let scaled = rows.reshape((SIDE, 1, 3 * SIDE, 1, 3))?.broadcast_as(scaled)?.flatten_all()?;
+    Ok(write_png(path, 3 * SIDE * SCALE, SIDE * SCALE, &scaled.to_vec1()?)?)
+}
+
+/// Returns the colors `[SIDE, SIDE, 3]` of classes `[SIDE, SIDE]`.
+fn colors(classes: &Tensor) -> Result<Tensor> {
+    let palette = Tensor::new(&CLASSES.map(|(_, color)| color), &Device::Cpu)?;
+    Ok(palette.index_select(&classes.flatten_all()?, 0)?.reshape((SIDE, SIDE, 3))?)
+}
+
+fn write_png(path: &Path, width: usize, height: usize, pixels: &[u8]) -> io::Result<()> {
+    let file = BufWriter::new(File::create(path)?);
+    let mut encoder = png::Encoder::new(file, width as u32, height as u32);
+    encoder.set_color(png::ColorType::Rgb);
+    Ok(encoder.write_header()?.write_image_data(pixels)?)
+}
