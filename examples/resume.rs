@@ -121,8 +121,8 @@ fn compare(arguments: &Arguments) -> Result<()> {
     finish(&killed)?;
 
     let [whole, killed] = [std::fs::read(whole.join(NETWORK))?, std::fs::read(killed.join(NETWORK))?];
-    println!("digest without interruption: {:016x}", digest(&whole));
-    println!("digest after {kills} kills:        {:016x}", digest(&killed));
+    println!("{:016x}: digest without interruption", digest(&whole));
+    println!("{:016x}: digest after {kills} kills", digest(&killed));
     if whole != killed {
         return Err(Error::msg("the networks differ"));
     }
@@ -146,19 +146,28 @@ fn finish(directory: &Path) -> Result<()> {
 /// training ends before.
 fn kill_after_checkpoint(directory: &Path, delay: Duration) -> Result<bool> {
     let before = last_checkpoint(directory)?;
-    let mut child = start(directory)?;
-    while last_checkpoint(directory)? == before && child.try_wait()?.is_none() {
+    let mut child = KilledOnDrop(start(directory)?);
+    while last_checkpoint(directory)? == before && child.0.try_wait()?.is_none() {
         std::thread::sleep(Duration::from_millis(1));
     }
     std::thread::sleep(delay);
-    if child.try_wait()?.is_some() {
+    if child.0.try_wait()?.is_some() {
         return Ok(false);
     }
-    child.kill()?;
-    child.wait()?;
+    drop(child);
     let checkpoint = last_checkpoint(directory)?.unwrap_or_default();
     println!("killed; the newest checkpoint is {}", checkpoint.display());
     Ok(true)
+}
+
+/// A process that does not outlive an error of this one.
+struct KilledOnDrop(Child);
+
+impl Drop for KilledOnDrop {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// Returns a hash of the content of a file.

@@ -63,14 +63,21 @@ impl Generator {
     }
 }
 
-/// Runs `f` with random numbers of their own: this thread draws from a generator with this seed, and no other thread does.
+/// Runs `f` with a generator that is seeded with `seed` and that only this thread uses.
 ///
-/// The generator of a GPU continues from the numbers that `f` drew.
+/// The generator of a GPU belongs to all threads: `f` draws the same numbers only if no other thread draws on that GPU
+/// meanwhile. It is seeded again when it is next used after `f`.
 pub(crate) fn with_seed<T>(seed: u64, f: impl FnOnce() -> T) -> T {
     struct Restore(Option<Generator>);
     impl Drop for Restore {
         fn drop(&mut self) {
-            REPLACEMENT.set(self.0.take());
+            let inner = REPLACEMENT.replace(self.0.take());
+            let used = inner.and_then(|generator| generator.seeded_devices).unwrap_or_default();
+            if !used.is_empty() {
+                with_generator(|outer| {
+                    outer.seeded_devices.get_or_insert_default().retain(|device| !used.contains(device));
+                });
+            }
         }
     }
     let _restore = Restore(REPLACEMENT.replace(Some(Generator::seeded(seed))));
@@ -264,7 +271,7 @@ pub fn permutation(n: u32) -> Vec<u32> {
     order
 }
 
-/// Draws a seed, for generators of their own.
+/// Draws a seed for a separate generator.
 pub(crate) fn draw_seed() -> u64 {
     with_generator(|generator| generator.rng.next_u64())
 }

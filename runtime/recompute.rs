@@ -2,14 +2,15 @@
 //! backward pass.
 
 use std::cell::Cell;
+use std::thread::LocalKey;
 
 use candle_core::{Tensor, Var};
 
 use crate::dispatch::IndexOf;
 use crate::kernels::internal::{function, with_gradient};
 use crate::module::{Forward, ForwardWith, Mode, Module};
-use crate::registry::{Replacements, TensorKind, for_each_mut};
-use crate::scope::{Path, Scope};
+use crate::registry::{Network, Replacements, TensorKind, for_each_mut};
+use crate::scope::{Path, ReplacedPath, Scope};
 use crate::signal::{Outcome, Signal};
 use crate::{Result, kernels, random};
 
@@ -20,7 +21,7 @@ where
     I: RecomputeInput,
 {
     let _scope = Scope::enter(name);
-    Segment::run(layer, input, mode, M::forward_pass).into()
+    RecomputedCall::run(layer, input, mode, M::forward_pass)
 }
 
 /// Calls the field `name` with several inputs, like [`call_with`](crate::dispatch::call_with).
@@ -30,7 +31,7 @@ where
     I: RecomputeInput,
 {
     let _scope = Scope::enter(name);
-    Segment::run(layer, inputs, mode, M::forward_pass_with).into()
+    RecomputedCall::run(layer, inputs, mode, M::forward_pass_with)
 }
 
 /// Calls an element of the field `name`, like [`call_element`](crate::dispatch::call_element).
@@ -42,7 +43,7 @@ where
     I: RecomputeInput,
 {
     let _field = Scope::enter(name);
-    let run = |layer: &M| Segment::run(layer, input, mode, M::forward_pass).into();
+    let run = |layer: &M| RecomputedCall::run(layer, input, mode, M::forward_pass);
     index.with_layer(list, run).unwrap_or_else(Outcome::failed)
 }
 
@@ -62,7 +63,7 @@ where
     I: RecomputeInput,
 {
     let _field = Scope::enter(name);
-    let run = |layer: &M| Segment::run(layer, inputs, mode, M::forward_pass_with).into();
+    let run = |layer: &M| RecomputedCall::run(layer, inputs, mode, M::forward_pass_with);
     index.with_layer(list, run).unwrap_or_else(Outcome::failed)
 }
 
@@ -114,7 +115,7 @@ macro_rules! plain_inputs {
     )*};
 }
 
-plain_inputs! { bool u32 u64 usize i32 i64 isize f32 f64 Mode }
+plain_inputs! { bool u8 u16 u32 u64 usize i8 i16 i32 i64 isize f32 f64 Mode }
 
 macro_rules! tuple_inputs {
     ($(($($input:ident $index:tt),+))*) => {$(
@@ -135,7 +136,7 @@ tuple_inputs! {
 }
 
 /// One call of a layer: all that is needed to repeat it.
-struct Segment<M, I> {
+struct RecomputedCall<M, I> {
     /// Shares the tensors of the layer.
     layer: M,
     input: I,
@@ -146,34 +147,50 @@ struct Segment<M, I> {
     path: Path,
 }
 
-impl<M, I> Segment<M, I>
+impl<M, I> RecomputedCall<M, I>
 where
     M: Module + Send + Sync + 'static,
     I: RecomputeInput,
 {
     /// Runs the layer. If its output has gradients, its graph is dropped, and the backward pass runs the layer again.
-    fn run(original: &M, input: I, mode: Mode, forward: fn(&M, I, Mode) -> Signal) -> Result<Tensor> {
-        let mut operands = Operands::default();
-        let input = input.map_tensors(&mut |tensor| Ok(operands.add(tensor)))?;
-        let mut layer = original.share();
-        for_each_mut(&mut layer, &mut |_, _, tensor| {
-            operands.add(tensor);
-            Ok(())
-        })?;
-        if operands.0.is_empty() {
-            return forward(original, input, mode).into_tensor();
+    fn run(layer: &M, input: I, mode: Mode, forward: fn(&M, I, Mode) -> Signal) -> Signal {
+        let has_gradients = layer.parameters().iter().any(|parameter| has_gradients(parameter));
+        // Inference fuses the operations of this layer with those around it.
+        if mode == Mode::Eval && !has_gradients {
+            return forward(layer, input, mode);
         }
-        let segment = Self { layer, input, mode, forward, seed: random::draw_seed(), path: Path::current() };
-        let copy = segment.input.map_tensors(&mut |tensor| Ok(tensor.clone()))?;
-        let output = random::with_seed(segment.seed, || forward(original, copy, mode).into_tensor())?;
-        let sources = operands.0.clone();
-        let gradients = move |gradient: &Tensor| Ok(segment.gradients(&sources, gradient)?);
-        Ok(function(&operands.0, output, gradients)?)
+        Self::record(layer, input, mode, forward).into()
+    }
+
+    fn record(layer: &M, input: I, mode: Mode, forward: fn(&M, I, Mode) -> Signal) -> Result<Tensor> {
+        let mut operands = Operands::default();
+        let tensors = input.map_tensors(&mut |tensor| Ok(operands.add(tensor)))?;
+        drop(input);
+        for parameter in layer.parameters() {
+            operands.add(&parameter);
+        }
+        let copy = tensors.map_tensors(&mut |tensor| Ok(tensor.clone()))?;
+        let (input, seed, path) = (tensors, random::draw_seed(), Path::current());
+        let call = Self { layer: layer.share(), input, mode, forward, seed, path };
+        let output = call.replay(layer, copy)?;
+        if !has_gradients(&output) {
+            return Ok(output);
+        }
+        let Operands(operands) = operands;
+        let sources = operands.clone();
+        let gradients = move |gradient: &Tensor| Ok(call.gradients(&sources, gradient)?);
+        Ok(function(&operands, output, gradients)?)
+    }
+
+    /// Runs `layer` with the random numbers of this call.
+    fn replay(&self, layer: &M, input: I) -> Result<Tensor> {
+        let _recording = Flag::set(&IS_REPEATABLE);
+        random::with_seed(self.seed, || (self.forward)(layer, input, self.mode).into_tensor())
     }
 
     /// Runs the layer again and returns the gradients of `operands` from the gradient of the output.
     fn gradients(&self, operands: &[Tensor], gradient: &Tensor) -> Result<Vec<Option<Tensor>>> {
-        let _scope = Scope::root(self.path.to_string());
+        let _path = ReplacedPath::new(&self.path);
         let mut leaves = Replacements::default();
         let mut leaf = |tensor: &Tensor| leaves.get_or_make(tensor, leaf_of);
         let input = self.input.map_tensors(&mut leaf)?;
@@ -184,11 +201,8 @@ where
             }
             Ok(())
         })?;
-        let _repetition = Repetition::begin();
-        let output = random::with_seed(self.seed, || (self.forward)(&layer, input, self.mode).into_tensor())?;
-        if !output.track_op() {
-            return Ok(vec![None; operands.len()]);
-        }
+        let _recomputing = Flag::set(&IS_RECOMPUTING);
+        let output = self.replay(&layer, input)?;
         let gradients = kernels::backward(&with_gradient(&output, gradient)?)?;
         let gradient = |operand| leaves.get(operand).and_then(|leaf| gradients.get(leaf).cloned());
         Ok(operands.iter().map(gradient).collect())
@@ -214,7 +228,8 @@ fn has_gradients(tensor: &Tensor) -> bool {
     tensor.track_op() && tensor.dtype().is_float()
 }
 
-/// Returns the tensor as a variable, at which a backward pass ends.
+/// Returns a variable with a copy of the tensor, at which a backward pass ends. Returns variables and tensors without
+/// gradients unchanged.
 fn leaf_of(tensor: &Tensor) -> Result<Tensor> {
     if tensor.is_variable() || !has_gradients(tensor) {
         return Ok(tensor.clone());
@@ -223,7 +238,16 @@ fn leaf_of(tensor: &Tensor) -> Result<Tensor> {
 }
 
 thread_local! {
-    static IS_REPETITION: Cell<bool> = const { Cell::new(false) };
+    static IS_RECOMPUTING: Cell<bool> = const { Cell::new(false) };
+
+    /// Whether the current call of a layer will be or is repeated.
+    static IS_REPEATABLE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Returns `true` during a call of a layer with `#[module(recompute)]`, in the forward and in the backward pass. Random
+/// numbers of candle's generator cannot be repeated.
+pub(crate) fn is_repeatable() -> bool {
+    IS_REPEATABLE.get()
 }
 
 /// Returns `true` while a backward pass runs a layer with `#[module(recompute)]` again. A layer that updates its buffers
@@ -266,22 +290,23 @@ thread_local! {
 /// # }
 /// ```
 pub fn is_recomputing() -> bool {
-    IS_REPETITION.get()
+    IS_RECOMPUTING.get()
 }
 
-/// A guard for the repetition of a call.
-struct Repetition {
+/// A guard that sets a flag of the thread. Dropping it restores the flag.
+struct Flag {
+    flag: &'static LocalKey<Cell<bool>>,
     outer: bool,
 }
 
-impl Repetition {
-    fn begin() -> Self {
-        Self { outer: IS_REPETITION.replace(true) }
+impl Flag {
+    fn set(flag: &'static LocalKey<Cell<bool>>) -> Self {
+        Self { flag, outer: flag.replace(true) }
     }
 }
 
-impl Drop for Repetition {
+impl Drop for Flag {
     fn drop(&mut self) {
-        IS_REPETITION.set(self.outer);
+        self.flag.set(self.outer);
     }
 }

@@ -16,8 +16,8 @@ pub fn write(path: &Path, pixels: &Tensor, classes: &Tensor, predicted: &Tensor)
     let gray = (pixels.clamp(0., 1.)? * 255.)?.to_dtype(DType::U8)?.reshape((SIDE, SIDE, 1))?;
     let gray = gray.broadcast_as((SIDE, SIDE, 3))?;
     let rows = Tensor::cat(&[gray, colors(classes)?, colors(predicted)?], 1)?;
-    let scaled = (SIDE, SCALE, 3 * SIDE, SCALE, 3);
-    let scaled = rows.reshape((SIDE, 1, 3 * SIDE, 1, 3))?.broadcast_as(scaled)?.flatten_all()?;
+    let scaled_shape = (SIDE, SCALE, 3 * SIDE, SCALE, 3);
+    let scaled = rows.reshape((SIDE, 1, 3 * SIDE, 1, 3))?.broadcast_as(scaled_shape)?.flatten_all()?;
     Ok(write_png(path, 3 * SIDE * SCALE, SIDE * SCALE, &scaled.to_vec1()?)?)
 }
 
@@ -31,5 +31,7 @@ fn write_png(path: &Path, width: usize, height: usize, pixels: &[u8]) -> io::Res
     let file = BufWriter::new(File::create(path)?);
     let mut encoder = png::Encoder::new(file, width as u32, height as u32);
     encoder.set_color(png::ColorType::Rgb);
-    Ok(encoder.write_header()?.write_image_data(pixels)?)
+    let mut writer = encoder.write_header()?;
+    writer.write_image_data(pixels)?;
+    Ok(writer.finish()?)
 }

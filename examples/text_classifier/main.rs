@@ -54,6 +54,14 @@ fn main() -> Result<()> {
         typed: sentences.iter().map(|text| vocabulary.tokenize(text)).collect(),
         sentences,
     };
+    for (text, tokens) in task.sentences.iter().zip(&task.typed) {
+        if tokens.len() > POSITIONS {
+            let found = tokens.len();
+            return Err(Error::msg(format!(
+                "expected at most {POSITIONS} tokens, found {found} in `{text}`"
+            )));
+        }
+    }
 
     task.run("bag of words", &BagOfWords::new(tokens, &Device::Cpu)?, 0.05)?;
     if models.contains(&"lstm") {
@@ -128,7 +136,7 @@ fn parse(mut parser: lexopt::Parser) -> std::result::Result<Arguments, lexopt::E
         match argument {
             Long("model") => {
                 let name = parser.value()?.string()?;
-                models.retain(|model| *model == name);
+                models = MODELS.into_iter().filter(|model| *model == name).collect();
                 if models.is_empty() {
                     return Err(format!("expected one of {}, found {name:?}", MODELS.join(", ")).into());
                 }

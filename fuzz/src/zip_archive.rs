@@ -3,11 +3,10 @@
 //! Checksums are those of the data, so that a reader does not stop at the first entry. A header may contradict the
 //! data.
 
-use std::io::Write;
+use std::cell::RefCell;
 
 use arbitrary::{Result, Unstructured};
-use flate2::write::DeflateEncoder;
-use flate2::{Compression, Crc};
+use flate2::{Compress, Compression, Crc, FlushCompress, Status};
 
 use crate::rarely;
 
@@ -65,10 +64,20 @@ fn entry<'e>(u: &mut Unstructured, name: &'e str, content: &[u8]) -> Result<Entr
     })
 }
 
+thread_local! {
+    /// Used for all entries, because creating a compressor takes longer than reading an archive.
+    static COMPRESSOR: RefCell<Compress> = RefCell::new(Compress::new(Compression::fast(), false));
+}
+
 fn deflated(content: &[u8]) -> Vec<u8> {
-    let mut encoder = DeflateEncoder::new(Vec::new(), Compression::fast());
-    let written = encoder.write_all(content).and_then(|()| encoder.finish());
-    written.expect("writing to memory should succeed")
+    COMPRESSOR.with_borrow_mut(|compressor| {
+        compressor.reset();
+        // No block grows by more than an eighth.
+        let mut compressed = Vec::with_capacity(content.len() + content.len() / 8 + 128);
+        let status = compressor.compress_vec(content, &mut compressed, FlushCompress::Finish);
+        assert!(matches!(status, Ok(Status::StreamEnd)), "the buffer should hold the compressed data");
+        compressed
+    })
 }
 
 /// Changes a field of the directory record, in some cases.

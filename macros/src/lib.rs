@@ -535,9 +535,14 @@ use syn::{DeriveInput, parse_macro_input};
 /// intermediate results, and the backward pass runs the layer again. Each call is repeated on its own, so mark the
 /// blocks of a deep network. In a list, call the elements by index: `for i in 0..n { x = blocks[i](x); }`.
 ///
-/// The repetition draws the random numbers of the first run, for dropout, and does not update running statistics. Without
-/// random numbers, outputs and gradients have the same bits as without `recompute`. The layer returns one signal. Its inputs are signals, tensors, numbers,
-/// booleans, and options, lists and tuples of them. A layer of your own that updates a buffer asks
+/// The repetition draws the same numbers from `sconce::random`, for dropout, and does not update running statistics.
+/// Without random numbers, outputs and gradients have the same bits as without `recompute`. Each call in training draws
+/// one seed, so random numbers elsewhere differ. Candle's random numbers, such as those of `Tensor::rand`, cannot be
+/// repeated: gradients would be wrong.
+///
+/// The layer returns one signal, and its type is `Send + Sync + 'static`. Its inputs are signals, tensors, numbers,
+/// booleans, and options, vectors and tuples of them. Gradients reach the inputs and the parameters, but not tensors in
+/// other fields. A list that is called as a whole is repeated as a whole. A layer of your own that updates a buffer asks
 /// `sconce::is_recomputing()` first. The derive cannot change calls in a forward function or through a reference, such as
 /// the elements of an iterator.
 ///

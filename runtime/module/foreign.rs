@@ -7,7 +7,9 @@ use std::borrow::Cow;
 
 use candle_core::Tensor;
 
+use crate::Error;
 use crate::kernels::norm;
+use crate::recompute::{is_recomputing, is_repeatable};
 use crate::signal::Signal;
 
 use super::{Forward, Mode, Module, Visitor, VisitorMut};
@@ -182,6 +184,12 @@ impl Forward for candle_nn::Dropout {
     type Output = Signal;
 
     fn forward_pass(&self, x: Signal, mode: Mode) -> Signal {
+        if mode.is_train() && is_repeatable() {
+            return Signal::fail(Error::msg(
+                "`candle_nn::Dropout` cannot be recomputed, because candle's random numbers cannot be repeated; use \
+                 `sconce::Dropout`",
+            ));
+        }
         x.apply("dropout", |x| candle_nn::Dropout::forward(self, &x, mode.is_train()))
     }
 }
@@ -246,6 +254,15 @@ impl Forward for candle_nn::BatchNorm {
     type Output = Signal;
 
     fn forward_pass(&self, x: Signal, mode: Mode) -> Signal {
-        x.apply("batch_norm", |x| candle_core::ModuleT::forward_t(self, &x, mode.is_train()))
+        x.apply("batch_norm", |x| {
+            if !(mode.is_train() && is_recomputing()) {
+                return candle_core::ModuleT::forward_t(self, &x, mode.is_train());
+            }
+            // The running statistics are already updated.
+            let affine = self.weight_and_bias().map(|(weight, bias)| (weight.clone(), bias.clone()));
+            let (mean, var) = (self.running_mean().copy()?, self.running_var().copy()?);
+            let copy = batch_norm(mean, var, affine, self.eps(), self.momentum())?;
+            candle_core::ModuleT::forward_t(&copy, &x, true)
+        })
     }
 }

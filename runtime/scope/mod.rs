@@ -162,6 +162,22 @@ impl fmt::Display for Path {
     }
 }
 
+/// A guard that replaces the path of the thread. Dropping it restores the path.
+#[must_use]
+pub(crate) struct ReplacedPath(Vec<Segment>);
+
+impl ReplacedPath {
+    pub(crate) fn new(path: &Path) -> Self {
+        Self(PATH.replace(path.0.clone()))
+    }
+}
+
+impl Drop for ReplacedPath {
+    fn drop(&mut self) {
+        PATH.set(std::mem::take(&mut self.0));
+    }
+}
+
 /// Runs `f` without fusion, to compare results or to find a faulty fusion.
 ///
 /// ```

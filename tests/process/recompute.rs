@@ -56,7 +56,7 @@ fn peak_in_activations<N: Module + Forward<Signal, Output = Signal>>(network: &N
     let loss = network.call((&x).into(), Mode::Train).into_tensor()?.sqr()?.sum_all()?;
     let grads = sconce::backward(&loss)?;
     let peak = MEMORY.peak_usage() - before;
-    drop(grads);
+    drop((loss, grads));
     Ok(peak as f64 / (x.elem_count() * size_of::<f32>()) as f64)
 }
 
@@ -70,7 +70,10 @@ fn recomputed_blocks_keep_only_their_inputs() -> Result<()> {
     recomputed.load_state_dict(&plain.state_dict())?;
     // The first step allocates buffers that stay.
     peak_in_activations(&plain)?;
+    peak_in_activations(&recomputed)?;
+    let before = MEMORY.current_usage();
     let (plain, recomputed) = (peak_in_activations(&plain)?, peak_in_activations(&recomputed)?);
+    assert!(MEMORY.current_usage() < before + (1 << 16), "{} bytes remain", MEMORY.current_usage() - before);
     println!("peak in activations: {plain:.1} without recompute, {recomputed:.1} with it");
     assert!(plain > 6. * BLOCKS as f64, "{plain}");
     assert!(recomputed < 2. * BLOCKS as f64 + 20., "{recomputed}");

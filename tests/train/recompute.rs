@@ -24,15 +24,15 @@ struct Block {
     bn2: BatchNorm,
 }
 
-/// Attention over a sequence with an optional mask, scaled by a number.
+/// A masked projection, scaled by a number.
 #[derive(Module)]
 #[module(forward = |x, mask: Option<Tensor>, scale: f64| -> Signal {
-    let y = attention(x, mask);
+    let y = masked(x, mask);
     y * scale
 })]
-struct Attend {
+struct Scaled {
     #[layer(8)]
-    attention: Masked,
+    masked: Masked,
 }
 
 /// Adds the mask to a projection.
@@ -59,8 +59,8 @@ macro_rules! networks {
                 x = blocks[i](x);
             }
             let features = x.mean((2, 3));
-            let attended = attend(features, Some(Tensor::ones(8, DType::F32, &DEVICE)?), 0.5);
-            head(attend(attended, None, 2.0))
+            let features = scaled(features, Some(Tensor::ones(8, DType::F32, &DEVICE)?), 0.5);
+            head(scaled(features, None, 2.0))
         })]
         struct $name {
             #[layer(3, 8, 3)]
@@ -70,7 +70,7 @@ macro_rules! networks {
             $(#[$recompute])?
             blocks: Vec<Block>,
             $(#[$recompute])?
-            attend: Attend,
+            scaled: Scaled,
             #[layer(8, 4)]
             head: Linear,
         }
@@ -226,7 +226,7 @@ fn the_repetition_draws_the_same_random_numbers() -> Result<()> {
 }
 
 #[test]
-fn without_gradients_the_layer_runs_once() -> Result<()> {
+fn without_gradients_the_outputs_agree() -> Result<()> {
     let (plain, recomputed) = pair()?;
     let x = Tensor::randn(0f32, 1., (2, 3, 6, 6), &DEVICE)?;
     let (expected, actual) = (plain.forward(&x)?, recomputed.detached().forward(&x)?);
@@ -262,5 +262,120 @@ fn errors_have_the_path_of_the_layer() -> Result<()> {
         error.starts_with("at OneBlock.block.bn1") && error.contains("expected more than one value"),
         "{error}"
     );
+    Ok(())
+}
+
+/// A layer whose second parameter has no effect on the output.
+#[derive(Module)]
+#[module(forward = |x| match unused.bias() {
+    Some(_) => used(x),
+    None => unused(x),
+})]
+struct Unused {
+    #[layer(3, 3)]
+    used: Linear,
+    #[layer(3, 3)]
+    unused: Linear,
+}
+
+/// A layer that fails when it runs again.
+#[derive(Module)]
+#[module(forward = |x| if sconce::is_recomputing() { Signal::fail(Error::msg("again")) } else { fc(x) })]
+struct Once {
+    #[layer(3, 3)]
+    fc: Linear,
+}
+
+/// Defines networks with a part that is recomputed, in a part that is recomputed.
+macro_rules! nested {
+    ($($outer:ident $around:ident $inner:ty;)*) => {$(
+        #[derive(Module)]
+        struct $around {
+            #[module(recompute)]
+            inner: $inner,
+        }
+
+        #[derive(Module)]
+        struct $outer {
+            #[module(recompute)]
+            around: $around,
+        }
+    )*};
+}
+
+nested! {
+    OuterUnused AroundUnused Unused;
+    OuterOnce AroundOnce Once;
+}
+
+#[derive(Module)]
+struct OfCandle {
+    #[layer(with = |vb| sconce::nn::batch_norm(3, 1e-5, vb))]
+    #[module(recompute)]
+    norm: sconce::nn::BatchNorm,
+    #[layer(with = |_| Ok(sconce::nn::Dropout::new(0.5)); if false)]
+    #[module(recompute)]
+    dropout: Option<sconce::nn::Dropout>,
+}
+
+fn input() -> Result<Var> {
+    Ok(Var::from_tensor(&Tensor::randn(0f32, 1., (4, 3), &DEVICE)?)?)
+}
+
+#[test]
+fn unused_parameters_have_no_gradient() -> Result<()> {
+    let net = OuterUnused::new(&DEVICE)?;
+    let x = input()?;
+    let grads = sconce::backward(&net.forward_t(x.as_tensor(), true)?.sqr()?.sum_all()?)?;
+    assert!(grads.get(&x).is_some() && grads.get(net.around.inner.used.weight()).is_some());
+    assert!(grads.get(net.around.inner.unused.weight()).is_none());
+    Ok(())
+}
+
+#[test]
+fn errors_of_a_nested_repetition_have_the_whole_path() -> Result<()> {
+    let net = OuterOnce::new(&DEVICE)?;
+    let output = net.forward_t(input()?.as_tensor(), true)?;
+    let error = sconce::backward(&output.sum_all()?).unwrap_err().to_string();
+    assert!(error.contains("OuterOnce.around.inner"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn layers_of_candle_are_repeated_exactly_or_not_at_all() -> Result<()> {
+    let mut recomputed = OfCandle::new(&DEVICE)?;
+    let plain = recomputed.deep_clone()?.norm;
+    let x = input()?;
+    let mut gradients = Vec::new();
+    let outputs =
+        [plain.call(x.as_tensor().into(), Mode::Train), recomputed.call(x.as_tensor().into(), Mode::Train)];
+    for output in outputs {
+        let grads = sconce::backward(&output.into_tensor()?.powf(3.)?.sum_all()?)?;
+        gradients.push(numbers(grads.get(&x).expect("the input has a gradient"))?);
+    }
+    assert_eq!(gradients[0], gradients[1]);
+    assert_eq!(numbers(plain.running_mean())?, numbers(recomputed.norm.running_mean())?);
+    assert!(numbers(plain.running_mean())?.iter().all(|mean| *mean != 0.));
+
+    recomputed.dropout = Some(sconce::nn::Dropout::new(0.5));
+    let error = recomputed.forward_t(x.as_tensor(), true).unwrap_err().to_string();
+    assert!(error.contains("`candle_nn::Dropout` cannot be recomputed"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn backward_passes_of_two_threads_are_independent() -> Result<()> {
+    let net = OuterUnused::new(&DEVICE)?;
+    let loss = net.forward_t(input()?.as_tensor(), true)?.sqr()?.sum_all()?;
+    let weight = net.around.inner.used.weight();
+    let gradient = || numbers(sconce::backward(&loss)?.get(weight).expect("the weight has a gradient"));
+    let expected = gradient()?;
+    std::thread::scope(|scope| {
+        let threads: Vec<_> =
+            (0..2).map(|_| scope.spawn(|| (0..20).map(|_| gradient()).collect::<Vec<_>>())).collect();
+        for actual in threads.into_iter().flat_map(|thread| thread.join().unwrap()) {
+            assert_eq!(expected, actual.unwrap());
+        }
+    });
     Ok(())
 }

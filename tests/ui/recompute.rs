@@ -1,6 +1,6 @@
 use sconce::prelude::*;
 
-/// The closure cannot be repeated through a reference.
+/// The derive cannot change a call through a reference.
 #[derive(Module)]
 #[module(forward = |x| {
     for block in &self.blocks {

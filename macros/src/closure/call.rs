@@ -120,8 +120,8 @@ impl Walker<'_> {
     }
 
     /// Returns `__private::call(conv1, "conv1", Into::into(x), mode)`. The index, if there is one, follows the name.
-    /// With several inputs, the input is a tuple and the function is `call_with`. The functions for a field with
-    /// `recompute` begin with this word instead of `call`.
+    /// With several inputs, the input is a tuple and the function is `call_with`. For a field with
+    /// `recompute`, the function is `recompute`, `recompute_with` and so on.
     fn layer_call(
         &mut self,
         suffix: &str,

@@ -70,7 +70,9 @@ fn check_recomputed_fields(ctxt: &Ctxt, item: &Item) {
     for (variant, rewritten) in item.input.variants.iter().zip(&item.rewritten) {
         let Some(rewritten) = rewritten else { continue };
         for (i, field) in variant.fields.iter().enumerate().filter(|(_, field)| field.is_layer()) {
-            if let (Some(recompute), false) = (&field.recompute, rewritten.called.contains(&i)) {
+            if let Some(recompute) = &field.recompute
+                && !rewritten.called.contains(&i)
+            {
                 let name = &field.name;
                 let message = format!(
                     "`recompute` has no effect: the forward closure does not call `{name}(x)` or `{name}[i](x)`"

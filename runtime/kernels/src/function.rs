@@ -1,11 +1,12 @@
 //! A node of candle's graph with any number of operands, whose gradients a closure computes. Candle's own nodes have at
 //! most three operands.
 //!
-//! In candle's graph, the operands are linked by a chain of numbers: each [`Link`] has the previous link and one operand,
-//! and the [`Output`] has the last link. The backward pass reaches the output first. It calls the closure and keeps the
-//! gradients of all operands until the pass reaches their links.
+//! In candle's graph, the operands are linked by a chain of numbers: each [`Link`] has the previous link and one
+//! operand, and the [`Output`] has the last link. The backward pass reaches the output first. It calls the closure and
+//! keeps the gradients of all operands until the pass reaches their links.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, ThreadId};
 
@@ -13,6 +14,7 @@ use candle_core::backend::{BackendDevice, BackendStorage};
 use candle_core::{CpuStorage, CudaStorage, DType, Result, Shape, Storage, Tensor, bail};
 
 use crate::cuda::Operand as CudaOperand;
+use crate::element::not_a_float;
 use crate::operation::{self, CpuOperand, Operation};
 
 /// Returns a copy of `output` with the gradients that `gradients` computes.
@@ -53,8 +55,9 @@ impl Pending {
     fn take(&self, index: usize) -> Option<Tensor> {
         let mut pending = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let thread = thread::current().id();
-        let gradient = pending.get_mut(&thread)?.get_mut(index)?.take();
-        if index == 0 {
+        let gradients = pending.get_mut(&thread)?;
+        let gradient = gradients.get_mut(index)?.take();
+        if index == 0 || gradients.iter().all(Option::is_none) {
             pending.remove(&thread);
         }
         gradient
@@ -88,16 +91,19 @@ impl Operation<2> for Link {
         number: &Tensor,
     ) -> Result<[Option<Tensor>; 2]> {
         let gradient = match self.pending.take(self.index) {
-            Some(gradient) => gradient,
-            None => operand.zeros_like()?,
+            // Candle needs a gradient for each node that is not a variable.
+            None if !operand.is_variable() => Some(operand.zeros_like()?),
+            gradient => gradient,
         };
-        Ok([Some(number.clone()), Some(gradient)])
+        // The chain of the first link is a constant.
+        let number = (self.index > 0).then(|| number.clone());
+        Ok([number, gradient])
     }
 }
 
 /// The node of the output.
 struct Output<F> {
-    /// The value; `None` once candle holds a copy.
+    /// The value; `None` after the forward pass.
     value: Mutex<Option<Tensor>>,
     /// The number of operands.
     count: usize,
@@ -106,13 +112,24 @@ struct Output<F> {
 }
 
 impl<F> Output<F> {
-    /// Takes the value. Its elements are contiguous from the start of its storage.
+    /// Takes the value. Its elements are contiguous.
     fn take(&self) -> Result<Tensor> {
-        let value = self.value.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(value) = value else { bail!("function: the output was already taken") };
-        let is_packed = value.is_contiguous() && value.layout().start_offset() == 0;
-        if is_packed { Ok(value) } else { value.force_contiguous() }
+        match self.value.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(value) => value.contiguous(),
+            None => bail!("function: the output was already taken"),
+        }
     }
+}
+
+/// Returns a copy of the elements in `range`. The storage of a view has more elements than the view.
+fn copy_of(storage: &CpuStorage, range: Range<usize>) -> Result<CpuStorage> {
+    Ok(match storage {
+        CpuStorage::F32(elements) => CpuStorage::F32(elements[range].to_vec()),
+        CpuStorage::F64(elements) => CpuStorage::F64(elements[range].to_vec()),
+        CpuStorage::F16(elements) => CpuStorage::F16(elements[range].to_vec()),
+        CpuStorage::BF16(elements) => CpuStorage::BF16(elements[range].to_vec()),
+        other => return Err(not_a_float("function", other.dtype())),
+    })
 }
 
 impl<F> Operation<1> for Output<F>
@@ -125,8 +142,12 @@ where
 
     fn forward(&self, _: [CpuOperand; 1]) -> Result<(CpuStorage, Shape)> {
         let value = self.take()?;
-        match &*value.storage_and_layout().0 {
-            Storage::Cpu(storage) => Ok((storage.clone(), value.shape().clone())),
+        let (storage, layout) = value.storage_and_layout();
+        let start = layout.start_offset();
+        match &*storage {
+            Storage::Cpu(storage) => {
+                Ok((copy_of(storage, start..start + value.elem_count())?, value.shape().clone()))
+            }
             _ => {
                 bail!("function: expected an output on the CPU, found one on {:?}", value.device().location())
             }
@@ -134,7 +155,10 @@ where
     }
 
     fn forward_on_cuda(&self, _: [CudaOperand; 1]) -> Result<(CudaStorage, Shape)> {
-        let value = self.take()?;
+        let mut value = self.take()?;
+        if value.layout().start_offset() > 0 {
+            value = value.force_contiguous()?;
+        }
         let (storage, layout) = value.storage_and_layout();
         match &*storage {
             Storage::Cuda(storage) => Ok((storage.try_clone(layout)?, value.shape().clone())),

@@ -31,10 +31,6 @@ impl Fingerprint {
             ("network", trainer.model.kind().into_owned()),
             ("list of trainable parameters", names.collect::<Vec<_>>().join(", ")),
             ("optimizer", format!("{:?}", trainer.optimizer)),
-            (
-                "learning-rate schedule",
-                schedule.map_or("constant".into(), |rate| describe(rate, steps, epochs)),
-            ),
             ("setting `accumulate`", step.accumulate.to_string()),
             ("setting `clip_norm`", format!("{:?}", step.clip_norm)),
             ("setting `clip_value`", format!("{:?}", step.clip_value)),
@@ -45,6 +41,11 @@ impl Fingerprint {
             (
                 "number of batches of an epoch",
                 run.batches_of_epoch.map_or("unknown".into(), |batches| batches.to_string()),
+            ),
+            // The last one, because its description depends on the numbers of batches and steps.
+            (
+                "learning-rate schedule",
+                schedule.map_or("constant".into(), |rate| describe(rate, steps, epochs)),
             ),
         ])
     }

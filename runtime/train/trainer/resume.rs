@@ -44,12 +44,14 @@ impl<M: Module, O, T> Trainer<'_, M, O, T> {
         files: Vec<(Position, PathBuf)>,
     ) -> Result<()> {
         let mut damaged = Vec::new();
+        let mut newest_error = None;
         for (position, path) in &files {
             let state = match TrainingState::read(path) {
                 Ok(state) => state,
                 Err(error) => {
                     self.verbosity.line(format_args!("warning: {error}; trying the checkpoint before it"));
                     damaged.push(path);
+                    newest_error.get_or_insert(error);
                     continue;
                 }
             };
@@ -63,13 +65,12 @@ impl<M: Module, O, T> Trainer<'_, M, O, T> {
             run.saved_intervals =
                 self.checkpoints.as_ref().map_or(0, |checkpoints| checkpoints.intervals(run));
             run.history.resumed_from = Some(path.clone());
+            self.verbosity.line(format_args!("resumed from {}", path.display()));
             return damaged.into_iter().try_for_each(|path| set_aside(path));
         }
-        Err(Error::msg(format!(
-            "none of the {} checkpoints in {} can be read",
-            files.len(),
-            directory.display()
-        )))
+        let (count, directory) = (files.len(), directory.display());
+        let reason = newest_error.map(|error| format!(": {error}")).unwrap_or_default();
+        Err(Error::msg(format!("none of the {count} checkpoints in {directory} can be read{reason}")))
     }
 }
 

@@ -1,0 +1,125 @@
+//! Measures what the trainer adds to a step: a loop by hand, `Trainer::step` and `Trainer::fit` take turns on the same
+//! network and batch. Also measures the memory of the process during 10,000 steps.
+//!
+//! `cargo bench -p sconce-benches --bench trainer` runs everything. The argument `--bench` of cargo is ignored.
+
+use std::time::{Duration, Instant};
+
+use peak_alloc::PeakAlloc;
+use sconce::prelude::*;
+
+#[global_allocator]
+static MEMORY: PeakAlloc = PeakAlloc;
+
+const DEVICE: Device = Device::Cpu;
+
+/// The time for each network.
+const DURATION: Duration = Duration::from_secs(20);
+
+/// The number of steps between two measurements of the memory.
+const STEPS: usize = 2_000;
+
+/// Few operations, so that the trainer's own work would show.
+#[derive(Module)]
+#[module(loss = cross_entropy, optimizer = AdamW::new(1e-3))]
+struct Mlp {
+    #[layer(784, 256)]
+    fc1: Linear,
+    act: Relu,
+    #[layer(256, 10)]
+    fc2: Linear,
+}
+
+/// A small convolution network, as for Fashion-MNIST.
+#[derive(Module)]
+#[module(
+    loss = cross_entropy,
+    optimizer = AdamW::new(1e-3),
+    forward = |x| {
+        let x = max_pool2d(relu(bn1(conv1(x))), 2);
+        fc(relu(bn2(conv2(x))).mean((2, 3)))
+    },
+)]
+struct Cnn {
+    #[layer(1, 16, 3, padding = 1)]
+    conv1: Conv2d,
+    #[layer(16)]
+    bn1: BatchNorm,
+    #[layer(16, 32, 3, padding = 1)]
+    conv2: Conv2d,
+    #[layer(32)]
+    bn2: BatchNorm,
+    #[layer(32, 10)]
+    fc: Linear,
+}
+
+fn main() -> Result<()> {
+    let labels = |count: u32| Tensor::from_iter((0..count).map(|i| i % 10), &DEVICE);
+    let normal = |shape: &[usize]| sconce::random::normal(shape, 0., 1., DType::F32, &DEVICE);
+    println!("network        by hand      step  ratio       fit  ratio   (medians, µs per step)");
+    compare("mlp, 10", &Mlp::new(&DEVICE)?, (normal(&[10, 784])?, labels(10)?))?;
+    let batch = (normal(&[64, 784])?, labels(64)?);
+    compare("mlp, 64", &Mlp::new(&DEVICE)?, batch)?;
+    let batch = (normal(&[64, 1, 28, 28])?, labels(64)?);
+    compare("cnn, 64", &Cnn::new(&DEVICE)?, batch)?;
+    memory()
+}
+
+/// Runs the three loops in turn, and prints the median times of a step.
+fn compare<M>(name: &str, network: &M, batch: (Tensor, Tensor)) -> Result<()>
+where
+    M: sconce::train::Trainable + Forward<Signal, Output = Signal>,
+{
+    let copies = [network.deep_clone()?, network.deep_clone()?];
+    let mut optimizer = AdamW::new(1e-3).build(network.trainable_parameters())?;
+    let mut by_hand = || -> Result<()> {
+        let output = network.call((&batch.0).into(), Mode::Train).into_tensor()?;
+        let loss = cross_entropy(&output, &batch.1)?;
+        assert!(loss.to_scalar::<f32>()?.is_finite());
+        optimizer.step(&sconce::backward(&loss)?)
+    };
+    let mut trainer = copies[0].trainer().quiet(true);
+
+    let count = 100;
+    let batches = vec![batch.clone(); count];
+    let mut times = [(); 3].map(|()| Vec::new());
+    let start = Instant::now();
+    while start.elapsed() < DURATION {
+        times[0].push(time(count, || (0..count).try_for_each(|_| by_hand()))?);
+        times[1].push(time(count, || (0..count).try_for_each(|_| trainer.step(&batch).map(drop)))?);
+        times[2]
+            .push(time(count, || copies[1].trainer().quiet(true).fit(&batches, &(), Epochs(1)).map(drop))?);
+    }
+    let [by_hand, step, fit] = times.map(median);
+    let (step_ratio, fit_ratio) = (step / by_hand, fit / by_hand);
+    println!("{name:<12}{by_hand:>10.1}{step:>10.1}{step_ratio:>7.3}{fit:>10.1}{fit_ratio:>7.3}");
+    Ok(())
+}
+
+/// Returns the time of one of `count` steps, in microseconds.
+fn time(count: usize, run: impl FnOnce() -> Result<()>) -> Result<f64> {
+    let start = Instant::now();
+    run()?;
+    Ok(start.elapsed().as_secs_f64() * 1e6 / count as f64)
+}
+
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
+
+/// Prints the memory in use after each part of 10,000 steps.
+fn memory() -> Result<()> {
+    let network = Mlp::new(&DEVICE)?;
+    let batch = (Tensor::ones((8, 784), DType::F32, &DEVICE)?, Tensor::zeros(8, DType::U32, &DEVICE)?);
+    let mut trainer = network.trainer().quiet(true);
+    print!("\nmemory in use, in bytes, after");
+    for part in 1..=5 {
+        for _ in 0..STEPS {
+            trainer.step(&batch)?;
+        }
+        print!("   {} steps: {}", part * STEPS, MEMORY.current_usage());
+    }
+    println!("   peak: {}", MEMORY.peak_usage());
+    Ok(())
+}

@@ -1,0 +1,77 @@
+//! Selects the files of a small corpus: `cargo run --example select <target> <corpus> <output>` writes the smallest file
+//! that a target generates from the corpus for each kind of result, up to 8 KB in total.
+//!
+//! Results are of the same kind if they are errors with the same words, or state dicts with the same dtypes and ranks.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
+use std::path::Path;
+use std::{env, fs};
+
+use arbitrary::Unstructured;
+use sconce::__private::readers;
+use sconce::Result;
+use sconce::checkpoint::StateDict;
+use sconce_fuzz::generate;
+
+/// The largest total length of the selected files, in bytes.
+const TOTAL: usize = 8 << 10;
+
+type Generate = fn(&mut Unstructured) -> arbitrary::Result<Vec<u8>>;
+type Read = fn(&[u8]) -> Result<StateDict>;
+
+fn main() -> std::result::Result<(), Box<dyn Error>> {
+    let arguments: Vec<_> = env::args().skip(1).collect();
+    let [target, corpus, output] = &arguments[..] else {
+        return Err("expected the arguments <target> <corpus> <output>".into());
+    };
+    let (generate, read): (Generate, Read) = match target.as_str() {
+        "objects_zip" => (generate::torch_zip, readers::torch_zip),
+        "objects_legacy" => (generate::torch_legacy, readers::torch_legacy),
+        "arrays" => (generate::npz, readers::npz),
+        other => {
+            return Err(
+                format!("expected `objects_zip`, `objects_legacy` or `arrays`, found `{other}`").into()
+            );
+        }
+    };
+    let mut smallest: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+    for input in fs::read_dir(corpus)? {
+        let input = fs::read(input?.path())?;
+        let Ok(file) = generate(&mut Unstructured::new(&input)) else { continue };
+        let best = smallest.entry(kind(read(&file))).or_insert_with(|| file.clone());
+        if file.len() < best.len() {
+            *best = file;
+        }
+    }
+    let mut files: Vec<_> = smallest.into_iter().collect();
+    files.sort_by_key(|(_, file)| file.len());
+    let count = files.len();
+    let mut total = 0;
+    for (i, (kind, file)) in files.into_iter().enumerate() {
+        total += file.len();
+        if total > TOTAL {
+            println!("{} of {count} kinds are left out", count - i);
+            break;
+        }
+        println!("{i:02}: {kind}");
+        fs::write(Path::new(output).join(format!("{target}_{i:02}")), file)?;
+    }
+    Ok(())
+}
+
+/// Describes a result without names and numbers.
+fn kind(result: Result<StateDict>) -> String {
+    match result {
+        Ok(state) => {
+            let tensors = state.iter().map(|(_, tensor)| format!("{:?} {}", tensor.dtype(), tensor.rank()));
+            format!("tensors: {:?}", tensors.collect::<BTreeSet<_>>())
+        }
+        Err(error) => {
+            let words = error.to_string();
+            // Names are in backticks or quotes.
+            let outside = words.split(['`', '"']).step_by(2).collect::<String>();
+            outside.chars().filter(|c| c.is_alphabetic() || *c == ' ').take(60).collect()
+        }
+    }
+}
