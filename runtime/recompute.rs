@@ -154,9 +154,9 @@ where
 {
     /// Runs the layer. If its output has gradients, its graph is dropped, and the backward pass runs the layer again.
     fn run(layer: &M, input: I, mode: Mode, forward: fn(&M, I, Mode) -> Signal) -> Signal {
-        let has_gradients = layer.parameters().iter().any(|parameter| has_gradients(parameter));
+        let is_trained = layer.parameters().iter().any(has_gradients);
         // Inference fuses the operations of this layer with those around it.
-        if mode == Mode::Eval && !has_gradients {
+        if mode == Mode::Eval && !is_trained {
             return forward(layer, input, mode);
         }
         Self::record(layer, input, mode, forward).into()
