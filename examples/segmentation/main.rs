@@ -23,7 +23,7 @@ usage: cargo run --release --example segmentation -- [OPTIONS]
 
 --epochs N      passes over 1,000 scenes, which are new in each pass (default: 8)
 --seed N        random seed of the run (default: 0)
---pictures DIR  folder for the pictures (default: segmentation, in the folder for temporary files)
+--pictures DIR  folder for the pictures (default: sconce-segmentation, in the folder for temporary files)
 --short         one epoch of 32 scenes, to check that the program runs";
 
 fn main() -> Result<()> {
@@ -53,7 +53,8 @@ fn main() -> Result<()> {
         println!("  {name:<10} {iou:.3}");
     }
 
-    fs::create_dir_all(&pictures)?;
+    fs::create_dir_all(&pictures)
+        .map_err(|error| Error::msg(format!("cannot create the folder {}: {error}", pictures.display())))?;
     let (images, classes) = &test[0]; // 8 scenes
     let predicted = model.forward(images)?.argmax(1)?.to_dtype(DType::U8)?;
     for scene in 0..8 {
@@ -83,6 +84,6 @@ fn parse(mut parser: lexopt::Parser) -> std::result::Result<Arguments, lexopt::E
         }
     }
     let epochs = epochs.unwrap_or(if short { 1 } else { 8 });
-    let pictures = pictures.unwrap_or_else(|| std::env::temp_dir().join("segmentation"));
+    let pictures = pictures.unwrap_or_else(|| std::env::temp_dir().join("sconce-segmentation"));
     Ok(Arguments { epochs, seed, pictures, short })
 }
