@@ -212,7 +212,7 @@ fn the_repetition_draws_the_same_random_numbers() -> Result<()> {
     let outputs = [net.forward_t(x.as_tensor(), true)?, net.forward_t(x.as_tensor(), true)?];
     let after = sconce::random::state();
     assert_ne!(state, after);
-    let masks = outputs.each_ref().map(|output| numbers(output));
+    let masks = outputs.each_ref().map(numbers);
     let [first, second] = masks;
     assert_ne!(first?, second?);
     for output in &outputs {
