@@ -40,8 +40,7 @@ where
     M: Forward<I>,
     M::Output: Outcome,
 {
-    let _field = Scope::enter(name);
-    index.with_layer(list, |layer| layer.forward_pass(input, mode)).unwrap_or_else(Outcome::failed)
+    with_element(list, name, index, |layer| layer.forward_pass(input, mode))
 }
 
 /// Calls an element of the field `name` with several inputs: `name[index](query, key, value)`.
@@ -58,8 +57,23 @@ where
     M: ForwardWith<I>,
     M::Output: Outcome,
 {
+    with_element(list, name, index, |layer| layer.forward_pass_with(inputs, mode))
+}
+
+/// Passes an element of the field `name` to `call`. An index out of range gives an output with this error.
+pub(crate) fn with_element<N, L, O>(
+    list: &L,
+    name: &'static str,
+    index: N,
+    call: impl FnOnce(&N::Layer) -> O,
+) -> O
+where
+    L: ?Sized,
+    N: IndexOf<L>,
+    O: Outcome,
+{
     let _field = Scope::enter(name);
-    index.with_layer(list, |layer| layer.forward_pass_with(inputs, mode)).unwrap_or_else(Outcome::failed)
+    index.with_layer(list, call).unwrap_or_else(Outcome::failed)
 }
 
 /// An index that selects a layer in a container of type `List`.

@@ -78,6 +78,7 @@ mod reuse;
 mod scope;
 mod signal;
 mod source;
+mod thread_value;
 pub mod train;
 
 pub use candle_core as candle;

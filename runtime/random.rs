@@ -84,6 +84,11 @@ pub(crate) fn with_seed<T>(seed: u64, f: impl FnOnce() -> T) -> T {
     f()
 }
 
+/// Returns `true` during [`with_seed`], when the same numbers can be drawn again. Those of candle's generator cannot.
+pub(crate) fn is_repeatable() -> bool {
+    REPLACEMENT.with_borrow(Option::is_some)
+}
+
 /// Returns the seed of the last call of [`manual_seed`], or `None` before it.
 pub(crate) fn seed() -> Option<u64> {
     generator().seed
@@ -276,7 +281,8 @@ pub(crate) fn draw_seed() -> u64 {
     with_generator(|generator| generator.rng.next_u64())
 }
 
-/// Draws `count` numbers from `rng`. `convert` appends numbers that it makes from random bytes, in the order of the bytes.
+/// Draws `count` numbers from `rng`. `convert` appends numbers that it makes from random bytes, in the order of the
+/// bytes.
 fn draw(mut rng: ChaCha12Rng, count: usize, convert: impl Fn(&[u8], &mut Vec<f64>)) -> Vec<f64> {
     let mut bytes = [0; 1 << 12];
     let mut numbers = Vec::with_capacity(count + bytes.len() / size_of::<f64>());
@@ -322,6 +328,8 @@ fn tensor(values: Vec<f64>, shape: Shape, dtype: DType, device: &Device) -> Resu
 
 #[cfg(test)]
 mod tests {
+    use rand::rngs::StdRng;
+
     use super::*;
 
     #[test]
@@ -332,7 +340,6 @@ mod tests {
         let expected: Vec<f64> = (0..1500).map(|_| -1. + 4. * rng.random::<f64>()).collect();
         assert_eq!(numbers, expected);
     }
-    use rand::rngs::StdRng;
 
     #[test]
     fn the_numbers_are_those_of_the_standard_generator() {

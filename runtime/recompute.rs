@@ -2,16 +2,17 @@
 //! backward pass.
 
 use std::cell::Cell;
-use std::thread::LocalKey;
 
-use candle_core::{Tensor, Var};
+use candle_core::{Tensor, TensorId, Var};
+use indexmap::IndexMap;
 
-use crate::dispatch::IndexOf;
+use crate::dispatch::{IndexOf, with_element};
 use crate::kernels::internal::{function, with_gradient};
 use crate::module::{Forward, ForwardWith, Mode, Module};
 use crate::registry::{Network, Replacements, TensorKind, for_each_mut};
 use crate::scope::{Path, ReplacedPath, Scope};
-use crate::signal::{Outcome, Signal};
+use crate::signal::Signal;
+use crate::thread_value::with_value;
 use crate::{Result, kernels, random};
 
 /// Calls the field `name`, which has `#[module(recompute)]`, like [`call`](crate::dispatch::call).
@@ -42,9 +43,7 @@ where
     M: Forward<I, Output = Signal> + Send + Sync + 'static,
     I: RecomputeInput,
 {
-    let _field = Scope::enter(name);
-    let run = |layer: &M| RecomputedCall::run(layer, input, mode, M::forward_pass);
-    index.with_layer(list, run).unwrap_or_else(Outcome::failed)
+    with_element(list, name, index, |layer| RecomputedCall::run(layer, input, mode, M::forward_pass))
 }
 
 /// Calls an element of the field `name` with several inputs, like
@@ -62,9 +61,7 @@ where
     M: ForwardWith<I, Output = Signal> + Send + Sync + 'static,
     I: RecomputeInput,
 {
-    let _field = Scope::enter(name);
-    let run = |layer: &M| RecomputedCall::run(layer, inputs, mode, M::forward_pass_with);
-    index.with_layer(list, run).unwrap_or_else(Outcome::failed)
+    with_element(list, name, index, |layer| RecomputedCall::run(layer, inputs, mode, M::forward_pass_with))
 }
 
 /// An input of a layer with `#[module(recompute)]`.
@@ -73,7 +70,7 @@ where
     label = "has an input of type `{Self}`",
     note = "its inputs are signals, tensors, numbers, booleans, and options, lists and tuples of them"
 )]
-pub trait RecomputeInput: Sized + Send + Sync + 'static {
+pub trait RecomputeInput: Clone + Send + Sync + 'static {
     /// Returns a copy in which each signal and each tensor is replaced with the result of `change`.
     ///
     /// # Errors
@@ -154,29 +151,38 @@ where
 {
     /// Runs the layer. If its output has gradients, its graph is dropped, and the backward pass runs the layer again.
     fn run(layer: &M, input: I, mode: Mode, forward: fn(&M, I, Mode) -> Signal) -> Signal {
-        let is_trained = layer.parameters().iter().any(has_gradients);
+        let parameters: Vec<Tensor> = layer.parameters().into_iter().filter(has_gradients).collect();
         // Inference fuses the operations of this layer with those around it.
-        if mode == Mode::Eval && !is_trained {
+        if mode == Mode::Eval && parameters.is_empty() {
             return forward(layer, input, mode);
         }
-        Self::record(layer, input, mode, forward).into()
+        Self::record(layer, parameters, input, mode, forward).into()
     }
 
-    fn record(layer: &M, input: I, mode: Mode, forward: fn(&M, I, Mode) -> Signal) -> Result<Tensor> {
-        let mut operands = Operands::default();
-        let tensors = input.map_tensors(&mut |tensor| Ok(operands.add(tensor)))?;
+    fn record(
+        layer: &M,
+        parameters: Vec<Tensor>,
+        input: I,
+        mode: Mode,
+        forward: fn(&M, I, Mode) -> Signal,
+    ) -> Result<Tensor> {
+        let mut operands: IndexMap<TensorId, Tensor> = IndexMap::new();
+        let tensors = input.map_tensors(&mut |tensor| {
+            if has_gradients(tensor) {
+                operands.insert(tensor.id(), tensor.clone());
+            }
+            Ok(tensor.clone())
+        })?;
+        // Memory that only the deferred operations of the input use is free for the layer.
         drop(input);
-        for parameter in layer.parameters() {
-            operands.add(&parameter);
-        }
-        let copy = tensors.map_tensors(&mut |tensor| Ok(tensor.clone()))?;
-        let (input, seed, path) = (tensors, random::draw_seed(), Path::current());
-        let call = Self { layer: layer.share(), input, mode, forward, seed, path };
-        let output = call.replay(layer, copy)?;
+        operands.extend(parameters.into_iter().map(|parameter| (parameter.id(), parameter)));
+        let (seed, path) = (random::draw_seed(), Path::current());
+        let call = Self { layer: layer.share(), input: tensors, mode, forward, seed, path };
+        let output = call.replay(layer, call.input.clone())?;
         if !has_gradients(&output) {
             return Ok(output);
         }
-        let Operands(operands) = operands;
+        let operands: Vec<Tensor> = operands.into_values().collect();
         let sources = operands.clone();
         let gradients = move |gradient: &Tensor| Ok(call.gradients(&sources, gradient)?);
         Ok(function(&operands, output, gradients)?)
@@ -184,7 +190,6 @@ where
 
     /// Runs `layer` with the random numbers of this call.
     fn replay(&self, layer: &M, input: I) -> Result<Tensor> {
-        let _recording = Flag::set(&IS_REPEATABLE);
         random::with_seed(self.seed, || (self.forward)(layer, input, self.mode).into_tensor())
     }
 
@@ -201,26 +206,12 @@ where
             }
             Ok(())
         })?;
-        let _recomputing = Flag::set(&IS_RECOMPUTING);
-        let output = self.replay(&layer, input)?;
-        let gradients = kernels::backward(&with_gradient(&output, gradient)?)?;
+        let gradients = with_value(&IS_RECOMPUTING, true, || -> Result<_> {
+            let output = self.replay(&layer, input)?;
+            Ok(kernels::backward(&with_gradient(&output, gradient)?)?)
+        })?;
         let gradient = |operand| leaves.get(operand).and_then(|leaf| gradients.get(leaf).cloned());
         Ok(operands.iter().map(gradient).collect())
-    }
-}
-
-/// The tensors with gradients on which a call depends, without duplicates.
-#[derive(Default)]
-struct Operands(Vec<Tensor>);
-
-impl Operands {
-    /// Adds `tensor` if it has gradients, and returns it.
-    fn add(&mut self, tensor: &Tensor) -> Tensor {
-        let is_new = self.0.iter().all(|operand| operand.id() != tensor.id());
-        if is_new && has_gradients(tensor) {
-            self.0.push(tensor.clone());
-        }
-        tensor.clone()
     }
 }
 
@@ -239,19 +230,10 @@ fn leaf_of(tensor: &Tensor) -> Result<Tensor> {
 
 thread_local! {
     static IS_RECOMPUTING: Cell<bool> = const { Cell::new(false) };
-
-    /// Whether the current call of a layer will be or is repeated.
-    static IS_REPEATABLE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Returns `true` during a call of a layer with `#[module(recompute)]`, in the forward and in the backward pass. Random
-/// numbers of candle's generator cannot be repeated.
-pub(crate) fn is_repeatable() -> bool {
-    IS_REPEATABLE.get()
-}
-
-/// Returns `true` while a backward pass runs a layer with `#[module(recompute)]` again. A layer that updates its buffers
-/// in training must not do so again.
+/// Returns `true` while a backward pass runs a layer with `#[module(recompute)]` again. A layer that updates its
+/// buffers in training must not do so again.
 ///
 /// ```
 /// use std::sync::atomic::{AtomicUsize, Ordering};
@@ -291,22 +273,4 @@ pub(crate) fn is_repeatable() -> bool {
 /// ```
 pub fn is_recomputing() -> bool {
     IS_RECOMPUTING.get()
-}
-
-/// A guard that sets a flag of the thread. Dropping it restores the flag.
-struct Flag {
-    flag: &'static LocalKey<Cell<bool>>,
-    outer: bool,
-}
-
-impl Flag {
-    fn set(flag: &'static LocalKey<Cell<bool>>) -> Self {
-        Self { flag, outer: flag.replace(true) }
-    }
-}
-
-impl Drop for Flag {
-    fn drop(&mut self) {
-        self.flag.set(self.outer);
-    }
 }

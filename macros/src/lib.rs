@@ -542,9 +542,9 @@ use syn::{DeriveInput, parse_macro_input};
 ///
 /// The layer returns one signal, and its type is `Send + Sync + 'static`. Its inputs are signals, tensors, numbers,
 /// booleans, and options, vectors and tuples of them. Gradients reach the inputs and the parameters, but not tensors in
-/// other fields. A list that is called as a whole is repeated as a whole. A layer of your own that updates a buffer asks
-/// `sconce::is_recomputing()` first. The derive cannot change calls in a forward function or through a reference, such as
-/// the elements of an iterator.
+/// other fields. A list that is called as a whole is repeated as a whole. A layer of your own that updates a buffer
+/// asks `sconce::is_recomputing()` first. The derive cannot change calls in a forward function or through a reference,
+/// such as the elements of an iterator.
 ///
 /// ## `#[module(tie = "embed.weight")]`
 ///

@@ -133,8 +133,8 @@ pub fn not_kept(arg: &str) -> String {
     )
 }
 
-/// Checks that a forward closure has at least one input, takes signals by value, and is not async. Checks that a forward
-/// function, whose calls the derive cannot change, has no fields to recompute.
+/// Checks that a forward closure has at least one input, takes signals by value, and is not async. Checks that a
+/// forward function, whose calls the derive cannot change, has no fields to recompute.
 fn forward(ctxt: &Ctxt, variant: &Variant) {
     if let Forward::Function(_) = &variant.forward {
         for recompute in variant.fields.iter().filter_map(|field| field.recompute.as_ref()) {

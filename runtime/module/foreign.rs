@@ -9,7 +9,8 @@ use candle_core::Tensor;
 
 use crate::Error;
 use crate::kernels::norm;
-use crate::recompute::{is_recomputing, is_repeatable};
+use crate::random::is_repeatable;
+use crate::recompute::is_recomputing;
 use crate::signal::Signal;
 
 use super::{Forward, Mode, Module, Visitor, VisitorMut};

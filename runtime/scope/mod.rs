@@ -16,6 +16,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::kernels::trace;
+use crate::thread_value::with_value;
 
 /// A segment of a path: the name of a field, or the index of an element of a list. A name that is a number is displayed
 /// as an index.
@@ -192,14 +193,7 @@ impl Drop for ReplacedPath {
 /// # }
 /// ```
 pub fn no_fusion<T>(f: impl FnOnce() -> T) -> T {
-    struct Restore(bool);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            FUSION.set(self.0);
-        }
-    }
-    let _restore = Restore(FUSION.replace(false));
-    f()
+    with_value(&FUSION, false, f)
 }
 
 /// Returns `true` if operations may be deferred so that later operations can be fused into them.

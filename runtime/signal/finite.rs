@@ -5,6 +5,7 @@ use std::cell::Cell;
 use candle_core::{DType, Tensor};
 
 use crate::scope::{Path, no_fusion};
+use crate::thread_value::with_value;
 use crate::{Error, Result};
 
 /// The numbers that an output must not contain.
@@ -26,14 +27,7 @@ pub(crate) const INPUT: &str = "the input";
 /// Runs `f` without fusion. A signal with a forbidden number fails, with the path of the layer that computed it, or
 /// [`INPUT`] outside of the network.
 pub(crate) fn forbid<T>(forbidden: Forbidden, f: impl FnOnce() -> T) -> T {
-    struct Restore(Option<Forbidden>);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            FORBIDDEN.set(self.0);
-        }
-    }
-    let _restore = Restore(FORBIDDEN.replace(Some(forbidden)));
-    no_fusion(f)
+    with_value(&FORBIDDEN, Some(forbidden), || no_fusion(f))
 }
 
 /// Returns an error if the tensor has a number that is forbidden.

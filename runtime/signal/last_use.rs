@@ -8,6 +8,8 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
+use crate::thread_value::with_value;
+
 use super::{Signal, State};
 
 thread_local! {
@@ -16,14 +18,7 @@ thread_local! {
 
 /// Calls `clone`, which clones a value at its last use. The original signals should not be read later.
 pub(crate) fn at_last_use<T>(clone: impl FnOnce() -> T) -> T {
-    struct Restore(bool);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            IS_LAST_USE.set(self.0);
-        }
-    }
-    let _restore = Restore(IS_LAST_USE.replace(true));
-    clone()
+    with_value(&IS_LAST_USE, true, clone)
 }
 
 /// The clone shares the deferred operation, which runs once. At the last use of a local in `forward`, the clone gets

@@ -6,7 +6,7 @@ use sconce::candle::Var;
 use sconce::prelude::*;
 use sconce::train::mixed_precision;
 
-use crate::common::Rng;
+use crate::common::{Rng, values};
 
 const DEVICE: Device = Device::Cpu;
 
@@ -102,22 +102,18 @@ fn step<N: Module + Forward<Signal, Output = Signal>>(
     Ok(Step { output, gradients, buffers: network.state_dict() })
 }
 
-fn numbers(tensor: &Tensor) -> Result<Vec<f64>> {
-    Ok(tensor.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?)
-}
-
 fn assert_same_bits(expected: &Step, actual: &Step) -> Result<()> {
-    assert_eq!(numbers(&expected.output)?, numbers(&actual.output)?);
+    assert_eq!(values(&expected.output)?, values(&actual.output)?);
     let names = |step: &Step| step.gradients.keys().cloned().collect::<Vec<_>>();
     assert_eq!(names(expected), names(actual));
     for (name, gradient) in &expected.gradients {
-        assert_eq!(numbers(gradient)?, numbers(&actual.gradients[name])?, "gradient of `{name}`");
-        assert!(numbers(gradient)?.iter().any(|x| *x != 0.), "gradient of `{name}`");
+        assert_eq!(values(gradient)?, values(&actual.gradients[name])?, "gradient of `{name}`");
+        assert!(values(gradient)?.iter().any(|x| *x != 0.), "gradient of `{name}`");
     }
     assert_eq!(expected.buffers.len(), actual.buffers.len());
     for (name, buffer) in &expected.buffers {
         let found = actual.buffers.get(name).expect("both networks have the same names");
-        assert_eq!(numbers(buffer)?, numbers(found)?, "`{name}`");
+        assert_eq!(values(buffer)?, values(found)?, "`{name}`");
     }
     Ok(())
 }
@@ -148,7 +144,7 @@ fn a_loss_has_the_same_gradients_in_each_backward_pass() -> Result<()> {
     let loss = recomputed.forward_t(&x, true)?.sqr()?.sum_all()?;
     let weight = recomputed.blocks[0].conv1.weight();
     let gradient =
-        |grads: sconce::candle::backprop::GradStore| numbers(grads.get(weight).expect("a gradient"));
+        |grads: sconce::candle::backprop::GradStore| values(grads.get(weight).expect("a gradient"));
     let first = gradient(sconce::backward(&loss)?)?;
     assert_eq!(first, gradient(sconce::backward(&loss)?)?);
     assert_eq!(first, gradient(loss.backward()?)?);
@@ -166,7 +162,7 @@ fn mixed_precision_has_the_same_bits() -> Result<()> {
         let grads = sconce::backward(&output.to_dtype(DType::F32)?.sqr()?.sum_all()?)?;
         let gradient = grads.get(weight).expect("the weight has a gradient");
         assert_eq!(gradient.dtype(), DType::F32);
-        numbers(gradient)
+        values(gradient)
     };
     let expected = gradient(plain_16.forward_t(&x, true)?, plain.blocks[0].conv1.weight())?;
     let actual = gradient(recomputed_16.forward_t(&x, true)?, recomputed.blocks[0].conv1.weight())?;
@@ -200,7 +196,7 @@ struct Inner {
 
 /// Two dropout layers multiply each element by a constant, which is also the gradient.
 #[test]
-fn the_repetition_draws_the_same_random_numbers() -> Result<()> {
+fn the_repetition_draws_the_same_random_values() -> Result<()> {
     #[derive(Module)]
     struct Net {
         #[module(recompute)]
@@ -212,7 +208,7 @@ fn the_repetition_draws_the_same_random_numbers() -> Result<()> {
     let outputs = [net.forward_t(x.as_tensor(), true)?, net.forward_t(x.as_tensor(), true)?];
     let after = sconce::random::state();
     assert_ne!(state, after);
-    let masks = outputs.each_ref().map(numbers);
+    let masks = outputs.each_ref().map(values);
     let [first, second] = masks;
     assert_ne!(first?, second?);
     for output in &outputs {
@@ -220,7 +216,7 @@ fn the_repetition_draws_the_same_random_numbers() -> Result<()> {
         let expected = output.div(x.as_tensor())?;
         let gradient = grads.get(&x).expect("the input has a gradient");
         assert!((gradient - expected)?.abs()?.max_all()?.to_scalar::<f32>()? < 1e-6);
-        assert!(numbers(gradient)?.contains(&0.));
+        assert!(values(gradient)?.contains(&0.));
     }
     Ok(())
 }
@@ -351,11 +347,11 @@ fn layers_of_candle_are_repeated_exactly_or_not_at_all() -> Result<()> {
         [plain.call(x.as_tensor().into(), Mode::Train), recomputed.call(x.as_tensor().into(), Mode::Train)];
     for output in outputs {
         let grads = sconce::backward(&output.into_tensor()?.powf(3.)?.sum_all()?)?;
-        gradients.push(numbers(grads.get(&x).expect("the input has a gradient"))?);
+        gradients.push(values(grads.get(&x).expect("the input has a gradient"))?);
     }
     assert_eq!(gradients[0], gradients[1]);
-    assert_eq!(numbers(plain.running_mean())?, numbers(recomputed.norm.running_mean())?);
-    assert!(numbers(plain.running_mean())?.iter().all(|mean| *mean != 0.));
+    assert_eq!(values(plain.running_mean())?, values(recomputed.norm.running_mean())?);
+    assert!(values(plain.running_mean())?.iter().all(|mean| *mean != 0.));
 
     recomputed.dropout = Some(sconce::nn::Dropout::new(0.5));
     let error = recomputed.forward_t(x.as_tensor(), true).unwrap_err().to_string();
@@ -368,7 +364,7 @@ fn backward_passes_of_two_threads_are_independent() -> Result<()> {
     let net = OuterUnused::new(&DEVICE)?;
     let loss = net.forward_t(input()?.as_tensor(), true)?.sqr()?.sum_all()?;
     let weight = net.around.inner.used.weight();
-    let gradient = || numbers(sconce::backward(&loss)?.get(weight).expect("the weight has a gradient"));
+    let gradient = || values(sconce::backward(&loss)?.get(weight).expect("the weight has a gradient"));
     let expected = gradient()?;
     std::thread::scope(|scope| {
         let threads: Vec<_> =

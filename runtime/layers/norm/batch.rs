@@ -9,7 +9,6 @@ use crate::config::Config;
 use crate::kernels::norm;
 use crate::layers::{forward_methods, impl_fmt};
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
-use crate::recompute::is_recomputing;
 use crate::signal::{Deferred, Normalization, Signal};
 use crate::{Error, Result};
 
@@ -119,16 +118,14 @@ impl BatchNorm {
     /// Updates the running statistics with the mean and the biased variance of a batch.
     fn update_running_stats(&self, values_per_channel: usize, [mean, var]: [Tensor; 2]) -> Result<()> {
         if let Some(running) = &self.0.running
-            && values_per_channel > 1
-            && !is_recomputing()
+            && RunningStats::accepts(values_per_channel)
         {
-            let unbiased = (var * (values_per_channel as f64 / (values_per_channel as f64 - 1.)))?;
             running.increment_batch_count()?;
             let momentum = match self.0.settings.momentum {
                 Some(momentum) => momentum,
                 None => 1. / running.batch_count()?,
             };
-            running.update(&mean, &unbiased, momentum)?;
+            running.update(&mean, &var, values_per_channel, momentum)?;
         }
         Ok(())
     }

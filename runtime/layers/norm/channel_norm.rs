@@ -8,6 +8,7 @@ use crate::display::{python_bool, python_float};
 use crate::kernels::internal::{descent, is_finite};
 use crate::kernels::norm;
 use crate::module::{Mode, Visitor, VisitorMut};
+use crate::recompute::is_recomputing;
 use crate::signal::{EpilogueOp, Fusion, Signal};
 
 /// The settings of batch and instance norm.
@@ -191,6 +192,12 @@ impl RunningStats {
         Ok(count.slice_set(&count.zeros_like()?, 0, 0)?)
     }
 
+    /// Returns `true` if a batch with this number of values per channel updates the statistics. A single value has no
+    /// variance, and the repetition of a call in the backward pass does not count again.
+    pub fn accepts(values_per_channel: usize) -> bool {
+        values_per_channel > 1 && !is_recomputing()
+    }
+
     /// Increments the number of batches in place.
     pub fn increment_batch_count(&self) -> Result<()> {
         let incremented = (&self.num_batches_tracked + self.num_batches_tracked.ones_like()?)?.reshape(1)?;
@@ -203,9 +210,16 @@ impl RunningStats {
     }
 
     /// Computes `running = (1 − momentum) · running + momentum · batch` in place, so that networks that share the
-    /// tensors see the new values.
-    pub fn update(&self, mean: &Tensor, var: &Tensor, momentum: f64) -> Result<()> {
-        for (running, batch) in [(&self.mean, mean), (&self.var, var)] {
+    /// tensors see the new values. `var` is the biased variance of `values_per_channel` values, more than one.
+    pub fn update(
+        &self,
+        mean: &Tensor,
+        var: &Tensor,
+        values_per_channel: usize,
+        momentum: f64,
+    ) -> Result<()> {
+        let unbiased = (var * (values_per_channel as f64 / (values_per_channel as f64 - 1.)))?;
+        for (running, batch) in [(&self.mean, mean), (&self.var, &unbiased)] {
             let batch = batch.to_dtype(running.dtype())?;
             if descent::cuda::supports(&[running]) {
                 descent::cuda::blend(running, &batch, momentum)?;

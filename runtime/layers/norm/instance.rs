@@ -9,7 +9,6 @@ use crate::config::Config;
 use crate::kernels::norm;
 use crate::layers::{forward_methods, impl_fmt};
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
-use crate::recompute::is_recomputing;
 use crate::signal::Signal;
 use crate::{Error, Result};
 
@@ -130,13 +129,11 @@ impl<const AXES: usize> InstanceNorm<AXES> {
         let y = norm::instance_norm(x, weight, bias, eps)?;
         let values_per_channel: usize = x.dims().iter().skip(2).product();
         if let (Some(running), Some(momentum)) = (running, momentum)
-            && values_per_channel > 1
+            && RunningStats::accepts(values_per_channel)
             && x.elem_count() > 0
-            && !is_recomputing()
         {
             let (mean, var) = norm::instance_moments(x)?;
-            let unbiased = (var.mean(0)? * (values_per_channel as f64 / (values_per_channel as f64 - 1.)))?;
-            running.update(&mean.mean(0)?, &unbiased, momentum)?;
+            running.update(&mean.mean(0)?, &var.mean(0)?, values_per_channel, momentum)?;
         }
         Ok(y)
     }
