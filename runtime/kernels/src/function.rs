@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, ThreadId};
 
 use candle_core::backend::{BackendDevice, BackendStorage};
@@ -15,6 +15,7 @@ use candle_core::{CpuStorage, CudaStorage, DType, Result, Shape, Storage, Tensor
 
 use crate::cuda::Operand as CudaOperand;
 use crate::element::not_a_float;
+use crate::lock::locked;
 use crate::operation::{self, CpuOperand, Operation};
 
 /// Returns a copy of `output` with the gradients that `gradients` computes.
@@ -47,13 +48,13 @@ struct Pending(Mutex<HashMap<ThreadId, Vec<Option<Tensor>>>>);
 
 impl Pending {
     fn put(&self, gradients: Vec<Option<Tensor>>) {
-        let mut pending = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pending = locked(&self.0);
         pending.insert(thread::current().id(), gradients);
     }
 
     /// Takes the gradient of operand `index`. The last operand is the first one that a backward pass reaches.
     fn take(&self, index: usize) -> Option<Tensor> {
-        let mut pending = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pending = locked(&self.0);
         let thread = thread::current().id();
         let gradients = pending.get_mut(&thread)?;
         let gradient = gradients.get_mut(index)?.take();
@@ -114,7 +115,7 @@ struct Output<F> {
 impl<F> Output<F> {
     /// Takes the value. Its elements are contiguous.
     fn take(&self) -> Result<Tensor> {
-        match self.value.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        match locked(&self.value).take() {
             Some(value) => value.contiguous(),
             None => bail!("function: the output was already taken"),
         }

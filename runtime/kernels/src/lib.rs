@@ -83,6 +83,7 @@ mod gemm;
 pub mod internal;
 mod layout;
 pub mod linear;
+mod lock;
 mod mapped;
 pub mod matmul;
 mod memory;

@@ -11,12 +11,13 @@ mod proxy;
 mod tests;
 
 use std::collections::HashMap;
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock};
 use std::thread::{self, ThreadId};
 
 use candle_core::{CpuStorage, Device, Result, Shape, Storage, Tensor, TensorId, bail};
 
 use super::elementwise::add;
+use super::lock::locked;
 use super::operation::{self, CpuOperand, Operation, to_array};
 use proxy::{Output, ProxyNode};
 
@@ -83,10 +84,6 @@ pub(crate) fn live_output_count() -> usize {
 fn links() -> MutexGuard<'static, HashMap<TensorId, Link>> {
     static LINKS: LazyLock<Mutex<HashMap<TensorId, Link>>> = LazyLock::new(Mutex::default);
     locked(&LINKS)
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// An operation's output, saved for the backward pass. During that pass, each operation that read the output adds a

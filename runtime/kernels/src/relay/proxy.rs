@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex};
 
 use candle_core::{CpuStorage, Result, Shape, Tensor, bail};
 
+use crate::lock::locked;
 use crate::operation::{CpuOperand, Operation};
 
-use super::{GradientSlot, Link, links, locked};
+use super::{GradientSlot, Link, links};
 
 /// An operation that candle's graph represents by a single number.
 pub(super) struct ProxyNode<O, const N: usize> {
