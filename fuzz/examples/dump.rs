@@ -11,17 +11,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let [target, input, file] = &arguments[..] else {
         return Err("expected the arguments <target> <input> <file>".into());
     };
+    let (generate, _) = generate::target(target)?;
     let input = fs::read(input)?;
     let mut input = Unstructured::new(&input);
-    let generated = match target.as_str() {
-        "objects_zip" => generate::torch_zip(&mut input),
-        "objects_legacy" => generate::torch_legacy(&mut input),
-        "arrays" => generate::npz(&mut input),
-        other => {
-            return Err(
-                format!("expected `objects_zip`, `objects_legacy` or `arrays`, found `{other}`").into()
-            );
-        }
-    };
-    Ok(fs::write(file, generated?)?)
+    Ok(fs::write(file, generate(&mut input)?)?)
 }

@@ -1,5 +1,5 @@
-//! Selects the files of a small corpus: `cargo run --example select <target> <corpus> <output>` writes the smallest file
-//! that a target generates from the corpus for each kind of result, up to 8 KB in total.
+//! Selects the files of a small corpus: `cargo run --example select <target> <corpus> <output>` writes the smallest
+//! file that a target generates from the corpus for each kind of result, up to 8 KB in total.
 //!
 //! Results are of the same kind if they are errors with the same words, or state dicts with the same dtypes and ranks.
 
@@ -9,7 +9,6 @@ use std::path::Path;
 use std::{env, fs};
 
 use arbitrary::Unstructured;
-use sconce::__private::readers;
 use sconce::Result;
 use sconce::checkpoint::StateDict;
 use sconce_fuzz::generate;
@@ -17,24 +16,12 @@ use sconce_fuzz::generate;
 /// The largest total length of the selected files, in bytes.
 const TOTAL: usize = 8 << 10;
 
-type Generate = fn(&mut Unstructured) -> arbitrary::Result<Vec<u8>>;
-type Read = fn(&[u8]) -> Result<StateDict>;
-
 fn main() -> std::result::Result<(), Box<dyn Error>> {
     let arguments: Vec<_> = env::args().skip(1).collect();
     let [target, corpus, output] = &arguments[..] else {
         return Err("expected the arguments <target> <corpus> <output>".into());
     };
-    let (generate, read): (Generate, Read) = match target.as_str() {
-        "objects_zip" => (generate::torch_zip, readers::torch_zip),
-        "objects_legacy" => (generate::torch_legacy, readers::torch_legacy),
-        "arrays" => (generate::npz, readers::npz),
-        other => {
-            return Err(
-                format!("expected `objects_zip`, `objects_legacy` or `arrays`, found `{other}`").into()
-            );
-        }
-    };
+    let (generate, read) = generate::target(target)?;
     let mut smallest: BTreeMap<String, Vec<u8>> = BTreeMap::new();
     for input in fs::read_dir(corpus)? {
         let input = fs::read(input?.path())?;

@@ -1,9 +1,27 @@
 //! Builds the files of `torch.save` and NumPy from the bytes of a fuzzer.
 
 use arbitrary::{Result, Unstructured};
+use sconce::__private::readers;
+use sconce::checkpoint::StateDict;
 
 use crate::pickle::{Pickle, Storage, pickle};
 use crate::{rarely, zip_archive};
+
+/// A function that builds a file.
+pub type Generate = fn(&mut Unstructured) -> Result<Vec<u8>>;
+
+/// A function that reads a file.
+pub type Read = fn(&[u8]) -> sconce::Result<StateDict>;
+
+/// Returns the functions that build and read the files of a target, or an error that names the targets.
+pub fn target(name: &str) -> std::result::Result<(Generate, Read), String> {
+    match name {
+        "objects_zip" => Ok((torch_zip, readers::torch_zip)),
+        "objects_legacy" => Ok((torch_legacy, readers::torch_legacy)),
+        "arrays" => Ok((npz, readers::npz)),
+        other => Err(format!("expected `objects_zip`, `objects_legacy` or `arrays`, found `{other}`")),
+    }
+}
 
 /// The maximum number of bytes of a storage.
 const MAX_STORAGE: usize = 1 << 10;
