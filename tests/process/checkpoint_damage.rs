@@ -13,7 +13,7 @@ use sconce::candle::Device;
 use sconce::checkpoint::{StateDict, read, write_safetensors};
 
 use crate::archive::{Entry, archive, npy, pickle_of_floats, safetensors};
-use crate::{MEMORY, exclusive};
+use crate::{exclusive, measured};
 
 /// The bytes of memory that reading may use in addition to twice the file's length: 8 MiB, as documented in
 /// `sconce::checkpoint`, and 256 KiB for allocations of other threads.
@@ -21,14 +21,6 @@ const BASE_MEMORY: usize = (8 << 20) + (1 << 18);
 
 /// The maximum time for reading one of these files.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
-
-/// Returns the result of `f` and the peak memory use during `f`, minus the memory in use before.
-fn measured<T>(f: impl FnOnce() -> T) -> (T, usize) {
-    MEMORY.reset_peak_usage();
-    let before = MEMORY.current_usage();
-    let result = f();
-    (result, MEMORY.peak_usage().saturating_sub(before))
-}
 
 /// Reads `bytes` and asserts that time and memory stay within the limits for a file of that length.
 fn read_within_bounds(bytes: &[u8]) -> sconce::Result<StateDict> {

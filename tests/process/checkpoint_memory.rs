@@ -6,8 +6,8 @@ use std::path::Path;
 use sconce::checkpoint::write_safetensors;
 use sconce::prelude::*;
 
-use crate::MEMORY;
 use crate::archive::{self, Entry, archive};
+use crate::measured;
 
 /// A network of one large layer and some small ones. Its parameters take slightly more than 16 MiB.
 #[derive(Module)]
@@ -22,10 +22,9 @@ const PARAMETERS: usize = 4 * (2048 * 2049 + 8 * 64 * 65);
 
 /// Runs `f` and returns the peak memory use during `f`, minus the memory in use before.
 fn peak<T>(f: impl FnOnce() -> Result<T>) -> Result<usize> {
-    MEMORY.reset_peak_usage();
-    let before = MEMORY.current_usage();
-    f()?;
-    Ok(MEMORY.peak_usage() - before)
+    let (result, peak) = measured(f);
+    result?;
+    Ok(peak)
 }
 
 /// Writes the network's tensors, in order, to a file in the format of torch.save.

@@ -27,6 +27,14 @@ use peak_alloc::PeakAlloc;
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
 
+/// Returns the result of `f` and the peak memory use during `f`, minus the memory in use before.
+fn measured<T>(f: impl FnOnce() -> T) -> (T, usize) {
+    MEMORY.reset_peak_usage();
+    let before = MEMORY.current_usage();
+    let result = f();
+    (result, MEMORY.peak_usage().saturating_sub(before))
+}
+
 /// Waits until no other test of this binary runs. The next test starts after the guard is dropped.
 fn exclusive() -> MutexGuard<'static, ()> {
     static LOCK: Mutex<()> = Mutex::new(());

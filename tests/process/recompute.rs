@@ -2,7 +2,7 @@
 
 use sconce::prelude::*;
 
-use crate::{MEMORY, exclusive};
+use crate::{MEMORY, exclusive, measured};
 
 const CHANNELS: usize = 8;
 const BLOCKS: usize = 16;
@@ -51,17 +51,16 @@ struct Recomputed {
 /// Returns the peak memory of a forward and backward pass in units of one activation of the network.
 fn peak_in_activations<N: Module + Forward<Signal, Output = Signal>>(network: &N) -> Result<f64> {
     let x = Tensor::randn(0f32, 1., (4, CHANNELS, 32, 32), &Device::Cpu)?;
-    MEMORY.reset_peak_usage();
-    let before = MEMORY.current_usage();
-    let loss = network.call((&x).into(), Mode::Train).into_tensor()?.sqr()?.sum_all()?;
-    let grads = sconce::backward(&loss)?;
-    let peak = MEMORY.peak_usage() - before;
-    drop((loss, grads));
+    let (grads, peak) = measured(|| -> Result<_> {
+        let loss = network.call((&x).into(), Mode::Train).into_tensor()?.sqr()?.sum_all()?;
+        Ok(sconce::backward(&loss)?)
+    });
+    grads?;
     Ok(peak as f64 / (x.elem_count() * size_of::<f32>()) as f64)
 }
 
-/// Without `recompute`, each block keeps at least 6 activations. With it, each block keeps its input and its output, and
-/// the backward pass adds what one block needs.
+/// Without `recompute`, each block keeps at least 6 activations. With it, each block keeps its input and its output,
+/// and the backward pass adds what one block needs.
 #[test]
 fn recomputed_blocks_keep_only_their_inputs() -> Result<()> {
     let _lock = exclusive();
