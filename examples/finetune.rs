@@ -7,6 +7,8 @@
 #[path = "face_detection/main.rs"]
 #[allow(dead_code)] // This example uses neither `main` nor O-Net.
 mod face_detection;
+#[path = "common/folder.rs"]
+mod folder;
 
 use std::path::PathBuf;
 
@@ -30,6 +32,7 @@ usage: cargo run --release --example finetune -- [OPTIONS]
 
 fn main() -> Result<()> {
     let (epochs, seed, directory) = arguments::parse(HELP, parse);
+    folder::create(&directory)?;
     manual_seed(seed);
 
     let [train, valid] = data(seed)?;
@@ -49,7 +52,6 @@ fn main() -> Result<()> {
     println!("fine-tuned: {}", trainer(&rnet).evaluate(&valid)?);
     println!("averaged:   {}", trainer(averaged).evaluate(&valid)?);
 
-    std::fs::create_dir_all(&directory)?;
     for file in ["rnet.safetensors", "rnet.pt"].map(|name| directory.join(name)) {
         averaged.save(&file)?;
         let reloaded = RNet::config().load(&file, &Device::Cpu)?;

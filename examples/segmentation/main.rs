@@ -2,12 +2,13 @@
 
 #[path = "../common/arguments.rs"]
 mod arguments;
+#[path = "../common/folder.rs"]
+mod folder;
 mod picture;
 mod scenes;
 #[path = "../networks/unet.rs"]
 mod unet;
 
-use std::fs;
 use std::path::PathBuf;
 
 use lexopt::prelude::*;
@@ -28,6 +29,7 @@ usage: cargo run --release --example segmentation -- [OPTIONS]
 
 fn main() -> Result<()> {
     let Arguments { epochs, seed, pictures, short } = arguments::parse(HELP, parse);
+    folder::create(&pictures)?;
     manual_seed(seed);
 
     let (count, test_count, warmup) = if short { (32, 16, 1) } else { (1_000, 200, 50) };
@@ -53,8 +55,6 @@ fn main() -> Result<()> {
         println!("  {name:<10} {iou:.3}");
     }
 
-    fs::create_dir_all(&pictures)
-        .map_err(|error| Error::msg(format!("cannot create the folder {}: {error}", pictures.display())))?;
     let (images, classes) = &test[0]; // 8 scenes
     let predicted = model.forward(images)?.argmax(1)?.to_dtype(DType::U8)?;
     for scene in 0..8 {
