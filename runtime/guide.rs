@@ -1,5 +1,8 @@
-//! The chapters of the guide, so that `cargo test` compiles and runs their listings. [`Module`](crate::Module) contains
-//! the chapter `layers.md`.
+//! The chapters of the guide and the documentation of the derives, so that `cargo test` compiles and runs their listings.
+//! [`Module`](crate::Module) contains the chapter `layers.md`.
+//!
+//! Tests of `sconce-macros` would compile sconce and its dependencies a second time, because the tests of a procedural
+//! macro are built for the compiler.
 //!
 //! This test checks that every chapter is included:
 //!
@@ -57,3 +60,9 @@ mod mistakes {}
 
 #[doc = include_str!("../docs/src/next.md")]
 mod next {}
+
+#[doc = include_str!("../macros/src/module.md")]
+mod derive_module {}
+
+#[doc = include_str!("../macros/src/batch.md")]
+mod derive_batch {}
