@@ -1,23 +1,17 @@
 //! Shared helpers: gradient checks by finite differences, random tensors, files.
-#![allow(dead_code)] // Each test binary uses only some of these helpers.
+#![allow(dead_code, unused_imports)] // Each test binary uses only some of these helpers.
 
+pub mod config;
 pub mod conv_case;
 pub mod lists;
 pub mod magnitude;
 pub mod process;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
-use proptest::test_runner::{Config, TestCaseError};
+use proptest::test_runner::TestCaseError;
 
+pub use config::config;
 pub use magnitude::values;
-
-/// Returns a config that runs each property on `cases` random inputs, or on `SCONCE_TEST_PERCENT` percent of
-/// that number if this environment variable is set.
-pub fn config(cases: u32) -> Config {
-    let percent = std::env::var("SCONCE_TEST_PERCENT")
-        .map_or(100, |percent| percent.parse().expect("SCONCE_TEST_PERCENT should be a number"));
-    Config { cases: (cases * percent).div_ceil(100), failure_persistence: None, ..Config::default() }
-}
 
 /// Runs `run` in a thread pool with `threads` threads.
 pub fn on_threads<R: Send>(threads: usize, run: impl FnOnce() -> R + Send) -> R {

@@ -48,7 +48,7 @@ impl Compiler {
     fn new() -> Result<Self> {
         let program = env::current_exe()?;
         let dependencies = program.parent().expect("a program lies in a folder").to_path_buf();
-        // Cargo has just compiled the library unless it was up to date. Other variants of it are older, or were compiled
+        // Cargo has just compiled the library unless it was up to date. Other variants of it are older, or are compiled
         // from the same source.
         let is_library = |name: &str| name.starts_with("libsconce-") && name.ends_with(".rlib");
         let mut libraries = files(&dependencies, is_library)?;
@@ -90,7 +90,7 @@ fn option(key: &str, path: &Path) -> OsString {
     option
 }
 
-/// Returns messages without what other code changes: line numbers become `LL`, and positions in the library and the closing
+/// Returns messages without what other code changes: line numbers become `LL`. Positions in the library and the closing
 /// lines, which count the messages, are left out.
 fn normalized(messages: &str) -> String {
     let mut normalized = String::new();

@@ -8,7 +8,7 @@ use sconce::kernels::testing::cuda::norm::{BatchNormProblem, backward, eval, tra
 use sconce_cuda_tests::run;
 
 use crate::common::lists::{ACTIVATIONS, DTYPE_ERRORS};
-use crate::common::{Rng, check_close};
+use crate::common::{Rng, check_close, config};
 
 /// The operands of a batch norm, in the dtypes of the kernels.
 struct Case {
@@ -121,7 +121,7 @@ fn shape() -> impl Strategy<Value = [usize; 3]> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config(128))]
 
     #[test]
     #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]

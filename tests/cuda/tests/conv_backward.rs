@@ -14,7 +14,7 @@ use sconce_cuda_tests::run;
 
 use crate::common::conv_case::{Case, cases};
 use crate::common::lists::{DTYPES, activations_that_save_output};
-use crate::common::{Rng, check_close, values};
+use crate::common::{Rng, check_close, config, values};
 
 /// All gradients.
 const ALL: Needs = Needs { input: true, weight: true, bias: true, residual: true };
@@ -148,7 +148,7 @@ fn allowed(tile: Tile, dtype: DType) -> Tile {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config(100))]
 
     #[test]
     #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
@@ -188,7 +188,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config(24))]
 
     #[test]
     #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]

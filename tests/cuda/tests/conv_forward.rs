@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestCaseError, TestRunner};
+use proptest::test_runner::{TestCaseError, TestRunner};
 use sconce::kernels::conv::{ConvGeometry, Epilogue, conv2d};
 use sconce::kernels::internal::ConvShape;
 use sconce::kernels::testing::cuda::Target;
@@ -11,6 +11,7 @@ use sconce::kernels::testing::cuda::conv_forward::{
 };
 use sconce_cuda_tests::run;
 
+use crate::common::config;
 use crate::common::lists::{ACTIVATIONS, DTYPES};
 use crate::common::magnitude::largest_magnitude;
 
@@ -188,7 +189,7 @@ fn check_random(
     settings: impl Strategy<Value = Setting>,
     check: impl Fn(&Setting) -> Result<()>,
 ) {
-    let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
+    let mut runner = TestRunner::new(config(cases));
     let outcome = runner
         .run(&settings, |setting| check(&setting).map_err(|error| TestCaseError::fail(error.to_string())));
     outcome.unwrap_or_else(|error| panic!("{error}"));
@@ -222,7 +223,7 @@ fn selected(setting: &Setting, dtype: DType, target: &Target) -> Result<Variant>
 #[test]
 #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
 fn selected_variants_agree_with_the_cpu() {
-    check_random(60, settings(1..4, [1..6, 1..6]), |setting| {
+    check_random(32, settings(1..4, [1..6, 1..6]), |setting| {
         DTYPES.into_iter().try_for_each(|dtype| setting.check(dtype, selected(setting, dtype, &TARGET)?))
     });
 }
@@ -230,10 +231,10 @@ fn selected_variants_agree_with_the_cpu() {
 #[test]
 #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
 fn scalar_tiles_agree_with_the_cpu() {
-    check_random(200, settings(1..3, [1..8, 1..70]), |setting| {
+    check_random(100, settings(1..3, [1..8, 1..70]), |setting| {
         check_one_of(setting, &[DType::F32], |variant| variant.kernel().starts_with("conv_scalar"))
     });
-    check_random(40, settings(1..3, [1..8, 1..70]), |setting| {
+    check_random(24, settings(1..3, [1..8, 1..70]), |setting| {
         check_one_of(setting, &DTYPES[1..], |variant| variant.kernel().starts_with("conv_scalar"))
     });
 }
@@ -243,7 +244,7 @@ fn scalar_tiles_agree_with_the_cpu() {
 fn tensor_core_tiles_agree_with_the_cpu() {
     let matrix = |variant: &Variant| variant.kernel().starts_with("conv_matrix");
     for dtype in [DType::F32, DType::F16, DType::BF16] {
-        check_random(60, settings(1..3, [1..12, 1..70]), |setting| check_one_of(setting, &[dtype], matrix));
+        check_random(32, settings(1..3, [1..12, 1..70]), |setting| check_one_of(setting, &[dtype], matrix));
     }
 }
 
@@ -284,7 +285,7 @@ fn dense_tiles_agree_with_the_cpu() {
         },
     );
     let dense = |variant: &Variant| variant.kernel().ends_with("dense");
-    check_random(50, settings, |setting| {
+    check_random(32, settings, |setting| {
         check_one_of(setting, &[DType::F32, DType::F16, DType::BF16], dense)
     });
 }
@@ -292,7 +293,7 @@ fn dense_tiles_agree_with_the_cpu() {
 #[test]
 #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
 fn direct_kernels_agree_with_the_cpu() {
-    check_random(200, settings(1..4, [1..4, 1..40]), |setting| {
+    check_random(100, settings(1..4, [1..4, 1..40]), |setting| {
         check_one_of(setting, &DTYPES, |variant| matches!(variant, Variant::Direct(_)))
     });
 }
@@ -301,7 +302,7 @@ fn direct_kernels_agree_with_the_cpu() {
 #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
 fn depthwise_kernels_agree_with_the_cpu() {
     let depthwise = |variant: &Variant| matches!(variant, Variant::Depthwise(_));
-    check_random(200, settings(1..7, [1..2, 1..3]), |setting| check_one_of(setting, &DTYPES, depthwise));
+    check_random(100, settings(1..7, [1..2, 1..3]), |setting| check_one_of(setting, &DTYPES, depthwise));
     let sizes =
         (1usize..4, 1usize..6, (1usize..24, 1usize..24), prop::sample::select(vec![3usize, 5, 7]), 1usize..3);
     let squares = (sizes, geometries(), options()).prop_filter_map(
@@ -312,7 +313,7 @@ fn depthwise_kernels_agree_with_the_cpu() {
             Some(Setting { input: [batch, groups, h, w], weight: [groups, 1, size, size], geometry, options })
         },
     );
-    check_random(200, squares, |setting| check_one_of(setting, &DTYPES, depthwise));
+    check_random(100, squares, |setting| check_one_of(setting, &DTYPES, depthwise));
 }
 
 /// The depth is split into up to 32 slices. A second launch adds up the sums of the slices.

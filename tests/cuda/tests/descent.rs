@@ -6,6 +6,7 @@ use sconce::kernels::internal::descent::cuda::{AdamStep, SgdStep};
 use sconce::kernels::testing::cuda::Target;
 use sconce_cuda_tests::run;
 
+use crate::common::config;
 use crate::common::lists::DTYPE_ERRORS;
 
 /// A target with few multiprocessors, so that threads process several elements each.
@@ -82,7 +83,7 @@ fn counts() -> impl Strategy<Value = usize> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config(100))]
 
     #[test]
     #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]

@@ -9,7 +9,7 @@ use sconce::kernels::testing::cuda::pool::{
 use sconce_cuda_tests::run;
 
 use crate::common::lists::DTYPE_ERRORS;
-use crate::common::{Rng, check_close};
+use crate::common::{Rng, check_close, config};
 
 /// The output and the input gradient, computed on the CPU in f64.
 struct Reference {
@@ -80,7 +80,7 @@ fn inputs(shape: &[usize], output: [usize; 2], seed: u64, dtype: DType) -> Resul
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config(128))]
 
     #[test]
     #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
