@@ -1,8 +1,9 @@
-//! The chapters of the guide and the documentation of the derives, so that `cargo test` compiles and runs their listings.
-//! [`Module`](crate::Module) contains the chapter `layers.md`.
+//! The chapters of the guide and the documentation of the derives, so that `cargo test` compiles and runs their
+//! listings. [`Module`](crate::Module) contains the chapter `layers.md`.
 //!
-//! Tests of `sconce-macros` would compile sconce and its dependencies a second time, because the tests of a procedural
-//! macro are built for the compiler.
+//! Doc tests in `sconce-macros` would compile sconce and its dependencies a second time, because cargo builds the
+//! dependencies of a procedural macro for the host. The published package lacks these files, so its doc tests do not
+//! compile.
 //!
 //! This test checks that every chapter is included:
 //!

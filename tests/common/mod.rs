@@ -1,7 +1,7 @@
 //! Shared helpers: gradient checks by finite differences, random tensors, files.
-#![allow(dead_code, unused_imports)] // Each test binary uses only some of these helpers.
+#![allow(dead_code)] // Each test binary uses only some of these helpers.
 
-pub mod config;
+mod config;
 pub mod conv_case;
 pub mod lists;
 pub mod magnitude;
@@ -10,6 +10,7 @@ pub mod process;
 use candle_core::{DType, Device, Result, Tensor, Var};
 use proptest::test_runner::TestCaseError;
 
+#[allow(unused_imports)] // Some test binaries have no properties.
 pub use config::config;
 pub use magnitude::values;
 

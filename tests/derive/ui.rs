@@ -1,10 +1,11 @@
 //! Error messages of the derive: each mistake gives one error, at the token that causes it.
 //!
 //! Every file `tests/ui/*.rs` is compiled with the library that this program was linked with, and the compiler's
-//! messages are compared with the file of the same name that ends in `.stderr`. `UI=overwrite` writes those files. (The
-//! crate trybuild would check all dependencies of the library a second time, which takes longer than all other tests of
-//! the derive together.)
+//! messages are compared with the file of the same name that ends in `.stderr`. `UI=overwrite` writes those files.
+//! trybuild is not used, because it checks all dependencies a second time, which takes longer than all other tests of
+//! the derive. `cargo test --target` is not supported.
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::io::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -24,7 +25,7 @@ fn each_mistake_gives_its_error_message() -> Result<()> {
     Ok(())
 }
 
-/// Compares the messages for one case with the expected ones, or overwrites these.
+/// Compares the messages for a case with its `.stderr` file, or writes the file if `UI=overwrite`.
 fn check(compiler: &Compiler, case: &Path) -> Result<()> {
     let messages = compiler.messages(case)?;
     let path = case.with_extension("stderr");
@@ -38,7 +39,7 @@ fn check(compiler: &Compiler, case: &Path) -> Result<()> {
     Err(Error::other(format!("{}:\n{messages}\nexpected:\n{expected}", case.display())))
 }
 
-/// The compiler, with the folder of the compiled dependencies and the library in it.
+/// The arguments of rustc: the folder of the compiled dependencies, and the library.
 struct Compiler {
     dependencies: PathBuf,
     library: PathBuf,
@@ -48,11 +49,14 @@ impl Compiler {
     fn new() -> Result<Self> {
         let program = env::current_exe()?;
         let dependencies = program.parent().expect("a program lies in a folder").to_path_buf();
-        // Cargo has just compiled the library unless it was up to date. Other variants of it are older, or are compiled
-        // from the same source.
+        // The folder may contain the library with other features too. This program was linked right after its library was
+        // compiled, usually as the last one until then.
+        let modified = |path: &Path| path.metadata()?.modified();
+        let linked = modified(&program)?;
         let is_library = |name: &str| name.starts_with("libsconce-") && name.ends_with(".rlib");
         let mut libraries = files(&dependencies, is_library)?;
-        libraries.sort_by_key(|path| path.metadata().and_then(|metadata| metadata.modified()).ok());
+        libraries.retain(|path| modified(path).is_ok_and(|compiled| compiled <= linked));
+        libraries.sort_by_key(|path| modified(path).ok());
         let library = libraries.pop().ok_or_else(|| {
             Error::other(format!("no library libsconce-*.rlib in {}", dependencies.display()))
         })?;
@@ -70,11 +74,12 @@ impl Compiler {
                 env!("CARGO_TARGET_TMPDIR"),
             ])
             .arg("-L")
-            .arg(option("dependency=", &self.dependencies))
+            .arg(argument("dependency=", &self.dependencies))
             .arg("--extern")
-            .arg(option("sconce=", &self.library))
+            .arg(argument("sconce=", &self.library))
             .arg(file)
-            .output()?;
+            .output()
+            .map_err(|e| Error::other(format!("cannot run rustc: {e}")))?;
         let messages = String::from_utf8_lossy(&output.stderr).into_owned();
         if output.status.success() {
             return Err(Error::other(format!("{} compiles:\n{messages}", file.display())));
@@ -83,21 +88,25 @@ impl Compiler {
     }
 }
 
-/// Returns the value `key` followed by the path.
-fn option(key: &str, path: &Path) -> OsString {
-    let mut option = OsString::from(key);
-    option.push(path);
-    option
+/// Returns `key` followed by `path`.
+fn argument(key: &str, path: &Path) -> OsString {
+    let mut argument = OsString::from(key);
+    argument.push(path);
+    argument
 }
 
-/// Returns messages without what other code changes: line numbers become `LL`. Positions in the library and the closing
-/// lines, which count the messages, are left out.
+/// Normalizes the compiler's messages, so that they do not depend on other code. Replaces line numbers beside source code
+/// by `LL`, and the number of types left out of a list by `N`. Removes line and column from positions in the library, and
+/// the closing lines, which count the errors.
 fn normalized(messages: &str) -> String {
     let mut normalized = String::new();
-    // The columns before the source code, as many as the largest line number has digits.
+    // The width of the line numbers: the number of digits of the largest one.
     let mut margin = 0;
     for line in messages.split("error: aborting due to").next().unwrap_or_default().lines() {
-        if line.trim_start().starts_with("-->") {
+        if line.is_empty() {
+            // An empty line ends a message.
+            margin = 0;
+        } else if line.trim_start().starts_with("-->") {
             margin = line.len() - line.trim_start().len();
         }
         let (numbers, text) = line.split_at_checked(margin).unwrap_or(("", line));
@@ -107,13 +116,25 @@ fn normalized(messages: &str) -> String {
             number if number.bytes().all(|byte| byte.is_ascii_digit()) => "LL",
             _ => numbers,
         };
-        // The path of a file ends at the first colon.
-        let is_in_library = text.starts_with("--> runtime/");
-        normalized += if is_in_library { text.split(':').next().unwrap_or(text) } else { text };
+        normalized += &without_numbers(text);
         normalized += "\n";
     }
     normalized.truncate(normalized.trim_end().len());
     normalized + "\n"
+}
+
+/// Returns the text of a line without a position in the library, or a count of types.
+fn without_numbers(text: &str) -> Cow<'_, str> {
+    for arrow in ["--> ", "::: "] {
+        if let Some(path) = text.strip_prefix(arrow).filter(|position| position.starts_with("runtime/")) {
+            return format!("{arrow}{}", path.split(':').next().unwrap_or(path)).into();
+        }
+    }
+    let count = text.trim_start().strip_prefix("and ").and_then(|text| text.strip_suffix(" others"));
+    match count {
+        Some(count) => text.replace(count, "N").into(),
+        None => text.into(),
+    }
 }
 
 /// Returns the files of a folder whose names satisfy `belongs`, sorted.

@@ -1,8 +1,8 @@
 //! Pseudorandom tensors, and the comparison of a result with the expected tensor.
-#![allow(dead_code, unused_imports)] // Each test file uses only some of these helpers.
+#![allow(dead_code)] // Each test file uses only some of these helpers.
 
 #[path = "../../../common/config.rs"]
-pub mod config;
+mod config;
 #[path = "../../../common/conv_case.rs"]
 pub mod conv_case;
 #[path = "../../../common/lists.rs"]
@@ -12,6 +12,7 @@ pub mod magnitude;
 
 use candle_core::{DType, Device, Result, Tensor};
 
+#[allow(unused_imports)] // Some test binaries have no properties.
 pub use config::config;
 
 /// A reproducible generator of pseudorandom numbers.
