@@ -49,8 +49,8 @@ impl Compiler {
     fn new() -> Result<Self> {
         let program = env::current_exe()?;
         let dependencies = program.parent().expect("a program lies in a folder").to_path_buf();
-        // The folder may contain the library with other features too. This program was linked right after its library was
-        // compiled, usually as the last one until then.
+        // The folder may contain the library with other features too. This program was linked right after its own
+        // library was compiled, usually as the last one until then.
         let modified = |path: &Path| path.metadata()?.modified();
         let linked = modified(&program)?;
         let is_library = |name: &str| name.starts_with("libsconce-") && name.ends_with(".rlib");
@@ -95,32 +95,44 @@ fn argument(key: &str, path: &Path) -> OsString {
     argument
 }
 
-/// Normalizes the compiler's messages, so that they do not depend on other code. Replaces line numbers beside source code
-/// by `LL`, and the number of types left out of a list by `N`. Removes line and column from positions in the library, and
-/// the closing lines, which count the errors.
+/// Returns the compiler's messages without what depends on other code: positions in the library, how many types a list
+/// leaves out, and the closing lines, which count the errors.
 fn normalized(messages: &str) -> String {
-    let mut normalized = String::new();
-    // The width of the line numbers: the number of digits of the largest one.
-    let mut margin = 0;
-    for line in messages.split("error: aborting due to").next().unwrap_or_default().lines() {
-        if line.is_empty() {
-            // An empty line ends a message.
-            margin = 0;
-        } else if line.trim_start().starts_with("-->") {
-            margin = line.len() - line.trim_start().len();
-        }
-        let (numbers, text) = line.split_at_checked(margin).unwrap_or(("", line));
-        normalized += match numbers.trim() {
-            _ if numbers.is_empty() => "",
-            "" => "  ",
-            number if number.bytes().all(|byte| byte.is_ascii_digit()) => "LL",
-            _ => numbers,
+    let messages = messages.split("error: aborting due to").next().unwrap_or_default();
+    let messages: Vec<String> = messages.trim_end().split("\n\n").map(normalized_message).collect();
+    messages.join("\n\n") + "\n"
+}
+
+/// Normalizes one message. A line with source code begins with a margin, as wide as the largest line number. The line
+/// numbers of the library are left out, and the margin becomes as narrow as the others allow.
+fn normalized_message(message: &str) -> String {
+    let Some(position) = message.lines().find(|line| line.trim_start().starts_with("-->")) else {
+        return message.to_string();
+    };
+    let margin = position.len() - position.trim_start().len();
+    let mut is_in_library = false;
+    let mut lines = Vec::new();
+    for line in message.lines() {
+        let is_margin = |text: &str| text.bytes().all(|byte| byte == b' ' || byte.is_ascii_digit());
+        let Some((number, text)) = line.split_at_checked(margin).filter(|(number, _)| is_margin(number))
+        else {
+            // A note or a proposal, or `...` for lines left out.
+            is_in_library &= line == "...";
+            lines.push((None, line.into()));
+            continue;
         };
-        normalized += &without_numbers(text);
-        normalized += "\n";
+        if let Some(path) = text.strip_prefix("--> ").or_else(|| text.strip_prefix("::: ")) {
+            is_in_library = path.starts_with("runtime/");
+        }
+        let number = if is_in_library { "" } else { number.trim() };
+        lines.push((Some(number), without_numbers(text)));
     }
-    normalized.truncate(normalized.trim_end().len());
-    normalized + "\n"
+    let margin = lines.iter().filter_map(|(number, _)| *number).map(str::len).max().unwrap_or(0);
+    let lines = lines.into_iter().map(|(number, text)| match number {
+        Some(number) => format!("{number:>margin$}{text}"),
+        None => text.into_owned(),
+    });
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// Returns the text of a line without a position in the library, or a count of types.
@@ -132,7 +144,7 @@ fn without_numbers(text: &str) -> Cow<'_, str> {
     }
     let count = text.trim_start().strip_prefix("and ").and_then(|text| text.strip_suffix(" others"));
     match count {
-        Some(count) => text.replace(count, "N").into(),
+        Some(count) => text.replace(count, "$N").into(),
         None => text.into(),
     }
 }

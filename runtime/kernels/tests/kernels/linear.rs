@@ -1,5 +1,5 @@
-//! Compares the fused linear kernel with sums in f64, on every instruction set, and its gradients with candle's. The
-//! results must not depend on the number of threads.
+//! Compares the fused linear kernel with the product in f64, on every instruction set, and its gradients with candle's.
+//! The results must not depend on the number of threads.
 
 use candle_core::{DType, Result, Tensor, Var};
 use proptest::prelude::*;
