@@ -10,7 +10,7 @@ use super::arithmetic::{Binary, map_binary, map_unary};
 use super::element::Element;
 use super::operation::{CpuOperand, Operation};
 use super::relay;
-use super::simd::{Kernel, Simd, VectorLoop, Vectors, dispatch_to, isa, run_vector_loop};
+use super::simd::{Kernel, Simd, VectorLoop, Vectors, dispatch, run_vector_loop};
 use super::strided::{ComputeType, Formula, Run, map, map_tensors};
 
 /// Applies `function` to every element of a CPU tensor.
@@ -83,11 +83,11 @@ pub(crate) trait MapElement: Element {
 
 impl MapElement for f32 {
     fn values<F: Function>(function: F, x: &[f32], y: &mut [MaybeUninit<f32>]) {
-        dispatch_to(isa(), VectorValues::new(function, x, y));
+        dispatch(VectorValues::new(function, x, y));
     }
 
     fn gradients<F: Function>(function: F, grad: &[f32], saved: &[f32], out: &mut [MaybeUninit<f32>]) {
-        dispatch_to(isa(), VectorGradients { function, grad, saved, out });
+        dispatch(VectorGradients { function, grad, saved, out });
     }
 }
 

@@ -4,6 +4,7 @@
 pub use crate::composed_path::forced::on_composed_path;
 pub use crate::conv::cpu::{Algorithm, ConvProblem, ElementFormat, WinogradTile};
 pub use crate::conv::testing::{backward_with, conv2d_with, conv2d_with_algorithm, task_counts};
+pub use crate::gemm::testing::multiply_with;
 pub use crate::linear::testing::{gradients_with, linear_with};
 pub use crate::pool::max::max_pool2d_with;
 pub use crate::simd::{Isa, Microarchitecture, available, isa, microarchitecture};

@@ -17,6 +17,8 @@ mod gemv;
 mod matrix;
 mod packed;
 mod register_tile;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod testing;
 
 pub(crate) use epilogue::BiasActivation;
 pub(crate) use matrix::Matrix;
@@ -79,6 +81,3 @@ impl MatrixElement for f64 {
         double::multiply_all(products)
     }
 }
-
-#[cfg(test)]
-mod tests;

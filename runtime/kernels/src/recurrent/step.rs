@@ -5,7 +5,7 @@ use std::ops::Deref;
 use crate::element::Element;
 use crate::gemm::MatrixElement;
 use crate::parallel::{cost, for_each_chunk};
-use crate::simd::{Kernel, Simd, VectorLoop, Vectors, dispatch_loops, dispatch_to, isa, run_vector_loop};
+use crate::simd::{Kernel, Simd, VectorLoop, Vectors, dispatch, dispatch_loops, run_vector_loop};
 
 use super::cell::{Cell, GATES, SAVED, STATES};
 
@@ -176,7 +176,7 @@ pub(super) trait StepElement: MatrixElement {
 
 impl StepElement for f32 {
     fn dispatch<K: Kernel>(kernel: K) -> K::Output {
-        dispatch_to(isa(), kernel)
+        dispatch(kernel)
     }
 
     #[inline(always)]

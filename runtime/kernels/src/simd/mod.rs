@@ -109,7 +109,7 @@ pub fn isa() -> Isa {
 }
 
 /// Code that is generic over the instruction set.
-pub trait Kernel {
+pub trait Kernel: Sized {
     type Output;
     /// Runs the kernel. The method must be `#[inline(always)]`, and so must every function called in its inner loops.
     fn run<S: Simd>(self, simd: S) -> Self::Output;
@@ -127,23 +127,35 @@ impl Kernel for CountLanes {
     }
 }
 
-/// Runs `kernel` with `isa`, or with the portable instruction set if the machine lacks `isa`.
+/// Runs a kernel with the instruction set in use, [`isa`].
+pub(crate) fn dispatch<K: Kernel>(kernel: K) -> K::Output {
+    dispatch_native(isa(), kernel)
+}
+
+/// Runs a kernel with `isa`, or with the portable instruction set if the machine lacks `isa`. In tests on other
+/// machines, [`Isa::Neon`] runs with emulated intrinsics. Benches, which are built without debug assertions, do not
+/// compile them.
 pub fn dispatch_to<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
+    match isa {
+        #[cfg(all(feature = "testing", debug_assertions, not(target_arch = "aarch64")))]
+        Isa::Neon => kernel.run_plain(Neon::emulated()),
+        _ => dispatch_native(isa, kernel),
+    }
+}
+
+/// Runs a kernel like [`dispatch_to`], but never emulates an instruction set.
+fn dispatch_native<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
     match isa {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: `is_available` detected the features on this machine.
-        Isa::Avx512 if isa.is_available() => unsafe { run_avx512(kernel) },
+        Isa::Avx512 if isa.is_available() => unsafe { kernel.run_avx512() },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
-        Isa::Avx2 if isa.is_available() => unsafe { run_avx2(kernel) },
+        Isa::Avx2 if isa.is_available() => unsafe { kernel.run_avx2() },
         #[cfg(target_arch = "aarch64")]
         // SAFETY: every aarch64 machine has NEON.
-        Isa::Neon => unsafe { run_neon(kernel) },
-        // On other machines, tests run the NEON code with emulated intrinsics. Benches, which are built without debug
-        // assertions, do not compile it.
-        #[cfg(all(feature = "testing", debug_assertions, not(target_arch = "aarch64")))]
-        Isa::Neon => kernel.run(Neon::emulated()),
-        _ => kernel.run(Portable::<8>),
+        Isa::Neon => unsafe { kernel.run_neon() },
+        _ => kernel.run_plain(Portable::<8>),
     }
 }
 
@@ -153,7 +165,7 @@ pub fn dispatch_to<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
 pub(super) fn dispatch_pairs<K: Kernel>(isa: Isa, kernel: K) -> Option<K::Output> {
     // SAFETY: `has_pairs` detected the features on this machine.
     #[cfg(target_arch = "x86_64")]
-    return has_pairs(isa).then(|| unsafe { run_avx512_pairs(kernel) });
+    return has_pairs(isa).then(|| unsafe { kernel.run_avx512_pairs() });
     #[cfg(not(target_arch = "x86_64"))]
     return None;
 }
@@ -169,45 +181,60 @@ pub(super) fn dispatch_loops_to<K: Kernel>(limit: Isa, kernel: K) -> K::Output {
     match limit {
         // SAFETY: `is_available` detected the features on this machine.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 | Isa::Avx2 if Isa::Avx2.is_available() => unsafe { run_avx2(kernel) },
-        _ => kernel.run(Portable::<8>),
+        Isa::Avx512 | Isa::Avx2 if Isa::Avx2.is_available() => unsafe { kernel.run_avx2() },
+        _ => kernel.run_plain(Portable::<8>),
     }
 }
 
-// Not inlined, so that `Simd::call` keeps a kernel's code out of its caller. A caller without these features could not
-// inline the functions anyway.
-#[cfg(target_arch = "x86_64")]
-#[inline(never)]
-#[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma,f16c")]
-fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
-    kernel.run(Avx512(()))
+/// The functions that compile a kernel for an instruction set. A kernel is not inlined into its caller, which could not
+/// inline code for other features anyway.
+///
+/// They are methods of the kernel because the compiler divides a crate into units by the modules of the types. Free
+/// functions would put all kernels into a single unit, which one core would compile.
+trait Compile: Kernel {
+    /// # Safety
+    /// The machine has the features below.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(never)]
+    #[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma,f16c")]
+    unsafe fn run_avx512(self) -> Self::Output {
+        self.run(Avx512(()))
+    }
+
+    /// # Safety
+    /// The machine has the features below.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,avx512bf16,avx2,fma,f16c")]
+    unsafe fn run_avx512_pairs(self) -> Self::Output {
+        self.run(Avx512(()))
+    }
+
+    /// # Safety
+    /// The machine has the features below.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(never)]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn run_avx2(self) -> Self::Output {
+        self.run(Avx2(()))
+    }
+
+    /// # Safety
+    /// The machine has the feature below.
+    #[cfg(target_arch = "aarch64")]
+    #[inline(never)]
+    #[target_feature(enable = "neon")]
+    unsafe fn run_neon(self) -> Self::Output {
+        self.run(Neon(()))
+    }
+
+    /// Runs the kernel with a token that needs no features.
+    #[inline(never)]
+    fn run_plain<S: Simd>(self, simd: S) -> Self::Output {
+        self.run(simd)
+    }
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,avx512bf16,avx2,fma,f16c")]
-fn run_avx512_pairs<K: Kernel>(kernel: K) -> K::Output {
-    kernel.run(Avx512(()))
-}
-
-#[cfg(target_arch = "x86_64")]
-#[inline(never)]
-#[target_feature(enable = "avx2,fma,f16c")]
-fn run_avx2<K: Kernel>(kernel: K) -> K::Output {
-    kernel.run(Avx2(()))
-}
-
-#[cfg(target_arch = "aarch64")]
-#[inline(never)]
-#[target_feature(enable = "neon")]
-fn run_neon<K: Kernel>(kernel: K) -> K::Output {
-    kernel.run(Neon(()))
-}
-
-/// Runs a kernel with a token that needs no target features, without inlining.
-#[inline(never)]
-fn run_plain<S: Simd, K: Kernel>(simd: S, kernel: K) -> K::Output {
-    kernel.run(simd)
-}
+impl<K: Kernel> Compile for K {}
 
 /// The operations of an instruction set on its vectors of `f32`s. The type is a token: a value of the type exists only
 /// on a machine that has the instruction set.

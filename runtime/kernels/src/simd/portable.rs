@@ -1,7 +1,7 @@
 //! Portable vectors: arrays of `f32`s, which the compiler may vectorize.
 
 use super::math::Single;
-use super::{Kernel, Simd, run_plain};
+use super::{Compile, Kernel, Simd};
 
 /// A token for vectors of `N` lanes in plain Rust, available on every machine. [`Isa::Portable`](super::Isa::Portable)
 /// has eight lanes. Tests use other numbers of lanes to run kernels with the vector widths of instruction sets that the
@@ -26,7 +26,7 @@ impl<const N: usize> Simd for Portable<N> {
 
     #[inline(always)]
     fn call<K: Kernel>(self, kernel: K) -> K::Output {
-        run_plain(self, kernel)
+        kernel.run_plain(self)
     }
 
     #[inline(always)]

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Half, Kernel, Simd};
+use super::{Compile, Half, Kernel, Simd};
 
 /// A token for AVX2, FMA and F16C. Only the dispatch functions of [`super`] create it, after they detected the
 /// features.
@@ -31,7 +31,7 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     fn call<K: Kernel>(self, kernel: K) -> K::Output {
-        unsafe { super::run_avx2(kernel) }
+        unsafe { kernel.run_avx2() }
     }
 
     #[inline(always)]
@@ -227,7 +227,7 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     fn call<K: Kernel>(self, kernel: K) -> K::Output {
-        unsafe { super::run_avx512(kernel) }
+        unsafe { kernel.run_avx512() }
     }
 
     #[inline(always)]

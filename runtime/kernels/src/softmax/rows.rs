@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use crate::channels::sums;
 use crate::element::Element;
 use crate::number::Number;
-use crate::simd::{Kernel, Simd, VectorLoop, Vectors, dispatch_loops, dispatch_to, isa, run_vector_loop};
+use crate::simd::{Kernel, Simd, VectorLoop, Vectors, dispatch, dispatch_loops, run_vector_loop};
 
 use super::Softmax;
 
@@ -22,11 +22,11 @@ pub(super) trait RowElement: Element {
 
 impl RowElement for f32 {
     fn forward(softmax: Softmax, row_len: usize, x: &[f32], y: &mut [MaybeUninit<f32>]) {
-        dispatch_to(isa(), Forward { softmax, row_len, x, y });
+        dispatch(Forward { softmax, row_len, x, y });
     }
 
     fn backward(softmax: Softmax, row_len: usize, [y, grad]: [&[f32]; 2], dx: &mut [MaybeUninit<f32>]) {
-        dispatch_to(isa(), Backward { softmax, row_len, y, grad, dx });
+        dispatch(Backward { softmax, row_len, y, grad, dx });
     }
 }
 

@@ -9,7 +9,7 @@ use half::{bf16, f16};
 use crate::memory::vec_written_by;
 use crate::operation::CpuOperand;
 use crate::parallel::{cost, for_each_chunk};
-use crate::simd::{Half, Kernel, Simd, dispatch_to, isa};
+use crate::simd::{Half, Kernel, Simd, dispatch};
 
 use super::axes::{Axis, Position, axes, collapse};
 use super::reader::{BUFFER, ComputeType, Elements, Reader, Run, segment_len};
@@ -257,7 +257,7 @@ macro_rules! output_elements {
                 // SAFETY: a formula initializes every element of its output.
                 let from = unsafe { &*(std::ptr::from_ref(buffer) as *const [f32]) };
                 let to = out.as_mut_ptr().cast();
-                dispatch_to(isa(), Round { half: Half::$kind, from, to });
+                dispatch(Round { half: Half::$kind, from, to });
             }
         })*
     };

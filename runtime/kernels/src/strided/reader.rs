@@ -6,7 +6,7 @@ use half::{bf16, f16};
 
 use crate::element::not_a_float;
 use crate::elementwise::MapElement;
-use crate::simd::{Half, Kernel, Simd, dispatch_to, isa};
+use crate::simd::{Half, Kernel, Simd, dispatch};
 
 /// The maximum number of elements in the buffer of a [`Reader`].
 pub(super) const BUFFER: usize = 512;
@@ -62,11 +62,11 @@ impl ComputeType for f32 {
             Elements::F32(x) => copy_strided(x, start, stride, to, |x| x),
             Elements::F64(x) => copy_strided(x, start, stride, to, |x| x as f32),
             Elements::F16(x) if stride == 1 => {
-                dispatch_to(isa(), Widen { half: Half::F16, from: bits(&x[start..][..to.len()]), to });
+                dispatch(Widen { half: Half::F16, from: bits(&x[start..][..to.len()]), to });
             }
             Elements::F16(x) => copy_strided(x, start, stride, to, f16::to_f32),
             Elements::Bf16(x) if stride == 1 => {
-                dispatch_to(isa(), Widen { half: Half::Bf16, from: bits(&x[start..][..to.len()]), to });
+                dispatch(Widen { half: Half::Bf16, from: bits(&x[start..][..to.len()]), to });
             }
             Elements::Bf16(x) => copy_strided(x, start, stride, to, bf16::to_f32),
         }

@@ -17,6 +17,7 @@ mod conv_backward;
 mod conv_forward;
 mod conv_gradient;
 mod fused_consumer;
+mod gemm;
 mod gradient_check;
 #[cfg(target_os = "linux")]
 mod guard_pages;

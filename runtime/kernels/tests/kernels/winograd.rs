@@ -256,6 +256,38 @@ fn results_do_not_depend_on_the_number_of_threads() -> Result<()> {
     Ok(())
 }
 
+/// Each element is computed by the same operations in vectors of 4 lanes (NEON, emulated on other machines), 8 and 16.
+#[test]
+fn results_do_not_depend_on_the_width_of_vectors() -> Result<()> {
+    let shapes = [
+        ([1, 3, 1, 1], 5),
+        ([2, 16, 13, 30], 33),
+        ([1, 21, 40, 37], 16),
+        ([3, 37, 7, 7], 20),
+        // More input channels than the matrix product adds in one pass, with a group of two panels and a group of one.
+        ([1, 131, 7, 7], 40),
+    ];
+    for ([batch, in_channels, height, width], out_channels) in shapes {
+        let padding = [[1, 2], [2, 1]];
+        let shape = Shape { batch, in_channels, out_channels, input: [height, width], padding };
+        let problem = Problem::new(shape, 17);
+        for tile in TILES {
+            let epilogue = problem.epilogue([false, true, true], Activation::Silu, tile.stride());
+            let on = |isa| convolve(isa, tile, &shape, &problem.input, &problem.weight, &epilogue);
+            let expected = on(Isa::Neon)?;
+            for isa in [Isa::Avx2, Isa::Avx512].into_iter().filter(|isa| available().contains(isa)) {
+                assert_eq!(on(isa)?, expected, "{isa:?} {tile:?} {shape:?}");
+            }
+            // The portable vectors round products and sums separately.
+            let sums = reference(&shape, tile.stride(), &problem.input, &problem.weight, &epilogue);
+            for output in [expected, on(Isa::Portable)?] {
+                assert!(relative_error(&output, &sums, Activation::Silu) <= 2e-5, "{tile:?} {shape:?}");
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Winograd's transforms would spread a NaN over whole tiles, so another kernel handles operands that are not finite.
 #[test]
 fn a_nan_reaches_exactly_the_outputs_that_read_it() -> Result<()> {

@@ -5,7 +5,7 @@
 #[cfg(not(target_arch = "aarch64"))]
 mod emulated;
 
-use super::{Kernel, Simd};
+use super::{Compile, Kernel, Simd};
 #[cfg(not(target_arch = "aarch64"))]
 use emulated::*;
 #[cfg(target_arch = "aarch64")]
@@ -35,9 +35,9 @@ impl Simd for Neon {
     #[inline(always)]
     fn call<K: Kernel>(self, kernel: K) -> K::Output {
         #[cfg(target_arch = "aarch64")]
-        return unsafe { super::run_neon(kernel) };
+        return unsafe { kernel.run_neon() };
         #[cfg(not(target_arch = "aarch64"))]
-        return super::run_plain(self, kernel);
+        return kernel.run_plain(self);
     }
 
     #[inline(always)]

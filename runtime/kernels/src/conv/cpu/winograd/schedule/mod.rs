@@ -297,6 +297,3 @@ impl Kernel for Product<'_> {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;
