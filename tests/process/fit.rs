@@ -323,6 +323,28 @@ fn the_error_of_a_loss_that_is_not_finite_names_its_origin() -> Result<()> {
     })
 }
 
+#[test]
+fn parameters_that_are_not_finite_are_not_saved() -> Result<()> {
+    let (x, line) = (Tensor::ones((2, 1), DType::F32, &CPU)?, Linear::config(1, 1).init(&CPU)?);
+    let data = vec![(x.clone(), x)];
+    let directory = tempfile::tempdir()?;
+    // The loss is zero, and its gradient is infinite.
+    let sqrt = |y: &Tensor, _: &Tensor| Ok(y.sqrt()?.mean_all()?);
+    let trainer =
+        || Trainer::new(&line, sqrt, Sgd::new(0.1)).quiet(true).checkpoint(directory.path(), Every::Steps(1));
+    for (_, parameter) in line.trainable_parameters() {
+        parameter.set(&parameter.zeros_like()?)?;
+    }
+    let error = message(trainer().fit(&data, &(), Epochs(1)));
+    let expected =
+        "step 1: the parameter `weight` is NaN or infinite after the step, so no checkpoint was saved; a";
+    assert!(error.starts_with(expected), "{error}");
+    assert_eq!(sconce::train::last_checkpoint(directory.path())?, None);
+    trainer().allow_non_finite(true).fit(&data, &(), Epochs(1))?;
+    assert!(sconce::train::last_checkpoint(directory.path())?.is_some());
+    Ok(())
+}
+
 /// Sets a parameter to infinity before the first step.
 struct Damage(sconce::candle::Var);
 

@@ -117,9 +117,14 @@ fn the_trainer_skips_steps_with_overflows_and_saves_the_scale() -> Result<()> {
     let state = sconce::checkpoint::read(path, &CPU)?;
     let scale = state.get("scaler.scale").expect("the scale is saved").to_scalar::<f64>()?;
     assert_eq!(scale, 65_536. / 2f64.powi(skipped as i32));
-    let resumed = trainer(&net).checkpoint(directory.path(), Every::Epoch).resume();
-    let history = resumed.precision(Precision::Bf16).fit(&data, &(), Epochs(2));
+    let resumed = || trainer(&net).checkpoint(directory.path(), Every::Epoch).resume();
+    let history = resumed().precision(Precision::Bf16).fit(&data, &(), Epochs(2));
     assert!(message(history).contains("the setting `precision` differs: expected `F16`"));
+    // With the saved scale, no step of the second epoch is skipped.
+    resumed().fit(&data, &(), Epochs(2))?;
+    let last = last_checkpoint(directory.path())?.expect("the trainer saved a checkpoint");
+    let steps = format!("step-{:08}-", 2 * data.len() - skipped);
+    assert!(last.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&steps)), "{last:?}");
     Ok(())
 }
 

@@ -344,6 +344,23 @@ fn a_plateau_of_the_monitored_value_lowers_the_learning_rate() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_resumed_run_continues_the_plateau() -> Result<()> {
+    let (data, net, directory) = (vec![numbers(4)?], line()?, tempfile::tempdir()?);
+    let fit = |values: &[f64], epochs| {
+        let plateau = ReduceLrOnPlateau::new().factor(0.5).patience(1).mode(PlateauMode::Max);
+        let trainer = Trainer::new(&net, mse_loss, Sgd::new(8e-3)).quiet(true).metric(scripted(values, true));
+        let trainer =
+            trainer.monitor("scripted").schedule(plateau).checkpoint(directory.path(), Every::Epoch);
+        { trainer }.resume().fit(&data, &(), Epochs(epochs))
+    };
+    fit(&[0.5, 0.7, 0.6], 3)?;
+    // The fourth epoch is the second in succession without improvement.
+    let history = fit(&[0.6, 0.6], 5)?;
+    assert_eq!(history.last().expect("it has five epochs").learning_rate, 4e-3);
+    Ok(())
+}
+
 /// Records the calls, and stops at a step or an epoch.
 #[derive(Default)]
 struct Recorder {

@@ -52,6 +52,10 @@ impl<M: Module, O, T> Trainer<'_, M, O, T> {
         // The state has no losses that were not read from the device.
         let losses = run.tally.read()?;
         self.check_losses(run, losses)?;
+        // A run cannot continue from such parameters, and the checkpoints before them would be deleted.
+        if !self.step.allow_non_finite {
+            run.stepper.check_parameters()?;
+        }
         let path = checkpoints.directory.join(position.file_name());
         self.state(run)?.write(&path)?;
         run.saved = Some(position);

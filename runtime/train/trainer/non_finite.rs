@@ -1,10 +1,13 @@
-//! The error for a loss that is not finite.
+//! The errors for losses and parameters that are not finite.
 
+use candle_core::Device;
+
+use crate::kernels::internal::is_finite;
 use crate::module::Forward;
 use crate::signal::{Forbidden, INPUT, IntoTensors, forbid};
 use crate::train::batch::Batch;
 use crate::train::precision::Precision;
-use crate::{Error, random};
+use crate::{Error, Result, random};
 
 use super::step::Stepper;
 
@@ -35,13 +38,30 @@ impl<M> Stepper<M> {
     pub(super) fn non_finite(&self, batch: usize, loss: f64, origin: &str) -> Error {
         let step = self.steps + 1;
         let epoch = self.epochs + 1;
+        let advice = self.advice();
+        Error::msg(format!("step {step} (epoch {epoch}, batch {batch}): the loss is {loss}{origin}{advice}"))
+    }
+
+    /// Returns an error if a step has made a parameter NaN or infinite.
+    pub(super) fn check_parameters(&self) -> Result<()> {
+        for (name, parameter) in &self.parameters {
+            if !is_finite(&parameter.as_tensor().to_device(&Device::Cpu)?)? {
+                return Err(Error::msg(format!(
+                    "step {}: the parameter `{name}` is NaN or infinite after the step, so no checkpoint was saved{}",
+                    self.steps,
+                    self.advice()
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the end of an error: the checkpoint to continue from, and what may help.
+    fn advice(&self) -> String {
         let checkpoint = match &self.last_checkpoint {
             Some(path) => format!("; the last checkpoint is {}", path.display()),
             None => String::new(),
         };
-        Error::msg(format!(
-            "step {step} (epoch {epoch}, batch {batch}): the loss is {loss}{origin}{checkpoint}; a lower learning rate \
-             or gradient clipping may help"
-        ))
+        format!("{checkpoint}; a lower learning rate or gradient clipping may help")
     }
 }

@@ -290,6 +290,9 @@ impl<'a, M, O, T> Trainer<'a, M, O, T> {
     /// [`fit`](Self::fit) returns an error. On the CPU, `fit` returns the error before the optimizer takes a step
     /// with that loss. On a GPU, losses are read only every 32 batches, because reading synchronizes the GPU. The error
     /// is then returned after up to 32 more steps.
+    ///
+    /// With `true`, checkpoints may also contain parameters that are NaN or infinite. By default, `fit` returns an error
+    /// instead of saving them, and the last checkpoint before them remains.
     pub fn allow_non_finite(mut self, allow: bool) -> Self {
         self.step.allow_non_finite = allow;
         self
