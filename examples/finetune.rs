@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use lexopt::prelude::*;
 use sconce::prelude::*;
 use sconce::train::data::{dataset_fn, random_split};
-use sconce::train::metrics::of;
+use sconce::train::metrics;
 
 use face_detection::crops::{Crops, crops, face};
 use face_detection::fine_tune::loss;
@@ -68,7 +68,7 @@ fn trainer(rnet: &RNet) -> Trainer<'_, RNet, (Tensor, Tensor), Crops> {
         .group("conv3.**", |g| g.lr(1e-4)) // the features need less change than the heads
         .group("**.bias", |g| g.weight_decay(0.))
         .group("prelu*.weight", |g| g.weight_decay(0.));
-    let f1 = of("f1", F1::binary(), |(probability, _): &(Tensor, Tensor), crops: &Crops| {
+    let f1 = metrics::of("f1", F1::binary(), |(probability, _): &(Tensor, Tensor), crops: &Crops| {
         Ok((probability.clone(), crops.is_face.clone()))
     });
     Trainer::new(rnet, loss, optimizer).metric(f1)

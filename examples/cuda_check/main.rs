@@ -24,7 +24,7 @@ Checks every CUDA kernel against the CPU, trains Fashion-MNIST on both, and time
 usage: cargo run --release --features cuda --example cuda_check -- [OPTIONS]
 
 --device N   the index of the GPU (default: 0)
---only PART  run only one part: check, train, time, or kernels (times every kernel that supports a layer)
+--only PART  run only one part: check, train, time, or kernels (times each layer with every kernel that supports it)
 --cases N    random settings per operation (default: 200)
 --seed N     the seed of the random settings (default: 0)
 --budget MS  milliseconds of measurement per layer (default: 200)

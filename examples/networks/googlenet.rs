@@ -37,6 +37,7 @@ pub struct Inception {
     branch1: BasicConv,
     #[layer(in_channels, three[0], three[1])]
     branch2: Reduced,
+    // 5×5 in the paper, 3×3 in torchvision's checkpoints.
     #[layer(in_channels, five[0], five[1])]
     branch3: Reduced,
     #[layer(in_channels, pool)]

@@ -174,7 +174,7 @@ pub fn output_size(value: &Value) -> Result<OutputSize, &'static str> {
     }
     let both = size(value).ok().map(|size| [size; 2]);
     let size = both.or_else(|| tuple(value, size)).map(OutputSize);
-    size.ok_or("an integer or None, or a tuple of two")
+    size.ok_or("an integer, None, or a pair of these")
 }
 
 /// Reads a factor for both axes, or one for each.

@@ -1,4 +1,4 @@
-//! The layers of a table of operations, with PyTorch's names and arguments.
+//! Builds the layers of a row of the table. The row has PyTorch's names and arguments.
 
 use std::borrow::Cow;
 
@@ -235,7 +235,8 @@ pub fn num_embeddings(call: &Call) -> Result<Option<usize>, String> {
     arguments.required("num_embeddings", count).map(Some)
 }
 
-/// Returns the config of a PReLU. PyTorch accepts both arguments without names.
+/// Returns the config of a PReLU. `layers!` cannot pass PyTorch's argument `init` to a setter, because the setter has
+/// another name.
 fn prelu(num_parameters: usize, init: f64) -> PReluConfig {
     PRelu::config().num_parameters(num_parameters).init_value(init)
 }

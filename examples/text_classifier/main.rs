@@ -11,7 +11,7 @@ mod reviews;
 use lexopt::prelude::*;
 use sconce::prelude::*;
 use sconce::train::data::dataset_fn;
-use sconce::train::metrics::of;
+use sconce::train::metrics;
 
 use models::{BagOfWords, Recurrent, Transformer};
 use reviews::{Reviews, Vocabulary, generate, pad};
@@ -51,10 +51,10 @@ fn main() -> Result<()> {
         test: loader(&test, &vocabulary),
         epochs,
         warmup,
-        typed: sentences.iter().map(|text| vocabulary.tokenize(text)).collect(),
+        sentence_tokens: sentences.iter().map(|text| vocabulary.tokenize(text)).collect(),
         sentences,
     };
-    for (text, tokens) in task.sentences.iter().zip(&task.typed) {
+    for (text, tokens) in task.sentences.iter().zip(&task.sentence_tokens) {
         if tokens.len() > POSITIONS {
             let found = tokens.len();
             return Err(Error::msg(format!(
@@ -89,8 +89,8 @@ struct Task<D> {
     /// The number of steps in which the learning rate rises.
     warmup: usize,
     sentences: Vec<String>,
-    /// The tokens of the sentences.
-    typed: Vec<Vec<u32>>,
+    /// The tokens of each sentence.
+    sentence_tokens: Vec<Vec<u32>>,
 }
 
 impl<D: Batches<Batch = Reviews>> Task<D> {
@@ -105,13 +105,13 @@ impl<D: Batches<Batch = Reviews>> Task<D> {
         let labels = |logits: &Tensor, reviews: &Reviews| Ok((logits.clone(), reviews.labels.clone()));
         let mut trainer = Trainer::new(network, loss, AdamW::new(lr))
             .schedule(Cosine::new().warmup(self.warmup))
-            .metric(of("accuracy", Accuracy::top(1), labels))
-            .metric(of("f1", F1::binary(), labels));
+            .metric(metrics::of("accuracy", Accuracy::top(1), labels))
+            .metric(metrics::of("f1", F1::binary(), labels));
         println!("{name}, {} parameters", network.num_parameters());
         trainer.fit(&self.train, &(), Epochs(self.epochs))?;
         println!("on unseen reviews: {}", trainer.evaluate(&self.test)?);
 
-        let (tokens, lengths) = pad(&self.typed)?;
+        let (tokens, lengths) = pad(&self.sentence_tokens)?;
         let logits = network.call((tokens.into(), lengths.into()), Mode::Eval);
         let positive = softmax(logits, 1).narrow(1, 1, 1).squeeze(1).into_tensor()?.to_vec1::<f32>()?;
         for (text, positive) in self.sentences.iter().zip(positive) {

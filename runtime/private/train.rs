@@ -18,7 +18,8 @@ pub fn loss(
 /// function, and the method of [`ConfiguredLoss`] for any other value.
 pub struct LossExpression<L>(pub ConfiguredLoss<L>);
 
-/// A value that implements [`Loss`], such as `CrossEntropyLoss::new()`.
+/// The value of `loss = …`, to which [`LossExpression`] dereferences. The method `loss` of this type is for values that
+/// implement [`Loss`], such as `CrossEntropyLoss::new()`.
 pub struct ConfiguredLoss<L>(L);
 
 /// Wraps the value of `loss = …`.

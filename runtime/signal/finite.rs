@@ -21,11 +21,12 @@ thread_local! {
     static FORBIDDEN: Cell<Option<Forbidden>> = const { Cell::new(None) };
 }
 
-/// The path of an input of the network in errors of [`forbid`].
+/// The path in an error of [`forbid`] if an input of the network has a forbidden number. An input has no path of its
+/// own.
 pub(crate) const INPUT: &str = "the input";
 
-/// Runs `f` without fusion. A signal with a forbidden number fails, with the path of the layer that computed it, or
-/// [`INPUT`] outside of the network.
+/// Runs `f` without fusion. A signal with a forbidden number fails. The error has the path of the layer that computed
+/// the signal, or the path [`INPUT`] outside of the network.
 pub(crate) fn forbid<T>(forbidden: Forbidden, f: impl FnOnce() -> T) -> T {
     with_value(&FORBIDDEN, Some(forbidden), || no_fusion(f))
 }

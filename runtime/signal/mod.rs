@@ -44,7 +44,7 @@ use candle_core::{DType, Device, Shape, Tensor};
 use crate::dim::Dim;
 pub(crate) use crate::kernels::internal::Layout;
 use crate::kernels::internal::blocked::BlockedTensor;
-use crate::kernels::internal::rebase_empty;
+use crate::kernels::internal::with_new_storage_if_empty;
 use crate::scope::{self, Path};
 use crate::{Error, Result};
 
@@ -327,7 +327,7 @@ impl Signal {
 impl From<Tensor> for Signal {
     fn from(tensor: Tensor) -> Self {
         // candle's operations panic on some empty views, so give them a new storage.
-        let checked = rebase_empty(tensor).map_err(Error::from).and_then(|tensor| {
+        let checked = with_new_storage_if_empty(tensor).map_err(Error::from).and_then(|tensor| {
             finite::check(&tensor)?;
             Ok(tensor)
         });

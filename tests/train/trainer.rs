@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use sconce::prelude::*;
 use sconce::random;
-use sconce::train::metrics::of;
+use sconce::train::metrics;
 use sconce::train::schedule::PlateauMode;
 use sconce::train::{Callback, EpochReport, FitPlan, StepReport, Stop, clip_grad_norm};
 
@@ -72,8 +72,8 @@ fn several_inputs_and_outputs_are_trained_with_a_loss_of_the_batch() -> Result<(
     let scores = |output: &Heads, post: &Post| Ok((output.1.clone(), post.score.clone()));
     let mut trainer = Trainer::new(&net, both_losses, AdamW::new(0.02))
         .quiet(true)
-        .metric(of("class_accuracy", Accuracy::top(1), classes))
-        .metric(of("score_mae", MeanAbsoluteError::new(), scores))
+        .metric(metrics::of("class_accuracy", Accuracy::top(1), classes))
+        .metric(metrics::of("score_mae", MeanAbsoluteError::new(), scores))
         .monitor("score_mae");
     let history = trainer.fit(&train, &valid, Epochs(15))?;
     let (first, last) = (&history.epochs()[0], history.last().unwrap());

@@ -213,7 +213,7 @@ fn invalid_images_and_settings_are_errors() -> Result<()> {
     );
     assert_eq!(
         fails(&RandomCrop::new(6, 2).padding(1)),
-        "RandomCrop of 6×2: the image is only 3×3 with a padding of 1"
+        "RandomCrop of 6×2: the crop does not fit in the image of 3×3 with a padding of 1 on each side"
     );
     assert!(fails(&RandomCrop::new(3, 3).padding(usize::MAX)).contains("RandomCrop"));
     assert_eq!(fails(&Resize::new(0, 4)), "cannot resize an image [2, 3, 3] to 0×4: expected sizes above 0");

@@ -1,20 +1,20 @@
-//! Random bytes as numbers of a distribution.
+//! Conversion of random bytes to samples of a distribution.
 
 use std::f64::consts::TAU;
 
-/// The random bytes that [`uniform`] takes for a number.
+/// The number of random bytes from which [`uniform`] computes a sample.
 const UNIFORM_BYTES: usize = 8;
 
-/// The random bytes that [`normal`] takes for two numbers.
+/// The number of random bytes from which [`normal`] computes two samples.
 const NORMAL_BYTES: usize = 16;
 
-/// Appends a number of the uniform distribution over `low..high` to `numbers` for each 8 of the random `bytes`.
+/// Appends samples of the uniform distribution over `low..high` to `numbers`: one for every 8 random bytes.
 pub fn uniform(bytes: &[u8], low: f64, high: f64, numbers: &mut Vec<f64>) {
     let (words, _) = bytes.as_chunks::<UNIFORM_BYTES>();
     numbers.extend(words.iter().map(|word| low + (high - low) * unit(*word)));
 }
 
-/// Appends two numbers of the normal distribution to `numbers` for each 16 of the random `bytes`.
+/// Appends samples of the normal distribution to `numbers`: two for every 16 random bytes.
 pub fn normal(bytes: &[u8], mean: f64, std: f64, numbers: &mut Vec<f64>) {
     let (pairs, _) = bytes.as_chunks::<NORMAL_BYTES>();
     for pair in pairs {

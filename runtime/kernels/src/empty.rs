@@ -26,20 +26,20 @@ pub fn empty_output(operands: &[&Tensor], shape: impl Into<Shape>) -> Result<Ten
 ///
 /// # Errors
 /// Fails if the device cannot allocate the new storage.
-pub fn rebase_empty(tensor: Tensor) -> Result<Tensor> {
+pub fn with_new_storage_if_empty(tensor: Tensor) -> Result<Tensor> {
     if tensor.layout().start_offset() > 0 && tensor.elem_count() == 0 {
-        operation::apply([&tensor], RebaseEmpty)
+        operation::apply([&tensor], NewStorage)
     } else {
         Ok(tensor)
     }
 }
 
 /// The operation that returns an empty tensor with a new storage.
-struct RebaseEmpty;
+struct NewStorage;
 
-impl Operation<1> for RebaseEmpty {
+impl Operation<1> for NewStorage {
     fn name(&self) -> &'static str {
-        "rebase_empty"
+        "with_new_storage_if_empty"
     }
 
     fn forward(&self, [(storage, layout)]: [CpuOperand; 1]) -> Result<(CpuStorage, Shape)> {

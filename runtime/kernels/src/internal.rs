@@ -5,7 +5,7 @@ pub use crate::conv::axes::Axes;
 pub use crate::conv::cpu::Packing;
 pub use crate::conv::shape::ConvShape;
 pub use crate::element::with_elements;
-pub use crate::empty::{empty_output, rebase_empty};
+pub use crate::empty::{empty_output, with_new_storage_if_empty};
 pub use crate::error::without_backtrace;
 pub use crate::function::{function, with_gradient};
 pub use crate::layout::Layout;
@@ -19,7 +19,7 @@ pub mod blocked {
     pub use crate::blocked::*;
 }
 
-/// Random bytes as numbers of a distribution.
+/// Conversion of random bytes to samples of a distribution.
 pub mod distribution {
     pub use crate::distribution::*;
 }

@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 
 use crate::init::symmetric_uniform;
-use crate::kernels::recurrent::{Recurrent, run};
+use crate::kernels::recurrent::{RecurrentWeights, run};
 use crate::module::{Mode, Visitor, VisitorMut};
 use crate::ops::{dropout, linear};
 use crate::scope::{self, Path};
@@ -69,12 +69,12 @@ impl Direction {
     ) -> Result<OutputsAndState> {
         let bias = self.bias.as_ref();
         let inputs = linear(x, &self.weight_ih, bias.map(|bias| bias[0].clone())).into_tensor()?;
-        let recurrent = Recurrent {
+        let weights = RecurrentWeights {
             weight: &self.weight_hh,
             bias: bias.map(|bias| &bias[1]),
             projection: self.weight_hr.as_ref(),
         };
-        Ok(run(arguments.recurrence, &inputs, &recurrent, state, reverse)?)
+        Ok(run(arguments.recurrence, &inputs, &weights, state, reverse)?)
     }
 
     /// Returns the tensors and their names without the suffix, in PyTorch's order.

@@ -10,12 +10,12 @@ use super::Metric;
 ///
 /// ```
 /// use sconce::prelude::*;
-/// use sconce::train::metrics::{Select, of};
+/// use sconce::train::metrics::{self, Select};
 ///
 /// type Heads = (Tensor, Tensor);
 /// type Choose = fn(&Heads, &Heads) -> Result<(Tensor, Tensor)>;
-/// let metric: Select<Accuracy, Choose> =
-///     of("color_accuracy", Accuracy::top(1), |output, target| Ok((output.0.clone(), target.0.clone())));
+/// let colors: Choose = |output, target| Ok((output.0.clone(), target.0.clone()));
+/// let metric: Select<Accuracy, Choose> = metrics::of("color_accuracy", Accuracy::top(1), colors);
 /// assert_eq!(Metric::<Heads, Heads>::name(&metric), "color_accuracy");
 /// ```
 #[derive(Clone, Debug)]
@@ -30,11 +30,11 @@ pub struct Select<M, F> {
 ///
 /// ```
 /// use sconce::prelude::*;
-/// use sconce::train::metrics::of;
+/// use sconce::train::metrics;
 /// # fn main() -> Result<()> {
 /// type Heads = (Tensor, Tensor);
 /// let second = |output: &Heads, target: &Tensor| Ok((output.1.clone(), target.clone()));
-/// let mut error = of("second_mae", MeanAbsoluteError::new(), second);
+/// let mut error = metrics::of("second_mae", MeanAbsoluteError::new(), second);
 /// let output = (Tensor::new(&[9f32], &Device::Cpu)?, Tensor::new(&[1f32], &Device::Cpu)?);
 /// error.update(&output, &Tensor::new(&[3f32], &Device::Cpu)?)?;
 /// assert_eq!(Metric::<Heads, Tensor>::value(&error)?, 2.);

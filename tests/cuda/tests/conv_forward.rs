@@ -305,7 +305,7 @@ fn depthwise_kernels_agree_with_the_cpu() {
     check_random(100, settings(1..7, [1..2, 1..3]), |setting| check_one_of(setting, &DTYPES, depthwise));
     let sizes =
         (1usize..4, 1usize..6, (1usize..24, 1usize..24), prop::sample::select(vec![3usize, 5, 7]), 1usize..3);
-    let squares = (sizes, geometries(), options()).prop_filter_map(
+    let specialized = (sizes, geometries(), options()).prop_filter_map(
         "an empty output",
         |((batch, groups, (h, w), size, stride), geometry, options)| {
             let geometry = ConvGeometry { groups, stride: [stride; 2], dilation: [1; 2], ..geometry };
@@ -313,7 +313,7 @@ fn depthwise_kernels_agree_with_the_cpu() {
             Some(Setting { input: [batch, groups, h, w], weight: [groups, 1, size, size], geometry, options })
         },
     );
-    check_random(100, squares, |setting| check_one_of(setting, &DTYPES, depthwise));
+    check_random(100, specialized, |setting| check_one_of(setting, &DTYPES, depthwise));
 }
 
 /// The depth is split into up to 32 slices. A second launch adds up the sums of the slices.

@@ -1,4 +1,4 @@
-//! The product of matrices in memory. Each task packs the panels of B that it multiplies.
+//! The product of matrices in memory. Each task packs the blocks of B that it multiplies.
 
 use std::mem::MaybeUninit;
 
@@ -11,11 +11,11 @@ use super::matrix::Matrix;
 use super::register_tile::{Columns, RegisterTile, Rows, consecutive};
 use super::{Product, sizes};
 
-/// The number of columns of a panel of B.
+/// The number of columns of a packed block of B.
 const NC: usize = 64;
-/// The number of rows of a panel of B. The panel stays in the L1 cache.
+/// The number of rows of a packed block of B. The block stays in the L1 cache.
 const KC: usize = 64;
-/// The number of rows of A that are multiplied by a panel while both are in the L1 cache.
+/// The number of rows of A that are multiplied by a block of B while both are in the L1 cache.
 const MC: usize = 96;
 /// The number of rows of a register tile.
 const MR: usize = 6;
@@ -24,36 +24,38 @@ const MR: usize = 6;
 pub(super) fn multiply_all(isa: Isa, products: &[Product<'_>], epilogue: BiasActivation<'_>) -> Vec<f32> {
     let [rows, depth, columns] = sizes(products);
     let task_rows = cost::PACKED_MULTIPLY_ADDS.div_ceil(depth * NC.min(columns)).next_multiple_of(MC);
-    let (blocks, panels) = (rows.div_ceil(task_rows), columns.div_ceil(NC));
+    let row_blocks = rows.div_ceil(task_rows);
+    let column_blocks = columns.div_ceil(NC);
     let write = |c: &mut [MaybeUninit<f32>]| {
         let c = SharedStart::of(c);
         let task_work = rows.min(task_rows) * depth * columns.min(NC);
-        for_each_group(products.len() * blocks * panels, cost::PACKED_MULTIPLY_ADDS / task_work, &|task| {
-            let (row_block, column_panel) = (task % blocks, task / blocks % panels);
-            let product = task / (blocks * panels);
+        let tasks = products.len() * row_blocks * column_blocks;
+        for_each_group(tasks, cost::PACKED_MULTIPLY_ADDS / task_work, &|task| {
+            let (row_block, column_block) = (task % row_blocks, task / row_blocks % column_blocks);
+            let product = task / (row_blocks * column_blocks);
             let rows = [row_block * task_rows, rows.min((row_block + 1) * task_rows)];
-            let columns = [column_panel * NC, columns.min((column_panel + 1) * NC)];
+            let columns = [column_block * NC, columns.min((column_block + 1) * NC)];
             let mut scratch = Scratch::new([KC * NC, KC * MC]);
-            let [panel, packed_a] = scratch.slices();
+            let [packed_b, packed_a] = scratch.slices();
             let Product { a, b } = products[product];
             let first = product * a.rows * b.columns;
-            dispatch_to(isa, Task { a, b, rows, columns, panel, packed_a, epilogue, c: &c, first });
+            dispatch_to(isa, Task { a, b, rows, columns, packed_b, packed_a, epilogue, c: &c, first });
         });
     };
     // SAFETY: the tasks cover every row and every column of every product, and each writes all of its sums.
     unsafe { vec_written_by(products.len() * rows * columns, write) }
 }
 
-/// Computes some rows of C in the columns of one panel.
+/// Computes some rows of C, in at most `NC` columns.
 struct Task<'a> {
     a: Matrix<'a>,
     b: Matrix<'a>,
     /// `[start, end]` of the rows.
     rows: [usize; 2],
-    /// `[start, end]` of the columns, of which there are at most `NC`.
+    /// `[start, end]` of the columns.
     columns: [usize; 2],
-    /// A panel of B, `[KC][NC]`.
-    panel: &'a mut [f32],
+    /// A packed block of B, `[KC][NC]`.
+    packed_b: &'a mut [f32],
     /// A packed block of A, `[KC][MC]`, used if A is transposed. Reading a transposed A in place could cause
     /// cache-set conflicts.
     packed_a: &'a mut [f32],
@@ -70,7 +72,7 @@ impl Kernel for Task<'_> {
     fn run<S: Simd>(mut self, simd: S) {
         for start in (0..self.b.rows).step_by(KC) {
             let depth = [start, self.b.rows.min(start + KC)];
-            self.pack_panel(simd, depth);
+            self.pack_b(simd, depth);
             for row in (self.rows[0]..self.rows[1]).step_by(MC) {
                 let rows = [row, self.rows[1].min(row + MC)];
                 self.pack_a(rows, depth);
@@ -97,13 +99,13 @@ impl Task<'_> {
         self.columns[1] - self.columns[0]
     }
 
-    /// Copies the rows `start..end` of B, in the columns of this task, to the panel. The panel's columns
-    /// `self.width()..NC` keep their contents, which only affect sums that are discarded.
+    /// Copies the rows `start..end` of B, in the columns of this task, to `packed_b`. The columns `self.width()..NC` of
+    /// `packed_b` keep their contents, which only affect sums that are discarded.
     #[inline(always)]
-    fn pack_panel<S: Simd>(&mut self, simd: S, [start, end]: [usize; 2]) {
+    fn pack_b<S: Simd>(&mut self, simd: S, [start, end]: [usize; 2]) {
         let width = self.width();
         if !self.b.transposed {
-            for (to, row) in self.panel.chunks_exact_mut(NC).zip(start..end) {
+            for (to, row) in self.packed_b.chunks_exact_mut(NC).zip(start..end) {
                 to[..width].copy_from_slice(self.b.line(row, self.columns));
             }
             return;
@@ -115,8 +117,8 @@ impl Task<'_> {
         }
     }
 
-    /// Copies a block of a transposed B to the panel: the rows `row..end` of B in the panel's columns `column..width`,
-    /// but at most `LANES` rows and `LANES` columns. The panel's first row is the row `start` of B.
+    /// Copies a part of a transposed B to `packed_b`: the rows `row..end` of B in the columns `column..width` of
+    /// `packed_b`, but at most `LANES` rows and `LANES` columns. The first row of `packed_b` is the row `start` of B.
     #[inline(always)]
     fn pack_transposed<S: Simd>(
         &mut self,
@@ -127,17 +129,17 @@ impl Task<'_> {
     ) {
         let stride = self.b.stride;
         let columns = &self.b.values[(self.columns[0] + column) * stride + row..];
-        let panel = &mut self.panel[(row - start) * NC + column..];
+        let packed = &mut self.packed_b[(row - start) * NC + column..];
         let (height, width) = (S::LANES.min(end - row), S::LANES.min(width - column));
         if height == S::LANES && width == S::LANES {
             assert!((S::LANES - 1) * stride + S::LANES <= columns.len());
-            assert!((S::LANES - 1) * NC + S::LANES <= panel.len());
-            // SAFETY: by the assertions above, both blocks are in bounds. They are in different slices.
-            unsafe { transpose(simd, columns.as_ptr(), stride, panel.as_mut_ptr(), NC) }
+            assert!((S::LANES - 1) * NC + S::LANES <= packed.len());
+            // SAFETY: by the assertions above, both parts are in bounds. They are in different slices.
+            unsafe { transpose(simd, columns.as_ptr(), stride, packed.as_mut_ptr(), NC) }
         } else {
             for i in 0..width {
                 for (j, value) in columns[i * stride..][..height].iter().enumerate() {
-                    panel[j * NC + i] = *value;
+                    packed[j * NC + i] = *value;
                 }
             }
         }
@@ -162,7 +164,7 @@ impl Task<'_> {
         }
     }
 
-    /// Multiplies up to `MR` rows of A by the panel and adds the products to C, `NV` vectors of columns at a time.
+    /// Multiplies up to `MR` rows of A by `packed_b` and adds the products to C, `NV` vectors of columns at a time.
     #[inline(always)]
     fn multiply_rows<S: Simd, const NV: usize>(&self, simd: S, row: usize, depth: [usize; 2]) {
         for column in (0..self.width()).step_by(NV * S::LANES) {
@@ -170,7 +172,7 @@ impl Task<'_> {
         }
     }
 
-    /// Multiplies up to `MR` rows of A by `NV` vectors of columns of the panel and adds the products to C.
+    /// Multiplies up to `MR` rows of A by `NV` vectors of columns of `packed_b` and adds the products to C.
     #[inline(always)]
     fn multiply_tile<S: Simd, const NV: usize>(
         &self,
@@ -182,17 +184,17 @@ impl Task<'_> {
         let (values, strides) = self.elements_of_a(row, start);
         let count = MR.min(self.rows[1] - row);
         assert!((count - 1) * strides[0] + (end - start - 1) * strides[1] < values.len());
-        assert!(column + NV * S::LANES <= NC && (end - start) * NC <= self.panel.len());
+        assert!(column + NV * S::LANES <= NC && (end - start) * NC <= self.packed_b.len());
         let mut rows = [0; MR];
         for (i, offset) in rows.iter_mut().enumerate() {
             // Rows beyond the last row repeat the last row. Their sums are discarded.
             *offset = i.min(count - 1) * strides[0];
         }
         let a = Rows { start: values.as_ptr(), rows, step: strides[1] };
-        let b =
-            Columns { start: self.panel[column..].as_ptr(), vectors: consecutive::<NV>(S::LANES), step: NC };
+        let start_of_b = self.packed_b[column..].as_ptr();
+        let b = Columns { start: start_of_b, vectors: consecutive::<NV>(S::LANES), step: NC };
         let mut tile = RegisterTile::<_, MR, NV>::zeros(Floats::new(simd));
-        // SAFETY: by the assertions above, a row of the panel has `NV` vectors from `column` on, and A has an element
+        // SAFETY: by the assertions above, a row of `packed_b` has `NV` vectors from `column` on, and A has an element
         // for every row and every depth.
         unsafe { tile.add_product::<0>(end - start, a, b) };
         for (i, sums) in tile.sums.iter().enumerate().take(count) {
@@ -202,7 +204,7 @@ impl Task<'_> {
                     self.first + (row + i) * self.b.columns + self.columns[0] + column + v * S::LANES;
                 let address = self.c.at(offset).cast::<f32>();
                 // SAFETY: no other task accesses these `lanes` elements of C. If `start > 0`, this task has written
-                // them with the previous panel.
+                // them with the previous block of B.
                 unsafe {
                     let sum =
                         if start > 0 { simd.add(*sum, simd.load_partial(address, lanes)) } else { *sum };

@@ -1,14 +1,14 @@
 //! Matrix products.
 //!
-//! - [`multiply`] computes `C = epilogue(A · B)` for matrices in memory. It packs panels of B on the fly (`blocked`),
+//! - [`multiply`] computes `C = epilogue(A · B)` for matrices in memory. It packs blocks of B on the fly (`blocked`),
 //!   or computes dot products without packing B if A has few rows (`gemv`). [`MatrixElement::multiply_all`] multiplies
 //!   several pairs of matrices at once, in f32 or in f64 (`double`).
 //! - [`multiply_packed`] multiplies operands that the caller has packed, as Winograd's transforms do (`packed`).
 //! - [`RegisterTile`] is the inner loop of `blocked` and `packed`. Convolutions also use it, in the forward pass and in
 //!   gradients that are computed as matrix products.
 //!
-//! The names are those of BLIS: `MR × NR` sums are in registers, and `KC` rows of a panel of `NC` columns of B stay in
-//! the L1 cache while they are multiplied by `MC` rows of A.
+//! The names are those of BLIS, but the blocks are smaller: `MR × NR` sums are in registers, and a block of `KC` rows
+//! and `NC` columns of B stays in the L1 cache while it is multiplied by `MC` rows of A.
 
 mod blocked;
 mod double;

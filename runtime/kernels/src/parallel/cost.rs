@@ -11,7 +11,7 @@
 pub(crate) const PASS: usize = 1 << 14;
 
 /// Elements that are read by a vectorized pass without stores, or packed as a weight.
-pub(crate) const SCAN: usize = 4 * PASS;
+pub(crate) const READ_PASS: usize = 4 * PASS;
 
 /// Elements that are visited twice, or copied with strides.
 pub(crate) const TWO_PASSES: usize = PASS / 2;

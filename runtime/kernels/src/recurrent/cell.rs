@@ -44,7 +44,7 @@ fn gate(activation: Activation, x: &Tensor, h: &Tensor) -> Result<Tensor> {
     apply(activation, &(x + h)?)
 }
 
-/// Defines a recurrence `h' = f(x + h)` without gates.
+/// Defines a recurrence without gates: its new hidden state is the activation of `x + h` (see [`Cell`]).
 macro_rules! ungated {
     ($($cell:ident $name:literal $activation:ident;)*) => {$(
         #[derive(Clone, Copy)]

@@ -5,25 +5,25 @@ use candle_core::{Result, Tensor};
 use crate::empty::empty_output;
 use crate::matmul::matmul;
 
-use super::Recurrent;
+use super::RecurrentWeights;
 use super::cell::Cell;
 
 /// Runs all steps like [`super::run`].
 pub(super) fn run<C: Cell>(
     cell: C,
     inputs: &Tensor,
-    recurrent: &Recurrent,
+    weights: &RecurrentWeights,
     mut state: Vec<Tensor>,
     reverse: bool,
 ) -> Result<(Tensor, Vec<Tensor>)> {
-    let Recurrent { weight, bias, projection } = *recurrent;
+    let RecurrentWeights { weight, bias, projection } = *weights;
     let steps = inputs.dim(0)?;
-    let width = projection.map_or(inputs.dim(2)? / C::GATES, |projection| projection.dims()[0]);
+    let state_width = projection.map_or(inputs.dim(2)? / C::GATES, |projection| projection.dims()[0]);
     if inputs.dim(1)? == 0 {
         let mut operands: Vec<&Tensor> = [inputs, weight].into_iter().chain(bias).chain(projection).collect();
         operands.extend(&state);
         let last = state.iter().map(|state| empty_output(&operands, state.dims())).collect::<Result<_>>()?;
-        return Ok((empty_output(&operands, (steps, 0, width))?, last));
+        return Ok((empty_output(&operands, (steps, 0, state_width))?, last));
     }
     let weight = weight.t()?;
     let projection = projection.map(Tensor::t).transpose()?;

@@ -13,7 +13,7 @@ use crate::gemm::{Matrix, Product};
 use crate::operation::{CpuOperand, Operation};
 use crate::relay;
 
-use super::Recurrent;
+use super::RecurrentWeights;
 use super::cell::Cell;
 use super::step::{BackwardStep, ForwardStep, StepElement};
 
@@ -21,20 +21,20 @@ use super::step::{BackwardStep, ForwardStep, StepElement};
 pub(super) fn run<C: Cell>(
     cell: C,
     inputs: &Tensor,
-    recurrent: &Recurrent,
+    weights: &RecurrentWeights,
     state: &[Tensor],
     reverse: bool,
 ) -> Result<(Tensor, Vec<Tensor>)> {
-    let (steps, batch, gates) = inputs.dims3()?;
+    let (steps, batch, width) = inputs.dims3()?;
     let inputs = inputs.contiguous()?;
     let state = Tensor::stack(state, 0)?;
-    let Recurrent { weight, bias, .. } = *recurrent;
+    let RecurrentWeights { weight, bias, .. } = *weights;
     let tracked = [&inputs, weight, &state].into_iter().chain(bias).any(Tensor::track_op);
     let (weights, bias) = match bias {
         Some(bias) if tracked => (with_bias_column(weight, bias)?, None),
         bias => (weight.contiguous()?, bias.cloned()),
     };
-    let sizes = Sizes { steps, batch, hidden: gates / C::GATES, columns: weights.dim(1)?, reverse };
+    let sizes = Sizes { steps, batch, hidden: width / C::GATES, columns: weights.dim(1)?, reverse };
     let op = Fused { cell, sizes, bias, saved: tracked.then(OnceLock::new) };
     let all = relay::apply([&inputs, &weights, &state], op)?;
     let outputs = all.narrow(0, 0, steps)?;

@@ -14,6 +14,9 @@ use cell::{Cell, Gru, Lstm, RnnRelu, RnnTanh};
 
 /// The recurrence of a layer.
 ///
+/// In the formulas, `h` is the hidden state, `h'` the next hidden state, and `x` the input after the input weights and
+/// the input bias. `W` and `b` are the weight and the bias of [`RecurrentWeights`].
+///
 /// # Examples
 /// ```
 /// use sconce_kernels::recurrent::Recurrence;
@@ -24,9 +27,9 @@ use cell::{Cell, Gru, Lstm, RnnRelu, RnnTanh};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recurrence {
-    /// `h' = tanh(x + h)` (Elman, 1990).
+    /// `h' = tanh(x + W · h + b)` (Elman, 1990).
     Tanh,
-    /// `h' = max(x + h, 0)`
+    /// `h' = max(x + W · h + b, 0)`
     Relu,
     /// Long short-term memory (Hochreiter and Schmidhuber, 1997), with the forget gate of Gers et al., 2000.
     Lstm,
@@ -75,21 +78,21 @@ fn states<C: Cell>(_: C) -> usize {
 /// # Examples
 /// ```
 /// use candle_core::{DType, Device, Result, Tensor};
-/// use sconce_kernels::recurrent::{Recurrence, Recurrent, run};
+/// use sconce_kernels::recurrent::{Recurrence, RecurrentWeights, run};
 ///
 /// # fn main() -> Result<()> {
 /// let weight = Tensor::ones((1, 1), DType::F32, &Device::Cpu)?;
 /// let bias = Tensor::new(&[1f32], &Device::Cpu)?;
-/// let recurrent = Recurrent { weight: &weight, bias: Some(&bias), projection: None };
+/// let weights = RecurrentWeights { weight: &weight, bias: Some(&bias), projection: None };
 /// let inputs = Tensor::zeros((3, 1, 1), DType::F32, &Device::Cpu)?;
 /// let h = Tensor::zeros((1, 1), DType::F32, &Device::Cpu)?;
-/// // h' = max(0 + h + 1, 0)
-/// let (outputs, _) = run(Recurrence::Relu, &inputs, &recurrent, &[h], false)?;
+/// // h' = max(0 + 1 · h + 1, 0)
+/// let (outputs, _) = run(Recurrence::Relu, &inputs, &weights, &[h], false)?;
 /// assert_eq!(outputs.flatten_all()?.to_vec1::<f32>()?, [1., 2., 3.]);
 /// # Ok(())
 /// # }
 /// ```
-pub struct Recurrent<'a> {
+pub struct RecurrentWeights<'a> {
     /// `[gates · hidden, hidden]`, or `[gates · hidden, projected]` with a projection.
     pub weight: &'a Tensor,
     /// `[gates · hidden]`
@@ -115,7 +118,7 @@ pub struct Recurrent<'a> {
 /// # Examples
 /// ```
 /// use candle_core::{Device, Result, Tensor};
-/// use sconce_kernels::{recurrent::{Recurrence, Recurrent, run}, linear, Activation};
+/// use sconce_kernels::{recurrent::{Recurrence, RecurrentWeights, run}, linear, Activation};
 ///
 /// # fn main() -> Result<()> {
 /// let (steps, batch, features, hidden) = (7, 2, 3, 4);
@@ -126,8 +129,8 @@ pub struct Recurrent<'a> {
 /// let zeros = Tensor::zeros((batch, hidden), candle_core::DType::F32, &device)?;
 ///
 /// let inputs = linear(&x, &input_weight, None, Activation::Identity)?;
-/// let recurrent = Recurrent { weight: &weight, bias: None, projection: None };
-/// let (outputs, state) = run(Recurrence::Lstm, &inputs, &recurrent, &[zeros.clone(), zeros], false)?;
+/// let weights = RecurrentWeights { weight: &weight, bias: None, projection: None };
+/// let (outputs, state) = run(Recurrence::Lstm, &inputs, &weights, &[zeros.clone(), zeros], false)?;
 /// assert_eq!((outputs.dims(), state.len()), (&[steps, batch, hidden][..], 2));
 /// # Ok(())
 /// # }
@@ -135,46 +138,51 @@ pub struct Recurrent<'a> {
 pub fn run(
     recurrence: Recurrence,
     inputs: &Tensor,
-    recurrent: &Recurrent,
+    weights: &RecurrentWeights,
     state: &[Tensor],
     reverse: bool,
 ) -> Result<(Tensor, Vec<Tensor>)> {
-    check(recurrence, inputs, recurrent, state)?;
+    check(recurrence, inputs, weights, state)?;
     let dtype = inputs.dtype();
     let wide = compute_dtype(dtype);
     let inputs = inputs.to_dtype(wide)?;
-    let weight = recurrent.weight.to_dtype(wide)?;
-    let bias = recurrent.bias.map(|bias| bias.to_dtype(wide)).transpose()?;
-    let projection = recurrent.projection.map(|projection| projection.to_dtype(wide)).transpose()?;
+    let weight = weights.weight.to_dtype(wide)?;
+    let bias = weights.bias.map(|bias| bias.to_dtype(wide)).transpose()?;
+    let projection = weights.projection.map(|projection| projection.to_dtype(wide)).transpose()?;
     let state = state.iter().map(|state| state.to_dtype(wide)).collect::<Result<Vec<_>>>()?;
-    let recurrent = Recurrent { weight: &weight, bias: bias.as_ref(), projection: projection.as_ref() };
+    let weights = RecurrentWeights { weight: &weight, bias: bias.as_ref(), projection: projection.as_ref() };
     let (outputs, state) = with_cell!(recurrence, cell => {
         if has_cpu_kernels(&inputs) && projection.is_none() {
-            fused::run(cell, &inputs, &recurrent, &state, reverse)
+            fused::run(cell, &inputs, &weights, &state, reverse)
         } else {
-            composed::run(cell, &inputs, &recurrent, state, reverse)
+            composed::run(cell, &inputs, &weights, state, reverse)
         }
     })?;
     let state = state.iter().map(|state| state.to_dtype(dtype)).collect::<Result<Vec<_>>>()?;
     Ok((outputs.to_dtype(dtype)?, state))
 }
 
-fn check(recurrence: Recurrence, inputs: &Tensor, recurrent: &Recurrent, state: &[Tensor]) -> Result<()> {
-    let &[steps, batch, gates] = inputs.dims() else {
+fn check(
+    recurrence: Recurrence,
+    inputs: &Tensor,
+    weights: &RecurrentWeights,
+    state: &[Tensor],
+) -> Result<()> {
+    let &[steps, batch, width] = inputs.dims() else {
         bail!("{recurrence:?}: expected inputs [steps, batch, gates · hidden], found {:?}", inputs.dims());
     };
     if steps == 0 {
         bail!("{recurrence:?}: expected a sequence of one step or more, found {:?}", inputs.dims());
     }
-    let hidden = gates / recurrence.gates();
-    if hidden == 0 || gates != hidden * recurrence.gates() {
+    let hidden = width / recurrence.gates();
+    if hidden == 0 || width != hidden * recurrence.gates() {
         let count = recurrence.gates();
         bail!(
             "{recurrence:?}: expected inputs for {count} gates with at least one unit each, found {:?}",
             inputs.dims()
         );
     }
-    let width = recurrent.projection.map_or(Ok(hidden), |projection| projection.dim(0))?;
+    let state_width = weights.projection.map_or(Ok(hidden), |projection| projection.dim(0))?;
     let check_tensor = |name: &str, tensor: &Tensor, expected: &[usize]| {
         if tensor.dims() != expected {
             bail!("{recurrence:?}: expected a {name} of shape {expected:?}, found {:?}", tensor.dims());
@@ -188,17 +196,17 @@ fn check(recurrence: Recurrence, inputs: &Tensor, recurrent: &Recurrent, state: 
         }
         Ok(())
     };
-    check_tensor("weight", recurrent.weight, &[recurrence.gates() * hidden, width])?;
-    if let Some(bias) = recurrent.bias {
-        check_tensor("bias", bias, &[recurrence.gates() * hidden])?;
+    check_tensor("weight", weights.weight, &[width, state_width])?;
+    if let Some(bias) = weights.bias {
+        check_tensor("bias", bias, &[width])?;
     }
-    if let Some(projection) = recurrent.projection {
-        check_tensor("projection", projection, &[width, hidden])?;
+    if let Some(projection) = weights.projection {
+        check_tensor("projection", projection, &[state_width, hidden])?;
     }
     if state.len() != recurrence.states() {
         bail!("{recurrence:?}: expected a state of {} tensors, found {}", recurrence.states(), state.len());
     }
-    let widths = [("hidden state", width), ("cell state", hidden)];
+    let widths = [("hidden state", state_width), ("cell state", hidden)];
     let mut tensors = state.iter().zip(widths);
     tensors.try_for_each(|(tensor, (name, width))| check_tensor(name, tensor, &[batch, width]))
 }

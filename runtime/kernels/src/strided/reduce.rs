@@ -1,9 +1,12 @@
-//! Sums over some dimensions. Partial sums are f64, and the partition into tasks depends only on the shape, so that the
+//! Sums over some dimensions. Sums are computed in f64. The partition into tasks depends only on the shape, so that the
 //! results are the same for any number of threads.
 //!
 //! An axis is *kept* if the result has it, and *reduced* if it is summed. The innermost axis is called the columns. If
-//! it is short, the innermost axis of the other kind is called the rows, and both are read together. A *total* is the
-//! sum for one element of the result, or its part from one task.
+//! there are fewer than [`SHORT_ROW`] columns, they are read together with a second axis, the rows. The rows are the
+//! innermost reduced axis if the columns are kept, and the innermost kept axis if the columns are reduced.
+//!
+//! A *total* is the sum for one element of the result. If several tasks share a total, each computes a *partial total*,
+//! and the partial totals are added at the end.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -92,8 +95,8 @@ struct SumLoops<const N: usize> {
     kept: Vec<Axis<N>>,
     /// The outer axes that are summed.
     reduced: Vec<Axis<N>>,
-    /// The rows; an axis of size 1 if the columns are not short. The rows are kept if the columns are reduced, and
-    /// reduced if the columns are kept.
+    /// The rows; an axis of size 1 if there are at least [`SHORT_ROW`] columns. The rows are kept if the columns are
+    /// reduced, and reduced if the columns are kept.
     rows: Axis<N>,
     columns: Axis<N>,
     /// Whether the result keeps the columns.
@@ -110,9 +113,9 @@ struct JoinedAxis<const N: usize> {
 }
 
 /// If the innermost axis has fewer elements than this, the longest axis becomes the innermost.
-const SHORT_AXIS: usize = 16;
+const MIN_INNERMOST: usize = 16;
 
-/// The maximum number of partial sums into which one sum is split.
+/// The maximum number of partial totals into which a total is split.
 const MAX_SPLITS: usize = 32;
 
 impl<const N: usize> SumLoops<N> {
@@ -132,7 +135,7 @@ impl<const N: usize> SumLoops<N> {
         loop_axes.sort_by_key(|loop_axis| std::cmp::Reverse(loop_axis.axis.strides[0]));
         let mut loop_axes = join(loop_axes);
         let longest = (0..loop_axes.len()).max_by_key(|i| loop_axes[*i].axis.size).unwrap_or(0);
-        if loop_axes.last().is_some_and(|last| last.axis.size < SHORT_AXIS) {
+        if loop_axes.last().is_some_and(|last| last.axis.size < MIN_INNERMOST) {
             let longest = loop_axes.remove(longest);
             loop_axes.push(longest);
         }
@@ -174,8 +177,9 @@ impl<const N: usize> SumLoops<N> {
     ) -> Vec<f64> {
         let [kept, reduced] = [&self.kept, &self.reduced].map(|axes| iteration_count(axes));
         let (rows, columns) = (self.rows.size, self.columns.size);
-        // `outputs` is the number of totals, `terms` the number of elements in each total, `width` the number of totals
-        // that are computed together, and `steps` the maximum number of partial sums into which a total can be split.
+        // `outputs` is the number of totals, `terms` the number of elements in each total, and `width` the number of
+        // totals that are computed together. `steps` is the number of loop iterations that compute a total. They can be
+        // divided among `splits` tasks.
         let (outputs, terms, width, steps) = if self.keeps_columns {
             (kept * columns, reduced * rows, columns.min(BUFFER), reduced * rows)
         } else if rows > 1 {
@@ -184,11 +188,11 @@ impl<const N: usize> SumLoops<N> {
             (kept, reduced * columns, 1, reduced * columns)
         };
         let splits = if outputs < MAX_SPLITS * width {
-            (outputs * terms / cost::SCAN).clamp(1, MAX_SPLITS).min(steps)
+            (outputs * terms / cost::READ_PASS).clamp(1, MAX_SPLITS).min(steps)
         } else {
             1
         };
-        let task = if splits > 1 { outputs } else { width * (cost::SCAN / (width * terms)).max(1) };
+        let task = if splits > 1 { outputs } else { width * (cost::READ_PASS / (width * terms)).max(1) };
         let mut totals = vec![0.; splits * outputs];
         for_each_chunk(&mut totals, task, |index, totals| {
             let first = index * task;
@@ -200,7 +204,7 @@ impl<const N: usize> SumLoops<N> {
             } else if rows > 1 {
                 sums.add_short_rows(first % outputs, range, totals);
             } else {
-                sums.add_rows(first % outputs, range, totals);
+                sums.add_row_by_row(first % outputs, range, totals);
             }
             if splits == 1 {
                 totals.iter_mut().for_each(|total| *total *= scale);
@@ -328,9 +332,9 @@ impl<'a, E: ComputeType, const N: usize> Sums<'a, E, N> {
         }
     }
 
-    /// Computes the totals `first..first + totals.len()`, if the columns are reduced and there is one row. `range`
-    /// selects iterations of the loop nest of the reduced axes and the columns.
-    fn add_rows(&mut self, first: usize, range: Range<usize>, totals: &mut [f64]) {
+    /// Computes the totals `first..first + totals.len()`, if the columns are reduced and the axis of rows has size 1.
+    /// `range` selects iterations of the loop nest of the reduced axes and the columns.
+    fn add_row_by_row(&mut self, first: usize, range: Range<usize>, totals: &mut [f64]) {
         let columns = self.loops.columns.size;
         self.kept.move_to(self.start, first);
         for total in totals {

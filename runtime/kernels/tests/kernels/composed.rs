@@ -2,7 +2,7 @@
 //! take.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
-use sconce_kernels::recurrent::{self, Recurrence, Recurrent};
+use sconce_kernels::recurrent::{self, Recurrence, RecurrentWeights};
 use sconce_kernels::testing::on_composed_path;
 use sconce_kernels::{
     Activation, Binary, ConvGeometry, Epilogue, Filter, PadMode, PoolGeometry, Resampling, TransposeGeometry,
@@ -249,10 +249,10 @@ fn resampling() -> Result<()> {
 fn recurrences() -> Result<()> {
     let (steps, batch, hidden) = (4, 3, 5);
     for recurrence in [Recurrence::Tanh, Recurrence::Relu, Recurrence::Lstm, Recurrence::Gru] {
-        let gates = recurrence.gates() * hidden;
-        let inputs = variable(-1., 1., &[steps, batch, gates])?;
-        let weight = variable(-1., 1., &[gates, hidden])?;
-        let bias = variable(-1., 1., &[gates])?;
+        let width = recurrence.gates() * hidden;
+        let inputs = variable(-1., 1., &[steps, batch, width])?;
+        let weight = variable(-1., 1., &[width, hidden])?;
+        let bias = variable(-1., 1., &[width])?;
         let state: Result<Vec<Var>> =
             (0..recurrence.states()).map(|_| variable(-1., 1., &[batch, hidden])).collect();
         let state = state?;
@@ -260,8 +260,8 @@ fn recurrences() -> Result<()> {
         let vars: Vec<&Var> = [&inputs, &weight, &bias].into_iter().chain(&state).collect();
         for reverse in [false, true] {
             check(&format!("{recurrence:?}"), &vars, 1e-12, || {
-                let recurrent = Recurrent { weight: &weight, bias: Some(&bias), projection: None };
-                let (outputs, state) = recurrent::run(recurrence, &inputs, &recurrent, &tensors, reverse)?;
+                let weights = RecurrentWeights { weight: &weight, bias: Some(&bias), projection: None };
+                let (outputs, state) = recurrent::run(recurrence, &inputs, &weights, &tensors, reverse)?;
                 let all: Result<Vec<Tensor>> =
                     std::iter::once(&outputs).chain(&state).map(Tensor::flatten_all).collect();
                 Tensor::cat(&all?, 0)

@@ -77,7 +77,7 @@ proptest! {
     }
 }
 
-/// Each product has several blocks of rows and several panels of columns.
+/// Each product has several blocks of rows and several blocks of columns.
 #[test]
 fn several_large_products_agree_with_candle() -> Result<()> {
     let mut numbers = Rng::new(3);

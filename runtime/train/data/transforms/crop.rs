@@ -83,7 +83,9 @@ impl RandomCrop {
         self
     }
 
-    /// Returns a random first coordinate of the crop in the unpadded image.
+    /// Returns a random first coordinate of the crop, relative to the unpadded image. The coordinate is negative if the
+    /// crop starts in the padding. Returns `None` if the crop is larger than the padded image, or if a coordinate
+    /// overflows.
     fn start(&self, length: usize, crop: usize, rng: &mut Generator) -> Option<isize> {
         let padded = length.checked_add(self.padding.checked_mul(2)?)?;
         let positions = padded.checked_sub(crop)?.checked_add(1)?;
@@ -97,7 +99,7 @@ impl Transform for RandomCrop {
         let left = self.start(image.width, self.width, rng);
         let (Some(top), Some(left)) = (top, left) else {
             return Err(Error::msg(format!(
-                "RandomCrop of {}×{}: the image is only {}×{} with a padding of {}",
+                "RandomCrop of {}×{}: the crop does not fit in the image of {}×{} with a padding of {} on each side",
                 self.height, self.width, image.height, image.width, self.padding
             )));
         };
@@ -153,8 +155,9 @@ impl Image {
     }
 }
 
-/// Returns the part of a window of `length` that lies in an axis of `available` pixels, if the window starts at
-/// `start`, and the coordinate of its first pixel on the axis.
+/// Returns which pixels of a window lie on an axis, as a range of indices in the window, and the coordinate of the
+/// first of these pixels on the axis. The axis has `available` pixels. The window has `length` pixels and starts at the
+/// coordinate `start`.
 fn overlap(start: isize, length: usize, available: usize) -> (std::ops::Range<usize>, usize) {
     let skipped = start.min(0).unsigned_abs();
     let first = start.max(0) as usize;

@@ -65,7 +65,7 @@ impl PackedWeight {
                         block,
                     );
                 };
-                if operands.len() < cost::SCAN {
+                if operands.len() < cost::READ_PASS {
                     blocks.chunks_mut(len).enumerate().for_each(|(index, block)| pack(index, block));
                 } else {
                     for_each_chunk(blocks, len, pack);

@@ -20,7 +20,7 @@ pub fn conv2d_with_variant(
     })
 }
 
-/// Returns the variants for operands on a CUDA device, the chosen one first, each with its estimated cycles.
+/// Returns the variants for operands on a CUDA device with their estimated cycles. The selected variant comes first.
 pub fn variants_for(
     input: &Tensor,
     weight: &Tensor,
@@ -28,5 +28,5 @@ pub fn variants_for(
 ) -> Result<Vec<(forward::Variant, f64)>> {
     let shape = ConvShape::of(input, weight, geometry, &Epilogue::default())?;
     let target = target_of(input.device())?;
-    Ok(forward::ranked(&shape, input.dtype(), &target))
+    Ok(forward::best_first(&shape, input.dtype(), &target))
 }

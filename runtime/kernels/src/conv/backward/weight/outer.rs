@@ -167,10 +167,10 @@ impl<R: Real> Task<R> for OuterTask<'_, R> {
     #[inline(always)]
     fn run<L: Lanes<Real = R>>(mut self, lanes: L) {
         let to = write_zeros(std::mem::take(&mut self.to));
-        let mut panel = vec![R::default(); CHUNK_PIXELS * self.width];
+        let mut packed = vec![R::default(); CHUNK_PIXELS * self.width];
         for chunk in self.chunks {
-            self.pack(lanes, chunk, &mut panel);
-            let kernel = OuterKernel { lanes, task: &self, chunk, panel: &panel };
+            self.pack(lanes, chunk, &mut packed);
+            let kernel = OuterKernel { lanes, task: &self, chunk, packed: &packed };
             // With these tiles, the sums leave some registers free for the factors.
             match self.width / L::LANES {
                 4 if L::REGISTERS >= 32 => kernel.run::<4, 6, 3>(to),
@@ -190,16 +190,16 @@ impl<R: Real> OuterTask<'_, R> {
         (self.block / per_group, first, self.width.min(self.extent.group_out_channels - first))
     }
 
-    /// Packs the gradients of a chunk as `[pixel][width]`. The lanes without a channel are zero and stay zero.
+    /// Packs the gradients of a chunk into `packed`, `[pixel][width]`. Lanes without a channel are zero and stay zero.
     #[inline(always)]
-    fn pack<L: Lanes<Real = R>>(&self, lanes: L, chunk: &Chunk, panel: &mut [R]) {
+    fn pack<L: Lanes<Real = R>>(&self, lanes: L, chunk: &Chunk, packed: &mut [R]) {
         let (group, first, count) = self.channels();
         let Extent { groups, group_out_channels, .. } = *self.extent;
         let plane = self.extent.output_plane();
         for image in 0..chunk.images {
             let channel = ((chunk.image + image) * groups + group) * group_out_channels + first;
             let from = &self.grad[channel * plane + chunk.first..];
-            let to = &mut panel[image * chunk.count * self.width..];
+            let to = &mut packed[image * chunk.count * self.width..];
             transpose(lanes, [count, chunk.count], from, plane, to, self.width);
         }
     }
@@ -243,7 +243,7 @@ struct OuterKernel<'a, L: Lanes> {
     task: &'a OuterTask<'a, L::Real>,
     chunk: &'a Chunk,
     /// The packed gradients of the chunk, `[pixel][width]`.
-    panel: &'a [L::Real],
+    packed: &'a [L::Real],
 }
 
 impl<L: Lanes> OuterKernel<'_, L> {
@@ -302,9 +302,9 @@ impl<L: Lanes> OuterKernel<'_, L> {
         let chunk = self.chunk;
         let (group, ..) = self.task.channels();
         let pixels = &self.task.pixels[chunk.first..][..chunk.count];
-        assert!(self.panel.len() >= chunk.images * chunk.count * width);
+        assert!(self.packed.len() >= chunk.images * chunk.count * width);
         let mut grads =
-            Columns { start: self.panel[first..].as_ptr(), vectors: consecutive(L::LANES), step: width };
+            Columns { start: self.packed[first..].as_ptr(), vectors: consecutive(L::LANES), step: width };
         for image in chunk.image..chunk.image + chunk.images {
             let channel = (image * extent.groups + group) * extent.group_in_channels;
             let image = &input.data[channel * input.channel_stride..]
@@ -312,7 +312,7 @@ impl<L: Lanes> OuterKernel<'_, L> {
             assert!(columns.iter().all(|column| *column < image.len()));
             for &pixel in pixels {
                 let inputs = Rows { start: image.as_ptr().wrapping_add(pixel), rows: columns, step: 0 };
-                // SAFETY: a row of the panel has `width` numbers, and `first + V * LANES <= width`. The padded input of
+                // SAFETY: a row of `packed` has `width` numbers, and `first + V * LANES <= width`. The padded input of
                 // a group has a number for every output pixel under each tap, at `column + pixel`.
                 unsafe { tile.add_outer_product::<0>(inputs, grads) };
                 grads.start = grads.start.wrapping_add(width);

@@ -16,7 +16,7 @@ use candle_core::DType;
 
 /// The maximum number of output channels in a group of a depthwise convolution. The group has one input channel.
 const MAX_DEPTHWISE_CHANNELS: usize = 2;
-/// The number of threads of a depthwise kernel that keeps one multiprocessor busy.
+/// The number of threads per multiprocessor with which a depthwise kernel keeps the device busy.
 const BUSY_THREADS: usize = 1536;
 /// The number of bytes of shared memory that a block can use on every device without opting in.
 const MAX_DIRECT_SHARED_BYTES: usize = 48 << 10;
@@ -56,8 +56,8 @@ const DIRECT_STALLS: f64 = 1.3;
 const BLOCK_CYCLES: f64 = 2000.0;
 /// The cycles that the host takes to submit a launch, about 6 µs. A kernel that takes less time leaves the device idle.
 const SUBMISSION_CYCLES: f64 = 10_500.0;
-/// The cycles per load of a loader thread in a kernel for compute capability 9.0. (Measured for an earlier version,
-/// which waited for each load before the next.)
+/// The cycles per load of a thread that only loads the input, in a kernel for compute capability 9.0. (Measured for an
+/// earlier version, which waited for each load before the next.)
 const LOAD_CYCLES: f64 = 213.0;
 /// The cycles of an additional launch.
 const LAUNCH_CYCLES: f64 = 1500.0;
@@ -70,7 +70,8 @@ pub fn best(shape: &ConvShape, dtype: DType, target: &Target) -> Option<Variant>
     if let Some(variant) = depthwise(&candidates, shape, target) {
         return Some(variant);
     }
-    // Among variants that finish before the host submits the next launch, the one with the fewest cycles is best.
+    // A variant takes at least as long as the host takes to submit its launches. Of two variants that take equally
+    // long, the one with fewer cycles is better.
     let cost = |variant: Variant| {
         let cycles = cycles(shape, &variant, target);
         (cycles.max(SUBMISSION_CYCLES * launches(shape, &variant)), cycles, variant)
@@ -95,25 +96,26 @@ fn launches(shape: &ConvShape, variant: &Variant) -> f64 {
 /// Returns the variants of [`candidates`] with their estimated cycles. The best variant comes first; the others keep
 /// their order.
 #[cfg(any(test, feature = "testing"))]
-pub fn ranked(shape: &ConvShape, dtype: DType, target: &Target) -> Vec<(Variant, f64)> {
+pub fn best_first(shape: &ConvShape, dtype: DType, target: &Target) -> Vec<(Variant, f64)> {
     let best = best(shape, dtype, target);
-    let mut ranked: Vec<_> = candidates(shape, dtype, target)
+    let mut variants: Vec<_> = candidates(shape, dtype, target)
         .into_iter()
         .map(|variant| (variant, cycles(shape, &variant, target)))
         .collect();
-    ranked.sort_by_key(|(variant, _)| Some(*variant) != best);
-    ranked
+    variants.sort_by_key(|(variant, _)| Some(*variant) != best);
+    variants
 }
 
 /// Returns the depthwise kernel with the most rows per thread that still keeps the device busy. If no kernel does,
 /// returns the kernel with the fewest rows. Returns `None` if there is no depthwise candidate.
 fn depthwise(candidates: &[Variant], shape: &ConvShape, target: &Target) -> Option<Variant> {
-    // The kernels for one kernel size and stride, those with more rows first, and the kernel for all sizes.
-    let mut squares = Vec::new();
+    // The CUDA kernels that support one kernel size and stride, those with more rows first, and the one that supports
+    // all sizes.
+    let mut specialized = Vec::new();
     let mut general = None;
     for variant in candidates {
         match variant {
-            Variant::Depthwise(kernel) if kernel.square.is_some() => squares.push(*kernel),
+            Variant::Depthwise(kernel) if kernel.size_and_stride.is_some() => specialized.push(*kernel),
             Variant::Depthwise(kernel) => general = Some(*kernel),
             _ => {}
         }
@@ -121,15 +123,16 @@ fn depthwise(candidates: &[Variant], shape: &ConvShape, target: &Target) -> Opti
     let columns = shape.batch * shape.out_channels * shape.output[1];
     let threads = |kernel: &Depthwise| columns * shape.output[0].div_ceil(kernel.rows);
     let enough = BUSY_THREADS * target.multiprocessors as usize;
-    let busy = squares.iter().find(|kernel| threads(kernel) >= enough).copied();
-    busy.or(squares.last().copied()).or(general).map(Variant::Depthwise)
+    let busy = specialized.iter().find(|kernel| threads(kernel) >= enough).copied();
+    busy.or(specialized.last().copied()).or(general).map(Variant::Depthwise)
 }
 
 /// Returns every variant that supports the convolution.
 pub fn candidates(shape: &ConvShape, dtype: DType, target: &Target) -> Vec<Variant> {
     let mut variants = Vec::new();
     if shape.group_in_channels() == 1 && shape.group_out_channels() <= MAX_DEPTHWISE_CHANNELS {
-        let fits = |kernel: &Depthwise| kernel.square.is_none_or(|square| is_square(shape, square));
+        let fits =
+            |kernel: &Depthwise| kernel.size_and_stride.is_none_or(|only| has_size_and_stride(shape, only));
         variants.extend(depthwise_kernels(dtype).filter(fits).map(Variant::Depthwise));
     }
     let fits = |direct: &Direct| direct.shared(shape.depth()) <= MAX_DIRECT_SHARED_BYTES;
@@ -150,7 +153,7 @@ pub fn candidates(shape: &ConvShape, dtype: DType, target: &Target) -> Vec<Varia
 }
 
 /// Returns `true` if the kernel size is `size` and the stride is `stride` on both axes, with dilation 1.
-fn is_square(shape: &ConvShape, [size, stride]: [usize; 2]) -> bool {
+fn has_size_and_stride(shape: &ConvShape, [size, stride]: [usize; 2]) -> bool {
     shape.kernel == [size; 2] && shape.geometry.stride == [stride; 2] && shape.geometry.dilation == [1; 2]
 }
 
@@ -186,8 +189,9 @@ fn cycles(shape: &ConvShape, variant: &Variant, target: &Target) -> f64 {
         Variant::Depthwise(_) => 0.0,
         Variant::Direct(direct) => {
             let partition = GridPartition::of(shape, [direct.channels, Direct::PIXELS], 1, 1);
-            // The instructions with which a thread, which computes two pixels, adds one product to each of its sums:
-            // for each channel, two multiply-adds and a quarter of a read of four weights; for each pixel, a gather.
+            // The instructions with which a thread adds one product to each of its sums. A thread computes two pixels.
+            // Each channel takes two multiply-adds and a quarter of a load, because one load reads four weights. Each
+            // pixel takes a gather.
             let instructions = 2.25 * direct.channels as f64 + 2.0 * GATHER_INSTRUCTIONS;
             let loop_cycles =
                 instructions * shape.depth() as f64 * Direct::THREADS as f64 / INSTRUCTION_LANES_PER_CYCLE;
@@ -248,8 +252,8 @@ fn step(tile: &Tile) -> f64 {
     let elements = (tile.step * tile.pixels) as f64;
     let gathering = elements * GATHER_INSTRUCTIONS / INSTRUCTION_LANES_PER_CYCLE;
     match tile.units {
-        // For each element of the depth, a thread reads one element for each of its channels and pixels from shared
-        // memory. `reads` is their number divided by the number of products.
+        // At each index of the depth, a thread reads one number for each of its channels and one for each of its pixels
+        // from shared memory. `reads` is the number of reads per product.
         ComputeUnits::Scalar => {
             let reads =
                 (tile.subtile[0] + tile.subtile[1]) as f64 / (tile.subtile[0] * tile.subtile[1]) as f64;
@@ -285,8 +289,8 @@ fn store(outputs: usize) -> f64 {
 
 /// Returns the number of cycles until the busiest multiprocessor has run its blocks, `resident` of them at a time.
 ///
-/// A block takes `block` cycles of a multiprocessor that is fully used. A block that runs alone cannot hide its
-/// latency: it takes as long as if it shared the multiprocessor with half of the other resident blocks.
+/// `block` is the time per block, in cycles, on a multiprocessor that runs `resident` blocks at once. A block that runs
+/// alone cannot hide its latency and is assumed to take `(1 + resident) / 2` times as long.
 fn device_cycles(blocks: usize, block: f64, resident: usize, target: &Target) -> f64 {
     let busiest = blocks.div_ceil(target.multiprocessors.max(1) as usize);
     let rounds = busiest.div_ceil(resident) as f64;

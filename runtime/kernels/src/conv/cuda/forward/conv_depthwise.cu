@@ -23,8 +23,8 @@ struct Strip {
 
 // Convolves with a K×K kernel without dilation, with the same stride on both axes.
 template <class T, int K, int STRIDE, int ROWS>
-__device__ __forceinline__ void square(const T *__restrict__ input, const T *__restrict__ weight, const Epilogue<T> &f,
-                                       const ConvSizes &s) {
+__device__ __forceinline__ void specialized(const T *__restrict__ input, const T *__restrict__ weight,
+                                            const Epilogue<T> &f, const ConvSizes &s) {
     using A = Accumulator<T>;
     const Strip strip(s, ROWS);
     if (!strip.exists) return;
@@ -100,20 +100,20 @@ __device__ __forceinline__ void any(const T *__restrict__ input, const T *__rest
     }                                                                                                            \
     EXPORT_KERNEL(NAME)
 
-// The last arguments of `square` are the kernel size, the stride, and the rows of a thread. Kernels with many rows are
-// selected if they still have enough threads for all multiprocessors.
-#define CONV_DEPTHWISE_SQUARES(NAME, T)                          \
-    CONV_DEPTHWISE(NAME##_3_1_8, T, 4, (square<T, 3, 1, 8>))        \
-    CONV_DEPTHWISE(NAME##_3_1_2, T, 4, (square<T, 3, 1, 2>))        \
-    CONV_DEPTHWISE(NAME##_3_2_4, T, 4, (square<T, 3, 2, 4>))        \
-    CONV_DEPTHWISE(NAME##_3_2_1, T, 4, (square<T, 3, 2, 1>))        \
-    CONV_DEPTHWISE(NAME##_5_1_4, T, 4, (square<T, 5, 1, 4>))        \
-    CONV_DEPTHWISE(NAME##_5_2_2, T, 4, (square<T, 5, 2, 2>))        \
-    CONV_DEPTHWISE(NAME##_7_1_4, T, 3, (square<T, 7, 1, 4>))
+// The last arguments of `specialized` are the kernel size, the stride, and the rows of a thread. Kernels with many rows
+// are selected if they still have enough threads for all multiprocessors.
+#define CONV_DEPTHWISE_SPECIALIZED(NAME, T)                              \
+    CONV_DEPTHWISE(NAME##_3_1_8, T, 4, (specialized<T, 3, 1, 8>))        \
+    CONV_DEPTHWISE(NAME##_3_1_2, T, 4, (specialized<T, 3, 1, 2>))        \
+    CONV_DEPTHWISE(NAME##_3_2_4, T, 4, (specialized<T, 3, 2, 4>))        \
+    CONV_DEPTHWISE(NAME##_3_2_1, T, 4, (specialized<T, 3, 2, 1>))        \
+    CONV_DEPTHWISE(NAME##_5_1_4, T, 4, (specialized<T, 5, 1, 4>))        \
+    CONV_DEPTHWISE(NAME##_5_2_2, T, 4, (specialized<T, 5, 2, 2>))        \
+    CONV_DEPTHWISE(NAME##_7_1_4, T, 3, (specialized<T, 7, 1, 4>))
 
-CONV_DEPTHWISE_SQUARES(conv_depthwise_f32, float)
-CONV_DEPTHWISE_SQUARES(conv_depthwise_f16, __half)
-CONV_DEPTHWISE_SQUARES(conv_depthwise_bf16, __nv_bfloat16)
+CONV_DEPTHWISE_SPECIALIZED(conv_depthwise_f32, float)
+CONV_DEPTHWISE_SPECIALIZED(conv_depthwise_f16, __half)
+CONV_DEPTHWISE_SPECIALIZED(conv_depthwise_bf16, __nv_bfloat16)
 CONV_DEPTHWISE(conv_depthwise_f32, float, 8, any)
 CONV_DEPTHWISE(conv_depthwise_f64, double, 8, any)
 CONV_DEPTHWISE(conv_depthwise_f16, __half, 8, any)

@@ -88,7 +88,8 @@ impl Hopper {
         VECTOR_BYTES / self.dtype.size_in_bytes()
     }
 
-    /// Returns the number of loads of each loader thread for one chunk. A load reads one pixel run of one channel.
+    /// Returns the number of loads of each thread that loads the input, for one chunk. A load reads one pixel run of
+    /// one channel.
     pub fn loads(&self, layout: &PaddedLayout) -> usize {
         let runs = layout.phases.len() * layout.rows * layout.runs_per_row;
         (runs * self.chunk_channels()).div_ceil(LOADERS)

@@ -128,10 +128,10 @@ pub fn variants(shape: &ConvShape, dtype: DType, target: &Target) -> Vec<Variant
     choice::candidates(shape, dtype, target)
 }
 
-/// Returns [`variants`] with their estimated cycles, the chosen one first.
+/// Returns [`variants`] with their estimated cycles. The selected variant comes first; the others keep their order.
 #[cfg(any(test, feature = "testing"))]
-pub fn ranked(shape: &ConvShape, dtype: DType, target: &Target) -> Vec<(Variant, f64)> {
-    choice::ranked(shape, dtype, target)
+pub fn best_first(shape: &ConvShape, dtype: DType, target: &Target) -> Vec<(Variant, f64)> {
+    choice::best_first(shape, dtype, target)
 }
 
 /// Returns the program for one of the [`variants`].

@@ -296,7 +296,7 @@ pub struct Depthwise {
     pub dtype: DType,
     /// The only kernel size and stride that this CUDA kernel supports, each the same on both axes, with dilation 1.
     /// `None` if it supports all sizes, strides and dilations.
-    pub square: Option<[usize; 2]>,
+    pub size_and_stride: Option<[usize; 2]>,
     /// The number of neighboring output rows of a column that a thread computes.
     pub rows: usize,
 }
@@ -306,25 +306,28 @@ impl Depthwise {
     pub const THREADS: usize = 128;
 }
 
-macro_rules! depthwise_squares {
+macro_rules! specialized_depthwise {
     ($name:literal, $dtype:ident, $([$size:literal, $stride:literal, $rows:literal]),*) => {
         [$(Depthwise {
             kernel: concat!("conv_depthwise_", $name, "_", $size, "_", $stride, "_", $rows),
             dtype: DType::$dtype,
-            square: Some([$size, $stride]),
+            size_and_stride: Some([$size, $stride]),
             rows: $rows,
         }),*]
     };
     ($name:literal, $dtype:ident) => {
-        depthwise_squares!(
+        specialized_depthwise!(
             $name, $dtype, [3, 1, 8], [3, 1, 2], [3, 2, 4], [3, 2, 1], [5, 1, 4], [5, 2, 2], [7, 1, 4]
         )
     };
 }
 
-/// The depthwise kernels for one size and stride.
-const SQUARES: [[Depthwise; 7]; 3] =
-    [depthwise_squares!("f32", F32), depthwise_squares!("f16", F16), depthwise_squares!("bf16", BF16)];
+/// The depthwise kernels that support one size and stride.
+const SPECIALIZED: [[Depthwise; 7]; 3] = [
+    specialized_depthwise!("f32", F32),
+    specialized_depthwise!("f16", F16),
+    specialized_depthwise!("bf16", BF16),
+];
 
 /// The depthwise kernels that support all sizes, strides and dilations.
 const ANY: [&str; 4] =
@@ -333,8 +336,8 @@ const ANY: [&str; 4] =
 /// Returns the depthwise kernels for `dtype`. For each size and stride, kernels with more rows come first. The kernel
 /// that supports all sizes, strides and dilations comes last.
 pub fn depthwise_kernels(dtype: DType) -> impl Iterator<Item = Depthwise> {
-    let any = by_dtype(ANY, dtype).map(|kernel| Depthwise { kernel, dtype, square: None, rows: 1 });
-    SQUARES.into_iter().flatten().filter(move |kernel| kernel.dtype == dtype).chain(any)
+    let any = by_dtype(ANY, dtype).map(|kernel| Depthwise { kernel, dtype, size_and_stride: None, rows: 1 });
+    SPECIALIZED.into_iter().flatten().filter(move |kernel| kernel.dtype == dtype).chain(any)
 }
 
 /// The side of a tile of `conv_pack.cu`: its number of pixels and of channels.
