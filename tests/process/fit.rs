@@ -5,8 +5,9 @@ use std::sync::Mutex;
 
 use sconce::prelude::*;
 use sconce::train::data::from_fn;
-use sconce::train::{EpochReport, Evaluation};
+use sconce::train::{EpochReport, Evaluation, last_checkpoint};
 use sconce::{Visitor, VisitorMut, random};
+use tempfile::TempDir;
 
 use crate::common::message;
 use crate::exclusive;
@@ -305,7 +306,7 @@ fn the_error_of_a_loss_that_is_not_finite_names_its_origin() -> Result<()> {
             );
             assert!(error.contains("-epoch-2"), "{error}");
         };
-        let saved = sconce::train::last_checkpoint(directory.path())?.expect("two epochs were saved");
+        let saved = last_checkpoint(directory.path())?.expect("two epochs were saved");
         let state = sconce::checkpoint::read(&saved, &CPU)?;
         assert!(state.contains_key("model.norm.weight"));
         // A callback damages the weight after the state was restored.
@@ -327,21 +328,22 @@ fn the_error_of_a_loss_that_is_not_finite_names_its_origin() -> Result<()> {
 fn parameters_that_are_not_finite_are_not_saved() -> Result<()> {
     let (x, line) = (Tensor::ones((2, 1), DType::F32, &CPU)?, Linear::config(1, 1).init(&CPU)?);
     let data = vec![(x.clone(), x)];
-    let directory = tempfile::tempdir()?;
+    let (checked, unchecked) = (tempfile::tempdir()?, tempfile::tempdir()?);
     // The loss is zero, and its gradient is infinite.
     let sqrt = |y: &Tensor, _: &Tensor| Ok(y.sqrt()?.mean_all()?);
-    let trainer =
-        || Trainer::new(&line, sqrt, Sgd::new(0.1)).quiet(true).checkpoint(directory.path(), Every::Steps(1));
+    let trainer = |directory: &TempDir| {
+        Trainer::new(&line, sqrt, Sgd::new(0.1)).quiet(true).checkpoint(directory.path(), Every::Steps(1))
+    };
     for (_, parameter) in line.trainable_parameters() {
         parameter.set(&parameter.zeros_like()?)?;
     }
-    let error = message(trainer().fit(&data, &(), Epochs(1)));
+    let error = message(trainer(&checked).fit(&data, &(), Epochs(1)));
     let expected =
         "step 1: the parameter `weight` is NaN or infinite after the step, so no checkpoint was saved; a";
     assert!(error.starts_with(expected), "{error}");
-    assert_eq!(sconce::train::last_checkpoint(directory.path())?, None);
-    trainer().allow_non_finite(true).fit(&data, &(), Epochs(1))?;
-    assert!(sconce::train::last_checkpoint(directory.path())?.is_some());
+    assert_eq!(last_checkpoint(checked.path())?, None);
+    trainer(&unchecked).allow_non_finite(true).fit(&data, &(), Epochs(1))?;
+    assert!(last_checkpoint(unchecked.path())?.is_some());
     Ok(())
 }
 
