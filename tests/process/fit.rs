@@ -326,25 +326,29 @@ fn the_error_of_a_loss_that_is_not_finite_names_its_origin() -> Result<()> {
 
 #[test]
 fn parameters_that_are_not_finite_are_not_saved() -> Result<()> {
-    let (x, line) = (Tensor::ones((2, 1), DType::F32, &CPU)?, Linear::config(1, 1).init(&CPU)?);
-    let data = vec![(x.clone(), x)];
-    let (checked, unchecked) = (tempfile::tempdir()?, tempfile::tempdir()?);
-    // The loss is zero, and its gradient is infinite.
-    let sqrt = |y: &Tensor, _: &Tensor| Ok(y.sqrt()?.mean_all()?);
-    let trainer = |directory: &TempDir| {
-        Trainer::new(&line, sqrt, Sgd::new(0.1)).quiet(true).checkpoint(directory.path(), Every::Steps(1))
-    };
-    for (_, parameter) in line.trainable_parameters() {
-        parameter.set(&parameter.zeros_like()?)?;
-    }
-    let error = message(trainer(&checked).fit(&data, &(), Epochs(1)));
-    let expected =
-        "step 1: the parameter `weight` is NaN or infinite after the step, so no checkpoint was saved; a";
-    assert!(error.starts_with(expected), "{error}");
-    assert_eq!(last_checkpoint(checked.path())?, None);
-    trainer(&unchecked).allow_non_finite(true).fit(&data, &(), Epochs(1))?;
-    assert!(last_checkpoint(unchecked.path())?.is_some());
-    Ok(())
+    seeded(13, || {
+        let (x, line) = (Tensor::ones((2, 1), DType::F32, &CPU)?, Linear::config(1, 1).init(&CPU)?);
+        let data = vec![(x.clone(), x)];
+        // The loss is zero, and its gradient is infinite.
+        let sqrt = |y: &Tensor, _: &Tensor| Ok(y.sqrt()?.mean_all()?);
+        let trainer = |directory: &TempDir| {
+            Trainer::new(&line, sqrt, Sgd::new(0.1)).quiet(true).checkpoint(directory.path(), Every::Steps(1))
+        };
+        for (_, parameter) in line.trainable_parameters() {
+            parameter.set(&parameter.zeros_like()?)?;
+        }
+        let directory = tempfile::tempdir()?;
+        let error = message(trainer(&directory).fit(&data, &(), Epochs(1)));
+        let expected =
+            "step 1: the parameter `weight` is NaN or infinite after the step, so no checkpoint was saved; a";
+        assert!(error.starts_with(expected), "{error}");
+        assert_eq!(last_checkpoint(directory.path())?, None);
+
+        let directory = tempfile::tempdir()?;
+        trainer(&directory).allow_non_finite(true).fit(&data, &(), Epochs(1))?;
+        assert!(last_checkpoint(directory.path())?.is_some());
+        Ok(())
+    })
 }
 
 /// Sets a parameter to infinity before the first step.
