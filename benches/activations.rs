@@ -117,7 +117,7 @@ fn linears(c: &mut Criterion) {
     }
 }
 
-/// Returns a short measurement for each bench, because there are many benches.
+/// Returns settings for short measurements, because there are many benches.
 fn short() -> Criterion {
     Criterion::default()
         .sample_size(10)

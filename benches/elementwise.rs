@@ -122,7 +122,8 @@ fn chain(c: &mut Criterion) {
     let blocked = conv.inference().unwrap();
     let x = Tensor::randn(0f32, 1., (1, 64, 56, 56), &Device::Cpu).unwrap();
     let gate = Tensor::randn(1f32, 0.1, (1, 64, 1, 1), &Device::Cpu).unwrap();
-    // A detached layer, whose weight may change, runs in `Nchw`; an inference layer may run in `Nchwc`.
+    // A detached layer shares its weight with a layer that may be trained, so it runs in `Nchw`. An inference layer may
+    // run in `Nchwc`.
     for (layout, conv) in [("Nchw", &conv.detached()), ("Nchwc", &blocked)] {
         let convolve = |x: Signal| conv.call(x, Mode::Eval);
         let repeat = |run: &dyn Fn(Signal) -> Signal| {

@@ -3,11 +3,11 @@
 //! and signals.
 //!
 //! `benches/instructions.sh` runs each version under callgrind and prints the ratios of the instruction counts. The
-//! section "The derive" of benches/LOG.md has its results. Without callgrind, this program prints times:
+//! section "The derive" of benches/LOG.md has the results. Without callgrind, this program prints times:
 //!
 //! ```text
 //! cargo bench -p sconce-benches --bench instructions                   # all networks
-//! cargo bench -p sconce-benches --bench instructions -- mlp by-hand 100   # a network, a version, and 100 calls
+//! cargo bench -p sconce-benches --bench instructions -- mlp by-hand 100   # a network, a version, and 100 passes
 //! ```
 
 use std::time::Instant;
@@ -177,7 +177,7 @@ impl Transformer {
 struct Arguments {
     network: String,
     version: String,
-    rounds: usize,
+    passes: usize,
 }
 
 impl Arguments {
@@ -185,8 +185,8 @@ impl Arguments {
         let mut arguments = std::env::args().skip(1).filter(|argument| !argument.starts_with("--"));
         let network = arguments.next().unwrap_or_default();
         let version = arguments.next().unwrap_or_default();
-        let rounds = arguments.next().and_then(|rounds| rounds.parse().ok()).unwrap_or(2_000);
-        Self { network, version, rounds }
+        let passes = arguments.next().and_then(|passes| passes.parse().ok()).unwrap_or(2_000);
+        Self { network, version, passes }
     }
 
     fn selects(&self, network: &str) -> bool {
@@ -213,10 +213,10 @@ impl Arguments {
             return Ok(());
         }
         let start = Instant::now();
-        for _ in 0..self.rounds {
+        for _ in 0..self.passes {
             run()?;
         }
-        let time = 1e6 * start.elapsed().as_secs_f64() / self.rounds as f64;
+        let time = 1e6 * start.elapsed().as_secs_f64() / self.passes as f64;
         println!("{network}, {version}: {time:.1} us per pass");
         Ok(())
     }

@@ -5,7 +5,7 @@
 #
 # Runs each version twice: for `passes` passes, and for twice as many. The difference of the counts, divided by `passes`,
 # is the count per pass without the start of the program. It does not depend on the load of the machine. Fails if a
-# derived pass takes more than 2 % more instructions than the pass written by hand. Needs valgrind.
+# derived pass executes over 2 % more instructions than the pass written by hand. Needs valgrind.
 set -eu
 passes=${1:-20}
 cd "$(dirname "$0")/.."

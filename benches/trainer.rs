@@ -1,7 +1,8 @@
 //! Measures how much time the trainer adds to a step. A hand-written loop, `Trainer::step` and `Trainer::fit` take
 //! turns on copies of one network, with the same batch. Also measures the memory of the process during 10,000 steps.
 //!
-//! `cargo bench -p sconce-benches --bench trainer` runs everything. The argument `--bench` of cargo is ignored.
+//! `cargo bench -p sconce-benches --bench trainer` runs everything. The argument `--bench`, which cargo passes, is
+//! ignored.
 
 use std::time::{Duration, Instant};
 
@@ -13,13 +14,13 @@ static MEMORY: PeakAlloc = PeakAlloc;
 
 const DEVICE: Device = Device::Cpu;
 
-/// The time for each network.
+/// How long each network is measured.
 const DURATION: Duration = Duration::from_secs(20);
 
 /// The number of steps between two measurements of the memory.
 const STEPS: usize = 2_000;
 
-/// Few operations, so that the trainer's own work would show.
+/// A network with few operations, so that the trainer's own work is a visible share of a step.
 #[derive(Module)]
 #[module(loss = cross_entropy, optimizer = AdamW::new(1e-3))]
 struct Mlp {

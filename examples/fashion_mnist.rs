@@ -11,8 +11,9 @@ use sconce::prelude::*;
 use sconce::train::data::read_idx;
 use sconce::train::data::transforms::{RandomCrop, RandomHorizontalFlip};
 
-/// The mean and the standard deviation of the pixels, from 0 to 1.
+/// The mean of the pixels, on a scale from 0 to 1.
 const MEAN: f32 = 0.286;
+/// The standard deviation of the pixels, on the same scale.
 const STD: f32 = 0.353;
 
 const HELP: &str = "\

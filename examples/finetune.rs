@@ -1,8 +1,8 @@
-//! Fine-tunes MTCNN's R-Net, with its published weights, on crops of a photograph: frozen layers, a learning rate and a
-//! weight decay for each group of parameters, averaged weights and early stopping.
+//! Fine-tunes MTCNN's R-Net on crops of a photograph, starting with its published weights. Uses frozen layers, a
+//! learning rate and a weight decay for each group of parameters, averaged weights and early stopping.
 //!
 //! `face_detection` has the network and the crops. The crops overlap, so the validation examples resemble the training
-//! examples: the figures show that training works, not how well the network finds other faces.
+//! examples. The printed metrics show that training works, but not how well the network finds other faces.
 
 #[path = "face_detection/main.rs"]
 #[allow(dead_code)] // This example uses neither `main` nor O-Net.
@@ -25,7 +25,7 @@ const HELP: &str = "\
 Fine-tunes the published R-Net on crops of a photograph, and saves it.
 usage: cargo run --release --example finetune -- [OPTIONS]
 
---epochs N       the largest number of passes over the training crops (default: 40)
+--epochs N       the maximum number of passes over the training crops (default: 40)
 --seed N         random seed of the split and of the order of the crops (default: 0)
 --directory DIR  where to save rnet.safetensors and rnet.pt (default: finetune in the temporary directory)
 --short          two epochs, to check that the program runs";

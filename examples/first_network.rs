@@ -1,7 +1,7 @@
-//! The network of PyTorch's introductions, written in sconce's two styles.
+//! The example network of PyTorch's documentation of `nn.Module`, written in sconce's two styles.
 //!
-//! Shows that both styles give the same network, and that each convolution, with its bias and activation, runs as one
-//! launch of one kernel.
+//! Shows that both styles give the same network, and that each convolution runs together with its bias and activation,
+//! as one launch.
 
 #[path = "common/arguments.rs"]
 mod arguments;
@@ -9,7 +9,7 @@ mod arguments;
 use sconce::prelude::*;
 
 const HELP: &str = "\
-Builds the introductory network in two styles and runs it on one image.
+Builds a small introductory network in two styles and runs it on one image.
 
 usage: cargo run --release --example first_network -- [--short]
 

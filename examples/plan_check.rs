@@ -32,7 +32,7 @@ usage: cargo run --release --example plan_check -- [--shapes N] [--seed N] [--le
   parentheses, the estimated ones; * marks the selected algorithm
 --short: a few small shapes, to check that the program runs";
 
-/// The selection counts as correct if the selected algorithm takes at most this many times as long as the fastest one.
+/// The selection counts as correct if the time of the selected algorithm is at most this multiple of the fastest time.
 const MARGIN: f64 = 1.1;
 /// The estimated cost that corresponds to one millisecond. `--list` prints each estimated cost in milliseconds, next to
 /// the measured time.
@@ -189,8 +189,8 @@ impl Layer {
         })
     }
 
-    /// Returns all candidates with their minimum times and costs, and the selected algorithm. Returns `None` if
-    /// there are fewer than two candidates.
+    /// Returns the candidates other than the reference, with their minimum times and estimated costs, and the selected
+    /// algorithm. Returns `None` if there are fewer than two such candidates.
     fn times(&self, budget: Duration) -> Result<Option<(Vec<Timed>, Algorithm)>> {
         let problem = self.problem()?;
         let candidates = problem.candidates().filter(|algorithm| *algorithm != Algorithm::Reference);

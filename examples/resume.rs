@@ -22,7 +22,7 @@ usage: cargo run --release --example resume -- [OPTIONS]
 
 --kills N    how often the second training is killed (default: 4)
 --epochs N   passes over the training images (default: 3)
---seed N     random seed of the moments (default: 0)
+--seed N     random seed of the moments at which the training is killed (default: 0)
 --train DIR  only train, with the checkpoints, the log and the trained network in the directory DIR
 --short      512 training images instead of 4,000, to check that the program runs
 
@@ -112,8 +112,8 @@ fn compare(arguments: &Arguments) -> Result<()> {
     let duration = start.elapsed();
 
     println!("with interruptions:");
-    let mut moments = Generator::from_seed(arguments.seed);
-    let mut delay = || duration.mul_f64(moments.uniform(0., 1. / arguments.kills as f64));
+    let mut random = Generator::from_seed(arguments.seed);
+    let mut delay = || duration.mul_f64(random.uniform(0., 1. / arguments.kills as f64));
     let mut kills = 0;
     while kills < arguments.kills && kill_after_checkpoint(&killed, delay())? {
         kills += 1;
@@ -143,7 +143,7 @@ fn finish(directory: &Path) -> Result<()> {
 }
 
 /// Trains in `directory`, waits for a new checkpoint and then for `delay`, and kills the process. Returns `false` if
-/// training ends before.
+/// training ends before that.
 fn kill_after_checkpoint(directory: &Path, delay: Duration) -> Result<bool> {
     let before = last_checkpoint(directory)?;
     let mut child = KilledOnDrop(start(directory)?);
@@ -160,7 +160,7 @@ fn kill_after_checkpoint(directory: &Path, delay: Duration) -> Result<bool> {
     Ok(true)
 }
 
-/// A process that does not outlive an error of this one.
+/// A child process that is killed when this value is dropped, for example after an error in this process.
 struct KilledOnDrop(Child);
 
 impl Drop for KilledOnDrop {

@@ -159,12 +159,15 @@ fn network_table(csv: &Csv) -> Result<String> {
 /// Draws a bar for each network and each column of [`BARS`]: the inference speed at batch size 1, relative to the
 /// baseline.
 fn chart(csv: &Csv) -> Result<String> {
-    // In pixels: the left end of the bars, the width of the image, the top of the bars, the height of a bar, and the
-    // height of the bars of one network with the gap below them.
+    // The left end of the bars, in pixels, like all sizes below.
     const LEFT: f64 = 140.;
+    // The width of the image.
     const WIDTH: f64 = 760.;
+    // The top of the first bar.
     const TOP: f64 = 74.;
+    // The height of a bar.
     const BAR: f64 = 11.;
+    // The height of the bars of one network and the gap below them.
     const GROUP: f64 = BARS.len() as f64 * BAR + 14.;
 
     let mut groups = Vec::new();

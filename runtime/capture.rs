@@ -31,7 +31,7 @@ pub struct Captured<M> {
     input: Var,
     /// The tensor to which the recorded kernels write the output.
     output: Var,
-    /// Keeps the tensors alive that the recorded kernels read.
+    /// The network, whose tensors the recorded kernels read.
     _network: M,
 }
 

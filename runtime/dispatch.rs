@@ -60,7 +60,8 @@ where
     with_element(list, name, index, |layer| layer.forward_pass_with(inputs, mode))
 }
 
-/// Passes an element of the field `name` to `call`. An index out of range gives an output with this error.
+/// Passes an element of the field `name` to `call`. If the index is out of range, returns an output that represents
+/// this error.
 pub(crate) fn with_element<N, L, O>(
     list: &L,
     name: &'static str,
@@ -243,8 +244,8 @@ pub trait CallFunction<A> {
         Arguments: FunctionArguments<Values = A>;
 }
 
-/// A call to a closure that changes its captures. Method resolution tries `&self` before `&mut self`, so that this
-/// trait is only used for closures that do not implement `Fn`.
+/// A call to a closure that changes its captured variables. Method resolution tries `&self` before `&mut self`, so that
+/// this trait is only used for closures that do not implement `Fn`.
 pub trait CallFunctionMut<A> {
     /// The value that the function returns.
     type Output;

@@ -40,23 +40,23 @@ pub(crate) fn text(module: &dyn Module) -> String {
 
 /// Merges consecutive list elements with equal text into one line, `(0-2): 3 x Block(…)`, like PyTorch.
 fn merge_equal(children: Vec<(String, String)>) -> Vec<(String, String)> {
-    // The first name, the text, the number of children and the last name of each group.
-    let mut groups: Vec<(String, String, usize, String)> = Vec::new();
+    // The first name, the text, the number of children and the last name of each line.
+    let mut lines: Vec<(String, String, usize, String)> = Vec::new();
     for (name, body) in children {
         let is_element = name.bytes().all(|b| b.is_ascii_digit());
-        match groups.last_mut() {
+        match lines.last_mut() {
             Some((_, previous, count, last)) if is_element && *previous == body => {
                 *count += 1;
                 *last = name;
             }
-            _ => groups.push((name.clone(), body, 1, name)),
+            _ => lines.push((name.clone(), body, 1, name)),
         }
     }
-    let line = |(first, body, count, last): (String, String, usize, String)| match count {
+    let format_line = |(first, body, count, last): (String, String, usize, String)| match count {
         1 => (format!("({first})"), body),
         _ => (format!("({first}-{last})"), format!("{count} x {body}")),
     };
-    groups.into_iter().map(line).collect()
+    lines.into_iter().map(format_line).collect()
 }
 
 /// Implements `Display` for derived networks.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::kernels::internal::without_backtrace;
 
-/// A `Result` with [`Error`] as the default error.
+/// A `Result` whose error type is [`Error`] by default.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -71,7 +71,7 @@ impl Error {
         self
     }
 
-    /// Sets the path unless it is already set: the innermost path is the one at which the error occurred.
+    /// Sets the path unless it is already set, so that an error keeps the path of the innermost layer that it passes.
     pub fn at(mut self, path: impl fmt::Display) -> Self {
         if self.0.path.is_empty() {
             Arc::make_mut(&mut self.0).path = path.to_string();

@@ -34,26 +34,27 @@ fn matches_wildcard<P, T>(
     is_star: impl Fn(&P) -> bool,
     matches: impl Fn(&P, &T) -> bool,
 ) -> bool {
-    let mut in_pattern = 0;
-    let mut in_items = 0;
-    // The position after the last star, and the item at which to continue if the star matches one more item.
+    let mut pattern_index = 0;
+    let mut item_index = 0;
+    // The index of the element after the last star, and the index of the item at which to continue if the star matches
+    // one more item.
     let mut retry = None;
-    while in_items < items.len() {
-        if in_pattern < pattern.len() && is_star(&pattern[in_pattern]) {
-            retry = Some((in_pattern + 1, in_items + 1));
-            in_pattern += 1;
-        } else if in_pattern < pattern.len() && matches(&pattern[in_pattern], &items[in_items]) {
-            in_pattern += 1;
-            in_items += 1;
+    while item_index < items.len() {
+        if pattern_index < pattern.len() && is_star(&pattern[pattern_index]) {
+            retry = Some((pattern_index + 1, item_index + 1));
+            pattern_index += 1;
+        } else if pattern_index < pattern.len() && matches(&pattern[pattern_index], &items[item_index]) {
+            pattern_index += 1;
+            item_index += 1;
         } else if let Some((after_star, next_item)) = retry {
-            in_pattern = after_star;
-            in_items = next_item;
+            pattern_index = after_star;
+            item_index = next_item;
             retry = Some((after_star, next_item + 1));
         } else {
             return false;
         }
     }
-    pattern[in_pattern..].iter().all(is_star)
+    pattern[pattern_index..].iter().all(is_star)
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! The chapters of the guide and the documentation of the derives, so that `cargo test` compiles and runs their
 //! listings. [`Module`](crate::Module) contains the chapter `layers.md`.
 //!
-//! Doc tests in `sconce-macros` would compile sconce and its dependencies a second time, because cargo builds the
-//! dependencies of a procedural macro for the host. The published package lacks these files, so its doc tests do not
-//! compile.
+//! The documentation of the derives is tested here, because doc tests in `sconce-macros` would compile sconce and its
+//! dependencies a second time: cargo builds the dependencies of a procedural macro for the host. The published package
+//! lacks the files of `sconce-macros`, so its doc tests do not compile.
 //!
 //! This test checks that every chapter is included:
 //!

@@ -33,8 +33,8 @@ use candle_nn::init::{FanInOut, NonLinearity, NormalOrUniform};
 /// // `init = ones` needs no parentheses: a function without arguments converts into an `Initializer`.
 /// assert!(matches!(Initializer::from(ones).for_shape(&[3]), Init::Const(1.)));
 /// ```
-// The function computes candle's initializer from a shape and two numbers. The numbers are parameters of the
-// distribution, such as the mean and the standard deviation, or are not used.
+// The function computes candle's initializer from a shape and the two numbers. These are parameters of the
+// distribution, such as the mean and the standard deviation; a number that the function does not use is 0.
 #[derive(Clone, Copy, Debug)]
 pub struct Initializer(fn(&[usize], f64, f64) -> Init, f64, f64);
 

@@ -65,8 +65,8 @@ impl Generator {
 
 /// Runs `f` with a generator that is seeded with `seed` and that only this thread uses.
 ///
-/// The generator of a GPU belongs to all threads: `f` draws the same numbers only if no other thread draws on that GPU
-/// meanwhile. It is seeded again when it is next used after `f`.
+/// All threads share the generator of a GPU: `f` draws the same numbers from it only if no other thread draws from it
+/// meanwhile. If `f` uses the generator of a GPU, that generator is seeded again when it is next used after `f`.
 pub(crate) fn with_seed<T>(seed: u64, f: impl FnOnce() -> T) -> T {
     struct Restore(Option<Generator>);
     impl Drop for Restore {
@@ -84,7 +84,8 @@ pub(crate) fn with_seed<T>(seed: u64, f: impl FnOnce() -> T) -> T {
     f()
 }
 
-/// Returns `true` during [`with_seed`], when the same numbers can be drawn again. Those of candle's generator cannot.
+/// Returns `true` during [`with_seed`]. Its caller may run the same function again and expect the same random numbers,
+/// so a layer must then draw random numbers only with the functions of this module.
 pub(crate) fn is_repeatable() -> bool {
     REPLACEMENT.with_borrow(Option::is_some)
 }
@@ -120,8 +121,8 @@ pub struct State {
     is_seeded: bool,
 }
 
-/// Returns the state of the generator, to restore it with [`set_state`]. The state of a GPU's own generator is not part
-/// of it.
+/// Returns the state of the generator, to restore it with [`set_state`]. The states of the GPUs' own generators are not
+/// included.
 pub fn state() -> State {
     let Generator { rng, seeded_devices, .. } = &*generator();
     State {
@@ -132,8 +133,8 @@ pub fn state() -> State {
     }
 }
 
-/// Restores a state that [`state`] returned: the same numbers follow. If [`manual_seed`] had been called, the generator
-/// of a GPU is seeded again when it is next used.
+/// Restores a state that [`state`] returned: the same numbers follow. If [`manual_seed`] was called before [`state`],
+/// the generator of each GPU is seeded again when it is next used.
 pub fn set_state(state: &State) {
     let mut rng = ChaCha12Rng::from_seed(state.seed);
     rng.set_stream(state.stream);
@@ -281,8 +282,8 @@ pub(crate) fn draw_seed() -> u64 {
     with_generator(|generator| generator.rng.next_u64())
 }
 
-/// Draws `count` numbers from `rng`. `convert` appends numbers that it makes from random bytes, in the order of the
-/// bytes.
+/// Draws `count` numbers from `rng`. `convert` converts random bytes to numbers and appends these to a list, in the
+/// order of the bytes.
 fn draw(mut rng: ChaCha12Rng, count: usize, convert: impl Fn(&[u8], &mut Vec<f64>)) -> Vec<f64> {
     let mut bytes = [0; 1 << 12];
     let mut numbers = Vec::with_capacity(count + bytes.len() / size_of::<f64>());
@@ -333,7 +334,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_those_of_the_crate_rand() {
+    fn uniform_numbers_equal_those_of_the_crate_rand() {
         let mut rng = ChaCha12Rng::seed_from_u64(5);
         let convert = |bytes: &[u8], numbers: &mut Vec<f64>| distribution::uniform(bytes, -1., 3., numbers);
         let numbers = draw(rng.clone(), 1500, convert);
@@ -342,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn the_numbers_are_those_of_the_standard_generator() {
+    fn the_generator_draws_the_same_numbers_as_std_rng() {
         let mut standard = StdRng::seed_from_u64(7);
         let mut ours = ChaCha12Rng::seed_from_u64(7);
         assert_eq!(standard.next_u64(), ours.next_u64());

@@ -132,7 +132,7 @@ tuple_inputs! {
     (A 0, B 1, C 2, D 3, E 4, F 5)
 }
 
-/// One call of a layer: all that is needed to repeat it.
+/// One call of a layer, with all that is needed to repeat the call.
 struct RecomputedCall<M, I> {
     /// Shares the tensors of the layer.
     layer: M,
@@ -149,10 +149,11 @@ where
     M: Module + Send + Sync + 'static,
     I: RecomputeInput,
 {
-    /// Runs the layer. If its output has gradients, its graph is dropped, and the backward pass runs the layer again.
+    /// Runs the layer. If the output has gradients, drops the graph of this run: the backward pass runs the layer
+    /// again.
     fn run(layer: &M, input: I, mode: Mode, forward: fn(&M, I, Mode) -> Signal) -> Signal {
         let parameters: Vec<Tensor> = layer.parameters().into_iter().filter(has_gradients).collect();
-        // Inference fuses the operations of this layer with those around it.
+        // In inference, the operations of this layer can be fused with those around it.
         if mode == Mode::Eval && parameters.is_empty() {
             return forward(layer, input, mode);
         }
@@ -173,7 +174,7 @@ where
             }
             Ok(tensor.clone())
         })?;
-        // Memory that only the deferred operations of the input use is free for the layer.
+        // Free the memory that only the deferred operations of the input use, before the layer runs.
         drop(input);
         operands.extend(parameters.into_iter().map(|parameter| (parameter.id(), parameter)));
         let (seed, path) = (random::draw_seed(), Path::current());
@@ -193,7 +194,7 @@ where
         random::with_seed(self.seed, || (self.forward)(layer, input, self.mode).into_tensor())
     }
 
-    /// Runs the layer again and returns the gradients of `operands` from the gradient of the output.
+    /// Runs the layer again, and computes the gradients of `operands` from the gradient of the output.
     fn gradients(&self, operands: &[Tensor], gradient: &Tensor) -> Result<Vec<Option<Tensor>>> {
         let _path = ReplacedPath::new(&self.path);
         let mut leaves = Replacements::default();
@@ -219,8 +220,8 @@ fn has_gradients(tensor: &Tensor) -> bool {
     tensor.track_op() && tensor.dtype().is_float()
 }
 
-/// Returns a variable with a copy of the tensor, at which a backward pass ends. Returns variables and tensors without
-/// gradients unchanged.
+/// Returns a variable with a copy of the tensor, so that a backward pass ends there. Returns variables and tensors
+/// without gradients unchanged.
 fn leaf_of(tensor: &Tensor) -> Result<Tensor> {
     if tensor.is_variable() || !has_gradients(tensor) {
         return Ok(tensor.clone());
@@ -233,7 +234,7 @@ thread_local! {
 }
 
 /// Returns `true` while a backward pass runs a layer with `#[module(recompute)]` again. A layer that updates its
-/// buffers in training must not do so again.
+/// buffers in training must not update them in this second run.
 ///
 /// ```
 /// use std::sync::atomic::{AtomicUsize, Ordering};

@@ -2,8 +2,9 @@
 //!
 //! The derive rewrites each use of such a value. A use before the last one becomes a call of [`clone`]. The last use
 //! moves the value, unless another value may borrow from it, such as `dims` after `let dims = y.dims()?`. In that case,
-//! the last use becomes `y.lend_at_last_use(type_of(&y)).take()`, which reborrows a reference and clones any other
-//! value. Later operations can be fused into the signals in the clone.
+//! the last use becomes `y.lend_at_last_use(type_of(&y)).take()`, which reborrows `y` if it is a reference, and clones
+//! it otherwise. The signals in the clone do not share the deferred operations of `y`, so that later operations can be
+//! fused into them.
 
 use std::marker::PhantomData;
 
@@ -15,7 +16,7 @@ use crate::signal::at_last_use;
     label = "this value is used again, or another value may borrow from it",
     note = "to use a value several times, pass a reference: `&value`, or `&mut *value` if `value` is a mutable \
             reference",
-    note = "a number borrows from nothing if it has a type: `let n: usize = value.len();`"
+    note = "if the other value is a number, which borrows nothing, write its type: `let n: usize = value.len();`"
 )]
 pub trait Reusable {
     /// Clones the value.
@@ -29,7 +30,7 @@ impl<T: Clone> Reusable for T {
     }
 }
 
-/// Clones a value that is used again.
+/// Clones a value before its last use.
 pub fn clone<T: Reusable>(value: &T) -> T {
     value.reuse()
 }

@@ -13,7 +13,7 @@ use sconce::{Error, Result};
 
 use crate::arguments::Arguments;
 
-/// Name, dtype, whether TF32 is allowed, and the largest allowed relative error ‖y − ref‖ / ‖ref‖.
+/// Name, dtype, whether TF32 is allowed, and the maximum allowed relative error ‖y − ref‖ / ‖ref‖.
 const FORMATS: [(&str, DType, bool, f64); 5] = [
     ("f64", DType::F64, false, 1e-12),
     ("f32", DType::F32, false, 1e-5),
@@ -138,7 +138,7 @@ impl Case<'_> {
         Ok((rounded.to_device(self.device)?, rounded.to_dtype(DType::F64)?))
     }
 
-    /// Returns two `None`s in half of the cases, and the tensors of [`Case::tensor`] otherwise.
+    /// Returns two `None`s with a probability of one half, and otherwise the tensors of [`Case::tensor`].
     fn optional_tensor(&mut self, shape: &[usize]) -> Result<[Option<Tensor>; 2]> {
         if self.rng.random() {
             return Ok([None, None]);
@@ -334,9 +334,9 @@ fn optimizer_steps(case: &mut Case) -> Result<Vec<Pair>> {
     };
     let run = |x: &Tensor| -> Result<Tensor> {
         let x = Var::from_tensor(x)?;
-        let mut step = optimizer.build(vec![("x".into(), x.clone())])?;
+        let mut optimizer = optimizer.build(vec![("x".into(), x.clone())])?;
         for _ in 0..4 {
-            step.step(&((x.as_tensor() + 0.5)?.sqr()? * 0.5)?.backward()?)?;
+            optimizer.step(&((x.as_tensor() + 0.5)?.sqr()? * 0.5)?.backward()?)?;
         }
         Ok(x.as_detached_tensor())
     };

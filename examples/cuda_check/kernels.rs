@@ -10,11 +10,12 @@ use crate::arguments::{Arguments, FORMATS};
 use crate::clock::milliseconds;
 use crate::table::layers;
 
-/// The selection counts as correct if the selected kernel takes at most this many times as long as the fastest kernel.
+/// The selection counts as correct if the time of the selected kernel is at most this multiple of the fastest time.
 const MARGIN: f64 = 1.1;
 
-/// Prints a line for each layer, batch size, format and kernel: the median time in milliseconds, the estimated cycles,
-/// from which the kernel is selected, and the name of the kernel. Then prints how often the selection is correct.
+/// Prints a line for each layer, batch size, format and kernel. The line ends with the median time in milliseconds, the
+/// estimated cycles on which the selection is based, and the name of the kernel. The selected kernel is printed first.
+/// Then prints how often the selection is correct.
 pub fn print(arguments: &Arguments, device: &Device) -> Result<()> {
     let (mut correct, mut total) = (0, 0);
     for (layer, batch) in layers(arguments.short) {
@@ -42,8 +43,8 @@ pub fn print(arguments: &Arguments, device: &Device) -> Result<()> {
         }
     }
     println!(
-        "the selected kernel (the first of each layer) is at most a tenth slower than the fastest in {correct} of \
-         {total} cases"
+        "the selected kernel (the first one printed for a layer, batch size and format) is at most a tenth slower than \
+         the fastest in {correct} of {total} cases"
     );
     Ok(())
 }

@@ -41,7 +41,7 @@ const LAYERS: [(&str, [usize; 9]); 20] = [
 /// Returns all layers at all batch sizes, or a few of them if `short` is set.
 pub fn layers(short: bool) -> impl Iterator<Item = (Layer, usize)> {
     let (layers, batches) = if short { (2, 1) } else { (LAYERS.len(), BATCHES.len()) };
-    LAYERS[..layers].iter().flat_map(move |l| BATCHES[..batches].iter().map(|b| (Layer::of(*l), *b)))
+    LAYERS[..layers].iter().flat_map(move |l| BATCHES[..batches].iter().map(|b| (Layer::new(*l), *b)))
 }
 
 pub struct Layer {
@@ -101,8 +101,8 @@ pub fn print(arguments: &Arguments, device: &Device) -> Result<()> {
     Ok(())
 }
 
-/// Prints the geometric mean of the ratios of our times to candle's. Also prints for how many of the rows with at least
-/// 128 channels, batch 32 and bf16 the lower bound is at least 70 % of our time.
+/// Prints the geometric mean of the ratios of our times to candle's. Then counts the rows with at least 128 channels,
+/// batch size 32 and bf16, and prints for how many of them the lower bound is at least 70 % of our time.
 fn summarize(rows: &[([usize; 2], usize, Format, Row)]) {
     let ratios: Vec<f64> =
         rows.iter().filter_map(|(.., row)| row.candle.map(|candle| row.ours / candle)).collect();
@@ -115,7 +115,7 @@ fn summarize(rows: &[([usize; 2], usize, Format, Row)]) {
     let shares: Vec<f64> = wide.map(|(.., row)| row.bound / row.ours).collect();
     let close_to_bound = shares.iter().filter(|share| **share >= 0.7).count();
     println!(
-        "at least 70 % of the lower bound's speed: {close_to_bound} of {} rows (at least 128 channels, batch 32, bf16)",
+        "lower bound at least 70 % of our time: {close_to_bound} of {} rows (at least 128 channels, batch 32, bf16)",
         shares.len()
     );
 }
@@ -137,7 +137,7 @@ impl Row {
 }
 
 impl Layer {
-    fn of((name, numbers): (&'static str, [usize; 9])) -> Self {
+    fn new((name, numbers): (&'static str, [usize; 9])) -> Self {
         let [in_channels, height, width, out_channels, kernel, stride, padding, dilation, groups] = numbers;
         let (channels, size) = ([in_channels, out_channels], [height, width]);
         Self { name, channels, size, kernel, stride, padding, dilation, groups }

@@ -15,7 +15,7 @@ pub struct Crops {
     pub images: Tensor,
     /// `[crops]`: 1 if the crop shows the face, 0 otherwise.
     pub is_face: Tensor,
-    /// `[crops, 4]`: the face's box relative to the crop.
+    /// `[crops, 4]`: the differences between the face's box and the crop's, divided by the side of the crop.
     pub offsets: Tensor,
     /// `[crops, 1]`: 1 if the loss includes the error of the box, 0 otherwise.
     pub has_box: Tensor,
@@ -40,8 +40,9 @@ pub fn face(pnet: &PNet, photograph: &Tensor) -> Result<BoundingBox> {
     Ok(std::array::from_fn(|i| window[i] + 12. * f64::from(offsets[i])))
 }
 
-/// Returns crops of square windows about as large as the face. As in the MTCNN paper, a window with an overlap of at
-/// least 0.65 shows the face, and a window with an overlap below 0.3 does not. Other windows are dropped.
+/// Returns crops of square windows about as large as the face. As in the MTCNN paper, a window shows the face if its
+/// intersection over union with the face is at least 0.65, and does not show it if it is below 0.3. Other windows are
+/// dropped.
 pub fn crops(photograph: &Tensor, face: &BoundingBox) -> Result<Crops> {
     let (_, _, rows, columns) = photograph.dims4()?;
     let side = ((face[2] - face[0]) * (face[3] - face[1])).sqrt();

@@ -131,7 +131,7 @@ pub struct ONet {
     dense6_3: Linear,
 }
 
-/// Returns the path of a file in `tests/golden`, which has PyTorch's inputs and outputs.
+/// Returns the path of a file of `network` in `tests/golden`, the directory of PyTorch's inputs and outputs.
 pub fn golden(network: &str, file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(network).join(file)
 }

@@ -53,7 +53,7 @@ pub struct Stage {
     before: usize,
 }
 
-/// Returns the seven stages, which have 16 blocks.
+/// Returns the seven stages, with 16 blocks in total.
 fn stages() -> Vec<Stage> {
     let settings = [
         (1, 3, 1, 16, 1),

@@ -27,7 +27,8 @@ pub struct Pooled(
     #[layer(in_channels, out_channels, 1)] BasicConv,
 );
 
-/// Four parallel branches, concatenated along the channels.
+/// Four parallel branches, concatenated along the channels. `one` and `pool` are the output channels of the first and
+/// the last branch. `three` and `five` are the reduced and the output channels of the branches between them.
 #[derive(Module)]
 #[module(args(in_channels: usize, one: usize, three: [usize; 2], five: [usize; 2], pool: usize),
     forward = |x| cat([branch1(x), branch2(x), branch3(x), branch4(x)], 1),

@@ -33,8 +33,8 @@ pub struct Up {
     conv: DoubleConv,
 }
 
-/// Returns how much larger `skip` is than `x` on one axis. The sizes differ if max pooling rounded half of an odd
-/// size down.
+/// Returns how much larger `skip` is than `x` on one axis. The sizes differ if the size of `skip` is odd, because max
+/// pooling rounds half of it down.
 fn size_difference(x: &Signal, skip: &Signal, dim: usize) -> Result<isize> {
     Ok(skip.dim(dim)? as isize - x.dim(dim)? as isize)
 }

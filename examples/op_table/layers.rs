@@ -13,12 +13,12 @@ use super::arguments::{
 };
 use super::syntax::{Call, Kind, Row};
 
-/// Defines `push`, which appends the layer that a call describes to a network.
+/// Defines `push`, which appends a layer to a network. The layer is given as a call in PyTorch's syntax.
 ///
 /// Each entry has PyTorch's name of the layer, the function that creates its config, and the arguments in PyTorch's
 /// order, each with the function that reads it. The arguments before `;` are passed to the function that creates the
 /// config; `=` gives a default. The arguments after `;` are passed to setters of the config, if the call gives them.
-/// With `or None`, Python's `None` counts as not given. `as FirstOutput` wraps the config.
+/// With `or None`, Python's `None` counts as not given. `as FirstOutput` wraps the config in [`FirstOutput`].
 macro_rules! layers {
     ($(
         $name:literal => $config:path {
@@ -26,7 +26,7 @@ macro_rules! layers {
             $($setter:ident: $reader:ident $(or $none:ident)?),*
         } $(as $wrapper:ident)?
     )*) => {
-        /// Appends the layer that `call` describes to `network`.
+        /// Appends to `network` the layer that `call` describes.
         fn push(network: SequentialConfig, call: &Call) -> Result<SequentialConfig, String> {
             match call.name {
                 $($name => {

@@ -1,4 +1,4 @@
-//! Times inference and training of the layers and chains of layers in a table, which are written as in PyTorch.
+//! Times inference and training for each row of a table. A row is a layer or a chain of layers, written as in PyTorch.
 
 mod arguments;
 #[path = "../common/arguments.rs"]
@@ -32,13 +32,13 @@ usage: cargo run --release --example op_table -- [TABLE] [--threads N] [--csv FI
 TABLE: a file with one chain per line, as
        name | Layer(arguments) + Layer(arguments) | shape of the input
        with PyTorch's layers and arguments; # starts a comment (default: some common layers).
-       benches/peers/ops.txt is such a table. MultiheadAttention is self-attention without the weights, batch first.
-       Recurrent layers return their outputs without the states, and LSTMCell returns h. The input of Embedding is
-       random indices.
+       benches/peers/ops.txt is such a table. MultiheadAttention is self-attention, batch first, and does not return
+       the attention weights. Recurrent layers return their outputs without the states, and LSTMCell returns h. The
+       input of Embedding consists of random indices.
 --threads N: number of threads (default: the number of cores)
 --csv FILE: also write each chain's name and both medians to FILE
 --keep-memory: call sconce::train::keep_memory() before the measurement
---short: one call of each kind on a table with every layer, to check that the program runs";
+--short: one timed call of each kind on a table with every layer, to check that the program runs";
 
 const COMMON: &str = "\
 conv_bn_silu   | Conv2d(16, 96, 1, bias=False) + BatchNorm2d(96) + SiLU() | 1 16 112 112

@@ -8,16 +8,17 @@ use sconce::prelude::*;
 
 use crate::scenes::{CLASSES, SIDE};
 
-/// The height and the width that a pixel of a scene has in the picture.
+/// The height and the width of a scene's pixel in the picture, in pixels of the picture.
 const SCALE: usize = 4;
 
 /// Writes a picture of a scene `[1, SIDE, SIDE]`, its classes `[SIDE, SIDE]` and the predicted classes, side by side.
 pub fn write(path: &Path, pixels: &Tensor, classes: &Tensor, predicted: &Tensor) -> Result<()> {
     let gray = (pixels.clamp(0., 1.)? * 255.)?.to_dtype(DType::U8)?.reshape((SIDE, SIDE, 1))?;
     let gray = gray.broadcast_as((SIDE, SIDE, 3))?;
-    let rows = Tensor::cat(&[gray, colors(classes)?, colors(predicted)?], 1)?;
+    let side_by_side = Tensor::cat(&[gray, colors(classes)?, colors(predicted)?], 1)?;
     let scaled_shape = (SIDE, SCALE, 3 * SIDE, SCALE, 3);
-    let scaled = rows.reshape((SIDE, 1, 3 * SIDE, 1, 3))?.broadcast_as(scaled_shape)?.flatten_all()?;
+    let unscaled = side_by_side.reshape((SIDE, 1, 3 * SIDE, 1, 3))?;
+    let scaled = unscaled.broadcast_as(scaled_shape)?.flatten_all()?;
     Ok(write_png(path, 3 * SIDE * SCALE, SIDE * SCALE, &scaled.to_vec1()?)?)
 }
 

@@ -94,7 +94,7 @@ struct Task<D> {
 }
 
 impl<D: Batches<Batch = Reviews>> Task<D> {
-    /// Trains a network and prints its accuracy, its F1 and what it says about the sentences.
+    /// Trains a network. Prints its accuracy, its F1 and, for each sentence, the probability that it is positive.
     fn run<M: Forward<(Signal, Signal), Output = Signal>>(
         &self,
         name: &str,

@@ -5,7 +5,7 @@ use sconce::prelude::*;
 
 use crate::reviews::PADDING;
 
-/// The sum of a learned pair of logits for each word, in whatever order the words are.
+/// Adds up a learned pair of logits for each word, so the order of the words has no effect.
 #[derive(Module)]
 #[module(args(tokens: usize), forward = |ids, _lengths| words(ids).sum(1))]
 pub struct BagOfWords {
@@ -28,8 +28,8 @@ pub struct Recurrent {
     head: Linear,
 }
 
-/// Selects the last of the first `length` positions of each sentence: `[batch, longest, width]` to `[batch, width]`.
-/// The LSTM reads the padding after these positions, so the padding does not affect them.
+/// Selects the output at the last word of each sentence: maps `[batch, longest, width]` to `[batch, width]`. The LSTM
+/// reads the padding after this word, so the padding does not affect the output.
 fn last(outputs: Signal, lengths: Signal) -> Signal {
     outputs.map(|outputs| -> Result<Tensor> {
         let (batch, _, width) = outputs.dims3()?;

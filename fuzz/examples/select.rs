@@ -1,5 +1,5 @@
-//! Selects the files of a small corpus: `cargo run --example select <target> <corpus> <output>` writes the smallest
-//! file that a target generates from the corpus for each kind of result, up to 8 KB in total.
+//! Selects the files of a small corpus: `cargo run --example select <target> <corpus> <output>` generates a file from
+//! each input in the corpus, and writes the smallest file for each kind of result, up to 8 KB in total.
 //!
 //! Results are of the same kind if they are errors with the same words, or state dicts with the same dtypes and ranks.
 
@@ -13,7 +13,7 @@ use sconce::Result;
 use sconce::checkpoint::StateDict;
 use sconce_fuzz::generate;
 
-/// The largest total length of the selected files, in bytes.
+/// The maximum total length of the selected files, in bytes.
 const TOTAL: usize = 8 << 10;
 
 fn main() -> std::result::Result<(), Box<dyn Error>> {

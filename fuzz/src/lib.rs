@@ -16,12 +16,12 @@ use sconce::checkpoint::StateDict;
 use zip::result::ZipResult;
 use zip::write::{SimpleFileOptions, ZipWriter};
 
-/// The memory that reading may take in addition to the limit that `SECURITY.md` states, in bytes: buffers, and what the
+/// The memory, in bytes, that reading may need in addition to the limit in `SECURITY.md`: buffers, and what the
 /// libraries allocate when they are first used.
 const SLACK: usize = 1 << 18;
 
-/// Reads `file`. Errors are allowed. All values of the tensors must be readable, and reading must not take more memory
-/// than a file of this length allows.
+/// Reads `file`. Errors are allowed. All values of the tensors must be readable, and the peak memory must not exceed
+/// the limit for a file of this length.
 pub fn check(file: &[u8], read: impl FnOnce(&[u8]) -> Result<StateDict>) {
     check_with_length(file.len(), || read(file));
 }
@@ -34,7 +34,7 @@ pub fn check_with_length(length: usize, read: impl FnOnce() -> Result<StateDict>
     let Ok(state) = outcome else { return };
     let mut seen = HashSet::new();
     for (name, tensor) in &state {
-        // Read tied parameters once. candle's conversion of 8-bit floats does not terminate for some values.
+        // Read tied parameters once. Skip `F8E4M3`: candle's conversion of it to `F64` calls itself without end.
         if tensor.elem_count() == 0 || !seen.insert(tensor.id()) || tensor.dtype() == DType::F8E4M3 {
             continue;
         }
@@ -63,7 +63,7 @@ fn pack(entries: &[(&str, &[u8])]) -> ZipResult<Vec<u8>> {
     Ok(zip.finish()?.into_inner())
 }
 
-/// Returns `true` for one of `count` values of the input, and `false` if the input is at its end.
+/// Returns `true` for one in `count` values that the input can have here. Returns `false` if the input is at its end.
 pub(crate) fn rarely(u: &mut Unstructured, count: u8) -> arbitrary::Result<bool> {
     Ok(u.int_in_range(1..=count)? == count)
 }

@@ -5,7 +5,7 @@ use peak_alloc::PeakAlloc;
 #[global_allocator]
 static ALLOCATOR: PeakAlloc = PeakAlloc;
 
-/// Calls `run`. Returns its result, and the maximum of the memory that it used at a time, in bytes.
+/// Calls `run`. Returns its result, and the peak of the memory that it allocated, in bytes.
 pub fn peak<T>(run: impl FnOnce() -> T) -> (T, usize) {
     let before = ALLOCATOR.current_usage();
     ALLOCATOR.reset_peak_usage();

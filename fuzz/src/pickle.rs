@@ -38,7 +38,7 @@ const STRINGS: &[&str] = &[
     "é\u{1f642}",
 ];
 
-/// Modules and names of classes and functions that the reader implements, and others.
+/// Classes and functions that the reader implements, and others, each by its module and name.
 const GLOBALS: &[(&str, &str)] = &[
     ("collections", "OrderedDict"),
     ("collections", "defaultdict"),
@@ -104,7 +104,8 @@ pub struct Pickle {
     pub storages: Vec<Storage>,
 }
 
-/// Returns the pickle of a dictionary, a module or another object. Storages have five fields, or six in a legacy file.
+/// Returns the pickle of a dictionary, a module or another object. The persistent id of a storage has five fields, or
+/// six in a legacy file.
 pub fn pickle(u: &mut Unstructured, legacy: bool) -> Result<Pickle> {
     let mut builder = Builder { u, legacy, pickle: Pickle::default(), memo: 0 };
     let protocol = builder.u.int_in_range(2..=5)?;
@@ -131,7 +132,7 @@ impl Builder<'_, '_> {
         self.pickle.bytes.extend_from_slice(bytes);
     }
 
-    /// Pushes any value. The memo may get it, and it may be damaged.
+    /// Pushes any value, and stores it in the memo in some cases. The opcodes may be damaged.
     fn value(&mut self, depth: u32) -> Result<()> {
         if depth >= MAX_DEPTH || self.u.is_empty() {
             self.emit(b"N");
@@ -190,7 +191,7 @@ impl Builder<'_, '_> {
         Ok(())
     }
 
-    /// Pushes a value without an effect: a float, bytes, or a string that is not Unicode.
+    /// Pushes a value whose content the reader ignores: a float, bytes, or a string that is not Unicode.
     fn opaque(&mut self) -> Result<()> {
         match self.u.int_in_range(0..=5)? {
             0 => self.emit(b"G\0\0\0\0\0\0\0\0"),
@@ -240,7 +241,7 @@ impl Builder<'_, '_> {
         Ok(())
     }
 
-    /// Pushes a dictionary. The memo gets it before its entries, so that they may contain it.
+    /// Pushes a dictionary. It may be in the memo before its entries are added, so that they can contain it.
     fn dict(&mut self, depth: u32) -> Result<()> {
         match self.u.int_in_range(0..=3)? {
             0 => {
@@ -404,7 +405,7 @@ impl Builder<'_, '_> {
         Ok(())
     }
 
-    /// Pushes a tensor whose view may or may not fit into its storage.
+    /// Pushes a tensor. Its view may exceed its storage.
     fn tensor(&mut self, depth: u32) -> Result<()> {
         let kind = self.u.int_in_range(0..=7)?;
         if kind == 0 {
@@ -417,10 +418,10 @@ impl Builder<'_, '_> {
         if kind == 1 {
             self.emit(b"ctorch._utils\n_rebuild_parameter\n");
         }
-        let typed = kind == 2;
-        let version = if typed { 3 } else { 2 };
+        let has_dtype = kind == 2;
+        let version = if has_dtype { 3 } else { 2 };
         self.emit(format!("ctorch._utils\n_rebuild_tensor_v{version}\n").as_bytes());
-        self.view(typed, depth)?;
+        self.view(has_dtype, depth)?;
         self.emit(b"R");
         if kind == 1 {
             self.emit(b"\x88}\x87R");
@@ -428,8 +429,8 @@ impl Builder<'_, '_> {
         Ok(())
     }
 
-    /// Pushes the arguments of the functions that rebuild a tensor.
-    fn view(&mut self, typed: bool, depth: u32) -> Result<()> {
+    /// Pushes the arguments of a function that rebuilds a tensor. Only `_rebuild_tensor_v3` has a dtype among them.
+    fn view(&mut self, has_dtype: bool, depth: u32) -> Result<()> {
         self.emit(b"(");
         self.storage()?;
         let offset = self.u.int_in_range(0..=2u8)?;
@@ -444,7 +445,7 @@ impl Builder<'_, '_> {
             self.emit(b"t");
         }
         self.emit(b"\x89N");
-        if typed {
+        if has_dtype {
             let dtype = *self.u.choose(&["float32", "float8_e5m2", "uint16", "complex64", "bool"])?;
             self.emit(format!("ctorch\n{dtype}\n").as_bytes());
         }
@@ -501,7 +502,7 @@ impl Builder<'_, '_> {
         Ok(())
     }
 
-    /// Pushes a value by way of others that are popped again.
+    /// Pushes a value, together with other values that are popped again, or after a frame.
     fn detour(&mut self, depth: u32) -> Result<()> {
         match self.u.int_in_range(0..=3)? {
             0 => {
@@ -527,7 +528,7 @@ impl Builder<'_, '_> {
         Ok(())
     }
 
-    /// Emits bytes of the fuzzer, which are usually invalid.
+    /// Pushes `None`. In some cases, also emits bytes of the fuzzer, which are usually invalid opcodes.
     fn noise(&mut self) -> Result<()> {
         self.emit(b"N");
         if rarely(self.u, 4)? {

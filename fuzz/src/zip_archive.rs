@@ -10,7 +10,7 @@ use flate2::{Compress, Compression, Crc, FlushCompress, Status};
 
 use crate::rarely;
 
-/// The size that stands for one in the zip64 extra field.
+/// The content of a 32-bit field whose value is in the zip64 extra field.
 const IN_ZIP64: u32 = u32::MAX;
 
 /// The data and the header fields of an entry.
@@ -72,7 +72,7 @@ thread_local! {
 fn deflated(content: &[u8]) -> Vec<u8> {
     COMPRESSOR.with_borrow_mut(|compressor| {
         compressor.reset();
-        // No block grows by more than an eighth.
+        // Data that cannot be compressed grows by less than an eighth and a constant.
         let mut compressed = Vec::with_capacity(content.len() + content.len() / 8 + 128);
         let status = compressor.compress_vec(content, &mut compressed, FlushCompress::Finish);
         assert!(matches!(status, Ok(Status::StreamEnd)), "the buffer should hold the compressed data");

@@ -69,7 +69,7 @@ pub struct Field {
     /// The key `recompute`, if the backward pass runs the field again.
     pub recompute: Option<Ident>,
     pub tie: Option<syn::LitStr>,
-    /// Whether the attribute that says how the field is built has a syntax error.
+    /// Whether `#[layer]`, `#[param]` or `#[buffer]` has a syntax error.
     pub is_broken: bool,
     /// The field as a place expression: `self.conv1`, or the binding in a variant's pattern.
     pub place: TokenStream,
@@ -252,7 +252,7 @@ impl Role {
     }
 }
 
-/// Returns `true` for the paths `$crate`, `crate`, `self` and `super`, in which there can be no misspelled name.
+/// Returns `true` for the paths `$crate`, `crate`, `self` and `super`. They contain no name that could be misspelled.
 fn is_keyword(path: &Path) -> bool {
     path.get_ident()
         .is_some_and(|name| ["$crate", "crate", "self", "super"].iter().any(|keyword| name == keyword))

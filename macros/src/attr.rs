@@ -221,17 +221,17 @@ impl Source {
         match innermost(ty) {
             Type::Tuple(tuple) if !is_setter(input) => Self::parse_tuple(input, span, tuple),
             // The type may be an alias of a tuple. The type of a layer in an alias is unknown.
-            Type::Path(_) | Type::Macro(_) | Type::Infer(_) => match ListsOf::peek(input) {
-                Some(ListsOf::Layers) => Self::parse_lists(input),
-                Some(ListsOf::LayersOrValues) => Lists::parse(input).map(Self::Lists),
+            Type::Path(_) | Type::Macro(_) | Type::Infer(_) => match ListReading::peek(input) {
+                Some(ListReading::Layers) => Self::parse_lists(input),
+                Some(ListReading::LayersOrValues) => Lists::parse(input).map(Self::Lists),
                 None => Self::parse_one(input),
             },
             _ => Self::parse_one(input),
         }
     }
 
-    /// Parses `(args…), (args…)`, one list for each layer of a tuple, for an alias, which hides the types of the
-    /// layers.
+    /// Parses `(args…), (args…)`, one list for each layer of a tuple, for a field whose type is an alias. The alias
+    /// hides the number and the types of the layers.
     fn parse_lists(input: ParseStream) -> Result<Self> {
         let mut layers = Vec::new();
         while input.peek(token::Paren) {
@@ -565,7 +565,7 @@ fn is_setter(input: ParseStream) -> bool {
 }
 
 /// The possible readings of `(args…), (args…)`.
-enum ListsOf {
+enum ListReading {
     /// One list for each layer of a tuple, because one of the lists is empty or contains a named argument or a closure
     /// whose parameters have no types. Such a closure must be an argument of a function, which determines the types.
     Layers,
@@ -573,7 +573,7 @@ enum ListsOf {
     LayersOrValues,
 }
 
-impl ListsOf {
+impl ListReading {
     /// Returns `None` if the input does not consist of lists in parentheses.
     fn peek(input: ParseStream) -> Option<Self> {
         let input = input.fork();
@@ -590,9 +590,9 @@ impl ListsOf {
         if lists.is_empty() || (lists.len() == 1 && has_empty) {
             return None;
         }
-        let is_of_layer = |list: TokenStream| has_named_argument(list.clone()) || has_untyped_closure(list);
-        let are_of_layers = has_empty || lists.into_iter().any(is_of_layer);
-        Some(if are_of_layers { Self::Layers } else { Self::LayersOrValues })
+        let needs_layer = |list: TokenStream| has_named_argument(list.clone()) || has_untyped_closure(list);
+        let are_for_layers = has_empty || lists.into_iter().any(needs_layer);
+        Some(if are_for_layers { Self::Layers } else { Self::LayersOrValues })
     }
 }
 
@@ -753,8 +753,8 @@ fn parse_tensor(attr: &Attribute, key: &Ident) -> Result<TensorAttr> {
     parse_content(attr, parse)
 }
 
-/// Returns the error for a key that is not in `known`. The key is misspelled, is only allowed on another item
-/// (`elsewhere`), or is the name of a separate attribute.
+/// Returns the error for a key that is not in `known`. The key is misspelled, is allowed only on another item, which
+/// `elsewhere` describes, or is the name of a separate attribute.
 fn unknown(key: &Ident, known: &[&str], elsewhere_keys: &[&str], elsewhere: &str) -> syn::Error {
     let name = key.to_string();
     let message = if elsewhere_keys.contains(&name.as_str()) {

@@ -44,7 +44,7 @@ fn krate(ctxt: &Ctxt, attrs: &[Attribute]) -> TokenStream {
     krate
 }
 
-/// Returns the fields of the struct. Reports an error unless at least one is an input or an attribute is invalid.
+/// Returns the fields of the struct. Reports an error if no field is an input, unless another error explains it.
 fn fields<'a>(ctxt: &Ctxt, node: &'a DeriveInput) -> Vec<BatchField<'a>> {
     let Data::Struct(data) = &node.data else {
         ctxt.error_on(&node.ident, "expected a struct of tensors");
@@ -53,7 +53,7 @@ fn fields<'a>(ctxt: &Ctxt, node: &'a DeriveInput) -> Vec<BatchField<'a>> {
     let members = data.fields.members().zip(&data.fields);
     let fields: Vec<_> = members.map(|(member, field)| batch_field(ctxt, member, field)).collect();
     if ctxt.is_clean() && !fields.iter().any(|field| field.is_input) {
-        ctxt.error_on(&node.ident, "mark each field that is an input of the network #[batch(input)]");
+        ctxt.error_on(&node.ident, "mark each input of the network with #[batch(input)]");
     }
     fields
 }
@@ -143,7 +143,7 @@ fn expand(node: &DeriveInput, krate: &TokenStream, fields: &[BatchField<'_>]) ->
     }
 }
 
-/// Returns the path of the trait of fields, with the span of a field's type, so that errors point at the type.
+/// Returns the path of the trait `BatchField`, with the span of a field's type, so that errors point at the type.
 fn trait_path(krate: &TokenStream, span: Span) -> TokenStream {
     quote_spanned!(span=> #krate::train::BatchField)
 }

@@ -1,5 +1,5 @@
-//! Names in checkpoints: `features.0`, `denselayer{1..}` for denselayer1, denselayer2, …, and `block{stage}` with the
-//! value of a field.
+//! Names in checkpoints: plain names such as `features.0`, numbered names such as `denselayer{1..}` (denselayer1,
+//! denselayer2, …), and names with the value of a field, such as `block{stage}`.
 
 /// The name of a field in checkpoints.
 #[derive(Clone, Debug, PartialEq)]

@@ -3,8 +3,8 @@
 /// Returns the candidate closest to `word`, if it is close enough.
 pub fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let max_distance = if word.chars().count() < 4 { 1 } else { 2 };
-    let ranked = candidates.into_iter().map(|candidate| (distance(word, candidate), candidate));
-    ranked.filter(|&(d, _)| d <= max_distance).min_by_key(|&(d, _)| d).map(|(_, candidate)| candidate)
+    let distances = candidates.into_iter().map(|candidate| (distance(word, candidate), candidate));
+    distances.filter(|&(d, _)| d <= max_distance).min_by_key(|&(d, _)| d).map(|(_, candidate)| candidate)
 }
 
 /// Returns `; did you mean …?`, or an empty string if no candidate is close enough.

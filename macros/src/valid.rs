@@ -230,7 +230,7 @@ fn layer(ctxt: &Ctxt, field: &Field, attr: &LayerAttr) {
     }
 }
 
-/// Returns `true` if a type may be an alias of a container: if it is a path other than that of a known container.
+/// Returns `true` if a type may be an alias of a container: a path, but not that of a known container.
 fn may_be_alias(ty: &Type) -> bool {
     let is_container =
         element(ty).is_some() || generic_argument(ty, &["Option"]).is_some() || pointee(ty).is_some();
@@ -336,8 +336,8 @@ fn conditions(ctxt: &Ctxt, input: &Input) {
     }
 }
 
-/// Checks that `loss` and `optimizer` are set together or not at all, that `schedule` is not set alone, and that their
-/// expressions use no argument that the network does not keep.
+/// Checks that `loss` and `optimizer` are set together or not at all, that `schedule` is not set alone, and that the
+/// three expressions use only those arguments that the network keeps.
 fn training(ctxt: &Ctxt, input: &Input) {
     let Input { loss, optimizer, schedule, .. } = input;
     let report = |given: &Keyed<syn::Expr>, missing: &str| {

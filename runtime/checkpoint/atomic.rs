@@ -21,8 +21,8 @@ use super::with_context;
 /// # Errors
 ///
 /// Fails if `write` or the file system returns an error. The message begins with the path. After an error, the old
-/// file is unchanged and the temporary file is removed. The only exception is a failure to flush the directory: the
-/// file is already replaced then, and the message says so.
+/// file is unchanged and the temporary file is removed, with one exception: if only flushing the directory fails, the
+/// file is already replaced, and the message says so.
 ///
 /// # Examples
 /// ```
@@ -76,7 +76,7 @@ fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> Result<()>) 
     directory.sync()
 }
 
-/// The directory of a file. It is opened before writing to detect a missing directory early.
+/// The directory of a file. It is opened before the file is written, to detect a missing directory early.
 pub(super) struct Directory<'a> {
     path: &'a Path,
     #[cfg(unix)]

@@ -10,7 +10,7 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    /// The bytes allowed per byte of the file. Tensors usually take as many bytes as the file. They take twice as many
+    /// The bytes allowed per byte of the file. Tensors usually need as many bytes as the file. They need twice as many
     /// if they share storages, or if candle's dtype is twice as large as the element type in the file.
     const PER_BYTE: usize = 2;
 
@@ -28,11 +28,12 @@ impl Budget {
         Self { allowed, left: allowed }
     }
 
-    /// Spends `bytes`. Returns an error if fewer bytes are left, or if `bytes` is `None`, which means an overflow.
+    /// Spends `bytes`. Returns an error if fewer bytes are left. Also returns an error if `bytes` is `None`, the result
+    /// of an overflow in the caller.
     pub fn spend(&mut self, bytes: Option<usize>) -> Result<()> {
         let left = bytes.and_then(|bytes| self.left.checked_sub(bytes)).ok_or_else(|| {
             Error::msg(format!(
-                "expected a file whose content takes at most {} bytes of memory, found one that needs more \
+                "expected a file whose content needs at most {} bytes of memory, found one that needs more \
                  (`Load::limit` can raise the limit)",
                 self.allowed
             ))

@@ -23,7 +23,7 @@ pub(crate) fn checksum(text: &str, tensors: &StateDict) -> Result<u32> {
     Ok(sum.0.sum())
 }
 
-/// Adds what is written to a checksum.
+/// A writer that updates a checksum with the bytes written to it.
 struct Checksum(Crc);
 
 impl Write for Checksum {

@@ -16,7 +16,8 @@ pub(crate) struct Contents {
     pub skipped: Vec<Skipped>,
     /// Deviations from the format that do not affect the tensors.
     pub warnings: Vec<String>,
-    /// The message of an error if the file has several state dicts, and only a network can tell which is the right one.
+    /// The error message for callers without a network, if the file has several candidates for the state dict. Which of
+    /// them is the right one shows only in a comparison with a network.
     pub ambiguity: Option<String>,
 }
 
@@ -26,11 +27,11 @@ impl Contents {
         self.unsupported.push(Skipped { path: name, kind });
     }
 
-    /// Checks that candle can represent all tensors for whose names `is_needed` returns `true`.
+    /// Checks that candle can represent all needed tensors: those for whose names `is_needed` returns `true`.
     ///
     /// # Errors
     ///
-    /// Fails otherwise. The message lists the names and the kinds of these tensors.
+    /// Fails otherwise. The message lists the names and the kinds of the tensors that candle cannot represent.
     pub fn check_supported(&self, is_needed: impl Fn(&str) -> bool) -> Result<()> {
         let needed: Vec<_> = self.unsupported.iter().filter(|tensor| is_needed(&tensor.path)).collect();
         let Some(first) = needed.first() else { return Ok(()) };
@@ -43,7 +44,7 @@ impl Contents {
         )))
     }
 
-    /// Checks that the file has only one state dict.
+    /// Checks that the file has only one candidate for the state dict.
     ///
     /// # Errors
     ///
@@ -56,14 +57,15 @@ impl Contents {
     ///
     /// # Errors
     ///
-    /// Fails if the file has several state dicts, or if candle cannot represent one of the tensors.
+    /// Fails if the file has several candidates for the state dict, or if candle cannot represent one of the tensors.
     pub fn into_state(self) -> Result<StateDict> {
         self.check_unambiguous()?;
         self.check_supported(|_| true).map(|()| self.state)
     }
 }
 
-/// Returns how to save a tensor of this kind so that candle can represent it, or an empty string.
+/// Returns the end of an error message: how to save a tensor of this kind so that candle can represent it. Returns an
+/// empty string if there is no such way.
 fn advice(kind: &str) -> &'static str {
     match kind.split(' ').next().unwrap_or_default() {
         "sparse" => "; call `to_dense()` before saving",

@@ -10,8 +10,8 @@
 //! Tensors are read one after the other, through a small buffer. No file is held in memory as a whole. Building a
 //! network from a file of N bytes therefore needs memory for the parameters of the network, N bytes for the tensors
 //! of the file, and a few kilobytes. Tensors are written in chunks, so writing needs memory for one chunk, or for one
-//! tensor if it is not contiguous. A failing load also reads up to three other state dicts of the file, to propose the
-//! options with which it would succeed.
+//! tensor if it is not contiguous. If a load fails, up to three other state dicts of the file are read as well, to
+//! propose the options with which the load would succeed.
 //!
 //! Reading a damaged or hostile file cannot allocate more than twice the file's length plus 8 MiB; a larger allocation
 //! is an error. A file with transposed or shared tensors of `int8`, `uint16` or `float8_e5m2` is an exception: reading
@@ -71,7 +71,8 @@ pub use write::write;
 /// - files that `torch.save` wrote before PyTorch 1.6: pickles followed by storages;
 /// - TorchScript archives, which `torch.jit.save` writes;
 /// - `model.safetensors.index.json` and `pytorch_model.bin.index.json`: the index of a sharded checkpoint, whose files
-///   are in the same directory. If `model.safetensors` does not exist, its path also stands for its index;
+///   are in the same directory. If `model.safetensors` does not exist, the path `model.safetensors` also finds the
+///   index;
 /// - a directory that contains `model.safetensors`, `model.safetensors.index.json`, `pytorch_model.bin` or
 ///   `pytorch_model.bin.index.json`, tried in this order;
 /// - `.npz`, compressed or not, with arrays in row-major or column-major order.
@@ -90,9 +91,10 @@ pub use write::write;
 ///
 /// # Element types
 ///
-/// Element types that candle lacks are converted to the smallest type that can represent all values: `bool` to `U8`,
-/// `int8` to `I16`, `uint16` to `U32`, `float8_e5m2` to `F16`. Complex, quantized and sparse tensors, `uint64`, and
-/// NumPy's objects and strings are errors. In a PyTorch file, such tensors outside the state dict are skipped.
+/// Element types that candle lacks are converted to the smallest dtype of candle that can represent all their values:
+/// `bool` to `U8`, `int8` to `I16`, `uint16` to `U32`, `float8_e5m2` to `F16`. Complex, quantized and sparse tensors,
+/// `uint64`, and NumPy's objects and strings are errors. In a PyTorch file, such tensors outside the state dict are
+/// skipped.
 ///
 /// # Errors
 ///

@@ -20,7 +20,7 @@ use super::{Contents, npz, safetensors, sharded, torch, with_context};
 pub(crate) struct ReadOptions {
     /// The key of the state dict in a PyTorch file.
     pub key: Option<String>,
-    /// The maximum memory of the content in bytes. By default it depends on the length of the file.
+    /// The maximum memory of the file's content in bytes. By default it depends on the length of the file.
     pub limit: Option<usize>,
     /// Whether to map files into memory instead of reading them through a buffer.
     pub mapped: bool,
@@ -134,7 +134,7 @@ pub(super) fn metadata(path: &Path) -> Result<BTreeMap<String, String>> {
     safetensors::metadata(input, budget)
 }
 
-/// The names of checkpoints on the Hugging Face hub, in the order in which its library `transformers` tries them.
+/// The names of checkpoints on the Hugging Face hub, in the order in which the library `transformers` tries them.
 pub(crate) const HUB_FILES: [&str; 4] = [
     "model.safetensors",
     "model.safetensors.index.json",
@@ -182,10 +182,10 @@ impl Format {
         Read::take(&mut *file, 9).read_to_end(&mut head)?;
         file.rewind()?;
         match head[..] {
-            // Eight bytes of header length, then the JSON header. Check this first: a length may look like the start of
-            // an archive or a pickle, but the ninth byte of an archive or a pickle is not a brace. The first byte of a
-            // length may also be a brace, as in a JSON index. But the last byte of every realistic length is 0, which
-            // JSON text does not contain.
+            // A safetensors file begins with eight bytes of header length and a JSON header. Check for it first: the
+            // length may look like the start of an archive or a pickle, but their ninth byte is not a brace. The length
+            // may also begin with a brace, like a JSON index. But the last byte of every realistic length is 0, which
+            // does not occur in JSON.
             [first, .., last_of_length, b'{']
                 if head.len() == 9 && (first != b'{' || last_of_length == 0) =>
             {

@@ -1,4 +1,4 @@
-//! Tensors on their way to a file.
+//! Tensors that are written to a file.
 
 use std::io::Write;
 
@@ -28,7 +28,8 @@ pub(super) struct Identity {
 }
 
 impl<'a> OutputTensor<'a> {
-    /// Creates a tensor that keeps its dtype, or is converted to `float` if it is floating point.
+    /// Selects the dtype in the file: `float` for a floating-point tensor if `float` is set, and otherwise the dtype of
+    /// the tensor.
     ///
     /// # Errors
     ///
@@ -57,7 +58,7 @@ impl<'a> OutputTensor<'a> {
         self.element_count() as u64 * self.dtype.size_in_bytes() as u64
     }
 
-    /// Returns an error if a reader of PyTorch or NumPy would refuse the number of dimensions.
+    /// Returns an error if the tensor has more dimensions than PyTorch and NumPy can read.
     pub fn check_rank(&self) -> Result<()> {
         match self.dims().len() {
             0..=MAX_DIMENSIONS => Ok(()),
@@ -75,8 +76,8 @@ impl<'a> OutputTensor<'a> {
         Identity { storage: std::ptr::from_ref(&*storage) as usize, view }
     }
 
-    /// Writes the elements in row-major order, little-endian. Copies one chunk at a time, or the elements of one tensor
-    /// if it is not contiguous.
+    /// Writes the elements in row-major order, little-endian. Copies one chunk at a time, or all elements if the tensor
+    /// is not contiguous.
     pub fn write(&self, out: &mut dyn Write) -> Result<()> {
         with_context(format_args!("tensor `{}`", self.name), self.write_chunks(out))
     }
@@ -117,7 +118,7 @@ impl<'a> OutputTensor<'a> {
     }
 }
 
-/// Returns a finite value of `before` that is infinite in `after`.
+/// Returns a finite value of `before` that is infinite in `after`, or `None` if there is none.
 fn overflow(before: &Tensor, after: &Tensor) -> Result<Option<f64>> {
     let after = to_dtype(after, DType::F64)?.to_vec1::<f64>()?;
     if !after.iter().any(|value| value.is_infinite()) {

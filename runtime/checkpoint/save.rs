@@ -11,7 +11,7 @@ use crate::{Error, Result};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Format {
-    /// The format safetensors, which also stores metadata. Extension `.safetensors`.
+    /// The safetensors format, which also stores metadata. Extension `.safetensors`.
     Safetensors,
     /// A zip archive of NumPy arrays, which `numpy.load` reads. NumPy has no `BF16` and no `F8E4M3`. Extension
     /// `.npz`.
@@ -32,7 +32,7 @@ const EXTENSIONS: [(&str, Format); 5] = [
 
 impl Format {
     /// Returns the format that the extension of `path` stands for.
-    fn of(path: &Path) -> Result<Self> {
+    fn from_extension(path: &Path) -> Result<Self> {
         let extension = path.extension().unwrap_or_default();
         let found = EXTENSIONS.iter().find(|(known, _)| extension.eq_ignore_ascii_case(known));
         found.map(|&(_, format)| format).ok_or_else(|| {
@@ -99,8 +99,8 @@ impl Save {
     /// Writes the floating-point tensors as `dtype`: `F16`, `BF16`, `F32` or `F64`. Other tensors keep their dtype. The
     /// tensors in memory do not change.
     ///
-    /// A finite value that becomes infinite is an error, unlike in PyTorch's `half()`: `F16` ends at 65504. `BF16` has
-    /// the range of `F32`.
+    /// A finite value that becomes infinite is an error, unlike in PyTorch's `half()`. The largest finite `F16` is
+    /// 65504. `BF16` has the range of `F32`.
     pub fn dtype(mut self, dtype: DType) -> Self {
         self.dtype = Some(dtype);
         self
@@ -112,8 +112,8 @@ impl Save {
     /// shard of its own. The same path loads the checkpoint.
     ///
     /// The save replaces an older checkpoint with the same name, whether it is split or not, and removes its files.
-    /// The save is atomic as a whole: if the process stops at any time, the directory holds the complete old or the
-    /// complete new checkpoint. The next save removes files that such a process left.
+    /// The save is atomic as a whole: if the process is killed at any time, the directory still holds the complete old
+    /// or the complete new checkpoint. The next save removes the files that the killed process left.
     ///
     /// ```
     /// use sconce::prelude::*;
@@ -162,7 +162,7 @@ impl Save {
 
     /// Returns the format in which to write.
     pub(crate) fn selected_format(&self) -> Result<Format> {
-        self.format.map_or_else(|| Format::of(&self.path), Ok)
+        self.format.map_or_else(|| Format::from_extension(&self.path), Ok)
     }
 
     pub(super) fn shard_size(&self) -> Option<u64> {

@@ -1,5 +1,5 @@
-//! Sharded checkpoints: several files and an index of their tensors. The files are those of safetensors or
-//! `torch.save`.
+//! Sharded checkpoints: several files (the shards) and an index of their tensors. Each shard can have any format except
+//! that of an index.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -95,7 +95,8 @@ pub(crate) fn for_each_shard(index: &[u8], on_shard: &mut dyn FnMut(&str) -> Res
     })
 }
 
-/// Checks that a shard is a plain file name. An untrusted index could otherwise read files such as `/etc/passwd`.
+/// Checks that the name of a shard is a plain file name. With a path such as `/etc/passwd`, an untrusted index could
+/// otherwise make the reader open any file.
 fn check_shard(name: &str) -> Result<()> {
     let mut components = Path::new(name).components();
     match (components.next(), components.next()) {
@@ -122,10 +123,10 @@ fn for_each_entry(index: &[u8], on_entry: OnEntry) -> Result<()> {
     }
 }
 
-/// A deserializer of the index, a JSON object whose entry `weight_map` maps the names of tensors to shards.
+/// A deserializer of the index: a JSON object with the entry `weight_map`, which maps the names of tensors to shards.
 struct Index<'a> {
     on_entry: OnEntry<'a>,
-    /// The result of `on_entry`. Its error cannot be returned through serde, whose error type is different.
+    /// The result of `on_entry`, kept here because serde has another error type.
     outcome: &'a mut Result<()>,
 }
 
@@ -173,7 +174,7 @@ impl<'de> Visitor<'de> for WeightMap<'_, '_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object from tensor names to files")
+        f.write_str("an object that maps tensor names to files")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {

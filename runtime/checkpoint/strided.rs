@@ -60,7 +60,7 @@ impl View {
     }
 }
 
-/// The elements of a view of `storage`, with any strides.
+/// The elements of a view of `storage`. The view can have any strides.
 pub(super) struct Strided<'s> {
     pub storage: &'s [u8],
     pub view: &'s View,

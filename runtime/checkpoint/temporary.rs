@@ -16,8 +16,8 @@ pub(super) struct TemporaryFile {
 impl TemporaryFile {
     /// Creates an empty, hidden file in `directory` that can later replace the file `name`.
     ///
-    /// The temporary name depends only on `name`, so that killed processes do not leave many files. The file is locked
-    /// for one writer. If the file system does not support locks, each writer uses a unique name.
+    /// The temporary name depends only on `name`, so that killed processes do not leave many files. A lock on the file
+    /// keeps other writers out. If the file system does not support locks, each writer uses a unique name.
     pub fn create(directory: &Path, name: &OsStr) -> Result<(Self, File)> {
         let hidden_path = |suffix: String| {
             let mut hidden = OsString::from(".");

@@ -13,21 +13,21 @@ use super::{npz, safetensors, torch, with_context, write_atomically};
 
 /// Writes `tensors` to a checkpoint with the options of [`Save`], atomically, as [`write_atomically`] does.
 ///
-/// Writes one tensor after the other, in chunks of 64 Ki elements. A tensor that is not contiguous is written in
-/// row-major order, and a view of a larger tensor without the rest of it. Tied tensors, which are equal views of one
-/// storage, stay tied in a PyTorch file. The other formats store them once for each name.
+/// Writes one tensor after the other, in chunks of 64 Ki elements. Every tensor is written in row-major order. A view
+/// of a larger tensor is written without the rest of that tensor. Tied tensors, which are equal views of one storage,
+/// stay tied in a PyTorch file. The other formats store them once for each name.
 ///
 /// A safetensors file begins with the tensors that have the largest elements, so that all tensors are aligned.
 /// Tensors with elements of equal size keep their order, except that [`read`](super::read) returns empty tensors in
-/// the order of their names. The header contains the metadata, `format` (`pt`) and `sconce_version`, which metadata
-/// with the same keys replaces.
+/// the order of their names. The header contains the metadata. Unless the metadata has these keys, `format` is `pt`,
+/// and `sconce_version` is the version of sconce.
 ///
 /// # Errors
 ///
-/// Fails before it writes anything if the extension of the path stands for no format, if the format does not support
-/// the dtype of a tensor, a name or an option, or if a name or a metadata key occurs twice. Also fails if the file
-/// cannot be written, or if a value is too large for [`Save::dtype`]. The message begins with the path. After an
-/// error, the old file is unchanged.
+/// Fails before it writes anything if the extension of the path is not that of a format, if the format does not
+/// support a dtype, a name or an option, or if a name or a metadata key occurs twice. Also fails if the file cannot be
+/// written, or if a value is too large for [`Save::dtype`]. The message begins with the path. After an error, the old
+/// checkpoint is unchanged, unless the message says that the new one is already written.
 ///
 /// # Examples
 /// ```

@@ -13,7 +13,8 @@ use crate::signal::Signal;
 /// - `x`: `[batch, in_channels, length]` or `[in_channels, length]`
 /// - `weight`: `[out_channels, in_channels / groups, kernel_size]`
 /// - `bias`: `[out_channels]`
-/// - output: `[batch, out_channels, length']`, or a failed signal if the shapes or options do not match
+/// - output: `[batch, out_channels, length']`, without `batch` if `x` has none; a failed signal if the shapes or
+///   options do not match
 ///
 /// A following batch norm (in evaluation mode), residual addition and activation are fused into the convolution.
 ///
@@ -41,7 +42,8 @@ pub fn conv1d(
 /// - `x`: `[batch, in_channels, height, width]` or `[in_channels, height, width]`
 /// - `weight`: `[out_channels, in_channels / groups, kernel_height, kernel_width]`
 /// - `bias`: `[out_channels]`
-/// - output: `[batch, out_channels, height', width']`, or a failed signal if the shapes or options do not match
+/// - output: `[batch, out_channels, height', width']`, without `batch` if `x` has none; a failed signal if the shapes
+///   or options do not match
 ///
 /// A following batch norm (in evaluation mode), residual addition and activation are fused into the convolution.
 ///
@@ -70,7 +72,8 @@ pub fn conv2d(
 /// - `x`: `[batch, in_channels, length]` or `[in_channels, length]`
 /// - `weight`: `[in_channels, out_channels / groups, kernel_size]`
 /// - `bias`: `[out_channels]`
-/// - output: `[batch, out_channels, length']`, or a failed signal if the shapes or options do not match
+/// - output: `[batch, out_channels, length']`, without `batch` if `x` has none; a failed signal if the shapes or
+///   options do not match
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -99,7 +102,8 @@ pub fn conv_transpose1d(
 /// - `x`: `[batch, in_channels, height, width]` or `[in_channels, height, width]`
 /// - `weight`: `[in_channels, out_channels / groups, kernel_height, kernel_width]`
 /// - `bias`: `[out_channels]`
-/// - output: `[batch, out_channels, height', width']`, or a failed signal if the shapes or options do not match
+/// - output: `[batch, out_channels, height', width']`, without `batch` if `x` has none; a failed signal if the shapes
+///   or options do not match
 ///
 /// ```
 /// use sconce::prelude::*;

@@ -81,7 +81,7 @@ impl<'a> Client<'a> {
         DownloadProgress { size, bar }
     }
 
-    /// Calls the hub through hf-hub. The inner result is that of `call`. The outer result is an error if
+    /// Calls the hub with the crate hf-hub. The inner result is that of `call`. The outer result is an error if
     /// `HF_HUB_OFFLINE` is set, if the client cannot be created, or if hf-hub panics.
     fn call<T>(
         &self,
@@ -107,8 +107,8 @@ impl<'a> Client<'a> {
             .build()
     }
 
-    /// Removes the temporary file of an earlier download. The file has at least the full length but was never renamed,
-    /// so the download cannot be resumed.
+    /// Removes the temporary file of an earlier download that cannot be resumed: the file has at least the full length,
+    /// but was never renamed.
     fn discard_partial(&self, request: &Request<'_>, file: &str) -> Result<()> {
         let metadata = self.call(request, |remote| self.api()?.metadata(&remote.url(file)))?;
         let metadata = metadata.map_err(|error| request.explain(&error))?;

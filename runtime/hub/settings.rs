@@ -1,4 +1,4 @@
-//! Settings of the caller and of the environment: address, cache, token.
+//! The settings of requests, from the caller and from environment variables: address, cache, token.
 
 use std::path::{Path, PathBuf};
 

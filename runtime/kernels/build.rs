@@ -27,7 +27,7 @@ mod cuda {
     /// The compute capability for which all kernels except those of `HOPPER` are compiled: 8.0, the first that has all
     /// instructions of these kernels. The driver compiles the PTX for its device, which may have the same or any later
     /// capability. If `CUDA_COMPUTE_CAP` (or, if that is not set, the capability of this machine's GPU) is lower, the
-    /// PTX is compiled for that lower capability, without the kernels for tensor cores.
+    /// PTX is compiled for that lower capability, and the kernels for tensor cores are never loaded.
     ///
     /// The value must not be 9.0, even on an H100: for 9.0, the compiler targets `sm_90a`, and PTX for `sm_90a` runs
     /// only on devices of compute capability 9.0.
@@ -51,8 +51,8 @@ mod cuda {
             .compute_cap(capability)
             .with_compute_override(HOPPER.0, HOPPER.1)
             .args(["-std=c++17", "-O3", "--expt-relaxed-constexpr"])
-            // cudaforge compiles the PTX again if the arguments change, but not if the compiler changes. So a hash of
-            // the compiler is one of the arguments.
+            // cudaforge recompiles the kernels if the arguments change, but not if the compiler changes. A hash of the
+            // compiler is therefore one of the arguments.
             .arg(&format!("-DCOMPILED_BY={:016x}", compiler_hash()?))
             .build_ptx()?;
         fs::write(out.join("modules.rs"), table(&modules, &out, capability)?)?;

@@ -130,7 +130,7 @@ macro_rules! pool_layers {
                 self
             }
 
-            /// Sets the number of elements added on both sides of each axis, at most half the kernel size. Max pooling
+            /// Sets the number of elements added on each side of each axis, at most half the kernel size. Max pooling
             /// adds −∞, average pooling adds zeros.
             pub fn padding(mut self, padding: $argument) -> Self {
                 self.geometry.padding = $sizes(padding);

@@ -50,7 +50,8 @@ impl Weight {
             return;
         }
         self.tensor_4d = to_4d(&self.tensor);
-        // The storage of a weight that had a cache belongs to this network alone, so the new tensor may share it.
+        // A weight that had a cache shares its storage with no other network, so neither does a new tensor that has the
+        // same storage.
         let may_be_shared = self.packed.is_none() && may_share_storage(&old, &self.tensor);
         self.packed = (!self.tensor.is_variable() && !may_be_shared).then(Arc::default);
     }

@@ -10,7 +10,9 @@ use super::wrapper::{is_wrapped, splits};
 /// count.
 #[derive(Default)]
 pub(super) struct Found {
+    /// The numbers of the tensors with equal names and shapes.
     equal: HashSet<usize>,
+    /// The numbers of the tensors with equal names, whatever their shapes.
     named: HashSet<usize>,
 }
 
@@ -34,10 +36,12 @@ impl Found {
 /// Returns the prefix of the network's names in a checkpoint of a wrapped network. It is empty or ends with a dot.
 ///
 /// Returns an empty prefix if the checkpoint has names of the network without a prefix. Otherwise, the prefix is the
-/// one under which most tensors of the network are found. No other prefix, except those of its own parts, may have half
-/// as many: it may be another version of the network, such as an average. The modules above the prefix must only wrap
-/// the network, see [`is_wrapped`]: if the checkpoint has other modules beside `backbone.`, a strict load of the
-/// backbone would silently ignore them.
+/// one under which the most tensors of the network are found, under two conditions:
+///
+/// - Under any prefix that does not begin with this one, fewer than half as many tensors are found. Otherwise, that
+///   prefix could be another version of the network, such as an average.
+/// - The modules above the prefix only wrap the network, see [`is_wrapped`]. If the checkpoint had other modules beside
+///   `backbone.`, a strict load of the backbone would silently ignore them.
 pub(crate) fn wrapper<'s>(selection: &'s Selection, signature: &Signature) -> &'s str {
     if selection.names().any(|name| required(selection, signature, name).is_some()) {
         return "";

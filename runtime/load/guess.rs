@@ -19,11 +19,11 @@ pub(crate) struct Guesses {
 
 struct Candidate {
     prefix: String,
-    /// The tensors whose names are changed by a map, by their new names.
+    /// The tensors whose names a map changes, keyed by their new names.
     mapped: HashMap<String, Tensor>,
-    /// The tensors whose names have inner wrappers, by their names without them.
+    /// The tensors whose names have inner wrappers, keyed by their names without these wrappers.
     unwrapped: HashMap<String, Tensor>,
-    /// How many tensors have been found with the requested shape.
+    /// The number of tensors that [`Guesses::find`] has returned from this candidate.
     hits: usize,
 }
 
@@ -34,7 +34,8 @@ impl Guesses {
         Self { selection, candidates }
     }
 
-    /// Returns the tensor with this name and shape in the candidate in which most tensors have been found so far.
+    /// Returns the tensor with this name and shape. If several candidates have one, returns that of the candidate with
+    /// the most hits so far.
     pub fn find(&mut self, name: &str, shape: &[usize]) -> Option<Tensor> {
         let mut best: Option<(&mut Candidate, Tensor)> = None;
         for candidate in &mut self.candidates {

@@ -38,14 +38,20 @@ pub(crate) use signature::{Expected, Signature};
 ///
 /// A wrapper around a network prepends its own name to the names of the tensors: `DataParallel` and `AveragedModel`
 /// prepend `module.`, `torch.compile` prepends `_orig_mod.`, and Lightning prepends the name of a field, such as
-/// `model.`. Loading finds such a prefix and strips it, also if a checkpoint has several in any order. A part of a
+/// `model.`. Loading finds such prefixes and strips them, even if a checkpoint has several, in any order. A part of a
 /// network can be wrapped too: `encoder._orig_mod.weight` is loaded as `encoder.weight`. [`LoadReport::renamed`] lists
 /// the changed names, and [`LoadReport::skipped`] the tensors without the prefix, such as the counter `n_averaged`.
 ///
-/// A prefix is only stripped if the checkpoint has none of the network's names without a prefix, if more of the
-/// network's tensors are found under this prefix than under any other, and if each of its components is `module`,
-/// `model`, `net`, `network`, the name of another wrapper, or the only module at its level. In all other cases, as for
-/// `backbone.` in a checkpoint that also has a `head.`, choose the prefix with [`prefix`](Self::prefix).
+/// A prefix is stripped only under three conditions:
+///
+/// - No tensor of the checkpoint has a name of the network without a prefix.
+/// - The prefix is the clear choice. More than twice as many of the network's tensors are found under it as under any
+///   other prefix. If the other prefix begins with this one, a smaller lead is enough.
+/// - Each component of the prefix is `module`, `model`, `net`, `network`, the name of another wrapper, or the only
+///   module at its level.
+///
+/// In all other cases, as for `backbone.` in a checkpoint that also has a `head.`, choose the prefix with
+/// [`prefix`](Self::prefix).
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -119,8 +125,8 @@ impl Load {
     }
 
     /// Loads only the tensors whose names start with `prefix`, and strips it. For example, `backbone.` loads only the
-    /// backbone. All other tensors are ignored. If no name starts with `prefix`, it may follow the prefix of a
-    /// [wrapper](Self#wrappers), as in `module.backbone.`.
+    /// backbone. All other tensors are ignored. If no name starts with `prefix`, loads the tensors whose names have it
+    /// after the prefix of a [wrapper](Self#wrappers), as in `module.backbone.`.
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.renaming.prefix = Some(prefix.into());
         self
@@ -187,7 +193,7 @@ impl Load {
         Ok(selection.read_by(self, device))
     }
 
-    /// Returns the requested key of the state dict.
+    /// Returns the key of the state dict that [`key`](Self::key) has set.
     pub(crate) fn requested_key(&self) -> Option<&str> {
         self.reading.key.as_deref()
     }

@@ -16,14 +16,14 @@ const MAX_PROPOSALS: usize = 3;
 /// The maximum number of prefixes that are tried.
 const MAX_PREFIXES: usize = 8;
 
-/// The maximum number of missing names for which a replacement is searched.
+/// The maximum number of missing names for which the search looks for a replacement.
 const MAX_MISSING: usize = 8;
 
 /// The maximum number of replacements that are tried for one name.
 const MAX_CANDIDATES: usize = 32;
 
-/// The maximum length of all names of unexpected tensors, in bytes, for which replacements are searched. Every
-/// replacement is applied to all names.
+/// The maximum total length, in bytes, of the names of unexpected tensors. If they are longer, no replacements are
+/// tried, because every replacement is applied to all names.
 const MAX_UNEXPECTED: usize = 1 << 20;
 
 /// The maximum length of the proposed calls in bytes. Names in a hostile file may have any length.
@@ -33,8 +33,8 @@ const MAX_CALLS: usize = 400;
 /// `partial`.
 pub(super) type Attempt<'a> = &'a dyn Fn(&Selection) -> Option<LoadReport>;
 
-/// Returns one line for each way to load more tensors than in `report`, with the calls to add to the `Load`. Each way
-/// has been tried.
+/// Returns one line for each way to load more tensors than the failed load that `report` describes. Each line contains
+/// the calls to add to the `Load`. Each way has been tried.
 pub(crate) fn propose(
     selection: &Selection,
     signature: &Signature,
@@ -76,8 +76,8 @@ impl fmt::Display for Proposal {
 }
 
 impl Proposal {
-    /// Returns the proposal of `calls`, which give `selection`. Returns `None` unless the load finds all tensors of the
-    /// network, or all tensors of the checkpoint belong to the network.
+    /// Returns the proposal to add `calls`, with which a load has `selection`. Returns `None` unless the load finds all
+    /// tensors of the network, or all tensors of the checkpoint belong to the network.
     fn tried(calls: String, selection: &Selection, attempt: Attempt<'_>) -> Option<Self> {
         let report = attempt(selection).filter(|_| calls.len() <= MAX_CALLS)?;
         let has_all = report.missing.is_empty() || report.unexpected.is_empty();
@@ -112,8 +112,9 @@ fn other_keys(selection: &Selection, attempt: Attempt<'_>) -> Vec<Proposal> {
 
 /// Proposes maps that rename unexpected tensors to missing ones.
 ///
-/// Searches for the replacement that renames a tensor of the same shape to the first missing name, and with it the most
-/// others. Repeats the search for the names that are still missing.
+/// For the first missing name, searches for a replacement that gives this name to an unexpected tensor of the same
+/// shape. Chooses the replacement that also gives the most other tensors names of the network. Repeats the search for
+/// the names that are still missing.
 fn replacements(
     selection: &Selection,
     signature: &Signature,
@@ -142,8 +143,8 @@ fn replacements(
     if found.is_empty() { None } else { Proposal::tried(calls, &selection, attempt) }
 }
 
-/// Returns the replacement that gives the most tensors the names and shapes of the network, and these names. Returns
-/// `None` if there is none, or several that give different names.
+/// Returns the replacement that turns the most names into names of the network for tensors of equal shape, and the new
+/// names. Returns `None` if no replacement does so, or if replacements from different sources are equally good.
 fn best(
     candidates: impl Iterator<Item = Replacement>,
     tensors: &[(String, Vec<usize>)],
@@ -179,8 +180,8 @@ struct Replacement {
 }
 
 impl Replacement {
-    /// Returns the replacements that turn the name `found` into `expected`, if the names differ in one part: at the
-    /// beginning of all names, and anywhere in them.
+    /// Returns the replacements that turn the name `found` into `expected`, if the names differ in one part. One
+    /// replacement applies at the beginning of a name, another anywhere in it.
     fn between(found: &str, expected: &str) -> Vec<Self> {
         let old: Vec<&str> = found.split('.').collect();
         let new: Vec<&str> = expected.split('.').collect();

@@ -15,7 +15,7 @@ use super::wrapper::wrapped_prefixes;
 /// The maximum number of wrappers before the requested prefix that are tried.
 const MAX_WRAPPERS: usize = 16;
 
-/// The maximum number of tensors with equal names that an error lists.
+/// The maximum number of conflicts that an error lists: pairs of tensors that get the same name.
 const MAX_CONFLICTS: usize = 20;
 
 /// Strips a prefix from each name, then applies the maps in order.
@@ -73,7 +73,7 @@ pub(super) struct NameChange<'n> {
     pub old: &'n str,
     /// The name without prefixes and after the maps.
     pub mapped: Cow<'n, str>,
-    /// The name of the network that is equal, or is equal without inner wrappers.
+    /// The network's name for the tensor: equal to `mapped`, or equal apart from inner wrappers.
     pub in_network: Option<&'n str>,
 }
 

@@ -47,8 +47,8 @@ pub struct LoadReport {
     /// The tensors of the checkpoint that were renamed, with their names in the file and in this report. A name changes
     /// if a prefix or a [wrapper](crate::Load#wrappers) is stripped, or by [`Load::map`](crate::Load::map).
     pub renamed: Vec<(String, String)>,
-    /// Deviations of the file from its format that do not affect the tensors, an incomplete list of skipped objects,
-    /// and options of [`Load`](crate::Load) for a partial load that loads nothing.
+    /// Deviations of the file from its format that do not affect the tensors, and a note if the list of skipped objects
+    /// is incomplete. If a partial load loads nothing, also the options of [`Load`](crate::Load) that would load more.
     pub warnings: Vec<String>,
 }
 
@@ -104,7 +104,7 @@ impl LoadReport {
         self.unexpected.extend(unknown.map(|(name, tensor)| (name.to_owned(), tensor.dims().to_vec())));
     }
 
-    /// Records what the selection of the tensors changed, skipped and warned of.
+    /// Records the renamed and skipped tensors and the warnings of a selection.
     pub(crate) fn note_renamed(&mut self, selection: &Selection, renamed: Renamed) {
         self.skipped.extend(selection.skipped().cloned().chain(renamed.outside));
         self.warnings.extend_from_slice(selection.warnings());
@@ -146,8 +146,8 @@ impl LoadReport {
         Section::new("renamed", single.chain(stripped))
     }
 
-    /// Returns the error of a load that fails because of these differences and of `conflicts`: pairs of tied names with
-    /// different values. `advice` follows the table, one line each.
+    /// Returns the error for a load that fails because of these differences or of `conflicts`: pairs of tied names with
+    /// different values. The lines of `advice` follow the table.
     pub(crate) fn error(&self, conflicts: &[(String, String)], advice: &[String]) -> Error {
         let mut sections = self.differences();
         let conflict = |(first, second): &(String, String)| {

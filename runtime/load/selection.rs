@@ -38,13 +38,13 @@ impl Selection {
         Self::new(state.clone().into(), String::new(), Vec::new())
     }
 
-    /// Returns the selection, which `load` has read to `device`.
+    /// Records that `load` read the contents to `device`.
     pub fn read_by(self, load: &Load, device: &Device) -> Self {
         Self { origin: Some((Box::new(load.clone()), device.clone())), ..self }
     }
 
-    /// Reads other dictionaries at the top level of the file and makes the same selection. Returns those that contain
-    /// tensors, with their keys.
+    /// Reads the other dictionaries in the file, as if [`Load::key`] had selected each of them. Returns a selection for
+    /// each dictionary that is a state dict, with its key.
     pub fn with_other_keys(&self) -> impl Iterator<Item = (&str, Self)> {
         let origin = self.origin.as_ref().filter(|(load, _)| load.requested_key().is_none());
         origin.into_iter().flat_map(|(load, device)| {
@@ -65,7 +65,7 @@ impl Selection {
         self
     }
 
-    /// The prefix of the selected names in the file.
+    /// Returns the prefix of the selected names in the file.
     pub fn prefix(&self) -> &str {
         &self.prefix
     }
@@ -81,7 +81,7 @@ impl Selection {
         tensors.filter_map(|(name, tensor)| Some((name.strip_prefix(self.prefix.as_str())?, tensor)))
     }
 
-    /// Returns the selected tensor with this name without the prefix.
+    /// Returns the selected tensor whose name without the prefix is `name`.
     pub fn get(&self, name: &str) -> Option<&Tensor> {
         self.contents.state.get(&format!("{}{name}", self.prefix))
     }
@@ -94,8 +94,8 @@ impl Selection {
         })
     }
 
-    /// Returns the name of the network that a tensor has, given its name without prefixes. Inner wrappers, as in
-    /// `encoder._orig_mod.weight`, are removed if the network lacks the name. Returns `None` if it has neither name.
+    /// Returns the network's name for the tensor whose name without prefixes is `name`. If the network lacks that name,
+    /// inner wrappers are removed, as in `encoder._orig_mod.weight`. Returns `None` if the network has neither name.
     pub fn name_in<'s>(&self, signature: &'s Signature, name: &str) -> Option<&'s str> {
         let exact = signature.find(&self.map(name.into()));
         exact.or_else(|| signature.find_unwrapped(&self.map(without_inner_wrappers(name))))
@@ -127,7 +127,7 @@ impl Selection {
         Ok(Renamed { state, names: names.map(|(old, new)| (old.to_owned(), new)).collect(), outside })
     }
 
-    /// Checks that the file has only one state dict.
+    /// Checks that the file has only one candidate for the state dict.
     ///
     /// # Errors
     /// Fails otherwise. The message names the candidates.
@@ -138,7 +138,7 @@ impl Selection {
     /// Checks that candle can represent all selected tensors for whose names `is_needed` returns `true`.
     ///
     /// # Errors
-    /// Fails otherwise. The message lists these tensors.
+    /// Fails otherwise. The message lists the tensors that candle cannot represent.
     pub fn check_supported(&self, is_needed: impl Fn(&str) -> bool) -> Result<()> {
         self.contents.check_supported(|name| name.strip_prefix(self.prefix.as_str()).is_some_and(&is_needed))
     }

@@ -8,8 +8,9 @@ use super::wrapper::without_inner_wrappers;
 #[derive(Default)]
 pub(crate) struct Signature {
     tensors: HashMap<String, Expected>,
-    /// The names by their form without inner wrappers. `None` stands for several names.
+    /// The network's names, keyed by their form without inner wrappers. `None` if several names have the same form.
     unwrapped: HashMap<String, Option<String>>,
+    /// The numbers of the required tensors.
     required: HashSet<usize>,
 }
 

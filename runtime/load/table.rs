@@ -19,8 +19,8 @@ pub(super) struct Section {
     pub rows: Vec<(String, String)>,
 }
 
-/// Sections of rows. [`Display`](fmt::Display) sorts the rows of a section by path and counts the rows that exceed a
-/// screen, each line with a line break before it.
+/// Sections of rows. [`Display`](fmt::Display) sorts the rows of each section by path, and counts the rows that do not
+/// fit on a screen. Each line follows a line break.
 pub(super) struct Table(pub Vec<Section>);
 
 impl Section {
@@ -38,7 +38,8 @@ impl Section {
 }
 
 impl Table {
-    /// Returns how many rows of each section are shown. The sections share the rows equally, as far as they have rows.
+    /// Returns how many rows of each section are shown. The sections share the screen equally, but a section gets no
+    /// more rows than it has.
     fn shares(&self) -> Vec<usize> {
         let mut shares = vec![0; self.0.len()];
         let mut free = MAX_ROWS;

@@ -10,7 +10,7 @@ const WRAPPERS: [&str; 5] =
 /// The fields in which training code holds the network, beside losses and metrics.
 const FIELDS: [&str; 3] = ["model", "net", "network"];
 
-/// The maximum number of components of a prefix. It bounds the time that a hostile file with long names can take.
+/// The maximum number of components of a prefix. It bounds the time for a hostile file with long names.
 const MAX_DEPTH: usize = 8;
 
 /// Removes the names of PyTorch's wrappers from a path, except from its first and last component.
@@ -25,7 +25,7 @@ pub(super) fn without_inner_wrappers(name: &str) -> Cow<'_, str> {
     components.join(".").into()
 }
 
-/// Returns every split of a name into a prefix and a rest, from the empty prefix on.
+/// Returns every split of a name into a prefix and a rest, the shortest prefix first. The first prefix is empty.
 pub(super) fn splits(name: &str) -> impl Iterator<Item = (&str, &str)> {
     let ends = name.match_indices('.').map(|(dot, _)| dot + 1).take(MAX_DEPTH);
     std::iter::once(0).chain(ends).map(|end| name.split_at(end))

@@ -1,6 +1,6 @@
 //! Implementations of `Module` for candle-nn's layers, so that they can be fields of a derived network.
 //!
-//! Every type has a separate implementation, because a blanket implementation could not pass `train` to the layers
+//! Every type has a separate implementation, because a blanket implementation could not pass the mode to the layers
 //! that need it. `GroupNorm` and `Sequential` are missing: their tensors are private and cannot be registered.
 
 use std::borrow::Cow;
@@ -259,7 +259,7 @@ impl Forward for candle_nn::BatchNorm {
             if !(mode.is_train() && is_recomputing()) {
                 return candle_core::ModuleT::forward_t(self, &x, mode.is_train());
             }
-            // The running statistics are already updated.
+            // The first run has updated the running statistics; the second run updates copies, which are dropped.
             let affine = self.weight_and_bias().map(|(weight, bias)| (weight.clone(), bias.clone()));
             let (mean, var) = (self.running_mean().copy()?, self.running_var().copy()?);
             let copy = batch_norm(mean, var, affine, self.eps(), self.momentum())?;

@@ -18,7 +18,7 @@ fn activate(activation: Activation, x: Signal) -> Signal {
     })
 }
 
-/// Returns the example in the documentation of an activation, or an empty string if there is none.
+/// Expands to the example in the documentation of an activation, or to an empty string if there is none.
 macro_rules! example {
     (relu) => {
         example!("relu(&x)", "-1f32, 2.", "[0., 2.]")

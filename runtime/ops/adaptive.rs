@@ -48,8 +48,8 @@ impl std::fmt::Display for OutputSize {
 
 /// Average-pools a sequence to a fixed length.
 ///
-/// `x` is `[batch, channels, length]` or `[channels, length]`, and the output is `[batch, channels, output_size]`. The
-/// output is a failed signal if `output_size` is 0, or if `x` has the wrong rank or no elements.
+/// `x` is `[batch, channels, length]` or `[channels, length]`. The length of the output is `output_size`. The output is
+/// a failed signal if `output_size` is 0, or if `x` has the wrong rank or no elements.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -90,8 +90,8 @@ pub fn adaptive_avg_pool2d(x: impl Into<Signal>, output_size: impl Into<OutputSi
 
 /// Max-pools a sequence to a fixed length.
 ///
-/// `x` is `[batch, channels, length]` or `[channels, length]`, and the output is `[batch, channels, output_size]`. The
-/// output is a failed signal if `output_size` is 0, or if `x` has the wrong rank or no elements.
+/// `x` is `[batch, channels, length]` or `[channels, length]`. The length of the output is `output_size`. The output is
+/// a failed signal if `output_size` is 0, or if `x` has the wrong rank or no elements.
 ///
 /// ```
 /// use sconce::prelude::*;

@@ -124,7 +124,7 @@ pub(crate) fn attend(
     options: &AttentionOptions,
 ) -> Result<(Tensor, Tensor)> {
     let AttentionSizes { batch, queries, keys, features } =
-        AttentionSizes::of(query.dims(), key.dims(), value.dims())?;
+        AttentionSizes::new(query.dims(), key.dims(), value.dims())?;
     let shape = |rows: usize, columns: usize| [&batch[..], &[rows, columns]].concat();
     let scale = options.scale.unwrap_or(1. / (features.max(1) as f64).sqrt());
     let query = unary(Unary::Affine { factor: scale, offset: 0. }, query)?;
@@ -150,7 +150,7 @@ struct AttentionSizes {
 }
 
 impl AttentionSizes {
-    fn of(query: &[usize], key: &[usize], value: &[usize]) -> Result<Self> {
+    fn new(query: &[usize], key: &[usize], value: &[usize]) -> Result<Self> {
         let mismatch = || {
             Error::msg(format!(
                 "expected a query […, queries, features], a key […, keys, features] and a value \

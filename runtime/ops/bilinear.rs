@@ -43,14 +43,14 @@ fn bilinear_map(x1: &Tensor, x2: &Tensor, weight: &Tensor, bias: Option<&Tensor>
         let found = weight.dims();
         return Err(Error::msg(format!("expected a weight [out_features, in1, in2], found {found:?}")));
     };
-    let wrong = |error: String| {
+    let layer_error = |error: String| {
         Error::msg(error).in_layer(format!("Bilinear {in1_features}×{in2_features}→{out_features}"))
     };
-    let shape =
-        output_shape(x1.dims(), x2.dims(), [out_features, in1_features, in2_features]).map_err(wrong)?;
+    let shape = output_shape(x1.dims(), x2.dims(), [out_features, in1_features, in2_features])
+        .map_err(layer_error)?;
     let rows = shape.iter().rev().skip(1).product::<usize>();
     if let Some(bias) = bias.filter(|bias| bias.dims() != [out_features]) {
-        return Err(wrong(format!("expected a bias [{out_features}], found {:?}", bias.dims())));
+        return Err(layer_error(format!("expected a bias [{out_features}], found {:?}", bias.dims())));
     }
     if shape.contains(&0) {
         let operands = [Some(x1), Some(x2), Some(weight), bias];

@@ -34,19 +34,20 @@ fn defer(x: Signal, weight: Signal, bias: Option<Tensor>) -> Result<Signal> {
         let found = weight.dims();
         return Err(Error::msg(format!("expected a weight [out_features, in_features], found {found:?}")));
     };
-    let wrong = |error: String| Error::msg(error).in_layer(format!("Linear {in_features}→{out_features}"));
+    let layer_error =
+        |error: String| Error::msg(error).in_layer(format!("Linear {in_features}→{out_features}"));
     if let Some(bias) = bias.as_ref().filter(|bias| bias.dims() != [out_features]) {
-        return Err(wrong(format!("expected a bias [{out_features}], found {:?}", bias.dims())));
+        return Err(layer_error(format!("expected a bias [{out_features}], found {:?}", bias.dims())));
     }
     let mut shape = x.dims()?.to_vec();
     match shape.last_mut() {
         Some(last) if *last == in_features => *last = out_features,
-        _ => return Err(wrong(format!("expected an input […, {in_features}], found {shape:?}"))),
+        _ => return Err(layer_error(format!("expected an input […, {in_features}], found {shape:?}"))),
     }
     let dtype = x.dtype()?;
     for (name, tensor) in [("weight", Some(&weight)), ("bias", bias.as_ref())] {
         if let Some(other) = tensor.map(Tensor::dtype).filter(|found| *found != dtype) {
-            return Err(wrong(format!(
+            return Err(layer_error(format!(
                 "expected a {name} of dtype {dtype:?}, the dtype of the input, found {other:?}"
             )));
         }

@@ -7,8 +7,9 @@ use crate::signal::Signal;
 
 use super::NormalizedShape;
 
-/// Normalizes over the last dimensions, whose sizes are `normalized_shape`, then applies `weight` and `bias` of
-/// that shape. The layer is [`LayerNorm`](crate::layers::LayerNorm). PyTorch's default for `eps` is 1e-5.
+/// Normalizes over the last dimensions, whose sizes are `normalized_shape`, then multiplies by `weight` and adds
+/// `bias`, which have that shape. The layer is [`LayerNorm`](crate::layers::LayerNorm). PyTorch's default for `eps` is
+/// 1e-5.
 ///
 /// The output has the shape of `x`. It is a failed signal if the shape of `x` does not end with `normalized_shape`.
 ///
@@ -39,8 +40,8 @@ pub fn layer_norm(
     x.into().apply("layer_norm", |x| norm::layer_norm(&x, &shape, weight, bias, eps))
 }
 
-/// Divides by the root mean square over the last dimensions, whose sizes are `normalized_shape`, then applies
-/// `weight` of that shape. If `eps` is `None`, uses the machine epsilon of the input's dtype. The layer is
+/// Divides by the root mean square over the last dimensions, whose sizes are `normalized_shape`, then multiplies by
+/// `weight`, which has that shape. If `eps` is `None`, uses the machine epsilon of the input's dtype. The layer is
 /// [`RmsNorm`](crate::layers::RmsNorm).
 ///
 /// The output has the shape of `x`. It is a failed signal if the shape of `x` does not end with `normalized_shape`.
@@ -69,11 +70,11 @@ pub fn rms_norm(
     })
 }
 
-/// Normalizes each of `num_groups` groups of consecutive channels of `[batch, channels, …]`, then applies `weight`
-/// and `bias` (`[channels]` each). The layer is [`GroupNorm`](crate::layers::GroupNorm). PyTorch's default for
-/// `eps` is 1e-5.
+/// Divides the channels of each example of `[batch, channels, …]` into `num_groups` groups of consecutive channels
+/// and normalizes each group, then multiplies by `weight` and adds `bias` (`[channels]` each). The layer is
+/// [`GroupNorm`](crate::layers::GroupNorm). PyTorch's default for `eps` is 1e-5.
 ///
-/// The output has the shape of `x`. It is a failed signal if `num_groups` does not divide the channels.
+/// The output has the shape of `x`. It is a failed signal if `num_groups` does not divide the number of channels.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -95,9 +96,9 @@ pub fn group_norm(
     x.into().apply("group_norm", |x| norm::group_norm(&x, num_groups, weight, bias, eps))
 }
 
-/// Normalizes each channel of each sample of `[batch, channels, length, …]`, then applies `weight` and `bias`
-/// (`[channels]` each). The layer, [`InstanceNorm`](crate::layers::InstanceNorm), also supports running statistics.
-/// PyTorch's default for `eps` is 1e-5.
+/// Normalizes each channel of each example of `[batch, channels, length, …]`, then multiplies by `weight` and adds
+/// `bias` (`[channels]` each). The layer, [`InstanceNorm`](crate::layers::InstanceNorm), also supports running
+/// statistics. PyTorch's default for `eps` is 1e-5.
 ///
 /// The output has the shape of `x`. It is a failed signal if `x` has fewer than three dimensions, or only one value per
 /// channel.

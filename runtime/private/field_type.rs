@@ -17,7 +17,7 @@ pub struct FieldKind<T: ?Sized>(PhantomData<T>);
 pub trait NotContainer {
     const IS_CONTAINER: bool = false;
     /// 1 if the type is a pointer, and otherwise 0. Pointers are `Option`, `Box` and `Arc`, which hold at most one
-    /// layer.
+    /// layer. The sum of `POINTER`, `POINTER_2` and `POINTER_3` is the `DEPTH` of [`Pointee`].
     const POINTER: usize = 0;
     /// 1 if the type is a pointer to a pointer, and otherwise 0.
     const POINTER_2: usize = 0;
@@ -65,7 +65,7 @@ containers! {
     [T: ?Sized] Arc<T>;
 }
 
-/// The type to which a type points after `DEPTH` pointers: `Linear` for `Option<Box<Linear>>` and 2.
+/// The type behind `DEPTH` pointers: `Linear` for the type `Option<Box<Linear>>` and a depth of 2.
 pub trait Pointee<const DEPTH: usize> {
     /// The type of the layer.
     type Layer: ?Sized;
@@ -91,7 +91,8 @@ impl<T> SingleLayer<T, 0> for T {
     }
 }
 
-/// Implements the traits of pointers, at each depth from the implementation for the depth inside.
+/// Implements [`Pointee`] and [`SingleLayer`] for pointers. The implementation for one depth uses that for the depth
+/// below.
 macro_rules! pointers {
     ($($pointer:ident: $new:path;)*) => {$(
         pointers! { @ $pointer $new, 1 0 }
@@ -143,8 +144,9 @@ macro_rules! pointer_constants {
 
 pointer_constants! { Option Box Arc }
 
-/// The condition of `config` for an alias with a generic parameter of the network, which the derive cannot recognize.
-/// No type implements this trait, so that the compiler reports the alias.
+/// A bound that no type satisfies. The derive cannot tell whether an alias with a generic parameter of the network is a
+/// pointer or a tuple. If it is, its `config` is a generated function with this bound, and the compiler reports the
+/// alias.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is the definition of an alias with a generic parameter of the network",
     label = "write `{Self}` instead of the alias"

@@ -61,7 +61,8 @@ pub fn tie<'a>(vb: VarBuilder<'a>, name: &str, target: &str) -> VarBuilder<'a> {
 /// Replaces the tied parameter of the field `name` with the tensor at `target`, so that both share it.
 ///
 /// # Errors
-/// Fails if the network has no parameter `target`, the field has no such parameter, or the shapes differ.
+/// Fails if the network has no parameter `target`, if the field has no parameter named like the last part of `target`,
+/// or if the shapes differ.
 pub fn tie_after_build<M: Module>(network: &mut M, name: &str, target: &str) -> Result<()> {
     let leaf = target.rsplit('.').next().unwrap_or(target);
     let tied = join(name, leaf);

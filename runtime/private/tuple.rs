@@ -1,8 +1,8 @@
 //! Builds fields whose type may be an alias of a tuple.
 //!
-//! The derive cannot tell by the name of an alias whether several lists of arguments belong to the layers of a tuple,
-//! or are arguments of one layer that are tuples. The generated code therefore handles both cases. The type of the
-//! field selects the case that runs. In the code of the other case, [`Unused`] stands for the layers.
+//! Several parenthesized lists in an attribute can be the arguments of the layers of a tuple, or arguments of one layer
+//! that are tuples. The derive cannot tell which by the name of an alias, so the generated code handles both cases. The
+//! type of the field selects the case that runs. In the code of the other case, [`Unused`] stands for the layers.
 
 use std::borrow::Cow;
 

@@ -39,8 +39,8 @@ fn no_match<M: Module + ?Sized>(network: &M, what: &str, pattern: &str) -> Error
     Error::msg(format!("no {what} of {} matches {pattern:?}", network.kind()))
 }
 
-/// Replaces every parameter that has a path that matches `pattern`, under all paths of that parameter. Returns the
-/// number of replaced parameters.
+/// Replaces the parameters whose path matches `pattern`. If one path of a tied parameter matches, the parameter is
+/// replaced under all of its paths. Returns the number of replaced parameters.
 fn replace_parameters<M: Module + ?Sized>(
     network: &mut M,
     pattern: &str,

@@ -25,12 +25,12 @@ pub(crate) struct Matching {
 }
 
 impl Matching {
-    /// Compares a network with the selected tensors of a checkpoint, by name and shape. Tensors that the network
-    /// requested while it was built belong to it even if its registry does not list them.
+    /// Compares a network with the selected tensors of a checkpoint, by name and shape. `requested` has the tensors
+    /// that the network requested while it was built. They belong to it even if its registry does not list them.
     ///
     /// # Errors
-    /// Fails if tied names have different values, or if two names in the checkpoint become equal. Unless `partial` is
-    /// set, also fails if a tensor is missing, unexpected or mismatched, or if candle cannot represent it.
+    /// Fails if tied names have different values, or if renaming makes two names of the checkpoint equal. Unless
+    /// `partial` is set, also fails if a tensor is missing, unexpected or mismatched, or if candle cannot represent it.
     pub fn new<M: Module + ?Sized>(
         network: &M,
         requested: &StateDict,
@@ -42,7 +42,7 @@ impl Matching {
         let unregistered = requested.iter().filter(|(name, _)| !registered.contains(*name));
         entries.extend(unregistered.map(|(name, tensor)| Entry::unregistered(name, tensor)));
         let signature = signature(&entries);
-        let mut matching = Self::of(&entries, &signature, selection)?;
+        let mut matching = Self::without_wrapper(&entries, &signature, selection)?;
         let Self { report, conflicts, .. } = &matching;
         let is_complete = report.is_complete();
         if !partial {
@@ -50,6 +50,7 @@ impl Matching {
         }
         let fits = if partial { !report.loaded.is_empty() } else { is_complete };
         let advice = if fits { Vec::new() } else { advice(&entries, &signature, selection, report) };
+        // With `partial`, differences between the network and the checkpoint are not errors.
         let required = if partial { &LoadReport::default() } else { report };
         if !required.is_complete() || !conflicts.is_empty() {
             return Err(required.error(conflicts, &advice));
@@ -58,8 +59,8 @@ impl Matching {
         Ok(matching)
     }
 
-    /// Strips the wrapper around the network, and compares the network with the tensors.
-    fn of(entries: &[Entry<'_>], signature: &Signature, selection: &Selection) -> Result<Self> {
+    /// Strips the prefix of a wrapper from the names of the checkpoint, and compares the network with the tensors.
+    fn without_wrapper(entries: &[Entry<'_>], signature: &Signature, selection: &Selection) -> Result<Self> {
         let renamed = selection.renamed(wrapper(selection, signature), signature)?;
         let mut matching = Self::compare(entries, &renamed.state)?;
         matching.report.note_renamed(selection, renamed);
@@ -92,8 +93,8 @@ impl Matching {
         self.values.get(name)
     }
 
-    /// Copies the values into the network's tensors. Skips the tensors whose ids are in `settled`: they have their
-    /// values since the construction. If a conversion fails, the network is left unchanged.
+    /// Copies the values into the network's tensors. Skips the tensors whose ids are in `settled`: they already got
+    /// their values during the construction. If a conversion fails, the network is left unchanged.
     pub fn assign<M: Module + ?Sized>(&self, network: &mut M, settled: &HashSet<TensorId>) -> Result<()> {
         let values =
             |path: &str, tensor: &Tensor| self.values.get(path).filter(|_| !settled.contains(&tensor.id()));
@@ -111,8 +112,9 @@ impl Matching {
     }
 }
 
-/// Checks that candle can represent the tensors of the network in the checkpoint. If the checkpoint `is_complete`
-/// without these tensors, they are other tensors, which are unexpected.
+/// Checks that candle can represent the network's tensors in the checkpoint. If network and checkpoint otherwise have
+/// the same tensors (`is_complete`), a tensor that candle cannot represent is unexpected, and the check fails whatever
+/// its name is.
 fn check_supported(selection: &Selection, signature: &Signature, is_complete: bool) -> Result<()> {
     let wrapper = wrapper(selection, signature);
     selection.check_supported(|name| {
@@ -121,7 +123,7 @@ fn check_supported(selection: &Selection, signature: &Signature, is_complete: bo
     })
 }
 
-/// Returns ways to load more tensors than in `report`.
+/// Returns proposals for loading more tensors than in `report`, one line each.
 fn advice(
     entries: &[Entry<'_>],
     signature: &Signature,
@@ -129,7 +131,7 @@ fn advice(
     report: &LoadReport,
 ) -> Vec<String> {
     propose(selection, signature, report, &|selection| {
-        let matching = Matching::of(entries, signature, selection).ok()?;
+        let matching = Matching::without_wrapper(entries, signature, selection).ok()?;
         matching.conflicts.is_empty().then_some(matching.report)
     })
 }
@@ -157,13 +159,13 @@ struct TiedNames<'n, 'a> {
 }
 
 impl<'n, 'a> TiedNames<'n, 'a> {
-    /// Groups the names of `entries` by tensor.
+    /// Collects the names of each tensor.
     fn by_tensor(entries: &'n [Entry<'_>]) -> HashMap<TensorId, Self> {
-        let mut groups = HashMap::<_, Self>::new();
+        let mut tensors = HashMap::<_, Self>::new();
         for entry in entries {
-            groups.entry(entry.tensor.id()).or_default().names.push(&entry.path);
+            tensors.entry(entry.tensor.id()).or_default().names.push(&entry.path);
         }
-        groups
+        tensors
     }
 
     /// Returns `true` if the tensor must be reported as missing under `name`: `name` is its first name, and the state
@@ -172,7 +174,8 @@ impl<'n, 'a> TiedNames<'n, 'a> {
         self.names[0] == name && !self.names.iter().any(|name| state.contains_key(name))
     }
 
-    /// Records the values that the state dict has under `name`. Returns another name and `name` if their values differ.
+    /// Records the values that the state dict has under `name`. If they differ from the values found first, returns the
+    /// first name and `name`.
     fn add(&mut self, name: &'n str, values: &'a Tensor) -> Result<Option<(String, String)>> {
         let (first, expected) = *self.found.get_or_insert((name, values));
         let differ = first != name && !equal(expected, values)?;

@@ -112,8 +112,8 @@ impl BuildScope {
         self.replace(depth, Segment::Index(index));
     }
 
-    /// Ends a list: removes the index of its last element from the path. `depth` is the number of lists around the
-    /// elements of the list.
+    /// Ends a list: removes the index of its last element from the path. `depth` is the same as for the elements of the
+    /// list.
     pub fn leave(&self, depth: usize) {
         PATH.with_borrow_mut(|path| path.truncate(self.network_length + depth));
     }

@@ -139,13 +139,13 @@ impl Deferred {
     /// Returns the result in a layout that [`Operation::run`] selects. Runs the operation unless it has already run.
     pub(super) fn run(self, requested: Layout) -> Result<Value> {
         let stage = self.stage.into_inner().unwrap_or_else(PoisonError::into_inner);
-        stage.finish(requested, &self.path)
+        stage.into_result(requested, &self.path)
     }
 
     /// Runs the operation at the first call. Every call returns the same values, in the layout of the first call.
     pub(super) fn run_once(&self, requested: Layout) -> Result<Value> {
         let mut stage = self.stage();
-        let result = std::mem::replace(&mut *stage, Stage::Running).finish(requested, &self.path);
+        let result = std::mem::replace(&mut *stage, Stage::Running).into_result(requested, &self.path);
         *stage = Stage::Done(result.clone());
         result
     }
@@ -157,7 +157,7 @@ impl Deferred {
 
 impl Stage {
     /// Returns the result. Runs the operation unless it has already run.
-    fn finish(self, requested: Layout, path: &Path) -> Result<Value> {
+    fn into_result(self, requested: Layout, path: &Path) -> Result<Value> {
         match self {
             Self::Pending(operation) => operation.run(requested, path),
             Self::Running => Err(Error::msg("the kernel of this layer panicked").at(path)),
@@ -183,7 +183,7 @@ mod tests {
     use crate::scope::Scope;
 
     #[test]
-    fn a_panicked_kernel_is_an_error_at_its_layer() {
+    fn a_kernel_panic_becomes_an_error_with_the_path_of_the_layer() {
         let _network = Scope::enter("Net");
         let _layer = Scope::enter("conv");
         let deferred = Deferred {

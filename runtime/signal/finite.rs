@@ -25,8 +25,8 @@ thread_local! {
 /// own.
 pub(crate) const INPUT: &str = "the input";
 
-/// Runs `f` without fusion. A signal with a forbidden number fails. The error has the path of the layer that computed
-/// the signal, or the path [`INPUT`] outside of the network.
+/// Runs `f` without fusion. In `f`, a signal that contains a forbidden number fails. The error has the path of the
+/// layer that computed the signal, or the path [`INPUT`] if no layer computed it.
 pub(crate) fn forbid<T>(forbidden: Forbidden, f: impl FnOnce() -> T) -> T {
     with_value(&FORBIDDEN, Some(forbidden), || no_fusion(f))
 }

@@ -370,7 +370,7 @@ impl Signal {
         self.clone().map_elements("clamp", Unary::Clamp { min, max }, |_| Ok(()))
     }
 
-    /// Runs an operation on the tensor and the indices of `dims`.
+    /// Calls `operation` with the tensor and the indices of `dims`.
     fn along(
         &self,
         name: &'static str,

@@ -326,7 +326,7 @@ impl Signal {
 
 impl From<Tensor> for Signal {
     fn from(tensor: Tensor) -> Self {
-        // candle's operations panic on some empty views, so give them a new storage.
+        // candle's operations panic on some empty views, so give an empty tensor a new storage.
         let checked = with_new_storage_if_empty(tensor).map_err(Error::from).and_then(|tensor| {
             finite::check(&tensor)?;
             Ok(tensor)

@@ -24,7 +24,7 @@ pub(crate) struct Normalization {
 }
 
 /// A batch norm in evaluation mode whose input is channel-blocked, with the activation that is fused into the norm. The
-/// channel-blocked kernels support the scale and the shift.
+/// channel-blocked kernels must support the scale and the shift.
 #[derive(Clone)]
 pub(crate) struct BlockedNormalization {
     pub input: Arc<BlockedTensor>,

@@ -54,7 +54,7 @@ fn combine(op: Binary, a: Signal, b: Signal) -> Result<Signal> {
         (true, true) => (a, b),
         (false, false) => return Ok(combine_tensors(op, a, b)),
     };
-    if !(broadcast_blocked(&a, &b) && a.can_be_blocked_operand() && b.can_be_blocked_operand()) {
+    if !(can_broadcast_blocked(&a, &b) && a.can_be_blocked_operand() && b.can_be_blocked_operand()) {
         return Ok(combine_tensors(op, a, b));
     }
     let (a, b) = (a.into_blocked()?, b.into_blocked()?);
@@ -67,7 +67,7 @@ fn combine(op: Binary, a: Signal, b: Signal) -> Result<Signal> {
 }
 
 /// Returns `true` if the channel-blocked kernels can broadcast the shapes of two signals.
-fn broadcast_blocked(a: &Signal, b: &Signal) -> bool {
+fn can_broadcast_blocked(a: &Signal, b: &Signal) -> bool {
     let dims = |x: &Signal| x.dims().ok().and_then(|dims| <[usize; 4]>::try_from(dims).ok());
     dims(a).zip(dims(b)).is_some_and(|(a, b)| blocked::broadcast(a, b).is_some())
 }
@@ -165,14 +165,14 @@ fn divide_by(name: &'static str, x: Signal, number: f64) -> Signal {
 }
 
 /// Divides a number by each element.
-fn divide(name: &'static str, number: f64, x: Signal) -> Signal {
+fn divide_number_by(name: &'static str, number: f64, x: Signal) -> Signal {
     x.map_elements(name, Unary::Quotient { numerator: number }, check_float)
 }
 
 /// Implements an operator for `signal ∘ number` as `$left` and for `number ∘ signal` as `$right`.
 macro_rules! scalar {
     ($($trait:ident $method:ident |$x:ident, $n:ident| $left:expr, $right:expr;)*) => {$(
-        // With a single generic implementation, the compiler infers the type of `x * 2.0` before that of the literal.
+        // Generic over all numbers, so that the compiler knows the type of `x * 2.0` before it infers that of `2.0`.
         impl<N: Number> $trait<N> for Signal {
             type Output = Signal;
             fn $method(self, number: N) -> Signal {
@@ -213,7 +213,7 @@ scalar! {
     Add add |x, n| affine("add", x, 1., n), affine("add", x, 1., n);
     Sub sub |x, n| affine("subtract", x, 1., -n), affine("subtract", x, -1., n);
     Mul mul |x, n| affine("multiply", x, n, 0.), affine("multiply", x, n, 0.);
-    Div div |x, n| divide_by("divide", x, n), divide("divide", n, x);
+    Div div |x, n| divide_by("divide", x, n), divide_number_by("divide", n, x);
 }
 
 /// Implements `x += y` as `x = x + y`.

@@ -24,9 +24,9 @@ pub(crate) enum Fallback {
 
 /// Provides the tensors of a checkpoint to the construction of a network.
 ///
-/// The names of the network are not known before the end of the construction, and neither is the prefix of a wrapper in
-/// the names of the checkpoint. Until then, a tensor has the values that the checkpoint most likely has for it.
-/// [`settle`](Self::settle) corrects them.
+/// The names of all tensors of the network are known only after the construction, and so is the prefix that a wrapper
+/// adds to the names in the checkpoint. During the construction, each tensor gets the values that the checkpoint most
+/// likely has for it. [`settle`](Self::settle) corrects wrong values.
 #[derive(Clone)]
 pub(crate) struct Checkpoint(Arc<Shared>);
 
@@ -49,7 +49,7 @@ struct Request {
     name: String,
     tensor: Tensor,
     init: Init,
-    /// The tensor of the checkpoint whose values it has.
+    /// The tensor of the checkpoint from which `tensor` got its values, or `None` for the [`Fallback`].
     source: Option<TensorId>,
 }
 
@@ -71,8 +71,9 @@ impl Checkpoint {
         self.lock().requested.clone()
     }
 
-    /// Gives each requested tensor the values that `values` returns for its name, or its initial values for `None`.
-    /// Returns the ids of the requested tensors with values of the checkpoint.
+    /// Gives each requested tensor the values that `values` returns for its name. If `values` returns `None`, replaces
+    /// wrong values of the checkpoint with the tensor's initial values. Returns the ids of the requested tensors for
+    /// which `values` returned values.
     ///
     /// # Errors
     /// Fails if values cannot be converted to the dtype and device of the tensor.

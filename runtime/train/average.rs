@@ -13,7 +13,7 @@ const UPDATES: &str = "n_averaged";
 /// The prefix of the averaged network in the state dict of an average.
 const PREFIX: &str = "module.";
 
-/// How an [`AveragedModel`] weights the values of each update: [`Exponential`] or [`Equal`].
+/// How an [`AveragedModel`] weights the values of each update. [`Exponential`] and [`Equal`] implement it.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -160,7 +160,8 @@ pub struct AveragedModel<M, W> {
 }
 
 impl<M: Module> Ema<M> {
-    /// Creates the exponential moving average of `network`. The average begins with its current weights.
+    /// Creates the exponential moving average of `network`. Until the first update, the average has the current
+    /// weights.
     ///
     /// # Errors
     /// Fails if `decay` is not between 0 and 1, or if a tensor cannot be copied.
@@ -175,7 +176,8 @@ impl<M: Module> Ema<M> {
 }
 
 impl<M: Module> Swa<M> {
-    /// Creates the mean of the weights of `network`, which begins with its current weights.
+    /// Creates the mean of the weights of `network` over all updates. Until the first update, the mean has the current
+    /// weights, which do not count in the mean of the updates.
     ///
     /// # Errors
     /// Fails if a tensor cannot be copied.
@@ -237,7 +239,7 @@ impl<M: Module, W: Weighting> AveragedModel<M, W> {
         Ok(())
     }
 
-    /// Copies the average into `network`, which keeps its storage of trainable parameters.
+    /// Copies the average into `network`. The trainable parameters of `network` keep their storage.
     ///
     /// # Errors
     /// Fails, and changes nothing, if the tensors of `network` have other names or shapes than those of the average.
@@ -342,7 +344,7 @@ fn check_same_dtypes(average: &StateDict, network: &StateDict) -> Result<()> {
 fn blend(average: &Tensor, value: &Tensor, share: f64) -> Result<Tensor> {
     let old = average.detach();
     let value = value.to_device(old.device())?.to_dtype(old.dtype())?;
-    // The kernel computes the formula, which is not an exact copy if `share` is 1.
+    // If `share` is 1, the kernel would return a rounded copy of `value`.
     if share != 1. && average.is_variable() && descent::cuda::supports(&[&old]) {
         descent::cuda::blend(&old, &value, share)?;
         return Ok(average.clone());
@@ -360,6 +362,6 @@ fn blend(average: &Tensor, value: &Tensor, share: f64) -> Result<Tensor> {
         candle_core::Var::from_tensor(average)?.set(&blended)?;
         return Ok(average.clone());
     }
-    // `copy`, because the network keeps `value`.
+    // `copy`, because `value` may share its storage with the network.
     Ok(if share == 1. { blended.copy()? } else { blended })
 }

@@ -104,7 +104,7 @@ pub struct ClipGradNorm {
 }
 
 impl ClipGradNorm {
-    /// Creates clipping of the L2 norm to `max_norm`.
+    /// Creates settings that limit the L2 norm to `max_norm`.
     pub fn new(max_norm: f64) -> Self {
         Self { max_norm, norm_type: 2., error_if_nonfinite: false }
     }
@@ -163,7 +163,8 @@ impl ClipGradNorm {
         Ok(norm)
     }
 
-    /// Returns the norm of each gradient. Reads all norms from the device at once.
+    /// Returns the norm of each gradient. Reads all norms from the device at once if they have the same device and
+    /// dtype.
     fn norms(&self, parameters: &[&(String, Var)], grads: &GradStore) -> Result<Vec<f64>> {
         let gradients = parameters.iter().filter_map(|(_, var)| grads.get(var));
         let norms = gradients.map(|gradient| self.norm(&gradient.detach())).collect::<Result<Vec<_>>>()?;

@@ -51,7 +51,7 @@ pub struct Evaluation {
 }
 
 impl Evaluation {
-    /// Returns the value of a metric by name. `loss` and, without a metric of that name, `accuracy` are the fields.
+    /// Returns the value of the metric `name`. Without such a metric, `loss` and `accuracy` name the fields.
     pub fn value(&self, name: &str) -> Option<f64> {
         let field = match name {
             LOSS => Some(self.loss),

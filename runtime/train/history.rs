@@ -27,9 +27,11 @@ use super::trainer::Monitor;
 pub struct EpochReport {
     /// The epoch number, starting at 1.
     pub epoch: usize,
-    /// Loss and accuracy on the training batches, each measured before the optimizer step of that batch.
+    /// The loss, the accuracy and the metrics on the training batches, computed before the optimizer step of each
+    /// batch.
     pub train: Evaluation,
-    /// Loss and accuracy on the validation data after the epoch, or `None` without validation data.
+    /// The loss, the accuracy and the metrics on the validation data after the epoch, or `None` without validation
+    /// data.
     pub valid: Option<Evaluation>,
     /// The learning rate of the epoch's last step, for the parameters in no [group](crate::train::Optimizer::group).
     pub learning_rate: f64,
@@ -45,8 +47,8 @@ impl EpochReport {
         self.valid.as_ref().unwrap_or(&self.train).loss
     }
 
-    /// Returns a value of the validation or, without validation data, of the training by name: `loss`, `accuracy`, or
-    /// the name of a [metric](super::Trainer::metric).
+    /// Returns a value by name: `loss`, `accuracy`, or the name of a [metric](super::Trainer::metric). The value is
+    /// that of the validation or, without validation data, that of the training.
     pub fn value(&self, name: &str) -> Option<f64> {
         self.valid.as_ref().unwrap_or(&self.train).value(name)
     }

@@ -61,14 +61,13 @@ fn convert(tensor: &Tensor, dtype: DType) -> Result<Tensor> {
     if tensor.dtype().is_float() { Ok(tensor.to_dtype(dtype)?) } else { Ok(tensor.clone()) }
 }
 
-/// Returns a network that computes in `dtype` and has the gradients of `network`, for one forward and backward pass in
-/// mixed precision.
+/// Returns a copy of `network` that computes in `dtype`, for one forward and backward pass in mixed precision.
 ///
-/// Its floating-point parameters are those of `network`, converted to `dtype`. The gradients of the conversions are
-/// gradients of the original parameters, in their dtype, so an optimizer updates parameters in f32. Buffers, such as
-/// running statistics, are shared and keep their dtype. Convert the input with `to_dtype(dtype)`, and the output to f32
-/// before the loss. Unlike PyTorch's `autocast`, the network also computes in `dtype` between its matrix products;
-/// norms, softmax and losses use f32 internally.
+/// The floating-point parameters of the copy are those of `network`, converted to `dtype`. The conversions belong to
+/// candle's graph: the backward pass returns the gradients of the original parameters, in the dtype of the parameters,
+/// so an optimizer updates the parameters in f32. Buffers, such as running statistics, are shared and keep their dtype.
+/// Convert the input with `to_dtype(dtype)`, and the output to f32 before the loss. Unlike PyTorch's `autocast`, the
+/// network also computes in `dtype` between its matrix products; norms, softmax and losses use f32 internally.
 ///
 /// ```
 /// use sconce::prelude::*;

@@ -11,15 +11,15 @@ use crate::{Error, Result};
 
 use super::optim::read_scalar;
 
-/// The keys of the state.
+// The keys of the state.
 const SCALE: &str = "scale";
 const GOOD_STEPS: &str = "good_steps";
 
 /// Scales losses so that small gradients do not become 0 in f16, like `torch.amp.GradScaler` (Micikevicius et al.,
 /// "Mixed Precision Training", 2018).
 ///
-/// A step with a gradient that is not finite must be skipped. [`update`](Self::update) then halves the scale, and
-/// doubles it after 2,000 steps without such a gradient.
+/// The caller must skip a step with a gradient that is not finite. [`update`](Self::update) then halves the factor by
+/// which the losses are multiplied. It doubles the factor after 2,000 steps in succession with finite gradients.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -160,7 +160,7 @@ impl GradScaler {
         self.good_steps += 1;
         if self.good_steps >= self.growth_interval {
             self.good_steps = 0;
-            // PyTorch's scale is an f32.
+            // As in PyTorch, where the factor is an f32, it does not exceed the range of f32.
             let grown = self.factor * self.growth;
             self.factor = if grown <= f64::from(f32::MAX) { grown } else { self.factor };
         }

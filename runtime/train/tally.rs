@@ -31,7 +31,7 @@ fn scalar_tensor(loss: &Tensor) -> Result<Tensor> {
 #[derive(Default)]
 pub(super) struct Tally {
     loss: Mean,
-    /// The numbers of correct elements and of elements, if the targets are class indices.
+    /// The number of correct elements and of elements that are not ignored, if the targets are class indices.
     correct: Option<[f64; 2]>,
     examples: usize,
     unread: Vec<Unread>,
@@ -56,8 +56,8 @@ impl Tally {
     /// The number of batches whose values are read from a GPU together.
     const BATCHES_PER_READ: usize = 32;
 
-    /// Adds a batch with its output and target. May read the values of this batch and of earlier ones from the device,
-    /// and returns the losses that it read, in the order of the batches.
+    /// Adds a batch. `compared` is its output and its target. May read the values of this batch and of earlier ones
+    /// from the device, and returns the losses that it read, in the order of the batches.
     pub(super) fn add<O: 'static, T: 'static>(
         &mut self,
         batch: usize,
@@ -113,8 +113,8 @@ impl Tally {
         Ok(losses)
     }
 
-    /// Returns the values read so far: the sum and the weight of the losses, the number of examples, and the numbers of
-    /// correct elements and of elements, if there are any.
+    /// Returns the values read so far: the sum of the losses and their total weight, the number of examples, and, if
+    /// the targets are class indices, the number of correct elements and of elements that are not ignored.
     pub(super) fn state(&self) -> Vec<f64> {
         let correct = self.correct.iter().flatten().copied();
         self.loss.state().into_iter().chain([self.examples as f64]).chain(correct).collect()
@@ -146,15 +146,15 @@ impl Tally {
     }
 }
 
-/// Returns logits `[batch, classes, …]` and class indices `[batch, …]` if the output and the target are such tensors.
+/// Returns the output and the target if they are logits `[batch, classes, …]` and class indices `[batch, …]`.
 fn class_logits<'a, O: 'static, T: 'static>(
     output: &'a O,
     target: &'a T,
 ) -> Option<(&'a Tensor, &'a Tensor)> {
     let logits = (output as &dyn Any).downcast_ref::<Tensor>()?;
     let classes = (target as &dyn Any).downcast_ref::<Tensor>()?;
-    let match_shapes = classes.dtype().is_int() && class_count(logits.dims(), classes.dims()).is_some();
-    match_shapes.then_some((logits, classes))
+    let shapes_match = classes.dtype().is_int() && class_count(logits.dims(), classes.dims()).is_some();
+    shapes_match.then_some((logits, classes))
 }
 
 #[cfg(test)]

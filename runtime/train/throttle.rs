@@ -10,7 +10,7 @@ pub(super) struct Throttle {
 }
 
 impl Throttle {
-    /// The time that passes between two runs, as a multiple of the duration of the first.
+    /// The minimum pause after a run, as a multiple of the duration of the run.
     const PAUSE: u32 = 50;
 
     pub fn new(interval: Duration) -> Self {

@@ -12,7 +12,7 @@ use sconce::prelude::*;
 use sconce::{Visitor, VisitorMut};
 
 use crate::common::{Rng, config, fail};
-use crate::engines::{CPU, Directory, built, check, values};
+use crate::loading::{CPU, Directory, built, check, values};
 
 #[derive(Module)]
 #[module(forward = |x| head(embed(x)))]
@@ -99,13 +99,16 @@ fn random(network: &impl Network, seed: u64) -> StateDict {
     tensors.collect()
 }
 
-/// A modification of a checkpoint. A number selects a tensor.
+/// A modification of a checkpoint. A `usize` selects the tensor to modify.
 #[derive(Clone, Debug)]
 enum Damage {
     Remove(usize),
     Reshape(usize),
+    /// Changes the values.
     Replace(usize),
+    /// Converts the values to f16. Changes them if they are not floats.
     Round(usize),
+    /// Adds a tensor with an unknown name.
     Add,
     /// Adds a tensor in the module with this number.
     AddModule(usize),
@@ -178,7 +181,7 @@ fn damage(state: &mut StateDict, damage: &Damage) -> Result<()> {
 
 fn check_damaged<C: Config>(new: impl Fn() -> C, seed: u64, damages: &[Damage]) -> Result<()> {
     let mut state = random(&new().init(&CPU)?, seed);
-    damages.iter().try_for_each(|one| damage(&mut state, one))?;
+    damages.iter().try_for_each(|kind| damage(&mut state, kind))?;
     let directory = Directory::new();
     check(new, &directory.file(&state))?.map(|_| ()).or(Ok(()))
 }
@@ -319,7 +322,7 @@ fn a_batch_norm_loads_without_num_batches_tracked() -> Result<()> {
     Ok(())
 }
 
-/// A layer whose constructor loads two tensors, of which `visit` reports only `shown`.
+/// A layer whose constructor loads two tensors. `visit` reports only `shown`.
 struct Hidden {
     shown: Tensor,
     hidden: Tensor,

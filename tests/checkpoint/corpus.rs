@@ -116,15 +116,15 @@ fn tensors_with_large_metadata_are_errors() {
 #[test]
 fn containers_that_share_their_items_take_linear_time() {
     const COUNT: usize = 1 << 15;
-    // The length of the file limits the memory of its objects.
+    // The reader limits the memory of a file's objects by its length, so a long string makes the file long enough.
     let padding = [&b"\x80\x02T\0\0\0\x01"[..], &b" ".repeat(1 << 24), b"0"].concat();
     // Many keys for one dictionary without tensors. Searching it once per key would take quadratic time.
     let shared = [&b"}q\x01("[..], &b"K\x01N".repeat(COUNT), b"u0"].concat();
     let dictionaries = [&padding[..], &shared, b"}(", &b"K\x01h\x01".repeat(COUNT), b"u."].concat();
-    // Many sets of one list.
+    // Many sets, all built from one list.
     let list = [&b"]q\x01("[..], &b"K\x01".repeat(60), b"e0c__builtin__\nset\nq\x020"].concat();
     let sets = [&padding[..], &list, b"](", &b"h\x02h\x01\x85R".repeat(COUNT), b"e."].concat();
-    // Many objects with the attributes of one module.
+    // Many objects that share one dictionary of attributes.
     let attributes = [&b"}q\x01("[..], &b"K\x01N".repeat(COUNT), b"U\x08_modulesNu0"].concat();
     let object = b"c__main__\nNet\n)\x81h\x01b0";
     let objects = [&padding[..], &attributes, &object.repeat(COUNT / 4), b"}."].concat();

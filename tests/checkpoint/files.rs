@@ -132,12 +132,12 @@ fn invalid_pickles_are_errors_with_a_reason() {
         (b"\x80\x02S'a\n.", "expected a quoted string"),
         (b"\x80\x02z", "expected an opcode of a pickle, found 0x7a (`z`)"),
         (b"\x80\x02(o.", "an object has no class"),
-        (b"\x80\x02g1x\n.", "the index of a memo"),
+        (b"\x80\x02g1x\n.", "an index into the memo"),
         (b"\x80\x06.", "protocol 0 to 5, found 6"),
         (b"\x80\x02.", "empty stack"),
         (b"\x80\x02}(0.", "empty stack"),
         (b"\x80\x02u.", "pops a mark that it has not set"),
-        (b"\x80\x02h\x07.", "memo 7, which it has not stored"),
+        (b"\x80\x02h\x07.", "entry 7 of the memo, which it has not stored"),
         (b"\x80\x02X\xff\xff\xff\xffab", "expected 4294967295 more bytes"),
         (b"\x80\x04\x8d\xff\xff\xff\xff\xff\xff\xff\xffab", "expected 18446744073709551615 more bytes"),
         (b"\x80\x02X\x02\0\0\0\xff\xfe.", "found a string"),
@@ -174,7 +174,7 @@ fn a_view_beyond_its_storage_is_an_error_that_states_its_shape() {
 #[test]
 fn a_deeply_nested_pickle_does_not_overflow_the_stack() {
     let nested = [&b"\x80\x02"[..], &b"]".repeat(3 << 20), b"."].concat();
-    assert!(message(read_bytes(&legacy(&nested))).contains("more memory than the file's length allows"));
+    assert!(message(read_bytes(&legacy(&nested))).contains("more memory than the limit of"));
     let wrapped = [&b"\x80\x02)"[..], &b"\x85".repeat(1 << 14), b"."].concat();
     assert!(message(read_bytes(&legacy(&wrapped))).contains("found a tuple"));
 }
@@ -220,7 +220,7 @@ proptest! {
 
         let again = read(&path, &Device::Cpu)?;
         let mut order: Vec<_> = state.iter().collect();
-        // A written file begins with the tensors that have the largest elements.
+        // A written file begins with the tensors whose elements have the most bytes.
         order.sort_by_key(|(_, tensor)| std::cmp::Reverse(tensor.dtype().size_in_bytes()));
         // In a written file, a tensor without elements may have any position among the other tensors.
         order.retain(|(_, tensor)| tensor.elem_count() > 0);

@@ -172,7 +172,7 @@ fn the_memory_limit_can_be_set() -> Outcome {
 }
 
 #[test]
-fn long_metadata_needs_no_limit() -> Outcome {
+fn long_metadata_needs_no_higher_limit() -> Outcome {
     // Training scripts store their configuration as one string of JSON, with escaped quotes.
     let settings = r#"\"rate\": 0.1, "#.repeat(150_000);
     let file = with_metadata(&format!(r#"{{"settings": "{settings}"}}"#));

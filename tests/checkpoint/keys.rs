@@ -7,8 +7,10 @@ use sconce::prelude::*;
 use crate::common::message;
 use crate::inputs::golden_checkpoint;
 
-/// The first weight of the state dict that `make_layouts.py` calls `state`, and of `other`.
+/// The first element of the weight in the state dict that `make_layouts.py` calls `state`.
 const STATE: f32 = 0.;
+
+/// The first element of the weight in the state dict that `make_layouts.py` calls `other`.
 const OTHER: f32 = 10.;
 
 fn with_key(file: &str, key: &str) -> Result<StateDict> {
@@ -31,10 +33,10 @@ fn a_tensor_beside_a_state_dict_is_ambiguous() -> Result<()> {
     }
     assert_eq!(with_key("keys_beside_tensor.pt", "")?.keys().collect::<Vec<_>>(), ["step"]);
     assert_eq!(first_weight(&with_key("keys_beside_tensor.pt", "net")?)?, STATE);
-    // A network tells which dictionary is the right one.
+    // Only the dictionary `net` fits the network, so the error proposes its key.
     let error = message(Linear::config(3, 2).load(&path, &Device::Cpu));
     assert!(error.contains(r#"add `.key("net")` to the `Load` to load all 2 tensors"#), "{error}");
-    // The extra state of a module is no other state dict.
+    // The extra state of a module does not count as a second state dict.
     assert_eq!(first_weight(&read(golden_checkpoint("keys_extra_state.pt"), &Device::Cpu)?)?, STATE);
     Ok(())
 }

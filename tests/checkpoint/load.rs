@@ -123,7 +123,7 @@ fn a_partial_load_keeps_the_initial_values_of_tensors_that_it_does_not_load() ->
     }
     assert_eq!(other.trainable_parameters().len(), 6);
 
-    // An existing network keeps the values of those tensors whose shapes differ from the file's.
+    // An existing network keeps its own values in tensors whose shapes differ from those in the file.
     let mut third = Net::new(7, &Device::Cpu)?;
     let own = parameter(&third, "head.weight");
     assert_eq!(third.load_with(Load::new(&path).partial())?, report);
@@ -230,8 +230,8 @@ fn metadata_is_saved_with_the_network() -> Outcome {
     ] {
         assert_eq!(actual.get(key).map(String::as_str), Some(value));
     }
-    for twice in ["network", "format", "sconce_version"] {
-        assert!(message(net.save_with(Save::new(&path).metadata([(twice, "x")]))).contains(twice));
+    for reserved in ["network", "format", "sconce_version"] {
+        assert!(message(net.save_with(Save::new(&path).metadata([(reserved, "x")]))).contains(reserved));
     }
     let twice = Save::new(&path).metadata([("a", "1"), ("a", "2")]);
     assert!(message(net.save_with(twice)).contains("`a`"));

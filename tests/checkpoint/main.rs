@@ -6,12 +6,12 @@ mod archive;
 #[path = "../common/mod.rs"]
 mod common;
 mod corpus;
-mod engines;
 mod files;
 mod formats;
 mod inputs;
 mod keys;
 mod load;
+mod loading;
 mod modules;
 mod objects;
 mod proposals;

@@ -74,7 +74,8 @@ fn a_torchscript_archive_is_read_as_its_state_dict() -> Outcome {
     assert_eq!(expected.len(), read(golden_checkpoint("whole_state.pt"), &Device::Cpu)?.len() + 3);
     check_same(&read(golden_checkpoint("script.pt"), &Device::Cpu)?, &expected, "")?;
 
-    // Without the source, all tensors count, including `plain`.
+    // Without its source code, the archive does not say which tensors are in the state dict, so all are read, including
+    // the plain attribute `first.plain`.
     let state = read(golden_checkpoint("script_without_source.pt"), &Device::Cpu)?;
     assert_eq!(state.len(), expected.len() + 3);
     assert!(expected.keys().all(|name| state.contains_key(name)) && state.contains_key("first.plain"));
@@ -94,7 +95,7 @@ fn modules_in_each_other_take_bounded_time() {
     let error = message(readers::any(&legacy(&object)));
     assert!(error.contains("too many paths"), "{error}");
 
-    // The same dictionary of attributes for every module.
+    // Here, all modules share one dictionary of attributes.
     let attributes = [&b"}(U\x08_modules}"[..], &b"U\x01xN".repeat(1 << 12), b"uq\x02"].concat();
     let modules = [&b"U\x01a"[..], class, b")\x81h\x02b"].concat().repeat(1 << 12);
     let object = [&b"\x80\x02"[..], &attributes, class, b")\x81}U\x08_modules}(", &modules, b"usb."].concat();

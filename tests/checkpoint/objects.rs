@@ -18,7 +18,7 @@ fn skipped(file: &str) -> Result<Vec<String>, Box<dyn std::error::Error>> {
     Ok(skipped.iter().map(ToString::to_string).collect())
 }
 
-/// Checks the state dict that `make_objects.py` counts.
+/// Checks that the file has the state dict of a linear layer that `make_objects.py` fills with consecutive numbers.
 fn check_linear(file: &str) -> Outcome {
     let state = read(golden_checkpoint(file), &Device::Cpu)?;
     assert_eq!(format!("{state:?}"), r#"{"weight": F32 [2, 3], "bias": F32 [2]}"#, "{file}");
@@ -199,7 +199,7 @@ fn lists_of_skipped_objects_are_bounded() -> Outcome {
     let (skipped, _) = readers::skipped(&legacy(object))?;
     assert_eq!(skipped[1].to_string(), "x.1: collections.deque");
 
-    // A long list keeps the objects among its numbers, and their positions.
+    // In a long list of numbers, only the objects among them are listed, with their positions.
     let numbers = |count: usize| b"K\x07".repeat(count);
     let part = &b"ccollections\ndeque\n)R"[..];
     let object =

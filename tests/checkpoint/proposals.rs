@@ -4,10 +4,11 @@ use std::path::Path;
 
 use sconce::prelude::*;
 
-use crate::engines::{CPU, Directory, built};
+use crate::loading::{CPU, Directory, built};
 use crate::wrapped::{Net, net_state, new, with_prefix};
 
-/// Returns the advice of a strict load, and checks that a partial load without any tensor gives it as a warning.
+/// Returns the calls that the error of a strict load proposes. If a partial load loads no tensor, checks that its
+/// warnings propose the same calls.
 #[track_caller]
 fn advice(state: &StateDict) -> Vec<String> {
     let directory = Directory::new();
@@ -77,7 +78,7 @@ fn an_error_proposes_the_calls_that_load_the_checkpoint() -> Result<()> {
     for (state, expected) in cases {
         assert_eq!(advice(&state), expected);
     }
-    // The proposed prefix continues the requested one.
+    // The proposed prefix begins with the requested one.
     let directory = Directory::new();
     let path = directory.file(&with(with_prefix("a.b.", &state), "a.c.weight")?);
     let error = built(new(), &Load::new(&path).prefix("a.")).expect_err("expected an error");
@@ -95,7 +96,7 @@ fn an_error_proposes_the_key_of_another_state_dict() -> Result<()> {
     Ok(())
 }
 
-/// A network into whose part a checkpoint of this part can be loaded.
+/// A network that contains [`Net`], so that a checkpoint of `Net` fits its field `part`.
 #[derive(Module)]
 #[module(forward = |x| head(part(x)))]
 struct Whole {

@@ -7,7 +7,7 @@ use safetensors::tensor::TensorView;
 use sconce::prelude::*;
 
 use crate::common::message;
-use crate::engines::{CPU, Directory, built};
+use crate::loading::{CPU, Directory, built};
 
 /// A network with the tensors `layers.0.weight`, `layers.0.bias`, `layers.1.weight`, …
 #[derive(Module)]
@@ -44,10 +44,10 @@ fn a_long_report_fits_on_a_screen_and_counts_the_rest() -> Result<()> {
     assert_eq!((report.missing.len(), report.unexpected.len(), report.mismatched.len()), (58, 100, 1));
     let text = report.to_string();
     assert!(text.starts_with("loaded 1, missing 58, unexpected 100, mismatched 1\n"), "{text}");
-    // The kinds share the 18 rows: one is mismatched.
+    // The three kinds share 18 rows: 1 is mismatched, 9 are missing and 8 are unexpected.
     let rest = "\n… and 49 more missing, 92 more unexpected";
     assert!(text.ends_with(rest) && text.lines().count() == 20, "{text}");
-    // The error has the same rows, and the calls that would succeed.
+    // The error has the same rows, and proposes the call that would succeed.
     let rows = &text[text.find('\n').expect("the report has rows")..];
     assert!(
         error.contains(": 58 missing, 100 unexpected, 1 mismatched\n") && error.contains(rows),
@@ -96,7 +96,7 @@ fn one_row_stands_for_all_names_without_a_prefix() -> Result<()> {
 }
 
 #[test]
-fn names_of_any_length_and_content_are_printed_on_a_line() -> Result<()> {
+fn names_of_any_length_and_content_are_printed_on_one_line() -> Result<()> {
     let long = format!("{}é", "a.".repeat(5000));
     let state = StateDict::from_iter([(long.as_str(), ones(&[1])?), ("new\nline\u{1b}[2J", ones(&[1; 60])?)]);
     let (report, error) = outcomes(1, &state);
@@ -111,7 +111,7 @@ fn names_of_any_length_and_content_are_printed_on_a_line() -> Result<()> {
     Ok(())
 }
 
-/// Loads a file with zeros of these names, dtypes and shapes into a `Linear` with 2 inputs and 1 output.
+/// Loads a file with tensors of zeros, given by name, dtype and shape, into a `Linear` with 2 inputs and 1 output.
 fn load_linear(tensors: &[(&str, Dtype, &[usize])], partial: bool) -> Result<LoadReport> {
     let views = tensors.iter().map(|&(name, dtype, shape)| {
         let length = shape.iter().product::<usize>() * dtype.bitsize() / 8;
@@ -136,7 +136,7 @@ fn load_linear(tensors: &[(&str, Dtype, &[usize])], partial: bool) -> Result<Loa
 fn tensors_that_candle_cannot_represent_are_errors_or_skipped() -> Result<()> {
     const WEIGHT: (&str, Dtype, &[usize]) = ("weight", Dtype::F32, &[1, 2]);
     const BIAS: (&str, Dtype, &[usize]) = ("bias", Dtype::F32, &[1]);
-    // A tensor of the network, and one beside the tensors of the network.
+    // The tensor of dtype C64 has the name of a parameter, or is an additional tensor.
     for tensors in
         [[WEIGHT, ("bias", Dtype::C64, &[1])].as_slice(), &[WEIGHT, BIAS, ("spectrum", Dtype::C64, &[1])]]
     {
@@ -149,7 +149,7 @@ fn tensors_that_candle_cannot_represent_are_errors_or_skipped() -> Result<()> {
         assert_eq!((report.loaded.len(), report.missing.len()), (tensors.len() - 1, 3 - tensors.len()));
         assert_eq!(report.skipped[0].to_string(), format!("{name}: C64 tensor"));
     }
-    // A tensor beside the network.
+    // A tensor outside the prefix of a wrapped network is skipped even in a strict load.
     let wrapped =
         [("net.weight", WEIGHT.1, WEIGHT.2), ("net.bias", BIAS.1, BIAS.2), ("window", Dtype::C64, &[1])];
     let report = load_linear(&wrapped, false)?;

@@ -16,7 +16,7 @@ use crate::values::{any_tensor, assert_same, bits, names};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
-/// Returns the tensor `[0, 1, 2, …]`, modulo 100.
+/// Returns a tensor of the numbers 0, 1, 2, …, modulo 100.
 fn counted(dtype: DType, shape: &[usize]) -> sconce::Result<Tensor> {
     let count: usize = shape.iter().product();
     let values: Vec<f32> = (0..count).map(|i| (i % 100) as f32).collect();
@@ -171,7 +171,8 @@ proptest! {
     }
 }
 
-/// Decodes a finite and not negative `F8E4M3` by counting: the numbers of a binade are equally spaced.
+/// Decodes a finite, non-negative `F8E4M3` number as the sum of the gaps between all numbers from 0 to it. Within a
+/// binade, the numbers are equally spaced.
 fn from_f8e4m3(bits: u8) -> f32 {
     (0..bits).map(|smaller| 2_f32.powi(i32::from(smaller.max(8) / 8) - 10)).fold(0., |sum, gap| sum + gap)
 }
@@ -208,7 +209,7 @@ fn a_value_that_would_become_infinite_is_an_error() -> Outcome {
 }
 
 #[test]
-fn options_and_names_that_a_format_lacks_are_errors() -> Outcome {
+fn options_and_names_that_a_format_does_not_support_are_errors() -> Outcome {
     let directory = tempfile::tempdir()?;
     let path = |file: &str| directory.path().join(file);
     let one = Tensor::ones(1, DType::F32, &Device::Cpu)?;

@@ -21,7 +21,8 @@ pub fn assert_same(one: &Tensor, other: &Tensor, name: &str) {
     assert_eq!(bits(one), bits(other), "{name}");
 }
 
-const STORED: [DType; 10] = [
+/// The dtypes of [`any_tensor`].
+const DTYPES: [DType; 10] = [
     DType::U8,
     DType::U32,
     DType::I16,
@@ -37,7 +38,7 @@ const STORED: [DType; 10] = [
 /// Generates tensors of every dtype with up to four dimensions, some of them views.
 pub fn any_tensor() -> impl Strategy<Value = Tensor> {
     let shape = prop::collection::vec(0usize..5, 0..=4);
-    (prop::sample::select(&STORED[..]), shape, any::<bool>(), any::<bool>()).prop_map(
+    (prop::sample::select(&DTYPES[..]), shape, any::<bool>(), any::<bool>()).prop_map(
         |(dtype, shape, transposed, narrowed)| {
             let elements: usize = shape.iter().product();
             let values = (0..elements).map(|i| (i % 100) as f32).collect::<Vec<_>>();

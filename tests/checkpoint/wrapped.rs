@@ -2,7 +2,7 @@
 
 use sconce::prelude::*;
 
-use crate::engines::CPU;
+use crate::loading::CPU;
 
 #[derive(Module)]
 #[module(args(outputs: usize), forward = |x| bn(fc(x)))]
@@ -17,7 +17,7 @@ pub fn new() -> NetConfig {
     Net::config(3)
 }
 
-/// Returns the state of a network with other values than a new one.
+/// Returns the state of a new network, with 2 added to all values.
 pub fn net_state(outputs: usize) -> Result<StateDict> {
     let state = Net::new(outputs, &CPU)?.state_dict();
     state.iter().map(|(name, tensor)| Ok((name.to_owned(), (tensor + 2.)?))).collect()

@@ -8,16 +8,15 @@ use sconce::prelude::*;
 use sconce::{Visitor, VisitorMut};
 
 use crate::common::message;
-use crate::engines::{CPU, Directory, built, check, values};
+use crate::loading::{CPU, Directory, built, check, values};
 use crate::wrapped::{net_state, new, with_prefix};
 
-/// Loads a file with the tensors of `net_state`.
+/// Loads a file with the tensors of `net_state(3)`, and checks that all are loaded.
 #[track_caller]
 fn load_complete(path: &Path) -> Result<LoadReport> {
     let (report, state, _) = check(new, path)?.expect("the file should fit");
     assert_eq!(report.loaded.len(), 7);
-    let ones = &state[2].1;
-    assert_eq!((state[2].0.as_str(), ones), ("bn.weight", &vec![3.; 3]));
+    assert_eq!((state[2].0.as_str(), &state[2].1), ("bn.weight", &vec![3.; 3]));
     Ok(report)
 }
 
@@ -49,7 +48,7 @@ fn prefixes_of_wrappers_are_stripped_in_any_order() -> Result<()> {
 #[test]
 fn other_tensors_beside_a_wrapped_network_are_skipped_and_reported() -> Result<()> {
     let directory = Directory::new();
-    for (prefix, stranger) in [
+    for (prefix, unrelated) in [
         ("module.", "n_averaged"),
         ("model.", "loss.weight"),
         ("model.net.", "model.scale"),
@@ -57,10 +56,10 @@ fn other_tensors_beside_a_wrapped_network_are_skipped_and_reported() -> Result<(
         ("module.model.", "module.loss.weight"),
     ] {
         let mut state = with_prefix(prefix, &net_state(3)?);
-        state.insert(stranger, Tensor::ones(2, DType::F32, &CPU)?);
+        state.insert(unrelated, Tensor::ones(2, DType::F32, &CPU)?);
         let LoadReport { renamed, skipped, .. } = load_complete(&directory.file(&state))?;
         assert_eq!((renamed.len(), skipped.len()), (7, 1));
-        assert_eq!(skipped[0].to_string(), format!("{stranger}: tensor [2] outside `{prefix}`"));
+        assert_eq!(skipped[0].to_string(), format!("{unrelated}: tensor [2] outside `{prefix}`"));
     }
     Ok(())
 }
@@ -161,7 +160,7 @@ fn an_incomplete_version_of_the_network_is_ambiguous_too() -> Result<()> {
     };
     let error = load(&["fc.bias"])?.expect_err("expected an error");
     assert!(error.contains(r#"add `.prefix("model.")` to the `Load` to load all"#), "{error}");
-    // Parts of another network may have the shapes of a few tensors.
+    // A second part in which most tensors are missing does not make the first one ambiguous.
     let most = ["fc.weight", "bn.weight", "bn.bias", "bn.running_mean", "bn.running_var"];
     load(&most)?.expect("the tensors under `model.` should be loaded");
     Ok(())

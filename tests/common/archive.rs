@@ -37,7 +37,7 @@ impl Entry {
     }
 
     /// Returns the fields that the central directory and the local header have in common.
-    fn common(&self) -> Vec<u8> {
+    fn common_fields(&self) -> Vec<u8> {
         // The fields are: version, flags, method, time, date; checksum, compressed size, size; lengths of the name and
         // of the extra fields.
         let mut bytes = [20_u16, 0, self.method, 0, 0].map(u16::to_le_bytes).concat();
@@ -52,11 +52,11 @@ pub fn archive(entries: &[Entry]) -> Vec<u8> {
     let (mut file, mut directory) = (Vec::new(), Vec::new());
     for entry in entries {
         let header_offset = entry.header_offset.unwrap_or(file.len() as u32);
-        let common = entry.common();
-        file.extend([b"PK\x03\x04", &common[..], entry.name.as_bytes(), &entry.data].concat());
+        let common_fields = entry.common_fields();
+        file.extend([b"PK\x03\x04", &common_fields[..], entry.name.as_bytes(), &entry.data].concat());
         let mut rest = [0_u8; 14];
         rest[10..].copy_from_slice(&header_offset.to_le_bytes());
-        directory.extend([b"PK\x01\x02\0\0", &common[..], &rest, entry.name.as_bytes()].concat());
+        directory.extend([b"PK\x01\x02\0\0", &common_fields[..], &rest, entry.name.as_bytes()].concat());
     }
     let count = (entries.len() as u16).to_le_bytes();
     let position = [directory.len() as u32, file.len() as u32].map(u32::to_le_bytes).concat();
@@ -67,22 +67,25 @@ pub fn archive(entries: &[Entry]) -> Vec<u8> {
 /// Writes a zip64 archive, as PyTorch does for files of more than 4 GiB.
 pub fn archive_64(entries: &[Entry]) -> Vec<u8> {
     let (mut file, mut directory) = (Vec::new(), Vec::new());
+    // A field with this value is in the zip64 extra field.
     let in_zip64_extra = u32::MAX.to_le_bytes();
     for entry in entries {
-        let mut common = entry.common();
+        let mut common_fields = entry.common_fields();
         let sizes =
             [entry.size as usize, entry.data.len(), file.len()].map(|size| (size as u64).to_le_bytes());
-        file.extend([b"PK\x03\x04", &common[..], entry.name.as_bytes(), &entry.data].concat());
-        common[14..22].copy_from_slice(&[in_zip64_extra, in_zip64_extra].concat());
-        common[24..26].copy_from_slice(&28_u16.to_le_bytes());
+        file.extend([b"PK\x03\x04", &common_fields[..], entry.name.as_bytes(), &entry.data].concat());
+        common_fields[14..22].copy_from_slice(&[in_zip64_extra, in_zip64_extra].concat());
+        common_fields[24..26].copy_from_slice(&28_u16.to_le_bytes());
         let rest = [&[0; 10][..], &in_zip64_extra].concat();
         let extra = [&[1, 0, 24, 0], &sizes.concat()[..]].concat();
-        directory.extend([b"PK\x01\x02\0\0", &common[..], &rest, entry.name.as_bytes(), &extra].concat());
+        directory
+            .extend([b"PK\x01\x02\0\0", &common_fields[..], &rest, entry.name.as_bytes(), &extra].concat());
     }
-    let number = |number: usize| (number as u64).to_le_bytes();
-    let (count, start) = (number(entries.len()), number(file.len()));
-    let end = [&b"PK\x06\x06"[..], &number(44), &[0; 12], &count, &count, &number(directory.len()), &start];
-    let locator = [&b"PK\x06\x07\0\0\0\0"[..], &number(file.len() + directory.len()), &[1, 0, 0, 0]];
+    let u64_bytes = |number: usize| (number as u64).to_le_bytes();
+    let (count, start) = (u64_bytes(entries.len()), u64_bytes(file.len()));
+    let end =
+        [&b"PK\x06\x06"[..], &u64_bytes(44), &[0; 12], &count, &count, &u64_bytes(directory.len()), &start];
+    let locator = [&b"PK\x06\x07\0\0\0\0"[..], &u64_bytes(file.len() + directory.len()), &[1, 0, 0, 0]];
     let last = [&b"PK\x05\x06\0\0\0\0"[..], &[0xff; 12], &[0, 0]];
     [file, directory, end.concat(), locator.concat(), last.concat()].concat()
 }
@@ -102,12 +105,13 @@ pub fn pickle_of_floats(elements: u32) -> Vec<u8> {
     [&b"\x80\x02}U\x01wctorch._utils\n_rebuild_tensor_v2\n"[..], &arguments, b"Rs."].concat()
 }
 
-/// Returns a file in the format before PyTorch 1.6, with the pickle `object` and without storages.
+/// Returns a file in the format that PyTorch used before version 1.6, with the pickle `object` and without storages.
 pub fn legacy(object: &[u8]) -> Vec<u8> {
     legacy_with_storages(object, b"\x80\x02].", &[])
 }
 
-/// Returns a file in the format before PyTorch 1.6, with the pickles `object` and `keys` and the storages `data`.
+/// Returns a file in the format that PyTorch used before version 1.6: the pickle `object`, the pickle `keys` (a list of
+/// the keys of the storages), and the storages `data`.
 pub fn legacy_with_storages(object: &[u8], keys: &[u8], data: &[u8]) -> Vec<u8> {
     let magic = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
     [&magic[..], b"\x80\x02M\xe9\x03.", b"\x80\x02}.", object, keys, data].concat()

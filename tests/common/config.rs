@@ -1,4 +1,4 @@
-//! The number of random inputs of the properties.
+//! The number of random inputs of each property test.
 
 use proptest::test_runner::Config;
 

@@ -78,7 +78,7 @@ struct Owned {
 }
 
 #[test]
-fn a_user_can_have_a_type_of_the_configs_name() -> Result<()> {
+fn a_users_type_can_have_the_default_name_of_a_config() -> Result<()> {
     assert_eq!(Model::new(&DEVICE)?.fc.weight().dims(), [4, 4]);
     let config: NamedSettings = Named::config(NamedConfig(3).0);
     assert_eq!(config.bias(false).init(&DEVICE)?.num_parameters(), 9);

@@ -144,7 +144,7 @@ struct Wrapper<A: Layer + Default> {
 }
 
 #[test]
-fn a_network_without_required_arguments_is_a_bare_field() -> Result<()> {
+fn a_network_without_required_arguments_needs_no_attribute() -> Result<()> {
     let network = Outer::new(&DEVICE)?;
     let layers = ["inner.fc", "boxed.fc", "shared.fc", "generic.inner.fc"];
     let expected = layers.iter().flat_map(|layer| ["weight", "bias"].map(|name| format!("{layer}.{name}")));

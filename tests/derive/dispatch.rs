@@ -442,7 +442,7 @@ fn macros_may_contain_statements_closures_and_patterns() -> Result<()> {
     Ok(())
 }
 
-/// Methods whose names differ from the field `encoder` by a letter.
+/// A type with the method `encode`, whose name differs from the field `encoder` by one letter.
 struct Tools;
 
 impl Tools {

@@ -121,9 +121,10 @@ fn convolutions_of_residual_blocks_are_fused() -> Result<()> {
     Ok(())
 }
 
-/// A network in which every value is moved at its last use, and the same network with queries: method calls such as
-/// `y.dims()`, whose results may borrow from the value. The results are used at the end, so that no value is moved. In
-/// the test, their sum in the last line is 76, the factor of the plain network.
+/// Defines two networks that compute the same. In `$plain`, every value is moved at its last use. `$queried` also
+/// queries the values by method calls such as `y.dims()`, whose results may borrow from the value. The results are used
+/// in the last line, so plain Rust could not move the queried values before it. In the test, the sum of the results is
+/// 76, the factor in `$plain`.
 macro_rules! pair {
     ($plain:ident, $queried:ident, $($layers:tt)*) => {
         #[derive(Module)]
@@ -181,7 +182,7 @@ fn queries_do_not_change_the_launches() -> Result<()> {
         Ok(())
     };
     compare(&plain, &queried, true)?;
-    // Each network updates its running statistics once.
+    // Each network has updated its running statistics exactly once.
     for ((name, found), (_, expected)) in queried.buffers().into_iter().zip(plain.buffers()) {
         let equal = found.to_dtype(DType::F64)?.eq(&expected.to_dtype(DType::F64)?)?;
         assert!(equal.flatten_all()?.to_vec1::<u8>()?.iter().all(|&equal| equal == 1), "{name}");

@@ -101,10 +101,10 @@ fn buffers_at(network: &impl Network, prefix: &str) -> Result<Vec<f64>> {
 #[test]
 fn set_mode_pins_a_part_until_it_is_unpinned() -> Result<()> {
     let mut model = Model::new(&DEVICE)?;
-    let new = buffers_at(&model, "backbone")?;
+    let initial = buffers_at(&model, "backbone")?;
     model.backbone.set_mode(Mode::Eval)?;
     assert!(updates_statistics(&model)?, "the last norm is not pinned");
-    assert_eq!(buffers_at(&model, "backbone")?, new);
+    assert_eq!(buffers_at(&model, "backbone")?, initial);
     assert!(!updates_statistics(&model.backbone)?);
     assert!(!drops(&model.backbone.dropout)?);
 

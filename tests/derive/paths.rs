@@ -188,7 +188,7 @@ fn nested_networks_find_their_own_layers() -> Result<()> {
     Ok(())
 }
 
-/// Calls a layer that belongs to the network that contains this one.
+/// A network that calls a layer of the network around it.
 #[derive(Module)]
 #[module(forward = |x, shared: Arc<Linear>| free(&shared, fc(x), mode))]
 struct Borrower {
@@ -259,7 +259,7 @@ fn layers_behind_pointers_have_the_paths_of_the_pointers() -> Result<()> {
     Ok(())
 }
 
-/// Implements the traits by hand and calls its layers as values.
+/// A network that implements the traits by hand, and calls its layers without their names.
 struct ByHand {
     fcs: Vec<Linear>,
     head: Box<dyn Layer>,
@@ -398,7 +398,7 @@ struct Panics {
     fcs: Vec<Linear>,
 }
 
-/// Panics while the first layer runs.
+/// A module that panics after its layer has run.
 struct Panicking<'a>(&'a Linear);
 
 impl Module for Panicking<'_> {

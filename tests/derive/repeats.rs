@@ -416,14 +416,14 @@ struct Apply {
 
 type ApplyTwice = (Apply, Apply);
 
-/// Closures in the lists of a tuple. Each must be an argument of `config`, which determines the types of its
-/// parameters.
+/// Closures in the argument lists of the layers of a tuple. The derive must pass them directly to `config`, which
+/// determines the types of their parameters.
 #[derive(Module)]
 struct Closures {
     #[layer((2.0, |x| x.abs()), (3.0, move |x| x + 1.0))]
-    untyped: ApplyTwice,
+    inferred: ApplyTwice,
     #[layer((2.0, |x: Signal| x.abs()), (3.0, |x: Signal| x + 1.0))]
-    typed: ApplyTwice,
+    annotated: ApplyTwice,
 }
 
 #[test]

@@ -49,8 +49,8 @@ impl Compiler {
     fn new() -> Result<Self> {
         let program = env::current_exe()?;
         let dependencies = program.parent().expect("a program lies in a folder").to_path_buf();
-        // The folder may contain the library with other features too. This program was linked right after its own
-        // library was compiled, usually as the last one until then.
+        // The folder may also contain builds of the library with other features. This program was linked right after
+        // its own library was compiled, so its library is usually the newest of those that are older than the program.
         let modified = |path: &Path| path.metadata()?.modified();
         let linked = modified(&program)?;
         let is_library = |name: &str| name.starts_with("libsconce-") && name.ends_with(".rlib");
@@ -95,8 +95,8 @@ fn argument(key: &str, path: &Path) -> OsString {
     argument
 }
 
-/// Returns the compiler's messages without what depends on other code: positions in the library, how many types a list
-/// leaves out, and the closing lines, which count the errors.
+/// Returns the compiler's messages without the parts that depend on other code: positions in the library, and the
+/// number of types that a list leaves out. Also removes the closing lines, which count the errors.
 fn normalized(messages: &str) -> String {
     let messages = messages.split("error: aborting due to").next().unwrap_or_default();
     let messages: Vec<String> = messages.trim_end().split("\n\n").map(normalized_message).collect();
@@ -135,7 +135,8 @@ fn normalized_message(message: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Returns the text of a line without a position in the library, or a count of types.
+/// Returns the text of a line. Removes line and column from a position in the library, and replaces the number of types
+/// that a list leaves out by `$N`.
 fn without_numbers(text: &str) -> Cow<'_, str> {
     for arrow in ["--> ", "::: "] {
         if let Some(path) = text.strip_prefix(arrow).filter(|position| position.starts_with("runtime/")) {

@@ -312,7 +312,7 @@ fn names_in_refutable_patterns_are_locals_or_constants() -> Result<()> {
         assert!(difference(&network.forward(&x, norm, n)?, &(&y * factor)?)? < 1e-4);
         Ok(())
     };
-    // The factors are 1 + 2, `scale` and `extra`.
+    // The three factors that are added are 1 + 2, `scale` and `extra`.
     check(Plain, 4, 3. + 6. + 20.)?;
     check(Scaled(2.), 1, 3. + 6. + 5.)
 }
@@ -677,7 +677,8 @@ fn shapes_and_jumps_keep_fusion() -> Result<()> {
     LeftLoop::check()
 }
 
-/// Methods of the user. The derive cannot tell by their names whether the results borrow from the signal.
+/// Methods that a user adds to signals. The derive cannot tell by their names whether the results borrow from the
+/// signal.
 trait Inspect {
     fn channels(&self) -> usize;
     fn sizes(&self) -> &[usize];
@@ -807,7 +808,7 @@ fn queries_keep_fusion() -> Result<()> {
     OwnFunction::check(|y| Ok(y.relu()?))?;
     InClosure::check(|y| Ok((y.relu()? * 3.)?))?;
     ReadAgain::check(|y| Ok((y.relu()? + y)?))?;
-    // A clone of the user shares the convolution, which then runs once.
+    // The explicit `clone` in `Shared` shares the convolution, which then runs once.
     Shared::check()
 }
 
@@ -846,7 +847,7 @@ fn count_all(names: [&str; 2]) -> usize {
 fn last_uses_of_borrowed_values_keep_their_type() -> Result<()> {
     let network = LastUses::new(&DEVICE)?;
     let x = ones(&[1, 3]);
-    // fc(x) + 1, x · 2 · 3 · 2, 1, and 1 + 2.
+    // The terms are `fc(x) + 1`, `sum * count * token` = 2 · 3 · 2, `n` = 1, and the element of the list, 1 + 2.
     let expected = (fc(&network.fc, &x)? + (1. + 12. + 1. + 3.))?;
     let output = network.forward(&x, vec![Signal::from(&x)], 1)?;
     assert!(difference(&output, &expected)? < 1e-4, "{output}");

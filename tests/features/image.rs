@@ -49,7 +49,7 @@ fn classes_and_files_are_ordered_by_name() -> Result<()> {
     let expected = [("cat/z.ppm", 0), ("cat/more/a.jpg", 0), ("dog/a.BMP", 1), ("dog/b.png", 1)];
     assert_eq!(files, expected.map(|(path, class)| (path.to_string(), class)));
 
-    // Formats without loss keep every pixel.
+    // Lossless formats keep every pixel.
     for (index, seed) in [(0, 3), (2, 2), (3, 1)] {
         let (pixels, class) = images.get(index, &mut rng())?;
         assert_eq!((pixels.dims(), class), ([3, 6, 8].as_slice(), files[index].1));
@@ -108,7 +108,8 @@ fn truncated_images_are_errors() -> Result<()> {
     let directory = tempfile::tempdir()?;
     write_images(directory.path());
     let truncated = directory.path().join("truncated");
-    // The last chunk of a PNG file, of twelve bytes, has no content, and neither has the checksum before it.
+    // A PNG image is complete without the last 16 bytes of its file: the checksum of the data (4 bytes) and the end
+    // chunk (12 bytes).
     for (file, unneeded) in [("dog/b.png", 16), ("dog/a.BMP", 0), ("cat/z.ppm", 0), ("cat/more/a.jpg", 0)] {
         let content = fs::read(directory.path().join(file))?;
         for length in 0..content.len() - unneeded {

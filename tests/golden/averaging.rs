@@ -42,7 +42,7 @@ fn check_average<W: Weighting>(
         net.load_state_dict(&state.collect::<Result<StateDict>>()?)?;
         average.update(&net)?;
         for (name, tensor) in average.network().state_dict().iter() {
-            // PyTorch rounds averages of integers down in each update.
+            // PyTorch rounds averages of integers down in each update, so they are not compared.
             if !tensor.dtype().is_float() && case.is_true("use_buffers") {
                 continue;
             }

@@ -14,7 +14,7 @@ pub struct Case {
     pub index: usize,
     /// The constructor's arguments, under PyTorch's names.
     pub args: Value,
-    /// `train` or `eval`.
+    /// `train` or `eval`, or empty if the case states no mode.
     pub mode: String,
     tensors: Arc<HashMap<String, Tensor>>,
 }

@@ -21,7 +21,7 @@ pub fn layer<C: Config>(config: C, case: &Case) -> Result<C::Output> {
 }
 
 /// Compares a tensor with the golden tensor.
-pub fn close(label: &str, case: &Case, actual: &Tensor, expected: &Tensor) -> Result<()> {
+pub fn check_golden(label: &str, case: &Case, actual: &Tensor, expected: &Tensor) -> Result<()> {
     Ok(check_close(&format!("{label} of {}", case.label()), actual, expected, 1e-5)?)
 }
 
@@ -50,7 +50,7 @@ pub fn check_with<C: Config>(
     assert_eq!(outputs.len(), expected.len(), "number of outputs of {}", case.label());
     let mut loss = Tensor::zeros((), DType::F64, &Device::Cpu)?;
     for (y, (name, expected)) in outputs.iter().zip(&expected) {
-        close(name, case, y, expected)?;
+        check_golden(name, case, y, expected)?;
         loss = (loss + (y * case.tensor(&name.replace("output", "grad_output"))?)?.sum_all()?)?;
     }
     let grads = loss.backward()?;
@@ -59,14 +59,14 @@ pub fn check_with<C: Config>(
         |tensor: &Tensor| grads.get(tensor).cloned().ok_or_else(|| Error::msg("expected a gradient"));
     for (x, (name, _)) in tracked.iter().zip(&inputs).filter(|(x, _)| x.is_variable()) {
         let name = format!("grad.{name}");
-        close(&name, case, &gradient(x)?, &case.tensor(&name)?)?;
+        check_golden(&name, case, &gradient(x)?, &case.tensor(&name)?)?;
     }
     for (name, parameter) in layer.named_parameters() {
-        close(&name, case, &gradient(&parameter)?, &case.tensor(&format!("grad.{name}"))?)?;
+        check_golden(&name, case, &gradient(&parameter)?, &case.tensor(&format!("grad.{name}"))?)?;
     }
     for (name, buffer) in layer.buffers() {
         if let Some(after) = case.find(&format!("after.{name}"))? {
-            close(&name, case, &buffer, &after)?;
+            check_golden(&name, case, &buffer, &after)?;
         }
     }
     Ok(())

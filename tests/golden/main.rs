@@ -1,5 +1,5 @@
 //! Compares layers, losses, optimizers, schedules, gradient clipping and averages with the golden data in the directory
-//! `layers`. Each kind has a test that reads every case.
+//! `layers`. Each kind of golden data has a test that reads all of its cases.
 
 mod averaging;
 mod cases;

@@ -25,8 +25,8 @@ fn check(case: &Case) -> Result<()> {
         Some("f16") => DType::F16,
         _ => DType::F32,
     };
-    // A rounding error of one operation.
-    let epsilon = [(DType::BF16, 4e-3), (DType::F16, 5e-4)].into_iter().find(|(kind, _)| *kind == dtype);
+    // The relative rounding error of one operation.
+    let epsilon = [(DType::BF16, 4e-3), (DType::F16, 5e-4)].into_iter().find(|(half, _)| *half == dtype);
     let tolerance = 4. * epsilon.map_or(1e-6, |(_, epsilon)| epsilon);
     let tensor = |name: &str| case.tensor(name)?.to_dtype(DType::F32);
     let mut net = Net::new(&Device::Cpu)?;

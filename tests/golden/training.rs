@@ -132,14 +132,14 @@ fn plateau(case: &Case) -> ReduceLrOnPlateau {
         .eps(number("eps", 1e-8))
 }
 
-/// Compares the values of a variable before and after each step with those of `case`.
+/// Compares the values of a variable before and after each step with the tensor `path` of `case`.
 fn check_steps(case: &Case) -> sconce::Result<()> {
-    let (target, scale, path) = (case.tensor("target")?, case.tensor("scale")?, case.tensor("path")?);
+    let (target, scale, expected) = (case.tensor("target")?, case.tensor("scale")?, case.tensor("path")?);
     let x = Var::from_tensor(&case.tensor("start")?)?;
-    let mut optimizer_step = optimizer(&case.kind, case).build(vec![("x".into(), x.clone())])?;
+    let mut optimizer = optimizer(&case.kind, case).build(vec![("x".into(), x.clone())])?;
     for step in 0..101 {
-        check_close(&format!("{} step {step}", case.label()), &x, &path.get(step)?, 1e-5)?;
-        optimizer_step.step_with(&mut || {
+        check_close(&format!("{} step {step}", case.label()), &x, &expected.get(step)?, 1e-5)?;
+        optimizer.step_with(&mut || {
             let quadratic = (&scale * (x.as_tensor() - &target)?.sqr()?)?;
             Ok((quadratic + ((x.as_tensor() * 3.)?.sin()? * 0.1)?)?.sum_all()?)
         })?;
@@ -185,15 +185,16 @@ golden_tests! {
             let tensors = names.iter().map(|name| case.tensor(&format!("{part}.{name}")));
             tensors.collect::<candle_core::Result<Vec<_>>>()
         };
-        let (targets, scales, paths) = (tensors("target")?, tensors("scale")?, tensors("path")?);
+        let (targets, scales, expected) = (tensors("target")?, tensors("scale")?, tensors("path")?);
         let vars = tensors("start")?.iter().map(Var::from_tensor).collect::<candle_core::Result<Vec<_>>>()?;
         let named = names.iter().zip(&vars).map(|(name, var)| (name.to_string(), var.clone()));
         let mut optimizer = optimizer_with_groups(case).build(named.collect())?;
         let initial = optimizer.learning_rates();
         let schedule = schedule("StepLR", case);
         for step in 0..41 {
-            for ((name, var), path) in names.iter().zip(&vars).zip(&paths) {
-                check_close(&format!("{} {name} step {step}", case.label()), var, &path.get(step)?, 1e-5)?;
+            for ((name, var), expected) in names.iter().zip(&vars).zip(&expected) {
+                let label = format!("{} {name} step {step}", case.label());
+                check_close(&label, var, &expected.get(step)?, 1e-5)?;
             }
             let rates: Vec<f64> = initial.iter().map(|rate| schedule.rate(*rate, step)).collect();
             optimizer.set_learning_rates(&rates)?;

@@ -44,7 +44,8 @@ fn naive(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64, bias: &[f64]) -> Result
     Ok((Tensor::from_vec(outputs, (l, d), &CPU)?, Tensor::from_vec(weights, (l, s), &CPU)?))
 }
 
-/// Returns a `u8` mask in which zeros and ones are equally likely.
+/// Returns a `u8` mask in which zeros and ones are equally likely. As in PyTorch, 1 stands for a visible key in
+/// `scaled_dot_product_attention`, and for a masked key in `MultiheadAttention`.
 fn random_mask(numbers: &mut Rng, shape: &[usize]) -> Result<Tensor> {
     Ok(numbers.tensor(shape, 1.).gt(0.)?)
 }
@@ -76,7 +77,7 @@ proptest! {
                 Masking::Causal => (None, (0..l * s).map(|i| penalty(i % s > i / s)).collect()),
                 Masking::Bool => {
                     let mask = random_mask(&mut numbers, &[l, s])?;
-                    let bias = values_of_bool(&mask)?.into_iter().map(|visible| penalty(!visible)).collect();
+                    let bias = bools(&mask)?.into_iter().map(|visible| penalty(!visible)).collect();
                     (Some(mask), bias)
                 }
                 Masking::Float => {
@@ -202,14 +203,14 @@ proptest! {
                     for (i, j) in (0..l * s).map(|index| (index / s, index % s)) {
                         let score = &mut scores[i * keys + j];
                         if let Some(padding) = &padding {
-                            *score += penalty(values_of_bool(padding)?[if batch.is_some() { b * s + j } else { j }]);
+                            *score += penalty(bools(padding)?[if batch.is_some() { b * s + j } else { j }]);
                         }
                         let index = if per_head { ((b * heads + h) * l + i) * s + j } else { i * s + j };
                         *score += match masking {
                             Masking::None => 0.,
                             Masking::Causal => penalty(j > i),
                             Masking::Bool => {
-                                penalty(mask.as_ref().map(values_of_bool).transpose()?.unwrap_or_default()[index])
+                                penalty(mask.as_ref().map(bools).transpose()?.unwrap_or_default()[index])
                             }
                             Masking::Float => mask.as_ref().map(values).transpose()?.unwrap_or_default()[index],
                         };
@@ -240,7 +241,7 @@ proptest! {
     }
 }
 
-fn values_of_bool(mask: &Tensor) -> Result<Vec<bool>> {
+fn bools(mask: &Tensor) -> Result<Vec<bool>> {
     Ok(mask.flatten_all()?.to_vec1::<u8>()?.into_iter().map(|bit| bit != 0).collect())
 }
 
@@ -258,8 +259,10 @@ fn a_query_without_keys_is_zero_and_gives_no_gradient() -> Result<()> {
     Ok(())
 }
 
+/// If query, key and value are the same tensor, one matrix product projects them. Copies of the tensor are projected
+/// separately.
 #[test]
-fn self_attention_with_one_projection_gives_the_same_results() -> Result<()> {
+fn projecting_query_key_and_value_at_once_or_separately_gives_the_same_results() -> Result<()> {
     let mut numbers = Rng::new(6);
     let mut attn = MultiheadAttention::config(6, 2).init(&CPU)?;
     attn.to_dtype(DType::F64)?;
@@ -399,36 +402,36 @@ fn fresh_parameters_names_and_printing_agree_with_pytorch() -> Result<()> {
         attn.named_parameters().into_iter().map(|(name, _)| name).collect()
     };
     let packed = MultiheadAttention::config(32, 4).add_bias_kv(true).init(&CPU)?;
-    let own = ["in_proj_bias", "bias_k", "bias_v", "out_proj.weight", "out_proj.bias"];
-    assert_eq!(names(&packed), [&["in_proj_weight"], &own[..]].concat());
+    let common = ["in_proj_bias", "bias_k", "bias_v", "out_proj.weight", "out_proj.bias"];
+    assert_eq!(names(&packed), [&["in_proj_weight"], &common[..]].concat());
     let separate = MultiheadAttention::config(32, 4).kdim(8).add_bias_kv(true).init(&CPU)?;
     let weights = ["q_proj_weight", "k_proj_weight", "v_proj_weight"];
-    assert_eq!(names(&separate), [&weights[..], &own].concat());
+    assert_eq!(names(&separate), [&weights[..], &common].concat());
     assert_eq!(
         names(&MultiheadAttention::config(4, 2).bias(false).init(&CPU)?),
         ["in_proj_weight", "out_proj.weight"]
     );
 
-    let bounds = |attn: &MultiheadAttention| -> Result<HashMap<String, f64>> {
+    let magnitudes = |attn: &MultiheadAttention| -> Result<HashMap<String, f64>> {
         let bound = |(name, tensor): (String, Tensor)| {
             let largest = values(&tensor)?.into_iter().map(f64::abs).fold(0., f64::max);
             Ok((name, largest))
         };
         attn.named_parameters().into_iter().map(bound).collect()
     };
-    let (packed_bounds, separate_bounds) = (bounds(&packed)?, bounds(&separate)?);
-    // PyTorch draws the input projections from Xavier's uniform distribution, whose bound is
-    // √(6 / (inputs + outputs)), and the output projection with the bound 1 / √inputs.
+    let (packed_magnitudes, separate_magnitudes) = (magnitudes(&packed)?, magnitudes(&separate)?);
+    // PyTorch draws the input projections from Xavier's uniform distribution, whose bound is √(6 / (inputs + outputs)),
+    // and the output projection from a uniform distribution with the bound 1 / √inputs.
     for (largest, bound) in [
-        (packed_bounds["in_proj_weight"], (6f64 / 128.).sqrt()),
-        (packed_bounds["out_proj.weight"], 1. / 32f64.sqrt()),
-        (separate_bounds["q_proj_weight"], (6f64 / 64.).sqrt()),
-        (separate_bounds["k_proj_weight"], (6f64 / 40.).sqrt()),
+        (packed_magnitudes["in_proj_weight"], (6f64 / 128.).sqrt()),
+        (packed_magnitudes["out_proj.weight"], 1. / 32f64.sqrt()),
+        (separate_magnitudes["q_proj_weight"], (6f64 / 64.).sqrt()),
+        (separate_magnitudes["k_proj_weight"], (6f64 / 40.).sqrt()),
     ] {
         assert!(largest <= bound && largest > 0.95 * bound, "expected about {bound}, found {largest}");
     }
-    assert_eq!((packed_bounds["in_proj_bias"], packed_bounds["out_proj.bias"]), (0., 0.));
-    assert!((0.1..1.).contains(&packed_bounds["bias_k"]), "{}", packed_bounds["bias_k"]);
+    assert_eq!((packed_magnitudes["in_proj_bias"], packed_magnitudes["out_proj.bias"]), (0., 0.));
+    assert!((0.1..1.).contains(&packed_magnitudes["bias_k"]), "{}", packed_magnitudes["bias_k"]);
     assert_eq!(
         packed.to_string(),
         "MultiheadAttention(\n  (out_proj): NonDynamicallyQuantizableLinear(in_features=32, out_features=32, \

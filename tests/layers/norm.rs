@@ -78,10 +78,11 @@ impl Norm {
 
 /// Generates an operation, the shape of its input, and its number of parameters.
 fn settings() -> impl Strategy<Value = (Norm, Vec<usize>, usize)> {
-    let trailing = || (prop::collection::vec(1..4usize, 0..3), prop::collection::vec(1..5usize, 1..3));
+    // The leading dimensions of an input, and the dimensions that are normalized.
+    let split_shape = || (prop::collection::vec(1..4usize, 0..3), prop::collection::vec(1..5usize, 1..3));
     let full_shape = |(leading, shape): &(Vec<usize>, Vec<usize>)| [&leading[..], shape].concat();
-    let layer = trailing().prop_map(move |x| (Norm::Layer(x.1.clone()), full_shape(&x)));
-    let rms = trailing().prop_map(move |x| (Norm::Rms(x.1.clone()), full_shape(&x)));
+    let layer = split_shape().prop_map(move |x| (Norm::Layer(x.1.clone()), full_shape(&x)));
+    let rms = split_shape().prop_map(move |x| (Norm::Rms(x.1.clone()), full_shape(&x)));
     let plane = || prop::collection::vec(1..4usize, 0..3);
     let group = (1..4usize, 1..4usize, 1..4usize, plane()).prop_map(|(n, groups, per_group, plane)| {
         (Norm::Group(groups), [vec![n, groups * per_group], plane].concat())
@@ -213,17 +214,18 @@ fn rows_far_from_zero_and_constant_rows_are_accurate() -> Result<()> {
 #[test]
 fn empty_inputs_are_supported() -> Result<()> {
     let empty = Tensor::zeros((0, 4, 5), DType::F32, &CPU)?;
-    let four = Tensor::ones(4, DType::F32, &CPU)?;
-    let five = Tensor::ones(5, DType::F32, &CPU)?;
+    let four_ones = Tensor::ones(4, DType::F32, &CPU)?;
+    let five_ones = Tensor::ones(5, DType::F32, &CPU)?;
     let inputs = |p: &Tensor| [empty.clone(), p.clone(), p.clone()];
-    for (norm, parameter) in [(Norm::Layer(vec![5]), &five), (Norm::Group(2), &four), (Norm::Instance, &four)]
+    for (norm, parameter) in
+        [(Norm::Layer(vec![5]), &five_ones), (Norm::Group(2), &four_ones), (Norm::Instance, &four_ones)]
     {
         let (y, grads) = gradients(|x| norm.run(x, 1e-5), &inputs(parameter), &empty)?;
         assert_eq!(y.dims(), [0, 4, 5]);
         assert!(values(&grads[1])?.iter().chain(&values(&grads[2])?).all(|g| *g == 0.0));
     }
     let flat = Tensor::zeros((2, 4, 0), DType::F32, &CPU)?;
-    assert_eq!(norm::instance_norm(&flat, Some(&four), None, 1e-5)?.dims(), [2, 4, 0]);
+    assert_eq!(norm::instance_norm(&flat, Some(&four_ones), None, 1e-5)?.dims(), [2, 4, 0]);
     assert_eq!(norm::layer_norm(&flat, &[4, 0], None, None, 1e-5)?.dims(), [2, 4, 0]);
     let tracking = InstanceNorm1d::config(4).track_running_stats(true).init(&CPU)?;
     assert_eq!(tracking.call((&empty).into(), Mode::Train).into_tensor()?.dims(), [0, 4, 5]);
@@ -254,8 +256,8 @@ proptest! {
                 check_close("training", &y, &norm::instance_norm(&x, None, None, 1e-5)?, 1e-12)?;
                 let rows = x.flatten_from(2)?;
                 let means = rows.mean_keepdim(2)?;
-                let squares = rows.broadcast_sub(&means)?.sqr()?.sum(2)?;
-                let unbiased = (squares / (plane.0 * plane.1 - 1) as f64)?.mean(0)?;
+                let squared_deviations = rows.broadcast_sub(&means)?.sqr()?.sum(2)?;
+                let unbiased = (squared_deviations / (plane.0 * plane.1 - 1) as f64)?.mean(0)?;
                 mean = ((mean * (1. - momentum))? + (means.squeeze(2)?.mean(0)? * momentum)?)?;
                 var = ((var * (1. - momentum))? + (unbiased * momentum)?)?;
             }
@@ -279,8 +281,8 @@ fn print<M: Module + std::fmt::Display>(config: impl Config<Output = M>) -> Resu
 #[test]
 fn printing_and_tensor_names_agree_with_pytorch() -> Result<()> {
     assert_eq!(print(LayerNorm::config(6))?, "LayerNorm((6,), eps=1e-05, elementwise_affine=True)");
-    let two = LayerNorm::config((6, 5)).eps(1e-6).elementwise_affine(false);
-    assert_eq!(print(two)?, "LayerNorm((6, 5), eps=1e-06, elementwise_affine=False)");
+    let two_axes = LayerNorm::config((6, 5)).eps(1e-6).elementwise_affine(false);
+    assert_eq!(print(two_axes)?, "LayerNorm((6, 5), eps=1e-06, elementwise_affine=False)");
     assert_eq!(print(RmsNorm::config([2]))?, "RMSNorm((2,), eps=None, elementwise_affine=True)");
     assert_eq!(print(GroupNorm::config(3, 6))?, "GroupNorm(3, 6, eps=1e-05, affine=True)");
     let printed = "InstanceNorm2d(3, eps=1e-05, momentum=0.1, affine=False, track_running_stats=False)";
@@ -339,7 +341,7 @@ fn errors_name_the_invalid_argument() -> Result<()> {
     );
     let group = GroupNorm::config(2, 4).init(&CPU)?;
     let error = message(group.call(zeros(&[2, 3, 4])?, Mode::Eval));
-    assert_eq!(error, "GroupNorm 4 in 2: expected an input [batch, 4, …], found [2, 3, 4]");
+    assert_eq!(error, "GroupNorm 4 channels in 2 groups: expected an input [batch, 4, …], found [2, 3, 4]");
     assert!(message(group.call(zeros(&[4])?, Mode::Eval)).contains("found [4]"));
     let one_channel_per_group = GroupNorm::config(4, 4).init(&CPU)?;
     assert!(

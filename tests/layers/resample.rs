@@ -124,15 +124,15 @@ proptest! {
 
     #[test]
     fn pixel_shuffle_and_unshuffle_are_inverse(
-        lead in prop::collection::vec(0..3usize, 0..3),
+        leading in prop::collection::vec(0..3usize, 0..3),
         (c, h, w, r) in (1..4usize, 1..4usize, 1..4usize, 1..4usize),
         seed: u64,
     ) {
-        let x = Rng::new(seed).tensor(&[lead.clone(), vec![c * r * r, h, w]].concat(), 1.);
+        let x = Rng::new(seed).tensor(&[leading.clone(), vec![c * r * r, h, w]].concat(), 1.);
         let check = || -> Result<()> {
             let (up, down) = (on_tensors(|x| pixel_shuffle(x, r)), on_tensors(|x| pixel_unshuffle(x, r)));
             let y = up(std::slice::from_ref(&x))?;
-            assert_eq!(y.dims(), [lead.clone(), vec![c, h * r, w * r]].concat());
+            assert_eq!(y.dims(), [leading.clone(), vec![c, h * r, w * r]].concat());
             check_close("round trip", &down(std::slice::from_ref(&y))?, &x, 0.)?;
             check_gradients(down, &[y])?;
             Ok(check_gradients(up, std::slice::from_ref(&x))?)

@@ -470,10 +470,12 @@ fn layers_print_as_in_pytorch() -> Result<()> {
 fn dropout_applies_between_layers_and_in_training_only() -> Result<()> {
     let x = Tensor::ones((3, 2, 4), DType::F32, &CPU)?;
     let run = |lstm: &LSTM, mode| lstm.call((&x).into(), mode).0.into_tensor();
-    let two = LSTM::config(4, 4).num_layers(2).dropout(1.).init(&CPU)?;
-    assert!(values(&(run(&two, Mode::Train)? - run(&two, Mode::Eval)?)?)?.iter().any(|d| *d != 0.));
-    let one = LSTM::config(4, 4).dropout(1.).init(&CPU)?;
-    assert_eq!(values(&run(&one, Mode::Train)?)?, values(&run(&one, Mode::Eval)?)?);
+    let two_layers = LSTM::config(4, 4).num_layers(2).dropout(1.).init(&CPU)?;
+    assert!(
+        values(&(run(&two_layers, Mode::Train)? - run(&two_layers, Mode::Eval)?)?)?.iter().any(|d| *d != 0.)
+    );
+    let one_layer = LSTM::config(4, 4).dropout(1.).init(&CPU)?;
+    assert_eq!(values(&run(&one_layer, Mode::Train)?)?, values(&run(&one_layer, Mode::Eval)?)?);
     Ok(())
 }
 
@@ -489,7 +491,7 @@ fn sequential_works_as_a_layer() -> Result<()> {
     let y = net.call((&x).into(), Mode::Eval).into_tensor()?;
     assert_eq!(y.dims(), [3, 2]);
 
-    // Saving, loading, detaching and freezing work like for any other layer.
+    // Saving, loading, detaching and freezing work as for any other layer.
     let path = std::env::temp_dir().join(format!("sconce-sequential-{}.safetensors", std::process::id()));
     net.save(&path)?;
     let loaded = mlp().load(&path, &CPU);

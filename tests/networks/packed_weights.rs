@@ -7,15 +7,15 @@ use sconce::prelude::*;
 
 use crate::common::magnitude::largest_magnitude;
 
-/// A network with every kind of layer whose weight is packed: Winograd's, direct, depthwise, dilated,
-/// pointwise, 1-D and transposed convolutions, and linear layers.
+/// A network with every kind of layer whose weight is packed: convolutions (Winograd, direct, depthwise, dilated,
+/// pointwise, 1-D and transposed) and linear layers.
 #[derive(Module)]
 #[module(forward = |x| {
     let x = relu(norm(first(x)));
-    let x = relu(square(x.clone()) + x);
+    let x = relu(residual(x.clone()) + x);
     let x = relu(dilated(x));
     let x = relu6(depthwise(x));
-    let x = relu(point(strided(x)));
+    let x = relu(pointwise(strided(x)));
     let x = relu(up(x));
     let x = flatten(x, 2);
     let x = relu(sequence_conv(x));
@@ -28,7 +28,7 @@ struct AllLayers {
     #[layer(32)]
     norm: BatchNorm,
     #[layer(32, 32, 3, padding = 1)]
-    square: Conv2d,
+    residual: Conv2d,
     #[layer(32, 32, 3, padding = 2, dilation = 2)]
     dilated: Conv2d,
     #[layer(32, 32, 3, padding = 1, groups = 32)]
@@ -36,7 +36,7 @@ struct AllLayers {
     #[layer(32, 16, 3, stride = 2)]
     strided: Conv2d,
     #[layer(16, 8, 1)]
-    point: Conv2d,
+    pointwise: Conv2d,
     #[layer(8, 6, 3, stride = 2, padding = 1)]
     up: ConvTranspose2d,
     #[layer(6, 8, 5, padding = 2)]

@@ -11,9 +11,9 @@ use crate::assert_close;
 use crate::networks::stochastic_depth::StochasticDepth;
 use crate::networks::{convnext, densenet, efficientnet, googlenet, mobilenet, resnet, squeezenet, vgg};
 
-/// Returns the value of entry `index` of a state dict, which depends on the index, the name and the shape. The golden
-/// data was computed with the same values.
-fn value(name: &str, index: u32, dims: &[usize]) -> Result<Tensor> {
+/// Returns the tensor at position `index` of a state dict. Its values are computed from the position, the name and the
+/// shape. The golden data was recorded with the same values.
+fn generated_tensor(name: &str, index: u32, dims: &[usize]) -> Result<Tensor> {
     let elements: usize = dims.iter().product();
     if name.ends_with("num_batches_tracked") {
         return Ok(Tensor::zeros(dims, DType::I64, &Device::Cpu)?);
@@ -28,7 +28,7 @@ fn value(name: &str, index: u32, dims: &[usize]) -> Result<Tensor> {
     Ok(Tensor::from_vec(hashed_uniform(index, elements, offset, scale), dims, &Device::Cpu)?)
 }
 
-/// A network with the weights that [`value`] computes, and PyTorch's outputs and gradients for them.
+/// A network with the weights that [`generated_tensor`] computes, and PyTorch's outputs and gradients for them.
 struct GoldenNetwork<N> {
     network: N,
     golden: StateDict,
@@ -37,7 +37,7 @@ struct GoldenNetwork<N> {
 type ForwardFn<N> = fn(&N, Tensor) -> Result<Tensor>;
 
 impl<N: Module> GoldenNetwork<N> {
-    /// Checks the keys, their order and the shapes, and loads the weights that [`value`] computes.
+    /// Checks the keys, their order and the shapes, and loads the weights that [`generated_tensor`] computes.
     fn new<C: Config<Output = N>>(name: &str, config: C) -> Result<Self> {
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/networks");
         let list = std::fs::read_to_string(directory.join(format!("{name}.json")))?;
@@ -50,7 +50,7 @@ impl<N: Module> GoldenNetwork<N> {
         let state: Result<StateDict> = list
             .iter()
             .zip(0..)
-            .map(|((name, dims), index)| Ok((name.clone(), value(name, index, dims)?)))
+            .map(|((name, dims), index)| Ok((name.clone(), generated_tensor(name, index, dims)?)))
             .collect();
         network.load_state_dict(&state?)?;
         let golden = checkpoint::read(directory.join(format!("{name}.safetensors")), &Device::Cpu)?;
@@ -62,7 +62,7 @@ impl<N: Module> GoldenNetwork<N> {
     }
 
     /// Checks the output in evaluation, with and without gradient tracking.
-    fn output(&self, forward: ForwardFn<N>) -> Result<()> {
+    fn check_output(&self, forward: ForwardFn<N>) -> Result<()> {
         let (input, output) = (self.golden_tensor("input")?, self.golden_tensor("output")?);
         assert_close("output", &forward(&self.network, input.clone())?, output, 1e-5)?;
         assert_close(
@@ -75,7 +75,7 @@ impl<N: Module> GoldenNetwork<N> {
 
     /// Checks that every trainable parameter has a gradient, and compares the gradients that the golden data contains.
     /// The golden tensor `cotangent` is the gradient of the output.
-    fn gradients(&self, forward: ForwardFn<N>, dtype: DType, tolerance: f64) -> Result<()> {
+    fn check_gradients(&self, forward: ForwardFn<N>, dtype: DType, tolerance: f64) -> Result<()> {
         let y = forward(&self.network, self.golden_tensor("input")?.to_dtype(dtype)?)?;
         let grads = (y * self.golden_tensor("cotangent")?.to_dtype(dtype)?)?.sum_all()?.backward()?;
         let mut compared = 0;
@@ -95,8 +95,8 @@ impl<N: Module> GoldenNetwork<N> {
 /// Checks the keys, the outputs and the gradients of a network in f32.
 fn check_in_f32<C: Config>(name: &str, config: C, forward: ForwardFn<C::Output>) -> Result<()> {
     let golden_network = GoldenNetwork::new(name, config)?;
-    golden_network.output(forward)?;
-    golden_network.gradients(forward, DType::F32, 1e-5)
+    golden_network.check_output(forward)?;
+    golden_network.check_gradients(forward, DType::F32, 1e-5)
 }
 
 #[test]
@@ -109,9 +109,9 @@ fn resnet50_agrees_with_torchvision() -> Result<()> {
     check_in_f32("resnet50", resnet::resnet50(), |network, x| network.forward(x))
 }
 
-/// Like [`check_in_f32`], but for networks that compute millions of ReLUs and maxima. Rounding to f32 can move
-/// an input across a kink, which changes the gradients of the first layers. Gradients are
-/// therefore checked to 1e-5 in f64 and to 1e-2 in f32.
+/// Like [`check_in_f32`], but for networks that compute millions of ReLUs and maxima. Rounding to f32 can move an input
+/// across a kink, which changes the gradients of the first layers. Gradients are therefore checked to 1e-5 in f64 and
+/// to 1e-2 in f32. In f64, the parameters that match the pattern `frozen` are frozen.
 fn check_in_f64<C: Config>(
     name: &str,
     config: C,
@@ -119,11 +119,11 @@ fn check_in_f64<C: Config>(
     forward: ForwardFn<C::Output>,
 ) -> Result<()> {
     let mut golden_network = GoldenNetwork::new(name, config)?;
-    golden_network.output(forward)?;
-    golden_network.gradients(forward, DType::F32, 1e-2)?;
+    golden_network.check_output(forward)?;
+    golden_network.check_gradients(forward, DType::F32, 1e-2)?;
     frozen.map_or(Ok(()), |pattern| golden_network.network.freeze(pattern))?;
     golden_network.network.to_dtype(DType::F64)?;
-    golden_network.gradients(forward, DType::F64, 1e-5)
+    golden_network.check_gradients(forward, DType::F64, 1e-5)
 }
 
 #[test]

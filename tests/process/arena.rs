@@ -5,7 +5,7 @@ use sconce::prelude::*;
 use crate::resnet;
 
 #[test]
-fn the_arena_needs_only_the_activations_alive_at_the_same_time() -> Result<()> {
+fn the_arena_reuses_the_memory_of_activations_that_are_no_longer_needed() -> Result<()> {
     let _guard = crate::exclusive();
     assert_eq!(sconce::activation_memory(), sconce::ActivationMemory::default());
     let network = resnet::resnet18().init(&Device::Cpu)?.inference()?;

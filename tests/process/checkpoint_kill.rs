@@ -49,7 +49,7 @@ fn spawn(test: &str, target: &Path) -> std::io::Result<Child> {
 const SEED: u64 = 0x2545_f491_4f6c_dd1d;
 
 /// Waits until the child has replaced `file`, whose last change was at `before`, and kills the child after a random
-/// delay.
+/// delay of less than `max_micros` microseconds.
 fn kill_after_first_save(
     child: &mut Child,
     file: &Path,

@@ -18,7 +18,7 @@ struct Net {
     small: Vec<Linear>,
 }
 
-const PARAMETERS: usize = 4 * (2048 * 2049 + 8 * 64 * 65);
+const PARAMETER_BYTES: usize = 4 * (2048 * 2049 + 8 * 64 * 65);
 
 /// Runs `f` and returns the peak memory use during `f`, minus the memory in use before.
 fn peak<T>(f: impl FnOnce() -> Result<T>) -> Result<usize> {
@@ -146,20 +146,20 @@ fn loading_needs_the_memory_of_the_parameters_and_the_file() -> Result<()> {
         "model.safetensors.index.json",
     ] {
         let length = if name == "model.safetensors.index.json" {
-            PARAMETERS
+            PARAMETER_BYTES
         } else {
             std::fs::metadata(path(name))?.len() as usize
         };
         // For a compressed file, N is the uncompressed length.
-        let length = if name == "deflated.npz" { length.max(PARAMETERS) } else { length };
+        let length = if name == "deflated.npz" { length.max(PARAMETER_BYTES) } else { length };
         let loading = peak(|| Net::config().load(path(name), &Device::Cpu))?;
         let reloading = peak(|| net.load_with(Load::new(path(name))))?;
         let mapping = peak(|| net.load_with(Load::new(path(name)).mapped()))?;
         let allowed = length + length / 10;
         println!("{name}: N = {length}, peak {loading} when built, {reloading} when reloaded");
         assert!(
-            loading <= PARAMETERS + allowed,
-            "{name}: expected at most {PARAMETERS} + {allowed} bytes, found {loading}"
+            loading <= PARAMETER_BYTES + allowed,
+            "{name}: expected at most {PARAMETER_BYTES} + {allowed} bytes, found {loading}"
         );
         // The parameters already exist, so reloading does not allocate them.
         assert!(reloading <= allowed, "{name}: expected at most {allowed} bytes, found {reloading}");
@@ -210,7 +210,8 @@ fn the_header_of_a_hostile_safetensors_file_stays_within_the_documented_bound() 
         })?;
         println!("{start}: {} bytes, peak {used} of {allowed}, {outcome}", file.len());
         assert!(used <= allowed, "{start}: expected at most {allowed} bytes, found {used}");
-        // Without the limit, the peak shows the memory that the estimate must cover.
+        // The reader estimates the memory of the parsed header. Without the limit, the peak shows how much the estimate
+        // must cover.
         let unlimited = peak(|| Ok(_ = Load::new(&path).limit(usize::MAX).read(&Device::Cpu)))?;
         println!("{start}: peak {unlimited} without a limit");
     }

@@ -214,7 +214,7 @@ fn every_source_of_batches_trains_any_network() -> Result<()> {
         let source = two_batches.clone();
         let generated = from_fn(move || source.clone().into_iter().map(Ok));
         let set = TensorDataset::new(x.clone(), y.clone())?.batch_size(20).shuffle(true);
-        let boxed: Box<dyn Batches<Batch = (Tensor, Tensor)>> =
+        let boxed_empty: Box<dyn Batches<Batch = (Tensor, Tensor)>> =
             Box::new((x.narrow(0, 0, 0)?, y.narrow(0, 0, 0)?));
         let mut with_empty = two_batches.clone();
         with_empty.insert(0, (x.narrow(0, 0, 0)?, y.narrow(0, 0, 0)?));
@@ -247,9 +247,11 @@ fn every_source_of_batches_trains_any_network() -> Result<()> {
             40,
         );
         let model = line()?;
-        let empty = Trainer::new(&model, mse_loss, Sgd::new(0.1)).quiet(true).fit(&boxed, &(), Epochs(1));
+        let empty =
+            Trainer::new(&model, mse_loss, Sgd::new(0.1)).quiet(true).fit(&boxed_empty, &(), Epochs(1));
         assert_eq!(message(empty), "the training data has no examples");
-        let empty = Trainer::new(&model, mse_loss, Sgd::new(0.1)).quiet(true).fit(&set, &boxed, Epochs(1));
+        let empty =
+            Trainer::new(&model, mse_loss, Sgd::new(0.1)).quiet(true).fit(&set, &boxed_empty, Epochs(1));
         assert_eq!(message(empty), "the evaluation data has no examples");
         let no_epochs = Trainer::new(&model, mse_loss, Sgd::new(0.1)).fit(&set, &(), Epochs(0))?;
         assert!(no_epochs.epochs().is_empty() && no_epochs.best().is_none());
@@ -270,7 +272,7 @@ fn a_loss_that_is_not_finite_stops_training_unless_allowed() -> Result<()> {
             Epochs(3),
         ));
         let start =
-            "step 2 (epoch 1, batch 2): the loss is NaN; the output of the network is finite, so the loss";
+            "step 2 (epoch 1, batch 2): the loss is NaN; the output of the network is finite, but the result";
         assert!(error.starts_with(start), "{error}");
         assert!(weight(&line)?[0].is_finite());
         let mut trainer = Trainer::new(&line, mse_loss, Sgd::new(0.1)).quiet(true).allow_non_finite(true);
@@ -291,11 +293,14 @@ fn the_error_of_a_loss_that_is_not_finite_names_its_origin() -> Result<()> {
             message({ trainer }.fit(data, &(), Epochs(3)))
         };
         model.trainer().quiet(true).checkpoint(directory.path(), Every::Epoch).fit(&data, &(), Epochs(2))?;
-        // The variance of the batch is finite, and that of the normalized values is not.
+        // An infinite weight makes the norm the first layer whose output is not finite.
         let path = "norm.weight";
-        let (_, weight) =
-            model.trainable_parameters().into_iter().find(|(name, _)| name == path).expect("it is trainable");
-        let names = |error: &str, layer: &str| {
+        let (_, weight) = model
+            .trainable_parameters()
+            .into_iter()
+            .find(|(name, _)| name == path)
+            .expect("`norm.weight` should be trainable");
+        let assert_names = |error: &str, layer: &str| {
             assert!(
                 error.starts_with("step 3 (epoch 3, batch 1): the loss is NaN; the first layer"),
                 "{error}"
@@ -313,7 +318,7 @@ fn the_error_of_a_loss_that_is_not_finite_names_its_origin() -> Result<()> {
         let damage = Damage(weight.clone());
         let mut trainer = model.trainer().quiet(true).checkpoint(directory.path(), Every::Epoch).resume();
         trainer = trainer.callback(damage);
-        names(&message(trainer.fit(&data, &(), Epochs(3))), "Net.norm");
+        assert_names(&message(trainer.fit(&data, &(), Epochs(3))), "Net.norm");
         let input = ((&data.0 * f64::INFINITY)?, data.1.clone());
         let error = fit(&input);
         assert!(
@@ -360,7 +365,7 @@ impl sconce::train::Callback for Damage {
     }
 }
 
-/// Measures the allocated memory after some of the steps.
+/// Measures the allocated memory after every 500th step.
 struct Memory<'a>(&'a Mutex<Vec<usize>>);
 
 impl sconce::train::Callback for Memory<'_> {
@@ -383,11 +388,11 @@ fn the_memory_of_training_is_constant() -> Result<()> {
         let usage = Mutex::new(Vec::new());
         let trainer =
             model.trainer().quiet(true).accumulate(2).clip_norm(1.).ema(0.9).callback(Memory(&usage));
-        // Two optimizer steps use four batches: 2,048 steps in 64 epochs.
+        // Two batches of two examples are accumulated for each step: 32 steps in each of 64 epochs.
         { trainer.metric(F1::macro_average()) }.fit(&data, &(), Epochs(64))?;
         let usage = usage.into_inner().unwrap();
         assert!(usage.len() >= 4, "{usage:?}");
-        // Each epoch adds a report to the history.
+        // Each epoch adds a report to the history, which is less than 64 KiB in total.
         let reports = 64 * 1024;
         assert!(usage.iter().all(|bytes| bytes.abs_diff(usage[0]) < reports), "{usage:?}");
         Ok(())

@@ -1,5 +1,5 @@
 //! Tests of state that the whole process shares (the arena of activations, allocated memory, `set_exact`, the
-//! random seed) and of killed processes. The tests of this binary run one at a time.
+//! random seed) and of killed processes. The tests that call [`exclusive`] run one at a time.
 
 mod against_candle;
 #[path = "../common/archive.rs"]
@@ -35,7 +35,8 @@ fn measured<T>(f: impl FnOnce() -> T) -> (T, usize) {
     (result, MEMORY.peak_usage().saturating_sub(before))
 }
 
-/// Waits until no other test of this binary runs. The next test starts after the guard is dropped.
+/// Waits until no other test holds the guard, and returns it. The next test that calls this function continues after
+/// the guard is dropped.
 fn exclusive() -> MutexGuard<'static, ()> {
     static LOCK: Mutex<()> = Mutex::new(());
     LOCK.lock().unwrap_or_else(PoisonError::into_inner)

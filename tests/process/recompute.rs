@@ -62,7 +62,7 @@ fn peak_in_activations<N: Module + Forward<Signal, Output = Signal>>(network: &N
 /// Without `recompute`, each block keeps at least 6 activations. With it, each block keeps its input and its output,
 /// and the backward pass adds what one block needs.
 #[test]
-fn recomputed_blocks_keep_only_their_inputs() -> Result<()> {
+fn recomputed_blocks_keep_only_their_inputs_and_outputs() -> Result<()> {
     let _lock = exclusive();
     let plain = Plain::new(&Device::Cpu)?;
     let mut recomputed = Recomputed::new(&Device::Cpu)?;

@@ -1,4 +1,5 @@
-//! Training that is killed, interrupted or resumed from damaged files ends with the same bits as training that is not.
+//! Training that is killed, interrupted or resumed from damaged files ends with the same bits as uninterrupted
+//! training.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -48,7 +49,7 @@ fn loader(data: &TensorDataset, workers: usize) -> Loader {
 
 type Loader = Box<dyn Batches<Batch = (Tensor, Tensor)>>;
 
-/// The epochs of a run.
+/// The number of epochs of a run.
 const EPOCHS: usize = 6;
 
 /// The network, the data and the settings of a run.
@@ -64,7 +65,7 @@ impl Setup {
         manual_seed(3);
         let data = self::data(90)?;
         let valid = loader(&self::data(20)?, 1);
-        // Every process has another number of workers.
+        // The number of workers depends on the process, but must not affect the batches.
         let train = loader(&data, std::process::id() as usize % 4);
         Ok(Self { net: Net::new(&CPU)?, data, train, valid })
     }
@@ -124,7 +125,7 @@ fn tensors(path: &Path) -> Result<Vec<(String, Vec<f64>)>> {
     Ok(tensors)
 }
 
-/// Returns the rows of the log in a directory, without the columns of durations, which are the last.
+/// Returns the rows of the log in a directory without the last columns, which contain durations.
 fn log_rows(directory: &Path) -> Result<Vec<String>> {
     let mut rows = Vec::new();
     for (name, durations) in [("metrics.csv", 2), ("steps.csv", 1)] {
@@ -145,14 +146,14 @@ fn last(directory: &Path) -> PathBuf {
 fn trains_until_killed() -> Result<()> {
     let directory = PathBuf::from(std::env::var_os(DIRECTORY).expect("the parent should set the directory"));
     let setup = Setup::new()?;
-    setup.fit(setup.trainer(&directory).callback(Slowly(Duration::from_millis(1))))?;
+    setup.fit(setup.trainer(&directory).callback(SleepInEachStep(Duration::from_millis(1))))?;
     Ok(())
 }
 
-/// Waits for this time in each step, so that the parent can kill or interrupt the process in any of them.
-struct Slowly(Duration);
+/// Sleeps for this duration in each step, so that the parent can kill or interrupt the process at any step.
+struct SleepInEachStep(Duration);
 
-impl Callback for Slowly {
+impl Callback for SleepInEachStep {
     fn on_step(&mut self, _: &StepReport) -> Result<ControlFlow<()>> {
         std::thread::sleep(self.0);
         Ok(ControlFlow::Continue(()))
@@ -165,7 +166,7 @@ fn spawn(directory: &Path) -> Child {
     command.spawn().expect("the child process should start")
 }
 
-/// Waits until the newest checkpoint is not `before`, or the child has ended. Returns `false` if it has ended.
+/// Waits until the newest checkpoint is not `before`, or the child has ended. Returns `false` if the child has ended.
 fn wait_for_save(child: &mut Child, directory: &Path, before: Option<&Path>) -> bool {
     let deadline = Instant::now() + Duration::from_secs(30);
     while Instant::now() < deadline {
@@ -234,21 +235,25 @@ fn trains_until_interrupted() -> Result<()> {
     let directory = PathBuf::from(std::env::var_os(DIRECTORY).expect("the parent should set the directory"));
     let setup = Setup::new()?;
     // The signal must arrive before the last step, also on a busy machine.
-    let slowly = Slowly(Duration::from_millis(100));
-    let history = setup.fit(setup.trainer(&directory).callback(slowly))?;
+    let sleep = SleepInEachStep(Duration::from_millis(100));
+    let history = setup.fit(setup.trainer(&directory).callback(sleep))?;
     assert_eq!(history.stop(), &Stop::Interrupted(last(&directory)));
     println!("{history}");
     Ok(())
 }
 
-/// Returns `true` if this process, and so its child, ignores SIGINT, as background jobs of a script do. A program that
-/// was started in this way must not handle it either. Other systems than Linux do not show it.
+/// Returns `true` if this process ignores SIGINT, as background jobs of a shell script do. Child processes inherit
+/// this, and training does not handle a signal that its process was started to ignore. Other systems than Linux have no
+/// `/proc/self/status`; there, the function returns `false`.
 #[cfg(unix)]
 fn is_sigint_ignored() -> bool {
-    const SIGINT: u64 = 1 << (2 - 1);
+    // SIGINT is signal 2. Bit 0 stands for signal 1.
+    const SIGINT_BIT: u64 = 1 << (2 - 1);
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & SIGINT != 0)
+    ignored
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_some_and(|mask| mask & SIGINT_BIT != 0)
 }
 
 #[cfg(unix)]
@@ -370,7 +375,7 @@ fn the_newest_and_the_best_checkpoints_are_kept() -> Result<()> {
         assert!((1..=3).contains(&files), "epoch {epoch}: {names:?}");
         assert!(names.contains(&"notes.txt".to_owned()) && !names.iter().any(|name| name.ends_with(".tmp")));
     }
-    let path = best_checkpoint(directory.path())?.expect("an epoch is the best");
+    let path = best_checkpoint(directory.path())?.expect("there should be a best checkpoint");
     assert!(
         path.to_str().unwrap().ends_with(&format!("-epoch-{best}-best.safetensors")),
         "{}",
@@ -415,19 +420,19 @@ fn resuming_another_run_is_an_error_that_names_the_difference() -> Result<()> {
     assert!(error.contains("the number of batches of an epoch differs"), "{error}");
 
     #[derive(Module)]
-    struct Wider {
+    struct OtherNet {
         #[layer(4, 16)]
         hidden: Linear,
         relu: Relu,
         #[layer(16, 4)]
         head: Linear,
     }
-    let narrow = root.path().join("narrow");
-    let fit = |net: &Wider| {
+    let other_run = root.path().join("other");
+    let fit = |net: &OtherNet| {
         let trainer = Trainer::new(net, cross_entropy, Sgd::new(0.1)).quiet(true);
-        trainer.checkpoint(&narrow, Every::Epoch).resume().fit(&setup.train, &(), Epochs(1))
+        trainer.checkpoint(&other_run, Every::Epoch).resume().fit(&setup.train, &(), Epochs(1))
     };
-    let mut net = Wider::new(&CPU)?;
+    let mut net = OtherNet::new(&CPU)?;
     fit(&net)?;
     net.freeze("hidden.weight")?;
     assert!(message(fit(&net)).contains("the list of trainable parameters differs"));
@@ -446,7 +451,7 @@ fn resuming_another_run_is_an_error_that_names_the_difference() -> Result<()> {
         message(setup.fit(Trainer::new(&setup.net, cross_entropy, Sgd::new(0.1)).quiet(true).resume()));
     assert!(error.starts_with("resume: expected a directory of checkpoints"), "{error}");
     let trainer =
-        Trainer::new(&setup.net, cross_entropy, Sgd::new(0.1)).checkpoint(&narrow, Every::Epochs(0));
+        Trainer::new(&setup.net, cross_entropy, Sgd::new(0.1)).checkpoint(&other_run, Every::Epochs(0));
     assert_eq!(
         message(setup.fit(trainer)),
         "checkpoint: expected an interval of at least 1, found Epochs(0)"

@@ -7,24 +7,25 @@ use sconce::prelude::*;
 use crate::common::process::assert_passes_with_narrower_vectors;
 use crate::common::{Rng, config, fail, operations, values};
 
-/// One step of a network. `Keep` stores the current signal; `Combine` and `Cat` combine the current signal with the
+/// An operation of a network. `Keep` stores the current signal; `Combine` and `Cat` combine the current signal with the
 /// stored one.
 enum Op {
     Conv(Conv2d),
     Norm(BatchNorm),
+    /// The index of a function in [`ACTIVATIONS`].
     Activation(usize),
     Max(MaxPool2d),
     Average(AvgPool2d),
     /// Adaptive pooling to an output of this height and width: max pooling if the flag is true, average pooling if not.
     Adaptive(usize, bool),
     Keep,
-    /// Arithmetic with the stored signal.
+    /// Arithmetic with the stored signal: an index in [`ARITHMETIC`].
     Combine(usize),
-    /// Arithmetic with a number for each channel.
+    /// Arithmetic with a number for each channel: an index in [`ARITHMETIC`], and the numbers.
     PerChannel(usize, Tensor),
     /// A gate for each channel: squeeze-and-excitation.
     Gate(Conv2d),
-    /// Arithmetic with numbers, and functions.
+    /// An elementwise function: an index in [`FUNCTIONS`].
     Function(usize),
     /// The mean over all pixels.
     Mean,
@@ -57,8 +58,8 @@ const FUNCTIONS: [fn(Signal) -> Signal; 6] = [
     |x| (-x.abs()).exp() - 2.,
 ];
 
-/// Returns a copy of the step. A layer with parameters is prepared for inference if `inference` is true, and otherwise
-/// detached.
+/// Returns a copy of the operation. If it is a layer with parameters, the copy is an inference copy if `inference` is
+/// true, and otherwise detached.
 fn copy(op: &Op, inference: bool) -> Result<Op> {
     Ok(match op {
         Op::Conv(conv) if inference => Op::Conv(conv.inference()?),
@@ -130,13 +131,8 @@ fn run(ops: &[Op], x: &Tensor) -> Result<Tensor> {
     Ok(tensor)
 }
 
-/// Returns random steps, each of which fits the shape of the signal before it.
-fn random_steps(
-    numbers: &mut Rng,
-    batch: usize,
-    mut channels: usize,
-    mut size: [usize; 2],
-) -> Result<Vec<Op>> {
+/// Returns random operations, each of which fits the shape of the signal before it.
+fn random_ops(numbers: &mut Rng, batch: usize, mut channels: usize, mut size: [usize; 2]) -> Result<Vec<Op>> {
     let mut vectors = Rng::new(numbers.uniform().to_bits());
     let mut random_below = |n: usize| (((numbers.uniform() + 1.) / 2. * n as f64) as usize).min(n - 1);
     let (mut ops, mut stored) = (Vec::new(), None);
@@ -231,7 +227,7 @@ proptest! {
     ) {
         let check = || -> Result<()> {
             let mut numbers = Rng::new(seed);
-            let mut ops = random_steps(&mut numbers, batch, channels, size)?;
+            let mut ops = random_ops(&mut numbers, batch, channels, size)?;
             randomize_norms(&mut ops, &mut numbers)?;
             let x = numbers.tensor(&[batch, channels, size[0], size[1]], 1.).to_dtype(DType::F32)?;
             let copies = |inference| ops.iter().map(|op| copy(op, inference)).collect::<Result<Vec<_>>>();
@@ -278,8 +274,8 @@ fn a_trace_shows_every_change_of_layout() -> Result<()> {
     let nchw = Tensor::ones((2, 32, 9, 11), DType::F32, &Device::Cpu)?;
     let added = operations(|| (layers.call((&x).into(), Mode::Eval) + &nchw).into_tensor())?;
     assert_eq!(added, ["conv2d + bias", "conv2d + bias + residual", "to_nchwc", "to_nchw"]);
-    let alone = sconce::no_fusion(|| run(Mode::Eval))?;
-    assert_eq!(alone, ["conv2d + bias", "conv2d + bias", "relu"]);
+    let unfused = sconce::no_fusion(|| run(Mode::Eval))?;
+    assert_eq!(unfused, ["conv2d + bias", "conv2d + bias", "relu"]);
     Ok(())
 }
 
@@ -296,7 +292,7 @@ fn gates_and_layer_scale_stay_channel_blocked() -> Result<()> {
         let gate = silu(squeeze.call(x.mean_keepdim((2, 3)), Mode::Eval));
         let x = &x * sigmoid(excite.call(gate, Mode::Eval));
         let x = tanh(layers[1].call(x, Mode::Eval));
-        // The lanes after channel 28 must stay zero, although subtracting 0.5 from them would make them nonzero.
+        // The lanes beyond the 28 channels must stay zero, although subtracting 0.5 from them would make them nonzero.
         let y = (&x * &gamma - 0.5) / (x.sqr() + 1.);
         layers[2].call(y, Mode::Eval).into_tensor()
     };

@@ -112,7 +112,7 @@ fn ties_stay_ties_and_frozen_parameters_are_averaged_exactly() -> Result<()> {
     resumed.load_state_dict(&state)?;
     assert_eq!(all_values(resumed.network()), all_values(ema.network()));
     assert_eq!(resumed.network().encoder.weight().id(), resumed.network().decoder.weight().id());
-    // The mean of w + 1, …, w + 9.
+    // The mean of w + 1, …, w + 9, where w is the initial weight. The weight is now w + 9.
     let mean = (tied.encoder.weight() - 4.)?;
     for (found, expected) in values(swa.network().encoder.weight())?.iter().zip(values(&mean)?) {
         assert!((found - expected).abs() < 1e-5);

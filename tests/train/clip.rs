@@ -11,13 +11,13 @@ use crate::common::{config, values};
 
 const CPU: Device = Device::Cpu;
 
-/// Returns a layer of four weights, and gradients with the values `weight`. There is no gradient of the bias.
+/// Returns a layer, and gradients that contain the values `weight` for its weight and nothing for its bias.
 fn gradients(weight: [f32; 4]) -> Result<(Linear, GradStore)> {
     let linear = Linear::config(2, 2).init(&CPU)?;
-    let factor = Tensor::new(&weight, &CPU)?.reshape((2, 2))?;
-    // Setting the gradient afterwards, because 0 · ∞ in the loss would not change it.
+    let gradient = Tensor::new(&weight, &CPU)?.reshape((2, 2))?;
+    // The gradient is replaced after the backward pass, so that it can have any values, NaN and infinity included.
     let mut grads = sconce::backward(&linear.weight().sum_all()?)?;
-    grads.insert(linear.weight(), factor);
+    grads.insert(linear.weight(), gradient);
     Ok((linear, grads))
 }
 

@@ -72,9 +72,9 @@ fn every_source_of_batches_can_be_iterated_again() -> Result<()> {
     assert_eq!(pair.len_hint(), Some(3));
     let batches = vec![examples(3), examples(2)];
     let source = batches.clone();
-    let drawn = from_fn(move || source.clone().into_iter().map(Ok)).batches(2);
+    let generated = from_fn(move || source.clone().into_iter().map(Ok)).batches(2);
     let boxed: Box<Source<'_>> = Box::new(batches.clone());
-    for source in [&batches as &Source<'_>, &drawn, &&batches, &boxed] {
+    for source in [&batches as &Source<'_>, &generated, &&batches, &boxed] {
         for _ in 0..2 {
             assert_eq!(targets(source)?, [vec![0, 1, 2], vec![0, 1]]);
         }

@@ -136,7 +136,7 @@ fn workers_run_ahead_by_a_bounded_number_of_batches() -> Result<()> {
     });
     let mut epoch = DataLoader::new(data).batch_size(1).workers(3).iter()?;
     epoch.next().unwrap()?;
-    // After the first batch, three workers may have read six further ones.
+    // After the first batch, three workers read at most six more batches of one example each.
     let start = Instant::now();
     while reads.load(Ordering::SeqCst) < 7 && start.elapsed() < Duration::from_secs(20) {
         std::thread::sleep(Duration::from_millis(1));
@@ -239,7 +239,7 @@ fn a_panic_in_the_destructor_of_an_example_is_an_error_of_its_batch() -> Result<
         let loader = DataLoader::with_collate(data, |examples, _| Ok(examples.len()));
         let results: Vec<_> = loader.batch_size(2).workers(workers).iter()?.collect();
         assert_eq!(results.len(), 3);
-        // The error of example 3 drops example 2.
+        // When example 3 fails, example 2 is dropped.
         let message = message(results[1].as_ref());
         assert!(
             message.starts_with("batch 2: panicked: ") && message.contains("in the destructor"),

@@ -30,7 +30,7 @@ fn data(count: usize) -> Result<TensorDataset> {
     Ok(TensorDataset::new(x, y)?.batch_size(4))
 }
 
-/// Stops with an error when a step begins, like a process that is killed.
+/// Stops with an error in the first callback after a step, like a process that is killed.
 struct FailAt(usize);
 
 impl Callback for FailAt {
@@ -39,7 +39,8 @@ impl Callback for FailAt {
     }
 }
 
-/// Trains a copy of a network for 4 epochs of 5 batches and 3 steps, and fails at step `fail_at`.
+/// Trains a copy of a network for 4 epochs of 5 batches and 3 steps each. Fails in the first callback after step
+/// `fail_at`.
 fn train(net: &Net, directory: &Path, fail_at: usize) -> Result<History> {
     let (train, valid) = (data(20)?, data(12)?);
     let net = net.deep_clone()?;
@@ -107,7 +108,7 @@ fn a_resumed_run_has_the_log_of_one_that_was_never_killed() -> Result<()> {
             [&[epoch.epoch as f64, step as f64][..], &values(train), &values(valid), &[*learning_rate]];
         assert_eq!(numbers, expected.concat());
     }
-    // The third step of each epoch is that of the last batch, after which no callback runs.
+    // The third step of each epoch is taken after the callback of the last batch, so steps 6 and 12 have no row.
     let steps = table(&whole.join("steps.csv"))?;
     assert_eq!(steps[0].join(","), "step,epoch,batch,loss,learning_rate,gradient_norm");
     let positions: Vec<String> = steps[1..].iter().map(|row| row[..3].join(" ")).collect();
@@ -175,7 +176,7 @@ fn a_log_without_checkpoints_is_not_overwritten() -> Result<()> {
     Ok(())
 }
 
-/// Reads records as TensorFlow's documentation describes them, without checksums, which have tests of their own.
+/// Reads records as TensorFlow's documentation describes them. Skips the checksums, which have their own tests.
 fn records(bytes: &[u8]) -> Vec<&[u8]> {
     let mut records = Vec::new();
     let mut rest = bytes;
@@ -194,7 +195,7 @@ fn event_files_have_the_values_of_the_run() -> Result<()> {
     let history = train(&Net::new(&CPU)?, directory.path(), usize::MAX)?;
     let bytes = fs::read(event_file(directory.path())?)?;
     let records = records(&bytes);
-    // A file version and a session start, 4 rows of steps and 4 of epochs.
+    // The records are the file version, the session start, 4 rows of steps and 4 rows of epochs.
     assert_eq!(records.len(), 2 + 4 + 4);
     assert!(records[0].ends_with(b"brain.Event:2"));
     let has = |record: &[u8], part: &[u8]| record.windows(part.len()).any(|window| window == part);
@@ -206,21 +207,21 @@ fn event_files_have_the_values_of_the_run() -> Result<()> {
         ("accuracy/valid", report.value("accuracy").unwrap()),
         ("f1_macro/valid", report.value("f1_macro").unwrap()),
     ] {
-        // The field 1 of a value is the tag, and the field 2 is a number in single precision.
+        // Field 1 of a value is the tag, and field 2 is a number in single precision.
         let mut part = vec![0x0a, tag.len() as u8];
         part.extend(tag.bytes());
         part.push(0x15);
         part.extend((value as f32).to_le_bytes());
         assert!(has(last, &part), "{tag}");
     }
-    // The field 2 of an event is the step.
+    // Field 2 of an event is the step.
     assert_eq!(last[9..11], [0x10, 12]);
     assert!(has(records[2], b"loss/step") && has(records[2], b"lr") && has(records[2], b"gradient_norm"));
     Ok(())
 }
 
 #[test]
-fn scalars_are_in_the_file_at_once() -> Result<()> {
+fn scalars_are_written_immediately() -> Result<()> {
     let directory = tempfile::tempdir()?;
     let mut events = EventWriter::create(directory.path().join("a"))?;
     let length = || Ok::<_, Error>(fs::metadata(event_file(&directory.path().join("a"))?)?.len());

@@ -253,8 +253,8 @@ fn errors_name_the_invalid_argument() -> Result<()> {
     let logits = Tensor::zeros((2, 3), DType::F32, &CPU)?;
     let message = |loss: Result<Tensor>| loss.unwrap_err().to_string();
     let classes = |index: [i64; 2]| Tensor::new(&index, &CPU).unwrap();
-    let indexed = "CrossEntropyLoss: class index 3 of element 1 is out of range for 3 classes";
-    assert_eq!(message(cross_entropy(&logits, &classes([0, 3]))), indexed);
+    let expected = "CrossEntropyLoss: class index 3 of element 1 is out of range for 3 classes";
+    assert_eq!(message(cross_entropy(&logits, &classes([0, 3]))), expected);
     assert!(message(nll_loss(&logits, &classes([-1, 0]))).contains("index -1 of element 0"));
     assert!(
         message(cross_entropy(&logits, &Tensor::zeros(3, DType::U32, &CPU)?))

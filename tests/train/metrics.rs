@@ -398,7 +398,7 @@ fn masked_and_large_logits_keep_their_order() -> Result<()> {
 fn functions_return_the_metrics_of_one_batch() -> Result<()> {
     let logits = Tensor::new(&[[3f32, 2., 1.], [1., 2., 3.], [2., 2., 2.], [1., 3., 2.]], &CPU)?;
     let target = Tensor::new(&[0u32, 1, 1, 0], &CPU)?;
-    // Of equal logits, the lower class is predicted.
+    // If logits are equal, the class with the lowest index is predicted.
     assert_eq!(accuracy(&logits, &target)?, 0.25);
     assert_eq!(top_k_accuracy(&logits, &target, 2)?, 0.75);
     assert_eq!(top_k_accuracy(&logits, &target, 3)?, 1.);

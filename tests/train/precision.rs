@@ -12,7 +12,7 @@ const CPU: Device = Device::Cpu;
 #[derive(Module)]
 #[module(forward = |x| head(flatten(relu(norm(conv(x))), 1)))]
 struct Net {
-    // Without a bias, whose gradient before a batch norm is 0.
+    // The layer has no bias, because the gradient of a bias before a batch norm is 0.
     #[layer(1, 4, 3, padding = 1, bias = false)]
     conv: Conv2d,
     #[layer(4)]

@@ -107,7 +107,7 @@ fn invalid_idx_files_are_errors() {
         assert!(error.ends_with("4294967295, 4294967295, 4294967295] is too large for memory"), "{error}");
     }
     assert_eq!(error(&[0, 0, 8, 255, 0], read), "the file ends within the 255 dimensions of its header");
-    // A small file must not take much memory.
+    // Reading a small file must not need much memory.
     let bomb = gzip(&idx(8, &[100_000_000], &vec![0; 100_000_000]));
     assert!(bomb.len() < 200_000);
     assert!(error(&bomb, read).contains("a higher limit allows it"), "{}", error(&bomb, read));
@@ -138,7 +138,7 @@ fn cifar_files_are_read() -> Result<()> {
     assert_eq!((classes.to_vec1::<u32>()?, superclasses.to_vec1::<u32>()?), (vec![99], vec![19]));
 
     let read = |path: &Path| read_cifar10([path]);
-    // A prefix of whole records is a valid file.
+    // A prefix of whole records is a valid file, so the file that is truncated has one record.
     check_truncated(&second, read);
     assert_eq!(error(&first[..3072], read), "expected records of 3073 bytes, found a file of 3072 bytes");
     assert_eq!(

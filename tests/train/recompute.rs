@@ -79,11 +79,12 @@ macro_rules! networks {
 
 networks! { Plain #[module(recompute)] Recomputed }
 
-/// The output, and the gradients and buffers after a training step, by name. `""` is the input.
+/// The output of a training step, the gradients by name, and the state dict after the step. The gradient of the input
+/// has the name `""`.
 struct Step {
     output: Tensor,
     gradients: BTreeMap<String, Tensor>,
-    buffers: StateDict,
+    state: StateDict,
 }
 
 fn step<N: Module + Forward<Signal, Output = Signal>>(
@@ -99,7 +100,7 @@ fn step<N: Module + Forward<Signal, Output = Signal>>(
         gradients.insert(name, grads.get(&parameter).expect("each parameter has a gradient").clone());
     }
     gradients.insert(String::new(), grads.get(x).expect("the input has a gradient").clone());
-    Ok(Step { output, gradients, buffers: network.state_dict() })
+    Ok(Step { output, gradients, state: network.state_dict() })
 }
 
 fn assert_same_bits(expected: &Step, actual: &Step) -> Result<()> {
@@ -110,10 +111,10 @@ fn assert_same_bits(expected: &Step, actual: &Step) -> Result<()> {
         assert_eq!(values(gradient)?, values(&actual.gradients[name])?, "gradient of `{name}`");
         assert!(values(gradient)?.iter().any(|x| *x != 0.), "gradient of `{name}`");
     }
-    assert_eq!(expected.buffers.len(), actual.buffers.len());
-    for (name, buffer) in &expected.buffers {
-        let found = actual.buffers.get(name).expect("both networks have the same names");
-        assert_eq!(values(buffer)?, values(found)?, "`{name}`");
+    assert_eq!(expected.state.len(), actual.state.len());
+    for (name, tensor) in &expected.state {
+        let found = actual.state.get(name).expect("both networks have the same names");
+        assert_eq!(values(tensor)?, values(found)?, "`{name}`");
     }
     Ok(())
 }
@@ -178,7 +179,7 @@ struct OneBlock {
     block: Block,
 }
 
-/// A block with a part that is recomputed too.
+/// A network with a recomputed field. The network is itself a recomputed field of another one.
 #[derive(Module)]
 struct Nested {
     #[module(recompute)]
@@ -261,7 +262,7 @@ fn errors_have_the_path_of_the_layer() -> Result<()> {
     Ok(())
 }
 
-/// A layer whose second parameter has no effect on the output.
+/// A network whose layer `unused` has no effect on the output.
 #[derive(Module)]
 #[module(forward = |x| match unused.bias() {
     Some(_) => used(x),
@@ -274,7 +275,7 @@ struct Unused {
     unused: Linear,
 }
 
-/// A layer that fails when it runs again.
+/// A network that fails when it is recomputed.
 #[derive(Module)]
 #[module(forward = |x| if sconce::is_recomputing() { Signal::fail(Error::msg("again")) } else { fc(x) })]
 struct Once {
@@ -282,7 +283,7 @@ struct Once {
     fc: Linear,
 }
 
-/// Defines networks with a part that is recomputed, in a part that is recomputed.
+/// Defines networks with a recomputed part that itself contains a recomputed part.
 macro_rules! nested {
     ($($outer:ident $around:ident $inner:ty;)*) => {$(
         #[derive(Module)]

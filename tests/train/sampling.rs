@@ -46,7 +46,7 @@ proptest! {
         let fractions = [low, high - low, 1. - high];
         let parts = random_split(dataset_fn(len, |index, _| Ok(index)), fractions, seed).unwrap();
         for (part, fraction) in parts.iter().zip(fractions) {
-            // One part may get two of the examples that remain after rounding down.
+            // The sizes are rounded down, and a part may get one of the examples that remain.
             prop_assert!((part.len() as f64 - fraction * len as f64).abs() < 2.);
         }
         let mut all: Vec<usize> = parts.iter().flat_map(|part| part.indices().to_vec()).collect();

@@ -141,7 +141,7 @@ fn assert_close(found: &[f64], expected: &[f64]) {
 fn accumulated_steps_equal_those_of_large_batches() -> Result<()> {
     let data = numbers(26)?;
     let start = line()?;
-    // Two groups of uneven batches, and an incomplete last group.
+    // Two steps that accumulate three batches of different sizes, and a last step with only two batches.
     let large = split(&data, &[11, 9, 6])?;
     let small = split(&data, &[4, 1, 6, 3, 3, 3, 5, 1])?;
     let train = |batches: &Vec<(Tensor, Tensor)>, accumulate: usize| -> Result<_> {
@@ -157,10 +157,10 @@ fn accumulated_steps_equal_those_of_large_batches() -> Result<()> {
     let (found, accumulated_norms, accumulated_steps) = train(&small, 3)?;
     assert_close(&found, &expected);
     assert!(weights(&start)?.iter().zip(&expected).any(|(a, b)| (a - b).abs() > 0.01));
-    // The norm of the incomplete group belongs to no batch.
+    // No callback runs after the incomplete last step, so its norm is not recorded.
     assert_close(&accumulated_norms[..2], &norms[..2]);
     assert_eq!((steps, accumulated_steps), (10, 9));
-    // A loop of one's own does the same.
+    // A hand-written loop does the same.
     let net = start.deep_clone()?;
     let mut trainer = Trainer::new(&net, mse_loss, Sgd::new(0.01).momentum(0.9)).accumulate(3).clip_norm(3.);
     for _ in 0..3 {
@@ -263,7 +263,7 @@ impl Callback for Rates {
     }
 }
 
-/// A metric that counts its batches and has a value for each reset.
+/// A metric that ignores its batches. Its value depends only on the number of resets.
 struct Scripted {
     values: Vec<f64>,
     resets: usize,
@@ -292,7 +292,8 @@ impl Metric for Scripted {
     }
 }
 
-/// Returns a metric with the given values after each epoch without validation. The first reset precedes training.
+/// Returns a metric that has the given values in successive epochs, if training has no validation. The first reset,
+/// before the first epoch, selects the first value.
 fn scripted(values: &[f64], higher_is_better: bool) -> Scripted {
     Scripted { values: [&[f64::NAN], values].concat(), resets: 0, higher_is_better }
 }
@@ -357,7 +358,7 @@ fn a_resumed_run_continues_the_plateau() -> Result<()> {
     fit(&[0.5, 0.7, 0.6], 3)?;
     // The fourth epoch is the second in succession without improvement.
     let history = fit(&[0.6, 0.6], 5)?;
-    assert_eq!(history.last().expect("it has five epochs").learning_rate, 4e-3);
+    assert_eq!(history.last().expect("the history should have five epochs").learning_rate, 4e-3);
     Ok(())
 }
 

@@ -21,7 +21,7 @@ fn numbered(dims: [usize; 3]) -> Image {
     Image::new((1..=dims.iter().product()).map(|i| i as f32).collect(), dims).unwrap()
 }
 
-/// Applies the function with torchvision's name and arguments.
+/// Applies the transform of a recorded case, which is named by its function and arguments.
 fn apply(function: &str, arguments: &[f64], mut image: Image) -> Result<Image> {
     let size = |index: usize| arguments[index] as usize;
     match function {
@@ -134,7 +134,7 @@ fn color_jitter_stays_within_its_ranges() -> Result<()> {
         factors.push(brighter.pixels()[0] / 0.2);
         let shifted = ColorJitter::new().hue(0.5).apply(image.clone(), &mut rng)?;
         let max = shifted.pixels().iter().copied().fold(0., f32::max);
-        assert!((max - 0.6).abs() < 1e-6, "the hue does not change the value");
+        assert!((max - 0.6).abs() < 1e-6, "the hue should not change the largest channel");
     }
     factors.sort_by(f32::total_cmp);
     assert!(factors[0] >= 0.4999 && factors[0] < 0.52 && factors[299] <= 1.5001 && factors[299] > 1.48);
@@ -162,12 +162,13 @@ fn mixup_mixes_inputs_and_targets_with_one_weight() -> Result<()> {
         // Soft targets can be mixed again.
         assert!(Mixup::new(0.4, 5).apply((mixed, probabilities), &mut rng).is_ok());
     }
-    // Without the quarter of examples that are their own partners, the mean is 1/2 and E[w²] = (α + 1) / (4α + 2).
+    // A quarter of the examples are their own partners and have the weight 1. The other weights w have the mean 1/2,
+    // and E[w²] = (α + 1) / (4α + 2).
     let mixed: Vec<f64> = weights.into_iter().filter(|weight| *weight < 1.).collect();
     let mean = mixed.iter().sum::<f64>() / mixed.len() as f64;
-    let square = mixed.iter().map(|weight| weight * weight).sum::<f64>() / mixed.len() as f64;
+    let mean_square = mixed.iter().map(|weight| weight * weight).sum::<f64>() / mixed.len() as f64;
     assert!((mean - 0.5).abs() < 0.06, "{mean}");
-    assert!((square - 1.4 / 3.6).abs() < 0.06, "{square}");
+    assert!((mean_square - 1.4 / 3.6).abs() < 0.06, "{mean_square}");
 
     let (labels, float) = (y.clone(), x.clone());
     let mut fails = |mixup: Mixup, batch| message(mixup.apply(batch, &mut rng));
@@ -219,7 +220,7 @@ fn invalid_images_and_settings_are_errors() -> Result<()> {
     assert_eq!(fails(&Resize::new(0, 4)), "cannot resize an image [2, 3, 3] to 0×4: expected sizes above 0");
     assert_eq!(
         fails(&Resize::shorter(1 << 20)),
-        "expected an image of at most 1073741824 bytes, found [2, 1048576, 1048576]"
+        "expected an image of at most 1073741824 bytes, found f32 pixels of shape [2, 1048576, 1048576]"
     );
     // The weights of the columns must not be allocated for a result that is too large.
     let wide = Image::new(vec![0.; 1 << 20], [1, 1, 1 << 20])?;
@@ -229,7 +230,10 @@ fn invalid_images_and_settings_are_errors() -> Result<()> {
     );
     assert_eq!(
         fails(&CenterCrop::new(usize::MAX, usize::MAX)),
-        format!("expected an image of at most 1073741824 bytes, found [2, {0}, {0}]", usize::MAX)
+        format!(
+            "expected an image of at most 1073741824 bytes, found f32 pixels of shape [2, {0}, {0}]",
+            usize::MAX
+        )
     );
     assert_eq!(fails(&ColorJitter::new().hue(0.1)), "expected an image with 1 or 3 channels, found 2");
     assert_eq!(
@@ -248,7 +252,7 @@ fn invalid_images_and_settings_are_errors() -> Result<()> {
     );
     assert_eq!(
         message(Image::new(vec![0.; 5], [1, 2, 3])),
-        "expected the pixels of an image [1, 2, 3], found 5"
+        "expected the pixels of an image [1, 2, 3], found 5 pixels"
     );
     assert!(Image::new(vec![], [usize::MAX, 2, 3]).is_err());
     let flat = Tensor::zeros((28, 28), DType::F32, &CPU)?;

@@ -57,7 +57,7 @@ impl Walker<'_> {
     pub(super) fn borrows(&self, expr: &Expr) -> Vec<Borrow> {
         let mut found = Vec::new();
         self.collect_borrows(expr, &mut found);
-        // If there are several borrows from one local, keep a certain one, if any.
+        // If there are several borrows from one local, keep one for which `is_certain` is true, if there is one.
         found.sort_unstable_by(|a, b| b.cmp(a));
         found.dedup_by_key(|borrow| borrow.local);
         found
@@ -105,7 +105,7 @@ impl Walker<'_> {
         }
     }
 
-    /// Adds the local that the place is a part of, and the locals from which the value of the place may borrow.
+    /// Adds the local of which the place is a part, and the locals from which the value of the place may borrow.
     fn collect_place(&self, place: &Expr, found: &mut Vec<Borrow>) {
         found.extend(self.root(place).map(|local| Borrow { local, is_certain: true }));
         self.collect_borrows(place, found);

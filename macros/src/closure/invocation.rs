@@ -155,8 +155,8 @@ impl Walker<'_> {
         Some(quote!(#value #comma #pat #guard #condition #end))
     }
 
-    /// Walks expressions that are separated by commas, or statements, or else arguments that are separated by `,`, `;`
-    /// or `=>`.
+    /// Walks the arguments of a macro. Parses them as expressions separated by commas or, if that fails, as statements.
+    /// If both fail, splits them at `,`, `;` and `=>`.
     fn walk_arguments(&mut self, tokens: TokenStream) -> TokenStream {
         if let Ok(mut args) = Exprs::parse_terminated.parse2(tokens.clone()) {
             args.iter_mut().for_each(|arg| self.walk_argument(arg));
@@ -378,8 +378,8 @@ fn call_length(tokens: &[TokenTree]) -> usize {
     if is_group(length, Delimiter::Parenthesis) { length + 1 } else { 0 }
 }
 
-/// Returns whether the next token is a member, a part of a path or the name of a function item, given the tokens before
-/// it: `x.conv1`, `module::conv1` or `fn conv1`.
+/// Returns whether the next token is a member (`x.conv1`), a part of a path (`module::conv1`) or the name of a function
+/// item (`fn conv1`), given the tokens before it.
 fn is_member(before: &[TokenTree]) -> bool {
     let punct =
         |token: &TokenTree, char: char| matches!(token, TokenTree::Punct(punct) if punct.as_char() == char);

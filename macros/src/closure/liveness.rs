@@ -37,7 +37,7 @@ impl From<Local> for Place {
     }
 }
 
-/// An event in the life of the locals.
+/// What happens to locals at one point of the evaluation.
 #[derive(Debug)]
 pub enum Event {
     /// The value is taken, by move or clone.

@@ -99,7 +99,7 @@ fn tuple_of_signals(krate: &TokenStream, pat: &Pat) -> Option<Type> {
 /// Rewrites the forward closure of a network with these fields.
 pub fn rewrite(krate: &TokenStream, fields: &[Field], closure: &ExprClosure) -> Rewritten {
     let inputs: Vec<Parameter> = closure.inputs.iter().map(|pat| Parameter::new(krate, pat)).collect();
-    let output = OutputType::of(closure, &inputs);
+    let output = OutputType::of_closure(closure, &inputs);
     let mut body = (*closure.body).clone();
     output::replace_last_return(&mut body);
 

@@ -27,9 +27,9 @@ pub enum OutputType {
 }
 
 impl OutputType {
-    /// Returns the annotated type. Without an annotation, the output is a tuple if the body returns an expression that
-    /// is a tuple, or a local that holds one, and otherwise a signal.
-    pub fn of(closure: &ExprClosure, inputs: &[Parameter]) -> Self {
+    /// Returns the annotated type. Without an annotation, returns the type of the tuple that the body returns, either
+    /// written out or held by a local. If the body returns no such tuple, returns a signal.
+    pub fn of_closure(closure: &ExprClosure, inputs: &[Parameter]) -> Self {
         match &closure.output {
             ReturnType::Type(_, ty) => Self::of_type(ty),
             ReturnType::Default => Tuples::of_inputs(inputs).of_body(&closure.body).unwrap_or(Self::Signal),
@@ -181,7 +181,7 @@ fn replace_in_block(block: &mut Block) {
     }
 }
 
-/// If the expression is `name(value)`, with `name` one of `Ok` and `Err`, returns the value.
+/// Returns `value` if the expression is `Ok(value)` or `Err(value)`, whichever `name` selects.
 fn constructed<'e>(expr: &'e Expr, name: &str) -> Option<&'e Expr> {
     let Expr::Call(call) = expr else { return None };
     let Expr::Path(function) = &*call.func else { return None };
@@ -236,7 +236,7 @@ impl Tuples {
         }
     }
 
-    /// Returns the type of a body if it is a tuple: the type of the tail, or of a value that the body returns early.
+    /// Returns the type of a body if the type is a tuple: that of the tail, or of a value that the body returns early.
     fn of_body(&self, body: &Expr) -> Option<OutputType> {
         let mut returned = Exits { is_exit: |expr| matches!(expr, Expr::Return(_)), found: None };
         self.of_tail(body).or_else(|| {
@@ -245,7 +245,7 @@ impl Tuples {
         })
     }
 
-    /// Returns the type of a tail expression if it is a tuple.
+    /// Returns the type of a tail expression if the type is a tuple.
     fn of_tail(&self, expr: &Expr) -> Option<OutputType> {
         match expr {
             Expr::Tuple(tuple) if !tuple.elems.is_empty() => {

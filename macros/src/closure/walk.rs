@@ -228,7 +228,7 @@ impl<'a> Walker<'a> {
         }
     }
 
-    /// Returns the tokens for a use of a local or a part of it: a clone if the value certainly cannot move here, and
+    /// Returns the tokens for a use of a local or a part of a local: a clone if the value can never move here, and
     /// otherwise a placeholder.
     pub fn use_value(&mut self, place: Place, ident: &Ident, code: TokenStream) -> TokenStream {
         let local = place.local;
@@ -284,8 +284,8 @@ impl<'a> Walker<'a> {
         located(self.fields[field].place.clone(), span)
     }
 
-    /// Returns the tokens for a field, or a part of it, in a value context: a reference for a layer or tensor. Plain
-    /// data is copied if its type is `Copy`, and otherwise borrowed.
+    /// Returns the tokens for a field, or a part of a field, in a value context. A layer or tensor becomes a reference.
+    /// Plain data is copied if its type is `Copy`, and otherwise borrowed.
     fn field_value(&self, field: usize, place: &TokenStream, span: Span) -> TokenStream {
         match self.fields[field].role {
             Role::Skip(_) => data(self.krate, place, span),

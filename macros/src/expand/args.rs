@@ -29,8 +29,8 @@ pub fn with_args(item: &Item, expr: &Expr, runs: Runs) -> TokenStream {
 }
 
 /// Returns `let widths = __private::copy_arg(&widths);` for every argument that the expressions use. If no other
-/// expression uses the argument, returns `let widths = widths;`. The new variable has the hygiene context of the use.
-/// It differs from that of the argument if either of them comes from a macro.
+/// expression uses the argument, returns `let widths = widths;`. The new variable has the hygiene context of the use,
+/// which can differ from that of the argument if one of them comes from a macro.
 pub fn bind(item: &Item, exprs: &[&Expr], runs: Runs) -> TokenStream {
     let bind_argument = |(arg, uses): (&Arg, &usize)| {
         let mention = exprs.iter().find_map(|expr| mention::find(expr, &arg.name))?;

@@ -147,10 +147,12 @@ fn vis_in_module(vis: &Visibility) -> TokenStream {
 //     let _ = ModelConfig::build;
 // };
 //
-// If the user has a type `ModelConfig`, the compiler reports the second definition at the name of the network, and
-// `ModelConfig::build` is the deprecated function of `ConfigNameConflict`, whose deprecation warning says what to do.
-// The compiler would also suggest `struct Model as OtherModelConfig` if the name before `as` had the span of the
-// network's name.
+// If the user also has a type `ModelConfig`, the compiler reports the second definition at the name of the network. The
+// path `ModelConfig::build` then resolves to the deprecated function of `ConfigNameConflict`. The deprecation warning
+// says what to do.
+//
+// The name before `as` does not have the span of the network's name. Otherwise, the compiler would also suggest
+// `struct Model as OtherModelConfig`.
 fn export(input: &Input, public: &Ident) -> TokenStream {
     let krate = &input.krate;
     let vis = &input.vis;
@@ -193,7 +195,7 @@ fn parameters(generics: &Generics) -> Generics {
     generics
 }
 
-/// Returns the name and the type of the field that uses the type parameters of a generic network:
+/// Returns the name and the type of the field that the config of a generic network needs to use all type parameters:
 /// `__network: PhantomData<fn() -> (*const T,)>`. The name differs from the names of all arguments.
 fn marker(input: &Input) -> Option<(Ident, TokenStream)> {
     if input.generics.params.is_empty() {

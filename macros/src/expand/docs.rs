@@ -62,7 +62,7 @@ fn comment(docs: &[Attribute]) -> String {
 /// Returns the tokens as one line, with spaces approximately as rustfmt writes them.
 fn source(tokens: TokenStream) -> String {
     let mut text = String::new();
-    let mut joint = true;
+    let mut follows_joint = true;
     for token in tokens {
         let next = match &token {
             TokenTree::Group(group) => {
@@ -77,18 +77,18 @@ fn source(tokens: TokenStream) -> String {
             token => token.to_string(),
         };
         let before = text.chars().last().unwrap_or(' ');
-        let is_glued = joint || glued(before, &token);
-        if !is_glued {
+        let has_no_space = follows_joint || is_attached(before, &token);
+        if !has_no_space {
             text.push(' ');
         }
         text.push_str(&next);
-        joint = is_joint(&token, before, is_glued);
+        follows_joint = is_joint(&token, before, has_no_space);
     }
     text
 }
 
-/// Returns `true` if no space separates `token` from the token before it, whose last character is `before`.
-fn glued(before: char, token: &TokenTree) -> bool {
+/// Returns `true` if no space belongs before `token`. `before` is the last character of the token before it.
+fn is_attached(before: char, token: &TokenTree) -> bool {
     match token {
         TokenTree::Punct(punct) => {
             matches!(punct.as_char(), ',' | '.' | ';' | '?' | ':')
@@ -102,8 +102,9 @@ fn glued(before: char, token: &TokenTree) -> bool {
     }
 }
 
-/// Returns `true` if no space follows a token.
-fn is_joint(token: &TokenTree, before: char, is_glued: bool) -> bool {
+/// Returns `true` if no space belongs after `token`. `before` is the last character of the token before it, and
+/// `has_no_space` says that no space separates the two.
+fn is_joint(token: &TokenTree, before: char, has_no_space: bool) -> bool {
     let TokenTree::Punct(punct) = token else { return false };
     if matches!(before, '&' | '|') && before == punct.as_char() {
         return false;
@@ -114,7 +115,7 @@ fn is_joint(token: &TokenTree, before: char, is_glued: bool) -> bool {
         // A prefix operator follows another operator or begins the text.
         '&' | '-' | '*' | '!' | '|' => {
             punct.spacing() == Spacing::Joint
-                || is_glued
+                || has_no_space
                 || !(before.is_alphanumeric() || matches!(before, '_' | ')' | ']' | '"' | '}'))
         }
         _ => punct.spacing() == Spacing::Joint,

@@ -7,7 +7,8 @@ use crate::name::{Name, Part};
 
 use super::Item;
 
-/// Returns an expression of the type `&str` for a name in checkpoints: `"conv1"`, or a reference to [`dynamic_name`].
+/// Returns an expression of the type `&str` for a name in checkpoints: `"conv1"`, or a reference to the expression that
+/// [`dynamic_name`] returns.
 pub fn name(
     item: &Item,
     variant: usize,
@@ -45,7 +46,7 @@ pub fn dynamic_name(
     quote!(#krate::__private::concat_name(&[#(#parts),*]))
 }
 
-/// The code that contains a name in checkpoints, which determines how it reads the value of a field.
+/// The generated code that computes a name in checkpoints. The values of fields are in different places in each.
 #[derive(Clone, Copy)]
 pub enum NameContext {
     /// The fields are local variables of `Config::build`.

@@ -1,8 +1,13 @@
 //! The central directory of a zip archive.
 //!
-//! A zip archive consists of the entries, each with a local header before its data, the directory with one record for
-//! each entry, and the end record, which contains the position of the directory. If a position or a length needs 64
-//! bits, a zip64 end record and its locator lie between the directory and the end record.
+//! A zip archive consists of three parts:
+//!
+//! 1. the entries, each with a local header before its data;
+//! 2. the directory, with one record for each entry;
+//! 3. the end record, which contains the position of the directory.
+//!
+//! If a position or a length needs 64 bits, a zip64 end record and its locator lie between the directory and the end
+//! record.
 
 use crate::{Error, Result};
 
@@ -31,7 +36,7 @@ pub(super) const RECORD: &[u8] = b"PK\x01\x02";
 /// The length of an entry's record without the name, the extra field and the comment, in bytes.
 const RECORD_LENGTH: usize = 46;
 
-/// The length of an entry's local header, without name and extra field.
+/// The length of an entry's local header without the name and the extra field, in bytes.
 pub(super) const HEADER_LENGTH: u64 = 30;
 
 /// The content of a 32-bit field whose value needs 64 bits. The value is stored in the zip64 end record or in a zip64
@@ -66,7 +71,7 @@ pub(super) fn locate(input: &mut Input) -> Result<Extent> {
 /// Returns the position and the length of the directory, as stored in the zip64 end record. `end_start` is the position
 /// of the end record.
 fn locate_64(input: &mut Input, end_start: u64) -> Result<Extent> {
-    let missing = || invalid("it has no 64-bit record of its directory");
+    let missing = || invalid("it has no 64-bit record with the position of its directory");
     let locator_start = end_start.checked_sub(LOCATOR_64_LENGTH).ok_or_else(missing)?;
     let locator = input.bytes(locator_start, LOCATOR_64_LENGTH)?;
     if !locator.starts_with(LOCATOR_64) {
@@ -87,8 +92,8 @@ fn locate_64(input: &mut Input, end_start: u64) -> Result<Extent> {
 /// Fails if a record is damaged, if two entries have the same name, or if the data of two entries overlaps.
 pub(super) fn records(directory: &[u8], end_of_data: u64) -> Result<Vec<usize>> {
     let mut positions = Vec::with_capacity(directory.len() / (RECORD_LENGTH + 1));
-    // The start of each entry, and the length of its local header and data. The name and the extra field of the header,
-    // whose lengths the directory does not contain, are left out.
+    // The start of each entry, and the least length that the entry can have. It omits the name and the extra field of
+    // the local header, because the directory does not contain their lengths.
     let mut entries = Vec::with_capacity(positions.capacity());
     let mut position = 0;
     while position < directory.len() {

@@ -1,8 +1,8 @@
-//! A reader of zip archives written by PyTorch and NumPy, and a writer.
+//! A reader and a writer of the zip archives that PyTorch and NumPy use.
 //!
 //! The reader supports only the features that PyTorch and NumPy use, and needs little memory: the directory is read
-//! once, and an entry is represented by its position in the directory. Encrypted entries are errors. So are overlapping
-//! entries and duplicate names, which malicious archives use.
+//! once, and an entry is represented by the position of its record in the directory. Encrypted entries are errors. So
+//! are overlapping entries and duplicate names, which malicious archives use.
 
 mod directory;
 mod entry;

@@ -1,7 +1,7 @@
 //! A writer of zip archives, byte for byte like PyTorch's.
 //!
 //! Entries are not compressed, and their data begins at multiples of 64 bytes. The checksum follows the data of an
-//! entry in a data descriptor, so that the writer never seeks. Sizes and positions of 4 GiB and more use zip64.
+//! entry in a data descriptor, so that the writer never seeks. Sizes and positions from 4 GiB on use zip64.
 
 use std::io::{self, Write};
 
@@ -23,7 +23,7 @@ const UTF8: u16 = 1 << 11;
 /// The flag of an entry with a data descriptor.
 const HAS_DESCRIPTOR: u16 = 1 << 3;
 
-/// The smallest number that a 32-bit field cannot hold. The field then contains this number.
+/// From this number on, a value is stored in a zip64 extra field or record. Its 32-bit field then contains this number.
 const LIMIT: u64 = u32::MAX as u64;
 
 /// The maximum length of a name in bytes.
@@ -57,7 +57,8 @@ impl<W: Write> ArchiveWriter<W> {
         })?;
         let header = self.out.position;
         let flags = if size == 0 { UTF8 } else { UTF8 | HAS_DESCRIPTOR };
-        // The compressed size is in the data descriptor, because a zip writer usually does not know it yet.
+        // As in PyTorch's files, the compressed size is 0 here, because a zip writer usually does not know it yet. The
+        // data descriptor contains it.
         let zip64 = zip64_extra(size, 0, header);
         let padding = padding(header + HEADER_LENGTH + u64::from(name_length) + zip64.len() as u64);
 
@@ -101,10 +102,11 @@ impl<W: Write> ArchiveWriter<W> {
         self.out.write_all(&self.directory)?;
 
         let end_64 = self.out.position;
-        let rest_of_end_64 = 44_u64.to_le_bytes();
+        // The length of the zip64 end record after this field.
+        let length_of_end_64 = 44_u64.to_le_bytes();
         let versions_and_disks = [&0x031e_u16.to_le_bytes()[..], &0x2d_u16.to_le_bytes(), &[0; 8]].concat();
         let numbers = [count, count, length, start].map(u64::to_le_bytes).concat();
-        self.out.write_all(&[END_64, &rest_of_end_64, &versions_and_disks, &numbers].concat())?;
+        self.out.write_all(&[END_64, &length_of_end_64, &versions_and_disks, &numbers].concat())?;
         let disks = 1_u32.to_le_bytes();
         self.out.write_all(&[LOCATOR_64, &[0; 4], &end_64.to_le_bytes(), &disks].concat())?;
 
@@ -217,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_of_another_size_is_an_error() {
+    fn an_entry_of_the_wrong_size_is_an_error() {
         let mut archive = ArchiveWriter::new(Vec::new());
         let error = archive.entry("data", 3, |out| Ok(out.write_all(b"four")?)).unwrap_err();
         assert_eq!(error.to_string(), "expected 3 bytes for the entry `data`, wrote 4");

@@ -61,8 +61,8 @@ fn array(reader: &mut dyn Read, size: u64, budget: &mut Budget, device: &Device)
     if !column_major || shape.len() < 2 {
         return element.tensor(Stream { reader, count }, &shape, device);
     }
-    // Do not charge the budget for the stored bytes of a widened array: `spend_tensor` has already charged twice their
-    // number, which is all that the budget allows per byte of a file.
+    // Do not charge the budget for the stored bytes of a widened array: `spend_tensor` has already charged two bytes
+    // for each of them, and the budget allows no more than two bytes per byte of a file.
     if !element.is_widened() {
         budget.spend(Some(bytes))?;
     }

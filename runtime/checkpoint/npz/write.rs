@@ -13,7 +13,7 @@ use super::header;
 
 /// Checks that the format supports the name and the dtype of a tensor.
 pub(in super::super) fn check(tensor: &OutputTensor) -> Result<()> {
-    // Python ends the name of an entry at the first NUL.
+    // Python's `zipfile` cuts the name of an entry off at the first NUL.
     if tensor.name.contains('\0') {
         return Err(Error::msg("the name of an array in an .npz cannot contain NUL"));
     }
@@ -30,7 +30,7 @@ pub(in super::super) fn check(tensor: &OutputTensor) -> Result<()> {
 
 /// Writes an archive of the tensors.
 pub(in super::super) fn write(file: impl Write, tensors: &[OutputTensor]) -> Result<()> {
-    // NumPy's archive without arrays has no local header, and readers do not recognize its format.
+    // Readers recognize an archive by the local header of its first entry. An archive without arrays has none.
     if tensors.is_empty() {
         return Err(Error::msg("expected at least one tensor for an .npz, found none"));
     }

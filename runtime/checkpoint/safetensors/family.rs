@@ -3,13 +3,18 @@
 //! A checkpoint `model.safetensors` is a family of files: either `model.safetensors` alone, or the shards
 //! `model-00001-of-00003.safetensors`, … and the index `model.safetensors.index.json`, which lists the tensors of each
 //! shard. A save replaces the whole family. It is a list of [`Step`]s, each of which is durable before the next one
-//! begins. If the process stops between two steps, the files hold the old checkpoint or the new one:
+//! begins. If the process stops between two steps, the path loads the complete old checkpoint or the complete new one.
+//!
+//! A save with several shards has these steps:
 //!
 //! 1. The shards are written under names that the old index does not mention. These are the usual names, or the staged
 //!    names `model-00001-of-00003.new.safetensors` if the old checkpoint has the same number of shards.
-//! 2. The index is replaced. From then on the new checkpoint is loaded.
+//! 2. The index is replaced. From then on the new checkpoint is loaded, unless an old `model.safetensors` exists.
 //! 3. Staged shards get their usual names as second names, and the index is replaced again.
-//! 4. All other files of the family are removed.
+//! 4. All other files of the family are removed, an old `model.safetensors` first.
+//!
+//! A save that needs no shards writes `model.safetensors`, and then removes the index and the shards. The new
+//! checkpoint is loaded from the first step on.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
@@ -33,10 +38,11 @@ pub(in super::super) fn write_family(
     metadata: &BTreeMap<&str, &str>,
     max_size: u64,
 ) -> Result<()> {
-    let family = with_context(path.display(), Family::of(path))?;
+    let family = with_context(path.display(), Family::from_path(path))?;
     let _lock = with_context(path.display(), family.lock())?;
     let steps = with_context(path.display(), family.plan(tensors, max_size))?;
     let is_index = |step: &Step| matches!(step, Step::Index(_));
+    // After the first index, or after the only file, the new checkpoint is complete.
     let commit = steps.iter().position(is_index).unwrap_or_default();
     for (number, step) in steps.iter().enumerate() {
         let Err(error) = family.run(step, metadata) else { continue };
@@ -82,7 +88,7 @@ struct Index {
 }
 
 impl Family {
-    fn of(path: &Path) -> Result<Self> {
+    fn from_path(path: &Path) -> Result<Self> {
         if path.is_dir() {
             return Err(Error::msg("expected the path of a file, found a directory"));
         }
@@ -120,7 +126,8 @@ impl Family {
         format!("{stem}-{:05}-of-{count:05}{staged}{extension}", number + 1)
     }
 
-    /// Returns `true` if `name` is the name of a shard, or of the temporary file that an interrupted save left of it.
+    /// Returns `true` if `name` is the name of a shard, or of the temporary file of a shard, which an interrupted save
+    /// leaves.
     fn is_shard(&self, name: &str) -> bool {
         let hidden = name.strip_prefix('.').and_then(|name| name.strip_suffix(".tmp"));
         let numbers = hidden.unwrap_or(name).strip_prefix(&self.stem).and_then(|rest| rest.strip_prefix('-'));
@@ -174,7 +181,8 @@ impl Family {
         let written =
             [Naming::Usual, Naming::Staged].map(named).into_iter().find(is_free).ok_or_else(|| {
                 Error::msg(format!(
-                    "expected an index that sconce or huggingface_hub wrote: {}",
+                    "the old index `{}` mentions both usual and staged names of the new shards; expected an \
+                     index that sconce or huggingface_hub wrote",
                     self.index()
                 ))
             })?;
@@ -229,7 +237,7 @@ impl Family {
     }
 }
 
-/// The part of a staged name before the extension.
+/// The suffix of a staged name, before the extension.
 const STAGED: &str = ".new";
 
 /// How the shards are named.
@@ -315,7 +323,7 @@ mod tests {
 
     const MAX_SIZE: u64 = 8;
 
-    /// A state of `count` shards whose values are all `value`.
+    /// Returns a state dict that is saved as `count` shards. All its values are `value`.
     fn state(count: usize, value: f32) -> StateDict {
         let tensor = Tensor::new(&[value; 2], &Device::Cpu).unwrap();
         (0..count).map(|i| (format!("layers.{i}"), tensor.clone())).collect()
@@ -325,9 +333,9 @@ mod tests {
         state.iter().map(|(name, tensor)| OutputTensor::new(name, tensor, None).unwrap()).collect()
     }
 
-    /// Runs at most `steps` steps of a save. Returns `true` if these were all steps.
+    /// Runs at most the first `steps` steps of a save. Returns `true` if these are all steps.
     fn save_partly(directory: &Path, state: &StateDict, steps: usize) -> bool {
-        let family = Family::of(&directory.join("model.safetensors")).unwrap();
+        let family = Family::from_path(&directory.join("model.safetensors")).unwrap();
         let plan = family.plan(tensors(state), MAX_SIZE).unwrap();
         plan.iter().take(steps).try_for_each(|step| family.run(step, &BTreeMap::new())).unwrap();
         steps >= plan.len()
@@ -409,7 +417,7 @@ mod tests {
 
     #[test]
     fn only_the_names_of_shards_are_removed() {
-        let family = Family::of(Path::new("out/model.safetensors")).unwrap();
+        let family = Family::from_path(Path::new("out/model.safetensors")).unwrap();
         for shard in [
             "model-00001-of-00003.safetensors",
             "model-100000-of-100000.safetensors",

@@ -30,15 +30,15 @@ enum Value {
     String(String),
     /// A number or a boolean, as JSON.
     Scalar(String),
-    /// A value of this kind, which is ignored.
+    /// A value that is ignored, with its kind, such as `a list`.
     Ignored(&'static str),
 }
 
-/// The memory that the parsed header takes for each byte of JSON in a string, in bytes. Names are stored three times.
+/// The memory, in bytes, that the parsed header needs per byte of JSON inside strings. Names are stored three times.
 const PER_STRING_BYTE: usize = 3;
 
-/// The memory for each byte of JSON outside strings, in bytes: for numbers, and for the nodes of the maps. This is the
-/// maximum of several measurements.
+/// The memory, in bytes, that the parsed header needs per byte of JSON outside strings: for numbers, and for the nodes
+/// of the maps. This is the maximum of several measurements.
 const PER_OTHER_BYTE: usize = 32;
 
 impl Header {
@@ -62,7 +62,7 @@ impl Header {
         serde_json::from_slice(json)
     }
 
-    /// Returns the strings in the metadata, and its numbers and booleans as text.
+    /// Returns the metadata: strings, and numbers and booleans as text. Omits other values.
     pub fn into_metadata(self) -> BTreeMap<String, String> {
         let text = self.metadata.into_iter().filter_map(|(key, value)| match value {
             Value::String(text) | Value::Scalar(text) => Some((key, text)),
@@ -71,8 +71,8 @@ impl Header {
         text.collect()
     }
 
-    /// Checks the offsets of the tensors. Returns the tensors, and a warning if the metadata contains other values than
-    /// strings.
+    /// Checks the offsets of the tensors. Returns the tensors, and a warning if the metadata contains values that are
+    /// not strings.
     pub fn into_tensors(self) -> Result<(Metadata, Option<String>)> {
         let warning = self.warning();
         let mut tensors: Vec<_> = self.tensors.into_iter().collect();
@@ -139,8 +139,8 @@ impl<'de> Visitor<'de> for HeaderVisitor {
     }
 }
 
-/// The entries of the metadata or, if it is not an object, its kind. The kind of `null` is `None`: the metadata is
-/// absent.
+/// The entries of the metadata. If the metadata is not an object, its kind is the error. `null` counts as absent
+/// metadata: its kind is `None`.
 struct Entries(Result<BTreeMap<String, Value>, Option<&'static str>>);
 
 impl<'de> Deserialize<'de> for Entries {

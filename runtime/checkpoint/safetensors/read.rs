@@ -41,7 +41,7 @@ pub(in super::super) fn read(mut input: Input, budget: &mut Budget, device: &Dev
     Ok(contents)
 }
 
-/// Returns the strings in the metadata of the header, and its numbers and booleans as text.
+/// Returns the metadata in the header: strings, and numbers and booleans as text. Omits other values.
 pub(in super::super) fn metadata(mut input: Input, mut budget: Budget) -> Result<BTreeMap<String, String>> {
     let (_, header) = header(&mut input, &mut budget)?;
     Ok(header.into_metadata())

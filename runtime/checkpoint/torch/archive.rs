@@ -40,7 +40,8 @@ impl<'f> TorchArchive<'f> {
         bytes.ok_or_else(|| Error::msg(format!("the archive has no `{DESCRIPTION}`")))
     }
 
-    /// Reads the source of the TorchScript module `module`, such as `__torch__.net`. Returns `None` if there is none.
+    /// Reads the source file of the Python module `module`, such as `__torch__.net`, in a TorchScript archive. Returns
+    /// `None` if the archive has no such file.
     pub fn source(&mut self, module: &str, budget: &mut Budget) -> Result<Option<Vec<u8>>> {
         let name = format!("{}code/{}.py", self.prefix, module.replace('.', "/"));
         self.archive.bytes(&name, budget)

@@ -24,7 +24,7 @@ pub(super) fn call<'a>(heap: &mut Heap<'a>, callable: Value<'a>, arguments: Valu
             }
         }
         Value::Global(function) => call_function(heap, function, arguments),
-        // The object stands for a function that another function made.
+        // The callable is the result of an earlier call that the reader did not run.
         Value::Object(object) => Ok(heap.object(heap.class_index(object))),
         other => Err(unexpected("a class or function to call", other)),
     }
@@ -54,7 +54,7 @@ fn call_function<'a>(heap: &mut Heap<'a>, function: Global, arguments: Value<'a>
     }
 }
 
-/// Returns the attribute of a class, such as the member of an enum, or the placeholder of another attribute.
+/// Returns the attribute of a class, such as the member of an enum, or a placeholder for any other attribute.
 fn attribute<'a>(heap: &mut Heap<'a>, arguments: Value<'a>) -> Value<'a> {
     let class = match heap.items(arguments) {
         Ok(&[Value::Global(Global::Foreign(class)), Value::Str(name)]) => {
@@ -93,7 +93,7 @@ fn ordered_dict<'a>(heap: &mut Heap<'a>, arguments: Value<'a>) -> Result<Value<'
     Ok(dict)
 }
 
-/// The maximum number of metadata entries of a tensor. PyTorch writes two.
+/// The maximum number of metadata entries of a tensor. PyTorch writes at most two.
 const MAX_METADATA: usize = 64;
 
 /// Returns `true` if a tensor is lazily negated or conjugated. PyTorch marks such tensors in the metadata, which is the

@@ -11,10 +11,10 @@ pub(super) struct Class<'a> {
     pub attribute: Option<&'a str>,
 }
 
-/// The maximum number of characters of a module or a name that are shown. A file may repeat a long name many times.
+/// The maximum number of characters of a name in a message or report. A file may repeat a long name many times.
 const SHOWN: usize = 100;
 
-/// Returns the first [`SHOWN`] characters of `name`, which a file chooses.
+/// Returns the first [`SHOWN`] characters of a name from a file.
 pub(super) fn elided(name: &str) -> String {
     match name.char_indices().nth(SHOWN) {
         Some((end, _)) => format!("{}…", &name[..end]),

@@ -35,7 +35,8 @@ pub(super) enum Global {
     GetAttribute,
     /// A function that returns an instance of the class in its first argument.
     Instantiate,
-    /// Any other class or function, as an index into the heap. Calling it returns an object that does nothing.
+    /// Any other class or function, as an index into the classes of the heap. Calling it returns an object that does
+    /// nothing.
     Foreign(usize),
 }
 

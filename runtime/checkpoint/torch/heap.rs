@@ -38,7 +38,7 @@ pub(super) enum Value<'a> {
     Elided(usize),
 }
 
-// A small value keeps the objects of a pickle within the memory that the length of the file allows.
+// Values are small, so that the objects of a valid pickle need no more memory than the length of the file allows.
 const _: () = assert!(size_of::<Value>() <= 24);
 
 impl Value<'_> {
@@ -94,14 +94,14 @@ pub(super) struct TensorRecord<'a> {
     pub view: View,
 }
 
-/// The result of a call that the reader does not run. It records what the pickle adds to the result.
+/// The result of a call that the reader does not run, with what the pickle adds to the result.
 #[derive(Debug)]
 struct Object<'a> {
     /// The index of the class or function.
     class: usize,
     /// The argument of the opcode BUILD: usually the dictionary of the object's attributes.
     state: Option<Value<'a>>,
-    /// The keys and values of a subclass of `dict`.
+    /// The keys and values, if the object is an instance of a subclass of `dict`.
     items: Dict<'a>,
 }
 
@@ -112,7 +112,7 @@ pub(super) type Entry<'a> = (Value<'a>, Value<'a>);
 #[derive(Debug, Default)]
 struct Dict<'a> {
     entries: Vec<Entry<'a>>,
-    /// Whether a value with a string as its key is a tensor.
+    /// Whether at least one entry has a string as its key and a tensor as its value.
     has_tensors: bool,
     /// Whether the entries are the attributes of a module.
     is_module: bool,
@@ -140,11 +140,11 @@ pub(super) struct Heap<'a> {
     owned: usize,
 }
 
-/// The number of items above which a list counts simple values instead of keeping them. The shape of a tensor is never
-/// that long; such a list is usually the log of a training script.
+/// The number of items after which a list counts simple values instead of keeping them. The shape of a tensor is never
+/// longer; such a list is usually the log of a training script.
 pub(super) const LONG_LIST: usize = 64;
 
-/// An estimate, in bytes, of the memory that a storage or tensor takes in the hash maps of the code that reads it.
+/// An estimate, in bytes, of the memory that the hash maps of the readers need for a storage or tensor.
 const LOOKUP_BYTES: usize = 256;
 
 /// Adds an object to `objects` and returns its index.
@@ -238,7 +238,7 @@ impl<'a> Heap<'a> {
         })
     }
 
-    /// Appends items to a list or a set. If it is longer than [`LONG_LIST`], runs of simple values become one
+    /// Appends items to a list or a set. After the first [`LONG_LIST`] items, consecutive simple values become one
     /// [`Value::Elided`].
     pub fn extend_list(&mut self, list: Value<'a>, items: &[Value<'a>]) -> Result<()> {
         match list {
@@ -251,7 +251,7 @@ impl<'a> Heap<'a> {
                 filtered.iter().for_each(|item| push_to_long_list(list, *item));
                 self.owned += (list.capacity() - before) * size_of::<Value>();
             }
-            // The object is a list or a set of another class. Its items are not needed.
+            // The object is an instance of a subclass of `list` or `set`. Its items are not needed.
             Value::Object(_) => {}
             other => return Err(unexpected("a list", other)),
         }
@@ -320,7 +320,7 @@ impl<'a> Heap<'a> {
         Ok(())
     }
 
-    /// Sets the state of an object. The state of other values is not needed, such as the `_metadata` of a state dict.
+    /// Sets the state of an object. Ignores the state of other values, such as the `_metadata` of a state dict.
     pub fn build(&mut self, value: Value<'a>, state: Value<'a>) {
         if let Value::Object(index) = value {
             self.objects[index].state = Some(state);
@@ -366,7 +366,7 @@ impl<'a> Heap<'a> {
         self.objects[object].class
     }
 
-    /// Returns the class or function [`Global::Foreign`].
+    /// Returns the class or function [`Global::Foreign`] with the index `class`.
     pub fn foreign_class(&self, class: usize) -> Class<'a> {
         self.classes[class]
     }

@@ -1,8 +1,9 @@
 //! Files of `torch.save`: a pickle that describes tensors, and their storages.
 //!
-//! [`pickle`] runs the pickle and puts its objects on a [`heap`]; [`globals`] has the classes and functions that a
-//! pickle may name, and [`call`] the results of calling them. [`select`] finds the state dict, and [`skipped`] lists
-//! everything else. [`module`] collects the tensors of a pickled module, and [`script`] knows those of TorchScript.
+//! [`pickle`] runs the pickle and puts its objects on a [`heap`]. [`globals`] resolves the classes and functions that a
+//! pickle names, and [`call`] returns the results of calling them. [`select`] finds the state dict, and [`skipped`]
+//! lists everything else. [`module`] collects the tensors of a pickled module. [`script`] finds out which attributes of
+//! a TorchScript module are parameters and buffers.
 //! [`archive`] and [`legacy`] read storages, and [`storages`] creates tensors from them.
 //! [`write`] writes a file, and [`pickler`] its pickle.
 

@@ -15,9 +15,10 @@ use super::skipped::Listing;
 /// The maximum nesting depth of modules. A module may contain itself.
 const MAX_DEPTH: usize = 128;
 
-/// The number of attributes and entries that may be visited in any file. In a large file, it is the memory of the
-/// objects in bytes, so that each attribute may be visited about fifty times. Without a limit, a module that occurs
-/// twice in a module that occurs twice in a module, and so on, would take exponential time.
+/// The least limit on the number of visits to attributes and entries. In a large file, the limit is the number of bytes
+/// that the objects occupy, which allows about fifty visits to each attribute. Without a limit, the time could grow
+/// exponentially with the depth of the modules: if every module contains its only submodule under two names, the number
+/// of paths doubles at each level.
 const MIN_VISITS: usize = 1 << 16;
 
 /// Collects the parameters and persistent buffers of a module and its submodules, in PyTorch's order.
@@ -61,7 +62,7 @@ impl<'w, 'p, 'a> ModuleWalk<'w, 'p, 'a> {
         }
     }
 
-    /// Returns the tensors of `module`. A module with several names has its tensors under all of them.
+    /// Returns the tensors of `module`. The tensors of a submodule with several names occur under each of them.
     ///
     /// # Errors
     ///
@@ -79,7 +80,7 @@ impl<'w, 'p, 'a> ModuleWalk<'w, 'p, 'a> {
                 elided(&self.prefix)
             )));
         }
-        match self.classes.of(self.heap, module) {
+        match self.classes.module_class(self.heap, module) {
             Some(class) => self.add_script(module, class, depth),
             None => self.add_python(module, depth),
         }
@@ -123,7 +124,7 @@ impl<'w, 'p, 'a> ModuleWalk<'w, 'p, 'a> {
             }
         }
         for &(name, value) in attributes {
-            if self.classes.of(self.heap, value).is_some() {
+            if self.classes.module_class(self.heap, value).is_some() {
                 self.add_child(name, value, depth)?;
             }
         }
@@ -165,7 +166,7 @@ impl<'w, 'p, 'a> ModuleWalk<'w, 'p, 'a> {
     }
 
     fn is_module(&self, value: Value<'a>) -> bool {
-        self.heap.is_module(value) || self.classes.of(self.heap, value).is_some()
+        self.heap.is_module(value) || self.classes.module_class(self.heap, value).is_some()
     }
 
     /// Lists an object that is not a tensor or a module. `None` stands for an absent parameter, buffer or module.
@@ -212,7 +213,7 @@ impl<'w, 'p, 'a> ModuleWalk<'w, 'p, 'a> {
     fn visit(&mut self, count: usize) -> Result<()> {
         self.visits_left = self.visits_left.checked_sub(count).ok_or_else(|| {
             Error::msg(
-                "expected a module that contains each of its modules a few times, found too many paths",
+                "expected a module that contains each submodule only a few times, found too many paths to submodules",
             )
         })?;
         Ok(())

@@ -25,14 +25,14 @@ impl<'a> NamedTensors<'a> {
     ///
     /// # Errors
     ///
-    /// Fails if the name is too long, or if the names take more memory than the budget has left.
+    /// Fails if the name is too long, or if the names need more memory than the budget has left.
     pub fn insert(&mut self, name: &str, tensor: Value<'a>, budget: &mut Budget) -> Result<()> {
         check_name(name.len())?;
         if let Some(&position) = self.positions.get(name) {
             self.entries[position].1 = tensor;
             return Ok(());
         }
-        // The name is stored here, and later in the state dict, each time with a copy for searching.
+        // The name is stored four times: in the list and the map here, and later in those of the state dict.
         budget.spend(Some(PER_ENTRY + 4 * name.len()))?;
         self.positions.insert(name.to_owned(), self.entries.len());
         self.entries.push((name.to_owned(), tensor));

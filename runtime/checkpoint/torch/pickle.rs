@@ -44,8 +44,8 @@ impl<'a> Pickle<'a> {
             with_context(format_args!("byte {position}"), interpreter.step(opcode))?;
             if interpreter.memory() > limit {
                 return Err(Error::msg(format!(
-                    "byte {position}: the objects of the pickle take more memory than the file's length \
-                     allows, {limit} bytes (`Load::limit` can raise the limit)"
+                    "byte {position}: the objects of the pickle need more memory than the limit of {limit} bytes \
+                     (`Load::limit` can raise the limit)"
                 )));
             }
         }
@@ -205,7 +205,8 @@ impl<'a> Interpreter<'a> {
         Ok(Value::Global(resolve(&mut self.heap, module, name)))
     }
 
-    /// Returns the placeholder of a class that the pickle names by its number in a registry of the writing program.
+    /// Returns a placeholder for a class to which the pickle refers by a number. Only the program that wrote the pickle
+    /// knows the class: it has registered the number with Python's `copyreg`.
     fn extension(&mut self) -> Value<'a> {
         Value::Global(self.heap.foreign(Class { module: "copyreg", name: "extension", attribute: None }))
     }
@@ -265,7 +266,9 @@ impl<'a> Interpreter<'a> {
 
     fn get_memo(&self, index: u32) -> Result<Value<'a>> {
         let value = self.memo.get(&index).copied();
-        value.ok_or_else(|| Error::msg(format!("the pickle reads memo {index}, which it has not stored")))
+        value.ok_or_else(|| {
+            Error::msg(format!("the pickle reads entry {index} of the memo, which it has not stored"))
+        })
     }
 
     fn stack_global(&mut self) -> Result<Value<'a>> {

@@ -10,7 +10,7 @@ use super::opcode::{
 
 const PROTOCOL: u8 = 2;
 
-/// The number of entries that Python's pickler stores with one opcode.
+/// The maximum number of entries that Python's pickler stores with one opcode.
 const BATCH: usize = 1000;
 
 /// A tensor in the pickle: a view of a whole storage, in row-major order.
@@ -38,7 +38,7 @@ pub(super) enum StorageType {
 enum Object<'a> {
     Global(&'static str, &'static str),
     Text(&'a str),
-    /// The text of a storage's number. Python's pickler does not confuse it with an equal name of a tensor.
+    /// The number of a storage, as text. A tensor with the same text as its name is a separate object, as in Python.
     Storage(usize),
 }
 
@@ -70,7 +70,7 @@ struct Pickler<'a> {
     bytes: Vec<u8>,
     /// The objects that the pickle has stored, with their numbers.
     memo: HashMap<Object<'a>, usize>,
-    /// The number of stored objects, including those that the pickle never repeats.
+    /// The number of stored objects, including those to which the pickle never refers.
     stored: usize,
 }
 
@@ -196,16 +196,16 @@ impl<'a> Pickler<'a> {
     }
 }
 
-/// Returns the strides of PyTorch's contiguous tensors. For strides, an empty axis counts as one element.
+/// Returns the strides of PyTorch's contiguous tensors, in which the length 0 of an axis counts as 1.
 fn row_major_strides(shape: &[usize]) -> Vec<usize> {
     let mut stride = 1;
     let mut strides: Vec<usize> = shape
         .iter()
         .rev()
         .map(|&length| {
-            let this = stride;
+            let current = stride;
             stride *= length.max(1);
-            this
+            current
         })
         .collect();
     strides.reverse();

@@ -42,8 +42,8 @@ impl<'a> PickleInput<'a> {
         self.array().map(u64::from_le_bytes)
     }
 
-    /// Reads a string. Python can pickle strings that are not valid Unicode, such as the names of files. They are
-    /// opaque.
+    /// Reads a string. Python can pickle strings that are not valid Unicode, such as the names of files. Such a string
+    /// becomes an opaque value.
     pub fn text(&mut self, length: u64) -> Result<Value<'a>> {
         let bytes = self.take(length)?;
         Ok(std::str::from_utf8(bytes).map_or(Value::Opaque("str"), Value::Str))
@@ -60,10 +60,10 @@ impl<'a> PickleInput<'a> {
         line.map_err(|error| Error::msg(format!("a name in the pickle: {error}")))
     }
 
-    /// Reads the index of a memo from a line.
+    /// Reads an index into the memo from a line.
     pub fn index(&mut self) -> Result<u32> {
         let line = self.line()?;
-        line.parse().map_err(|error| Error::msg(format!("the index of a memo: {error}")))
+        line.parse().map_err(|error| Error::msg(format!("an index into the memo: {error}")))
     }
 
     /// Reads up to the end of the line and skips the line break.

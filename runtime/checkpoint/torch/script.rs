@@ -20,7 +20,7 @@ const MAX_NAME: usize = 1 << 9;
 /// The memory per class that the pickle names, in bytes.
 const PER_CLASS: usize = 64;
 
-/// The memory of the parsed classes per byte of source, in bytes. The shortest entry of a list, `"", `, takes 4 bytes.
+/// The memory of the parsed classes per byte of source, in bytes. The shortest entry of a list, `"", `, has 4 bytes.
 const PER_SOURCE_BYTE: usize = 12;
 
 /// The module classes of an archive.
@@ -44,7 +44,7 @@ impl ScriptClasses {
     pub fn read(heap: &Heap, archive: &mut TorchArchive, budget: &mut Budget) -> Result<Self> {
         budget.spend(heap.classes().len().checked_mul(PER_CLASS))?;
         let mut all = Self::default();
-        // The archive of a mobile model has no source. The names of the tensors are unknown.
+        // The archive of a mobile model has no source. It is unknown which tensors are parameters, so all are buffers.
         let unknown = all.add(ScriptClass::default());
         let mut sources = HashMap::new();
         for class in heap.classes() {
@@ -86,7 +86,7 @@ impl ScriptClasses {
     }
 
     /// Returns the class of a TorchScript module, or `None` for other values.
-    pub fn of(&self, heap: &Heap, value: Value<'_>) -> Option<&ScriptClass> {
+    pub fn module_class(&self, heap: &Heap, value: Value<'_>) -> Option<&ScriptClass> {
         let Value::Object(object) = value else { return None };
         let index = *self.indices.get(heap.class_index(object))?;
         index.map(|index| &self.classes[index])

@@ -27,7 +27,7 @@ pub(super) struct Selection<'a> {
     pub tensors: Vec<(String, Value<'a>)>,
     pub skipped: Vec<Skipped>,
     pub warnings: Vec<String>,
-    /// The error for a reader that cannot compare the state dict with a network, if the file has several candidates.
+    /// The error message for callers without a network, if the file has several candidates for the state dict.
     pub ambiguity: Option<String>,
 }
 
@@ -77,7 +77,7 @@ impl<'p, 'a> Search<'p, 'a> {
     }
 
     fn is_module(&self, value: Value<'a>) -> bool {
-        self.heap.is_module(value) || self.classes.of(self.heap, value).is_some()
+        self.heap.is_module(value) || self.classes.module_class(self.heap, value).is_some()
     }
 
     /// Returns the keys and values of a dictionary, or the indices and items of a tuple or a list.
@@ -117,7 +117,8 @@ impl<'p, 'a> Search<'p, 'a> {
         }
     }
 
-    /// Returns the position of the dictionary that contains the state dict, or `None` if it is `dict` itself.
+    /// Returns the position of the entry of `dict` that is or contains the state dict. Returns `None` if `dict` itself
+    /// is the state dict.
     fn inner(&self, dict: Value<'a>) -> Result<Option<usize>> {
         let Ok(entries) = self.children(dict) else { return Ok(None) };
         let known: Vec<usize> = KEYS.iter().filter_map(|key| self.position(dict, key)).collect();
@@ -127,11 +128,12 @@ impl<'p, 'a> Search<'p, 'a> {
             return Ok(Some(*position));
         }
         let candidate = self.only_candidate(dict)?;
-        // Without any tensors, a known key is an empty state dict.
+        // If there are no tensors anywhere, the value of a known key is an empty state dict.
         Ok(candidate.or_else(|| known.first().copied().filter(|_| !self.heap.has_tensors(dict))))
     }
 
-    /// Returns the position of the container or module under `key`, or `None` if `key` is missing or has another value.
+    /// Returns the position of the container or module under `key`. Returns `None` if `key` is missing or has another
+    /// kind of value.
     fn position(&self, parent: Value<'a>, key: &str) -> Option<usize> {
         let entries = self.children(parent).ok()?;
         let position = entries.iter().rposition(|entry| match entry.0 {
@@ -171,8 +173,8 @@ impl<'p, 'a> Search<'p, 'a> {
         }
     }
 
-    /// Returns a description of the tensors of `dict` and the dictionaries of tensors in it, or `None` unless it has
-    /// both. The extra state of a module may contain tensors.
+    /// Returns an error message if `dict` contains both a tensor and a dictionary of tensors, and `None` otherwise. The
+    /// extra state of a module is not counted, although it may contain tensors.
     fn ambiguity(&self, dict: Value<'a>) -> Option<String> {
         let entries = self.heap.entries(dict).ok().filter(|_| self.heap.has_tensors(dict))?;
         let mut tensors = TensorSearch::new(self);
@@ -247,7 +249,7 @@ impl<'p, 'a> Search<'p, 'a> {
     fn finish_module(mut self, module: Value<'a>, budget: &mut Budget) -> Result<Selection<'a>> {
         let walk = ModuleWalk::new(self.heap, self.classes, &mut self.listing, budget);
         let tensors = walk.collect(module)?;
-        if tensors.is_empty() && self.classes.of(self.heap, module).is_some() {
+        if tensors.is_empty() && self.classes.module_class(self.heap, module).is_some() {
             return Err(Error::msg(
                 "expected a TorchScript module with parameters, found one without: `torch.jit.freeze` makes them \
                  constants of the program; save the module before freezing it",
@@ -266,8 +268,8 @@ impl<'p, 'a> Search<'p, 'a> {
 /// A search for dictionaries of tensors in containers.
 struct TensorSearch<'s, 'p, 'a> {
     search: &'s Search<'p, 'a>,
-    /// For each dictionary of the heap, how many levels were searched without result, plus 1. Dictionaries may be
-    /// shared, and contain themselves.
+    /// For each dictionary of the heap, the number of levels below it that were searched without result, plus 1. If the
+    /// dictionary was not searched, 0. Dictionaries may be shared, and may contain themselves.
     searched: Vec<u8>,
 }
 

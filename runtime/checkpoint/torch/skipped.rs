@@ -43,7 +43,7 @@ impl<'p, 'a> Listing<'p, 'a> {
         path
     }
 
-    /// Makes `key` part of the path of the entries that follow.
+    /// Makes the value under `key` the current dictionary.
     pub fn enter(&mut self, key: Value<'_>) {
         push_key(&mut self.path, key);
     }
@@ -53,7 +53,7 @@ impl<'p, 'a> Listing<'p, 'a> {
         self.skip_at_depth(key, value, 0);
     }
 
-    /// Lists the object `name` of the module whose path is `prefix`, with a trailing dot.
+    /// Lists the object `name` of a module. `prefix` is the path of the module, with a trailing dot.
     pub fn skip_in(&mut self, prefix: &str, name: Value<'a>, value: Value<'a>) {
         let length = self.path.len();
         if let Some(module) = prefix.strip_suffix('.') {
@@ -113,7 +113,7 @@ impl<'p, 'a> Listing<'p, 'a> {
     }
 }
 
-/// Appends a key to the keys that lead to a dictionary.
+/// Appends a key to a path.
 fn push_key(path: &mut String, key: Value<'_>) {
     if !path.is_empty() {
         path.push('.');
@@ -125,7 +125,7 @@ fn push_key(path: &mut String, key: Value<'_>) {
     }
 }
 
-/// Returns the class of a tensor that candle cannot represent.
+/// Returns the description of a tensor that candle cannot represent, such as `sparse tensor`.
 pub(super) fn unsupported_tensor(kind: &str) -> String {
     format!("{} tensor", elided(kind))
 }

@@ -58,7 +58,7 @@ impl<'k, 'd, Source: Storages> TensorReader<'k, 'd, Source> {
         let bytes = record.element.tensor_bytes(elements);
         let is_only_view = is_last_view && !self.cached.contains_key(key);
         let tensor = if is_only_view && record.view.is_row_major() {
-            // Also charge the budget for skipped bytes, because skipping takes time, although it takes no memory.
+            // Also charge the budget for skipped bytes: skipping needs no memory, but it takes time.
             self.budget.spend_tensor(bytes.map(|bytes| bytes.max(record.storage.bytes)))?;
             self.stream(record, elements)?
         } else {
@@ -101,8 +101,8 @@ impl<'k, 'd, Source: Storages> TensorReader<'k, 'd, Source> {
 
     fn read_storage(&mut self, record: &TensorRecord) -> Result<Vec<u8>> {
         let storage = &record.storage;
-        // Do not charge the budget for the storage of a widened tensor: `spend_tensor` has already charged twice the
-        // stored size of its elements, which is all that the budget allows per byte of a file.
+        // Do not charge the budget for the storage of a widened tensor: `spend_tensor` has already charged two bytes
+        // for each stored byte, and the budget allows no more than two bytes per byte of a file.
         if !record.element.is_widened() {
             self.budget.spend(Some(storage.bytes))?;
         }

@@ -67,7 +67,7 @@ pub(in super::super) fn write(file: impl Write, tensors: &[OutputTensor]) -> Res
     archive.finish()
 }
 
-/// Returns how PyTorch pickles the storage of a tensor. It has no class of storages for its newer dtypes.
+/// Returns how PyTorch pickles the storage of a tensor. PyTorch has no storage classes for its newer dtypes.
 fn storage_type(dtype: DType) -> Result<StorageType> {
     Ok(match dtype {
         DType::U8 => StorageType::Typed("ByteStorage"),
@@ -120,7 +120,7 @@ impl<W: Write> TorchArchiveWriter<W> {
     }
 }
 
-/// Combines two hashes as PyTorch's `hash_combine`.
+/// Combines two hashes as PyTorch's `hash_combine` does.
 fn combined(seed: u64, value: u64) -> u64 {
     seed ^ value.wrapping_add(0x9e37_79b9).wrapping_add(seed << 6).wrapping_add(seed >> 2)
 }

@@ -18,9 +18,9 @@ use crate::relay;
 /// - `loss`: a tensor of any shape; the gradients are those of the sum of its elements
 /// - returns the gradients of all variables on which `loss` depends
 ///
-/// A graph of many operations of this crate gets a stack of its own, so that hundreds of thousands in sequence fit. A
-/// sequence of thousands of candle's own operations needs a large stack of the calling thread, here and when it is
-/// dropped.
+/// If the graph has many of this crate's operations, the pass runs on a separate large stack, which suffices for
+/// hundreds of thousands of operations in sequence. For thousands of candle's own operations in sequence, the calling
+/// thread needs a large stack, both in this function and when the graph is dropped.
 ///
 /// # Errors
 /// Fails if an operation has no gradient.
@@ -44,10 +44,11 @@ pub fn backward(loss: &Tensor) -> Result<GradStore> {
 
 /// The size of the stack of a backward pass over a large graph, in bytes. Candle's traversal of the graph calls itself
 /// for each operation in a sequence and needs about 300 bytes for a call. The system provides the memory when it is
-/// used.
+/// first used.
 const STACK_SIZE: usize = 256 << 20;
 
-/// A graph with fewer operations of this crate fits on every stack. Mapping a stack takes about 10 µs.
+/// With fewer live outputs of this crate's operations than this, every thread's own stack suffices for a backward pass.
+/// Mapping a separate stack would take about 10 µs.
 const SMALL_GRAPH: usize = 256;
 
 fn run(loss: &Tensor) -> Result<GradStore> {
@@ -56,7 +57,7 @@ fn run(loss: &Tensor) -> Result<GradStore> {
     for (variable, total) in pass.sums() {
         // Candle's own operations add their gradients of the variable to `gradients`.
         let total = match gradients.remove(&variable) {
-            Some(of_candle) => add(&of_candle, &total)?,
+            Some(from_candle) => add(&from_candle, &total)?,
             None => total,
         };
         gradients.insert(&variable, total);
@@ -85,7 +86,7 @@ impl Pass {
         Self { outer: SUMS.replace(Some(sums)) }
     }
 
-    /// Takes the variables that have gradients, each with their sum, out of this pass.
+    /// Ends the collection of gradients. Returns each variable that received gradients, with their sum.
     fn sums(&self) -> impl Iterator<Item = (Tensor, Tensor)> {
         let sums = SUMS.take().into_iter().flat_map(HashMap::into_values);
         sums.filter_map(|(variable, total)| Some((variable, total?)))
@@ -98,8 +99,8 @@ impl Drop for Pass {
     }
 }
 
-/// Adds a gradient to the sum of `operand` and returns `None`, if `operand` is a variable of the loss whose
-/// [`backward`] runs on this thread. Otherwise returns the gradient.
+/// If `operand` is a variable of the loss whose [`backward`] runs on this thread, adds the gradient to the variable's
+/// sum and returns `None`. Otherwise returns the gradient.
 pub(crate) fn take_gradient(operand: &Tensor, gradient: Tensor) -> Result<Option<Tensor>> {
     SUMS.with_borrow_mut(|sums| {
         // The operations of a loss can run a backward pass of candle over another graph, whose variables are not in the

@@ -26,7 +26,7 @@ pub fn normal(bytes: &[u8], mean: f64, std: f64, numbers: &mut Vec<f64>) {
     }
 }
 
-/// Returns a multiple of 2⁻⁵³ in `0..1`.
+/// Converts a random word to a number in `0..1`, a multiple of 2⁻⁵³.
 fn unit(word: [u8; UNIFORM_BYTES]) -> f64 {
     const SCALE: f64 = 1. / (1u64 << 53) as f64;
     (u64::from_le_bytes(word) >> 11) as f64 * SCALE

@@ -52,8 +52,8 @@ pub fn not_a_float(op: &str, dtype: DType) -> candle_core::Error {
     candle_core::Error::msg(format!("{op}: expected a tensor of f32, f64, f16 or bf16, found {dtype:?}"))
 }
 
-/// Runs `op` on `x` and converts its result to the dtype of `x`. Converts f16 and bf16 to f32 first, so that kernels
-/// need not be compiled for these types.
+/// Converts `x` to f32 if it is f16 or bf16, runs `op` on it, and converts the result back to the dtype of `x`. Kernels
+/// therefore need not be compiled for the 16-bit types.
 pub fn in_f32(x: &Tensor, op: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
     op(&widened(x)?)?.to_dtype(x.dtype())
 }

@@ -106,10 +106,10 @@ impl Gather {
     /// Returns the row of each id.
     fn gather<E: Element>(&self, weight: &[E]) -> Vec<E> {
         let width = self.width.max(1);
-        let rows = cost::PASS.div_ceil(width);
+        let rows_per_task = cost::PASS.div_ceil(width);
         let mut out = zeros::<E>(self.ids.len() * self.width);
-        for_each_chunk(&mut out, rows * width, |task, out| {
-            let ids = &self.ids[task * rows..];
+        for_each_chunk(&mut out, rows_per_task * width, |task, out| {
+            let ids = &self.ids[task * rows_per_task..];
             for (row, id) in out.chunks_exact_mut(width).zip(ids) {
                 row.copy_from_slice(&weight[id * width..][..width]);
             }

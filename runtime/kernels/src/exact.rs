@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 static EXACT: AtomicBool = AtomicBool::new(false);
 
-/// Sets whether convolutions must be direct, which means that they sum the products in the definition of convolution.
-/// Default: `false`, which allows any algorithm. The setting applies to the whole process, to forward and backward
-/// passes, from the next call on.
+/// Sets whether convolutions must be direct: computed as the sums of products that define them. Default: `false`, which
+/// allows any algorithm. The setting applies to the whole process, to forward and backward passes, from the next call
+/// on.
 ///
 /// The fastest algorithm for a large 3×3 convolution of f32 is often Winograd's (Lavin & Gray, 2016), which
 /// computes the same sums from fewer products of transformed numbers. On normally distributed numbers, the result of

@@ -1,9 +1,9 @@
 //! A node of candle's graph with any number of operands, whose gradients a closure computes. Candle's own nodes have at
 //! most three operands.
 //!
-//! In candle's graph, the operands are linked by a chain of numbers: each [`Link`] has the previous link and one
-//! operand, and the [`Output`] has the last link. The backward pass reaches the output first. It calls the closure and
-//! keeps the gradients of all operands until the pass reaches their links.
+//! Candle's graph links the operands in a chain of scalars. Each [`Link`] is an operation on the previous link and one
+//! operand, and the [`Output`] is an operation on the last link. A backward pass reaches the [`Output`] first, which
+//! calls the closure. The gradients of the operands then wait in [`Pending`] until the pass reaches the links.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -26,7 +26,7 @@ use crate::operation::{self, CpuOperand, Operation};
 ///   backward pass calls it once.
 ///
 /// # Errors
-/// Fails if a tensor is on another device than the output, or if the memory is exhausted.
+/// Fails if an operand is on a different device from the output, or if the memory is exhausted.
 pub fn function(
     operands: &[Tensor],
     output: Tensor,
@@ -42,7 +42,7 @@ pub fn function(
     operation::apply([&chain], Output { value, count: operands.len(), gradients, pending })
 }
 
-/// The gradients of the operands that the running backward pass of each thread has not collected yet.
+/// For each thread, the gradients of the operands whose links its backward pass has not reached yet.
 #[derive(Default)]
 struct Pending(Mutex<HashMap<ThreadId, Vec<Option<Tensor>>>>);
 
@@ -52,7 +52,7 @@ impl Pending {
         pending.insert(thread::current().id(), gradients);
     }
 
-    /// Takes the gradient of operand `index`. The last operand is the first one that a backward pass reaches.
+    /// Takes the gradient of operand `index`. A backward pass reaches the last operand first and operand 0 last.
     fn take(&self, index: usize) -> Option<Tensor> {
         let mut pending = locked(&self.0);
         let thread = thread::current().id();
@@ -65,7 +65,7 @@ impl Pending {
     }
 }
 
-/// A node for one operand, after the nodes for the operands before it.
+/// The node of one operand in the chain. Its result is a scalar.
 struct Link {
     index: usize,
     pending: Arc<Pending>,
@@ -89,16 +89,16 @@ impl Operation<2> for Link {
         &self,
         [_, operand]: [&Tensor; 2],
         _: &Tensor,
-        number: &Tensor,
+        chain_gradient: &Tensor,
     ) -> Result<[Option<Tensor>; 2]> {
         let gradient = match self.pending.take(self.index) {
             // Candle needs a gradient for each node that is not a variable.
             None if !operand.is_variable() => Some(operand.zeros_like()?),
             gradient => gradient,
         };
-        // The chain of the first link is a constant.
-        let number = (self.index > 0).then(|| number.clone());
-        Ok([number, gradient])
+        // The chain begins with a constant, which needs no gradient.
+        let chain_gradient = (self.index > 0).then(|| chain_gradient.clone());
+        Ok([chain_gradient, gradient])
     }
 }
 
@@ -179,12 +179,13 @@ where
     }
 }
 
-/// Returns a number whose backward pass gives `x` the gradient `gradient`, to begin a backward pass at `x`.
+/// Returns a scalar from which a backward pass gives `x` the gradient `gradient`. This starts a backward pass in the
+/// middle of a graph.
 ///
 /// # Errors
 /// Fails if the memory is exhausted.
 pub fn with_gradient(x: &Tensor, gradient: &Tensor) -> Result<Tensor> {
-    let number = Tensor::zeros((), DType::F32, x.device())?;
+    let zero = Tensor::zeros((), DType::F32, x.device())?;
     let gradient = gradient.detach();
-    function(std::slice::from_ref(x), number, move |_| Ok(vec![Some(gradient.clone())]))
+    function(std::slice::from_ref(x), zero, move |_| Ok(vec![Some(gradient.clone())]))
 }

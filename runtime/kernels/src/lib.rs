@@ -42,11 +42,11 @@
 //!
 //! # Types and devices
 //!
-//! Kernels support f32, f64, f16 and bf16; f16 and bf16 are computed in f32 and rounded once. Operands may have any
-//! strides. The CPU kernels use AVX-512, AVX2, NEON or portable code, depending on the processor (the
+//! Kernels support f32, f64, f16 and bf16. A kernel computes f16 and bf16 in f32 and rounds each result once. Operands
+//! may have any strides. The CPU kernels use AVX-512, AVX2, NEON or portable code, depending on the processor (the
 //! environment variable `SCONCE_ISA` sets an upper limit). With the feature `cuda`, convolution, pooling and batch
-//! norm have CUDA kernels; the other functions, and all functions on other devices, fall back to candle's
-//! operations.
+//! norm have CUDA kernels. The CTC loss always runs on the CPU. In all other cases, functions on devices other than the
+//! CPU fall back to candle's operations.
 //!
 //! # Gradients
 //!

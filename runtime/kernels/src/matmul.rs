@@ -15,8 +15,8 @@ use crate::relay;
 /// - `b`: `[..., depth, columns]`
 /// - returns `[..., rows, columns]`; the leading dimensions are broadcast
 ///
-/// Supports f32, f64, f16 and bf16, and any strides. Other devices fall back to candle's matrix product. Differentiable
-/// in `a` and `b`.
+/// Supports f32, f64, f16 and bf16, and any strides. On devices other than the CPU, falls back to candle's matrix
+/// product. Differentiable in `a` and `b`.
 ///
 /// # Errors
 /// Fails if the shapes, dtypes or devices do not match.
@@ -38,12 +38,12 @@ pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     if !has_cpu_kernels(a) {
         return composed(a, b, &batch);
     }
-    let operand = |x: &Tensor| readable(&broadcast(&widened_matrices(x)?, &batch)?);
+    let operand = |x: &Tensor| with_contiguous_lines(&broadcast(&widened_matrices(x)?, &batch)?);
     relay::apply([&operand(a)?, &operand(b)?], MatMul)?.to_dtype(a.dtype())
 }
 
-/// Computes [`matmul`] with candle's operation, which supports one leading dimension, and transposed matrices without a
-/// copy.
+/// Computes [`matmul`] with candle's operation, after joining the leading dimensions into one. Does not copy transposed
+/// matrices.
 fn composed(a: &Tensor, b: &Tensor, batch: &[usize]) -> Result<Tensor> {
     let flat =
         |x: &Tensor| x.reshape((batch.iter().product::<usize>(), x.dim(D::Minus2)?, x.dim(D::Minus1)?));
@@ -64,8 +64,8 @@ fn broadcast(x: &Tensor, batch: &[usize]) -> Result<Tensor> {
     if x.dims() == dims { Ok(x.clone()) } else { x.broadcast_as(dims) }
 }
 
-/// Converts f16 and bf16 to f32, in the storage order of `x` if its transpose is contiguous. Candle converts other
-/// orders element by element.
+/// Converts f16 and bf16 to f32. If the transpose of `x` is contiguous, converts the transpose, because candle's
+/// conversion of a tensor that is not contiguous is slow.
 fn widened_matrices(x: &Tensor) -> Result<Tensor> {
     let transposed = x.t()?;
     if transposed.is_contiguous() { widened(&transposed)?.t() } else { widened(x) }
@@ -92,8 +92,9 @@ fn check(a: &Tensor, b: &Tensor) -> Result<Vec<usize>> {
     }
 }
 
-/// Returns `x`, or a contiguous copy if neither the rows nor the columns of its matrices are contiguous.
-fn readable(x: &Tensor) -> Result<Tensor> {
+/// Returns `x`, or a contiguous copy if neither the rows nor the columns of its matrices are contiguous. A line is a
+/// row or a column.
+fn with_contiguous_lines(x: &Tensor) -> Result<Tensor> {
     if Matrices::of(x.layout()).is_some() { Ok(x.clone()) } else { x.contiguous() }
 }
 

@@ -53,7 +53,7 @@ pub trait Number:
     /// Returns the hyperbolic tangent.
     fn tanh(self) -> Self;
 
-    /// Returns the standard normal distribution at this number.
+    /// Returns the distribution function and the density of the standard normal distribution at this number.
     fn normal(self) -> Normal<Self>;
 
     /// Returns `1 / (1 + e^-x)`.
@@ -63,8 +63,8 @@ pub trait Number:
 /// The standard normal distribution at a point.
 #[derive(Clone, Copy, Debug)]
 pub struct Normal<N> {
-    /// Φ, the distribution function: `(1 + erf(x / √2)) / 2`. It is not computed with this formula, which suffers from
-    /// cancellation in the left tail, so the relative error is small there too.
+    /// Φ, the distribution function: `(1 + erf(x / √2)) / 2`. The relative error is small in the left tail too, where
+    /// this formula would suffer from cancellation.
     pub cdf: N,
     /// The density, the derivative of Φ.
     pub pdf: N,

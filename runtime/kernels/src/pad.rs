@@ -75,8 +75,8 @@ impl std::fmt::Display for PadMode {
 /// Supports f32, f64, f16 and bf16. Differentiable in `x`.
 ///
 /// # Errors
-/// Fails if the height or width of the input or the output is 0, reflect padding is at least as large as its axis, or
-/// circular padding is larger than its axis.
+/// Fails if the height or width of the input or the output is 0, reflect padding is at least as large as its axis,
+/// circular padding is larger than its axis, the mode is unknown, or the output does not fit in memory.
 ///
 /// # Examples
 /// ```
@@ -104,11 +104,14 @@ pub fn pad(x: &Tensor, [left, right, top, bottom]: [isize; 4], mode: PadMode) ->
     let fits = |count: usize| {
         count <= isize::MAX as usize / 8 && (!x.device().is_cpu() || can_allocate::<f64>(&[count]))
     };
-    if !elements.is_some_and(fits) || x.rank() == 1 && rows.output != 1 {
+    if x.rank() == 1 && rows.output != 1 {
         bail!(
-            "{NAME}: the padding does not fit the rank of the input {:?}, or the output does not fit in memory",
-            x.dims()
+            "{NAME}: expected no rows of padding for an input of rank 1, found {top} at the top and {bottom} at the \
+             bottom"
         )
+    }
+    if !elements.is_some_and(fits) {
+        bail!("{NAME}: not enough memory for {planes} planes of {}×{}", rows.output, columns.output)
     }
     let value = if let PadMode::Constant(value) = mode { value } else { 0. };
     if [left, right, top, bottom] == [0; 4] {
@@ -288,8 +291,8 @@ impl Pad {
             let Some(row) = row else { continue };
             let sums = &mut sums[row * columns.input..][..columns.input];
             let copied = &grad[columns.copied.clone()];
-            let sums_of_copied = &mut sums[columns.first..][..copied.len()];
-            sums_of_copied.iter_mut().zip(copied).for_each(|(sum, grad)| *sum += *grad);
+            let copied_sums = &mut sums[columns.first..][..copied.len()];
+            copied_sums.iter_mut().zip(copied).for_each(|(sum, grad)| *sum += *grad);
             for (position, source) in columns.padding() {
                 if let Some(source) = source {
                     sums[source] += grad[position];

@@ -1,4 +1,4 @@
-//! Operations on the planes of an image, which are its last two dimensions.
+//! Operations on the planes of images. A plane is `[height, width]`, the last two dimensions of an image.
 
 use std::mem::MaybeUninit;
 
@@ -62,7 +62,7 @@ pub fn check_memory(op: &str, dims: &[usize], size: [usize; 2]) -> Result<()> {
 }
 
 /// Computes a plane of `output_len` elements from each plane of `input_len` elements of `x`. Each call of `fill`
-/// receives the index of its first plane and the input and output of several planes. The output is zeroed.
+/// receives the index of its first plane, the input of several planes, and their output, filled with zeros.
 pub(crate) fn map_planes<E: Element>(
     x: &[E],
     input_len: usize,

@@ -10,8 +10,8 @@ pub use crate::pool::max::max_pool2d_with;
 pub use crate::simd::{Isa, Microarchitecture, available, isa, microarchitecture};
 
 /// Returns `len` pseudorandom numbers `offset + scale · u`, with `u` uniformly distributed in ±0.5. `u` is a hash of
-/// `seed` and of the index, so that other programs can compute the same numbers. Tests compute millions of them, and the
-/// tests' own packages are compiled without optimization.
+/// `seed` and of the index, so that other programs can compute the same numbers. The function is in this crate, which
+/// is always compiled with optimization, because tests compute millions of these numbers.
 pub fn hashed_uniform(seed: u32, len: usize, offset: f64, scale: f64) -> Vec<f32> {
     (0..len as u32)
         .map(|i| {

@@ -222,7 +222,8 @@ over_dimension! {
     /// # }
     /// ```
     Softmin "Softmin" softmin;
-    /// Computes the gated linear unit `a · σ(b)`, where a and b are the halves of one dimension (Dauphin et al. 2016).
+    /// Computes the gated linear unit `a · σ(b)`, where a and b are the halves of the input along one dimension
+    /// (Dauphin et al. 2016).
     ///
     /// - Config: `Glu::config(dim)`, or `Glu::default()` for the last dimension; a negative `dim` counts from the end
     /// - Input: `[…, 2 · size, …]`

@@ -73,13 +73,13 @@ impl MultiheadAttentionConfig {
         self
     }
 
-    /// Sets whether to append a learned key and a learned value to the inputs. Default: `false`.
+    /// Sets whether to append a learned key and a learned value to the projected keys and values. Default: `false`.
     pub fn add_bias_kv(mut self, add: bool) -> Self {
         self.settings.add_bias_kv = add;
         self
     }
 
-    /// Sets whether to append a key and a value of zeros to the inputs. Default: `false`.
+    /// Sets whether to append a key and a value of zeros to the projected keys and values. Default: `false`.
     pub fn add_zero_attn(mut self, add: bool) -> Self {
         self.settings.add_zero_attn = add;
         self

@@ -70,7 +70,7 @@ pub struct MultiheadAttention {
     settings: Settings,
     in_proj: Projection,
     in_proj_bias: Option<Tensor>,
-    /// The learned key and value that are appended to the inputs, `[1, 1, embed_dim]` each.
+    /// The learned key and value that are appended to the projected keys and values, `[1, 1, embed_dim]` each.
     bias_kv: Option<[Tensor; 2]>,
     out_proj: OutProjection,
     /// The mode to which the layer is pinned.

@@ -71,8 +71,8 @@ pub(crate) struct ConvCore {
     pub(super) weight: Weight,
     pub(super) bias: Option<Tensor>,
     settings: Settings,
-    /// The geometry with the padding of `settings` in every padding mode. [`ConvCore::pad`] returns the geometry for
-    /// the kernel.
+    /// The geometry with the padding of `settings`, whatever the padding mode is. The kernel uses the geometry that
+    /// [`ConvCore::pad`] returns.
     geometry: ConvGeometry,
 }
 

@@ -55,7 +55,7 @@ impl Arguments {
         check_at_least_one(axes, [("kernel_size", kernel_size)])
     }
 
-    /// Returns the weight (its first two dimensions are `channels`) and the bias.
+    /// Returns the weight, whose first two dimensions are `channels`, and the bias.
     ///
     /// New values are drawn uniformly between `±1 / √fan_in`, like those of PyTorch's `kaiming_uniform_(a=√5)`.
     fn parameters(

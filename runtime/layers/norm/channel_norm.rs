@@ -122,8 +122,8 @@ impl ChannelNorm {
     /// Returns the norm as a scale and a shift. Returns `None` if `x` and the running statistics have different dtypes,
     /// or if the scale or the shift is not finite in this dtype.
     ///
-    /// With infinite statistics, or if the scale overflows in half precision, a scale and a shift would return NaN for
-    /// some inputs for which the norm returns a number.
+    /// If a statistic is infinite, or if the scale overflows in half precision, the scale and the shift would return
+    /// NaN for some inputs for which the norm returns a number.
     fn fold(&self, x: &Signal, running: &RunningStats) -> Result<Option<EpilogueOp>> {
         let statistics = [&running.mean, &running.var];
         let (scale, shift) = norm::batch_norm_fold(statistics, self.affine.as_ref(), self.settings.eps)?;
@@ -210,7 +210,8 @@ impl RunningStats {
     }
 
     /// Computes `running = (1 − momentum) · running + momentum · batch` in place, so that networks that share the
-    /// tensors see the new values. `var` is the biased variance of `values_per_channel` values, more than one.
+    /// tensors see the new values. `var` is the biased variance of `values_per_channel` values; more than one is
+    /// required.
     pub fn update(
         &self,
         mean: &Tensor,

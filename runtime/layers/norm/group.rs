@@ -66,7 +66,7 @@ impl GroupNorm {
 }
 
 fn label(num_groups: usize, num_channels: usize) -> String {
-    format!("GroupNorm {num_channels} in {num_groups}")
+    format!("GroupNorm {num_channels} channels in {num_groups} groups")
 }
 
 impl Forward for GroupNorm {

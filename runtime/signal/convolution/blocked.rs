@@ -107,7 +107,7 @@ impl BlockedParameters {
     }
 
     /// Calls `run` with the operands of a channel-blocked kernel. The input of the call is empty; `run` must set it.
-    /// Reorders a residual that is a candle tensor, into memory from `arena`.
+    /// If the residual is a candle tensor, reorders it into memory from `arena`.
     pub fn with_call<R>(
         &self,
         epilogue: &Epilogue,

@@ -1,4 +1,4 @@
-//! Sources of batches: the trait and its implementations for batches that exist already.
+//! Sources of batches: the trait, and its implementations for pairs of tensors, lists of batches and pointers.
 
 use candle_core::Tensor;
 
@@ -26,9 +26,9 @@ pub type Epoch<'a, B = (Tensor, Tensor)> = Box<dyn Iterator<Item = Result<B>> + 
 
 /// A source of batches that can be iterated once per epoch.
 ///
-/// Implemented for [`TensorDataset`], for a `Vec` of any [`Batch`], and for a pair of tensors, which acts like a
-/// shuffled `TensorDataset` with batches of 64. [`from_fn`](super::from_fn()) creates a source from a function that
-/// returns an iterator.
+/// Implemented for [`TensorDataset`], for [`DataLoader`](super::DataLoader), for a `Vec` of any [`Batch`], and for a
+/// pair of tensors, which acts like a shuffled `TensorDataset` with batches of 64. [`from_fn`](super::from_fn())
+/// creates a source from a function that returns an iterator.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -55,15 +55,16 @@ pub trait Batches {
     /// Fails if the batches cannot be created, for example if the batch size of a [`TensorDataset`] is 0.
     fn epoch(&self) -> Result<Epoch<'_, Self::Batch>>;
 
-    /// Returns the number of batches per epoch, for progress bars and for schedules that depend on the number of steps, or
-    /// `None` if it is unknown.
+    /// Returns the number of batches per epoch, for progress bars and for schedules that depend on the number of steps,
+    /// or `None` if it is unknown.
     fn len_hint(&self) -> Option<usize> {
         None
     }
 
     /// Sets the number of the next epoch, counted from 0. A [`Trainer`](crate::train::Trainer) calls this method before
-    /// each epoch of training and before each validation. A source whose epochs differ by their number, such as a
-    /// [`DataLoader`](super::DataLoader) with a seed, then returns the same epoch in a resumed run.
+    /// each epoch of training and before each validation. Some sources derive the order and the random numbers of an
+    /// epoch from its number, such as a [`DataLoader`](super::DataLoader) with a seed. In a resumed run, they thus
+    /// return the same epoch again.
     fn set_epoch(&self, epoch: u64) {
         let _ = epoch;
     }

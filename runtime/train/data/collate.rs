@@ -136,7 +136,7 @@ impl<A: Collate, B: Collate, C: Collate> Collate for (A, B, C) {
     }
 }
 
-/// Collates an element of the examples. An error begins with the position of the element.
+/// Collates the elements at one `position` of all examples, such as all targets. An error begins with `position`.
 fn element<E: Collate>(position: usize, elements: Vec<E>, indices: &[usize]) -> Result<E::Batch> {
     E::collate(elements, indices).map_err(|error| Error::msg(format!("element {position}: {error}")))
 }

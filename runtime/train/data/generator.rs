@@ -6,9 +6,10 @@ use rand::{Rng, SeedableRng};
 
 /// A generator of reproducible random numbers, for random transforms.
 ///
-/// A [`DataLoader`](super::DataLoader) creates one for each example, from its seed, the epoch and the index of the
-/// example. The numbers therefore depend neither on the number of workers nor on the other examples. Unlike the
-/// functions of [`random`](crate::random), generators do not share a state.
+/// A [`DataLoader`](super::DataLoader) creates one for each example, from the loader's seed, the epoch, the index of
+/// the example, and how often the index occurred before in the epoch. The numbers therefore depend neither on the
+/// number of workers nor on the other examples. Unlike the functions of [`random`](crate::random), generators do not
+/// share a state.
 ///
 /// ```
 /// use sconce::train::data::Generator;

@@ -8,8 +8,8 @@
 //!
 //! A [`Dataset`] returns examples by index: a [`TensorDataset`], [`dataset_fn`], a [`Subset`] from [`random_split`], or
 //! your own type. [`read_idx`], [`read_cifar10`], [`read_npz`] and [`CsvTable`] read files into tensors. `ImageFolder`,
-//! with the feature `image`, reads images one by one. [`Dataset::map`] and [`Dataset::transform`] change its examples;
-//! [`transforms`] contains the transforms of images.
+//! with the feature `image`, reads images one by one. [`Dataset::map`] and [`Dataset::transform`] change the examples
+//! of a data set; [`transforms`] contains the transforms of images.
 
 mod batches;
 mod collate;

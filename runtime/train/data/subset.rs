@@ -74,7 +74,7 @@ impl<D: Dataset> Dataset for Subset<D> {
 /// # Ok::<(), sconce::Error>(())
 /// ```
 pub trait SplitSizes<const N: usize> {
-    /// Returns the number of examples in each part of `len` examples.
+    /// Returns the number of examples in each part of a data set of `len` examples.
     ///
     /// # Errors
     /// Fails if fractions are negative or do not sum to 1, or if numbers of examples do not sum to `len`.

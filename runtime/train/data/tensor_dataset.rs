@@ -13,7 +13,8 @@ use super::{Batches, Dataset, Epoch, Generator};
 /// A data set of inputs and targets: two tensors with the same first dimension.
 ///
 /// It is both a source of batches, which it takes directly from the tensors, and a [`Dataset`], for a
-/// [`DataLoader`](super::DataLoader) with transforms or worker threads. The loader ignores the settings of the batches.
+/// [`DataLoader`](super::DataLoader) with transforms or worker threads. The loader has its own settings and ignores
+/// [`batch_size`](Self::batch_size), [`shuffle`](Self::shuffle) and [`drop_last`](Self::drop_last) of the data set.
 ///
 /// ```
 /// use sconce::candle::{Device, Tensor};
@@ -70,8 +71,7 @@ impl TensorDataset {
         self
     }
 
-    /// Sets whether to drop the last batch if it is incomplete. Default: `false`. If no batch remains, the epoch is an
-    /// error.
+    /// Sets whether to drop the last batch if it is incomplete. Default: `false`. It is an error if no batch remains.
     pub fn drop_last(mut self, drop: bool) -> Self {
         self.drop_last = drop;
         self
@@ -118,7 +118,7 @@ impl TensorDataset {
     }
 }
 
-/// The batches of one epoch. Skipped batches are not selected.
+/// The batches of one epoch. `nth` does not copy the examples of the batches that it skips.
 struct TensorEpoch {
     data: TensorDataset,
     order: Option<Tensor>,

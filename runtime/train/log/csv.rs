@@ -50,7 +50,7 @@ impl Rows {
             if row.len() == start || !row.ends_with(b"\n") {
                 return Ok(None);
             }
-            // A line within quotes continues the cell.
+            // The end of a line within quotes belongs to a cell.
             if quotes % 2 == 0 {
                 break;
             }

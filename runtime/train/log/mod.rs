@@ -10,15 +10,15 @@
 //! | `events.out.tfevents.*` | the same values for [TensorBoard](https://www.tensorflow.org/tensorboard) |
 //! | `curves.svg`, `curves.png` | charts of these values, with the feature `plots` |
 //!
-//! Each row is written at once, so a killed process keeps all rows. A run that is
+//! Each row is written immediately, so that no row is lost if the process is killed. A run that is
 //! [resumed](super::Trainer::resume) replaces the rows after the checkpoint from which it continues.
 //!
 //! - The columns of `metrics.csv` are `epoch`, `step`, the values of the [`Evaluation`](super::Evaluation)s with the
 //!   prefixes `train_` and `valid_`, `learning_rate`, `seconds` and `examples_per_second`. `step` is the number of
 //!   optimizer steps so far.
 //! - The columns of `steps.csv` are `step`, `epoch`, `batch`, `loss`, `learning_rate`, `gradient_norm` and `seconds`.
-//!   The norm is empty without [`clip_norm`](super::Trainer::clip_norm). `seconds` is the time since training started,
-//!   without the time between a checkpoint and the end of a process that was killed.
+//!   The norm is empty without [`clip_norm`](super::Trainer::clip_norm). `seconds` is the time since training started.
+//!   In a resumed run, the time that the earlier process ran after the checkpoint does not count.
 //! - The tags of TensorBoard are `loss/train`, `loss/valid`, `accuracy/train` and so on for each epoch, and
 //!   `loss/step`, `lr` and `gradient_norm` for single steps. TensorBoard's steps are optimizer steps.
 
@@ -57,16 +57,16 @@ pub(super) fn begin(
     Ok(())
 }
 
-/// The names of the files.
+// The names of the files.
 const CONFIG: &str = "config.json";
 const METRICS: &str = "metrics.csv";
 const STEPS: &str = "steps.csv";
-/// The names of columns.
+// The names of columns.
 const EPOCH: &str = "epoch";
 const STEP: &str = "step";
 const LOSS: &str = "loss";
 const LEARNING_RATE: &str = "learning_rate";
 const SECONDS: &str = "seconds";
-/// The prefixes of the columns of the training and of the validation.
+// The prefixes of the columns with values of the training and of the validation.
 const TRAIN_PREFIX: &str = "train_";
 const VALID_PREFIX: &str = "valid_";

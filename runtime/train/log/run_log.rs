@@ -19,8 +19,9 @@ use super::table::{Cell, Table, number};
 use super::tensorboard::EventWriter;
 use super::{CONFIG, EPOCH, LEARNING_RATE, LOSS, METRICS, SECONDS, STEP, STEPS, TRAIN_PREFIX, VALID_PREFIX};
 
-/// The setting that is known after the first batch.
+/// The setting that is known only after the first batch.
 const BATCH_SIZE: &str = "batch_size";
+
 /// Writes the files of a run.
 pub(super) struct RunLog {
     directory: PathBuf,
@@ -28,7 +29,7 @@ pub(super) struct RunLog {
     metrics: Table,
     steps: Table,
     events: EventWriter,
-    /// The number of optimizer steps between two rows.
+    /// The number of optimizer steps between two rows of `steps.csv`.
     every: usize,
     /// The number of optimizer steps so far.
     step: usize,
@@ -63,7 +64,7 @@ impl RunLog {
         Ok(log)
     }
 
-    /// Takes what an earlier process added to the settings.
+    /// Copies the batch size that an earlier process added to the settings.
     fn continue_config(&mut self) {
         let text = fs::read_to_string(self.directory.join(CONFIG)).unwrap_or_default();
         if let Ok(earlier) = serde_json::from_str::<Value>(&text) {
@@ -131,7 +132,7 @@ impl Callback for RunLog {
         if step.updated && step.step.is_multiple_of(self.every) {
             self.write_step(step)?;
         }
-        // If gradients are still accumulated at the end of an epoch, they make one more step.
+        // If this was the last batch of an epoch, the gradients that are still accumulated are used in one more step.
         self.step = step.step + usize::from(!step.updated);
         Ok(ControlFlow::Continue(()))
     }

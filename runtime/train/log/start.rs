@@ -1,4 +1,4 @@
-//! How a log starts: in an empty directory, or after the rows of an earlier process.
+//! How a log starts: in a directory without a log, or after the rows of an earlier process.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -35,13 +35,14 @@ pub(in crate::train) struct Start<'a> {
     pub every: usize,
     /// Continue the log of an earlier process.
     pub resume: bool,
-    /// The numbers of finished steps and epochs. The rows after them are removed.
+    /// The number of finished optimizer steps. Later rows of `steps.csv` are removed.
     pub steps: usize,
+    /// The number of finished epochs. Later rows of `metrics.csv` are removed.
     pub epochs: usize,
 }
 
 impl Start<'_> {
-    /// Creates the directory.
+    /// Checks the settings and creates the directory.
     ///
     /// # Errors
     /// Fails if a setting is invalid, or if the directory has the log of another run.

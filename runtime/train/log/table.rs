@@ -1,4 +1,4 @@
-//! A CSV file that grows by a row at a time.
+//! A CSV file that grows row by row.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -9,19 +9,19 @@ use crate::checkpoint::with_context;
 
 use super::csv::{Rows, format_row};
 
-/// A CSV file. Each row is written at once, so a killed process keeps all rows.
+/// A CSV file. Each row is written immediately, so that no row is lost if the process is killed.
 pub(super) struct Table {
     path: PathBuf,
     file: File,
     columns: Vec<String>,
 }
 
-/// The value of a column.
+/// The name of a column, and its value in a row.
 pub(super) type Cell = (String, String);
 
 impl Table {
-    /// Opens the table at `path`. Keeps its first rows, while the number in the column `key` is at most `last`, and
-    /// removes the others. Creates an empty table if there is no file.
+    /// Opens the table at `path`. Removes all rows from the first one that is damaged or whose number in the column
+    /// `key` is greater than `last`. Creates an empty table if there is no file.
     ///
     /// # Errors
     /// Fails if the file cannot be read or written, or if it is another table, without a column `key`.
@@ -45,7 +45,7 @@ impl Table {
         Ok(Self { path: path.to_path_buf(), file, columns })
     }
 
-    /// Appends a row. Adds the columns that the table does not have.
+    /// Appends a row. Adds a column for each new name.
     pub fn append(&mut self, row: &[Cell]) -> Result<()> {
         let appended = self.try_append(row);
         with_context(self.path.display(), appended)
@@ -66,7 +66,7 @@ impl Table {
         self.file.write_all(format_row(&cells).as_bytes())
     }
 
-    /// Writes the header with all columns. The rows so far get empty cells.
+    /// Rewrites the file with a header of all columns. The earlier rows get empty cells in the new columns.
     fn widen(&mut self) -> io::Result<()> {
         let temporary = self.path.with_extension("csv.tmp");
         let mut wider = OpenOptions::new().append(true).create(true).open(&temporary)?;
@@ -95,14 +95,13 @@ fn is_kept(row: &[String], columns: usize, key: usize, last: usize) -> bool {
     row.len() == columns && row[key].parse::<usize>().is_ok_and(|number| number <= last)
 }
 
-/// Returns the cell of a number: the shortest text that is read as the same number.
+/// Returns the shortest text that is parsed as the same number.
 pub(super) fn number(value: f64) -> String {
     format!("{value:?}")
 }
 
-/// Calls `visit` with each row of the table at `path`, as the values of `columns`. The value of a cell that is empty or
-/// is not a number is NaN, and a column that the table lacks has only such cells.
-pub(super) fn read_numbers(path: &Path, mut visit: impl FnMut(&Columns<'_>)) -> Result<()> {
+/// Calls `visit` with each row of the table at `path`. Does nothing if there is no file.
+pub(super) fn read_numbers(path: &Path, mut visit: impl FnMut(&NumberRow<'_>)) -> Result<()> {
     let mut rows = match File::open(path) {
         Ok(file) => Rows::new(file),
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
@@ -110,25 +109,25 @@ pub(super) fn read_numbers(path: &Path, mut visit: impl FnMut(&Columns<'_>)) -> 
     };
     let Some(names) = with_context(path.display(), rows.next_row())? else { return Ok(()) };
     while let Some(cells) = with_context(path.display(), rows.next_row())? {
-        visit(&Columns { names: &names, cells: &cells });
+        visit(&NumberRow { names: &names, cells: &cells });
     }
     Ok(())
 }
 
-/// A row with the names of its columns.
-pub(super) struct Columns<'a> {
+/// A row of numbers, with the names of the columns.
+pub(super) struct NumberRow<'a> {
     names: &'a [String],
     cells: &'a [String],
 }
 
-impl<'a> Columns<'a> {
-    /// Returns the names and the numbers of the row. An empty cell, or one that is not a number, is NaN.
+impl<'a> NumberRow<'a> {
+    /// Returns the name and the number of each column. A cell that is empty or not a number is NaN.
     pub fn iter(&self) -> impl Iterator<Item = (&'a str, f64)> {
         let number = |cell: &String| cell.parse().unwrap_or(f64::NAN);
         self.names.iter().map(String::as_str).zip(self.cells.iter().map(number))
     }
 
-    /// Returns a number, or NaN if there is no such column.
+    /// Returns the number of the column `name`, or NaN if there is no such column.
     pub fn get(&self, name: &str) -> f64 {
         self.iter().find(|(column, _)| *column == name).map_or(f64::NAN, |(_, number)| number)
     }

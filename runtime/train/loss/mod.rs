@@ -1,7 +1,8 @@
 //! PyTorch's losses. Each loss is a function with PyTorch's defaults and a struct with options.
 //!
-//! [`CtcLoss`] and log-softmax run in kernels of this crate. All other losses are composed of candle operations.
-//! Half-precision inputs are converted to f32, and the result is converted back to the input's dtype.
+//! [`CtcLoss`] and the log-softmax of [`CrossEntropyLoss`] run in kernels of this crate. The other computations are
+//! composed of elementwise operations and sums, mostly candle's. Half-precision inputs are converted to f32, and the
+//! result is converted back to the input's dtype.
 
 mod class;
 mod cosine;
@@ -89,7 +90,7 @@ pub enum Reduction {
 }
 
 impl Reduction {
-    /// Reduces unweighted losses.
+    /// Reduces losses. `Mean` divides their sum by their number.
     fn apply(self, losses: &Tensor) -> Result<Tensor> {
         Ok(match self {
             Self::Mean => losses.mean_all()?,

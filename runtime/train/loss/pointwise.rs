@@ -137,7 +137,7 @@ pub struct L1Loss {
 }
 
 /// A loss that is quadratic for errors below `beta` and linear above it, like `torch.nn.SmoothL1Loss`. Equals
-/// [`HuberLoss`] divided by `beta`.
+/// [`HuberLoss`] with a `delta` of `beta`, divided by `beta`.
 ///
 /// ```
 /// use sconce::prelude::*;

@@ -183,8 +183,8 @@ pub fn accuracy(logits: &Tensor, target: &Tensor) -> Result<f64> {
 /// Logits have shape `[batch, classes, …]`. Targets are class indices with shape `[batch, …]`.
 ///
 /// # Errors
-/// Fails if `k` is 0, if the shapes do not match, if there are no classes, if a class index is out of range, or if a
-/// logit is NaN.
+/// Fails if `k` is 0, if the shapes do not match, if there are no classes, if a class index is out of range, if a logit
+/// is NaN or +∞, or if no logit of an element is finite. Elements whose target is −100 are ignored.
 ///
 /// # Examples
 /// ```

@@ -19,9 +19,10 @@ struct Counts {
     actual: u64,
 }
 
-/// A numerator and a denominator. The value is 0 if the denominator is 0.
+/// Returns the numerator and the denominator of the ratio of a class.
 type Ratio = fn(&Counts) -> [u64; 2];
 
+/// Returns the quotient, or 0 if the denominator is 0.
 fn divide([numerator, denominator]: [u64; 2]) -> f64 {
     if denominator == 0 { 0. } else { numerator as f64 / denominator as f64 }
 }
@@ -31,7 +32,7 @@ fn divide([numerator, denominator]: [u64; 2]) -> f64 {
 enum Average {
     /// The ratio of class 1.
     Binary,
-    /// The ratio of the sums over all classes.
+    /// The sum of the numerators of all classes divided by the sum of their denominators.
     Micro,
     /// The mean over all classes that occur.
     Macro,
@@ -202,8 +203,8 @@ macro_rules! averaged_metric {
                 Self::new(Layout::Binary, Average::Binary)
             }
 
-            /// Creates the metric of the counts of all classes together. Every element counts for one class, so the
-            /// value equals the accuracy.
+            /// Creates the metric of the summed counts of all classes. Every element has one target class and one
+            /// predicted class, so the value equals the accuracy.
             pub fn micro_average() -> Self {
                 Self::new(Layout::Classes, Average::Micro)
             }
@@ -229,7 +230,7 @@ macro_rules! averaged_metric {
 }
 
 averaged_metric! {
-    /// The fraction of the elements predicted to be of a class that are of this class.
+    /// Of the elements that are predicted to be of a class, the fraction that are of this class.
     ///
     /// Except with [`binary`](Self::binary), logits have shape `[batch, classes, …]` and targets are class indices
     /// `[batch, …]`. The precision of a class that is never predicted is 0, as with scikit-learn's default
@@ -249,7 +250,7 @@ averaged_metric! {
 }
 
 averaged_metric! {
-    /// The fraction of the elements of a class that are predicted to be of this class.
+    /// Of the elements that are of a class, the fraction that are predicted to be of this class.
     ///
     /// Except with [`binary`](Self::binary), logits have shape `[batch, classes, …]` and targets are class indices
     /// `[batch, …]`. The recall of a class that is predicted but not in the targets is 0, as with scikit-learn's
@@ -289,7 +290,7 @@ averaged_metric! {
     F1, "f1", |class| [2 * class.correct, class.predicted + class.actual]
 }
 
-/// The mean over the classes of the intersection over union (Jaccard index) of predictions and targets, for
+/// The intersection over union (IoU, Jaccard index) of predictions and targets, averaged over the classes, for
 /// segmentation.
 ///
 /// Logits have shape `[batch, classes, …]`, such as `[batch, classes, height, width]`. Targets are class indices
@@ -316,8 +317,8 @@ impl MeanIou {
         Self::with_layout(Layout::Classes)
     }
 
-    /// Creates the metric for binary logits with targets (0 or 1) of the same shape. The value is the mean of the
-    /// foreground and the background.
+    /// Creates the metric for binary logits with targets (0 or 1) of the same shape. The value is the mean of the IoU
+    /// of the foreground and that of the background.
     pub fn binary() -> Self {
         Self::with_layout(Layout::Binary)
     }

@@ -10,7 +10,7 @@ use super::Metric;
 use super::reader::{ClassReader, Layout, predicted};
 use super::state::numbers;
 
-/// The most classes of a confusion matrix, whose counts then take 2 GiB.
+/// The maximum number of classes of a confusion matrix. The counts of that many classes occupy 2 GiB.
 const MAX_CLASSES: usize = 1 << 14;
 
 /// The number of elements for each pair of target class and predicted class.

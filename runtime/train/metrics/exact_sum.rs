@@ -7,7 +7,8 @@ use super::state::StateReader;
 /// The exact sum of f64 numbers, rounded once when it is read.
 ///
 /// The sum is kept as numbers whose bits do not overlap, with increasing magnitudes (Shewchuk, 1997). There are at most
-/// about 40 of them, because f64 has 2098 binary places. A sum beyond the range of f64 is infinite.
+/// about 40 of them, because each has 53 of the 2098 binary places between the largest and the smallest f64. A sum
+/// beyond the range of f64 is infinite.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ExactSum {
     partials: Vec<f64>,
@@ -41,7 +42,7 @@ impl ExactSum {
         }
     }
 
-    /// Adds the exact product of two numbers. It is exact unless it is beyond the range of f64 or below 1e-290.
+    /// Adds the product of two numbers, which is exact unless it is beyond the range of f64 or less than about 1e-290.
     pub fn add_product(&mut self, a: f64, b: f64) {
         let product = a * b;
         self.add(product);
@@ -91,8 +92,8 @@ impl ExactSum {
         sum
     }
 
-    /// Returns `factor` times the sum of the squares minus the square of the sum, rounded once, or NaN if a sum or a
-    /// product exceeds the range of f64. `self` is the sum and `squares` the sum of the squares.
+    /// Returns `factor · Σx² − (Σx)²`, rounded once, or NaN if a sum or a product exceeds the range of f64. `self` is
+    /// `Σx` and `squares` is `Σx²`.
     pub fn spread(&self, squares: &Self, factor: f64) -> f64 {
         if self.infinity != 0. || squares.infinity != 0. {
             return f64::NAN;
@@ -161,7 +162,7 @@ fn two_sum(a: f64, b: f64) -> (f64, f64) {
 }
 
 /// Returns `sum + low + rest`, rounded once. `sum` is `sum + low` rounded to nearest with ties to even, so it can only
-/// be wrong if `low` is half a unit of its last place: then the sign of `rest` decides.
+/// be wrong if `low` is half a unit in the last place of `sum`. In that case, the sign of `rest` decides.
 fn round_half(sum: f64, low: f64, rest: f64) -> f64 {
     let is_beyond_half = low < 0. && rest < 0. || low > 0. && rest > 0.;
     let rounded = sum + 2. * low;

@@ -11,15 +11,15 @@
 //! | the metrics with a constructor `binary` | binary logits of any shape | 0 or 1, in the shape of the logits |
 //! | [`MeanAbsoluteError`], [`RootMeanSquaredError`], [`R2`] | numbers of any shape | numbers of the same shape |
 //!
-//! - **Classes.** The predicted class has the largest logit. Of several largest logits, the first counts. A binary
-//!   logit `z` counts as the two logits `[0, z]`: class 1 is predicted if `z > 0`. The constructors `binary` also
-//!   accept two-class logits `[batch, 2, …]` with class indices `[batch, …]`.
+//! - **Classes.** The predicted class has the largest logit. If several logits are equally large, their first class is
+//!   predicted. A binary logit `z` counts as the two logits `[0, z]`: class 1 is predicted if `z > 0`. The constructors
+//!   `binary` also accept two-class logits `[batch, 2, …]` with class indices `[batch, …]`.
 //! - **Ignored elements.** Metrics of class indices skip the elements whose target is `ignore_index`, by default −100
 //!   as in [`CrossEntropyLoss`](super::loss::CrossEntropyLoss).
 //! - **No elements.** Before the first element, every value is NaN.
-//! - **Errors.** A batch is an error if its shapes do not match, if a class index is out of range, or if its number of
+//! - **Errors.** `update` fails if the shapes do not match, if a class index is out of range, or if the number of
 //!   classes differs from that of earlier batches. A logit may be −∞, as in a mask, but neither NaN nor +∞, and each
-//!   element needs a finite logit. A metric does not change if `update` fails.
+//!   element needs at least one finite logit. A metric does not change if `update` fails.
 //! - **Exactness.** Counts are integers, and sums over elements do not depend on their order, so values do not depend
 //!   on the order of the elements or on how they are split into batches. Logits of every dtype are read as f64.
 //!
@@ -142,12 +142,12 @@ pub trait Metric<Output = Tensor, Target = Tensor> {
     /// Removes all batches.
     fn reset(&mut self);
 
-    /// Returns the batches since the last [`reset`](Self::reset) as a list of numbers, from which
-    /// [`load_state`](Self::load_state) restores them. A trainer that saves [checkpoints](super::Trainer::checkpoint)
-    /// needs this method.
+    /// Returns what the metric keeps of the batches since the last [`reset`](Self::reset), as a list of numbers for
+    /// [`load_state`](Self::load_state). A trainer that saves [checkpoints](super::Trainer::checkpoint) needs this
+    /// method.
     ///
     /// # Errors
-    /// Fails for a metric without this method.
+    /// The default implementation fails.
     fn state(&self) -> Result<Vec<f64>> {
         let name = self.name();
         Err(Error::msg(format!(
@@ -158,7 +158,7 @@ pub trait Metric<Output = Tensor, Target = Tensor> {
     /// Restores a state returned by [`state`](Self::state).
     ///
     /// # Errors
-    /// Fails, and changes nothing, if the metric cannot have this state. Fails for a metric without this method.
+    /// Fails, and changes nothing, if the metric cannot have this state. The default implementation fails.
     fn load_state(&mut self, state: &[f64]) -> Result<()> {
         let _ = state;
         let name = self.name();

@@ -12,8 +12,8 @@ use super::state::numbers;
 /// higher score than a random element of another class. Equal scores count one half.
 ///
 /// The area is exact, not that of a curve with a fixed number of thresholds, so the scores are kept until
-/// [`reset`](Metric::reset). Each element takes about 12 bytes with [`binary`](Self::binary), and 4 bytes and 8 bytes
-/// for each class with [`macro_average`](Self::macro_average). [`value`](Metric::value) needs up to about 50 more
+/// [`reset`](Metric::reset). Each element occupies about 12 bytes with [`binary`](Self::binary), and 4 bytes plus 8
+/// bytes for each class with [`macro_average`](Self::macro_average). [`value`](Metric::value) needs up to about 50 more
 /// bytes for each element while it runs.
 ///
 /// As in scikit-learn, the value is NaN if a class has no elements or all of them.
@@ -33,8 +33,8 @@ pub struct Auroc(Ranking);
 
 /// The average precision: the area under the curve of precision over recall, as a sum of rectangles.
 ///
-/// For each distinct score as threshold, the precision is multiplied by the increase in recall. The scores are kept, as
-/// in [`Auroc`]. As in scikit-learn, the value of a class without elements is 0.
+/// Each distinct score is used as a threshold, in decreasing order. Its rectangle is the precision times the increase
+/// in recall. The scores are kept, as in [`Auroc`]. As in scikit-learn, the value of a class without elements is 0.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -64,7 +64,7 @@ struct Elements {
     targets: Vec<u32>,
 }
 
-/// The numbers of elements of the class and of other classes that have the same score.
+/// The number of elements of the class (positive) and of other classes (negative) that have the same score.
 #[derive(Clone, Copy, Debug, Default)]
 struct Ties {
     positive: u64,
@@ -135,7 +135,7 @@ impl Ranking {
         Ok(())
     }
 
-    /// Returns the value of each class: a function of the ties in the order of decreasing scores.
+    /// Returns `value(ties)` for each class. The ties are in the order of decreasing scores.
     fn per_class(&self, value: fn(&[Ties]) -> f64) -> Vec<f64> {
         let is_binary = self.reader.layout() == Layout::Binary;
         let Elements { scores, targets } = &self.elements;
@@ -154,7 +154,7 @@ impl Ranking {
 
 /// Calls `add` with each class and the logarithm of p / (1 - p), where p is the softmax of the logits at this class.
 ///
-/// The values have the order of the probabilities. Unlike these, they do not all become 1 at large logits.
+/// The log odds have the same order as the probabilities, but they remain distinct if the probabilities round to 1.
 fn log_odds(logits: &[f64], mut add: impl FnMut(usize, f64)) {
     let top = predicted(logits);
     let others = || (0..logits.len()).filter(move |&class| class != top);
@@ -163,7 +163,7 @@ fn log_odds(logits: &[f64], mut add: impl FnMut(usize, f64)) {
     let sum_of_others = |largest: f64| others().map(|class| weight(class, largest)).sum::<f64>();
     let rest = sum_of_others(logits[top]);
     for class in 0..logits.len() {
-        let odds = if class != top {
+        let score = if class != top {
             // The weight of the largest logit is 1.
             logits[class] - logits[top] - (1. + (rest - weight(class, logits[top]))).ln()
         } else if second == f64::NEG_INFINITY {
@@ -172,7 +172,7 @@ fn log_odds(logits: &[f64], mut add: impl FnMut(usize, f64)) {
             // Relative to the second largest logit, the sum cannot underflow to 0.
             logits[top] - second - sum_of_others(second).ln()
         };
-        add(class, odds);
+        add(class, score);
     }
 }
 
@@ -201,13 +201,14 @@ fn total(ties: &[Ties]) -> Ties {
 /// Returns the area under the curve, or NaN if all elements are positive or all are negative.
 fn area_under_roc(ties: &[Ties]) -> f64 {
     let total = total(ties);
+    // Of a positive and a negative element, the positive one should have the higher score. Equal scores count one half.
     let mut higher = 0;
-    let mut doubled = 0;
+    let mut doubled_pairs = 0;
     for ties in ties {
-        doubled += u128::from(ties.negative) * u128::from(2 * higher + ties.positive);
+        doubled_pairs += u128::from(ties.negative) * u128::from(2 * higher + ties.positive);
         higher += ties.positive;
     }
-    doubled as f64 / (2 * u128::from(total.positive) * u128::from(total.negative)) as f64
+    doubled_pairs as f64 / (2 * u128::from(total.positive) * u128::from(total.negative)) as f64
 }
 
 /// Returns the average precision, or 0 if no element is positive.
@@ -229,8 +230,8 @@ macro_rules! ranking_metric {
     ($metric:ident, $name:literal, $value:expr) => {
         impl $metric {
             /// Creates the metric of class 1, from binary logits with targets (0 or 1) of the same shape, or from
-            /// two-class logits `[batch, 2, …]` with class indices `[batch, …]`. Probabilities and other scores have
-            /// the same value as logits, if they have the same order.
+            /// two-class logits `[batch, 2, …]` with class indices `[batch, …]`. Probabilities or other scores in place
+            /// of logits give the same value if they order the elements in the same way.
             pub fn binary() -> Self {
                 Self(Ranking::binary($name, stringify!($metric)))
             }

@@ -1,4 +1,4 @@
-//! Reads batches of logits and class indices, and of numbers.
+//! Reads the batches of metrics: logits with class indices, or outputs and targets that are numbers.
 
 use candle_core::{DType, Device, Tensor};
 
@@ -166,8 +166,8 @@ fn check_logits(logits: &[f64]) -> Result<(), String> {
     }
 }
 
-/// Calls `add` with each index and row of logits, in the order of the targets. With `channels` 1, each element of
-/// `logits` is a row. Otherwise, `logits` has shape `[batch, channels, …]`.
+/// Calls `add` with the index of each element and the row of its logits, in the order of the targets. With `channels`
+/// 1, each number in `logits` is a row. Otherwise, `logits` has shape `[batch, channels, …]`.
 fn for_each_row(
     logits: &Tensor,
     channels: usize,
@@ -225,7 +225,7 @@ fn numbers(tensor: &Tensor) -> Result<Vec<f64>> {
     Ok(tensor.detach().to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?)
 }
 
-/// Returns the index of each dimension of an element.
+/// Returns the indices along `dims` of the element with the flat index `element`.
 fn position(dims: &[usize], mut element: usize) -> Vec<usize> {
     let mut position: Vec<usize> = dims.iter().map(|_| 0).collect();
     for (index, &size) in position.iter_mut().zip(dims).rev() {
@@ -235,7 +235,7 @@ fn position(dims: &[usize], mut element: usize) -> Vec<usize> {
     position
 }
 
-/// Returns the class with the largest logit, the first of several.
+/// Returns the class with the largest logit, or the first of several such classes.
 pub(super) fn predicted(logits: &[f64]) -> usize {
     let mut best = 0;
     for (class, &logit) in logits.iter().enumerate() {

@@ -42,7 +42,8 @@ pub struct MeanAbsoluteError(ExactMean);
 #[derive(Clone, Debug, Default)]
 pub struct RootMeanSquaredError(ExactMean);
 
-/// The coefficient of determination R²: 1 minus the squared error of the outputs divided by that of the mean target.
+/// The coefficient of determination R²: 1 minus the ratio of the squared error of the outputs to the squared error of a
+/// constant, the mean of the targets.
 ///
 /// Outputs and targets have the same shape, and all elements count as one sample. (scikit-learn's `r2_score` averages
 /// over the columns of a matrix. Pass `y.ravel()` to it for the same value.) NaN and infinity are errors. As in
@@ -155,7 +156,8 @@ impl Metric for R2 {
     fn value(&self) -> Result<f64> {
         let elements = self.squared_errors.elements as f64;
         let residual = self.squared_errors.sum.value();
-        // The sum of (y - mean)² is (n Σy² - (Σy)²) / n. The exact sums avoid its cancellation.
+        // The sum of (y - mean)² is (n Σy² - (Σy)²) / n. With exact sums, the difference does not suffer from
+        // cancellation.
         let total = self.targets.spread(&self.squared_targets, elements) / elements;
         Ok(if elements < 2. || total.is_nan() {
             f64::NAN

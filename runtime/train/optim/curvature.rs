@@ -79,7 +79,7 @@ impl CurvatureHistory {
         Ok(direction)
     }
 
-    /// Returns the history as named tensors, with the names of PyTorch's `state_dict`.
+    /// Returns the history as named tensors, with the names of PyTorch's `state_dict` except for `prev_step`.
     pub fn state(&self) -> Result<Vec<(String, Tensor)>> {
         let Self { iterations, last, pairs, scale } = self;
         let mut state = Vec::new();

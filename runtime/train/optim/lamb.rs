@@ -85,8 +85,8 @@ impl Rule for Lamb {
         *mean = moving_average(mean, self.betas.0, gradient)?;
         *square = moving_average(square, self.betas.1, &gradient.sqr()?)?;
         let root = (square.sqrt()? / bias_correction(self.betas.1, step).sqrt())?;
-        let ratio = ((&*mean / bias_correction(self.betas.0, step))? / (root + self.eps)?)?;
-        let mut direction = (ratio + (parameter * self.weight_decay)?)?;
+        let adam_direction = ((&*mean / bias_correction(self.betas.0, step))? / (root + self.eps)?)?;
+        let mut direction = (adam_direction + (parameter * self.weight_decay)?)?;
         if self.weight_decay != 0. || self.always_adapt {
             let trust = trust_ratio(parameter, &direction)?;
             direction = direction.broadcast_mul(&trust.to_dtype(direction.dtype())?)?;

@@ -67,8 +67,9 @@ impl Lbfgs {
         self
     }
 
-    /// Sets the line search. By default there is none: each step is the search direction multiplied by the learning
-    /// rate. The first step is also divided by the L1 norm of the gradient if this norm is greater than 1.
+    /// Sets the line search. By default there is none: each iteration adds the search direction, multiplied by the
+    /// learning rate, to the parameters. The first iteration also divides this change by the L1 norm of the gradient if
+    /// the norm is greater than 1.
     pub fn line_search_fn(mut self, search: impl Into<Option<LineSearch>>) -> Self {
         self.line_search_fn = search.into();
         self

@@ -12,9 +12,9 @@ use super::rule::{
 /// is decoupled.
 ///
 /// With the gradient g, the momentum m and the learning rate η, a step computes
-/// `x ← x − η · (sign(β₁ · m + (1 − β₁) · g) + weight_decay · x)` and then `m ← β₂ · m + (1 − β₂) · g`. Apart
-/// from weight decay, an element moves by η, or not at all if the sign is 0. Learning rates are therefore 3 to 10 times
-/// smaller than those of AdamW, and weight decays are larger by the same factor.
+/// `x ← x − η · (sign(β₁ · m + (1 − β₁) · g) + weight_decay · x)` and then `m ← β₂ · m + (1 − β₂) · g`. Apart from
+/// weight decay, an element moves by η, or not at all if the sign is 0. Learning rates should therefore be 3 to 10
+/// times smaller than those of AdamW, and weight decays larger by the same factor.
 ///
 /// ```
 /// use sconce::candle::Var;
@@ -44,7 +44,8 @@ impl Lion {
 
 learning_rate_setter!(Lion);
 setters!(Lion {
-    /// Sets the factor of the momentum in the direction and the decay rate of the momentum, by default (0.9, 0.99).
+    /// Sets (β₁, β₂): the factor of the momentum in the direction, and the decay rate of the momentum. The default is
+    /// `(0.9, 0.99)`.
     betas: (f64, f64),
     /// Sets the weight decay, by default 0.
     weight_decay: f64,

@@ -135,7 +135,7 @@ pub trait Step: Send {
     fn learning_rate(&self) -> f64;
 
     /// Returns the learning rates: first that of the parameters in no [group](Optimizer::group), then that of each
-    /// combination of groups, in the order of the first parameters that match it.
+    /// combination of groups. The combinations have the order of the first parameter of each.
     ///
     /// ```
     /// use sconce::candle::{Device, Var};
@@ -164,7 +164,7 @@ pub trait Step: Send {
     /// Sets the learning rates of the following steps, in the order of [`learning_rates`](Self::learning_rates).
     ///
     /// # Errors
-    /// Fails, and changes nothing, if the number of rates is wrong, or if a rate is not finite or less than 0.
+    /// Fails, and changes nothing, if the number of rates is wrong, or if a rate is negative or not finite.
     fn set_learning_rates(&mut self, rates: &[f64]) -> Result<()> {
         check_learning_rates(rates, 1)?;
         rates.iter().for_each(|rate| self.set_learning_rate(*rate));

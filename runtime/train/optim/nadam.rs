@@ -67,7 +67,7 @@ setters!(NAdam {
     decoupled_weight_decay: bool,
 });
 
-/// The name of the state tensor with the product of the momentum of every step so far, an f64 scalar.
+/// The name of an f64 scalar in the state: the product of the momenta μ₁ to μ_t of all steps so far.
 const PRODUCT: &str = "mu_product";
 
 impl Rule for NAdam {

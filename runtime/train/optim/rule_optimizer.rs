@@ -67,7 +67,7 @@ impl<R: Rule> RuleOptimizer<R> {
         Self::with_groups(&Groups::new(rule), parameters)
     }
 
-    /// Creates an optimizer that applies the rule of each parameter's groups to `parameters`.
+    /// Creates an optimizer that updates each of `parameters` with the settings of its groups.
     ///
     /// ```
     /// use sconce::candle::{Device, Var};

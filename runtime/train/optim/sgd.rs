@@ -44,7 +44,8 @@ learning_rate_setter!(Sgd);
 setters!(Sgd {
     /// Sets the momentum factor, by default 0.
     momentum: f64,
-    /// Sets the dampening of the gradient in the momentum buffer, by default 0.
+    /// Sets the dampening, by default 0. Each step except for the first adds `(1 − dampening) · gradient` to the
+    /// decayed momentum buffer.
     dampening: f64,
     /// Sets the factor of the L2 penalty, by default 0.
     weight_decay: f64,

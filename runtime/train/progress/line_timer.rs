@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-/// The time between two lines.
-const SHORTEST: Duration = Duration::from_secs(10);
+/// The minimum time between two lines.
+const MIN_INTERVAL: Duration = Duration::from_secs(10);
 /// The time after which a line is written even if little of the epoch has passed.
-const LONGEST: Duration = Duration::from_secs(60);
-/// The number of parts of an epoch after each of which a line is due.
+const MAX_INTERVAL: Duration = Duration::from_secs(60);
+/// The number of equal parts into which an epoch is divided. A line is due after each part, but not before
+/// `MIN_INTERVAL`.
 const PARTS: usize = 10;
 
-/// Decides when a line is due: after each tenth of an epoch that takes long, and after each minute.
+/// Decides when a line is due: after each tenth of a long epoch, and after each minute without a line.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct LineTimer {
     last_time: Duration,
@@ -17,15 +18,15 @@ pub(super) struct LineTimer {
 }
 
 impl LineTimer {
-    /// Returns `true` if a line is due after `batch` of `batches` batches, if their number is known. `elapsed` is the
-    /// time since the epoch started.
+    /// Returns `true` if a line is due after `batch` batches. `batches` is the number of batches of the epoch, or
+    /// `None` if it is unknown. `elapsed` is the time since the epoch started.
     pub fn is_due(&mut self, elapsed: Duration, batch: usize, batches: Option<usize>) -> bool {
         let part = |batch: usize| batches.map_or(0, |batches| batch.saturating_mul(PARTS) / batches.max(1));
         let since_last = elapsed.saturating_sub(self.last_time);
         let is_part = part(batch) > part(self.last_batch);
-        // The line after the epoch follows immediately.
+        // The line about the finished epoch follows immediately.
         let is_last = batches == Some(batch);
-        let is_due = !is_last && (since_last >= LONGEST || since_last >= SHORTEST && is_part);
+        let is_due = !is_last && (since_last >= MAX_INTERVAL || since_last >= MIN_INTERVAL && is_part);
         if is_due {
             *self = Self { last_time: elapsed, last_batch: batch };
         }

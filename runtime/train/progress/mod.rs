@@ -49,8 +49,8 @@ impl Verbosity {
 /// The callback that shows the progress during each epoch and writes a line after it.
 pub(super) struct ProgressLines {
     verbosity: Verbosity,
-    /// The number of epochs, and of batches of an epoch if it is known.
     epochs: usize,
+    /// The number of batches of an epoch, or `None` if it is unknown.
     batches: Option<usize>,
     epoch_start: Instant,
     epoch: Option<EpochProgress>,
@@ -119,9 +119,9 @@ impl EpochProgress {
             }
             Output::Lines(timer) => {
                 if timer.is_due(self.status.elapsed(), *batch, *batches) {
-                    let of = batches.map_or(" batches".into(), |batches| format!("/{batches}"));
+                    let total = batches.map_or(" batches".into(), |batches| format!("/{batches}"));
                     let text = self.status.text();
-                    let _ = writeln!(std::io::stderr(), "{name}  {batch}{of}  {text}");
+                    let _ = writeln!(std::io::stderr(), "{name}  {batch}{total}  {text}");
                 }
             }
         }

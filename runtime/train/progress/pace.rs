@@ -1,9 +1,9 @@
-//! The speed of an epoch, and the time that it still takes.
+//! The speed of an epoch, and the time until its end.
 
 use std::fmt;
 use std::time::Duration;
 
-/// What an epoch has done since it started, or since it was resumed.
+/// The numbers of batches and examples since an epoch started or was resumed.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Pace {
     batches: usize,

@@ -1,4 +1,4 @@
-//! What is known about an unfinished epoch.
+//! The state of an unfinished epoch.
 
 use std::fmt::Write;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use crate::train::trainer::StepReport;
 
 use super::pace::Pace;
 
-/// The state of an unfinished epoch.
+/// The progress and the values of an unfinished epoch.
 pub(super) struct Status {
     /// The number of the epoch and of all epochs, such as `epoch 3/20`.
     pub name: String,
@@ -16,7 +16,7 @@ pub(super) struct Status {
     pub batch: usize,
     /// The number of batches of the epoch, if it is known.
     pub batches: Option<usize>,
-    /// The loss and the metrics when they were computed last.
+    /// The most recently computed loss and metrics of the epoch.
     running: Option<Evaluation>,
     start: Instant,
     pace: Pace,

@@ -10,7 +10,7 @@ use super::{Schedule, require, setters, to_f64};
 /// until the end of the run.
 ///
 /// [`fit`](crate::train::Trainer::fit) sets the number of steps of the run, after which the rate stays at `eta_min`.
-/// [`total_steps`](Self::total_steps) sets it for a loop of one's own.
+/// [`total_steps`](Self::total_steps) sets it for your own training loop.
 ///
 /// ```
 /// use sconce::train::schedule::{Cosine, Schedule};
@@ -150,7 +150,7 @@ impl CosineAnnealingWarmRestarts {
 }
 
 setters!(CosineAnnealingWarmRestarts {
-    /// Sets the factor by which the period grows after each restart, by default 1.
+    /// Sets the factor by which each restart multiplies the length of the period, by default 1.
     t_mult: usize,
     /// Sets the minimum learning rate, by default 0.
     eta_min: f64,
@@ -179,7 +179,7 @@ impl Schedule for CosineAnnealingWarmRestarts {
     }
 }
 
-/// Interpolates from `start` to `end` along half a cosine. `progress` is between 0 and 1.
+/// Interpolates along a cosine from `start`, at a `progress` of 0, to `end`, at 1, and back to `start`, at 2.
 pub(super) fn cosine(start: f64, end: f64, progress: f64) -> f64 {
     end + (start - end) * (1. + (PI * progress).cos()) / 2.
 }

@@ -126,7 +126,8 @@ impl Schedule for ConstantLr {
     }
 }
 
-/// Changes the factor linearly from `start_factor` to `end_factor`, like `torch.optim.lr_scheduler.LinearLR`.
+/// Multiplies the learning rate by a factor that changes linearly from `start_factor` to `end_factor` in `total_iters`
+/// steps, like `torch.optim.lr_scheduler.LinearLR`.
 ///
 /// ```
 /// use sconce::train::schedule::{LinearLr, Schedule};

@@ -2,8 +2,8 @@
 //! metric.
 //!
 //! [`rate(base, step)`](Schedule::rate) returns the learning rate of a step, counted from 0. `base` is the optimizer's
-//! initial learning rate. In a [`Trainer`](crate::train::Trainer::schedule), a step is a step of the optimizer, or an
-//! epoch as in `(StepLr::new(10), Every::Epoch)`.
+//! initial learning rate. In a [`Trainer`](crate::train::Trainer::schedule), a step is by default a step of the
+//! optimizer. In `(StepLr::new(10), Every::Epoch)`, it is an epoch.
 //!
 //! ```
 //! use sconce::train::schedule::{Schedule, StepLr};
@@ -129,7 +129,7 @@ impl Every {
     }
 }
 
-/// Returns an error with `message` that names `schedule`, unless `valid` is set.
+/// Returns an error with `message` that names `schedule`, unless `valid` is `true`.
 fn require(valid: bool, schedule: &str, message: &str) -> Result<()> {
     if valid { Ok(()) } else { Err(Error::msg(message).in_layer(schedule)) }
 }

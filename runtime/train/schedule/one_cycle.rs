@@ -36,9 +36,9 @@ pub struct OneCycleLr {
 /// use sconce::train::schedule::{Anneal, OneCycleLr, Schedule};
 ///
 /// let cycle = OneCycleLr::new(1., 11).pct_start(0.5).anneal_strategy(Anneal::Linear);
-/// let step = |step| cycle.rate(1., step) - cycle.rate(1., step + 1);
+/// let decrease = |step| cycle.rate(1., step) - cycle.rate(1., step + 1);
 /// // After the peak, the rate falls by the same amount in each step.
-/// assert!((step(6) - step(8)).abs() < 1e-12 && step(6) > 0.);
+/// assert!((decrease(6) - decrease(8)).abs() < 1e-12 && decrease(6) > 0.);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Anneal {

@@ -15,11 +15,11 @@ const KEYS: [&str; 3] = ["best", "num_bad_epochs", "cooldown_counter"];
 
 /// Lowers the learning rates when a metric has stopped improving, like `torch.optim.lr_scheduler.ReduceLROnPlateau`.
 ///
-/// In a [`Trainer`](crate::train::Trainer::schedule), the metric is the
-/// [monitored](crate::train::Trainer::monitor) value of each epoch. In a loop of your own, call [`step`](Self::step)
-/// with the metric after each epoch. If the metric did not improve in more than `patience` epochs in succession, each
-/// learning rate is multiplied by `factor`. Unlike a [`Schedule`](super::Schedule), this
-/// schedule has a state, which [`state`](Self::state) returns for resuming.
+/// In a [`Trainer`](crate::train::Trainer::schedule), the metric is the [monitored](crate::train::Trainer::monitor)
+/// value of each epoch. In a loop of your own, call [`step`](Self::step) with the metric after each epoch. If the
+/// metric did not improve in more than `patience` epochs in succession, each learning rate is multiplied by `factor`.
+/// Unlike a [`Schedule`](super::Schedule), this schedule has a state, which [`state`](Self::state) returns for
+/// resuming.
 ///
 /// ```
 /// use sconce::candle::{Device, Var};
@@ -46,10 +46,11 @@ pub struct ReduceLrOnPlateau {
     cooldown: usize,
     min_lr: f64,
     eps: f64,
-    /// The best metric, or `None` before the first better one.
+    /// The best metric so far, or `None` if there is none yet.
     best: Option<f64>,
+    /// The number of epochs in succession without an improvement.
     bad_epochs: usize,
-    /// The number of epochs in which bad epochs are not counted.
+    /// The number of remaining epochs in which bad epochs are not counted.
     cooldown_counter: usize,
 }
 
@@ -206,7 +207,7 @@ impl ReduceLrOnPlateau {
         Ok(())
     }
 
-    /// Returns an error unless the mode fits a metric for which higher is better, or lower.
+    /// Returns an error unless the mode is `Max` if higher values of `metric` are better, and `Min` otherwise.
     pub(in crate::train) fn check_mode(&self, metric: &str, higher_is_better: bool) -> Result<()> {
         let expected = if higher_is_better { PlateauMode::Max } else { PlateauMode::Min };
         let message = format!("expected the mode {expected:?} for `{metric}`, found {:?}", self.mode);

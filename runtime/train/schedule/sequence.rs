@@ -40,7 +40,7 @@ impl Schedule for SequentialLr {
         self.schedules.get(current).map_or(base, |schedule| schedule.rate(base, step - start))
     }
 
-    /// Tells each schedule how many steps it runs: until the next milestone, or the end.
+    /// Tells each schedule the number of steps until the next milestone or the end of the run.
     fn set_total_steps(&mut self, steps: usize) {
         let starts = std::iter::once(0).chain(self.milestones.iter().copied());
         let ends = self.milestones.iter().copied().chain([steps]);

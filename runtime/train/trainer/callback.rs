@@ -1,4 +1,4 @@
-//! Code of the user that runs during training.
+//! User code that runs during training.
 
 use std::ops::ControlFlow;
 
@@ -41,7 +41,7 @@ pub trait Callback {
     /// Runs once, before the first step.
     ///
     /// # Errors
-    /// An error ends training. The same holds for the other methods.
+    /// An error ends training.
     fn on_fit_start(&mut self, plan: &FitPlan) -> Result<()> {
         let _ = plan;
         Ok(())
@@ -140,12 +140,12 @@ pub struct StepReport {
     pub learning_rate: f64,
     /// The norm of the gradients before [clipping](super::Trainer::clip_norm), if it was computed.
     pub gradient_norm: Option<f64>,
-    /// The mean loss of the batches of this epoch whose losses were read from the device. `None` in a loop of one's
-    /// own.
+    /// The mean loss of the batches of this epoch whose losses were read from the device. `None` in your own training
+    /// loop.
     pub epoch_loss: Option<f64>,
-    /// The loss, the accuracy and the metrics of this epoch so far, for display. `None` in most steps, because metrics
-    /// are computed at most five times in a second; without [progress](super::Trainer::progress); and in a loop of
-    /// one's own.
+    /// The loss, the accuracy and the metrics of this epoch so far, for display. They are computed at most five times
+    /// per second; in the other steps, the field is `None`. It is always `None` without
+    /// [progress](super::Trainer::progress) and in your own training loop.
     pub running: Option<Evaluation>,
     /// The loss of the batch, a scalar on the network's device.
     pub(super) loss: Tensor,

@@ -49,10 +49,10 @@ impl<M: Module, O, T> Trainer<'_, M, O, T> {
         if run.saved.is_some_and(|saved| (saved.step, saved.epoch) == (position.step, epoch)) {
             return Ok(());
         }
-        // The state has no losses that were not read from the device.
+        // The saved state has only the losses that were read from the device, so read the rest now.
         let losses = run.tally.read()?;
         self.check_losses(run, losses)?;
-        // A run cannot continue from such parameters, and the checkpoints before them would be deleted.
+        // A run cannot continue from parameters that are not finite, and saving them would delete earlier checkpoints.
         if !self.step.allow_non_finite {
             run.stepper.check_parameters()?;
         }

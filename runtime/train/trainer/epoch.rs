@@ -19,7 +19,7 @@ use super::run::Run;
 use super::step::Stepped;
 
 impl<M: Module, O: 'static, T: 'static> Trainer<'_, M, O, T> {
-    /// Trains on the batches of an epoch. Returns why training stopped within the epoch, or `None` at its end.
+    /// Trains on the batches of an epoch. Returns why training stops, or `None` if it continues.
     pub(super) fn train_epoch<D>(
         &mut self,
         run: &mut Run<M>,
@@ -39,7 +39,7 @@ impl<M: Module, O: 'static, T: 'static> Trainer<'_, M, O, T> {
             }
             let report = self.train_batch(run, &batch)?;
             stop = stop.or(self.notify(|callback| callback.on_step(&report))?);
-            // Accumulated gradients belong to no state, so training stops and saves only after a step.
+            // A saved state has no accumulated gradients, so training stops and saves only after an optimizer step.
             if run.stepper.has_accumulated() {
                 continue;
             }
@@ -79,8 +79,8 @@ impl<M: Module, O: 'static, T: 'static> Trainer<'_, M, O, T> {
         Ok(report)
     }
 
-    /// Returns the loss and the metrics of the epoch so far, if the progress is shown and they are due. A metric that
-    /// fails is an error only at the end of the epoch.
+    /// Returns the loss and the metrics of the epoch so far, if the progress is shown and they are due. Leaves out a
+    /// metric that fails: its error is returned at the end of the epoch.
     fn running(&self, run: &mut Run<M>) -> Option<Evaluation> {
         if !self.verbosity.shows_progress() {
             return None;
@@ -90,7 +90,7 @@ impl<M: Module, O: 'static, T: 'static> Trainer<'_, M, O, T> {
         display.run(|| Some(Evaluation { metrics: values().collect(), ..tally.evaluation()? }))?
     }
 
-    /// Runs a method of the callbacks. Returns the stop that one of them demands, or `None`.
+    /// Calls a method of each callback. Returns [`Stop::Callback`] if a callback stops training, and `None` otherwise.
     pub(super) fn notify(
         &mut self,
         mut call: impl FnMut(&mut (dyn Callback + '_)) -> Result<ControlFlow<()>>,
@@ -116,7 +116,7 @@ impl<M: Module, O: 'static, T: 'static> Trainer<'_, M, O, T> {
 }
 
 impl<M, O, T> Trainer<'_, M, O, T> {
-    /// Checks losses that were read from the device.
+    /// Returns an error if a loss is not finite, unless such losses are allowed.
     pub(super) fn check_losses(&self, run: &Run<M>, losses: Vec<BatchLoss>) -> Result<()> {
         if self.step.allow_non_finite {
             return Ok(());
@@ -128,7 +128,7 @@ impl<M, O, T> Trainer<'_, M, O, T> {
     }
 }
 
-/// Returns the stop after Ctrl-C. The path of the checkpoint is known when it is saved.
+/// Returns the stop after Ctrl-C. The path is empty until the checkpoint is saved.
 pub(super) fn interrupted() -> Stop {
     Stop::Interrupted(PathBuf::new())
 }

@@ -47,7 +47,7 @@ impl Position {
     }
 }
 
-/// Returns the checkpoints in a directory, the newest first. Returns none if there is no directory.
+/// Returns the checkpoints in a directory, the newest first. Returns an empty list if there is no directory.
 pub(super) fn list(directory: &Path) -> Result<Vec<(Position, PathBuf)>> {
     let mut files = Vec::new();
     for name in names(directory)? {
@@ -59,7 +59,7 @@ pub(super) fn list(directory: &Path) -> Result<Vec<(Position, PathBuf)>> {
     Ok(files)
 }
 
-/// Returns the names of the files in a directory, or none if there is no directory.
+/// Returns the names of the files in a directory, or an empty list if there is no directory.
 fn names(directory: &Path) -> Result<Vec<String>> {
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
@@ -71,8 +71,9 @@ fn names(directory: &Path) -> Result<Vec<String>> {
     Ok(names.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
 }
 
-/// Removes all checkpoints but the `keep` newest, the best, and the best before the oldest of those, with which a run
-/// continues if the newer ones are damaged.
+/// Removes all checkpoints except for the `keep` newest, the best one, and the one that was the best when the oldest of
+/// the `keep` newest was saved. The last of these is needed if a run continues from the oldest because the newer ones
+/// are damaged.
 pub(super) fn prune(directory: &Path, keep: usize) -> Result<()> {
     let files = list(directory)?;
     let keep = keep.max(1);

@@ -15,8 +15,8 @@ use super::run::Run;
 pub(super) struct Fingerprint(Vec<(&'static str, String)>);
 
 impl Fingerprint {
-    /// Describes the settings of `trainer` for a run that has taken `steps` steps in `epochs` finished epochs. The loss
-    /// has no description.
+    /// Describes the settings of `trainer` for a run after `steps` steps and `epochs` finished epochs. The loss, which
+    /// is a function, is not described.
     pub fn new<M: Module, O, T>(
         trainer: &Trainer<'_, M, O, T>,
         run: &Run<M>,
@@ -42,7 +42,7 @@ impl Fingerprint {
                 "number of batches of an epoch",
                 run.batches_of_epoch.map_or("unknown".into(), |batches| batches.to_string()),
             ),
-            // The last one, because its description depends on the numbers of batches and steps.
+            // The last one: a different number of batches changes the description, and the error should name the cause.
             (
                 "learning-rate schedule",
                 schedule.map_or("constant".into(), |rate| describe(rate, steps, epochs)),
@@ -71,8 +71,8 @@ impl Fingerprint {
     }
 }
 
-/// Describes a schedule by its factors at powers of 2, up to the last step of the run so far. The function of a
-/// schedule may be defined for the steps of the run only.
+/// Describes a schedule by its factors at the steps 0, 1, 2, 4, 8, …, up to the last step so far. A closure may be
+/// defined only for the steps of the run.
 fn describe(learning_rate: &LearningRate<'_>, steps: usize, epochs: usize) -> String {
     match learning_rate {
         LearningRate::Plateau(plateau) => format!("{plateau:?}"),

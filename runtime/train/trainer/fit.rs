@@ -68,14 +68,14 @@ impl<'a, M: Module, O: 'static, T: 'static> Trainer<'a, M, O, T> {
         self.metrics.iter_mut().for_each(|metric| metric.reset());
         self.begin_checkpoints(&mut run)?;
         let plan = FitPlan { epochs, finished_epochs: run.stepper.epochs, batches };
-        let mut own: Vec<Box<dyn Callback>> = vec![Box::new(ProgressLines::new(self.verbosity))];
-        self.begin_log(&run, epochs, &mut own)?;
-        let count = own.len();
-        self.callbacks.splice(0..0, own);
+        let mut built_in: Vec<Box<dyn Callback>> = vec![Box::new(ProgressLines::new(self.verbosity))];
+        self.begin_log(&run, epochs, &mut built_in)?;
+        let count = built_in.len();
+        self.callbacks.splice(0..0, built_in);
         let result = self.run_epochs(&mut run, &plan, train, valid.batches());
         self.callbacks.drain(..count);
         let history = run.history.clone();
-        // After an error, or after the best values were restored, the state does not belong to the network.
+        // After an error, or after the best values were restored, the state does not match the values of the network.
         self.run = (result.is_ok() && !self.run_settings.keep_best).then_some(run);
         result.map(|()| history)
     }
@@ -155,7 +155,7 @@ impl<'a, M: Module, O: 'static, T: 'static> Trainer<'a, M, O, T> {
             run.best = Some(copy_values(run.network(self.model))?);
         }
         let stop = self.notify(|callback| callback.on_epoch(&report))?;
-        // After the callbacks, so that a run that continues from the checkpoint has the epoch in its log.
+        // Save after the callbacks, so that a run that continues from the checkpoint has the epoch in its log.
         if is_best || self.is_checkpoint_due(run) {
             self.save(run, is_best)?;
         }

@@ -9,10 +9,10 @@ const EXIT_CODE: i32 = 130;
 
 /// The number of calls of `fit` that handle Ctrl-C.
 static ACTIVE: AtomicUsize = AtomicUsize::new(0);
-/// Whether Ctrl-C was pressed since the first of them began.
+/// Whether Ctrl-C was pressed since the first of these calls began.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-/// Handles Ctrl-C until it is dropped: the first one sets a flag, the second one ends the process.
+/// Handles Ctrl-C until the guard is dropped: the first Ctrl-C sets a flag, the second ends the process.
 pub(super) struct InterruptGuard(());
 
 impl InterruptGuard {
@@ -36,13 +36,13 @@ impl Drop for InterruptGuard {
     }
 }
 
-/// Installs the handler once. It stays installed, because handlers cannot be removed; without a guard it ends the
-/// process, as the system does. If the program has a handler of its own, that handler stays.
+/// Installs the handler once. It stays installed, because handlers cannot be removed. Without a guard, the handler ends
+/// the process, as the system would without a handler. If the program has its own handler, that handler stays.
 fn install() {
     static INSTALLED: Mutex<bool> = Mutex::new(false);
     let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
     if !std::mem::replace(&mut *installed, true) {
-        // The only errors are those of a second handler and of the system. Training runs without the handler then.
+        // Fails if the program has its own handler, or if the system fails. Training then runs without this handler.
         let _ = ctrlc::try_set_handler(on_interrupt);
     }
 }

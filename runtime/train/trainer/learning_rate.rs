@@ -26,8 +26,8 @@ pub enum LearningRate<'a> {
     Plateau(ReduceLrOnPlateau),
 }
 
-/// A learning-rate schedule, which advances in every step; a pair of a schedule and [`Every`]; or
-/// [`ReduceLrOnPlateau`].
+/// The argument of [`Trainer::schedule`](super::Trainer::schedule): a learning-rate schedule, which advances in every
+/// step, a pair of a schedule and [`Every`], or [`ReduceLrOnPlateau`].
 ///
 /// ```
 /// use sconce::prelude::*;

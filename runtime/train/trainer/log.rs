@@ -21,8 +21,8 @@ impl<M: Module, O, T> Trainer<'_, M, O, T> {
         epochs: usize,
         callbacks: &mut Vec<Box<dyn Callback + '_>>,
     ) -> Result<()> {
-        let of_checkpoints = self.checkpoints.as_ref().map(|checkpoints| &checkpoints.directory);
-        let Some(directory) = self.log.directory.as_ref().or(of_checkpoints) else { return Ok(()) };
+        let checkpoint_directory = self.checkpoints.as_ref().map(|checkpoints| &checkpoints.directory);
+        let Some(directory) = self.log.directory.as_ref().or(checkpoint_directory) else { return Ok(()) };
         let start = Start {
             directory,
             every: self.log.every,

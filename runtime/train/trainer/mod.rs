@@ -56,8 +56,8 @@ pub use validation::Validation;
 
 /// Trains a network with a loss, an optimizer and optional settings.
 ///
-/// `O` is the type of the network's output with a tensor in place of each signal, and `T` the target of its
-/// [`Batch`]. The compiler infers both.
+/// `O` is the type of the network's output with a tensor in place of each signal, and `T` is the type of the target of
+/// a [`Batch`]. The compiler infers both.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -73,7 +73,7 @@ pub use validation::Validation;
 /// # }
 /// ```
 ///
-/// A loop of one's own takes the same steps:
+/// Your own training loop can take the same steps:
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -135,7 +135,7 @@ impl<'a, M: Module, O: 'static, T: 'static> Trainer<'a, M, O, T> {
     /// [`fit`](Self::fit) takes the same steps.
     ///
     /// The first call creates the optimizer. After a call of `fit` without [`keep_best`](Self::keep_best), this method
-    /// continues with its optimizer. Metrics, callbacks, checkpoints, the log, early stopping and
+    /// continues with the optimizer of that call. Metrics, callbacks, checkpoints, the log, early stopping and
     /// [`ReduceLrOnPlateau`](crate::train::schedule::ReduceLrOnPlateau) are not used.
     ///
     /// # Errors
@@ -158,8 +158,8 @@ impl<'a, M: Module, O: 'static, T: 'static> Trainer<'a, M, O, T> {
         Ok(stepped?.report)
     }
 
-    /// Ends an epoch of a loop of one's own: takes a step with the gradients that are still accumulated, and advances
-    /// schedules that count epochs.
+    /// Ends an epoch of your own training loop: takes a step with the gradients that are still accumulated, and
+    /// advances schedules that count epochs.
     ///
     /// # Errors
     /// Fails if the step fails.

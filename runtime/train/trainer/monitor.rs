@@ -71,7 +71,8 @@ impl Monitor {
         })
     }
 
-    /// Returns `true` if `value` is better than `other`. NaN is never better, and any number is better than none.
+    /// Returns `true` if `value` is better than `other`. NaN is never better, and any number is better than NaN or
+    /// none.
     pub fn is_better(&self, value: f64, other: Option<f64>) -> bool {
         let beats = |other: f64| if self.higher_is_better { value > other } else { value < other };
         !value.is_nan() && other.is_none_or(|other| other.is_nan() || beats(other))

@@ -11,13 +11,14 @@ use crate::{Error, Result, random};
 
 use super::step::Stepper;
 
-/// Runs the network again in `precision`, with the random numbers of `random`, and returns what first became NaN or
-/// infinite.
+/// Runs the network again in `precision`, with the random numbers of `random`, and describes what first became NaN or
+/// infinite. The description continues an error message.
 pub(super) fn origin<M, B>(precision: Precision, model: &M, batch: &B, random: &random::State) -> String
 where
     B: Batch,
     M: Forward<B::Input, Output: IntoTensors>,
 {
+    // First look for NaN and +∞ only, because −∞ is intended in a mask.
     let attempts = [Forbidden::NanAndInfinity, Forbidden::NonFinite];
     let found = attempts.into_iter().find_map(|forbidden| {
         random::set_state(random);
@@ -28,13 +29,13 @@ where
         Some(error) => {
             format!("; the first layer with a non-finite output is `{}` ({})", error.path(), error.message())
         }
-        None => "; the output of the network is finite, so the loss function computed it".into(),
+        None => "; the output of the network is finite, but the result of the loss function is not".into(),
     }
 }
 
 impl<M> Stepper<M> {
-    /// Returns the error for the loss of a batch of this epoch that is not finite. `origin` describes its origin, if it
-    /// is known.
+    /// Returns the error for a `loss` that is not finite, in the batch number `batch` of this epoch. `origin` is the
+    /// result of [`origin`], or empty if the cause is unknown.
     pub(super) fn non_finite(&self, batch: usize, loss: f64, origin: &str) -> Error {
         let step = self.steps + 1;
         let epoch = self.epochs + 1;

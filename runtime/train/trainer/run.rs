@@ -16,7 +16,7 @@ use super::learning_rate::LearningRate;
 use super::monitor::{Monitor, Patience};
 use super::step::Stepper;
 
-/// How often the displayed metrics are computed at most.
+/// The minimum time between two computations of the displayed metrics.
 const DISPLAY_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Everything that training changes, besides the network.
@@ -35,7 +35,7 @@ pub(super) struct Run<M> {
     pub batches_of_epoch: Option<usize>,
     /// The state of the random numbers before the running epoch.
     pub random_of_epoch: random::State,
-    /// How to continue in the middle of an epoch.
+    /// The position within an epoch from which a resumed run continues, or `None` once it has continued.
     pub suspended: Option<Suspended>,
     /// The last checkpoint.
     pub saved: Option<Position>,
@@ -45,7 +45,7 @@ pub(super) struct Run<M> {
     pub display: Throttle,
 }
 
-/// The middle of an epoch, from which a run continues. The number of batches is that of the stepper.
+/// A position within an epoch, after as many batches as [`Stepper::batches`].
 pub(super) struct Suspended {
     /// The state of the random numbers after the last step.
     pub random: random::State,
@@ -83,7 +83,7 @@ impl<M: Module> Run<M> {
         })
     }
 
-    /// Returns the batches of the running epoch that are not finished.
+    /// Begins or continues the running epoch. Returns its batches that are not finished.
     pub fn begin_epoch<'d, D: Batches>(&mut self, data: &'d D) -> Result<Epoch<'d, D::Batch>> {
         self.epoch_start = Instant::now();
         data.set_epoch(self.stepper.epochs as u64);
@@ -129,7 +129,8 @@ impl<M: Module> Run<M> {
         self.stepper.average.as_ref().map_or(model, |average| average.network())
     }
 
-    /// Returns `true` if no epoch was the best for as many epochs as `patience`.
+    /// Returns `true` if none of the last `patience` epochs is the best, and at least as many are finished. A patience
+    /// of 0 counts as 1.
     pub fn is_out_of_patience(&self, patience: Patience) -> bool {
         let best = self.history.best().map_or(0, |best| best.epoch);
         let epochs = self.history.epochs.len();

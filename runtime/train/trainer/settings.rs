@@ -154,8 +154,8 @@ impl<'a, M, O, T> Trainer<'a, M, O, T> {
         self
     }
 
-    /// Sets the value by which epochs are compared: `loss` (the default), `accuracy` or the name of a metric, of the
-    /// validation or, without validation data, of the training. [`keep_best`](Self::keep_best),
+    /// Sets the value by which epochs are compared: `loss` (the default), `accuracy` or the name of a metric. The value
+    /// is that of the validation or, without validation data, that of the training. [`keep_best`](Self::keep_best),
     /// [`early_stopping`](Self::early_stopping), [`History::best`](crate::train::History::best) and `ReduceLrOnPlateau`
     /// use it.
     pub fn monitor(mut self, name: impl Into<String>) -> Self {
@@ -163,8 +163,8 @@ impl<'a, M, O, T> Trainer<'a, M, O, T> {
         self
     }
 
-    /// Ends training if the [monitored](Self::monitor) value does not improve: with `Patience(5)`, after the fifth
-    /// epoch in succession that is not the best.
+    /// Ends training if the [monitored](Self::monitor) value does not improve: with `Patience(5)`, after five epochs in
+    /// succession without a new best value.
     pub fn early_stopping(mut self, patience: Patience) -> Self {
         self.run_settings.patience = Some(patience);
         self
@@ -218,13 +218,13 @@ impl<'a, M, O, T> Trainer<'a, M, O, T> {
     ///
     /// Also writes the [log](Self::log) of the run in `directory`, unless it has another directory.
     ///
-    /// Each file is replaced atomically. [`keep`](Self::keep) limits their number.
+    /// Each file is written atomically. [`keep`](Self::keep) limits the number of files.
     /// [`last_checkpoint`](crate::train::last_checkpoint) and [`best_checkpoint`](crate::train::best_checkpoint) find
     /// them.
     ///
     /// While [`fit`](Self::fit) runs, Ctrl-C finishes the step, saves the state, and lets `fit` return a
     /// [`History`](crate::train::History) with the stop [`Interrupted`](crate::train::Stop::Interrupted). A second
-    /// Ctrl-C ends the process. A handler that the program has installed before is kept instead.
+    /// Ctrl-C ends the process. If the program has already installed its own handler, that handler is kept instead.
     pub fn checkpoint(mut self, directory: impl AsRef<Path>, every: Every) -> Self {
         let keep = self.checkpoints.map(|checkpoints| checkpoints.keep);
         let mut checkpoints = Checkpoints::new(directory.as_ref().to_path_buf(), every);
@@ -246,11 +246,11 @@ impl<'a, M, O, T> Trainer<'a, M, O, T> {
     /// run if there is none.
     ///
     /// A resumed run continues exactly: on the CPU, it ends with the same bits as a run that was never interrupted,
-    /// also from the middle of an epoch. The network needs the same structure and the same values of its frozen
-    /// parameters; its other values are replaced. The data must
-    /// return the same epoch for the same random numbers of [`random`](crate::random). The optimizer and the settings
-    /// must be the same; the number of epochs may differ, unless the schedule depends on it. The state does not include
-    /// the loss, the callbacks and the generators of GPUs.
+    /// even if it was interrupted within an epoch. The network needs the same structure and the same values of its
+    /// frozen parameters; its other values are replaced. The data must return the same epoch for the same random
+    /// numbers of [`random`](crate::random). The optimizer and the settings must be the same; the number of epochs may
+    /// differ, unless the schedule depends on it. The state includes neither the loss nor the callbacks nor the random
+    /// number generators of GPUs.
     ///
     /// `fit` warns of a file that is truncated or damaged, appends `.damaged` to its name, and continues from the one
     /// before it.
@@ -279,8 +279,8 @@ impl<'a, M, O, T> Trainer<'a, M, O, T> {
         self
     }
 
-    /// Sets the number of steps of a loop of one's own, for schedules that depend on it. [`fit`](Self::fit) knows the
-    /// number if the data knows its number of batches.
+    /// Sets the number of steps of your own training loop, for schedules that depend on it. [`fit`](Self::fit) knows
+    /// the number if the data knows its number of batches.
     pub fn total_steps(mut self, steps: usize) -> Self {
         self.run_settings.total_steps = Some(steps);
         self
@@ -291,8 +291,8 @@ impl<'a, M, O, T> Trainer<'a, M, O, T> {
     /// with that loss. On a GPU, losses are read only every 32 batches, because reading synchronizes the GPU. The error
     /// is then returned after up to 32 more steps.
     ///
-    /// With `true`, checkpoints may also contain parameters that are NaN or infinite. By default, `fit` returns an error
-    /// instead of saving them, and the last checkpoint before them remains.
+    /// With `true`, checkpoints may also contain parameters that are NaN or infinite. By default, `fit` returns an
+    /// error instead of saving them, and the last checkpoint before them remains.
     pub fn allow_non_finite(mut self, allow: bool) -> Self {
         self.step.allow_non_finite = allow;
         self

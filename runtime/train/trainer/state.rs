@@ -19,18 +19,19 @@ use super::fingerprint::Fingerprint;
 use super::record::{array, epoch_from_json, epoch_to_json, integer, number, text};
 use super::run::{Run, Suspended};
 
-/// The keys of the metadata.
+// The keys of the metadata.
 const TRAINING: &str = "training";
 const CHECKSUM: &str = "checksum";
-/// The prefixes of the tensors.
+// The prefixes of the names of tensors.
 const MODEL: &str = "model.";
 const AVERAGE: &str = "average.";
 const OPTIMIZER: &str = "optimizer.";
 const SCALER: &str = "scaler.";
 const PLATEAU: &str = "plateau.";
 const METRIC: &str = "metric.";
+/// The name of the tensor with the losses of the running epoch.
 const TALLY: &str = "tally";
-/// The prefix of the averaged network in the state of an average.
+/// The prefix of the tensors of the averaged network.
 const AVERAGED_NETWORK: &str = "average.module.";
 
 /// The tensors and the numbers of a checkpoint.
@@ -80,7 +81,7 @@ impl TrainingState {
             .filter_map(move |(name, tensor)| Some((name.strip_prefix(prefix)?.to_owned(), tensor.clone())))
     }
 
-    /// Returns the values of the network that is evaluated: the average, or the network without one.
+    /// Returns the values of the network that is evaluated: the average or, if there is none, the network in training.
     pub fn best_values(&self) -> StateDict {
         let averaged: StateDict = self.with_prefix(AVERAGED_NETWORK).collect();
         if averaged.is_empty() { self.with_prefix(MODEL).collect() } else { averaged }
@@ -160,7 +161,8 @@ impl<M: Module, O, T> Trainer<'_, M, O, T> {
         let random: random::State = text(&training["random"])?.parse()?;
         write_values(self.model, &values)?;
         random::set_state(&random);
-        // Within an epoch, the data is asked for the same epoch again, which draws its random numbers once more.
+        // Within an epoch, `begin_epoch` asks the data for the same epoch again, which draws random numbers once more.
+        // `Suspended` keeps the state that the random numbers have after that.
         run.suspended = (run.stepper.batches > 0).then_some(Suspended { random });
         Ok(())
     }
@@ -193,7 +195,7 @@ fn numbers(state: &TrainingState, name: &str) -> Result<Vec<f64>> {
 }
 
 /// Returns an error unless `values` has the tensors of `model`, with their shapes and dtypes, and the values of its
-/// frozen parameters. Training does not write frozen parameters.
+/// frozen parameters, which [`write_values`] does not replace.
 fn check_network(model: &impl Module, values: &StateDict) -> Result<()> {
     let tensors = model.state_dict();
     if let Some(name) = values.keys().find(|name| !tensors.contains_key(name)) {

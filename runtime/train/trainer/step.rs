@@ -42,7 +42,7 @@ pub(super) struct Stepper<M> {
     pub batches: usize,
     /// The parameters without a gradient in the first step, or `None` before it.
     pub unreached: Option<Vec<String>>,
-    /// The last checkpoint, for errors.
+    /// The path of the last checkpoint, which errors name.
     pub last_checkpoint: Option<PathBuf>,
 }
 
@@ -178,8 +178,8 @@ impl<M: Module> Stepper<M> {
             scaler.update(finite);
             if !finite && scaler.factor() < f64::from(f32::MIN_POSITIVE) {
                 return Err(Error::msg(format!(
-                    "step {}: the gradients are not finite even with a loss scale of {:e}; check the loss for operations \
-                     without a finite gradient, or use `Precision::Bf16`",
+                    "step {}: the gradients are not finite even with a loss scale of {:e}; check the loss for \
+                     operations without a finite gradient, or use `Precision::Bf16`",
                     self.steps + 1,
                     scaler.factor()
                 )));
@@ -231,9 +231,9 @@ impl<M: Module> Stepper<M> {
         Ok((loss, output))
     }
 
-    /// Returns an error if the loss on the CPU is not finite. `random` is the state of the random numbers before the
-    /// forward pass. Reading a loss from a GPU would synchronize the GPU, so
-    /// those losses are read later, many at a time.
+    /// Returns an error if the loss is on the CPU and not finite. `random` is the state of the random numbers before
+    /// the forward pass. Reading a loss from a GPU would synchronize the GPU, so those losses are read later, many at a
+    /// time.
     fn check_loss<B, O>(
         &self,
         model: &M,

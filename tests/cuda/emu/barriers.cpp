@@ -11,6 +11,7 @@ constexpr int MAX_ARRIVALS = (1 << 20) - 1;
 struct Counter {
     Barrier *address;
     size_t offset;
+    /// The thread that initialized the barrier, and whether it has since called `fence_barrier_init`.
     unsigned initializer;
     bool ready;
     /// The arrivals of each phase, and the arrivals and bytes that the current phase still waits for.
@@ -45,7 +46,7 @@ struct Rendezvous {
 struct Barriers {
     std::vector<Counter> counters;
     std::vector<Copy> copies;
-    Rendezvous rendezvous[RENDEZVOUS];
+    Rendezvous rendezvous[RENDEZVOUS_COUNT];
 };
 
 /// One instance per OS thread.
@@ -89,7 +90,7 @@ void fence_barrier_init() {
 void barrier_arrive(Barrier *barrier) { arrive(barrier, 0); }
 
 void barrier_expect(Barrier *barrier, int bytes) {
-    if (bytes < 0 || bytes >= 1 << 20) fail("expected a count from 0 to 2^20 - 1, found %d bytes", bytes);
+    if (bytes < 0 || bytes >= 1 << 20) fail("expected 0 to 2^20 - 1 bytes, found %d", bytes);
     arrive(barrier, bytes);
 }
 
@@ -161,12 +162,12 @@ std::string deadlock() {
                  (long long)counter.pending_bytes);
         return text;
     }
-    for (unsigned i = 0; i < RENDEZVOUS; i++) {
+    for (unsigned i = 0; i < RENDEZVOUS_COUNT; i++) {
         const Rendezvous &meeting = block.rendezvous[i];
         if (meeting.threads.empty()) continue;
-        const std::string name = i < WARPGROUPS
-                                     ? "barrier " + std::to_string(i)
-                                     : "the wait for products of warpgroup " + std::to_string(i - WARPGROUPS);
+        const std::string name =
+            i < FIRST_PRODUCT_WAIT ? "barrier " + std::to_string(i)
+                                   : "the wait for products of warpgroup " + std::to_string(i - FIRST_PRODUCT_WAIT);
         snprintf(text, sizeof text, "a deadlock: %zu of %u threads have arrived at %s", meeting.threads.size(),
                  meeting.expected, name.c_str());
         return text;

@@ -28,9 +28,11 @@ template <int NUMBER, int THREADS> inline void named_barrier_sync() {
                   "expected whole warps and a barrier number from 1 to 15");
     sync_named_barrier(NUMBER, THREADS);
 }
-/// Rendezvous numbers below `WARPGROUPS` are named barriers. `WARPGROUPS` + i is the wait for products of warpgroup i.
-/// `RENDEZVOUS` is the count of all numbers.
-constexpr unsigned WARPGROUPS = 16, RENDEZVOUS = WARPGROUPS + 8;
+/// The rendezvous with smaller numbers are named barriers. `FIRST_PRODUCT_WAIT` + i is the wait for products of
+/// warpgroup i.
+constexpr unsigned FIRST_PRODUCT_WAIT = 16;
+/// The number of rendezvous. A block has up to eight warpgroups.
+constexpr unsigned RENDEZVOUS_COUNT = FIRST_PRODUCT_WAIT + 8;
 
 // Functions that the scheduler calls.
 void begin_barriers();

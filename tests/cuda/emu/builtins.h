@@ -61,8 +61,8 @@ template <class T> T __ldcg(const T *p) { return *p; }
 template <class T> void __stcs(T *p, T value) { *p = value; }
 template <class T> void __stcg(T *p, T value) { *p = value; }
 
-// Atomics do not order other accesses, and the result of a floating-point sum with `atomicAdd` depends on the
-// thread order.
+// The emulator does not check the accesses of atomics. Atomics do not order other accesses, and the result of a
+// floating-point sum with `atomicAdd` depends on the thread order.
 #define CUDA_CPU_UNCHECKED __attribute__((no_sanitize("thread"), noinline))
 template <class T, class U> CUDA_CPU_UNCHECKED T atomicAdd(T *p, U v) { T old = *p; *p = old + (T)v; return old; }
 template <class T, class U> CUDA_CPU_UNCHECKED T atomicMax(T *p, U v) { T old = *p; *p = std::max(old, (T)v); return old; }
@@ -90,7 +90,7 @@ static inline float __saturatef(float x) { return x > 0.f ? (x < 1.f ? x : 1.f) 
 static inline int __popc(unsigned x) { return __builtin_popcount(x); }
 static inline int __clz(int x) { return x ? __builtin_clz(x) : 32; }
 static inline int __ffs(int x) { return __builtin_ffs(x); }
-/// Selects four of the eight bytes of `x` and `y`, each with a hexadecimal digit of `selector`.
+/// Returns four of the eight bytes of `x` and `y`. Each hexadecimal digit of `selector` selects one of them.
 static inline unsigned __byte_perm(unsigned x, unsigned y, unsigned selector) {
     const uint64_t bytes = uint64_t(y) << 32 | x;
     unsigned result = 0;

@@ -67,8 +67,10 @@ class Engine {
     const char *launch(const Kernel &kernel, dim3 grid, dim3 block, size_t shared, void **args, unsigned order);
 
     unsigned current = 0;  // the running thread
-    /// The sum of the values of the threads that wait at the block's barrier, and that sum at the last barrier.
-    int value_sum = 0, sum = 0;
+    /// The sum of the values of the threads that wait at the block's barrier.
+    int value_sum = 0;
+    /// The sum of the values of all threads at the block's last barrier.
+    int sum = 0;
     std::vector<Fiber> fibers;
     std::vector<Slot> sent, received;
     std::vector<unsigned char> shared;
@@ -103,7 +105,7 @@ class Engine {
     size_t shared_bytes_ = 0;
 };
 
-/// One instance per OS thread. (Each read of a `thread_local` variable would need a call. `__thread` avoids it.)
+/// The engine of this OS thread, or null before its first launch. `owned_engine` deletes it when the thread ends.
 __thread Engine *engine;
 thread_local std::unique_ptr<Engine> owned_engine;
 
@@ -303,7 +305,7 @@ void wake(unsigned thread) { engine->fibers[thread].state = State::Ready; }
 
 size_t shared_offset(const void *address) {
     const size_t offset = static_cast<const unsigned char *>(address) - &engine->shared[SHARED_GUARD];
-    if (offset >= engine->shared_bytes()) fail("an address outside the dynamic shared memory");
+    if (offset >= engine->shared_bytes()) fail("expected an address in the dynamic shared memory");
     return offset;
 }
 

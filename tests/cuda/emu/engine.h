@@ -8,7 +8,7 @@ struct Coordinates {
     uint3 threadIdx, blockIdx;
     dim3 blockDim, gridDim;
 };
-/// One instance per OS thread. (Each read of a `thread_local` variable would need a call. `__thread` avoids it.)
+/// One instance per OS thread. (With `thread_local` instead of `__thread`, each read would need a function call.)
 extern __thread Coordinates coordinates;
 
 /// The value that a lane passes to an exchange within its warp. The largest values are the fragments of an `mma`.

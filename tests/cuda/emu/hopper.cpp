@@ -1,5 +1,5 @@
-// The last thread of a warpgroup to wait for products computes them for all threads of the warpgroup. The
-// layouts are those of the PTX ISA ("Asynchronous Warpgroup Level Matrix Instructions").
+// Products are computed when all threads of a warpgroup wait for them: the thread that arrives last computes them for
+// the whole warpgroup. The layouts are those of the PTX ISA ("Asynchronous Warpgroup Level Matrix Instructions").
 #include "hopper.h"
 #include "memory.h"
 
@@ -34,11 +34,11 @@ struct Product {
     }
 };
 
-/// An accumulator of a thread: the sums to which `products` unfinished products will be added.
+/// An accumulator of a thread: the sums to which `unfinished` products will be added.
 struct Sums {
     float *address;
     std::vector<float> values;
-    unsigned products;
+    unsigned unfinished;
 };
 
 struct ThreadState {
@@ -101,12 +101,12 @@ void add_product(unsigned first, unsigned index) {
         }
     }
     for (unsigned t = 0; t < THREADS; t++) {
-        ThreadState &worker = thread_states[first + t];
-        Sums &sums = worker.sums_at(worker.products[index].sums);
+        ThreadState &state = thread_states[first + t];
+        Sums &sums = state.sums_at(state.products[index].sums);
         const unsigned row = t / 32 * 16 + t % 32 / 4, column = t % 4 * 2;
         for (unsigned i = 0; i < product.columns / 2; i++)
             sums.values[i] += d[row + i / 2 % 2 * 8][i / 4 * 8 + column + i % 2];
-        sums.products--;
+        sums.unfinished--;
     }
 }
 
@@ -118,10 +118,10 @@ unsigned count_finished(unsigned first) {
     while (finished < leader.products.size() && leader.products[finished].group + leader.pending < leader.group)
         finished++;
     for (unsigned t = 1; t < THREADS; t++) {
-        const ThreadState &worker = thread_states[first + t];
-        bool same = worker.pending == leader.pending && worker.group == leader.group &&
-                    worker.products.size() == leader.products.size();
-        for (unsigned i = 0; same && i < finished; i++) same = worker.products[i].same(leader.products[i]);
+        const ThreadState &state = thread_states[first + t];
+        bool same = state.pending == leader.pending && state.group == leader.group &&
+                    state.products.size() == leader.products.size();
+        for (unsigned i = 0; same && i < finished; i++) same = state.products[i].same(leader.products[i]);
         if (!same)
             fail("the threads of a warpgroup must start the same products: thread %u differs from thread %u", first + t,
                  first);
@@ -138,13 +138,13 @@ void finish_warpgroup(unsigned first) {
                                      thread_states[first + lane].products[finished - 1].tick);
     }
     for (unsigned t = 0; t < THREADS; t++) {
-        ThreadState &worker = thread_states[first + t];
-        worker.products.erase(worker.products.begin(), worker.products.begin() + finished);
-        for (size_t i = worker.sums.size(); i-- > 0;) {
-            const Sums &sums = worker.sums[i];
-            if (sums.products) continue;
+        ThreadState &state = thread_states[first + t];
+        state.products.erase(state.products.begin(), state.products.begin() + finished);
+        for (size_t i = state.sums.size(); i-- > 0;) {
+            const Sums &sums = state.sums[i];
+            if (sums.unfinished) continue;
             memcpy(sums.address, sums.values.data(), sums.values.size() * sizeof(float));
-            worker.sums.erase(worker.sums.begin() + i);
+            state.sums.erase(state.sums.begin() + i);
         }
     }
 }
@@ -180,7 +180,7 @@ void start_product(ElementType type, unsigned columns, float *sums, uint64_t a, 
     if (!me.fenced) fail("expected a wgmma_fence() between the last wait for all products and the next wgmma");
     me.products.push_back({type, columns, a, b, sums, me.group, order().tick()});
     Sums &active = me.sums_at(sums);
-    if (!active.products++) {
+    if (!active.unfinished++) {
         active.values.assign(sums, sums + columns / 2);
         memset(sums, 0xff, columns / 2 * sizeof(float));
     }
@@ -198,18 +198,19 @@ void finish_products(unsigned pending) {
     me.pending = pending;
     if (pending == 0) me.fenced = false;
     const unsigned warpgroup = thread() / THREADS;
-    rendezvous(WARPGROUPS + warpgroup, THREADS, [warpgroup](const auto &) { finish_warpgroup(warpgroup * THREADS); });
+    rendezvous(FIRST_PRODUCT_WAIT + warpgroup, THREADS,
+               [warpgroup](const auto &) { finish_warpgroup(warpgroup * THREADS); });
 }
 
 void begin_products(unsigned threads) {
     thread_states.resize(threads);
-    for (ThreadState &worker : thread_states)
-        worker.products.clear(), worker.sums.clear(), worker.group = 0, worker.fenced = false;
+    for (ThreadState &state : thread_states)
+        state.products.clear(), state.sums.clear(), state.group = 0, state.fenced = false;
 }
 
 std::string unfinished_products() {
-    for (const ThreadState &worker : thread_states)
-        if (!worker.products.empty()) return "the block ends before a wait for its products";
+    for (const ThreadState &state : thread_states)
+        if (!state.products.empty()) return "the block ends before a wait for its products";
     return "";
 }
 }  // namespace cuda_cpu

@@ -23,8 +23,8 @@ struct Kernel {
     void (*call)(const void *function, void **args);
 };
 
-/// The order of warps, lanes and blocks: 0 is forward, 1 is reversed, and any other number is the seed of a
-/// shuffle.
+/// The number of the reversed order of warps, lanes and blocks. 0 is the forward order, and any other number is the
+/// seed of a shuffle.
 constexpr unsigned REVERSED = 1;
 }  // namespace cuda_cpu
 

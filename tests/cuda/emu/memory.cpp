@@ -93,7 +93,7 @@ class Memory {
     }
 
   private:
-    /// Accesses within this number of bytes of the dynamic shared memory are reported as outside of it.
+    /// An access at most this many bytes away from the dynamic shared memory is reported as out of its bounds.
     static constexpr size_t NEAR = 1024;
 
     const Region &find(const unsigned char *at, size_t bytes, bool write, const void *pc) {
@@ -114,17 +114,17 @@ class Memory {
     /// written are not checked, because the page contains only constants.
     void access_static(const unsigned char *at, size_t bytes, bool write, const void *pc) {
         const uintptr_t number = uintptr_t(at) >> 12;
-        Known &known = known_[number % KNOWN];
-        if (known.number != number) {
+        CachedPage &cached = cached_pages_[number % CACHED_PAGES];
+        if (cached.number != number) {
             const auto found = pages_.find(number);
-            known = {number, found == pages_.end() ? nullptr : found->second.get()};
+            cached = {number, found == pages_.end() ? nullptr : found->second.get()};
         }
-        if (!known.page) {
+        if (!cached.page) {
             if (!write) return;
-            known.page = (pages_[number] = std::make_unique<Page>()).get();
-            std::fill(std::begin(known.page->records), std::end(known.page->records), UNTOUCHED);
+            cached.page = (pages_[number] = std::make_unique<Page>()).get();
+            std::fill(std::begin(cached.page->records), std::end(cached.page->records), UNTOUCHED);
         }
-        Page *page = known.page;
+        Page *page = cached.page;
         const size_t from = uintptr_t(at) & 4095;
         bytes = std::min<size_t>(bytes, 4096 - from);
         for (size_t i = from & ~size_t(1); write && i < from + bytes; i += 2) {
@@ -224,16 +224,17 @@ class Memory {
     std::vector<Record> global_, dynamic_;
     std::unordered_map<uintptr_t, std::unique_ptr<Page>> pages_;
     std::vector<Written> written_;
-    /// The most recently used pages. `page` is null for pages without records.
-    struct Known {
+    /// A cache of recently used pages. `page` is null for pages without records.
+    struct CachedPage {
         uintptr_t number;
         Page *page;
     };
-    static constexpr size_t KNOWN = 64;
-    Known known_[KNOWN] = {};
+    static constexpr size_t CACHED_PAGES = 64;
+    CachedPage cached_pages_[CACHED_PAGES] = {};
 };
 
-/// One instance per OS thread. (Each read of a `thread_local` variable would need a call. `__thread` avoids it.)
+/// The memory of this OS thread, or null before its first call of `bind`. `owned_memory` deletes it when the thread
+/// ends.
 __thread Memory *memory;
 thread_local std::unique_ptr<Memory> owned_memory;
 

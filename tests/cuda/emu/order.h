@@ -60,8 +60,8 @@ class Order {
         share(threads);
     }
 
-    /// Starts to track vector clocks. If the recorded reader of a byte stands for several threads, the byte's earlier
-    /// reads are no longer checked.
+    /// Starts to track vector clocks. If the recorded reader of a byte stands for several threads, later writes are not
+    /// checked against these reads.
     void track_clocks() {
         if (tracks_clocks_) return;
         tracks_clocks_ = true;
@@ -87,7 +87,7 @@ class Order {
         join(to, thread_clocks_[thread]);
     }
     void acquire(unsigned thread, const VectorClock &from) { join(thread_clocks_[thread], from); }
-    /// Records in `to` that the copies and products that the warp started up to `tick` have finished.
+    /// Records in `to` that the copies and products of the warp up to `tick` have finished.
     void finish(unsigned warp, uint32_t tick, VectorClock &to) const {
         to.resize(2 * threads_ + warps_);
         to[started_by(warp)] = std::max(to[started_by(warp)], tick + 1);
@@ -95,9 +95,9 @@ class Order {
     void acquire_finished(unsigned thread, unsigned warp, uint32_t tick) { finish(warp, tick, thread_clocks_[thread]); }
     void fence(unsigned thread) { thread_clocks_[thread][fences_of(thread)] = last_barriers_[thread] = ++now_; }
 
-    /// Returns whether a tick belongs to this block.
+    /// Returns `true` if a tick belongs to this block.
     bool of_block(uint32_t tick) const { return tick >= block_; }
-    /// Returns whether the write that the thread `writer` made at `tick` is unfenced: no later fence of `writer`
+    /// Returns `true` if the write that the thread `writer` made at `tick` is unfenced: no later fence of `writer`
     /// happens before the next access of `thread`.
     bool unfenced(unsigned thread, uint32_t tick, unsigned writer) const {
         return is_thread(writer) && of_block(tick) && unordered_after(thread, tick, fences_of(writer));
@@ -135,9 +135,10 @@ class Order {
         for (unsigned thread : threads) thread_clocks_[thread] = all;
     }
 
-    /// Ticks: the current one, the start of the launch, the start of the block, the last barrier of the block, and the
-    /// last barrier of each thread.
+    /// Ticks: the current one, the start of the launch, the start of the block, and the last barrier of the whole
+    /// block.
     uint32_t now_ = 0, launch_ = 0, block_ = 0, last_block_barrier_ = 0;
+    /// The tick of each thread's last barrier, release or fence. The thread's accesses are recorded with this tick.
     std::vector<uint32_t> last_barriers_ = std::vector<uint32_t>(1024);
     unsigned threads_ = 0, warps_ = 0;
     bool tracks_clocks_ = false;

@@ -111,7 +111,7 @@ impl<'a> Session<'a> {
                 };
             }
         }
-        "the lengths".into()
+        "the lengths of the buffers".into()
     }
 
     fn outcome(&self) -> Result<Outcome> {

@@ -103,8 +103,8 @@ impl Kernel {
         unsafe { std::slice::from_raw_parts(self.parameters, self.parameter_count) }
     }
 
-    /// Checks each argument against the type of its parameter. A kernel may take an output through a `const` pointer
-    /// only if the output was an argument of an earlier launch. `written` lists the outputs of earlier launches.
+    /// Checks each argument against the type of its parameter. An output may be passed through a `const` pointer only
+    /// if it was an argument of an earlier launch. `written` lists the outputs of earlier launches.
     pub fn check(&self, launch: &Launch, values: &[Value], written: &[usize]) -> Result<()> {
         let (kernel, parameters) = (launch.kernel, self.parameters());
         if parameters.len() != values.len() {
@@ -114,8 +114,11 @@ impl Kernel {
             parameters.iter().zip(values.iter().zip(&launch.args)).enumerate()
         {
             let unwritten = matches!(arg, Arg::Output(i) if !written.contains(i));
-            if !fits(parameter, value) || (unwritten && parameter.constant) {
+            if !fits(parameter, value) {
                 bail!("{kernel}: argument {i}: expected {parameter:?}, found {value:?}");
+            }
+            if unwritten && parameter.constant {
+                bail!("{kernel}: argument {i} is a `const` pointer to an output that no launch has written");
             }
         }
         Ok(())

@@ -62,8 +62,8 @@ impl Case {
         self.weight.iter().chain(&self.bias)
     }
 
-    /// Computes the results on the CPU in f64. Returns the output, the gradients of the input and of the weight and the
-    /// bias if the case has them, and the mean and the variance.
+    /// Computes the results on the CPU in f64. Returns the output; the gradients of the input and, if the case has
+    /// them, of the weight and the bias; and the mean and the variance.
     fn reference(&self, training: bool) -> Result<(Tensor, Vec<Tensor>, [Tensor; 2])> {
         let wide = |tensor: &Tensor| Var::from_tensor(&tensor.to_dtype(DType::F64)?);
         let x = wide(&self.x)?;
@@ -104,7 +104,7 @@ impl Case {
             let difference = difference.sqr()?.sum_all()?.to_scalar::<f64>()?.sqrt();
             assert!(
                 difference <= bound * 8. * scale,
-                "gradient {i}: the difference has norm {difference:e}, the output gradient {scale:e}"
+                "gradient {i}: the difference has norm {difference:e}, the output gradient has norm {scale:e}"
             );
         }
         Ok(())
@@ -178,8 +178,8 @@ proptest! {
     }
 }
 
-/// For inputs with a large mean, the variance computed in f32 agrees with that computed in f64. Each input is about
-/// 1000, with deviations of about 0.01, so a difference of large sums would lose the variance.
+/// The elements of the input are about 1000 and deviate from their mean by about 0.01. The formula
+/// mean(x²) − mean(x)² would lose the variance in f32, because it is a difference of two large numbers.
 #[test]
 #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
 fn the_variance_is_accurate_for_a_large_mean() -> Result<()> {

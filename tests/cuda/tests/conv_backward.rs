@@ -104,7 +104,8 @@ fn compare(
     };
     let actual = run(&program, &operands.each_ref())?.outputs;
 
-    // These gradients are always computed on CUDA cores. The tile does not affect the tolerance.
+    // The gradients of the bias and the residual are always computed on CUDA cores. The tile does not affect the
+    // tolerance.
     let cuda_cores = Method::CudaCores(Tile::Medium);
     let expected = [
         ("input", expected.input, selected.input),
@@ -116,12 +117,37 @@ fn compare(
     let expected: Vec<_> = expected.collect();
     assert_eq!(actual.len(), expected.len(), "{label}");
     for (actual, (name, expected, method)) in actual.iter().zip(expected) {
-        assert_close(actual, &expected, tolerance(dtype, method), &format!("{name}, {label}"))?;
+        let (tolerance, label) = (tolerance(dtype, method), format!("{name}, {label}"));
+        if name == "bias" {
+            let only_residual = Needs { input: false, weight: false, bias: false, residual: true };
+            let terms =
+                conv2d_backward(&input, &weight, &output, &grad, &case.geometry, activation, only_residual)?;
+            let terms = terms.residual.expect("only this gradient is needed");
+            check_sums(actual, &expected, &terms, tolerance, &label)?;
+        } else {
+            assert_close(actual, &expected, tolerance, &label)?;
+        }
     }
     Ok(())
 }
 
-/// Returns the methods that compute both gradients with `method`.
+/// Asserts that sums over all axes but the second are accurate, relative to the sums of the magnitudes of the terms. The
+/// sums themselves can be almost zero.
+fn check_sums(actual: &Tensor, expected: &Tensor, terms: &Tensor, tolerance: f64, label: &str) -> Result<()> {
+    let magnitudes = values(&terms.abs()?.sum((0, 2, 3))?)?;
+    let (actual, expected) = (values(actual)?, values(expected)?);
+    assert_eq!([actual.len(), expected.len()], [magnitudes.len(); 2], "{label}");
+    for ((actual, expected), magnitude) in actual.iter().zip(&expected).zip(magnitudes) {
+        let difference = (actual - expected).abs();
+        assert!(
+            difference <= tolerance * magnitude,
+            "{label}: expected {expected}, found {actual}, the sum of terms of the total magnitude {magnitude}"
+        );
+    }
+    Ok(())
+}
+
+/// Returns the methods that compute the gradients of the input and the weight with `method`.
 fn both(method: Method) -> Option<Methods> {
     Some(Methods { input: method, weight: method })
 }
@@ -309,7 +335,8 @@ fn methods_are_selected_by_the_documented_rule() -> Result<()> {
     let tf32 = Target { tf32: true, ..a100 };
     let old = Target { capability: (7, 5), ..tf32 };
     let resnet = Case::square(32, [128, 128], 28, 3, 1, 1);
-    let [cuda_cores, tensor_cores] = [Method::CudaCores, Method::TensorCores].map(|by| by(Tile::Large));
+    let [cuda_cores, tensor_cores] =
+        [Method::CudaCores, Method::TensorCores].map(|method| method(Tile::Large));
     for (case, dtype, target, [input, weight]) in [
         (&resnet, DType::F32, a100, [cuda_cores, cuda_cores]),
         (&resnet, DType::F32, tf32, [tensor_cores, tensor_cores]),

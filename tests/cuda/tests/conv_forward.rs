@@ -195,8 +195,8 @@ fn check_random(
     outcome.unwrap_or_else(|error| panic!("{error}"));
 }
 
-/// Checks one variant in each dtype: a pseudorandom choice, determined by the sizes of the setting, among the variants
-/// that support the setting and satisfy `wanted`.
+/// In each dtype, checks one of the variants that support the setting and satisfy `wanted`. The sizes of the setting
+/// determine which one.
 fn check_one_of(setting: &Setting, dtypes: &[DType], wanted: impl Fn(&Variant) -> bool) -> Result<()> {
     for dtype in dtypes {
         let all: Vec<_> = variants(&setting.shape()?, *dtype, &TARGET).into_iter().filter(&wanted).collect();
@@ -389,7 +389,7 @@ fn extreme_settings_agree_with_the_cpu() -> Result<()> {
     for setting in settings {
         for dtype in DTYPES {
             for variant in variants(&setting.shape()?, dtype, &TARGET) {
-                // Variants with more slices differ only in the partition of the depth.
+                // Variants with three or more slices differ only in the partition of the depth.
                 if !matches!(variant, Variant::ImplicitGemm { slices: 3.., .. }) {
                     setting.check(dtype, variant)?;
                 }

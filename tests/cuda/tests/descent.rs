@@ -24,8 +24,8 @@ fn numbers(count: usize, low: f64, seed: usize, dtype: DType) -> Result<(Tensor,
     Ok((tensor, exact))
 }
 
-/// Asserts that the norm of `actual - expected` is at most `bound` times the norm of `expected`, plus that of as many
-/// ones: the results of a few elements can be differences of terms of size 1 that cancel.
+/// Asserts that the norm of `actual - expected` is at most `bound · (‖expected‖ + √n)`, where `n` is the number of
+/// elements. The second term is needed because a result can be a small difference of terms whose magnitude is about 1.
 fn assert_close(actual: &Tensor, expected: &[f64], bound: f64) -> Result<()> {
     let actual = actual.to_dtype(DType::F64)?.to_vec1::<f64>()?;
     let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();

@@ -14,7 +14,7 @@ const STEP_BYTES: usize = 64;
 /// The number of bytes of the structure `Ring`.
 const SHARED: u32 = 2 * (3 * 8192 + 4 * 8);
 
-/// The number of steps along the depth, each of which the kernels copy to the ring buffer.
+/// The number of steps along the depth. The kernels copy the operands of each step to the ring buffer.
 const STEPS: usize = 5;
 
 /// Runs a kernel that multiplies two matrices through a ring buffer in shared memory. `fault` selects a fault in the

@@ -60,7 +60,7 @@ fn axis() -> impl Strategy<Value = [usize; 5]> {
     })
 }
 
-/// Returns the geometry and the input size of pooling whose axes are `rows` and `columns`, as [`axis`] generates them.
+/// Returns the geometry and the input size of a pooling. `rows` and `columns` have the form that [`axis`] generates.
 fn windows([rows, columns]: [[usize; 5]; 2], ceil_mode: bool) -> (PoolGeometry, [usize; 2]) {
     let [kernel, stride, padding, dilation, input] = std::array::from_fn(|i| [rows[i], columns[i]]);
     (PoolGeometry { kernel, stride, padding, dilation, ceil_mode }, input)

@@ -157,9 +157,9 @@ fn downloading_an_index_downloads_its_shards() {
     let (server, cache) = (Server::new(sharded(WEIGHT_MAP)), directory());
     let index = hub(&server, &cache).download().unwrap();
     assert_eq!(index.file_name().unwrap(), "model.safetensors.index.json");
-    let [_, (first, content), (second, rest)] = sharded(WEIGHT_MAP);
-    assert_eq!(fs::read(index.with_file_name(first)).unwrap(), content);
-    assert_eq!(fs::read(index.with_file_name(second)).unwrap(), rest);
+    let [_, (first, first_content), (second, second_content)] = sharded(WEIGHT_MAP);
+    assert_eq!(fs::read(index.with_file_name(first)).unwrap(), first_content);
+    assert_eq!(fs::read(index.with_file_name(second)).unwrap(), second_content);
     // The branch may change while the shards are downloaded, so they are requested by commit.
     let requests = server.take_requests();
     assert!(requests.iter().any(|request| {
@@ -173,7 +173,7 @@ fn downloading_an_index_downloads_its_shards() {
 }
 
 #[test]
-fn the_index_of_files_of_torch_save_is_found() {
+fn the_index_of_torch_save_shards_is_found() {
     let [(_, index), (_, first), (_, second)] = sharded(&WEIGHT_MAP.replace(".safetensors", ".bin"));
     let files = [
         ("pytorch_model.bin.index.json", index),

@@ -52,9 +52,9 @@ fn fresh_parameters_have_the_distribution_of_pytorch() -> Result<()> {
         let weight = values(&parameters[0].1)?;
         let largest = weight.iter().fold(0f64, |max, x| max.max(x.abs()));
         // The mean square of the uniform distribution within ±`bound` is `bound`² / 3.
-        let square = weight.iter().map(|x| x * x).sum::<f64>() / weight.len() as f64;
+        let mean_square = weight.iter().map(|x| x * x).sum::<f64>() / weight.len() as f64;
         assert!(largest <= bound && largest > 0.95 * bound, "expected about {bound}, found {largest}");
-        assert!((square / (bound * bound / 3.) - 1.).abs() < 0.2, "{square}");
+        assert!((mean_square / (bound * bound / 3.) - 1.).abs() < 0.2, "{mean_square}");
         assert!(values(&parameters[1].1)?.iter().all(|x| x.abs() <= bound));
         Ok(())
     }

@@ -47,7 +47,7 @@ fn naive_pad(x: &Tensor, sides: [isize; 4], mode: &str) -> candle::Result<Tensor
     Tensor::from_vec(y, (n, c, rows as usize, columns as usize), &Device::Cpu)
 }
 
-/// Generates the padding of the two sides of an axis of the given size, up to the maximum of the mode. For modes
+/// Generates the padding before and after an axis of `size` elements, up to the maximum that `mode` allows. For modes
 /// without a maximum, the padding is at most 4.
 fn sides(mode: &'static str, size: usize) -> impl Strategy<Value = [isize; 2]> {
     let max = match mode {
@@ -59,7 +59,7 @@ fn sides(mode: &'static str, size: usize) -> impl Strategy<Value = [isize; 2]> {
 }
 
 /// Generates the batch size, the channels, the size `[height, width]`, the mode, the padding and a seed.
-fn padded() -> impl Strategy<Value = (usize, usize, [usize; 2], &'static str, [isize; 4], u64)> {
+fn padding_cases() -> impl Strategy<Value = (usize, usize, [usize; 2], &'static str, [isize; 4], u64)> {
     (0..=2usize, 1..=2usize, [1..=6usize, 1..=6usize], prop::sample::select(&MODES[..]), any::<u64>())
         .prop_flat_map(|(n, c, size, mode, seed)| {
             let sides = (sides(mode, size[1]), sides(mode, size[0]))
@@ -84,7 +84,7 @@ proptest! {
     #![proptest_config(config(256))]
 
     #[test]
-    fn padding_agrees_with_the_definition((n, c, [h, w], mode, sides, seed) in padded()) {
+    fn padding_agrees_with_the_definition((n, c, [h, w], mode, sides, seed) in padding_cases()) {
         let x = Rng::new(seed).tensor(&[n, c, h, w], 1.);
         let check = || -> candle::Result<()> {
             let expected = naive_pad(&x, sides, mode)?;

@@ -1,4 +1,5 @@
-//! The table of activations, with one entry for each. All code that computes or names an activation uses this table.
+//! The table of activations, with one entry for each. All Rust code that computes or names an activation uses this
+//! table; `cuda/activation.cuh` repeats the fused activations for CUDA.
 //!
 //! Values and gradients match PyTorch for every input, including the kinks, infinities and NaN. In an interval on which
 //! an activation is constant, such as the negative numbers for ReLU, the gradient of the input is set to 0. Multiplying
@@ -60,7 +61,7 @@ activations! {
             composed: |x| x.relu()? - x.neg()?.relu()?.affine(negative_slope, 0.)?,
         }
 
-        /// `x σ(x)`, also called Swish (Elfwing et al., 2017).
+        /// `x σ(x)`, where σ is the sigmoid. Also called Swish (Elfwing et al., 2017).
         Silu = silu ["SiLU"] {
             value: |x| x * x.sigmoid(),
             saves_output: false,
@@ -72,7 +73,8 @@ activations! {
             composed: |x| x.silu(),
         }
 
-        /// `x Φ(x)` with the exact Φ (Hendrycks and Gimpel, 2016).
+        /// `x Φ(x)`, where Φ is the distribution function of the standard normal distribution (Hendrycks and Gimpel,
+        /// 2016).
         Gelu = gelu [] {
             value: |x| x * x.normal().cdf,
             saves_output: false,

@@ -68,7 +68,7 @@ impl Activation {
 
 /// Applies `activation` to every element, in one pass forward and one pass backward.
 ///
-/// `x` has any shape. The result has the shape and dtype of `x`, and a gradient.
+/// `x` has any shape. The result has the shape and dtype of `x`. Differentiable in `x`.
 ///
 /// # Errors
 /// Fails if the dtype is not f32, f64, f16 or bf16.
@@ -106,7 +106,7 @@ fn apply_function<F: Function>(function: F, x: &Tensor) -> Result<Tensor> {
 
 /// Applies ELU: `x` if `x > 0`, else `alpha (e^x - 1)`.
 ///
-/// `x` has any shape. The result has the shape and dtype of `x`, and a gradient.
+/// `x` has any shape. The result has the shape and dtype of `x`. Differentiable in `x`.
 ///
 /// # Errors
 /// Fails if the dtype is not f32, f64, f16 or bf16.
@@ -131,7 +131,7 @@ pub fn elu(x: &Tensor, alpha: f64) -> Result<Tensor> {
 
 /// Applies CELU: `x` if `x > 0`, else `alpha (e^(x / alpha) - 1)`.
 ///
-/// `x` has any shape. The result has the shape and dtype of `x`, and a gradient.
+/// `x` has any shape. The result has the shape and dtype of `x`. Differentiable in `x`.
 ///
 /// # Errors
 /// Fails if the dtype is not f32, f64, f16 or bf16.
@@ -156,7 +156,7 @@ pub fn celu(x: &Tensor, alpha: f64) -> Result<Tensor> {
 
 /// Applies SELU: a scaled ELU whose constants preserve mean 0 and variance 1 from layer to layer.
 ///
-/// `x` has any shape. The result has the shape and dtype of `x`, and a gradient.
+/// `x` has any shape. The result has the shape and dtype of `x`. Differentiable in `x`.
 ///
 /// # Errors
 /// Fails if the dtype is not f32, f64, f16 or bf16.
@@ -181,9 +181,10 @@ pub fn selu(x: &Tensor) -> Result<Tensor> {
     apply_function(Elu { alpha, scale, input_scale: 1. }, x)
 }
 
-/// Applies GELU, `x Φ(x)`, with Φ approximated by a hyperbolic tangent.
+/// Applies GELU, `x Φ(x)`, where Φ is the distribution function of the standard normal distribution, approximated by a
+/// hyperbolic tangent.
 ///
-/// `x` has any shape. The result has the shape and dtype of `x`, and a gradient.
+/// `x` has any shape. The result has the shape and dtype of `x`. Differentiable in `x`.
 ///
 /// # Errors
 /// Fails if the dtype is not f32, f64, f16 or bf16.
@@ -208,7 +209,7 @@ pub fn gelu_tanh(x: &Tensor) -> Result<Tensor> {
 
 /// Applies hardtanh, `min(max(x, min), max)`.
 ///
-/// `x` has any shape. The result has the shape and dtype of `x`, and a gradient.
+/// `x` has any shape. The result has the shape and dtype of `x`. Differentiable in `x`.
 ///
 /// # Errors
 /// Fails if the dtype is not f32, f64, f16 or bf16.
@@ -231,9 +232,9 @@ pub fn hardtanh(x: &Tensor, min: f64, max: f64) -> Result<Tensor> {
     apply_function(Hardtanh { min, max }, x)
 }
 
-/// Applies log-sigmoid, `ln σ(x)`.
+/// Applies log-sigmoid, `ln σ(x)` with `σ(x) = 1 / (1 + e^-x)`.
 ///
-/// `x` has any shape. The result has the shape and dtype of `x`, and a gradient.
+/// `x` has any shape. The result has the shape and dtype of `x`. Differentiable in `x`.
 ///
 /// # Errors
 /// Fails if the dtype is not f32, f64, f16 or bf16.
@@ -258,7 +259,7 @@ pub fn logsigmoid(x: &Tensor) -> Result<Tensor> {
 
 /// Applies softplus, `ln(1 + e^(beta x)) / beta`, or `x` itself if `beta x > threshold`.
 ///
-/// `x` has any shape. The result has the shape and dtype of `x`, and a gradient.
+/// `x` has any shape. The result has the shape and dtype of `x`. Differentiable in `x`.
 ///
 /// # Errors
 /// Fails if the dtype is not f32, f64, f16 or bf16.
@@ -283,7 +284,7 @@ pub fn softplus(x: &Tensor, beta: f64, threshold: f64) -> Result<Tensor> {
 
 /// Applies Mish, `x tanh(ln(1 + e^x))`.
 ///
-/// `x` has any shape. The result has the shape and dtype of `x`, and a gradient.
+/// `x` has any shape. The result has the shape and dtype of `x`. Differentiable in `x`.
 ///
 /// # Errors
 /// Fails if the dtype is not f32, f64, f16 or bf16.
@@ -308,7 +309,7 @@ pub fn mish(x: &Tensor) -> Result<Tensor> {
 
 /// Applies hardsigmoid, `min(max(x + 3, 0), 6) / 6`.
 ///
-/// `x` has any shape. The result has the shape and dtype of `x`, and a gradient.
+/// `x` has any shape. The result has the shape and dtype of `x`. Differentiable in `x`.
 ///
 /// # Errors
 /// Fails if the dtype is not f32, f64, f16 or bf16.

@@ -51,8 +51,8 @@ impl Binary {
 /// Combines two tensors elementwise. Their shapes broadcast as in PyTorch: dimensions are compared from the last to the
 /// first, and a dimension that is missing or has size 1 in one tensor is repeated to the size in the other.
 ///
-/// Supports f32, f64, f16 and bf16, and, with candle's operations, integers except for [`Binary::Div`]. Differentiable
-/// in both operands.
+/// Supports f32, f64, f16 and bf16. All operations except [`Binary::Div`] also support integers, with candle's
+/// operations. Differentiable in both operands.
 ///
 /// # Errors
 /// Fails if the shapes do not broadcast, the dtypes differ, or integers are divided.

@@ -110,8 +110,8 @@ impl Unary {
 
 /// Applies a function to every element.
 ///
-/// `x` has any shape. The result has the shape and dtype of `x`, and a gradient. Supports f32, f64, f16 and bf16, and
-/// integers for [`Unary::Abs`], [`Unary::Affine`] and [`Unary::Clamp`], with candle's operations.
+/// `x` has any shape. The result has the shape and dtype of `x`. Differentiable in `x`. Supports f32, f64, f16 and
+/// bf16. [`Unary::Abs`], [`Unary::Affine`] and [`Unary::Clamp`] also support integers, with candle's operations.
 ///
 /// # Errors
 /// Fails if the dtype is not supported.

@@ -111,8 +111,8 @@ impl BlockedTensor {
         self.dims[2] * self.dims[3]
     }
 
-    /// Returns the tensor `[batch, channels, 1, 1]` of an activation with one pixel. Only copies the channels of each
-    /// sample, which are already consecutive, without the lanes after the last channel.
+    /// Returns the tensor `[batch, channels, 1, 1]` of an activation with one pixel. The channels of each sample are
+    /// already consecutive, so this method only drops the lanes after the last channel.
     ///
     /// # Errors
     /// Fails if the activation does not have exactly one pixel.

@@ -44,9 +44,10 @@ use crate::simd;
 /// - returns `[batch, out_channels, height, width]`, contiguous; the sizes are those of
 ///   [`ConvGeometry::output_size`]
 ///
-/// The definition is that of PyTorch's `conv2d`. Supports f32, f64, f16 and bf16 (16-bit types are summed in f32), with
-/// any strides. Runs fused on the CPU and, with the feature `cuda`, on CUDA devices. Falls back to candle's operations
-/// on other devices. The result is differentiable with respect to every tensor that tracks gradients.
+/// The definition is that of PyTorch's `conv2d`. Supports f32, f64, f16 and bf16 (16-bit types are summed in f32).
+/// Tensors may have any memory strides. Runs fused on the CPU and, with the feature `cuda`, on CUDA devices. Falls back
+/// to candle's operations on other devices. The result is differentiable with respect to every tensor that tracks
+/// gradients.
 ///
 /// `packed` caches the packed weight between calls. [`PackedCache`] documents when a cache may be used; `None` is
 /// always correct.

@@ -4,8 +4,8 @@ use candle_core::{DType, Result, Tensor, bail};
 
 use super::{ConvGeometry, Epilogue};
 
-/// The maximum number of elements of a padded input. No real input has more, and below this limit no kernel's count of
-/// pixels, taps and channels overflows.
+/// The maximum number of elements of a padded input. No real input has more. The limit keeps the kernels' counts of
+/// pixels, taps and channels from overflowing.
 const MAX_PADDED_ELEMENTS: usize = 1 << 40;
 
 /// All sizes of a convolution.

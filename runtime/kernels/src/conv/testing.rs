@@ -59,7 +59,7 @@ pub fn backward_with(
     backward::gradients(isa, tensors, geometry, activation, needs)
 }
 
-/// Returns the number of tasks of each parallel loop of a convolution in f32 with a cached weight.
+/// Convolves in f32 with a cached weight, and returns the number of tasks of each parallel loop that runs.
 ///
 /// # Errors
 /// Fails if only the reference algorithm supports the problem.

@@ -2,8 +2,8 @@
 //! convolution.
 //!
 //! The gradient of the input is computed by the forward pass of the ordinary convolution. The gradient of the weight is
-//! computed by the ordinary convolution's weight gradient, which takes the gradient of the transposed convolution's
-//! output as its input, and the transposed convolution's input as the gradient of its output.
+//! the weight gradient of the ordinary convolution with two operands exchanged: the transposed convolution's input
+//! takes the place of the output's gradient, and the gradient of its output takes the place of the input.
 
 use candle_core::{CpuStorage, CudaStorage, Result, Shape, Tensor, bail};
 
@@ -126,8 +126,8 @@ impl TransposeGeometry {
         Ok(())
     }
 
-    /// Returns the settings of the convolution that maps the output's size to the input's size.
-    fn convolution(&self) -> ConvGeometry {
+    /// Returns the settings of the ordinary convolution, which maps the output's size to the input's size.
+    fn ordinary_geometry(&self) -> ConvGeometry {
         let padding = self.padding.map(|padding| [padding; 2]);
         ConvGeometry { stride: self.stride, padding, dilation: self.dilation, groups: self.groups }
     }
@@ -142,7 +142,7 @@ impl TransposeGeometry {
 ///   [`TransposeGeometry::output_size`]
 ///
 /// The definition is that of PyTorch's `conv_transpose2d`. Supports f32, f64, f16 and bf16 (16-bit types are summed in
-/// f32), with any strides. The result is differentiable with respect to all three tensors.
+/// f32). Tensors may have any memory strides. The result is differentiable with respect to all three tensors.
 ///
 /// # Errors
 /// Fails if the shapes, dtypes or devices do not match, if the output would be empty, or if
@@ -167,7 +167,7 @@ pub fn conv_transpose2d(
     bias: Option<&Tensor>,
     geometry: &TransposeGeometry,
 ) -> Result<Tensor> {
-    let shape = convolution(input, weight, geometry)?;
+    let shape = ordinary_shape(input, weight, geometry)?;
     if let Some(bias) = bias {
         check_dtype_and_device(NAME, "bias", bias, input)?;
         // The input of the ordinary convolution has the channels of the transposed convolution's output.
@@ -185,8 +185,9 @@ pub fn conv_transpose2d(
     }
 }
 
-/// Checks the operands and returns the ordinary convolution whose input gradient is the transposed convolution.
-fn convolution(input: &Tensor, weight: &Tensor, geometry: &TransposeGeometry) -> Result<ConvShape> {
+/// Checks the operands and returns the shape of the ordinary convolution whose input gradient is the transposed
+/// convolution.
+fn ordinary_shape(input: &Tensor, weight: &Tensor, geometry: &TransposeGeometry) -> Result<ConvShape> {
     geometry.check()?;
     let &[batch, channels, height, width] = input.dims() else {
         bail!("{NAME}: expected an input [batch, channels, height, width], found {:?}", input.dims())
@@ -199,13 +200,15 @@ fn convolution(input: &Tensor, weight: &Tensor, geometry: &TransposeGeometry) ->
     };
     check_dtype_and_device(NAME, "weight", weight, input)?;
     let groups = geometry.groups;
-    if channels != in_channels || channels % groups != 0 {
+    if channels != in_channels {
         bail!(
-            "{NAME}: expected {in_channels} input channels, divisible by {groups} groups, found {channels} \
-             (input {:?}, weight {:?})",
+            "{NAME}: expected {in_channels} input channels, found {channels} (input {:?}, weight {:?})",
             input.dims(),
             weight.dims()
         )
+    }
+    if channels % groups != 0 {
+        bail!("{NAME}: expected input channels divisible by {groups} groups, found {channels}")
     }
     let size = geometry.output_size([height, width], [kernel_height, kernel_width]);
     let output = size.and_then(|[rows, columns]| {
@@ -214,7 +217,7 @@ fn convolution(input: &Tensor, weight: &Tensor, geometry: &TransposeGeometry) ->
         (elements <= isize::MAX as usize / 8).then_some(dims)
     });
     match output {
-        Some(output) => ConvShape::new(&output, weight.dims(), &geometry.convolution()),
+        Some(output) => ConvShape::new(&output, weight.dims(), &geometry.ordinary_geometry()),
         None => bail!(
             "{NAME}: expected an output that is not empty and fits in memory, found an input of {height}×{width} \
              with {geometry:?} for a {kernel_height}×{kernel_width} kernel"
@@ -270,7 +273,8 @@ impl ConvTranspose2d {
             Some(cpu::conv2d(grad, weight, shape, &no_epilogue, None, simd::isa())?)
         };
         let needs = Needs { weight: weight.track_op(), ..Needs::default() };
-        // The identity's slope does not depend on the output, for which any tensor of its shape can be passed.
+        // The slope of the identity does not depend on the output, so any tensor of the output's shape can take the
+        // place of the output: here `input`.
         let identity = Activation::Identity;
         let grad_weight =
             conv2d_backward(grad, weight, input, input, &shape.geometry, identity, needs)?.weight;

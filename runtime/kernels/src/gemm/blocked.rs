@@ -117,8 +117,9 @@ impl Task<'_> {
         }
     }
 
-    /// Copies a part of a transposed B to `packed_b`: the rows `row..end` of B in the columns `column..width` of
-    /// `packed_b`, but at most `LANES` rows and `LANES` columns. The first row of `packed_b` is the row `start` of B.
+    /// Copies one block of a transposed B to `packed_b`. The block begins at row `row` of B and at column `column` of
+    /// `packed_b`. It has up to `LANES` rows, all before `end`, and up to `LANES` columns, all before `width`. Row
+    /// `start` of B is the first row of `packed_b`.
     #[inline(always)]
     fn pack_transposed<S: Simd>(
         &mut self,
@@ -145,7 +146,7 @@ impl Task<'_> {
         }
     }
 
-    /// Copies the rows `row..end` in the columns `start..stop` of A to `packed_a` if A is transposed.
+    /// If A is transposed, copies its rows `row..end`, in the columns `start..stop`, to `packed_a`.
     fn pack_a(&mut self, [row, end]: [usize; 2], [start, stop]: [usize; 2]) {
         if self.a.transposed {
             for (packed, column) in self.packed_a.chunks_exact_mut(MC).zip(start..stop) {

@@ -97,7 +97,7 @@ impl Task<'_> {
         }
     }
 
-    /// Adds the products of the depths `depth[0]..depth[1]`.
+    /// Multiplies the columns `depth[0]..depth[1]` of A by the same rows of B, and adds the products to C.
     #[inline(always)]
     fn add<S: Simd>(&self, simd: S, depth: [usize; 2]) {
         let Product { a, b } = self.product;

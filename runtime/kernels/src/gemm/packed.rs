@@ -72,7 +72,7 @@ pub(crate) struct PackedFactors {
     pub panel_strides: [usize; 2],
 }
 
-/// Writes the product to `c`, `[panel][row][PANEL]`, with panels at the distance `panel_strides[1]`.
+/// Writes the product to `c`, `[panel][row][PANEL]`. The panels of `c` are `panel_strides[1]` elements apart.
 ///
 /// Every sum adds its products in the order of the depth, so that the result does not depend on the partition of the
 /// rows into groups.
@@ -113,8 +113,8 @@ struct Sums {
 }
 
 /// The numbers of groups for which the depth is divided into passes of `KC`. Each group then finds the `KC` rows of a
-/// panel in the L1 cache, where the previous group left them. A single group has no previous group, and with
-/// more groups, loading and storing the sums in each pass costs more than reading the panel.
+/// panel in the L1 cache, where the previous group left them. A single group has no previous group. With more than
+/// three groups, loading and storing the sums in each pass costs more than reading the panel.
 const FEW_GROUPS: std::ops::RangeInclusive<usize> = 2..=3;
 /// The number of rows of a panel in one pass over the groups.
 const KC: usize = 64;
@@ -192,8 +192,8 @@ fn offsets<S: Simd, const NV: usize>(stride: usize) -> [usize; NV] {
     std::array::from_fn(|v| v * S::LANES / PANEL * stride + v * S::LANES % PANEL)
 }
 
-/// The distance between the panel row that is multiplied and the row that is prefetched, in floats. In a Winograd
-/// convolution, which has one product for each element of the transformed tile, the prefetches at the end of a panel
-/// reach the panel of the next product, which follows it in memory. This is useful because the panels of all products
-/// together exceed the L2 cache.
+/// The distance between the panel row that is multiplied and the row that is prefetched, in floats. A Winograd
+/// convolution has one product for each element of the transformed tile. At the end of a panel, the prefetches reach
+/// the panel of the next product, which follows in memory. This helps because the panels of all products together
+/// exceed the L2 cache.
 const PREFETCH_DISTANCE: usize = 32 * PANEL;

@@ -76,7 +76,7 @@ impl<L: Lanes, const MR: usize, const NV: usize> RegisterTile<L, MR, NV> {
 
     /// Adds the matrix product of A, with `depth` elements in each row, and B, with `depth` rows.
     ///
-    /// With `PREFETCH_DISTANCE > 0`, prefetches B at a distance of `PREFETCH_DISTANCE` elements.
+    /// With `PREFETCH_DISTANCE > 0`, prefetches the elements of B that are `PREFETCH_DISTANCE` elements ahead.
     ///
     /// # Safety
     /// Every row of A must have `depth` elements, and every vector of B must be in bounds in `depth` rows.

@@ -1,6 +1,5 @@
 //! Allocation of outputs. A large output begins at a cache line, because a vector store that crosses a line costs two
-//! stores. If the length of a plane is a multiple of the line, all planes have the alignment of the first, so that an
-//! aligned beginning aligns all of them.
+//! stores. If, in addition, the length of a plane is a multiple of the line, every plane begins at a cache line.
 
 use candle_core::op::BackpropOp;
 use candle_core::{CpuStorage, Result, Shape, Storage, Tensor, bail};

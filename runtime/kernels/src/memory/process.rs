@@ -21,8 +21,9 @@ pub fn can_allocate<T>(dims: &[usize]) -> bool {
 ///
 /// A training step frees every tensor that it has created, and the next step allocates tensors of the same sizes. By
 /// default, glibc returns much of the freed memory to the system. The system then has to find, clear and map pages
-/// again, which takes a tenth to a third of a step. The call affects the whole process, which holds its peak memory
-/// from then on.
+/// again, which accounts for a tenth to a third of the time of a step. The call affects the whole process, which holds
+/// its peak memory from then on.
+///
 /// The call has no effect without glibc, or in a program that sets a different allocator (`#[global_allocator]`).
 ///
 /// ```

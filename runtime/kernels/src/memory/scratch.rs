@@ -30,7 +30,7 @@ impl<const N: usize> Scratch<N> {
             drop(std::mem::take(&mut memory));
             memory = AlignedVec::zeros(needed);
         }
-        // Tests notice a read of an element that the task has not written.
+        // With NaN, tests detect that a task reads an element that it has not written.
         #[cfg(all(feature = "testing", debug_assertions))]
         memory[..needed].fill(f32::NAN);
         Self { memory, lens }

@@ -66,8 +66,8 @@ fn is_half(x: &Tensor) -> bool {
 /// Folds the bias of a convolution into the shift of the subsequent batch norm. Returns the new shift, `bias · scale +
 /// shift`, because `(x + bias) · scale + shift` equals `x · scale + (bias · scale + shift)`.
 ///
-/// In f16, the new shift may overflow. On the CPU, returns `None` if the new shift is not finite. On other devices,
-/// does not check the new shift.
+/// In f16, the new shift may overflow. On the CPU, returns `None` if the new shift is not finite in the dtype of
+/// `bias`. On other devices, does not check the new shift.
 ///
 /// # Errors
 /// Fails if the shapes or devices of the tensors differ, or if the dtypes of `scale` and `shift` differ.

@@ -128,7 +128,7 @@ impl Drop for CloseOnDrop<'_> {
     }
 }
 
-/// The number of polls before the waiting thread yields its core: about 20 microseconds.
+/// The number of polls before the waiting thread yields its core. These polls take about 20 microseconds.
 const POLLS_BEFORE_YIELD: usize = 1000;
 
 /// Calls `run` with every index below `count`, in parallel. A task calls it with `group` consecutive indices, or with
@@ -149,24 +149,25 @@ pub(crate) fn for_each_chunk<T: Send>(data: &mut [T], len: usize, run: impl Fn(u
     });
 }
 
-/// Divides `data` into rows of `row` elements and calls `run` with each row and its index, in parallel. A task has rows
-/// with at least `minimum` elements in total.
+/// Divides `data` into rows of `row_len` elements and calls `run` with each row and its index, in parallel. A task has
+/// rows with at least `min_elements` elements in total.
 pub(crate) fn for_each_row<T: Send>(
-    row: usize,
-    minimum: usize,
+    row_len: usize,
+    min_elements: usize,
     data: &mut [T],
     run: impl Fn(usize, &mut [T]) + Sync,
 ) {
-    if row == 0 {
+    if row_len == 0 {
         return;
     }
-    let rows = minimum.div_ceil(row);
-    for_each_chunk(data, rows * row, |task, data| {
-        data.chunks_exact_mut(row).enumerate().for_each(|(i, row)| run(task * rows + i, row));
+    let rows_per_task = min_elements.div_ceil(row_len);
+    for_each_chunk(data, rows_per_task * row_len, |task, data| {
+        let rows = data.chunks_exact_mut(row_len).enumerate();
+        rows.for_each(|(i, row)| run(task * rows_per_task + i, row));
     });
 }
 
-/// A pointer to the first of the elements that several threads access, each thread at different offsets.
+/// A pointer to the first element of a slice of which several threads access disjoint parts.
 pub(crate) struct SharedStart<T>(*mut T);
 
 impl<T> SharedStart<T> {
@@ -233,7 +234,7 @@ pub(crate) mod counts {
         COUNTS.with_borrow_mut(|counts| counts.iter_mut().for_each(|counts| counts.push(count)));
     }
 
-    /// Returns the task counts of the calls that `run` makes on this thread.
+    /// Returns the number of tasks of each call to [`for_each`](super::for_each) that `run` makes on this thread.
     pub(crate) fn during(run: impl FnOnce()) -> Vec<usize> {
         COUNTS.set(Some(vec![]));
         run();

@@ -11,9 +11,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Job;
 
-/// The number of polls between two yields: about 2 microseconds.
+/// The number of polls between two yields. These polls take about 2 microseconds.
 const POLLS: usize = 32;
-/// The number of yields before a helper stops waiting: about 60 microseconds in total.
+/// The number of yields before a helper stops waiting. A helper waits about 60 microseconds in total.
 const YIELDS: usize = 32;
 
 /// The jobs that are offered to waiting helpers: one entry for each helper that is to take a job. There are never more

@@ -144,7 +144,8 @@ pub(crate) fn adaptive_windows(input: [usize; 2], output: [usize; 2]) -> Windows
 pub(crate) struct Window {
     /// The input positions in the window.
     pub inside: Range<usize>,
-    /// The number of positions that the divisor counts: those in the input and, if the padding counts, those in it.
+    /// The number of positions that the divisor counts: those in the input and, if the padding counts,
+    /// those in the padding.
     pub count: usize,
 }
 

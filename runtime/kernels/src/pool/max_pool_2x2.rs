@@ -1,6 +1,6 @@
-//! 2×2 max pooling with stride 2 and its gradient, for f32. Each step handles as many windows as a vector has lanes:
-//! four vectors, all in registers, hold the four elements of each window, one window in each lane. The code
-//! selects elements without branches, because branches would be unpredictable.
+//! 2×2 max pooling with stride 2 and its gradient, for f32. Each step handles as many windows as a vector has lanes.
+//! Four vectors in registers hold the elements of the windows: the four elements of one window are in the same lane.
+//! The code selects elements without branches, because branches would be unpredictable.
 
 use std::mem::MaybeUninit;
 

@@ -44,8 +44,8 @@ impl<E: Element> MaxPoolGradient<'_, E> {
         let Self { pool, windows, x, y, grad, dx } = self;
         let ([h, w], [rows, columns]) = (pool.input, pool.output());
         let phases = Phases::<STRIDE>::new(windows, pool.input, pool.output());
-        let pitch = phases.counts[1];
-        let pass_len = (rows * pitch).next_multiple_of(STEP);
+        let phase_columns = phases.counts[1];
+        let pass_len = (rows * phase_columns).next_multiple_of(STEP);
         // The padding of `elements` and of `largest` is NaN, which does not equal any element.
         let nan = E::from_f64(f64::NAN);
         let mut elements = vec![nan; phases.len() + pass_len];
@@ -62,7 +62,7 @@ impl<E: Element> MaxPoolGradient<'_, E> {
             phases.split_into_phases(x, &mut elements);
             gradients.fill(E::ZERO);
             for (padded, values) in [(&mut largest, y), (&mut remaining, grad)] {
-                let rows = padded.chunks_exact_mut(pitch).zip(values.chunks_exact(columns));
+                let rows = padded.chunks_exact_mut(phase_columns).zip(values.chunks_exact(columns));
                 rows.for_each(|(padded, values)| padded[..columns].copy_from_slice(values));
             }
             for position in phases.positions() {

@@ -7,11 +7,11 @@ use crate::activation::{Activation, Function, Relu, Sigmoid, Tanh, apply};
 use crate::number::Number;
 
 /// The maximum number of gates of a unit.
-pub(super) const GATES: usize = 4;
+pub(super) const MAX_GATES: usize = 4;
 /// The maximum number of states of a unit.
-pub(super) const STATES: usize = 2;
+pub(super) const MAX_STATES: usize = 2;
 /// The maximum number of values that a unit saves for the backward pass.
-pub(super) const SAVED: usize = 5;
+pub(super) const MAX_SAVED: usize = 5;
 
 /// The step of one hidden unit. A gate is a function of two numbers: `x`, the input multiplied by the input weights,
 /// and `h`, the hidden state multiplied by the recurrent weights, each with its bias. Only the first `Self::GATES`,
@@ -25,15 +25,20 @@ pub(super) trait Cell: Copy + Send + Sync + 'static {
     const ADDITIVE: bool;
 
     /// Returns the new state and the values saved for the gradient, from `x` and `h` of each gate and the old state.
-    fn value<N: Number>(self, x: [N; GATES], h: [N; GATES], state: [N; STATES]) -> ([N; STATES], [N; SAVED]);
+    fn value<N: Number>(
+        self,
+        x: [N; MAX_GATES],
+        h: [N; MAX_GATES],
+        state: [N; MAX_STATES],
+    ) -> ([N; MAX_STATES], [N; MAX_SAVED]);
 
     /// Returns the gradients of `x` and `h` of each gate, and the gradient of the old state. The latter lacks the part
     /// that passes through `h`, which the caller adds.
     fn gradient<N: Number>(
         self,
-        saved: [N; SAVED],
-        grad: [N; STATES],
-    ) -> ([N; GATES], [N; GATES], [N; STATES]);
+        saved: [N; MAX_SAVED],
+        grad: [N; MAX_STATES],
+    ) -> ([N; MAX_GATES], [N; MAX_GATES], [N; MAX_STATES]);
 
     /// Returns the new state as tensors. `x` and `h` have one tensor for each gate.
     fn compose(self, x: &[Tensor], h: &[Tensor], state: &[Tensor]) -> Result<Vec<Tensor>>;
@@ -44,8 +49,8 @@ fn gate(activation: Activation, x: &Tensor, h: &Tensor) -> Result<Tensor> {
     apply(activation, &(x + h)?)
 }
 
-/// Defines a recurrence without gates: its new hidden state is the activation of `x + h` (see [`Cell`]).
-macro_rules! ungated {
+/// Defines a recurrence with a single gate: its new hidden state is the activation of `x + h` (see [`Cell`]).
+macro_rules! single_gate {
     ($($cell:ident $name:literal $activation:ident;)*) => {$(
         #[derive(Clone, Copy)]
         pub(super) struct $cell;
@@ -60,10 +65,10 @@ macro_rules! ungated {
             #[inline(always)]
             fn value<N: Number>(
                 self,
-                x: [N; GATES],
-                h: [N; GATES],
-                _: [N; STATES],
-            ) -> ([N; STATES], [N; SAVED]) {
+                x: [N; MAX_GATES],
+                h: [N; MAX_GATES],
+                _: [N; MAX_STATES],
+            ) -> ([N; MAX_STATES], [N; MAX_SAVED]) {
                 let y = $activation {}.value(x[0] + h[0]);
                 let zero = y.splat(0.);
                 ([y, zero], [y, zero, zero, zero, zero])
@@ -72,12 +77,12 @@ macro_rules! ungated {
             #[inline(always)]
             fn gradient<N: Number>(
                 self,
-                saved: [N; SAVED],
-                grad: [N; STATES],
-            ) -> ([N; GATES], [N; GATES], [N; STATES]) {
+                saved: [N; MAX_SAVED],
+                grad: [N; MAX_STATES],
+            ) -> ([N; MAX_GATES], [N; MAX_GATES], [N; MAX_STATES]) {
                 let zero = grad[0].splat(0.);
                 let dx = [$activation {}.gradient(grad[0], saved[0]), zero, zero, zero];
-                (dx, dx, [zero; STATES])
+                (dx, dx, [zero; MAX_STATES])
             }
 
             fn compose(self, x: &[Tensor], h: &[Tensor], _: &[Tensor]) -> Result<Vec<Tensor>> {
@@ -87,7 +92,7 @@ macro_rules! ungated {
     )*};
 }
 
-ungated! {
+single_gate! {
     RnnTanh "rnn_tanh" Tanh;
     RnnRelu "rnn_relu" Relu;
 }
@@ -105,7 +110,12 @@ impl Cell for Lstm {
     const ADDITIVE: bool = true;
 
     #[inline(always)]
-    fn value<N: Number>(self, x: [N; GATES], h: [N; GATES], state: [N; STATES]) -> ([N; STATES], [N; SAVED]) {
+    fn value<N: Number>(
+        self,
+        x: [N; MAX_GATES],
+        h: [N; MAX_GATES],
+        state: [N; MAX_STATES],
+    ) -> ([N; MAX_STATES], [N; MAX_SAVED]) {
         let (input, forget) = ((x[0] + h[0]).sigmoid(), (x[1] + h[1]).sigmoid());
         let (candidate, output) = ((x[2] + h[2]).tanh(), (x[3] + h[3]).sigmoid());
         let cell = forget * state[1] + input * candidate;
@@ -115,9 +125,9 @@ impl Cell for Lstm {
     #[inline(always)]
     fn gradient<N: Number>(
         self,
-        saved: [N; SAVED],
-        grad: [N; STATES],
-    ) -> ([N; GATES], [N; GATES], [N; STATES]) {
+        saved: [N; MAX_SAVED],
+        grad: [N; MAX_STATES],
+    ) -> ([N; MAX_GATES], [N; MAX_GATES], [N; MAX_STATES]) {
         let [input, forget, candidate, output, old_cell] = saved;
         let cell_tanh = (forget * old_cell + input * candidate).tanh();
         let dcell = grad[1] + Tanh {}.gradient(grad[0] * output, cell_tanh);
@@ -150,7 +160,12 @@ impl Cell for Gru {
     const ADDITIVE: bool = false;
 
     #[inline(always)]
-    fn value<N: Number>(self, x: [N; GATES], h: [N; GATES], state: [N; STATES]) -> ([N; STATES], [N; SAVED]) {
+    fn value<N: Number>(
+        self,
+        x: [N; MAX_GATES],
+        h: [N; MAX_GATES],
+        state: [N; MAX_STATES],
+    ) -> ([N; MAX_STATES], [N; MAX_SAVED]) {
         let (reset, update) = ((x[0] + h[0]).sigmoid(), (x[1] + h[1]).sigmoid());
         let new = (x[2] + reset * h[2]).tanh();
         let hidden = (new.splat(1.) - update) * new + update * state[0];
@@ -160,13 +175,13 @@ impl Cell for Gru {
     #[inline(always)]
     fn gradient<N: Number>(
         self,
-        saved: [N; SAVED],
-        grad: [N; STATES],
-    ) -> ([N; GATES], [N; GATES], [N; STATES]) {
-        let [reset, update, new, h_of_new, old_hidden] = saved;
+        saved: [N; MAX_SAVED],
+        grad: [N; MAX_STATES],
+    ) -> ([N; MAX_GATES], [N; MAX_GATES], [N; MAX_STATES]) {
+        let [reset, update, new, new_gate_h, old_hidden] = saved;
         let zero = new.splat(0.);
         let dnew = Tanh {}.gradient(grad[0] * (new.splat(1.) - update), new);
-        let dreset = Sigmoid {}.gradient(dnew * h_of_new, reset);
+        let dreset = Sigmoid {}.gradient(dnew * new_gate_h, reset);
         let dupdate = Sigmoid {}.gradient(grad[0] * (old_hidden - new), update);
         let dx = [dreset, dupdate, dnew, zero];
         (dx, [dreset, dupdate, dnew * reset, zero], [grad[0] * update, zero])

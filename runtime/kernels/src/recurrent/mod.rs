@@ -109,8 +109,8 @@ pub struct RecurrentWeights<'a> {
 /// - `reverse`: whether the steps run from the last to the first
 /// - returns the hidden states `[steps, batch, hidden]` and the final state
 ///
-/// With a projection, hidden states are `[batch, projected]`. Supports f32, f64, f16 and bf16. Differentiable in
-/// all tensors.
+/// With a projection, each hidden state has `projected` elements instead of `hidden`. Supports f32, f64, f16 and bf16.
+/// Differentiable in all tensors.
 ///
 /// # Errors
 /// Fails if the shapes or dtypes do not match, or there are no steps.

@@ -43,9 +43,9 @@ fn apply_with_proxy<const N: usize>(operands: [&Tensor; N], operation: impl Oper
         slot: slot.clone(),
     };
     // An operand with a proxy node is replaced with that node, so that candle's graph connects proxy nodes.
-    let in_graph: [&Tensor; N] =
+    let graph_operands: [&Tensor; N] =
         std::array::from_fn(|i| links[i].as_ref().map_or(operands[i], |link| &link.proxy));
-    let proxy = operation::apply(in_graph, proxy)?;
+    let proxy = operation::apply(graph_operands, proxy)?;
     let output = Output { storage: Mutex::new(Some(storage)), shape, slot: slot.clone() };
     let tensor = operation::apply([&proxy], output)?;
     // `set` cannot fail, because no other thread has access to the slot yet.

@@ -1,5 +1,5 @@
 //! The two operations in candle's graph that represent one operation of this crate: the proxy node, and the output,
-//! which candle's graph connects to the proxy node.
+//! whose only operand is the proxy node.
 
 use std::cell::{Cell, RefCell};
 use std::sync::{Arc, Mutex};

@@ -1,4 +1,4 @@
-//! Tests that gradients handed through gradient slots equal candle's, also after a failed backward pass.
+//! Tests that gradients that pass through gradient slots equal candle's, even after a failed backward pass.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -7,7 +7,7 @@ use candle_core::{CpuStorage, Shape, Var};
 
 use super::*;
 
-/// A function of each number. It replaces the activations, whose kernels take long to compile.
+/// An elementwise function. The tests use it instead of the activations, whose kernels are slow to compile.
 #[derive(Clone, Copy)]
 struct Elementwise {
     value: fn(f64) -> f64,
@@ -95,7 +95,7 @@ fn gradients_match_candle() -> Result<()> {
 }
 
 #[test]
-fn backward_from_an_output_itself() -> Result<()> {
+fn a_backward_pass_can_begin_at_any_output() -> Result<()> {
     let x = Var::new(0.5f64, &Device::Cpu)?;
     let slope = 1. - 0.5f64.tanh().powi(2);
     assert_close(&gradient(&tanh(&x)?, &x)?, &[slope]);

@@ -41,7 +41,7 @@ impl Axis {
     }
 
     /// Returns the taps of a nearest filter. `position(step, output, round)` returns the position of an output in input
-    /// coordinates. It must round after the same operations as PyTorch.
+    /// coordinates. The closure must call `round` after each operation after which PyTorch rounds.
     fn nearest(&self, rounds_to_f32: bool, position: impl Fn(f64, f64, &dyn Fn(f64) -> f64) -> f64) -> Taps {
         let round = |x: f64| if rounds_to_f32 { f64::from(x as f32) } else { x };
         let step = round(Axis { align_corners: false, ..*self }.step());

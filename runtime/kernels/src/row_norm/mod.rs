@@ -90,7 +90,7 @@ pub fn rms_norm(x: &Tensor, normalized_shape: &[usize], weight: Option<&Tensor>,
 ///
 /// # Errors
 /// Fails if the rank is below 2, the channels are not divisible by the groups, the batch has one sample whose groups
-/// have a single value (so that the variance is always 0), or a parameter does not have one element per channel.
+/// have a single value each (so that the variance is always 0), or a parameter does not have one element per channel.
 ///
 /// # Examples
 /// ```

@@ -108,15 +108,15 @@ impl RowNorm {
         if row_len == 0 {
             return (dx, total);
         }
-        let rows = cost::TWO_PASSES.div_ceil(row_len).max(self.shape.rows.div_ceil(MAX_BLOCKS));
-        let chunks = dx.chunks_mut(rows * row_len);
+        let rows_per_block = cost::TWO_PASSES.div_ceil(row_len).max(self.shape.rows.div_ceil(MAX_BLOCKS));
+        let chunks = dx.chunks_mut(rows_per_block * row_len);
         let mut blocks: Vec<(&mut [E], [Vec<f64>; 2])> = chunks.map(|dx| (dx, Default::default())).collect();
         for_each_chunk(&mut blocks, 1, |index, block| {
             for (dx, sums) in block {
                 if needs_parameter_gradients {
                     *sums = total.clone();
                 }
-                self.block_gradients(index * rows, x, grad, weight, dx, sums);
+                self.block_gradients(index * rows_per_block, x, grad, weight, dx, sums);
             }
         });
         for (_, sums) in blocks {
@@ -158,8 +158,8 @@ impl RowNorm {
         }
     }
 
-    /// Computes `inv_std · (g - mean(g) - x̂ · mean(g · x̂))` with `g = grad · weight`. If the normalization is not
-    /// centered, `mean(g)` is replaced by 0.
+    /// Computes `inv_std · (g - mean(g) - x̂ · mean(g · x̂))`, where `g = grad · weight` and `x̂` is the normalized
+    /// row. If the normalization is not centered, `mean(g)` is replaced by 0.
     fn row_gradient<E: Element>(&self, statistics: &Statistics, x: &[E], weighted: &[f64], dx: &mut [E]) {
         let Statistics { mean, inv_std } = *statistics;
         let count = x.len() as f64;

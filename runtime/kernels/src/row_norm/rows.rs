@@ -79,12 +79,12 @@ pub(super) fn moments<E: Element>(row: &[E]) -> (f64, f64) {
     let count = row.len() as f64;
     let [sum] = sums(row, row, |x, _| [x]);
     let mean = sum / count;
-    let [squares] = sums(row, row, |x, _| [(x - mean) * (x - mean)]);
-    (mean, squares / count)
+    let [squared_deviations] = sums(row, row, |x, _| [(x - mean) * (x - mean)]);
+    (mean, squared_deviations / count)
 }
 
 /// Returns the mean of the squares of one row.
 pub(super) fn mean_square<E: Element>(row: &[E]) -> f64 {
-    let [squares] = sums(row, row, |x, _| [x * x]);
-    squares / row.len() as f64
+    let [sum_of_squares] = sums(row, row, |x, _| [x * x]);
+    sum_of_squares / row.len() as f64
 }

@@ -1,4 +1,4 @@
-//! Scans for infinities and NaN.
+//! Checks for infinities and NaN.
 
 use super::{Half, Isa, Kernel, Simd, dispatch_loops, dispatch_to};
 use crate::parallel::cost;

@@ -102,7 +102,7 @@ pub fn exp<N: Single>(x: N) -> N {
     polynomial(rest, [1., 1., c2, c3, c4, c5, c6]).ldexp(exponent)
 }
 
-/// Returns `e^x - 1`, which is accurate near zero too.
+/// Returns `e^x - 1`, accurate near zero too.
 #[inline(always)]
 pub fn exp_m1<N: Single>(x: N) -> N {
     let Exponential { excess, exponent } = Exponential::of(clamped(x));

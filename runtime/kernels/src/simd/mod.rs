@@ -189,8 +189,8 @@ pub(super) fn dispatch_loops_to<K: Kernel>(limit: Isa, kernel: K) -> K::Output {
 /// The functions that compile a kernel for an instruction set. A kernel is not inlined into its caller, which could not
 /// inline code for other features anyway.
 ///
-/// They are methods of the kernel because the compiler divides a crate into units by the modules of the types. Free
-/// functions would put all kernels into a single unit, which one core would compile.
+/// They are methods of the kernel because the compiler assigns a method to a codegen unit by the module of its type.
+/// Free functions would put all kernels into a single codegen unit, which one core would compile.
 trait Compile: Kernel {
     /// # Safety
     /// The machine has the features below.
@@ -237,7 +237,7 @@ trait Compile: Kernel {
 impl<K: Kernel> Compile for K {}
 
 /// The operations of an instruction set on its vectors of `f32`s. The type is a token: a value of the type exists only
-/// on a machine that has the instruction set.
+/// on a machine that has the instruction set, or in tests that emulate it.
 ///
 /// # Safety
 /// Methods with a pointer read or write `LANES` consecutive floats (the `_partial` methods `n ≤ LANES` floats, the
@@ -317,8 +317,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
         // SAFETY: the caller guarantees `n` halves in bounds.
         unsafe { half::store_lanes(self, half, to, n, v) }
     }
-    /// Packs a pair of bf16 into each lane: the lower half of the lane is the upper half of the lane of `even`, and the
-    /// upper half is that of the lane of `odd`.
+    /// Packs a pair of bf16 into each lane. The upper 16 bits of the lane of `even` become the lower 16 bits of the
+    /// result, and the upper 16 bits of the lane of `odd` become its upper 16 bits.
     #[inline(always)]
     fn pair(self, even: Self::V, odd: Self::V) -> Self::V {
         let mut a = [0f32; 16];

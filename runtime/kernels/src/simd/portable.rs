@@ -10,7 +10,7 @@ use super::{Compile, Kernel, Simd};
 pub struct Portable<const N: usize>;
 
 /// Returns the vector with the lanes `lane(0)`, `lane(1)` and so on.
-// In debug builds, which compile for every test run, a call for each operation makes the kernels compile faster.
+// In debug builds, kernels compile faster if they call this function for each operation than if it is inlined.
 #[cfg_attr(debug_assertions, inline(never))]
 #[cfg_attr(not(debug_assertions), inline(always))]
 fn lanes<const N: usize>(lane: impl Fn(usize) -> f32) -> [f32; N] {

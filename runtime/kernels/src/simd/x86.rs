@@ -184,8 +184,8 @@ impl Simd for Avx2 {
                 Half::Bf16 => {
                     let bits = _mm256_castps_si256(v);
                     let upper = _mm256_srli_epi32::<16>(bits);
-                    // To round to the nearest number, ties to even, adds the lowest of the upper 16 bits and 0x7fff,
-                    // which is one less than half of that bit's value.
+                    // Rounds to the nearest number, ties to even: adds 0x7fff, which is just below half of the lowest
+                    // upper bit's value, and 1 more if that bit is set.
                     let lowest_kept_bit = _mm256_and_si256(upper, _mm256_set1_epi32(1));
                     let increment = _mm256_add_epi32(lowest_kept_bit, _mm256_set1_epi32(0x7fff));
                     let rounded = _mm256_srli_epi32::<16>(_mm256_add_epi32(bits, increment));

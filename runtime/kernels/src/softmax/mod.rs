@@ -19,8 +19,9 @@ use rows::RowElement;
 
 /// Computes the softmax `e^x / Σ e^x` over one dimension.
 ///
-/// Returns a tensor of the shape of `x`. Large values do not overflow. A row becomes NaN if all of its
-/// elements are -∞ or if any element is NaN or +∞. Supports f32, f64, f16 and bf16. Differentiable in `x`.
+/// Returns a tensor of the shape of `x`. Large values do not overflow. A row consists of the elements along `dim`. It
+/// becomes NaN if all of its elements are -∞ or if any element is NaN or +∞. Supports f32, f64, f16 and bf16.
+/// Differentiable in `x`.
 ///
 /// # Errors
 /// Fails if `dim` is out of range, or the dtype of `x` is not supported.

@@ -19,7 +19,7 @@ use super::reader::{BUFFER, ComputeType, Elements, Reader, Run, segment_len};
 /// # Safety
 /// [`run`](Self::run) must initialize every element of `out`.
 pub(crate) unsafe trait Formula<const N: usize>: Sync {
-    /// Computes `out` from inputs of the same length. Slices among the inputs have the length of `out`.
+    /// Computes `out` from the inputs. Each input is one number for all of `out`, or a slice of the length of `out`.
     fn run<E: ComputeType>(&self, inputs: [Run<'_, E>; N], out: &mut [MaybeUninit<E>]);
 
     /// Returns `true` if the formula returns its first input.
@@ -123,34 +123,34 @@ impl<'a, const N: usize> Operands<'a, N> {
 
     /// Applies a formula and returns the `len` elements of the result.
     pub fn collect(&self, len: usize, formula: &impl Formula<N>) -> CpuStorage {
-        let task = formula.task_len();
+        let task_len = formula.task_len();
         let single = |inputs: [Run<'_, f32>; N], out: &mut [_]| formula.run(inputs, out);
         let double = |inputs: [Run<'_, f64>; N], out: &mut [_]| formula.run(inputs, out);
         // SAFETY of every call: `fill` passes all of `out` to the formula, which initializes every element.
         #[expect(clippy::undocumented_unsafe_blocks, reason = "the comment above applies to all of them")]
         match self.dtype {
             DType::F64 => {
-                CpuStorage::F64(unsafe { vec_written_by(len, |out| self.fill(out, task, &double)) })
+                CpuStorage::F64(unsafe { vec_written_by(len, |out| self.fill(out, task_len, &double)) })
             }
             DType::F16 => {
-                CpuStorage::F16(unsafe { vec_written_by(len, |out| self.fill(out, task, &single)) })
+                CpuStorage::F16(unsafe { vec_written_by(len, |out| self.fill(out, task_len, &single)) })
             }
             DType::BF16 => {
-                CpuStorage::BF16(unsafe { vec_written_by(len, |out| self.fill(out, task, &single)) })
+                CpuStorage::BF16(unsafe { vec_written_by(len, |out| self.fill(out, task_len, &single)) })
             }
-            _ => CpuStorage::F32(unsafe { vec_written_by(len, |out| self.fill(out, task, &single)) }),
+            _ => CpuStorage::F32(unsafe { vec_written_by(len, |out| self.fill(out, task_len, &single)) }),
         }
     }
 
-    /// Applies a formula and writes every element of `out`, in tasks of about `task` elements.
+    /// Applies a formula and writes every element of `out`, in tasks of `task_len` elements.
     pub fn fill<E: ComputeType, T: OutputElement<E>>(
         &self,
         out: &mut [MaybeUninit<T>],
-        task: usize,
+        task_len: usize,
         formula: &DynFormula<'_, E, N>,
     ) {
         let nest = Nest::new(&self.axes);
-        for_each_chunk(out, task, |index, out| self.fill_chunk(&nest, index * task, out, formula));
+        for_each_chunk(out, task_len, |index, out| self.fill_chunk(&nest, index * task_len, out, formula));
     }
 
     /// Computes one chunk of the result. `first` is the index of its first element.

@@ -157,7 +157,8 @@ impl<E: Copy> Run<'_, E> {
     }
 }
 
-/// Reads runs of an operand. A run has `rows × columns` elements.
+/// Reads an operand in runs of `rows × columns` elements. If the elements must be copied to the buffer, a run is read
+/// in segments (see [`segment_len`]).
 pub(super) struct Reader<'a, E> {
     elements: Elements<'a>,
     access: Access,
@@ -165,7 +166,7 @@ pub(super) struct Reader<'a, E> {
     /// The distances to the next row and to the next column.
     strides: [usize; 2],
     buffer: Vec<E>,
-    /// The offset of the row that the buffer holds, with [`Access::Repeated`].
+    /// With [`Access::Repeated`], the offset of the row that the buffer holds, or `None` before the first read.
     repeated: Option<usize>,
 }
 

@@ -8,18 +8,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub const PAGE: usize = 4096;
 
-/// The size of the reserved address range, from which guarded buffers are allocated.
+/// The size of the reserved address range, in bytes. Guarded buffers are allocated from this range.
 const RESERVED: usize = 1 << 43;
 
 /// The value of unused bytes: those around a buffer, and all bytes of freed pages. A float with these bytes is NaN.
 const PATTERN: u8 = 0xff;
 
-/// Freed buffers of up to this number of pages are reused, because the system calls that change the protection of pages
-/// would take most of the time of the tests. The pages of larger buffers become inaccessible.
+/// The pages of a freed buffer are reused if there are at most this many. Without the reuse, the tests would spend most
+/// of their time in the system calls that change the protection of pages. The pages of larger freed buffers become
+/// inaccessible.
 const REUSED_PAGES: usize = 16;
 
-/// The number of freed buffers of each size that are kept in quarantine before they are reused, so that accesses after
-/// free are likely to be detected: writes because the pattern is checked, and reads because they return NaN.
+/// The number of freed buffers of each size that wait in quarantine and are not reused yet. Accesses after free are
+/// therefore likely to be detected: a write changes the pattern, which is checked before the reuse, and a read returns
+/// NaN.
 const QUARANTINED: usize = 64;
 
 /// The start of the reserved address range, or 0 if none is reserved yet.
@@ -70,7 +72,7 @@ impl Queue {
         true
     }
 
-    /// Returns the address that has waited longest, or `None` if at most [`QUARANTINED`] addresses are left.
+    /// Removes the address that has waited longest. Returns `None` if the queue has at most [`QUARANTINED`] addresses.
     fn pop(&mut self) -> Option<usize> {
         if self.len <= QUARANTINED {
             return None;
@@ -160,7 +162,7 @@ unsafe impl GlobalAlloc for Guarded {
                 return;
             }
         }
-        // SAFETY: as above.
+        // SAFETY: the pages hold only this buffer, which is being freed.
         unsafe {
             libc::madvise(pages.start as *mut _, pages.length, libc::MADV_DONTNEED);
             libc::mprotect(pages.start as *mut _, pages.length, libc::PROT_NONE);
@@ -199,8 +201,8 @@ fn allocate(layout: Layout) -> Option<NonNull<u8>> {
     NonNull::new(address as *mut u8)
 }
 
-/// Returns accessible pages between two inaccessible pages. Reuses the pages that were freed first, if there are enough
-/// of this size, and otherwise allocates new pages. `length` is in bytes.
+/// Returns accessible pages between two inaccessible pages. Reuses the pages of this size that were freed first, if
+/// more than [`QUARANTINED`] buffers of this size are free, and otherwise allocates new pages. `length` is in bytes.
 fn allocate_pages(length: usize) -> Option<Pages> {
     let pop_freed = || Pages { start: 0, length }.queue()?.lock().ok()?.pop();
     if let Some(start) = pop_freed() {

@@ -1,5 +1,5 @@
-//! Tests of arithmetic with broadcasting, functions and sums: agreement with candle for random shapes, strides and
-//! dtypes, and gradients against finite differences.
+//! Tests of arithmetic with broadcasting, unary functions, sums and means: agreement with candle for random shapes,
+//! strides and dtypes, and gradients against finite differences.
 
 use candle_core::{DType, Device, Result, Tensor};
 use proptest::prelude::*;
@@ -51,7 +51,7 @@ fn candle_unary(op: Unary, x: &Tensor) -> Result<Tensor> {
 }
 
 /// Returns a view with the same elements. Layout 0 is the tensor itself, layout 1 reverses the order of the dimensions
-/// in memory, layout 2 has other numbers before and after each row, and layout 3 has both properties.
+/// in memory, layout 2 has zeros before and after each row, and layout 3 has both properties.
 fn with_strides(x: &Tensor, layout: usize) -> Result<Tensor> {
     let x = if layout % 2 == 1 { restride(x)? } else { x.clone() };
     let Some(last) = x.rank().checked_sub(1).filter(|_| layout >= 2) else { return Ok(x) };
@@ -78,7 +78,7 @@ fn with_special_values(numbers: &mut Rng, shape: &[usize]) -> Result<Tensor> {
     let data: Vec<f64> = values(&x)?
         .into_iter()
         .map(|x| {
-            // Chooses one of 30 numbers, so that each special value replaces about one element in 30.
+            // Choose one of 30 numbers, so that each special value replaces about one element in 30.
             let choice = ((numbers.uniform() + 1.) * 15.) as usize;
             special.get(choice).copied().unwrap_or(x)
         })
@@ -86,7 +86,7 @@ fn with_special_values(numbers: &mut Rng, shape: &[usize]) -> Result<Tensor> {
     Tensor::from_vec(data, shape, &Device::Cpu)
 }
 
-/// Checks that all elements are equal, including zeros of either sign. NaN equals NaN.
+/// Checks that all elements are equal, including the signs of zeros. NaN equals NaN.
 fn check_equal(label: &str, actual: &Tensor, expected: &Tensor) -> Result<()> {
     assert_eq!((actual.dims(), actual.dtype()), (expected.dims(), expected.dtype()), "{label}");
     for (i, (actual, expected)) in values(actual)?.into_iter().zip(values(expected)?).enumerate() {
@@ -147,7 +147,7 @@ proptest! {
         let check = || -> Result<()> {
             let x = with_special_values(&mut Rng::new(seed), &shape)?.to_dtype(dtype)?;
             for op in UNARY {
-                // candle rounds the constants of functions of f16 and bf16 to f16 and bf16, so the reference uses f32.
+                // In f16 and bf16, candle also rounds the constants of a function, so the reference uses f32.
                 let (tolerance, wide) = match dtype {
                     DType::F16 => (1e-3, DType::F32),
                     DType::BF16 => (8e-3, DType::F32),
@@ -212,7 +212,7 @@ proptest! {
     }
 }
 
-/// Shapes that are larger than a buffer or a task, for every kind of broadcasting.
+/// Pairs of shapes that are larger than a buffer or a task, for every kind of broadcasting.
 const LARGE: [[&[usize]; 2]; 13] = [
     [&[2, 5, 60, 60], &[2, 5, 60, 60]],
     [&[2, 5, 60, 60], &[1, 5, 1, 1]],

@@ -15,23 +15,24 @@ fn gradient(gradients: &GradStore, x: &Var) -> Result<Vec<f64>> {
 
 /// Asserts that both backward passes return the same gradients.
 fn check(loss: &Tensor, variables: &[&Var]) -> Result<()> {
-    let (ours, candles) = (backward(loss)?, loss.backward()?);
+    let (actual, expected) = (backward(loss)?, loss.backward()?);
     for x in variables {
-        let (ours, candles) = (gradient(&ours, x)?, gradient(&candles, x)?);
-        assert_eq!(ours.len(), candles.len());
-        assert!(ours.iter().zip(&candles).all(|(a, b)| (a - b).abs() < 1e-2), "{ours:?}, {candles:?}");
-        assert!(ours.iter().any(|x| *x != 0.));
+        let (actual, expected) = (gradient(&actual, x)?, gradient(&expected, x)?);
+        assert_eq!(actual.len(), expected.len());
+        let mut pairs = actual.iter().zip(&expected);
+        assert!(pairs.all(|(a, b)| (a - b).abs() < 1e-2), "expected {expected:?}, found {actual:?}");
+        assert!(actual.iter().any(|x| *x != 0.));
     }
     Ok(())
 }
 
 #[test]
-fn gradients_of_several_readers_are_added() -> Result<()> {
+fn gradients_of_several_uses_are_added() -> Result<()> {
     for dtype in [DType::F64, DType::F32, DType::BF16] {
         let (x, y) = (variable(&[3, 4], dtype)?, variable(&[3, 4], dtype)?);
         let silu = |x: &Tensor| activate(Activation::Silu, x);
         check(&silu(&x)?, &[&x])?;
-        // Two operations of this crate, the same operand twice, and operations of both crates.
+        // Two operations of this crate, then the same operand twice, then operations of this crate and of candle.
         check(&(silu(&x)? * activate(Activation::Tanh, &x)?)?, &[&x])?;
         check(&binary(Binary::Mul, &x, &x)?, &[&x])?;
         check(&(binary(Binary::Mul, &x, &y)? + (x.as_tensor() * &silu(&x)?)?)?, &[&x, &y])?;
@@ -40,7 +41,7 @@ fn gradients_of_several_readers_are_added() -> Result<()> {
     Ok(())
 }
 
-/// The identity, whose backward pass computes the gradient of another loss.
+/// The identity function with a backward pass that computes the gradient of another loss.
 struct Nested {
     /// Whether the inner pass is candle's.
     with_candle: bool,

@@ -13,8 +13,8 @@ use crate::common::lists::activations_that_save_output;
 const ALL: Needs = Needs { input: true, weight: true, bias: true, residual: true };
 
 impl Case {
-    /// Calls `f` for each product of an input element and a weight that is added to an output element, with the indices
-    /// of these three elements.
+    /// Calls `f` once for each product of the convolution, with the indices of its input element, of its weight and of
+    /// the output element to which it is added.
     fn for_each_product(&self, mut f: impl FnMut(usize, usize, usize)) {
         let [input, weight, output] = self.shapes().unwrap();
         let ConvGeometry { stride, padding, dilation, groups } = self.geometry;
@@ -115,8 +115,8 @@ fn slope(activation: Activation, y: f64) -> f64 {
     }
 }
 
-/// Computes the gradients of input, weight, bias and residual with plain loops in f64. Returns the gradients, and for
-/// each element of a gradient the sum of the magnitudes of the element's terms.
+/// Computes the gradients of input, weight, bias and residual with plain loops in f64. Returns the gradients and, for
+/// each element of a gradient, the sum of the magnitudes of its terms.
 fn reference(case: &Case, tensors: &[Tensor; 4], activation: Activation) -> [[Vec<f64>; 4]; 2] {
     let [input, weight, output, grad] = [0, 1, 2, 3].map(|i| values(&tensors[i]));
     let masked =
@@ -319,7 +319,7 @@ fn agrees_with_finite_differences() -> Result<()> {
                 let expected = (shifted(1e-6) - shifted(-1e-6)) / 2e-6;
                 assert!(
                     (actual - expected).abs() < 1e-7,
-                    "{activation:?} {part} {i}: expected {expected}, found {actual}"
+                    "{activation:?}, element {i} of gradient {part}: expected {expected}, found {actual}"
                 );
             }
         }

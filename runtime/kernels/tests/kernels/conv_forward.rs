@@ -483,17 +483,17 @@ fn nan_and_infinity_give_the_results_of_pytorch() {
         assert!(results.windows(2).all(|pair| same(&pair[0], &pair[1])), "{results:?}");
         results[0].clone()
     };
-    let none = [[0; 2]; 2];
+    let no_padding = [[0; 2]; 2];
     let text = |values: Vec<f32>| format!("{values:?}");
-    assert_eq!(text(result(&one, none, Activation::Relu)), "[NaN, 1.0, 0.0, inf, 0.0]");
-    assert_eq!(text(result(&one, none, Activation::Relu6)), "[NaN, 1.0, 0.0, 6.0, 0.0]");
+    assert_eq!(text(result(&one, no_padding, Activation::Relu)), "[NaN, 1.0, 0.0, inf, 0.0]");
+    assert_eq!(text(result(&one, no_padding, Activation::Relu6)), "[NaN, 1.0, 0.0, 6.0, 0.0]");
     let leaky = Activation::LeakyRelu { negative_slope: 0.5 };
-    assert_eq!(text(result(&one, none, leaky)), "[NaN, 1.0, -inf, inf, -1.0]");
-    assert_eq!(text(result(&one, none, Activation::Tanh)), "[NaN, 0.7615942, -1.0, 1.0, -0.9640276]");
-    assert_eq!(text(result(&one, none, Activation::Sigmoid)), "[NaN, 0.7310586, 0.0, 1.0, 0.11920292]");
+    assert_eq!(text(result(&one, no_padding, leaky)), "[NaN, 1.0, -inf, inf, -1.0]");
+    assert_eq!(text(result(&one, no_padding, Activation::Tanh)), "[NaN, 0.7615942, -1.0, 1.0, -0.9640276]");
+    assert_eq!(text(result(&one, no_padding, Activation::Sigmoid)), "[NaN, 0.7310586, 0.0, 1.0, 0.11920292]");
     // A zero weight times infinity is NaN.
     assert_eq!(
-        text(result(&tensor(&[0.], [1, 1, 1, 1]), none, Activation::Identity)),
+        text(result(&tensor(&[0.], [1, 1, 1, 1]), no_padding, Activation::Identity)),
         "[NaN, 0.0, NaN, NaN, 0.0]"
     );
 }
@@ -546,8 +546,8 @@ fn empty_batches_and_channels_are_supported() {
     let mut data = empty.data(DType::F32);
     data.input = strided_view(&data.input);
     assert_eq!(run(&data, &empty.geometry).unwrap().dims(), [0, 1, 1, 1]);
-    let none = case([2, 4, 9, 9], 0, 3, 1, 1, 1);
-    assert_eq!(run(&none.data(DType::F32), &none.geometry).unwrap().dims(), [2, 0, 9, 9]);
+    let no_outputs = case([2, 4, 9, 9], 0, 3, 1, 1, 1);
+    assert_eq!(run(&no_outputs.data(DType::F32), &no_outputs.geometry).unwrap().dims(), [2, 0, 9, 9]);
     let no_input_channels = case([1, 0, 3, 3], 5, 3, 1, 1, 1);
     let expected = reference(&no_input_channels.data(DType::F64), &no_input_channels.geometry);
     assert_close_on_every_isa(&no_input_channels, &expected);

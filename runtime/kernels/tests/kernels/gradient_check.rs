@@ -1,4 +1,4 @@
-//! Tests that the gradient checks of this folder detect wrong gradients.
+//! Tests that `check_gradients` detects wrong gradients.
 
 use candle_core::{DType, Device, Result, Tensor};
 

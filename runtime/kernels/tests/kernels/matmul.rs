@@ -9,8 +9,8 @@ use crate::common::{Rng, check_close, check_gradients, config, fail, restride};
 /// The number of storage orders of [`with_order`].
 const ORDERS: usize = 5;
 
-/// Returns `x` with one of several storage orders: contiguous, with contiguous columns, either of them with gaps
-/// between rows or columns, or with all dimensions reversed.
+/// Returns a tensor equal to `x` in one of the storage orders: contiguous rows (0) or columns (1), the same with gaps
+/// between the rows (2) or columns (3), or the reversed order of all dimensions (4).
 fn with_order(x: &Tensor, order: usize) -> Result<Tensor> {
     let narrowed = |x: &Tensor| {
         let (last, len) = (x.rank() - 1, x.dim(D::Minus1)?);

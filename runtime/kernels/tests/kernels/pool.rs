@@ -122,7 +122,7 @@ proptest! {
 }
 
 proptest! {
-    // A case has up to 160 planes, and its inputs differ only in the batch size.
+    // The cases are large, with up to 160 planes, and differ only in the batch size and in the values.
     #![proptest_config(config(40))]
 
     #[test]

@@ -2,11 +2,11 @@
 
 use sconce_kernels::activation::Activation;
 
-/// Returns ‖actual − activation(sums)‖ / max(‖sums‖, ‖1‖), where `sums` are the results before the activation, in f64,
-/// and the terms of each sum are of order 1.
+/// Returns ‖actual − activation(sums)‖ / max(‖sums‖, √n), where `sums` are the `n` results before the activation, in
+/// f64, and the terms of each sum are of order 1.
 ///
 /// The norm of the sums is a suitable scale, because no activation has a slope above 1.13: the error after the
-/// activation is hardly larger than the error of the sums. The norm of the activations is not suitable: most results of
+/// activation is hardly larger than the error of the sums. The norm of the results is not suitable: most results of
 /// `tanh` are close to ±1, however large the sums are, but the results near 0 have the full error of their sums.
 pub fn relative_error(actual: &[f32], sums: &[f64], activation: Activation) -> f64 {
     assert_eq!(actual.len(), sums.len());

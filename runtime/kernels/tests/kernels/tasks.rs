@@ -34,17 +34,16 @@ const LAYERS: [[usize; 9]; 25] = [
     [1, 128, 56, 128, 3, 1, 2, 2, 1],
 ];
 
-/// Returns the instruction sets of this machine. The portable one is included only if there are no others, because it
-/// takes six times as long.
+/// Returns the instruction sets of this machine. The portable one, which is six times as slow in this test, is included
+/// only if there are no others.
 fn isas() -> Vec<Isa> {
     let isas = available();
     let first = isas.len().min(2) - 1;
     isas[first..].to_vec()
 }
 
-/// Returns the problems of a layer, one for each instruction set and each microarchitecture's costs. Of the
-/// microarchitectures that select the same algorithm, only the first is included, because the others have the same
-/// tasks.
+/// Returns the problems of a layer, one for each instruction set and microarchitecture. If several microarchitectures
+/// select the same algorithm, only the first is included, because the others have the same tasks.
 fn problems(layer: [usize; 9], layout: Layout) -> Result<Vec<ConvProblem>> {
     let [batch, in_channels, size, out_channels, kernel, stride, padding, dilation, groups] = layer;
     let geometry =

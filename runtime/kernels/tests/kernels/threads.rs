@@ -14,6 +14,7 @@ fn outputs_and_gradients() -> Result<Vec<Vec<f64>>> {
     let mut tensor = |shape: &[usize]| numbers.tensor(shape, 2.0).to_dtype(DType::F32);
     let inputs = [tensor(&[7, 6, 33, 35])?, tensor(&[6])?, tensor(&[6])?];
     let windows = PoolGeometry { stride: [2; 2], padding: [1; 2], ..PoolGeometry::new([3; 2]) };
+    // Each operation comes with the number of inputs that it reads.
     type Op<'a> = Box<dyn Fn(&[Tensor]) -> Result<Tensor> + 'a>;
     let ops: Vec<(usize, Op)> = vec![
         (1, Box::new(|x| activation::apply(Activation::Gelu, &x[0]))),

@@ -39,6 +39,7 @@ impl Shape {
         std::array::from_fn(|i| (self.input[i] + self.padding[i][0] + self.padding[i][1] - 3) / stride + 1)
     }
 
+    /// Returns the number of output elements.
     fn outputs(&self, stride: usize) -> usize {
         self.batch * self.out_channels * self.output(stride).iter().product::<usize>()
     }
@@ -256,7 +257,8 @@ fn results_do_not_depend_on_the_number_of_threads() -> Result<()> {
     Ok(())
 }
 
-/// Each element is computed by the same operations in vectors of 4 lanes (NEON, emulated on other machines), 8 and 16.
+/// Vectors of 4 lanes (NEON, emulated on other machines), 8 lanes (AVX2) and 16 lanes (AVX-512) compute each element
+/// with the same operations.
 #[test]
 fn results_do_not_depend_on_the_width_of_vectors() -> Result<()> {
     let shapes = [
@@ -264,7 +266,7 @@ fn results_do_not_depend_on_the_width_of_vectors() -> Result<()> {
         ([2, 16, 13, 30], 33),
         ([1, 21, 40, 37], 16),
         ([3, 37, 7, 7], 20),
-        // More input channels than the matrix product adds in one pass, with a group of two panels and a group of one.
+        // More input channels than the matrix product adds in one pass, and three panels: a pair and a single one.
         ([1, 131, 7, 7], 40),
     ];
     for ([batch, in_channels, height, width], out_channels) in shapes {

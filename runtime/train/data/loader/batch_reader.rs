@@ -13,7 +13,7 @@ use super::order::{Draw, NO_EXAMPLE};
 /// Builds a batch from its examples and their indices.
 pub(super) type CollateFn<E, B> = Arc<dyn Fn(Vec<E>, &[usize], &mut Generator) -> Result<B> + Send + Sync>;
 
-/// The examples of an epoch and how they become batches.
+/// Reads the examples of an epoch and collates them into batches.
 pub(super) struct BatchReader<D: Dataset, B> {
     pub dataset: Arc<D>,
     pub collate: CollateFn<D::Example, B>,
@@ -24,7 +24,7 @@ pub(super) struct BatchReader<D: Dataset, B> {
     pub skip_corrupt: bool,
 }
 
-/// A batch, or the error of reading it.
+/// The result of reading a batch.
 pub(super) struct ReadOutcome<B> {
     /// `None` if every example was skipped.
     pub batch: Option<Result<B>>,
@@ -104,7 +104,7 @@ impl<D: Dataset, B> BatchReader<D, B> {
 
 /// Calls `f` and turns a panic into an error.
 pub(super) fn catch<T>(f: impl FnOnce() -> T) -> Result<T> {
-    // The caller drops everything that `f` used, except for the data set, whose `get` takes `&self`.
+    // After a panic, the caller drops everything that `f` changed. The data set is kept, but `get` takes it by `&self`.
     catch_unwind(AssertUnwindSafe(f))
         .map_err(|payload| Error::msg(format!("panicked: {}", message(&*payload))))
 }

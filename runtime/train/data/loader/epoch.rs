@@ -32,12 +32,13 @@ pub struct LoaderEpoch<B> {
     next: usize,
     batches: usize,
     workers: usize,
-    /// Started with the first batch.
+    /// The worker threads, started when the first batch is read.
     running: Option<Workers<B>>,
     skip_corrupt: bool,
     skipped: Arc<AtomicUsize>,
     /// The error of the first skipped example, until the epoch has returned a batch.
     only_skipped: Option<Error>,
+    /// `true` until the epoch has returned a batch.
     is_empty: bool,
 }
 
@@ -77,7 +78,7 @@ impl<B: Send + 'static> LoaderEpoch<B> {
         Ok(workers.take())
     }
 
-    /// Returns the error of an epoch whose examples were all skipped, once.
+    /// If every example of the epoch was skipped, returns an error in the first call, and `None` afterwards.
     fn nothing_left(&mut self) -> Option<Result<B>> {
         let error = self.only_skipped.take()?;
         Some(Err(Error::msg(format!("every example of the epoch was skipped; the first error: {error}"))))

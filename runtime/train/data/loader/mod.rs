@@ -37,15 +37,16 @@ pub use epoch::LoaderEpoch;
 /// # Workers
 ///
 /// With [`workers`](Self::workers), threads read and collate batches ahead of time, at most two batches for each
-/// worker. They start with the first batch and end when the iterator is dropped, after the examples that they are
-/// reading. The order and the values of the batches are the same for any number of workers.
+/// worker. The threads start when the first batch is requested. They end after the last batch. If the iterator is
+/// dropped before, each thread ends after the example that it is reading. The order and the values of the batches are
+/// the same for any number of workers.
 ///
 /// # Random numbers
 ///
 /// The order depends only on the seed and the epoch, and the random numbers of an example also on its index. With
-/// [`seed`](Self::seed), the loader counts its epochs. Without it, each epoch draws one seed from the shared generator
-/// of [`random`], which [`manual_seed`](crate::manual_seed) makes reproducible. To continue in the middle of an epoch,
-/// skip batches with [`nth`](Iterator::nth) or [`skip`](Iterator::skip), which read no examples unless
+/// [`seed`](Self::seed), the loader numbers its epochs from 0. Without a seed, each epoch draws one from the shared
+/// generator of [`random`], which [`manual_seed`](crate::manual_seed) makes reproducible. To continue in the middle of
+/// an epoch, skip batches with [`nth`](Iterator::nth) or [`skip`](Iterator::skip), which read no examples unless
 /// [`skip_corrupt`](Self::skip_corrupt) is set.
 ///
 /// # Errors
@@ -107,7 +108,7 @@ impl<D: Dataset, B> DataLoader<D, B> {
         }
     }
 
-    /// Applies `f` to each batch, in the workers. Its random numbers depend only on the seed, the epoch and the
+    /// Applies `f` to each batch, in the workers. The random numbers of `f` depend only on the seed, the epoch and the
     /// position of the batch.
     ///
     /// ```
@@ -167,8 +168,7 @@ impl<D: Dataset, B> DataLoader<D, B> {
         self
     }
 
-    /// Sets whether to drop the last batch if it is incomplete. Default: `false`. If no batch remains, the epoch is an
-    /// error.
+    /// Sets whether to drop the last batch if it is incomplete. Default: `false`. It is an error if no batch remains.
     pub fn drop_last(mut self, drop: bool) -> Self {
         self.drop_last = drop;
         self
@@ -182,8 +182,8 @@ impl<D: Dataset, B> DataLoader<D, B> {
     }
 
     /// Sets whether to skip examples for which [`Dataset::get`] returns an error, such as corrupt files. Default:
-    /// `false`. A batch with skipped examples is smaller; a batch without examples is left out. An epoch in which every
-    /// example is skipped is an error. [`skipped`](Self::skipped) counts the examples.
+    /// `false`. A batch with skipped examples is smaller; a batch without examples is left out. If every example of an
+    /// epoch is skipped, the epoch returns an error. [`skipped`](Self::skipped) counts the skipped examples.
     pub fn skip_corrupt(mut self, skip: bool) -> Self {
         self.skip_corrupt = skip;
         self

@@ -90,7 +90,7 @@ impl<B: Send + 'static> Workers<B> {
         let kept = state.ready.split_off(&wanted);
         let dropped = mem::replace(&mut state.ready, kept);
         self.queue.space.notify_all();
-        // Do not run the destructors of batches with the lock.
+        // Release the lock before the destructors of batches run.
         drop(state);
         drop(dropped);
     }
@@ -131,14 +131,14 @@ impl<B> Queue<B> {
     }
 
     fn lock(&self) -> MutexGuard<'_, State<B>> {
-        // No code of the user runs with the lock, and every update leaves the state valid.
+        // No user code runs while the lock is held, and every update leaves the state valid.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl<B> Drop for Workers<B> {
     fn drop(&mut self) {
-        // Set the flag with the lock, so that no worker misses it between its check and its wait.
+        // Set the flag while the lock is held, so that no worker misses the flag between its check and its wait.
         let state = self.queue.lock();
         self.queue.stopped.store(true, Ordering::Relaxed);
         self.queue.space.notify_all();

@@ -96,15 +96,15 @@ fn append<const LABELS: usize>(
     images: &mut Vec<u8>,
     labels: &mut [Vec<u32>; LABELS],
 ) -> Result<()> {
-    let record = LABELS + IMAGE;
-    if content.is_empty() || !content.len().is_multiple_of(record) {
+    let record_size = LABELS + IMAGE;
+    if content.is_empty() || !content.len().is_multiple_of(record_size) {
         return Err(Error::msg(format!(
-            "expected records of {record} bytes, found a file of {} bytes",
+            "expected records of {record_size} bytes, found a file of {} bytes",
             content.len()
         )));
     }
-    images.reserve(content.len() / record * IMAGE);
-    for (index, record) in content.chunks_exact(record).enumerate() {
+    images.reserve(content.len() / record_size * IMAGE);
+    for (index, record) in content.chunks_exact(record_size).enumerate() {
         let (found, image) = record.split_at(LABELS);
         for ((labels, label), classes) in labels.iter_mut().zip(found).zip(classes) {
             let label = u32::from(*label);

@@ -38,7 +38,7 @@ pub struct CsvTable {
     text: String,
     /// The end of each field in `text`.
     ends: Vec<usize>,
-    /// The line of each row in the file.
+    /// The line number of each row in the file.
     lines: Vec<u64>,
 }
 
@@ -107,7 +107,7 @@ impl CsvReader {
     }
 }
 
-/// Returns an error with the line and, if it is known, the name of the column.
+/// Returns an error with the line number and, if it is known, the name of the column.
 fn located(error: &csv::Error, content: &[u8], names: &[String]) -> Error {
     let line = line(content, error.position());
     match error.kind() {
@@ -123,7 +123,7 @@ fn located(error: &csv::Error, content: &[u8], names: &[String]) -> Error {
     }
 }
 
-/// Returns the line of a record. The position is that of the end of the record before, which empty lines may follow.
+/// Returns the line number of a record. `position` is the end of the preceding record, which empty lines may follow.
 fn line(content: &[u8], position: Option<&csv::Position>) -> u64 {
     let Some(position) = position else { return 1 };
     let start = usize::try_from(position.byte()).ok().and_then(|byte| content.get(byte..)).unwrap_or(&[]);
@@ -137,7 +137,7 @@ impl CsvTable {
     /// # Errors
     /// Fails if the file cannot be read or is not UTF-8, if it is empty, or if a row does not have one field for each
     /// column. The message begins with the path and the line. The content of a compressed file may have at most 64
-    /// times the bytes of the file plus 8 MiB.
+    /// times the bytes of the file, plus 8 MiB.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         Self::options().read(path)
     }
@@ -171,7 +171,7 @@ impl CsvTable {
         Ok((0..self.len()).map(|row| self.field(row, column)).collect())
     }
 
-    /// Returns the numbers of some columns, `[rows, columns]` (f32). Spaces around a number are ignored.
+    /// Returns the numbers in the given columns, `[rows, columns]` (f32). Spaces around a number are ignored.
     ///
     /// # Errors
     /// Fails if a column does not exist or if a field is not a number. The message contains the path, the line and the
@@ -202,8 +202,8 @@ impl CsvTable {
         self.tensor(columns, Some(missing))
     }
 
-    /// Returns the classes of a column of texts `[rows]` (u32), and the name of each class. The classes are numbered in
-    /// the order of their names.
+    /// Converts the texts of a column to classes: each distinct text is a class. Returns the class of each row,
+    /// `[rows]` (u32), and the name of each class. The classes are numbered in the order of their names.
     ///
     /// # Errors
     /// Fails if there is no column or more than one column with this name.

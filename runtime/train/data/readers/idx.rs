@@ -30,8 +30,8 @@ use super::compressed;
 ///
 /// # Errors
 /// Fails if the file cannot be read, is truncated or damaged, or has bytes after its elements. The content of a
-/// compressed file may have at most 64 times the bytes of the file plus 8 MiB; see [`read_idx_with_limit`]. The message
-/// begins with the path.
+/// compressed file may have at most 64 times the bytes of the file, plus 8 MiB; see [`read_idx_with_limit`]. The
+/// message begins with the path.
 pub fn read_idx(path: impl AsRef<Path>) -> Result<Tensor> {
     read(path.as_ref(), None)
 }

@@ -22,10 +22,10 @@ const MAX_PIXELS: u64 = 1 << 26;
 
 /// Images in one folder for each class, like `torchvision.datasets.ImageFolder`.
 ///
-/// The classes are numbered in the order of their names. The images of a class are in its folder and the folders within
+/// The classes are numbered in the order of their names. The images of a class are in its folder and the subfolders of
 /// that folder. An example is an image, a tensor `[3, height, width]` (f32, from 0 to 1), and its class. Gray images
-/// become images of three equal channels, and transparency is ignored. Files are read when the example is read, so in
-/// the workers of a [`DataLoader`](super::super::DataLoader). The formats are PNG, JPEG, BMP and PNM.
+/// become images of three equal channels, and transparency is ignored. A file is read when its example is read, so the
+/// workers of a [`DataLoader`](super::super::DataLoader) read the files. The formats are PNG, JPEG, BMP and PNM.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -54,8 +54,9 @@ const MAX_PIXELS: u64 = 1 << 26;
 /// # }
 /// ```
 ///
-/// A corrupt file is an error with its path, or is skipped by a loader with
-/// [`skip_corrupt`](super::super::DataLoader::skip_corrupt). An image may have at most 2²⁶ pixels.
+/// A corrupt file leads to an error that names its path. A loader with
+/// [`skip_corrupt`](super::super::DataLoader::skip_corrupt) skips the file instead. An image may have at most 2²⁶
+/// pixels.
 #[derive(Clone, Debug)]
 pub struct ImageFolder {
     classes: Vec<String>,
@@ -129,7 +130,7 @@ impl Image {
     /// Fails if the file is not an image, is corrupt, or has more than 2²⁶ pixels. The message begins with the path.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        with_context(path.display(), decode(path)).and_then(|image| planes(&image))
+        with_context(path.display(), decode(path)).and_then(|image| planar_image(&image))
     }
 }
 
@@ -140,7 +141,7 @@ fn decode(path: &Path) -> Result<RgbImage> {
     file.read_to_end(&mut content)?;
     let reader = || ImageReader::new(Cursor::new(&content)).with_guessed_format();
     if reader()?.format() == Some(ImageFormat::Jpeg) && !is_complete_jpeg(&content) {
-        return Err(Error::msg("the JPEG file is truncated: expected a marker of its end, found none"));
+        return Err(Error::msg("the JPEG file is truncated: expected an end-of-image marker, found none"));
     }
     let (width, height) = reader()?.into_dimensions().map_err(Error::msg)?;
     if u64::from(width) * u64::from(height) > MAX_PIXELS {
@@ -149,11 +150,12 @@ fn decode(path: &Path) -> Result<RgbImage> {
     Ok(reader()?.decode().map_err(Error::msg)?.into_rgb8())
 }
 
-/// Returns `true` if the marker of the end of the image follows the segments and scans. The decoder fills the pixels of a
-/// truncated file with gray. Other data may follow the image, such as the video of a motion photo.
+/// Returns `true` if an end-of-image marker follows the segments and scans. Without the marker, the file is truncated,
+/// and the decoder would fill the missing pixels with gray. Other data may follow the marker, such as the video of a
+/// motion photo.
 fn is_complete_jpeg(content: &[u8]) -> bool {
     const END_OF_IMAGE: u8 = 0xd9;
-    // In the data of a scan, a 0, a restart number or a fill byte follows 0xff.
+    // In the data of a scan, the byte after 0xff is a 0, a restart number or a fill byte, which begins no segment.
     let is_marker = |pair: &[u8]| pair[0] == 0xff && !matches!(pair[1], 0 | 0xd0..=0xd7 | 0xff);
     let mut rest = content.get(2..).unwrap_or_default();
     while let Some(start) = rest.windows(2).position(is_marker) {
@@ -167,8 +169,8 @@ fn is_complete_jpeg(content: &[u8]) -> bool {
     false
 }
 
-/// Returns the pixels of each channel, from 0 to 1.
-fn planes(image: &RgbImage) -> Result<Image> {
+/// Converts an image of interleaved bytes to one plane of f32 for each channel, with pixels from 0 to 1.
+fn planar_image(image: &RgbImage) -> Result<Image> {
     let mut pixels = Vec::with_capacity(image.as_raw().len());
     for channel in 0..3 {
         pixels.extend(image.as_raw().iter().skip(channel).step_by(3).map(|pixel| f32::from(*pixel) / 255.));
@@ -176,8 +178,8 @@ fn planes(image: &RgbImage) -> Result<Image> {
     Image::new(pixels, [3, image.height() as usize, image.width() as usize])
 }
 
-/// Appends the images in a folder and its folders, ordered by name. Does not follow links to folders, which may be
-/// cyclic.
+/// Appends the image files of a folder, ordered by name, and then those of its subfolders. Does not follow links to
+/// folders, which may be cyclic.
 fn list(folder: &Path, class: u32, files: &mut Vec<(PathBuf, u32)>) -> Result<()> {
     let (folders, entries): (Vec<DirEntry>, Vec<DirEntry>) =
         entries(folder)?.into_iter().partition(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));

@@ -12,7 +12,7 @@ use super::compressed::default_limit;
 
 /// Reads the arrays of a `.npz` file, compressed or not, to tensors on the CPU, ordered by name.
 ///
-/// [`checkpoint::read`](crate::checkpoint::read) reads the same files with a lower limit, as checkpoints hardly
+/// [`checkpoint::read`](crate::checkpoint::read) reads the same files with a lower limit, because checkpoints hardly
 /// compress.
 ///
 /// ```
@@ -31,7 +31,7 @@ use super::compressed::default_limit;
 ///
 /// # Errors
 /// Fails if the file cannot be read, is truncated or damaged, or contains arrays of an unsupported type. The arrays may
-/// take at most 64 times the bytes of the file plus 8 MiB; see [`read_npz_with_limit`]. The message begins with the
+/// have at most 64 times the bytes of the file, plus 8 MiB; see [`read_npz_with_limit`]. The message begins with the
 /// path.
 pub fn read_npz(path: impl AsRef<Path>) -> Result<StateDict> {
     let path = path.as_ref();
@@ -56,7 +56,7 @@ pub fn read_npz(path: impl AsRef<Path>) -> Result<StateDict> {
 /// ```
 ///
 /// # Errors
-/// Fails under the same conditions as [`read_npz`], and if the arrays take more memory than the limit.
+/// Fails under the same conditions as [`read_npz`], and if the arrays need more memory than the limit.
 pub fn read_npz_with_limit(path: impl AsRef<Path>, bytes: usize) -> Result<StateDict> {
     let path = path.as_ref();
     let options = ReadOptions { limit: Some(bytes), ..ReadOptions::default() };
@@ -65,7 +65,7 @@ pub fn read_npz_with_limit(path: impl AsRef<Path>, bytes: usize) -> Result<State
 }
 
 impl TensorDataset {
-    /// Creates a data set of the arrays `inputs` and `targets` of a `.npz` file. See [`read_npz`].
+    /// Creates a data set from two arrays of a `.npz` file. `inputs` and `targets` are their names. See [`read_npz`].
     ///
     /// ```
     /// use sconce::checkpoint;

@@ -34,25 +34,26 @@ impl ColorJitter {
         Self::default()
     }
 
-    /// Multiplies the brightness by a factor from `1 - range` (at least 0) to `1 + range`.
+    /// Multiplies the brightness by a random factor from `1 - range` (at least 0) to `1 + range`.
     pub fn brightness(mut self, range: f64) -> Self {
         self.brightness = range;
         self
     }
 
-    /// Multiplies the contrast by a factor from `1 - range` (at least 0) to `1 + range`.
+    /// Multiplies the contrast by a random factor from `1 - range` (at least 0) to `1 + range`.
     pub fn contrast(mut self, range: f64) -> Self {
         self.contrast = range;
         self
     }
 
-    /// Multiplies the saturation by a factor from `1 - range` (at least 0) to `1 + range`.
+    /// Multiplies the saturation by a random factor from `1 - range` (at least 0) to `1 + range`.
     pub fn saturation(mut self, range: f64) -> Self {
         self.saturation = range;
         self
     }
 
-    /// Adds a number from `-range` to `range` to the hue, as a part of the color wheel. At most 0.5.
+    /// Adds a random number from `-range` to `range` to the hue. 1 is a full turn of the color wheel. `range` may be at
+    /// most 0.5.
     pub fn hue(mut self, range: f64) -> Self {
         self.hue = range;
         self
@@ -111,8 +112,8 @@ impl Image {
         self.pixels.iter_mut().for_each(|pixel| *pixel = blend(*pixel, 0., factor));
     }
 
-    /// Moves the pixels away from the mean brightness of the image by `factor`, and limits them to `0..=1`. The factor
-    /// 0 gives a gray image.
+    /// Multiplies the difference between each pixel and the mean brightness of the image by `factor`, and limits the
+    /// pixels to `0..=1`. The factor 0 gives a gray image.
     ///
     /// ```
     /// use sconce::train::data::transforms::Image;
@@ -138,8 +139,8 @@ impl Image {
         Ok(())
     }
 
-    /// Moves the colors of each pixel away from its brightness by `factor`, and limits them to `0..=1`. The factor 0
-    /// removes the colors. Does not change an image with one channel.
+    /// Multiplies the difference between each channel of a pixel and the brightness of the pixel by `factor`, and
+    /// limits the channels to `0..=1`. The factor 0 removes the colors. Does not change an image with one channel.
     ///
     /// ```
     /// use sconce::train::data::transforms::Image;
@@ -245,13 +246,14 @@ fn hsv([red, green, blue]: [f32; 3]) -> [f32; 3] {
 
 /// Returns the color with the given hue, saturation and value.
 fn rgb([hue, saturation, value]: [f32; 3]) -> [f32; 3] {
+    // In each sixth of the color wheel, one channel is `value`, one is `low`, and one falls or rises between these.
     let sixths = hue * 6.;
     let sector = sixths.floor();
-    let part = sixths - sector;
-    let limited = |lowered: f32| (value * (1. - lowered)).clamp(0., 1.);
-    let low = limited(saturation);
-    let falling = limited(saturation * part);
-    let rising = limited(saturation * (1. - part));
+    let fraction = sixths - sector;
+    let reduced = |by: f32| (value * (1. - by)).clamp(0., 1.);
+    let low = reduced(saturation);
+    let falling = reduced(saturation * fraction);
+    let rising = reduced(saturation * (1. - fraction));
     match sector as i32 % 6 {
         0 => [value, rising, low],
         1 => [falling, value, low],

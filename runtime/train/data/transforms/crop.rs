@@ -144,8 +144,8 @@ impl Image {
             return Ok(window);
         }
         for channel in 0..self.channels {
-            for (row, source) in rows.clone().zip(first_row..) {
-                let from = (channel * self.height + source) * self.width + first_column;
+            for (row, source_row) in rows.clone().zip(first_row..) {
+                let from = (channel * self.height + source_row) * self.width + first_column;
                 let to = (channel * size[0] + row) * size[1] + columns.start;
                 let source = &self.pixels[from..from + columns.len()];
                 window.pixels[to..to + columns.len()].copy_from_slice(source);

@@ -39,7 +39,7 @@ impl RandomErasing {
         self
     }
 
-    /// Sets the minimum and the maximum aspect ratio of the rectangle.
+    /// Sets the minimum and the maximum aspect ratio of the rectangle, its height divided by its width.
     pub fn ratio(mut self, min: f64, max: f64) -> Self {
         self.ratio = [min, max];
         self
@@ -51,7 +51,8 @@ impl RandomErasing {
         self
     }
 
-    /// Returns the height and the width of a random rectangle that is smaller than the image, if an attempt finds one.
+    /// Returns the height and the width of a random rectangle that is smaller than the image, or `None` if no attempt
+    /// finds one.
     fn size(&self, image: &Image, rng: &mut Generator) -> Option<[usize; 2]> {
         let area = (image.height * image.width) as f64;
         let attempt = |_| {
@@ -71,8 +72,8 @@ impl Transform for RandomErasing {
         let valid = 0. <= min_scale && min_scale <= max_scale && 0. < min_ratio && min_ratio <= max_ratio;
         if !valid || !max_scale.is_finite() || !max_ratio.is_finite() {
             return Err(Error::msg(format!(
-                "RandomErasing: expected ranges from a minimum to a maximum, found the scale {min_scale} to \
-                 {max_scale} and the ratio {min_ratio} to {max_ratio}"
+                "RandomErasing: expected finite ranges with 0 <= minimum <= maximum, and ratios above 0, found the \
+                 scale {min_scale} to {max_scale} and the ratio {min_ratio} to {max_ratio}"
             )));
         }
         if !rng.bernoulli(self.p) {

@@ -4,8 +4,8 @@ use candle_core::{DType, Device, Tensor};
 
 use crate::{Error, Result};
 
-/// The maximum size of the pixels in bytes. It bounds the memory of an image with an extreme aspect ratio that is
-/// resized.
+/// The maximum size of the pixels of a new image in bytes. Without it, resizing the shorter side of an image with an
+/// extreme aspect ratio could need any amount of memory.
 const MAX_BYTES: usize = 1 << 30;
 
 /// An image with f32 pixels in the layout `[channels, height, width]`.
@@ -29,7 +29,7 @@ pub struct Image {
 }
 
 impl Image {
-    /// Creates an image from its pixels, row by row and channel by channel, and its channels, height and width.
+    /// Creates an image from its pixels in the order `[channels, height, width]`. `dims` has these three sizes.
     ///
     /// # Errors
     /// Fails if the number of pixels is not the product of the dimensions.
@@ -37,7 +37,7 @@ impl Image {
         let expected = dims.iter().try_fold(1usize, |count, dim| count.checked_mul(*dim));
         if expected != Some(pixels.len()) {
             return Err(Error::msg(format!(
-                "expected the pixels of an image {dims:?}, found {}",
+                "expected the pixels of an image {dims:?}, found {} pixels",
                 pixels.len()
             )));
         }
@@ -45,7 +45,7 @@ impl Image {
         Ok(Self { channels, height, width, pixels })
     }
 
-    /// Copies the pixels of a tensor `[channels, height, width]` of dtype f32, or of dtype u8, which is divided by 255.
+    /// Copies the pixels of a tensor `[channels, height, width]` of dtype f32 or u8. Divides u8 pixels by 255.
     ///
     /// # Errors
     /// Fails if the tensor has another rank or dtype.
@@ -81,12 +81,12 @@ impl Image {
         [self.channels, self.height, self.width]
     }
 
-    /// Returns the pixels, row by row and channel by channel.
+    /// Returns the pixels in the order `[channels, height, width]`.
     pub fn pixels(&self) -> &[f32] {
         &self.pixels
     }
 
-    /// Returns the pixels for changes.
+    /// Returns the pixels as a mutable slice.
     pub fn pixels_mut(&mut self) -> &mut [f32] {
         &mut self.pixels
     }
@@ -96,7 +96,7 @@ impl Image {
         let count = height.checked_mul(width).and_then(|area| area.checked_mul(self.channels));
         let count = count.filter(|count| *count <= MAX_BYTES / size_of::<f32>()).ok_or_else(|| {
             Error::msg(format!(
-                "expected an image of at most {MAX_BYTES} bytes, found {:?}",
+                "expected an image of at most {MAX_BYTES} bytes, found f32 pixels of shape {:?}",
                 [self.channels, height, width]
             ))
         })?;
@@ -108,7 +108,7 @@ impl Image {
         self.pixels.chunks_exact(self.width.max(1))
     }
 
-    /// Like [`rows`](Self::rows), for changes.
+    /// Like [`rows`](Self::rows), but mutable.
     pub(super) fn rows_mut(&mut self) -> impl Iterator<Item = &mut [f32]> {
         self.pixels.chunks_exact_mut(self.width.max(1))
     }
@@ -118,7 +118,7 @@ impl Image {
         self.pixels.chunks_exact((self.height * self.width).max(1))
     }
 
-    /// Like [`planes`](Self::planes), for changes.
+    /// Like [`planes`](Self::planes), but mutable.
     pub(super) fn planes_mut(&mut self) -> impl Iterator<Item = &mut [f32]> {
         self.pixels.chunks_exact_mut((self.height * self.width).max(1))
     }

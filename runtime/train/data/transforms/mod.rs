@@ -47,7 +47,7 @@ pub use normalize::Normalize;
 pub use resize::Resize;
 pub use rotation::RandomRotation;
 
-/// A function of images, which may be random.
+/// A function that changes images, with or without random numbers.
 ///
 /// Tuples and lists (`Vec<Box<dyn Transform>>`) of transforms apply their elements in order.
 ///

@@ -28,7 +28,7 @@ enum Size {
 }
 
 impl Resize {
-    /// Creates a transform to the given height and width.
+    /// Creates a transform that resizes images to the given height and width.
     pub fn new(height: usize, width: usize) -> Self {
         Self { size: Size::Exact { height, width } }
     }
@@ -51,7 +51,8 @@ impl Transform for Resize {
     }
 }
 
-/// Returns `long · to / from`, rounded down.
+/// Returns the new length of the longer side, `long · to / from` rounded down, if the shorter side is resized from
+/// `from` to `to` pixels.
 fn scaled(long: usize, to: usize, from: usize) -> usize {
     let scaled = long as u128 * to as u128 / (from as u128).max(1);
     usize::try_from(scaled).unwrap_or(usize::MAX)
@@ -70,7 +71,7 @@ impl Image {
     /// ```
     ///
     /// # Errors
-    /// Fails if the image or the result has no pixels, or if the result takes more than 1 GiB.
+    /// Fails if the image or the result has no pixels, or if the result needs more than 1 GiB.
     pub fn resize(&self, height: usize, width: usize) -> Result<Self> {
         if height == 0 || width == 0 || self.pixels.is_empty() {
             return Err(Error::msg(format!(
@@ -80,16 +81,16 @@ impl Image {
         }
         // Check the size of the result before the memory of the weights is allocated.
         let mut output = self.filled(height, width, 0.)?;
-        let mut wide = self.filled(self.height, width, 0.)?;
+        let mut resized_rows = self.filled(self.height, width, 0.)?;
         let columns = Taps::of_axis(self.width, width);
         let rows = Taps::of_axis(self.height, height);
-        for (source, row) in self.rows().zip(wide.rows_mut()) {
+        for (source, row) in self.rows().zip(resized_rows.rows_mut()) {
             for (pixel, taps) in row.iter_mut().zip(&columns) {
                 let source = &source[taps.start..][..taps.weights.len()];
                 *pixel = source.iter().zip(&taps.weights).map(|(pixel, weight)| pixel * weight).sum();
             }
         }
-        for (source, plane) in wide.planes().zip(output.planes_mut()) {
+        for (source, plane) in resized_rows.planes().zip(output.planes_mut()) {
             for (row, taps) in plane.chunks_exact_mut(width).zip(&rows) {
                 for (source, weight) in source.chunks_exact(width).skip(taps.start).zip(&taps.weights) {
                     row.iter_mut().zip(source).for_each(|(sum, pixel)| *sum += pixel * weight);
@@ -100,15 +101,16 @@ impl Image {
     }
 }
 
-/// The pixels of an axis that an output pixel is the weighted mean of.
+/// The input pixels along an axis whose weighted mean is one output pixel.
 struct Taps {
     start: usize,
     weights: Vec<f32>,
 }
 
 impl Taps {
-    /// Returns the taps of each of `to` output pixels on an axis of `from` pixels: a triangle around the center of the
-    /// output pixel, as wide as two input pixels or two output pixels, whichever is wider.
+    /// Returns the taps of each output pixel of an axis that is resized from `from` to `to` pixels. The weights form a
+    /// triangle around the center of the output pixel. The base of the triangle is as wide as two input pixels or two
+    /// output pixels, whichever is wider.
     fn of_axis(from: usize, to: usize) -> Vec<Self> {
         let scale = from as f64 / to as f64;
         let support = scale.max(1.);

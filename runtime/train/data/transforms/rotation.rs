@@ -63,20 +63,21 @@ impl Image {
     /// ```
     ///
     /// # Errors
-    /// Fails if the image takes more than 1 GiB.
+    /// Fails if the image needs more than 1 GiB.
     pub fn rotate(&self, degrees: f64, fill: f32) -> Result<Self> {
         let (sin, cos) = degrees.to_radians().sin_cos();
         let [center_row, center_column] = [self.height, self.width].map(|length| (length as f64 - 1.) / 2.);
         let mut rotated = self.filled(self.height, self.width, fill)?;
         for y in 0..self.height {
-            let from_row = y as f64 - center_row;
+            let row_offset = y as f64 - center_row;
             for x in 0..self.width {
-                let from_column = x as f64 - center_column;
-                let row = sin * from_column + cos * from_row + center_row;
-                let column = cos * from_column - sin * from_row + center_column;
-                let reaches = |position: f64, length: usize| position > -1. && position < length as f64;
-                if reaches(row, self.height) && reaches(column, self.width) {
+                let column_offset = x as f64 - center_column;
+                let row = sin * column_offset + cos * row_offset + center_row;
+                let column = cos * column_offset - sin * row_offset + center_column;
+                let is_near = |position: f64, length: usize| position > -1. && position < length as f64;
+                if is_near(row, self.height) && is_near(column, self.width) {
                     let taps = self.bilinear_taps(row, column);
+                    // The weights of the taps outside of the image are missing from the sum.
                     let outside = fill * (1. - taps.iter().map(|(_, weight)| weight).sum::<f32>());
                     for (source, plane) in self.planes().zip(rotated.planes_mut()) {
                         let pixel = taps.iter().map(|(index, weight)| source[*index] * weight).sum::<f32>();
@@ -88,22 +89,22 @@ impl Image {
         Ok(rotated)
     }
 
-    /// Returns the four pixels around a position that is less than one pixel outside of the image, as indices within a
-    /// channel, with their weights. Pixels outside of the image have the weight 0.
+    /// Returns the four pixels around a position, as indices within a channel, with their weights. The position is in
+    /// the image or less than one pixel outside of it. Pixels outside of the image have the weight 0.
     fn bilinear_taps(&self, row: f64, column: f64) -> [(usize, f32); 4] {
         // The positions are above -1, so the conversion rounds down. `floor` is a slow call without SSE 4.1.
         let [top, left] = [row, column].map(|position| (position + 1.) as isize - 1);
-        let [below, right] = [row - top as f64, column - left as f64].map(|part| part as f32);
+        let [lower, right] = [row - top as f64, column - left as f64].map(|weight| weight as f32);
         let tap = |row: isize, column: isize, weight: f32| {
-            // A negative coordinate becomes a large number.
+            // The conversion to `usize` turns a negative coordinate into a large number.
             let inside = (row as usize) < self.height && (column as usize) < self.width;
             if inside { (row as usize * self.width + column as usize, weight) } else { (0, 0.) }
         };
         [
-            tap(top, left, (1. - below) * (1. - right)),
-            tap(top, left + 1, (1. - below) * right),
-            tap(top + 1, left, below * (1. - right)),
-            tap(top + 1, left + 1, below * right),
+            tap(top, left, (1. - lower) * (1. - right)),
+            tap(top, left + 1, (1. - lower) * right),
+            tap(top + 1, left, lower * (1. - right)),
+            tap(top + 1, left + 1, lower * right),
         ]
     }
 }

@@ -1,8 +1,8 @@
 //! The range and the ticks of an axis.
 
-/// The number of ticks that an axis has at most.
-const MOST_TICKS: usize = 7;
-/// A logarithmic scale is used if the values differ at least by this factor.
+/// The maximum number of intervals between the ticks of an axis.
+const MAX_INTERVALS: usize = 7;
+/// A logarithmic scale is used if the values differ by at least this factor.
 const LOG_FACTOR: f64 = 100.;
 /// Values beyond this limit are not drawn, because their differences overflow.
 const LIMIT: f64 = 1e300;
@@ -24,7 +24,7 @@ pub(super) struct Axis {
     low: f64,
     high: f64,
     pub is_log: bool,
-    /// The positions and the labels of the ticks.
+    /// The position, from 0 to 1, and the label of each tick.
     pub ticks: Vec<(f64, String)>,
 }
 
@@ -56,28 +56,30 @@ impl Axis {
     }
 }
 
-/// Returns the range with a margin. A single value gets a range too.
+/// Returns the range from `low` to `high` with a margin on both sides. The result is never empty, even if `low` equals
+/// `high`.
 fn padded(low: f64, high: f64) -> (f64, f64) {
     let smallest = (low.abs().max(high.abs()) * 1e-9).max(f64::MIN_POSITIVE);
     let margin = if high - low > smallest { (high - low) * 0.04 } else { (low.abs() * 0.1).max(1e-3) };
     (low - margin, high + margin)
 }
 
-/// Returns ticks at multiples of 1, 2 or 5 times a power of 10, which is at least `smallest_step`.
+/// Returns ticks at the multiples of a step. The step is 1, 2 or 5 times a power of 10, and at least `smallest_step`.
 fn linear_ticks(low: f64, high: f64, smallest_step: f64) -> Vec<(f64, String)> {
-    let rough = ((high - low) / MOST_TICKS as f64).max(smallest_step);
-    let power = 10f64.powi(rough.log10().floor() as i32);
-    let step = [1., 2., 5., 10.].map(|factor| factor * power).into_iter().find(|step| *step >= rough);
-    let step = step.unwrap_or(rough);
+    let min_step = ((high - low) / MAX_INTERVALS as f64).max(smallest_step);
+    let power = 10f64.powi(min_step.log10().floor() as i32);
+    let step = [1., 2., 5., 10.].map(|factor| factor * power).into_iter().find(|step| *step >= min_step);
+    let step = step.unwrap_or(min_step);
     let first = (low / step).ceil();
-    let multiples = (0..=MOST_TICKS).map(|index| (first + index as f64) * step);
+    let multiples = (0..=MAX_INTERVALS).map(|index| (first + index as f64) * step);
     let ticks: Vec<f64> = multiples.take_while(|tick| *tick <= high).collect();
     let largest = ticks.iter().fold(0f64, |largest, tick| largest.max(tick.abs()));
     let label = |tick: &f64| label(*tick, step, largest);
     ticks.iter().map(|tick| ((tick - low) / (high - low), label(tick))).collect()
 }
 
-/// Returns the text of a tick: with a suffix if the largest tick is large, and with a power of 10 if it is small.
+/// Returns the text of a tick. It has a suffix such as `k` if the largest tick is at least 10,000, and a power of 10 if
+/// the largest tick is less than 0.01 or at least 10¹².
 fn label(tick: f64, step: f64, largest: f64) -> String {
     if tick.abs() < step / 2. {
         return "0".into();
@@ -105,7 +107,7 @@ fn decimals(step: f64) -> usize {
 /// Returns ticks at powers of 10. `low` and `high` are exponents.
 fn log_ticks(low: f64, high: f64) -> Vec<(f64, String)> {
     let exponents = low.ceil() as i32..=high.floor() as i32;
-    let every = exponents.clone().count().div_ceil(MOST_TICKS).max(1);
+    let every = exponents.clone().count().div_ceil(MAX_INTERVALS).max(1);
     let position = |exponent: i32| (f64::from(exponent) - low) / (high - low);
     exponents.step_by(every).map(|exponent| (position(exponent), power_label(exponent))).collect()
 }
@@ -160,7 +162,7 @@ mod tests {
                     let position = axis.position(*value).unwrap();
                     assert!((0. ..=1.).contains(&position), "{values:?}: {value} at {position}");
                 }
-                assert!(axis.ticks.len() <= MOST_TICKS + 1);
+                assert!(axis.ticks.len() <= MAX_INTERVALS + 1);
             }
         }
         assert!(Axis::of([f64::NAN, f64::INFINITY, 1e305].into_iter(), Scale::Logarithmic).is_none());

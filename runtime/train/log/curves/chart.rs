@@ -23,13 +23,13 @@ const BLUE: RGBColor = RGBColor(0, 114, 178);
 const LIGHT_BLUE: RGBColor = RGBColor(150, 198, 228);
 const ORANGE: RGBColor = RGBColor(213, 94, 0);
 
-/// The sizes of fonts, in pixels.
+// The sizes of fonts, in pixels.
 const FIGURE_TITLE_SIZE: f64 = 17.;
 const TITLE_SIZE: f64 = 15.;
 const LABEL_SIZE: f64 = 12.;
 /// The position of the title of a figure, in pixels.
-const FIGURE_TITLE: [f64; 2] = [16., 22.];
-/// The space around the plot, in pixels.
+const FIGURE_TITLE_POSITION: [f64; 2] = [16., 22.];
+// The space around the plot, in pixels.
 const LEFT: f64 = 58.;
 const RIGHT: f64 = 14.;
 const TOP: f64 = 32.;
@@ -60,14 +60,15 @@ impl Kind {
     }
 }
 
-/// The properties of a format of pictures.
+/// How pictures of one format, SVG or PNG, are drawn.
 #[derive(Clone, Copy)]
 pub(super) struct Medium {
-    /// The factor of all sizes.
+    /// The factor by which all sizes are multiplied.
     pub scale: f64,
-    /// Whether the corners of lines are drawn well. In bitmaps, plotters draws long spikes at sharp corners.
+    /// Draw a curve as one line with joined segments. In bitmaps, plotters draws long spikes at sharp corners of such a
+    /// line, so each segment is drawn separately.
     pub joins_lines: bool,
-    /// How far to move centered text down, in parts of its size. In bitmaps, plotters draws it too high.
+    /// How far to move centered text down, as a fraction of its size. In bitmaps, plotters draws it too high.
     pub text_shift: f64,
 }
 
@@ -139,7 +140,7 @@ impl<'a, DB: DrawingBackend> Plot<'a, DB> {
         Ok(())
     }
 
-    /// Draws the parts of a curve between values that cannot be drawn.
+    /// Draws a curve, with gaps at the values that cannot be drawn.
     fn curve(&self, curve: &Curve, x: &Axis, y: &Axis) -> Drawn<DB> {
         let pixel = |point: &(f64, f64)| Some(self.pixel(x.position(point.0)?, y.position(point.1)?));
         let pixels: Vec<Option<[f64; 2]>> = curve.points().iter().map(pixel).collect();
@@ -175,7 +176,7 @@ impl<'a, DB: DrawingBackend> Plot<'a, DB> {
         Ok(())
     }
 
-    /// Returns the pixel at a position of both axes.
+    /// Returns the pixel at the position `x` of the horizontal axis and the position `y` of the vertical axis.
     fn pixel(&self, x: f64, y: f64) -> [f64; 2] {
         let [left, top, right, bottom] = self.edges;
         [left + x * (right - left), bottom + y * (top - bottom)]
@@ -197,7 +198,7 @@ impl<'a, DB: DrawingBackend> Plot<'a, DB> {
         ))
     }
 
-    /// Draws text whose vertical center is at `at`.
+    /// Draws text at the point `at`. The text is centered vertically, and `align` aligns it horizontally.
     fn text(&self, text: &str, at: [f64; 2], size: f64, color: RGBColor, align: HPos) -> Drawn<DB> {
         draw_text(
             self.canvas,
@@ -220,7 +221,7 @@ pub(super) fn figure_title<DB: DrawingBackend>(
     medium: Medium,
 ) -> Drawn<DB> {
     let style = style(FIGURE_TITLE_SIZE * medium.scale, TEXT).pos(Pos::new(HPos::Left, VPos::Center));
-    draw_text(canvas, medium, title, FIGURE_TITLE.map(|pixels| pixels * medium.scale), &style)
+    draw_text(canvas, medium, title, FIGURE_TITLE_POSITION.map(|pixels| pixels * medium.scale), &style)
 }
 
 fn draw_text<DB: DrawingBackend>(

@@ -51,7 +51,7 @@ impl Chart {
     }
 }
 
-/// Reads the charts of the run in `directory`. Returns none if no epoch is finished.
+/// Reads the charts of the run in `directory`. Returns an empty list if no epoch is finished.
 pub(super) fn read(directory: &Path) -> Result<Vec<Chart>> {
     let mut charts = Charts::default();
     let mut has_step_rates = false;
@@ -146,12 +146,12 @@ impl Points {
     }
 }
 
-/// Returns the mean of the points whose value is finite, or a point with the value NaN if there are none.
+/// Returns a point with the mean of all steps and the mean of the finite values, or NaN if no value is finite.
 fn mean(points: &[(f64, f64)]) -> (f64, f64) {
-    let of = |values: Vec<f64>| values.iter().map(|value| value / values.len() as f64).sum::<f64>();
+    let mean_of = |values: Vec<f64>| values.iter().map(|value| value / values.len() as f64).sum::<f64>();
     let finite: Vec<f64> = points.iter().map(|(_, y)| *y).filter(|y| y.is_finite()).collect();
-    let y = if finite.is_empty() { f64::NAN } else { of(finite) };
-    (of(points.iter().map(|(x, _)| *x).collect()), y)
+    let y = if finite.is_empty() { f64::NAN } else { mean_of(finite) };
+    (mean_of(points.iter().map(|(x, _)| *x).collect()), y)
 }
 
 #[cfg(test)]

@@ -11,11 +11,12 @@ use crate::train::trainer::Callback;
 
 use super::draw;
 
-/// Draws the curves after an epoch, unless drawing would take a noticeable part of the time, and at the end.
+/// Draws the curves at the end of training and after epochs. [`Throttle`] skips epochs if drawing would slow down
+/// training.
 pub(in crate::train::log) struct CurveDrawer {
     directory: PathBuf,
     throttle: Throttle,
-    /// Whether the picture has the last epoch.
+    /// The picture shows the last epoch.
     is_current: bool,
 }
 

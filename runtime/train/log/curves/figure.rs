@@ -27,10 +27,10 @@ const TITLE: u32 = 36;
 const MARGIN: u32 = 8;
 /// The pixels of a PNG picture per pixel of the layout, for screens of high resolution.
 const PNG_SCALE: u32 = 2;
-/// The number of drawn pixels in a row or column of a pixel of a PNG picture, which [`averaged`] reduces to one.
-/// Plotters does not smooth wide lines.
+/// The number of drawn pixels per pixel of a PNG picture, in each direction. [`averaged`] returns their means, because
+/// plotters does not smooth wide lines.
 const SAMPLES: u32 = 2;
-/// The units of an SVG picture per pixel of the layout. Plotters rounds coordinates to integers.
+/// The units of an SVG picture per pixel of the layout, for smooth curves: plotters rounds coordinates to integers.
 const SVG_SCALE: u32 = 8;
 
 /// Draws an SVG picture.
@@ -82,7 +82,7 @@ fn error(error: impl Display) -> Error {
     Error::msg(format!("cannot draw the curves: {error}"))
 }
 
-/// Returns the number of charts beside each other.
+/// Returns the number of charts in a row.
 fn columns(charts: usize) -> usize {
     match charts {
         0 | 1 => 1,

@@ -1,6 +1,6 @@
 //! PNG files of 8-bit colors, as in the [specification](https://www.w3.org/TR/png-3/).
 //!
-//! The crate `png` would add three packages for these lines.
+//! This module replaces the crate `png`, which would add three packages to the dependencies.
 
 use std::io::{self, Write};
 
@@ -8,7 +8,7 @@ use flate2::write::ZlibEncoder;
 use flate2::{Compression, Crc};
 
 const SIGNATURE: [u8; 8] = *b"\x89PNG\r\n\x1a\n";
-/// 8 bits for each of red, green and blue, and the only methods of compression, filtering and order of rows.
+/// 8 bits for each of red, green and blue, the only methods of compression and filtering, and no interlacing.
 const FORMAT: [u8; 5] = [8, 2, 0, 0, 0];
 /// The filter of a row that is stored as it is.
 const NO_FILTER: [u8; 1] = [0];
@@ -41,7 +41,7 @@ fn push_chunk(png: &mut Vec<u8>, name: &[u8; 4], data: &[u8]) {
     png.extend(checksum.sum().to_be_bytes());
 }
 
-/// Decodes a picture of [`encode`]: its size and its pixels.
+/// Returns the size and the pixels of a picture that [`encode`] wrote.
 #[cfg(test)]
 pub(super) fn decode(png: &[u8]) -> io::Result<((u32, u32), Vec<u8>)> {
     let number = |at: usize| u32::from_be_bytes([png[at], png[at + 1], png[at + 2], png[at + 3]]);

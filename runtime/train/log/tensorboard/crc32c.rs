@@ -3,7 +3,7 @@
 /// The reversed polynomial of Castagnoli.
 const POLYNOMIAL: u32 = 0x82f6_3b78;
 
-/// The checksum of each byte.
+/// For each byte, the remainder with which the byte changes a checksum.
 const TABLE: [u32; 256] = table();
 
 const fn table() -> [u32; 256] {
@@ -27,8 +27,8 @@ pub(super) fn crc32c(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, |crc, byte| crc >> 8 ^ TABLE[usize::from(crc as u8 ^ byte)])
 }
 
-/// Returns the checksum that a record stores. TensorFlow masks it, because a CRC of data that contains its own CRC
-/// detects fewer errors.
+/// Returns the checksum that a record stores. TensorFlow masks it, because a CRC of data that contains a CRC detects
+/// fewer errors.
 pub(super) fn masked_crc32c(bytes: &[u8]) -> u32 {
     crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
 }

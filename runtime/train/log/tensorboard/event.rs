@@ -23,11 +23,11 @@
 /// The file version that TensorBoard expects in the first event of a file.
 const FILE_VERSION: &str = "brain.Event:2";
 
-/// What an event says.
+/// The content of an event.
 pub(super) enum What<'a> {
     /// The first event of a file.
     FileVersion,
-    /// TensorBoard discards the events of earlier files whose step is that of this event or later.
+    /// TensorBoard discards the events of earlier files that have the step of this event or a later one.
     SessionStart,
     /// Values by tag.
     Scalars(&'a [(&'a str, f64)]),

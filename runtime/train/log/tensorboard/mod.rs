@@ -15,14 +15,14 @@ use crate::checkpoint::with_context;
 use event::{What, event};
 use record::record;
 
-/// The start of the names of event files. TensorBoard reads the files of a directory whose names contain it, in the
-/// order of their names.
+/// The start of the names of event files. TensorBoard reads the files of a directory whose names contain this text, in
+/// the order of their names.
 const PREFIX: &str = "events.out.tfevents.";
 
-/// Writes scalars to an event file for TensorBoard. Each call writes to the file at once, so a killed process loses
-/// nothing.
+/// Writes scalars to an event file for TensorBoard. Each call writes to the file immediately, so that nothing is lost
+/// if the process is killed.
 ///
-/// [`Trainer::log`](crate::train::Trainer::log) writes such a file. This type is for a loop of one's own:
+/// [`Trainer::log`](crate::train::Trainer::log) writes such a file. Use this type in your own training loop:
 ///
 /// ```
 /// use sconce::train::log::EventWriter;
@@ -62,7 +62,7 @@ impl EventWriter {
     }
 
     /// Creates a new event file for a run that continues at `step`. TensorBoard discards the events of the earlier
-    /// files in `directory` whose step is `step` or later.
+    /// files in `directory` that have the step `step` or a later one.
     ///
     /// # Errors
     /// Fails if the directory or the file cannot be created.
@@ -122,7 +122,7 @@ fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0., |duration| duration.as_secs_f64())
 }
 
-/// Returns the time in the names of the event files in `directory`, the largest of several.
+/// Returns the latest time in the names of the event files in `directory`, or `None` if there are no event files.
 fn newest_time(directory: &Path) -> Result<Option<u64>> {
     let mut newest = None;
     for entry in with_context(directory.display(), fs::read_dir(directory))? {
@@ -137,7 +137,7 @@ fn time(name: &str) -> Option<u64> {
     name.strip_prefix(PREFIX)?.split('.').next()?.parse().ok()
 }
 
-/// Returns the name of this machine for the name of a file.
+/// Returns the name of this machine, without the characters that a file name might not allow.
 fn host() -> String {
     let variables = ["HOSTNAME", "COMPUTERNAME"].into_iter();
     let names = variables.filter_map(|name| std::env::var(name).ok());
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn events_equal_those_of_pytorch() {
+    fn events_equal_those_of_tensorboard() {
         // Recorded by `golden/events.py`.
         let golden = include_bytes!("golden/events.bin");
         let wall_time = 1_700_000_000.5;

@@ -33,8 +33,8 @@ extern "C" __global__ void check_faults(const float *__restrict__ x, float *__re
     const float value = fixed[(i + 1) % n];
     if (fault == 6 && i < 7) __syncthreads();         // not all threads of the block
     if (fault == 7) y[0] = value;                       // all blocks write the same element
-    if (fault == 8) held[i] = load_vector<2>(held + 1).at[0];
-    if (fault == 9 && i == 3) return;
+    if (fault == 8) held[i] = load_vector<2>(held + 1).at[0];  // a misaligned load
+    if (fault == 9 && i == 3) return;                 // before a barrier of the whole block
     if (fault == 10 && i == 3) __shfl_sync(0xffffffffu, value, 0);  // not all lanes of the warp
     if (fault == 11) cp_async4(held + i, x, true);    // no thread waits for the copy
     if (fault == 12) atomicExch(y, value);              // the last block wins

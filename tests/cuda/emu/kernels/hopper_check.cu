@@ -16,6 +16,10 @@ enum Fault {
     OUT_OF_BOUNDS, UNFINISHED_COPY, RELEASED_EARLY
 };
 
+/// The ring buffer. Each stage has a tile of `x`, the same tile packed into core matrices, and a tile of `w`.
+///
+/// The barrier `copied` completes when `raw` is filled, `packed` when `raw` may be overwritten, `full` when `a` and `b`
+/// are filled, and `empty` when `a` and `b` may be overwritten.
 struct Ring {
     unsigned char raw[STAGES][TILE], a[STAGES][TILE], b[STAGES][TILE];
     Barrier copied[STAGES], packed[STAGES], full[STAGES], empty[STAGES];

@@ -1,5 +1,5 @@
 //! Pseudorandom tensors, and the comparison of a result with the expected tensor.
-#![allow(dead_code)] // Each test file uses only some of these helpers.
+#![allow(dead_code)] // The shared modules have items that these tests do not use.
 
 #[path = "../../../common/config.rs"]
 mod config;
@@ -12,7 +12,6 @@ pub mod magnitude;
 
 use candle_core::{DType, Device, Result, Tensor};
 
-#[allow(unused_imports)] // Some test binaries have no properties.
 pub use config::config;
 
 /// A reproducible generator of pseudorandom numbers.
@@ -63,7 +62,7 @@ pub fn check_close(label: &str, actual: &Tensor, expected: &Tensor, bound: f64) 
     }
     assert!(
         difference.sqrt() <= bound * scale.sqrt(),
-        "{label}: the difference has norm {:e}, the expected tensor {:e}",
+        "{label}: the difference has norm {:e}, the expected tensor has norm {:e}",
         difference.sqrt(),
         scale.sqrt()
     );

@@ -133,7 +133,8 @@ impl Extent {
         self.axes[0].kernel * self.axes[1].kernel
     }
 
-    /// Returns the number of multiply-adds of the forward pass. Each gradient has the same number.
+    /// Returns the number of multiply-adds of the forward pass. The gradient of the input and the gradient of the
+    /// weight each need as many.
     pub fn work(&self) -> usize {
         self.batch
             * self.groups

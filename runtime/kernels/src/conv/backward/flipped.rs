@@ -11,8 +11,8 @@ use crate::simd::Isa;
 use super::extent::{Axis, Extent};
 use super::real::{Convolve, Real};
 
-/// The minimum number of output channels in a group of the flipped convolution. With fewer, the forward kernels do not
-/// fill their registers.
+/// The minimum number of output channels in a group of the flipped convolution, unless the group has a single input
+/// channel. With fewer, the forward kernels do not fill their registers.
 const MIN_CHANNELS: usize = 4;
 
 /// A convolution that computes the gradient of the input.

@@ -1,5 +1,5 @@
-//! The gradient of the input: for each phase of the input, the output's gradient is convolved, with stride 1, with the
-//! taps that read the phase. A micro-kernel keeps the sums of several channels and vectors in registers.
+//! The gradient of the input. For each phase of the input, a convolution with stride 1 multiplies the output's gradient
+//! by the taps that read the phase. A micro-kernel keeps the sums of several channels and vectors in registers.
 //!
 //! A position is a `[row, column]` among the input pixels of one phase.
 

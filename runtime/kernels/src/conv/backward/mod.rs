@@ -1,8 +1,8 @@
 //! The backward pass of the fused convolution.
 //!
 //! The activation's derivative is computed from the output, so the forward pass saves only its operands and its
-//! output. No im2col matrix is built, and the zeros between strided pixels are never multiplied. The shape alone
-//! decides how sums are split, so results are bit-identical for any number of threads.
+//! output. No im2col matrix is built, and the zeros between strided pixels are never multiplied. How sums are split
+//! does not depend on the number of threads, so results are bit-identical for any number of threads.
 
 mod extent;
 mod flipped;
@@ -98,7 +98,7 @@ pub struct Needs {
 /// - `output`, `grad_output`: `[batch, out_channels, height, width]`
 ///
 /// All tensors must be on the CPU or, with the feature `cuda`, on one CUDA device. They must have one dtype (f32, f64,
-/// f16 or bf16) and may have any strides. 16-bit types are summed in f32 and rounded once. The derivative of the
+/// f16 or bf16) and may have any memory strides. 16-bit types are summed in f32 and rounded once. The derivative of the
 /// activation is computed from the output, as in PyTorch, even if the output is NaN. If `grad_output` contains an
 /// infinity or NaN, the results can contain NaN where the exact gradients are finite, because the kernels multiply
 /// infinity and NaN by zeros of the padding.

@@ -6,8 +6,8 @@
 //! with the flipped weight would multiply many zeros: those between strided pixels and those around the image.
 //!
 //! A block is 16, 32 or 64 input channels (`width`) of a group. The columns of a block are `[tap][input channel]`. A
-//! panel is 64 of these columns, for all output channels. The padded image is `[row][column][input channel]` of a
-//! block, with all positions that taps read in the forward pass, including padding.
+//! panel is 64 of these columns, for all output channels. The padded image is `[y][x][input channel]` of a block, with
+//! all positions that taps read in the forward pass, including padding.
 
 use std::mem::MaybeUninit;
 
@@ -99,7 +99,8 @@ impl Scatter {
         (0..height).flat_map(|y| (0..width).map(move |x| at(y, x))).collect()
     }
 
-    /// Returns, for each column, its offset in the padded image from the element under the first tap.
+    /// Returns, for each column, the distance in the padded image from the first channel under the first tap to the
+    /// column's channel under the column's tap.
     fn column_offsets(&self, extent: &Extent) -> Vec<usize> {
         let [y_axis, x_axis] = &extent.axes;
         let taps = (0..y_axis.kernel).flat_map(|i| (0..x_axis.kernel).map(move |j| [i, j]));
@@ -141,7 +142,7 @@ impl Scatter {
     }
 }
 
-/// Returns the number of rows (or columns) of the padded image.
+/// Returns the size of the padded image along an axis.
 fn padded_size(axis: &Axis) -> usize {
     (axis.output - 1) * axis.stride + (axis.kernel - 1) * axis.dilation + 1
 }
@@ -176,7 +177,7 @@ impl<R: Real> Task<R> for ScatterTask<'_, R> {
 }
 
 impl<R: Real> ScatterTask<'_, R> {
-    /// Adds the products of every pixel and every tap to the padded image `[row][column][channel]`.
+    /// Adds the products of every pixel and every tap to the padded image `[y][x][input channel]`.
     #[inline(always)]
     fn add_products<L: Lanes<Real = R>, const V: usize>(&self, lanes: L, padded: &mut [R]) {
         let Extent { group_in_channels, group_out_channels, .. } = *self.extent;

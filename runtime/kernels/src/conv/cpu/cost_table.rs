@@ -10,8 +10,8 @@ use super::winograd::WinogradTile;
 pub(super) struct CostTable {
     /// A product in a register tile of one output channel, of two to four channels, and of more channels.
     pub product: [f64; 3],
-    /// An image of fewer vectors of pixels costs as much as one of this many: a register tile of fewer vectors waits
-    /// for the latency of its sums.
+    /// The minimum number of vectors of pixels for which an image is charged. A register tile of fewer vectors takes as
+    /// long, because it waits for the latency of its sums.
     pub min_vectors: usize,
     /// An element copied into an input tile.
     pub copied: f64,
@@ -33,10 +33,12 @@ pub(super) struct CostTable {
     pub transformed_weight: [f64; 2],
     /// Winograd: an element of a transformed input tile, for each [`WinogradTile`] in the order of its variants.
     pub position_in: [f64; 5],
-    /// Winograd: the surcharge for a transformed input element in a block of tiles of more than [`SHARED_L2_ELEMENTS`].
+    /// Winograd: the surcharge for a transformed input element if its block of tiles has more than
+    /// [`SHARED_L2_ELEMENTS`] such elements.
     pub beyond_shared_l2: f64,
-    /// Winograd: the surcharge for a transformed input element in a block of tiles of more than
-    /// [`WHOLE_L2_ELEMENTS`], each time that it is read for some of the output channels.
+    /// Winograd: the surcharge for a transformed input element if its block of tiles has more than
+    /// [`WHOLE_L2_ELEMENTS`] such elements. Charged each time the element is read, once for each group of panels of
+    /// output channels.
     pub beyond_whole_l2: f64,
     /// Winograd: an element of a tile of products, which the output transform reads.
     pub position_out: f64,
@@ -69,9 +71,9 @@ pub(super) struct ChannelLanes {
 
 /// The number of transformed weights that fit in a core's share of the last-level cache.
 pub(super) const LLC_WEIGHTS: f64 = 2e6;
-/// The number of transformed elements of a block that fit in a core's L2 cache beside other data.
+/// The number of transformed input elements that fit in a core's L2 cache beside other data.
 pub(super) const SHARED_L2_ELEMENTS: usize = 130_000;
-/// The number of transformed elements of a block that fit in the L2 cache alone.
+/// The number of transformed input elements that fit in a core's L2 cache if it holds nothing else.
 pub(super) const WHOLE_L2_ELEMENTS: usize = 400_000;
 /// The cost of computing one transformed weight. Charged if the packed weight is not cached between calls.
 pub(super) const WEIGHT_TRANSFORM: f64 = 30.;

@@ -1,7 +1,8 @@
 //! The epilogue: computes `activation((sum · scale + shift) + residual)` and stores the results.
 //!
-//! An activation that only clamps is applied in registers. Other activations are applied to many stored numbers at a
-//! time, in a buffer or in the output, while the numbers are in the L1 cache.
+//! An activation that only clamps is applied in registers. Some kernels also apply an activation of a few instructions
+//! in registers. Other activations are applied to many stored numbers at a time, in a buffer or in the output, while
+//! the numbers are in the L1 cache.
 
 use crate::activation::Activation;
 use crate::activation::{activate, activate_all, bounds, stages};
@@ -67,7 +68,8 @@ impl ChannelAffines<'_> {
     #[inline(always)]
     pub unsafe fn get<S: Simd>(&self, simd: S, index: usize) -> Affine<S, 1> {
         // SAFETY: the channel exists, as the caller guarantees. A step of 0 reads the first number.
-        let number = |i: usize, of: &[f32]| unsafe { simd.splat(*of.as_ptr().add(index * self.steps[i])) };
+        let number =
+            |i: usize, from: &[f32]| unsafe { simd.splat(*from.as_ptr().add(index * self.steps[i])) };
         Affine {
             scale: [number(0, self.scale)],
             shift: [number(1, self.shift)],

@@ -1,7 +1,7 @@
 //! The fused convolution on the CPU: one engine for both memory layouts.
 //!
-//! `forward` accepts operands of any floating-point dtype and any strides (`operand`). [`nchwc`] accepts f32 and has an
-//! `Nchwc` output. For a [`ConvProblem`], `select` returns the [`Algorithm`] of least cost (`cost_table`), and
+//! `forward` accepts operands of any floating-point dtype and any memory strides (`operand`). [`nchwc`] accepts f32 and
+//! has an `Nchwc` output. For a [`ConvProblem`], `select` returns the [`Algorithm`] of least cost (`cost_table`), and
 //! [`convolve`] runs it:
 //!
 //! - `pixel_lanes` and `channel_lanes`, the register-tile kernels. They share a `plan`: a `partition` into tasks, an

@@ -57,7 +57,7 @@ impl<'a> From<CpuOperand<'a>> for Operand<'a> {
     }
 }
 
-/// Returns the elements of a tensor with any strides in row-major order.
+/// Returns the elements of a tensor with any memory strides, in row-major order.
 fn gather<T: Copy>(all: &[T], layout: &Layout) -> Vec<T> {
     let mut offsets = vec![layout.start_offset()];
     for (size, stride) in layout.dims().iter().zip(layout.stride()) {

@@ -17,10 +17,10 @@ use super::winograd::WinogradTile;
 
 /// A cache for a packed weight, and for the plan and algorithm of the last call. A layer keeps its cache between calls.
 ///
-/// The packed weight belongs to one immutable tensor, identified by its id. A call with another weight, or whose
-/// algorithm reads the weight in another order, replaces the packed weight. Use a cache only if the weight's storage
-/// never changes; weights that are variables are never cached. The plan belongs to one shape. A clone of a cache is
-/// empty.
+/// The packed weight belongs to one immutable tensor, identified by its id. A call with another weight, or with an
+/// algorithm that reads the weight in another order, replaces the packed weight. Use a cache only if the weight's
+/// storage never changes; weights that are variables are never cached. The plan belongs to one shape. A clone of a
+/// cache is empty.
 ///
 /// # Examples
 /// ```
@@ -126,7 +126,7 @@ pub struct Packing<'a> {
 }
 
 impl<'a> Packing<'a> {
-    /// Uses `cache` for a weight that nobody writes to.
+    /// Uses `cache` for a weight whose storage never changes.
     pub fn new(cache: &'a PackedCache, weight: TensorId) -> Self {
         Self { cache, weight, algorithm: None }
     }

@@ -311,9 +311,9 @@ impl PartitionProblem<'_> {
             * self.options.output_blocks.block_channels
     }
 
-    /// Returns the number of vectors of multiply-adds for each tap of one input channel, in the largest patch and
-    /// `channels` output channels. A register tile with too few sums to hide the latency of a multiply-add counts as a
-    /// larger one.
+    /// Returns the number of vectors of multiply-adds that one tap of one input channel needs, for the largest patch
+    /// and `channels` output channels. A register tile with too few sums to hide the latency of a multiply-add counts
+    /// as a larger one.
     fn register_vectors(&self, patches: [usize; 2], channels: usize) -> usize {
         let [rows, columns] = self.max_patch(patches);
         if self.options.lane_axis == LaneAxis::Pixels {

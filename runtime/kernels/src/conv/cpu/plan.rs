@@ -89,8 +89,8 @@ pub(super) struct OutputBlocks {
 }
 
 impl OutputBlocks {
-    /// Divides `out_channels` channels into blocks of `block_channels`. `narrower` returns the number of channels of
-    /// the last block, including padding, for the number of remaining channels.
+    /// Divides `out_channels` channels into blocks of `block_channels`. If fewer channels remain for the last block,
+    /// `narrower` maps their number to the number of channels of this block, including padding.
     pub fn new(out_channels: usize, block_channels: usize, narrower: impl Fn(usize) -> usize) -> Self {
         let rest = out_channels % block_channels;
         let last_channels = if rest == 0 { 0 } else { narrower(rest).min(block_channels) };
@@ -163,7 +163,7 @@ impl PlanOptions {
         InputTileSize::new(shape, self.input_block, self.column_planes, self.column_multiple())
     }
 
-    /// Returns a number of which the width of every patch is a multiple, except at the end of a row.
+    /// Returns the number that divides the width of every patch, except for patches at the end of a row.
     pub fn column_multiple(&self) -> usize {
         if self.lane_axis == LaneAxis::Pixels { self.register_tile.lanes } else { 1 }
     }
@@ -191,8 +191,8 @@ impl PlanOptions {
     }
 }
 
-/// The plan for one problem. The number of threads affects the size of the tasks, but never the order of the additions
-/// in a sum, so results do not depend on the number of threads.
+/// The plan for one problem. The number of threads affects the sizes of the tasks, but never the order of the additions
+/// in a sum. Results therefore do not depend on the number of threads.
 pub(super) struct Plan {
     /// The shape that [`PlanOptions::shape`] returns.
     pub shape: ConvShape,
@@ -273,8 +273,8 @@ impl Plan {
         self.shape.kernel[0] * self.shape.kernel[1]
     }
 
-    /// Returns the offset, in the packed weight, of the weights of one group, one chunk and one block of output
-    /// channels. The block starts with the channel `output_channel` of the group.
+    /// Returns the offset in the packed weight at which the weights of a group, a chunk and a block of output channels
+    /// start. The block starts with the channel `output_channel` of the group.
     pub fn weight_offset(&self, group: usize, chunk: usize, output_channel: usize) -> usize {
         let in_channels = self.chunks.range(chunk);
         let before = self.output_blocks.padded_channels()

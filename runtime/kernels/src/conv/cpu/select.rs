@@ -130,8 +130,8 @@ impl ConvProblem {
             + self.split_cost(parts)
     }
 
-    /// Returns the surcharge for each transformed input element if those of a block exceed the L2 cache. `tiles` is the
-    /// number of tiles in all blocks.
+    /// Returns the surcharge for each transformed input element. It is zero if the transformed input of a block fits in
+    /// the L2 cache beside other data. `tiles` is the number of tiles in all blocks.
     fn cache_surcharge(&self, tile: WinogradTile, tiles: usize) -> f64 {
         let in_channels = self.shape.in_channels.next_multiple_of(16);
         let groups = self.shape.out_channels.next_multiple_of(16).div_ceil(winograd::GROUP_CHANNELS);

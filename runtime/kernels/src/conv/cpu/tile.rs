@@ -149,8 +149,8 @@ impl InputTile {
     /// Returns the rows and columns of the input that [`fill_channel`](Self::fill_channel) reads.
     pub fn window(&self, shape: &ConvShape, patch: &Patch, lanes: usize) -> Window {
         let ConvGeometry { stride, padding, .. } = shape.geometry;
-        // The rows or columns `first..=first + count · stride + last_phase` of the padded input, as rows or columns of
-        // the input and clamped to it.
+        // Converts the rows or columns `first..=first + count · stride + last_phase` of the padded input to rows or
+        // columns of the input, clamped to its size.
         let inside = |axis: usize, first: usize, count: usize, last_phase: usize| {
             let clamped = |i: usize| (first + i).saturating_sub(padding[axis][0]).min(shape.input[axis]);
             clamped(0)..clamped(count * stride[axis] + last_phase + 1)

@@ -32,7 +32,7 @@ pub(super) fn run_forward(
     let operands: Vec<&Tensor> = [input, weight].into_iter().chain(epilogue.tensors()).collect();
     let options = Options::of(epilogue);
     let outputs = launch("conv2d", &operands, [&shape.output_dims()], |target| program(&options, target))?;
-    first("conv2d", outputs)
+    only_output("conv2d", outputs)
 }
 
 /// Computes [`conv2d`] for the storages that candle passes to an operation: the input, the weight, and the operands in
@@ -44,7 +44,7 @@ pub(in crate::conv) fn conv2d_storage(
 ) -> Result<CudaStorage> {
     let [(input, _), ..] = operands else { bail!("conv2d: expected an input and a weight") };
     let program = |target: &_| forward::program(shape, input.dtype(), options, target);
-    first("conv2d", run("conv2d", &program, operands)?)
+    only_output("conv2d", run("conv2d", &program, operands)?)
 }
 
 /// Computes [`crate::conv::backward::conv2d_backward`]. The tensors are `[input, weight, output, grad_output]`.
@@ -78,8 +78,8 @@ pub(in crate::conv) fn conv2d_backward(
 
 /// Computes the transposed convolution of the operands `[input, weight]` or `[input, weight, bias]`.
 ///
-/// `shape` is that of the convolution whose input has the size of this output, and whose output has the size of this
-/// input.
+/// `shape` is that of the ordinary convolution, whose sizes are reversed: its input has the size of the transposed
+/// convolution's output, and its output has the size of the operand `input`.
 pub(in crate::conv) fn conv_transpose2d(shape: &ConvShape, operands: &[Operand]) -> Result<CudaStorage> {
     const NAME: &str = "conv_transpose2d";
     let [(input, layout), _, bias @ ..] = operands else { bail!("{NAME}: expected an input and a weight") };
@@ -87,11 +87,11 @@ pub(in crate::conv) fn conv_transpose2d(shape: &ConvShape, operands: &[Operand])
     let program = |target: &_| {
         backward::transposed_program(shape, [height, width], input.dtype(), !bias.is_empty(), target)
     };
-    first(NAME, run(NAME, &program, operands)?)
+    only_output(NAME, run(NAME, &program, operands)?)
 }
 
 /// Returns the only output of a program.
-fn first<T>(op: &str, outputs: Vec<T>) -> Result<T> {
+fn only_output<T>(op: &str, outputs: Vec<T>) -> Result<T> {
     match outputs.into_iter().next() {
         Some(output) => Ok(output),
         None => bail!("{op}: the program has no output"),

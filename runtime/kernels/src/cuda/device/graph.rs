@@ -26,11 +26,11 @@ use super::error;
 pub struct Graph(CudaGraph);
 
 impl Graph {
-    /// Records the work that `work` submits to `device`. Calls `work` twice: the first call runs on the device, so that
-    /// kernels are loaded and small host tensors are on the device; the second call is recorded.
+    /// Records the work that `work` submits to `device`. Calls `work` twice. The first call runs on the device, which
+    /// loads the kernels and copies small host tensors to the device. The second call is recorded.
     ///
     /// # Errors
-    /// Fails if `device` is not a CUDA device that can be captured, or if `work` fails or submits nothing.
+    /// Fails if `device` is not a CUDA device whose work can be captured, or if `work` fails or submits nothing.
     pub fn capture(device: &Device, mut work: impl FnMut() -> Result<()>) -> Result<Self> {
         let Device::Cuda(device) = device else {
             bail!("capture: expected a CUDA device, found {:?}", device.location())

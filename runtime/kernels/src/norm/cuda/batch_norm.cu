@@ -1,6 +1,6 @@
-// Batch normalization, forward and backward. The elements of a channel are split into parts. In training, the forward
-// pass and the backward pass run two kernels each: the first computes the sums of each part; the second combines the
-// sums of each channel and computes the elements.
+// Batch normalization, forward and backward. The elements of a channel are split into parts. The forward pass in
+// training, and every backward pass, run two kernels. The first computes the sums of each part. The second combines the
+// sums of each channel and computes the elements. The forward pass in evaluation runs one kernel.
 #include "batch_norm.cuh"
 
 // Writes the moments of each part of each channel.
@@ -8,12 +8,12 @@ template <class T, int WIDTH>
 __device__ __forceinline__ void moments(const T *x, Accumulator<T> *means, Accumulator<T> *squares, const Channels &c) {
     using A = Accumulator<T>;
     __shared__ Moments<A> shared[NORM_THREADS];
-    const Worker<WIDTH> worker(c);
+    const ChannelThread<WIDTH> thread(c);
     Moments<A> found{0, 0, 0};
-    worker.for_each(c, [&](size_t at) { found.add(load(x + at)); });
-    found = reduce_workers<WIDTH>(shared, found);
-    if (worker.index == 0 && worker.exists(c)) {
-        const size_t index = (size_t)worker.channel * c.parts + worker.part;
+    thread.for_each(c, [&](size_t at) { found.add(load(x + at)); });
+    found = reduce_channel<WIDTH>(shared, found);
+    if (thread.index == 0 && thread.exists(c)) {
+        const size_t index = (size_t)thread.channel * c.parts + thread.part;
         means[index] = found.mean;
         squares[index] = found.squares;
     }
@@ -22,13 +22,14 @@ __device__ __forceinline__ void moments(const T *x, Accumulator<T> *means, Accum
 // Returns the moments of a whole channel, combined from the moments of its parts.
 template <int WIDTH, class A>
 __device__ __forceinline__ Moments<A> channel_moments(const A *means, const A *squares, const Channels &c,
-                                                      const Worker<WIDTH> &worker, Moments<A> *shared) {
+                                                      const ChannelThread<WIDTH> &thread, Moments<A> *shared) {
     Moments<A> found{0, 0, 0};
-    for (int part = worker.index; worker.exists(c) && part < c.parts; part += Worker<WIDTH>::WORKERS) {
-        const size_t index = (size_t)worker.channel * c.parts + part;
+    constexpr int step = ChannelThread<WIDTH>::THREADS_PER_CHANNEL;
+    for (int part = thread.index; thread.exists(c) && part < c.parts; part += step) {
+        const size_t index = (size_t)thread.channel * c.parts + part;
         found = combine(found, Moments<A>{A(c.count(part)), means[index], squares[index]});
     }
-    return reduce_workers<WIDTH>(shared, found);
+    return reduce_channel<WIDTH>(shared, found);
 }
 
 // The running statistics, which are updated in place. The pointers are null if there are no running statistics.
@@ -53,17 +54,17 @@ __device__ __forceinline__ void normalize(const T *x, const Accumulator<T> *mean
                                           double eps, const Channels &c) {
     using A = Accumulator<T>;
     __shared__ Moments<A> shared[NORM_THREADS];
-    const Worker<WIDTH> worker(c);
-    const Moments<A> batch = channel_moments(means, squares, c, worker, shared);
+    const ChannelThread<WIDTH> thread(c);
+    const Moments<A> batch = channel_moments(means, squares, c, thread, shared);
     const A biased_variance = batch.squares / batch.count;  // 0 / 0 for an empty batch
-    if (worker.part == 0 && worker.index == 0 && worker.exists(c)) {
-        mean[worker.channel] = batch.count == A(0) ? biased_variance : batch.mean;
-        variance[worker.channel] = biased_variance;
-        running.update(worker.channel, batch);
+    if (thread.part == 0 && thread.index == 0 && thread.exists(c)) {
+        mean[thread.channel] = batch.count == A(0) ? biased_variance : batch.mean;
+        variance[thread.channel] = biased_variance;
+        running.update(thread.channel, batch);
     }
     const A inv_std = A(1) / square_root(biased_variance + (A)eps);
-    const Normalize<A> f = affine.for_channel(c, worker, batch.mean, inv_std);
-    worker.for_each(c, [&](size_t at) { store(y + at, f(load(x + at))); });
+    const Normalize<A> f = affine.for_channel(c, thread, batch.mean, inv_std);
+    thread.for_each(c, [&](size_t at) { store(y + at, f(load(x + at))); });
 }
 
 // Writes two sums for each part of each channel: the sum of the masked gradients, and the sum of the products of
@@ -75,19 +76,19 @@ __device__ __forceinline__ void gradient_sums(const T *x, const T *gradient, con
                                               double eps, const Channels &c) {
     using A = Accumulator<T>;
     __shared__ Sums<A> shared[NORM_THREADS];
-    const Worker<WIDTH> worker(c);
-    const bool exists = worker.exists(c);
-    const A inv_std = exists ? A(1) / square_root(variance[worker.channel] + (A)eps) : A(0);
-    const Normalize<A> f = affine.for_channel(c, worker, exists ? mean[worker.channel] : A(0), inv_std);
+    const ChannelThread<WIDTH> thread(c);
+    const bool exists = thread.exists(c);
+    const A inv_std = exists ? A(1) / square_root(variance[thread.channel] + (A)eps) : A(0);
+    const Normalize<A> f = affine.for_channel(c, thread, exists ? mean[thread.channel] : A(0), inv_std);
     Sums<A> found{0, 0};
-    worker.for_each(c, [&](size_t at) {
+    thread.for_each(c, [&](size_t at) {
         const A value = load(x + at), masked = f.masked_gradient(value, load(gradient + at));
         found.gradient += masked;
         found.product += masked * f.normalized(value);
     });
-    found = reduce_workers<WIDTH>(shared, found);
-    if (worker.index == 0 && exists) {
-        const size_t index = (size_t)worker.channel * c.parts + worker.part;
+    found = reduce_channel<WIDTH>(shared, found);
+    if (thread.index == 0 && exists) {
+        const size_t index = (size_t)thread.channel * c.parts + thread.part;
         sums[index] = found.gradient;
         products[index] = found.product;
     }
@@ -103,23 +104,23 @@ __device__ __forceinline__ void gradients(const T *x, const T *gradient, const A
                                           bool training, const Channels &c) {
     using A = Accumulator<T>;
     __shared__ Sums<A> shared[NORM_THREADS];
-    const Worker<WIDTH> worker(c);
-    const bool exists = worker.exists(c);
+    const ChannelThread<WIDTH> thread(c);
+    const bool exists = thread.exists(c);
     Sums<A> found{0, 0};
-    for (int part = worker.index; exists && part < c.parts; part += Worker<WIDTH>::WORKERS) {
-        const size_t index = (size_t)worker.channel * c.parts + part;
+    for (int part = thread.index; exists && part < c.parts; part += ChannelThread<WIDTH>::THREADS_PER_CHANNEL) {
+        const size_t index = (size_t)thread.channel * c.parts + part;
         found = combine(found, Sums<A>{sums[index], products[index]});
     }
-    found = reduce_workers<WIDTH>(shared, found);
-    if (worker.part == 0 && worker.index == 0 && exists) {
-        if (dweight) dweight[worker.channel] = found.product;
-        if (dbias) dbias[worker.channel] = found.gradient;
+    found = reduce_channel<WIDTH>(shared, found);
+    if (thread.part == 0 && thread.index == 0 && exists) {
+        if (dweight) dweight[thread.channel] = found.product;
+        if (dbias) dbias[thread.channel] = found.gradient;
     }
-    const A inv_std = exists ? A(1) / square_root(variance[worker.channel] + (A)eps) : A(0);
-    const Normalize<A> f = affine.for_channel(c, worker, exists ? mean[worker.channel] : A(0), inv_std);
+    const A inv_std = exists ? A(1) / square_root(variance[thread.channel] + (A)eps) : A(0);
+    const Normalize<A> f = affine.for_channel(c, thread, exists ? mean[thread.channel] : A(0), inv_std);
     const A count = A(c.count()), scale = f.weight * inv_std;
     const A shift = training ? found.gradient / count : A(0), slope = training ? found.product / count : A(0);
-    worker.for_each(c, [&](size_t at) {
+    thread.for_each(c, [&](size_t at) {
         const A value = load(x + at), masked = f.masked_gradient(value, load(gradient + at));
         store(dx + at, (masked - shift - f.normalized(value) * slope) * scale);
     });
@@ -130,11 +131,11 @@ template <class T, int WIDTH>
 __device__ __forceinline__ void evaluate(const T *x, const Accumulator<T> *mean, const Accumulator<T> *variance, T *y,
                                          const Affine<Accumulator<T>> &affine, double eps, const Channels &c) {
     using A = Accumulator<T>;
-    const Worker<WIDTH> worker(c);
-    if (!worker.exists(c)) return;
-    const A inv_std = A(1) / square_root(variance[worker.channel] + (A)eps);
-    const Normalize<A> f = affine.for_channel(c, worker, mean[worker.channel], inv_std);
-    worker.for_each(c, [&](size_t at) { store(y + at, f(load(x + at))); });
+    const ChannelThread<WIDTH> thread(c);
+    if (!thread.exists(c)) return;
+    const A inv_std = A(1) / square_root(variance[thread.channel] + (A)eps);
+    const Normalize<A> f = affine.for_channel(c, thread, mean[thread.channel], inv_std);
+    thread.for_each(c, [&](size_t at) { store(y + at, f(load(x + at))); });
 }
 
 #define KERNEL extern "C" __global__ void __launch_bounds__(NORM_THREADS)

@@ -61,13 +61,13 @@ template <class A> struct Affine {
     double parameter;
     int from_output;
 
-    // Returns the function of the channel of `worker`. The result is not used if that channel does not exist.
+    // Returns the function of the channel of `thread`. The result is not used if that channel does not exist.
     template <int WIDTH>
-    __device__ __forceinline__ Normalize<A> for_channel(const Channels &c, const Worker<WIDTH> &worker, A mean,
+    __device__ __forceinline__ Normalize<A> for_channel(const Channels &c, const ChannelThread<WIDTH> &thread, A mean,
                                                         A inv_std) const {
-        const bool exists = worker.exists(c);
-        return {mean,       inv_std,      weight && exists ? weight[worker.channel] : A(1),
-                bias && exists ? bias[worker.channel] : A(0), activation, (A)parameter, from_output != 0};
+        const bool exists = thread.exists(c);
+        return {mean,       inv_std,      weight && exists ? weight[thread.channel] : A(1),
+                bias && exists ? bias[thread.channel] : A(0), activation, (A)parameter, from_output != 0};
     }
 };
 

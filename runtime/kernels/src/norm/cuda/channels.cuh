@@ -21,11 +21,11 @@ struct Channels {
 
 // The work of the current thread: its channel (one of the `WIDTH` channels of the block), the part of that channel,
 // and the index of the thread among the threads of the block that share the channel.
-template <int WIDTH> struct Worker {
+template <int WIDTH> struct ChannelThread {
     int channel, part, index;
-    static constexpr int WORKERS = NORM_THREADS / WIDTH;
+    static constexpr int THREADS_PER_CHANNEL = NORM_THREADS / WIDTH;
 
-    __device__ __forceinline__ explicit Worker(const Channels &c) {
+    __device__ __forceinline__ explicit ChannelThread(const Channels &c) {
         const int group = blockIdx.x / c.parts;
         part = blockIdx.x - group * c.parts;
         channel = group * WIDTH + threadIdx.x % WIDTH;
@@ -34,15 +34,15 @@ template <int WIDTH> struct Worker {
 
     __device__ __forceinline__ bool exists(const Channels &c) const { return channel < c.channels; }
 
-    // Calls `visit(offset)` for the elements of the part that this thread handles.
+    // Calls `visit(offset)` for those elements of the part that this thread handles.
     template <class Visit> __device__ __forceinline__ void for_each(const Channels &c, Visit visit) const {
         if (!exists(c)) return;
         const int end = part * c.part_len + c.count(part);
         int at = part * c.part_len + index;
         // Advances sample and offset incrementally instead of dividing for each element.
         int sample = at / c.plane, offset = at - sample * c.plane;
-        const int samples = WORKERS / c.plane, offsets = WORKERS - samples * c.plane;
-        for (; at < end; at += WORKERS) {
+        const int samples = THREADS_PER_CHANNEL / c.plane, offsets = THREADS_PER_CHANNEL - samples * c.plane;
+        for (; at < end; at += THREADS_PER_CHANNEL) {
             visit(((size_t)sample * c.channels + channel) * c.plane + offset);
             sample += samples, offset += offsets;
             if (offset >= c.plane) offset -= c.plane, sample++;
@@ -50,9 +50,9 @@ template <int WIDTH> struct Worker {
     }
 };
 
-// Combines the values of all threads of the block that share a channel with `combine(V, V)`, in a fixed order. Each of
-// these threads receives the result.
-template <int WIDTH, class V> __device__ __forceinline__ V reduce_workers(V *shared, const V &value) {
+// Reduces the values of those threads of the block that share a channel, by calls of `combine(V, V)` in a fixed order.
+// Each of these threads receives the result.
+template <int WIDTH, class V> __device__ __forceinline__ V reduce_channel(V *shared, const V &value) {
     shared[threadIdx.x] = value;
     for (int half = NORM_THREADS / 2; half >= WIDTH; half /= 2) {
         __syncthreads();

@@ -60,10 +60,11 @@ impl BatchNormProblem {
     fn partition(&self) -> Partition {
         let short = self.plane < SHORT_PLANE;
         let width = if short { 32 } else { 1 };
-        let (groups, workers) = (self.channels.div_ceil(width), THREADS / width);
+        let (groups, threads_per_channel) = (self.channels.div_ceil(width), THREADS / width);
         let count = self.samples * self.plane;
-        let wanted = (TARGET_BLOCKS / groups.max(1)).clamp(1, (count / (workers * MIN_ELEMENTS)).max(1));
-        let part_len = count.div_ceil(wanted).next_multiple_of(workers).max(workers);
+        let wanted =
+            (TARGET_BLOCKS / groups.max(1)).clamp(1, (count / (threads_per_channel * MIN_ELEMENTS)).max(1));
+        let part_len = count.div_ceil(wanted).next_multiple_of(threads_per_channel).max(threads_per_channel);
         let parts = count.div_ceil(part_len).max(1);
         Partition { short, parts, part_len, blocks: groups * parts }
     }

@@ -13,7 +13,7 @@ use super::PoolGeometry;
 const NAME: &str = "pooling";
 /// The number of threads in a block.
 const THREADS: usize = 256;
-/// Windows of at least this many elements are computed by a warp, smaller windows by a single thread.
+/// A warp computes each window of at least this many elements, and a single thread each smaller window.
 const MIN_WARP_WINDOW: usize = 32;
 
 /// Pooling of `planes` images, `[height, width]` each.
@@ -101,8 +101,8 @@ impl PoolProblem {
             None => self.input[axis].div_ceil(self.output[axis]),
             Some(geometry) => geometry.kernel[axis].min(self.input[axis]),
         };
-        let wide = side(0) * side(1) >= MIN_WARP_WINDOW;
-        (wide, (self.output_elements() * if wide { 32 } else { 1 }).div_ceil(THREADS))
+        let warp_per_window = side(0) * side(1) >= MIN_WARP_WINDOW;
+        (warp_per_window, (self.output_elements() * if warp_per_window { 32 } else { 1 }).div_ceil(THREADS))
     }
 }
 
@@ -113,8 +113,8 @@ impl PoolProblem {
 pub fn max(pool: &PoolProblem, dtype: DType) -> Result<Program> {
     let mut builder = ProgramBuilder::new(NAME, "max_pool", dtype)?;
     let y = builder.output(pool.output_elements(), dtype);
-    let (wide, blocks) = pool.blocks();
-    let kernel = if wide { named!(dtype, "max_pool_wide") } else { named!(dtype, "max_pool") };
+    let (warp_per_window, blocks) = pool.blocks();
+    let kernel = if warp_per_window { named!(dtype, "max_pool_wide") } else { named!(dtype, "max_pool") };
     builder.launch(kernel, blocks, THREADS as u32, vec![Arg::Operand(0), y, pool.sizes()?])?;
     Ok(builder.finish())
 }
@@ -128,9 +128,12 @@ pub fn max_backward(pool: &PoolProblem, dtype: DType) -> Result<Program> {
     let mut builder = ProgramBuilder::new(NAME, "max_pool", dtype)?;
     let dx = builder.output(pool.input_elements(), dtype);
     let indices = builder.scratch(pool.output_elements(), DType::U32);
-    let (wide, blocks) = pool.blocks();
-    let kernel =
-        if wide { named!(dtype, "max_pool_indices_wide") } else { named!(dtype, "max_pool_indices") };
+    let (warp_per_window, blocks) = pool.blocks();
+    let kernel = if warp_per_window {
+        named!(dtype, "max_pool_indices_wide")
+    } else {
+        named!(dtype, "max_pool_indices")
+    };
     let args = vec![Arg::Operand(0), Arg::Operand(1), indices.clone(), pool.sizes()?];
     builder.launch(kernel, blocks, THREADS as u32, args)?;
     let args = vec![Arg::Operand(2), indices, dx, pool.sizes()?];
@@ -146,8 +149,9 @@ pub fn max_backward(pool: &PoolProblem, dtype: DType) -> Result<Program> {
 pub fn average(pool: &PoolProblem, divisor: Divisor, dtype: DType) -> Result<Program> {
     let mut builder = ProgramBuilder::new(NAME, "average_pool", dtype)?;
     let y = builder.output(pool.output_elements(), dtype);
-    let (wide, blocks) = pool.blocks();
-    let kernel = if wide { named!(dtype, "average_pool_wide") } else { named!(dtype, "average_pool") };
+    let (warp_per_window, blocks) = pool.blocks();
+    let kernel =
+        if warp_per_window { named!(dtype, "average_pool_wide") } else { named!(dtype, "average_pool") };
     builder.launch(kernel, blocks, THREADS as u32, average_args(pool, divisor, [Arg::Operand(0), y])?)?;
     Ok(builder.finish())
 }

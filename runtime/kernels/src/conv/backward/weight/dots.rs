@@ -23,8 +23,8 @@ const RANGE_COLUMNS: usize = 36;
 
 /// Returns the gradient of the weight, `[out_channels, in_channels / groups, kernel height, kernel width]`.
 ///
-/// The shape alone decides how the batch is split into segments. The sums of the segments are added in order, so the
-/// result is bit-identical for any number of threads.
+/// The split of the batch into segments does not depend on the number of threads. The sums of the segments are added in
+/// order, so the result is bit-identical for any number of threads.
 pub(in super::super) fn gradient<R: Real>(
     isa: Isa,
     extent: &Extent,

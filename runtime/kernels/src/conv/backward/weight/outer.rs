@@ -183,7 +183,8 @@ impl<R: Real> Task<R> for OuterTask<'_, R> {
 }
 
 impl<R: Real> OuterTask<'_, R> {
-    /// Returns the group of the block, its first output channel in the group, and its number of channels.
+    /// Returns the group to which the task's block belongs, the block's first output channel in this group, and the
+    /// number of channels in the block.
     fn channels(&self) -> (usize, usize, usize) {
         let per_group = self.extent.group_out_channels.div_ceil(self.width);
         let first = self.block % per_group * self.width;

@@ -35,7 +35,8 @@ use task::Tasks;
 const PANEL_FLOATS: usize = 64 << 10;
 /// The maximum number of floats of a task's input, which stays in the L2 cache.
 const INPUT_FLOATS: usize = 96 << 10;
-/// The maximum number of floats of the results of one panel in a patch, which a fused consumer reads from the L2 cache.
+/// The maximum number of floats in the results of one panel and one patch. A fused consumer reads them from the L2
+/// cache.
 const RESULT_FLOATS: usize = 64 << 10;
 /// With fewer output columns than this, each column of the kernel has its own column plane in the input tile, so that a
 /// register tile can continue across the ends of rows.

@@ -24,8 +24,8 @@ pub(super) fn supports(problem: &ConvProblem) -> bool {
     }
 }
 
-/// Convolves into `output`. Returns `false` if the layout is `Nchw` and a weight is not finite, because the product of
-/// this weight and a zero of the padding would be NaN.
+/// Convolves into `output`. Returns `false` if the layout is `Nchw` and a scaled weight is not finite, because the
+/// product of this weight and a zero of the padding would be NaN.
 pub(super) fn conv2d(problem: &ConvProblem, call: &Call<'_>, output: OutputPtr) -> bool {
     match problem.output {
         Layout::Nchw => nchw::conv2d(&problem.shape, call, problem.isa, output),

@@ -12,9 +12,9 @@
 //! 3. `transform` again: `y = Aᵀ m A` for each tile, followed by the epilogue.
 //!
 //! The order of the additions in a sum depends neither on the number of threads nor on the division into blocks.
-//! Results are therefore bit-identical for any number of threads and any blocks. All outputs of a tile depend on all of
-//! its inputs. An infinity or NaN in one input would therefore spread over the whole tile, so problems with operands
-//! that are not finite run other algorithms.
+//! Results are therefore bit-identical for any number of threads and any blocks. The sum for an output can contain
+//! inputs of the tile that are outside of the output's window, because their contributions cancel. An infinity or NaN
+//! does not cancel and would spread over the tile, so problems with operands that are not finite run other algorithms.
 
 mod dilated;
 mod grid;
@@ -99,8 +99,8 @@ fn packed(problem: &ConvProblem, tile: WinogradTile, call: &Call<'_>) -> Arc<Opt
 
 /// Convolves images of `shape`, which is not dilated. Returns `false` if a sum of an `Nchwc` output is not finite.
 ///
-/// An input element that is not finite makes sums of its tile infinite or NaN, because each sum contains every input
-/// element of the tile with a nonzero factor.
+/// An input element that is not finite makes every sum whose window contains it infinite or NaN, because no product and
+/// no addition turns such a number into a finite one.
 fn run(
     problem: &ConvProblem,
     shape: &ConvShape,

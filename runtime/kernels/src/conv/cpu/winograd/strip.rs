@@ -1,8 +1,8 @@
-//! Strips: a few rows of `LANES` channels of an `Nchw` image, with the channels of a pixel in one vector.
+//! Strips: a few rows of `LANES` channels of an image, with the channels of a pixel in one vector.
 //!
-//! A strip is small enough for the L1 cache. It is written and read one *block* at a time: `LANES` pixels of a row in
-//! `LANES` channels, which are transposed between the image's order `[channel][pixel]` and the strip's
-//! `[pixel][channel]`.
+//! A strip is small enough for the L1 cache. This module copies strips from and to `Nchw` images, one *block* at a
+//! time. A block has `LANES` pixels of a row in `LANES` channels. It is transposed between the image's order
+//! `[channel][pixel]` and the strip's order `[pixel][channel]`.
 
 use std::ops::Range;
 
@@ -84,8 +84,8 @@ pub(super) unsafe fn load_strip<S: Simd>(simd: S, window: &Window, image: Elemen
     }
 }
 
-/// Returns the first column of the block that contains the column `col`. This is `col`, unless the block would then
-/// pass the end of `columns`. If `columns` has room for a whole block, the block ends with `columns` instead.
+/// Returns the first column of the block that contains the column `col`. The block starts with `col`, unless it would
+/// then pass the end of `columns`. In this case, it ends with `columns`, if `columns` has room for a whole block.
 #[inline(always)]
 fn block_start(col: usize, columns: Range<usize>, lanes: usize) -> usize {
     if col + lanes > columns.end && columns.len() >= lanes { columns.end - lanes } else { col }

@@ -20,15 +20,15 @@ template <class A> static __device__ __forceinline__ A block_sum(A value, A (&sc
 // A block computes SUM_WIDTH neighboring sums from their parts. SUM_HEIGHT threads share the parts of each sum.
 static const int SUM_WIDTH = 32, SUM_HEIGHT = SUM_THREADS / SUM_WIDTH;
 
-// Returns sum `threadIdx.x % SUM_WIDTH` of the block: adds the parts `parts[i * step]` of this sum for i < `number`.
-// All threads of the block must call this function. Threads of the same sum must pass the same `parts`.
+// Returns sum `threadIdx.x % SUM_WIDTH` of the block: adds the parts `parts[i * step]` of this sum for i <
+// `part_count`. All threads of the block must call this function. Threads of the same sum must pass the same `parts`.
 template <class A>
-static __device__ __forceinline__ A sum_of_parts(const A *parts, size_t step, int number,
+static __device__ __forceinline__ A sum_of_parts(const A *parts, size_t step, int part_count,
                                                  A (&scratch)[SUM_HEIGHT][SUM_WIDTH]) {
     const int column = threadIdx.x % SUM_WIDTH, row = threadIdx.x / SUM_WIDTH;
     A sum = 0;
     #pragma unroll 4
-    for (int part = row; part < number; part += SUM_HEIGHT) sum += parts[part * step];
+    for (int part = row; part < part_count; part += SUM_HEIGHT) sum += parts[part * step];
     scratch[row][column] = sum;
     __syncthreads();
     sum = scratch[0][column];

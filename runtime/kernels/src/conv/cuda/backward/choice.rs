@@ -45,16 +45,16 @@ pub struct Methods {
 const MIN_TENSOR_CHANNELS: [usize; 2] = [3, 16];
 /// The minimum number of multiply-adds for tensor cores. Packing their operands takes about 10 µs.
 const MIN_TENSOR_WORK: usize = 1 << 26;
-/// The maximum number of rows of the result for a narrow tile. The other tiles have at least 64 rows, so at least half
-/// of them would lie outside of such a result.
+/// The maximum number of rows of the result for a narrow tile. The other tiles have at least 64 rows, at least half of
+/// which would lie outside of such a result.
 const MAX_NARROW: usize = 32;
 /// The minimum number of rows of the result for a large tile. In the gradient of the weight, it is also the minimum
 /// number of columns for a wide or large tile.
 const MIN_LARGE: usize = 96;
 /// The approximate number of pixels that a block of a weight gradient sums.
 const BLOCK_PIXELS: usize = 512;
-/// The number of blocks of a weight gradient that is assumed to keep a device busy. The number of multiprocessors is
-/// not used, because the tile for the gradient of the weight must not depend on the device.
+/// The number of blocks with which the gradient of the weight is assumed to keep a device busy. The number of
+/// multiprocessors is not used, because the tile for this gradient must not depend on it.
 const BLOCKS: usize = 128;
 
 impl Methods {
@@ -64,7 +64,7 @@ impl Methods {
     ///   at least 3 input and 16 output channels, and the work justifies packing. Otherwise CUDA cores are used.
     /// - The tile is the largest one that the result fills and that gives every multiprocessor at least one block (two
     ///   for the wide tile). For the gradient of the weight, a constant replaces the number of multiprocessors, so that
-    ///   the order of its sums depends on the shape and the dtype alone.
+    ///   the order of its sums depends only on the shape, the dtype and whether tensor cores are used.
     pub fn choose(shape: &ConvShape, dtype: DType, target: &Target) -> Self {
         if shape.group_in_channels() == 1 {
             return Self { input: Method::Depthwise, weight: Method::Depthwise };

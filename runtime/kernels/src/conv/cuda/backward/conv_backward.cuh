@@ -74,8 +74,7 @@ struct Phase {
     __device__ int taps() const { return y.taps * x.taps; }
 };
 
-// A pixel of a phase: the indices of pixel `pixel` in [image, row, column], in which the rows and columns are those of
-// the phase.
+// The image, the row and the column of pixel `pixel` of a phase. Rows and columns are counted within the phase.
 struct PhasePixel {
     int image, row, column;
 

@@ -8,8 +8,8 @@ namespace {
 // Copies the stages of the weight, [group][tap][input channel][output channels], and of the gradient,
 // [group][image][pixel][output channels]. The weight is the left operand of the product, with an input channel in each
 // row. The gradient is the right operand, with a pixel in each row. The depth of both is [tap of the phase][chunk],
-// with `chunks` chunks of output channels. A stage has DEPTH_CHUNKS chunks of each row. A thread copies one of these
-// chunks, for some rows. Offsets are counted in chunks.
+// with `chunks` chunks of output channels, 16 bytes each. A stage has DEPTH_CHUNKS chunks of each row. A thread copies
+// one of these chunks, for some rows. Offsets are counted in chunks.
 template <class Tile> class InputSource {
     // The number of rows of an operand that the block copies together.
     static constexpr int SWEEP = Tile::THREADS / DEPTH_CHUNKS;

@@ -8,8 +8,8 @@ namespace {
 const int ROWS = 32, COLUMNS = 64;   // the size of the tile that a block packs
 const int THREADS = 256;             // the number of threads in a block
 
-// Transposes [matrices, groups] matrices [rows, columns] to [groups, matrices] matrices [columns, padded]. `padded` is
-// the number of rows, rounded up to whole chunks. The columns are [columns / taps, taps] in `from` and
+// Transposes matrices: `from` is [matrices, groups, rows, columns], and `to` is [groups, matrices, columns, padded].
+// `padded` is the number of rows, rounded up to whole chunks. The columns are [columns / taps, taps] in `from` and
 // [taps, columns / taps] in `to`.
 template <class T, class Packed>
 __device__ void pack(Masked<T> from, Packed *to, int rows, int columns, int padded, int matrices, int groups,

@@ -25,11 +25,11 @@ __device__ void mask(Masked<T> grad, T *residual, Accumulator<T> *parts, int cha
     if (threadIdx.x == 0) parts[(size_t)part * channels + channel] = sum;
 }
 
-// Computes `count` sums from `parts`, [number, count], in a fixed order.
-template <class T> __device__ void sum_parts(const Accumulator<T> *parts, T *result, int count, int number) {
+// Computes `count` sums from their parts, [part_count, count], in a fixed order.
+template <class T> __device__ void sum_parts(const Accumulator<T> *parts, T *result, int count, int part_count) {
     __shared__ Accumulator<T> scratch[SUM_HEIGHT][SUM_WIDTH];
     const int i = blockIdx.x * SUM_WIDTH + threadIdx.x % SUM_WIDTH;
-    const Accumulator<T> sum = sum_of_parts(parts + min(i, count - 1), count, number, scratch);
+    const Accumulator<T> sum = sum_of_parts(parts + min(i, count - 1), count, part_count, scratch);
     if (threadIdx.x < SUM_WIDTH && i < count) store(result + i, sum);
 }
 
@@ -44,8 +44,8 @@ template <class T> __device__ void sum_parts(const Accumulator<T> *parts, T *res
     }                                                                                                                  \
     EXPORT_KERNEL(conv_backward_mask_##name)                                                                           \
     extern "C" __global__ void __launch_bounds__(SUM_THREADS) conv_backward_sum_##name(                                \
-        const Accumulator<T> *parts, T *result, int count, int number) {                                               \
-        sum_parts<T>(parts, result, count, number);                                                                    \
+        const Accumulator<T> *parts, T *result, int count, int part_count) {                                           \
+        sum_parts<T>(parts, result, count, part_count);                                                                \
     }                                                                                                                  \
     EXPORT_KERNEL(conv_backward_sum_##name)
 

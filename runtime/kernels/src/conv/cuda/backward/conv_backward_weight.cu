@@ -1,6 +1,6 @@
 // The gradient of the weight on CUDA cores: an implicit GEMM of the masked gradient [output channels, pixels] with the
-// input under each tap [pixels, input channels · taps]. The shape alone decides how the pixels of the batch are split
-// into parts. `conv_backward_sum` adds the parts in a fixed order.
+// input under each tap [pixels, input channels · taps]. If the pixels of the batch are split into parts,
+// `conv_backward_sum` adds the sums of the parts in a fixed order.
 #include "conv_backward.cuh"
 #include "register_tile.cuh"
 
@@ -83,7 +83,8 @@ template <class T, class Tile> class WeightGradient {
     }
 };
 
-// `parts` is [part, output channel, input channel, tap]. If it is null, there is one part, which is stored to `result`.
+// `parts` receives the sums of each part, [part, output channel, input channel, tap]. If it is null, there is one part,
+// whose sums are stored to `result`.
 template <class T, class Tile>
 __device__ void weight_gradient(Masked<T> grad, const T *input, Accumulator<T> *parts, T *result, const Conv &conv,
                                 int part_pixels, int channel_tiles, int column_tiles) {

@@ -8,11 +8,13 @@ namespace {
 
 // Copies the stages of the gradient, [group][image][pixel][output channels] (the left operand of the product), and of
 // the input under each tap, [group][image][pixel][input channels] (the right operand). A thread copies one chunk of
-// channels of each operand, for some pixels of the stage.
+// channels (16 bytes) of each operand, for some pixels of the stage.
 template <class Tile> class WeightSource {
     using T = typename Tile::T;
     using Layout = DepthInColumns<T>;
+    // The number of chunks of each operand for one pixel.
     static constexpr int LEFT_CHUNKS = Tile::ROWS / Tile::CHUNK, RIGHT_CHUNKS = Tile::COLUMNS / Tile::CHUNK;
+    // The number of pixels of each operand that the block copies together, and the number that a thread copies.
     static constexpr int LEFT_SWEEP = Tile::THREADS / LEFT_CHUNKS, RIGHT_SWEEP = Tile::THREADS / RIGHT_CHUNKS;
     static constexpr int LEFT = Tile::DEPTH / LEFT_SWEEP, RIGHT = Tile::DEPTH / RIGHT_SWEEP;
     static_assert(LEFT * LEFT_SWEEP == Tile::DEPTH && RIGHT * RIGHT_SWEEP == Tile::DEPTH, "whole sweeps");
@@ -71,7 +73,7 @@ template <class Tile> class WeightSource {
     }
 };
 
-// `parts` is [part, output channel, tap, padded input channel].
+// `parts` receives the sums of each part, [part, output channel, tap, padded input channel].
 template <class Tile, class T>
 __device__ void weight_gradient(const T *grad, const T *input, float *parts, const Conv &conv, int grad_channels,
                                 int input_channels, int part_pixels, int channel_tiles, int column_tiles) {
@@ -100,16 +102,17 @@ __device__ void weight_gradient(const T *grad, const T *input, float *parts, con
     }
 }
 
-// Adds the parts, [number, filter, tap, padded channel], in a fixed order. `result` is [filter, channel, tap].
+// Adds the parts, [part_count, filter, tap, padded channel], in a fixed order. `result` is [filter, channel, tap].
 template <class T>
-__device__ void sum_parts(const float *parts, T *result, int filters, int taps, int channels, int padded, int number) {
+__device__ void sum_parts(const float *parts, T *result, int filters, int taps, int channels, int padded,
+                          int part_count) {
     __shared__ float scratch[SUM_HEIGHT][SUM_WIDTH];
     const int count = filters * taps * channels, i = blockIdx.x * SUM_WIDTH + threadIdx.x % SUM_WIDTH;
     const int at = min(i, count - 1), channel = at % channels;
     const int tap = at / channels % taps, filter = at / channels / taps;
     const size_t width = (size_t)taps * padded;
     const float *first = parts + filter * width + tap * padded + channel;
-    const float sum = sum_of_parts(first, filters * width, number, scratch);
+    const float sum = sum_of_parts(first, filters * width, part_count, scratch);
     if (threadIdx.x < SUM_WIDTH && i < count) store(result + ((size_t)filter * channels + channel) * taps + tap, sum);
 }
 
@@ -130,8 +133,8 @@ __device__ void sum_parts(const float *parts, T *result, int filters, int taps, 
     WEIGHT_KERNEL(wide_##name, T, WideTensor)                                                                          \
     WEIGHT_KERNEL(large_##name, T, LargeTensor)                                                                        \
     extern "C" __global__ void __launch_bounds__(SUM_THREADS) conv_backward_weight_tensor_sum_##name(                  \
-        const float *parts, T *result, int filters, int taps, int channels, int padded, int number) {                  \
-        sum_parts<T>(parts, result, filters, taps, channels, padded, number);                                          \
+        const float *parts, T *result, int filters, int taps, int channels, int padded, int part_count) {              \
+        sum_parts<T>(parts, result, filters, taps, channels, padded, part_count);                                      \
     }                                                                                                                  \
     EXPORT_KERNEL(conv_backward_weight_tensor_sum_##name)
 

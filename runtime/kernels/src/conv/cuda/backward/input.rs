@@ -13,9 +13,10 @@ use candle_core::Result;
 pub(super) struct Grid {
     /// The number of tiles along the input channels of a group.
     pub channel_tiles: usize,
-    /// The number of tiles along the pixels of a phase: the number for the first phase, which has the most pixels.
+    /// The number of tiles along the pixels of the first phase, which has the most pixels. The grid has as many tiles
+    /// for each of the other phases.
     pub pixel_tiles: usize,
-    /// The number of all blocks.
+    /// The total number of blocks.
     pub blocks: usize,
 }
 

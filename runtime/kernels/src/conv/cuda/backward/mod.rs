@@ -3,8 +3,8 @@
 //! When the kernels read the gradient of the output, they multiply it by the activation's derivative, which they
 //! compute from the output. The gradient of the input is an implicit GEMM for each phase (residue class of the stride),
 //! so the zeros between strided pixels are never multiplied. The gradients of the weight and the bias are sums over the
-//! pixels of the batch. The shape alone decides how the pixels are split into parts, whose sums a second launch adds in
-//! a fixed order. No result depends on the order in which blocks run.
+//! pixels of the batch. The pixels are split into parts that depend only on the shape and the kernel. A second launch
+//! adds the sums of the parts in a fixed order. No result depends on the order in which blocks run.
 
 mod choice;
 mod input;
@@ -80,8 +80,8 @@ pub fn program_with_methods(
 /// `shape`, plus a bias per channel.
 ///
 /// The operands are `[input, weight]` or `[input, weight, bias]`. The output is
-/// `[batch, shape.in_channels, height, width]`. `input_size` is the `[height, width]` of the operand `input`:
-/// `shape.output` or, with an output padding of at least the stride, less.
+/// `[batch, shape.in_channels, height, width]`. `input_size` is the `[height, width]` of the operand `input`. It equals
+/// `shape.output`, or is smaller if the output padding is at least the stride.
 ///
 /// # Errors
 /// Fails under the same conditions as [`program`].

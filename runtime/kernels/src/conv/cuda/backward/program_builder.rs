@@ -19,7 +19,7 @@ pub(super) struct ProgramBuilder<'a> {
     pub dtype: DType,
     /// The gradient of the output, which kernels mask when they read it.
     pub gradient: MaskedGrad,
-    /// The masked gradient, packed for tensor cores. `None` before the launch that packs it is added.
+    /// The masked gradient, packed for tensor cores. `None` until a launch has been added that packs it.
     pub packed_gradient: Option<Arg>,
     pub program: Program,
 }

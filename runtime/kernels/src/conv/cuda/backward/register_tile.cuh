@@ -2,9 +2,9 @@
 #pragma once
 #include "../../../cuda/portable.cuh"
 
-// HIGH × WIDE sums per thread, ROWS × COLUMNS per block. The threads of a block are arranged as [DOWN, ACROSS]. The
-// rows and the columns of a thread are groups of at most four consecutive ones, distributed over the block's tile so
-// that neighboring threads read neighboring groups.
+// HIGH × WIDE sums per thread, ROWS × COLUMNS per block. The threads of a block are arranged as [DOWN, ACROSS]. A
+// thread has groups of at most four consecutive rows and groups of at most four consecutive columns. The groups are
+// distributed over the block's tile so that neighboring threads read neighboring groups.
 template <class A, int ROWS_, int COLUMNS_, int HIGH_, int WIDE_> struct RegisterTile {
     static constexpr int ROWS = ROWS_, COLUMNS = COLUMNS_, HIGH = HIGH_, WIDE = WIDE_;
     static constexpr int ACROSS = COLUMNS / WIDE, DOWN = ROWS / HIGH, THREADS = ACROSS * DOWN;

@@ -33,7 +33,7 @@ pub(super) fn conv(shape: &ConvShape) -> Result<Arg> {
     sizes.into_iter().chain(axes.into_iter().flatten()).map(int).collect::<Result<_>>().map(Arg::Ints)
 }
 
-/// Converts to a kernel's `int`.
+/// Converts a size to a kernel argument of type `int`.
 pub(super) fn int(value: usize) -> Result<i32> {
     match i32::try_from(value) {
         Ok(value) => Ok(value),

@@ -11,8 +11,8 @@ pub(super) const SUM_WIDTH: usize = 32;
 /// The wanted number of blocks of a launch that sums over pixels.
 const BLOCKS: usize = 512;
 
-/// The partition of the batch's output pixels into parts. Depends on the shape alone, so the order of every sum is
-/// fixed.
+/// The partition of the batch's output pixels into parts. Depends only on the shape and the kernel, so the order of
+/// every sum is fixed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Parts {
     /// The number of parts.
@@ -65,7 +65,7 @@ pub(super) fn mask(builder: &mut ProgramBuilder, residual: Option<Arg>, bias: Op
     }
 }
 
-/// Adds the launch that writes `count` sums to `result`. Each sum is that of a column of `partial`, `[parts, count]`.
+/// Adds the launch that sums each column of `partial`, `[parts, count]`, and writes the sums to `result`.
 pub(super) fn sum(
     builder: &mut ProgramBuilder,
     partial: Arg,

@@ -59,7 +59,7 @@ pub(super) fn input(
     let shape = builder.shape;
     let taps = shape.kernel[0] * shape.kernel[1];
     let filters = OperandShape { count: 1, rows: shape.group_out_channels(), columns: shape.depth(), taps };
-    let weight = pack(builder, filters, plain(weight))?;
+    let weight = pack(builder, filters, unmasked(weight))?;
     let gradient = gradient(builder)?;
     let grid = Grid::new(shape, tile.tensor_core_size());
     let chunks =
@@ -89,7 +89,7 @@ pub(super) fn weight(builder: &mut ProgramBuilder, tile: Tile, input: Arg, resul
         columns: shape.input[0] * shape.input[1],
         taps: 1,
     };
-    let images = pack(builder, images, plain(input))?;
+    let images = pack(builder, images, unmasked(input))?;
     let gradient = gradient(builder)?;
 
     let taps = shape.kernel[0] * shape.kernel[1];
@@ -128,8 +128,8 @@ fn gradient(builder: &mut ProgramBuilder) -> Result<Arg> {
     Ok(packed)
 }
 
-/// Returns an operand for [`pack`] that is packed without a mask.
-fn plain(operand: Arg) -> MaskedGrad {
+/// Returns `operand` as an argument of [`pack`], which then packs it without a mask.
+fn unmasked(operand: Arg) -> MaskedGrad {
     MaskedGrad { gradient: operand, output: Arg::Absent, activation: Activation::Identity.arguments() }
 }
 

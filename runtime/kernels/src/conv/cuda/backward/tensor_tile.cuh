@@ -29,6 +29,7 @@ template <class T_, int ROWS_, int COLUMNS_, int WARP_ROWS, int WARP_COLUMNS> st
     using T = T_;
     static constexpr int ROWS = ROWS_, COLUMNS = COLUMNS_;
     static constexpr int CHUNK = 16 / sizeof(T), DEPTH = DEPTH_CHUNKS * CHUNK;
+    // The number of warps along the columns, and the number of threads in a block.
     static constexpr int ACROSS = COLUMNS / WARP_COLUMNS, THREADS = ROWS / WARP_ROWS * ACROSS * 32;
     static constexpr int HIGH = WARP_ROWS / 16, WIDE = WARP_COLUMNS / 8;
     static_assert(WIDE % 2 == 0, "fragments of columns are loaded in pairs");

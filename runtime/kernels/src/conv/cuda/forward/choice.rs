@@ -216,9 +216,9 @@ fn cycles(shape: &ConvShape, variant: &Variant, target: &Target) -> f64 {
     }
 }
 
-/// Returns the estimated cycles of a kernel for compute capability 9.0: those of packing the weight plus those of the
-/// tiles. The products of one chunk (128 bytes of each pixel's channels) run at the same time as the loads of the next
-/// chunk, so a chunk takes as long as the slower of the two.
+/// Returns the estimated cycles of a kernel for compute capability 9.0: the cycles of packing the weight plus the
+/// cycles of the tiles. The products of one chunk (128 bytes of each pixel's channels) run at the same time as the
+/// loads of the next chunk, so a chunk takes as long as the slower of the two.
 fn hopper(shape: &ConvShape, kernel: &Hopper, target: &Target) -> f64 {
     let Some(layout) = PaddedLayout::of(shape, kernel) else { return f64::INFINITY };
     let weight = (kernel.packed_elements(shape, &layout) * kernel.dtype.size_in_bytes()) as f64;

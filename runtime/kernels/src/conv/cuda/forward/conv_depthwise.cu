@@ -1,6 +1,6 @@
 // Depthwise convolution: each output channel reads one input channel. Its speed is limited by memory bandwidth. A
-// thread computes a column of several output pixels and uses each input row that it reads for all of these outputs.
-// Neighboring threads read neighboring elements.
+// thread computes several output pixels of one column, and reads each input row once for all of them. Neighboring
+// threads read neighboring elements.
 #include "epilogue.cuh"
 
 // The outputs of a thread in each image: `rows` adjacent pixels of one column, in one channel. The first is at

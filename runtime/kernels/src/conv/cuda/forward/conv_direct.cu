@@ -10,8 +10,8 @@ template <class Element, int CHANNELS_> struct DirectTile {
     using T = Element;
     static constexpr int CHANNELS = CHANNELS_, THREADS = 128, THREAD_PIXELS = 2, PIXELS = THREADS * THREAD_PIXELS;
     static constexpr int QUADS = CHANNELS / 4;
-    // The length of a row of the weights in shared memory, [depth, ROW]. The padding distributes the column of a
-    // channel, of which a warp stores 32 elements at once, over the banks.
+    // The length of a row of the weights in shared memory, [depth, ROW]. A warp stores 32 elements of a column (the
+    // weights of one channel) at once. The padding distributes them over the banks.
     static constexpr int ROW = CHANNELS + 4;
 };
 

@@ -123,8 +123,8 @@ __device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ in
     const WeightRows<T> weight_rows{weight + row * weight_row, s.group_out_channels - block.channel, weight_row};
     InputRows<Tile> input_rows(input, s, block.group, block.pixel);
 
-    // The taps of the rows of a step (one tap for each row of the im2col matrix; for packed operands, for each 16
-    // bytes) are in a ring of STAGES entries. They are written after the copies of the step before have started.
+    // A ring of STAGES entries holds the taps of the steps: one tap for each row of the im2col matrix or, for packed
+    // operands, for each 16 bytes. The taps of a step are written after the copies of the previous step have started.
     const int middle = Tile::IS_PACKED ? s.kernel_width : s.kernel_height;
     const int low = Tile::IS_PACKED ? channels : s.kernel_width;
     Row tap_row(first * STEP + threadIdx.x * (STEP / Tile::TAPS), middle, low);

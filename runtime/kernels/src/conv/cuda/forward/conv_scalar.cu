@@ -29,8 +29,8 @@ struct ScalarTile {
         A weight[STEP * WEIGHT_ROW];
         A input[STEP * PIXELS];
     };
-    // After the last step, the same memory holds the sums. In pass i < TALL, each thread writes its i-th row of quads
-    // to it, and all threads store these DOWN × 4 rows of pixels in the output.
+    // After the last step, the same memory holds sums. In pass i < TALL, each thread writes its i-th row of quads to
+    // this memory. All threads then store these DOWN × 4 rows of pixels in the output.
     static constexpr int PASS_ROWS = DOWN * 4;
     union Memory {
         struct { Operands operands[2]; Tap taps[2][STEP]; Row rows[STEP]; } loop;

@@ -7,8 +7,8 @@
 #include "sizes.cuh"
 #include "tiles.cuh"
 
-// A coordinate that is outside every input, even after the addition of an offset, whose absolute value is less than
-// half of `OUTSIDE`, like all sizes.
+// A coordinate outside of every input. Sizes and the absolute values of offsets are at most half of it, so the
+// coordinate stays outside of the input after an offset is added.
 constexpr int OUTSIDE = 1 << 30;
 
 // A tap of one input channel: its offset from the first tap of a pixel's window.

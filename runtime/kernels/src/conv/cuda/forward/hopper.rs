@@ -26,7 +26,7 @@ pub struct Hopper {
     pub positions: usize,
 }
 
-// The constants `CHUNK_VECTORS` to `MAX_TAPS` must match those of the same names in `staged.cuh` and
+// The constants `CHUNK_VECTORS` to `MAX_TAPS` must match the constants of the same names in `staged.cuh` and
 // `padded_layout.cuh`.
 
 /// The number of channel vectors in a chunk.

@@ -2,7 +2,7 @@
 //!
 //! There are five kinds of kernels (see `tiles` and `hopper`): depthwise kernels, direct kernels for short sums,
 //! implicit GEMM on CUDA cores, implicit GEMM on tensor cores, and implicit GEMM with warpgroups on compute capability
-//! 9.0. Each takes one launch, with four exceptions:
+//! 9.0. Each needs one launch, with four exceptions:
 //! - An implicit GEMM with few tiles may be split along the depth (split-K). Another launch then adds the slices in
 //!   order and applies the epilogue.
 //! - A large implicit GEMM on tensor cores may read packed operands, which two launches pack first.

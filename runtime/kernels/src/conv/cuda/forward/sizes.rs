@@ -9,7 +9,8 @@ use candle_core::{Result, bail};
 const MAX_POSITIONS: usize = 1 << 29;
 /// The maximum number of pixels or elements. Kernels count in an `int`, and the last tile may extend beyond the count.
 const MAX_ELEMENTS: usize = 1 << 30;
-/// The largest number to a multiple of which a packed layout rounds up the channels of a group.
+/// A packed layout rounds up the number of channels of a group to a multiple of 16 bytes: 8 channels of a 16-bit type,
+/// or 4 of f32. This is the larger number.
 const PACKED_MULTIPLE: usize = 8;
 /// The maximum number of products in a sum. Offsets within a tile of the weight then fit in an `int`.
 const MAX_DEPTH: usize = 1 << 23;
@@ -41,9 +42,8 @@ pub fn check(shape: &ConvShape) -> Result<()> {
     let ConvShape { batch, input, kernel, output, geometry, .. } = *shape;
     let product = |factors: &[usize]| factors.iter().fold(1usize, |product, n| product.saturating_mul(*n));
     let padded = |i: usize| geometry.padding[i].into_iter().fold(input[i], usize::saturating_add);
-    // A packed layout rounds up the channels of a group to a multiple of 4 or 8.
     let channels = shape.group_in_channels().next_multiple_of(PACKED_MULTIPLE);
-    // Offsets extend by the kernel's reach below the last row.
+    // The offsets of taps can lie below the last row, by at most the kernel's reach.
     let rows = (kernel[0] - 1).saturating_mul(geometry.dilation[0]).saturating_add(input[0]);
     for (what, count, maximum) in [
         ("rows with padding", padded(0), MAX_POSITIONS),
@@ -60,7 +60,7 @@ pub fn check(shape: &ConvShape) -> Result<()> {
     Ok(())
 }
 
-/// Converts to a kernel's `int`.
+/// Converts a size to a kernel argument of type `int`.
 pub fn int(value: usize) -> Result<i32> {
     match i32::try_from(value) {
         Ok(value) => Ok(value),

@@ -118,14 +118,15 @@ pub fn accumulator_bytes(dtype: DType) -> usize {
     if dtype == DType::F64 { 8 } else { 4 }
 }
 
-/// Returns a kernel of `conv_scalar.cu`. `tile` is `[channels, pixels, step]`. `per_thread` are the numbers of channels
+/// Returns a kernel of `conv_scalar.cu`. `tile` is `[channels, pixels, step]`. `per_thread` has the numbers of channels
 /// and pixels that a thread computes.
 const fn scalar(kernel: &'static str, dtype: DType, tile: [usize; 3], per_thread: [usize; 2]) -> Tile {
     let [channels, pixels, step] = tile;
     let thread_rows = channels / per_thread[0];
     let bytes = if matches!(dtype, DType::F64) { 8 } else { 4 };
-    // The loop has two buffers with the weight [step, channels + 4], the input [step, pixels] and a `Tap` for each row,
-    // and a `Row` for each row. After the loop, sums in four rows of pixels for each row of threads replace them.
+    // The loop has two buffers, each with the weight [step, channels + 4], the input [step, pixels] and a `Tap` for
+    // each row of the step. It also has one `Row` for each row of the step. After the loop, the sums replace all of
+    // these: four rows of pixels for each row of threads.
     let operands = 2 * step * (channels + 4 + pixels) * bytes + 2 * step * TAP_BYTES + step * ROW_BYTES;
     let sums = 4 * thread_rows * (pixels + SUMS_PAD) * bytes;
     Tile {
@@ -142,7 +143,7 @@ const fn scalar(kernel: &'static str, dtype: DType, tile: [usize; 3], per_thread
     }
 }
 
-/// Returns a kernel of `conv_matrix.cuh`. `warps` are the numbers of warps along the channels and along the pixels.
+/// Returns a kernel of `conv_matrix.cuh`. `warps` has the numbers of warps along the channels and along the pixels.
 const fn matrix(
     [module, kernel]: [&'static str; 2],
     dtype: DType,
@@ -153,8 +154,8 @@ const fn matrix(
     const STAGES: usize = 3;
     let bytes = if matches!(dtype, DType::F32) { 4 } else { 2 };
     let step = 64 / bytes;
-    // Each of the `STAGES` buffers has the weight [channels, weight_row], in which 16 bytes of a row are padding, the
-    // input and the taps. After the loop, the sums of one row of warps replace them.
+    // Each of the `STAGES` buffers has the weight [channels, weight_row], the input and the taps. Each row of the
+    // weight ends with 16 bytes of padding. After the loop, the sums of one row of warps replace the buffers.
     let weight_row = step + 16 / bytes;
     let (input_rows, taps) = match input {
         InputAccess::Packed => (pixels * weight_row, 4),

@@ -15,7 +15,7 @@ use crate::simd::{self, Isa, is_finite};
 use super::for_each_range;
 use rows::Bands;
 
-/// Convolves into `output`. Returns `false` if a weight is not finite.
+/// Convolves into `output`. Returns `false` if a scaled weight is not finite.
 pub(super) fn conv2d(shape: &ConvShape, call: &Call<'_>, isa: Isa, output: OutputPtr) -> bool {
     let weight = scaled_weight(call);
     if !is_finite(&weight, isa) {

@@ -35,7 +35,7 @@ pub(super) struct Plane<'a, S: Simd> {
     /// The weights multiplied by the scale.
     weights: [S::V; 9],
     affine: Affine<S, 1>,
-    /// The index of the block among those of all images.
+    /// The index of the block, counted across all images.
     index: usize,
     /// The pixels of the block in the input.
     input: *const f32,

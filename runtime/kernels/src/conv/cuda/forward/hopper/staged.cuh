@@ -1,12 +1,14 @@
 // The stages of a tile in shared memory and their barriers.
 //
-// A chunk is 128 bytes of each pixel's channels: eight channel vectors of 16 bytes. A stage holds one chunk of an
-// operand as [channel vector][pixel] (the input) or [channel vector][output channel] (the weight of one tap). `wgmma`
-// reads this order (`matrix_descriptor`), in which the operand of a tap can begin at any pixel.
+// A chunk is 128 bytes of channels for each position (`padded_layout.cuh`): eight channel vectors of 16 bytes. A stage
+// holds one chunk of an operand as [channel vector][position] (the input) or [channel vector][output channel] (the
+// weight of one tap). `wgmma` reads this order (`matrix_descriptor`). In this order, the input of a tap can begin at
+// any position.
 #pragma once
 #include "../../../../cuda/hopper.cuh"
 #include "padded_layout.cuh"
 
+// PIXELS is the number of positions in a tile.
 template <class Element, int PIXELS_> struct Staged {
     using T = Element;
     static constexpr int CHANNELS = 128, PIXELS = PIXELS_;
