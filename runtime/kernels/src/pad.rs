@@ -111,7 +111,11 @@ pub fn pad(x: &Tensor, [left, right, top, bottom]: [isize; 4], mode: PadMode) ->
         )
     }
     if !elements.is_some_and(fits) {
-        bail!("{NAME}: not enough memory for {planes} planes of {}×{}", rows.output, columns.output)
+        bail!(
+            "{NAME}: not enough memory for an output of {planes} · {} · {} elements",
+            rows.output,
+            columns.output
+        )
     }
     let value = if let PadMode::Constant(value) = mode { value } else { 0. };
     if [left, right, top, bottom] == [0; 4] {

@@ -113,7 +113,7 @@ fn errors_name_the_invalid_input() -> Result<()> {
         (error_of(&ZeroPad2d::config(isize::MAX), zeros(&[1, 1, 9, 4]))?, "and fits in memory"),
         (
             error_of(&ZeroPad2d::config(isize::MAX / 4), zeros(&[0, 1, 9, 4]))?,
-            "or the output does not fit in memory",
+            "pad: not enough memory for an output of",
         ),
         (error_of(&ReplicationPad2d::config(1), zeros(&[1, 1, 0, 4]))?, "not empty, found [1, 1, 0, 4]"),
     ] {
