@@ -287,6 +287,15 @@ impl Metric for Scripted {
         self.resets += 1;
     }
 
+    fn state(&self) -> Result<Vec<f64>> {
+        Ok(vec![self.resets as f64])
+    }
+
+    fn load_state(&mut self, state: &[f64]) -> Result<()> {
+        self.resets = state[0] as usize;
+        Ok(())
+    }
+
     fn higher_is_better(&self) -> bool {
         self.higher_is_better
     }
@@ -348,16 +357,17 @@ fn a_plateau_of_the_monitored_value_lowers_the_learning_rate() -> Result<()> {
 #[test]
 fn a_resumed_run_continues_the_plateau() -> Result<()> {
     let (data, net, directory) = (vec![numbers(4)?], line()?, tempfile::tempdir()?);
-    let fit = |values: &[f64], epochs| {
+    let fit = |epochs| {
         let plateau = ReduceLrOnPlateau::new().factor(0.5).patience(1).mode(PlateauMode::Max);
-        let trainer = Trainer::new(&net, mse_loss, Sgd::new(8e-3)).quiet(true).metric(scripted(values, true));
+        let metric = scripted(&[0.5, 0.7, 0.6, 0.6, 0.6, 0.6], true);
+        let trainer = Trainer::new(&net, mse_loss, Sgd::new(8e-3)).quiet(true).metric(metric);
         let trainer =
             trainer.monitor("scripted").schedule(plateau).checkpoint(directory.path(), Every::Epoch);
         { trainer }.resume().fit(&data, &(), Epochs(epochs))
     };
-    fit(&[0.5, 0.7, 0.6], 3)?;
+    fit(3)?;
     // The fourth epoch is the second in succession without improvement.
-    let history = fit(&[0.6, 0.6], 5)?;
+    let history = fit(5)?;
     assert_eq!(history.last().expect("the history should have five epochs").learning_rate, 4e-3);
     Ok(())
 }
