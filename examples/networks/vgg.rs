@@ -7,7 +7,7 @@ use sconce::prelude::*;
 const VGG16: [usize; 18] = [64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0];
 
 /// Returns the config of the convolutional part.
-fn features() -> SequentialConfig {
+pub fn features() -> SequentialConfig {
     let mut layers = Sequential::config();
     let mut in_channels = 3;
     for width in VGG16 {

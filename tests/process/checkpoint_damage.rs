@@ -13,6 +13,7 @@ use sconce::candle::Device;
 use sconce::checkpoint::{StateDict, read, write_safetensors};
 
 use crate::archive::{Entry, archive, npy, pickle_of_floats, safetensors};
+use crate::common::config;
 use crate::{exclusive, measured};
 
 /// The bytes of memory that reading may use in addition to twice the file's length: 8 MiB, as documented in
@@ -62,12 +63,9 @@ fn position() -> impl Strategy<Value = f64> {
     prop_oneof![0. ..1_f64, 0. ..0.05_f64, 0.95..1_f64]
 }
 
-fn config(cases: u32) -> ProptestConfig {
-    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
-}
-
 proptest! {
-    #![proptest_config(config(4000))]
+    // The targets in `fuzz/` read many more files.
+    #![proptest_config(config(1500))]
 
     #[test]
     fn files_with_changed_bytes_are_read_within_the_limits(
@@ -115,7 +113,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(config(1000))]
+    #![proptest_config(config(400))]
 
     #[test]
     fn an_index_with_changed_bytes_is_read_within_the_limits(
