@@ -15,7 +15,11 @@ static MEMORY: PeakAlloc = PeakAlloc;
 const DEVICE: Device = Device::Cpu;
 
 /// How long each network is measured.
-const DURATION: Duration = Duration::from_secs(20);
+const DURATION: Duration = Duration::from_secs(30);
+
+/// The number of steps in an epoch, and the number of epochs that are timed together.
+const EPOCH: usize = 100;
+const EPOCHS: usize = 3;
 
 /// The number of steps between two measurements of the memory.
 const STEPS: usize = 2_000;
@@ -81,15 +85,16 @@ where
     };
     let mut trainer = copies[0].trainer().quiet(true);
 
-    let count = 100;
-    let batches = vec![batch.clone(); count];
+    let count = EPOCH * EPOCHS;
+    let batches = vec![batch.clone(); EPOCH];
     let mut times = [(); 3].map(|()| Vec::new());
     let start = Instant::now();
     while start.elapsed() < DURATION {
         times[0].push(time(count, || (0..count).try_for_each(|_| by_hand()))?);
         times[1].push(time(count, || (0..count).try_for_each(|_| trainer.step(&batch).map(drop)))?);
-        times[2]
-            .push(time(count, || copies[1].trainer().quiet(true).fit(&batches, &(), Epochs(1)).map(drop))?);
+        times[2].push(time(count, || {
+            copies[1].trainer().quiet(true).fit(&batches, &(), Epochs(EPOCHS)).map(drop)
+        })?);
     }
     let [by_hand, step, fit] = times.map(median);
     let (step_ratio, fit_ratio) = (step / by_hand, fit / by_hand);

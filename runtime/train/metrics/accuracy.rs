@@ -2,6 +2,7 @@
 
 use candle_core::{DType, Tensor};
 
+use crate::kernels::internal::with_elements;
 use crate::{Error, Result};
 
 use super::Metric;
@@ -39,6 +40,9 @@ struct Hits {
     correct: u64,
     elements: u64,
 }
+
+/// The target of elements that are ignored.
+const IGNORED: i64 = -100;
 
 impl Accuracy {
     /// Creates the metric. [`update`](Metric::update) fails if `k` is 0. If there are not more than `k` classes, all
@@ -138,14 +142,59 @@ fn rank(logits: &[f64], class: usize) -> usize {
 ///
 /// Unlike [`Accuracy`], the function does not wait for a GPU, and it does not check the values.
 pub(in crate::train) fn count_correct(logits: &Tensor, target: &Tensor) -> Result<Tensor> {
-    if target.elem_count() == 0 {
-        return Ok(Tensor::zeros(2, DType::F64, logits.device())?);
-    }
     let target = target.to_dtype(DType::I64)?;
-    let counted = target.ne(-100i64)?.to_dtype(DType::F64)?;
-    let correct = logits.argmax(1)?.to_dtype(DType::I64)?.eq(&target)?.to_dtype(DType::F64)?;
+    if logits.elem_count() == 0 {
+        Ok(Tensor::zeros(2, DType::F64, logits.device())?)
+    } else if logits.device().is_cpu() {
+        Ok(Tensor::new(&count_on_cpu(logits, &target)?, logits.device())?)
+    } else {
+        count_with_tensors(logits, &target)
+    }
+}
+
+/// Does the work of [`count_correct`] with tensor operations. They take so long on the CPU that steps of small networks
+/// would be noticeably slower.
+fn count_with_tensors(logits: &Tensor, target: &Tensor) -> Result<Tensor> {
+    let counted = target.ne(IGNORED)?.to_dtype(DType::F64)?;
+    let correct = logits.argmax(1)?.to_dtype(DType::I64)?.eq(target)?.to_dtype(DType::F64)?;
     // No predicted class equals an ignored target, which is negative.
     Ok(Tensor::stack(&[correct.sum_all()?, counted.sum_all()?], 0)?)
+}
+
+/// Does the work of [`count_correct`] on the CPU.
+fn count_on_cpu(logits: &Tensor, target: &Tensor) -> Result<[f64; 2]> {
+    let dims = logits.dims();
+    let (classes, positions) = (dims[1], dims[2..].iter().product());
+    let predicted = match logits.dtype() {
+        DType::F32 => with_elements::<f32, _>(logits, |x| predictions(x, classes, positions)),
+        _ => with_elements::<f64, _>(&logits.to_dtype(DType::F64)?, |x| predictions(x, classes, positions)),
+    }?;
+    let target = target.flatten_all()?.to_vec1::<i64>()?;
+    let correct = predicted.iter().zip(&target).filter(|(predicted, target)| predicted == target).count();
+    let counted = target.iter().filter(|target| **target != IGNORED).count();
+    Ok([correct as f64, counted as f64])
+}
+
+/// Returns the class with the largest of the `logits`, `[batch, classes, positions]`, for each element of the batch and
+/// each position.
+fn predictions<T: Copy + PartialOrd>(logits: &[T], classes: usize, positions: usize) -> Vec<i64> {
+    let mut predicted = Vec::new();
+    let mut largest = Vec::new();
+    for logits in logits.chunks_exact(classes * positions) {
+        let start = predicted.len();
+        predicted.resize(start + positions, 0);
+        largest.clear();
+        largest.extend_from_slice(&logits[..positions]);
+        for (class, logits) in (0..).zip(logits.chunks_exact(positions)) {
+            for ((logit, largest), predicted) in logits.iter().zip(&mut largest).zip(&mut predicted[start..])
+            {
+                if *logit > *largest {
+                    (*largest, *predicted) = (*logit, class);
+                }
+            }
+        }
+    }
+    predicted
 }
 
 /// Returns the accuracy of one batch.
@@ -231,15 +280,18 @@ mod tests {
     use candle_core::Device;
 
     #[test]
-    fn both_counts_of_correct_elements_agree() -> Result<()> {
+    fn all_counts_of_correct_elements_agree() -> Result<()> {
         let logits: Vec<f32> = (0..7 * 4 * 5).map(|i| ((i * 37 + i / 3) % 5) as f32).collect(); // with many ties
         let logits = Tensor::from_vec(logits, (7, 4, 5), &Device::Cpu)?;
         let target: Vec<i64> = (0..7 * 5).map(|i| if i % 6 == 0 { -100 } else { i * 11 % 4 }).collect();
         let target = Tensor::from_vec(target, (7, 5), &Device::Cpu)?;
-        let counts = count_correct(&logits, &target)?.to_vec1::<f64>()?;
         let mut metric = Accuracy::top(1);
         metric.update(&logits, &target)?;
-        assert_eq!(counts, [metric.hits.correct as f64, metric.hits.elements as f64]);
+        let expected = [metric.hits.correct as f64, metric.hits.elements as f64];
+        assert_eq!(count_with_tensors(&logits, &target)?.to_vec1::<f64>()?, expected);
+        for dtype in [DType::F32, DType::F64, DType::BF16] {
+            assert_eq!(count_on_cpu(&logits.to_dtype(dtype)?, &target)?, expected);
+        }
         assert_eq!(metric.hits.elements, 29);
         Ok(())
     }
