@@ -102,7 +102,7 @@ where
     Ok(())
 }
 
-/// Returns the time of one of `count` steps, in microseconds.
+/// Calls `run`, which takes `count` steps. Returns the mean time of a step, in microseconds.
 fn time(count: usize, run: impl FnOnce() -> Result<()>) -> Result<f64> {
     let start = Instant::now();
     run()?;

@@ -26,7 +26,7 @@ TABLE: a file with one layer per line, as
        # starts a comment (default: a few layers of well-known networks)
 --threads N: number of threads for the fused and the unfused calls (default: the number of cores)
 --csv FILE: also write each layer's name, GFLOP count and both median times (ms) to FILE
---short: only five calls of each kind, to check that the program runs";
+--short: time only five fused and five unfused calls per layer, to check that the program runs";
 
 const LAYERS: &str = "\
 intro_conv1     64   1  28  28  20 5 1 0 1   1

@@ -51,7 +51,8 @@ pub enum Part {
     /// Divides an image into patches of 4×4 pixels.
     #[module(when = index == 0)]
     Stem(#[layer(3, STAGES[0].0, 4, stride = 4)] Conv2d, #[layer(STAGES[0].0)] LayerNorm2d),
-    /// The blocks of a stage. The probability with which stochastic depth drops a block grows from 0 to 0.1.
+    /// The blocks of a stage. The probability with which stochastic depth drops a block grows linearly over the 18
+    /// blocks of the network, from 0 to 0.1.
     #[module(when = index % 2 == 1)]
     Stage(
         #[layer(STAGES[index / 2].0, 0.1 * (blocks_before(index / 2) + i) as f64 / 17.;

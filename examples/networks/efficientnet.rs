@@ -111,7 +111,8 @@ pub struct MbConv {
     shortcut: bool,
 }
 
-/// The blocks of a stage. The probability with which stochastic depth drops a block grows from 0 to 0.2.
+/// The blocks of a stage. The probability with which stochastic depth drops a block grows linearly over the 16 blocks
+/// of the network, from 0 to almost 0.2.
 #[derive(Module)]
 #[module(args(stage: Stage))]
 pub struct Blocks {

@@ -94,8 +94,8 @@ pub fn gpt2() -> GptConfig {
     Gpt::config()
 }
 
-/// Appends `count` tokens to `ids` by greedy decoding: each new token is the most likely one after the tokens before
-/// it.
+/// Appends `count` tokens to `ids` by greedy decoding: each new token is the most likely continuation of the tokens so
+/// far.
 pub fn greedy(network: &Gpt, ids: &[u32], count: usize) -> Result<Vec<u32>> {
     let mut ids = ids.to_vec();
     for _ in 0..count {

@@ -6,7 +6,7 @@
 //! | network | lines here | lines in candle-transformers |
 //! |---|---|---|
 //! | ResNet-18 and -50 | 68 | 200 (`resnet.rs`) |
-//! | VGG-16 | 41, with batch norm | 154 (`vgg.rs`), without |
+//! | VGG-16 | 41, with batch norm | 154 (`vgg.rs`), without batch norm |
 //! | ViT | 69 | 337 (`vit.rs`) |
 //! | GPT-2 | 77 | 255 (`bigcode.rs`: the same blocks, with a cache for decoding) |
 //! | ConvNeXt-Tiny | 73 | |

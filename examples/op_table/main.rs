@@ -38,7 +38,8 @@ TABLE: a file with one chain per line, as
 --threads N: number of threads (default: the number of cores)
 --csv FILE: also write each chain's name and both medians to FILE
 --keep-memory: call sconce::train::keep_memory() before the measurement
---short: one timed call of each kind on a table with every layer, to check that the program runs";
+--short: use a table with every layer, and time one inference and one training call per chain, to check that the
+         program runs";
 
 const COMMON: &str = "\
 conv_bn_silu   | Conv2d(16, 96, 1, bias=False) + BatchNorm2d(96) + SiLU() | 1 16 112 112

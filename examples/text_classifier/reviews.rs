@@ -25,12 +25,12 @@ const POSITIVE: [&str; 8] =
 const NEGATIONS: [&str; 3] = ["not", "never", "hardly"];
 const ADVERBS: [&str; 4] = ["", "really", "very", "particularly"];
 
-/// The token after the last word of a sentence that is shorter than the longest of its batch.
+/// The token that fills a sentence up to the length of the longest sentence of its batch.
 pub const PADDING: u32 = 0;
 /// The first token of every sentence.
 const START: u32 = 1;
 
-/// Returns `count` different reviews, and for each 1 if it is positive and 0 otherwise.
+/// Returns `count` different reviews with their labels: 1 if positive, 0 if negative.
 pub fn generate(count: usize, seed: u64) -> Vec<(String, u32)> {
     let mut rng = Generator::from_seed(seed);
     let mut seen = HashSet::new();
@@ -79,12 +79,12 @@ impl Vocabulary {
         Self(texts.flat_map(words).collect::<BTreeSet<_>>().into_iter().collect())
     }
 
-    /// Returns the number of tokens, which includes those for the start and the padding.
+    /// Returns the number of tokens, including the start token and the padding token.
     pub fn tokens(&self) -> usize {
         2 + self.0.len()
     }
 
-    /// Returns the token of the start and of each word. Leaves out unknown words.
+    /// Returns the start token and the tokens of the words. Leaves out unknown words.
     pub fn tokenize(&self, text: &str) -> Vec<u32> {
         let tokens = words(text).filter_map(|word| self.0.binary_search(&word).ok());
         [START].into_iter().chain(tokens.map(|word| word as u32 + 2)).collect()

@@ -6,42 +6,42 @@ use super::selection::Selection;
 use super::signature::{Expected, Signature};
 use super::wrapper::{is_wrapped, splits};
 
-/// The tensors of a network that a checkpoint has under one prefix. Tied tensors count once, optional tensors do not
-/// count.
+/// The required tensors of a network that a checkpoint has under one prefix, by their ids ([`Expected::tensor`]). Tied
+/// tensors have one id.
 #[derive(Default)]
 pub(super) struct Found {
-    /// The numbers of the tensors with equal names and shapes.
-    equal: HashSet<usize>,
-    /// The numbers of the tensors with equal names, whatever their shapes.
+    /// The ids of the tensors that have the same name and shape in the checkpoint.
+    matching: HashSet<usize>,
+    /// The ids of the tensors that have the same name in the checkpoint, and any shape.
     named: HashSet<usize>,
 }
 
 impl Found {
-    /// Returns how many tensors have equal shapes, and how many are found with any shape.
+    /// Returns the number of tensors with the same name and shape, and the number of tensors with the same name.
     fn score(&self) -> (usize, usize) {
-        (self.equal.len(), self.named.len())
+        (self.matching.len(), self.named.len())
     }
 
-    /// Returns `true` if at least half as many tensors as in `best` are found with equal shapes.
+    /// Returns `true` if at least one tensor has the same name and shape, and at least half as many as in `best` do.
     fn rivals(&self, best: &Self) -> bool {
-        !self.equal.is_empty() && 2 * self.equal.len() >= best.equal.len()
+        !self.matching.is_empty() && 2 * self.matching.len() >= best.matching.len()
     }
 
-    /// Returns `true` if all tensors of the network are found with equal shapes.
+    /// Returns `true` if all required tensors of the network have the same name and shape in the checkpoint.
     pub fn is_complete(&self, signature: &Signature) -> bool {
-        self.equal.len() == signature.required()
+        self.matching.len() == signature.required()
     }
 }
 
 /// Returns the prefix of the network's names in a checkpoint of a wrapped network. It is empty or ends with a dot.
 ///
-/// Returns an empty prefix if the checkpoint has names of the network without a prefix. Otherwise, the prefix is the
-/// one under which the most tensors of the network are found, under two conditions:
+/// Returns an empty prefix if the checkpoint has names of the network without a prefix. Otherwise, returns the prefix
+/// with the most tensors of the network if two conditions hold, and an empty prefix if not:
 ///
-/// - Under any prefix that does not begin with this one, fewer than half as many tensors are found. Otherwise, that
-///   prefix could be another version of the network, such as an average.
-/// - The modules above the prefix only wrap the network, see [`is_wrapped`]. If the checkpoint had other modules beside
-///   `backbone.`, a strict load of the backbone would silently ignore them.
+/// - No other prefix has as many tensors, and a prefix that does not begin with this one has fewer than half as many.
+///   Otherwise, the other prefix could have another version of the network, such as its average (EMA).
+/// - The parent of each module that the prefix names only wraps this module, see [`is_wrapped`]. If the checkpoint had
+///   other modules beside `backbone.`, a strict load of the backbone would silently ignore them.
 pub(crate) fn wrapper<'s>(selection: &'s Selection, signature: &Signature) -> &'s str {
     if selection.names().any(|name| required(selection, signature, name).is_some()) {
         return "";
@@ -64,14 +64,15 @@ pub(super) fn prefixes<'s>(selection: &'s Selection, signature: &Signature) -> B
             let found = prefixes.entry(prefix).or_default();
             found.named.insert(expected.tensor);
             if tensor.dims() == expected.shape {
-                found.equal.insert(expected.tensor);
+                found.matching.insert(expected.tensor);
             }
         }
     }
     prefixes
 }
 
-/// Returns the required tensor of the network with this name, given without prefixes.
+/// Returns the network's tensor for `name`, a name in the checkpoint without prefixes. Returns `None` if the network
+/// lacks the tensor, or if the tensor is optional.
 fn required<'g>(selection: &Selection, signature: &'g Signature, name: &str) -> Option<&'g Expected> {
     let name = selection.name_in(signature, name)?;
     signature.get(name).filter(|expected| expected.required)

@@ -10,14 +10,14 @@ pub(crate) struct Signature {
     tensors: HashMap<String, Expected>,
     /// The network's names, keyed by their form without inner wrappers. `None` if several names have the same form.
     unwrapped: HashMap<String, Option<String>>,
-    /// The numbers of the required tensors.
+    /// The ids ([`Expected::tensor`]) of the required tensors.
     required: HashSet<usize>,
 }
 
 /// A tensor of a network.
 pub(crate) struct Expected {
     pub shape: Vec<usize>,
-    /// A number that tied names share.
+    /// The tensor's id. Tied names share one tensor, and therefore one id.
     pub tensor: usize,
     /// Whether a checkpoint without the tensor is incomplete.
     pub required: bool,

@@ -138,12 +138,12 @@ fn advice(
 
 /// Returns the names and shapes of the tensors.
 fn signature(entries: &[Entry<'_>]) -> Signature {
-    let mut numbers = HashMap::new();
+    let mut ids = HashMap::new();
     let mut signature = Signature::default();
     for Entry { path, tensor, optional, .. } in entries {
-        let next = numbers.len();
-        let number = *numbers.entry(tensor.id()).or_insert(next);
-        let expected = Expected { shape: tensor.dims().to_vec(), tensor: number, required: !optional };
+        let next = ids.len();
+        let id = *ids.entry(tensor.id()).or_insert(next);
+        let expected = Expected { shape: tensor.dims().to_vec(), tensor: id, required: !optional };
         signature.insert(path, expected);
     }
     signature

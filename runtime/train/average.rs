@@ -211,8 +211,8 @@ impl<M: Module, W: Weighting> AveragedModel<M, W> {
         self.updates
     }
 
-    /// Adds the current values of `network` to the average. Call this method after each step of the optimizer for
-    /// [`Ema`], and for example after each epoch for [`Swa`].
+    /// Updates the average with the current parameters and buffers of `network`. Call this method after each step of
+    /// the optimizer for [`Ema`], and for example after each epoch for [`Swa`].
     ///
     /// # Errors
     /// Fails, and changes nothing, if the tensors of `network` have other names or shapes than those of the average, or
@@ -247,8 +247,8 @@ impl<M: Module, W: Weighting> AveragedModel<M, W> {
         network.load_state_dict(&self.network.state_dict())
     }
 
-    /// Exchanges the values of the average and of `network`, for example to evaluate or save `network` with the
-    /// averaged weights. The next call exchanges them again. Do not [`update`](Self::update) in between.
+    /// Exchanges the parameters and buffers of the average and of `network`, for example to evaluate or save `network`
+    /// with the averaged weights. The next call exchanges them again. Do not [`update`](Self::update) in between.
     ///
     /// # Errors
     /// Fails, and changes nothing, if the tensors of `network` have other names, shapes or dtypes than those of the

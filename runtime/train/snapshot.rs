@@ -17,7 +17,7 @@ pub(super) fn copy_values(network: &impl Module) -> Result<StateDict> {
 /// shapes and dtypes.
 pub(super) fn write_values(network: &impl Module, values: &StateDict) -> Result<()> {
     let value = |name: &str, tensor: &Tensor| -> Result<Tensor> {
-        let missing = || Error::msg(format!("`{name}` is missing from the values of the network"));
+        let missing = || Error::msg(format!("`{name}` is missing from the saved parameters and buffers"));
         Ok(values.get(name).ok_or_else(missing)?.to_device(tensor.device())?)
     };
     for (name, var) in network.trainable_parameters() {

@@ -44,7 +44,7 @@ impl Net {
         Ok(buffers[0].1.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
     }
 
-    /// Returns all values of the network.
+    /// Returns the parameters and buffers of the network.
     fn state(&self) -> Result<Vec<(String, Vec<f32>)>> {
         let flat = |tensor: &Tensor| tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1();
         self.state_dict().iter().map(|(name, tensor)| Ok((name.to_string(), flat(tensor)?))).collect()

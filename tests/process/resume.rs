@@ -98,7 +98,8 @@ fn train(directory: &Path) -> Result<(Net, History)> {
     Ok((setup.net, history))
 }
 
-/// Returns the values of the network, and all values of the history that do not measure time.
+/// Returns the numbers in the parameters and buffers of the network, and all values of the history that do not measure
+/// time.
 fn outcome(net: &Net, history: &History) -> Result<(Vec<f64>, Vec<u64>)> {
     let mut values = Vec::new();
     for (_, tensor) in &net.state_dict() {
@@ -449,7 +450,7 @@ fn resuming_another_run_is_an_error_that_names_the_difference() -> Result<()> {
     assert!(error.starts_with("expected a directory without checkpoints, found"), "{error}");
     let error =
         message(setup.fit(Trainer::new(&setup.net, cross_entropy, Sgd::new(0.1)).quiet(true).resume()));
-    assert!(error.starts_with("resume: expected a directory of checkpoints"), "{error}");
+    assert!(error.starts_with("resume: no directory of checkpoints is set"), "{error}");
     let trainer =
         Trainer::new(&setup.net, cross_entropy, Sgd::new(0.1)).checkpoint(&other_run, Every::Epochs(0));
     assert_eq!(

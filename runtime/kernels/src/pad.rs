@@ -151,7 +151,7 @@ impl Axis {
         let largest = before.max(after);
         let limit = match mode {
             PadMode::Reflect if largest >= kept && largest > 0 => "smaller than",
-            PadMode::Circular if largest > kept && largest > 0 => "at most",
+            PadMode::Circular if largest > kept && largest > 0 => "of at most",
             PadMode::Unknown(name) => bail!(
                 "{NAME}: expected the mode \"constant\", \"reflect\", \"replicate\" or \"circular\", found {name:?}"
             ),
@@ -169,8 +169,8 @@ impl Axis {
                 Ok(Self { input, output: output as usize, before, after, mode })
             }
             _ => bail!(
-                "{NAME}: expected padding that does not remove the whole {name} {input} and fits in memory, found \
-                 {before} at the {first} and {after} at the {last}"
+                "{NAME}: expected padding that leaves at least one element of the {name} {input} and gives an output \
+                 that fits in memory, found {before} at the {first} and {after} at the {last}"
             ),
         }
     }

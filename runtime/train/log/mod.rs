@@ -1,4 +1,4 @@
-//! The files in the directory of a run: its settings, tables of its metrics, and events for TensorBoard.
+//! The log of a run, as files in its directory: its settings, tables of its metrics, and events for TensorBoard.
 //!
 //! [`Trainer::log`](super::Trainer::log) and [`Trainer::checkpoint`](super::Trainer::checkpoint) write these files:
 //!

@@ -97,7 +97,7 @@ pub enum Every {
 }
 
 impl Every {
-    /// Returns how many times the interval has passed after `steps` steps and `epochs` epochs.
+    /// Returns how many intervals have passed after `steps` steps and `epochs` epochs.
     pub(super) fn count(self, steps: usize, epochs: usize) -> usize {
         match self {
             Self::Step => steps,

@@ -29,7 +29,7 @@ impl Checkpoints {
         self.every.validate("checkpoint")
     }
 
-    /// Returns how many times the interval has passed.
+    /// Returns how many intervals between checkpoints have passed since the start of the run.
     pub fn intervals<M>(&self, run: &Run<M>) -> usize {
         self.every.count(run.stepper.steps, run.stepper.epochs)
     }

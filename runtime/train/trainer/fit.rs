@@ -75,7 +75,7 @@ impl<'a, M: Module, O: 'static, T: 'static> Trainer<'a, M, O, T> {
         let result = self.run_epochs(&mut run, &plan, train, valid.batches());
         self.callbacks.drain(..count);
         let history = run.history.clone();
-        // After an error, or after the best values were restored, the state does not match the values of the network.
+        // After an error, or after the best parameters were restored, the state does not match those of the network.
         self.run = (result.is_ok() && !self.run_settings.keep_best).then_some(run);
         result.map(|()| history)
     }
@@ -148,7 +148,8 @@ impl<'a, M: Module, O: 'static, T: 'static> Trainer<'a, M, O, T> {
         })
     }
 
-    /// Adds the report of an epoch to the history, keeps the best values, and runs the callbacks.
+    /// Adds the report of an epoch to the history, keeps the best parameters and buffers, runs the callbacks, and saves
+    /// a checkpoint if the epoch is the best or a checkpoint is due.
     fn finish_epoch_of_run(&mut self, run: &mut Run<M>, report: EpochReport) -> Result<Option<Stop>> {
         let is_best = run.finish_epoch(report.clone())?;
         if is_best && self.run_settings.keep_best {

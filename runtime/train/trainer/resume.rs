@@ -16,8 +16,7 @@ impl<M: Module, O, T> Trainer<'_, M, O, T> {
     /// Prepares the directory of checkpoints, and resumes from the newest one if [`resume`](Trainer::resume) is set.
     pub(super) fn begin_checkpoints(&mut self, run: &mut Run<M>) -> Result<()> {
         let Some(checkpoints) = &self.checkpoints else {
-            let message =
-                "resume: expected a directory of checkpoints, found none; call `Trainer::checkpoint`";
+            let message = "resume: no directory of checkpoints is set; set one with `Trainer::checkpoint`";
             return if self.resume { Err(Error::msg(message)) } else { Ok(()) };
         };
         checkpoints.validate()?;
@@ -74,7 +73,8 @@ impl<M: Module, O, T> Trainer<'_, M, O, T> {
     }
 }
 
-/// Returns the values of the network after the best epoch of the history, or `None` if no epoch is the best.
+/// Returns the parameters and buffers of the network after the best epoch of the history. Returns `None` if the history
+/// has no epoch, or only epochs whose monitored value is NaN.
 fn best_values<M: Module>(run: &Run<M>, files: &[(Position, PathBuf)]) -> Result<Option<StateDict>> {
     let Some(best) = run.history.best().map(|best| best.epoch) else { return Ok(None) };
     let file = files.iter().find(|(position, _)| position.is_best && position.epoch == best);

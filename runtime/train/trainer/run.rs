@@ -23,29 +23,29 @@ const DISPLAY_INTERVAL: Duration = Duration::from_millis(200);
 pub(super) struct Run<M> {
     pub stepper: Stepper<M>,
     pub history: History,
-    /// The losses of the running epoch.
+    /// The losses of the current epoch.
     pub tally: Tally,
     pub plateau: Option<ReduceLrOnPlateau>,
-    /// The values of the network after the best epoch, if they are kept.
+    /// The parameters and buffers of the network after the best epoch, if they are kept.
     pub best: Option<StateDict>,
-    /// The duration of the running epoch before `epoch_start`, in seconds.
+    /// The duration of the current epoch before `epoch_start`, in seconds. More than 0 only after a resume.
     pub earlier_seconds: f64,
     pub epoch_start: Instant,
     /// The number of batches of an epoch, if it is known.
     pub batches_of_epoch: Option<usize>,
-    /// The state of the random numbers before the running epoch.
+    /// The state of the random numbers before the current epoch.
     pub random_of_epoch: random::State,
-    /// The position within an epoch from which a resumed run continues, or `None` once it has continued.
+    /// Set by a resume within an epoch, until the epoch continues.
     pub suspended: Option<Suspended>,
     /// The last checkpoint.
     pub saved: Option<Position>,
-    /// How many times the interval between checkpoints had passed at the last checkpoint.
+    /// The number of checkpoint intervals from the start of the run to the last checkpoint.
     pub saved_intervals: usize,
     /// Limits the time for the metrics that are displayed.
     pub display: Throttle,
 }
 
-/// A position within an epoch, after as many batches as [`Stepper::batches`].
+/// The random numbers with which a resumed run continues within an epoch. [`Stepper::batches`] batches are finished.
 pub(super) struct Suspended {
     /// The state of the random numbers after the last step.
     pub random: random::State,
@@ -83,7 +83,8 @@ impl<M: Module> Run<M> {
         })
     }
 
-    /// Begins or continues the running epoch. Returns its batches that are not finished.
+    /// Begins the next epoch, or continues the epoch in which a resumed run was interrupted. Returns the remaining
+    /// batches.
     pub fn begin_epoch<'d, D: Batches>(&mut self, data: &'d D) -> Result<Epoch<'d, D::Batch>> {
         self.epoch_start = Instant::now();
         data.set_epoch(self.stepper.epochs as u64);
@@ -97,14 +98,15 @@ impl<M: Module> Run<M> {
         let finished = self.stepper.batches;
         epoch.nth(finished - 1).ok_or_else(|| {
             Error::msg(format!(
-                "expected at least the {finished} batches that are finished, found fewer: the data differs"
+                "expected an epoch of at least {finished} batches, which the checkpoint counts as finished, found \
+                 fewer; pass the data of the run that saved the checkpoint"
             ))
         })??;
         random::set_state(&random);
         Ok(epoch)
     }
 
-    /// Returns the duration of the running epoch in seconds.
+    /// Returns the duration of the current epoch in seconds.
     pub fn seconds(&self) -> f64 {
         self.earlier_seconds + self.epoch_start.elapsed().as_secs_f64()
     }
@@ -129,8 +131,8 @@ impl<M: Module> Run<M> {
         self.stepper.average.as_ref().map_or(model, |average| average.network())
     }
 
-    /// Returns `true` if none of the last `patience` epochs is the best, and at least as many are finished. A patience
-    /// of 0 counts as 1.
+    /// Returns `true` if at least `patience` epochs are finished, and the best epoch is not among the last `patience`.
+    /// A patience of 0 counts as 1.
     pub fn is_out_of_patience(&self, patience: Patience) -> bool {
         let best = self.history.best().map_or(0, |best| best.epoch);
         let epochs = self.history.epochs.len();

@@ -29,7 +29,7 @@ const OPTIMIZER: &str = "optimizer.";
 const SCALER: &str = "scaler.";
 const PLATEAU: &str = "plateau.";
 const METRIC: &str = "metric.";
-/// The name of the tensor with the losses of the running epoch.
+/// The name of the tensor with the losses of the current epoch.
 const TALLY: &str = "tally";
 /// The prefix of the tensors of the averaged network.
 const AVERAGED_NETWORK: &str = "average.module.";
@@ -81,7 +81,8 @@ impl TrainingState {
             .filter_map(move |(name, tensor)| Some((name.strip_prefix(prefix)?.to_owned(), tensor.clone())))
     }
 
-    /// Returns the values of the network that is evaluated: the average or, if there is none, the network in training.
+    /// Returns the parameters and buffers of the network that is evaluated: of the average or, if there is none, of the
+    /// network in training.
     pub fn best_values(&self) -> StateDict {
         let averaged: StateDict = self.with_prefix(AVERAGED_NETWORK).collect();
         if averaged.is_empty() { self.with_prefix(MODEL).collect() } else { averaged }
@@ -124,7 +125,7 @@ impl<M: Module, O, T> Trainer<'_, M, O, T> {
         Ok(TrainingState { tensors, training })
     }
 
-    /// Restores a state of training, including the values of the network and the random numbers.
+    /// Restores a state of training, including the parameters and buffers of the network, and the random numbers.
     ///
     /// # Errors
     /// Fails, and changes neither the network nor the random numbers, if the network, the optimizer or a setting

@@ -38,7 +38,7 @@ pub(super) struct Stepper<M> {
     pub steps: usize,
     /// The number of finished epochs.
     pub epochs: usize,
-    /// The number of batches of this epoch so far.
+    /// The number of finished batches of the current epoch.
     pub batches: usize,
     /// The parameters without a gradient in the first step, or `None` before it.
     pub unreached: Option<Vec<String>>,

@@ -88,7 +88,7 @@ fn errors_name_the_invalid_input() -> Result<()> {
         ),
         (
             error_of(&circular, zeros(&[1, 3, 3]))?,
-            "Conv1d 3→4, 3: pad: expected circular padding at most the width 3, found 4",
+            "Conv1d 3→4, 3: pad: expected circular padding of at most the width 3, found 4",
         ),
         (
             error_of(&up, zeros(&[1, 4, 9, 9]))?,
@@ -107,10 +107,16 @@ fn errors_name_the_invalid_input() -> Result<()> {
         ),
         (
             error_of(&CircularPad2d::config((0, 4, 0, 0)), zeros(&[1, 1, 3, 3]))?,
-            "at most the width 3, found 0 at the left and 4 at the right",
+            "of at most the width 3, found 0 at the left and 4 at the right",
         ),
-        (error_of(&ZeroPad2d::config(-2), zeros(&[1, 1, 9, 4]))?, "does not remove the whole width 4"),
-        (error_of(&ZeroPad2d::config(isize::MAX), zeros(&[1, 1, 9, 4]))?, "and fits in memory"),
+        (
+            error_of(&ZeroPad2d::config(-2), zeros(&[1, 1, 9, 4]))?,
+            "expected padding that leaves at least one element of the width 4",
+        ),
+        (
+            error_of(&ZeroPad2d::config(isize::MAX), zeros(&[1, 1, 9, 4]))?,
+            "and gives an output that fits in memory",
+        ),
         (
             error_of(&ZeroPad2d::config(isize::MAX / 4), zeros(&[0, 1, 9, 4]))?,
             "pad: not enough memory for an output of",

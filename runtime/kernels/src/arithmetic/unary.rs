@@ -182,8 +182,8 @@ unsafe impl Formula<1> for Unary {
 
     fn task_len(&self) -> usize {
         match self {
-            Self::Log | Self::Powf { .. } => cost::LIBRARY_CALLS,
-            _ => cost::PASS,
+            Self::Log | Self::Powf { .. } => cost::MIN_LIBRARY_CALL_ELEMENTS,
+            _ => cost::MIN_PASS_ELEMENTS,
         }
     }
 }
@@ -226,7 +226,11 @@ unsafe impl Formula<2> for Gradient {
     }
 
     fn task_len(&self) -> usize {
-        if let Unary::Powf { .. } = self.0 { cost::LIBRARY_CALLS } else { cost::PASS }
+        if let Unary::Powf { .. } = self.0 {
+            cost::MIN_LIBRARY_CALL_ELEMENTS
+        } else {
+            cost::MIN_PASS_ELEMENTS
+        }
     }
 }
 

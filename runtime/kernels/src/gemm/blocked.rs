@@ -23,14 +23,14 @@ const MR: usize = 6;
 /// Returns `epilogue(a · b)` of all products. None of the sizes may be 0.
 pub(super) fn multiply_all(isa: Isa, products: &[Product<'_>], epilogue: BiasActivation<'_>) -> Vec<f32> {
     let [rows, depth, columns] = sizes(products);
-    let task_rows = cost::PACKED_MULTIPLY_ADDS.div_ceil(depth * NC.min(columns)).next_multiple_of(MC);
+    let task_rows = cost::MIN_PACKED_MULTIPLY_ADDS.div_ceil(depth * NC.min(columns)).next_multiple_of(MC);
     let row_blocks = rows.div_ceil(task_rows);
     let column_blocks = columns.div_ceil(NC);
     let write = |c: &mut [MaybeUninit<f32>]| {
         let c = SharedStart::of(c);
         let task_work = rows.min(task_rows) * depth * columns.min(NC);
         let tasks = products.len() * row_blocks * column_blocks;
-        for_each_group(tasks, cost::PACKED_MULTIPLY_ADDS / task_work, &|task| {
+        for_each_group(tasks, cost::MIN_PACKED_MULTIPLY_ADDS / task_work, &|task| {
             let (row_block, column_block) = (task % row_blocks, task / row_blocks % column_blocks);
             let product = task / (row_blocks * column_blocks);
             let rows = [row_block * task_rows, rows.min((row_block + 1) * task_rows)];

@@ -11,7 +11,7 @@ use super::{Product, sizes};
 pub(super) fn multiply_all(products: &[Product<'_, f64>]) -> Vec<f64> {
     let [rows, depth, columns] = sizes(products);
     let mut c = vec![0.; products.len() * rows * columns];
-    for_each_row(columns, cost::SCALAR_MULTIPLY_ADDS.div_ceil(depth.max(1)), &mut c, |index, sums| {
+    for_each_row(columns, cost::MIN_SCALAR_MULTIPLY_ADDS.div_ceil(depth.max(1)), &mut c, |index, sums| {
         let Product { a, b } = products[index / rows];
         let row: Vec<f64> = (0..depth).map(|k| a.at(index % rows, k)).collect();
         if b.transposed {

@@ -31,12 +31,12 @@ pub(super) fn multiply_all(isa: Isa, products: &[Product<'_>], epilogue: BiasAct
     // Every task reads all rows of A, so there are at most four tasks per thread.
     let min_width = (products.len() * columns).div_ceil(4 * rayon::current_num_threads()).min(columns);
     let width =
-        cost::STREAMED_MULTIPLY_ADDS.div_ceil((rows * depth).max(1)).max(min_width).next_multiple_of(NR);
+        cost::MIN_STREAMED_MULTIPLY_ADDS.div_ceil((rows * depth).max(1)).max(min_width).next_multiple_of(NR);
     let packed = if PACKED_ROWS.contains(&rows) { rows * KC } else { 0 };
     let tasks = columns.div_ceil(width);
     let start = SharedStart::of(&mut c);
     let task_work = (rows * depth * width.min(columns)).max(1);
-    for_each_group(products.len() * tasks, cost::STREAMED_MULTIPLY_ADDS / task_work, &|index| {
+    for_each_group(products.len() * tasks, cost::MIN_STREAMED_MULTIPLY_ADDS / task_work, &|index| {
         let (product, task) = (index / tasks, index % tasks);
         let columns = [task * width, columns.min((task + 1) * width)];
         let mut scratch = Scratch::new([packed]);

@@ -2,41 +2,41 @@
 //!
 //! Running a task on another thread pays off if the task takes at least about 10 µs: waking a helper takes 1 to 2 µs,
 //! and at the end of an operation the other threads wait for half a task on average. Each constant is the work of a
-//! task that takes this long, in elements or in multiply-adds. An operation with at most the work of one task runs on
-//! the calling thread.
+//! task that takes this long, as a number of elements or of multiply-adds. An operation with at most the work of one
+//! task runs on the calling thread.
 //!
 //! The constants also determine how sums are split into partial sums, so they do not depend on the machine.
 
 /// Elements of a pass that loads, computes and stores each element once.
-pub(crate) const PASS: usize = 1 << 14;
+pub(crate) const MIN_PASS_ELEMENTS: usize = 1 << 14;
 
 /// Elements that are read by a vectorized pass without stores, or packed as a weight.
-pub(crate) const READ_PASS: usize = 4 * PASS;
+pub(crate) const MIN_READ_PASS_ELEMENTS: usize = 4 * MIN_PASS_ELEMENTS;
 
 /// Elements that are visited twice, or copied with strides.
-pub(crate) const TWO_PASSES: usize = PASS / 2;
+pub(crate) const MIN_TWO_PASS_ELEMENTS: usize = MIN_PASS_ELEMENTS / 2;
 
 /// Elements of a pass that calls a function of the math library for each element.
-pub(crate) const LIBRARY_CALLS: usize = PASS / 4;
+pub(crate) const MIN_LIBRARY_CALL_ELEMENTS: usize = MIN_PASS_ELEMENTS / 4;
 
 /// Multiply-adds of operands that are in registers or in a core's caches.
-pub(crate) const MULTIPLY_ADDS: usize = 1 << 18;
+pub(crate) const MIN_MULTIPLY_ADDS: usize = 1 << 18;
 
-/// Multiply-adds of a group of a convolution's tasks. One thread runs the tasks of a group one after another.
-pub(crate) const TASK_GROUP_MULTIPLY_ADDS: usize = 4 * MULTIPLY_ADDS;
+/// Multiply-adds of a task group: tasks of a convolution that one thread runs one after another.
+pub(crate) const MIN_TASK_GROUP_MULTIPLY_ADDS: usize = 4 * MIN_MULTIPLY_ADDS;
 
 /// Multiply-adds with an operand that is read from memory once.
-pub(crate) const STREAMED_MULTIPLY_ADDS: usize = MULTIPLY_ADDS / 2;
+pub(crate) const MIN_STREAMED_MULTIPLY_ADDS: usize = MIN_MULTIPLY_ADDS / 2;
 
 /// Multiply-adds of a task that also packs an operand.
-pub(crate) const PACKED_MULTIPLY_ADDS: usize = 2 * MULTIPLY_ADDS;
+pub(crate) const MIN_PACKED_MULTIPLY_ADDS: usize = 2 * MIN_MULTIPLY_ADDS;
 
 /// Multiply-adds of a whole operation that allocates a list of its tasks before it runs. An operation with fewer
 /// multiply-adds runs on the calling thread.
-pub(crate) const SPLIT_MULTIPLY_ADDS: usize = 8 * MULTIPLY_ADDS;
+pub(crate) const MIN_SPLIT_MULTIPLY_ADDS: usize = 8 * MIN_MULTIPLY_ADDS;
 
 /// Multiply-adds that are not vectorized.
-pub(crate) const SCALAR_MULTIPLY_ADDS: usize = MULTIPLY_ADDS / 4;
+pub(crate) const MIN_SCALAR_MULTIPLY_ADDS: usize = MIN_MULTIPLY_ADDS / 4;
 
 /// Returns the number of tasks for `work` units of work: 1 if there is not enough work for two tasks of `minimum`
 /// units; otherwise `work / minimum`, rounded up to a multiple of the number of threads, but at most four for
@@ -51,5 +51,5 @@ pub(crate) fn task_count(work: usize, minimum: usize) -> usize {
 
 /// Returns `threads`, or 1 if `multiply_adds` are too few for more than one thread.
 pub(crate) fn worthwhile_threads(threads: usize, multiply_adds: usize) -> usize {
-    if multiply_adds < MULTIPLY_ADDS { 1 } else { threads }
+    if multiply_adds < MIN_MULTIPLY_ADDS { 1 } else { threads }
 }

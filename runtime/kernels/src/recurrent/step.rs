@@ -54,7 +54,7 @@ impl<C: Cell, T: StepElement> ForwardStep<'_, C, T> {
                 saved: blocks_mut(saved, hidden),
             })
             .collect();
-        for_each_chunk(&mut rows, cost::LIBRARY_CALLS.div_ceil(hidden), |_, rows| {
+        for_each_chunk(&mut rows, cost::MIN_LIBRARY_CALL_ELEMENTS.div_ceil(hidden), |_, rows| {
             T::dispatch(Rows(rows));
         });
     }
@@ -77,7 +77,7 @@ impl<C: Cell, T: StepElement> BackwardStep<'_, C, T> {
                 dh: blocks_mut(dh, hidden),
             })
             .collect();
-        for_each_chunk(&mut rows, cost::LIBRARY_CALLS.div_ceil(hidden), |_, rows| {
+        for_each_chunk(&mut rows, cost::MIN_LIBRARY_CALL_ELEMENTS.div_ceil(hidden), |_, rows| {
             T::dispatch(Rows(rows));
         });
     }

@@ -68,7 +68,7 @@ impl Operation<3> for RowNorm {
 impl RowNorm {
     fn normalize<E: Element>(&self, x: &[E], weight: &[E], bias: &[E]) -> Vec<E> {
         let mut y = zeros::<E>(x.len());
-        for_each_row(self.shape.row_len(), cost::TWO_PASSES, &mut y, |row, y| {
+        for_each_row(self.shape.row_len(), cost::MIN_TWO_PASS_ELEMENTS, &mut y, |row, y| {
             let x = &x[self.shape.range(row)];
             let parameters = self.shape.parameters_of(row);
             let (weight, bias) = (&weight[parameters.clone()], &bias[parameters]);
@@ -108,7 +108,8 @@ impl RowNorm {
         if row_len == 0 {
             return (dx, total);
         }
-        let rows_per_block = cost::TWO_PASSES.div_ceil(row_len).max(self.shape.rows.div_ceil(MAX_BLOCKS));
+        let rows_per_block =
+            cost::MIN_TWO_PASS_ELEMENTS.div_ceil(row_len).max(self.shape.rows.div_ceil(MAX_BLOCKS));
         let chunks = dx.chunks_mut(rows_per_block * row_len);
         let mut blocks: Vec<(&mut [E], [Vec<f64>; 2])> = chunks.map(|dx| (dx, Default::default())).collect();
         for_each_chunk(&mut blocks, 1, |index, block| {

@@ -7,16 +7,18 @@ use rayon::prelude::*;
 /// Returns `true` if no value is infinite or NaN.
 pub(crate) fn is_finite(values: &[f32], isa: Isa) -> bool {
     match values.len() {
-        0..=cost::READ_PASS => dispatch_to(isa, Finite(values)),
-        _ => values.par_chunks(cost::READ_PASS).all(|values| dispatch_to(isa, Finite(values))),
+        0..=cost::MIN_READ_PASS_ELEMENTS => dispatch_to(isa, Finite(values)),
+        _ => values.par_chunks(cost::MIN_READ_PASS_ELEMENTS).all(|values| dispatch_to(isa, Finite(values))),
     }
 }
 
 /// Returns `true` if none of the halves is infinite or NaN.
 pub(crate) fn halves_are_finite(half: Half, values: &[u16]) -> bool {
     match values.len() {
-        0..=cost::READ_PASS => dispatch_loops(FiniteHalves(half, values)),
-        _ => values.par_chunks(cost::READ_PASS).all(|values| dispatch_loops(FiniteHalves(half, values))),
+        0..=cost::MIN_READ_PASS_ELEMENTS => dispatch_loops(FiniteHalves(half, values)),
+        _ => values
+            .par_chunks(cost::MIN_READ_PASS_ELEMENTS)
+            .all(|values| dispatch_loops(FiniteHalves(half, values))),
     }
 }
 

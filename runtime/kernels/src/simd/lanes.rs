@@ -22,7 +22,8 @@ pub(crate) trait Task<R: Real>: Send {
     fn run<L: Lanes<Real = R>>(self, lanes: L);
 }
 
-/// A token for vectors of the number type [`Real`](Self::Real).
+/// The operations on vectors of the number type [`Real`](Self::Real). A value of the type proves that the machine has
+/// their instruction set, like a value of a [`Simd`] type.
 ///
 /// # Safety
 /// Methods with a pointer read or write `LANES` consecutive numbers (`n < LANES` numbers for `load_partial`, `LANES`
@@ -71,7 +72,7 @@ impl Real for f32 {
     }
 }
 
-/// A token for the vector of an instruction set. With `PAIRS`, [`fma`](Lanes::fma) multiplies lanes that hold pairs of
+/// Selects the vectors of an instruction set. With `PAIRS`, [`fma`](Lanes::fma) multiplies lanes that hold pairs of
 /// bf16, and adds the products to lanes that hold floats.
 #[derive(Clone, Copy)]
 pub(crate) struct Floats<S, const PAIRS: bool = false>(S);
@@ -152,7 +153,7 @@ impl Real for f64 {
     }
 }
 
-/// A token for vectors of four `f64`s in plain Rust.
+/// Selects vectors of four `f64`s in plain Rust.
 #[derive(Clone, Copy)]
 struct Doubles;
 

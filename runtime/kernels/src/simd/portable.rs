@@ -3,8 +3,8 @@
 use super::math::Single;
 use super::{Compile, Kernel, Simd};
 
-/// A token for vectors of `N` lanes in plain Rust, available on every machine. [`Isa::Portable`](super::Isa::Portable)
-/// has eight lanes. Tests use other numbers of lanes to run kernels with the vector widths of instruction sets that the
+/// Selects vectors of `N` lanes in plain Rust, on every machine. [`Isa::Portable`](super::Isa::Portable) has eight
+/// lanes. Tests use other numbers of lanes to run kernels with the vector widths of instruction sets that the
 /// machine lacks.
 #[derive(Clone, Copy)]
 pub struct Portable<const N: usize>;

@@ -4,23 +4,25 @@ use std::arch::x86_64::*;
 
 use super::{Compile, Half, Kernel, Simd};
 
-/// A token for AVX2, FMA and F16C. Only the dispatch functions of [`super`] create it, after they detected the
-/// features.
+/// Proves that the machine has AVX2, FMA and F16C. Only the dispatch functions of [`super`] create it, after they
+/// detected the features.
 #[derive(Clone, Copy)]
 pub struct Avx2(pub(super) ());
 
 /// Returns a mask that selects the first `n` of eight lanes.
 #[inline(always)]
 fn mask8(n: usize) -> __m256i {
-    // SAFETY: all callers hold an `Avx2` token, so the machine has AVX2.
+    // SAFETY: all callers hold an `Avx2`, so the machine has AVX2.
     unsafe {
         let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
         _mm256_cmpgt_epi32(_mm256_set1_epi32(n as i32), lanes)
     }
 }
 
-// SAFETY of every block below: the token exists only on machines with these features, and the caller guarantees
-// that the pointers are in bounds. `max` and `min` return their second operand if either operand is NaN.
+// The maximum and minimum instructions return their second operand if either operand is NaN.
+//
+// SAFETY of every block below: an `Avx2` exists only on machines with these features, and the caller guarantees that
+// the pointers are in bounds.
 #[expect(clippy::undocumented_unsafe_blocks, reason = "the comment above applies to all of them")]
 impl Simd for Avx2 {
     type V = __m256;
@@ -205,8 +207,8 @@ impl Simd for Avx2 {
     }
 }
 
-/// A token for AVX-512 F, DQ, BW and VL. Only the dispatch functions of [`super`] create it, after they detected the
-/// features.
+/// Proves that the machine has AVX-512 F, DQ, BW and VL. Only the dispatch functions of [`super`] create it, after they
+/// detected the features.
 #[derive(Clone, Copy)]
 pub struct Avx512(pub(super) ());
 

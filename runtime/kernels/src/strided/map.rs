@@ -29,7 +29,7 @@ pub(crate) unsafe trait Formula<const N: usize>: Sync {
 
     /// Returns the number of elements that one task of a parallel pass computes.
     fn task_len(&self) -> usize {
-        cost::PASS
+        cost::MIN_PASS_ELEMENTS
     }
 }
 

@@ -188,11 +188,15 @@ impl<const N: usize> SumLoops<N> {
             (kept, reduced * columns, 1, reduced * columns)
         };
         let splits = if outputs < MAX_SPLITS * width {
-            (outputs * terms / cost::READ_PASS).clamp(1, MAX_SPLITS).min(steps)
+            (outputs * terms / cost::MIN_READ_PASS_ELEMENTS).clamp(1, MAX_SPLITS).min(steps)
         } else {
             1
         };
-        let task = if splits > 1 { outputs } else { width * (cost::READ_PASS / (width * terms)).max(1) };
+        let task = if splits > 1 {
+            outputs
+        } else {
+            width * (cost::MIN_READ_PASS_ELEMENTS / (width * terms)).max(1)
+        };
         let mut totals = vec![0.; splits * outputs];
         for_each_chunk(&mut totals, task, |index, totals| {
             let first = index * task;

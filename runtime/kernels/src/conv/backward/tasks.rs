@@ -9,7 +9,7 @@ pub(super) const MIN_TASKS: usize = 32;
 
 /// Runs all tasks, in rayon's thread pool if `work`, the number of multiply-adds, is large enough.
 pub(super) fn run_tasks<R: Real, T: Task<R>>(isa: Isa, work: usize, tasks: Vec<T>) {
-    if work < cost::SPLIT_MULTIPLY_ADDS || tasks.len() < 2 {
+    if work < cost::MIN_SPLIT_MULTIPLY_ADDS || tasks.len() < 2 {
         tasks.into_iter().for_each(|task| R::dispatch(isa, task));
     } else {
         let mut tasks: Vec<Option<T>> = tasks.into_iter().map(Some).collect();
@@ -25,7 +25,7 @@ pub(super) fn run_tasks<R: Real, T: Task<R>>(isa: Isa, work: usize, tasks: Vec<T
 /// one group (fewer in the last task of the group).
 pub(super) fn channels_per_task(channels: usize, per_group: usize, block: usize, work: usize) -> usize {
     // The minimum number of channels whose work is worth a task.
-    let enough = cost::MULTIPLY_ADDS.div_ceil(work.max(1));
+    let enough = cost::MIN_MULTIPLY_ADDS.div_ceil(work.max(1));
     if enough >= per_group {
         return (enough / per_group * per_group).min(channels);
     }

@@ -65,7 +65,7 @@ impl PackedWeight {
                         block,
                     );
                 };
-                if operands.len() < cost::READ_PASS {
+                if operands.len() < cost::MIN_READ_PASS_ELEMENTS {
                     blocks.chunks_mut(len).enumerate().for_each(|(index, block)| pack(index, block));
                 } else {
                     for_each_chunk(blocks, len, pack);

@@ -234,7 +234,7 @@ impl Plan {
             None => in_place_taps(&shape, chunks.range(chunk), input_block),
         });
         let taps = taps.collect::<Option<_>>()?;
-        let task_groups = (work / cost::TASK_GROUP_MULTIPLY_ADDS)
+        let task_groups = (work / cost::MIN_TASK_GROUP_MULTIPLY_ADDS)
             .clamp(1, 4 * threads)
             .next_multiple_of(threads)
             .min(partition.tasks());

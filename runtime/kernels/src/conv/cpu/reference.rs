@@ -43,7 +43,7 @@ pub(super) fn conv2d<T: Float>(
         }
     };
     let products = shape.output_elements().saturating_mul(shape.depth());
-    if products < cost::SCALAR_MULTIPLY_ADDS {
+    if products < cost::MIN_SCALAR_MULTIPLY_ADDS {
         output.chunks_exact_mut(width * block).enumerate().for_each(|(index, row)| compute_row(index, row));
     } else {
         for_each_chunk(output, width * block, compute_row);

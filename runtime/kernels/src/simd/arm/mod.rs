@@ -11,7 +11,7 @@ use emulated::*;
 #[cfg(target_arch = "aarch64")]
 use std::arch::aarch64::*;
 
-/// A token for NEON. Only [`dispatch_to`](super::dispatch_to) creates it.
+/// Proves that NEON, or its emulation in tests, is available. Only the dispatch functions of [`super`] create it.
 #[derive(Clone, Copy)]
 pub struct Neon(pub(super) ());
 
@@ -22,8 +22,9 @@ impl Neon {
     }
 }
 
+// NEON's maximum and minimum return NaN if either operand is NaN, so `max` and `max_nan` are the same instruction.
+//
 // SAFETY of every block below: NEON is part of aarch64, and the caller guarantees that the pointers are in bounds.
-// The maximum and minimum instructions return NaN if either operand is NaN.
 #[expect(clippy::undocumented_unsafe_blocks, reason = "the comment above applies to all of them")]
 impl Simd for Neon {
     type V = float32x4_t;

@@ -88,8 +88,8 @@ impl Hopper {
         VECTOR_BYTES / self.dtype.size_in_bytes()
     }
 
-    /// Returns the number of loads of each thread that loads the input, for one chunk. A load reads one pixel run of
-    /// one channel.
+    /// Returns how many loads each of the `LOADERS` threads issues for one chunk of the input. A load reads one pixel
+    /// run of one channel.
     pub fn loads(&self, layout: &PaddedLayout) -> usize {
         let runs = layout.phases.len() * layout.rows * layout.runs_per_row;
         (runs * self.chunk_channels()).div_ceil(LOADERS)
@@ -226,7 +226,8 @@ impl PaddedLayout {
         let first = taps.iter().map(|(_, at)| *at).min()?;
         let last = taps.iter().map(|(_, at)| *at).max()?;
         let read_positions = (kernel.positions + (last - first).unsigned_abs()).next_multiple_of(8);
-        // Offsets between the elements of all images that a tile reads must fit in an `int`.
+        // The kernel holds the offset of an element from the image of the tile's first position in an `int`. The tile
+        // reads this image, with padding the one before it, and at most `read_positions / image + 1` images after it.
         if elements.checked_mul(read_positions / image + 3)? > MAX_COUNT {
             return None;
         }

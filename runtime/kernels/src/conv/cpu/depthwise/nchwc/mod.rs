@@ -30,7 +30,7 @@ pub(super) fn conv2d(problem: &ConvProblem, call: &Call<'_>, output: OutputPtr) 
     let depthwise = DepthwiseRows::new(shape, &packed, call, output);
     let rows = shape.batch * shape.out_channels.div_ceil(isa.lanes()) * shape.output[0];
     let elements = (rows * shape.output[1] * isa.lanes()).max(call.input.len());
-    for_each_range(rows, elements, cost::PASS, |rows| {
+    for_each_range(rows, elements, cost::MIN_PASS_ELEMENTS, |rows| {
         simd::dispatch_to(isa, DepthwiseRows { rows, ..depthwise.clone() });
     });
 }
