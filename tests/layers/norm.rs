@@ -108,7 +108,7 @@ fn normalizes_single_values(norm: &Norm, dims: &[usize]) -> bool {
 
 proptest! {
     // About 250 settings for each of the four operations.
-    #![proptest_config(config(1000))]
+    #![proptest_config(config(600))]
 
     #[test]
     fn values_agree_with_the_formula_and_gradients_with_finite_differences(

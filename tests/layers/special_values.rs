@@ -289,7 +289,7 @@ prop_compose! {
 }
 
 proptest! {
-    #![proptest_config(config(600))]
+    #![proptest_config(config(400))]
 
     #[test]
     fn special_values_agree_with_the_definition(case in cases()) {

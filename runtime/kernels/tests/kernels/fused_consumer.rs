@@ -258,7 +258,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(crate::common::config(16))]
+    #![proptest_config(crate::common::config(10))]
 
     /// Uses layers that are large enough for several tasks and several panels.
     #[test]

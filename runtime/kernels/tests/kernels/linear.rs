@@ -26,7 +26,7 @@ fn reference([x, weight, bias]: &[Tensor; 3], biased: bool, activation: Activati
 }
 
 proptest! {
-    #![proptest_config(config(300))]
+    #![proptest_config(config(200))]
 
     #[test]
     fn random_sizes_agree_with_f64(

@@ -123,7 +123,7 @@ proptest! {
 
 proptest! {
     // The cases are large, with up to 160 planes, and differ only in the batch size and in the values.
-    #![proptest_config(config(40))]
+    #![proptest_config(config(20))]
 
     #[test]
     fn every_dtype_agrees_with_f64_for_any_batch_size(seed: u64, n in 0..20usize) {
