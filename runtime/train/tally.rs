@@ -92,12 +92,7 @@ impl Tally {
         if unread.is_empty() {
             return Ok(Vec::new());
         }
-        let mut values = Vec::new();
-        for batch in &unread {
-            values.push(batch.loss.reshape(1)?);
-            values.extend(batch.correct.clone());
-        }
-        let mut values = Tensor::cat(&values, 0)?.to_vec1::<f64>()?.into_iter();
+        let mut values = read_together(&unread)?.into_iter();
         let mut next = || values.next().unwrap_or(f64::NAN);
         let mut losses = Vec::with_capacity(unread.len());
         for Unread { batch, examples, correct, .. } in unread {
@@ -144,6 +139,21 @@ impl Tally {
         let metrics = IndexMap::new();
         (examples > 0).then_some(Evaluation { loss: self.loss.value(), accuracy, examples, metrics })
     }
+}
+
+/// Returns the loss of each batch, followed by its two counts if it has them.
+fn read_together(unread: &[Unread]) -> Result<Vec<f64>> {
+    // On the CPU, batches are read one by one, and a concatenation would take longer than two reads.
+    if let [Unread { loss, correct, .. }] = unread {
+        let counts = correct.as_ref().map(Tensor::to_vec1::<f64>).transpose()?;
+        return Ok([loss.to_scalar()?].into_iter().chain(counts.into_iter().flatten()).collect());
+    }
+    let mut values = Vec::new();
+    for batch in unread {
+        values.push(batch.loss.reshape(1)?);
+        values.extend(batch.correct.clone());
+    }
+    Ok(Tensor::cat(&values, 0)?.to_vec1()?)
 }
 
 /// Returns the output and the target if they are logits `[batch, classes, …]` and class indices `[batch, …]`.
