@@ -49,7 +49,7 @@ ops *args:
 nets *args:
     cargo run --release --example net_table -- "$@"
 
-# Check by measurement how often the selected convolution algorithm is the fastest
+# Check by measurement how often the selected convolution algorithm is at most a tenth slower than the fastest
 plans *args:
     cargo run --release --example plan_check -- "$@"
 

@@ -292,7 +292,7 @@ impl<'a, M, O, T> Trainer<'a, M, O, T> {
     /// is then returned after up to 32 more steps.
     ///
     /// With `true`, checkpoints may also contain parameters that are NaN or infinite. By default, `fit` returns an
-    /// error instead of saving them, and the last checkpoint before them remains.
+    /// error instead of saving them, and the last checkpoint before them remains. The network keeps these parameters.
     pub fn allow_non_finite(mut self, allow: bool) -> Self {
         self.step.allow_non_finite = allow;
         self

@@ -155,7 +155,7 @@ fn dispatch_native<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
         #[cfg(target_arch = "aarch64")]
         // SAFETY: every aarch64 machine has NEON.
         Isa::Neon => unsafe { kernel.run_neon() },
-        _ => kernel.run_plain(Portable::<8>),
+        _ => kernel.run_plain(Portable),
     }
 }
 
@@ -182,12 +182,12 @@ pub(super) fn dispatch_loops_to<K: Kernel>(limit: Isa, kernel: K) -> K::Output {
         // SAFETY: `is_available` detected the features on this machine.
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 | Isa::Avx2 if Isa::Avx2.is_available() => unsafe { kernel.run_avx2() },
-        _ => kernel.run_plain(Portable::<8>),
+        _ => kernel.run_plain(Portable),
     }
 }
 
-/// The functions that compile a kernel for an instruction set. A kernel is not inlined into its caller, which could not
-/// inline code for other features anyway.
+/// The functions that compile a kernel for an instruction set. They are not inlined, so that [`Simd::call`] keeps the
+/// code of a kernel out of its caller. A caller without the features could not inline them anyway.
 ///
 /// They are methods of the kernel because the compiler assigns a method to a codegen unit by the module of its type.
 /// Free functions would put all kernels into a single codegen unit, which one core would compile.

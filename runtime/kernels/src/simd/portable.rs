@@ -3,21 +3,22 @@
 use super::math::Single;
 use super::{Compile, Kernel, Simd};
 
-/// Selects vectors of `N` lanes in plain Rust, on every machine. [`Isa::Portable`](super::Isa::Portable) has eight
-/// lanes. Tests use other numbers of lanes to run kernels with the vector widths of instruction sets that the
-/// machine lacks.
+/// The number of lanes.
+const N: usize = 8;
+
+/// Selects vectors of eight lanes in plain Rust, on every machine.
 #[derive(Clone, Copy)]
-pub struct Portable<const N: usize>;
+pub struct Portable;
 
 /// Returns the vector with the lanes `lane(0)`, `lane(1)` and so on.
 // In debug builds, kernels compile faster if they call this function for each operation than if it is inlined.
 #[cfg_attr(debug_assertions, inline(never))]
 #[cfg_attr(not(debug_assertions), inline(always))]
-fn lanes<const N: usize>(lane: impl Fn(usize) -> f32) -> [f32; N] {
+fn lanes(lane: impl Fn(usize) -> f32) -> [f32; N] {
     std::array::from_fn(lane)
 }
 
-impl<const N: usize> Simd for Portable<N> {
+impl Simd for Portable {
     type V = [f32; N];
     type Mask = [usize; 2];
     const LANES: usize = N;
