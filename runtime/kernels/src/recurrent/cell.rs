@@ -7,11 +7,18 @@ use crate::activation::{Activation, Function, Relu, Sigmoid, Tanh, apply};
 use crate::number::Number;
 
 /// The maximum number of gates of a unit.
-pub(super) const MAX_GATES: usize = 4;
+const MAX_GATES: usize = 4;
 /// The maximum number of states of a unit.
-pub(super) const MAX_STATES: usize = 2;
+const MAX_STATES: usize = 2;
 /// The maximum number of values that a unit saves for the backward pass.
-pub(super) const MAX_SAVED: usize = 5;
+const MAX_SAVED: usize = 5;
+
+/// A value for each gate, in the order of the cell's gates.
+pub(super) type Gates<N> = [N; MAX_GATES];
+/// The hidden state and, in an LSTM, the cell state.
+pub(super) type States<N> = [N; MAX_STATES];
+/// The values that the backward pass needs.
+pub(super) type Saved<N> = [N; MAX_SAVED];
 
 /// The step of one hidden unit. A gate is a function of two numbers: `x`, the input multiplied by the input weights,
 /// and `h`, the hidden state multiplied by the recurrent weights, each with its bias. Only the first `Self::GATES`,
@@ -25,20 +32,11 @@ pub(super) trait Cell: Copy + Send + Sync + 'static {
     const ADDITIVE: bool;
 
     /// Returns the new state and the values saved for the gradient, from `x` and `h` of each gate and the old state.
-    fn value<N: Number>(
-        self,
-        x: [N; MAX_GATES],
-        h: [N; MAX_GATES],
-        state: [N; MAX_STATES],
-    ) -> ([N; MAX_STATES], [N; MAX_SAVED]);
+    fn value<N: Number>(self, x: Gates<N>, h: Gates<N>, state: States<N>) -> (States<N>, Saved<N>);
 
     /// Returns the gradients of `x` and `h` of each gate, and the gradient of the old state. The latter lacks the part
     /// that passes through `h`, which the caller adds.
-    fn gradient<N: Number>(
-        self,
-        saved: [N; MAX_SAVED],
-        grad: [N; MAX_STATES],
-    ) -> ([N; MAX_GATES], [N; MAX_GATES], [N; MAX_STATES]);
+    fn gradient<N: Number>(self, saved: Saved<N>, grad: States<N>) -> (Gates<N>, Gates<N>, States<N>);
 
     /// Returns the new state as tensors. `x` and `h` have one tensor for each gate.
     fn compose(self, x: &[Tensor], h: &[Tensor], state: &[Tensor]) -> Result<Vec<Tensor>>;
@@ -63,23 +61,14 @@ macro_rules! single_gate {
             const ADDITIVE: bool = true;
 
             #[inline(always)]
-            fn value<N: Number>(
-                self,
-                x: [N; MAX_GATES],
-                h: [N; MAX_GATES],
-                _: [N; MAX_STATES],
-            ) -> ([N; MAX_STATES], [N; MAX_SAVED]) {
+            fn value<N: Number>(self, x: Gates<N>, h: Gates<N>, _: States<N>) -> (States<N>, Saved<N>) {
                 let y = $activation {}.value(x[0] + h[0]);
                 let zero = y.splat(0.);
                 ([y, zero], [y, zero, zero, zero, zero])
             }
 
             #[inline(always)]
-            fn gradient<N: Number>(
-                self,
-                saved: [N; MAX_SAVED],
-                grad: [N; MAX_STATES],
-            ) -> ([N; MAX_GATES], [N; MAX_GATES], [N; MAX_STATES]) {
+            fn gradient<N: Number>(self, saved: Saved<N>, grad: States<N>) -> (Gates<N>, Gates<N>, States<N>) {
                 let zero = grad[0].splat(0.);
                 let dx = [$activation {}.gradient(grad[0], saved[0]), zero, zero, zero];
                 (dx, dx, [zero; MAX_STATES])
@@ -110,12 +99,7 @@ impl Cell for Lstm {
     const ADDITIVE: bool = true;
 
     #[inline(always)]
-    fn value<N: Number>(
-        self,
-        x: [N; MAX_GATES],
-        h: [N; MAX_GATES],
-        state: [N; MAX_STATES],
-    ) -> ([N; MAX_STATES], [N; MAX_SAVED]) {
+    fn value<N: Number>(self, x: Gates<N>, h: Gates<N>, state: States<N>) -> (States<N>, Saved<N>) {
         let (input, forget) = ((x[0] + h[0]).sigmoid(), (x[1] + h[1]).sigmoid());
         let (candidate, output) = ((x[2] + h[2]).tanh(), (x[3] + h[3]).sigmoid());
         let cell = forget * state[1] + input * candidate;
@@ -123,11 +107,7 @@ impl Cell for Lstm {
     }
 
     #[inline(always)]
-    fn gradient<N: Number>(
-        self,
-        saved: [N; MAX_SAVED],
-        grad: [N; MAX_STATES],
-    ) -> ([N; MAX_GATES], [N; MAX_GATES], [N; MAX_STATES]) {
+    fn gradient<N: Number>(self, saved: Saved<N>, grad: States<N>) -> (Gates<N>, Gates<N>, States<N>) {
         let [input, forget, candidate, output, old_cell] = saved;
         let cell_tanh = (forget * old_cell + input * candidate).tanh();
         let dcell = grad[1] + Tanh {}.gradient(grad[0] * output, cell_tanh);
@@ -160,12 +140,7 @@ impl Cell for Gru {
     const ADDITIVE: bool = false;
 
     #[inline(always)]
-    fn value<N: Number>(
-        self,
-        x: [N; MAX_GATES],
-        h: [N; MAX_GATES],
-        state: [N; MAX_STATES],
-    ) -> ([N; MAX_STATES], [N; MAX_SAVED]) {
+    fn value<N: Number>(self, x: Gates<N>, h: Gates<N>, state: States<N>) -> (States<N>, Saved<N>) {
         let (reset, update) = ((x[0] + h[0]).sigmoid(), (x[1] + h[1]).sigmoid());
         let new = (x[2] + reset * h[2]).tanh();
         let hidden = (new.splat(1.) - update) * new + update * state[0];
@@ -173,11 +148,7 @@ impl Cell for Gru {
     }
 
     #[inline(always)]
-    fn gradient<N: Number>(
-        self,
-        saved: [N; MAX_SAVED],
-        grad: [N; MAX_STATES],
-    ) -> ([N; MAX_GATES], [N; MAX_GATES], [N; MAX_STATES]) {
+    fn gradient<N: Number>(self, saved: Saved<N>, grad: States<N>) -> (Gates<N>, Gates<N>, States<N>) {
         let [reset, update, new, new_gate_h, old_hidden] = saved;
         let zero = new.splat(0.);
         let dnew = Tanh {}.gradient(grad[0] * (new.splat(1.) - update), new);

@@ -7,7 +7,7 @@ use crate::gemm::MatrixElement;
 use crate::parallel::{cost, for_each_chunk};
 use crate::simd::{Kernel, Simd, VectorLoop, Vectors, dispatch, dispatch_loops, run_vector_loop};
 
-use super::cell::{Cell, MAX_GATES, MAX_SAVED, MAX_STATES};
+use super::cell::{Cell, Gates, Saved, States};
 
 /// Computes the new state of all units of a step.
 pub(super) struct ForwardStep<'a, C, T> {
@@ -18,7 +18,7 @@ pub(super) struct ForwardStep<'a, C, T> {
     /// For each gate, the hidden state multiplied by the recurrent weights, `[batch, gates · hidden]`.
     pub h: &'a [T],
     /// The old states, `[batch, hidden]` each, which are replaced by the new states.
-    pub state: [&'a mut [T]; MAX_STATES],
+    pub state: States<&'a mut [T]>,
     /// The values saved for the gradient, `[batch, saved · hidden]`.
     pub saved: &'a mut [T],
 }
@@ -31,7 +31,7 @@ pub(super) struct BackwardStep<'a, C, T> {
     pub saved: &'a [T],
     /// The gradients of the new states. The kernel replaces them with the gradients of the old states, without the part
     /// that passes through [`ForwardStep::h`]. The caller adds that part.
-    pub state: [&'a mut [T]; MAX_STATES],
+    pub state: States<&'a mut [T]>,
     /// The gradient of [`ForwardStep::x`].
     pub dx: &'a mut [T],
     /// The gradient of [`ForwardStep::h`], or empty if it equals `dx`.
@@ -87,19 +87,19 @@ impl<C: Cell, T: StepElement> BackwardStep<'_, C, T> {
 /// that the cell does not use are empty.
 pub(super) struct ForwardRow<'a, C, T> {
     cell: C,
-    x: [&'a [T]; MAX_GATES],
-    h: [&'a [T]; MAX_GATES],
-    state: [&'a mut [T]; MAX_STATES],
-    saved: [&'a mut [T]; MAX_SAVED],
+    x: Gates<&'a [T]>,
+    h: Gates<&'a [T]>,
+    state: States<&'a mut [T]>,
+    saved: Saved<&'a mut [T]>,
 }
 
 /// The operands of [`BackwardStep`] for one element of the batch.
 pub(super) struct BackwardRow<'a, C, T> {
     cell: C,
-    saved: [&'a [T]; MAX_SAVED],
-    state: [&'a mut [T]; MAX_STATES],
-    dx: [&'a mut [T]; MAX_GATES],
-    dh: [&'a mut [T]; MAX_GATES],
+    saved: Saved<&'a [T]>,
+    state: States<&'a mut [T]>,
+    dx: Gates<&'a mut [T]>,
+    dh: Gates<&'a mut [T]>,
 }
 
 /// Returns the rows of a matrix with `batch` rows. The rows may be empty.
