@@ -8,6 +8,8 @@ mod arguments;
 mod closure;
 #[path = "../../macros/src/expand/golden/containers.rs"]
 mod containers;
+#[path = "../../macros/src/expand/golden/crate_path.rs"]
+mod crate_path;
 #[path = "../../macros/src/expand/golden/enumeration.rs"]
 mod enumeration;
 #[path = "../../macros/src/expand/golden/generic.rs"]

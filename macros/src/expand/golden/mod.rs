@@ -15,10 +15,11 @@ use syn::{Attribute, DeriveInput, File, Item, parse_quote};
 
 use crate::derive;
 
-const NETWORKS: [&str; 10] = [
+const NETWORKS: [&str; 11] = [
     "arguments",
     "closure",
     "containers",
+    "crate_path",
     "enumeration",
     "generic",
     "own_config",
