@@ -33,7 +33,7 @@ ci:
 sanitize *args:
     .ci/sanitize "$@"
 
-# Time fused convolutions, their gradients and candle's with Criterion
+# Time fused convolutions and their gradients, beside candle's, with Criterion
 bench *args:
     cargo bench -p sconce-benches "$@"
 
@@ -41,7 +41,7 @@ bench *args:
 table *args:
     cargo run --release --example conv_table -- "$@"
 
-# Time layers and chains of layers, in PyTorch's spelling
+# Time layers and chains of layers, written in PyTorch's syntax
 ops *args:
     cargo run --release --example op_table -- "$@"
 
@@ -53,7 +53,7 @@ nets *args:
 plans *args:
     cargo run --release --example plan_check -- "$@"
 
-# Draw the speed chart and write the result tables from benches/results
+# Draw the speed chart and write the result tables, from the measurements in benches/results
 chart:
     cargo run --release --example speed_chart
 

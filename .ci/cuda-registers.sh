@@ -2,7 +2,9 @@
 # Prints the registers, shared memory and spills of each CUDA kernel, as NVIDIA's assembler reports them for sm_90
 # (sm_90a for the Hopper kernels). Fails if a kernel spills, uses local memory, or exceeds its bound in cuda-bounds.txt.
 #
-#   cuda-registers.sh [FILE.cu ...]      by default all files below runtime/kernels/src; nvcc is $NVCC or on the PATH
+#   cuda-registers.sh [FILE.cu ...]      by default, all .cu files below runtime/kernels/src
+#
+# Uses the compiler $NVCC, or else the nvcc on the PATH.
 set -euo pipefail
 cd "$(dirname -- "$0")/.."
 
@@ -28,16 +30,16 @@ printf '%s\0' "${files[@]}" | xargs -0 -P "$(nproc)" -I{} bash -c '
   /Used [0-9]+ registers/ {
     registers = substr($0, index($0, "Used ") + 5) + 0
     shared = number("[0-9]+ bytes smem")
-    # The first pattern that fits.
-    most = 0
-    for (i = 1; i <= count && !most; i++) if (kernel ~ ("^" patterns[i] "$")) most = bound[i]
-    bad = spills > 0 || stack > 0 || registers > most
+    # The bound of the first pattern that matches the name.
+    limit = 0
+    for (i = 1; i <= count && !limit; i++) if (kernel ~ ("^" patterns[i] "$")) limit = bound[i]
+    bad = spills > 0 || stack > 0 || registers > limit
     failed += bad
-    printf "%-52s%10d%10d%10d%8d%s\n", kernel, registers, shared, spills + stack, most, bad ? "  ABOVE" : ""
+    printf "%-52s%10d%10d%10d%8d%s\n", kernel, registers, shared, spills + stack, limit, bad ? "  FAILED" : ""
     seen++
   }
   END {
-    printf "%d kernels, %d above their bounds\n", seen, failed
+    printf "%d kernels, of which %d spill or exceed their bounds\n", seen, failed
     exit failed > 0 || seen == 0
   }
 '

@@ -1,6 +1,6 @@
-"""Compares the event files of runs with their tables, as TensorBoard reads the event files.
+"""Compares the event files of training runs, as TensorBoard reads them, with the tables metrics.csv and steps.csv.
 
-The first argument is a directory of runs. Needs the package tensorboard, see event-files.sh.
+The first argument is a directory with a folder for each run. Needs the package tensorboard, see event-files.sh.
 """
 
 import csv

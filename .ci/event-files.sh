@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
-# Compares the event files that the tests wrote with their tables, by TensorBoard. Installs TensorBoard in the directory
-# that is the first argument. The second argument is the directory of the runs.
+# Checks that TensorBoard reads the values of metrics.csv and steps.csv from the event files that the tests wrote.
+#
+#   event-files.sh ENVIRONMENT RUNS
+#
+# Creates a Python environment with TensorBoard in ENVIRONMENT. RUNS has a folder for each training run.
 set -euo pipefail
 cd "$(dirname -- "$0")/.."
 
@@ -13,7 +16,7 @@ if ! "$environment/bin/python" -c 'import tensorboard' 2>/dev/null; then
   trap 'rm -f "$log"' EXIT
   install() { python3 -m venv --clear "$environment" && "$environment/bin/pip" install --quiet "$requirement"; }
   if ! install >"$log" 2>&1; then
-    echo "skipped: Python 3 with pip, or its index, from which $requirement is installed, is missing"
+    echo "skipped: cannot install $requirement, which needs Python 3 with pip and access to its package index"
     tail -n 1 "$log"
     exit 0
   fi

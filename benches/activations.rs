@@ -13,7 +13,8 @@ use sconce::kernels::{
     Activation, ConvGeometry, Epilogue, PackedCache, activate, conv2d, linear, mish, softmax,
 };
 
-/// The numbers of elements of inputs that fit in the L1 cache, in the L2 cache, and in neither.
+/// The names and the numbers of elements of three inputs: one that fits in the L1 cache, one that fits in the L2 cache,
+/// and one that fits in neither.
 const SIZES: [(&str, usize); 3] = [("l1", 1 << 12), ("l2", 1 << 16), ("memory", 1 << 22)];
 
 /// A function of one tensor, with its name.

@@ -1,5 +1,5 @@
 //! Measures the throughput of convolution + bias + ReLU in multiply-adds per second, on layers of well-known networks.
-//! Compares one fused kernel, the same kernel followed by candle's addition and ReLU, and three candle operations.
+//! Compares one fused kernel, the same kernel with candle's addition and ReLU after it, and three candle operations.
 //!
 //! `cargo bench -p sconce-benches --bench conv_relu -- rn_3` runs the layers whose name contains `rn_3`.
 
@@ -30,7 +30,8 @@ const fn layer(name: &'static str, input: [usize; 4], out_channels: usize, setti
 }
 
 /// Layers of the network of `examples/first_network.rs` (`intro`), VGG-16 (`vgg`), ResNet-50 (`rn`) and MobileNet
-/// (`mb`), and a dilated layer (`dil2`).
+/// (`mb`), and a dilated layer (`dil2`). In the names, `b64` is a batch size of 64, `s2` a stride of 2, and `dw` a
+/// depthwise convolution.
 const LAYERS: [Layer; 23] = [
     layer("intro_conv1_b1", [1, 1, 28, 28], 20, [5, 1, 0, 1, 1]),
     layer("intro_conv2_b1", [1, 20, 24, 24], 20, [5, 1, 0, 1, 1]),

@@ -75,7 +75,7 @@ impl Mlp {
     }
 }
 
-/// A network that calls its blocks through a local variable. The path of a block is found by the block's address.
+/// A network that calls its blocks through a local variable. sconce finds the path of a block by the block's address.
 #[derive(Module)]
 #[module(forward = |x| {
     let mut x = relu(stem_norm(stem(x)));

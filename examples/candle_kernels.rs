@@ -1,5 +1,5 @@
-//! Runs a plain candle network, without a derive, twice: with candle's `conv2d`, `broadcast_add` and `relu`,
-//! and with the kernels of the crate sconce-kernels. Prints both times and the largest difference.
+//! Runs a plain candle network, without a derive, in two versions: with candle's `conv2d`, `broadcast_add` and `relu`,
+//! and with the kernels of the crate sconce-kernels. Prints both times and the largest difference of the outputs.
 
 #[path = "common/arguments.rs"]
 mod arguments;
@@ -18,7 +18,7 @@ Runs a plain candle network with candle's convolutions and with sconce-kernels' 
 usage: cargo run --release --example candle_kernels -- [--batch N] [--short]
 
 --batch N: the number of images (default: 1)
---short: only three calls of each network, to check that the program runs";
+--short: only three timed calls of each version, to check that the program runs";
 
 /// The height and width of the images.
 const SIZE: usize = 112;
@@ -26,7 +26,7 @@ const SIZE: usize = 112;
 const CHANNELS: [usize; 6] = [32, 32, 64, 64, 128, 128];
 const CLASSES: usize = 10;
 
-/// The largest allowed difference between the class scores of the two runs, relative to the largest score.
+/// The largest allowed difference between the class scores of the two versions, relative to the largest score.
 const TOLERANCE: f32 = 1e-4;
 
 /// A 3×3 convolution with bias and ReLU.

@@ -1,8 +1,9 @@
 //! Fine-tunes MTCNN's R-Net on crops of a photograph, starting with its published weights. Uses frozen layers, a
 //! learning rate and a weight decay for each group of parameters, averaged weights and early stopping.
 //!
-//! `face_detection` has the network and the crops. The crops overlap, so the validation examples resemble the training
-//! examples. The printed metrics show that training works, but not how well the network finds other faces.
+//! The example `face_detection` defines the network and the crops. The crops overlap, so the validation examples
+//! resemble the training examples. The printed metrics show that training works, but not how well the network finds
+//! other faces.
 
 #[path = "face_detection/main.rs"]
 #[allow(dead_code)] // This example uses neither `main` nor O-Net.
@@ -81,12 +82,12 @@ fn data(seed: u64) -> Result<[impl Batches<Batch = Crops>; 2]> {
     let crops = crops(&photograph, &face(&pnet, &photograph)?)?;
     let examples = dataset_fn(crops.images.dim(0)?, move |i, _| {
         let example = crops.map_tensors(&|tensor| Ok(tensor.get(i)?))?;
-        Ok(((example.images, example.is_face), (example.offsets, example.has_box)))
+        Ok(((example.images, example.is_face), (example.offsets, example.face_mask)))
     });
     let [train, valid] = random_split(examples, [0.7, 0.3], seed)?;
     let loader = |part, shuffle| {
         DataLoader::new(part).batch_size(16).shuffle(shuffle).map_batches(
-            |((images, is_face), (offsets, has_box)), _| Ok(Crops { images, is_face, offsets, has_box }),
+            |((images, is_face), (offsets, face_mask)), _| Ok(Crops { images, is_face, offsets, face_mask }),
         )
     };
     Ok([loader(train, true), loader(valid, false)])

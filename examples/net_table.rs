@@ -24,9 +24,9 @@ only change the layout of an activation, and the peak memory (MiB) of channel-bl
 
 usage: cargo run --release --example net_table -- [OPTIONS]
 
---nets A,B     some of the networks (default: the first six): intro, lenet, resnet18, resnet50, vgg16_bn, mobilenet_v2,
-               efficientnet_b0, convnext_tiny, densenet121, googlenet, squeezenet1_1, vit_b_16, vit_s_16, unet,
-               gpt2 (128 tokens), lstm (100 steps)
+--nets A,B     the networks to time (default: the first six of these): intro, lenet, resnet18, resnet50, vgg16_bn,
+               mobilenet_v2, efficientnet_b0, convnext_tiny, densenet121, googlenet, squeezenet1_1, vit_b_16,
+               vit_s_16, unet, gpt2 (128 tokens), lstm (100 steps)
 --batch N,…    batch sizes (default: 1,16)
 --train A:N,…  the networks to train, each with its batch size (default: lenet:64,resnet18:8)
 --short        only lenet, with three timed calls of inference and of a training step, to check that the program

@@ -26,7 +26,7 @@ usage: cargo run --release --example plan_check -- [--shapes N] [--seed N] [--le
 
 --shapes N: random convolutions with at least two candidates (default: 300)
 --seed N: the seed of the random shapes (default: 1)
---least SHARE: the required fraction of convolutions, for example 0.95, for which the selected algorithm is at most a
+--least SHARE: the required share of convolutions, for example 0.95, for which the selected algorithm is at most a
   tenth slower than the fastest; fail if the share is lower
 --list: print a line for every convolution: its sizes, and for each candidate the measured milliseconds and, in
   parentheses, the estimated ones; * marks the selected algorithm
@@ -169,7 +169,7 @@ impl Layer {
         (self.batch * self.out_channels * output[0] * output[1] * depth) as f64
     }
 
-    /// Returns an upper bound on the number of elements of the input and of the output.
+    /// Returns an upper bound for the number of elements of the input, and for that of the output.
     fn elements(&self) -> usize {
         self.batch * self.size[0] * self.size[1] * self.in_channels.max(self.out_channels)
     }

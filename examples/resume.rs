@@ -104,26 +104,28 @@ fn train(directory: &Path, arguments: &Arguments) -> Result<()> {
 /// Trains without and with interruptions. Fails if the networks differ.
 fn compare(arguments: &Arguments) -> Result<()> {
     let directory = tempfile::tempdir()?;
-    let [whole, killed] = ["whole", "killed"].map(|name| directory.path().join(name));
+    let [uninterrupted, interrupted] =
+        ["uninterrupted", "interrupted"].map(|name| directory.path().join(name));
 
     println!("without interruption:");
     let start = Instant::now();
-    finish(&whole)?;
+    finish(&uninterrupted)?;
     let duration = start.elapsed();
 
     println!("with interruptions:");
     let mut random = Generator::from_seed(arguments.seed);
     let mut delay = || duration.mul_f64(random.uniform(0., 1. / arguments.kills as f64));
     let mut kills = 0;
-    while kills < arguments.kills && kill_after_checkpoint(&killed, delay())? {
+    while kills < arguments.kills && kill_after_checkpoint(&interrupted, delay())? {
         kills += 1;
     }
-    finish(&killed)?;
+    finish(&interrupted)?;
 
-    let [whole, killed] = [std::fs::read(whole.join(NETWORK))?, std::fs::read(killed.join(NETWORK))?];
-    println!("{:016x}: digest without interruption", digest(&whole));
-    println!("{:016x}: digest after {kills} kills", digest(&killed));
-    if whole != killed {
+    let expected = std::fs::read(uninterrupted.join(NETWORK))?;
+    let found = std::fs::read(interrupted.join(NETWORK))?;
+    println!("{:016x}: digest without interruption", digest(&expected));
+    println!("{:016x}: digest after {kills} kills", digest(&found));
+    if found != expected {
         return Err(Error::msg("the networks differ"));
     }
     println!("the networks have the same bits");

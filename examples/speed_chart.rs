@@ -16,7 +16,7 @@ usage: cargo run --release --example speed_chart -- [--short]
 
 --short: write nothing, and fail if a file is out of date";
 
-/// The column of networks.csv that the chart's speeds are relative to.
+/// The column of networks.csv with the times of the baseline. The chart shows speeds relative to it.
 const BASELINE: &str = "PyTorch";
 /// The columns of networks.csv that are drawn as bars.
 const BARS: [&str; 4] = ["sconce", "OpenVINO", "ONNX Runtime", "torch.compile"];

@@ -7,12 +7,12 @@
 use crate::dispatch::{CallLayer, FunctionArguments, LayerArguments};
 use crate::module::{Mode, Module};
 
-/// A call that consumes a function or closure with arguments of the types `A`.
+/// A function or closure that is called by value. `A` is the tuple of its argument types.
 pub trait CallFunctionOnce<A> {
     /// The value that the function returns.
     type Output;
 
-    /// Calls the function.
+    /// Calls and consumes the function. A function does not depend on `mode`.
     fn call_at_last_use<Arguments: FunctionArguments<Values = A>>(
         self,
         arguments: Arguments,

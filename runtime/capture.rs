@@ -21,8 +21,9 @@ use crate::{Error, Result};
 /// # }
 /// ```
 ///
-/// A replay reads the tensors that the network had during the recording. Updates in place, such as those of
-/// training, affect replays; `to_dtype` and `to_device` do not. Nothing else may use the device during the recording.
+/// A replay reads the tensors that the network had during the recording. Training updates them in place and therefore
+/// affects replays. `to_dtype` and `to_device` give the network other tensors and do not affect replays. Nothing else
+/// may use the device during the recording.
 ///
 /// [`Network::capture`]: crate::Network::capture
 pub struct Captured<M> {

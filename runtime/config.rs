@@ -101,7 +101,7 @@ fn build_from<C: Config>(
     let source = Checkpoint::new(Arc::clone(selection), fallback);
     let mut network = config.build(source.var_builder(dtype, device))?;
     let matching = Matching::new(&network, &source.requested(), selection, partial)?;
-    let settled = source.settle(|name| matching.values(name))?;
-    matching.assign(&mut network, &settled)?;
+    let already_assigned = source.correct_values(|name| matching.values(name))?;
+    matching.assign(&mut network, &already_assigned)?;
     Ok((network, matching.report))
 }

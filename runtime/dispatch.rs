@@ -233,7 +233,7 @@ pub trait CallLayer: Module {
 
 impl<M: Module + ?Sized> CallLayer for M {}
 
-/// A call to a function or closure with arguments of the types `A`.
+/// A call to a function or closure. `A` is the tuple of its argument types.
 pub trait CallFunction<A> {
     /// The value that the function returns.
     type Output;

@@ -71,7 +71,8 @@ impl Error {
         self
     }
 
-    /// Sets the path unless it is already set, so that an error keeps the path of the innermost layer that it passes.
+    /// Sets the path unless it is already set. An error that several layers return to their callers thus keeps the path
+    /// of the innermost layer.
     pub fn at(mut self, path: impl fmt::Display) -> Self {
         if self.0.path.is_empty() {
             Arc::make_mut(&mut self.0).path = path.to_string();

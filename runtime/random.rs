@@ -90,7 +90,7 @@ pub(crate) fn is_repeatable() -> bool {
     REPLACEMENT.with_borrow(Option::is_some)
 }
 
-/// Returns the seed of the last call of [`manual_seed`], or `None` before it.
+/// Returns the seed of the last call of [`manual_seed`], or `None` before the first call.
 pub(crate) fn seed() -> Option<u64> {
     generator().seed
 }

@@ -149,10 +149,10 @@ where
     M: Module + Send + Sync + 'static,
     I: RecomputeInput,
 {
-    /// Runs the layer. If the output has gradients, drops the graph of this run: the backward pass runs the layer
+    /// Runs the layer. If the output needs a gradient, drops the graph of this run: the backward pass runs the layer
     /// again.
     fn run(layer: &M, input: I, mode: Mode, forward: fn(&M, I, Mode) -> Signal) -> Signal {
-        let parameters: Vec<Tensor> = layer.parameters().into_iter().filter(has_gradients).collect();
+        let parameters: Vec<Tensor> = layer.parameters().into_iter().filter(needs_gradient).collect();
         // In inference, the operations of this layer can be fused with those around it.
         if mode == Mode::Eval && parameters.is_empty() {
             return forward(layer, input, mode);
@@ -169,7 +169,7 @@ where
     ) -> Result<Tensor> {
         let mut operands: IndexMap<TensorId, Tensor> = IndexMap::new();
         let tensors = input.map_tensors(&mut |tensor| {
-            if has_gradients(tensor) {
+            if needs_gradient(tensor) {
                 operands.insert(tensor.id(), tensor.clone());
             }
             Ok(tensor.clone())
@@ -180,7 +180,7 @@ where
         let (seed, path) = (random::draw_seed(), Path::current());
         let call = Self { layer: layer.share(), input: tensors, mode, forward, seed, path };
         let output = call.replay(layer, call.input.clone())?;
-        if !has_gradients(&output) {
+        if !needs_gradient(&output) {
             return Ok(output);
         }
         let operands: Vec<Tensor> = operands.into_values().collect();
@@ -216,14 +216,15 @@ where
     }
 }
 
-fn has_gradients(tensor: &Tensor) -> bool {
+/// Returns `true` if a backward pass computes the gradient of the tensor.
+fn needs_gradient(tensor: &Tensor) -> bool {
     tensor.track_op() && tensor.dtype().is_float()
 }
 
-/// Returns a variable with a copy of the tensor, so that a backward pass ends there. Returns variables and tensors
-/// without gradients unchanged.
+/// Returns a variable with a copy of the tensor, so that a backward pass ends there. Returns the tensor unchanged if it
+/// is a variable or needs no gradient.
 fn leaf_of(tensor: &Tensor) -> Result<Tensor> {
-    if tensor.is_variable() || !has_gradients(tensor) {
+    if tensor.is_variable() || !needs_gradient(tensor) {
         return Ok(tensor.clone());
     }
     Ok(Var::from_tensor(&tensor.detach())?.into_inner())

@@ -1,4 +1,4 @@
-//! The command line of every example.
+//! Functions that parse the command lines of the examples.
 
 use std::process::exit;
 

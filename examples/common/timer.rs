@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-/// Times many calls of a function. The measurement ends after `budget` or `max_calls`, but not before `min_calls`.
+/// Times many calls of a function. The measurement ends after `budget` or `max_calls`, whichever comes first, but not
+/// before `min_calls`.
 #[derive(Clone, Copy)]
 pub struct Timer {
     pub budget: Duration,

@@ -1,4 +1,5 @@
-//! Checks every kernel against the CPU with random settings. Fills output memory with NaN before a kernel runs.
+//! Checks every kernel against the CPU with random settings. Fills output memory with NaN before a kernel runs, so that
+//! an element that the kernel does not write counts as an error.
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -48,7 +49,7 @@ type Operation = fn(&mut Case) -> Result<Vec<Pair>>;
 const OPERATIONS: [(&str, Operation); 7] = [
     ("conv2d", convolution),
     ("conv2d backward", gradients),
-    ("conv_transpose2d", transposed),
+    ("conv_transpose2d", transposed_convolution),
     ("max_pool2d", max_pool),
     ("avg_pool2d", avg_pool),
     ("batch_norm", batch_norm),
@@ -129,8 +130,8 @@ impl Case<'_> {
         choices[self.rng.random_range(0..choices.len())]
     }
 
-    /// Returns the same random tensor twice: in the dtype of the case on the device, and in f64 on the CPU. The dtype
-    /// of the case represents the numbers exactly.
+    /// Returns the same random tensor twice: in the dtype of the case on the device, and in f64 on the CPU. The numbers
+    /// are rounded to the dtype of the case first, so both tensors have equal values.
     fn tensor(&mut self, shape: &[usize]) -> Result<Pair> {
         let count = shape.iter().product::<usize>();
         let values: Vec<f64> = (0..count).map(|_| self.rng.random_range(-1.0..1.0)).collect();
@@ -223,7 +224,7 @@ fn gradients(case: &mut Case) -> Result<Vec<Pair>> {
     Ok(all.into_iter().filter_map(|(on_device, on_cpu)| on_device.zip(on_cpu)).collect())
 }
 
-fn transposed(case: &mut Case) -> Result<Vec<Pair>> {
+fn transposed_convolution(case: &mut Case) -> Result<Vec<Pair>> {
     let groups = case.among(&[1, 1, 2, 8]);
     let (in_channels, group_out_channels) = (groups * case.among(&[1, 3, 16]), case.among(&[1, 5, 16]));
     let stride = [case.among(&[1, 2, 3]), case.among(&[1, 2])];

@@ -1,4 +1,4 @@
-//! Trains one network on Fashion-MNIST, on the CPU and on the GPU.
+//! Trains one network on Fashion-MNIST, on the CPU and on the GPU, and compares the accuracies.
 
 use std::io::Read;
 

@@ -17,8 +17,8 @@ pub struct Crops {
     pub is_face: Tensor,
     /// `[crops, 4]`: the differences between the face's box and the crop's, divided by the side of the crop.
     pub offsets: Tensor,
-    /// `[crops, 1]`: 1 if the loss includes the error of the box, 0 otherwise.
-    pub has_box: Tensor,
+    /// `[crops, 1]`: `is_face` as numbers: only crops with the face have a box to predict.
+    pub face_mask: Tensor,
 }
 
 /// Returns the intersection over union of two boxes.
@@ -40,9 +40,9 @@ pub fn face(pnet: &PNet, photograph: &Tensor) -> Result<BoundingBox> {
     Ok(std::array::from_fn(|i| window[i] + 12. * f64::from(offsets[i])))
 }
 
-/// Returns crops of square windows about as large as the face. As in the MTCNN paper, a window shows the face if its
-/// intersection over union with the face is at least 0.65, and does not show it if it is below 0.3. Other windows are
-/// dropped.
+/// Returns crops of square windows about as large as the face. As in the MTCNN paper, a window counts as a face if its
+/// intersection over union with the face is at least 0.65, and as background if this ratio is below 0.3. Other windows
+/// are dropped.
 pub fn crops(photograph: &Tensor, face: &BoundingBox) -> Result<Crops> {
     let (_, _, rows, columns) = photograph.dims4()?;
     let side = ((face[2] - face[0]) * (face[3] - face[1])).sqrt();
@@ -69,7 +69,7 @@ pub fn crops(photograph: &Tensor, face: &BoundingBox) -> Result<Crops> {
     Ok(Crops {
         images: Tensor::cat(&images, 0)?,
         offsets: Tensor::from_vec(offsets, (images.len(), 4), device)?,
-        has_box: is_face.to_dtype(DType::F32)?.unsqueeze(1)?,
+        face_mask: is_face.to_dtype(DType::F32)?.unsqueeze(1)?,
         is_face,
     })
 }

@@ -7,11 +7,11 @@ use super::RNet;
 use super::crops::Crops;
 
 /// Returns the loss with which the published network was trained: the cross entropy of the two classes, plus half the
-/// squared error of the box for crops with a face.
+/// squared error of the box, averaged over the crops with a face.
 pub fn loss((probability, offsets): &(Tensor, Tensor), crops: &Crops) -> Result<Tensor> {
     let class = nll_loss(&probability.log()?, &crops.is_face)?;
-    let error = (offsets - &crops.offsets)?.broadcast_mul(&crops.has_box)?;
-    let box_error = (error.sqr()?.sum_all()? / crops.has_box.sum_all()?.maximum(1f32)?)?;
+    let error = (offsets - &crops.offsets)?.broadcast_mul(&crops.face_mask)?;
+    let box_error = (error.sqr()?.sum_all()? / crops.face_mask.sum_all()?.maximum(1f32)?)?;
     Ok((class + (box_error * 0.5)?)?)
 }
 

@@ -39,7 +39,7 @@ pub struct SqueezeExcitation {
     fc2: Conv2d,
 }
 
-/// A stage of the network: `depth` blocks, of which the first has the given stride.
+/// A stage of the network: `depth` blocks. The first block has the stride `stride`, the others have stride 1.
 #[derive(Clone, Copy)]
 pub struct Stage {
     /// The number of hidden channels of a block relative to its input channels.
@@ -75,7 +75,8 @@ fn stages() -> Vec<Stage> {
     stages
 }
 
-/// A depthwise convolution and squeeze-and-excitation between 1×1 convolutions.
+/// The layers of a block: a 1×1 convolution that expands the channels, a depthwise convolution, squeeze-and-excitation,
+/// and a 1×1 convolution. In the first block of the network, the channels are not expanded.
 #[derive(Module)]
 #[module(args(in_channels: usize, hidden: usize, out_channels: usize, kernel: usize, stride: usize))]
 #[allow(clippy::large_enum_variant, reason = "a network has few blocks")]
@@ -87,7 +88,7 @@ pub enum Layers {
         #[layer(hidden, in_channels / 4)] SqueezeExcitation,
         #[layer(hidden, out_channels)] ConvBn,
     ),
-    /// The layers of a block that first expands the channels by a 1×1 convolution.
+    /// The layers of a block with expansion.
     Expanded(
         #[layer(in_channels, hidden)] ConvBnSilu,
         #[layer(hidden, hidden, kernel = kernel, stride = stride, groups = hidden)] ConvBnSilu,

@@ -51,7 +51,7 @@ NAME:       one of convnext_tiny, densenet121, efficientnet_b0, googlenet, gpt2,
 CHECKPOINT: the published .pth file, or a .safetensors file with the same names
 --short:    smaller images and one timed call, to check that the program runs";
 
-/// The settings of a run. The methods accept the config of any network.
+/// The settings with which a network is built and run. The methods accept the config of any network.
 struct Report<'a> {
     name: &'a str,
     checkpoint: Option<&'a Path>,
@@ -118,7 +118,7 @@ const NAMES: [&str; 13] = [
     "vit_s_16",
 ];
 
-/// Runs a published network, selected by its usual name.
+/// Builds and runs the network whose name is `report.name`.
 fn run(report: &Report) -> Result<()> {
     let side = if report.short { 64 } else { 224 };
     match report.name {

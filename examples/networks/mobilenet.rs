@@ -13,7 +13,8 @@ pub struct ConvBnRelu6(
     Relu6,
 );
 
-/// Expands the channels (except in the first block), filters each channel separately, and reduces the channels.
+/// The layers of a block: a 1×1 convolution that expands the channels (except in the first block), a depthwise
+/// convolution, and a 1×1 convolution that reduces the channels.
 #[derive(Module)]
 #[module(args(in_channels: usize, hidden: usize, out_channels: usize, stride: usize))]
 #[allow(clippy::large_enum_variant, reason = "a network has few blocks")]
@@ -25,7 +26,7 @@ pub enum Bottleneck {
         #[layer(hidden, out_channels, 1, bias = false)] Conv2d,
         #[layer(out_channels)] BatchNorm,
     ),
-    /// The layers of a block that first expands the channels by a 1×1 convolution.
+    /// The layers of a block with expansion.
     Expanded(
         #[layer(in_channels, hidden, 1)] ConvBnRelu6,
         #[layer(hidden, hidden, 3, stride = stride, groups = hidden)] ConvBnRelu6,
@@ -42,6 +43,7 @@ pub enum Bottleneck {
 pub struct InvertedResidual {
     #[layer(in_channels, ratio * in_channels, out_channels, stride)]
     conv: Bottleneck,
+    // Whether the input is added to the output. Plain data, which the derive sets to this value.
     #[module(skip = stride == 1 && in_channels == out_channels)]
     shortcut: bool,
 }

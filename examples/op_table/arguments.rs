@@ -1,4 +1,5 @@
-//! Matches the arguments of a layer to PyTorch's parameters, and reads them as the types that sconce's configs expect.
+//! Matches the arguments of a layer to the parameters of PyTorch's constructor, and reads them as the types that
+//! sconce's configs expect.
 
 use sconce::prelude::*;
 

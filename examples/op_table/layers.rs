@@ -1,4 +1,4 @@
-//! Builds the layers of a row of the table. The row has PyTorch's names and arguments.
+//! Builds the layers of a row of the table, which are written with PyTorch's names and arguments.
 
 use std::borrow::Cow;
 
@@ -241,7 +241,7 @@ fn prelu(num_parameters: usize, init: f64) -> PReluConfig {
     PRelu::config().num_parameters(num_parameters).init_value(init)
 }
 
-/// Setters for arguments of PyTorch that change neither the result nor the computation.
+/// Setters that sconce's configs lack. The supported values of these PyTorch arguments do not change the result.
 trait WithoutEffect: Sized {
     fn inplace(self, _: bool) -> Self {
         self
@@ -260,7 +260,7 @@ trait WithoutEffect: Sized {
 
 impl<T> WithoutEffect for T {}
 
-/// Self-attention. Returns the output without the attention weights. Batch first by default.
+/// Self-attention. Returns the output without the attention weights. By default, the batch is the first axis.
 #[derive(Module)]
 #[module(
     args(embed_dim: usize, num_heads: usize, dropout: f64 = 0., bias: bool = true, add_bias_kv: bool = false,
@@ -276,7 +276,7 @@ pub struct SelfAttention {
     attention: MultiheadAttention,
 }
 
-/// A wrapper of a recurrent layer, or of its config. The layer returns only its first output, without the last state.
+/// A recurrent layer that returns only its first output, without the final state; or the config of such a layer.
 struct FirstOutput<T>(T);
 
 impl<C: Config> Config for FirstOutput<C> {

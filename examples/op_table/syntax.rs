@@ -219,7 +219,7 @@ impl<'a> Parser<'a> {
         number.ok_or_else(|| format!("expected a number, found `{word}`"))
     }
 
-    /// Parses a name, which is empty if the next character cannot begin one.
+    /// Parses and returns a name. Returns an empty string if the next character cannot begin a name.
     fn word(&mut self) -> &'a str {
         let end = self.rest.find(|next: char| !(next.is_ascii_alphanumeric() || next == '_'));
         let (word, rest) = self.rest.split_at(end.unwrap_or(self.rest.len()));
@@ -230,7 +230,7 @@ impl<'a> Parser<'a> {
         word
     }
 
-    /// Parses `token` and returns `true` if `token` is next.
+    /// Skips `token` and returns `true` if the rest begins with `token`. Otherwise returns `false`.
     fn take(&mut self, token: char) -> bool {
         let rest = self.rest.strip_prefix(token);
         if let Some(rest) = rest {

@@ -9,7 +9,8 @@ use sconce::train::data::{dataset_fn, read_idx};
 pub const SIDE: usize = 64;
 /// The height and the width of a garment.
 const GARMENT: usize = 28;
-/// The darkest pixel, from 0 to 255, that belongs to a garment. Darker ones are the garment's black background.
+/// The value, from 0 to 255, of the darkest pixels that belong to a garment. Darker pixels are the black background of
+/// the garment's image.
 const DARKEST: u8 = 20;
 
 /// The names and the colors of the classes of pixels.
@@ -22,11 +23,11 @@ pub const CLASSES: [(&str, [u8; 3]); 6] = [
     ("bag", [180, 100, 210]),
 ];
 
-/// The class of the pixels for each class of Fashion-MNIST: T-shirt, trousers, pullover, dress, coat, sandal, shirt,
-/// sneaker, bag and ankle boot.
+/// For each class of Fashion-MNIST, the class of its pixels, an index of [`CLASSES`]. The classes of Fashion-MNIST are
+/// T-shirt, trousers, pullover, dress, coat, sandal, shirt, sneaker, bag and ankle boot.
 const CLASS_OF_PIXELS: [u8; 10] = [1, 2, 1, 3, 1, 4, 1, 4, 5, 4];
 
-/// The pixels of an image, row by row, and the class of its garment.
+/// The pixels of an image, row by row, and its class in Fashion-MNIST.
 type Garment = (Vec<u8>, u8);
 
 /// Returns the 10,000 test images of Fashion-MNIST.

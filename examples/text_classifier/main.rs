@@ -94,7 +94,7 @@ struct Task<D> {
 }
 
 impl<D: Batches<Batch = Reviews>> Task<D> {
-    /// Trains a network. Prints its accuracy, its F1 and, for each sentence, the probability that it is positive.
+    /// Trains a network. Prints the network's accuracy and F1, and the probability that each sentence is positive.
     fn run<M: Forward<(Signal, Signal), Output = Signal>>(
         &self,
         name: &str,

@@ -40,7 +40,8 @@ fn last(outputs: Signal, lengths: Signal) -> Signal {
     })
 }
 
-/// A transformer whose positions see all words of their sentence. The output at the start token is classified.
+/// A transformer in which each position attends to all tokens of its sentence. The output at the start token is
+/// classified.
 #[derive(Module)]
 #[module(
     args(tokens: usize, positions: usize, width: usize = 64, heads: usize = 4, depth: usize = 2),

@@ -38,7 +38,7 @@ pub fn generate(count: usize, seed: u64) -> Vec<(String, u32)> {
     reviews.map(|(text, positive)| (text, u32::from(positive))).take(count).collect()
 }
 
-/// Returns a review of one clause, or of two clauses of which one decides.
+/// Returns a review, and `true` if it is positive. A review has one clause, or two clauses, one of which decides.
 fn review(rng: &mut Generator) -> (String, bool) {
     let (first, first_is_positive) = clause(rng);
     let (second, second_is_positive) = clause(rng);
@@ -50,7 +50,8 @@ fn review(rng: &mut Generator) -> (String, bool) {
     }
 }
 
-/// Returns a clause with up to two negations, such as "nobody says that the soup was not really bad".
+/// Returns a clause with up to two negations, such as "nobody says that the soup was not really bad", and `true` if it
+/// is positive.
 fn clause(rng: &mut Generator) -> (String, bool) {
     let [denied, negated] = [rng.bernoulli(0.15), rng.bernoulli(0.3)];
     let positive = rng.bernoulli(0.5);

@@ -1,7 +1,9 @@
-//! Selects the files of a small corpus: `cargo run --example select <target> <corpus> <output>` generates a file from
-//! each input in the corpus, and writes the smallest file for each kind of result, up to 8 KB in total.
+//! Selects files for the regression tests: `cargo run --example select <target> <corpus> <output>` generates a file
+//! from each of the fuzzer's inputs in `<corpus>` and reads it. For each kind of result, it writes the smallest file to
+//! `<output>`, up to 8 KB in total.
 //!
-//! Results are of the same kind if they are errors with the same words, or state dicts with the same dtypes and ranks.
+//! Results are of the same kind if they are errors that begin with the same words, or state dicts with the same dtypes
+//! and ranks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
@@ -47,7 +49,8 @@ fn main() -> std::result::Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Describes a result without names and numbers.
+/// Describes the kind of a result: the beginning of an error without names and numbers, or the dtypes and ranks of the
+/// tensors.
 fn kind(result: Result<StateDict>) -> String {
     match result {
         Ok(state) => {

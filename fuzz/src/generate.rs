@@ -1,4 +1,4 @@
-//! Builds the files of `torch.save` and NumPy from the bytes of a fuzzer.
+//! Builds files as `torch.save` and NumPy write them, from the bytes of a fuzzer.
 
 use arbitrary::{Result, Unstructured};
 use sconce::__private::readers;
@@ -26,7 +26,8 @@ pub fn target(name: &str) -> std::result::Result<(Generate, Read), String> {
 /// The maximum number of bytes of a storage.
 const MAX_STORAGE: usize = 1 << 10;
 
-/// Returns a legacy file of `torch.save`: five pickles and the storages.
+/// Returns a legacy file of `torch.save`: five pickles and the storages. The pickles are the magic number, the protocol
+/// version, the system information, the object, and the keys of the storages.
 pub fn torch_legacy(u: &mut Unstructured) -> Result<Vec<u8>> {
     let Pickle { bytes, storages } = pickle(u, true)?;
     let mut file = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.".to_vec();

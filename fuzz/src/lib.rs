@@ -26,15 +26,18 @@ pub fn check(file: &[u8], read: impl FnOnce(&[u8]) -> Result<StateDict>) {
     check_with_length(file.len(), || read(file));
 }
 
-/// Like [`check`], for several files with `length` bytes together.
+/// Like [`check`], for several files with a total of `length` bytes.
 pub fn check_with_length(length: usize, read: impl FnOnce() -> Result<StateDict>) {
     let (outcome, peak) = memory::peak(read);
     let limit = 2 * length + (8 << 20) + SLACK;
-    assert!(peak <= limit, "expected at most {limit} bytes of memory for a file of {length}, found {peak}");
+    assert!(
+        peak <= limit,
+        "expected at most {limit} bytes of memory for {length} bytes of files, found {peak}"
+    );
     let Ok(state) = outcome else { return };
     let mut seen = HashSet::new();
     for (name, tensor) in &state {
-        // Read tied parameters once. Skip `F8E4M3`: candle's conversion of it to `F64` calls itself without end.
+        // Read tied parameters once. Skip `F8E4M3`, because candle's conversion of it to `F64` recurses endlessly.
         if tensor.elem_count() == 0 || !seen.insert(tensor.id()) || tensor.dtype() == DType::F8E4M3 {
             continue;
         }
@@ -63,7 +66,8 @@ fn pack(entries: &[(&str, &[u8])]) -> ZipResult<Vec<u8>> {
     Ok(zip.finish()?.into_inner())
 }
 
-/// Returns `true` for one in `count` values that the input can have here. Returns `false` if the input is at its end.
+/// Reads a number from 1 to `count` from the input. Returns `true` if the number is `count`, which has a probability of
+/// one in `count` for random inputs. Returns `false` at the end of the input.
 pub(crate) fn rarely(u: &mut Unstructured, count: u8) -> arbitrary::Result<bool> {
     Ok(u.int_in_range(1..=count)? == count)
 }

@@ -2,7 +2,7 @@
 //!
 //! Most of the pickles are valid: each opcode finds the operands that it needs on the stack. They contain what
 //! `torch.save` writes, in unusual combinations: tensors, modules, objects of every kind, and containers that contain
-//! themselves.
+//! themselves. Opcodes are written as their bytes: Python's `pickletools` lists them.
 
 use arbitrary::{Result, Unstructured};
 
@@ -100,12 +100,12 @@ pub struct Storage {
 #[derive(Debug, Default)]
 pub struct Pickle {
     pub bytes: Vec<u8>,
-    /// The storages of its tensors. Their keys are their indices.
+    /// The storages of its tensors. The key of a storage is its index in this list.
     pub storages: Vec<Storage>,
 }
 
-/// Returns the pickle of a dictionary, a module or another object. The persistent id of a storage has five fields, or
-/// six in a legacy file.
+/// Returns the pickle of a dictionary, a module or another object. If `legacy`, the persistent id of a storage has six
+/// fields, as in a legacy file, and five otherwise.
 pub fn pickle(u: &mut Unstructured, legacy: bool) -> Result<Pickle> {
     let mut builder = Builder { u, legacy, pickle: Pickle::default(), memo: 0 };
     let protocol = builder.u.int_in_range(2..=5)?;
@@ -132,7 +132,7 @@ impl Builder<'_, '_> {
         self.pickle.bytes.extend_from_slice(bytes);
     }
 
-    /// Pushes any value, and stores it in the memo in some cases. The opcodes may be damaged.
+    /// Pushes any value, and stores it in the memo in some cases. In a few cases, random bytes follow the value.
     fn value(&mut self, depth: u32) -> Result<()> {
         if depth >= MAX_DEPTH || self.u.is_empty() {
             self.emit(b"N");
@@ -154,7 +154,7 @@ impl Builder<'_, '_> {
             22 => self.detour(depth)?,
             _ => self.noise()?,
         }
-        self.memorize()
+        self.memoize()
     }
 
     fn number(&mut self) -> Result<()> {
@@ -225,7 +225,7 @@ impl Builder<'_, '_> {
             }
             _ => {
                 self.emit(b"]");
-                self.memorize()?;
+                self.memoize()?;
                 self.emit(b"(");
                 self.values(depth)?;
                 self.emit(b"e");
@@ -251,21 +251,21 @@ impl Builder<'_, '_> {
             }
             1 => {
                 self.emit(b"ccollections\nOrderedDict\n)R");
-                self.memorize()?;
+                self.memoize()?;
                 self.emit(b"(");
                 self.entries(depth)?;
                 self.emit(b"u");
             }
             2 => {
                 self.emit(b"}");
-                self.memorize()?;
+                self.memoize()?;
                 self.string()?;
                 self.value(depth + 1)?;
                 self.emit(b"s");
             }
             _ => {
                 self.emit(b"}");
-                self.memorize()?;
+                self.memoize()?;
                 self.emit(b"(");
                 self.entries(depth)?;
                 self.emit(b"u");
@@ -313,7 +313,7 @@ impl Builder<'_, '_> {
         Ok(())
     }
 
-    /// Pushes the result of a call with any arguments.
+    /// Pushes the result of calling one of [`GLOBALS`] with any arguments.
     fn call(&mut self, depth: u32) -> Result<()> {
         match self.u.int_in_range(0..=5)? {
             0 => {
@@ -354,10 +354,10 @@ impl Builder<'_, '_> {
         Ok(())
     }
 
-    /// Pushes an object with a state and, sometimes, items or entries.
+    /// Pushes an object with a state and, sometimes, the items of a list or the entries of a dictionary.
     fn object(&mut self, depth: u32) -> Result<()> {
         self.emit(b"c__main__\nNet\n)\x81");
-        self.memorize()?;
+        self.memoize()?;
         if rarely(self.u, 4)? {
             self.emit(b"(");
             self.values(depth)?;
@@ -384,7 +384,7 @@ impl Builder<'_, '_> {
     fn module(&mut self, depth: u32) -> Result<()> {
         if rarely(self.u, 3)? {
             self.emit(b"c__torch__\nNet\n)\x81}(");
-            self.memorize()?;
+            self.memoize()?;
             for name in ["weight", "bias", "fc"] {
                 self.text(name)?;
                 self.value(depth + 1)?;
@@ -393,7 +393,7 @@ impl Builder<'_, '_> {
             return Ok(());
         }
         self.emit(b"c__main__\nNet\n)\x81");
-        self.memorize()?;
+        self.memoize()?;
         self.emit(b"}(");
         for name in ["_parameters", "_buffers", "_modules"] {
             self.text(name)?;
@@ -472,8 +472,8 @@ impl Builder<'_, '_> {
         Ok(())
     }
 
-    /// Puts the value on the stack into the memo, in some cases.
-    fn memorize(&mut self) -> Result<()> {
+    /// Stores the topmost value of the stack in the memo, in some cases.
+    fn memoize(&mut self) -> Result<()> {
         if !rarely(self.u, 3)? {
             return Ok(());
         }
@@ -487,7 +487,7 @@ impl Builder<'_, '_> {
         Ok(())
     }
 
-    /// Pushes a value of the memo.
+    /// Pushes a value from the memo.
     fn recall(&mut self) -> Result<()> {
         if self.memo == 0 {
             self.emit(b"N");
@@ -502,7 +502,7 @@ impl Builder<'_, '_> {
         Ok(())
     }
 
-    /// Pushes a value, together with other values that are popped again, or after a frame.
+    /// Pushes a value. Before or after it, emits opcodes without effect: a frame, or other values and their removal.
     fn detour(&mut self, depth: u32) -> Result<()> {
         match self.u.int_in_range(0..=3)? {
             0 => {

@@ -1,7 +1,6 @@
 //! Builds zip archives from the bytes of a fuzzer.
 //!
-//! Checksums are those of the data, so that a reader does not stop at the first entry. A header may contradict the
-//! data.
+//! Most checksums are correct, so that a reader does not stop at the first entry. A header may contradict the data.
 
 use std::cell::RefCell;
 
@@ -10,7 +9,7 @@ use flate2::{Compress, Compression, Crc, FlushCompress, Status};
 
 use crate::rarely;
 
-/// The content of a 32-bit field whose value is in the zip64 extra field.
+/// The content of a 32-bit field whose value is in a zip64 extra field or record.
 const IN_ZIP64: u32 = u32::MAX;
 
 /// The data and the header fields of an entry.
@@ -27,7 +26,7 @@ struct Entry<'e> {
     is_large: bool,
 }
 
-/// Returns an archive of `entries`. Each is compressed or not, and some of the headers are wrong.
+/// Returns an archive of `entries`. Some of the entries are compressed, and some of the headers are wrong.
 pub fn archive(u: &mut Unstructured, entries: &[(String, Vec<u8>)]) -> Result<Vec<u8>> {
     let mut archive = Vec::new();
     let mut written = Vec::new();
@@ -80,7 +79,7 @@ fn deflated(content: &[u8]) -> Vec<u8> {
     })
 }
 
-/// Changes a field of the directory record, in some cases.
+/// Changes a field of the entry's record in the central directory, in some cases.
 fn damage(u: &mut Unstructured, entry: &mut Entry) -> Result<()> {
     if !rarely(u, 16)? {
         return Ok(());
@@ -111,7 +110,7 @@ fn local_header(archive: &mut Vec<u8>, entry: &Entry) {
     archive.extend(&entry.data);
 }
 
-/// Appends the directory, the zip64 records in some cases, and the end record.
+/// Appends the central directory, the zip64 records in some cases, and the end record.
 fn directory(u: &mut Unstructured, archive: &mut Vec<u8>, entries: &[Entry]) -> Result<()> {
     let start = archive.len() as u64;
     for entry in entries {
@@ -142,7 +141,7 @@ fn directory(u: &mut Unstructured, archive: &mut Vec<u8>, entries: &[Entry]) -> 
     Ok(())
 }
 
-/// Appends the directory record of an entry.
+/// Appends the central directory's record of an entry.
 fn record(archive: &mut Vec<u8>, entry: &Entry) {
     let fields = [entry.size, entry.compressed, entry.offset];
     let mut extra = Vec::new();

@@ -19,9 +19,10 @@ pub struct Input {
     pub generics: Generics,
     /// The lint levels of the item, such as `#[allow(non_snake_case)]`. They also apply to the forward closure.
     pub lints: Vec<Attribute>,
-    /// The path of sconce: `::sconce`, or the name under which the generated code imports `crate_path`.
+    /// How generated code refers to sconce: `::sconce`, a keyword such as `$crate`, or the name under which it imports
+    /// `crate_path`.
     pub krate: TokenStream,
-    /// `crate = path`: the path of sconce.
+    /// `crate = path`, the path of sconce that generated code imports. `None` if the path is a keyword.
     pub crate_path: Option<Keyed<Path>>,
     pub args: Vec<Arg>,
     /// `config = Type`: a user-defined struct of arguments.
@@ -58,7 +59,7 @@ pub enum Forward {
 
 pub struct Field {
     pub member: Member,
-    /// The field's name without `r#`. The forward closure calls the field by this name.
+    /// The field's name without `r#`. The forward closure refers to the field by this name.
     pub name: String,
     pub ty: Type,
     pub role: Role,
@@ -85,7 +86,8 @@ pub enum Role {
     DefaultLayer,
     Param(TensorAttr),
     Buffer(TensorAttr),
-    /// `#[module(skip = value)]`, or `#[module(skip)]` without a value: plain data.
+    /// Plain data: `#[module(skip = value)]`, `#[module(skip)]` without a value, or a `PhantomData` field without an
+    /// attribute.
     Skip(Option<Expr>),
 }
 
@@ -230,7 +232,7 @@ impl Field {
 }
 
 impl Role {
-    /// Returns the role of a field. Reports an error if it has several roles.
+    /// Returns the role of a field. If the field has several, returns the first and reports an error for each other.
     fn new(ctxt: &Ctxt, attrs: FieldAttrs, ty: &Type) -> Self {
         let mut roles = Vec::new();
         roles.extend(attrs.layer.map(|layer| (layer.key, Self::Layer(layer.value))));
@@ -252,7 +254,8 @@ impl Role {
     }
 }
 
-/// Returns `true` for the paths `$crate`, `crate`, `self` and `super`. They contain no name that could be misspelled.
+/// Returns `true` for the paths `$crate`, `crate`, `self` and `super`. Generated code uses these paths directly: older
+/// compilers cannot import them, and they contain no name that the user could misspell.
 fn is_keyword(path: &Path) -> bool {
     path.get_ident()
         .is_some_and(|name| ["$crate", "crate", "self", "super"].iter().any(|keyword| name == keyword))

@@ -1,7 +1,7 @@
 //! Parses the attributes `#[module(…)]`, `#[layer(…)]`, `#[param(…)]` and `#[buffer(…)]`.
 //!
-//! A value with a syntax error is reported and replaced by a placeholder, so that the derive still generates all items
-//! and code that uses the network causes no further errors.
+//! A value with a syntax error is reported and replaced by a placeholder. The derive then still generates all items, so
+//! that code that uses the network causes no further errors.
 
 use proc_macro2::{Delimiter, Spacing, Span, TokenStream, TokenTree};
 use quote::format_ident;
@@ -94,11 +94,12 @@ pub enum Source {
 /// layer. The type of the field decides.
 pub struct Lists {
     /// All expressions in the lists, at any depth, each with the local variable that holds its value in the generated
-    /// code. Empty for `Lists` inside other `Lists`, because the outermost `Lists` has the expressions of all.
+    /// code. Empty in nested `Lists`, because the outermost one has all expressions.
     pub values: Vec<(Ident, Expr)>,
-    /// The lists, read as one list for each layer of a tuple. The arguments of the layers are the locals.
+    /// The first reading: each list has the arguments of one layer of a tuple. The arguments are the variables in
+    /// `values`.
     pub layers: Vec<LayerAttr>,
-    /// The lists, read as one argument each of a single layer. The arguments consist of the locals.
+    /// The second reading: each list is one argument of a single layer, a tuple of variables in `values`.
     pub args: Vec<Expr>,
 }
 
@@ -328,13 +329,14 @@ impl Lists {
 /// Arguments of a layer, some of which may be lists in parentheses.
 struct Elements {
     args: Vec<Expr>,
-    /// The arguments, read as one list for each layer of a tuple. `None` if an argument is not in parentheses.
+    /// The arguments if they are read as one list for each layer of a tuple. `None` if an argument is not in
+    /// parentheses.
     lists: Option<Vec<LayerAttr>>,
     has_trailing_comma: bool,
 }
 
 impl Elements {
-    /// Parses arguments and replaces every value by a local, which is added to `values`.
+    /// Parses arguments. Replaces every value by a local variable, and adds both to `values`.
     fn parse(input: ParseStream, values: &mut Vec<(Ident, Expr)>) -> Result<Self> {
         let mut this = Self { args: Vec::new(), lists: Some(Vec::new()), has_trailing_comma: false };
         while !input.is_empty() && !input.peek(Token![;]) {
@@ -753,8 +755,9 @@ fn parse_tensor(attr: &Attribute, key: &Ident) -> Result<TensorAttr> {
     parse_content(attr, parse)
 }
 
-/// Returns the error for a key that is not in `known`. The key is misspelled, is allowed only on another item, which
-/// `elsewhere` describes, or is the name of a separate attribute.
+/// Returns the error for a key that is not in `known`. The error says that the key belongs on another item if it is in
+/// `elsewhere_keys`, or that it is a separate attribute, or else suggests a known key. `elsewhere` describes the other
+/// item.
 fn unknown(key: &Ident, known: &[&str], elsewhere_keys: &[&str], elsewhere: &str) -> syn::Error {
     let name = key.to_string();
     let message = if elsewhere_keys.contains(&name.as_str()) {

@@ -162,7 +162,7 @@ fn call(
     quote_spanned!(ty.span()=> <#ty as #trait_path>::#method(&self.#member #(, #argument)*))
 }
 
-/// Returns the only item, or a tuple of several.
+/// Returns the item if there is only one, and a tuple of the items otherwise.
 fn one_or_tuple(items: Vec<TokenStream>) -> TokenStream {
     match &items[..] {
         [one] => one.clone(),

@@ -80,7 +80,8 @@ impl VisitMut for Ungroup {
     }
 }
 
-/// Returns the type inside a group or parentheses. `dyn A + B` keeps its parentheses, because `&dyn A + B` is an error.
+/// Returns the type inside a group or parentheses. A type with several bounds, such as `dyn A + B`, stays or gets in
+/// parentheses, because `&dyn A + B` is an error.
 fn grouped(ty: &mut Type) -> Option<Type> {
     let inner = match ty {
         Type::Group(group) => &mut group.elem,
@@ -101,7 +102,7 @@ fn grouped(ty: &mut Type) -> Option<Type> {
     None
 }
 
-/// Returns `true` if an operator or a method call after or before the expression applies to the whole expression.
+/// Returns `true` if the expression needs no parentheses as an operand of an operator or as the receiver of a method.
 fn is_atomic(expr: &Expr) -> bool {
     matches!(
         expr,
@@ -178,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn closures_and_nested_groups_are_seen() {
+    fn closures_in_nested_groups_are_recognized() {
         let inner = group(quote!(|x| x));
         let outer = group(quote!(#inner));
         let parsed = parse::<Expr>.parse2(quote!(#outer)).expect("a closure");

@@ -1,5 +1,5 @@
-//! The derive macros of [sconce](https://docs.rs/sconce): `Module` turns a struct of layers into a neural network, and
-//! `Batch` a struct of tensors into the examples of one step.
+//! The derive macros of [sconce](https://docs.rs/sconce). `Module` turns a struct of layers into a neural network.
+//! `Batch` turns a struct of tensors into a batch of examples.
 //!
 //! `Module` has three stages: `ast` and `attr` parse the item, `valid` checks it, and `expand` generates the
 //! code. `closure` rewrites forward closures. All errors are collected in one `Ctxt` and reported together.

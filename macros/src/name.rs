@@ -54,7 +54,7 @@ impl Name {
         }
         let example = self.example();
         let is_path = example.split('.').all(|word| !word.is_empty() && !word.contains(char::is_whitespace));
-        if is_path || self.is_transparent() {
+        if is_path || self.is_empty() {
             Ok(())
         } else {
             Err("expected a name of words separated by dots, such as \"features.0\"")
@@ -62,7 +62,7 @@ impl Name {
     }
 
     /// Returns `true` if the name is empty, so that the tensors in the field keep their own names.
-    pub fn is_transparent(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.parts.is_empty()
     }
 
@@ -148,7 +148,7 @@ mod tests {
         assert_eq!(name.parts, expected);
         assert_eq!(name.prefix(), "block");
         assert_eq!(Name::parse("{3..}").expect("valid").parts, [Part::Numbers { first: 3, step: 1 }]);
-        assert!(Name::parse("").expect("valid").is_transparent());
+        assert!(Name::parse("").expect("valid").is_empty());
     }
 
     #[test]

@@ -95,7 +95,7 @@ fn unsuitable_name(field: &Field) -> Option<&'static str> {
     if field.key.is_numbered() && !field.is_list() {
         return Some("a numbered name requires a list of layers: end #[layer(…)] with `; for i in 0..n`");
     }
-    if field.key.is_transparent() && !field.is_layer() {
+    if field.key.is_empty() && !field.is_layer() {
         return Some("only a layer can have an empty name: its tensors then keep their own names");
     }
     None
@@ -133,8 +133,8 @@ pub fn not_kept(arg: &str) -> String {
     )
 }
 
-/// Checks that a forward closure has at least one input, takes signals by value, and is not async. Checks that a
-/// forward function, whose calls the derive cannot change, has no fields to recompute.
+/// Checks that a forward closure has at least one input, takes signals by value, and is not async. Checks that no field
+/// has `recompute` if the forward pass is a function, because the derive cannot change the function's calls.
 fn forward(ctxt: &Ctxt, variant: &Variant) {
     if let Forward::Function(_) = &variant.forward {
         for recompute in variant.fields.iter().filter_map(|field| field.recompute.as_ref()) {

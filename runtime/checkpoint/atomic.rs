@@ -66,8 +66,8 @@ fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> Result<()>) 
         file.set_permissions(old.permissions())?;
     }
     let mut writer = BufWriter::with_capacity(1 << 20, file);
-    // Rebind `temporary` after `writer`, so that it is dropped first: the temporary file must be removed before the
-    // writer releases the lock.
+    // Rebind `temporary` after `writer`, so that `temporary` is dropped first: the temporary file must be removed
+    // before the writer releases the lock.
     let temporary = temporary;
     write(&mut writer)?;
     writer.flush()?;

@@ -27,7 +27,7 @@ impl Contents {
         self.unsupported.push(Skipped { path: name, kind });
     }
 
-    /// Checks that candle can represent all needed tensors: those for whose names `is_needed` returns `true`.
+    /// Checks that candle can represent all tensors for whose names `is_needed` returns `true`.
     ///
     /// # Errors
     ///
@@ -65,7 +65,7 @@ impl Contents {
 }
 
 /// Returns the end of an error message: how to save a tensor of this kind so that candle can represent it. Returns an
-/// empty string if there is no such way.
+/// empty string for kinds without such advice.
 fn advice(kind: &str) -> &'static str {
     match kind.split(' ').next().unwrap_or_default() {
         "sparse" => "; call `to_dense()` before saving",
@@ -84,8 +84,8 @@ impl From<StateDict> for Contents {
     }
 }
 
-/// A part of a checkpoint that is not loaded: an object that is not a tensor, such as the arguments of a training
-/// script, a tensor that candle cannot represent, or a tensor outside the prefix of a network.
+/// A part of a checkpoint that is not loaded: a tensor that candle cannot represent, a tensor outside the prefix of a
+/// network, or an object other than a tensor, such as the arguments of a training script.
 ///
 /// [`Display`](fmt::Display) formats it as `path: kind`, for example `args: argparse.Namespace`.
 #[derive(Clone, Debug, PartialEq, Eq)]

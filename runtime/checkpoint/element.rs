@@ -128,8 +128,8 @@ impl Elements for Stream<'_> {
     }
 }
 
-/// Returns the number of elements of a shape. Returns `None` if the product of the nonzero sizes overflows. This
-/// includes empty tensors, because their row-major strides would overflow.
+/// Returns the number of elements of a shape. Returns `None` if the product of the nonzero sizes overflows, even if
+/// another size is 0: the row-major strides would overflow.
 pub(crate) fn element_count(shape: &[usize]) -> Option<usize> {
     let product = shape.iter().try_fold(1_usize, |product, &length| product.checked_mul(length.max(1)))?;
     Some(if shape.contains(&0) { 0 } else { product })

@@ -7,16 +7,16 @@
 //!
 //! # Memory
 //!
-//! Tensors are read one after the other, through a small buffer. No file is held in memory as a whole. Building a
-//! network from a file of N bytes therefore needs memory for the parameters of the network, N bytes for the tensors
-//! of the file, and a few kilobytes. Tensors are written in chunks, so writing needs memory for one chunk, or for one
+//! Tensors are read one after the other, through a small buffer, so that no copy of the file itself is in memory.
+//! Building a network from a file of N bytes needs memory for the parameters of the network, N bytes for the tensors of
+//! the file, and a few kilobytes. Tensors are written in chunks, so writing needs memory for one chunk, or for one
 //! tensor if it is not contiguous. If a load fails, up to three other state dicts of the file are read as well, to
 //! propose the options with which the load would succeed.
 //!
 //! Reading a damaged or hostile file cannot allocate more than twice the file's length plus 8 MiB; a larger allocation
 //! is an error. A file with transposed or shared tensors of `int8`, `uint16` or `float8_e5m2` is an exception: reading
-//! it can take three times its length, because candle stores these elements in twice the size. Some valid files need
-//! more memory: an `.npz` compressed to less than half its size, or tensors that overlap each other. Set
+//! it can allocate three times its length, because candle stores these elements in twice the size. Some valid files
+//! need more memory: an `.npz` compressed to less than half its size, or tensors that overlap each other. Set
 //! [`Load::limit`](crate::Load::limit) to read them.
 
 mod archive;
@@ -80,14 +80,14 @@ pub use write::write;
 /// # Files of PyTorch
 ///
 /// The state dict may be the top-level object, the entry `state_dict`, `model_state_dict` or `model`, or the only
-/// dictionary of tensors in the file. If a dictionary has both tensors and dictionaries of tensors, choose with
-/// [`Load::key`](crate::Load::key). A module (`torch.save(model)`, or a TorchScript module) is read as its
+/// dictionary of tensors in the file. If a dictionary has both tensors and dictionaries of tensors, select the state
+/// dict with [`Load::key`](crate::Load::key). A module (`torch.save(model)`, or a TorchScript module) is read as its
 /// `state_dict()`: the parameters and the persistent buffers by path. TorchScript does not record which buffers are
 /// persistent, so all of them are read. The names are those of the file, including the prefix `module.` that
 /// `DataParallel` adds.
 ///
-/// Other objects are skipped: the arguments and paths of a training script, enums, or instances of its classes. Their
-/// code is never imported or run. [`LoadReport`](crate::LoadReport) lists them.
+/// Other objects are skipped, such as the arguments of a training script, paths, enums and instances of other classes.
+/// Their code is never imported or run. [`LoadReport`](crate::LoadReport) lists the skipped objects.
 ///
 /// # Element types
 ///

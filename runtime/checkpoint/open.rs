@@ -183,9 +183,9 @@ impl Format {
         file.rewind()?;
         match head[..] {
             // A safetensors file begins with eight bytes of header length and a JSON header. Check for it first: the
-            // length may look like the start of an archive or a pickle, but their ninth byte is not a brace. The length
-            // may also begin with a brace, like a JSON index. But the last byte of every realistic length is 0, which
-            // does not occur in JSON.
+            // length may look like the start of an archive or a pickle, neither of which has a brace as its ninth byte.
+            // The length may also begin with a brace, like a JSON index. But the last byte of every realistic length is
+            // 0, which does not occur in JSON.
             [first, .., last_of_length, b'{']
                 if head.len() == 9 && (first != b'{' || last_of_length == 0) =>
             {
@@ -193,7 +193,7 @@ impl Format {
             }
             [b'P', b'K', 3, 4, ..] => Ok(Self::Zip),
             [0x80, 2..=5, ..] => Ok(Self::TorchLegacy),
-            // The magic number of torch.save as protocol 1 writes it.
+            // The magic number of torch.save, as pickle's protocol 1 writes it.
             [b'L', b'1', b'1', b'9', b'5', ..] => Ok(Self::TorchLegacy),
             [b'{', ..] => Ok(Self::Index),
             _ => Err(Error::msg(format!(

@@ -26,8 +26,8 @@ pub fn any(bytes: &[u8]) -> Result<StateDict> {
     contents(bytes).and_then(Contents::into_state)
 }
 
-/// Reads any format except an index. Returns the skipped objects, with the tensors that candle cannot represent,
-/// and the warnings.
+/// Reads any format except an index. Returns a list of the skipped objects and of the tensors that candle cannot
+/// represent, and the warnings.
 ///
 /// # Errors
 ///

@@ -42,7 +42,8 @@ impl Format {
                 other => format!("`.{other}`"),
             };
             Error::msg(format!(
-                "expected one of the extensions {known}, found {found} (`Save::format` selects the format of any path)"
+                "expected one of the extensions {known}, found {found} (`Save::format` selects a format for any \
+                 extension)"
             ))
         })
     }

@@ -47,7 +47,7 @@ impl Request<'_> {
                 format!("cannot download into the cache {}: {error}", self.settings.cache.display())
             }
             ApiError::LockAcquisition(lock) => {
-                format!("another process is downloading the same file (it holds {})", lock.display())
+                format!("another process is downloading the same file (it holds the lock {})", lock.display())
             }
             error => format!("the hub sent an invalid response: {error}"),
         }

@@ -21,6 +21,7 @@ macro_rules! adaptive {
                 Self { output_size: output_size.into() }
             }
 
+            // The functions check the output size when the layer is called.
             fn checked(self) -> Result<Self> {
                 Ok(self)
             }

@@ -32,7 +32,7 @@ impl Weight {
         &self.tensor
     }
 
-    /// Returns the weight with four dimensions, `[out_channels, in_channels / groups, height, width]`.
+    /// Returns the weight with four dimensions: two for the channels, then height and width.
     pub(crate) fn tensor_4d(&self) -> &Tensor {
         &self.tensor_4d
     }

@@ -22,7 +22,8 @@ impl Found {
         (self.matching.len(), self.named.len())
     }
 
-    /// Returns `true` if at least one tensor has the same name and shape, and at least half as many as in `best` do.
+    /// Returns `true` if `matching` has at least one tensor, and at least half as many tensors as the `matching` of
+    /// `best`.
     fn rivals(&self, best: &Self) -> bool {
         !self.matching.is_empty() && 2 * self.matching.len() >= best.matching.len()
     }
@@ -38,8 +39,9 @@ impl Found {
 /// Returns an empty prefix if the checkpoint has names of the network without a prefix. Otherwise, returns the prefix
 /// with the most tensors of the network if two conditions hold, and an empty prefix if not:
 ///
-/// - No other prefix has as many tensors, and a prefix that does not begin with this one has fewer than half as many.
-///   Otherwise, the other prefix could have another version of the network, such as its average (EMA).
+/// - No other prefix has as many tensors, and a prefix that does not begin with this one has fewer than half as many
+///   tensors with the same name and shape. Otherwise, the other prefix could be that of a different version of the
+///   network, such as its average (EMA).
 /// - The parent of each module that the prefix names only wraps this module, see [`is_wrapped`]. If the checkpoint had
 ///   other modules beside `backbone.`, a strict load of the backbone would silently ignore them.
 pub(crate) fn wrapper<'s>(selection: &'s Selection, signature: &Signature) -> &'s str {
@@ -55,7 +57,7 @@ pub(crate) fn wrapper<'s>(selection: &'s Selection, signature: &Signature) -> &'
     if is_ambiguous || !is_wrapped(prefix, selection.names()) { "" } else { prefix }
 }
 
-/// Returns the tensors of the network that are found under each prefix. A prefix without any is left out.
+/// Returns the tensors of the network that are found under each prefix. Leaves out prefixes without tensors.
 pub(super) fn prefixes<'s>(selection: &'s Selection, signature: &Signature) -> BTreeMap<&'s str, Found> {
     let mut prefixes = BTreeMap::<_, Found>::new();
     for (name, tensor) in selection.tensors() {

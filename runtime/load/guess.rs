@@ -17,6 +17,7 @@ pub(crate) struct Guesses {
     candidates: Vec<Candidate>,
 }
 
+/// The names of the tensors after `prefix` is stripped.
 struct Candidate {
     prefix: String,
     /// The tensors whose names a map changes, keyed by their new names.
@@ -34,8 +35,8 @@ impl Guesses {
         Self { selection, candidates }
     }
 
-    /// Returns the tensor with this name and shape. If several candidates have one, returns that of the candidate with
-    /// the most hits so far.
+    /// Returns the tensor with this name and shape. If several candidates have such a tensor, chooses the candidate
+    /// with the most hits so far.
     pub fn find(&mut self, name: &str, shape: &[usize]) -> Option<Tensor> {
         let mut best: Option<(&mut Candidate, Tensor)> = None;
         for candidate in &mut self.candidates {

@@ -125,8 +125,8 @@ impl Load {
     }
 
     /// Loads only the tensors whose names start with `prefix`, and strips it. For example, `backbone.` loads only the
-    /// backbone. All other tensors are ignored. If no name starts with `prefix`, loads the tensors whose names have it
-    /// after the prefix of a [wrapper](Self#wrappers), as in `module.backbone.`.
+    /// backbone. All other tensors are ignored. If no name starts with `prefix`, loads the tensors whose names start
+    /// with the prefix of a [wrapper](Self#wrappers) and then `prefix`, as in `module.backbone.`.
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.renaming.prefix = Some(prefix.into());
         self

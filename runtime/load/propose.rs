@@ -76,7 +76,7 @@ impl fmt::Display for Proposal {
 }
 
 impl Proposal {
-    /// Returns the proposal to add `calls`, with which a load has `selection`. Returns `None` unless the load finds all
+    /// Returns the proposal to add `calls`, which make a load use `selection`. Returns `None` unless the load finds all
     /// tensors of the network, or all tensors of the checkpoint belong to the network.
     fn tried(calls: String, selection: &Selection, attempt: Attempt<'_>) -> Option<Self> {
         let report = attempt(selection).filter(|_| calls.len() <= MAX_CALLS)?;
@@ -113,8 +113,8 @@ fn other_keys(selection: &Selection, attempt: Attempt<'_>) -> Vec<Proposal> {
 /// Proposes maps that rename unexpected tensors to missing ones.
 ///
 /// For the first missing name, searches for a replacement that gives this name to an unexpected tensor of the same
-/// shape. Chooses the replacement that also gives the most other tensors names of the network. Repeats the search for
-/// the names that are still missing.
+/// shape. Chooses the replacement that turns the most names of unexpected tensors into names of the network. Repeats
+/// the search for the names that are still missing.
 fn replacements(
     selection: &Selection,
     signature: &Signature,

@@ -12,7 +12,7 @@ use super::selection::Selection;
 use super::table::bounded;
 use super::wrapper::wrapped_prefixes;
 
-/// The maximum number of wrappers before the requested prefix that are tried.
+/// The maximum number of wrapper prefixes that are tried in front of the requested prefix.
 const MAX_WRAPPERS: usize = 16;
 
 /// The maximum number of conflicts that an error lists: pairs of tensors that get the same name.
@@ -77,8 +77,8 @@ pub(super) struct NameChange<'n> {
     pub in_network: Option<&'n str>,
 }
 
-/// Returns the old and the new name of each tensor. Inner wrappers are not removed if another tensor has the same name
-/// without them.
+/// Returns the old and the new name of each tensor. A name keeps its inner wrappers if another tensor has the name
+/// without these wrappers.
 ///
 /// # Errors
 /// Fails if two new names are equal.

@@ -12,8 +12,8 @@ use super::table::{Section, Table};
 /// The result of loading a checkpoint into a network.
 ///
 /// [`Display`](fmt::Display) formats it as a table that fits on a screen: the counts, then the tensors that were not
-/// loaded and the changed names, sorted by path. It counts the rows that do not fit. The fields contain everything, in
-/// the order of the network or of the file.
+/// loaded and the changed names, sorted by path. Rows that do not fit are only counted. The fields contain everything,
+/// in the order of the network or of the file.
 ///
 /// ```
 /// use sconce::prelude::*;

@@ -5,7 +5,8 @@ use std::fmt;
 /// The maximum number of rows.
 const MAX_ROWS: usize = 18;
 
-/// The maximum number of characters of a name and of a detail. Names in a hostile file may have any length.
+/// The maximum number of characters that a row shows of a name or a detail. Names in a hostile file may have any
+/// length.
 const MAX_CHARACTERS: usize = 100;
 
 /// The maximum number of components by which paths are sorted.

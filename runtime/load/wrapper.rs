@@ -25,7 +25,8 @@ pub(super) fn without_inner_wrappers(name: &str) -> Cow<'_, str> {
     components.join(".").into()
 }
 
-/// Returns every split of a name into a prefix and a rest, the shortest prefix first. The first prefix is empty.
+/// Returns the splits of a name into a prefix of at most [`MAX_DEPTH`] components and a rest, the shortest prefix
+/// first. The first prefix is empty.
 pub(super) fn splits(name: &str) -> impl Iterator<Item = (&str, &str)> {
     let ends = name.match_indices('.').map(|(dot, _)| dot + 1).take(MAX_DEPTH);
     std::iter::once(0).chain(ends).map(|end| name.split_at(end))

@@ -240,8 +240,8 @@ pub trait Forward<Input = Signal>: Module {
     fn forward_pass(&self, input: Input, mode: Mode) -> Self::Output;
 
     /// Calls the layer. If a forward pass calls this method for a layer of its network, errors and traces have the path
-    /// of the layer, such as `Net.blocks[3].conv`, even if a helper function without access to the network makes the
-    /// call.
+    /// of the layer, such as `Net.blocks[3].conv`. This also holds for a call in a helper function that has no access
+    /// to the network.
     ///
     /// The path is unknown if another thread calls the layer, or if the layer has no fields and the network contains
     /// several layers of its type.

@@ -29,9 +29,9 @@ impl<M: Module + ?Sized> Searchable for &M {
 /// The visitor that searches for a layer.
 struct Search<'a> {
     layer: &'a LayerIdentity,
-    /// The number of levels that the search may still descend into modules whose memory does not contain the layer,
-    /// such as a `Vec`, which stores its elements elsewhere. The search always descends into modules whose memory
-    /// contains the layer.
+    /// The number of levels that the search may still descend into modules whose memory does not contain the layer. The
+    /// memory of a `Vec`, for example, does not contain its elements. The search always descends into modules whose
+    /// memory contains the layer.
     depth: usize,
     /// The path of the layer, innermost segment first. Nothing is allocated before the layer is found.
     path: Option<Vec<Segment>>,

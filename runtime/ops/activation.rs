@@ -66,8 +66,9 @@ macro_rules! example {
     };
 }
 
+// The brackets contain the name of the activation's layer, if it has one.
 macro_rules! functions {
-    ($($(#[$doc:meta])* $name:ident $({ $($field:ident),+ })? = $function:ident [$($kind:literal)?];)*) => {$(
+    ($($(#[$doc:meta])* $name:ident $({ $($field:ident),+ })? = $function:ident [$($layer:literal)?];)*) => {$(
         $(#[$doc])*
         ///
         /// `x` has any shape. The output is a failed signal if the dtype of `x` is not floating point.

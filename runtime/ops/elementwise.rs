@@ -86,7 +86,7 @@ functions! {
     /// # }
     /// ```
     hardsigmoid();
-    /// Computes `ln σ(x)` without the loss of precision of computing `σ(x)` first.
+    /// Computes `ln σ(x)`, where σ is the sigmoid. Does not compute `σ(x)` first, which would lose precision.
     ///
     /// ```
     /// use sconce::prelude::*;
@@ -99,7 +99,8 @@ functions! {
     /// # }
     /// ```
     logsigmoid();
-    /// Computes `x Φ(x)` with the tanh approximation of Φ: PyTorch's `gelu(x, approximate="tanh")`.
+    /// Computes `x Φ(x)` with the tanh approximation of Φ, the cumulative distribution function of the standard normal
+    /// distribution: PyTorch's `gelu(x, approximate="tanh")`.
     ///
     /// ```
     /// use sconce::prelude::*;

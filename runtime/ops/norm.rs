@@ -7,9 +7,9 @@ use crate::signal::Signal;
 
 use super::NormalizedShape;
 
-/// Normalizes over the last dimensions, whose sizes are `normalized_shape`, then multiplies by `weight` and adds
-/// `bias`, which have that shape. The layer is [`LayerNorm`](crate::layers::LayerNorm). PyTorch's default for `eps` is
-/// 1e-5.
+/// Normalizes over the last dimensions, then multiplies by `weight` and adds `bias`. `normalized_shape` is the shape of
+/// these dimensions, of `weight` and of `bias`. The layer is [`LayerNorm`](crate::layers::LayerNorm). PyTorch's default
+/// for `eps` is 1e-5.
 ///
 /// The output has the shape of `x`. It is a failed signal if the shape of `x` does not end with `normalized_shape`.
 ///
@@ -40,9 +40,9 @@ pub fn layer_norm(
     x.into().apply("layer_norm", |x| norm::layer_norm(&x, &shape, weight, bias, eps))
 }
 
-/// Divides by the root mean square over the last dimensions, whose sizes are `normalized_shape`, then multiplies by
-/// `weight`, which has that shape. If `eps` is `None`, uses the machine epsilon of the input's dtype. The layer is
-/// [`RmsNorm`](crate::layers::RmsNorm).
+/// Divides by the root mean square over the last dimensions, then multiplies by `weight`. `normalized_shape` is the
+/// shape of these dimensions and of `weight`. If `eps` is `None`, uses the machine epsilon of the input's dtype. The
+/// layer is [`RmsNorm`](crate::layers::RmsNorm).
 ///
 /// The output has the shape of `x`. It is a failed signal if the shape of `x` does not end with `normalized_shape`.
 ///

@@ -91,8 +91,8 @@ impl<T> SingleLayer<T, 0> for T {
     }
 }
 
-/// Implements [`Pointee`] and [`SingleLayer`] for pointers. The implementation for one depth uses that for the depth
-/// below.
+/// Implements [`Pointee`] and [`SingleLayer`] for pointers. The implementation for a depth uses the one for the depth
+/// minus 1.
 macro_rules! pointers {
     ($($pointer:ident: $new:path;)*) => {$(
         pointers! { @ $pointer $new, 1 0 }
@@ -145,8 +145,8 @@ macro_rules! pointer_constants {
 pointer_constants! { Option Box Arc }
 
 /// A bound that no type satisfies. The derive cannot tell whether an alias with a generic parameter of the network is a
-/// pointer or a tuple. If it is, its `config` is a generated function with this bound, and the compiler reports the
-/// alias.
+/// pointer or a tuple. If the alias is one of these, its `config` is a generated function with this bound, so that the
+/// compiler reports the alias.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is the definition of an alias with a generic parameter of the network",
     label = "write `{Self}` instead of the alias"

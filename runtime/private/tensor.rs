@@ -85,7 +85,7 @@ pub fn tie_after_build<M: Module>(network: &mut M, name: &str, target: &str) -> 
                 let expected = tensor.dims();
                 let found = found.dims();
                 return at_current_path(Err(Error::msg(format!(
-                    "tie = {target:?}: expected shape {expected:?}, found {found:?}"
+                    "tie = {target:?}: expected a parameter of the field's shape {expected:?}, found {found:?}"
                 ))));
             }
             *tensor = found.clone();

@@ -104,6 +104,7 @@ impl<'a> Visitor<'a> for ModuleLister<'a> {
     fn buffer(&mut self, _: &str, _: &'a Tensor) {}
 
     fn child(&mut self, name: &str, child: &'a dyn Module) {
+        // A field that is `None` is no module of the network.
         if !child.is_present() {
             return;
         }

@@ -93,11 +93,16 @@ impl Matching {
         self.values.get(name)
     }
 
-    /// Copies the values into the network's tensors. Skips the tensors whose ids are in `settled`: they already got
+    /// Copies the values into the network's tensors. Skips the tensors whose ids are in `already_assigned`: they got
     /// their values during the construction. If a conversion fails, the network is left unchanged.
-    pub fn assign<M: Module + ?Sized>(&self, network: &mut M, settled: &HashSet<TensorId>) -> Result<()> {
-        let values =
-            |path: &str, tensor: &Tensor| self.values.get(path).filter(|_| !settled.contains(&tensor.id()));
+    pub fn assign<M: Module + ?Sized>(
+        &self,
+        network: &mut M,
+        already_assigned: &HashSet<TensorId>,
+    ) -> Result<()> {
+        let values = |path: &str, tensor: &Tensor| {
+            self.values.get(path).filter(|_| !already_assigned.contains(&tensor.id()))
+        };
         for_each_mut(network, &mut |path, _, tensor| match values(path, tensor) {
             Some(values) => check_conversion(values, tensor),
             None => Ok(()),

@@ -53,8 +53,8 @@ pub(crate) fn pin_where_possible<M: Module + ?Sized>(
     count
 }
 
-/// Returns a function that selects the layers to which `pattern` applies: those whose path matches, and those that have
-/// a tensor whose path matches.
+/// Returns a function that selects the layers to which `pattern` applies. The pattern must match the path of the layer
+/// or of one of its tensors.
 pub(super) fn matching_layers<'p, M: Module + ?Sized>(
     network: &M,
     pattern: &'p str,

@@ -98,9 +98,9 @@ pub(super) fn current_path() -> Vec<Segment> {
     with_current(|frame| path_at(frame, length))
 }
 
-/// Returns the path of the layer that `frame` called when the thread's path had `length` segments. The path begins with
-/// the path of the innermost module that was called through a reference. The names of the fields that were called after
-/// that module follow.
+/// Returns the path of the layer that runs in `frame` when the thread's path has `length` segments: first the path of
+/// the innermost module that was called through a reference, then the names of the fields that were called after that
+/// module.
 fn path_at(frame: Option<&Frame<'_>>, length: usize) -> Vec<Segment> {
     let mut frames = successors(frame, |frame| frame.caller);
     let searched = frames.find_map(|frame| Some((frame.searched_path()?, frame.start)));
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn called_references_are_found_in_the_modules_around_them() {
+    fn layers_called_through_references_are_found_in_the_modules_around_them() {
         let outer = Module { name: "a", layer: 1 };
         let inner = Module { name: "b", layer: 2 };
         let _root = Scope::enter("Net");
@@ -175,7 +175,7 @@ mod tests {
                 assert_eq!(run_reference(&inner.layer, path), "Net.inner.b");
                 // The layer of another module keeps its own path.
                 assert_eq!(run_reference(&outer.layer, path), "Net.a");
-                // An unknown module has the path of its caller, and its layers are found in it.
+                // A module that is not found has the path of its caller. Its own layers are found.
                 let unknown = Module { name: "c", layer: 3 };
                 run_reference(&unknown, || {
                     assert_eq!(path(), "Net.inner");

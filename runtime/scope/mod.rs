@@ -2,7 +2,7 @@
 //! may be fused.
 //!
 //! The path grows in two ways. A call of a field pushes the name of the field ([`Scope`]). A call through a reference
-//! only records the layer that runs ([`frame`]); the search for the layer's name runs when the path is first read: by
+//! only records the layer that runs ([`frame`]). The search for the layer's name runs when the path is first read: by
 //! an error, a trace, or a deferred operation, which stores its path.
 
 mod frame;

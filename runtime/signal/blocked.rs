@@ -104,9 +104,9 @@ impl Signal {
     }
 }
 
-/// Returns `true` if the channels of `signals` should be concatenated in the channel-blocked layout: the signals differ
-/// only in the number of channels, all of them can be channel-blocked, and at least one of them can only be
-/// channel-blocked.
+/// Returns `true` if the channels of `signals` should be concatenated in the channel-blocked layout: if the signals
+/// differ only in the number of channels, all of them support this layout ([`Signal::can_be_blocked`]), and at least
+/// one of them supports no other ([`Signal::is_blocked`]).
 pub(crate) fn should_concat_blocked(signals: &[Signal]) -> bool {
     let dims_without_channels = |signal: &Signal| match signal.dims() {
         Ok(&[batch, _, height, width]) => Some([batch, height, width]),

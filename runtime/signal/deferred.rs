@@ -136,13 +136,15 @@ impl Deferred {
         Err(Box::new(Self { shape, dtype, device, path, stage: Mutex::new(stage) }))
     }
 
-    /// Returns the result in a layout that [`Operation::run`] selects. Runs the operation unless it has already run.
+    /// Runs the operation unless it has already run, and returns the result. Its layout may differ from the requested
+    /// one: see [`Operation::run`].
     pub(super) fn run(self, requested: Layout) -> Result<Value> {
         let stage = self.stage.into_inner().unwrap_or_else(PoisonError::into_inner);
         stage.into_result(requested, &self.path)
     }
 
-    /// Runs the operation at the first call. Every call returns the same values, in the layout of the first call.
+    /// Runs the operation at the first call. Every call returns the same values, in the layout of the first call,
+    /// whatever layout the later calls request.
     pub(super) fn run_once(&self, requested: Layout) -> Result<Value> {
         let mut stage = self.stage();
         let result = std::mem::replace(&mut *stage, Stage::Running).into_result(requested, &self.path);

@@ -169,16 +169,16 @@ fn divide_number_by(name: &'static str, number: f64, x: Signal) -> Signal {
     x.map_elements(name, Unary::Quotient { numerator: number }, check_float)
 }
 
-/// Implements an operator for `signal ∘ number` as `$left` and for `number ∘ signal` as `$right`.
+/// Implements an operator. `$signal_first` computes `signal ∘ number`, and `$number_first` computes `number ∘ signal`.
 macro_rules! scalar {
-    ($($trait:ident $method:ident |$x:ident, $n:ident| $left:expr, $right:expr;)*) => {$(
+    ($($trait:ident $method:ident |$x:ident, $n:ident| $signal_first:expr, $number_first:expr;)*) => {$(
         // Generic over all numbers, so that the compiler knows the type of `x * 2.0` before it infers that of `2.0`.
         impl<N: Number> $trait<N> for Signal {
             type Output = Signal;
             fn $method(self, number: N) -> Signal {
                 let $n = number.to_f64();
                 let $x = self;
-                $left
+                $signal_first
             }
         }
 
@@ -189,14 +189,14 @@ macro_rules! scalar {
             }
         }
 
-        scalar!(@left $trait $method |$x, $n| $right; f64 i32);
+        scalar!(@number_first $trait $method |$x, $n| $number_first; f64 i32);
     )*};
-    (@left $trait:ident $method:ident |$x:ident, $n:ident| $right:expr; $($number:ty)*) => {$(
+    (@number_first $trait:ident $method:ident |$x:ident, $n:ident| $number_first:expr; $($number:ty)*) => {$(
         impl $trait<Signal> for $number {
             type Output = Signal;
             fn $method(self, $x: Signal) -> Signal {
                 let $n = self.to_f64();
-                $right
+                $number_first
             }
         }
 

@@ -63,7 +63,7 @@ impl Value {
             Self::Tensor(tensor) => Ok(tensor.clone()),
             Self::Blocked(blocked) if blocked.pixels() == 1 => blocked.pixel_tensor(),
             Self::Blocked(blocked) => {
-                if !blocked.has_tensor() {
+                if !blocked.has_cached_tensor() {
                     scope::record_launch(Path::current, || trace::TO_NCHW.to_string());
                 }
                 blocked.to_tensor()

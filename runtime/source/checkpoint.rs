@@ -26,7 +26,7 @@ pub(crate) enum Fallback {
 ///
 /// The names of all tensors of the network are known only after the construction, and so is the prefix that a wrapper
 /// adds to the names in the checkpoint. During the construction, each tensor gets the values that the checkpoint most
-/// likely has for it. [`settle`](Self::settle) corrects wrong values.
+/// likely has for it. [`correct_values`](Self::correct_values) corrects wrong values.
 #[derive(Clone)]
 pub(crate) struct Checkpoint(Arc<Shared>);
 
@@ -77,8 +77,11 @@ impl Checkpoint {
     ///
     /// # Errors
     /// Fails if values cannot be converted to the dtype and device of the tensor.
-    pub fn settle<'v>(&self, values: impl Fn(&str) -> Option<&'v Tensor>) -> Result<HashSet<TensorId>> {
-        let mut settled = HashSet::new();
+    pub fn correct_values<'v>(
+        &self,
+        values: impl Fn(&str) -> Option<&'v Tensor>,
+    ) -> Result<HashSet<TensorId>> {
+        let mut assigned = HashSet::new();
         for Request { name, tensor, init, source } in &self.lock().requests {
             let expected = values(name);
             if let Some(expected) = expected.filter(|expected| Some(expected.id()) != *source) {
@@ -87,9 +90,9 @@ impl Checkpoint {
             if expected.is_none() && source.is_some() {
                 fill(tensor, &initialize(*init, tensor.shape(), name, tensor.dtype(), tensor.device())?)?;
             }
-            settled.extend(expected.map(|_| tensor.id()));
+            assigned.extend(expected.map(|_| tensor.id()));
         }
-        Ok(settled)
+        Ok(assigned)
     }
 
     fn lock(&self) -> MutexGuard<'_, Construction> {

@@ -32,7 +32,7 @@ impl SimpleBackend for Fresh {
     }
 
     fn get_unchecked(&self, name: &str, _: DType, _: &Device) -> Result<Tensor> {
-        bail!("{name}: a parameter without a checkpoint needs a shape")
+        bail!("{name}: expected a shape, because the parameter is not read from a checkpoint")
     }
 
     fn contains_tensor(&self, _: &str) -> bool {

@@ -7,8 +7,8 @@ use crate::registry::Network;
 
 /// Returns the paths of the trainable parameters that have no gradient in `grads`, in field order.
 ///
-/// A parameter has no gradient if the forward pass does not use it, if results that depend on it are discarded, or if
-/// they pass through an operation that is not differentiable. Training never changes a parameter without a gradient.
+/// A parameter has no gradient if the forward pass does not use it, or if every result that depends on it is discarded
+/// or passes through an operation that is not differentiable. Training never changes a parameter without a gradient.
 /// [`fit`](crate::train::Trainer::fit) runs this check in its first step.
 ///
 /// ```

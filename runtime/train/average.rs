@@ -50,7 +50,7 @@ pub trait Weighting {
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Exponential {
-    /// The share of the average that is kept in each update.
+    /// The factor of the previous average in each update.
     pub decay: f64,
 }
 
@@ -133,7 +133,8 @@ pub type Swa<M> = AveragedModel<M, Equal>;
 /// [`use_buffers`](Self::use_buffers) is set. Integer tensors are copied, never averaged.
 ///
 /// The average keeps the dtype and the device of the network from which it was created. In f16 and bf16, small changes
-/// are lost by rounding: create the average from a copy of the network in f32, and update it with the original.
+/// are lost by rounding: create the average from a copy of the network in f32, and update the average with the original
+/// network.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -177,7 +178,7 @@ impl<M: Module> Ema<M> {
 
 impl<M: Module> Swa<M> {
     /// Creates the mean of the weights of `network` over all updates. Until the first update, the mean has the current
-    /// weights, which do not count in the mean of the updates.
+    /// weights. The first update replaces them.
     ///
     /// # Errors
     /// Fails if a tensor cannot be copied.
@@ -248,7 +249,8 @@ impl<M: Module, W: Weighting> AveragedModel<M, W> {
     }
 
     /// Exchanges the parameters and buffers of the average and of `network`, for example to evaluate or save `network`
-    /// with the averaged weights. The next call exchanges them again. Do not [`update`](Self::update) in between.
+    /// with the averaged weights. A second call exchanges them back. Do not call [`update`](Self::update) between the
+    /// two calls.
     ///
     /// # Errors
     /// Fails, and changes nothing, if the tensors of `network` have other names, shapes or dtypes than those of the
@@ -262,7 +264,7 @@ impl<M: Module, W: Weighting> AveragedModel<M, W> {
         self.network.load_state_dict(&values)
     }
 
-    /// Returns copies of the averages and the number of updates, under the names of PyTorch's `AveragedModel`:
+    /// Returns copies of the averaged tensors, and the number of updates, under the names of PyTorch's `AveragedModel`:
     /// `n_averaged` and `module.fc.weight`. A checkpoint with these names can be loaded into a network with
     /// [`Load`](crate::Load).
     ///
@@ -349,7 +351,7 @@ fn blend(average: &Tensor, value: &Tensor, share: f64) -> Result<Tensor> {
         descent::cuda::blend(&old, &value, share)?;
         return Ok(average.clone());
     }
-    // If the values are equal, this form does not round them, unlike `(1 − share) · average + share · value`.
+    // If `average` and `value` are equal, this form does not round, unlike `(1 − share) · average + share · value`.
     let blended = if share == 1. {
         value
     } else {

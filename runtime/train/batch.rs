@@ -1,11 +1,11 @@
-//! The examples of one step.
+//! The examples of one forward pass.
 
 use candle_core::{Device, Tensor};
 
 use crate::Result;
 use crate::signal::Signal;
 
-/// The examples of one step: the network's input, what the loss compares the output with, and their number.
+/// The examples of one forward pass: the network's input, the target of the loss, and the number of examples.
 ///
 /// Implemented for `(Tensor, Tensor)`, an input and a target. `#[derive(Batch)]` implements it for a struct with any
 /// number of inputs. Its target is the struct itself, so that the loss and the metrics can use every field:

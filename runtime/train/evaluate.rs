@@ -51,7 +51,8 @@ pub struct Evaluation {
 }
 
 impl Evaluation {
-    /// Returns the value of the metric `name`. Without such a metric, `loss` and `accuracy` name the fields.
+    /// Returns the value of the metric `name`. If there is no such metric, `loss` and `accuracy` are the names of the
+    /// fields.
     pub fn value(&self, name: &str) -> Option<f64> {
         let field = match name {
             LOSS => Some(self.loss),
@@ -177,8 +178,8 @@ pub(super) fn take_values<O, T>(metrics: &mut [Box<dyn Metric<O, T> + '_>]) -> R
     values
 }
 
-/// Runs a network and returns `change(tensor)` for each tensor of its output. Paths in errors start with the name of
-/// the network's type, unless that name is formatted at run time, as for `InstanceNorm`.
+/// Runs a network and returns its output with `change(tensor)` in place of each tensor. Paths in errors start with the
+/// name of the network's type, unless that name is formatted at run time, as for `InstanceNorm`.
 pub(super) fn run_network<M, I, O>(
     model: &M,
     input: I,

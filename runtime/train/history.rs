@@ -27,13 +27,16 @@ use super::trainer::Monitor;
 pub struct EpochReport {
     /// The epoch number, starting at 1.
     pub epoch: usize,
+    /// The number of optimizer steps in all epochs up to the end of this one.
+    pub steps: usize,
     /// The loss, the accuracy and the metrics on the training batches, computed before the optimizer step of each
     /// batch.
     pub train: Evaluation,
     /// The loss, the accuracy and the metrics on the validation data after the epoch, or `None` without validation
     /// data.
     pub valid: Option<Evaluation>,
-    /// The learning rate of the epoch's last step, for the parameters in no [group](crate::train::Optimizer::group).
+    /// The learning rate in the last step of the epoch, that of the parameters in no
+    /// [group](crate::train::Optimizer::group).
     pub learning_rate: f64,
     /// The duration in seconds, including validation.
     pub seconds: f64,
@@ -110,7 +113,7 @@ pub enum Stop {
     /// All epochs are finished.
     #[default]
     Finished,
-    /// The monitored value did not improve for as many epochs as the [`Patience`](super::Patience).
+    /// The monitored value did not improve within the number of epochs that [`Patience`](super::Patience) sets.
     EarlyStopping,
     /// A [`Callback`](super::Callback) stopped training.
     Callback,
@@ -128,7 +131,7 @@ impl History {
 
     /// Returns the epoch with the best [monitored](super::Trainer::monitor) value, by default the lowest
     /// [`loss`](EpochReport::loss). On a tie, returns the earliest of these epochs. An epoch whose value is NaN is
-    /// never the best.
+    /// never the best. Returns `None` if there is no other epoch.
     pub fn best(&self) -> Option<&EpochReport> {
         let value = |epoch: &EpochReport| epoch.value(&self.monitor.name).unwrap_or(f64::NAN);
         let better =
@@ -151,7 +154,7 @@ impl History {
         self.epochs.last()
     }
 
-    /// Returns the trainable parameters that had no gradient in the first step. See
+    /// Returns the paths of the trainable parameters that had no gradient in the first step. See
     /// [`audit_gradients`](super::audit_gradients).
     pub fn unreached(&self) -> &[String] {
         &self.unreached

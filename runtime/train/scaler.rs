@@ -166,7 +166,8 @@ impl GradScaler {
         }
     }
 
-    /// Returns the state needed to resume training: the factor and the number of steps since it changed.
+    /// Returns the state needed to resume training: the factor, and the number of steps with finite gradients since it
+    /// changed.
     ///
     /// # Errors
     /// Fails if a tensor cannot be created.

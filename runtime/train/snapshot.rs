@@ -13,8 +13,8 @@ pub(super) fn copy_values(network: &impl Module) -> Result<StateDict> {
     network.state_dict().iter().map(copy).collect()
 }
 
-/// Writes `values` to the trainable parameters and the buffers of `network`, in place. `values` must have their paths,
-/// shapes and dtypes.
+/// Writes `values` to the trainable parameters and the buffers of `network`, in place. `values` must have the same
+/// paths, shapes and dtypes.
 pub(super) fn write_values(network: &impl Module, values: &StateDict) -> Result<()> {
     let value = |name: &str, tensor: &Tensor| -> Result<Tensor> {
         let missing = || Error::msg(format!("`{name}` is missing from the saved parameters and buffers"));

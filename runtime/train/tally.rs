@@ -31,13 +31,14 @@ fn scalar_tensor(loss: &Tensor) -> Result<Tensor> {
 #[derive(Default)]
 pub(super) struct Tally {
     loss: Mean,
-    /// The number of correct elements and of elements that are not ignored, if the targets are class indices.
+    /// The number of correctly classified elements, and the number of elements that are not ignored. `None` unless the
+    /// targets are class indices.
     correct: Option<[f64; 2]>,
     examples: usize,
     unread: Vec<Unread>,
 }
 
-/// The loss and the numbers of correct elements and of elements of one batch, not yet read from the device.
+/// The loss of one batch and the two counts of [`Tally::correct`], not yet read from the device.
 struct Unread {
     batch: usize,
     examples: usize,
@@ -56,8 +57,8 @@ impl Tally {
     /// The number of batches whose values are read from a GPU together.
     const BATCHES_PER_READ: usize = 32;
 
-    /// Adds a batch. `compared` is its output and its target. May read the values of this batch and of earlier ones
-    /// from the device, and returns the losses that it read, in the order of the batches.
+    /// Adds a batch. `compared` is the output of the network and the target. May read the values of this batch and of
+    /// earlier ones from the device. Returns the losses that were read, in the order of the batches.
     pub(super) fn add<O: 'static, T: 'static>(
         &mut self,
         batch: usize,
@@ -108,8 +109,8 @@ impl Tally {
         Ok(losses)
     }
 
-    /// Returns the values read so far: the sum of the losses and their total weight, the number of examples, and, if
-    /// the targets are class indices, the number of correct elements and of elements that are not ignored.
+    /// Returns the values read so far: the weighted sum of the losses, the sum of the weights, the number of examples
+    /// and, if the targets are class indices, the two counts of [`Self::correct`].
     pub(super) fn state(&self) -> Vec<f64> {
         let correct = self.correct.iter().flatten().copied();
         self.loss.state().into_iter().chain([self.examples as f64]).chain(correct).collect()
@@ -122,7 +123,9 @@ impl Tally {
             [sum, weight, examples, correct, elements] => {
                 (Mean::from_state([sum, weight]), examples, Some([correct, elements]))
             }
-            _ => return Err(Error::msg(format!("expected 3 or 5 numbers as losses, found {}", state.len()))),
+            _ => {
+                return Err(Error::msg(format!("expected 3 or 5 numbers as `tally`, found {}", state.len())));
+            }
         };
         Ok(Self { loss, correct, examples: examples as usize, unread: Vec::new() })
     }

@@ -1,4 +1,4 @@
-//! Limits the time of work that is only for display.
+//! Limits the time that is spent on work for display.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ pub(super) struct Throttle {
 }
 
 impl Throttle {
-    /// The minimum pause after a run, as a multiple of the duration of the run.
+    /// The minimum pause after the work, as a multiple of its duration.
     const PAUSE: u32 = 50;
 
     pub fn new(interval: Duration) -> Self {

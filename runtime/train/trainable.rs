@@ -63,7 +63,7 @@ pub trait Trainable: Forward<Signal, Output = Signal> {
     where
         Self: Sized,
     {
-        Trainer::of(self)
+        Trainer::for_trainable(self)
     }
 
     /// Trains the network in place on `train` and evaluates it on `valid` after each epoch. Pass `&()` as `valid`

@@ -12,14 +12,13 @@ use super::batch::Batch;
 use super::data::Batches;
 use super::evaluate::run_network;
 
-/// Replaces the running statistics of all batch norms with the mean of the statistics of the batches of `data`, like
+/// Recomputes the running statistics of all batch norms as means over the batches of `data`, like
 /// `torch.optim.swa_utils.update_bn`. Every batch counts equally, regardless of its size.
 ///
-/// The weights of an [average](super::AveragedModel) lead to activations with other statistics than those of the
-/// network in training, so this function must run before the average is evaluated. It runs the network once, in
-/// [`Mode::Train`], without recording a graph, and changes the running statistics in place. The targets of `data` are
-/// ignored. A batch norm that is pinned to [`Mode::Eval`] keeps its statistics. The statistics of candle-nn's batch
-/// norm are not reset.
+/// The activations of an [average](super::AveragedModel) have other statistics than those of the network in training,
+/// so call this function before you evaluate the average. It runs the network once on each batch, in [`Mode::Train`],
+/// without recording a graph, and changes the running statistics in place. The targets of `data` are ignored. A batch
+/// norm that is pinned to [`Mode::Eval`] keeps its statistics. The statistics of candle-nn's batch norm are not reset.
 ///
 /// ```
 /// use sconce::prelude::*;

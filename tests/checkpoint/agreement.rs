@@ -110,9 +110,9 @@ enum Damage {
     Round(usize),
     /// Adds a tensor with an unknown name.
     Add,
-    /// Adds a tensor in the module with this number.
+    /// Adds the tensor `weight` of a module whose name is this number.
     AddModule(usize),
-    /// Adds the component of `torch.compile` before the last component of a name.
+    /// Adds `_orig_mod`, the component of `torch.compile`, before the last component of a name.
     Compile(usize),
     /// Prepends a prefix to all names.
     Wrap(&'static str),
@@ -245,7 +245,8 @@ fn different_values_of_tied_names_are_an_error() -> Result<()> {
 
 #[test]
 fn tied_float8_values_are_loaded_in_every_dtype() -> Result<()> {
-    // The bits 0x30 to 0x37 are 0.5 to 0.9375 in steps of 1/16, and each following group of eight doubles.
+    // The bytes 0x30 to 0x37 are the numbers 0.5 to 0.9375 in steps of 1/16. Each byte that is larger by 8 is twice the
+    // number.
     let bits: Vec<u8> = (0x30..0x44).collect();
     let expected: Vec<f64> = (0..20).map(|i| f64::from((8 + i % 8) << (i / 8)) / 16.).collect();
     let weight = Tensor::from_raw_buffer(&bits, DType::F8E4M3, &[5, 4], &CPU)?;
@@ -261,7 +262,7 @@ fn tied_float8_values_are_loaded_in_every_dtype() -> Result<()> {
 }
 
 #[test]
-fn nan_equals_nan_under_tied_names() -> Result<()> {
+fn tied_names_may_both_have_nan() -> Result<()> {
     let mut state = tied_state(&TIED, false)?;
     for name in TIED {
         let nan = state.get(name).expect("the state should have the tied name").affine(f64::NAN, 0.)?;
@@ -322,7 +323,7 @@ fn a_batch_norm_loads_without_num_batches_tracked() -> Result<()> {
     Ok(())
 }
 
-/// A layer whose constructor loads two tensors. `visit` reports only `shown`.
+/// A layer whose constructor loads two tensors, of which `visit` reports only `shown`.
 struct Hidden {
     shown: Tensor,
     hidden: Tensor,

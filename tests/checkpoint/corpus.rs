@@ -1,5 +1,5 @@
-//! Files from a fuzzer, and files that would use too much time or memory. Reading one of them succeeds or gives an
-//! error, and takes little time.
+//! Files from a fuzzer, and files on which a naive reader would spend too much time or memory. Reading one of them
+//! succeeds or gives an error, and takes little time.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,16 +18,16 @@ fn files(directory: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// Reads the files in `fuzz/regressions/<name>` with `read`. Returns how many were read and how many were
-/// rejected.
+/// Reads the files in `fuzz/regressions/<name>` with `read`. Returns how many of them `read` accepts and how many it
+/// rejects.
 fn replay(name: &str, read: impl Fn(&[u8]) -> Result<StateDict>) -> (usize, usize) {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/regressions").join(name);
-    let (mut read_files, mut rejected) = (0, 0);
+    let (mut accepted, mut rejected) = (0, 0);
     for path in files(&directory) {
         let bytes = fs::read(&path).unwrap();
         match within_seconds(&path.display().to_string(), || read(&bytes)) {
             Ok(state) => {
-                read_files += 1;
+                accepted += 1;
                 for (name, tensor) in &state {
                     assert!(tensor.is_contiguous(), "{}: {name}", path.display());
                 }
@@ -38,7 +38,7 @@ fn replay(name: &str, read: impl Fn(&[u8]) -> Result<StateDict>) -> (usize, usiz
             }
         }
     }
-    (read_files, rejected)
+    (accepted, rejected)
 }
 
 /// Runs `work` and asserts that it takes less than 5 seconds. Even a debug build should take only milliseconds for
@@ -52,37 +52,37 @@ fn within_seconds<T>(label: &str, work: impl FnOnce() -> T) -> T {
 
 #[test]
 fn fuzzed_safetensors_files_are_read_or_rejected() {
-    let (read_files, rejected) = replay("safetensors", readers::safetensors);
+    let (accepted, rejected) = replay("safetensors", readers::safetensors);
     assert!(
-        read_files > 0 && rejected > 0,
-        "expected readable and invalid files, found {read_files} and {rejected}"
+        accepted > 0 && rejected > 0,
+        "expected accepted and rejected files, found {accepted} accepted and {rejected} rejected ones"
     );
 }
 
 #[test]
 fn fuzzed_zip_files_are_read_or_rejected() {
-    let (read_files, rejected) = replay("torch_zip", readers::torch_zip);
+    let (accepted, rejected) = replay("torch_zip", readers::torch_zip);
     assert!(
-        read_files > 0 && rejected > 0,
-        "expected readable and invalid files, found {read_files} and {rejected}"
+        accepted > 0 && rejected > 0,
+        "expected accepted and rejected files, found {accepted} accepted and {rejected} rejected ones"
     );
 }
 
 #[test]
 fn fuzzed_legacy_files_are_read_or_rejected() {
-    let (read_files, rejected) = replay("torch_legacy", readers::torch_legacy);
+    let (accepted, rejected) = replay("torch_legacy", readers::torch_legacy);
     assert!(
-        read_files > 0 && rejected > 0,
-        "expected readable and invalid files, found {read_files} and {rejected}"
+        accepted > 0 && rejected > 0,
+        "expected accepted and rejected files, found {accepted} accepted and {rejected} rejected ones"
     );
 }
 
 #[test]
 fn fuzzed_npz_files_are_read_or_rejected() {
-    let (read_files, rejected) = replay("npz", readers::npz);
+    let (accepted, rejected) = replay("npz", readers::npz);
     assert!(
-        read_files > 0 && rejected > 0,
-        "expected readable and invalid files, found {read_files} and {rejected}"
+        accepted > 0 && rejected > 0,
+        "expected accepted and rejected files, found {accepted} accepted and {rejected} rejected ones"
     );
 }
 
@@ -93,10 +93,10 @@ fn fuzzed_indices_are_read_or_rejected() {
     for shard in ["one", "types"] {
         fs::copy(seeds.join(shard), shards.path().join(shard)).unwrap();
     }
-    let (read_files, rejected) = replay("index", |bytes| readers::index(bytes, shards.path()));
+    let (accepted, rejected) = replay("index", |bytes| readers::index(bytes, shards.path()));
     assert!(
-        read_files > 0 && rejected > 0,
-        "expected readable and invalid files, found {read_files} and {rejected}"
+        accepted > 0 && rejected > 0,
+        "expected accepted and rejected files, found {accepted} accepted and {rejected} rejected ones"
     );
 }
 
@@ -116,9 +116,9 @@ fn tensors_with_large_metadata_are_errors() {
 #[test]
 fn containers_that_share_their_items_take_linear_time() {
     const COUNT: usize = 1 << 15;
-    // The reader limits the memory of a file's objects by its length, so a long string makes the file long enough.
+    // The length of a file limits the memory of its objects. A long string makes these files long enough.
     let padding = [&b"\x80\x02T\0\0\0\x01"[..], &b" ".repeat(1 << 24), b"0"].concat();
-    // Many keys for one dictionary without tensors. Searching it once per key would take quadratic time.
+    // Many keys for one dictionary without tensors. Searching the dictionary once per key would take quadratic time.
     let shared = [&b"}q\x01("[..], &b"K\x01N".repeat(COUNT), b"u0"].concat();
     let dictionaries = [&padding[..], &shared, b"}(", &b"K\x01h\x01".repeat(COUNT), b"u."].concat();
     // Many sets, all built from one list.

@@ -47,25 +47,25 @@ fn tensors_keep_the_order_of_the_file() -> Outcome {
     Ok(())
 }
 
-/// Checks the tensors that `make_checkpoints.py` describes.
+/// Checks that `state` has the tensors that `make_checkpoints.py` saves.
 fn check_all_types(state: &StateDict) -> Outcome {
-    let counted = [0f64, 1., 2., 3., 4., 5.];
+    let zero_to_five = [0f64, 1., 2., 3., 4., 5.];
     let cases: [(&str, DType, &[usize], &[f64]); 19] = [
-        ("float64", DType::F64, &[2, 3], &counted),
-        ("float32", DType::F32, &[2, 3], &counted),
-        ("float16", DType::F16, &[2, 3], &counted),
-        ("bfloat16", DType::BF16, &[2, 3], &counted),
-        ("int64", DType::I64, &[2, 3], &counted),
-        ("int32", DType::I32, &[2, 3], &counted),
-        ("int16", DType::I16, &[2, 3], &counted),
+        ("float64", DType::F64, &[2, 3], &zero_to_five),
+        ("float32", DType::F32, &[2, 3], &zero_to_five),
+        ("float16", DType::F16, &[2, 3], &zero_to_five),
+        ("bfloat16", DType::BF16, &[2, 3], &zero_to_five),
+        ("int64", DType::I64, &[2, 3], &zero_to_five),
+        ("int32", DType::I32, &[2, 3], &zero_to_five),
+        ("int16", DType::I16, &[2, 3], &zero_to_five),
         ("int8", DType::I16, &[2, 3], &[-3., -2., -1., 0., 1., 2.]),
-        ("uint8", DType::U8, &[2, 3], &counted),
+        ("uint8", DType::U8, &[2, 3], &zero_to_five),
         ("bool", DType::U8, &[2, 3], &[0., 1., 0., 1., 0., 1.]),
-        ("uint16", DType::U32, &[2, 3], &counted),
-        ("float8", DType::F8E4M3, &[2, 3], &counted),
-        ("column_major", DType::F32, &[2, 3], &counted),
+        ("uint16", DType::U32, &[2, 3], &zero_to_five),
+        ("float8", DType::F8E4M3, &[2, 3], &zero_to_five),
+        ("column_major", DType::F32, &[2, 3], &zero_to_five),
         ("sliced", DType::F32, &[2, 2], &[1., 2., 4., 5.]),
-        ("tied", DType::F32, &[2, 3], &counted),
+        ("tied", DType::F32, &[2, 3], &zero_to_five),
         ("expanded", DType::F32, &[1, 3], &[7., 7., 7.]),
         ("scalar", DType::F32, &[], &[7.]),
         ("empty", DType::F32, &[0, 3], &[]),
@@ -76,7 +76,7 @@ fn check_all_types(state: &StateDict) -> Outcome {
         let tensor = state.get(name).ok_or("missing")?;
         assert_eq!((tensor.dtype(), tensor.dims()), (dtype, shape), "{name}");
         if dtype == DType::F8E4M3 {
-            // candle's conversion of float8 to F64 never returns, so compare the bits of the values 0 to 5.
+            // candle's conversion of float8 to F64 recurses endlessly, so compare the bits of the values 0 to 5.
             assert_eq!(bits(tensor), [0x00, 0x38, 0x40, 0x44, 0x48, 0x4a]);
             continue;
         }
@@ -209,7 +209,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn written_files_read_back(
+    fn written_files_can_be_read_back(
         tensors in prop::collection::vec((any::<String>(), any_tensor()), 0..6),
         metadata in prop::collection::btree_map(any::<String>(), any::<String>(), 0..3),
     ) {

@@ -189,8 +189,8 @@ fn with_metadata(json: &str) -> Vec<u8> {
 }
 
 #[test]
-fn metadata_of_other_types_gives_a_warning() -> Outcome {
-    for (json, text, expected) in [
+fn metadata_other_than_strings_gives_a_warning() -> Outcome {
+    for (json, strings, expected_warning) in [
         (r#"{"epoch": "3", "format": "pt"}"#, &[("epoch", "3"), ("format", "pt")][..], None),
         ("{}", &[], None),
         ("null", &[], None),
@@ -223,11 +223,11 @@ fn metadata_of_other_types_gives_a_warning() -> Outcome {
         assert_eq!(read(&path, &Device::Cpu)?.keys().collect::<Vec<_>>(), ["weight"]);
         let metadata = metadata(&path)?;
         let actual: Vec<_> = metadata.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
-        assert_eq!(actual, text, "{json}");
+        assert_eq!(actual, strings, "{json}");
         let (_, warnings) = sconce::__private::readers::skipped(&with_metadata(json))?;
-        assert_eq!(warnings.len(), usize::from(expected.is_some()), "{json}: {warnings:?}");
+        assert_eq!(warnings.len(), usize::from(expected_warning.is_some()), "{json}: {warnings:?}");
         assert!(
-            warnings.iter().zip(expected).all(|(warning, expected)| warning.contains(expected)),
+            warnings.iter().zip(expected_warning).all(|(warning, expected)| warning.contains(expected)),
             "{warnings:?}"
         );
     }
@@ -236,6 +236,7 @@ fn metadata_of_other_types_gives_a_warning() -> Outcome {
         sconce::__private::readers::skipped(&with_metadata(&format!("{{{}}}", many.join(","))))?;
     assert!(warnings[0].ends_with("18 for `18`, 19 for `19`, …"), "{warnings:?}");
 
+    // The text after `{}` is a second entry `weight` of the header.
     let twice = r#"{}, "weight": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}"#;
     assert!(message(read_bytes(&with_metadata(twice))).contains("tensor `weight` occurs twice"));
     let deep = format!(r#"{{"a": {}{}}}"#, "[".repeat(1 << 16), "]".repeat(1 << 16));
@@ -260,7 +261,7 @@ fn sharded() -> Result<tempfile::TempDir, Box<dyn std::error::Error>> {
 }
 
 #[test]
-fn shards_are_read_by_their_index_or_its_directory() -> Outcome {
+fn shards_are_read_given_their_index_or_directory() -> Outcome {
     let directory = sharded()?;
     for path in [directory.path().to_path_buf(), directory.path().join("model.safetensors.index.json")] {
         let state = read(path, &Device::Cpu)?;
@@ -275,7 +276,7 @@ fn shards_are_read_by_their_index_or_its_directory() -> Outcome {
 }
 
 #[test]
-fn shards_of_torch_save_are_read_by_their_index_or_its_directory() -> Outcome {
+fn shards_of_torch_save_are_read_given_their_index_or_directory() -> Outcome {
     let expected = read(golden_checkpoint("whole_state.pt"), &Device::Cpu)?;
     let sharded = golden_checkpoint("sharded");
     for path in [sharded.clone(), sharded.join("pytorch_model.bin.index.json")] {
@@ -289,7 +290,7 @@ fn shards_of_torch_save_are_read_by_their_index_or_its_directory() -> Outcome {
 }
 
 #[test]
-fn files_in_a_directory_are_tried_in_the_order_of_transformers() -> Outcome {
+fn files_in_a_directory_are_tried_in_the_order_of_hugging_face() -> Outcome {
     let directory = sharded()?;
     let path = |name: &str| directory.path().join(name);
     let keys =
@@ -317,7 +318,7 @@ fn files_in_a_directory_are_tried_in_the_order_of_transformers() -> Outcome {
 }
 
 #[test]
-fn an_index_of_shards_of_torch_save_stays_in_its_directory() -> Outcome {
+fn an_invalid_index_of_torch_save_shards_is_an_error() -> Outcome {
     let directory = tempfile::tempdir()?;
     let index = directory.path().join("pytorch_model.bin.index.json");
     fs::copy(golden_checkpoint("unsupported_zip_2.pt"), directory.path().join("one.bin"))?;
@@ -370,7 +371,7 @@ fn an_invalid_index_is_an_error_with_a_reason() -> Outcome {
 }
 
 #[test]
-fn a_state_dict_is_selected_by_key_unless_it_is_the_only_one() -> Outcome {
+fn a_state_dict_needs_a_key_unless_it_is_the_only_one() -> Outcome {
     let state = read(golden_checkpoint("alone.pt"), &Device::Cpu)?;
     assert_eq!(values(&state, "fc.bias")?, [1., 2.]);
 

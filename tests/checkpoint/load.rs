@@ -239,7 +239,7 @@ fn metadata_is_saved_with_the_network() -> Outcome {
     Ok(())
 }
 
-/// Returns a copy of all values.
+/// Returns a copy of the parameters and buffers.
 fn snapshot(net: &impl Network) -> Vec<Vec<f32>> {
     NAMES.iter().map(|name| parameter(net, name)).collect()
 }

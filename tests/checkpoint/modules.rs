@@ -70,7 +70,7 @@ fn a_module_that_contains_itself_is_an_error() {
 #[test]
 fn a_torchscript_archive_is_read_as_its_state_dict() -> Outcome {
     let expected = read(golden_checkpoint("script_state.pt"), &Device::Cpu)?;
-    // TorchScript does not distinguish buffers that are not persistent.
+    // TorchScript does not record which buffers are not persistent, so it saves three more buffers.
     assert_eq!(expected.len(), read(golden_checkpoint("whole_state.pt"), &Device::Cpu)?.len() + 3);
     check_same(&read(golden_checkpoint("script.pt"), &Device::Cpu)?, &expected, "")?;
 
@@ -86,8 +86,8 @@ fn a_torchscript_archive_is_read_as_its_state_dict() -> Outcome {
 }
 
 #[test]
-fn modules_in_each_other_take_bounded_time() {
-    // Each module contains the previous one twice, so that the innermost one has 2⁶⁰ names.
+fn nested_modules_take_bounded_time() {
+    // Each module contains the previous one twice, so that the innermost one has 2⁶⁰ paths.
     let class = b"c__main__\nNet\n";
     let innermost = [&class[..], b")\x81}U\x08_modules}sbq\x01"].concat();
     let outer = [b"0", &class[..], b")\x81}U\x08_modules}(U\x01ah\x01U\x01bh\x01usbq\x01"].concat();

@@ -49,7 +49,7 @@ fn objects_beside_the_state_dict_are_skipped_and_listed() -> Outcome {
         let file = format!("beside_{container}_4.pt");
         check_linear(&file)?;
         assert_eq!(skipped(&file)?, expected, "{file}");
-        // Protocol 2 uses the names of Python 2 and a different function for arguments by keyword.
+        // Protocol 2 uses the names of Python 2 and a different function for keyword arguments.
         let file = format!("beside_{container}_2.pt");
         check_linear(&file)?;
         let old = |entry: &str| match entry {
@@ -158,8 +158,8 @@ fn a_state_dict_is_found_at_any_level() -> Outcome {
 }
 
 #[test]
-fn every_opcode_that_makes_an_object_makes_an_inert_one() -> Outcome {
-    // The value of `x` beside an empty state dict, and its class.
+fn every_opcode_that_creates_an_object_gives_a_skipped_one() -> Outcome {
+    // The pickled value of the entry `x` beside an empty state dict, and the class under which it is listed.
     let cases: [(&[u8], &str); 16] = [
         (b"cos\nsystem\nU\x04lsrm\x85R", "os.system"),
         (b"(ios\nsystem\n", "os.system"),
@@ -189,7 +189,7 @@ fn every_opcode_that_makes_an_object_makes_an_inert_one() -> Outcome {
 
 #[test]
 fn lists_of_skipped_objects_are_bounded() -> Outcome {
-    // A dictionary that contains itself twice, 30 levels deep, has a billion paths.
+    // Each of 30 nested dictionaries contains the next one twice, so that the innermost one has a billion paths.
     let twice = [&b"}q\x01"[..], &b"0}(U\x01ah\x01U\x01bh\x01uq\x01".repeat(30)].concat();
     let object = [&b"\x80\x02}(U\x05model}U\x01x"[..], &twice, b"u."].concat();
     assert_eq!(readers::skipped(&legacy(&object))?.0.len(), 1);

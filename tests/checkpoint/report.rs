@@ -18,7 +18,7 @@ struct Deep {
 }
 
 /// The maximum number of lines of a report or an error.
-const SCREEN: usize = 24;
+const MAX_LINES: usize = 24;
 
 fn ones(shape: &[usize]) -> Result<Tensor> {
     Ok(Tensor::ones(shape, DType::F32, &CPU)?)
@@ -54,12 +54,12 @@ fn a_long_report_fits_on_a_screen_and_counts_the_rest() -> Result<()> {
         "{error}"
     );
     assert!(error.ends_with("\nadd `.partial()` to the `Load` to load 1 tensor"), "{error}");
-    assert!(error.lines().count() <= SCREEN, "{error}");
+    assert!(error.lines().count() <= MAX_LINES, "{error}");
     Ok(())
 }
 
 #[test]
-fn rows_are_sorted_by_path_and_fields_are_complete() -> Result<()> {
+fn rows_are_sorted_by_path_and_fields_keep_their_order() -> Result<()> {
     let state = StateDict::from_iter([
         ("layers.10.extra", ones(&[1])?),
         ("layers.9.extra", ones(&[1])?),
@@ -70,14 +70,15 @@ fn rows_are_sorted_by_path_and_fields_are_complete() -> Result<()> {
     let names: Vec<&str> = text.lines().skip(1).filter_map(|line| line.split_whitespace().nth(1)).collect();
     assert_eq!(names[..3], ["layers.0.bias", "layers.0.weight", "layers.1.bias"]);
     assert_eq!(names[16..18], ["layers.9.extra", "layers.10.extra"]);
-    // The fields have the order of the network and of the file.
+    // The fields of the report are complete and not sorted: `missing` has the order of the network, and `unexpected`
+    // that of the file.
     assert_eq!((report.missing[0].0.as_str(), report.missing.len()), ("layers.0.weight", 21));
     assert_eq!(report.unexpected[0].0, "layers.10.extra");
     Ok(())
 }
 
 #[test]
-fn one_row_stands_for_all_names_without_a_prefix() -> Result<()> {
+fn one_row_stands_for_all_names_from_which_a_prefix_is_removed() -> Result<()> {
     let network = Deep::new(50, &CPU)?.state_dict();
     let wrapped = network.iter().map(|(name, tensor)| (format!("module.{name}"), tensor.clone()));
     let mut state: StateDict = wrapped.collect();
@@ -102,7 +103,7 @@ fn names_of_any_length_and_content_are_printed_on_one_line() -> Result<()> {
     let (report, error) = outcomes(1, &state);
     for text in [report.to_string(), error] {
         assert!(
-            text.lines().count() <= SCREEN && text.lines().all(|line| line.chars().count() < 300),
+            text.lines().count() <= MAX_LINES && text.lines().all(|line| line.chars().count() < 300),
             "{text}"
         );
         assert!(text.contains("a.….a") && text.contains(r"new\nline\u{1b}[2J"), "{text}");
@@ -136,7 +137,7 @@ fn load_linear(tensors: &[(&str, Dtype, &[usize])], partial: bool) -> Result<Loa
 fn tensors_that_candle_cannot_represent_are_errors_or_skipped() -> Result<()> {
     const WEIGHT: (&str, Dtype, &[usize]) = ("weight", Dtype::F32, &[1, 2]);
     const BIAS: (&str, Dtype, &[usize]) = ("bias", Dtype::F32, &[1]);
-    // The tensor of dtype C64 has the name of a parameter, or is an additional tensor.
+    // In the first file, the C64 tensor has the name of a parameter. In the second, it is an additional tensor.
     for tensors in
         [[WEIGHT, ("bias", Dtype::C64, &[1])].as_slice(), &[WEIGHT, BIAS, ("spectrum", Dtype::C64, &[1])]]
     {

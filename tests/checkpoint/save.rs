@@ -1,5 +1,5 @@
-//! Saving: every format reads back, PyTorch's and NumPy's readers accept the recorded files, and an error leaves the
-//! old file.
+//! Saving: saved files can be read back in every format, PyTorch and NumPy can read the recorded files, and an error
+//! keeps the old file.
 
 use std::collections::HashMap;
 use std::fs;
@@ -23,7 +23,7 @@ fn counted(dtype: DType, shape: &[usize]) -> sconce::Result<Tensor> {
     Ok(Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(dtype)?)
 }
 
-/// Returns the tensors of `saved.pt` and `saved.npz`, which `make_saved.py` describes.
+/// Returns the tensors of `saved.pt` or `saved.npz`. They must be the same as in `make_saved.py`.
 fn saved_state(format: Format) -> sconce::Result<StateDict> {
     let mut state = StateDict::new();
     let common =
@@ -52,7 +52,7 @@ fn saved_state(format: Format) -> sconce::Result<StateDict> {
     Ok(state)
 }
 
-/// Returns the bytes that are written for `state`.
+/// Writes `state` to a file with the name `file`. Returns the bytes of the file.
 fn written(file: &str, state: &StateDict) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
     let directory = tempfile::tempdir()?;
     let path = directory.path().join(file);
@@ -100,7 +100,7 @@ fn long_state_dicts_have_the_bytes_of_torch_save() -> Outcome {
     Ok(())
 }
 
-/// `GOLDEN=overwrite` writes the recorded file anew. Check it with `make_saved.py` afterwards.
+/// With `GOLDEN=overwrite`, the test replaces the recorded file. Check the new file with `make_saved.py`.
 #[test]
 fn an_npz_has_the_recorded_bytes() -> Outcome {
     let state = saved_state(Format::Npz)?;
@@ -122,15 +122,15 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
 
     #[test]
-    fn every_format_reads_back(
+    fn saved_files_can_be_read_back_in_every_format(
         file in prop::sample::select(&["state.pt", "state.pth", "state.BIN", "state.npz", "state.safetensors"][..]),
         tensors in prop::collection::vec((any::<String>(), any_tensor()), 1..6),
     ) {
         let mut state: StateDict = tensors.into_iter().map(|(name, tensor)| (name.replace('\0', ""), tensor)).collect();
-        let expected = state.iter().find(|(_, tensor)| !is_supported(file, tensor.dtype()));
+        let unsupported = state.iter().find(|(_, tensor)| !is_supported(file, tensor.dtype()));
         let directory = tempfile::tempdir()?;
         let path = directory.path().join(file);
-        if let Some((name, _)) = expected {
+        if let Some((name, _)) = unsupported {
             let error = message(write(Save::new(&path), &state));
             prop_assert!(error.contains(&format!("tensor `{name}`")) && error.contains("DType::F32"), "{}", error);
             let supported = state.clone().into_iter();
@@ -171,8 +171,8 @@ proptest! {
     }
 }
 
-/// Decodes a finite, non-negative `F8E4M3` number as the sum of the gaps between all numbers from 0 to it. Within a
-/// binade, the numbers are equally spaced.
+/// Decodes a finite, non-negative `F8E4M3` number: adds up the gaps between consecutive numbers from 0 to this number.
+/// Within a binade, the numbers are equally spaced.
 fn from_f8e4m3(bits: u8) -> f32 {
     (0..bits).map(|smaller| 2_f32.powi(i32::from(smaller.max(8) / 8) - 10)).fold(0., |sum, gap| sum + gap)
 }
@@ -182,7 +182,8 @@ fn a_value_that_would_become_infinite_is_an_error() -> Outcome {
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("state.safetensors");
     fs::write(&path, "old")?;
-    // Infinite values and the largest value of f16 are kept; a value of the second chunk is too large.
+    // Infinity, NaN and numbers that round to the largest f16 number can be saved. The number that is appended below is
+    // too large. Values are converted in chunks of 65,536, so it is in the second chunk.
     let mut values = vec![f32::INFINITY, f32::NAN, 65_519., -65_504.];
     values.resize(70_000, 0.);
     let state = |values: &[f32]| -> sconce::Result<StateDict> {

@@ -72,15 +72,15 @@ fn recorded_checkpoints_of_wrapped_networks_are_loaded() -> Result<()> {
         let expected: Vec<f64> = (0..12).map(f64::from).collect();
         assert_eq!(state[0], ("fc.weight".to_string(), expected), "{file}");
         assert_eq!(state[1].1, [12., 13., 14.], "{file}");
-        let counters: Vec<String> = report.skipped.iter().map(ToString::to_string).collect();
+        let skipped: Vec<String> = report.skipped.iter().map(ToString::to_string).collect();
         let expected: &[&str] =
             if file == "averaged.pt" { &["n_averaged: tensor [] outside `module.`"] } else { &[] };
-        assert_eq!(counters, expected, "{file}");
+        assert_eq!(skipped, expected, "{file}");
     }
     Ok(())
 }
 
-/// A network with a layer in a field that has the name of a wrapper.
+/// A network with a part, `encoder`, whose field `module` has the name of a wrapper.
 #[derive(Module)]
 #[module(forward = |x| head(encoder(x)))]
 struct Outer {
@@ -117,7 +117,7 @@ fn wrappers_of_parts_are_removed_from_the_names() -> Result<()> {
             assert_eq!(values_in_network, values(state.get(&name).expect("the name should exist")));
         }
     }
-    // A name without the component and the same name with it are two tensors.
+    // A file with both `head.weight` and `head._orig_mod.weight` has two tensors for one parameter, which is an error.
     let weight = state.get("head.weight").expect("the network has a head").clone();
     state.insert("head._orig_mod.weight", weight);
     let error = check(Outer::config, &directory.file(&state))?.expect_err("expected an error");
@@ -125,7 +125,8 @@ fn wrappers_of_parts_are_removed_from_the_names() -> Result<()> {
     Ok(())
 }
 
-/// Asserts that no tensor is loaded from a checkpoint of several networks.
+/// Asserts that no tensor is loaded from a checkpoint of several networks. `prefixes` has the prefix and the number of
+/// outputs of each network.
 fn assert_not_loaded(prefixes: &[(&str, usize)]) -> Result<()> {
     let directory = Directory::new();
     let mut state = StateDict::new();
@@ -186,6 +187,7 @@ fn names_without_a_prefix_are_preferred() -> Result<()> {
     let path = directory.file(&state);
     check(new, &path)?.expect_err("expected an error");
     // While the network is built, `fc.weight` is read from `module.fc.weight`, because `fc.bias` is not yet requested.
+    // Afterwards, the weight must have its initial value.
     let (report, state, _) =
         built(new(), &Load::new(&path).partial()).expect("a partial load should succeed");
     assert_eq!((report.loaded, report.unexpected.len()), (vec!["fc.bias".to_string()], 7));

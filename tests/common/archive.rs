@@ -47,7 +47,7 @@ impl Entry {
     }
 }
 
-/// Writes a zip archive.
+/// Returns a zip archive of `entries`.
 pub fn archive(entries: &[Entry]) -> Vec<u8> {
     let (mut file, mut directory) = (Vec::new(), Vec::new());
     for entry in entries {
@@ -64,10 +64,10 @@ pub fn archive(entries: &[Entry]) -> Vec<u8> {
     [file, directory, end].concat()
 }
 
-/// Writes a zip64 archive, as PyTorch does for files of more than 4 GiB.
+/// Returns a zip64 archive of `entries`, as PyTorch writes for more than 4 GiB.
 pub fn archive_64(entries: &[Entry]) -> Vec<u8> {
     let (mut file, mut directory) = (Vec::new(), Vec::new());
-    // A field with this value is in the zip64 extra field.
+    // If a header field has this value, the actual value is in the zip64 extra field.
     let in_zip64_extra = u32::MAX.to_le_bytes();
     for entry in entries {
         let mut common_fields = entry.common_fields();

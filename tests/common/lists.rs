@@ -11,7 +11,7 @@ pub fn activations_that_save_output() -> Vec<Activation> {
     ACTIVATIONS.into_iter().filter(|activation| activation.saves_output()).collect()
 }
 
-/// Numbers of threads that must all give bit-identical results.
+/// Numbers of threads. Results must be bit-identical for all of them.
 pub const THREADS: [usize; 12] = [1, 2, 3, 4, 5, 6, 7, 8, 13, 16, 33, 64];
 
 /// The dtypes that the kernels support.

@@ -5,7 +5,7 @@ use std::{env, error::Error, fs, io};
 
 /// The directory with the library's `.cu` files.
 const KERNELS: &str = "../../runtime/kernels/src";
-/// The stems of the C++ files of the emulator, in `emu/`.
+/// The C++ files of the emulator in `emu/`, without their extension.
 const ENGINE: [&str; 6] = ["engine", "memory", "barriers", "registry", "tensor_core", "hopper"];
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -28,9 +28,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Ok(());
     }
     build.include("emu").include(Path::new(KERNELS).join("cuda"));
-    // If the compiler contracted products and sums to FMAs, results would depend on the machine. CUDA's pragmas
-    // are unknown to the host's compiler.
+    // If the compiler contracted products and sums to FMAs, results would depend on the machine.
     build.flag("-ffp-contract=off").flag("-fno-strict-aliasing").warnings(true);
+    // The host's compiler does not know CUDA's pragmas.
     build.flag_if_supported("-Wno-unknown-pragmas").flag_if_supported("-Wno-unused-function");
     build.flag_if_supported("-Wno-deprecated-declarations").flag_if_supported("-Wno-psabi");
     let under_asan = env::var_os("CUDA_CPU_ASAN").is_some();

@@ -1,5 +1,5 @@
-//! A network that implements `Module` by hand: the names and the order of its parameters, sharing, saving,
-//! freezing, dtypes and devices.
+//! A network that implements `Module` by hand: the names and the order of its parameters, sharing, loading, freezing,
+//! dtypes and devices.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -108,7 +108,7 @@ fn assert_close(actual: &[Vec<f32>], expected: &[Vec<f32>]) {
 }
 
 #[test]
-fn a_detached_network_sees_training_and_an_inference_copy_does_not() -> Result<()> {
+fn a_detached_network_follows_training_and_an_inference_copy_does_not() -> Result<()> {
     let tower = Tower::new()?;
     let (x, detached, copy) = (input()?, tower.detached(), tower.inference()?);
     let before = run(&tower, &x)?;

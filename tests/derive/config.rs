@@ -87,7 +87,7 @@ fn a_users_type_can_have_the_default_name_of_a_config() -> Result<()> {
     Ok(())
 }
 
-/// Networks whose configs have the visibility of the network.
+/// Networks with restricted visibility. Their configs have the same visibility.
 mod visibility {
     pub mod inner {
         use sconce::prelude::*;

@@ -55,7 +55,7 @@ fn a_derived_debug_prints_the_layers() -> Result<()> {
     Ok(())
 }
 
-/// Two fields that hold one layer.
+/// A network whose fields `first` and `second` hold the same layer.
 #[derive(Module, Clone, Debug)]
 #[module(args(shared: Arc<Linear>))]
 struct Twice {
@@ -78,14 +78,17 @@ fn an_argument_can_be_a_shared_layer() -> Result<()> {
 }
 
 #[test]
-fn eval_fits_in_the_sequential_of_candle() -> Result<()> {
+fn eval_returns_a_module_for_candles_sequential() -> Result<()> {
     let mut block = Block::new(3, &DEVICE)?;
     let sequence = nn::seq().add(block.eval()).add(nn::Activation::Relu).add(Relu.eval());
     let run = |x: &Tensor| candle::Module::forward(&sequence, x);
     let x = Tensor::randn(0f32, 1., (2, 3), &DEVICE)?;
     let expected = block.forward(&x)?.relu()?;
     assert_eq!(run(&x)?.to_vec2::<f32>()?, expected.to_vec2::<f32>()?);
-    assert!(!run(&x)?.sum_all()?.backward()?.get_ids().count().eq(&0), "the copy shares the variables");
+    assert!(
+        !run(&x)?.sum_all()?.backward()?.get_ids().count().eq(&0),
+        "the module should share the variables"
+    );
 
     let zeros = block.state_dict().into_iter().map(|(name, tensor)| Ok((name, tensor.zeros_like()?)));
     block.load_state_dict(&zeros.collect::<Result<StateDict>>()?)?;

@@ -12,8 +12,8 @@ fn ones(shape: &[usize]) -> Tensor {
     Tensor::ones(shape, DType::F32, &DEVICE).expect("a tensor of ones should be created")
 }
 
-/// Returns the path of each launch of a forward pass in training mode. The paths lack the name of the network, which
-/// `call` does not add.
+/// Returns the path of each launch of a forward pass in training mode. The paths lack the name of the network, because
+/// `call`, unlike `forward`, does not add it.
 fn paths<M: Forward<Signal, Output = Signal>>(network: &M, x: &Tensor) -> Vec<String> {
     let (result, launches) = sconce::trace(|| network.call(x.into(), Mode::Train).into_tensor());
     result.expect("the forward pass should succeed");
@@ -318,7 +318,7 @@ fn macros_may_call_layers() -> Result<()> {
     Ok(())
 }
 
-/// A macro that writes the call itself.
+/// A macro that calls its first argument.
 macro_rules! apply {
     ($f:expr, $x:expr) => {
         $f($x)
@@ -333,7 +333,7 @@ struct Applied {
 }
 
 #[test]
-fn a_macro_that_writes_the_call_takes_a_closure() -> Result<()> {
+fn a_macro_that_calls_its_argument_accepts_a_closure() -> Result<()> {
     let network = Applied::new(&DEVICE)?;
     assert_eq!(network.forward(ones(&[1, 3]))?.dims(), [1, 3]);
     let error = network.forward(ones(&[1, 2])).expect_err("2 features are too few");
@@ -515,7 +515,7 @@ impl<T> Encode for &GenericByTrait<T> {
 }
 
 #[test]
-fn methods_with_names_like_layers_are_methods() -> Result<()> {
+fn methods_by_deref_or_trait_may_have_nearly_the_names_of_layers() -> Result<()> {
     fn check(network: &(impl Network + Layer)) -> Result<()> {
         // The encoder has no bias and maps zeros to zeros; the method `encode` adds 1.
         let y = network.call(Signal::from((ones(&[1, 3]) * 0.0)?), Mode::Eval).into_tensor()?;

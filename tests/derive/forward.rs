@@ -147,7 +147,7 @@ struct OutOfRange {
 }
 
 #[test]
-fn a_reassigned_value_is_moved_so_that_its_layers_fuse() -> Result<()> {
+fn reassigned_values_are_moved_so_that_operations_fuse() -> Result<()> {
     let net = Loops::new(&DEVICE)?;
     let fused = launches(|| net.forward(ones(&[5, 2, 3, 3])));
     let expected = [

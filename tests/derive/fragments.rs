@@ -1,4 +1,4 @@
-//! Structs that `macro_rules!` writes: every fragment (`$t:ty`, `$e:expr`, `$l:literal`, …) works in every place.
+//! Structs that `macro_rules!` generates: every fragment (`$t:ty`, `$e:expr`, `$l:literal`, …) works in every place.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ fn names(network: &impl Network) -> Vec<String> {
     network.named_parameters().into_iter().map(|(name, _)| name).collect()
 }
 
-/// Writes a network with one field. The attributes of the field are passed as `meta` fragments.
+/// Generates a network with one field. The attributes of the field are passed as `meta` fragments.
 macro_rules! field {
     ($name:ident, $t:ty, $f:expr, $(#[$attribute:meta])*) => {
         #[derive(Module)]
@@ -33,7 +33,7 @@ field!(Pair, (Linear, Relu), |x| body(x), #[layer((3, 3), ())]);
 field!(Parameter, Tensor, |x| x + body, #[param((1, 3))]);
 field!(Skipped, f64, |x| x * body, #[module(skip = 2.0)]);
 
-/// Writes a network of which every part is a fragment.
+/// Generates a network whose parts are all fragments.
 macro_rules! network {
     ($vis:vis $name:ident, $list:ident: $element:ty, $size:ty, $width:expr, $bias:literal, $key:literal, $range:expr,
      $on:expr, $shape:expr, $init:expr, $sconce:path, $loss:path, $optimizer:expr, $index:pat) => {
@@ -66,7 +66,7 @@ network!(
     1 + 1 > 1, (1, 3), constant(1.0), ::sconce, mse_loss, Sgd::new(0.1 + 0.1), _
 );
 
-/// Writes a network whose arguments and expressions are fragments with operators.
+/// Generates a network from fragments that contain operators, such as `1 + 1`.
 macro_rules! widths {
     ($name:ident, $a:expr, $t:ty) => {
         #[derive(Module)]

@@ -1,4 +1,5 @@
-//! Compiles the networks whose expansions `macros/src/expand/golden/` contains.
+//! Compiles the networks in `macros/src/expand/golden/`. The unit tests of `sconce-macros` compare their expansions
+//! with the recorded ones.
 
 #![allow(dead_code, deprecated)]
 

@@ -78,7 +78,7 @@ struct Tuples {
     nested: Option<((Linear, Identity), Relu)>,
 }
 
-/// Lists between other fields: two with a `rename` that contains the list index, and one that a function builds.
+/// Lists between other fields. Two lists have a `rename` that contains the list index, and a function builds the third.
 #[derive(Module)]
 #[module(args(depth: usize))]
 struct Numbered {

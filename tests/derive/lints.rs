@@ -105,7 +105,7 @@ fn values_are_used_again() -> sconce::Result<()> {
 }
 
 #[test]
-fn the_settings_are_documented() -> sconce::Result<()> {
+fn networks_with_every_attribute_can_be_built() -> sconce::Result<()> {
     let settings: Settings = Net::config(3).depth(3);
     assert!(
         format!("{settings:?}").starts_with("Settings { width: 3, depth: Some(3), rate: None"),

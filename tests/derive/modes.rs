@@ -11,7 +11,7 @@ fn ones(shape: &[usize]) -> Result<Tensor> {
     Ok(Tensor::ones(shape, DType::F32, &DEVICE)?)
 }
 
-/// Returns `true` if a training pass of `network` changes its running means or its number of batches.
+/// Returns `true` if a training pass of `network` changes a buffer, such as a running mean or the number of batches.
 fn updates_statistics<M: Network + Forward<Signal, Output = Signal>>(network: &M) -> Result<bool> {
     let statistics = || -> Result<Vec<f64>> {
         let sum = |(_, buffer): (String, Tensor)| -> Result<f64> {
@@ -56,7 +56,7 @@ struct Chained {
     fixed: Vec<Dropout>,
 }
 
-/// Calls a layer in a function, which does not know the mode of the field.
+/// Calls a layer, without knowing whether the field of the layer is pinned.
 fn apply(layer: &impl Layer, x: Signal, mode: Mode) -> Signal {
     layer.call(x, mode)
 }
@@ -93,7 +93,8 @@ struct Model {
     norm: BatchNorm,
 }
 
-fn buffers_at(network: &impl Network, prefix: &str) -> Result<Vec<f64>> {
+/// Returns the sum of each buffer whose name starts with `prefix`.
+fn buffer_sums(network: &impl Network, prefix: &str) -> Result<Vec<f64>> {
     let buffers = network.buffers().into_iter().filter(|(name, _)| name.starts_with(prefix));
     buffers.map(|(_, buffer)| Ok(buffer.to_dtype(DType::F64)?.sum_all()?.to_scalar()?)).collect()
 }
@@ -101,10 +102,10 @@ fn buffers_at(network: &impl Network, prefix: &str) -> Result<Vec<f64>> {
 #[test]
 fn set_mode_pins_a_part_until_it_is_unpinned() -> Result<()> {
     let mut model = Model::new(&DEVICE)?;
-    let initial = buffers_at(&model, "backbone")?;
+    let initial = buffer_sums(&model, "backbone")?;
     model.backbone.set_mode(Mode::Eval)?;
     assert!(updates_statistics(&model)?, "the last norm is not pinned");
-    assert_eq!(buffers_at(&model, "backbone")?, initial);
+    assert_eq!(buffer_sums(&model, "backbone")?, initial);
     assert!(!updates_statistics(&model.backbone)?);
     assert!(!drops(&model.backbone.dropout)?);
 
@@ -118,7 +119,11 @@ fn set_mode_pins_a_part_until_it_is_unpinned() -> Result<()> {
         || model.state_dict().get("norm.num_batches_tracked").map(Tensor::to_scalar::<i64>).transpose();
     let before = counts()?;
     model.forward(&x)?;
-    assert_eq!(counts()?, before.map(|count| count + 1), "pinned to training, evaluation counts too");
+    assert_eq!(
+        counts()?,
+        before.map(|count| count + 1),
+        "a norm pinned to training should also count evaluation batches"
+    );
     Ok(())
 }
 
@@ -190,7 +195,7 @@ fn candle_layers_cannot_be_pinned() -> Result<()> {
     network.set_mode(None)
 }
 
-/// A layer of candle-nn cannot be pinned, but direct calls to the field use the mode of the attribute.
+/// A layer of candle-nn cannot be pinned by `set_mode`, but direct calls of the field use the mode of the attribute.
 #[derive(Module)]
 struct ForeignPinned {
     #[layer(with = |_| Ok(nn::Dropout::new(0.5)))]
@@ -217,7 +222,7 @@ fn freeze_alone_does_not_stop_running_statistics() -> Result<()> {
 }
 
 #[test]
-fn freeze_in_eval_finds_layers_by_their_tensors_and_without_parameters() -> Result<()> {
+fn freeze_in_eval_finds_layers_by_parameters_and_by_buffers() -> Result<()> {
     let mut model = Model::new(&DEVICE)?;
     model.freeze_in_eval("backbone.norms.*.weight")?;
     assert!(!updates_statistics(&model.backbone)?);

@@ -110,7 +110,7 @@ struct Chosen {
     wide: bool,
 }
 
-/// Calls the layer that fits the input, or the last one.
+/// Calls the layer whose number of inputs fits `x`, or the last layer if there is none.
 fn choose(layers: &[Linear], x: &Signal, mode: Mode) -> Signal {
     let width = x.dims().map(|dims| dims[1]).unwrap_or_default();
     let fitting = layers.iter().find(|layer| layer.weight().dims()[1] == width);
@@ -188,7 +188,7 @@ fn nested_networks_find_their_own_layers() -> Result<()> {
     Ok(())
 }
 
-/// A network that calls a layer of the network around it.
+/// A network that calls one of its own layers and a layer that it gets as an input.
 #[derive(Module)]
 #[module(forward = |x, shared: Arc<Linear>| free(&shared, fc(x), mode))]
 struct Borrower {
@@ -308,7 +308,7 @@ struct AroundByHand {
 }
 
 #[test]
-fn a_network_by_hand_needs_no_names() -> Result<()> {
+fn a_network_by_hand_may_call_layers_without_their_names() -> Result<()> {
     let network = AroundByHand::new(&DEVICE)?;
     let layers = ["fcs[0]", "fcs[1]", "head"];
     let around: Vec<String> = layers.iter().map(|path| format!("AroundByHand.body.{path}")).collect();
@@ -433,7 +433,7 @@ fn panicking(layers: &[Linear], x: Signal, mode: Mode) -> Signal {
 #[test]
 fn a_panic_restores_the_path() -> Result<()> {
     let network = Panics::new(&DEVICE)?;
-    // In a path, a layer has the name that the innermost module with the layer gives it. `Panicking` calls its layer
+    // In a path, a layer has the name that the innermost module that contains it gives it. `Panicking` names its layer
     // `layer`.
     assert_eq!(paths(|| network.forward(ones(&[2, 3])))?, ["Panics.layer", "Panics.fcs[1]"]);
     let outside =

@@ -37,7 +37,8 @@ where
     Ok(())
 }
 
-/// The linear layers of PyTorch's `Sequential(Linear, ReLU, Linear, ReLU, Linear)`.
+/// The layers in `net` have the names of the linear layers in PyTorch's
+/// `Sequential(Linear, ReLU, Linear, ReLU, Linear)`.
 #[derive(Module)]
 #[module(forward = |x| {
     let x = net.iter().fold(x, |x, layer| relu(layer(x)));

@@ -343,8 +343,9 @@ struct Invalid {
 
 #[test]
 fn errors_name_the_element_that_cannot_be_built() -> Result<()> {
-    // A kernel of size 0 cannot be built. With `kernel` 0, this is the second kernel of `pair`. With `kernel` 1, it is
-    // the first kernel of the grid in `inner[0]`, whose size is `kernel * 0`.
+    // A convolution with a kernel of size 0 cannot be built. If `kernel` is 0, the second convolution of `pair` has
+    // such a kernel. If `kernel` is 1, the first convolution of the grid in `inner[0]` has one, of size
+    // `kernel * 0`.
     let path = |result: Result<Invalid>| result.err().map(|error| error.path().to_owned());
     assert_eq!(path(Invalid::new(0, 1, &DEVICE)).as_deref(), Some("Invalid.pair[1]"));
     assert_eq!(path(Invalid::new(1, 1, &DEVICE)).as_deref(), Some("Invalid.inner[0].grid[0][0]"));
@@ -416,7 +417,7 @@ struct Apply {
 
 type ApplyTwice = (Apply, Apply);
 
-/// Closures in the argument lists of the layers of a tuple. The derive must pass them directly to `config`, which
+/// Tuples of layers that have closures as arguments. The derive must pass the closures directly to `config`, which
 /// determines the types of their parameters.
 #[derive(Module)]
 struct Closures {

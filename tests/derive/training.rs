@@ -37,7 +37,7 @@ struct Closure(#[layer(1, 1)] Linear);
 
 #[derive(Module)]
 #[module(loss = |o, t| Ok((mse_loss(o, t)? * losses::SCALE)?), optimizer = { let rate = 0.02; Sgd::new(rate) })]
-struct Untyped(#[layer(1, 1)] Linear);
+struct ClosureWithoutTypes(#[layer(1, 1)] Linear);
 
 #[derive(Module)]
 #[module(loss = own_loss, optimizer = AdamW::new(0.05))]
@@ -45,7 +45,7 @@ struct Function(#[layer(1, 1)] Linear);
 
 #[derive(Module)]
 #[module(loss = sconce::nn::loss::mse, optimizer = Sgd::new(0.02))]
-struct OfCandle(#[layer(1, 1)] Linear);
+struct CandleFunction(#[layer(1, 1)] Linear);
 
 #[derive(Module)]
 #[module(
@@ -67,7 +67,7 @@ struct Args {
 
 #[derive(Module)]
 #[module(args(rate: f64), loss = mse_loss, optimizer = Sgd::new(rate))]
-enum OfVariants {
+enum Enumeration {
     Net {
         #[layer(1, 1)]
         fc: Linear,
@@ -82,26 +82,26 @@ struct EachStep(#[layer(1, 1)] Linear);
 
 #[derive(Module)]
 #[module(loss = mse_loss, optimizer = Sgd::new(0.02), schedule = |step| 0.5f64.powi(step as i32))]
-struct OfAClosure(#[layer(1, 1)] Linear);
+struct ClosureSchedule(#[layer(1, 1)] Linear);
 
 #[derive(Module)]
 #[module(loss = mse_loss, optimizer = Sgd::new(1e-4), schedule = ReduceLrOnPlateau::new().patience(0).threshold(0.5))]
 struct OnPlateau(#[layer(1, 1)] Linear);
 
 #[test]
-fn the_schedule_advances_in_each_step_or_on_a_plateau() -> Result<()> {
-    let rates = |network: &dyn Fn() -> Result<History>| -> Result<Vec<f64>> {
-        Ok(network()?.epochs().iter().map(|epoch| epoch.learning_rate).collect())
+fn the_schedule_advances_at_each_step_or_at_a_plateau() -> Result<()> {
+    let rates = |fit: &dyn Fn() -> Result<History>| -> Result<Vec<f64>> {
+        Ok(fit()?.epochs().iter().map(|epoch| epoch.learning_rate).collect())
     };
     let (each_step, closure, plateau) =
-        (EachStep::new(&DEVICE)?, OfAClosure::new(&DEVICE)?, OnPlateau::new(&DEVICE)?);
+        (EachStep::new(&DEVICE)?, ClosureSchedule::new(&DEVICE)?, OnPlateau::new(&DEVICE)?);
     let cosine = Cosine::new().warmup(2).total_steps(6);
     let found = rates(&|| each_step.trainer().quiet(true).fit(&data()?, &(), Epochs(6)))?;
     assert_eq!(found, [0, 1, 2, 3, 4, 5].map(|step| cosine.rate(0.02, step)));
     let found = rates(&|| closure.trainer().quiet(true).fit(&data()?, &(), Epochs(3)))?;
     assert_eq!(found, [0.02, 0.01, 0.005]);
     let found = rates(&|| plateau.trainer().quiet(true).fit(&data()?, &(), Epochs(3)))?;
-    // The loss does not halve in the second epoch.
+    // The second epoch does not halve the loss, which the threshold requires, so the rate falls for the third.
     assert_eq!(found, [1e-4, 1e-4, 1e-4 * 0.1]);
     Ok(())
 }
@@ -111,10 +111,10 @@ fn the_loss_is_a_function_a_closure_or_a_configured_loss() -> Result<()> {
     sconce::manual_seed(0);
     assert_learns(&Configured::new(&DEVICE)?)?;
     assert_learns(&Closure::new(&DEVICE)?)?;
-    assert_learns(&Untyped::new(&DEVICE)?)?;
+    assert_learns(&ClosureWithoutTypes::new(&DEVICE)?)?;
     assert_learns(&Function::new(&DEVICE)?)?;
-    assert_learns(&OfCandle::new(&DEVICE)?)?;
-    assert_learns(&OfVariants::new(0.02, &DEVICE)?)
+    assert_learns(&CandleFunction::new(&DEVICE)?)?;
+    assert_learns(&Enumeration::new(0.02, &DEVICE)?)
 }
 
 #[test]

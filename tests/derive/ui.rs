@@ -96,7 +96,8 @@ fn argument(key: &str, path: &Path) -> OsString {
 }
 
 /// Returns the compiler's messages without the parts that depend on other code: positions in the library, and the
-/// number of types that a list leaves out. Also removes the closing lines, which count the errors.
+/// number in `and 42 others`, with which the compiler shortens a list of types. Also removes the closing lines, which
+/// count the errors.
 fn normalized(messages: &str) -> String {
     let messages = messages.split("error: aborting due to").next().unwrap_or_default();
     let messages: Vec<String> = messages.trim_end().split("\n\n").map(normalized_message).collect();
@@ -104,7 +105,7 @@ fn normalized(messages: &str) -> String {
 }
 
 /// Normalizes one message. A line with source code begins with a margin, as wide as the largest line number. The line
-/// numbers of the library are left out, and the margin becomes as narrow as the others allow.
+/// numbers of the library are left out, and the margin becomes as narrow as the remaining line numbers allow.
 fn normalized_message(message: &str) -> String {
     let Some(position) = message.lines().find(|line| line.trim_start().starts_with("-->")) else {
         return message.to_string();
@@ -116,7 +117,7 @@ fn normalized_message(message: &str) -> String {
         let is_margin = |text: &str| text.bytes().all(|byte| byte == b' ' || byte.is_ascii_digit());
         let Some((number, text)) = line.split_at_checked(margin).filter(|(number, _)| is_margin(number))
         else {
-            // A note or a proposal, or `...` for lines left out.
+            // A note, a suggestion, or `...`, which stands for omitted lines.
             is_in_library &= line == "...";
             lines.push((None, line.into()));
             continue;
@@ -135,8 +136,8 @@ fn normalized_message(message: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Returns the text of a line. Removes line and column from a position in the library, and replaces the number of types
-/// that a list leaves out by `$N`.
+/// Returns the text of a line. Removes line and column from a position in the library, and replaces the number in
+/// `and 42 others` by `$N`.
 fn without_numbers(text: &str) -> Cow<'_, str> {
     for arrow in ["--> ", "::: "] {
         if let Some(path) = text.strip_prefix(arrow).filter(|position| position.starts_with("runtime/")) {

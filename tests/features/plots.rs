@@ -8,12 +8,12 @@ use sconce::train::log::plot_curves;
 
 use crate::common::message;
 
-fn picture(path: &Path) -> Result<Vec<u8>> {
+fn chart(path: &Path) -> Result<Vec<u8>> {
     Ok(fs::read(path)?)
 }
 
 #[test]
-fn a_run_with_a_log_has_pictures() -> Result<()> {
+fn a_run_with_a_log_has_charts() -> Result<()> {
     let directory = tempfile::tempdir()?;
     let run = directory.path().join("runs").join("a");
     let line = Linear::config(1, 1).init(&Device::Cpu)?;
@@ -22,30 +22,30 @@ fn a_run_with_a_log_has_pictures() -> Result<()> {
     let trainer =
         || Trainer::new(&line, mse_loss, Sgd::new(0.01)).quiet(true).metric(MeanAbsoluteError::new());
     trainer().log(&run).fit(&data, &data, Epochs(2))?;
-    let svg = String::from_utf8(picture(&run.join("curves.svg"))?).unwrap();
+    let svg = String::from_utf8(chart(&run.join("curves.svg"))?).unwrap();
     for text in ["loss", "mae", "learning rate", "training", "validation", "optimizer steps"] {
         assert!(
             svg.contains(&format!("\n{text}\n")) || svg.contains(&format!("\n{text} (log scale)\n")),
             "{text}"
         );
     }
-    let png = picture(&run.join("curves.png"))?;
+    let png = chart(&run.join("curves.png"))?;
     assert!(png.starts_with(b"\x89PNG\r\n\x1a\n"));
-    // A log without epochs has no pictures.
+    // A run without epochs has no charts.
     let empty = directory.path().join("empty");
     trainer().log(&empty).fit(&data, &data, Epochs(0))?;
     assert!(!empty.join("curves.png").exists());
-    // After training, the pictures can be drawn again.
+    // After training, the charts can be drawn again.
     fs::remove_file(run.join("curves.png"))?;
     plot_curves(&run)?;
-    assert_eq!(picture(&run.join("curves.png"))?, png);
+    assert_eq!(chart(&run.join("curves.png"))?, png);
     let files = fs::read_dir(&run)?.map(|entry| Ok(entry?.file_name())).collect::<Result<Vec<_>>>()?;
     assert!(files.iter().all(|name| !name.to_string_lossy().contains("tmp")), "{files:?}");
     Ok(())
 }
 
 #[test]
-fn any_tables_can_be_drawn() -> Result<()> {
+fn tables_with_any_values_can_be_drawn() -> Result<()> {
     let directory = tempfile::tempdir()?;
     let run = directory.path();
     let error = message(plot_curves(run));
@@ -58,7 +58,7 @@ fn any_tables_can_be_drawn() -> Result<()> {
         fs::write(run.join("metrics.csv"), format!("{header}{rows}"))?;
         fs::write(run.join("steps.csv"), "step,loss,learning_rate\n1,NaN,0\n")?;
         plot_curves(run)?;
-        assert!(picture(&run.join("curves.png"))?.len() > 1000);
+        assert!(chart(&run.join("curves.png"))?.len() > 1000);
     }
     Ok(())
 }

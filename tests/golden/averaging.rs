@@ -26,7 +26,7 @@ const NAMES: [&str; 7] = [
     "norm.num_batches_tracked",
 ];
 
-/// Compares the average with that of `case` after each update, and then after `update_bn`.
+/// Compares the average with PyTorch's after each update, and again after `update_bn`.
 fn check_average<W: Weighting>(
     case: &Case,
     create: impl Fn(&Net) -> Result<AveragedModel<Net, W>>,
@@ -42,7 +42,7 @@ fn check_average<W: Weighting>(
         net.load_state_dict(&state.collect::<Result<StateDict>>()?)?;
         average.update(&net)?;
         for (name, tensor) in average.network().state_dict().iter() {
-            // PyTorch rounds averages of integers down in each update, so they are not compared.
+            // With `use_buffers`, PyTorch rounds averages of integers down in each update. They are not compared.
             if !tensor.dtype().is_float() && case.is_true("use_buffers") {
                 continue;
             }

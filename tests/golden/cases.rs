@@ -7,9 +7,9 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Result, Tensor};
 use serde_json::Value;
 
-/// One layer with its inputs and PyTorch's results.
+/// One golden case: the arguments and inputs of a layer, loss, optimizer or other operation, and PyTorch's results.
 pub struct Case {
-    /// The name of the case's file, or the case's own kind if the file has several kinds.
+    /// What the case tests, such as `Conv2d`: the name of its file, unless the case itself states a kind.
     pub kind: String,
     pub index: usize,
     /// The constructor's arguments, under PyTorch's names.
@@ -79,12 +79,12 @@ impl Case {
         Ok(Some(widened))
     }
 
-    /// Returns a name for this case in failure messages.
+    /// Returns the name of this case for failure messages.
     pub fn label(&self) -> String {
         format!("{} case {} {}", self.kind, self.index, self.args)
     }
 
-    /// Returns a size, or 0 if the case has no argument of that name.
+    /// Returns an argument that is a size, or 0 if the case has no argument of that name.
     pub fn size(&self, name: &str) -> usize {
         self.number(name).unwrap_or_default() as usize
     }
@@ -104,7 +104,8 @@ impl Case {
         self.args[name].as_bool()
     }
 
-    /// Returns an argument as one size per axis. The case may state a single size for both axes.
+    /// Returns an argument as one size per axis, or `None` if the case has no sizes of that name. The case may state a
+    /// single size for both axes.
     pub fn pair(&self, name: &str) -> Option<[usize; 2]> {
         let size = |value: &Value| value.as_u64().map(|size| size as usize);
         match &self.args[name] {

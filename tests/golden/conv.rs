@@ -6,8 +6,7 @@ use serde_json::Value;
 use crate::cases::{Case, cases, golden_tests};
 use crate::layer::check;
 
-/// Returns an argument as one size per axis. The case states a number, or a list of one or two
-/// numbers.
+/// Returns an argument as one size per axis. The case states a number, or a list of one or two numbers.
 fn sizes(case: &Case, name: &str) -> [usize; 2] {
     let size = |value: &Value| value.as_u64().unwrap_or_default() as usize;
     match &case.args[name] {

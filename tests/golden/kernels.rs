@@ -10,7 +10,7 @@ use sconce::kernels::softmax::{log_softmax, softmax};
 use crate::cases::{Case, golden_tests};
 use crate::common::{check_close, gradients};
 
-/// The dtypes of the input, each with its tolerance. The golden data is stored in f32, which limits the precision.
+/// The dtypes of the input, each with its tolerance. They have the same tolerance, because the golden data is in f32.
 const DTYPES: [(DType, f64); 2] = [(DType::F64, 1e-5), (DType::F32, 1e-5)];
 
 /// Checks `op(input, parameters…)` and its gradients against a case.
@@ -67,8 +67,9 @@ fn batch_norm(case: &Case) -> sconce::Result<()> {
         let (y, batch_mean, batch_var) = batch_norm_train(&x[0], x.get(1), x.get(2), eps)?;
         let momentum = case.number("momentum").unwrap_or(0.1);
         let count = (x[0].elem_count() / mean.elem_count()) as f64;
-        let update = |running: &Tensor, batch: &Tensor, scale: f64| {
-            running.affine(1.0 - momentum, 0.0)? + batch.affine(momentum * scale, 0.0)?
+        // PyTorch keeps the unbiased variance, so the batch's variance is corrected by count / (count − 1).
+        let update = |running: &Tensor, batch: &Tensor, correction: f64| {
+            running.affine(1.0 - momentum, 0.0)? + batch.affine(momentum * correction, 0.0)?
         };
         let (mean, var) =
             (update(&mean, &batch_mean, 1.0)?, update(&var, &batch_var, count / (count - 1.0))?);

@@ -34,8 +34,8 @@ pub fn check<C: Config<Output: Forward<Signal, Output = Signal>>>(config: C, cas
     })
 }
 
-/// Like [`check`], but for a layer that `run` calls with all inputs of the case, in PyTorch's order. `run`
-/// returns the outputs in PyTorch's order.
+/// Like [`check`], but for a layer with several inputs or outputs. `run` calls the layer with all inputs of the case
+/// and returns all outputs, both in PyTorch's order.
 pub fn check_with<C: Config>(
     config: C,
     case: &Case,

@@ -5,7 +5,7 @@ use sconce::prelude::*;
 use crate::cases::{Case, golden_tests};
 use crate::layer::check;
 
-fn sizes(case: &Case) -> Vec<usize> {
+fn normalized_shape(case: &Case) -> Vec<usize> {
     let list = case.args["normalized_shape"].as_array().expect("the case should have a normalized_shape");
     list.iter().map(|size| size.as_u64().expect("each size should be an integer") as usize).collect()
 }
@@ -26,11 +26,11 @@ golden_tests! {
     batch_norm1d: "BatchNorm1d", 16 => batch_norm;
     batch_norm2d: "BatchNorm2d", 16 => batch_norm;
     layer_norm: "LayerNorm", 16 => |case| {
-        let config = LayerNorm::config(sizes(case)).eps(eps(case));
+        let config = LayerNorm::config(normalized_shape(case)).eps(eps(case));
         check(config.elementwise_affine(case.is_true("elementwise_affine")), case)
     };
     rms_norm: "RMSNorm", 16 => |case| {
-        let config = RmsNorm::config(sizes(case)).eps(eps(case));
+        let config = RmsNorm::config(normalized_shape(case)).eps(eps(case));
         check(config.elementwise_affine(case.is_true("elementwise_affine")), case)
     };
     group_norm: "GroupNorm", 16 => |case| {

@@ -5,7 +5,7 @@ use sconce::train::{GradScaler, mixed_precision};
 
 use crate::cases::{Case, golden_tests};
 
-/// The network of `make_precision.py`. The names are the indices of an `nn.Sequential`.
+/// The network of `make_precision.py`. Its layers are named by their indices, as in PyTorch's `nn.Sequential`.
 #[derive(Module)]
 struct Net(
     #[layer(1, 4, 3, padding = 1)] Conv2d,
@@ -18,14 +18,15 @@ struct Net(
 
 const NAMES: [&str; 6] = ["0.weight", "0.bias", "3.weight", "3.bias", "5.weight", "5.bias"];
 
-/// Trains as `case` says. Compares the loss and the scale of each step, and the final parameters.
+/// Trains with the settings of `case`. Compares the loss and the scale factor of each step, and the final parameters,
+/// with PyTorch's.
 fn check(case: &Case) -> Result<()> {
     let dtype = match case.args["dtype"].as_str() {
         Some("bf16") => DType::BF16,
         Some("f16") => DType::F16,
         _ => DType::F32,
     };
-    // The relative rounding error of one operation.
+    // About the relative rounding error of one operation in the half-precision dtypes.
     let epsilon = [(DType::BF16, 4e-3), (DType::F16, 5e-4)].into_iter().find(|(half, _)| *half == dtype);
     let tolerance = 4. * epsilon.map_or(1e-6, |(_, epsilon)| epsilon);
     let tensor = |name: &str| case.tensor(name)?.to_dtype(DType::F32);

@@ -36,6 +36,7 @@ golden_tests! {
     interpolation: "Interpolate", 64 => |case| check(upsample(case), case);
     nearest_neighbors_in_f32_and_f64: "NearestIndices", 399 => |case| {
         let dtype = if case.args["dtype"] == "float32" { DType::F32 } else { DType::F64 };
+        // Each element of the input is its own index, so the output is the index of each nearest neighbor.
         let positions = Tensor::arange(0., case.size("length") as f64, &Device::Cpu)?;
         let y = interpolate(positions.to_dtype(dtype)?.reshape((1, 1, ()))?, upsample(case)).into_tensor()?;
         Ok(check_close(&case.label(), &y, &case.tensor("output")?, 0.)?)

@@ -1,5 +1,5 @@
-//! Compares optimizers, schedules and gradient clipping with PyTorch: the values of a variable before and after each of
-//! 100 optimizer steps, the first 60 learning rates of a schedule, and clipped gradients.
+//! Compares optimizers, schedules and gradient clipping with PyTorch: the values of variables before and after each
+//! optimizer step, the first 60 learning rates of a schedule, and clipped gradients.
 
 use sconce::candle::{DType, Device, Tensor, Var};
 use sconce::prelude::{Config, Linear, Network};
@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::cases::{Case, golden_tests};
 use crate::common::check_close;
 
-/// Builds the optimizer `kind` with PyTorch's arguments from `case`.
+/// Builds the optimizer `kind` with the arguments of `case`. An argument that the case leaves out has its default.
 fn optimizer(kind: &str, case: &Case) -> Box<dyn Optimizer> {
     let number = |name, default| case.number(name).unwrap_or(default);
     let boolean = |name| case.boolean(name).unwrap_or(false);
@@ -44,7 +44,7 @@ fn optimizer(kind: &str, case: &Case) -> Box<dyn Optimizer> {
     }
 }
 
-/// Builds the schedule `kind` with PyTorch's arguments from `case`.
+/// Builds the schedule `kind` with the arguments of `case`, which have PyTorch's names.
 fn schedule(kind: &str, case: &Case) -> Box<dyn Schedule> {
     let number = |name| case.number(name).expect("the case should have the argument");
     let count = |name| number(name) as usize;
@@ -77,8 +77,8 @@ fn schedule(kind: &str, case: &Case) -> Box<dyn Schedule> {
     }
 }
 
-/// Adds the groups of `case` to `rule`. `set` changes one setting.
-fn grouped<R: Rule>(rule: R, case: &Case, set: fn(R, &str, &Value) -> R) -> Box<dyn Optimizer> {
+/// Adds the groups of `case` to `rule`. `set` changes the setting of a given name.
+fn with_groups<R: Rule>(rule: R, case: &Case, set: fn(R, &str, &Value) -> R) -> Box<dyn Optimizer> {
     let group = |case: &Value| {
         let pattern = case[0].as_str().expect("the pattern should be a string").to_owned();
         let settings = case[1].as_object().expect("the settings should be an object").clone();
@@ -97,18 +97,18 @@ fn optimizer_with_groups(case: &Case) -> Box<dyn Optimizer> {
     match &case.kind[..] {
         "AdamW" => {
             let adamw = AdamW::new(rate).weight_decay(number(&case.args["weight_decay"]));
-            grouped(adamw, case, |adamw, name, value| match (name, value.as_f64()) {
+            with_groups(adamw, case, |adamw, name, value| match (name, value.as_f64()) {
                 ("lr", Some(lr)) => adamw.lr(lr),
                 ("weight_decay", Some(decay)) => adamw.weight_decay(decay),
                 _ => panic!("unknown setting {name}"),
             })
         }
-        "SGD" => grouped(Sgd::new(rate), case, |sgd, name, value| match (name, value.as_f64()) {
+        "SGD" => with_groups(Sgd::new(rate), case, |sgd, name, value| match (name, value.as_f64()) {
             ("lr", Some(lr)) => sgd.lr(lr),
             ("momentum", Some(momentum)) => sgd.momentum(momentum),
             _ => panic!("unknown setting {name}"),
         }),
-        "Adam" => grouped(Adam::new(rate), case, |adam, name, value| match name {
+        "Adam" => with_groups(Adam::new(rate), case, |adam, name, value| match name {
             "amsgrad" => adam.amsgrad(value.as_bool() == Some(true)),
             "betas" => adam.betas((value[0].as_f64().unwrap(), value[1].as_f64().unwrap())),
             _ => panic!("unknown setting {name}"),
@@ -120,10 +120,10 @@ fn optimizer_with_groups(case: &Case) -> Box<dyn Optimizer> {
 /// Builds the plateau schedule of `case`.
 fn plateau(case: &Case) -> ReduceLrOnPlateau {
     let number = |name, default| case.number(name).unwrap_or(default);
-    let is = |name: &str, value: &str| case.args[name].as_str() == Some(value);
+    let has = |name: &str, value: &str| case.args[name].as_str() == Some(value);
     ReduceLrOnPlateau::new()
-        .mode(if is("mode", "max") { PlateauMode::Max } else { PlateauMode::Min })
-        .threshold_mode(if is("threshold_mode", "abs") { ThresholdMode::Abs } else { ThresholdMode::Rel })
+        .mode(if has("mode", "max") { PlateauMode::Max } else { PlateauMode::Min })
+        .threshold_mode(if has("threshold_mode", "abs") { ThresholdMode::Abs } else { ThresholdMode::Rel })
         .factor(number("factor", 0.1))
         .patience(number("patience", 10.) as usize)
         .threshold(number("threshold", 1e-4))
@@ -132,7 +132,8 @@ fn plateau(case: &Case) -> ReduceLrOnPlateau {
         .eps(number("eps", 1e-8))
 }
 
-/// Compares the values of a variable before and after each step with the tensor `path` of `case`.
+/// Minimizes a function of one variable, and compares the variable before and after each step with the golden tensor
+/// `path`, whose row `i` holds the values after `i` steps.
 fn check_steps(case: &Case) -> sconce::Result<()> {
     let (target, scale, expected) = (case.tensor("target")?, case.tensor("scale")?, case.tensor("path")?);
     let x = Var::from_tensor(&case.tensor("start")?)?;
@@ -209,7 +210,7 @@ golden_tests! {
     };
     clipped_gradients: "clipping", 9 => |case| {
         let linear = Linear::config(4, 3).init(&Device::Cpu)?;
-        // The gradients of this loss are the given numbers.
+        // The gradients of this loss are the golden tensors `grad.weight` and `grad.bias`.
         let mut loss = Tensor::new(0f32, &Device::Cpu)?;
         for (name, var) in linear.trainable_parameters() {
             let gradient = case.tensor(&format!("grad.{name}"))?.to_dtype(DType::F32)?;

@@ -25,9 +25,9 @@ fn masking() -> impl Strategy<Value = Masking> {
     prop_oneof![Just(Masking::None), Just(Masking::Causal), Just(Masking::Bool), Just(Masking::Float)]
 }
 
-/// Computes the output and the attention weights of a single head and batch element with plain sums. `bias` is
-/// added to the scores. The sizes are named as in PyTorch's documentation: `l` queries, `s` keys, `e` features of a
-/// query or key, and `d` features of a value.
+/// Computes the output and the attention weights of a single head and batch element with plain sums. `bias` is added to
+/// the scores. There are `l` queries and `s` keys. A query or key has `e` features, and a value has `d` features.
+/// PyTorch's documentation calls these sizes L, S, E and Ev.
 fn naive(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64, bias: &[f64]) -> Result<(Tensor, Tensor)> {
     let ((l, e), (s, d)) = (q.dims2()?, v.dims2()?);
     let (q, k, v) = (values(q)?, values(k)?, values(v)?);
@@ -122,7 +122,7 @@ proptest! {
     }
 
     #[test]
-    fn multihead_attention_agrees_with_its_heads(
+    fn multihead_attention_agrees_with_separate_heads(
         sizes in (1..3usize, 1..3usize, 1..4usize, 1..4usize, prop::option::of(1..3usize)),
         widths in (prop::option::of(1..4usize), prop::option::of(1..4usize)),
         flags in (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>()),
@@ -168,8 +168,7 @@ proptest! {
             let (y, weights) = run(&all)?;
             assert_eq!(y.dims(), inputs[0].dims());
 
-            // The reference reads the parameters by name, and handles one batch element and one head at a
-            // time.
+            // The reference reads the parameters by name, and computes one head of one batch element at a time.
             let parameter_of: HashMap<&str, &Tensor> =
                 names.iter().map(|(name, _)| name.as_str()).zip(&parameters).collect();
             let batch_element = |x: &Tensor, i: usize| match batch {
@@ -246,7 +245,7 @@ fn bools(mask: &Tensor) -> Result<Vec<bool>> {
 }
 
 #[test]
-fn a_query_without_keys_is_zero_and_gives_no_gradient() -> Result<()> {
+fn the_output_of_a_query_without_visible_keys_is_zero_and_so_is_its_gradient() -> Result<()> {
     let mut numbers = Rng::new(1);
     let x = candle::Var::from_tensor(&numbers.tensor(&[3, 2], 1.))?;
     let mask = Tensor::new(&[[1u8, 1, 1], [0, 0, 0], [0, 1, 0]], &CPU)?;
@@ -397,7 +396,7 @@ fn errors_name_the_invalid_argument() -> Result<()> {
 }
 
 #[test]
-fn fresh_parameters_names_and_printing_agree_with_pytorch() -> Result<()> {
+fn initial_parameters_names_and_printing_agree_with_pytorch() -> Result<()> {
     let names = |attn: &MultiheadAttention| -> Vec<String> {
         attn.named_parameters().into_iter().map(|(name, _)| name).collect()
     };
@@ -413,11 +412,11 @@ fn fresh_parameters_names_and_printing_agree_with_pytorch() -> Result<()> {
     );
 
     let magnitudes = |attn: &MultiheadAttention| -> Result<HashMap<String, f64>> {
-        let bound = |(name, tensor): (String, Tensor)| {
+        let magnitude = |(name, tensor): (String, Tensor)| {
             let largest = values(&tensor)?.into_iter().map(f64::abs).fold(0., f64::max);
             Ok((name, largest))
         };
-        attn.named_parameters().into_iter().map(bound).collect()
+        attn.named_parameters().into_iter().map(magnitude).collect()
     };
     let (packed_magnitudes, separate_magnitudes) = (magnitudes(&packed)?, magnitudes(&separate)?);
     // PyTorch draws the input projections from Xavier's uniform distribution, whose bound is √(6 / (inputs + outputs)),
@@ -428,7 +427,10 @@ fn fresh_parameters_names_and_printing_agree_with_pytorch() -> Result<()> {
         (separate_magnitudes["q_proj_weight"], (6f64 / 64.).sqrt()),
         (separate_magnitudes["k_proj_weight"], (6f64 / 40.).sqrt()),
     ] {
-        assert!(largest <= bound && largest > 0.95 * bound, "expected about {bound}, found {largest}");
+        assert!(
+            largest <= bound && largest > 0.95 * bound,
+            "expected a maximum of about {bound}, found {largest}"
+        );
     }
     assert_eq!((packed_magnitudes["in_proj_bias"], packed_magnitudes["out_proj.bias"]), (0., 0.));
     assert!((0.1..1.).contains(&packed_magnitudes["bias_k"]), "{}", packed_magnitudes["bias_k"]);

@@ -1,4 +1,4 @@
-//! In training, the residual and the activation after a batch norm run in the kernel of the batch norm.
+//! In training, a residual and an activation that follow a batch norm run in its kernel.
 
 use proptest::prelude::*;
 use sconce::candle::Result;
@@ -8,14 +8,14 @@ use sconce::prelude::{
 
 use crate::common::{Rng, check_close, check_gradients, config, fail, gradients};
 
-/// Generates `[batch, channels, ...]`.
+/// Generates a shape `[batch, channels, …]`.
 fn shape() -> impl Strategy<Value = Vec<usize>> {
     let tail = prop::collection::vec(1..5usize, 0..4);
     (1..5usize, 1..4usize, tail).prop_map(|(n, c, tail)| [vec![n, c], tail].concat())
 }
 
-/// Computes `activation(norm(x) + residual)` with the layer in training mode. The tensors are `[x, weight,
-/// bias]` and optionally a residual.
+/// Computes `activation(norm(x) + residual)`, where `norm` is a batch norm in training mode, and `activation` is the
+/// index of a match arm below. The tensors are `[x, weight, bias]` and optionally a residual.
 fn norm_with_activation(x: &[Tensor], activation: usize) -> Result<Tensor> {
     let parameters = [("weight", &x[1]), ("bias", &x[2])];
     let parameters = parameters.into_iter().map(|(name, x)| (name.to_string(), x.clone())).collect();
@@ -62,7 +62,7 @@ proptest! {
             for (fused, unfused) in dx.iter().zip(&dx_unfused) {
                 check_close("gradient", fused, unfused, 1e-11)?;
             }
-            // The smooth activations are also compared with finite differences.
+            // Sigmoid, tanh and SiLU have no kinks, so their gradients are also compared with finite differences.
             if activation >= 4 { check_gradients(run, &inputs) } else { Ok(()) }
         };
         check().map_err(fail)?;

@@ -8,7 +8,8 @@ use crate::common::{Rng, check_close, check_gradients, config, fail, gradients, 
 
 type Function = fn(Signal) -> Signal;
 
-/// The functions, with names for messages. The last dimension of the input is even, because GLU halves it.
+/// The activations, with their names for error messages. All inputs below have an even last dimension, because GLU
+/// halves it.
 const FUNCTIONS: [(&str, Function); 12] = [
     ("elu", |x| elu(x, 1.3)),
     ("elu with a negative alpha", |x| elu(x, -0.8)),
@@ -24,7 +25,7 @@ const FUNCTIONS: [(&str, Function); 12] = [
     ("softmin", |x| softmin(x, 1)),
 ];
 
-/// Turns a function of signals into a function of tensors.
+/// Turns a function of signals into a function of tensors. The input gets other strides before `op` reads it.
 fn on_tensors(op: impl Fn(Signal) -> Signal) -> impl Fn(&[Tensor]) -> candle::Result<Tensor> {
     move |x| Ok(op(restride(&x[0])?.into()).into_tensor()?)
 }
@@ -119,7 +120,12 @@ fn nan_and_infinity_agree_with_pytorch() -> Result<()> {
         let x = Tensor::new(&inputs, &Device::Cpu)?.to_dtype(dtype)?;
         for (i, (function, expected)) in expected.iter().enumerate() {
             let y = function((&x).into()).into_tensor()?;
-            check_close(&format!("{i} {dtype:?}"), &y, &Tensor::new(expected, &Device::Cpu)?, 1e-6)?;
+            check_close(
+                &format!("function {i} in {dtype:?}"),
+                &y,
+                &Tensor::new(expected, &Device::Cpu)?,
+                1e-6,
+            )?;
         }
     }
     Ok(())

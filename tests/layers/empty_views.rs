@@ -4,8 +4,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use sconce::functional::cat;
 use sconce::prelude::*;
 
-/// Returns an empty variable and a view of it, with shape `[0, features…]`. The view starts past the end of the
-/// storage.
+/// Returns an empty variable, and a view of it with shape `[0, features…]` that starts past the end of the storage.
 fn view(features: &[usize], dtype: DType) -> Result<(Var, Tensor)> {
     let whole = Var::zeros([&[0, 2], features].concat(), dtype, &Device::Cpu)?;
     let view = whole.narrow(1, 1, 1)?.squeeze(1)?;
@@ -13,7 +12,7 @@ fn view(features: &[usize], dtype: DType) -> Result<(Var, Tensor)> {
     Ok((whole, view))
 }
 
-/// Runs the forward and backward passes of a layer on the view, in training and in evaluation.
+/// Runs the forward and backward passes of a layer on such a view, in training and in evaluation.
 fn check<C>(name: &str, config: impl Fn() -> C, features: &[usize]) -> Result<()>
 where
     C: Config<Output: Forward<Signal, Output = Signal>>,
@@ -35,7 +34,7 @@ where
 fn every_kind_of_layer_supports_empty_views() -> Result<()> {
     let image = &[4, 6, 6];
     check("Conv2d", || Conv2d::config(4, 3, 3), image)?;
-    check("Conv2d of 1", || Conv2d::config(4, 3, 1), image)?;
+    check("Conv2d 1×1", || Conv2d::config(4, 3, 1), image)?;
     check("ConvTranspose2d", || ConvTranspose2d::config(4, 3, 3), image)?;
     check("Conv1d", || Conv1d::config(4, 3, 3), &[4, 6])?;
     check("Linear", || Linear::config(6, 3), &[6])?;

@@ -1,5 +1,5 @@
-//! Settings that are too large for any image or any memory, and sizes of 0. Each gives a result or an error that
-//! states the reason, and never a panic.
+//! Settings larger than any image or memory, and sizes of 0. Each must give a result, or an error that states the
+//! reason, but never a panic.
 
 use candle_core::{DType, Device, Tensor, Var};
 use proptest::prelude::*;
@@ -18,7 +18,8 @@ fn small_image() -> Tensor {
     Rng::new(3).tensor(&[1, 4, 6, 6], 1.).to_dtype(DType::F32).expect("f64 should convert to f32")
 }
 
-/// Returns the output and gradient of a layer in training, and its output in inference.
+/// Returns the output of a layer in training, the gradient of its input, and the output of the layer and a ReLU in
+/// inference.
 fn run<L>(layer: &L, x: &Tensor) -> Result<[Tensor; 3]>
 where
     L: Forward<Signal, Output = Signal> + Network,
@@ -44,13 +45,13 @@ where
     Ok(())
 }
 
-/// Returns a pointwise convolution followed by `second`. In inference, the two layers run in one launch.
+/// Returns a pointwise convolution followed by `second`. In inference, the two layers can be a fused pair.
 fn after_convolution<C: Config<Output: Layer + 'static>>(second: C) -> Result<Sequential> {
     let first = Conv2d::config(4, 16, 1).init(&Device::Cpu)?;
     Ok(Sequential::new().push(first).push(second.init(&Device::Cpu)?))
 }
 
-/// A stride has no effect on a single window, and a dilation has no effect on a kernel of size 1.
+/// A stride has no effect if only one window fits, and a dilation has no effect on a kernel of size 1.
 #[test]
 fn settings_that_have_no_effect_may_have_any_size() -> Result<()> {
     for huge in HUGE {
@@ -131,7 +132,7 @@ fn tensors_that_do_not_fit_in_memory_are_errors() -> Result<()> {
     Ok(())
 }
 
-/// Generates sizes and settings, mostly small ones.
+/// Generates a size or a setting: mostly a small number, sometimes 0 or a number from [`HUGE`].
 fn any_size() -> impl Strategy<Value = usize> {
     prop_oneof![16 => 1..9usize, 1 => Just(0), 1 => prop::sample::select(&HUGE[..])]
 }

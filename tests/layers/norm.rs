@@ -20,7 +20,8 @@ fn by_definition(rows: &Tensor, eps: f64, centered: bool) -> CandleResult<Tensor
     rows.broadcast_div(&(rows.sqr()?.mean_keepdim(1)? + eps)?.sqrt()?)
 }
 
-/// One of the four operations. Its inputs are `[x]`, `[x, weight]` or `[x, weight, bias]`.
+/// One of the four norms, with its normalized shape or its number of groups. Its inputs are `[x]`, `[x, weight]` or
+/// `[x, weight, bias]`.
 #[derive(Clone, Debug)]
 enum Norm {
     Layer(Vec<usize>),
@@ -40,7 +41,7 @@ impl Norm {
         }
     }
 
-    /// Returns the shape of weight and bias.
+    /// Returns the shape of the weight and the bias for an input of shape `dims`.
     fn parameter_shape(&self, dims: &[usize]) -> Vec<usize> {
         match self {
             Self::Layer(shape) | Self::Rms(shape) => shape.clone(),
@@ -58,7 +59,7 @@ impl Norm {
         let elements = x[0].elem_count() / rows;
         let rows = x[0].reshape((rows, elements))?;
         let mut y = by_definition(&rows, eps, !matches!(self, Self::Rms(_)))?.reshape(dims)?;
-        let fit = |parameter: &Tensor| match self {
+        let broadcastable = |parameter: &Tensor| match self {
             Self::Layer(_) | Self::Rms(_) => Ok(parameter.clone()),
             Self::Group(_) | Self::Instance => {
                 let mut shape = vec![1; dims.len() - 1];
@@ -67,16 +68,16 @@ impl Norm {
             }
         };
         if let Some(weight) = x.get(1) {
-            y = y.broadcast_mul(&fit(weight)?)?;
+            y = y.broadcast_mul(&broadcastable(weight)?)?;
         }
         match x.get(2) {
-            Some(bias) => y.broadcast_add(&fit(bias)?),
+            Some(bias) => y.broadcast_add(&broadcastable(bias)?),
             None => Ok(y),
         }
     }
 }
 
-/// Generates an operation, the shape of its input, and its number of parameters.
+/// Generates a norm, the shape of its input, and its number of parameters.
 fn settings() -> impl Strategy<Value = (Norm, Vec<usize>, usize)> {
     // The leading dimensions of an input, and the dimensions that are normalized.
     let split_shape = || (prop::collection::vec(1..4usize, 0..3), prop::collection::vec(1..5usize, 1..3));
@@ -107,7 +108,7 @@ fn normalizes_single_values(norm: &Norm, dims: &[usize]) -> bool {
 }
 
 proptest! {
-    // About 250 settings for each of the four operations.
+    // About 150 settings for each of the four norms.
     #![proptest_config(config(600))]
 
     #[test]

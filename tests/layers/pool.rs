@@ -7,8 +7,8 @@ use sconce::prelude::*;
 
 use crate::common::{Rng, check_close, check_gradients, config, fail, gradients, restride, values};
 
-/// A function that reduces a window to one output. Its arguments are the elements of the window, and the number of taps
-/// that lie in the padded row.
+/// A function that reduces a window to one output. Its arguments are the input elements in the window, and the number
+/// of the window's taps that lie in the input or in its padding.
 type Reduce = fn(&[f64], f64) -> f64;
 
 fn maximum(elements: &[f64], _: f64) -> f64 {
@@ -65,13 +65,13 @@ fn naive_adaptive_max(x: &Tensor, [rows, columns]: [usize; 2]) -> Result<Tensor>
     Ok(Tensor::from_vec(y, (n, c, rows, columns), &Device::Cpu)?)
 }
 
-/// Turns a function of signals into a function of tensors.
+/// Turns a function of signals into a function of tensors. The input gets other strides before `op` reads it.
 fn on_tensors(op: impl Fn(Signal) -> Signal) -> impl Fn(&[Tensor]) -> candle::Result<Tensor> {
     move |x| Ok(op(restride(&x[0])?.into()).into_tensor()?)
 }
 
-/// Checks outputs against loops and gradients against finite differences. Windows that lie entirely in the
-/// padding give -∞, which finite differences cannot handle.
+/// Checks the output against `expected` and the gradients against finite differences. Leaves out the gradients if a
+/// window lies entirely in the padding, so that the output contains -∞.
 fn check_pool(op: impl Fn(Signal) -> Signal, x: Tensor, expected: Tensor, tolerance: f64) -> Result<()> {
     let op = on_tensors(op);
     let y = op(std::slice::from_ref(&x))?;
@@ -112,14 +112,14 @@ proptest! {
         };
         check([kernel, stride, padding, dilation], maximum, &|x| max_pool1d(x, max), 0.).map_err(fail)?;
         check([kernel, stride, padding, 1], mean, &|x| avg_pool1d(x, avg), 1e-12).map_err(fail)?;
-        // An empty batch gives the shape of a batch of one.
+        // Apart from the batch size, an empty batch gives the output shape of a batch of one.
         let empty = Tensor::zeros((0, c, length), DType::F64, &Device::Cpu).map_err(fail)?;
         let full = Tensor::zeros((1, c, length), DType::F64, &Device::Cpu).map_err(fail)?;
         for pool in [&|x| max_pool1d(x, max), &|x| avg_pool1d(x, avg)] as [&dyn Fn(Tensor) -> Signal; 2] {
             match (pool(empty.clone()).into_tensor(), pool(full.clone()).into_tensor()) {
                 (Ok(empty), Ok(full)) => prop_assert_eq!(&empty.dims()[1..], &full.dims()[1..]),
                 (Err(_), Err(_)) => {}
-                _ => prop_assert!(false, "batches of 0 and of 1 give different shapes"),
+                _ => prop_assert!(false, "only one of the batches of 0 and of 1 is an error"),
             }
         }
     }
@@ -187,7 +187,7 @@ fn nan_propagates_and_the_first_of_equal_maxima_gets_the_gradient() -> Result<()
         let (y, dx) = gradients(on_tensors(pool), std::slice::from_ref(&x), &ones)?;
         let y = values(&y)?;
         assert!(y[0].is_nan() && y[1] == 5. && y[2].is_nan(), "{y:?}");
-        // In PyTorch, the last NaN of a window gets the gradient.
+        // If a window contains NaN, its last NaN gets the gradient, as in PyTorch.
         assert_eq!(values(&dx[0])?, [0., 1., 0., 1., 0., 0., 0., 1., 0.]);
     }
     let negative_infinity = Tensor::full(f64::NEG_INFINITY, (1, 2, 3), &Device::Cpu)?;
@@ -203,8 +203,7 @@ fn nan_propagates_and_the_first_of_equal_maxima_gets_the_gradient() -> Result<()
 
 #[test]
 fn overlapping_windows_add_their_gradients() -> Result<()> {
-    // The three windows over the 5 elements are 0..2, 1..4 and 3..5. The element 9 is the maximum of the first two
-    // windows.
+    // The three windows over the 5 elements are 0..2, 1..4 and 3..5. The maximum of the first two is the element 9.
     let x = Tensor::new(&[[[1., 9., 2., 3., 4.]]], &Device::Cpu)?;
     let output_grad = Tensor::new(&[[[10., 20., 40.]]], &Device::Cpu)?;
     let (y, dx) = gradients(on_tensors(|x| adaptive_max_pool1d(x, 3)), &[x], &output_grad)?;

@@ -7,13 +7,13 @@ use sconce::prelude::*;
 
 use crate::common::{Rng, check_close, check_gradients, config, fail, gradients, restride, values};
 
-/// Turns a function of signals into a function of tensors.
+/// Turns a function of signals into a function of tensors. The input gets other strides before `op` reads it.
 fn on_tensors(op: impl Fn(Signal) -> Signal) -> impl Fn(&[Tensor]) -> candle::Result<Tensor> {
     move |x| Ok(op(restride(&x[0])?.into()).into_tensor()?)
 }
 
-/// Returns the weight of an input element by its distance from the center of an output: a triangle function in the
-/// linear modes, and Keys' cubic function with a = -3/4 in bicubic mode.
+/// Returns the weight of an input element at a distance from the center of an output: a triangle function of the
+/// distance in the linear modes, and Keys' cubic function with a = -3/4 in bicubic mode.
 fn weight(mode: &str, distance: f64) -> f64 {
     let d = distance.abs();
     match mode {
@@ -26,7 +26,13 @@ fn weight(mode: &str, distance: f64) -> f64 {
 
 /// Returns the interpolation along one axis as a matrix. Each row holds the weights of all inputs for one output.
 /// Positions outside the input are clamped to its edge.
-fn axis(mode: &str, in_size: usize, out_size: usize, scale: Option<f64>, align: bool) -> Vec<Vec<f64>> {
+fn axis_matrix(
+    mode: &str,
+    in_size: usize,
+    out_size: usize,
+    scale: Option<f64>,
+    align: bool,
+) -> Vec<Vec<f64>> {
     let step = match (align, scale) {
         (true, _) => (in_size as f64 - 1.) / (out_size as f64 - 1.).max(1.),
         (false, Some(scale)) => 1. / scale,
@@ -47,7 +53,7 @@ fn axis(mode: &str, in_size: usize, out_size: usize, scale: Option<f64>, align: 
     (0..out_size).map(row).collect()
 }
 
-/// Interpolates along both axes with plain loops.
+/// Interpolates along both axes with plain loops. `rows` and `columns` are the matrices of the axes.
 fn naive(x: &Tensor, rows: &[Vec<f64>], columns: &[Vec<f64>]) -> Result<Tensor> {
     let (n, c, h, w) = x.dims4()?;
     let mut y: Vec<f64> = Vec::new();
@@ -83,8 +89,8 @@ proptest! {
         // In the linear modes, PyTorch ignores the scale factor of an axis whose size does not change.
         let scale = |input: usize, output: usize, scale: Option<f64>| scale.filter(|_| cubic || input != output);
         let check = || -> Result<()> {
-            let rows = axis(mode, h, rows, scale(h, rows, scales[0]), align);
-            let columns = axis(mode, w, columns, scale(w, columns, scales[1]), align);
+            let rows = axis_matrix(mode, h, rows, scale(h, rows, scales[0]), align);
+            let columns = axis_matrix(mode, w, columns, scale(w, columns, scales[1]), align);
             let op = on_tensors(|x| interpolate(x, target));
             check_close("output", &op(std::slice::from_ref(&x))?, &naive(&x, &rows, &columns)?, 1e-12)?;
             Ok(check_gradients(op, std::slice::from_ref(&x))?)
@@ -116,8 +122,8 @@ proptest! {
         check_close("a constant", &ones, &ones.ones_like().map_err(fail)?, 1e-12).map_err(fail)?;
         if mode != "linear" {
             let image = x.unsqueeze(2).and_then(|x| x.broadcast_as((n, c, length, length))).map_err(fail)?;
-            let y2 = op(&[image]).map_err(fail)?;
-            let row = y2.narrow(2, 0, 1).and_then(|row| row.squeeze(2)).map_err(fail)?;
+            let image_output = op(&[image]).map_err(fail)?;
+            let row = image_output.narrow(2, 0, 1).and_then(|row| row.squeeze(2)).map_err(fail)?;
             check_close("row", &row, &y, 1e-12).map_err(fail)?;
         }
     }

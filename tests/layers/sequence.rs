@@ -12,13 +12,14 @@ use crate::common::{Rng, check_close, check_gradients, config, fail, message, re
 
 const CPU: Device = Device::Cpu;
 
-/// Returns a random tensor for each parameter of a layer, with the parameter's name, in the layer's order.
+/// Returns the names of a layer's parameters, in the layer's order, each with a random tensor of the parameter's shape.
 fn parameters(layer: &impl Network, numbers: &mut Rng) -> Vec<(String, Tensor)> {
     let named = layer.named_parameters().into_iter();
     named.map(|(name, tensor)| (name, numbers.tensor(tensor.dims(), 0.8))).collect()
 }
 
-/// Builds the layer of `config` from `tensors`, so that gradients reach these tensors through the layer.
+/// Builds the layer of `config` with `tensors` as its parameters, so that gradients reach these tensors through the
+/// layer. `names` has the names of the parameters; its tensors are ignored.
 fn with_parameters<C: Config>(
     config: C,
     names: &[(String, Tensor)],
@@ -34,7 +35,7 @@ fn concatenated(tensors: &[Tensor]) -> candle::Result<Tensor> {
     Tensor::cat(&tensors.iter().map(Tensor::flatten_all).collect::<candle::Result<Vec<_>>>()?, 0)
 }
 
-/// Checks the gradients of all `inputs` of a layer and of all its parameters.
+/// Checks the gradients of all `inputs` and all parameters of a layer. `run` calls the layer with the inputs.
 fn check_layer<C: Config + Clone>(
     config: &C,
     inputs: &[Tensor],
@@ -73,8 +74,8 @@ proptest! {
             assert_eq!(values(&y)?, expected);
             check_gradients(|w| Ok(embedding(&ids, &w[0]).into_tensor()?), &[weight])?;
 
-            // Ids may select the padding row, but the gradient of this row is zero. The gradient of another row is the
-            // number of ids that select it.
+            // Ids may select the padding row, but the gradient of this row is zero. In any other row, the gradient of
+            // each element is the number of ids that select the row.
             let padding = padding.filter(|row| *row < rows);
             let config = Embedding::config(rows, width).padding_idx(padding);
             let layer = config.init(&CPU)?;
@@ -83,8 +84,8 @@ proptest! {
             let grad = grads.get(layer.weight()).ok_or_else(|| Error::msg("expected a gradient"))?.to_vec2::<f32>()?;
             let ids = ids.flatten_all()?.to_dtype(DType::I64)?.to_vec1::<i64>()?;
             for (row, grad) in grad.iter().enumerate() {
-                let times = ids.iter().filter(|id| **id == row as i64).count();
-                let expected = if padding == Some(row) { 0. } else { times as f32 };
+                let count = ids.iter().filter(|id| **id == row as i64).count();
+                let expected = if padding == Some(row) { 0. } else { count as f32 };
                 assert!(grad.iter().all(|grad| *grad == expected), "row {row}: expected {expected}, found {grad:?}");
             }
             Ok(())
@@ -391,11 +392,11 @@ fn max_abs(tensor: &Tensor) -> Result<f64> {
 }
 
 #[test]
-fn fresh_parameters_agree_with_pytorch() -> Result<()> {
+fn initial_parameters_agree_with_pytorch() -> Result<()> {
     let layer = Embedding::config(50, 40).padding_idx(7).init(&CPU)?;
     let weight = values(layer.weight())?;
     assert!(weight[280..320].iter().all(|x| *x == 0.));
-    // 49 rows of 40 elements are drawn. The padding row is zero.
+    // The padding row is zero. The other 49 rows have 40 random elements each, 1960 in total.
     let variance = weight.iter().map(|x| x * x).sum::<f64>() / 1960.;
     assert!((variance - 1.).abs() < 0.15, "{variance}");
     // A checkpoint may set the padding row.
@@ -414,7 +415,7 @@ fn fresh_parameters_agree_with_pytorch() -> Result<()> {
     let lstm = LSTM::config(30, 25).num_layers(2).bidirectional(true).proj_size(9).init(&CPU)?;
     let gru = GRU::config(30, 25).bidirectional(true).init(&CPU)?;
     for (name, tensor) in lstm.named_parameters().into_iter().chain(gru.named_parameters()) {
-        // The bound is 1 / √25 = 0.2.
+        // The numbers are uniformly distributed within ±1 / √25 = ±0.2.
         let largest = max_abs(&tensor)?;
         assert!((0.17..0.2).contains(&largest), "{name}: {largest}");
     }
@@ -432,7 +433,7 @@ fn fresh_parameters_agree_with_pytorch() -> Result<()> {
     assert_eq!(lstm.named_parameters()[10].1.dims(), [100, 18]);
 
     let layer = Bilinear::config(16, 5, 40).init(&CPU)?;
-    // The bound is 1 / √16 = 0.25.
+    // The numbers are uniformly distributed within ±1 / √16 = ±0.25.
     assert!((0.24..0.25).contains(&max_abs(layer.weight())?));
     Ok(())
 }
@@ -502,8 +503,8 @@ fn sequential_works_as_a_layer() -> Result<()> {
     assert_eq!(net.trainable_parameters().len(), 2);
 
     let all = Sequential::config().push(Identity).extend(mlp()).extend(mlp());
-    let all = message(all.init(&CPU)?.call((&x).into(), Mode::Eval).into_tensor().map(drop));
-    assert_eq!(all, "at [4] (Linear 4→8): expected an input […, 4], found [3, 2]");
+    let error = message(all.init(&CPU)?.call((&x).into(), Mode::Eval).into_tensor().map(drop));
+    assert_eq!(error, "at [4] (Linear 4→8): expected an input […, 4], found [3, 2]");
     let wrong = Sequential::new().push(Relu).push_named("head", Linear::config(9, 2).init(&CPU)?);
     assert_eq!(
         message(wrong.call((&x).into(), Mode::Eval).into_tensor()),
@@ -605,7 +606,7 @@ fn train(net: &impl Network, rate: f64, steps: usize, loss: impl Fn() -> Result<
 #[test]
 fn every_layer_learns_as_a_field() -> Result<()> {
     let mut net = Sequences::new(&CPU)?;
-    // With these larger parameters, the token ids still affect the output after many layers.
+    // These parameters are larger than the initial ones, so that the token ids affect the output of many layers.
     randomize(&net, 1)?;
     let padding = values(&net.embedding.weight().get(0)?)?;
     let ids = Tensor::new(&[[1u32, 4, 6], [2, 0, 0], [5, 3, 1]], &CPU)?;

@@ -15,9 +15,11 @@ enum Consumer {
     ReluMaxPool,
     /// Max pooling with overlapping windows.
     MaxPool,
+    /// Batch norm.
     Norm,
     /// Batch norm, ReLU, and max pooling with 3×3 windows.
     NormMaxPool,
+    /// ReLU and a depthwise convolution.
     Depthwise,
 }
 
@@ -44,9 +46,11 @@ struct Case {
     /// The number of rows and columns that the image has in addition to those of the smallest valid image.
     extra: [usize; 2],
     consumer: Consumer,
+    /// The special values.
     special: &'static [f64],
+    /// The operand that contains them.
     operand: Operand,
-    /// On average, one element in `special_interval` is a special value.
+    /// On average, one in `special_interval` elements of the operand is a special value.
     special_interval: usize,
     strided: bool,
     inference: bool,
@@ -94,9 +98,9 @@ impl Image {
         (y < height && x < width).then(|| self.values[(plane * height + y) * width + x])
     }
 
-    /// Computes an image with `out_channels` channels from windows of `kernel` × `kernel` elements. `value` computes an
-    /// output from the index of its channel, the number of taps, and a function that returns the element of an input
-    /// channel at a tap, or `None` in the padding.
+    /// Computes an image with `out_channels` channels from windows of `kernel` × `kernel` elements. The arguments of
+    /// `value`, which computes one output, are the output's channel, the number of taps, and a function from an input
+    /// channel and a tap to the element there, or to `None` in the padding.
     fn windows(
         &self,
         out_channels: usize,
@@ -157,7 +161,7 @@ impl Image {
     }
 }
 
-/// Returns the layer with these tensors.
+/// Returns `layer` in `dtype`, with `tensors` as its parameters and buffers.
 fn with_tensors<L: Network>(mut layer: L, dtype: DType, tensors: &[(&str, &Tensor)]) -> Result<L> {
     layer.to_dtype(dtype)?;
     let mut state = layer.state_dict();
@@ -245,7 +249,7 @@ fn check(case: &Case) -> Result<()> {
 /// Compares element by element. NaN equals NaN, and infinities equal themselves.
 fn compare(label: &str, actual: &Tensor, expected: &Image, dtype: DType) -> Result<()> {
     assert_eq!(actual.dims(), expected.dims, "{label}");
-    // The tolerance includes the error of Winograd's transforms.
+    // The tolerance allows for the rounding errors of Winograd's transforms.
     let tolerance = if dtype == DType::F64 { 1e-12 } else { 1e-4 };
     let finite = expected.values.iter().filter(|x| x.is_finite());
     let scale = finite.fold(1f64, |max, x| max.max(x.abs()));

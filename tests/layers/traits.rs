@@ -85,7 +85,7 @@ fn a_clone_shares_every_tensor() -> Result<()> {
     Ok(())
 }
 
-/// The methods do not clash with the traits of candle or with those of the prelude.
+/// `forward` and `forward_t` are not ambiguous if candle's `Module` and `ModuleT` are imported next to the prelude.
 mod forward {
     use candle_nn::{Module as _, ModuleT as _};
     use sconce::prelude::*;

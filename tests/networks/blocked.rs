@@ -11,9 +11,9 @@ use crate::networks::{densenet, googlenet, mobilenet, resnet, squeezenet, unet, 
 /// nothing.
 fn randomize_norms<M: Module>(network: &mut M, seed: u64) -> Result<()> {
     let mut numbers = Rng::new(seed);
-    let fresh = network.state_dict();
-    let mut state = fresh.clone();
-    for (name, tensor) in &fresh {
+    let initial = network.state_dict();
+    let mut state = initial.clone();
+    for (name, tensor) in &initial {
         let range = match name.rsplit('.').next() {
             Some("running_var") => [0.7, 1.4],
             Some("running_mean") => [-0.1, 0.1],
@@ -48,7 +48,7 @@ fn check<C: Config>(
     let mut network = config.init(&Device::Cpu)?;
     randomize_norms(&mut network, 3)?;
     // A channel-blocked convolution needs a weight that cannot change. The detached network shares its weights with
-    // `network`, whose training may change them, so its convolutions run in `Nchw`.
+    // `network`, whose training may change them, so the detached network runs in `Nchw`.
     let (inference, detached) = (network.inference()?, network.detached());
     let mut changes = 0;
     for (batch, [height, width]) in (1..=sizes.len().max(2)).zip(sizes.iter().cycle()) {
@@ -60,7 +60,7 @@ fn check<C: Config>(
         assert!(worst < 1e-5, "{name}, {:?}: largest difference {worst}", x.dims());
         changes = launches.iter().filter(|launch| launch.changes_layout()).count();
         assert!(nchw_launches.iter().all(|launch| !launch.changes_layout()));
-        // A fused pair takes one launch instead of two.
+        // A fused pair is one launch instead of two.
         assert!(launches.len() - changes <= nchw_launches.len(), "{name}");
         if batch == 1 {
             let unfused = sconce::no_fusion(|| forward(&inference, &x))?;
@@ -89,7 +89,8 @@ fn networks_agree_with_nchw() -> Result<()> {
 
 #[test]
 fn large_networks_agree_with_nchw() -> Result<()> {
-    // VGG-16's own classifier has 120 million parameters, whose initialization would take most of the time of this test.
+    // VGG-16's own classifier has 120 million parameters. Initializing them would take most of this test's time, so a
+    // small classifier replaces it.
     let vgg = vgg::features().push(AdaptiveAvgPool2d::config(7)).push(Flatten::config());
     let vgg = vgg.push(Linear::config(512 * 7 * 7, 10));
     let changes = [

@@ -32,8 +32,8 @@ fn inputs(network: &str) -> Result<StateDict> {
 #[test]
 fn mtcnn_agrees_with_pytorch_if_loaded_from_either_format() -> Result<()> {
     let device = &Device::Cpu;
-    const SAFE: &str = "weights.safetensors";
-    for [p, r, o] in [["pnet.pt", "rnet.pt", "onet.pt"], [SAFE; 3]] {
+    const SAFETENSORS: &str = "weights.safetensors";
+    for [p, r, o] in [["pnet.pt", "rnet.pt", "onet.pt"], [SAFETENSORS; 3]] {
         let pnet = PNet::config().load(golden("mtcnn_pnet", p), device)?;
         for (name, x) in inputs("mtcnn_pnet")? {
             let (prob, reg) = pnet.forward(x)?;

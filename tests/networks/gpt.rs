@@ -14,7 +14,7 @@ fn small() -> GptConfig {
     gpt2().vocabulary(256).positions(POSITIONS).width(32).heads(HEADS).depth(DEPTH)
 }
 
-/// Computes `x · weight + bias`. GPT-2 stores `weight` as `[inputs, outputs]`.
+/// Computes `x · weight + bias`: the layer that GPT-2 calls `Conv1D`. Its `weight` is `[inputs, outputs]`.
 fn conv1d(w: &Weights, name: &str, x: &Tensor) -> Result<Tensor> {
     let x = x.broadcast_matmul(&w.get(&format!("{name}.weight")))?;
     Ok(x.broadcast_add(&w.get(&format!("{name}.bias")))?)
@@ -97,7 +97,7 @@ fn checkpoints_load_with_and_without_the_tied_name() -> Result<()> {
     Ok(())
 }
 
-/// Returns windows `[windows, positions]` of the license text, and the same windows shifted by one byte.
+/// Returns the bytes of the license text as `[windows, POSITIONS]`, and the same windows shifted by one byte.
 fn text() -> Result<(Tensor, Tensor)> {
     let bytes: Vec<u32> =
         include_bytes!("../../LICENSE-APACHE").iter().map(|byte| u32::from(*byte)).collect();
@@ -126,7 +126,7 @@ fn a_small_network_learns_a_text_and_generates_deterministically() -> Result<()>
     }
     let mean = |losses: &[f32]| losses.iter().sum::<f32>() / losses.len() as f32;
     let (first, last) = (mean(&losses[..5]), mean(&losses[55..]));
-    assert!(last < 0.7 * first, "expected a lower loss: from {first} to {last}");
+    assert!(last < 0.7 * first, "expected a loss below 0.7 · {first}, found {last}");
 
     let prompt: Vec<u32> = b"the ".iter().map(|byte| u32::from(*byte)).collect();
     let generated = greedy(&network, &prompt, 20)?;

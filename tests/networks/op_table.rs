@@ -1,4 +1,5 @@
-//! Parses tables of operations, and builds every layer that they may contain.
+//! Tests the tables of the example `op_table`: which layers they may contain, the arguments of the layers, and error
+//! messages.
 
 #[path = "../../examples/op_table/main.rs"]
 #[allow(dead_code)] // The tests use the parser but neither `main` nor the timer.

@@ -70,15 +70,16 @@ fn output(network: &AllLayers) -> Result<Tensor> {
     Ok(network.forward(&input().to_dtype(dtype)?)?.detach().to_dtype(DType::F64)?)
 }
 
-/// Builds an f64 copy of the network that has no caches. Returns the copy's output, with every operation in its own
-/// launch.
-fn expected(state: &StateDict) -> Result<Tensor> {
+/// Returns the output of a new f64 network with the tensors of `state`. The network has no caches yet, and runs each
+/// operation in its own launch.
+fn uncached_output(state: &StateDict) -> Result<Tensor> {
     let mut copy = AllLayers::new(&Device::Cpu)?;
     copy.to_dtype(DType::F64)?;
     copy.load_state_dict(state)?;
     sconce::no_fusion(|| output(&copy))
 }
 
+/// Returns the largest difference, divided by the largest magnitude in `b`.
 fn distance(a: &Tensor, b: &Tensor) -> Result<f64> {
     Ok(largest_magnitude(&(a - b)?)? / largest_magnitude(b)?)
 }
@@ -96,7 +97,7 @@ impl Checker {
     /// Compares two evaluations of `network` with the uncached copy, and returns the output of the copy. The
     /// second evaluation uses the weights that the first evaluation packed.
     fn check(&self, label: &str, network: &AllLayers, tolerance: f64) -> Result<Tensor> {
-        let expected_output = expected(&network.state_dict())?;
+        let expected_output = uncached_output(&network.state_dict())?;
         for call in ["first", "second"] {
             let error = distance(&output(network)?, &expected_output)?;
             assert!(error < tolerance, "{label}, {call} call: relative error {error}");
@@ -104,7 +105,8 @@ impl Checker {
         Ok(expected_output)
     }
 
-    /// Like [`check`](Self::check), but also asserts that the output has changed since `check_changed` was last called.
+    /// Like [`check`](Self::check), but also asserts that the output has changed since the previous call of
+    /// `check_changed` or, in the first call, since [`new`](Self::new).
     fn check_changed(&mut self, label: &str, network: &AllLayers) -> Result<()> {
         let expected_output = self.check(label, network, 1e-4)?;
         let change = distance(&self.last_output, &expected_output)?;
@@ -185,7 +187,7 @@ fn loading_between_evaluations_updates_packed_weights() -> Result<()> {
     detached.load_state_dict(&new_network()?.state_dict())?;
     checker.check_changed("load_state_dict of a detached network", &detached)?;
     scale_all(&network, 1.1)?;
-    checker.check("the detached network was loaded", &detached, 1e-4)?;
+    checker.check("the loaded detached network", &detached, 1e-4)?;
     Ok(())
 }
 

@@ -82,11 +82,11 @@ pub fn join_heads(x: &Tensor) -> Result<Tensor> {
 pub fn randomize(network: &mut impl Network) -> Result<()> {
     sconce::manual_seed(3);
     let mut state = StateDict::default();
-    // The values drawn so far, by storage. Tied names share one tensor, so they must get the same values.
-    let mut drawn = HashMap::new();
+    // The new values by storage. Tied names share one storage, so they must get the same values.
+    let mut values_by_storage = HashMap::new();
     for (name, tensor) in network.state_dict().iter() {
         let storage = std::ptr::from_ref(&*tensor.storage_and_layout().0).addr();
-        if let Some(values) = drawn.get(&storage) {
+        if let Some(values) = values_by_storage.get(&storage) {
             state.insert(name.to_string(), Tensor::clone(values));
             continue;
         }
@@ -97,7 +97,7 @@ pub fn randomize(network: &mut impl Network) -> Result<()> {
             _ => noise,
         };
         let values = noise.to_dtype(tensor.dtype())?;
-        drawn.insert(storage, values.clone());
+        values_by_storage.insert(storage, values.clone());
         state.insert(name.to_string(), values);
     }
     network.load_state_dict(&state)

@@ -147,7 +147,7 @@ fn convnext_tiny_agrees_with_torchvision() -> Result<()> {
     check_in_f32("convnext_tiny", convnext::convnext_tiny(), |network, x| network.forward(x))
 }
 
-/// Stochastic depth drops the residual part of some examples in training, and nothing in evaluation.
+/// Stochastic depth drops whole examples of its input in training, and nothing in evaluation.
 #[test]
 fn stochastic_depth_drops_whole_examples() -> Result<()> {
     let layer = StochasticDepth::config(0.5).init(&Device::Cpu)?;
@@ -202,8 +202,9 @@ fn googlenet_trains_with_its_auxiliary_classifiers() -> Result<()> {
     assert_eq!(audit_gradients(&network, &grads), [""; 0]);
     let aux1 = first.sqr()?.sum_all()?.backward()?;
     for (parameter, var) in network.trainable_parameters() {
-        let before = ["conv", "inception3", "inception4a", "aux1"].iter().any(|p| parameter.starts_with(p));
-        assert_eq!(aux1.get(&var).is_some(), before, "{parameter}");
+        let has_gradient =
+            ["conv", "inception3", "inception4a", "aux1"].iter().any(|p| parameter.starts_with(p));
+        assert_eq!(aux1.get(&var).is_some(), has_gradient, "{parameter}");
     }
 
     let (logits, second, first) = network.forward(&x)?;

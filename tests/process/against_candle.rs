@@ -85,11 +85,11 @@ fn resnet18_agrees_with_candle_in_evaluation_and_training() -> Result<()> {
     let _guard = crate::exclusive();
     sconce::manual_seed(1);
     let device = Device::Cpu;
-    let fresh = resnet::resnet18().init(&device)?;
+    let network = resnet::resnet18().init(&device)?;
     // The tensors are copied. Otherwise the batch norms of candle and of sconce would update the same running
     // statistics.
     let copied: Result<HashMap<String, Tensor>> =
-        fresh.state_dict().into_iter().map(|(name, tensor)| Ok((name, tensor.copy()?))).collect();
+        network.state_dict().into_iter().map(|(name, tensor)| Ok((name, tensor.copy()?))).collect();
     let vb = VarBuilder::from_tensors(copied?, DType::F32, &device);
     // The input is drawn by sconce's generator, which is seeded.
     let x = sconce::random::normal((2, 3, 64, 64), 0., 1., DType::F32, &device)?;
@@ -97,7 +97,7 @@ fn resnet18_agrees_with_candle_in_evaluation_and_training() -> Result<()> {
     // rounding errors. A different order of additions alone causes differences of 7e-6; Winograd's algorithm
     // causes slightly larger ones.
     for (train, bound) in [(false, 1e-5), (true, 2e-5)] {
-        let ours = fresh.call((&x).into(), Mode::from(train)).into_tensor()?;
+        let ours = network.call((&x).into(), Mode::from(train)).into_tensor()?;
         let theirs = by_hand(&vb, &x, train)?;
         let worst = (&ours - &theirs)?.abs()?.max_all()?.to_scalar::<f32>()?;
         let scale = theirs.abs()?.max_all()?.to_scalar::<f32>()?.max(1.);

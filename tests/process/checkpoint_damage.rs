@@ -166,7 +166,7 @@ fn decompression_bombs_are_errors_within_the_memory_limit() {
     }
 }
 
-/// Asserts that a large hostile file is read within the limits.
+/// Asserts that reading a large hostile file stays within the limits, whether it succeeds or fails.
 fn assert_within_bounds(name: &str, file: &[u8]) {
     let result = read_within_bounds(file);
     println!("{name}, {} bytes: {:?}", file.len(), result.map(|state| state.len()));
@@ -177,17 +177,16 @@ fn files_with_huge_metadata_stay_within_the_memory_limit() {
     let _guard = exclusive();
     let pickle =
         |body: Vec<u8>| torch_zip(&[&b"\x80\x02"[..], &body].concat(), Entry::stored("archive/x", b""));
-    let millions = 4 << 20;
-    assert_within_bounds("lists", &pickle(b"]".repeat(millions)));
-    assert_within_bounds("marks", &pickle(b"(".repeat(millions)));
-    assert_within_bounds("nested tuples", &pickle([&b")"[..], &b"\x85".repeat(millions)].concat()));
-    assert_within_bounds("duplicates", &pickle([&b"]"[..], &b"2".repeat(millions)].concat()));
-    let memo: Vec<u8> =
-        (0..millions as u32 / 5).flat_map(|i| [&b"r"[..], &i.to_le_bytes()].concat()).collect();
+    let count = 4 << 20;
+    assert_within_bounds("lists", &pickle(b"]".repeat(count)));
+    assert_within_bounds("marks", &pickle(b"(".repeat(count)));
+    assert_within_bounds("nested tuples", &pickle([&b")"[..], &b"\x85".repeat(count)].concat()));
+    assert_within_bounds("duplicates", &pickle([&b"]"[..], &b"2".repeat(count)].concat()));
+    let memo: Vec<u8> = (0..count as u32 / 5).flat_map(|i| [&b"r"[..], &i.to_le_bytes()].concat()).collect();
     assert_within_bounds("memo", &pickle([&b"]"[..], &memo].concat()));
     assert_within_bounds(
         "dictionary",
-        &pickle([&b"}("[..], &b"K\x01K\x02".repeat(millions / 4), b"u."].concat()),
+        &pickle([&b"}("[..], &b"K\x01K\x02".repeat(count / 4), b"u."].concat()),
     );
     assert_within_bounds(
         "log",
@@ -203,10 +202,10 @@ fn files_with_huge_metadata_stay_within_the_memory_limit() {
         header.push('}');
         assert_within_bounds("header of empty tensors", &safetensors(&header, 0));
     }
-    assert_within_bounds("header of spaces", &safetensors(&format!("{{{}}}", " ".repeat(millions)), 0));
+    assert_within_bounds("header of spaces", &safetensors(&format!("{{{}}}", " ".repeat(count)), 0));
     assert_within_bounds(
         "header of nested lists",
-        &safetensors(&format!("{{\"a\":{}}}", "[".repeat(millions)), 0),
+        &safetensors(&format!("{{\"a\":{}}}", "[".repeat(count)), 0),
     );
     let many: Vec<_> = (0..60_000).map(|i| Entry::stored(&i.to_string(), b"")).collect();
     assert_within_bounds("entries", &archive(&many));

@@ -48,8 +48,8 @@ fn spawn(test: &str, target: &Path) -> std::io::Result<Child> {
 /// The seed of the delays. It is fixed, so that every run uses the same delays.
 const SEED: u64 = 0x2545_f491_4f6c_dd1d;
 
-/// Waits until the child has replaced `file`, whose last change was at `before`, and kills the child after a random
-/// delay of less than `max_micros` microseconds.
+/// Waits until the child has replaced `file`, which was last modified at `before`. Kills the child after a random delay
+/// of less than `max_micros` microseconds.
 fn kill_after_first_save(
     child: &mut Child,
     file: &Path,
@@ -100,7 +100,7 @@ fn killing_a_process_while_it_saves_leaves_a_complete_file() -> Outcome {
         assert!(files <= 2, "expected the file and at most one leftover, found {files} files");
         interrupted += files - 1;
     }
-    println!("old and new content {counts:?} times, {interrupted} saves interrupted");
+    println!("found states 1 and 2 {counts:?} times; {interrupted} saves were interrupted");
     assert!(counts.iter().all(|&count| count > 0), "expected both states, found {counts:?}");
     assert!(interrupted > 10, "expected more than 10 interrupted saves, found {interrupted}");
 
@@ -152,7 +152,7 @@ fn killing_a_process_while_it_saves_shards_leaves_a_complete_checkpoint() -> Out
         counts[values[0] as usize - 1] += 1;
         interrupted += usize::from(std::fs::read_dir(directory.path())?.count() > 3);
     }
-    println!("states {counts:?} times, {interrupted} saves interrupted");
+    println!("found states 1 and 2 {counts:?} times; {interrupted} saves were interrupted");
     assert!(counts.iter().all(|&count| count > 0), "expected both states, found {counts:?}");
     assert!(interrupted > 5, "expected more than 5 interrupted saves, found {interrupted}");
 

@@ -9,7 +9,7 @@ use sconce::prelude::*;
 use crate::archive::{self, Entry, archive};
 use crate::measured;
 
-/// A network of one large layer and some small ones. Its parameters take slightly more than 16 MiB.
+/// A network of one large layer and some small ones. Its parameters are slightly more than 16 MiB.
 #[derive(Module)]
 struct Net {
     #[layer(2048, 2048)]
@@ -20,14 +20,15 @@ struct Net {
 
 const PARAMETER_BYTES: usize = 4 * (2048 * 2049 + 8 * 64 * 65);
 
-/// Runs `f` and returns the peak memory use during `f`, minus the memory in use before.
+/// Returns by how many bytes the peak memory use during `f` exceeds the memory in use before.
 fn peak<T>(f: impl FnOnce() -> Result<T>) -> Result<usize> {
     let (result, peak) = measured(f);
     result?;
     Ok(peak)
 }
 
-/// Writes the network's tensors, in order, to a file in the format of torch.save.
+/// Writes the network's tensors, in order, to a file in the format of torch.save: the format of PyTorch before version
+/// 1.6 if `legacy` is true, and otherwise a zip archive.
 fn torch_file(path: &Path, net: &Net, legacy: bool) -> Result<()> {
     let state = net.state_dict();
     let (mut pickle, mut entries) = (b"\x80\x02}".to_vec(), Vec::new());
@@ -156,7 +157,7 @@ fn loading_needs_the_memory_of_the_parameters_and_the_file() -> Result<()> {
         let reloading = peak(|| net.load_with(Load::new(path(name))))?;
         let mapping = peak(|| net.load_with(Load::new(path(name)).mapped()))?;
         let allowed = length + length / 10;
-        println!("{name}: N = {length}, peak {loading} when built, {reloading} when reloaded");
+        println!("{name}: N = {length}, peak {loading} for a new network, {reloading} for an existing one");
         assert!(
             loading <= PARAMETER_BYTES + allowed,
             "{name}: expected at most {PARAMETER_BYTES} + {allowed} bytes, found {loading}"
@@ -183,6 +184,7 @@ fn the_header_of_a_hostile_safetensors_file_stays_within_the_documented_bound() 
     let _guard = crate::exclusive();
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("hostile.safetensors");
+    // Joins as many entries as fit into 3 MiB, and at most 2¹⁸.
     let repeated = |entry: &dyn Fn(usize) -> String| -> String {
         let entries: Vec<_> = (0..).map(entry).take(1 << 18).collect();
         let mut json = entries.join(",");

@@ -14,7 +14,7 @@ use crate::exclusive;
 
 const CPU: Device = Device::Cpu;
 
-/// Calls `manual_seed(seed)` and then `test`, while no other test runs.
+/// Calls `manual_seed(seed)` and then `test`, while no other test runs that calls [`exclusive`].
 fn seeded<T>(seed: u64, test: impl FnOnce() -> Result<T>) -> Result<T> {
     let _guard = exclusive();
     manual_seed(seed);
@@ -95,8 +95,8 @@ impl Trainable for Net {
     }
 }
 
-/// Returns random points of a square. The class of a point is 1 if both coordinates have the same sign, and otherwise
-/// 0.
+/// Returns random points around the origin. The class of a point is 1 if its coordinates have the same sign, and
+/// otherwise 0.
 fn quadrants(n: usize) -> Result<(Tensor, Tensor)> {
     let x = random::uniform((n, 2), -1., 1., DType::F32, &CPU)?;
     // Points are moved away from the axes, so that the classes are separable.
@@ -173,12 +173,12 @@ fn keep_best_restores_the_parameters_of_the_best_epoch() -> Result<()> {
 fn training_updates_the_running_statistics_and_validation_does_not() -> Result<()> {
     seeded(6, || {
         let (data, model) = (quadrants(130)?, Net::new()?);
-        let fresh = model.buffer("norm.running_mean")?;
+        let initial_mean = model.buffer("norm.running_mean")?;
         let before = model.evaluate(&data)?;
         assert_eq!(model.evaluate(&data)?.accuracy, before.accuracy, "evaluation should not apply dropout");
-        assert_eq!(model.buffer("norm.running_mean")?, fresh);
+        assert_eq!(model.buffer("norm.running_mean")?, initial_mean);
         model.trainer().quiet(true).fit(&data, &data, Epochs(2))?;
-        assert_ne!(model.buffer("norm.running_mean")?, fresh);
+        assert_ne!(model.buffer("norm.running_mean")?, initial_mean);
         assert_eq!(
             model.buffer("norm.num_batches_tracked")?,
             [6.],
@@ -205,7 +205,7 @@ fn frozen_parameters_do_not_change() -> Result<()> {
 }
 
 #[test]
-fn every_source_of_batches_trains_any_network() -> Result<()> {
+fn every_source_of_batches_can_train_a_network() -> Result<()> {
     seeded(8, || {
         let x = random::normal((40, 1), 0., 1., DType::F32, &CPU)?;
         let y = ((&x * 2.)? - 1.)?;
@@ -293,7 +293,7 @@ fn the_error_of_a_loss_that_is_not_finite_names_its_origin() -> Result<()> {
             message({ trainer }.fit(data, &(), Epochs(3)))
         };
         model.trainer().quiet(true).checkpoint(directory.path(), Every::Epoch).fit(&data, &(), Epochs(2))?;
-        // An infinite weight makes the norm the first layer whose output is not finite.
+        // With an infinite weight, the norm is the first layer whose output is not finite.
         let path = "norm.weight";
         let (_, weight) = model
             .trainable_parameters()
@@ -392,7 +392,7 @@ fn the_memory_of_training_is_constant() -> Result<()> {
         { trainer.metric(F1::macro_average()) }.fit(&data, &(), Epochs(64))?;
         let usage = usage.into_inner().unwrap();
         assert!(usage.len() >= 4, "{usage:?}");
-        // Each epoch adds a report to the history, which is less than 64 KiB in total.
+        // Each epoch adds a report to the history. All reports together need less than 64 KiB.
         let reports = 64 * 1024;
         assert!(usage.iter().all(|bytes| bytes.abs_diff(usage[0]) < reports), "{usage:?}");
         Ok(())
@@ -403,9 +403,9 @@ fn the_memory_of_training_is_constant() -> Result<()> {
 fn parameters_without_a_gradient_are_reported() -> Result<()> {
     seeded(10, || {
         let (data, model) = (quadrants(64)?, Net::new()?);
-        let unchanged = |output: &Tensor, target: &Tensor| cross_entropy(&(output * 1.)?, target);
+        let attached_loss = |output: &Tensor, target: &Tensor| cross_entropy(&(output * 1.)?, target);
         let history =
-            Trainer::new(&model, unchanged, Sgd::new(0.1)).quiet(true).fit(&data, &(), Epochs(1))?;
+            Trainer::new(&model, attached_loss, Sgd::new(0.1)).quiet(true).fit(&data, &(), Epochs(1))?;
         assert!(history.unreached().is_empty());
         let detached_body = DetachedBody(model);
         let history = Trainer::new(&detached_body, cross_entropy, Sgd::new(0.1)).quiet(true).fit(

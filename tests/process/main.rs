@@ -1,5 +1,6 @@
-//! Tests of state that the whole process shares (the arena of activations, allocated memory, `set_exact`, the
-//! random seed) and of killed processes. The tests that call [`exclusive`] run one at a time.
+//! Tests that need a process of their own: tests of state that the whole process shares (the arena of activations,
+//! allocated memory, `set_exact`, the random seed), and tests with child processes, some of which are killed. The tests
+//! that call [`exclusive`] run one at a time.
 
 mod against_candle;
 #[path = "../common/archive.rs"]
@@ -27,7 +28,7 @@ use peak_alloc::PeakAlloc;
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
 
-/// Returns the result of `f` and the peak memory use during `f`, minus the memory in use before.
+/// Returns the result of `f`, and by how many bytes the peak memory use during `f` exceeds the memory in use before.
 fn measured<T>(f: impl FnOnce() -> T) -> (T, usize) {
     MEMORY.reset_peak_usage();
     let before = MEMORY.current_usage();

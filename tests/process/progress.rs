@@ -1,4 +1,4 @@
-//! What training writes to standard error if it is not a terminal.
+//! The lines that training writes to standard error if standard error is not a terminal.
 
 use std::process::Output;
 
@@ -9,7 +9,7 @@ use crate::common::process::test_command;
 /// The environment variable that is set in the child process to `quiet` or `lines`.
 const OUTPUT: &str = "SCONCE_PROGRESS_TEST_OUTPUT";
 
-/// Runs in the child process.
+/// Runs in the child process: trains for three epochs.
 #[test]
 #[ignore = "runs in child processes of another test"]
 fn trains() -> Result<()> {
@@ -23,7 +23,7 @@ fn trains() -> Result<()> {
     Ok(())
 }
 
-/// Returns the lines that a child process writes to standard error.
+/// Returns the lines that a child process with the value `output` of [`OUTPUT`] writes to standard error.
 fn lines(output: &str) -> Vec<String> {
     let mut command = test_command(module_path!(), "trains");
     let Output { status, stderr, .. } = command.env(OUTPUT, output).output().expect("the child should start");

@@ -48,7 +48,7 @@ struct Recomputed {
     blocks: Vec<Block>,
 }
 
-/// Returns the peak memory of a forward and backward pass in units of one activation of the network.
+/// Returns the peak memory of a forward and backward pass, divided by the memory of one activation.
 fn peak_in_activations<N: Module + Forward<Signal, Output = Signal>>(network: &N) -> Result<f64> {
     let x = Tensor::randn(0f32, 1., (4, CHANNELS, 32, 32), &Device::Cpu)?;
     let (grads, peak) = measured(|| -> Result<_> {
@@ -60,7 +60,7 @@ fn peak_in_activations<N: Module + Forward<Signal, Output = Signal>>(network: &N
 }
 
 /// Without `recompute`, each block keeps at least 6 activations. With it, each block keeps its input and its output,
-/// and the backward pass adds what one block needs.
+/// and the backward pass needs at most 20 more for the block that it recomputes.
 #[test]
 fn recomputed_blocks_keep_only_their_inputs_and_outputs() -> Result<()> {
     let _lock = exclusive();

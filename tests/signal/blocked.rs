@@ -203,9 +203,9 @@ fn random_ops(numbers: &mut Rng, batch: usize, mut channels: usize, mut size: [u
 fn randomize_norms(ops: &mut [Op], numbers: &mut Rng) -> Result<()> {
     for op in ops {
         let Op::Norm(norm) = op else { continue };
-        let fresh = norm.state_dict();
-        let mut state = fresh.clone();
-        for (name, tensor) in fresh.iter().filter(|(_, tensor)| tensor.rank() == 1) {
+        let initial = norm.state_dict();
+        let mut state = initial.clone();
+        for (name, tensor) in initial.iter().filter(|(_, tensor)| tensor.rank() == 1) {
             let middle = if ["weight", "running_var"].contains(&name) { 1. } else { 0. };
             let noise = numbers.tensor(tensor.dims(), 0.3).affine(1., middle)?;
             state.insert(name, noise.to_dtype(DType::F32)?);
@@ -255,6 +255,8 @@ fn random_networks_agree_with_nchw_with_narrower_vectors() {
     assert_passes_with_narrower_vectors(module_path!(), "random_networks_agree_with_nchw");
 }
 
+/// Returns inference copies of consecutive 3×3 convolutions. `channels` has the number of input channels of the first
+/// convolution, and the number of output channels of each.
 fn convs(channels: &[usize]) -> Result<Vec<Conv2d>> {
     let layers: Result<Vec<Conv2d>> = channels
         .windows(2)

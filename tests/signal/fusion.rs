@@ -22,8 +22,8 @@ fn a_uniquely_owned_convolution_fuses_residual_and_activation() -> Result<()> {
     let launches = operations(|| relu(conv.call((&x).into(), Mode::Eval) + &residual).into_tensor())?;
     assert_eq!(launches, ["conv2d + bias + residual + relu"]);
     let fused = relu(conv.call((&x).into(), Mode::Eval) + &residual).into_tensor()?;
-    let plain = sconce::no_fusion(|| relu(&residual + conv.call((&x).into(), Mode::Eval)).into_tensor())?;
-    assert_close(&fused, &plain)
+    let unfused = sconce::no_fusion(|| relu(&residual + conv.call((&x).into(), Mode::Eval)).into_tensor())?;
+    assert_close(&fused, &unfused)
 }
 
 #[test]
@@ -128,9 +128,9 @@ fn fused_operations_have_the_gradients_of_unfused_ones() -> Result<()> {
             .collect()
     };
     let run = || relu(conv.call(x.as_tensor().into(), Mode::Train) + &residual).into_tensor();
-    let (fused, plain) = (grads(run())?, grads(sconce::no_fusion(run))?);
-    for (fused, plain) in fused.iter().zip(&plain) {
-        let worst = (fused - plain)?.abs()?.max_all()?.to_scalar::<f32>()?;
+    let (fused, unfused) = (grads(run())?, grads(sconce::no_fusion(run))?);
+    for (fused, unfused) in fused.iter().zip(&unfused) {
+        let worst = (fused - unfused)?.abs()?.max_all()?.to_scalar::<f32>()?;
         assert!(worst < 1e-3, "largest difference {worst}");
     }
     Ok(())

@@ -63,10 +63,10 @@ fn a_resumed_average_continues_exactly() -> Result<()> {
     }
     assert_eq!((resumed.updates(), all_values(resumed.network())), (6, all_values(ema.network())));
     assert_ne!(all_values(ema.network()), all_values(&net));
-    // The weights load into a network as they are.
+    // The state loads into a network, except for `n_averaged`. The prefix `module` is recognized as a wrapper.
     let mut loaded = Net::new(&CPU)?;
-    let module = state.iter().filter(|(name, _)| *name != "n_averaged");
-    loaded.load_state_dict(&module.map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect())?;
+    let tensors = state.iter().filter(|(name, _)| *name != "n_averaged");
+    loaded.load_state_dict(&tensors.map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect())?;
     assert_eq!(values(&state.get("module.fc.weight").unwrap().clone())?, values(loaded.fc.weight())?);
     Ok(())
 }
@@ -112,7 +112,7 @@ fn ties_stay_ties_and_frozen_parameters_are_averaged_exactly() -> Result<()> {
     resumed.load_state_dict(&state)?;
     assert_eq!(all_values(resumed.network()), all_values(ema.network()));
     assert_eq!(resumed.network().encoder.weight().id(), resumed.network().decoder.weight().id());
-    // The mean of w + 1, …, w + 9, where w is the initial weight. The weight is now w + 9.
+    // The average of w + 1, …, w + 9 is w + 5, where w is the initial weight. The weight is now w + 9.
     let mean = (tied.encoder.weight() - 4.)?;
     for (found, expected) in values(swa.network().encoder.weight())?.iter().zip(values(&mean)?) {
         assert!((found - expected).abs() < 1e-5);
@@ -180,7 +180,7 @@ fn networks_and_states_that_do_not_fit_are_errors() -> Result<()> {
 }
 
 #[test]
-fn update_bn_keeps_weights_momentum_and_pinned_statistics() -> Result<()> {
+fn update_bn_changes_only_statistics_that_are_not_pinned() -> Result<()> {
     let mut net = Net::new(&CPU)?;
     let x = Rng::new(4).tensor(&[6, 3], 1.).to_dtype(DType::F32)?;
     let data = vec![(x.clone(), x.clone()), (x.narrow(0, 0, 0)?, x.narrow(0, 0, 0)?)];

@@ -63,8 +63,8 @@ fn non_finite_norms_follow_pytorch_or_are_errors() -> Result<()> {
             assert_eq!(clipped(&linear, &grads)[0], 1., "an error should not change the gradients");
             let norm = strict.error_if_nonfinite(false).clip(&linear, &mut grads)?;
             assert_eq!(norm.to_string(), expected);
-            let finite = clipped(&linear, &grads)[0];
-            assert!(if norm.is_nan() { finite.is_nan() } else { finite == 0. }, "{finite}");
+            let first = clipped(&linear, &grads)[0];
+            assert!(if norm.is_nan() { first.is_nan() } else { first == 0. }, "{first}");
         }
     }
     // A clipped NaN stays NaN, as in PyTorch.

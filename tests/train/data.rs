@@ -1,5 +1,5 @@
-//! The batches of an epoch contain every example once (at most once with `drop_last`), and random numbers have the
-//! documented distribution.
+//! The batches of an epoch contain every example once (with `drop_last`, at most once). Random numbers have the
+//! documented distributions.
 
 use proptest::prelude::*;
 use sconce::Result;

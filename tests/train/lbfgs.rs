@@ -65,7 +65,7 @@ proptest! {
 fn the_number_of_evaluations_is_limited() -> Result<()> {
     let x = Var::new(&[-1.2f64, 1.], &CPU)?;
     let calls = Cell::new(0);
-    // Minimizing Rosenbrock's function takes more iterations than the limits below allow.
+    // Rosenbrock's function needs more iterations than the limits below allow.
     let mut loss = || {
         calls.set(calls.get() + 1);
         let (a, b) = (x.narrow(0, 0, 1)?, x.narrow(0, 1, 1)?);

@@ -148,7 +148,7 @@ fn workers_run_ahead_by_a_bounded_number_of_batches() -> Result<()> {
 
 #[test]
 fn dropping_the_iterator_stops_the_workers() -> Result<()> {
-    // After the first batch, each example waits for the gate.
+    // After the first batch, which has 100 examples, reading an example waits until the gate is open.
     let gate = Arc::new(AtomicBool::new(false));
     let waiting = Arc::new(AtomicUsize::new(0));
     let (open, count) = (gate.clone(), waiting.clone());

@@ -23,14 +23,14 @@ struct Net {
     head: Linear,
 }
 
-/// Returns data without random numbers, because the tests of this binary share their generator.
+/// Returns data without random numbers, because all tests of this binary share one random number generator.
 fn data(count: usize) -> Result<TensorDataset> {
     let x = Tensor::arange(0f32, count as f32 * 3., &CPU)?.sqr()?.sin()?.reshape((count, 3))?;
     let y = x.narrow(1, 0, 1)?.gt(0f32)?.squeeze(1)?.to_dtype(DType::U32)?;
     Ok(TensorDataset::new(x, y)?.batch_size(4))
 }
 
-/// Stops with an error in the first callback after a step, like a process that is killed.
+/// Fails in the first callback after this step, to imitate a process that is killed.
 struct FailAt(usize);
 
 impl Callback for FailAt {
@@ -39,8 +39,8 @@ impl Callback for FailAt {
     }
 }
 
-/// Trains a copy of a network for 4 epochs of 5 batches and 3 steps each. Fails in the first callback after step
-/// `fail_at`.
+/// Trains a copy of a network for 4 epochs of 5 batches, with 3 steps in each epoch. Fails in the first callback after
+/// step `fail_at`.
 fn train(net: &Net, directory: &Path, fail_at: usize) -> Result<History> {
     let (train, valid) = (data(20)?, data(12)?);
     let net = net.deep_clone()?;
@@ -57,7 +57,7 @@ fn train(net: &Net, directory: &Path, fail_at: usize) -> Result<History> {
     trainer.fit(&train, &valid, Epochs(4))
 }
 
-/// Returns the cells of a table, which has no quotes, without the columns of durations.
+/// Returns the cells of a CSV file that has no quotes. Leaves out the columns that contain durations.
 fn table(path: &Path) -> Result<Vec<Vec<String>>> {
     let text = fs::read_to_string(path)?;
     let mut rows: Vec<Vec<String>> =
@@ -100,12 +100,12 @@ fn a_resumed_run_has_the_log_of_one_that_was_never_killed() -> Result<()> {
     assert_eq!(metrics.len(), 5);
     for (row, epoch) in metrics[1..].iter().zip(history.epochs()) {
         let numbers = row.iter().map(|cell| cell.parse::<f64>().unwrap()).collect::<Vec<_>>();
-        let EpochReport { train, valid, learning_rate, .. } = epoch;
+        let EpochReport { train, valid, learning_rate, steps, .. } = epoch;
         let valid = valid.as_ref().unwrap();
         let values = |e: &Evaluation| [e.loss, e.accuracy.unwrap(), e.metrics["f1_macro"]];
-        let step = epoch.epoch * 3;
+        assert_eq!(*steps, epoch.epoch * 3);
         let expected =
-            [&[epoch.epoch as f64, step as f64][..], &values(train), &values(valid), &[*learning_rate]];
+            [&[epoch.epoch as f64, *steps as f64][..], &values(train), &values(valid), &[*learning_rate]];
         assert_eq!(numbers, expected.concat());
     }
     // The third step of each epoch is taken after the callback of the last batch, so steps 6 and 12 have no row.
@@ -118,7 +118,7 @@ fn a_resumed_run_has_the_log_of_one_that_was_never_killed() -> Result<()> {
 }
 
 #[test]
-fn the_settings_are_described() -> Result<()> {
+fn config_json_describes_the_settings() -> Result<()> {
     let directory = tempfile::tempdir()?;
     manual_seed(5);
     train(&Net::new(&CPU)?, directory.path(), usize::MAX)?;
@@ -207,14 +207,14 @@ fn event_files_have_the_values_of_the_run() -> Result<()> {
         ("accuracy/valid", report.value("accuracy").unwrap()),
         ("f1_macro/valid", report.value("f1_macro").unwrap()),
     ] {
-        // Field 1 of a value is the tag, and field 2 is a number in single precision.
+        // In the protocol buffer of a value, field 1 is the tag, and field 2 is a number in single precision.
         let mut part = vec![0x0a, tag.len() as u8];
         part.extend(tag.bytes());
         part.push(0x15);
         part.extend((value as f32).to_le_bytes());
         assert!(has(last, &part), "{tag}");
     }
-    // Field 2 of an event is the step.
+    // In the protocol buffer of an event, field 2 is the step.
     assert_eq!(last[9..11], [0x10, 12]);
     assert!(has(records[2], b"loss/step") && has(records[2], b"lr") && has(records[2], b"gradient_norm"));
     Ok(())

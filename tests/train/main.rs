@@ -1,4 +1,5 @@
-//! Training: data, losses, metrics, optimizers, schedules and `audit_gradients`.
+//! Training: data, transforms, losses, metrics, optimizers, schedules, averages, mixed precision, `recompute`,
+//! `audit_gradients`, the trainer and its log.
 
 mod audit;
 mod average;

@@ -1,4 +1,4 @@
-//! Metrics: scikit-learn's values, independence of the split into batches, and invalid batches.
+//! Metrics: agreement with scikit-learn, independence of the split into batches, and invalid batches.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use crate::common::{Rng, config, fail, message, restride};
 
 const CPU: Device = Device::Cpu;
 
-/// A batch with scikit-learn's values.
+/// A batch, and scikit-learn's values of its metrics.
 struct Case {
     label: String,
     output: Tensor,
@@ -28,8 +28,8 @@ fn cases(kind: &str) -> Result<Vec<Case>> {
     let list: Vec<Value> = serde_json::from_str(&text).map_err(Error::msg)?;
     let tensors: StateDict = sconce::checkpoint::read(directory.join("cases.npz"), &CPU)?;
     let tensor = |name: String| tensors.get(&name).cloned().ok_or_else(|| Error::msg(name));
-    let of_kind = list.into_iter().enumerate().filter(|(_, case)| case["kind"] == kind);
-    of_kind
+    let matching = list.into_iter().enumerate().filter(|(_, case)| case["kind"] == kind);
+    matching
         .map(|(index, case)| {
             Ok(Case {
                 label: format!("{kind} case {index}"),
@@ -222,6 +222,7 @@ proptest! {
     ) {
         let mut rng = Rng::new(seed);
         let mut numbers = |shape: &[usize], scale| {
+            // Rounded numbers contain ties.
             let numbers = rng.tensor(shape, scale);
             if round { numbers.round().unwrap() } else { numbers }
         };
@@ -325,7 +326,7 @@ fn a_failed_update_changes_nothing() -> Result<()> {
 }
 
 #[test]
-fn invalid_binary_and_numeric_batches_are_errors() -> Result<()> {
+fn invalid_batches_of_binary_and_regression_metrics_are_errors() -> Result<()> {
     let logits = Tensor::new(&[[1f32, -1.], [2., 0.]], &CPU)?;
     let target = Tensor::new(&[[1u32, 0], [1, 1]], &CPU)?;
     for mut metric in binary_metrics() {
@@ -430,7 +431,7 @@ fn a_large_confusion_matrix_lists_the_most_frequent_errors() -> Result<()> {
 }
 
 #[test]
-fn the_mean_weights_batches_by_their_examples() {
+fn batches_count_in_the_mean_in_proportion_to_their_examples() {
     let mut mean = Mean::default();
     assert!(mean.value().is_nan());
     mean.add(1., 3);
@@ -452,7 +453,7 @@ fn large_batches_are_read_completely() -> Result<()> {
 }
 
 /// Updates a metric with every batch.
-fn add_all(mut metric: impl Metric, data: &TensorDataset) -> Result<()> {
+fn update_with_all(mut metric: impl Metric, data: &TensorDataset) -> Result<()> {
     for batch in data.epoch()? {
         let (output, target) = batch?;
         metric.update(&output, &target)?;
@@ -468,7 +469,7 @@ fn evaluation_and_the_metric_ignore_the_same_elements() -> Result<()> {
     let net = Identity::config();
     let mut trainer = Trainer::new(&net, CrossEntropyLoss::new().reduction(Reduction::Sum), Sgd::new(0.1));
     let mut metric = Accuracy::top(1);
-    add_all(&mut metric, &data)?;
+    update_with_all(&mut metric, &data)?;
     let expected = metric.value()?;
     assert!((0.1..0.9).contains(&expected));
     assert_eq!(trainer.evaluate(&data)?.accuracy, Some(expected));

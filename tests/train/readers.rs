@@ -1,4 +1,4 @@
-//! Readers of data files: values, errors with names and places, and files that are cut or changed at every position.
+//! Readers of data files: values, errors that name the file and the position, and truncated and changed files.
 
 use std::io::Write;
 use std::path::Path;
@@ -29,7 +29,8 @@ fn error<T>(content: &[u8], read: impl Fn(&Path) -> Result<T>) -> String {
     message.strip_prefix(&format!("{path}: ")).expect("the message should begin with the path").to_string()
 }
 
-/// Checks that every proper prefix of a file is an error with the path. In a long file, checks every 50th prefix.
+/// Checks that reading any proper prefix of a file gives an error with the file's path. Of a long file, checks every
+/// 50th prefix.
 #[track_caller]
 fn check_truncated<T>(content: &[u8], read: impl Fn(&Path) -> Result<T>) {
     let directory = tempfile::tempdir().unwrap();
@@ -47,7 +48,7 @@ fn gzip(content: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// Returns an IDX file.
+/// Returns the bytes of an IDX file. `element` is the code of the element type.
 fn idx(element: u8, dims: &[u32], elements: &[u8]) -> Vec<u8> {
     let dims_bytes: Vec<u8> = dims.iter().flat_map(|dim| dim.to_be_bytes()).collect();
     [&[0, 0, element, dims.len() as u8][..], &dims_bytes, elements].concat()
@@ -138,7 +139,7 @@ fn cifar_files_are_read() -> Result<()> {
     assert_eq!((classes.to_vec1::<u32>()?, superclasses.to_vec1::<u32>()?), (vec![99], vec![19]));
 
     let read = |path: &Path| read_cifar10([path]);
-    // A prefix of whole records is a valid file, so the file that is truncated has one record.
+    // Truncates the file with one record: a prefix of several records is a valid file if it ends after a record.
     check_truncated(&second, read);
     assert_eq!(error(&first[..3072], read), "expected records of 3073 bytes, found a file of 3072 bytes");
     assert_eq!(
@@ -212,7 +213,7 @@ fn truncated_csv_files_are_never_misread() {
     let path = directory.path().join("table.csv");
     for length in 0..text.len() {
         std::fs::write(&path, &text[..length]).unwrap();
-        // A prefix may be a valid table, but it has no row with a missing field.
+        // A prefix may be a valid table, but then its rows are rows of the whole file.
         let Ok(numbers) = CsvTable::read(&path).and_then(|table| table.numbers(&["a", "b"])) else {
             continue;
         };
@@ -248,7 +249,7 @@ proptest! {
     #![proptest_config(crate::common::config(300))]
 
     #[test]
-    fn changed_files_are_values_or_errors(
+    fn changed_files_give_values_or_errors(
         format in 0usize..4, changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
     ) {
         let table = idx(0x0c, &[2, 2], &[7; 16]);

@@ -79,19 +79,20 @@ macro_rules! networks {
 
 networks! { Plain #[module(recompute)] Recomputed }
 
-/// The output of a training step, the gradients by name, and the state dict after the step. The gradient of the input
-/// has the name `""`.
-struct Step {
+/// The results of a forward and a backward pass in training: the output, the gradients by name, and the state dict
+/// afterwards. The gradient of the input has the name `""`.
+struct Passes {
     output: Tensor,
     gradients: BTreeMap<String, Tensor>,
     state: StateDict,
 }
 
-fn step<N: Module + Forward<Signal, Output = Signal>>(
+/// Runs both passes. `cotangent` is the gradient of the output.
+fn run_passes<N: Module + Forward<Signal, Output = Signal>>(
     network: &N,
     x: &Var,
     cotangent: &Tensor,
-) -> Result<Step> {
+) -> Result<Passes> {
     let output = network.call(x.as_tensor().into(), Mode::Train).into_tensor()?;
     let loss = (&output * cotangent)?.sum_all()?;
     let grads = sconce::backward(&loss)?;
@@ -100,12 +101,12 @@ fn step<N: Module + Forward<Signal, Output = Signal>>(
         gradients.insert(name, grads.get(&parameter).expect("each parameter has a gradient").clone());
     }
     gradients.insert(String::new(), grads.get(x).expect("the input has a gradient").clone());
-    Ok(Step { output, gradients, state: network.state_dict() })
+    Ok(Passes { output, gradients, state: network.state_dict() })
 }
 
-fn assert_same_bits(expected: &Step, actual: &Step) -> Result<()> {
+fn assert_same_bits(expected: &Passes, actual: &Passes) -> Result<()> {
     assert_eq!(values(&expected.output)?, values(&actual.output)?);
-    let names = |step: &Step| step.gradients.keys().cloned().collect::<Vec<_>>();
+    let names = |passes: &Passes| passes.gradients.keys().cloned().collect::<Vec<_>>();
     assert_eq!(names(expected), names(actual));
     for (name, gradient) in &expected.gradients {
         assert_eq!(values(gradient)?, values(&actual.gradients[name])?, "gradient of `{name}`");
@@ -119,6 +120,7 @@ fn assert_same_bits(expected: &Step, actual: &Step) -> Result<()> {
     Ok(())
 }
 
+/// Returns two networks with equal tensors, without and with `recompute`.
 fn pair() -> Result<(Plain, Recomputed)> {
     let plain = Plain::new(&DEVICE)?;
     let mut recomputed = Recomputed::new(&DEVICE)?;
@@ -133,7 +135,7 @@ fn outputs_gradients_and_buffers_have_the_same_bits() -> Result<()> {
     for batch in [2, 5] {
         let x = Var::from_tensor(&rng.tensor(&[batch, 3, 7, 6], 1.).to_dtype(DType::F32)?)?;
         let cotangent = rng.tensor(&[batch, 4], 1.).to_dtype(DType::F32)?;
-        assert_same_bits(&step(&plain, &x, &cotangent)?, &step(&recomputed, &x, &cotangent)?)?;
+        assert_same_bits(&run_passes(&plain, &x, &cotangent)?, &run_passes(&recomputed, &x, &cotangent)?)?;
     }
     Ok(())
 }
@@ -195,7 +197,8 @@ struct Inner {
     dropout: Dropout,
 }
 
-/// Two dropout layers multiply each element by a constant, which is also the gradient.
+/// The two dropout layers multiply each element by a number, which is also its gradient. The gradient shows whether the
+/// repeated forward pass drops the same elements as the first one.
 #[test]
 fn the_repetition_draws_the_same_random_values() -> Result<()> {
     #[derive(Module)]
@@ -232,9 +235,9 @@ fn without_gradients_the_outputs_agree() -> Result<()> {
     Ok(())
 }
 
-/// A frozen layer passes the gradient of its input on, and has none of its own.
+/// The parameters of a frozen layer have no gradients, but its input has one.
 #[test]
-fn frozen_layers_pass_gradients_on() -> Result<()> {
+fn frozen_layers_pass_gradients_to_their_inputs() -> Result<()> {
     let mut net = OneBlock::new(&DEVICE)?;
     net.freeze("block.conv1.**")?;
     let x = Var::from_tensor(&Tensor::randn(0f32, 1., (2, 8, 5, 5), &DEVICE)?)?;
@@ -306,7 +309,7 @@ nested! {
 }
 
 #[derive(Module)]
-struct OfCandle {
+struct CandleLayers {
     #[layer(with = |vb| sconce::nn::batch_norm(3, 1e-5, vb))]
     #[module(recompute)]
     norm: sconce::nn::BatchNorm,
@@ -340,7 +343,7 @@ fn errors_of_a_nested_repetition_have_the_whole_path() -> Result<()> {
 
 #[test]
 fn layers_of_candle_are_repeated_exactly_or_not_at_all() -> Result<()> {
-    let mut recomputed = OfCandle::new(&DEVICE)?;
+    let mut recomputed = CandleLayers::new(&DEVICE)?;
     let plain = recomputed.deep_clone()?.norm;
     let x = input()?;
     let mut gradients = Vec::new();

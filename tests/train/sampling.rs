@@ -1,4 +1,4 @@
-//! Weighted sampling has the frequencies of the weights, and random splits are partitions.
+//! Weighted sampling draws each example in proportion to its weight, and random splits are partitions of the data.
 
 use proptest::prelude::*;
 use sconce::Result;
@@ -36,7 +36,7 @@ proptest! {
             let p = weight / sum;
             // Six standard deviations of the binomial distribution.
             let deviation = 6. * (draws as f64 * p * (1. - p)).sqrt();
-            prop_assert!((f64::from(count) - draws as f64 * p).abs() <= deviation, "{} for {}", count, p);
+            prop_assert!((f64::from(count) - draws as f64 * p).abs() <= deviation, "{count} draws, probability {p}");
         }
     }
 
@@ -46,7 +46,7 @@ proptest! {
         let fractions = [low, high - low, 1. - high];
         let parts = random_split(dataset_fn(len, |index, _| Ok(index)), fractions, seed).unwrap();
         for (part, fraction) in parts.iter().zip(fractions) {
-            // The sizes are rounded down, and a part may get one of the examples that remain.
+            // The sizes are rounded down, and a part may get one of the remaining examples.
             prop_assert!((part.len() as f64 - fraction * len as f64).abs() < 2.);
         }
         let mut all: Vec<usize> = parts.iter().flat_map(|part| part.indices().to_vec()).collect();
@@ -56,7 +56,7 @@ proptest! {
 }
 
 #[test]
-fn a_repeated_example_has_other_random_numbers() -> Result<()> {
+fn each_draw_of_an_example_has_its_own_random_numbers() -> Result<()> {
     let data = dataset_fn(1, |_, rng| Ok(rng.uniform(0., 1.)));
     let sampler = WeightedSampler::new([1.])?.draws(100);
     let loader = DataLoader::new(data).sampler(sampler).batch_size(100).seed(0);
@@ -71,10 +71,10 @@ fn a_repeated_example_has_other_random_numbers() -> Result<()> {
 fn balanced_sampling_draws_classes_equally_often() -> Result<()> {
     let classes: Vec<u32> = (0..100).map(|index| if index < 90 { 7 } else { index % 2 }).collect();
     let counts = counts(WeightedSampler::balanced(&classes)?.draws(6000), 100, 1, 2)?;
-    let of_class =
+    let draws_of_class =
         |class| counts.iter().zip(&classes).filter(|(_, c)| **c == class).map(|(n, _)| n).sum::<u32>();
     for class in [0, 1, 7] {
-        assert!((1800..2200).contains(&of_class(class)), "{}", of_class(class));
+        assert!((1800..2200).contains(&draws_of_class(class)), "{}", draws_of_class(class));
     }
     Ok(())
 }

@@ -141,8 +141,8 @@ fn chained_schedules_multiply_their_factors() {
     assert_eq!(error, "StepLr: step_size cannot be 0");
 }
 
-/// Trains a parameter with gradient 1 for `epochs` epochs of three batches each. Returns two numbers: the decrease
-/// of the parameter, which equals the sum of the learning rates of all steps, and the last learning rate.
+/// Trains a parameter whose gradient is always 1 for `epochs` epochs of three batches each. Returns the decrease of the
+/// parameter, which is the sum of the learning rates of all steps, and the last learning rate.
 fn decrease(schedule: impl Schedule, every: Every, epochs: usize) -> Result<(f64, f64)> {
     let line = Linear::config(1, 1).bias(false).init(&CPU)?;
     let weight = || Ok::<_, Error>(line.weight().flatten_all()?.to_vec1::<f32>()?[0] as f64);
@@ -161,7 +161,7 @@ fn fit_follows_a_schedule_by_step_or_by_epoch() -> Result<()> {
     // The learning rates are 1, 1/2, 1/4, …
     let (moved_by_steps, rate) = decrease(ExponentialLr::new(0.5), Every::Step, 2)?;
     assert!((moved_by_steps - (2. - 0.5f64.powi(5))).abs() < 1e-5 && rate == 0.5f64.powi(5));
-    // Three steps with the rate 1, and three with 1/2.
+    // Three steps have the rate 1, and three have the rate 1/2.
     let (moved_by_epochs, rate) = decrease(StepLr::new(1).gamma(0.5), Every::Epoch, 2)?;
     assert!((moved_by_epochs - 4.5).abs() < 1e-5 && rate == 0.5);
     let (by_factor, _) = decrease(|step: usize| if step < 2 { 0. } else { 1. }, Every::Step, 1)?;

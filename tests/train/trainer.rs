@@ -14,7 +14,7 @@ use crate::common::message;
 
 const CPU: Device = Device::Cpu;
 
-/// Images, texts and two kinds of targets.
+/// A batch of images and texts, with two targets for each example.
 #[derive(Batch, Clone)]
 struct Post {
     #[batch(input)]
@@ -103,7 +103,7 @@ fn the_derived_batch_moves_and_counts_its_tensors() -> Result<()> {
     Ok(())
 }
 
-/// A line in f64, so that sums of gradients in another order differ little.
+/// Returns a linear layer in f64, in which sums of gradients change little if their order changes.
 fn line() -> Result<Linear> {
     let mut line = Linear::config(3, 1).init(&CPU)?;
     line.to_dtype(DType::F64)?;
@@ -141,7 +141,7 @@ fn assert_close(found: &[f64], expected: &[f64]) {
 fn accumulated_steps_equal_those_of_large_batches() -> Result<()> {
     let data = numbers(26)?;
     let start = line()?;
-    // Two steps that accumulate three batches of different sizes, and a last step with only two batches.
+    // `small` gives two steps that accumulate three batches of different sizes, and a last step with only two batches.
     let large = split(&data, &[11, 9, 6])?;
     let small = split(&data, &[4, 1, 6, 3, 3, 3, 5, 1])?;
     let train = |batches: &Vec<(Tensor, Tensor)>, accumulate: usize| -> Result<_> {
@@ -160,7 +160,7 @@ fn accumulated_steps_equal_those_of_large_batches() -> Result<()> {
     // No callback runs after the incomplete last step, so its norm is not recorded.
     assert_close(&accumulated_norms[..2], &norms[..2]);
     assert_eq!((steps, accumulated_steps), (10, 9));
-    // A hand-written loop does the same.
+    // A loop with `Trainer::step` gives the same weights.
     let net = start.deep_clone()?;
     let mut trainer = Trainer::new(&net, mse_loss, Sgd::new(0.01).momentum(0.9)).accumulate(3).clip_norm(3.);
     for _ in 0..3 {
@@ -218,7 +218,7 @@ fn validation_and_the_best_epoch_use_the_average() -> Result<()> {
     let net = line()?;
     let mut trainer = Trainer::new(&net, mse_loss, Sgd::new(0.1)).quiet(true).ema(0.95).keep_best(true);
     let history = trainer.fit(&data, &data, Epochs(4))?;
-    assert!(trainer.average().is_none(), "the network has the best average");
+    assert!(trainer.average().is_none(), "the network should have the values of the best average");
     assert_close(&[trainer.evaluate(&data)?.loss], &[history.best().unwrap().loss()]);
     assert_ne!(history.last().unwrap().loss(), history.last().unwrap().train.loss);
     Ok(())
@@ -237,7 +237,7 @@ fn a_schedule_gets_the_number_of_steps_from_the_run() -> Result<()> {
     let expected: Vec<f64> =
         [0, 0, 1, 1, 2, 3, 3, 4, 4, 5].into_iter().map(|step| reference.rate(0.5, step)).collect();
     assert_eq!(rates.take()[..10], expected);
-    // The last schedule of a sequence gets the remaining steps.
+    // The run has five intervals of two steps. The last schedule of the sequence gets the three that remain.
     let sequence = SequentialLr::new(LinearLr::new()).then(2, Cosine::new());
     trainer().schedule((sequence, Every::Steps(2))).fit(&data, &(), Epochs(2))?;
     let reference = Cosine::new().total_steps(3);
@@ -372,7 +372,8 @@ fn a_resumed_run_continues_the_plateau() -> Result<()> {
     Ok(())
 }
 
-/// Records the calls, and stops at a step or an epoch.
+/// Records the calls of its methods, and stops training at a step or an epoch. A call of `on_step` is recorded as
+/// `epoch.batch: step`.
 #[derive(Default)]
 struct Recorder {
     calls: Rc<RefCell<Vec<String>>>,

@@ -21,7 +21,7 @@ fn numbered(dims: [usize; 3]) -> Image {
     Image::new((1..=dims.iter().product()).map(|i| i as f32).collect(), dims).unwrap()
 }
 
-/// Applies the transform of a recorded case, which is named by its function and arguments.
+/// Applies the transform of a recorded case. The case is named by the function and its arguments, as in `resize_4_5`.
 fn apply(function: &str, arguments: &[f64], mut image: Image) -> Result<Image> {
     let size = |index: usize| arguments[index] as usize;
     match function {
@@ -75,16 +75,16 @@ fn transforms_agree_with_torchvision() -> Result<()> {
 fn random_transforms_cover_their_range() -> Result<()> {
     let mut rng = rng();
     let image = numbered([1, 6, 7]);
-    let mut corners = std::collections::HashSet::new();
+    let mut crops = std::collections::HashSet::new();
     let crop = RandomCrop::new(4, 4).padding(1).fill(-1.);
     for _ in 0..500 {
         let crop = crop.apply(image.clone(), &mut rng)?;
         assert_eq!(crop.dims(), [1, 4, 4]);
-        corners.insert(crop.pixels().iter().map(|pixel| *pixel as i32).collect::<Vec<_>>());
+        crops.insert(crop.pixels().iter().map(|pixel| *pixel as i32).collect::<Vec<_>>());
     }
-    // The padded image of 8×9 has 5 · 6 positions of a crop of 4×4.
-    assert_eq!(corners.len(), 30);
-    assert!(corners.contains(&vec![-1, -1, -1, -1, -1, 1, 2, 3, -1, 8, 9, 10, -1, 15, 16, 17]));
+    // A crop of 4×4 has 5 · 6 positions in the padded image of 8×9.
+    assert_eq!(crops.len(), 30);
+    assert!(crops.contains(&vec![-1, -1, -1, -1, -1, 1, 2, 3, -1, 8, 9, 10, -1, 15, 16, 17]));
 
     let flips = (0..1000)
         .filter(|_| RandomHorizontalFlip::new(0.3).apply(image.clone(), &mut rng).unwrap() != image)
@@ -108,12 +108,13 @@ fn erased_rectangles_have_the_requested_size() -> Result<()> {
         let erased =
             RandomErasing::new(1.).scale(0.1, 0.2).ratio(0.5, 2.).value(7.).apply(image.clone(), &mut rng)?;
         let share = erased.pixels().iter().filter(|pixel| **pixel == 7.).count() as f64 / 1800.;
-        // Sides are rounded to whole pixels.
+        // The share may lie slightly outside of 0.1 to 0.2, because the sides are rounded to whole pixels.
         assert!((0.08..0.23).contains(&share), "{share}");
         let planes: Vec<&[f32]> = erased.pixels().chunks(600).collect();
         assert!(planes[0] == planes[1] && planes[1] == planes[2]);
 
         let cut = Cutout::new(6).value(5.).apply(image.clone(), &mut rng)?;
+        // At a corner of the image, at least 3×3 of the 6×6 pixels lie inside.
         let count = cut.pixels().iter().filter(|pixel| **pixel == 5.).count();
         assert!((3 * 9..=3 * 36).contains(&count), "{count}");
     }
@@ -206,7 +207,7 @@ fn invalid_images_and_settings_are_errors() -> Result<()> {
     let fails = |transform: &dyn Transform| message(transform.apply(image.clone(), &mut rng()));
     assert_eq!(
         fails(&Normalize::new([0.], [1.])),
-        "Normalize has 1 means and 1 standard deviations, found an image of 2 channels"
+        "Normalize: expected a mean and a standard deviation for each channel of the image (2), found 1 and 1"
     );
     assert_eq!(
         fails(&Normalize::new([0., 0.], [1., 0.])),
@@ -222,7 +223,7 @@ fn invalid_images_and_settings_are_errors() -> Result<()> {
         fails(&Resize::shorter(1 << 20)),
         "expected an image of at most 1073741824 bytes, found f32 pixels of shape [2, 1048576, 1048576]"
     );
-    // The weights of the columns must not be allocated for a result that is too large.
+    // If the result would be too large, the interpolation weights of its columns must not be allocated either.
     let wide = Image::new(vec![0.; 1 << 20], [1, 1, 1 << 20])?;
     assert!(
         message(Resize::shorter(1 << 30).apply(wide, &mut Generator::from_seed(0)))
@@ -238,11 +239,11 @@ fn invalid_images_and_settings_are_errors() -> Result<()> {
     assert_eq!(fails(&ColorJitter::new().hue(0.1)), "expected an image with 1 or 3 channels, found 2");
     assert_eq!(
         fails(&ColorJitter::new().hue(0.6)),
-        "ColorJitter: expected a range of the hue of at least 0 and at most 0.5, found 0.6"
+        "ColorJitter: expected a hue range of at least 0 and at most 0.5, found 0.6"
     );
     assert_eq!(
         fails(&ColorJitter::new().contrast(-1.)),
-        "ColorJitter: expected a range of the contrast of at least 0, found -1"
+        "ColorJitter: expected a contrast range of at least 0, found -1"
     );
     assert_eq!(fails(&RandomRotation::new(f64::NAN)), "RandomRotation: expected a finite angle, found NaN");
     assert!(fails(&RandomErasing::new(1.).scale(0.5, 0.1)).contains("the scale 0.5 to 0.1"));

@@ -1,6 +1,6 @@
 use sconce::prelude::*;
 
-/// The derive cannot change a call through a reference.
+/// `block` is a reference to a layer, so the derive cannot recompute its call.
 #[derive(Module)]
 #[module(forward = |x| {
     for block in &self.blocks {
@@ -37,7 +37,7 @@ struct Data {
     scale: Tensor,
 }
 
-/// The output has two signals.
+/// An LSTM has two outputs, but a recomputed layer can have only one.
 #[derive(Module)]
 #[module(forward = |x| {
     let (y, _) = lstm(x);

@@ -14,5 +14,6 @@ struct Net {
 }
 
 fn main() {
+    // The message shows the name of the config's type.
     let _: usize = Block::config(8);
 }

@@ -17,16 +17,16 @@ pub struct Borrow {
 }
 
 impl Borrow {
-    /// Returns the event to record when the borrowing value is read: the local is read, or may be read.
+    /// Returns the event to record when the borrowing value is read. The event keeps the local live until then.
     pub fn read(self) -> Event {
         if self.is_certain { Event::Read(self.local) } else { Event::MayRead(self.local) }
     }
 }
 
 impl Walker<'_> {
-    /// Returns `true` if the value of `expr` owns its fields, so that a field can be moved out of the value. The result
-    /// of a method may be a reference, so it is not regarded as owned. Only the methods of the network are assumed to
-    /// return owned values.
+    /// Returns `true` if the value of `expr` owns its fields, so that a field can be moved out of the value. The
+    /// methods of the network are assumed to return owned values. The result of any other method may be a reference, so
+    /// it does not count as owned.
     pub(super) fn owns_its_parts(&self, expr: &Expr) -> bool {
         match expr {
             Expr::Reference(_) => false,
@@ -36,7 +36,7 @@ impl Walker<'_> {
             Expr::Try(attempt) => self.owns_its_parts(&attempt.expr),
             Expr::If(branch) => self.tail_owns_its_parts(&branch.then_branch),
             Expr::Block(block) => self.tail_owns_its_parts(&block.block),
-            Expr::Match(all) => all.arms.iter().all(|arm| self.owns_its_parts(&arm.body)),
+            Expr::Match(match_expr) => match_expr.arms.iter().all(|arm| self.owns_its_parts(&arm.body)),
             _ => match self.local_of(expr) {
                 Some((local, _)) => self.scopes.binding(local).owned,
                 None => self.root_field(expr).is_none(),
@@ -57,7 +57,7 @@ impl Walker<'_> {
     pub(super) fn borrows(&self, expr: &Expr) -> Vec<Borrow> {
         let mut found = Vec::new();
         self.collect_borrows(expr, &mut found);
-        // If there are several borrows from one local, keep one for which `is_certain` is true, if there is one.
+        // Keep one borrow from each local: a certain one, if possible.
         found.sort_unstable_by(|a, b| b.cmp(a));
         found.dedup_by_key(|borrow| borrow.local);
         found
@@ -95,9 +95,9 @@ impl Walker<'_> {
                     self.collect_borrows(otherwise, found);
                 }
             }
-            Expr::Match(all) => {
-                self.collect_borrows(&all.expr, found);
-                all.arms.iter().for_each(|arm| self.collect_borrows(&arm.body, found));
+            Expr::Match(match_expr) => {
+                self.collect_borrows(&match_expr.expr, found);
+                match_expr.arms.iter().for_each(|arm| self.collect_borrows(&arm.body, found));
             }
             Expr::Block(block) => self.collect_tail(&block.block, found),
             Expr::Macro(invocation) => self.collect_named(invocation.mac.tokens.clone(), found),
@@ -125,7 +125,7 @@ impl Walker<'_> {
 
     /// Adds every local that the tokens name.
     fn collect_named(&self, tokens: TokenStream, found: &mut Vec<Borrow>) {
-        names::all(tokens, &mut |ident| {
+        names::for_each(tokens, &mut |ident| {
             found.extend(self.scopes.find(ident).map(|local| Borrow { local, is_certain: false }));
         });
     }

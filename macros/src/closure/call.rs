@@ -1,5 +1,6 @@
-//! Calls. A call to a field or to an element of a field is a call to a layer. A call to any other value may be to a
-//! layer or to a function; the type of the value decides which. A call to a function stays unchanged.
+//! Calls. A call to a layer field, or to an element of one, runs a layer. A call to a local variable, or to an
+//! expression such as `block.conv`, runs a layer or a function, depending on the type. A call to a function by its name
+//! stays unchanged.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
@@ -24,7 +25,7 @@ enum Callee {
     Element(usize),
     /// A value of unknown type: a local, or an expression such as `block.conv`.
     Value,
-    /// A function, a constructor or a closure of the user.
+    /// A function, a constructor, a closure of the user or a field that is not a layer.
     Function,
 }
 
@@ -120,8 +121,8 @@ impl Walker<'_> {
     }
 
     /// Returns `__private::call(conv1, "conv1", Into::into(x), mode)`. The index, if there is one, follows the name.
-    /// With several inputs, the input is a tuple and the function is `call_with`. For a field with
-    /// `recompute`, the function is `recompute`, `recompute_with` and so on.
+    /// With several inputs, the input is a tuple and the function is `call_with`. For a field with `recompute`, the
+    /// function is `recompute`, `recompute_with` and so on.
     fn layer_call(
         &mut self,
         suffix: &str,

@@ -27,7 +27,7 @@ impl Walker<'_> {
             Expr::Unsafe(block) => self.walk_block(&mut block.block),
             Expr::Const(block) => self.walk_block(&mut block.block),
             Expr::If(branch) => self.walk_branch(branch),
-            Expr::Match(all) => self.walk_arms(all),
+            Expr::Match(match_expr) => self.walk_arms(match_expr),
             Expr::ForLoop(each) => self.walk_for_loop(each),
             Expr::While(repeat) => {
                 let body = self.record(|walker| {
@@ -165,10 +165,10 @@ impl Walker<'_> {
         self.events.push(Event::Branch(vec![then, otherwise]));
     }
 
-    fn walk_arms(&mut self, all: &mut ExprMatch) {
-        let bound = self.walk_scrutinee(&mut all.expr);
+    fn walk_arms(&mut self, match_expr: &mut ExprMatch) {
+        let bound = self.walk_scrutinee(&mut match_expr.expr);
         let mut paths = Vec::new();
-        for arm in &mut all.arms {
+        for arm in &mut match_expr.arms {
             paths.push(self.record(|walker| {
                 walker.scopes.enter();
                 walker.define(&arm.pat, Refutability::Refutable, &bound);
@@ -204,8 +204,8 @@ impl Walker<'_> {
         self.scopes.leave();
     }
 
-    /// Walks the body of a closure or async block, and returns the frame with the captured locals. The body may run
-    /// later, several times, or not at all.
+    /// Walks the body of a closure or async block in a new frame, and returns the frame with the captured locals. The
+    /// body may run later, several times, or not at all.
     fn in_frame(&mut self, moves: bool, walk: impl FnOnce(&mut Self)) -> Frame {
         self.frames.push(Frame { moves, captured: Vec::new() });
         self.walk_optional(walk);

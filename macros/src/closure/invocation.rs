@@ -61,7 +61,7 @@ impl Walker<'_> {
 
     /// Records that every local in the tokens is read.
     fn read_names(&mut self, tokens: TokenStream) {
-        names::all(tokens, &mut |ident| {
+        names::for_each(tokens, &mut |ident| {
             if let Some(local) = self.scopes.find(ident) {
                 self.read(local, ident);
             }
@@ -71,7 +71,7 @@ impl Walker<'_> {
     /// Records the names in the definition of a macro. The locals among them never move, because the macro may use them
     /// wherever it is called.
     pub(super) fn make_immovable(&mut self, tokens: TokenStream) {
-        names::all(tokens, &mut |ident| {
+        names::for_each(tokens, &mut |ident| {
             self.record_name(ident);
             self.immovable.borrowed.extend(self.scopes.find(ident));
         });
@@ -128,7 +128,7 @@ impl Walker<'_> {
         Some(args.into_token_stream())
     }
 
-    /// Walks an assertion without a message, and adds the message with the condition as the user wrote it.
+    /// Walks an assertion without a message. Adds a message that shows the condition as the user wrote it.
     fn walk_assertion(&mut self, tokens: TokenStream) -> Option<TokenStream> {
         let mut condition: Expr = syn::parse2(tokens.clone()).ok()?;
         self.walk_argument(&mut condition);
@@ -136,7 +136,7 @@ impl Walker<'_> {
         Some(quote!(#condition, "assertion failed: {}", #text))
     }
 
-    /// Walks `value, pattern if guard`.
+    /// Walks the arguments of `matches!`: `value, pattern if guard`.
     fn walk_matches(&mut self, tokens: TokenStream) -> Option<TokenStream> {
         let arguments = |input: ParseStream| {
             let value: Expr = input.parse()?;
@@ -269,7 +269,7 @@ impl Walker<'_> {
                 TokenTree::Group(walked)
             }
             TokenTree::Literal(literal) => {
-                names::in_format(&literal, &mut |name| self.record_name(name));
+                names::for_each_in_format(&literal, &mut |name| self.record_name(name));
                 TokenTree::Literal(literal)
             }
             punct => punct,

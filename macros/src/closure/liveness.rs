@@ -215,7 +215,7 @@ impl Analysis<'_> {
         }
     }
 
-    /// Returns the loop or block to which a jump refers: the one with the label, or the innermost loop.
+    /// Returns the loop or block to which a jump refers: the one with `label`, or without a label, the innermost loop.
     fn target(&self, label: Option<&Lifetime>) -> Option<&Target> {
         let is_target = |target: &&Target| match label {
             Some(label) => target.label.as_ref().is_some_and(|name| name.ident == label.ident),
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_move_one_by_one() {
+    fn fields_move_independently() {
         let field =
             |names: &[&str]| Place { local: 0, fields: names.iter().map(ToString::to_string).collect() };
         assert_eq!(moves(&[Use(0, field(&["a"])), Use(1, field(&["b"]))]), [0, 1]);

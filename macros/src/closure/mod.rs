@@ -1,10 +1,11 @@
-//! Rewrites the forward closure. Inside the closure, the name of each field is a variable that holds a reference to the
-//! field, and ordinary Rust applies. Only three things change: calls to layers, clones of values that are used again
-//! later, and conversions of the output.
+//! Rewrites the forward closure. In the closure, each field is a variable: a reference to the field, or the value of
+//! plain data whose type is `Copy`. The rewrite changes only three things: it replaces calls to layers, clones values
+//! that are used again later, and converts the output.
 //!
 //! One walk resolves names and rewrites expressions ([`walk`], [`call`], [`operator`], [`control`], [`invocation`]). It
 //! records the uses of local variables, and which variables borrow from others ([`borrow`]). From this record,
-//! [`liveness`] decides how each use takes its value. [`placeholder`] writes these decisions into the tokens.
+//! [`liveness`] decides whether each use moves or clones its value. [`placeholder`] writes these decisions into the
+//! tokens.
 //!
 //! - A *local* is a variable that the closure declares: a parameter, or a name that a pattern binds.
 //! - A *use* of a local takes its value, by move or by clone. A *read* leaves the value in place.
@@ -58,7 +59,8 @@ pub struct Rewritten {
     pub unused: Vec<usize>,
     /// The names of values that are neither locals nor fields.
     pub unknown: Vec<Ident>,
-    /// The methods of `self` that are not layers, each with the number of its arguments.
+    /// The methods that the body calls on `self`, each with the number of its arguments. Calls of a layer in method
+    /// syntax, such as `self.conv1(x)`, are not included.
     pub methods: Vec<(Ident, usize)>,
     /// The indices of the layer fields that the body calls by name.
     pub called: HashSet<usize>,
@@ -68,7 +70,8 @@ pub struct Rewritten {
 pub struct Parameter {
     /// The pattern without the type.
     pub pat: Pat,
-    /// The annotated type, or a tuple if the pattern is one, or `None` for a signal.
+    /// The annotated type. Without an annotation, a tuple of signals if the pattern is a tuple, and otherwise `None`,
+    /// which stands for a signal.
     pub ty: Option<Type>,
 }
 

@@ -1,4 +1,5 @@
-//! Names in tokens: identifiers and the names in format strings, told apart by text and hygiene context.
+//! Names in tokens: identifiers and the names in format strings. Two names are equal if their text and their hygiene
+//! context are equal.
 
 use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use syn::ext::IdentExt;
@@ -12,15 +13,15 @@ pub struct Name {
 }
 
 impl Name {
-    pub fn of(ident: &Ident) -> Self {
+    pub fn new(ident: &Ident) -> Self {
         Self { text: ident.unraw().to_string(), context: context(ident.span()) }
     }
 }
 
 /// Returns whether one of `idents` is the same name as `ident`.
 pub fn contains<'a>(idents: impl IntoIterator<Item = &'a Ident>, ident: &Ident) -> bool {
-    let name = Name::of(ident);
-    idents.into_iter().any(|other| Name::of(other) == name)
+    let name = Name::new(ident);
+    idents.into_iter().any(|other| Name::new(other) == name)
 }
 
 /// Returns the hygiene context of a span from the compiler's debug output: `#4` for `#4 bytes(10..20)`.
@@ -31,8 +32,8 @@ fn context(span: Span) -> String {
     context.unwrap_or_default().to_string()
 }
 
-/// Calls `found` with each name in braces in a format string (`"{x:?}"`). The name has the span of the literal.
-pub fn in_format(literal: &proc_macro2::Literal, found: &mut dyn FnMut(&Ident)) {
+/// Calls `visit` with each name in braces in a format string (`"{x:?}"`). The name has the span of the literal.
+pub fn for_each_in_format(literal: &proc_macro2::Literal, visit: &mut dyn FnMut(&Ident)) {
     let text = literal.to_string();
     if !text.contains('"') {
         return;
@@ -40,18 +41,18 @@ pub fn in_format(literal: &proc_macro2::Literal, found: &mut dyn FnMut(&Ident)) 
     for part in text.split('{').skip(1) {
         let name: &str = part.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
         if syn::parse_str::<Ident>(name).is_ok() {
-            found(&Ident::new(name, literal.span()));
+            visit(&Ident::new(name, literal.span()));
         }
     }
 }
 
-/// Calls `found` with every identifier and every name in a format string, in order.
-pub fn all(tokens: TokenStream, found: &mut dyn FnMut(&Ident)) {
+/// Calls `visit` with every identifier and every name in a format string, in order.
+pub fn for_each(tokens: TokenStream, visit: &mut dyn FnMut(&Ident)) {
     for token in tokens {
         match token {
-            TokenTree::Ident(ident) => found(&ident),
-            TokenTree::Group(group) => all(group.stream(), found),
-            TokenTree::Literal(literal) => in_format(&literal, found),
+            TokenTree::Ident(ident) => visit(&ident),
+            TokenTree::Group(group) => for_each(group.stream(), visit),
+            TokenTree::Literal(literal) => for_each_in_format(&literal, visit),
             TokenTree::Punct(_) => {}
         }
     }

@@ -74,7 +74,7 @@ impl Walker<'_> {
     }
 }
 
-/// Writes the shorthand `name` of a struct literal as `name: name`, because the value may be replaced.
+/// Writes the shorthand `name` of a struct literal as `name: name`, so that the value can be rewritten.
 fn expand_shorthand(field: &mut FieldValue) {
     if field.colon_token.is_none()
         && let Member::Named(name) = &mut field.member

@@ -32,7 +32,9 @@ impl OutputType {
     pub fn of_closure(closure: &ExprClosure, inputs: &[Parameter]) -> Self {
         match &closure.output {
             ReturnType::Type(_, ty) => Self::of_type(ty),
-            ReturnType::Default => Tuples::of_inputs(inputs).of_body(&closure.body).unwrap_or(Self::Signal),
+            ReturnType::Default => {
+                Tuples::from_inputs(inputs).type_of_body(&closure.body).unwrap_or(Self::Signal)
+            }
         }
     }
 
@@ -51,7 +53,8 @@ impl OutputType {
         matches!(self, Self::Signal)
     }
 
-    /// Returns the span of the annotated type.
+    /// Returns the span at which errors about the output type are reported: that of the annotated type, or of the first
+    /// element of a tuple.
     pub fn span(&self) -> Span {
         match self {
             Self::Other(ty) => ty.span(),
@@ -87,7 +90,9 @@ impl OutputType {
                     self.convert(krate, other);
                 }
             }
-            (_, Expr::Match(all)) => all.arms.iter_mut().for_each(|arm| self.convert(krate, &mut arm.body)),
+            (_, Expr::Match(match_expr)) => {
+                match_expr.arms.iter_mut().for_each(|arm| self.convert(krate, &mut arm.body));
+            }
             (_, Expr::Return(_) | Expr::Break(_) | Expr::Continue(_) | Expr::Macro(_) | Expr::Loop(_)) => {}
             (_, expr) if constructed(expr, "Ok").is_some() => self.convert_ok(krate, expr),
             (_, expr) if constructed(expr, "Err").is_some() => {
@@ -158,7 +163,9 @@ pub fn replace_last_return(expr: &mut Expr) {
                 replace_last_return(other);
             }
         }
-        Expr::Match(all) => all.arms.iter_mut().for_each(|arm| replace_last_return(&mut arm.body)),
+        Expr::Match(match_expr) => {
+            match_expr.arms.iter_mut().for_each(|arm| replace_last_return(&mut arm.body));
+        }
         Expr::Return(returned) => {
             if let Some(value) = returned.expr.take() {
                 *expr = *value;
@@ -181,7 +188,7 @@ fn replace_in_block(block: &mut Block) {
     }
 }
 
-/// Returns `value` if the expression is `Ok(value)` or `Err(value)`, whichever `name` selects.
+/// Returns `value` if the expression is `name(value)`, for the name `Ok` or `Err`.
 fn constructed<'e>(expr: &'e Expr, name: &str) -> Option<&'e Expr> {
     let Expr::Call(call) = expr else { return None };
     let Expr::Path(function) = &*call.func else { return None };
@@ -211,14 +218,14 @@ pub fn is_into(expr: &Expr) -> bool {
     matches!(expr, Expr::MethodCall(call) if call.method == "into" && call.args.is_empty())
 }
 
-/// The names of locals that are tuples, each with its type.
+/// The types of the locals that are tuples, by name.
 #[derive(Clone, Default)]
 struct Tuples {
-    names: HashMap<String, OutputType>,
+    types: HashMap<String, OutputType>,
 }
 
 impl Tuples {
-    fn of_inputs(inputs: &[Parameter]) -> Self {
+    fn from_inputs(inputs: &[Parameter]) -> Self {
         let mut tuples = Self::default();
         for Parameter { pat, ty } in inputs {
             tuples.define(pat, ty.as_ref().map(OutputType::of_type));
@@ -229,62 +236,62 @@ impl Tuples {
     /// Declares the names of a pattern. `ty` is the type of the value.
     fn define(&mut self, pat: &Pat, ty: Option<OutputType>) {
         for name in bound_names(pat) {
-            self.names.remove(&name.ident.unraw().to_string());
+            self.types.remove(&name.ident.unraw().to_string());
         }
         if let (Pat::Ident(binding), Some(ty @ OutputType::Tuple(_))) = (pat, ty) {
-            self.names.insert(binding.ident.unraw().to_string(), ty);
+            self.types.insert(binding.ident.unraw().to_string(), ty);
         }
     }
 
     /// Returns the type of a body if the type is a tuple: that of the tail, or of a value that the body returns early.
-    fn of_body(&self, body: &Expr) -> Option<OutputType> {
+    fn type_of_body(&self, body: &Expr) -> Option<OutputType> {
         let mut returned = Exits { is_exit: |expr| matches!(expr, Expr::Return(_)), found: None };
-        self.of_tail(body).or_else(|| {
+        self.type_of_tail(body).or_else(|| {
             returned.visit_expr(body);
             returned.found
         })
     }
 
     /// Returns the type of a tail expression if the type is a tuple.
-    fn of_tail(&self, expr: &Expr) -> Option<OutputType> {
+    fn type_of_tail(&self, expr: &Expr) -> Option<OutputType> {
         match expr {
             Expr::Tuple(tuple) if !tuple.elems.is_empty() => {
-                let elem = |elem: &Expr| self.of_tail(elem).unwrap_or(OutputType::Signal);
+                let elem = |elem: &Expr| self.type_of_tail(elem).unwrap_or(OutputType::Signal);
                 Some(OutputType::Tuple(tuple.elems.iter().map(elem).collect()))
             }
-            Expr::Path(path) => self.names.get(&path.path.get_ident()?.unraw().to_string()).cloned(),
-            Expr::Paren(paren) => self.of_tail(&paren.expr),
-            Expr::Group(group) => self.of_tail(&group.expr),
-            Expr::Block(block) => self.of_block(&block.block),
+            Expr::Path(path) => self.types.get(&path.path.get_ident()?.unraw().to_string()).cloned(),
+            Expr::Paren(paren) => self.type_of_tail(&paren.expr),
+            Expr::Group(group) => self.type_of_tail(&group.expr),
+            Expr::Block(block) => self.type_of_block(&block.block),
             Expr::If(branch) => {
-                let otherwise = || self.of_tail(&branch.else_branch.as_ref()?.1);
-                self.of_block(&branch.then_branch).or_else(otherwise)
+                let otherwise = || self.type_of_tail(&branch.else_branch.as_ref()?.1);
+                self.type_of_block(&branch.then_branch).or_else(otherwise)
             }
-            Expr::Match(all) => all.arms.iter().find_map(|arm| {
+            Expr::Match(match_expr) => match_expr.arms.iter().find_map(|arm| {
                 let mut tuples = self.clone();
                 tuples.define(&arm.pat, None);
-                tuples.of_tail(&arm.body)
+                tuples.type_of_tail(&arm.body)
             }),
             Expr::Loop(repeat) => {
                 let mut breaks = Exits { is_exit: |expr| matches!(expr, Expr::Break(_)), found: None };
                 breaks.visit_block(&repeat.body);
                 breaks.found
             }
-            expr => self.of_tail(constructed(expr, "Ok")?),
+            expr => self.type_of_tail(constructed(expr, "Ok")?),
         }
     }
 
-    fn of_block(&self, block: &Block) -> Option<OutputType> {
+    fn type_of_block(&self, block: &Block) -> Option<OutputType> {
         let mut tuples = self.clone();
         for stmt in &block.stmts {
             let Stmt::Local(Local { pat, init, .. }) = stmt else { continue };
             match pat {
                 Pat::Type(typed) => tuples.define(&typed.pat, Some(OutputType::of_type(&typed.ty))),
-                _ => tuples.define(pat, init.as_ref().and_then(|init| tuples.of_tail(&init.expr))),
+                _ => tuples.define(pat, init.as_ref().and_then(|init| tuples.type_of_tail(&init.expr))),
             }
         }
         match block.stmts.last()? {
-            Stmt::Expr(tail, None) => tuples.of_tail(tail),
+            Stmt::Expr(tail, None) => tuples.type_of_tail(tail),
             _ => None,
         }
     }
@@ -305,7 +312,7 @@ impl<'a> Visit<'a> for Exits {
             && self.found.is_none()
             && (self.is_exit)(expr)
         {
-            self.found = Tuples::default().of_tail(value);
+            self.found = Tuples::default().type_of_tail(value);
         }
         visit::visit_expr(self, expr);
     }

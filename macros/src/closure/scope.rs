@@ -14,8 +14,8 @@ use super::names::{self, Name};
 pub struct Binding {
     /// The number of closures that enclose the declaration, apart from the forward closure.
     pub depth: usize,
-    /// Whether the local owns its value, as inputs and most `let` bindings do. Fields can be moved out of an owned
-    /// value only.
+    /// Whether the local owns its value, as inputs and most `let` bindings do. Only then can a field be moved out of
+    /// the value.
     pub owned: bool,
     /// Whether the last call to the local may consume the local, so that the local can be a `FnOnce`. This is `false`
     /// for a `mut` local: a consuming call does not need the `mut`, so the compiler would report it as unused.
@@ -51,17 +51,17 @@ impl Scopes {
         self.bindings.push(binding);
         let local = self.bindings.len() - 1;
         if let Some(scope) = self.names.last_mut() {
-            scope.insert(Name::of(name), local);
+            scope.insert(Name::new(name), local);
         }
         local
     }
 
     pub fn find(&self, ident: &Ident) -> Option<Local> {
-        let name = Name::of(ident);
+        let name = Name::new(ident);
         self.names.iter().rev().find_map(|scope| scope.get(&name).copied())
     }
 
-    /// Returns the locals whose text is that of `ident`, in any hygiene context.
+    /// Returns the locals whose names have the text of `ident`, in any hygiene context.
     pub fn with_text(&self, ident: &Ident) -> Vec<Local> {
         let text = ident.unraw().to_string();
         let scopes = self.names.iter().flatten();

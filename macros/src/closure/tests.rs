@@ -465,7 +465,7 @@ fn results_are_unwrapped() {
 }
 
 #[test]
-fn macros_call_layers_and_take_no_values() {
+fn macros_call_layers_and_move_no_values() {
     let text = quote!(matches!(self.conv(x), Some(y) if blocks[0](y).is_some())).to_string();
     check(
         parse_quote!(|x| {

@@ -54,7 +54,7 @@ pub(super) struct Walker<'a> {
     called: HashSet<usize>,
     /// The names of values that are neither locals nor fields.
     unknown: Vec<Ident>,
-    /// The methods of `self` that are not layers, each with the number of its arguments.
+    /// The methods that the body calls on `self`, apart from layers, each with the number of its arguments.
     pub(super) methods: Vec<(Ident, usize)>,
     /// Whether `self` is used as a whole, as in `helper(self)`. Any field may then be used, so no field is reported as
     /// unused.

@@ -1,5 +1,6 @@
-//! Passes the arguments of a network to attribute expressions. Every expression can use every argument by value. An
-//! argument that only one expression uses is moved into the expression. Otherwise, each expression gets a clone.
+//! Passes the arguments of a network to attribute expressions. Every expression can use every argument by value. If
+//! only one expression uses an argument, and this expression runs once, the argument is moved into it. Otherwise, an
+//! expression gets a clone each time it runs.
 
 use proc_macro2::{Ident, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
@@ -29,8 +30,8 @@ pub fn with_args(item: &Item, expr: &Expr, runs: Runs) -> TokenStream {
 }
 
 /// Returns `let widths = __private::copy_arg(&widths);` for every argument that the expressions use. If no other
-/// expression uses the argument, returns `let widths = widths;`. The new variable has the hygiene context of the use,
-/// which can differ from that of the argument if one of them comes from a macro.
+/// expressions use the argument, and these run once, returns `let widths = widths;`. The new variable has the hygiene
+/// context of the use, which can differ from that of the argument if one of them comes from a macro.
 pub fn bind(item: &Item, exprs: &[&Expr], runs: Runs) -> TokenStream {
     let bind_argument = |(arg, uses): (&Arg, &usize)| {
         let mention = exprs.iter().find_map(|expr| mention::find(expr, &arg.name))?;

@@ -90,8 +90,8 @@ fn variant(item: &Item, index: usize) -> TokenStream {
     quote!(#(#fields)* #ties)
 }
 
-/// Returns `true` for a field with `#[layer(with = …)]` or `#[module(skip = value)]`. The declared type of its variable
-/// lets the compiler report a value of another type at the value.
+/// Returns `true` for a field with `#[layer(with = …)]` or `#[module(skip = value)]`. The variable of such a field is
+/// declared with the field's type, so that the compiler reports a value of another type at the value.
 fn has_written_value(field: &Field) -> bool {
     matches!(&field.role, Role::Layer(LayerAttr { source: Source::With(_), .. }) | Role::Skip(Some(_)))
 }
@@ -185,21 +185,21 @@ fn value(item: &Item, variant: usize, field: &Field) -> TokenStream {
 fn layer(item: &Item, variant: usize, field: &Field, attr: &LayerAttr) -> TokenStream {
     let vb = local("vb");
     let vb = quote!(&#vb);
-    let in_list = |index: &TokenStream| name(item, variant, &field.key, index, NameContext::Build);
+    let name_at = |index: &TokenStream| name(item, variant, &field.key, index, NameContext::Build);
     let name = if field.key.is_numbered() {
-        LayerName::Numbered(&in_list)
+        LayerName::Numbered(&name_at)
     } else {
-        LayerName::Fixed(in_list(&TokenStream::new()))
+        LayerName::Fixed(name_at(&TokenStream::new()))
     };
     repeated(item, attr, &attr.repeats, &field.ty, &vb, name, Position::FIELD)
 }
 
-/// Where a layer is built.
+/// Where a layer is built: how often its expressions run, and how deep it is nested in its field.
 #[derive(Clone, Copy)]
 struct Position {
     runs: Runs,
-    /// The number of lists and tuples around the elements of the value that is built: 1 for the elements of a field, 2
-    /// for the elements of a list in a field.
+    /// The depth of the elements of the value that is built: 1 for the elements of a field, 2 for the elements of a
+    /// list or tuple in a field.
     depth: usize,
 }
 
@@ -328,7 +328,7 @@ fn element_type(item: &Item, ty: &Type) -> Type {
 /// Returns the type in a container:
 /// `<Blocks as __private::Contents<{ <__private::FieldKind<Blocks>>::IS_CONTAINER }>>::Layer`.
 /// If the type is not a container, this is the type itself. A constant cannot depend on the generic parameters of the
-/// network. For a type with such a parameter, the constant is `true`.
+/// network, so for a type with such a parameter, `true` takes the place of the constant.
 fn contents(item: &Item, ty: &Type) -> Type {
     let span = ty.span();
     let private = private(&item.input.krate, span);
@@ -340,10 +340,10 @@ fn contents(item: &Item, ty: &Type) -> Type {
     Type::Verbatim(quote_spanned!(span=> <#ty as #private::Contents<#is_container>>::Layer))
 }
 
-/// Returns the type of the layer behind the pointers of an alias:
+/// Returns the type of the layer to which an alias of a pointer points:
 /// `<Shared as __private::Pointee<{ … }>>::Layer`. If the type is not an alias of a pointer, this is the type itself.
 fn target(item: &Item, ty: &Type) -> Type {
-    if !is_transparent(item, ty) {
+    if !is_inspectable_alias(item, ty) {
         return ty.clone();
     }
     let span = ty.span();
@@ -442,7 +442,7 @@ fn single_layer(
             let private_at_layer = private(krate, span);
             let layer = quote_spanned!(span=> #private_at_layer::layer);
             let layer = quote!(#layer(#vb, #name, #config #values)?);
-            let layer = if is_transparent(item, ty) {
+            let layer = if is_inspectable_alias(item, ty) {
                 into_field(item, &layer, ty)
             } else {
                 reject_alias(item, &layer, ty, args.len())
@@ -479,8 +479,8 @@ fn into_field(item: &Item, layer: &TokenStream, ty: &Type) -> TokenStream {
 //     __private::layer(&vb, "fc", <Shared<L>>::config(4, 4))?
 // }
 //
-// For a type with a generic parameter of the network. If it is an alias of a pointer or a tuple, `config` is the
-// function of this trait, and the compiler reports its unsatisfied condition.
+// Generated for a type with a generic parameter of the network. If the type is an alias of a pointer or a tuple,
+// `config` is the function of this trait, and the compiler reports the bound `Recognized`, which no type satisfies.
 fn reject_alias(item: &Item, layer: &TokenStream, ty: &Type, count: usize) -> TokenStream {
     let is_bare = |param: &Ident| matches!(ty, Type::Path(ty) if ty.path.is_ident(param));
     let is_parameter = item.input.generics.type_params().any(|param| is_bare(&param.ident));
@@ -509,7 +509,7 @@ fn reject_alias(item: &Item, layer: &TokenStream, ty: &Type, count: usize) -> To
 
 /// Returns `true` if a type may be an alias whose definition the generated code can inspect. The inspection needs
 /// constants, which cannot depend on the generic parameters of the network.
-fn is_transparent(item: &Item, ty: &Type) -> bool {
+fn is_inspectable_alias(item: &Item, ty: &Type) -> bool {
     may_be_alias(ty) && !is_generic(item, ty)
 }
 
@@ -554,7 +554,7 @@ fn tuple_field(
     }
     let private = private(&item.input.krate, ty.span());
     let tuple = quote_spanned!(ty.span()=> #private::Built(#tuple).into_tuple::<#target, true>());
-    if is_transparent(item, ty) { into_field(item, &tuple, ty) } else { tuple }
+    if is_inspectable_alias(item, ty) { into_field(item, &tuple, ty) } else { tuple }
 }
 
 // match (3, 4, 4, 5) {
@@ -584,9 +584,9 @@ fn lists_field(
     position: Position,
 ) -> TokenStream {
     let source = Source::Config { args: lists.args.clone(), setters: Vec::new() };
-    let one = LayerAttr { source, repeats: Vec::new(), ..*attr };
+    let single = LayerAttr { source, repeats: Vec::new(), ..*attr };
     if is_generic(item, ty) {
-        return single_layer(item, &one, ty, vb, name, position);
+        return single_layer(item, &single, ty, vb, name, position);
     }
     let span = ty.span();
     let private = private(&item.input.krate, span);
@@ -594,7 +594,7 @@ fn lists_field(
     let depth = position.depth;
     let pointee = target(item, ty);
     let target = alias(format!("__Target{depth}"));
-    let one_type = alias(format!("__One{depth}"));
+    let single_type = alias(format!("__One{depth}"));
     let layer_type = |i: usize| alias(format!("__Layer{depth}_{i}"));
     let is_tuple = is_tuple(item, &target, 0);
     let layer_types = lists.layers.iter().enumerate().map(|(i, attr)| {
@@ -606,7 +606,7 @@ fn lists_field(
     let layer_types: TokenStream = layer_types.collect();
     let count = lists.args.len();
     let tuple = tuple(item, &lists.layers, layer_type, vb, name, position);
-    let layer = single_layer(item, &one, &one_type, vb, name, position);
+    let layer = single_layer(item, &single, &single_type, vb, name, position);
     let field = quote_spanned! {span=>
         if #private::has_layer(<#private::FieldKind<#target>>::LENGTH, 0) {
             #private::Built(#tuple).into_tuple::<#target, #is_tuple>()
@@ -617,7 +617,7 @@ fn lists_field(
     let field = into_field(item, &field, ty);
     quote_spanned! {span=> {
         type #target = #pointee;
-        type #one_type = <#target as #private::LayerOrUnused<#is_tuple, #count>>::Layer;
+        type #single_type = <#target as #private::LayerOrUnused<#is_tuple, #count>>::Layer;
         #layer_types
         #field
     }}

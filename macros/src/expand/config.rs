@@ -83,7 +83,7 @@ fn definition(input: &Input) -> TokenStream {
     let (declaration, implementation) = argument_types(input).unzip();
     let is_generic = !input.generics.params.is_empty();
     let condition = (declaration.is_some() && is_generic).then(|| quote!(where Self: __Arguments));
-    let doc = docs::of_config(&input.ident);
+    let doc = docs::config_struct(&input.ident);
     let vis = vis_in_module(&input.vis);
     // In messages, the compiler shows the definition of the config at the name of the network.
     let head = located(quote!(#vis struct #name #parameters #condition), input.ident.span());
@@ -258,7 +258,7 @@ fn builder(item: &Item) -> TokenStream {
     let traits = clone_and_debug(input, &name, &text);
     let serde = serde(input);
     // An argument with the name of a method is an error. Its setter replaces the method, so that calls of the setter
-    // are no further errors.
+    // cause no further errors.
     let is_setter =
         |name: &str| input.args.iter().any(|arg| arg.default.is_some() && arg.name.unraw() == name);
     let methods = CONFIG_METHODS.into_iter().filter(|name| !is_setter(name)).map(|name| method(input, name));
@@ -516,7 +516,7 @@ fn constructors(item: &Item, config: &TokenStream) -> TokenStream {
         }
     };
     let device = local("device");
-    let docs = docs::config(&input.args);
+    let docs = docs::config_function(&input.args);
     let unused = item.stub.then(|| quote!(#[allow(unused_variables)]));
     quote! {
         #unused

@@ -7,8 +7,9 @@ use syn::{Attribute, Expr, Ident, Lit, Meta};
 
 use crate::attr::Arg;
 
-/// Returns the documentation of the config of a network. The config is in a child module of the network's module.
-pub fn of_config(network: &Ident) -> String {
+/// Returns the documentation of the config of a network. The link has `super::`, because the config is in a child
+/// module of the network's module.
+pub fn config_struct(network: &Ident) -> String {
     format!(" The config of [`{network}`](super::{network}): the arguments from which it is built.")
 }
 
@@ -25,7 +26,7 @@ pub fn setter(Arg { name, default, docs, .. }: &Arg) -> TokenStream {
 }
 
 /// Returns the documentation of the function `config`: a list of the arguments with their comments.
-pub fn config(args: &[Arg]) -> TokenStream {
+pub fn config_function(args: &[Arg]) -> TokenStream {
     let lines = args.iter().map(|arg| {
         let name = arg.name.unraw();
         let text = comment(&arg.docs);

@@ -175,11 +175,12 @@ fn closure(item: &Item, variant: usize, rewritten: &Rewritten, output: &TokenStr
 // {
 // }
 //
-// Generated for `self.classifer(x)`, because the compiler suggests no field for the name of a method. The method must
-// not hide a method of the user. Method resolution tries the methods of the network with `&mut self` after its other
-// methods, but before those of the type to which the network dereferences. Therefore a network with `Deref` does not
-// have the method. A constant cannot depend on generic parameters: a generic network is assumed to have `Deref`. For
-// these networks, the compiler's error shows the name of the trait `__DidYouMean_…` instead of its message.
+// Generated for `self.classifer(x)`, because the compiler suggests no field for the name of a method. The generated
+// method must not hide a method of the user. It has `&mut self`, because method resolution tries such methods of the
+// network last. But it tries them before the methods of the type to which the network dereferences, so a network that
+// implements `Deref` does not get the method. A constant cannot depend on generic parameters, so a generic network is
+// assumed to implement `Deref`. For both, the compiler's error shows the name of the trait `__DidYouMean_…` instead of
+// its message.
 //
 // Without `for<'call>`, the compiler would report an unsatisfied condition here instead of at the call.
 fn misspelled_layers(item: &Item, variant: usize, rewritten: &Rewritten) -> TokenStream {

@@ -46,12 +46,12 @@ pub fn dynamic_name(
     quote!(#krate::__private::concat_name(&[#(#parts),*]))
 }
 
-/// The generated code that computes a name in checkpoints. The values of fields are in different places in each.
+/// Where the generated code computes a name in checkpoints, which determines how it accesses the values of fields.
 #[derive(Clone, Copy)]
 pub enum NameContext {
     /// The fields are local variables of `Config::build`.
     Build,
-    /// The fields are those of a network.
+    /// The fields are those of a network that is already built.
     Network,
 }
 

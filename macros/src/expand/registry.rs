@@ -119,7 +119,7 @@ fn visit_layer(item: &Item, variant: usize, field: &Field, mutable: bool) -> Tok
     let place = &field.place;
     let layer =
         if mutable { quote!(#access.as_module_mut(&mut #place)) } else { quote!(#access.as_module(&#place)) };
-    if field.key.is_transparent() {
+    if field.key.is_empty() {
         let visit = if mutable { quote!(visit_mut) } else { quote!(visit) };
         return quote!(#krate::Module::#visit(#layer, #visitor););
     }

@@ -42,7 +42,7 @@ impl<'a> EntryReader<'a> {
     /// Opens the entry of `record`. Fails if the entry's data extends past `end_of_data`.
     pub(super) fn open(input: &'a mut Input<'_>, record: &Record, end_of_data: u64) -> Result<Self> {
         if record.flags & ENCRYPTED != 0 {
-            return Err(invalid("the entry is encrypted"));
+            return Err(Error::msg("encrypted entries are not supported"));
         }
         let header = input.bytes(record.header, HEADER_LENGTH)?;
         if !header.starts_with(HEADER) {

@@ -1,4 +1,4 @@
-//! A writer of zip archives, byte for byte like PyTorch's.
+//! Writes zip archives that equal those of PyTorch byte for byte.
 //!
 //! Entries are not compressed, and their data begins at multiples of 64 bytes. The checksum follows the data of an
 //! entry in a data descriptor, so that the writer never seeks. Sizes and positions from 4 GiB on use zip64.
@@ -86,7 +86,7 @@ impl<W: Write> ArchiveWriter<W> {
         self.directory.extend(RECORD);
         self.directory.extend(0_u16.to_le_bytes());
         self.directory.extend(common_fields(flags, checksum, size, size, name_length, zip64.len() as u16));
-        // Without a comment, on disk 0, without attributes.
+        // The length of the comment, the number of the disk, and the attributes: all 0.
         self.directory.extend([0; 10]);
         self.directory.extend(in_32_bits(header));
         self.directory.extend([name.as_bytes(), &zip64].concat());

@@ -14,7 +14,7 @@ const MAGIC: &[u8; 6] = b"\x93NUMPY";
 /// The maximum length of the header in bytes, the same as NumPy's default maximum.
 const MAX_LENGTH: u32 = 10_000;
 
-/// The number of digits for which NumPy leaves space in the first length of a shape.
+/// The number of digits that NumPy reserves for the first length of a shape.
 const MAX_DIGITS: usize = 21;
 
 /// The header of a `.npy` file.

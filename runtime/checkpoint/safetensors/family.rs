@@ -2,7 +2,7 @@
 //!
 //! A checkpoint `model.safetensors` is a family of files: either `model.safetensors` alone, or the shards
 //! `model-00001-of-00003.safetensors`, … and the index `model.safetensors.index.json`, which lists the tensors of each
-//! shard. A save replaces the whole family. It is a list of [`Step`]s, each of which is durable before the next one
+//! shard. A save replaces the whole family. A save is a list of [`Step`]s, each of which is durable before the next one
 //! begins. If the process stops between two steps, the path loads the complete old checkpoint or the complete new one.
 //!
 //! A save with several shards has these steps:
@@ -48,8 +48,8 @@ pub(in super::super) fn write_family(
         let Err(error) = family.run(step, metadata) else { continue };
         if number > commit {
             return Err(Error::msg(format!(
-                "{}: the shards and their index are saved, but the path may still load the old checkpoint, because \
-                 removing its files failed: {error}",
+                "{}: the new checkpoint is written, but its path may still load the old one, because renaming the \
+                 new files or removing the old ones failed: {error}",
                 path.display()
             )));
         }
@@ -177,7 +177,7 @@ impl Family {
         let indexed = self.indexed_shards();
         let named = |naming| (0..count).map(|number| self.shard(number, count, naming)).collect::<Vec<_>>();
         let is_free = |names: &Vec<String>| names.iter().all(|name| !indexed.contains(name));
-        let names = named(Naming::Usual);
+        let usual_names = named(Naming::Usual);
         let written =
             [Naming::Usual, Naming::Staged].map(named).into_iter().find(is_free).ok_or_else(|| {
                 Error::msg(format!(
@@ -193,15 +193,15 @@ impl Family {
         };
 
         let mut steps = vec![index(&written)];
-        if written != names {
-            let links = written.iter().zip(&names);
+        if written != usual_names {
+            let links = written.iter().zip(&usual_names);
             steps.extend(links.map(|(from, to)| Step::Link { from: from.clone(), to: to.clone() }));
-            steps.push(index(&names));
+            steps.push(index(&usual_names));
         }
         steps.push(Step::Remove(self.plain()));
         let stale: HashSet<String> =
             self.existing_shards()?.into_iter().chain(written.iter().cloned()).collect();
-        steps.extend(stale.into_iter().filter(|name| !names.contains(name)).map(Step::Remove));
+        steps.extend(stale.into_iter().filter(|name| !usual_names.contains(name)).map(Step::Remove));
         let shards = written.into_iter().zip(shards).map(|(name, tensors)| Step::Shard { name, tensors });
         Ok(shards.chain(steps).collect())
     }
@@ -333,7 +333,7 @@ mod tests {
         state.iter().map(|(name, tensor)| OutputTensor::new(name, tensor, None).unwrap()).collect()
     }
 
-    /// Runs at most the first `steps` steps of a save. Returns `true` if these are all steps.
+    /// Runs the first `steps` steps of a save, or all steps if there are fewer. Returns `true` if it runs all steps.
     fn save_partly(directory: &Path, state: &StateDict, steps: usize) -> bool {
         let family = Family::from_path(&directory.join("model.safetensors")).unwrap();
         let plan = family.plan(tensors(state), MAX_SIZE).unwrap();
@@ -416,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_names_of_shards_are_removed() {
+    fn only_the_names_of_shards_are_recognized() {
         let family = Family::from_path(Path::new("out/model.safetensors")).unwrap();
         for shard in [
             "model-00001-of-00003.safetensors",

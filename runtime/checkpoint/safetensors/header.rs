@@ -1,4 +1,5 @@
-//! The JSON header: an object that maps names to types, shapes and offsets, and `__metadata__` to strings.
+//! The JSON header: an object that maps the name of each tensor to its type, shape and offsets. Its entry
+//! `__metadata__` is an object of strings.
 //!
 //! Some programs write numbers or nested objects as metadata. The `safetensors` crate rejects such files, so the header
 //! is parsed here.

@@ -151,8 +151,8 @@ fn counts<'a>(heap: &Heap<'a>, values: Value<'a>) -> Result<Vec<usize>> {
     heap.items(values)?.iter().map(|&value| count(value)).collect()
 }
 
-/// Returns the object with the persistent id `id`: a storage or, in a legacy file, the class of a module with its
-/// source.
+/// Returns the object with the persistent id `id`: a storage or, in a legacy file, the class of a module. The id of a
+/// class also contains the source code of the class.
 pub(super) fn persistent<'a>(heap: &mut Heap<'a>, id: Value<'a>) -> Result<Value<'a>> {
     match heap.items(id)? {
         [Value::Str("module"), class, ..] => Ok(*class),

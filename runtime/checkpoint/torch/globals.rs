@@ -13,8 +13,8 @@ use super::heap::Heap;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Global {
     OrderedDict,
-    /// A function that stands for its first argument: `Size` for its sizes, a rebuilt parameter for its tensor, and the
-    /// result of `torch.compile` for the original module.
+    /// A function whose result the reader replaces with the first argument: the sizes for `Size`, the tensor for a
+    /// rebuilt parameter, and the original module for the result of `torch.compile`.
     FirstArgument,
     /// `_rebuild_tensor` and `_rebuild_tensor_v2`, which have the same first arguments.
     RebuildTensor,

@@ -29,12 +29,12 @@ pub(super) enum Value<'a> {
     Dict(usize),
     Storage(usize),
     Tensor(usize),
-    /// A tensor that candle cannot represent, with its dtype or another name of its kind, such as `sparse`.
+    /// A tensor that candle cannot represent. The field is the dtype, or another description such as `sparse`.
     UnsupportedTensor(&'a str),
     Global(Global),
     /// The result of calling a class or function that the reader does not implement.
     Object(usize),
-    /// This many consecutive items of a list longer than [`LONG_LIST`].
+    /// The number of consecutive items that are left out of a list longer than [`LONG_LIST`].
     Elided(usize),
 }
 
@@ -141,7 +141,7 @@ pub(super) struct Heap<'a> {
 }
 
 /// The number of items after which a list counts simple values instead of keeping them. The shape of a tensor is never
-/// longer; such a list is usually the log of a training script.
+/// longer. A longer list of simple values is usually the log of a training script.
 pub(super) const LONG_LIST: usize = 64;
 
 /// An estimate, in bytes, of the memory that the hash maps of the readers need for a storage or tensor.
@@ -211,7 +211,8 @@ impl<'a> Heap<'a> {
         self.sequences.len() + self.dicts.len()
     }
 
-    /// Returns an index below [`container_count`](Self::container_count) for a container of a builtin class.
+    /// Returns the index of a tuple, list, set or dictionary among all of them, or `None` for other values. The largest
+    /// index is [`container_count`](Self::container_count) - 1.
     pub fn container_index(&self, value: Value<'a>) -> Option<usize> {
         match value {
             Value::Tuple(index) | Value::List(index) | Value::Set(index) => Some(index),
@@ -270,7 +271,8 @@ impl<'a> Heap<'a> {
         self.dicts.len() + self.objects.len()
     }
 
-    /// Returns an index below [`dict_count`](Self::dict_count) for a dictionary or an object that may be one.
+    /// Returns the index of a dictionary, or of an object that may be one, among all of them. Returns `None` for other
+    /// values. The largest index is [`dict_count`](Self::dict_count) - 1.
     pub fn dict_index(&self, value: Value<'a>) -> Option<usize> {
         match value {
             Value::Dict(index) => Some(index),
@@ -341,7 +343,7 @@ impl<'a> Heap<'a> {
         }
     }
 
-    /// Returns the attributes of an object, or nothing for other values.
+    /// Returns the attributes of an object, or an empty slice for other values.
     pub fn attributes(&self, value: Value<'a>) -> &[Entry<'a>] {
         self.attribute_dict(value).map(|dict| &dict.entries[..]).unwrap_or_default()
     }
@@ -351,7 +353,7 @@ impl<'a> Heap<'a> {
         self.attribute_dict(value).is_some_and(|dict| dict.is_module)
     }
 
-    /// Returns all classes and functions that the pickle names.
+    /// Returns the classes and functions that the pickle names and that the reader does not implement.
     pub fn classes(&self) -> &[Class<'a>] {
         &self.classes
     }
@@ -361,7 +363,7 @@ impl<'a> Heap<'a> {
         self.classes[self.objects[object].class]
     }
 
-    /// Returns the index of the class of an object in [`classes`](Self::classes).
+    /// Returns the index of an object's class in [`classes`](Self::classes).
     pub fn class_index(&self, object: usize) -> usize {
         self.objects[object].class
     }

@@ -27,7 +27,7 @@ const HEAD: usize = 1 << 16;
 /// The contents of the five pickles.
 const PARTS: [&str; 5] = ["magic number", "protocol version", "system information", "object", "storage keys"];
 
-/// Reads the start of the file, at least up to the end of the last pickle.
+/// Reads the start of the file. The result contains all five pickles, unless the file is damaged.
 ///
 /// The end of the pickles is known only after scanning them. The function reads increasingly long parts of the file
 /// until one contains all pickles, instead of reading the data of all tensors.
@@ -108,7 +108,7 @@ impl<'f, 'a> LegacyStorages<'f, 'a> {
     /// Locates all storages, which follow the pickles in the order of the storage keys, and checks their lengths.
     pub fn locate(mut input: Input<'f>, description: &Description<'a>) -> Result<Self> {
         let Description { object, keys, length } = description;
-        // The size of an element and the number of bytes of each storage.
+        // For each storage, the size of an element and the length of the storage, both in bytes.
         let sizes: HashMap<_, _> = object
             .heap
             .storages()
@@ -147,7 +147,9 @@ fn check_storage(input: &mut Input, position: u64, element_size: usize, expected
     }
     let available = input.length() - position - COUNT_BYTES;
     if available < expected as u64 {
-        return Err(Error::msg(format!("expected {expected} bytes, found the file's end after {available}")));
+        return Err(Error::msg(format!(
+            "expected {expected} bytes, found the file's end after {available} bytes"
+        )));
     }
     Ok(())
 }

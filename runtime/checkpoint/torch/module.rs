@@ -15,8 +15,8 @@ use super::skipped::Listing;
 /// The maximum nesting depth of modules. A module may contain itself.
 const MAX_DEPTH: usize = 128;
 
-/// The least limit on the number of visits to attributes and entries. In a large file, the limit is the number of bytes
-/// that the objects occupy, which allows about fifty visits to each attribute. Without a limit, the time could grow
+/// The minimum of the limit on visits to attributes and entries. The limit is otherwise the number of bytes that the
+/// objects occupy, which allows about fifty visits to each attribute. Without a limit, the time could grow
 /// exponentially with the depth of the modules: if every module contains its only submodule under two names, the number
 /// of paths doubles at each level.
 const MIN_VISITS: usize = 1 << 16;

@@ -29,7 +29,7 @@ pub(super) struct PickledTensor<'a> {
 pub(super) enum StorageType {
     /// A storage whose class determines the dtype, such as `FloatStorage`.
     Typed(&'static str),
-    /// A storage of bytes. The tensor has the dtype, such as `uint32`.
+    /// A storage of bytes, whose class does not determine the dtype. The field is the dtype, such as `uint32`.
     Untyped(&'static str),
 }
 
@@ -38,7 +38,7 @@ pub(super) enum StorageType {
 enum Object<'a> {
     Global(&'static str, &'static str),
     Text(&'a str),
-    /// The number of a storage, as text. A tensor with the same text as its name is a separate object, as in Python.
+    /// The number of a storage, as text. A tensor name with the same text is a separate object, as in Python.
     Storage(usize),
 }
 

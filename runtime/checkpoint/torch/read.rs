@@ -16,7 +16,7 @@ impl<'a> PickleInput<'a> {
         let rest = &self.bytes[self.position..];
         let bytes = usize::try_from(length).ok().and_then(|length| rest.get(..length)).ok_or_else(|| {
             Error::msg(format!(
-                "expected {length} more bytes of the pickle, found its end after {}",
+                "expected {length} more bytes of the pickle, found its end after {} bytes",
                 rest.len()
             ))
         })?;
@@ -42,8 +42,8 @@ impl<'a> PickleInput<'a> {
         self.array().map(u64::from_le_bytes)
     }
 
-    /// Reads a string. Python can pickle strings that are not valid Unicode, such as the names of files. Such a string
-    /// becomes an opaque value.
+    /// Reads a string. Python can pickle strings that are not valid Unicode, such as some file names. They become
+    /// opaque values.
     pub fn text(&mut self, length: u64) -> Result<Value<'a>> {
         let bytes = self.take(length)?;
         Ok(std::str::from_utf8(bytes).map_or(Value::Opaque("str"), Value::Str))

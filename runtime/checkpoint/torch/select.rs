@@ -147,8 +147,10 @@ impl<'p, 'a> Search<'p, 'a> {
     }
 
     /// Returns the position of the only entry that is a dictionary of tensors or, if there is none, of the only entry
-    /// that contains such a dictionary. Returns `None` if there are no such entries, or if `dict` itself contains
-    /// tensors.
+    /// that contains a dictionary of tensors. Returns `None` if there is neither, or if `dict` itself contains tensors.
+    ///
+    /// # Errors
+    /// Fails if there are several entries of the first kind, or none of the first and several of the second.
     fn only_candidate(&self, dict: Value<'a>) -> Result<Option<usize>> {
         let entries = self.children(dict)?;
         if self.heap.has_tensors(dict) {

@@ -17,7 +17,7 @@ const MAX_DEPTH: usize = 8;
 /// Lists the entries beside a state dict and the objects in them.
 pub(super) struct Listing<'p, 'a> {
     heap: &'p Heap<'a>,
-    /// Whether each container of the heap was listed. Containers may contain each other, and themselves.
+    /// For each container of the heap, whether it was listed. Containers may contain each other, and themselves.
     visited: Vec<bool>,
     path: String,
     skipped: Vec<Skipped>,
@@ -48,12 +48,12 @@ impl<'p, 'a> Listing<'p, 'a> {
         push_key(&mut self.path, key);
     }
 
-    /// Lists the entry `key` of the current dictionary.
+    /// Lists the entry `key` of the current dictionary as skipped.
     pub fn skip(&mut self, key: Value<'a>, value: Value<'a>) {
         self.skip_at_depth(key, value, 0);
     }
 
-    /// Lists the object `name` of a module. `prefix` is the path of the module, with a trailing dot.
+    /// Lists the object `name` of a module as skipped. `prefix` is the path of the module, with a trailing dot.
     pub fn skip_in(&mut self, prefix: &str, name: Value<'a>, value: Value<'a>) {
         let length = self.path.len();
         if let Some(module) = prefix.strip_suffix('.') {
@@ -73,7 +73,7 @@ impl<'p, 'a> Listing<'p, 'a> {
         self.path.truncate(length);
     }
 
-    /// Lists the objects in a container of a builtin class.
+    /// Lists the objects in a container of a builtin class as skipped.
     fn skip_items(&mut self, container: Value<'a>, depth: usize) {
         let heap = self.heap;
         let Some(index) = heap.container_index(container) else { return };

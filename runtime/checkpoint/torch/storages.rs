@@ -1,4 +1,4 @@
-//! Creates tensors from storages. Each storage is read once. If it has a single view in row-major order, it is read
+//! Creates tensors from storages. Each storage is read once. A storage with a single view, in row-major order, is read
 //! directly into the tensor.
 
 use std::collections::{HashMap, HashSet};

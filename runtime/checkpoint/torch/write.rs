@@ -13,13 +13,13 @@ use super::super::output::OutputTensor;
 use super::named::check_name;
 use super::pickler::{PickledTensor, StorageType, pickle};
 
-/// The folder of all entries. `torch.save` uses it if it writes to a file object; for a path, it uses the file's name.
+/// The folder of all entries. `torch.save` uses this name for a file object, and the name of the file for a path.
 const FOLDER: &str = "archive";
 
 /// The version of the format, which older versions of PyTorch check.
 const VERSION: &[u8] = b"3\n";
 
-/// The version of the order and the alignment of the entries.
+/// The version of the layout of the archive: the order and the alignment of its entries.
 const FORMAT_VERSION: &[u8] = b"1";
 
 /// Checks that the format supports the shape and the dtype of a tensor, and that [`read`](crate::checkpoint::read)

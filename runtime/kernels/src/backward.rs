@@ -47,15 +47,15 @@ pub fn backward(loss: &Tensor) -> Result<GradStore> {
 /// first used.
 const STACK_SIZE: usize = 256 << 20;
 
-/// With fewer live outputs of this crate's operations than this, every thread's own stack suffices for a backward pass.
-/// Mapping a separate stack would take about 10 µs.
+/// If fewer outputs of this crate's operations are alive than this number, the stack of any thread suffices for a
+/// backward pass. Mapping a separate stack would take about 10 µs.
 const SMALL_GRAPH: usize = 256;
 
 fn run(loss: &Tensor) -> Result<GradStore> {
     let pass = Pass::begin(loss);
     let mut gradients = loss.backward()?;
     for (variable, total) in pass.sums() {
-        // Candle's own operations add their gradients of the variable to `gradients`.
+        // `gradients` has the sum of the gradients that candle's own operations computed for the variable.
         let total = match gradients.remove(&variable) {
             Some(from_candle) => add(&from_candle, &total)?,
             None => total,

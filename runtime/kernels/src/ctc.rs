@@ -1,4 +1,4 @@
-//! Connectionist temporal classification: the probability of a label sequence over all of its alignments.
+//! Connectionist temporal classification: the probability of a label sequence, summed over all of its alignments.
 //!
 //! Graves et al., "Connectionist Temporal Classification: Labelling Unsegmented Sequence Data with Recurrent
 //! Neural Networks", 2006. All probabilities are kept as logarithms in f64, so that they do not underflow for long
@@ -185,6 +185,7 @@ impl Ctc {
 /// The states are the labels with a blank before, between and after them. State `s` is label `s / 2` if `s` is odd, and
 /// a blank otherwise.
 struct Sample<'a, E> {
+    /// The log-probabilities of the whole batch, `[time, batch, classes]`.
     x: &'a [E],
     /// The distance between neighboring time steps in `x`.
     time_stride: usize,

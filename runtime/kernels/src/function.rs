@@ -1,9 +1,9 @@
 //! A node of candle's graph with any number of operands, whose gradients a closure computes. Candle's own nodes have at
 //! most three operands.
 //!
-//! Candle's graph links the operands in a chain of scalars. Each [`Link`] is an operation on the previous link and one
-//! operand, and the [`Output`] is an operation on the last link. A backward pass reaches the [`Output`] first, which
-//! calls the closure. The gradients of the operands then wait in [`Pending`] until the pass reaches the links.
+//! In candle's graph, a chain of scalars represents the operands. Each [`Link`] is an operation on the previous link
+//! and one operand, and the [`Output`] is an operation on the last link. A backward pass first reaches the [`Output`],
+//! which calls the closure. The gradients of the operands then wait in [`Pending`] until the pass reaches the links.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -18,10 +18,10 @@ use crate::element::not_a_float;
 use crate::lock::locked;
 use crate::operation::{self, CpuOperand, Operation};
 
-/// Returns a copy of `output` with the gradients that `gradients` computes.
+/// Returns a copy of `output` whose backward pass calls `gradients`.
 ///
 /// - `operands`: the tensors on which the output depends. Each appears once and tracks gradients.
-/// - `output`: the value of the function. Its own graph is not used.
+/// - `output`: the value of the function. The operations that computed it are not differentiated.
 /// - `gradients`: returns the gradient of each operand, or `None` for zero, from the gradient of the output. Each
 ///   backward pass calls it once.
 ///
@@ -172,15 +172,19 @@ where
     fn backward(&self, [chain]: [&Tensor; 1], _: &Tensor, gradient: &Tensor) -> Result<[Option<Tensor>; 1]> {
         let gradients = (self.gradients)(gradient)?;
         if gradients.len() != self.count {
-            bail!("function: expected {} gradients, found {}", self.count, gradients.len());
+            bail!(
+                "function: expected {} gradients, one for each operand, found {}",
+                self.count,
+                gradients.len()
+            );
         }
         self.pending.put(gradients);
         Ok([Some(chain.ones_like()?)])
     }
 }
 
-/// Returns a scalar from which a backward pass gives `x` the gradient `gradient`. This starts a backward pass in the
-/// middle of a graph.
+/// Returns a scalar whose backward pass gives `x` the gradient `gradient`. The scalar serves to start a backward pass
+/// in the middle of a graph, at `x`.
 ///
 /// # Errors
 /// Fails if the memory is exhausted.

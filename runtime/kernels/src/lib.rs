@@ -1,8 +1,7 @@
-//! Neural-network kernels on [candle](https://docs.rs/candle-core) tensors, for CPU and CUDA, each with its
-//! gradient.
+//! Neural-network kernels on [candle](https://docs.rs/candle-core) tensors, for CPU and CUDA, with gradients.
 //!
-//! Every function takes and returns [`candle_core::Tensor`], so that a candle program can use any single
-//! kernel. A convolution, its bias or batch norm, residual and activation run as one kernel:
+//! Every function takes and returns [`candle_core::Tensor`], so that a candle program can use any single kernel. A
+//! convolution runs with its bias or batch norm, residual and activation as one kernel:
 //!
 //! ```
 //! use candle_core::{DType, Device, Result, Tensor};
@@ -31,14 +30,15 @@
 //! | [`matmul`](matmul()) | products of batches of matrices |
 //! | [`max_pool2d`], [`avg_pool2d`], [`adaptive_max_pool2d`], [`adaptive_avg_pool2d`], and `…1d` | pooling |
 //! | [`batch_norm_train`], [`batch_norm_eval`] | batch norm |
-//! | [`layer_norm`], [`rms_norm`], [`group_norm`], [`instance_norm`] | normalization of each sample |
+//! | [`layer_norm`], [`rms_norm`], [`group_norm`], [`instance_norm`] | normalization within each sample |
 //! | [`softmax`](softmax()), [`log_softmax`], [`masked_softmax`] | softmax over one dimension |
 //! | [`activate`] | every [`Activation`] |
 //! | [`prelu`], [`elu`], [`celu`], [`selu`], [`gelu_tanh`], [`mish`] | more activations |
 //! | [`hardtanh`], [`hardsigmoid`], [`logsigmoid`], [`softplus`] | more activations |
-//! | [`binary`], [`unary`], [`sum`], [`mean`], `…_keepdim` | arithmetic with broadcasting, functions, sums and means |
+//! | [`binary`], [`unary`] | arithmetic with broadcasting, functions of one number |
+//! | [`sum`], [`mean`], `…_keepdim` | sums and means over dimensions |
 //! | [`resample2d`], [`resample1d`], [`pad`](pad()) | resampling and padding |
-//! | [`embedding`](embedding()), [`recurrent::run`], [`ctc_loss`] | sequences |
+//! | [`embedding`](embedding()), [`recurrent::run`], [`ctc_loss`] | embedding, recurrent layers and the CTC loss |
 //!
 //! # Types and devices
 //!

@@ -42,8 +42,8 @@ pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     relay::apply([&operand(a)?, &operand(b)?], MatMul)?.to_dtype(a.dtype())
 }
 
-/// Computes [`matmul`] with candle's operation, after joining the leading dimensions into one. Does not copy transposed
-/// matrices.
+/// Computes [`matmul`] with candle's operation, after joining the leading dimensions into one. Copies an operand only
+/// if neither the operand nor its transpose is contiguous.
 fn composed(a: &Tensor, b: &Tensor, batch: &[usize]) -> Result<Tensor> {
     let flat =
         |x: &Tensor| x.reshape((batch.iter().product::<usize>(), x.dim(D::Minus2)?, x.dim(D::Minus1)?));
@@ -64,8 +64,8 @@ fn broadcast(x: &Tensor, batch: &[usize]) -> Result<Tensor> {
     if x.dims() == dims { Ok(x.clone()) } else { x.broadcast_as(dims) }
 }
 
-/// Converts f16 and bf16 to f32. If the transpose of `x` is contiguous, converts the transpose, because candle's
-/// conversion of a tensor that is not contiguous is slow.
+/// Converts f16 and bf16 to f32. If the transpose of `x` is contiguous, converts it and transposes the result, because
+/// candle's conversion of a tensor that is not contiguous is slow.
 fn widened_matrices(x: &Tensor) -> Result<Tensor> {
     let transposed = x.t()?;
     if transposed.is_contiguous() { widened(&transposed)?.t() } else { widened(x) }
@@ -104,8 +104,9 @@ struct Matrices {
     offsets: Vec<usize>,
     rows: usize,
     columns: usize,
-    /// The distance between rows, or between columns if the columns are contiguous.
+    /// The distance between neighboring rows (if `transposed`, between neighboring columns), in elements.
     stride: usize,
+    /// Whether the elements of a column are consecutive, instead of those of a row.
     transposed: bool,
 }
 

@@ -2,11 +2,12 @@
 
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
-use crate::simd::math::Single;
+use crate::simd::math::SinglePrecision;
 
 /// A number, or a vector of numbers. Operations on a vector apply to each lane.
 ///
-/// NaN stays NaN in every operation.
+/// If `self` is NaN, the result is NaN, except for [`splat`](Self::splat), [`where_less`](Self::where_less) and
+/// [`where_at_most`](Self::where_at_most).
 ///
 /// # Examples
 /// ```
@@ -70,7 +71,7 @@ pub struct Normal<N> {
     pub pdf: N,
 }
 
-/// Implements the operations of [`Number`] that are the same for both scalars.
+/// Implements the operations of [`Number`] that are the same for `f32` and `f64`.
 macro_rules! scalar {
     () => {
         #[inline(always)]
@@ -136,7 +137,7 @@ impl Number for f64 {
 }
 
 /// Implements the functions of [`Number`] with the functions of [`crate::simd::math`].
-macro_rules! single_functions {
+macro_rules! single_precision_functions {
     () => {
         #[inline(always)]
         fn exp(self) -> Self {
@@ -164,16 +165,16 @@ macro_rules! single_functions {
         }
     };
 }
-pub(crate) use single_functions;
+pub(crate) use single_precision_functions;
 
 impl Number for f32 {
     scalar!();
-    single_functions!();
+    single_precision_functions!();
 }
 
 // Uses neither fused operations nor branches, so that the compiler vectorizes loops for every instruction set with
 // bit-identical results.
-impl Single for f32 {
+impl SinglePrecision for f32 {
     const FUSED: bool = false;
 
     #[inline(always)]

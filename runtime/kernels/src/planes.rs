@@ -40,7 +40,8 @@ pub fn with_size(dims: &[usize], size: [usize; 2]) -> Vec<usize> {
     [&dims[..dims.len() - 2], &size].concat()
 }
 
-/// Checks that an output of the given size, for an input of shape `dims`, fits in the address space.
+/// Checks that the output of an operation fits in the address space. `dims` is the shape of the input, and `size` the
+/// `[height, width]` of the output.
 pub fn check_size(op: &str, dims: &[usize], size: [usize; 2]) -> Result<()> {
     let dims = with_size(dims, size);
     // Counts the elements of a plane even if the batch is empty.
@@ -51,7 +52,7 @@ pub fn check_size(op: &str, dims: &[usize], size: [usize; 2]) -> Result<()> {
     }
 }
 
-/// Checks that there is enough memory for an output of the given size, for an input of shape `dims`.
+/// Checks that there is enough memory for the output of an operation. `dims` and `size` are those of [`check_size`].
 pub fn check_memory(op: &str, dims: &[usize], size: [usize; 2]) -> Result<()> {
     let dims = with_size(dims, size);
     if can_allocate::<f64>(&dims) {

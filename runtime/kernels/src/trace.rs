@@ -7,7 +7,7 @@ thread_local! {
     static TRACE: RefCell<Option<Vec<Launch>>> = const { RefCell::new(None) };
 }
 
-/// One run of a kernel.
+/// One execution of a kernel, or of a composed path.
 ///
 /// # Examples
 /// ```

@@ -161,9 +161,9 @@ fn format_extra(
 /// Defines the same setters for several types. Each setter sets the field of `settings` with the same name.
 macro_rules! setters {
     ($($type:ident),+: $setters:tt) => {
-        $(crate::layers::conv::setters!(@of $type $setters);)+
+        $(crate::layers::conv::setters!(@impl $type $setters);)+
     };
-    (@of $type:ident { $($(#[$doc:meta])* $name:ident($argument:ident: $size:ty) => $value:expr;)+ }) => {
+    (@impl $type:ident { $($(#[$doc:meta])* $name:ident($argument:ident: $size:ty) => $value:expr;)+ }) => {
         impl $type {$(
             $(#[$doc])*
             pub fn $name(mut self, $argument: $size) -> Self {

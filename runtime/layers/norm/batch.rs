@@ -64,8 +64,8 @@ impl BatchNorm {
         BatchNormConfig(Settings { num_features, eps, momentum, affine: true, track_running_stats: true })
     }
 
-    /// Makes training average the running statistics over all batches since the last reset, as with the momentum
-    /// `None`. Returns `false` if training does not update the running statistics.
+    /// Sets the momentum to `None`, so that training averages the running statistics over all batches since the last
+    /// reset. Returns `false` if training does not update the running statistics.
     pub(crate) fn average_all_batches(&mut self) -> bool {
         self.0.settings.momentum = None;
         self.updated_stats().is_some()

@@ -122,8 +122,8 @@ impl ChannelNorm {
     /// Returns the norm as a scale and a shift. Returns `None` if `x` and the running statistics have different dtypes,
     /// or if the scale or the shift is not finite in this dtype.
     ///
-    /// If a statistic is infinite, or if the scale overflows in half precision, the scale and the shift would return
-    /// NaN for some inputs for which the norm returns a number.
+    /// If a statistic is infinite, or if the scale overflows in half precision, `x · scale + shift` is NaN for some
+    /// inputs for which the norm returns a number.
     fn fold(&self, x: &Signal, running: &RunningStats) -> Result<Option<EpilogueOp>> {
         let statistics = [&running.mean, &running.var];
         let (scale, shift) = norm::batch_norm_fold(statistics, self.affine.as_ref(), self.settings.eps)?;
@@ -193,7 +193,7 @@ impl RunningStats {
     }
 
     /// Returns `true` if a batch with this number of values per channel updates the statistics. A single value has no
-    /// variance, and the repetition of a call in the backward pass does not count again.
+    /// variance. A call that the backward pass repeats ([`is_recomputing`]) has already updated the statistics.
     pub fn accepts(values_per_channel: usize) -> bool {
         values_per_channel > 1 && !is_recomputing()
     }

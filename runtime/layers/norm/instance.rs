@@ -122,7 +122,7 @@ impl<const AXES: usize> InstanceNorm<AXES> {
         }
     }
 
-    /// Normalizes with the statistics of the input. Updates `running` if it and the momentum are set.
+    /// Normalizes with the statistics of the input. Updates `running` unless `running` or the momentum is `None`.
     fn normalize(&self, x: &Tensor, running: Option<&RunningStats>) -> Result<Tensor> {
         let Settings { eps, momentum, .. } = self.0.settings;
         let (weight, bias) = self.0.parameters();

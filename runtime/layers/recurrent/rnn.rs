@@ -7,7 +7,8 @@ use super::arguments::{Arguments, config, sequence_setters};
 use super::recurrent;
 use super::stack::Stack;
 
-/// Computes `h' = tanh(W_ih x + b_ih + W_hh h + b_hh)` for each step of a sequence.
+/// Computes `h' = tanh(W_ih x + b_ih + W_hh h + b_hh)` for each step of a sequence: the next hidden state `h'` from the
+/// input `x` and the hidden state `h`.
 ///
 /// - Config: `RNN::config(input_size, hidden_size)`; setters `num_layers` (1), `nonlinearity` (`Tanh`), `bias` (true),
 ///   `batch_first` (false), `dropout` (0), `bidirectional` (false)

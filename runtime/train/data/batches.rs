@@ -62,9 +62,9 @@ pub trait Batches {
     }
 
     /// Sets the number of the next epoch, counted from 0. A [`Trainer`](crate::train::Trainer) calls this method before
-    /// each epoch of training and before each validation. Some sources derive the order and the random numbers of an
-    /// epoch from its number, such as a [`DataLoader`](super::DataLoader) with a seed. In a resumed run, they thus
-    /// return the same epoch again.
+    /// each epoch of training and before each validation. Some sources, such as a [`DataLoader`](super::DataLoader)
+    /// with a seed, derive the order and the random numbers of an epoch from its number, so that they return the same
+    /// epoch again in a resumed run.
     fn set_epoch(&self, epoch: u64) {
         let _ = epoch;
     }

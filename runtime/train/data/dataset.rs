@@ -9,7 +9,7 @@ use crate::{Error, Result};
 use super::Generator;
 use super::transforms::{Transform, Transformed};
 
-/// A number of examples, each of which can be read by its index.
+/// A collection of examples that can be read by their indices.
 ///
 /// A [`DataLoader`](super::DataLoader) collects the examples into batches. Its worker threads call [`get`](Self::get)
 /// at the same time, so a data set is `Send` and `Sync`.

@@ -33,7 +33,7 @@ impl<D> Clone for Subset<D> {
 }
 
 impl<D: Dataset> Subset<D> {
-    /// Creates the data set of the examples of `dataset` at `indices`, in this order.
+    /// Creates a data set from the examples of `dataset` at `indices`, in this order.
     ///
     /// # Errors
     /// Fails if an index is not less than the number of examples.

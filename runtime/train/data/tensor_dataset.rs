@@ -12,7 +12,7 @@ use super::{Batches, Dataset, Epoch, Generator};
 
 /// A data set of inputs and targets: two tensors with the same first dimension.
 ///
-/// It is both a source of batches, which it takes directly from the tensors, and a [`Dataset`], for a
+/// As a source of batches, it reads each batch directly from the tensors. As a [`Dataset`], it is the input of a
 /// [`DataLoader`](super::DataLoader) with transforms or worker threads. The loader has its own settings and ignores
 /// [`batch_size`](Self::batch_size), [`shuffle`](Self::shuffle) and [`drop_last`](Self::drop_last) of the data set.
 ///
@@ -101,7 +101,9 @@ impl TensorDataset {
 
     /// Returns the indices of all examples in random order, `[examples]`.
     fn random_order(&self) -> Result<Tensor> {
-        let examples = u32::try_from(self.len()).map_err(|_| Error::msg("too many examples to shuffle"))?;
+        let examples = u32::try_from(self.len()).map_err(|_| {
+            Error::msg(format!("expected at most {} examples to shuffle, found {}", u32::MAX, self.len()))
+        })?;
         Ok(Tensor::from_vec(random::permutation(examples), self.len(), self.inputs.device())?)
     }
 
@@ -160,7 +162,7 @@ impl Batches for TensorDataset {
     }
 }
 
-/// The examples: the inputs and the targets without the first dimension.
+/// Each example is an input and a target, without the first dimension.
 impl Dataset for TensorDataset {
     type Example = (Tensor, Tensor);
 

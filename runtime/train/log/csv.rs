@@ -12,7 +12,7 @@ pub(super) fn format_row<S: AsRef<str>>(cells: &[S]) -> String {
     cells.join(",") + "\n"
 }
 
-/// Quotes a cell that contains a separator.
+/// Quotes a cell if it contains a comma, a quote or a line break.
 fn quote(cell: &str) -> String {
     if cell.contains([',', '"', '\n', '\r']) {
         format!("\"{}\"", cell.replace('"', "\"\""))
@@ -21,7 +21,7 @@ fn quote(cell: &str) -> String {
     }
 }
 
-/// Reads the rows of a CSV file until its end, or until a row that is incomplete: a killed process may leave one.
+/// Reads the rows of a CSV file until its end, or until an incomplete row, which a killed process may leave.
 pub(super) struct Rows {
     reader: BufReader<File>,
     /// The position after the last row, in bytes.
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn incomplete_rows_end_the_file() -> io::Result<()> {
+    fn reading_stops_at_an_incomplete_row() -> io::Result<()> {
         let long = [b"1,2\n".to_vec(), vec![b'x'; 2 << 20], b"\n".to_vec()].concat();
         for content in [&b"1,2\n3,4"[..], b"1,2\n\"3\n4,5\n", b"1,2\n\xff\n", &long] {
             let file = file(content)?;

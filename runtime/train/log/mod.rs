@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `config.json` | the network, its number of parameters, the optimizer and the other settings, and versions |
 //! | `metrics.csv` | a row for each epoch: the loss and the metrics of training and validation |
-//! | `steps.csv` | a row for every tenth step: its loss, its learning rate and the norm of its gradients |
+//! | `steps.csv` | a row for every tenth step by default: its loss, its learning rate and the norm of its gradients |
 //! | `events.out.tfevents.*` | the same values for [TensorBoard](https://www.tensorflow.org/tensorboard) |
 //! | `curves.svg`, `curves.png` | charts of these values, with the feature `plots` |
 //!
@@ -42,7 +42,8 @@ use run_log::RunLog;
 pub(super) use start::{LogSettings, Start};
 pub use tensorboard::EventWriter;
 
-/// Begins the log of a run and adds the callbacks that write it to `callbacks`. `config` describes the settings.
+/// Begins the log of a run. Adds the callbacks that write the log to the list `callbacks`. `config` describes the
+/// settings.
 ///
 /// # Errors
 /// Fails if a setting is invalid, if a file cannot be written, or if the directory has the log of another run.

@@ -31,8 +31,6 @@ pub(super) struct RunLog {
     events: EventWriter,
     /// The number of optimizer steps between two rows of `steps.csv`.
     every: usize,
-    /// The number of optimizer steps so far.
-    step: usize,
     start: Instant,
     /// The time of the run before `start`, in seconds.
     earlier_seconds: f64,
@@ -52,7 +50,6 @@ impl RunLog {
             steps: Table::open(directory.join(STEPS), STEP, start.steps)?,
             events: start.events()?,
             every: start.every,
-            step: start.steps,
             start: Instant::now(),
             earlier_seconds: start.seconds()?,
             directory,
@@ -107,7 +104,7 @@ impl RunLog {
     }
 
     fn write_epoch(&mut self, epoch: &EpochReport) -> Result<()> {
-        let mut row = vec![cell(EPOCH, epoch.epoch.to_string()), cell(STEP, self.step.to_string())];
+        let mut row = vec![cell(EPOCH, epoch.epoch.to_string()), cell(STEP, epoch.steps.to_string())];
         let mut scalars = Vec::new();
         for (prefix, tag, evaluation) in
             [(TRAIN_PREFIX, "train", Some(&epoch.train)), (VALID_PREFIX, "valid", epoch.valid.as_ref())]
@@ -122,7 +119,7 @@ impl RunLog {
         row.push(cell("examples_per_second", format!("{:.1}", epoch.examples_per_second)));
         self.metrics.append(&row)?;
         let scalars: Vec<(&str, f64)> = scalars.iter().map(|(tag, value)| (tag.as_str(), *value)).collect();
-        self.events.scalars(self.step as u64, &scalars)
+        self.events.scalars(epoch.steps as u64, &scalars)
     }
 }
 
@@ -132,8 +129,6 @@ impl Callback for RunLog {
         if step.updated && step.step.is_multiple_of(self.every) {
             self.write_step(step)?;
         }
-        // If this was the last batch of an epoch, the gradients that are still accumulated are used in one more step.
-        self.step = step.step + usize::from(!step.updated);
         Ok(ControlFlow::Continue(()))
     }
 

@@ -20,11 +20,11 @@ pub(super) struct Table {
 pub(super) type Cell = (String, String);
 
 impl Table {
-    /// Opens the table at `path`. Removes all rows from the first one that is damaged or whose number in the column
-    /// `key` is greater than `last`. Creates an empty table if there is no file.
+    /// Opens the table at `path`. Removes the first row that is damaged, or whose number in the column `key` is greater
+    /// than `last`, and all rows after it. Creates an empty table if there is no file.
     ///
     /// # Errors
-    /// Fails if the file cannot be read or written, or if it is another table, without a column `key`.
+    /// Fails if the file cannot be read or written, or if it is a table without a column `key`.
     pub fn open(path: PathBuf, key: &str, last: usize) -> Result<Self> {
         with_context(path.display(), Self::try_open(&path, key, last))
     }
@@ -127,7 +127,7 @@ impl<'a> NumberRow<'a> {
         self.names.iter().map(String::as_str).zip(self.cells.iter().map(number))
     }
 
-    /// Returns the number of the column `name`, or NaN if there is no such column.
+    /// Returns the number in the column `name`, or NaN if there is no such column.
     pub fn get(&self, name: &str) -> f64 {
         self.iter().find(|(column, _)| *column == name).map_or(f64::NAN, |(_, number)| number)
     }

@@ -25,8 +25,8 @@ pub use pointwise::{
 
 /// A loss function: compares the output of a network with the target of a [`Batch`](super::Batch).
 ///
-/// Implemented by the losses of this module, for tensors, and by every function or closure with the same signature, for
-/// any types of output and target:
+/// The losses of this module implement this trait for tensors. Every function or closure with the signature of
+/// [`forward`](Self::forward), without `self`, implements it for its types of output and target:
 ///
 /// ```
 /// use sconce::candle::{Device, Tensor};

@@ -273,7 +273,7 @@ impl Loss for L1Loss {
 
 impl Loss for SmoothL1Loss {
     fn forward(&self, input: &Tensor, target: &Tensor) -> Result<Tensor> {
-        check_threshold("SmoothL1Loss", "beta", self.beta, self.beta >= 0.)?;
+        check_threshold("SmoothL1Loss", "a beta of at least 0", self.beta, self.beta >= 0.)?;
         pointwise("SmoothL1Loss", input, target, self.reduction, |x, y| match (x - y)? {
             error if self.beta == 0. => absolute(&error),
             error => Ok((huber(&error, self.beta)? / self.beta)?),
@@ -283,7 +283,7 @@ impl Loss for SmoothL1Loss {
 
 impl Loss for HuberLoss {
     fn forward(&self, input: &Tensor, target: &Tensor) -> Result<Tensor> {
-        check_threshold("HuberLoss", "delta", self.delta, self.delta > 0.)?;
+        check_threshold("HuberLoss", "a delta above 0", self.delta, self.delta > 0.)?;
         pointwise("HuberLoss", input, target, self.reduction, |x, y| huber(&(x - y)?, self.delta))
     }
 }
@@ -373,7 +373,7 @@ fn check_broadcast(product: Tensor, x: &Tensor, name: &str, weight: &Tensor) -> 
     Err(Error::msg(format!("expected a {name} that broadcasts to {logits:?}, found {found:?}")))
 }
 
-/// Returns an error that names the threshold unless `valid` is set.
-fn check_threshold(loss: &str, name: &str, value: f64, valid: bool) -> Result<()> {
-    if valid { Ok(()) } else { Err(Error::msg(format!("{name} cannot be {value}")).in_layer(loss)) }
+/// Returns an error unless `valid` is set. `expected` describes valid values in the error.
+fn check_threshold(loss: &str, expected: &str, value: f64, valid: bool) -> Result<()> {
+    if valid { Ok(()) } else { Err(Error::msg(format!("expected {expected}, found {value}")).in_layer(loss)) }
 }

@@ -11,8 +11,8 @@ use super::state::numbers;
 
 /// The fraction of elements whose target class is among the `k` largest logits.
 ///
-/// Logits have shape `[batch, classes, …]`. Targets are class indices `[batch, …]`. Of equal logits, that of the lower
-/// class counts as the larger one, so that `Accuracy::top(1)` counts the elements whose target is the predicted class.
+/// Logits have shape `[batch, classes, …]`. Targets are class indices `[batch, …]`. If logits are equal, that of the
+/// lower class counts as larger, so that `Accuracy::top(1)` counts the elements whose target is the predicted class.
 /// (scikit-learn's `top_k_accuracy_score` prefers the higher class.)
 ///
 /// ```
@@ -34,7 +34,7 @@ pub struct Accuracy {
     hits: Hits,
 }
 
-/// The number of elements, and of those that are correct.
+/// The number of correct elements, and the number of all elements that are not ignored.
 #[derive(Clone, Copy, Debug, Default)]
 struct Hits {
     correct: u64,
@@ -137,8 +137,9 @@ fn rank(logits: &[f64], class: usize) -> usize {
         + after.iter().filter(|&&other| other > logit).count()
 }
 
-/// Returns the number of correct elements and of elements that are not ignored, as [`Accuracy::top(1)`](Accuracy::top)
-/// counts them, in an f64 tensor `[2]` on the device of the logits. The caller must check the shapes.
+/// Returns two counts in an f64 tensor `[2]` on the device of the logits: the number of correct elements, as in
+/// [`Accuracy::top(1)`](Accuracy::top), and the number of elements that are not ignored. The caller must check the
+/// shapes.
 ///
 /// Unlike [`Accuracy`], the function does not wait for a GPU, and it does not check the values.
 pub(in crate::train) fn count_correct(logits: &Tensor, target: &Tensor) -> Result<Tensor> {
@@ -152,8 +153,8 @@ pub(in crate::train) fn count_correct(logits: &Tensor, target: &Tensor) -> Resul
     }
 }
 
-/// Does the work of [`count_correct`] with tensor operations. They take so long on the CPU that steps of small networks
-/// would be noticeably slower.
+/// Does the work of [`count_correct`] on a GPU, with tensor operations. On the CPU, these operations would noticeably
+/// slow down the steps of small networks.
 fn count_with_tensors(logits: &Tensor, target: &Tensor) -> Result<Tensor> {
     let counted = target.ne(IGNORED)?.to_dtype(DType::F64)?;
     let correct = logits.argmax(1)?.to_dtype(DType::I64)?.eq(target)?.to_dtype(DType::F64)?;
@@ -175,8 +176,8 @@ fn count_on_cpu(logits: &Tensor, target: &Tensor) -> Result<[f64; 2]> {
     Ok([correct as f64, counted as f64])
 }
 
-/// Returns the class with the largest of the `logits`, `[batch, classes, positions]`, for each element of the batch and
-/// each position.
+/// Returns the class with the largest logit for each element of the batch and each position. The shape of
+/// `logits` is `[batch, classes, positions]`.
 fn predictions<T: Copy + PartialOrd>(logits: &[T], classes: usize, positions: usize) -> Vec<i64> {
     let mut predicted = Vec::new();
     let mut largest = Vec::new();
@@ -198,7 +199,7 @@ fn predictions<T: Copy + PartialOrd>(logits: &[T], classes: usize, positions: us
 }
 
 /// Returns the accuracy of one batch.
-fn of_batch(mut metric: Accuracy, name: &str, logits: &Tensor, target: &Tensor) -> Result<f64> {
+fn batch_accuracy(mut metric: Accuracy, name: &str, logits: &Tensor, target: &Tensor) -> Result<f64> {
     metric.update(logits, target).map_err(|error| Error::msg(error.message()).in_layer(name))?;
     metric.value()
 }
@@ -210,7 +211,7 @@ fn of_batch(mut metric: Accuracy, name: &str, logits: &Tensor, target: &Tensor) 
 ///
 /// # Errors
 /// Fails if the shapes do not match, if there are no classes, if a class index is out of range, if a logit is NaN or
-/// +∞, or if no logit of an element is finite. Elements whose target is −100 are ignored.
+/// +∞, or if no logit of an element is finite. Elements whose target is −100 are ignored and not checked.
 ///
 /// # Examples
 /// ```
@@ -223,7 +224,7 @@ fn of_batch(mut metric: Accuracy, name: &str, logits: &Tensor, target: &Tensor) 
 /// # }
 /// ```
 pub fn accuracy(logits: &Tensor, target: &Tensor) -> Result<f64> {
-    of_batch(Accuracy::top(1), "accuracy", logits, target)
+    batch_accuracy(Accuracy::top(1), "accuracy", logits, target)
 }
 
 /// Returns the fraction of elements whose target class is among the `k` largest logits, or NaN if there are no
@@ -233,7 +234,7 @@ pub fn accuracy(logits: &Tensor, target: &Tensor) -> Result<f64> {
 ///
 /// # Errors
 /// Fails if `k` is 0, if the shapes do not match, if there are no classes, if a class index is out of range, if a logit
-/// is NaN or +∞, or if no logit of an element is finite. Elements whose target is −100 are ignored.
+/// is NaN or +∞, or if no logit of an element is finite. Elements whose target is −100 are ignored and not checked.
 ///
 /// # Examples
 /// ```
@@ -248,7 +249,7 @@ pub fn accuracy(logits: &Tensor, target: &Tensor) -> Result<f64> {
 /// # }
 /// ```
 pub fn top_k_accuracy(logits: &Tensor, target: &Tensor, k: usize) -> Result<f64> {
-    of_batch(Accuracy::top(k), "top_k_accuracy", logits, target)
+    batch_accuracy(Accuracy::top(k), "top_k_accuracy", logits, target)
 }
 
 /// Returns the fraction of elements for which `logit > 0` equals the target, or NaN if there are no elements. See
@@ -271,7 +272,7 @@ pub fn top_k_accuracy(logits: &Tensor, target: &Tensor, k: usize) -> Result<f64>
 /// # }
 /// ```
 pub fn binary_accuracy(logits: &Tensor, target: &Tensor) -> Result<f64> {
-    of_batch(Accuracy::binary(), "binary_accuracy", logits, target)
+    batch_accuracy(Accuracy::binary(), "binary_accuracy", logits, target)
 }
 
 #[cfg(test)]

@@ -89,7 +89,7 @@ impl ClassRatio {
         self.classes.clear();
     }
 
-    /// Returns the counts of each class. The reader has the same number of classes.
+    /// Returns the counts of each class. The number of classes follows from the length of the list.
     fn state(&self) -> Vec<f64> {
         let counts = self.classes.iter().flat_map(|class| [class.correct, class.predicted, class.actual]);
         numbers(counts)
@@ -203,13 +203,13 @@ macro_rules! averaged_metric {
                 Self::new(Layout::Binary, Average::Binary)
             }
 
-            /// Creates the metric of the summed counts of all classes. Every element has one target class and one
-            /// predicted class, so the value equals the accuracy.
+            /// Creates the metric from the counts of all classes, added together. Every element has one target class
+            /// and one predicted class, so the value equals the accuracy.
             pub fn micro_average() -> Self {
                 Self::new(Layout::Classes, Average::Micro)
             }
 
-            /// Creates the mean over the classes that are predicted or in the targets.
+            /// Creates the mean over the classes that occur in the predictions or in the targets.
             pub fn macro_average() -> Self {
                 Self::new(Layout::Classes, Average::Macro)
             }
@@ -283,7 +283,7 @@ averaged_metric! {
     /// let mut f1 = F1::macro_average();
     /// let logits = Tensor::new(&[[2f32, 1.], [2., 1.], [1., 2.]], &Device::Cpu)?;
     /// f1.update(&logits, &Tensor::new(&[0u32, 1, 1], &Device::Cpu)?)?;
-    /// assert_eq!(f1.value()?, 2. / 3.); // of both classes
+    /// assert_eq!(f1.value()?, 2. / 3.); // 2/3 for each of the two classes
     /// # Ok(())
     /// # }
     /// ```

@@ -89,8 +89,8 @@ impl ConfusionMatrix {
         Ok(Tensor::from_vec(counts, (self.classes, self.classes), &Device::Cpu)?)
     }
 
-    /// Returns the pairs of different classes that occur, sorted by decreasing count: the count, the target class and
-    /// the predicted class.
+    /// Returns the kinds of wrong predictions that occur, sorted by decreasing count. Each has the count, the target
+    /// class and the predicted class.
     fn errors(&self) -> Vec<(u64, usize, usize)> {
         let pairs = self.counts.iter().enumerate();
         let pairs = pairs.map(|(i, &count)| (count, i / self.classes, i % self.classes));
@@ -100,7 +100,7 @@ impl ConfusionMatrix {
         errors
     }
 
-    /// Returns the number of elements, and of those on the diagonal.
+    /// Returns the number of elements, and the number of elements on the diagonal.
     fn totals(&self) -> [u64; 2] {
         [self.counts.iter().sum(), (0..self.classes).map(|class| self.count(class, class)).sum()]
     }
@@ -205,8 +205,9 @@ impl ConfusionMatrix {
 /// Logits have shape `[batch, classes, …]`. Targets are class indices with shape `[batch, …]`.
 ///
 /// # Errors
-/// Fails if the shapes do not match, if there are no classes or more than 16,384, if a class index is out of range, or
-/// if a logit is NaN or +∞, or if no logit of an element is finite. Elements whose target is −100 are ignored.
+/// Fails if the shapes do not match, if there are no classes or more than 16,384, if a class index is out of range, if
+/// a logit is NaN or +∞, or if no logit of an element is finite. Elements whose target is −100 are ignored and not
+/// checked.
 ///
 /// # Examples
 /// ```

@@ -4,7 +4,7 @@ use crate::Result;
 
 use super::state::StateReader;
 
-/// The exact sum of f64 numbers, rounded once when it is read.
+/// The exact sum of f64 numbers. Only [`value`](Self::value) rounds it.
 ///
 /// The sum is kept as numbers whose bits do not overlap, with increasing magnitudes (Shewchuk, 1997). There are at most
 /// about 40 of them, because each has 53 of the 2098 binary places between the largest and the smallest f64. A sum
@@ -161,8 +161,8 @@ fn two_sum(a: f64, b: f64) -> (f64, f64) {
     (sum, smaller - (sum - larger))
 }
 
-/// Returns `sum + low + rest`, rounded once. `sum` is `sum + low` rounded to nearest with ties to even, so it can only
-/// be wrong if `low` is half a unit in the last place of `sum`. In that case, the sign of `rest` decides.
+/// Returns `sum + low + rest`, rounded once. `sum` must be the f64 nearest to `sum + low`, with ties to even, so it is
+/// the result unless `low` is half a unit in the last place of `sum`. In that case, the sign of `rest` decides.
 fn round_half(sum: f64, low: f64, rest: f64) -> f64 {
     let is_beyond_half = low < 0. && rest < 0. || low > 0. && rest > 0.;
     let rounded = sum + 2. * low;

@@ -112,7 +112,7 @@ impl Ranking {
     /// Returns the number of classes, the number of lists of scores, the targets and the scores.
     fn state(&self) -> Vec<f64> {
         let Elements { scores, targets } = &self.elements;
-        // Without elements, the lists are empty.
+        // `load_state` fails if there are fewer numbers than lists, so a state without elements has no lists.
         let lists = if targets.is_empty() { 0 } else { scores.len() };
         let sizes = [self.reader.classes(), lists].map(|size| size as f64);
         [&sizes[..], &numbers(targets.iter().map(|&target| target.into())), &scores.concat()].concat()
@@ -201,7 +201,8 @@ fn total(ties: &[Ties]) -> Ties {
 /// Returns the area under the curve, or NaN if all elements are positive or all are negative.
 fn area_under_roc(ties: &[Ties]) -> f64 {
     let total = total(ties);
-    // Of a positive and a negative element, the positive one should have the higher score. Equal scores count one half.
+    // Count the pairs of a positive and a negative element in which the positive one has the higher score. Equal scores
+    // count one half, so the count is doubled.
     let mut higher = 0;
     let mut doubled_pairs = 0;
     for ties in ties {

@@ -37,7 +37,8 @@ impl<'a> StateReader<'a> {
         if is_count { Ok(number as u64) } else { Err(self.invalid()) }
     }
 
-    /// Reads a count that is followed by at least as many numbers, so that a damaged state cannot allocate much memory.
+    /// Reads a count. Fails if fewer numbers than this count follow, so that a damaged state cannot make the caller
+    /// allocate too much memory.
     pub fn length(&mut self) -> Result<usize> {
         let length = self.count()? as usize;
         if length <= self.numbers.len() { Ok(length) } else { Err(self.invalid()) }

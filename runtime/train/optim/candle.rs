@@ -43,8 +43,8 @@ impl<R: Rule> candle_nn::Optimizer for RuleOptimizer<R> {
 ///
 /// let adamw = FromCandle::<AdamW>::new(ParamsAdamW { lr: 0.1, ..Default::default() });
 /// let x = Var::new(&[1f32, 2.], &Device::Cpu)?;
-/// let mut running = adamw.build(vec![("x".into(), x.clone())])?;
-/// running.step(&x.sqr()?.sum_all()?.backward()?)?;
+/// let mut optimizer = adamw.build(vec![("x".into(), x.clone())])?;
+/// optimizer.step(&x.sqr()?.sum_all()?.backward()?)?;
 /// # Ok::<(), sconce::Error>(())
 /// ```
 pub struct FromCandle<O: candle_nn::Optimizer> {

@@ -9,7 +9,8 @@ use crate::{Error, Result};
 use super::flat::{FlatParameters, dot, scalar};
 use super::rule_optimizer::missing_key;
 
-/// The changes of gradient and parameters in the most recent iterations, which approximate the inverse Hessian.
+/// The changes of gradient and parameters in the most recent iterations. L-BFGS approximates the inverse Hessian with
+/// them.
 pub(super) struct CurvatureHistory {
     /// The number of iterations so far.
     pub iterations: u64,

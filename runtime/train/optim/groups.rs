@@ -136,7 +136,7 @@ impl<R: Rule> Groups<R> {
     }
 }
 
-/// Returns the name of the group with the given patterns in errors.
+/// Returns how errors name the parameters that match all of `patterns`.
 fn group_label(patterns: &[String]) -> String {
     let quoted: Vec<String> = patterns.iter().map(|pattern| format!("`{pattern}`")).collect();
     format!("group {}", quoted.join(" and "))

@@ -12,10 +12,10 @@ use super::rule::{
 /// LAMB, for training with large batches (You et al., "Large Batch Optimization for Deep Learning: Training BERT in 76
 /// minutes", 2020). PyTorch does not have it; the defaults are those of timm and apex.
 ///
-/// With the bias-corrected moments m and v of Adam, the direction of a step is
-/// `u = m / (√v + eps) + weight_decay · x`, and the step is `x ← x − rate · (‖x‖ / ‖u‖) · u`, where the norms are those
-/// of the whole parameter. The ratio of the norms is 1 if one of them is 0. It is also 1 for a parameter without weight
-/// decay, as in timm and apex, unless [`always_adapt`](Self::always_adapt) is set. timm and apex also clip the
+/// With the parameter x and the bias-corrected moments m and v of Adam, the direction of a step is
+/// `u = m / (√v + eps) + weight_decay · x`, and the step is `x ← x − rate · (‖x‖ / ‖u‖) · u`. The norms are taken over
+/// all elements of the parameter. The ratio of the norms is 1 if one of them is 0. It is also 1 for a parameter without
+/// weight decay, as in timm and apex, unless [`always_adapt`](Self::always_adapt) is set. timm and apex also clip the
 /// gradients; here, call [`clip_grad_norm`](crate::train::clip_grad_norm) before the step.
 ///
 /// ```
@@ -26,7 +26,7 @@ use super::rule::{
 /// let x = Var::new(&[3f32, -4.], &Device::Cpu)?;
 /// let mut optimizer = Lamb::new(0.1).build(vec![("x".into(), x.clone())])?;
 /// optimizer.step(&x.sqr()?.sum_all()?.backward()?)?; // the gradient is 2x
-/// // The step has 0.1 times the norm of the parameter, which is 5.
+/// // The norm of the step is 0.1 times the norm of the parameter, which is 5.
 /// let step = (x.as_tensor() - Tensor::new(&[3f32, -4.], &Device::Cpu)?)?;
 /// assert!((step.sqr()?.sum_all()?.sqrt()?.to_scalar::<f32>()? - 0.5).abs() < 1e-5);
 /// # Ok(())

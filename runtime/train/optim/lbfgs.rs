@@ -139,7 +139,7 @@ impl LbfgsStep {
         Ok((slope <= -self.settings.tolerance_change).then_some(SearchDirection { direction, slope, rate }))
     }
 
-    /// Takes a step without a line search. Returns the change of the parameters, or `None` if there is no descent
+    /// Runs an iteration without a line search. Returns the change of the parameters, or `None` if there is no descent
     /// direction.
     fn iterate(&mut self, gradient: &Tensor) -> Result<Option<Tensor>> {
         let Some(SearchDirection { direction, rate, .. }) = self.search_direction(gradient)? else {
@@ -151,7 +151,7 @@ impl LbfgsStep {
         Ok(Some(step))
     }
 
-    /// Takes a step found by a line search. Returns the change of the parameters, the point reached and the number of
+    /// Runs an iteration with a line search. Returns the change of the parameters, the point reached and the number of
     /// evaluations. Returns `None` if there is no descent direction.
     fn search(
         &mut self,
@@ -202,8 +202,8 @@ impl LbfgsStep {
                 step
             } else {
                 let Some(step) = self.iterate(&gradient)? else { break };
-                // Do not evaluate the loss after the last iteration: the next call evaluates it first, possibly with a
-                // different batch.
+                // Do not evaluate the loss after the last iteration: the next step begins with an evaluation, possibly
+                // on a different batch.
                 if iteration == max_iter {
                     break;
                 }

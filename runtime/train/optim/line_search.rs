@@ -1,4 +1,4 @@
-//! A line search that finds a step that satisfies the strong Wolfe conditions.
+//! A line search for a step that satisfies the strong Wolfe conditions.
 //!
 //! Follows Nocedal and Wright, "Numerical Optimization", 2nd edition 2006, algorithms 3.5 and 3.6.
 
@@ -86,11 +86,11 @@ impl Search<'_> {
         Ok(previous)
     }
 
-    /// Narrows the interval between `low` and `high` until a point satisfies both strong Wolfe conditions. Returns
-    /// this point, or `low` if the search reaches the resolution or the maximum number of evaluations before.
+    /// Narrows the interval between `low` and `high` until a point satisfies both strong Wolfe conditions. Returns this
+    /// point, or `low` if the search reaches the resolution or the maximum number of evaluations first.
     ///
-    /// Three invariants hold, which the caller must establish: the interval contains such a point; of the points so far
-    /// with sufficient decrease, `low` has the lowest loss; and at `low`, the loss decreases toward `high`.
+    /// The caller must establish three invariants: the interval contains such a point; `low` has the lowest loss of all
+    /// points so far with sufficient decrease; and at `low`, the loss decreases toward `high`.
     fn zoom(&mut self, mut low: Point, mut high: Point) -> Result<Point> {
         while self.evaluations < MAX_EVALUATIONS
             && (high.step_length - low.step_length).abs() >= self.resolution

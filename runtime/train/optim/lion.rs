@@ -11,7 +11,7 @@ use super::rule::{
 /// Lion (Chen et al., "Symbolic Discovery of Optimization Algorithms", 2023), which PyTorch does not have. Weight decay
 /// is decoupled.
 ///
-/// With the gradient g, the momentum m and the learning rate η, a step computes
+/// With the parameter x, the gradient g, the momentum m and the learning rate η, a step computes
 /// `x ← x − η · (sign(β₁ · m + (1 − β₁) · g) + weight_decay · x)` and then `m ← β₂ · m + (1 − β₂) · g`. Apart from
 /// weight decay, an element moves by η, or not at all if the sign is 0. Learning rates should therefore be 3 to 10
 /// times smaller than those of AdamW, and weight decays larger by the same factor.

@@ -1,4 +1,5 @@
-//! Ten of PyTorch's optimizers, with its names, defaults and arithmetic, and [`Lion`] and [`Lamb`].
+//! Ten of PyTorch's optimizers, with PyTorch's names, defaults and arithmetic. PyTorch does not have the other two,
+//! [`Lion`] and [`Lamb`].
 //!
 //! An [`Optimizer`] holds the settings, as in `AdamW::new(1e-3).betas((0.9, 0.95))`. [`Optimizer::build`] combines
 //! the settings with the parameters into a [`Step`], which holds the state. First-order optimizers implement
@@ -131,11 +132,12 @@ pub trait Step: Send {
         false
     }
 
-    /// Returns the learning rate of the parameters in no [group](Optimizer::group), even if all are in groups.
+    /// Returns the learning rate of the parameters in no [group](Optimizer::group), even if there are no such
+    /// parameters.
     fn learning_rate(&self) -> f64;
 
     /// Returns the learning rates: first that of the parameters in no [group](Optimizer::group), then that of each
-    /// combination of groups. The combinations have the order of the first parameter of each.
+    /// combination of groups, in the order in which the combinations first occur among the parameters.
     ///
     /// ```
     /// use sconce::candle::{Device, Var};

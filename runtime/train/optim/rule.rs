@@ -163,7 +163,7 @@ pub(in crate::train) fn check_not_negative(name: &str, value: f64) -> Result<()>
     if value >= 0. { Ok(()) } else { Err(Error::msg(format!("{name} must be at least 0, found {value}"))) }
 }
 
-/// Reads the number in a tensor of a state. Returns an error if the tensor, called `name`, is not a scalar.
+/// Reads the number in a tensor of a state. Returns an error that names the tensor `name` if it is not a scalar.
 pub(in crate::train) fn read_scalar(name: &str, tensor: &Tensor) -> Result<f64> {
     if tensor.rank() > 0 {
         return Err(Error::msg(format!("expected a scalar as {name}, found shape {:?}", tensor.dims())));

@@ -24,7 +24,7 @@ impl LineTimer {
         let part = |batch: usize| batches.map_or(0, |batches| batch.saturating_mul(PARTS) / batches.max(1));
         let since_last = elapsed.saturating_sub(self.last_time);
         let is_part = part(batch) > part(self.last_batch);
-        // The line about the finished epoch follows immediately.
+        // After the last batch, the line about the finished epoch follows immediately.
         let is_last = batches == Some(batch);
         let is_due = !is_last && (since_last >= MAX_INTERVAL || since_last >= MIN_INTERVAL && is_part);
         if is_due {

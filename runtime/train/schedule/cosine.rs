@@ -179,7 +179,7 @@ impl Schedule for CosineAnnealingWarmRestarts {
     }
 }
 
-/// Interpolates along a cosine from `start`, at a `progress` of 0, to `end`, at 1, and back to `start`, at 2.
+/// Interpolates along a cosine: returns `start` for a `progress` of 0, `end` for 1, and `start` again for 2.
 pub(super) fn cosine(start: f64, end: f64, progress: f64) -> f64 {
     end + (start - end) * (1. + (PI * progress).cos()) / 2.
 }

@@ -17,7 +17,7 @@ const KEYS: [&str; 3] = ["best", "num_bad_epochs", "cooldown_counter"];
 ///
 /// In a [`Trainer`](crate::train::Trainer::schedule), the metric is the [monitored](crate::train::Trainer::monitor)
 /// value of each epoch. In a loop of your own, call [`step`](Self::step) with the metric after each epoch. If the
-/// metric did not improve in more than `patience` epochs in succession, each learning rate is multiplied by `factor`.
+/// metric did not improve for more than `patience` epochs in succession, each learning rate is multiplied by `factor`.
 /// Unlike a [`Schedule`](super::Schedule), this schedule has a state, which [`state`](Self::state) returns for
 /// resuming.
 ///
@@ -160,14 +160,14 @@ impl ReduceLrOnPlateau {
         metric * sign > bound * sign
     }
 
-    /// Returns the next learning rate after `rate`.
+    /// Returns the lowered learning rate, or `rate` itself if the change would be `eps` or less.
     fn lower(&self, rate: f64) -> f64 {
         let lowered = (rate * self.factor).max(self.min_lr);
         if rate - lowered > self.eps { lowered } else { rate }
     }
 
-    /// Returns the state needed to resume: the best metric, if any, and the numbers of bad epochs and of remaining
-    /// epochs of the cooldown, under PyTorch's names.
+    /// Returns the state needed to resume: the best metric, if any, the number of bad epochs, and the number of
+    /// remaining cooldown epochs, under PyTorch's names.
     ///
     /// # Errors
     /// Fails if there is not enough memory.
@@ -234,7 +234,7 @@ impl Default for ReduceLrOnPlateau {
 setters!(ReduceLrOnPlateau {
     /// Sets whether a lower or a higher metric is better, by default [`PlateauMode::Min`].
     mode: PlateauMode,
-    /// Sets the factor of the learning rates, by default 0.1.
+    /// Sets the factor by which the learning rates are multiplied, by default 0.1.
     factor: f64,
     /// Sets the number of epochs without an improvement that are tolerated, by default 10.
     patience: usize,

@@ -102,7 +102,7 @@ pub trait Callback {
 pub struct FitPlan {
     /// The number of epochs of the run.
     pub epochs: usize,
-    /// The number of epochs that an earlier call finished, if this call resumes a run.
+    /// The number of epochs that earlier calls finished: 0 unless this call resumes a run.
     pub finished_epochs: usize,
     /// The number of batches of an epoch, or `None` if it is unknown.
     pub batches: Option<usize>,
@@ -136,15 +136,15 @@ pub struct StepReport {
     pub updated: bool,
     /// The number of examples of the batch.
     pub examples: usize,
-    /// The learning rate, for the parameters in no [group](crate::train::Optimizer::group).
+    /// The learning rate of the parameters that belong to no [group](crate::train::Optimizer::group).
     pub learning_rate: f64,
     /// The norm of the gradients before [clipping](super::Trainer::clip_norm), if it was computed.
     pub gradient_norm: Option<f64>,
-    /// The mean loss of the batches of this epoch whose losses were read from the device. `None` in your own training
-    /// loop.
+    /// The mean loss of this epoch so far. On a GPU, the losses of the newest batches are missing, because they have
+    /// not been read yet. `None` in your own training loop.
     pub epoch_loss: Option<f64>,
     /// The loss, the accuracy and the metrics of this epoch so far, for display. They are computed at most five times
-    /// per second; in the other steps, the field is `None`. It is always `None` without
+    /// per second; after the other batches, the field is `None`. It is always `None` without
     /// [progress](super::Trainer::progress) and in your own training loop.
     pub running: Option<Evaluation>,
     /// The loss of the batch, a scalar on the network's device.
@@ -152,7 +152,8 @@ pub struct StepReport {
 }
 
 impl StepReport {
-    /// Returns the loss of the batch before the step. On a GPU, this waits until the step is computed.
+    /// Returns the loss of the batch, computed before the parameters were updated. On a GPU, this waits for the GPU to
+    /// finish the step.
     ///
     /// # Errors
     /// Fails if the loss cannot be read from the device.

@@ -59,7 +59,7 @@ impl<M: Module, O: 'static, T: 'static> Trainer<'_, M, O, T> {
         Ok(stop)
     }
 
-    /// Takes a step and adds its loss and metrics to those of the epoch.
+    /// Trains on a batch and adds its loss and metrics to those of the epoch.
     fn train_batch<B>(&mut self, run: &mut Run<M>, batch: &B) -> Result<StepReport>
     where
         B: Batch<Target = T>,
@@ -79,8 +79,9 @@ impl<M: Module, O: 'static, T: 'static> Trainer<'_, M, O, T> {
         Ok(report)
     }
 
-    /// Returns the loss and the metrics of the epoch so far, if the progress is shown and they are due. Leaves out a
-    /// metric that fails: its error is returned at the end of the epoch.
+    /// Returns the loss and the metrics of the epoch so far, or `None` if the progress is not shown, or if
+    /// [`Run::display`] skips this batch. Leaves out a metric that fails: its error is returned at the end of the
+    /// epoch.
     fn running(&self, run: &mut Run<M>) -> Option<Evaluation> {
         if !self.verbosity.shows_progress() {
             return None;
@@ -128,7 +129,7 @@ impl<M, O, T> Trainer<'_, M, O, T> {
     }
 }
 
-/// Returns the stop after Ctrl-C. The path is empty until the checkpoint is saved.
+/// Returns the [`Stop`] after Ctrl-C. Its path is empty until the checkpoint is saved.
 pub(super) fn interrupted() -> Stop {
     Stop::Interrupted(PathBuf::new())
 }

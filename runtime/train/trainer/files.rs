@@ -1,5 +1,5 @@
-//! The checkpoints in a directory. Their names tell which is the last and which the best, so that no second file can
-//! disagree.
+//! The checkpoints in a directory. Their names tell which is the last and which the best. An additional file with this
+//! information could contradict the checkpoints.
 
 use std::cmp::Reverse;
 use std::fs;
@@ -13,7 +13,7 @@ const BEST: &str = "-best";
 
 /// When a state was saved, and whether it is the best so far.
 ///
-/// Names a file, such as `step-00001000.safetensors` for a state within an epoch, and
+/// The name of the file contains the position, as in `step-00001000.safetensors` for a state within an epoch, and
 /// `step-00001200-epoch-3-best.safetensors` for a state after the third epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Position {
@@ -47,7 +47,7 @@ impl Position {
     }
 }
 
-/// Returns the checkpoints in a directory, the newest first. Returns an empty list if there is no directory.
+/// Returns the checkpoints in a directory, the newest first. Returns an empty list if the directory does not exist.
 pub(super) fn list(directory: &Path) -> Result<Vec<(Position, PathBuf)>> {
     let mut files = Vec::new();
     for name in names(directory)? {
@@ -59,7 +59,7 @@ pub(super) fn list(directory: &Path) -> Result<Vec<(Position, PathBuf)>> {
     Ok(files)
 }
 
-/// Returns the names of the files in a directory, or an empty list if there is no directory.
+/// Returns the names of the files in a directory, or an empty list if the directory does not exist.
 fn names(directory: &Path) -> Result<Vec<String>> {
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
@@ -72,8 +72,8 @@ fn names(directory: &Path) -> Result<Vec<String>> {
 }
 
 /// Removes all checkpoints except for the `keep` newest, the best one, and the one that was the best when the oldest of
-/// the `keep` newest was saved. The last of these is needed if a run continues from the oldest because the newer ones
-/// are damaged.
+/// the `keep` newest was saved. If the newer ones are damaged, a run continues from this oldest one and needs the best
+/// checkpoint of that time.
 pub(super) fn prune(directory: &Path, keep: usize) -> Result<()> {
     let files = list(directory)?;
     let keep = keep.max(1);
@@ -130,7 +130,7 @@ pub fn last_checkpoint(directory: impl AsRef<Path>) -> Result<Option<PathBuf>> {
 }
 
 /// Returns the checkpoint of the best epoch that a [`Trainer`](super::Trainer::checkpoint) saved in `directory`, or
-/// `None` if no epoch is finished. [`Trainer::monitor`](super::Trainer::monitor) defines the best.
+/// `None` if there is none. [`Trainer::monitor`](super::Trainer::monitor) defines the best.
 ///
 /// The file has the tensors of the network under the prefix `model.`, and with [`ema`](super::Trainer::ema) its average
 /// under `average.module.`.

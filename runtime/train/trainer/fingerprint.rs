@@ -15,8 +15,8 @@ use super::run::Run;
 pub(super) struct Fingerprint(Vec<(&'static str, String)>);
 
 impl Fingerprint {
-    /// Describes the settings of `trainer` for a run after `steps` steps and `epochs` finished epochs. The loss, which
-    /// is a function, is not described.
+    /// Describes the settings of `trainer` for a run after `steps` steps and `epochs` finished epochs. The loss is not
+    /// described, because it may be a closure.
     pub fn new<M: Module, O, T>(
         trainer: &Trainer<'_, M, O, T>,
         run: &Run<M>,
@@ -42,7 +42,8 @@ impl Fingerprint {
                 "number of batches of an epoch",
                 run.batches_of_epoch.map_or("unknown".into(), |batches| batches.to_string()),
             ),
-            // The last one: a different number of batches changes the description, and the error should name the cause.
+            // The schedule is last: a different number of batches changes its description, and the error names the
+            // first difference, which should be the cause.
             (
                 "learning-rate schedule",
                 schedule.map_or("constant".into(), |rate| describe(rate, steps, epochs)),
@@ -54,7 +55,7 @@ impl Fingerprint {
         self.0.iter().map(|(name, value)| json!([name, value])).collect()
     }
 
-    /// Returns an error that names the first setting that differs from those of a checkpoint.
+    /// Returns an error if a setting differs from that of a checkpoint. The error names the first such setting.
     pub fn check(&self, saved: &Value) -> Result<()> {
         let saved = array(saved)?;
         for (name, value) in &self.0 {
@@ -71,8 +72,8 @@ impl Fingerprint {
     }
 }
 
-/// Describes a schedule by its factors at the steps 0, 1, 2, 4, 8, …, up to the last step so far. A closure may be
-/// defined only for the steps of the run.
+/// Describes a schedule by its factors at the steps 0, 1, 2, 4, 8, …, up to the last step so far. Later steps are left
+/// out, because a closure may be defined only for the steps of the run.
 fn describe(learning_rate: &LearningRate<'_>, steps: usize, epochs: usize) -> String {
     match learning_rate {
         LearningRate::Plateau(plateau) => format!("{plateau:?}"),

@@ -37,8 +37,8 @@ impl<'a, M: Module, O: 'static, T: 'static> Trainer<'a, M, O, T> {
     /// Trains the network on `train` and evaluates it on `valid` after each epoch. Pass `&()` as `valid` to
     /// skip validation.
     ///
-    /// For each batch, takes a [step](Self::step). Each call starts with a new optimizer and restarts the schedule, or
-    /// with [`resume`](Self::resume) continues from a checkpoint.
+    /// Trains on each batch as [`step`](Self::step) does. Each call starts with a new optimizer and restarts the
+    /// schedule or, with [`resume`](Self::resume), continues from a checkpoint.
     ///
     /// After the first backward pass, parameters without a gradient are named in a warning and in
     /// [`History::unreached`]; see [`audit_gradients`](crate::train::audit_gradients).
@@ -75,7 +75,8 @@ impl<'a, M: Module, O: 'static, T: 'static> Trainer<'a, M, O, T> {
         let result = self.run_epochs(&mut run, &plan, train, valid.batches());
         self.callbacks.drain(..count);
         let history = run.history.clone();
-        // After an error, or after the best parameters were restored, the state does not match those of the network.
+        // After an error, or after the best parameters were restored, the state of the optimizer does not match the
+        // parameters of the network.
         self.run = (result.is_ok() && !self.run_settings.keep_best).then_some(run);
         result.map(|()| history)
     }
@@ -121,7 +122,7 @@ impl<'a, M: Module, O: 'static, T: 'static> Trainer<'a, M, O, T> {
         self.callbacks.iter_mut().try_for_each(|callback| callback.on_fit_end(&run.history))
     }
 
-    /// Evaluates the validation data and returns the report of the epoch.
+    /// Evaluates the network on the validation data and returns the report of the epoch.
     fn report<B>(&mut self, run: &Run<M>, valid: Option<&dyn Batches<Batch = B>>) -> Result<EpochReport>
     where
         B: Batch<Target = T>,
@@ -133,13 +134,15 @@ impl<'a, M: Module, O: 'static, T: 'static> Trainer<'a, M, O, T> {
         let network = run.network(self.model);
         let epoch = run.stepper.epochs as u64;
         let evaluate = |data: &dyn Batches<Batch = B>| {
-            // A resumed run validates with the same order and the same random transforms.
+            // The number of the epoch lets a resumed run validate in the same order and with the same random
+            // transforms.
             data.set_epoch(epoch);
             evaluate_with(network, &*self.step.loss, &mut self.metrics, data)
         };
         let valid = valid.map(evaluate).transpose()?;
         Ok(EpochReport {
             epoch: run.stepper.epochs + 1,
+            steps: run.stepper.steps,
             learning_rate: run.stepper.optimizer.learning_rate(),
             seconds: run.seconds(),
             examples_per_second: train.examples as f64 / seconds.max(f64::MIN_POSITIVE),

@@ -1,11 +1,11 @@
-//! The gradients of several batches, as those of one large batch.
+//! Accumulation: combines the gradients of several batches into those of one large batch.
 
 use candle_core::Var;
 use candle_core::backprop::GradStore;
 
 use crate::Result;
 
-/// The sum of the gradients of the batches since the last step, each weighted by its number of examples.
+/// The sum of the gradients of all batches since the last step. Each batch is weighted by its number of examples.
 #[derive(Default)]
 pub(super) struct GradientSum {
     sum: Option<GradStore>,
@@ -34,7 +34,8 @@ impl GradientSum {
         Ok(())
     }
 
-    /// Returns the mean of the gradients over all examples, and starts a new sum. Returns `None` without a batch.
+    /// Returns the mean of the gradients over all examples, and starts a new sum. Returns `None` if there were no
+    /// batches.
     pub fn take_mean(&mut self, parameters: &[(String, Var)]) -> Result<Option<GradStore>> {
         let Self { sum, examples, .. } = std::mem::take(self);
         let Some(mut grads) = sum else { return Ok(None) };

@@ -9,7 +9,7 @@ const EXIT_CODE: i32 = 130;
 
 /// The number of calls of `fit` that handle Ctrl-C.
 static ACTIVE: AtomicUsize = AtomicUsize::new(0);
-/// Whether Ctrl-C was pressed since the first of these calls began.
+/// Whether Ctrl-C was pressed since the first of the active calls began.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// Handles Ctrl-C until the guard is dropped: the first Ctrl-C sets a flag, the second ends the process.
@@ -42,7 +42,8 @@ fn install() {
     static INSTALLED: Mutex<bool> = Mutex::new(false);
     let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
     if !std::mem::replace(&mut *installed, true) {
-        // Fails if the program has its own handler, or if the system fails. Training then runs without this handler.
+        // Fails if the program has its own handler, or if the system call fails. Training then runs without this
+        // handler.
         let _ = ctrlc::try_set_handler(on_interrupt);
     }
 }

@@ -26,8 +26,8 @@ pub enum LearningRate<'a> {
     Plateau(ReduceLrOnPlateau),
 }
 
-/// The argument of [`Trainer::schedule`](super::Trainer::schedule): a learning-rate schedule, which advances in every
-/// step, a pair of a schedule and [`Every`], or [`ReduceLrOnPlateau`].
+/// The argument of [`Trainer::schedule`](super::Trainer::schedule): a learning-rate schedule (which then advances in
+/// every step), a pair of a schedule and [`Every`], or [`ReduceLrOnPlateau`].
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -79,7 +79,8 @@ impl<'a> IntoSchedule<'a> for LearningRate<'a> {
 }
 
 impl LearningRate<'_> {
-    /// Tells a schedule the numbers of steps and epochs of the run, if they are known, and checks the settings.
+    /// Tells a schedule how often it advances during the run, if that is known, and checks the settings. `steps` and
+    /// `epochs` are the length of the run.
     pub(super) fn begin(&mut self, steps: Option<usize>, epochs: Option<usize>) -> Result<()> {
         let Self::Schedule(schedule, every) = self else { return Ok(()) };
         every.validate("schedule")?;

@@ -1,4 +1,4 @@
-//! The log of a run: whether there is one, and its description of the settings.
+//! Decides whether a run has a log, and describes the settings in it.
 
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ use super::learning_rate::LearningRate;
 use super::run::Run;
 
 impl<M: Module, O, T> Trainer<'_, M, O, T> {
-    /// Begins the log of a run, if it has a directory, and adds the callbacks that write it to `callbacks`.
+    /// Begins the log of a run, if it has a directory. Adds the callbacks that write the log to the list `callbacks`.
     pub(super) fn begin_log(
         &self,
         run: &Run<M>,

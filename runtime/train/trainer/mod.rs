@@ -89,7 +89,7 @@ pub use validation::Validation;
 ///     }
 ///     trainer.finish_epoch()?;
 /// }
-/// assert!(trainer.evaluate(&data)?.loss < 0.5); // of the average
+/// assert!(trainer.evaluate(&data)?.loss < 0.5); // the loss of the average
 /// # Ok(())
 /// # }
 /// ```
@@ -130,17 +130,17 @@ impl<'a, M: Module, O: 'static, T: 'static> Trainer<'a, M, O, T> {
         }
     }
 
-    /// Takes a step: runs the network in [`Mode::Train`](crate::Mode::Train), computes the loss and its gradients, and
-    /// updates the parameters. With [`accumulate`](Self::accumulate), only every n-th call updates the parameters.
-    /// [`fit`](Self::fit) takes the same steps.
+    /// Trains on one batch, as [`fit`](Self::fit) does: runs the network in [`Mode::Train`](crate::Mode::Train),
+    /// computes the loss and its gradients, and updates the parameters. With [`accumulate(n)`](Self::accumulate), only
+    /// every n-th call updates the parameters.
     ///
     /// The first call creates the optimizer. After a call of `fit` without [`keep_best`](Self::keep_best), this method
     /// continues with the optimizer of that call. Metrics, callbacks, checkpoints, the log, early stopping and
     /// [`ReduceLrOnPlateau`](crate::train::schedule::ReduceLrOnPlateau) are not used.
     ///
     /// # Errors
-    /// Fails under the same conditions as [`fit`](Self::fit), and if `batch` has no examples. On a GPU, the loss is not
-    /// checked.
+    /// Fails under the same conditions as [`fit`](Self::fit), and if `batch` has no examples. On a GPU, a loss that is
+    /// NaN or infinite is not an error.
     pub fn step<B>(&mut self, batch: &B) -> Result<StepReport>
     where
         B: Batch<Target = T>,
@@ -171,7 +171,7 @@ impl<'a, M: Module, O: 'static, T: 'static> Trainer<'a, M, O, T> {
         Ok(())
     }
 
-    /// Returns the average of the weights, or `None` before the first step or without [`ema`](Self::ema).
+    /// Returns the network with averaged weights, or `None` without [`ema`](Self::ema) or before the first step.
     pub fn average(&self) -> Option<&M> {
         self.run.as_ref()?.stepper.average.as_ref().map(|average| average.network())
     }
@@ -191,7 +191,7 @@ impl<'a, M: Module, O: 'static, T: 'static> Trainer<'a, M, O, T> {
         evaluate_with(network, &*self.step.loss, &mut self.metrics, data)
     }
 
-    /// Creates the state of a run of the given numbers of steps and epochs, if they are known.
+    /// Creates the state of a run. `steps` and `epochs` are the length of the run, as far as it is known.
     fn new_run(&mut self, steps: Option<usize>, epochs: Option<usize>) -> Result<Run<M>> {
         if let Some(learning_rate) = &mut self.step.learning_rate {
             learning_rate.begin(steps, epochs)?;
@@ -203,7 +203,7 @@ impl<'a, M: Module, O: 'static, T: 'static> Trainer<'a, M, O, T> {
 
 impl<'a, M: Trainable> Trainer<'a, M> {
     /// Creates a trainer with the loss, the optimizer and the schedule of a [`Trainable`] network.
-    pub(super) fn of(model: &'a M) -> Self {
+    pub(super) fn for_trainable(model: &'a M) -> Self {
         let loss = |output: &Tensor, target: &Tensor| model.loss(output, target);
         let mut trainer = Self::boxed(model, Box::new(loss), model.optimizer());
         trainer.step.learning_rate = model.schedule();

@@ -58,7 +58,7 @@ impl Monitor {
         Err(Error::msg(format!("cannot monitor `{name}`: expected one of {names}")))
     }
 
-    /// Returns the monitored value of an epoch: that of the validation, or of the training without validation.
+    /// Returns the monitored value of an epoch: that of the validation or, without validation, that of the training.
     ///
     /// # Errors
     /// Fails if the epoch has no such value: there is no accuracy if the targets are not class indices.
@@ -72,7 +72,7 @@ impl Monitor {
     }
 
     /// Returns `true` if `value` is better than `other`. NaN is never better, and any number is better than NaN or
-    /// none.
+    /// `None`.
     pub fn is_better(&self, value: f64, other: Option<f64>) -> bool {
         let beats = |other: f64| if self.higher_is_better { value > other } else { value < other };
         !value.is_nan() && other.is_none_or(|other| other.is_nan() || beats(other))

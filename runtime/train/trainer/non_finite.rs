@@ -18,7 +18,7 @@ where
     B: Batch,
     M: Forward<B::Input, Output: IntoTensors>,
 {
-    // First look for NaN and +∞ only, because −∞ is intended in a mask.
+    // First look for NaN and +∞ only, because a mask contains −∞ on purpose.
     let attempts = [Forbidden::NanAndInfinity, Forbidden::NonFinite];
     let found = attempts.into_iter().find_map(|forbidden| {
         random::set_state(random);
@@ -57,7 +57,7 @@ impl<M> Stepper<M> {
         Ok(())
     }
 
-    /// Returns the end of an error: the checkpoint to continue from, and what may help.
+    /// Returns the end of an error message: the checkpoint to continue from, and what may help.
     fn advice(&self) -> String {
         let checkpoint = match &self.last_checkpoint {
             Some(path) => format!("; the last checkpoint is {}", path.display()),

@@ -1,4 +1,4 @@
-//! The history as JSON. Numbers are strings: JSON has neither NaN nor infinity.
+//! The history as JSON. Floating-point numbers are strings, because JSON has neither NaN nor infinity.
 
 use indexmap::IndexMap;
 use serde_json::{Value, json};
@@ -11,6 +11,7 @@ use crate::{Error, Result};
 pub(super) fn epoch_to_json(epoch: &EpochReport) -> Value {
     json!({
         "epoch": epoch.epoch,
+        "steps": epoch.steps,
         "train": evaluation_to_json(&epoch.train),
         "valid": epoch.valid.as_ref().map(evaluation_to_json),
         "learning_rate": epoch.learning_rate.to_string(),
@@ -34,6 +35,7 @@ pub(super) fn epoch_from_json(value: &Value) -> Result<EpochReport> {
     let valid = &value["valid"];
     Ok(EpochReport {
         epoch: integer(&value["epoch"])?,
+        steps: integer(&value["steps"])?,
         train: evaluation_from_json(&value["train"])?,
         valid: if valid.is_null() { None } else { Some(evaluation_from_json(valid)?) },
         learning_rate: number(&value["learning_rate"])?,

@@ -67,9 +67,9 @@ impl<M: Module, O, T> Trainer<'_, M, O, T> {
             self.verbosity.line(format_args!("resumed from {}", path.display()));
             return damaged.into_iter().try_for_each(|path| set_aside(path));
         }
-        let (count, directory) = (files.len(), directory.display());
+        let directory = directory.display();
         let reason = newest_error.map(|error| format!(": {error}")).unwrap_or_default();
-        Err(Error::msg(format!("none of the {count} checkpoints in {directory} can be read{reason}")))
+        Err(Error::msg(format!("none of the checkpoints in {directory} can be read{reason}")))
     }
 }
 

@@ -37,11 +37,11 @@ pub(super) struct Run<M> {
     pub random_of_epoch: random::State,
     /// Set by a resume within an epoch, until the epoch continues.
     pub suspended: Option<Suspended>,
-    /// The last checkpoint.
+    /// When the last checkpoint was saved.
     pub saved: Option<Position>,
     /// The number of checkpoint intervals from the start of the run to the last checkpoint.
     pub saved_intervals: usize,
-    /// Limits the time for the metrics that are displayed.
+    /// Limits the time that is spent on displayed metrics.
     pub display: Throttle,
 }
 

@@ -53,9 +53,9 @@ impl<'a, M, O, T> Trainer<'a, M, O, T> {
         self
     }
 
-    /// Sets the learning-rate schedule: a schedule that advances in every step, a pair such as
+    /// Sets the learning-rate schedule: a schedule (which then advances in every step), a pair such as
     /// `(StepLr::new(10), Every::Epoch)`, or [`ReduceLrOnPlateau`](crate::train::schedule::ReduceLrOnPlateau). By
-    /// default the learning rate is constant.
+    /// default, the learning rate is constant.
     ///
     /// [`fit`](Self::fit) tells a schedule such as `Cosine::new().warmup(500)` the number of steps of the run.
     ///
@@ -78,8 +78,8 @@ impl<'a, M, O, T> Trainer<'a, M, O, T> {
     }
 
     /// Sets the number of batches whose gradients are accumulated for each step of the optimizer, by default 1. The
-    /// gradient equals that of one large batch: each batch counts by its number of examples. The last step of an epoch
-    /// may have fewer batches.
+    /// gradient equals that of one large batch: each batch is weighted by its number of examples. The last step of an
+    /// epoch may have fewer batches.
     ///
     /// The loss must be the mean over the examples of a batch. Batch norm uses the statistics of each batch.
     pub fn accumulate(mut self, batches: usize) -> Self {
@@ -170,19 +170,20 @@ impl<'a, M, O, T> Trainer<'a, M, O, T> {
         self
     }
 
-    /// Sets whether to restore the state of the best epoch when training ends, by default `false`. With
-    /// [`ema`](Self::ema), the network gets the average of the best epoch. [`monitor`](Self::monitor) defines the best.
+    /// Sets whether to restore the parameters and buffers of the best epoch when training ends, by default `false`.
+    /// With [`ema`](Self::ema), the network gets those of the average after the best epoch. [`monitor`](Self::monitor)
+    /// defines the best.
     pub fn keep_best(mut self, keep: bool) -> Self {
         self.run_settings.keep_best = keep;
         self
     }
 
     /// Writes the log of the run in `directory`, which is created if it does not exist: the settings, tables of the
-    /// losses and the metrics, events for TensorBoard, and with the feature `plots` charts.
+    /// losses and the metrics, events for TensorBoard, and charts, with the feature `plots`.
     /// [`train::log`](crate::train::log) describes the files. With [`checkpoint`](Self::checkpoint), the default is the
     /// directory of the checkpoints.
     ///
-    /// The directory must not have the log of another run, unless [`resume`](Self::resume) continues that run.
+    /// The directory must not contain the log of another run, unless [`resume`](Self::resume) continues that run.
     ///
     /// ```
     /// use sconce::prelude::*;
@@ -205,8 +206,8 @@ impl<'a, M, O, T> Trainer<'a, M, O, T> {
         self
     }
 
-    /// Sets the number of optimizer steps between two rows in the [log](Self::log) of single steps, by default 10. On a
-    /// GPU, reading the loss of a step waits until the step is computed.
+    /// Sets the number of optimizer steps between two rows in `steps.csv`, the table of steps in the [log](Self::log),
+    /// by default 10. On a GPU, each row slows training down, because reading the loss waits for the GPU.
     pub fn log_every(mut self, steps: usize) -> Self {
         self.log.every = steps;
         self
@@ -233,7 +234,7 @@ impl<'a, M, O, T> Trainer<'a, M, O, T> {
         self
     }
 
-    /// Sets how many of the newest [checkpoints](Self::checkpoint) are kept, by default 3 and at least 1. The best is
+    /// Sets how many of the newest [checkpoints](Self::checkpoint) are kept. Default: 3; 0 counts as 1. The best is
     /// always kept. Call this method after `checkpoint`.
     pub fn keep(mut self, newest: usize) -> Self {
         if let Some(checkpoints) = &mut self.checkpoints {
@@ -247,10 +248,10 @@ impl<'a, M, O, T> Trainer<'a, M, O, T> {
     ///
     /// A resumed run continues exactly: on the CPU, it ends with the same bits as a run that was never interrupted,
     /// even if it was interrupted within an epoch. The network needs the same structure and the same values of its
-    /// frozen parameters; its other values are replaced. The data must return the same epoch for the same random
-    /// numbers of [`random`](crate::random). The optimizer and the settings must be the same; the number of epochs may
-    /// differ, unless the schedule depends on it. The state includes neither the loss nor the callbacks nor the random
-    /// number generators of GPUs.
+    /// frozen parameters; its other values are replaced. With the same random numbers from [`random`](crate::random),
+    /// the data must return the same epoch. The optimizer and the settings must be the same; the number of epochs may
+    /// differ, unless the schedule depends on it. A checkpoint contains neither the loss nor the callbacks nor the
+    /// random number generators of GPUs.
     ///
     /// `fit` warns of a file that is truncated or damaged, appends `.damaged` to its name, and continues from the one
     /// before it.
@@ -287,9 +288,9 @@ impl<'a, M, O, T> Trainer<'a, M, O, T> {
     }
 
     /// Sets whether to continue training if a loss is NaN or infinite, as PyTorch does. Default: `false`, so that
-    /// [`fit`](Self::fit) returns an error. On the CPU, `fit` returns the error before the optimizer takes a step
-    /// with that loss. On a GPU, losses are read only every 32 batches, because reading synchronizes the GPU. The error
-    /// is then returned after up to 32 more steps.
+    /// [`fit`](Self::fit) returns an error. On the CPU, `fit` returns the error before the optimizer takes a step with
+    /// that loss. On a GPU, losses are read only every 32 batches, because reading synchronizes the GPU. `fit` then
+    /// returns the error up to 32 batches later.
     ///
     /// With `true`, checkpoints may also contain parameters that are NaN or infinite. By default, `fit` returns an
     /// error instead of saving them, and the last checkpoint before them remains. The network keeps these parameters.
@@ -300,7 +301,8 @@ impl<'a, M, O, T> Trainer<'a, M, O, T> {
 
     /// Sets whether to show the progress during each epoch: the finished batches, the time left, the loss, the metrics
     /// and the examples per second. Default: `true`. On a terminal, the progress is a bar. If standard error is not a
-    /// terminal, it is a line after each tenth of a long epoch, at least one a minute and at most one in ten seconds.
+    /// terminal, it is a line after each tenth of the epoch and after each minute without a line, but never two lines
+    /// within ten seconds.
     pub fn progress(mut self, show: bool) -> Self {
         self.verbosity.bar = show;
         self
@@ -324,7 +326,7 @@ impl<'a, M, O, T> Trainer<'a, M, O, T> {
         self.callback(OnEpoch(f))
     }
 
-    /// Returns the monitor of the settings.
+    /// Returns the [`Monitor`] of the value that [`monitor`](Self::monitor) names.
     pub(super) fn resolved_monitor(&self) -> Result<Monitor> {
         let metrics = self.metrics.iter().map(|metric| (metric.name(), metric.higher_is_better()));
         Monitor::new(&self.run_settings.monitor, &metrics.collect::<Vec<_>>())

@@ -74,15 +74,14 @@ impl TrainingState {
         checkpoint::write(save, &self.tensors)
     }
 
-    /// Returns the tensors whose names start with `prefix`, without it.
+    /// Returns the tensors whose names start with `prefix`, and their names without the prefix.
     fn with_prefix(&self, prefix: &str) -> impl Iterator<Item = (String, Tensor)> {
         self.tensors
             .iter()
             .filter_map(move |(name, tensor)| Some((name.strip_prefix(prefix)?.to_owned(), tensor.clone())))
     }
 
-    /// Returns the parameters and buffers of the network that is evaluated: of the average or, if there is none, of the
-    /// network in training.
+    /// Returns the parameters and buffers of the average or, if there is none, of the network in training.
     pub fn best_values(&self) -> StateDict {
         let averaged: StateDict = self.with_prefix(AVERAGED_NETWORK).collect();
         if averaged.is_empty() { self.with_prefix(MODEL).collect() } else { averaged }
@@ -162,8 +161,8 @@ impl<M: Module, O, T> Trainer<'_, M, O, T> {
         let random: random::State = text(&training["random"])?.parse()?;
         write_values(self.model, &values)?;
         random::set_state(&random);
-        // Within an epoch, `begin_epoch` asks the data for the same epoch again, which draws random numbers once more.
-        // `Suspended` keeps the state that the random numbers have after that.
+        // Within an epoch, `begin_epoch` asks the data for the same epoch again, which draws random numbers.
+        // Afterwards, it sets the random numbers to the state in `Suspended`, that of the checkpoint.
         run.suspended = (run.stepper.batches > 0).then_some(Suspended { random });
         Ok(())
     }
@@ -189,14 +188,14 @@ fn list(numbers: Vec<f64>) -> Result<Tensor> {
     Ok(Tensor::from_vec(numbers, length, &Device::Cpu)?)
 }
 
-/// Returns a list of numbers of a checkpoint.
+/// Returns the list of numbers `name` of a checkpoint.
 fn numbers(state: &TrainingState, name: &str) -> Result<Vec<f64>> {
     let missing = || Error::msg(format!("`{name}` is missing from the checkpoint"));
     Ok(state.tensors.get(name).ok_or_else(missing)?.to_vec1()?)
 }
 
-/// Returns an error unless `values` has the tensors of `model`, with their shapes and dtypes, and the values of its
-/// frozen parameters, which [`write_values`] does not replace.
+/// Returns an error unless `values` has the same names, shapes and dtypes as the tensors of `model`. The values of
+/// frozen parameters must also be the same, because [`write_values`] does not replace these.
 fn check_network(model: &impl Module, values: &StateDict) -> Result<()> {
     let tensors = model.state_dict();
     if let Some(name) = values.keys().find(|name| !tensors.contains_key(name)) {
@@ -226,8 +225,8 @@ fn check_network(model: &impl Module, values: &StateDict) -> Result<()> {
             values.get(name).map(|value| (name.clone(), value.clone())).into_iter().collect();
         if checksum("", &single)? != checksum("", &saved)? {
             return Err(Error::msg(format!(
-                "the network differs: the frozen parameter `{name}` has other values than in the checkpoint; load them \
-                 before training"
+                "the network differs: the frozen parameter `{name}` has other values than in the checkpoint; load \
+                 those of the checkpoint before training"
             )));
         }
     }

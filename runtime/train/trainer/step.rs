@@ -46,7 +46,7 @@ pub(super) struct Stepper<M> {
     pub last_checkpoint: Option<PathBuf>,
 }
 
-/// The result of a step, and the output of the network before it.
+/// The result of a batch, and the output of the network before the parameters are updated.
 pub(super) struct Stepped<O> {
     pub report: StepReport,
     pub output: O,
@@ -72,8 +72,8 @@ impl<M: Module> Stepper<M> {
             || scaler.is_some();
         if optimizer.reevaluates() && changes_gradients {
             return Err(Error::msg(
-                "the optimizer evaluates the loss several times in each step: its gradients can neither be accumulated \
-                 nor clipped nor scaled",
+                "the optimizer evaluates the loss several times in each step: it supports neither `accumulate` nor \
+                 `clip_norm` nor `clip_value` nor `Precision::F16`",
             ));
         }
         let base_rates = optimizer.learning_rates();
@@ -94,7 +94,8 @@ impl<M: Module> Stepper<M> {
         })
     }
 
-    /// Takes a step with the gradients of `batch`, or adds the gradients to those of a later step.
+    /// Trains on `batch`: takes a step with its gradients or, with accumulation, adds them to those of earlier batches
+    /// and takes a step once there are enough.
     pub fn step<B, O>(
         &mut self,
         model: &M,

@@ -8,7 +8,9 @@ namespace {
 constexpr uint64_t INITIALIZED = 0x6261727269657200ull;
 constexpr int MAX_ARRIVALS = (1 << 20) - 1;
 
+/// The state of an initialized barrier.
 struct Counter {
+    /// The barrier, and its offset in the dynamic shared memory in bytes.
     Barrier *address;
     size_t offset;
     /// The thread that initialized the barrier, and whether it has since called `fence_barrier_init`.
@@ -31,6 +33,8 @@ struct Counter {
     }
 };
 
+/// A bulk copy that is not finished. `barrier` is the index of the counter at which it arrives, `warp` the warp that
+/// started it, and `tick` the time of the start (order.h).
 struct Copy {
     void *to;
     const void *from;
@@ -38,6 +42,7 @@ struct Copy {
     uint32_t tick;
 };
 
+/// A meeting of `expected` threads. `threads` have arrived.
 struct Rendezvous {
     unsigned expected;
     std::vector<unsigned> threads;
@@ -49,7 +54,7 @@ struct Barriers {
     Rendezvous rendezvous[RENDEZVOUS_COUNT];
 };
 
-/// One instance per OS thread.
+/// The barriers of the block that runs on this OS thread.
 thread_local Barriers block;
 
 unsigned number_of(Barrier *barrier) {
@@ -116,14 +121,14 @@ void bulk_copy(void *to, const void *from, int bytes, Barrier *barrier) {
     block.copies.push_back({to, from, unsigned(bytes), number, thread() / 32, tick});
 }
 
-void rendezvous(unsigned number, unsigned threads, const std::function<void(const std::vector<unsigned> &)> &last) {
+void rendezvous(unsigned number, unsigned threads, const std::function<void(const std::vector<unsigned> &)> &complete) {
     Rendezvous &meeting = block.rendezvous[number];
     if (!meeting.threads.empty() && meeting.expected != threads)
-        fail("barrier %u is used with %u threads and with %u threads", number, meeting.expected, threads);
+        fail("barrier %u is used both with %u and with %u threads", number, meeting.expected, threads);
     meeting.expected = threads;
     meeting.threads.push_back(thread());
     if (meeting.threads.size() < threads) return sleep();
-    last(meeting.threads);
+    complete(meeting.threads);
     for (unsigned thread : meeting.threads)
         if (thread != cuda_cpu::thread()) wake(thread);
     meeting.threads.clear();
@@ -141,9 +146,9 @@ void begin_barriers() {
 
 unsigned pending_copies() { return unsigned(block.copies.size()); }
 
-void finish_copy(unsigned which) {
-    const Copy copy = block.copies[which];
-    block.copies.erase(block.copies.begin() + which);
+void finish_copy(unsigned index) {
+    const Copy copy = block.copies[index];
+    block.copies.erase(block.copies.begin() + index);
     memcpy(copy.to, copy.from, copy.bytes);
     Counter &counter = block.counters[copy.barrier];
     order().finish(copy.warp, copy.tick, counter.gathered);

@@ -19,28 +19,29 @@ void barrier_wait(Barrier *barrier, int parity);
 /// missing wait is noticed.
 void bulk_copy(void *to, const void *from, int bytes, Barrier *barrier);
 
-/// Waits until `threads` threads have arrived at the rendezvous `number`. The last thread to arrive calls
-/// `last` with the indices of all threads that have arrived.
-void rendezvous(unsigned number, unsigned threads, const std::function<void(const std::vector<unsigned> &)> &last);
+/// Waits until `threads` threads have arrived at the rendezvous `number`. The last thread to arrive calls `complete`
+/// with the indices of all these threads.
+void rendezvous(unsigned number, unsigned threads, const std::function<void(const std::vector<unsigned> &)> &complete);
 void sync_named_barrier(unsigned number, unsigned threads);
 template <int NUMBER, int THREADS> inline void named_barrier_sync() {
     static_assert(NUMBER >= 1 && NUMBER <= 15 && THREADS % 32 == 0,
                   "expected whole warps and a barrier number from 1 to 15");
     sync_named_barrier(NUMBER, THREADS);
 }
-/// The rendezvous with smaller numbers are named barriers. `FIRST_PRODUCT_WAIT` + i is the wait for products of
-/// warpgroup i.
+/// A rendezvous with a smaller number is a named barrier. At the rendezvous `FIRST_PRODUCT_WAIT` + i, warpgroup i waits
+/// for its matrix products.
 constexpr unsigned FIRST_PRODUCT_WAIT = 16;
 /// The number of rendezvous. A block has up to eight warpgroups.
 constexpr unsigned RENDEZVOUS_COUNT = FIRST_PRODUCT_WAIT + 8;
 
 // Functions that the scheduler calls.
 void begin_barriers();
+/// Returns the number of bulk copies that are not finished.
 unsigned pending_copies();
-void finish_copy(unsigned which);
+/// Finishes the bulk copy with this index.
+void finish_copy(unsigned index);
 /// Describes what a sleeping thread waits for. Returns an empty string if no thread sleeps.
 std::string deadlock();
-/// Describes an error in the state of barriers at the end of a block. Returns an empty string if there is
-/// none.
+/// Describes an error in the state of the barriers at the end of a block. Returns an empty string if there is no error.
 std::string unfinished_barriers();
 }  // namespace cuda_cpu

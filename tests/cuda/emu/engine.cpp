@@ -14,12 +14,16 @@ namespace cuda_cpu {
 __thread Coordinates coordinates;
 
 namespace {
+/// The size of a fiber's stack, in bytes.
 constexpr size_t STACK = 256 << 10;
+/// The size of the guard zones before and after the dynamic shared memory, in bytes.
 constexpr size_t SHARED_GUARD = 1024;
+/// The bytes of uninitialized memory (NaN in every floating-point type) and of guard zones.
 constexpr unsigned char POISON = 0xff, GUARD = 0xa5;
 
 enum class State : uint8_t { Ready, AtBlock, AtWarp, Asleep, Done };
 
+/// An asynchronous copy (`cp.async`) that is not finished. If not `valid`, it writes zeros.
 struct Copy {
     void *to;
     const void *from;
@@ -30,9 +34,11 @@ struct Copy {
 struct Fiber {
     Context context;
     State state;
+    /// The arguments of the `wait_warp` in which the fiber waits.
     bool fence;
     unsigned mask;
-    std::vector<std::vector<Copy>> copies;  // the last group is not committed yet
+    /// The groups of copies that are not finished. The last group is not committed yet.
+    std::vector<std::vector<Copy>> copies;
 };
 
 /// The order in which warps, lanes and blocks run.
@@ -42,6 +48,7 @@ class Schedule {
 
     bool shuffled() const { return order_ > REVERSED; }
 
+    /// Stores the order of `count` warps, lanes or blocks in `sequence`.
     void fill(std::vector<unsigned> &sequence, unsigned count) {
         if (!shuffled() && sequence.size() == count) return;
         sequence.resize(count);
@@ -134,8 +141,7 @@ void Engine::start(unsigned thread) {
     fiber.state = State::Ready;
     fiber.copies.assign(1, {});
     forbid(stack(thread), STACK, false);  // clears AddressSanitizer's marks of an aborted thread
-    // Start stacks at different offsets within a page, because equal offsets would map to the same cache
-    // sets.
+    // Start stacks at different offsets within a page, because equal offsets would map to the same cache sets.
     fiber.context.start(stack(thread), STACK - 192 * (thread % 32), entry);
 }
 

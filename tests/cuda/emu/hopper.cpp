@@ -1,5 +1,6 @@
-// Products are computed when all threads of a warpgroup wait for them: the thread that arrives last computes them for
-// the whole warpgroup. The layouts are those of the PTX ISA ("Asynchronous Warpgroup Level Matrix Instructions").
+// Matrix products are computed when all threads of a warpgroup wait for them: the thread that arrives last computes
+// them for the whole warpgroup. The layouts are those of the PTX ISA ("Asynchronous Warpgroup Level Matrix
+// Instructions").
 #include "hopper.h"
 #include "memory.h"
 
@@ -9,7 +10,7 @@ namespace {
 /// The THREADS threads of a warpgroup compute it. A core matrix of a factor has CORE_MATRIX bytes: 8 rows of 16 bytes.
 constexpr unsigned THREADS = 128, ROWS = 64, DEPTH_BYTES = 32, CORE_MATRIX = 128, MAX_COLUMNS = 256;
 
-/// A factor, decoded from its descriptor.
+/// A factor, decoded from its descriptor. The offset of its start and both strides between core matrices are in bytes.
 struct Matrix {
     size_t start, depth_stride, row_stride;
     explicit Matrix(uint64_t d)
@@ -34,13 +35,15 @@ struct Product {
     }
 };
 
-/// An accumulator of a thread: the sums to which `unfinished` products will be added.
+/// An accumulator of a thread. Until the thread has waited for the `unfinished` products that are added to it, `values`
+/// holds the sums, and the memory at `address` holds NaN.
 struct Sums {
     float *address;
     std::vector<float> values;
     unsigned unfinished;
 };
 
+/// The products that a thread has started and not yet waited for, and their accumulators.
 struct ThreadState {
     std::vector<Product> products;
     std::vector<Sums> sums;
@@ -55,7 +58,7 @@ struct ThreadState {
     }
 };
 
-/// One vector per OS thread.
+/// The states of the threads of the block that runs on this OS thread.
 thread_local std::vector<ThreadState> thread_states;
 
 /// Stores the rows of a factor in `result` as floats, in the order `[depth, rows]`. Returns the depth.
@@ -129,6 +132,7 @@ unsigned count_finished(unsigned first) {
     return finished;
 }
 
+/// Computes the products that the current wait must finish, and stores the accumulators without unfinished products.
 void finish_warpgroup(unsigned first) {
     const unsigned finished = count_finished(first);
     for (unsigned i = 0; i < finished; i++) add_product(first, i);

@@ -22,7 +22,8 @@ template <class T> constexpr ElementType ELEMENT_TYPE = ElementType::Tf32;
 template <> constexpr ElementType ELEMENT_TYPE<__half> = ElementType::F16;
 template <> constexpr ElementType ELEMENT_TYPE<__nv_bfloat16> = ElementType::BF16;
 
-/// Starts a product. The sums are NaN until the thread has waited for the product.
+/// Starts a matrix product that is added to `sums`. `a` and `b` are descriptors of the factors. The sums are NaN until
+/// the thread has waited for the product.
 void start_product(ElementType type, unsigned columns, float *sums, uint64_t a, uint64_t b);
 template <class T, int N> inline void wgmma(float (&d)[N / 2], uint64_t a, uint64_t b) {
     static_assert(N % 8 == 0 && N >= 8 && N <= 256, "expected a multiple of 8 columns, at most 256");
@@ -31,12 +32,12 @@ template <class T, int N> inline void wgmma(float (&d)[N / 2], uint64_t a, uint6
 }
 void wgmma_fence();
 void wgmma_commit();
+/// Waits until all but the `pending` newest committed groups of products are finished.
 void finish_products(unsigned pending);
 template <int N> inline void wgmma_wait() { finish_products(N); }
 
 // Functions that the scheduler calls.
 void begin_products(unsigned threads);
-/// Describes an error in the state of products at the end of a block. Returns an empty string if there is
-/// none.
+/// Describes an error in the state of the products at the end of a block. Returns an empty string if there is no error.
 std::string unfinished_products();
 }  // namespace cuda_cpu

@@ -171,7 +171,7 @@ class Memory {
         return SEVERAL_WARPS;
     }
 
-    /// Returns `true` if no barrier orders the access by the agent `who` at `tick` before the access that is checked.
+    /// Returns `true` if no barrier orders the access by the agent `who` at `tick` before the access being checked.
     bool unordered(uint32_t tick, uint16_t who, bool global) const {
         if (who == NO_AGENT || !order.of_launch(tick)) return false;
         if (!order.of_block(tick)) return global;  // by another block: conflicts only in global memory

@@ -32,6 +32,7 @@ impl Case {
         let [samples, channels, plane] = shape;
         let mut numbers = Rng(seed);
         let parameter_dtype = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
+        // Returns a random number between `low` and `low + 1` for each channel.
         let mut per_channel =
             |low: f64| numbers.uniform(&[channels], parameter_dtype)?.affine(0.5, low + 0.5);
         let parameters = [per_channel(0.2)?, per_channel(-0.5)?];
@@ -48,7 +49,7 @@ impl Case {
             eps,
             activation,
         };
-        // Alternate between two offsets, so that the variance is never too small relative to the mean for f32.
+        // Alternate between two offsets, so that the variance is large enough, relative to the mean, for f32.
         let offset =
             |i: usize| if (i / (channels * plane) + i % plane).is_multiple_of(2) { -0.5 } else { 1.5 };
         let offsets: Vec<f64> = (0..samples * channels * plane).map(offset).collect();
@@ -111,8 +112,8 @@ impl Case {
     }
 }
 
-/// Generates shapes `[samples, channels, plane]`, with planes of one pixel, and small and large planes. Large planes
-/// have at most five channels.
+/// Generates shapes `[samples, channels, plane]`. `plane`, the number of pixels of a channel, is one, small or large.
+/// If it is large, there are at most five channels.
 fn shape() -> impl Strategy<Value = [usize; 3]> {
     let plane = prop_oneof![Just(1usize), 2..32usize, 32..80usize, 300..700usize];
     (0..6usize, 1..40usize, plane).prop_map(|(samples, channels, plane)| {

@@ -96,7 +96,7 @@ fn compare(
     let operands = tensors(&shape, dtype, activation)?;
     let [input, weight, output, grad] = [0, 1, 2, 3].map(|i| operands[i].to_dtype(DType::F64));
     let (input, weight, output, grad) = (input?, weight?, output?, grad?);
-    // The gradient of the residual has the terms of the sums in the gradient of the bias.
+    // The gradient of the bias sums the elements of the gradient of the residual, and `check_sums` needs these terms.
     let with_terms = Needs { residual: needs.residual || needs.bias, ..needs };
     let expected = conv2d_backward(&input, &weight, &output, &grad, &case.geometry, activation, with_terms)?;
     let terms = expected.residual.clone();
@@ -131,8 +131,8 @@ fn compare(
     Ok(())
 }
 
-/// Asserts that sums over all axes but the second are accurate, relative to the sums of the magnitudes of the terms. The
-/// sums themselves can be almost zero.
+/// Asserts that sums over all axes but the second are accurate, relative to the sums of the magnitudes of the terms.
+/// The sums themselves can be almost zero.
 fn check_sums(actual: &Tensor, expected: &Tensor, terms: &Tensor, tolerance: f64, label: &str) -> Result<()> {
     let magnitudes = values(&terms.abs()?.sum((0, 2, 3))?)?;
     let (actual, expected) = (values(actual)?, values(expected)?);
@@ -142,7 +142,7 @@ fn check_sums(actual: &Tensor, expected: &Tensor, terms: &Tensor, tolerance: f64
         // Sums are computed at least in f32, and then rounded to the dtype of the gradient.
         assert!(
             difference <= tolerance * expected.abs() + tolerance.min(1e-5) * magnitude,
-            "{label}: expected {expected}, found {actual}, the sum of terms of the total magnitude {magnitude}"
+            "{label}: expected {expected}, found {actual}; the magnitudes of the terms add up to {magnitude}"
         );
     }
     Ok(())

@@ -155,7 +155,7 @@ fn options() -> impl Strategy<Value = Options> {
         .prop_map(|([scale, shift, residual], activation)| Options { scale, shift, residual, activation })
 }
 
-/// Generates settings with a non-empty output. `channels` are the input and output channels per group.
+/// Generates settings whose kernel fits in the padded input. `channels` are the input and output channels per group.
 fn settings(
     groups: std::ops::Range<usize>,
     channels: [std::ops::Range<usize>; 2],
@@ -164,7 +164,7 @@ fn settings(
     let sizes = ((1usize..14, 1usize..14), (1usize..5, 1usize..5));
     (0usize..4, (groups, group_in_channels, group_out_channels), sizes, geometries(), options())
         .prop_filter_map(
-            "an empty output",
+            "the kernel does not fit",
             |(
                 batch,
                 (groups, group_in_channels, group_out_channels),
@@ -306,7 +306,7 @@ fn depthwise_kernels_agree_with_the_cpu() {
     let sizes =
         (1usize..4, 1usize..6, (1usize..24, 1usize..24), prop::sample::select(vec![3usize, 5, 7]), 1usize..3);
     let specialized = (sizes, geometries(), options()).prop_filter_map(
-        "an empty output",
+        "the kernel does not fit",
         |((batch, groups, (h, w), size, stride), geometry, options)| {
             let geometry = ConvGeometry { groups, stride: [stride; 2], dilation: [1; 2], ..geometry };
             geometry.output_size([h, w], [size; 2])?;

@@ -6,8 +6,8 @@ use sconce_cuda_tests::run;
 
 use crate::common::magnitude::largest_magnitude;
 
-/// Returns a program with one launch. `shape` is the number of blocks, of threads in a block, and of bytes of shared
-/// memory.
+/// Returns a program with one launch. `shape` has the number of blocks, the number of threads per block, and the bytes
+/// of shared memory.
 fn program(kernel: &'static str, outputs: &[(usize, DType)], shape: [u32; 3], args: Vec<Arg>) -> Program {
     let [grid, block, shared] = shape;
     let launch =

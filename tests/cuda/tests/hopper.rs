@@ -6,7 +6,8 @@ use sconce_cuda_tests::run;
 
 use crate::common::{Rng, check_close};
 
-// The constants of `hopper_check.cu`.
+// `ROWS`, `STEP_BYTES` and `SHARED` must agree with `hopper_check.cu`.
+
 /// The number of rows and of columns of the product.
 const ROWS: usize = 128;
 /// The number of bytes along the depth that one step multiplies.

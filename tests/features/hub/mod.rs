@@ -303,7 +303,7 @@ fn partial_files_of_a_killed_process_do_not_prevent_a_download() {
     let part =
         files(cache.path()).into_iter().find(|path| path.extension().is_some_and(|name| name == "part"));
     server.set_fault(Fault::None);
-    // The partial file is complete, or longer than the file to download.
+    // The partial file has the whole content, or more bytes than the content.
     for partial in [checkpoint(0.), [checkpoint(0.), vec![0; 50]].concat()] {
         fs::write(part.as_ref().unwrap(), partial).unwrap();
         assert_loaded(&load(hub.clone()).unwrap(), 0.);

@@ -24,13 +24,13 @@ fn a_residual_block_on_sequences_is_one_launch() -> Result<()> {
     let x = Tensor::randn(0f32, 1., (2, 4, 9), &Device::Cpu)?;
     let (y, launches) = sconce::trace(|| block.forward(&x));
     assert_eq!(operations(launches), ["conv1d + batch_norm + residual + relu"]);
-    let plain = sconce::no_fusion(|| block.forward(&x))?;
-    check_close("fused", &y?, &plain, 1e-5)?;
+    let unfused = sconce::no_fusion(|| block.forward(&x))?;
+    check_close("fused", &y?, &unfused, 1e-5)?;
     Ok(())
 }
 
 #[test]
-fn functions_are_fused_with_the_following_activation() -> Result<()> {
+fn functional_convolutions_are_fused_with_the_following_activation() -> Result<()> {
     let random = |shape: &[usize]| Tensor::randn(0f32, 1., shape, &Device::Cpu);
     let (x, weight, bias) = (random(&[2, 3, 8, 8])?, random(&[6, 3, 3, 3])?, random(&[6])?);
     let options = Conv2dOptions::default().stride((2, 1)).padding(1);
@@ -45,7 +45,7 @@ fn functions_are_fused_with_the_following_activation() -> Result<()> {
     Ok(())
 }
 
-/// A grouped or depthwise convolution takes one launch in the forward pass and one in the backward pass.
+/// A grouped or depthwise convolution runs as one launch in the forward pass and as one in the backward pass.
 #[test]
 fn grouped_convolutions_are_one_launch() -> Result<()> {
     for (groups, out_channels) in [(2, 8), (6, 6), (6, 12)] {
@@ -105,7 +105,7 @@ fn layers_work_as_fields_and_every_parameter_has_a_gradient() -> Result<()> {
 }
 
 #[test]
-fn nonzero_padding_modes_take_a_separate_launch() -> Result<()> {
+fn padding_modes_other_than_zeros_have_their_own_launch() -> Result<()> {
     let conv = Conv2d::config(2, 3, 3).padding(1).padding_mode("circular").init(&Device::Cpu)?;
     let x = Tensor::ones((1, 2, 5, 5), DType::F32, &Device::Cpu)?;
     let (_, launches) = sconce::trace(|| relu(conv.call((&x).into(), Mode::Eval)).into_tensor());

@@ -1,4 +1,4 @@
-//! The convolution layers: inputs without a batch, changed weights, fresh parameters, printing.
+//! The convolution layers: inputs without a batch, changed weights, initial parameters, printing.
 
 use sconce::prelude::*;
 
@@ -42,7 +42,7 @@ fn a_changed_weight_is_packed_again() -> Result<()> {
 }
 
 #[test]
-fn fresh_parameters_have_the_distribution_of_pytorch() -> Result<()> {
+fn initial_parameters_have_the_distribution_of_pytorch() -> Result<()> {
     fn check(layer: impl Module, fan_in: usize, shape: &[usize]) -> Result<()> {
         let bound = 1. / (fan_in as f64).sqrt();
         let parameters = layer.named_parameters();
@@ -53,8 +53,11 @@ fn fresh_parameters_have_the_distribution_of_pytorch() -> Result<()> {
         let largest = weight.iter().fold(0f64, |max, x| max.max(x.abs()));
         // The mean square of the uniform distribution within ±`bound` is `bound`² / 3.
         let mean_square = weight.iter().map(|x| x * x).sum::<f64>() / weight.len() as f64;
-        assert!(largest <= bound && largest > 0.95 * bound, "expected about {bound}, found {largest}");
-        assert!((mean_square / (bound * bound / 3.) - 1.).abs() < 0.2, "{mean_square}");
+        assert!(
+            largest <= bound && largest > 0.95 * bound,
+            "expected a maximum of about {bound}, found {largest}"
+        );
+        assert!((mean_square / (bound * bound / 3.) - 1.).abs() < 0.2, "mean square {mean_square}");
         assert!(values(&parameters[1].1)?.iter().all(|x| x.abs() <= bound));
         Ok(())
     }

@@ -132,27 +132,33 @@ fn errors_name_the_invalid_input() -> Result<()> {
 fn errors_of_functions_name_the_invalid_operand() -> Result<()> {
     let device = &Device::Cpu;
     let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, device);
-    let (x, weight, long) = (zeros(&[1, 4, 9, 9])?, zeros(&[4, 3, 3, 3])?, zeros(&[7])?);
-    let plain = Conv2dOptions::default();
+    let (x, weight, vector) = (zeros(&[1, 4, 9, 9])?, zeros(&[4, 3, 3, 3])?, zeros(&[7])?);
+    let defaults = Conv2dOptions::default();
     let up = ConvTranspose2dOptions::default();
     for (signal, part) in [
         (
-            conv2d(&x, &long, None, plain),
+            conv2d(&x, &vector, None, defaults),
             "conv2d: expected a weight [out_channels, in_channels / groups, height, width], found [7]",
         ),
-        (conv2d(&x, &weight, Some(&long), plain), "conv2d: expected a bias [4], found [7]"),
-        (conv2d(&x, &weight, None, plain), "expected 3 input channels, found 4"),
+        (conv2d(&x, &weight, Some(&vector), defaults), "conv2d: expected a bias [4], found [7]"),
+        (conv2d(&x, &weight, None, defaults), "expected 3 input channels, found 4"),
         (
-            conv2d(&x, &weight, None, plain.groups(3)),
+            conv2d(&x, &weight, None, defaults.groups(3)),
             "groups do not divide the channels of the weight [4, 3, 3, 3]",
         ),
-        (conv2d(&x, &weight, None, plain.groups(0)), "groups do not divide"),
-        (conv2d(&x, &zeros(&[4, 4, 0, 3])?, None, plain), "expected kernel_size of at least 1, found (0, 3)"),
+        (conv2d(&x, &weight, None, defaults.groups(0)), "groups do not divide"),
+        (
+            conv2d(&x, &zeros(&[4, 4, 0, 3])?, None, defaults),
+            "expected kernel_size of at least 1, found (0, 3)",
+        ),
         (
             conv1d(&x, &weight, None, Conv1dOptions::default()),
             "conv1d: expected a weight [out_channels, in_channels / groups, length]",
         ),
-        (conv_transpose2d(&x, &weight, Some(&long), up), "conv_transpose2d: expected a bias [3], found [7]"),
+        (
+            conv_transpose2d(&x, &weight, Some(&vector), up),
+            "conv_transpose2d: expected a bias [3], found [7]",
+        ),
         (conv_transpose2d(&x, &weight, None, up.groups(3)), "groups do not divide"),
         (
             conv_transpose2d(&x, &weight, None, up.output_padding(1)),
@@ -162,7 +168,7 @@ fn errors_of_functions_name_the_invalid_operand() -> Result<()> {
         (conv_transpose2d(&x, &weight, None, up.stride(usize::MAX)), "the output would be empty"),
         (conv_transpose2d(&x, &weight, None, up.stride(1 << 40)), "fits in memory"),
         (
-            conv_transpose1d(&x, &long, None, ConvTranspose1dOptions::default()),
+            conv_transpose1d(&x, &vector, None, ConvTranspose1dOptions::default()),
             "conv_transpose1d: expected a weight [in_channels",
         ),
         (

@@ -92,6 +92,8 @@ proptest! {
             check_close("strided", &pad_layer(&restride(&x)?, sides, mode)?, &expected, 0.)?;
             let pad = |x: &[Tensor]| Ok(pad(&x[0], sides, mode).into_tensor()?);
             check_gradients(pad, std::slice::from_ref(&x))?;
+            // The gradient of an element is the sum of the gradients of its copies, which may cancel.
+            let copies = (expected.elem_count() / x.elem_count().max(1)).max(1) as f64;
             for (dtype, tolerance) in [(DType::F32, 1e-6), (DType::F16, 2e-3), (DType::BF16, 2e-2)] {
                 let in_dtype = [x.to_dtype(dtype)?];
                 let output_grad = Rng::new(seed ^ 1).tensor(expected.dims(), 1.).to_dtype(dtype)?;
@@ -99,7 +101,7 @@ proptest! {
                 let (f64_y, f64_dx) =
                     gradients(pad, &[in_dtype[0].to_dtype(DType::F64)?], &output_grad.to_dtype(DType::F64)?)?;
                 check_close("output", &y, &f64_y, 0.)?;
-                check_close("gradient", &dx[0], &f64_dx[0], tolerance)?;
+                check_close("gradient", &dx[0], &f64_dx[0], tolerance * copies)?;
             }
             Ok(())
         };
@@ -130,7 +132,7 @@ proptest! {
             };
             check().map_err(fail)?;
         } else {
-            // Only zero padding is defined if the whole input is cropped. The output then contains only zeros.
+            // Only zero padding may crop the whole input, or more. Its output then contains only zeros.
             let actual = pad(&x, sides, mode).into_tensor();
             if let Ok(actual) = actual {
                 prop_assert_eq!(mode, "zeros");
@@ -143,7 +145,7 @@ proptest! {
     fn conv2d_with_a_padding_mode_agrees_with_a_padded_input(
         setting in image_settings(), mode in prop::sample::select(&MODES[..]),
     ) {
-        let tensors = setting.convolution(4);
+        let tensors = setting.conv_tensors(4);
         let config = setting.conv2d().padding_mode(mode);
         let fits = setting.axes.iter().all(|axis| match mode {
             "reflect" => axis.padding < axis.size,
@@ -164,7 +166,7 @@ proptest! {
     fn conv1d_with_a_padding_mode_agrees_with_a_padded_input(
         setting in sequence_settings(), mode in prop::sample::select(&MODES[..]),
     ) {
-        let tensors = setting.convolution(3);
+        let tensors = setting.conv_tensors(3);
         let axis = setting.axes[1];
         let fits = match mode {
             "reflect" => axis.padding < axis.size,
@@ -190,16 +192,16 @@ fn constants_and_single_axes_are_padded() -> Result<()> {
     assert_eq!(padded(&x, [1, 2], PadMode::Constant(-7.))?.to_vec1::<f32>()?, [-7., 1., 2., 3., -7., -7.]);
     assert_eq!(padded(&x, [2, 0], "circular".into())?.to_vec1::<f32>()?, [2., 3., 1., 2., 3.]);
     assert_eq!(padded(&x, [-1, 1], "replicate".into())?.to_vec1::<f32>()?, [2., 3., 3.]);
-    // It is possible to crop more elements than the input has. Below, infinities would become NaN if padding
-    // multiplied the input by zero.
+    // Padding may crop more elements than the input has.
     assert_eq!(padded(&x, [-4, 3], "zeros".into())?.to_vec1::<f32>()?, [0., 0.]);
+    // If padding multiplied the input by zero, these infinities would become NaN.
     let infinite = Tensor::new(&[[f32::INFINITY, f32::NEG_INFINITY]], &Device::Cpu)?;
     let y = padded(&infinite, [1, 1], "zeros".into())?.to_vec2::<f32>()?;
     assert_eq!(y, [[0., f32::INFINITY, f32::NEG_INFINITY, 0.]]);
     Ok(())
 }
 
-/// With an even kernel, PyTorch pads the right and the bottom by one more element than the left and the top.
+/// With an even kernel, PyTorch pads one element more at the right and at the bottom than at the left and at the top.
 #[test]
 fn same_padding_of_even_kernels_agrees_with_pytorch() -> Result<()> {
     let x = Tensor::new(&[[1f64, 2., 3., 4.]], &Device::Cpu)?.unsqueeze(0)?;

@@ -9,51 +9,51 @@ use crate::common::{check_close, config};
 use super::setting::{check_dtypes, check_layer, image_settings, sequence_settings};
 
 proptest! {
-    // About two thirds of the settings have an output.
+    // At least 60 % of the settings have an output. For the others, `check_layer` expects an error.
     #![proptest_config(config(400))]
 
     #[test]
     fn conv1d_agrees_with_plain_loops(setting in sequence_settings()) {
-        let tensors = setting.convolution(3);
+        let tensors = setting.conv_tensors(3);
         check_layer(&setting.conv1d(), &tensors, setting.naive(&tensors))?;
     }
 
     #[test]
     fn conv2d_agrees_with_plain_loops(setting in image_settings()) {
-        let tensors = setting.convolution(4);
+        let tensors = setting.conv_tensors(4);
         check_layer(&setting.conv2d(), &tensors, setting.naive(&tensors))?;
     }
 
     #[test]
     fn conv_transpose1d_agrees_with_plain_loops(setting in sequence_settings()) {
-        let tensors = setting.transposed(3);
+        let tensors = setting.conv_transpose_tensors(3);
         check_layer(&setting.conv_transpose1d(), &tensors, setting.naive_transposed(&tensors))?;
     }
 
     #[test]
     fn conv_transpose2d_agrees_with_plain_loops(setting in image_settings()) {
-        let tensors = setting.transposed(4);
+        let tensors = setting.conv_transpose_tensors(4);
         check_layer(&setting.conv_transpose2d(), &tensors, setting.naive_transposed(&tensors))?;
     }
 
     #[test]
     fn every_dtype_agrees_with_f64(setting in image_settings()) {
-        if setting.axes.iter().all(|axis| axis.convolved().is_some()) {
-            check_dtypes(&setting.conv2d(), &setting.convolution(4))?;
-            check_dtypes(&setting.conv2d().padding_mode("replicate"), &setting.convolution(4))?;
+        if setting.axes.iter().all(|axis| axis.conv_output_size().is_some()) {
+            check_dtypes(&setting.conv2d(), &setting.conv_tensors(4))?;
+            check_dtypes(&setting.conv2d().padding_mode("replicate"), &setting.conv_tensors(4))?;
         }
-        if setting.axes.iter().all(|axis| axis.transposed().is_some()) {
-            check_dtypes(&setting.conv_transpose2d(), &setting.transposed(4))?;
+        if setting.axes.iter().all(|axis| axis.conv_transpose_output_size().is_some()) {
+            check_dtypes(&setting.conv_transpose2d(), &setting.conv_transpose_tensors(4))?;
         }
     }
 
     #[test]
     fn every_dtype_agrees_with_f64_on_sequences(setting in sequence_settings()) {
-        if setting.axes[1].convolved().is_some() {
-            check_dtypes(&setting.conv1d(), &setting.convolution(3))?;
+        if setting.axes[1].conv_output_size().is_some() {
+            check_dtypes(&setting.conv1d(), &setting.conv_tensors(3))?;
         }
-        if setting.axes[1].transposed().is_some() {
-            check_dtypes(&setting.conv_transpose1d(), &setting.transposed(3))?;
+        if setting.axes[1].conv_transpose_output_size().is_some() {
+            check_dtypes(&setting.conv_transpose1d(), &setting.conv_transpose_tensors(3))?;
         }
     }
 }

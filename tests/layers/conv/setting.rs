@@ -9,7 +9,7 @@ use sconce::prelude::*;
 
 use crate::common::{Rng, check_close, check_gradients, fail, gradients, restride, values};
 
-/// One axis of a convolution.
+/// The sizes and settings of one axis of a convolution.
 #[derive(Clone, Copy, Debug)]
 pub struct Axis {
     pub size: usize,
@@ -29,13 +29,13 @@ impl Axis {
         (self.kernel - 1) * self.dilation + 1
     }
 
-    /// Returns the output size of a convolution.
-    pub fn convolved(&self) -> Option<usize> {
+    /// Returns the output size of a convolution, or `None` if the kernel does not fit.
+    pub fn conv_output_size(&self) -> Option<usize> {
         Some((self.size + 2 * self.padding).checked_sub(self.extent())? / self.stride + 1)
     }
 
-    /// Returns the output size of a transposed convolution.
-    pub fn transposed(&self) -> Option<usize> {
+    /// Returns the output size of a transposed convolution, or `None` if the output would be empty.
+    pub fn conv_transpose_output_size(&self) -> Option<usize> {
         let uncropped = (self.size - 1) * self.stride + self.extent() + self.output_padding;
         uncropped.checked_sub(2 * self.padding).filter(|size| *size > 0)
     }
@@ -106,12 +106,12 @@ impl Setting {
     }
 
     /// Returns random tensors for a convolution.
-    pub fn convolution(&self, rank: usize) -> Vec<Tensor> {
+    pub fn conv_tensors(&self, rank: usize) -> Vec<Tensor> {
         self.tensors([self.out_channels(), self.channels[0]], rank)
     }
 
     /// Returns random tensors for a transposed convolution.
-    pub fn transposed(&self, rank: usize) -> Vec<Tensor> {
+    pub fn conv_transpose_tensors(&self, rank: usize) -> Vec<Tensor> {
         self.tensors([self.in_channels(), self.channels[1]], rank)
     }
 
@@ -155,9 +155,10 @@ impl Setting {
             .bias(self.bias)
     }
 
-    /// Calls `f` for each product of an input element and a weight that is added to an output element. The arguments of
-    /// `f` are an index in the small image, an index in the weight, and an index in the large image. A convolution maps
-    /// the large image to the small image; a transposed convolution maps the small image to the large image.
+    /// Calls `f` for each product of an input element and a weight. A convolution maps a large image to a small one; a
+    /// transposed convolution maps a small image to a large one. The arguments of `f` are an index in the small image,
+    /// an index in the weight, and an index in the large image. `small` and `large` are the heights and widths of the
+    /// images, and `small_channels` and `large_channels` their channels per group.
     pub fn for_each_product(
         &self,
         [small_channels, large_channels]: [usize; 2],
@@ -196,7 +197,7 @@ impl Setting {
         }
     }
 
-    /// Adds the bias and returns the sums as a tensor.
+    /// Adds the bias, if `tensors` has one, and returns the sums as a tensor whose height and width are `size`.
     pub fn with_bias(
         &self,
         mut sums: Vec<f64>,
@@ -212,9 +213,9 @@ impl Setting {
         Tensor::from_vec(sums, shape, &Device::Cpu)
     }
 
-    /// Convolves with plain loops. Returns `None` if the kernel does not fit.
+    /// Computes the convolution with plain loops. Returns `None` if the kernel does not fit.
     pub fn naive(&self, tensors: &[Tensor]) -> Option<candle::Result<Tensor>> {
-        let size = [self.axes[0].convolved()?, self.axes[1].convolved()?];
+        let size = [self.axes[0].conv_output_size()?, self.axes[1].conv_output_size()?];
         let run = || {
             let (input, weight) = (values(&tensors[0])?, values(&tensors[1])?);
             let mut sums = vec![0.; self.batch * self.out_channels() * size[0] * size[1]];
@@ -233,7 +234,7 @@ impl Setting {
 
     /// Computes the transposed convolution with plain loops. Returns `None` if the output would be empty.
     pub fn naive_transposed(&self, tensors: &[Tensor]) -> Option<candle::Result<Tensor>> {
-        let size = [self.axes[0].transposed()?, self.axes[1].transposed()?];
+        let size = [self.axes[0].conv_transpose_output_size()?, self.axes[1].conv_transpose_output_size()?];
         let run = || {
             let (input, weight) = (values(&tensors[0])?, values(&tensors[1])?);
             let mut sums = vec![0.; self.batch * self.out_channels() * size[0] * size[1]];
@@ -245,7 +246,7 @@ impl Setting {
     }
 }
 
-/// Builds the layer with the weight and the bias in `tensors[1..]`, and calls the layer with `tensors[0]`.
+/// Builds the layer with the weight and the bias from `tensors[1..]`, and calls it with `tensors[0]`.
 pub fn call<C>(config: &C, tensors: &[Tensor]) -> candle::Result<Tensor>
 where
     C: Config<Output: Forward<Signal, Output = Signal>> + Clone,
@@ -257,8 +258,8 @@ where
     Ok(layer.call((&tensors[0]).into(), Mode::Train).into_tensor()?)
 }
 
-/// Checks the output against `expected` and the gradients against finite differences. If `expected` is
-/// `None`, expects an error.
+/// Checks the output against `expected` and the gradients against finite differences. If `expected` is `None`, expects
+/// an error.
 pub fn check_layer<C>(
     config: &C,
     tensors: &[Tensor],

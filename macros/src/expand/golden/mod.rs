@@ -86,7 +86,7 @@ fn first_difference(expected: &str, found: &str) -> String {
 }
 
 #[test]
-fn networks_expand_as_the_golden_files() {
+fn expansions_equal_the_golden_files() {
     let overwrite = std::env::var_os("GOLDEN").is_some_and(|value| value == "overwrite");
     let mut changes = Vec::new();
     for network in NETWORKS {

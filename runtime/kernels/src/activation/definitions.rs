@@ -213,9 +213,9 @@ activations! {
     }
 }
 
-/// The slope at 0 of the approximation's `2u` (see [`approximate_normal_cdf`]): `2 √(2/π)`.
+/// `2 √(2/π)`: the coefficient of `x` in `2u` (see [`approximate_normal_cdf`]).
 const GELU_SLOPE: f64 = 1.595_769_121_605_730_7;
-/// The coefficient of `x³` in the approximation's `u` (see [`approximate_normal_cdf`]).
+/// The coefficient of `x³` in `u`, divided by that of `x` (see [`approximate_normal_cdf`]).
 const GELU_CUBE: f64 = 0.044_715;
 
 /// Approximates Φ: returns `(1 + tanh u) / 2` with `u = √(2/π) (x + 0.044715 x³)`, computed as `σ(2u)`, which avoids

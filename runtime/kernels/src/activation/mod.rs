@@ -66,7 +66,7 @@ impl Activation {
     }
 }
 
-/// Applies `activation` to every element, in one pass forward and one pass backward.
+/// Applies `activation` to every element. On the CPU, the forward pass and the backward pass run one kernel each.
 ///
 /// `x` has any shape. The result has the shape and dtype of `x`. Differentiable in `x`.
 ///
@@ -91,7 +91,7 @@ pub fn apply(activation: Activation, x: &Tensor) -> Result<Tensor> {
     with_function!(activation, f => apply_function(f, x))
 }
 
-/// Returns the gradient of the input of an activation that [saves its output](Activation::saves_output), on the CPU.
+/// Returns the gradient of the input of an activation for which [`Activation::saves_output`] is `true`, on the CPU.
 pub(super) fn gradient(activation: Activation, grad: &Tensor, output: &Tensor) -> Result<Tensor> {
     if activation == Activation::Identity {
         return Ok(grad.clone());

@@ -1,4 +1,4 @@
-//! Arithmetic with broadcasting and functions of one number, on channel-blocked activations.
+//! Elementwise operations on channel-blocked activations: arithmetic with broadcasting, and functions of one number.
 
 use candle_core::{Result, bail};
 
@@ -39,7 +39,7 @@ pub fn broadcast(a: [usize; 4], b: [usize; 4]) -> Option<[usize; 4]> {
     (fits(a) && fits(b)).then_some([batch, a[1], height, width])
 }
 
-/// Returns the operation's value for two zeros.
+/// Returns the result of the operation on two zeros.
 fn op_at_zero(op: Binary) -> f32 {
     if op == Binary::Div { f32::NAN } else { 0. }
 }

@@ -28,10 +28,10 @@ pub fn cat_channels(activations: &[Arc<BlockedTensor>]) -> Result<BlockedTensor>
         let mut start = 0;
         for activation in activations {
             let end = start + activation.dims()[1];
-            let shared = block_channels.start.max(start)..block_channels.end.min(end);
-            if !shared.is_empty() {
-                let destination = &mut block[shared.start - block_channels.start..];
-                copy(activation, sample, shared.start - start, shared.len(), destination);
+            let overlap = block_channels.start.max(start)..block_channels.end.min(end);
+            if !overlap.is_empty() {
+                let destination = &mut block[overlap.start - block_channels.start..];
+                copy(activation, sample, overlap.start - start, overlap.len(), destination);
             }
             start = end;
         }

@@ -13,8 +13,8 @@ pub fn supports(x: &Tensor) -> bool {
     x.dtype() == DType::F32 && x.device().is_cpu() && !x.track_op()
 }
 
-/// Returns `true` if a channel-blocked convolution supports a weight and a bias. There must be a cache for the packed
-/// weight: packing the weight in every call would cost more time than the layout saves.
+/// Returns `true` if the channel-blocked convolutions support this weight and this bias. There must be a cache for the
+/// packed weight: packing the weight in every call would cost more time than the layout saves.
 pub fn supports_parameters(weight: &Tensor, bias: Option<&Tensor>, packed: Option<&PackedCache>) -> bool {
     packed.is_some() && supports(weight) && bias.is_none_or(supports)
 }

@@ -60,7 +60,7 @@ impl BlockedTensor {
     }
 
     /// Returns `true` if [`BlockedTensor::to_tensor`] has already converted the activation.
-    pub fn has_tensor(&self) -> bool {
+    pub fn has_cached_tensor(&self) -> bool {
         self.nchw.get().is_some()
     }
 
@@ -118,7 +118,7 @@ impl BlockedTensor {
     /// Fails if the activation does not have exactly one pixel.
     pub fn pixel_tensor(&self) -> Result<Tensor> {
         if self.pixels() != 1 {
-            bail!("expected an activation with one pixel, found {:?}", self.dims)
+            bail!("expected an activation with one pixel, found the shape {:?}", self.dims)
         }
         let (channels, padded) = (self.dims[1], self.channel_blocks() * self.lanes());
         let rows = self.memory.chunks_exact(padded.max(1)).flat_map(|row| &row[..channels]);

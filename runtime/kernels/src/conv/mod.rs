@@ -75,7 +75,7 @@ use crate::simd;
 /// let y = conv2d(&x, &weight, &geometry, &epilogue, Some(&packed))?;
 /// assert_eq!(y.dims(), [1, 16, 16, 16]);
 ///
-/// // The same result with candle's operations, in three passes over memory.
+/// // The same result with candle's operations. The bias is 0.
 /// let expected = x.conv2d(&weight, 1, 2, 1, 1)?.relu()?;
 /// assert!((y - expected)?.abs()?.max_all()?.to_scalar::<f32>()? < 1e-4);
 /// # Ok(())

@@ -98,7 +98,8 @@ impl FusedConv2d {
 
     fn run(&self, operands: &Operands) -> Result<(CpuStorage, Shape)> {
         let isa = simd::isa();
-        let output = cpu::forward(&self.shape, operands, self.activation, None, isa, Alignment::Storage)?;
+        let output =
+            cpu::forward(&self.shape, operands, self.activation, None, isa, Alignment::StorageStart)?;
         Ok((output, self.output_shape()))
     }
 

@@ -1,6 +1,6 @@
 // The activations of a kernel's epilogue and their gradients, as defined in
-// `runtime/kernels/src/activation/definitions.rs`. The activation of NaN is NaN. If the slope is 0, the gradient is 0,
-// even for an infinite gradient of the output.
+// `runtime/kernels/src/activation/definitions.rs`. The activation of NaN is NaN. In an interval on which an activation
+// is constant, the gradient of the input is 0, even if the gradient of the output is infinite.
 #pragma once
 
 // The names of the fused activations, in the order of the table in `definitions.rs`.
@@ -28,7 +28,7 @@ __device__ __forceinline__ double hyperbolic_tangent(double x) { return tanh(x);
 __device__ __forceinline__ float complementary_error(float x) { return erfcf(x); }
 __device__ __forceinline__ double complementary_error(double x) { return erfc(x); }
 
-// Unlike `max` and `min`, these functions return NaN for NaN.
+// Unlike `max` and `min`, these functions return NaN if `x` is NaN.
 template <class T> __device__ __forceinline__ T at_least(T x, T bound) { return x < bound ? bound : x; }
 template <class T> __device__ __forceinline__ T at_most(T x, T bound) { return x > bound ? bound : x; }
 
@@ -61,7 +61,7 @@ template <class T> __device__ __forceinline__ T activate(int kind, T parameter, 
     }
 }
 
-// Applies the activation to several values, with one branch for all of them.
+// Applies the activation to several values. The values share one branch on `kind`.
 template <int KIND, class T, int N> __device__ __forceinline__ void activate_as(T parameter, T (&v)[N]) {
 #pragma unroll
     for (int i = 0; i < N; i++) v[i] = activate(KIND, parameter, v[i]);

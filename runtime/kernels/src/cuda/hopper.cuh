@@ -25,15 +25,17 @@ using cuda_cpu::wgmma_wait;
 
 #else
 
-// A barrier in shared memory. A phase completes when the number of arrivals given to `barrier_init` is reached and all
-// expected bytes have been copied. The parity of the phases alternates: 0, 1, 0, 1...
+// A barrier in shared memory. Each use of a barrier is called a phase, as in PTX. A phase completes when the number of
+// arrivals that `barrier_init` sets is reached and all expected bytes have been copied. The parities of successive
+// phases are 0, 1, 0, 1 and so on.
 struct __align__(8) Barrier { uint64_t state; };
 
 __device__ __forceinline__ uint32_t smem_address(const void *pointer) {
     return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
 }
 
-// Initializes a barrier, in one thread. `fence_barrier_init` and `__syncthreads` must follow before any other use.
+// Initializes a barrier. Only one thread may call this function. `fence_barrier_init` and `__syncthreads` must follow
+// before any other use of the barrier.
 __device__ __forceinline__ void barrier_init(Barrier *barrier, int arrivals) {
     asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(smem_address(barrier)), "r"(arrivals) : "memory");
 }
@@ -49,7 +51,7 @@ __device__ __forceinline__ void barrier_expect(Barrier *barrier, int bytes) {
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(smem_address(barrier)), "r"(bytes)
                  : "memory");
 }
-// Waits until the phase of this parity completes.
+// Waits until the phase with this parity completes: the current or the preceding one.
 __device__ __forceinline__ void barrier_wait(Barrier *barrier, int parity) {
     asm volatile("{\n .reg .pred over;\n"
                  "wait: mbarrier.try_wait.parity.shared::cta.b64 over, [%0], %1;\n"
@@ -80,9 +82,9 @@ template <int N> __device__ __forceinline__ void increase_registers() {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(N));
 }
 
-// Returns the descriptor of a factor of `wgmma` in shared memory, without swizzling. The factor consists of core
-// matrices of 8 rows by 16 bytes of the depth, stored row by row. `depth_stride` is the distance in bytes between core
-// matrices that are adjacent along the depth, and `row_stride` between those that are adjacent along the rows.
+// Returns the descriptor of `A` or `B` (see `wgmma`), stored in shared memory without swizzling. The matrix consists of
+// core matrices of 8 rows by 16 bytes of the depth, stored row by row. `depth_stride` is the distance, in bytes, to the
+// next core matrix along the depth, and `row_stride` to the next one along the rows.
 __device__ __forceinline__ uint64_t matrix_descriptor(const void *start, int depth_stride, int row_stride) {
     const uint64_t address = smem_address(start) >> 4 & 0x3fff;
     return address | (uint64_t)(depth_stride >> 4 & 0x3fff) << 16 | (uint64_t)(row_stride >> 4 & 0x3fff) << 32;
@@ -106,7 +108,7 @@ template <int N> __device__ __forceinline__ void wgmma_wait() {
     "%31,%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,"   \
     "%59,%60,%61,%62,%63}"
 
-// D += A·B, computed by four warps: 64 rows by `N` columns by 32 bytes of the depth. `a` is the descriptor of `A`
+// D += A·Bᵀ, computed by four warps: 64 rows by `N` columns by 32 bytes of the depth. `a` is the descriptor of `A`
 // (`[64, depth]`), and `b` that of `B` (`[N, depth]`). For every eight columns, thread `t` holds four sums, as in
 // `mma.sync`: in rows `t / 4 % 8` and `t / 4 % 8 + 8` of its warp's 16 rows, and in columns `t % 4 · 2` and
 // `t % 4 · 2 + 1`.

@@ -54,7 +54,8 @@ __device__ __forceinline__ uint32_t shared_address(const void *pointer) {
     return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
 }
 
-// Loads four matrices of 8×8 16-bit elements. Lanes 8i to 8i + 7 pass the addresses of the rows of matrix i.
+// Loads four matrices of 8×8 16-bit elements. Lanes 8i to 8i + 7 pass the addresses of the rows of matrix i. The
+// functions whose names end in `_trans` transpose each matrix.
 __device__ __forceinline__ void ldmatrix_x4(uint32_t (&r)[4], const void *row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
                  : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(shared_address(row)) : "memory");

@@ -39,9 +39,10 @@ pub use target::{set_tf32, tf32};
 
 use candle_core::{Device, Result};
 
-/// Returns the CUDA device with this ordinal. Every call returns the same device. All threads that use the device share
-/// its only stream, and work on that stream can be captured as a CUDA graph. candle's `Device::new_cuda` works as well,
-/// but has a separate stream for each thread, and these streams do not wait for each other.
+/// Returns the CUDA device with this ordinal. Every call with this ordinal returns the same device. All threads that
+/// use the device share its only stream, and work on that stream can be captured as a CUDA graph. candle's
+/// `Device::new_cuda` works as well, but has a separate stream for each thread, and these streams do not wait for each
+/// other.
 ///
 /// If the machine has only one GPU, tensors on the device are not tracked with events. Events order work on several
 /// streams and cost time at each launch. Without them, the stream of a different `Device` for the same GPU does not

@@ -79,7 +79,7 @@ impl ProgramBuilder {
     }
 }
 
-/// The maximum size that kernels store in an `int`. This maximum leaves headroom for the numbers that kernels add to a
+/// The maximum size that kernels store in an `int`: half of an `int`'s range, because kernels also add numbers to a
 /// size.
 const MAX_SIZE: usize = 1 << 30;
 

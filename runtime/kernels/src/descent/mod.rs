@@ -24,9 +24,9 @@ pub fn supports(tensors: &[&Tensor]) -> bool {
 /// The in-place update `target = keep · target + share · x`, or with `x²` instead of `x`.
 #[derive(Clone, Copy)]
 pub struct Blend {
-    /// The share of its previous value that `target` keeps. In a moving average, this is the decay rate.
+    /// The factor of the previous value of `target`. In a moving average, this is the decay rate.
     pub keep: f64,
-    /// The share of `x` (or of `x²`) that is added. In a moving average, this is `1 - keep`.
+    /// The factor of `x` (or of `x²`). In a moving average, this is `1 - keep`.
     pub share: f64,
     /// Whether to use `x²` instead of `x`.
     pub squared: bool,
@@ -51,12 +51,12 @@ impl Blend {
 /// `target = keep · target - rate · mean / (√square / correction + eps)`.
 #[derive(Clone, Copy)]
 pub struct AdamUpdate {
-    /// The share of its previous value that `target` keeps: `1 - learning rate · weight decay` with decoupled weight
-    /// decay (AdamW), otherwise 1.
+    /// The factor of the previous value of `target`: `1 - learning rate · weight decay` with decoupled weight decay
+    /// (AdamW), otherwise 1.
     pub keep: f64,
     /// The learning rate, divided by the bias correction of `mean`.
     pub rate: f64,
-    /// The square root of the bias correction of `square`.
+    /// The divisor of `√square`: the square root of the bias correction of `square`.
     pub correction: f64,
     /// The number added to the denominator, which keeps it from being zero.
     pub eps: f64,

@@ -1,4 +1,4 @@
-//! The product of matrices in memory. Each task packs the blocks of B that it multiplies.
+//! Products of f32 matrices that are not packed. Each task packs the blocks of B that it multiplies.
 
 use std::mem::MaybeUninit;
 
@@ -20,7 +20,7 @@ const MC: usize = 96;
 /// The number of rows of a register tile.
 const MR: usize = 6;
 
-/// Returns `epilogue(a · b)` of all products. None of the sizes may be 0.
+/// Returns `epilogue(a · b)` for each product, one after another. None of the sizes may be 0.
 pub(super) fn multiply_all(isa: Isa, products: &[Product<'_>], epilogue: BiasActivation<'_>) -> Vec<f32> {
     let [rows, depth, columns] = sizes(products);
     let task_rows = cost::MIN_PACKED_MULTIPLY_ADDS.div_ceil(depth * NC.min(columns)).next_multiple_of(MC);

@@ -29,7 +29,7 @@ impl BiasActivation<'_> {
             let address = row.wrapping_add(column);
             let lanes = S::LANES.min(end - column);
             // SAFETY: the row has the elements `column..column + lanes`, as the caller guarantees, and the slice of the
-            // bias has at least as many.
+            // bias has at least `lanes` elements.
             unsafe {
                 let mut value = simd.load_partial(address, lanes);
                 if let Some(bias) = self.bias {

@@ -22,9 +22,9 @@ const KC: usize = 512;
 /// of two would cause cache-set conflicts.
 const PACKED_ROWS: std::ops::Range<usize> = MR + 1..super::MIN_PACKED[0];
 
-/// Returns `epilogue(a · b)` of all products. In each product, `a` must be in row-major order and `b` must be
-/// transposed, unless one of the sizes is 0. A task computes some columns of all rows of a product, so that each
-/// element of B is read once.
+/// Returns `epilogue(a · b)` for each product, one after another. In each product, `a` must be in row-major order and
+/// `b` must be transposed, unless one of the sizes is 0. A task computes some columns of all rows of a product, so that
+/// each element of B is read once.
 pub(super) fn multiply_all(isa: Isa, products: &[Product<'_>], epilogue: BiasActivation<'_>) -> Vec<f32> {
     let [rows, depth, columns] = sizes(products);
     let mut c = zeros(products.len() * rows * columns);
@@ -134,25 +134,25 @@ impl Task<'_> {
 #[inline(always)]
 fn dot_products<S: Simd>(simd: S, x: [&[f32]; MR], columns: [&[f32]; NR], count: usize) -> [[f32; NR]; MR] {
     match count {
-        1 => dot_products_of::<S, 1>(simd, x, columns),
-        2 => dot_products_of::<S, 2>(simd, x, columns),
+        1 => dot_products_of_rows::<S, 1>(simd, x, columns),
+        2 => dot_products_of_rows::<S, 2>(simd, x, columns),
         // The sums of four rows fit only in more than 16 registers.
-        4 if S::REGISTERS > 16 => dot_products_of::<S, 4>(simd, x, columns),
+        4 if S::REGISTERS > 16 => dot_products_of_rows::<S, 4>(simd, x, columns),
         4 => {
             // Computes two pairs of rows. The last two rows of each call are not used.
             let [a, b, c, d] = x;
             let [first, second] = [[a, b, b, b], [c, d, d, d]].map(|x| (x, columns));
-            let [a, b, ..] = dot_products_of::<S, 2>(simd, first.0, first.1);
-            let [c, d, ..] = dot_products_of::<S, 2>(simd, second.0, second.1);
+            let [a, b, ..] = dot_products_of_rows::<S, 2>(simd, first.0, first.1);
+            let [c, d, ..] = dot_products_of_rows::<S, 2>(simd, second.0, second.1);
             [a, b, c, d]
         }
-        _ => dot_products_of::<S, 3>(simd, x, columns),
+        _ => dot_products_of_rows::<S, 3>(simd, x, columns),
     }
 }
 
 /// Returns the dot products of the first `COUNT` rows with every column, and zeros for the other rows.
 #[inline(always)]
-fn dot_products_of<S: Simd, const COUNT: usize>(
+fn dot_products_of_rows<S: Simd, const COUNT: usize>(
     simd: S,
     x: [&[f32]; MR],
     columns: [&[f32]; NR],
@@ -191,8 +191,8 @@ fn dot_products_of<S: Simd, const COUNT: usize>(
     results
 }
 
-/// Returns the sum of the lanes of each vector. Adds adjacent lanes until each group of four lanes has one partial sum
-/// of each vector, then adds the groups.
+/// Returns the sum of the lanes of each vector. Each call of [`add_adjacent`] halves the number of partial sums per
+/// vector, until one sum per vector remains.
 #[inline(always)]
 fn sum_lanes<S: Simd>(simd: S, [a, b, c, d]: [S::V; NR]) -> [f32; NR] {
     let mut all = add_adjacent(simd, add_adjacent(simd, a, b), add_adjacent(simd, c, d));

@@ -1,11 +1,11 @@
 //! Matrix products.
 //!
-//! - [`multiply`] computes `C = epilogue(A · B)` for matrices in memory. It packs blocks of B on the fly (`blocked`),
-//!   or computes dot products without packing B if A has few rows (`gemv`). [`MatrixElement::multiply_all`] multiplies
-//!   several pairs of matrices at once, in f32 or in f64 (`double`).
+//! - [`multiply`] computes `C = epilogue(A · B)` for matrices that are not packed. It packs blocks of B on the fly
+//!   (`blocked`), or computes dot products without packing B if A has few rows (`gemv`).
+//!   [`MatrixElement::multiply_all`] multiplies several pairs of matrices at once, in f32 or in f64 (`double`).
 //! - [`multiply_packed`] multiplies operands that the caller has packed, as Winograd's transforms do (`packed`).
-//! - [`RegisterTile`] is the inner loop of `blocked` and `packed`. Convolutions also use it, in the forward pass and in
-//!   gradients that are computed as matrix products.
+//! - [`RegisterTile`] has the inner loop of `blocked` and `packed`. Convolutions also use it, in the forward pass and
+//!   in gradients that are computed as matrix products.
 //!
 //! The names are those of BLIS, but the blocks are smaller: `MR × NR` sums are in registers, and a block of `KC` rows
 //! and `NC` columns of B stays in the L1 cache while it is multiplied by `MC` rows of A.
@@ -58,7 +58,7 @@ fn multiply_all(isa: Isa, products: &[Product<'_>], epilogue: BiasActivation<'_>
     blocked::multiply_all(isa, products, epilogue)
 }
 
-/// Returns the rows of A, the columns of A and the columns of B of the products.
+/// Returns the numbers of rows of A, of columns of A and of columns of B, which are the same in all products.
 fn sizes<T>(products: &[Product<'_, T>]) -> [usize; 3] {
     products.first().map_or([0; 3], |Product { a, b }| [a.rows, a.columns, b.columns])
 }

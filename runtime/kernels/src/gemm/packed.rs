@@ -22,8 +22,8 @@ pub(crate) struct RowGroups {
     count: usize,
 }
 
-/// Returns MR, the maximum number of rows of a group. With two vectors of sums per row, registers remain for the
-/// factors.
+/// Returns MR, the maximum number of rows of a group. The sums of a row are two vectors at most, or four if a vector has
+/// 4 lanes, so that registers remain for the factors.
 const fn max_rows<S: Simd>() -> usize {
     if S::LANES == 16 { 14 } else { 6 }
 }
@@ -68,7 +68,7 @@ pub(crate) struct PackedFactors {
     pub rows: usize,
     /// The number of panels, at most [`panels_at_once`].
     pub panels: usize,
-    /// The distance from one panel to the next, in B and in C.
+    /// The distances between neighboring panels, first in B, then in C.
     pub panel_strides: [usize; 2],
 }
 

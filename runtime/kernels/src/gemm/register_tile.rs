@@ -1,7 +1,7 @@
 //! The register tile: sums of a matrix product, for `MR` rows and `NV` vectors of columns, in registers.
 //!
-//! This is the inner loop of the products of `blocked` and `packed`, and of several convolution kernels. The callers
-//! differ in the layouts of the operands, and in which operands they pack.
+//! [`RegisterTile::add_product`] is the inner loop of the products of `blocked` and `packed`, and of several
+//! convolution kernels. The callers differ in the layouts of the operands, and in which operands they pack.
 
 use crate::memory::CACHE_LINE_FLOATS;
 use crate::simd::{Lanes, prefetch};

@@ -148,7 +148,7 @@ fn check_shapes(x: &[usize], weight: &[usize], bias: Option<&[usize]>) -> Result
     }
 }
 
-/// Computes [`linear`] of slices.
+/// Computes [`linear`] for operands given as slices in row-major order.
 fn linear_slices(
     isa: Isa,
     Sizes { rows, in_features, out_features }: Sizes,

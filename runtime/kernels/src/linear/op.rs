@@ -13,7 +13,8 @@ use super::{check_shapes, grad_weight, grad_x, linear_slices};
 const NAME: &str = "linear";
 
 struct Linear {
-    /// The activation that the kernel applies. It must [save its output](Activation::saves_output).
+    /// The activation that the kernel applies. Its gradient must be computed from the output, not from the input: see
+    /// [`Activation::saves_output`].
     activation: Activation,
 }
 

@@ -1,4 +1,4 @@
-//! Vectors of numbers that begin at a cache line, because a SIMD load that crosses a line costs two loads.
+//! Vectors of numbers that begin at a cache line, because a SIMD load that crosses a line costs as much as two loads.
 
 use std::mem::MaybeUninit;
 use std::ops::{Deref, DerefMut};

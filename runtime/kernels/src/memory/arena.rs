@@ -80,7 +80,8 @@ const SHRINK_AFTER: usize = 16;
 pub struct ActivationMemory {
     /// The number of bytes leased now.
     pub leased: usize,
-    /// The peak of `leased` in the last pass, or in the running one.
+    /// The peak of `leased` in the running pass, or in the last pass if none is running. If passes have run
+    /// concurrently, the sum of their peaks.
     pub peak: usize,
     /// The number of bytes allocated for the current and later passes, leased or not.
     pub held: usize,

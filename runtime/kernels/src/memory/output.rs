@@ -1,5 +1,6 @@
-//! Allocation of outputs. A large output begins at a cache line, because a vector store that crosses a line costs two
-//! stores. If, in addition, the length of a plane is a multiple of the line, every plane begins at a cache line.
+//! Allocation of outputs. A large output begins at a cache line, because a vector store that crosses a line costs as
+//! much as two stores. If, in addition, the size of a plane is a multiple of 64 bytes, every plane begins at a cache
+//! line.
 
 use candle_core::op::BackpropOp;
 use candle_core::{CpuStorage, Result, Shape, Storage, Tensor, bail};
@@ -8,7 +9,7 @@ use candle_core::{CpuStorage, Result, Shape, Storage, Tensor, bail};
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Alignment {
     /// The output begins at the start of its storage, as candle requires of an operation with a gradient.
-    Storage,
+    StorageStart,
     /// A large output begins at the first cache line of the storage.
     CacheLine,
 }
@@ -50,7 +51,7 @@ pub(crate) fn allocate<T>(elements: usize) -> Result<Vec<T>> {
     }
 }
 
-/// Returns the tensor of shape `dims` at the end of `storage`.
+/// Returns a tensor of shape `dims` that consists of the last elements of `storage`.
 pub(crate) fn tensor_at_end(storage: CpuStorage, dims: [usize; 4]) -> Result<Tensor> {
     let elements = dims.iter().product();
     let storage_len = match &storage {
@@ -100,7 +101,7 @@ mod tests {
 
     #[test]
     fn small_empty_and_storage_aligned_outputs_have_offset_zero() -> Result<()> {
-        assert_eq!(output(Alignment::Storage, [1, 4, 64, MIN_LARGE_ELEMENTS / 256])?.1, 0);
+        assert_eq!(output(Alignment::StorageStart, [1, 4, 64, MIN_LARGE_ELEMENTS / 256])?.1, 0);
         assert_eq!(output(Alignment::CacheLine, [1, 1, 1, MIN_LARGE_ELEMENTS - 1])?.1, 0);
         assert_eq!(output(Alignment::CacheLine, [0, 4, 8, 8])?.1, 0);
         Ok(())

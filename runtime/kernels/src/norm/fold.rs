@@ -153,8 +153,8 @@ fn composed(
     Ok((scale, shift))
 }
 
-/// Returns `true` if all elements of a tensor on the CPU are finite. Does not check a tensor on any other device,
-/// because the host would have to wait for the device, and returns `true`.
+/// Returns `true` if all elements of `x` are finite, or if `x` is not on the CPU. On other devices, the host would have
+/// to wait for the result of a check.
 ///
 /// # Errors
 /// Fails if the dtype of `x` cannot be converted to f64.

@@ -74,7 +74,10 @@ pub fn batch_norm_train(
 fn training_sizes(x: &Tensor) -> Result<Channels> {
     let sizes = Channels::new(NAME, x)?;
     if sizes.per_channel() == 1 {
-        bail!("{NAME}: expected more than one value per channel in training, found an input {:?}", x.dims());
+        bail!(
+            "{NAME}: expected more than one value per channel in training, found an input of shape {:?}",
+            x.dims()
+        );
     }
     Ok(sizes)
 }

@@ -31,8 +31,8 @@ pub(crate) const MIN_STREAMED_MULTIPLY_ADDS: usize = MIN_MULTIPLY_ADDS / 2;
 /// Multiply-adds of a task that also packs an operand.
 pub(crate) const MIN_PACKED_MULTIPLY_ADDS: usize = 2 * MIN_MULTIPLY_ADDS;
 
-/// Multiply-adds of a whole operation that allocates a list of its tasks before it runs. An operation with fewer
-/// multiply-adds runs on the calling thread.
+/// Multiply-adds of a whole operation that allocates a list of its tasks before it runs. Such an operation runs on the
+/// calling thread if it has fewer multiply-adds.
 pub(crate) const MIN_SPLIT_MULTIPLY_ADDS: usize = 8 * MIN_MULTIPLY_ADDS;
 
 /// Multiply-adds that are not vectorized.
@@ -49,7 +49,7 @@ pub(crate) fn task_count(work: usize, minimum: usize) -> usize {
     }
 }
 
-/// Returns `threads`, or 1 if `multiply_adds` are too few for more than one thread.
+/// Returns `threads`, or 1 if a second thread would not pay off for so few multiply-adds.
 pub(crate) fn worthwhile_threads(threads: usize, multiply_adds: usize) -> usize {
     if multiply_adds < MIN_MULTIPLY_ADDS { 1 } else { threads }
 }

@@ -14,8 +14,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// pool has finished, and waking a thread takes longer than a small layer. Each thread has a share of consecutive
 /// indices, so that its cache already holds the data that the same share of the preceding call wrote. A thread that has
 /// finished its share takes indices from the shares of the others. Therefore `run` must not rely on being called by a
-/// certain thread, or in a certain order. The caller does not wait for helpers that arrive after all indices are taken.
-/// It spins until the helpers that are still running have finished their last call of `run`.
+/// certain thread, or in a certain order.
+///
+/// The calling thread does not wait for helpers that arrive after all indices are taken. It spins until all other
+/// helpers have finished their last call of `run`.
 pub(crate) fn for_each(count: usize, run: &(dyn Fn(usize) + Sync)) {
     #[cfg(feature = "testing")]
     counts::record(count);

@@ -2,8 +2,8 @@
 //!
 //! A few microseconds pass between two layers of a network. An idle thread of rayon's pool makes a system call each
 //! time it looks for work, and soon sleeps. Waking the thread costs the caller more than a microsecond, and the thread
-//! starts only when a small layer is already done. Helpers therefore poll one memory location, for about as long as a
-//! layer that runs on one thread may take.
+//! starts only when a small layer is already done. Helpers therefore poll one memory location, for about as long as the
+//! longest single-threaded layer runs.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -95,8 +95,8 @@ pub(crate) fn windows(
     Ok(Windows { rows: axis_windows(0), columns: axis_windows(1), input, divisor })
 }
 
-/// Applies adaptive average pooling: the windows are chosen for the given output size and are as equal in size as
-/// possible.
+/// Applies adaptive average pooling: the output has the given size, and the sizes of the windows follow from it, as in
+/// PyTorch. Neighboring windows may overlap.
 ///
 /// - `x`: `[batch, channels, height, width]` or `[channels, height, width]`
 /// - `size`: the `[height, width]` of the output; `None` keeps the size of the input

@@ -14,9 +14,9 @@ pub(super) fn max(x: &Tensor, [rows, columns]: [&[WindowPositions]; 2]) -> Resul
     for (outputs, dim) in [(rows, x.rank() - 2), (columns, x.rank() - 1)] {
         let longest = outputs.iter().map(|positions| positions.len()).max().unwrap_or(0);
         let mut max: Option<Tensor> = None;
-        // At least one iteration, so that `indices` reports a window without positions.
-        for position in 0..longest.max(1) {
-            let selected = y.index_select(&Tensor::new(indices(outputs, position)?, x.device())?, dim)?;
+        // At least one iteration, so that `nth_positions` reports a window without positions.
+        for index in 0..longest.max(1) {
+            let selected = y.index_select(&Tensor::new(nth_positions(outputs, index)?, x.device())?, dim)?;
             max = Some(match max {
                 Some(max) => max.broadcast_maximum(&selected)?,
                 None => selected,
@@ -29,18 +29,18 @@ pub(super) fn max(x: &Tensor, [rows, columns]: [&[WindowPositions]; 2]) -> Resul
     Ok(y)
 }
 
-/// Returns, for each output, the input position that has the index `position` in the output's window. A window with
-/// fewer positions repeats its first one, which does not change the maximum.
-fn indices(outputs: &[WindowPositions], position: usize) -> Result<Vec<u32>> {
-    let index = |(output, positions): (usize, &WindowPositions)| match positions
+/// Returns the position with the given index in the window of each output. A window with fewer positions repeats its
+/// first one, which does not change the maximum.
+fn nth_positions(outputs: &[WindowPositions], index: usize) -> Result<Vec<u32>> {
+    let position = |(output, positions): (usize, &WindowPositions)| match positions
         .clone()
-        .nth(position)
+        .nth(index)
         .or(positions.clone().next())
     {
         Some(position) => Ok(position as u32),
         None => bail!("max_pool2d: window {output} lies entirely in the padding"),
     };
-    outputs.iter().enumerate().map(index).collect()
+    outputs.iter().enumerate().map(position).collect()
 }
 
 /// Returns the mean of each window.

@@ -161,8 +161,8 @@ pub(crate) fn adaptive_size(
     Ok(output)
 }
 
-/// Returns `outputs` windows over the positions `0..input` that are as equal in size as possible. Neighboring windows
-/// may overlap.
+/// Returns `outputs` windows that cover the positions `0..input`, as in PyTorch. Window `i` begins at
+/// `⌊i · input / outputs⌋` and ends before `⌈(i + 1) · input / outputs⌉`. Neighboring windows may overlap.
 pub(crate) fn adaptive_ranges(input: usize, outputs: usize) -> impl Iterator<Item = Range<usize>> {
     (0..outputs).map(move |output| output * input / outputs..((output + 1) * input).div_ceil(outputs))
 }

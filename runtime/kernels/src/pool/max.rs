@@ -77,8 +77,8 @@ fn is_max_pool_2x2(geometry: &PoolGeometry, input: [usize; 2], output: [usize; 2
         && (0..2).all(|axis| 2 * output[axis] <= input[axis])
 }
 
-/// Applies adaptive max pooling: the windows are chosen for the given output size and are as equal in size as
-/// possible.
+/// Applies adaptive max pooling: the output has the given size, and the sizes of the windows follow from it, as in
+/// PyTorch. Neighboring windows may overlap.
 ///
 /// - `x`: `[batch, channels, height, width]` or `[channels, height, width]`
 /// - `size`: the `[height, width]` of the output; `None` keeps the size of the input

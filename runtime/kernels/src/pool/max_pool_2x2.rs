@@ -1,5 +1,5 @@
-//! 2×2 max pooling with stride 2 and its gradient, for f32. Each step handles as many windows as a vector has lanes.
-//! Four vectors in registers hold the elements of the windows: the four elements of one window are in the same lane.
+//! 2×2 max pooling with stride 2 and its gradient, for f32. Each iteration handles as many windows as a vector has
+//! lanes. Four vectors in registers hold the elements of these windows: each lane has the four elements of one window.
 //! The code selects elements without branches, because branches would be unpredictable.
 
 use std::mem::MaybeUninit;

@@ -1,5 +1,5 @@
-//! The gradient of max pooling for small undilated windows with no gaps between them. Each pass handles one tap (one
-//! position in the window) of all windows of a plane.
+//! The gradient of max pooling for small undilated windows with no gaps between them. Each pass over a plane handles
+//! one tap (one position in the window) of all windows.
 //!
 //! Before the passes, the input is rearranged so that, for each tap, the elements of all windows are in the order of
 //! the outputs. The passes are therefore vectorized. They have no branches, because branches on the maximum would be

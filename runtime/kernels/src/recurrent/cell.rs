@@ -1,5 +1,5 @@
-//! The cell of each recurrence: one step of one hidden unit, the gradient of this step, and the step of all units
-//! composed of candle's operations.
+//! The cell of each recurrence: one step of one hidden unit, and the gradient of this step. For the composed path, the
+//! cell also computes the step of all units with candle's operations.
 
 use candle_core::{Result, Tensor};
 
@@ -34,8 +34,8 @@ pub(super) trait Cell: Copy + Send + Sync + 'static {
     /// Returns the new state and the values saved for the gradient, from `x` and `h` of each gate and the old state.
     fn value<N: Number>(self, x: Gates<N>, h: Gates<N>, state: States<N>) -> (States<N>, Saved<N>);
 
-    /// Returns the gradients of `x` and `h` of each gate, and the gradient of the old state. The latter lacks the part
-    /// that passes through `h`, which the caller adds.
+    /// Returns the gradients of `x` and `h` of each gate, and the gradient of the old state without the part that
+    /// passes through `h`. The caller adds that part.
     fn gradient<N: Number>(self, saved: Saved<N>, grad: States<N>) -> (Gates<N>, Gates<N>, States<N>);
 
     /// Returns the new state as tensors. `x` and `h` have one tensor for each gate.

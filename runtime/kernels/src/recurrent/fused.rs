@@ -63,7 +63,7 @@ struct Sizes {
 }
 
 impl Sizes {
-    /// Returns the time index of a step. `step` counts the steps in the order in which they run.
+    /// Returns the index of a step along the time axis. `step` counts the steps in the order in which they run.
     fn time(self, step: usize) -> usize {
         if self.reverse { self.steps - 1 - step } else { step }
     }
@@ -90,7 +90,8 @@ struct Fused<C> {
     sizes: Sizes,
     /// `[gates · hidden]`, if the weights have no bias column.
     bias: Option<Tensor>,
-    /// The values that each step saves for the gradient, in order of time. `None` if no gradient is needed.
+    /// The values that each step saves for the gradient, in the order of time, not of the steps. `None` if no gradient
+    /// is needed.
     saved: Option<OnceLock<CpuStorage>>,
 }
 
@@ -200,7 +201,7 @@ impl<C: Cell> Fused<C> {
             bail!("{}: the forward pass saved no values for the gradient", C::NAME);
         };
         let saved = T::cpu_storage_as_slice(saved)?;
-        // Every step reads the columns of the weights, so they are made contiguous once.
+        // Every step reads the columns of the weights, which `with_elements` copies to contiguous memory once.
         let weight_columns = weights.t()?;
         let gradients = with_elements::<T, _>(grad, |grad| {
             with_elements(&weight_columns, |columns| self.backpropagate(saved, grad, columns))

@@ -178,7 +178,8 @@ fn check(
     if hidden == 0 || width != hidden * recurrence.gates() {
         let count = recurrence.gates();
         bail!(
-            "{recurrence:?}: expected inputs for {count} gates with at least one unit each, found {:?}",
+            "{recurrence:?}: expected inputs whose last dimension is a multiple of {count} (the number of gates) and \
+             not 0, found {:?}",
             inputs.dims()
         );
     }

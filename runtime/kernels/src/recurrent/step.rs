@@ -280,8 +280,8 @@ impl<S: Simd, R: VectorRow> VectorLoop<S> for RowLoop<'_, S, R> {
     }
 }
 
-// The loops over slices are not written with closures: the compiler does not inline a vector instruction into a
-// closure, which is compiled without the instruction set.
+// The loops over slices have no closures. A closure is compiled without the instruction set, so the compiler could not
+// inline vector instructions into it.
 
 /// Loads the vectors that begin at the element `at` of each slice.
 #[inline(always)]
@@ -343,7 +343,7 @@ impl<S: Simd, const N: usize> Access<S, N> for WholeVectors {
     }
 }
 
-/// Accesses a partial vector, with the number of lanes in the field.
+/// Accesses a partial vector. The field is the number of lanes.
 #[derive(Clone, Copy)]
 struct FirstLanes(usize);
 

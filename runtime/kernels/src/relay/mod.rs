@@ -2,9 +2,10 @@
 //!
 //! Candle initializes the gradient of each tensor with zeros and then adds to it, even if there is only one gradient to
 //! add. Clearing the memory and adding to it cause as much memory traffic as a pooling operation.
-//! Here a *proxy node*, a tensor of a single number, represents an operation in candle's graph. The gradient of the
-//! operation's output waits in a [`GradientSlot`] until candle's traversal of the graph reaches the proxy node. The
-//! output itself is an ordinary tensor: in candle's graph, the result of an operation on the proxy node.
+//!
+//! In this module, a *proxy node*, a tensor of a single number, represents an operation in candle's graph. The gradient
+//! of the operation's output waits in a [`GradientSlot`] until candle's traversal of the graph reaches the proxy node.
+//! The output itself is an ordinary tensor: in candle's graph, the result of an operation on the proxy node.
 
 mod proxy;
 #[cfg(test)]
@@ -105,8 +106,8 @@ struct Sum {
 }
 
 impl GradientSlot {
-    /// Adds a gradient to the slot. Returns the number one, which candle accumulates in place of the gradient, so that
-    /// the proxy node receives the number of gradients that were added to the slot.
+    /// Adds a gradient to the slot. Returns the number one, which candle accumulates in place of the gradient. The
+    /// proxy node therefore receives the number of gradients that were added to the slot.
     fn add(&self, gradient: Tensor) -> Result<Tensor> {
         let expected = self.output.get().map(Tensor::dims);
         if expected != Some(gradient.dims()) {

@@ -1,4 +1,4 @@
-//! Tests that gradients that pass through gradient slots equal candle's, even after a failed backward pass.
+//! Tests the gradients that pass through gradient slots: they equal candle's, even after a failed backward pass.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -18,7 +18,7 @@ use taps::{Axis, Taps};
 
 const NAME: &str = "resample";
 
-/// The interpolation of the output elements.
+/// The way in which an output element is computed from the inputs near its position.
 ///
 /// # Examples
 /// ```
@@ -35,7 +35,7 @@ const NAME: &str = "resample";
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Filter {
-    /// The input pixel that contains the first (left or top) edge of the output pixel, like OpenCV's `INTER_NEAREST`.
+    /// The input that contains the first (left or top) edge of the output pixel, like OpenCV's `INTER_NEAREST`.
     Nearest,
     /// The input nearest to the center of the output pixel.
     NearestExact,
@@ -86,13 +86,13 @@ impl<const AXES: usize> Resampling<AXES> {
 }
 
 impl<const AXES: usize> Resampling<AXES> {
-    /// Fails if an output size or a scale is not positive.
+    /// Fails if an output size is 0, or a scale is not a finite number greater than 0.
     fn check(&self) -> Result<()> {
         if self.output.contains(&0) {
             bail!("{NAME}: expected an output of 1 or more on each axis, found {:?}", self.output);
         }
         if self.scale.iter().flatten().any(|scale| !scale.is_finite() || *scale <= 0.0) {
-            bail!("{NAME}: expected a scale greater than 0 on each axis, found {:?}", self.scale);
+            bail!("{NAME}: expected a finite scale greater than 0 on each axis, found {:?}", self.scale);
         }
         Ok(())
     }

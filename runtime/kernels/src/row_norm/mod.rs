@@ -112,7 +112,7 @@ pub fn group_norm(
 ) -> Result<Tensor> {
     let row_shape = RowShape::groups("group_norm", x, groups)?;
     if row_shape.rows == groups && row_shape.row_len() == 1 {
-        bail!("group_norm: expected more than one value per group, found an input {:?}", x.dims());
+        bail!("group_norm: expected more than one value per group, found an input of shape {:?}", x.dims());
     }
     let op = RowNorm { name: "group_norm", shape: row_shape, eps, centered: true };
     normalize(x, &[row_shape.parameters()], weight, bias, op)
@@ -192,7 +192,10 @@ fn instance_rows(x: &Tensor) -> Result<RowShape> {
     };
     let row_shape = RowShape::groups("instance_norm", x, channels)?;
     if row_shape.row_len() == 1 {
-        bail!("instance_norm: expected more than one value per channel, found an input {:?}", x.dims());
+        bail!(
+            "instance_norm: expected more than one value per channel, found an input of shape {:?}",
+            x.dims()
+        );
     }
     Ok(row_shape)
 }

@@ -12,7 +12,7 @@ pub(crate) fn is_finite(values: &[f32], isa: Isa) -> bool {
     }
 }
 
-/// Returns `true` if none of the halves is infinite or NaN.
+/// Returns `true` if none of the 16-bit floats with the bits `values` is infinite or NaN.
 pub(crate) fn halves_are_finite(half: Half, values: &[u16]) -> bool {
     match values.len() {
         0..=cost::MIN_READ_PASS_ELEMENTS => dispatch_loops(FiniteHalves(half, values)),

@@ -22,8 +22,8 @@ pub(crate) trait Task<R: Real>: Send {
     fn run<L: Lanes<Real = R>>(self, lanes: L);
 }
 
-/// The operations on vectors of the number type [`Real`](Self::Real). A value of the type proves that the machine has
-/// their instruction set, like a value of a [`Simd`] type.
+/// The operations on vectors of the number type [`Real`](Self::Real). As for [`Simd`], a value of an implementing type
+/// proves that the machine has the instruction set.
 ///
 /// # Safety
 /// Methods with a pointer read or write `LANES` consecutive numbers (`n < LANES` numbers for `load_partial`, `LANES`
@@ -86,7 +86,7 @@ impl<S> Floats<S> {
 
 impl<S, const PAIRS: bool> Floats<S, PAIRS> {
     /// # Safety
-    /// With `PAIRS`, the kernel must have been run by `dispatch_pairs`.
+    /// With `PAIRS`, the caller must be a kernel that `dispatch_pairs` runs.
     #[inline(always)]
     pub unsafe fn new_unchecked(simd: S) -> Self {
         Self(simd)

@@ -1,7 +1,7 @@
 //! Exponential functions of single-precision numbers and vectors of them.
 //!
-//! Each function is generic over [`Single`] and has no branches. Each works for scalars, so that the compiler can
-//! vectorize a loop over them, and for the vectors of every instruction set.
+//! Each function is generic over [`SinglePrecision`], so it works for scalars and for the vectors of every instruction
+//! set. No function has branches, so that the compiler can vectorize a loop over scalars.
 //!
 //! With fused multiply-adds, every function is within 2 units in the last place of the exact result for every input,
 //! denormal results included. Without (scalars and [`Portable`](super::Portable)), the bound is 2.5 units for
@@ -12,7 +12,7 @@ use std::f32::consts::LOG2_E;
 use crate::number::{Normal, Number};
 
 /// A single-precision number, or a vector of them.
-pub trait Single: Number {
+pub trait SinglePrecision: Number {
     /// Whether [`mul_add`](Self::mul_add) rounds once.
     const FUSED: bool;
 
@@ -35,7 +35,7 @@ struct Exponential<N> {
     exponent: N,
 }
 
-impl<N: Single> Exponential<N> {
+impl<N: SinglePrecision> Exponential<N> {
     /// Decomposes `e^x` for `-128 ≤ x ≤ 90`.
     #[inline(always)]
     fn of(x: N) -> Self {
@@ -59,7 +59,7 @@ struct Reduced<N> {
     exponent: N,
 }
 
-impl<N: Single> Reduced<N> {
+impl<N: SinglePrecision> Reduced<N> {
     // ln 2 as the sum of two numbers. The first has few enough bits that its product with the exponent is exact.
     const LN_2_HIGH: f64 = 0.693_145_751_953_125;
     const LN_2_LOW: f64 = 1.428_606_820_309_417_3e-6;
@@ -90,13 +90,13 @@ impl<N: Single> Reduced<N> {
 
 /// Clamps `x` to a range outside of which `e^x` overflows, or underflows to zero.
 #[inline(always)]
-fn clamped<N: Single>(x: N) -> N {
+fn clamped<N: SinglePrecision>(x: N) -> N {
     x.at_most(x.splat(90.)).at_least(x.splat(-105.))
 }
 
 /// Returns `e^x`.
 #[inline(always)]
-pub fn exp<N: Single>(x: N) -> N {
+pub fn exp<N: SinglePrecision>(x: N) -> N {
     let Reduced { rest, exponent } = Reduced::of(clamped(x));
     let [c2, c3, c4, c5, c6] = REMAINDER;
     polynomial(rest, [1., 1., c2, c3, c4, c5, c6]).ldexp(exponent)
@@ -104,7 +104,7 @@ pub fn exp<N: Single>(x: N) -> N {
 
 /// Returns `e^x - 1`, accurate near zero too.
 #[inline(always)]
-pub fn exp_m1<N: Single>(x: N) -> N {
+pub fn exp_m1<N: SinglePrecision>(x: N) -> N {
     let Exponential { excess, exponent } = Exponential::of(clamped(x));
     let power = x.splat(1.).ldexp(exponent);
     let difference = power.mul_add(excess, power - x.splat(1.));
@@ -114,20 +114,20 @@ pub fn exp_m1<N: Single>(x: N) -> N {
 
 /// Returns `1 / (1 + e^-x)`.
 #[inline(always)]
-pub fn sigmoid<N: Single>(x: N) -> N {
+pub fn sigmoid<N: SinglePrecision>(x: N) -> N {
     // A formula in e^-|x| neither overflows nor loses precision in the left tail.
     let one = x.splat(1.);
     let power = exp(-x.abs());
     let quotient = power / (one + power);
     // σ(-|x|) = power - power · quotient and σ(|x|) = 1 - quotient. The rounding errors of `one + power` and of the
-    // quotient only enter through the second term, which is the smaller one.
+    // quotient enter only through the second term, which is the smaller one.
     let first = x.where_less(x.splat(0.), power, one);
     first.mul_add(-quotient, first)
 }
 
 /// Returns the hyperbolic tangent.
 #[inline(always)]
-pub fn tanh<N: Single>(x: N) -> N {
+pub fn tanh<N: SinglePrecision>(x: N) -> N {
     let one = x.splat(1.);
     // From 10 on, the result rounds to 1.
     let magnitude = x.abs().at_most(x.splat(10.));
@@ -135,9 +135,9 @@ pub fn tanh<N: Single>(x: N) -> N {
     let power_of_two = one.ldexp(exponent);
     let power = power_of_two.mul_add(excess, power_of_two);
     let power_m1 = power_of_two.mul_add(excess, power_of_two - one);
-    // With power = e^-2|x|: near zero, tanh = h + h · h / (1 - h) with h = (1 - power) / 2; elsewhere,
-    // tanh = 1 - 2 · power / (1 + power).
-    // The error of the quotient only enters through the second term, which is the smaller one.
+    // With power = e^-2|x|: near zero, tanh |x| = h + h · (1 - power) / (1 + power) with h = (1 - power) / 2;
+    // elsewhere, tanh |x| = 1 - 2 · power / (1 + power). The error of the quotient enters only through the second
+    // term, which is the smaller one.
     let limit = x.splat(0.7);
     let h = power_m1 * x.splat(-0.5);
     let quotient = magnitude.where_less(limit, -power_m1, power) / (power_m1 + x.splat(2.));
@@ -147,7 +147,7 @@ pub fn tanh<N: Single>(x: N) -> N {
 
 /// Returns `ln(1 + e^x)`.
 #[inline(always)]
-pub fn ln_1p_exp<N: Single>(x: N) -> N {
+pub fn ln_1p_exp<N: SinglePrecision>(x: N) -> N {
     /// Minimax polynomial of `(ln(1 + y) - y) / y²` for `0 ≤ y ≤ 1`: the relative error of the logarithm is 7.4e-10.
     const REMAINDER: [f64; 10] = [
         -0.499_999_814_348,
@@ -172,7 +172,7 @@ pub fn ln_1p_exp<N: Single>(x: N) -> N {
 /// `k = 1 / √(2π)`, `Φ(-t) = k e^(-t²/2) / (t + c(t))`. The function `c` decreases from `2k` to 0. It is computed as
 /// `c(t) = 2k - t · n(t) / m(t)` with polynomials `n` and `m`.
 #[inline(always)]
-pub fn normal<N: Single>(x: N) -> Normal<N> {
+pub fn normal<N: SinglePrecision>(x: N) -> Normal<N> {
     const CENTER: f64 = 0.9;
     /// Minimax polynomial of `(Φ(x) - ½) / x` in `-x²/2` for `|x| ≤ 0.9`: the relative error of `Φ` is 8.8e-9.
     const P: [f64; 5] = [
@@ -184,9 +184,10 @@ pub fn normal<N: Single>(x: N) -> Normal<N> {
     ];
     /// The coefficients of `n`. `n / m` is a minimax fraction for `0.89 ≤ t ≤ 14.6`: the relative error of `Φ` is
     /// 3.7e-9.
-    const N: [f64; 4] = [0.363_358_756_556, 0.238_087_780_421_1, 0.070_755_976_104_62, 0.009_601_395_447_382];
+    const NUMERATOR: [f64; 4] =
+        [0.363_358_756_556, 0.238_087_780_421_1, 0.070_755_976_104_62, 0.009_601_395_447_382];
     /// The coefficients of `m`.
-    const M: [f64; 5] =
+    const DENOMINATOR: [f64; 5] =
         [1., 0.954_914_314_854_5, 0.429_065_779_654_8, 0.103_731_383_478_2, 0.012_034_175_392_71];
     /// `1 / √(2π)`
     const K: f64 = 0.398_942_280_401_432_7;
@@ -194,18 +195,19 @@ pub fn normal<N: Single>(x: N) -> Normal<N> {
     const TWO_K: f64 = 0.797_884_583_473_205_6;
     // From 16 on, the tail rounds to 0.
     let t = x.abs().at_most(x.splat(16.));
-    let minus_half = t * t.splat(-0.5);
-    let square = t * minus_half;
-    let (reduced, error) = Reduced::of_sum(square, accurate_mul_add(t, minus_half, -square));
+    let minus_half_t = t * t.splat(-0.5);
+    // -t²/2, the argument of the exponential.
+    let argument = t * minus_half_t;
+    let (reduced, error) = Reduced::of_sum(argument, accurate_mul_add(t, minus_half_t, -argument));
     let Reduced { rest, exponent } = reduced;
     let rest_squared = rest * rest;
     let remainder = polynomial(rest, REMAINDER);
     let excess = rest_squared.mul_add(remainder, rest);
     let error = error + rest_squared.mul_add(remainder, rest - excess);
 
-    let center = x.mul_add(polynomial(square, P), x.splat(0.5));
+    let center = x.mul_add(polynomial(argument, P), x.splat(0.5));
 
-    let c = (-t).mul_add(polynomial(t, N) / polynomial(t, M), t.splat(TWO_K));
+    let c = (-t).mul_add(polynomial(t, NUMERATOR) / polynomial(t, DENOMINATOR), t.splat(TWO_K));
     let sum = t + c;
     let reciprocal = t.splat(K) / sum;
     // The rounding errors of the sum and of the quotient would double the error of the result. `residual` is the
@@ -225,7 +227,7 @@ pub fn normal<N: Single>(x: N) -> Normal<N> {
 
 /// Returns `a · b + c` for a `c` that is close to `-a · b`, without a rounding error of the product.
 #[inline(always)]
-fn accurate_mul_add<N: Single>(a: N, b: N, c: N) -> N {
+fn accurate_mul_add<N: SinglePrecision>(a: N, b: N, c: N) -> N {
     if N::FUSED {
         return a.mul_add(b, c);
     }
@@ -238,7 +240,7 @@ fn accurate_mul_add<N: Single>(a: N, b: N, c: N) -> N {
 
 /// Splits a number into the upper and the lower half of its digits.
 #[inline(always)]
-fn halves<N: Single>(x: N) -> [N; 2] {
+fn halves<N: SinglePrecision>(x: N) -> [N; 2] {
     let scaled = x * x.splat(4097.);
     let high = scaled - (scaled - x);
     [high, x - high]
@@ -246,7 +248,7 @@ fn halves<N: Single>(x: N) -> [N; 2] {
 
 /// Evaluates a polynomial by Horner's rule. The constant coefficient comes first.
 #[inline(always)]
-fn polynomial<N: Single, const COUNT: usize>(x: N, coefficients: [f64; COUNT]) -> N {
+fn polynomial<N: SinglePrecision, const COUNT: usize>(x: N, coefficients: [f64; COUNT]) -> N {
     let mut sum = x.splat(coefficients[COUNT - 1]);
     for coefficient in coefficients[..COUNT - 1].iter().rev() {
         sum = sum.mul_add(x, x.splat(*coefficient));
@@ -278,7 +280,7 @@ mod tests {
     const FUNCTIONS: [Function; 6] = [Exp, ExpM1, Sigmoid, Tanh, Ln1pExp, NormalCdf];
 
     impl Function {
-        fn evaluate<N: Single>(self, x: N) -> N {
+        fn evaluate<N: SinglePrecision>(self, x: N) -> N {
             match self {
                 Exp => exp(x),
                 ExpM1 => exp_m1(x),

@@ -39,7 +39,7 @@ use std::sync::OnceLock;
 /// An instruction set that a kernel can run on. By default, [`isa`] returns the last one that the machine has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Isa {
-    /// Plain Rust, eight lanes, which the compiler may vectorize.
+    /// Eight lanes in plain Rust, which the compiler may vectorize.
     Portable,
     /// NEON, four lanes.
     Neon,
@@ -93,8 +93,8 @@ pub fn has_pairs(isa: Isa) -> bool {
     return false;
 }
 
-/// Returns the instruction set in use: the last of this machine's in the order of [`Isa`], up to the limit in the
-/// environment variable `SCONCE_ISA` (`portable`, `neon`, `avx2` or `avx512`; read once).
+/// Returns the instruction set in use: the last one of this machine, in the order of [`Isa`]. The environment variable
+/// `SCONCE_ISA` (`portable`, `neon`, `avx2` or `avx512`; read once) excludes all instruction sets after the named one.
 pub fn isa() -> Isa {
     static ISA: OnceLock<Isa> = OnceLock::new();
     *ISA.get_or_init(|| {
@@ -134,7 +134,7 @@ pub(crate) fn dispatch<K: Kernel>(kernel: K) -> K::Output {
 
 /// Runs a kernel with `isa`, or with the portable instruction set if the machine lacks `isa`. In tests on other
 /// machines, [`Isa::Neon`] runs with emulated intrinsics. Benches, which are built without debug assertions, do not
-/// compile them.
+/// compile the emulation.
 pub fn dispatch_to<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
     match isa {
         #[cfg(all(feature = "testing", debug_assertions, not(target_arch = "aarch64")))]
@@ -187,13 +187,13 @@ pub(super) fn dispatch_loops_to<K: Kernel>(limit: Isa, kernel: K) -> K::Output {
 }
 
 /// The functions that compile a kernel for an instruction set. They are not inlined, so that [`Simd::call`] keeps the
-/// code of a kernel out of its caller. A caller without the features could not inline them anyway.
+/// code of a kernel out of its caller. A caller that is compiled without the features could not inline them anyway.
 ///
-/// They are methods of the kernel because the compiler assigns a method to a codegen unit by the module of its type.
-/// Free functions would put all kernels into a single codegen unit, which one core would compile.
+/// The functions are methods of the kernel because the compiler assigns a method to a codegen unit by the module of its
+/// type. Free functions would put all kernels into a single codegen unit, which one core would compile.
 trait Compile: Kernel {
     /// # Safety
-    /// The machine has the features below.
+    /// The machine must have the features in the attribute.
     #[cfg(target_arch = "x86_64")]
     #[inline(never)]
     #[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma,f16c")]
@@ -202,7 +202,7 @@ trait Compile: Kernel {
     }
 
     /// # Safety
-    /// The machine has the features below.
+    /// The machine must have the features in the attribute.
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,avx512bf16,avx2,fma,f16c")]
     unsafe fn run_avx512_pairs(self) -> Self::Output {
@@ -210,7 +210,7 @@ trait Compile: Kernel {
     }
 
     /// # Safety
-    /// The machine has the features below.
+    /// The machine must have the features in the attribute.
     #[cfg(target_arch = "x86_64")]
     #[inline(never)]
     #[target_feature(enable = "avx2,fma,f16c")]
@@ -219,7 +219,7 @@ trait Compile: Kernel {
     }
 
     /// # Safety
-    /// The machine has the feature below.
+    /// The machine must have the feature in the attribute.
     #[cfg(target_arch = "aarch64")]
     #[inline(never)]
     #[target_feature(enable = "neon")]
@@ -236,8 +236,8 @@ trait Compile: Kernel {
 
 impl<K: Kernel> Compile for K {}
 
-/// The operations of an instruction set on its vectors of `f32`s. The type is a token: a value of the type exists only
-/// on a machine that has the instruction set, or in tests that emulate it.
+/// The operations of an instruction set on its vectors of `f32`s. A value of an implementing type is a token: it exists
+/// only on a machine that has the instruction set, or in tests that emulate the instruction set.
 ///
 /// # Safety
 /// Methods with a pointer read or write `LANES` consecutive floats (the `_partial` methods `n ≤ LANES` floats, the
@@ -254,7 +254,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// Whether [`fma`](Self::fma) rounds once.
     const FUSED: bool;
 
-    /// Runs a kernel with this instruction set in a separate function, so that its code is not inlined into the caller.
+    /// Runs a kernel with this instruction set in a separate function, so that the kernel is not inlined into the
+    /// caller.
     fn call<K: Kernel>(self, kernel: K) -> K::Output;
 
     fn splat(self, x: f32) -> Self::V;
@@ -317,8 +318,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
         // SAFETY: the caller guarantees `n` halves in bounds.
         unsafe { half::store_lanes(self, half, to, n, v) }
     }
-    /// Packs a pair of bf16 into each lane. The upper 16 bits of the lane of `even` become the lower 16 bits of the
-    /// result, and the upper 16 bits of the lane of `odd` become its upper 16 bits.
+    /// Packs a pair of bf16 into each lane: the upper half of the lane of `even` becomes the lower half, and the upper
+    /// half of the lane of `odd` becomes the upper half.
     #[inline(always)]
     fn pair(self, even: Self::V, odd: Self::V) -> Self::V {
         let mut a = [0f32; 16];
@@ -337,7 +338,7 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// be treated as zero.
     ///
     /// # Safety
-    /// The kernel must have been run by `dispatch_pairs`.
+    /// The caller must be a kernel that `dispatch_pairs` runs.
     #[inline(always)]
     unsafe fn dot_pairs(self, _a: Self::V, _b: Self::V, _c: Self::V) -> Self::V {
         unreachable!("`dot_pairs` is called only with AVX512-BF16")

@@ -1,6 +1,6 @@
 //! Portable vectors: arrays of `f32`s, which the compiler may vectorize.
 
-use super::math::Single;
+use super::math::SinglePrecision;
 use super::{Compile, Kernel, Simd};
 
 /// The number of lanes.
@@ -11,7 +11,7 @@ const N: usize = 8;
 pub struct Portable;
 
 /// Returns the vector with the lanes `lane(0)`, `lane(1)` and so on.
-// In debug builds, kernels compile faster if they call this function for each operation than if it is inlined.
+// In debug builds, this function is not inlined, so that kernels compile faster.
 #[cfg_attr(debug_assertions, inline(never))]
 #[cfg_attr(not(debug_assertions), inline(always))]
 fn lanes(lane: impl Fn(usize) -> f32) -> [f32; N] {
@@ -114,15 +114,15 @@ impl Simd for Portable {
     }
     #[inline(always)]
     fn round(self, v: Self::V) -> Self::V {
-        lanes(|i| Single::round(v[i]))
+        lanes(|i| SinglePrecision::round(v[i]))
     }
     #[inline(always)]
     fn ldexp(self, v: Self::V, exponent: Self::V) -> Self::V {
-        lanes(|i| Single::ldexp(v[i], exponent[i]))
+        lanes(|i| SinglePrecision::ldexp(v[i], exponent[i]))
     }
     #[inline(always)]
     fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
-        // Not `mul_add`: without an FMA instruction that is a library call for each lane.
+        // Not `mul_add`, which is a library call for each lane if there is no FMA instruction.
         lanes(|i| a[i] * b[i] + c[i])
     }
     #[inline(always)]

@@ -2,10 +2,10 @@
 
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
-use crate::number::{Number, single_functions};
+use crate::number::{Number, single_precision_functions};
 
 use super::Simd;
-use super::math::Single;
+use super::math::SinglePrecision;
 
 /// `N` vectors, with the token of their instruction set. An operation applies to each lane of each vector.
 ///
@@ -92,15 +92,16 @@ pub(crate) trait VectorLoop<S: Simd> {
     unsafe fn remainder(&mut self, at: usize, n: usize);
 }
 
-/// Runs a loop over the `len` elements of a slice. An iteration processes 1, 2 or 4 vectors, depending on the number of
-/// registers, which also hold the temporary values of a formula. The last iterations process single vectors.
+/// Runs a loop over the `len` elements of a slice. An iteration processes 1, 2 or 4 vectors: the more registers there
+/// are, the more vectors fit in them besides the temporary values of a formula. The last iterations process single
+/// vectors.
 #[inline(always)]
 pub(crate) fn run_vector_loop<S: Simd>(_: S, len: usize, mut vector_loop: impl VectorLoop<S>) {
     let mut at = 0;
     macro_rules! iterations {
         ($count:literal) => {
             while at + $count * S::LANES <= len {
-                // SAFETY: by the condition of the loop.
+                // SAFETY: the condition of the loop guarantees that the slice has these vectors.
                 unsafe { vector_loop.body::<$count>(at) };
                 at += $count * S::LANES;
             }
@@ -182,10 +183,10 @@ impl<S: Simd, const N: usize> Number for Vectors<S, N> {
         }
         self
     }
-    single_functions!();
+    single_precision_functions!();
 }
 
-impl<S: Simd, const N: usize> Single for Vectors<S, N> {
+impl<S: Simd, const N: usize> SinglePrecision for Vectors<S, N> {
     const FUSED: bool = S::FUSED;
 
     #[inline(always)]

@@ -4,8 +4,8 @@ use std::arch::x86_64::*;
 
 use super::{Compile, Half, Kernel, Simd};
 
-/// Proves that the machine has AVX2, FMA and F16C. Only the dispatch functions of [`super`] create it, after they
-/// detected the features.
+/// Proves that the machine has AVX2, FMA and F16C. Only the dispatch functions of [`super`] create a value, after they
+/// have detected the features.
 #[derive(Clone, Copy)]
 pub struct Avx2(pub(super) ());
 
@@ -186,8 +186,8 @@ impl Simd for Avx2 {
                 Half::Bf16 => {
                     let bits = _mm256_castps_si256(v);
                     let upper = _mm256_srli_epi32::<16>(bits);
-                    // Rounds to the nearest number, ties to even: adds 0x7fff, which is just below half of the lowest
-                    // upper bit's value, and 1 more if that bit is set.
+                    // Rounds to the nearest number, ties to even: adds 0x7fff, which is 1 less than half of the lowest
+                    // kept bit's value, and 1 more if that bit is set.
                     let lowest_kept_bit = _mm256_and_si256(upper, _mm256_set1_epi32(1));
                     let increment = _mm256_add_epi32(lowest_kept_bit, _mm256_set1_epi32(0x7fff));
                     let rounded = _mm256_srli_epi32::<16>(_mm256_add_epi32(bits, increment));
@@ -207,8 +207,8 @@ impl Simd for Avx2 {
     }
 }
 
-/// Proves that the machine has AVX-512 F, DQ, BW and VL. Only the dispatch functions of [`super`] create it, after they
-/// detected the features.
+/// Proves that the machine has AVX-512 F, DQ, BW and VL. Only the dispatch functions of [`super`] create a value, after
+/// they have detected the features.
 #[derive(Clone, Copy)]
 pub struct Avx512(pub(super) ());
 

@@ -139,8 +139,8 @@ impl<S: Simd> VectorLoop<S> for &mut Largest<S> {
 }
 
 /// Returns `Σ e^(x - max)`. With `STORE`, stores the exponentials at `to`, which must have room for `x.len()` floats.
-/// Without `STORE`, counts the elements equal to `max` separately, so that the logarithm of a sum close to 1 is
-/// accurate.
+/// Without `STORE`, counts the elements equal to `max`, whose exponentials are 1, separately. In f32, the small
+/// exponentials would lose digits if they were added to 1, and the logarithm of a sum close to 1 depends on them.
 #[inline(always)]
 fn sum_of_exponentials<S: Simd, const STORE: bool>(simd: S, x: &[f32], max: f32, to: *mut f32) -> f64 {
     let mut total = 0.;

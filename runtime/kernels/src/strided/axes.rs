@@ -13,7 +13,7 @@ pub(super) fn axes<const N: usize>(dims: &[usize], strides: [&[usize]; N]) -> Ve
     (0..dims.len()).map(axis).collect()
 }
 
-/// Removes axes of size 1, and joins neighboring axes that every operand traverses with a single stride.
+/// Removes axes of size 1, and joins neighboring axes if each operand can traverse them with a single stride.
 pub(super) fn collapse<const N: usize>(axes: &[Axis<N>]) -> Vec<Axis<N>> {
     let mut collapsed: Vec<Axis<N>> = Vec::with_capacity(axes.len());
     for axis in axes.iter().filter(|axis| axis.size != 1) {

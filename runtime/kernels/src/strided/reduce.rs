@@ -178,7 +178,7 @@ impl<const N: usize> SumLoops<N> {
         let [kept, reduced] = [&self.kept, &self.reduced].map(|axes| iteration_count(axes));
         let (rows, columns) = (self.rows.size, self.columns.size);
         // `outputs` is the number of totals, `terms` the number of elements in each total, and `width` the number of
-        // totals that are computed together. `steps` is the number of loop iterations that compute a total. They can be
+        // totals that are computed together. `steps` is the number of loop iterations that compute a total, which are
         // divided among `splits` tasks.
         let (outputs, terms, width, steps) = if self.keeps_columns {
             (kept * columns, reduced * rows, columns.min(BUFFER), reduced * rows)
@@ -192,14 +192,14 @@ impl<const N: usize> SumLoops<N> {
         } else {
             1
         };
-        let task = if splits > 1 {
+        let totals_per_task = if splits > 1 {
             outputs
         } else {
             width * (cost::MIN_READ_PASS_ELEMENTS / (width * terms)).max(1)
         };
         let mut totals = vec![0.; splits * outputs];
-        for_each_chunk(&mut totals, task, |index, totals| {
-            let first = index * task;
+        for_each_chunk(&mut totals, totals_per_task, |index, totals| {
+            let first = index * totals_per_task;
             let split = first / outputs;
             let range = split * steps / splits..(split + 1) * steps / splits;
             let mut sums = Sums::new(self, operands, is_identity, formula);
@@ -226,7 +226,7 @@ impl<const N: usize> SumLoops<N> {
     }
 }
 
-/// Joins neighboring axes that every operand traverses with a single stride, if both are kept or both are reduced.
+/// Joins neighboring axes if each operand can traverse them with a single stride, and both are kept or both reduced.
 fn join<const N: usize>(loop_axes: Vec<JoinedAxis<N>>) -> Vec<JoinedAxis<N>> {
     let mut joined: Vec<JoinedAxis<N>> = Vec::with_capacity(loop_axes.len());
     for mut loop_axis in loop_axes {
@@ -336,7 +336,7 @@ impl<'a, E: ComputeType, const N: usize> Sums<'a, E, N> {
         }
     }
 
-    /// Computes the totals `first..first + totals.len()`, if the columns are reduced and the axis of rows has size 1.
+    /// Computes the totals `first..first + totals.len()`, if the columns are reduced and there is only one row.
     /// `range` selects iterations of the loop nest of the reduced axes and the columns.
     fn add_row_by_row(&mut self, first: usize, range: Range<usize>, totals: &mut [f64]) {
         let columns = self.loops.columns.size;

@@ -41,8 +41,9 @@ pub fn is_guarded(address: usize) -> bool {
     address.wrapping_sub(START.load(Ordering::Acquire)) < RESERVED
 }
 
-/// Returns `true` if an allocation may be a buffer of numbers: if it has an alignment of two or four bytes, or if it is
-/// large and has a larger alignment. Small allocations with larger alignments are often structs.
+/// Returns `true` if an allocation may be a buffer of numbers: either its alignment is two or four bytes, or its
+/// alignment is larger and its size is at least 512 bytes. Smaller allocations with larger alignments are often
+/// structs.
 fn may_be_numbers(layout: Layout) -> bool {
     match layout.align() {
         2 | 4 => true,
@@ -132,8 +133,8 @@ fn check_pattern(bytes: &[u8]) {
     }
 }
 
-// SAFETY: a guarded buffer lies in pages of its own of sufficient size, aligned as the layout requires. All other
-// buffers come from the system's allocator.
+// SAFETY: each guarded buffer has its own pages, which are large enough, and its address is aligned as the layout
+// requires. All other buffers come from the system's allocator.
 unsafe impl GlobalAlloc for Guarded {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if !may_be_numbers(layout) || !is_enabled() {

@@ -71,7 +71,7 @@ fn broadcastable_shapes(max_size: usize) -> impl Strategy<Value = [Vec<usize>; 2
     })
 }
 
-/// Returns random numbers of which some are zero, infinite or NaN.
+/// Returns random numbers, some of them replaced by zeros, infinities and NaN.
 fn with_special_values(numbers: &mut Rng, shape: &[usize]) -> Result<Tensor> {
     let x = numbers.tensor(shape, 4.);
     let special = [0., -0., f64::NAN, f64::INFINITY, f64::NEG_INFINITY];
@@ -212,7 +212,7 @@ proptest! {
     }
 }
 
-/// Pairs of shapes that are larger than a buffer or a task, for every kind of broadcasting.
+/// Pairs of shapes for every kind of broadcasting. The results are larger than a kernel's buffer or one task.
 const LARGE: [[&[usize]; 2]; 13] = [
     [&[2, 5, 60, 60], &[2, 5, 60, 60]],
     [&[2, 5, 60, 60], &[1, 5, 1, 1]],

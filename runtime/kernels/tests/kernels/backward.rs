@@ -33,7 +33,10 @@ fn check(variables: &[&Var], loss: impl Fn(&[Tensor]) -> Result<Tensor>) -> Resu
         let (actual, expected) = (gradient(&actual, x)?, gradient(&expected, exact)?);
         assert_eq!(actual.len(), expected.len());
         let mut pairs = actual.iter().zip(&expected);
-        assert!(pairs.all(|(a, b)| (a - b).abs() < bound(x.dtype())), "expected {expected:?}, found {actual:?}");
+        assert!(
+            pairs.all(|(a, b)| (a - b).abs() < bound(x.dtype())),
+            "expected {expected:?}, found {actual:?}"
+        );
         assert!(actual.iter().any(|x| *x != 0.));
     }
     Ok(())
@@ -54,7 +57,7 @@ fn gradients_of_several_uses_are_added() -> Result<()> {
     Ok(())
 }
 
-/// The identity function with a backward pass that computes the gradient of another loss.
+/// The identity function. Its backward pass runs another backward pass, for a separate loss.
 struct Nested {
     /// Whether the inner pass is candle's.
     with_candle: bool,

@@ -51,7 +51,7 @@ impl Problem {
         Ok(Self { setting, input, weight, epilogue })
     }
 
-    /// Computes the output before the activation with the `Nchw` kernels in f64.
+    /// Computes the output without the activation, with the `Nchw` kernels in f64.
     fn sums(&self) -> Result<Vec<f64>> {
         let cast = |tensor: &Option<Tensor>| tensor.as_ref().map(|t| t.to_dtype(DType::F64)).transpose();
         let epilogue = Epilogue {

@@ -1,5 +1,5 @@
-//! Compares the outputs and gradients of each kernel with those of its composed path, which devices without kernels
-//! take.
+//! Compares the outputs and gradients of each kernel with those of its composed path, which runs on devices without
+//! kernels.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use sconce_kernels::recurrent::{self, Recurrence, RecurrentWeights};
@@ -12,7 +12,7 @@ use sconce_kernels::{
     mish, pad, prelu, resample2d, rms_norm, selu, softmax, softplus, sum_keepdim, unary,
 };
 
-/// Returns a variable of f64 uniformly distributed in `low..high`.
+/// Returns an f64 variable with elements that are uniformly distributed in `low..high`.
 fn variable(low: f64, high: f64, shape: &[usize]) -> Result<Var> {
     Var::from_tensor(&Tensor::rand(low, high, shape, &Device::Cpu)?)
 }

@@ -13,8 +13,8 @@ use crate::common::lists::activations_that_save_output;
 const ALL: Needs = Needs { input: true, weight: true, bias: true, residual: true };
 
 impl Case {
-    /// Calls `f` once for each product of the convolution, with the indices of its input element, of its weight and of
-    /// the output element to which it is added.
+    /// Calls `f` once for each product of the convolution, with three indices: of the input element, of the weight, and
+    /// of the output element to which the product is added.
     fn for_each_product(&self, mut f: impl FnMut(usize, usize, usize)) {
         let [input, weight, output] = self.shapes().unwrap();
         let ConvGeometry { stride, padding, dilation, groups } = self.geometry;
@@ -149,8 +149,8 @@ const F32_ERROR: f64 = 2e-6;
 ///
 /// In f16 and bf16, the final rounding dominates: its error is at most 2⁻¹¹ (f16) or 2⁻⁸ (bf16) of the number. For
 /// both dtypes, the bound is increased by f16's smallest positive number. In f32, the input gradient may use Winograd's
-/// transforms. They multiply numbers by up to 21/4 and then subtract such products, which leaves rounding errors that
-/// are up to 21/4 times as large, so the bound of the input gradient is multiplied by 21/4.
+/// transforms, which subtract numbers multiplied by up to 21/4. The rounding errors are therefore up to 21/4 times as
+/// large, and so is the bound of the input gradient.
 fn assert_close(actual: &Gradients, [expected, magnitude]: &[[Vec<f64>; 4]; 2], epsilon: f64, label: &str) {
     let names = ["input", "weight", "bias", "residual"];
     for (i, actual) in all(actual).iter().enumerate() {
@@ -262,7 +262,7 @@ fn check_against_candle(case: &Case) -> Result<()> {
     Ok(())
 }
 
-/// Runs the forward pass with plain loops. Returns the sum of the outputs, weighted with `grad`, and the outputs.
+/// Runs the forward pass with plain loops. Returns the sum of `grad · output` over all elements, and the outputs.
 fn loss(case: &Case, activation: Activation, parts: &[Vec<f64>; 4], grad: &[f64]) -> (f64, Vec<f64>) {
     let [input, weight, bias, residual] = parts;
     let plane = case.shapes().unwrap()[2][2..].iter().product::<usize>();

@@ -206,8 +206,8 @@ prop_compose! {
     }
 }
 
-/// Returns a case whose input has `extra` more rows and columns than the smallest input that fits the kernel.
-/// `channels` is `[groups, input channels per group, output channels per group]`.
+/// Returns a case whose input has `extra` more rows and columns than the smallest input with an output. `channels` is
+/// `[groups, input channels per group, output channels per group]`.
 fn fitted(
     case: Case,
     kernel: usize,

@@ -26,7 +26,7 @@ fn reads_one_element_out_of_bounds() {
     }
 }
 
-/// Writes one element out of bounds, at the end of a buffer that has no guard page next to it.
+/// Writes one element out of bounds, on the side of the buffer that has no guard page next to it.
 #[test]
 #[ignore = "ends the test process"]
 fn writes_into_padding() {

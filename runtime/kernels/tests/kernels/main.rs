@@ -1,7 +1,7 @@
 //! Tests the kernels directly, without the layers of `sconce`: compares results for random shapes with references in
 //! double precision. On Linux, every buffer of numbers lies between two inaccessible pages.
 //!
-//! These tests are not unit tests of the crate, because its unit tests would have to compile all kernels a second time.
+//! These tests are not unit tests of the crate, because a build of unit tests would compile all kernels a second time.
 
 mod activation;
 #[cfg(target_os = "linux")]

@@ -21,7 +21,7 @@ fn shape() -> impl Strategy<Value = Vec<usize>> {
 }
 
 proptest! {
-    // The inputs are large, with up to 84,000 elements.
+    // The inputs are large, with up to 82,000 elements.
     #![proptest_config(config(60))]
 
     #[test]

@@ -34,9 +34,9 @@ pub(super) struct ReadOutcome<B> {
     pub first_error: Option<Error>,
 }
 
-/// Reads the batch at `position`. Turns a panic outside of the data set and the collation, such as one in the
-/// destructor of an example, into the error of the batch: a worker thread must not end, because the consumer would wait
-/// for its batch forever.
+/// Reads the batch at `position`. The reader turns panics of the data set and of the collation into errors. This
+/// function also turns any other panic, such as one in the destructor of an example, into the error of the batch: if a
+/// panic ended a worker thread, the consumer would wait for the batch forever.
 pub(super) fn read<B>(reader: &dyn ReadBatch<B>, position: usize, stopped: &AtomicBool) -> ReadOutcome<B> {
     catch(|| reader.read(position, stopped)).unwrap_or_else(|error| {
         let error = Error::msg(format!("batch {}: {error}", position + 1));
@@ -46,7 +46,7 @@ pub(super) fn read<B>(reader: &dyn ReadBatch<B>, position: usize, stopped: &Atom
 
 /// An object-safe [`BatchReader`].
 pub(super) trait ReadBatch<B>: Send + Sync {
-    /// Returns the batch at `position`. Returns early, with any result, after `stopped` is set.
+    /// Returns the batch at `position`. After `stopped` is set, returns early, and nobody reads the result.
     fn read(&self, position: usize, stopped: &AtomicBool) -> ReadOutcome<B>;
 }
 

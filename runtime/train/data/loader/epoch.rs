@@ -37,7 +37,7 @@ pub struct LoaderEpoch<B> {
     skip_corrupt: bool,
     skipped: Arc<AtomicUsize>,
     /// The error of the first skipped example, until the epoch has returned a batch.
-    only_skipped: Option<Error>,
+    first_error: Option<Error>,
     /// `true` until the epoch has returned a batch.
     is_empty: bool,
 }
@@ -58,7 +58,7 @@ impl<B: Send + 'static> LoaderEpoch<B> {
             running: None,
             skip_corrupt,
             skipped,
-            only_skipped: None,
+            first_error: None,
             is_empty: true,
         }
     }
@@ -78,9 +78,9 @@ impl<B: Send + 'static> LoaderEpoch<B> {
         Ok(workers.take())
     }
 
-    /// If every example of the epoch was skipped, returns an error in the first call, and `None` afterwards.
-    fn nothing_left(&mut self) -> Option<Result<B>> {
-        let error = self.only_skipped.take()?;
+    /// Returns an error if every example of the epoch was skipped, and `None` otherwise. Returns the error only once.
+    fn take_first_error(&mut self) -> Option<Result<B>> {
+        let error = self.first_error.take()?;
         Some(Err(Error::msg(format!("every example of the epoch was skipped; the first error: {error}"))))
     }
 }
@@ -101,15 +101,15 @@ impl<B: Send + 'static> Iterator for LoaderEpoch<B> {
             self.skipped.fetch_add(outcome.skipped, Ordering::Relaxed);
             if let Some(batch) = outcome.batch {
                 self.is_empty = false;
-                self.only_skipped = None;
+                self.first_error = None;
                 return Some(batch);
             }
-            if self.is_empty && self.only_skipped.is_none() {
-                self.only_skipped = outcome.first_error;
+            if self.is_empty && self.first_error.is_none() {
+                self.first_error = outcome.first_error;
             }
         }
         self.running = None;
-        self.nothing_left()
+        self.take_first_error()
     }
 
     fn nth(&mut self, n: usize) -> Option<Result<B>> {
@@ -132,7 +132,7 @@ impl<B: Send + 'static> Iterator for LoaderEpoch<B> {
 
     fn size_hint(&self) -> (usize, Option<usize>) {
         let left = self.batches - self.next;
-        // With skipped examples, batches can be missing, and an epoch without batches has one error.
+        // With skipped examples, batches can be missing, and an epoch without batches returns one error.
         if self.skip_corrupt { (0, left.checked_add(1)) } else { (left, Some(left)) }
     }
 }

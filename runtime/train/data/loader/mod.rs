@@ -38,15 +38,16 @@ pub use epoch::LoaderEpoch;
 ///
 /// With [`workers`](Self::workers), threads read and collate batches ahead of time, at most two batches for each
 /// worker. The threads start when the first batch is requested. They end after the last batch. If the iterator is
-/// dropped before, each thread ends after the example that it is reading. The order and the values of the batches are
+/// dropped earlier, each thread ends after the example that it is reading. The order and the values of the batches are
 /// the same for any number of workers.
 ///
 /// # Random numbers
 ///
-/// The order depends only on the seed and the epoch, and the random numbers of an example also on its index. With
-/// [`seed`](Self::seed), the loader numbers its epochs from 0. Without a seed, each epoch draws one from the shared
-/// generator of [`random`], which [`manual_seed`](crate::manual_seed) makes reproducible. To continue in the middle of
-/// an epoch, skip batches with [`nth`](Iterator::nth) or [`skip`](Iterator::skip), which read no examples unless
+/// The order depends only on the seed and the epoch. The random numbers of an example also depend on its index, and on
+/// how often the index occurred earlier in the epoch. With [`seed`](Self::seed), the loader numbers its epochs from 0.
+/// Without a seed, each epoch draws one from the shared generator of [`random`], which
+/// [`manual_seed`](crate::manual_seed) makes reproducible. To continue in the middle of an epoch, skip batches with
+/// [`nth`](Iterator::nth) or [`skip`](Iterator::skip), which read no examples unless
 /// [`skip_corrupt`](Self::skip_corrupt) is set.
 ///
 /// # Errors
@@ -270,7 +271,7 @@ impl<D: Dataset + fmt::Debug, B> fmt::Debug for DataLoader<D, B> {
     }
 }
 
-/// Returns the number of batches of `examples` examples, or `None` if the batch size is 0.
+/// Returns the number of batches in an epoch of `examples` examples, or `None` if the batch size is 0.
 pub(super) fn batch_count(examples: usize, batch_size: usize, drop_last: bool) -> Option<usize> {
     let complete = examples.checked_div(batch_size)?;
     Some(if drop_last { complete } else { examples.div_ceil(batch_size) })

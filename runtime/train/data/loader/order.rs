@@ -6,7 +6,7 @@ use crate::{Error, Result};
 
 use super::super::{Generator, WeightedSampler};
 
-/// Marks the keys of generators that do not belong to an example. No index has this value.
+/// Marks the keys of generators that do not belong to an example. No index and no [`Draw::repeat`] has this value.
 pub(super) const NO_EXAMPLE: u64 = u64::MAX;
 
 /// How the order of the examples is chosen.

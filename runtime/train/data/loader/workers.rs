@@ -38,6 +38,7 @@ struct State<B> {
     next: usize,
     /// The position of the next batch that the consumer takes.
     wanted: usize,
+    /// The finished batches that the consumer has not taken, by position.
     ready: BTreeMap<usize, ReadOutcome<B>>,
 }
 

@@ -9,7 +9,7 @@ use crate::{Error, Result};
 
 use super::compressed;
 
-/// The bytes of an image.
+/// The number of bytes of an image.
 const IMAGE: usize = 3 * 32 * 32;
 
 /// Reads files of the binary version of CIFAR-10, such as `data_batch_1.bin`. Returns the images `[images, 3, 32, 32]`

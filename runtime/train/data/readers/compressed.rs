@@ -12,10 +12,10 @@ use crate::{Error, Result};
 /// The first bytes of a gzip file.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
-/// The bytes of content that the default limit allows for each byte of a compressed file.
+/// The number of bytes of content that the default limit allows for each byte of a compressed file.
 const PER_BYTE: usize = 64;
 
-/// The bytes of content that the default limit allows in addition, for small files.
+/// The number of bytes of content that the default limit allows in addition, for small files.
 const BASE: usize = 8 << 20;
 
 /// Returns the default limit for the content of a compressed file of `length` bytes.

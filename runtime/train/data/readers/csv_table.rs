@@ -34,7 +34,7 @@ use super::compressed;
 pub struct CsvTable {
     path: PathBuf,
     names: Vec<String>,
-    /// All fields, row by row.
+    /// The text of all fields, concatenated row by row.
     text: String,
     /// The end of each field in `text`.
     ends: Vec<usize>,
@@ -76,7 +76,7 @@ impl CsvReader {
 
     fn parse(&self, path: &Path) -> Result<CsvTable> {
         let content = compressed::read(path, None)?;
-        // The positions of the crate csv do not count the byte order mark.
+        // Remove the byte order mark here, because the crate `csv` does not count it in its positions.
         let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&content);
         let mut reader = ReaderBuilder::new().delimiter(self.delimiter).from_reader(content);
         let names: Vec<String> = reader
@@ -142,7 +142,7 @@ impl CsvTable {
         Self::options().read(path)
     }
 
-    /// Returns the options for reading another kind of table.
+    /// Returns options for reading a table with another delimiter.
     pub fn options() -> CsvReader {
         CsvReader { delimiter: b',' }
     }
@@ -152,7 +152,7 @@ impl CsvTable {
         &self.names
     }
 
-    /// Returns the number of rows, without the line with the names.
+    /// Returns the number of rows. The line with the names does not count.
     pub fn len(&self) -> usize {
         self.lines.len()
     }

@@ -99,7 +99,7 @@ fn parse(mut content: Vec<u8>) -> Result<Tensor> {
     }
 }
 
-/// Returns the tensor of elements of `N` bytes.
+/// Converts elements of `N` bytes each to a tensor of shape `dims`.
 fn tensor<const N: usize, T: WithDType>(
     elements: &[u8],
     convert: impl Fn([u8; N]) -> T,

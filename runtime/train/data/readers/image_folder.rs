@@ -17,7 +17,7 @@ use super::super::{Dataset, Generator};
 /// The extensions of image files.
 const EXTENSIONS: [&str; 8] = ["bmp", "jpeg", "jpg", "pbm", "pgm", "png", "pnm", "ppm"];
 
-/// The maximum number of pixels of an image. With three channels of f32, they take 768 MiB.
+/// The maximum number of pixels of an image. With three channels of f32, they occupy 768 MiB.
 const MAX_PIXELS: u64 = 1 << 26;
 
 /// Images in one folder for each class, like `torchvision.datasets.ImageFolder`.
@@ -155,7 +155,7 @@ fn decode(path: &Path) -> Result<RgbImage> {
 /// motion photo.
 fn is_complete_jpeg(content: &[u8]) -> bool {
     const END_OF_IMAGE: u8 = 0xd9;
-    // In the data of a scan, the byte after 0xff is a 0, a restart number or a fill byte, which begins no segment.
+    // In the data of a scan, the byte after 0xff is 0, a restart number or a fill byte. None of these begins a segment.
     let is_marker = |pair: &[u8]| pair[0] == 0xff && !matches!(pair[1], 0 | 0xd0..=0xd7 | 0xff);
     let mut rest = content.get(2..).unwrap_or_default();
     while let Some(start) = rest.windows(2).position(is_marker) {

@@ -70,7 +70,7 @@ impl ColorJitter {
             if !(0. ..=max).contains(&range) {
                 let upper = if max == f64::MAX { "" } else { " and at most 0.5" };
                 return Err(Error::msg(format!(
-                    "ColorJitter: expected a range of the {name} of at least 0{upper}, found {range}"
+                    "ColorJitter: expected a {name} range of at least 0{upper}, found {range}"
                 )));
             }
         }

@@ -6,7 +6,7 @@ use crate::{Error, Result};
 
 use super::super::Generator;
 
-/// Replaces each example of a batch by a weighted mean with another example of the batch, as in Zhang et al., "mixup:
+/// Replaces each example of a batch by its weighted mean with another example of the batch, as in Zhang et al., "mixup:
 /// Beyond Empirical Risk Minimization", 2018. The targets become probabilities, which
 /// [`cross_entropy`](crate::train::loss::cross_entropy) accepts.
 ///
@@ -112,8 +112,8 @@ fn mix(x: &Tensor, partners: &Tensor, weight: f64) -> Result<Tensor> {
 
 /// Returns a number from the distribution `Beta(alpha, alpha)`.
 fn beta(alpha: f64, rng: &mut Generator) -> f64 {
+    // For a small alpha, both gamma variates may be too small for f64, so compute eᵃ / (eᵃ + eᵇ) from their logarithms.
     let (a, b) = (ln_gamma_variate(alpha, rng), ln_gamma_variate(alpha, rng));
-    // a / (a + b), from logarithms: for a small alpha, both numbers may be too small for f64.
     1. / (1. + (b - a).exp())
 }
 
@@ -121,6 +121,7 @@ fn beta(alpha: f64, rng: &mut Generator) -> f64 {
 /// Generating Gamma Variables", 2000.
 fn ln_gamma_variate(alpha: f64, rng: &mut Generator) -> f64 {
     if alpha < 1. {
+        // The product of a Gamma(alpha + 1) variate and U^(1/alpha), with U uniform, is a Gamma(alpha) variate.
         return ln_gamma_variate(alpha + 1., rng) + (1. - rng.uniform(0., 1.)).ln() / alpha;
     }
     let d = alpha - 1. / 3.;

@@ -38,10 +38,10 @@ impl Transform for Normalize {
     fn apply(&self, mut image: Image, _rng: &mut Generator) -> Result<Image> {
         if self.mean.len() != image.channels || self.std.len() != image.channels {
             return Err(Error::msg(format!(
-                "Normalize has {} means and {} standard deviations, found an image of {} channels",
+                "Normalize: expected a mean and a standard deviation for each channel of the image ({}), found {} and {}",
+                image.channels,
                 self.mean.len(),
                 self.std.len(),
-                image.channels
             )));
         }
         if self.std.contains(&0.) {

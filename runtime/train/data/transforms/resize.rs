@@ -82,8 +82,8 @@ impl Image {
         // Check the size of the result before the memory of the weights is allocated.
         let mut output = self.filled(height, width, 0.)?;
         let mut resized_rows = self.filled(self.height, width, 0.)?;
-        let columns = Taps::of_axis(self.width, width);
-        let rows = Taps::of_axis(self.height, height);
+        let columns = Taps::along_axis(self.width, width);
+        let rows = Taps::along_axis(self.height, height);
         for (source, row) in self.rows().zip(resized_rows.rows_mut()) {
             for (pixel, taps) in row.iter_mut().zip(&columns) {
                 let source = &source[taps.start..][..taps.weights.len()];
@@ -111,7 +111,7 @@ impl Taps {
     /// Returns the taps of each output pixel of an axis that is resized from `from` to `to` pixels. The weights form a
     /// triangle around the center of the output pixel. The base of the triangle is as wide as two input pixels or two
     /// output pixels, whichever is wider.
-    fn of_axis(from: usize, to: usize) -> Vec<Self> {
+    fn along_axis(from: usize, to: usize) -> Vec<Self> {
         let scale = from as f64 / to as f64;
         let support = scale.max(1.);
         let taps = |index: usize| {

@@ -35,7 +35,7 @@ pub(super) fn is_drawable(value: f64) -> bool {
 
 impl Axis {
     /// Returns an axis for all drawable `values`, or `None` if there are none.
-    pub fn of(values: impl Iterator<Item = f64> + Clone, scale: Scale) -> Option<Self> {
+    pub fn from_values(values: impl Iterator<Item = f64> + Clone, scale: Scale) -> Option<Self> {
         let values = values.filter(|value| is_drawable(*value));
         let low = values.clone().reduce(f64::min)?;
         let high = values.reduce(f64::max)?;
@@ -59,8 +59,8 @@ impl Axis {
 /// Returns the range from `low` to `high` with a margin on both sides. The result is never empty, even if `low` equals
 /// `high`.
 fn padded(low: f64, high: f64) -> (f64, f64) {
-    let smallest = (low.abs().max(high.abs()) * 1e-9).max(f64::MIN_POSITIVE);
-    let margin = if high - low > smallest { (high - low) * 0.04 } else { (low.abs() * 0.1).max(1e-3) };
+    let min_length = (low.abs().max(high.abs()) * 1e-9).max(f64::MIN_POSITIVE);
+    let margin = if high - low > min_length { (high - low) * 0.04 } else { (low.abs() * 0.1).max(1e-3) };
     (low - margin, high + margin)
 }
 
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     fn labels(values: &[f64], scale: Scale) -> Vec<String> {
-        let axis = Axis::of(values.iter().copied(), scale).unwrap();
+        let axis = Axis::from_values(values.iter().copied(), scale).unwrap();
         assert!(axis.ticks.iter().all(|(position, _)| (0. ..=1.).contains(position)), "{axis:?}");
         axis.ticks.into_iter().map(|(_, label)| label).collect()
     }
@@ -157,7 +157,7 @@ mod tests {
             vec![1e16, 1e16 + 2.],
         ] {
             for scale in [Scale::Integers, Scale::Linear, Scale::Logarithmic] {
-                let axis = Axis::of(values.iter().copied(), scale).unwrap();
+                let axis = Axis::from_values(values.iter().copied(), scale).unwrap();
                 for value in values.iter().filter(|value| is_drawable(**value)) {
                     let position = axis.position(*value).unwrap();
                     assert!((0. ..=1.).contains(&position), "{values:?}: {value} at {position}");
@@ -165,14 +165,17 @@ mod tests {
                 assert!(axis.ticks.len() <= MAX_INTERVALS + 1);
             }
         }
-        assert!(Axis::of([f64::NAN, f64::INFINITY, 1e305].into_iter(), Scale::Logarithmic).is_none());
+        assert!(
+            Axis::from_values([f64::NAN, f64::INFINITY, 1e305].into_iter(), Scale::Logarithmic).is_none()
+        );
     }
 
     #[test]
     fn a_logarithmic_scale_needs_positive_values_of_different_magnitude() {
-        let is_log = |values: [f64; 2]| Axis::of(values.into_iter(), Scale::Logarithmic).unwrap().is_log;
+        let is_log =
+            |values: [f64; 2]| Axis::from_values(values.into_iter(), Scale::Logarithmic).unwrap().is_log;
         assert_eq!([[0.1, 9.], [0.01, 1.], [0., 5.], [-1., 100.]].map(is_log), [false, true, false, false]);
-        let axis = Axis::of([0.01, 1.].into_iter(), Scale::Logarithmic).unwrap();
+        let axis = Axis::from_values([0.01, 1.].into_iter(), Scale::Logarithmic).unwrap();
         assert_eq!((axis.position(0.), axis.position(-1.)), (None, None));
     }
 }

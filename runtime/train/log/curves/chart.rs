@@ -65,8 +65,8 @@ impl Kind {
 pub(super) struct Medium {
     /// The factor by which all sizes are multiplied.
     pub scale: f64,
-    /// Draw a curve as one line with joined segments. In bitmaps, plotters draws long spikes at sharp corners of such a
-    /// line, so each segment is drawn separately.
+    /// Draw a curve as one line with joined segments. In bitmaps, each segment is drawn separately, because plotters
+    /// draws long spikes at the sharp corners of a joined line.
     pub joins_lines: bool,
     /// How far to move centered text down, as a fraction of its size. In bitmaps, plotters draws it too high.
     pub text_shift: f64,
@@ -76,7 +76,7 @@ pub(super) struct Medium {
 pub(super) struct Plot<'a, DB: DrawingBackend> {
     canvas: &'a Canvas<DB>,
     medium: Medium,
-    /// The plot in scaled pixels: the left, top, right and bottom edge.
+    /// The left, top, right and bottom edges of the plot, in pixels of the canvas.
     edges: [f64; 4],
 }
 
@@ -93,8 +93,9 @@ impl<'a, DB: DrawingBackend> Plot<'a, DB> {
     pub fn draw(&self, chart: &Chart) -> Drawn<DB> {
         let points = || chart.curves.iter().flat_map(Curve::points);
         let scale = if chart.title == LOSS { Scale::Logarithmic } else { Scale::Linear };
-        let y = Axis::of(points().map(|(_, y)| *y), scale);
-        let x = Axis::of(points().filter(|(_, y)| is_drawable(*y)).map(|(x, _)| *x), Scale::Integers);
+        let y = Axis::from_values(points().map(|(_, y)| *y), scale);
+        let x =
+            Axis::from_values(points().filter(|(_, y)| is_drawable(*y)).map(|(x, _)| *x), Scale::Integers);
         let title = chart.title.replace('_', " ");
         let [left, top, right, bottom] = self.edges;
         let (Some(x), Some(y)) = (x, y) else {
@@ -157,7 +158,8 @@ impl<'a, DB: DrawingBackend> Plot<'a, DB> {
         Ok(())
     }
 
-    /// Draws the names of the curves at the right above the plot, from right to left.
+    /// Draws the names of the curves above the plot, from right to left. A single curve needs no name, except for one
+    /// of the validation.
     fn legend(&self, chart: &Chart) -> Drawn<DB> {
         if let [Curve { kind: Kind::Steps | Kind::Train, .. }] = &chart.curves[..] {
             return Ok(());

@@ -20,9 +20,9 @@ pub(super) struct Chart {
 pub(super) enum Kind {
     /// Values of single steps.
     Steps,
-    /// Values of training epochs.
+    /// Values of training, one for each epoch, or the learning rate.
     Train,
-    /// Values of validations.
+    /// Values of the validation, one for each epoch.
     Valid,
 }
 
@@ -42,7 +42,7 @@ impl Curve {
 #[cfg(test)]
 impl Chart {
     /// Returns a chart of the given curves.
-    pub fn of(title: &str, curves: &[(Kind, Vec<(f64, f64)>)]) -> Self {
+    pub fn with_curves(title: &str, curves: &[(Kind, Vec<(f64, f64)>)]) -> Self {
         let mut charts = Charts::default();
         for (kind, points) in curves {
             points.iter().for_each(|(step, value)| charts.push(title, *kind, *step, *value));
@@ -54,10 +54,10 @@ impl Chart {
 /// Reads the charts of the run in `directory`. Returns an empty list if no epoch is finished.
 pub(super) fn read(directory: &Path) -> Result<Vec<Chart>> {
     let mut charts = Charts::default();
-    let mut has_step_rates = false;
+    let mut has_step_rows = false;
     read_numbers(&directory.join(STEPS), |row| {
         let step = row.get(STEP);
-        has_step_rates = true;
+        has_step_rows = true;
         charts.push(LOSS, Kind::Steps, step, row.get(LOSS));
         charts.push(LEARNING_RATE, Kind::Train, step, row.get(LEARNING_RATE));
     })?;
@@ -70,7 +70,7 @@ pub(super) fn read(directory: &Path) -> Result<Vec<Chart>> {
                 charts.push(name, Kind::Train, step, value);
             } else if let Some(name) = column.strip_prefix(VALID_PREFIX) {
                 charts.push(name, Kind::Valid, step, value);
-            } else if column == LEARNING_RATE && !has_step_rates {
+            } else if column == LEARNING_RATE && !has_step_rows {
                 charts.push(LEARNING_RATE, Kind::Train, step, value);
             }
         }
@@ -122,7 +122,7 @@ impl Default for Points {
 }
 
 impl Points {
-    /// The largest number of points, more than a chart has pixels.
+    /// The maximum number of points of a curve. A chart is fewer pixels wide.
     const LIMIT: usize = 2048;
 
     fn push(&mut self, x: f64, y: f64) {
@@ -146,7 +146,7 @@ impl Points {
     }
 }
 
-/// Returns a point with the mean of all steps and the mean of the finite values, or NaN if no value is finite.
+/// Returns a point: the mean of all steps, and the mean of the finite values, or NaN if there are none.
 fn mean(points: &[(f64, f64)]) -> (f64, f64) {
     let mean_of = |values: Vec<f64>| values.iter().map(|value| value / values.len() as f64).sum::<f64>();
     let finite: Vec<f64> = points.iter().map(|(_, y)| *y).filter(|y| y.is_finite()).collect();

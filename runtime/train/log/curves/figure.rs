@@ -12,23 +12,23 @@ use super::chart::{Canvas, Drawn, Medium, Plot, figure_title};
 use super::data::Chart;
 use super::png::{CHANNELS, encode};
 
-/// The fonts of the picture, as in CSS. The embedded font is registered under this name, because a PNG picture needs
-/// its shapes. An SVG picture only names the fonts.
+/// The fonts of the picture, as a list in CSS. An SVG picture only contains this list. A PNG picture needs the shapes
+/// of the letters, so the embedded font is registered with the list as its name.
 pub(super) const FONT: &str = "DejaVu Sans, Verdana, sans-serif";
 
 /// The ASCII characters of DejaVu Sans, see `DejaVuSans.LICENSE.txt`.
 const FONT_DATA: &[u8] = include_bytes!("DejaVuSans-subset.ttf");
 
-/// The size of a chart in pixels.
+/// The width and the height of a chart, in pixels of the layout.
 const CHART: (u32, u32) = (460, 270);
-/// The height of the title in pixels.
+/// The height of the title, in pixels of the layout.
 const TITLE: u32 = 36;
-/// The margin at the right and at the bottom in pixels.
+/// The margin at the right and at the bottom, in pixels of the layout.
 const MARGIN: u32 = 8;
 /// The pixels of a PNG picture per pixel of the layout, for screens of high resolution.
 const PNG_SCALE: u32 = 2;
-/// The number of drawn pixels per pixel of a PNG picture, in each direction. [`averaged`] returns their means, because
-/// plotters does not smooth wide lines.
+/// The number of samples that are drawn per pixel of a PNG picture, in each direction. Each pixel is the mean of its
+/// samples, because plotters does not smooth wide lines.
 const SAMPLES: u32 = 2;
 /// The units of an SVG picture per pixel of the layout, for smooth curves: plotters rounds coordinates to integers.
 const SVG_SCALE: u32 = 8;
@@ -62,7 +62,7 @@ pub(super) fn png(title: &str, charts: &[Chart]) -> Result<Vec<u8>> {
     encode(size, &averaged(&samples, drawn.0 as usize)).map_err(error)
 }
 
-/// Returns the means of squares of 2×2 samples. `width` is the number of samples in a row.
+/// Returns the pixels, each the mean of 2×2 samples. `width` is the number of samples in a row.
 fn averaged(samples: &[u8], width: usize) -> Vec<u8> {
     let mut pixels = Vec::with_capacity(samples.len() / 4);
     for rows in samples.chunks_exact(2 * width * CHANNELS) {
@@ -133,12 +133,12 @@ mod tests {
     fn pictures_show_every_curve() -> Result<()> {
         let loss = |step: f64| (step, 1. / step);
         let charts = [
-            Chart::of("loss", &[(Kind::Train, (1..=200).map(f64::from).map(loss).collect())]),
-            Chart::of(
+            Chart::with_curves("loss", &[(Kind::Train, (1..=200).map(f64::from).map(loss).collect())]),
+            Chart::with_curves(
                 "f1_macro",
                 &[(Kind::Train, vec![(1., 0.5), (200., f64::NAN)]), (Kind::Valid, vec![(9., 0.25)])],
             ),
-            Chart::of("empty", &[(Kind::Train, vec![(1., f64::NAN)])]),
+            Chart::with_curves("empty", &[(Kind::Train, vec![(1., f64::NAN)])]),
         ];
         let svg = svg("a < b", &charts)?;
         for text in

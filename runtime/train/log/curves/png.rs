@@ -8,7 +8,7 @@ use flate2::write::ZlibEncoder;
 use flate2::{Compression, Crc};
 
 const SIGNATURE: [u8; 8] = *b"\x89PNG\r\n\x1a\n";
-/// 8 bits for each of red, green and blue, the only methods of compression and filtering, and no interlacing.
+/// Bit depth 8, color type RGB, compression method 0, filter method 0 and no interlacing.
 const FORMAT: [u8; 5] = [8, 2, 0, 0, 0];
 /// The filter of a row that is stored as it is.
 const NO_FILTER: [u8; 1] = [0];
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_picture_of_two_pixels_equals_one_of_the_specification() -> io::Result<()> {
+    fn a_picture_of_two_pixels_has_the_chunks_of_libpng() -> io::Result<()> {
         // The chunks that libpng writes for a red and a blue pixel, except for the compressed rows.
         let png = encode((2, 1), &[255, 0, 0, 0, 0, 255])?;
         let header = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\0\x02\0\0\0\x01\x08\x02\0\0\0\x7b\x40\xe8\xdd";

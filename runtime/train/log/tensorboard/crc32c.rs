@@ -3,7 +3,7 @@
 /// The reversed polynomial of Castagnoli.
 const POLYNOMIAL: u32 = 0x82f6_3b78;
 
-/// For each byte, the remainder with which the byte changes a checksum.
+/// For each value of a byte, the CRC of this byte alone, without the inversions at the start and the end.
 const TABLE: [u32; 256] = table();
 
 const fn table() -> [u32; 256] {

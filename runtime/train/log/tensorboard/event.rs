@@ -1,4 +1,4 @@
-//! TensorFlow's message `Event` in the protocol buffers' encoding, as far as scalars need it.
+//! TensorFlow's message `Event` in the encoding of protocol buffers. Only the fields that scalars need are included.
 //!
 //! ```text
 //! message Event {
@@ -23,7 +23,7 @@
 /// The file version that TensorBoard expects in the first event of a file.
 const FILE_VERSION: &str = "brain.Event:2";
 
-/// The content of an event.
+/// The content of an event: the field `what` of the message.
 pub(super) enum What<'a> {
     /// The first event of a file.
     FileVersion,

@@ -2,7 +2,7 @@
 #include "element.cuh"
 #include "mma.cuh"
 
-/// Sums rows with shuffles and shared memory.
+/// Sums each row of `x` with shuffles and shared memory.
 extern "C" __global__ void check_row_sums(const float *__restrict__ x, float *__restrict__ y, int columns) {
     DYN_SHARED(float, part);
     float sum = 0.f;
@@ -37,7 +37,7 @@ extern "C" __global__ void check_faults(const float *__restrict__ x, float *__re
     if (fault == 9 && i == 3) return;                 // before a barrier of the whole block
     if (fault == 10 && i == 3) __shfl_sync(0xffffffffu, value, 0);  // not all lanes of the warp
     if (fault == 11) cp_async4(held + i, x, true);    // no thread waits for the copy
-    if (fault == 12) atomicExch(y, value);              // the last block wins
+    if (fault == 12) atomicExch(y, value);              // the result depends on the order of the blocks
     if (fault == 9 || fault == 10) __syncthreads();
     if (fault != 7 && fault != 12) y[blockIdx.x * n + i] = fault == 11 ? held[i] : value;
 }

@@ -3,7 +3,9 @@
 #include "hopper.cuh"
 
 namespace {
+/// A step multiplies `STEP_BYTES` bytes along the depth. The ring has `STAGES` stages.
 constexpr int ROWS = 128, COLUMNS = 128, STEP_BYTES = 64, STAGES = 2;
+/// The numbers of threads that multiply, of threads that pack, and of all threads. One more warp copies.
 constexpr int CONSUMERS = 256, PACKERS = 128, THREADS = CONSUMERS + PACKERS + 32;
 constexpr int CORE_MATRIX = 128, TILE = ROWS * STEP_BYTES;
 /// The core matrices of A are stored row by row, those of B column by column.
@@ -71,6 +73,7 @@ template <class T> __device__ void pack(Ring *ring, int steps, int fault) {
     }
 }
 
+/// Multiplies the packed tiles and stores the product in `y`.
 template <class T> __device__ void multiply(Ring *ring, float *y, int steps, int fault) {
     const int group = threadIdx.x / 128, t = threadIdx.x % 128;
     float sums[COLUMNS / 2] = {};

@@ -51,12 +51,12 @@ struct PhaseConv<R> {
     /// The offset, in a plane of the output's gradient, of the first element that position `[0, 0]` needs. The tap with
     /// the largest shifts needs this element, because position `q` needs the outputs `q - shift` (see [`Phase`]).
     grad_offset: usize,
-    /// For each tap, the offset from `grad_offset` of the element that position `[0, 0]` multiplies by the tap's
-    /// weight.
+    /// For each tap, the offset of the element that position `[0, 0]` multiplies by the tap's weight, relative to
+    /// `grad_offset`.
     taps: Vec<usize>,
     /// The offset of position `[0, 0]` in a plane of the input.
     input_offset: usize,
-    /// The distances to the next row and to the next column in a plane of the input.
+    /// The distances from one row and from one column of the phase to the next, in a plane of the input.
     steps: [usize; 2],
     /// `[group, channel block][output channel][tap][input channel of the block]`
     weight: Vec<R>,

@@ -1,4 +1,5 @@
-//! The masked gradient: the gradient of the activation's input, `grad · activation'(output)`.
+//! The masked gradient: the gradient of the activation's input. It is the gradient of the output times the activation's
+//! slope, which is computed from the output.
 //!
 //! The pass that computes the masked gradient also sums each plane, for the gradient of the bias.
 

@@ -195,10 +195,11 @@ fn check_memory(shape: &ConvShape) -> Result<()> {
     Ok(())
 }
 
-/// Computes the gradient of the input and adds a bias per channel: the forward pass of a transposed convolution.
+/// Computes the gradient of the input of the convolution `shape` and adds a bias per channel. This is the forward pass
+/// of a transposed convolution.
 ///
-/// The gradient does not depend on the values of the input, so `operands.input` holds the gradient of the output
-/// instead, and `operands.shift` is the bias `[in_channels]`. The sizes are those of `shape`.
+/// `operands.input` is the gradient of the convolution's output, and `operands.shift` is the bias `[in_channels]`. The
+/// values of the convolution's input are not needed.
 pub(super) fn input_gradient(shape: &ConvShape, operands: &Operands) -> Result<CpuStorage> {
     Ok(match operands.input.storage {
         CpuStorage::F32(_) => CpuStorage::F32(input_values(shape, &operands.values()?)?),
@@ -249,8 +250,8 @@ enum UnpaddedAlgorithm<R: Real> {
 }
 
 impl<R: Real> UnpaddedAlgorithm<R> {
-    /// Returns `None` if each of the two algorithms is slow for the convolution or does not support it. In this case,
-    /// use [`input::gradient`], which reads a margin.
+    /// Returns `None` if neither algorithm supports the convolution and is fast for it. In this case, use
+    /// [`input::gradient`], which reads a margin.
     fn select(extent: &Extent) -> Option<Self> {
         let flipped = || Flipped::of(extent).map(Self::Flipped);
         Scatter::of(extent).map(Self::Scatter).or_else(flipped)

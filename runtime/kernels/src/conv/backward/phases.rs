@@ -1,4 +1,5 @@
-//! The input as the kernels for the weight's gradient read it: padded, with one plane for each phase of the stride.
+//! Prepares the input for the kernels that compute the weight's gradient: pads it, and splits it into one plane for
+//! each phase.
 
 use std::borrow::Cow;
 use std::mem::MaybeUninit;
@@ -9,8 +10,8 @@ use crate::simd::{Isa, Lanes, Real, Task};
 use super::extent::{Extent, Phase};
 use super::tasks::run_tasks;
 
-/// The input, padded and split into the phases of the stride: `[batch, channels][phase][rows][pitch]`. For every tap,
-/// the inputs of a row of output pixels are contiguous.
+/// The input, padded and split into phases: `[batch, channels][phase][rows][pitch]`. For every tap, the inputs of a row
+/// of output pixels are contiguous.
 pub(super) struct SplitInput<'a, R: Clone> {
     pub data: Cow<'a, [R]>,
     /// The distance between rows.

@@ -32,7 +32,7 @@ const TILE_PIXELS: usize = 6;
 /// The maximum number of elements of a padded image. It leaves room for panels in the L2 cache.
 const MAX_PADDED_ELEMENTS: usize = 1 << 18;
 
-/// The algorithm for one convolution, with the sizes that it uses.
+/// The sizes that the algorithm uses for one convolution.
 pub(super) struct Scatter {
     /// The number of input channels in a block.
     width: usize,
@@ -99,8 +99,8 @@ impl Scatter {
         (0..height).flat_map(|y| (0..width).map(move |x| at(y, x))).collect()
     }
 
-    /// Returns, for each column, the distance in the padded image from the first channel under the first tap to the
-    /// column's channel under the column's tap.
+    /// Returns the offset of each column in the padded image: the distance from the first channel at the first tap to
+    /// the column's channel at the column's tap.
     fn column_offsets(&self, extent: &Extent) -> Vec<usize> {
         let [y_axis, x_axis] = &extent.axes;
         let taps = (0..y_axis.kernel).flat_map(|i| (0..x_axis.kernel).map(move |j| [i, j]));
@@ -147,7 +147,7 @@ fn padded_size(axis: &Axis) -> usize {
     (axis.output - 1) * axis.stride + (axis.kernel - 1) * axis.dilation + 1
 }
 
-/// The task that computes one block of input channels of one image of the batch.
+/// The task that computes the gradient of one image in one block of input channels.
 struct ScatterTask<'a, R> {
     scatter: &'a Scatter,
     extent: &'a Extent,

@@ -10,8 +10,8 @@ use super::winograd::WinogradTile;
 pub(super) struct CostTable {
     /// A product in a register tile of one output channel, of two to four channels, and of more channels.
     pub product: [f64; 3],
-    /// The minimum number of vectors of pixels for which an image is charged. A register tile of fewer vectors takes as
-    /// long, because it waits for the latency of its sums.
+    /// An image with fewer vectors of pixels than this costs as much as an image with this many, because its register
+    /// tiles wait for the latency of their sums.
     pub min_vectors: usize,
     /// An element copied into an input tile.
     pub copied: f64,
@@ -37,8 +37,8 @@ pub(super) struct CostTable {
     /// [`SHARED_L2_ELEMENTS`] such elements.
     pub beyond_shared_l2: f64,
     /// Winograd: the surcharge for a transformed input element if its block of tiles has more than
-    /// [`WHOLE_L2_ELEMENTS`] such elements. Charged each time the element is read, once for each group of panels of
-    /// output channels.
+    /// [`WHOLE_L2_ELEMENTS`] such elements. Charged for each read of the element; each group of panels of output
+    /// channels reads it once.
     pub beyond_whole_l2: f64,
     /// Winograd: an element of a tile of products, which the output transform reads.
     pub position_out: f64,

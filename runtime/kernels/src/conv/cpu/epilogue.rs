@@ -21,12 +21,12 @@ pub(super) struct EpilogueWriter<'a> {
     /// The residual, with the length and layout of the output.
     residual: Option<ElementPtr>,
     activation: Activation,
-    /// The bounds that the activation clamps to, if it does nothing else.
+    /// The bounds of an activation that only clamps, or `None` for any other activation.
     bounds: Option<[f32; 2]>,
     out_channels: usize,
 }
 
-/// The scale, shift and bounds for vectors of sums. They are the same for every pixel.
+/// The scale and the shift that are applied to vectors of sums, and the bounds of the activation.
 #[derive(Clone, Copy)]
 pub(super) struct Affine<S: Simd, const VECTORS: usize> {
     pub scale: [S::V; VECTORS],

@@ -40,13 +40,13 @@ pub(super) struct Windows {
 impl Windows {
     /// Returns the rows of the producer's results under the windows of the given rows of the consumer's results. Every
     /// window must overlap the producer's results.
-    pub fn reads(&self, rows: Range<usize>) -> Range<usize> {
+    pub fn input_rows(&self, rows: Range<usize>) -> Range<usize> {
         let start = (rows.start * self.stride).saturating_sub(self.padding);
         let end = ((rows.end - 1) * self.stride + self.kernel).saturating_sub(self.padding);
         start..end.min(self.size[0])
     }
 
-    /// Returns the maximum number of rows that [`reads`](Self::reads) returns for a range of `rows` rows.
+    /// Returns the maximum number of rows that [`input_rows`](Self::input_rows) returns for a range of `rows` rows.
     pub fn max_rows(&self, rows: usize) -> usize {
         self.size[0].min((rows - 1) * self.stride + self.kernel)
     }

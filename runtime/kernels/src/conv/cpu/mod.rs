@@ -77,7 +77,7 @@ pub(super) fn conv2d(
 }
 
 /// Convolves in the operands' dtype. Returns a storage that ends with the contiguous output `[batch, out_channels,
-/// height, width]`. Any elements before the output align it.
+/// height, width]`. Elements before the output, if there are any, only align it.
 pub(super) fn forward(
     shape: &ConvShape,
     operands: &Operands<'_>,
@@ -105,7 +105,7 @@ struct Settings<'a> {
     alignment: Alignment,
 }
 
-/// Convolves operands of the dtype of `E`. The scale and the shift may be f32.
+/// Convolves operands of the dtype of `E`. Only the scale and the shift may be f32 instead.
 fn conv2d_operands<E: Element>(
     shape: &ConvShape,
     operands: &Operands<'_>,
@@ -121,7 +121,7 @@ fn conv2d_operands<E: Element>(
 pub(super) fn conv2d_f32(shape: &ConvShape, input: &[f32], weight: &[f32], isa: Isa) -> Result<Vec<f32>> {
     let values = Call::new(input, weight).widened();
     let settings =
-        Settings { activation: Activation::Identity, packing: None, isa, alignment: Alignment::Storage };
+        Settings { activation: Activation::Identity, packing: None, isa, alignment: Alignment::StorageStart };
     conv2d_values(shape, &values, [None, None], settings)
 }
 

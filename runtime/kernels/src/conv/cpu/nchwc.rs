@@ -73,7 +73,10 @@ pub fn conv2d_and_consume(
 ) -> bool {
     let problem = problem(shape, layout, call, isa);
     if let FusedConsumer::Depthwise(depthwise, call) = consumer {
-        assert_eq!(depthwise.in_channels, shape.out_channels, "the consumer reads the producer's channels");
+        assert_eq!(
+            depthwise.in_channels, shape.out_channels,
+            "the consumer's input channels must be the producer's output channels"
+        );
         check(depthwise, call, isa);
     }
     assert_eq!(Some(output.len()), consumer.output_len(shape, isa.lanes()));

@@ -43,8 +43,8 @@ pub(super) struct Patch {
 pub(super) struct TaskRegion<'a> {
     pub image: usize,
     pub group: usize,
-    /// The patch, and its index in [`Partition::patches`].
     pub patch: &'a Patch,
+    /// The index of the patch in [`Partition::patches`].
     pub patch_index: usize,
     /// A segment of the group's output channels, including the padding of the last block.
     pub channels: Range<usize>,
@@ -92,8 +92,8 @@ pub(super) struct PartitionProblem<'a> {
 pub(super) struct Limits {
     /// The maximum number of floats of the input that a task reads for one chunk of channels.
     pub input: usize,
-    /// The maximum number of floats of the sums that a task keeps between chunks of input channels, or of the results
-    /// that a consumer reads.
+    /// The maximum number of floats that a task keeps: sums between chunks of input channels, or results for a fused
+    /// consumer.
     pub sums: usize,
     /// The minimum number of segments.
     pub segments: usize,
@@ -382,7 +382,7 @@ fn bands(shape: &ConvShape, windows: &Windows, count: usize) -> Vec<Patch> {
     let [height, width] = windows.size;
     let band = |i: usize| {
         let consumer_rows = i * windows.rows / count..(i + 1) * windows.rows / count;
-        let Range { start, end } = windows.reads(consumer_rows.clone());
+        let Range { start, end } = windows.input_rows(consumer_rows.clone());
         if shape.output == [height, width] {
             Patch { y: start, x: 0, rows: end - start, columns: width, consumer_rows }
         } else {

@@ -139,8 +139,9 @@ pub(super) struct PlanOptions {
 
 /// The counts that the cost model multiplies by costs.
 pub(super) struct Counts {
-    /// The output channels of a group, including the padding of blocks.
+    /// The number of output channels of a group, including the padding of blocks.
     pub out_channels: usize,
+    /// The number of chunks of a group's input channels.
     pub chunks: usize,
     /// The number of floats that all tasks together copy into input tiles for one input channel of one image.
     pub copied: usize,

@@ -2,7 +2,7 @@
 //!
 //! [`select`](ConvProblem::select) depends only on the problem, not on values, timings or the load of the machine, so
 //! the same call always runs the same algorithm. The cost of an algorithm is a sum of counts (vectors summed, copied,
-//! transformed and stored, and weights read), each multiplied by a unit cost from the [`CostTable`] of the
+//! transformed and stored, and weights read), each multiplied by a cost per item from the [`CostTable`] of the
 //! microarchitecture. Costs are in multiply-adds of f32. `examples/plan_check.rs` times all candidates on random shapes
 //! and prints how often the selected algorithm is the fastest or at most a tenth slower. The cost tables are fitted to
 //! its output.
@@ -106,7 +106,7 @@ impl ConvProblem {
     fn winograd_cost(&self, tile: WinogradTile) -> f64 {
         let ConvShape { batch, in_channels, out_channels, output, geometry, .. } = self.shape;
         let (dilation, costs) = (geometry.dilation[0], self.costs());
-        // A dilated convolution is split into one on `dilation²` times as many images.
+        // A dilated convolution runs as an undilated one on `dilation²` times as many images.
         let parts = batch * dilation * dilation;
         let [rows, columns] = output.map(|n| n.div_ceil(dilation).div_ceil(tile.outputs()));
         let tiles = parts * rows * columns;

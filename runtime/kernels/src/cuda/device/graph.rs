@@ -53,7 +53,7 @@ impl Graph {
             .begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
             .map_err(error::driver)?;
         let result = work();
-        // Ends the capture even if `work` failed: until then the stream executes nothing.
+        // Ends the capture even if `work` failed, because the stream executes nothing during a capture.
         let flags = CUgraphInstantiate_flags::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH;
         let graph = stream.end_capture(flags);
         result?;
@@ -87,7 +87,7 @@ fn check(device: &CudaDevice, stream: &CudaStream) -> Result<()> {
     Ok(())
 }
 
-/// A guard that disables the tracking of memory with events until it is dropped. Holds the device, or `None` if
+/// A guard that disables the tracking of memory with events, until the guard is dropped. Holds the device, or `None` if
 /// tracking was disabled before.
 struct Untracked<'a>(Option<&'a CudaDevice>);
 

@@ -125,8 +125,8 @@ fn allocate(op: &str, device: &CudaDevice, buffers: &[super::Buffer]) -> Result<
     let allocate = |buffer: &super::Buffer| {
         // The driver returns no memory for zero bytes.
         let shape = Shape::from(buffer.elements.max(1));
-        // SAFETY: the first use of the memory is by the program's launches, which write the memory. The launches run on
-        // the stream of the allocation.
+        // SAFETY: the program's launches write the memory before anything reads it. They run on the stream of the
+        // allocation.
         let storage = unsafe { device.alloc_uninit(&shape, buffer.dtype) };
         storage.map_err(|error| error::allocating(op, device, *buffer, error))
     };

@@ -2,12 +2,13 @@
 // optimizer's buffers once, and writes the parameter and the buffers once.
 #include "../../cuda/element.cuh"
 
-// The settings of an SGD step. Without momentum, the buffer is null.
+// The settings of an SGD step, as in `SgdStep` (mod.rs).
 struct Sgd {
     double rate, momentum, share, decay;
     int nesterov;
 };
 
+// Without momentum, `buffer` is null.
 template <class T>
 __device__ __forceinline__ void sgd(T *parameter, const T *gradient, T *buffer, int elements, const Sgd &settings) {
     using A = Accumulator<T>;
@@ -25,7 +26,7 @@ __device__ __forceinline__ void sgd(T *parameter, const T *gradient, T *buffer, 
     }
 }
 
-// The settings of an Adam step: `keep` is the factor of the parameter, and `correction` is the factor of `√square`.
+// The settings of an Adam step, as in `AdamStep` (mod.rs).
 struct Adam {
     double rate, keep_mean, keep_square, correction, eps, keep, decay;
 };

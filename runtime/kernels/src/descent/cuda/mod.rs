@@ -12,7 +12,7 @@ const THREADS: u32 = 256;
 const BLOCKS: u32 = 32;
 
 /// Returns `true` if the kernels can update all `tensors` in place: each is floating point, contiguous, on a CUDA
-/// device, and at the start of its storage.
+/// device and at the start of its storage, and has at most 2³⁰ elements.
 pub fn supports(tensors: &[&Tensor]) -> bool {
     let fits = |tensor: &&Tensor| {
         let float = matches!(tensor.dtype(), DType::F32 | DType::F64 | DType::F16 | DType::BF16);
@@ -32,7 +32,7 @@ pub fn supports(tensors: &[&Tensor]) -> bool {
 pub struct SgdStep {
     /// The learning rate.
     pub rate: f64,
-    /// The share of its previous value that the buffer keeps.
+    /// The momentum: the factor of the previous value of the buffer.
     pub momentum: f64,
     /// The factor of the gradient in the buffer: 1 - dampening.
     pub share: f64,
@@ -84,8 +84,8 @@ impl SgdStep {
 /// # Errors
 /// Fails under the same conditions as [`SgdStep::apply`].
 pub fn blend(target: &Tensor, x: &Tensor, share: f64) -> Result<()> {
-    // In this SGD step, the decay of -1 makes the gradient `x - target`, and the rate of `-share` adds `share` times
-    // that gradient to the target.
+    // With a decay of -1, the gradient of this SGD step is `x - target`. With a rate of `-share`, the step adds `share`
+    // times this gradient to `target`.
     let step = SgdStep { rate: -share, momentum: 0., share: 1., decay: -1., nesterov: false };
     step.apply(target, x, None)
 }
@@ -96,9 +96,9 @@ pub fn blend(target: &Tensor, x: &Tensor, share: f64) -> Result<()> {
 pub struct AdamStep {
     /// The factor of the mean: the learning rate, divided by the bias correction of the mean.
     pub rate: f64,
-    /// The decay rate of `mean`: the share of its previous value that it keeps.
+    /// The decay rate of `mean`: the factor of its previous value.
     pub keep_mean: f64,
-    /// The decay rate of `square`: the share of its previous value that it keeps.
+    /// The decay rate of `square`: the factor of its previous value.
     pub keep_square: f64,
     /// The factor of `√square`: 1 divided by the square root of the bias correction of `square`.
     pub correction: f64,

@@ -1,21 +1,22 @@
 // Batch normalization, forward and backward. The elements of a channel are split into parts. The forward pass in
-// training, and every backward pass, run two kernels. The first computes the sums of each part. The second combines the
-// sums of each channel and computes the elements. The forward pass in evaluation runs one kernel.
+// training runs two kernels, and so does every backward pass. The first kernel computes the sums of each part. The
+// second combines the sums of each channel and computes the elements of the result. The forward pass in evaluation runs
+// one kernel.
 #include "batch_norm.cuh"
 
-// Writes the moments of each part of each channel.
+// Writes the moments of each part of each channel: the mean, and the sum of the squared deviations.
 template <class T, int WIDTH>
 __device__ __forceinline__ void moments(const T *x, Accumulator<T> *means, Accumulator<T> *squares, const Channels &c) {
     using A = Accumulator<T>;
     __shared__ Moments<A> shared[NORM_THREADS];
     const ChannelThread<WIDTH> thread(c);
-    Moments<A> found{0, 0, 0};
-    thread.for_each(c, [&](size_t at) { found.add(load(x + at)); });
-    found = reduce_channel<WIDTH>(shared, found);
+    Moments<A> acc{0, 0, 0};
+    thread.for_each(c, [&](size_t at) { acc.add(load(x + at)); });
+    acc = reduce_channel<WIDTH>(shared, acc);
     if (thread.index == 0 && thread.exists(c)) {
         const size_t index = (size_t)thread.channel * c.parts + thread.part;
-        means[index] = found.mean;
-        squares[index] = found.squares;
+        means[index] = acc.mean;
+        squares[index] = acc.squares;
     }
 }
 
@@ -23,13 +24,13 @@ __device__ __forceinline__ void moments(const T *x, Accumulator<T> *means, Accum
 template <int WIDTH, class A>
 __device__ __forceinline__ Moments<A> channel_moments(const A *means, const A *squares, const Channels &c,
                                                       const ChannelThread<WIDTH> &thread, Moments<A> *shared) {
-    Moments<A> found{0, 0, 0};
+    Moments<A> acc{0, 0, 0};
     constexpr int step = ChannelThread<WIDTH>::THREADS_PER_CHANNEL;
     for (int part = thread.index; thread.exists(c) && part < c.parts; part += step) {
         const size_t index = (size_t)thread.channel * c.parts + part;
-        found = combine(found, Moments<A>{A(c.count(part)), means[index], squares[index]});
+        acc = combine(acc, Moments<A>{A(c.count(part)), means[index], squares[index]});
     }
-    return reduce_channel<WIDTH>(shared, found);
+    return reduce_channel<WIDTH>(shared, acc);
 }
 
 // The running statistics, which are updated in place. The pointers are null if there are no running statistics.
@@ -80,22 +81,22 @@ __device__ __forceinline__ void gradient_sums(const T *x, const T *gradient, con
     const bool exists = thread.exists(c);
     const A inv_std = exists ? A(1) / square_root(variance[thread.channel] + (A)eps) : A(0);
     const Normalize<A> f = affine.for_channel(c, thread, exists ? mean[thread.channel] : A(0), inv_std);
-    Sums<A> found{0, 0};
+    Sums<A> acc{0, 0};
     thread.for_each(c, [&](size_t at) {
         const A value = load(x + at), masked = f.masked_gradient(value, load(gradient + at));
-        found.gradient += masked;
-        found.product += masked * f.normalized(value);
+        acc.gradient += masked;
+        acc.product += masked * f.normalized(value);
     });
-    found = reduce_channel<WIDTH>(shared, found);
+    acc = reduce_channel<WIDTH>(shared, acc);
     if (thread.index == 0 && exists) {
         const size_t index = (size_t)thread.channel * c.parts + thread.part;
-        sums[index] = found.gradient;
-        products[index] = found.product;
+        sums[index] = acc.gradient;
+        products[index] = acc.product;
     }
 }
 
-// Writes the gradients of the input, the weight and the bias; the latter two may be null. The statistics are constants
-// unless `training` is set.
+// Writes the gradients of the input, the weight and the bias. `dweight` and `dbias` may be null. The statistics are
+// constants unless `training` is set.
 template <class T, int WIDTH>
 __device__ __forceinline__ void gradients(const T *x, const T *gradient, const Accumulator<T> *mean,
                                           const Accumulator<T> *variance, const Accumulator<T> *sums,
@@ -106,20 +107,20 @@ __device__ __forceinline__ void gradients(const T *x, const T *gradient, const A
     __shared__ Sums<A> shared[NORM_THREADS];
     const ChannelThread<WIDTH> thread(c);
     const bool exists = thread.exists(c);
-    Sums<A> found{0, 0};
+    Sums<A> acc{0, 0};
     for (int part = thread.index; exists && part < c.parts; part += ChannelThread<WIDTH>::THREADS_PER_CHANNEL) {
         const size_t index = (size_t)thread.channel * c.parts + part;
-        found = combine(found, Sums<A>{sums[index], products[index]});
+        acc = combine(acc, Sums<A>{sums[index], products[index]});
     }
-    found = reduce_channel<WIDTH>(shared, found);
+    acc = reduce_channel<WIDTH>(shared, acc);
     if (thread.part == 0 && thread.index == 0 && exists) {
-        if (dweight) dweight[thread.channel] = found.product;
-        if (dbias) dbias[thread.channel] = found.gradient;
+        if (dweight) dweight[thread.channel] = acc.product;
+        if (dbias) dbias[thread.channel] = acc.gradient;
     }
     const A inv_std = exists ? A(1) / square_root(variance[thread.channel] + (A)eps) : A(0);
     const Normalize<A> f = affine.for_channel(c, thread, exists ? mean[thread.channel] : A(0), inv_std);
     const A count = A(c.count()), scale = f.weight * inv_std;
-    const A shift = training ? found.gradient / count : A(0), slope = training ? found.product / count : A(0);
+    const A shift = training ? acc.gradient / count : A(0), slope = training ? acc.product / count : A(0);
     thread.for_each(c, [&](size_t at) {
         const A value = load(x + at), masked = f.masked_gradient(value, load(gradient + at));
         store(dx + at, (masked - shift - f.normalized(value) * slope) * scale);

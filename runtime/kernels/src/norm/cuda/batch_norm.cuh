@@ -3,7 +3,7 @@
 #include "../../cuda/activation.cuh"
 #include "channels.cuh"
 
-// Count, mean and sum of squared deviations of a set of numbers.
+// The count and the mean of a set of numbers, and the sum of the squared deviations from the mean (`squares`).
 template <class A> struct Moments {
     A count, mean, squares;
 

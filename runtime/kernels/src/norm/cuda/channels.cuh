@@ -1,9 +1,9 @@
 // The channels of a tensor `[samples, channels, plane]`: the assignment of elements to threads, and the reduction
 // within a block.
 //
-// The elements of a channel are split into parts, one for each block. For long planes, a block handles one channel, and
-// neighboring threads read neighboring elements. For short planes, a block handles 32 channels, and neighboring threads
-// read neighboring channels.
+// The elements of a channel are split into parts. For long planes, a block handles a part of one channel, and
+// neighboring threads read neighboring elements. For short planes, a block handles a part of each of 32 channels, and
+// neighboring threads read neighboring channels.
 #pragma once
 #include "../../cuda/element.cuh"
 
@@ -19,8 +19,8 @@ struct Channels {
     __device__ __forceinline__ int count(int part) const { return min(part_len, count() - part * part_len); }
 };
 
-// The work of the current thread: its channel (one of the `WIDTH` channels of the block), the part of that channel,
-// and the index of the thread among the threads of the block that share the channel.
+// The work of the current thread. `channel` is one of the `WIDTH` channels of the block. `part` is the index of the
+// part that the block handles. `index` counts the threads that share the channel within the block.
 template <int WIDTH> struct ChannelThread {
     int channel, part, index;
     static constexpr int THREADS_PER_CHANNEL = NORM_THREADS / WIDTH;
@@ -34,7 +34,7 @@ template <int WIDTH> struct ChannelThread {
 
     __device__ __forceinline__ bool exists(const Channels &c) const { return channel < c.channels; }
 
-    // Calls `visit(offset)` for those elements of the part that this thread handles.
+    // Calls `visit(offset)` for each element of the part that this thread handles.
     template <class Visit> __device__ __forceinline__ void for_each(const Channels &c, Visit visit) const {
         if (!exists(c)) return;
         const int end = part * c.part_len + c.count(part);
@@ -50,8 +50,8 @@ template <int WIDTH> struct ChannelThread {
     }
 };
 
-// Reduces the values of those threads of the block that share a channel, by calls of `combine(V, V)` in a fixed order.
-// Each of these threads receives the result.
+// Reduces the values of the threads that share a channel within the block, by calls of `combine(V, V)` in a fixed
+// order. Each of these threads receives the result.
 template <int WIDTH, class V> __device__ __forceinline__ V reduce_channel(V *shared, const V &value) {
     shared[threadIdx.x] = value;
     for (int half = NORM_THREADS / 2; half >= WIDTH; half /= 2) {

@@ -62,9 +62,10 @@ impl BatchNormProblem {
         let width = if short { 32 } else { 1 };
         let (groups, threads_per_channel) = (self.channels.div_ceil(width), THREADS / width);
         let count = self.samples * self.plane;
-        let wanted =
+        let max_parts =
             (TARGET_BLOCKS / groups.max(1)).clamp(1, (count / (threads_per_channel * MIN_ELEMENTS)).max(1));
-        let part_len = count.div_ceil(wanted).next_multiple_of(threads_per_channel).max(threads_per_channel);
+        let part_len =
+            count.div_ceil(max_parts).next_multiple_of(threads_per_channel).max(threads_per_channel);
         let parts = count.div_ceil(part_len).max(1);
         Partition { short, parts, part_len, blocks: groups * parts }
     }
@@ -164,8 +165,8 @@ pub fn eval(norm: &BatchNormProblem, dtype: DType) -> Result<Program> {
     Ok(builder.finish())
 }
 
-/// Returns the program of the gradients of the input, and of the weight and bias if present. The statistics depend on
-/// the input if `training` is set, as in [`train`]; otherwise they are constants, as in [`eval`].
+/// Returns the program that computes the gradients of the input, and of the weight and bias if present. If `training`
+/// is set, the statistics depend on the input, as in [`train`]; otherwise they are constants, as in [`eval`].
 ///
 /// The operands are the input, the gradient of the output, the mean, the biased variance, and the weight and bias if
 /// present.

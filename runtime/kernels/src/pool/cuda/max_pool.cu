@@ -30,7 +30,8 @@ __device__ __forceinline__ void max_indices(const T *x, const T *y, unsigned *in
     const size_t output = position.plane * pool.output() + position.row * pool.columns.output + position.column;
     const T *plane = x + position.plane * pool.input();
     const Accumulator<T> max = load(y + output);
-    unsigned first = NOT_FOUND, last_nan = 0;  // the index plus 1, or 0 if there is no NaN
+    unsigned first = NOT_FOUND;
+    unsigned last_nan = 0;  // the index of the last NaN plus 1, or 0 if there is no NaN
     for_each_in_window<LANES>(pool, position, [&](int at) {
         const Accumulator<T> value = load(plane + at);
         if (value == max && (unsigned)at < first) first = at;

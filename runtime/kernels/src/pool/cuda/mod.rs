@@ -32,7 +32,7 @@ pub struct PoolProblem {
 /// The divisor of the sum of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Divisor {
-    /// The number of elements of the window.
+    /// The number of elements of the window, without padding.
     Elements,
     /// The number of elements of the window, including padding.
     ElementsAndPadding,

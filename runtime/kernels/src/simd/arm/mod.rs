@@ -11,7 +11,7 @@ use emulated::*;
 #[cfg(target_arch = "aarch64")]
 use std::arch::aarch64::*;
 
-/// Proves that NEON, or its emulation in tests, is available. Only the dispatch functions of [`super`] create it.
+/// Proves that NEON, or its emulation in tests, is available. Only the dispatch functions of [`super`] create a value.
 #[derive(Clone, Copy)]
 pub struct Neon(pub(super) ());
 

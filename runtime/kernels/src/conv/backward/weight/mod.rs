@@ -1,6 +1,6 @@
-//! The gradient of the weight, `[out_channels, in_channels / groups, kernel height, kernel width]`. For each output
-//! channel, input channel and tap, it is the sum over all output pixels of the output's gradient times the input under
-//! the tap.
+//! The gradient of the weight, `[out_channels, in_channels / groups, kernel height, kernel width]`. An element of it
+//! belongs to an output channel, an input channel and a tap. Each output pixel contributes one product to the element:
+//! the output's gradient times the input that the pixel reads under the tap.
 
 pub(super) mod dots;
 pub(super) mod outer;

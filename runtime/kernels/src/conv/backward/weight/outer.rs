@@ -280,7 +280,7 @@ impl<L: Lanes> OuterKernel<'_, L> {
                 *sum = unsafe { lanes.load(to.as_ptr().add(first + v * L::LANES)) };
             }
         }
-        // The last tile may have fewer columns. It repeats its last column and does not store those sums.
+        // The last tile may have fewer columns. It then repeats its last column, and discards the sums of the repeats.
         let columns: [usize; K] = std::array::from_fn(|k| columns[k.min(columns.len() - 1)]);
         self.add_pixels(first, columns, &mut tile);
         for (sums, to) in tile.sums.iter().zip(to.chunks_exact_mut(width)) {
@@ -322,15 +322,15 @@ impl<L: Lanes> OuterKernel<'_, L> {
     }
 }
 
-/// The task that adds the sums of a block's other segments, in order, to some sums of its first segment.
+/// The task that adds up the segments of a block, in order, for some of the block's sums.
 struct AddSegmentsTask<'a, R> {
     /// The number of sums of a segment.
     size: usize,
     /// The index of the task's first sum in each segment.
     first: usize,
-    /// The sums of the other segments.
+    /// The sums of all segments but the first.
     from: &'a [R],
-    /// The task's sums of the first segment.
+    /// The task's sums of the first segment, which become the totals.
     to: &'a mut [R],
 }
 

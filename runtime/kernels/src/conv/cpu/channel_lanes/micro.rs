@@ -20,10 +20,10 @@ pub(in crate::conv::cpu) const fn register_tile_shape<S: Simd>() -> RegisterTile
     RegisterTileShape { channels: PANEL_VECTORS * S::LANES, pixels: max_pixels::<S>(), lanes: S::LANES }
 }
 
-/// Returns the distance from one pixel to the next, in floats: 1 with `planes`, for an `Nchw` input, otherwise `LANES`,
-/// for an `Nchwc` input.
-pub(super) const fn pixel_step<S: Simd>(planes: bool) -> usize {
-    if planes { 1 } else { S::LANES }
+/// Returns the distance from one pixel of the input to the next, in floats. `nchw` is `true` for an `Nchw` input and
+/// `false` for an `Nchwc` input.
+pub(super) const fn pixel_step<S: Simd>(nchw: bool) -> usize {
+    if nchw { 1 } else { S::LANES }
 }
 
 /// The operands of a register tile.
@@ -50,7 +50,7 @@ pub(super) struct TileTarget<'a> {
     pub to: Destination,
 }
 
-/// Multiplies `pixels` pixels by a panel of `VECTORS` vectors of output channels. `PLANES` is the argument of
+/// Multiplies `pixels` pixels by a panel of `VECTORS` vectors of output channels. `NCHW` is the argument of
 /// [`pixel_step`].
 ///
 /// # Safety
@@ -58,7 +58,7 @@ pub(super) struct TileTarget<'a> {
 /// `VECTORS` vectors for each of these channels. `target.to` is in bounds for `pixels` pixels and `VECTORS` blocks of
 /// channels.
 #[inline(always)]
-pub(super) unsafe fn multiply<S: Simd, const VECTORS: usize, const PLANES: bool>(
+pub(super) unsafe fn multiply<S: Simd, const VECTORS: usize, const NCHW: bool>(
     simd: S,
     pixels: usize,
     factors: Factors<'_>,
@@ -69,7 +69,7 @@ pub(super) unsafe fn multiply<S: Simd, const VECTORS: usize, const PLANES: bool>
         ($($count:literal)*) => {
             match pixels {
                 // SAFETY: guaranteed by the caller.
-                $($count => unsafe { tile::<S, VECTORS, $count, PLANES>(simd, factors, affine, target) },)*
+                $($count => unsafe { tile::<S, VECTORS, $count, NCHW>(simd, factors, affine, target) },)*
                 _ => unreachable!("a register tile of {pixels} pixels"),
             }
         };
@@ -87,7 +87,7 @@ pub(super) unsafe fn multiply<S: Simd, const VECTORS: usize, const PLANES: bool>
 /// # Safety
 /// The requirements of [`multiply`], for `PIXELS` pixels.
 #[inline(always)]
-unsafe fn tile<S: Simd, const VECTORS: usize, const PIXELS: usize, const PLANES: bool>(
+unsafe fn tile<S: Simd, const VECTORS: usize, const PIXELS: usize, const NCHW: bool>(
     simd: S,
     factors: Factors<'_>,
     affine: &Affine<S, VECTORS>,
@@ -106,7 +106,7 @@ unsafe fn tile<S: Simd, const VECTORS: usize, const PIXELS: usize, const PLANES:
         }
         let channels = tap.channels as usize;
         let start = input.wrapping_add(tap.offset as usize);
-        let pixels = Rows { start, rows: consecutive(pixel_step::<S>(PLANES)), step: 1 };
+        let pixels = Rows { start, rows: consecutive(pixel_step::<S>(NCHW)), step: 1 };
         // SAFETY: the input has the tap's channels of every pixel, and there is a row of weights for each channel.
         unsafe { tile.add_product::<0>(channels, pixels, weights) };
         weights.start = weights.start.wrapping_add(channels * weights.step);

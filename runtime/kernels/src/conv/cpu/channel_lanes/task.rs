@@ -30,7 +30,7 @@ struct Panel<'a> {
     output_channel: usize,
     /// The address to which the offsets of the chunk's taps are relative.
     input: *const f32,
-    /// The destination of pixel (0, 0) in the first of the panel's planes, one plane for each vector of channels.
+    /// The destination of pixel (0, 0) in the panel's first plane. A panel has one plane for each vector of channels.
     to: Destination,
 }
 
@@ -56,7 +56,7 @@ impl Kernel for Tasks<'_> {
 }
 
 impl Tasks<'_> {
-    /// Returns the destination of pixel (0, 0) in the first of a panel's planes. With a consumer, the scratch memory
+    /// Returns the destination of pixel (0, 0) in a panel's first plane. With a consumer, the scratch memory
     /// holds only the patch, so pixel (0, 0) may lie before it and its offset may wrap around.
     #[inline(always)]
     fn destination<S: Simd>(
@@ -107,10 +107,10 @@ impl Tasks<'_> {
         }
     }
 
-    /// Computes all register tiles of a panel with `VECTORS` vectors. With `PLANES`, the input is `Nchw`, otherwise
+    /// Computes all register tiles of a panel with `VECTORS` vectors. With `NCHW`, the input is `Nchw`, otherwise
     /// `Nchwc`.
     #[inline(always)]
-    fn register_tiles<S: Simd, const VECTORS: usize, const PLANES: bool>(&self, simd: S, panel: &Panel<'_>) {
+    fn register_tiles<S: Simd, const VECTORS: usize, const NCHW: bool>(&self, simd: S, panel: &Panel<'_>) {
         let Panel { region, chunk, output_channel, input, to } = *panel;
         let Plan { shape, chunks, taps, .. } = self.plan;
         let affine: Affine<S, VECTORS> = self.writer.vectors(simd, output_channel);
@@ -122,11 +122,11 @@ impl Tasks<'_> {
         // The number of cache lines to prefetch for each tap: all weights of a tap in a block of input channels. An
         // `Nchw` input usually has few channels, as in a network's first layer. The weights are then few and already in
         // the L1 or L2 cache.
-        let lines = if PLANES { 0 } else { VECTORS * S::LANES * S::LANES / CACHE_LINE_FLOATS };
+        let lines = if NCHW { 0 } else { VECTORS * S::LANES * S::LANES / CACHE_LINE_FLOATS };
         for index in 0..tiles.count {
             let pixels = tiles.get(index);
             let factors = Factors {
-                input: input.wrapping_add(pixels.input * pixel_step::<S>(PLANES)),
+                input: input.wrapping_add(pixels.input * pixel_step::<S>(NCHW)),
                 taps: &taps[chunk],
                 weights,
                 next: weights.wrapping_add(len),
@@ -137,7 +137,7 @@ impl Tasks<'_> {
             // SAFETY: the input tile, or the input if it is read in place, has every tap's pixels. `weights` has the
             // panel's `len` weights. The pixels lie in the patch, and no other task writes these channels of the patch.
             unsafe {
-                micro::multiply::<S, VECTORS, PLANES>(simd, pixels.count, factors, &affine, target);
+                micro::multiply::<S, VECTORS, NCHW>(simd, pixels.count, factors, &affine, target);
                 if last {
                     self.writer.activate_vectors(simd, &affine, to, pixels.count);
                 }

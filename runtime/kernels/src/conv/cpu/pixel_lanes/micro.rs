@@ -62,23 +62,23 @@ pub(super) unsafe fn accumulate<S: Simd, const PAIRS: bool>(
     sums: Sums<'_>,
 ) {
     let max_tile = const { register_tile_shape::<S>() };
-    macro_rules! blocks {
+    macro_rules! tiles {
         ($(($m:literal, $n:literal))*) => {
             match (channels, vectors.len()) {
                 $(($m, $n) if $m <= max_tile.channels && $n * S::LANES <= max_tile.pixels => {
                     let vectors = std::array::from_fn(|n| vectors[n] as usize);
                     let pixels = Columns { start: pixels, vectors, step: 0 };
                     // SAFETY: guaranteed by the caller, for this number of channels and vectors.
-                    unsafe { block::<S, PAIRS, $m, $n>(simd, pixels, taps, weights, sums) }
+                    unsafe { tile::<S, PAIRS, $m, $n>(simd, pixels, taps, weights, sums) }
                 })*
                 _ => unreachable!("a register tile of {channels} channels and {} vectors", vectors.len()),
             }
         };
     }
     match S::REGISTERS {
-        32.. => blocks!((8, 3)(8, 2)(8, 1)(4, 3)(4, 2)(4, 1)(1, 3)(1, 2)(1, 1)),
-        16.. => blocks!((6, 2)(6, 1)(4, 2)(4, 1)(1, 2)(1, 1)),
-        _ => blocks!((2, 2)(2, 1)(1, 2)(1, 1)),
+        32.. => tiles!((8, 3)(8, 2)(8, 1)(4, 3)(4, 2)(4, 1)(1, 3)(1, 2)(1, 1)),
+        16.. => tiles!((6, 2)(6, 1)(4, 2)(4, 1)(1, 2)(1, 1)),
+        _ => tiles!((2, 2)(2, 1)(1, 2)(1, 1)),
     }
 }
 
@@ -86,7 +86,7 @@ pub(super) unsafe fn accumulate<S: Simd, const PAIRS: bool>(
 /// The requirements of [`accumulate`], for `M` channels and `N` vectors.
 #[inline(always)]
 #[expect(clippy::needless_range_loop, reason = "every index is a constant that selects a register")]
-unsafe fn block<S: Simd, const PAIRS: bool, const M: usize, const N: usize>(
+unsafe fn tile<S: Simd, const PAIRS: bool, const M: usize, const N: usize>(
     simd: S,
     pixels: Columns<f32, N>,
     taps: &[Tap],

@@ -12,9 +12,10 @@
 //! 3. `transform` again: `y = Aᵀ m A` for each tile, followed by the epilogue.
 //!
 //! The order of the additions in a sum depends neither on the number of threads nor on the division into blocks.
-//! Results are therefore bit-identical for any number of threads and any blocks. The sum for an output can contain
-//! inputs of the tile that are outside of the output's window, because their contributions cancel. An infinity or NaN
-//! does not cancel and would spread over the tile, so problems with operands that are not finite run other algorithms.
+//! Results are therefore bit-identical for any number of threads and any size of the blocks. The sum for an output can
+//! contain inputs of the tile that are outside of the output's window, because their contributions cancel. An infinity
+//! or NaN does not cancel and would spread over the tile, so problems with operands that are not finite run other
+//! algorithms.
 
 mod dilated;
 mod grid;

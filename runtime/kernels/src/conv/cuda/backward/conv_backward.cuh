@@ -21,7 +21,7 @@ struct Conv {
     __device__ int out_plane() const { return out_height * out_width; }
 };
 
-// The masked gradient, `grad · activation'(output)`, computed when it is read.
+// The masked gradient: `grad` times the activation's slope, which follows from `output`. Computed when it is read.
 template <class T> struct Masked {
     const T *grad, *output;        // `output` is null if there is no activation
     int activation;
@@ -123,7 +123,7 @@ struct WeightTile {
     }
 };
 
-// An output pixel of the batch that advances by a fixed number of pixels, without divisions.
+// A position among the output pixels of the batch. `advance` moves it by a fixed number of pixels, without divisions.
 struct Cursor {
     int image, row, column;
     int images, rows, columns;     // the number of pixels by which it advances, as images, rows and columns

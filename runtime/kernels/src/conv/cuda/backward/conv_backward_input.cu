@@ -27,7 +27,8 @@ template <class T, class Tile> class InputGradient {
     static constexpr int GRADS = Tile::COLUMNS * DEPTH / Tile::THREADS;
     // The number of output channels (rows of the gradient) that the block reads together.
     static constexpr int GRAD_ROWS = Tile::THREADS / Tile::COLUMNS;
-    static_assert(Tile::THREADS % Tile::COLUMNS == 0 && GRADS * GRAD_ROWS == DEPTH, "whole sweeps");
+    static_assert(Tile::THREADS % Tile::COLUMNS == 0 && GRADS * GRAD_ROWS == DEPTH,
+                  "all threads read equally many gradients");
 
     const Conv &conv;
     const Phase &phase;

@@ -15,7 +15,7 @@ template <class Tile> class InputSource {
     static constexpr int SWEEP = Tile::THREADS / DEPTH_CHUNKS;
     // The numbers of rows of the left and of the right operand that a thread copies.
     static constexpr int LEFT = Tile::ROWS / SWEEP, RIGHT = Tile::COLUMNS / SWEEP;
-    static_assert(LEFT * SWEEP == Tile::ROWS && RIGHT * SWEEP == Tile::COLUMNS, "whole sweeps");
+    static_assert(LEFT * SWEEP == Tile::ROWS && RIGHT * SWEEP == Tile::COLUMNS, "all threads copy equally many rows");
 
     const Conv &conv;
     const Phase &phase;

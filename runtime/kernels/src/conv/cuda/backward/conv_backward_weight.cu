@@ -20,7 +20,7 @@ template <class T, class Tile> class WeightGradient {
     static constexpr int SWEEP = Tile::THREADS / DEPTH;
     // The numbers of gradients and of inputs that a thread reads in a step.
     static constexpr int GRADS = (Tile::ROWS + SWEEP - 1) / SWEEP, INPUTS = Tile::COLUMNS / SWEEP;
-    static_assert(Tile::COLUMNS % SWEEP == 0, "whole sweeps");
+    static_assert(Tile::COLUMNS % SWEEP == 0, "all threads read equally many inputs");
 
     const Conv &conv;
     const WeightTile &at;

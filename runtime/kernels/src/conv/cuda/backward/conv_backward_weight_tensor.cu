@@ -17,7 +17,8 @@ template <class Tile> class WeightSource {
     // The number of pixels of each operand that the block copies together, and the number that a thread copies.
     static constexpr int LEFT_SWEEP = Tile::THREADS / LEFT_CHUNKS, RIGHT_SWEEP = Tile::THREADS / RIGHT_CHUNKS;
     static constexpr int LEFT = Tile::DEPTH / LEFT_SWEEP, RIGHT = Tile::DEPTH / RIGHT_SWEEP;
-    static_assert(LEFT * LEFT_SWEEP == Tile::DEPTH && RIGHT * RIGHT_SWEEP == Tile::DEPTH, "whole sweeps");
+    static_assert(LEFT * LEFT_SWEEP == Tile::DEPTH && RIGHT * RIGHT_SWEEP == Tile::DEPTH,
+                  "all threads copy equally many pixels");
 
     const Conv &conv;
     const T *grad, *input;

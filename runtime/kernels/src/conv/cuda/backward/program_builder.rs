@@ -24,8 +24,8 @@ pub(super) struct ProgramBuilder<'a> {
     pub program: Program,
 }
 
-/// The operands of the masked gradient `gradient · activation'(output)`, which is the gradient of the activation's
-/// input.
+/// The operands of the masked gradient, which is the gradient of the activation's input: `gradient` times the
+/// activation's slope, which is computed from `output`.
 #[derive(Clone)]
 pub(super) struct MaskedGrad {
     /// The gradient of the output.
@@ -37,7 +37,7 @@ pub(super) struct MaskedGrad {
 }
 
 impl MaskedGrad {
-    /// Masks the gradient with the slope of `activation` at `output`.
+    /// Masks the gradient with the slope of `activation`, computed from `output`.
     pub fn mask(&mut self, output: Arg, activation: Activation) {
         (self.output, self.activation) = (output, activation.arguments());
     }

@@ -8,7 +8,7 @@ use candle_core::Result;
 const MODULE: &str = "conv_backward_sum";
 /// The number of sums that one block computes from their parts.
 pub(super) const SUM_WIDTH: usize = 32;
-/// The wanted number of blocks of a launch that sums over pixels.
+/// The number of blocks that a launch for sums over pixels should have.
 const BLOCKS: usize = 512;
 
 /// The partition of the batch's output pixels into parts. Depends only on the shape and the kernel, so the order of

@@ -87,7 +87,7 @@ template <class T_, int ROWS_, int COLUMNS_, int WARP_ROWS, int WARP_COLUMNS> st
         // The length of a row in shared memory. The padding places the rows of a fragment in different banks.
         constexpr int PITCH = COLUMNS + 8;
         static_assert(ROWS / WARP_ROWS * PASS_ROWS * PITCH * 4 <= STAGES * STAGE * 16, "a pass fits in the stages");
-        static_assert(THREADS % COLUMNS == 0, "a thread keeps its column");
+        static_assert(THREADS % COLUMNS == 0, "a thread has the same column in every row");
         float *shared = reinterpret_cast<float *>(stages);
         #pragma unroll
         for (int first = 0; first < HIGH; first += PASS) {

@@ -269,7 +269,7 @@ fn step(tile: &Tile) -> f64 {
             };
             let rows_read = (tile.threads / 32 * (tile.subtile[0] + tile.subtile[1])) as f64;
             let traffic = (rows_read + (tile.channels + tile.pixels) as f64) * 64.0 / SHARED_BYTES_PER_CYCLE;
-            // Gathered 4-byte elements are copied by one instruction each, 2-byte elements loaded and stored by two.
+            // One instruction copies a gathered 4-byte element. A 2-byte element takes two: a load and a store.
             let element_copies = if tile.dtype == DType::F32 { 1.0 } else { 2.0 } * elements / 32.0;
             stalls
                 * match input {

@@ -65,8 +65,8 @@ __device__ __forceinline__ void specialized(const T *__restrict__ input, const T
 
 // Convolves with a kernel of any size, stride and dilation. A thread computes one output pixel of each image.
 template <class T>
-__device__ __forceinline__ void any(const T *__restrict__ input, const T *__restrict__ weight, const Epilogue<T> &f,
-                                    const ConvSizes &s) {
+__device__ __forceinline__ void general(const T *__restrict__ input, const T *__restrict__ weight,
+                                        const Epilogue<T> &f, const ConvSizes &s) {
     using A = Accumulator<T>;
     const Strip strip(s, 1);
     if (!strip.exists) return;
@@ -114,7 +114,7 @@ __device__ __forceinline__ void any(const T *__restrict__ input, const T *__rest
 CONV_DEPTHWISE_SPECIALIZED(conv_depthwise_f32, float)
 CONV_DEPTHWISE_SPECIALIZED(conv_depthwise_f16, __half)
 CONV_DEPTHWISE_SPECIALIZED(conv_depthwise_bf16, __nv_bfloat16)
-CONV_DEPTHWISE(conv_depthwise_f32, float, 8, any)
-CONV_DEPTHWISE(conv_depthwise_f64, double, 8, any)
-CONV_DEPTHWISE(conv_depthwise_f16, __half, 8, any)
-CONV_DEPTHWISE(conv_depthwise_bf16, __nv_bfloat16, 8, any)
+CONV_DEPTHWISE(conv_depthwise_f32, float, 8, general)
+CONV_DEPTHWISE(conv_depthwise_f64, double, 8, general)
+CONV_DEPTHWISE(conv_depthwise_f16, __half, 8, general)
+CONV_DEPTHWISE(conv_depthwise_bf16, __nv_bfloat16, 8, general)

@@ -29,7 +29,8 @@ __device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ in
 
     const int thread = threadIdx.x;
     const BlockTile block(partition, CHANNELS, Tile::PIXELS);
-    const int channels = s.group_out_channels - block.channel;  // the group's channels from the tile's first on
+    // The number of the group's output channels, counted from the first channel of the tile.
+    const int channels = s.group_out_channels - block.channel;
     const T *rows = weight + ((size_t)block.group * s.group_out_channels + block.channel) * s.depth;
     for (int k = thread; k < s.depth; k += THREADS) {
         taps[k] = tap_of(s, Row(k, s.kernel_height, s.kernel_width));

@@ -28,7 +28,7 @@ struct MatrixTile {
     // A stage has the weight [CHANNELS, WEIGHT_ROW] and the input: a packed input as [PIXELS, WEIGHT_ROW], any other as
     // [STEP, INPUT_ROW]. Rows are padded so that the eight rows that a warp reads together are in different banks.
     static constexpr int WEIGHT_ROW = STEP + 16 / sizeof(T), INPUT_ROW = PIXELS + 8;
-    static constexpr int TAPS = IS_PACKED ? STEP * sizeof(T) / 16 : STEP;  // the taps of a step
+    static constexpr int TAPS = IS_PACKED ? STEP * sizeof(T) / 16 : STEP;  // the number of taps in a step
     static_assert(WIDE % 2 == 0, "fragments of the input are read in pairs");
 
     struct __align__(16) Stage {

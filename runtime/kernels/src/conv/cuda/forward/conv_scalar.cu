@@ -21,8 +21,9 @@ struct ScalarTile {
     static constexpr int WEIGHT_ROW = CHANNELS + 4;
     // The numbers of elements of the weight and of the input that a thread copies in a step.
     static constexpr int WEIGHTS = STEP * CHANNELS / THREADS, INPUTS = STEP * PIXELS / THREADS;
-    static_assert(THREADS % STEP == 0 && THREADS % PIXELS == 0, "a thread keeps its row and its pixel");
-    static_assert(WEIGHTS * THREADS == STEP * CHANNELS && INPUTS * THREADS == STEP * PIXELS, "even copies");
+    static_assert(THREADS % STEP == 0 && THREADS % PIXELS == 0, "a thread copies one column of each operand");
+    static_assert(WEIGHTS * THREADS == STEP * CHANNELS && INPUTS * THREADS == STEP * PIXELS,
+                  "all threads copy equally many elements");
 
     // One buffer of operands in shared memory.
     struct Operands {
@@ -83,7 +84,8 @@ __device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ in
     const int input_n = thread % Tile::PIXELS, input_k = thread / Tile::PIXELS;
     const Pixel<T> pixel(input, s, block.group, block.pixel + input_n);
     const T *rows = weight + ((size_t)block.group * s.group_out_channels + block.channel) * s.depth;
-    const int channels = s.group_out_channels - block.channel;  // the group's channels from the tile's first on
+    // The number of the group's output channels, counted from the first channel of the tile.
+    const int channels = s.group_out_channels - block.channel;
     T held_weight[Tile::WEIGHTS], held_input[Tile::INPUTS];
 
     // Thread t < STEP writes the tap of row t of each step. It keeps the row's index in shared memory, because the sums

@@ -120,7 +120,7 @@ __device__ void store_tile(const Epilogue<T> &f, const ConvSizes &s, const Accum
                             int channel_end, int pixel, int slice) {
     using A = Accumulator<T>;
     constexpr int RUNS = COLUMNS / RUN;
-    static_assert(THREADS % RUNS == 0 && COLUMNS % RUN == 0, "a thread keeps its columns");
+    static_assert(THREADS % RUNS == 0 && COLUMNS % RUN == 0, "a thread has the same columns in every row");
     const int column = threadIdx.x % RUNS * RUN, n = pixel + column;
     if (n >= s.pixels) return;
     // The index of each pixel in channel 0. If RUN divides the plane, the pixels of a run are in one image, and the

@@ -226,8 +226,9 @@ impl PaddedLayout {
         let first = taps.iter().map(|(_, at)| *at).min()?;
         let last = taps.iter().map(|(_, at)| *at).max()?;
         let read_positions = (kernel.positions + (last - first).unsigned_abs()).next_multiple_of(8);
-        // The kernel holds the offset of an element from the image of the tile's first position in an `int`. The tile
-        // reads this image, with padding the one before it, and at most `read_positions / image + 1` images after it.
+        // The kernel counts the offsets of elements in an `int`, from the start of the image that has the tile's first
+        // position. The tile reads this image, at most `read_positions / image + 1` images after it and, with padding,
+        // the image before it.
         if elements.checked_mul(read_positions / image + 3)? > MAX_COUNT {
             return None;
         }

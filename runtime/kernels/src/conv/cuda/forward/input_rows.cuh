@@ -27,7 +27,7 @@ template <class Tile, InputAccess INPUT = Tile::INPUT, bool HALF = Tile::HALF> s
 template <class Tile, bool HALF> struct InputRows<Tile, InputAccess::DENSE, HALF> {
     using T = typename Tile::T;
     static constexpr int PER_COPY = 4, PARTS = Tile::PIXELS / PER_COPY, COPIES = Tile::STEP * PARTS / Tile::THREADS;
-    static_assert(COPIES * Tile::THREADS == Tile::STEP * PARTS, "even copies");
+    static_assert(COPIES * Tile::THREADS == Tile::STEP * PARTS, "all threads make equally many copies");
     const T *pixels;  // the first of the four pixels that the thread copies, in the first channel of the group
     int row, column;
     bool exists;
@@ -102,7 +102,7 @@ template <class Tile, bool HALF> struct InputRows<Tile, InputAccess::PACKED, HAL
     using T = typename Tile::T;
     static constexpr int PER_COPY = 16 / sizeof(T), PARTS = Tile::STEP / PER_COPY, STRIDE = Tile::THREADS / PARTS;
     static constexpr int COPIES = Tile::PIXELS / STRIDE;
-    static_assert(COPIES * STRIDE == Tile::PIXELS, "even copies");
+    static_assert(COPIES * STRIDE == Tile::PIXELS, "all threads make equally many copies");
     Pixel<T> pixels[COPIES];
 
     __device__ __forceinline__ InputRows(const T *input, const ConvSizes &s, int group, int n) {

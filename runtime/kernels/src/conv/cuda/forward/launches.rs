@@ -8,7 +8,7 @@ use crate::conv::ConvShape;
 use crate::cuda::{Arg, Buffer, Launch, Program};
 use candle_core::{DType, Result, bail};
 
-/// A convolution whose launches are created: its shape, dtype and epilogue.
+/// The convolution for which launches are created: its shape, dtype and epilogue.
 pub struct Call<'a> {
     pub shape: &'a ConvShape,
     pub dtype: DType,

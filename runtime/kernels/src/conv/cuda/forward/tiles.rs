@@ -331,14 +331,15 @@ const SPECIALIZED: [[Depthwise; 7]; 3] = [
 ];
 
 /// The depthwise kernels that support all sizes, strides and dilations.
-const ANY: [&str; 4] =
+const GENERAL: [&str; 4] =
     ["conv_depthwise_f32", "conv_depthwise_f64", "conv_depthwise_f16", "conv_depthwise_bf16"];
 
 /// Returns the depthwise kernels for `dtype`. For each size and stride, kernels with more rows come first. The kernel
 /// that supports all sizes, strides and dilations comes last.
 pub fn depthwise_kernels(dtype: DType) -> impl Iterator<Item = Depthwise> {
-    let any = by_dtype(ANY, dtype).map(|kernel| Depthwise { kernel, dtype, size_and_stride: None, rows: 1 });
-    SPECIALIZED.into_iter().flatten().filter(move |kernel| kernel.dtype == dtype).chain(any)
+    let general =
+        by_dtype(GENERAL, dtype).map(|kernel| Depthwise { kernel, dtype, size_and_stride: None, rows: 1 });
+    SPECIALIZED.into_iter().flatten().filter(move |kernel| kernel.dtype == dtype).chain(general)
 }
 
 /// The side of a tile of `conv_pack.cu`: its number of pixels and of channels.

@@ -21,7 +21,8 @@ __device__ __forceinline__ void copy_weight(const WeightRows<typename Tile::T> &
     using T = typename Tile::T;
     constexpr int PER_COPY = BYTES / sizeof(T), PARTS = Tile::STEP / PER_COPY;
     constexpr int COPIES = Tile::CHANNELS * PARTS / Tile::THREADS;
-    static_assert(Tile::THREADS % PARTS == 0 && COPIES * Tile::THREADS == Tile::CHANNELS * PARTS, "even copies");
+    static_assert(Tile::THREADS % PARTS == 0 && COPIES * Tile::THREADS == Tile::CHANNELS * PARTS,
+                  "all threads make equally many copies");
     const int column = threadIdx.x % PARTS * PER_COPY;
 #pragma unroll(COPIES <= 4 ? COPIES : 1)
     for (int i = 0; i < COPIES; i++) {

@@ -28,7 +28,8 @@ pub(in crate::conv::cpu) const GROUP_CHANNELS: usize = GROUP_PANELS * PANEL;
 
 /// With at least this many panels of output channels, transforming a block costs little compared with its products.
 const MIN_PANELS: usize = 4;
-/// The maximum number of cache lines of a transformed block that leaves half of the L2 cache for the weights.
+/// If the transformed tiles of a block have at most this many cache lines, half of the L2 cache remains for the
+/// weights.
 const MAX_BLOCK_LINES: usize = 1 << 14;
 
 /// The overhead of a task (2000 cycles, as in `partition.rs`), expressed as the number of vectors that the input
@@ -148,9 +149,11 @@ impl<'a, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Schedule<'a, F, 
         });
     }
 
-    /// Returns the number of parts into which the input transform divides the tiles of each block: 1 if all threads
-    /// have a task without this division, otherwise the number with the lowest estimated time among those that give
-    /// every thread a task. A part has at least as much work as the overhead of a task, even if threads remain idle.
+    /// Returns the number of parts into which the input transform divides the tiles of each block.
+    ///
+    /// Returns 1 if every thread already has a task without this division. Otherwise, prefers numbers that give every
+    /// thread a task, and among these, returns the one with the lowest estimated time. A part takes at least as long as
+    /// the overhead of a task, even if threads then remain idle.
     fn tile_parts(&self, threads: usize) -> usize {
         let channels = self.operands.shape.in_channels;
         let tasks = self.blocks * channels.div_ceil(PANEL);

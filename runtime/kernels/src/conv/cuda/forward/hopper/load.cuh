@@ -1,8 +1,8 @@
 // Copies the input to the stages. The threads after the first MULTIPLIERS (the LOADERS) transpose runs of pixels: they
 // read along the pixels and write along the channels, 16 bytes of a pixel's channels (a channel vector) at a time.
 //
-// An item is one run of pixels of one or several channel vectors of a chunk. In each round, every loader copies one
-// item.
+// An item is the part of a chunk that a thread copies at once: one run of pixels, in one or several channel vectors. In
+// each round, every loader copies one item.
 #pragma once
 #include "../../../../cuda/element.cuh"
 #include "../../../../cuda/mma.cuh"
