@@ -1,6 +1,6 @@
 //! Measures arithmetic with broadcasting, elementwise functions and sums, and compares them with candle's operations.
-//! The throughput is in bytes per second: each operand is read once, and the result is written once. `chain` alternates
-//! convolutions and products.
+//! The throughput is in bytes per second: each operand is read once, and the result is written once. The benches of the
+//! group `chain` run convolutions and products, each alone and alternately.
 //!
 //! `cargo bench -p sconce-benches --bench elementwise -- channels` runs the cases whose name contains `channels`.
 
@@ -89,8 +89,8 @@ fn forward(c: &mut Criterion) {
         let result = (case.ours)(&operands).unwrap();
         let elements: usize = operands.iter().chain([&result]).map(Tensor::elem_count).sum();
         group.throughput(Throughput::Bytes(4 * elements as u64));
-        for (program, run) in [("sconce", case.ours), ("candle", case.candle)] {
-            group.bench_function(BenchmarkId::new(program, case.name), |b| {
+        for (library, run) in [("sconce", case.ours), ("candle", case.candle)] {
+            group.bench_function(BenchmarkId::new(library, case.name), |b| {
                 b.iter(|| black_box(run(&operands).unwrap()))
             });
         }
@@ -105,8 +105,8 @@ fn backward(c: &mut Criterion) {
         .measurement_time(Duration::from_millis(400));
     for case in CASES.iter().filter(|case| case.shapes[1] != UNUSED) {
         let operands = case.operands().unwrap().map(|x| Var::from_tensor(&x).unwrap().into_inner());
-        for (program, run) in [("sconce", case.ours), ("candle", case.candle)] {
-            group.bench_function(BenchmarkId::new(program, case.name), |b| {
+        for (library, run) in [("sconce", case.ours), ("candle", case.candle)] {
+            group.bench_function(BenchmarkId::new(library, case.name), |b| {
                 b.iter(|| run(&operands).unwrap().backward().unwrap())
             });
         }

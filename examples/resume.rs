@@ -16,8 +16,8 @@ use sconce::train::data::{Generator, read_idx};
 use sconce::train::{Stop, last_checkpoint};
 
 const HELP: &str = "\
-Trains on Fashion-MNIST in a process of its own: once to the end, and once killed several times (by SIGKILL, on Windows
-by TerminateProcess) and resumed. Checks that both networks have the same bits.
+Trains on Fashion-MNIST in child processes: once without interruption, and once killed several times (by SIGKILL, on
+Windows by TerminateProcess) and resumed. Checks that both networks have the same bits.
 usage: cargo run --release --example resume -- [OPTIONS]
 
 --kills N    how often the second training is killed (default: 4)
@@ -27,7 +27,7 @@ usage: cargo run --release --example resume -- [OPTIONS]
 --short      512 training images instead of 4,000, to check that the program runs
 
 To try Ctrl-C, run the example with `--train /tmp/run`. The first Ctrl-C finishes the step, saves a checkpoint and ends
-the program, the second one ends it at once. The same command continues.";
+the program, and a second one ends it at once. The same command then continues from the last checkpoint.";
 
 /// The file of the trained network, in the directory of its checkpoints.
 const NETWORK: &str = "network.safetensors";

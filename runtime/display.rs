@@ -15,6 +15,7 @@ impl<'a> Visitor<'a> for Children {
     fn buffer(&mut self, _: &str, _: &'a Tensor) {}
 
     fn child(&mut self, name: &str, child: &'a dyn Module) {
+        // A child that is `None` is not printed.
         if child.is_present() {
             self.0.push((name.to_string(), text(child)));
         }

@@ -84,8 +84,8 @@ pub(crate) fn with_seed<T>(seed: u64, f: impl FnOnce() -> T) -> T {
     f()
 }
 
-/// Returns `true` during [`with_seed`]. Its caller may run the same function again and expect the same random numbers,
-/// so a layer must then draw random numbers only with the functions of this module.
+/// Returns `true` during [`with_seed`]. The caller of `with_seed` may run the same function again and expect the same
+/// random numbers, so a layer must then draw random numbers only with the functions of this module.
 pub(crate) fn is_repeatable() -> bool {
     REPLACEMENT.with_borrow(Option::is_some)
 }

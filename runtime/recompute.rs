@@ -186,6 +186,7 @@ where
         let operands: Vec<Tensor> = operands.into_values().collect();
         let sources = operands.clone();
         let gradients = move |gradient: &Tensor| Ok(call.gradients(&sources, gradient)?);
+        // The result equals `output`, but gets the gradients of the operands from `gradients`.
         Ok(function(&operands, output, gradients)?)
     }
 

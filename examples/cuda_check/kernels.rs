@@ -13,9 +13,9 @@ use crate::table::layers;
 /// The selection counts as correct if the time of the selected kernel is at most this multiple of the fastest time.
 const MARGIN: f64 = 1.1;
 
-/// Prints a line for each layer, batch size, format and kernel. The line ends with the median time in milliseconds, the
-/// estimated cycles on which the selection is based, and the name of the kernel. The selected kernel is printed first.
-/// Then prints how often the selection is correct.
+/// Prints a line for each layer, batch size, format and variant, which is a kernel with its settings. The line ends
+/// with the median time in milliseconds, the estimated cycles on which the selection is based, and the name of the
+/// variant. The selected variant is printed first. Then prints how often the selection is correct.
 pub fn print(arguments: &Arguments, device: &Device) -> Result<()> {
     let (mut correct, mut total) = (0, 0);
     for (layer, batch) in layers(arguments.short) {

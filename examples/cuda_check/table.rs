@@ -73,6 +73,7 @@ pub fn print(arguments: &Arguments, device: &Device) -> Result<()> {
     println!("copy bandwidth: {:.0} GB/s\n", peaks.bytes * 1e-6);
     let with = if cfg!(feature = "cudnn") { "candle with cuDNN" } else { "candle without cuDNN" };
     println!("milliseconds of conv + bias + ReLU, ours and {with}");
+    // `ratio` is our time divided by candle's. `of bound` is the bound as a percentage of our time.
     println!(
         "{:<12}{:>6}{:>6}{:>12}{:>12}{:>8}{:>12}{:>10}",
         "layer", "batch", "", "ours", "candle", "ratio", "bound", "of bound"

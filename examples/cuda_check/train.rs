@@ -39,8 +39,8 @@ struct FashionNet {
     fc2: Linear,
 }
 
-/// Returns `true` if the accuracy on the GPU is at most `MARGIN` lower than on the CPU. Also checks that a captured
-/// forward pass, which replays recorded launches, gives the output of an ordinary one.
+/// Returns `true` if the accuracy on the GPU is at most `MARGIN` lower than on the CPU, or if `short` is set. Also
+/// checks that a captured forward pass, which replays recorded launches, gives the output of an ordinary one.
 pub fn compare(short: bool, device: &Device) -> Result<bool> {
     let on_cpu = train(short, &Device::Cpu)?;
     let on_gpu = train(short, device)?;

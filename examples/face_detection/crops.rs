@@ -17,7 +17,8 @@ pub struct Crops {
     pub is_face: Tensor,
     /// `[crops, 4]`: the differences between the face's box and the crop's, divided by the side of the crop.
     pub offsets: Tensor,
-    /// `[crops, 1]`: `is_face` as numbers: only crops with the face have a box to predict.
+    /// `[crops, 1]`: `is_face` as f32. The loss multiplies the errors of the offsets by this mask, because only crops
+    /// with the face have a box to predict.
     pub face_mask: Tensor,
 }
 

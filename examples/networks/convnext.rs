@@ -8,7 +8,8 @@ use super::stochastic_depth::StochasticDepth;
 /// The number of channels and of blocks of each stage.
 const STAGES: [(usize, usize); 4] = [(96, 3), (192, 3), (384, 9), (768, 3)];
 
-/// Layer norm over the channels of an image.
+/// Layer norm over the channels of an image. The empty `rename` leaves out the name of the field: the parameters are
+/// `weight` and `bias`, not `norm.weight` and `norm.bias`.
 #[derive(Module)]
 #[module(args(channels: usize), forward = |x| norm(x.permute((0, 2, 3, 1))).permute((0, 3, 1, 2)))]
 pub struct LayerNorm2d {

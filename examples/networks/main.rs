@@ -51,15 +51,15 @@ NAME:       one of convnext_tiny, densenet121, efficientnet_b0, googlenet, gpt2,
 CHECKPOINT: the published .pth file, or a .safetensors file with the same names
 --short:    smaller images and one timed call, to check that the program runs";
 
-/// The settings with which a network is built and run. The methods accept the config of any network.
-struct Report<'a> {
+/// Builds and times a network with these settings. The methods accept the config of any network.
+struct Runner<'a> {
     name: &'a str,
     checkpoint: Option<&'a Path>,
     short: bool,
     device: Device,
 }
 
-impl Report<'_> {
+impl Runner<'_> {
     /// Builds a network from the checkpoint, or with random parameters if there is none.
     fn build<C: Config>(&self, config: C) -> Result<C::Output> {
         match self.checkpoint {
@@ -118,28 +118,28 @@ const NAMES: [&str; 13] = [
     "vit_s_16",
 ];
 
-/// Builds and runs the network whose name is `report.name`.
-fn run(report: &Report) -> Result<()> {
-    let side = if report.short { 64 } else { 224 };
-    match report.name {
-        "convnext_tiny" => report.image(convnext::convnext_tiny(), side, |network, x| network.forward(x)),
-        "densenet121" => report.image(densenet::densenet121(), side, |network, x| network.forward(x)),
+/// Builds and runs the network whose name is `runner.name`.
+fn run(runner: &Runner) -> Result<()> {
+    let side = if runner.short { 64 } else { 224 };
+    match runner.name {
+        "convnext_tiny" => runner.image(convnext::convnext_tiny(), side, |network, x| network.forward(x)),
+        "densenet121" => runner.image(densenet::densenet121(), side, |network, x| network.forward(x)),
         "efficientnet_b0" => {
-            report.image(efficientnet::efficientnet_b0(), side, |network, x| network.forward(x))
+            runner.image(efficientnet::efficientnet_b0(), side, |network, x| network.forward(x))
         }
-        "googlenet" => report.image(googlenet::googlenet(), side, |network, x| Ok(network.forward(x)?.0)),
+        "googlenet" => runner.image(googlenet::googlenet(), side, |network, x| Ok(network.forward(x)?.0)),
         "gpt2" => {
-            let ids = Tensor::arange(0u32, 64, &report.device)?.unsqueeze(0)?;
-            report.time(gpt::gpt2(), ids, |network, ids| network.forward(ids))
+            let ids = Tensor::arange(0u32, 64, &runner.device)?.unsqueeze(0)?;
+            runner.time(gpt::gpt2(), ids, |network, ids| network.forward(ids))
         }
-        "mobilenet_v2" => report.image(mobilenet::mobilenet_v2(), side, |network, x| network.forward(x)),
-        "resnet18" => report.image(resnet::resnet18(), side, |network, x| network.forward(x)),
-        "resnet50" => report.image(resnet::resnet50(), side, |network, x| network.forward(x)),
-        "squeezenet1_1" => report.image(squeezenet::squeezenet1_1(), side, |network, x| network.forward(x)),
-        "unet" => report.image(unet::unet(3, 2), side, |network, x| network.forward(x)),
-        "vgg16_bn" => report.image(vgg::vgg16_bn(), side, |network, x| network.forward(x)),
-        "vit_b_16" => report.image(vit::vit_b_16(), 224, |network, x| network.forward(x)),
-        "vit_s_16" => report.image(vit::vit_s_16(), 224, |network, x| network.forward(x)),
+        "mobilenet_v2" => runner.image(mobilenet::mobilenet_v2(), side, |network, x| network.forward(x)),
+        "resnet18" => runner.image(resnet::resnet18(), side, |network, x| network.forward(x)),
+        "resnet50" => runner.image(resnet::resnet50(), side, |network, x| network.forward(x)),
+        "squeezenet1_1" => runner.image(squeezenet::squeezenet1_1(), side, |network, x| network.forward(x)),
+        "unet" => runner.image(unet::unet(3, 2), side, |network, x| network.forward(x)),
+        "vgg16_bn" => runner.image(vgg::vgg16_bn(), side, |network, x| network.forward(x)),
+        "vit_b_16" => runner.image(vit::vit_b_16(), 224, |network, x| network.forward(x)),
+        "vit_s_16" => runner.image(vit::vit_s_16(), 224, |network, x| network.forward(x)),
         other => Err(Error::msg(format!("unknown network {other:?}"))),
     }
 }
@@ -174,7 +174,7 @@ fn main() -> Result<()> {
     let checkpoint = checkpoint.as_deref();
     let device = Device::cuda_if_available(0)?;
     for name in NAMES.into_iter().filter(|candidate| name.as_deref().is_none_or(|name| name == *candidate)) {
-        run(&Report { name, checkpoint, short, device: device.clone() })?;
+        run(&Runner { name, checkpoint, short, device: device.clone() })?;
     }
     Ok(())
 }

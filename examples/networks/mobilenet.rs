@@ -43,7 +43,7 @@ pub enum Bottleneck {
 pub struct InvertedResidual {
     #[layer(in_channels, ratio * in_channels, out_channels, stride)]
     conv: Bottleneck,
-    // Whether the input is added to the output. Plain data, which the derive sets to this value.
+    // Whether the input is added to the output. This field is plain data: it has the value after `skip`.
     #[module(skip = stride == 1 && in_channels == out_channels)]
     shortcut: bool,
 }

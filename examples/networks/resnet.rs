@@ -4,6 +4,7 @@
 use sconce::prelude::*;
 
 /// A residual block: two 3×3 convolutions, or, if it is a bottleneck, a 3×3 convolution between two 1×1 convolutions.
+/// If `downsample` is `None`, `downsample(x)` is `x`.
 #[derive(Module)]
 #[module(args(bottleneck: bool, in_channels: usize, width: usize, stride: usize), forward = |x| {
     let h = relu(bn1(conv1(x)));

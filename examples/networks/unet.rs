@@ -15,7 +15,8 @@ pub struct DoubleConv(
     Relu,
 );
 
-/// Doubles height and width, then concatenates the skip connection.
+/// Doubles height and width, then concatenates the skip connection. One of `upsample` and `up` is `None`, and a call to
+/// it returns the input.
 #[derive(Module)]
 #[module(args(in_channels: usize, out_channels: usize, bilinear: bool), forward = |x, skip| {
     let x = up(upsample(x));

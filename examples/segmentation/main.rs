@@ -19,7 +19,7 @@ use unet::unet;
 
 const HELP: &str = "\
 Trains a U-Net on scenes of two to five overlapping garments of Fashion-MNIST, tests it on scenes of further garments,
-and draws the first of these scenes: the input, the true classes and the predicted classes.
+and draws eight of these scenes: the input, the true classes and the predicted classes.
 usage: cargo run --release --example segmentation -- [OPTIONS]
 
 --epochs N      passes over 1,000 scenes, which are new in each pass (default: 8)

@@ -8,7 +8,7 @@ use sconce::prelude::*;
 
 use crate::scenes::{CLASSES, SIDE};
 
-/// The height and the width of a scene's pixel in the picture, in pixels of the picture.
+/// Each pixel of a scene becomes `SCALE` × `SCALE` pixels of the picture.
 const SCALE: usize = 4;
 
 /// Writes a picture of a scene `[1, SIDE, SIDE]`, its classes `[SIDE, SIDE]` and the predicted classes, side by side.

@@ -1,5 +1,6 @@
 //! Classifiers of sentences. Each maps tokens `[batch, longest]` and the number of tokens of each sentence `[batch]` to
-//! logits `[batch, 2]`.
+//! logits `[batch, 2]`. `longest` is the length of the longest sentence of the batch. The argument `tokens` of each
+//! classifier is the number of tokens in the vocabulary.
 
 use sconce::prelude::*;
 

@@ -101,7 +101,7 @@ fn words(text: &str) -> impl Iterator<Item = String> {
 /// A batch of reviews.
 #[derive(Batch)]
 pub struct Reviews {
-    /// `[batch, longest]`
+    /// The tokens of each review, padded to the length of the longest: `[batch, longest]`.
     #[batch(input)]
     pub tokens: Tensor,
     /// The number of tokens before the padding, `[batch]`.

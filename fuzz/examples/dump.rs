@@ -1,4 +1,4 @@
-//! Writes the file that a target generates from an input: `cargo run --example dump <target> <input> <file>`.
+//! Writes the file that a fuzz target generates from an input: `cargo run --example dump <target> <input> <file>`.
 
 use std::error::Error;
 use std::{env, fs};

@@ -1,5 +1,5 @@
-//! Fuzzes the reader of legacy files of `torch.save` with generated files: valid pickles of objects, modules and
-//! tensors, and their storages.
+//! Fuzzes the reader of legacy files of `torch.save` with generated files: mostly valid pickles of objects, modules
+//! and tensors, and their storages.
 #![no_main]
 
 use arbitrary::Unstructured;

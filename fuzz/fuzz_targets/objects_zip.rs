@@ -1,5 +1,5 @@
-//! Fuzzes the reader of zip archives of `torch.save` with generated archives: valid pickles of objects, modules and
-//! tensors, and their storages.
+//! Fuzzes the reader of zip archives of `torch.save` with generated archives: mostly valid pickles of objects, modules
+//! and tensors, and their storages.
 #![no_main]
 
 use arbitrary::Unstructured;

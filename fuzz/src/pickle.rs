@@ -157,6 +157,7 @@ impl Builder<'_, '_> {
         self.memoize()
     }
 
+    /// Pushes `None`, a Boolean or an integer.
     fn number(&mut self) -> Result<()> {
         let small: u8 = self.u.arbitrary()?;
         match self.u.int_in_range(0..=8)? {
@@ -373,6 +374,7 @@ impl Builder<'_, '_> {
         } else {
             self.dict(depth + 1)?;
         }
+        // Pairs the state with an empty dictionary of slots.
         if rarely(self.u, 8)? {
             self.emit(b"}\x86");
         }

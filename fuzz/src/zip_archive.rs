@@ -37,6 +37,7 @@ pub fn archive(u: &mut Unstructured, entries: &[(String, Vec<u8>)]) -> Result<Ve
         damage(u, &mut entry)?;
         written.push(entry);
     }
+    // The central directory can list the entries in another order than their data.
     if rarely(u, 16)? && !written.is_empty() {
         let last = written.len() - 1;
         written.swap(0, last);

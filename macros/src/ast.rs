@@ -66,9 +66,11 @@ pub struct Field {
     /// The name in checkpoints.
     pub key: Name,
     pub rename: Option<Keyed<syn::LitStr>>,
+    /// `mode = train` or `mode = eval`: the mode in which the field always runs.
     pub mode: Option<Ident>,
     /// The key `recompute`, if the backward pass runs the field again.
     pub recompute: Option<Ident>,
+    /// `tie = "path"`: the path of the parameter that the field shares.
     pub tie: Option<syn::LitStr>,
     /// Whether `#[layer]`, `#[param]` or `#[buffer]` has a syntax error.
     pub is_broken: bool,
@@ -232,7 +234,8 @@ impl Field {
 }
 
 impl Role {
-    /// Returns the role of a field. If the field has several, returns the first and reports an error for each other.
+    /// Returns the role of a field. If the field has several, returns the first and reports an error for each of the
+    /// others.
     fn new(ctxt: &Ctxt, attrs: FieldAttrs, ty: &Type) -> Self {
         let mut roles = Vec::new();
         roles.extend(attrs.layer.map(|layer| (layer.key, Self::Layer(layer.value))));

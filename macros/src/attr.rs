@@ -221,7 +221,7 @@ impl Source {
     fn parse(input: ParseStream, span: Span, ty: &Type) -> Result<Self> {
         match innermost(ty) {
             Type::Tuple(tuple) if !is_setter(input) => Self::parse_tuple(input, span, tuple),
-            // The type may be an alias of a tuple. The type of a layer in an alias is unknown.
+            // The type may be an alias of a tuple. The derive does not know the types of such a tuple's layers.
             Type::Path(_) | Type::Macro(_) | Type::Infer(_) => match ListReading::peek(input) {
                 Some(ListReading::Layers) => Self::parse_lists(input),
                 Some(ListReading::LayersOrValues) => Lists::parse(input).map(Self::Lists),
@@ -468,7 +468,7 @@ fn skip_to_key(input: ParseStream) -> Result<()> {
     Ok(())
 }
 
-/// Returns `true` if the input begins with `key = …`, `args(…)` or `skip`.
+/// Returns `true` if the input begins with `key = …` or `args(…)`, or if it is only the word `skip`.
 fn is_key(input: ParseStream) -> bool {
     let rest = input.fork();
     let Ok(key) = rest.call(Ident::parse_any) else { return false };
@@ -533,7 +533,8 @@ fn signature(input: ParseStream) -> Option<ExprClosure> {
     Some(ExprClosure { output: output.unwrap_or(ReturnType::Default), ..closure })
 }
 
-/// Parses `x` or `x: Type`, and the comma after it. A parameter whose type cannot be parsed is a signal.
+/// Parses `x` or `x: Type`, and the comma after it. A type that cannot be parsed becomes `_`, which stands for
+/// a signal.
 fn parameter(input: ParseStream) -> Result<Pat> {
     let pat = fragment::parse_pattern(input)?;
     let pat = if input.peek(Token![:]) {
@@ -755,9 +756,9 @@ fn parse_tensor(attr: &Attribute, key: &Ident) -> Result<TensorAttr> {
     parse_content(attr, parse)
 }
 
-/// Returns the error for a key that is not in `known`. The error says that the key belongs on another item if it is in
-/// `elsewhere_keys`, or that it is a separate attribute, or else suggests a known key. `elsewhere` describes the other
-/// item.
+/// Returns the error for a key that is not in `known`. If the key is in `elsewhere_keys`, the error says that it
+/// belongs on the item that `elsewhere` names. If the key is `layer`, `param` or `buffer`, the error says that it is a
+/// separate attribute. Otherwise, the error suggests the closest key of `known`, or lists all of them.
 fn unknown(key: &Ident, known: &[&str], elsewhere_keys: &[&str], elsewhere: &str) -> syn::Error {
     let name = key.to_string();
     let message = if elsewhere_keys.contains(&name.as_str()) {

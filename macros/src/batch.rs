@@ -1,4 +1,4 @@
-//! `#[derive(Batch)]`: the inputs and the tensors of a struct of examples.
+//! `#[derive(Batch)]`: implements the trait `Batch` for a struct that holds a batch of examples.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
@@ -8,7 +8,7 @@ use syn::{Attribute, Data, DeriveInput, Field, Member, Path, Type};
 use crate::ctxt::Ctxt;
 
 /// A field and the role that `#[batch(…)]` gives it.
-struct BatchField<'a> {
+struct ParsedField<'a> {
     member: Member,
     ty: &'a Type,
     is_input: bool,
@@ -45,21 +45,21 @@ fn krate(ctxt: &Ctxt, attrs: &[Attribute]) -> TokenStream {
 }
 
 /// Returns the fields of the struct. Reports an error if no field is an input, unless another error explains it.
-fn fields<'a>(ctxt: &Ctxt, node: &'a DeriveInput) -> Vec<BatchField<'a>> {
+fn fields<'a>(ctxt: &Ctxt, node: &'a DeriveInput) -> Vec<ParsedField<'a>> {
     let Data::Struct(data) = &node.data else {
         ctxt.error_on(&node.ident, "expected a struct of tensors");
         return Vec::new();
     };
     let members = data.fields.members().zip(&data.fields);
-    let fields: Vec<_> = members.map(|(member, field)| batch_field(ctxt, member, field)).collect();
+    let fields: Vec<_> = members.map(|(member, field)| parse_field(ctxt, member, field)).collect();
     if ctxt.is_clean() && !fields.iter().any(|field| field.is_input) {
         ctxt.error_on(&node.ident, "mark each input of the network with #[batch(input)]");
     }
     fields
 }
 
-fn batch_field<'a>(ctxt: &Ctxt, member: Member, field: &'a Field) -> BatchField<'a> {
-    let mut parsed = BatchField { member, ty: &field.ty, is_input: false, is_skipped: false };
+fn parse_field<'a>(ctxt: &Ctxt, member: Member, field: &'a Field) -> ParsedField<'a> {
+    let mut parsed = ParsedField { member, ty: &field.ty, is_input: false, is_skipped: false };
     for attr in field.attrs.iter().filter(|attr| attr.path().is_ident("batch")) {
         ctxt.ok(attr.parse_nested_meta(|meta| {
             if meta.path.is_ident("input") {
@@ -94,11 +94,11 @@ fn batch_field<'a>(ctxt: &Ctxt, member: Member, field: &'a Field) -> BatchField<
 //         Ok(Self { left: BatchField::map_tensors(&self.left, change)?, … name: Clone::clone(&self.name) })
 //     }
 // }
-fn expand(node: &DeriveInput, krate: &TokenStream, fields: &[BatchField<'_>]) -> TokenStream {
+fn expand(node: &DeriveInput, krate: &TokenStream, fields: &[ParsedField<'_>]) -> TokenStream {
     let ident = &node.ident;
     let (generics, arguments, bounds) = node.generics.split_for_impl();
     let inputs = || fields.iter().filter(|field| field.is_input);
-    let types = inputs().map(|BatchField { ty, .. }| {
+    let types = inputs().map(|ParsedField { ty, .. }| {
         let trait_path = trait_path(krate, ty.span());
         quote_spanned!(ty.span()=> <#ty as #trait_path>::Input)
     });
@@ -151,11 +151,11 @@ fn trait_path(krate: &TokenStream, span: Span) -> TokenStream {
 /// Returns a call of a method of `BatchField`.
 fn call(
     krate: &TokenStream,
-    field: &BatchField<'_>,
+    field: &ParsedField<'_>,
     method: &str,
     argument: Option<&syn::Ident>,
 ) -> TokenStream {
-    let BatchField { member, ty, .. } = field;
+    let ParsedField { member, ty, .. } = field;
     let trait_path = trait_path(krate, ty.span());
     let method = syn::Ident::new(method, Span::mixed_site());
     let argument = argument.into_iter();

@@ -80,8 +80,8 @@ impl VisitMut for Ungroup {
     }
 }
 
-/// Returns the type inside a group or parentheses. A type with several bounds, such as `dyn A + B`, stays or gets in
-/// parentheses, because `&dyn A + B` is an error.
+/// Returns the type inside a group or parentheses. For a type with several bounds, such as `dyn A + B`, keeps the
+/// parentheses or replaces the group with parentheses, and returns `None`: `&dyn A + B` would be an error.
 fn grouped(ty: &mut Type) -> Option<Type> {
     let inner = match ty {
         Type::Group(group) => &mut group.elem,
@@ -131,8 +131,8 @@ fn paren(span: Span) -> token::Paren {
     token::Paren(Span::mixed_site().located_at(span))
 }
 
-/// Removes the groups in the tokens of a macro invocation. A group of several tokens becomes parentheses if the tokens
-/// are an expression, and otherwise stays.
+/// Removes the groups in the tokens of a macro invocation. A group of several tokens becomes an expression in
+/// parentheses if the tokens are an expression, and otherwise stays.
 fn ungroup_tokens(tokens: TokenStream) -> TokenStream {
     tokens.into_iter().map(ungroup_token).collect()
 }

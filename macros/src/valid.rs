@@ -168,6 +168,7 @@ fn role(ctxt: &Ctxt, input: &Input, field: &Field) {
     match &field.role {
         Role::Layer(attr) => layer(ctxt, field, attr),
         Role::Param(_) | Role::Buffer(_) => {
+            // A type with another name may be an alias of `Tensor`, so the compiler checks it.
             let inner = last_segment(&field.ty);
             if inner.is_none_or(|name| {
                 ["usize", "f32", "f64", "Vec", "Option", "Conv2d", "Linear"]

@@ -16,8 +16,8 @@ pub(crate) struct Contents {
     pub skipped: Vec<Skipped>,
     /// Deviations from the format that do not affect the tensors.
     pub warnings: Vec<String>,
-    /// The error message for callers without a network, if the file has several candidates for the state dict. Which of
-    /// them is the right one shows only in a comparison with a network.
+    /// The error message for callers without a network, if the file has several candidates for the state dict. Only a
+    /// comparison with a network shows which candidate is the right one.
     pub ambiguity: Option<String>,
 }
 
@@ -84,8 +84,8 @@ impl From<StateDict> for Contents {
     }
 }
 
-/// A part of a checkpoint that is not loaded: a tensor that candle cannot represent, a tensor outside the prefix of a
-/// network, or an object other than a tensor, such as the arguments of a training script.
+/// A part of a checkpoint that is not loaded: a tensor that candle cannot represent, a tensor whose name lacks the
+/// prefix, or an object other than a tensor, such as the arguments of a training script.
 ///
 /// [`Display`](fmt::Display) formats it as `path: kind`, for example `args: argparse.Namespace`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -28,19 +28,19 @@ pub(super) struct Identity {
 }
 
 impl<'a> OutputTensor<'a> {
-    /// Selects the dtype in the file: `float` for a floating-point tensor if `float` is set, and otherwise the dtype of
-    /// the tensor.
+    /// Prepares a tensor for writing. If `float_dtype` is set, a floating-point tensor is written as this dtype. Any
+    /// other tensor keeps its dtype.
     ///
     /// # Errors
     ///
     /// Fails if the dtype of the tensor cannot be written.
-    pub fn new(name: &'a str, tensor: &'a Tensor, float: Option<DType>) -> Result<Self> {
+    pub fn new(name: &'a str, tensor: &'a Tensor, float_dtype: Option<DType>) -> Result<Self> {
         let is_float = match tensor.dtype() {
             DType::U8 | DType::U32 | DType::I16 | DType::I32 | DType::I64 => false,
             DType::F8E4M3 | DType::BF16 | DType::F16 | DType::F32 | DType::F64 => true,
             dtype => return Err(Error::msg(format!("dtype {dtype:?} is not supported"))),
         };
-        let dtype = float.filter(|_| is_float).unwrap_or(tensor.dtype());
+        let dtype = float_dtype.filter(|_| is_float).unwrap_or(tensor.dtype());
         Ok(Self { name, dtype, tensor })
     }
 
@@ -84,7 +84,7 @@ impl<'a> OutputTensor<'a> {
 
     fn write_chunks(&self, out: &mut dyn Write) -> Result<()> {
         let count = self.element_count();
-        // Leave out empty tensors: candle panics when it reads some empty views.
+        // An empty tensor has no bytes, and candle panics when it reads some empty views.
         if count == 0 {
             return Ok(());
         }

@@ -69,7 +69,7 @@ struct Checked<'a> {
 
 fn check<'a>(save: &'a Save, tensors: Vec<(&'a str, &'a Tensor)>) -> Result<Checked<'a>> {
     let format = save.selected_format()?;
-    let float = save.float_dtype()?;
+    let float_dtype = save.float_dtype()?;
     let metadata = save.unique_metadata()?;
     if format != Format::Safetensors
         && let Some(key) = metadata.keys().next()
@@ -84,7 +84,7 @@ fn check<'a>(save: &'a Save, tensors: Vec<(&'a str, &'a Tensor)>) -> Result<Chec
     let mut names = HashSet::with_capacity(tensors.len());
     let check_tensor = |(name, tensor)| {
         let checked = if names.insert(name) {
-            OutputTensor::new(name, tensor, float)
+            OutputTensor::new(name, tensor, float_dtype)
         } else {
             Err(Error::msg("the name occurs twice"))
         };

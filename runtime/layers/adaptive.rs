@@ -7,6 +7,7 @@ use crate::signal::Signal;
 
 use super::{self_config, stateless};
 
+/// Defines layers whose `config` takes an output size of type `$argument` and stores it as a `$size`.
 macro_rules! adaptive {
     ($($(#[$doc:meta])* $layer:ident $kind:literal $function:ident($argument:ty => $size:ty);)*) => {$(
         $(#[$doc])*
@@ -21,7 +22,7 @@ macro_rules! adaptive {
                 Self { output_size: output_size.into() }
             }
 
-            // The functions check the output size when the layer is called.
+            // `self_config!` calls this method. The function checks the output size in each call.
             fn checked(self) -> Result<Self> {
                 Ok(self)
             }

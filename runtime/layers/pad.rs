@@ -22,6 +22,7 @@ macro_rules! padding {
                 Self { padding: padding.into() }
             }
 
+            // `self_config!` calls this method. `ops::pad` checks the padding in each call.
             fn checked(self) -> Result<Self> {
                 Ok(self)
             }

@@ -115,7 +115,8 @@ pub struct AvgPool2d {
     divisor_override: Option<usize>,
 }
 
-/// Implements `config` and the setters that all pooling layers share, with sizes of type `$argument`.
+/// Implements `config` and the setters that all pooling layers share, with sizes of type `$argument`. The function
+/// `$sizes` converts them to an array.
 macro_rules! pool_layers {
     ($($layer:ident($argument:ty => $sizes:expr) { $($field:ident: $default:expr),* })*) => {$(
         impl $layer {
@@ -143,6 +144,7 @@ macro_rules! pool_layers {
                 self
             }
 
+            // `self_config!` calls this method. The pooling function checks the settings in each call.
             fn checked(self) -> Result<Self> {
                 Ok(self)
             }

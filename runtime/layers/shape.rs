@@ -52,6 +52,7 @@ impl Flatten {
         self
     }
 
+    // `self_config!` calls this method. `flatten_range` checks the dimensions in each call.
     fn checked(self) -> Result<Self> {
         Ok(self)
     }
@@ -90,6 +91,7 @@ impl Identity {
         Self
     }
 
+    // `self_config!` calls this method. A layer without settings has nothing to check.
     fn checked(self) -> Result<Self> {
         Ok(self)
     }

@@ -39,11 +39,11 @@ impl Found {
 /// Returns an empty prefix if the checkpoint has names of the network without a prefix. Otherwise, returns the prefix
 /// with the most tensors of the network if two conditions hold, and an empty prefix if not:
 ///
-/// - No other prefix has as many tensors, and a prefix that does not begin with this one has fewer than half as many
-///   tensors with the same name and shape. Otherwise, the other prefix could be that of a different version of the
-///   network, such as its average (EMA).
-/// - The parent of each module that the prefix names only wraps this module, see [`is_wrapped`]. If the checkpoint had
-///   other modules beside `backbone.`, a strict load of the backbone would silently ignore them.
+/// - No other prefix has as many tensors, and every prefix that does not begin with this one has fewer than half as
+///   many tensors with the same name and shape. Otherwise, the other prefix could be that of a different version of
+///   the network, such as its average (EMA).
+/// - Every module that contains the network is only a wrapper, see [`is_wrapped`]. If the checkpoint had other modules
+///   beside `backbone.`, a strict load of the backbone would silently ignore them.
 pub(crate) fn wrapper<'s>(selection: &'s Selection, signature: &Signature) -> &'s str {
     if selection.names().any(|name| required(selection, signature, name).is_some()) {
         return "";

@@ -22,7 +22,8 @@ struct Candidate {
     prefix: String,
     /// The tensors whose names a map changes, keyed by their new names.
     mapped: HashMap<String, Tensor>,
-    /// The tensors whose names have inner wrappers, keyed by their names without these wrappers.
+    /// The tensors whose names have inner wrappers, such as `_orig_mod` in `encoder._orig_mod.weight`, keyed by their
+    /// names without these wrappers.
     unwrapped: HashMap<String, Tensor>,
     /// The number of tensors that [`Guesses::find`] has returned from this candidate.
     hits: usize,

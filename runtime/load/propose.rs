@@ -126,21 +126,20 @@ fn replacements(
     }
     let mut calls = String::new();
     let mut selection = selection.clone();
-    let mut found = HashSet::new();
+    let mut resolved = HashSet::new();
     for (name, shape) in report.missing.iter().take(MAX_MISSING) {
-        if found.contains(name) {
+        if resolved.contains(name) {
             continue;
         }
-        let candidates = report.unexpected.iter().filter(|(_, found)| found == shape);
-        let candidates =
-            candidates.flat_map(|(found, _)| Replacement::between(found, name)).take(MAX_CANDIDATES);
+        let candidates = report.unexpected.iter().filter(|(_, old_shape)| old_shape == shape);
+        let candidates = candidates.flat_map(|(old, _)| Replacement::between(old, name)).take(MAX_CANDIDATES);
         if let Some((replacement, names)) = best(candidates, &report.unexpected, signature) {
             calls += &format!(".map({:?}, {:?})", replacement.pattern, replacement.new);
             selection = selection.with_map(replacement.regex()?, replacement.new);
-            found.extend(names);
+            resolved.extend(names);
         }
     }
-    if found.is_empty() { None } else { Proposal::tried(calls, &selection, attempt) }
+    if resolved.is_empty() { None } else { Proposal::tried(calls, &selection, attempt) }
 }
 
 /// Returns the replacement that turns the most names into names of the network for tensors of equal shape, and the new

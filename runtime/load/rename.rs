@@ -45,7 +45,7 @@ impl Renaming {
     /// the prefix of a wrapper: `backbone.` then selects `module.backbone.`.
     ///
     /// # Errors
-    /// Fails if no name has the prefix, or if the prefix follows several wrappers.
+    /// Fails if no name has the prefix, or if the prefix follows the prefixes of different wrappers.
     fn prefix_in(&self, state: &StateDict) -> Result<String> {
         let Some(prefix) = &self.prefix else { return Ok(String::new()) };
         let exists = |prefix: &String| state.keys().any(|name| name.starts_with(prefix));
@@ -73,7 +73,8 @@ pub(super) struct NameChange<'n> {
     pub old: &'n str,
     /// The name without prefixes and after the maps.
     pub mapped: Cow<'n, str>,
-    /// The network's name for the tensor: equal to `mapped`, or equal apart from inner wrappers.
+    /// The network's name for the tensor: equal to `mapped`, or equal apart from inner wrappers, such as
+    /// `_orig_mod` in `encoder._orig_mod.weight`.
     pub in_network: Option<&'n str>,
 }
 

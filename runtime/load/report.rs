@@ -136,10 +136,11 @@ impl LoadReport {
             *prefixes.entry(old.strip_suffix(new.as_str()).unwrap_or_default()).or_default() += 1;
         }
         prefixes.retain(|prefix, count| !prefix.is_empty() && *count > 1);
-        let has_row = |(old, new): &&(String, String)| {
+        let has_own_row = |(old, new): &&(String, String)| {
             !old.strip_suffix(new.as_str()).is_some_and(|prefix| prefixes.contains_key(prefix))
         };
-        let single = self.renamed.iter().filter(has_row).map(|(old, new)| (old.clone(), format!("-> {new}")));
+        let single =
+            self.renamed.iter().filter(has_own_row).map(|(old, new)| (old.clone(), format!("-> {new}")));
         let stripped = prefixes.iter();
         let stripped =
             stripped.map(|(prefix, count)| (format!("{prefix}*"), format!("-> * ({count} tensors)")));

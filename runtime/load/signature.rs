@@ -8,7 +8,8 @@ use super::wrapper::without_inner_wrappers;
 #[derive(Default)]
 pub(crate) struct Signature {
     tensors: HashMap<String, Expected>,
-    /// The network's names, keyed by their form without inner wrappers. `None` if several names have the same form.
+    /// The network's names, keyed by their form without inner wrappers: `encoder.weight` for
+    /// `encoder._orig_mod.weight`. `None` if several names have the same form.
     unwrapped: HashMap<String, Option<String>>,
     /// The ids ([`Expected::tensor`]) of the required tensors.
     required: HashSet<usize>,

@@ -32,7 +32,7 @@ pub(super) fn splits(name: &str) -> impl Iterator<Item = (&str, &str)> {
     std::iter::once(0).chain(ends).map(|end| name.split_at(end))
 }
 
-/// Returns `true` if the parent of each module that `prefix` names only wraps this module: each component of the prefix
+/// Returns `true` if every module that contains the module at `prefix` is only a wrapper: each component of the prefix
 /// is one of the [`wrapped_components`] of its parent.
 pub(super) fn is_wrapped<'n>(prefix: &str, names: impl Iterator<Item = &'n str> + Clone) -> bool {
     let parents: Vec<&str> = splits(prefix).map(|(parent, _)| parent).collect();

@@ -93,7 +93,7 @@ pub trait Module {
     where
         Self: Sized;
 
-    /// Returns `false` for `None`, which is left out of every list of modules.
+    /// Returns `false` for an `Option` that is `None`. Every list of modules leaves out an absent module.
     fn is_present(&self) -> bool {
         true
     }

@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn other_layers_and_ambiguous_layers_have_no_path() {
+    fn layers_outside_the_module_and_ambiguous_layers_have_no_path() {
         let list = vec![linear(1)];
         assert_eq!(path(&linear(1), &list), "");
         let activations = [Relu, Relu];

@@ -66,7 +66,7 @@ macro_rules! example {
     };
 }
 
-// The brackets contain the name of the activation's layer, if it has one.
+// The brackets contain the name of the activation's layer, if it has one. The functions do not use this name.
 macro_rules! functions {
     ($($(#[$doc:meta])* $name:ident $({ $($field:ident),+ })? = $function:ident [$($layer:literal)?];)*) => {$(
         $(#[$doc])*

@@ -75,6 +75,7 @@ fn infer_sizes(total: usize, sizes: &[isize]) -> Option<Vec<usize>> {
         usize::try_from(*size).ok().and_then(|size| product.checked_mul(size))
     })?;
     let inferred = match sizes.len() - known.count() {
+        // No size is `-1`, so that the inferred size is not used.
         0 if !sizes.is_empty() && product == total => 1,
         1 if product > 0 && total.is_multiple_of(product) => total / product,
         _ => return None,

@@ -37,6 +37,7 @@ pub fn forward<I, M: Forward<I>>(
     input: I,
     mode: Mode,
 ) -> ForwardOutput<M::Output> {
+    // Without a scope, `network` is a part of a network that runs, and `call` finds its path.
     let scope = Scope::root(name);
     let output = if scope.is_some() { network.forward_pass(input, mode) } else { network.call(input, mode) };
     ForwardOutput { output, _scope: scope }

@@ -1,8 +1,9 @@
 //! Builds fields whose type may be an alias of a tuple.
 //!
-//! Several parenthesized lists in an attribute can be the arguments of the layers of a tuple, or arguments of one layer
-//! that are tuples. The derive cannot tell which by the name of an alias, so the generated code handles both cases. The
-//! type of the field selects the case that runs. In the code of the other case, [`Unused`] stands for the layers.
+//! In an attribute such as `#[layer((8, 4), (4, 2))]`, each parenthesized list either has the arguments of one layer of
+//! a tuple, or is a tuple that is one argument of a single layer. The name of an alias does not tell the derive which
+//! case applies, so the generated code handles both. The type of the field selects the case that runs. In the code of
+//! the other case, [`Unused`] stands for the layers.
 
 use std::borrow::Cow;
 

@@ -400,6 +400,7 @@ impl Signal {
         }
         let on_blocked = |x: &BlockedTensor| blocked::adaptive_avg_pool2d(x, [Some(1); 2]);
         let mean = self.clone().apply_either("mean", Layout::Nchwc, on_blocked, on_tensor);
+        // `on_blocked` keeps the dimensions of the pixels, and `on_tensor` has removed them unless `keep_dims` is set.
         if keep_dims || mean.rank().is_ok_and(|rank| rank == 2) {
             return mean;
         }

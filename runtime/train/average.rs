@@ -346,7 +346,8 @@ fn check_same_dtypes(average: &StateDict, network: &StateDict) -> Result<()> {
 fn blend(average: &Tensor, value: &Tensor, share: f64) -> Result<Tensor> {
     let old = average.detach();
     let value = value.to_device(old.device())?.to_dtype(old.dtype())?;
-    // If `share` is 1, the kernel would return a rounded copy of `value`.
+    // If `share` is 1, the result is `value` itself, which the kernel's `old + (value − old)` could miss by a rounding
+    // error.
     if share != 1. && average.is_variable() && descent::cuda::supports(&[&old]) {
         descent::cuda::blend(&old, &value, share)?;
         return Ok(average.clone());

@@ -51,8 +51,8 @@ pub struct Evaluation {
 }
 
 impl Evaluation {
-    /// Returns the value of the metric `name`. If there is no such metric, `loss` and `accuracy` are the names of the
-    /// fields.
+    /// Returns a value by name: that of the metric `name` or, if there is no such metric, the field `loss` or
+    /// `accuracy`.
     pub fn value(&self, name: &str) -> Option<f64> {
         let field = match name {
             LOSS => Some(self.loss),

@@ -42,14 +42,14 @@ where
     D: Batches,
     M: Forward<<D::Batch as Batch>::Input, Output: IntoTensors>,
 {
-    // The copy shares the running statistics, but not the momentum.
+    // The copy shares the running statistics, but not the momentum, which `average_all_batches` changes.
     let mut network = network.detached();
-    let mut found = 0;
+    let mut has_updated_stats = false;
     for_each_batch_norm(&mut network, &mut |norm| {
-        found += usize::from(norm.average_all_batches());
+        has_updated_stats |= norm.average_all_batches();
         Ok(())
     })?;
-    if found == 0 {
+    if !has_updated_stats {
         return Ok(());
     }
     let mut is_first = true;

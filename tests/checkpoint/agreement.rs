@@ -179,11 +179,12 @@ fn damage(state: &mut StateDict, damage: &Damage) -> Result<()> {
     Ok(())
 }
 
-fn check_damaged<C: Config>(new: impl Fn() -> C, seed: u64, damages: &[Damage]) -> Result<()> {
-    let mut state = random(&new().init(&CPU)?, seed);
+/// Checks that building and loading agree on a damaged checkpoint. Both may succeed, or both may fail.
+fn check_damaged<C: Config>(config: impl Fn() -> C, seed: u64, damages: &[Damage]) -> Result<()> {
+    let mut state = random(&config().init(&CPU)?, seed);
     damages.iter().try_for_each(|kind| damage(&mut state, kind))?;
     let directory = Directory::new();
-    check(new, &directory.file(&state))?.map(|_| ()).or(Ok(()))
+    check(config, &directory.file(&state))?.map(|_| ()).or(Ok(()))
 }
 
 proptest! {
@@ -245,8 +246,7 @@ fn different_values_of_tied_names_are_an_error() -> Result<()> {
 
 #[test]
 fn tied_float8_values_are_loaded_in_every_dtype() -> Result<()> {
-    // The bytes 0x30 to 0x37 are the numbers 0.5 to 0.9375 in steps of 1/16. Each byte that is larger by 8 is twice the
-    // number.
+    // The bytes 0x30 to 0x37 are the numbers 0.5 to 0.9375 in steps of 1/16. Adding 8 to a byte doubles its number.
     let bits: Vec<u8> = (0x30..0x44).collect();
     let expected: Vec<f64> = (0..20).map(|i| f64::from((8 + i % 8) << (i / 8)) / 16.).collect();
     let weight = Tensor::from_raw_buffer(&bits, DType::F8E4M3, &[5, 4], &CPU)?;

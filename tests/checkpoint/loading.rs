@@ -62,11 +62,11 @@ fn loaded(mut network: impl Network, load: &Load) -> Outcome {
 
 /// Builds a network from `path`, loads `path` into existing networks, and compares the results, for a partial and for a
 /// strict load. Returns the outcome of the strict load.
-pub fn check<C: Config>(new: impl Fn() -> C, path: &Path) -> Result<Outcome> {
-    let network = || new().init(&CPU);
+pub fn check<C: Config>(config: impl Fn() -> C, path: &Path) -> Result<Outcome> {
+    let network = || config().init(&CPU);
     for partial in [true, false] {
         let load = if partial { Load::new(path).partial() } else { Load::new(path) };
-        let expected = built(new(), &load);
+        let expected = built(config(), &load);
         let mut frozen = network()?;
         frozen.freeze("**")?;
         let others = [

@@ -1,4 +1,5 @@
-//! Checkpoint files: reading and writing every format, loading into networks, saving, and a fuzzer's files.
+//! Checkpoint files: reading and writing every format, loading and saving networks, and reading files that a fuzzer
+//! found.
 
 mod agreement;
 #[path = "../common/archive.rs"]

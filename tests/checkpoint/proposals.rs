@@ -5,7 +5,7 @@ use std::path::Path;
 use sconce::prelude::*;
 
 use crate::loading::{CPU, Directory, built};
-use crate::wrapped::{Net, net_state, new, with_prefix};
+use crate::wrapped::{Net, net_config, net_state, with_prefix};
 
 /// Returns the calls that the error of a strict load proposes. If a partial load loads no tensor, checks that its
 /// warnings propose the same calls.
@@ -13,10 +13,11 @@ use crate::wrapped::{Net, net_state, new, with_prefix};
 fn advice(state: &StateDict) -> Vec<String> {
     let directory = Directory::new();
     let path = directory.file(state);
-    let error = built(new(), &Load::new(&path)).expect_err("expected an error");
+    let error = built(net_config(), &Load::new(&path)).expect_err("expected an error");
     let advice: Vec<String> =
         error.lines().filter(|line| line.starts_with("add `")).map(str::to_string).collect();
-    let (report, ..) = built(new(), &Load::new(&path).partial()).expect("a partial load should succeed");
+    let (report, ..) =
+        built(net_config(), &Load::new(&path).partial()).expect("a partial load should succeed");
     if report.loaded.is_empty() {
         assert_eq!(report.warnings, advice);
     }
@@ -81,7 +82,7 @@ fn an_error_proposes_the_calls_that_load_the_checkpoint() -> Result<()> {
     // The proposed prefix begins with the requested one.
     let directory = Directory::new();
     let path = directory.file(&with(with_prefix("a.b.", &state), "a.c.weight")?);
-    let error = built(new(), &Load::new(&path).prefix("a.")).expect_err("expected an error");
+    let error = built(net_config(), &Load::new(&path).prefix("a.")).expect_err("expected an error");
     assert!(error.contains(r#"add `.prefix("a.b.")` to"#), "{error}");
     Ok(())
 }
@@ -89,9 +90,9 @@ fn an_error_proposes_the_calls_that_load_the_checkpoint() -> Result<()> {
 #[test]
 fn an_error_proposes_the_key_of_another_state_dict() -> Result<()> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/checkpoints/ema.pt");
-    let error = built(new(), &Load::new(&file)).expect_err("expected an error");
+    let error = built(net_config(), &Load::new(&file)).expect_err("expected an error");
     assert!(error.ends_with(r#"add `.key("ema")` to the `Load` to load all 7 tensors"#), "{error}");
-    let (report, ..) = built(new(), &Load::new(&file).key("ema")).expect("the key should fit");
+    let (report, ..) = built(net_config(), &Load::new(&file).key("ema")).expect("the key should fit");
     assert_eq!(report.loaded.len(), 7);
     Ok(())
 }

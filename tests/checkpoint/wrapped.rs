@@ -13,7 +13,7 @@ pub struct Net {
     pub bn: BatchNorm,
 }
 
-pub fn new() -> NetConfig {
+pub fn net_config() -> NetConfig {
     Net::config(3)
 }
 

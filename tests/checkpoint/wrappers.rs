@@ -9,12 +9,12 @@ use sconce::{Visitor, VisitorMut};
 
 use crate::common::message;
 use crate::loading::{CPU, Directory, built, check, values};
-use crate::wrapped::{net_state, new, with_prefix};
+use crate::wrapped::{net_config, net_state, with_prefix};
 
 /// Loads a file with the tensors of `net_state(3)`, and checks that all are loaded.
 #[track_caller]
 fn load_complete(path: &Path) -> Result<LoadReport> {
-    let (report, state, _) = check(new, path)?.expect("the file should fit");
+    let (report, state, _) = check(net_config, path)?.expect("the file should fit");
     assert_eq!(report.loaded.len(), 7);
     assert_eq!((state[2].0.as_str(), &state[2].1), ("bn.weight", &vec![3.; 3]));
     Ok(report)
@@ -68,7 +68,7 @@ fn other_tensors_beside_a_wrapped_network_are_skipped_and_reported() -> Result<(
 fn recorded_checkpoints_of_wrapped_networks_are_loaded() -> Result<()> {
     for file in ["data_parallel.pt", "averaged.pt", "compiled.pt", "compiled_part.pt"] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/checkpoints").join(file);
-        let (report, state, _) = check(new, &path)?.expect("the file should fit");
+        let (report, state, _) = check(net_config, &path)?.expect("the file should fit");
         let expected: Vec<f64> = (0..12).map(f64::from).collect();
         assert_eq!(state[0], ("fc.weight".to_string(), expected), "{file}");
         assert_eq!(state[1].1, [12., 13., 14.], "{file}");
@@ -134,8 +134,9 @@ fn assert_not_loaded(prefixes: &[(&str, usize)]) -> Result<()> {
         state.extend(with_prefix(prefix, &net_state(*outputs)?));
     }
     let path = directory.file(&state);
-    check(new, &path)?.expect_err("expected an error");
-    let (report, ..) = built(new(), &Load::new(&path).partial()).expect("a partial load should succeed");
+    check(net_config, &path)?.expect_err("expected an error");
+    let (report, ..) =
+        built(net_config(), &Load::new(&path).partial()).expect("a partial load should succeed");
     assert!(report.loaded.is_empty() && report.renamed.is_empty(), "{prefixes:?}: {report}");
     Ok(())
 }
@@ -157,7 +158,7 @@ fn an_incomplete_version_of_the_network_is_ambiguous_too() -> Result<()> {
         let mut state = with_prefix("model.", &net_state(3)?);
         state.extend(with_prefix("ema_model.", &net_state(3)?));
         missing.iter().for_each(|name| _ = state.remove(format!("ema_model.{name}").as_str()));
-        check(new, &directory.file(&state))
+        check(net_config, &directory.file(&state))
     };
     let error = load(&["fc.bias"])?.expect_err("expected an error");
     assert!(error.contains(r#"add `.prefix("model.")` to the `Load` to load all"#), "{error}");
@@ -173,8 +174,9 @@ fn a_field_beside_other_modules_is_not_a_wrapper() -> Result<()> {
     let mut state = with_prefix("backbone.", &net_state(3)?);
     state.insert("head.weight", Tensor::ones(2, DType::F32, &CPU)?);
     let path = directory.file(&state);
-    check(new, &path)?.expect_err("expected an error");
-    let (report, ..) = built(new(), &Load::new(&path).prefix("backbone.")).expect("the prefix should fit");
+    check(net_config, &path)?.expect_err("expected an error");
+    let (report, ..) =
+        built(net_config(), &Load::new(&path).prefix("backbone.")).expect("the prefix should fit");
     assert_eq!(report.skipped[0].to_string(), "head.weight: tensor [2] outside `backbone.`");
     Ok(())
 }
@@ -185,11 +187,11 @@ fn names_without_a_prefix_are_preferred() -> Result<()> {
     let mut state = with_prefix("module.", &net_state(3)?);
     state.insert("fc.bias", Tensor::ones(3, DType::F32, &CPU)?);
     let path = directory.file(&state);
-    check(new, &path)?.expect_err("expected an error");
+    check(net_config, &path)?.expect_err("expected an error");
     // While the network is built, `fc.weight` is read from `module.fc.weight`, because `fc.bias` is not yet requested.
     // Afterwards, the weight must have its initial value.
     let (report, state, _) =
-        built(new(), &Load::new(&path).partial()).expect("a partial load should succeed");
+        built(net_config(), &Load::new(&path).partial()).expect("a partial load should succeed");
     assert_eq!((report.loaded, report.unexpected.len()), (vec!["fc.bias".to_string()], 7));
     assert!(state[0].1.iter().all(|value| value.abs() <= 0.5), "{:?}", state[0]);
     assert_eq!((&state[1].1, &state[2].1), (&vec![1.; 3], &vec![1.; 3]));
@@ -203,9 +205,10 @@ fn a_wrapped_network_with_other_shapes_is_loaded_in_part() -> Result<()> {
     state.insert("module.fc.weight", Tensor::ones((3, 9), DType::F32, &CPU)?);
     state.remove("module.bn.weight");
     let path = directory.file(&state);
-    let error = check(new, &path)?.expect_err("expected an error");
+    let error = check(net_config, &path)?.expect_err("expected an error");
     assert!(error.contains("mismatched  fc.weight  expected [3, 4], found [3, 9]"), "{error}");
-    let (report, ..) = built(new(), &Load::new(&path).partial()).expect("a partial load should succeed");
+    let (report, ..) =
+        built(net_config(), &Load::new(&path).partial()).expect("a partial load should succeed");
     assert_eq!((report.loaded.len(), report.missing.len(), report.mismatched.len()), (5, 1, 1));
     Ok(())
 }
@@ -228,7 +231,7 @@ fn a_requested_prefix_is_found_with_and_without_a_wrapper() -> Result<()> {
         ("_orig_mod.module.", "_orig_mod."),
     ] {
         let load = Load::new(whole(wrapper)?).prefix(prefix);
-        let outcome = built(new(), &load);
+        let outcome = built(net_config(), &load);
         if prefix.ends_with("backbone.") {
             let (report, state, _) = outcome.expect("the prefix should fit");
             assert_eq!((report.loaded.len(), &state[2].1), (7, &vec![3.; 3]));
@@ -240,15 +243,16 @@ fn a_requested_prefix_is_found_with_and_without_a_wrapper() -> Result<()> {
     }
     let mut both = with_prefix("model.backbone.", &net_state(3)?);
     both.extend(with_prefix("net.backbone.", &net_state(3)?));
-    let error = message(new().load_with(Load::new(directory.file(&both)).prefix("backbone."), &CPU));
+    let error = message(net_config().load_with(Load::new(directory.file(&both)).prefix("backbone."), &CPU));
     assert!(error.contains("begin with `model.backbone.` and with `net.backbone.`"), "{error}");
     // The names that remain after the requested prefix may have another wrapper.
     let path = directory.file(&with_prefix("module._orig_mod.", &net_state(3)?));
     for prefix in ["module.", "module._orig_mod.", "_orig_mod."] {
-        let (report, ..) = built(new(), &Load::new(&path).prefix(prefix)).expect("the prefix should fit");
+        let (report, ..) =
+            built(net_config(), &Load::new(&path).prefix(prefix)).expect("the prefix should fit");
         assert_eq!(report.loaded.len(), 7);
     }
-    let error = message(new().load_with(Load::new(&path).prefix("trunk."), &CPU));
+    let error = message(net_config().load_with(Load::new(&path).prefix("trunk."), &CPU));
     assert!(error.contains("begin with `trunk.`") && error.contains("`module._orig_mod."), "{error}");
     Ok(())
 }
@@ -263,11 +267,11 @@ fn maps_apply_to_the_names_of_the_file_and_to_unwrapped_names() -> Result<()> {
         Load::new(&path).map(r"^module\.", "").map("^linear", "fc"),
         Load::new(&path).map(r"^module\.linear", "fc").map(r"^module\.", ""),
     ] {
-        let (report, ..) = built(new(), &load).expect("the maps should fit");
+        let (report, ..) = built(net_config(), &load).expect("the maps should fit");
         assert_eq!(report.loaded.len(), 7);
         assert!(report.renamed.contains(&("module.linear.bias".to_string(), "fc.bias".to_string())));
     }
-    // `read` compares with no network and therefore strips only the requested prefix.
+    // `read` has no network to compare the names with, so it does not strip the prefix of a wrapper.
     let names = Load::new(&path).read(&CPU)?;
     assert!(names.keys().all(|name| name.starts_with("module.")));
     Ok(())

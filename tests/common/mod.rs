@@ -10,7 +10,7 @@ pub mod process;
 use candle_core::{DType, Device, Result, Tensor, Var};
 use proptest::test_runner::TestCaseError;
 
-#[allow(unused_imports)] // Some test binaries have no properties.
+#[allow(unused_imports)] // Some test binaries have no property tests.
 pub use config::config;
 pub use magnitude::values;
 
@@ -35,7 +35,7 @@ pub fn operations<E>(
     Ok(launches.into_iter().map(|launch| launch.operations).collect())
 }
 
-/// Converts any displayable error to the failure of a property.
+/// Converts any displayable error to the failure of a property test.
 pub fn fail(error: impl std::fmt::Display) -> TestCaseError {
     TestCaseError::fail(error.to_string())
 }

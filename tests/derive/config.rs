@@ -199,7 +199,7 @@ impl<L: Layer + Default, const WIDTH: usize> Constants<L, WIDTH> {
 }
 
 #[test]
-fn self_is_the_network_in_attributes() -> Result<()> {
+fn the_type_self_in_attributes_is_the_network() -> Result<()> {
     let network = Constants::<Relu, 2>::new(&Device::Cpu)?;
     let x = Tensor::ones((1, 4), DType::F32, &Device::Cpu)?;
     assert_eq!(network.forward(x)?.dims(), [1, 5]);

@@ -129,7 +129,7 @@ struct Block {
     norm: BatchNorm,
 }
 
-fn forwards<L: Layer>(layers: &[L], x: Signal, mode: Mode) -> Signal {
+fn run_in_order<L: Layer>(layers: &[L], x: Signal, mode: Mode) -> Signal {
     layers.iter().fold(x, |x, layer| layer.call(x, mode))
 }
 
@@ -138,7 +138,7 @@ fn forwards<L: Layer>(layers: &[L], x: Signal, mode: Mode) -> Signal {
     let block = if deep { &blocks[1] } else { &blocks[0] };
     let x = (block.conv)(x);
     let x = (if deep { &pair.0 } else { &pair.1 })(x);
-    let x = forwards(&blocks[1..], x, mode);
+    let x = run_in_order(&blocks[1..], x, mode);
     let x = match last {
         Some(layer) => layer(x),
         None => x,
@@ -341,18 +341,18 @@ fn a_macro_that_calls_its_argument_accepts_a_closure() -> Result<()> {
     Ok(())
 }
 
-/// A trait whose method has nearly the name of a layer.
+/// A trait whose method `scales` has a name similar to that of the layer `scale`.
 trait Scales {
     fn scales(&self, x: Signal) -> Signal;
 }
 
-impl Scales for NearlyLayers {
+impl Scales for SimilarNames {
     fn scales(&self, x: Signal) -> Signal {
         x * 3.0
     }
 }
 
-impl NearlyLayers {
+impl SimilarNames {
     fn clas(&self, x: Signal, factor: f64) -> Signal {
         x * factor
     }
@@ -360,15 +360,15 @@ impl NearlyLayers {
 
 #[derive(Module)]
 #[module(forward = |x| self.clas(self.scales(x), 2.0) + self.class(scale(x)) * 0.0)]
-struct NearlyLayers {
+struct SimilarNames {
     #[layer(3, 3)]
     class: Linear,
     scale: Relu,
 }
 
 #[test]
-fn methods_may_have_nearly_the_names_of_layers() -> Result<()> {
-    let y = NearlyLayers::new(&DEVICE)?.forward(ones(&[1, 3]))?;
+fn methods_may_have_names_similar_to_those_of_layers() -> Result<()> {
+    let y = SimilarNames::new(&DEVICE)?.forward(ones(&[1, 3]))?;
     assert_eq!(y.to_vec2::<f32>()?, [[6.0; 3]]);
     Ok(())
 }
@@ -473,7 +473,7 @@ macro_rules! networks_with_an_encoder {
         struct $name<$($generics)*> {
             #[layer(3, 3, bias = false)]
             encoder: Linear,
-            _act: std::marker::PhantomData<[$($arguments)*]>,
+            _marker: std::marker::PhantomData<[$($arguments)*]>,
         }
     )*};
 }
@@ -515,7 +515,7 @@ impl<T> Encode for &GenericByTrait<T> {
 }
 
 #[test]
-fn methods_by_deref_or_trait_may_have_nearly_the_names_of_layers() -> Result<()> {
+fn methods_by_deref_or_trait_may_have_names_similar_to_those_of_layers() -> Result<()> {
     fn check(network: &(impl Network + Layer)) -> Result<()> {
         // The encoder has no bias and maps zeros to zeros; the method `encode` adds 1.
         let y = network.call(Signal::from((ones(&[1, 3]) * 0.0)?), Mode::Eval).into_tensor()?;

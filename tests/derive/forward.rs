@@ -97,6 +97,7 @@ struct Nested {
 /// A type alias for a list of layers.
 type Stage = Vec<Conv2d>;
 
+/// Adds the function `config`, which the derive calls, to [`Stage`].
 trait StageConfig {
     fn config() -> StageOfTwo;
 }

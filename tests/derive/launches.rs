@@ -121,10 +121,10 @@ fn convolutions_of_residual_blocks_are_fused() -> Result<()> {
     Ok(())
 }
 
-/// Defines two networks that compute the same. In `$plain`, every value is moved at its last use. `$queried` also
-/// queries the values by method calls such as `y.dims()`, whose results may borrow from the value. The last line uses
-/// the results, so in plain Rust, the queried values could not be moved before that line. In the test, the sum of the
-/// results is 76, the factor in `$plain`.
+/// Defines two networks that compute the same function. In `$plain`, every value is moved at its last use. `$queried`
+/// also queries the values by method calls such as `y.dims()`, whose results may borrow from the value. The last line
+/// uses the results, so in plain Rust, the queried values could not be moved before that line. In the test, the sum of
+/// the results is 76, the factor in `$plain`.
 macro_rules! pair {
     ($plain:ident, $queried:ident, $($layers:tt)*) => {
         #[derive(Module)]

@@ -142,7 +142,7 @@ fn copies_keep_the_mode() -> Result<()> {
 }
 
 #[test]
-fn every_layer_with_two_modes_can_be_pinned() -> Result<()> {
+fn every_layer_that_depends_on_the_mode_can_be_pinned() -> Result<()> {
     let mut layers: Vec<Box<dyn Layer>> = vec![
         Box::new(Dropout::config(0.5)),
         Box::new(Dropout1d::config(0.5)),

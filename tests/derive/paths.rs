@@ -259,7 +259,7 @@ fn layers_behind_pointers_have_the_paths_of_the_pointers() -> Result<()> {
     Ok(())
 }
 
-/// A network that implements the traits by hand, and calls its layers without their names.
+/// A network that implements the traits by hand, and calls its layers without stating their names.
 struct ByHand {
     fcs: Vec<Linear>,
     head: Box<dyn Layer>,
@@ -308,7 +308,7 @@ struct AroundByHand {
 }
 
 #[test]
-fn a_network_by_hand_may_call_layers_without_their_names() -> Result<()> {
+fn a_network_written_by_hand_need_not_name_the_layers_that_it_calls() -> Result<()> {
     let network = AroundByHand::new(&DEVICE)?;
     let layers = ["fcs[0]", "fcs[1]", "head"];
     let around: Vec<String> = layers.iter().map(|path| format!("AroundByHand.body.{path}")).collect();
@@ -433,8 +433,8 @@ fn panicking(layers: &[Linear], x: Signal, mode: Mode) -> Signal {
 #[test]
 fn a_panic_restores_the_path() -> Result<()> {
     let network = Panics::new(&DEVICE)?;
-    // In a path, a layer has the name that the innermost module that contains it gives it. `Panicking` names its layer
-    // `layer`.
+    // The name of a layer in a path comes from the innermost module around the layer. Here, this module is `Panicking`,
+    // which names its layer `layer`.
     assert_eq!(paths(|| network.forward(ones(&[2, 3])))?, ["Panics.layer", "Panics.fcs[1]"]);
     let outside =
         catch_unwind(AssertUnwindSafe(|| panicking(&network.fcs, ones(&[2, 3]).into(), Mode::Eval)));
@@ -444,6 +444,8 @@ fn a_panic_restores_the_path() -> Result<()> {
     Ok(())
 }
 
+/// A network with zero-sized layers. The two `Relu` layers have the same address and type, so the search for a called
+/// layer cannot tell them apart.
 #[derive(Module)]
 #[module(forward = |x| {
     let x = generic(&acts[0], free(fc, x, mode), mode);

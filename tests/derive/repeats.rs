@@ -344,8 +344,8 @@ struct Invalid {
 #[test]
 fn errors_name_the_element_that_cannot_be_built() -> Result<()> {
     // A convolution with a kernel of size 0 cannot be built. If `kernel` is 0, the second convolution of `pair` has
-    // such a kernel. If `kernel` is 1, the first convolution of the grid in `inner[0]` has one, of size
-    // `kernel * 0`.
+    // such a kernel. If `kernel` is 1, the first convolution of the grid in `inner[0]` has such a kernel, because its
+    // size is `kernel * i` with `i` = 0.
     let path = |result: Result<Invalid>| result.err().map(|error| error.path().to_owned());
     assert_eq!(path(Invalid::new(0, 1, &DEVICE)).as_deref(), Some("Invalid.pair[1]"));
     assert_eq!(path(Invalid::new(1, 1, &DEVICE)).as_deref(), Some("Invalid.inner[0].grid[0][0]"));

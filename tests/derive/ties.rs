@@ -145,6 +145,7 @@ fn a_deep_clone_has_its_own_storage() -> Result<()> {
     let x = Tensor::randn(5f32, 2., (8, 4), &DEVICE)?;
     copy.forward_t(&x, true)?;
     let batches = |network: &Tied| network.buffers()[2].1.to_scalar::<i64>();
+    // The block of `copy` has run twice, once for each of its two fields.
     assert_eq!((batches(&copy)?, batches(&network)?), (2, 0));
     Ok(())
 }

@@ -51,7 +51,7 @@ fn failed_assertions_print_the_condition_as_it_was_written() {
     assert_eq!(*message, "assertion failed: fc(x).dims2()?.0 + x.rank()? == [3, 4][0]");
 }
 
-static CALLS: AtomicUsize = AtomicUsize::new(0);
+static COUNTS: AtomicUsize = AtomicUsize::new(0);
 
 network!(Mutated, |mut x| {
     let count = Cell::new(0);
@@ -61,14 +61,15 @@ network!(Mutated, |mut x| {
     }
     let log = RefCell::new(vec![1]);
     let taken = log.take();
-    CALLS.store(count.get() * 10 + taken.len() + log.borrow().len(), Ordering::Relaxed);
+    COUNTS.store(count.get() * 10 + taken.len() + log.borrow().len(), Ordering::Relaxed);
     x
 });
 
 #[test]
 fn interior_mutability_acts_on_the_value_itself() -> Result<()> {
     Mutated::new(&DEVICE)?.forward(ones(&[1, 3]))?;
-    assert_eq!(CALLS.load(Ordering::Relaxed), 21);
+    // `count` is 2, `taken` has one element, and `log` has none.
+    assert_eq!(COUNTS.load(Ordering::Relaxed), 21);
     Ok(())
 }
 
@@ -312,7 +313,7 @@ fn names_in_refutable_patterns_are_locals_or_constants() -> Result<()> {
         assert!(difference(&network.forward(&x, norm, n)?, &(&y * factor)?)? < 1e-4);
         Ok(())
     };
-    // The three factors that are added are 1 + 2, `scale` and `extra`.
+    // The output is `y` times the sum of 1 + 2, `scale` and `extra`.
     check(Plain, 4, 3. + 6. + 20.)?;
     check(Scaled(2.), 1, 3. + 6. + 5.)
 }
@@ -499,7 +500,7 @@ network!(Conversions, |x, t: Tensor| {
 });
 
 #[test]
-fn values_may_convert_themselves() -> Result<()> {
+fn values_may_be_converted_with_into() -> Result<()> {
     let x = ones(&[1, 3]);
     let network = Conversions::new(&DEVICE)?;
     let expected = (fc(&network.fc, &x)? * 2.)?;
@@ -584,7 +585,7 @@ fn spend(token: Token) -> impl FnOnce(usize) -> usize {
 }
 
 #[test]
-fn a_function_that_can_be_called_once_is_called() -> Result<()> {
+fn functions_that_implement_only_fn_once_can_be_called() -> Result<()> {
     let network = ConsumedFunctions::new(&DEVICE)?;
     let x = ones(&[1, 3]);
     // `n` is 3 + 3, and `factor` is 5.

@@ -128,7 +128,7 @@ fn other_data_may_follow_a_jpeg_image() -> Result<()> {
     let path = directory.path().join("cat/more/a.jpg");
     let mut content = fs::read(&path)?;
     let expected = Image::open(&path)?;
-    // A motion photo contains a video, whose data may look like the start of a scan.
+    // In a motion photo, a video follows the image. The data of the video may look like the start of a JPEG scan.
     content.extend([0xff, 0xda, 0, 0, 0xff, 0xd8]);
     fs::write(&path, &content)?;
     assert_eq!(Image::open(&path)?.pixels(), expected.pixels());

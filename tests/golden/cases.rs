@@ -7,7 +7,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Result, Tensor};
 use serde_json::Value;
 
-/// One golden case: the arguments and inputs of a layer, loss, optimizer or other operation, and PyTorch's results.
+/// One golden case: the arguments and inputs of a layer, loss, optimizer or other operation, and the expected results.
 pub struct Case {
     /// What the case tests, such as `Conv2d`: the name of its file, unless the case itself states a kind.
     pub kind: String,

@@ -1,5 +1,6 @@
 //! Compares optimizers, schedules and gradient clipping with PyTorch: the values of variables before and after each
-//! optimizer step, the first 60 learning rates of a schedule, and clipped gradients.
+//! optimizer step, the first 60 learning rates of a schedule, and clipped gradients. PyTorch has no Lion and no LAMB;
+//! `make_training.py` computes their steps from the published algorithms.
 
 use sconce::candle::{DType, Device, Tensor, Var};
 use sconce::prelude::{Config, Linear, Network};
@@ -221,6 +222,7 @@ golden_tests! {
             clip_grad_value(&linear, &mut grads, clip_value)?;
         } else {
             let max_norm = case.number("max_norm").expect("the case should have a maximum norm");
+            // JSON has no infinity. The only `norm_type` that is a string is "inf".
             let infinite = case.args["norm_type"].as_str().map(|_| f64::INFINITY);
             let norm_type = infinite.or(case.number("norm_type")).unwrap_or(2.);
             let norm = ClipGradNorm::new(max_norm).norm_type(norm_type).clip(&linear, &mut grads)?;

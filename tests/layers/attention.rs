@@ -198,14 +198,15 @@ proptest! {
                 let mut mean = Tensor::zeros((l, keys), DType::F64, &CPU)?;
                 let mut outputs = Vec::new();
                 for h in 0..heads {
-                    let mut scores = vec![0.; l * keys];
+                    // The penalties and mask values that are added to the scores of the head.
+                    let mut score_bias = vec![0.; l * keys];
                     for (i, j) in (0..l * s).map(|index| (index / s, index % s)) {
-                        let score = &mut scores[i * keys + j];
+                        let entry = &mut score_bias[i * keys + j];
                         if let Some(padding) = &padding {
-                            *score += penalty(bools(padding)?[if batch.is_some() { b * s + j } else { j }]);
+                            *entry += penalty(bools(padding)?[if batch.is_some() { b * s + j } else { j }]);
                         }
                         let index = if per_head { ((b * heads + h) * l + i) * s + j } else { i * s + j };
-                        *score += match masking {
+                        *entry += match masking {
                             Masking::None => 0.,
                             Masking::Causal => penalty(j > i),
                             Masking::Bool => {
@@ -217,7 +218,7 @@ proptest! {
                     let head = |x: &Tensor| x.narrow(1, h * width, width);
                     let scale = 1. / (width as f64).sqrt();
                     let (output, head_weights) =
-                        naive(&head(&projected[0])?, &head(&projected[1])?, &head(&projected[2])?, scale, &scores)?;
+                        naive(&head(&projected[0])?, &head(&projected[1])?, &head(&projected[2])?, scale, &score_bias)?;
                     outputs.push(output);
                     mean = (mean + (head_weights / heads as f64)?)?;
                 }
@@ -396,7 +397,7 @@ fn errors_name_the_invalid_argument() -> Result<()> {
 }
 
 #[test]
-fn initial_parameters_names_and_printing_agree_with_pytorch() -> Result<()> {
+fn names_initial_values_and_printing_agree_with_pytorch() -> Result<()> {
     let names = |attn: &MultiheadAttention| -> Vec<String> {
         attn.named_parameters().into_iter().map(|(name, _)| name).collect()
     };

@@ -74,13 +74,13 @@ proptest! {
             (vec![n, c, w], w, |x, p| dropout1d(x, p, Mode::Train)),
             (vec![c, w], w, |x, p| dropout1d(x, p, Mode::Train)),
         ];
-        for (shape, channel, dropout) in cases {
+        for (shape, channel_size, dropout) in cases {
             let check = || -> Result<()> {
                 let x = Rng::new(seed).distinct(&shape, 0.3);
                 let output_grad = Rng::new(seed ^ 1).tensor(&shape, 1.);
                 let (y, dx) = gradients(on_tensors(|x| dropout(x, p)), std::slice::from_ref(&x), &output_grad)?;
                 let kept = values(&y.ne(0.)?)?;
-                assert!(kept.chunks(channel).all(|channel| channel.iter().all(|kept| *kept == channel[0])));
+                assert!(kept.chunks(channel_size).all(|channel| channel.iter().all(|kept| *kept == channel[0])));
                 let kept = (Tensor::from_vec(kept, shape.as_slice(), &Device::Cpu)? / (1. - p))?;
                 check_close("output", &y, &x.mul(&kept)?, 1e-12)?;
                 Ok(check_close("gradient", &dx[0], &output_grad.mul(&kept)?, 1e-12)?)

@@ -142,17 +142,17 @@ proptest! {
 
     /// Some of the sizes are so large that the kernels split the work into several tasks and blocks.
     #[test]
-    fn every_dtype_agrees_with_f64(seed: u64, rows in 0..300usize, row in 1..200usize, kind in 0..4usize) {
+    fn every_dtype_agrees_with_f64(seed: u64, rows in 0..300usize, row_size in 1..200usize, kind in 0..4usize) {
         let (norm, dims) = match kind {
-            0 => (Norm::Layer(vec![row]), vec![rows, row]),
-            1 => (Norm::Rms(vec![row]), vec![rows, row]),
-            2 => (Norm::Group(3), vec![rows / 6, 6, row + 1]),
-            _ => (Norm::Instance, vec![rows / 6, 6, row + 1]),
+            0 => (Norm::Layer(vec![row_size]), vec![rows, row_size]),
+            1 => (Norm::Rms(vec![row_size]), vec![rows, row_size]),
+            2 => (Norm::Group(3), vec![rows / 6, 6, row_size + 1]),
+            _ => (Norm::Instance, vec![rows / 6, 6, row_size + 1]),
         };
         let parameters = norm.parameter_shape(&dims);
         let mut numbers = Rng::new(seed);
         let mut inputs = vec![numbers.tensor(&dims, 4.0), numbers.tensor(&parameters, 1.0)];
-        if kind != 1 {
+        if !matches!(norm, Norm::Rms(_)) {
             inputs.push(numbers.tensor(&parameters, 1.0));
         }
         let output_grad = numbers.tensor(&dims, 0.02);
@@ -237,9 +237,9 @@ fn empty_inputs_are_supported() -> Result<()> {
 proptest! {
     #![proptest_config(config(200))]
 
-    /// Training sets `running` to `(1 − momentum) · running + momentum · statistic`. The statistic is the mean or
-    /// the unbiased variance of a channel in each image, averaged over the batch. Evaluation uses the running
-    /// statistics.
+    /// Training replaces a running statistic `running` by `(1 − momentum) · running + momentum · statistic`, where
+    /// `statistic` is the mean or the unbiased variance of a channel in each image, averaged over the batch. Evaluation
+    /// uses the running statistics.
     #[test]
     fn instance_norm_updates_running_statistics(
         n in 1..4usize, c in 1..4usize, plane in (2..4usize, 1..4usize), momentum in 0.0..1.0f64, affine: bool,

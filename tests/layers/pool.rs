@@ -134,9 +134,9 @@ proptest! {
             let expected = naive_adaptive_max(&x, [rows, columns])?;
             check_pool(|x| adaptive_max_pool2d(x, (rows, columns)), x.clone(), expected.clone(), 0.)?;
             if n > 0 {
-                let single = |x: &Tensor| x.narrow(0, 0, 1)?.squeeze(0);
+                let first_image = |x: &Tensor| x.narrow(0, 0, 1)?.squeeze(0);
                 let pool = |x| adaptive_max_pool2d(x, (rows, columns));
-                check_pool(pool, single(&x)?, single(&expected)?, 0.)?;
+                check_pool(pool, first_image(&x)?, first_image(&expected)?, 0.)?;
             }
             // An image with one row is pooled like a sequence.
             let (row, expected) = (x.narrow(2, 0, 1)?, naive_adaptive_max(&x.narrow(2, 0, 1)?, [1, columns])?);

@@ -52,7 +52,9 @@ struct Case {
     operand: Operand,
     /// On average, one in `special_interval` elements of the operand is a special value.
     special_interval: usize,
+    /// If true, the dimensions of the image are reversed in memory.
     strided: bool,
+    /// If true, the layers are inference copies, and otherwise detached.
     inference: bool,
     seed: u64,
 }
@@ -114,12 +116,12 @@ impl Image {
         for i in 0..batch * out_channels * rows * columns {
             let (plane, pixel) = (i / (rows * columns), i % (rows * columns));
             let [y, x] = [pixel / columns * stride, pixel % columns * stride];
-            let (image, output) = (plane / out_channels, plane % out_channels);
-            let element = |channel: usize, index: usize| {
-                let position = [y + index / kernel * dilation, x + index % kernel * dilation];
+            let (image, out_channel) = (plane / out_channels, plane % out_channels);
+            let element = |channel: usize, tap: usize| {
+                let position = [y + tap / kernel * dilation, x + tap % kernel * dilation];
                 self.at(image * channels + channel, position, padding)
             };
-            all.push(value(output, kernel * kernel, &element));
+            all.push(value(out_channel, kernel * kernel, &element));
         }
         Self { dims: [batch, out_channels, rows, columns], values: all }
     }
@@ -128,12 +130,14 @@ impl Image {
     fn convolved(&self, weight: &Tensor, bias: &Tensor, settings: [usize; 3], groups: usize) -> Result<Self> {
         let (out_channels, group_in_channels, kernel, _) = weight.dims4()?;
         let ([stride, padding, dilation], weight, bias) = (settings, values(weight)?, values(bias)?);
-        Ok(self.windows(out_channels, [kernel, stride, padding, dilation], |output, taps, element| {
-            let first = output / (out_channels / groups) * group_in_channels;
+        Ok(self.windows(out_channels, [kernel, stride, padding, dilation], |out_channel, taps, element| {
+            let first = out_channel / (out_channels / groups) * group_in_channels;
             let products = (0..group_in_channels * taps).filter_map(|i| {
-                Some(element(first + i / taps, i % taps)? * weight[output * group_in_channels * taps + i])
+                Some(
+                    element(first + i / taps, i % taps)? * weight[out_channel * group_in_channels * taps + i],
+                )
             });
-            products.sum::<f64>() + bias[output]
+            products.sum::<f64>() + bias[out_channel]
         }))
     }
 

@@ -11,15 +11,16 @@ fn is_layer<T: Module + Clone + Debug + Display + Send + Sync>() {}
 
 fn is_config<T: Clone + Debug>() {}
 
-macro_rules! every {
+/// Calls a generic function for each of the types.
+macro_rules! for_each_type {
     ($check:ident: $($ty:ty)*) => {
         $($check::<$ty>();)*
     };
 }
 
 #[test]
-fn every_layer_can_be_cloned_and_printed() {
-    every! { is_layer:
+fn layers_can_be_cloned_and_printed() {
+    for_each_type! { is_layer:
         Conv1d Conv2d ConvTranspose1d ConvTranspose2d Linear Bilinear Embedding MultiheadAttention
         LSTM LSTMCell GRU GRUCell RNN RNNCell
         BatchNorm LayerNorm RmsNorm GroupNorm InstanceNorm1d InstanceNorm2d InstanceNorm3d
@@ -32,8 +33,8 @@ fn every_layer_can_be_cloned_and_printed() {
 }
 
 #[test]
-fn every_config_can_be_cloned_and_printed() {
-    every! { is_config:
+fn configs_can_be_cloned_and_printed() {
+    for_each_type! { is_config:
         Conv1dConfig Conv2dConfig ConvTranspose1dConfig ConvTranspose2dConfig LinearConfig BilinearConfig
         EmbeddingConfig MultiheadAttentionConfig LSTMConfig LSTMCellConfig GRUConfig GRUCellConfig RNNConfig
         RNNCellConfig BatchNormConfig LayerNormConfig RmsNormConfig GroupNormConfig InstanceNormConfig<2>

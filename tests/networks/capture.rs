@@ -1,4 +1,4 @@
-//! Tests captured networks, and the errors if the device is missing or is not a CUDA device.
+//! Tests networks that are captured as a CUDA graph, and the errors if the device is missing or is not a CUDA device.
 
 use sconce::prelude::*;
 

@@ -23,7 +23,7 @@ fn error(table: &str) -> String {
 }
 
 #[test]
-fn every_layer_is_in_the_short_table() {
+fn the_table_of_every_layer_has_a_row_for_each_layer() {
     for name in layers::NAMES {
         assert!(EVERY_LAYER.contains(&format!(" {name}(")), "expected a row with {name}");
     }

@@ -246,9 +246,9 @@ fn trains_until_interrupted() -> Result<()> {
     Ok(())
 }
 
-/// Returns `true` if this process ignores SIGINT, as background jobs of a shell script do. Child processes inherit
-/// this, and training does not handle a signal that its process was started to ignore. Other systems than Linux have no
-/// `/proc/self/status`; there, the function returns `false`.
+/// Returns `true` if this process ignores SIGINT, as background jobs of a shell script do. Its child processes then
+/// also start with SIGINT ignored, and in such a process, training does not handle Ctrl-C. Other systems than Linux
+/// have no `/proc/self/status`; there, the function returns `false`.
 #[cfg(unix)]
 fn is_sigint_ignored() -> bool {
     // SIGINT is signal 2. Bit 0 stands for signal 1.

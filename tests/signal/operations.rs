@@ -171,7 +171,6 @@ proptest! {
         }, |x| {
             let rows = x[0].elem_count() / in_features;
             let y = x[0].reshape((rows, in_features))?;
-            let y = y.broadcast_mul(&Tensor::ones_like(&y)?)?;
             let y = y.unsqueeze(1)?.broadcast_mul(&x[1].unsqueeze(0)?)?.sum(D::Minus1)?;
             let y = match x.get(2) {
                 Some(bias) => y.broadcast_add(bias)?,

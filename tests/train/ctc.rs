@@ -167,9 +167,9 @@ fn an_unbatched_sample_gives_the_result_of_a_batch_of_one() -> Result<()> {
     let x = log_softmax(&Rng::new(2).tensor(&[4, 1, 3], 1.), D::Minus1)?;
     let targets = Tensor::new(&[2i64, 1], &CPU)?;
     let unreduced = CtcLoss::new().reduction(Reduction::None);
-    let single = unreduced.forward(&x.squeeze(1)?, &targets, &[4], &[2])?;
-    assert!(single.dims().is_empty());
-    check_close("unbatched", &single.unsqueeze(0)?, &unreduced.forward(&x, &targets, &[4], &[2])?, 1e-12)?;
+    let unbatched = unreduced.forward(&x.squeeze(1)?, &targets, &[4], &[2])?;
+    assert!(unbatched.dims().is_empty());
+    check_close("unbatched", &unbatched.unsqueeze(0)?, &unreduced.forward(&x, &targets, &[4], &[2])?, 1e-12)?;
     Ok(())
 }
 

@@ -1,4 +1,5 @@
-//! Graphs of many operations in sequence, in threads with small stacks.
+//! Graphs of many operations in sequence. Running, differentiating and dropping such a graph must not overflow a small
+//! stack.
 
 use std::thread;
 
@@ -51,7 +52,7 @@ fn sixty_five_thousand_sums_have_a_gradient() -> Result<()> {
 }
 
 #[test]
-fn twenty_thousand_steps_of_a_cell_are_trained_and_dropped() -> Result<()> {
+fn a_graph_of_twenty_thousand_cell_steps_can_be_trained_and_dropped() -> Result<()> {
     in_small_stack(|| {
         let net = Steps::new(20_000, &CPU)?;
         let x = Tensor::ones((2, 4), DType::F32, &CPU)?;

@@ -89,9 +89,9 @@ proptest! {
 
     /// Starts near the minimum of Rosenbrock's function of `size` variables.
     #[test]
-    fn the_line_search_minimizes_rosenbrocks_function(size in 2..5usize, seed: u64, single: bool) {
+    fn the_line_search_minimizes_rosenbrocks_function(size in 2..5usize, seed: u64, in_f32: bool) {
         let check = || -> Result<f64> {
-            let dtype = if single { DType::F32 } else { DType::F64 };
+            let dtype = if in_f32 { DType::F32 } else { DType::F64 };
             let x = Var::from_tensor(&Rng::new(seed).tensor(&[size], 0.9).affine(1., 1.)?.to_dtype(dtype)?)?;
             let mut loss = || {
                 let (a, b) = (x.narrow(0, 0, size - 1)?, x.narrow(0, 1, size - 1)?);
@@ -105,7 +105,7 @@ proptest! {
             Ok(end)
         };
         let end = check().map_err(fail)?;
-        prop_assert!(end < if single { 1e-5 } else { 1e-9 }, "{end}");
+        prop_assert!(end < if in_f32 { 1e-5 } else { 1e-9 }, "{end}");
     }
 }
 

@@ -329,7 +329,7 @@ fn invalid_settings_are_errors() -> Result<()> {
 }
 
 #[test]
-fn a_tensor_dataset_is_a_data_set_of_examples() -> Result<()> {
+fn a_tensor_dataset_implements_dataset() -> Result<()> {
     let x = Tensor::arange(0f32, 12., &CPU)?.reshape((4, 3))?;
     let y = Tensor::arange(0u32, 4, &CPU)?;
     let data = TensorDataset::new(x.clone(), y.clone())?;

@@ -60,9 +60,9 @@ proptest! {
         check_gradients(run, &[x.clone(), y.clone()]).map_err(fail)?;
         for row in 0..batch {
             let row_of = |x: &Tensor| x.get(row).unwrap();
-            let single = CosineEmbeddingLoss::new().margin(margin);
-            let unbatched = single.forward(&row_of(&x), &row_of(&y), &row_of(&target)).unwrap();
-            let whole = single.clone().reduction(Reduction::None).forward(&x, &y, &target).unwrap();
+            let with_mean = CosineEmbeddingLoss::new().margin(margin);
+            let unbatched = with_mean.forward(&row_of(&x), &row_of(&y), &row_of(&target)).unwrap();
+            let whole = with_mean.clone().reduction(Reduction::None).forward(&x, &y, &target).unwrap();
             check_close("unbatched", &unbatched, &whole.get(row).unwrap(), 1e-12).map_err(fail)?;
         }
     }
@@ -227,10 +227,10 @@ fn ignored_elements_do_not_contribute() -> Result<()> {
 fn unbatched_and_empty_inputs_are_supported() -> Result<()> {
     let logits = Tensor::new(&[0.5f32, 1., 2.], &CPU)?;
     let target = Tensor::new(1u32, &CPU)?;
-    let single = CrossEntropyLoss::new().reduction(Reduction::None).forward(&logits, &target)?;
-    assert!(single.dims().is_empty());
+    let unbatched = CrossEntropyLoss::new().reduction(Reduction::None).forward(&logits, &target)?;
+    assert!(unbatched.dims().is_empty());
     let batch = cross_entropy(&logits.unsqueeze(0)?, &target.unsqueeze(0)?)?;
-    check_close("unbatched", &single, &batch, 1e-7)?;
+    check_close("unbatched", &unbatched, &batch, 1e-7)?;
 
     let empty = Tensor::zeros((0, 3), DType::F32, &CPU)?;
     assert!(values(&cross_entropy(&empty, &Tensor::zeros(0, DType::U32, &CPU)?)?)[0].is_nan());

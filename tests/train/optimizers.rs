@@ -104,7 +104,7 @@ fn transposed_gradients_and_half_precision_are_supported() -> Result<()> {
 }
 
 #[test]
-fn lamb_does_not_overflow_in_f16_and_keeps_a_parameter_that_is_zero_like_its_gradient() -> Result<()> {
+fn lamb_does_not_overflow_in_f16_and_does_not_move_a_zero_parameter_with_a_zero_gradient() -> Result<()> {
     let large = Var::from_tensor(&Tensor::new(&[300f32, 400.], &CPU)?.to_dtype(DType::F16)?)?;
     let zero = Var::new(&[0f32, 0.], &CPU)?;
     let named = vec![("large".into(), large.clone()), ("zero".into(), zero.clone())];

@@ -252,10 +252,10 @@ proptest! {
     fn changed_files_give_values_or_errors(
         format in 0usize..4, changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
     ) {
-        let table = idx(0x0c, &[2, 2], &[7; 16]);
+        let idx_file = idx(0x0c, &[2, 2], &[7; 16]);
         let mut content = match format {
-            0 => table,
-            1 => gzip(&table),
+            0 => idx_file,
+            1 => gzip(&idx_file),
             2 => b"a,b\n1,2\n\"3\",4\n".to_vec(),
             _ => [vec![3], vec![0; 3072]].concat(),
         };

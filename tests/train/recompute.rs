@@ -200,7 +200,7 @@ struct Inner {
 /// The two dropout layers multiply each element by a number, which is also its gradient. The gradient shows whether the
 /// repeated forward pass drops the same elements as the first one.
 #[test]
-fn the_repetition_draws_the_same_random_values() -> Result<()> {
+fn recomputation_draws_the_same_random_values() -> Result<()> {
     #[derive(Module)]
     struct Net {
         #[module(recompute)]
@@ -212,8 +212,7 @@ fn the_repetition_draws_the_same_random_values() -> Result<()> {
     let outputs = [net.forward_t(x.as_tensor(), true)?, net.forward_t(x.as_tensor(), true)?];
     let after = sconce::random::state();
     assert_ne!(state, after);
-    let masks = outputs.each_ref().map(values);
-    let [first, second] = masks;
+    let [first, second] = outputs.each_ref().map(values);
     assert_ne!(first?, second?);
     for output in &outputs {
         let grads = sconce::backward(&output.sum_all()?)?;
@@ -333,7 +332,7 @@ fn unused_parameters_have_no_gradient() -> Result<()> {
 }
 
 #[test]
-fn errors_of_a_nested_repetition_have_the_whole_path() -> Result<()> {
+fn errors_of_a_nested_recomputation_have_the_whole_path() -> Result<()> {
     let net = OuterOnce::new(&DEVICE)?;
     let output = net.forward_t(input()?.as_tensor(), true)?;
     let error = sconce::backward(&output.sum_all()?).unwrap_err().to_string();
@@ -342,7 +341,7 @@ fn errors_of_a_nested_repetition_have_the_whole_path() -> Result<()> {
 }
 
 #[test]
-fn layers_of_candle_are_repeated_exactly_or_not_at_all() -> Result<()> {
+fn layers_of_candle_are_recomputed_exactly_or_rejected() -> Result<()> {
     let mut recomputed = CandleLayers::new(&DEVICE)?;
     let plain = recomputed.deep_clone()?.norm;
     let x = input()?;

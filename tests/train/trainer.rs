@@ -64,7 +64,7 @@ fn posts(count: usize) -> Result<Post> {
 }
 
 #[test]
-fn several_inputs_and_outputs_are_trained_with_a_loss_of_the_batch() -> Result<()> {
+fn networks_with_several_inputs_and_outputs_train_with_a_loss_that_reads_the_batch() -> Result<()> {
     let net = TwoHeads::new(&CPU)?;
     let train = (0..8).map(|_| posts(16)).collect::<Result<Vec<_>>>()?;
     let valid = vec![posts(64)?];

@@ -21,7 +21,8 @@ fn numbered(dims: [usize; 3]) -> Image {
     Image::new((1..=dims.iter().product()).map(|i| i as f32).collect(), dims).unwrap()
 }
 
-/// Applies the transform of a recorded case. The case is named by the function and its arguments, as in `resize_4_5`.
+/// Applies the transform of a recorded case. The name of the case consists of the function and its arguments, as in
+/// `resize_4_5`.
 fn apply(function: &str, arguments: &[f64], mut image: Image) -> Result<Image> {
     let size = |index: usize| arguments[index] as usize;
     match function {
@@ -57,6 +58,8 @@ fn transforms_agree_with_torchvision() -> Result<()> {
         if matches!(name, "color" | "gray") {
             continue;
         }
+        // A name such as `gray.resize_4_5` stands for a transform of the gray image, and other names for transforms of
+        // the color image.
         let (source, case) =
             name.split_once('.').filter(|(prefix, _)| *prefix == "gray").unwrap_or(("color", name));
         let (function, arguments) = case.split_once('_').unwrap_or((case, ""));

@@ -14,7 +14,7 @@ struct Net<L: Layer + Default + 'static> {
     pointer: Shared<Wrapper<L>>,
     #[layer(3, 4, bias = false)]
     option: Maybe<L>,
-    // No errors: the lists can only belong to a tuple, and the condition to an option.
+    // No errors: a list with `bias = true` can only belong to a layer of a tuple, and a condition only to an option.
     #[layer((3, 4), (4, 5, bias = true))]
     named: Two<Wrapper<L>>,
     #[layer(3, 4; if true)]

@@ -62,7 +62,7 @@ pub struct Rewritten {
     /// The methods that the body calls on `self`, each with the number of its arguments. Calls of a layer in method
     /// syntax, such as `self.conv1(x)`, are not included.
     pub methods: Vec<(Ident, usize)>,
-    /// The indices of the layer fields that the body calls by name.
+    /// The indices of the layer fields that the body calls by name: `conv1(x)`, `self.conv1(x)` or `blocks[i](x)`.
     pub called: HashSet<usize>,
 }
 

@@ -33,7 +33,8 @@ fn network() -> Input {
     input
 }
 
-/// Returns the rewritten body with shortened paths: `clone` for `s::__private::clone`.
+/// Returns the rewritten body with shortened paths: `clone` for `s::__private::clone`, in which `s` stands for the path
+/// of sconce.
 fn body(closure: ExprClosure) -> String {
     let input = network();
     let text = rewrite(&quote!(s), &input.variants[0].fields, &closure).body.to_string();
@@ -152,7 +153,7 @@ fn several_inputs_are_passed_as_a_tuple() {
 }
 
 #[test]
-fn closures_over_a_field_call_its_elements() {
+fn nested_closures_can_call_the_elements_of_a_field() {
     check(
         parse_quote!(|x| blocks.iter().fold(x, |x, block| block(x))),
         quote!(output(
@@ -162,7 +163,7 @@ fn closures_over_a_field_call_its_elements() {
 }
 
 #[test]
-fn each_branch_moves_its_last_use() {
+fn values_move_at_the_last_use_in_each_branch() {
     check(
         parse_quote!(|x| if width > 2 { conv(x) } else { relu(x) }),
         quote!(if width > 2 {
@@ -284,7 +285,7 @@ fn arguments_of_formatting_macros_are_read() {
 }
 
 #[test]
-fn last_uses_of_the_fields_of_a_local_move() {
+fn each_field_of_a_local_moves_at_its_last_use() {
     check(
         parse_quote!(|x| {
             let p = f(x);

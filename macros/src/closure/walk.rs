@@ -402,7 +402,7 @@ impl<'a> Walker<'a> {
         self.by_name.get(name_of(&field.member).as_str()).copied()
     }
 
-    /// Records a call of a layer field by its name.
+    /// Records that the body calls a layer field by name.
     pub fn record_call(&mut self, field: usize) {
         self.called.insert(field);
     }

@@ -108,8 +108,8 @@ fn enter(field: &Field) -> Option<TokenStream> {
 // __private::tie_after_build(&mut network, "head", "embed.weight")?;
 // Ok(network)
 //
-// `__private::tie` builds the field from the tensor at the target's path; `tie_after_build` makes both paths share one
-// tensor.
+// The code from `value` builds the field with `__private::tie`, from the tensor at the target's path. `tie_after_build`
+// makes both paths share one tensor.
 fn ties(item: &Item, variant: usize, network: &TokenStream) -> TokenStream {
     let krate = &item.input.krate;
     let this = local("network");
@@ -425,7 +425,7 @@ fn single_layer(
     match &attr.source {
         Source::With(function) => {
             let args = bind(item, &[function], runs);
-            // The error type of a closure cannot be inferred.
+            // `layer_by_closure` determines the error type of the closure, which could not be inferred.
             let is_closure = matches!(function, Expr::Closure(_));
             let span = Span::mixed_site().located_at(function.span());
             let build = if is_closure { "layer_by_closure" } else { "layer_with" };
@@ -513,7 +513,8 @@ fn is_inspectable_alias(item: &Item, ty: &Type) -> bool {
     may_be_alias(ty) && !is_generic(item, ty)
 }
 
-/// Returns `true` if a type may be an alias of a pointer: if it is a path or a projection.
+/// Returns `true` if a type may be an alias of a pointer: if it is a path, a macro, or a `Verbatim` type, which this
+/// module generates.
 fn may_be_alias(ty: &Type) -> bool {
     matches!(ty, Type::Path(_) | Type::Verbatim(_) | Type::Macro(_))
 }

@@ -179,8 +179,8 @@ fn closure(item: &Item, variant: usize, rewritten: &Rewritten, output: &TokenStr
 // method must not hide a method of the user. It has `&mut self`, because method resolution tries such methods of the
 // network last. But it tries them before the methods of the type to which the network dereferences, so a network that
 // implements `Deref` does not get the method. A constant cannot depend on generic parameters, so a generic network is
-// assumed to implement `Deref`. For both, the compiler's error shows the name of the trait `__DidYouMean_…` instead of
-// its message.
+// assumed to implement `Deref`. For a generic network, and for one that implements `Deref`, the compiler's error shows
+// the name of the trait `__DidYouMean_…` instead of its message.
 //
 // Without `for<'call>`, the compiler would report an unsatisfied condition here instead of at the call.
 fn misspelled_layers(item: &Item, variant: usize, rewritten: &Rewritten) -> TokenStream {

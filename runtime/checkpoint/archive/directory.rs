@@ -92,8 +92,8 @@ fn locate_64(input: &mut Input, end_start: u64) -> Result<Extent> {
 /// Fails if a record is damaged, if two entries have the same name, or if the data of two entries overlaps.
 pub(super) fn records(directory: &[u8], end_of_data: u64) -> Result<Vec<usize>> {
     let mut positions = Vec::with_capacity(directory.len() / (RECORD_LENGTH + 1));
-    // The start of each entry, and its minimum length: without the name and the extra field of the local header, whose
-    // lengths are not in the directory.
+    // The start of each entry, and a lower bound of its length. The bound leaves out the name and the extra field of
+    // the local header, because the directory does not contain their lengths.
     let mut entries = Vec::with_capacity(positions.capacity());
     let mut position = 0;
     while position < directory.len() {

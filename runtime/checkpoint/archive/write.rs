@@ -71,7 +71,7 @@ impl<W: Write> ArchiveWriter<W> {
         }
 
         let start = out.position;
-        let mut data = Checked { out, crc: Crc::new() };
+        let mut data = Checksummed { out, crc: Crc::new() };
         write(&mut data)?;
         let checksum = data.crc.sum();
         let written = out.position - start;
@@ -183,12 +183,12 @@ impl<W: Write> Write for Counted<W> {
 }
 
 /// A writer that computes the checksum of its bytes.
-struct Checked<'w, W> {
+struct Checksummed<'w, W> {
     out: &'w mut W,
     crc: Crc,
 }
 
-impl<W: Write> Write for Checked<'_, W> {
+impl<W: Write> Write for Checksummed<'_, W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.out.write(bytes)?;
         self.crc.update(&bytes[..written]);

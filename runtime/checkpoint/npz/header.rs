@@ -54,7 +54,8 @@ pub(super) fn read(reader: &mut dyn Read) -> Result<Header> {
     parse(text).map(|header| Header { length: prefix_length + u64::from(length), ..header })
 }
 
-/// Parses a header such as `{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }`. Sets its `length` to 0.
+/// Parses a header such as `{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }`. The caller must set the
+/// `length` of the result, which is 0.
 fn parse(text: &str) -> Result<Header> {
     let mut rest = Tokens(text.trim());
     let mut element = None;
@@ -127,6 +128,7 @@ pub(super) fn bytes(descr: &str, shape: &[usize]) -> Vec<u8> {
         // NumPy leaves space so that an array can grow in place along its first axis.
         text.extend(std::iter::repeat_n(' ', MAX_DIGITS - first.to_string().len()));
     }
+    // The magic bytes, the version and the length of the text, the text, and a line break.
     let unpadded = MAGIC.len() + 4 + text.len() + 1;
     text.extend(std::iter::repeat_n(' ', unpadded.next_multiple_of(ALIGNMENT as usize) - unpadded));
     text.push('\n');

@@ -199,9 +199,9 @@ impl Family {
             steps.push(index(&usual_names));
         }
         steps.push(Step::Remove(self.plain()));
-        let stale: HashSet<String> =
+        let shard_files: HashSet<String> =
             self.existing_shards()?.into_iter().chain(written.iter().cloned()).collect();
-        steps.extend(stale.into_iter().filter(|name| !usual_names.contains(name)).map(Step::Remove));
+        steps.extend(shard_files.into_iter().filter(|name| !usual_names.contains(name)).map(Step::Remove));
         let shards = written.into_iter().zip(shards).map(|(name, tensors)| Step::Shard { name, tensors });
         Ok(shards.chain(steps).collect())
     }
@@ -411,6 +411,7 @@ mod tests {
             let error = write_family(&model, tensors(&state(3, 2.)), &BTreeMap::new(), MAX_SIZE).unwrap_err();
             assert!(error.to_string().contains(&blocked), "{error}");
             assert_eq!(loaded(path), (1, 1.));
+            // The old checkpoint and the directory.
             assert_eq!(files(path).len(), 2, "{:?}", files(path));
         }
     }

@@ -21,9 +21,9 @@ const MAX_HEADER: u64 = 100_000_000;
 /// Reads the tensors of a file, in the order of their data.
 pub(in super::super) fn read(mut input: Input, budget: &mut Budget, device: &Device) -> Result<Contents> {
     let (start, header) = header(&mut input, budget)?;
-    let (header, warning) = header.into_tensors().map_err(invalid)?;
-    check_data_length(&input, start, &header)?;
-    let mut infos: Vec<_> = header.tensors().into_iter().collect();
+    let (tensors, warning) = header.into_tensors().map_err(invalid)?;
+    check_data_length(&input, start, &tensors)?;
+    let mut infos: Vec<_> = tensors.tensors().into_iter().collect();
     // Empty tensors have equal offsets; sorting by name makes their order deterministic.
     infos.sort_by(|(a, a_info), (b, b_info)| {
         a_info.data_offsets.cmp(&b_info.data_offsets).then_with(|| a.cmp(b))

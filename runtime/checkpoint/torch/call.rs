@@ -161,7 +161,7 @@ pub(super) fn persistent<'a>(heap: &mut Heap<'a>, id: Value<'a>) -> Result<Value
 }
 
 /// The maximum length of a storage's key in bytes. PyTorch writes numbers. A file may use one long key for many
-/// storages.
+/// storages, and the reader hashes the key for each tensor.
 const MAX_KEY: usize = 64;
 
 /// Returns the storage of the persistent id `('storage', class, key, device, elements, view)`. Only legacy files have

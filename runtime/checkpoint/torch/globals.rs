@@ -25,7 +25,9 @@ pub(super) enum Global {
     RebuildFromType,
     /// A function that rebuilds a tensor of a kind that candle lacks.
     RebuildUnsupported(&'static str),
+    /// A storage class, such as `FloatStorage`. The field is the type of its elements.
     Storage(Dtype),
+    /// A dtype, such as `torch.float32`.
     Type(ElementType),
     /// `set` and `frozenset`.
     Set,

@@ -34,7 +34,7 @@ pub(super) enum Value<'a> {
     Global(Global),
     /// The result of calling a class or function that the reader does not implement.
     Object(usize),
-    /// The number of consecutive items that are left out of a list longer than [`LONG_LIST`].
+    /// Consecutive items that a list longer than [`LONG_LIST`] leaves out. The field is their number.
     Elided(usize),
 }
 
@@ -148,7 +148,7 @@ pub(super) const LONG_LIST: usize = 64;
 const LOOKUP_BYTES: usize = 256;
 
 /// Adds an object to `objects` and returns its index.
-fn allocate<Object>(objects: &mut Vec<Object>, object: Object) -> usize {
+fn allocate<T>(objects: &mut Vec<T>, object: T) -> usize {
     objects.push(object);
     objects.len() - 1
 }

@@ -15,8 +15,8 @@ use super::skipped::Listing;
 /// The maximum nesting depth of modules. A module may contain itself.
 const MAX_DEPTH: usize = 128;
 
-/// The minimum of the limit on visits to attributes and entries. The limit is otherwise the number of bytes that the
-/// objects occupy, which allows about fifty visits to each attribute. Without a limit, the time could grow
+/// The lowest limit on the number of visits to attributes and entries. Above it, the limit is the number of bytes that
+/// the objects occupy, which allows about fifty visits to each attribute. Without a limit, the time could grow
 /// exponentially with the depth of the modules: if every module contains its only submodule under two names, the number
 /// of paths doubles at each level.
 const MIN_VISITS: usize = 1 << 16;
@@ -118,6 +118,7 @@ impl<'w, 'p, 'a> ModuleWalk<'w, 'p, 'a> {
                 self.add_named(name, tensor)?;
             }
         }
+        // Adding a parameter again changes nothing, so add all tensors.
         if class.buffers.is_none() {
             for (name, tensor) in attributes.iter().filter_map(tensor) {
                 self.add_named(name, tensor)?;

@@ -7,7 +7,8 @@ use crate::{Error, Result};
 
 use super::heap::Value;
 
-/// The maximum length of a name in bytes. A file may use one long name for many tensors.
+/// The maximum length of a name in bytes. A file may use one long name for many tensors, and each of them stores copies
+/// of the name.
 const MAX_NAME: usize = 1 << 10;
 
 /// The memory of an entry in bytes, without the name.

@@ -137,12 +137,14 @@ impl<'a> Pickler<'a> {
         self.store();
     }
 
-    /// Stores the object on top of the stack.
+    /// Stores the object on top of the stack in the memo.
     fn store(&mut self) {
         self.numbered(self.stored, BINPUT, LONG_BINPUT);
         self.stored += 1;
     }
 
+    /// Writes an opcode whose argument is a number: `short` if one byte can hold the number, and otherwise `long`, with
+    /// four bytes.
     fn numbered(&mut self, number: usize, short: u8, long: u8) {
         match u8::try_from(number) {
             Ok(number) => self.bytes.extend([short, number]),

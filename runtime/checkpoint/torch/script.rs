@@ -14,13 +14,15 @@ use super::heap::{Heap, Value};
 /// The first component of the names of all TorchScript classes.
 const ROOT: &str = "__torch__";
 
-/// The maximum length of a module's or class's name in bytes. A file may use one long name for many classes.
+/// The maximum length of a module's or class's name in bytes. A file may use one long name for many classes, and the
+/// reader hashes the name for each of them.
 const MAX_NAME: usize = 1 << 9;
 
 /// The memory per class that the pickle names, in bytes.
 const PER_CLASS: usize = 64;
 
-/// The memory of the parsed classes per byte of source, in bytes. The shortest entry of a list, `"", `, has 4 bytes.
+/// The memory of the parsed classes per byte of source, in bytes. The shortest entry of a list, `"", `, has 4 bytes. It
+/// becomes a `String` of 24 bytes, in a vector that may have twice the capacity that it needs.
 const PER_SOURCE_BYTE: usize = 12;
 
 /// The module classes of an archive.

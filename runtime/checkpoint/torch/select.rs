@@ -89,10 +89,12 @@ impl<'p, 'a> Search<'p, 'a> {
     }
 
     /// Returns the value under `key`: a key of the top-level value, or several keys separated by dots. The keys of a
-    /// tuple or a list are its indices. The empty key stands for the top-level value itself.
+    /// tuple or a list are its indices. The empty key stands for the top-level value itself, unless that value has an
+    /// entry with the empty key.
     fn follow(&mut self, mut value: Value<'a>, key: &str) -> Result<Value<'a>> {
         let mut rest = key;
         while !rest.is_empty() || self.position(value, rest).is_some() {
+            // A key can contain dots, so try the longest key first.
             let ends = std::iter::once(rest.len()).chain(rest.rmatch_indices('.').map(|(dot, _)| dot));
             let mut positions = ends.filter_map(|end| Some((end, self.position(value, &rest[..end])?)));
             let (end, position) = positions.next().ok_or_else(|| self.missing_key(value, key))?;
@@ -123,7 +125,7 @@ impl<'p, 'a> Search<'p, 'a> {
         let Ok(entries) = self.children(dict) else { return Ok(None) };
         let known: Vec<usize> = KEYS.iter().filter_map(|key| self.position(dict, key)).collect();
         let mut tensors = TensorSearch::new(self);
-        let holds_tensors = |position: &&usize| tensors.is_in(entries[**position].1, MAX_DEPTH);
+        let holds_tensors = |position: &&usize| tensors.are_in(entries[**position].1, MAX_DEPTH);
         if let Some(position) = known.iter().find(holds_tensors) {
             return Ok(Some(*position));
         }
@@ -159,7 +161,7 @@ impl<'p, 'a> Search<'p, 'a> {
         let candidates_within = |depth: u8| -> Vec<_> {
             let mut tensors = TensorSearch::new(self);
             let all = entries.iter().enumerate();
-            all.filter(|(_, entry)| tensors.is_in(entry.1, depth)).take(10).collect()
+            all.filter(|(_, entry)| tensors.are_in(entry.1, depth)).take(10).collect()
         };
         let mut candidates = candidates_within(0);
         if candidates.is_empty() {
@@ -182,7 +184,7 @@ impl<'p, 'a> Search<'p, 'a> {
         let mut tensors = TensorSearch::new(self);
         let mut is_candidate = |&&(key, value): &&Entry<'a>| {
             matches!(key, Value::Str(name) if !name.ends_with("_extra_state"))
-                && tensors.is_in(value, MAX_DEPTH)
+                && tensors.are_in(value, MAX_DEPTH)
         };
         let (inner, _) = entries.iter().find(&mut is_candidate)?;
         let (outer, _) =
@@ -196,7 +198,7 @@ impl<'p, 'a> Search<'p, 'a> {
         ))
     }
 
-    /// Returns the value at `position` and lists all other entries.
+    /// Returns the value at `position` and lists all other entries as skipped.
     fn enter(&mut self, parent: Value<'a>, position: usize) -> Result<Value<'a>> {
         let entries = self.children(parent)?;
         for (i, &(key, value)) in entries.iter().enumerate() {
@@ -209,7 +211,7 @@ impl<'p, 'a> Search<'p, 'a> {
         Ok(value)
     }
 
-    /// Returns the tensors of `dict`, and lists its other entries.
+    /// Returns the tensors of `dict`, and lists its other entries as skipped.
     fn finish_dict(mut self, dict: Value<'a>, budget: &mut Budget) -> Result<Selection<'a>> {
         let entries = self.heap.entries(dict).unwrap_or_default();
         if entries.is_empty() && !matches!(dict, Value::Dict(_)) {
@@ -281,7 +283,7 @@ impl<'s, 'p, 'a> TensorSearch<'s, 'p, 'a> {
     }
 
     /// Returns `true` if `value` is a dictionary of tensors or a module, or contains one at most `depth` levels below.
-    fn is_in(&mut self, value: Value<'a>, depth: u8) -> bool {
+    fn are_in(&mut self, value: Value<'a>, depth: u8) -> bool {
         let heap = self.search.heap;
         if heap.has_tensors(value) || self.search.is_module(value) {
             return true;
@@ -293,7 +295,7 @@ impl<'s, 'p, 'a> TensorSearch<'s, 'p, 'a> {
         self.searched[index] = depth + 1;
         let entries = heap.entries(value).unwrap_or_default();
         let found =
-            entries.iter().any(|&(key, value)| matches!(key, Value::Str(_)) && self.is_in(value, depth - 1));
+            entries.iter().any(|&(key, value)| matches!(key, Value::Str(_)) && self.are_in(value, depth - 1));
         if found {
             self.searched[index] = 0;
         }

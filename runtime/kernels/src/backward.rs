@@ -2,7 +2,7 @@
 //!
 //! Candle initializes the gradient of each variable with zeros and then adds to it, even if there is only one gradient
 //! to add. For large parameters, that costs three times the memory traffic of the gradient itself. During [`backward`],
-//! the operations of this crate hand the gradients of variables to a list instead.
+//! the operations of this crate instead add the gradients of variables to sums that are kept here, in `SUMS`.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -54,7 +54,7 @@ const SMALL_GRAPH: usize = 256;
 fn run(loss: &Tensor) -> Result<GradStore> {
     let pass = Pass::begin(loss);
     let mut gradients = loss.backward()?;
-    for (variable, total) in pass.sums() {
+    for (variable, total) in pass.take_sums() {
         // `gradients` has the sum of the gradients that candle's own operations computed for the variable.
         let total = match gradients.remove(&variable) {
             Some(from_candle) => add(&from_candle, &total)?,
@@ -87,7 +87,7 @@ impl Pass {
     }
 
     /// Ends the collection of gradients. Returns each variable that received gradients, with their sum.
-    fn sums(&self) -> impl Iterator<Item = (Tensor, Tensor)> {
+    fn take_sums(&self) -> impl Iterator<Item = (Tensor, Tensor)> {
         let sums = SUMS.take().into_iter().flat_map(HashMap::into_values);
         sums.filter_map(|(variable, total)| Some((variable, total?)))
     }

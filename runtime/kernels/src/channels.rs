@@ -58,6 +58,7 @@ impl Channels {
         let tasks = self.channels * blocks;
         let mut parts: Vec<Option<A>> = (0..tasks).map(|_| None).collect();
         let is_small = self.per_channel() * self.channels <= cost::MIN_PASS_ELEMENTS;
+        // A chunk is one slot or all slots, so its index is that of its first slot.
         for_each_chunk(&mut parts, if is_small { tasks } else { 1 }, |first, slots| {
             slots.iter_mut().enumerate().for_each(|(i, slot)| *slot = Some(part(first + i)));
         });

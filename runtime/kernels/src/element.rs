@@ -28,7 +28,8 @@ macro_rules! impl_element {
 
 impl_element! { f32 F32 f64 F64 }
 
-/// Evaluates `$body` with `$E` defined as the element type of `$dtype`. Fails if `$dtype` is neither f32 nor f64.
+/// Evaluates `$body` with `$E` defined as the element type of `$dtype`. Fails if `$dtype` is neither f32 nor f64. The
+/// error also names f16 and bf16, because callers convert tensors of these dtypes to f32 first.
 macro_rules! with_element {
     ($op:expr, $dtype:expr, $E:ident => $body:expr) => {{
         use candle_core::DType;

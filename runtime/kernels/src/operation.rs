@@ -106,6 +106,7 @@ impl Node {
         let Ok(mut gradients) = <[Option<Tensor>; N]>::try_from(gradients) else {
             bail!("{}: expected {N} gradients, found {count}", self.0.name());
         };
+        // During `crate::backward`, the gradients of variables go to its list, and candle receives `None`.
         for (operand, slot) in operands.into_iter().zip(&mut gradients) {
             *slot = slot.take().map(|gradient| take_gradient(operand, gradient)).transpose()?.flatten();
         }

@@ -29,6 +29,7 @@ macro_rules! activations {
                 Self
             }
 
+            // `self_config!` calls this method. A layer without settings has nothing to check.
             fn checked(self) -> Result<Self> {
                 Ok(self)
             }
@@ -47,12 +48,13 @@ macro_rules! activations {
     )*};
 }
 
-/// Defines a layer for each fusable activation with a PyTorch name.
+/// Defines a layer for each fusable activation with a PyTorch name, which is in the brackets. An activation with
+/// settings has empty brackets, so `$field` is not used here.
 macro_rules! fused {
     ($($(#[$doc:meta])* $layer:ident $({ $($field:ident),+ })? = $function:ident [$($kind:literal)?];)*) => {
         $(fused! { @ [$($kind)?] $(#[$doc])* $layer $function })*
     };
-    // An activation without a PyTorch name has no layer, or a layer that is defined separately.
+    // An activation with empty brackets has no layer, or a layer that is defined separately.
     (@ [] $($layer:tt)*) => {};
     (@ [$kind:literal] $(#[$doc:meta])* $layer:ident $function:ident) => {
         activations! {
@@ -155,6 +157,7 @@ macro_rules! over_dimension {
                 Self { dim }
             }
 
+            // `self_config!` calls this method. The function checks `dim` in each call.
             fn checked(self) -> Result<Self> {
                 Ok(self)
             }

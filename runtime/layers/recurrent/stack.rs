@@ -213,7 +213,8 @@ impl Stack {
             for (i, direction) in directions.iter().enumerate() {
                 let initial = state.iter().map(|state| state.get(layer * num_directions + i));
                 let initial = initial.collect::<candle_core::Result<Vec<_>>>()?;
-                let (output, last) = direction.run(&self.arguments, &x, &initial, i == 1)?;
+                let reverse = i == 1;
+                let (output, last) = direction.run(&self.arguments, &x, &initial, reverse)?;
                 outputs.push(output);
                 final_states.iter_mut().zip(last).for_each(|(list, last)| list.push(last));
             }

@@ -21,7 +21,8 @@ fn quote(cell: &str) -> String {
     }
 }
 
-/// Reads the rows of a CSV file until its end, or until an incomplete row, which a killed process may leave.
+/// Reads the rows of a CSV file until its end, or until a damaged row: a row that is too long, not UTF-8, or
+/// incomplete, as a killed process may leave it.
 pub(super) struct Rows {
     reader: BufReader<File>,
     /// The position after the last row, in bytes.
@@ -38,7 +39,7 @@ impl Rows {
         self.end
     }
 
-    /// Returns the cells of the next row, or `None` at the end of the complete rows.
+    /// Returns the cells of the next row, or `None` at the end of the file or at a damaged row.
     pub fn next_row(&mut self) -> io::Result<Option<Vec<String>>> {
         let mut row = Vec::new();
         let mut quotes = 0;
@@ -116,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn reading_stops_at_an_incomplete_row() -> io::Result<()> {
+    fn reading_stops_at_a_damaged_row() -> io::Result<()> {
         let long = [b"1,2\n".to_vec(), vec![b'x'; 2 << 20], b"\n".to_vec()].concat();
         for content in [&b"1,2\n3,4"[..], b"1,2\n\"3\n4,5\n", b"1,2\n\xff\n", &long] {
             let file = file(content)?;

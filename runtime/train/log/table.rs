@@ -84,7 +84,7 @@ impl Table {
     }
 }
 
-/// Returns the error for the table of another program.
+/// Returns the error for a table without a column `key`, which another program must have written.
 fn no_key(key: &str, columns: &[String]) -> io::Error {
     let columns = columns.join(", ");
     io::Error::other(format!("expected a table with a column `{key}`, found {columns}; move the file away"))
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn damaged_rows_are_replaced_and_other_tables_are_kept() -> Result<()> {
+    fn damaged_rows_are_replaced_and_a_table_without_the_key_is_kept() -> Result<()> {
         let directory = tempfile::tempdir()?;
         let path = directory.path().join("a.csv");
         for content in ["", "step", "step,loss", "step,loss\n1\n", "step,loss\nx,1\n"] {

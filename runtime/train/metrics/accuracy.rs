@@ -6,7 +6,7 @@ use crate::kernels::internal::with_elements;
 use crate::{Error, Result};
 
 use super::Metric;
-use super::reader::{ClassReader, Layout};
+use super::reader::{ClassReader, LogitShape};
 use super::state::numbers;
 
 /// The fraction of elements whose target class is among the `k` largest logits.
@@ -48,7 +48,7 @@ impl Accuracy {
     /// Creates the metric. [`update`](Metric::update) fails if `k` is 0. If there are not more than `k` classes, all
     /// elements are correct.
     pub fn top(k: usize) -> Self {
-        Self { k, reader: ClassReader::new("Accuracy", Layout::Classes), hits: Hits::default() }
+        Self { k, reader: ClassReader::new("Accuracy", LogitShape::Classes), hits: Hits::default() }
     }
 
     /// Creates the metric for binary logits: the fraction of elements for which `logit > 0` equals the target.
@@ -68,7 +68,7 @@ impl Accuracy {
     /// # }
     /// ```
     pub fn binary() -> Self {
-        Self { reader: ClassReader::new("Accuracy", Layout::Binary), ..Self::top(1) }
+        Self { reader: ClassReader::new("Accuracy", LogitShape::Binary), ..Self::top(1) }
     }
 
     /// Sets the target index of the elements to ignore, by default −100.
@@ -281,7 +281,7 @@ mod tests {
     use candle_core::Device;
 
     #[test]
-    fn all_counts_of_correct_elements_agree() -> Result<()> {
+    fn all_ways_to_count_correct_elements_agree() -> Result<()> {
         let logits: Vec<f32> = (0..7 * 4 * 5).map(|i| ((i * 37 + i / 3) % 5) as f32).collect(); // with many ties
         let logits = Tensor::from_vec(logits, (7, 4, 5), &Device::Cpu)?;
         let target: Vec<i64> = (0..7 * 5).map(|i| if i % 6 == 0 { -100 } else { i * 11 % 4 }).collect();

@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use crate::Result;
 
 use super::Metric;
-use super::reader::{ClassReader, Layout, predicted};
+use super::reader::{ClassReader, LogitShape, predicted};
 use super::state::numbers;
 
 /// The counts of one class.
@@ -200,27 +200,27 @@ macro_rules! averaged_metric {
             /// Creates the metric of class 1, from binary logits with targets (0 or 1) of the same shape, or from
             /// two-class logits `[batch, 2, …]` with class indices `[batch, …]`.
             pub fn binary() -> Self {
-                Self::new(Layout::Binary, Average::Binary)
+                Self::new(LogitShape::Binary, Average::Binary)
             }
 
             /// Creates the metric from the counts of all classes, added together. Every element has one target class
             /// and one predicted class, so the value equals the accuracy.
             pub fn micro_average() -> Self {
-                Self::new(Layout::Classes, Average::Micro)
+                Self::new(LogitShape::Classes, Average::Micro)
             }
 
             /// Creates the mean over the classes that occur in the predictions or in the targets.
             pub fn macro_average() -> Self {
-                Self::new(Layout::Classes, Average::Macro)
+                Self::new(LogitShape::Classes, Average::Macro)
             }
 
             /// Creates the mean over the classes, weighted by the number of their elements in the targets.
             pub fn weighted_average() -> Self {
-                Self::new(Layout::Classes, Average::Weighted)
+                Self::new(LogitShape::Classes, Average::Weighted)
             }
 
-            fn new(layout: Layout, average: Average) -> Self {
-                let reader = ClassReader::new(stringify!($metric), layout);
+            fn new(logit_shape: LogitShape, average: Average) -> Self {
+                let reader = ClassReader::new(stringify!($metric), logit_shape);
                 Self(ClassRatio::new(average.name($name), reader, average, $ratio))
             }
         }
@@ -314,18 +314,18 @@ pub struct MeanIou(ClassRatio);
 impl MeanIou {
     /// Creates the metric for class logits.
     pub fn new() -> Self {
-        Self::with_layout(Layout::Classes)
+        Self::with_logit_shape(LogitShape::Classes)
     }
 
     /// Creates the metric for binary logits with targets (0 or 1) of the same shape. The value is the mean of the IoU
     /// of the foreground and that of the background.
     pub fn binary() -> Self {
-        Self::with_layout(Layout::Binary)
+        Self::with_logit_shape(LogitShape::Binary)
     }
 
-    fn with_layout(layout: Layout) -> Self {
+    fn with_logit_shape(logit_shape: LogitShape) -> Self {
         let ratio: Ratio = |class| [class.correct, class.predicted + class.actual - class.correct];
-        let reader = ClassReader::new("MeanIou", layout);
+        let reader = ClassReader::new("MeanIou", logit_shape);
         Self(ClassRatio::new("mean_iou".into(), reader, Average::Macro, ratio))
     }
 }

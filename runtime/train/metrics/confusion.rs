@@ -7,7 +7,7 @@ use candle_core::{Device, Tensor};
 use crate::{Error, Result};
 
 use super::Metric;
-use super::reader::{ClassReader, Layout, predicted};
+use super::reader::{ClassReader, LogitShape, predicted};
 use super::state::numbers;
 
 /// The maximum number of classes of a confusion matrix. The counts of that many classes occupy 2 GiB.
@@ -50,16 +50,16 @@ pub struct ConfusionMatrix {
 impl ConfusionMatrix {
     /// Creates the matrix for class logits. [`update`](Metric::update) fails if there are more than 16,384 classes.
     pub fn new() -> Self {
-        Self::with_layout(Layout::Classes)
+        Self::with_logit_shape(LogitShape::Classes)
     }
 
     /// Creates the matrix for binary logits with targets (0 or 1) of the same shape.
     pub fn binary() -> Self {
-        Self::with_layout(Layout::Binary)
+        Self::with_logit_shape(LogitShape::Binary)
     }
 
-    fn with_layout(layout: Layout) -> Self {
-        Self { reader: ClassReader::new("ConfusionMatrix", layout), classes: 0, counts: Vec::new() }
+    fn with_logit_shape(logit_shape: LogitShape) -> Self {
+        Self { reader: ClassReader::new("ConfusionMatrix", logit_shape), classes: 0, counts: Vec::new() }
     }
 
     /// Sets the target index of the elements to ignore, by default −100.
@@ -168,14 +168,14 @@ impl Metric for ConfusionMatrix {
 
 impl fmt::Display for ConfusionMatrix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const CLASSES_OF_A_TABLE: usize = 20;
-        const ERRORS_OF_A_LIST: usize = 10;
-        if self.classes <= CLASSES_OF_A_TABLE {
+        const MAX_TABLE_CLASSES: usize = 20;
+        const MAX_LISTED_ERRORS: usize = 10;
+        if self.classes <= MAX_TABLE_CLASSES {
             return self.fmt_table(f);
         }
         let [elements, correct] = self.totals();
         writeln!(f, "{} classes, {correct} of {elements} elements correct", self.classes)?;
-        for (count, target, predicted) in self.errors().into_iter().take(ERRORS_OF_A_LIST) {
+        for (count, target, predicted) in self.errors().into_iter().take(MAX_LISTED_ERRORS) {
             writeln!(f, "{count} of class {target} predicted as {predicted}")?;
         }
         Ok(())

@@ -6,7 +6,7 @@ use crate::{Error, Result};
 
 use super::Metric;
 use super::exact_sum::ExactMean;
-use super::reader::{ClassReader, Layout};
+use super::reader::{ClassReader, LogitShape};
 
 /// The exponential of the mean cross entropy, for language models.
 ///
@@ -32,7 +32,7 @@ pub struct Perplexity {
 impl Perplexity {
     /// Creates the metric.
     pub fn new() -> Self {
-        Self { reader: ClassReader::new("Perplexity", Layout::Classes), nll: ExactMean::default() }
+        Self { reader: ClassReader::new("Perplexity", LogitShape::Classes), nll: ExactMean::default() }
     }
 
     /// Sets the target index of the elements to ignore, by default −100.

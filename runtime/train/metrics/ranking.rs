@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use crate::Result;
 
 use super::Metric;
-use super::reader::{ClassReader, Layout, predicted};
+use super::reader::{ClassReader, LogitShape, predicted};
 use super::state::numbers;
 
 /// The area under the receiver operating characteristic curve: the probability that a random element of a class has a
@@ -73,17 +73,17 @@ struct Ties {
 
 impl Ranking {
     fn binary(name: &str, metric: &'static str) -> Self {
-        let reader = ClassReader::new(metric, Layout::Binary);
+        let reader = ClassReader::new(metric, LogitShape::Binary);
         Self { name: name.into(), reader, elements: Elements::default() }
     }
 
     fn macro_average(name: &str, metric: &'static str) -> Self {
-        let reader = ClassReader::new(metric, Layout::Classes);
+        let reader = ClassReader::new(metric, LogitShape::Classes);
         Self { name: format!("{name}_macro"), reader, elements: Elements::default() }
     }
 
     fn update(&mut self, output: &Tensor, target: &Tensor) -> Result<()> {
-        let is_binary = self.reader.layout() == Layout::Binary;
+        let is_binary = self.reader.logit_shape() == LogitShape::Binary;
         let new = |classes| {
             let lists = if is_binary { 1 } else { classes };
             Ok(Elements { scores: vec![Vec::new(); lists], targets: Vec::new() })
@@ -137,7 +137,7 @@ impl Ranking {
 
     /// Returns `value(ties)` for each class. The ties are in the order of decreasing scores.
     fn per_class(&self, value: fn(&[Ties]) -> f64) -> Vec<f64> {
-        let is_binary = self.reader.layout() == Layout::Binary;
+        let is_binary = self.reader.logit_shape() == LogitShape::Binary;
         let Elements { scores, targets } = &self.elements;
         let classes = scores.iter().enumerate();
         classes.map(|(class, scores)| value(&ties(scores, targets, class + usize::from(is_binary)))).collect()

@@ -9,12 +9,12 @@ use super::state::StateReader;
 /// The number of logits that are converted to f64 together, unless one example has more.
 const LOGITS_PER_CHUNK: usize = 1 << 16;
 
-/// The shapes that a metric of class indices accepts.
+/// The shape of the logits that a metric of class indices accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Layout {
-    /// Logits `[batch, classes, …]`.
+pub(super) enum LogitShape {
+    /// `[batch, classes, …]`.
     Classes,
-    /// Logits of the target's shape, or `[batch, 2, …]`.
+    /// The target's shape, or `[batch, 2, …]`.
     Binary,
 }
 
@@ -24,15 +24,15 @@ pub(super) enum Layout {
 #[derive(Clone, Debug)]
 pub(super) struct ClassReader {
     metric: &'static str,
-    layout: Layout,
+    logit_shape: LogitShape,
     pub ignore_index: i64,
     /// The number of classes, known after the first batch.
     classes: Option<usize>,
 }
 
 impl ClassReader {
-    pub fn new(metric: &'static str, layout: Layout) -> Self {
-        Self { metric, layout, ignore_index: -100, classes: None }
+    pub fn new(metric: &'static str, logit_shape: LogitShape) -> Self {
+        Self { metric, logit_shape, ignore_index: -100, classes: None }
     }
 
     /// Calls `add` with the class and the logits of each element that is not ignored, and returns the resulting state.
@@ -58,8 +58,8 @@ impl ClassReader {
         Ok(state)
     }
 
-    pub fn layout(&self) -> Layout {
-        self.layout
+    pub fn logit_shape(&self) -> LogitShape {
+        self.logit_shape
     }
 
     pub fn reset(&mut self) {
@@ -83,15 +83,15 @@ impl ClassReader {
 
     /// Returns the number of classes, or an error if the shapes do not match.
     fn check_shapes(&self, output: &[usize], target: &[usize]) -> Result<usize> {
-        let classes = match (self.layout, class_count(output, target)) {
-            (Layout::Classes, Some(classes @ 1..)) => classes,
-            (Layout::Binary, _) if output == target => 2,
-            (Layout::Binary, Some(2)) => 2,
-            (Layout::Classes, _) => {
+        let classes = match (self.logit_shape, class_count(output, target)) {
+            (LogitShape::Classes, Some(classes @ 1..)) => classes,
+            (LogitShape::Binary, _) if output == target => 2,
+            (LogitShape::Binary, Some(2)) => 2,
+            (LogitShape::Classes, _) => {
                 let expected = "logits [batch, classes, …] and class indices [batch, …]";
                 return Err(Error::msg(format!("expected {expected}, found {output:?} and {target:?}")));
             }
-            (Layout::Binary, _) => {
+            (LogitShape::Binary, _) => {
                 let expected = "binary logits of the target's shape or two-class logits [batch, 2, …]";
                 return Err(Error::msg(format!(
                     "expected {expected}, found logits {output:?} and a target {target:?}"

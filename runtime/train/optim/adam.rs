@@ -278,6 +278,7 @@ fn adam_step_in_place(
     if decay != 0. || !update.supported_by_kernels() {
         return Ok(false);
     }
+    // `Blend` updates a moving average in place: of the gradient, or with `squared`, of its square.
     Blend::average(betas.0).apply(mean, update.gradient)?;
     Blend { squared: true, ..Blend::average(betas.1) }.apply(square, update.gradient)?;
     AdamUpdate { keep, rate, correction, eps }.apply(update.parameter, mean, square)?;

@@ -104,6 +104,7 @@ impl<O: candle_nn::Optimizer + Send> Step for CandleStep<O> {
     }
 
     fn load_state(&mut self, _state: &HashMap<String, Tensor>) -> Result<()> {
+        // Fails with the error of `state`.
         self.state().map(|_| ())
     }
 }

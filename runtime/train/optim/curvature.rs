@@ -125,16 +125,16 @@ impl CurvatureHistory {
             let Some(stack) = get(name) else { return Ok(Vec::new()) };
             (0..stack.dim(0)?).map(|row| parameters.load(&stack.get(row)?)).collect()
         };
-        let gradients = rows("old_dirs")?;
+        let gradient_changes = rows("old_dirs")?;
         let steps = rows("old_stps")?;
-        if gradients.len() != steps.len() {
-            let dirs = gradients.len();
+        if gradient_changes.len() != steps.len() {
+            let dirs = gradient_changes.len();
             let stps = steps.len();
             return Err(Error::msg(format!(
                 "expected `lbfgs.old_dirs` and `lbfgs.old_stps` of equal length, found {dirs} and {stps}"
             )));
         }
-        let pairs = gradients.into_iter().zip(steps).map(|(gradient, step)| Pair::new(gradient, step));
+        let pairs = gradient_changes.into_iter().zip(steps).map(|(change, step)| Pair::new(change, step));
         let iterations = number("n_iter")?.max(0.) as u64;
         let scale = number("H_diag")?;
         Ok(Self { iterations, last, pairs: pairs.collect::<Result<_>>()?, scale })

@@ -177,8 +177,8 @@ impl<R: Rule> Step for RuleOptimizer<R> {
         let read = read.collect::<Result<Vec<_>>>().map_err(|e| e.in_layer(R::NAME))?;
         let rates = self.read_rates(state).map_err(|e| e.in_layer(R::NAME))?;
         let stepped = read.iter().filter(|(step, _)| *step > 0);
-        let used = stepped.map(|(_, moments)| 1 + moments.len()).sum::<usize>();
-        if used + rates.as_ref().map_or(0, Vec::len) != state.len() {
+        let used_keys = stepped.map(|(_, moments)| 1 + moments.len()).sum::<usize>();
+        if used_keys + rates.as_ref().map_or(0, Vec::len) != state.len() {
             return Err(self.unexpected_keys(state));
         }
         for (settings, rate) in self.settings.iter_mut().zip(rates.into_iter().flatten()) {

@@ -105,6 +105,7 @@ impl Rule for Sgd {
         if self.weight_decay != 0. || self.nesterov || !update.supported_by_kernels() {
             return Ok(false);
         }
+        // `Blend` computes `target = keep · target + share · x` in place.
         let direction = match &*update.moments {
             [] => update.gradient,
             [buffer, ..] => {

@@ -23,10 +23,10 @@ impl LineTimer {
     pub fn is_due(&mut self, elapsed: Duration, batch: usize, batches: Option<usize>) -> bool {
         let part = |batch: usize| batches.map_or(0, |batches| batch.saturating_mul(PARTS) / batches.max(1));
         let since_last = elapsed.saturating_sub(self.last_time);
-        let is_part = part(batch) > part(self.last_batch);
+        let is_new_part = part(batch) > part(self.last_batch);
         // After the last batch, the line about the finished epoch follows immediately.
         let is_last = batches == Some(batch);
-        let is_due = !is_last && (since_last >= MAX_INTERVAL || since_last >= MIN_INTERVAL && is_part);
+        let is_due = !is_last && (since_last >= MAX_INTERVAL || since_last >= MIN_INTERVAL && is_new_part);
         if is_due {
             *self = Self { last_time: elapsed, last_batch: batch };
         }

@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_best_before_the_oldest_kept_checkpoint_is_kept() -> Result<()> {
+    fn pruning_keeps_the_best_checkpoint_that_precedes_the_newest() -> Result<()> {
         let directory = tempfile::tempdir()?;
         let at = |step, epoch, is_best| Position { step, epoch, is_best };
         for position in [at(6, 0, true), at(12, 1, true), at(15, 0, false), at(20, 0, false), at(24, 2, true)]

@@ -75,8 +75,8 @@ impl<'a, M: Module, O: 'static, T: 'static> Trainer<'a, M, O, T> {
         let result = self.run_epochs(&mut run, &plan, train, valid.batches());
         self.callbacks.drain(..count);
         let history = run.history.clone();
-        // After an error, or after the best parameters were restored, the state of the optimizer does not match the
-        // parameters of the network.
+        // Keep the run for `step`, unless the state of the optimizer no longer matches the parameters of the network:
+        // after an error, or after the best parameters were restored.
         self.run = (result.is_ok() && !self.run_settings.keep_best).then_some(run);
         result.map(|()| history)
     }

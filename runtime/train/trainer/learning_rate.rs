@@ -79,7 +79,7 @@ impl<'a> IntoSchedule<'a> for LearningRate<'a> {
 }
 
 impl LearningRate<'_> {
-    /// Tells a schedule how often it advances during the run, if that is known, and checks the settings. `steps` and
+    /// Tells a schedule how many of its steps the run has, if that is known, and checks the settings. `steps` and
     /// `epochs` are the length of the run.
     pub(super) fn begin(&mut self, steps: Option<usize>, epochs: Option<usize>) -> Result<()> {
         let Self::Schedule(schedule, every) = self else { return Ok(()) };

@@ -55,7 +55,9 @@ pub struct Kernel {
     file: *const c_char,
     parameters: *const Parameter,
     parameter_count: usize,
+    /// The kernel as a C++ function.
     function: *const c_void,
+    /// The C++ function that calls `function` with the arguments of a launch.
     call: *const c_void,
 }
 

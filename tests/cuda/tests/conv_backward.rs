@@ -329,7 +329,7 @@ fn activation_gradients_agree_with_pytorch() -> Result<()> {
     Ok(())
 }
 
-/// Checks which methods are selected for layers of well-known networks.
+/// Checks the rule in the documentation of [`Methods::choose`] for layers of well-known networks.
 #[test]
 fn methods_are_selected_by_the_documented_rule() -> Result<()> {
     let a100 = Target::A100;

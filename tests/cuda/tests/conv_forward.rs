@@ -269,7 +269,7 @@ fn warpgroup_kernels_agree_with_the_cpu() {
     }
 }
 
-/// Uses 1×1 convolutions. The tested kernels read four pixels of the input at a time.
+/// Uses 1×1 convolutions. The kernels whose names end with `dense` read four pixels of their input at a time.
 #[test]
 #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
 fn dense_tiles_agree_with_the_cpu() {
@@ -389,7 +389,7 @@ fn extreme_settings_agree_with_the_cpu() -> Result<()> {
     for setting in settings {
         for dtype in DTYPES {
             for variant in variants(&setting.shape()?, dtype, &TARGET) {
-                // Variants with three or more slices differ only in the partition of the depth.
+                // Variants with more than two slices differ from those with two only in the partition of the depth.
                 if !matches!(variant, Variant::ImplicitGemm { slices: 3.., .. }) {
                     setting.check(dtype, variant)?;
                 }
@@ -427,7 +427,7 @@ fn tf32_kernels_round_to_10_bits() -> Result<()> {
 
 /// Checks which variants are selected for layers of well-known networks, mostly on an H100.
 #[test]
-fn variants_are_selected_by_the_documented_rule() -> Result<()> {
+fn layers_of_well_known_networks_get_the_expected_variants() -> Result<()> {
     let target = Target::H100;
     let layer = |[batch, in_channels, size, out_channels, kernel, stride]: [usize; 6], groups: usize| {
         let geometry =
@@ -444,12 +444,12 @@ fn variants_are_selected_by_the_documented_rule() -> Result<()> {
         })
     };
     for dtype in [DType::F32, DType::F16, DType::BF16] {
-        // Depthwise convolutions: the more rows each thread computes, the fewer threads there are to keep the device
-        // busy.
+        // The name of a depthwise kernel ends with the kernel size, the stride and the rows that each thread computes.
+        // The more rows, the fewer threads there are to keep the device busy.
         assert!(kernel(&layer([32, 32, 112, 32, 3, 1], 32), dtype)?.ends_with("_3_1_8"));
         assert!(kernel(&layer([1, 512, 14, 512, 3, 1], 512), dtype)?.ends_with("_3_1_2"));
         assert!(kernel(&layer([32, 128, 56, 128, 3, 2], 128), dtype)?.ends_with("_3_2_4"));
-        // Groups with few channels, and short sums in few blocks.
+        // Groups of few channels, and a small convolution whose sums have only 25 products.
         assert!(kernel(&layer([32, 256, 28, 256, 3, 1], 64), dtype)?.contains("direct"));
         assert!(kernel(&layer([1, 1, 28, 20, 5, 1], 1), dtype)?.contains("direct"));
         // A small image with many channels has too few tiles to fill the device.
@@ -466,6 +466,7 @@ fn variants_are_selected_by_the_documented_rule() -> Result<()> {
     {
         assert!(kernel(&layer, DType::F32)?.contains("direct"));
     }
+    // On an A100, a large 3×3 convolution packs its operands. A 1×1 convolution reads its input without packing.
     assert!(
         selected(&layer([32, 256, 56, 256, 3, 1], 1), DType::BF16, &Target::A100)?
             .kernel()

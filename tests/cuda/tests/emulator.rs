@@ -71,7 +71,7 @@ fn faults_are_reported() {
 /// so that a missing wait is noticed.
 #[test]
 #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
-fn asynchronous_copies_finish_in_a_wait() -> Result<()> {
+fn asynchronous_copies_finish_only_when_the_kernel_waits() -> Result<()> {
     assert!(run_with_fault(0)?.to_vec1::<f32>()?.iter().all(|x| x.is_finite()));
     // This kernel does not wait.
     assert!(run_with_fault(11)?.to_vec1::<f32>()?.iter().all(|x| x.is_nan()));

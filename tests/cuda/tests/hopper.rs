@@ -12,7 +12,7 @@ use crate::common::{Rng, check_close};
 const ROWS: usize = 128;
 /// The number of bytes along the depth that one step multiplies.
 const STEP_BYTES: usize = 64;
-/// The number of bytes of the structure `Ring`.
+/// The number of bytes of the structure `Ring`: two stages, each with three tiles and four barriers.
 const SHARED: u32 = 2 * (3 * 8192 + 4 * 8);
 
 /// The number of steps along the depth. The kernels copy the operands of each step to the ring buffer.

@@ -186,7 +186,7 @@ proptest! {
 }
 
 #[test]
-fn constants_and_single_axes_are_padded() -> Result<()> {
+fn padding_with_a_constant_and_of_a_single_axis_is_supported() -> Result<()> {
     let x = Tensor::new(&[1f32, 2., 3.], &Device::Cpu)?;
     let padded = |x: &Tensor, sides: [isize; 2], mode: PadMode| pad(x, sides, mode).into_tensor();
     assert_eq!(padded(&x, [1, 2], PadMode::Constant(-7.))?.to_vec1::<f32>()?, [-7., 1., 2., 3., -7., -7.]);

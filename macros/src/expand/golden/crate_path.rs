@@ -7,7 +7,7 @@ mod framework {
 
 type Shortcut = Option<Box<Linear>>;
 
-/// A network that finds sconce in another crate, recomputes a block, and has an alias of an optional boxed layer.
+/// A network that finds sconce at another path, recomputes a block, and has an alias of an optional boxed layer.
 #[derive(sconce::Module)]
 #[module(
     crate = framework::sconce,

@@ -1,6 +1,6 @@
-//! Compares the expansion of ten networks with files. `NAME.rs` contains a network, and `NAME.expanded.rs` the code
-//! that the derive generates for the network. The diff of these files shows a reviewer how the generated code changes.
-//! `tests/derive/golden.rs` compiles the networks.
+//! Compares the expansions of the networks in this directory with files. `NAME.rs` contains a network, and
+//! `NAME.expanded.rs` the code that the derive generates for the network. The diff of these files shows a reviewer how
+//! the generated code changes. `tests/derive/golden.rs` compiles the networks.
 //!
 //! `GOLDEN=overwrite cargo test -p sconce-macros golden` writes the expansions.
 //!

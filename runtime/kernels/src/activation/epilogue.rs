@@ -14,13 +14,14 @@ pub(crate) fn bounds(activation: Activation) -> Option<[f32; 2]> {
     with_function!(activation, f => bounds_of(f))
 }
 
-/// Applies the first of the two [`stages`] of an activation to each lane of a vector.
+/// Applies `activation` to each lane of a vector. `activation` must be the first of the two [`stages`] of an epilogue's
+/// activation.
 #[inline(always)]
 pub(crate) fn activate<S: Simd>(simd: S, activation: Activation, x: S::V) -> S::V {
     #[inline(always)]
     fn apply<S: Simd, F: Function>(simd: S, function: F, x: S::V) -> S::V {
         debug_assert!(F::INLINE, "expected an inline activation, found {}", F::NAME);
-        // The compiler evaluates the condition, and does not compile the other activations into every epilogue.
+        // The condition is a constant, so the compiler leaves functions that are not inline out of every epilogue.
         if F::INLINE { function.value(Vectors::new(simd, [x])).vectors[0] } else { x }
     }
     with_function!(activation, f => apply(simd, f, x))

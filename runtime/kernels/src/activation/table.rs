@@ -20,7 +20,8 @@ macro_rules! activations {
 }
 pub(crate) use activations;
 
-/// Expands each entry to `struct Silu {}` and its `impl Function`.
+/// Expands each entry to `struct Silu {}` and its `impl Function`. Ignores the layer's name in the brackets, which
+/// `enumeration` uses.
 macro_rules! functions {
     ($(
         $(#[$doc:meta])*
@@ -72,9 +73,9 @@ macro_rules! functions {
 }
 pub(crate) use functions;
 
-/// Expands the entries to `enum Activation { …, Silu, … }`, `with_function` and `for_each_activation`. The first entry
-/// must be the identity. The first token must be `$`: the generated macros contain this token, which a macro cannot
-/// write itself.
+/// Expands the entries to `enum Activation { …, Silu, … }`, `with_function` and `for_each_activation`. Ignores
+/// `bounds` and all that follows in the braces, which `functions` uses. The first entry must be the identity. The first
+/// token must be `$`: the generated macros contain this token, which a macro cannot write itself.
 macro_rules! enumeration {
     (
         ($d:tt)

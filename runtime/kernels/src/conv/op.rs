@@ -144,6 +144,7 @@ impl FusedConv2d {
         output: &Tensor,
         grad_output: &Tensor,
     ) -> Result<[Option<Tensor>; 3]> {
+        // Launches of a backward pass have no path.
         trace::record(String::new, || "conv2d backward".to_string());
         let third_needs_grad = third.is_some_and(Tensor::track_op);
         let joined = self.operands == OperandSet::JoinedResidual;

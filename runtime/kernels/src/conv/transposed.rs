@@ -2,8 +2,8 @@
 //! convolution.
 //!
 //! The gradient of the input is computed by the forward pass of the ordinary convolution. The gradient of the weight is
-//! the weight gradient of the ordinary convolution with two operands exchanged: the transposed convolution's input
-//! takes the place of the output's gradient, and the gradient of its output takes the place of the input.
+//! computed by the backward pass of the ordinary convolution. In this pass, the input is the gradient of the transposed
+//! convolution's output, and the gradient of the output is the transposed convolution's input.
 
 use candle_core::{CpuStorage, CudaStorage, Result, Shape, Tensor, bail};
 
@@ -262,6 +262,7 @@ impl ConvTranspose2d {
         needs_bias: bool,
         grad: &Tensor,
     ) -> Result<[Option<Tensor>; 3]> {
+        // Launches of a backward pass have no path.
         trace::record(String::new, || format!("{NAME} backward"));
         let shape = &self.shape;
         let no_epilogue = Epilogue::default();
@@ -273,8 +274,8 @@ impl ConvTranspose2d {
             Some(cpu::conv2d(grad, weight, shape, &no_epilogue, None, simd::isa())?)
         };
         let needs = Needs { weight: weight.track_op(), ..Needs::default() };
-        // The slope of the identity does not depend on the output, so any tensor of the output's shape can take the
-        // place of the output: here `input`.
+        // The third argument, the output of the ordinary convolution, is used only for the slope of the activation. The
+        // slope of the identity does not depend on it, so any tensor of the same shape can be passed: here `input`.
         let identity = Activation::Identity;
         let grad_weight =
             conv2d_backward(grad, weight, input, input, &shape.geometry, identity, needs)?.weight;

@@ -6,7 +6,8 @@ use crate::element::{compute_dtype, not_a_float};
 
 use super::{Arg, Buffer, Launch, Program};
 
-/// Returns the name of a kernel for a dtype: `named!(dtype, "kernel")` is `"kernel_f32"` for f32.
+/// Returns the name of a kernel for a dtype: `named!(dtype, "kernel")` is `"kernel_f32"` for f32. Several literals are
+/// joined before the dtype.
 macro_rules! named {
     ($dtype:expr, $($name:literal),+) => {
         match $dtype {

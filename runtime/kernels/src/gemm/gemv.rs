@@ -1,4 +1,5 @@
-//! The product of a few rows and a transposed matrix, computed as dot products of contiguous rows and columns.
+//! Matrix products with few rows or few columns, computed as dot products of the contiguous rows of A and the
+//! contiguous columns of B.
 
 use crate::memory::{Scratch, zeros};
 use crate::parallel::{SharedStart, cost, for_each_group};

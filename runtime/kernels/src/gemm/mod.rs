@@ -1,7 +1,8 @@
 //! Matrix products.
 //!
 //! - [`multiply`] computes `C = epilogue(A · B)` for matrices that are not packed. It packs blocks of B on the fly
-//!   (`blocked`), or computes dot products without packing B if A has few rows (`gemv`).
+//!   (`blocked`). If C has few rows or few columns, and the rows of A and the columns of B are contiguous, it computes
+//!   dot products without packing B (`gemv`).
 //!   [`MatrixElement::multiply_all`] multiplies several pairs of matrices at once, in f32 or in f64 (`double`).
 //! - [`multiply_packed`] multiplies operands that the caller has packed, as Winograd's transforms do (`packed`).
 //! - [`RegisterTile`] has the inner loop of `blocked` and `packed`. Convolutions also use it, in the forward pass and

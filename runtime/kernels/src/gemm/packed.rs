@@ -193,7 +193,7 @@ fn offsets<S: Simd, const NV: usize>(stride: usize) -> [usize; NV] {
 }
 
 /// The distance between the panel row that is multiplied and the row that is prefetched, in floats. A Winograd
-/// convolution has one product for each element of the transformed tile. At the end of a panel, the prefetches reach
-/// the panel of the next product, which follows in memory. This helps because the panels of all products together
+/// convolution has one matrix product for each position of the transformed tiles. At the end of a panel, the prefetches
+/// reach the panel of the next product, which follows in memory. This helps because the panels of all products together
 /// exceed the L2 cache.
 const PREFETCH_DISTANCE: usize = 32 * PANEL;

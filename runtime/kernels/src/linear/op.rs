@@ -13,7 +13,7 @@ use super::{check_shapes, grad_weight, grad_x, linear_slices};
 const NAME: &str = "linear";
 
 struct Linear {
-    /// The activation that the kernel applies. Its gradient must be computed from the output, not from the input: see
+    /// The activation that the kernel applies. Only activations whose slope follows from the output are supported: see
     /// [`Activation::saves_output`].
     activation: Activation,
 }

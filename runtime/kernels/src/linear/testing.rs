@@ -29,7 +29,7 @@ pub fn linear_with(
 pub fn gradients_with(isa: Isa, x: &Tensor, weight: &Tensor, grad: &Tensor) -> Result<[Tensor; 2]> {
     let Sizes { rows, out_features, .. } = check_shapes(x.dims(), weight.dims(), None)?;
     if grad.dims() != [rows, out_features] {
-        bail!("linear: expected a gradient {:?}, found {:?}", [rows, out_features], grad.dims());
+        bail!("linear: expected a gradient of shape {:?}, found {:?}", [rows, out_features], grad.dims());
     }
     Ok([grad_x(isa, weight, grad)?, grad_weight(isa, x, grad)?])
 }

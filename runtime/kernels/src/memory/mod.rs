@@ -2,7 +2,8 @@
 //!
 //! | purpose | use |
 //! |---|---|
-//! | output of an operation | [`Alignment::allocate`], [`allocate`], [`vec_written_by`] |
+//! | output of a convolution | [`Alignment::allocate`], [`allocate`] |
+//! | output of another operation | [`vec_written_by`], [`zeros`] |
 //! | temporary data of a task | [`Scratch`] |
 //! | activation in the channel-blocked layout | [`Arena::lease`] |
 //! | packed operand | [`AlignedVec`] |

@@ -1,6 +1,6 @@
-//! Allocation of outputs. A large output begins at a cache line, because a vector store that crosses a line costs as
-//! much as two stores. If, in addition, the size of a plane is a multiple of 64 bytes, every plane begins at a cache
-//! line.
+//! Allocation of the outputs of convolutions. A large output begins at a cache line, because a vector store that
+//! crosses a line costs as much as two stores. If, in addition, the size of a plane is a multiple of 64 bytes, every
+//! plane begins at a cache line.
 
 use candle_core::op::BackpropOp;
 use candle_core::{CpuStorage, Result, Shape, Storage, Tensor, bail};
@@ -59,6 +59,7 @@ pub(crate) fn tensor_at_end(storage: CpuStorage, dims: [usize; 4]) -> Result<Ten
         CpuStorage::F64(all) => all.len(),
         CpuStorage::F16(all) => all.len(),
         CpuStorage::BF16(all) => all.len(),
+        // Convolutions have no outputs of other types.
         _ => elements,
     };
     let whole = |shape: Shape| Tensor::from_storage(Storage::Cpu(storage), shape, BackpropOp::none(), false);
@@ -100,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn small_empty_and_storage_aligned_outputs_have_offset_zero() -> Result<()> {
+    fn only_large_outputs_with_cache_line_alignment_have_padding() -> Result<()> {
         assert_eq!(output(Alignment::StorageStart, [1, 4, 64, MIN_LARGE_ELEMENTS / 256])?.1, 0);
         assert_eq!(output(Alignment::CacheLine, [1, 1, 1, MIN_LARGE_ELEMENTS - 1])?.1, 0);
         assert_eq!(output(Alignment::CacheLine, [0, 4, 8, 8])?.1, 0);

@@ -315,6 +315,7 @@ impl<E: Element> Kernel for Forward<'_, E> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let MaxPool { rows, columns, input: [h, w], column_windows, .. } = self.pool;
+        // Without `column_windows`, all three are 0: nothing is padded, and `max_columns_any` runs.
         let AxisWindows { kernel, stride, padding } = column_windows.unwrap_or_default();
         // `covered` is the number of columns that the windows cover, including the padding. Columns outside the input
         // stay -∞.

@@ -35,24 +35,24 @@ pub(crate) fn apply<const N: usize>(operands: [&Tensor; N], operation: impl Oper
 
 fn apply_with_proxy<const N: usize>(operands: [&Tensor; N], operation: impl Operation<N>) -> Result<Tensor> {
     let (storage, shape) = forward(operands, &operation)?;
-    let links = operands.map(|x| links().get(&x.id()).cloned());
+    let operand_links = operands.map(|x| links().get(&x.id()).cloned());
     let slot = Arc::new(GradientSlot::default());
     let proxy = ProxyNode {
         operation,
         operands: operands.map(Tensor::clone),
-        operand_slots: links.each_ref().map(|link| Some(link.as_ref()?.slot.clone())),
+        operand_slots: operand_links.each_ref().map(|link| Some(link.as_ref()?.slot.clone())),
         slot: slot.clone(),
     };
     // An operand with a proxy node is replaced with that node, so that candle's graph connects proxy nodes.
     let graph_operands: [&Tensor; N] =
-        std::array::from_fn(|i| links[i].as_ref().map_or(operands[i], |link| &link.proxy));
+        std::array::from_fn(|i| operand_links[i].as_ref().map_or(operands[i], |link| &link.proxy));
     let proxy = operation::apply(graph_operands, proxy)?;
     let output = Output { storage: Mutex::new(Some(storage)), shape, slot: slot.clone() };
     let tensor = operation::apply([&proxy], output)?;
     // `set` cannot fail, because no other thread has access to the slot yet.
     let _ = slot.output.set(tensor.detach());
     let _ = slot.id.set(tensor.id());
-    self::links().insert(tensor.id(), Link { proxy, slot });
+    links().insert(tensor.id(), Link { proxy, slot });
     Ok(tensor)
 }
 

@@ -318,8 +318,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
         // SAFETY: the caller guarantees `n` halves in bounds.
         unsafe { half::store_lanes(self, half, to, n, v) }
     }
-    /// Packs a pair of bf16 into each lane: the upper half of the lane of `even` becomes the lower half, and the upper
-    /// half of the lane of `odd` becomes the upper half.
+    /// Packs a pair of bf16 into each lane. The lower 16 bits of the result are the upper 16 bits of `even`, and the
+    /// upper 16 bits are those of `odd`.
     #[inline(always)]
     fn pair(self, even: Self::V, odd: Self::V) -> Self::V {
         let mut a = [0f32; 16];

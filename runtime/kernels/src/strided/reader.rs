@@ -100,7 +100,7 @@ fn copy_strided<T: Copy, E>(x: &[T], start: usize, stride: usize, to: &mut [E], 
     }
 }
 
-/// A 16-bit float type.
+/// `f16` or `bf16`, which have the layout of `u16`.
 pub(super) trait HalfType: Copy {}
 impl HalfType for f16 {}
 impl HalfType for bf16 {}

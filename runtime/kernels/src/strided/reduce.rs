@@ -95,8 +95,8 @@ struct SumLoops<const N: usize> {
     kept: Vec<Axis<N>>,
     /// The outer axes that are summed.
     reduced: Vec<Axis<N>>,
-    /// The rows; an axis of size 1 if there are at least [`SHORT_ROW`] columns. The rows are kept if the columns are
-    /// reduced, and reduced if the columns are kept.
+    /// The rows; an axis of size 1 if there are at least [`SHORT_ROW`] columns or no axis remains for the rows. The
+    /// rows are kept if the columns are reduced, and reduced if the columns are kept.
     rows: Axis<N>,
     columns: Axis<N>,
     /// Whether the result keeps the columns.
@@ -208,7 +208,7 @@ impl<const N: usize> SumLoops<N> {
             } else if rows > 1 {
                 sums.add_short_rows(first % outputs, range, totals);
             } else {
-                sums.add_row_by_row(first % outputs, range, totals);
+                sums.add_single_rows(first % outputs, range, totals);
             }
             if splits == 1 {
                 totals.iter_mut().for_each(|total| *total *= scale);
@@ -336,9 +336,9 @@ impl<'a, E: ComputeType, const N: usize> Sums<'a, E, N> {
         }
     }
 
-    /// Computes the totals `first..first + totals.len()`, if the columns are reduced and there is only one row.
+    /// Computes the totals `first..first + totals.len()`, if the columns are reduced and each run is a single row.
     /// `range` selects iterations of the loop nest of the reduced axes and the columns.
-    fn add_row_by_row(&mut self, first: usize, range: Range<usize>, totals: &mut [f64]) {
+    fn add_single_rows(&mut self, first: usize, range: Range<usize>, totals: &mut [f64]) {
         let columns = self.loops.columns.size;
         self.kept.move_to(self.start, first);
         for total in totals {

@@ -48,9 +48,11 @@ fn gradients_of_several_uses_are_added() -> Result<()> {
     for dtype in [DType::F64, DType::F32, DType::BF16] {
         let (x, y) = (&variable(&[3, 4], dtype)?, &variable(&[3, 4], dtype)?);
         check(&[x], |x| silu(&x[0]))?;
-        // Two operations of this crate, then the same operand twice, then operations of this crate and of candle.
+        // Two operations of this crate use `x`.
         check(&[x], |x| silu(&x[0])? * activate(Activation::Tanh, &x[0])?)?;
+        // One operation uses `x` as both operands.
         check(&[x], |x| binary(Binary::Mul, &x[0], &x[0]))?;
+        // Operations of this crate and an operation of candle use `x`.
         check(&[x, y], |x| binary(Binary::Mul, &x[0], &x[1])? + (&x[0] * &silu(&x[0])?)?)?;
         check(&[x, y], |x| matmul(&x[0], &x[1].t()?))?;
     }

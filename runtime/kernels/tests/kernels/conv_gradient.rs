@@ -83,7 +83,7 @@ fn gradients_agree_with_candle_for_every_epilogue() -> Result<()> {
 }
 
 #[test]
-fn kernels_that_cover_the_input_agree_with_candle() -> Result<()> {
+fn convolutions_whose_kernel_covers_the_input_agree_with_candle() -> Result<()> {
     for [batch, in_channels, out_channels, height, width] in
         [[1, 1, 1, 1, 1], [3, 40, 7, 1, 1], [1, 33, 70, 1, 1], [2, 5, 19, 4, 3], [5, 3, 2, 1, 6]]
     {

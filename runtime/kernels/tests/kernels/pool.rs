@@ -205,7 +205,8 @@ fn the_first_of_many_equal_maxima_gets_the_gradient() -> Result<()> {
     Ok(())
 }
 
-/// Compares the f32 kernels for 2×2 windows with the general f64 kernel, on inputs with ties and NaN.
+/// Compares the f32 kernels for 2×2 windows with the general f64 kernel, on inputs with ties, with NaN, and with
+/// only -∞.
 #[test]
 fn two_by_two_windows_agree_with_f64_on_every_instruction_set() -> Result<()> {
     let mut numbers = Rng::new(9);

@@ -74,8 +74,8 @@ fn problems(layer: [usize; 9], layout: Layout) -> Result<Vec<ConvProblem>> {
     Ok(problems)
 }
 
-/// Includes the algorithms that other microarchitectures select, so that the outcome of this test does not depend on
-/// the machine.
+/// Includes the algorithms that other microarchitectures select, so that the outcome of this test depends only on the
+/// instruction sets of the machine.
 #[test]
 fn every_thread_has_work() -> Result<()> {
     let mut idle = vec![];

@@ -267,7 +267,8 @@ fn results_do_not_depend_on_the_width_of_vectors() -> Result<()> {
         ([2, 16, 13, 30], 33),
         ([1, 21, 40, 37], 16),
         ([3, 37, 7, 7], 20),
-        // More input channels than the matrix product adds in one pass, and three panels: a pair and a single one.
+        // More input channels than the matrix product adds in one pass, and three panels of output channels, which can
+        // form a group of two and a group of one.
         ([1, 131, 7, 7], 40),
     ];
     for ([batch, in_channels, height, width], out_channels) in shapes {

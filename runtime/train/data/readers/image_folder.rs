@@ -155,7 +155,8 @@ fn decode(path: &Path) -> Result<RgbImage> {
 /// motion photo.
 fn is_complete_jpeg(content: &[u8]) -> bool {
     const END_OF_IMAGE: u8 = 0xd9;
-    // In the data of a scan, the byte after 0xff is 0, a restart number or a fill byte. None of these begins a segment.
+    // In the data of a scan, the byte after 0xff is 0 (after a data byte 0xff), the code of a restart marker, or a fill
+    // byte. None of these begins a segment.
     let is_marker = |pair: &[u8]| pair[0] == 0xff && !matches!(pair[1], 0 | 0xd0..=0xd7 | 0xff);
     let mut rest = content.get(2..).unwrap_or_default();
     while let Some(start) = rest.windows(2).position(is_marker) {

@@ -12,8 +12,8 @@ use super::compressed::default_limit;
 
 /// Reads the arrays of a `.npz` file, compressed or not, to tensors on the CPU, ordered by name.
 ///
-/// [`checkpoint::read`](crate::checkpoint::read) reads the same files with a lower limit, because checkpoints hardly
-/// compress.
+/// [`checkpoint::read`](crate::checkpoint::read) reads the same files with a lower limit for the memory of the arrays,
+/// because checkpoints hardly compress.
 ///
 /// ```
 /// use sconce::checkpoint;

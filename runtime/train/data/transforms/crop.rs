@@ -155,9 +155,9 @@ impl Image {
     }
 }
 
-/// Returns which pixels of a window lie on an axis, as a range of indices in the window, and the coordinate of the
-/// first of these pixels on the axis. The axis has `available` pixels. The window has `length` pixels and starts at the
-/// coordinate `start`.
+/// Returns the part of a window that overlaps the image along one axis, as a range of indices in the window, and the
+/// coordinate in the image at which the overlap starts. The window has `length` pixels and starts at the coordinate
+/// `start` of the image, which has `available` pixels.
 fn overlap(start: isize, length: usize, available: usize) -> (std::ops::Range<usize>, usize) {
     let skipped = start.min(0).unsigned_abs();
     let first = start.max(0) as usize;

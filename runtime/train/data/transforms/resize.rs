@@ -44,7 +44,7 @@ impl Transform for Resize {
         let [_, height, width] = image.dims();
         match self.size {
             Size::Exact { height, width } => image.resize(height, width),
-            // A side of 0 is an error of `resize`.
+            // `resize` returns an error if a side is 0.
             Size::Shorter(short) if height <= width => image.resize(short, scaled(width, short, height)),
             Size::Shorter(short) => image.resize(scaled(height, short, width), short),
         }

@@ -66,10 +66,10 @@ fn padded(low: f64, high: f64) -> (f64, f64) {
 
 /// Returns ticks at the multiples of a step. The step is 1, 2 or 5 times a power of 10, and at least `smallest_step`.
 fn linear_ticks(low: f64, high: f64, smallest_step: f64) -> Vec<(f64, String)> {
-    let min_step = ((high - low) / MAX_INTERVALS as f64).max(smallest_step);
-    let power = 10f64.powi(min_step.log10().floor() as i32);
-    let step = [1., 2., 5., 10.].map(|factor| factor * power).into_iter().find(|step| *step >= min_step);
-    let step = step.unwrap_or(min_step);
+    let lower_bound = ((high - low) / MAX_INTERVALS as f64).max(smallest_step);
+    let power = 10f64.powi(lower_bound.log10().floor() as i32);
+    let step = [1., 2., 5., 10.].map(|factor| factor * power).into_iter().find(|step| *step >= lower_bound);
+    let step = step.unwrap_or(lower_bound);
     let first = (low / step).ceil();
     let multiples = (0..=MAX_INTERVALS).map(|index| (first + index as f64) * step);
     let ticks: Vec<f64> = multiples.take_while(|tick| *tick <= high).collect();

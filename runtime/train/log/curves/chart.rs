@@ -158,8 +158,8 @@ impl<'a, DB: DrawingBackend> Plot<'a, DB> {
         Ok(())
     }
 
-    /// Draws the names of the curves above the plot, from right to left. A single curve needs no name, except for one
-    /// of the validation.
+    /// Draws the names of the curves above the plot, from right to left. Draws no name for a single curve, unless it
+    /// shows the validation.
     fn legend(&self, chart: &Chart) -> Drawn<DB> {
         if let [Curve { kind: Kind::Steps | Kind::Train, .. }] = &chart.curves[..] {
             return Ok(());

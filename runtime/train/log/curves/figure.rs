@@ -44,6 +44,7 @@ pub(super) fn svg(title: &str, charts: &[Chart]) -> Result<String> {
     draw(&canvas, title, charts, medium).map_err(error)?;
     canvas.present().map_err(error)?;
     drop(canvas);
+    // Show the picture in the size of the layout. Its `viewBox` keeps the scaled size.
     let attributes = |(width, height): (u32, u32)| format!("<svg width=\"{width}\" height=\"{height}\" ");
     Ok(svg.replacen(&attributes(scaled), &attributes(size), 1))
 }
@@ -51,15 +52,15 @@ pub(super) fn svg(title: &str, charts: &[Chart]) -> Result<String> {
 /// Draws a PNG picture.
 pub(super) fn png(title: &str, charts: &[Chart]) -> Result<Vec<u8>> {
     let size = scaled(size(charts.len()), PNG_SCALE);
-    let drawn = scaled(size, SAMPLES);
-    // White.
-    let mut samples = vec![255; drawn.0 as usize * drawn.1 as usize * CHANNELS];
-    let canvas = BitMapBackend::with_buffer(&mut samples, drawn).into_drawing_area();
+    let canvas_size = scaled(size, SAMPLES);
+    // All samples are white at first.
+    let mut samples = vec![255; canvas_size.0 as usize * canvas_size.1 as usize * CHANNELS];
+    let canvas = BitMapBackend::with_buffer(&mut samples, canvas_size).into_drawing_area();
     let scale = f64::from(PNG_SCALE * SAMPLES);
     draw(&canvas, title, charts, Medium { scale, joins_lines: false, text_shift: 0.15 }).map_err(error)?;
     canvas.present().map_err(error)?;
     drop(canvas);
-    encode(size, &averaged(&samples, drawn.0 as usize)).map_err(error)
+    encode(size, &averaged(&samples, canvas_size.0 as usize)).map_err(error)
 }
 
 /// Returns the pixels, each the mean of 2×2 samples. `width` is the number of samples in a row.

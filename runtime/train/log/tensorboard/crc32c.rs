@@ -1,6 +1,6 @@
 //! CRC-32C, the checksum of TensorFlow's records.
 
-/// The reversed polynomial of Castagnoli.
+/// Castagnoli's polynomial, with its bits in reverse order.
 const POLYNOMIAL: u32 = 0x82f6_3b78;
 
 /// For each value of a byte, the CRC of this byte alone, without the inversions at the start and the end.

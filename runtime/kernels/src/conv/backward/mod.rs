@@ -250,7 +250,7 @@ enum UnpaddedAlgorithm<R: Real> {
 }
 
 impl<R: Real> UnpaddedAlgorithm<R> {
-    /// Returns `None` if neither algorithm supports the convolution and is fast for it. In this case, use
+    /// Returns the algorithm that suits the convolution, or `None` if neither does. In this case, use
     /// [`input::gradient`], which reads a margin.
     fn select(extent: &Extent) -> Option<Self> {
         let flipped = || Flipped::of(extent).map(Self::Flipped);

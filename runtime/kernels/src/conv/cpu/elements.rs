@@ -87,7 +87,7 @@ impl<'a> Elements<'a> {
     pub(in crate::conv) fn as_f32(self) -> &'a [f32] {
         match self {
             Self::F32(elements) => elements,
-            Self::Half(..) => unreachable!("these elements are f32"),
+            Self::Half(..) => unreachable!("expected f32 elements"),
         }
     }
 
@@ -182,7 +182,7 @@ impl OutputPtr {
     pub fn as_f32(self) -> *mut f32 {
         match self {
             Self::F32(to) => to,
-            Self::Half(..) => unreachable!("this output is f32"),
+            Self::Half(..) => unreachable!("expected an f32 output"),
         }
     }
 

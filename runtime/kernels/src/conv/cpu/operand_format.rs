@@ -35,7 +35,7 @@ impl OperandFormat {
     }
 
     /// Returns `shape` with one input channel for each word of the format: a pair of channels counts as one.
-    pub fn shape(self, shape: &ConvShape) -> ConvShape {
+    pub fn shape_in_words(self, shape: &ConvShape) -> ConvShape {
         match self {
             Self::F32 | Self::Widened => *shape,
             Self::Bf16Pairs => {

@@ -29,7 +29,7 @@ impl PackedWeight {
         let order = PackedOrder::RegisterTiles {
             groups: shape.geometry.groups,
             output_blocks: plan.output_blocks,
-            chunk_channels: plan.chunks.len(),
+            chunk_channels: plan.chunks.chunk_channels(),
             input_block: plan.input_block,
             operand: plan.operand,
         };

@@ -243,10 +243,10 @@ impl PartitionProblem<'_> {
     fn input_floats(&self, patches: [usize; 2]) -> usize {
         let [rows, columns] = self.max_patch(patches);
         match &self.input_tile {
-            Some(tile) => tile.floats([rows, columns], self.chunks.len()),
+            Some(tile) => tile.floats([rows, columns], self.chunks.chunk_channels()),
             // With lanes over pixels, only the pixels of one register tile have to stay in the cache.
             None if self.options.lane_axis == LaneAxis::Pixels => 0,
-            None => rows * columns * self.chunks.len(),
+            None => rows * columns * self.chunks.chunk_channels(),
         }
     }
 
@@ -332,8 +332,8 @@ impl PartitionProblem<'_> {
     fn copied_vectors(&self, patches: [usize; 2]) -> usize {
         let [rows, columns] = self.max_patch(patches);
         let floats = match &self.input_tile {
-            Some(tile) => tile.floats([rows, columns], self.chunks.len()),
-            None => rows * columns * self.chunks.len(),
+            Some(tile) => tile.floats([rows, columns], self.chunks.chunk_channels()),
+            None => rows * columns * self.chunks.chunk_channels(),
         };
         (floats / self.options.register_tile.lanes).saturating_mul(self.chunks.count())
     }

@@ -50,7 +50,7 @@ impl Kernel for ShapeQuery {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Chunks {
     in_channels: usize,
-    len: usize,
+    chunk_channels: usize,
 }
 
 impl Chunks {
@@ -59,22 +59,22 @@ impl Chunks {
     pub fn new(in_channels: usize, block: usize, max_channels: usize) -> Self {
         let blocks = in_channels.div_ceil(block).max(1);
         let count = blocks.div_ceil((max_channels / block).max(1));
-        Self { in_channels, len: blocks.div_ceil(count) * block }
+        Self { in_channels, chunk_channels: blocks.div_ceil(count) * block }
     }
 
     pub fn count(&self) -> usize {
-        self.in_channels.div_ceil(self.len).max(1)
+        self.in_channels.div_ceil(self.chunk_channels).max(1)
     }
 
     /// Returns the number of channels of the largest chunk, including the padding of its last block.
-    pub fn len(&self) -> usize {
-        self.len
+    pub fn chunk_channels(&self) -> usize {
+        self.chunk_channels
     }
 
     /// Returns the channels of a chunk.
     pub fn range(&self, index: usize) -> Range<usize> {
-        let first = index * self.len;
-        first..self.in_channels.min(first + self.len)
+        let first = index * self.chunk_channels;
+        first..self.in_channels.min(first + self.chunk_channels)
     }
 }
 
@@ -153,7 +153,7 @@ impl PlanOptions {
     /// channels copies them to input tiles.
     fn shape(&self, shape: &ConvShape) -> ConvShape {
         let flat = is_pointwise(shape) && (self.in_place || self.lane_axis == LaneAxis::Pixels);
-        self.operand.shape(&if flat { flattened(shape) } else { *shape })
+        self.operand.shape_in_words(&if flat { flattened(shape) } else { *shape })
     }
 
     fn chunks(&self, shape: &ConvShape) -> Chunks {
@@ -228,7 +228,7 @@ impl Plan {
         let input_tile = if in_place {
             None
         } else {
-            Some(InputTile::new(size, partition.largest_patch(), chunks.len())?)
+            Some(InputTile::new(size, partition.largest_patch(), chunks.chunk_channels())?)
         };
         let taps = (0..chunks.count()).map(|chunk| match &input_tile {
             Some(tile) => tile.taps(&shape, chunks.range(chunk)),
@@ -266,7 +266,7 @@ impl Plan {
 
     /// Returns the number of floats of the input tile for one chunk, or 0 if there is no input tile.
     pub fn tile_floats(&self) -> usize {
-        self.input_tile.as_ref().map_or(0, |tile| tile.len(self.chunks.len()))
+        self.input_tile.as_ref().map_or(0, |tile| tile.floats(self.chunks.chunk_channels()))
     }
 
     /// Returns the number of taps of the kernel for one input channel.

@@ -61,7 +61,7 @@ impl ConvProblem {
 
     /// Returns the number of input channels of all images together. A pair of bf16 channels counts as one.
     fn input_channels(&self) -> f64 {
-        let shape = self.operand().shape(&self.shape);
+        let shape = self.operand_format().shape_in_words(&self.shape);
         (shape.batch * shape.in_channels) as f64
     }
 
@@ -76,7 +76,7 @@ impl ConvProblem {
     /// Returns the cost of lanes over pixels. `read` is the cost of copying the pixels to input tiles or, in place, of
     /// cache-set conflicts.
     fn pixel_lanes_cost(&self, counts: &Counts, read: f64) -> f64 {
-        let (shape, costs) = (self.operand().shape(&self.shape), self.costs());
+        let (shape, costs) = (self.operand_format().shape_in_words(&self.shape), self.costs());
         let (padded_channels, product) = match shape.group_out_channels() {
             1 => (1, costs.product[0]),
             2..=4 => (4, costs.product[1]),
@@ -121,12 +121,12 @@ impl ConvProblem {
         let weights = positions * channel_pairs;
         // `Nchw` results cost more, because they are transposed.
         let layout_factor = if self.output == Layout::Nchw { 1. } else { costs.nchwc_result_fraction };
-        let runs = parts * rows * columns.div_ceil(winograd::strip_tiles(tile.stride()));
+        let strips = parts * rows * columns.div_ceil(winograd::strip_tiles(tile.stride()));
         tiles as f64 * positions * (input_cost + output_cost)
             + (weight + weight_transform) * weights
             + llc_surcharge * (weights - LLC_WEIGHTS).max(0.)
             + costs.nchw_result * layout_factor * tiles as f64 * (tile.outputs().pow(2) * padded_out) as f64
-            + costs.strip * (runs * (padded_in + padded_out)) as f64
+            + costs.strip * (strips * (padded_in + padded_out)) as f64
             + self.split_cost(parts)
     }
 

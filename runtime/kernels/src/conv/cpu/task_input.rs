@@ -32,7 +32,7 @@ impl TaskInput<'_> {
         let channels = self.plan.chunks.range(chunk);
         let Some(input_tile) = &self.plan.input_tile else { return self.address(region, channels.start) };
         for (i, channel) in channels.step_by(self.plan.input_block).enumerate() {
-            let to = tile[input_tile.len(i * self.plan.input_block)..].as_mut_ptr();
+            let to = tile[input_tile.floats(i * self.plan.input_block)..].as_mut_ptr();
             let (shape, patch) = (&self.plan.shape, region.patch);
             if self.plan.input_block == 1 {
                 let input = self.rows::<S, PAIRS>(simd, region, input_tile, channel, converted);

@@ -113,7 +113,7 @@ impl InputTile {
     }
 
     /// Returns the number of floats of `channels` channels.
-    pub fn len(&self, channels: usize) -> usize {
+    pub fn floats(&self, channels: usize) -> usize {
         channels.div_ceil(self.size.block) * self.block_stride
     }
 

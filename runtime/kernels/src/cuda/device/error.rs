@@ -47,7 +47,7 @@ pub fn opening(ordinal: usize, error: Error) -> Error {
         Some(CUresult::CUDA_ERROR_NOT_INITIALIZED | CUresult::CUDA_ERROR_UNKNOWN) => {
             "the driver did not start"
         }
-        Some(CUresult::CUDA_ERROR_OUT_OF_MEMORY) => "its memory is full",
+        Some(CUresult::CUDA_ERROR_OUT_OF_MEMORY) => "the device's memory is full",
         _ => "it could not be opened",
     };
     Error::msg(format!(

@@ -183,6 +183,7 @@ pub fn backward(norm: &BatchNormProblem, training: bool, dtype: DType) -> Result
     let [sums, products] = [(); 2].map(|()| builder.scratch(norm.channels * partition.parts, accumulator));
     let (parameters, _) = norm.affine(4);
     let [activation, parameter] = norm.activation.arguments();
+    // Whether the kernels compute the slope of the activation from its output, and not from its input.
     let from_output = Arg::Int(norm.activation.saves_output().into());
     let operands = || (0..4).map(Arg::Operand).chain(parameters.clone());
 

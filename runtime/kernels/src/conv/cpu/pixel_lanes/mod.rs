@@ -65,6 +65,7 @@ pub(super) fn conv2d(
     parallel::for_each(plan.task_groups(), &|task_group| {
         if plan.operand == OperandFormat::Bf16Pairs {
             let tasks = Tasks::<true> { tiled_plan, task_group, input, weights, writer, output };
+            // The result is never `None`: the format is `Bf16Pairs` only if the instruction set has pairs.
             simd::dispatch_pairs(isa, tasks).unwrap_or_default();
         } else {
             simd::dispatch_to(isa, Tasks::<false> { tiled_plan, task_group, input, weights, writer, output });
@@ -90,8 +91,8 @@ impl TiledPlan {
 /// convolution from the input.
 pub(super) fn options(problem: &ConvProblem, in_place: bool) -> PlanOptions {
     let register_tile = RegisterTileShape::of(LaneAxis::Pixels, problem.isa);
-    let operand = problem.operand();
-    let shape = operand.shape(&problem.shape);
+    let operand = problem.operand_format();
+    let shape = operand.shape_in_words(&problem.shape);
     let out_channels = shape.group_out_channels();
     let flat = is_pointwise(&shape);
     let width = if flat { shape.output[0] * shape.output[1] } else { shape.output[1] };
@@ -138,7 +139,7 @@ fn scratch_floats(plan: &Plan, tiles: &[Vec<TilePixels>], register_tile: Registe
 
 impl ConvProblem {
     /// Returns the operand format of the kernel with lanes over pixels.
-    pub(super) fn operand(&self) -> OperandFormat {
+    pub(super) fn operand_format(&self) -> OperandFormat {
         OperandFormat::of(self.format, &self.shape, self.isa)
     }
 }

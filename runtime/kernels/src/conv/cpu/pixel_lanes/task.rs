@@ -57,7 +57,8 @@ impl<const PAIRS: bool> Tasks<'_, PAIRS> {
         let (tile_len, last) =
             (plan.output_blocks.block_channels * register_tile.pixels, chunk + 1 == plan.chunks.count());
         let applies_epilogue_in_registers = last && self.writer.is_affine();
-        let f32_output = match self.output {
+        // The output, if register tiles store results in it directly, without storing sums first.
+        let direct_output = match self.output {
             OutputPtr::F32(output) if applies_epilogue_in_registers => Some(output),
             _ => None,
         };
@@ -70,8 +71,8 @@ impl<const PAIRS: bool> Tasks<'_, PAIRS> {
                 let weights = &weights[..width * taps.len()];
                 let sums = &mut sums[sums_start..][..tile_len];
                 let channels = plan.output_blocks.unpadded(channel);
-                let f32_output = f32_output.filter(|_| tile.is_full && channels.len() == width);
-                let results = f32_output.map(|output| self.results(region, channels.start, tile, output));
+                let direct_output = direct_output.filter(|_| tile.is_full && channels.len() == width);
+                let results = direct_output.map(|output| self.results(region, channels.start, tile, output));
                 // SAFETY: `weights` and `sums` have the lengths that the register tile needs. For every tap, the
                 // vectors of the tile lie within `pixels`: an input tile is padded to whole vectors, and no vector
                 // extends beyond an input that is read in place. No other task accesses the results.
@@ -86,7 +87,7 @@ impl<const PAIRS: bool> Tasks<'_, PAIRS> {
                         Sums { data: sums.as_mut_ptr(), adds_to_sums: chunk > 0, results },
                     )
                 }
-                if last && f32_output.is_none() {
+                if last && direct_output.is_none() {
                     self.store_register_tile(simd, region, channels, tile, sums);
                 }
                 if plan.chunks.count() > 1 {

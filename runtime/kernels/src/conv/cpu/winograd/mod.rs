@@ -117,7 +117,7 @@ fn run(
     assert_eq!([packed.out_channels, packed.in_channels], [shape.out_channels, shape.in_channels]);
     assert_eq!(call.input.len(), elements(shape.in_channels, shape.input));
     let outputs = elements(shape.out_channels, shape.output);
-    assert!(outputs > 0, "an empty output has no tiles");
+    assert!(outputs > 0, "expected an output that is not empty");
     assert!(call.residual.is_none_or(|residual| residual.len() == outputs));
     assert!([call.scale, call.shift].into_iter().flatten().all(|vector| vector.len() == shape.out_channels));
 

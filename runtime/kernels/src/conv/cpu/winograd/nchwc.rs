@@ -77,8 +77,8 @@ pub(super) unsafe fn combine_columns<S: Simd, F: Scheme<OUT, IN>, const OUT: usi
     let mut zero = simd.zero();
     for col in 0..cols {
         // SAFETY: the strip has `IN` rows of the column.
-        let d = unsafe { load_vectors(simd, strip.add(col * S::LANES), run.count * OUT * S::LANES) };
-        for (row, y) in F::output(simd, d).into_iter().enumerate() {
+        let m = unsafe { load_vectors(simd, strip.add(col * S::LANES), run.count * OUT * S::LANES) };
+        for (row, y) in F::output(simd, m).into_iter().enumerate() {
             if row < rows {
                 zero = simd.fma(y, simd.zero(), zero);
                 // SAFETY: the row and the column lie within the output.

@@ -196,7 +196,7 @@ impl Scheme<4, 9> for Strided4 {
         let blas = Blas(simd);
         // The even inputs, which the coefficients of 1, x, x², x³ and x⁴ multiply.
         let [a, b, c, e, f] = [d[0], d[2], d[4], d[6], d[8]];
-        // The polynomials x³ − x, the one for the point 2, and x⁴ − x².
+        // `at_2` has the polynomial x³ − x, and `quartic` has x⁴ − x².
         let at_2 = simd.sub(e, b);
         let quartic = simd.sub(f, c);
         let at_0 = blas.axpy(-2., simd.sub(c, a), at_2);

@@ -260,9 +260,9 @@ unsafe fn combine_rows<S: Simd, F: Scheme<OUT, IN>, const OUT: usize, const IN: 
         for tile in 0..tiles {
             // SAFETY: position `row · IN + col` is below `IN²`, `tile` below `tiles`.
             unsafe {
-                let d = load_vectors(simd, m.data.add(row * IN * m.stride + tile * PANEL), m.stride);
+                let products = load_vectors(simd, m.data.add(row * IN * m.stride + tile * PANEL), m.stride);
                 let pixels = strip.add((row * tiles + tile) * OUT * S::LANES);
-                store_vectors(simd, F::output(simd, d), pixels, S::LANES);
+                store_vectors(simd, F::output(simd, products), pixels, S::LANES);
             }
         }
     }

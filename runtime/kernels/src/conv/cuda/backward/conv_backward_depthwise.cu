@@ -15,7 +15,7 @@ template <int STRIDE> struct OutputIndex {
     __device__ OutputIndex(int position, int stride, int dilation, int padding)
         : stride(STRIDE ? STRIDE : stride), dilation(dilation), padded(position + padding) {}
 
-    // Returns the output that reads the position under a tap, or -1 if none of the `count` outputs does.
+    // Returns the output that reads the position under a tap, or a negative number if none of the `count` outputs does.
     __device__ int output(int tap, int count) const {
         const int at = padded - tap * dilation;
         if (STRIDE == 1) return at < count ? at : -1;

@@ -94,7 +94,8 @@ __device__ void input_gradient(Masked<T> grad, const T *weight, const T *bias, T
     __shared__ __align__(16) Accumulator<T> b[2][DEPTH][Tile::COLUMNS];
     const InputTile at(conv, Tile::ROWS, Tile::COLUMNS, channel_tiles, pixel_tiles);
     const Phase phase(conv, at.phase);
-    if (at.pixel >= phase.pixels(conv)) return;        // in all threads: the grid is sized for the largest phase
+    // All threads of the block return: the grid is sized for the largest phase, and other phases may need fewer blocks.
+    if (at.pixel >= phase.pixels(conv)) return;
 
     Tile tile;
     InputGradient<T, Tile> operands(conv, phase, at, grad, weight);

@@ -38,18 +38,18 @@ template <class Tile> class InputSource {
             if (++tap_x == phase.x.taps) tap_x = 0, tap_y++;
         }
         valid = 0;
-        const bool any = tap_y < phase.y.taps;
+        const bool has_tap = tap_y < phase.y.taps;  // false after the last tap of the phase
         const int tap = (phase.y.first + tap_y * phase.y.step) * conv.kernel_x + phase.x.first + tap_x * phase.x.step;
         #pragma unroll
         for (int i = 0; i < LEFT; i++) {
             const int channel = at.channel + first_row() + i * SWEEP;
-            valid |= unsigned(any && channel < conv.group_in_channels) << i;
+            valid |= unsigned(has_tap && channel < conv.group_in_channels) << i;
             filters[i] = ((unsigned)(at.group * conv.taps() + tap) * conv.group_in_channels + channel) * chunks + chunk;
         }
         #pragma unroll
         for (int i = 0; i < RIGHT; i++) {
             const int y = rows[i] - tap_y * phase.y.back, x = columns[i] - tap_x * phase.x.back;
-            const bool in_bounds = any && y >= 0 && y < conv.out_height && x >= 0 && x < conv.out_width;
+            const bool in_bounds = has_tap && y >= 0 && y < conv.out_height && x >= 0 && x < conv.out_width;
             valid |= unsigned(in_bounds) << (LEFT + i);
             pixels[i] = images[i] + (unsigned)(y * conv.out_width + x) * chunks + chunk;
         }
@@ -78,15 +78,15 @@ template <class Tile> class InputSource {
         const int thread_chunk = threadIdx.x % DEPTH_CHUNKS;
         #pragma unroll
         for (int i = 0; i < LEFT; i++) {
-            const bool any = valid >> i & 1;
+            const bool exists = valid >> i & 1;
             Chunk *to = left + DepthInRows::at(first_row() + i * SWEEP, thread_chunk);
-            cp_async16(to, weight + (any ? filters[i] : 0), any);
+            cp_async16(to, weight + (exists ? filters[i] : 0), exists);
         }
         #pragma unroll
         for (int i = 0; i < RIGHT; i++) {
-            const bool any = valid >> (LEFT + i) & 1;
+            const bool exists = valid >> (LEFT + i) & 1;
             Chunk *to = right + DepthInRows::at(first_row() + i * SWEEP, thread_chunk);
-            cp_async16(to, grad + (any ? pixels[i] : 0), any);
+            cp_async16(to, grad + (exists ? pixels[i] : 0), exists);
         }
         chunk += DEPTH_CHUNKS;
         if (chunk >= chunks) return locate();
@@ -103,7 +103,8 @@ __device__ void input_gradient(const T *grad, const T *weight, const T *bias, T 
     DYN_SHARED(Chunk, shared);
     const InputTile at(conv, Tile::ROWS, Tile::COLUMNS, channel_tiles, pixel_tiles);
     const Phase phase(conv, at.phase);
-    if (at.pixel >= phase.pixels(conv)) return;        // in all threads: the grid is sized for the largest phase
+    // All threads of the block return: the grid is sized for the largest phase, and other phases may need fewer blocks.
+    if (at.pixel >= phase.pixels(conv)) return;
 
     Tile tile;
     InputSource<Tile> source(conv, phase, at, weight, grad, chunks);

@@ -67,11 +67,11 @@ const MEMORY_BYTES_PER_CYCLE: f64 = 600.0;
 /// Returns the variant with the shortest estimated time, or `None` if the dtype is not supported.
 pub fn best(shape: &ConvShape, dtype: DType, target: &Target) -> Option<Variant> {
     let candidates = candidates(shape, dtype, target);
-    if let Some(variant) = depthwise(&candidates, shape, target) {
+    if let Some(variant) = best_depthwise(&candidates, shape, target) {
         return Some(variant);
     }
-    // A variant takes at least as long as the host takes to submit its launches. Of two variants that take equally
-    // long, the one with fewer cycles is better.
+    // A variant takes at least as long as the host takes to submit its launches. If this time decides for two variants,
+    // and they have equally many launches, the one with fewer cycles is better.
     let cost = |variant: Variant| {
         let cycles = cycles(shape, &variant, target);
         (cycles.max(SUBMISSION_CYCLES * launches(shape, &variant)), cycles, variant)
@@ -108,7 +108,7 @@ pub fn best_first(shape: &ConvShape, dtype: DType, target: &Target) -> Vec<(Vari
 
 /// Returns the depthwise kernel with the most rows per thread that still keeps the device busy. If no kernel does,
 /// returns the kernel with the fewest rows. Returns `None` if there is no depthwise candidate.
-fn depthwise(candidates: &[Variant], shape: &ConvShape, target: &Target) -> Option<Variant> {
+fn best_depthwise(candidates: &[Variant], shape: &ConvShape, target: &Target) -> Option<Variant> {
     // The CUDA kernels that support one kernel size and stride, those with more rows first, and the one that supports
     // all sizes.
     let mut specialized = Vec::new();
@@ -185,7 +185,7 @@ fn is_dense(shape: &ConvShape) -> bool {
 fn cycles(shape: &ConvShape, variant: &Variant, target: &Target) -> f64 {
     let outputs = shape.output_elements() as f64;
     match *variant {
-        // `depthwise` selects one of these kernels without an estimate.
+        // `best_depthwise` selects one of these kernels without an estimate.
         Variant::Depthwise(_) => 0.0,
         Variant::Direct(direct) => {
             let partition = GridPartition::of(shape, [direct.channels, Direct::PIXELS], 1, 1);
@@ -195,14 +195,15 @@ fn cycles(shape: &ConvShape, variant: &Variant, target: &Target) -> f64 {
             let instructions = 2.25 * direct.channels as f64 + 2.0 * GATHER_INSTRUCTIONS;
             let loop_cycles =
                 instructions * shape.depth() as f64 * Direct::THREADS as f64 / INSTRUCTION_LANES_PER_CYCLE;
-            let block = DIRECT_STALLS * loop_cycles + store(direct.channels * Direct::PIXELS);
+            let block = DIRECT_STALLS * loop_cycles + store_cycles(direct.channels * Direct::PIXELS);
             // A multiprocessor is assumed to run 512 threads, here and below.
             device_cycles(partition.blocks(shape), block, 4, target)
         }
-        Variant::Hopper(kernel) => hopper(shape, &kernel, target),
+        Variant::Hopper(kernel) => hopper_cycles(shape, &kernel, target),
         Variant::ImplicitGemm { tile, slices } => {
             let partition = GridPartition::of_tile(shape, &tile, slices);
-            let block = step(&tile) * partition.slice_steps as f64 + store(tile.channels * tile.pixels);
+            let block =
+                step_cycles(&tile) * partition.slice_steps as f64 + store_cycles(tile.channels * tile.pixels);
             let product =
                 device_cycles(partition.blocks(shape), block, 512usize.div_ceil(tile.threads), target);
             let slicing = if partition.slices == 1 {
@@ -211,7 +212,7 @@ fn cycles(shape: &ConvShape, variant: &Variant, target: &Target) -> f64 {
                 // The second launch reads the f32 sums of every slice and stores the outputs.
                 LAUNCH_CYCLES + (partition.slices as f64 + 1.0) * outputs * 4.0 / MEMORY_BYTES_PER_CYCLE
             };
-            product + slicing + packing(shape, &tile)
+            product + slicing + packing_cycles(shape, &tile)
         }
     }
 }
@@ -219,14 +220,16 @@ fn cycles(shape: &ConvShape, variant: &Variant, target: &Target) -> f64 {
 /// Returns the estimated cycles of a kernel for compute capability 9.0: the cycles of packing the weight plus the
 /// cycles of the tiles. The products of one chunk (128 bytes of each pixel's channels) run at the same time as the
 /// loads of the next chunk, so a chunk takes as long as the slower of the two.
-fn hopper(shape: &ConvShape, kernel: &Hopper, target: &Target) -> f64 {
+fn hopper_cycles(shape: &ConvShape, kernel: &Hopper, target: &Target) -> f64 {
     let Some(layout) = PaddedLayout::of(shape, kernel) else { return f64::INFINITY };
     let weight = (kernel.packed_elements(shape, &layout) * kernel.dtype.size_in_bytes()) as f64;
     // Multiplying a chunk at one position with one tap takes four cycles.
     let products = (layout.taps() * kernel.positions) as f64 * 4.0;
     let loads = LOAD_CYCLES * kernel.loads(&layout) as f64;
-    let block = layout.chunks as f64 * products.max(loads) + store(Hopper::CHANNELS * kernel.positions);
+    let block =
+        layout.chunks as f64 * products.max(loads) + store_cycles(Hopper::CHANNELS * kernel.positions);
     let blocks = layout.channel_tiles * layout.position_tiles * shape.geometry.groups;
+    // A multiprocessor has `RESERVED_BYTES` more of shared memory than one block can use.
     let resident = if 2 * (kernel.shared(&layout) + RESERVED_BYTES) <= target.shared as usize + RESERVED_BYTES
     {
         2
@@ -238,7 +241,7 @@ fn hopper(shape: &ConvShape, kernel: &Hopper, target: &Target) -> f64 {
 
 /// Returns the estimated cycles of the launches before the implicit GEMM: two launches that pack the operands (the
 /// weight with slow scattered accesses), one launch that pads the rows of the weight, or none.
-fn packing(shape: &ConvShape, tile: &Tile) -> f64 {
+fn packing_cycles(shape: &ConvShape, tile: &Tile) -> f64 {
     if !tile.is_packed() {
         return if tile.pads_weight(shape) { LAUNCH_CYCLES } else { 0.0 };
     }
@@ -247,7 +250,7 @@ fn packing(shape: &ConvShape, tile: &Tile) -> f64 {
 }
 
 /// Returns the estimated cycles of one step of a tile's loop.
-fn step(tile: &Tile) -> f64 {
+fn step_cycles(tile: &Tile) -> f64 {
     let products = (tile.channels * tile.pixels * tile.step) as f64;
     let elements = (tile.step * tile.pixels) as f64;
     let gathering = elements * GATHER_INSTRUCTIONS / INSTRUCTION_LANES_PER_CYCLE;
@@ -283,7 +286,7 @@ fn step(tile: &Tile) -> f64 {
 }
 
 /// Returns the estimated cycles of storing outputs.
-fn store(outputs: usize) -> f64 {
+fn store_cycles(outputs: usize) -> f64 {
     outputs as f64 * STORE_INSTRUCTIONS / INSTRUCTION_LANES_PER_CYCLE
 }
 

@@ -53,7 +53,8 @@ __device__ __forceinline__ void multiply(const typename Tile::Stage &stage, int 
                                          float (&sums)[Tile::TALL][Tile::WIDE][4]) {
     // A fragment of the weight is four matrices of 8 rows × 16 bytes. Lanes 0-7, 8-15, 16-23 and 24-31 each give the
     // row addresses of one matrix: channels 0-7 and channels 8-15, then both again 16 bytes further along the depth.
-    constexpr int DEEP = Tile::HALF ? 16 : 8, ACROSS = DEEP / 2;
+    // DEEP is the depth of one `mma`. A matrix row of 16 bytes has MATRIX_ROW elements, half of this depth.
+    constexpr int DEEP = Tile::HALF ? 16 : 8, MATRIX_ROW = DEEP / 2;
     const int lane = threadIdx.x % 32;
 #pragma unroll
     for (int k = 0; k < Tile::STEP; k += DEEP) {
@@ -61,7 +62,7 @@ __device__ __forceinline__ void multiply(const typename Tile::Stage &stage, int 
 #pragma unroll
         for (int i = 0; i < Tile::TALL; i++) {
             const int row = channel + i * 16 + lane % 16;
-            ldmatrix_x4(a[i], &stage.weight[row * Tile::WEIGHT_ROW + k + lane / 16 * ACROSS]);
+            ldmatrix_x4(a[i], &stage.weight[row * Tile::WEIGHT_ROW + k + lane / 16 * MATRIX_ROW]);
         }
         if constexpr (Tile::IS_PACKED) {
             // Two fragments: pixels 0-7 at `k` and 16 bytes further along the depth, then pixels 8-15.
@@ -69,7 +70,7 @@ __device__ __forceinline__ void multiply(const typename Tile::Stage &stage, int 
             for (int j = 0; j < Tile::WIDE; j += 2) {
                 uint32_t two[4];
                 const int column = pixel + j * 8 + lane / 16 * 8 + lane % 8;
-                ldmatrix_x4(two, &stage.input[column * Tile::WEIGHT_ROW + k + lane / 8 % 2 * ACROSS]);
+                ldmatrix_x4(two, &stage.input[column * Tile::WEIGHT_ROW + k + lane / 8 % 2 * MATRIX_ROW]);
                 b[j][0] = two[0], b[j][1] = two[1], b[j + 1][0] = two[2], b[j + 1][1] = two[3];
             }
         } else if constexpr (Tile::HALF) {
@@ -125,14 +126,14 @@ __device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ in
 
     // A ring of STAGES entries holds the taps of the steps: one tap for each row of the im2col matrix or, for packed
     // operands, for each 16 bytes. The taps of a step are written after the copies of the previous step have started.
-    const int middle = Tile::IS_PACKED ? s.kernel_width : s.kernel_height;
-    const int low = Tile::IS_PACKED ? channels : s.kernel_width;
-    Row tap_row(first * STEP + threadIdx.x * (STEP / Tile::TAPS), middle, low);
+    const int middle_size = Tile::IS_PACKED ? s.kernel_width : s.kernel_height;
+    const int low_size = Tile::IS_PACKED ? channels : s.kernel_width;
+    Row tap_row(first * STEP + threadIdx.x * (STEP / Tile::TAPS), middle_size, low_size);
     const auto write_taps = [&](int step) {
         if (Tile::INPUT == InputAccess::DENSE || threadIdx.x >= Tile::TAPS) return;
         loop.taps[step % STAGES][threadIdx.x] =
             Tile::IS_PACKED ? packed_tap_of(s, channels, tap_row) : tap_of(s, tap_row);
-        tap_row.advance(row_step, middle, low);
+        tap_row.advance(row_step, middle_size, low_size);
     };
     const auto begin = [&](int step) {
         auto &stage = loop.stages[step % STAGES];

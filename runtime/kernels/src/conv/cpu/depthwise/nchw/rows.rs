@@ -74,7 +74,7 @@ impl Kernel for Bands<'_> {
                 OutputPtr::Half(..) => output.as_mut_ptr().wrapping_sub(results.start),
             };
             self.prefetch_next(cursor.plane, &rows);
-            let (from, readable) = self.rows(simd, &cursor, &rows, input);
+            let (from, readable) = self.input_rows(simd, &cursor, &rows, input);
             let plane = Plane::new(&self, simd, &cursor, from, readable, target);
             match self.shape.geometry.stride {
                 [1, _] => plane.band::<1>(rows),
@@ -191,7 +191,7 @@ impl Bands<'_> {
     /// contains every input row that the output rows `rows` need. The address may lie outside of the range: f32 is read
     /// in place, but for f16 and bf16 only the needed rows are widened into `scratch`.
     #[inline(always)]
-    fn rows<S: Simd>(
+    fn input_rows<S: Simd>(
         &self,
         simd: S,
         cursor: &BandCursor,

@@ -80,17 +80,17 @@ impl<'a, S: Simd> Row<'a, S> {
         let channel = index % out_channels.div_ceil(S::LANES) * S::LANES;
         let ([stride, _], [dilation, _], [[top, _], [left, _]]) =
             (geometry.stride, geometry.dilation, geometry.padding);
-        let taps = inside(y * stride, top, *height, dilation, kernel[0]);
-        let first = (y * stride + taps.start * dilation).saturating_sub(top);
+        let kernel_rows = inside(y * stride, top, *height, dilation, kernel[0]);
+        let first = (y * stride + kernel_rows.start * dilation).saturating_sub(top);
         let input = depthwise.input.as_ptr().wrapping_add((index * height + first) * width * S::LANES);
-        let weights = (channel * kernel[0] + taps.start * S::LANES) * kernel[1];
+        let weights = (channel * kernel[0] + kernel_rows.start * S::LANES) * kernel[1];
         let at = (index * output[0] + y) * output[1] * S::LANES;
         Self {
             simd,
             input,
             row_step: dilation * width * S::LANES,
             weights: depthwise.weights.as_ptr().wrapping_add(weights),
-            kernel: [taps.len(), kernel[1]],
+            kernel: [kernel_rows.len(), kernel[1]],
             tap_step: geometry.dilation[1],
             stride: if STRIDE == 0 { geometry.stride[1] } else { STRIDE },
             left,

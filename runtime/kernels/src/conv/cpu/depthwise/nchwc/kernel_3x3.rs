@@ -63,7 +63,7 @@ impl<'a, S: Simd> Plane<'a, S> {
         let at = (self.index * output[0] + y) * output[1] * S::LANES;
         let row = Row {
             first,
-            taps: inside(y * geometry.stride[0], geometry.padding[0][0], *height, 1, 3),
+            kernel_rows: inside(y * geometry.stride[0], geometry.padding[0][0], *height, 1, 3),
             to: Destination { output: self.depthwise.output.as_f32(), at, block: 0 },
         };
         let pieces = output[1].div_ceil(const { pixels_at_once::<S, STRIDE>() });
@@ -102,7 +102,7 @@ impl<'a, S: Simd> Plane<'a, S> {
         // Whether the first and the last input column of these outputs lie within the image.
         let inside = [first < *width, first.wrapping_add(count - 1) < *width];
         for ky in 0..3 {
-            if !row.taps.contains(&ky) {
+            if !row.kernel_rows.contains(&ky) {
                 continue;
             }
             let pixels = (row.first.wrapping_add(ky) * width).wrapping_add(first).wrapping_mul(S::LANES);
@@ -135,7 +135,7 @@ struct Row {
     /// The input row of the first kernel row. It wraps around if it lies before the input.
     first: usize,
     /// The kernel rows within the image.
-    taps: Range<usize>,
+    kernel_rows: Range<usize>,
     /// The row's first output pixel.
     to: Destination,
 }

@@ -119,7 +119,7 @@ impl<'a, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Schedule<'a, F, 
         for_each(self.blocks * parts, &|task| {
             let (block, part) = (task / parts, task % parts);
             let mut scratch = Scratch::new([self.v_len()]);
-            let v = self.transformed(&mut scratch);
+            let v = self.v_in(&mut scratch);
             self.transform(block, self.tiles(block), 0..self.operands.shape.in_channels, v);
             self.multiply(block, part_of(0..self.panels, part, parts), v);
         });
@@ -134,7 +134,7 @@ impl<'a, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Schedule<'a, F, 
         let tile_parts = self.tile_parts(rayon::current_num_threads());
         let groups = self.panels.div_ceil(self.group_panels);
         let mut scratch = Scratch::new([self.v_len() * self.blocks]);
-        let v = self.transformed(&mut scratch);
+        let v = self.v_in(&mut scratch);
         for_each(self.blocks * tile_parts * channel_parts, &|task| {
             let first = task / (self.blocks * tile_parts) * PANEL;
             let block = task / tile_parts % self.blocks;
@@ -186,8 +186,8 @@ impl<'a, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Schedule<'a, F, 
         self.v_stride() * PANEL * IN * IN
     }
 
-    /// Returns the matrices `v` in scratch memory.
-    fn transformed(&self, scratch: &mut Scratch<1>) -> Positions {
+    /// Returns the matrices `v` in scratch memory, to which the input transform writes.
+    fn v_in(&self, scratch: &mut Scratch<1>) -> Positions {
         let [v] = scratch.slices();
         Positions { data: v.as_mut_ptr(), stride: self.v_stride() * PANEL }
     }
