@@ -22,12 +22,14 @@ pub fn call<I, M: Forward<I> + ?Sized>(layer: &M, name: &'static str, input: I, 
 }
 
 /// Calls the field `name` with several inputs: `attn(query, key, value)`.
-pub fn call_with<I, M: ForwardWith<I> + ?Sized>(
+///
+/// The output has a parameter of its own, so that the compiler reports one error if `M` does not support the inputs.
+pub fn call_with<I, O, M: ForwardWith<I, Output = O> + ?Sized>(
     layer: &M,
     name: &'static str,
     inputs: I,
     mode: Mode,
-) -> M::Output {
+) -> O {
     let _scope = Scope::enter(name);
     layer.forward_pass_with(inputs, mode)
 }
@@ -161,6 +163,10 @@ pub struct Convertible<T>(pub T);
 pub struct Inferred<T>(pub T);
 
 /// An argument that converts to the input `I` of a layer.
+#[diagnostic::on_unimplemented(
+    message = "the layer expects an input of type `{I}`",
+    label = "this argument has another type"
+)]
 pub trait IntoInput<I> {
     /// Returns the input.
     fn into_input(self) -> I;

@@ -238,28 +238,11 @@ fn may_be_alias(ty: &Type) -> bool {
     matches!(ty, Type::Path(_) | Type::Macro(_)) && !is_container
 }
 
-/// Checks that the type of a field without an attribute may be a layer. Without this check, the compiler would report
-/// several errors for a field of plain data.
+/// Checks that a field without an attribute is not a `dyn Layer`, which has no default.
 fn default_layer(ctxt: &Ctxt, input: &Input, field: &Field) {
-    const DATA: [&str; 20] = [
-        "usize", "isize", "u8", "u16", "u32", "u64", "u128", "i8", "i16", "i32", "i64", "i128", "f32", "f64",
-        "bool", "char", "String", "HashMap", "PathBuf", "Device",
-    ];
     let bare = element(&field.ty).or(generic_argument(&field.ty, &["Option"])).unwrap_or(&field.ty);
-    let Some(name) = last_segment(bare) else { return };
-    if name == "Tensor" {
-        ctxt.error_on(
-            &field.ty,
-            "a `Tensor` is not a layer: mark it #[param(shape)], #[buffer(shape)] or #[module(skip)]",
-        );
-    } else if DATA.iter().any(|data| name == data) {
-        ctxt.error_on(
-            &field.ty,
-            format!("`{name}` is not a layer: mark it #[module(skip)] or #[module(skip = value)]"),
-        );
-    } else if let (true, Type::TraitObject(object)) =
-        (input.is_built(), pointee(bare).map_or(bare, |(_, inner)| inner))
-    {
+    let pointee = pointee(bare).map_or(bare, |(_, inner)| inner);
+    if let (true, Type::TraitObject(object)) = (input.is_built(), pointee) {
         ctxt.error_on(object, "cannot infer the layer: build it with #[layer(with = |vb| …)]");
     }
 }

@@ -7,9 +7,11 @@ use candle_nn::VarBuilder;
 
 use crate::Result;
 
+use super::field_access::ModuleField;
+
 /// A field of type `T` without `#[layer]`. If `T` is a network without arguments, the method `build` reads it from the
-/// `VarBuilder`. Otherwise `build` calls `T::default`. Method resolution selects the inherent method if its bound is
-/// satisfied, and the method of [`BuildDefault`] otherwise.
+/// `VarBuilder`. Otherwise `build` calls `T::default`. Method resolution tries the inherent method, then the one of
+/// [`BuildDefault`], then the one of [`BuildNothing`], and selects the first whose bound is satisfied.
 pub struct BareField<T>(PhantomData<T>);
 
 /// Returns a [`BareField`] of type `T`.
@@ -23,19 +25,31 @@ impl<T: WithoutArguments> BareField<T> {
     }
 }
 
-/// The method `build` of a [`BareField`] that is built by `Default`.
+/// The method `build` of a [`BareField`] that is a layer and is built by `Default`.
 pub trait BuildDefault<T> {
     fn build(self, vb: &VarBuilder, name: &str) -> Result<T>
     where
         T: DefaultLayer;
 }
 
-impl<T> BuildDefault<T> for BareField<T> {
+impl<T: ModuleField> BuildDefault<T> for BareField<T> {
     fn build(self, _: &VarBuilder, _: &str) -> Result<T>
     where
         T: DefaultLayer,
     {
         Ok(T::default_layer())
+    }
+}
+
+/// The method `build` of a [`BareField`] that is not a layer. The compiler reports this where the network accesses the
+/// field, and should report nothing here.
+pub trait BuildNothing<T> {
+    fn build(&self, vb: &VarBuilder, name: &str) -> Result<T>;
+}
+
+impl<T> BuildNothing<T> for BareField<T> {
+    fn build(&self, _: &VarBuilder, _: &str) -> Result<T> {
+        unreachable!("a network with a field that is not a layer does not compile")
     }
 }
 

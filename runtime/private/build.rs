@@ -16,7 +16,9 @@ pub trait ConfigNameConflict {
         note = "the derive generates a config with this name, which is already taken; rename the config with \
                 `#[module(config_name = …)]`"
     )]
-    fn build() {}
+    fn build<C, B, R>(_config: C, _vb: B) -> R {
+        unimplemented!()
+    }
 }
 
 impl<T> ConfigNameConflict for T {}

@@ -56,6 +56,7 @@ impl<T> FieldAccess<T> {
     label = "this type does not implement `sconce::Layer`",
     note = "without `forward`, the fields run in order, so each must be a layer from one signal to one signal",
     note = "if the field is plain data, mark it #[module(skip)]",
+    note = "if it is a bare tensor, mark it #[param(shape)] or #[buffer(shape)]",
     note = "if it is a struct of layers, write #[derive(Module)] above it"
 )]
 pub trait SequentialField: ModuleField {

@@ -196,8 +196,8 @@ impl<'n, 'a> TiedNames<'n, 'a> {
 }
 
 /// Returns `old` with new values. A variable is changed in place, because optimizers and detached copies of the network
-/// share its storage. Any other tensor is replaced, because packed copies of a tensor become stale if the tensor
-/// changes in place.
+/// share its storage. Any other tensor is replaced, because layers may keep packed copies of it, which would become
+/// stale. No layer keeps packed copies of a variable.
 fn assign(old: &Tensor, values: &Tensor) -> Result<Tensor> {
     if old.is_variable() {
         fill(old, values)?;

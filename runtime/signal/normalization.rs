@@ -24,7 +24,7 @@ pub(crate) struct Normalization {
 }
 
 /// A batch norm in evaluation mode whose input is channel-blocked, with the activation that is fused into the norm. The
-/// channel-blocked kernels must support the scale and the shift.
+/// scale and the shift are in f32, on the CPU, and have no gradients.
 #[derive(Clone)]
 pub(crate) struct BlockedNormalization {
     pub input: Arc<BlockedTensor>,

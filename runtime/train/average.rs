@@ -342,7 +342,7 @@ fn check_same_dtypes(average: &StateDict, network: &StateDict) -> Result<()> {
 }
 
 /// Returns `average + share · (value − average)`. A variable is changed in place. Any other tensor is replaced, because
-/// packed copies of a tensor become stale if the tensor changes in place.
+/// layers may keep packed copies of it, which would become stale. No layer keeps packed copies of a variable.
 fn blend(average: &Tensor, value: &Tensor, share: f64) -> Result<Tensor> {
     let old = average.detach();
     let value = value.to_device(old.device())?.to_dtype(old.dtype())?;

@@ -1,21 +1,32 @@
 //! `#[derive(Module)]` and networks written by hand.
 
+mod argument_names;
 mod by_hand;
 mod config;
 mod containers;
 mod copies;
 mod dispatch;
+mod format_arguments;
+mod forms;
 mod forward;
+mod fragment_places;
 mod fragments;
 mod golden;
 pub mod hygiene;
 mod items;
+mod last_uses;
 mod launches;
+mod layer_names;
 pub mod lints;
+mod maps;
 mod modes;
+mod numbered_names;
 mod paths;
+mod raw_names;
 mod renames;
 mod repeats;
+mod similar_names;
+pub mod strict_lints;
 mod ties;
 mod training;
 mod ui;

@@ -8,7 +8,7 @@ use syn::spanned::Spanned;
 use syn::{Expr, ExprCall, ExprMethodCall, Lit};
 
 use crate::attr::Exprs;
-use crate::expand::{local, located, private};
+use crate::expand::{local, located, private, respanned};
 
 use super::borrow::Borrow;
 use super::liveness::{Event, Local};
@@ -193,8 +193,9 @@ impl Walker<'_> {
         };
 
         let func = parenthesized(&call.func);
-        let private = private(self.krate, span);
         let args = args.iter().map(|arg| {
+            let span = arg.span();
+            let private = respanned(private(self.krate, span), span);
             let wrapper =
                 format_ident!("{}", if is_inferred(arg) { "Inferred" } else { "Convertible" }, span = span);
             quote_spanned!(span=> #private::#wrapper(#arg))

@@ -19,7 +19,10 @@ use super::{Item, local, private};
 // path.field("conv1");
 // let field_conv1 = __private::layer(&vb, "conv1", <Conv2d>::config(1, 20, 5).padding(2))?;
 // path.field("act");
-// let field_act = { use __private::BuildDefault as _; __private::bare_field::<Relu>().build(&vb, "act")? };
+// let field_act = {
+//     use __private::{BuildDefault as _, BuildNothing as _};
+//     __private::bare_field::<Relu>().build(&vb, "act")?
+// };
 // path.field("scale");
 // let field_scale = __private::param(&vb, "scale", (outputs, 1), None)?;
 // Ok(Model { conv1: field_conv1, act: field_act, scale: field_scale })
@@ -163,7 +166,7 @@ fn value(item: &Item, variant: usize, field: &Field) -> TokenStream {
             let vb = local("vb");
             quote_spanned! {ty.span()=> {
                 #[allow(unused_imports)]
-                use #private::BuildDefault as _;
+                use #private::{BuildDefault as _, BuildNothing as _};
                 #private::bare_field::<#ty>().build(&#vb, #key)?
             }}
         }

@@ -3,13 +3,14 @@
 use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote};
 use syn::ext::IdentExt;
+use syn::spanned::Spanned;
 use syn::{GenericParam, Generics, Type, VisRestricted, Visibility, WherePredicate, parse_quote};
 
 use crate::ast::{Input, generic_argument};
 use crate::attr::Arg;
 
 use super::args::{Runs, with_args};
-use super::{Item, build, docs, local, located};
+use super::{Item, build, docs, local, located, respanned};
 
 pub fn expand(item: &Item) -> TokenStream {
     let input = item.input;
@@ -29,7 +30,7 @@ pub fn expand(item: &Item) -> TokenStream {
             .chain(without_arguments(item))
             .collect();
     match public_name(input) {
-        Some(public) => [code, export(input, &public)].into_iter().collect(),
+        Some(public) => [code, export(item, &public)].into_iter().collect(),
         None => quote!(const _: () = { #code };),
     }
 }
@@ -142,39 +143,52 @@ fn vis_in_module(vis: &Visibility) -> TokenStream {
 
 // #[doc(inline)]
 // pub use __Model::ModelConfig as ModelConfig;
-// const _: () = {
-//     use __private::ConfigNameConflict as _;
-//     let _ = ModelConfig::build;
-// };
-//
-// If the user also has a type `ModelConfig`, the compiler reports the second definition at the name of the network. The
-// path `ModelConfig::build` then resolves to the deprecated function of `ConfigNameConflict`. The deprecation warning
-// says what to do.
+// const _: () = { … };                                         // from `conflict_probe`
 //
 // The name before `as` does not have the span of the network's name. Otherwise, the compiler would also suggest
 // `struct Model as OtherModelConfig`.
-fn export(input: &Input, public: &Ident) -> TokenStream {
-    let krate = &input.krate;
+fn export(item: &Item, public: &Ident) -> TokenStream {
+    let input = item.input;
     let vis = &input.vis;
     let mut module = module_name(input);
     module.set_span(public.span());
-    let probe = input.generics.params.is_empty().then(|| {
-        let build = Ident::new("build", public.span());
-        quote! {
-            const _: () = {
-                #[allow(unused_imports)]
-                use #krate::__private::ConfigNameConflict as _;
-                let _ = #public::#build;
-            };
-        }
-    });
     let mut name = public.clone();
     name.set_span(Span::call_site());
+    let probe = (!item.stub).then(|| conflict_probe(input, public));
     quote! {
         #[doc(inline)]
         #[allow(unused_imports)]
         #vis use #module::#name as #public;
         #probe
+    }
+}
+
+// const _: () = {
+//     use __private::ConfigNameConflict as _;
+//     fn probe() {
+//         let _: fn(__Model::ModelConfig, VarBuilder<'static>) -> Result<Model> = ModelConfig::build;
+//     }
+// };
+//
+// If the user also has a type `ModelConfig`, the compiler reports the second definition at the name of the network. The
+// path `ModelConfig::build` then resolves to the deprecated function of `ConfigNameConflict`. The deprecation warning
+// says what to do.
+fn conflict_probe(input: &Input, public: &Ident) -> TokenStream {
+    let krate = &input.krate;
+    let ident = &input.ident;
+    let path = path(input);
+    let (generics, arguments, bounds) = input.generics.split_for_impl();
+    let build = Ident::new("build", public.span());
+    quote! {
+        const _: () = {
+            #[allow(unused_imports)]
+            use #krate::__private::ConfigNameConflict as _;
+            #[allow(dead_code, clippy::all, clippy::pedantic)]
+            fn probe #generics () #bounds {
+                let _: fn(#path #arguments, #krate::nn::VarBuilder<'static>) -> #krate::Result<#ident #arguments> =
+                    #public::#build;
+            }
+        };
     }
 }
 
@@ -564,11 +578,17 @@ fn implementation(item: &Item, config: &TokenStream) -> TokenStream {
     };
     let build = build::body(item);
     let body = item.body(quote!(#scope #build));
+    let output = quote!(type Output = #ident #arguments;);
+    // If the user's config is visible where the network is not, the error points at the config.
+    let output = match &input.config {
+        Some(own) => respanned(output, own.value.span()),
+        None => output,
+    };
     quote! {
         #[automatically_derived]
         #[allow(clippy::redundant_locals)]
         impl #generics #krate::Config for #config #bounds {
-            type Output = #ident #arguments;
+            #output
 
             fn build(self, #vb: #krate::nn::VarBuilder<'_>) -> #krate::Result<#ident #arguments> {
                 let _ = &#vb;

@@ -150,6 +150,16 @@ pub fn located(tokens: TokenStream, span: Span) -> TokenStream {
     tokens.into_iter().map(locate).collect()
 }
 
+/// Returns tokens with exactly the given span of the user's code, so that errors point there. With [`located`], the
+/// errors of some expressions would point at the derive.
+pub fn respanned(tokens: TokenStream, span: Span) -> TokenStream {
+    let respan = |mut token: TokenTree| {
+        token.set_span(span);
+        token
+    };
+    tokens.into_iter().map(respan).collect()
+}
+
 impl Field {
     /// Returns the name of the function that calls this field.
     pub fn call_function(&self) -> &'static str {

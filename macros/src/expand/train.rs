@@ -1,14 +1,14 @@
 //! Generates `impl Trainable`: the loss, the optimizer and the learning-rate schedule of a network.
 
-use proc_macro2::{Ident, Span, TokenStream, TokenTree};
-use quote::{quote, quote_spanned};
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{ToTokens, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{Expr, Member};
 
 use crate::ast::Role;
 use crate::mention;
 
-use super::{Item, local, private};
+use super::{Item, local, private, respanned};
 
 // impl ::sconce::train::Trainable for Model {
 //     fn loss(&self, output: &Tensor, target: &Tensor) -> Result<Tensor> {
@@ -25,7 +25,8 @@ use super::{Item, local, private};
 pub fn expand(item: &Item) -> TokenStream {
     let input = item.input;
     let (Some(loss), Some(optimizer)) = (&input.loss, &input.optimizer) else { return TokenStream::new() };
-    let ident = &input.ident;
+    // If the network does not map one signal to one signal, the error points at `loss`.
+    let ident = respanned(input.ident.to_token_stream(), loss.key.span());
     let krate = &input.krate;
     let (generics, arguments, bounds) = input.generics.split_for_impl();
     let output = local("output");
@@ -62,12 +63,7 @@ fn loss_call(krate: &TokenStream, loss: &Expr) -> TokenStream {
     let span = loss.span();
     let output = Ident::new("output", Span::mixed_site().located_at(span));
     let target = Ident::new("target", Span::mixed_site().located_at(span));
-    // With exactly the span of the loss, errors point at the loss. With `located`, they would point at the derive.
-    let respan = |mut token: TokenTree| {
-        token.set_span(span);
-        token
-    };
-    let private: TokenStream = quote!(#krate::__private).into_iter().map(respan).collect();
+    let private = respanned(quote!(#krate::__private), span);
     match loss {
         Expr::Closure(_) => quote_spanned!(span=> #private::loss(#loss, #output, #target)),
         _ => quote_spanned!(span=> #private::loss_expression(#loss).loss(#output, #target)),

@@ -15,7 +15,8 @@ pub use gru::{GRU, GRUCell, GRUCellConfig, GRUConfig};
 pub use lstm::{LSTM, LSTMCell, LSTMCellConfig, LSTMConfig};
 pub use rnn::{Nonlinearity, RNN, RNNCell, RNNCellConfig, RNNConfig};
 
-/// The state of a recurrent layer: the hidden state or, for an LSTM, the hidden state and the cell state.
+/// The state of a recurrent layer: the hidden state or, for an LSTM, the hidden state and the cell state. As
+/// an [`Outcome`], it can also represent a failed forward pass.
 trait State: Outcome {
     fn into_tensors(self) -> Result<Vec<Tensor>>;
 

@@ -342,7 +342,7 @@ impl ::sconce::Config for __Arguments::ArgumentsBuilder {
         path.field("act");
         let field_act = {
             #[allow(unused_imports)]
-            use ::sconce::__private::BuildDefault as _;
+            use ::sconce::__private::{BuildDefault as _, BuildNothing as _};
             ::sconce::__private::bare_field::<Gelu>().build(&vb, "act")?
         };
         path.field("dropout");
@@ -429,5 +429,11 @@ pub use __Arguments::ArgumentsBuilder as ArgumentsBuilder;
 const _: () = {
     #[allow(unused_imports)]
     use ::sconce::__private::ConfigNameConflict as _;
-    let _ = ArgumentsBuilder::build;
+    #[allow(dead_code, clippy::all, clippy::pedantic)]
+    fn probe() {
+        let _: fn(
+            __Arguments::ArgumentsBuilder,
+            ::sconce::nn::VarBuilder<'static>,
+        ) -> ::sconce::Result<Arguments> = ArgumentsBuilder::build;
+    }
 };

@@ -521,7 +521,7 @@ const _: () = {
             path.field("unused");
             let field_unused = {
                 #[allow(unused_imports)]
-                use ::sconce::__private::BuildDefault as _;
+                use ::sconce::__private::{BuildDefault as _, BuildNothing as _};
                 ::sconce::__private::bare_field::<Relu>().build(&vb, "unused")?
             };
             ::core::result::Result::Ok(Closure {

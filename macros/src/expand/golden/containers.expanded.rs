@@ -800,5 +800,11 @@ pub use __Containers::ContainersConfig as ContainersConfig;
 const _: () = {
     #[allow(unused_imports)]
     use ::sconce::__private::ConfigNameConflict as _;
-    let _ = ContainersConfig::build;
+    #[allow(dead_code, clippy::all, clippy::pedantic)]
+    fn probe() {
+        let _: fn(
+            __Containers::ContainersConfig,
+            ::sconce::nn::VarBuilder<'static>,
+        ) -> ::sconce::Result<Containers> = ContainersConfig::build;
+    }
 };

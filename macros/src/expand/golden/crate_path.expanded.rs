@@ -434,7 +434,7 @@ impl __CratePath_sconce::Config for __CratePath::CratePathConfig {
         path.field("relu");
         let field_relu = {
             #[allow(unused_imports)]
-            use __CratePath_sconce::__private::BuildDefault as _;
+            use __CratePath_sconce::__private::{BuildDefault as _, BuildNothing as _};
             __CratePath_sconce::__private::bare_field::<Relu>().build(&vb, "relu")?
         };
         ::core::result::Result::Ok(CratePath {
@@ -450,5 +450,11 @@ pub use __CratePath::CratePathConfig as CratePathConfig;
 const _: () = {
     #[allow(unused_imports)]
     use __CratePath_sconce::__private::ConfigNameConflict as _;
-    let _ = CratePathConfig::build;
+    #[allow(dead_code, clippy::all, clippy::pedantic)]
+    fn probe() {
+        let _: fn(
+            __CratePath::CratePathConfig,
+            __CratePath_sconce::nn::VarBuilder<'static>,
+        ) -> __CratePath_sconce::Result<CratePath> = CratePathConfig::build;
+    }
 };

@@ -386,5 +386,11 @@ pub use __Enumeration::EnumerationConfig as EnumerationConfig;
 const _: () = {
     #[allow(unused_imports)]
     use ::sconce::__private::ConfigNameConflict as _;
-    let _ = EnumerationConfig::build;
+    #[allow(dead_code, clippy::all, clippy::pedantic)]
+    fn probe() {
+        let _: fn(
+            __Enumeration::EnumerationConfig,
+            ::sconce::nn::VarBuilder<'static>,
+        ) -> ::sconce::Result<Enumeration> = EnumerationConfig::build;
+    }
 };

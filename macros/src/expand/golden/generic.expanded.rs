@@ -399,7 +399,7 @@ where
         path.field("act");
         let field_act = {
             #[allow(unused_imports)]
-            use ::sconce::__private::BuildDefault as _;
+            use ::sconce::__private::{BuildDefault as _, BuildNothing as _};
             ::sconce::__private::bare_field::<L>().build(&vb, "act")?
         };
         ::core::result::Result::Ok(Generic {
@@ -411,3 +411,17 @@ where
 #[doc(inline)]
 #[allow(unused_imports)]
 pub use __Generic::GenericConfig as GenericConfig;
+const _: () = {
+    #[allow(unused_imports)]
+    use ::sconce::__private::ConfigNameConflict as _;
+    #[allow(dead_code, clippy::all, clippy::pedantic)]
+    fn probe<L: Layer + Default, const N: usize>()
+    where
+        L: Send,
+    {
+        let _: fn(
+            __Generic::GenericConfig<L, N>,
+            ::sconce::nn::VarBuilder<'static>,
+        ) -> ::sconce::Result<Generic<L, N>> = GenericConfig::build;
+    }
+};

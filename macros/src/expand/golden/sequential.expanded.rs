@@ -357,7 +357,7 @@ const _: () = {
             path.field("act");
             let field_act = {
                 #[allow(unused_imports)]
-                use ::sconce::__private::BuildDefault as _;
+                use ::sconce::__private::{BuildDefault as _, BuildNothing as _};
                 ::sconce::__private::bare_field::<Relu>().build(&vb, "act")?
             };
             path.field("dropout");

@@ -471,5 +471,11 @@ pub use __Tensors::TensorsConfig as TensorsConfig;
 const _: () = {
     #[allow(unused_imports)]
     use ::sconce::__private::ConfigNameConflict as _;
-    let _ = TensorsConfig::build;
+    #[allow(dead_code, clippy::all, clippy::pedantic)]
+    fn probe() {
+        let _: fn(
+            __Tensors::TensorsConfig,
+            ::sconce::nn::VarBuilder<'static>,
+        ) -> ::sconce::Result<Tensors> = TensorsConfig::build;
+    }
 };

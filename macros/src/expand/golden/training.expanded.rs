@@ -286,7 +286,13 @@ pub use __Training::TrainingConfig as TrainingConfig;
 const _: () = {
     #[allow(unused_imports)]
     use ::sconce::__private::ConfigNameConflict as _;
-    let _ = TrainingConfig::build;
+    #[allow(dead_code, clippy::all, clippy::pedantic)]
+    fn probe() {
+        let _: fn(
+            __Training::TrainingConfig,
+            ::sconce::nn::VarBuilder<'static>,
+        ) -> ::sconce::Result<Training> = TrainingConfig::build;
+    }
 };
 #[automatically_derived]
 impl ::sconce::train::Trainable for Training {

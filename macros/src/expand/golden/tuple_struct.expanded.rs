@@ -240,7 +240,7 @@ const _: () = {
             path.field("1");
             let field_1 = {
                 #[allow(unused_imports)]
-                use ::sconce::__private::BuildDefault as _;
+                use ::sconce::__private::{BuildDefault as _, BuildNothing as _};
                 ::sconce::__private::bare_field::<Relu>().build(&vb, "1")?
             };
             ::core::result::Result::Ok(TupleStruct {

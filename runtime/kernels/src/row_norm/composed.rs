@@ -13,6 +13,7 @@ pub(super) fn normalize(x: &Tensor, weight: &Tensor, bias: &Tensor, op: &RowNorm
     let centered = if op.centered { wide.broadcast_sub(&wide.mean_keepdim(1)?)? } else { wide };
     let variance = centered.sqr()?.mean_keepdim(1)?;
     let y = centered.broadcast_div(&(variance + op.eps)?.sqrt()?)?;
+    // The rows `i` and `i + period` have the same parameters.
     let parameters = row_shape.parameters();
     let y =
         y.reshape((row_shape.rows / row_shape.period.max(1), parameters, row_shape.elements_per_parameter))?;

@@ -65,6 +65,7 @@ impl PackedWeight {
                         block,
                     );
                 };
+                // Packing an element takes about as long as reading it in a pass.
                 if operands.len() < cost::MIN_READ_PASS_ELEMENTS {
                     blocks.chunks_mut(len).enumerate().for_each(|(index, block)| pack(index, block));
                 } else {

@@ -96,7 +96,7 @@ pub(super) struct Limits {
     /// consumer.
     pub sums: usize,
     /// The minimum number of segments.
-    pub segments: usize,
+    pub min_segments: usize,
 }
 
 /// The numbers of pieces into which a partition divides the output.
@@ -186,7 +186,7 @@ impl PartitionProblem<'_> {
             }
             patches
         });
-        let min_segments = self.options.limits.segments.min(self.options.output_blocks.count()).max(1);
+        let min_segments = self.options.limits.min_segments.min(self.options.output_blocks.count()).max(1);
         let blocks = self.options.output_blocks.count();
         let segments = min_segments..=blocks.min(min_segments * 4 * threads).max(min_segments);
         // Several counts can have the same largest segment. Try only the smallest of these counts.
@@ -255,7 +255,7 @@ impl PartitionProblem<'_> {
         let channels = match (&self.options.windows, self.options.lane_axis) {
             (Some(_), _) => self.options.output_blocks.block_channels,
             (None, LaneAxis::Pixels) if self.chunks.count() > 1 => {
-                self.options.output_blocks.count().div_ceil(self.options.limits.segments)
+                self.options.output_blocks.count().div_ceil(self.options.limits.min_segments)
                     * self.options.output_blocks.block_channels
             }
             (None, _) => 0,

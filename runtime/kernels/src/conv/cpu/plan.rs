@@ -182,7 +182,7 @@ impl PlanOptions {
             let rows = pixels / pitch;
             // With lanes over pixels, a row is copied in whole vectors.
             rows.saturating_mul(pitch.next_multiple_of(size.column_multiple))
-                .saturating_mul(self.limits.segments)
+                .saturating_mul(self.limits.min_segments)
         };
         Counts {
             out_channels: self.output_blocks.padded_channels(),

@@ -92,7 +92,7 @@ pub(super) fn options(problem: &ConvProblem, windows: Option<Windows>) -> PlanOp
         column_planes: shape.output[1] < MIN_ROW_COLUMNS,
         max_chunk_channels: PANEL_FLOATS / (shape.kernel[0] * shape.kernel[1] * register_tile.channels),
         output_blocks: output_blocks(shape.out_channels, register_tile),
-        limits: Limits { input: INPUT_FLOATS, sums: RESULT_FLOATS, segments: 1 },
+        limits: Limits { input: INPUT_FLOATS, sums: RESULT_FLOATS, min_segments: 1 },
         windows,
         order: if shape.batch == 1 { Order::SegmentPatchImage } else { Order::PatchImageSegment },
     }

@@ -32,7 +32,7 @@ use tile_pixels::TilePixels;
 const TILE_INPUT_BYTES: usize = 32 << 10;
 /// The maximum number of floats of a task's input tile, and of its sums. Both stay in the L2 cache.
 const CACHE_FLOATS: usize = 48 << 10;
-/// The maximum number of output channels of a task.
+/// The maximum number of output channels of a segment.
 const SEGMENT_CHANNELS: usize = 128;
 
 /// A plan with the register tiles of its patches.
@@ -40,8 +40,9 @@ struct TiledPlan {
     plan: Plan,
     /// The pixels of the register tiles of each patch.
     tiles: Vec<Vec<TilePixels>>,
-    /// The numbers of floats of the input tile (including the lanes that the last register tile reads beyond its end),
-    /// of the sums, and of the window of one channel after its conversion to f32 or pairs.
+    /// The lengths of three buffers in floats: the input tile, including the lanes that the last register tile reads
+    /// beyond its end; the sums; and, unless the input is f32, the pixels of one channel that a patch reads, converted to
+    /// f32 or to pairs of bf16.
     scratch: [usize; 3],
 }
 
@@ -92,6 +93,7 @@ impl TiledPlan {
 pub(super) fn options(problem: &ConvProblem, in_place: bool) -> PlanOptions {
     let register_tile = RegisterTileShape::of(LaneAxis::Pixels, problem.isa);
     let operand = problem.operand_format();
+    // A pair of input channels in bf16 counts as one channel.
     let shape = operand.shape_in_words(&problem.shape);
     let out_channels = shape.group_out_channels();
     let flat = is_pointwise(&shape);
@@ -102,13 +104,15 @@ pub(super) fn options(problem: &ConvProblem, in_place: bool) -> PlanOptions {
         operand,
         input_block: Layout::Nchw.block(register_tile.lanes),
         in_place: in_place && operand == OperandFormat::F32,
+        // Unless rows are whole vectors, a vector can continue in the next row only if each column of the kernel has a
+        // copy of the input without gaps between the rows.
         column_planes: !width.is_multiple_of(register_tile.lanes),
         max_chunk_channels: max_chunk_channels(&shape, register_tile),
         output_blocks: output_blocks(out_channels, register_tile),
         limits: Limits {
             input: CACHE_FLOATS,
             sums: CACHE_FLOATS,
-            segments: out_channels.div_ceil(SEGMENT_CHANNELS),
+            min_segments: out_channels.div_ceil(SEGMENT_CHANNELS),
         },
         windows: None,
         order: Order::PatchSegmentImage,

@@ -4,8 +4,8 @@ use crate::conv::ConvShape;
 use crate::cuda::Arg;
 use candle_core::{Result, bail};
 
-/// The maximum number of pixels, weights, rows or columns. Kernels count in an `int`, and the last tile or part
-/// of the pixels may extend beyond the count.
+/// The maximum number of pixels, weights, rows or columns. Kernels count in an `int`. The last tile, and the
+/// last of the parts into which the pixels are partitioned, may extend beyond the count.
 const MAX_COUNT: usize = 1 << 30;
 
 /// Returns the structure `Conv` of `conv_backward.cuh`.

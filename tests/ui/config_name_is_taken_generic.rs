@@ -1,0 +1,15 @@
+use sconce::prelude::*;
+
+pub struct NetConfig {
+    pub size: usize,
+}
+
+#[derive(Module)]
+#[module(args(width: usize))]
+pub struct Net<L: Layer + Default> {
+    #[layer(width, width)]
+    fc: Linear,
+    act: L,
+}
+
+fn main() {}
