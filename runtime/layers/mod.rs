@@ -135,6 +135,43 @@ macro_rules! self_config {
     };
 }
 
+/// Defines a layer without tensors and settings, such as `Relu`.
+macro_rules! without_settings {
+    ($(#[$doc:meta])* $layer:ident $kind:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy)]
+        pub struct $layer {
+            /// Gives each layer an address of its own, by which its path is found for errors and traces.
+            _place: u8,
+        }
+
+        /// The layer as a value, which can be written like a struct without fields.
+        #[allow(non_upper_case_globals)]
+        pub const $layer: $layer = $layer { _place: 0 };
+
+        impl $layer {
+            /// Creates the layer, which is its own config.
+            pub fn config() -> Self {
+                $layer
+            }
+
+            // `self_config!` calls this method. A layer without settings has nothing to check.
+            fn checked(self) -> crate::Result<Self> {
+                Ok(self)
+            }
+        }
+
+        impl Default for $layer {
+            fn default() -> Self {
+                $layer
+            }
+        }
+
+        crate::layers::stateless!($layer, $kind);
+        crate::layers::self_config!($layer);
+    };
+}
+
 /// Implements `Display` and `Debug`, which both print the layer like PyTorch.
 macro_rules! impl_fmt {
     ($layer:ty $(, $($generics:tt)+)?) => {
@@ -183,3 +220,4 @@ use forward_methods;
 use impl_fmt;
 use self_config;
 use stateless;
+use without_settings;

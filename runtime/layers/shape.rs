@@ -5,7 +5,7 @@ use crate::module::{Forward, Mode};
 use crate::ops;
 use crate::signal::Signal;
 
-use super::{self_config, stateless};
+use super::{self_config, stateless, without_settings};
 
 /// Merges the dimensions `start_dim..=end_dim` into one.
 ///
@@ -69,36 +69,22 @@ impl Forward for Flatten {
     }
 }
 
-/// Returns its input unchanged.
-///
-/// - Config: `Identity`
-/// - Input, output: any shape
-///
-/// ```
-/// use sconce::prelude::*;
-/// # fn main() -> Result<()> {
-/// let x = Tensor::zeros((8, 3), DType::F32, &Device::Cpu)?;
-/// assert_eq!(Identity.call(x.into(), Mode::Eval).dims()?, [8, 3]);
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Clone, Copy, Default)]
-pub struct Identity;
-
-impl Identity {
-    /// Creates the layer, which is its own config.
-    pub fn config() -> Self {
-        Self
-    }
-
-    // `self_config!` calls this method. A layer without settings has nothing to check.
-    fn checked(self) -> Result<Self> {
-        Ok(self)
-    }
+without_settings! {
+    /// Returns its input unchanged.
+    ///
+    /// - Config: `Identity`
+    /// - Input, output: any shape
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Tensor::zeros((8, 3), DType::F32, &Device::Cpu)?;
+    /// assert_eq!(Identity.call(x.into(), Mode::Eval).dims()?, [8, 3]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    Identity "Identity"
 }
-
-stateless!(Identity, "Identity");
-self_config!(Identity);
 
 impl Forward for Identity {
     type Output = Signal;

@@ -122,8 +122,10 @@ mod tests {
     fn layers_outside_the_module_and_ambiguous_layers_have_no_path() {
         let list = vec![linear(1)];
         assert_eq!(path(&linear(1), &list), "");
+        let empty: [[Linear; 0]; 2] = [[], []];
+        assert_eq!(path(&empty[1], &empty), "");
         let activations = [Relu, Relu];
-        assert_eq!(path(&activations[1], &activations), "");
+        assert_eq!(path(&activations[1], &activations), "[1]");
         assert_eq!(path(&activations[1], &(linear(1), Relu)), "");
     }
 }

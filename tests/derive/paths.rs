@@ -444,27 +444,36 @@ fn a_panic_restores_the_path() -> Result<()> {
     Ok(())
 }
 
-/// A network with zero-sized layers. The two `Relu` layers have the same address and type, so the search for a called
+/// A layer without fields. Several layers of this type in a network have the same address, so the search for a called
 /// layer cannot tell them apart.
+#[derive(Clone, Copy, Default, Module)]
+#[module(forward = |x| relu(x))]
+struct Unit;
+
 #[derive(Module)]
 #[module(forward = |x| {
-    let x = generic(&acts[0], free(fc, x, mode), mode);
-    generic(only, x, mode)
+    let mut x = free(fc, x, mode);
+    for act in acts.iter().rev() {
+        x = generic(act, x, mode);
+    }
+    generic(only, generic(&units[0], x, mode), mode)
 })]
 struct WithoutData {
     #[layer(3, 3)]
     fc: Linear,
     acts: [Relu; 2],
+    units: [Unit; 2],
     only: Sigmoid,
 }
 
 #[test]
-fn layers_without_data_have_a_path_if_they_are_the_only_ones_of_their_type() -> Result<()> {
+fn layers_without_settings_have_a_path() -> Result<()> {
     let network = WithoutData::new(&DEVICE)?;
     let (result, launches) = sconce::trace(|| sconce::no_fusion(|| network.forward(ones(&[2, 3]))));
     result?;
     let found: Vec<&str> = launches.iter().map(|launch| launch.path.as_str()).collect();
-    assert_eq!(found, ["WithoutData.fc", "WithoutData", "WithoutData.only"]);
+    let expected = ["fc", "acts[1]", "acts[0]"].map(|path| format!("WithoutData.{path}"));
+    assert_eq!(found, [&expected[..], &["WithoutData".into(), "WithoutData.only".into()]].concat());
     Ok(())
 }
 

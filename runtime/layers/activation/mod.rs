@@ -14,29 +14,12 @@ use crate::module::{Forward, Mode};
 use crate::ops;
 use crate::signal::Signal;
 
-use super::{self_config, stateless};
+use super::{self_config, stateless, without_settings};
 
 /// Defines layers that apply a function without settings.
 macro_rules! activations {
     ($($(#[$doc:meta])* $layer:ident $kind:literal $function:ident;)*) => {$(
-        $(#[$doc])*
-        #[derive(Clone, Copy, Default)]
-        pub struct $layer;
-
-        impl $layer {
-            /// Creates the layer, which is its own config.
-            pub fn config() -> Self {
-                Self
-            }
-
-            // `self_config!` calls this method. A layer without settings has nothing to check.
-            fn checked(self) -> Result<Self> {
-                Ok(self)
-            }
-        }
-
-        stateless!($layer, $kind);
-        self_config!($layer);
+        without_settings! { $(#[$doc])* $layer $kind }
 
         impl Forward for $layer {
             type Output = Signal;
