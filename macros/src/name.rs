@@ -47,7 +47,7 @@ impl Name {
     /// Returns an error message if the name has two numbers, an unmatched `}`, a space, or an empty word between dots.
     fn check(&self) -> Result<(), &'static str> {
         if self.numbers() > 1 {
-            return Err("a name has at most one number: a list in a list is numbered from 0, after a dot");
+            return Err("expected at most one number in a name; inner lists are always numbered .0, .1, …");
         }
         if self.parts.iter().any(|part| matches!(part, Part::Text(text) if text.contains('}'))) {
             return Err(BRACES);
@@ -112,8 +112,8 @@ impl Name {
     }
 }
 
-const BRACES: &str = "expected {0..} for the number in a name, {1..} to start at 1, {0..;2} for 0, 2, 4, or {field} \
-                      for the value of a field";
+const BRACES: &str = "expected {0..} for the number in a name ({1..} starts at 1, {0..;2} counts by 2), or {field} for \
+                      the value of a field";
 
 impl Part {
     /// Parses the text between two braces.

@@ -13,7 +13,7 @@ use super::rename::{NameChange, distinct};
 use super::signature::Signature;
 use super::wrapper::without_inner_wrappers;
 
-/// The maximum number of other dictionaries in a file that are read.
+/// [`Selection::with_other_keys`] reads at most this many dictionaries.
 const MAX_KEYS: usize = 8;
 
 /// The tensors of a checkpoint with the prefix that a load requests, and the maps for their names.
@@ -43,8 +43,8 @@ impl Selection {
         Self { origin: Some((Box::new(load.clone()), device.clone())), ..self }
     }
 
-    /// Reads the other dictionaries in the file, as if [`Load::key`] had selected each of them. Returns a selection for
-    /// each dictionary that is a state dict, with its key.
+    /// Reads the dictionaries of the file that the reader skipped, as if [`Load::key`] had selected each of them.
+    /// Returns a selection for each dictionary that is a state dict, with its key.
     pub fn with_other_keys(&self) -> impl Iterator<Item = (&str, Self)> {
         let origin = self.origin.as_ref().filter(|(load, _)| load.requested_key().is_none());
         origin.into_iter().flat_map(|(load, device)| {
@@ -54,7 +54,7 @@ impl Selection {
         })
     }
 
-    /// Returns the selection of the tensors whose names without the prefix begin with `prefix`.
+    /// Returns the selection with a longer prefix: the present one followed by `prefix`.
     pub fn with_prefix(&self, prefix: &str) -> Self {
         Self { prefix: format!("{}{prefix}", self.prefix), ..self.clone() }
     }

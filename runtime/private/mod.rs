@@ -2,7 +2,6 @@
 
 mod bare_field;
 mod build;
-mod deref_kind;
 mod field_access;
 mod field_type;
 mod forward;
@@ -25,7 +24,6 @@ pub use crate::scope::BuildScope;
 
 pub use bare_field::*;
 pub use build::*;
-pub use deref_kind::*;
 pub use field_access::*;
 pub use field_type::*;
 pub use forward::*;

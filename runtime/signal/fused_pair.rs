@@ -98,6 +98,7 @@ impl FusedPair {
             }
             Consumer::Depthwise(Depthwise { parameters, epilogue }) => {
                 let shape = &parameters.shape;
+                // `call` has the operands of the consumer except for its input, which the producer computes.
                 parameters.with_call(epilogue, &convolution.arena(), |call| {
                     run(&FusedConsumer::Depthwise(shape, call), shape.output_dims())
                 })?

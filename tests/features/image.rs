@@ -46,6 +46,7 @@ fn classes_and_files_are_ordered_by_name() -> Result<()> {
             (path.to_str().unwrap().replace('\\', "/"), *class)
         })
         .collect();
+    // The files of a folder come before those of its subfolders.
     let expected = [("cat/z.ppm", 0), ("cat/more/a.jpg", 0), ("dog/a.BMP", 1), ("dog/b.png", 1)];
     assert_eq!(files, expected.map(|(path, class)| (path.to_string(), class)));
 

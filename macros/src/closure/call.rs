@@ -4,12 +4,15 @@
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
+use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{Expr, ExprCall, ExprMethodCall, Lit};
 
 use crate::attr::Exprs;
 use crate::expand::{local, located, private, respanned};
+use crate::suggest::closest;
 
+use super::MisspelledLayer;
 use super::borrow::Borrow;
 use super::liveness::{Event, Local};
 use super::output::{into, is_into};
@@ -230,17 +233,31 @@ impl Walker<'_> {
             *expr = Expr::Verbatim(self.layer_call("", field, quote!(&#place), None, args, span));
             return;
         }
-        if is_self(&call.receiver) && call.turbofish.is_none() {
-            self.methods.push((call.method.clone(), call.args.len()));
-        }
         let receiver = self.root(&call.receiver);
         let mut borrows = self.borrows(&call.receiver);
         self.walk_place(&mut call.receiver);
+        if let Some(layer) = self.misspelled_layer(call) {
+            self.misspelled.push(MisspelledLayer {
+                method: call.method.clone(),
+                inputs: call.args.len(),
+                layer,
+            });
+            // The compiler shows the hint only if the receiver has exactly the type of the network.
+            let network = &call.receiver;
+            *call.receiver = Expr::Verbatim(quote!((*#network)));
+        }
         for arg in &mut call.args {
             borrows.extend(self.walk_operand(arg));
         }
         self.events.extend(receiver.map(Event::Read));
         self.events.extend(borrows.into_iter().map(Borrow::read));
+    }
+
+    /// Returns the name of a layer that is similar to the method in `self.cnov1(x)`.
+    fn misspelled_layer(&self, call: &ExprMethodCall) -> Option<String> {
+        let layers = self.fields.iter().filter(|field| field.is_layer()).map(|field| field.name.as_str());
+        let is_candidate = is_self(&call.receiver) && call.turbofish.is_none();
+        is_candidate.then(|| closest(&call.method.unraw().to_string(), layers))?.map(str::to_owned)
     }
 
     /// Returns the layer field that `self.conv1(x)` calls.

@@ -59,11 +59,19 @@ pub struct Rewritten {
     pub unused: Vec<usize>,
     /// The names of values that are neither locals nor fields.
     pub unknown: Vec<Ident>,
-    /// The methods that the body calls on `self`, each with the number of its arguments. Calls of a layer in method
-    /// syntax, such as `self.conv1(x)`, are not included.
-    pub methods: Vec<(Ident, usize)>,
+    /// The methods that the body calls on `self` and whose names are similar to those of layers.
+    pub misspelled: Vec<MisspelledLayer>,
     /// The indices of the layer fields that the body calls by name: `conv1(x)`, `self.conv1(x)` or `blocks[i](x)`.
     pub called: HashSet<usize>,
+}
+
+/// A method that the body calls on `self`: a method of the user, or a misspelled layer.
+pub struct MisspelledLayer {
+    pub method: Ident,
+    /// The number of arguments.
+    pub inputs: usize,
+    /// The layer with a similar name.
+    pub layer: String,
 }
 
 /// One parameter of the closure.
@@ -129,7 +137,7 @@ pub fn rewrite(krate: &TokenStream, fields: &[Field], closure: &ExprClosure) -> 
         modes: walked.modes,
         unused: walked.unused,
         unknown: walked.unknown,
-        methods: walked.methods,
+        misspelled: walked.misspelled,
         called: walked.called,
     }
 }

@@ -12,12 +12,12 @@ use syn::{Expr, ExprField, ExprIndex, Ident, Member, Pat, Type, UnOp};
 use crate::ast::{Field, Role};
 use crate::expand::{located, private};
 
-use super::OutputType;
 use super::borrow::Borrow;
 use super::liveness::{Event, Immovable, Local, Place, takes};
 use super::names;
 use super::placeholder::{ResolvedUses, Use, clone_of, placeholder};
 use super::scope::{Binding, Refutability, Scopes, bound_names, may_be_constant};
+use super::{MisspelledLayer, OutputType};
 
 /// A closure or async block that encloses the current expression and is itself inside the forward closure.
 pub(super) struct Frame {
@@ -54,8 +54,8 @@ pub(super) struct Walker<'a> {
     called: HashSet<usize>,
     /// The names of values that are neither locals nor fields.
     unknown: Vec<Ident>,
-    /// The methods that the body calls on `self`, apart from layers, each with the number of its arguments.
-    pub(super) methods: Vec<(Ident, usize)>,
+    /// The methods that the body calls on `self` and whose names are similar to those of layers.
+    pub(super) misspelled: Vec<MisspelledLayer>,
     /// Whether `self` is used as a whole, as in `helper(self)`. Any field may then be used, so no field is reported as
     /// unused.
     uses_self: bool,
@@ -81,7 +81,7 @@ impl<'a> Walker<'a> {
             used: HashSet::new(),
             called: HashSet::new(),
             unknown: Vec::new(),
-            methods: Vec::new(),
+            misspelled: Vec::new(),
             uses_self: false,
         }
     }
@@ -455,7 +455,7 @@ impl<'a> Walker<'a> {
             unused: self.unused_fields(),
             unknown: self.unknown,
             resolved: ResolvedUses { takes: takes(&self.events, &self.immovable), uses: self.uses },
-            methods: self.methods,
+            misspelled: self.misspelled,
             fields: self.variables,
             modes: self.modes,
             called: self.called,
@@ -470,7 +470,7 @@ pub(super) struct Walked {
     pub modes: Vec<Ident>,
     pub unused: Vec<usize>,
     pub unknown: Vec<Ident>,
-    pub methods: Vec<(Ident, usize)>,
+    pub misspelled: Vec<MisspelledLayer>,
     pub called: HashSet<usize>,
 }
 

@@ -9,8 +9,7 @@ use syn::spanned::Spanned;
 use syn::{Member, Pat, parse_quote};
 
 use crate::ast::{Field, Forward, Role};
-use crate::closure::{OutputType, Parameter, Rewritten, data};
-use crate::suggest::closest;
+use crate::closure::{MisspelledLayer, OutputType, Parameter, Rewritten, data};
 
 use super::registry::field_access;
 use super::{Item, local, located, private};
@@ -139,7 +138,7 @@ fn closure(item: &Item, variant: usize, rewritten: &Rewritten, output: &TokenStr
     let pats: Vec<&Pat> = rewritten.inputs.iter().map(|parameter| &parameter.pat).collect();
     let pattern = if let [pat] = *pats { quote!(#pat) } else { quote!((#(#pats,)*)) };
     let body = &rewritten.body;
-    let misspelled = misspelled_layers(item, variant, rewritten);
+    let misspelled = misspelled_layers(item, rewritten);
     quote! {
         #misspelled
         #[allow(unused_imports)]
@@ -160,74 +159,42 @@ fn closure(item: &Item, variant: usize, rewritten: &Rewritten, output: &TokenStr
 
 // #[diagnostic::on_unimplemented(message = "no method `classifer` of `Net`; did you mean `classifier`?")]
 // trait __DidYouMean_classifier_for_classifer {}
-// impl __DidYouMean_classifier_for_classifer for Bool<false> {}
 // trait __Misspelled_classifer {
-//     fn classifer<T0>(&mut self, _: T0) -> Signal
-//     where
-//         for<'call> Bool<true>: __DidYouMean_classifier_for_classifer,
-//     {
-//         unimplemented!()
-//     }
+//     fn classifer<T0>(&mut self, _: T0) -> Signal { unimplemented!() }
 // }
-// impl __Misspelled_classifer for Net
-// where
-//     for<'call> Bool<{ <DerefKind<Net>>::IS_DEREF }>: __DidYouMean_classifier_for_classifer,
-// {
-// }
+// impl __Misspelled_classifer for Net where for<'call> Net: __DidYouMean_classifier_for_classifer {}
 //
-// Generated for `self.classifer(x)`, because the compiler suggests no field for the name of a method. The generated
-// method must not hide a method of the user. It has `&mut self`, because method resolution tries such methods of the
-// network last. But it tries them before the methods of the type to which the network dereferences, so a network that
-// implements `Deref` does not get the method. A constant cannot depend on generic parameters, so a generic network is
-// assumed to implement `Deref`. For a generic network, and for one that implements `Deref`, the compiler's error shows
-// the name of the trait `__DidYouMean_…` instead of its message.
-//
-// Without `for<'call>`, the compiler would report an unsatisfied condition here instead of at the call.
-fn misspelled_layers(item: &Item, variant: usize, rewritten: &Rewritten) -> TokenStream {
-    let layers = item.input.variants[variant].fields.iter().filter(|field| field.is_layer());
-    let layers: Vec<&str> = layers.map(|field| field.name.as_str()).collect();
+// Generated for `self.classifer(x)`, because the compiler suggests no field for the name of a method. The condition of
+// the impl is never satisfied. If the user has no such method, the compiler therefore reports the condition with its
+// message. Without `for<'call>`, it would report the condition here instead of at the call.
+fn misspelled_layers(item: &Item, rewritten: &Rewritten) -> TokenStream {
     let mut seen = HashSet::new();
-    let methods = rewritten.methods.iter().filter(|(method, _)| seen.insert(method.unraw().to_string()));
-    methods
-        .filter_map(|(method, count)| {
-            let layer = closest(&method.unraw().to_string(), layers.iter().copied())?;
-            Some(misspelled_layer(item, method, *count, layer))
-        })
-        .collect()
+    let calls = rewritten.misspelled.iter().filter(|call| seen.insert(call.method.unraw().to_string()));
+    calls.map(|call| misspelled_layer(item, call)).collect()
 }
 
-fn misspelled_layer(item: &Item, method: &Ident, count: usize, layer: &str) -> TokenStream {
+fn misspelled_layer(item: &Item, MisspelledLayer { method, inputs, layer }: &MisspelledLayer) -> TokenStream {
     let krate = &item.input.krate;
     let network = &item.input.ident;
     let message = format!("no method `{method}` of `{network}`; did you mean `{layer}`?");
-    let types: Vec<Ident> = (0..count).map(|i| format_ident!("T{i}")).collect();
+    let types: Vec<Ident> = (0..*inputs).map(|i| format_ident!("T{i}")).collect();
     let did_you_mean = format_ident!("__DidYouMean_{layer}_for_{}", method.unraw(), span = method.span());
     let name = format_ident!("__Misspelled_{}", method.unraw(), span = method.span());
     let mut generics = item.input.generics.clone();
-    let is_deref = if generics.params.is_empty() {
-        quote!({ <#krate::__private::DerefKind<#network>>::IS_DEREF })
-    } else {
-        quote!(true)
-    };
-    let condition = parse_quote!(for<'call> #krate::__private::Bool<#is_deref>: #did_you_mean);
+    let (_, arguments, _) = item.input.generics.split_for_impl();
+    let condition = parse_quote!(for<'call> #network #arguments: #did_you_mean);
     generics.make_where_clause().predicates.push(condition);
     let (generics, arguments, conditions) = generics.split_for_impl();
     quote! {
         #[diagnostic::on_unimplemented(message = #message, label = "no layer has this name")]
         #[allow(dead_code, non_camel_case_types)]
         trait #did_you_mean {}
-        impl #did_you_mean for #krate::__private::Bool<false> {}
         #[allow(dead_code, non_camel_case_types)]
         trait #name {
-            fn #method<#(#types),*>(&mut self, #(_: #types),*) -> #krate::Signal
-            where
-                for<'call> #krate::__private::Bool<true>: #did_you_mean,
-            {
+            fn #method<#(#types),*>(&mut self, #(_: #types),*) -> #krate::Signal {
                 ::core::unimplemented!()
             }
         }
-        #[allow(unused_imports)]
-        use #krate::__private::NotDeref as _;
         impl #generics #name for #network #arguments #conditions {}
     }
 }
