@@ -14,9 +14,14 @@ pub fn test_command(module: &str, name: &str) -> Command {
         Some((_, module)) => format!("{module}::{name}"),
         None => name.to_string(),
     };
+    command_with_path(&path)
+}
+
+/// Like [`test_command`], for a test with this path in the binary, such as `module::name`.
+pub fn command_with_path(path: &str) -> Command {
     let mut command =
         Command::new(std::env::current_exe().expect("the path of this test binary should be known"));
-    command.args(["--exact", &path, "--include-ignored", "--nocapture"]);
+    command.args(["--exact", path, "--include-ignored", "--nocapture"]);
     command
 }
 

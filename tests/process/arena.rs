@@ -6,7 +6,9 @@ use crate::resnet;
 
 #[test]
 fn the_arena_reuses_the_memory_of_activations_that_are_no_longer_needed() -> Result<()> {
-    let _guard = crate::exclusive();
+    if crate::passed_in_own_process() {
+        return Ok(());
+    }
     assert_eq!(sconce::activation_memory(), sconce::ActivationMemory::default());
     let network = resnet::resnet18().init(&Device::Cpu)?.inference()?;
     for batch in [1, 2] {

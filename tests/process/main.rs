@@ -1,6 +1,6 @@
 //! Tests that need a process of their own: tests of state that the whole process shares (the arena of activations,
-//! allocated memory, `set_exact`, the random seed), and tests with child processes, some of which are killed. The tests
-//! that call [`exclusive`] run one at a time.
+//! allocated memory, `set_exact`, the random seed), and tests with child processes, some of which are killed. A test of
+//! shared state begins with a call of [`passed_in_own_process`]. The processes of several tests run at the same time.
 
 mod against_candle;
 #[path = "../common/archive.rs"]
@@ -21,9 +21,9 @@ mod resnet;
 mod resume;
 mod seed;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
 use peak_alloc::PeakAlloc;
+
+use crate::common::process::{assert_passes, command_with_path};
 
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
@@ -36,9 +36,18 @@ fn measured<T>(f: impl FnOnce() -> T) -> (T, usize) {
     (result, MEMORY.peak_usage().saturating_sub(before))
 }
 
-/// Waits until no other test holds the guard, and returns it. The next test that calls this function continues after
-/// the guard is dropped.
-fn exclusive() -> MutexGuard<'static, ()> {
-    static LOCK: Mutex<()> = Mutex::new(());
-    LOCK.lock().unwrap_or_else(PoisonError::into_inner)
+/// Runs the calling test in a process of its own, which runs no other test. Panics with the output of that process if
+/// the test fails there. Returns `true` if the test passed, so that the caller returns. In the new process, returns
+/// `false`, so that the caller does its work.
+fn passed_in_own_process() -> bool {
+    const IS_OWN_PROCESS: &str = "SCONCE_TEST_OWN_PROCESS";
+    let thread = std::thread::current();
+    // The threads of tests have the names of the tests. With `--test-threads=1`, the tests run one after the other on
+    // the main thread, so no other test runs at the same time.
+    let name = thread.name().expect("the thread of a test should have a name");
+    if name == "main" || std::env::var_os(IS_OWN_PROCESS).is_some() {
+        return false;
+    }
+    assert_passes(command_with_path(name).env(IS_OWN_PROCESS, "1"));
+    true
 }
