@@ -33,10 +33,13 @@ struct Copy {
 
 struct Fiber {
     Context context;
+    uint3 index;  // `threadIdx`
     State state;
     /// The arguments of the `wait_warp` in which the fiber waits.
     bool fence;
     unsigned mask;
+    /// The values that the last barrier of the warp exchanged: one for each lane of the warp.
+    const Slot *received;
     /// The groups of copies that are not finished. The last group is not committed yet.
     std::vector<std::vector<Copy>> copies;
 };
@@ -79,7 +82,7 @@ class Engine {
     /// The sum of the values of all threads at the block's last barrier.
     int sum = 0;
     std::vector<Fiber> fibers;
-    std::vector<Slot> sent, received;
+    std::vector<Slot> sent;
     std::vector<unsigned char> shared;
     std::string error;
 
@@ -106,6 +109,9 @@ class Engine {
 
     Context scheduler_;
     std::unique_ptr<char[]> stacks_;
+    /// The values that a barrier of a warp exchanged, one for each lane, at 32 times the index of the barrier's first
+    /// thread. The next barrier may overwrite them as soon as no thread of the warp can run.
+    std::vector<Slot> received_;
     std::vector<unsigned> warps_, lanes_;
     const Kernel *kernel_ = nullptr;
     void **args_ = nullptr;
@@ -147,8 +153,7 @@ void Engine::start(unsigned thread) {
 
 void Engine::run(unsigned thread) {
     current = thread;
-    const dim3 block = coordinates.blockDim;
-    coordinates.threadIdx = {thread % block.x, thread / block.x % block.y, thread / (block.x * block.y)};
+    coordinates.threadIdx = fibers[thread].index;
     begin_thread(thread, stack(thread), STACK);
     scheduler_.go_to(fibers[thread].context);
 }
@@ -186,15 +191,12 @@ bool Engine::release_warp(unsigned warp) {
         if ((waiting | done) != (mask & existing)) continue;
         released = true;
         if (fibers[first + lane].fence) order().passed_warp_barrier(warp, waiting);
+        // The waiting lanes receive the values of the waiting lanes, and poison for all other lanes.
+        Slot *received = &received_[(first + lane) * 32];
         for (unsigned i = 0; i < 32; i++) {
-            if (!(waiting >> i & 1)) continue;
-            // Each waiting lane receives the values of the waiting lanes, and poison for all other lanes.
-            fibers[first + i].state = State::Ready;
-            Slot *received = &this->received[(first + i) * 32];
-            for (unsigned j = 0; j < 32; j++) {
-                if (waiting >> j & 1) received[j] = sent[first + j];
-                else memset(&received[j], POISON, sizeof(Slot));
-            }
+            if (waiting >> i & 1) received[i] = sent[first + i];
+            else memset(&received[i], POISON, sizeof(Slot));
+            if (waiting >> i & 1) fibers[first + i].state = State::Ready, fibers[first + i].received = received;
         }
     }
     return released;
@@ -257,7 +259,9 @@ const char *Engine::launch(const Kernel &kernel, dim3 grid, dim3 block, size_t b
     kernel_ = &kernel, args_ = args, shared_bytes_ = bytes, error.clear(), value_sum = 0;
     coordinates.gridDim = grid, coordinates.blockDim = block;
     fibers.resize(block.x * block.y * block.z);
-    sent.resize(fibers.size() + 31), received.resize(fibers.size() * 32);
+    for (unsigned i = 0; i < fibers.size(); i++)
+        fibers[i].index = {i % block.x, i / block.x % block.y, i / (block.x * block.y)};
+    sent.resize(fibers.size() + 31), received_.resize(fibers.size() * 32);
     if (!stacks_) stacks_.reset(new char[1024 * STACK]);  // untouched pages use no memory
     // Keep the shared memory at a fixed address, with the device's minimum alignment of 16 bytes.
     shared.reserve(SHARED_GUARD * 2 + (256 << 10) + 64);
@@ -303,7 +307,7 @@ void wait_warp(unsigned mask, bool fence) {
 const Slot *exchange(unsigned mask, const void *value, size_t bytes) {
     memcpy(&engine->sent[engine->current], value, bytes);
     wait_warp(mask, false);
-    return &engine->received[engine->current * 32];
+    return engine->fibers[engine->current].received;
 }
 
 void sleep() { engine->pause(State::Asleep); }

@@ -22,8 +22,8 @@ inline unsigned lane() { return thread() & 31u; }
 int wait_block(int value = 0);
 /// Waits for the lanes of `mask`. If `fence`, also orders their memory accesses.
 void wait_warp(unsigned mask, bool fence);
-/// Waits for the lanes of `mask`. Returns a pointer to the values of all lanes of the warp, valid until this lane's
-/// next warp-level call. The values of lanes that are not in the mask or have returned consist of bytes 0xff.
+/// Waits for the lanes of `mask`. Returns a pointer to the values of all lanes of the warp, valid until this lane waits
+/// again. The values of lanes that are not in the mask or have returned consist of bytes 0xff.
 const Slot *exchange(unsigned mask, const void *value, size_t bytes);
 
 /// Pauses the running thread until another thread wakes it.

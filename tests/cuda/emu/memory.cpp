@@ -71,12 +71,18 @@ class Memory {
 
     Order order;
 
-    /// Checks one access. An invalid access ends the launch.
-    void access(const void *address, size_t bytes, bool write, const void *pc) {
-        if (!active_) return;
+    /// Returns `false` outside of launches and for memory that only the running thread uses.
+    bool needs_check(const void *address) const {
+        return active_ && size_t(static_cast<const char *>(address) - stack_) >= stack_bytes_ &&
+               size_t(static_cast<const char *>(address) - reinterpret_cast<const char *>(&coordinates)) >=
+                   sizeof coordinates;
+    }
+
+    /// Checks one access. An invalid access ends the launch. This function and those it calls for a valid access are
+    /// inlined into functions for one size, because every load and store of a kernel calls them.
+    __attribute__((always_inline)) void access(const void *address, size_t bytes, bool write, const void *pc) {
+        if (!needs_check(address)) return;
         const unsigned char *at = static_cast<const unsigned char *>(address);
-        if (size_t(at - reinterpret_cast<const unsigned char *>(&coordinates)) < sizeof coordinates) return;
-        if (size_t(at - reinterpret_cast<const unsigned char *>(stack_)) < stack_bytes_) return;
         if (size_t(at - shared_) < shared_bytes_) {
             const size_t from = at - shared_;
             if (from + bytes > shared_bytes_)
@@ -93,11 +99,23 @@ class Memory {
     }
 
   private:
+    /// A recently used page. `page` is null for pages without records.
+    struct CachedPage {
+        uintptr_t number;
+        Page *page;
+    };
+    static constexpr size_t CACHED_PAGES = 64;
+
     /// An access at most this many bytes away from the dynamic shared memory is reported as out of its bounds.
     static constexpr size_t NEAR = 1024;
 
-    const Region &find(const unsigned char *at, size_t bytes, bool write, const void *pc) {
+    __attribute__((always_inline)) const Region &find(const unsigned char *at, size_t bytes, bool write,
+                                                      const void *pc) {
         if (last_ && at >= last_->begin && at + bytes <= last_->begin + last_->bytes) return *last_;
+        return search(at, bytes, write, pc);
+    }
+
+    __attribute__((noinline)) const Region &search(const unsigned char *at, size_t bytes, bool write, const void *pc) {
         const Region *nearest = nullptr;
         ptrdiff_t least = 0;
         for (const Region &region : regions_) {
@@ -112,26 +130,30 @@ class Memory {
 
     /// Checks an access to other memory, which includes static shared arrays. Reads of a page that no kernel has
     /// written are not checked, because the page contains only constants.
-    void access_static(const unsigned char *at, size_t bytes, bool write, const void *pc) {
+    __attribute__((always_inline)) void access_static(const unsigned char *at, size_t bytes, bool write, const void *pc) {
         const uintptr_t number = uintptr_t(at) >> 12;
         CachedPage &cached = cached_pages_[number % CACHED_PAGES];
-        if (cached.number != number) {
-            const auto found = pages_.find(number);
-            cached = {number, found == pages_.end() ? nullptr : found->second.get()};
-        }
-        if (!cached.page) {
-            if (!write) return;
-            cached.page = (pages_[number] = std::make_unique<Page>()).get();
-            std::fill(std::begin(cached.page->records), std::end(cached.page->records), UNTOUCHED);
-        }
+        if (cached.number != number || (write && !cached.page)) find_page(cached, number, write);
         Page *page = cached.page;
+        if (!page) return;
         const size_t from = uintptr_t(at) & 4095;
         bytes = std::min<size_t>(bytes, 4096 - from);
-        for (size_t i = from & ~size_t(1); write && i < from + bytes; i += 2) {
-            Record &record = page->records[i / 2];
-            if (record.writer == NO_AGENT) written_.push_back({&record, reinterpret_cast<void *>(number << 12 | i)});
-        }
+        for (size_t i = from & ~size_t(1); write && i < from + bytes; i += 2)
+            if (page->records[i / 2].writer == NO_AGENT) remember_written(page, number, i);
         record(&page->records[from / 2], from, bytes, write, false, "static memory", pc);
+    }
+
+    /// Caches the page with this number, or null if the page has no records. If `create`, such a page gets records.
+    __attribute__((noinline)) void find_page(CachedPage &cached, uintptr_t number, bool create) {
+        const auto found = pages_.find(number);
+        cached = {number, found == pages_.end() ? nullptr : found->second.get()};
+        if (cached.page || !create) return;
+        cached.page = (pages_[number] = std::make_unique<Page>()).get();
+        std::fill(std::begin(cached.page->records), std::end(cached.page->records), UNTOUCHED);
+    }
+
+    __attribute__((noinline)) void remember_written(Page *page, uintptr_t number, size_t at) {
+        written_.push_back({&page->records[at / 2], reinterpret_cast<void *>(number << 12 | at)});
     }
 
     /// Poisons the static shared arrays that the last block wrote, so that the next block cannot read the old
@@ -144,20 +166,25 @@ class Memory {
         written_.clear();
     }
 
-    void record(Record *record, size_t from, size_t bytes, bool write, bool global, const char *name, const void *pc) {
+    __attribute__((always_inline)) void record(Record *record, size_t from, size_t bytes, bool write, bool global,
+                                               const char *name, const void *pc) {
         const uint32_t now = started_ ? started_ : order.clock(thread_);
         const uint16_t me = uint16_t(started_ ? order.started_by(thread_ / 32) : thread_);
+        const uint32_t ordered = order.ordered_before(global), ordered_in_block = order.ordered_before(false);
         for (size_t i = from & ~size_t(1); i < from + bytes; i += 2, record++) {
             Record &it = *record;
-            if (unordered(it.written, it.writer, global)) race(name, i, write, true, it.writer, it.written, pc);
+            if (it.written >= ordered && unordered(it.written, it.writer, global))
+                race(name, i, write, true, it.writer, it.written, pc);
             if (write) {
-                if (unordered(it.read, it.reader, global)) race(name, i, true, false, it.reader, it.read, pc);
+                if (it.read >= ordered && unordered(it.read, it.reader, global))
+                    race(name, i, true, false, it.reader, it.read, pc);
                 it.written = now, it.writer = me;
             } else {
                 if (started_ && order.unfenced(thread_, it.written, it.writer)) unfenced(name, i, it.writer);
                 // With vector clocks, only the last reader is recorded. Conflicts with earlier readers are
                 // found in a different thread order.
-                const bool merge = !order.tracks_clocks() && unordered(it.read, it.reader, false);
+                const bool merge = !order.tracks_clocks() && it.read >= ordered_in_block &&
+                                   unordered(it.read, it.reader, false);
                 it.reader = merge ? merged_reader(it.reader, me) : me;
                 it.read = now;
             }
@@ -178,7 +205,7 @@ class Memory {
         return order.unordered(thread_, tick, who);
     }
 
-    [[noreturn]] void race(const char *name, size_t at, bool write, bool wrote, uint16_t who, uint32_t tick,
+    [[noreturn, gnu::noinline]] void race(const char *name, size_t at, bool write, bool wrote, uint16_t who, uint32_t tick,
                            const void *pc) {
         std::string other = "several threads";
         if (!order.of_block(tick)) other = "a thread of another block";
@@ -189,12 +216,12 @@ class Memory {
              other.c_str(), wrote ? "wrote" : "read", source_location(pc).c_str());
     }
 
-    [[noreturn]] void unfenced(const char *name, size_t at, unsigned writer) {
+    [[noreturn, gnu::noinline]] void unfenced(const char *name, size_t at, unsigned writer) {
         fail("a product reads byte %zu of %s, which thread %u wrote with no fence_async_proxy() in between", at, name,
              writer);
     }
 
-    [[noreturn]] void outside(const char *name, ptrdiff_t at, size_t size, size_t bytes, bool write, const void *pc) {
+    [[noreturn, gnu::noinline]] void outside(const char *name, ptrdiff_t at, size_t size, size_t bytes, bool write, const void *pc) {
         fail("out of bounds: %s %zu bytes at byte %td of %s, which has %zu bytes%s", write ? "writes" : "reads", bytes,
              at, name, size, source_location(pc).c_str());
     }
@@ -224,12 +251,6 @@ class Memory {
     std::vector<Record> global_, dynamic_;
     std::unordered_map<uintptr_t, std::unique_ptr<Page>> pages_;
     std::vector<Written> written_;
-    /// A cache of recently used pages. `page` is null for pages without records.
-    struct CachedPage {
-        uintptr_t number;
-        Page *page;
-    };
-    static constexpr size_t CACHED_PAGES = 64;
     CachedPage cached_pages_[CACHED_PAGES] = {};
 };
 
@@ -238,8 +259,16 @@ class Memory {
 __thread Memory *memory;
 thread_local std::unique_ptr<Memory> owned_memory;
 
-/// Checks an access. Does nothing outside of launches.
-inline void check(const void *address, size_t bytes, bool write, const void *pc) {
+/// Checks an access of a size that the compiler knows.
+template <size_t BYTES, bool WRITE> __attribute__((noinline)) void check_sized(const void *address, const void *pc) {
+    memory->access(address, BYTES, WRITE, pc);
+}
+template <size_t BYTES, bool WRITE> inline void check(const void *address, const void *pc) {
+    if (memory && memory->needs_check(address)) check_sized<BYTES, WRITE>(address, pc);
+}
+
+/// Checks an access of any size.
+void check_range(const void *address, size_t bytes, bool write, const void *pc) {
     if (memory) memory->access(address, bytes, write, pc);
 }
 }  // namespace
@@ -248,7 +277,7 @@ void bind(unsigned char *arena, size_t bytes, const Region *regions, size_t coun
     if (!memory) owned_memory.reset(memory = new Memory);
     memory->bind(arena, bytes, regions, count);
 }
-void touch(const void *address, size_t bytes, bool write) { check(address, bytes, write, nullptr); }
+void touch(const void *address, size_t bytes, bool write) { check_range(address, bytes, write, nullptr); }
 void touch_started(const void *address, size_t bytes, bool write, uint32_t tick) {
     if (memory) memory->access_started(address, bytes, write, tick);
 }
@@ -280,21 +309,21 @@ void cuda_cpu_forbid(const void *address, size_t bytes, int forbidden) {
 
 // The functions that `-fsanitize=thread` calls.
 #define CUDA_CPU_ACCESS(bytes)                                                                                        \
-    void __tsan_read##bytes(void *p) { cuda_cpu::check(p, bytes, false, __builtin_return_address(0)); }       \
-    void __tsan_write##bytes(void *p) { cuda_cpu::check(p, bytes, true, __builtin_return_address(0)); }       \
-    void __tsan_volatile_read##bytes(void *p) { cuda_cpu::check(p, bytes, false, nullptr); }                  \
-    void __tsan_volatile_write##bytes(void *p) { cuda_cpu::check(p, bytes, true, nullptr); }
+    void __tsan_read##bytes(void *p) { cuda_cpu::check<bytes, false>(p, __builtin_return_address(0)); }               \
+    void __tsan_write##bytes(void *p) { cuda_cpu::check<bytes, true>(p, __builtin_return_address(0)); }               \
+    void __tsan_volatile_read##bytes(void *p) { cuda_cpu::check<bytes, false>(p, nullptr); }                          \
+    void __tsan_volatile_write##bytes(void *p) { cuda_cpu::check<bytes, true>(p, nullptr); }
 #define CUDA_CPU_UNALIGNED(bytes)                                                                                     \
     CUDA_CPU_ACCESS(bytes)                                                                                            \
-    void __tsan_unaligned_read##bytes(void *p) { cuda_cpu::check(p, bytes, false, nullptr); }                 \
-    void __tsan_unaligned_write##bytes(void *p) { cuda_cpu::check(p, bytes, true, nullptr); }
+    void __tsan_unaligned_read##bytes(void *p) { cuda_cpu::check<bytes, false>(p, nullptr); }                         \
+    void __tsan_unaligned_write##bytes(void *p) { cuda_cpu::check<bytes, true>(p, nullptr); }
 CUDA_CPU_ACCESS(1)
 CUDA_CPU_UNALIGNED(2)
 CUDA_CPU_UNALIGNED(4)
 CUDA_CPU_UNALIGNED(8)
 CUDA_CPU_UNALIGNED(16)
-void __tsan_read_range(void *p, size_t bytes) { cuda_cpu::check(p, bytes, false, __builtin_return_address(0)); }
-void __tsan_write_range(void *p, size_t bytes) { cuda_cpu::check(p, bytes, true, __builtin_return_address(0)); }
+void __tsan_read_range(void *p, size_t bytes) { cuda_cpu::check_range(p, bytes, false, __builtin_return_address(0)); }
+void __tsan_write_range(void *p, size_t bytes) { cuda_cpu::check_range(p, bytes, true, __builtin_return_address(0)); }
 void __tsan_init() {}
 void __tsan_func_entry(void *) {}
 void __tsan_func_exit() {}

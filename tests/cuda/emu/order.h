@@ -31,13 +31,13 @@ class Order {
 
     void begin_block() {
         block_ = last_block_barrier_ = ++now_;
-        last_barriers_.assign(1024, now_);
+        std::fill_n(last_barriers_.begin(), threads_, now_);
         tracks_clocks_ = false;
     }
 
     void passed_block_barrier() {
         last_block_barrier_ = ++now_;
-        last_barriers_.assign(1024, now_);
+        std::fill_n(last_barriers_.begin(), threads_, now_);
         if (!tracks_clocks_) return;
         for (const VectorClock &clock : thread_clocks_)
             for (size_t i = threads_; i < clock.size(); i++) block_clock_[i] = std::max(block_clock_[i], clock[i]);
@@ -95,6 +95,9 @@ class Order {
     void acquire_finished(unsigned thread, unsigned warp, uint32_t tick) { finish(warp, tick, thread_clocks_[thread]); }
     void fence(unsigned thread) { thread_clocks_[thread][fences_of(thread)] = last_barriers_[thread] = ++now_; }
 
+    /// Returns a tick: all accesses before it are ordered before the next access of every thread. This quick check
+    /// covers most accesses.
+    uint32_t ordered_before(bool global) const { return global || tracks_clocks_ ? launch_ : last_block_barrier_; }
     /// Returns `true` if a tick belongs to this block.
     bool of_block(uint32_t tick) const { return tick >= block_; }
     /// Returns `true` if the write that the thread `writer` made at `tick` is unfenced: no later fence of `writer`

@@ -10,32 +10,47 @@ struct Fragments {
     uint32_t a[4], b[2];
 };
 
+/// The fragments of all lanes.
+class Lanes {
+  public:
+    explicit Lanes(const Slot *slots) : slots_(slots) {}
+    uint32_t a(unsigned lane, unsigned index) const { return bits(lane, offsetof(Fragments, a) + 4 * index); }
+    uint32_t b(unsigned lane, unsigned index) const { return bits(lane, offsetof(Fragments, b) + 4 * index); }
+
+  private:
+    uint32_t bits(unsigned lane, size_t offset) const {
+        uint32_t bits;
+        memcpy(&bits, slots_[lane].bytes + offset, sizeof bits);
+        return bits;
+    }
+
+    const Slot *slots_;
+};
+
 /// m16n8k8. A's registers are (row, k), (row + 8, k), (row, k + 4), (row + 8, k + 4); B's are (k), (k + 4).
 /// Tensor cores use only the upper 10 bits of a float's mantissa.
 struct Tf32 {
     static constexpr unsigned K = 8;
     static float value(uint32_t bits) { return bit_cast<float>(bits & 0xffffe000u); }
-    static float a(const Fragments *lanes, unsigned row, unsigned k) {
-        return value(lanes[row % 8 * 4 + k % 4].a[row / 8 + k / 4 * 2]);
+    static float a(Lanes lanes, unsigned row, unsigned k) {
+        return value(lanes.a(row % 8 * 4 + k % 4, row / 8 + k / 4 * 2));
     }
-    static float b(const Fragments *lanes, unsigned k, unsigned column) {
-        return value(lanes[column * 4 + k % 4].b[k / 4]);
-    }
+    static float b(Lanes lanes, unsigned k, unsigned column) { return value(lanes.b(column * 4 + k % 4, k / 4)); }
 };
 
 /// m16n8k16: as above, with two adjacent elements along k in each register, the first one in the lower half.
 template <class T> struct Half {
     static constexpr unsigned K = 16;
     static float value(uint32_t pair, unsigned k) { return bit_cast<T>(uint16_t(pair >> k % 2 * 16)); }
-    static float a(const Fragments *lanes, unsigned row, unsigned k) {
-        return value(lanes[row % 8 * 4 + k % 8 / 2].a[row / 8 + k / 8 * 2], k);
+    static float a(Lanes lanes, unsigned row, unsigned k) {
+        return value(lanes.a(row % 8 * 4 + k % 8 / 2, row / 8 + k / 8 * 2), k);
     }
-    static float b(const Fragments *lanes, unsigned k, unsigned column) {
-        return value(lanes[column * 4 + k % 8 / 2].b[k / 8], k);
+    static float b(Lanes lanes, unsigned k, unsigned column) {
+        return value(lanes.b(column * 4 + k % 8 / 2, k / 8), k);
     }
 };
 
-template <class Layout> void mma_with_layout(float (&d)[4], const Fragments *lanes) {
+template <class Layout> void mma_with_layout(float (&d)[4], Lanes lanes) {
     const unsigned group = lane() / 4, member = lane() % 4;
     float sums[4] = {0.f, 0.f, 0.f, 0.f};
     for (unsigned k = 0; k < Layout::K; k++) {
@@ -48,10 +63,9 @@ template <class Layout> void mma_with_layout(float (&d)[4], const Fragments *lan
 }  // namespace
 
 void mma(ElementType type, float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
-    Fragments fragments, lanes[32];
+    Fragments fragments;
     memcpy(fragments.a, a, sizeof a), memcpy(fragments.b, b, sizeof b);
-    const Slot *slots = exchange(~0u, &fragments, sizeof fragments);
-    for (unsigned i = 0; i < 32; i++) memcpy(&lanes[i], slots[i].bytes, sizeof fragments);
+    const Lanes lanes(exchange(~0u, &fragments, sizeof fragments));
     switch (type) {
         case ElementType::Tf32: return mma_with_layout<Tf32>(d, lanes);
         case ElementType::F16: return mma_with_layout<Half<__half>>(d, lanes);
