@@ -243,8 +243,8 @@ pub trait Forward<Input = Signal>: Module {
     /// of the layer, such as `Net.blocks[3].conv`. This also holds for a call in a helper function that has no access
     /// to the network.
     ///
-    /// The path is unknown if another thread calls the layer, or if the layer is of a type without fields of your own
-    /// and the network contains several layers of this type.
+    /// The path is unknown if another thread calls the layer, or if its type is your own and has no fields, and the
+    /// network contains several layers of this type.
     fn call(&self, input: Input, mode: Mode) -> Self::Output {
         scope::run_reference(&self, || self.forward_pass(input, mode))
     }

@@ -6,7 +6,6 @@ struct Net {
     #[layer(width, width)]
     #[module(mode = evl)]
     fc: Linear,
-    size: usize,
 }
 
 fn main() {}

@@ -66,7 +66,7 @@ struct UnknownInput {
 }
 
 #[derive(Module)]
-#[module(forward = |x| -> Vce<Signal> { vec![fc(x)] })]
+#[module(forward = |x| -> Singal { fc(x) })]
 struct UnknownOutput {
     #[layer(3, 3)]
     fc: Linear,

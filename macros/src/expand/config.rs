@@ -165,28 +165,34 @@ fn export(item: &Item, public: &Ident) -> TokenStream {
 
 // const _: () = {
 //     use __private::ConfigNameConflict as _;
-//     fn probe() {
-//         let _: fn(__Model::ModelConfig, VarBuilder<'static>) -> Result<Model> = ModelConfig::build;
+//     impl __Model::ModelConfig { fn __is_generated(&self) {} }
+//     impl Model {
+//         fn __config_name() { let _: fn(&__Model::ModelConfig) = ModelConfig::__is_generated; }
 //     }
 // };
 //
 // If the user also has a type `ModelConfig`, the compiler reports the second definition at the name of the network. The
-// path `ModelConfig::build` then resolves to the deprecated function of `ConfigNameConflict`. The deprecation warning
-// says what to do.
+// path `ModelConfig::__is_generated` then resolves to the deprecated function of `ConfigNameConflict`. The deprecation
+// warning says what to do.
 fn conflict_probe(input: &Input, public: &Ident) -> TokenStream {
     let krate = &input.krate;
     let ident = &input.ident;
     let path = path(input);
     let (generics, arguments, bounds) = input.generics.split_for_impl();
-    let build = Ident::new("build", public.span());
+    let is_generated = Ident::new("__is_generated", public.span());
     quote! {
         const _: () = {
             #[allow(unused_imports)]
             use #krate::__private::ConfigNameConflict as _;
             #[allow(dead_code, clippy::all, clippy::pedantic)]
-            fn probe #generics () #bounds {
-                let _: fn(#path #arguments, #krate::nn::VarBuilder<'static>) -> #krate::Result<#ident #arguments> =
-                    #public::#build;
+            impl #generics #path #arguments #bounds {
+                fn __is_generated(&self) {}
+            }
+            #[allow(dead_code, clippy::all, clippy::pedantic)]
+            impl #generics #ident #arguments #bounds {
+                fn __config_name() {
+                    let _: fn(&#path #arguments) = #public::#is_generated;
+                }
             }
         };
     }

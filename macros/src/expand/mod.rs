@@ -151,10 +151,11 @@ pub fn located(tokens: TokenStream, span: Span) -> TokenStream {
 }
 
 /// Returns tokens with exactly the given span of the user's code, so that errors point there. With [`located`], the
-/// errors of some expressions would point at the derive.
+/// errors of some expressions would point at the derive. The token `$crate` keeps the crate that it stands for.
 pub fn respanned(tokens: TokenStream, span: Span) -> TokenStream {
     let respan = |mut token: TokenTree| {
-        token.set_span(span);
+        let is_crate = matches!(&token, TokenTree::Ident(ident) if ident == "$crate");
+        token.set_span(if is_crate { token.span().located_at(span) } else { span });
         token
     };
     tokens.into_iter().map(respan).collect()

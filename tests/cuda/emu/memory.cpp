@@ -221,7 +221,8 @@ class Memory {
              writer);
     }
 
-    [[noreturn, gnu::noinline]] void outside(const char *name, ptrdiff_t at, size_t size, size_t bytes, bool write, const void *pc) {
+    [[noreturn, gnu::noinline]] void outside(const char *name, ptrdiff_t at, size_t size, size_t bytes, bool write,
+                                             const void *pc) {
         fail("out of bounds: %s %zu bytes at byte %td of %s, which has %zu bytes%s", write ? "writes" : "reads", bytes,
              at, name, size, source_location(pc).c_str());
     }

@@ -430,10 +430,13 @@ const _: () = {
     #[allow(unused_imports)]
     use ::sconce::__private::ConfigNameConflict as _;
     #[allow(dead_code, clippy::all, clippy::pedantic)]
-    fn probe() {
-        let _: fn(
-            __Arguments::ArgumentsBuilder,
-            ::sconce::nn::VarBuilder<'static>,
-        ) -> ::sconce::Result<Arguments> = ArgumentsBuilder::build;
+    impl __Arguments::ArgumentsBuilder {
+        fn __is_generated(&self) {}
+    }
+    #[allow(dead_code, clippy::all, clippy::pedantic)]
+    impl Arguments {
+        fn __config_name() {
+            let _: fn(&__Arguments::ArgumentsBuilder) = ArgumentsBuilder::__is_generated;
+        }
     }
 };

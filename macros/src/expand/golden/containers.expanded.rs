@@ -801,10 +801,13 @@ const _: () = {
     #[allow(unused_imports)]
     use ::sconce::__private::ConfigNameConflict as _;
     #[allow(dead_code, clippy::all, clippy::pedantic)]
-    fn probe() {
-        let _: fn(
-            __Containers::ContainersConfig,
-            ::sconce::nn::VarBuilder<'static>,
-        ) -> ::sconce::Result<Containers> = ContainersConfig::build;
+    impl __Containers::ContainersConfig {
+        fn __is_generated(&self) {}
+    }
+    #[allow(dead_code, clippy::all, clippy::pedantic)]
+    impl Containers {
+        fn __config_name() {
+            let _: fn(&__Containers::ContainersConfig) = ContainersConfig::__is_generated;
+        }
     }
 };

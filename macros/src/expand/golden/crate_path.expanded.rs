@@ -451,10 +451,13 @@ const _: () = {
     #[allow(unused_imports)]
     use __CratePath_sconce::__private::ConfigNameConflict as _;
     #[allow(dead_code, clippy::all, clippy::pedantic)]
-    fn probe() {
-        let _: fn(
-            __CratePath::CratePathConfig,
-            __CratePath_sconce::nn::VarBuilder<'static>,
-        ) -> __CratePath_sconce::Result<CratePath> = CratePathConfig::build;
+    impl __CratePath::CratePathConfig {
+        fn __is_generated(&self) {}
+    }
+    #[allow(dead_code, clippy::all, clippy::pedantic)]
+    impl CratePath {
+        fn __config_name() {
+            let _: fn(&__CratePath::CratePathConfig) = CratePathConfig::__is_generated;
+        }
     }
 };

@@ -387,10 +387,13 @@ const _: () = {
     #[allow(unused_imports)]
     use ::sconce::__private::ConfigNameConflict as _;
     #[allow(dead_code, clippy::all, clippy::pedantic)]
-    fn probe() {
-        let _: fn(
-            __Enumeration::EnumerationConfig,
-            ::sconce::nn::VarBuilder<'static>,
-        ) -> ::sconce::Result<Enumeration> = EnumerationConfig::build;
+    impl __Enumeration::EnumerationConfig {
+        fn __is_generated(&self) {}
+    }
+    #[allow(dead_code, clippy::all, clippy::pedantic)]
+    impl Enumeration {
+        fn __config_name() {
+            let _: fn(&__Enumeration::EnumerationConfig) = EnumerationConfig::__is_generated;
+        }
     }
 };

@@ -415,13 +415,19 @@ const _: () = {
     #[allow(unused_imports)]
     use ::sconce::__private::ConfigNameConflict as _;
     #[allow(dead_code, clippy::all, clippy::pedantic)]
-    fn probe<L: Layer + Default, const N: usize>()
+    impl<L: Layer + Default, const N: usize> __Generic::GenericConfig<L, N>
     where
         L: Send,
     {
-        let _: fn(
-            __Generic::GenericConfig<L, N>,
-            ::sconce::nn::VarBuilder<'static>,
-        ) -> ::sconce::Result<Generic<L, N>> = GenericConfig::build;
+        fn __is_generated(&self) {}
+    }
+    #[allow(dead_code, clippy::all, clippy::pedantic)]
+    impl<L: Layer + Default, const N: usize> Generic<L, N>
+    where
+        L: Send,
+    {
+        fn __config_name() {
+            let _: fn(&__Generic::GenericConfig<L, N>) = GenericConfig::__is_generated;
+        }
     }
 };

@@ -472,10 +472,13 @@ const _: () = {
     #[allow(unused_imports)]
     use ::sconce::__private::ConfigNameConflict as _;
     #[allow(dead_code, clippy::all, clippy::pedantic)]
-    fn probe() {
-        let _: fn(
-            __Tensors::TensorsConfig,
-            ::sconce::nn::VarBuilder<'static>,
-        ) -> ::sconce::Result<Tensors> = TensorsConfig::build;
+    impl __Tensors::TensorsConfig {
+        fn __is_generated(&self) {}
+    }
+    #[allow(dead_code, clippy::all, clippy::pedantic)]
+    impl Tensors {
+        fn __config_name() {
+            let _: fn(&__Tensors::TensorsConfig) = TensorsConfig::__is_generated;
+        }
     }
 };

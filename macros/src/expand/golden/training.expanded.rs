@@ -287,11 +287,14 @@ const _: () = {
     #[allow(unused_imports)]
     use ::sconce::__private::ConfigNameConflict as _;
     #[allow(dead_code, clippy::all, clippy::pedantic)]
-    fn probe() {
-        let _: fn(
-            __Training::TrainingConfig,
-            ::sconce::nn::VarBuilder<'static>,
-        ) -> ::sconce::Result<Training> = TrainingConfig::build;
+    impl __Training::TrainingConfig {
+        fn __is_generated(&self) {}
+    }
+    #[allow(dead_code, clippy::all, clippy::pedantic)]
+    impl Training {
+        fn __config_name() {
+            let _: fn(&__Training::TrainingConfig) = TrainingConfig::__is_generated;
+        }
     }
 };
 #[automatically_derived]
