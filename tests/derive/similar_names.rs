@@ -30,7 +30,7 @@ struct Pool {
 }
 
 #[test]
-fn functions_of_the_prelude_are_no_misspelt_fields() -> Result<()> {
+fn functions_of_the_prelude_are_not_taken_for_misspelled_fields() -> Result<()> {
     let x = Tensor::ones((2, 3), DType::F32, &Device::Cpu)?;
     assert_eq!(ActivationSwapped::new(&Device::Cpu)?.forward(&x)?.dims(), [2, 3]);
     assert_eq!(Concat::new(&Device::Cpu)?.forward(&x)?.dims(), [2, 6]);

@@ -180,11 +180,11 @@ fn misspelled_layer(item: &Item, MisspelledLayer { method, inputs, layer }: &Mis
     let types: Vec<Ident> = (0..*inputs).map(|i| format_ident!("T{i}")).collect();
     let did_you_mean = format_ident!("__DidYouMean_{layer}_for_{}", method.unraw(), span = method.span());
     let name = format_ident!("__Misspelled_{}", method.unraw(), span = method.span());
-    let mut generics = item.input.generics.clone();
     let (_, arguments, _) = item.input.generics.split_for_impl();
+    let mut generics = item.input.generics.clone();
     let condition = parse_quote!(for<'call> #network #arguments: #did_you_mean);
     generics.make_where_clause().predicates.push(condition);
-    let (generics, arguments, conditions) = generics.split_for_impl();
+    let (generics, _, conditions) = generics.split_for_impl();
     quote! {
         #[diagnostic::on_unimplemented(message = #message, label = "no layer has this name")]
         #[allow(dead_code, non_camel_case_types)]

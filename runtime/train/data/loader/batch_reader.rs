@@ -46,7 +46,7 @@ pub(super) fn read<B>(reader: &dyn ReadBatch<B>, position: usize, stopped: &Atom
 
 /// An object-safe [`BatchReader`].
 pub(super) trait ReadBatch<B>: Send + Sync {
-    /// Returns the batch at `position`. After `stopped` is set, returns early, and nobody reads the result.
+    /// Returns the batch at `position`. After `stopped` is set, returns early with a result that is discarded.
     fn read(&self, position: usize, stopped: &AtomicBool) -> ReadOutcome<B>;
 }
 
