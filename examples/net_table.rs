@@ -202,7 +202,7 @@ impl Measurement for Training {
 
 /// Formats the median and the minimum, separated by a comma.
 fn columns(times: Times) -> String {
-    format!("{:.3},{:.3}", times.median, times.min)
+    format!("{:.4},{:.4}", times.median, times.min)
 }
 
 struct Arguments {
