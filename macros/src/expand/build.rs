@@ -1,16 +1,21 @@
 //! Generates the body of `Config::build`, which builds the fields in order and then the network.
 
-use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
+use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
-use syn::{Expr, GenericParam, Type};
+use syn::{Expr, Type};
 
-use crate::ast::{Field, Role, element, generic_argument};
+use crate::ast::{Field, Role, generic_argument};
 use crate::attr::{LayerAttr, Lists, Repeat, Source, TensorAttr};
 
 use super::args::{Runs, bind, config_expressions, with_args};
+use super::field_type::{
+    element_type, is_generic, is_inspectable_alias, is_tuple, may_be_alias, optional_type, pointer_depth,
+    target, tuple_type,
+};
 use super::key::{NameContext, name};
+use super::registry::layer_check;
 use super::self_type::replace_self;
 use super::{Item, local, private};
 
@@ -194,24 +199,30 @@ fn layer(item: &Item, variant: usize, field: &Field, attr: &LayerAttr) -> TokenS
     } else {
         LayerName::Fixed(name_at(&TokenStream::new()))
     };
-    repeated(item, attr, &attr.repeats, &field.ty, &vb, name, Position::FIELD)
+    let check = layer_check(item, variant, field);
+    repeated(item, attr, &attr.repeats, &field.ty, &vb, name, Position::field(&check))
 }
 
 /// Where a layer is built: how often its expressions run, and how deep it is nested in its field.
 #[derive(Clone, Copy)]
-struct Position {
+struct Position<'a> {
+    /// The [`layer_check`] of the field.
+    check: &'a TokenStream,
     runs: Runs,
     /// The depth of the elements of the value that is built: 1 for the elements of a field, 2 for the elements of a
     /// list or tuple in a field.
     depth: usize,
 }
 
-impl Position {
-    const FIELD: Self = Self { runs: Runs::Once, depth: 1 };
+impl<'a> Position<'a> {
+    /// Returns the position of the value of a field.
+    fn field(check: &'a TokenStream) -> Self {
+        Self { check, runs: Runs::Once, depth: 1 }
+    }
 
     /// Returns the position of the elements of a list.
     fn in_list(self) -> Self {
-        Self { runs: Runs::Repeatedly, depth: self.depth + 1 }
+        Self { runs: Runs::Repeatedly, depth: self.depth + 1, ..self }
     }
 
     /// Returns `path.element(1, index);`, which sets the path of errors.
@@ -266,7 +277,7 @@ fn repeated(
     ty: &Type,
     vb: &TokenStream,
     name: LayerName,
-    position: Position,
+    position: Position<'_>,
 ) -> TokenStream {
     let krate = &item.input.krate;
     let runs = position.runs;
@@ -318,94 +329,6 @@ fn repeated(
     }
 }
 
-/// Returns the type in an `Option`: `T` of `Option<T>`, or [`contents`] if the type may be an alias.
-fn optional_type(item: &Item, ty: &Type) -> Type {
-    generic_argument(ty, &["Option"]).cloned().unwrap_or_else(|| contents(item, ty))
-}
-
-/// Returns the type of the elements of a list: `T` of `Vec<T>`, or [`contents`] if the type may be an alias.
-fn element_type(item: &Item, ty: &Type) -> Type {
-    element(ty).cloned().unwrap_or_else(|| contents(item, ty))
-}
-
-/// Returns the type in a container:
-/// `<Blocks as __private::Contents<{ <__private::FieldKind<Blocks>>::IS_CONTAINER }>>::Layer`.
-/// If the type is not a container, this is the type itself. A constant cannot depend on the generic parameters of the
-/// network, so for a type with such a parameter, `true` takes the place of the constant.
-fn contents(item: &Item, ty: &Type) -> Type {
-    let span = ty.span();
-    let private = private(&item.input.krate, span);
-    let is_container = if is_generic(item, ty) {
-        quote!(true)
-    } else {
-        quote_spanned!(span=> { <#private::FieldKind<#ty>>::IS_CONTAINER })
-    };
-    Type::Verbatim(quote_spanned!(span=> <#ty as #private::Contents<#is_container>>::Layer))
-}
-
-/// Returns the type of the layer to which an alias of a pointer points:
-/// `<Shared as __private::Pointee<{ … }>>::Layer`. If the type is not an alias of a pointer, this is the type itself.
-fn target(item: &Item, ty: &Type) -> Type {
-    if !is_inspectable_alias(item, ty) {
-        return ty.clone();
-    }
-    let span = ty.span();
-    let private = private(&item.input.krate, span);
-    let depth = pointer_depth(item, ty);
-    Type::Verbatim(quote_spanned!(span=> <#ty as #private::Pointee<#depth>>::Layer))
-}
-
-/// Returns the number of pointers around the layer of a type:
-/// `{ <__private::FieldKind<Shared>>::POINTER + <__private::FieldKind<Shared>>::POINTER_2 + … }`.
-fn pointer_depth(item: &Item, ty: &Type) -> TokenStream {
-    let span = ty.span();
-    let private = private(&item.input.krate, span);
-    let kind = quote_spanned!(span=> <#private::FieldKind<#ty>>);
-    quote_spanned!(span=> { #kind::POINTER + #kind::POINTER_2 + #kind::POINTER_3 })
-}
-
-/// Returns the type of a layer in a tuple: `A` of `(A, B)`, or
-/// `<Stem as __private::TupleLayer<0, { __private::has_layer(…) }>>::Layer` if the type may be an alias.
-fn tuple_type(item: &Item, ty: &Type, index: usize) -> Type {
-    if let Type::Tuple(tuple) = ty {
-        return tuple.elems[index].clone();
-    }
-    let span = ty.span();
-    let private = private(&item.input.krate, span);
-    let is_layer = is_tuple(item, ty, index);
-    Type::Verbatim(quote_spanned!(span=> <#ty as #private::TupleLayer<#index, #is_layer>>::Layer))
-}
-
-/// Returns `{ __private::has_layer(<__private::FieldKind<Stem>>::LENGTH, 0) }`: whether the type is a tuple with a
-/// layer at the index. For a type with a generic parameter of the network, returns `true`, as [`contents`] does.
-fn is_tuple(item: &Item, ty: &Type, index: usize) -> TokenStream {
-    if is_generic(item, ty) {
-        return quote!(true);
-    }
-    let private = private(&item.input.krate, ty.span());
-    quote_spanned!(ty.span()=> { #private::has_layer(<#private::FieldKind<#ty>>::LENGTH, #index) })
-}
-
-/// Returns `true` if a type contains a generic parameter of the network.
-fn is_generic(item: &Item, ty: &Type) -> bool {
-    fn contains(tokens: TokenStream, names: &[&Ident]) -> bool {
-        tokens.into_iter().any(|token| match token {
-            TokenTree::Ident(ident) => ident == "Self" || names.contains(&&ident),
-            TokenTree::Group(group) => contains(group.stream(), names),
-            _ => false,
-        })
-    }
-    let params = item.input.generics.params.iter();
-    let names: Vec<&Ident> = params
-        .filter_map(|param| match param {
-            GenericParam::Type(param) => Some(&param.ident),
-            GenericParam::Const(param) => Some(&param.ident),
-            GenericParam::Lifetime(_) => None,
-        })
-        .collect();
-    contains(ty.to_token_stream(), &names)
-}
-
 /// Returns `__private::layer(&vb, "conv1", <Conv2d>::config(1, 20, 5).padding(2))?`, wrapped in `Option`, `Box` or
 /// `Arc` if the type is written as one of these.
 fn single_layer(
@@ -414,7 +337,7 @@ fn single_layer(
     ty: &Type,
     vb: &TokenStream,
     name: &TokenStream,
-    position: Position,
+    position: Position<'_>,
 ) -> TokenStream {
     let krate = &item.input.krate;
     let runs = position.runs;
@@ -441,12 +364,12 @@ fn single_layer(
         Source::Config { args, setters } => {
             let values: TokenStream = setters.iter().map(|(name, value)| quote!(.#name(#value))).collect();
             let bound = bind(item, &config_expressions(args, setters), runs);
-            let config = config(attr, &target(item, ty), args);
+            let config = config(attr, &target(item, ty, position.check), args);
             let private_at_layer = private(krate, span);
             let layer = quote_spanned!(span=> #private_at_layer::layer);
             let layer = quote!(#layer(#vb, #name, #config #values)?);
             let layer = if is_inspectable_alias(item, ty) {
-                into_field(item, &layer, ty)
+                into_field(item, &layer, ty, position)
             } else {
                 reject_alias(item, &layer, ty, args.len())
             };
@@ -468,9 +391,9 @@ fn single_layer(
 }
 
 /// Returns `__private::Built(layer).into_field::<Shared, { … }>()` for a type that may be an alias of a pointer.
-fn into_field(item: &Item, layer: &TokenStream, ty: &Type) -> TokenStream {
+fn into_field(item: &Item, layer: &TokenStream, ty: &Type, position: Position<'_>) -> TokenStream {
     let private = private(&item.input.krate, ty.span());
-    let depth = pointer_depth(item, ty);
+    let depth = pointer_depth(item, ty, position.check);
     quote_spanned!(ty.span()=> #private::Built(#layer).into_field::<#ty, #depth>())
 }
 
@@ -510,18 +433,6 @@ fn reject_alias(item: &Item, layer: &TokenStream, ty: &Type, count: usize) -> To
     })
 }
 
-/// Returns `true` if a type may be an alias whose definition the generated code can inspect. The inspection needs
-/// constants, which cannot depend on the generic parameters of the network.
-fn is_inspectable_alias(item: &Item, ty: &Type) -> bool {
-    may_be_alias(ty) && !is_generic(item, ty)
-}
-
-/// Returns `true` if a type may be an alias of a pointer: if it is a path, a macro, or a `Verbatim` type, which this
-/// module generates.
-fn may_be_alias(ty: &Type) -> bool {
-    matches!(ty, Type::Path(_) | Type::Verbatim(_) | Type::Macro(_))
-}
-
 /// Returns `Some(layer)`, `Box::new(layer)` or `Arc::new(layer)` for a layer of type `ty`.
 fn wrapped(wrapper: &str, attr: &LayerAttr, ty: &Type, layer: &TokenStream) -> TokenStream {
     let constructor = match &attr.source {
@@ -549,16 +460,16 @@ fn tuple_field(
     ty: &Type,
     vb: &TokenStream,
     name: &TokenStream,
-    position: Position,
+    position: Position<'_>,
 ) -> TokenStream {
-    let target = target(item, ty);
+    let target = target(item, ty, position.check);
     let tuple = tuple(item, layers, |i| tuple_type(item, &target, i), vb, name, position);
     if !may_be_alias(ty) {
         return tuple;
     }
     let private = private(&item.input.krate, ty.span());
     let tuple = quote_spanned!(ty.span()=> #private::Built(#tuple).into_tuple::<#target, true>());
-    if is_inspectable_alias(item, ty) { into_field(item, &tuple, ty) } else { tuple }
+    if is_inspectable_alias(item, ty) { into_field(item, &tuple, ty, position) } else { tuple }
 }
 
 // match (3, 4, 4, 5) {
@@ -585,7 +496,7 @@ fn lists_field(
     ty: &Type,
     vb: &TokenStream,
     name: &TokenStream,
-    position: Position,
+    position: Position<'_>,
 ) -> TokenStream {
     let source = Source::Config { args: lists.args.clone(), setters: Vec::new() };
     let single = LayerAttr { source, repeats: Vec::new(), ..*attr };
@@ -596,7 +507,7 @@ fn lists_field(
     let private = private(&item.input.krate, span);
     let alias = |name: String| Type::Verbatim(Ident::new(&name, span).into_token_stream());
     let depth = position.depth;
-    let pointee = target(item, ty);
+    let pointee = target(item, ty, position.check);
     let target = alias(format!("__Target{depth}"));
     let single_type = alias(format!("__One{depth}"));
     let layer_type = |i: usize| alias(format!("__Layer{depth}_{i}"));
@@ -618,7 +529,7 @@ fn lists_field(
             #private::Built(#layer).into_layer::<#target, #is_tuple>()
         }
     };
-    let field = into_field(item, &field, ty);
+    let field = into_field(item, &field, ty, position);
     quote_spanned! {span=> {
         type #target = #pointee;
         type #single_type = <#target as #private::LayerOrUnused<#is_tuple, #count>>::Layer;
@@ -637,7 +548,7 @@ fn tuple(
     element_type: impl Fn(usize) -> Type,
     vb: &TokenStream,
     name: &TokenStream,
-    position: Position,
+    position: Position<'_>,
 ) -> TokenStream {
     let krate = &item.input.krate;
     let inner = local("vb");

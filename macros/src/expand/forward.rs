@@ -11,6 +11,7 @@ use syn::{Member, Pat, parse_quote};
 use crate::ast::{Field, Forward, Role};
 use crate::closure::{MisspelledLayer, OutputType, Parameter, Rewritten, data};
 
+use super::field_type::checked;
 use super::registry::field_access;
 use super::{Item, local, located, private};
 
@@ -202,29 +203,36 @@ fn misspelled_layer(item: &Item, MisspelledLayer { method, inputs, layer }: &Mis
 /// Returns the variables for the fields that the body names, and for all other layers, so that the compiler can suggest
 /// them for a misspelled name.
 fn field_variables(item: &Item, variant: usize, rewritten: &Rewritten) -> TokenStream {
-    let krate = &item.input.krate;
     let fields = &item.input.variants[variant].fields;
     let is_named = |i: usize| rewritten.fields.iter().any(|(_, field)| *field == i);
     let others = fields.iter().enumerate().filter(|(i, field)| field.is_layer() && !is_named(*i));
     let others = others.filter_map(|(_, field)| match &field.member {
-        Member::Named(name) => Some(field_variable(krate, name, field)),
+        Member::Named(name) => Some(field_variable(item, variant, name, field)),
         Member::Unnamed(_) => None,
     });
-    let named = rewritten.fields.iter().map(|(name, field)| field_variable(krate, name, &fields[*field]));
+    let named =
+        rewritten.fields.iter().map(|(name, field)| field_variable(item, variant, name, &fields[*field]));
     others.chain(named).collect()
 }
 
-// let conv1 = &self.conv1;
+// let conv1: &<Conv2d as __private::Pointee<{ … }>>::Layer = &self.conv1;     // the type from `checked`
 // let width = __private::Data(&self.width).data();
-fn field_variable(krate: &TokenStream, name: &Ident, field: &Field) -> TokenStream {
+fn field_variable(item: &Item, variant: usize, name: &Ident, field: &Field) -> TokenStream {
     let place = located(field.place.clone(), name.span());
-    let value = match field.role {
-        Role::Skip(_) => data(krate, &place, name.span()),
-        _ => quote!(&#place),
+    let variable = match field.role {
+        Role::Skip(_) => {
+            let value = data(&item.input.krate, &place, name.span());
+            quote!(#name = #value)
+        }
+        _ if field.is_layer() => {
+            let ty = checked(item, variant, field);
+            quote!(#name: &#ty = &#place)
+        }
+        _ => quote!(#name = &#place),
     };
     quote! {
         #[allow(unused_variables, non_snake_case)]
-        let #name = #value;
+        let #variable;
     }
 }
 

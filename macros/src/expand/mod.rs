@@ -5,6 +5,7 @@ mod build;
 mod config;
 mod display;
 mod docs;
+mod field_type;
 mod forward;
 // The golden files do not contain the code that the feature `serde` adds to the expansion of a config.
 #[cfg(all(test, not(feature = "serde")))]

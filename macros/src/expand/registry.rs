@@ -6,6 +6,7 @@ use syn::spanned::Spanned;
 
 use crate::ast::{Field, Forward, Role};
 
+use super::field_type::is_generic;
 use super::key::{NameContext, dynamic_name, name};
 use super::{Item, local, located, private};
 
@@ -132,15 +133,32 @@ fn visit_layer(item: &Item, variant: usize, field: &Field, mutable: bool) -> Tok
     quote!(#visitor.child(#key, #layer);)
 }
 
-/// Returns `__private::module_field::<Conv2d>()`, or `sequential_field` if the fields run in order. All generators use
-/// the same expression, so that the compiler reports only one error for a type that is not a layer.
+/// Returns `__private::module_field::<Conv2d>()`, or `sequential_field` if the fields run in order.
 pub fn field_access(item: &Item, variant: usize, field: &Field) -> TokenStream {
+    let function = access_function(item, variant, field);
+    quote_spanned!(field.ty.span()=> #function())
+}
+
+/// Returns `let _ = __private::module_field::<Conv2d>;`, or `sequential_field` if the fields run in order. A constant
+/// with this statement has no value if the type is not a layer. Returns nothing for a type with a generic parameter of
+/// the network, on which a constant cannot depend.
+pub fn layer_check(item: &Item, variant: usize, field: &Field) -> TokenStream {
+    if is_generic(item, &field.ty) {
+        return TokenStream::new();
+    }
+    let function = access_function(item, variant, field);
+    quote_spanned!(field.ty.span()=> let _ = #function;)
+}
+
+/// Returns `__private::module_field::<Conv2d>`, or `sequential_field` if the fields run in order. All generators use the
+/// same expression, so that the compiler reports only one error for a type that is not a layer.
+fn access_function(item: &Item, variant: usize, field: &Field) -> TokenStream {
     let span = field.ty.span();
     let ty = &field.ty;
     let private = private(&item.input.krate, span);
     match item.input.variants[variant].forward {
-        Forward::Sequential => quote_spanned!(span=> #private::sequential_field::<#ty>()),
-        _ => quote_spanned!(span=> #private::module_field::<#ty>()),
+        Forward::Sequential => quote_spanned!(span=> #private::sequential_field::<#ty>),
+        _ => quote_spanned!(span=> #private::module_field::<#ty>),
     }
 }
 

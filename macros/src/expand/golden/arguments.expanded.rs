@@ -322,6 +322,7 @@ impl ::sconce::Config for __Arguments::ArgumentsBuilder {
                         "up",
                         <<Linear as ::sconce::__private::Pointee<
                             {
+                                let _ = ::sconce::__private::sequential_field::<Linear>;
                                 <::sconce::__private::FieldKind<Linear>>::POINTER
                                     + <::sconce::__private::FieldKind<Linear>>::POINTER_2
                                     + <::sconce::__private::FieldKind<Linear>>::POINTER_3
@@ -333,6 +334,7 @@ impl ::sconce::Config for __Arguments::ArgumentsBuilder {
                 .into_field::<
                     Linear,
                     {
+                        let _ = ::sconce::__private::sequential_field::<Linear>;
                         <::sconce::__private::FieldKind<Linear>>::POINTER
                             + <::sconce::__private::FieldKind<Linear>>::POINTER_2
                             + <::sconce::__private::FieldKind<Linear>>::POINTER_3
@@ -362,6 +364,9 @@ impl ::sconce::Config for __Arguments::ArgumentsBuilder {
                                 "dropout",
                                 <<Dropout as ::sconce::__private::Pointee<
                                     {
+                                        let _ = ::sconce::__private::sequential_field::<
+                                            Option<Dropout>,
+                                        >;
                                         <::sconce::__private::FieldKind<Dropout>>::POINTER
                                             + <::sconce::__private::FieldKind<Dropout>>::POINTER_2
                                             + <::sconce::__private::FieldKind<Dropout>>::POINTER_3
@@ -372,6 +377,9 @@ impl ::sconce::Config for __Arguments::ArgumentsBuilder {
                         .into_field::<
                             Dropout,
                             {
+                                let _ = ::sconce::__private::sequential_field::<
+                                    Option<Dropout>,
+                                >;
                                 <::sconce::__private::FieldKind<Dropout>>::POINTER
                                     + <::sconce::__private::FieldKind<Dropout>>::POINTER_2
                                     + <::sconce::__private::FieldKind<Dropout>>::POINTER_3
@@ -393,6 +401,7 @@ impl ::sconce::Config for __Arguments::ArgumentsBuilder {
                         "down",
                         <<Linear as ::sconce::__private::Pointee<
                             {
+                                let _ = ::sconce::__private::sequential_field::<Linear>;
                                 <::sconce::__private::FieldKind<Linear>>::POINTER
                                     + <::sconce::__private::FieldKind<Linear>>::POINTER_2
                                     + <::sconce::__private::FieldKind<Linear>>::POINTER_3
@@ -404,6 +413,7 @@ impl ::sconce::Config for __Arguments::ArgumentsBuilder {
                 .into_field::<
                     Linear,
                     {
+                        let _ = ::sconce::__private::sequential_field::<Linear>;
                         <::sconce::__private::FieldKind<Linear>>::POINTER
                             + <::sconce::__private::FieldKind<Linear>>::POINTER_2
                             + <::sconce::__private::FieldKind<Linear>>::POINTER_3

@@ -131,19 +131,62 @@ impl ::sconce::Forward<(::sconce::Signal, Option<&Tensor>)> for Closure {
                         (::sconce::Signal, ::sconce::Signal),
                     > {
                         #[allow(unused_variables, non_snake_case)]
-                        let unused = &self.unused;
+                        let unused: &<Relu as ::sconce::__private::Pointee<
+                            {
+                                let _ = ::sconce::__private::module_field::<Relu>;
+                                0
+                            },
+                        >>::Layer = &self.unused;
                         #[allow(unused_variables, non_snake_case)]
-                        let stem = &self.stem;
+                        let stem: &<Conv2d as ::sconce::__private::Pointee<
+                            {
+                                let _ = ::sconce::__private::module_field::<Conv2d>;
+                                0
+                            },
+                        >>::Layer = &self.stem;
                         #[allow(unused_variables, non_snake_case)]
-                        let convs = &self.convs;
+                        let convs: &<Vec<
+                            Conv2d,
+                        > as ::sconce::__private::Pointee<
+                            {
+                                let _ = ::sconce::__private::module_field::<Vec<Conv2d>>;
+                                0
+                            },
+                        >>::Layer = &self.convs;
                         #[allow(unused_variables, non_snake_case)]
-                        let norms = &self.norms;
+                        let norms: &<Vec<
+                            BatchNorm,
+                        > as ::sconce::__private::Pointee<
+                            {
+                                let _ = ::sconce::__private::module_field::<Vec<BatchNorm>>;
+                                0
+                            },
+                        >>::Layer = &self.norms;
                         #[allow(unused_variables, non_snake_case)]
-                        let project = &self.project;
+                        let project: &<Option<
+                            Conv2d,
+                        > as ::sconce::__private::Pointee<
+                            {
+                                let _ = ::sconce::__private::module_field::<Option<Conv2d>>;
+                                0
+                            },
+                        >>::Layer = &self.project;
                         #[allow(unused_variables, non_snake_case)]
-                        let blocks = &self.blocks;
+                        let blocks: &<Vec<
+                            Conv2d,
+                        > as ::sconce::__private::Pointee<
+                            {
+                                let _ = ::sconce::__private::module_field::<Vec<Conv2d>>;
+                                0
+                            },
+                        >>::Layer = &self.blocks;
                         #[allow(unused_variables, non_snake_case)]
-                        let head = &self.head;
+                        let head: &<Linear as ::sconce::__private::Pointee<
+                            {
+                                let _ = ::sconce::__private::module_field::<Linear>;
+                                0
+                            },
+                        >>::Layer = &self.head;
                         let (x, mask) = input;
                         ::core::result::Result::Ok({
                             let mut x = relu(
@@ -344,6 +387,7 @@ const _: () = {
                         "stem",
                         <<Conv2d as ::sconce::__private::Pointee<
                             {
+                                let _ = ::sconce::__private::module_field::<Conv2d>;
                                 <::sconce::__private::FieldKind<Conv2d>>::POINTER
                                     + <::sconce::__private::FieldKind<Conv2d>>::POINTER_2
                                     + <::sconce::__private::FieldKind<Conv2d>>::POINTER_3
@@ -355,6 +399,7 @@ const _: () = {
                 .into_field::<
                     Conv2d,
                     {
+                        let _ = ::sconce::__private::module_field::<Conv2d>;
                         <::sconce::__private::FieldKind<Conv2d>>::POINTER
                             + <::sconce::__private::FieldKind<Conv2d>>::POINTER_2
                             + <::sconce::__private::FieldKind<Conv2d>>::POINTER_3
@@ -374,6 +419,7 @@ const _: () = {
                                         &::sconce::__private::element_name(layers_0.len()),
                                         <<Conv2d as ::sconce::__private::Pointee<
                                             {
+                                                let _ = ::sconce::__private::module_field::<Vec<Conv2d>>;
                                                 <::sconce::__private::FieldKind<Conv2d>>::POINTER
                                                     + <::sconce::__private::FieldKind<Conv2d>>::POINTER_2
                                                     + <::sconce::__private::FieldKind<Conv2d>>::POINTER_3
@@ -385,6 +431,7 @@ const _: () = {
                                 .into_field::<
                                     Conv2d,
                                     {
+                                        let _ = ::sconce::__private::module_field::<Vec<Conv2d>>;
                                         <::sconce::__private::FieldKind<Conv2d>>::POINTER
                                             + <::sconce::__private::FieldKind<Conv2d>>::POINTER_2
                                             + <::sconce::__private::FieldKind<Conv2d>>::POINTER_3
@@ -409,6 +456,7 @@ const _: () = {
                                         &::sconce::__private::element_name(layers_0.len()),
                                         <<BatchNorm as ::sconce::__private::Pointee<
                                             {
+                                                let _ = ::sconce::__private::module_field::<Vec<BatchNorm>>;
                                                 <::sconce::__private::FieldKind<BatchNorm>>::POINTER
                                                     + <::sconce::__private::FieldKind<BatchNorm>>::POINTER_2
                                                     + <::sconce::__private::FieldKind<BatchNorm>>::POINTER_3
@@ -419,6 +467,7 @@ const _: () = {
                                 .into_field::<
                                     BatchNorm,
                                     {
+                                        let _ = ::sconce::__private::module_field::<Vec<BatchNorm>>;
                                         <::sconce::__private::FieldKind<BatchNorm>>::POINTER
                                             + <::sconce::__private::FieldKind<BatchNorm>>::POINTER_2
                                             + <::sconce::__private::FieldKind<BatchNorm>>::POINTER_3
@@ -442,6 +491,7 @@ const _: () = {
                                     "project",
                                     <<Conv2d as ::sconce::__private::Pointee<
                                         {
+                                            let _ = ::sconce::__private::module_field::<Option<Conv2d>>;
                                             <::sconce::__private::FieldKind<Conv2d>>::POINTER
                                                 + <::sconce::__private::FieldKind<Conv2d>>::POINTER_2
                                                 + <::sconce::__private::FieldKind<Conv2d>>::POINTER_3
@@ -452,6 +502,7 @@ const _: () = {
                             .into_field::<
                                 Conv2d,
                                 {
+                                    let _ = ::sconce::__private::module_field::<Option<Conv2d>>;
                                     <::sconce::__private::FieldKind<Conv2d>>::POINTER
                                         + <::sconce::__private::FieldKind<Conv2d>>::POINTER_2
                                         + <::sconce::__private::FieldKind<Conv2d>>::POINTER_3
@@ -476,6 +527,7 @@ const _: () = {
                                         &::sconce::__private::element_name(layers_0.len()),
                                         <<Conv2d as ::sconce::__private::Pointee<
                                             {
+                                                let _ = ::sconce::__private::module_field::<Vec<Conv2d>>;
                                                 <::sconce::__private::FieldKind<Conv2d>>::POINTER
                                                     + <::sconce::__private::FieldKind<Conv2d>>::POINTER_2
                                                     + <::sconce::__private::FieldKind<Conv2d>>::POINTER_3
@@ -486,6 +538,7 @@ const _: () = {
                                 .into_field::<
                                     Conv2d,
                                     {
+                                        let _ = ::sconce::__private::module_field::<Vec<Conv2d>>;
                                         <::sconce::__private::FieldKind<Conv2d>>::POINTER
                                             + <::sconce::__private::FieldKind<Conv2d>>::POINTER_2
                                             + <::sconce::__private::FieldKind<Conv2d>>::POINTER_3
@@ -503,6 +556,7 @@ const _: () = {
                         "head",
                         <<Linear as ::sconce::__private::Pointee<
                             {
+                                let _ = ::sconce::__private::module_field::<Linear>;
                                 <::sconce::__private::FieldKind<Linear>>::POINTER
                                     + <::sconce::__private::FieldKind<Linear>>::POINTER_2
                                     + <::sconce::__private::FieldKind<Linear>>::POINTER_3
@@ -513,6 +567,7 @@ const _: () = {
                 .into_field::<
                     Linear,
                     {
+                        let _ = ::sconce::__private::module_field::<Linear>;
                         <::sconce::__private::FieldKind<Linear>>::POINTER
                             + <::sconce::__private::FieldKind<Linear>>::POINTER_2
                             + <::sconce::__private::FieldKind<Linear>>::POINTER_3

@@ -118,17 +118,60 @@ impl ::sconce::Forward<::sconce::Signal> for Containers {
                         ::sconce::Signal,
                     > {
                         #[allow(unused_variables, non_snake_case)]
-                        let pair = &self.pair;
+                        let pair: &<Pair as ::sconce::__private::Pointee<
+                            {
+                                let _ = ::sconce::__private::module_field::<Pair>;
+                                0
+                            },
+                        >>::Layer = &self.pair;
                         #[allow(unused_variables, non_snake_case)]
-                        let grid = &self.grid;
+                        let grid: &<Grid as ::sconce::__private::Pointee<
+                            {
+                                let _ = ::sconce::__private::module_field::<Grid>;
+                                0
+                            },
+                        >>::Layer = &self.grid;
                         #[allow(unused_variables, non_snake_case)]
-                        let tail = &self.tail;
+                        let tail: &<Option<
+                            Vec<Option<Linear>>,
+                        > as ::sconce::__private::Pointee<
+                            {
+                                let _ = ::sconce::__private::module_field::<
+                                    Option<Vec<Option<Linear>>>,
+                                >;
+                                0
+                            },
+                        >>::Layer = &self.tail;
                         #[allow(unused_variables, non_snake_case)]
-                        let heads = &self.heads;
+                        let heads: &<IndexMap<
+                            String,
+                            Linear,
+                        > as ::sconce::__private::Pointee<
+                            {
+                                let _ = ::sconce::__private::module_field::<
+                                    IndexMap<String, Linear>,
+                                >;
+                                0
+                            },
+                        >>::Layer = &self.heads;
                         #[allow(unused_variables, non_snake_case)]
-                        let any = &self.any;
+                        let any: &<Box<
+                            dyn Layer,
+                        > as ::sconce::__private::Pointee<
+                            {
+                                let _ = ::sconce::__private::module_field::<Box<dyn Layer>>;
+                                0
+                            },
+                        >>::Layer = &self.any;
                         #[allow(unused_variables, non_snake_case)]
-                        let shared = &self.shared;
+                        let shared: &<Arc<
+                            Linear,
+                        > as ::sconce::__private::Pointee<
+                            {
+                                let _ = ::sconce::__private::module_field::<Arc<Linear>>;
+                                0
+                            },
+                        >>::Layer = &self.shared;
                         let x = input;
                         ::core::result::Result::Ok({
                             let x = ::sconce::__private::call(
@@ -426,6 +469,7 @@ impl ::sconce::Config for __Containers::ContainersConfig {
                                                     },
                                                 >>::Layer as ::sconce::__private::Pointee<
                                                     {
+                                                        let _ = ::sconce::__private::module_field::<Grid>;
                                                         <::sconce::__private::FieldKind<
                                                             <<Grid as ::sconce::__private::Contents<
                                                                 { <::sconce::__private::FieldKind<Grid>>::IS_CONTAINER },
@@ -482,6 +526,7 @@ impl ::sconce::Config for __Containers::ContainersConfig {
                                                 },
                                             >>::Layer,
                                             {
+                                                let _ = ::sconce::__private::module_field::<Grid>;
                                                 <::sconce::__private::FieldKind<
                                                     <<Grid as ::sconce::__private::Contents<
                                                         { <::sconce::__private::FieldKind<Grid>>::IS_CONTAINER },
@@ -543,6 +588,7 @@ impl ::sconce::Config for __Containers::ContainersConfig {
                 (value_0, value_1, value_2, value_3) => {
                     type __Target1 = <Pair as ::sconce::__private::Pointee<
                         {
+                            let _ = ::sconce::__private::module_field::<Pair>;
                             <::sconce::__private::FieldKind<Pair>>::POINTER
                                 + <::sconce::__private::FieldKind<Pair>>::POINTER_2
                                 + <::sconce::__private::FieldKind<Pair>>::POINTER_3
@@ -593,6 +639,7 @@ impl ::sconce::Config for __Containers::ContainersConfig {
                                                             "0",
                                                             <<__Layer1_0 as ::sconce::__private::Pointee<
                                                                 {
+                                                                    let _ = ::sconce::__private::module_field::<Pair>;
                                                                     <::sconce::__private::FieldKind<__Layer1_0>>::POINTER
                                                                         + <::sconce::__private::FieldKind<__Layer1_0>>::POINTER_2
                                                                         + <::sconce::__private::FieldKind<__Layer1_0>>::POINTER_3
@@ -603,6 +650,7 @@ impl ::sconce::Config for __Containers::ContainersConfig {
                                                     .into_field::<
                                                         __Layer1_0,
                                                         {
+                                                            let _ = ::sconce::__private::module_field::<Pair>;
                                                             <::sconce::__private::FieldKind<__Layer1_0>>::POINTER
                                                                 + <::sconce::__private::FieldKind<__Layer1_0>>::POINTER_2
                                                                 + <::sconce::__private::FieldKind<__Layer1_0>>::POINTER_3
@@ -617,6 +665,7 @@ impl ::sconce::Config for __Containers::ContainersConfig {
                                                             "1",
                                                             <<__Layer1_1 as ::sconce::__private::Pointee<
                                                                 {
+                                                                    let _ = ::sconce::__private::module_field::<Pair>;
                                                                     <::sconce::__private::FieldKind<__Layer1_1>>::POINTER
                                                                         + <::sconce::__private::FieldKind<__Layer1_1>>::POINTER_2
                                                                         + <::sconce::__private::FieldKind<__Layer1_1>>::POINTER_3
@@ -627,6 +676,7 @@ impl ::sconce::Config for __Containers::ContainersConfig {
                                                     .into_field::<
                                                         __Layer1_1,
                                                         {
+                                                            let _ = ::sconce::__private::module_field::<Pair>;
                                                             <::sconce::__private::FieldKind<__Layer1_1>>::POINTER
                                                                 + <::sconce::__private::FieldKind<__Layer1_1>>::POINTER_2
                                                                 + <::sconce::__private::FieldKind<__Layer1_1>>::POINTER_3
@@ -652,6 +702,7 @@ impl ::sconce::Config for __Containers::ContainersConfig {
                                                     "pair",
                                                     <<__One1 as ::sconce::__private::Pointee<
                                                         {
+                                                            let _ = ::sconce::__private::module_field::<Pair>;
                                                             <::sconce::__private::FieldKind<__One1>>::POINTER
                                                                 + <::sconce::__private::FieldKind<__One1>>::POINTER_2
                                                                 + <::sconce::__private::FieldKind<__One1>>::POINTER_3
@@ -662,6 +713,7 @@ impl ::sconce::Config for __Containers::ContainersConfig {
                                             .into_field::<
                                                 __One1,
                                                 {
+                                                    let _ = ::sconce::__private::module_field::<Pair>;
                                                     <::sconce::__private::FieldKind<__One1>>::POINTER
                                                         + <::sconce::__private::FieldKind<__One1>>::POINTER_2
                                                         + <::sconce::__private::FieldKind<__One1>>::POINTER_3
@@ -682,6 +734,7 @@ impl ::sconce::Config for __Containers::ContainersConfig {
                         .into_field::<
                             Pair,
                             {
+                                let _ = ::sconce::__private::module_field::<Pair>;
                                 <::sconce::__private::FieldKind<Pair>>::POINTER
                                     + <::sconce::__private::FieldKind<Pair>>::POINTER_2
                                     + <::sconce::__private::FieldKind<Pair>>::POINTER_3
@@ -718,6 +771,9 @@ impl ::sconce::Config for __Containers::ContainersConfig {
                                                         &::sconce::__private::element_name(layers_1.len()),
                                                         <<Linear as ::sconce::__private::Pointee<
                                                             {
+                                                                let _ = ::sconce::__private::module_field::<
+                                                                    Option<Vec<Option<Linear>>>,
+                                                                >;
                                                                 <::sconce::__private::FieldKind<Linear>>::POINTER
                                                                     + <::sconce::__private::FieldKind<Linear>>::POINTER_2
                                                                     + <::sconce::__private::FieldKind<Linear>>::POINTER_3
@@ -728,6 +784,9 @@ impl ::sconce::Config for __Containers::ContainersConfig {
                                                 .into_field::<
                                                     Linear,
                                                     {
+                                                        let _ = ::sconce::__private::module_field::<
+                                                            Option<Vec<Option<Linear>>>,
+                                                        >;
                                                         <::sconce::__private::FieldKind<Linear>>::POINTER
                                                             + <::sconce::__private::FieldKind<Linear>>::POINTER_2
                                                             + <::sconce::__private::FieldKind<Linear>>::POINTER_3

@@ -89,11 +89,30 @@ impl __CratePath_sconce::Forward<__CratePath_sconce::Signal> for CratePath {
                         __CratePath_sconce::Signal,
                     > {
                         #[allow(unused_variables, non_snake_case)]
-                        let block = &self.block;
+                        let block: &<Linear as __CratePath_sconce::__private::Pointee<
+                            {
+                                let _ = __CratePath_sconce::__private::module_field::<
+                                    Linear,
+                                >;
+                                0
+                            },
+                        >>::Layer = &self.block;
                         #[allow(unused_variables, non_snake_case)]
-                        let shortcut = &self.shortcut;
+                        let shortcut: &<Shortcut as __CratePath_sconce::__private::Pointee<
+                            {
+                                let _ = __CratePath_sconce::__private::module_field::<
+                                    Shortcut,
+                                >;
+                                0
+                            },
+                        >>::Layer = &self.shortcut;
                         #[allow(unused_variables, non_snake_case)]
-                        let relu = &self.relu;
+                        let relu: &<Relu as __CratePath_sconce::__private::Pointee<
+                            {
+                                let _ = __CratePath_sconce::__private::module_field::<Relu>;
+                                0
+                            },
+                        >>::Layer = &self.relu;
                         let x = input;
                         ::core::result::Result::Ok({
                             let y = __CratePath_sconce::__private::recompute(
@@ -310,6 +329,9 @@ impl __CratePath_sconce::Config for __CratePath::CratePathConfig {
                         "block",
                         <<Linear as __CratePath_sconce::__private::Pointee<
                             {
+                                let _ = __CratePath_sconce::__private::module_field::<
+                                    Linear,
+                                >;
                                 <__CratePath_sconce::__private::FieldKind<Linear>>::POINTER
                                     + <__CratePath_sconce::__private::FieldKind<
                                         Linear,
@@ -324,6 +346,7 @@ impl __CratePath_sconce::Config for __CratePath::CratePathConfig {
                 .into_field::<
                     Linear,
                     {
+                        let _ = __CratePath_sconce::__private::module_field::<Linear>;
                         <__CratePath_sconce::__private::FieldKind<Linear>>::POINTER
                             + <__CratePath_sconce::__private::FieldKind<
                                 Linear,
@@ -357,6 +380,9 @@ impl __CratePath_sconce::Config for __CratePath::CratePathConfig {
                                     },
                                 >>::Layer as __CratePath_sconce::__private::Pointee<
                                     {
+                                        let _ = __CratePath_sconce::__private::module_field::<
+                                            Shortcut,
+                                        >;
                                         <__CratePath_sconce::__private::FieldKind<
                                             <Shortcut as __CratePath_sconce::__private::Contents<
                                                 {
@@ -397,6 +423,9 @@ impl __CratePath_sconce::Config for __CratePath::CratePathConfig {
                                 },
                             >>::Layer,
                             {
+                                let _ = __CratePath_sconce::__private::module_field::<
+                                    Shortcut,
+                                >;
                                 <__CratePath_sconce::__private::FieldKind<
                                     <Shortcut as __CratePath_sconce::__private::Contents<
                                         {

@@ -95,7 +95,14 @@ impl ::sconce::Forward<::sconce::Signal> for Enumeration {
                                 ::sconce::Signal,
                             > {
                                 #[allow(unused_variables, non_snake_case)]
-                                let layers = &(*field_layers);
+                                let layers: &<Vec<
+                                    Linear,
+                                > as ::sconce::__private::Pointee<
+                                    {
+                                        let _ = ::sconce::__private::module_field::<Vec<Linear>>;
+                                        0
+                                    },
+                                >>::Layer = &(*field_layers);
                                 let x = input;
                                 ::core::result::Result::Ok({
                                     let mut x = x;
@@ -319,6 +326,7 @@ impl ::sconce::Config for __Enumeration::EnumerationConfig {
                                             &::sconce::__private::element_name(layers_0.len()),
                                             <<Linear as ::sconce::__private::Pointee<
                                                 {
+                                                    let _ = ::sconce::__private::module_field::<Vec<Linear>>;
                                                     <::sconce::__private::FieldKind<Linear>>::POINTER
                                                         + <::sconce::__private::FieldKind<Linear>>::POINTER_2
                                                         + <::sconce::__private::FieldKind<Linear>>::POINTER_3
@@ -329,6 +337,7 @@ impl ::sconce::Config for __Enumeration::EnumerationConfig {
                                     .into_field::<
                                         Linear,
                                         {
+                                            let _ = ::sconce::__private::module_field::<Vec<Linear>>;
                                             <::sconce::__private::FieldKind<Linear>>::POINTER
                                                 + <::sconce::__private::FieldKind<Linear>>::POINTER_2
                                                 + <::sconce::__private::FieldKind<Linear>>::POINTER_3
@@ -358,6 +367,7 @@ impl ::sconce::Config for __Enumeration::EnumerationConfig {
                                 "0",
                                 <<Linear as ::sconce::__private::Pointee<
                                     {
+                                        let _ = ::sconce::__private::sequential_field::<Linear>;
                                         <::sconce::__private::FieldKind<Linear>>::POINTER
                                             + <::sconce::__private::FieldKind<Linear>>::POINTER_2
                                             + <::sconce::__private::FieldKind<Linear>>::POINTER_3
@@ -368,6 +378,7 @@ impl ::sconce::Config for __Enumeration::EnumerationConfig {
                         .into_field::<
                             Linear,
                             {
+                                let _ = ::sconce::__private::sequential_field::<Linear>;
                                 <::sconce::__private::FieldKind<Linear>>::POINTER
                                     + <::sconce::__private::FieldKind<Linear>>::POINTER_2
                                     + <::sconce::__private::FieldKind<Linear>>::POINTER_3

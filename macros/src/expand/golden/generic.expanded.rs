@@ -100,9 +100,9 @@ where
                         ::sconce::Signal,
                     > {
                         #[allow(unused_variables, non_snake_case)]
-                        let blocks = &self.blocks;
+                        let blocks: &[LayerNorm; N] = &self.blocks;
                         #[allow(unused_variables, non_snake_case)]
-                        let act = &self.act;
+                        let act: &L = &self.act;
                         let x = input;
                         ::core::result::Result::Ok({
                             let [first, rest @ ..] = &blocks[..] else {

@@ -133,6 +133,7 @@ impl ::sconce::Config for Sizes {
                     "fc",
                     <<Linear as ::sconce::__private::Pointee<
                         {
+                            let _ = ::sconce::__private::module_field::<Linear>;
                             <::sconce::__private::FieldKind<Linear>>::POINTER
                                 + <::sconce::__private::FieldKind<Linear>>::POINTER_2
                                 + <::sconce::__private::FieldKind<Linear>>::POINTER_3
@@ -143,6 +144,7 @@ impl ::sconce::Config for Sizes {
             .into_field::<
                 Linear,
                 {
+                    let _ = ::sconce::__private::module_field::<Linear>;
                     <::sconce::__private::FieldKind<Linear>>::POINTER
                         + <::sconce::__private::FieldKind<Linear>>::POINTER_2
                         + <::sconce::__private::FieldKind<Linear>>::POINTER_3

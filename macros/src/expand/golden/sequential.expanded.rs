@@ -251,6 +251,9 @@ const _: () = {
                                     "0",
                                     <<Conv2d as ::sconce::__private::Pointee<
                                         {
+                                            let _ = ::sconce::__private::sequential_field::<
+                                                (Conv2d, BatchNorm, Relu),
+                                            >;
                                             <::sconce::__private::FieldKind<Conv2d>>::POINTER
                                                 + <::sconce::__private::FieldKind<Conv2d>>::POINTER_2
                                                 + <::sconce::__private::FieldKind<Conv2d>>::POINTER_3
@@ -263,6 +266,9 @@ const _: () = {
                             .into_field::<
                                 Conv2d,
                                 {
+                                    let _ = ::sconce::__private::sequential_field::<
+                                        (Conv2d, BatchNorm, Relu),
+                                    >;
                                     <::sconce::__private::FieldKind<Conv2d>>::POINTER
                                         + <::sconce::__private::FieldKind<Conv2d>>::POINTER_2
                                         + <::sconce::__private::FieldKind<Conv2d>>::POINTER_3
@@ -277,6 +283,9 @@ const _: () = {
                                     "1",
                                     <<BatchNorm as ::sconce::__private::Pointee<
                                         {
+                                            let _ = ::sconce::__private::sequential_field::<
+                                                (Conv2d, BatchNorm, Relu),
+                                            >;
                                             <::sconce::__private::FieldKind<BatchNorm>>::POINTER
                                                 + <::sconce::__private::FieldKind<BatchNorm>>::POINTER_2
                                                 + <::sconce::__private::FieldKind<BatchNorm>>::POINTER_3
@@ -287,6 +296,9 @@ const _: () = {
                             .into_field::<
                                 BatchNorm,
                                 {
+                                    let _ = ::sconce::__private::sequential_field::<
+                                        (Conv2d, BatchNorm, Relu),
+                                    >;
                                     <::sconce::__private::FieldKind<BatchNorm>>::POINTER
                                         + <::sconce::__private::FieldKind<BatchNorm>>::POINTER_2
                                         + <::sconce::__private::FieldKind<BatchNorm>>::POINTER_3
@@ -301,6 +313,9 @@ const _: () = {
                                     "2",
                                     <<Relu as ::sconce::__private::Pointee<
                                         {
+                                            let _ = ::sconce::__private::sequential_field::<
+                                                (Conv2d, BatchNorm, Relu),
+                                            >;
                                             <::sconce::__private::FieldKind<Relu>>::POINTER
                                                 + <::sconce::__private::FieldKind<Relu>>::POINTER_2
                                                 + <::sconce::__private::FieldKind<Relu>>::POINTER_3
@@ -311,6 +326,9 @@ const _: () = {
                             .into_field::<
                                 Relu,
                                 {
+                                    let _ = ::sconce::__private::sequential_field::<
+                                        (Conv2d, BatchNorm, Relu),
+                                    >;
                                     <::sconce::__private::FieldKind<Relu>>::POINTER
                                         + <::sconce::__private::FieldKind<Relu>>::POINTER_2
                                         + <::sconce::__private::FieldKind<Relu>>::POINTER_3
@@ -333,6 +351,9 @@ const _: () = {
                                         &::sconce::__private::element_name(layers_0.len()),
                                         <<Conv2d as ::sconce::__private::Pointee<
                                             {
+                                                let _ = ::sconce::__private::sequential_field::<
+                                                    [Conv2d; 2],
+                                                >;
                                                 <::sconce::__private::FieldKind<Conv2d>>::POINTER
                                                     + <::sconce::__private::FieldKind<Conv2d>>::POINTER_2
                                                     + <::sconce::__private::FieldKind<Conv2d>>::POINTER_3
@@ -344,6 +365,9 @@ const _: () = {
                                 .into_field::<
                                     Conv2d,
                                     {
+                                        let _ = ::sconce::__private::sequential_field::<
+                                            [Conv2d; 2],
+                                        >;
                                         <::sconce::__private::FieldKind<Conv2d>>::POINTER
                                             + <::sconce::__private::FieldKind<Conv2d>>::POINTER_2
                                             + <::sconce::__private::FieldKind<Conv2d>>::POINTER_3
@@ -373,6 +397,9 @@ const _: () = {
                                     "dropout",
                                     <<Dropout as ::sconce::__private::Pointee<
                                         {
+                                            let _ = ::sconce::__private::sequential_field::<
+                                                Option<Dropout>,
+                                            >;
                                             <::sconce::__private::FieldKind<Dropout>>::POINTER
                                                 + <::sconce::__private::FieldKind<Dropout>>::POINTER_2
                                                 + <::sconce::__private::FieldKind<Dropout>>::POINTER_3
@@ -383,6 +410,9 @@ const _: () = {
                             .into_field::<
                                 Dropout,
                                 {
+                                    let _ = ::sconce::__private::sequential_field::<
+                                        Option<Dropout>,
+                                    >;
                                     <::sconce::__private::FieldKind<Dropout>>::POINTER
                                         + <::sconce::__private::FieldKind<Dropout>>::POINTER_2
                                         + <::sconce::__private::FieldKind<Dropout>>::POINTER_3
@@ -401,6 +431,9 @@ const _: () = {
                             "head",
                             <<Conv2d as ::sconce::__private::Pointee<
                                 {
+                                    let _ = ::sconce::__private::sequential_field::<
+                                        Box<Conv2d>,
+                                    >;
                                     <::sconce::__private::FieldKind<Conv2d>>::POINTER
                                         + <::sconce::__private::FieldKind<Conv2d>>::POINTER_2
                                         + <::sconce::__private::FieldKind<Conv2d>>::POINTER_3
@@ -411,6 +444,7 @@ const _: () = {
                     .into_field::<
                         Conv2d,
                         {
+                            let _ = ::sconce::__private::sequential_field::<Box<Conv2d>>;
                             <::sconce::__private::FieldKind<Conv2d>>::POINTER
                                 + <::sconce::__private::FieldKind<Conv2d>>::POINTER_2
                                 + <::sconce::__private::FieldKind<Conv2d>>::POINTER_3

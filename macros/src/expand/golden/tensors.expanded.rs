@@ -105,15 +105,30 @@ impl ::sconce::Forward<::sconce::Signal> for Tensors {
                         ::sconce::Signal,
                     > {
                         #[allow(unused_variables, non_snake_case)]
-                        let norm = &self.norm;
+                        let norm: &<LayerNorm as ::sconce::__private::Pointee<
+                            {
+                                let _ = ::sconce::__private::module_field::<LayerNorm>;
+                                0
+                            },
+                        >>::Layer = &self.norm;
                         #[allow(unused_variables, non_snake_case)]
-                        let encoder = &self.encoder;
+                        let encoder: &<Linear as ::sconce::__private::Pointee<
+                            {
+                                let _ = ::sconce::__private::module_field::<Linear>;
+                                0
+                            },
+                        >>::Layer = &self.encoder;
                         #[allow(unused_variables, non_snake_case)]
                         let mean = &self.mean;
                         #[allow(unused_variables, non_snake_case)]
                         let scale = &self.scale;
                         #[allow(unused_variables, non_snake_case)]
-                        let decoder = &self.decoder;
+                        let decoder: &<Linear as ::sconce::__private::Pointee<
+                            {
+                                let _ = ::sconce::__private::module_field::<Linear>;
+                                0
+                            },
+                        >>::Layer = &self.decoder;
                         #[allow(unused_variables, non_snake_case)]
                         let bias = &self.bias;
                         let x = input;
@@ -366,6 +381,7 @@ impl ::sconce::Config for __Tensors::TensorsConfig {
                         ),
                         <<Linear as ::sconce::__private::Pointee<
                             {
+                                let _ = ::sconce::__private::module_field::<Linear>;
                                 <::sconce::__private::FieldKind<Linear>>::POINTER
                                     + <::sconce::__private::FieldKind<Linear>>::POINTER_2
                                     + <::sconce::__private::FieldKind<Linear>>::POINTER_3
@@ -377,6 +393,7 @@ impl ::sconce::Config for __Tensors::TensorsConfig {
                 .into_field::<
                     Linear,
                     {
+                        let _ = ::sconce::__private::module_field::<Linear>;
                         <::sconce::__private::FieldKind<Linear>>::POINTER
                             + <::sconce::__private::FieldKind<Linear>>::POINTER_2
                             + <::sconce::__private::FieldKind<Linear>>::POINTER_3
@@ -392,6 +409,7 @@ impl ::sconce::Config for __Tensors::TensorsConfig {
                         "",
                         <<LayerNorm as ::sconce::__private::Pointee<
                             {
+                                let _ = ::sconce::__private::module_field::<LayerNorm>;
                                 <::sconce::__private::FieldKind<LayerNorm>>::POINTER
                                     + <::sconce::__private::FieldKind<LayerNorm>>::POINTER_2
                                     + <::sconce::__private::FieldKind<LayerNorm>>::POINTER_3
@@ -402,6 +420,7 @@ impl ::sconce::Config for __Tensors::TensorsConfig {
                 .into_field::<
                     LayerNorm,
                     {
+                        let _ = ::sconce::__private::module_field::<LayerNorm>;
                         <::sconce::__private::FieldKind<LayerNorm>>::POINTER
                             + <::sconce::__private::FieldKind<LayerNorm>>::POINTER_2
                             + <::sconce::__private::FieldKind<LayerNorm>>::POINTER_3
@@ -428,6 +447,7 @@ impl ::sconce::Config for __Tensors::TensorsConfig {
                             "decoder",
                             <<Linear as ::sconce::__private::Pointee<
                                 {
+                                    let _ = ::sconce::__private::module_field::<Linear>;
                                     <::sconce::__private::FieldKind<Linear>>::POINTER
                                         + <::sconce::__private::FieldKind<Linear>>::POINTER_2
                                         + <::sconce::__private::FieldKind<Linear>>::POINTER_3
@@ -439,6 +459,7 @@ impl ::sconce::Config for __Tensors::TensorsConfig {
                     .into_field::<
                         Linear,
                         {
+                            let _ = ::sconce::__private::module_field::<Linear>;
                             <::sconce::__private::FieldKind<Linear>>::POINTER
                                 + <::sconce::__private::FieldKind<Linear>>::POINTER_2
                                 + <::sconce::__private::FieldKind<Linear>>::POINTER_3

@@ -58,7 +58,12 @@ impl ::sconce::Forward<::sconce::Signal> for Training {
                         #[allow(unused_variables, non_snake_case)]
                         let weights = ::sconce::__private::Data(&self.weights).data();
                         #[allow(unused_variables, non_snake_case)]
-                        let fc = &self.fc;
+                        let fc: &<Linear as ::sconce::__private::Pointee<
+                            {
+                                let _ = ::sconce::__private::module_field::<Linear>;
+                                0
+                            },
+                        >>::Layer = &self.fc;
                         #[allow(unused_variables, non_snake_case)]
                         let gain = ::sconce::__private::Data(&self.gain).data();
                         let x = input;
@@ -246,6 +251,7 @@ impl ::sconce::Config for __Training::TrainingConfig {
                     "fc",
                     <<Linear as ::sconce::__private::Pointee<
                         {
+                            let _ = ::sconce::__private::module_field::<Linear>;
                             <::sconce::__private::FieldKind<Linear>>::POINTER
                                 + <::sconce::__private::FieldKind<Linear>>::POINTER_2
                                 + <::sconce::__private::FieldKind<Linear>>::POINTER_3
@@ -256,6 +262,7 @@ impl ::sconce::Config for __Training::TrainingConfig {
             .into_field::<
                 Linear,
                 {
+                    let _ = ::sconce::__private::module_field::<Linear>;
                     <::sconce::__private::FieldKind<Linear>>::POINTER
                         + <::sconce::__private::FieldKind<Linear>>::POINTER_2
                         + <::sconce::__private::FieldKind<Linear>>::POINTER_3

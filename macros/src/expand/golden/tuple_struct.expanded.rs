@@ -222,6 +222,7 @@ const _: () = {
                         "0",
                         <<Linear as ::sconce::__private::Pointee<
                             {
+                                let _ = ::sconce::__private::module_field::<Linear>;
                                 <::sconce::__private::FieldKind<Linear>>::POINTER
                                     + <::sconce::__private::FieldKind<Linear>>::POINTER_2
                                     + <::sconce::__private::FieldKind<Linear>>::POINTER_3
@@ -232,6 +233,7 @@ const _: () = {
                 .into_field::<
                     Linear,
                     {
+                        let _ = ::sconce::__private::module_field::<Linear>;
                         <::sconce::__private::FieldKind<Linear>>::POINTER
                             + <::sconce::__private::FieldKind<Linear>>::POINTER_2
                             + <::sconce::__private::FieldKind<Linear>>::POINTER_3
