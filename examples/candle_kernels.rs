@@ -48,7 +48,7 @@ impl Conv {
             candle_nn::init::DEFAULT_KAIMING_NORMAL,
         )?;
         let bias = vb.get_with_hints(out_channels, "bias", candle_nn::Init::Uniform { lo: -0.1, up: 0.1 })?;
-        // Detach both, so that no gradients are tracked: this program only computes outputs.
+        // Detach both, so that no gradients are tracked: this program computes only outputs.
         let (weight, bias) = (weight.detach(), bias.detach());
         let epilogue = Epilogue::new().with_bias(&bias).with_activation(Activation::Relu);
         Ok(Self { weight, bias, stride, epilogue, packed: PackedCache::default() })

@@ -40,7 +40,8 @@ struct Arguments {
     short: bool,
 }
 
-/// A network with all kinds of state: parameters, running statistics, and random numbers for dropout.
+/// A network whose training changes all kinds of state: parameters, running statistics and, with dropout, the random
+/// number generator.
 #[derive(Module)]
 #[module(
     loss = cross_entropy,

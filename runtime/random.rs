@@ -95,7 +95,7 @@ pub(crate) fn seed() -> Option<u64> {
     generator().seed
 }
 
-/// The state of the generator of the process, like that of `torch.get_rng_state`. [`state`] returns it.
+/// The state of the generator of the process, as returned by [`state`]. PyTorch's `torch.get_rng_state` is similar.
 ///
 /// Formats as text, which [`FromStr`] parses.
 ///
@@ -133,8 +133,8 @@ pub fn state() -> State {
     }
 }
 
-/// Restores a state that [`state`] returned: the same numbers follow. If [`manual_seed`] was called before [`state`],
-/// the generator of each GPU is seeded again when it is next used.
+/// Restores a state that [`state`] returned, so that the generator draws the same numbers again. If [`manual_seed`] was
+/// called before [`state`], the generator of each GPU is seeded again when it is next used.
 pub fn set_state(state: &State) {
     let mut rng = ChaCha12Rng::from_seed(state.seed);
     rng.set_stream(state.stream);
@@ -309,7 +309,8 @@ fn seed_device(device: &Device) -> Result<()> {
     })
 }
 
-/// Passes the generator of this thread to `f`: the one of [`with_seed`], or else the shared one.
+/// Passes the generator of this thread to `f`: the generator of [`with_seed`] or, outside of `with_seed`, the shared
+/// one.
 fn with_generator<T>(f: impl FnOnce(&mut Generator) -> T) -> T {
     REPLACEMENT.with_borrow_mut(|replacement| match replacement {
         Some(generator) => f(generator),

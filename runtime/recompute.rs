@@ -139,7 +139,7 @@ struct RecomputedCall<M, I> {
     input: I,
     mode: Mode,
     forward: fn(&M, I, Mode) -> Signal,
-    /// The seed of the random numbers of this call.
+    /// The seed of the random number generator in this call.
     seed: u64,
     path: Path,
 }
@@ -190,7 +190,7 @@ where
         Ok(function(&operands, output, gradients)?)
     }
 
-    /// Runs `layer` with the random numbers of this call.
+    /// Runs `layer` with the seed of this call, so that it draws the same random numbers each time.
     fn replay(&self, layer: &M, input: I) -> Result<Tensor> {
         random::with_seed(self.seed, || (self.forward)(layer, input, self.mode).into_tensor())
     }

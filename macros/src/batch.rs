@@ -28,7 +28,7 @@ pub fn derive(node: &DeriveInput) -> TokenStream {
     code
 }
 
-/// Returns the path of sconce: that of `#[batch(crate = path)]`, or `::sconce`.
+/// Returns the path of sconce: the `path` in `#[batch(crate = path)]`, or `::sconce`.
 fn krate(ctxt: &Ctxt, attrs: &[Attribute]) -> TokenStream {
     let mut krate = quote!(::sconce);
     for attr in attrs.iter().filter(|attr| attr.path().is_ident("batch")) {

@@ -231,7 +231,7 @@ fn layer(ctxt: &Ctxt, field: &Field, attr: &LayerAttr) {
     }
 }
 
-/// Returns `true` if a type may be an alias of a container: a path, but not that of a known container.
+/// Returns `true` if a type may be an alias of a container: it is a path or a macro, but not a known container.
 fn may_be_alias(ty: &Type) -> bool {
     let is_container =
         element(ty).is_some() || generic_argument(ty, &["Option"]).is_some() || pointee(ty).is_some();

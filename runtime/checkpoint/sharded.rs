@@ -1,5 +1,5 @@
-//! Sharded checkpoints: several files (the shards) and an index of their tensors. Each shard can have any format except
-//! that of an index.
+//! Sharded checkpoints: several files (the shards) and an index of their tensors. A shard can have any format, but must
+//! not be an index itself.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;

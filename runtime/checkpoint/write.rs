@@ -24,10 +24,10 @@ use super::{npz, safetensors, torch, with_context, write_atomically};
 ///
 /// # Errors
 ///
-/// Fails before it writes anything if the extension of the path is not that of a format, if the format does not
-/// support a dtype, a name or an option, or if a name or a metadata key occurs twice. Also fails if the file cannot be
-/// written, or if a value is too large for [`Save::dtype`]. The message begins with the path. After an error, the old
-/// checkpoint is unchanged, unless the message says that the new one is already written.
+/// Fails before it writes anything if no format has the extension of the path, if the format does not support a dtype,
+/// a name or an option, or if a name or a metadata key occurs twice. Also fails if the file cannot be written, or if a
+/// value is too large for [`Save::dtype`]. The message begins with the path. After an error, the old checkpoint is
+/// unchanged, unless the message says that the new one is already written.
 ///
 /// # Examples
 /// ```

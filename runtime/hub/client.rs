@@ -81,7 +81,7 @@ impl<'a> Client<'a> {
         DownloadProgress { size, bar }
     }
 
-    /// Calls the hub with the crate hf-hub. The inner result is that of `call`. The outer result is an error if
+    /// Calls the hub with the crate hf-hub. The inner result is the result of `call`. The outer result is an error if
     /// `HF_HUB_OFFLINE` is set, if the client cannot be created, or if hf-hub panics.
     fn call<T>(
         &self,

@@ -40,7 +40,7 @@ impl Found {
 /// with the most tensors of the network if two conditions hold, and an empty prefix if not:
 ///
 /// - No other prefix has as many tensors, and every prefix that does not begin with this one has fewer than half as
-///   many tensors with the same name and shape. Otherwise, the other prefix could be that of a different version of
+///   many tensors with the same name and shape. Otherwise, the other prefix could belong to a different version of
 ///   the network, such as its average (EMA).
 /// - Every module that contains the network is only a wrapper, see [`is_wrapped`]. If the checkpoint had other modules
 ///   beside `backbone.`, a strict load of the backbone would silently ignore them.

@@ -59,7 +59,7 @@ pub(crate) fn propose(
 /// Calls of methods of `Load`.
 struct Proposal {
     calls: String,
-    /// Whether the load only succeeds with `partial`.
+    /// Whether the load succeeds only with `partial`.
     partial: bool,
     /// The number of tensors that the load reports as loaded.
     loaded: usize,

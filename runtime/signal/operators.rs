@@ -172,7 +172,8 @@ fn divide_number_by(name: &'static str, number: f64, x: Signal) -> Signal {
 /// Implements an operator. `$signal_first` computes `signal ∘ number`, and `$number_first` computes `number ∘ signal`.
 macro_rules! scalar {
     ($($trait:ident $method:ident |$x:ident, $n:ident| $signal_first:expr, $number_first:expr;)*) => {$(
-        // Generic over all numbers, so that the compiler knows the type of `x * 2.0` before it infers that of `2.0`.
+        // Generic over all numbers, so that the compiler knows the type of `x * 2.0` before it infers the type of
+        // `2.0`.
         impl<N: Number> $trait<N> for Signal {
             type Output = Signal;
             fn $method(self, number: N) -> Signal {

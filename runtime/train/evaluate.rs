@@ -51,7 +51,7 @@ pub struct Evaluation {
 }
 
 impl Evaluation {
-    /// Returns a value by name: that of the metric `name` or, if there is no such metric, the field `loss` or
+    /// Returns a value by name: the value of the metric `name` or, if there is no such metric, the field `loss` or
     /// `accuracy`.
     pub fn value(&self, name: &str) -> Option<f64> {
         let field = match name {

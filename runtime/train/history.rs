@@ -35,8 +35,8 @@ pub struct EpochReport {
     /// The loss, the accuracy and the metrics on the validation data after the epoch, or `None` without validation
     /// data.
     pub valid: Option<Evaluation>,
-    /// The learning rate in the last step of the epoch, that of the parameters in no
-    /// [group](crate::train::Optimizer::group).
+    /// The learning rate of the parameters in no [group](crate::train::Optimizer::group), in the last step of the
+    /// epoch.
     pub learning_rate: f64,
     /// The duration in seconds, including validation.
     pub seconds: f64,
@@ -51,7 +51,7 @@ impl EpochReport {
     }
 
     /// Returns a value by name: `loss`, `accuracy`, or the name of a [metric](super::Trainer::metric). The value is
-    /// that of the validation or, without validation data, that of the training.
+    /// from the validation or, without validation data, from the training.
     pub fn value(&self, name: &str) -> Option<f64> {
         self.valid.as_ref().unwrap_or(&self.train).value(name)
     }

@@ -12,7 +12,7 @@ use sconce::prelude::*;
 use sconce::{Visitor, VisitorMut};
 
 use crate::common::{Rng, config, fail};
-use crate::loading::{CPU, Directory, built, check, values};
+use crate::load_checks::{CPU, Directory, built, check, values};
 
 #[derive(Module)]
 #[module(forward = |x| head(embed(x)))]

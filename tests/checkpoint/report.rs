@@ -7,7 +7,7 @@ use safetensors::tensor::TensorView;
 use sconce::prelude::*;
 
 use crate::common::message;
-use crate::loading::{CPU, Directory, built};
+use crate::load_checks::{CPU, Directory, built};
 
 /// A network with the tensors `layers.0.weight`, `layers.0.bias`, `layers.1.weight`, …
 #[derive(Module)]
@@ -71,7 +71,7 @@ fn rows_are_sorted_by_path_and_fields_keep_their_order() -> Result<()> {
     assert_eq!(names[..3], ["layers.0.bias", "layers.0.weight", "layers.1.bias"]);
     assert_eq!(names[16..18], ["layers.9.extra", "layers.10.extra"]);
     // The fields of the report are complete and not sorted: `missing` has the order of the network, and `unexpected`
-    // that of the file.
+    // has the order of the file.
     assert_eq!((report.missing[0].0.as_str(), report.missing.len()), ("layers.0.weight", 21));
     assert_eq!(report.unexpected[0].0, "layers.10.extra");
     Ok(())

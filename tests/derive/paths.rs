@@ -188,7 +188,7 @@ fn nested_networks_find_their_own_layers() -> Result<()> {
     Ok(())
 }
 
-/// A network that calls one of its own layers and a layer that it gets as an input.
+/// A network that calls one of its own layers, and a layer that the caller passes as an input.
 #[derive(Module)]
 #[module(forward = |x, shared: Arc<Linear>| free(&shared, fc(x), mode))]
 struct Borrower {
@@ -197,18 +197,19 @@ struct Borrower {
 }
 
 #[derive(Module)]
-#[module(forward = |x| borrowers[1](borrowers[0](x, Arc::clone(shared)), Arc::clone(foreign)))]
+#[module(forward = |x| borrowers[1](borrowers[0](x, Arc::clone(shared)), Arc::clone(skipped)))]
 struct Lender {
     #[layer(3, 3)]
     shared: Arc<Linear>,
     #[layer(; for _ in 0..2)]
     borrowers: Vec<Borrower>,
+    /// A layer that the network does not contain as a module.
     #[module(skip = Arc::new(linear(3, 3)?))]
-    foreign: Arc<Linear>,
+    skipped: Arc<Linear>,
 }
 
 #[test]
-fn layers_of_outer_networks_have_their_own_path_and_foreign_layers_have_the_path_of_the_caller() -> Result<()>
+fn layers_of_outer_networks_have_their_own_path_and_skipped_layers_have_the_path_of_the_caller() -> Result<()>
 {
     let network = Lender::new(&DEVICE)?;
     let expected = ["borrowers[0].fc", "shared", "borrowers[1].fc", "borrowers[1]"];
@@ -444,11 +445,11 @@ fn a_panic_restores_the_path() -> Result<()> {
     Ok(())
 }
 
-/// A layer without fields. Several layers of this type in a network have the same address, so the search for a called
-/// layer cannot tell them apart.
+/// A zero-sized layer. Several layers of this type in a network have the same address, so the search for a called layer
+/// cannot tell them apart.
 #[derive(Clone, Copy, Default, Module)]
 #[module(forward = |x| relu(x))]
-struct Unit;
+struct ZeroSized;
 
 #[derive(Module)]
 #[module(forward = |x| {
@@ -458,22 +459,23 @@ struct Unit;
     }
     generic(only, generic(&units[0], x, mode), mode)
 })]
-struct WithoutData {
+struct Activations {
     #[layer(3, 3)]
     fc: Linear,
     acts: [Relu; 2],
-    units: [Unit; 2],
+    units: [ZeroSized; 2],
     only: Sigmoid,
 }
 
 #[test]
-fn layers_without_settings_have_a_path() -> Result<()> {
-    let network = WithoutData::new(&DEVICE)?;
+fn layers_without_settings_have_a_path_unless_they_are_zero_sized() -> Result<()> {
+    let network = Activations::new(&DEVICE)?;
     let (result, launches) = sconce::trace(|| sconce::no_fusion(|| network.forward(ones(&[2, 3]))));
     result?;
     let found: Vec<&str> = launches.iter().map(|launch| launch.path.as_str()).collect();
-    let expected = ["fc", "acts[1]", "acts[0]"].map(|path| format!("WithoutData.{path}"));
-    assert_eq!(found, [&expected[..], &["WithoutData".into(), "WithoutData.only".into()]].concat());
+    // The path of the called layer in `units` is unknown, so its launch has the path of the network.
+    let expected = ["fc", "acts[1]", "acts[0]"].map(|path| format!("Activations.{path}"));
+    assert_eq!(found, [&expected[..], &["Activations".into(), "Activations.only".into()]].concat());
     Ok(())
 }
 

@@ -35,7 +35,7 @@ fn all_values(network: &impl Module) -> Vec<(String, Vec<f64>)> {
     network.state_dict().iter().map(|(name, tensor)| (name.to_owned(), values(tensor).unwrap())).collect()
 }
 
-/// Takes one step of training with random numbers.
+/// Takes one step of training on random inputs.
 fn train(net: &Net, rng: &mut Rng) -> Result<()> {
     let x = rng.tensor(&[5, 3], 1.).to_dtype(DType::F32)?;
     let loss = mse_loss(&net.forward_t(&x, true)?, &x)?;

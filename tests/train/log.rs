@@ -23,7 +23,7 @@ struct Net {
     head: Linear,
 }
 
-/// Returns data without random numbers, because all tests of this binary share one random number generator.
+/// Returns data with fixed values in a fixed order, because all tests of this binary share one random number generator.
 fn data(count: usize) -> Result<TensorDataset> {
     let x = Tensor::arange(0f32, count as f32 * 3., &CPU)?.sqr()?.sin()?.reshape((count, 3))?;
     let y = x.narrow(1, 0, 1)?.gt(0f32)?.squeeze(1)?.to_dtype(DType::U32)?;

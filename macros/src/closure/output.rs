@@ -53,8 +53,8 @@ impl OutputType {
         matches!(self, Self::Signal)
     }
 
-    /// Returns the span at which errors about the output type are reported: that of the annotated type, or of the first
-    /// element of a tuple.
+    /// Returns the span at which errors about the output type are reported: the span of the annotated type or, for a
+    /// tuple, of its first element.
     pub fn span(&self) -> Span {
         match self {
             Self::Other(ty) => ty.span(),
@@ -243,7 +243,8 @@ impl Tuples {
         }
     }
 
-    /// Returns the type of a body if the type is a tuple: that of the tail, or of a value that the body returns early.
+    /// Returns the type of a body if the type is a tuple. The type comes from the tail, or from a value that the body
+    /// returns early.
     fn type_of_body(&self, body: &Expr) -> Option<OutputType> {
         let mut returned = Exits { is_exit: |expr| matches!(expr, Expr::Return(_)), found: None };
         self.type_of_tail(body).or_else(|| {

@@ -31,7 +31,7 @@ pub fn with_args(item: &Item, expr: &Expr, runs: Runs) -> TokenStream {
 
 /// Returns `let widths = __private::copy_arg(&widths);` for every argument that the expressions use. If no other
 /// expressions use the argument, and these run once, returns `let widths = widths;`. The new variable has the hygiene
-/// context of the use, which can differ from that of the argument if one of them comes from a macro.
+/// context of the use, which can differ from the context of the argument if one of the two comes from a macro.
 pub fn bind(item: &Item, exprs: &[&Expr], runs: Runs) -> TokenStream {
     let bind_argument = |(arg, uses): (&Arg, &usize)| {
         let mention = exprs.iter().find_map(|expr| mention::find(expr, &arg.name))?;

@@ -51,7 +51,7 @@ pub fn dynamic_name(
 pub enum NameContext {
     /// The fields are local variables of `Config::build`.
     Build,
-    /// The fields are those of a network that is already built.
+    /// The fields belong to a network that is already built.
     Network,
 }
 

@@ -3,7 +3,7 @@
 //! A zip archive consists of three parts:
 //!
 //! 1. the entries, each with a local header before its data;
-//! 2. the directory, with one record for each entry;
+//! 2. the central directory (below: the directory), with one record for each entry;
 //! 3. the end record, which contains the position of the directory.
 //!
 //! If a position or a length needs 64 bits, a zip64 end record and its locator lie between the directory and the end

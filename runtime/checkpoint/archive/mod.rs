@@ -1,8 +1,8 @@
 //! A reader and a writer of the zip archives that PyTorch and NumPy use.
 //!
-//! The reader supports only the features that PyTorch and NumPy use, and needs little memory: the directory is read
-//! once, and an entry is represented by the position of its record in the directory. Encrypted entries are errors. So
-//! are overlapping entries and duplicate names, which malicious archives use.
+//! The reader supports only the features that PyTorch and NumPy use, and needs little memory: the central directory is
+//! read once, and an entry is represented by the position of its record in the directory. Encrypted entries are errors.
+//! So are overlapping entries and duplicate names, which malicious archives use.
 
 mod directory;
 mod entry;

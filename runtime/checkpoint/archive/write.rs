@@ -1,4 +1,4 @@
-//! Writes zip archives that equal those of PyTorch byte for byte.
+//! Writes zip archives that equal PyTorch's archives byte for byte.
 //!
 //! Entries are not compressed, and their data begins at multiples of 64 bytes. The checksum follows the data of an
 //! entry in a data descriptor, so that the writer never seeks. Sizes and positions from 4 GiB on use zip64.
@@ -94,7 +94,7 @@ impl<W: Write> ArchiveWriter<W> {
         Ok(checksum)
     }
 
-    /// Writes the directory.
+    /// Writes the central directory and the end record.
     pub fn finish(mut self) -> Result<()> {
         let start = self.out.position;
         let length = self.directory.len() as u64;
@@ -117,8 +117,8 @@ impl<W: Write> ArchiveWriter<W> {
     }
 }
 
-/// Returns the fields that the local header and the directory have in common: version, flags, method, time and date;
-/// the checksum and both sizes; the lengths of the name and the extra field. The versions and times are 0.
+/// Returns the fields that the local header and the central directory have in common: version, flags, method, time and
+/// date; the checksum and both sizes; the lengths of the name and the extra field. The versions and times are 0.
 fn common_fields(flags: u16, checksum: u32, compressed: u64, size: u64, name: u16, extra: u16) -> Vec<u8> {
     let mut fields = [0, flags, 0, 0, 0].map(u16::to_le_bytes).concat();
     fields.extend(checksum.to_le_bytes());
@@ -204,7 +204,7 @@ impl<W: Write> Write for Checksummed<'_, W> {
 mod tests {
     use super::*;
 
-    /// The expected bytes are those of a file of more than 4 GiB that PyTorch 2.15 wrote.
+    /// The expected bytes come from a file of more than 4 GiB that PyTorch 2.15 wrote.
     #[test]
     fn sizes_and_positions_of_4_gib_use_zip64() {
         let size = (1 << 32) + 5;

@@ -33,7 +33,8 @@ impl<'a> NamedTensors<'a> {
             self.entries[position].1 = tensor;
             return Ok(());
         }
-        // The name is stored four times: in the list and the map here, and later in those of the state dict.
+        // The name is stored four times: in the list and the map here, and later in the list and the map of the state
+        // dict.
         budget.spend(Some(PER_ENTRY + 4 * name.len()))?;
         self.positions.insert(name.to_owned(), self.entries.len());
         self.entries.push((name.to_owned(), tensor));

@@ -13,7 +13,8 @@ use super::super::output::OutputTensor;
 use super::named::check_name;
 use super::pickler::{PickledTensor, StorageType, pickle};
 
-/// The folder of all entries. `torch.save` uses this name for a file object, and the name of the file for a path.
+/// The folder of all entries. `torch.save` uses this name when it writes to a file object. When it writes to a path, it
+/// uses the file's name without the extension.
 const FOLDER: &str = "archive";
 
 /// The version of the format, which older versions of PyTorch check.
@@ -35,7 +36,7 @@ pub(in super::super) fn check(tensor: &OutputTensor) -> Result<()> {
 
 /// Writes an archive of the tensors.
 ///
-/// The bytes are those that PyTorch 2.15 writes for an `OrderedDict` of the same contiguous tensors, except for the
+/// PyTorch 2.15 writes the same bytes for an `OrderedDict` of these tensors, if they are contiguous, except for the
 /// first half of `serialization_id`.
 pub(in super::super) fn write(file: impl Write, tensors: &[OutputTensor]) -> Result<()> {
     let mut storages: Vec<&OutputTensor> = Vec::new();
@@ -55,7 +56,7 @@ pub(in super::super) fn write(file: impl Write, tensors: &[OutputTensor]) -> Res
         pickled.push(PickledTensor { name, shape, storage, storage_type, storage_size });
     }
 
-    let mut archive = TorchArchiveWriter { archive: ArchiveWriter::new(file), fingerprint: 0 };
+    let mut archive = TorchArchiveWriter { archive: ArchiveWriter::new(file), combined_checksums: 0 };
     archive.bytes("data.pkl", &pickle(&pickled))?;
     archive.bytes(".format_version", FORMAT_VERSION)?;
     archive.bytes(".storage_alignment", ALIGNMENT.to_string().as_bytes())?;
@@ -87,8 +88,8 @@ fn storage_type(dtype: DType) -> Result<StorageType> {
 /// An archive of `torch.save` that is being written.
 struct TorchArchiveWriter<W> {
     archive: ArchiveWriter<W>,
-    /// The combined checksums of the entries that are not empty.
-    fingerprint: u64,
+    /// The checksums of the entries that are not empty, combined in one hash: the second half of `serialization_id`.
+    combined_checksums: u64,
 }
 
 impl<W: Write> TorchArchiveWriter<W> {
@@ -100,7 +101,7 @@ impl<W: Write> TorchArchiveWriter<W> {
     ) -> Result<()> {
         let checksum = self.archive.entry(&format!("{FOLDER}/{name}"), size, write)?;
         if size > 0 {
-            self.fingerprint = combined(self.fingerprint, u64::from(checksum));
+            self.combined_checksums = combined(self.combined_checksums, u64::from(checksum));
         }
         Ok(())
     }
@@ -109,12 +110,13 @@ impl<W: Write> TorchArchiveWriter<W> {
         self.entry(name, content.len() as u64, |out| Ok(out.write_all(content)?))
     }
 
-    /// Writes the fingerprint and the directory.
+    /// Writes `serialization_id` and the archive's central directory.
     ///
-    /// PyTorch's fingerprint begins with a hash of the names of all entries. The hash depends on the C++ standard
-    /// library with which PyTorch was compiled, so it is 0 here. Nothing reads it when a file is loaded.
+    /// In PyTorch's files, the first half of `serialization_id` is a hash of the names of all entries. The hash depends
+    /// on the C++ standard library with which PyTorch was compiled, so it is 0 here. When PyTorch loads a file, it only
+    /// logs `serialization_id`.
     fn finish(mut self) -> Result<()> {
-        let id = format!("{:020}{:020}", 0, self.fingerprint);
+        let id = format!("{:020}{:020}", 0, self.combined_checksums);
         self.bytes(".data/serialization_id", id.as_bytes())?;
         self.archive.finish()
     }

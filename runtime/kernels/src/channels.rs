@@ -49,7 +49,7 @@ impl Channels {
         fold: impl Fn(usize, Range<usize>) -> A + Sync,
         combine: impl Fn(A, A) -> A,
     ) -> Vec<A> {
-        let samples_per_block = (cost::MIN_PASS_ELEMENTS / self.plane.max(1)).clamp(1, self.samples.max(1));
+        let samples_per_block = (cost::MIN_ELEMENTS / self.plane.max(1)).clamp(1, self.samples.max(1));
         let blocks = self.samples.div_ceil(samples_per_block).max(1);
         let part = |task: usize| {
             let start = task % blocks * samples_per_block;
@@ -57,8 +57,8 @@ impl Channels {
         };
         let tasks = self.channels * blocks;
         let mut parts: Vec<Option<A>> = (0..tasks).map(|_| None).collect();
-        let is_small = self.per_channel() * self.channels <= cost::MIN_PASS_ELEMENTS;
-        // A chunk is one slot or all slots, so its index is that of its first slot.
+        let is_small = self.per_channel() * self.channels <= cost::MIN_ELEMENTS;
+        // A chunk is one slot or all slots, so the index of a chunk equals the index of its first slot.
         for_each_chunk(&mut parts, if is_small { tasks } else { 1 }, |first, slots| {
             slots.iter_mut().enumerate().for_each(|(i, slot)| *slot = Some(part(first + i)));
         });
@@ -99,7 +99,7 @@ impl Channels {
         fill: impl Fn(usize, Range<usize>, &mut [E]) + Sync,
     ) {
         let plane = self.plane.max(1);
-        let planes_per_task = cost::MIN_PASS_ELEMENTS.div_ceil(plane);
+        let planes_per_task = cost::MIN_ELEMENTS.div_ceil(plane);
         for_each_chunk(out, planes_per_task * plane, |task, planes| {
             for (i, out) in planes.chunks_mut(plane).enumerate() {
                 let index = task * planes_per_task + i;

@@ -106,7 +106,7 @@ impl Gather {
     /// Returns the row of each id.
     fn gather<E: Element>(&self, weight: &[E]) -> Vec<E> {
         let width = self.width.max(1);
-        let rows_per_task = cost::MIN_PASS_ELEMENTS.div_ceil(width);
+        let rows_per_task = cost::MIN_ELEMENTS.div_ceil(width);
         let mut out = zeros::<E>(self.ids.len() * self.width);
         for_each_chunk(&mut out, rows_per_task * width, |task, out| {
             let ids = &self.ids[task * rows_per_task..];

@@ -42,7 +42,8 @@ pub fn function(
     operation::apply([&chain], Output { value, count: operands.len(), gradients, pending })
 }
 
-/// For each thread, the gradients of the operands whose links its backward pass has not reached yet.
+/// For each thread that runs a backward pass, the gradients of the operands. A gradient is taken when the backward pass
+/// reaches the [`Link`] of its operand.
 #[derive(Default)]
 struct Pending(Mutex<HashMap<ThreadId, Vec<Option<Tensor>>>>);
 

@@ -106,7 +106,7 @@ struct Matrices {
     columns: usize,
     /// The distance between neighboring rows (if `transposed`, between neighboring columns), in elements.
     stride: usize,
-    /// Whether the elements of a column are consecutive, instead of those of a row.
+    /// Whether the elements of a column are consecutive. Otherwise, the elements of a row are consecutive.
     transposed: bool,
 }
 

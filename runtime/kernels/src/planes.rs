@@ -84,7 +84,7 @@ pub(crate) unsafe fn write_planes<E: Element>(
     output_len: usize,
     fill: impl Fn(usize, &[E], &mut [MaybeUninit<E>]) + Sync,
 ) -> Vec<E> {
-    let planes = cost::MIN_PASS_ELEMENTS.div_ceil(input_len);
+    let planes = cost::MIN_ELEMENTS.div_ceil(input_len);
     let tasks = |y: &mut [_]| {
         for_each_chunk(y, planes * output_len, |task, y| {
             let x = &x[task * planes * input_len..][..y.len() / output_len * input_len];

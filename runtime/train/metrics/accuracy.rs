@@ -11,9 +11,9 @@ use super::state::numbers;
 
 /// The fraction of elements whose target class is among the `k` largest logits.
 ///
-/// Logits have shape `[batch, classes, …]`. Targets are class indices `[batch, …]`. If logits are equal, that of the
-/// lower class counts as larger, so that `Accuracy::top(1)` counts the elements whose target is the predicted class.
-/// (scikit-learn's `top_k_accuracy_score` prefers the higher class.)
+/// Logits have shape `[batch, classes, …]`. Targets are class indices `[batch, …]`. If logits are equal, the logit of
+/// the lower class counts as larger, so that `Accuracy::top(1)` counts the elements whose target is the predicted
+/// class. (scikit-learn's `top_k_accuracy_score` prefers the higher class.)
 ///
 /// ```
 /// use sconce::prelude::*;

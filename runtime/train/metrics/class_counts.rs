@@ -317,8 +317,8 @@ impl MeanIou {
         Self::with_logit_shape(LogitShape::Classes)
     }
 
-    /// Creates the metric for binary logits with targets (0 or 1) of the same shape. The value is the mean of the IoU
-    /// of the foreground and that of the background.
+    /// Creates the metric for binary logits with targets (0 or 1) of the same shape. The value is the mean of two IoUs:
+    /// of the foreground and of the background.
     pub fn binary() -> Self {
         Self::with_logit_shape(LogitShape::Binary)
     }

@@ -11,10 +11,10 @@ use super::state::numbers;
 /// The area under the receiver operating characteristic curve: the probability that a random element of a class has a
 /// higher score than a random element of another class. Equal scores count one half.
 ///
-/// The area is exact, not that of a curve with a fixed number of thresholds, so the scores are kept until
-/// [`reset`](Metric::reset). Each element occupies about 12 bytes with [`binary`](Self::binary), and 4 bytes plus 8
-/// bytes for each class with [`macro_average`](Self::macro_average). [`value`](Metric::value) needs up to about 50 more
-/// bytes for each element while it runs.
+/// The area is exact: the curve has a threshold for every score, not a fixed number of thresholds. Therefore the scores
+/// are kept until [`reset`](Metric::reset). Each element occupies about 12 bytes with [`binary`](Self::binary), and 4
+/// bytes plus 8 bytes for each class with [`macro_average`](Self::macro_average). [`value`](Metric::value) needs up to
+/// about 50 more bytes for each element while it runs.
 ///
 /// As in scikit-learn, the value is NaN if a class has no elements or all of them.
 ///

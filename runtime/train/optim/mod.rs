@@ -136,8 +136,8 @@ pub trait Step: Send {
     /// parameters.
     fn learning_rate(&self) -> f64;
 
-    /// Returns the learning rates: first that of the parameters in no [group](Optimizer::group), then that of each
-    /// combination of groups, in the order in which the combinations first occur among the parameters.
+    /// Returns the learning rates: first the rate of the parameters in no [group](Optimizer::group), then the rate of
+    /// each combination of groups, in the order in which the combinations first occur among the parameters.
     ///
     /// ```
     /// use sconce::candle::{Device, Var};

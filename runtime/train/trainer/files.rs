@@ -13,13 +13,13 @@ const BEST: &str = "-best";
 
 /// When a state was saved, and whether it is the best so far.
 ///
-/// The name of the file contains the position, as in `step-00001000.safetensors` for a state within an epoch, and
-/// `step-00001200-epoch-3-best.safetensors` for a state after the third epoch.
+/// The name of the file contains the position, as in `step-00001000.safetensors` for a state in the middle of an epoch,
+/// and `step-00001200-epoch-3-best.safetensors` for a state after the third epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Position {
     /// The number of optimizer steps.
     pub step: usize,
-    /// The number of the epoch that was just finished, or 0 within an epoch.
+    /// The number of the epoch that was just finished, or 0 in the middle of an epoch.
     pub epoch: usize,
     pub is_best: bool,
 }
@@ -71,9 +71,9 @@ fn names(directory: &Path) -> Result<Vec<String>> {
     Ok(names.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
 }
 
-/// Removes all checkpoints except for the `keep` newest, the best one, and the one that was the best when the oldest of
-/// the `keep` newest was saved. If the newer ones are damaged, a run continues from this oldest one and needs the best
-/// checkpoint of that time.
+/// Removes all checkpoints except for the `keep` newest and the best. Also keeps the checkpoint that was the best when
+/// the oldest of the `keep` newest was saved: if all newer ones are damaged, a run resumes from the oldest and may need
+/// the checkpoint that was the best at that time.
 pub(super) fn prune(directory: &Path, keep: usize) -> Result<()> {
     let files = list(directory)?;
     let keep = keep.max(1);

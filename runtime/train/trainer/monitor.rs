@@ -58,7 +58,7 @@ impl Monitor {
         Err(Error::msg(format!("cannot monitor `{name}`: expected one of {names}")))
     }
 
-    /// Returns the monitored value of an epoch: that of the validation or, without validation, that of the training.
+    /// Returns the monitored value of an epoch, from the validation or, without validation, from the training.
     ///
     /// # Errors
     /// Fails if the epoch has no such value: there is no accuracy if the targets are not class indices.

@@ -11,9 +11,9 @@ use crate::{Error, Result, random};
 
 use super::step::Stepper;
 
-/// Runs the network again in `precision`, with the random numbers of `random`, and describes what first became NaN or
-/// infinite. The description continues an error message.
-pub(super) fn origin<M, B>(precision: Precision, model: &M, batch: &B, random: &random::State) -> String
+/// Runs the network again in `precision`, from the state `random_state` of the random number generator, and describes
+/// what first became NaN or infinite. The description continues an error message.
+pub(super) fn origin<M, B>(precision: Precision, model: &M, batch: &B, random_state: &random::State) -> String
 where
     B: Batch,
     M: Forward<B::Input, Output: IntoTensors>,
@@ -21,7 +21,7 @@ where
     // First look for NaN and +∞ only, because a mask contains −∞ on purpose.
     let attempts = [Forbidden::NanAndInfinity, Forbidden::NonFinite];
     let found = attempts.into_iter().find_map(|forbidden| {
-        random::set_state(random);
+        random::set_state(random_state);
         forbid(forbidden, || precision.run(model, batch)).map(|_| ()).err()
     });
     match found {

@@ -33,9 +33,9 @@ pub(super) struct Run<M> {
     pub epoch_start: Instant,
     /// The number of batches of an epoch, if it is known.
     pub batches_of_epoch: Option<usize>,
-    /// The state of the random numbers before the current epoch.
-    pub random_of_epoch: random::State,
-    /// Set by a resume within an epoch, until the epoch continues.
+    /// The state of the random number generator at the start of the current epoch.
+    pub random_state_at_epoch_start: random::State,
+    /// Set if a run is resumed in the middle of an epoch, until the epoch continues.
     pub suspended: Option<Suspended>,
     /// When the last checkpoint was saved.
     pub saved: Option<Position>,
@@ -45,10 +45,10 @@ pub(super) struct Run<M> {
     pub display: Throttle,
 }
 
-/// The random numbers with which a resumed run continues within an epoch. [`Stepper::batches`] batches are finished.
+/// An epoch that was interrupted after [`Stepper::batches`] batches, and that a resumed run continues.
 pub(super) struct Suspended {
-    /// The state of the random numbers after the last step.
-    pub random: random::State,
+    /// The state of the random number generator after the last step.
+    pub random_state: random::State,
 }
 
 impl<M: Module> Run<M> {
@@ -75,7 +75,7 @@ impl<M: Module> Run<M> {
             earlier_seconds: 0.,
             epoch_start: Instant::now(),
             batches_of_epoch: None,
-            random_of_epoch: random::state(),
+            random_state_at_epoch_start: random::state(),
             suspended: None,
             saved: None,
             saved_intervals: 0,
@@ -88,12 +88,12 @@ impl<M: Module> Run<M> {
     pub fn begin_epoch<'d, D: Batches>(&mut self, data: &'d D) -> Result<Epoch<'d, D::Batch>> {
         self.epoch_start = Instant::now();
         data.set_epoch(self.stepper.epochs as u64);
-        let Some(Suspended { random }) = self.suspended.take() else {
-            self.random_of_epoch = random::state();
+        let Some(Suspended { random_state }) = self.suspended.take() else {
+            self.random_state_at_epoch_start = random::state();
             return data.epoch();
         };
-        // The same random numbers give the same epoch, for example the same order of the examples.
-        random::set_state(&self.random_of_epoch);
+        // From the same state of the generator, the data returns the same batches in the same order.
+        random::set_state(&self.random_state_at_epoch_start);
         let mut epoch = data.epoch()?;
         let finished = self.stepper.batches;
         epoch.nth(finished - 1).ok_or_else(|| {
@@ -102,7 +102,7 @@ impl<M: Module> Run<M> {
                  fewer; pass the data of the run that saved the checkpoint"
             ))
         })??;
-        random::set_state(&random);
+        random::set_state(&random_state);
         Ok(epoch)
     }
 

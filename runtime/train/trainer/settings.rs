@@ -78,8 +78,8 @@ impl<'a, M, O, T> Trainer<'a, M, O, T> {
     }
 
     /// Sets the number of batches whose gradients are accumulated for each step of the optimizer, by default 1. The
-    /// gradient equals that of one large batch: each batch is weighted by its number of examples. The last step of an
-    /// epoch may have fewer batches.
+    /// gradient equals the gradient of one large batch: each batch is weighted by its number of examples. The last step
+    /// of an epoch may have fewer batches.
     ///
     /// The loss must be the mean over the examples of a batch. Batch norm uses the statistics of each batch.
     pub fn accumulate(mut self, batches: usize) -> Self {
@@ -107,7 +107,7 @@ impl<'a, M, O, T> Trainer<'a, M, O, T> {
         self
     }
 
-    /// Sets the element type in which the network runs during training, by default that of its parameters; see
+    /// Sets the element type in which the network runs during training, by default the type of its parameters; see
     /// [`mixed_precision`](crate::train::mixed_precision). Parameters, gradients and validation keep the dtype of the
     /// network. Losses and metrics are computed in f32.
     ///
@@ -155,7 +155,7 @@ impl<'a, M, O, T> Trainer<'a, M, O, T> {
     }
 
     /// Sets the value by which epochs are compared: `loss` (the default), `accuracy` or the name of a metric. The value
-    /// is that of the validation or, without validation data, that of the training. [`keep_best`](Self::keep_best),
+    /// comes from the validation or, without validation data, from the training. [`keep_best`](Self::keep_best),
     /// [`early_stopping`](Self::early_stopping), [`History::best`](crate::train::History::best) and `ReduceLrOnPlateau`
     /// use it.
     pub fn monitor(mut self, name: impl Into<String>) -> Self {
@@ -171,8 +171,8 @@ impl<'a, M, O, T> Trainer<'a, M, O, T> {
     }
 
     /// Sets whether to restore the parameters and buffers of the best epoch when training ends, by default `false`.
-    /// With [`ema`](Self::ema), the network gets those of the average after the best epoch. [`monitor`](Self::monitor)
-    /// defines the best.
+    /// With [`ema`](Self::ema), the network gets the parameters and buffers that the average had after the best epoch.
+    /// [`monitor`](Self::monitor) defines which epoch is the best.
     pub fn keep_best(mut self, keep: bool) -> Self {
         self.run_settings.keep_best = keep;
         self
@@ -247,11 +247,11 @@ impl<'a, M, O, T> Trainer<'a, M, O, T> {
     /// run if there is none.
     ///
     /// A resumed run continues exactly: on the CPU, it ends with the same bits as a run that was never interrupted,
-    /// even if it was interrupted within an epoch. The network needs the same structure and the same values of its
-    /// frozen parameters; its other values are replaced. With the same random numbers from [`random`](crate::random),
-    /// the data must return the same epoch. The optimizer and the settings must be the same; the number of epochs may
-    /// differ, unless the schedule depends on it. A checkpoint contains neither the loss nor the callbacks nor the
-    /// random number generators of GPUs.
+    /// even if it was interrupted in the middle of an epoch. The network needs the same structure and the same values
+    /// of its frozen parameters; its other values are replaced. The data must be deterministic: from the same state of
+    /// the generator in [`random`](crate::random), it must return the same batches in the same order. The optimizer and
+    /// the settings must be the same; the number of epochs may differ, unless the schedule depends on it. A checkpoint
+    /// contains neither the loss nor the callbacks nor the states of the GPUs' random number generators.
     ///
     /// `fit` warns of a file that is truncated or damaged, appends `.damaged` to its name, and continues from the one
     /// before it.

@@ -81,7 +81,8 @@ impl TrainingState {
             .filter_map(move |(name, tensor)| Some((name.strip_prefix(prefix)?.to_owned(), tensor.clone())))
     }
 
-    /// Returns the parameters and buffers of the average or, if there is none, of the network in training.
+    /// Returns the parameters and buffers that `keep_best` restores if this is the checkpoint of the best epoch: those
+    /// of the average or, if there is none, those of the network in training.
     pub fn best_values(&self) -> StateDict {
         let averaged: StateDict = self.with_prefix(AVERAGED_NETWORK).collect();
         if averaged.is_empty() { self.with_prefix(MODEL).collect() } else { averaged }
@@ -116,19 +117,21 @@ impl<M: Module, O, T> Trainer<'_, M, O, T> {
             "epochs": run.stepper.epochs,
             "batches": run.stepper.batches,
             "random": random::state().to_string(),
-            "random_of_epoch": run.random_of_epoch.to_string(),
+            "random_of_epoch": run.random_state_at_epoch_start.to_string(),
             "seconds": run.seconds().to_string(),
+            // The names of the parameters without a gradient in the first step.
             "unreached": run.stepper.unreached,
             "history": run.history.epochs.iter().map(epoch_to_json).collect::<Value>(),
         });
         Ok(TrainingState { tensors, training })
     }
 
-    /// Restores a state of training, including the parameters and buffers of the network, and the random numbers.
+    /// Restores a state of training, including the parameters and buffers of the network and the state of the random
+    /// number generator.
     ///
     /// # Errors
-    /// Fails, and changes neither the network nor the random numbers, if the network, the optimizer or a setting
-    /// differs from that of the checkpoint.
+    /// Fails if the network, the optimizer or a setting differs from the checkpoint. The network and the random number
+    /// generator are then unchanged.
     pub(super) fn restore(&mut self, run: &mut Run<M>, state: &TrainingState) -> Result<()> {
         let training = &state.training;
         let [steps, epochs] = [integer(&training["step"])?, integer(&training["epochs"])?];
@@ -154,16 +157,16 @@ impl<M: Module, O, T> Trainer<'_, M, O, T> {
         run.stepper.batches = integer(&training["batches"])?;
         run.stepper.unreached = unreached(&training["unreached"])?;
         run.earlier_seconds = number(&training["seconds"])?;
-        run.random_of_epoch = text(&training["random_of_epoch"])?.parse()?;
+        run.random_state_at_epoch_start = text(&training["random_of_epoch"])?.parse()?;
         let epochs = array(&training["history"])?.iter().map(epoch_from_json).collect::<Result<_>>()?;
         let unreached = run.stepper.unreached.clone().unwrap_or_default();
         run.history = History { epochs, unreached, ..run.history.clone() };
-        let random: random::State = text(&training["random"])?.parse()?;
+        let random_state: random::State = text(&training["random"])?.parse()?;
         write_values(self.model, &values)?;
-        random::set_state(&random);
-        // Within an epoch, `begin_epoch` asks the data for the same epoch again, which draws random numbers.
-        // Afterwards, it sets the random numbers to the state in `Suspended`, that of the checkpoint.
-        run.suspended = (run.stepper.batches > 0).then_some(Suspended { random });
+        random::set_state(&random_state);
+        // If the checkpoint was saved in the middle of an epoch, `begin_epoch` asks the data for this epoch again. This
+        // draws random numbers, so `begin_epoch` then restores `random_state` once more.
+        run.suspended = (run.stepper.batches > 0).then_some(Suspended { random_state });
         Ok(())
     }
 
@@ -174,7 +177,8 @@ impl<M: Module, O, T> Trainer<'_, M, O, T> {
     }
 }
 
-/// Reads the names of the parameters without a gradient, or `None` before the first step.
+/// Reads the names of the parameters without a gradient in the first step. Returns `None` if the checkpoint was saved
+/// before the first step.
 fn unreached(value: &Value) -> Result<Option<Vec<String>>> {
     if value.is_null() {
         return Ok(None);
@@ -194,8 +198,8 @@ fn numbers(state: &TrainingState, name: &str) -> Result<Vec<f64>> {
     Ok(state.tensors.get(name).ok_or_else(missing)?.to_vec1()?)
 }
 
-/// Returns an error unless `values` has the same names, shapes and dtypes as the tensors of `model`. The values of
-/// frozen parameters must also be the same, because [`write_values`] does not replace these.
+/// Returns an error unless `values` has the same names, shapes and dtypes as the tensors of `model`. Frozen parameters
+/// must also have the same values, because [`write_values`] does not write frozen parameters.
 fn check_network(model: &impl Module, values: &StateDict) -> Result<()> {
     let tensors = model.state_dict();
     if let Some(name) = values.keys().find(|name| !tensors.contains_key(name)) {

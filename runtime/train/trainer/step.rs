@@ -120,9 +120,9 @@ impl<M: Module> Stepper<M> {
             self.finish_step(model)?;
             evaluated
         } else {
-            let random = random::state();
+            let random_state = random::state();
             let (loss, output) = forward(model, settings, batch)?;
-            self.check_loss(model, settings, batch, &loss, &random)?;
+            self.check_loss(model, settings, batch, &loss, &random_state)?;
             let grads = match &self.scaler {
                 Some(scaler) => backward(&scaler.scale(&loss)?)?,
                 None => backward(&loss)?,
@@ -218,9 +218,9 @@ impl<M: Module> Stepper<M> {
         M: Forward<B::Input, Output: IntoTensors<Tensors = O>>,
     {
         // A line search may visit points with a non-finite loss, so only the loss of the first evaluation is checked.
-        let random = random::state();
+        let random_state = random::state();
         let (loss, output) = forward(model, settings, batch)?;
-        self.check_loss(model, settings, batch, &loss, &random)?;
+        self.check_loss(model, settings, batch, &loss, &random_state)?;
         if self.unreached.is_none() {
             self.audit(model, &backward(&loss)?)?;
         }
@@ -232,16 +232,16 @@ impl<M: Module> Stepper<M> {
         Ok((loss, output))
     }
 
-    /// Returns an error if the loss is on the CPU and not finite. `random` is the state of the random numbers before
-    /// the forward pass. Reading a loss from a GPU would synchronize the GPU, so those losses are read later, many at a
-    /// time.
+    /// Returns an error if the loss is on the CPU and not finite. `random_state` is the state of the random number
+    /// generator before the forward pass. Reading a loss from a GPU would synchronize the GPU, so losses on a GPU are
+    /// read later, many at a time.
     fn check_loss<B, O>(
         &self,
         model: &M,
         settings: &StepSettings<'_, O, B::Target>,
         batch: &B,
         loss: &Tensor,
-        random: &random::State,
+        random_state: &random::State,
     ) -> Result<()>
     where
         B: Batch,
@@ -253,7 +253,8 @@ impl<M: Module> Stepper<M> {
         match scalar(loss)? {
             loss if loss.is_finite() => Ok(()),
             loss => {
-                Err(self.non_finite(self.batches, loss, &origin(settings.precision, model, batch, random)))
+                let origin = origin(settings.precision, model, batch, random_state);
+                Err(self.non_finite(self.batches, loss, &origin))
             }
         }
     }

@@ -3,7 +3,7 @@
 mod server;
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, DirEntry};
 use std::path::{Path, PathBuf};
 
 use sconce::checkpoint::{StateDict, write_safetensors};
@@ -61,7 +61,7 @@ fn load(hub: Hub) -> Result<Net> {
     Net::config().from_pretrained(hub, &Device::Cpu)
 }
 
-/// Asserts that the parameters are those of `state(first)`.
+/// Asserts that the parameters equal `state(first)`.
 fn assert_loaded(net: &Net, first: f32) {
     let values = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
     let expected = state(first);
@@ -78,11 +78,14 @@ fn assert_contains(message: &str, parts: &[&str]) {
     }
 }
 
-/// Returns every file below the directory, without following links.
+/// Returns every file and every link below the directory, without following links.
 fn files(directory: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
-    let paths = entries.map(|entry| entry.unwrap().path());
-    paths.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+    let files_of = |entry: DirEntry| {
+        let path = entry.path();
+        if entry.file_type().unwrap().is_dir() { files(&path) } else { vec![path] }
+    };
+    entries.flat_map(|entry| files_of(entry.unwrap())).collect()
 }
 
 #[test]

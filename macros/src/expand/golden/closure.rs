@@ -1,6 +1,6 @@
 use sconce::prelude::*;
 
-/// A network that calls fields, elements, and values that may be layers or functions.
+/// A network whose closure calls fields, the elements of a list, and variables that may be layers or functions.
 #[derive(Module)]
 #[module(forward = |x, mask: Option<&Tensor>| {
     let mut x = relu(stem(x));

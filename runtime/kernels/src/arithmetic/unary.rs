@@ -183,7 +183,7 @@ unsafe impl Formula<1> for Unary {
     fn task_len(&self) -> usize {
         match self {
             Self::Log | Self::Powf { .. } => cost::MIN_LIBRARY_CALL_ELEMENTS,
-            _ => cost::MIN_PASS_ELEMENTS,
+            _ => cost::MIN_ELEMENTS,
         }
     }
 }
@@ -226,11 +226,7 @@ unsafe impl Formula<2> for Gradient {
     }
 
     fn task_len(&self) -> usize {
-        if let Unary::Powf { .. } = self.0 {
-            cost::MIN_LIBRARY_CALL_ELEMENTS
-        } else {
-            cost::MIN_PASS_ELEMENTS
-        }
+        if let Unary::Powf { .. } = self.0 { cost::MIN_LIBRARY_CALL_ELEMENTS } else { cost::MIN_ELEMENTS }
     }
 }
 

@@ -46,7 +46,7 @@ pub fn activated(x: &BlockedTensor, activation: Activation) -> Result<BlockedTen
 /// Calls `run(index, block)` for every block of channels.
 fn for_each_channel_block(y: &mut BlockedTensor, run: impl Fn(usize, &mut [f32]) + Sync) {
     let len = y.pixels() * y.lanes();
-    let blocks = (cost::MIN_PASS_ELEMENTS / len.max(1)).max(1);
+    let blocks = (cost::MIN_ELEMENTS / len.max(1)).max(1);
     for_each_chunk(y.blocks_mut(), blocks * len, |task, y| {
         y.chunks_mut(len).enumerate().for_each(|(i, block)| run(task * blocks + i, block));
     });

@@ -140,7 +140,7 @@ fn pool(x: &BlockedTensor, pool: impl Pool) -> Result<BlockedTensor> {
     let mut y = BlockedTensor::new(x.arena(), [batch, channels, rows, columns])?;
     let lanes = x.lanes();
     let (input_len, output_len) = (x.pixels() * lanes, rows * columns * lanes);
-    let blocks = (cost::MIN_PASS_ELEMENTS / input_len.max(1)).max(1);
+    let blocks = (cost::MIN_ELEMENTS / input_len.max(1)).max(1);
     for_each_chunk(y.blocks_mut(), blocks * output_len, |task, y| {
         for (i, y) in y.chunks_mut(output_len).enumerate() {
             let x_block = &x.blocks()[(task * blocks + i) * input_len..][..input_len];

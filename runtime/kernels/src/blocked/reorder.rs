@@ -23,8 +23,8 @@ pub(super) fn to_nchwc(nchw: &[f32], nchwc: &mut [f32], dims: [usize; 4], lanes:
 /// Calls `run` with every index below `count`, in tasks of consecutive indices. The number of tasks follows from `len`,
 /// the number of elements that one call of `run` copies.
 fn for_each_channel_block(count: usize, len: usize, run: &(dyn Fn(usize) + Sync)) {
-    // A copy with strides takes as long as two passes.
-    let tasks = cost::task_count(count * len, cost::MIN_TWO_PASS_ELEMENTS).min(count);
+    // A copy with strides takes about as long as two copies without strides.
+    let tasks = cost::task_count(count * len, cost::MIN_REREAD_ELEMENTS).min(count);
     for_each(tasks, &|task| {
         (task * count / tasks..(task + 1) * count / tasks).for_each(run);
     });

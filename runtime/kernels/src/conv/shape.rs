@@ -163,7 +163,8 @@ impl ConvShape {
         self.output_dims().iter().product()
     }
 
-    /// Returns the number of products in the sum of one output element.
+    /// Returns the number of products in the sum of one output element: the depth (K) of the convolution as a matrix
+    /// product.
     pub fn depth(&self) -> usize {
         self.group_in_channels() * self.kernel[0] * self.kernel[1]
     }

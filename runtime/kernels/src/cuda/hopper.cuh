@@ -109,8 +109,8 @@ template <int N> __device__ __forceinline__ void wgmma_wait() {
     "%59,%60,%61,%62,%63}"
 
 // D += A·Bᵀ, computed by four warps: 64 rows by `N` columns by 32 bytes of the depth. `a` is the descriptor of `A`
-// (`[64, depth]`), and `b` that of `B` (`[N, depth]`). For every eight columns, thread `t` holds four sums, as in
-// `mma.sync`: in rows `t / 4 % 8` and `t / 4 % 8 + 8` of its warp's 16 rows, and in columns `t % 4 · 2` and
+// (`[64, depth]`), and `b` is the descriptor of `B` (`[N, depth]`). For every eight columns, thread `t` holds four
+// sums, as in `mma.sync`: in rows `t / 4 % 8` and `t / 4 % 8 + 8` of its warp's 16 rows, and in columns `t % 4 · 2` and
 // `t % 4 · 2 + 1`.
 template <class T, int N> __device__ void wgmma(float (&d)[N / 2], uint64_t a, uint64_t b);
 

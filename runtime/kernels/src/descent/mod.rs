@@ -86,8 +86,8 @@ impl InplaceOp2 for Blend {
     ) -> Result<()> {
         with_element!(NAME, target.dtype(), E => {
             let x = element::elements::<E>(x, x_layout)?;
-            for_each_chunk(elements_mut::<E>(target, target_layout)?, cost::MIN_PASS_ELEMENTS, |i, target| {
-                let x = &x[i * cost::MIN_PASS_ELEMENTS..][..target.len()];
+            for_each_chunk(elements_mut::<E>(target, target_layout)?, cost::MIN_ELEMENTS, |i, target| {
+                let x = &x[i * cost::MIN_ELEMENTS..][..target.len()];
                 dispatch_loops(BlendKernel { blend: self, target, x });
             });
             Ok(())
@@ -112,8 +112,8 @@ impl InplaceOp3 for AdamUpdate {
         with_element!(NAME, target.dtype(), E => {
             let mean = element::elements::<E>(mean, mean_layout)?;
             let square = element::elements::<E>(square, square_layout)?;
-            for_each_chunk(elements_mut::<E>(target, target_layout)?, cost::MIN_PASS_ELEMENTS, |i, target| {
-                let range = i * cost::MIN_PASS_ELEMENTS..i * cost::MIN_PASS_ELEMENTS + target.len();
+            for_each_chunk(elements_mut::<E>(target, target_layout)?, cost::MIN_ELEMENTS, |i, target| {
+                let range = i * cost::MIN_ELEMENTS..i * cost::MIN_ELEMENTS + target.len();
                 let mean = &mean[range.clone()];
                 let square = &square[range];
                 dispatch_loops(AdamKernel { update: self, target, mean, square });

@@ -7,17 +7,17 @@
 //!
 //! The constants also determine how sums are split into partial sums, so they do not depend on the machine.
 
-/// Elements of a pass that loads, computes and stores each element once.
-pub(crate) const MIN_PASS_ELEMENTS: usize = 1 << 14;
+/// Elements that are loaded, computed and stored once.
+pub(crate) const MIN_ELEMENTS: usize = 1 << 14;
 
-/// Elements that are read by a vectorized pass without stores, or packed as a weight.
-pub(crate) const MIN_READ_PASS_ELEMENTS: usize = 4 * MIN_PASS_ELEMENTS;
+/// Elements that a vectorized loop only reads, or that are packed as a weight.
+pub(crate) const MIN_READ_ELEMENTS: usize = 4 * MIN_ELEMENTS;
 
-/// Elements that are visited twice, or copied with strides.
-pub(crate) const MIN_TWO_PASS_ELEMENTS: usize = MIN_PASS_ELEMENTS / 2;
+/// Elements that are read more than once, or copied with strides.
+pub(crate) const MIN_REREAD_ELEMENTS: usize = MIN_ELEMENTS / 2;
 
-/// Elements of a pass that calls a function of the math library for each element.
-pub(crate) const MIN_LIBRARY_CALL_ELEMENTS: usize = MIN_PASS_ELEMENTS / 4;
+/// Elements that are each computed with a function of the math library.
+pub(crate) const MIN_LIBRARY_CALL_ELEMENTS: usize = MIN_ELEMENTS / 4;
 
 /// Multiply-adds of operands that are in registers or in a core's caches.
 pub(crate) const MIN_MULTIPLY_ADDS: usize = 1 << 18;

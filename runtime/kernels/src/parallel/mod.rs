@@ -32,7 +32,7 @@ pub(crate) fn for_each(count: usize, run: &(dyn Fn(usize) + Sync)) {
     let taken = (0..=helpers).map(|_| TakenCount::default()).collect();
     let job = Job { run, count, taken, active: AtomicUsize::new(0), panic: Mutex::default() };
     let job = Arc::new(job);
-    // Waiting helpers take the job. The pool provides the missing helpers.
+    // Helpers that are waiting for a job take this one. The pool starts the other helpers.
     for _ in waiting::offer(&job, helpers)..helpers {
         let job = job.clone();
         rayon::spawn(move || {

@@ -1,4 +1,4 @@
-//! All steps of a recurrence as one operation. Each step is a matrix product and one pass over the units. The backward
+//! All steps of a recurrence as one operation. Each step is a matrix product and one loop over the units. The backward
 //! pass runs through the steps in reverse order in the same way, and computes the gradient of the weights with one
 //! matrix product for all steps.
 

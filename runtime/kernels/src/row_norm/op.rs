@@ -68,7 +68,7 @@ impl Operation<3> for RowNorm {
 impl RowNorm {
     fn normalize<E: Element>(&self, x: &[E], weight: &[E], bias: &[E]) -> Vec<E> {
         let mut y = zeros::<E>(x.len());
-        for_each_row(self.shape.row_len(), cost::MIN_TWO_PASS_ELEMENTS, &mut y, |row, y| {
+        for_each_row(self.shape.row_len(), cost::MIN_REREAD_ELEMENTS, &mut y, |row, y| {
             let x = &x[self.shape.range(row)];
             let parameters = self.shape.parameters_of(row);
             let (weight, bias) = (&weight[parameters.clone()], &bias[parameters]);
@@ -109,7 +109,7 @@ impl RowNorm {
             return (dx, total);
         }
         let rows_per_block =
-            cost::MIN_TWO_PASS_ELEMENTS.div_ceil(row_len).max(self.shape.rows.div_ceil(MAX_BLOCKS));
+            cost::MIN_REREAD_ELEMENTS.div_ceil(row_len).max(self.shape.rows.div_ceil(MAX_BLOCKS));
         let chunks = dx.chunks_mut(rows_per_block * row_len);
         let mut blocks: Vec<(&mut [E], [Vec<f64>; 2])> = chunks.map(|dx| (dx, Default::default())).collect();
         for_each_chunk(&mut blocks, 1, |index, block| {

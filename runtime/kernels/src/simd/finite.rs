@@ -7,17 +7,17 @@ use rayon::prelude::*;
 /// Returns `true` if no value is infinite or NaN.
 pub(crate) fn is_finite(values: &[f32], isa: Isa) -> bool {
     match values.len() {
-        0..=cost::MIN_READ_PASS_ELEMENTS => dispatch_to(isa, Finite(values)),
-        _ => values.par_chunks(cost::MIN_READ_PASS_ELEMENTS).all(|values| dispatch_to(isa, Finite(values))),
+        0..=cost::MIN_READ_ELEMENTS => dispatch_to(isa, Finite(values)),
+        _ => values.par_chunks(cost::MIN_READ_ELEMENTS).all(|values| dispatch_to(isa, Finite(values))),
     }
 }
 
 /// Returns `true` if none of the 16-bit floats with the bits `values` is infinite or NaN.
 pub(crate) fn halves_are_finite(half: Half, values: &[u16]) -> bool {
     match values.len() {
-        0..=cost::MIN_READ_PASS_ELEMENTS => dispatch_loops(FiniteHalves(half, values)),
+        0..=cost::MIN_READ_ELEMENTS => dispatch_loops(FiniteHalves(half, values)),
         _ => values
-            .par_chunks(cost::MIN_READ_PASS_ELEMENTS)
+            .par_chunks(cost::MIN_READ_ELEMENTS)
             .all(|values| dispatch_loops(FiniteHalves(half, values))),
     }
 }

@@ -145,7 +145,7 @@ impl Softmax {
         len: usize,
         fill: impl Fn(Range<usize>, &mut [MaybeUninit<E>]) + Sync,
     ) -> Vec<E> {
-        let chunk = cost::MIN_PASS_ELEMENTS.div_ceil(row_len.max(1)) * row_len;
+        let chunk = cost::MIN_ELEMENTS.div_ceil(row_len.max(1)) * row_len;
         let chunks = |out: &mut [_]| {
             for_each_chunk(out, chunk, |index, out| fill(index * chunk..index * chunk + out.len(), out));
         };

@@ -1,4 +1,4 @@
-//! Elementwise passes.
+//! Elementwise operations.
 
 use std::mem::MaybeUninit;
 
@@ -27,9 +27,9 @@ pub(crate) unsafe trait Formula<const N: usize>: Sync {
         false
     }
 
-    /// Returns the number of elements that one task of a parallel pass computes.
+    /// Returns the number of elements that one task computes.
     fn task_len(&self) -> usize {
-        cost::MIN_PASS_ELEMENTS
+        cost::MIN_ELEMENTS
     }
 }
 
@@ -203,7 +203,7 @@ fn collect_array<T, const N: usize>(results: [Result<T>; N]) -> Result<[T; N]> {
 pub(super) type DynFormula<'a, E, const N: usize> =
     dyn Fn([Run<'_, E>; N], &mut [MaybeUninit<E>]) + Sync + 'a;
 
-/// The loops of an elementwise pass: a nest of outer loops around runs of `rows × columns` elements.
+/// The loops of an elementwise operation: a nest of outer loops around runs of `rows × columns` elements.
 struct Nest<'a, const N: usize> {
     outer: &'a [Axis<N>],
     rows: usize,

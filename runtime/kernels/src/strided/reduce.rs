@@ -188,15 +188,12 @@ impl<const N: usize> SumLoops<N> {
             (kept, reduced * columns, 1, reduced * columns)
         };
         let splits = if outputs < MAX_SPLITS * width {
-            (outputs * terms / cost::MIN_READ_PASS_ELEMENTS).clamp(1, MAX_SPLITS).min(steps)
+            (outputs * terms / cost::MIN_READ_ELEMENTS).clamp(1, MAX_SPLITS).min(steps)
         } else {
             1
         };
-        let totals_per_task = if splits > 1 {
-            outputs
-        } else {
-            width * (cost::MIN_READ_PASS_ELEMENTS / (width * terms)).max(1)
-        };
+        let totals_per_task =
+            if splits > 1 { outputs } else { width * (cost::MIN_READ_ELEMENTS / (width * terms)).max(1) };
         let mut totals = vec![0.; splits * outputs];
         for_each_chunk(&mut totals, totals_per_task, |index, totals| {
             let first = index * totals_per_task;

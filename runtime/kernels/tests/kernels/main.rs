@@ -15,8 +15,8 @@ mod composed;
 mod conv1d;
 mod conv_backward;
 mod conv_forward;
-mod conv_gradient;
 mod fused_consumer;
+mod fused_conv_gradient;
 mod gemm;
 mod gradient_check;
 #[cfg(target_os = "linux")]

@@ -12,8 +12,8 @@ use super::chart::{Canvas, Drawn, Medium, Plot, figure_title};
 use super::data::Chart;
 use super::png::{CHANNELS, encode};
 
-/// The fonts of the picture, as a list in CSS. An SVG picture only contains this list. A PNG picture needs the shapes
-/// of the letters, so the embedded font is registered with the list as its name.
+/// The fonts of the picture, as a list in CSS. An SVG picture contains only the names of its fonts. A PNG picture needs
+/// the shapes of the letters, so the embedded font is registered with the list as its name.
 pub(super) const FONT: &str = "DejaVu Sans, Verdana, sans-serif";
 
 /// The ASCII characters of DejaVu Sans, see `DejaVuSans.LICENSE.txt`.

@@ -127,8 +127,9 @@ impl<'a> Consumer<'a> {
     /// Computes some rows of one block of channels. `index` is the index of the block, counted across all images.
     ///
     /// # Safety
-    /// `plane` is the address of pixel (0, 0) of the block in the input. It may be out of bounds, but all input rows on
-    /// which these output rows depend are in memory. No other task accesses these output rows.
+    /// `plane` must be the address of pixel (0, 0) of the block in the input. If the memory contains only some rows of
+    /// the input, this address may be outside of the memory. The memory must contain all input rows on which these
+    /// output rows depend. No other task may access these output rows.
     #[inline(always)]
     pub unsafe fn compute_rows<S: Simd>(&self, simd: S, index: usize, plane: *const f32, rows: Range<usize>) {
         // SAFETY: guaranteed by the caller.

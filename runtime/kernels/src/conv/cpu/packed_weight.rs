@@ -65,8 +65,8 @@ impl PackedWeight {
                         block,
                     );
                 };
-                // Packing an element takes about as long as reading it in a pass.
-                if operands.len() < cost::MIN_READ_PASS_ELEMENTS {
+                // Packing an element takes about as long as reading it in a vectorized loop.
+                if operands.len() < cost::MIN_READ_ELEMENTS {
                     blocks.chunks_mut(len).enumerate().for_each(|(index, block)| pack(index, block));
                 } else {
                     for_each_chunk(blocks, len, pack);

@@ -47,7 +47,7 @@ impl TaskInput<'_> {
     }
 
     /// Returns the address of a channel's first pixel in the input. If there is no input tile, the images are flattened
-    /// to one row, and the address is that of the patch's first pixel in the channel.
+    /// to one row, and the result is the address of the patch's first pixel in the channel.
     #[inline(always)]
     fn address(&self, region: &TaskRegion<'_>, channel: usize) -> *const f32 {
         let Elements::F32(input) = self.elements else { unreachable!("only f32 is read without conversion") };

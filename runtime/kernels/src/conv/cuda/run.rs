@@ -78,8 +78,8 @@ pub(in crate::conv) fn conv2d_backward(
 
 /// Computes the transposed convolution of the operands `[input, weight]` or `[input, weight, bias]`.
 ///
-/// `shape` is that of the ordinary convolution, whose sizes are reversed: its input has the size of the transposed
-/// convolution's output, and its output has the size of the operand `input`.
+/// `shape` describes the ordinary convolution in the opposite direction: the input of `shape` has the size of the
+/// transposed convolution's output, and the output of `shape` has the size of the operand `input`.
 pub(in crate::conv) fn conv_transpose2d(shape: &ConvShape, operands: &[Operand]) -> Result<CudaStorage> {
     const NAME: &str = "conv_transpose2d";
     let [(input, layout), _, bias @ ..] = operands else { bail!("{NAME}: expected an input and a weight") };

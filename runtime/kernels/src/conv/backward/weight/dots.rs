@@ -72,7 +72,7 @@ pub(in super::super) fn gradient<R: Real>(
     partial
 }
 
-/// Extends the margin of the output's gradient so that its rows are as far apart as those of the split input.
+/// Extends the margin of the output's gradient so that its rows are as far apart as the rows of the split input.
 /// [`RowLayout::new`] merges rows only if these distances are equal.
 pub(in super::super) fn extend_margin(extent: &Extent, margin: &mut Margin) {
     let [before, after] = &mut margin[1];

@@ -1,9 +1,9 @@
 //! The register-tile kernel with lanes over output channels. Its register tile is several pixels × one or two vectors
 //! of output channels. Its output is `Nchwc`.
 //!
-//! In this module, a *panel* is a block of one or two vectors of output channels, and a *plane* is the image
-//! `[height, width, LANES]` of one vector of output channels. The *column planes* of the input tile are those of
-//! [`InputTileSize`](super::tile::InputTileSize).
+//! In this module, a *panel* is a block of one or two vectors of output channels, and a *plane* is the image `[height,
+//! width, LANES]` of one vector of output channels. [`InputTileSize`](super::tile::InputTileSize) defines the *column
+//! planes* of the input tile.
 //!
 //! The inner loop ([`micro`]) multiplies each element of a pixel by the vectors of weights for its channel. The
 //! epilogue is applied to the sums in registers. The input is `Nchwc` or `Nchw`. A pointwise convolution reads `Nchwc`

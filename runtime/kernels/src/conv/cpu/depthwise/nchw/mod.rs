@@ -30,7 +30,7 @@ pub(super) fn conv2d(shape: &ConvShape, call: &Call<'_>, isa: Isa, output: Outpu
         bands: 0..Bands::count(shape),
     };
     let elements = shape.output_elements().max(call.input.len());
-    for_each_range(bands.bands.len(), elements, 2 * cost::MIN_PASS_ELEMENTS, |range| {
+    for_each_range(bands.bands.len(), elements, 2 * cost::MIN_ELEMENTS, |range| {
         simd::dispatch_to(isa, Bands { bands: range, ..bands.clone() });
     });
     true

@@ -30,7 +30,7 @@ pub(super) fn conv2d(problem: &ConvProblem, call: &Call<'_>, output: OutputPtr) 
     let depthwise = DepthwiseRows::new(shape, &packed, call, output);
     let rows = shape.batch * shape.out_channels.div_ceil(isa.lanes()) * shape.output[0];
     let elements = (rows * shape.output[1] * isa.lanes()).max(call.input.len());
-    for_each_range(rows, elements, cost::MIN_PASS_ELEMENTS, |rows| {
+    for_each_range(rows, elements, cost::MIN_ELEMENTS, |rows| {
         simd::dispatch_to(isa, DepthwiseRows { rows, ..depthwise.clone() });
     });
 }
@@ -54,6 +54,7 @@ impl PackedDepthwise {
 
     /// Packs a weight `[channels, 1, kernel height, kernel width]`.
     fn new(shape: &ConvShape, weight: &[f32], lanes: usize) -> Self {
+        // A depthwise convolution sums over the taps of one channel.
         let taps = shape.depth();
         let mut vectors = vec![0.; shape.out_channels.next_multiple_of(lanes) * taps];
         for (channel, weight) in weight.chunks_exact(taps).enumerate() {
@@ -66,7 +67,8 @@ impl PackedDepthwise {
 
 /// Returns the largest magnitude, or infinity if a number is NaN.
 fn max_magnitude(numbers: &[f32]) -> f32 {
-    // The bits of magnitudes have the order of the magnitudes, with NaN last. Integers compare faster than floats.
+    // The bits of nonnegative floats, read as integers, have the order of the floats, and those of NaN are the largest.
+    // Integers compare faster than floats.
     let bits = numbers.iter().fold(0, |largest: i32, x| largest.max(x.abs().to_bits() as i32));
     f32::from_bits(bits as u32).min(f32::INFINITY)
 }
@@ -144,8 +146,9 @@ impl<'a> DepthwiseRows<'a> {
     /// Computes some rows of one block of channels. `index` is the index of the block, counted across all images.
     ///
     /// # Safety
-    /// `plane` is the address of pixel (0, 0) of the block in the input. It may be out of bounds, but all input rows on
-    /// which these output rows depend are in memory. No other task accesses these output rows.
+    /// `plane` must be the address of pixel (0, 0) of the block in the input. If the memory contains only some rows of
+    /// the input, this address may be outside of the memory. The memory must contain all input rows on which these
+    /// output rows depend. No other task may access these output rows.
     #[inline(always)]
     pub unsafe fn compute_rows<S: Simd>(&self, simd: S, index: usize, plane: *const f32, rows: Range<usize>) {
         let plane = kernel_3x3::Plane::new(self, simd, index, plane);

@@ -30,7 +30,7 @@ template <class Element, int PIXELS_> struct Staged {
     Barriers *barriers;
     PixelRun *runs;
     int *outputs;   // the offset of each position's output pixel (`output_of`)
-    int positions;  // the number of positions in an input stage: those of all phases
+    int positions;  // the number of positions in an input stage, all phases together
     int input_stages;
 
     // Must match `Hopper::shared` in `hopper.rs`. The stages come last, because the sums later replace them.

@@ -1,4 +1,4 @@
-//! Compares the gradients of the fused convolution in candle's graph with those of candle's own operations.
+//! Compares the gradients of the fused convolution in candle's graph with the gradients of candle's own operations.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use sconce_kernels::activation;

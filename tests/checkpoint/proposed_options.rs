@@ -1,11 +1,11 @@
-//! The calls of `Load` that the error of a load proposes.
+//! The options of `Load` that the error of a load proposes, as calls.
 
 use std::path::Path;
 
 use sconce::prelude::*;
 
-use crate::loading::{CPU, Directory, built};
-use crate::wrapped::{Net, net_config, net_state, with_prefix};
+use crate::load_checks::{CPU, Directory, built};
+use crate::sample_network::{Net, net_config, net_state, with_prefix};
 
 /// Returns the calls that the error of a strict load proposes. If a partial load loads no tensor, checks that its
 /// warnings propose the same calls.

@@ -1,4 +1,4 @@
-//! `Load`: selecting and renaming the tensors of a checkpoint, and the report of a load.
+//! The options of `Load` that select, rename and convert the tensors of a checkpoint, and the report of a load.
 
 use sconce::checkpoint::{metadata, write_safetensors};
 use sconce::prelude::*;

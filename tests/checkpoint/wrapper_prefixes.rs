@@ -8,8 +8,8 @@ use sconce::prelude::*;
 use sconce::{Visitor, VisitorMut};
 
 use crate::common::message;
-use crate::loading::{CPU, Directory, built, check, values};
-use crate::wrapped::{net_config, net_state, with_prefix};
+use crate::load_checks::{CPU, Directory, built, check, values};
+use crate::sample_network::{net_config, net_state, with_prefix};
 
 /// Loads a file with the tensors of `net_state(3)`, and checks that all are loaded.
 #[track_caller]

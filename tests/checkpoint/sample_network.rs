@@ -1,8 +1,8 @@
-//! A network, and its tensors under other names.
+//! Helpers: a network, and its tensors under other names.
 
 use sconce::prelude::*;
 
-use crate::loading::CPU;
+use crate::load_checks::CPU;
 
 #[derive(Module)]
 #[module(args(outputs: usize), forward = |x| bn(fc(x)))]

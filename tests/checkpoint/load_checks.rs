@@ -1,4 +1,5 @@
-//! Loads a checkpoint in every way: by building a network from it, and by loading it into existing networks.
+//! Helpers that load a checkpoint in every way, by building a network from it and by loading it into existing networks,
+//! and check that the results agree.
 
 use std::path::{Path, PathBuf};
 
