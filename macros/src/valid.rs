@@ -8,7 +8,6 @@ use syn::{GenericParam, Pat, Type};
 use crate::ast::{Field, Forward, Input, Role, Variant, element, generic_argument, last_segment, pointee};
 use crate::attr::{Keyed, LayerAttr, Repeat, Source};
 use crate::ctxt::Ctxt;
-use crate::expand::is_config_method;
 use crate::mention;
 use crate::suggest::hint;
 
@@ -45,9 +44,6 @@ fn args(ctxt: &Ctxt, input: &Input) {
     let mut optional = None;
     for arg in input.args.iter().filter(|arg| !arg.is_broken) {
         let name = arg.name.unraw().to_string();
-        if arg.default.is_some() && is_config_method(&arg.name) {
-            ctxt.error_on(&arg.name, format!("`{name}` is a method of the config: rename the argument"));
-        }
         match (&arg.default, &optional) {
             (Some(_), None) => optional = Some(name),
             (None, Some(first)) => ctxt.error_on(

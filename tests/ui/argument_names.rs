@@ -7,6 +7,17 @@ struct Methods {
     fc: Linear,
 }
 
+/// Calls both the setters and the methods with their names.
+fn calls() -> Result<()> {
+    let net = Methods::config().build(2).load(3).init(4).init(&Device::Cpu)?;
+    println!("{}", net.num_parameters());
+    let (net, report) = Methods::config().load_with("a.safetensors", &Device::Cpu)?;
+    println!("{report} {net}");
+    let config = Methods::config().load(4);
+    let _: Methods = Config::init(config, &Device::Cpu)?;
+    Ok(())
+}
+
 #[derive(Module)]
 #[module(args(self: usize))]
 struct SelfName {

@@ -277,11 +277,8 @@ fn builder(item: &Item) -> TokenStream {
     let text = display_name(input).unraw().to_string();
     let traits = clone_and_debug(input, &name, &text);
     let serde = serde(input);
-    // An argument with the name of a method is an error. Its setter replaces the method, so that calls of the setter
-    // cause no further errors.
-    let is_setter =
-        |name: &str| input.args.iter().any(|arg| arg.default.is_some() && arg.name.unraw() == name);
-    let methods = CONFIG_METHODS.into_iter().filter(|name| !is_setter(name)).map(|name| method(input, name));
+    let methods = CONFIG_METHODS.into_iter().filter(|name| !input.args.iter().any(|arg| replaces(arg, name)));
+    let methods = methods.map(|name| method(input, name));
     quote! {
         #traits
 
@@ -298,9 +295,28 @@ fn builder(item: &Item) -> TokenStream {
 /// The methods that every config has.
 const CONFIG_METHODS: [&str; 4] = ["build", "init", "load", "load_with"];
 
-/// Returns `true` if an argument has the name of a method of the config, so that it cannot have a setter.
-pub fn is_config_method(name: &Ident) -> bool {
-    CONFIG_METHODS.iter().any(|method| name.unraw() == method)
+/// Returns `true` if the setter of an argument replaces a method of the config.
+fn replaces(arg: &Arg, method: &str) -> bool {
+    arg.default.is_some() && arg.name.unraw() == method
+}
+
+// <() as __private::Pointee<{ compile_error!("`init` is a method of the config: rename the argument"); 0 }>>::Layer
+//
+// The return type of `config` if a setter replaces a method. The constant has no value, so this is an error type: the
+// compiler reports nothing about calls of the setter or of the method.
+fn replaced_methods(input: &Input) -> Option<TokenStream> {
+    let replaces = |arg: &&Arg| CONFIG_METHODS.iter().any(|method| replaces(arg, method));
+    let errors = input.args.iter().filter(replaces).map(|Arg { name, .. }| {
+        let message = format!("`{}` is a method of the config: rename the argument", name.unraw());
+        syn::Error::new(name.span(), message)
+    });
+    let errors = errors.reduce(|mut errors, error| {
+        errors.combine(error);
+        errors
+    });
+    let krate = &input.krate;
+    let errors = errors?.into_compile_error();
+    Some(quote!(<() as #krate::__private::Pointee<{ #errors 0 }>>::Layer))
 }
 
 // pub fn build(self, vb: VarBuilder<'_>) -> Result<Model> { Config::build(self, vb) }
@@ -535,6 +551,7 @@ fn constructors(item: &Item, config: &TokenStream) -> TokenStream {
             item.body(quote!(#path { #(#names,)* #(#optional: ::core::option::Option::None,)* #marker }))
         }
     };
+    let config = replaced_methods(input).unwrap_or_else(|| config.clone());
     let device = local("device");
     let docs = docs::config_function(&input.args);
     let unused = item.stub.then(|| quote!(#[allow(unused_variables)]));

@@ -16,8 +16,6 @@ mod registry;
 mod self_type;
 mod train;
 
-pub use config::is_config_method;
-
 use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::quote;
 use syn::ext::IdentExt;
