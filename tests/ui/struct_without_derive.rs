@@ -51,4 +51,13 @@ enum Either {
     InOrder(#[layer(8)] Block),
 }
 
+#[derive(Module)]
+#[module(forward = |x| self.last(self.first(x)))]
+struct CalledThroughSelf {
+    #[layer(8)]
+    first: Block,
+    #[layer(8)]
+    last: Box<Block>,
+}
+
 fn main() {}

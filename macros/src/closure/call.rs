@@ -228,9 +228,9 @@ impl Walker<'_> {
         let Expr::MethodCall(call) = expr else { return };
         if let Some(field) = self.called_by_method(call) {
             let span = call.method.span();
-            let place = self.use_field(field, span);
+            let layer = self.layer_variable(field, span);
             let args = std::mem::take(&mut call.args);
-            *expr = Expr::Verbatim(self.layer_call("", field, quote!(&#place), None, args, span));
+            *expr = Expr::Verbatim(self.layer_call("", field, layer, None, args, span));
             return;
         }
         let receiver = self.root(&call.receiver);

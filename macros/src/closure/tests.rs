@@ -199,7 +199,7 @@ fn field_mode_overrides_the_mode_of_the_call() {
 fn fields_can_be_called_through_self() {
     check(
         parse_quote!(|x| self.helper(self.conv(x), mode)),
-        quote!(output(self.helper(call(&self.conv, "conv", into(x), mode), mode))),
+        quote!(output(self.helper(call(field_conv, "conv", into(x), mode), mode))),
     );
 }
 
@@ -478,7 +478,7 @@ fn macros_call_layers_and_move_no_values() {
             ensure!(call(conv, "conv", into(clone(&x)), mode).rank()? == 4, "{width}");
             assert!(
                 matches!(
-                    call(&self.conv, "conv", into(clone(&x)), mode),
+                    call(field_conv, "conv", into(clone(&x)), mode),
                     Some(y) if call_element(blocks, "blocks", 0, into(clone(&y)), mode).is_some()
                 ),
                 "assertion failed: {}",

@@ -213,10 +213,7 @@ impl<'a> Walker<'a> {
         } else if let Some(local) = self.scopes.find(ident) {
             self.read(local, ident);
         } else if let Some(field) = self.field_named(ident) {
-            self.used.insert(field);
-            if !names::contains(self.variables.iter().map(|(seen, _)| seen), ident) {
-                self.variables.push((ident.clone(), field));
-            }
+            self.record_variable(ident, field);
         } else if ident == "mode" {
             if !names::contains(&self.modes, ident) {
                 self.modes.push(ident.clone());
@@ -407,10 +404,20 @@ impl<'a> Walker<'a> {
         self.called.insert(field);
     }
 
-    /// Returns the field as a place and marks it as used, for a call in method syntax: `self.conv1(x)`.
-    pub fn use_field(&mut self, field: usize, span: Span) -> TokenStream {
+    /// Returns a variable that refers to a layer field, and marks the field as used, for a call in method syntax:
+    /// `self.conv1(x)`.
+    pub fn layer_variable(&mut self, field: usize, span: Span) -> TokenStream {
+        let variable = self.fields[field].local.clone();
+        self.record_variable(&variable, field);
+        located(variable.into_token_stream(), span)
+    }
+
+    /// Records a use of a field through a variable.
+    fn record_variable(&mut self, variable: &Ident, field: usize) {
         self.used.insert(field);
-        self.place(field, span)
+        if !names::contains(self.variables.iter().map(|(seen, _)| seen), variable) {
+            self.variables.push((variable.clone(), field));
+        }
     }
 
     /// Declares the names that a pattern binds.
