@@ -15,6 +15,7 @@ lint:
     cargo fmt --all --check
     cargo clippy --workspace --all-targets -- -D warnings
     cargo clippy --workspace --all-targets --features serde,hub,image,plots -- -D warnings
+    cargo clippy -p sconce --lib -- -D warnings
     cargo clippy -p sconce-kernels --lib -- -D warnings
 
 # Format the code

@@ -1,8 +1,9 @@
-//! The output of a training run: a progress bar during an epoch, or lines if standard error is not a terminal, and a
-//! line after each epoch.
+//! The output of a training run: a progress bar during an epoch, and a line after it. Without the feature `progress`, or
+//! if standard error is not a terminal, lines take the place of the bar.
 //!
 //! All output goes to standard error.
 
+#[cfg(feature = "progress")]
 mod bar;
 mod line_timer;
 mod pace;
@@ -18,6 +19,7 @@ use crate::Result;
 use super::history::EpochReport;
 use super::trainer::{Callback, FitPlan, StepReport};
 
+#[cfg(feature = "progress")]
 use bar::Bar;
 use line_timer::LineTimer;
 use status::Status;
@@ -95,14 +97,26 @@ struct EpochProgress {
 
 enum Output {
     /// A bar on a terminal.
+    #[cfg(feature = "progress")]
     Bar(Bar),
-    /// Lines in a file or a pipe, without control characters.
+    /// Lines without control characters, for a file or a pipe.
     Lines(LineTimer),
+}
+
+impl Output {
+    #[cfg_attr(not(feature = "progress"), expect(unused_variables))]
+    fn new(status: &Status) -> Self {
+        #[cfg(feature = "progress")]
+        if let Some(bar) = Bar::new(status) {
+            return Self::Bar(bar);
+        }
+        Self::Lines(LineTimer::default())
+    }
 }
 
 impl EpochProgress {
     fn new(status: Status) -> Self {
-        let output = Bar::new(&status).map_or_else(|| Output::Lines(LineTimer::default()), Output::Bar);
+        let output = Output::new(&status);
         Self { status, output }
     }
 
@@ -111,6 +125,7 @@ impl EpochProgress {
         self.status.add(step);
         let Status { name, batch, batches, .. } = &self.status;
         match &mut self.output {
+            #[cfg(feature = "progress")]
             Output::Bar(bar) => {
                 bar.show_position(&self.status);
                 if step.running.is_some() {
