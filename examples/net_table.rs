@@ -94,7 +94,6 @@ fn main() -> Result<()> {
             println!("{name},{batch},{}", measure(name, Inference { batch, timer })?);
         }
     }
-    sconce::train::keep_memory();
     println!("train step,batch,median,min");
     for (name, batch) in &train {
         println!("{name},{batch},{}", measure(name, Training { batch: *batch, timer })?);

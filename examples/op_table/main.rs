@@ -27,7 +27,7 @@ const HELP: &str = "\
 Times layers and chains of layers: inference with packed weights, and training (the forward pass in training mode and
 the backward pass to the input and every parameter). Prints the medians of many calls in milliseconds.
 
-usage: cargo run --release --example op_table -- [TABLE] [--threads N] [--csv FILE] [--keep-memory] [--short]
+usage: cargo run --release --example op_table -- [TABLE] [--threads N] [--csv FILE] [--short]
 
 TABLE: a file with one chain per line, as
        name | Layer(arguments) + Layer(arguments) | shape of the input
@@ -37,7 +37,6 @@ TABLE: a file with one chain per line, as
        input of Embedding consists of random indices.
 --threads N: number of threads (default: the number of cores)
 --csv FILE: also write each chain's name and both medians to FILE
---keep-memory: call sconce::train::keep_memory() before the measurement
 --short: use a table with every layer, and time one inference and one training call per chain, to check that the
          program runs";
 
@@ -57,7 +56,6 @@ struct Arguments {
     table: String,
     threads: Option<usize>,
     csv: Option<PathBuf>,
-    keep_memory: bool,
     short: bool,
 }
 
@@ -72,13 +70,11 @@ fn main() -> ExitCode {
 }
 
 fn parse(mut parser: lexopt::Parser) -> std::result::Result<Arguments, lexopt::Error> {
-    let mut arguments =
-        Arguments { table: COMMON.into(), threads: None, csv: None, keep_memory: false, short: false };
+    let mut arguments = Arguments { table: COMMON.into(), threads: None, csv: None, short: false };
     while let Some(argument) = parser.next()? {
         match argument {
             Long("threads") => arguments.threads = Some(parser.value()?.parse()?),
             Long("csv") => arguments.csv = Some(parser.value()?.into()),
-            Long("keep-memory") => arguments.keep_memory = true,
             Long("short") => {
                 arguments.short = true;
                 arguments.table = EVERY_LAYER.into();
@@ -97,9 +93,6 @@ fn parse(mut parser: lexopt::Parser) -> std::result::Result<Arguments, lexopt::E
 fn run(arguments: &Arguments) -> std::result::Result<(), Box<dyn Error>> {
     if let Some(threads) = arguments.threads {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
-    }
-    if arguments.keep_memory {
-        sconce::train::keep_memory();
     }
     let timer = if arguments.short {
         Timer { budget: Duration::ZERO, min_calls: 1, max_calls: 1 }

@@ -22,7 +22,7 @@ mod trainable;
 mod trainer;
 mod update_bn;
 
-pub use crate::kernels::keep_memory;
+pub use crate::kernels::{keep_memory, release_memory};
 pub use audit::audit_gradients;
 pub use average::{AveragedModel, Ema, Equal, Exponential, Swa, Weighting};
 pub use batch::{Batch, BatchField};

@@ -117,7 +117,7 @@ pub use embedding::embedding;
 pub use exact::{is_exact, set_exact};
 pub use linear::linear;
 pub use matmul::matmul;
-pub use memory::keep_memory;
+pub use memory::{keep_memory, release_memory};
 pub use norm::{batch_norm_eval, batch_norm_train, group_norm, instance_norm, layer_norm, rms_norm};
 pub use pad::{PadMode, pad};
 pub use pool::{

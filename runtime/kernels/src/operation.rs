@@ -7,6 +7,7 @@ use candle_core::{
 
 use crate::backward::take_gradient;
 use crate::cuda::Operand as CudaOperand;
+use crate::memory::keep_memory_in_training;
 
 /// A tensor on the CPU: its storage and layout.
 pub(crate) type CpuOperand<'a> = (&'a CpuStorage, &'a Layout);
@@ -101,6 +102,7 @@ impl Node {
         output: &Tensor,
         gradient: &Tensor,
     ) -> Result<[Option<Tensor>; N]> {
+        keep_memory_in_training();
         let gradients = self.0.backward(&operands, output, gradient)?;
         let count = gradients.len();
         let Ok(mut gradients) = <[Option<Tensor>; N]>::try_from(gradients) else {

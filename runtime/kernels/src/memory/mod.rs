@@ -1,4 +1,4 @@
-//! Memory: output allocation, scratch memory, the arena of activations, alignment and huge pages.
+//! Memory: output allocation, scratch memory, the arena of activations, alignment, huge pages and freed memory.
 //!
 //! | purpose | use |
 //! |---|---|
@@ -10,15 +10,18 @@
 
 mod aligned;
 mod arena;
+mod can_allocate;
+mod freed;
 mod huge_pages;
 mod output;
-mod process;
 mod scratch;
 mod uninit;
 
 pub(crate) use aligned::{AlignedVec, CACHE_LINE_FLOATS, CacheLine};
 pub use arena::{ActivationMemory, Arena, Lease, activation_memory};
+pub use can_allocate::can_allocate;
+pub(crate) use freed::keep_memory_in_training;
+pub use freed::{keep_memory, release_memory};
 pub(crate) use output::{Alignment, allocate, tensor_at_end};
-pub use process::{can_allocate, keep_memory};
 pub(crate) use scratch::Scratch;
 pub(crate) use uninit::{vec_written_by, write_zeros, zeros};

@@ -1,0 +1,107 @@
+//! Freed memory: the C library keeps it for later allocations, or returns it to the system.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The environment variable that turns off [`keep_memory_in_training`] if it is `0`.
+const VARIABLE: &str = "SCONCE_KEEP_MEMORY";
+
+/// Whether the program, or the first backward pass, has decided what happens to freed memory.
+static IS_DECIDED: AtomicBool = AtomicBool::new(false);
+
+/// Sets whether the C library keeps freed memory for later allocations. Returns `true` on success.
+///
+/// A training step frees every tensor that it has created, and the next step allocates tensors of the same sizes. By
+/// default, glibc returns much of the freed memory to the system. The system then has to find, clear and map pages
+/// again, which can take longer than the computation. Therefore, the first backward pass of a process calls
+/// `keep_memory(true)`, unless the program has called this function before, or the environment variable
+/// `SCONCE_KEEP_MEMORY` is `0`.
+///
+/// The setting affects the whole process. With `true`, the process holds at most the memory that its tensors once
+/// needed at the same time, and the gaps between them. [`release_memory`] returns this memory to the system. With
+/// `false`, glibc keeps freed memory only up to 64 MiB at the end of its heap, and the memory that is free now returns
+/// to the system.
+///
+/// The function has no effect without glibc, or in a program with another allocator (`#[global_allocator]`).
+///
+/// # Examples
+/// ```
+/// // In a program that trains rarely and should not hold the memory of its training steps:
+/// sconce_kernels::keep_memory(false);
+/// ```
+pub fn keep_memory(keep: bool) -> bool {
+    IS_DECIDED.store(true, Ordering::Relaxed);
+    let succeeds = glibc::set_kept(keep);
+    if !keep {
+        release_memory();
+    }
+    succeeds
+}
+
+/// Keeps freed memory from now on, as [`keep_memory`] describes. Every backward pass calls this function.
+pub(crate) fn keep_memory_in_training() {
+    if !IS_DECIDED.load(Ordering::Relaxed) && !IS_DECIDED.swap(true, Ordering::Relaxed) {
+        let is_off = std::env::var_os(VARIABLE).is_some_and(|value| value == "0");
+        if !is_off {
+            glibc::set_kept(true);
+        }
+    }
+}
+
+/// Returns all memory that is free now to the system, once. The setting of [`keep_memory`] does not change.
+///
+/// # Examples
+/// ```
+/// // … train a network …
+/// sconce_kernels::release_memory();
+/// ```
+pub fn release_memory() {
+    glibc::release();
+}
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod glibc {
+    use std::ffi::c_int;
+
+    unsafe extern "C" {
+        fn mallopt(parameter: c_int, value: c_int) -> c_int;
+        fn malloc_trim(pad: usize) -> c_int;
+    }
+
+    // The parameters from <malloc.h>.
+    const M_TRIM_THRESHOLD: c_int = -1;
+    const M_TOP_PAD: c_int = -2;
+    const M_MMAP_THRESHOLD: c_int = -3;
+    const M_MMAP_MAX: c_int = -4;
+
+    /// No separate mappings for large allocations, and a heap that does not shrink and grows in large steps.
+    const KEPT: [(c_int, c_int); 3] = [(M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1), (M_TOP_PAD, 64 << 20)];
+
+    /// glibc adapts its thresholds to the sizes of freed allocations, until a program sets one of them. These are the
+    /// values that it reaches in a program with large tensors.
+    const NOT_KEPT: [(c_int, c_int); 4] = [
+        (M_MMAP_MAX, 65536),
+        (M_MMAP_THRESHOLD, 32 << 20),
+        (M_TRIM_THRESHOLD, 64 << 20),
+        (M_TOP_PAD, 128 << 10),
+    ];
+
+    pub fn set_kept(keep: bool) -> bool {
+        let settings: &[(c_int, c_int)] = if keep { &KEPT } else { &NOT_KEPT };
+        // SAFETY: `mallopt` validates its two integers and stores them under the allocator's lock.
+        settings.iter().all(|&(parameter, value)| unsafe { mallopt(parameter, value) } == 1)
+    }
+
+    pub fn release() {
+        // SAFETY: `malloc_trim` takes the allocator's locks and releases only memory that is free.
+        unsafe { malloc_trim(0) };
+    }
+}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+mod glibc {
+    pub fn set_kept(_: bool) -> bool {
+        false
+    }
+
+    pub fn release() {}
+}
