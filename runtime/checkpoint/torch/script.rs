@@ -1,6 +1,7 @@
 //! The classes of a TorchScript archive, which `torch.jit.save` writes.
 //!
-//! Its pickle has the attributes of each module, and its source code tells which of them are parameters and buffers.
+//! Its pickle has the attributes of each TorchScript module, and its source code tells which of them are parameters and
+//! buffers.
 
 use std::collections::HashMap;
 
@@ -103,7 +104,7 @@ fn is_script(class: &Class) -> bool {
     in_root && class.module.len() <= MAX_NAME && class.name.len() <= MAX_NAME
 }
 
-/// Returns the names of the module classes in a source file, with the names of their tensors.
+/// Returns the classes of TorchScript modules in a source file, by name.
 fn parse(source: &str) -> Vec<(&str, ScriptClass)> {
     let mut classes: Vec<(&str, ScriptClass)> = Vec::new();
     let mut is_module = false;
