@@ -169,7 +169,7 @@ impl Layer {
         (self.batch * self.out_channels * output[0] * output[1] * depth) as f64
     }
 
-    /// Returns an upper bound for the number of elements of the input, and for that of the output.
+    /// Returns upper bounds for the numbers of elements of the input and of the output.
     fn elements(&self) -> usize {
         self.batch * self.size[0] * self.size[1] * self.in_channels.max(self.out_channels)
     }

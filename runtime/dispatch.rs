@@ -251,7 +251,7 @@ pub trait CallFunction<A> {
 }
 
 /// A call to a closure that changes its captured variables. Method resolution tries `&self` before `&mut self`, so that
-/// this trait is only used for closures that do not implement `Fn`.
+/// this trait is used only for closures that do not implement `Fn`.
 pub trait CallFunctionMut<A> {
     /// The value that the function returns.
     type Output;

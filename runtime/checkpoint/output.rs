@@ -53,7 +53,7 @@ impl<'a> OutputTensor<'a> {
         self.tensor.elem_count()
     }
 
-    /// Returns the number of bytes in the file.
+    /// Returns the number of bytes that the tensor has in the file.
     pub fn byte_count(&self) -> u64 {
         self.element_count() as u64 * self.dtype.size_in_bytes() as u64
     }

@@ -117,9 +117,9 @@ impl Matching {
     }
 }
 
-/// Checks that candle can represent the network's tensors in the checkpoint. If network and checkpoint otherwise have
-/// the same tensors (`is_complete`), a tensor that candle cannot represent is unexpected, and the check fails whatever
-/// its name is.
+/// Checks that candle can represent the network's tensors in the checkpoint. If the checkpoint otherwise fits exactly
+/// (`is_complete`), also fails if candle cannot represent any other tensor of the checkpoint, because the network does
+/// not expect this tensor.
 fn check_supported(selection: &Selection, signature: &Signature, is_complete: bool) -> Result<()> {
     let wrapper = wrapper(selection, signature);
     selection.check_supported(|name| {

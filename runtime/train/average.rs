@@ -216,7 +216,7 @@ impl<M: Module, W: Weighting> AveragedModel<M, W> {
     /// the optimizer for [`Ema`], and for example after each epoch for [`Swa`].
     ///
     /// # Errors
-    /// Fails, and changes nothing, if the tensors of `network` have other names or shapes than those of the average, or
+    /// Fails, and changes nothing, if the tensors of `network` and of the average differ in their names or shapes, or
     /// if the weighting returns a share that is not between 0 and 1. Also fails if a tensor operation fails.
     pub fn update(&mut self, network: &M) -> Result<()> {
         let values = network.state_dict();
@@ -243,7 +243,7 @@ impl<M: Module, W: Weighting> AveragedModel<M, W> {
     /// Copies the average into `network`. The trainable parameters of `network` keep their storage.
     ///
     /// # Errors
-    /// Fails, and changes nothing, if the tensors of `network` have other names or shapes than those of the average.
+    /// Fails, and changes nothing, if the tensors of `network` and of the average differ in their names or shapes.
     pub fn copy_to(&self, network: &mut M) -> Result<()> {
         network.load_state_dict(&self.network.state_dict())
     }
@@ -253,8 +253,8 @@ impl<M: Module, W: Weighting> AveragedModel<M, W> {
     /// two calls.
     ///
     /// # Errors
-    /// Fails, and changes nothing, if the tensors of `network` have other names, shapes or dtypes than those of the
-    /// average. Also fails if a tensor cannot be copied.
+    /// Fails, and changes nothing, if the tensors of `network` and of the average differ in their names, shapes or
+    /// dtypes. Also fails if a tensor cannot be copied.
     pub fn swap(&mut self, network: &mut M) -> Result<()> {
         check_same_dtypes(&self.network.state_dict(), &network.state_dict())
             .map_err(|error| error.in_layer(network.kind()))?;

@@ -15,8 +15,8 @@ use super::evaluate::run_network;
 /// Recomputes the running statistics of all batch norms as means over the batches of `data`, like
 /// `torch.optim.swa_utils.update_bn`. Every batch counts equally, regardless of its size.
 ///
-/// The activations of an [average](super::AveragedModel) have other statistics than those of the network in training,
-/// so call this function before you evaluate the average. It runs the network once on each batch, in [`Mode::Train`],
+/// The activations of an [average](super::AveragedModel) and of the network in training differ in their statistics, so
+/// call this function before you evaluate the average. It runs the network once on each batch, in [`Mode::Train`],
 /// without recording a graph, and changes the running statistics in place. The targets of `data` are ignored. A batch
 /// norm that is pinned to [`Mode::Eval`] keeps its statistics. The statistics of candle-nn's batch norm are not reset.
 ///
@@ -35,8 +35,8 @@ use super::evaluate::run_network;
 /// ```
 ///
 /// # Errors
-/// Fails if `data` has no examples, or if the data or the forward pass fails. The running statistics are then those of
-/// the batches before the error.
+/// Fails if `data` has no examples, or if the data or the forward pass fails. After an error, the running statistics
+/// may be means over only some of the batches.
 pub fn update_bn<M, D>(network: &M, data: &D) -> Result<()>
 where
     D: Batches,

@@ -116,12 +116,12 @@ impl Checker {
     }
 }
 
-fn train(network: &AllLayers, optimizer: &dyn Optimizer, steps: usize) -> Result<()> {
-    let mut stepper = optimizer.build(network.trainable_parameters())?;
+fn train(network: &AllLayers, settings: &dyn Optimizer, steps: usize) -> Result<()> {
+    let mut optimizer = settings.build(network.trainable_parameters())?;
     let x = input().to_dtype(network.parameters()[0].dtype())?;
     for _ in 0..steps {
         let loss = (network.forward_t(&x, true)? - 1.)?.sqr()?.mean_all()?;
-        stepper.step(&loss.backward()?)?;
+        optimizer.step(&loss.backward()?)?;
     }
     Ok(())
 }

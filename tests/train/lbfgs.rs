@@ -13,8 +13,8 @@ use crate::common::{Rng, check_close, config, fail, values};
 
 const CPU: Device = Device::Cpu;
 
-fn build(lbfgs: &Lbfgs, vars: &[&Var]) -> Result<Box<dyn Step>> {
-    lbfgs.build(vars.iter().enumerate().map(|(i, &var)| (format!("p{i}"), var.clone())).collect())
+fn build(settings: &Lbfgs, vars: &[&Var]) -> Result<Box<dyn Step>> {
+    settings.build(vars.iter().enumerate().map(|(i, &var)| (format!("p{i}"), var.clone())).collect())
 }
 
 /// Computes `Σ scale · (x − 1)²`.
@@ -30,8 +30,8 @@ proptest! {
         let mut numbers = Rng::new(seed);
         let scale = numbers.tensor(&[size], 1.).affine(1., 1.5).map_err(fail)?;
         let x = Var::from_tensor(&numbers.tensor(&[size], 3.)).map_err(fail)?;
-        let mut lbfgs = build(&Lbfgs::new(1.).max_iter(100).tolerance_change(0.), &[&x]).map_err(fail)?;
-        lbfgs.step_with(&mut || quadratic(&x, &scale)).map_err(fail)?;
+        let mut optimizer = build(&Lbfgs::new(1.).max_iter(100).tolerance_change(0.), &[&x]).map_err(fail)?;
+        optimizer.step_with(&mut || quadratic(&x, &scale)).map_err(fail)?;
         prop_assert!(values(&x).map_err(fail)?.iter().all(|x| (x - 1.).abs() < 1e-5), "{x:?}");
     }
 
@@ -42,16 +42,16 @@ proptest! {
             let scale = numbers.tensor(&[5], 1.).affine(1., 1.5)?;
             let x = Var::from_tensor(&numbers.tensor(&[5], 3.))?;
             let settings = Lbfgs::new(0.5).max_iter(2).history_size(history);
-            let mut stepper = build(&settings, &[&x])?;
+            let mut optimizer = build(&settings, &[&x])?;
             for _ in 0..before {
-                stepper.step_with(&mut || quadratic(&x, &scale))?;
+                optimizer.step_with(&mut || quadratic(&x, &scale))?;
             }
             let copy = Var::from_tensor(&x.as_detached_tensor().copy()?)?;
             let mut resumed = build(&settings, &[&copy])?;
             resumed.set_learning_rate(7.);
-            resumed.load_state(&stepper.state()?.into_iter().collect())?;
+            resumed.load_state(&optimizer.state()?.into_iter().collect())?;
             for _ in 0..after {
-                stepper.step_with(&mut || quadratic(&x, &scale))?;
+                optimizer.step_with(&mut || quadratic(&x, &scale))?;
                 resumed.step_with(&mut || quadratic(&copy, &scale))?;
             }
             assert_eq!(values(&x)?, values(&copy)?);
@@ -71,9 +71,9 @@ fn the_number_of_evaluations_is_limited() -> Result<()> {
         let (a, b) = (x.narrow(0, 0, 1)?, x.narrow(0, 1, 1)?);
         Ok((((b - a.sqr()?)?.sqr()? * 100.)? + (a - 1.)?.sqr()?)?.sum_all()?)
     };
-    let mut count = |lbfgs: Lbfgs| -> Result<usize> {
+    let mut count = |settings: Lbfgs| -> Result<usize> {
         calls.set(0);
-        build(&lbfgs, &[&x])?.step_with(&mut loss)?;
+        build(&settings, &[&x])?.step_with(&mut loss)?;
         Ok(calls.get())
     };
     assert_eq!(count(Lbfgs::new(0.01).max_iter(1))?, 1);
@@ -98,8 +98,8 @@ proptest! {
                 Ok((((b - a.sqr()?)?.sqr()? * 100.)? + (a - 1.)?.sqr()?)?.sum_all()?)
             };
             let settings = Lbfgs::new(1.).max_iter(200).max_eval(2000).tolerance_change(1e-12);
-            let mut lbfgs = build(&settings.line_search_fn(LineSearch::StrongWolfe), &[&x])?;
-            let start = values(&lbfgs.step_with(&mut loss)?)?[0];
+            let mut optimizer = build(&settings.line_search_fn(LineSearch::StrongWolfe), &[&x])?;
+            let start = values(&optimizer.step_with(&mut loss)?)?[0];
             let end = values(&loss()?)?[0];
             assert!(end <= start);
             Ok(end)
@@ -113,8 +113,8 @@ proptest! {
 #[test]
 fn a_linear_loss_is_followed_downhill() -> Result<()> {
     let x = Var::new(&[0f64, 0.], &CPU)?;
-    let mut lbfgs = build(&Lbfgs::new(1.).max_iter(5), &[&x])?;
-    lbfgs.step_with(&mut || Ok(x.sum_all()?))?;
+    let mut optimizer = build(&Lbfgs::new(1.).max_iter(5), &[&x])?;
+    optimizer.step_with(&mut || Ok(x.sum_all()?))?;
     // The first step is the negative gradient divided by its L1 norm, which is 2. Each of the other four steps is the
     // negative gradient.
     assert_eq!(values(&x)?, [-4.5, -4.5]);
@@ -126,8 +126,8 @@ fn parameters_without_a_gradient_do_not_change_and_f16_is_supported() -> Result<
     let (x, idle) = (Var::new(&[[3f32, -2.]], &CPU)?, Var::new(5f32, &CPU)?);
     let half = Var::from_tensor(&Tensor::new(&[4f32], &CPU)?.to_dtype(DType::F16)?)?;
     let alias = x.as_detached_tensor();
-    let mut lbfgs = build(&Lbfgs::new(1.).max_iter(40), &[&idle, &x, &half])?;
-    let loss = lbfgs.step_with(&mut || {
+    let mut optimizer = build(&Lbfgs::new(1.).max_iter(40), &[&idle, &x, &half])?;
+    let loss = optimizer.step_with(&mut || {
         let half = half.as_tensor().to_dtype(DType::F32)?;
         Ok(((x.as_tensor() - 1.)?.sqr()?.sum_all()? + (half - 2.)?.sqr()?.sum_all()?)?)
     })?;
@@ -165,13 +165,13 @@ fn invalid_settings_and_states_are_errors() -> Result<()> {
     assert!(message(build(&Lbfgs::new(1.), &[])).contains("at least one parameter"));
 
     let scale = Tensor::new(&[1f32, 2.], &CPU)?;
-    let mut stepper = build(&Lbfgs::new(0.1).max_iter(3), &[&x])?;
-    stepper.step_with(&mut || quadratic(&x, &scale))?;
-    let state: HashMap<String, Tensor> = stepper.state()?.into_iter().collect();
+    let mut optimizer = build(&Lbfgs::new(0.1).max_iter(3), &[&x])?;
+    optimizer.step_with(&mut || quadratic(&x, &scale))?;
+    let state: HashMap<String, Tensor> = optimizer.state()?.into_iter().collect();
     let mut assert_rejected = |change: &dyn Fn(&mut HashMap<String, Tensor>), part: &str| {
         let mut changed = state.clone();
         change(&mut changed);
-        let error = stepper.load_state(&changed).unwrap_err().to_string();
+        let error = optimizer.load_state(&changed).unwrap_err().to_string();
         assert!(error.starts_with("Lbfgs: ") && error.contains(part), "{error}");
     };
     assert_rejected(

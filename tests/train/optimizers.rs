@@ -37,9 +37,9 @@ fn all_optimizers() -> Vec<Box<dyn Optimizer>> {
 }
 
 /// Takes `count` steps on the loss `sum((x − 1)²)`.
-fn descend(stepper: &mut dyn Step, x: &Var, count: usize) -> Result<()> {
+fn descend(optimizer: &mut dyn Step, x: &Var, count: usize) -> Result<()> {
     for _ in 0..count {
-        stepper.step(&(x.as_tensor() - 1.)?.sqr()?.sum_all()?.backward()?)?;
+        optimizer.step(&(x.as_tensor() - 1.)?.sqr()?.sum_all()?.backward()?)?;
     }
     Ok(())
 }
@@ -52,39 +52,39 @@ proptest! {
         before in 0usize..8, after in 1usize..8, start in prop::collection::vec(-3f32..3., 1..6),
     ) {
         let groups = Sgd::new(0.05).group("**.x", |g| g.lr(0.02).momentum(0.9)).group("net.*", |g| g);
-        for optimizer in all_optimizers().into_iter().chain([Box::new(groups) as Box<dyn Optimizer>]) {
+        for settings in all_optimizers().into_iter().chain([Box::new(groups) as Box<dyn Optimizer>]) {
             let x = Var::new(&start[..], &CPU).unwrap();
-            let mut stepper = optimizer.build(vec![("net.x".into(), x.clone())]).unwrap();
-            descend(&mut *stepper, &x, before).unwrap();
-            let state: HashMap<_, _> = stepper.state().unwrap().into_iter().collect();
+            let mut optimizer = settings.build(vec![("net.x".into(), x.clone())]).unwrap();
+            descend(&mut *optimizer, &x, before).unwrap();
+            let state: HashMap<_, _> = optimizer.state().unwrap().into_iter().collect();
             let copy = Var::from_tensor(&x.copy().unwrap()).unwrap();
-            let mut resumed = optimizer.build(vec![("net.x".into(), copy.clone())]).unwrap();
+            let mut resumed = settings.build(vec![("net.x".into(), copy.clone())]).unwrap();
             resumed.set_learning_rate(1.);
             resumed.load_state(&state).unwrap();
-            descend(&mut *stepper, &x, after).unwrap();
+            descend(&mut *optimizer, &x, after).unwrap();
             descend(&mut *resumed, &copy, after).unwrap();
-            prop_assert_eq!(values(&x), values(&copy), "{:?}", optimizer);
+            prop_assert_eq!(values(&x), values(&copy), "{:?}", settings);
         }
     }
 }
 
 #[test]
 fn steps_are_in_place_and_do_not_change_other_variables() -> Result<()> {
-    for optimizer in all_optimizers() {
+    for settings in all_optimizers() {
         let x = Var::new(&[3f64, -2.], &CPU)?;
         let idle = Var::new(&[1f64], &CPU)?;
         let alias = x.as_detached_tensor();
-        let mut stepper = optimizer.build(vec![("x".into(), x.clone()), ("idle".into(), idle.clone())])?;
-        descend(&mut *stepper, &x, 3)?;
-        assert_eq!(values(&alias), values(&x), "{optimizer:?} should update the storage in place");
+        let mut optimizer = settings.build(vec![("x".into(), x.clone()), ("idle".into(), idle.clone())])?;
+        descend(&mut *optimizer, &x, 3)?;
+        assert_eq!(values(&alias), values(&x), "{settings:?} should update the storage in place");
         assert_ne!(values(&x), [3., -2.]);
         assert_eq!(values(&idle), [1.]);
-        let names: Vec<String> = stepper.state()?.into_iter().map(|(name, _)| name).collect();
+        let names: Vec<String> = optimizer.state()?.into_iter().map(|(name, _)| name).collect();
         assert_eq!(names[..2], ["learning_rate", "x.step"]);
         assert!(names[1..].iter().all(|name| name.starts_with("x.")), "{names:?}");
         // Each parameter has its own step count, which starts with the parameter's first gradient.
-        descend(&mut *stepper, &idle, 1)?;
-        let state: HashMap<_, _> = stepper.state()?.into_iter().collect();
+        descend(&mut *optimizer, &idle, 1)?;
+        let state: HashMap<_, _> = optimizer.state()?.into_iter().collect();
         assert_eq!((values(&state["x.step"]), values(&state["idle.step"])), (vec![3.], vec![1.]));
     }
     Ok(())
@@ -96,8 +96,8 @@ fn transposed_gradients_and_half_precision_are_supported() -> Result<()> {
         let weight = Var::from_tensor(&Tensor::new(&[[1f32, 2., 3.], [4., 5., 6.]], &CPU)?.to_dtype(dtype)?)?;
         let factor = Tensor::new(&[[1f32, 2.], [3., 4.], [5., 6.]], &CPU)?.to_dtype(dtype)?;
         let loss = (weight.t()? * &factor)?.sum_all()?;
-        let mut sgd = Sgd::new(0.5).build(vec![("weight".into(), weight.clone())])?;
-        sgd.step(&loss.backward()?)?;
+        let mut optimizer = Sgd::new(0.5).build(vec![("weight".into(), weight.clone())])?;
+        optimizer.step(&loss.backward()?)?;
         assert_eq!((values(&weight), weight.dtype()), (vec![0.5, 0.5, 0.5, 3., 3., 3.], dtype));
     }
     Ok(())
@@ -108,8 +108,9 @@ fn lamb_does_not_overflow_in_f16_and_does_not_move_a_zero_parameter_with_a_zero_
     let large = Var::from_tensor(&Tensor::new(&[300f32, 400.], &CPU)?.to_dtype(DType::F16)?)?;
     let zero = Var::new(&[0f32, 0.], &CPU)?;
     let named = vec![("large".into(), large.clone()), ("zero".into(), zero.clone())];
-    let mut lamb = Lamb::new(0.5).build(named)?;
-    lamb.step(&((large.sum_all()? * 2.)?.to_dtype(DType::F32)? + zero.sqr()?.sum_all()?)?.backward()?)?;
+    let mut optimizer = Lamb::new(0.5).build(named)?;
+    optimizer
+        .step(&((large.sum_all()? * 2.)?.to_dtype(DType::F32)? + zero.sqr()?.sum_all()?)?.backward()?)?;
     // The norm of the step is the learning rate, 0.5, times the norm of the parameter, 500.
     let moved: f64 = values(&large).iter().zip([300., 400.]).map(|(a, b)| (a - b) * (a - b)).sum();
     assert!((moved.sqrt() - 250.).abs() < 1., "{moved}");
@@ -120,23 +121,22 @@ fn lamb_does_not_overflow_in_f16_and_does_not_move_a_zero_parameter_with_a_zero_
 #[test]
 fn the_learning_rate_can_change_between_steps() -> Result<()> {
     let x = Var::new(2f64, &CPU)?;
-    let mut stepper = Sgd::new(0.25).build(vec![("x".into(), x.clone())])?;
-    assert_eq!(stepper.learning_rate(), 0.25);
-    descend(&mut *stepper, &x, 1)?;
+    let mut optimizer = Sgd::new(0.25).build(vec![("x".into(), x.clone())])?;
+    assert_eq!(optimizer.learning_rate(), 0.25);
+    descend(&mut *optimizer, &x, 1)?;
     assert_eq!(values(&x), [1.5]);
-    stepper.set_learning_rate(0.);
-    descend(&mut *stepper, &x, 1)?;
-    assert_eq!((stepper.learning_rate(), values(&x)), (0., vec![1.5]));
+    optimizer.set_learning_rate(0.);
+    descend(&mut *optimizer, &x, 1)?;
+    assert_eq!((optimizer.learning_rate(), values(&x)), (0., vec![1.5]));
     Ok(())
 }
 
-/// Builds an optimizer of two layers with a weight and a bias, each the number 1.
-fn build_layers(optimizer: &dyn Optimizer) -> Result<(Vec<Var>, Box<dyn Step>)> {
+/// Builds an optimizer for two layers, each with a weight and a bias of value 1.
+fn build_layers(settings: &dyn Optimizer) -> Result<(Vec<Var>, Box<dyn Step>)> {
     let names = ["body.0.weight", "body.0.bias", "head.weight", "head.bias"];
     let vars = names.iter().map(|_| Var::new(1f64, &CPU)).collect::<Result<Vec<_>, _>>()?;
     let named = names.iter().zip(&vars).map(|(name, var)| (name.to_string(), var.clone()));
-    let step = optimizer.build(named.collect())?;
-    Ok((vars, step))
+    Ok((vars, settings.build(named.collect())?))
 }
 
 #[test]
@@ -146,25 +146,28 @@ fn a_group_changes_the_settings_of_the_parameters_that_match_it() -> Result<()> 
         .group("**.bias", |g| g.weight_decay(0.))
         .group("body.**", |g| g.lr(0.125))
         .group("body.*.bias", |g| g.lr(0.0625));
-    let (vars, mut step) = build_layers(&groups)?;
+    let (vars, mut optimizer) = build_layers(&groups)?;
     // `head.weight` is in no group.
-    assert_eq!((step.learning_rate(), step.learning_rates()), (0.5, vec![0.5, 0.125, 0.0625, 0.5]));
+    assert_eq!((optimizer.learning_rate(), optimizer.learning_rates()), (0.5, vec![0.5, 0.125, 0.0625, 0.5]));
     // The gradient is 1 for each parameter.
     let loss = vars.iter().try_fold(Tensor::new(0f64, &CPU)?, |loss, var| loss + var.as_tensor())?;
-    step.step(&loss.backward()?)?;
+    optimizer.step(&loss.backward()?)?;
     let moved: Vec<f64> = vars.iter().map(|var| 1. - values(var)[0]).collect();
     assert_eq!(moved, [0.125 * 1.25, 0.0625, 0.5 * 1.25, 0.5]);
-    step.set_learning_rates(&[1., 2., 3., 4.])?;
-    assert_eq!(step.learning_rates(), [1., 2., 3., 4.]);
-    step.set_learning_rate(0.25);
-    assert_eq!(step.learning_rates(), [0.25; 4]);
-    let error = |rates: &[f64], step: &mut dyn Step| step.set_learning_rates(rates).unwrap_err().to_string();
-    assert_eq!(error(&[1.], &mut *step), "Sgd: expected 4 learning rates, found 1");
-    assert!(error(&[1., 2., 3., -1.], &mut *step).contains("must be at least 0, found -1"));
+    optimizer.set_learning_rates(&[1., 2., 3., 4.])?;
+    assert_eq!(optimizer.learning_rates(), [1., 2., 3., 4.]);
+    optimizer.set_learning_rate(0.25);
+    assert_eq!(optimizer.learning_rates(), [0.25; 4]);
+    let error = |rates: &[f64], optimizer: &mut dyn Step| {
+        optimizer.set_learning_rates(rates).unwrap_err().to_string()
+    };
+    assert_eq!(error(&[1.], &mut *optimizer), "Sgd: expected 4 learning rates, found 1");
+    assert!(error(&[1., 2., 3., -1.], &mut *optimizer).contains("must be at least 0, found -1"));
     assert!(
-        error(&[1., 2., 3., f64::NAN], &mut *step).contains("a learning rate must be at least 0, found NaN")
+        error(&[1., 2., 3., f64::NAN], &mut *optimizer)
+            .contains("a learning rate must be at least 0, found NaN")
     );
-    assert_eq!(step.learning_rates(), [0.25; 4]);
+    assert_eq!(optimizer.learning_rates(), [0.25; 4]);
     Ok(())
 }
 
@@ -190,15 +193,15 @@ fn groups_work_in_the_attribute_of_a_network() -> Result<()> {
 fn the_state_of_groups_is_resumed_and_checked() -> Result<()> {
     let groups =
         || Adam::new(0.1).group("**.bias", |g| g.lr(0.2).amsgrad(true)).group("head.**", |g| g.lr(0.3));
-    let (vars, mut step) = build_layers(&groups())?;
+    let (vars, mut optimizer) = build_layers(&groups())?;
     let loss = |vars: &[Var]| {
         let sum =
             vars.iter().try_fold(Tensor::new(0f64, &CPU)?, |loss, var| loss + var.as_tensor().exp()?)?;
         sum.backward()
     };
-    step.step(&loss(&vars)?)?;
-    step.set_learning_rates(&[0.01, 0.02, 0.03, 0.04])?;
-    let state: HashMap<String, Tensor> = step.state()?.into_iter().collect();
+    optimizer.step(&loss(&vars)?)?;
+    optimizer.set_learning_rates(&[0.01, 0.02, 0.03, 0.04])?;
+    let state: HashMap<String, Tensor> = optimizer.state()?.into_iter().collect();
     assert_eq!(values(&state["learning_rate"]), [0.01]);
     assert_eq!(values(&state["learning_rate[**.bias, head.**]"]), [0.04]);
     assert!(
@@ -209,15 +212,15 @@ fn the_state_of_groups_is_resumed_and_checked() -> Result<()> {
     resumed_vars.iter().zip(&vars).try_for_each(|(resumed, var)| resumed.set(&var.copy()?))?;
     resumed.load_state(&state)?;
     for _ in 0..3 {
-        step.step(&loss(&vars)?)?;
+        optimizer.step(&loss(&vars)?)?;
         resumed.step(&loss(&resumed_vars)?)?;
     }
     let all = |vars: &[Var]| vars.iter().flat_map(|var| values(var)).collect::<Vec<_>>();
-    assert_eq!((resumed.learning_rates(), all(&resumed_vars)), (step.learning_rates(), all(&vars)));
+    assert_eq!((resumed.learning_rates(), all(&resumed_vars)), (optimizer.learning_rates(), all(&vars)));
 
     let (_, mut ungrouped) = build_layers(&Adam::new(0.1).amsgrad(true))?;
-    fn error(step: &mut dyn Step, state: &HashMap<String, Tensor>) -> String {
-        step.load_state(state).unwrap_err().to_string()
+    fn error(optimizer: &mut dyn Step, state: &HashMap<String, Tensor>) -> String {
+        optimizer.load_state(state).unwrap_err().to_string()
     }
     assert!(error(&mut *ungrouped, &state).contains("max_exp_avg_sq` is missing"));
     let (_, mut ungrouped) = build_layers(&Adam::new(0.1))?;
@@ -294,16 +297,16 @@ fn invalid_settings_and_states_are_errors() -> Result<()> {
     let integers = Var::new(&[1u32], &CPU)?;
     assert!(Sgd::new(0.1).build(vec![("x".into(), integers)]).err().unwrap().to_string().contains("U32"));
 
-    let mut stepper = build(&Adam::new(0.1))?;
-    descend(&mut *stepper, &x, 2)?;
-    let state: HashMap<String, Tensor> = stepper.state()?.into_iter().collect();
+    let mut optimizer = build(&Adam::new(0.1))?;
+    descend(&mut *optimizer, &x, 2)?;
+    let state: HashMap<String, Tensor> = optimizer.state()?.into_iter().collect();
     let before = values(&state["x.exp_avg"]);
     let mut assert_rejected = |change: &dyn Fn(&mut HashMap<String, Tensor>), part: &str| {
         let mut changed = state.clone();
         change(&mut changed);
-        let error = stepper.load_state(&changed).unwrap_err().to_string();
+        let error = optimizer.load_state(&changed).unwrap_err().to_string();
         assert!(error.contains(part), "{error}");
-        let now: HashMap<String, Tensor> = stepper.state().unwrap().into_iter().collect();
+        let now: HashMap<String, Tensor> = optimizer.state().unwrap().into_iter().collect();
         assert_eq!(values(&now["x.exp_avg"]), before, "a rejected state should change nothing");
     };
     let scalar = || Tensor::new(0f32, &CPU).unwrap();

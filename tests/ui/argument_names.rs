@@ -7,7 +7,7 @@ struct Methods {
     fc: Linear,
 }
 
-/// Calls both the setters and the methods with their names.
+/// Calls the setters of the arguments, and the methods of the config that have the names of setters.
 fn calls() -> Result<()> {
     let net = Methods::config().build(2).load(3).init(4).init(&Device::Cpu)?;
     println!("{}", net.num_parameters());

@@ -58,7 +58,7 @@ struct TwoInputsOfAValue {
 
 #[derive(Module)]
 #[module(forward = |x| fc().sqrt())]
-struct MethodOfNoInputs {
+struct MethodOnCallWithoutInputs {
     #[layer(3, 3)]
     fc: Linear,
 }

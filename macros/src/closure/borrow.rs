@@ -57,7 +57,7 @@ impl Walker<'_> {
     pub(super) fn borrows(&self, expr: &Expr) -> Vec<Borrow> {
         let mut found = Vec::new();
         self.collect_borrows(expr, &mut found);
-        // Keep one borrow from each local: a certain one, if possible.
+        // Keep one borrow from each local: one with `is_certain`, if there is one.
         found.sort_unstable_by(|a, b| b.cmp(a));
         found.dedup_by_key(|borrow| borrow.local);
         found

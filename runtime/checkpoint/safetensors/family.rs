@@ -10,7 +10,7 @@
 //! 1. The shards are written under names that the old index does not mention. These are the usual names, or the staged
 //!    names `model-00001-of-00003.new.safetensors` if the old checkpoint has the same number of shards.
 //! 2. The index is replaced. From then on the new checkpoint is loaded, unless an old `model.safetensors` exists.
-//! 3. Staged shards get their usual names as second names, and the index is replaced again.
+//! 3. Hard links give the staged shards their usual names, and the index is replaced again.
 //! 4. All other files of the family are removed, an old `model.safetensors` first.
 //!
 //! A save that needs no shards writes `model.safetensors`, and then removes the index and the shards. The new
@@ -74,7 +74,7 @@ enum Step<'a> {
     Shard { name: String, tensors: Vec<OutputTensor<'a>> },
     /// Replaces the index.
     Index(Index),
-    /// Makes `to` a second name of the file `from`.
+    /// Hard-links `from` as `to`, so that both are names of one file.
     Link { from: String, to: String },
     /// Removes a file if it exists.
     Remove(String),
@@ -106,9 +106,9 @@ impl Family {
     /// Waits until no other process saves the family.
     fn lock(&self) -> Result<Lock> {
         Directory::open(&self.directory)?;
-        let (temporary, file) =
+        let (lock_file, handle) =
             TemporaryFile::create(&self.directory, format!("{}.lock", self.plain()).as_ref())?;
-        Ok(Lock { _temporary: temporary, _file: file })
+        Ok(Lock { _lock_file: lock_file, _handle: handle })
     }
 
     /// Returns the name of a checkpoint that is not split.
@@ -247,11 +247,13 @@ enum Naming {
     Staged,
 }
 
-/// A lock that is released when it is dropped. The fields are dropped in order: the file must be removed before the
+/// A lock that is released when it is dropped. The fields are dropped in order, so the lock file is removed before the
 /// lock is released.
 struct Lock {
-    _temporary: TemporaryFile,
-    _file: File,
+    /// Removes the lock file when it is dropped.
+    _lock_file: TemporaryFile,
+    /// The open lock file. Closing it releases the lock.
+    _handle: File,
 }
 
 /// Splits tensors into shards of at most `max_size` bytes, as `huggingface_hub` does: a larger tensor has a shard of
@@ -297,7 +299,7 @@ impl Index {
     }
 }
 
-/// Makes `to` a second name of the file `from`. Copies the file if the file system has no hard links.
+/// Hard-links `from` as `to`. Replaces `to` if it exists. Copies the file if the file system has no hard links.
 fn link(from: &Path, to: &Path) -> Result<()> {
     remove(to)?;
     if fs::hard_link(from, to).is_ok() {

@@ -5,6 +5,7 @@ use std::fmt;
 /// A class or function that the reader does not implement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Class<'a> {
+    /// The name of the Python module.
     pub module: &'a str,
     pub name: &'a str,
     /// The attribute of the class that `getattr` returned, such as an inner class or the member of an enum.

@@ -7,7 +7,7 @@ use crate::checkpoint::element::ElementType;
 
 use super::class::Class;
 use super::dtype::{Dtype, element_type};
-use super::heap::Heap;
+use super::values::PickledValues;
 
 /// A class or function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,14 +37,14 @@ pub(super) enum Global {
     GetAttribute,
     /// A function that returns an instance of the class in its first argument.
     Instantiate,
-    /// Any other class or function, as an index into the classes of the heap. Calling it returns an object that does
+    /// Any other class or function, as an index into [`PickledValues::classes`]. Calling it returns an object that does
     /// nothing.
     Foreign(usize),
 }
 
 /// Returns the class or function with this name.
-pub(super) fn resolve<'a>(heap: &mut Heap<'a>, module: &'a str, name: &'a str) -> Global {
-    implemented(module, name).unwrap_or_else(|| heap.foreign(Class { module, name, attribute: None }))
+pub(super) fn resolve<'a>(values: &mut PickledValues<'a>, module: &'a str, name: &'a str) -> Global {
+    implemented(module, name).unwrap_or_else(|| values.foreign(Class { module, name, attribute: None }))
 }
 
 /// Returns the class or function if the reader implements it.

@@ -8,8 +8,8 @@ use crate::checkpoint::input::Input;
 use crate::checkpoint::with_context;
 use crate::{Error, Result};
 
-use super::heap::{Value, unexpected};
 use super::pickle::Pickle;
+use super::values::{Value, unexpected};
 use super::{Storages, wrong_size};
 
 /// The magic number, `0x1950a86a20f9469cfc6c`, little-endian as in a pickle.
@@ -110,14 +110,14 @@ impl<'f, 'a> LegacyStorages<'f, 'a> {
         let Description { object, keys, length } = description;
         // For each storage, the size of an element and the length of the storage, both in bytes.
         let sizes: HashMap<_, _> = object
-            .heap
+            .values
             .storages()
             .iter()
             .map(|storage| (storage.key, (storage.dtype.size(), storage.bytes)))
             .collect();
         let mut storages = HashMap::new();
         let mut position = *length;
-        for &key in keys.heap.items(keys.root)? {
+        for &key in keys.values.items(keys.root)? {
             let Value::Str(key) = key else {
                 return Err(unexpected("the key of a storage", key));
             };

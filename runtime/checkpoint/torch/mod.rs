@@ -1,9 +1,9 @@
 //! Files of `torch.save`: a pickle that describes tensors, and their storages.
 //!
-//! [`pickle`] runs the pickle and puts its objects on a [`heap`]. [`globals`] resolves the classes and functions that a
-//! pickle names, and [`call`] returns the results of calling them. [`select`] finds the state dict, and [`skipped`]
-//! lists everything else. [`module`] collects the tensors of a pickled module. [`script`] finds out which attributes of
-//! a TorchScript module are parameters and buffers.
+//! [`pickle`] runs the pickle, and [`values`] stores the values that the pickle creates. [`globals`] resolves the
+//! classes and functions that a pickle names, and [`call`] returns the results of calling them. [`select`] finds the
+//! state dict, and [`skipped`] lists everything else. [`module`] collects the tensors of a pickled module. [`script`]
+//! finds out which attributes of a TorchScript module are parameters and buffers.
 //! [`archive`] and [`legacy`] read storages, and [`storages`] creates tensors from them.
 //! [`write`] writes a file, and [`pickler`] its pickle.
 
@@ -12,7 +12,6 @@ mod call;
 mod class;
 mod dtype;
 mod globals;
-mod heap;
 mod legacy;
 mod module;
 mod named;
@@ -25,6 +24,7 @@ mod select;
 mod skipped;
 mod storages;
 mod text;
+mod values;
 mod write;
 
 use std::io::Read;
@@ -39,12 +39,12 @@ use super::input::Input;
 use super::{Contents, with_context};
 
 use archive::TorchArchive;
-use heap::Value;
 use pickle::Pickle;
 use script::ScriptClasses;
 use select::Selection;
 use skipped::unsupported_tensor;
 use storages::TensorReader;
+use values::Value;
 
 pub(super) use archive::prefix;
 pub(super) use write::{check, write};
@@ -61,7 +61,7 @@ pub(super) fn read_zip(
     let mut archive = TorchArchive::new(archive, prefix, budget)?;
     let description = archive.description(budget)?;
     let pickle = with_context("data.pkl", Pickle::load(&description, budget))?;
-    let classes = ScriptClasses::read(&pickle.heap, &mut archive, budget)?;
+    let classes = ScriptClasses::read(&pickle.values, &mut archive, budget)?;
     read_tensors(&pickle, &classes, key, archive, budget, device)
 }
 
@@ -101,7 +101,7 @@ fn read_tensors(
 ) -> Result<Contents> {
     let Selection { tensors, skipped, warnings, ambiguity } =
         select::state_dict(pickle, classes, key, budget)?;
-    let records = tensors.iter().filter_map(|&(_, tensor)| pickle.heap.tensor_record(tensor).ok());
+    let records = tensors.iter().filter_map(|&(_, tensor)| pickle.values.tensor_record(tensor).ok());
     let mut reader = TensorReader::new(source, records, budget, device);
     let mut contents = Contents { skipped, warnings, ambiguity, ..Contents::default() };
     for (name, tensor) in &tensors {
@@ -109,7 +109,7 @@ fn read_tensors(
             contents.push_unsupported(name.clone(), unsupported_tensor(kind));
             continue;
         }
-        let tensor = pickle.heap.tensor_record(*tensor).and_then(|record| reader.tensor(record));
+        let tensor = pickle.values.tensor_record(*tensor).and_then(|record| reader.tensor(record));
         contents.state.insert(name, with_context(format_args!("tensor `{name}`"), tensor)?);
     }
     Ok(contents)

@@ -7,10 +7,10 @@ use crate::checkpoint::budget::Budget;
 use crate::{Error, Result};
 
 use super::class::elided;
-use super::heap::{Entry, Heap, Value};
 use super::named::{NamedTensors, check_name};
 use super::script::{ScriptClass, ScriptClasses};
 use super::skipped::Listing;
+use super::values::{Entry, PickledValues, Value};
 
 /// The maximum nesting depth of modules. A module may contain itself.
 const MAX_DEPTH: usize = 128;
@@ -23,7 +23,7 @@ const MIN_VISITS: usize = 1 << 16;
 
 /// Collects the parameters and persistent buffers of a module and its submodules, in PyTorch's order.
 pub(super) struct ModuleWalk<'w, 'p, 'a> {
-    heap: &'p Heap<'a>,
+    values: &'p PickledValues<'a>,
     classes: &'p ScriptClasses,
     listing: &'w mut Listing<'p, 'a>,
     budget: &'w mut Budget,
@@ -45,14 +45,14 @@ struct Parts<'a> {
 
 impl<'w, 'p, 'a> ModuleWalk<'w, 'p, 'a> {
     pub fn new(
-        heap: &'p Heap<'a>,
+        values: &'p PickledValues<'a>,
         classes: &'p ScriptClasses,
         listing: &'w mut Listing<'p, 'a>,
         budget: &'w mut Budget,
     ) -> Self {
-        let visits_left = heap.memory().max(MIN_VISITS);
+        let visits_left = values.memory().max(MIN_VISITS);
         Self {
-            heap,
+            values,
             classes,
             listing,
             budget,
@@ -80,7 +80,7 @@ impl<'w, 'p, 'a> ModuleWalk<'w, 'p, 'a> {
                 elided(&self.prefix)
             )));
         }
-        match self.classes.module_class(self.heap, module) {
+        match self.classes.module_class(self.values, module) {
             Some(class) => self.add_script(module, class, depth),
             None => self.add_python(module, depth),
         }
@@ -105,7 +105,7 @@ impl<'w, 'p, 'a> ModuleWalk<'w, 'p, 'a> {
 
     /// Adds the tensors of a TorchScript module. All of its tensors and submodules are attributes.
     fn add_script(&mut self, module: Value<'a>, class: &ScriptClass, depth: usize) -> Result<()> {
-        let attributes = self.heap.attributes(module);
+        let attributes = self.values.attributes(module);
         let buffers = class.buffers.as_deref().unwrap_or_default();
         self.visit(attributes.len() + class.parameters.len() + buffers.len())?;
         let mut by_name = HashMap::new();
@@ -125,7 +125,7 @@ impl<'w, 'p, 'a> ModuleWalk<'w, 'p, 'a> {
             }
         }
         for &(name, value) in attributes {
-            if self.classes.module_class(self.heap, value).is_some() {
+            if self.classes.module_class(self.values, value).is_some() {
                 self.add_child(name, value, depth)?;
             }
         }
@@ -167,7 +167,7 @@ impl<'w, 'p, 'a> ModuleWalk<'w, 'p, 'a> {
     }
 
     fn is_module(&self, value: Value<'a>) -> bool {
-        self.heap.is_module(value) || self.classes.module_class(self.heap, value).is_some()
+        self.values.is_module(value) || self.classes.module_class(self.values, value).is_some()
     }
 
     /// Lists an object that is not a tensor or a module. `None` stands for an absent parameter, buffer or module.
@@ -178,7 +178,7 @@ impl<'w, 'p, 'a> ModuleWalk<'w, 'p, 'a> {
     }
 
     fn parts(&mut self, module: Value<'a>) -> Result<Parts<'a>> {
-        let attributes = self.heap.attributes(module);
+        let attributes = self.values.attributes(module);
         self.visit(attributes.len())?;
         let mut parts = Parts::default();
         for &(name, value) in attributes {
@@ -194,12 +194,12 @@ impl<'w, 'p, 'a> ModuleWalk<'w, 'p, 'a> {
     }
 
     fn entries(&mut self, dict: Option<Value<'a>>) -> Result<&'p [Entry<'a>]> {
-        let entries = dict.and_then(|dict| self.heap.entries(dict).ok()).unwrap_or_default();
+        let entries = dict.and_then(|dict| self.values.entries(dict).ok()).unwrap_or_default();
         self.visit(entries.len()).map(|()| entries)
     }
 
     fn names(&mut self, set: Option<Value<'a>>) -> Result<HashSet<&'a str>> {
-        let items = set.and_then(|set| self.heap.items(set).ok()).unwrap_or_default();
+        let items = set.and_then(|set| self.values.items(set).ok()).unwrap_or_default();
         self.visit(items.len())?;
         let mut names = HashSet::new();
         for item in items {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::checkpoint::budget::Budget;
 use crate::{Error, Result};
 
-use super::heap::Value;
+use super::values::Value;
 
 /// The maximum length of a name in bytes. A file may use one long name for many tensors, and each of them stores copies
 /// of the name.

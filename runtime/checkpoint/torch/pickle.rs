@@ -13,14 +13,14 @@ use crate::{Error, Result};
 use super::call::{call, persistent};
 use super::class::Class;
 use super::globals::resolve;
-use super::heap::{Heap, Value, unexpected};
 use super::read::{PickleInput, integer, text_or_bytes};
+use super::values::{PickledValues, Value, unexpected};
 use super::{opcode, text};
 
 /// The result of running a pickle.
 #[derive(Debug)]
 pub(super) struct Pickle<'a> {
-    pub heap: Heap<'a>,
+    pub values: PickledValues<'a>,
     pub root: Value<'a>,
     /// The length of the pickle in bytes.
     pub length: usize,
@@ -38,8 +38,8 @@ impl<'a> Pickle<'a> {
             let opcode = with_context(format_args!("byte {position}"), interpreter.input.byte())?;
             if opcode == opcode::STOP {
                 let root = with_context(format_args!("byte {position}"), interpreter.pop())?;
-                budget.spend(Some(interpreter.heap.memory()))?;
-                return Ok(Self { heap: interpreter.heap, root, length: interpreter.input.position });
+                budget.spend(Some(interpreter.values.memory()))?;
+                return Ok(Self { values: interpreter.values, root, length: interpreter.input.position });
             }
             with_context(format_args!("byte {position}"), interpreter.step(opcode))?;
             if interpreter.memory() > limit {
@@ -58,7 +58,7 @@ struct Interpreter<'a> {
     /// The height of the stack at each MARK opcode.
     marks: Vec<usize>,
     memo: HashMap<u32, Value<'a>>,
-    heap: Heap<'a>,
+    values: PickledValues<'a>,
 }
 
 impl<'a> Interpreter<'a> {
@@ -68,7 +68,7 @@ impl<'a> Interpreter<'a> {
             stack: Vec::new(),
             marks: Vec::new(),
             memo: HashMap::new(),
-            heap: Heap::default(),
+            values: PickledValues::default(),
         }
     }
 
@@ -77,7 +77,7 @@ impl<'a> Interpreter<'a> {
         let stack = self.stack.capacity() * size_of::<Value>() + self.marks.capacity() * size_of::<usize>();
         // A hash map fills at most 7/8 of its slots and has one control byte per slot.
         let memo = self.memo.capacity() * (size_of::<(u32, Value)>() + 1) / 7 * 8;
-        stack + memo + self.heap.memory()
+        stack + memo + self.values.memory()
     }
 
     /// Runs one opcode.
@@ -156,18 +156,18 @@ impl<'a> Interpreter<'a> {
             opcode::BINGET => self.input.byte().and_then(|index| self.get_memo(index.into()))?,
             opcode::LONG_BINGET => self.input.u32().and_then(|index| self.get_memo(index))?,
             opcode::GET => self.input.index().and_then(|index| self.get_memo(index))?,
-            opcode::EMPTY_TUPLE => self.heap.tuple(Vec::new()),
+            opcode::EMPTY_TUPLE => self.values.tuple(Vec::new()),
             opcode::TUPLE1 | opcode::TUPLE2 | opcode::TUPLE3 => {
                 let items = self.pop_last(usize::from(opcode - opcode::TUPLE1 + 1))?;
-                self.heap.tuple(items)
+                self.values.tuple(items)
             }
-            opcode::TUPLE => self.pop_mark().map(|items| self.heap.tuple(items))?,
-            opcode::EMPTY_LIST => self.heap.list(Vec::new()),
-            opcode::LIST => self.pop_mark().map(|items| self.heap.list(items))?,
-            opcode::EMPTY_DICT => self.heap.dict(),
+            opcode::TUPLE => self.pop_mark().map(|items| self.values.tuple(items))?,
+            opcode::EMPTY_LIST => self.values.list(Vec::new()),
+            opcode::LIST => self.pop_mark().map(|items| self.values.list(items))?,
+            opcode::EMPTY_DICT => self.values.dict(),
             opcode::DICT => self.dict_from_mark()?,
-            opcode::EMPTY_SET => self.heap.set(Vec::new()),
-            opcode::FROZENSET => self.pop_mark().map(|items| self.heap.set(items))?,
+            opcode::EMPTY_SET => self.values.set(Vec::new()),
+            opcode::FROZENSET => self.pop_mark().map(|items| self.values.set(items))?,
             opcode::GLOBAL => self.global()?,
             opcode::STACK_GLOBAL => self.stack_global()?,
             opcode::EXT1 => self.input.take(1).map(|_| self.extension())?,
@@ -176,25 +176,25 @@ impl<'a> Interpreter<'a> {
             opcode::REDUCE | opcode::NEWOBJ => {
                 let arguments = self.pop()?;
                 let callable = self.pop()?;
-                call(&mut self.heap, callable, arguments)?
+                call(&mut self.values, callable, arguments)?
             }
             opcode::NEWOBJ_EX => {
                 let _keyword_arguments = self.pop()?;
                 let arguments = self.pop()?;
                 let callable = self.pop()?;
-                call(&mut self.heap, callable, arguments)?
+                call(&mut self.values, callable, arguments)?
             }
             opcode::INST => {
                 let class = self.global()?;
-                let arguments = self.pop_mark().map(|items| self.heap.tuple(items))?;
-                call(&mut self.heap, class, arguments)?
+                let arguments = self.pop_mark().map(|items| self.values.tuple(items))?;
+                call(&mut self.values, class, arguments)?
             }
             opcode::OBJ => self.object_from_mark()?,
             opcode::PERSID => {
                 let line = self.input.line_bytes().map(text::unescaped)?;
-                persistent(&mut self.heap, line)?
+                persistent(&mut self.values, line)?
             }
-            opcode::BINPERSID => self.pop().and_then(|id| persistent(&mut self.heap, id))?,
+            opcode::BINPERSID => self.pop().and_then(|id| persistent(&mut self.values, id))?,
             _ => return Ok(None),
         }))
     }
@@ -202,21 +202,21 @@ impl<'a> Interpreter<'a> {
     fn global(&mut self) -> Result<Value<'a>> {
         let module = self.input.line()?;
         let name = self.input.line()?;
-        Ok(Value::Global(resolve(&mut self.heap, module, name)))
+        Ok(Value::Global(resolve(&mut self.values, module, name)))
     }
 
     /// Returns a placeholder for a class to which the pickle refers by a number. Only the program that wrote the pickle
     /// knows the class: it has registered the number with Python's `copyreg`.
     fn extension(&mut self) -> Value<'a> {
-        Value::Global(self.heap.foreign(Class { module: "copyreg", name: "extension", attribute: None }))
+        Value::Global(self.values.foreign(Class { module: "copyreg", name: "extension", attribute: None }))
     }
 
     /// Calls the class at the last mark with the arguments after it.
     fn object_from_mark(&mut self) -> Result<Value<'a>> {
         let items = self.pop_mark()?;
         let (&class, arguments) = items.split_first().ok_or_else(|| Error::msg("an object has no class"))?;
-        let arguments = self.heap.tuple(arguments.to_vec());
-        call(&mut self.heap, class, arguments)
+        let arguments = self.values.tuple(arguments.to_vec());
+        call(&mut self.values, class, arguments)
     }
 
     fn protocol(&mut self) -> Result<()> {
@@ -274,7 +274,7 @@ impl<'a> Interpreter<'a> {
     fn stack_global(&mut self) -> Result<Value<'a>> {
         match (self.pop()?, self.pop()?) {
             (Value::Str(name), Value::Str(module)) => {
-                Ok(Value::Global(resolve(&mut self.heap, module, name)))
+                Ok(Value::Global(resolve(&mut self.values, module, name)))
             }
             (Value::Str(_), other) | (other, _) => Err(unexpected("the name of a global", other)),
         }
@@ -282,35 +282,35 @@ impl<'a> Interpreter<'a> {
 
     fn append_one(&mut self) -> Result<()> {
         let item = self.pop()?;
-        self.heap.extend_list(self.top()?, &[item])
+        self.values.extend_list(self.top()?, &[item])
     }
 
     fn append_all(&mut self) -> Result<()> {
         let items = self.pop_mark()?;
-        self.heap.extend_list(self.top()?, &items)
+        self.values.extend_list(self.top()?, &items)
     }
 
     fn set_item(&mut self) -> Result<()> {
         let item = self.pop_last(2)?;
-        self.heap.extend_dict(self.top()?, &item)
+        self.values.extend_dict(self.top()?, &item)
     }
 
     fn set_items(&mut self) -> Result<()> {
         let items = self.pop_mark()?;
-        self.heap.extend_dict(self.top()?, &items)
+        self.values.extend_dict(self.top()?, &items)
     }
 
     fn dict_from_mark(&mut self) -> Result<Value<'a>> {
         let items = self.pop_mark()?;
-        let dict = self.heap.dict();
-        self.heap.extend_dict(dict, &items)?;
+        let dict = self.values.dict();
+        self.values.extend_dict(dict, &items)?;
         Ok(dict)
     }
 
     fn build(&mut self) -> Result<()> {
         let state = self.pop()?;
         let object = self.top()?;
-        self.heap.build(object, state);
+        self.values.build(object, state);
         Ok(())
     }
 }

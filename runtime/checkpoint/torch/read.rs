@@ -2,8 +2,8 @@
 
 use crate::{Error, Result};
 
-use super::heap::Value;
 use super::opcode;
+use super::values::Value;
 
 /// The bytes of a pickle and the current position. Reading past the end is an error.
 pub(super) struct PickleInput<'a> {

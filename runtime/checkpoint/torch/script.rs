@@ -1,6 +1,7 @@
 //! The classes of a TorchScript archive, which `torch.jit.save` writes.
 //!
-//! Its pickle has the attributes of each module, and its source code tells which of them are parameters and buffers.
+//! Its pickle has the attributes of each TorchScript module, and its source code tells which of them are parameters and
+//! buffers.
 
 use std::collections::HashMap;
 
@@ -9,13 +10,13 @@ use crate::{Error, Result};
 
 use super::archive::TorchArchive;
 use super::class::Class;
-use super::heap::{Heap, Value};
+use super::values::{PickledValues, Value};
 
 /// The first component of the names of all TorchScript classes.
 const ROOT: &str = "__torch__";
 
-/// The maximum length of a module's or class's name in bytes. A file may use one long name for many classes, and the
-/// reader hashes the name for each of them.
+/// The maximum length in bytes of the names of a class and of its Python module. Without a limit, a file with one long
+/// module name and many classes would be slow to read, because the reader hashes the module name for each class.
 const MAX_NAME: usize = 1 << 9;
 
 /// The memory per class that the pickle names, in bytes.
@@ -25,11 +26,12 @@ const PER_CLASS: usize = 64;
 /// becomes a `String` of 24 bytes, in a vector that may have twice the capacity that it needs.
 const PER_SOURCE_BYTE: usize = 12;
 
-/// The module classes of an archive.
+/// The classes of the TorchScript modules in an archive.
 #[derive(Debug, Default)]
 pub(super) struct ScriptClasses {
     classes: Vec<ScriptClass>,
-    /// For each class of the heap, its index in `classes` if it is a module of TorchScript.
+    /// For each class in [`PickledValues::classes`], its index in `classes`, or `None` if its instances are not
+    /// TorchScript modules.
     indices: Vec<Option<usize>>,
 }
 
@@ -37,19 +39,19 @@ pub(super) struct ScriptClasses {
 #[derive(Debug, Default)]
 pub(super) struct ScriptClass {
     pub parameters: Vec<String>,
-    /// `None` if the archive does not name the buffers. They are then all tensors that are not parameters.
+    /// `None` if the archive does not name the buffers. Every tensor that is not a parameter is then read as a buffer.
     pub buffers: Option<Vec<String>>,
 }
 
 impl ScriptClasses {
     /// Reads the source of all TorchScript classes that the pickle names.
-    pub fn read(heap: &Heap, archive: &mut TorchArchive, budget: &mut Budget) -> Result<Self> {
-        budget.spend(heap.classes().len().checked_mul(PER_CLASS))?;
+    pub fn read(values: &PickledValues, archive: &mut TorchArchive, budget: &mut Budget) -> Result<Self> {
+        budget.spend(values.classes().len().checked_mul(PER_CLASS))?;
         let mut all = Self::default();
-        // The archive of a mobile model has no source. It is unknown which tensors are parameters, so all are buffers.
+        // The archive of a mobile model has no source that names the parameters, so all tensors are read as buffers.
         let unknown = all.add(ScriptClass::default());
         let mut sources = HashMap::new();
-        for class in heap.classes() {
+        for class in values.classes() {
             if !is_script(class) {
                 all.indices.push(None);
                 continue;
@@ -66,8 +68,8 @@ impl ScriptClasses {
         Ok(all)
     }
 
-    /// Reads the source file of the classes in `module`. Returns their indices by name, or `None` if there is no
-    /// source.
+    /// Reads the source file of the classes in the Python module `module`. Returns the indices of the classes by name,
+    /// or `None` if there is no source file.
     fn read_source(
         &mut self,
         module: &str,
@@ -88,21 +90,21 @@ impl ScriptClasses {
     }
 
     /// Returns the class of a TorchScript module, or `None` for other values.
-    pub fn module_class(&self, heap: &Heap, value: Value<'_>) -> Option<&ScriptClass> {
+    pub fn module_class(&self, values: &PickledValues, value: Value<'_>) -> Option<&ScriptClass> {
         let Value::Object(object) = value else { return None };
-        let index = *self.indices.get(heap.class_index(object))?;
+        let index = *self.indices.get(values.class_index(object))?;
         index.map(|index| &self.classes[index])
     }
 }
 
-/// Returns `true` for a class of TorchScript.
+/// Returns `true` for a TorchScript class, unless one of its names is longer than [`MAX_NAME`].
 fn is_script(class: &Class) -> bool {
     let in_root =
         class.module.strip_prefix(ROOT).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
     in_root && class.module.len() <= MAX_NAME && class.name.len() <= MAX_NAME
 }
 
-/// Returns the names of the module classes in a source file, with the names of their tensors.
+/// Returns the classes of TorchScript modules in a source file, by name.
 fn parse(source: &str) -> Vec<(&str, ScriptClass)> {
     let mut classes: Vec<(&str, ScriptClass)> = Vec::new();
     let mut is_module = false;

@@ -7,12 +7,12 @@ use crate::checkpoint::contents::Skipped;
 use crate::{Error, Result};
 
 use super::class::elided;
-use super::heap::{Entry, Heap, LONG_LIST, Value};
 use super::module::ModuleWalk;
 use super::named::NamedTensors;
 use super::pickle::Pickle;
 use super::script::ScriptClasses;
 use super::skipped::Listing;
+use super::values::{Entry, LONG_LIST, PickledValues, Value};
 
 /// The keys under which training scripts save the state dict, in the order in which they are tried.
 const KEYS: [&str; 3] = ["state_dict", "model_state_dict", "model"];
@@ -42,11 +42,11 @@ pub(super) fn state_dict<'a>(
     key: Option<&str>,
     budget: &mut Budget,
 ) -> Result<Selection<'a>> {
-    let mut search = Search::new(&pickle.heap, classes);
+    let mut search = Search::new(&pickle.values, classes);
     let mut value = pickle.root;
     if let Some(key) = key {
         value = search.follow(value, key)?;
-        if search.heap.has_tensors(value) {
+        if search.values.has_tensors(value) {
             return search.finish_dict(value, budget);
         }
     }
@@ -66,25 +66,27 @@ pub(super) fn state_dict<'a>(
 }
 
 struct Search<'p, 'a> {
-    heap: &'p Heap<'a>,
+    values: &'p PickledValues<'a>,
     classes: &'p ScriptClasses,
     listing: Listing<'p, 'a>,
 }
 
 impl<'p, 'a> Search<'p, 'a> {
-    fn new(heap: &'p Heap<'a>, classes: &'p ScriptClasses) -> Self {
-        Self { heap, classes, listing: Listing::new(heap) }
+    fn new(values: &'p PickledValues<'a>, classes: &'p ScriptClasses) -> Self {
+        Self { values, classes, listing: Listing::new(values) }
     }
 
     fn is_module(&self, value: Value<'a>) -> bool {
-        self.heap.is_module(value) || self.classes.module_class(self.heap, value).is_some()
+        self.values.is_module(value) || self.classes.module_class(self.values, value).is_some()
     }
 
     /// Returns the keys and values of a dictionary, or the indices and items of a tuple or a list.
     fn children(&self, value: Value<'a>) -> Result<Cow<'p, [Entry<'a>]>> {
         match value {
-            Value::Tuple(_) | Value::List(_) => Ok(self.heap.numbered_items(value).take(LONG_LIST).collect()),
-            _ => self.heap.entries(value).map(Cow::Borrowed),
+            Value::Tuple(_) | Value::List(_) => {
+                Ok(self.values.numbered_items(value).take(LONG_LIST).collect())
+            }
+            _ => self.values.entries(value).map(Cow::Borrowed),
         }
     }
 
@@ -113,7 +115,7 @@ impl<'p, 'a> Search<'p, 'a> {
         match self.children(value) {
             Ok(entries) => Error::msg(format!(
                 "expected a dictionary under the key `{key}`, found {}",
-                describe(self.heap, entries.iter())
+                describe(self.values, entries.iter())
             )),
             Err(error) => error,
         }
@@ -131,7 +133,7 @@ impl<'p, 'a> Search<'p, 'a> {
         }
         let candidate = self.only_candidate(dict)?;
         // If there are no tensors anywhere, the value of a known key is an empty state dict.
-        Ok(candidate.or_else(|| known.first().copied().filter(|_| !self.heap.has_tensors(dict))))
+        Ok(candidate.or_else(|| known.first().copied().filter(|_| !self.values.has_tensors(dict))))
     }
 
     /// Returns the position of the container or module under `key`. Returns `None` if `key` is missing or has another
@@ -144,7 +146,7 @@ impl<'p, 'a> Search<'p, 'a> {
             _ => false,
         })?;
         let value = entries[position].1;
-        let is_container = self.heap.is_dict(value) || matches!(value, Value::Tuple(_) | Value::List(_));
+        let is_container = self.values.is_dict(value) || matches!(value, Value::Tuple(_) | Value::List(_));
         (is_container || self.is_module(value)).then_some(position)
     }
 
@@ -155,7 +157,7 @@ impl<'p, 'a> Search<'p, 'a> {
     /// Fails if there are several entries of the first kind, or none of the first and several of the second.
     fn only_candidate(&self, dict: Value<'a>) -> Result<Option<usize>> {
         let entries = self.children(dict)?;
-        if self.heap.has_tensors(dict) {
+        if self.values.has_tensors(dict) {
             return Ok(None);
         }
         let candidates_within = |depth: u8| -> Vec<_> {
@@ -172,7 +174,7 @@ impl<'p, 'a> Search<'p, 'a> {
             [(position, _)] => Ok(Some(position)),
             _ => Err(Error::msg(format!(
                 "expected one dictionary of tensors, found several: select one of {} with `Load::key`",
-                describe(self.heap, candidates.into_iter().map(|(_, entry)| entry))
+                describe(self.values, candidates.into_iter().map(|(_, entry)| entry))
             ))),
         }
     }
@@ -180,7 +182,7 @@ impl<'p, 'a> Search<'p, 'a> {
     /// Returns an error message if `dict` contains both a tensor and a dictionary of tensors, and `None` otherwise. The
     /// extra state of a module is not counted, although it may contain tensors.
     fn ambiguity(&self, dict: Value<'a>) -> Option<String> {
-        let entries = self.heap.entries(dict).ok().filter(|_| self.heap.has_tensors(dict))?;
+        let entries = self.values.entries(dict).ok().filter(|_| self.values.has_tensors(dict))?;
         let mut tensors = TensorSearch::new(self);
         let mut is_candidate = |&&(key, value): &&Entry<'a>| {
             matches!(key, Value::Str(name) if !name.ends_with("_extra_state"))
@@ -213,7 +215,7 @@ impl<'p, 'a> Search<'p, 'a> {
 
     /// Returns the tensors of `dict`, and lists its other entries as skipped.
     fn finish_dict(mut self, dict: Value<'a>, budget: &mut Budget) -> Result<Selection<'a>> {
-        let entries = self.heap.entries(dict).unwrap_or_default();
+        let entries = self.values.entries(dict).unwrap_or_default();
         if entries.is_empty() && !matches!(dict, Value::Dict(_)) {
             return Err(self.not_a_dictionary(dict));
         }
@@ -228,7 +230,7 @@ impl<'p, 'a> Search<'p, 'a> {
             return Err(Error::msg(format!(
                 "expected a dictionary of named tensors, at the top level or under one of {KEYS:?}, found a \
                  dictionary with the entries {}",
-                describe(self.heap, entries.iter())
+                describe(self.values, entries.iter())
             )));
         }
         self.finish(tensors, budget)
@@ -237,10 +239,10 @@ impl<'p, 'a> Search<'p, 'a> {
     /// Returns the error for a value that is neither a dictionary nor a module.
     fn not_a_dictionary(&self, value: Value<'a>) -> Error {
         let found = match value {
-            Value::Object(_) => format!("an object of the class `{}`", self.heap.class_name(value)),
+            Value::Object(_) => format!("an object of the class `{}`", self.values.class_name(value)),
             Value::Tuple(_) | Value::List(_) => {
-                let items: Vec<_> = self.heap.numbered_items(value).take(LONG_LIST).collect();
-                format!("{} with the items {}", value.kind(), describe(self.heap, items.iter()))
+                let items: Vec<_> = self.values.numbered_items(value).take(LONG_LIST).collect();
+                format!("{} with the items {}", value.kind(), describe(self.values, items.iter()))
             }
             _ => value.kind().to_owned(),
         };
@@ -251,9 +253,9 @@ impl<'p, 'a> Search<'p, 'a> {
 
     /// Returns the tensors of a module.
     fn finish_module(mut self, module: Value<'a>, budget: &mut Budget) -> Result<Selection<'a>> {
-        let walk = ModuleWalk::new(self.heap, self.classes, &mut self.listing, budget);
+        let walk = ModuleWalk::new(self.values, self.classes, &mut self.listing, budget);
         let tensors = walk.collect(module)?;
-        if tensors.is_empty() && self.classes.module_class(self.heap, module).is_some() {
+        if tensors.is_empty() && self.classes.module_class(self.values, module).is_some() {
             return Err(Error::msg(
                 "expected a TorchScript module with parameters, found one without: `torch.jit.freeze` makes them \
                  constants of the program; save the module before freezing it",
@@ -272,28 +274,28 @@ impl<'p, 'a> Search<'p, 'a> {
 /// A search for dictionaries of tensors in containers.
 struct TensorSearch<'s, 'p, 'a> {
     search: &'s Search<'p, 'a>,
-    /// For each dictionary of the heap, the number of levels below it that were searched without result, plus 1. If the
-    /// dictionary was not searched, 0. Dictionaries may be shared, and may contain themselves.
+    /// For each dictionary of the pickle, 0 if it was not searched. Otherwise the number of levels below it that were
+    /// searched without result, plus 1. Dictionaries may be shared, and may contain themselves.
     searched: Vec<u8>,
 }
 
 impl<'s, 'p, 'a> TensorSearch<'s, 'p, 'a> {
     fn new(search: &'s Search<'p, 'a>) -> Self {
-        Self { search, searched: vec![0; search.heap.dict_count()] }
+        Self { search, searched: vec![0; search.values.dict_count()] }
     }
 
     /// Returns `true` if `value` is a dictionary of tensors or a module, or contains one at most `depth` levels below.
     fn are_in(&mut self, value: Value<'a>, depth: u8) -> bool {
-        let heap = self.search.heap;
-        if heap.has_tensors(value) || self.search.is_module(value) {
+        let values = self.search.values;
+        if values.has_tensors(value) || self.search.is_module(value) {
             return true;
         }
-        let Some(index) = heap.dict_index(value).filter(|_| depth > 0) else { return false };
+        let Some(index) = values.dict_index(value).filter(|_| depth > 0) else { return false };
         if self.searched[index] > depth {
             return false;
         }
         self.searched[index] = depth + 1;
-        let entries = heap.entries(value).unwrap_or_default();
+        let entries = values.entries(value).unwrap_or_default();
         let found =
             entries.iter().any(|&(key, value)| matches!(key, Value::Str(_)) && self.are_in(value, depth - 1));
         if found {
@@ -304,11 +306,14 @@ impl<'s, 'p, 'a> TensorSearch<'s, 'p, 'a> {
 }
 
 /// Lists at most ten entries, each with its key and the kind of its value.
-fn describe<'v, 'a: 'v>(heap: &Heap<'a>, entries: impl ExactSizeIterator<Item = &'v Entry<'a>>) -> String {
+fn describe<'v, 'a: 'v>(
+    values: &PickledValues<'a>,
+    entries: impl ExactSizeIterator<Item = &'v Entry<'a>>,
+) -> String {
     let more = if entries.len() > 10 { ", …" } else { "" };
     let described = entries.take(10).map(|&(key, value)| {
         let kind = match value {
-            Value::Object(_) => heap.class_name(value),
+            Value::Object(_) => values.class_name(value),
             other => other.kind().to_owned(),
         };
         match key {

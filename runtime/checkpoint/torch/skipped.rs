@@ -6,7 +6,7 @@ use crate::checkpoint::contents::Skipped;
 
 use super::class::elided;
 use super::globals::Global;
-use super::heap::{Heap, Value};
+use super::values::{PickledValues, Value};
 
 /// The maximum number of objects that are listed.
 const MAX_LISTED: usize = 1000;
@@ -16,8 +16,8 @@ const MAX_DEPTH: usize = 8;
 
 /// Lists the entries beside a state dict and the objects in them.
 pub(super) struct Listing<'p, 'a> {
-    heap: &'p Heap<'a>,
-    /// For each container of the heap, whether it was listed. Containers may contain each other, and themselves.
+    values: &'p PickledValues<'a>,
+    /// For each container of the pickle, whether it was listed. Containers may contain each other, and themselves.
     visited: Vec<bool>,
     path: String,
     skipped: Vec<Skipped>,
@@ -26,9 +26,9 @@ pub(super) struct Listing<'p, 'a> {
 }
 
 impl<'p, 'a> Listing<'p, 'a> {
-    pub fn new(heap: &'p Heap<'a>) -> Self {
-        let visited = vec![false; heap.container_count()];
-        Self { heap, visited, path: String::new(), skipped: Vec::new(), omitted: 0 }
+    pub fn new(values: &'p PickledValues<'a>) -> Self {
+        let visited = vec![false; values.container_count()];
+        Self { values, visited, path: String::new(), skipped: Vec::new(), omitted: 0 }
     }
 
     /// Returns the keys of the current dictionary, separated by dots.
@@ -67,7 +67,7 @@ impl<'p, 'a> Listing<'p, 'a> {
         let length = self.path.len();
         self.enter(key);
         if depth == 0 || matches!(value, Value::Object(_)) {
-            self.push(self.heap.class_name(value));
+            self.push(self.values.class_name(value));
         }
         self.skip_items(value, depth);
         self.path.truncate(length);
@@ -75,19 +75,19 @@ impl<'p, 'a> Listing<'p, 'a> {
 
     /// Lists the objects in a container of a builtin class as skipped.
     fn skip_items(&mut self, container: Value<'a>, depth: usize) {
-        let heap = self.heap;
-        let Some(index) = heap.container_index(container) else { return };
+        let values = self.values;
+        let Some(index) = values.container_index(container) else { return };
         if depth == MAX_DEPTH || std::mem::replace(&mut self.visited[index], true) {
             return;
         }
         match container {
             Value::Dict(_) => {
-                for &(key, value) in heap.entries(container).unwrap_or_default() {
+                for &(key, value) in values.entries(container).unwrap_or_default() {
                     self.skip_at_depth(key, value, depth + 1);
                 }
             }
             _ => {
-                for (position, item) in heap.numbered_items(container) {
+                for (position, item) in values.numbered_items(container) {
                     self.skip_at_depth(position, item, depth + 1);
                 }
             }
@@ -130,7 +130,7 @@ pub(super) fn unsupported_tensor(kind: &str) -> String {
     format!("{} tensor", elided(kind))
 }
 
-impl<'a> Heap<'a> {
+impl<'a> PickledValues<'a> {
     /// Returns the name of a value's class in Python.
     pub fn class_name(&self, value: Value<'a>) -> String {
         let name = match value {

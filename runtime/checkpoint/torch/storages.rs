@@ -14,7 +14,7 @@ use crate::checkpoint::strided::Strided;
 use crate::{Error, Result};
 
 use super::Storages;
-use super::heap::TensorRecord;
+use super::values::TensorRecord;
 
 /// Reads the tensors of a file.
 pub(super) struct TensorReader<'k, 'd, Source> {

@@ -2,7 +2,7 @@
 
 use crate::{Error, Result};
 
-use super::heap::Value;
+use super::values::Value;
 
 /// Parses the argument of the opcodes INT and LONG: `1`, `-7L`, or `00` and `01` for booleans.
 pub(super) fn integer(line: &str) -> Result<Value<'_>> {

@@ -42,8 +42,8 @@ pub struct MeanAbsoluteError(ExactMean);
 #[derive(Clone, Debug, Default)]
 pub struct RootMeanSquaredError(ExactMean);
 
-/// The coefficient of determination R²: `1 − e / c`, where `e` is the squared error of the outputs, and `c` is that of
-/// a constant output, the mean of the targets.
+/// The coefficient of determination R²: `1 − e / c`, where `e` is the squared error of the outputs, and `c` is the
+/// squared error of a constant output, the mean of the targets.
 ///
 /// Outputs and targets have the same shape, and all elements count as one sample. (scikit-learn's `r2_score` averages
 /// over the columns of a matrix. Pass `y.ravel()` to it for the same value.) NaN and infinity are errors. As in

@@ -77,14 +77,14 @@ where
 {
     fn build(&self, parameters: Vec<(String, Var)>) -> Result<Box<dyn Step>> {
         let vars = parameters.into_iter().map(|(_, var)| var).collect();
-        Ok(Box::new(CandleStep(O::new(vars, self.config.clone())?)))
+        Ok(Box::new(CandleOptimizer(O::new(vars, self.config.clone())?)))
     }
 }
 
 /// A built optimizer that implements candle_nn's trait. Its state is not accessible.
-struct CandleStep<O>(O);
+struct CandleOptimizer<O>(O);
 
-impl<O: candle_nn::Optimizer + Send> Step for CandleStep<O> {
+impl<O: candle_nn::Optimizer + Send> Step for CandleOptimizer<O> {
     fn step(&mut self, grads: &GradStore) -> Result<()> {
         Ok(self.0.step(grads)?)
     }

@@ -24,15 +24,15 @@ use super::{Optimizer, Step};
 /// use sconce::train::optim::{Lbfgs, LineSearch, Optimizer};
 ///
 /// let x = Var::new(&[-1.2f64, 1.], &Device::Cpu)?;
-/// let lbfgs = Lbfgs::new(1.).max_iter(100).line_search_fn(LineSearch::StrongWolfe);
-/// let mut lbfgs = lbfgs.build(vec![("x".into(), x.clone())])?;
+/// let settings = Lbfgs::new(1.).max_iter(100).line_search_fn(LineSearch::StrongWolfe);
+/// let mut optimizer = settings.build(vec![("x".into(), x.clone())])?;
 /// // Rosenbrock's function has its minimum at (1, 1).
 /// let mut loss = || {
 ///     let (a, b) = (x.narrow(0, 0, 1)?, x.narrow(0, 1, 1)?);
 ///     let valley = (((b - a.sqr()?)?.sqr()? * 100.)? + (a - 1.)?.sqr()?)?;
 ///     Ok(valley.sum_all()?)
 /// };
-/// lbfgs.step_with(&mut loss)?;
+/// optimizer.step_with(&mut loss)?;
 /// assert!((x.as_tensor() - 1.)?.abs()?.max_all()?.to_scalar::<f64>()? < 1e-4);
 /// # Ok::<(), sconce::Error>(())
 /// ```
@@ -99,13 +99,13 @@ impl Optimizer for Lbfgs {
         let parameters =
             self.validate().and_then(|()| FlatParameters::new(parameters)).map_err(|e| e.in_layer(NAME))?;
         let history = CurvatureHistory::default();
-        Ok(Box::new(LbfgsStep { settings: self.clone(), rate: self.rate, parameters, history }))
+        Ok(Box::new(LbfgsOptimizer { settings: self.clone(), rate: self.rate, parameters, history }))
     }
 }
 
 const NAME: &str = "Lbfgs";
 
-struct LbfgsStep {
+struct LbfgsOptimizer {
     settings: Lbfgs,
     rate: f64,
     parameters: FlatParameters,
@@ -121,7 +121,7 @@ struct SearchDirection {
     rate: f64,
 }
 
-impl LbfgsStep {
+impl LbfgsOptimizer {
     /// Returns the search direction at a point with gradient `gradient`. Returns `None` if the slope of the loss along
     /// that direction is greater than −`tolerance_change`, so that the loss would hardly decrease.
     fn search_direction(&mut self, gradient: &Tensor) -> Result<Option<SearchDirection>> {
@@ -222,7 +222,7 @@ impl LbfgsStep {
     }
 }
 
-impl Step for LbfgsStep {
+impl Step for LbfgsOptimizer {
     fn step(&mut self, grads: &GradStore) -> Result<()> {
         let gradient = self.parameters.gradient(grads)?;
         if max_abs(&gradient)? > self.settings.tolerance_grad {

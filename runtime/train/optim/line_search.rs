@@ -14,8 +14,8 @@ use crate::Result;
 ///
 /// let x = Var::new(&[4f32, -2.], &Device::Cpu)?;
 /// let settings = Lbfgs::new(1.).line_search_fn(LineSearch::StrongWolfe);
-/// let mut lbfgs = settings.build(vec![("x".into(), x.clone())])?;
-/// lbfgs.step_with(&mut || Ok(x.sqr()?.sum_all()?))?;
+/// let mut optimizer = settings.build(vec![("x".into(), x.clone())])?;
+/// optimizer.step_with(&mut || Ok(x.sqr()?.sum_all()?))?;
 /// assert!(x.abs()?.max_all()?.to_scalar::<f32>()? < 1e-3);
 /// # Ok::<(), sconce::Error>(())
 /// ```

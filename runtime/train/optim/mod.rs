@@ -1,5 +1,5 @@
-//! Ten of PyTorch's optimizers, with PyTorch's names, defaults and arithmetic. PyTorch does not have the other two,
-//! [`Lion`] and [`Lamb`].
+//! Twelve optimizers: ten of PyTorch's, with PyTorch's names, defaults and arithmetic, and [`Lion`] and [`Lamb`], which
+//! PyTorch does not have.
 //!
 //! An [`Optimizer`] holds the settings, as in `AdamW::new(1e-3).betas((0.9, 0.95))`. [`Optimizer::build`] combines
 //! the settings with the parameters into a [`Step`], which holds the state. First-order optimizers implement
@@ -57,8 +57,8 @@ pub use sgd::Sgd;
 /// use sconce::train::optim::{AdamW, Optimizer};
 ///
 /// let weight = Var::zeros((2, 3), DType::F32, &Device::Cpu)?;
-/// let step = AdamW::new(1e-3).build(vec![("weight".into(), weight.clone())])?;
-/// assert_eq!(step.learning_rate(), 1e-3);
+/// let optimizer = AdamW::new(1e-3).build(vec![("weight".into(), weight.clone())])?;
+/// assert_eq!(optimizer.learning_rate(), 1e-3);
 /// // A variable cannot be a parameter twice.
 /// let twice = vec![("a".into(), weight.clone()), ("b".into(), weight)];
 /// assert!(AdamW::new(1e-3).build(twice).is_err());
@@ -93,17 +93,17 @@ pub trait Optimizer: Debug + Send + Sync {
     }
 }
 
-/// An optimizer with its parameters and their state.
+/// An optimizer with its parameters and their state. [`Optimizer::build`] returns it.
 ///
 /// ```
 /// use sconce::candle::{Device, Tensor, Var};
 /// use sconce::train::optim::{Optimizer, Sgd, Step};
 ///
 /// let x = Var::new(&[4f32, -2.], &Device::Cpu)?;
-/// let mut sgd = Sgd::new(0.1).momentum(0.9).build(vec![("x".into(), x.clone())])?;
+/// let mut optimizer = Sgd::new(0.1).momentum(0.9).build(vec![("x".into(), x.clone())])?;
 /// for _ in 0..200 {
 ///     let loss = x.sqr()?.sum_all()?;
-///     sgd.step(&loss.backward()?)?;
+///     optimizer.step(&loss.backward()?)?;
 /// }
 /// assert!(x.abs()?.max_all()?.to_scalar::<f32>()? < 1e-3);
 /// # Ok::<(), sconce::Error>(())
@@ -136,8 +136,9 @@ pub trait Step: Send {
     /// parameters.
     fn learning_rate(&self) -> f64;
 
-    /// Returns the learning rates: first the rate of the parameters in no [group](Optimizer::group), then the rate of
-    /// each combination of groups, in the order in which the combinations first occur among the parameters.
+    /// Returns the learning rates: first the rate of the parameters in no [group](Optimizer::group), then one rate
+    /// for each combination of groups that a parameter matches. The combinations are in the order in which they first
+    /// occur among the parameters.
     ///
     /// ```
     /// use sconce::candle::{Device, Var};
@@ -145,8 +146,8 @@ pub trait Step: Send {
     ///
     /// # fn main() -> Result<()> {
     /// let (x, y) = (Var::new(1f32, &Device::Cpu)?, Var::new(1f32, &Device::Cpu)?);
-    /// let sgd = Sgd::new(0.5).group("y", |g| g.lr(0.25));
-    /// let mut optimizer = sgd.build(vec![("x".into(), x), ("y".into(), y)])?;
+    /// let settings = Sgd::new(0.5).group("y", |g| g.lr(0.25));
+    /// let mut optimizer = settings.build(vec![("x".into(), x), ("y".into(), y)])?;
     /// // A schedule changes each learning rate, starting from its initial value.
     /// let initial = optimizer.learning_rates();
     /// let schedule = ExponentialLr::new(0.5);

@@ -27,8 +27,8 @@ const RATE: &str = "learning_rate";
 /// use sconce::train::optim::{RuleOptimizer, Sgd};
 ///
 /// let x = Var::new(&[1f32, -2.], &Device::Cpu)?;
-/// let mut sgd = RuleOptimizer::new(Sgd::new(0.25), vec![("x".into(), x.clone())])?;
-/// sgd.backward_step(&x.sqr()?.sum_all()?)?; // candle's method
+/// let mut optimizer = RuleOptimizer::new(Sgd::new(0.25), vec![("x".into(), x.clone())])?;
+/// optimizer.backward_step(&x.sqr()?.sum_all()?)?; // candle's method
 /// assert_eq!(x.to_vec1::<f32>()?, [0.5, -1.]);
 /// # Ok::<(), sconce::Error>(())
 /// ```
@@ -75,8 +75,8 @@ impl<R: Rule> RuleOptimizer<R> {
     ///
     /// let x = Var::new(&[1f32, -2.], &Device::Cpu)?;
     /// let groups = Sgd::new(0.25).group("x", |g| g.lr(0.5));
-    /// let sgd = RuleOptimizer::with_groups(&groups, vec![("x".into(), x)])?;
-    /// assert_eq!(sgd.learning_rates(), [0.25, 0.5]);
+    /// let optimizer = RuleOptimizer::with_groups(&groups, vec![("x".into(), x)])?;
+    /// assert_eq!(optimizer.learning_rates(), [0.25, 0.5]);
     /// # Ok::<(), sconce::Error>(())
     /// ```
     ///

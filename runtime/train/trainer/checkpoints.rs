@@ -52,7 +52,8 @@ impl<M: Module, O, T> Trainer<'_, M, O, T> {
         // The saved state has only the losses that were read from the device, so read the rest now.
         let losses = run.tally.read()?;
         self.check_losses(run, losses)?;
-        // A run cannot continue from parameters that are not finite, and saving them would delete earlier checkpoints.
+        // A run cannot continue from parameters that are not finite. Do not save them: `prune` keeps only the newest
+        // checkpoints and the best, so it might remove the last one with finite parameters.
         if !self.step.allow_non_finite {
             run.stepper.check_parameters()?;
         }

@@ -81,8 +81,8 @@ impl TrainingState {
             .filter_map(move |(name, tensor)| Some((name.strip_prefix(prefix)?.to_owned(), tensor.clone())))
     }
 
-    /// Returns the parameters and buffers that `keep_best` restores if this is the checkpoint of the best epoch: those
-    /// of the average or, if there is none, those of the network in training.
+    /// Returns the parameters and buffers that `keep_best` restores if this is the checkpoint of the best epoch. They
+    /// belong to the average or, if there is none, to the network in training.
     pub fn best_values(&self) -> StateDict {
         let averaged: StateDict = self.with_prefix(AVERAGED_NETWORK).collect();
         if averaged.is_empty() { self.with_prefix(MODEL).collect() } else { averaged }

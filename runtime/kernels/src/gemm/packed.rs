@@ -15,7 +15,7 @@ const PANEL: usize = CACHE_LINE_FLOATS;
 /// The partition of the rows of A into groups.
 ///
 /// Groups have nearly equal sizes, so that the last group is not much smaller than the others. A group of one row would
-/// be slow, because it would wait for the latency of its additions.
+/// be slow, because it has too few independent sums to hide the latency of a multiply-add.
 #[derive(Clone, Copy)]
 pub(crate) struct RowGroups {
     rows: usize,

@@ -89,7 +89,7 @@ pub(crate) fn map_into<const N: usize>(
 ) {
     let elements = operands.map(Elements::F32);
     let operands = Operands { elements, starts: [0; N], axes: collapse(axes), dtype: DType::F32 };
-    // SAFETY: a formula only writes initialized elements, and `MaybeUninit<f32>` has the layout of `f32`.
+    // SAFETY: a formula writes only initialized values, and `MaybeUninit<f32>` has the layout of `f32`.
     let out = unsafe { &mut *(std::ptr::from_mut(out) as *mut [MaybeUninit<f32>]) };
     operands
         .fill(out, formula.task_len(), &|inputs: [Run<'_, f32>; N], out: &mut [_]| formula.run(inputs, out));

@@ -2,7 +2,7 @@
 //!
 //! Both read their operands in *runs*: consecutive elements of the result, for which each operand is a slice or a
 //! single number. Operands with other strides, and slices of f16 or bf16, are first copied to a buffer in the L1 cache,
-//! so that formulas only see numbers and slices of f32 or f64.
+//! so that formulas see only numbers and slices of f32 or f64.
 
 mod axes;
 mod map;

@@ -145,7 +145,8 @@ impl<B> Drop for Workers<B> {
         self.queue.space.notify_all();
         drop(state);
         for thread in self.threads.drain(..) {
-            // The only error is a panic in the destructor of a panic's payload.
+            // A worker catches panics. Joining the thread fails only if the payload of a caught panic panicked when it
+            // was dropped.
             let _ = thread.join();
         }
     }

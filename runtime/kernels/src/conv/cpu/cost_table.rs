@@ -11,7 +11,7 @@ pub(super) struct CostTable {
     /// A product in a register tile of one output channel, of two to four channels, and of more channels.
     pub product: [f64; 3],
     /// An image with fewer vectors of pixels than this costs as much as an image with this many, because its register
-    /// tiles wait for the latency of their sums.
+    /// tiles have too few independent sums to hide the latency of a multiply-add.
     pub min_vectors: usize,
     /// An element copied into an input tile.
     pub copied: f64,
@@ -31,26 +31,26 @@ pub(super) struct CostTable {
     pub transformed_product: f64,
     /// Winograd: a transformed weight that is read, and the surcharge for each weight beyond the first [`LLC_WEIGHTS`].
     pub transformed_weight: [f64; 2],
-    /// Winograd: an element of a transformed input tile, for each [`WinogradTile`] in the order of its variants.
-    pub position_in: [f64; 5],
+    /// Winograd: a transformed input element, for each [`WinogradTile`] in the order of its variants.
+    pub transformed_input: [f64; 5],
     /// Winograd: the surcharge for a transformed input element if its block of tiles has more than
     /// [`SHARED_L2_ELEMENTS`] such elements.
     pub beyond_shared_l2: f64,
     /// Winograd: the surcharge for a transformed input element if its block of tiles has more than
-    /// [`WHOLE_L2_ELEMENTS`] such elements. Charged for each read of the element; each group of panels of output
-    /// channels reads it once.
+    /// [`WHOLE_L2_ELEMENTS`] such elements. Charged once for each group of
+    /// [`GROUP_CHANNELS`](super::winograd::GROUP_CHANNELS) output channels, because each group reads the element.
     pub beyond_whole_l2: f64,
-    /// Winograd: an element of a tile of products, which the output transform reads.
-    pub position_out: f64,
+    /// Winograd: an element of the matrix products, which the output transform reads.
+    pub matrix_product: f64,
     /// Winograd: an element of an `Nchw` result, which is transposed from vectors of channels.
     pub nchw_result: f64,
     /// Winograd: the cost of an element of an `Nchwc` result, as a fraction of `nchw_result`.
     pub nchwc_result_fraction: f64,
     /// Winograd: one channel of a strip of neighboring tiles that are transformed together.
     pub strip: f64,
-    /// Dilated Winograd: an element that is split from the images or joined into the output.
+    /// Dilated Winograd: an element that is copied from the input to a phase, or from a phase to the output.
     pub split: f64,
-    /// Dilated Winograd: a plane that is split or joined.
+    /// Dilated Winograd: a channel of a phase of the input or output.
     pub split_plane: f64,
 }
 
@@ -90,10 +90,10 @@ const ZEN_5: CostTable = CostTable {
     depthwise: [4., 16.2, 1800.],
     transformed_product: 1.04,
     transformed_weight: [5., 7.5],
-    position_in: [11.9, 13.3, 15.3, 11.9, 11.9],
+    transformed_input: [11.9, 13.3, 15.3, 11.9, 11.9],
     beyond_shared_l2: 4.,
     beyond_whole_l2: 0.,
-    position_out: 4.4,
+    matrix_product: 4.4,
     nchw_result: 27.1,
     nchwc_result_fraction: 0.5,
     strip: 253.,
@@ -113,10 +113,10 @@ const EMERALD_RAPIDS: CostTable = CostTable {
     depthwise: [7.1, 23., 1300.],
     transformed_product: 0.88,
     transformed_weight: [8.8, 3.5],
-    position_in: [38., 39., 40., 46., 64.],
+    transformed_input: [38., 39., 40., 46., 64.],
     beyond_shared_l2: 16.,
     beyond_whole_l2: 4.,
-    position_out: 6.1,
+    matrix_product: 6.1,
     nchw_result: 34.,
     nchwc_result_fraction: 0.5,
     strip: 160.,
@@ -133,8 +133,8 @@ impl CostTable {
         }
     }
 
-    /// Returns the cost of an element of a transformed input tile.
-    pub const fn position_in(&self, tile: WinogradTile) -> f64 {
-        self.position_in[tile as usize]
+    /// Returns the cost of a transformed input element.
+    pub const fn transformed_input(&self, tile: WinogradTile) -> f64 {
+        self.transformed_input[tile as usize]
     }
 }

@@ -215,7 +215,7 @@ impl OutputPtr {
 /// Copies `count` elements, and converts them from the format of `from` to that of `to`.
 ///
 /// # Safety
-/// `from` and `to` have `count` elements. No other task accesses those of `to`.
+/// `from` and `to` have `count` elements. No other task accesses the elements of `to`.
 #[inline(always)]
 pub(super) unsafe fn convert_all<S: Simd>(simd: S, from: ElementPtr, count: usize, to: OutputPtr) {
     for i in (0..count).step_by(S::LANES) {

@@ -125,8 +125,8 @@ pub(super) fn conv2d_f32(shape: &ConvShape, input: &[f32], weight: &[f32], isa: 
     conv2d_values(shape, &values, [None, None], settings)
 }
 
-/// Convolves in f32 with the algorithm of least cost. Uses the arguments `scale` and `shift`, and ignores those of
-/// `values`.
+/// Convolves in f32 with the algorithm of least cost. Uses the arguments `scale` and `shift`, and ignores
+/// `values.scale` and `values.shift`.
 fn conv2d_values<E: Element>(
     shape: &ConvShape,
     values: &Values<'_, E>,

@@ -102,7 +102,7 @@ pub(super) struct Limits {
 /// The numbers of pieces into which a partition divides the output.
 #[derive(Clone, Copy, Debug)]
 struct PieceCounts {
-    /// The numbers of pieces of the rows and of the columns. With a fused consumer, the rows are those of its results.
+    /// The numbers of pieces of the rows and of the columns. With a fused consumer, the rows are rows of its results.
     patches: [usize; 2],
     /// The number of pieces of the output channels.
     segments: usize,

@@ -106,28 +106,29 @@ impl ConvProblem {
     fn winograd_cost(&self, tile: WinogradTile) -> f64 {
         let ConvShape { batch, in_channels, out_channels, output, geometry, .. } = self.shape;
         let (dilation, costs) = (geometry.dilation[0], self.costs());
-        // A dilated convolution runs as an undilated one on `dilation²` times as many images.
-        let parts = batch * dilation * dilation;
+        // A dilated convolution runs as an undilated one on phases: `dilation²` smaller images for each image.
+        let phases = batch * dilation * dilation;
         let [rows, columns] = output.map(|n| n.div_ceil(dilation).div_ceil(tile.outputs()));
-        let tiles = parts * rows * columns;
+        let tiles = phases * rows * columns;
         let positions = tile.positions() as f64;
         let [padded_in, padded_out] = [in_channels, out_channels].map(|n| n.next_multiple_of(16));
         let channel_pairs = (in_channels * padded_out) as f64;
-        let position_in = costs.position_in(tile) + self.cache_surcharge(tile, tiles);
-        let input_cost = position_in * padded_in as f64;
-        let output_cost = costs.position_out * padded_out as f64 + costs.transformed_product * channel_pairs;
+        let transformed_input = costs.transformed_input(tile) + self.cache_surcharge(tile, tiles);
+        let input_cost = transformed_input * padded_in as f64;
+        let output_cost =
+            costs.matrix_product * padded_out as f64 + costs.transformed_product * channel_pairs;
         let [weight, llc_surcharge] = costs.transformed_weight;
         let weight_transform = if self.weight_cached { 0. } else { WEIGHT_TRANSFORM };
         let weights = positions * channel_pairs;
         // `Nchw` results cost more, because they are transposed.
         let layout_factor = if self.output == Layout::Nchw { 1. } else { costs.nchwc_result_fraction };
-        let strips = parts * rows * columns.div_ceil(winograd::strip_tiles(tile.stride()));
+        let strips = phases * rows * columns.div_ceil(winograd::strip_tiles(tile.stride()));
         tiles as f64 * positions * (input_cost + output_cost)
             + (weight + weight_transform) * weights
             + llc_surcharge * (weights - LLC_WEIGHTS).max(0.)
             + costs.nchw_result * layout_factor * tiles as f64 * (tile.outputs().pow(2) * padded_out) as f64
             + costs.strip * (strips * (padded_in + padded_out)) as f64
-            + self.split_cost(parts)
+            + self.split_cost(phases)
     }
 
     /// Returns the surcharge for each transformed input element. It is zero if the transformed input of a block fits in
@@ -143,17 +144,16 @@ impl ConvProblem {
         beyond_shared + beyond_whole * groups as f64
     }
 
-    /// Returns the cost of splitting a dilated convolution's images into `parts` smaller images, and of joining their
-    /// results.
-    fn split_cost(&self, parts: usize) -> f64 {
+    /// Returns the cost of splitting a dilated convolution's images into `phases` phases, and of joining the results.
+    fn split_cost(&self, phases: usize) -> f64 {
         let ConvShape { batch, in_channels, out_channels, input, output, geometry, .. } = self.shape;
         let dilation = geometry.dilation[0];
         if dilation == 1 {
             return 0.;
         }
         let [rows, columns] = output.map(|n| n.div_ceil(dilation));
-        let elements = batch * in_channels * input[0] * input[1] + parts * out_channels * rows * columns;
-        let planes = parts * (in_channels + out_channels);
+        let elements = batch * in_channels * input[0] * input[1] + phases * out_channels * rows * columns;
+        let planes = phases * (in_channels + out_channels);
         self.costs().split * elements as f64 + self.costs().split_plane * planes as f64
     }
 }

@@ -339,8 +339,8 @@ impl<S: Simd> Columns<S> {
     }
 
     /// Copies a vector of columns of every row to the tile, with zeros for rows outside of the input. With stride 2,
-    /// also copies the columns between those of the vector to `to + skipped` if `skipped` is set. `STRIDE` 0 supports
-    /// any stride.
+    /// also copies the columns that the vector skips to `to + skipped` if `skipped` is set. `STRIDE` 0 supports any
+    /// stride.
     ///
     /// # Safety
     /// In every row of `rows` within the input, the columns of the vector that lie within the row can be read. `to` has

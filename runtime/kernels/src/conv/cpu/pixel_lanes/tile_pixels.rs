@@ -36,8 +36,9 @@ pub(super) fn of_patch(plan: &Plan, patch: &Patch, register_tile: RegisterTileSh
     }
 }
 
-/// Divides `pixels` pixels that are consecutive both in the input tile and in the output. The last vector ends with the
-/// last pixel: it may compute some pixels twice, but has no unused lanes.
+/// Divides `pixels` pixels into register tiles. The pixels must be consecutive in the output, and also in the input
+/// tile or, if there is none, in the input. The last vector ends with the last pixel, so it may overlap the vector
+/// before it. A vector has unused lanes only if there are fewer pixels than lanes.
 fn divide_consecutive(pixels: usize, register_tile: RegisterTileShape) -> Vec<TilePixels> {
     let lanes = register_tile.lanes.min(pixels);
     let starts = (0..pixels).step_by(register_tile.lanes).map(|start| start.min(pixels - lanes));
@@ -45,8 +46,8 @@ fn divide_consecutive(pixels: usize, register_tile: RegisterTileShape) -> Vec<Ti
 }
 
 /// Divides vectors, each `[offset in the input tile, offset in the output, number of lanes]`, into register tiles with
-/// nearly equal numbers of vectors. A tile of a single vector would be slow, because it would wait for the latency of
-/// its sums.
+/// nearly equal numbers of vectors. A tile of a single vector would be slow, because it has too few independent sums to
+/// hide the latency of a multiply-add.
 fn divide_vectors(
     register_tile: RegisterTileShape,
     vectors: impl Iterator<Item = [usize; 3]>,
@@ -73,7 +74,7 @@ impl TilePixels {
         }
     }
 
-    /// Returns the offset, in the input tile, of the end of the last vector for the first tap.
+    /// Returns the offset in the input tile at which the last vector ends when it is loaded for the first tap.
     pub fn end(&self, lanes: usize) -> usize {
         self.input_offsets.iter().max().map_or(0, |start| *start as usize + lanes)
     }

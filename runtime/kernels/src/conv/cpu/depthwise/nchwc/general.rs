@@ -11,7 +11,8 @@ use crate::simd::Simd;
 use super::{DepthwiseRows, inside};
 
 impl DepthwiseRows<'_> {
-    /// Computes the row `y` of the block `index`, with stride `STRIDE`, or with any stride if `STRIDE` is 0.
+    /// Computes the output row `y` of one channel block. `index` is the index of the block, counted across all images.
+    /// `STRIDE` is the horizontal stride, or 0 for any stride.
     #[inline(always)]
     pub(super) fn compute_row<S: Simd, const STRIDE: usize>(&self, simd: S, index: usize, y: usize) {
         let ConvShape { input: [_, width], output, kernel, geometry, .. } = self.shape;
@@ -49,8 +50,7 @@ impl DepthwiseRows<'_> {
     }
 }
 
-/// An output row, and the part of the input that it reads: the input rows under those kernel rows that lie within the
-/// image.
+/// An output row and its input rows. Kernel rows outside of the image are skipped.
 struct Row<'a, S: Simd> {
     simd: S,
     /// The input row that the first kernel row within the image reads.

@@ -67,8 +67,8 @@ impl PackedDepthwise {
 
 /// Returns the largest magnitude, or infinity if a number is NaN.
 fn max_magnitude(numbers: &[f32]) -> f32 {
-    // The bits of nonnegative floats, read as integers, have the order of the floats, and those of NaN are the largest.
-    // Integers compare faster than floats.
+    // The bits of nonnegative floats, read as integers, have the order of the floats, and the bits of NaN are larger
+    // than the bits of infinity. Integers compare faster than floats.
     let bits = numbers.iter().fold(0, |largest: i32, x| largest.max(x.abs().to_bits() as i32));
     f32::from_bits(bits as u32).min(f32::INFINITY)
 }

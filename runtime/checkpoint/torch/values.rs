@@ -1,6 +1,7 @@
-//! The objects of a pickle.
+//! The values that a pickle creates.
 //!
-//! Values are `Copy` and refer to objects on the heap by index, because pickled objects may contain themselves.
+//! A [`Value`] is `Copy` and refers to an object by its index in [`PickledValues`], because pickled objects may contain
+//! themselves.
 
 use crate::checkpoint::element::ElementType;
 use crate::checkpoint::strided::View;
@@ -10,7 +11,7 @@ use super::class::Class;
 use super::dtype::Dtype;
 use super::globals::Global;
 
-/// A pickled value. Containers, storages, tensors and objects are indices into the [`Heap`].
+/// A pickled value. Containers, storages, tensors and objects are indices into the [`PickledValues`].
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Value<'a> {
     None,
@@ -126,9 +127,10 @@ impl<'a> Dict<'a> {
     }
 }
 
-/// All objects created by a pickle. The indices in [`Value`]s are valid only for their own heap.
+/// All containers, storages, tensors and objects that a pickle creates. The index in a [`Value`] is valid only in the
+/// `PickledValues` that returned the value.
 #[derive(Debug, Default)]
-pub(super) struct Heap<'a> {
+pub(super) struct PickledValues<'a> {
     /// The items of tuples, lists and sets.
     sequences: Vec<Vec<Value<'a>>>,
     dicts: Vec<Dict<'a>>,
@@ -153,7 +155,7 @@ fn allocate<T>(objects: &mut Vec<T>, object: T) -> usize {
     objects.len() - 1
 }
 
-impl<'a> Heap<'a> {
+impl<'a> PickledValues<'a> {
     pub fn tuple(&mut self, items: Vec<Value<'a>>) -> Value<'a> {
         Value::Tuple(self.sequence(items))
     }
