@@ -13,6 +13,8 @@ mod checkpoint_memory;
 mod common;
 mod exact;
 mod fit;
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod freed_memory;
 mod progress;
 mod recompute;
 #[allow(dead_code)] // The tests use only one network of this file.

@@ -21,7 +21,8 @@ static IS_DECIDED: AtomicBool = AtomicBool::new(false);
 /// `false`, glibc keeps freed memory only up to 64 MiB at the end of its heap, and the memory that is free now returns
 /// to the system.
 ///
-/// The function has no effect without glibc, or in a program with another allocator (`#[global_allocator]`).
+/// In threads other than the main thread, glibc never keeps the memory of tensors larger than 64 MiB. The function has no
+/// effect without glibc, or in a program with another allocator (`#[global_allocator]`).
 ///
 /// # Examples
 /// ```
@@ -47,7 +48,8 @@ pub(crate) fn keep_memory_in_training() {
     }
 }
 
-/// Returns all memory that is free now to the system, once. The setting of [`keep_memory`] does not change.
+/// Returns the memory that is free now to the system, once. The setting of [`keep_memory`] does not change. glibc cannot
+/// return the last part, of up to 64 MiB, of the memory that a thread other than the main thread has allocated.
 ///
 /// # Examples
 /// ```
