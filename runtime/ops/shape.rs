@@ -6,6 +6,7 @@ use crate::dim::Dim;
 use crate::kernels::internal::blocked;
 use crate::scope::{self, Path};
 use crate::signal::{Signal, Value, should_concat_blocked};
+use crate::sizes::inferred_sizes;
 use crate::{Error, Result};
 
 /// Joins `start_dim` and all dimensions after it into one. `flatten(x, 1)` keeps the batch dimension. A negative
@@ -58,7 +59,7 @@ pub fn unflatten(x: impl Into<Signal>, dim: impl Dim, sizes: impl IntoIterator<I
         let dim = dim.index(x.rank())?;
         let dims = x.dims();
         let sizes = sizes.into_iter().collect::<Vec<_>>();
-        let Some(inferred) = infer_sizes(dims[dim], &sizes) else {
+        let Some(inferred) = inferred_sizes(dims[dim], &sizes) else {
             return Err(Error::msg(format!(
                 "unflatten: expected sizes whose product is {} (dimension {dim} of {dims:?}), found {sizes:?}",
                 dims[dim]
@@ -66,21 +67,6 @@ pub fn unflatten(x: impl Into<Signal>, dim: impl Dim, sizes: impl IntoIterator<I
         };
         Ok(x.reshape([&dims[..dim], &inferred, &dims[dim + 1..]].concat())?)
     })
-}
-
-/// Returns the sizes with `-1` inferred, or `None` if their product is not `total`.
-fn infer_sizes(total: usize, sizes: &[isize]) -> Option<Vec<usize>> {
-    let known = sizes.iter().filter(|size| **size != -1);
-    let product = known.clone().try_fold(1usize, |product, size| {
-        usize::try_from(*size).ok().and_then(|size| product.checked_mul(size))
-    })?;
-    let inferred = match sizes.len() - known.count() {
-        // No size is `-1`, so that the inferred size is not used.
-        0 if !sizes.is_empty() && product == total => 1,
-        1 if product > 0 && total.is_multiple_of(product) => total / product,
-        _ => return None,
-    };
-    Some(sizes.iter().map(|size| usize::try_from(*size).unwrap_or(inferred)).collect())
 }
 
 /// Concatenates signals along a dimension: `cat([a, b], 1)`. A negative `dim` counts from the end. The output is a

@@ -21,6 +21,7 @@ pub use crate::display::display;
 pub use crate::recompute::*;
 pub use crate::reuse::*;
 pub use crate::scope::BuildScope;
+pub use crate::signal::Receiver;
 
 pub use bare_field::*;
 pub use build::*;

@@ -21,6 +21,8 @@ pub(crate) struct Deferred {
     dtype: DType,
     device: Device,
     path: Path,
+    /// Whether the only signal of this operation is a temporary value on which one method is called.
+    is_temporary: bool,
     stage: Mutex<Stage>,
 }
 
@@ -72,7 +74,17 @@ impl Deferred {
     }
 
     fn new(operation: Operation, shape: Shape, dtype: DType, device: Device) -> Self {
-        Self { shape, dtype, device, path: Path::current(), stage: Mutex::new(Stage::Pending(operation)) }
+        let stage = Mutex::new(Stage::Pending(operation));
+        Self { shape, dtype, device, path: Path::current(), is_temporary: false, stage }
+    }
+
+    /// Marks the only signal of this operation as temporary. Clones of the signal then copy the operation.
+    pub(super) fn set_temporary(&mut self) {
+        self.is_temporary = true;
+    }
+
+    pub(super) fn is_temporary(&self) -> bool {
+        self.is_temporary
     }
 
     pub(crate) fn shape(&self) -> &Shape {
@@ -118,14 +130,14 @@ impl Deferred {
 
     /// Returns a copy that runs independently of this operation.
     pub(super) fn copy(&self) -> Self {
-        let Self { shape, dtype, device, path, stage: _ } = self;
-        let stage = Mutex::new(self.stage().clone());
-        Self { shape: shape.clone(), dtype: *dtype, device: device.clone(), path: path.clone(), stage }
+        let Self { shape, dtype, device, path, is_temporary: _, stage: _ } = self;
+        let (shape, dtype, device, path) = (shape.clone(), *dtype, device.clone(), path.clone());
+        Self { shape, dtype, device, path, is_temporary: false, stage: Mutex::new(self.stage().clone()) }
     }
 
     /// Returns the convolution into which a consumer can be fused, or `self` if that is not possible.
     pub(super) fn into_producer(self) -> std::result::Result<Producer, Box<Self>> {
-        let Self { shape, dtype, device, path, stage } = self;
+        let Self { shape, dtype, device, path, is_temporary, stage } = self;
         let (stage, path) = match stage.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Stage::Pending(operation) => match operation.into_producer(path) {
                 Ok(producer) => return Ok(producer),
@@ -133,7 +145,7 @@ impl Deferred {
             },
             other => (other, path),
         };
-        Err(Box::new(Self { shape, dtype, device, path, stage: Mutex::new(stage) }))
+        Err(Box::new(Self { shape, dtype, device, path, is_temporary, stage: Mutex::new(stage) }))
     }
 
     /// Runs the operation unless it has already run, and returns the result. Its layout may differ from the requested
@@ -193,6 +205,7 @@ mod tests {
             dtype: DType::F32,
             device: Device::Cpu,
             path: Path::current(),
+            is_temporary: false,
             stage: Mutex::new(Stage::Running),
         };
         for _ in 0..2 {

@@ -5,12 +5,13 @@ use std::fs;
 use std::path::Path;
 
 /// For each module, the kinds that its tests check.
-const TESTED: [&[&str]; 11] = [
+const TESTED: [&[&str]; 12] = [
     crate::averaging::KINDS,
     crate::conv::KINDS,
     crate::elementwise::KINDS,
     crate::kernels::KINDS,
     crate::losses::KINDS,
+    crate::methods::KINDS,
     crate::norm::KINDS,
     crate::pool::KINDS,
     crate::precision::KINDS,

@@ -11,6 +11,7 @@ mod elementwise;
 mod kernels;
 mod layer;
 mod losses;
+mod methods;
 mod norm;
 mod pool;
 mod precision;

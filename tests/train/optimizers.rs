@@ -136,7 +136,8 @@ fn build_layers(settings: &dyn Optimizer) -> Result<(Vec<Var>, Box<dyn Step>)> {
     let names = ["body.0.weight", "body.0.bias", "head.weight", "head.bias"];
     let vars = names.iter().map(|_| Var::new(1f64, &CPU)).collect::<Result<Vec<_>, _>>()?;
     let named = names.iter().zip(&vars).map(|(name, var)| (name.to_string(), var.clone()));
-    Ok((vars, settings.build(named.collect())?))
+    let optimizer = settings.build(named.collect())?;
+    Ok((vars, optimizer))
 }
 
 #[test]

@@ -475,11 +475,11 @@ fn macros_call_layers_and_move_no_values() {
             x
         }),
         quote!({
-            ensure!(call(conv, "conv", into(clone(&x)), mode).rank()? == 4, "{width}");
+            ensure!(call(conv, "conv", into(clone(&x)), mode).__as_receiver().rank()? == 4, "{width}");
             assert!(
                 matches!(
                     call(field_conv, "conv", into(clone(&x)), mode),
-                    Some(y) if call_element(blocks, "blocks", 0, into(clone(&y)), mode).is_some()
+                    Some(y) if call_element(blocks, "blocks", 0, into(clone(&y)), mode).__as_receiver().is_some()
                 ),
                 "assertion failed: {}",
                 ::core::concat!(#text)

@@ -145,7 +145,7 @@ fn closure(item: &Item, variant: usize, rewritten: &Rewritten, output: &TokenStr
         #[allow(unused_imports)]
         use #krate::__private::{
             CallFunction as _, CallFunctionMut as _, CallFunctionOnce as _, CallLayer as _, CallLayerAtLastUse as _,
-            DataByReference as _, DataByValue as _, Lend as _, UnsupportedOutput as _,
+            DataByReference as _, DataByValue as _, Lend as _, Receiver as _, UnsupportedOutput as _,
         };
         let _ = &#mode;
         #krate::__private::ForwardBody(move || -> #krate::Result<#output> {

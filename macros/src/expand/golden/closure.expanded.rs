@@ -124,7 +124,7 @@ impl ::sconce::Forward<(::sconce::Signal, Option<&Tensor>)> for Closure {
                 use ::sconce::__private::{
                     CallFunction as _, CallFunctionMut as _, CallFunctionOnce as _,
                     CallLayer as _, CallLayerAtLastUse as _, DataByReference as _,
-                    DataByValue as _, Lend as _, UnsupportedOutput as _,
+                    DataByValue as _, Lend as _, Receiver as _, UnsupportedOutput as _,
                 };
                 let _ = &mode;
                 ::sconce::__private::ForwardBody(move || -> ::sconce::Result<
@@ -237,6 +237,7 @@ impl ::sconce::Forward<(::sconce::Signal, Option<&Tensor>)> for Closure {
                                     ::core::convert::Into::into(x),
                                     mode,
                                 )
+                                .__as_receiver()
                                 .mean((2, 3));
                             (
                                 ::sconce::__private::output::<

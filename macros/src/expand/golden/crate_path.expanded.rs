@@ -82,7 +82,7 @@ impl __CratePath_sconce::Forward<__CratePath_sconce::Signal> for CratePath {
                 use __CratePath_sconce::__private::{
                     CallFunction as _, CallFunctionMut as _, CallFunctionOnce as _,
                     CallLayer as _, CallLayerAtLastUse as _, DataByReference as _,
-                    DataByValue as _, Lend as _, UnsupportedOutput as _,
+                    DataByValue as _, Lend as _, Receiver as _, UnsupportedOutput as _,
                 };
                 let _ = &mode;
                 __CratePath_sconce::__private::ForwardBody(move || -> __CratePath_sconce::Result<

@@ -49,7 +49,7 @@ impl ::sconce::Forward<::sconce::Signal> for Training {
                 use ::sconce::__private::{
                     CallFunction as _, CallFunctionMut as _, CallFunctionOnce as _,
                     CallLayer as _, CallLayerAtLastUse as _, DataByReference as _,
-                    DataByValue as _, Lend as _, UnsupportedOutput as _,
+                    DataByValue as _, Lend as _, Receiver as _, UnsupportedOutput as _,
                 };
                 let _ = &mode;
                 ::sconce::__private::ForwardBody(move || -> ::sconce::Result<

@@ -1,0 +1,194 @@
+//! Comparisons, and selections by a condition.
+
+use candle_core::{DType, Tensor};
+
+use crate::signal::Number;
+use crate::{Error, Result};
+
+use super::Signal;
+
+/// An operand of a comparison or selection: a signal, a tensor or a number. A number is converted to the dtype of the
+/// other operand.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let x = Signal::from(Tensor::new(&[1f32, 2.], &Device::Cpu)?);
+/// assert_eq!(x.gt(1).into_tensor()?.to_vec1::<u8>()?, [0, 1]);
+/// assert_eq!(x.gt(&x - 1.).into_tensor()?.to_vec1::<u8>()?, [1, 1]);
+/// # Ok(())
+/// # }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "a signal cannot be compared with `{Self}`",
+    note = "the operand is a `Signal`, a `Tensor` or a number"
+)]
+pub trait Operand {
+    /// Returns the tensor or the number.
+    ///
+    /// # Errors
+    /// Fails if the signal has failed.
+    fn into_value(self) -> Result<OperandValue>;
+}
+
+/// The value of an [`Operand`].
+///
+/// ```
+/// use sconce::prelude::*;
+/// use sconce::{Operand, OperandValue};
+/// # fn main() -> Result<()> {
+/// assert!(matches!(2.into_value()?, OperandValue::Number(2.)));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub enum OperandValue {
+    /// A tensor.
+    Tensor(Tensor),
+    /// A number.
+    Number(f64),
+}
+
+impl OperandValue {
+    /// Returns the tensor, or the number as a tensor with the dtype and device of `other`.
+    fn like(self, other: &Tensor) -> Result<Tensor> {
+        let number = match self {
+            Self::Tensor(tensor) => return Ok(tensor),
+            Self::Number(number) => number,
+        };
+        let dtype = other.dtype();
+        let is_unsigned = matches!(dtype, DType::U8 | DType::U32);
+        if !dtype.is_float() && (number.fract() != 0. || is_unsigned && number < 0.) {
+            return Err(Error::msg(format!(
+                "a signal of the type {dtype:?} cannot be combined with {number}"
+            )));
+        }
+        Ok(Tensor::new(number, other.device())?.to_dtype(dtype)?)
+    }
+}
+
+macro_rules! signals {
+    ($($signal:ty)*) => {$(
+        impl Operand for $signal {
+            fn into_value(self) -> Result<OperandValue> {
+                Signal::from(self).into_tensor().map(OperandValue::Tensor)
+            }
+        }
+    )*};
+}
+
+signals! { Signal &Signal Tensor &Tensor }
+
+macro_rules! numbers {
+    ($($number:ty)*) => {$(
+        impl Operand for $number {
+            fn into_value(self) -> Result<OperandValue> {
+                Ok(OperandValue::Number(self.to_f64()))
+            }
+        }
+    )*};
+}
+
+numbers! { f32 f64 i8 i16 i32 i64 isize u8 u16 u32 u64 usize }
+
+/// Fails unless two operands have the same dtype.
+fn check_dtypes(a: &Tensor, b: &Tensor) -> Result<()> {
+    if a.dtype() == b.dtype() {
+        return Ok(());
+    }
+    Err(Error::msg(format!("expected operands of the same type, found {:?} and {:?}", a.dtype(), b.dtype())))
+}
+
+/// Defines comparisons: the symbol, the method of candle that broadcasts, and the results for 1, 2 and 3 against 2.
+macro_rules! comparisons {
+    ($($method:ident $symbol:literal $candle:ident $results:literal;)*) => {
+        impl Signal {$(
+            #[doc = concat!("Compares each element with `other`: `x ", $symbol, " other`.")]
+            ///
+            /// The operands are broadcast. The result has the dtype `u8`: 1 where the comparison is true, and 0 elsewhere.
+            /// It is a failed signal if the shapes or dtypes do not match.
+            ///
+            /// ```
+            /// use sconce::prelude::*;
+            /// # fn main() -> Result<()> {
+            /// let x = Signal::from(Tensor::new(&[1f32, 2., 3.], &Device::Cpu)?);
+            #[doc = concat!(
+                "assert_eq!(x.", stringify!($method), "(2).into_tensor()?.to_vec1::<u8>()?, ", $results, ");"
+            )]
+            /// # Ok(())
+            /// # }
+            /// ```
+            pub fn $method(&self, other: impl Operand) -> Self {
+                self.clone().apply(stringify!($method), |x| -> Result<Tensor> {
+                    let other = other.into_value()?.like(&x)?;
+                    check_dtypes(&x, &other)?;
+                    Ok(x.$candle(&other)?)
+                })
+            }
+        )*}
+    };
+}
+
+comparisons! {
+    eq "==" broadcast_eq "[0, 1, 0]";
+    ne "!=" broadcast_ne "[1, 0, 1]";
+    lt "<" broadcast_lt "[1, 0, 0]";
+    le "<=" broadcast_le "[1, 1, 0]";
+    gt ">" broadcast_gt "[0, 0, 1]";
+    ge ">=" broadcast_ge "[0, 1, 1]";
+}
+
+impl Signal {
+    /// Returns the elements of `on_true` where this signal is not 0, and the elements of `on_false` elsewhere, as
+    /// PyTorch's `torch.where(condition, on_true, on_false)` does. The three operands are broadcast.
+    ///
+    /// The result is a failed signal if this signal has no integer dtype, if the shapes or dtypes do not match, or if
+    /// both operands are numbers.
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Signal::from(Tensor::new(&[-1f32, 2., -3.], &Device::Cpu)?);
+    /// let y = x.lt(0).where_cond(0, &x);
+    /// assert_eq!(y.into_tensor()?.to_vec1::<f32>()?, [0., 2., 0.]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[doc(alias = "where")]
+    pub fn where_cond(&self, on_true: impl Operand, on_false: impl Operand) -> Self {
+        self.clone().apply("where", |condition| -> Result<Tensor> {
+            let (on_true, on_false) = match (on_true.into_value()?, on_false.into_value()?) {
+                (OperandValue::Number(a), OperandValue::Number(b)) => {
+                    return Err(Error::msg(format!("where: expected a signal or tensor, found {a} and {b}")));
+                }
+                (OperandValue::Tensor(a), b) => (a.clone(), b.like(&a)?),
+                (a, OperandValue::Tensor(b)) => (a.like(&b)?, b),
+            };
+            check_dtypes(&on_true, &on_false)?;
+            let shape =
+                [&on_true, &on_false].into_iter().try_fold(condition.shape().clone(), |shape, x| {
+                    shape.broadcast_shape_binary_op(x.shape(), "where")
+                })?;
+            let [condition, on_true, on_false] =
+                [&condition, &on_true, &on_false].map(|x| x.broadcast_as(&shape));
+            Ok(condition?.where_cond(&on_true?, &on_false?)?)
+        })
+    }
+
+    /// Replaces the elements where `mask` is not 0 with `value`. The operands are broadcast.
+    ///
+    /// The result is a failed signal if the mask has no integer dtype, or if the shapes do not match.
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Signal::from(Tensor::new(&[1f32, 2.], &Device::Cpu)?);
+    /// let y = x.masked_fill(x.gt(1.5), f64::NEG_INFINITY);
+    /// assert_eq!(y.into_tensor()?.to_vec1::<f32>()?, [1., f32::NEG_INFINITY]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn masked_fill(&self, mask: impl Into<Signal>, value: f64) -> Self {
+        mask.into().where_cond(value, self)
+    }
+}
