@@ -27,6 +27,7 @@ adaptive_avg  | AdaptiveAvgPool2d((None, 3)) + Flatten(1, 2) + AdaptiveAvgPool1d
 adaptive_max  | AdaptiveMaxPool2d(3) + Flatten(1, 2) + AdaptiveMaxPool1d(2)        | 2 3 8 8
 upsample      | Upsample(scale_factor=(1.5, 2), mode='bilinear')                   | 1 2 4 4
 shuffle       | PixelShuffle(2) + PixelUnshuffle(2)                                | 1 4 4 4
+unfold        | Unfold(2, stride=1) + Fold((4, 5), kernel_size=2)                  | 1 3 4 5
 pad           | ZeroPad2d(1) + ReflectionPad2d((1, 1, 0, 2)) + ReplicationPad2d(1) | 1 2 4 4
 circular_pad  | CircularPad2d(1)                                                   | 1 2 4 4
 relu          | ReLU(inplace=True) + ReLU6()                                       | 4 8

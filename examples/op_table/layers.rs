@@ -144,6 +144,8 @@ layers! {
         size: axes or None, scale_factor: scale_factor or None, mode: interpolation, align_corners: boolean or None,
         recompute_scale_factor: boolean or None
     }
+    "Unfold" => Unfold::config { kernel_size: axes; dilation: axes, padding: axes, stride: axes }
+    "Fold" => Fold::config { output_size: axes, kernel_size: axes; dilation: axes, padding: axes, stride: axes }
     "PixelShuffle" => PixelShuffle::config { upscale_factor: count; }
     "PixelUnshuffle" => PixelUnshuffle::config { downscale_factor: count; }
     "ZeroPad2d" => ZeroPad2d::config { padding: sides; }

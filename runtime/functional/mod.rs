@@ -1,6 +1,7 @@
 //! Functions that correspond to the layers, with the names of `torch.nn.functional`.
 
 mod conv;
+mod fold;
 mod interpolate;
 mod pool;
 
@@ -12,5 +13,6 @@ pub use crate::ops::{
     pixel_unshuffle, rms_norm, scaled_dot_product_attention, selu, softmin, softplus, stack, unflatten,
 };
 pub use conv::{conv_transpose1d, conv_transpose2d, conv1d, conv2d};
+pub use fold::{fold, unfold};
 pub use interpolate::interpolate;
 pub use pool::{avg_pool1d, avg_pool2d, max_pool1d, max_pool2d};

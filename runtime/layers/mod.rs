@@ -46,6 +46,7 @@ mod bilinear;
 mod conv;
 mod dropout;
 mod embedding;
+mod fold;
 mod interpolation;
 mod linear;
 mod norm;
@@ -73,6 +74,7 @@ pub use conv::{
 pub(crate) use conv::{ConvCore, ConvTransposeCore};
 pub use dropout::{Dropout, Dropout1d, Dropout2d};
 pub use embedding::{Embedding, EmbeddingConfig};
+pub use fold::{Fold, Unfold};
 pub use interpolation::{Interpolation, ScaleFactor};
 pub use linear::{Linear, LinearConfig};
 pub use norm::{

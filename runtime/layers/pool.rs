@@ -232,7 +232,7 @@ impl AvgPool2d {
 }
 
 /// Formats sizes like PyTorch: as one number if they are equal on all axes.
-fn format_sizes<const AXES: usize>(sizes: [usize; AXES]) -> String {
+pub(super) fn format_sizes<const AXES: usize>(sizes: [usize; AXES]) -> String {
     let same = sizes.windows(2).all(|pair| pair[0] == pair[1]);
     let sizes = sizes.map(|size| size.to_string());
     if same { sizes[0].clone() } else { format!("({})", sizes.join(", ")) }

@@ -59,7 +59,8 @@ pub fn unflatten(x: impl Into<Signal>, dim: impl Dim, sizes: impl IntoIterator<I
         let dim = dim.index(x.rank())?;
         let dims = x.dims();
         let sizes = sizes.into_iter().collect::<Vec<_>>();
-        let Some(inferred) = inferred_sizes(dims[dim], &sizes) else {
+        let inferred = inferred_sizes(dims[dim], &sizes).filter(|sizes| !sizes.is_empty());
+        let Some(inferred) = inferred else {
             return Err(Error::msg(format!(
                 "unflatten: expected sizes whose product is {} (dimension {dim} of {dims:?}), found {sizes:?}",
                 dims[dim]

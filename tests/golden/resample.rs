@@ -1,4 +1,4 @@
-//! Compares interpolation and pixel shuffling with the golden data.
+//! Compares interpolation, pixel shuffling and windows with the golden data.
 
 use sconce::prelude::*;
 
@@ -31,6 +31,15 @@ fn upsample(case: &Case) -> Upsample {
     config.recompute_scale_factor(case.is_true("recompute_scale_factor"))
 }
 
+fn pair(case: &Case, name: &str) -> [usize; 2] {
+    case.pair(name).expect("the case should have these sizes")
+}
+
+/// Returns the kernel size, dilation, padding and stride of windows.
+fn windows(case: &Case) -> [[usize; 2]; 4] {
+    ["kernel_size", "dilation", "padding", "stride"].map(|name| pair(case, name))
+}
+
 golden_tests! {
     upsample_layer: "Upsample", 16 => |case| check(upsample(case), case);
     interpolation: "Interpolate", 64 => |case| check(upsample(case), case);
@@ -40,6 +49,15 @@ golden_tests! {
         let positions = Tensor::arange(0., case.size("length") as f64, &Device::Cpu)?;
         let y = interpolate(positions.to_dtype(dtype)?.reshape((1, 1, ()))?, upsample(case)).into_tensor()?;
         Ok(check_close(&case.label(), &y, &case.tensor("output")?, 0.)?)
+    };
+    unfold: "Unfold", 12 => |case| {
+        let [kernel, dilation, padding, stride] = windows(case);
+        check(Unfold::config(kernel).dilation(dilation).padding(padding).stride(stride), case)
+    };
+    fold: "Fold", 12 => |case| {
+        let [kernel, dilation, padding, stride] = windows(case);
+        let config = Fold::config(pair(case, "output_size"), kernel);
+        check(config.dilation(dilation).padding(padding).stride(stride), case)
     };
     pixel_shuffle: "PixelShuffle", 4 => |case| {
         check(PixelShuffle::config(case.size("upscale_factor")), case)

@@ -26,7 +26,7 @@ fn layers_can_be_cloned_and_printed() {
         BatchNorm LayerNorm RmsNorm GroupNorm InstanceNorm1d InstanceNorm2d InstanceNorm3d
         MaxPool1d MaxPool2d AvgPool1d AvgPool2d
         AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveMaxPool1d AdaptiveMaxPool2d
-        Upsample PixelShuffle PixelUnshuffle ZeroPad2d ReflectionPad2d ReplicationPad2d CircularPad2d
+        Unfold Fold Upsample PixelShuffle PixelUnshuffle ZeroPad2d ReflectionPad2d ReplicationPad2d CircularPad2d
         Dropout Dropout1d Dropout2d Flatten Unflatten Identity Sequential
         Relu Gelu PRelu LeakyRelu Softmax LogSoftmax
     }

@@ -78,6 +78,7 @@ mod empty;
 mod error;
 mod exact;
 mod float;
+pub mod fold;
 mod function;
 mod gemm;
 pub mod internal;
@@ -115,6 +116,7 @@ pub use conv::{ConvGeometry, Epilogue, PackedCache, TransposeGeometry, conv_tran
 pub use ctc::{Ctc, ctc_loss};
 pub use embedding::embedding;
 pub use exact::{is_exact, set_exact};
+pub use fold::{WindowGeometry, fold, unfold};
 pub use linear::linear;
 pub use matmul::matmul;
 pub use memory::{keep_memory, release_memory};

@@ -6,10 +6,11 @@ use sconce_kernels::recurrent::{self, Recurrence, RecurrentWeights};
 use sconce_kernels::testing::on_composed_path;
 use sconce_kernels::{
     Activation, Binary, ConvGeometry, Epilogue, Filter, PadMode, PoolGeometry, Resampling, TransposeGeometry,
-    Unary, activate, adaptive_avg_pool2d, adaptive_max_pool2d, avg_pool2d, batch_norm_eval, batch_norm_train,
-    binary, celu, conv_transpose2d, conv2d, elu, embedding, gelu_tanh, group_norm, hardsigmoid, hardtanh,
-    instance_norm, layer_norm, linear, log_softmax, logsigmoid, masked_softmax, matmul, max_pool2d, mean,
-    mish, pad, prelu, resample2d, rms_norm, selu, softmax, softplus, sum_keepdim, unary,
+    Unary, WindowGeometry, activate, adaptive_avg_pool2d, adaptive_max_pool2d, avg_pool2d, batch_norm_eval,
+    batch_norm_train, binary, celu, conv_transpose2d, conv2d, elu, embedding, fold, gelu_tanh, group_norm,
+    hardsigmoid, hardtanh, instance_norm, layer_norm, linear, log_softmax, logsigmoid, masked_softmax,
+    matmul, max_pool2d, mean, mish, pad, prelu, resample2d, rms_norm, selu, softmax, softplus, sum_keepdim,
+    unary, unfold,
 };
 
 /// Returns an f64 variable with elements that are uniformly distributed in `low..high`.
@@ -277,6 +278,31 @@ fn embeddings() -> Result<()> {
     let ids = Tensor::new(&[3u32, 1, 3, 0, 1], &Device::Cpu)?;
     for padding in [None, Some(1)] {
         check("embedding", &[weight], 1e-15, || embedding(&ids, weight, padding))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn windows_of_images() -> Result<()> {
+    let geometries = [
+        WindowGeometry::new([1, 1]),
+        WindowGeometry::new([3, 2]),
+        WindowGeometry { stride: [2, 3], padding: [1, 0], ..WindowGeometry::new([2, 4]) },
+        WindowGeometry { dilation: [2, 3], padding: [4, 3], ..WindowGeometry::new([3, 2]) },
+        // Some elements of the windows are in the padding in every window.
+        WindowGeometry { stride: [9, 9], padding: [5, 6], ..WindowGeometry::new([4, 5]) },
+    ];
+    for geometry in geometries {
+        let label = format!("{geometry:?}");
+        let x = &variable(-1., 1., &[2, 3, 5, 6])?;
+        check(&label, &[x], 1e-12, || unfold(x, geometry))?;
+        let columns = unfold(x, geometry)?;
+        let y = &variable(-1., 1., columns.dims())?;
+        check(&label, &[y], 1e-12, || fold(y, [5, 6], geometry))?;
+        // `fold` is the adjoint of `unfold`: the scalar products of both sides are equal.
+        let left = (columns * y.as_tensor())?.sum_all()?.to_scalar::<f64>()?;
+        let right = (fold(y, [5, 6], geometry)? * x.as_tensor())?.sum_all()?.to_scalar::<f64>()?;
+        assert!((left - right).abs() < 1e-10, "{label}: {left} and {right}");
     }
     Ok(())
 }
