@@ -32,6 +32,8 @@ circular_pad  | CircularPad2d(1)                                                
 relu          | ReLU(inplace=True) + ReLU6()                                       | 4 8
 sigmoid       | SiLU() + Sigmoid() + Tanh() + Mish() + SELU() + LogSigmoid()       | 4 8
 hard          | Hardswish() + Hardsigmoid() + Hardtanh(-2, max_val=.5)             | 4 8
+shrink        | Softshrink(0.1) + Hardshrink(lambd=0.2) + Tanhshrink() + Softsign() | 4 8
+threshold     | Threshold(0.1, value=-20)                                          | 4 8
 gelu          | GELU() + GELU(approximate='tanh')                                  | 4 8
 elu           | LeakyReLU(0.2) + ELU() + CELU(0.5) + Softplus(beta=2)              | 4 8
 prelu         | PReLU() + PReLU(8, init=.1)                                        | 4 8

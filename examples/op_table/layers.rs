@@ -167,6 +167,11 @@ layers! {
     "CELU" => Celu::config { ; alpha: float, inplace: boolean }
     "Softplus" => Softplus::config { ; beta: float, threshold: float }
     "Hardtanh" => Hardtanh::config { ; min_val: float, max_val: float, inplace: boolean }
+    "Threshold" => Threshold::config { threshold: float, value: float; inplace: boolean }
+    "Softshrink" => Softshrink::config { ; lambd: float }
+    "Hardshrink" => Hardshrink::config { ; lambd: float }
+    "Tanhshrink" => Tanhshrink::config { ; }
+    "Softsign" => Softsign::config { ; }
     "PReLU" => prelu { num_parameters: count = 1, init: float = 0.25; }
     "Softmax" => Softmax::config { dim: integer; }
     "LogSoftmax" => LogSoftmax::config { dim: integer; }

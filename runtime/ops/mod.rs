@@ -25,7 +25,8 @@ pub(crate) use attention::{attend, boolean_mask, causal_mask};
 pub use bilinear::bilinear;
 pub use dropout::{dropout, dropout1d, dropout2d};
 pub use elementwise::{
-    celu, elu, gelu_tanh, glu, hardsigmoid, hardtanh, logsigmoid, mish, selu, softmin, softplus,
+    celu, elu, gelu_tanh, glu, hardshrink, hardsigmoid, hardtanh, logsigmoid, mish, selu, softmin, softplus,
+    softshrink, softsign, tanhshrink, threshold,
 };
 pub use embedding::embedding;
 pub use linear::linear;

@@ -10,7 +10,7 @@ type Function = fn(Signal) -> Signal;
 
 /// The activations, with their names for error messages. All inputs below have an even last dimension, because GLU
 /// halves it.
-const FUNCTIONS: [(&str, Function); 12] = [
+const FUNCTIONS: [(&str, Function); 17] = [
     ("elu", |x| elu(x, 1.3)),
     ("elu with a negative alpha", |x| elu(x, -0.8)),
     ("celu", |x| celu(x, 0.6)),
@@ -20,6 +20,11 @@ const FUNCTIONS: [(&str, Function); 12] = [
     ("hardsigmoid", |x| hardsigmoid(x)),
     ("hardtanh", |x| hardtanh(x, -1.5, 2.)),
     ("logsigmoid", |x| logsigmoid(x)),
+    ("threshold", |x| threshold(x, -0.5, 2.)),
+    ("softshrink", |x| softshrink(x, 0.8)),
+    ("hardshrink", |x| hardshrink(x, 0.8)),
+    ("tanhshrink", |x| tanhshrink(x)),
+    ("softsign", |x| softsign(x)),
     ("gelu_tanh", |x| gelu_tanh(x)),
     ("glu", |x| glu(x, -1)),
     ("softmin", |x| softmin(x, 1)),
@@ -108,13 +113,18 @@ fn channels_are_dropped_with_the_given_probability() -> Result<()> {
 fn nan_and_infinity_agree_with_pytorch() -> Result<()> {
     const INF: f64 = f64::INFINITY;
     let inputs = [f64::NAN, -INF, INF, 1000., -1000., 0.];
-    let expected: [(Function, [f64; 6]); 6] = [
+    let expected: [(Function, [f64; 6]); 11] = [
         (|x| elu(x, 2.), [f64::NAN, -2., INF, 1000., -2., 0.]),
         (|x| celu(x, 2.), [f64::NAN, -2., INF, 1000., -2., 0.]),
         (|x| softplus(x, 1., 20.), [f64::NAN, 0., INF, 1000., 0., 2f64.ln()]),
         (|x| logsigmoid(x), [f64::NAN, -INF, 0., 0., -1000., -(2f64.ln())]),
         (|x| hardtanh(x, -1., 1.), [f64::NAN, -1., 1., 1., -1., 0.]),
         (|x| hardsigmoid(x), [f64::NAN, 0., 1., 1., 0., 0.5]),
+        (|x| threshold(x, 0., 2.), [f64::NAN, 2., INF, 1000., 2., 2.]),
+        (|x| softshrink(x, 0.5), [f64::NAN, -INF, INF, 999.5, -999.5, 0.]),
+        (|x| hardshrink(x, 0.5), [f64::NAN, -INF, INF, 1000., -1000., 0.]),
+        (|x| tanhshrink(x), [f64::NAN, -INF, INF, 999., -999., 0.]),
+        (|x| softsign(x), [f64::NAN, f64::NAN, f64::NAN, 1000. / 1001., -1000. / 1001., 0.]),
     ];
     for dtype in [DType::F32, DType::F64] {
         let x = Tensor::new(&inputs, &Device::Cpu)?.to_dtype(dtype)?;
@@ -142,6 +152,7 @@ fn errors_name_the_invalid_argument() -> Result<()> {
         (celu(x(&[2]), 0.), "expected a nonzero alpha"),
         (hardtanh(x(&[2]), 1., -1.), "expected min_val ≤ max_val, found 1 and -1"),
         (hardtanh(x(&[2]), f64::NAN, 1.), "expected min_val ≤ max_val"),
+        (softshrink(x(&[2]), -0.5), "expected a lambd of at least 0, found -0.5"),
         (gelu.call(x(&[2]), Mode::Eval), "expected approximate \"none\" or \"tanh\", found \"sigmoid\""),
         (dropout2d(x(&[2, 3]), 0.5, Mode::Eval), "expected an input [batch, channels, height, width]"),
         (
@@ -170,6 +181,13 @@ struct Activations {
     softplus: Softplus,
     hardsigmoid: Hardsigmoid,
     hardtanh: Hardtanh,
+    #[layer(0.1, 20.)]
+    threshold: Threshold,
+    softshrink: Softshrink,
+    #[layer(lambd = 0.25)]
+    hardshrink: Hardshrink,
+    tanhshrink: Tanhshrink,
+    softsign: Softsign,
     log_sigmoid: LogSigmoid,
     #[layer(approximate = "tanh")]
     gelu_tanh: Gelu,
@@ -195,6 +213,11 @@ fn layers_work_as_fields_and_print_as_in_pytorch() -> Result<()> {
   (softplus): Softplus(beta=2.0, threshold=20.0)
   (hardsigmoid): Hardsigmoid()
   (hardtanh): Hardtanh(min_val=-1.0, max_val=1.0)
+  (threshold): Threshold(threshold=0.1, value=20.0)
+  (softshrink): Softshrink(0.5)
+  (hardshrink): Hardshrink(0.25)
+  (tanhshrink): Tanhshrink()
+  (softsign): Softsign()
   (log_sigmoid): LogSigmoid()
   (gelu_tanh): GELU(approximate='tanh')
   (gelu): GELU(approximate='none')

@@ -95,6 +95,11 @@ for kind, args in [
     ("SELU", [{}]),
     ("Softmin", [{"dim": -1}, {"dim": 0}]),
     ("Softplus", [{"beta": 2.0, "threshold": 3.0}, {"beta": 0.5}]),
+    ("Threshold", [{"threshold": 0.1, "value": 20.0}, {"threshold": -1.5, "value": 0.0}]),
+    ("Softshrink", [{}, {"lambd": 2.0}]),
+    ("Hardshrink", [{}, {"lambd": 2.0}]),
+    ("Tanhshrink", [{}]),
+    ("Softsign", [{}]),
 ]:
     rest = iter(args)
     name = {"ELU": "ELUAlpha", "GELU": "GELUTanh", "Softplus": "SoftplusBeta"}.get(kind)
