@@ -50,12 +50,14 @@ mod interpolation;
 mod linear;
 mod norm;
 mod pad;
+mod permute;
 mod pixel_shuffle;
 mod pool;
 mod recurrent;
 mod resample;
 mod sequential;
 mod shape;
+mod stochastic_depth;
 mod unflatten;
 mod weight;
 
@@ -76,11 +78,13 @@ pub use embedding::{Embedding, EmbeddingConfig};
 pub use interpolation::{Interpolation, ScaleFactor};
 pub use linear::{Linear, LinearConfig};
 pub use norm::{
-    BatchNorm, BatchNormConfig, GroupNorm, GroupNormConfig, InstanceNorm, InstanceNorm1d, InstanceNorm2d,
-    InstanceNorm3d, InstanceNormConfig, LayerNorm, LayerNormConfig, RmsNorm, RmsNormConfig,
+    BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d, BatchNormConfig, BatchNormNd, BatchNormNdConfig,
+    GroupNorm, GroupNormConfig, InstanceNorm, InstanceNorm1d, InstanceNorm2d, InstanceNorm3d,
+    InstanceNormConfig, LayerNorm, LayerNorm2d, LayerNorm2dConfig, LayerNormConfig, RmsNorm, RmsNormConfig,
 };
 pub use pad::{CircularPad2d, ReflectionPad2d, ReplicationPad2d, ZeroPad2d};
-pub use pixel_shuffle::{PixelShuffle, PixelUnshuffle};
+pub use permute::Permute;
+pub use pixel_shuffle::{ChannelShuffle, PixelShuffle, PixelUnshuffle};
 pub use pool::{AvgPool1d, AvgPool2d, MaxPool1d, MaxPool2d};
 pub use recurrent::{
     GRU, GRUCell, GRUCellConfig, GRUConfig, LSTM, LSTMCell, LSTMCellConfig, LSTMConfig, Nonlinearity, RNN,
@@ -89,6 +93,7 @@ pub use recurrent::{
 pub use resample::Upsample;
 pub use sequential::{Sequential, SequentialConfig};
 pub use shape::{Flatten, Identity};
+pub use stochastic_depth::StochasticDepth;
 pub use unflatten::Unflatten;
 
 /// Implements `Module`, `Display` and `Debug` for a layer without tensors. `$pinned` is the field with the pinned mode

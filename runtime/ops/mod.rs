@@ -23,7 +23,8 @@ pub use adaptive::{
 pub use attention::{AttentionOptions, scaled_dot_product_attention};
 pub(crate) use attention::{attend, boolean_mask, causal_mask};
 pub use bilinear::bilinear;
-pub use dropout::{dropout, dropout1d, dropout2d};
+pub(crate) use dropout::check_stochastic_depth;
+pub use dropout::{dropout, dropout1d, dropout2d, stochastic_depth};
 pub use elementwise::{
     celu, elu, gelu_tanh, glu, hardshrink, hardsigmoid, hardtanh, logsigmoid, mish, selu, softmin, softplus,
     softshrink, softsign, tanhshrink, threshold,
@@ -35,6 +36,6 @@ pub use norm::{group_norm, instance_norm, layer_norm, rms_norm};
 pub use normalized_shape::NormalizedShape;
 pub use pad::pad;
 pub use pair::{Padding, Pair, Sides};
-pub use pixel_shuffle::{pixel_shuffle, pixel_unshuffle};
+pub use pixel_shuffle::{channel_shuffle, pixel_shuffle, pixel_unshuffle};
 pub(crate) use shape::flatten_range;
 pub use shape::{cat, flatten, stack, unflatten};

@@ -23,11 +23,13 @@ fn layers_can_be_cloned_and_printed() {
     for_each_type! { is_layer:
         Conv1d Conv2d ConvTranspose1d ConvTranspose2d Linear Bilinear Embedding MultiheadAttention
         LSTM LSTMCell GRU GRUCell RNN RNNCell
-        BatchNorm LayerNorm RmsNorm GroupNorm InstanceNorm1d InstanceNorm2d InstanceNorm3d
+        BatchNorm BatchNorm1d BatchNorm2d BatchNorm3d LayerNorm LayerNorm2d RmsNorm GroupNorm
+        InstanceNorm1d InstanceNorm2d InstanceNorm3d
         MaxPool1d MaxPool2d AvgPool1d AvgPool2d
         AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveMaxPool1d AdaptiveMaxPool2d
-        Upsample PixelShuffle PixelUnshuffle ZeroPad2d ReflectionPad2d ReplicationPad2d CircularPad2d
-        Dropout Dropout1d Dropout2d Flatten Unflatten Identity Sequential
+        Upsample PixelShuffle PixelUnshuffle ChannelShuffle Permute
+        ZeroPad2d ReflectionPad2d ReplicationPad2d CircularPad2d
+        Dropout Dropout1d Dropout2d StochasticDepth Flatten Unflatten Identity Sequential
         Relu Gelu PRelu LeakyRelu Softmax LogSoftmax
     }
 }
@@ -37,7 +39,8 @@ fn configs_can_be_cloned_and_printed() {
     for_each_type! { is_config:
         Conv1dConfig Conv2dConfig ConvTranspose1dConfig ConvTranspose2dConfig LinearConfig BilinearConfig
         EmbeddingConfig MultiheadAttentionConfig LSTMConfig LSTMCellConfig GRUConfig GRUCellConfig RNNConfig
-        RNNCellConfig BatchNormConfig LayerNormConfig RmsNormConfig GroupNormConfig InstanceNormConfig<2>
+        RNNCellConfig BatchNormConfig BatchNormNdConfig<2> LayerNormConfig LayerNorm2dConfig RmsNormConfig
+        GroupNormConfig InstanceNormConfig<2>
         PReluConfig
     }
     let config = Sequential::config().push(Relu).push_named("fc", Linear::config(2, 3));

@@ -4,8 +4,11 @@ usage: make_more_layers.py OUT
 
 For each kind, writes OUT/<kind>.json, a list of cases (`args`, `mode`), and OUT/<kind>.safetensors with the
 tensors i/input, i/output, i/grad_output and i/grad.input of case i, computed in float64 from float32 inputs and
-stored as float32. For random lengths, NearestIndices holds the input index of each output of the modes nearest
-and nearest-exact, in float32 and in float64: rounding down depends on the precision of the positions.
+stored as float32. A layer with several inputs has i/input.0, i/input.1, … instead of i/input. A layer with
+parameters also has i/param.<name> and i/grad.<name>, and a layer with buffers i/buffer.<name> and
+i/after.<name>, the values before and after the call. For random lengths, NearestIndices holds the input index of
+each output of the modes nearest and nearest-exact, in float32 and in float64: rounding down depends on the
+precision of the positions.
 """
 import json
 import random
@@ -13,7 +16,9 @@ import sys
 
 import torch
 from safetensors.torch import save_file
+import torchvision
 from torch import nn
+from torchvision.models.convnext import LayerNorm2d
 
 OUT = sys.argv[1]
 random.seed(0)
@@ -38,12 +43,42 @@ def layer(kind, make, count, name=None):
             y = getattr(nn, kind)(**args)(x)
         except (RuntimeError, ValueError):
             continue
-        grad = torch.randn_like(y).float().double()
-        y.backward(grad)
-        parts = {"input": x, "output": y, "grad_output": grad, "grad.input": x.grad}
+        parts = {"input": x, **backward(y), "grad.input": x.grad}
         tensors.update({f"{len(cases)}/{part}": tensor for part, tensor in parts.items()})
         cases.append({"args": args, "mode": "eval"})
     store(name or kind, cases, tensors)
+
+
+def backward(y):
+    grad = torch.randn_like(y).float().double()
+    y.backward(grad)
+    return {"output": y, "grad_output": grad}
+
+
+def modules(kind, build, make, count, mode="eval", call=None):
+    """Records layers with parameters, buffers or several inputs.
+
+    `make` returns the arguments and the shapes of the inputs.
+    """
+    cases, tensors = [], {}
+    for case in range(count):
+        args, shapes = make()
+        module = build(**args).double().train(mode == "train")
+        for tensor in [*module.parameters(), *module.buffers()]:
+            if tensor.is_floating_point():
+                tensor.data = torch.rand_like(tensor).add(0.1).float().double()
+        inputs = [torch.randn(*shape).double().requires_grad_() for shape in shapes]
+        names = ["input"] if len(inputs) == 1 else [f"input.{i}" for i in range(len(inputs))]
+        parts = {f"buffer.{name}": buffer.clone() for name, buffer in module.named_buffers()}
+        parts.update(backward(call(module, args, *inputs) if call else module(*inputs)))
+        parts.update({f"after.{name}": buffer for name, buffer in module.named_buffers()})
+        for name, tensor in zip(names, inputs):
+            parts.update({name: tensor, f"grad.{name}": tensor.grad})
+        for name, tensor in module.named_parameters():
+            parts.update({f"param.{name}": tensor, f"grad.{name}": tensor.grad})
+        tensors.update({f"{case}/{part}": tensor for part, tensor in parts.items()})
+        cases.append({"args": args, "mode": mode})
+    store(kind, cases, tensors)
 
 
 def interpolation():
@@ -104,3 +139,35 @@ for kind, args in [
     rest = iter(args)
     name = {"ELU": "ELUAlpha", "GELU": "GELUTanh", "Softplus": "SoftplusBeta"}.get(kind)
     layer(kind, lambda rest=rest: (next(rest), [4, 6], 4.0), len(args), name=name)
+
+
+def sizes(rank):
+    return [random.randint(1, 4) for _ in range(rank)]
+
+
+def channel_shuffle():
+    groups = random.randint(1, 3)
+    return {"groups": groups}, [[2, groups * random.randint(1, 3)] + sizes(random.randint(1, 3))]
+
+
+def permute():
+    rank = random.randint(1, 5)
+    dims = [dim - choose([0, rank]) for dim in random.sample(range(rank), rank)]
+    return {"dims": dims}, [sizes(rank)]
+
+
+def layer_norm_2d():
+    channels = random.randint(2, 5)
+    return {"normalized_shape": channels, "eps": choose([1e-6, 1e-3])}, [[2, channels] + sizes(2)]
+
+
+def batch_norm_3d():
+    channels = random.randint(1, 4)
+    args = {"num_features": channels, "eps": choose([1e-5, 1e-2]), "momentum": choose([0.1, 0.7, None])}
+    return {**args, "affine": choose([True, False])}, [[2, channels] + sizes(3)]
+
+
+modules("ChannelShuffle", nn.ChannelShuffle, channel_shuffle, 6)
+modules("Permute", torchvision.ops.Permute, permute, 8)
+modules("LayerNorm2d", LayerNorm2d, layer_norm_2d, 6)
+modules("BatchNorm3d", nn.BatchNorm3d, batch_norm_3d, 8, mode="train")
