@@ -44,6 +44,7 @@ mod adaptive;
 mod attention;
 mod bilinear;
 mod conv;
+mod distance;
 mod dropout;
 mod embedding;
 mod interpolation;
@@ -73,6 +74,7 @@ pub use conv::{
     ConvTranspose2dOptions,
 };
 pub(crate) use conv::{ConvCore, ConvTransposeCore};
+pub use distance::{CosineSimilarity, PairwiseDistance};
 pub use dropout::{Dropout, Dropout1d, Dropout2d};
 pub use embedding::{Embedding, EmbeddingConfig};
 pub use interpolation::{Interpolation, ScaleFactor};
@@ -96,9 +98,18 @@ pub use shape::{Flatten, Identity};
 pub use stochastic_depth::StochasticDepth;
 pub use unflatten::Unflatten;
 
+/// Implements `Module`, `Display`, `Debug`, `forward` and `forward_t` for a layer without tensors, from one signal to
+/// one signal.
+macro_rules! stateless {
+    ($layer:ty, $($rest:tt)*) => {
+        crate::layers::without_tensors!($layer, $($rest)*);
+        crate::layers::forward_methods!($layer);
+    };
+}
+
 /// Implements `Module`, `Display` and `Debug` for a layer without tensors. `$pinned` is the field with the pinned mode
 /// of a layer whose forward pass depends on the mode.
-macro_rules! stateless {
+macro_rules! without_tensors {
     ($layer:ty, $kind:expr $(, |$this:ident| $extra:expr)? $(; $pinned:ident)?) => {
         impl crate::module::Module for $layer {
             fn kind(&self) -> std::borrow::Cow<'static, str> {
@@ -122,7 +133,6 @@ macro_rules! stateless {
         }
 
         crate::layers::impl_fmt!($layer);
-        crate::layers::forward_methods!($layer);
     };
 }
 
@@ -226,3 +236,4 @@ use impl_fmt;
 use self_config;
 use stateless;
 use without_settings;
+use without_tensors;

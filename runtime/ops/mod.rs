@@ -5,6 +5,7 @@ pub(crate) mod activation;
 mod adaptive;
 mod attention;
 mod bilinear;
+mod distance;
 mod dropout;
 mod elementwise;
 mod embedding;
@@ -23,6 +24,8 @@ pub use adaptive::{
 pub use attention::{AttentionOptions, scaled_dot_product_attention};
 pub(crate) use attention::{attend, boolean_mask, causal_mask};
 pub use bilinear::bilinear;
+pub(crate) use distance::check_exponent;
+pub use distance::{cosine_similarity, pairwise_distance};
 pub(crate) use dropout::check_stochastic_depth;
 pub use dropout::{dropout, dropout1d, dropout2d, stochastic_depth};
 pub use elementwise::{

@@ -28,6 +28,24 @@ golden_tests! {
             Ok(vec![layer.call(((&x[0]).into(), (&x[1]).into()), mode).into_tensor()?])
         })
     };
+    cosine_similarity: "CosineSimilarity", 16 => |case| {
+        let config = CosineSimilarity::config()
+            .dim(case.number("dim").expect("the case should have a dim") as isize)
+            .eps(case.number("eps").expect("the case should have an eps"));
+        check_with(config, case, |layer, x, mode| {
+            Ok(vec![layer.call(((&x[0]).into(), (&x[1]).into()), mode).into_tensor()?])
+        })
+    };
+    pairwise_distance: "PairwiseDistance", 24 => |case| {
+        let p = case.args["p"].as_str().and_then(|p| p.parse().ok()).expect("the case should have a p");
+        let config = PairwiseDistance::config()
+            .p(p)
+            .eps(case.number("eps").expect("the case should have an eps"))
+            .keepdim(case.is_true("keepdim"));
+        check_with(config, case, |layer, x, mode| {
+            Ok(vec![layer.call(((&x[0]).into(), (&x[1]).into()), mode).into_tensor()?])
+        })
+    };
     embedding: "Embedding", 6 => |case| {
         let config = Embedding::config(case.size("num_embeddings"), case.size("embedding_dim"));
         check(config.padding_idx(case.number("padding_idx").map(|row| row as usize)), case)

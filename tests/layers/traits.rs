@@ -22,6 +22,7 @@ macro_rules! for_each_type {
 fn layers_can_be_cloned_and_printed() {
     for_each_type! { is_layer:
         Conv1d Conv2d ConvTranspose1d ConvTranspose2d Linear Bilinear Embedding MultiheadAttention
+        CosineSimilarity PairwiseDistance
         LSTM LSTMCell GRU GRUCell RNN RNNCell
         BatchNorm BatchNorm1d BatchNorm2d BatchNorm3d LayerNorm LayerNorm2d RmsNorm GroupNorm
         InstanceNorm1d InstanceNorm2d InstanceNorm3d
@@ -166,6 +167,8 @@ mod forward {
         assert_eq!(weights.map(|weights| weights.dims().to_vec()), Some(vec![2, 4, 4]));
         let (_, weights) = attention.need_weights(false).init(&DEVICE)?.forward(&x, &x, &x)?;
         assert!(weights.is_none());
+        assert_eq!(CosineSimilarity::config().dim(-1).forward(&x, &x)?.dims(), [4, 2]);
+        assert_eq!(PairwiseDistance::config().keepdim(true).forward(&x, &x)?.dims(), [4, 2, 1]);
         assert_eq!(Bilinear::config(8, 8, 3).init(&DEVICE)?.forward(&x, &x)?.dims(), [4, 2, 3]);
         Ok(())
     }

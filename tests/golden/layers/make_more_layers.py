@@ -171,3 +171,24 @@ modules("ChannelShuffle", nn.ChannelShuffle, channel_shuffle, 6)
 modules("Permute", torchvision.ops.Permute, permute, 8)
 modules("LayerNorm2d", LayerNorm2d, layer_norm_2d, 6)
 modules("BatchNorm3d", nn.BatchNorm3d, batch_norm_3d, 8, mode="train")
+
+
+def pair(shape):
+    """Returns the shapes of two inputs whose broadcast shape is `shape`."""
+    narrow = [size if random.random() < 0.8 else 1 for size in shape]
+    return choose([[shape, shape], [narrow, shape], [shape, narrow[random.randint(0, len(shape) - 1):]]])
+
+
+def cosine_similarity():
+    shape = sizes(random.randint(2, 4))
+    dim = random.randrange(len(shape))
+    return {"dim": dim - choose([0, len(shape)]), "eps": choose([1e-8, 1.5])}, pair(shape)
+
+
+def pairwise_distance():
+    args = {"p": choose(["0.5", "1", "1.5", "2", "3", "inf"]), "eps": choose([1e-6, 0.1])}
+    return {**args, "keepdim": choose([True, False])}, pair(sizes(random.randint(1, 3)))
+
+
+modules("CosineSimilarity", nn.CosineSimilarity, cosine_similarity, 16)
+modules("PairwiseDistance", lambda p, **args: nn.PairwiseDistance(float(p), **args), pairwise_distance, 24)
