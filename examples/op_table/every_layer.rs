@@ -43,6 +43,7 @@ softmax       | Softmax(dim=-1) + LogSoftmax(1) + Softmin(0) + GLU()            
 depth         | StochasticDepth(0.1, 'batch') + StochasticDepth(0.1, mode='row')   | 2 4 8
 dropout       | Dropout() + Dropout1d(p=0.1) + Dropout2d(0.)                       | 2 4 8
 attention     | MultiheadAttention(8, 2)                                           | 2 5 8
+transformer   | TransformerEncoderLayer(8, 2, 16, activation='gelu')               | 5 2 8
 lstm          | LSTM(4, 8, num_layers=2, bidirectional=True)                       | 5 2 4
 gru           | GRU(4, 8, batch_first=True)                                        | 2 5 4
 rnn           | RNN(4, 8, 1, 'relu')                                               | 5 2 4

@@ -7,9 +7,9 @@ use sconce::prelude::*;
 use sconce::{Visitor, VisitorMut};
 
 use super::arguments::{
-    Arguments, approximation, axes, boolean, count, depth_mode, false_only, float, float_or_none, integer,
-    integers, interpolation, length_padding, nonlinearity, output_size, padding, padding_mode, scale_factor,
-    shape, sides, zeros_only,
+    Arguments, activation, approximation, axes, boolean, count, depth_mode, false_only, float, float_or_none,
+    integer, integers, interpolation, length_padding, nonlinearity, output_size, padding, padding_mode,
+    scale_factor, shape, sides, zeros_only,
 };
 use super::syntax::{Call, Kind, Row};
 
@@ -189,6 +189,11 @@ layers! {
         embed_dim: count, num_heads: count;
         dropout: float, bias: boolean, add_bias_kv: boolean, add_zero_attn: boolean, kdim: count or None,
         vdim: count or None, batch_first: boolean
+    }
+    "TransformerEncoderLayer" => TransformerEncoderLayer::config {
+        d_model: count, nhead: count;
+        dim_feedforward: count, dropout: float, activation: activation, layer_norm_eps: float, batch_first: boolean,
+        norm_first: boolean, bias: boolean
     }
     "LSTM" => LSTM::config {
         input_size: count, hidden_size: count;

@@ -59,6 +59,7 @@ mod resample;
 mod sequential;
 mod shape;
 mod stochastic_depth;
+mod transformer;
 mod unflatten;
 mod weight;
 
@@ -96,6 +97,9 @@ pub use resample::Upsample;
 pub use sequential::{Sequential, SequentialConfig};
 pub use shape::{Flatten, Identity};
 pub use stochastic_depth::StochasticDepth;
+pub use transformer::{
+    TransformerEncoder, TransformerEncoderConfig, TransformerEncoderLayer, TransformerEncoderLayerConfig,
+};
 pub use unflatten::Unflatten;
 
 /// Implements `Module`, `Display`, `Debug`, `forward` and `forward_t` for a layer without tensors, from one signal to

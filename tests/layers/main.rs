@@ -15,3 +15,4 @@ mod resample;
 mod sequence;
 mod special_values;
 mod traits;
+mod transformer;

@@ -22,7 +22,7 @@ macro_rules! for_each_type {
 fn layers_can_be_cloned_and_printed() {
     for_each_type! { is_layer:
         Conv1d Conv2d ConvTranspose1d ConvTranspose2d Linear Bilinear Embedding MultiheadAttention
-        CosineSimilarity PairwiseDistance
+        TransformerEncoderLayer TransformerEncoder CosineSimilarity PairwiseDistance
         LSTM LSTMCell GRU GRUCell RNN RNNCell
         BatchNorm BatchNorm1d BatchNorm2d BatchNorm3d LayerNorm LayerNorm2d RmsNorm GroupNorm
         InstanceNorm1d InstanceNorm2d InstanceNorm3d
@@ -39,7 +39,8 @@ fn layers_can_be_cloned_and_printed() {
 fn configs_can_be_cloned_and_printed() {
     for_each_type! { is_config:
         Conv1dConfig Conv2dConfig ConvTranspose1dConfig ConvTranspose2dConfig LinearConfig BilinearConfig
-        EmbeddingConfig MultiheadAttentionConfig LSTMConfig LSTMCellConfig GRUConfig GRUCellConfig RNNConfig
+        EmbeddingConfig MultiheadAttentionConfig TransformerEncoderLayerConfig TransformerEncoderConfig
+        LSTMConfig LSTMCellConfig GRUConfig GRUCellConfig RNNConfig
         RNNCellConfig BatchNormConfig BatchNormNdConfig<2> LayerNormConfig LayerNorm2dConfig RmsNormConfig
         GroupNormConfig InstanceNormConfig<2>
         PReluConfig

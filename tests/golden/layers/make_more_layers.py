@@ -190,5 +190,39 @@ def pairwise_distance():
     return {**args, "keepdim": choose([True, False])}, pair(sizes(random.randint(1, 3)))
 
 
+def encoder_layer(layers=None):
+    nhead, length, batch = random.randint(1, 3), random.randint(1, 5), random.randint(1, 3)
+    batch_first = choose([True, False])
+    args = {"d_model": nhead * random.randint(1, 3), "nhead": nhead, "dim_feedforward": random.randint(1, 6)}
+    args.update(activation=choose(["relu", "gelu"]), layer_norm_eps=choose([1e-5, 1e-2]), batch_first=batch_first)
+    args.update(norm_first=choose([True, False]), bias=choose([True, False]), causal=choose([True, False]))
+    if choose([True, False]):
+        args["lengths"] = [random.randint(1, length) for _ in range(batch)]
+    if layers:
+        args.update(num_layers=layers(), final_norm=choose([True, False]))
+    return args, [[batch, length, args["d_model"]] if batch_first else [length, batch, args["d_model"]]]
+
+
+def build_encoder_layer(causal, lengths=None, **args):
+    return nn.TransformerEncoderLayer(dropout=0.0, **args)
+
+
+def build_encoder(num_layers, final_norm, **args):
+    norm = nn.LayerNorm(args["d_model"]) if final_norm else None
+    return nn.TransformerEncoder(build_encoder_layer(**args), num_layers, norm, enable_nested_tensor=False)
+
+
+def call_encoder(module, args, src):
+    length = src.shape[1 if args["batch_first"] else 0]
+    mask = torch.ones(length, length, dtype=torch.bool).triu(1) if args["causal"] else None
+    padding = None
+    if "lengths" in args:
+        padding = torch.arange(length) >= torch.tensor(args["lengths"])[:, None]
+    return module(src, mask, src_key_padding_mask=padding)
+
+
 modules("CosineSimilarity", nn.CosineSimilarity, cosine_similarity, 16)
 modules("PairwiseDistance", lambda p, **args: nn.PairwiseDistance(float(p), **args), pairwise_distance, 24)
+modules("TransformerEncoderLayer", build_encoder_layer, encoder_layer, 16, mode="train", call=call_encoder)
+modules("TransformerEncoder", build_encoder, lambda: encoder_layer(lambda: random.randint(1, 3)), 8, mode="train",
+        call=call_encoder)
