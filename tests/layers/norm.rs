@@ -1,17 +1,20 @@
-//! Layer, RMS, group and instance norm: agreement with their formulas in f64, gradients by finite differences, and
-//! invalid arguments.
+//! Layer, RMS, group, instance and batch norm: agreement with their formulas in f64, gradients by finite differences,
+//! and invalid arguments.
 
 use proptest::prelude::*;
 use sconce::Result;
 use sconce::candle::Result as CandleResult;
 use sconce::kernels::norm;
 use sconce::prelude::{
-    BatchNorm1d, BatchNorm2d, BatchNorm3d, Config, D, DType, Device, Forward, GroupNorm, InstanceNorm1d,
-    InstanceNorm2d, InstanceNorm3d, Layer, LayerNorm, LayerNorm2d, Mode, Module, Network, RmsNorm, Signal,
-    Tensor, Trainer, cross_entropy,
+    BatchNorm1d, BatchNorm2d, BatchNorm3d, Config, Conv2d, D, DType, Device, Forward, GroupNorm,
+    InstanceNorm1d, InstanceNorm2d, InstanceNorm3d, Layer, LayerNorm, LayerNorm2d, Mode, Module, Network,
+    RmsNorm, Signal, Tensor, Trainer, cross_entropy, relu,
 };
+use sconce::train::update_bn;
 
-use crate::common::{Rng, check_close, check_gradients, config, fail, gradients, restride, values};
+use crate::common::{
+    Rng, check_close, check_gradients, config, fail, gradients, operations, restride, values,
+};
 
 const CPU: Device = Device::Cpu;
 
@@ -332,6 +335,22 @@ fn batch_norms_check_the_rank() -> Result<()> {
         error(&LayerNorm2d::config(3).init(&CPU)?, &[2, 4, 3, 3])?,
         "LayerNorm2d 3: expected an input [batch, 3, height, width], found [2, 4, 3, 3]"
     );
+    Ok(())
+}
+
+/// A `BatchNorm2d` is fused into a convolution and found by `update_bn`, like a `BatchNorm`.
+#[test]
+fn batch_norm_2d_is_treated_like_batch_norm() -> Result<()> {
+    let layers = (Conv2d::config(2, 3, 3).init(&CPU)?, BatchNorm2d::config(3).init(&CPU)?);
+    let x = Rng::new(1).tensor(&[4, 2, 5, 5], 1.0).to_dtype(DType::F32)?;
+    let launches = operations(|| relu(layers.call((&x).into(), Mode::Eval)).into_tensor())?;
+    assert_eq!(launches, ["conv2d + batch_norm + relu"]);
+
+    let norm = BatchNorm2d::config(2).init(&CPU)?;
+    let targets = Tensor::zeros(4, DType::F32, &CPU)?;
+    update_bn(&norm, &vec![(x.clone(), targets.clone()), ((&x + 2.0)?, targets)])?;
+    let mean = (x.mean((0, 2, 3))? + 1.0)?;
+    check_close("running_mean", &norm.buffers()[0].1, &mean, 1e-6)?;
     Ok(())
 }
 
