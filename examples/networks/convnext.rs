@@ -3,20 +3,8 @@
 
 use sconce::prelude::*;
 
-use super::stochastic_depth::StochasticDepth;
-
 /// The number of channels and of blocks of each stage.
 const STAGES: [(usize, usize); 4] = [(96, 3), (192, 3), (384, 9), (768, 3)];
-
-/// Layer norm over the channels of an image. The empty `rename` leaves out the name of the field: the parameters are
-/// `weight` and `bias`, not `norm.weight` and `norm.bias`.
-#[derive(Module)]
-#[module(args(channels: usize), forward = |x| norm(x.permute((0, 2, 3, 1))).permute((0, 3, 1, 2)))]
-pub struct LayerNorm2d {
-    #[layer(channels, eps = 1e-6)]
-    #[module(rename = "")]
-    norm: LayerNorm,
-}
 
 /// A depthwise convolution and two linear layers at each pixel, with a learned scale for each channel.
 #[derive(Module)]
@@ -40,7 +28,7 @@ pub struct Block {
     #[layer(4 * channels, channels)]
     #[module(rename = "block.5")]
     contract: Linear,
-    #[layer(p)]
+    #[layer(p, "row")]
     stochastic_depth: StochasticDepth,
 }
 

@@ -3,8 +3,6 @@
 
 use sconce::prelude::*;
 
-use super::stochastic_depth::StochasticDepth;
-
 /// A convolution without bias, followed by batch norm.
 #[derive(Module)]
 #[module(args(in_channels: usize, out_channels: usize, kernel: usize = 1, stride: usize = 1, groups: usize = 1))]
@@ -106,7 +104,7 @@ pub enum Layers {
 pub struct MbConv {
     #[layer(in_channels, ratio * in_channels, out_channels, kernel, stride)]
     block: Layers,
-    #[layer(p)]
+    #[layer(p, "row")]
     stochastic_depth: StochasticDepth,
     #[module(skip = stride == 1 && in_channels == out_channels)]
     shortcut: bool,

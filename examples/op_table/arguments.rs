@@ -220,6 +220,10 @@ words! {
         "tanh" => Nonlinearity::Tanh,
         "relu" => Nonlinearity::Relu
     }
+    /// Reads the activation of a transformer layer.
+    activation -> &'static str, "\"relu\" or \"gelu\"" { "relu" => "relu", "gelu" => "gelu" }
+    /// Reads what stochastic depth drops: the whole input or examples.
+    depth_mode -> &'static str, "\"batch\" or \"row\"" { "batch" => "batch", "row" => "row" }
     /// Reads the approximation of GELU.
     approximation -> &'static str, "\"none\" or \"tanh\"" { "none" => "none", "tanh" => "tanh" }
 }

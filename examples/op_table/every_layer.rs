@@ -18,6 +18,7 @@ instance_2d   | InstanceNorm2d(6, affine=True)                                  
 instance_3d   | InstanceNorm3d(6, track_running_stats=True)                        | 2 6 2 4 4
 group_norm    | GroupNorm(2, 6, affine=False)                                      | 2 6 4 4
 layer_norm    | LayerNorm([4, 8], elementwise_affine=True)                         | 3 4 8
+layer_norm_2d | LayerNorm2d(6, eps=1e-5)                                           | 2 6 4 4
 rms_norm      | RMSNorm(8, eps=None)                                               | 3 8
 max_pool_1d   | MaxPool1d(3, stride=None)                                          | 2 3 9
 max_pool_2d   | MaxPool2d((3, 2), stride=2, padding=(1, 0), ceil_mode=True)        | 2 3 9 8
@@ -28,17 +29,22 @@ adaptive_max  | AdaptiveMaxPool2d(3) + Flatten(1, 2) + AdaptiveMaxPool1d(2)     
 upsample      | Upsample(scale_factor=(1.5, 2), mode='bilinear')                   | 1 2 4 4
 shuffle       | PixelShuffle(2) + PixelUnshuffle(2)                                | 1 4 4 4
 unfold        | Unfold(2, stride=1) + Fold((4, 5), kernel_size=2)                  | 1 3 4 5
+channels      | ChannelShuffle(2) + Permute((0, 2, 3, 1))                          | 1 4 4 4
 pad           | ZeroPad2d(1) + ReflectionPad2d((1, 1, 0, 2)) + ReplicationPad2d(1) | 1 2 4 4
 circular_pad  | CircularPad2d(1)                                                   | 1 2 4 4
 relu          | ReLU(inplace=True) + ReLU6()                                       | 4 8
 sigmoid       | SiLU() + Sigmoid() + Tanh() + Mish() + SELU() + LogSigmoid()       | 4 8
 hard          | Hardswish() + Hardsigmoid() + Hardtanh(-2, max_val=.5)             | 4 8
+shrink        | Softshrink(0.1) + Hardshrink(lambd=0.2) + Tanhshrink() + Softsign() | 4 8
+threshold     | Threshold(0.1, value=-20)                                          | 4 8
 gelu          | GELU() + GELU(approximate='tanh')                                  | 4 8
 elu           | LeakyReLU(0.2) + ELU() + CELU(0.5) + Softplus(beta=2)              | 4 8
 prelu         | PReLU() + PReLU(8, init=.1)                                        | 4 8
 softmax       | Softmax(dim=-1) + LogSoftmax(1) + Softmin(0) + GLU()               | 4 8
+depth         | StochasticDepth(0.1, 'batch') + StochasticDepth(0.1, mode='row')   | 2 4 8
 dropout       | Dropout() + Dropout1d(p=0.1) + Dropout2d(0.)                       | 2 4 8
 attention     | MultiheadAttention(8, 2)                                           | 2 5 8
+transformer   | TransformerEncoderLayer(8, 2, 16, activation='gelu')               | 5 2 8
 lstm          | LSTM(4, 8, num_layers=2, bidirectional=True)                       | 5 2 4
 gru           | GRU(4, 8, batch_first=True)                                        | 2 5 4
 rnn           | RNN(4, 8, 1, 'relu')                                               | 5 2 4

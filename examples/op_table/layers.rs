@@ -7,9 +7,9 @@ use sconce::prelude::*;
 use sconce::{Visitor, VisitorMut};
 
 use super::arguments::{
-    Arguments, approximation, axes, boolean, count, false_only, float, float_or_none, integer, integers,
-    interpolation, length_padding, nonlinearity, output_size, padding, padding_mode, scale_factor, shape,
-    sides, zeros_only,
+    Arguments, activation, approximation, axes, boolean, count, depth_mode, false_only, float, float_or_none,
+    integer, integers, interpolation, length_padding, nonlinearity, output_size, padding, padding_mode,
+    scale_factor, shape, sides, zeros_only,
 };
 use super::syntax::{Call, Kind, Row};
 
@@ -94,13 +94,13 @@ layers! {
         padding_mode: zeros_only
     }
 
-    "BatchNorm1d" => BatchNorm::config {
+    "BatchNorm1d" => BatchNorm1d::config {
         num_features: count; eps: float, momentum: float_or_none, affine: boolean, track_running_stats: boolean
     }
-    "BatchNorm2d" => BatchNorm::config {
+    "BatchNorm2d" => BatchNorm2d::config {
         num_features: count; eps: float, momentum: float_or_none, affine: boolean, track_running_stats: boolean
     }
-    "BatchNorm3d" => BatchNorm::config {
+    "BatchNorm3d" => BatchNorm3d::config {
         num_features: count; eps: float, momentum: float_or_none, affine: boolean, track_running_stats: boolean
     }
     "InstanceNorm1d" => InstanceNorm1d::config {
@@ -116,6 +116,7 @@ layers! {
     "LayerNorm" => LayerNorm::config {
         normalized_shape: shape; eps: float, elementwise_affine: boolean, bias: boolean
     }
+    "LayerNorm2d" => LayerNorm2d::config { num_channels: count; eps: float, elementwise_affine: boolean, bias: boolean }
     "RMSNorm" => RmsNorm::config { normalized_shape: shape; eps: float_or_none, elementwise_affine: boolean }
 
     "MaxPool1d" => MaxPool1d::config {
@@ -148,6 +149,8 @@ layers! {
     "Fold" => Fold::config { output_size: axes, kernel_size: axes; dilation: axes, padding: axes, stride: axes }
     "PixelShuffle" => PixelShuffle::config { upscale_factor: count; }
     "PixelUnshuffle" => PixelUnshuffle::config { downscale_factor: count; }
+    "ChannelShuffle" => ChannelShuffle::config { groups: count; }
+    "Permute" => Permute::config { dims: integers; }
     "ZeroPad2d" => ZeroPad2d::config { padding: sides; }
     "ReflectionPad2d" => ReflectionPad2d::config { padding: sides; }
     "ReplicationPad2d" => ReplicationPad2d::config { padding: sides; }
@@ -169,6 +172,11 @@ layers! {
     "CELU" => Celu::config { ; alpha: float, inplace: boolean }
     "Softplus" => Softplus::config { ; beta: float, threshold: float }
     "Hardtanh" => Hardtanh::config { ; min_val: float, max_val: float, inplace: boolean }
+    "Threshold" => Threshold::config { threshold: float, value: float; inplace: boolean }
+    "Softshrink" => Softshrink::config { ; lambd: float }
+    "Hardshrink" => Hardshrink::config { ; lambd: float }
+    "Tanhshrink" => Tanhshrink::config { ; }
+    "Softsign" => Softsign::config { ; }
     "PReLU" => prelu { num_parameters: count = 1, init: float = 0.25; }
     "Softmax" => Softmax::config { dim: integer; }
     "LogSoftmax" => LogSoftmax::config { dim: integer; }
@@ -177,11 +185,17 @@ layers! {
     "Dropout" => Dropout::config { p: float = 0.5; inplace: boolean }
     "Dropout1d" => Dropout1d::config { p: float = 0.5; inplace: boolean }
     "Dropout2d" => Dropout2d::config { p: float = 0.5; inplace: boolean }
+    "StochasticDepth" => StochasticDepth::config { p: float, mode: depth_mode; }
 
     "MultiheadAttention" => SelfAttention::config {
         embed_dim: count, num_heads: count;
         dropout: float, bias: boolean, add_bias_kv: boolean, add_zero_attn: boolean, kdim: count or None,
         vdim: count or None, batch_first: boolean
+    }
+    "TransformerEncoderLayer" => TransformerEncoderLayer::config {
+        d_model: count, nhead: count;
+        dim_feedforward: count, dropout: float, activation: activation, layer_norm_eps: float, batch_first: boolean,
+        norm_first: boolean, bias: boolean
     }
     "LSTM" => LSTM::config {
         input_size: count, hidden_size: count;

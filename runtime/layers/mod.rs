@@ -44,6 +44,7 @@ mod adaptive;
 mod attention;
 mod bilinear;
 mod conv;
+mod distance;
 mod dropout;
 mod embedding;
 mod fold;
@@ -51,12 +52,15 @@ mod interpolation;
 mod linear;
 mod norm;
 mod pad;
+mod permute;
 mod pixel_shuffle;
 mod pool;
 mod recurrent;
 mod resample;
 mod sequential;
 mod shape;
+mod stochastic_depth;
+mod transformer;
 mod unflatten;
 mod weight;
 
@@ -72,17 +76,20 @@ pub use conv::{
     ConvTranspose2dOptions,
 };
 pub(crate) use conv::{ConvCore, ConvTransposeCore};
+pub use distance::{CosineSimilarity, PairwiseDistance};
 pub use dropout::{Dropout, Dropout1d, Dropout2d};
 pub use embedding::{Embedding, EmbeddingConfig};
 pub use fold::{Fold, Unfold};
 pub use interpolation::{Interpolation, ScaleFactor};
 pub use linear::{Linear, LinearConfig};
 pub use norm::{
-    BatchNorm, BatchNormConfig, GroupNorm, GroupNormConfig, InstanceNorm, InstanceNorm1d, InstanceNorm2d,
-    InstanceNorm3d, InstanceNormConfig, LayerNorm, LayerNormConfig, RmsNorm, RmsNormConfig,
+    BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d, BatchNormConfig, BatchNormNd, BatchNormNdConfig,
+    GroupNorm, GroupNormConfig, InstanceNorm, InstanceNorm1d, InstanceNorm2d, InstanceNorm3d,
+    InstanceNormConfig, LayerNorm, LayerNorm2d, LayerNorm2dConfig, LayerNormConfig, RmsNorm, RmsNormConfig,
 };
 pub use pad::{CircularPad2d, ReflectionPad2d, ReplicationPad2d, ZeroPad2d};
-pub use pixel_shuffle::{PixelShuffle, PixelUnshuffle};
+pub use permute::Permute;
+pub use pixel_shuffle::{ChannelShuffle, PixelShuffle, PixelUnshuffle};
 pub use pool::{AvgPool1d, AvgPool2d, MaxPool1d, MaxPool2d};
 pub use recurrent::{
     GRU, GRUCell, GRUCellConfig, GRUConfig, LSTM, LSTMCell, LSTMCellConfig, LSTMConfig, Nonlinearity, RNN,
@@ -91,11 +98,24 @@ pub use recurrent::{
 pub use resample::Upsample;
 pub use sequential::{Sequential, SequentialConfig};
 pub use shape::{Flatten, Identity};
+pub use stochastic_depth::StochasticDepth;
+pub use transformer::{
+    TransformerEncoder, TransformerEncoderConfig, TransformerEncoderLayer, TransformerEncoderLayerConfig,
+};
 pub use unflatten::Unflatten;
+
+/// Implements `Module`, `Display`, `Debug`, `forward` and `forward_t` for a layer without tensors, from one signal to
+/// one signal.
+macro_rules! stateless {
+    ($layer:ty, $($rest:tt)*) => {
+        crate::layers::without_tensors!($layer, $($rest)*);
+        crate::layers::forward_methods!($layer);
+    };
+}
 
 /// Implements `Module`, `Display` and `Debug` for a layer without tensors. `$pinned` is the field with the pinned mode
 /// of a layer whose forward pass depends on the mode.
-macro_rules! stateless {
+macro_rules! without_tensors {
     ($layer:ty, $kind:expr $(, |$this:ident| $extra:expr)? $(; $pinned:ident)?) => {
         impl crate::module::Module for $layer {
             fn kind(&self) -> std::borrow::Cow<'static, str> {
@@ -119,7 +139,6 @@ macro_rules! stateless {
         }
 
         crate::layers::impl_fmt!($layer);
-        crate::layers::forward_methods!($layer);
     };
 }
 
@@ -223,3 +242,4 @@ use impl_fmt;
 use self_config;
 use stateless;
 use without_settings;
+use without_tensors;

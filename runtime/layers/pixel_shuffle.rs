@@ -1,4 +1,4 @@
-//! Rearrangement of channels into pixels and back.
+//! Rearrangement of channels into pixels and back, and of channels between groups.
 
 use crate::module::{Forward, Mode};
 use crate::ops;
@@ -23,8 +23,7 @@ macro_rules! shuffles {
 
             fn checked(self) -> Result<Self> {
                 match self.$factor {
-                    0 => Err(Error::msg(concat!("expected a ", stringify!($factor), " of at least 1, found 0"))
-                        .in_layer($kind)),
+                    0 => Err(Error::msg(concat!("expected ", stringify!($factor), " ≥ 1, found 0")).in_layer($kind)),
                     _ => Ok(self),
                 }
             }
@@ -78,4 +77,21 @@ shuffles! {
     /// # }
     /// ```
     PixelUnshuffle "PixelUnshuffle" pixel_unshuffle(downscale_factor);
+    /// Divides the channels into groups and interleaves the groups, so that a following grouped convolution reads
+    /// channels of every group (ShuffleNet; Zhang et al. 2017).
+    ///
+    /// - Config: `ChannelShuffle::config(groups)`
+    /// - Input, output: `[batch, channels, …]` with at least three dimensions
+    /// - Fails if `groups` is 0 or does not divide the number of channels, or if the input has fewer dimensions
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Tensor::new(&[[[1f32], [2.], [3.], [4.]]], &Device::Cpu)?; // channels 1 and 2, 3 and 4
+    /// let y = ChannelShuffle::config(2).forward(&x)?;
+    /// assert_eq!(y.to_vec3::<f32>()?, [[[1.], [3.], [2.], [4.]]]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ChannelShuffle "ChannelShuffle" channel_shuffle(groups);
 }

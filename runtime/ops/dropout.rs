@@ -1,4 +1,4 @@
-//! Dropout of elements and of channels.
+//! Dropout of elements, of channels, of examples and of whole inputs.
 
 use candle_core::Tensor;
 
@@ -67,6 +67,48 @@ pub fn dropout2d(x: impl Into<Signal>, p: f64, mode: Mode) -> Signal {
         [batch, channels, _] => Ok(vec![batch, channels, 1]),
         _ => Err("[batch, channels, height, width] or [batch, channels, length]"),
     })
+}
+
+/// In training, sets all of `x` or whole examples of `x` to zero with probability `p` and scales the rest by
+/// `1 / (1 − p)`. Corresponds to torchvision's `stochastic_depth`.
+///
+/// `x` is `[batch, …]`. With `mode = "batch"`, all of `x` is kept or set to zero; with `"row"`, each example
+/// independently. The output is a failed signal if `mode` is another string, if `p` is not between 0 and 1, or if `x`
+/// has no dimensions.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let x = Tensor::ones((100, 3), DType::F32, &Device::Cpu)?;
+/// let y = stochastic_depth(&x, 0.5, "row", Mode::Train).into_tensor()?.to_vec2::<f32>()?;
+/// assert!(y.iter().all(|example| *example == [0.; 3] || *example == [2.; 3]));
+/// assert!(stochastic_depth(&x, 0.5, "column", Mode::Train).error().is_some());
+/// # Ok(())
+/// # }
+/// ```
+pub fn stochastic_depth(x: impl Into<Signal>, p: f64, mode: &str, training: Mode) -> Signal {
+    if let Err(error) = check_stochastic_depth(p, mode) {
+        return Signal::fail(error);
+    }
+    dropout_with_mask_shape("stochastic_depth", x.into(), p, training, |dims| match *dims {
+        [] => Err("[batch, …]"),
+        [batch, ..] => {
+            let mut shape = vec![1; dims.len()];
+            shape[0] = if mode == "row" { batch } else { 1 };
+            Ok(shape)
+        }
+    })
+}
+
+/// Checks the settings of [`stochastic_depth`].
+pub(crate) fn check_stochastic_depth(p: f64, mode: &str) -> Result<()> {
+    if !(0. ..=1.).contains(&p) {
+        return Err(Error::msg(format!("expected a probability between 0 and 1, found {p}")));
+    }
+    if !["batch", "row"].contains(&mode) {
+        return Err(Error::msg(format!("expected mode \"batch\" or \"row\", found {mode:?}")));
+    }
+    Ok(())
 }
 
 /// Applies a random mask that is broadcast to the input. `mask_shape` returns the shape of the mask for the

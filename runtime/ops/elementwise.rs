@@ -113,6 +113,55 @@ functions! {
     /// # }
     /// ```
     gelu_tanh();
+    /// Computes `x` if `x > threshold`, and `value` otherwise.
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Tensor::new(&[-2f32, 1., 2.], &Device::Cpu)?;
+    /// let y = threshold(&x, 1., -5.).into_tensor()?.to_vec1::<f32>()?;
+    /// assert_eq!(y, [-5., -5., 2.]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    threshold(threshold, value);
+    /// Computes `x` if `|x| > lambd`, and 0 otherwise.
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Tensor::new(&[-2f32, 0.5, 2.], &Device::Cpu)?;
+    /// let y = hardshrink(&x, 0.5).into_tensor()?.to_vec1::<f32>()?;
+    /// assert_eq!(y, [-2., 0., 2.]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    hardshrink(lambd);
+    /// Computes `x − tanh x`.
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Tensor::new(&[0f32, 1.], &Device::Cpu)?;
+    /// let y = tanhshrink(&x).into_tensor()?.to_vec1::<f32>()?;
+    /// assert_eq!(y[0], 0.);
+    /// assert!((y[1] - 0.2384).abs() < 1e-4);
+    /// # Ok(())
+    /// # }
+    /// ```
+    tanhshrink();
+    /// Computes `x / (1 + |x|)`.
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Tensor::new(&[-1f32, 3.], &Device::Cpu)?;
+    /// let y = softsign(&x).into_tensor()?.to_vec1::<f32>()?;
+    /// assert_eq!(y, [-0.5, 0.75]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    softsign();
 }
 
 /// Computes `x` if `x` is positive, and `alpha (e^(x / alpha) − 1)` otherwise.
@@ -157,6 +206,30 @@ pub fn hardtanh(x: impl Into<Signal>, min_val: f64, max_val: f64) -> Signal {
             Ok(activation::hardtanh(&x, min_val, max_val)?)
         } else {
             Err(Error::msg(format!("hardtanh: expected min_val ≤ max_val, found {min_val} and {max_val}")))
+        }
+    })
+}
+
+/// Computes `x − lambd` if `x > lambd`, `x + lambd` if `x < −lambd`, and 0 otherwise.
+///
+/// `x` has any shape. The output is a failed signal if `lambd` is negative, or if the dtype of `x` is not floating
+/// point.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let x = Tensor::new(&[-2f32, 0.5, 2.], &Device::Cpu)?;
+/// let y = softshrink(&x, 0.5).into_tensor()?.to_vec1::<f32>()?;
+/// assert_eq!(y, [-1.5, 0., 1.5]);
+/// # Ok(())
+/// # }
+/// ```
+pub fn softshrink(x: impl Into<Signal>, lambd: f64) -> Signal {
+    x.into().apply("softshrink", |x| -> Result<Tensor> {
+        if lambd >= 0. {
+            Ok(activation::softshrink(&x, lambd)?)
+        } else {
+            Err(Error::msg(format!("softshrink: expected a lambd of at least 0, found {lambd}")))
         }
     })
 }

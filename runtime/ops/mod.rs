@@ -5,6 +5,7 @@ pub(crate) mod activation;
 mod adaptive;
 mod attention;
 mod bilinear;
+mod distance;
 mod dropout;
 mod elementwise;
 mod embedding;
@@ -23,9 +24,13 @@ pub use adaptive::{
 pub use attention::{AttentionOptions, scaled_dot_product_attention};
 pub(crate) use attention::{attend, boolean_mask, causal_mask};
 pub use bilinear::bilinear;
-pub use dropout::{dropout, dropout1d, dropout2d};
+pub(crate) use distance::check_exponent;
+pub use distance::{cosine_similarity, pairwise_distance};
+pub(crate) use dropout::check_stochastic_depth;
+pub use dropout::{dropout, dropout1d, dropout2d, stochastic_depth};
 pub use elementwise::{
-    celu, elu, gelu_tanh, glu, hardsigmoid, hardtanh, logsigmoid, mish, selu, softmin, softplus,
+    celu, elu, gelu_tanh, glu, hardshrink, hardsigmoid, hardtanh, logsigmoid, mish, selu, softmin, softplus,
+    softshrink, softsign, tanhshrink, threshold,
 };
 pub use embedding::embedding;
 pub use linear::linear;
@@ -34,6 +39,6 @@ pub use norm::{group_norm, instance_norm, layer_norm, rms_norm};
 pub use normalized_shape::NormalizedShape;
 pub use pad::pad;
 pub use pair::{Padding, Pair, Sides};
-pub use pixel_shuffle::{pixel_shuffle, pixel_unshuffle};
+pub use pixel_shuffle::{channel_shuffle, pixel_shuffle, pixel_unshuffle};
 pub(crate) use shape::flatten_range;
 pub use shape::{cat, flatten, stack, unflatten};

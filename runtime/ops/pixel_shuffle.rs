@@ -1,4 +1,4 @@
-//! Pixel shuffle: rearranges channels into pixels and back.
+//! Pixel shuffle: rearranges channels into pixels and back. Channel shuffle: interleaves groups of channels.
 
 use candle_core::Tensor;
 
@@ -37,6 +37,39 @@ pub fn pixel_shuffle(x: impl Into<Signal>, upscale_factor: usize) -> Signal {
 /// ```
 pub fn pixel_unshuffle(x: impl Into<Signal>, downscale_factor: usize) -> Signal {
     x.into().apply("pixel_unshuffle", |x| unshuffle(&x, downscale_factor))
+}
+
+/// Divides the channels of `[batch, channels, …]` into `groups` groups and interleaves the groups: channel `j` of group
+/// `i` becomes channel `i + j · groups`. See Zhang et al. 2017 (ShuffleNet). The output is a failed signal if `groups`
+/// does not divide the channels, or if `x` has fewer than three dimensions.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let x = Tensor::new(&[[[1f32], [2.], [3.], [4.]]], &Device::Cpu)?;
+/// let y = channel_shuffle(&x, 2).into_tensor()?;
+/// assert_eq!(y.to_vec3::<f32>()?, [[[1.], [3.], [2.], [4.]]]);
+/// # Ok(())
+/// # }
+/// ```
+pub fn channel_shuffle(x: impl Into<Signal>, groups: usize) -> Signal {
+    x.into().apply("channel_shuffle", |x| interleave(&x, groups))
+}
+
+fn interleave(x: &Tensor, groups: usize) -> Result<Tensor> {
+    let dims = x.dims();
+    let [batch, channels, _, ..] = *dims else {
+        return Err(Error::msg(format!(
+            "channel_shuffle: expected an input [batch, channels, …] with at least three dimensions, found {dims:?}"
+        )));
+    };
+    if groups == 0 || channels % groups != 0 {
+        return Err(Error::msg(format!(
+            "channel_shuffle: expected channels divisible by groups = {groups}, found {channels} (input {dims:?})"
+        )));
+    }
+    let parts = x.reshape((batch, groups, channels / groups, dims[2..].iter().product::<usize>()))?;
+    Ok(parts.transpose(1, 2)?.reshape(dims)?)
 }
 
 fn shuffle(x: &Tensor, factor: usize) -> Result<Tensor> {

@@ -227,7 +227,7 @@ pub trait Network: Module {
     /// the mode of each call. With `None`, they use the mode of each call again.
     ///
     /// This corresponds to PyTorch's `net.backbone.eval()`, except that training does not reset the mode. The mode
-    /// affects `BatchNorm`, `InstanceNorm`, the three dropouts, `MultiheadAttention` and the recurrent layers.
+    /// affects batch and instance norms, dropouts, `StochasticDepth`, `MultiheadAttention` and the recurrent layers.
     /// Functions to which a forward closure passes `mode`, such as `dropout(x, 0.1, mode)`, still use the mode of the
     /// call. Copies of the network keep the mode. If several fields hold one layer in an `Arc`, each field has its own
     /// mode.

@@ -29,6 +29,13 @@ golden_tests! {
         let config = Hardtanh::config().min_val(number(case, "min_val", -1.));
         check(config.max_val(number(case, "max_val", 1.)), case)
     };
+    threshold: "Threshold", 2 => |case| {
+        check(Threshold::config(number(case, "threshold", 0.), number(case, "value", 0.)), case)
+    };
+    softshrink: "Softshrink", 2 => |case| check(Softshrink::config().lambd(number(case, "lambd", 0.5)), case);
+    hardshrink: "Hardshrink", 2 => |case| check(Hardshrink::config().lambd(number(case, "lambd", 0.5)), case);
+    tanhshrink: "Tanhshrink", 1 => |case| check(Tanhshrink::config(), case);
+    softsign: "Softsign", 1 => |case| check(Softsign::config(), case);
     log_sigmoid: "LogSigmoid", 1 => |case| check(LogSigmoid::config(), case);
     gelu: "GELU", 2 => |case| check(Gelu::config(), case);
     gelu_tanh: "GELUTanh", 1 => |case| check(Gelu::config().approximate("tanh"), case);

@@ -14,20 +14,36 @@ fn eps(case: &Case) -> f64 {
     case.number("eps").expect("the case should have an eps")
 }
 
-fn batch_norm(case: &Case) -> Result<()> {
-    let config = BatchNorm::config(case.size("num_features"))
-        .eps(case.number("eps").unwrap_or(1e-5))
-        .momentum(case.number("momentum"))
-        .affine(case.is_true("affine"));
-    check(config, case)
+/// Builds the config of a batch norm.
+macro_rules! batch_norm {
+    ($layer:ident, $case:expr) => {{
+        let case = $case;
+        $layer::config(case.size("num_features"))
+            .eps(case.number("eps").unwrap_or(1e-5))
+            .momentum(case.number("momentum"))
+            .affine(case.is_true("affine"))
+    }};
 }
 
 golden_tests! {
-    batch_norm1d: "BatchNorm1d", 16 => batch_norm;
-    batch_norm2d: "BatchNorm2d", 16 => batch_norm;
+    batch_norm1d: "BatchNorm1d", 16 => |case| {
+        check(batch_norm!(BatchNorm, case), case)?;
+        check(batch_norm!(BatchNorm1d, case), case)
+    };
+    batch_norm2d: "BatchNorm2d", 16 => |case| {
+        check(batch_norm!(BatchNorm, case), case)?;
+        check(batch_norm!(BatchNorm2d, case), case)
+    };
+    batch_norm3d: "BatchNorm3d", 8 => |case| {
+        check(batch_norm!(BatchNorm, case), case)?;
+        check(batch_norm!(BatchNorm3d, case), case)
+    };
     layer_norm: "LayerNorm", 16 => |case| {
         let config = LayerNorm::config(normalized_shape(case)).eps(eps(case));
         check(config.elementwise_affine(case.is_true("elementwise_affine")), case)
+    };
+    layer_norm2d: "LayerNorm2d", 6 => |case| {
+        check(LayerNorm2d::config(case.size("normalized_shape")).eps(eps(case)), case)
     };
     rms_norm: "RMSNorm", 16 => |case| {
         let config = RmsNorm::config(normalized_shape(case)).eps(eps(case));

@@ -1,4 +1,4 @@
-//! Compares interpolation, pixel shuffling and windows with the golden data.
+//! Compares interpolation, pixel and channel shuffling, permutation and windows with the golden data.
 
 use sconce::prelude::*;
 
@@ -64,5 +64,13 @@ golden_tests! {
     };
     pixel_unshuffle: "PixelUnshuffle", 4 => |case| {
         check(PixelUnshuffle::config(case.size("downscale_factor")), case)
+    };
+    channel_shuffle: "ChannelShuffle", 6 => |case| {
+        check(ChannelShuffle::config(case.size("groups")), case)
+    };
+    permute: "Permute", 8 => |case| {
+        let dims = case.args["dims"].as_array().expect("the case should have dims");
+        let dims = dims.iter().map(|dim| dim.as_i64().expect("each dimension should be an integer") as isize);
+        check(Permute::config(dims), case)
     };
 }

@@ -2,7 +2,7 @@
 
 use sconce::prelude::*;
 
-use crate::cases::golden_tests;
+use crate::cases::{Case, golden_tests};
 use crate::layer::{check, check_with};
 
 /// Builds the settings that LSTM and GRU share.
@@ -17,6 +17,34 @@ macro_rules! recurrent_config {
     }};
 }
 
+/// Returns the config of an encoder layer, without dropout.
+fn encoder_layer(case: &Case) -> TransformerEncoderLayerConfig {
+    TransformerEncoderLayer::config(case.size("d_model"), case.size("nhead"))
+        .dim_feedforward(case.size("dim_feedforward"))
+        .dropout(0.)
+        .activation(if case.args["activation"] == "gelu" { "gelu" } else { "relu" })
+        .layer_norm_eps(case.number("layer_norm_eps").unwrap_or(1e-5))
+        .batch_first(case.is_true("batch_first"))
+        .norm_first(case.is_true("norm_first"))
+        .bias(case.is_true("bias"))
+}
+
+/// Returns the source, the attention mask and the padding mask of a case.
+fn encoder_inputs(case: &Case, src: &Tensor) -> Result<(Signal, Option<Signal>, Option<Signal>)> {
+    let length = src.dim(if case.is_true("batch_first") { 1 } else { 0 })?;
+    let causal = (0..length * length).map(|i| u8::from(i % length > i / length)).collect::<Vec<_>>();
+    let causal = Signal::from(Tensor::from_vec(causal, (length, length), &Device::Cpu)?);
+    let padding = case.args["lengths"].as_array().map(|lengths| -> Result<Signal> {
+        let hidden = lengths
+            .iter()
+            .map(|visible| visible.as_u64().expect("each length should be an integer") as usize)
+            .flat_map(|visible| (0..length).map(move |i| u8::from(i >= visible)))
+            .collect::<Vec<_>>();
+        Ok(Tensor::from_vec(hidden, (lengths.len(), length), &Device::Cpu)?.into())
+    });
+    Ok((src.into(), case.is_true("causal").then_some(causal), padding.transpose()?))
+}
+
 golden_tests! {
     linear: "Linear", 16 => |case| {
         let config = Linear::config(case.size("in_features"), case.size("out_features"));
@@ -26,6 +54,36 @@ golden_tests! {
         let [in1, in2, out] = ["in1_features", "in2_features", "out_features"].map(|name| case.size(name));
         check_with(Bilinear::config(in1, in2, out), case, |layer, x, mode| {
             Ok(vec![layer.call(((&x[0]).into(), (&x[1]).into()), mode).into_tensor()?])
+        })
+    };
+    cosine_similarity: "CosineSimilarity", 16 => |case| {
+        let config = CosineSimilarity::config()
+            .dim(case.number("dim").expect("the case should have a dim") as isize)
+            .eps(case.number("eps").expect("the case should have an eps"));
+        check_with(config, case, |layer, x, mode| {
+            Ok(vec![layer.call(((&x[0]).into(), (&x[1]).into()), mode).into_tensor()?])
+        })
+    };
+    pairwise_distance: "PairwiseDistance", 24 => |case| {
+        let p = case.args["p"].as_str().and_then(|p| p.parse().ok()).expect("the case should have a p");
+        let config = PairwiseDistance::config()
+            .p(p)
+            .eps(case.number("eps").expect("the case should have an eps"))
+            .keepdim(case.is_true("keepdim"));
+        check_with(config, case, |layer, x, mode| {
+            Ok(vec![layer.call(((&x[0]).into(), (&x[1]).into()), mode).into_tensor()?])
+        })
+    };
+    transformer_encoder_layer: "TransformerEncoderLayer", 16 => |case| {
+        check_with(encoder_layer(case), case, |layer, x, mode| {
+            Ok(vec![layer.call_with(encoder_inputs(case, &x[0])?, mode).into_tensor()?])
+        })
+    };
+    transformer_encoder: "TransformerEncoder", 8 => |case| {
+        let norm = case.is_true("final_norm").then(|| LayerNorm::config(case.size("d_model")));
+        let config = TransformerEncoder::config(encoder_layer(case), case.size("num_layers")).norm(norm);
+        check_with(config, case, |encoder, x, mode| {
+            Ok(vec![encoder.call_with(encoder_inputs(case, &x[0])?, mode).into_tensor()?])
         })
     };
     embedding: "Embedding", 6 => |case| {

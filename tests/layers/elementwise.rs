@@ -10,7 +10,7 @@ type Function = fn(Signal) -> Signal;
 
 /// The activations, with their names for error messages. All inputs below have an even last dimension, because GLU
 /// halves it.
-const FUNCTIONS: [(&str, Function); 12] = [
+const FUNCTIONS: [(&str, Function); 17] = [
     ("elu", |x| elu(x, 1.3)),
     ("elu with a negative alpha", |x| elu(x, -0.8)),
     ("celu", |x| celu(x, 0.6)),
@@ -20,6 +20,11 @@ const FUNCTIONS: [(&str, Function); 12] = [
     ("hardsigmoid", |x| hardsigmoid(x)),
     ("hardtanh", |x| hardtanh(x, -1.5, 2.)),
     ("logsigmoid", |x| logsigmoid(x)),
+    ("threshold", |x| threshold(x, -0.5, 2.)),
+    ("softshrink", |x| softshrink(x, 0.8)),
+    ("hardshrink", |x| hardshrink(x, 0.8)),
+    ("tanhshrink", |x| tanhshrink(x)),
+    ("softsign", |x| softsign(x)),
     ("gelu_tanh", |x| gelu_tanh(x)),
     ("glu", |x| glu(x, -1)),
     ("softmin", |x| softmin(x, 1)),
@@ -90,6 +95,49 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(config(100))]
+
+    /// Each example, or the whole batch, is dropped or multiplied by `1 / (1 − p)`, and so is its gradient.
+    #[test]
+    fn stochastic_depth_drops_whole_examples(
+        shape in prop::collection::vec(1..5usize, 1..5), p in 0.0..1.0f64, by_row: bool, seed: u64,
+    ) {
+        let mode = if by_row { "row" } else { "batch" };
+        let check = || -> Result<()> {
+            let x = Rng::new(seed).distinct(&shape, 0.3);
+            let output_grad = Rng::new(seed ^ 1).tensor(&shape, 1.);
+            let drop = on_tensors(|x| stochastic_depth(x, p, mode, Mode::Train));
+            let (y, dx) = gradients(drop, std::slice::from_ref(&x), &output_grad)?;
+            let kept = values(&y.ne(0.)?)?;
+            let unit = kept.len() / if by_row { shape[0] } else { 1 };
+            assert!(kept.chunks(unit).all(|unit| unit.iter().all(|kept| *kept == unit[0])));
+            let kept = (Tensor::from_vec(kept, shape.as_slice(), &Device::Cpu)? / (1. - p))?;
+            check_close("output", &y, &x.mul(&kept)?, 1e-12)?;
+            check_close("gradient", &dx[0], &output_grad.mul(&kept)?, 1e-12)?;
+            let y = stochastic_depth(&x, p, mode, Mode::Eval).into_tensor()?;
+            Ok(check_close("evaluation", &y, &x, 0.)?)
+        };
+        check().map_err(fail)?;
+    }
+}
+
+#[test]
+fn examples_are_dropped_with_the_given_probability() -> Result<()> {
+    sconce::manual_seed(12);
+    let x = Tensor::ones((20_000, 2), DType::F32, &Device::Cpu)?;
+    let y = StochasticDepth::config(0.3, "row").forward_t(&x, true)?;
+    let kept = y.ne(0.)?.to_dtype(DType::F32)?.mean_all()?.to_scalar::<f32>()?;
+    assert!((kept - 0.7).abs() < 0.02, "{kept}"); // 0.02 is six standard deviations for 20,000 examples.
+    for (p, expected) in [(0., 1.), (1., 0.)] {
+        for mode in ["batch", "row"] {
+            let y = StochasticDepth::config(p, mode).forward_t(&x, true)?;
+            check_close("output", &y, &(x.ones_like()? * expected)?, 0.)?;
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn channels_are_dropped_with_the_given_probability() -> Result<()> {
     sconce::manual_seed(11);
@@ -108,13 +156,18 @@ fn channels_are_dropped_with_the_given_probability() -> Result<()> {
 fn nan_and_infinity_agree_with_pytorch() -> Result<()> {
     const INF: f64 = f64::INFINITY;
     let inputs = [f64::NAN, -INF, INF, 1000., -1000., 0.];
-    let expected: [(Function, [f64; 6]); 6] = [
+    let expected: [(Function, [f64; 6]); 11] = [
         (|x| elu(x, 2.), [f64::NAN, -2., INF, 1000., -2., 0.]),
         (|x| celu(x, 2.), [f64::NAN, -2., INF, 1000., -2., 0.]),
         (|x| softplus(x, 1., 20.), [f64::NAN, 0., INF, 1000., 0., 2f64.ln()]),
         (|x| logsigmoid(x), [f64::NAN, -INF, 0., 0., -1000., -(2f64.ln())]),
         (|x| hardtanh(x, -1., 1.), [f64::NAN, -1., 1., 1., -1., 0.]),
         (|x| hardsigmoid(x), [f64::NAN, 0., 1., 1., 0., 0.5]),
+        (|x| threshold(x, 0., 2.), [f64::NAN, 2., INF, 1000., 2., 2.]),
+        (|x| softshrink(x, 0.5), [f64::NAN, -INF, INF, 999.5, -999.5, 0.]),
+        (|x| hardshrink(x, 0.5), [f64::NAN, -INF, INF, 1000., -1000., 0.]),
+        (|x| tanhshrink(x), [f64::NAN, -INF, INF, 999., -999., 0.]),
+        (|x| softsign(x), [f64::NAN, f64::NAN, f64::NAN, 1000. / 1001., -1000. / 1001., 0.]),
     ];
     for dtype in [DType::F32, DType::F64] {
         let x = Tensor::new(&inputs, &Device::Cpu)?.to_dtype(dtype)?;
@@ -142,12 +195,16 @@ fn errors_name_the_invalid_argument() -> Result<()> {
         (celu(x(&[2]), 0.), "expected a nonzero alpha"),
         (hardtanh(x(&[2]), 1., -1.), "expected min_val ≤ max_val, found 1 and -1"),
         (hardtanh(x(&[2]), f64::NAN, 1.), "expected min_val ≤ max_val"),
+        (softshrink(x(&[2]), -0.5), "expected a lambd of at least 0, found -0.5"),
         (gelu.call(x(&[2]), Mode::Eval), "expected approximate \"none\" or \"tanh\", found \"sigmoid\""),
         (dropout2d(x(&[2, 3]), 0.5, Mode::Eval), "expected an input [batch, channels, height, width]"),
         (
             dropout1d(x(&[2, 3, 4, 5]), 0.5, Mode::Train),
             "[batch, channels, length] or [channels, length], found [2, 3, 4, 5]",
         ),
+        (stochastic_depth(x(&[2]), 1.5, "row", Mode::Eval), "a probability between 0 and 1, found 1.5"),
+        (stochastic_depth(x(&[2]), 0.5, "rows", Mode::Eval), "mode \"batch\" or \"row\", found \"rows\""),
+        (stochastic_depth(x(&[]), 0.5, "row", Mode::Train), "expected an input [batch, …], found []"),
         (dropout2d(x(&[2, 3, 4]), 1.5, Mode::Train), "a probability between 0 and 1, found 1.5"),
     ] {
         let message = signal.error().map(ToString::to_string).unwrap_or_default();
@@ -156,6 +213,8 @@ fn errors_name_the_invalid_argument() -> Result<()> {
     let error = mish(Tensor::zeros(3, DType::U8, &Device::Cpu)?).into_tensor().unwrap_err();
     assert!(error.to_string().contains("found U8"), "{error}");
     assert!(gelu.init(&Device::Cpu).is_err() && Dropout2d::config(-0.1).init(&Device::Cpu).is_err());
+    let depth = StochasticDepth::config(0.5, "rows").init(&Device::Cpu).unwrap_err();
+    assert_eq!(depth.to_string(), "StochasticDepth: expected mode \"batch\" or \"row\", found \"rows\"");
     Ok(())
 }
 
@@ -170,6 +229,13 @@ struct Activations {
     softplus: Softplus,
     hardsigmoid: Hardsigmoid,
     hardtanh: Hardtanh,
+    #[layer(0.1, 20.)]
+    threshold: Threshold,
+    softshrink: Softshrink,
+    #[layer(lambd = 0.25)]
+    hardshrink: Hardshrink,
+    tanhshrink: Tanhshrink,
+    softsign: Softsign,
     log_sigmoid: LogSigmoid,
     #[layer(approximate = "tanh")]
     gelu_tanh: Gelu,
@@ -181,6 +247,8 @@ struct Activations {
     dropout2d: Dropout2d,
     #[layer(0.2)]
     dropout1d: Dropout1d,
+    #[layer(0.2, "row")]
+    stochastic_depth: StochasticDepth,
 }
 
 #[test]
@@ -195,6 +263,11 @@ fn layers_work_as_fields_and_print_as_in_pytorch() -> Result<()> {
   (softplus): Softplus(beta=2.0, threshold=20.0)
   (hardsigmoid): Hardsigmoid()
   (hardtanh): Hardtanh(min_val=-1.0, max_val=1.0)
+  (threshold): Threshold(threshold=0.1, value=20.0)
+  (softshrink): Softshrink(0.5)
+  (hardshrink): Hardshrink(0.25)
+  (tanhshrink): Tanhshrink()
+  (softsign): Softsign()
   (log_sigmoid): LogSigmoid()
   (gelu_tanh): GELU(approximate='tanh')
   (gelu): GELU(approximate='none')
@@ -202,6 +275,7 @@ fn layers_work_as_fields_and_print_as_in_pytorch() -> Result<()> {
   (softmin): Softmin(dim=-1)
   (dropout2d): Dropout2d(p=0.2, inplace=False)
   (dropout1d): Dropout1d(p=0.2, inplace=False)
+  (stochastic_depth): StochasticDepth(p=0.2, mode=row)
 )";
     assert_eq!(net.to_string(), expected);
     Ok(())

@@ -41,6 +41,12 @@ fn every_kind_of_layer_supports_empty_views() -> Result<()> {
     check("BatchNorm", || BatchNorm::config(4), image)?;
     check("GroupNorm", || GroupNorm::config(2, 4), image)?;
     check("LayerNorm", || LayerNorm::config(6), image)?;
+    check("BatchNorm2d", || BatchNorm2d::config(4), image)?;
+    check("LayerNorm2d", || LayerNorm2d::config(4), image)?;
+    check("ChannelShuffle", || ChannelShuffle::config(2), image)?;
+    check("Permute", || Permute::config([0, 2, 3, 1]), image)?;
+    check("StochasticDepth", || StochasticDepth::config(0.5, "row"), image)?;
+    check("Softshrink", Softshrink::config, image)?;
     check("MaxPool2d", || MaxPool2d::config(2), image)?;
     check("AvgPool2d", || AvgPool2d::config(2), image)?;
     check("AdaptiveAvgPool2d", || AdaptiveAvgPool2d::config(1), image)?;

@@ -5,6 +5,7 @@ mod batch_norm_fusion;
 #[path = "../common/mod.rs"]
 mod common;
 mod conv;
+mod distance;
 mod elementwise;
 mod empty_views;
 mod extreme_settings;
@@ -14,3 +15,4 @@ mod resample;
 mod sequence;
 mod special_values;
 mod traits;
+mod transformer;

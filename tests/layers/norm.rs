@@ -1,16 +1,20 @@
-//! Layer, RMS, group and instance norm: agreement with their formulas in f64, gradients by finite differences, and
-//! invalid arguments.
+//! Layer, RMS, group, instance and batch norm: agreement with their formulas in f64, gradients by finite differences,
+//! and invalid arguments.
 
 use proptest::prelude::*;
 use sconce::Result;
 use sconce::candle::Result as CandleResult;
 use sconce::kernels::norm;
 use sconce::prelude::{
-    Config, D, DType, Device, Forward, GroupNorm, InstanceNorm1d, InstanceNorm2d, InstanceNorm3d, LayerNorm,
-    Mode, Module, Network, RmsNorm, Signal, Tensor, Trainer, cross_entropy,
+    BatchNorm1d, BatchNorm2d, BatchNorm3d, Config, Conv2d, D, DType, Device, Forward, GroupNorm,
+    InstanceNorm1d, InstanceNorm2d, InstanceNorm3d, Layer, LayerNorm, LayerNorm2d, Mode, Module, Network,
+    RmsNorm, Signal, Tensor, Trainer, cross_entropy, relu,
 };
+use sconce::train::update_bn;
 
-use crate::common::{Rng, check_close, check_gradients, config, fail, gradients, restride, values};
+use crate::common::{
+    Rng, check_close, check_gradients, config, fail, gradients, operations, restride, values,
+};
 
 const CPU: Device = Device::Cpu;
 
@@ -275,6 +279,81 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(config(200))]
+
+    #[test]
+    fn layer_norm_2d_normalizes_the_channels_at_each_pixel(
+        (n, c, h, w) in (1..4usize, 1..5usize, 1..4usize, 1..4usize), affine: bool, bias: bool, seed: u64,
+    ) {
+        let check = || -> Result<()> {
+            let norm = LayerNorm2d::config(c).eps(0.1).elementwise_affine(affine).bias(bias);
+            let mut norm = norm.init(&CPU)?;
+            norm.to_dtype(DType::F64)?;
+            let x = Rng::new(seed).tensor(&[n, c, h, w], 2.0);
+            let rows = x.permute((0, 2, 3, 1))?.reshape((n * h * w, c))?;
+            let expected = by_definition(&rows, 0.1, true)?.reshape((n, h, w, c))?.permute((0, 3, 1, 2))?;
+            let run = |x: &[Tensor]| Ok(norm.call(restride(&x[0])?.into(), Mode::Eval).into_tensor()?);
+            check_close("output", &run(std::slice::from_ref(&x))?, &expected, 1e-12)?;
+            Ok(check_gradients(run, &[x])?)
+        };
+        check().map_err(fail)?;
+    }
+}
+
+/// `BatchNorm1d`, `2d` and `3d` accept the ranks that PyTorch accepts, and reject all others.
+#[test]
+fn batch_norms_check_the_rank() -> Result<()> {
+    let shapes = [&[3][..], &[2, 3], &[2, 3, 4], &[2, 3, 4, 4], &[2, 3, 4, 4, 2], &[2, 3, 4, 4, 2, 2]];
+    let accepted = |norm: &dyn Layer| -> Result<Vec<usize>> {
+        let mut ranks = Vec::new();
+        for shape in shapes {
+            let y = norm.call(Tensor::zeros(shape, DType::F32, &CPU)?.into(), Mode::Train);
+            match y.error() {
+                None => ranks.push(shape.len()),
+                Some(error) => assert!(error.to_string().contains(&format!("found {shape:?}")), "{error}"),
+            }
+        }
+        Ok(ranks)
+    };
+    assert_eq!(accepted(&BatchNorm1d::config(3).init(&CPU)?)?, [2, 3]);
+    assert_eq!(accepted(&BatchNorm2d::config(3).init(&CPU)?)?, [4]);
+    assert_eq!(accepted(&BatchNorm3d::config(3).init(&CPU)?)?, [5]);
+    let error = |norm: &dyn Layer, shape: &[usize]| -> Result<String> {
+        let y = norm.call(Tensor::zeros(shape, DType::F32, &CPU)?.into(), Mode::Eval);
+        Ok(y.error().map(ToString::to_string).unwrap_or_default())
+    };
+    assert_eq!(
+        error(&BatchNorm1d::config(3).init(&CPU)?, &[2, 4])?,
+        "BatchNorm1d 3: expected an input [batch, 3] or [batch, 3, length], found [2, 4]"
+    );
+    assert_eq!(
+        error(&BatchNorm3d::config(3).init(&CPU)?, &[2, 3])?,
+        "BatchNorm3d 3: expected an input [batch, 3, depth, height, width], found [2, 3]"
+    );
+    assert_eq!(
+        error(&LayerNorm2d::config(3).init(&CPU)?, &[2, 4, 3, 3])?,
+        "LayerNorm2d 3: expected an input [batch, 3, height, width], found [2, 4, 3, 3]"
+    );
+    Ok(())
+}
+
+/// A `BatchNorm2d` is fused into a convolution and found by `update_bn`, like a `BatchNorm`.
+#[test]
+fn batch_norm_2d_is_treated_like_batch_norm() -> Result<()> {
+    let layers = (Conv2d::config(2, 3, 3).init(&CPU)?, BatchNorm2d::config(3).init(&CPU)?);
+    let x = Rng::new(1).tensor(&[4, 2, 5, 5], 1.0).to_dtype(DType::F32)?;
+    let launches = operations(|| relu(layers.call((&x).into(), Mode::Eval)).into_tensor())?;
+    assert_eq!(launches, ["conv2d + batch_norm + relu"]);
+
+    let norm = BatchNorm2d::config(2).init(&CPU)?;
+    let targets = Tensor::zeros(4, DType::F32, &CPU)?;
+    update_bn(&norm, &vec![(x.clone(), targets.clone()), ((&x + 2.0)?, targets)])?;
+    let mean = (x.mean((0, 2, 3))? + 1.0)?;
+    check_close("running_mean", &norm.buffers()[0].1, &mean, 1e-6)?;
+    Ok(())
+}
+
 fn print<M: Module + std::fmt::Display>(config: impl Config<Output = M>) -> Result<String> {
     Ok(config.init(&CPU)?.to_string())
 }
@@ -284,6 +363,9 @@ fn printing_and_tensor_names_agree_with_pytorch() -> Result<()> {
     assert_eq!(print(LayerNorm::config(6))?, "LayerNorm((6,), eps=1e-05, elementwise_affine=True)");
     let two_axes = LayerNorm::config((6, 5)).eps(1e-6).elementwise_affine(false);
     assert_eq!(print(two_axes)?, "LayerNorm((6, 5), eps=1e-06, elementwise_affine=False)");
+    assert_eq!(print(LayerNorm2d::config(6))?, "LayerNorm2d((6,), eps=1e-06, elementwise_affine=True)");
+    let printed = "BatchNorm2d(6, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True)";
+    assert_eq!(print(BatchNorm2d::config(6))?, printed);
     assert_eq!(print(RmsNorm::config([2]))?, "RMSNorm((2,), eps=None, elementwise_affine=True)");
     assert_eq!(print(GroupNorm::config(3, 6))?, "GroupNorm(3, 6, eps=1e-05, affine=True)");
     let printed = "InstanceNorm2d(3, eps=1e-05, momentum=0.1, affine=False, track_running_stats=False)";

@@ -1,5 +1,5 @@
-//! Interpolation and pixel shuffling: agreement with plain loops, gradients by finite differences, dtypes, invalid
-//! arguments.
+//! Interpolation, pixel and channel shuffling, and permutation: agreement with plain loops, gradients by finite
+//! differences, dtypes, invalid arguments.
 
 use proptest::prelude::*;
 use sconce::candle;
@@ -126,6 +126,42 @@ proptest! {
             let row = image_output.narrow(2, 0, 1).and_then(|row| row.squeeze(2)).map_err(fail)?;
             check_close("row", &row, &y, 1e-12).map_err(fail)?;
         }
+    }
+
+    #[test]
+    fn channel_shuffle_agrees_with_its_definition(
+        (n, groups, size) in (1..3usize, 1..5usize, 1..5usize),
+        pixels in prop::collection::vec(1..4usize, 1..4),
+        seed: u64,
+    ) {
+        let x = Rng::new(seed).tensor(&[vec![n, groups * size], pixels].concat(), 1.);
+        let check = || -> Result<()> {
+            let shuffled = on_tensors(|x| channel_shuffle(x, groups));
+            let y = shuffled(std::slice::from_ref(&x))?;
+            for (group, index) in (0..groups).flat_map(|group| (0..size).map(move |index| (group, index))) {
+                let from = x.narrow(1, group * size + index, 1)?;
+                check_close("channel", &y.narrow(1, group + index * groups, 1)?, &from, 0.)?;
+            }
+            Ok(check_gradients(shuffled, std::slice::from_ref(&x))?)
+        };
+        check().map_err(fail)?;
+    }
+
+    #[test]
+    fn permute_agrees_with_candle(
+        (dims, order) in prop::collection::vec(1..4usize, 1..6)
+            .prop_flat_map(|dims| (Just(dims.clone()), Just((0..dims.len()).collect::<Vec<_>>()).prop_shuffle())),
+        from_end: bool, seed: u64,
+    ) {
+        let x = Rng::new(seed).tensor(&dims, 1.);
+        let offset = if from_end { dims.len() as isize } else { 0 };
+        let layer = Permute::config(order.iter().map(|dim| *dim as isize - offset));
+        let permute = on_tensors(|x| layer.call(x, Mode::Eval));
+        let check = || -> Result<()> {
+            check_close("output", &permute(std::slice::from_ref(&x))?, &x.permute(order)?, 0.)?;
+            Ok(check_gradients(permute, std::slice::from_ref(&x))?)
+        };
+        check().map_err(fail)?;
     }
 
     #[test]
@@ -275,6 +311,11 @@ fn errors_name_the_invalid_argument() -> Result<()> {
         (pixel_shuffle(x(&[1, 6, 2, 2]), 2), "channels divisible by upscale_factor² = 2², found 6"),
         (pixel_shuffle(x(&[1, 6, 2, 2]), 0), "upscale_factor² = 0²"),
         (pixel_shuffle(x(&[1, 6, 2, 2]), usize::MAX), "channels divisible"),
+        (channel_shuffle(x(&[1, 6, 2]), 4), "channels divisible by groups = 4, found 6 (input [1, 6, 2])"),
+        (channel_shuffle(x(&[1, 6, 2]), 0), "channels divisible by groups = 0"),
+        (channel_shuffle(x(&[1, 6]), 2), "[batch, channels, …] with at least three dimensions, found [1, 6]"),
+        (Permute::config([0, 2]).call(x(&[4, 2]), Mode::Eval), "dimension 2 is out of range"),
+        (Permute::config([0, 0]).call(x(&[4, 2]), Mode::Eval), "permute"),
         (pixel_shuffle(x(&[4, 2]), 2), "expected an input [channels, height, width], found [4, 2]"),
         (pixel_unshuffle(x(&[1, 3, 4, 5]), 2), "divisible by downscale_factor = 2, found 4 and 5"),
         (pixel_unshuffle(x(&[1, 3, 4, 5]), 0), "downscale_factor = 0"),
@@ -297,6 +338,7 @@ fn errors_name_the_invalid_argument() -> Result<()> {
         target().init(&Device::Cpu).err(),
         PixelShuffle::config(0).init(&Device::Cpu).err(),
         PixelUnshuffle::config(0).init(&Device::Cpu).err(),
+        ChannelShuffle::config(0).init(&Device::Cpu).err(),
     ] {
         assert!(error.is_some(), "expected an error from `init`");
     }
@@ -315,6 +357,10 @@ struct Decoder {
     fold: PixelUnshuffle,
     #[layer(3)]
     spread: PixelShuffle,
+    #[layer(2)]
+    mix: ChannelShuffle,
+    #[layer([0, 2, 3, 1])]
+    to_nhwc: Permute,
 }
 
 #[test]
@@ -328,12 +374,16 @@ fn layers_work_as_fields_and_print_as_in_pytorch() -> Result<()> {
     let y = decoder.up.call((&x).into(), Mode::Eval);
     let y = decoder.spread.call(decoder.fold.call(decoder.to.call(y, Mode::Eval), Mode::Eval), Mode::Eval);
     assert_eq!(y.dims()?, [2, 12, 6, 9]);
+    let y = decoder.to_nhwc.call(decoder.mix.call(y, Mode::Eval), Mode::Eval);
+    assert_eq!(y.dims()?, [2, 6, 9, 12]);
     let expected = "Decoder(
   (split): Unflatten(dim=1, unflattened_size=(3, -1))
   (up): Upsample(scale_factor=2.0, mode='bilinear')
   (to): Upsample(size=(6, 9), mode='nearest')
   (fold): PixelUnshuffle(downscale_factor=3)
   (spread): PixelShuffle(upscale_factor=3)
+  (mix): ChannelShuffle(groups=2)
+  (to_nhwc): Permute()
 )";
     assert_eq!(decoder.to_string(), expected);
     Ok(())

@@ -22,12 +22,15 @@ macro_rules! for_each_type {
 fn layers_can_be_cloned_and_printed() {
     for_each_type! { is_layer:
         Conv1d Conv2d ConvTranspose1d ConvTranspose2d Linear Bilinear Embedding MultiheadAttention
+        TransformerEncoderLayer TransformerEncoder CosineSimilarity PairwiseDistance
         LSTM LSTMCell GRU GRUCell RNN RNNCell
-        BatchNorm LayerNorm RmsNorm GroupNorm InstanceNorm1d InstanceNorm2d InstanceNorm3d
+        BatchNorm BatchNorm1d BatchNorm2d BatchNorm3d LayerNorm LayerNorm2d RmsNorm GroupNorm
+        InstanceNorm1d InstanceNorm2d InstanceNorm3d
         MaxPool1d MaxPool2d AvgPool1d AvgPool2d
         AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveMaxPool1d AdaptiveMaxPool2d
-        Unfold Fold Upsample PixelShuffle PixelUnshuffle ZeroPad2d ReflectionPad2d ReplicationPad2d CircularPad2d
-        Dropout Dropout1d Dropout2d Flatten Unflatten Identity Sequential
+        Unfold Fold Upsample PixelShuffle PixelUnshuffle ChannelShuffle Permute
+        ZeroPad2d ReflectionPad2d ReplicationPad2d CircularPad2d
+        Dropout Dropout1d Dropout2d StochasticDepth Flatten Unflatten Identity Sequential
         Relu Gelu PRelu LeakyRelu Softmax LogSoftmax
     }
 }
@@ -36,8 +39,10 @@ fn layers_can_be_cloned_and_printed() {
 fn configs_can_be_cloned_and_printed() {
     for_each_type! { is_config:
         Conv1dConfig Conv2dConfig ConvTranspose1dConfig ConvTranspose2dConfig LinearConfig BilinearConfig
-        EmbeddingConfig MultiheadAttentionConfig LSTMConfig LSTMCellConfig GRUConfig GRUCellConfig RNNConfig
-        RNNCellConfig BatchNormConfig LayerNormConfig RmsNormConfig GroupNormConfig InstanceNormConfig<2>
+        EmbeddingConfig MultiheadAttentionConfig TransformerEncoderLayerConfig TransformerEncoderConfig
+        LSTMConfig LSTMCellConfig GRUConfig GRUCellConfig RNNConfig
+        RNNCellConfig BatchNormConfig BatchNormNdConfig<2> LayerNormConfig LayerNorm2dConfig RmsNormConfig
+        GroupNormConfig InstanceNormConfig<2>
         PReluConfig
     }
     let config = Sequential::config().push(Relu).push_named("fc", Linear::config(2, 3));
@@ -163,6 +168,8 @@ mod forward {
         assert_eq!(weights.map(|weights| weights.dims().to_vec()), Some(vec![2, 4, 4]));
         let (_, weights) = attention.need_weights(false).init(&DEVICE)?.forward(&x, &x, &x)?;
         assert!(weights.is_none());
+        assert_eq!(CosineSimilarity::config().dim(-1).forward(&x, &x)?.dims(), [4, 2]);
+        assert_eq!(PairwiseDistance::config().keepdim(true).forward(&x, &x)?.dims(), [4, 2, 1]);
         assert_eq!(Bilinear::config(8, 8, 3).init(&DEVICE)?.forward(&x, &x)?.dims(), [4, 2, 3]);
         Ok(())
     }

@@ -44,7 +44,7 @@ fn layers_have_pytorchs_arguments() -> Result<()> {
         ),
         (
             "BatchNorm2d(6, 1e-3, momentum=None, affine=False)",
-            "BatchNorm(6, eps=0.001, momentum=None, affine=False, track_running_stats=True)",
+            "BatchNorm2d(6, eps=0.001, momentum=None, affine=False, track_running_stats=True)",
         ),
         (
             "LayerNorm([4, 8], elementwise_affine=False,)",

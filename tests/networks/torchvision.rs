@@ -11,7 +11,6 @@ use sconce::prelude::*;
 use sconce_kernels::testing::hashed_uniform;
 
 use crate::assert_close;
-use crate::networks::stochastic_depth::StochasticDepth;
 use crate::networks::{convnext, densenet, efficientnet, googlenet, mobilenet, resnet, squeezenet, vgg};
 
 /// Returns the tensor at position `index` of a state dict. Its values are computed from the position, the name and the
@@ -167,18 +166,6 @@ fn efficientnet_b0_agrees_with_torchvision() -> Result<()> {
 #[test]
 fn convnext_tiny_agrees_with_torchvision() -> Result<()> {
     check_in_f32("convnext_tiny", convnext::convnext_tiny(), |network, x| network.forward(x))
-}
-
-/// Stochastic depth drops whole examples of its input in training, and nothing in evaluation.
-#[test]
-fn stochastic_depth_drops_whole_examples() -> Result<()> {
-    let layer = StochasticDepth::config(0.5).init(&Device::Cpu)?;
-    let x = Tensor::ones((64, 2, 3), DType::F32, &Device::Cpu)?;
-    assert_eq!(layer.forward(&x)?.sum_all()?.to_scalar::<f32>()?, 64. * 6.);
-    let sums = layer.forward_t(&x, true)?.sum((1, 2))?.to_vec1::<f32>()?;
-    assert!(sums.iter().all(|sum| [0., 12.].contains(sum)), "{sums:?}");
-    assert!(sums.contains(&0.) && sums.contains(&12.), "{sums:?}");
-    Ok(())
 }
 
 #[test]

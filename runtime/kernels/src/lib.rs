@@ -35,6 +35,7 @@
 //! | [`activate`] | every [`Activation`] |
 //! | [`prelu`], [`elu`], [`celu`], [`selu`], [`gelu_tanh`], [`mish`] | more activations |
 //! | [`hardtanh`], [`hardsigmoid`], [`logsigmoid`], [`softplus`] | more activations |
+//! | [`threshold`], [`softshrink`], [`hardshrink`], [`tanhshrink`], [`softsign`] | more activations |
 //! | [`binary`], [`unary`] | arithmetic with broadcasting, functions of one number |
 //! | [`sum`], [`mean`], `…_keepdim` | sums and means over dimensions |
 //! | [`resample2d`], [`resample1d`], [`pad`](pad()) | resampling and padding |
@@ -107,8 +108,8 @@ pub mod testing;
 pub mod trace;
 
 pub use activation::{
-    Activation, apply as activate, celu, elu, gelu_tanh, hardsigmoid, hardtanh, logsigmoid, mish, prelu,
-    selu, softplus,
+    Activation, apply as activate, celu, elu, gelu_tanh, hardshrink, hardsigmoid, hardtanh, logsigmoid, mish,
+    prelu, selu, softplus, softshrink, softsign, tanhshrink, threshold,
 };
 pub use arithmetic::{Binary, Unary, binary, mean, mean_keepdim, sum, sum_keepdim, unary};
 pub use backward::backward;

@@ -22,6 +22,7 @@ use crate::{Error, Result};
 /// # Ok(())
 /// # }
 /// ```
+#[doc(alias = "GELU")]
 #[derive(Clone, Copy)]
 pub struct Gelu {
     approximate: &'static str,

@@ -3,10 +3,14 @@
 mod gelu;
 mod prelu;
 mod settings;
+mod shrink;
+mod threshold;
 
 pub use gelu::Gelu;
 pub use prelu::{PRelu, PReluConfig};
 pub use settings::{Celu, Elu, Hardtanh, LeakyRelu, Softplus};
+pub use shrink::{Hardshrink, Softshrink};
+pub use threshold::Threshold;
 
 use crate::Result;
 use crate::kernels::for_each_activation;
@@ -122,7 +126,38 @@ activations! {
     /// # Ok(())
     /// # }
     /// ```
+    #[doc(alias = "SELU")]
     Selu "SELU" selu;
+    /// Computes `x − tanh x`.
+    ///
+    /// - Config: `Tanhshrink`
+    /// - Input, output: any shape
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Tensor::new(&[0f32, 100.], &Device::Cpu)?;
+    /// let y = Tanhshrink.call(x.into(), Mode::Eval).into_tensor()?;
+    /// assert_eq!(y.to_vec1::<f32>()?, [0., 99.]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    Tanhshrink "Tanhshrink" tanhshrink;
+    /// Computes `x / (1 + |x|)`.
+    ///
+    /// - Config: `Softsign`
+    /// - Input, output: any shape
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Tensor::new(&[-1f32, 0., 3.], &Device::Cpu)?;
+    /// let y = Softsign.call(x.into(), Mode::Eval).into_tensor()?;
+    /// assert_eq!(y.to_vec1::<f32>()?, [-0.5, 0., 0.75]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    Softsign "Softsign" softsign;
 }
 
 /// Defines layers that apply a function along one dimension.
@@ -225,6 +260,7 @@ over_dimension! {
     /// # Ok(())
     /// # }
     /// ```
+    #[doc(alias = "GLU")]
     Glu "GLU" glu;
 }
 

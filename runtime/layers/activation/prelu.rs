@@ -27,6 +27,7 @@ use crate::signal::Signal;
 /// # Ok(())
 /// # }
 /// ```
+#[doc(alias = "PReLU")]
 #[derive(Clone)]
 pub struct PRelu {
     weight: Tensor,

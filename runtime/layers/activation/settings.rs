@@ -72,6 +72,7 @@ activations! {
     /// # Ok(())
     /// # }
     /// ```
+    #[doc(alias = "LeakyReLU")]
     LeakyRelu "LeakyReLU" leaky_relu {
         /// Sets the slope for negative inputs.
         negative_slope = 0.01;
@@ -90,6 +91,7 @@ activations! {
     /// # Ok(())
     /// # }
     /// ```
+    #[doc(alias = "ELU")]
     Elu "ELU" elu {
         /// Sets `alpha`. The function approaches `−alpha` at −∞.
         alpha = 1.;
@@ -109,6 +111,7 @@ activations! {
     /// # Ok(())
     /// # }
     /// ```
+    #[doc(alias = "CELU")]
     Celu "CELU" celu {
         /// Sets `alpha`. The function approaches `−alpha` at −∞.
         alpha = 1.;

@@ -14,8 +14,8 @@ use crate::{Error, Result};
 
 use super::channel_norm::{ChannelNorm, RunningStats, Settings, setters};
 
-/// Normalizes each channel over the batch (Ioffe and Szegedy 2015), like PyTorch's `BatchNorm1d`, `BatchNorm2d` and
-/// `BatchNorm3d`.
+/// Normalizes each channel over the batch (Ioffe and Szegedy 2015), for inputs of any rank. [`BatchNorm1d`],
+/// [`BatchNorm2d`] and [`BatchNorm3d`] also check the rank, as in PyTorch.
 ///
 /// - Config: `BatchNorm::config(num_features)`; setters `eps` (1e-5), `momentum` (0.1), `affine` (true),
 ///   `track_running_stats` (true)
@@ -37,7 +37,11 @@ use super::channel_norm::{ChannelNorm, RunningStats, Settings, setters};
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct BatchNorm(ChannelNorm);
+pub struct BatchNorm {
+    norm: ChannelNorm,
+    /// The number in the name of `BatchNorm1d`, `BatchNorm2d` or `BatchNorm3d`; `None` for inputs of any rank.
+    axes: Option<usize>,
+}
 
 /// The config of [`BatchNorm`].
 ///
@@ -56,18 +60,25 @@ pub struct BatchNormConfig(Settings);
 
 setters!(BatchNormConfig);
 
+/// Returns PyTorch's defaults.
+fn default_settings(num_features: usize) -> Settings {
+    Settings { num_features, eps: 1e-5, momentum: Some(0.1), affine: true, track_running_stats: true }
+}
+
 impl BatchNorm {
     /// Creates the config with PyTorch's defaults.
     pub fn config(num_features: usize) -> BatchNormConfig {
-        let eps = 1e-5;
-        let momentum = Some(0.1);
-        BatchNormConfig(Settings { num_features, eps, momentum, affine: true, track_running_stats: true })
+        BatchNormConfig(default_settings(num_features))
+    }
+
+    fn build(settings: Settings, axes: Option<usize>, vb: &VarBuilder) -> Result<Self> {
+        Ok(Self { norm: ChannelNorm::build(settings, vb)?, axes })
     }
 
     /// Sets the momentum to `None`, so that training averages the running statistics over all batches since the last
     /// reset. Returns `false` if training does not update the running statistics.
     pub(crate) fn average_all_batches(&mut self) -> bool {
-        self.0.settings.momentum = None;
+        self.norm.settings.momentum = None;
         self.updated_stats().is_some()
     }
 
@@ -78,33 +89,39 @@ impl BatchNorm {
 
     /// Returns the running statistics if training updates them.
     fn updated_stats(&self) -> Option<&RunningStats> {
-        self.0.running.as_ref().filter(|_| self.0.pinned != Some(Mode::Eval))
+        self.norm.running.as_ref().filter(|_| self.norm.pinned != Some(Mode::Eval))
     }
 
     fn label(&self) -> String {
-        format!("BatchNorm {}", self.0.settings.num_features)
+        format!("{} {}", self.kind(), self.norm.settings.num_features)
     }
 
     fn check_input(&self, dims: &[usize]) -> Result<()> {
-        let channels = self.0.settings.num_features;
-        if dims.len() >= 2 && dims[1] == channels {
+        let channels = self.norm.settings.num_features;
+        let (ranks, expected) = match self.axes {
+            Some(1) => (2..=3, format!("[batch, {channels}] or [batch, {channels}, length]")),
+            Some(2) => (4..=4, format!("[batch, {channels}, height, width]")),
+            Some(3) => (5..=5, format!("[batch, {channels}, depth, height, width]")),
+            _ => (2..=usize::MAX, format!("[batch, {channels}, …]")),
+        };
+        if ranks.contains(&dims.len()) && dims[1] == channels {
             return Ok(());
         }
-        Err(Error::msg(format!("expected an input [batch, {channels}, …], found {dims:?}")))
+        Err(Error::msg(format!("expected an input {expected}, found {dims:?}")))
     }
 
     /// Normalizes with the statistics of the batch and updates the running statistics. A following residual addition
     /// and activation can be fused into the result.
     fn train(&self, x: Tensor) -> Result<Signal> {
-        let eps = self.0.settings.eps;
-        let values_per_channel = x.elem_count() / self.0.settings.num_features.max(1);
+        let eps = self.norm.settings.eps;
+        let values_per_channel = x.elem_count() / self.norm.settings.num_features.max(1);
         if values_per_channel == 1 {
             let shape = x.dims();
             return Err(Error::msg(format!(
                 "expected more than one value per channel in training, found an input of shape {shape:?}"
             )));
         }
-        let (weight, bias) = self.0.parameters();
+        let (weight, bias) = self.norm.parameters();
         if norm::BatchNorm::supports(&x) {
             let norm = norm::BatchNorm::from_batch(&x, weight, bias, eps)?;
             self.update_running_stats(values_per_channel, norm.statistics()?)?;
@@ -117,11 +134,11 @@ impl BatchNorm {
 
     /// Updates the running statistics with the mean and the biased variance of a batch.
     fn update_running_stats(&self, values_per_channel: usize, [mean, var]: [Tensor; 2]) -> Result<()> {
-        if let Some(running) = &self.0.running
+        if let Some(running) = &self.norm.running
             && RunningStats::accepts(values_per_channel)
         {
             running.increment_batch_count()?;
-            let momentum = match self.0.settings.momentum {
+            let momentum = match self.norm.settings.momentum {
                 Some(momentum) => momentum,
                 None => 1. / running.batch_count()?,
             };
@@ -142,8 +159,8 @@ impl Forward for BatchNorm {
         if let Err(error) = checked {
             return Signal::fail(error.in_layer(self.label()));
         }
-        match &self.0.running {
-            Some(running) if self.0.pinned.unwrap_or(mode) == Mode::Eval => self.0.evaluate(x, running),
+        match &self.norm.running {
+            Some(running) if self.norm.pinned.unwrap_or(mode) == Mode::Eval => self.norm.evaluate(x, running),
             _ => {
                 let trained = x.into_tensor().map(|x| self.train(x));
                 trained.map_or_else(Signal::fail, |y| y.map_err(|error| error.in_layer(self.label())).into())
@@ -156,13 +173,135 @@ impl Config for BatchNormConfig {
     type Output = BatchNorm;
 
     fn build(self, vb: VarBuilder) -> Result<BatchNorm> {
-        ChannelNorm::build(self.0, &vb).map(BatchNorm)
+        BatchNorm::build(self.0, None, &vb)
     }
 }
 
 impl Module for BatchNorm {
     fn kind(&self) -> Cow<'static, str> {
-        "BatchNorm".into()
+        self.axes.map_or("BatchNorm".into(), |axes| format!("BatchNorm{axes}d").into())
+    }
+
+    fn extra(&self) -> String {
+        self.norm.extra()
+    }
+
+    fn visit<'a>(&'a self, visitor: &mut dyn Visitor<'a>) {
+        self.norm.visit(visitor);
+    }
+
+    fn visit_mut(&mut self, visitor: &mut dyn VisitorMut) {
+        self.norm.visit_mut(visitor);
+        visitor.batch_norm(self);
+    }
+
+    fn share(&self) -> Self {
+        self.clone()
+    }
+}
+
+impl_fmt!(BatchNorm);
+forward_methods!(BatchNorm);
+
+/// A [`BatchNorm`] that checks the rank of its input: PyTorch's `BatchNorm1d`, `BatchNorm2d` and `BatchNorm3d`.
+///
+/// - Config: `BatchNorm2d::config(num_features)`; setters `eps` (1e-5), `momentum` (0.1), `affine` (true),
+///   `track_running_stats` (true)
+/// - Input, output: `[batch, num_features]` or `[batch, num_features, length]` for `BatchNorm1d`,
+///   `[batch, num_features, height, width]` for `BatchNorm2d`, and `[batch, num_features, depth, height, width]` for
+///   `BatchNorm3d`
+/// - Fails like [`BatchNorm`], and if the input has another rank
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let norm = BatchNorm2d::config(3).init(&Device::Cpu)?;
+/// let error = norm.forward(Tensor::zeros((2, 3), DType::F32, &Device::Cpu)?).unwrap_err();
+/// assert_eq!(error.to_string(), "BatchNorm2d 3: expected an input [batch, 3, height, width], found [2, 3]");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct BatchNormNd<const AXES: usize>(BatchNorm);
+
+/// Batch norm for `[batch, channels]` and `[batch, channels, length]`.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let norm = BatchNorm1d::config(3).init(&Device::Cpu)?;
+/// assert_eq!(norm.forward(Tensor::ones((2, 3), DType::F32, &Device::Cpu)?)?.dims(), [2, 3]);
+/// # Ok(())
+/// # }
+/// ```
+pub type BatchNorm1d = BatchNormNd<1>;
+
+/// Batch norm for `[batch, channels, height, width]`.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let norm = BatchNorm2d::config(3).init(&Device::Cpu)?;
+/// assert_eq!(norm.forward(Tensor::ones((2, 3, 4, 5), DType::F32, &Device::Cpu)?)?.dims(), [2, 3, 4, 5]);
+/// # Ok(())
+/// # }
+/// ```
+pub type BatchNorm2d = BatchNormNd<2>;
+
+/// Batch norm for `[batch, channels, depth, height, width]`.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let norm = BatchNorm3d::config(3).init(&Device::Cpu)?;
+/// assert_eq!(norm.forward(Tensor::ones((2, 3, 4, 5, 6), DType::F32, &Device::Cpu)?)?.dims(), [2, 3, 4, 5, 6]);
+/// # Ok(())
+/// # }
+/// ```
+pub type BatchNorm3d = BatchNormNd<3>;
+
+/// The config of [`BatchNormNd`].
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let norm = BatchNorm1d::config(3).momentum(None).affine(false).init(&Device::Cpu)?;
+/// let text = "BatchNorm1d(3, eps=1e-05, momentum=None, affine=False, track_running_stats=True)";
+/// assert_eq!(norm.to_string(), text);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct BatchNormNdConfig<const AXES: usize>(Settings);
+
+setters!(BatchNormNdConfig<1> BatchNormNdConfig<2> BatchNormNdConfig<3>);
+
+impl<const AXES: usize> BatchNormNd<AXES> {
+    /// Creates the config with PyTorch's defaults.
+    pub fn config(num_features: usize) -> BatchNormNdConfig<AXES> {
+        BatchNormNdConfig(default_settings(num_features))
+    }
+}
+
+impl<const AXES: usize> Forward for BatchNormNd<AXES> {
+    type Output = Signal;
+
+    fn forward_pass(&self, x: Signal, mode: Mode) -> Signal {
+        self.0.forward_pass(x, mode)
+    }
+}
+
+impl<const AXES: usize> Config for BatchNormNdConfig<AXES> {
+    type Output = BatchNormNd<AXES>;
+
+    fn build(self, vb: VarBuilder) -> Result<BatchNormNd<AXES>> {
+        BatchNorm::build(self.0, Some(AXES), &vb).map(BatchNormNd)
+    }
+}
+
+impl<const AXES: usize> Module for BatchNormNd<AXES> {
+    fn kind(&self) -> Cow<'static, str> {
+        self.0.kind()
     }
 
     fn extra(&self) -> String {
@@ -175,7 +314,6 @@ impl Module for BatchNorm {
 
     fn visit_mut(&mut self, visitor: &mut dyn VisitorMut) {
         self.0.visit_mut(visitor);
-        visitor.batch_norm(self);
     }
 
     fn share(&self) -> Self {
@@ -183,5 +321,5 @@ impl Module for BatchNorm {
     }
 }
 
-impl_fmt!(BatchNorm);
-forward_methods!(BatchNorm);
+impl_fmt!(BatchNormNd<AXES>, const AXES: usize);
+forward_methods!(BatchNormNd<AXES>, const AXES: usize);

@@ -33,6 +33,7 @@ use crate::signal::Signal;
 /// # Ok(())
 /// # }
 /// ```
+#[doc(alias = "RMSNorm")]
 #[derive(Clone)]
 pub struct RmsNorm {
     normalized_shape: NormalizedShape,

@@ -86,6 +86,7 @@ pub struct CrossEntropyLoss {
 /// # Ok(())
 /// # }
 /// ```
+#[doc(alias = "NLLLoss")]
 #[derive(Clone, Debug, Default)]
 pub struct NllLoss {
     settings: ClassSettings,

@@ -48,6 +48,7 @@ pub fn ctc_loss(
 /// # Ok(())
 /// # }
 /// ```
+#[doc(alias = "CTCLoss")]
 #[derive(Clone, Debug, Default)]
 pub struct CtcLoss {
     blank: usize,

@@ -42,6 +42,7 @@ pub fn kl_div(input: &Tensor, target: &Tensor) -> Result<Tensor> {
 /// # Ok(())
 /// # }
 /// ```
+#[doc(alias = "KLDivLoss")]
 #[derive(Clone, Debug, Default)]
 pub struct KlDivLoss {
     reduction: Reduction,

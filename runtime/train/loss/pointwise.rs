@@ -115,6 +115,7 @@ pub fn bce_with_logits(logits: &Tensor, target: &Tensor) -> Result<Tensor> {
 /// # Ok(())
 /// # }
 /// ```
+#[doc(alias = "MSELoss")]
 #[derive(Clone, Debug, Default)]
 pub struct MseLoss {
     reduction: Reduction,
@@ -190,6 +191,7 @@ pub struct HuberLoss {
 /// # Ok(())
 /// # }
 /// ```
+#[doc(alias = "BCEWithLogitsLoss")]
 #[derive(Clone, Debug, Default)]
 pub struct BceWithLogitsLoss {
     reduction: Reduction,

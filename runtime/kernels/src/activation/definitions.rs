@@ -27,6 +27,7 @@ activations! {
         }
 
         /// `max(x, 0)`
+        #[doc(alias = "ReLU")]
         Relu = relu ["ReLU"] {
             bounds: [0., f32::INFINITY],
             value: |x| x.at_least(x.splat(0.)),
@@ -39,6 +40,7 @@ activations! {
         }
 
         /// `min(max(x, 0), 6)`
+        #[doc(alias = "ReLU6")]
         Relu6 = relu6 ["ReLU6"] {
             bounds: [0., 6.],
             value: |x| x.at_least(x.splat(0.)).at_most(x.splat(6.)),
@@ -62,6 +64,7 @@ activations! {
         }
 
         /// `x σ(x)`, where σ is the sigmoid. Also called Swish (Elfwing et al., 2017).
+        #[doc(alias = "SiLU")]
         Silu = silu ["SiLU"] {
             value: |x| x * x.sigmoid(),
             saves_output: false,
@@ -200,6 +203,57 @@ activations! {
             composed: |x| softplus_composed(&x.affine(beta, 0.)?)?.affine(1. / beta, 0.),
         }
 
+        /// `x` if `x > threshold`, else `value`
+        Threshold { threshold, replacement } = threshold [] {
+            value: |x| x.where_at_most(x.splat(threshold), x.splat(replacement), x),
+            saves_output: false,
+            gradient: |grad, x| x.where_at_most(x.splat(threshold), x.splat(0.), grad),
+            composed: |x| x.le(threshold)?.where_cond(&x.ones_like()?.affine(replacement, 0.)?, x),
+        }
+
+        /// `x - lambd` if `x > lambd`, `x + lambd` if `x < -lambd`, else 0
+        Softshrink { lambd } = softshrink [] {
+            value: |x| {
+                let lambd = x.splat(lambd);
+                // In the interval, `0 · x` has the sign of `x`, as in PyTorch.
+                let not_above = x.where_less(-lambd, x + lambd, x.splat(0.) * x);
+                lambd.where_less(x, x - lambd, not_above)
+            },
+            saves_output: false,
+            gradient: |grad, x| shrunk(x, lambd, grad),
+            composed: |x| x - clamp(x, -lambd, lambd)?,
+        }
+
+        /// `x` if `|x| > lambd`, else 0
+        Hardshrink { lambd } = hardshrink [] {
+            value: |x| shrunk(x, lambd, x),
+            saves_output: false,
+            gradient: |grad, x| shrunk(x, lambd, grad),
+            composed: |x| x.abs()?.le(lambd)?.where_cond(&x.zeros_like()?, x),
+        }
+
+        /// `x - tanh x`
+        Tanhshrink = tanhshrink [] {
+            value: |x| x - x.tanh(),
+            saves_output: false,
+            gradient: |grad, x| {
+                let t = x.tanh();
+                grad * (t * t)
+            },
+            composed: |x| x - x.tanh()?,
+        }
+
+        /// `x / (1 + |x|)`
+        Softsign = softsign [] {
+            value: |x| x / (x.splat(1.) + x.abs()),
+            saves_output: false,
+            gradient: |grad, x| {
+                let divisor = x.splat(1.) + x.abs();
+                grad / (divisor * divisor)
+            },
+            composed: |x| x / (x.abs()? + 1.)?,
+        }
+
         /// `x tanh(ln(1 + eˣ))`
         Mish = mish [] {
             value: |x| x * tanh_softplus(x),
@@ -233,6 +287,12 @@ fn tanh_softplus<N: Number>(x: N) -> N {
     let two = x.splat(2.);
     let w = e * (e + two);
     w / (w + two)
+}
+
+/// Returns 0 if `|x| ≤ lambd`, and `otherwise` if not.
+#[inline(always)]
+fn shrunk<N: Number>(x: N, lambd: f64, otherwise: N) -> N {
+    x.abs().where_at_most(x.splat(lambd), x.splat(0.), otherwise)
 }
 
 /// Returns `ln(1 + e^x)`, computed as `max(x, 0) + ln(1 + e^-|x|)`, which does not overflow for large `x`.

@@ -332,6 +332,131 @@ pub fn hardsigmoid(x: &Tensor) -> Result<Tensor> {
     apply_function(Hardsigmoid {}, x)
 }
 
+/// Applies a threshold: `x` if `x > threshold`, else `value`.
+///
+/// `x` has any shape. The result has the shape and dtype of `x`. Differentiable in `x`.
+///
+/// # Errors
+/// Fails if the dtype is not f32, f64, f16 or bf16.
+///
+/// # Examples
+/// ```
+/// use candle_core::{Device, Result, Tensor};
+/// use sconce_kernels::threshold;
+///
+/// # fn main() -> Result<()> {
+/// let x = Tensor::new(&[-2f32, 1., 2.], &Device::Cpu)?;
+/// let y = threshold(&x, 1., -5.)?.to_vec1::<f32>()?;
+/// for (actual, expected) in y.iter().zip([-5f32, -5., 2.]) {
+///     assert!((actual - expected).abs() < 1e-4);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub fn threshold(x: &Tensor, threshold: f64, value: f64) -> Result<Tensor> {
+    apply_function(Threshold { threshold, replacement: value }, x)
+}
+
+/// Applies soft shrinkage: `x - lambd` if `x > lambd`, `x + lambd` if `x < -lambd`, else 0.
+///
+/// `x` has any shape. The result has the shape and dtype of `x`. Differentiable in `x`.
+///
+/// # Errors
+/// Fails if the dtype is not f32, f64, f16 or bf16.
+///
+/// # Examples
+/// ```
+/// use candle_core::{Device, Result, Tensor};
+/// use sconce_kernels::softshrink;
+///
+/// # fn main() -> Result<()> {
+/// let x = Tensor::new(&[-2f32, 0.5, 2.], &Device::Cpu)?;
+/// let y = softshrink(&x, 0.5)?.to_vec1::<f32>()?;
+/// for (actual, expected) in y.iter().zip([-1.5f32, 0., 1.5]) {
+///     assert!((actual - expected).abs() < 1e-4);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub fn softshrink(x: &Tensor, lambd: f64) -> Result<Tensor> {
+    apply_function(Softshrink { lambd }, x)
+}
+
+/// Applies hard shrinkage: `x` if `|x| > lambd`, else 0.
+///
+/// `x` has any shape. The result has the shape and dtype of `x`. Differentiable in `x`.
+///
+/// # Errors
+/// Fails if the dtype is not f32, f64, f16 or bf16.
+///
+/// # Examples
+/// ```
+/// use candle_core::{Device, Result, Tensor};
+/// use sconce_kernels::hardshrink;
+///
+/// # fn main() -> Result<()> {
+/// let x = Tensor::new(&[-2f32, 0.5, 2.], &Device::Cpu)?;
+/// let y = hardshrink(&x, 0.5)?.to_vec1::<f32>()?;
+/// for (actual, expected) in y.iter().zip([-2f32, 0., 2.]) {
+///     assert!((actual - expected).abs() < 1e-4);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub fn hardshrink(x: &Tensor, lambd: f64) -> Result<Tensor> {
+    apply_function(Hardshrink { lambd }, x)
+}
+
+/// Applies tanh shrinkage, `x - tanh x`.
+///
+/// `x` has any shape. The result has the shape and dtype of `x`. Differentiable in `x`.
+///
+/// # Errors
+/// Fails if the dtype is not f32, f64, f16 or bf16.
+///
+/// # Examples
+/// ```
+/// use candle_core::{Device, Result, Tensor};
+/// use sconce_kernels::tanhshrink;
+///
+/// # fn main() -> Result<()> {
+/// let x = Tensor::new(&[0f32, 1.], &Device::Cpu)?;
+/// let y = tanhshrink(&x)?.to_vec1::<f32>()?;
+/// for (actual, expected) in y.iter().zip([0f32, 0.23841]) {
+///     assert!((actual - expected).abs() < 1e-4);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub fn tanhshrink(x: &Tensor) -> Result<Tensor> {
+    apply_function(Tanhshrink {}, x)
+}
+
+/// Applies softsign, `x / (1 + |x|)`.
+///
+/// `x` has any shape. The result has the shape and dtype of `x`. Differentiable in `x`.
+///
+/// # Errors
+/// Fails if the dtype is not f32, f64, f16 or bf16.
+///
+/// # Examples
+/// ```
+/// use candle_core::{Device, Result, Tensor};
+/// use sconce_kernels::softsign;
+///
+/// # fn main() -> Result<()> {
+/// let x = Tensor::new(&[-1f32, 3.], &Device::Cpu)?;
+/// let y = softsign(&x)?.to_vec1::<f32>()?;
+/// for (actual, expected) in y.iter().zip([-0.5f32, 0.75]) {
+///     assert!((actual - expected).abs() < 1e-4);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub fn softsign(x: &Tensor) -> Result<Tensor> {
+    apply_function(Softsign {}, x)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -20,6 +20,11 @@ fn ops() -> Vec<(String, Op)> {
     ops.push(("softplus".into(), Box::new(|x| activation::softplus(x, 2.0, 5.0))));
     ops.push(("mish".into(), Box::new(activation::mish)));
     ops.push(("hardsigmoid".into(), Box::new(activation::hardsigmoid)));
+    ops.push(("threshold".into(), Box::new(|x| activation::threshold(x, -0.5, 2.0))));
+    ops.push(("softshrink".into(), Box::new(|x| activation::softshrink(x, 0.8))));
+    ops.push(("hardshrink".into(), Box::new(|x| activation::hardshrink(x, 0.8))));
+    ops.push(("tanhshrink".into(), Box::new(activation::tanhshrink)));
+    ops.push(("softsign".into(), Box::new(activation::softsign)));
     ops
 }
 

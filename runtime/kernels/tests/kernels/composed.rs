@@ -8,9 +8,9 @@ use sconce_kernels::{
     Activation, Binary, ConvGeometry, Epilogue, Filter, PadMode, PoolGeometry, Resampling, TransposeGeometry,
     Unary, WindowGeometry, activate, adaptive_avg_pool2d, adaptive_max_pool2d, avg_pool2d, batch_norm_eval,
     batch_norm_train, binary, celu, conv_transpose2d, conv2d, elu, embedding, fold, gelu_tanh, group_norm,
-    hardsigmoid, hardtanh, instance_norm, layer_norm, linear, log_softmax, logsigmoid, masked_softmax,
-    matmul, max_pool2d, mean, mish, pad, prelu, resample2d, rms_norm, selu, softmax, softplus, sum_keepdim,
-    unary, unfold,
+    hardshrink, hardsigmoid, hardtanh, instance_norm, layer_norm, linear, log_softmax, logsigmoid,
+    masked_softmax, matmul, max_pool2d, mean, mish, pad, prelu, resample2d, rms_norm, selu, softmax,
+    softplus, softshrink, softsign, sum_keepdim, tanhshrink, threshold, unary, unfold,
 };
 
 /// Returns an f64 variable with elements that are uniformly distributed in `low..high`.
@@ -55,7 +55,12 @@ fn activations() -> Result<()> {
     check("hardtanh", &[x], 1e-6, || hardtanh(x, -2., 3.))?;
     check("logsigmoid", &[x], 1e-6, || logsigmoid(x))?;
     check("mish", &[x], 1e-6, || mish(x))?;
-    check("hardsigmoid", &[x], 1e-6, || hardsigmoid(x))
+    check("hardsigmoid", &[x], 1e-6, || hardsigmoid(x))?;
+    check("threshold", &[x], 1e-6, || threshold(x, -1.5, 3.))?;
+    check("softshrink", &[x], 1e-6, || softshrink(x, 1.2))?;
+    check("hardshrink", &[x], 1e-6, || hardshrink(x, 1.2))?;
+    check("tanhshrink", &[x], 1e-6, || tanhshrink(x))?;
+    check("softsign", &[x], 1e-6, || softsign(x))
 }
 
 #[test]
