@@ -52,8 +52,10 @@ impl<R: Real> Windows<R> {
     pub fn input_gradient(&self, isa: Isa, extent: &Extent, weight: &[R], grad: &[R]) -> Vec<R> {
         let Axis { input, kernel, output, .. } = self.axis;
         let channels = extent.group_out_channels;
-        let weights: Vec<_> =
-            weight.chunks_exact(channels * kernel).map(|group| Matrix::new(group, channels, kernel)).collect();
+        let weights: Vec<_> = weight
+            .chunks_exact(channels * kernel)
+            .map(|group| Matrix::new(group, channels, kernel))
+            .collect();
         let grads = grad.chunks_exact(channels * output).map(|grad| Matrix::new(grad, channels, output).t());
         let products: Vec<_> =
             grads.zip(weights.into_iter().cycle()).map(|(a, b)| Product { a, b }).collect();

@@ -1,8 +1,12 @@
 //! Depthwise convolutions of `Nchw` planes with any kernel size and horizontal stride 1.
 //!
-//! The input rows of a band are copied with their padding on the left and on the right, so that a vector of columns is
-//! a vector of a copied row for every tap. A register tile has several output rows: an input row that all of them read
-//! is multiplied by their kernel rows at once, as a matrix product. Input rows above and below the image are skipped.
+//! The input rows of a band are copied with their padding, so that every tap of a vector of columns is a vector of a
+//! copied row. There are two kinds of register tiles:
+//!
+//! - The general tile has vectors of columns from any rows, and loads a vector of pixels for every multiply-add.
+//! - For tall kernels, a tile has the same columns of several output rows. An input row that all of them read is
+//!   multiplied by their kernel rows at once, as a matrix product, which loads a vector of pixels once for all rows.
+//!   Input rows above and below the image are skipped.
 
 use std::ops::Range;
 
@@ -10,14 +14,16 @@ use crate::conv::ConvShape;
 use crate::conv::cpu::elements::OutputPtr;
 use crate::conv::cpu::epilogue::{Affine, EpilogueWriter};
 use crate::gemm::{Columns, RegisterTile, Rows, consecutive};
-use crate::simd::{Floats, Simd};
+use crate::simd::{Floats, MAX_LANES, Simd};
 
 use super::rows::BAND_ROWS;
 
 /// The maximum number of floats of the copied rows of a band. They stay in the L2 cache.
 const MAX_FLOATS: usize = 1 << 17;
-/// The maximum number of lanes of the vectors of a register tile together, in any instruction set.
-const MAX_TILE_LANES: usize = 128;
+/// The number of kernel rows for which most input rows of a tile are read by all of its output rows.
+const TALL_KERNEL: usize = 16;
+/// The number of vectors in a row of a tile for tall kernels.
+const TALL_VECTORS: usize = 2;
 
 /// Returns `true` if this kernel supports the shape.
 pub(super) fn supports(shape: &ConvShape) -> bool {
@@ -38,7 +44,7 @@ fn input_rows(shape: &ConvShape, rows: usize) -> usize {
 /// Returns the distance between copied rows. A row has every vector that a register tile reads.
 fn pitch(shape: &ConvShape) -> usize {
     let reach = (shape.kernel[1] - 1) * shape.geometry.dilation[1];
-    shape.output[1].next_multiple_of(MAX_TILE_LANES) + reach.next_multiple_of(MAX_TILE_LANES)
+    shape.output[1].next_multiple_of(TALL_VECTORS * MAX_LANES) + reach
 }
 
 /// A band of rows of one output plane.
@@ -68,15 +74,14 @@ impl<S: Simd> PaddedBand<'_, S> {
     pub unsafe fn compute(mut self, input: *const f32) {
         // SAFETY: guaranteed by the caller.
         unsafe { self.copy_rows(input) }
-        let ConvShape { kernel, geometry, output, .. } = *self.shape;
+        let ConvShape { kernel, geometry, .. } = *self.shape;
         // With a vertical stride or dilation, neighboring output rows do not read the same input rows.
-        let shares_rows = kernel[0] > 1 && geometry.stride[0] == 1 && geometry.dilation[0] == 1;
+        let is_tall = kernel[0] >= TALL_KERNEL && geometry.stride[0] == 1 && geometry.dilation[0] == 1;
         match self.rows.len() {
-            8.. if shares_rows && S::REGISTERS >= 32 && output[1] > S::LANES => self.tiles::<8, 2>(),
-            8.. if shares_rows && S::REGISTERS >= 32 => self.tiles::<8, 1>(),
-            4.. if shares_rows && S::REGISTERS >= 16 => self.tiles::<4, 2>(),
-            _ if S::REGISTERS >= 32 => self.tiles::<1, 8>(),
-            _ => self.tiles::<1, 4>(),
+            8.. if is_tall && S::REGISTERS >= 32 => self.tall_tiles::<8>(),
+            4.. if is_tall && S::REGISTERS >= 16 => self.tall_tiles::<4>(),
+            _ if S::REGISTERS >= 32 => self.general_tiles::<8>(),
+            _ => self.general_tiles::<4>(),
         }
     }
 
@@ -90,7 +95,7 @@ impl<S: Simd> PaddedBand<'_, S> {
         top.saturating_sub(first).min(end)..end
     }
 
-    /// Copies the input rows, with zeros on the left and on the right.
+    /// Copies the input rows, with zeros on the left and on the right, and with rows of zeros above and below the image.
     ///
     /// # Safety
     /// The rows are in bounds.
@@ -98,36 +103,89 @@ impl<S: Simd> PaddedBand<'_, S> {
     unsafe fn copy_rows(&mut self, input: *const f32) {
         let ConvShape { input: [_, width], geometry, .. } = *self.shape;
         let [[top, _], [left, _]] = geometry.padding;
-        let first = self.rows.start * geometry.stride[0];
-        let pitch = pitch(self.shape);
-        for row in self.rows_inside() {
-            let copy = &mut self.copies[row * pitch..][..pitch];
+        let (inside, first) = (self.rows_inside(), self.rows.start * geometry.stride[0]);
+        let copies = self.copies.chunks_exact_mut(pitch(self.shape));
+        for (row, copy) in copies.take(input_rows(self.shape, self.rows.len())).enumerate() {
+            if !inside.contains(&row) {
+                copy.fill(0.);
+                continue;
+            }
+            let from = input.wrapping_add((first + row - top) * width);
             // SAFETY: the caller guarantees that the row is in bounds.
-            let from = unsafe { std::slice::from_raw_parts(input.wrapping_add((first + row - top) * width), width) };
+            let from = unsafe { std::slice::from_raw_parts(from, width) };
             copy[..left].fill(0.);
             copy[left..left + width].copy_from_slice(from);
             copy[left + width..].fill(0.);
         }
     }
 
-    /// Computes the band in register tiles of `R` rows and `V` vectors.
+    /// Stores the results of a vector of columns that begins at column `x` of output row `y`.
     #[inline(always)]
-    fn tiles<const R: usize, const V: usize>(&self) {
+    fn store(&self, sum: S::V, [y, x]: [usize; 2]) {
         let width = self.shape.output[1];
+        let target = [self.origin + y * width + x, width.saturating_sub(x).min(S::LANES)];
+        let output = OutputPtr::F32(self.output);
+        // SAFETY: the lanes of the target belong to a row of the band, which no other task accesses.
+        unsafe { self.writer.store_pixels::<S, false>(self.simd, sum, &self.affine, target, output) }
+    }
+
+    /// Computes the band in general tiles of `V` vectors.
+    #[inline(always)]
+    fn general_tiles<const V: usize>(&self) {
+        let ConvShape { output: [_, columns], geometry, .. } = *self.shape;
+        let pitch = pitch(self.shape);
+        let mut left = self.rows.len() * columns.div_ceil(S::LANES);
+        let mut next = [0; 2];
+        while left > 0 {
+            let count = left.min(V);
+            // Vectors after the last repeat the last. Their sums are discarded.
+            let mut positions = [next; V];
+            let mut vectors = [0; V];
+            for v in 0..V {
+                let [row, x] = next;
+                positions[v] = [self.rows.start + row, x];
+                vectors[v] = row * geometry.stride[0] * pitch + x;
+                if v + 1 < count || count == V {
+                    next = if x + S::LANES < columns { [row, x + S::LANES] } else { [row + 1, 0] };
+                }
+            }
+            let sums = self.general_tile(vectors);
+            for v in 0..V {
+                if v < count {
+                    self.store(sums[v], positions[v]);
+                }
+            }
+            left -= count;
+        }
+    }
+
+    /// Returns the shift plus the products of the vectors of columns whose first taps are at `vectors` in the copies.
+    #[inline(always)]
+    fn general_tile<const V: usize>(&self, vectors: [usize; V]) -> [S::V; V] {
+        let ConvShape { kernel: [height, width], geometry, .. } = *self.shape;
+        let [row_step, step] = geometry.dilation;
+        let mut tile = RegisterTile::<_, 1, V>::zeros(Floats::new(self.simd));
+        tile.sums = [[self.affine.shift[0]; V]];
+        for ky in 0..height {
+            let weights = Rows { start: self.weight[ky * width..].as_ptr(), rows: [0], step: 1 };
+            let start = self.copies[ky * row_step * pitch(self.shape)..].as_ptr();
+            // SAFETY: a kernel row has `width` taps, and the copies have the vector of every tap.
+            unsafe { tile.add_product::<0>(width, weights, Columns { start, vectors, step }) };
+        }
+        tile.sums[0]
+    }
+
+    /// Computes the band in tiles of `R` rows.
+    #[inline(always)]
+    fn tall_tiles<const R: usize>(&self) {
         for y in self.rows.clone().step_by(R) {
             // The last tile ends with the band and may compute some rows twice.
             let y = y.min(self.rows.end - R);
-            for x in (0..width).step_by(V * S::LANES) {
-                let tile = self.tile::<R, V>(y, x);
-                for (r, sums) in tile.sums.iter().enumerate() {
-                    for (v, sum) in sums.iter().enumerate() {
-                        let x = x + v * S::LANES;
-                        let target = [self.origin + (y + r) * width + x, width.saturating_sub(x).min(S::LANES)];
-                        let output = OutputPtr::F32(self.output);
-                        // SAFETY: the lanes of the target belong to a row of the band.
-                        unsafe {
-                            self.writer.store_pixels::<S, false>(self.simd, *sum, &self.affine, target, output);
-                        }
+            for x in (0..self.shape.output[1]).step_by(TALL_VECTORS * S::LANES) {
+                let tile = self.tall_tile::<R, TALL_VECTORS>(y, x);
+                for r in 0..R {
+                    for v in 0..TALL_VECTORS {
+                        self.store(tile.sums[r][v], [y + r, x + v * S::LANES]);
                     }
                 }
             }
@@ -136,21 +194,20 @@ impl<S: Simd> PaddedBand<'_, S> {
 
     /// Returns the shift plus the products of the output rows `y..y + R` in the columns from `x` on.
     #[inline(always)]
-    fn tile<const R: usize, const V: usize>(&self, y: usize, x: usize) -> RegisterTile<Floats<S>, R, V> {
-        let ConvShape { kernel: [height, width], geometry, .. } = *self.shape;
-        let ([stride, _], [row_step, column_step]) = (geometry.stride, geometry.dilation);
+    fn tall_tile<const R: usize, const V: usize>(&self, y: usize, x: usize) -> RegisterTile<Floats<S>, R, V> {
+        let [height, width] = self.shape.kernel;
         let (inside, pitch) = (self.rows_inside(), pitch(self.shape));
+        let step = self.shape.geometry.dilation[1];
         let lanes = Floats::new(self.simd);
         let mut tile = RegisterTile::zeros(lanes);
         tile.sums = [[self.affine.shift[0]; V]; R];
         for i in 0..height + R - 1 {
-            let row = (y - self.rows.start) * stride + i * row_step;
+            let row = y - self.rows.start + i;
             if !inside.contains(&row) {
                 continue;
             }
             let copy = &self.copies[row * pitch..][..pitch];
-            let pixels =
-                Columns { start: copy[x..].as_ptr(), vectors: consecutive(S::LANES), step: column_step };
+            let pixels = Columns { start: copy[x..].as_ptr(), vectors: consecutive(S::LANES), step };
             // Output row `r` multiplies the input row by the kernel row `i - r`.
             if i + 1 >= R && i < height {
                 let rows = std::array::from_fn(|r| (R - 1 - r) * width);
