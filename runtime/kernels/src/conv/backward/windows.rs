@@ -88,14 +88,9 @@ impl<R: Real> Windows<R> {
 
         let size = extent.groups * channels * kernel;
         let images = (MAX_PRODUCT_ELEMENTS / size).max(1);
-        let mut sums = vec![];
+        let mut sums = vec![R::default(); size];
         for products in products.chunks(images * extent.groups) {
-            let mut gradients = (self.multiply)(isa, products);
-            if sums.is_empty() {
-                sums = gradients.split_off(gradients.len().min(size));
-                std::mem::swap(&mut sums, &mut gradients);
-            }
-            for gradient in gradients.chunks_exact(size) {
+            for gradient in (self.multiply)(isa, products).chunks_exact(size) {
                 sums.iter_mut().zip(gradient).for_each(|(sum, x)| *sum += *x);
             }
         }
