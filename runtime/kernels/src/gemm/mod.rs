@@ -46,6 +46,11 @@ pub(crate) fn multiply(isa: Isa, a: Matrix<'_>, b: Matrix<'_>, epilogue: BiasAct
     multiply_all(isa, &[Product { a, b }], epilogue)
 }
 
+/// Returns several products of the same sizes and storage orders, one after another.
+pub(crate) fn multiply_each(isa: Isa, products: &[Product<'_>]) -> Vec<f32> {
+    multiply_all(isa, products, BiasActivation::NONE)
+}
+
 /// Returns the results of [`multiply`] for several products of the same sizes and storage orders, one after another.
 fn multiply_all(isa: Isa, products: &[Product<'_>], epilogue: BiasActivation<'_>) -> Vec<f32> {
     let Some(Product { a, b }) = products.first() else {
@@ -73,7 +78,7 @@ pub(crate) trait MatrixElement: Element {
 
 impl MatrixElement for f32 {
     fn multiply_all(products: &[Product<'_>]) -> Vec<Self> {
-        multiply_all(isa(), products, BiasActivation::NONE)
+        multiply_each(isa(), products)
     }
 }
 

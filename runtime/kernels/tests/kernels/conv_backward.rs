@@ -238,6 +238,23 @@ proptest! {
             check(&Case { geometry, ..case }, Activation::Relu);
         }
     }
+
+    /// Uses sequences with one channel in each group, and enough taps, outputs and output channels for products of
+    /// windows.
+    #[test]
+    fn sequences_agree_with_plain_loops(
+        batch in 1usize..=2, groups in 1usize..=2, group_out_channels in 32usize..=36, kernel in 32usize..=70,
+        outputs in 32usize..=36, stride in 1usize..=40, unread in 0usize..40, padding in [0usize..=30, 0..=30],
+        vertical in any::<bool>(),
+    ) {
+        let padded = (outputs - 1) * stride + kernel + unread % stride;
+        let axes = |pair: [usize; 2]| if vertical { [pair[1], pair[0]] } else { pair };
+        let padding = if vertical { [padding, [0; 2]] } else { [[0; 2], padding] };
+        let geometry = ConvGeometry { groups, padding, stride: axes([1, stride]), ..Default::default() };
+        let size = axes([1, padded.saturating_sub(padding.as_flattened().iter().sum()).max(1)]);
+        let kernel = axes([1, kernel]);
+        check(&Case { batch, channels: [1, group_out_channels], size, kernel, geometry }, Activation::Relu);
+    }
 }
 
 /// Compares with the gradients of candle's `conv2d`. For square sizes and symmetric padding, candle's gradients are
@@ -334,6 +351,13 @@ fn large_sizes_agree_with_plain_loops() {
         geometry: ConvGeometry { groups: 40, padding: [[1; 2]; 2], ..Default::default() },
         ..Case::square(2, [1, 1], 40, 3, 1, 1)
     };
+    let sequences = Case {
+        batch: 65,
+        channels: [1, 32],
+        size: [1, 31 * 5 + 128],
+        kernel: [1, 128],
+        geometry: ConvGeometry { stride: [1, 5], ..Default::default() },
+    };
     for case in [
         Case::square(7, [1, 6], 28, 5, 1, 0),
         Case::square(3, [20, 20], 24, 5, 1, 0),
@@ -350,6 +374,7 @@ fn large_sizes_agree_with_plain_loops() {
             ..Case::square(2, [70, 20], 12, 2, 2, 0)
         },
         depthwise,
+        sequences,
     ] {
         check(&case, Activation::Relu);
     }

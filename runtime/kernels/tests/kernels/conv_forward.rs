@@ -236,6 +236,16 @@ prop_compose! {
 }
 
 prop_compose! {
+    /// Generates depthwise convolutions with large kernels, with one input channel per group.
+    fn large_depthwise()(
+        case in cases(), kernel in 4usize..24, groups in 1usize..6, group_out_channels in 1usize..3,
+        extra in [0usize..40, 0..70],
+    ) -> Case {
+        fitted(case, kernel, 1, 1, [groups, 1, group_out_channels], extra)
+    }
+}
+
+prop_compose! {
     /// Generates dilated 3×3 convolutions with enough channels and pixels for Winograd's algorithm.
     fn dilated()(
         case in cases(), dilation in 2usize..5, channels in [16usize..40, 16..40], extra in [8usize..40, 8..40],
@@ -280,7 +290,7 @@ proptest! {
     }
 
     #[test]
-    fn every_kernel_agrees_with_f64(case in prop_oneof![depthwise(), dilated(), pointwise()]) {
+    fn every_kernel_agrees_with_f64(case in prop_oneof![depthwise(), large_depthwise(), dilated(), pointwise()]) {
         let data = case.data(DType::F32);
         let expected = flat(&run(&case.data(DType::F64), &case.geometry).unwrap());
         for isa in available() {

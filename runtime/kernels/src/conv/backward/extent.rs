@@ -77,6 +77,16 @@ impl Axis {
         Phase { residue, taps: vec![tap], first, count: end.saturating_sub(first) }
     }
 
+    /// Returns `true` if the axis has one position and one tap.
+    pub fn is_trivial(&self) -> bool {
+        [self.input, self.kernel, self.output] == [1; 3]
+    }
+
+    /// Returns the number of positions of the padded input from the first to the last that a tap reads.
+    pub fn padded_size(&self) -> usize {
+        (self.output - 1) * self.stride + (self.kernel - 1) * self.dilation + 1
+    }
+
     /// Returns the largest shift of any tap.
     pub fn max_shift(&self) -> usize {
         (self.kernel - 1) * self.dilation / self.stride

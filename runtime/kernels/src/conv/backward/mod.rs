@@ -13,6 +13,7 @@ mod real;
 mod scatter;
 mod tasks;
 mod weight;
+mod windows;
 
 use std::borrow::Cow;
 
@@ -34,6 +35,7 @@ use flipped::Flipped;
 use mask::MaskedGrad;
 use real::Real;
 use scatter::Scatter;
+use windows::Windows;
 
 /// The gradients of a convolution; `None` for those that [`Needs`] does not request.
 ///
@@ -247,20 +249,24 @@ enum UnpaddedAlgorithm<R: Real> {
     Scatter(Scatter),
     /// See [`flipped`].
     Flipped(Flipped<R>),
+    /// See [`windows`].
+    Windows(Windows<R>),
 }
 
 impl<R: Real> UnpaddedAlgorithm<R> {
-    /// Returns the algorithm that suits the convolution, or `None` if neither does. In this case, use
+    /// Returns the algorithm that suits the convolution, or `None` if none does. In this case, use
     /// [`input::gradient`], which reads a margin.
     fn select(extent: &Extent) -> Option<Self> {
         let flipped = || Flipped::of(extent).map(Self::Flipped);
-        Scatter::of(extent).map(Self::Scatter).or_else(flipped)
+        let scatter = || Scatter::of(extent).map(Self::Scatter);
+        Windows::of(extent).map(Self::Windows).or_else(scatter).or_else(flipped)
     }
 
     fn gradient(&self, isa: Isa, extent: &Extent, weight: &[R], grad: &[R]) -> Result<Vec<R>> {
         match self {
             Self::Scatter(scatter) => Ok(scatter.gradient(isa, extent, weight, grad)),
             Self::Flipped(flipped) => flipped.gradient(isa, extent, weight, grad),
+            Self::Windows(windows) => Ok(windows.input_gradient(isa, extent, weight, grad)),
         }
     }
 }
@@ -331,7 +337,9 @@ fn compute_values<R: Real>(
         None => Ok(input::gradient(isa, extent, weight, &masked)),
     };
     let grad_weight = || {
-        if use_outer_products {
+        if let Some(windows) = Windows::of(extent) {
+            windows.weight_gradient(isa, extent, input, &cropped)
+        } else if use_outer_products {
             weight::outer::gradient(isa, extent, input, &cropped)
         } else {
             weight::dots::gradient(isa, extent, input, &masked)

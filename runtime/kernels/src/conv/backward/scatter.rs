@@ -16,7 +16,7 @@ use crate::memory::{AlignedVec, vec_written_by, write_zeros};
 use crate::parallel::for_each_chunk;
 use crate::simd::{Isa, Lanes, MAX_LANES, Real, Task};
 
-use super::extent::{Axis, Extent};
+use super::extent::Extent;
 use super::tasks::{run_tasks, split_channels};
 use super::weight::outer::transpose;
 
@@ -52,7 +52,7 @@ impl Scatter {
             1 => extent.taps() > 9 && 2 * extent.input_plane() >= 3 * extent.output_plane(),
             _ => extent.taps() >= strides,
         };
-        let padded_size = extent.axes.map(|axis| padded_size(&axis));
+        let padded_size = extent.axes.map(|axis| axis.padded_size());
         let fits = |width: &usize| padded_size[0] * padded_size[1] * width <= MAX_PADDED_ELEMENTS;
         let width = BLOCK_WIDTHS
             .into_iter()
@@ -140,11 +140,6 @@ impl Scatter {
         });
         panels
     }
-}
-
-/// Returns the size of the padded image along an axis.
-fn padded_size(axis: &Axis) -> usize {
-    (axis.output - 1) * axis.stride + (axis.kernel - 1) * axis.dilation + 1
 }
 
 /// The task that computes the gradient of one image in one block of input channels.

@@ -12,7 +12,8 @@
 //!   cache-set conflicts instead of the copies.
 //! - **Lanes over channels**: the same counts, including the unused lanes of the last vector of channels, and the
 //!   weights, because each is read for few pixels.
-//! - **Depthwise**: the input elements, the output elements including unused lanes, and the planes.
+//! - **Depthwise**: the input elements, the output elements including unused lanes and in proportion to the taps of kernels
+//!   larger than 3×3, and the planes.
 //! - **Winograd**: fewer products, but the input and output transforms of every position of a tile, and a weight that
 //!   is larger by the ratio of positions to taps.
 
@@ -70,6 +71,8 @@ impl ConvProblem {
         let [read, stored, plane] = self.costs().depthwise;
         let planes = (batch * out_channels) as f64;
         let results = planes * (output[0] * output[1].next_multiple_of(self.isa.lanes())) as f64;
+        // The costs are those of a 3×3 kernel. The products of larger kernels are proportional to their taps.
+        let stored = stored * (self.shape.depth() as f64 / 9.).max(1.);
         read * (batch * in_channels * input[0] * input[1]) as f64 + stored * results + plane * planes
     }
 

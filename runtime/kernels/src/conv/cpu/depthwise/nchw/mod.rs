@@ -1,6 +1,9 @@
-//! Depthwise convolutions with 3×3 weights and stride 1 or 2, with lanes over pixels. Input and output are `Nchw`.
-//! [`rows`] reads f32 in place. It widens f16 and bf16 to f32 first, a few rows at a time.
+//! Depthwise convolutions with lanes over pixels. Input and output are `Nchw`.
+//!
+//! [`rows`] divides the planes into bands, and widens f16 and bf16 to f32 band by band. With 3×3 weights and stride 1 or
+//! 2, it reads f32 in place. [`padded`] computes the bands of other kernels.
 
+mod padded;
 mod rows;
 
 use std::borrow::Cow;
@@ -17,7 +20,7 @@ use rows::Bands;
 
 /// Convolves into `output`. Returns `false` if a scaled weight is not finite.
 pub(super) fn conv2d(shape: &ConvShape, call: &Call<'_>, isa: Isa, output: OutputPtr) -> bool {
-    let weight = scaled_weight(call);
+    let weight = scaled_weight(call, shape.depth());
     if !is_finite(&weight, isa) {
         return false;
     }
@@ -36,12 +39,12 @@ pub(super) fn conv2d(shape: &ConvShape, call: &Call<'_>, isa: Isa, output: Outpu
     true
 }
 
-/// Returns the weight multiplied by the scale of each channel.
-fn scaled_weight<'a>(call: &Call<'a>) -> Cow<'a, [f32]> {
+/// Returns the weight multiplied by the scale of each channel. `taps` is the number of taps of a channel.
+fn scaled_weight<'a>(call: &Call<'a>, taps: usize) -> Cow<'a, [f32]> {
     let weight = call.weight.widened();
     match call.scale {
         Some(scale) => {
-            let channels = weight.chunks_exact(9).zip(scale);
+            let channels = weight.chunks_exact(taps).zip(scale);
             Cow::Owned(channels.flat_map(|(taps, scale)| taps.iter().map(move |tap| tap * scale)).collect())
         }
         None => weight,
@@ -50,10 +53,5 @@ fn scaled_weight<'a>(call: &Call<'a>) -> Cow<'a, [f32]> {
 
 /// Returns `true` if this kernel supports the shape.
 pub(super) fn supports(shape: &ConvShape) -> bool {
-    let geometry = &shape.geometry;
-    let strides = [[1; 2], [2; 2]];
-    shape.group_in_channels() == 1
-        && shape.kernel == [3; 2]
-        && geometry.dilation == [1; 2]
-        && strides.contains(&geometry.stride)
+    shape.group_in_channels() == 1 && (rows::reads_in_place(shape) || padded::supports(shape))
 }

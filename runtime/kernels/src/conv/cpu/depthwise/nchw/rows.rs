@@ -1,7 +1,7 @@
-//! The loops of the depthwise convolution of `Nchw` planes with 3×3 weights.
+//! The bands of the depthwise convolution of `Nchw` planes, and the loops for 3×3 weights.
 //!
-//! An output plane is divided into *bands* of up to [`BAND_ROWS`] rows, and a band into *blocks* of one vector of
-//! columns in a few rows. A block is computed at once, so that an input row that several of its output rows read is
+//! An output plane is divided into *bands* of up to [`BAND_ROWS`] rows. With 3×3 weights and stride 1 or 2, a band is
+//! divided into *blocks* of one vector of columns in a few rows. A block is computed at once, so that an input row that several of its output rows read is
 //! loaded once.
 
 use std::ops::Range;
@@ -11,6 +11,15 @@ use crate::conv::cpu::elements::{ElementPtr, Elements, OutputPtr, convert_all};
 use crate::conv::cpu::epilogue::{Affine, EpilogueWriter};
 use crate::memory::{CACHE_LINE_FLOATS, Scratch};
 use crate::simd::{Kernel, Simd, prefetch};
+
+use super::padded::{self, PaddedBand};
+
+/// Returns `true` if [`Plane`] computes the bands, in place, and `false` if [`PaddedBand`] computes them.
+pub(super) fn reads_in_place(shape: &ConvShape) -> bool {
+    let geometry = &shape.geometry;
+    let strides = [[1; 2], [2; 2]];
+    shape.kernel == [3; 2] && geometry.dilation == [1; 2] && strides.contains(&geometry.stride)
+}
 
 /// Returns how many of `rows` output rows one block computes at once. Registers must remain for weights and pixels. 7
 /// is one of the candidates because image heights are often multiples of 7, such as 224.
@@ -28,7 +37,7 @@ fn rows_together<S: Simd>(rows: usize, stride: usize) -> usize {
 
 /// The maximum number of output rows in a band. The band's input stays in the L1 cache from one vector of columns to
 /// the next.
-const BAND_ROWS: usize = 16;
+pub(super) const BAND_ROWS: usize = 16;
 
 /// An input of at least this many floats, together with its output, exceeds a core's share of the last-level cache,
 /// so the next band is prefetched.
@@ -64,7 +73,7 @@ impl Kernel for Bands<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let mut scratch = Scratch::new(self.scratch_floats(S::LANES));
-        let [input, output] = scratch.slices();
+        let [input, output, copies] = scratch.slices();
         let mut cursor = BandCursor::new(self.shape, self.bands.start);
         for _ in self.bands.clone() {
             let rows = cursor.rows();
@@ -75,10 +84,16 @@ impl Kernel for Bands<'_> {
             };
             self.prefetch_next(cursor.plane, &rows);
             let (from, readable) = self.input_rows(simd, &cursor, &rows, input);
-            let plane = Plane::new(&self, simd, &cursor, from, readable, target);
-            match self.shape.geometry.stride {
-                [1, _] => plane.band::<1>(rows),
-                _ => plane.band::<2>(rows),
+            if reads_in_place(self.shape) {
+                let plane = Plane::new(&self, simd, &cursor, from, readable, target);
+                match self.shape.geometry.stride {
+                    [1, _] => plane.band::<1>(rows),
+                    _ => plane.band::<2>(rows),
+                }
+            } else {
+                let band = self.padded_band(simd, &cursor, rows, target, copies);
+                // SAFETY: the input has all rows that the band reads, and no other task writes these results.
+                unsafe { band.compute(from) }
             }
             // SAFETY: these are the band's results, which have been stored.
             unsafe { self.writer.activate_pixels(simd, [results.start, results.len()], target) }
@@ -148,14 +163,49 @@ impl BandCursor {
 }
 
 impl Bands<'_> {
-    /// Returns the numbers of floats of a widened band of the input and of a band of the output. Both are 0 for f32.
-    fn scratch_floats(&self, lanes: usize) -> [usize; 2] {
+    /// Returns the numbers of floats of a widened band of the input, of a band of the output, and of the copied rows of
+    /// a [`PaddedBand`]. The first two are 0 for f32.
+    fn scratch_floats(&self, lanes: usize) -> [usize; 3] {
         let ([_, width], stride) = (self.shape.input, self.shape.geometry.stride[0]);
+        let copies = if reads_in_place(self.shape) { 0 } else { padded::floats(self.shape) };
         match self.input {
-            Elements::F32(_) => [0; 2],
+            Elements::F32(_) => [0, 0, copies],
             Elements::Half(..) => {
-                [((BAND_ROWS - 1) * stride + 3) * width + lanes, BAND_ROWS * self.shape.output[1]]
+                let rows = (BAND_ROWS - 1) * stride + self.kernel_rows();
+                [rows * width + lanes, BAND_ROWS * self.shape.output[1], copies]
             }
+        }
+    }
+
+    /// Returns the number of input rows from the first to the last that an output row reads.
+    #[inline(always)]
+    fn kernel_rows(&self) -> usize {
+        (self.shape.kernel[0] - 1) * self.shape.geometry.dilation[0] + 1
+    }
+
+    /// Returns the band with the output rows `rows`, whose input rows are copied to `copies`.
+    #[inline(always)]
+    fn padded_band<'a, S: Simd>(
+        &'a self,
+        simd: S,
+        cursor: &BandCursor,
+        rows: Range<usize>,
+        output: *mut f32,
+        copies: &'a mut [f32],
+    ) -> PaddedBand<'a, S> {
+        let Self { shape, writer, .. } = *self;
+        let taps = shape.depth();
+        PaddedBand {
+            simd,
+            shape,
+            rows,
+            weight: &self.weight[cursor.channel * taps..][..taps],
+            writer,
+            // SAFETY: the output has this channel.
+            affine: unsafe { writer.channels(cursor.channel).get(simd, 0) },
+            output,
+            origin: cursor.plane * shape.output[0] * shape.output[1],
+            copies,
         }
     }
 
@@ -206,7 +256,7 @@ impl Bands<'_> {
             Elements::Half(half, input) => {
                 let row = |y: usize| y.saturating_sub(top).min(height) * width;
                 let stride = shape.geometry.stride[0];
-                let read = row(rows.start * stride)..row((rows.end - 1) * stride + 3);
+                let read = row(rows.start * stride)..row((rows.end - 1) * stride + self.kernel_rows());
                 let from = &input[first..][read.clone()];
                 let to = OutputPtr::F32(scratch[..read.len()].as_mut_ptr());
                 // SAFETY: both slices have the length of `read`.
