@@ -100,6 +100,7 @@ pub mod recurrent;
 mod relay;
 pub mod resample;
 mod row_norm;
+mod separable;
 mod simd;
 pub mod softmax;
 mod strided;

@@ -1,19 +1,15 @@
 //! Average pooling and adaptive average pooling.
 
 use std::ops::Range;
-use std::sync::Arc;
 
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, Result, Shape, Tensor, WithDType, bail};
+use candle_core::{CpuStorage, Result, Shape, Tensor, bail};
 
 use crate::composed_path::has_cpu_kernels;
 use crate::cuda::runs_on;
-use crate::element::{Element, elements, in_f32, with_element, with_elements};
-use crate::float::Float;
 use crate::operation::{CpuOperand, Operation};
-use crate::planes::{check_memory, input_size, map_planes, with_size};
+use crate::planes::{check_memory, input_size};
 use crate::relay;
-use crate::simd::{Kernel, Simd, dispatch_loops};
+use crate::separable::{AxisMap, Divisors, SeparableMap};
 
 use super::cuda::{self, Divisor, Reduction};
 use super::geometry::{adaptive_ranges, adaptive_size};
@@ -165,6 +161,27 @@ impl Windows {
         [self.rows.len(), self.columns.len()]
     }
 
+    /// Returns average pooling over these windows as a linear map.
+    fn to_map(&self) -> SeparableMap {
+        let axis = |windows: &[Window], sources: usize| {
+            let ranges = windows.iter().map(|window| window.inside.clone()).collect();
+            AxisMap { sources, ranges, weights: None }
+        };
+        let counts = |windows: &[Window]| windows.iter().map(|window| window.count).collect();
+        let divisors = match self.divisor {
+            Some(divisor) => {
+                Divisors { rows: vec![divisor; self.rows.len()], columns: vec![1; self.columns.len()] }
+            }
+            None => Divisors { rows: counts(&self.rows), columns: counts(&self.columns) },
+        };
+        SeparableMap {
+            rows: axis(&self.rows, self.input[0]),
+            columns: axis(&self.columns, self.input[1]),
+            source_divisors: None,
+            target_divisors: Some(divisors),
+        }
+    }
+
     /// Returns the divisor of the sum of one window.
     #[inline(always)]
     pub fn divisor(&self, row: &Window, column: &Window) -> usize {
@@ -174,106 +191,25 @@ impl Windows {
 
 fn average(x: &Tensor, windows: Windows) -> Result<Tensor> {
     if has_cpu_kernels(x) {
-        in_f32(x, |x| relay::apply([&x.contiguous()?], AveragePool { windows: Arc::new(windows) }))
+        relay::apply([&x.contiguous()?], AveragePool(windows.to_map()))
     } else {
         composed::average(x, &windows)
     }
 }
 
-struct AveragePool {
-    windows: Arc<Windows>,
-}
+/// Average pooling as a linear map.
+struct AveragePool(SeparableMap);
 
 impl Operation<1> for AveragePool {
     fn name(&self) -> &'static str {
         NAME
     }
 
-    fn forward(&self, [(x, layout)]: [CpuOperand; 1]) -> Result<(CpuStorage, Shape)> {
-        let windows = &*self.windows;
-        let [input_len, output_len] = [windows.input, windows.output()].map(|[h, w]| h * w);
-        with_element!(NAME, x.dtype(), E => {
-            let x = elements::<E>(x, layout)?;
-            let y = map_planes(x, input_len, output_len, |_, x, y| dispatch_loops(Forward { windows, x, y }));
-            Ok((E::to_cpu_storage_owned(y), with_size(layout.dims(), windows.output()).into()))
-        })
+    fn forward(&self, [x]: [CpuOperand; 1]) -> Result<(CpuStorage, Shape)> {
+        self.0.forward(NAME, x)
     }
 
-    fn backward(&self, [x]: [&Tensor; 1], _y: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 1]> {
-        let windows = &*self.windows;
-        let [input_len, output_len] = [windows.input, windows.output()].map(|[h, w]| h * w);
-        with_element!(NAME, x.dtype(), E => {
-            let dx = with_elements::<E, _>(grad, |grad| {
-                map_planes(grad, output_len, input_len, |_, grad, dx| {
-                    dispatch_loops(Backward { windows, grad, dx });
-                })
-            })?;
-            Tensor::from_vec(dx, x.shape(), x.device()).map(|dx| [Some(dx)])
-        })
-    }
-}
-
-struct Forward<'a, E> {
-    windows: &'a Windows,
-    x: &'a [E],
-    y: &'a mut [E],
-}
-
-impl<E: Element> Kernel for Forward<'_, E> {
-    type Output = ();
-
-    /// For each output row, first adds up the input rows of its windows; this loop vectorizes. Then, for each window,
-    /// adds up the columns of this sum that are in the window.
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        let Windows { rows, columns, input: [h, w], .. } = self.windows;
-        let mut row_sums = vec![E::ZERO; *w];
-        for (x, y) in self.x.chunks_exact(h * w).zip(self.y.chunks_exact_mut(rows.len() * columns.len())) {
-            for (row, y) in rows.iter().zip(y.chunks_exact_mut(columns.len())) {
-                row_sums.fill(Float::ZERO);
-                for x in x[row.inside.start * w..row.inside.end * w].chunks_exact(*w) {
-                    for (sum, x) in row_sums.iter_mut().zip(x) {
-                        *sum += *x;
-                    }
-                }
-                for (column, y) in columns.iter().zip(y) {
-                    let sum = row_sums[column.inside.clone()].iter().fold(E::ZERO, |sum, x| sum + *x);
-                    let divisor = self.windows.divisor(row, column);
-                    *y = sum / E::from_f64(divisor as f64);
-                }
-            }
-        }
-    }
-}
-
-struct Backward<'a, E> {
-    windows: &'a Windows,
-    grad: &'a [E],
-    dx: &'a mut [E],
-}
-
-impl<E: Element> Kernel for Backward<'_, E> {
-    type Output = ();
-
-    /// For each output row, first spreads the gradients over the columns of the windows. Then adds the result to the
-    /// input rows of these windows.
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        let Windows { rows, columns, input: [h, w], .. } = self.windows;
-        let mut column_sums = vec![E::ZERO; *w];
-        let planes = self.grad.chunks_exact(rows.len() * columns.len()).zip(self.dx.chunks_exact_mut(h * w));
-        for (grad, dx) in planes {
-            for (row, grad) in rows.iter().zip(grad.chunks_exact(columns.len())) {
-                column_sums.fill(Float::ZERO);
-                for (column, grad) in columns.iter().zip(grad) {
-                    let divisor = self.windows.divisor(row, column);
-                    let share = *grad / E::from_f64(divisor as f64);
-                    column_sums[column.inside.clone()].iter_mut().for_each(|sum| *sum += share);
-                }
-                for dx in dx[row.inside.start * w..row.inside.end * w].chunks_exact_mut(*w) {
-                    dx.iter_mut().zip(&column_sums).for_each(|(sum, share)| *sum += *share);
-                }
-            }
-        }
+    fn backward(&self, _: [&Tensor; 1], _y: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 1]> {
+        Ok([Some(self.0.gradient(NAME, grad)?)])
     }
 }

@@ -2,13 +2,13 @@
 
 use candle_core::{Result, Tensor, bail};
 
-use super::{Resample, Taps};
+use super::Taps;
 
 /// Resamples the rows, then the columns.
-pub(super) fn resample(x: &Tensor, op: &Resample) -> Result<Tensor> {
+pub(super) fn resample(x: &Tensor, [rows, columns]: [&Taps; 2]) -> Result<Tensor> {
     let rank = x.rank();
-    let y = resample_dim(&x.contiguous()?, &op.rows, rank - 2)?;
-    resample_dim(&y.contiguous()?, &op.columns, rank - 1)
+    let y = resample_dim(&x.contiguous()?, rows, rank - 2)?;
+    resample_dim(&y.contiguous()?, columns, rank - 1)
 }
 
 /// Resamples one dimension. Adds the products of the first tap of every output, then the products of the second tap,

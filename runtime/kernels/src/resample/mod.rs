@@ -3,16 +3,13 @@
 mod composed;
 mod taps;
 
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, DType, Result, Shape, Tensor, WithDType, bail};
+use candle_core::{CpuStorage, DType, Result, Shape, Tensor, bail};
 
 use crate::composed_path::has_cpu_kernels;
-use crate::element::{Element, elements, in_f32, with_element, with_elements};
-use crate::float::Float;
 use crate::operation::{CpuOperand, Operation};
-use crate::planes::{as_row, check_memory, check_size, input_length, input_size, map_planes, with_size};
+use crate::planes::{as_row, check_memory, check_size, input_length, input_size};
 use crate::relay;
-use crate::simd::{Kernel, Simd, dispatch_loops};
+use crate::separable::SeparableMap;
 
 use taps::{Axis, Taps};
 
@@ -132,11 +129,12 @@ pub fn resample2d(x: &Tensor, resampling: &Resampling) -> Result<Tensor> {
         let axis = Axis { input: input[axis], output: output[axis], scale: scale[axis], align_corners };
         axis.taps(filter, x.dtype() != DType::F64)
     });
-    let op = Resample { rows, columns, input, output };
     if has_cpu_kernels(x) {
-        in_f32(x, |x| relay::apply([&x.contiguous()?], op))
+        let [rows, columns] = [rows.to_map(input[0]), columns.to_map(input[1])];
+        let map = SeparableMap { rows, columns, source_divisors: None, target_divisors: None };
+        relay::apply([&x.contiguous()?], Resample(map))
     } else {
-        composed::resample(x, &op)
+        composed::resample(x, [&rows, &columns])
     }
 }
 
@@ -165,107 +163,18 @@ pub fn resample1d(x: &Tensor, resampling: &Resampling<1>) -> Result<Tensor> {
     as_row(x, |x| resample2d(x, &row))
 }
 
-struct Resample {
-    rows: Taps,
-    columns: Taps,
-    input: [usize; 2],
-    output: [usize; 2],
-}
+struct Resample(SeparableMap);
 
 impl Operation<1> for Resample {
     fn name(&self) -> &'static str {
         NAME
     }
 
-    fn forward(&self, [(x, layout)]: [CpuOperand; 1]) -> Result<(CpuStorage, Shape)> {
-        let [input_len, output_len] = [self.input, self.output].map(|[h, w]| h * w);
-        with_element!(NAME, x.dtype(), E => {
-            let x = elements::<E>(x, layout)?;
-            let y = map_planes(x, input_len, output_len, |_, x, y| {
-                dispatch_loops(Forward { op: self, x, y });
-            });
-            Ok((E::to_cpu_storage_owned(y), with_size(layout.dims(), self.output).into()))
-        })
+    fn forward(&self, [x]: [CpuOperand; 1]) -> Result<(CpuStorage, Shape)> {
+        self.0.forward(NAME, x)
     }
 
-    fn backward(&self, [x]: [&Tensor; 1], _y: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 1]> {
-        let [input_len, output_len] = [self.input, self.output].map(|[h, w]| h * w);
-        with_element!(NAME, x.dtype(), E => {
-            let dx = with_elements::<E, _>(grad, |grad| {
-                map_planes(grad, output_len, input_len, |_, grad, dx| {
-                    dispatch_loops(Backward { op: self, grad, dx });
-                })
-            })?;
-            Tensor::from_vec(dx, x.shape(), x.device()).map(|dx| [Some(dx)])
-        })
-    }
-}
-
-/// Returns the taps with weights of type `T`.
-fn taps_as<T: Float>(taps: &Taps) -> Vec<(usize, T)> {
-    taps.list.iter().map(|(position, weight)| (*position, T::from_f64(*weight))).collect()
-}
-
-struct Forward<'a, E> {
-    op: &'a Resample,
-    x: &'a [E],
-    y: &'a mut [E],
-}
-
-impl<E: Element> Kernel for Forward<'_, E> {
-    type Output = ();
-
-    /// For each output row, first adds up the weighted input rows that contribute to it; this loop vectorizes. Then,
-    /// for each output, adds up the weighted columns of this sum that contribute to the output.
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        let Resample { rows, columns, input: [h, w], output: [output_h, output_w] } = self.op;
-        let (row_taps, column_taps) = (taps_as::<E>(rows), taps_as::<E>(columns));
-        let mut row_sums = vec![E::ZERO; *w];
-        for (x, y) in self.x.chunks_exact(h * w).zip(self.y.chunks_exact_mut(output_h * output_w)) {
-            for (taps, y) in row_taps.chunks_exact(rows.per_output).zip(y.chunks_exact_mut(*output_w)) {
-                row_sums.fill(Float::ZERO);
-                for (row, weight) in taps {
-                    for (sum, x) in row_sums.iter_mut().zip(&x[row * w..][..*w]) {
-                        *sum += *x * *weight;
-                    }
-                }
-                for (taps, y) in column_taps.chunks_exact(columns.per_output).zip(y) {
-                    let parts = taps.iter().map(|(column, weight)| row_sums[*column] * *weight);
-                    *y = parts.fold(E::ZERO, |sum, part| sum + part);
-                }
-            }
-        }
-    }
-}
-
-struct Backward<'a, E> {
-    op: &'a Resample,
-    grad: &'a [E],
-    dx: &'a mut [E],
-}
-
-impl<E: Element> Kernel for Backward<'_, E> {
-    type Output = ();
-
-    /// For each output row, first spreads the gradients over the input columns that contribute to the outputs. Then
-    /// adds the weighted result to the input rows that contribute to the output row.
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        let Resample { rows, columns, input: [h, w], output: [output_h, output_w] } = self.op;
-        let (row_taps, column_taps) = (taps_as::<E>(rows), taps_as::<E>(columns));
-        let mut column_sums = vec![E::ZERO; *w];
-        for (grad, dx) in self.grad.chunks_exact(output_h * output_w).zip(self.dx.chunks_exact_mut(h * w)) {
-            for (taps, grad) in row_taps.chunks_exact(rows.per_output).zip(grad.chunks_exact(*output_w)) {
-                column_sums.fill(Float::ZERO);
-                for (taps, grad) in column_taps.chunks_exact(columns.per_output).zip(grad) {
-                    taps.iter().for_each(|(column, weight)| column_sums[*column] += *grad * *weight);
-                }
-                for (row, weight) in taps {
-                    let sums = dx[row * w..][..*w].iter_mut();
-                    sums.zip(&column_sums).for_each(|(sum, part)| *sum += *part * *weight);
-                }
-            }
-        }
+    fn backward(&self, _: [&Tensor; 1], _y: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 1]> {
+        Ok([Some(self.0.gradient(NAME, grad)?)])
     }
 }

@@ -1,5 +1,7 @@
 //! The input positions and weights of the outputs along one axis, with PyTorch's index arithmetic.
 
+use crate::separable::AxisMap;
+
 use super::Filter;
 
 /// The taps of all outputs along one axis. A tap is an input position with a weight.
@@ -9,6 +11,22 @@ pub(super) struct Taps {
     pub per_output: usize,
     /// The taps of all outputs, `per_output` for each.
     pub list: Vec<(usize, f64)>,
+}
+
+impl Taps {
+    /// Returns resampling along an axis of `input` positions as a linear map. Positions beyond an edge have been moved
+    /// to the edge; the weights of taps at the same position are added.
+    pub fn to_map(&self, input: usize) -> AxisMap {
+        let range = |taps: &[(usize, f64)]| taps[0].0..taps[taps.len() - 1].0 + 1;
+        let outputs = || self.list.chunks_exact(self.per_output);
+        let weights = outputs().flat_map(|taps| {
+            let weight_at = |position| taps.iter().filter(|tap| tap.0 == position).map(|tap| tap.1).sum();
+            range(taps).map(weight_at).collect::<Vec<f64>>()
+        });
+        // A single tap has the weight 1.
+        let weights = (self.per_output > 1).then(|| weights.collect());
+        AxisMap { sources: input, ranges: outputs().map(range).collect(), weights }
+    }
 }
 
 /// One axis of the resampling.

@@ -5,13 +5,19 @@
 
 use crate::element::Element;
 
-use super::{Isa, Kernel, Simd, dispatch_loops_to, dispatch_to, transpose};
+use super::{Half, Isa, Kernel, Simd, dispatch_loops_to, dispatch_to, transpose};
 
 /// The maximum of [`Lanes::LANES`].
 pub(crate) const MAX_LANES: usize = 16;
 
 /// A floating-point number with a vector type.
 pub(crate) trait Real: Element {
+    /// Returns the number of lanes of the vectors of `isa`.
+    fn lanes(isa: Isa) -> usize;
+
+    /// Returns the number with the given bits, for [`Lanes::permute`].
+    fn from_position(position: usize) -> Self;
+
     /// Runs `task` with the vectors of `isa`.
     fn dispatch<T: Task<Self>>(isa: Isa, task: T);
 }
@@ -26,7 +32,7 @@ pub(crate) trait Task<R: Real>: Send {
 /// proves that the machine has the instruction set.
 ///
 /// # Safety
-/// Methods with a pointer read or write `LANES` consecutive numbers (`n < LANES` numbers for `load_partial`, `LANES`
+/// Methods with a pointer read or write `LANES` consecutive numbers (`n < LANES` numbers for the `_partial` methods, `LANES`
 /// rows of `LANES` numbers for `transpose`). The caller guarantees that these are in bounds; no alignment is needed.
 /// The lanes `n..LANES` load as zero.
 pub(crate) trait Lanes: Copy {
@@ -40,6 +46,11 @@ pub(crate) trait Lanes: Copy {
     unsafe fn load(self, from: *const Self::Real) -> Self::V;
     unsafe fn load_partial(self, from: *const Self::Real, n: usize) -> Self::V;
     unsafe fn store(self, to: *mut Self::Real, v: Self::V);
+    unsafe fn store_partial(self, to: *mut Self::Real, n: usize, v: Self::V);
+    /// Loads `n ≤ LANES` halves and widens them. Only for vectors of `f32`s.
+    unsafe fn load_half(self, half: Half, from: *const u16, n: usize) -> Self::V;
+    /// Rounds the first `n ≤ LANES` lanes to the nearest halves and stores them. Only for vectors of `f32`s.
+    unsafe fn store_half(self, half: Half, to: *mut u16, n: usize, v: Self::V);
     /// Transposes a block of `LANES × LANES` numbers: writes row `i` of one block as column `i` of the other.
     unsafe fn transpose(
         self,
@@ -48,7 +59,14 @@ pub(crate) trait Lanes: Copy {
         to: *mut Self::Real,
         to_stride: usize,
     );
+    /// Returns in each lane the element of the concatenation of `a` and `b` at the position that is the number
+    /// [`Real::from_position`] in that lane of `positions`. Requires positions below `2 · LANES`.
+    fn permute(self, a_and_b: [Self::V; 2], positions: Self::V) -> Self::V;
+    /// Returns in each lane `then` if `a < b`, and `otherwise` if not.
+    fn select_less(self, a: Self::V, b: Self::V, then: Self::V, otherwise: Self::V) -> Self::V;
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V;
+    fn div(self, a: Self::V, b: Self::V) -> Self::V;
     /// Returns `a * b + c`.
     fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// Returns the sum of all lanes, added in a fixed order.
@@ -67,6 +85,14 @@ impl<T: Task<f32>> Kernel for SingleKernel<T> {
 }
 
 impl Real for f32 {
+    fn lanes(isa: Isa) -> usize {
+        isa.lanes()
+    }
+
+    fn from_position(position: usize) -> Self {
+        Self::from_bits(position as u32)
+    }
+
     fn dispatch<T: Task<f32>>(isa: Isa, task: T) {
         dispatch_to(isa, SingleKernel(task));
     }
@@ -118,12 +144,40 @@ impl<S: Simd, const PAIRS: bool> Lanes for Floats<S, PAIRS> {
         unsafe { self.0.store(to, v) }
     }
     #[inline(always)]
+    unsafe fn store_partial(self, to: *mut f32, n: usize, v: S::V) {
+        unsafe { self.0.store_partial(to, n, v) }
+    }
+    #[inline(always)]
+    unsafe fn load_half(self, half: Half, from: *const u16, n: usize) -> S::V {
+        unsafe { self.0.load_half(half, from, n) }
+    }
+    #[inline(always)]
+    unsafe fn store_half(self, half: Half, to: *mut u16, n: usize, v: S::V) {
+        unsafe { self.0.store_half(half, to, n, v) }
+    }
+    #[inline(always)]
     unsafe fn transpose(self, from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
         unsafe { transpose(self.0, from, from_stride, to, to_stride) }
     }
     #[inline(always)]
+    fn permute(self, a_and_b: [S::V; 2], positions: S::V) -> S::V {
+        self.0.permute(a_and_b, positions)
+    }
+    #[inline(always)]
+    fn select_less(self, a: S::V, b: S::V, then: S::V, otherwise: S::V) -> S::V {
+        self.0.select_less(a, b, then, otherwise)
+    }
+    #[inline(always)]
     fn add(self, a: S::V, b: S::V) -> S::V {
         self.0.add(a, b)
+    }
+    #[inline(always)]
+    fn mul(self, a: S::V, b: S::V) -> S::V {
+        self.0.mul(a, b)
+    }
+    #[inline(always)]
+    fn div(self, a: S::V, b: S::V) -> S::V {
+        self.0.div(a, b)
     }
     #[inline(always)]
     fn fma(self, a: S::V, b: S::V, c: S::V) -> S::V {
@@ -148,6 +202,14 @@ impl<T: Task<f64>> Kernel for DoubleKernel<T> {
 }
 
 impl Real for f64 {
+    fn lanes(_: Isa) -> usize {
+        Doubles::LANES
+    }
+
+    fn from_position(position: usize) -> Self {
+        Self::from_bits(position as u64)
+    }
+
     fn dispatch<T: Task<f64>>(isa: Isa, task: T) {
         dispatch_loops_to(isa, DoubleKernel(task));
     }
@@ -183,6 +245,19 @@ impl Lanes for Doubles {
         unsafe { to.cast::<[f64; 4]>().write(v) }
     }
     #[inline(always)]
+    unsafe fn store_partial(self, to: *mut f64, n: usize, v: [f64; 4]) {
+        for (i, x) in v.into_iter().enumerate().take(n) {
+            // SAFETY: `i < n`, and the caller guarantees `n` numbers.
+            unsafe { to.add(i).write(x) }
+        }
+    }
+    unsafe fn load_half(self, _: Half, _: *const u16, _: usize) -> [f64; 4] {
+        unreachable!("kernels compute halves in f32")
+    }
+    unsafe fn store_half(self, _: Half, _: *mut u16, _: usize, _: [f64; 4]) {
+        unreachable!("kernels compute halves in f32")
+    }
+    #[inline(always)]
     unsafe fn transpose(self, from: *const f64, from_stride: usize, to: *mut f64, to_stride: usize) {
         for (i, j) in (0..4).flat_map(|i| (0..4).map(move |j| (i, j))) {
             // SAFETY: the caller guarantees four rows of four numbers at both pointers.
@@ -190,8 +265,25 @@ impl Lanes for Doubles {
         }
     }
     #[inline(always)]
+    fn permute(self, [a, b]: [[f64; 4]; 2], positions: [f64; 4]) -> [f64; 4] {
+        let elements = [a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3]];
+        std::array::from_fn(|i| elements[positions[i].to_bits() as usize % 8])
+    }
+    #[inline(always)]
+    fn select_less(self, a: [f64; 4], b: [f64; 4], then: [f64; 4], otherwise: [f64; 4]) -> [f64; 4] {
+        std::array::from_fn(|i| if a[i] < b[i] { then[i] } else { otherwise[i] })
+    }
+    #[inline(always)]
     fn add(self, a: [f64; 4], b: [f64; 4]) -> [f64; 4] {
         std::array::from_fn(|i| a[i] + b[i])
+    }
+    #[inline(always)]
+    fn mul(self, a: [f64; 4], b: [f64; 4]) -> [f64; 4] {
+        std::array::from_fn(|i| a[i] * b[i])
+    }
+    #[inline(always)]
+    fn div(self, a: [f64; 4], b: [f64; 4]) -> [f64; 4] {
+        std::array::from_fn(|i| a[i] / b[i])
     }
     #[inline(always)]
     fn fma(self, a: [f64; 4], b: [f64; 4], c: [f64; 4]) -> [f64; 4] {

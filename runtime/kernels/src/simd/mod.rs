@@ -271,6 +271,23 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn deinterleave(self, a: Self::V, b: Self::V) -> [Self::V; 2];
     /// Alternates the lanes of `a` and `b`: the inverse of [`deinterleave`](Self::deinterleave).
     fn interleave(self, a: Self::V, b: Self::V) -> [Self::V; 2];
+    /// Returns in each lane the element of the concatenation of `a` and `b` whose position, an integer below
+    /// `2 · LANES`, is given by the bits of that lane of `positions`.
+    #[inline(always)]
+    fn permute(self, [a, b]: [Self::V; 2], positions: Self::V) -> Self::V {
+        let mut elements = [0f32; 32];
+        let mut lanes = [0f32; 16];
+        // SAFETY: no vector has more than 16 lanes.
+        unsafe {
+            self.store(elements.as_mut_ptr(), a);
+            self.store(elements.as_mut_ptr().add(Self::LANES), b);
+            self.store(lanes.as_mut_ptr(), positions);
+            for lane in &mut lanes {
+                *lane = elements[lane.to_bits() as usize % (2 * Self::LANES)];
+            }
+            self.load(lanes.as_ptr())
+        }
+    }
     /// Returns in each lane `same` if `a` equals `b`, and `other` otherwise. NaN does not equal anything.
     fn select_equal(self, a_and_b: [Self::V; 2], same: Self::V, other: Self::V) -> Self::V;
     /// Returns in each lane `then` if `a < b`, and `otherwise` if not, or if either is NaN.

@@ -78,6 +78,15 @@ impl Simd for Avx2 {
         [order(even), order(odd)]
     }
     #[inline(always)]
+    fn permute(self, [a, b]: [Self::V; 2], positions: Self::V) -> Self::V {
+        unsafe {
+            let positions = _mm256_castps_si256(positions);
+            // Each permutation uses the lower three bits of a position. The fourth bit selects `b`.
+            let [a, b] = [_mm256_permutevar8x32_ps(a, positions), _mm256_permutevar8x32_ps(b, positions)];
+            _mm256_blendv_ps(a, b, _mm256_castsi256_ps(_mm256_slli_epi32::<28>(positions)))
+        }
+    }
+    #[inline(always)]
     fn interleave(self, a: Self::V, b: Self::V) -> [Self::V; 2] {
         unsafe {
             // Interleaves within the 128-bit halves, then puts the halves in order.
@@ -275,6 +284,10 @@ impl Simd for Avx512 {
             let odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
             [_mm512_permutex2var_ps(a, even, b), _mm512_permutex2var_ps(a, odd, b)]
         }
+    }
+    #[inline(always)]
+    fn permute(self, [a, b]: [Self::V; 2], positions: Self::V) -> Self::V {
+        unsafe { _mm512_permutex2var_ps(a, _mm512_castps_si512(positions), b) }
     }
     #[inline(always)]
     fn interleave(self, a: Self::V, b: Self::V) -> [Self::V; 2] {
