@@ -24,19 +24,21 @@ pub(super) fn conv2d(shape: &ConvShape, call: &Call<'_>, isa: Isa, output: Outpu
     if !is_finite(&weight, isa) {
         return false;
     }
-    let bands = Bands {
-        shape,
-        input: call.input,
-        weight: &weight,
-        writer: EpilogueWriter::new(call, shape.out_channels),
-        output,
-        bands: 0..Bands::count(shape),
-    };
-    let elements = shape.output_elements().max(call.input.len());
-    for_each_range(bands.bands.len(), elements, 2 * cost::MIN_ELEMENTS, |range| {
+    let writer = EpilogueWriter::new(call, shape.out_channels);
+    if rows::reads_in_place(shape) {
+        run(Bands::<true> { shape, input: call.input, weight: &weight, writer, output, bands: 0..0 }, isa);
+    } else {
+        run(Bands::<false> { shape, input: call.input, weight: &weight, writer, output, bands: 0..0 }, isa);
+    }
+    true
+}
+
+/// Computes all bands.
+fn run<const IN_PLACE: bool>(bands: Bands<'_, IN_PLACE>, isa: Isa) {
+    let elements = bands.shape.output_elements().max(bands.input.len());
+    for_each_range(rows::band_count(bands.shape), elements, 2 * cost::MIN_ELEMENTS, |range| {
         simd::dispatch_to(isa, Bands { bands: range, ..bands.clone() });
     });
-    true
 }
 
 /// Returns the weight multiplied by the scale of each channel. `taps` is the number of taps of a channel.

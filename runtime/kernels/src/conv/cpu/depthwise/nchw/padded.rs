@@ -25,9 +25,13 @@ const TALL_KERNEL: usize = 16;
 /// The number of vectors in a row of a tile for tall kernels.
 const TALL_VECTORS: usize = 2;
 
+/// The minimum number of products of vectors for each output row. To copy an input row takes about as long.
+const MIN_ROW_PRODUCTS: usize = 96;
+
 /// Returns `true` if this kernel supports the shape.
 pub(super) fn supports(shape: &ConvShape) -> bool {
-    shape.geometry.stride[1] == 1 && floats(shape) <= MAX_FLOATS
+    let row_products = shape.depth() * shape.output[1].div_ceil(MAX_LANES);
+    shape.geometry.stride[1] == 1 && row_products >= MIN_ROW_PRODUCTS && floats(shape) <= MAX_FLOATS
 }
 
 /// Returns the number of floats of the copied rows of a band.

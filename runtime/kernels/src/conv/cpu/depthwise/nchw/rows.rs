@@ -1,8 +1,8 @@
 //! The bands of the depthwise convolution of `Nchw` planes, and the loops for 3×3 weights.
 //!
 //! An output plane is divided into *bands* of up to [`BAND_ROWS`] rows. With 3×3 weights and stride 1 or 2, a band is
-//! divided into *blocks* of one vector of columns in a few rows. A block is computed at once, so that an input row that several of its output rows read is
-//! loaded once.
+//! divided into *blocks* of one vector of columns in a few rows. A block is computed at once, so that an input row that
+//! several of its output rows read is loaded once.
 
 use std::ops::Range;
 
@@ -43,9 +43,9 @@ pub(super) const BAND_ROWS: usize = 16;
 /// so the next band is prefetched.
 const PREFETCH_FLOATS: usize = 1 << 21;
 
-/// Some of the bands of rows into which the output planes are divided.
+/// Some of the bands of rows into which the output planes are divided. `IN_PLACE` is the result of [`reads_in_place`].
 #[derive(Clone)]
-pub(super) struct Bands<'a> {
+pub(super) struct Bands<'a, const IN_PLACE: bool> {
     pub shape: &'a ConvShape,
     pub input: Elements<'a>,
     pub weight: &'a [f32],
@@ -55,19 +55,16 @@ pub(super) struct Bands<'a> {
     pub bands: Range<usize>,
 }
 
-impl Bands<'_> {
-    /// Returns the number of bands.
-    pub fn count(shape: &ConvShape) -> usize {
-        shape.batch * shape.out_channels * Self::per_plane(shape)
-    }
-
-    /// Returns the number of bands of one plane.
-    fn per_plane(shape: &ConvShape) -> usize {
-        shape.output[0].div_ceil(BAND_ROWS)
-    }
+/// Returns the number of bands.
+pub(super) fn band_count(shape: &ConvShape) -> usize {
+    shape.batch * shape.out_channels * bands_per_plane(shape)
 }
 
-impl Kernel for Bands<'_> {
+fn bands_per_plane(shape: &ConvShape) -> usize {
+    shape.output[0].div_ceil(BAND_ROWS)
+}
+
+impl<const IN_PLACE: bool> Kernel for Bands<'_, IN_PLACE> {
     type Output = ();
 
     #[inline(always)]
@@ -84,7 +81,7 @@ impl Kernel for Bands<'_> {
             };
             self.prefetch_next(cursor.plane, &rows);
             let (from, readable) = self.input_rows(simd, &cursor, &rows, input);
-            if reads_in_place(self.shape) {
+            if IN_PLACE {
                 let plane = Plane::new(&self, simd, &cursor, from, readable, target);
                 match self.shape.geometry.stride {
                     [1, _] => plane.band::<1>(rows),
@@ -132,7 +129,7 @@ struct BandCursor {
 impl BandCursor {
     /// Starts at the band with the index `first`.
     fn new(shape: &ConvShape, first: usize) -> Self {
-        let bands = Bands::per_plane(shape);
+        let bands = bands_per_plane(shape);
         let (plane, band) = (first / bands, first % bands);
         let (rows, longer_bands) = (shape.output[0] / bands, shape.output[0] % bands);
         let (channels, group_out_channels) = (shape.out_channels, shape.group_out_channels());
@@ -162,12 +159,12 @@ impl BandCursor {
     }
 }
 
-impl Bands<'_> {
+impl<const IN_PLACE: bool> Bands<'_, IN_PLACE> {
     /// Returns the numbers of floats of a widened band of the input, of a band of the output, and of the copied rows of
     /// a [`PaddedBand`]. The first two are 0 for f32.
     fn scratch_floats(&self, lanes: usize) -> [usize; 3] {
         let ([_, width], stride) = (self.shape.input, self.shape.geometry.stride[0]);
-        let copies = if reads_in_place(self.shape) { 0 } else { padded::floats(self.shape) };
+        let copies = if IN_PLACE { 0 } else { padded::floats(self.shape) };
         match self.input {
             Elements::F32(_) => [0, 0, copies],
             Elements::Half(..) => {
@@ -287,8 +284,8 @@ struct Plane<'a, S: Simd> {
 
 impl<'a, S: Simd> Plane<'a, S> {
     #[inline(always)]
-    fn new(
-        bands: &Bands<'a>,
+    fn new<const IN_PLACE: bool>(
+        bands: &Bands<'a, IN_PLACE>,
         simd: S,
         cursor: &BandCursor,
         input: *const f32,
