@@ -4,7 +4,8 @@ use candle_core::Shape;
 
 use crate::{Error, Result};
 
-/// The size of one dimension of a new shape: an integer of any type. `-1` or `()` stands for a size that is not given.
+/// The size of one dimension of a new shape: an integer of up to 64 bits. `-1` or `()` stands for a size that is not
+/// given.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not the size of a dimension",
     note = "a size is an integer, or `-1` for a size that is not given"
@@ -33,11 +34,15 @@ fn invalid(size: impl std::fmt::Display) -> Error {
     Error::msg(format!("expected a size of at least 0, or -1, found {size}"))
 }
 
+fn too_large(size: impl std::fmt::Display) -> Error {
+    Error::msg(format!("expected a size of at most {}, found {size}", isize::MAX))
+}
+
 macro_rules! integers {
     ($($integer:ty)*) => {$(
         impl Size for $integer {
             fn size(self) -> Result<isize> {
-                isize::try_from(self).map_err(|_| invalid(self))?.size()
+                isize::try_from(self).map_err(|_| too_large(self))?.size()
             }
         }
     )*};
@@ -66,7 +71,7 @@ pub trait Sizes {
     /// Returns the sizes, with -1 for those that are not given.
     ///
     /// # Errors
-    /// Fails if a size is negative but not -1.
+    /// Fails if a size is negative but not -1, or too large.
     fn sizes(self) -> Result<Vec<isize>>;
 }
 

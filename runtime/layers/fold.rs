@@ -14,7 +14,8 @@ use super::{self_config, stateless};
 /// - Config: `Unfold::config(kernel_size)`; setters `dilation` (1), `padding` (0), `stride` (1)
 /// - Input: `[batch, channels, height, width]` or `[channels, height, width]`
 /// - Output: `[batch, channels · kernel_height · kernel_width, windows]`; the windows are in row-major order
-/// - Fails if `kernel_size`, `dilation` or `stride` is 0, or if the input has the wrong rank or is smaller than a window
+/// - Fails if `kernel_size`, `dilation` or `stride` is 0, or if the input has the wrong rank or is smaller than a
+///   window
 ///
 /// Sizes are one number for both axes, or `(height, width)`. The corresponding function is
 /// [`unfold`](crate::functional::unfold).
@@ -38,8 +39,8 @@ pub struct Unfold {
 /// - Config: `Fold::config(output_size, kernel_size)`; setters `dilation` (1), `padding` (0), `stride` (1)
 /// - Input: `[batch, channels · kernel_height · kernel_width, windows]`, or the same without `batch`
 /// - Output: `[batch, channels, height, width]` with `output_size = (height, width)`
-/// - Fails if `kernel_size`, `dilation` or `stride` is 0, if the output is smaller than a window, or if the input has the
-///   wrong rank, another number of windows, or a number of rows that is not a multiple of the size of a window
+/// - Fails if `kernel_size`, `dilation` or `stride` is 0, if the output is smaller than a window, or if the input has
+///   the wrong rank, another number of windows, or a number of rows that is not a multiple of the size of a window
 ///
 /// Sizes are one number for both axes, or `(height, width)`. The corresponding function is
 /// [`fold`](crate::functional::fold).

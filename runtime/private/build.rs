@@ -9,8 +9,8 @@ use crate::scope::Path;
 use crate::{Error, Result};
 
 /// Warns if a type of the user has the name of a generated config. The generated code uses the path
-/// `ModelConfig::__is_generated`. If `ModelConfig` is the generated config, the path resolves to the config's own method.
-/// For any other type, it resolves to the deprecated function of this trait, and the compiler warns.
+/// `ModelConfig::__is_generated`. If `ModelConfig` is the generated config, the path resolves to the config's own
+/// method. For any other type, it resolves to the deprecated function of this trait, and the compiler warns.
 pub trait ConfigNameConflict {
     #[deprecated(
         note = "the derive generates a config with this name, which is already taken; rename the config with \

@@ -1,6 +1,7 @@
 //! An operation that has not run yet, with the operations that have been fused into it so far.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use candle_core::{DType, Device, Shape, Tensor};
@@ -22,7 +23,7 @@ pub(crate) struct Deferred {
     device: Device,
     path: Path,
     /// Whether the only signal of this operation is a temporary value on which one method is called.
-    is_temporary: bool,
+    is_temporary: AtomicBool,
     stage: Mutex<Stage>,
 }
 
@@ -75,16 +76,18 @@ impl Deferred {
 
     fn new(operation: Operation, shape: Shape, dtype: DType, device: Device) -> Self {
         let stage = Mutex::new(Stage::Pending(operation));
-        Self { shape, dtype, device, path: Path::current(), is_temporary: false, stage }
+        let is_temporary = AtomicBool::new(false);
+        Self { shape, dtype, device, path: Path::current(), is_temporary, stage }
     }
 
-    /// Marks the only signal of this operation as temporary. Clones of the signal then copy the operation.
-    pub(super) fn set_temporary(&mut self) {
-        self.is_temporary = true;
+    /// Marks the only signal of this operation as temporary.
+    pub(super) fn set_temporary(&self) {
+        self.is_temporary.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn is_temporary(&self) -> bool {
-        self.is_temporary
+    /// Removes the mark. Returns `true` if there was one.
+    pub(super) fn take_temporary(&self) -> bool {
+        self.is_temporary.swap(false, Ordering::Relaxed)
     }
 
     pub(crate) fn shape(&self) -> &Shape {
@@ -132,7 +135,8 @@ impl Deferred {
     pub(super) fn copy(&self) -> Self {
         let Self { shape, dtype, device, path, is_temporary: _, stage: _ } = self;
         let (shape, dtype, device, path) = (shape.clone(), *dtype, device.clone(), path.clone());
-        Self { shape, dtype, device, path, is_temporary: false, stage: Mutex::new(self.stage().clone()) }
+        let is_temporary = AtomicBool::new(false);
+        Self { shape, dtype, device, path, is_temporary, stage: Mutex::new(self.stage().clone()) }
     }
 
     /// Returns the convolution into which a consumer can be fused, or `self` if that is not possible.
@@ -205,7 +209,7 @@ mod tests {
             dtype: DType::F32,
             device: Device::Cpu,
             path: Path::current(),
-            is_temporary: false,
+            is_temporary: AtomicBool::new(false),
             stage: Mutex::new(Stage::Running),
         };
         for _ in 0..2 {

@@ -117,7 +117,8 @@ pub enum Stop {
     EarlyStopping,
     /// A [`Callback`](super::Callback) stopped training.
     Callback,
-    /// The user pressed Ctrl-C. The state was saved to this file, from which [`Trainer::resume`] continues.
+    /// The user pressed Ctrl-C, with the feature `ctrlc`. The state was saved to this file, from which
+    /// [`Trainer::resume`] continues.
     ///
     /// [`Trainer::resume`]: super::Trainer::resume
     Interrupted(PathBuf),

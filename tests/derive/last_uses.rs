@@ -36,7 +36,8 @@ macro_rules! orders {
     };
 }
 
-// With y = fc(x) of the macro and y' = 2 y of the caller: sum = 3 y, z = y, so the result is 5 y plus the last expression.
+// With y = fc(x) of the macro and y' = 2 y of the caller: sum = 3 y, z = y, so the result is 5 y plus the last
+// expression.
 orders! {
     Caller y 7.0: {} y;
     CallerTwice y 9.0: {} y + y;

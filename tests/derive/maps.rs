@@ -1,5 +1,5 @@
-//! Maps of layers are iterated in ordinary Rust: an `IndexMap` in the order of insertion, a `BTreeMap` in the order of its
-//! keys.
+//! Maps of layers are iterated in ordinary Rust: an `IndexMap` in the order of insertion, a `BTreeMap` in the order of
+//! its keys.
 
 use std::collections::BTreeMap;
 

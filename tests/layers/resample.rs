@@ -288,20 +288,21 @@ fn errors_name_the_invalid_argument() -> Result<()> {
         (unfold(x(&[4, 4]), 2), "unfold: expected an input [batch, channels, height, width]"),
         (
             unfold(x(&[1, 4, 4]), 5),
-            "expected an image of at least one window, found the size [4, 4], the kernel [5, 5]",
+            "expected a padded image of at least one window, found the size [4, 4], the padding [0, 0], the kernel [5, 5]",
         ),
         (unfold(x(&[1, 4, 4]), 0), "expected a kernel of 1 or more on each axis, found [0, 0]"),
         (unfold(x(&[1, 4, 4]), Unfold::config(1).stride((1, 0))), "expected a stride of 1 or more"),
         (unfold(x(&[1, 4, 4]), Unfold::config(1).dilation(0)), "expected a dilation of 1 or more"),
-        (unfold(x(&[1, 4, 0]), Unfold::config(1).padding(1)), "expected an image of at least one window"),
+        (unfold(x(&[1, 4, 0]), Unfold::config(1).padding(1)), "expected an image with at least one pixel"),
+        (unfold(x(&[1, 4, 4]), Unfold::config(1).padding(usize::MAX)), "expected a padded image"),
+        (unfold(x(&[1, 4, 4]), Unfold::config(1).padding(1 << 31)), "are too large"),
+        (unfold(x(&[1, 4, 4]), Unfold::config(1).padding((1 << 31) - 2)), "are too large"),
+        (unfold(x(&[0, 1, 4, 4]), Unfold::config(9).padding(1 << 33)), "are too large"),
         (
-            unfold(x(&[1, 4, 4]), Unfold::config(1).padding(usize::MAX)),
-            "expected an image of at least one window",
-        ),
-        (
-            unfold(x(&[1, 4, 4]), Unfold::config(9).padding(1 << 30)),
+            unfold(x(&[1, 4, 4]), Unfold::config(9).padding(1 << 24)),
             "not enough memory for an output of [1, 81, ",
         ),
+        (fold(x(&[1, 1]), Fold::config(1 << 34, 1)), "are too large"),
         (fold(x(&[4]), Fold::config(3, 2)), "fold: expected an input [batch, rows, windows]"),
         (
             fold(x(&[6, 4]), Fold::config(3, 2)),
@@ -333,6 +334,8 @@ fn errors_name_the_invalid_argument() -> Result<()> {
         let message = signal.error().map(ToString::to_string).unwrap_or_default();
         assert!(message.contains(part), "{message:?} should contain {part:?}");
     }
+    let far = unfold(x(&[1, 4, 4]), Unfold::config(2).padding(2).stride(usize::MAX));
+    assert_eq!(far.dims()?, [4, 1]);
     for error in [
         target().scale_factor(-1.).init(&Device::Cpu).err(),
         target().init(&Device::Cpu).err(),

@@ -4,10 +4,13 @@ use sconce::candle::Var;
 use sconce::prelude::*;
 use sconce::train::{keep_memory, release_memory};
 
+use crate::common::process::{assert_passes, command_with_path};
 use crate::{measured, passed_in_own_process};
 
 /// The number of elements of each tensor: 48 MiB in f32.
 const ELEMENTS: usize = 12 << 20;
+/// The number of bytes of such a tensor.
+const TENSOR: u64 = (ELEMENTS * size_of::<f32>()) as u64;
 /// The number of pages of such a tensor.
 const PAGES: u64 = (ELEMENTS * size_of::<f32>() / 4096) as u64;
 /// The memory that glibc cannot return to the system if a thread other than the main thread has allocated it, and some
@@ -42,12 +45,14 @@ fn step(x: &Var) -> Result<()> {
     Ok(())
 }
 
-/// Returns the page faults of a step after the first steps.
-fn faults_of_a_step(x: &Var) -> Result<u64> {
+/// Returns the page faults of a step after the first steps, and by how much these steps have increased the resident
+/// memory.
+fn after_steps(x: &Var) -> Result<(u64, u64)> {
+    let memory_before = resident_bytes();
     (0..WARM_UP).try_for_each(|_| step(x))?;
     let before = page_faults();
     step(x)?;
-    Ok(page_faults() - before)
+    Ok((page_faults() - before, resident_bytes().saturating_sub(memory_before)))
 }
 
 fn variable() -> Result<Var> {
@@ -61,16 +66,12 @@ fn training_keeps_freed_memory_until_it_is_released() -> Result<()> {
     }
     let x = variable()?;
     let before = resident_bytes();
-    let faults = faults_of_a_step(&x)?;
+    let (faults, kept) = after_steps(&x)?;
     assert!(faults < PAGES / 4, "{faults} faults, {PAGES} pages");
-    let kept = resident_bytes() - before;
+    assert!(kept > 2 * TENSOR, "{kept} bytes are kept");
     release_memory();
     let held = resident_bytes().saturating_sub(before);
     assert!(held < MAX_HELD && held < kept / 2, "{held} bytes of {kept} are still held");
-
-    assert!(keep_memory(false));
-    let faults = faults_of_a_step(&x)?;
-    assert!(faults > PAGES, "{faults} faults, {PAGES} pages");
     Ok(())
 }
 
@@ -79,9 +80,21 @@ fn a_program_can_decide_before_its_first_step() -> Result<()> {
     if passed_in_own_process() {
         return Ok(());
     }
-    keep_memory(false);
-    let faults = faults_of_a_step(&variable()?)?;
-    assert!(faults > PAGES, "{faults} faults, {PAGES} pages");
+    assert!(keep_memory(false));
+    let (_, held) = after_steps(&variable()?)?;
+    assert!(held < TENSOR, "{held} bytes are held");
+    Ok(())
+}
+
+#[test]
+fn an_environment_variable_turns_keeping_off() -> Result<()> {
+    const NAME: &str = "freed_memory::an_environment_variable_turns_keeping_off";
+    if std::env::var_os("SCONCE_KEEP_MEMORY").is_none() {
+        assert_passes(command_with_path(NAME).env("SCONCE_KEEP_MEMORY", "0"));
+        return Ok(());
+    }
+    let (_, held) = after_steps(&variable()?)?;
+    assert!(held < 2 * TENSOR, "{held} bytes are held");
     Ok(())
 }
 

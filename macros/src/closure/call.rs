@@ -224,7 +224,7 @@ impl Walker<'_> {
     }
 
     /// Walks `receiver.method(a, b)`. `self.conv1(x)` is a call to the field. Any other method call keeps its receiver.
-    /// If the receiver is the output of a layer, it becomes `conv1(x).__as_receiver()`.
+    /// If the receiver may be the output of a layer, it becomes `conv1(x).__as_receiver()`.
     pub(super) fn walk_method(&mut self, expr: &mut Expr) {
         let Expr::MethodCall(call) = expr else { return };
         if let Some(field) = self.called_by_method(call) {
@@ -236,9 +236,9 @@ impl Walker<'_> {
         }
         let receiver = self.root(&call.receiver);
         let mut borrows = self.borrows(&call.receiver);
-        let is_output = self.calls_layer(&call.receiver);
+        let may_be_output = self.calls_layer(&call.receiver);
         self.walk_place(&mut call.receiver);
-        if is_output {
+        if may_be_output {
             // The method may be an activation, which is then fused into the layer.
             let output = &call.receiver;
             let span = Span::mixed_site().located_at(output.span());

@@ -203,7 +203,7 @@ fn layer(item: &Item, variant: usize, field: &Field, attr: &LayerAttr) -> TokenS
     repeated(item, attr, &attr.repeats, &field.ty, &vb, name, Position::field(&check))
 }
 
-/// Where a layer is built: how often its expressions run, and how deep it is nested in its field.
+/// Where a layer is built: in which field, how often its expressions run, and how deep it is nested in the field.
 #[derive(Clone, Copy)]
 struct Position<'a> {
     /// The [`layer_check`] of the field.

@@ -304,9 +304,9 @@ fn replaces(arg: &Arg, method: &str) -> bool {
 //
 // The return type of `config` if a setter replaces a method. The constant has no value, so this is an error type: the
 // compiler reports nothing about calls of the setter or of the method.
-fn replaced_methods(input: &Input) -> Option<TokenStream> {
-    let replaces = |arg: &&Arg| CONFIG_METHODS.iter().any(|method| replaces(arg, method));
-    let errors = input.args.iter().filter(replaces).map(|Arg { name, .. }| {
+fn broken_config(input: &Input) -> Option<TokenStream> {
+    let is_conflict = |arg: &&Arg| CONFIG_METHODS.iter().any(|method| replaces(arg, method));
+    let errors = input.args.iter().filter(is_conflict).map(|Arg { name, .. }| {
         let message = format!("`{}` is a method of the config: rename the argument", name.unraw());
         syn::Error::new(name.span(), message)
     });
@@ -551,7 +551,7 @@ fn constructors(item: &Item, config: &TokenStream) -> TokenStream {
             item.body(quote!(#path { #(#names,)* #(#optional: ::core::option::Option::None,)* #marker }))
         }
     };
-    let config = replaced_methods(input).unwrap_or_else(|| config.clone());
+    let config = broken_config(input).unwrap_or_else(|| config.clone());
     let device = local("device");
     let docs = docs::config_function(&input.args);
     let unused = item.stub.then(|| quote!(#[allow(unused_variables)]));

@@ -1,5 +1,5 @@
-//! Types that the generated code computes from the written type of a field: the layer in a container or behind an
-//! alias, and a type that silences the errors that follow from a field that is not a layer.
+//! Types that the generated code computes from the written type of a field: the layer in a container, the layer of an
+//! alias, and an error type for a field that is not a layer, so that its uses cause no further errors.
 
 use proc_macro2::{Ident, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
@@ -49,9 +49,8 @@ pub(super) fn target(item: &Item, ty: &Type, check: &TokenStream) -> Type {
     Type::Verbatim(quote_spanned!(span=> <#ty as #private::Pointee<#depth>>::Layer))
 }
 
-/// Returns the number of pointers around the layer of a type:
-/// `{ let _ = …; <__private::FieldKind<Shared>>::POINTER + <__private::FieldKind<Shared>>::POINTER_2 + … }`, where `let`
-/// is the [`layer_check`] of the field.
+/// Returns the number of pointers around the layer of a type: `{ let _ = …; <__private::FieldKind<Shared>>::POINTER +
+/// <__private::FieldKind<Shared>>::POINTER_2 + … }`, where `let` is the [`layer_check`] of the field.
 pub(super) fn pointer_depth(item: &Item, ty: &Type, check: &TokenStream) -> TokenStream {
     let span = ty.span();
     let private = private(&item.input.krate, span);

@@ -150,8 +150,8 @@ pub fn layer_check(item: &Item, variant: usize, field: &Field) -> TokenStream {
     quote_spanned!(field.ty.span()=> let _ = #function;)
 }
 
-/// Returns `__private::module_field::<Conv2d>`, or `sequential_field` if the fields run in order. All generators use the
-/// same expression, so that the compiler reports only one error for a type that is not a layer.
+/// Returns `__private::module_field::<Conv2d>`, or `sequential_field` if the fields run in order. All generators use
+/// the same expression, so that the compiler reports only one error for a type that is not a layer.
 fn access_function(item: &Item, variant: usize, field: &Field) -> TokenStream {
     let span = field.ty.span();
     let ty = &field.ty;

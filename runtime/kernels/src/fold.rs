@@ -44,8 +44,7 @@ impl WindowGeometry {
         let axis = |i: usize| {
             let extent = self.dilation[i].checked_mul(self.kernel[i].checked_sub(1)?)?.checked_add(1)?;
             let padded = image[i].checked_add(self.padding[i].checked_mul(2)?)?;
-            let is_valid = self.dilation[i] > 0 && padded <= isize::MAX as usize;
-            let free = padded.checked_sub(extent).filter(|_| is_valid)?;
+            let free = padded.checked_sub(extent).filter(|_| self.dilation[i] > 0)?;
             Some(free.checked_div(self.stride[i])? + 1)
         };
         Some([axis(0)?, axis(1)?])
@@ -60,14 +59,14 @@ impl WindowGeometry {
 /// Returns the windows of images as columns.
 ///
 /// - `x`: `[batch, channels, height, width]` or `[channels, height, width]`
-/// - returns `[batch, channels · kernel_height · kernel_width, windows]`, or the same without `batch`; the windows are in
-///   row-major order
+/// - returns `[batch, channels · kernel_height · kernel_width, windows]`, or the same without `batch`; the windows are
+///   in row-major order
 ///
 /// Supports f32, f64, f16 and bf16. Differentiable in `x`; the gradient is the [`fold`] of the output's gradient.
 ///
 /// # Errors
-/// Fails if `x` has another rank, if a kernel size, stride or dilation is 0, if the padded image is smaller than a
-/// window, or if the output does not fit in memory.
+/// Fails if `x` has a rank other than 3 or 4, if its height or width is 0, if a kernel size, stride or dilation is 0,
+/// if the padded image is smaller than a window, or if the output does not fit in memory.
 ///
 /// # Examples
 /// ```
@@ -100,8 +99,8 @@ pub fn unfold(x: &Tensor, geometry: WindowGeometry) -> Result<Tensor> {
     }
 }
 
-/// Adds columns to the windows of images. This is the adjoint of [`unfold`]: each element of an image is the sum of the
-/// elements of the columns at its position.
+/// Sums columns into images. This is the adjoint of [`unfold`]: each element of an image is the sum of the elements of
+/// the columns that belong to its position.
 ///
 /// - `x`: `[batch, channels · kernel_height · kernel_width, windows]`, or the same without `batch`
 /// - `image`: the `[height, width]` of the output
@@ -111,8 +110,8 @@ pub fn unfold(x: &Tensor, geometry: WindowGeometry) -> Result<Tensor> {
 ///
 /// # Errors
 /// Fails if `x` has another rank, if its number of rows is not a multiple of the size of a window, if its number of
-/// columns is not the number of windows of the image, if the settings are invalid as in [`unfold`], or if the output does
-/// not fit in memory.
+/// columns is not the number of windows of the image, if the settings are invalid as in [`unfold`], or if the output
+/// does not fit in memory.
 ///
 /// # Examples
 /// ```
@@ -154,13 +153,21 @@ pub fn fold(x: &Tensor, image: [usize; 2], geometry: WindowGeometry) -> Result<T
 }
 
 fn run(x: &Tensor, windows: Windows, direction: Direction) -> Result<Tensor> {
-    in_f32(x, |x| relay::apply([&x.contiguous()?], Columns { windows, direction }))
+    in_f32(x, |x| relay::apply([&x.contiguous()?], WindowOperation { windows, direction }))
 }
 
 fn check_memory(name: &str, dims: &[usize]) -> Result<()> {
+    if fits(dims) && can_allocate::<f64>(dims) {
+        Ok(())
+    } else {
+        bail!("{name}: not enough memory for an output of {dims:?}")
+    }
+}
+
+/// Returns `true` if a tensor of this shape fits in the address space. A size of 0 counts as 1.
+fn fits(dims: &[usize]) -> bool {
     let count = dims.iter().try_fold(1usize, |count, size| count.checked_mul((*size).max(1)));
-    let fits = count.is_some_and(|count| count <= isize::MAX as usize / 64) && can_allocate::<f64>(dims);
-    if fits { Ok(()) } else { bail!("{name}: not enough memory for an output of {dims:?}") }
+    count.is_some_and(|count| count <= isize::MAX as usize / 64)
 }
 
 /// The windows of an image of a known size.
@@ -180,13 +187,20 @@ impl Windows {
                 bail!("{name}: expected a {setting} of 1 or more on each axis, found {sizes:?}");
             }
         }
-        let count = geometry.count(image).filter(|_| image.iter().all(|size| *size > 0));
-        let Some(count) = count.filter(|_| kernel[0].checked_mul(kernel[1]).is_some()) else {
+        if image.contains(&0) {
+            bail!("{name}: expected an image with at least one pixel, found the size {image:?}");
+        }
+        let Some(count) = geometry.count(image) else {
             bail!(
-                "{name}: expected an image of at least one window, found the size {image:?}, the kernel {kernel:?}, the \
-                 dilation {dilation:?} and the padding {padding:?}"
+                "{name}: expected a padded image of at least one window, found the size {image:?}, the padding \
+                 {padding:?}, the kernel {kernel:?} and the dilation {dilation:?}"
             );
         };
+        // The numbers of elements of a plane before and after the operation, which must not overflow.
+        let sizes = [&image[..], &[kernel[0], kernel[1], count[0], count[1]]];
+        if !sizes.iter().all(|sizes| fits(sizes)) {
+            bail!("{name}: {count:?} windows of {kernel:?} elements of an image {image:?} are too large");
+        }
         Ok(Self { geometry, image, count })
     }
 
@@ -199,19 +213,22 @@ impl Windows {
         (self.image[0] * self.image[1], self.geometry.taps() * self.columns())
     }
 
-    /// Returns the windows along `axis` in which the element `tap` is inside of the image, and its position in the first
-    /// of them. Neighboring windows have it a stride apart.
+    /// Returns the windows along `axis` whose element `tap` is inside of the image, and the position of this element in
+    /// the first of them. From one window to the next, the position grows by the stride.
     fn inside(&self, axis: usize, tap: usize) -> (Range<usize>, usize) {
         let stride = self.geometry.stride[axis];
         let at = tap * self.geometry.dilation[axis];
         let padding = self.geometry.padding[axis];
         let start = padding.saturating_sub(at).div_ceil(stride);
         let end = (self.image[axis] + padding).saturating_sub(at).div_ceil(stride).min(self.count[axis]);
-        (start..end.max(start), (start * stride + at).saturating_sub(padding))
+        if start >= end {
+            return (0..0, 0);
+        }
+        (start..end, start * stride + at - padding)
     }
 
-    /// Calls `visit` with each run of columns whose elements are in one row of the image: with the positions of the run in
-    /// the rows of a plane, and with the index of its first element in the image. The runs are not empty.
+    /// Calls `visit` with each run of columns whose elements are in one row of the image: with the positions of the run
+    /// in the rows of a plane, and with the index of its first element in the image. The runs are not empty.
     fn for_each_run(&self, mut visit: impl FnMut(Range<usize>, usize)) {
         let [kernel_height, kernel_width] = self.geometry.kernel;
         let mut tap_start = 0;
@@ -273,7 +290,7 @@ impl Windows {
         Tensor::from_iter(taps.collect::<Vec<_>>(), like.device())
     }
 
-    /// The composed path of [`unfold`]. The result has a different shape.
+    /// The composed path of [`unfold`]. Returns `[planes, kernel height, kernel width, rows, columns]`.
     fn unfold_composed(&self, x: &Tensor) -> Result<Tensor> {
         let [height, width] = self.image;
         let [pad_y, pad_x] = self.geometry.padding;
@@ -291,7 +308,7 @@ impl Windows {
             .contiguous()
     }
 
-    /// The composed path of [`fold`]. The result has a different shape.
+    /// The composed path of [`fold`]. Returns `[planes, height, width]`.
     fn fold_composed(&self, x: &Tensor) -> Result<Tensor> {
         let [height, width] = self.image;
         let [pad_y, pad_x] = self.geometry.padding;
@@ -317,12 +334,13 @@ enum Direction {
     Fold,
 }
 
-struct Columns {
+/// The operation on the windows of all planes, a node of candle's graph.
+struct WindowOperation {
     windows: Windows,
     direction: Direction,
 }
 
-impl Columns {
+impl WindowOperation {
     fn run<E: Element>(&self, direction: Direction, x: &[E]) -> Vec<E> {
         match direction {
             Direction::Unfold => self.windows.unfold_planes(x),
@@ -339,7 +357,7 @@ impl Columns {
     }
 }
 
-impl Operation<1> for Columns {
+impl Operation<1> for WindowOperation {
     fn name(&self) -> &'static str {
         match self.direction {
             Direction::Unfold => "unfold",

@@ -10,7 +10,9 @@ pub use crate::error::without_backtrace;
 pub use crate::function::{function, with_gradient};
 pub use crate::layout::Layout;
 pub use crate::mapped::MappedFile;
-pub use crate::memory::{ActivationMemory, Arena, Lease, activation_memory, can_allocate};
+pub use crate::memory::{
+    ActivationMemory, Arena, Lease, activation_memory, can_allocate, release_memory_of_training,
+};
 pub use crate::norm::fold::is_finite;
 pub use crate::simd::{Isa, isa};
 

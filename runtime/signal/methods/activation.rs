@@ -31,7 +31,7 @@ impl Signal {
     /// # }
     /// ```
     pub fn relu(&self) -> Self {
-        ops::relu(self)
+        ops::relu(self.for_fusion())
     }
 
     /// Computes `1 / (1 + e⁻ˣ)` of each element, as the function [`sigmoid`](crate::functional::sigmoid) does.
@@ -47,7 +47,7 @@ impl Signal {
     /// # }
     /// ```
     pub fn sigmoid(&self) -> Self {
-        ops::sigmoid(self)
+        ops::sigmoid(self.for_fusion())
     }
 
     /// Computes the hyperbolic tangent of each element, as the function [`tanh`](crate::functional::tanh) does.
@@ -63,7 +63,7 @@ impl Signal {
     /// # }
     /// ```
     pub fn tanh(&self) -> Self {
-        ops::tanh(self)
+        ops::tanh(self.for_fusion())
     }
 
     /// Computes `eˣ / Σ eˣ` over one dimension, as the function [`softmax`](crate::functional::softmax) does.
@@ -82,7 +82,8 @@ impl Signal {
         ops::softmax(self, dim)
     }
 
-    /// Computes `x − log Σ eˣ` over one dimension, as the function [`log_softmax`](crate::functional::log_softmax) does.
+    /// Computes `x − log Σ eˣ` over one dimension, as the function [`log_softmax`](crate::functional::log_softmax)
+    /// does.
     ///
     /// The result is a failed signal if `dim` is out of range.
     ///

@@ -20,7 +20,7 @@ use super::Signal;
 /// # }
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "a signal cannot be compared with `{Self}`",
+    message = "a signal cannot be combined with `{Self}`",
     note = "the operand is a `Signal`, a `Tensor` or a number"
 )]
 pub trait Operand {
@@ -57,14 +57,27 @@ impl OperandValue {
             Self::Number(number) => number,
         };
         let dtype = other.dtype();
-        let is_unsigned = matches!(dtype, DType::U8 | DType::U32);
-        if !dtype.is_float() && (number.fract() != 0. || is_unsigned && number < 0.) {
+        if !is_representable(dtype, number) {
             return Err(Error::msg(format!(
                 "a signal of the type {dtype:?} cannot be combined with {number}"
             )));
         }
         Ok(Tensor::new(number, other.device())?.to_dtype(dtype)?)
     }
+}
+
+/// Returns `true` if an integer dtype has this number. A floating-point dtype rounds every number.
+fn is_representable(dtype: DType, number: f64) -> bool {
+    let (min, max) = match dtype {
+        DType::U8 => (0., u8::MAX.into()),
+        DType::U32 => (0., u32::MAX.into()),
+        DType::I16 => (i16::MIN.into(), i16::MAX.into()),
+        DType::I32 => (i32::MIN.into(), i32::MAX.into()),
+        // From 2⁵³ on, an `f64` does not have every integer.
+        DType::I64 => (-9007199254740992., 9007199254740992.),
+        _ => return true,
+    };
+    number.fract() == 0. && (min..=max).contains(&number)
 }
 
 macro_rules! signals {
@@ -105,8 +118,8 @@ macro_rules! comparisons {
         impl Signal {$(
             #[doc = concat!("Compares each element with `other`: `x ", $symbol, " other`.")]
             ///
-            /// The operands are broadcast. The result has the dtype `u8`: 1 where the comparison is true, and 0 elsewhere.
-            /// It is a failed signal if the shapes or dtypes do not match.
+            /// The operands are broadcast. The result has the dtype `u8`: 1 where the comparison is true, and 0
+            /// elsewhere. It is a failed signal if the shapes or dtypes do not match.
             ///
             /// ```
             /// use sconce::prelude::*;

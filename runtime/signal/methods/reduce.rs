@@ -2,11 +2,11 @@
 
 use candle_core::{DType, Tensor};
 
-use crate::Result;
 use crate::dim::Dims;
 use crate::kernels::arithmetic::{self, Binary, Unary};
 use crate::kernels::internal::blocked::{self, BlockedTensor};
 use crate::signal::Layout;
+use crate::{Error, Result};
 
 use super::{Signal, check_float};
 
@@ -107,23 +107,14 @@ impl Signal {
     /// # }
     /// ```
     pub fn var_with(&self, dims: impl Dims, correction: f64) -> Self {
-        self.clone().apply("var", |t| -> Result<Tensor> {
-            check_float(t.dtype())?;
-            let dims = dims.indices(t.rank())?;
+        self.clone().apply("var", |t| {
             let dtype = t.dtype();
-            // The squares of f16 overflow early.
-            let t = if matches!(dtype, DType::F16 | DType::BF16) { t.to_dtype(DType::F32)? } else { t };
-            let count: usize = dims.iter().map(|dim| t.dims()[*dim]).product();
-            let mean = arithmetic::mean_keepdim(&t, dims.clone())?;
-            let deviation = arithmetic::binary(Binary::Sub, &t, &mean)?;
-            let squares = arithmetic::unary(Unary::Sqr, &deviation)?;
-            let factor = 1. / (count as f64 - correction).max(0.);
-            let sum = arithmetic::sum(&squares, dims)?;
-            Ok(arithmetic::unary(Unary::Affine { factor, offset: 0. }, &sum)?.to_dtype(dtype)?)
+            Ok::<_, Error>(variance(&t, dims, correction)?.to_dtype(dtype)?)
         })
     }
 
-    /// Computes the standard deviation over `dims`, the square root of [`var`](Self::var), and removes these dimensions.
+    /// Computes the standard deviation over `dims`, the square root of [`var`](Self::var), and removes these
+    /// dimensions.
     ///
     /// The result is a failed signal if a dimension is out of range, or if the dtype is not floating point.
     ///
@@ -136,7 +127,10 @@ impl Signal {
     /// # }
     /// ```
     pub fn std(&self, dims: impl Dims) -> Self {
-        self.var(dims).sqrt()
+        self.clone().apply("std", |t| {
+            let dtype = t.dtype();
+            Ok::<_, Error>(arithmetic::unary(Unary::Sqrt, &variance(&t, dims, 1.)?)?.to_dtype(dtype)?)
+        })
     }
 
     /// Averages over `dims`. Averaging over height and width reads a channel-blocked signal without reordering it.
@@ -162,4 +156,16 @@ impl Signal {
         }
         mean.into_tensor().and_then(|mean| Ok(mean.flatten_from(1)?)).into()
     }
+}
+
+/// Returns the variance over `dims`, in f32 for f16 and bf16, whose squares overflow early.
+fn variance(t: &Tensor, dims: impl Dims, correction: f64) -> Result<Tensor> {
+    check_float(t.dtype())?;
+    let dims = dims.indices(t.rank())?;
+    let t = if matches!(t.dtype(), DType::F16 | DType::BF16) { t.to_dtype(DType::F32)? } else { t.clone() };
+    let count: usize = dims.iter().map(|dim| t.dims()[*dim]).product();
+    let mean = arithmetic::mean_keepdim(&t, dims.clone())?;
+    let squares = arithmetic::unary(Unary::Sqr, &arithmetic::binary(Binary::Sub, &t, &mean)?)?;
+    let factor = 1. / (count as f64 - correction).max(0.);
+    Ok(arithmetic::unary(Unary::Affine { factor, offset: 0. }, &arithmetic::sum(&squares, dims)?)?)
 }

@@ -27,7 +27,8 @@ impl Signal {
     }
 
     /// Splits a dimension into `chunks` parts. If the size of the dimension is not divisible by `chunks`, the first
-    /// parts are larger by 1. If the size is smaller than `chunks`, there is one part per element.
+    /// parts are larger by 1, unlike PyTorch's, of which only the last is smaller. If the size is smaller than
+    /// `chunks`, there is one part per element.
     ///
     /// Returns an array, a `Vec<Signal>` or a `Result<Vec<Signal>>`, depending on the annotated type.
     ///
@@ -49,14 +50,17 @@ impl Signal {
     pub fn chunk<C: Chunks>(&self, chunks: usize, dim: impl Dim) -> C {
         let parts = self.tensor().and_then(|tensor| {
             let dim = dim.index(tensor.rank())?;
+            if chunks == 0 {
+                return Err(Error::msg("chunk: expected at least 1 chunk, found 0"));
+            }
             let parts = tensor.chunk(chunks, dim)?;
             Ok(parts.into_iter().map(Self::from).collect())
         });
         C::from_result(parts, chunks)
     }
 
-    /// Splits a dimension into parts of the given size, of which the last may be smaller, or into parts of several given
-    /// sizes.
+    /// Splits a dimension into parts of the given size, of which the last may be smaller, or into parts of several
+    /// given sizes.
     ///
     /// Returns an array, a `Vec<Signal>` or a `Result<Vec<Signal>>`, depending on the annotated type.
     ///
@@ -67,7 +71,8 @@ impl Signal {
     /// let [a, b, c] = x.split(2, 0);
     /// assert_eq!((a.dim(0)?, b.dim(0)?, c.dim(0)?), (2, 2, 1));
     /// let [a, b] = x.split([1, 4], -1);
-    /// assert_eq!((a.dim(0)?, b.dim(0)?), (1, 4));
+    /// assert_eq!(a.into_tensor()?.to_vec1::<f32>()?, [0.]);
+    /// assert_eq!(b.into_tensor()?.to_vec1::<f32>()?, [1., 2., 3., 4.]);
     /// # Ok(())
     /// # }
     /// ```
@@ -75,7 +80,7 @@ impl Signal {
     /// # Errors
     /// The parts fail if the signal has failed, if its deferred operation fails, if `dim` is out of range, if a single
     /// size is 0, if the sum of several sizes is not the size of the dimension, or if the number of parts is not the
-    /// length of the array.
+    /// length of the array. A `Vec` then has one failed signal.
     pub fn split<C: Chunks>(&self, sizes: impl SplitSizes, dim: impl Dim) -> C {
         let parts = self.tensor().and_then(|tensor| {
             let dim = dim.index(tensor.rank())?;
@@ -118,7 +123,8 @@ impl Signal {
     /// - `indices`: `[count]`, of the type `u32`, `u8` or `i64`
     /// - returns the shape of `self`, with size `count` in dimension `dim`
     ///
-    /// The result is a failed signal if `dim` or an index is out of range.
+    /// The result is a failed signal if `dim` or an index is out of range. As in candle, the maximum of the type of the
+    /// indices selects zeros.
     ///
     /// ```
     /// use sconce::prelude::*;

@@ -185,8 +185,8 @@ impl Signal {
         })
     }
 
-    /// Repeats dimensions of size 1 to the given sizes, without a copy. `-1` keeps the size of a dimension. The shape may
-    /// have more dimensions, which are added before the first.
+    /// Repeats dimensions of size 1 to the given sizes, without a copy. `-1` keeps the size of a dimension. The shape
+    /// may have more dimensions, which are added before the first.
     ///
     /// The result is a failed signal if a dimension of another size would have to change.
     ///

@@ -1,5 +1,5 @@
-//! The output of a training run: a progress bar during an epoch, and a line after it. Without the feature `progress`, or
-//! if standard error is not a terminal, lines take the place of the bar.
+//! The output of a training run: a progress bar during an epoch, and a line after it. Without the feature `progress`,
+//! or if standard error is not a terminal, lines take the place of the bar.
 //!
 //! All output goes to standard error.
 

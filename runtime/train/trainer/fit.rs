@@ -1,7 +1,7 @@
 //! The epochs of a run: training, validation and reports.
 
 use crate::Result;
-use crate::kernels::release_memory;
+use crate::kernels::internal::release_memory_of_training;
 use crate::module::{Forward, Module};
 use crate::signal::IntoTensors;
 use crate::train::batch::Batch;
@@ -75,8 +75,7 @@ impl<'a, M: Module, O: 'static, T: 'static> Trainer<'a, M, O, T> {
         self.callbacks.splice(0..0, built_in);
         let result = self.run_epochs(&mut run, &plan, train, valid.batches());
         self.callbacks.drain(..count);
-        // The memory of the steps, which glibc keeps for the next step.
-        release_memory();
+        release_memory_of_training();
         let history = run.history.clone();
         // Keep the run for `step`, unless the state of the optimizer no longer matches the parameters of the network:
         // after an error, or after the best parameters were restored.

@@ -1,4 +1,4 @@
-//! Ctrl-C during training. Without the feature `ctrlc`, Ctrl-C ends the process.
+//! Ctrl-C during training. Without the feature `ctrlc`, training does not handle Ctrl-C.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -7,7 +7,8 @@ static ACTIVE: AtomicUsize = AtomicUsize::new(0);
 /// Whether Ctrl-C was pressed since the first of the active calls began.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-/// Handles Ctrl-C until the guard is dropped: the first Ctrl-C sets a flag, the second ends the process.
+/// Handles Ctrl-C until the guard is dropped, if the feature `ctrlc` is enabled: the first Ctrl-C sets a flag, the
+/// second ends the process.
 pub(super) struct InterruptGuard(());
 
 impl InterruptGuard {
@@ -42,8 +43,8 @@ mod handler {
     /// The exit code of a process that Ctrl-C ends.
     const EXIT_CODE: i32 = 130;
 
-    /// Installs the handler once. It stays installed, because handlers cannot be removed. Without a guard, the handler ends
-    /// the process, as the system would without a handler. If the program has its own handler, that handler stays.
+    /// Installs the handler once. It stays installed, because handlers cannot be removed. Without a guard, the handler
+    /// ends the process, as the system would without a handler. If the program has its own handler, that handler stays.
     pub fn install() {
         static INSTALLED: Mutex<bool> = Mutex::new(false);
         let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);

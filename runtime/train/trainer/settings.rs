@@ -223,10 +223,10 @@ impl<'a, M, O, T> Trainer<'a, M, O, T> {
     /// [`last_checkpoint`](crate::train::last_checkpoint) and [`best_checkpoint`](crate::train::best_checkpoint) find
     /// them.
     ///
-    /// With the feature `ctrlc`, Ctrl-C finishes the step while [`fit`](Self::fit) runs, saves the state, and lets `fit`
-    /// return a [`History`](crate::train::History) with the stop [`Interrupted`](crate::train::Stop::Interrupted). A
-    /// second Ctrl-C ends the process. If the program has already installed its own handler, that handler is kept
-    /// instead.
+    /// With the feature `ctrlc`: while [`fit`](Self::fit) runs, Ctrl-C finishes the step, saves the state, and lets
+    /// `fit` return a [`History`](crate::train::History) with the stop
+    /// [`Interrupted`](crate::train::Stop::Interrupted). A second Ctrl-C ends the process. If the program has already
+    /// installed its own handler, that handler is kept instead.
     pub fn checkpoint(mut self, directory: impl AsRef<Path>, every: Every) -> Self {
         let keep = self.checkpoints.map(|checkpoints| checkpoints.keep);
         let mut checkpoints = Checkpoints::new(directory.as_ref().to_path_buf(), every);
@@ -302,8 +302,8 @@ impl<'a, M, O, T> Trainer<'a, M, O, T> {
 
     /// Sets whether to show the progress during each epoch: the finished batches, the time left, the loss, the metrics
     /// and the examples per second. Default: `true`. With the feature `progress`, the progress is a bar on a terminal.
-    /// Without the feature, or if standard error is not a terminal, it is a line after each tenth of the epoch and after
-    /// each minute without a line, but never two lines within ten seconds.
+    /// Without the feature, or if standard error is not a terminal, it is a line after each tenth of the epoch and
+    /// after each minute without a line, but never two lines within ten seconds.
     pub fn progress(mut self, show: bool) -> Self {
         self.verbosity.bar = show;
         self
@@ -364,5 +364,5 @@ impl Default for RunSettings {
     }
 }
 
-/// The default output: a line for each epoch, and a progress bar.
+/// The default output: a line for each epoch, and the progress in a bar or in lines.
 pub(super) const VERBOSE: Verbosity = Verbosity { bar: true, lines: true };

@@ -22,8 +22,8 @@ pub(crate) struct RowGroups {
     count: usize,
 }
 
-/// Returns MR, the maximum number of rows of a group. The sums of a row are two vectors at most, or four if a vector has
-/// 4 lanes, so that registers remain for the factors.
+/// Returns MR, the maximum number of rows of a group. The sums of a row are two vectors at most, or four if a vector
+/// has 4 lanes, so that registers remain for the factors.
 const fn max_rows<S: Simd>() -> usize {
     if S::LANES == 16 { 14 } else { 6 }
 }

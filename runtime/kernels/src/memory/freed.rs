@@ -1,28 +1,42 @@
 //! Freed memory: the C library keeps it for later allocations, or returns it to the system.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::lock::locked;
 
 /// The environment variable that turns off [`keep_memory_in_training`] if it is `0`.
 const VARIABLE: &str = "SCONCE_KEEP_MEMORY";
 
-/// Whether the program, or the first backward pass, has decided what happens to freed memory.
+/// Who has decided what happens to freed memory.
+#[derive(Clone, Copy, PartialEq)]
+enum Decision {
+    /// Nobody yet.
+    Open,
+    /// The program, or the environment variable.
+    Program,
+    /// The first backward pass: freed memory is kept.
+    Training,
+}
+
+static DECISION: Mutex<Decision> = Mutex::new(Decision::Open);
+/// Whether `DECISION` is no longer open.
 static IS_DECIDED: AtomicBool = AtomicBool::new(false);
 
 /// Sets whether the C library keeps freed memory for later allocations. Returns `true` on success.
 ///
 /// A training step frees every tensor that it has created, and the next step allocates tensors of the same sizes. By
 /// default, glibc returns much of the freed memory to the system. The system then has to find, clear and map pages
-/// again, which can take longer than the computation. Therefore, the first backward pass of a process calls
-/// `keep_memory(true)`, unless the program has called this function before, or the environment variable
-/// `SCONCE_KEEP_MEMORY` is `0`.
+/// again, which takes up to a third of the time of a step, and more in small networks. Therefore, the first backward
+/// pass of a process calls `keep_memory(true)`, unless the program has called this function before, or the environment
+/// variable `SCONCE_KEEP_MEMORY` is `0`.
 ///
-/// The setting affects the whole process. With `true`, the process holds at most the memory that its tensors once
-/// needed at the same time, and the gaps between them. [`release_memory`] returns this memory to the system. With
-/// `false`, glibc keeps freed memory only up to 64 MiB at the end of its heap, and the memory that is free now returns
-/// to the system.
+/// The setting affects the whole process. With `true`, the process holds the memory that its threads once needed, and
+/// the gaps between tensors. [`release_memory`] returns free memory to the system. With `false`, glibc returns
+/// allocations of 32 MiB and more as soon as they are freed, and this call returns the memory that is free now.
 ///
-/// In threads other than the main thread, glibc never keeps the memory of tensors larger than 64 MiB. The function has no
-/// effect without glibc, or in a program with another allocator (`#[global_allocator]`).
+/// In threads other than the main thread, glibc never keeps the memory of tensors larger than 64 MiB. The function has
+/// no effect without glibc, or in a program with another allocator (`#[global_allocator]`).
 ///
 /// # Examples
 /// ```
@@ -30,26 +44,36 @@ static IS_DECIDED: AtomicBool = AtomicBool::new(false);
 /// sconce_kernels::keep_memory(false);
 /// ```
 pub fn keep_memory(keep: bool) -> bool {
+    let mut decision = locked(&DECISION);
+    *decision = Decision::Program;
     IS_DECIDED.store(true, Ordering::Relaxed);
     let succeeds = glibc::set_kept(keep);
+    drop(decision);
     if !keep {
         release_memory();
     }
     succeeds
 }
 
-/// Keeps freed memory from now on, as [`keep_memory`] describes. Every backward pass calls this function.
+/// Keeps freed memory from now on, as [`keep_memory`] describes. The operations of this crate call this function in
+/// each backward pass.
 pub(crate) fn keep_memory_in_training() {
-    if !IS_DECIDED.load(Ordering::Relaxed) && !IS_DECIDED.swap(true, Ordering::Relaxed) {
+    if IS_DECIDED.load(Ordering::Relaxed) {
+        return;
+    }
+    let mut decision = locked(&DECISION);
+    if *decision == Decision::Open {
         let is_off = std::env::var_os(VARIABLE).is_some_and(|value| value == "0");
+        *decision = if is_off { Decision::Program } else { Decision::Training };
         if !is_off {
             glibc::set_kept(true);
         }
     }
+    IS_DECIDED.store(true, Ordering::Relaxed);
 }
 
-/// Returns the memory that is free now to the system, once. The setting of [`keep_memory`] does not change. glibc cannot
-/// return the last part, of up to 64 MiB, of the memory that a thread other than the main thread has allocated.
+/// Returns the memory that is free now to the system, once. The setting of [`keep_memory`] does not change. glibc
+/// cannot return the last part, of up to 64 MiB, of the memory that a thread other than the main thread has allocated.
 ///
 /// # Examples
 /// ```
@@ -58,6 +82,13 @@ pub(crate) fn keep_memory_in_training() {
 /// ```
 pub fn release_memory() {
     glibc::release();
+}
+
+/// Returns the memory of training steps to the system, unless the program has decided what happens to freed memory.
+pub fn release_memory_of_training() {
+    if *locked(&DECISION) == Decision::Training {
+        release_memory();
+    }
 }
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
@@ -90,7 +121,9 @@ mod glibc {
     pub fn set_kept(keep: bool) -> bool {
         let settings: &[(c_int, c_int)] = if keep { &KEPT } else { &NOT_KEPT };
         // SAFETY: `mallopt` validates its two integers and stores them under the allocator's lock.
-        settings.iter().all(|&(parameter, value)| unsafe { mallopt(parameter, value) } == 1)
+        let results = settings.iter().map(|&(parameter, value)| unsafe { mallopt(parameter, value) });
+        // Applies all settings, even if one fails.
+        results.fold(true, |succeeds, result| succeeds && result == 1)
     }
 
     pub fn release() {

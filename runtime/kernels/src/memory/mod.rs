@@ -21,7 +21,7 @@ pub(crate) use aligned::{AlignedVec, CACHE_LINE_FLOATS, CacheLine};
 pub use arena::{ActivationMemory, Arena, Lease, activation_memory};
 pub use can_allocate::can_allocate;
 pub(crate) use freed::keep_memory_in_training;
-pub use freed::{keep_memory, release_memory};
+pub use freed::{keep_memory, release_memory, release_memory_of_training};
 pub(crate) use output::{Alignment, allocate, tensor_at_end};
 pub(crate) use scratch::Scratch;
 pub(crate) use uninit::{vec_written_by, write_zeros, zeros};

@@ -1,5 +1,5 @@
-//! Sums of consecutive elements. A target that is the sum of whole source rows, as in global average pooling, is the sum
-//! of consecutive elements of its plane.
+//! Sums of consecutive elements. A target that is the sum of whole source rows, as in global average pooling, is the
+//! sum of consecutive elements of its plane.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;

@@ -1,5 +1,5 @@
-//! The elements of planes as they are stored: f32, f64, f16 or bf16. Halves are widened to f32 when they are loaded, and
-//! sums are rounded when they are stored.
+//! The elements of planes as they are stored: f32, f64, f16 or bf16. Halves are widened to f32 when they are loaded,
+//! and sums are rounded when they are stored.
 
 use std::mem::MaybeUninit;
 

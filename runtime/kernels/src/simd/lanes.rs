@@ -32,9 +32,9 @@ pub(crate) trait Task<R: Real>: Send {
 /// proves that the machine has the instruction set.
 ///
 /// # Safety
-/// Methods with a pointer read or write `LANES` consecutive numbers (`n < LANES` numbers for the `_partial` methods, `LANES`
-/// rows of `LANES` numbers for `transpose`). The caller guarantees that these are in bounds; no alignment is needed.
-/// The lanes `n..LANES` load as zero.
+/// Methods with a pointer read or write `LANES` consecutive numbers (`n < LANES` numbers for the `_partial` methods,
+/// `LANES` rows of `LANES` numbers for `transpose`). The caller guarantees that these are in bounds; no alignment is
+/// needed. The lanes `n..LANES` load as zero.
 pub(crate) trait Lanes: Copy {
     type Real: Real;
     type V: Copy;

@@ -1,8 +1,8 @@
 //! The gradients of a convolution of sequences with one input channel in each group, as matrix products.
 //!
-//! The windows of a sequence are the rows of its im2col matrix `[output][tap]`: the elements of the padded sequence that
-//! each output reads. The matrix is a view of the padded sequence, in which neighboring rows overlap if the stride is
-//! smaller than the kernel. No im2col matrix is built:
+//! The windows of a sequence are the rows of its im2col matrix `[output][tap]`: the elements of the padded sequence
+//! that each output reads. The matrix is a view of the padded sequence, in which neighboring rows overlap if the stride
+//! is smaller than the kernel. No im2col matrix is built:
 //!
 //! - The gradient of the weight is the product `grad · windows`, summed over the batch.
 //! - The gradient of the windows is the product `gradᵀ · weight`. Each of its rows is added to the gradient of the

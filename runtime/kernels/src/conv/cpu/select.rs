@@ -12,8 +12,8 @@
 //!   cache-set conflicts instead of the copies.
 //! - **Lanes over channels**: the same counts, including the unused lanes of the last vector of channels, and the
 //!   weights, because each is read for few pixels.
-//! - **Depthwise**: the input elements, the output elements including unused lanes and in proportion to the taps of kernels
-//!   larger than 3×3, and the planes.
+//! - **Depthwise**: the input elements, the output elements including unused lanes and in proportion to the taps of
+//!   kernels larger than 3×3, and the planes.
 //! - **Winograd**: fewer products, but the input and output transforms of every position of a tile, and a weight that
 //!   is larger by the ratio of positions to taps.
 

@@ -41,8 +41,8 @@ struct TiledPlan {
     /// The pixels of the register tiles of each patch.
     tiles: Vec<Vec<TilePixels>>,
     /// The lengths of three buffers in floats: the input tile, including the lanes that the last register tile reads
-    /// beyond its end; the sums; and, unless the input is f32, the pixels of one channel that a patch reads, converted to
-    /// f32 or to pairs of bf16.
+    /// beyond its end; the sums; and, unless the input is f32, the pixels of one channel that a patch reads, converted
+    /// to f32 or to pairs of bf16.
     scratch: [usize; 3],
 }
 

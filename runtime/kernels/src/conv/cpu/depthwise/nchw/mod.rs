@@ -1,7 +1,7 @@
 //! Depthwise convolutions with lanes over pixels. Input and output are `Nchw`.
 //!
-//! [`rows`] divides the planes into bands, and widens f16 and bf16 to f32 band by band. With 3×3 weights and stride 1 or
-//! 2, it reads f32 in place. [`padded`] computes the bands of other kernels.
+//! [`rows`] divides the planes into bands, and widens f16 and bf16 to f32 band by band. With 3×3 weights and stride 1
+//! or 2, it reads f32 in place. [`padded`] computes the bands of other kernels.
 
 mod padded;
 mod rows;

@@ -99,7 +99,8 @@ impl<S: Simd> PaddedBand<'_, S> {
         top.saturating_sub(first).min(end)..end
     }
 
-    /// Copies the input rows, with zeros on the left and on the right, and with rows of zeros above and below the image.
+    /// Copies the input rows, with zeros on the left and on the right, and with rows of zeros above and below the
+    /// image.
     ///
     /// # Safety
     /// The rows are in bounds.
