@@ -14,8 +14,8 @@ use super::{self_config, stateless};
 /// - Config: `Unfold::config(kernel_size)`; setters `dilation` (1), `padding` (0), `stride` (1)
 /// - Input: `[batch, channels, height, width]` or `[channels, height, width]`
 /// - Output: `[batch, channels · kernel_height · kernel_width, windows]`; the windows are in row-major order
-/// - Fails if `kernel_size`, `dilation` or `stride` is 0, or if the input has the wrong rank or is smaller than a
-///   window
+/// - Fails if `kernel_size`, `dilation` or `stride` is 0, or if the input has the wrong rank or no pixels, or with its
+///   padding is smaller than a window
 ///
 /// Sizes are one number for both axes, or `(height, width)`. The corresponding function is
 /// [`unfold`](crate::functional::unfold).

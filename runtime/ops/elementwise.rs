@@ -113,7 +113,7 @@ functions! {
     /// # }
     /// ```
     gelu_tanh();
-    /// Computes `x` if `x > threshold`, and `value` otherwise.
+    /// Computes `value` if `x ≤ threshold`, and `x` otherwise.
     ///
     /// ```
     /// use sconce::prelude::*;
@@ -125,7 +125,7 @@ functions! {
     /// # }
     /// ```
     threshold(threshold, value);
-    /// Computes `x` if `|x| > lambd`, and 0 otherwise.
+    /// Computes 0 if `|x| ≤ lambd`, and `x` otherwise.
     ///
     /// ```
     /// use sconce::prelude::*;

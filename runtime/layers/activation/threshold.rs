@@ -7,7 +7,7 @@ use crate::module::{Forward, Mode};
 use crate::ops;
 use crate::signal::Signal;
 
-/// Computes `x` if `x > threshold`, and `value` otherwise.
+/// Computes `value` if `x ≤ threshold`, and `x` otherwise.
 ///
 /// - Config: `Threshold::config(threshold, value)`
 /// - Input, output: any shape

@@ -20,9 +20,10 @@ fn ops() -> Vec<(String, Op)> {
     ops.push(("softplus".into(), Box::new(|x| activation::softplus(x, 2.0, 5.0))));
     ops.push(("mish".into(), Box::new(activation::mish)));
     ops.push(("hardsigmoid".into(), Box::new(activation::hardsigmoid)));
+    // Every dtype has the thresholds exactly. Otherwise, the slopes of elements near a threshold would differ.
     ops.push(("threshold".into(), Box::new(|x| activation::threshold(x, -0.5, 2.0))));
-    ops.push(("softshrink".into(), Box::new(|x| activation::softshrink(x, 0.8))));
-    ops.push(("hardshrink".into(), Box::new(|x| activation::hardshrink(x, 0.8))));
+    ops.push(("softshrink".into(), Box::new(|x| activation::softshrink(x, 0.75))));
+    ops.push(("hardshrink".into(), Box::new(|x| activation::hardshrink(x, 0.75))));
     ops.push(("tanhshrink".into(), Box::new(activation::tanhshrink)));
     ops.push(("softsign".into(), Box::new(activation::softsign)));
     ops

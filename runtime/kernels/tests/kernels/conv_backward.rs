@@ -257,6 +257,18 @@ proptest! {
     }
 }
 
+/// The only window along one axis reads the padding, so all gradients are 0.
+#[test]
+fn windows_in_the_padding_have_no_gradient() {
+    for vertical in [false, true] {
+        let axes = |pair: [usize; 2]| if vertical { [pair[1], pair[0]] } else { pair };
+        let geometry = ConvGeometry { padding: [[1; 2]; 2], stride: [4; 2], ..Default::default() };
+        let case =
+            Case { batch: 2, channels: [1, 64], size: axes([1, 300]), kernel: axes([1, 64]), geometry };
+        check(&case, Activation::Relu);
+    }
+}
+
 /// Compares with the gradients of candle's `conv2d`. For square sizes and symmetric padding, candle's gradients are
 /// correct if the windows cover every row and column of the padded input. Other cases are skipped.
 fn check_against_candle(case: &Case) -> Result<()> {

@@ -77,9 +77,9 @@ impl Axis {
         Phase { residue, taps: vec![tap], first, count: end.saturating_sub(first) }
     }
 
-    /// Returns `true` if the axis has one position and one tap.
+    /// Returns `true` if the axis has one position and one tap, which reads this position and not the padding.
     pub fn is_trivial(&self) -> bool {
-        [self.input, self.kernel, self.output] == [1; 3]
+        [self.input, self.kernel, self.output] == [1; 3] && self.padding == 0
     }
 
     /// Returns the number of positions of the padded input from the first to the last that a tap reads.

@@ -2,7 +2,7 @@
 //!
 //! The windows of a sequence are the rows of its im2col matrix `[output][tap]`: the elements of the padded sequence
 //! that each output reads. The matrix is a view of the padded sequence, in which neighboring rows overlap if the stride
-//! is smaller than the kernel. No im2col matrix is built:
+//! is smaller than the kernel, so the matrix itself is not built:
 //!
 //! - The gradient of the weight is the product `grad · windows`, summed over the batch.
 //! - The gradient of the windows is the product `gradᵀ · weight`. Each of its rows is added to the gradient of the
@@ -26,6 +26,9 @@ const MIN_SIZE: usize = 32;
 /// The number of elements that the products of several images may have together, unless one image has more. They stay
 /// in the L2 cache until they are added to the result.
 const MAX_PRODUCT_ELEMENTS: usize = 1 << 18;
+/// The maximum number of elements of the product of one image, 16 MiB in f32. Longer sequences keep the algorithms that
+/// need no product.
+const MAX_IMAGE_ELEMENTS: usize = 1 << 22;
 
 /// The matrix products for one convolution.
 pub(super) struct Windows<R: Real> {
@@ -44,7 +47,8 @@ impl<R: Real> Windows<R> {
         let is_sequence = y_axis.is_trivial() || x_axis.is_trivial();
         let has_windows = is_sequence && extent.group_in_channels == 1 && axis.dilation == 1;
         let fills_tiles = extent.group_out_channels.min(axis.kernel).min(axis.output) >= MIN_SIZE;
-        (has_windows && fills_tiles).then_some(Self { axis, multiply })
+        let fits = axis.output.saturating_mul(axis.kernel) <= MAX_IMAGE_ELEMENTS;
+        (has_windows && fills_tiles && fits).then_some(Self { axis, multiply })
     }
 
     /// Returns the gradient of the input, `[batch, groups, input]`. `weight` is `[groups, group_out_channels, kernel]`,

@@ -1,7 +1,7 @@
 //! Depthwise convolutions, in which each output channel reads one input channel, in both layouts.
 //!
-//! There are few products per element, so most of the time is spent on loads and stores. The kernels therefore read the
-//! input in place, row by row, without an input tile.
+//! With small kernels, there are few products per element, so most of the time is spent on loads and stores. These
+//! kernels therefore read the input in place, row by row, without an input tile. Larger `Nchw` kernels copy the rows.
 
 mod nchw;
 pub(super) mod nchwc;

@@ -36,6 +36,8 @@ pub(super) fn conv2d(shape: &ConvShape, call: &Call<'_>, isa: Isa, output: Outpu
 /// Computes all bands.
 fn run<const IN_PLACE: bool>(bands: Bands<'_, IN_PLACE>, isa: Isa) {
     let elements = bands.shape.output_elements().max(bands.input.len());
+    // The cost of an element is that of a 3×3 kernel.
+    let elements = elements.saturating_mul((bands.shape.depth() / 9).max(1));
     for_each_range(rows::band_count(bands.shape), elements, 2 * cost::MIN_ELEMENTS, |range| {
         simd::dispatch_to(isa, Bands { bands: range, ..bands.clone() });
     });

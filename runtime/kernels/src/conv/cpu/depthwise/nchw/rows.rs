@@ -168,7 +168,7 @@ impl<const IN_PLACE: bool> Bands<'_, IN_PLACE> {
         match self.input {
             Elements::F32(_) => [0, 0, copies],
             Elements::Half(..) => {
-                let rows = (BAND_ROWS - 1) * stride + self.kernel_rows();
+                let rows = (BAND_ROWS.min(self.shape.output[0]) - 1) * stride + self.kernel_rows();
                 [rows * width + lanes, BAND_ROWS * self.shape.output[1], copies]
             }
         }
@@ -225,7 +225,9 @@ impl<const IN_PLACE: bool> Bands<'_, IN_PLACE> {
         }
         let ([height, width], stride) = (self.shape.input, self.shape.geometry.stride[0]);
         let next = (index * height + rows.end * stride) * width;
-        for line in (0..rows.len() * stride * width).step_by(CACHE_LINE_FLOATS) {
+        // With a larger stride, a band does not read all rows of the input.
+        let count = rows.len() * stride.min(self.kernel_rows()) * width;
+        for line in (0..count).step_by(CACHE_LINE_FLOATS) {
             prefetch::<2>(input.as_ptr().wrapping_add(next + line));
         }
         let results = self.results(index, rows);
