@@ -123,7 +123,7 @@ mod glibc {
         // SAFETY: `mallopt` validates its two integers and stores them under the allocator's lock.
         let results = settings.iter().map(|&(parameter, value)| unsafe { mallopt(parameter, value) });
         // Applies all settings, even if one fails.
-        results.fold(true, |succeeds, result| succeeds && result == 1)
+        results.filter(|result| *result != 1).count() == 0
     }
 
     pub fn release() {
