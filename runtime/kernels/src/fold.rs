@@ -9,7 +9,7 @@ use crate::composed_path::has_cpu_kernels;
 use crate::element::{Element, elements, in_f32, with_element, with_elements};
 use crate::memory::can_allocate;
 use crate::operation::{CpuOperand, Operation};
-use crate::planes::map_planes;
+use crate::planes::{fits, map_planes};
 use crate::relay;
 
 /// The settings of the windows of an image, per axis `[height, width]`.
@@ -162,12 +162,6 @@ fn check_memory(name: &str, dims: &[usize]) -> Result<()> {
     } else {
         bail!("{name}: not enough memory for an output of {dims:?}")
     }
-}
-
-/// Returns `true` if a tensor of this shape fits in the address space. A size of 0 counts as 1.
-fn fits(dims: &[usize]) -> bool {
-    let count = dims.iter().try_fold(1usize, |count, size| count.checked_mul((*size).max(1)));
-    count.is_some_and(|count| count <= isize::MAX as usize / 64)
 }
 
 /// The windows of an image of a known size.

@@ -44,12 +44,14 @@ pub fn with_size(dims: &[usize], size: [usize; 2]) -> Vec<usize> {
 /// `[height, width]` of the output.
 pub fn check_size(op: &str, dims: &[usize], size: [usize; 2]) -> Result<()> {
     let dims = with_size(dims, size);
-    // Counts the elements of a plane even if the batch is empty.
+    if fits(&dims) { Ok(()) } else { bail!("{op}: an output of {dims:?} is too large") }
+}
+
+/// Returns `true` if a tensor of this shape fits in the address space. A size of 0 counts as 1, so that the elements of
+/// a plane count even if the batch is empty.
+pub(crate) fn fits(dims: &[usize]) -> bool {
     let count = dims.iter().try_fold(1usize, |count, size| count.checked_mul((*size).max(1)));
-    match count {
-        Some(count) if count <= isize::MAX as usize / 64 => Ok(()),
-        _ => bail!("{op}: an output of {dims:?} is too large"),
-    }
+    count.is_some_and(|count| count <= isize::MAX as usize / 64)
 }
 
 /// Checks that there is enough memory for the output of an operation. `dims` and `size` are those of [`check_size`].

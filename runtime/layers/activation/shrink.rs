@@ -70,7 +70,7 @@ shrinkages! {
     /// # }
     /// ```
     Softshrink "Softshrink" softshrink;
-    /// Computes `x` if `|x| > lambd`, and 0 otherwise.
+    /// Computes 0 if `|x| ≤ lambd`, and `x` otherwise.
     ///
     /// - Config: `Hardshrink::config()`; setter `lambd` (0.5)
     /// - Input, output: any shape

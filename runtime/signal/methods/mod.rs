@@ -1,5 +1,4 @@
-//! Methods of [`Signal`] with the names of PyTorch's tensor methods. Use [`Signal::map`] to call any other method of a
-//! tensor.
+//! Methods of [`Signal`], named as in PyTorch or candle. Use [`Signal::map`] to call any other method of a tensor.
 
 mod activation;
 mod compare;

@@ -11,7 +11,7 @@ const VARIABLE: &str = "SCONCE_KEEP_MEMORY";
 /// Who has decided what happens to freed memory.
 #[derive(Clone, Copy, PartialEq)]
 enum Decision {
-    /// Nobody yet.
+    /// No one has decided.
     Open,
     /// The program, or the environment variable.
     Program,
