@@ -65,7 +65,7 @@ mod unflatten;
 mod weight;
 
 pub use crate::kernels::pad::PadMode;
-pub use crate::ops::{NormalizedShape, OutputSize, Padding, Pair, Sides};
+pub use crate::ops::{Lengths, NormalizedShape, OutputSize, PackedSequence, Padding, Pair, Sides};
 pub use activation::*;
 pub use adaptive::{AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool1d, AdaptiveMaxPool2d};
 pub use attention::{MultiheadAttention, MultiheadAttentionConfig};

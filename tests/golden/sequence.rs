@@ -17,6 +17,30 @@ macro_rules! recurrent_config {
     }};
 }
 
+/// Checks a recurrent layer over packed sequences. `$into_state` creates the state from the inputs after the first.
+macro_rules! check_packed {
+    ($config:expr, $case:expr, $into_state:expr, $into_tensors:expr) => {{
+        let case = $case;
+        let sizes = |name: &str| -> Vec<usize> {
+            let list = case.args[name].as_array().expect("the case should have this list");
+            list.iter().map(|size| size.as_u64().expect("each size should be an integer") as usize).collect()
+        };
+        check_with($config, case, |layer, x, mode| {
+            let batch_first = case.is_true("batch_first");
+            let packed = pack_padded_sequence(&x[0], sizes("lengths"), batch_first);
+            assert_eq!(packed.batch_sizes(), sizes("batch_sizes"));
+            let (packed, state) = layer.call_packed(packed, Some($into_state(&x[1..])), mode);
+            let padding = case.number("padding_value").expect("the case should have a padding_value");
+            let total_length = case.number("total_length").map(|length| length as usize);
+            let (padded, lengths) = pad_packed_sequence(&packed, batch_first, padding, total_length);
+            assert_eq!(lengths, sizes("lengths"));
+            let mut outputs = vec![padded, packed.data().clone()];
+            outputs.extend($into_tensors(state));
+            outputs.into_iter().map(Signal::into_tensor).collect()
+        })
+    }};
+}
+
 /// Returns the config of an encoder layer, without dropout.
 fn encoder_layer(case: &Case) -> TransformerEncoderLayerConfig {
     TransformerEncoderLayer::config(case.size("d_model"), case.size("nhead"))
@@ -101,6 +125,19 @@ golden_tests! {
             let (y, h) = gru.call((&x[0]).into(), mode);
             Ok(vec![y.into_tensor()?, h.into_tensor()?])
         })
+    };
+    packed_recurrent: "PackedRecurrent", 36 => |case| {
+        let single = |x: &[Tensor]| Signal::from(&x[0]);
+        match case.args["layer"].as_str() {
+            Some("LSTM") => check_packed!(
+                recurrent_config!(LSTM, case).proj_size(case.size("proj_size")),
+                case,
+                |x: &[Tensor]| (Signal::from(&x[0]), Signal::from(&x[1])),
+                |(h, c)| [h, c]
+            ),
+            Some("GRU") => check_packed!(recurrent_config!(GRU, case), case, single, |h| [h]),
+            _ => check_packed!(recurrent_config!(RNN, case), case, single, |h| [h]),
+        }
     };
     multihead_attention: "MultiheadAttention", 16 => |case| {
         let config = MultiheadAttention::config(case.size("embed_dim"), case.size("num_heads"))

@@ -4,8 +4,8 @@ use crate::kernels::recurrent::Recurrence;
 use crate::signal::Signal;
 
 use super::arguments::{Arguments, config, sequence_setters};
-use super::recurrent;
 use super::stack::Stack;
+use super::{packed, recurrent};
 
 /// Applies gated recurrent units to sequences.
 ///
@@ -125,3 +125,4 @@ config!(GRUConfig => GRU);
 config!(GRUCellConfig => GRUCell);
 recurrent!(GRU, Signal, sequence -> (Signal, Signal));
 recurrent!(GRUCell, Signal, step -> Signal);
+packed!(GRU, Signal);

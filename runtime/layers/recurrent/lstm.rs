@@ -4,8 +4,8 @@ use crate::kernels::recurrent::Recurrence;
 use crate::signal::Signal;
 
 use super::arguments::{Arguments, config, sequence_setters};
-use super::recurrent;
 use super::stack::Stack;
+use super::{packed, recurrent};
 
 /// Applies long short-term memory to sequences.
 ///
@@ -141,3 +141,4 @@ config!(LSTMConfig => LSTM);
 config!(LSTMCellConfig => LSTMCell);
 recurrent!(LSTM, (Signal, Signal), sequence -> (Signal, (Signal, Signal)));
 recurrent!(LSTMCell, (Signal, Signal), step -> (Signal, Signal));
+packed!(LSTM, (Signal, Signal));

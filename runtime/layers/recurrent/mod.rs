@@ -106,4 +106,43 @@ macro_rules! recurrent {
     };
 }
 
+/// Implements the calls of a layer over sequences of different lengths.
+macro_rules! packed {
+    ($layer:ident, $state:ty) => {
+        impl $layer {
+            /// Runs the layer on packed sequences. Returns the packed outputs, and the state of each sequence after its
+            /// last step.
+            ///
+            /// - `x`: the sequences from [`pack_padded_sequence`](crate::functional::pack_padded_sequence), whose data
+            ///   is `[rows, input_size]`
+            /// - `state`: the initial state, in the order of the batch, or zeros
+            ///
+            /// The outputs are failed signals if the state has the wrong shape or a tensor has the wrong dtype.
+            pub fn call_packed(
+                &self,
+                x: crate::ops::PackedSequence,
+                state: Option<$state>,
+                mode: crate::module::Mode,
+            ) -> (crate::ops::PackedSequence, $state) {
+                crate::scope::run_reference(&self, || self.0.packed(x, state, mode))
+            }
+        }
+
+        /// The sequences of a padded batch have these lengths: `(x, initial_state, lengths)`.
+        #[diagnostic::do_not_recommend]
+        impl crate::module::ForwardWith<(Signal, Option<$state>, crate::ops::Lengths)> for $layer {
+            type Output = (Signal, $state);
+
+            fn forward_pass_with(
+                &self,
+                inputs: (Signal, Option<$state>, crate::ops::Lengths),
+                mode: crate::module::Mode,
+            ) -> (Signal, $state) {
+                self.0.sequence_of_lengths(inputs, mode)
+            }
+        }
+    };
+}
+
+use packed;
 use recurrent;

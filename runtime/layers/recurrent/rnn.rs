@@ -4,8 +4,8 @@ use crate::kernels::recurrent::Recurrence;
 use crate::signal::Signal;
 
 use super::arguments::{Arguments, config, sequence_setters};
-use super::recurrent;
 use super::stack::Stack;
+use super::{packed, recurrent};
 
 /// Computes `h' = tanh(W_ih x + b_ih + W_hh h + b_hh)` for each step of a sequence: the next hidden state `h'` from the
 /// input `x` and the hidden state `h`.
@@ -146,3 +146,4 @@ config!(RNNConfig => RNN);
 config!(RNNCellConfig => RNNCell);
 recurrent!(RNN, Signal, sequence -> (Signal, Signal));
 recurrent!(RNNCell, Signal, step -> Signal);
+packed!(RNN, Signal);

@@ -4,9 +4,9 @@ use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 
 use crate::init::symmetric_uniform;
-use crate::kernels::recurrent::{RecurrentWeights, run};
+use crate::kernels::recurrent::{RecurrentWeights, run_packed};
 use crate::module::{Mode, Visitor, VisitorMut};
-use crate::ops::{dropout, linear};
+use crate::ops::{Lengths, PackedLayout, PackedSequence, dropout, linear};
 use crate::scope::{self, Path};
 use crate::signal::{Outcome, Signal};
 use crate::{Error, Result};
@@ -37,6 +37,14 @@ struct Direction {
     weight_hr: Option<Tensor>,
 }
 
+/// Packed sequences, the longest first.
+struct Rows<'a> {
+    /// `[rows, features]`
+    data: Tensor,
+    /// The number of sequences that have each step.
+    batch_sizes: &'a [usize],
+}
+
 /// The outputs of all steps, and the tensors of the final state.
 type OutputsAndState = (Tensor, Vec<Tensor>);
 
@@ -59,22 +67,22 @@ impl Direction {
         Ok(Self { suffix, weight_ih, weight_hh, bias, weight_hr })
     }
 
-    /// Runs all steps of `x`, `[steps, batch, features]`: one matrix product for the inputs, then the recurrence.
+    /// Runs all steps of the packed sequences `x`: one matrix product for the inputs, then the recurrence.
     fn run(
         &self,
         arguments: &Arguments,
-        x: &Tensor,
+        x: &Rows,
         state: &[Tensor],
         reverse: bool,
     ) -> Result<OutputsAndState> {
         let bias = self.bias.as_ref();
-        let inputs = linear(x, &self.weight_ih, bias.map(|bias| bias[0].clone())).into_tensor()?;
+        let inputs = linear(&x.data, &self.weight_ih, bias.map(|bias| bias[0].clone())).into_tensor()?;
         let weights = RecurrentWeights {
             weight: &self.weight_hh,
             bias: bias.map(|bias| &bias[1]),
             projection: self.weight_hr.as_ref(),
         };
-        Ok(run(arguments.recurrence, &inputs, &weights, state, reverse)?)
+        Ok(run_packed(arguments.recurrence, &inputs, x.batch_sizes, &weights, state, reverse)?)
     }
 
     /// Returns the tensors and their names without the suffix, in PyTorch's order.
@@ -113,6 +121,35 @@ impl Stack {
     pub fn sequence<S: State>(&self, x: Signal, state: Option<S>, mode: Mode) -> (Signal, S) {
         let mode = self.pinned.unwrap_or(mode);
         match self.run_on_tensors(x, state, |x, state| self.run_sequence(x, state, mode)) {
+            Ok((outputs, state)) => (outputs.into(), S::from_tensors(state)),
+            Err(error) => <(Signal, S)>::failed(error),
+        }
+    }
+
+    /// Runs all steps of packed sequences. Returns their outputs and the state of each sequence after its last step.
+    pub fn packed<S: State>(&self, x: PackedSequence, state: Option<S>, mode: Mode) -> (PackedSequence, S) {
+        let run = |data, state| self.run_packed(x.layout(), data, state, mode);
+        match self.run_on_tensors(x.data().clone(), state, run) {
+            Ok((outputs, state)) => (x.with_data(outputs.into()), S::from_tensors(state)),
+            Err(error) => <(PackedSequence, S)>::failed(error),
+        }
+    }
+
+    /// Runs the first steps of each sequence of a padded batch. The outputs of the other steps are 0.
+    pub fn sequence_of_lengths<S: State>(
+        &self,
+        (x, state, lengths): (Signal, Option<S>, Lengths),
+        mode: Mode,
+    ) -> (Signal, S) {
+        let run = |x: Tensor, state| {
+            if x.rank() != 3 {
+                return Err(self.input_error(x.dims()));
+            }
+            let (layout, padded) = PackedLayout::of_padded(&x, lengths, self.arguments.batch_first)?;
+            let (outputs, state) = self.run_packed(&layout, layout.pack(&x, padded)?, state, mode)?;
+            Ok((layout.pad(&outputs, padded, 0.)?, state))
+        };
+        match self.run_on_tensors(x, state, run) {
             Ok((outputs, state)) => (outputs.into(), S::from_tensors(state)),
             Err(error) => <(Signal, S)>::failed(error),
         }
@@ -157,21 +194,52 @@ impl Stack {
             [_, _, features] if *features == input_size && batch_first => x.transpose(0, 1)?.contiguous()?,
             [_, _, features] if *features == input_size => x,
             [_, features] if *features == input_size => x.unsqueeze(1)?,
-            dims => {
-                let order = if batch_first { "batch, steps" } else { "steps, batch" };
-                return Err(Error::msg(format!(
-                    "expected an input [{order}, {input_size}] or [steps, {input_size}], found {dims:?}"
-                )));
-            }
+            dims => return Err(self.input_error(dims)),
         };
         let state = self.initial_state(state, x.dim(1)?, batched, x.dtype(), x.device())?;
+        let (steps, batch, features) = x.dims3()?;
+        // An empty batch may have any number of steps, more than fit into memory.
+        let batch_sizes = vec![batch; if batch == 0 { steps.min(1) } else { steps }];
+        let x = Rows { data: x.reshape((steps * batch, features))?, batch_sizes: &batch_sizes };
         let (outputs, state) = self.run_layers(x, &state, mode)?;
+        let width = outputs.dim(1)?;
+        let outputs = outputs.reshape((steps, batch, width))?;
         if batched {
             let outputs = if batch_first { outputs.transpose(0, 1)?.contiguous()? } else { outputs };
             return Ok((outputs, state));
         }
         let state = state.iter().map(|state| state.squeeze(1)).collect::<candle_core::Result<_>>()?;
         Ok((outputs.squeeze(1)?, state))
+    }
+
+    fn input_error(&self, found: &[usize]) -> Error {
+        let Arguments { input_size, batch_first, .. } = self.arguments;
+        let order = if batch_first { "batch, steps" } else { "steps, batch" };
+        Error::msg(format!(
+            "expected an input [{order}, {input_size}] or [steps, {input_size}], found {found:?}"
+        ))
+    }
+
+    /// Runs all steps of packed sequences, `[rows, input_size]`. The state is in the order of the batch.
+    fn run_packed(
+        &self,
+        layout: &PackedLayout,
+        data: Tensor,
+        state: Option<Vec<Tensor>>,
+        mode: Mode,
+    ) -> Result<OutputsAndState> {
+        let input_size = self.arguments.input_size;
+        if !matches!(*data.dims(), [_, features] if features == input_size) {
+            let found = data.dims();
+            return Err(Error::msg(format!("expected packed data [rows, {input_size}], found {found:?}")));
+        }
+        let mode = self.pinned.unwrap_or(mode);
+        let state = self.initial_state(state, layout.lengths.len(), true, data.dtype(), data.device())?;
+        let state = state.iter().map(|state| layout.sort(state)).collect::<candle_core::Result<Vec<_>>>()?;
+        let rows = Rows { data, batch_sizes: &layout.batch_sizes };
+        let (outputs, state) = self.run_layers(rows, &state, mode)?;
+        let state = state.iter().map(|state| layout.unsort(state)).collect::<candle_core::Result<_>>()?;
+        Ok((outputs, state))
     }
 
     /// Returns the tensors of the initial state, `[layers · directions, batch, features]` each. They are zeros if
@@ -201,13 +269,14 @@ impl Stack {
         checked.collect()
     }
 
-    /// Runs all layers on `x`, `[steps, batch, features]`. Returns the outputs of the last layer, and the final state.
-    fn run_layers(&self, mut x: Tensor, state: &[Tensor], mode: Mode) -> Result<OutputsAndState> {
+    /// Runs all layers on packed sequences. Returns the outputs of the last layer, `[rows, features]`, and the final
+    /// state.
+    fn run_layers(&self, mut x: Rows, state: &[Tensor], mode: Mode) -> Result<OutputsAndState> {
         let mut final_states = vec![Vec::new(); state.len()];
         let num_directions = self.arguments.num_directions();
         for (layer, directions) in self.directions.chunks(num_directions).enumerate() {
             if layer > 0 {
-                x = dropout(x, self.arguments.dropout, mode).into_tensor()?;
+                x.data = dropout(x.data, self.arguments.dropout, mode).into_tensor()?;
             }
             let mut outputs = Vec::new();
             for (i, direction) in directions.iter().enumerate() {
@@ -218,11 +287,11 @@ impl Stack {
                 outputs.push(output);
                 final_states.iter_mut().zip(last).for_each(|(list, last)| list.push(last));
             }
-            x = if let [single] = &outputs[..] { single.clone() } else { Tensor::cat(&outputs, 2)? };
+            x.data = if let [single] = &outputs[..] { single.clone() } else { Tensor::cat(&outputs, 1)? };
         }
         let final_states =
             final_states.iter().map(|list| Tensor::stack(list, 0)).collect::<candle_core::Result<_>>()?;
-        Ok((x, final_states))
+        Ok((x.data, final_states))
     }
 
     fn run_step(&self, x: Tensor, state: Option<Vec<Tensor>>) -> Result<Vec<Tensor>> {
@@ -242,7 +311,8 @@ impl Stack {
             None => None,
         };
         let state = self.initial_state(state, x.dim(0)?, batched, x.dtype(), x.device())?;
-        let (_, state) = self.run_layers(x.unsqueeze(0)?, &state, Mode::Eval)?;
+        let batch_sizes = [x.dim(0)?];
+        let (_, state) = self.run_layers(Rows { data: x, batch_sizes: &batch_sizes }, &state, Mode::Eval)?;
         let unstacked = state.iter().map(|state| {
             let state = state.squeeze(0)?;
             if batched { Ok(state) } else { state.squeeze(0) }

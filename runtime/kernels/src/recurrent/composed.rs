@@ -7,41 +7,56 @@ use crate::matmul::matmul;
 
 use super::RecurrentWeights;
 use super::cell::Cell;
+use super::packing::Steps;
 
-/// Runs all steps like [`super::run`].
+/// Runs all steps like [`super::run_packed`].
 pub(super) fn run<C: Cell>(
     cell: C,
     inputs: &Tensor,
     weights: &RecurrentWeights,
     mut state: Vec<Tensor>,
-    reverse: bool,
+    steps: &Steps,
 ) -> Result<(Tensor, Vec<Tensor>)> {
     let RecurrentWeights { weight, bias, projection } = *weights;
-    let steps = inputs.dim(0)?;
-    let state_width = projection.map_or(inputs.dim(2)? / C::GATES, |projection| projection.dims()[0]);
-    if inputs.dim(1)? == 0 {
+    let state_width = projection.map_or(inputs.dim(1)? / C::GATES, |projection| projection.dims()[0]);
+    if steps.batch() == 0 {
         let mut operands: Vec<&Tensor> = [inputs, weight].into_iter().chain(bias).chain(projection).collect();
         operands.extend(&state);
         let last = state.iter().map(|state| empty_output(&operands, state.dims())).collect::<Result<_>>()?;
-        return Ok((empty_output(&operands, (steps, 0, state_width))?, last));
+        return Ok((empty_output(&operands, (0, state_width))?, last));
     }
     let weight = weight.t()?;
     let projection = projection.map(Tensor::t).transpose()?;
-    let mut outputs = Vec::with_capacity(steps);
-    for step in 0..steps {
-        let x = inputs.get(if reverse { steps - 1 - step } else { step })?;
-        let mut h = matmul(&state[0], &weight)?;
+    let mut outputs = Vec::new();
+    for rows in steps.in_order() {
+        let active = rows.len();
+        let x = inputs.narrow(0, rows.start, active)?;
+        let old = state.iter().map(|state| state.narrow(0, 0, active)).collect::<Result<Vec<_>>>()?;
+        let mut h = matmul(&old[0], &weight)?;
         if let Some(bias) = bias {
             h = h.broadcast_add(bias)?;
         }
-        state = cell.compose(&x.chunk(C::GATES, 1)?, &h.chunk(C::GATES, 1)?, &state)?;
+        let mut new = cell.compose(&x.chunk(C::GATES, 1)?, &h.chunk(C::GATES, 1)?, &old)?;
         if let Some(projection) = &projection {
-            state[0] = matmul(&state[0], projection)?;
+            new[0] = matmul(&new[0], projection)?;
         }
-        outputs.push(state[0].clone());
+        outputs.push((rows.start, new[0].clone()));
+        state = state
+            .iter()
+            .zip(new)
+            .map(|(state, new)| replace_first_rows(state, new))
+            .collect::<Result<_>>()?;
     }
-    if reverse {
-        outputs.reverse();
+    outputs.sort_by_key(|(start, _)| *start);
+    let outputs: Vec<Tensor> = outputs.into_iter().map(|(_, output)| output).collect();
+    Ok((Tensor::cat(&outputs, 0)?, state))
+}
+
+/// Returns the matrix `old` with its first rows replaced by the rows of `new`.
+fn replace_first_rows(old: &Tensor, new: Tensor) -> Result<Tensor> {
+    let (rows, replaced) = (old.dim(0)?, new.dim(0)?);
+    if replaced == rows {
+        return Ok(new);
     }
-    Ok((Tensor::stack(&outputs, 0)?, state))
+    Tensor::cat(&[new, old.narrow(0, replaced, rows - replaced)?], 0)
 }

@@ -3,6 +3,7 @@
 //! matrix product for all steps.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::OnceLock;
 
 use candle_core::backend::BackendStorage;
@@ -15,17 +16,19 @@ use crate::relay;
 
 use super::RecurrentWeights;
 use super::cell::Cell;
+use super::packing::Steps;
 use super::step::{BackwardStep, ForwardStep, StepElement};
 
-/// Runs all steps like [`super::run`], without a projection. All tensors are f32 or f64.
+/// Runs all steps like [`super::run_packed`], without a projection. All tensors are f32 or f64.
 pub(super) fn run<C: Cell>(
     cell: C,
     inputs: &Tensor,
     weights: &RecurrentWeights,
     state: &[Tensor],
-    reverse: bool,
+    steps: Steps,
 ) -> Result<(Tensor, Vec<Tensor>)> {
-    let (steps, batch, width) = inputs.dims3()?;
+    let (rows, width) = inputs.dims2()?;
+    let batch = steps.batch();
     let inputs = inputs.contiguous()?;
     let state = Tensor::stack(state, 0)?;
     let RecurrentWeights { weight, bias, .. } = *weights;
@@ -34,15 +37,11 @@ pub(super) fn run<C: Cell>(
         Some(bias) if tracked => (with_bias_column(weight, bias)?, None),
         bias => (weight.contiguous()?, bias.cloned()),
     };
-    let sizes = Sizes { steps, batch, hidden: width / C::GATES, columns: weights.dim(1)?, reverse };
-    let op = Fused { cell, sizes, bias, saved: tracked.then(OnceLock::new) };
+    let (hidden, columns) = (width / C::GATES, weights.dim(1)?);
+    let op = Fused { cell, steps, hidden, columns, bias, saved: tracked.then(OnceLock::new) };
     let all = relay::apply([&inputs, &weights, &state], op)?;
-    let outputs = all.narrow(0, 0, steps)?;
-    let mut state = vec![outputs.get(sizes.time(steps - 1))?];
-    for extra in 0..C::STATES - 1 {
-        state.push(all.get(steps + extra)?);
-    }
-    Ok((outputs, state))
+    let state = (0..C::STATES).map(|i| all.narrow(0, rows + i * batch, batch)).collect::<Result<_>>()?;
+    Ok((all.narrow(0, 0, rows)?, state))
 }
 
 /// Returns the weight with the bias as its last column, `[gates · hidden, hidden + 1]`. If the state is extended by a
@@ -52,42 +51,14 @@ fn with_bias_column(weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
     Tensor::cat(&[weight, &bias.unsqueeze(1)?], 1)?.contiguous()
 }
 
-#[derive(Clone, Copy)]
-struct Sizes {
-    steps: usize,
-    batch: usize,
+/// The operation on all steps. Its output is the hidden states of all steps and the final state:
+/// `[rows + states · batch, hidden]`.
+struct Fused<C> {
+    cell: C,
+    steps: Steps,
     hidden: usize,
     /// The number of columns of the weights: `hidden`, plus 1 if there is a bias column.
     columns: usize,
-    reverse: bool,
-}
-
-impl Sizes {
-    /// Returns the index of a step along the time axis. `step` counts the steps in the order in which they run.
-    fn time(self, step: usize) -> usize {
-        if self.reverse { self.steps - 1 - step } else { step }
-    }
-
-    /// Returns the number of elements of one state.
-    fn state_len(self) -> usize {
-        self.batch * self.hidden
-    }
-
-    /// Returns the hidden states, each extended by a 1 if there is a bias column.
-    fn augmented<T: Element>(self, hidden: &[T]) -> Cow<'_, [T]> {
-        if self.columns == self.hidden {
-            return Cow::Borrowed(hidden);
-        }
-        let rows = hidden.chunks_exact(self.hidden);
-        rows.flat_map(|row| row.iter().copied().chain([T::ONE])).collect()
-    }
-}
-
-/// The operation on all steps. Its output is the hidden states of all steps and, for an LSTM, the last cell state:
-/// `[steps (+ 1), batch, hidden]`.
-struct Fused<C> {
-    cell: C,
-    sizes: Sizes,
     /// `[gates · hidden]`, if the weights have no bias column.
     bias: Option<Tensor>,
     /// The values that each step saves for the gradient, in the order of time, not of the steps. `None` if no gradient
@@ -95,41 +66,58 @@ struct Fused<C> {
     saved: Option<OnceLock<CpuStorage>>,
 }
 
-/// Splits a state into the hidden state and the cell state.
-fn split_state<T>(state: &mut [T], len: usize) -> [&mut [T]; 2] {
+/// Returns the first `active` elements of the hidden state and of the cell state, which have `len` elements each. The
+/// cell state may be empty.
+fn active_state<T>(state: &mut [T], len: usize, active: usize) -> [&mut [T]; 2] {
     let (hidden, cell) = state.split_at_mut(len);
-    [hidden, cell]
+    let active_cell = active.min(cell.len());
+    [&mut hidden[..active], &mut cell[..active_cell]]
 }
 
 impl<C: Cell> Fused<C> {
+    /// Returns the number of elements of one tensor of the state.
+    fn state_len(&self) -> usize {
+        self.steps.batch() * self.hidden
+    }
+
+    /// Returns the hidden states, each extended by a 1 if there is a bias column.
+    fn augmented<'a, T: Element>(&self, hidden: &'a [T]) -> Cow<'a, [T]> {
+        if self.columns == self.hidden {
+            return Cow::Borrowed(hidden);
+        }
+        let rows = hidden.chunks_exact(self.hidden);
+        rows.flat_map(|row| row.iter().copied().chain([T::ONE])).collect()
+    }
+
     /// Returns the output and the values saved for the gradient.
     fn steps<T: StepElement>(&self, inputs: &[T], weights: &[T], state: &[T]) -> Result<(Vec<T>, Vec<T>)> {
-        let Sizes { steps, batch, hidden, columns, .. } = self.sizes;
+        let Self { hidden, columns, .. } = *self;
         let weights = Matrix::new(weights, C::GATES * hidden, columns).t();
         let bias = self.bias.as_ref().map(Tensor::to_vec1).transpose()?.unwrap_or_default();
-        let (len, gates_len) = (self.sizes.state_len(), C::GATES * self.sizes.state_len());
-        let saved_len = C::SAVED * len;
-        let saved_steps = if self.saved.is_some() { steps } else { 1 };
-        let mut saved = vec![T::ZERO; saved_steps * saved_len];
-        let mut out = vec![T::ZERO; (steps + C::STATES - 1) * len];
+        let len = self.state_len();
+        let saved_rows = if self.saved.is_some() { self.steps.rows() } else { self.steps.batch() };
+        let mut saved = vec![T::ZERO; saved_rows * C::SAVED * hidden];
+        let outputs_len = self.steps.rows() * hidden;
+        let mut out = vec![T::ZERO; outputs_len + state.len()];
         let mut state = state.to_vec();
-        for time in (0..steps).map(|step| self.sizes.time(step)) {
-            let old = self.sizes.augmented(&state[..len]);
-            let mut h = product(Matrix::new(&old, batch, columns), weights);
+        for rows in self.steps.in_order() {
+            let active = rows.len() * hidden;
+            let old = self.augmented(&state[..active]);
+            let mut h = product(Matrix::new(&old, rows.len(), columns), weights);
             h.chunks_exact_mut(C::GATES * hidden).for_each(|h| add_to(h, &bias));
-            let offset = if self.saved.is_some() { time * saved_len } else { 0 };
+            let saved_start = if self.saved.is_some() { rows.start } else { 0 };
             ForwardStep {
                 cell: self.cell,
                 hidden,
-                x: &inputs[time * gates_len..][..gates_len],
+                x: of_rows(inputs, &rows, C::GATES * hidden),
                 h: &h,
-                state: split_state(&mut state, len),
-                saved: &mut saved[offset..][..saved_len],
+                state: active_state(&mut state, len, active),
+                saved: &mut saved[saved_start * C::SAVED * hidden..][..C::SAVED * active],
             }
             .run();
-            out[time * len..][..len].copy_from_slice(&state[..len]);
+            of_rows_mut(&mut out, &rows, hidden).copy_from_slice(&state[..active]);
         }
-        out[steps * len..].copy_from_slice(&state[len..]);
+        out[outputs_len..].copy_from_slice(&state);
         Ok((out, saved))
     }
 
@@ -146,30 +134,30 @@ impl<C: Cell> Fused<C> {
     /// Computes the gradients of `x` and `h` of all gates (see [`Cell`]) and of the initial state, by backpropagation
     /// through time. `weight_columns` is the transposed weight, `[hidden (+ 1), gates · hidden]`.
     fn backpropagate<T: StepElement>(&self, saved: &[T], grad: &[T], weight_columns: &[T]) -> Backward<T> {
-        let Sizes { steps, batch, hidden, columns, .. } = self.sizes;
+        let Self { hidden, columns, .. } = *self;
         let weights = Matrix::new(weight_columns, columns, C::GATES * hidden).t();
-        let len = self.sizes.state_len();
-        let (gates_len, saved_len) = (C::GATES * len, C::SAVED * len);
-        let mut dx = vec![T::ZERO; steps * gates_len];
+        let len = self.state_len();
+        let gates_width = C::GATES * hidden;
+        let mut dx = vec![T::ZERO; self.steps.rows() * gates_width];
         let mut dh = vec![T::ZERO; if C::ADDITIVE { 0 } else { dx.len() }];
-        let mut state = vec![T::ZERO; len];
-        state.extend_from_slice(&grad[steps * len..]);
-        for time in (0..steps).rev().map(|step| self.sizes.time(step)) {
-            let offset = time * gates_len;
-            let (dh_offset, dh_len) = if C::ADDITIVE { (0, 0) } else { (offset, gates_len) };
-            add_to(&mut state[..len], &grad[time * len..]);
+        let (grad, final_state) = grad.split_at(self.steps.rows() * hidden);
+        let mut state = final_state.to_vec();
+        for rows in self.steps.in_order().rev() {
+            let active = rows.len() * hidden;
+            add_to(&mut state[..active], of_rows(grad, &rows, hidden));
             BackwardStep {
                 cell: self.cell,
                 hidden,
-                saved: &saved[time * saved_len..][..saved_len],
-                state: split_state(&mut state, len),
-                dx: &mut dx[offset..][..gates_len],
-                dh: &mut dh[dh_offset..][..dh_len],
+                saved: of_rows(saved, &rows, C::SAVED * hidden),
+                state: active_state(&mut state, len, active),
+                dx: of_rows_mut(&mut dx, &rows, gates_width),
+                dh: if C::ADDITIVE { &mut [] } else { of_rows_mut(&mut dh, &rows, gates_width) },
             }
             .run();
-            let dgates = &(if C::ADDITIVE { &dx } else { &dh })[offset..][..gates_len];
-            let dstate = product(Matrix::new(dgates, batch, C::GATES * hidden), weights);
-            for (state, dstate) in state.chunks_exact_mut(hidden).zip(dstate.chunks_exact(columns)) {
+            let dgates = of_rows(if C::ADDITIVE { &dx } else { &dh }, &rows, gates_width);
+            let dstate = product(Matrix::new(dgates, rows.len(), gates_width), weights);
+            for (state, dstate) in state[..active].chunks_exact_mut(hidden).zip(dstate.chunks_exact(columns))
+            {
                 add_to(state, dstate);
             }
         }
@@ -178,18 +166,18 @@ impl<C: Cell> Fused<C> {
 
     /// Returns the gradient of the weights over all steps, `dgatesᵀ · h`.
     fn weight_gradient<T: StepElement>(&self, dgates: &[T], out: &[T], initial: &[T]) -> Vec<T> {
-        let Sizes { steps, batch, hidden, columns, .. } = self.sizes;
-        let len = self.sizes.state_len();
-        let mut old = vec![T::ZERO; steps * len];
-        for step in 0..steps {
-            let source = match step {
-                0 => &initial[..len],
-                _ => &out[self.sizes.time(step - 1) * len..][..len],
-            };
-            old[self.sizes.time(step) * len..][..len].copy_from_slice(source);
+        let Self { hidden, columns, .. } = *self;
+        let rows = self.steps.rows();
+        let mut old = vec![T::ZERO; rows * hidden];
+        // The state before each step: the hidden states of the previous step, and the initial states of the sequences
+        // that the previous step does not reach.
+        let mut state = initial[..self.state_len()].to_vec();
+        for rows in self.steps.in_order() {
+            let active = rows.len() * hidden;
+            of_rows_mut(&mut old, &rows, hidden).copy_from_slice(&state[..active]);
+            state[..active].copy_from_slice(of_rows(out, &rows, hidden));
         }
-        let old = self.sizes.augmented(&old);
-        let rows = steps * batch;
+        let old = self.augmented(&old);
         product(Matrix::new(dgates, rows, C::GATES * hidden).t(), Matrix::new(&old, rows, columns))
     }
 
@@ -213,6 +201,16 @@ impl<C: Cell> Fused<C> {
         let tensor = |data: Vec<T>, like: &Tensor| Tensor::from_vec(data, like.shape(), like.device());
         Ok([tensor(gradients.dx, inputs)?, tensor(dw, weights)?, tensor(gradients.state, state)?])
     }
+}
+
+/// Returns these rows of a matrix with rows of `width` elements.
+fn of_rows<'a, T>(data: &'a [T], rows: &Range<usize>, width: usize) -> &'a [T] {
+    &data[rows.start * width..rows.end * width]
+}
+
+/// Like [`of_rows`], for writing.
+fn of_rows_mut<'a, T>(data: &'a mut [T], rows: &Range<usize>, width: usize) -> &'a mut [T] {
+    &mut data[rows.start * width..rows.end * width]
 }
 
 /// Returns the matrix product `a · b`.
@@ -245,8 +243,8 @@ impl<C: Cell> Operation<3> for Fused<C> {
             DType::F64 => self.forward_storage::<f64>(operands),
             other => Err(not_a_float(C::NAME, other)),
         }?;
-        let Sizes { steps, batch, hidden, .. } = self.sizes;
-        Ok((out, Shape::from((steps + C::STATES - 1, batch, hidden))))
+        let rows = self.steps.rows() + C::STATES * self.steps.batch();
+        Ok((out, Shape::from((rows, self.hidden))))
     }
 
     fn backward(

@@ -3,6 +3,7 @@
 mod cell;
 mod composed;
 mod fused;
+mod packing;
 mod step;
 
 use candle_core::{Result, Tensor, bail};
@@ -11,6 +12,7 @@ use crate::composed_path::has_cpu_kernels;
 use crate::element::compute_dtype;
 
 use cell::{Cell, Gru, Lstm, RnnRelu, RnnTanh};
+use packing::Steps;
 
 /// The recurrence of a layer.
 ///
@@ -142,7 +144,65 @@ pub fn run(
     state: &[Tensor],
     reverse: bool,
 ) -> Result<(Tensor, Vec<Tensor>)> {
-    check(recurrence, inputs, weights, state)?;
+    let &[steps, batch, width] = inputs.dims() else {
+        bail!("{recurrence:?}: expected inputs [steps, batch, gates · hidden], found {:?}", inputs.dims());
+    };
+    let rows = inputs.reshape((steps * batch, width))?;
+    // An empty tensor may have any number of steps, more than fit into memory.
+    let listed_steps = if batch == 0 { steps.min(1) } else { steps };
+    let (outputs, state) =
+        run_packed(recurrence, &rows, &vec![batch; listed_steps], weights, state, reverse)?;
+    let state_width = outputs.dim(1)?;
+    Ok((outputs.reshape((steps, batch, state_width))?, state))
+}
+
+/// Runs all time steps of one layer in one direction over packed sequences of different lengths.
+///
+/// The sequences are sorted by length, the longest first. The rows are the sequences of the first time step, then those
+/// of the second, and so on, as in PyTorch's `PackedSequence`.
+///
+/// - `inputs`: `[rows, gates · hidden]`, the inputs after multiplication by the input weights and addition of the input
+///   bias
+/// - `batch_sizes`: the number of sequences that have each time step
+/// - `state`: the initial hidden state and, for an LSTM, the cell state, `[batch, hidden]` each
+/// - `reverse`: whether the steps run from the last to the first
+/// - returns the hidden states `[rows, hidden]` and the state of each sequence after its last step
+///
+/// With a projection, each hidden state has `projected` elements instead of `hidden`. Supports f32, f64, f16 and bf16.
+/// Differentiable in all tensors.
+///
+/// # Errors
+/// Fails if the shapes or dtypes do not match, there are no steps, `batch_sizes` increases, or its sum is not the number
+/// of rows.
+///
+/// # Examples
+/// ```
+/// use candle_core::{DType, Device, Result, Tensor};
+/// use sconce_kernels::recurrent::{Recurrence, RecurrentWeights, run_packed};
+///
+/// # fn main() -> Result<()> {
+/// let weight = Tensor::ones((1, 1), DType::F32, &Device::Cpu)?;
+/// let weights = RecurrentWeights { weight: &weight, bias: None, projection: None };
+/// // Two sequences: [1, 1, 1] and [5].
+/// let inputs = Tensor::new(&[[1f32], [5.], [1.], [1.]], &Device::Cpu)?;
+/// let h = Tensor::zeros((2, 1), DType::F32, &Device::Cpu)?;
+/// // h' = max(x + h, 0)
+/// let (outputs, state) = run_packed(Recurrence::Relu, &inputs, &[2, 1, 1], &weights, &[h], false)?;
+/// assert_eq!(outputs.flatten_all()?.to_vec1::<f32>()?, [1., 5., 2., 3.]);
+/// assert_eq!(state[0].flatten_all()?.to_vec1::<f32>()?, [3., 5.]);
+/// # Ok(())
+/// # }
+/// ```
+pub fn run_packed(
+    recurrence: Recurrence,
+    inputs: &Tensor,
+    batch_sizes: &[usize],
+    weights: &RecurrentWeights,
+    state: &[Tensor],
+    reverse: bool,
+) -> Result<(Tensor, Vec<Tensor>)> {
+    let steps = Steps::new(&format!("{recurrence:?}"), batch_sizes, reverse)?;
+    check(recurrence, inputs, &steps, weights, state)?;
     let dtype = inputs.dtype();
     let wide = compute_dtype(dtype);
     let inputs = inputs.to_dtype(wide)?;
@@ -153,9 +213,9 @@ pub fn run(
     let weights = RecurrentWeights { weight: &weight, bias: bias.as_ref(), projection: projection.as_ref() };
     let (outputs, state) = with_cell!(recurrence, cell => {
         if has_cpu_kernels(&inputs) && projection.is_none() {
-            fused::run(cell, &inputs, &weights, &state, reverse)
+            fused::run(cell, &inputs, &weights, &state, steps)
         } else {
-            composed::run(cell, &inputs, &weights, state, reverse)
+            composed::run(cell, &inputs, &weights, state, &steps)
         }
     })?;
     let state = state.iter().map(|state| state.to_dtype(dtype)).collect::<Result<Vec<_>>>()?;
@@ -165,15 +225,16 @@ pub fn run(
 fn check(
     recurrence: Recurrence,
     inputs: &Tensor,
+    steps: &Steps,
     weights: &RecurrentWeights,
     state: &[Tensor],
 ) -> Result<()> {
-    let &[steps, batch, width] = inputs.dims() else {
-        bail!("{recurrence:?}: expected inputs [steps, batch, gates · hidden], found {:?}", inputs.dims());
+    let width = match inputs.dims() {
+        &[rows, width] if rows == steps.rows() => width,
+        dims => {
+            bail!("{recurrence:?}: expected inputs [{}, gates · hidden], found {dims:?}", steps.rows())
+        }
     };
-    if steps == 0 {
-        bail!("{recurrence:?}: expected a sequence of one step or more, found {:?}", inputs.dims());
-    }
     let hidden = width / recurrence.gates();
     if hidden == 0 || width != hidden * recurrence.gates() {
         let count = recurrence.gates();
@@ -209,5 +270,5 @@ fn check(
     }
     let widths = [("hidden state", state_width), ("cell state", hidden)];
     let mut tensors = state.iter().zip(widths);
-    tensors.try_for_each(|(tensor, (name, width))| check_tensor(name, tensor, &[batch, width]))
+    tensors.try_for_each(|(tensor, (name, width))| check_tensor(name, tensor, &[steps.batch(), width]))
 }
