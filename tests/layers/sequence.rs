@@ -186,6 +186,76 @@ proptest! {
         check().map_err(fail)?;
     }
 
+    /// The outputs and the state of each sequence are those of the sequence alone.
+    #[test]
+    fn a_batch_of_lengths_agrees_with_single_sequences(
+        input_size in 1..4usize, hidden in 2..6usize, lengths in prop::collection::vec(1..6usize, 1..5),
+        padding in 0..3usize, layers in 1..3usize, flags in (any::<bool>(), any::<bool>(), any::<bool>()), seed: u64,
+    ) {
+        let (batch_first, bidirectional, project) = flags;
+        let check = || -> Result<()> {
+            let mut numbers = Rng::new(seed);
+            let steps = lengths.iter().max().unwrap_or(&0) + padding;
+            let config = LSTM::config(input_size, hidden).num_layers(layers).bidirectional(bidirectional)
+                .proj_size(if project { hidden - 1 } else { 0 });
+            let names = parameters(&config.clone().init(&CPU)?, &mut numbers);
+            let tensors: Vec<Tensor> = names.iter().map(|(_, tensor)| tensor.clone()).collect();
+            let single = with_parameters(config.clone(), &names, &tensors)?;
+            let lstm = with_parameters(config.batch_first(batch_first), &names, &tensors)?;
+            let x = numbers.tensor(&[steps, lengths.len(), input_size], 1.);
+            let input = if batch_first { x.transpose(0, 1)? } else { x.clone() };
+            let (y, (h, c)) = lstm.call_with((input.into(), None, lengths.clone().into()), Mode::Eval);
+            let y = y.into_tensor()?;
+            let y = if batch_first { y.transpose(0, 1)? } else { y };
+            assert_eq!(y.dim(0)?, steps);
+            let (h, c) = (h.into_tensor()?, c.into_tensor()?);
+            for (i, length) in lengths.iter().enumerate() {
+                let sequence = x.narrow(0, 0, *length)?.narrow(1, i, 1)?.squeeze(1)?;
+                let (y1, (h1, c1)) = single.call(sequence.into(), Mode::Eval);
+                check_close("outputs", &y.narrow(0, 0, *length)?.narrow(1, i, 1)?.squeeze(1)?, &y1.into_tensor()?, 1e-12)?;
+                check_close("h", &h.narrow(1, i, 1)?.squeeze(1)?, &h1.into_tensor()?, 1e-12)?;
+                check_close("c", &c.narrow(1, i, 1)?.squeeze(1)?, &c1.into_tensor()?, 1e-12)?;
+                for step in *length..steps {
+                    assert!(values(&y.get(step)?.get(i)?)?.iter().all(|y| *y == 0.));
+                }
+            }
+            Ok(())
+        };
+        check().map_err(fail)?;
+    }
+
+    #[test]
+    fn gradients_of_packed_sequences_agree_with_finite_differences(
+        input_size in 1..3usize, hidden in 1..4usize, lengths in prop::collection::vec(1..4usize, 1..4),
+        flags in (any::<bool>(), any::<bool>(), any::<bool>()), seed: u64,
+    ) {
+        let (bias, batch_first, bidirectional) = flags;
+        let check = || -> Result<()> {
+            let mut numbers = Rng::new(seed);
+            let (steps, batch) = (lengths.iter().max().unwrap_or(&0) + 1, lengths.len());
+            let shape = if batch_first { [batch, steps, input_size] } else { [steps, batch, input_size] };
+            let state_shape = [if bidirectional { 2 } else { 1 }, batch, hidden];
+            let inputs = [shape, state_shape].map(|shape| numbers.tensor(&shape, 1.));
+            macro_rules! check_recurrent_layer {
+                ($layer:ident) => {{
+                    let config = $layer::config(input_size, hidden).bias(bias);
+                    let config = config.batch_first(batch_first).bidirectional(bidirectional);
+                    check_layer(&config, &inputs, &mut numbers, |layer, x| {
+                        let packed = pack_padded_sequence(restride(&x[0])?, &lengths, batch_first);
+                        let packed = packed.map(|data| data * 2.);
+                        let (packed, h) = layer.call_packed(packed, Some((&x[1]).into()), Mode::Train);
+                        let (y, _) = pad_packed_sequence(&packed, batch_first, 3., Some(steps));
+                        Ok(vec![y.into_tensor()?, h.into_tensor()?])
+                    })?;
+                }};
+            }
+            check_recurrent_layer!(GRU);
+            check_recurrent_layer!(RNN);
+            Ok(())
+        };
+        check().map_err(fail)?;
+    }
+
     #[test]
     fn lstm_and_gru_agree_with_candle(
         input_size in 1..6usize, hidden in 1..20usize, steps in 1..6usize, batch in 1..4usize, seed: u64,
@@ -278,6 +348,86 @@ fn empty_batches_are_supported() -> Result<()> {
     let [a, b] = [3, 2].map(|width| Signal::from(Tensor::zeros((0, width), DType::F32, &CPU)));
     let y = bilinear.call((a, b), Mode::Train).into_tensor()?;
     assert_eq!(audit_gradients(&bilinear, &y.sum_all()?.backward()?), [""; 0]);
+    Ok(())
+}
+
+#[derive(Module)]
+#[module(forward = |x, lengths| {
+    let (y, (h, _)) = lstm(x, None, &lengths);
+    let packed = pack_padded_sequence(y, lengths, true);
+    let (packed, _) = gru.call_packed(packed.map(|y| act(y)), Some(h), mode);
+    let (y, _) = pad_packed_sequence(&packed, true, 0., None);
+    y
+})]
+struct Reader {
+    #[layer(3, 4, batch_first = true)]
+    lstm: LSTM,
+    act: Tanh,
+    #[layer(4, 4, batch_first = true)]
+    gru: GRU,
+}
+
+#[test]
+fn forward_closures_call_layers_with_lengths() -> Result<()> {
+    let reader = Reader::new(&CPU)?;
+    let x = Rng::new(1).tensor(&[3, 6, 3], 1.).to_dtype(DType::F32)?;
+    let lengths = Tensor::new(&[2i64, 5, 1], &CPU)?;
+    let y = reader.forward(&x, &lengths)?;
+    assert_eq!(y.dims(), [3, 5, 4]);
+    // The padding of a sequence has no influence on its outputs.
+    let alone = reader.forward(x.narrow(0, 0, 1)?.narrow(1, 0, 2)?, Tensor::new(&[2u32], &CPU)?)?;
+    check_close("first sequence", &y.narrow(0, 0, 1)?.narrow(1, 0, 2)?, &alone, 1e-6)?;
+    let error = message(reader.forward(&x, Tensor::new(&[2u32, 5, 7], &CPU)?));
+    assert_eq!(
+        error,
+        "at Reader.lstm (LSTM 3→4): expected lengths between 1 and the 6 steps of the input, found 7"
+    );
+    Ok(())
+}
+
+#[test]
+fn errors_of_packed_sequences_name_the_invalid_argument() -> Result<()> {
+    let x = Tensor::zeros((4, 2, 3), DType::F32, &CPU)?;
+    let pack = |lengths: Lengths| message(pack_padded_sequence(&x, lengths, false).data().clone().into_tensor());
+    let prefix = "pack_padded_sequence: expected";
+    assert_eq!(
+        pack([4].into()),
+        format!("{prefix} one length for each of 2 sequences, found 1 lengths (input [4, 2, 3])")
+    );
+    assert_eq!(pack([4, 0].into()), format!("{prefix} lengths between 1 and the 4 steps of the input, found 0"));
+    assert_eq!(
+        pack(Tensor::new(&[4i64, -1], &CPU)?.into()),
+        format!("{prefix} lengths of at least 1, found -1")
+    );
+    assert_eq!(
+        pack(Tensor::new(&[4f32, 1.], &CPU)?.into()),
+        format!("{prefix} lengths [batch] of u8, u32 or i64, found [2] of F32")
+    );
+    let rank1 = pack_padded_sequence(x.flatten_all()?, [1], true);
+    let error = message(rank1.data().clone().into_tensor());
+    assert_eq!(error, format!("{prefix} an input [batch, steps, …], found [24]"));
+
+    let packed = pack_padded_sequence(&x, [3, 4], false);
+    let pad = |length| message(pad_packed_sequence(&packed, false, 0., Some(length)).0.into_tensor());
+    assert!(pad(3).contains("expected a total_length of at least 4"), "{}", pad(3));
+    assert!(pad(usize::MAX).contains("do not fit into memory"), "{}", pad(usize::MAX));
+    let shorter = packed.map(|data| data.narrow(0, 0, 2));
+    let error = message(shorter.data().clone().into_tensor());
+    assert_eq!(error, "expected packed data [7, …], found [2, 3]");
+
+    let gru = GRU::config(4, 5).init(&CPU)?;
+    let (outputs, h) = gru.call_packed(packed.clone(), None, Mode::Eval);
+    let expected = "GRU 4→5: expected packed data [rows, 4], found [7, 3]";
+    assert_eq!(message(outputs.data().clone().into_tensor()), expected);
+    assert_eq!(message(h.into_tensor()), expected);
+    // A failed packed sequence passes through layers unchanged.
+    let (outputs, _) = gru.call_packed(shorter, None, Mode::Eval);
+    let (y, _) = pad_packed_sequence(&outputs, false, 0., None);
+    assert_eq!(message(y.into_tensor()), "expected packed data [7, …], found [2, 3]");
+    let state = Signal::from(Tensor::zeros((1, 3, 5), DType::F32, &CPU)?);
+    let gru = GRU::config(3, 5).init(&CPU)?;
+    let error = message(gru.call_packed(packed, Some(state), Mode::Eval).1.into_tensor());
+    assert_eq!(error, "GRU 3→5: expected an initial state [1, 2, 5], found [1, 3, 5]");
     Ok(())
 }
 

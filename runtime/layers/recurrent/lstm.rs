@@ -27,6 +27,11 @@ use super::{packed, recurrent};
 /// `[batch, steps, …]`. The batch dimension may be omitted from all tensors. Each layer and direction runs as one
 /// differentiable operation.
 ///
+/// `lstm(x, None, lengths)` or `lstm(x, Some((h0, c0)), lengths)` runs only the first `lengths[i]` steps of the
+/// sequence `i` of a batch. Its other outputs are 0, and its final state is the state after these steps. The result is
+/// that of PyTorch's `pack_padded_sequence`, followed by the layer and `pad_packed_sequence`. `lengths` is a list or an
+/// integer tensor, `[batch]`.
+///
 /// ```
 /// use sconce::prelude::*;
 ///

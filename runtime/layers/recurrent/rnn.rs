@@ -12,7 +12,7 @@ use super::{packed, recurrent};
 ///
 /// - Config: `RNN::config(input_size, hidden_size)`; setters `num_layers` (1), `nonlinearity` (`Tanh`), `bias` (true),
 ///   `batch_first` (false), `dropout` (0), `bidirectional` (false)
-/// - Input: `rnn(x)` or `rnn(x, h0)` in a forward closure, with the same shapes as [`GRU`](super::GRU)
+/// - Input: `rnn(x)`, `rnn(x, h0)` or `rnn(x, None, lengths)` in a forward closure, as for [`GRU`](super::GRU)
 /// - Output: `(outputs, h)`
 /// - Fails if `hidden_size` or `num_layers` is 0, if `dropout` is not between 0 and 1, or if a tensor has the wrong
 ///   shape or dtype

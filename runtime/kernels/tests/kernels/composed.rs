@@ -253,10 +253,12 @@ fn resampling() -> Result<()> {
 
 #[test]
 fn recurrences() -> Result<()> {
-    let (steps, batch, hidden) = (4, 3, 5);
+    let hidden = 5;
+    let batch_sizes = [3, 3, 2, 1];
+    let (rows, batch) = (batch_sizes.iter().sum::<usize>(), batch_sizes[0]);
     for recurrence in [Recurrence::Tanh, Recurrence::Relu, Recurrence::Lstm, Recurrence::Gru] {
         let width = recurrence.gates() * hidden;
-        let inputs = variable(-1., 1., &[steps, batch, width])?;
+        let inputs = variable(-1., 1., &[rows, width])?;
         let weight = variable(-1., 1., &[width, hidden])?;
         let bias = variable(-1., 1., &[width])?;
         let state: Result<Vec<Var>> =
@@ -267,7 +269,8 @@ fn recurrences() -> Result<()> {
         for reverse in [false, true] {
             check(&format!("{recurrence:?}"), &vars, 1e-12, || {
                 let weights = RecurrentWeights { weight: &weight, bias: Some(&bias), projection: None };
-                let (outputs, state) = recurrent::run(recurrence, &inputs, &weights, &tensors, reverse)?;
+                let (outputs, state) =
+                    recurrent::run_packed(recurrence, &inputs, &batch_sizes, &weights, &tensors, reverse)?;
                 let all: Result<Vec<Tensor>> =
                     std::iter::once(&outputs).chain(&state).map(Tensor::flatten_all).collect();
                 Tensor::cat(&all?, 0)
