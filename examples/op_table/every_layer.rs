@@ -39,10 +39,12 @@ shrink        | Softshrink(0.1) + Hardshrink(lambd=0.2) + Tanhshrink() + Softsig
 threshold     | Threshold(0.1, value=-20)                                          | 4 8
 gelu          | GELU() + GELU(approximate='tanh')                                  | 4 8
 elu           | LeakyReLU(0.2) + ELU() + CELU(0.5) + Softplus(beta=2)              | 4 8
+rrelu         | RReLU(0.1, upper=0.5) + Softmax2d()                                | 2 4 8
 prelu         | PReLU() + PReLU(8, init=.1)                                        | 4 8
 softmax       | Softmax(dim=-1) + LogSoftmax(1) + Softmin(0) + GLU()               | 4 8
 depth         | StochasticDepth(0.1, 'batch') + StochasticDepth(0.1, mode='row')   | 2 4 8
 dropout       | Dropout() + Dropout1d(p=0.1) + Dropout2d(0.)                       | 2 4 8
+alpha_dropout | AlphaDropout(0.1) + FeatureAlphaDropout()                          | 2 4 8
 attention     | MultiheadAttention(8, 2)                                           | 2 5 8
 transformer   | TransformerEncoderLayer(8, 2, 16, activation='gelu')               | 5 2 8
 lstm          | LSTM(4, 8, num_layers=2, bidirectional=True)                       | 5 2 4

@@ -177,6 +177,8 @@ layers! {
     "Hardshrink" => Hardshrink::config { ; lambd: float }
     "Tanhshrink" => Tanhshrink::config { ; }
     "Softsign" => Softsign::config { ; }
+    "RReLU" => RRelu::config { ; lower: float, upper: float, inplace: boolean }
+    "Softmax2d" => Softmax2d::config { ; }
     "PReLU" => prelu { num_parameters: count = 1, init: float = 0.25; }
     "Softmax" => Softmax::config { dim: integer; }
     "LogSoftmax" => LogSoftmax::config { dim: integer; }
@@ -185,6 +187,8 @@ layers! {
     "Dropout" => Dropout::config { p: float = 0.5; inplace: boolean }
     "Dropout1d" => Dropout1d::config { p: float = 0.5; inplace: boolean }
     "Dropout2d" => Dropout2d::config { p: float = 0.5; inplace: boolean }
+    "AlphaDropout" => AlphaDropout::config { p: float = 0.5; inplace: boolean }
+    "FeatureAlphaDropout" => FeatureAlphaDropout::config { p: float = 0.5; inplace: boolean }
     "StochasticDepth" => StochasticDepth::config { p: float, mode: depth_mode; }
 
     "MultiheadAttention" => SelfAttention::config {

@@ -1,4 +1,4 @@
-//! Dropout of elements and of channels.
+//! Dropout of elements and of channels, to zero or to the limit of SELU.
 
 use crate::display::python_float;
 use crate::module::{Forward, Mode};
@@ -111,4 +111,37 @@ dropouts! {
     /// # }
     /// ```
     Dropout2d "Dropout2d" dropout2d;
+    /// In training, sets each element to the limit of SELU at −∞ with probability `p`, and scales and shifts the result
+    /// so that mean 0 and variance 1 are preserved. In evaluation, returns the input unchanged (Klambauer et al. 2017).
+    ///
+    /// - Config: `AlphaDropout::config(p)`; `AlphaDropout::default()` has `p = 0.5`
+    /// - Input, output: any shape
+    /// - Fails if `p` is not between 0 and 1
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Tensor::randn(0f32, 1., 100_000, &Device::Cpu)?;
+    /// let y = AlphaDropout::config(0.3).call(x.into(), Mode::Train).into_tensor()?;
+    /// assert!(y.mean_all()?.to_scalar::<f32>()?.abs() < 0.05);
+    /// # Ok(())
+    /// # }
+    /// ```
+    AlphaDropout "AlphaDropout" alpha_dropout;
+    /// Like [`AlphaDropout`], but keeps or drops whole channels.
+    ///
+    /// - Config: `FeatureAlphaDropout::config(p)`; `FeatureAlphaDropout::default()` has `p = 0.5`
+    /// - Input, output: `[batch, channels, …]`
+    /// - Fails if `p` is not between 0 and 1, or if the input has fewer than two dimensions
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Tensor::ones((2, 3, 4), DType::F32, &Device::Cpu)?;
+    /// let y = FeatureAlphaDropout::config(0.5).call(x.into(), Mode::Train).into_tensor()?;
+    /// assert_eq!(y.narrow(2, 0, 1)?.to_vec3::<f32>()?, y.narrow(2, 3, 1)?.to_vec3::<f32>()?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    FeatureAlphaDropout "FeatureAlphaDropout" feature_alpha_dropout;
 }

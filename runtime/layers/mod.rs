@@ -77,7 +77,7 @@ pub use conv::{
 };
 pub(crate) use conv::{ConvCore, ConvTransposeCore};
 pub use distance::{CosineSimilarity, PairwiseDistance};
-pub use dropout::{Dropout, Dropout1d, Dropout2d};
+pub use dropout::{AlphaDropout, Dropout, Dropout1d, Dropout2d, FeatureAlphaDropout};
 pub use embedding::{Embedding, EmbeddingConfig};
 pub use fold::{Fold, Unfold};
 pub use interpolation::{Interpolation, ScaleFactor};

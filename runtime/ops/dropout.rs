@@ -111,14 +111,88 @@ pub(crate) fn check_stochastic_depth(p: f64, mode: &str) -> Result<()> {
     Ok(())
 }
 
-/// Applies a random mask that is broadcast to the input. `mask_shape` returns the shape of the mask for the
-/// shape of the input, or a description of the expected input.
+/// In training, sets each element to the limit of SELU at −∞ with probability `p`, and scales and shifts the result so
+/// that mean 0 and variance 1 are preserved.
+///
+/// `x` has any shape. The output is a failed signal if `p` is not between 0 and 1 in training.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let x = Tensor::zeros(1000, DType::F32, &Device::Cpu)?;
+/// // Each element has one of two values.
+/// let y = alpha_dropout(&x, 0.5, Mode::Train).into_tensor()?.to_vec1::<f32>()?;
+/// assert!(y.iter().all(|y| (y.abs() - 0.778933).abs() < 1e-5));
+/// # Ok(())
+/// # }
+/// ```
+pub fn alpha_dropout(x: impl Into<Signal>, p: f64, mode: Mode) -> Signal {
+    dropout_with("alpha_dropout", x.into(), p, mode, |dims| Ok(dims.to_vec()), drop_to_selu_limit)
+}
+
+/// Like [`alpha_dropout`], but keeps or drops whole channels of `[batch, channels, …]`.
+///
+/// The output is a failed signal if `x` has fewer than two dimensions, or if `p` is not between 0 and 1 in training.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let x = Tensor::zeros((10, 100, 2), DType::F32, &Device::Cpu)?;
+/// let y = feature_alpha_dropout(&x, 0.5, Mode::Train).into_tensor()?.flatten(0, 1)?.to_vec2::<f32>()?;
+/// assert!(y.iter().all(|channel| channel[0] == channel[1]));
+/// # Ok(())
+/// # }
+/// ```
+pub fn feature_alpha_dropout(x: impl Into<Signal>, p: f64, mode: Mode) -> Signal {
+    let mask_shape = |dims: &[usize]| match *dims {
+        [batch, channels, ..] => {
+            let mut shape = vec![1; dims.len()];
+            shape[..2].copy_from_slice(&[batch, channels]);
+            Ok(shape)
+        }
+        _ => Err("[batch, channels, …]"),
+    };
+    dropout_with("feature_alpha_dropout", x.into(), p, mode, mask_shape, drop_to_selu_limit)
+}
+
+/// Replaces the elements whose `keep` is 0 with the limit of SELU at −∞, and restores mean 0 and variance 1.
+fn drop_to_selu_limit(x: &Tensor, keep: &Tensor, p: f64) -> Result<Tensor> {
+    // −λα, with the constants of SELU.
+    const LIMIT: f64 = -1.7580993408473766;
+    if p == 1. {
+        return Ok(binary(Binary::Mul, x, keep)?);
+    }
+    let scale = 1. / ((LIMIT * LIMIT * p + 1.) * (1. - p)).sqrt();
+    let factor = unary(Unary::Affine { factor: scale, offset: 0. }, keep)?;
+    // Where `keep` is 1, the offset is `−scale · LIMIT · p`. Elsewhere it is larger by `scale · LIMIT`.
+    let offset = Unary::Affine { factor: -scale * LIMIT, offset: scale * LIMIT * (1. - p) };
+    Ok(binary(Binary::Add, &binary(Binary::Mul, x, &factor)?, &unary(offset, keep)?)?)
+}
+
+/// Drops the elements of `x` to zero where a random mask is 0, and scales the others. The mask is broadcast to the
+/// input. `mask_shape` returns the shape of the mask for the shape of the input, or a description of the expected input.
 fn dropout_with_mask_shape(
     name: &'static str,
     x: Signal,
     p: f64,
     mode: Mode,
     mask_shape: impl FnOnce(&[usize]) -> Result<Vec<usize>, &'static str>,
+) -> Signal {
+    dropout_with(name, x, p, mode, mask_shape, |x, keep, p| {
+        let scale = if p == 1. { 0. } else { 1. / (1. - p) };
+        let factor = unary(Unary::Affine { factor: scale, offset: 0. }, keep)?;
+        Ok(binary(Binary::Mul, x, &factor)?)
+    })
+}
+
+/// In training, calls `apply` with the input, a random mask of ones and zeros that is 0 with probability `p`, and `p`.
+fn dropout_with(
+    name: &'static str,
+    x: Signal,
+    p: f64,
+    mode: Mode,
+    mask_shape: impl FnOnce(&[usize]) -> Result<Vec<usize>, &'static str>,
+    apply: impl FnOnce(&Tensor, &Tensor, f64) -> Result<Tensor>,
 ) -> Signal {
     let Ok(dims) = x.dims() else { return x };
     let mask_shape = match mask_shape(dims) {
@@ -135,8 +209,6 @@ fn dropout_with_mask_shape(
             return Err(Error::msg(format!("expected a probability between 0 and 1, found {p}")));
         }
         let keep = random::bernoulli(mask_shape, 1. - p, x.dtype(), x.device())?;
-        let scale = if p == 1. { 0. } else { 1. / (1. - p) };
-        let factor = unary(Unary::Affine { factor: scale, offset: 0. }, &keep)?;
-        Ok(binary(Binary::Mul, &x, &factor)?)
+        apply(&x, &keep, p)
     })
 }

@@ -17,6 +17,7 @@ mod packed_sequence;
 mod pad;
 mod pair;
 mod pixel_shuffle;
+mod rrelu;
 mod shape;
 
 pub use activation::*;
@@ -29,7 +30,7 @@ pub use bilinear::bilinear;
 pub(crate) use distance::check_exponent;
 pub use distance::{cosine_similarity, pairwise_distance};
 pub(crate) use dropout::check_stochastic_depth;
-pub use dropout::{dropout, dropout1d, dropout2d, stochastic_depth};
+pub use dropout::{alpha_dropout, dropout, dropout1d, dropout2d, feature_alpha_dropout, stochastic_depth};
 pub use elementwise::{
     celu, elu, gelu_tanh, glu, hardshrink, hardsigmoid, hardtanh, logsigmoid, mish, selu, softmin, softplus,
     softshrink, softsign, tanhshrink, threshold,
@@ -44,5 +45,7 @@ pub use packed_sequence::{Lengths, PackedSequence, pack_padded_sequence, pad_pac
 pub use pad::pad;
 pub use pair::{Padding, Pair, Sides};
 pub use pixel_shuffle::{channel_shuffle, pixel_shuffle, pixel_unshuffle};
+pub(crate) use rrelu::check_slopes;
+pub use rrelu::rrelu;
 pub(crate) use shape::flatten_range;
 pub use shape::{cat, flatten, stack, unflatten};

@@ -47,4 +47,8 @@ golden_tests! {
     prelu: "PReLU", 4 => |case| {
         check(PRelu::config().num_parameters(case.size("num_parameters")), case)
     };
+    rrelu: "RReLU", 4 => |case| {
+        check(RRelu::config().lower(number(case, "lower", 1. / 8.)).upper(number(case, "upper", 1. / 3.)), case)
+    };
+    softmax2d: "Softmax2d", 4 => |case| check(Softmax2d::config(), case);
 }

@@ -98,6 +98,58 @@ proptest! {
 proptest! {
     #![proptest_config(config(100))]
 
+    /// In training, each negative element has its own slope between the bounds, and so has its gradient.
+    #[test]
+    fn rrelu_multiplies_negative_elements_by_random_slopes(
+        shape in prop::collection::vec(1..5usize, 0..4), lower in -1.0..1.0f64, width in 0.0..1.0f64, seed: u64,
+    ) {
+        let upper = lower + width;
+        let check = || -> Result<()> {
+            let x = Rng::new(seed).distinct(&shape, 0.3);
+            let output_grad = Rng::new(seed ^ 1).distinct(&shape, 0.3);
+            let op = on_tensors(|x| rrelu(x, lower, upper, Mode::Train));
+            let (y, dx) = gradients(op, std::slice::from_ref(&x), &output_grad)?;
+            let slopes = values(&(&y / &x)?)?;
+            let bounds = lower - 1e-12..=upper + 1e-12;
+            for (x, slope) in values(&x)?.into_iter().zip(&slopes) {
+                assert!(if x > 0. { *slope == 1. } else { bounds.contains(slope) }, "slope {slope} of {x}");
+            }
+            let slopes = Tensor::from_vec(slopes, shape.as_slice(), &Device::Cpu)?;
+            Ok(check_close("gradient", &dx[0], &output_grad.mul(&slopes)?, 1e-12)?)
+        };
+        check().map_err(fail)?;
+    }
+
+    /// Each element is one of two linear functions of the input. With probability `p`, the slope is 0.
+    #[test]
+    fn alpha_dropout_drops_elements_or_channels(
+        shape in prop::collection::vec(1..5usize, 2..5), p in 0.0..1.0f64, by_channel: bool, seed: u64,
+    ) {
+        let check = || -> Result<()> {
+            let x = Rng::new(seed).distinct(&shape, 0.3);
+            let ones = x.ones_like()?;
+            let drop = if by_channel { feature_alpha_dropout } else { alpha_dropout };
+            let (y, dx) = gradients(on_tensors(|x| drop(x, p, Mode::Train)), std::slice::from_ref(&x), &ones)?;
+            // The formulas of Klambauer et al. 2017, section 3.
+            let limit = -1.0507009873554805 * 1.6732632423543772;
+            let keep = 1. - p;
+            let a = (keep + limit * limit * keep * p).powf(-0.5);
+            let b = -a * limit * p;
+            let slopes = values(&dx[0])?;
+            for ((x, y), slope) in values(&x)?.into_iter().zip(values(&y)?).zip(&slopes) {
+                let expected = if *slope == 0. { a * limit + b } else { a * x + b };
+                assert!((y - expected).abs() <= 1e-9 * (1. + a), "{y} should be {expected}");
+                assert!(*slope == 0. || (slope - a).abs() <= 1e-9 * a, "slope {slope} should be 0 or {a}");
+            }
+            if by_channel {
+                let channel_size = shape[2..].iter().product();
+                assert!(slopes.chunks(channel_size).all(|channel| channel.iter().all(|s| *s == channel[0])));
+            }
+            Ok(())
+        };
+        check().map_err(fail)?;
+    }
+
     /// Each example, or the whole batch, is dropped or multiplied by `1 / (1 − p)`, and so is its gradient.
     #[test]
     fn stochastic_depth_drops_whole_examples(
@@ -205,6 +257,17 @@ fn errors_name_the_invalid_argument() -> Result<()> {
         (stochastic_depth(x(&[2]), 1.5, "row", Mode::Eval), "a probability between 0 and 1, found 1.5"),
         (stochastic_depth(x(&[2]), 0.5, "rows", Mode::Eval), "mode \"batch\" or \"row\", found \"rows\""),
         (stochastic_depth(x(&[]), 0.5, "row", Mode::Train), "expected an input [batch, …], found []"),
+        (alpha_dropout(x(&[2]), 1.5, Mode::Train), "a probability between 0 and 1, found 1.5"),
+        (
+            feature_alpha_dropout(x(&[2]), 0.5, Mode::Eval),
+            "expected an input [batch, channels, …], found [2]",
+        ),
+        (rrelu(x(&[2]), 0.5, 0.25, Mode::Eval), "with lower ≤ upper, found lower = 0.5 and upper = 0.25"),
+        (rrelu(x(&[2]), 0.5, f64::INFINITY, Mode::Train), "expected finite slopes"),
+        (
+            Softmax2d.call(x(&[2, 3]), Mode::Eval),
+            "Softmax2d: expected an input [batch, channels, height, width] or [channels, height, width], found [2, 3]",
+        ),
         (dropout2d(x(&[2, 3, 4]), 1.5, Mode::Train), "a probability between 0 and 1, found 1.5"),
     ] {
         let message = signal.error().map(ToString::to_string).unwrap_or_default();
@@ -249,6 +312,12 @@ struct Activations {
     dropout1d: Dropout1d,
     #[layer(0.2, "row")]
     stochastic_depth: StochasticDepth,
+    #[layer(0.2)]
+    alpha_dropout: AlphaDropout,
+    feature_alpha_dropout: FeatureAlphaDropout,
+    #[layer(upper = 0.5)]
+    rrelu: RRelu,
+    softmax2d: Softmax2d,
 }
 
 #[test]
@@ -276,6 +345,10 @@ fn layers_work_as_fields_and_print_as_in_pytorch() -> Result<()> {
   (dropout2d): Dropout2d(p=0.2, inplace=False)
   (dropout1d): Dropout1d(p=0.2, inplace=False)
   (stochastic_depth): StochasticDepth(p=0.2, mode=row)
+  (alpha_dropout): AlphaDropout(p=0.2, inplace=False)
+  (feature_alpha_dropout): FeatureAlphaDropout(p=0.5, inplace=False)
+  (rrelu): RReLU(lower=0.125, upper=0.5)
+  (softmax2d): Softmax2d()
 )";
     assert_eq!(net.to_string(), expected);
     Ok(())

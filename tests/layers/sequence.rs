@@ -388,13 +388,17 @@ fn forward_closures_call_layers_with_lengths() -> Result<()> {
 #[test]
 fn errors_of_packed_sequences_name_the_invalid_argument() -> Result<()> {
     let x = Tensor::zeros((4, 2, 3), DType::F32, &CPU)?;
-    let pack = |lengths: Lengths| message(pack_padded_sequence(&x, lengths, false).data().clone().into_tensor());
+    let pack =
+        |lengths: Lengths| message(pack_padded_sequence(&x, lengths, false).data().clone().into_tensor());
     let prefix = "pack_padded_sequence: expected";
     assert_eq!(
         pack([4].into()),
         format!("{prefix} one length for each of 2 sequences, found 1 lengths (input [4, 2, 3])")
     );
-    assert_eq!(pack([4, 0].into()), format!("{prefix} lengths between 1 and the 4 steps of the input, found 0"));
+    assert_eq!(
+        pack([4, 0].into()),
+        format!("{prefix} lengths between 1 and the 4 steps of the input, found 0")
+    );
     assert_eq!(
         pack(Tensor::new(&[4i64, -1], &CPU)?.into()),
         format!("{prefix} lengths of at least 1, found -1")

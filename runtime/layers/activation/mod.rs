@@ -2,14 +2,18 @@
 
 mod gelu;
 mod prelu;
+mod rrelu;
 mod settings;
 mod shrink;
+mod softmax2d;
 mod threshold;
 
 pub use gelu::Gelu;
 pub use prelu::{PRelu, PReluConfig};
+pub use rrelu::RRelu;
 pub use settings::{Celu, Elu, Hardtanh, LeakyRelu, Softplus};
 pub use shrink::{Hardshrink, Softshrink};
+pub use softmax2d::Softmax2d;
 pub use threshold::Threshold;
 
 use crate::Result;

@@ -226,3 +226,5 @@ modules("PairwiseDistance", lambda p, **args: nn.PairwiseDistance(float(p), **ar
 modules("TransformerEncoderLayer", build_encoder_layer, encoder_layer, 16, mode="train", call=call_encoder)
 modules("TransformerEncoder", build_encoder, lambda: encoder_layer(lambda: random.randint(1, 3)), 8, mode="train",
         call=call_encoder)
+modules("RReLU", nn.RReLU, lambda: ({"lower": choose([0.1, -0.2]), "upper": choose([0.1, 0.7])}, [[4, 6]]), 4)
+modules("Softmax2d", nn.Softmax2d, lambda: ({}, [sizes(random.choice([3, 4]))]), 4)
