@@ -8,7 +8,7 @@ use candle_nn::{Init, VarBuilder};
 use crate::config::Config;
 use crate::kernels::embedding;
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
-use crate::signal::Signal;
+use crate::signal::{Leading, Signal};
 use crate::{Error, Result, source};
 
 use super::{forward_methods, impl_fmt};
@@ -80,7 +80,7 @@ impl Forward for Embedding {
     type Output = Signal;
 
     fn forward_pass(&self, x: Signal, _: Mode) -> Signal {
-        x.apply("embedding", |ids| {
+        x.apply("embedding", Leading, |ids| {
             let (rows, width) = self.sizes();
             embedding(&ids, &self.weight, self.padding_idx)
                 .map_err(|error| Error::from(error).in_layer(format!("Embedding {rows}→{width}")))

@@ -4,7 +4,7 @@ use crate::Result;
 use crate::kernels::fold::{self, WindowGeometry};
 use crate::module::{Forward, Mode};
 use crate::ops::Pair;
-use crate::signal::Signal;
+use crate::signal::{OptionalBatch, Signal};
 
 use super::pool::format_sizes;
 use super::{self_config, stateless};
@@ -130,7 +130,7 @@ impl Forward for Unfold {
     type Output = Signal;
 
     fn forward_pass(&self, x: Signal, _: Mode) -> Signal {
-        x.apply("unfold", |x| fold::unfold(&x, self.geometry))
+        x.apply("unfold", OptionalBatch(4), |x| fold::unfold(&x, self.geometry))
     }
 }
 
@@ -138,6 +138,6 @@ impl Forward for Fold {
     type Output = Signal;
 
     fn forward_pass(&self, x: Signal, _: Mode) -> Signal {
-        x.apply("fold", |x| fold::fold(&x, self.output_size, self.geometry))
+        x.apply("fold", OptionalBatch(3), |x| fold::fold(&x, self.output_size, self.geometry))
     }
 }

@@ -6,7 +6,7 @@ use crate::kernels::internal::blocked::{self, BlockedTensor};
 use crate::kernels::pool::{self, PoolGeometry};
 use crate::module::{Forward, Mode};
 use crate::ops::Pair;
-use crate::signal::{Layout, Signal};
+use crate::signal::{Layout, OptionalBatch, Signal};
 
 use super::{self_config, stateless};
 
@@ -271,7 +271,7 @@ impl Forward for MaxPool1d {
     type Output = Signal;
 
     fn forward_pass(&self, x: Signal, _: Mode) -> Signal {
-        x.apply("max_pool1d", |x| pool::max_pool1d(&x, &self.geometry))
+        x.apply("max_pool1d", OptionalBatch(3), |x| pool::max_pool1d(&x, &self.geometry))
     }
 }
 
@@ -281,7 +281,9 @@ impl Forward for MaxPool2d {
     fn forward_pass(&self, x: Signal, _: Mode) -> Signal {
         let on_blocked = |x: &BlockedTensor| blocked::max_pool2d(x, &self.geometry);
         x.fuse_max_pool(self.geometry).or_run(|x, geometry| {
-            x.apply_either("max_pool2d", Layout::Nchwc, on_blocked, |x| pool::max_pool2d(&x, &geometry))
+            x.apply_either("max_pool2d", Layout::Nchwc, OptionalBatch(4), on_blocked, |x| {
+                pool::max_pool2d(&x, &geometry)
+            })
         })
     }
 }
@@ -290,7 +292,9 @@ impl Forward for AvgPool1d {
     type Output = Signal;
 
     fn forward_pass(&self, x: Signal, _: Mode) -> Signal {
-        x.apply("avg_pool1d", |x| pool::avg_pool1d(&x, &self.geometry, self.count_include_pad))
+        x.apply("avg_pool1d", OptionalBatch(3), |x| {
+            pool::avg_pool1d(&x, &self.geometry, self.count_include_pad)
+        })
     }
 }
 
@@ -302,6 +306,7 @@ impl Forward for AvgPool2d {
         x.apply_either(
             "avg_pool2d",
             Layout::Nchwc,
+            OptionalBatch(4),
             |x| blocked::avg_pool2d(x, geometry, *count_include_pad, *divisor_override),
             |x| pool::avg_pool2d(&x, geometry, *count_include_pad, *divisor_override),
         )

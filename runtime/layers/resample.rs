@@ -7,7 +7,7 @@ use crate::kernels::pool::{adaptive_avg_pool1d, adaptive_avg_pool2d};
 use crate::kernels::resample::{Resampling, resample1d, resample2d};
 use crate::module::{Forward, Mode};
 use crate::ops::Pair;
-use crate::signal::Signal;
+use crate::signal::{Batch, Signal};
 use crate::{Error, Result};
 
 use super::interpolation::{Interpolation, ScaleFactor};
@@ -212,6 +212,6 @@ impl Forward for Upsample {
     type Output = Signal;
 
     fn forward_pass(&self, x: Signal, _: Mode) -> Signal {
-        x.apply("interpolate", |x| self.run(&x))
+        x.apply("interpolate", Batch, |x| self.run(&x))
     }
 }

@@ -11,7 +11,7 @@ use crate::Error;
 use crate::kernels::norm;
 use crate::random::is_repeatable;
 use crate::recompute::is_recomputing;
-use crate::signal::Signal;
+use crate::signal::{Leading, OneExample, SameShape, Signal};
 
 use super::{Forward, Mode, Module, Visitor, VisitorMut};
 
@@ -22,7 +22,7 @@ macro_rules! mode_independent {
             type Output = Signal;
 
             fn forward_pass(&self, x: Signal, _: Mode) -> Signal {
-                x.apply(stringify!($layer), |x| candle_core::Module::forward(self, &x))
+                x.apply(stringify!($layer), OneExample, |x| candle_core::Module::forward(self, &x))
             }
         }
     )*};
@@ -88,7 +88,7 @@ impl Forward for candle_nn::LayerNorm {
         let weight = Some(self.weight());
         let bias = self.bias();
         let shape = self.weight().dims();
-        x.apply("layer_norm", |x| match (self.remove_mean(), bias) {
+        x.apply("layer_norm", Leading, |x| match (self.remove_mean(), bias) {
             (true, bias) => norm::layer_norm(&x, shape, weight, bias, self.eps()),
             (false, None) => norm::rms_norm(&x, shape, weight, self.eps()),
             (false, Some(bias)) => norm::rms_norm(&x, shape, weight, self.eps())?.broadcast_add(bias),
@@ -103,7 +103,7 @@ impl Forward for candle_nn::RmsNorm {
     fn forward_pass(&self, x: Signal, _: Mode) -> Signal {
         let weight = self.weight();
         let eps = self.eps();
-        x.apply("rms_norm", |x| norm::rms_norm(&x, weight.dims(), Some(weight), eps))
+        x.apply("rms_norm", Leading, |x| norm::rms_norm(&x, weight.dims(), Some(weight), eps))
     }
 }
 
@@ -191,7 +191,7 @@ impl Forward for candle_nn::Dropout {
                  `sconce::Dropout`",
             ));
         }
-        x.apply("dropout", |x| candle_nn::Dropout::forward(self, &x, mode.is_train()))
+        x.apply("dropout", SameShape, |x| candle_nn::Dropout::forward(self, &x, mode.is_train()))
     }
 }
 
@@ -255,7 +255,11 @@ impl Forward for candle_nn::BatchNorm {
     type Output = Signal;
 
     fn forward_pass(&self, x: Signal, mode: Mode) -> Signal {
-        x.apply("batch_norm", |x| {
+        if x.is_meta() && mode.is_train() {
+            // A probe would change the running statistics.
+            return x;
+        }
+        x.apply("batch_norm", OneExample, |x| {
             if !(mode.is_train() && is_recomputing()) {
                 return candle_core::ModuleT::forward_t(self, &x, mode.is_train());
             }

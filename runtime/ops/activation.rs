@@ -8,13 +8,15 @@ use crate::kernels::activation::{self, Activation};
 use crate::kernels::for_each_activation;
 use crate::kernels::internal::blocked::{self, BlockedTensor};
 use crate::kernels::softmax as softmax_kernels;
-use crate::signal::{EpilogueOp, Layout, Signal};
+use crate::signal::{EpilogueOp, Layout, SameShape, Signal};
 
 /// Applies an activation. If possible, fuses the activation into the preceding deferred operation.
 fn activate(activation: Activation, x: Signal) -> Signal {
     x.fuse(EpilogueOp::Activation(activation)).or_run(|x, _| {
         let on_blocked = |x: &BlockedTensor| blocked::activated(x, activation);
-        x.apply_either(activation.name(), Layout::Nchw, on_blocked, |x| activation::apply(activation, &x))
+        x.apply_either(activation.name(), Layout::Nchw, SameShape, on_blocked, |x| {
+            activation::apply(activation, &x)
+        })
     })
 }
 
@@ -95,8 +97,9 @@ for_each_activation!(functions);
 /// # }
 /// ```
 pub fn softmax(x: impl Into<Signal>, dim: impl Dim) -> Signal {
-    x.into()
-        .apply("softmax", |x| -> Result<Tensor> { Ok(softmax_kernels::softmax(&x, dim.index(x.rank())?)?) })
+    x.into().apply("softmax", SameShape, |x| -> Result<Tensor> {
+        Ok(softmax_kernels::softmax(&x, dim.index(x.rank())?)?)
+    })
 }
 
 /// Computes `x − log Σ eˣ` over one dimension. A negative `dim` counts from the end.
@@ -114,7 +117,7 @@ pub fn softmax(x: impl Into<Signal>, dim: impl Dim) -> Signal {
 /// # }
 /// ```
 pub fn log_softmax(x: impl Into<Signal>, dim: impl Dim) -> Signal {
-    x.into().apply("log_softmax", |x| -> Result<Tensor> {
+    x.into().apply("log_softmax", SameShape, |x| -> Result<Tensor> {
         Ok(softmax_kernels::log_softmax(&x, dim.index(x.rank())?)?)
     })
 }

@@ -2,7 +2,7 @@
 
 use crate::kernels::internal::blocked::{self, BlockedTensor};
 use crate::kernels::pool;
-use crate::signal::{Layout, Signal};
+use crate::signal::{Layout, OptionalBatch, Signal};
 
 /// The output `[height, width]` of adaptive pooling. `None` keeps the input's size along that axis.
 ///
@@ -61,7 +61,7 @@ impl std::fmt::Display for OutputSize {
 /// # }
 /// ```
 pub fn adaptive_avg_pool1d(x: impl Into<Signal>, output_size: usize) -> Signal {
-    x.into().apply("adaptive_avg_pool1d", |x| pool::adaptive_avg_pool1d(&x, output_size))
+    x.into().apply("adaptive_avg_pool1d", OptionalBatch(3), |x| pool::adaptive_avg_pool1d(&x, output_size))
 }
 
 /// Average-pools an image to a fixed height and width.
@@ -83,7 +83,7 @@ pub fn adaptive_avg_pool1d(x: impl Into<Signal>, output_size: usize) -> Signal {
 pub fn adaptive_avg_pool2d(x: impl Into<Signal>, output_size: impl Into<OutputSize>) -> Signal {
     let OutputSize(size) = output_size.into();
     let on_blocked = |x: &BlockedTensor| blocked::adaptive_avg_pool2d(x, size);
-    x.into().apply_either("adaptive_avg_pool2d", Layout::Nchwc, on_blocked, |x| {
+    x.into().apply_either("adaptive_avg_pool2d", Layout::Nchwc, OptionalBatch(4), on_blocked, |x| {
         pool::adaptive_avg_pool2d(&x, size)
     })
 }
@@ -103,7 +103,7 @@ pub fn adaptive_avg_pool2d(x: impl Into<Signal>, output_size: impl Into<OutputSi
 /// # }
 /// ```
 pub fn adaptive_max_pool1d(x: impl Into<Signal>, output_size: usize) -> Signal {
-    x.into().apply("adaptive_max_pool1d", |x| pool::adaptive_max_pool1d(&x, output_size))
+    x.into().apply("adaptive_max_pool1d", OptionalBatch(3), |x| pool::adaptive_max_pool1d(&x, output_size))
 }
 
 /// Max-pools an image to a fixed height and width.
@@ -124,7 +124,7 @@ pub fn adaptive_max_pool1d(x: impl Into<Signal>, output_size: usize) -> Signal {
 pub fn adaptive_max_pool2d(x: impl Into<Signal>, output_size: impl Into<OutputSize>) -> Signal {
     let OutputSize(size) = output_size.into();
     let on_blocked = |x: &BlockedTensor| blocked::adaptive_max_pool2d(x, size);
-    x.into().apply_either("adaptive_max_pool2d", Layout::Nchwc, on_blocked, |x| {
+    x.into().apply_either("adaptive_max_pool2d", Layout::Nchwc, OptionalBatch(4), on_blocked, |x| {
         pool::adaptive_max_pool2d(&x, size)
     })
 }

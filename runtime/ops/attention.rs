@@ -6,7 +6,7 @@ use crate::kernels::arithmetic::{Binary, Unary, binary, unary};
 use crate::kernels::matmul::matmul;
 use crate::kernels::softmax::{masked_softmax, softmax};
 use crate::module::Mode;
-use crate::signal::Signal;
+use crate::signal::{Meta, NeedsNumbers, Signal};
 use crate::{Error, Result};
 
 use super::dropout;
@@ -107,13 +107,45 @@ pub fn scaled_dot_product_attention(
     value: impl Into<Signal>,
     options: impl Into<AttentionOptions>,
 ) -> Signal {
-    let (key, value) = match (key.into().into_tensor(), value.into().into_tensor()) {
+    let (query, key, value, options) = (query.into(), key.into(), value.into(), options.into());
+    if [&query, &key, &value].into_iter().any(Signal::is_meta) {
+        return attention_meta([&query, &key, &value], &options).into();
+    }
+    let (key, value) = match (key.into_tensor(), value.into_tensor()) {
         (Ok(key), Ok(value)) => (key, value),
         (Err(error), _) | (_, Err(error)) => return Signal::fail(error),
     };
-    query.into().apply("scaled_dot_product_attention", |query| -> Result<Tensor> {
-        Ok(attend(&query, &key, &value, &options.into())?.0)
+    query.apply("scaled_dot_product_attention", NeedsNumbers, |query| -> Result<Tensor> {
+        Ok(attend(&query, &key, &value, &options)?.0)
     })
+}
+
+/// Returns the output of attention on signals without numbers: its shape.
+fn attention_meta(inputs: [&Signal; 3], options: &AttentionOptions) -> Result<Signal> {
+    let [query, key, value] = inputs.map(Signal::to_meta);
+    let (query, key, value) = (query?, key?, value?);
+    let AttentionSizes { batch, queries, keys, .. } =
+        AttentionSizes::new(query.shape.dims(), key.shape.dims(), value.shape.dims())?;
+    let scores = [&batch[..], &[queries, keys]].concat();
+    if let Some(mask) = &options.mask {
+        check_mask(mask.shape()?, &scores)?;
+    }
+    // One query, key and value without features check the dtypes.
+    let [query_probe, key_probe, value_probe] = [&query, &key, &value].map(|meta| meta.empty((1, 0)));
+    let (probe, _) = attend(&query_probe?, &key_probe?, &value_probe?, &AttentionOptions::default())?;
+    let features = value.shape.dims()[value.shape.rank() - 1];
+    Ok(Meta::like(&probe, [&batch[..], &[queries, features]].concat()).into())
+}
+
+/// Checks that a mask can be broadcast to the scores.
+fn check_mask(mask: &Shape, scores: &[usize]) -> Result<()> {
+    match mask.broadcast_shape_binary_op(&Shape::from(scores), "attention") {
+        Ok(shape) if shape.dims() == scores => Ok(()),
+        _ => {
+            let found = mask.dims();
+            Err(Error::msg(format!("expected a mask that broadcasts to {scores:?}, found {found:?}")))
+        }
+    }
 }
 
 /// Computes [`scaled_dot_product_attention`]. Returns the output, and the attention weights `[…, queries, keys]`.
@@ -197,13 +229,7 @@ impl AttentionOptions {
             return Err(Error::msg("expected either a mask or is_causal, found both"));
         }
         let mask = mask.tensor()?;
-        if mask.broadcast_as(scores.shape()).is_err() {
-            let scores = scores.dims();
-            let found = mask.dims();
-            return Err(Error::msg(format!(
-                "expected a mask that broadcasts to {scores:?}, found {found:?}"
-            )));
-        }
+        check_mask(mask.shape(), scores.dims())?;
         Ok(Some(match mask.dtype() {
             DType::U8 => boolean_mask(&mask.eq(0u8)?, dtype)?,
             float if float.is_float() => mask.to_dtype(dtype)?,

@@ -5,7 +5,7 @@ use candle_core::{D, Tensor};
 use crate::kernels::arithmetic::{Binary, binary, sum};
 use crate::kernels::internal::empty_output;
 use crate::kernels::matmul::matmul;
-use crate::signal::Signal;
+use crate::signal::{Signal, leading_meta};
 use crate::{Error, Result};
 
 /// Computes `x1ᵀ · weight[o] · x2 + bias[o]` for each output feature `o`.
@@ -31,11 +31,12 @@ pub fn bilinear(
     bias: impl Into<Option<Tensor>>,
 ) -> Signal {
     let bias = bias.into();
-    let (x2, weight) = match (x2.into().into_tensor(), weight.into().into_tensor()) {
-        (Ok(x2), Ok(weight)) => (x2, weight),
-        (Err(error), _) | (_, Err(error)) => return Signal::fail(error),
+    let weight = match weight.into().into_tensor() {
+        Ok(weight) => weight,
+        Err(error) => return Signal::fail(error),
     };
-    x1.into().apply("bilinear", |x1| bilinear_map(&x1, &x2, &weight, bias.as_ref()))
+    let on_tensors = |x1: &Tensor, x2: &Tensor| bilinear_map(x1, x2, &weight, bias.as_ref());
+    x1.into().combine("bilinear", x2.into(), |x1, x2| leading_meta(x1, x2, on_tensors), on_tensors)
 }
 
 fn bilinear_map(x1: &Tensor, x2: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {

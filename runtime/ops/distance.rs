@@ -4,7 +4,7 @@ use candle_core::{DType, Tensor};
 
 use crate::dim::Dim;
 use crate::kernels::arithmetic::{Binary, Unary, binary, sum, sum_keepdim, unary};
-use crate::signal::Signal;
+use crate::signal::{Meta, Signal};
 use crate::{Error, Result};
 
 /// Returns the cosine of the angle between the vectors of `x1` and `x2` along one dimension: their inner product after
@@ -27,7 +27,11 @@ use crate::{Error, Result};
 /// # }
 /// ```
 pub fn cosine_similarity(x1: impl Into<Signal>, x2: impl Into<Signal>, dim: impl Dim, eps: f64) -> Signal {
-    on_pair("cosine_similarity", x1.into(), x2.into(), |x1, x2| {
+    let without_dim = |mut dims: Vec<usize>| {
+        dims.remove(dim.index(dims.len())?);
+        Ok(dims)
+    };
+    on_pair("cosine_similarity", x1.into(), x2.into(), without_dim, |x1, x2| {
         let shape = x1.shape().broadcast_shape_binary_op(x2.shape(), "cosine_similarity")?;
         let dim = dim.index(shape.rank())?;
         let direction = |x: &Tensor| -> Result<Tensor> {
@@ -65,7 +69,12 @@ pub fn pairwise_distance(
     eps: f64,
     keepdim: bool,
 ) -> Signal {
-    on_pair("pairwise_distance", x1.into(), x2.into(), |x1, x2| {
+    let distances = |mut dims: Vec<usize>| {
+        dims.pop();
+        dims.extend(keepdim.then_some(1));
+        Ok(dims)
+    };
+    on_pair("pairwise_distance", x1.into(), x2.into(), distances, |x1, x2| {
         check_exponent(p)?;
         let difference = binary(Binary::Sub, x1, x2)?;
         let difference = unary(Unary::Affine { factor: 1., offset: eps }, &difference)?;
@@ -83,18 +92,15 @@ pub(crate) fn check_exponent(p: f64) -> Result<()> {
 }
 
 /// Applies an operation to two tensors. Converts f16 and bf16 to f32 for the operation, because squares overflow in
-/// f16.
+/// f16. `output` computes the shape of the result from the shape to which the inputs are broadcast.
 fn on_pair(
     name: &'static str,
     x1: Signal,
     x2: Signal,
-    operation: impl FnOnce(&Tensor, &Tensor) -> Result<Tensor>,
+    output: impl FnOnce(Vec<usize>) -> Result<Vec<usize>>,
+    operation: impl Fn(&Tensor, &Tensor) -> Result<Tensor>,
 ) -> Signal {
-    let x2 = match x2.into_tensor() {
-        Ok(x2) => x2,
-        Err(error) => return Signal::fail(error),
-    };
-    x1.apply(name, |x1| -> Result<Tensor> {
+    let on_tensors = |x1: &Tensor, x2: &Tensor| -> Result<Tensor> {
         let dtype = x1.dtype();
         if !dtype.is_float() || x2.dtype() != dtype {
             let found = x2.dtype();
@@ -104,7 +110,13 @@ fn on_pair(
         }
         let compute = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
         Ok(operation(&x1.to_dtype(compute)?, &x2.to_dtype(compute)?)?.to_dtype(dtype)?)
-    })
+    };
+    let rule = |a: &Meta, b: &Meta| {
+        let shape = a.shape.broadcast_shape_binary_op(&b.shape, name)?;
+        let probe = on_tensors(&a.ones()?, &b.ones()?)?;
+        Ok(Meta::like(&probe, output(shape.into_dims())?))
+    };
+    x1.combine(name, x2, rule, on_tensors)
 }
 
 /// Returns the Euclidean norm over `dim`, which keeps size 1. The gradient at 0 is 0.

@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use crate::dim::Dim;
 use crate::kernels::activation::{self, Activation};
 use crate::kernels::arithmetic::{Binary, binary};
-use crate::signal::Signal;
+use crate::signal::{SameShape, ShapeFrom, Signal};
 use crate::{Error, Result};
 
 use super::softmax;
@@ -16,7 +16,7 @@ macro_rules! functions {
         ///
         /// `x` has any shape. The output is a failed signal if the dtype of `x` is not floating point.
         pub fn $function(x: impl Into<Signal>, $($setting: f64),*) -> Signal {
-            x.into().apply(stringify!($function), |x| activation::$function(&x, $($setting),*))
+            x.into().apply(stringify!($function), SameShape, |x| activation::$function(&x, $($setting),*))
         }
     )*};
 }
@@ -179,7 +179,7 @@ functions! {
 /// # }
 /// ```
 pub fn celu(x: impl Into<Signal>, alpha: f64) -> Signal {
-    x.into().apply("celu", |x| -> Result<Tensor> {
+    x.into().apply("celu", SameShape, |x| -> Result<Tensor> {
         if alpha == 0. {
             return Err(Error::msg("celu: expected a nonzero alpha, found 0"));
         }
@@ -201,7 +201,7 @@ pub fn celu(x: impl Into<Signal>, alpha: f64) -> Signal {
 /// # }
 /// ```
 pub fn hardtanh(x: impl Into<Signal>, min_val: f64, max_val: f64) -> Signal {
-    x.into().apply("hardtanh", |x| -> Result<Tensor> {
+    x.into().apply("hardtanh", SameShape, |x| -> Result<Tensor> {
         if min_val <= max_val {
             Ok(activation::hardtanh(&x, min_val, max_val)?)
         } else {
@@ -225,7 +225,7 @@ pub fn hardtanh(x: impl Into<Signal>, min_val: f64, max_val: f64) -> Signal {
 /// # }
 /// ```
 pub fn softshrink(x: impl Into<Signal>, lambd: f64) -> Signal {
-    x.into().apply("softshrink", |x| -> Result<Tensor> {
+    x.into().apply("softshrink", SameShape, |x| -> Result<Tensor> {
         if lambd >= 0. {
             Ok(activation::softshrink(&x, lambd)?)
         } else {
@@ -267,16 +267,25 @@ pub fn softmin(x: impl Into<Signal>, dim: impl Dim) -> Signal {
 /// # }
 /// ```
 pub fn glu(x: impl Into<Signal>, dim: impl Dim) -> Signal {
-    x.into().apply("glu", |x| -> Result<Tensor> {
-        let dim = dim.index(x.rank())?;
-        let size = x.dims()[dim];
+    let halved = |dims: &[usize]| {
+        let dim = dim.index(dims.len())?;
+        let size = dims[dim];
         if size % 2 != 0 {
             return Err(Error::msg(format!(
-                "glu: expected an even size, found {size} (dimension {dim} of {:?})",
-                x.dims()
+                "glu: expected an even size, found {size} (dimension {dim} of {dims:?})"
             )));
         }
-        let [values, gates] = [0, size / 2].map(|start| x.narrow(dim, start, size / 2));
+        Ok((dim, size / 2))
+    };
+    let new_dims = |dims: &[usize]| {
+        let (dim, half) = halved(dims)?;
+        let mut dims = dims.to_vec();
+        dims[dim] = half;
+        Ok(dims)
+    };
+    x.into().apply("glu", ShapeFrom(new_dims), |x| -> Result<Tensor> {
+        let (dim, half) = halved(x.dims())?;
+        let [values, gates] = [0, half].map(|start| x.narrow(dim, start, half));
         Ok(binary(Binary::Mul, &values?, &activation::apply(Activation::Sigmoid, &gates?)?)?)
     })
 }

@@ -1,7 +1,7 @@
 //! Embedding lookup.
 
 use crate::kernels::embedding as kernel;
-use crate::signal::Signal;
+use crate::signal::{Leading, Signal};
 
 /// Returns the row of `weight` for each integer index in `x`. The weight is `[num_embeddings, embedding_dim]`, and the
 /// output is `[…, embedding_dim]`. The output is a failed signal if an index is out of range, or if `x` is not u8, u32
@@ -19,7 +19,7 @@ use crate::signal::Signal;
 /// ```
 pub fn embedding(x: impl Into<Signal>, weight: impl Into<Signal>) -> Signal {
     match weight.into().into_tensor() {
-        Ok(weight) => x.into().apply("embedding", |ids| kernel::embedding(&ids, &weight, None)),
+        Ok(weight) => x.into().apply("embedding", Leading, |ids| kernel::embedding(&ids, &weight, None)),
         Err(error) => Signal::fail(error),
     }
 }

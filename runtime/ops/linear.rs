@@ -2,7 +2,7 @@
 
 use candle_core::{Shape, Tensor};
 
-use crate::signal::{Deferred, Product, Signal};
+use crate::signal::{Deferred, Leading, Product, Signal};
 use crate::{Error, Result};
 
 /// Computes `x · weightᵀ + bias` for an input `[…, in_features]`, a weight `[out_features, in_features]` and an
@@ -25,11 +25,12 @@ use crate::{Error, Result};
 /// # }
 /// ```
 pub fn linear(x: impl Into<Signal>, weight: impl Into<Signal>, bias: impl Into<Option<Tensor>>) -> Signal {
-    defer(x.into(), weight.into(), bias.into()).into()
+    let (weight, bias) = (weight.into(), bias.into());
+    x.into().through(Leading, |x| defer(x, &weight, bias.clone()).into())
 }
 
-fn defer(x: Signal, weight: Signal, bias: Option<Tensor>) -> Result<Signal> {
-    let weight = weight.into_tensor()?;
+fn defer(x: Signal, weight: &Signal, bias: Option<Tensor>) -> Result<Signal> {
+    let weight = weight.tensor()?;
     let &[out_features, in_features] = weight.dims() else {
         let found = weight.dims();
         return Err(Error::msg(format!("expected a weight [out_features, in_features], found {found:?}")));

@@ -46,21 +46,20 @@ impl PackedLayout {
     /// # Errors
     /// Fails if `x` has fewer than two dimensions, if the number of lengths is not the size of the batch, or if a length
     /// is not between 1 and the number of steps.
-    pub fn of_padded(x: &Tensor, lengths: Lengths, batch_first: bool) -> Result<(Self, PaddedLayout)> {
+    pub fn of_padded(x: &[usize], lengths: Lengths, batch_first: bool) -> Result<(Self, PaddedLayout)> {
         let lengths = lengths.0?;
-        let (steps, batch) = match *x.dims() {
+        let (steps, batch) = match *x {
             [batch, steps, ..] if batch_first => (steps, batch),
             [steps, batch, ..] if !batch_first => (steps, batch),
             _ => {
                 let order = if batch_first { "batch, steps" } else { "steps, batch" };
-                return Err(Error::msg(format!("expected an input [{order}, …], found {:?}", x.dims())));
+                return Err(Error::msg(format!("expected an input [{order}, …], found {x:?}")));
             }
         };
         if lengths.is_empty() || lengths.len() != batch {
             return Err(Error::msg(format!(
-                "expected one length for each of {batch} sequences, found {} lengths (input {:?})",
-                lengths.len(),
-                x.dims()
+                "expected one length for each of {batch} sequences, found {} lengths (input {x:?})",
+                lengths.len()
             )));
         }
         if let Some(length) = lengths.iter().find(|length| !(1..=steps).contains(length)) {
@@ -143,7 +142,7 @@ impl PaddedLayout {
     }
 
     /// Returns the two first dimensions.
-    fn dims(self) -> [usize; 2] {
+    pub fn dims(self) -> [usize; 2] {
         if self.batch_first { [self.batch, self.steps] } else { [self.steps, self.batch] }
     }
 }

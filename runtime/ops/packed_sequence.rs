@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Tensor};
 
-use crate::signal::{Outcome, Signal};
+use crate::signal::{Outcome, ShapeFrom, Signal};
 use crate::{Error, Result};
 
 use super::packed_layout::{PackedLayout, PaddedLayout};
@@ -195,15 +195,18 @@ pub fn pack_padded_sequence(
     lengths: impl Into<Lengths>,
     batch_first: bool,
 ) -> PackedSequence {
-    let x = match x.into().into_tensor() {
-        Ok(x) => x,
+    let x = x.into();
+    let dims = match x.dims() {
+        Ok(dims) => dims,
         Err(error) => return PackedSequence::failed(error),
     };
-    let pack = || {
-        let (layout, padded) = PackedLayout::of_padded(&x, lengths.into(), batch_first)?;
-        Ok(PackedSequence { data: layout.pack(&x, padded)?.into(), layout: Arc::new(layout) })
+    let (layout, padded) = match PackedLayout::of_padded(dims, lengths.into(), batch_first) {
+        Ok(layouts) => layouts,
+        Err(error) => return PackedSequence::failed(error.in_layer("pack_padded_sequence")),
     };
-    pack().unwrap_or_else(|error: Error| PackedSequence::failed(error.in_layer("pack_padded_sequence")))
+    let rows = |dims: &[usize]| Ok([&[layout.rows()], &dims[2..]].concat());
+    let data = x.apply("pack_padded_sequence", ShapeFrom(rows), |x| layout.pack(&x, padded));
+    PackedSequence { data, layout: Arc::new(layout) }
 }
 
 /// Converts packed sequences to a padded batch. Returns the batch, `[steps, batch, …]` or, if `batch_first` is true,
@@ -232,17 +235,19 @@ pub fn pad_packed_sequence(
     total_length: Option<usize>,
 ) -> (Signal, Vec<usize>) {
     let layout = &packed.layout;
-    let output = packed.data.map(|data| {
-        let longest = layout.batch_sizes.len();
-        let steps = total_length.unwrap_or(longest);
-        if steps < longest {
-            candle_core::bail!(
-                "pad_packed_sequence: expected a total_length of at least {longest}, the length of the longest \
-                 sequence, found {steps}"
-            );
-        }
-        let padded = PaddedLayout { batch: layout.lengths.len(), steps, batch_first };
-        layout.pad(&data, padded, padding_value)
-    });
+    let longest = layout.batch_sizes.len();
+    let steps = total_length.unwrap_or(longest);
+    let data = packed.data.clone();
+    if data.error().is_none() && steps < longest {
+        let error = format!(
+            "pad_packed_sequence: expected a total_length of at least {longest}, the length of the longest sequence, \
+             found {steps}"
+        );
+        return (Signal::fail(Error::msg(error)), layout.lengths.clone());
+    }
+    let padded = PaddedLayout { batch: layout.lengths.len(), steps, batch_first };
+    let dims = |dims: &[usize]| Ok([&padded.dims()[..], &dims[1..]].concat());
+    let output =
+        data.apply("pad_packed_sequence", ShapeFrom(dims), |data| layout.pad(&data, padded, padding_value));
     (output, layout.lengths.clone())
 }

@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use crate::kernels::arithmetic::{Binary, binary};
 use crate::module::Mode;
-use crate::signal::Signal;
+use crate::signal::{SameShape, Signal};
 use crate::{Error, Result, random};
 
 use super::leaky_relu;
@@ -31,7 +31,7 @@ pub fn rrelu(x: impl Into<Signal>, lower: f64, upper: f64, mode: Mode) -> Signal
     }
     match mode {
         Mode::Eval => leaky_relu(x, lower.midpoint(upper)),
-        Mode::Train => x.into().apply("rrelu", |x| multiply_by_random_slopes(&x, lower, upper)),
+        Mode::Train => x.into().apply("rrelu", SameShape, |x| multiply_by_random_slopes(&x, lower, upper)),
     }
 }
 

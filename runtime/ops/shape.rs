@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use crate::dim::Dim;
 use crate::kernels::internal::blocked;
 use crate::scope::{self, Path};
-use crate::signal::{Signal, Value, should_concat_blocked};
+use crate::signal::{Meta, NeedsNumbers, ShapeFrom, Signal, Value, should_concat_blocked};
 use crate::sizes::inferred_sizes;
 use crate::{Error, Result};
 
@@ -27,17 +27,20 @@ pub fn flatten(x: impl Into<Signal>, start_dim: impl Dim) -> Signal {
 
 /// Joins the dimensions `start..=end` into one.
 pub(crate) fn flatten_range(x: Signal, start: impl Dim, end: impl Dim) -> Signal {
-    x.apply("flatten", |x| -> Result<Tensor> {
-        let start = start.index(x.rank())?;
-        let end = end.index(x.rank())?;
+    let new_dims = |dims: &[usize]| -> Result<Vec<usize>> {
+        let start = start.index(dims.len())?;
+        let end = end.index(dims.len())?;
         if start > end {
             return Err(Error::msg(format!(
                 "flatten: expected start_dim ≤ end_dim, found {start} and {end}"
             )));
         }
-        let dims = x.dims();
         let joined = dims[start..=end].iter().product();
-        Ok(x.reshape([&dims[..start], &[joined], &dims[end + 1..]].concat())?)
+        Ok([&dims[..start], &[joined], &dims[end + 1..]].concat())
+    };
+    x.apply("flatten", ShapeFrom(new_dims), |x| -> Result<Tensor> {
+        let dims = new_dims(x.dims())?;
+        Ok(x.reshape(dims)?)
     })
 }
 
@@ -55,10 +58,9 @@ pub(crate) fn flatten_range(x: Signal, start: impl Dim, end: impl Dim) -> Signal
 /// # }
 /// ```
 pub fn unflatten(x: impl Into<Signal>, dim: impl Dim, sizes: impl IntoIterator<Item = isize>) -> Signal {
-    x.into().apply("unflatten", |x| -> Result<Tensor> {
-        let dim = dim.index(x.rank())?;
-        let dims = x.dims();
-        let sizes = sizes.into_iter().collect::<Vec<_>>();
+    let sizes = sizes.into_iter().collect::<Vec<_>>();
+    let new_dims = |dims: &[usize]| -> Result<Vec<usize>> {
+        let dim = dim.index(dims.len())?;
         let inferred = inferred_sizes(dims[dim], &sizes).filter(|sizes| !sizes.is_empty());
         let Some(inferred) = inferred else {
             return Err(Error::msg(format!(
@@ -66,7 +68,11 @@ pub fn unflatten(x: impl Into<Signal>, dim: impl Dim, sizes: impl IntoIterator<I
                 dims[dim]
             )));
         };
-        Ok(x.reshape([&dims[..dim], &inferred, &dims[dim + 1..]].concat())?)
+        Ok([&dims[..dim], &inferred, &dims[dim + 1..]].concat())
+    };
+    x.into().apply("unflatten", ShapeFrom(new_dims), |x| -> Result<Tensor> {
+        let dims = new_dims(x.dims())?;
+        Ok(x.reshape(dims)?)
     })
 }
 
@@ -89,7 +95,29 @@ pub fn cat<T: Into<Signal>>(signals: impl IntoIterator<Item = T>, dim: impl Dim)
     if dim.index(4).is_ok_and(|dim| dim == 1) && should_concat_blocked(&signals) {
         return cat_images(signals).into();
     }
+    if signals.iter().any(Signal::is_meta) {
+        return cat_meta(&signals, dim).into();
+    }
     join("cat", signals, |tensors, first| Ok(Tensor::cat(tensors, dim.index(first.rank())?)?))
+}
+
+/// Concatenates signals without numbers. `Tensor::cat` checks them, without their sizes along `dim`.
+fn cat_meta(signals: &[Signal], dim: impl Dim) -> Result<Signal> {
+    let metas = signals.iter().map(Signal::to_meta).collect::<Result<Vec<_>>>()?;
+    let first = &metas[0];
+    let dim = dim.index(first.shape.rank())?;
+    let without_dim = |meta: &Meta| -> Result<Tensor> {
+        let mut dims = meta.shape.dims().to_vec();
+        if let Some(size) = dims.get_mut(dim) {
+            *size = 0;
+        }
+        meta.empty(dims)
+    };
+    let parts = metas.iter().map(without_dim).collect::<Result<Vec<_>>>()?;
+    let joined = Tensor::cat(&parts, dim)?;
+    let mut dims = first.shape.dims().to_vec();
+    dims[dim] = metas.iter().map(|meta| meta.shape.dims()[dim]).sum();
+    Ok(Meta::like(&joined, dims).into())
 }
 
 /// Concatenates the channels of signals. The result is channel-blocked if all signals are.
@@ -122,6 +150,14 @@ fn cat_images(signals: Vec<Signal>) -> Result<Signal> {
 /// # }
 /// ```
 pub fn stack<T: Into<Signal>>(signals: impl IntoIterator<Item = T>, dim: impl Dim) -> Signal {
+    let signals: Vec<Signal> = signals.into_iter().map(Into::into).collect();
+    if signals.iter().any(Signal::is_meta) {
+        let rank = signals[0].rank().unwrap_or_default();
+        return match dim.index(rank + 1) {
+            Ok(dim) => cat(signals.iter().map(|signal| signal.unsqueeze(dim)), dim),
+            Err(error) => Signal::fail(error),
+        };
+    }
     join("stack", signals, |tensors, first| Ok(Tensor::stack(tensors, dim.index(first.rank() + 1)?)?))
 }
 
@@ -138,7 +174,7 @@ fn join<T: Into<Signal>>(
         Err(error) => Signal::fail(error),
         Ok(tensors) => match tensors.first() {
             None => Signal::fail(Error::msg(format!("{name}: expected at least one tensor, found none"))),
-            Some(first) => Signal::from(first).apply(name, |first| operation(&tensors, &first)),
+            Some(first) => Signal::from(first).apply(name, NeedsNumbers, |first| operation(&tensors, &first)),
         },
     }
 }

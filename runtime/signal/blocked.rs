@@ -10,7 +10,7 @@ use crate::kernels::internal::blocked::{BlockedTensor, policy};
 use crate::scope::{self, Path};
 use crate::{Error, Result};
 
-use super::{Layout, Layouts, Signal, State, Value};
+use super::{Layout, Layouts, ShapeRule, Signal, State, Value};
 
 impl Signal {
     /// Returns the values. They are channel-blocked if they were already, or if a deferred operation can compute them
@@ -24,7 +24,7 @@ impl Signal {
         match &self.0 {
             State::Blocked(_) => Layouts::Only(Layout::Nchwc),
             State::Deferred(deferred) => deferred.layouts(),
-            State::Ready(_) | State::Failed(_) => Layouts::Only(Layout::Nchw),
+            State::Ready(_) | State::Meta(_) | State::Failed(_) => Layouts::Only(Layout::Nchw),
         }
     }
 
@@ -83,22 +83,23 @@ impl Signal {
     /// Runs an operation that has kernels for both layouts. Calls `on_blocked` if the signal is channel-blocked, or if
     /// `preferred` is [`Layout::Nchwc`] and the signal can be computed channel-blocked. Otherwise calls `on_tensor`,
     /// like [`apply`](Self::apply).
-    pub(crate) fn apply_either<E: Into<Error>>(
+    pub(crate) fn apply_either<E: Into<Error>, Op: FnOnce(Tensor) -> Result<Tensor, E>>(
         self,
         name: &'static str,
         preferred: Layout,
+        rule: impl ShapeRule<Op>,
         on_blocked: impl FnOnce(&BlockedTensor) -> candle_core::Result<BlockedTensor>,
-        on_tensor: impl FnOnce(Tensor) -> Result<Tensor, E>,
+        on_tensor: Op,
     ) -> Self {
         if self.layouts().choose(preferred) == Layout::Nchw {
-            return self.apply(name, on_tensor);
+            return self.apply(name, rule, on_tensor);
         }
         match self.into_blocked() {
             Ok(Value::Blocked(blocked)) => {
                 scope::record_launch(Path::current, || name.to_string());
                 on_blocked(&blocked).map_or_else(Self::fail, Self::blocked)
             }
-            Ok(Value::Tensor(tensor)) => Self::from(tensor).apply(name, on_tensor),
+            Ok(Value::Tensor(tensor)) => Self::from(tensor).apply(name, rule, on_tensor),
             Err(error) => Self(State::Failed(error)),
         }
     }

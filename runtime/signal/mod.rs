@@ -12,6 +12,7 @@ mod fused_pair;
 mod last_use;
 mod layout;
 mod linear;
+mod meta;
 mod methods;
 mod normalization;
 mod operation;
@@ -33,6 +34,10 @@ pub use last_use::Receiver;
 pub(crate) use last_use::at_last_use;
 use layout::Layouts;
 pub(crate) use linear::Product;
+pub(crate) use meta::{
+    Batch, Leading, Meta, NeedsNumbers, OneExample, OptionalBatch, SameShape, ShapeFrom, ShapeRule, View,
+    broadcast_metas, leading_meta, without_numbers,
+};
 pub use methods::{Operand, OperandValue, SplitSizes};
 pub(crate) use normalization::Normalization;
 pub use operators::Number;
@@ -52,12 +57,13 @@ use crate::{Error, Result};
 
 /// The input and output of layers.
 ///
-/// A signal is in one of four states:
+/// A signal is in one of five states:
 ///
 /// - *ready*: a tensor.
 /// - *deferred*: a convolution, linear layer or batch norm that has not run, with the operations that were fused into
 ///   it so far, such as a bias, batch norm, residual, activation or max pooling.
 /// - *blocked*: a channel-blocked activation, which later layers read in this layout if their kernels support it.
+/// - *meta*: a shape and a dtype without numbers ([`Signal::meta`]).
 /// - *failed*: the first error, with the path of the layer that failed.
 ///
 /// An operation is fused into a deferred signal if the kernel supports the operation and the signal holds the only
@@ -98,6 +104,7 @@ enum State {
     Ready(Tensor),
     Deferred(Arc<Deferred>),
     Blocked(Arc<BlockedTensor>),
+    Meta(Box<Meta>),
     Failed(Error),
 }
 
@@ -198,6 +205,7 @@ impl Signal {
         match self.0 {
             State::Ready(tensor) => Ok(Value::Tensor(tensor)),
             State::Blocked(blocked) => Ok(Value::Blocked(blocked)),
+            State::Meta(_) => Err(without_numbers().at(Path::current())),
             State::Failed(error) => Err(error),
             State::Deferred(deferred) => match Arc::try_unwrap(deferred) {
                 Ok(unique) => unique.run(layout),
@@ -215,6 +223,7 @@ impl Signal {
             State::Ready(tensor) => Ok(tensor.shape()),
             State::Deferred(deferred) => Ok(deferred.shape()),
             State::Blocked(blocked) => Ok(blocked.shape()),
+            State::Meta(meta) => Ok(&meta.shape),
             State::Failed(error) => Err(error.clone()),
         }
     }
@@ -277,6 +286,7 @@ impl Signal {
             State::Ready(tensor) => Ok(tensor.dtype()),
             State::Deferred(deferred) => Ok(deferred.dtype()),
             State::Blocked(_) => Ok(DType::F32),
+            State::Meta(meta) => Ok(meta.dtype),
             State::Failed(error) => Err(error.clone()),
         }
     }
@@ -290,16 +300,22 @@ impl Signal {
             State::Ready(tensor) => Ok(tensor.device().clone()),
             State::Deferred(deferred) => Ok(deferred.device().clone()),
             State::Blocked(_) => Ok(Device::Cpu),
+            State::Meta(meta) => Ok(meta.device.clone()),
             State::Failed(error) => Err(error.clone()),
         }
     }
 
-    /// Runs `operation` on the tensor and records it as `name` in traces. Adds the current path to an error.
-    pub(crate) fn apply<E: Into<Error>>(
+    /// Runs `operation` on the tensor and records it as `name` in traces. Adds the current path to an error. `rule`
+    /// computes the shape of the result if the signal has no numbers.
+    pub(crate) fn apply<E: Into<Error>, Op: FnOnce(Tensor) -> Result<Tensor, E>>(
         self,
         name: &'static str,
-        operation: impl FnOnce(Tensor) -> Result<Tensor, E>,
+        rule: impl ShapeRule<Op>,
+        operation: Op,
     ) -> Self {
+        if let State::Meta(meta) = &self.0 {
+            return rule.output(meta, operation).map_or_else(Self::fail, Self::from);
+        }
         let tensor = match self.into_tensor() {
             Ok(tensor) => tensor,
             Err(error) => return Self(State::Failed(error)),
@@ -322,7 +338,7 @@ impl Signal {
     /// # }
     /// ```
     pub fn map<E: Into<Error>>(&self, operation: impl FnOnce(Tensor) -> Result<Tensor, E>) -> Self {
-        self.clone().apply("map", operation)
+        self.clone().apply("map", NeedsNumbers, operation)
     }
 }
 
@@ -372,6 +388,7 @@ impl std::fmt::Debug for Signal {
                 write!(f, "Signal::Deferred({:?}, {deferred})", deferred.shape().dims())
             }
             State::Blocked(blocked) => write!(f, "Signal::Blocked({:?})", blocked.dims()),
+            State::Meta(meta) => write!(f, "Signal::Meta({:?})", meta.shape.dims()),
             State::Failed(error) => write!(f, "Signal::Failed({error})"),
         }
     }

@@ -10,11 +10,12 @@ use crate::scope::{self, Path};
 use crate::{Error, Result};
 
 use super::methods::check_float;
-use super::{EpilogueOp, Fusion, Signal, Value};
+use super::{EpilogueOp, Fusion, Signal, Value, broadcast_metas};
 
 /// Adds two signals. If one of them is a deferred convolution or batch norm, the other is fused into it as a residual.
 fn add(a: Signal, b: Signal) -> Signal {
     let fused = match (a.shape(), b.shape()) {
+        _ if a.is_meta() || b.is_meta() => combine(Binary::Add, a, b),
         (Ok(_), Ok(shape)) if a.supports_residual(shape) => add_residual(a, b),
         (Ok(shape), Ok(_)) if b.supports_residual(shape) => add_residual(b, a),
         _ => combine(Binary::Add, a, b),
@@ -74,18 +75,14 @@ fn can_broadcast_blocked(a: &Signal, b: &Signal) -> bool {
 
 /// Applies `op` to the tensors of two signals, with broadcasting.
 fn combine_tensors(op: Binary, a: Signal, b: Signal) -> Signal {
-    let b = match b.into_tensor() {
-        Ok(b) => b,
-        Err(error) if a.error().is_none() => return Signal::fail(error),
-        Err(_) => return a,
-    };
-    a.apply(op.name(), |a| -> Result<Tensor> {
+    let on_tensors = |a: &Tensor, b: &Tensor| {
         if op == Binary::Div {
             check_float(a.dtype())?;
             check_float(b.dtype())?;
         }
-        Ok(arithmetic::binary(op, &a, &b)?)
-    })
+        Ok(arithmetic::binary(op, a, b)?)
+    };
+    a.combine(op.name(), b, |a, b| broadcast_metas(op.name(), a, b, on_tensors), on_tensors)
 }
 
 /// Implements an operator for `Signal ∘ Signal`, `Signal ∘ Tensor` and `Tensor ∘ Signal`, owned and borrowed.

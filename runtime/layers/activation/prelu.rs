@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::kernels::activation as kernels;
 use crate::layers::{forward_methods, impl_fmt};
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
-use crate::signal::Signal;
+use crate::signal::{Batch, Signal};
 
 /// Computes `x` if `x > 0`, else `weight · x`. The learned weight has one element for all channels, or one for each.
 ///
@@ -112,6 +112,6 @@ impl Forward for PRelu {
     type Output = Signal;
 
     fn forward_pass(&self, x: Signal, _: Mode) -> Signal {
-        x.apply("prelu", |x| kernels::prelu(&x, &self.weight))
+        x.apply("prelu", Batch, |x| kernels::prelu(&x, &self.weight))
     }
 }

@@ -10,8 +10,8 @@ use crate::kernels::pad::{self, PadMode};
 use crate::layers::weight::Weight;
 use crate::ops::{Padding, Pair};
 use crate::signal::{
-    BlockedConvolution, BlockedParameters, Convolution, Deferred, FusedPair, NchwConvolution, Signal,
-    conv_label,
+    Batch, BlockedConvolution, BlockedParameters, Convolution, Deferred, FusedPair, NchwConvolution,
+    NeedsNumbers, Signal, conv_label,
 };
 use crate::{Error, Result};
 
@@ -143,6 +143,9 @@ impl ConvCore {
 
     fn defer(&self, x: Signal) -> Result<Signal> {
         let shape = self.output_shape(x.dims()?).map_err(|error| error.in_layer(self.label()))?;
+        if x.is_meta() {
+            return Ok(x.through(Batch, |probe| self.call(probe)));
+        }
         let (x, geometry) = self.pad(x);
         match self.blocked_parameters(&x, &geometry)? {
             Some(parameters) => self.defer_blocked(x, parameters, shape),
@@ -210,7 +213,7 @@ impl ConvCore {
             return (x, self.geometry);
         }
         let sides = [left, right, top, bottom].map(|side| isize::try_from(side).unwrap_or(isize::MAX));
-        let padded = x.apply("pad", |x| {
+        let padded = x.apply("pad", NeedsNumbers, |x| {
             pad::pad(&x, sides, mode).map_err(|error| Error::from(error).in_layer(self.label()))
         });
         (padded, ConvGeometry { padding: [[0; 2]; 2], ..self.geometry })

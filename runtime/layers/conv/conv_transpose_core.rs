@@ -7,7 +7,7 @@ use candle_nn::VarBuilder;
 use crate::kernels::conv::{TransposeGeometry, conv_transpose2d};
 use crate::kernels::internal::Axes;
 use crate::layers::weight::Weight;
-use crate::signal::Signal;
+use crate::signal::{Batch, Signal};
 use crate::{Error, Result};
 
 use super::{
@@ -81,7 +81,7 @@ impl ConvTransposeCore {
     pub(crate) fn call(&self, x: Signal) -> Signal {
         with_batch(self.axes, x, |x| {
             self.check_input(x.dims()?).map_err(|error| error.in_layer(self.label()))?;
-            Ok(x.apply(operation_name(self.axes), |x| {
+            Ok(x.apply(operation_name(self.axes), Batch, |x| {
                 self.run(&x).map_err(|error| Error::from(error).in_layer(self.label()))
             }))
         })

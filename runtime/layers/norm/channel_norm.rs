@@ -9,7 +9,7 @@ use crate::kernels::internal::{descent, is_finite};
 use crate::kernels::norm;
 use crate::module::{Mode, Visitor, VisitorMut};
 use crate::recompute::is_recomputing;
-use crate::signal::{EpilogueOp, Fusion, Signal};
+use crate::signal::{Batch, EpilogueOp, Fusion, Signal};
 
 /// The settings of batch and instance norm.
 #[derive(Clone, Copy, Debug)]
@@ -114,7 +114,7 @@ impl ChannelNorm {
             Err(error) => return Signal::fail(error),
         };
         let (weight, bias) = self.parameters();
-        x.apply("batch_norm", |x| {
+        x.apply("batch_norm", Batch, |x| {
             norm::batch_norm_eval(&x, &running.mean, &running.var, weight, bias, self.settings.eps)
         })
     }

@@ -10,7 +10,7 @@ use crate::display::{python_bool, python_float};
 use crate::kernels::norm;
 use crate::layers::{forward_methods, impl_fmt};
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
-use crate::signal::Signal;
+use crate::signal::{Batch, Signal};
 use crate::{Error, Result};
 
 use super::channel_norm::affine_parameters;
@@ -77,12 +77,12 @@ impl Forward for GroupNorm {
         let label = label(self.num_groups, self.num_channels);
         if dims.get(1) != Some(&self.num_channels) {
             let error = format!("expected an input [batch, {}, …], found {dims:?}", self.num_channels);
-            return Signal::fail(Error::msg(error).in_layer(label));
+            return Signal::fail(Error::msg(error).in_layer(&label));
         }
         let (weight, bias) = self.affine.as_ref().map(|(w, b)| (w, b)).unzip();
-        x.apply("group_norm", |x| {
+        x.apply("group_norm", Batch, |x| {
             norm::group_norm(&x, self.num_groups, weight, bias, self.eps)
-                .map_err(|error| Error::from(error).in_layer(label))
+                .map_err(|error| Error::from(error).in_layer(&label))
         })
     }
 }

@@ -12,7 +12,7 @@ use crate::kernels::norm;
 use crate::layers::{forward_methods, impl_fmt};
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
 use crate::ops::NormalizedShape;
-use crate::signal::Signal;
+use crate::signal::{Leading, Signal};
 
 /// Normalizes over the last dimensions (Ba, Kiros and Hinton 2016, <https://arxiv.org/abs/1607.06450>).
 ///
@@ -82,7 +82,7 @@ impl Forward for LayerNorm {
             return Signal::fail(error.in_layer(self.label()));
         }
         let NormalizedShape(shape) = &self.normalized_shape;
-        x.apply("layer_norm", |x| {
+        x.apply("layer_norm", Leading, |x| {
             norm::layer_norm(&x, shape, self.weight.as_ref(), self.bias.as_ref(), self.eps)
         })
     }

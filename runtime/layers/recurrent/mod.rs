@@ -3,12 +3,10 @@
 mod arguments;
 mod gru;
 mod lstm;
+mod meta;
 mod rnn;
 mod stack;
 
-use candle_core::Tensor;
-
-use crate::Result;
 use crate::signal::{Outcome, Signal};
 
 pub use gru::{GRU, GRUCell, GRUCellConfig, GRUConfig};
@@ -18,30 +16,30 @@ pub use rnn::{Nonlinearity, RNN, RNNCell, RNNCellConfig, RNNConfig};
 /// The state of a recurrent layer: the hidden state or, for an LSTM, the hidden state and the cell state. As
 /// an [`Outcome`], it can also represent a failed forward pass.
 trait State: Outcome {
-    fn into_tensors(self) -> Result<Vec<Tensor>>;
+    fn into_signals(self) -> Vec<Signal>;
 
-    /// Creates a state from its tensors, in the order of [`into_tensors`](Self::into_tensors).
-    fn from_tensors(tensors: Vec<Tensor>) -> Self;
+    /// Creates a state from its signals, in the order of [`into_signals`](Self::into_signals).
+    fn from_signals(signals: Vec<Signal>) -> Self;
 }
 
 impl State for Signal {
-    fn into_tensors(self) -> Result<Vec<Tensor>> {
-        Ok(vec![self.into_tensor()?])
+    fn into_signals(self) -> Vec<Signal> {
+        vec![self]
     }
 
-    fn from_tensors(mut tensors: Vec<Tensor>) -> Self {
-        tensors.swap_remove(0).into()
+    fn from_signals(mut signals: Vec<Signal>) -> Self {
+        signals.swap_remove(0)
     }
 }
 
 impl State for (Signal, Signal) {
-    fn into_tensors(self) -> Result<Vec<Tensor>> {
-        Ok(vec![self.0.into_tensor()?, self.1.into_tensor()?])
+    fn into_signals(self) -> Vec<Signal> {
+        vec![self.0, self.1]
     }
 
-    fn from_tensors(mut tensors: Vec<Tensor>) -> Self {
-        let cell = tensors.swap_remove(1);
-        (tensors.swap_remove(0).into(), cell.into())
+    fn from_signals(mut signals: Vec<Signal>) -> Self {
+        let cell = signals.swap_remove(1);
+        (signals.swap_remove(0), cell)
     }
 }
 

@@ -37,6 +37,22 @@ struct Direction {
     weight_hr: Option<Tensor>,
 }
 
+/// Returns the outputs and the state of a layer, or signals that have failed.
+fn outputs_and_state<S: State>(result: Result<(Signal, Vec<Signal>)>) -> (Signal, S) {
+    match result {
+        Ok((outputs, state)) => (outputs, S::from_signals(state)),
+        Err(error) => <(Signal, S)>::failed(error),
+    }
+}
+
+/// Checks the shape of a tensor of an initial state.
+pub(super) fn check_state(found: &[usize], expected: &[usize]) -> Result<()> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(Error::msg(format!("expected an initial state {expected:?}, found {found:?}")))
+}
+
 /// Packed sequences, the longest first.
 struct Rows<'a> {
     /// `[rows, features]`
@@ -120,17 +136,23 @@ impl Stack {
     /// Runs all steps of a sequence. Returns their outputs and the final state.
     pub fn sequence<S: State>(&self, x: Signal, state: Option<S>, mode: Mode) -> (Signal, S) {
         let mode = self.pinned.unwrap_or(mode);
-        match self.run_on_tensors(x, state, |x, state| self.run_sequence(x, state, mode)) {
-            Ok((outputs, state)) => (outputs.into(), S::from_tensors(state)),
-            Err(error) => <(Signal, S)>::failed(error),
-        }
+        let on_meta = |x: &Signal, state: &Option<Vec<Signal>>| self.sequence_meta(x, state);
+        outputs_and_state(self.run(x, state, on_meta, |x, state| {
+            let (outputs, state) = self.run_sequence(x, state, mode)?;
+            Ok((outputs.into(), state))
+        }))
     }
 
     /// Runs all steps of packed sequences. Returns their outputs and the state of each sequence after its last step.
     pub fn packed<S: State>(&self, x: PackedSequence, state: Option<S>, mode: Mode) -> (PackedSequence, S) {
-        let run = |data, state| self.run_packed(x.layout(), data, state, mode);
-        match self.run_on_tensors(x.data().clone(), state, run) {
-            Ok((outputs, state)) => (x.with_data(outputs.into()), S::from_tensors(state)),
+        let layout = x.layout();
+        let on_meta = |data: &Signal, state: &Option<Vec<Signal>>| self.packed_meta(layout, data, state);
+        let result = self.run(x.data().clone(), state, on_meta, |data, state| {
+            let (outputs, state) = self.run_packed(layout, data, state, mode)?;
+            Ok((outputs.into(), state))
+        });
+        match result {
+            Ok((outputs, state)) => (x.with_data(outputs), S::from_signals(state)),
             Err(error) => <(PackedSequence, S)>::failed(error),
         }
     }
@@ -141,44 +163,57 @@ impl Stack {
         (x, state, lengths): (Signal, Option<S>, Lengths),
         mode: Mode,
     ) -> (Signal, S) {
-        let run = |x: Tensor, state| {
-            if x.rank() != 3 {
-                return Err(self.input_error(x.dims()));
+        let layouts = |x: &[usize]| {
+            if x.len() != 3 {
+                return Err(self.input_error(x));
             }
-            let (layout, padded) = PackedLayout::of_padded(&x, lengths, self.arguments.batch_first)?;
-            let (outputs, state) = self.run_packed(&layout, layout.pack(&x, padded)?, state, mode)?;
-            Ok((layout.pad(&outputs, padded, 0.)?, state))
+            PackedLayout::of_padded(x, lengths.clone(), self.arguments.batch_first)
         };
-        match self.run_on_tensors(x, state, run) {
-            Ok((outputs, state)) => (outputs.into(), S::from_tensors(state)),
-            Err(error) => <(Signal, S)>::failed(error),
-        }
+        let on_meta = |x: &Signal, state: &Option<Vec<Signal>>| {
+            layouts(x.dims()?)?;
+            self.sequence_meta(x, state)
+        };
+        outputs_and_state(self.run(x, state, on_meta, |x, state| {
+            let (layout, padded) = layouts(x.dims())?;
+            let (outputs, state) = self.run_packed(&layout, layout.pack(&x, padded)?, state, mode)?;
+            Ok((layout.pad(&outputs, padded, 0.)?.into(), state))
+        }))
     }
 
     /// Runs one step. Returns the next state.
     pub fn step<S: State>(&self, x: Signal, state: Option<S>, _: Mode) -> S {
-        match self.run_on_tensors(x, state, |x, state| self.run_step(x, state)) {
-            Ok(state) => S::from_tensors(state),
+        let on_meta = |x: &Signal, state: &Option<Vec<Signal>>| Ok(((), self.step_meta(x, state)?));
+        match self.run(x, state, on_meta, |x, state| Ok(((), self.run_step(x, state)?))) {
+            Ok(((), state)) => S::from_signals(state),
             Err(error) => S::failed(error),
         }
     }
 
-    /// Converts the signals to tensors, calls `run` and adds the label of this layer to errors.
-    fn run_on_tensors<S: State, T>(
+    /// Calls `on_tensors`, or `on_meta` if a signal has no numbers. Adds the label of this layer to errors.
+    fn run<S: State, T>(
         &self,
         x: Signal,
         state: Option<S>,
-        run: impl FnOnce(Tensor, Option<Vec<Tensor>>) -> Result<T>,
-    ) -> Result<T> {
+        on_meta: impl FnOnce(&Signal, &Option<Vec<Signal>>) -> Result<(T, Vec<Signal>)>,
+        on_tensors: impl FnOnce(Tensor, Option<Vec<Tensor>>) -> Result<(T, Vec<Tensor>)>,
+    ) -> Result<(T, Vec<Signal>)> {
+        let state = state.map(S::into_signals);
+        let mut signals = std::iter::once(&x).chain(state.iter().flatten());
+        if let Some(error) = signals.clone().find_map(Signal::error) {
+            return Err(error.clone());
+        }
+        let label = |error: Error| error.in_layer(self.arguments.label());
+        if signals.any(Signal::is_meta) {
+            return on_meta(&x, &state).map_err(label);
+        }
         let x = x.into_tensor()?;
-        let state = state.map(S::into_tensors).transpose()?;
+        let state = state.map(|state| state.into_iter().map(Signal::into_tensor).collect()).transpose()?;
         scope::record_launch(Path::current, || self.arguments.kind.to_lowercase());
-        self.check_dtype(&x)
-            .and_then(|()| run(x, state))
-            .map_err(|error| error.in_layer(self.arguments.label()))
+        let (outputs, state) = self.check_dtype(&x).and_then(|()| on_tensors(x, state)).map_err(label)?;
+        Ok((outputs, state.into_iter().map(Signal::from).collect()))
     }
 
-    fn check_dtype(&self, x: &Tensor) -> Result<()> {
+    pub(super) fn check_dtype(&self, x: &Tensor) -> Result<()> {
         match self.directions.first().map(|direction| direction.weight_ih.dtype()) {
             Some(dtype) if dtype != x.dtype() => {
                 Err(Error::msg(format!("expected an input of dtype {dtype:?}, found {:?}", x.dtype())))
@@ -187,7 +222,12 @@ impl Stack {
         }
     }
 
-    fn run_sequence(&self, x: Tensor, state: Option<Vec<Tensor>>, mode: Mode) -> Result<OutputsAndState> {
+    pub(super) fn run_sequence(
+        &self,
+        x: Tensor,
+        state: Option<Vec<Tensor>>,
+        mode: Mode,
+    ) -> Result<OutputsAndState> {
         let Arguments { input_size, batch_first, .. } = self.arguments;
         let batched = x.rank() == 3;
         let x = match x.dims() {
@@ -212,7 +252,26 @@ impl Stack {
         Ok((outputs.squeeze(1)?, state))
     }
 
-    fn input_error(&self, found: &[usize]) -> Error {
+    /// Returns the dimension of the batch.
+    pub(super) fn batch_dim(&self) -> usize {
+        if self.arguments.batch_first { 0 } else { 1 }
+    }
+
+    pub(super) fn state_widths(&self) -> Vec<usize> {
+        self.arguments.state_widths()
+    }
+
+    pub(super) fn packed_error(&self, found: &[usize]) -> Error {
+        let input_size = self.arguments.input_size;
+        Error::msg(format!("expected packed data [rows, {input_size}], found {found:?}"))
+    }
+
+    pub(super) fn step_error(&self, found: &[usize]) -> Error {
+        let input_size = self.arguments.input_size;
+        Error::msg(format!("expected an input [batch, {input_size}] or [{input_size}], found {found:?}"))
+    }
+
+    pub(super) fn input_error(&self, found: &[usize]) -> Error {
         let Arguments { input_size, batch_first, .. } = self.arguments;
         let order = if batch_first { "batch, steps" } else { "steps, batch" };
         Error::msg(format!(
@@ -230,8 +289,7 @@ impl Stack {
     ) -> Result<OutputsAndState> {
         let input_size = self.arguments.input_size;
         if !matches!(*data.dims(), [_, features] if features == input_size) {
-            let found = data.dims();
-            return Err(Error::msg(format!("expected packed data [rows, {input_size}], found {found:?}")));
+            return Err(self.packed_error(data.dims()));
         }
         let mode = self.pinned.unwrap_or(mode);
         let state = self.initial_state(state, layout.lengths.len(), true, data.dtype(), data.device())?;
@@ -258,15 +316,20 @@ impl Stack {
             let zeros = widths.iter().map(|width| Tensor::zeros((count, batch, *width), dtype, device));
             return Ok(zeros.collect::<candle_core::Result<_>>()?);
         };
-        let checked = state.into_iter().zip(&widths).map(|(state, width)| {
-            let expected = if batched { vec![count, batch, *width] } else { vec![count, *width] };
-            if state.dims() != expected {
-                let found = state.dims();
-                return Err(Error::msg(format!("expected an initial state {expected:?}, found {found:?}")));
-            }
+        let checked = state.into_iter().zip(self.state_dims(batched.then_some(batch)));
+        let checked = checked.map(|(state, expected)| {
+            check_state(state.dims(), &expected)?;
             Ok(if batched { state } else { state.unsqueeze(1)? })
         });
         checked.collect()
+    }
+
+    /// Returns the shapes of the tensors of the state, `[layers · directions, batch, features]` each, or without the batch
+    /// if it is `None`.
+    pub(super) fn state_dims(&self, batch: Option<usize>) -> Vec<Vec<usize>> {
+        let count = self.directions.len();
+        let dims = |width| std::iter::once(count).chain(batch).chain([width]).collect();
+        self.arguments.state_widths().into_iter().map(dims).collect()
     }
 
     /// Runs all layers on packed sequences. Returns the outputs of the last layer, `[rows, features]`, and the final
@@ -294,16 +357,13 @@ impl Stack {
         Ok((x.data, final_states))
     }
 
-    fn run_step(&self, x: Tensor, state: Option<Vec<Tensor>>) -> Result<Vec<Tensor>> {
+    pub(super) fn run_step(&self, x: Tensor, state: Option<Vec<Tensor>>) -> Result<Vec<Tensor>> {
         let input_size = self.arguments.input_size;
         let batched = x.rank() == 2;
         let x = match x.dims() {
             [_, features] if *features == input_size => x,
             [features] if *features == input_size => x.unsqueeze(0)?,
-            dims => {
-                let expected = format!("expected an input [batch, {input_size}] or [{input_size}]");
-                return Err(Error::msg(format!("{expected}, found {dims:?}")));
-            }
+            dims => return Err(self.step_error(dims)),
         };
         let state = match state {
             // Add the dimension of layers, which the state of a cell lacks.

@@ -1,11 +1,11 @@
 //! Comparisons, and selections by a condition.
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Shape, Tensor};
 
 use crate::signal::Number;
 use crate::{Error, Result};
 
-use super::Signal;
+use super::{Meta, NeedsNumbers, Signal, broadcast_metas};
 
 /// An operand of a comparison or selection: a signal, a tensor or a number. A number is converted to the dtype of the
 /// other operand.
@@ -24,11 +24,8 @@ use super::Signal;
     note = "the operand is a `Signal`, a `Tensor` or a number"
 )]
 pub trait Operand {
-    /// Returns the tensor or the number.
-    ///
-    /// # Errors
-    /// Fails if the signal has failed.
-    fn into_value(self) -> Result<OperandValue>;
+    /// Returns the signal or the number.
+    fn into_value(self) -> OperandValue;
 }
 
 /// The value of an [`Operand`].
@@ -37,32 +34,32 @@ pub trait Operand {
 /// use sconce::prelude::*;
 /// use sconce::{Operand, OperandValue};
 /// # fn main() -> Result<()> {
-/// assert!(matches!(2.into_value()?, OperandValue::Number(2.)));
+/// assert!(matches!(2.into_value(), OperandValue::Number(2.)));
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Clone, Debug)]
 pub enum OperandValue {
-    /// A tensor.
-    Tensor(Tensor),
+    /// A signal.
+    Signal(Signal),
     /// A number.
     Number(f64),
 }
 
 impl OperandValue {
-    /// Returns the tensor, or the number as a tensor with the dtype and device of `other`.
-    fn like(self, other: &Tensor) -> Result<Tensor> {
+    /// Returns the signal, or the number as a signal with the dtype and device of `other`.
+    fn like(self, other: &Signal) -> Result<Signal> {
         let number = match self {
-            Self::Tensor(tensor) => return Ok(tensor),
+            Self::Signal(signal) => return Ok(signal),
             Self::Number(number) => number,
         };
-        let dtype = other.dtype();
+        let dtype = other.dtype()?;
         if !is_representable(dtype, number) {
             return Err(Error::msg(format!(
                 "a signal of the type {dtype:?} cannot be combined with {number}"
             )));
         }
-        Ok(Tensor::new(number, other.device())?.to_dtype(dtype)?)
+        Ok(Tensor::new(number, &other.device()?)?.to_dtype(dtype)?.into())
     }
 }
 
@@ -83,8 +80,8 @@ fn is_representable(dtype: DType, number: f64) -> bool {
 macro_rules! signals {
     ($($signal:ty)*) => {$(
         impl Operand for $signal {
-            fn into_value(self) -> Result<OperandValue> {
-                Signal::from(self).into_tensor().map(OperandValue::Tensor)
+            fn into_value(self) -> OperandValue {
+                OperandValue::Signal(self.into())
             }
         }
     )*};
@@ -95,8 +92,8 @@ signals! { Signal &Signal Tensor &Tensor }
 macro_rules! numbers {
     ($($number:ty)*) => {$(
         impl Operand for $number {
-            fn into_value(self) -> Result<OperandValue> {
-                Ok(OperandValue::Number(self.to_f64()))
+            fn into_value(self) -> OperandValue {
+                OperandValue::Number(self.to_f64())
             }
         }
     )*};
@@ -132,11 +129,17 @@ macro_rules! comparisons {
             /// # }
             /// ```
             pub fn $method(&self, other: impl Operand) -> Self {
-                self.clone().apply(stringify!($method), |x| -> Result<Tensor> {
-                    let other = other.into_value()?.like(&x)?;
-                    check_dtypes(&x, &other)?;
-                    Ok(x.$candle(&other)?)
-                })
+                let name = stringify!($method);
+                let compare = |x: &Tensor, other: &Tensor| {
+                    check_dtypes(x, other)?;
+                    Ok(x.$candle(other)?)
+                };
+                match other.into_value().like(self) {
+                    Ok(other) => {
+                        self.clone().combine(name, other, |a, b| broadcast_metas(name, a, b, compare), compare)
+                    }
+                    Err(error) => Self::fail(error),
+                }
             }
         )*}
     };
@@ -169,23 +172,24 @@ impl Signal {
     /// ```
     #[doc(alias = "where")]
     pub fn where_cond(&self, on_true: impl Operand, on_false: impl Operand) -> Self {
-        self.clone().apply("where", |condition| -> Result<Tensor> {
-            let (on_true, on_false) = match (on_true.into_value()?, on_false.into_value()?) {
-                (OperandValue::Number(a), OperandValue::Number(b)) => {
-                    return Err(Error::msg(format!("where: expected a signal or tensor, found {a} and {b}")));
-                }
-                (OperandValue::Tensor(a), b) => (a.clone(), b.like(&a)?),
-                (a, OperandValue::Tensor(b)) => (a.like(&b)?, b),
-            };
-            check_dtypes(&on_true, &on_false)?;
-            let shape =
-                [&on_true, &on_false].into_iter().try_fold(condition.shape().clone(), |shape, x| {
-                    shape.broadcast_shape_binary_op(x.shape(), "where")
-                })?;
-            let [condition, on_true, on_false] =
-                [&condition, &on_true, &on_false].map(|x| x.broadcast_as(&shape));
-            Ok(condition?.where_cond(&on_true?, &on_false?)?)
-        })
+        let (on_true, on_false) = match (on_true.into_value(), on_false.into_value()) {
+            (OperandValue::Number(a), OperandValue::Number(b)) => {
+                let error = format!("where: expected a signal or tensor, found {a} and {b}");
+                return Self::fail(Error::msg(error));
+            }
+            (OperandValue::Signal(a), b) => (Ok(a.clone()), b.like(&a)),
+            (a, OperandValue::Signal(b)) => (a.like(&b), Ok(b)),
+        };
+        let (on_true, on_false) = (Self::from(on_true), Self::from(on_false));
+        if [self, &on_true, &on_false].into_iter().any(Self::is_meta) {
+            return select_meta([self, &on_true, &on_false]).into();
+        }
+        match (on_true.into_tensor(), on_false.into_tensor()) {
+            (Ok(on_true), Ok(on_false)) => {
+                self.clone().apply("where", NeedsNumbers, |condition| select(&condition, &on_true, &on_false))
+            }
+            (Err(error), _) | (_, Err(error)) => Self::fail(error),
+        }
     }
 
     /// Replaces the elements where `mask` is not 0 with `value`. The operands are broadcast.
@@ -204,4 +208,25 @@ impl Signal {
     pub fn masked_fill(&self, mask: impl Into<Signal>, value: f64) -> Self {
         mask.into().where_cond(value, self)
     }
+}
+
+/// Returns the elements of `on_true` where the condition is not 0, and those of `on_false` elsewhere.
+fn select(condition: &Tensor, on_true: &Tensor, on_false: &Tensor) -> Result<Tensor> {
+    check_dtypes(on_true, on_false)?;
+    let shape = [on_true, on_false].into_iter().try_fold(condition.shape().clone(), |shape, x| {
+        shape.broadcast_shape_binary_op(x.shape(), "where")
+    })?;
+    let [condition, on_true, on_false] = [condition, on_true, on_false].map(|x| x.broadcast_as(&shape));
+    Ok(condition?.where_cond(&on_true?, &on_false?)?)
+}
+
+/// Like [`select`], for signals without numbers.
+fn select_meta(operands: [&Signal; 3]) -> Result<Signal> {
+    let shape = operands[1..].iter().try_fold(operands[0].shape()?.clone(), |shape, x| -> Result<Shape> {
+        Ok(shape.broadcast_shape_binary_op(x.shape()?, "where")?)
+    })?;
+    let empty = |x: &Signal| x.to_meta()?.empty(0);
+    let [condition, on_true, on_false] = operands.map(empty);
+    let probe = select(&condition?, &on_true?, &on_false?)?;
+    Ok(Meta::like(&probe, shape).into())
 }

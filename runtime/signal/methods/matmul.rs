@@ -1,8 +1,12 @@
 //! The matrix product.
 
+use candle_core::Shape;
+
 use crate::kernels::matmul::matmul;
 
-use super::Signal;
+use crate::{Error, Result};
+
+use super::{Meta, Signal};
 
 impl Signal {
     /// Returns the matrix product, broadcast over the leading dimensions.
@@ -21,9 +25,28 @@ impl Signal {
     /// # }
     /// ```
     pub fn matmul(&self, other: impl Into<Signal>) -> Self {
-        match other.into().into_tensor() {
-            Ok(other) => self.clone().apply("matmul", |t| matmul(&t, &other)),
-            Err(error) => Self::fail(error),
-        }
+        self.clone().combine("matmul", other.into(), matmul_meta, |a, b| Ok(matmul(a, b)?))
     }
+}
+
+/// Returns the shape of the product of two batches of matrices, `[…, rows, depth]` and `[…, depth, columns]`. The product
+/// of two empty matrices checks the dtypes.
+fn matmul_meta(a: &Meta, b: &Meta) -> Result<Meta> {
+    let error = || {
+        let (a, b) = (a.shape.dims(), b.shape.dims());
+        Error::msg(format!(
+            "matmul: expected matrices […, rows, depth] and […, depth, columns], found {a:?} and {b:?}"
+        ))
+    };
+    let ([a_batch @ .., rows, depth], [b_batch @ .., b_depth, columns]) = (a.shape.dims(), b.shape.dims())
+    else {
+        return Err(error());
+    };
+    if depth != b_depth {
+        return Err(error());
+    }
+    let batch = Shape::from(a_batch).broadcast_shape_binary_op(&Shape::from(b_batch), "matmul");
+    let batch = batch.map_err(|_| error())?;
+    let probe = matmul(&a.empty((0, 0))?, &b.empty((0, 0))?)?;
+    Ok(Meta::like(&probe, [batch.dims(), &[*rows, *columns]].concat()))
 }

@@ -18,7 +18,7 @@ use crate::kernels::arithmetic::{self, Unary};
 use crate::kernels::internal::blocked::{self, BlockedTensor};
 use crate::{Error, Result};
 
-use super::{Layout, Signal};
+use super::{Layout, Meta, NeedsNumbers, SameShape, ShapeFrom, ShapeRule, Signal, View, broadcast_metas};
 
 impl Signal {
     /// Calls `operation` with the tensor and the indices of `dims`.
@@ -28,7 +28,7 @@ impl Signal {
         dims: impl Dims,
         operation: impl FnOnce(Tensor, Vec<usize>) -> candle_core::Result<Tensor>,
     ) -> Self {
-        self.clone().apply(name, |t| -> Result<Tensor> {
+        self.clone().apply(name, View, |t| -> Result<Tensor> {
             let dims = dims.indices(t.rank())?;
             Ok(operation(t, dims)?)
         })
@@ -40,10 +40,10 @@ impl Signal {
         self,
         name: &'static str,
         op: Unary,
-        check: impl FnOnce(DType) -> Result<()>,
+        check: impl Fn(DType) -> Result<()>,
     ) -> Self {
         let on_blocked = |x: &BlockedTensor| blocked::unary(op, x);
-        self.apply_either(name, Layout::Nchw, on_blocked, |t| -> Result<Tensor> {
+        self.apply_either(name, Layout::Nchw, SameShape, on_blocked, |t| -> Result<Tensor> {
             check(t.dtype())?;
             Ok(arithmetic::unary(op, &t)?)
         })

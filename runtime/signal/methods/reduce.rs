@@ -2,13 +2,34 @@
 
 use candle_core::{DType, Tensor};
 
+use crate::Result;
 use crate::dim::Dims;
 use crate::kernels::arithmetic::{self, Binary, Unary};
 use crate::kernels::internal::blocked::{self, BlockedTensor};
 use crate::signal::Layout;
-use crate::{Error, Result};
 
-use super::{Signal, check_float};
+use super::{Meta, NeedsNumbers, ShapeRule, Signal, check_float};
+
+/// The shape of a reduction over dimensions: they are removed, or their size becomes 1.
+struct Reduction<'a> {
+    dims: &'a [usize],
+    keep_dims: bool,
+}
+
+impl<Op: FnOnce(Tensor) -> Result<Tensor>> ShapeRule<Op> for Reduction<'_> {
+    fn output(self, input: &Meta, operation: Op) -> Result<Meta> {
+        // A tensor whose sizes are 1 has the same checks and dtypes.
+        let probe = operation(input.ones()?)?;
+        let sizes = input.shape.dims().iter().enumerate().filter_map(|(dim, size)| {
+            match (self.dims.contains(&dim), self.keep_dims) {
+                (false, _) => Some(*size),
+                (true, true) => Some(1),
+                (true, false) => None,
+            }
+        });
+        Ok(Meta::like(&probe, sizes.collect::<Vec<_>>()))
+    }
+}
 
 impl Signal {
     /// Sums over `dims` and removes these dimensions.
@@ -24,7 +45,7 @@ impl Signal {
     /// # }
     /// ```
     pub fn sum(&self, dims: impl Dims) -> Self {
-        self.along("sum", dims, |t, dims| arithmetic::sum(&t, dims))
+        self.reduce("sum", dims, false, |t, dims| Ok(arithmetic::sum(t, dims)?))
     }
 
     /// Sums over `dims` and keeps these dimensions with size 1.
@@ -40,7 +61,7 @@ impl Signal {
     /// # }
     /// ```
     pub fn sum_keepdim(&self, dims: impl Dims) -> Self {
-        self.along("sum", dims, |t, dims| arithmetic::sum_keepdim(&t, dims))
+        self.reduce("sum", dims, true, |t, dims| Ok(arithmetic::sum_keepdim(t, dims)?))
     }
 
     /// Averages over `dims` and removes these dimensions.
@@ -107,10 +128,7 @@ impl Signal {
     /// # }
     /// ```
     pub fn var_with(&self, dims: impl Dims, correction: f64) -> Self {
-        self.clone().apply("var", |t| {
-            let dtype = t.dtype();
-            Ok::<_, Error>(variance(&t, dims, correction)?.to_dtype(dtype)?)
-        })
+        self.reduce("var", dims, false, |t, dims| Ok(variance(t, dims, correction)?.to_dtype(t.dtype())?))
     }
 
     /// Computes the standard deviation over `dims`, the square root of [`var`](Self::var), and removes these
@@ -127,13 +145,28 @@ impl Signal {
     /// # }
     /// ```
     pub fn std(&self, dims: impl Dims) -> Self {
-        self.clone().apply("std", |t| {
-            let dtype = t.dtype();
-            Ok::<_, Error>(arithmetic::unary(Unary::Sqrt, &variance(&t, dims, 1.)?)?.to_dtype(dtype)?)
+        self.reduce("std", dims, false, |t, dims| {
+            Ok(arithmetic::unary(Unary::Sqrt, &variance(t, dims, 1.)?)?.to_dtype(t.dtype())?)
         })
     }
 
     /// Averages over `dims`. Averaging over height and width reads a channel-blocked signal without reordering it.
+    /// Runs a reduction over dimensions.
+    fn reduce(
+        &self,
+        name: &'static str,
+        dims: impl Dims,
+        keep_dims: bool,
+        operation: impl FnOnce(&Tensor, Vec<usize>) -> Result<Tensor>,
+    ) -> Self {
+        let Ok(rank) = self.rank() else { return self.clone() };
+        let dims = match dims.indices(rank) {
+            Ok(dims) => dims,
+            Err(error) => return Self::fail(error),
+        };
+        self.clone().apply(name, Reduction { dims: &dims, keep_dims }, |t| operation(&t, dims.clone()))
+    }
+
     fn average(&self, dims: impl Dims, keep_dims: bool) -> Self {
         let Ok(rank) = self.rank() else { return self.clone() };
         let mut dims = match dims.indices(rank) {
@@ -142,14 +175,16 @@ impl Signal {
         };
         dims.sort_unstable();
         let is_over_pixels = rank == 4 && dims == [2, 3];
-        let on_tensor = |t: Tensor| {
-            if keep_dims { arithmetic::mean_keepdim(&t, dims) } else { arithmetic::mean(&t, dims) }
+        let on_tensor = |t: &Tensor, dims: Vec<usize>| {
+            Ok(if keep_dims { arithmetic::mean_keepdim(t, dims)? } else { arithmetic::mean(t, dims)? })
         };
-        if !is_over_pixels {
-            return self.clone().apply("mean", on_tensor);
+        if !is_over_pixels || self.is_meta() {
+            return self.reduce("mean", dims, keep_dims, on_tensor);
         }
         let on_blocked = |x: &BlockedTensor| blocked::adaptive_avg_pool2d(x, [Some(1); 2]);
-        let mean = self.clone().apply_either("mean", Layout::Nchwc, on_blocked, on_tensor);
+        let mean = self
+            .clone()
+            .apply_either("mean", Layout::Nchwc, NeedsNumbers, on_blocked, |t| on_tensor(&t, dims));
         // `on_blocked` keeps the dimensions of the pixels, and `on_tensor` has removed them unless `keep_dims` is set.
         if keep_dims || mean.rank().is_ok_and(|rank| rank == 2) {
             return mean;
@@ -159,9 +194,8 @@ impl Signal {
 }
 
 /// Returns the variance over `dims`, in f32 for f16 and bf16, whose squares overflow early.
-fn variance(t: &Tensor, dims: impl Dims, correction: f64) -> Result<Tensor> {
+fn variance(t: &Tensor, dims: Vec<usize>, correction: f64) -> Result<Tensor> {
     check_float(t.dtype())?;
-    let dims = dims.indices(t.rank())?;
     let t = if matches!(t.dtype(), DType::F16 | DType::BF16) { t.to_dtype(DType::F32)? } else { t.clone() };
     let count: usize = dims.iter().map(|dim| t.dims()[*dim]).product();
     let mean = arithmetic::mean_keepdim(&t, dims.clone())?;

@@ -6,7 +6,7 @@ use crate::dim::Dim;
 use crate::signal::Chunks;
 use crate::{Error, Result};
 
-use super::Signal;
+use super::{Meta, ShapeFrom, Signal, View};
 
 impl Signal {
     /// Returns the elements `start..start + length` of one dimension.
@@ -48,13 +48,12 @@ impl Signal {
     /// The parts fail if the signal has failed, if its deferred operation fails, if `dim` is out of range, or if the
     /// number of parts is not the length of the array.
     pub fn chunk<C: Chunks>(&self, chunks: usize, dim: impl Dim) -> C {
-        let parts = self.tensor().and_then(|tensor| {
+        let parts = self.parts(|tensor| {
             let dim = dim.index(tensor.rank())?;
             if chunks == 0 {
                 return Err(Error::msg("chunk: expected at least 1 chunk, found 0"));
             }
-            let parts = tensor.chunk(chunks, dim)?;
-            Ok(parts.into_iter().map(Self::from).collect())
+            Ok(tensor.chunk(chunks, dim)?)
         });
         C::from_result(parts, chunks)
     }
@@ -82,12 +81,12 @@ impl Signal {
     /// size is 0, if the sum of several sizes is not the size of the dimension, or if the number of parts is not the
     /// length of the array. A `Vec` then has one failed signal.
     pub fn split<C: Chunks>(&self, sizes: impl SplitSizes, dim: impl Dim) -> C {
-        let parts = self.tensor().and_then(|tensor| {
+        let parts = self.parts(|tensor| {
             let dim = dim.index(tensor.rank())?;
             let sizes = sizes.sizes(tensor.dim(dim)?)?;
             let starts = sizes.iter().scan(0, |end, size| Some(std::mem::replace(end, *end + size)));
-            let parts = starts.zip(&sizes).map(|(start, size)| Ok(tensor.narrow(dim, start, *size)?.into()));
-            parts.collect()
+            let parts = starts.zip(&sizes).map(|(start, size)| tensor.narrow(dim, start, *size));
+            Ok(parts.collect::<candle_core::Result<_>>()?)
         });
         C::from_result(parts, 1)
     }
@@ -136,8 +135,15 @@ impl Signal {
     /// # }
     /// ```
     pub fn index_select(&self, dim: impl Dim, indices: &Tensor) -> Self {
-        self.along("index_select", dim, |t, dims| {
-            t.contiguous()?.index_select(&indices.contiguous()?, dims[0])
+        let dim = dim.index(self.rank().unwrap_or_default());
+        let new_dims = |dims: &[usize]| -> Result<Vec<usize>> {
+            let mut dims = dims.to_vec();
+            dims[*dim.as_ref().map_err(Clone::clone)?] = indices.dims1()?;
+            Ok(dims)
+        };
+        self.clone().apply("index_select", ShapeFrom(new_dims), |t| -> Result<Tensor> {
+            let dim = *dim.as_ref().map_err(Clone::clone)?;
+            Ok(t.contiguous()?.index_select(&indices.contiguous()?, dim)?)
         })
     }
 
@@ -159,7 +165,16 @@ impl Signal {
     where
         Tensor: IndexOp<T>,
     {
-        self.clone().apply("index", |t| t.i(index))
+        self.clone().apply("index", View, |t| t.i(index))
+    }
+
+    /// Returns the views of the tensor that `split` returns. If the signal has no numbers, neither do the parts.
+    fn parts(&self, split: impl FnOnce(Tensor) -> Result<Vec<Tensor>>) -> Result<Vec<Self>> {
+        if !self.is_meta() {
+            return Ok(split(self.tensor()?)?.into_iter().map(Self::from).collect());
+        }
+        let parts = split(self.to_meta()?.view()?)?;
+        Ok(parts.iter().map(|part| Meta::like(part, part.shape()).into()).collect())
     }
 }
 

@@ -7,7 +7,7 @@ use crate::ops::flatten_range;
 use crate::sizes::{Sizes, expanded_sizes, inferred_sizes};
 use crate::{Error, Result};
 
-use super::Signal;
+use super::{SameShape, ShapeFrom, Signal, View};
 
 impl Signal {
     /// Joins the dimensions `start..=end` into one.
@@ -91,7 +91,8 @@ impl Signal {
     /// # }
     /// ```
     pub fn unsqueeze(&self, dim: impl Dim) -> Self {
-        self.clone().apply("unsqueeze", |t| -> Result<Tensor> { Ok(t.unsqueeze(dim.index(t.rank() + 1)?)?) })
+        self.clone()
+            .apply("unsqueeze", View, |t| -> Result<Tensor> { Ok(t.unsqueeze(dim.index(t.rank() + 1)?)?) })
     }
 
     /// Copies the elements to contiguous memory if they are not contiguous.
@@ -106,7 +107,7 @@ impl Signal {
     /// # }
     /// ```
     pub fn contiguous(&self) -> Self {
-        self.clone().apply("contiguous", |t| t.contiguous())
+        self.clone().apply("contiguous", SameShape, |t| t.contiguous())
     }
 
     /// Converts the elements to `dtype`.
@@ -120,7 +121,7 @@ impl Signal {
     /// # }
     /// ```
     pub fn to_dtype(&self, dtype: DType) -> Self {
-        self.clone().apply("to_dtype", |t| t.to_dtype(dtype))
+        self.clone().apply("to_dtype", SameShape, |t| t.to_dtype(dtype))
     }
 
     /// Changes the shape. One size may be `-1` or `()`: it is computed from the number of elements.
@@ -138,13 +139,15 @@ impl Signal {
     /// # }
     /// ```
     pub fn reshape(&self, shape: impl Sizes) -> Self {
-        self.clone().apply("reshape", |t| -> Result<Tensor> {
-            let shape = shape.sizes()?;
-            let Some(sizes) = inferred_sizes(t.elem_count(), &shape) else {
-                let dims = t.dims();
-                return Err(Error::msg(format!("reshape: cannot change the shape {dims:?} to {shape:?}")));
-            };
-            Ok(t.reshape(sizes)?)
+        let shape = shape.sizes();
+        let new_dims = |dims: &[usize]| -> Result<Vec<usize>> {
+            let shape = shape.as_ref().map_err(Clone::clone)?;
+            inferred_sizes(dims.iter().product(), shape)
+                .ok_or_else(|| Error::msg(format!("reshape: cannot change the shape {dims:?} to {shape:?}")))
+        };
+        self.clone().apply("reshape", ShapeFrom(&new_dims), |t| -> Result<Tensor> {
+            let dims = new_dims(t.dims())?;
+            Ok(t.reshape(dims)?)
         })
     }
 
@@ -176,7 +179,7 @@ impl Signal {
     /// # }
     /// ```
     pub fn t(&self) -> Self {
-        self.clone().apply("t", |t| -> Result<Tensor> {
+        self.clone().apply("t", View, |t| -> Result<Tensor> {
             match t.rank() {
                 0 | 1 => Ok(t),
                 2 => Ok(t.t()?),
@@ -200,7 +203,7 @@ impl Signal {
     /// # }
     /// ```
     pub fn expand(&self, shape: impl Sizes) -> Self {
-        self.clone().apply("expand", |t| -> Result<Tensor> {
+        self.clone().apply("expand", View, |t| -> Result<Tensor> {
             let shape = shape.sizes()?;
             let Some(sizes) = expanded_sizes(t.dims(), &shape) else {
                 let dims = t.dims();

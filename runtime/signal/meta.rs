@@ -1,0 +1,272 @@
+//! Signals without numbers: a shape, a dtype and a device, as of a tensor on PyTorch's meta device.
+//!
+//! An operation on such a signal computes only the shape of its result. Most operations compute it by a run on a
+//! *probe*, a tensor without elements or without memory of its own, so that the checks and the errors are those of a run
+//! with numbers. A [`ShapeRule`] creates the probe.
+
+use candle_core::{DType, Device, Shape, Tensor};
+
+use crate::{Error, Result};
+
+use super::{Signal, State};
+
+/// The shape, the dtype and the device of a signal without numbers.
+#[derive(Clone, Debug)]
+pub(crate) struct Meta {
+    pub shape: Shape,
+    pub dtype: DType,
+    pub device: Device,
+}
+
+/// How the shape of a result follows from the shape of the operand of `Op`, a function of one tensor.
+pub(crate) trait ShapeRule<Op> {
+    /// Returns the shape of the result. May call `operation` with a probe.
+    fn output(self, input: &Meta, operation: Op) -> Result<Meta>;
+}
+
+/// The result has the shape of the operand, whatever the sizes are. The operation runs on a tensor of the same rank
+/// whose sizes are 0.
+pub(crate) struct SameShape;
+
+/// The operation treats the examples along dimension 0 independently. It runs on an empty batch.
+pub(crate) struct Batch;
+
+/// Like [`Batch`], but the operand may lack the batch dimension. The field is the rank with this dimension.
+pub(crate) struct OptionalBatch(pub usize);
+
+/// Like [`Batch`], but the operation runs on one example, because it may not support empty tensors.
+pub(crate) struct OneExample;
+
+/// The operation accepts any leading dimensions. It runs on a tensor with an additional leading dimension of size 0.
+pub(crate) struct Leading;
+
+/// The operation only changes shape and strides. It runs on a view of a single number.
+pub(crate) struct View;
+
+/// The shape of the result depends on the numbers, or is unknown.
+pub(crate) struct NeedsNumbers;
+
+/// A function computes the shape of the result from the shape of the operand. The dtype stays the same.
+pub(crate) struct ShapeFrom<F>(pub F);
+
+impl Meta {
+    fn with_shape(&self, shape: impl Into<Shape>) -> Self {
+        Self { shape: shape.into(), dtype: self.dtype, device: self.device.clone() }
+    }
+
+    /// Returns the meta data of a result of `tensor`'s dtype.
+    pub fn like(tensor: &Tensor, shape: impl Into<Shape>) -> Self {
+        Self { shape: shape.into(), dtype: tensor.dtype(), device: tensor.device().clone() }
+    }
+
+    /// Returns a tensor without elements.
+    pub fn empty(&self, dims: impl Into<Shape>) -> Result<Tensor> {
+        Ok(Tensor::zeros(dims, self.dtype, &self.device)?)
+    }
+
+    /// Returns a tensor of the same rank with one element.
+    pub fn ones(&self) -> Result<Tensor> {
+        Ok(Tensor::zeros(vec![1; self.shape.rank()], self.dtype, &self.device)?)
+    }
+
+    /// Returns a tensor of this shape that is a view of a single number.
+    pub fn view(&self) -> Result<Tensor> {
+        Ok(Tensor::zeros((), self.dtype, &self.device)?.broadcast_as(&self.shape)?)
+    }
+}
+
+impl From<Meta> for Signal {
+    fn from(meta: Meta) -> Self {
+        Self(State::Meta(Box::new(meta)))
+    }
+}
+
+impl Meta {
+    /// Returns the shape of the result of `operation` for a probe. `shape` computes it from the result.
+    ///
+    /// If the operation rejects the probe, it runs on a view of the operand's shape, so that the error has this shape.
+    fn probe<E: Into<Error>>(
+        &self,
+        probe: Tensor,
+        operation: impl Fn(Tensor) -> Result<Tensor, E>,
+        shape: impl FnOnce(&Tensor) -> Vec<usize>,
+    ) -> Result<Meta> {
+        match operation(probe) {
+            Ok(output) => Ok(Self::like(&output, shape(&output))),
+            Err(_) => View.output(self, operation),
+        }
+    }
+}
+
+impl<E: Into<Error>, Op: Fn(Tensor) -> Result<Tensor, E>> ShapeRule<Op> for SameShape {
+    fn output(self, input: &Meta, operation: Op) -> Result<Meta> {
+        // A tensor without dimensions has one element.
+        let probe = input.empty(vec![0; input.shape.rank()])?;
+        input.probe(probe, operation, |_| input.shape.dims().to_vec())
+    }
+}
+
+impl<E: Into<Error>, Op: Fn(Tensor) -> Result<Tensor, E>> ShapeRule<Op> for Batch {
+    fn output(self, input: &Meta, operation: Op) -> Result<Meta> {
+        match input.shape.dims() {
+            [] => View.output(input, operation),
+            [batch, rest @ ..] => {
+                let probe = input.empty([&[0], rest].concat())?;
+                input.probe(probe, operation, |output| [&[*batch], &output.dims()[1..]].concat())
+            }
+        }
+    }
+}
+
+impl<E: Into<Error>, Op: Fn(Tensor) -> Result<Tensor, E>> ShapeRule<Op> for OneExample {
+    fn output(self, input: &Meta, operation: Op) -> Result<Meta> {
+        match input.shape.dims() {
+            [] => View.output(input, operation),
+            [batch, rest @ ..] => {
+                let probe = input.with_shape([&[1], rest].concat()).view()?;
+                input.probe(probe, operation, |output| [&[*batch], &output.dims()[1..]].concat())
+            }
+        }
+    }
+}
+
+impl<E: Into<Error>, Op: Fn(Tensor) -> Result<Tensor, E>> ShapeRule<Op> for OptionalBatch {
+    fn output(self, input: &Meta, operation: Op) -> Result<Meta> {
+        if input.shape.rank() == self.0 {
+            return Batch.output(input, operation);
+        }
+        Leading.output(input, operation)
+    }
+}
+
+impl<E: Into<Error>, Op: Fn(Tensor) -> Result<Tensor, E>> ShapeRule<Op> for Leading {
+    fn output(self, input: &Meta, operation: Op) -> Result<Meta> {
+        let probe = input.empty([&[0], input.shape.dims()].concat())?;
+        input.probe(probe, operation, |output| output.dims()[1..].to_vec())
+    }
+}
+
+impl<E: Into<Error>, Op: FnOnce(Tensor) -> Result<Tensor, E>> ShapeRule<Op> for View {
+    fn output(self, input: &Meta, operation: Op) -> Result<Meta> {
+        let output = operation(input.view()?).map_err(Into::into)?;
+        Ok(Meta::like(&output, output.shape().clone()))
+    }
+}
+
+impl<Op> ShapeRule<Op> for NeedsNumbers {
+    fn output(self, _: &Meta, _: Op) -> Result<Meta> {
+        Err(without_numbers())
+    }
+}
+
+impl<Op, F: FnOnce(&[usize]) -> Result<Vec<usize>>> ShapeRule<Op> for ShapeFrom<F> {
+    fn output(self, input: &Meta, _: Op) -> Result<Meta> {
+        Ok(input.with_shape((self.0)(input.shape.dims())?))
+    }
+}
+
+/// Returns the error of an operation that reads the numbers of a signal that has none.
+pub(crate) fn without_numbers() -> Error {
+    Error::msg("expected a signal with numbers, found a signal that only has a shape (`Signal::meta`)")
+}
+
+impl Signal {
+    /// Returns a signal that has a shape and a dtype but no numbers, like a tensor on PyTorch's meta device.
+    ///
+    /// A network that is called with such signals computes the shapes of its outputs. It checks all shapes, allocates no
+    /// activations and takes milliseconds. An operation that reads numbers returns a failed signal.
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let conv = Conv2d::config(3, 64, 7).stride(2).padding(3).init(&Device::Cpu)?;
+    /// let x = Signal::meta((16, 3, 224, 224), DType::F32);
+    /// let y = max_pool2d(relu(conv.call(x, Mode::Eval)), MaxPool2d::config(3).stride(2).padding(1));
+    /// assert_eq!(y.dims()?, [16, 64, 56, 56]);
+    /// assert!(y.into_tensor().is_err());
+    ///
+    /// let wrong = conv.call(Signal::meta((16, 1, 224, 224), DType::F32), Mode::Eval);
+    /// assert!(wrong.error().unwrap().message().starts_with("expected 3 input channels, found 1"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn meta(shape: impl Into<Shape>, dtype: DType) -> Self {
+        Meta { shape: shape.into(), dtype, device: Device::Cpu }.into()
+    }
+
+    /// Returns `true` if the signal has a shape but no numbers.
+    pub fn is_meta(&self) -> bool {
+        matches!(self.0, State::Meta(_))
+    }
+
+    /// Returns the shape, the dtype and the device.
+    pub(crate) fn to_meta(&self) -> Result<Meta> {
+        Ok(Meta { shape: self.shape()?.clone(), dtype: self.dtype()?, device: self.device()? })
+    }
+
+    /// Returns the result of `operation` for a signal with numbers. For a signal without numbers, returns the shape that
+    /// `rule` computes, if necessary by a run of `operation` on a probe.
+    pub(crate) fn through(
+        self,
+        rule: impl for<'a> ShapeRule<&'a dyn Fn(Tensor) -> Result<Tensor>>,
+        operation: impl Fn(Signal) -> Signal,
+    ) -> Signal {
+        match &self.0 {
+            State::Meta(meta) => {
+                let on_probe = |probe: Tensor| operation(probe.into()).into_tensor();
+                rule.output(meta, &on_probe).map_or_else(Signal::fail, Signal::from)
+            }
+            _ => operation(self),
+        }
+    }
+
+    /// Runs an operation with two operands and records it as `name`. If an operand has no numbers, `rule` computes the
+    /// result from the shapes.
+    pub(crate) fn combine(
+        self,
+        name: &'static str,
+        other: Signal,
+        rule: impl FnOnce(&Meta, &Meta) -> Result<Meta>,
+        operation: impl FnOnce(&Tensor, &Tensor) -> Result<Tensor>,
+    ) -> Signal {
+        if let Some(error) = self.error().or(other.error()) {
+            return Signal(State::Failed(error.clone()));
+        }
+        if self.is_meta() || other.is_meta() {
+            let metas = self.to_meta().and_then(|a| Ok((a, other.to_meta()?)));
+            return metas.and_then(|(a, b)| rule(&a, &b)).map_or_else(Signal::fail, Signal::from);
+        }
+        match other.into_tensor() {
+            Ok(other) => self.apply(name, NeedsNumbers, |tensor| operation(&tensor, &other)),
+            Err(error) => Signal::fail(error),
+        }
+    }
+}
+
+/// Returns the shape to which two operands are broadcast. `operation` checks their dtypes: it runs on two empty tensors.
+pub(crate) fn broadcast_metas(
+    name: &'static str,
+    a: &Meta,
+    b: &Meta,
+    operation: impl FnOnce(&Tensor, &Tensor) -> Result<Tensor>,
+) -> Result<Meta> {
+    let shape = a.shape.broadcast_shape_binary_op(&b.shape, name)?;
+    Ok(Meta::like(&operation(&a.empty(0)?, &b.empty(0)?)?, shape))
+}
+
+/// Returns the shape of the result of an operation that accepts the same leading dimensions of both operands. The
+/// operation runs on two tensors with an additional leading dimension of size 0.
+pub(crate) fn leading_meta(
+    a: &Meta,
+    b: &Meta,
+    operation: impl Fn(&Tensor, &Tensor) -> Result<Tensor>,
+) -> Result<Meta> {
+    let probe = |meta: &Meta| meta.empty([&[0], meta.shape.dims()].concat());
+    match operation(&probe(a)?, &probe(b)?) {
+        Ok(output) => Ok(Meta::like(&output, &output.dims()[1..])),
+        Err(_) => {
+            let output = operation(&a.view()?, &b.view()?)?;
+            Ok(Meta::like(&output, output.shape()))
+        }
+    }
+}
