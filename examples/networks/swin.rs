@@ -62,7 +62,7 @@ fn mask(x: &Signal, sizes: [usize; 2], shifts: [usize; 2]) -> Result<Signal> {
     let bias = Signal::from(relative_position_bias_table).index_select(0, relative_position_index);
     let mut bias = bias.reshape((POSITIONS, POSITIONS, heads)).permute((2, 0, 1));
     if shifts != [0, 0] {
-        bias = bias + mask(&x, sizes, shifts)?;
+        bias += mask(&x, sizes, shifts)?;
     }
     let split = |x: Signal| x.reshape((batch, (), POSITIONS, heads, channels / heads)).transpose(2, 3);
     let qkv: [Signal; 3] = qkv(x).chunk(3, -1);

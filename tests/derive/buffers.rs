@@ -73,7 +73,7 @@ fn checkpoints_replace_the_values() -> Result<()> {
     sconce::candle::safetensors::save(&tensors, &path)?;
     let built = Reversed::config(3).load(&path, &DEVICE)?;
     let mut loaded = Reversed::new(3, &DEVICE)?;
-    loaded.load_with(&Load::new(&path))?;
+    loaded.load_with(Load::new(&path))?;
     // candle's own source of tensors.
     let own = Reversed::config(3).build(VarBuilder::from_tensors(
         tensors.iter().map(|(name, tensor)| (name.to_string(), tensor.clone())).collect(),
