@@ -46,12 +46,19 @@ pub struct SqueezeExcitation {
 /// The settings of an [`InvertedResidual`].
 #[derive(Clone, Copy)]
 pub struct Block {
+    /// The number of input channels.
     pub in_channels: usize,
+    /// The number of channels between the convolutions.
     pub hidden: usize,
+    /// The number of output channels.
     pub out_channels: usize,
+    /// The kernel size of the depthwise or fused convolution.
     pub kernel: usize,
+    /// The stride of the depthwise or fused convolution.
     pub stride: usize,
+    /// The batch norm after each convolution.
     pub norm: Norm,
+    /// The activation after each convolution but the last.
     pub activation: Activation,
     /// The number of channels and the activations of squeeze-and-excitation.
     pub squeeze: Option<(usize, [Activation; 2])>,

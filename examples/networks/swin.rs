@@ -135,8 +135,10 @@ pub enum Part {
         reduction(norm(pad_to_multiple(&x, 2)?.reshape(shape).permute((0, 1, 3, 4, 2, 5)).flatten(3, 5)))
     })]
     Merging {
+        /// Halves the number of joined channels.
         #[layer(4 * STAGES[index / 2 - 1].0, STAGES[index / 2].0, bias = false)]
         reduction: Linear,
+        /// Normalizes the joined channels.
         #[layer(4 * STAGES[index / 2 - 1].0)]
         norm: LayerNorm,
     },
