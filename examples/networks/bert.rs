@@ -1,4 +1,5 @@
-//! BERT (Devlin et al. 2018, <https://arxiv.org/abs/1810.04805>), with the parameter names of Hugging Face's checkpoints.
+//! BERT (Devlin et al. 2018, <https://arxiv.org/abs/1810.04805>), with the parameter names of Hugging Face's
+//! checkpoints.
 
 use sconce::prelude::*;
 

@@ -5,8 +5,8 @@ use sconce::prelude::*;
 
 use super::inverted_residual::{Activation, Block, ConvNormActivation, InvertedResidual};
 
-/// The input channels, the kernel size, the hidden and the output channels, whether there is squeeze-and-excitation, the
-/// activation, and the stride of a block.
+/// The input channels, the kernel size, the hidden and the output channels, whether there is squeeze-and-excitation,
+/// the activation, and the stride of a block.
 type Row = (usize, usize, usize, usize, bool, Activation, usize);
 
 const LARGE: [Row; 15] = [

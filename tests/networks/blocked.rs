@@ -124,8 +124,8 @@ fn large_networks_agree_with_nchw() -> Result<()> {
             Ok(network.forward(x)?.0)
         })?,
     ];
-    // The resized means of the image are `Nchw`, so the other four branches are changed to `Nchw` for the concatenation,
-    // and so are the logits for the last interpolation.
+    // The resized means of the image are `Nchw`, so the other four branches are changed to `Nchw` for the
+    // concatenation, and so are the logits for the last interpolation.
     assert_eq!(changes, [0, 0, 5]);
     // Each of the four transposed convolutions reads and writes `Nchw`, which causes at most two layout changes. The
     // output is changed to `Nchw` at the end.

@@ -1,6 +1,6 @@
 //! Tests whole networks, whose parameters must have the names of the published checkpoints. torchvision's networks,
-//! BERT and the face detector MTCNN are compared with PyTorch's outputs. U-Net, a small ViT and a small GPT are compared
-//! with the same networks built from candle's operations.
+//! BERT and the face detector MTCNN are compared with PyTorch's outputs. U-Net, a small ViT and a small GPT are
+//! compared with the same networks built from candle's operations.
 
 // Two of the examples below include the same file, which parses their arguments.
 #![allow(clippy::duplicate_mod)]

@@ -17,8 +17,8 @@ use crate::networks::{
 };
 
 /// Returns the tensor at position `index` of a state dict. Its values are computed from the position, the name and the
-/// shape. The golden data was recorded with the same values. Integers keep their `initial` values. `norm_gain` multiplies
-/// the weights of norms.
+/// shape. The golden data was recorded with the same values. Integers keep their `initial` values. `norm_gain`
+/// multiplies the weights of norms.
 fn generated_tensor(name: &str, index: u32, initial: &Tensor, norm_gain: f64) -> Result<Tensor> {
     if !initial.dtype().is_float() {
         return Ok(initial.clone());

@@ -60,9 +60,8 @@ impl Signal {
         self.along("permute", dims, |t, dims| t.permute(dims))
     }
 
-    /// Shifts the elements along dimensions: by `shifts[i]` places along `dims[i]`. Elements that are shifted beyond the
-    /// last position come in at the first, and those that are shifted by a negative number beyond the first position
-    /// come in at the last.
+    /// Shifts the elements by `shifts[i]` positions along the dimension `dims[i]`. Elements that leave a dimension at
+    /// one end enter it at the other. A negative number shifts towards the first position.
     ///
     /// The result is a failed signal if a dimension is out of range, or if the numbers of shifts and of dimensions
     /// differ.
