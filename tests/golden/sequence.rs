@@ -45,6 +45,11 @@ fn encoder_inputs(case: &Case, src: &Tensor) -> Result<(Signal, Option<Signal>, 
     Ok((src.into(), case.is_true("causal").then_some(causal), padding.transpose()?))
 }
 
+/// Returns a size that may be `null`.
+fn optional_size(case: &Case, name: &str) -> Option<usize> {
+    case.number(name).map(|size| size as usize)
+}
+
 golden_tests! {
     linear: "Linear", 16 => |case| {
         let config = Linear::config(case.size("in_features"), case.size("out_features"));
@@ -109,6 +114,24 @@ golden_tests! {
         check_with(config, case, |attention, x, mode| {
             let [q, k, v] = [0, 1, 2].map(|i| Signal::from(&x[i]));
             let (y, weights) = attention.call((q, k, v), mode);
+            Ok(vec![y.into_tensor()?, weights.into_tensor()?])
+        })
+    };
+    attention_masks: "MultiheadAttentionMasks", 32 => |case| {
+        let config = MultiheadAttention::config(case.size("embed_dim"), case.size("num_heads"))
+            .bias(case.is_true("bias"))
+            .add_bias_kv(case.is_true("add_bias_kv"))
+            .add_zero_attn(case.is_true("add_zero_attn"))
+            .kdim(optional_size(case, "kdim"))
+            .vdim(optional_size(case, "vdim"))
+            .batch_first(case.is_true("batch_first"))
+            .is_causal(case.is_true("causal"))
+            .average_attn_weights(case.is_true("average_attn_weights"));
+        check_with(config, case, |attention, x, mode| {
+            let [q, k, v] = [0, 1, 2].map(|i| Signal::from(&x[i]));
+            let mut masks = x[3..].iter().map(Signal::from);
+            let padding = if case.is_true("padding") { masks.next() } else { None };
+            let (y, weights) = attention.call((q, k, v, padding, masks.next()), mode);
             Ok(vec![y.into_tensor()?, weights.into_tensor()?])
         })
     };
