@@ -9,12 +9,14 @@ mod distance;
 mod dropout;
 mod elementwise;
 mod embedding;
+mod kv_cache;
 mod linear;
 mod norm;
 mod normalized_shape;
 mod pad;
 mod pair;
 mod pixel_shuffle;
+mod rotary;
 mod shape;
 
 pub use activation::*;
@@ -32,7 +34,8 @@ pub use elementwise::{
     celu, elu, gelu_tanh, glu, hardshrink, hardsigmoid, hardtanh, logsigmoid, mish, selu, softmin, softplus,
     softshrink, softsign, tanhshrink, threshold,
 };
-pub use embedding::embedding;
+pub use embedding::{embedding, embedding_bag};
+pub use kv_cache::KvCache;
 pub use linear::linear;
 pub(crate) use norm::epsilon;
 pub use norm::{group_norm, instance_norm, layer_norm, rms_norm};
@@ -40,5 +43,6 @@ pub use normalized_shape::NormalizedShape;
 pub use pad::pad;
 pub use pair::{Padding, Pair, Sides};
 pub use pixel_shuffle::{channel_shuffle, pixel_shuffle, pixel_unshuffle};
+pub use rotary::rotary_embedding;
 pub(crate) use shape::flatten_range;
 pub use shape::{cat, flatten, stack, unflatten};

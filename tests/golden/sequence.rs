@@ -135,4 +135,34 @@ golden_tests! {
             Ok(vec![y.into_tensor()?, weights.into_tensor()?])
         })
     };
+    rotary_embedding: "RotaryEmbedding", 32 => |case| {
+        let config = RotaryEmbedding::config(case.size("dim"))
+            .max_seq_len(case.size("max_seq_len"))
+            .base(case.number("base").expect("the case should have a base"))
+            .interleaved(case.is_true("interleaved"));
+        check_with(config, case, |rotary, x, mode| {
+            let positions = match x.get(1) {
+                Some(positions) => Positions::from(positions),
+                None => case.size("offset").into(),
+            };
+            Ok(vec![rotary.call_with(((&x[0]).into(), positions), mode).into_tensor()?])
+        })
+    };
+    embedding_bag: "EmbeddingBag", 48 => |case| {
+        let rows = case.size("num_embeddings");
+        let padding = case.number("padding_idx").map(|row| if row < 0. { row + rows as f64 } else { row } as usize);
+        let config = EmbeddingBag::config(rows, case.size("embedding_dim"))
+            .mode(match case.args["mode"].as_str() {
+                Some("sum") => BagMode::Sum,
+                Some("max") => BagMode::Max,
+                _ => BagMode::Mean,
+            })
+            .include_last_offset(case.is_true("include_last_offset"))
+            .padding_idx(padding);
+        check_with(config, case, |bag, x, mode| {
+            let mut inputs = x[1..].iter().map(Signal::from);
+            let offsets = if case.is_true("offsets") { inputs.next() } else { None };
+            Ok(vec![bag.call_with(((&x[0]).into(), offsets, inputs.next()), mode).into_tensor()?])
+        })
+    };
 }
