@@ -234,7 +234,8 @@ fn checked_positions(positions: &Tensor, x: &Tensor) -> Result<(Tensor, usize)> 
     };
     if !fits {
         return Err(Error::msg(format!(
-            "expected positions [length] or [batch, length] for an input [batch, …, length, features], found              {:?} and {:?}",
+            "expected positions [length] or [batch, length] for an input [batch, …, length, features], found \
+             {:?} and {:?}",
             positions.dims(),
             x.dims()
         )));
