@@ -138,7 +138,8 @@ pub fn generate(network: &Gpt, prompts: &Tensor, count: usize, sampling: Samplin
     let context = network.transformer.wpe.weight().dim(0)?;
     if length == 0 || length.saturating_add(count) > context {
         return Err(Error::msg(format!(
-            "expected prompts of 1 to {} tokens, to which {count} can be added in a context of {context}, found {length}",
+            "expected prompts of 1 to {} tokens, to which {count} can be added in a context of {context}, found \
+             {length}",
             context.saturating_sub(count)
         )));
     }

@@ -41,8 +41,8 @@ use lexopt::prelude::*;
 use sconce::prelude::*;
 
 const HELP: &str = "\
-Builds the network NAME (default: all networks), runs it on one random image (GPT-2: on 64 tokens, which it then continues) and times
-it.
+Builds the network NAME (default: all networks), runs it on one random image (GPT-2: on 64 tokens,
+which it then continues) and times it.
 
 usage: cargo run --release --example networks -- [--short] [NAME] [CHECKPOINT]
 

@@ -224,8 +224,8 @@ impl RotaryEmbedding {
     }
 }
 
-/// Checks the positions of the elements of `x`. Returns them as one dimension of indices, and the number of positions up
-/// to the last.
+/// Checks the positions of the elements of `x`. Returns them as one dimension of indices, and the number of positions
+/// up to the last.
 fn checked_positions(positions: &Tensor, x: &Tensor) -> Result<(Tensor, usize)> {
     let fits = match (positions.dims(), x.dims()) {
         ([length], [.., expected, _]) => length == expected,

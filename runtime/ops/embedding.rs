@@ -25,8 +25,8 @@ pub fn embedding(x: impl Into<Signal>, weight: impl Into<Signal>) -> Signal {
 }
 
 /// Looks up the rows of `weight` for integer indices and combines the rows of each bag. The indices are
-/// `[bags, length]`, or `[ids]` if `bags` has offsets, and the output is `[bags, embedding_dim]`. The output is a failed
-/// signal if an index is out of range, or if `bags` does not match the indices.
+/// `[bags, length]`, or `[ids]` if `bags` has offsets, and the output is `[bags, embedding_dim]`. The output is a
+/// failed signal if an index is out of range, or if `bags` does not match the indices.
 ///
 /// ```
 /// use sconce::prelude::*;

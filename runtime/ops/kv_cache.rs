@@ -6,11 +6,11 @@ use crate::kernels::internal::can_allocate;
 use crate::signal::{Outcome, Signal};
 use crate::{Error, Result};
 
-/// The keys and values that causal attention has computed at earlier positions, so that a network computes only those of
-/// the new positions when it continues a sequence.
+/// The keys and values that causal attention has computed at earlier positions, so that a network computes only those
+/// of the new positions when it continues a sequence.
 ///
-/// A network has one cache for each attention layer, and gets the caches as an input of its forward closure. The keys are
-/// `[…, length, features]`, usually `[batch, heads, length, features]`. The queries attend with
+/// A network has one cache for each attention layer, and gets the caches as an input of its forward closure. The keys
+/// are `[…, length, features]`, usually `[batch, heads, length, features]`. The queries attend with
 /// [`query_offset`](super::AttentionOptions::query_offset), the number of positions before the new ones.
 ///
 /// The memory grows by doubling, so appending a position copies only its own key and value. A cache stores no

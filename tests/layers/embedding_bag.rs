@@ -29,15 +29,16 @@ fn naive(
     let mut all = Vec::new();
     for bag in bounds.windows(2) {
         let kept: Vec<usize> = (bag[0]..bag[1]).filter(|i| Some(ids[*i]) != bags.padding).collect();
-        for column in 0..weight[0].len() {
+        let width = weight.first().map_or(0, Vec::len);
+        all.extend((0..width).map(|column| {
             let factor = |i: usize| samples.map_or(1., |samples| samples[i]);
             let column = kept.iter().map(|i| weight[ids[*i]][column] * factor(*i));
-            all.push(match bags.mode {
+            match bags.mode {
                 BagMode::Max => column.reduce(f64::max).unwrap_or(0.),
                 BagMode::Mean => column.sum::<f64>() / kept.len().max(1) as f64,
                 BagMode::Sum => column.sum(),
-            });
-        }
+            }
+        }));
     }
     all
 }
@@ -47,8 +48,8 @@ proptest! {
 
     #[test]
     fn bags_are_combined_row_by_row(
-        sizes in (1..8usize, 1..20usize, 0..5usize, 0..6usize), mode in 0..3usize, flat: bool, include_last_offset: bool,
-        weighted: bool, padding in prop::option::of(0..8usize), id_dtype in 0..3usize, seed: u64,
+        sizes in (1..8usize, 1..20usize, 0..5usize, 0..6usize), mode in 0..3usize, flat: bool,
+        include_last_offset: bool, weighted: bool, padding in prop::option::of(0..8usize), id_dtype in 0..3usize, seed: u64,
     ) {
         let (rows, width, count, length) = sizes;
         let check = || -> Result<()> {

@@ -66,7 +66,8 @@ proptest! {
                     Change::Clone => {
                         let mut original = std::mem::take(&mut cache);
                         cache = original.clone();
-                        original.append(numbers.tensor(&shape(3, 2), 1.), numbers.tensor(&shape(3, 3), 1.)).0.into_tensor()?;
+                        let (key, value) = (numbers.tensor(&shape(3, 2), 1.), numbers.tensor(&shape(3, 3), 1.));
+                        original.append(key, value).0.into_tensor()?;
                     }
                 }
                 assert_eq!((cache.len(), cache.is_empty()), (expected[0].dim(axis)?, expected[0].dim(axis)? == 0));

@@ -75,7 +75,9 @@ proptest! {
                 }
             }
             let expected = Tensor::from_vec(expected, x.shape(), &CPU)?;
-            let run = |x: &Tensor, positions: Positions| rotary.call_with((x.into(), positions), Mode::Eval).into_tensor();
+            let run = |x: &Tensor, positions: Positions| {
+                rotary.call_with((x.into(), positions), Mode::Eval).into_tensor()
+            };
             check_close("offset", &run(&x, offset.into())?, &expected, 1e-10)?;
             let positions = Tensor::arange(offset as u32, (offset + length) as u32, &CPU)?;
             check_close("positions", &run(&x, (&positions).into())?, &expected, 1e-10)?;

@@ -40,7 +40,8 @@ fn layers_can_be_cloned_and_printed() {
 fn configs_can_be_cloned_and_printed() {
     for_each_type! { is_config:
         Conv1dConfig Conv2dConfig ConvTranspose1dConfig ConvTranspose2dConfig LinearConfig BilinearConfig
-        EmbeddingConfig EmbeddingBagConfig MultiheadAttentionConfig TransformerEncoderLayerConfig TransformerEncoderConfig
+        EmbeddingConfig EmbeddingBagConfig MultiheadAttentionConfig
+        TransformerEncoderLayerConfig TransformerEncoderConfig
         LSTMConfig LSTMCellConfig GRUConfig GRUCellConfig RNNConfig
         RNNCellConfig BatchNormConfig BatchNormNdConfig<2> LayerNormConfig LayerNorm2dConfig RmsNormConfig
         GroupNormConfig InstanceNormConfig<2>

@@ -99,7 +99,10 @@ def attention():
     hidden = mask
     if args["causal"]:
         later = torch.ones(queries, keys, dtype=torch.bool).triu(1)
-        hidden = later if mask is None else mask | later if mask.dtype == torch.bool else mask.masked_fill(later, -torch.inf)
+        if mask is None:
+            hidden = later
+        else:
+            hidden = mask | later if mask.dtype == torch.bool else mask.masked_fill(later, -torch.inf)
     outputs = module(*inputs[:3], key_padding_mask=padding, attn_mask=hidden,
                      average_attn_weights=args["average_attn_weights"])
     return args, module, inputs, outputs
@@ -115,10 +118,11 @@ def rotate(x, positions, dim, base, interleaved):
     if angles.dim() == 3:
         angles = angles[:, None]
     turn = torch.polar(torch.ones_like(angles), angles)
-    pairs = x[..., :dim].unflatten(-1, (-1, 2)) if interleaved else x[..., :dim].unflatten(-1, (2, -1)).transpose(-1, -2)
+    x, rest = x[..., :dim], x[..., dim:]
+    pairs = x.unflatten(-1, (-1, 2)) if interleaved else x.unflatten(-1, (2, -1)).transpose(-1, -2)
     turned = torch.view_as_real(torch.view_as_complex(pairs.contiguous()) * turn)
     turned = turned if interleaved else turned.transpose(-1, -2)
-    return torch.cat([turned.flatten(-2), x[..., dim:]], -1)
+    return torch.cat([turned.flatten(-2), rest], -1)
 
 
 def rotary():
