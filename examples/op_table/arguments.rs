@@ -220,6 +220,12 @@ words! {
         "tanh" => Nonlinearity::Tanh,
         "relu" => Nonlinearity::Relu
     }
+    /// Reads how the embeddings of a bag are combined.
+    bag_mode -> BagMode, "\"sum\", \"mean\" or \"max\"" {
+        "sum" => BagMode::Sum,
+        "mean" => BagMode::Mean,
+        "max" => BagMode::Max
+    }
     /// Reads the activation of a transformer layer.
     activation -> &'static str, "\"relu\" or \"gelu\"" { "relu" => "relu", "gelu" => "gelu" }
     /// Reads what stochastic depth drops: the whole input or examples.

@@ -3,6 +3,8 @@
 pub const EVERY_LAYER: &str = "\
 linear        | Linear(12, 8, bias=False)                                          | 3 12
 embedding     | Embedding(10, 4, padding_idx=None)                                 | 2 5
+embedding_bag | EmbeddingBag(10, 4, mode='max', padding_idx=3)                     | 2 5
+rotary        | RotaryPositionalEmbeddings(6, base=100)                            | 2 5 8
 identity      | Identity()                                                         | 2 3
 flatten       | Flatten(start_dim=1) + Unflatten(1, (2, -1))                       | 2 4 3
 sequential    | Sequential(Linear(4, 4), ReLU()) + Linear(4, 2)                    | 3 4

@@ -7,9 +7,9 @@ use sconce::prelude::*;
 use sconce::{Visitor, VisitorMut};
 
 use super::arguments::{
-    Arguments, activation, approximation, axes, boolean, count, depth_mode, false_only, float, float_or_none,
-    integer, integers, interpolation, length_padding, nonlinearity, output_size, padding, padding_mode,
-    scale_factor, shape, sides, zeros_only,
+    Arguments, activation, approximation, axes, bag_mode, boolean, count, depth_mode, false_only, float,
+    float_or_none, integer, integers, interpolation, length_padding, nonlinearity, output_size, padding,
+    padding_mode, scale_factor, shape, sides, zeros_only,
 };
 use super::syntax::{Call, Kind, Row};
 
@@ -70,6 +70,10 @@ layers! {
     "Embedding" => Embedding::config {
         num_embeddings: count, embedding_dim: count; padding_idx: count or None
     }
+    "EmbeddingBag" => EmbeddingBag::config {
+        num_embeddings: count, embedding_dim: count; mode: bag_mode, padding_idx: count or None
+    }
+    "RotaryPositionalEmbeddings" => RotaryEmbedding::config { dim: count; max_seq_len: count, base: float }
     "Identity" => Identity::config { ; }
     "Flatten" => Flatten::config { ; start_dim: integer, end_dim: integer }
     "Unflatten" => Unflatten::config { dim: integer, unflattened_size: integers; }
@@ -245,13 +249,13 @@ fn sequential(network: SequentialConfig, call: &Call) -> Result<SequentialConfig
     Ok(network.push(inner))
 }
 
-/// Returns the number of embeddings if the layer is an `Embedding`. The input must consist of indices below this
-/// number.
+/// Returns the number of embeddings if the layer is an `Embedding` or an `EmbeddingBag`. The input must consist of
+/// indices below this number.
 pub fn num_embeddings(call: &Call) -> Result<Option<usize>, String> {
-    if call.name != "Embedding" {
+    if !["Embedding", "EmbeddingBag"].contains(&call.name) {
         return Ok(None);
     }
-    let arguments = Arguments::new(call, &["num_embeddings", "embedding_dim", "padding_idx"])?;
+    let arguments = Arguments::new(call, &["num_embeddings", "embedding_dim", "mode", "padding_idx"])?;
     arguments.required("num_embeddings", count).map(Some)
 }
 

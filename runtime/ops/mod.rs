@@ -9,6 +9,7 @@ mod distance;
 mod dropout;
 mod elementwise;
 mod embedding;
+mod kv_cache;
 mod linear;
 mod norm;
 mod normalized_shape;
@@ -17,6 +18,7 @@ mod packed_sequence;
 mod pad;
 mod pair;
 mod pixel_shuffle;
+mod rotary;
 mod rrelu;
 mod shape;
 
@@ -35,7 +37,8 @@ pub use elementwise::{
     celu, elu, gelu_tanh, glu, hardshrink, hardsigmoid, hardtanh, logsigmoid, mish, selu, softmin, softplus,
     softshrink, softsign, tanhshrink, threshold,
 };
-pub use embedding::embedding;
+pub use embedding::{embedding, embedding_bag};
+pub use kv_cache::KvCache;
 pub use linear::linear;
 pub(crate) use norm::epsilon;
 pub use norm::{group_norm, instance_norm, layer_norm, rms_norm};
@@ -45,6 +48,7 @@ pub use packed_sequence::{Lengths, PackedSequence, pack_padded_sequence, pad_pac
 pub use pad::pad;
 pub use pair::{Padding, Pair, Sides};
 pub use pixel_shuffle::{channel_shuffle, pixel_shuffle, pixel_unshuffle};
+pub use rotary::rotary_embedding;
 pub(crate) use rrelu::check_slopes;
 pub use rrelu::rrelu;
 pub(crate) use shape::flatten_range;

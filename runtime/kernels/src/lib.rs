@@ -39,7 +39,8 @@
 //! | [`binary`], [`unary`] | arithmetic with broadcasting, functions of one number |
 //! | [`sum`], [`mean`], `…_keepdim` | sums and means over dimensions |
 //! | [`resample2d`], [`resample1d`], [`pad`](pad()) | resampling and padding |
-//! | [`embedding`](embedding()), [`recurrent::run`], [`ctc_loss`] | embedding, recurrent layers and the CTC loss |
+//! | [`embedding`](embedding()), [`embedding_bag`], [`rotary_embedding`] | embedding of words, bags and positions |
+//! | [`recurrent::run`], [`ctc_loss`] | recurrent layers and the CTC loss |
 //!
 //! # Types and devices
 //!
@@ -99,6 +100,7 @@ pub mod pool;
 pub mod recurrent;
 mod relay;
 pub mod resample;
+pub mod rotary;
 mod row_norm;
 mod separable;
 mod simd;
@@ -116,7 +118,7 @@ pub use arithmetic::{Binary, Unary, binary, mean, mean_keepdim, sum, sum_keepdim
 pub use backward::backward;
 pub use conv::{ConvGeometry, Epilogue, PackedCache, TransposeGeometry, conv_transpose2d, conv1d, conv2d};
 pub use ctc::{Ctc, ctc_loss};
-pub use embedding::embedding;
+pub use embedding::{Bags, embedding, embedding_bag};
 pub use exact::{is_exact, set_exact};
 pub use fold::{WindowGeometry, fold, unfold};
 pub use linear::linear;
@@ -129,4 +131,5 @@ pub use pool::{
     avg_pool1d, avg_pool2d, max_pool1d, max_pool2d,
 };
 pub use resample::{Filter, Resampling, resample1d, resample2d};
+pub use rotary::rotary_embedding;
 pub use softmax::{log_softmax, masked_softmax, softmax};

@@ -2,15 +2,17 @@
 //! kernels.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
+use sconce_kernels::embedding::BagMode;
 use sconce_kernels::recurrent::{self, Recurrence, RecurrentWeights};
 use sconce_kernels::testing::on_composed_path;
 use sconce_kernels::{
-    Activation, Binary, ConvGeometry, Epilogue, Filter, PadMode, PoolGeometry, Resampling, TransposeGeometry,
-    Unary, WindowGeometry, activate, adaptive_avg_pool2d, adaptive_max_pool2d, avg_pool2d, batch_norm_eval,
-    batch_norm_train, binary, celu, conv_transpose2d, conv2d, elu, embedding, fold, gelu_tanh, group_norm,
-    hardshrink, hardsigmoid, hardtanh, instance_norm, layer_norm, linear, log_softmax, logsigmoid,
-    masked_softmax, matmul, max_pool2d, mean, mish, pad, prelu, resample2d, rms_norm, selu, softmax,
-    softplus, softshrink, softsign, sum_keepdim, tanhshrink, threshold, unary, unfold,
+    Activation, Bags, Binary, ConvGeometry, Epilogue, Filter, PadMode, PoolGeometry, Resampling,
+    TransposeGeometry, Unary, WindowGeometry, activate, adaptive_avg_pool2d, adaptive_max_pool2d, avg_pool2d,
+    batch_norm_eval, batch_norm_train, binary, celu, conv_transpose2d, conv2d, elu, embedding, embedding_bag,
+    fold, gelu_tanh, group_norm, hardshrink, hardsigmoid, hardtanh, instance_norm, layer_norm, linear,
+    log_softmax, logsigmoid, masked_softmax, matmul, max_pool2d, mean, mish, pad, prelu, resample2d,
+    rms_norm, rotary_embedding, selu, softmax, softplus, softshrink, softsign, sum_keepdim, tanhshrink,
+    threshold, unary, unfold,
 };
 
 /// Returns an f64 variable with elements that are uniformly distributed in `low..high`.
@@ -286,6 +288,39 @@ fn embeddings() -> Result<()> {
     let ids = Tensor::new(&[3u32, 1, 3, 0, 1], &Device::Cpu)?;
     for padding in [None, Some(1)] {
         check("embedding", &[weight], 1e-15, || embedding(&ids, weight, padding))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn bags_of_embeddings() -> Result<()> {
+    let weight = &variable(-1., 1., &[4, 3])?;
+    let samples = variable(-1., 1., &[6])?;
+    let ids = Tensor::new(&[3u32, 1, 3, 0, 1, 2], &Device::Cpu)?;
+    let offsets = Some(Tensor::new(&[0u32, 2, 2, 5], &Device::Cpu)?);
+    for (mode, padding) in [BagMode::Sum, BagMode::Mean, BagMode::Max]
+        .into_iter()
+        .flat_map(|mode| [(mode, None), (mode, Some(1))])
+    {
+        let bags = Bags { mode, offsets: offsets.clone(), padding, ..Bags::default() };
+        check("embedding_bag", &[weight], 1e-15, || embedding_bag(&ids, weight, &bags))?;
+        if mode == BagMode::Sum {
+            let bags = Bags { per_sample_weights: Some(samples.as_tensor().clone()), ..bags };
+            check("weighted bags", &[weight, &samples], 1e-15, || embedding_bag(&ids, weight, &bags))?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn rotary_embeddings() -> Result<()> {
+    let x = &variable(-1., 1., &[2, 3, 4, 9])?;
+    for shape in [&[4, 3][..], &[4, 4], &[2, 4, 2]] {
+        let angles = Tensor::rand(-7f64, 7., shape, &Device::Cpu)?;
+        let (cos, sin) = (angles.cos()?, angles.sin()?);
+        for interleaved in [false, true] {
+            check("rotary_embedding", &[x], 1e-15, || rotary_embedding(x, &cos, &sin, interleaved))?;
+        }
     }
     Ok(())
 }
