@@ -16,10 +16,12 @@ mod pad;
 mod pair;
 mod pixel_shuffle;
 mod shape;
+mod triple;
 
 pub use activation::*;
 pub use adaptive::{
-    OutputSize, adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_max_pool1d, adaptive_max_pool2d,
+    OutputSize, adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d, adaptive_max_pool1d,
+    adaptive_max_pool2d, adaptive_max_pool3d,
 };
 pub use attention::{AttentionOptions, scaled_dot_product_attention};
 pub(crate) use attention::{attend, boolean_mask, causal_mask};
@@ -27,7 +29,7 @@ pub use bilinear::bilinear;
 pub(crate) use distance::check_exponent;
 pub use distance::{cosine_similarity, pairwise_distance};
 pub(crate) use dropout::check_stochastic_depth;
-pub use dropout::{dropout, dropout1d, dropout2d, stochastic_depth};
+pub use dropout::{dropout, dropout1d, dropout2d, dropout3d, stochastic_depth};
 pub use elementwise::{
     celu, elu, gelu_tanh, glu, hardshrink, hardsigmoid, hardtanh, logsigmoid, mish, selu, softmin, softplus,
     softshrink, softsign, tanhshrink, threshold,
@@ -42,3 +44,4 @@ pub use pair::{Padding, Pair, Sides};
 pub use pixel_shuffle::{channel_shuffle, pixel_shuffle, pixel_unshuffle};
 pub(crate) use shape::flatten_range;
 pub use shape::{cat, flatten, stack, unflatten};
+pub use triple::Triple;

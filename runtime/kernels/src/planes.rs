@@ -30,6 +30,18 @@ pub fn input_length(op: &str, x: &Tensor) -> Result<usize> {
     }
 }
 
+/// Returns the `[depth, height, width]` of an input `[batch, channels, depth, height, width]` or
+/// `[channels, depth, height, width]`.
+pub fn video_size(op: &str, x: &Tensor) -> Result<[usize; 3]> {
+    match *x.dims() {
+        [_, c, d, h, w] | [c, d, h, w] if c > 0 && d > 0 && h > 0 && w > 0 && fits(x.dims()) => Ok([d, h, w]),
+        ref dims => bail!(
+            "{op}: expected an input [batch, channels, depth, height, width] or [channels, depth, height, width] in \
+             which only the batch may be 0, found {dims:?}"
+        ),
+    }
+}
+
 /// Runs an operation for images on a sequence: the operation receives the sequence as an image with one row.
 pub(crate) fn as_row(x: &Tensor, operation: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
     operation(&x.unsqueeze(x.rank() - 1)?)?.squeeze(D::Minus2)
