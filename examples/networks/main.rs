@@ -14,6 +14,7 @@
 //! | EfficientNet-B0 | 121 | |
 //! | GoogLeNet | 110 | |
 //! | MobileNetV2 | 81 | |
+//! | R(2+1)D-18 | 45 | |
 //! | SqueezeNet 1.1 | 50 | |
 //! | U-Net | 64 | |
 //!
@@ -28,6 +29,7 @@ pub mod efficientnet;
 pub mod googlenet;
 pub mod gpt;
 pub mod mobilenet;
+pub mod r2plus1d;
 pub mod resnet;
 pub mod squeezenet;
 pub mod unet;
@@ -41,12 +43,13 @@ use lexopt::prelude::*;
 use sconce::prelude::*;
 
 const HELP: &str = "\
-Builds the network NAME (default: all networks), runs it on one random image (GPT-2: on 64 tokens) and times it.
+Builds the network NAME (default: all networks), runs it on one random image (GPT-2: on 64 tokens, R(2+1)D: on 8 frames)
+and times it.
 
 usage: cargo run --release --example networks -- [--short] [NAME] [CHECKPOINT]
 
-NAME:       one of convnext_tiny, densenet121, efficientnet_b0, googlenet, gpt2, mobilenet_v2, resnet18, resnet50,
-            squeezenet1_1, unet, vgg16_bn, vit_b_16, vit_s_16
+NAME:       one of convnext_tiny, densenet121, efficientnet_b0, googlenet, gpt2, mobilenet_v2, r2plus1d_18, resnet18,
+            resnet50, squeezenet1_1, unet, vgg16_bn, vit_b_16, vit_s_16
 CHECKPOINT: the published .pth file, or a .safetensors file with the same names
 --short:    smaller images and one timed call, to check that the program runs";
 
@@ -101,13 +104,14 @@ impl Runner<'_> {
     }
 }
 
-const NAMES: [&str; 13] = [
+const NAMES: [&str; 14] = [
     "convnext_tiny",
     "densenet121",
     "efficientnet_b0",
     "googlenet",
     "gpt2",
     "mobilenet_v2",
+    "r2plus1d_18",
     "resnet18",
     "resnet50",
     "squeezenet1_1",
@@ -132,6 +136,10 @@ fn run(runner: &Runner) -> Result<()> {
             runner.time(gpt::gpt2(), ids, |network, ids| network.forward(ids))
         }
         "mobilenet_v2" => runner.image(mobilenet::mobilenet_v2(), side, |network, x| network.forward(x)),
+        "r2plus1d_18" => {
+            let x = Tensor::randn(0f32, 1., (1, 3, 8, side, side), &runner.device)?;
+            runner.time(r2plus1d::r2plus1d_18(), x, |network, x| network.forward(x))
+        }
         "resnet18" => runner.image(resnet::resnet18(), side, |network, x| network.forward(x)),
         "resnet50" => runner.image(resnet::resnet50(), side, |network, x| network.forward(x)),
         "squeezenet1_1" => runner.image(squeezenet::squeezenet1_1(), side, |network, x| network.forward(x)),

@@ -11,6 +11,7 @@ mod empty_views;
 mod extreme_settings;
 mod norm;
 mod pool;
+mod pool3d;
 mod resample;
 mod sequence;
 mod special_values;

@@ -11,7 +11,9 @@ use sconce::prelude::*;
 use sconce_kernels::testing::hashed_uniform;
 
 use crate::assert_close;
-use crate::networks::{convnext, densenet, efficientnet, googlenet, mobilenet, resnet, squeezenet, vgg};
+use crate::networks::{
+    convnext, densenet, efficientnet, googlenet, mobilenet, r2plus1d, resnet, squeezenet, vgg,
+};
 
 /// Returns the tensor at position `index` of a state dict. Its values are computed from the position, the name and the
 /// shape. The golden data was recorded with the same values.
@@ -176,6 +178,11 @@ fn densenet121_agrees_with_torchvision() -> Result<()> {
 #[test]
 fn squeezenet1_1_agrees_with_torchvision() -> Result<()> {
     check_in_f32("squeezenet1_1", squeezenet::squeezenet1_1(), |network, x| network.forward(x))
+}
+
+#[test]
+fn r2plus1d_18_agrees_with_torchvision() -> Result<()> {
+    check_in_f32("r2plus1d_18", r2plus1d::r2plus1d_18(), |network, x| network.forward(x))
 }
 
 #[test]
