@@ -39,7 +39,7 @@
 //! | [`threshold`], [`softshrink`], [`hardshrink`], [`tanhshrink`], [`softsign`] | more activations |
 //! | [`binary`], [`unary`] | arithmetic with broadcasting, functions of one number |
 //! | [`sum`], [`mean`], `…_keepdim` | sums and means over dimensions |
-//! | [`resample2d`], [`resample1d`], [`pad`](pad()) | resampling and padding |
+//! | [`resample2d`], [`resample1d`], [`pad`](pad()), [`pad3d`] | resampling and padding |
 //! | [`embedding`](embedding()), [`recurrent::run`], [`ctc_loss`] | embedding, recurrent layers and the CTC loss |
 //!
 //! # Types and devices
@@ -127,7 +127,7 @@ pub use linear::linear;
 pub use matmul::matmul;
 pub use memory::{keep_memory, release_memory};
 pub use norm::{batch_norm_eval, batch_norm_train, group_norm, instance_norm, layer_norm, rms_norm};
-pub use pad::{PadMode, pad};
+pub use pad::{PadMode, pad, pad3d};
 pub use pool::{
     PoolGeometry, adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d, adaptive_max_pool1d,
     adaptive_max_pool2d, adaptive_max_pool3d, avg_pool1d, avg_pool2d, avg_pool3d, max_pool1d, max_pool2d,

@@ -231,10 +231,11 @@ impl ConvCore {
         let [[front, back], [top, bottom], [left, right]] =
             self.geometry.padding.map(|sides| sides.map(side));
         x.apply("pad", |x| {
-            let padded = pad_depth(x, [front, back], mode);
-            padded
-                .and_then(|x| pad::pad(&x, [left, right, top, bottom], mode))
-                .map_err(|error| Error::from(error).in_layer(self.label()))
+            let padded = match self.axes {
+                Axes::One | Axes::Two => pad::pad(&x, [left, right, top, bottom], mode),
+                Axes::Three => pad::pad3d(&x, [left, right, top, bottom, front, back], mode),
+            };
+            padded.map_err(|error| Error::from(error).in_layer(self.label()))
         })
     }
 
@@ -255,12 +256,4 @@ impl ConvCore {
         ];
         format_extra(axes, [group_in_channels * groups, out_channels], [kernel, stride], &settings)
     }
-}
-
-/// Pads the depth of a video `[batch, channels, depth, height, width]`. Returns other tensors unchanged.
-fn pad_depth(x: Tensor, [front, back]: [isize; 2], mode: PadMode) -> candle_core::Result<Tensor> {
-    let [batch, channels, _, height, width] = *x.dims() else { return Ok(x) };
-    // The depth is the height of images whose rows are frames.
-    let padded = pad::pad(&x.flatten_from(3)?, [0, 0, front, back], mode)?;
-    padded.reshape((batch, channels, padded.dim(2)?, height, width))
 }

@@ -30,13 +30,12 @@ fn a_residual_block_on_sequences_is_one_launch() -> Result<()> {
 }
 
 #[derive(Module)]
-#[module(forward = |x| relu(bn(conv(x)) + x))]
+#[module(args(kernel: [usize; 3]), forward = |x| relu(bn(conv(x)) + x))]
 struct VideoBlock {
     #[layer(4, 4, kernel, padding = "same")]
     conv: Conv3d,
     #[layer(4)]
     bn: BatchNorm3d,
-    kernel: [usize; 3],
 }
 
 #[test]

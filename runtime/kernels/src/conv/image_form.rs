@@ -3,9 +3,12 @@
 use candle_core::{Result, Tensor, bail};
 
 use crate::arithmetic::{Binary, binary};
+use crate::element::{compute_dtype, in_f32, widened};
+use crate::planes::fits;
 
 use super::axes::Axes;
 use super::frames::{FrameWindows, add_frames, gather_frames};
+use super::shape::check_dtype_and_device;
 use super::{ConvGeometry, Epilogue, PackedCache, TransposeGeometry, conv_transpose2d, conv2d};
 
 /// The images as which a convolution reads its input and writes its output.
@@ -136,6 +139,9 @@ impl ImageForm {
 
     /// Returns a tensor as images. The frames of a video are separate images, unless they are flat.
     fn to_image(self, x: &Tensor) -> Result<Tensor> {
+        if !fits(x.dims()) {
+            bail!("a tensor of shape {:?} is too large", x.dims())
+        }
         match self {
             Self::Row => x.unsqueeze(2),
             Self::Image => Ok(x.clone()),
@@ -177,6 +183,13 @@ impl ImageForm {
         if self == Self::Image {
             return conv2d(input, weight, geometry, epilogue, packed);
         }
+        let dtype = input.dtype();
+        if self.adds_frames() && input.track_op() && compute_dtype(dtype) != dtype {
+            // The gradient of the input adds frames. Only in f32 is it rounded once.
+            check_dtype_and_device("conv3d", "weight", weight, input)?;
+            let [x, weight] = [widened(input)?, widened(weight)?];
+            return self.convolve(&x, &weight, geometry, &epilogue.widened()?, None)?.to_dtype(dtype);
+        }
         let residual = epilogue.residual.as_ref().map(|residual| self.to_image(residual)).transpose()?;
         let epilogue = Epilogue { residual, ..epilogue.clone() };
         let images = match self {
@@ -204,11 +217,26 @@ impl ImageForm {
         let Self::Frames(windows) = self else {
             return self.from_image(&conv_transpose2d(&images, weight, bias, geometry)?, input.dims());
         };
-        let y = conv_transpose2d(&images, weight, None, geometry)?;
-        let y = add_frames(&y, windows, input.dim(0)?, depth)?;
-        match bias {
-            Some(bias) => binary(Binary::Add, &y, &bias.reshape(((), 1, 1, 1))?),
-            None => Ok(y),
+        for (name, tensor) in [("weight", Some(weight)), ("bias", bias)] {
+            tensor
+                .map_or(Ok(()), |tensor| check_dtype_and_device("conv_transpose3d", name, tensor, input))?;
         }
+        // In f32, the sum of frames and the bias is rounded once.
+        in_f32(&images, |images| {
+            let y = conv_transpose2d(images, &widened(weight)?, None, geometry)?;
+            let y = add_frames(&y, windows, input.dim(0)?, depth)?;
+            match bias {
+                Some(bias) => {
+                    let bias = widened(bias)?.reshape((y.dim(1)?, 1, 1, 1))?;
+                    binary(Binary::Add, &y, &bias)
+                }
+                None => Ok(y),
+            }
+        })
+    }
+
+    /// Returns `true` if the gradient of a convolution's input adds several frames of images.
+    fn adds_frames(self) -> bool {
+        matches!(self, Self::Frames(FrameWindows { kernel: 2.., .. }))
     }
 }
