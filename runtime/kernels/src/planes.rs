@@ -66,10 +66,12 @@ pub(crate) fn fits(dims: &[usize]) -> bool {
     count.is_some_and(|count| count <= isize::MAX as usize / 64)
 }
 
-/// Checks that there is enough memory for the output of an operation. `dims` and `size` are those of [`check_size`].
+/// Checks that there is enough memory for the output of an operation. `dims` and `size` are those of [`check_size`]. A
+/// size of 0 counts as 1, because operations have tables for the rows and columns of a plane even if the batch is empty.
 pub fn check_memory(op: &str, dims: &[usize], size: [usize; 2]) -> Result<()> {
     let dims = with_size(dims, size);
-    if can_allocate::<f64>(&dims) {
+    let counted: Vec<usize> = dims.iter().map(|size| (*size).max(1)).collect();
+    if can_allocate::<f64>(&counted) {
         Ok(())
     } else {
         bail!("{op}: not enough memory for an output of {dims:?}")

@@ -4,6 +4,7 @@ use candle_core::{Result, Tensor, bail};
 
 use super::axes::Axes;
 use super::image_form::ImageForm;
+use super::shape::check_geometry;
 use super::{ConvGeometry, Epilogue, TransposeGeometry};
 
 /// Convolves videos and applies the epilogue in the same kernel.
@@ -41,6 +42,7 @@ pub fn conv3d(
     epilogue: &Epilogue,
 ) -> Result<Tensor> {
     let (channels, kernel) = sizes("conv3d", input, weight)?;
+    check_geometry(geometry)?;
     if let Some(residual) = epilogue.residual.as_ref().filter(|residual| residual.rank() != 5) {
         bail!("conv3d: expected the residual to have 5 dimensions, found {:?}", residual.dims())
     }

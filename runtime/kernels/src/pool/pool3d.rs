@@ -32,7 +32,7 @@ pub fn max_pool3d(x: &Tensor, geometry: &PoolGeometry<3>) -> Result<Tensor> {
     geometry.output_size(video_size("max_pool3d", x)?)?;
     let [frame, depth] = geometry.split();
     // The first maximum of the first frame is the first maximum in row-major order.
-    frames_then_depth(x, |x| max_pool2d(x, &frame), |x| max_pool2d(x, &depth))
+    frames_then_depth(x, |x| max_pool2d(x, &frame), |x| unless_single(x, &depth, |x| max_pool2d(x, &depth)))
 }
 
 /// Returns the mean of each window of a video, `[batch, channels, depth, height, width]` or
@@ -68,7 +68,11 @@ pub fn avg_pool3d(
         x,
         |x| avg_pool2d(x, &frame, count_include_pad, divisor_override),
         // The frames have already been divided by the divisor.
-        |x| avg_pool2d(x, &depth, count_include_pad, divisor_override.map(|_| 1)),
+        |x| {
+            unless_single(x, &depth, |x| {
+                avg_pool2d(x, &depth, count_include_pad, divisor_override.map(|_| 1))
+            })
+        },
     )
 }
 
@@ -126,6 +130,15 @@ pub fn adaptive_max_pool3d(x: &Tensor, [depth, height, width]: [Option<usize>; 3
         |x| adaptive_max_pool2d(x, [height, width]),
         |x| adaptive_max_pool2d(x, [depth, None]),
     )
+}
+
+/// Calls `pool` unless every frame is a window of its own.
+fn unless_single(
+    x: &Tensor,
+    depth: &PoolGeometry,
+    pool: impl FnOnce(&Tensor) -> Result<Tensor>,
+) -> Result<Tensor> {
+    if [depth.kernel, depth.stride] == [[1; 2]; 2] { Ok(x.clone()) } else { pool(x) }
 }
 
 /// Pools the frames of a video as the images `[batch, channels · depth, height, width]`, then the depth as that of the
