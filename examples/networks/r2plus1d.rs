@@ -25,7 +25,7 @@ fn middle_channels(in_channels: usize, out_channels: usize) -> usize {
 #[derive(Module)]
 #[module(args(in_channels: usize, width: usize, stride: usize), forward = |x| relu(conv2(conv1(x)) + downsample(x)))]
 pub struct Block {
-    #[layer((in_channels, middle_channels(in_channels, width), width, stride), (width))]
+    #[layer((in_channels, middle_channels(in_channels, width), width, stride), (width), ())]
     conv1: (Conv2Plus1d, BatchNorm3d, Relu),
     #[layer((width, middle_channels(in_channels, width), width, 1), (width))]
     conv2: (Conv2Plus1d, BatchNorm3d),
@@ -41,7 +41,7 @@ pub struct Block {
 })]
 pub struct R2Plus1d {
     #[layer((3, 45, (1, 7, 7), stride = (1, 2, 2), padding = (0, 3, 3), bias = false), (45), (),
-        (45, 64, (3, 1, 1), padding = (1, 0, 0), bias = false), (64))]
+        (45, 64, (3, 1, 1), padding = (1, 0, 0), bias = false), (64), ())]
     stem: (Conv3d, BatchNorm3d, Relu, Conv3d, BatchNorm3d, Relu),
     #[layer(64, 64, 1; for _ in 0..2)]
     layer1: Vec<Block>,
