@@ -14,6 +14,7 @@
 //! | GPT-2, with a cache for decoding | 92 | | 255 (`bigcode.rs`: the same blocks) |
 //! | MobileNetV2 | 81 | 122 | |
 //! | MobileNetV3 Large and Small | 87 | 221 | |
+//! | R(2+1)D-18 | 45 | | |
 //! | ResNet-18 and -50, with dilation | 90 | 215 | 200 (`resnet.rs`), without dilation |
 //! | SqueezeNet 1.1 | 50 | 87 | |
 //! | Swin-T | 129 | 315 | |
@@ -22,12 +23,12 @@
 //! | ViT | 69 | 244 | 337 (`vit.rs`) |
 //! | `inverted_residual.rs`, which MobileNetV3 and the EfficientNets share | 83 | 103 (`torchvision/ops/misc.py`) | |
 //!
-//! The counts exclude blank lines, comments, `gpt::generate` with its types, the function `vit::vit_s_16`, and the functions of
-//! candle-transformers 0.11.0 that only other sizes of the network use. In PyTorch (torchvision 0.29 and transformers
-//! 5.24), only the classes and functions count that build and run these sizes of the network, without docstrings,
-//! imports, decorators, and the tables and classes that describe weights. Of `misc.py`, only `ConvNormActivation`,
-//! `Conv2dNormActivation` and `SqueezeExcitation` count. BERT's do not include the creation of masks and the access to
-//! embeddings.
+//! The counts exclude blank lines, comments, `gpt::generate` with its types, the function `vit::vit_s_16`, and the
+//! functions of candle-transformers 0.11.0 that only other sizes of the network use. In PyTorch (torchvision 0.29 and
+//! transformers 5.24), only the classes and functions count that build and run these sizes of the network, without
+//! docstrings, imports, decorators, and the tables and classes that describe weights. Of `misc.py`, only
+//! `ConvNormActivation`, `Conv2dNormActivation` and `SqueezeExcitation` count. BERT's do not include the creation of
+//! masks and the access to embeddings.
 
 #[path = "../common/arguments.rs"]
 pub mod arguments;
@@ -41,6 +42,7 @@ pub mod gpt;
 pub mod inverted_residual;
 pub mod mobilenet;
 pub mod mobilenet_v3;
+pub mod r2plus1d;
 pub mod resnet;
 pub mod squeezenet;
 pub mod swin;
@@ -56,13 +58,13 @@ use sconce::prelude::*;
 
 const HELP: &str = "\
 Builds the network NAME (default: all networks), runs it on one random image (BERT and GPT-2: on 64 tokens, which GPT-2
-then continues) and times it.
+then continues; R(2+1)D: on 8 frames) and times it.
 
 usage: cargo run --release --example networks -- [--short] [NAME] [CHECKPOINT]
 
 NAME:       one of bert_base_uncased, convnext_tiny, deeplabv3_resnet50, densenet121, efficientnet_b0,
-            efficientnet_v2_s, googlenet, gpt2, mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small, resnet18,
-            resnet50, squeezenet1_1, swin_t, unet, vgg16_bn, vit_b_16, vit_s_16
+            efficientnet_v2_s, googlenet, gpt2, mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small, r2plus1d_18,
+            resnet18, resnet50, squeezenet1_1, swin_t, unet, vgg16_bn, vit_b_16, vit_s_16
 CHECKPOINT: the published .pth file, or a .safetensors file with the same names
 --short:    smaller images and one timed call, to check that the program runs";
 
@@ -148,7 +150,7 @@ impl Runner<'_> {
     }
 }
 
-const NAMES: [&str; 19] = [
+const NAMES: [&str; 20] = [
     "bert_base_uncased",
     "convnext_tiny",
     "deeplabv3_resnet50",
@@ -160,6 +162,7 @@ const NAMES: [&str; 19] = [
     "mobilenet_v2",
     "mobilenet_v3_large",
     "mobilenet_v3_small",
+    "r2plus1d_18",
     "resnet18",
     "resnet50",
     "squeezenet1_1",
@@ -199,6 +202,10 @@ fn run(runner: &Runner) -> Result<()> {
         }
         "mobilenet_v3_small" => {
             runner.image(mobilenet_v3::mobilenet_v3_small(), side, |network, x| network.forward(x))
+        }
+        "r2plus1d_18" => {
+            let x = Tensor::randn(0f32, 1., (1, 3, 8, side, side), &runner.device)?;
+            runner.time(r2plus1d::r2plus1d_18(), x, |network, x| network.forward(x))
         }
         "resnet18" => runner.image(resnet::resnet18(), side, |network, x| network.forward(x)),
         "resnet50" => runner.image(resnet::resnet50(), side, |network, x| network.forward(x)),

@@ -9,7 +9,7 @@ use sconce::{Visitor, VisitorMut};
 use super::arguments::{
     Arguments, activation, approximation, axes, bag_mode, boolean, count, depth_mode, false_only, float,
     float_or_none, integer, integers, interpolation, length_padding, nonlinearity, output_size, padding,
-    padding_mode, scale_factor, shape, sides, zeros_only,
+    padding_mode, scale_factor, shape, sides, video_axes, video_padding, zeros_only,
 };
 use super::syntax::{Call, Kind, Row};
 
@@ -87,6 +87,11 @@ layers! {
         in_channels: count, out_channels: count, kernel_size: axes;
         stride: axes, padding: padding, dilation: axes, groups: count, bias: boolean, padding_mode: padding_mode
     }
+    "Conv3d" => Conv3d::config {
+        in_channels: count, out_channels: count, kernel_size: video_axes;
+        stride: video_axes, padding: video_padding, dilation: video_axes, groups: count, bias: boolean,
+        padding_mode: padding_mode
+    }
     "ConvTranspose1d" => ConvTranspose1d::config {
         in_channels: count, out_channels: count, kernel_size: count;
         stride: count, padding: count, output_padding: count, groups: count, bias: boolean, dilation: count,
@@ -96,6 +101,11 @@ layers! {
         in_channels: count, out_channels: count, kernel_size: axes;
         stride: axes, padding: axes, output_padding: axes, groups: count, bias: boolean, dilation: axes,
         padding_mode: zeros_only
+    }
+    "ConvTranspose3d" => ConvTranspose3d::config {
+        in_channels: count, out_channels: count, kernel_size: video_axes;
+        stride: video_axes, padding: video_axes, output_padding: video_axes, groups: count, bias: boolean,
+        dilation: video_axes, padding_mode: zeros_only
     }
 
     "BatchNorm1d" => BatchNorm1d::config {
@@ -131,6 +141,11 @@ layers! {
         kernel_size: axes;
         stride: axes or None, padding: axes, dilation: axes, return_indices: false_only, ceil_mode: boolean
     }
+    "MaxPool3d" => MaxPool3d::config {
+        kernel_size: video_axes;
+        stride: video_axes or None, padding: video_axes, dilation: video_axes, return_indices: false_only,
+        ceil_mode: boolean
+    }
     "AvgPool1d" => AvgPool1d::config {
         kernel_size: count; stride: count or None, padding: count, ceil_mode: boolean, count_include_pad: boolean
     }
@@ -139,10 +154,17 @@ layers! {
         stride: axes or None, padding: axes, ceil_mode: boolean, count_include_pad: boolean,
         divisor_override: count or None
     }
+    "AvgPool3d" => AvgPool3d::config {
+        kernel_size: video_axes;
+        stride: video_axes or None, padding: video_axes, ceil_mode: boolean, count_include_pad: boolean,
+        divisor_override: count or None
+    }
     "AdaptiveAvgPool1d" => AdaptiveAvgPool1d::config { output_size: count; }
     "AdaptiveAvgPool2d" => AdaptiveAvgPool2d::config { output_size: output_size; }
+    "AdaptiveAvgPool3d" => AdaptiveAvgPool3d::config { output_size: output_size; }
     "AdaptiveMaxPool1d" => AdaptiveMaxPool1d::config { output_size: count; return_indices: false_only }
     "AdaptiveMaxPool2d" => AdaptiveMaxPool2d::config { output_size: output_size; return_indices: false_only }
+    "AdaptiveMaxPool3d" => AdaptiveMaxPool3d::config { output_size: output_size; return_indices: false_only }
 
     "Upsample" => Upsample::config {
         ;
@@ -193,6 +215,7 @@ layers! {
     "Dropout2d" => Dropout2d::config { p: float = 0.5; inplace: boolean }
     "AlphaDropout" => AlphaDropout::config { p: float = 0.5; inplace: boolean }
     "FeatureAlphaDropout" => FeatureAlphaDropout::config { p: float = 0.5; inplace: boolean }
+    "Dropout3d" => Dropout3d::config { p: float = 0.5; inplace: boolean }
     "StochasticDepth" => StochasticDepth::config { p: float, mode: depth_mode; }
 
     "MultiheadAttention" => SelfAttention::config {

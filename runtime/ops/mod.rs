@@ -21,10 +21,12 @@ mod pixel_shuffle;
 mod rotary;
 mod rrelu;
 mod shape;
+mod triple;
 
 pub use activation::*;
 pub use adaptive::{
-    OutputSize, adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_max_pool1d, adaptive_max_pool2d,
+    OutputSize, adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d, adaptive_max_pool1d,
+    adaptive_max_pool2d, adaptive_max_pool3d,
 };
 pub use attention::{AttentionOptions, scaled_dot_product_attention};
 pub(crate) use attention::{attend, boolean_mask, causal_mask};
@@ -32,7 +34,9 @@ pub use bilinear::bilinear;
 pub(crate) use distance::check_exponent;
 pub use distance::{cosine_similarity, pairwise_distance};
 pub(crate) use dropout::check_stochastic_depth;
-pub use dropout::{alpha_dropout, dropout, dropout1d, dropout2d, feature_alpha_dropout, stochastic_depth};
+pub use dropout::{
+    alpha_dropout, dropout, dropout1d, dropout2d, dropout3d, feature_alpha_dropout, stochastic_depth,
+};
 pub use elementwise::{
     celu, elu, gelu_tanh, glu, hardshrink, hardsigmoid, hardtanh, logsigmoid, mish, selu, softmin, softplus,
     softshrink, softsign, tanhshrink, threshold,
@@ -53,3 +57,4 @@ pub(crate) use rrelu::check_slopes;
 pub use rrelu::rrelu;
 pub(crate) use shape::flatten_range;
 pub use shape::{cat, flatten, stack, unflatten};
+pub use triple::Triple;

@@ -13,6 +13,7 @@ mod extreme_settings;
 mod kv_cache;
 mod norm;
 mod pool;
+mod pool3d;
 mod resample;
 mod rotary;
 mod sequence;

@@ -12,8 +12,8 @@ use sconce_kernels::testing::hashed_uniform;
 
 use crate::assert_close;
 use crate::networks::{
-    convnext, deeplab, densenet, efficientnet, googlenet, mobilenet, mobilenet_v3, resnet, squeezenet, swin,
-    vgg,
+    convnext, deeplab, densenet, efficientnet, googlenet, mobilenet, mobilenet_v3, r2plus1d, resnet,
+    squeezenet, swin, vgg,
 };
 
 /// Returns the tensor at position `index` of a state dict. Its values are computed from the position, the name and the
@@ -289,6 +289,11 @@ fn densenet121_agrees_with_torchvision() -> Result<()> {
 #[test]
 fn squeezenet1_1_agrees_with_torchvision() -> Result<()> {
     check_in_f32("squeezenet1_1", squeezenet::squeezenet1_1(), |network, x| network.forward(x))
+}
+
+#[test]
+fn r2plus1d_18_agrees_with_torchvision() -> Result<()> {
+    check_in_f64("r2plus1d_18", r2plus1d::r2plus1d_18(), None, |network, x| network.forward(x))
 }
 
 #[test]

@@ -7,10 +7,11 @@ use sconce_kernels::recurrent::{self, Recurrence, RecurrentWeights};
 use sconce_kernels::testing::on_composed_path;
 use sconce_kernels::{
     Activation, Bags, Binary, ConvGeometry, Epilogue, Filter, PadMode, PoolGeometry, Resampling,
-    TransposeGeometry, Unary, WindowGeometry, activate, adaptive_avg_pool2d, adaptive_max_pool2d, avg_pool2d,
-    batch_norm_eval, batch_norm_train, binary, celu, conv_transpose2d, conv2d, elu, embedding, embedding_bag,
-    fold, gelu_tanh, group_norm, hardshrink, hardsigmoid, hardtanh, instance_norm, layer_norm, linear,
-    log_softmax, logsigmoid, masked_softmax, matmul, max_pool2d, mean, mish, pad, prelu, resample2d,
+    TransposeGeometry, Unary, WindowGeometry, activate, adaptive_avg_pool2d, adaptive_avg_pool3d,
+    adaptive_max_pool2d, adaptive_max_pool3d, avg_pool2d, avg_pool3d, batch_norm_eval, batch_norm_train,
+    binary, celu, conv_transpose2d, conv_transpose3d, conv2d, conv3d, elu, embedding, embedding_bag, fold,
+    gelu_tanh, group_norm, hardshrink, hardsigmoid, hardtanh, instance_norm, layer_norm, linear, log_softmax,
+    logsigmoid, masked_softmax, matmul, max_pool2d, max_pool3d, mean, mish, pad, pad3d, prelu, resample2d,
     rms_norm, rotary_embedding, selu, softmax, softplus, softshrink, softsign, sum_keepdim, tanhshrink,
     threshold, unary, unfold,
 };
@@ -134,6 +135,48 @@ fn transposed_convolution() -> Result<()> {
         check(&label, &[x, weight, bias], 1e-12, || conv_transpose2d(x, weight, Some(bias), &geometry))?;
     }
     Ok(())
+}
+
+#[test]
+fn convolutions_of_videos() -> Result<()> {
+    let x = &variable(-1., 1., &[2, 4, 5, 3, 4])?;
+    let bias = &variable(-1., 1., &[6])?;
+    for (kernel, stride, padding, dilation) in [
+        ([1, 2, 2], [1, 1, 1], [0, 0, 0], [1, 1, 1]),
+        ([2, 1, 1], [2, 1, 1], [1, 0, 0], [2, 1, 1]),
+        ([3, 2, 1], [2, 1, 3], [2, 1, 0], [1, 2, 1]),
+        ([2, 1, 2], [4, 2, 1], [0, 1, 2], [3, 1, 1]),
+    ] {
+        let [depth, height, width] = kernel;
+        let weight = &variable(-1., 1., &[6, 2, depth, height, width])?;
+        let sides = padding.map(|padding| [padding; 2]);
+        let geometry = ConvGeometry { stride, padding: sides, dilation, groups: 2 };
+        let epilogue = Epilogue::new().with_bias(bias);
+        let label = format!("conv3d {geometry:?}");
+        check(&label, &[x, weight, bias], 1e-11, || conv3d(x, weight, &geometry, &epilogue))?;
+
+        let weight = &variable(-1., 1., &[4, 3, depth, height, width])?;
+        let geometry = TransposeGeometry { stride, padding, output_padding: [0; 3], dilation, groups: 2 };
+        let label = format!("conv_transpose3d {geometry:?}");
+        check(&label, &[x, weight, bias], 1e-12, || conv_transpose3d(x, weight, Some(bias), &geometry))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn pooling_of_videos() -> Result<()> {
+    let x = &variable(-1., 1., &[2, 3, 5, 6, 7])?;
+    for (kernel, stride, padding) in [([2, 2, 2], [2, 2, 2], [0; 3]), ([3, 2, 1], [1, 2, 3], [1, 1, 0])] {
+        let geometry = PoolGeometry { stride, padding, ..PoolGeometry::new(kernel) };
+        check(&format!("max_pool3d {geometry:?}"), &[x], 1e-12, || max_pool3d(x, &geometry))?;
+        for divisor in [None, Some(5)] {
+            let label = format!("avg_pool3d {geometry:?} {divisor:?}");
+            check(&label, &[x], 1e-12, || avg_pool3d(x, &geometry, false, divisor))?;
+        }
+    }
+    check("adaptive_max_pool3d", &[x], 1e-12, || adaptive_max_pool3d(x, [Some(2), None, Some(3)]))?;
+    check("adaptive_avg_pool3d", &[x], 1e-12, || adaptive_avg_pool3d(x, [None, Some(4), Some(1)]))?;
+    check("pad3d", &[x], 1e-12, || pad3d(x, [1, 0, 2, 1, 3, 2], PadMode::Reflect))
 }
 
 #[test]
