@@ -13,7 +13,8 @@ use sconce::prelude::*;
 
 use networks::arguments::{self, list, number};
 use networks::{
-    convnext, densenet, efficientnet, googlenet, gpt, mobilenet, resnet, squeezenet, unet, vgg, vit,
+    bert, convnext, deeplab, densenet, efficientnet, googlenet, gpt, mobilenet, mobilenet_v3, resnet,
+    squeezenet, swin, unet, vgg, vit,
 };
 use timer::{Timer, Times};
 
@@ -25,8 +26,9 @@ only change the layout of an activation, and the peak memory (MiB) of channel-bl
 usage: cargo run --release --example net_table -- [OPTIONS]
 
 --nets A,B     the networks to time (default: the first six of these): intro, lenet, resnet18, resnet50, vgg16_bn,
-               mobilenet_v2, efficientnet_b0, convnext_tiny, densenet121, googlenet, squeezenet1_1, vit_b_16,
-               vit_s_16, unet, gpt2 (128 tokens), lstm (100 steps)
+               mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small, efficientnet_b0, efficientnet_v2_s,
+               convnext_tiny, densenet121, googlenet, squeezenet1_1, vit_b_16, vit_s_16, swin_t, unet,
+               deeplabv3_resnet50, bert_base_uncased (128 tokens), gpt2 (128 tokens), lstm (100 steps)
 --batch N,…    batch sizes (default: 1,16)
 --train A:N,…  the networks to train, each with its batch size (default: lenet:64,resnet18:8)
 --short        only lenet, with three timed calls of inference and of a training step, to check that the program
@@ -82,6 +84,26 @@ struct LstmClassifier {
 struct PlainGoogLeNet {
     #[layer(aux_logits = false)]
     network: googlenet::GoogLeNet,
+}
+
+/// DeepLabV3 with a single output, without auxiliary classifier.
+#[derive(Module)]
+#[module(forward = |x| {
+    let (logits, _) = network(x);
+    logits
+})]
+struct PlainDeepLab {
+    network: deeplab::DeepLabV3,
+}
+
+/// BERT with one input and one output: token ids, and features of the whole sequence.
+#[derive(Module)]
+#[module(forward = |ids| {
+    let (_, pooled) = network(ids, None, None);
+    pooled
+})]
+struct PlainBert {
+    network: bert::Bert,
 }
 
 fn main() -> Result<()> {
@@ -145,14 +167,22 @@ fn measure(name: &str, measurement: impl Measurement) -> Result<String> {
         "resnet50" => measurement.time(resnet::resnet50(), Input::IMAGES),
         "vgg16_bn" => measurement.time(vgg::vgg16_bn(), Input::IMAGES),
         "mobilenet_v2" => measurement.time(mobilenet::mobilenet_v2(), Input::IMAGES),
+        "mobilenet_v3_large" => measurement.time(mobilenet_v3::mobilenet_v3_large(), Input::IMAGES),
+        "mobilenet_v3_small" => measurement.time(mobilenet_v3::mobilenet_v3_small(), Input::IMAGES),
         "efficientnet_b0" => measurement.time(efficientnet::efficientnet_b0(), Input::IMAGES),
+        "efficientnet_v2_s" => measurement.time(efficientnet::efficientnet_v2_s(), Input::IMAGES),
         "convnext_tiny" => measurement.time(convnext::convnext_tiny(), Input::IMAGES),
         "densenet121" => measurement.time(densenet::densenet121(), Input::IMAGES),
         "googlenet" => measurement.time(PlainGoogLeNet::config(), Input::IMAGES),
         "squeezenet1_1" => measurement.time(squeezenet::squeezenet1_1(), Input::IMAGES),
         "vit_b_16" => measurement.time(vit::vit_b_16(), Input::IMAGES),
         "vit_s_16" => measurement.time(vit::vit_s_16(), Input::IMAGES),
+        "swin_t" => measurement.time(swin::swin_t(), Input::IMAGES),
         "unet" => measurement.time(unet::unet(3, 2), Input::IMAGES),
+        "deeplabv3_resnet50" => measurement.time(PlainDeepLab::config(), Input::IMAGES),
+        "bert_base_uncased" => {
+            measurement.time(PlainBert::config(), Input::Words { vocabulary: 30522, length: 128 })
+        }
         "gpt2" => measurement.time(gpt::gpt2(), Input::Words { vocabulary: 50257, length: 128 }),
         "lstm" => measurement.time(LstmClassifier::config(), Input::Sequences { steps: 100, features: 256 }),
         _ => Err(Error::msg(format!("unknown network {name:?}; see --help"))),

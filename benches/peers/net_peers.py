@@ -124,6 +124,30 @@ class LstmClassifier(nn.Module):
         return self.head(self.lstm(x)[0][:, -1])
 
 
+class Bert(nn.Module):
+    """The features of the whole sequence by transformers' BertModel, from token ids alone."""
+
+    def __init__(self):
+        super().__init__()
+        from transformers import BertConfig, BertModel
+
+        self.network = BertModel(BertConfig())
+
+    def forward(self, ids):
+        return self.network(ids).pooler_output
+
+
+class DeepLabV3(nn.Module):
+    """The logits of torchvision's DeepLabV3, without auxiliary classifier."""
+
+    def __init__(self):
+        super().__init__()
+        self.network = torchvision.models.segmentation.deeplabv3_resnet50(weights=None, weights_backbone=None)
+
+    def forward(self, x):
+        return self.network(x)["out"]
+
+
 def vit_s_16(**_):
     return torchvision.models.VisionTransformer(224, 16, 12, 6, 384, 1536)
 
@@ -131,8 +155,10 @@ def vit_s_16(**_):
 # The networks that torchvision does not have. Older tables name the introductory network `seed`.
 OWN = {
     "intro": Intro, "seed": Intro, "lenet": LeNet, "unet": UNet, "gpt2": Gpt2, "lstm": LstmClassifier,
-    "vit_s_16": vit_s_16,
+    "vit_s_16": vit_s_16, "bert_base_uncased": Bert, "deeplabv3_resnet50": DeepLabV3,
 }
+
+VOCABULARIES = {"gpt2": 50257, "bert_base_uncased": 30522}
 
 
 def build(name):
@@ -145,8 +171,8 @@ def build(name):
 
 
 def random_input(name, batch):
-    if name == "gpt2":
-        return torch.randint(0, 50257, (batch, 128))
+    if name in VOCABULARIES:
+        return torch.randint(0, VOCABULARIES[name], (batch, 128))
     if name == "lstm":
         return torch.randn(batch, 100, 256)
     return torch.randn(batch, *((1, 28, 28) if name in ("intro", "seed", "lenet") else (3, 224, 224)))

@@ -4,7 +4,7 @@ usage: python benches/peers/op_peers.py [TABLE] [--threads N] [--csv OUT] [--bud
 
 TABLE (default: ops.txt) has lines "name | Layer(arguments) + Layer(arguments) | shape of the input"; # starts a
 comment. MultiheadAttention is self-attention without the weights, batch first. Recurrent layers return their outputs
-without the states. The input of Embedding consists of random indices.
+without the states. The input of Embedding and of EmbeddingBag consists of random indices.
 
 Prints a CSV row for each line: its name, the median milliseconds of inference in each peer, and those of training in
 PyTorch: the forward pass in training mode and the backward pass to the input and every parameter. PyTorch runs images
@@ -68,7 +68,7 @@ def build(layers):
 
 
 def random_input(network, shape):
-    if isinstance(network[0], nn.Embedding):
+    if isinstance(network[0], (nn.Embedding, nn.EmbeddingBag)):
         return torch.randint(0, network[0].num_embeddings, shape)
     return torch.randn(shape)
 

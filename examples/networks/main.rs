@@ -3,33 +3,49 @@
 //! `cargo run --release --example networks -- mobilenet_v2` prints the network's size and times it. If a checkpoint is
 //! passed, the network is loaded from it.
 //!
-//! | network | lines here | lines in candle-transformers |
-//! |---|---|---|
-//! | ResNet-18 and -50 | 68 | 200 (`resnet.rs`) |
-//! | VGG-16 | 41, with batch norm | 154 (`vgg.rs`), without batch norm |
-//! | ViT | 69 | 337 (`vit.rs`) |
-//! | GPT-2 | 77 | 255 (`bigcode.rs`: the same blocks, with a cache for decoding) |
-//! | ConvNeXt-Tiny | 65 | |
-//! | DenseNet-121 | 75 | |
-//! | EfficientNet-B0 | 121 | |
-//! | GoogLeNet | 110 | |
-//! | MobileNetV2 | 81 | |
-//! | SqueezeNet 1.1 | 50 | |
-//! | U-Net | 64 | |
+//! | network | lines here | lines in PyTorch | lines in candle-transformers |
+//! |---|---|---|---|
+//! | BERT | 89 | 344 (transformers) | |
+//! | ConvNeXt-Tiny | 65 | 145 | |
+//! | DeepLabV3 | 59 | 150 | |
+//! | DenseNet-121 | 75 | 155 | |
+//! | EfficientNet-B0 and EfficientNetV2-S | 89 | 315 | |
+//! | GoogLeNet | 110 | 206 | |
+//! | GPT-2, with a cache for decoding | 92 | | 255 (`bigcode.rs`: the same blocks) |
+//! | MobileNetV2 | 81 | 122 | |
+//! | MobileNetV3 Large and Small | 87 | 221 | |
+//! | R(2+1)D-18 | 45 | | |
+//! | ResNet-18 and -50, with dilation | 90 | 215 | 200 (`resnet.rs`), without dilation |
+//! | SqueezeNet 1.1 | 50 | 87 | |
+//! | Swin-T | 129 | 315 | |
+//! | U-Net | 64 | | |
+//! | VGG-16 | 41, with batch norm | 68 | 154 (`vgg.rs`), without batch norm |
+//! | ViT | 69 | 244 | 337 (`vit.rs`) |
+//! | `inverted_residual.rs`, which MobileNetV3 and the EfficientNets share | 83 | 103 (`torchvision/ops/misc.py`) | |
 //!
-//! The counts exclude blank lines, comments, the functions `gpt::greedy` and `vit::vit_s_16`, and the functions of
-//! candle-transformers 0.11.0 that only other sizes of the network use.
+//! The counts exclude blank lines, comments, `gpt::generate` with its types, the function `vit::vit_s_16`, and the
+//! functions of candle-transformers 0.11.0 that only other sizes of the network use. In PyTorch (torchvision 0.29 and
+//! transformers 5.24), only the classes and functions count that build and run these sizes of the network, without
+//! docstrings, imports, decorators, and the tables and classes that describe weights. Of `misc.py`, only
+//! `ConvNormActivation`, `Conv2dNormActivation` and `SqueezeExcitation` count. BERT's do not include the creation of
+//! masks and the access to embeddings.
 
 #[path = "../common/arguments.rs"]
 pub mod arguments;
+pub mod bert;
 pub mod convnext;
+pub mod deeplab;
 pub mod densenet;
 pub mod efficientnet;
 pub mod googlenet;
 pub mod gpt;
+pub mod inverted_residual;
 pub mod mobilenet;
+pub mod mobilenet_v3;
+pub mod r2plus1d;
 pub mod resnet;
 pub mod squeezenet;
+pub mod swin;
 pub mod unet;
 pub mod vgg;
 pub mod vit;
@@ -41,12 +57,14 @@ use lexopt::prelude::*;
 use sconce::prelude::*;
 
 const HELP: &str = "\
-Builds the network NAME (default: all networks), runs it on one random image (GPT-2: on 64 tokens) and times it.
+Builds the network NAME (default: all networks), runs it on one random image (BERT and GPT-2: on 64 tokens, which GPT-2
+then continues; R(2+1)D: on 8 frames) and times it.
 
 usage: cargo run --release --example networks -- [--short] [NAME] [CHECKPOINT]
 
-NAME:       one of convnext_tiny, densenet121, efficientnet_b0, googlenet, gpt2, mobilenet_v2, resnet18, resnet50,
-            squeezenet1_1, unet, vgg16_bn, vit_b_16, vit_s_16
+NAME:       one of bert_base_uncased, convnext_tiny, deeplabv3_resnet50, densenet121, efficientnet_b0,
+            efficientnet_v2_s, googlenet, gpt2, mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small, r2plus1d_18,
+            resnet18, resnet50, squeezenet1_1, swin_t, unet, vgg16_bn, vit_b_16, vit_s_16
 CHECKPOINT: the published .pth file, or a .safetensors file with the same names
 --short:    smaller images and one timed call, to check that the program runs";
 
@@ -99,18 +117,56 @@ impl Runner<'_> {
         println!("  {:.1} ms, median of {}", 1e3 * seconds[seconds.len() / 2], seconds.len());
         Ok(())
     }
+
+    /// Generates tokens after a prompt of 64 tokens with GPT-2, with a cache and without, and prints the median times
+    /// per token.
+    fn generation(&self) -> Result<()> {
+        let network = self.build(gpt::gpt2())?.detached();
+        let prompt = Tensor::arange(0u32, 64, &self.device)?.unsqueeze(0)?;
+        let mut decoder = gpt::Decoder::new(&network);
+        let mut ids = prompt.clone();
+        let mut new = prompt;
+        let mut milliseconds = [vec![], vec![]];
+        for step in 0..if self.short { 2 } else { 33 } {
+            let start = Instant::now();
+            let logits = decoder.next_logits(&new)?;
+            let cached = start.elapsed();
+            let start = Instant::now();
+            gpt::Decoder::new(&network).next_logits(&ids)?;
+            // The first step reads the prompt.
+            if step > 0 {
+                milliseconds[0].push(1e3 * cached.as_secs_f64());
+                milliseconds[1].push(1e3 * start.elapsed().as_secs_f64());
+            }
+            new = logits.argmax_keepdim(1)?;
+            ids = Tensor::cat(&[&ids, &new], 1)?;
+        }
+        let [cached, whole] = milliseconds.map(|mut times| {
+            times.sort_by(f64::total_cmp);
+            times[times.len() / 2]
+        });
+        println!("  {cached:.1} ms per token with a cache, {whole:.1} ms without");
+        Ok(())
+    }
 }
 
-const NAMES: [&str; 13] = [
+const NAMES: [&str; 20] = [
+    "bert_base_uncased",
     "convnext_tiny",
+    "deeplabv3_resnet50",
     "densenet121",
     "efficientnet_b0",
+    "efficientnet_v2_s",
     "googlenet",
     "gpt2",
     "mobilenet_v2",
+    "mobilenet_v3_large",
+    "mobilenet_v3_small",
+    "r2plus1d_18",
     "resnet18",
     "resnet50",
     "squeezenet1_1",
+    "swin_t",
     "unet",
     "vgg16_bn",
     "vit_b_16",
@@ -120,21 +176,41 @@ const NAMES: [&str; 13] = [
 /// Builds and runs the network whose name is `runner.name`.
 fn run(runner: &Runner) -> Result<()> {
     let side = if runner.short { 64 } else { 224 };
+    let ids = Tensor::arange(0u32, 64, &runner.device)?.unsqueeze(0)?;
     match runner.name {
+        "bert_base_uncased" => runner
+            .time(bert::bert_base_uncased(), ids, |network, ids| Ok(network.forward(ids, None, None)?.0)),
         "convnext_tiny" => runner.image(convnext::convnext_tiny(), side, |network, x| network.forward(x)),
+        "deeplabv3_resnet50" => {
+            runner.image(deeplab::deeplabv3_resnet50(), side, |network, x| Ok(network.forward(x)?.0))
+        }
         "densenet121" => runner.image(densenet::densenet121(), side, |network, x| network.forward(x)),
         "efficientnet_b0" => {
             runner.image(efficientnet::efficientnet_b0(), side, |network, x| network.forward(x))
         }
+        "efficientnet_v2_s" => {
+            runner.image(efficientnet::efficientnet_v2_s(), side, |network, x| network.forward(x))
+        }
         "googlenet" => runner.image(googlenet::googlenet(), side, |network, x| Ok(network.forward(x)?.0)),
         "gpt2" => {
-            let ids = Tensor::arange(0u32, 64, &runner.device)?.unsqueeze(0)?;
-            runner.time(gpt::gpt2(), ids, |network, ids| network.forward(ids))
+            runner.time(gpt::gpt2(), ids, |network, ids| network.forward(ids))?;
+            runner.generation()
         }
         "mobilenet_v2" => runner.image(mobilenet::mobilenet_v2(), side, |network, x| network.forward(x)),
+        "mobilenet_v3_large" => {
+            runner.image(mobilenet_v3::mobilenet_v3_large(), side, |network, x| network.forward(x))
+        }
+        "mobilenet_v3_small" => {
+            runner.image(mobilenet_v3::mobilenet_v3_small(), side, |network, x| network.forward(x))
+        }
+        "r2plus1d_18" => {
+            let x = Tensor::randn(0f32, 1., (1, 3, 8, side, side), &runner.device)?;
+            runner.time(r2plus1d::r2plus1d_18(), x, |network, x| network.forward(x))
+        }
         "resnet18" => runner.image(resnet::resnet18(), side, |network, x| network.forward(x)),
         "resnet50" => runner.image(resnet::resnet50(), side, |network, x| network.forward(x)),
         "squeezenet1_1" => runner.image(squeezenet::squeezenet1_1(), side, |network, x| network.forward(x)),
+        "swin_t" => runner.image(swin::swin_t(), side, |network, x| network.forward(x)),
         "unet" => runner.image(unet::unet(3, 2), side, |network, x| network.forward(x)),
         "vgg16_bn" => runner.image(vgg::vgg16_bn(), side, |network, x| network.forward(x)),
         "vit_b_16" => runner.image(vit::vit_b_16(), 224, |network, x| network.forward(x)),

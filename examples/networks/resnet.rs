@@ -6,30 +6,34 @@ use sconce::prelude::*;
 /// A residual block: two 3×3 convolutions, or, if it is a bottleneck, a 3×3 convolution between two 1×1 convolutions.
 /// If `downsample` is `None`, `downsample(x)` is `x`.
 #[derive(Module)]
-#[module(args(bottleneck: bool, in_channels: usize, width: usize, stride: usize), forward = |x| {
-    let h = relu(bn1(conv1(x)));
-    let mut h = bn2(conv2(h));
-    if let Some(conv3) = conv3 && let Some(bn3) = bn3 {
-        h = bn3(conv3(relu(h)));
-    }
-    relu(h + downsample(x))
-})]
+#[module(
+    args(bottleneck: bool, in_channels: usize, width: usize, stride: usize, dilation: usize,
+        out_channels: usize = output_channels(bottleneck, width)),
+    forward = |x| {
+        let h = relu(bn1(conv1(x)));
+        let mut h = bn2(conv2(h));
+        if let Some(conv3) = conv3 && let Some(bn3) = bn3 {
+            h = bn3(conv3(relu(h)));
+        }
+        relu(h + downsample(x))
+    },
+)]
 pub struct Block {
     #[layer(in_channels, width, if bottleneck { 1 } else { 3 }, padding = if bottleneck { 0 } else { 1 },
         stride = if bottleneck { 1 } else { stride }, bias = false)]
     conv1: Conv2d,
     #[layer(width)]
     bn1: BatchNorm,
-    #[layer(width, width, 3, padding = 1, stride = if bottleneck { stride } else { 1 }, bias = false)]
+    #[layer(width, width, 3, padding = dilation, dilation = dilation, stride = if bottleneck { stride } else { 1 },
+        bias = false)]
     conv2: Conv2d,
     #[layer(width)]
     bn2: BatchNorm,
-    #[layer(width, 4 * width, 1, bias = false; if bottleneck)]
+    #[layer(width, out_channels, 1, bias = false; if bottleneck)]
     conv3: Option<Conv2d>,
-    #[layer(4 * width; if bottleneck)]
+    #[layer(out_channels; if bottleneck)]
     bn3: Option<BatchNorm>,
-    #[layer(in_channels, output_channels(bottleneck, width), stride;
-        if stride != 1 || in_channels != output_channels(bottleneck, width))]
+    #[layer(in_channels, out_channels, stride; if stride != 1 || in_channels != out_channels)]
     downsample: Option<Downsample>,
 }
 
@@ -46,29 +50,52 @@ fn output_channels(bottleneck: bool, width: usize) -> usize {
     if bottleneck { 4 * width } else { width }
 }
 
-/// Maps images `[batch, 3, height, width]` to logits `[batch, classes]`.
+/// Returns the input channels, width, stride and dilation of the blocks of each stage. The last three stages halve the
+/// height and the width, or, if they are `dilated`, double the dilation of the blocks after their first.
+fn stages(bottleneck: bool, depths: [usize; 4], dilated: [bool; 3]) -> Vec<Vec<[usize; 4]>> {
+    let mut in_channels = 64;
+    let mut dilation = 1;
+    let mut stages = Vec::new();
+    for (stage, depth) in depths.into_iter().enumerate() {
+        let width = 64 << stage;
+        let is_dilated = stage > 0 && dilated[stage - 1];
+        let first = [in_channels, width, if stage == 0 || is_dilated { 1 } else { 2 }, dilation];
+        in_channels = output_channels(bottleneck, width);
+        dilation *= if is_dilated { 2 } else { 1 };
+        let block = |i| if i == 0 { first } else { [in_channels, width, 1, dilation] };
+        stages.push((0..depth).map(block).collect());
+    }
+    stages
+}
+
+/// Maps images `[batch, 3, height, width]` to the outputs of the last two stages.
 #[derive(Module)]
-#[module(args(bottleneck: bool, depths: [usize; 4], classes: usize = 1000), forward = |x| {
+#[module(args(bottleneck: bool, depths: [usize; 4], dilated: [bool; 3] = [false; 3]), forward = |x| {
     let x = max_pool2d(relu(bn1(conv1(x))), MaxPool2d::config(3).stride(2).padding(1));
-    let x = layer4(layer3(layer2(layer1(x))));
-    fc(flatten(adaptive_avg_pool2d(x, 1), 1))
+    let x = layers[2](layers[1](layers[0](x)));
+    (x, layers[3](x))
 })]
-pub struct ResNet {
+pub struct Backbone {
     #[layer(3, 64, 7, stride = 2, padding = 3, bias = false)]
     conv1: Conv2d,
     #[layer(64)]
     bn1: BatchNorm,
-    #[layer(bottleneck, if i == 0 { 64 } else { output_channels(bottleneck, 64) }, 64, 1; for i in 0..depths[0])]
-    layer1: Vec<Block>,
-    #[layer(bottleneck, output_channels(bottleneck, if i == 0 { 64 } else { 128 }), 128,
-        if i == 0 { 2 } else { 1 }; for i in 0..depths[1])]
-    layer2: Vec<Block>,
-    #[layer(bottleneck, output_channels(bottleneck, if i == 0 { 128 } else { 256 }), 256,
-        if i == 0 { 2 } else { 1 }; for i in 0..depths[2])]
-    layer3: Vec<Block>,
-    #[layer(bottleneck, output_channels(bottleneck, if i == 0 { 256 } else { 512 }), 512,
-        if i == 0 { 2 } else { 1 }; for i in 0..depths[3])]
-    layer4: Vec<Block>,
+    #[layer(bottleneck, in_channels, width, stride, dilation;
+        for stage in self::stages(bottleneck, depths, dilated), for [in_channels, width, stride, dilation] in stage)]
+    #[module(rename = "layer{1..}")]
+    layers: Vec<Vec<Block>>,
+}
+
+/// Maps images `[batch, 3, height, width]` to logits `[batch, classes]`.
+#[derive(Module)]
+#[module(args(bottleneck: bool, depths: [usize; 4], classes: usize = 1000), forward = |x| {
+    let (_, x) = backbone(x);
+    fc(flatten(adaptive_avg_pool2d(x, 1), 1))
+})]
+pub struct ResNet {
+    #[layer(bottleneck, depths)]
+    #[module(rename = "")]
+    backbone: Backbone,
     #[layer(output_channels(bottleneck, 512), classes)]
     fc: Linear,
 }

@@ -132,6 +132,12 @@ pub fn axes(value: &Value) -> Result<Pair, &'static str> {
     both.or_else(|| tuple(value, count).map(Pair)).ok_or("an integer or two integers of at least 0")
 }
 
+/// Reads a size for all axes, or a depth, a height and a width.
+pub fn video_axes(value: &Value) -> Result<Triple, &'static str> {
+    let all = count(value).ok().map(Triple::from);
+    all.or_else(|| tuple(value, count).map(Triple)).ok_or("an integer or three integers of at least 0")
+}
+
 /// Reads the shape over which a norm normalizes.
 pub fn shape(value: &Value) -> Result<NormalizedShape, &'static str> {
     let single = count(value).map(|size| vec![size]);
@@ -147,6 +153,17 @@ pub fn padding(value: &Value) -> Result<Padding, &'static str> {
         Kind::Text("same") => Ok("same".into()),
         Kind::Text("valid") => Ok("valid".into()),
         _ => axes(value).map(Padding::Each).map_err(|_| "an integer, two integers, \"same\" or \"valid\""),
+    }
+}
+
+/// Reads the padding of a three-dimensional convolution.
+pub fn video_padding(value: &Value) -> Result<Padding<Triple>, &'static str> {
+    match value.kind {
+        Kind::Text("same") => Ok("same".into()),
+        Kind::Text("valid") => Ok("valid".into()),
+        _ => video_axes(value)
+            .map(Padding::Each)
+            .map_err(|_| "an integer, three integers, \"same\" or \"valid\""),
     }
 }
 
@@ -166,16 +183,16 @@ pub fn sides(value: &Value) -> Result<Sides, &'static str> {
 }
 
 /// Reads the output size of adaptive pooling.
-pub fn output_size(value: &Value) -> Result<OutputSize, &'static str> {
+pub fn output_size<const AXES: usize>(value: &Value) -> Result<OutputSize<AXES>, &'static str> {
     fn size(value: &Value) -> Result<Option<usize>, &'static str> {
         match value.kind {
             Kind::None => Ok(None),
             _ => count(value).map(Some),
         }
     }
-    let both = size(value).ok().map(|size| [size; 2]);
-    let size = both.or_else(|| tuple(value, size)).map(OutputSize);
-    size.ok_or("an integer, None, or a pair of these")
+    let all = size(value).ok().map(|size| [size; AXES]);
+    let size = all.or_else(|| tuple(value, size)).map(OutputSize);
+    size.ok_or("an integer, None, or one of these for each axis")
 }
 
 /// Reads a factor for both axes, or one for each.
@@ -219,6 +236,12 @@ words! {
     nonlinearity -> Nonlinearity, "\"tanh\" or \"relu\"" {
         "tanh" => Nonlinearity::Tanh,
         "relu" => Nonlinearity::Relu
+    }
+    /// Reads how the embeddings of a bag are combined.
+    bag_mode -> BagMode, "\"sum\", \"mean\" or \"max\"" {
+        "sum" => BagMode::Sum,
+        "mean" => BagMode::Mean,
+        "max" => BagMode::Max
     }
     /// Reads the activation of a transformer layer.
     activation -> &'static str, "\"relu\" or \"gelu\"" { "relu" => "relu", "gelu" => "gelu" }

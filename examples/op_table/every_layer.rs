@@ -3,13 +3,17 @@
 pub const EVERY_LAYER: &str = "\
 linear        | Linear(12, 8, bias=False)                                          | 3 12
 embedding     | Embedding(10, 4, padding_idx=None)                                 | 2 5
+embedding_bag | EmbeddingBag(10, 4, mode='max', padding_idx=3)                     | 2 5
+rotary        | RotaryPositionalEmbeddings(6, base=100)                            | 2 5 8
 identity      | Identity()                                                         | 2 3
 flatten       | Flatten(start_dim=1) + Unflatten(1, (2, -1))                       | 2 4 3
 sequential    | Sequential(Linear(4, 4), ReLU()) + Linear(4, 2)                    | 3 4
 conv1d        | Conv1d(4, 8, 3, padding='same', groups=2)                          | 2 4 9
 conv2d        | Conv2d(4, 8, (3, 1), 2, padding=(1, 0), padding_mode=\"reflect\")    | 2 4 9 9
+conv3d        | Conv3d(4, 8, (1, 3, 3), 2, padding=(0, 1, 1), padding_mode='circular') | 2 4 3 9 9
 transposed1d  | ConvTranspose1d(4, 2, 4, stride=2, padding=1)                      | 2 4 9
 transposed2d  | ConvTranspose2d(4, 2, 3, 2, 1, 1, padding_mode='zeros')            | 2 4 5 5
+transposed3d  | ConvTranspose3d(4, 2, 3, (1, 2, 2), 1, (0, 1, 1))                  | 2 4 3 5 5
 batch_norm_1d | BatchNorm1d(6, 1e-3)                                               | 4 6
 batch_norm_2d | BatchNorm2d(6, momentum=None)                                      | 2 6 4 4
 batch_norm_3d | BatchNorm3d(6, affine=False)                                       | 2 6 2 4 4
@@ -22,10 +26,13 @@ layer_norm_2d | LayerNorm2d(6, eps=1e-5)                                        
 rms_norm      | RMSNorm(8, eps=None)                                               | 3 8
 max_pool_1d   | MaxPool1d(3, stride=None)                                          | 2 3 9
 max_pool_2d   | MaxPool2d((3, 2), stride=2, padding=(1, 0), ceil_mode=True)        | 2 3 9 8
+max_pool_3d   | MaxPool3d((1, 3, 3), stride=2, padding=(0, 1, 1))                  | 2 3 4 9 8
 avg_pool_1d   | AvgPool1d(2)                                                       | 2 3 8
 avg_pool_2d   | AvgPool2d(3, 1, 1, count_include_pad=False, divisor_override=None) | 2 3 8 8
+avg_pool_3d   | AvgPool3d((2, 3, 3), 1, 1, divisor_override=5)                     | 2 3 4 8 8
 adaptive_avg  | AdaptiveAvgPool2d((None, 3)) + Flatten(1, 2) + AdaptiveAvgPool1d(2) | 2 3 8 8
 adaptive_max  | AdaptiveMaxPool2d(3) + Flatten(1, 2) + AdaptiveMaxPool1d(2)        | 2 3 8 8
+adaptive_3d   | AdaptiveMaxPool3d((None, 3, 3)) + Dropout3d(0.2) + AdaptiveAvgPool3d(1) | 2 3 4 8 8
 upsample      | Upsample(scale_factor=(1.5, 2), mode='bilinear')                   | 1 2 4 4
 shuffle       | PixelShuffle(2) + PixelUnshuffle(2)                                | 1 4 4 4
 unfold        | Unfold(2, stride=1) + Fold((4, 5), kernel_size=2)                  | 1 3 4 5

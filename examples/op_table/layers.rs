@@ -7,9 +7,9 @@ use sconce::prelude::*;
 use sconce::{Visitor, VisitorMut};
 
 use super::arguments::{
-    Arguments, activation, approximation, axes, boolean, count, depth_mode, false_only, float, float_or_none,
-    integer, integers, interpolation, length_padding, nonlinearity, output_size, padding, padding_mode,
-    scale_factor, shape, sides, zeros_only,
+    Arguments, activation, approximation, axes, bag_mode, boolean, count, depth_mode, false_only, float,
+    float_or_none, integer, integers, interpolation, length_padding, nonlinearity, output_size, padding,
+    padding_mode, scale_factor, shape, sides, video_axes, video_padding, zeros_only,
 };
 use super::syntax::{Call, Kind, Row};
 
@@ -70,6 +70,10 @@ layers! {
     "Embedding" => Embedding::config {
         num_embeddings: count, embedding_dim: count; padding_idx: count or None
     }
+    "EmbeddingBag" => EmbeddingBag::config {
+        num_embeddings: count, embedding_dim: count; mode: bag_mode, padding_idx: count or None
+    }
+    "RotaryPositionalEmbeddings" => RotaryEmbedding::config { dim: count; max_seq_len: count, base: float }
     "Identity" => Identity::config { ; }
     "Flatten" => Flatten::config { ; start_dim: integer, end_dim: integer }
     "Unflatten" => Unflatten::config { dim: integer, unflattened_size: integers; }
@@ -83,6 +87,11 @@ layers! {
         in_channels: count, out_channels: count, kernel_size: axes;
         stride: axes, padding: padding, dilation: axes, groups: count, bias: boolean, padding_mode: padding_mode
     }
+    "Conv3d" => Conv3d::config {
+        in_channels: count, out_channels: count, kernel_size: video_axes;
+        stride: video_axes, padding: video_padding, dilation: video_axes, groups: count, bias: boolean,
+        padding_mode: padding_mode
+    }
     "ConvTranspose1d" => ConvTranspose1d::config {
         in_channels: count, out_channels: count, kernel_size: count;
         stride: count, padding: count, output_padding: count, groups: count, bias: boolean, dilation: count,
@@ -92,6 +101,11 @@ layers! {
         in_channels: count, out_channels: count, kernel_size: axes;
         stride: axes, padding: axes, output_padding: axes, groups: count, bias: boolean, dilation: axes,
         padding_mode: zeros_only
+    }
+    "ConvTranspose3d" => ConvTranspose3d::config {
+        in_channels: count, out_channels: count, kernel_size: video_axes;
+        stride: video_axes, padding: video_axes, output_padding: video_axes, groups: count, bias: boolean,
+        dilation: video_axes, padding_mode: zeros_only
     }
 
     "BatchNorm1d" => BatchNorm1d::config {
@@ -127,6 +141,11 @@ layers! {
         kernel_size: axes;
         stride: axes or None, padding: axes, dilation: axes, return_indices: false_only, ceil_mode: boolean
     }
+    "MaxPool3d" => MaxPool3d::config {
+        kernel_size: video_axes;
+        stride: video_axes or None, padding: video_axes, dilation: video_axes, return_indices: false_only,
+        ceil_mode: boolean
+    }
     "AvgPool1d" => AvgPool1d::config {
         kernel_size: count; stride: count or None, padding: count, ceil_mode: boolean, count_include_pad: boolean
     }
@@ -135,10 +154,17 @@ layers! {
         stride: axes or None, padding: axes, ceil_mode: boolean, count_include_pad: boolean,
         divisor_override: count or None
     }
+    "AvgPool3d" => AvgPool3d::config {
+        kernel_size: video_axes;
+        stride: video_axes or None, padding: video_axes, ceil_mode: boolean, count_include_pad: boolean,
+        divisor_override: count or None
+    }
     "AdaptiveAvgPool1d" => AdaptiveAvgPool1d::config { output_size: count; }
     "AdaptiveAvgPool2d" => AdaptiveAvgPool2d::config { output_size: output_size; }
+    "AdaptiveAvgPool3d" => AdaptiveAvgPool3d::config { output_size: output_size; }
     "AdaptiveMaxPool1d" => AdaptiveMaxPool1d::config { output_size: count; return_indices: false_only }
     "AdaptiveMaxPool2d" => AdaptiveMaxPool2d::config { output_size: output_size; return_indices: false_only }
+    "AdaptiveMaxPool3d" => AdaptiveMaxPool3d::config { output_size: output_size; return_indices: false_only }
 
     "Upsample" => Upsample::config {
         ;
@@ -189,6 +215,7 @@ layers! {
     "Dropout2d" => Dropout2d::config { p: float = 0.5; inplace: boolean }
     "AlphaDropout" => AlphaDropout::config { p: float = 0.5; inplace: boolean }
     "FeatureAlphaDropout" => FeatureAlphaDropout::config { p: float = 0.5; inplace: boolean }
+    "Dropout3d" => Dropout3d::config { p: float = 0.5; inplace: boolean }
     "StochasticDepth" => StochasticDepth::config { p: float, mode: depth_mode; }
 
     "MultiheadAttention" => SelfAttention::config {
@@ -245,13 +272,13 @@ fn sequential(network: SequentialConfig, call: &Call) -> Result<SequentialConfig
     Ok(network.push(inner))
 }
 
-/// Returns the number of embeddings if the layer is an `Embedding`. The input must consist of indices below this
-/// number.
+/// Returns the number of embeddings if the layer is an `Embedding` or an `EmbeddingBag`. The input must consist of
+/// indices below this number.
 pub fn num_embeddings(call: &Call) -> Result<Option<usize>, String> {
-    if call.name != "Embedding" {
+    if !["Embedding", "EmbeddingBag"].contains(&call.name) {
         return Ok(None);
     }
-    let arguments = Arguments::new(call, &["num_embeddings", "embedding_dim", "padding_idx"])?;
+    let arguments = Arguments::new(call, &["num_embeddings", "embedding_dim", "mode", "padding_idx"])?;
     arguments.required("num_embeddings", count).map(Some)
 }
 

@@ -4,7 +4,8 @@ use candle_core::Tensor;
 
 use crate::kernels::internal::Axes;
 use crate::layers::{
-    Conv1dOptions, Conv2dOptions, ConvCore, ConvTranspose1dOptions, ConvTranspose2dOptions, ConvTransposeCore,
+    Conv1dOptions, Conv2dOptions, Conv3dOptions, ConvCore, ConvTranspose1dOptions, ConvTranspose2dOptions,
+    ConvTranspose3dOptions, ConvTransposeCore,
 };
 use crate::signal::Signal;
 
@@ -66,6 +67,35 @@ pub fn conv2d(
     ConvCore::from_tensors(Axes::Two, weight, bias, options.settings).map(|conv| conv.call(x.into())).into()
 }
 
+/// Convolves videos, or other volumes. The corresponding layer is [`Conv3d`](crate::layers::Conv3d).
+///
+/// - `x`: `[batch, in_channels, depth, height, width]` or `[in_channels, depth, height, width]`
+/// - `weight`: `[out_channels, in_channels / groups, kernel_depth, kernel_height, kernel_width]`
+/// - `bias`: `[out_channels]`
+/// - output: `[batch, out_channels, depth', height', width']`, without `batch` if `x` has none; a failed signal if the shapes
+///   or options do not match
+///
+/// A following batch norm (in evaluation mode), residual addition and activation are fused into the convolution.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let blur = Tensor::full(1f32 / 27., (3, 1, 3, 3, 3), &Device::Cpu)?;
+/// let x = Tensor::ones((1, 3, 6, 8, 8), DType::F32, &Device::Cpu)?;
+/// let y = conv3d(x, &blur, None, Conv3dOptions::default().groups(3).stride(2).padding(1));
+/// assert_eq!(y.dims()?, [1, 3, 3, 4, 4]);
+/// # Ok(())
+/// # }
+/// ```
+pub fn conv3d(
+    x: impl Into<Signal>,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    options: Conv3dOptions,
+) -> Signal {
+    ConvCore::from_tensors(Axes::Three, weight, bias, options.settings).map(|conv| conv.call(x.into())).into()
+}
+
 /// Applies a transposed convolution to sequences. The corresponding layer is
 /// [`ConvTranspose1d`](crate::layers::ConvTranspose1d).
 ///
@@ -122,6 +152,36 @@ pub fn conv_transpose2d(
     options: ConvTranspose2dOptions,
 ) -> Signal {
     ConvTransposeCore::from_tensors(Axes::Two, weight, bias, options.settings)
+        .map(|conv| conv.call(x.into()))
+        .into()
+}
+
+/// Applies a transposed convolution to videos, or other volumes. The corresponding layer is
+/// [`ConvTranspose3d`](crate::layers::ConvTranspose3d).
+///
+/// - `x`: `[batch, in_channels, depth, height, width]` or `[in_channels, depth, height, width]`
+/// - `weight`: `[in_channels, out_channels / groups, kernel_depth, kernel_height, kernel_width]`
+/// - `bias`: `[out_channels]`
+/// - output: `[batch, out_channels, depth', height', width']`, without `batch` if `x` has none; a failed signal if the shapes
+///   or options do not match
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let weight = Tensor::ones((4, 2, 3, 3, 3), DType::F32, &Device::Cpu)?;
+/// let x = Tensor::ones((1, 4, 2, 5, 7), DType::F32, &Device::Cpu)?;
+/// let options = ConvTranspose3dOptions::default().stride(2).padding(1).output_padding((0, 1, 0));
+/// assert_eq!(conv_transpose3d(x, &weight, None, options).dims()?, [1, 2, 3, 10, 13]);
+/// # Ok(())
+/// # }
+/// ```
+pub fn conv_transpose3d(
+    x: impl Into<Signal>,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    options: ConvTranspose3dOptions,
+) -> Signal {
+    ConvTransposeCore::from_tensors(Axes::Three, weight, bias, options.settings)
         .map(|conv| conv.call(x.into()))
         .into()
 }

@@ -77,6 +77,24 @@ adaptive! {
     /// # }
     /// ```
     AdaptiveAvgPool2d "AdaptiveAvgPool2d" adaptive_avg_pool2d(impl Into<OutputSize> => OutputSize);
+    /// Pools a video to a fixed depth, height and width: each output is the average of a window.
+    ///
+    /// - Config: `AdaptiveAvgPool3d::config(output_size)`: one number for all axes, or `(depth, height, width)`;
+    ///   `None` keeps the size of the input, as in `(None, Some(1), Some(1))`
+    /// - Input: `[batch, channels, depth, height, width]` or `[channels, depth, height, width]`
+    /// - Output: `[batch, channels, output_depth, output_height, output_width]`
+    /// - Fails if an output size is 0, or if the input has the wrong rank or no elements
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Tensor::zeros((2, 3, 8, 31, 17), DType::F32, &Device::Cpu)?;
+    /// let y = AdaptiveAvgPool3d::config((None, Some(1), Some(4))).call(x.into(), Mode::Eval).into_tensor()?;
+    /// assert_eq!(y.dims(), [2, 3, 8, 1, 4]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    AdaptiveAvgPool3d "AdaptiveAvgPool3d" adaptive_avg_pool3d(impl Into<OutputSize<3>> => OutputSize<3>);
     /// Pools a sequence to a fixed length: each output is the maximum of a window.
     ///
     /// - Config: `AdaptiveMaxPool1d::config(output_size)`
@@ -111,4 +129,21 @@ adaptive! {
     /// # }
     /// ```
     AdaptiveMaxPool2d "AdaptiveMaxPool2d" adaptive_max_pool2d(impl Into<OutputSize> => OutputSize);
+    /// Pools a video to a fixed depth, height and width: each output is the maximum of a window.
+    ///
+    /// - Config: `AdaptiveMaxPool3d::config(output_size)`, with `output_size` as for [`AdaptiveAvgPool3d`]
+    /// - Input: `[batch, channels, depth, height, width]` or `[channels, depth, height, width]`
+    /// - Output: `[batch, channels, output_depth, output_height, output_width]`
+    /// - Fails if an output size is 0, or if the input has the wrong rank or no elements
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Tensor::zeros((2, 3, 8, 31, 17), DType::F32, &Device::Cpu)?;
+    /// let y = AdaptiveMaxPool3d::config(7).call(x.into(), Mode::Eval).into_tensor()?;
+    /// assert_eq!(y.dims(), [2, 3, 7, 7, 7]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    AdaptiveMaxPool3d "AdaptiveMaxPool3d" adaptive_max_pool3d(impl Into<OutputSize<3>> => OutputSize<3>);
 }

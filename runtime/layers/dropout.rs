@@ -111,6 +111,25 @@ dropouts! {
     /// # }
     /// ```
     Dropout2d "Dropout2d" dropout2d;
+    /// In training, zeroes each channel with probability `p` and multiplies the rest by `1 / (1 − p)`.
+    /// In evaluation, returns the input unchanged (Tompson et al. 2015).
+    ///
+    /// - Config: `Dropout3d::config(p)`; `Dropout3d::default()` has `p = 0.5`
+    /// - Input, output: `[batch, channels, depth, height, width]` or `[channels, depth, height, width]`
+    /// - Fails if `p` is not between 0 and 1, or if the input has the wrong rank
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Tensor::ones((2, 3, 2, 2, 2), DType::F32, &Device::Cpu)?;
+    /// let y = Dropout3d::config(0.5).call(x.into(), Mode::Train).into_tensor()?;
+    /// for sum in y.flatten_from(2)?.sum(2)?.flatten_all()?.to_vec1::<f32>()? {
+    ///     assert!(sum == 0. || sum == 16.); // A channel is kept or dropped as a whole.
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    Dropout3d "Dropout3d" dropout3d;
     /// In training, sets each element to the limit of SELU at −∞ with probability `p`, and scales and shifts the result
     /// so that mean 0 and variance 1 are preserved. In evaluation, returns the input unchanged (Klambauer et al. 2017).
     ///

@@ -101,21 +101,31 @@ impl Config for EmbeddingConfig {
 
     fn build(self, vb: VarBuilder) -> Result<Embedding> {
         let Self { num_embeddings, embedding_dim, padding_idx } = self;
-        if let Some(row) = padding_idx.filter(|row| *row >= num_embeddings) {
-            let label = format!("Embedding {num_embeddings}→{embedding_dim}");
-            let error = format!("expected a padding_idx below {num_embeddings}, found {row}");
-            return Err(Error::msg(error).in_layer(label));
-        }
-        let init = Init::Randn { mean: 0., stdev: 1. };
-        // Set the padding row of a new weight to zero. The padding row of a checkpoint is kept.
-        let is_fresh = source::is_fresh(&vb, "weight");
-        let weight = vb.get_with_hints((num_embeddings, embedding_dim), "weight", init)?;
-        if let Some(row) = padding_idx.filter(|_| is_fresh) {
-            let zeros = Tensor::zeros((1, embedding_dim), DType::F32, weight.device())?;
-            weight.slice_set(&zeros.to_dtype(weight.dtype())?, 0, row)?;
-        }
+        let weight = build_weight("Embedding", [num_embeddings, embedding_dim], padding_idx, &vb)?;
         Ok(Embedding { weight, padding_idx })
     }
+}
+
+/// Builds the weight `[num_embeddings, embedding_dim]` of the layer `kind`.
+pub(super) fn build_weight(
+    kind: &str,
+    [rows, width]: [usize; 2],
+    padding_idx: Option<usize>,
+    vb: &VarBuilder,
+) -> Result<Tensor> {
+    if let Some(row) = padding_idx.filter(|row| *row >= rows) {
+        let error = format!("expected a padding_idx below {rows}, found {row}");
+        return Err(Error::msg(error).in_layer(format!("{kind} {rows}→{width}")));
+    }
+    let init = Init::Randn { mean: 0., stdev: 1. };
+    // Set the padding row of a new weight to zero. The padding row of a checkpoint is kept.
+    let is_fresh = source::is_fresh(vb, "weight");
+    let weight = vb.get_with_hints((rows, width), "weight", init)?;
+    if let Some(row) = padding_idx.filter(|_| is_fresh) {
+        let zeros = Tensor::zeros((1, width), DType::F32, weight.device())?;
+        weight.slice_set(&zeros.to_dtype(weight.dtype())?, 0, row)?;
+    }
+    Ok(weight)
 }
 
 impl Module for Embedding {

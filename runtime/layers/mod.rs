@@ -47,6 +47,7 @@ mod conv;
 mod distance;
 mod dropout;
 mod embedding;
+mod embedding_bag;
 mod fold;
 mod interpolation;
 mod linear;
@@ -57,6 +58,7 @@ mod pixel_shuffle;
 mod pool;
 mod recurrent;
 mod resample;
+mod rotary;
 mod sequential;
 mod shape;
 mod stochastic_depth;
@@ -65,20 +67,25 @@ mod unflatten;
 mod weight;
 
 pub use crate::kernels::pad::PadMode;
-pub use crate::ops::{Lengths, NormalizedShape, OutputSize, PackedSequence, Padding, Pair, Sides};
+pub use crate::ops::{Lengths, NormalizedShape, OutputSize, PackedSequence, Padding, Pair, Sides, Triple};
 pub use activation::*;
-pub use adaptive::{AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool1d, AdaptiveMaxPool2d};
+pub use adaptive::{
+    AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveAvgPool3d, AdaptiveMaxPool1d, AdaptiveMaxPool2d,
+    AdaptiveMaxPool3d,
+};
 pub use attention::{MultiheadAttention, MultiheadAttentionConfig};
 pub use bilinear::{Bilinear, BilinearConfig};
 pub use conv::{
-    Conv1d, Conv1dConfig, Conv1dOptions, Conv2d, Conv2dConfig, Conv2dOptions, ConvTranspose1d,
-    ConvTranspose1dConfig, ConvTranspose1dOptions, ConvTranspose2d, ConvTranspose2dConfig,
-    ConvTranspose2dOptions,
+    Conv1d, Conv1dConfig, Conv1dOptions, Conv2d, Conv2dConfig, Conv2dOptions, Conv3d, Conv3dConfig,
+    Conv3dOptions, ConvTranspose1d, ConvTranspose1dConfig, ConvTranspose1dOptions, ConvTranspose2d,
+    ConvTranspose2dConfig, ConvTranspose2dOptions, ConvTranspose3d, ConvTranspose3dConfig,
+    ConvTranspose3dOptions,
 };
 pub(crate) use conv::{ConvCore, ConvTransposeCore};
 pub use distance::{CosineSimilarity, PairwiseDistance};
-pub use dropout::{AlphaDropout, Dropout, Dropout1d, Dropout2d, FeatureAlphaDropout};
+pub use dropout::{AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout};
 pub use embedding::{Embedding, EmbeddingConfig};
+pub use embedding_bag::{EmbeddingBag, EmbeddingBagConfig};
 pub use fold::{Fold, Unfold};
 pub use interpolation::{Interpolation, ScaleFactor};
 pub use linear::{Linear, LinearConfig};
@@ -90,12 +97,13 @@ pub use norm::{
 pub use pad::{CircularPad2d, ReflectionPad2d, ReplicationPad2d, ZeroPad2d};
 pub use permute::Permute;
 pub use pixel_shuffle::{ChannelShuffle, PixelShuffle, PixelUnshuffle};
-pub use pool::{AvgPool1d, AvgPool2d, MaxPool1d, MaxPool2d};
+pub use pool::{AvgPool1d, AvgPool2d, AvgPool3d, MaxPool1d, MaxPool2d, MaxPool3d};
 pub use recurrent::{
     GRU, GRUCell, GRUCellConfig, GRUConfig, LSTM, LSTMCell, LSTMCellConfig, LSTMConfig, Nonlinearity, RNN,
     RNNCell, RNNCellConfig, RNNConfig,
 };
 pub use resample::Upsample;
+pub use rotary::{Positions, RotaryEmbedding};
 pub use sequential::{Sequential, SequentialConfig};
 pub use shape::{Flatten, Identity};
 pub use stochastic_depth::StochasticDepth;

@@ -5,7 +5,7 @@ use crate::display::python_bool;
 use crate::kernels::internal::blocked::{self, BlockedTensor};
 use crate::kernels::pool::{self, PoolGeometry};
 use crate::module::{Forward, Mode};
-use crate::ops::Pair;
+use crate::ops::{Pair, Triple};
 use crate::signal::{Layout, OptionalBatch, Signal};
 
 use super::{self_config, stateless};
@@ -59,6 +59,32 @@ pub struct MaxPool1d {
 #[derive(Clone, Copy)]
 pub struct MaxPool2d {
     geometry: PoolGeometry,
+}
+
+/// Returns the maximum of each window of a video.
+///
+/// - Config: `MaxPool3d::config(kernel_size)`; setters `stride` (`kernel_size`), `padding` (0), `dilation` (1),
+///   `ceil_mode` (false)
+/// - Input: `[batch, channels, depth, height, width]` or `[channels, depth, height, width]`
+/// - Output: `[batch, channels, depth', height', width']`
+/// - Fails if `kernel_size`, `stride` or `dilation` is 0, if the padding is more than half the kernel size, or if the
+///   input has the wrong rank or is smaller than the kernel
+///
+/// Sizes are one number for all axes, or `(depth, height, width)`. The corresponding function is
+/// [`max_pool3d`](crate::functional::max_pool3d).
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let pool = MaxPool3d::config((1, 3, 2)).stride((1, 2, 2)).padding((0, 1, 0)).init(&Device::Cpu)?;
+/// let x = Tensor::zeros((2, 4, 8, 31, 32), DType::F32, &Device::Cpu)?;
+/// assert_eq!(pool.call(x.into(), Mode::Eval).into_tensor()?.dims(), [2, 4, 8, 16, 16]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy)]
+pub struct MaxPool3d {
+    geometry: PoolGeometry<3>,
 }
 
 /// Returns the average of each window of a sequence.
@@ -115,6 +141,34 @@ pub struct AvgPool2d {
     divisor_override: Option<usize>,
 }
 
+/// Returns the average of each window of a video.
+///
+/// - Config: `AvgPool3d::config(kernel_size)`; setters `stride` (`kernel_size`), `padding` (0), `ceil_mode` (false),
+///   `count_include_pad` (true), `divisor_override` (`None`)
+/// - Input: `[batch, channels, depth, height, width]` or `[channels, depth, height, width]`
+/// - Output: `[batch, channels, depth', height', width']`
+/// - Fails if `kernel_size`, `stride` or `divisor_override` is 0, if the padding is more than half the kernel size, or
+///   if the input has the wrong rank or is smaller than the kernel
+///
+/// Sizes are one number for all axes, or `(depth, height, width)`. The corresponding function is
+/// [`avg_pool3d`](crate::functional::avg_pool3d).
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let pool = AvgPool3d::config(3).stride(1).padding(1).init(&Device::Cpu)?;
+/// let x = Tensor::zeros((2, 4, 8, 31, 32), DType::F32, &Device::Cpu)?;
+/// assert_eq!(pool.call(x.into(), Mode::Eval).into_tensor()?.dims(), [2, 4, 8, 31, 32]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy)]
+pub struct AvgPool3d {
+    geometry: PoolGeometry<3>,
+    count_include_pad: bool,
+    divisor_override: Option<usize>,
+}
+
 /// Implements `config` and the setters that all pooling layers share, with sizes of type `$argument`. The function
 /// `$sizes` converts them to an array.
 macro_rules! pool_layers {
@@ -162,11 +216,17 @@ fn pair(sizes: impl Into<Pair>) -> [usize; 2] {
     sizes.into().0
 }
 
+fn triple(sizes: impl Into<Triple>) -> [usize; 3] {
+    sizes.into().0
+}
+
 pool_layers! {
     MaxPool1d(usize => single) {}
     MaxPool2d(impl Into<Pair> => pair) {}
+    MaxPool3d(impl Into<Triple> => triple) {}
     AvgPool1d(usize => single) { count_include_pad: true }
     AvgPool2d(impl Into<Pair> => pair) { count_include_pad: true, divisor_override: None }
+    AvgPool3d(impl Into<Triple> => triple) { count_include_pad: true, divisor_override: None }
 }
 
 impl From<usize> for MaxPool1d {
@@ -193,6 +253,18 @@ impl<T: Into<Pair>> From<T> for AvgPool2d {
     }
 }
 
+impl<T: Into<Triple>> From<T> for MaxPool3d {
+    fn from(kernel_size: T) -> Self {
+        Self::config(kernel_size)
+    }
+}
+
+impl<T: Into<Triple>> From<T> for AvgPool3d {
+    fn from(kernel_size: T) -> Self {
+        Self::config(kernel_size)
+    }
+}
+
 impl MaxPool1d {
     /// Sets the step between the elements of a window.
     pub fn dilation(mut self, dilation: usize) -> Self {
@@ -209,6 +281,14 @@ impl MaxPool2d {
     }
 }
 
+impl MaxPool3d {
+    /// Sets the step between the elements of a window.
+    pub fn dilation(mut self, dilation: impl Into<Triple>) -> Self {
+        self.geometry.dilation = triple(dilation);
+        self
+    }
+}
+
 impl AvgPool1d {
     /// Sets whether averages include the zeros of the padding. Default: `true`.
     pub fn count_include_pad(mut self, count: bool) -> Self {
@@ -217,19 +297,27 @@ impl AvgPool1d {
     }
 }
 
-impl AvgPool2d {
-    /// Sets whether averages include the zeros of the padding. Default: `true`.
-    pub fn count_include_pad(mut self, count: bool) -> Self {
-        self.count_include_pad = count;
-        self
-    }
+/// Implements the setters that the average pooling of images and videos shares.
+macro_rules! average_setters {
+    ($($layer:ident)*) => {$(
+        impl $layer {
+            /// Sets whether averages include the zeros of the padding. Default: `true`.
+            pub fn count_include_pad(mut self, count: bool) -> Self {
+                self.count_include_pad = count;
+                self
+            }
 
-    /// Sets the number by which the sum of each window is divided. With `None`, it is the number of averaged elements.
-    pub fn divisor_override(mut self, divisor: impl Into<Option<usize>>) -> Self {
-        self.divisor_override = divisor.into();
-        self
-    }
+            /// Sets the number by which the sum of each window is divided. With `None`, it is the number of averaged
+            /// elements.
+            pub fn divisor_override(mut self, divisor: impl Into<Option<usize>>) -> Self {
+                self.divisor_override = divisor.into();
+                self
+            }
+        }
+    )*};
 }
+
+average_setters! { AvgPool2d AvgPool3d }
 
 /// Formats sizes like PyTorch: as one number if they are equal on all axes.
 pub(super) fn format_sizes<const AXES: usize>(sizes: [usize; AXES]) -> String {
@@ -252,20 +340,22 @@ stateless!(MaxPool1d, "MaxPool1d", |this| max_pool_extra(&this.geometry));
 
 stateless!(MaxPool2d, "MaxPool2d", |this| max_pool_extra(&this.geometry));
 
+stateless!(MaxPool3d, "MaxPool3d", |this| max_pool_extra(&this.geometry));
+
 stateless!(AvgPool1d, "AvgPool1d", |this| {
     let PoolGeometry { kernel: [kernel], stride: [stride], padding: [padding], .. } = this.geometry;
     format!("kernel_size=({kernel},), stride=({stride},), padding=({padding},)")
 });
 
-stateless!(AvgPool2d, "AvgPool2d", |this| {
-    let PoolGeometry { kernel, stride, padding, .. } = this.geometry;
-    format!(
-        "kernel_size={}, stride={}, padding={}",
-        format_sizes(kernel),
-        format_sizes(stride),
-        format_sizes(padding)
-    )
-});
+fn avg_pool_extra<const AXES: usize>(geometry: &PoolGeometry<AXES>) -> String {
+    let PoolGeometry { kernel, stride, padding, .. } = *geometry;
+    let [kernel, stride, padding] = [kernel, stride, padding].map(format_sizes);
+    format!("kernel_size={kernel}, stride={stride}, padding={padding}")
+}
+
+stateless!(AvgPool2d, "AvgPool2d", |this| avg_pool_extra(&this.geometry));
+
+stateless!(AvgPool3d, "AvgPool3d", |this| avg_pool_extra(&this.geometry));
 
 impl Forward for MaxPool1d {
     type Output = Signal;
@@ -285,6 +375,14 @@ impl Forward for MaxPool2d {
                 pool::max_pool2d(&x, &geometry)
             })
         })
+    }
+}
+
+impl Forward for MaxPool3d {
+    type Output = Signal;
+
+    fn forward_pass(&self, x: Signal, _: Mode) -> Signal {
+        x.apply("max_pool3d", |x| pool::max_pool3d(&x, &self.geometry))
     }
 }
 
@@ -310,5 +408,14 @@ impl Forward for AvgPool2d {
             |x| blocked::avg_pool2d(x, geometry, *count_include_pad, *divisor_override),
             |x| pool::avg_pool2d(&x, geometry, *count_include_pad, *divisor_override),
         )
+    }
+}
+
+impl Forward for AvgPool3d {
+    type Output = Signal;
+
+    fn forward_pass(&self, x: Signal, _: Mode) -> Signal {
+        let Self { geometry, count_include_pad, divisor_override } = self;
+        x.apply("avg_pool3d", |x| pool::avg_pool3d(&x, geometry, *count_include_pad, *divisor_override))
     }
 }

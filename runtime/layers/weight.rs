@@ -16,23 +16,26 @@ use crate::module::VisitorMut;
 #[derive(Clone)]
 pub(crate) struct Weight {
     tensor: Tensor,
-    /// The weight with four dimensions. The weight of a 1D convolution gets a kernel height of 1. This tensor is stored
-    /// instead of created in each call, because the cache recognizes the weight by the id of its tensor.
+    /// The weight with the shape `dims_4d`. This tensor is stored instead of created in each call, because the cache
+    /// recognizes the weight by the id of its tensor.
     tensor_4d: Tensor,
+    /// The shape of the weight as a weight for images.
+    dims_4d: [usize; 4],
     /// The cache, or `None` if training may change the storage of the weight in place.
     packed: Option<Arc<PackedCache>>,
 }
 
 impl Weight {
-    pub(crate) fn new(tensor: Tensor) -> Self {
-        Self { tensor_4d: to_4d(&tensor), tensor, packed: None }
+    /// Creates a weight. `dims_4d` is its shape as a weight for images.
+    pub(crate) fn new(tensor: Tensor, dims_4d: [usize; 4]) -> Self {
+        Self { tensor_4d: to_4d(&tensor, dims_4d), dims_4d, tensor, packed: None }
     }
 
     pub(crate) fn tensor(&self) -> &Tensor {
         &self.tensor
     }
 
-    /// Returns the weight with four dimensions: two for the channels, then height and width.
+    /// Returns the weight as a weight for images: with two dimensions for the channels, then height and width.
     pub(crate) fn tensor_4d(&self) -> &Tensor {
         &self.tensor_4d
     }
@@ -49,7 +52,7 @@ impl Weight {
         if old.id() == self.tensor.id() {
             return;
         }
-        self.tensor_4d = to_4d(&self.tensor);
+        self.tensor_4d = to_4d(&self.tensor, self.dims_4d);
         // A weight that had a cache shares its storage with no other network, so neither does a new tensor that has the
         // same storage.
         let may_be_shared = self.packed.is_none() && may_share_storage(&old, &self.tensor);
@@ -57,11 +60,11 @@ impl Weight {
     }
 }
 
-/// Reshapes a weight `[…, …, length]` to `[…, …, 1, length]`. Returns the weight unchanged if its rank is not 3.
-fn to_4d(tensor: &Tensor) -> Tensor {
+/// Reshapes a weight. Returns the weight itself if it has four dimensions or another number of elements.
+fn to_4d(tensor: &Tensor, dims: [usize; 4]) -> Tensor {
     match tensor.rank() {
-        3 => tensor.unsqueeze(2).unwrap_or_else(|_| tensor.clone()),
-        _ => tensor.clone(),
+        4 => tensor.clone(),
+        _ => tensor.reshape(&dims).unwrap_or_else(|_| tensor.clone()),
     }
 }
 

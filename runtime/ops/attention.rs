@@ -35,6 +35,7 @@ pub struct AttentionOptions {
     mask: Option<Signal>,
     dropout: Option<(f64, Mode)>,
     is_causal: bool,
+    query_offset: usize,
     scale: Option<f64>,
 }
 
@@ -56,6 +57,13 @@ impl AttentionOptions {
     /// `false`.
     pub fn is_causal(mut self, causal: bool) -> Self {
         self.is_causal = causal;
+        self
+    }
+
+    /// Sets the position of the first query among the keys, for `is_causal`. If the keys come from a
+    /// [`KvCache`](super::KvCache), this is the number of positions before the new ones. Default: 0.
+    pub fn query_offset(mut self, offset: usize) -> Self {
+        self.query_offset = offset;
         self
     }
 
@@ -219,11 +227,10 @@ impl AttentionOptions {
         let dtype = scores.dtype();
         let device = scores.device();
         let Some(mask) = &self.mask else {
-            return if self.is_causal {
-                Ok(Some(causal_mask(queries, keys, dtype, device)?))
-            } else {
-                Ok(None)
-            };
+            // A query at the last position or after it sees all keys.
+            let hides_keys = self.is_causal && self.query_offset.saturating_add(1) < keys;
+            let mask = || causal_mask([queries, keys], self.query_offset, dtype, device);
+            return Ok(hides_keys.then(mask).transpose()?);
         };
         if self.is_causal {
             return Err(Error::msg("expected either a mask or is_causal, found both"));
@@ -247,14 +254,16 @@ pub(crate) fn boolean_mask(hidden: &Tensor, dtype: DType) -> candle_core::Result
     hidden.where_cond(&constant(f64::NEG_INFINITY)?, &constant(0.)?)
 }
 
-/// Returns a mask `[queries, keys]` that is −∞ if the key comes after the query, and 0 otherwise.
+/// Returns a mask `[queries, keys]` that is −∞ if the key comes after the query, and 0 otherwise. The first query has
+/// the position `offset`.
 pub(crate) fn causal_mask(
-    queries: usize,
-    keys: usize,
+    [queries, keys]: [usize; 2],
+    offset: usize,
     dtype: DType,
     device: &Device,
 ) -> candle_core::Result<Tensor> {
-    let hidden = (0..queries).flat_map(|query| (0..keys).map(move |key| u8::from(key > query)));
+    let is_hidden = move |query: usize, key: usize| key.checked_sub(offset).is_some_and(|key| key > query);
+    let hidden = (0..queries).flat_map(|query| (0..keys).map(move |key| u8::from(is_hidden(query, key))));
     let hidden = Tensor::from_vec(hidden.collect::<Vec<_>>(), (queries, keys), device)?;
     boolean_mask(&hidden, dtype)
 }

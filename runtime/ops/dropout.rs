@@ -69,6 +69,27 @@ pub fn dropout2d(x: impl Into<Signal>, p: f64, mode: Mode) -> Signal {
     })
 }
 
+/// In training, sets each channel of `[batch, channels, depth, height, width]` or `[channels, depth, height, width]` to
+/// zero with probability `p` and scales the others by `1 / (1 − p)`. The output is a failed signal if `x` has a
+/// different rank, or if `p` is not between 0 and 1 in training.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let x = Tensor::ones((2, 100, 2, 2, 2), DType::F32, &Device::Cpu)?;
+/// let y = dropout3d(&x, 0.5, Mode::Train).into_tensor()?.reshape((200, 8))?.to_vec2::<f32>()?;
+/// assert!(y.iter().all(|channel| *channel == [0.; 8] || *channel == [2.; 8]));
+/// # Ok(())
+/// # }
+/// ```
+pub fn dropout3d(x: impl Into<Signal>, p: f64, mode: Mode) -> Signal {
+    dropout_with_mask_shape("dropout3d", x.into(), p, mode, |dims| match *dims {
+        [batch, channels, _, _, _] => Ok(vec![batch, channels, 1, 1, 1]),
+        [channels, _, _, _] => Ok(vec![channels, 1, 1, 1]),
+        _ => Err("[batch, channels, depth, height, width] or [channels, depth, height, width]"),
+    })
+}
+
 /// In training, sets all of `x` or whole examples of `x` to zero with probability `p` and scales the rest by
 /// `1 / (1 − p)`. Corresponds to torchvision's `stochastic_depth`.
 ///

@@ -1,12 +1,12 @@
 //! Builds fields with `#[param]` and `#[buffer]`, and ties parameters.
 
 use candle_core::{Shape, Tensor};
-use candle_nn::VarBuilder;
+use candle_nn::{Init, VarBuilder};
 
 use crate::init::Initializer;
 use crate::module::Module;
 use crate::registry::{TensorKind, for_each_mut, join};
-use crate::{Error, Result};
+use crate::{Error, Result, source};
 
 use super::build::at_current_path;
 
@@ -26,17 +26,60 @@ pub fn param(
     at_current_path(vb.get_with_hints(shape.clone(), name, init.for_shape(shape.dims())))
 }
 
+/// The initial values of a `#[buffer]` field: a distribution, or a tensor.
+pub enum BufferInit {
+    Distribution(Initializer),
+    Values(Tensor),
+}
+
+impl From<Initializer> for BufferInit {
+    fn from(init: Initializer) -> Self {
+        Self::Distribution(init)
+    }
+}
+
+impl From<Tensor> for BufferInit {
+    fn from(values: Tensor) -> Self {
+        Self::Values(values)
+    }
+}
+
+/// Converts a function without arguments, which allows `init = ones`.
+impl<F: Fn() -> Initializer> From<F> for BufferInit {
+    fn from(init: F) -> Self {
+        Self::Distribution(init())
+    }
+}
+
 /// Builds a `#[buffer]` field. The default initializer is zeros.
 pub fn buffer(
     vb: &VarBuilder,
     name: &str,
     shape: impl Into<Shape>,
-    init: Option<Initializer>,
+    init: Option<BufferInit>,
 ) -> Result<Tensor> {
     let shape = shape.into();
-    let init = init.unwrap_or_else(crate::init::zeros);
-    let tensor = at_current_path(vb.get_with_hints(shape.clone(), name, init.for_shape(shape.dims())))?;
-    Ok(tensor.detach())
+    let tensor = match init {
+        Some(BufferInit::Values(values)) => buffer_with_values(vb, name, &shape, &values),
+        Some(BufferInit::Distribution(init)) => vb.get_with_hints(&shape, name, init.for_shape(shape.dims())),
+        None => vb.get_with_hints(&shape, name, Init::Const(0.)),
+    };
+    Ok(at_current_path(tensor)?.detach())
+}
+
+/// Returns the buffer of a checkpoint, or else a copy of `values`. Floats get the dtype of `vb`; integers keep theirs.
+fn buffer_with_values(
+    vb: &VarBuilder,
+    name: &str,
+    shape: &Shape,
+    values: &Tensor,
+) -> candle_core::Result<Tensor> {
+    let values = source::check_shape(values, shape, name)?;
+    let dtype = if values.dtype().is_float() { vb.dtype() } else { values.dtype() };
+    if !source::is_fresh(vb, name) {
+        return vb.get_with_hints_dtype(shape, name, Init::Const(0.), dtype);
+    }
+    values.to_dtype(dtype)?.to_device(vb.device())?.copy()
 }
 
 /// Returns a builder that reads the tied parameter of the field `name` from `target`. With the target

@@ -18,7 +18,7 @@ pub(crate) fn is_fresh(vb: &VarBuilder, name: &str) -> bool {
 }
 
 /// Returns `tensor`, or an error if its shape is not `shape`.
-fn check_shape(tensor: &Tensor, shape: &Shape, name: &str) -> Result<Tensor> {
+pub(crate) fn check_shape(tensor: &Tensor, shape: &Shape, name: &str) -> Result<Tensor> {
     if tensor.shape() == shape {
         return Ok(tensor.clone());
     }

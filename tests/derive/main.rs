@@ -1,6 +1,7 @@
 //! `#[derive(Module)]` and networks written by hand.
 
 mod argument_names;
+mod buffers;
 mod by_hand;
 mod config;
 mod containers;

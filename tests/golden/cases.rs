@@ -105,12 +105,12 @@ impl Case {
     }
 
     /// Returns an argument as one size per axis, or `None` if the case has no sizes of that name. The case may state a
-    /// single size for both axes.
-    pub fn pair(&self, name: &str) -> Option<[usize; 2]> {
+    /// single size for all axes.
+    pub fn sizes<const AXES: usize>(&self, name: &str) -> Option<[usize; AXES]> {
         let size = |value: &Value| value.as_u64().map(|size| size as usize);
         match &self.args[name] {
-            Value::Array(sizes) => Some([size(sizes.first()?)?, size(sizes.get(1)?)?]),
-            value => size(value).map(|size| [size; 2]),
+            Value::Array(sizes) => sizes.iter().map(size).collect::<Option<Vec<_>>>()?.try_into().ok(),
+            value => size(value).map(|size| [size; AXES]),
         }
     }
 }

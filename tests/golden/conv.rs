@@ -28,6 +28,10 @@ fn channels(case: &Case) -> (usize, usize) {
     (case.size("in_channels"), case.size("out_channels"))
 }
 
+fn triple(case: &Case, name: &str) -> [usize; 3] {
+    case.sizes(name).unwrap_or_default()
+}
+
 golden_tests! {
     conv1d: "Conv1d", 16 => |case| {
         let (in_channels, out_channels) = channels(case);
@@ -56,6 +60,19 @@ golden_tests! {
             _ => check(config.padding(sizes(case, "padding")), case),
         }
     };
+    conv3d: "Conv3d", 48 => |case| {
+        let (in_channels, out_channels) = channels(case);
+        let config = Conv3d::config(in_channels, out_channels, triple(case, "kernel_size"))
+            .stride(triple(case, "stride"))
+            .dilation(triple(case, "dilation"))
+            .groups(case.size("groups"))
+            .bias(case.is_true("bias"))
+            .padding_mode(padding_mode(case));
+        match case.args["padding"].as_str() {
+            Some("same") => check(config.padding("same"), case),
+            _ => check(config.padding(triple(case, "padding")), case),
+        }
+    };
     conv_transpose1d: "ConvTranspose1d", 16 => |case| {
         let (in_channels, out_channels) = channels(case);
         let axis_size = |name: &str| sizes(case, name)[1];
@@ -79,13 +96,26 @@ golden_tests! {
             .dilation(sizes(case, "dilation"));
         check(config, case)
     };
+    conv_transpose3d: "ConvTranspose3d", 32 => |case| {
+        let (in_channels, out_channels) = channels(case);
+        let config = ConvTranspose3d::config(in_channels, out_channels, triple(case, "kernel_size"))
+            .stride(triple(case, "stride"))
+            .padding(triple(case, "padding"))
+            .output_padding(triple(case, "output_padding"))
+            .groups(case.size("groups"))
+            .bias(case.is_true("bias"))
+            .dilation(triple(case, "dilation"));
+        check(config, case)
+    };
 }
 
 #[test]
-fn conv2d_has_cases_of_every_padding_mode() -> Result<()> {
-    let all = cases("Conv2d")?;
-    for mode in ["zeros", "reflect", "replicate", "circular"] {
-        assert!(all.iter().any(|case| case.args["padding_mode"] == *mode), "{mode}");
+fn conv2d_and_conv3d_have_cases_of_every_padding_mode() -> Result<()> {
+    for (kind, mode) in ["Conv2d", "Conv3d"]
+        .iter()
+        .flat_map(|kind| ["zeros", "reflect", "replicate", "circular"].map(|mode| (kind, mode)))
+    {
+        assert!(cases(kind)?.iter().any(|case| case.args["padding_mode"] == *mode), "{kind} {mode}");
     }
     Ok(())
 }

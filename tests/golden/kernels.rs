@@ -40,7 +40,7 @@ fn check_activation(activation: Activation, case: &Case) -> sconce::Result<()> {
 }
 
 fn geometry(case: &Case) -> PoolGeometry {
-    let pair = |name| case.pair(name);
+    let pair = |name| case.sizes(name);
     let kernel = pair("kernel_size").expect("the case should have a kernel_size");
     PoolGeometry {
         kernel,
@@ -102,7 +102,7 @@ golden_tests! {
         check(case, &[], |x| avg_pool2d(&x[0], &geometry(case), count_include_pad, None))
     };
     adaptive_avg_pool: "AdaptiveAvgPool2d", 16 => |case| {
-        let size = case.pair("output_size").expect("the case should have an output_size");
+        let size = case.sizes("output_size").expect("the case should have an output_size");
         check(case, &[], |x| adaptive_avg_pool2d(&x[0], size.map(Some)))
     };
     softmax_over_a_dimension: "Softmax", 4 => |case| {

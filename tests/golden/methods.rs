@@ -60,6 +60,7 @@ fn call(case: &Case, x: &Signal) -> Signal {
             let indices: Vec<i64> = integers(case, "indices").into_iter().map(|index| index as i64).collect();
             x.index_select(dim(), &Tensor::new(indices, &Device::Cpu).expect("the list should be a tensor"))
         }
+        "roll" => x.roll(integers(case, "shifts"), integers(case, "dims")),
         "where" => x.gt(number(case, "number")).where_cond(x * 2, number(case, "number")),
         "masked_fill" => x.masked_fill(x.le(number(case, "number")), -3.),
         other => panic!("no such method: {other}"),
@@ -101,7 +102,7 @@ fn check(case: &Case) -> Result<()> {
 }
 
 golden_tests! {
-    methods: "methods", 106 => check;
+    methods: "methods", 110 => check;
 }
 
 #[test]

@@ -1,13 +1,27 @@
 //! Compares pooling layers with the golden data.
 
 use sconce::prelude::*;
+use serde_json::Value;
 
 use crate::cases::{Case, golden_tests};
 use crate::layer::check;
 
 fn pair(case: &Case, name: &str) -> (usize, usize) {
-    let [height, width] = case.pair(name).expect("the case should have the size");
+    let [height, width] = case.sizes(name).expect("the case should have the size");
     (height, width)
+}
+
+fn triple(case: &Case, name: &str) -> [usize; 3] {
+    case.sizes(name).expect("the case should have the size")
+}
+
+/// Returns the output size of adaptive pooling of videos. `null` keeps the size of the input.
+fn video_output(case: &Case) -> OutputSize<3> {
+    let size = |value: &Value| value.as_u64().map(|size| size as usize);
+    match &case.args["output_size"] {
+        Value::Array(sizes) => OutputSize([0, 1, 2].map(|axis| size(&sizes[axis]))),
+        value => OutputSize([size(value); 3]),
+    }
 }
 
 golden_tests! {
@@ -43,6 +57,25 @@ golden_tests! {
             .count_include_pad(case.is_true("count_include_pad"));
         check(config, case)
     };
+    max_pool3d: "MaxPool3d", 32 => |case| {
+        let config = MaxPool3d::config(triple(case, "kernel_size"))
+            .stride(triple(case, "stride"))
+            .padding(triple(case, "padding"))
+            .dilation(triple(case, "dilation"))
+            .ceil_mode(case.is_true("ceil_mode"));
+        check(config, case)
+    };
+    avg_pool3d: "AvgPool3d", 32 => |case| {
+        let config = AvgPool3d::config(triple(case, "kernel_size"))
+            .stride(triple(case, "stride"))
+            .padding(triple(case, "padding"))
+            .ceil_mode(case.is_true("ceil_mode"))
+            .count_include_pad(case.is_true("count_include_pad"))
+            .divisor_override(case.number("divisor_override").map(|divisor| divisor as usize));
+        check(config, case)
+    };
+    adaptive_avg_pool3d: "AdaptiveAvgPool3d", 16 => |case| check(AdaptiveAvgPool3d::config(video_output(case)), case);
+    adaptive_max_pool3d: "AdaptiveMaxPool3d", 16 => |case| check(AdaptiveMaxPool3d::config(video_output(case)), case);
     adaptive_avg_pool1d: "AdaptiveAvgPool1d", 16 => |case| {
         check(AdaptiveAvgPool1d::config(case.size("output_size")), case)
     };

@@ -32,7 +32,7 @@ fn upsample(case: &Case) -> Upsample {
 }
 
 fn pair(case: &Case, name: &str) -> [usize; 2] {
-    case.pair(name).expect("the case should have these sizes")
+    case.sizes(name).expect("the case should have these sizes")
 }
 
 /// Returns the kernel size, dilation, padding and stride of windows.

@@ -69,6 +69,11 @@ fn encoder_inputs(case: &Case, src: &Tensor) -> Result<(Signal, Option<Signal>, 
     Ok((src.into(), case.is_true("causal").then_some(causal), padding.transpose()?))
 }
 
+/// Returns a size that may be `null`.
+fn optional_size(case: &Case, name: &str) -> Option<usize> {
+    case.number(name).map(|size| size as usize)
+}
+
 golden_tests! {
     linear: "Linear", 16 => |case| {
         let config = Linear::config(case.size("in_features"), case.size("out_features"));
@@ -147,6 +152,54 @@ golden_tests! {
             let [q, k, v] = [0, 1, 2].map(|i| Signal::from(&x[i]));
             let (y, weights) = attention.call((q, k, v), mode);
             Ok(vec![y.into_tensor()?, weights.into_tensor()?])
+        })
+    };
+    attention_masks: "MultiheadAttentionMasks", 32 => |case| {
+        let config = MultiheadAttention::config(case.size("embed_dim"), case.size("num_heads"))
+            .bias(case.is_true("bias"))
+            .add_bias_kv(case.is_true("add_bias_kv"))
+            .add_zero_attn(case.is_true("add_zero_attn"))
+            .kdim(optional_size(case, "kdim"))
+            .vdim(optional_size(case, "vdim"))
+            .batch_first(case.is_true("batch_first"))
+            .is_causal(case.is_true("causal"))
+            .average_attn_weights(case.is_true("average_attn_weights"));
+        check_with(config, case, |attention, x, mode| {
+            let [q, k, v] = [0, 1, 2].map(|i| Signal::from(&x[i]));
+            let mut masks = x[3..].iter().map(Signal::from);
+            let padding = if case.is_true("padding") { masks.next() } else { None };
+            let (y, weights) = attention.call((q, k, v, padding, masks.next()), mode);
+            Ok(vec![y.into_tensor()?, weights.into_tensor()?])
+        })
+    };
+    rotary_embedding: "RotaryEmbedding", 32 => |case| {
+        let config = RotaryEmbedding::config(case.size("dim"))
+            .max_seq_len(case.size("max_seq_len"))
+            .base(case.number("base").expect("the case should have a base"))
+            .interleaved(case.is_true("interleaved"));
+        check_with(config, case, |rotary, x, mode| {
+            let positions = match x.get(1) {
+                Some(positions) => Positions::from(positions),
+                None => case.size("offset").into(),
+            };
+            Ok(vec![rotary.call_with(((&x[0]).into(), positions), mode).into_tensor()?])
+        })
+    };
+    embedding_bag: "EmbeddingBag", 48 => |case| {
+        let rows = case.size("num_embeddings");
+        let padding = case.number("padding_idx").map(|row| if row < 0. { row + rows as f64 } else { row } as usize);
+        let config = EmbeddingBag::config(rows, case.size("embedding_dim"))
+            .mode(match case.args["mode"].as_str() {
+                Some("sum") => BagMode::Sum,
+                Some("max") => BagMode::Max,
+                _ => BagMode::Mean,
+            })
+            .include_last_offset(case.is_true("include_last_offset"))
+            .padding_idx(padding);
+        check_with(config, case, |bag, x, mode| {
+            let mut inputs = x[1..].iter().map(Signal::from);
+            let offsets = if case.is_true("offsets") { inputs.next() } else { None };
+            Ok(vec![bag.call_with(((&x[0]).into(), offsets, inputs.next()), mode).into_tensor()?])
         })
     };
 }

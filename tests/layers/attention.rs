@@ -126,7 +126,7 @@ proptest! {
         sizes in (1..3usize, 1..3usize, 1..4usize, 1..4usize, prop::option::of(1..3usize)),
         widths in (prop::option::of(1..4usize), prop::option::of(1..4usize)),
         flags in (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>()),
-        padding: bool, masking in masking(), per_head: bool, seed: u64,
+        padding: bool, masking in masking(), per_head: bool, average: bool, seed: u64,
     ) {
         let (heads, width, l, s, batch) = sizes;
         let (bias, bias_kv, zero_attn, batch_first) = flags;
@@ -135,7 +135,8 @@ proptest! {
             let (e, n) = (heads * width, batch.unwrap_or(1));
             let (kdim, vdim) = (widths.0.unwrap_or(e), widths.1.unwrap_or(e));
             let config = MultiheadAttention::config(e, heads).kdim(kdim).vdim(vdim).bias(bias).add_bias_kv(bias_kv)
-                .add_zero_attn(zero_attn).batch_first(batch_first).is_causal(matches!(masking, Masking::Causal));
+                .add_zero_attn(zero_attn).batch_first(batch_first).is_causal(matches!(masking, Masking::Causal))
+                .average_attn_weights(average);
             let shape = |positions: usize, features: usize| match batch {
                 Some(n) if batch_first => vec![n, positions, features],
                 Some(n) => vec![positions, n, features],
@@ -195,7 +196,7 @@ proptest! {
                     projected.push(x);
                 }
                 let keys = projected[1].dim(0)?;
-                let mut mean = Tensor::zeros((l, keys), DType::F64, &CPU)?;
+                let mut weights_by_head = Vec::new();
                 let mut outputs = Vec::new();
                 for h in 0..heads {
                     // The penalties and mask values that are added to the scores of the head.
@@ -220,7 +221,7 @@ proptest! {
                     let (output, head_weights) =
                         naive(&head(&projected[0])?, &head(&projected[1])?, &head(&projected[2])?, scale, &score_bias)?;
                     outputs.push(output);
-                    mean = (mean + (head_weights / heads as f64)?)?;
+                    weights_by_head.push(head_weights);
                 }
                 let mut expected = Tensor::cat(&outputs, 1)?.matmul(&parameter_of["out_proj.weight"].t()?)?;
                 if bias {
@@ -228,7 +229,10 @@ proptest! {
                 }
                 check_close("output", &batch_element(&y, b)?, &expected, 1e-12)?;
                 let weights = if batch.is_some() { weights.get(b)? } else { weights.clone() };
-                check_close("weights", &weights, &mean, 1e-12)?;
+                let expected = Tensor::stack(&weights_by_head, 0)?;
+                let expected = if average { expected.mean(0)? } else { expected };
+                assert_eq!(weights.dims(), expected.dims());
+                check_close("weights", &weights, &expected, 1e-12)?;
             }
 
             let both = |tensors: &[Tensor]| -> candle::Result<Tensor> {

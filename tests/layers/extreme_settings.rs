@@ -103,6 +103,7 @@ fn tensors_that_do_not_fit_in_memory_are_errors() -> Result<()> {
             assert!(message.contains("not enough memory for a tensor of shape"), "{huge}: {message:?}");
         }
         let weight = Tensor::ones((16, 4, 3, 3), DType::F32, &Device::Cpu)?;
+        let (video, video_weight) = (ones(&[1, 4, 3, 6, 6]), ones(&[16, 4, 3, 3, 3]));
         for signal in [
             conv2d(&x, &weight, None, options().padding(huge)),
             conv2d(&x, &weight, None, options().padding((huge, 0)).stride((huge, 1))),
@@ -115,6 +116,16 @@ fn tensors_that_do_not_fit_in_memory_are_errors() -> Result<()> {
                 None,
                 ConvTranspose2dOptions::default().stride(huge),
             ),
+            conv3d(&video, &video_weight, None, Conv3dOptions::default().padding((huge, 0, 0))),
+            conv3d(&video, &video_weight, None, Conv3dOptions::default().padding("same").dilation(huge)),
+            conv_transpose3d(
+                &video,
+                &video_weight.transpose(0, 1)?,
+                None,
+                ConvTranspose3dOptions::default().stride((huge, 1, 1)),
+            ),
+            max_pool3d(&video, (huge, 1, 1)),
+            adaptive_avg_pool3d(&video, (huge, 1, 1)),
             pad(&x, isize::try_from(huge).unwrap_or(isize::MAX), "replicate"),
             interpolate(&x, huge),
             interpolate(&x, (huge, 1)),
@@ -141,8 +152,57 @@ fn size_pairs() -> impl Strategy<Value = (usize, usize)> {
     (any_size(), any_size())
 }
 
+fn size_triples() -> impl Strategy<Value = [usize; 3]> {
+    [any_size(), any_size(), any_size()]
+}
+
 proptest! {
     #![proptest_config(config(600))]
+
+    #[test]
+    fn convolutions_of_videos_never_panic(
+        channels in prop::array::uniform2(prop::sample::select(&[0usize, 1, 4, 16][..])),
+        size in prop::array::uniform3(0..7usize),
+        batch in 0..3usize,
+        kernel in prop::array::uniform3(prop_oneof![9 => 1..4usize, 1 => Just(0)]),
+        (stride, padding, dilation) in (size_triples(), size_triples(), size_triples()),
+        groups in prop_oneof![3 => Just(1usize), 1 => any_size()],
+        mode in prop::sample::select(&["zeros", "replicate"][..]),
+    ) {
+        let [in_channels, out_channels] = channels;
+        let dims = [batch, in_channels, size[0], size[1], size[2]];
+        let plain = || {
+            let conv = Conv3d::config(in_channels, out_channels, kernel).stride(stride).padding(padding);
+            conv.dilation(dilation).groups(groups).padding_mode(mode)
+        };
+        assert_no_panic(plain, &dims).map_err(crate::common::fail)?;
+        let transposed = || {
+            let conv = ConvTranspose3d::config(in_channels, out_channels, kernel).stride(stride).padding(padding);
+            conv.dilation(dilation).groups(groups)
+        };
+        assert_no_panic(transposed, &dims).map_err(crate::common::fail)?;
+    }
+
+    #[test]
+    fn pooling_of_videos_never_panics(
+        dims in prop::array::uniform5(0..6usize),
+        (kernel, stride, padding) in (size_triples(), size_triples(), size_triples()),
+        largest_padding: bool,
+        ceil_mode: bool,
+        count_include_pad: bool,
+    ) {
+        let padding = if largest_padding { kernel.map(|size| size / 2) } else { padding };
+        let max = || MaxPool3d::config(kernel).stride(stride).padding(padding).ceil_mode(ceil_mode);
+        let mean = || {
+            let pool = AvgPool3d::config(kernel).stride(stride).padding(padding).ceil_mode(ceil_mode);
+            pool.count_include_pad(count_include_pad)
+        };
+        assert_no_panic(max, &dims).map_err(crate::common::fail)?;
+        assert_no_panic(mean, &dims).map_err(crate::common::fail)?;
+        let size = OutputSize(stride.map(Some));
+        assert_no_panic(|| AdaptiveMaxPool3d::config(size), &dims).map_err(crate::common::fail)?;
+        assert_no_panic(|| AdaptiveAvgPool3d::config(size), &dims).map_err(crate::common::fail)?;
+    }
 
     #[test]
     fn convolutions_never_panic(

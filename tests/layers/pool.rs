@@ -66,13 +66,13 @@ fn naive_adaptive_max(x: &Tensor, [rows, columns]: [usize; 2]) -> Result<Tensor>
 }
 
 /// Turns a function of signals into a function of tensors. The input gets other strides before `op` reads it.
-fn on_tensors(op: impl Fn(Signal) -> Signal) -> impl Fn(&[Tensor]) -> candle::Result<Tensor> {
+pub fn on_tensors(op: impl Fn(Signal) -> Signal) -> impl Fn(&[Tensor]) -> candle::Result<Tensor> {
     move |x| Ok(op(restride(&x[0])?.into()).into_tensor()?)
 }
 
 /// Checks the output against `expected` and the gradients against finite differences. Leaves out the gradients if a
 /// window lies entirely in the padding, so that the output contains -∞.
-fn check_pool(op: impl Fn(Signal) -> Signal, x: Tensor, expected: Tensor, tolerance: f64) -> Result<()> {
+pub fn check_pool(op: impl Fn(Signal) -> Signal, x: Tensor, expected: Tensor, tolerance: f64) -> Result<()> {
     let op = on_tensors(op);
     let y = op(std::slice::from_ref(&x))?;
     check_close("output", &y, &expected, tolerance)?;

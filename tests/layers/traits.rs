@@ -21,7 +21,8 @@ macro_rules! for_each_type {
 #[test]
 fn layers_can_be_cloned_and_printed() {
     for_each_type! { is_layer:
-        Conv1d Conv2d ConvTranspose1d ConvTranspose2d Linear Bilinear Embedding MultiheadAttention
+        Conv1d Conv2d ConvTranspose1d ConvTranspose2d Linear Bilinear Embedding EmbeddingBag RotaryEmbedding
+        MultiheadAttention
         TransformerEncoderLayer TransformerEncoder CosineSimilarity PairwiseDistance
         LSTM LSTMCell GRU GRUCell RNN RNNCell
         BatchNorm BatchNorm1d BatchNorm2d BatchNorm3d LayerNorm LayerNorm2d RmsNorm GroupNorm
@@ -39,7 +40,8 @@ fn layers_can_be_cloned_and_printed() {
 fn configs_can_be_cloned_and_printed() {
     for_each_type! { is_config:
         Conv1dConfig Conv2dConfig ConvTranspose1dConfig ConvTranspose2dConfig LinearConfig BilinearConfig
-        EmbeddingConfig MultiheadAttentionConfig TransformerEncoderLayerConfig TransformerEncoderConfig
+        EmbeddingConfig EmbeddingBagConfig MultiheadAttentionConfig
+        TransformerEncoderLayerConfig TransformerEncoderConfig
         LSTMConfig LSTMCellConfig GRUConfig GRUCellConfig RNNConfig
         RNNCellConfig BatchNormConfig BatchNormNdConfig<2> LayerNormConfig LayerNorm2dConfig RmsNormConfig
         GroupNormConfig InstanceNormConfig<2>

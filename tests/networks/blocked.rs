@@ -5,7 +5,10 @@ use sconce::prelude::*;
 use crate::common::Rng;
 use crate::common::magnitude::largest_magnitude;
 use crate::common::process::assert_passes_with_narrower_vectors;
-use crate::networks::{densenet, googlenet, mobilenet, resnet, squeezenet, unet, vgg, vit};
+use crate::networks::{
+    deeplab, densenet, efficientnet, googlenet, mobilenet, mobilenet_v3, resnet, squeezenet, swin, unet, vgg,
+    vit,
+};
 
 /// Randomizes the statistics and parameters of norms. With the default values, a batch norm changes almost
 /// nothing.
@@ -78,12 +81,15 @@ fn networks_agree_with_nchw() -> Result<()> {
     let changes = [
         check("resnet18", resnet::resnet18(), &IMAGE_SIZES, |network, x| network.forward(x))?,
         check("mobilenet_v2", mobilenet::mobilenet_v2(), &IMAGE_SIZES, |network, x| network.forward(x))?,
+        check("mobilenet_v3_small", mobilenet_v3::mobilenet_v3_small(), &IMAGE_SIZES, |network, x| {
+            network.forward(x)
+        })?,
         check("densenet121", densenet::densenet121(), &[[64, 64], [51, 33]], |network, x| {
             network.forward(x)
         })?,
         check("squeezenet1_1", squeezenet::squeezenet1_1(), &IMAGE_SIZES, |network, x| network.forward(x))?,
     ];
-    assert_eq!(changes, [0; 4]);
+    assert_eq!(changes, [0; 5]);
     Ok(())
 }
 
@@ -106,6 +112,21 @@ fn large_networks_agree_with_nchw() -> Result<()> {
         })?,
     ];
     assert_eq!(changes, [0, 0, 1, 0]);
+    let changes = [
+        check(
+            "efficientnet_v2_s",
+            efficientnet::efficientnet_v2_s(),
+            &[[64, 64], [35, 67]],
+            |network, x| network.forward(x),
+        )?,
+        check("swin_t", swin::swin_t(), &[[64, 36]], |network, x| network.forward(x))?,
+        check("deeplabv3_resnet50", deeplab::deeplabv3_resnet50(), &[[64, 64], [67, 35]], |network, x| {
+            Ok(network.forward(x)?.0)
+        })?,
+    ];
+    // The resized means of the image are `Nchw`, so the other four branches are changed to `Nchw` for the
+    // concatenation, and so are the logits for the last interpolation.
+    assert_eq!(changes, [0, 0, 5]);
     // Each of the four transposed convolutions reads and writes `Nchw`, which causes at most two layout changes. The
     // output is changed to `Nchw` at the end.
     assert!(check("unet", unet::unet(3, 2), &[[32, 43]], |network, x| network.forward(x))? <= 9);

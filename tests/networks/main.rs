@@ -1,10 +1,11 @@
-//! Tests whole networks, whose parameters must have the names of the published checkpoints. torchvision's networks
-//! and the face detector MTCNN are compared with PyTorch's outputs. U-Net, a small ViT and a small GPT are compared
-//! with the same networks built from candle's operations.
+//! Tests whole networks, whose parameters must have the names of the published checkpoints. torchvision's networks,
+//! BERT and the face detector MTCNN are compared with PyTorch's outputs. U-Net, a small ViT and a small GPT are
+//! compared with the same networks built from candle's operations.
 
 // Two of the examples below include the same file, which parses their arguments.
 #![allow(clippy::duplicate_mod)]
 
+mod bert;
 mod blocked;
 mod capture;
 #[path = "../common/mod.rs"]

@@ -110,6 +110,8 @@ fn wrong_arguments_are_errors() -> Result<()> {
         (x.expand((2, 3, 5)), "cannot expand the shape [2, 3, 4] to [2, 3, 5]"),
         (x.expand((-1, 2, 3, 4)), "cannot expand the shape [2, 3, 4] to [-1, 2, 3, 4]"),
         (x.t(), "expected at most 2 dimensions, found 3"),
+        (x.roll([1], 3), "dimension 3 is out of range for a tensor with 3 dimensions"),
+        (x.roll([1], (0, 1)), "roll: expected one shift per dimension, found [1] for the dimensions [0, 1]"),
         (x.select(1, 3), "index 3 is out of range for a dimension of size 3"),
         (x.select(1, -4), "index -4 is out of range for a dimension of size 3"),
         (x.select(3, 0), "dimension 3 is out of range for a tensor with 3 dimensions"),

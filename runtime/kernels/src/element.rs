@@ -100,6 +100,16 @@ pub(crate) fn span(layout: &Layout) -> Option<Range<usize>> {
     Some(if start == end { 0..0 } else { start..end })
 }
 
+/// Returns the offset in the storage of each index of these dimensions, in row-major order. The first index has the
+/// offset `start`.
+pub(crate) fn offsets(dims: &[usize], strides: &[usize], start: usize) -> Vec<usize> {
+    let mut offsets = vec![start];
+    for (size, stride) in dims.iter().zip(strides) {
+        offsets = offsets.iter().flat_map(|start| (0..*size).map(move |i| start + i * stride)).collect();
+    }
+    offsets
+}
+
 /// Calls `f` with the elements of a CPU tensor of any strides, in row-major order.
 ///
 /// # Errors

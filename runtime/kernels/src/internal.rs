@@ -3,6 +3,7 @@
 
 pub use crate::conv::axes::Axes;
 pub use crate::conv::cpu::Packing;
+pub use crate::conv::image_form::ImageForm;
 pub use crate::conv::shape::ConvShape;
 pub use crate::element::with_elements;
 pub use crate::empty::{empty_output, with_new_storage_if_empty};

@@ -25,10 +25,11 @@
 //!
 //! | functions | what they compute |
 //! |---|---|
-//! | [`conv2d`], [`conv1d`], [`conv_transpose2d`] | convolutions; the first two with a fused [`Epilogue`] |
+//! | [`conv2d`], [`conv1d`], [`conv3d`] | convolutions with a fused [`Epilogue`] |
+//! | [`conv_transpose2d`], [`conv_transpose3d`] | transposed convolutions |
 //! | [`linear`](linear()) | matrix product with bias and [`Activation`] |
 //! | [`matmul`](matmul()) | products of batches of matrices |
-//! | [`max_pool2d`], [`avg_pool2d`], [`adaptive_max_pool2d`], [`adaptive_avg_pool2d`], and `…1d` | pooling |
+//! | [`max_pool2d`], [`avg_pool2d`], [`adaptive_max_pool2d`], [`adaptive_avg_pool2d`], `…1d` and `…3d` | pooling |
 //! | [`batch_norm_train`], [`batch_norm_eval`] | batch norm |
 //! | [`layer_norm`], [`rms_norm`], [`group_norm`], [`instance_norm`] | normalization within each sample |
 //! | [`softmax`](softmax()), [`log_softmax`], [`masked_softmax`] | softmax over one dimension |
@@ -38,8 +39,9 @@
 //! | [`threshold`], [`softshrink`], [`hardshrink`], [`tanhshrink`], [`softsign`] | more activations |
 //! | [`binary`], [`unary`] | arithmetic with broadcasting, functions of one number |
 //! | [`sum`], [`mean`], `…_keepdim` | sums and means over dimensions |
-//! | [`resample2d`], [`resample1d`], [`pad`](pad()) | resampling and padding |
-//! | [`embedding`](embedding()), [`recurrent::run`], [`ctc_loss`] | embedding, recurrent layers and the CTC loss |
+//! | [`resample2d`], [`resample1d`], [`pad`](pad()), [`pad3d`] | resampling and padding |
+//! | [`embedding`](embedding()), [`embedding_bag`], [`rotary_embedding`] | embedding of words, bags and positions |
+//! | [`recurrent::run`], [`ctc_loss`] | recurrent layers and the CTC loss |
 //!
 //! # Types and devices
 //!
@@ -99,6 +101,7 @@ pub mod pool;
 pub mod recurrent;
 mod relay;
 pub mod resample;
+pub mod rotary;
 mod row_norm;
 mod separable;
 mod simd;
@@ -114,19 +117,24 @@ pub use activation::{
 };
 pub use arithmetic::{Binary, Unary, binary, mean, mean_keepdim, sum, sum_keepdim, unary};
 pub use backward::backward;
-pub use conv::{ConvGeometry, Epilogue, PackedCache, TransposeGeometry, conv_transpose2d, conv1d, conv2d};
+pub use conv::{
+    ConvGeometry, Epilogue, PackedCache, TransposeGeometry, conv_transpose2d, conv_transpose3d, conv1d,
+    conv2d, conv3d,
+};
 pub use ctc::{Ctc, ctc_loss};
-pub use embedding::embedding;
+pub use embedding::{Bags, embedding, embedding_bag};
 pub use exact::{is_exact, set_exact};
 pub use fold::{WindowGeometry, fold, unfold};
 pub use linear::linear;
 pub use matmul::matmul;
 pub use memory::{keep_memory, release_memory};
 pub use norm::{batch_norm_eval, batch_norm_train, group_norm, instance_norm, layer_norm, rms_norm};
-pub use pad::{PadMode, pad};
+pub use pad::{PadMode, pad, pad3d};
 pub use pool::{
-    PoolGeometry, adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_max_pool1d, adaptive_max_pool2d,
-    avg_pool1d, avg_pool2d, max_pool1d, max_pool2d,
+    PoolGeometry, adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d, adaptive_max_pool1d,
+    adaptive_max_pool2d, adaptive_max_pool3d, avg_pool1d, avg_pool2d, avg_pool3d, max_pool1d, max_pool2d,
+    max_pool3d,
 };
 pub use resample::{Filter, Resampling, resample1d, resample2d};
+pub use rotary::rotary_embedding;
 pub use softmax::{log_softmax, masked_softmax, softmax};

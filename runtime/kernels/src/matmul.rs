@@ -4,7 +4,7 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, D, DType, Layout, Result, Shape, Tensor, bail};
 
 use crate::composed_path::has_cpu_kernels;
-use crate::element::{not_a_float, widened};
+use crate::element::{not_a_float, offsets, widened};
 use crate::gemm::{Matrix, MatrixElement, Product};
 use crate::operation::{CpuOperand, Operation};
 use crate::relay;
@@ -122,10 +122,7 @@ impl Matrices {
         } else {
             return None;
         };
-        let mut offsets = vec![layout.start_offset()];
-        for (size, stride) in batch.iter().zip(batch_strides) {
-            offsets = offsets.iter().flat_map(|start| (0..*size).map(move |i| start + i * stride)).collect();
-        }
+        let offsets = offsets(batch, batch_strides, layout.start_offset());
         Some(Self { offsets, rows: *rows, columns: *columns, stride, transposed })
     }
 

@@ -10,7 +10,7 @@ use crate::composed_path::has_cpu_kernels;
 use crate::element::{Element, elements, in_f32, with_element, with_elements};
 use crate::memory::can_allocate;
 use crate::operation::{CpuOperand, Operation};
-use crate::planes::map_planes;
+use crate::planes::{fits, map_planes};
 use crate::relay;
 
 const NAME: &str = "pad";
@@ -98,18 +98,70 @@ pub fn pad(x: &Tensor, [left, right, top, bottom]: [isize; 4], mode: PadMode) ->
     };
     let rows = Axis::new(["height", "top", "bottom"], height, [top, bottom], mode)?;
     let columns = Axis::new(["width", "left", "right"], width, [left, right], mode)?;
-    // Checks at least one plane, because even for an empty batch, `Sources` has an entry for each row and column.
-    let planes = (x.elem_count() / (height * width)).max(1);
-    let elements = planes.checked_mul(rows.output).and_then(|count| count.checked_mul(columns.output));
-    let fits = |count: usize| {
-        count <= isize::MAX as usize / 8 && (!x.device().is_cpu() || can_allocate::<f64>(&[count]))
-    };
     if x.rank() == 1 && rows.output != 1 {
         bail!(
             "{NAME}: expected no rows of padding for an input of rank 1, found {top} at the top and {bottom} at the \
              bottom"
         )
     }
+    pad_planes(x, [rows, columns])
+}
+
+/// Pads the last three dimensions.
+///
+/// - `x`: `[..., depth, height, width]`
+/// - `[left, right, top, bottom, front, back]`: the amount of padding on each side; a negative amount crops
+/// - returns `[..., front + depth + back, top + height + bottom, left + width + right]`
+///
+/// Behaves like [`pad`](pad()) in all other respects.
+///
+/// # Errors
+/// Fails if the rank is less than 3, and under the same conditions as [`pad`](pad()).
+///
+/// # Examples
+/// ```
+/// use candle_core::{DType, Device, Result, Tensor};
+/// use sconce_kernels::{PadMode, pad3d};
+///
+/// # fn main() -> Result<()> {
+/// let x = Tensor::ones((2, 3, 4, 5, 6), DType::F32, &Device::Cpu)?;
+/// assert_eq!(pad3d(&x, [1, 1, 0, 2, 3, 0], PadMode::Reflect)?.dims(), [2, 3, 7, 7, 8]);
+/// # Ok(())
+/// # }
+/// ```
+pub fn pad3d(
+    x: &Tensor,
+    [left, right, top, bottom, front, back]: [isize; 6],
+    mode: PadMode,
+) -> Result<Tensor> {
+    let (first, [depth, height, width]) = match x.dims() {
+        [first @ .., depth, height, width] if *depth > 0 && *height > 0 && *width > 0 && fits(x.dims()) => {
+            (first, [*depth, *height, *width])
+        }
+        dims => {
+            bail!("{NAME}: expected an input […, depth, height, width] that is not empty, found {dims:?}")
+        }
+    };
+    let frames = Axis::new(["depth", "front", "back"], depth, [front, back], mode)?;
+    let padded_depth = frames.output;
+    in_f32(x, |x| {
+        // The frames are the rows of images.
+        let images = x.reshape([first, &[depth, height * width]].concat())?;
+        let unpadded = Axis::new(["width", "left", "right"], height * width, [0, 0], mode)?;
+        let padded = pad_planes(&images, [frames, unpadded])?;
+        let padded = padded.reshape([first, &[padded_depth, height, width]].concat())?;
+        pad(&padded, [left, right, top, bottom], mode)
+    })
+}
+
+/// Pads the rows and columns of planes.
+fn pad_planes(x: &Tensor, [rows, columns]: [Axis; 2]) -> Result<Tensor> {
+    // Checks at least one plane, because even for an empty batch, `Sources` has an entry for each row and column.
+    let planes = (x.elem_count() / (rows.input * columns.input)).max(1);
+    let elements = planes.checked_mul(rows.output).and_then(|count| count.checked_mul(columns.output));
+    let fits = |count: usize| {
+        count <= isize::MAX as usize / 8 && (!x.device().is_cpu() || can_allocate::<f64>(&[count]))
+    };
     if !elements.is_some_and(fits) {
         bail!(
             "{NAME}: not enough memory for an output of {planes} · {} · {} elements",
@@ -117,8 +169,8 @@ pub fn pad(x: &Tensor, [left, right, top, bottom]: [isize; 4], mode: PadMode) ->
             columns.output
         )
     }
-    let value = if let PadMode::Constant(value) = mode { value } else { 0. };
-    if [left, right, top, bottom] == [0; 4] {
+    let value = if let PadMode::Constant(value) = rows.mode { value } else { 0. };
+    if [&rows, &columns].iter().all(|axis| [axis.before, axis.after] == [0; 2]) {
         Ok(x.clone())
     } else if has_cpu_kernels(x) {
         let [rows, columns] = [rows, columns].map(Sources::new);

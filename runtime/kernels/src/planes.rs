@@ -30,6 +30,18 @@ pub fn input_length(op: &str, x: &Tensor) -> Result<usize> {
     }
 }
 
+/// Returns the `[depth, height, width]` of an input `[batch, channels, depth, height, width]` or
+/// `[channels, depth, height, width]`.
+pub fn video_size(op: &str, x: &Tensor) -> Result<[usize; 3]> {
+    match *x.dims() {
+        [_, c, d, h, w] | [c, d, h, w] if c > 0 && d > 0 && h > 0 && w > 0 && fits(x.dims()) => Ok([d, h, w]),
+        ref dims => bail!(
+            "{op}: expected an input [batch, channels, depth, height, width] or [channels, depth, height, width] in \
+             which only the batch may be 0, found {dims:?}"
+        ),
+    }
+}
+
 /// Runs an operation for images on a sequence: the operation receives the sequence as an image with one row.
 pub(crate) fn as_row(x: &Tensor, operation: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
     operation(&x.unsqueeze(x.rank() - 1)?)?.squeeze(D::Minus2)
@@ -54,10 +66,12 @@ pub(crate) fn fits(dims: &[usize]) -> bool {
     count.is_some_and(|count| count <= isize::MAX as usize / 64)
 }
 
-/// Checks that there is enough memory for the output of an operation. `dims` and `size` are those of [`check_size`].
+/// Checks that there is enough memory for the output of an operation. `dims` and `size` are those of [`check_size`]. A
+/// size of 0 counts as 1, because operations have tables for the rows and columns of a plane even if the batch is empty.
 pub fn check_memory(op: &str, dims: &[usize], size: [usize; 2]) -> Result<()> {
     let dims = with_size(dims, size);
-    if can_allocate::<f64>(&dims) {
+    let counted: Vec<usize> = dims.iter().map(|size| (*size).max(1)).collect();
+    if can_allocate::<f64>(&counted) {
         Ok(())
     } else {
         bail!("{op}: not enough memory for an output of {dims:?}")

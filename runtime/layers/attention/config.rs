@@ -42,6 +42,7 @@ pub(super) struct Settings {
     pub batch_first: bool,
     pub is_causal: bool,
     pub need_weights: bool,
+    pub average_attn_weights: bool,
 }
 
 impl MultiheadAttentionConfig {
@@ -57,6 +58,7 @@ impl MultiheadAttentionConfig {
             batch_first: false,
             is_causal: false,
             need_weights: true,
+            average_attn_weights: true,
         };
         Self { settings, bias: true }
     }
@@ -109,10 +111,15 @@ impl MultiheadAttentionConfig {
         self
     }
 
-    /// Sets whether to return the attention weights, averaged over the heads. If `false`, the second output is a failed
-    /// signal. Default: `true`.
+    /// Sets whether to return the attention weights. If `false`, the second output is a failed signal. Default: `true`.
     pub fn need_weights(mut self, need: bool) -> Self {
         self.settings.need_weights = need;
+        self
+    }
+
+    /// Sets whether to average the returned attention weights over the heads. Default: `true`.
+    pub fn average_attn_weights(mut self, average: bool) -> Self {
+        self.settings.average_attn_weights = average;
         self
     }
 

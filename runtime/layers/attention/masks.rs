@@ -58,7 +58,8 @@ impl Masks {
             });
         }
         if self.is_causal {
-            masks.push(causal_mask(queries, keys, dtype, like.device())?.reshape((1, 1, queries, keys))?);
+            masks
+                .push(causal_mask([queries, keys], 0, dtype, like.device())?.reshape((1, 1, queries, keys))?);
         }
         let sum = masks
             .into_iter()

@@ -25,10 +25,11 @@ use masks::Masks;
 ///
 /// - Config: `MultiheadAttention::config(embed_dim, num_heads)`; setters `dropout` (0), `bias` (true), `add_bias_kv`
 ///   (false), `add_zero_attn` (false), `kdim` (`embed_dim`), `vdim` (`embed_dim`), `batch_first` (false), `is_causal`
-///   (false), `need_weights` (true); in PyTorch, the last two are arguments of the call
+///   (false), `need_weights` (true), `average_attn_weights` (true); in PyTorch, the last three are arguments of the
+///   call
 /// - Input: `attn(query, key, value)` or `attn(query, key, value, key_padding_mask, attn_mask)` in a forward closure;
 ///   either mask may be `None`
-/// - Output: `(output, weights)`; the weights are averaged over the heads
+/// - Output: `(output, weights)`; the weights are averaged over the heads, unless `average_attn_weights` is false
 /// - Fails if `num_heads` does not divide `embed_dim`, if `dropout` is not between 0 and 1, if a shape does not match
 ///   the table, or if the dtype of a mask is neither u8 nor floating point
 ///
@@ -38,7 +39,7 @@ use masks::Masks;
 /// | key, value | `[keys, batch, kdim]`, `[keys, batch, vdim]` |
 /// | `key_padding_mask` | `[batch, keys]` |
 /// | `attn_mask` | `[queries, keys]` or `[batch · num_heads, queries, keys]` |
-/// | weights | `[batch, queries, keys]` |
+/// | weights | `[batch, queries, keys]`, or `[batch, num_heads, queries, keys]` for each head |
 ///
 /// With `batch_first`, the inputs and the output are `[batch, length, …]`. The batch dimension may be omitted from all
 /// tensors. The nonzero elements of a u8 mask hide keys; a floating-point mask is added to the scores. If all keys are
@@ -168,7 +169,11 @@ impl MultiheadAttention {
         let (output, weights) = attend(&query?, &key?, &value?, &options)?;
         let output = output.transpose(1, 2)?.reshape((batch, queries, self.settings.embed_dim))?;
         let output = self.out_proj.0.forward_pass(output.into(), mode).into_tensor()?;
-        let weights = if self.settings.need_weights { Some(mean(&weights, 1)?) } else { None };
+        let weights = match (self.settings.need_weights, self.settings.average_attn_weights) {
+            (false, _) => None,
+            (true, true) => Some(mean(&weights, 1)?),
+            (true, false) => Some(weights),
+        };
         let output = match (batched, self.settings.batch_first) {
             (true, true) => output,
             (true, false) => output.transpose(0, 1)?,

@@ -2,7 +2,7 @@
 
 use crate::kernels::internal::Axes;
 use crate::kernels::pad::PadMode;
-use crate::ops::{Padding, Pair};
+use crate::ops::{Padding, Triple};
 
 use super::conv_core::{ConvCore, Settings};
 use super::{Arguments, layer, setters};
@@ -72,18 +72,18 @@ pub struct Conv1dOptions {
 impl Conv1d {
     /// Creates the config with PyTorch's defaults.
     pub fn config(in_channels: usize, out_channels: usize, kernel_size: usize) -> Conv1dConfig {
-        let arguments = Arguments::new(in_channels, out_channels, [1, kernel_size]);
+        let arguments = Arguments::new(in_channels, out_channels, Triple::of_length(kernel_size, 1));
         Conv1dConfig { arguments, settings: Settings::default() }
     }
 }
 
 setters! { Conv1dConfig, Conv1dOptions: {
     /// Sets the step between windows.
-    stride(stride: usize) => [1, stride];
+    stride(stride: usize) => Triple::of_length(stride, 1).0;
     /// Sets the padding on both sides: a number, `"same"` or `"valid"`.
-    padding(padding: impl Into<Padding<usize>>) => padding.into().map(|length| Pair([0, length]));
+    padding(padding: impl Into<Padding<usize>>) => padding.into().map(|length| Triple::of_length(length, 0));
     /// Sets the step between the elements of a window.
-    dilation(dilation: usize) => [1, dilation];
+    dilation(dilation: usize) => Triple::of_length(dilation, 1).0;
     /// Sets the number of groups into which the channels are divided. Each group is convolved separately.
     groups(groups: usize) => groups;
 }}

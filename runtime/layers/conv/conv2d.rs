@@ -2,7 +2,7 @@
 
 use crate::kernels::internal::Axes;
 use crate::kernels::pad::PadMode;
-use crate::ops::{Padding, Pair};
+use crate::ops::{Padding, Pair, Triple};
 
 use super::conv_core::{ConvCore, Settings};
 use super::{Arguments, layer, setters};
@@ -74,18 +74,18 @@ pub struct Conv2dOptions {
 impl Conv2d {
     /// Creates the config with PyTorch's defaults.
     pub fn config(in_channels: usize, out_channels: usize, kernel_size: impl Into<Pair>) -> Conv2dConfig {
-        let arguments = Arguments::new(in_channels, out_channels, kernel_size.into().0);
+        let arguments = Arguments::new(in_channels, out_channels, Triple::of_image(kernel_size.into(), 1));
         Conv2dConfig { arguments, settings: Settings::default() }
     }
 }
 
 setters! { Conv2dConfig, Conv2dOptions: {
     /// Sets the step between windows.
-    stride(stride: impl Into<Pair>) => stride.into().0;
+    stride(stride: impl Into<Pair>) => Triple::of_image(stride.into(), 1).0;
     /// Sets the padding on both sides: a number, `(height, width)`, `"same"` or `"valid"`.
-    padding(padding: impl Into<Padding>) => padding.into();
+    padding(padding: impl Into<Padding>) => padding.into().map(|pair| Triple::of_image(pair, 0));
     /// Sets the step between the elements of a window.
-    dilation(dilation: impl Into<Pair>) => dilation.into().0;
+    dilation(dilation: impl Into<Pair>) => Triple::of_image(dilation.into(), 1).0;
     /// Sets the number of groups into which the channels are divided. Each group is convolved separately.
     groups(groups: usize) => groups;
 }}

@@ -1,14 +1,15 @@
-//! The implementation of [`Conv1d`](super::Conv1d), [`Conv2d`](super::Conv2d) and the corresponding functions.
+//! The implementation of [`Conv1d`](super::Conv1d), [`Conv2d`](super::Conv2d), [`Conv3d`](super::Conv3d) and the
+//! corresponding functions.
 
 use candle_core::{Shape, Tensor};
 use candle_nn::VarBuilder;
 
 use crate::kernels::conv::ConvGeometry;
 use crate::kernels::internal::blocked::policy;
-use crate::kernels::internal::{Axes, ConvShape};
+use crate::kernels::internal::{Axes, ConvShape, ImageForm};
 use crate::kernels::pad::{self, PadMode};
 use crate::layers::weight::Weight;
-use crate::ops::{Padding, Pair};
+use crate::ops::{Padding, Triple};
 use crate::signal::{
     Batch, BlockedConvolution, BlockedParameters, Convolution, Deferred, FusedPair, NchwConvolution,
     NeedsNumbers, Signal, conv_label,
@@ -19,24 +20,24 @@ use super::{
     Arguments, check_at_least_one, check_operands, format_extra, format_non_default, input_sizes, with_batch,
 };
 
-/// The settings of a convolution, per axis `[height, width]`.
+/// The settings of a convolution, per axis `[depth, height, width]`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
-    pub stride: [usize; 2],
-    pub padding: Padding,
-    pub dilation: [usize; 2],
+    pub stride: [usize; 3],
+    pub padding: Padding<Triple>,
+    pub dilation: [usize; 3],
     pub groups: usize,
     pub padding_mode: PadMode,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { stride: [1; 2], padding: 0.into(), dilation: [1; 2], groups: 1, padding_mode: PadMode::ZEROS }
+        Self { stride: [1; 3], padding: 0.into(), dilation: [1; 3], groups: 1, padding_mode: PadMode::ZEROS }
     }
 }
 
 impl Settings {
-    fn geometry(&self, axes: Axes, kernel: [usize; 2]) -> Result<ConvGeometry> {
+    fn geometry(&self, axes: Axes, kernel: [usize; 3]) -> Result<ConvGeometry<3>> {
         let Self { stride, padding, dilation, groups, padding_mode } = *self;
         check_at_least_one(axes, [("stride", stride), ("dilation", dilation)])?;
         if let PadMode::Unknown(word) = padding_mode {
@@ -45,8 +46,8 @@ impl Settings {
             )));
         }
         let padding = match padding {
-            Padding::Each(Pair([rows, columns])) => [[rows; 2], [columns; 2]],
-            Padding::Same if stride == [1; 2] => [0, 1].map(|axis| {
+            Padding::Each(Triple(sizes)) => sizes.map(|size| [size; 2]),
+            Padding::Same if stride == [1; 3] => [0, 1, 2].map(|axis| {
                 let total = dilation[axis].saturating_mul(kernel[axis] - 1);
                 [total / 2, total - total / 2]
             }),
@@ -64,16 +65,19 @@ impl Settings {
     }
 }
 
-/// The implementation of a convolution over one or two axes.
+/// The implementation of a convolution over one, two or three axes.
 #[derive(Clone)]
 pub(crate) struct ConvCore {
     axes: Axes,
     pub(super) weight: Weight,
     pub(super) bias: Option<Tensor>,
     settings: Settings,
-    /// The geometry with the padding of `settings`, whatever the padding mode is. The kernel uses the geometry that
-    /// [`ConvCore::pad`] returns.
-    geometry: ConvGeometry,
+    /// The geometry with the padding of `settings`, whatever the padding mode is.
+    geometry: ConvGeometry<3>,
+    /// The images that the kernel convolves.
+    form: ImageForm,
+    /// The geometry for these images. It has no padding if [`ConvCore::pad`] pads the input.
+    image_geometry: ConvGeometry,
 }
 
 impl ConvCore {
@@ -88,7 +92,7 @@ impl ConvCore {
         let geometry = settings.geometry(axes, arguments.kernel_size)?;
         let channels = [arguments.out_channels, arguments.in_channels / settings.groups];
         let (weight, bias) = arguments.parameters(axes, channels, vb)?;
-        Ok(Self { axes, weight: Weight::new(weight), bias, settings, geometry })
+        Ok(Self::new(axes, (channels, arguments.kernel_size), weight, bias, (settings, geometry)))
     }
 
     /// Creates a convolution from the arguments of a functional call.
@@ -102,13 +106,29 @@ impl ConvCore {
             let count_out_channels = |[out_channels, _]: [usize; 2]| {
                 (out_channels.checked_rem(settings.groups) == Some(0)).then_some(out_channels)
             };
-            let (_, kernel) =
+            let sizes =
                 check_operands(axes, weight, bias, "out_channels, in_channels / groups", count_out_channels)?;
-            settings.geometry(axes, kernel)
+            Ok((sizes, settings.geometry(axes, sizes.1)?))
         };
-        let geometry = check().map_err(|error: Error| error.in_layer(format!("conv{}d", axes.count())))?;
-        let weight = Weight::new(weight.clone());
-        Ok(Self { axes, weight, bias: bias.cloned(), settings, geometry })
+        let (sizes, geometry) =
+            check().map_err(|error: Error| error.in_layer(format!("conv{}d", axes.count())))?;
+        Ok(Self::new(axes, sizes, weight.clone(), bias.cloned(), (settings, geometry)))
+    }
+
+    /// Creates a convolution whose operands and settings have been checked. The weight has the given channels and kernel
+    /// size.
+    fn new(
+        axes: Axes,
+        (channels, kernel): ([usize; 2], [usize; 3]),
+        weight: Tensor,
+        bias: Option<Tensor>,
+        (settings, geometry): (Settings, ConvGeometry<3>),
+    ) -> Self {
+        let padding = if settings.padding_mode == PadMode::ZEROS { geometry.padding } else { [[0; 2]; 3] };
+        let (form, image_geometry) =
+            ImageForm::of_convolution(axes, kernel, &ConvGeometry { padding, ..geometry });
+        let weight = Weight::new(weight, form.weight_dims(channels, kernel));
+        Self { axes, weight, bias, settings, geometry, form, image_geometry }
     }
 
     pub(super) fn weight(&self) -> &Tensor {
@@ -116,13 +136,13 @@ impl ConvCore {
     }
 
     /// Returns `[out_channels, in_channels / groups]` and the kernel size. The constructors check the weight's rank.
-    fn sizes(&self) -> ([usize; 2], [usize; 2]) {
-        let dims = self.weight.tensor_4d().dims();
-        ([dims[0], dims[1]], [dims[2], dims[3]])
+    fn sizes(&self) -> ([usize; 2], [usize; 3]) {
+        let sizes = self.axes.sizes(self.weight.tensor().dims());
+        sizes.map_or_else(Default::default, |(first, second, kernel)| ([first, second], kernel))
     }
 
     fn label(&self) -> String {
-        conv_label(self.axes, self.weight.tensor_4d().dims(), self.geometry.groups)
+        conv_label(self.form, self.weight.tensor_4d().dims(), self.geometry.groups)
     }
 
     /// Returns the shape of the output for an input with a batch dimension.
@@ -146,18 +166,18 @@ impl ConvCore {
         if x.is_meta() {
             return Ok(x.through(Batch, |probe| self.call(probe)));
         }
-        let (x, geometry) = self.pad(x);
-        match self.blocked_parameters(&x, &geometry)? {
+        let x = self.pad(x);
+        match self.blocked_parameters(&x)? {
             Some(parameters) => self.defer_blocked(x, parameters, shape),
-            None => Ok(self.defer_convolution(
-                Convolution::Nchw(self.nchw_convolution(x.into_tensor()?, geometry)),
-                shape,
-            )),
+            None => {
+                let convolution = self.nchw_convolution(x.into_tensor()?, self.image_geometry);
+                Ok(self.defer_convolution(Convolution::Nchw(convolution), shape))
+            }
         }
     }
 
     /// Returns the parameters for the channel-blocked kernels, or `None` if the convolution uses different kernels.
-    fn blocked_parameters(&self, x: &Signal, geometry: &ConvGeometry) -> Result<Option<BlockedParameters>> {
+    fn blocked_parameters(&self, x: &Signal) -> Result<Option<BlockedParameters>> {
         let weight = self.weight.tensor_4d();
         let packed = self.weight.packed();
         let supported = policy::supports_parameters(weight, self.bias.as_ref(), packed.as_deref());
@@ -165,7 +185,7 @@ impl ConvCore {
         else {
             return Ok(None);
         };
-        let shape = ConvShape::new(x.dims()?, weight.dims(), geometry)?;
+        let shape = ConvShape::new(x.dims()?, weight.dims(), &self.image_geometry)?;
         let parameters = BlockedParameters { shape, weight: weight.clone(), packed };
         Ok(parameters.prefers_nchwc(layout).then_some(parameters))
     }
@@ -197,26 +217,29 @@ impl ConvCore {
     fn nchw_convolution(&self, input: Tensor, geometry: ConvGeometry) -> NchwConvolution {
         let weight = self.weight.tensor_4d().clone();
         let packed = self.weight.packed();
-        NchwConvolution { axes: self.axes, input, weight, geometry, packed }
+        NchwConvolution { form: self.form, input, weight, geometry, packed }
     }
 
     fn defer_convolution(&self, convolution: Convolution, output: Shape) -> Signal {
         Signal::deferred(Deferred::convolution(convolution, self.bias.clone(), output))
     }
 
-    /// Pads the input in every padding mode except `"zeros"`, which the convolution kernel supports. Returns the input
-    /// and the geometry that the kernel must use.
-    fn pad(&self, x: Signal) -> (Signal, ConvGeometry) {
+    /// Pads the input in every padding mode except `"zeros"`, which the convolution kernel supports.
+    fn pad(&self, x: Signal) -> Signal {
         let mode = self.settings.padding_mode;
-        let [[top, bottom], [left, right]] = self.geometry.padding;
-        if mode == PadMode::ZEROS || [top, bottom, left, right] == [0; 4] {
-            return (x, self.geometry);
+        if mode == PadMode::ZEROS || self.geometry.padding == [[0; 2]; 3] {
+            return x;
         }
-        let sides = [left, right, top, bottom].map(|side| isize::try_from(side).unwrap_or(isize::MAX));
-        let padded = x.apply("pad", NeedsNumbers, |x| {
-            pad::pad(&x, sides, mode).map_err(|error| Error::from(error).in_layer(self.label()))
-        });
-        (padded, ConvGeometry { padding: [[0; 2]; 2], ..self.geometry })
+        let side = |side: usize| isize::try_from(side).unwrap_or(isize::MAX);
+        let [[front, back], [top, bottom], [left, right]] =
+            self.geometry.padding.map(|sides| sides.map(side));
+        x.apply("pad", NeedsNumbers, |x| {
+            let padded = match self.axes {
+                Axes::One | Axes::Two => pad::pad(&x, [left, right, top, bottom], mode),
+                Axes::Three => pad::pad3d(&x, [left, right, top, bottom, front, back], mode),
+            };
+            padded.map_err(|error| Error::from(error).in_layer(self.label()))
+        })
     }
 
     pub(super) fn extra(&self) -> String {
@@ -224,7 +247,7 @@ impl ConvCore {
         let axes = self.axes;
         let Settings { stride, padding, dilation, groups, padding_mode } = self.settings;
         let padding = match padding {
-            Padding::Each(Pair(sizes)) => format_non_default(axes, sizes, 0),
+            Padding::Each(Triple(sizes)) => format_non_default(axes, sizes, 0),
             _ => Some("same".to_string()),
         };
         let settings = [

@@ -2,7 +2,7 @@
 
 use crate::kernels::conv::TransposeGeometry;
 use crate::kernels::internal::Axes;
-use crate::ops::Pair;
+use crate::ops::{Pair, Triple};
 
 use super::conv_transpose_core::ConvTransposeCore;
 use super::{Arguments, layer, setters};
@@ -72,7 +72,7 @@ pub struct ConvTranspose2d(ConvTransposeCore);
 #[derive(Clone, Debug)]
 pub struct ConvTranspose1dConfig {
     arguments: Arguments,
-    settings: TransposeGeometry,
+    settings: TransposeGeometry<3>,
 }
 
 /// The config of [`ConvTranspose2d`].
@@ -89,7 +89,7 @@ pub struct ConvTranspose1dConfig {
 #[derive(Clone, Debug)]
 pub struct ConvTranspose2dConfig {
     arguments: Arguments,
-    settings: TransposeGeometry,
+    settings: TransposeGeometry<3>,
 }
 
 /// The settings of [`conv_transpose1d`](crate::functional::conv_transpose1d), with PyTorch's defaults.
@@ -106,7 +106,7 @@ pub struct ConvTranspose2dConfig {
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ConvTranspose1dOptions {
-    pub(crate) settings: TransposeGeometry,
+    pub(crate) settings: TransposeGeometry<3>,
 }
 
 /// The settings of [`conv_transpose2d`](crate::functional::conv_transpose2d), with PyTorch's defaults.
@@ -123,13 +123,13 @@ pub struct ConvTranspose1dOptions {
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ConvTranspose2dOptions {
-    pub(crate) settings: TransposeGeometry,
+    pub(crate) settings: TransposeGeometry<3>,
 }
 
 impl ConvTranspose1d {
     /// Creates the config with PyTorch's defaults.
     pub fn config(in_channels: usize, out_channels: usize, kernel_size: usize) -> ConvTranspose1dConfig {
-        let arguments = Arguments::new(in_channels, out_channels, [1, kernel_size]);
+        let arguments = Arguments::new(in_channels, out_channels, Triple::of_length(kernel_size, 1));
         ConvTranspose1dConfig { arguments, settings: TransposeGeometry::default() }
     }
 }
@@ -141,35 +141,35 @@ impl ConvTranspose2d {
         out_channels: usize,
         kernel_size: impl Into<Pair>,
     ) -> ConvTranspose2dConfig {
-        let arguments = Arguments::new(in_channels, out_channels, kernel_size.into().0);
+        let arguments = Arguments::new(in_channels, out_channels, Triple::of_image(kernel_size.into(), 1));
         ConvTranspose2dConfig { arguments, settings: TransposeGeometry::default() }
     }
 }
 
 setters! { ConvTranspose1dConfig, ConvTranspose1dOptions: {
     /// Sets the step between windows of the output.
-    stride(stride: usize) => [1, stride];
+    stride(stride: usize) => Triple::of_length(stride, 1).0;
     /// Sets the number of elements that are removed from each end of the output.
-    padding(padding: usize) => [0, padding];
+    padding(padding: usize) => Triple::of_length(padding, 0).0;
     /// Sets the number of elements that are added to the end of the output. It must be smaller than the stride or the
     /// dilation.
-    output_padding(padding: usize) => [0, padding];
+    output_padding(padding: usize) => Triple::of_length(padding, 0).0;
     /// Sets the step between the elements of a window.
-    dilation(dilation: usize) => [1, dilation];
+    dilation(dilation: usize) => Triple::of_length(dilation, 1).0;
     /// Sets the number of groups into which the channels are divided. Each group is convolved separately.
     groups(groups: usize) => groups;
 }}
 
 setters! { ConvTranspose2dConfig, ConvTranspose2dOptions: {
     /// Sets the step between windows of the output.
-    stride(stride: impl Into<Pair>) => stride.into().0;
+    stride(stride: impl Into<Pair>) => Triple::of_image(stride.into(), 1).0;
     /// Sets the number of rows and columns that are removed from each side of the output.
-    padding(padding: impl Into<Pair>) => padding.into().0;
+    padding(padding: impl Into<Pair>) => Triple::of_image(padding.into(), 0).0;
     /// Sets the number of rows and columns that are added to the bottom and right of the output. It must be smaller
     /// than the stride or the dilation.
-    output_padding(padding: impl Into<Pair>) => padding.into().0;
+    output_padding(padding: impl Into<Pair>) => Triple::of_image(padding.into(), 0).0;
     /// Sets the step between the elements of a window.
-    dilation(dilation: impl Into<Pair>) => dilation.into().0;
+    dilation(dilation: impl Into<Pair>) => Triple::of_image(dilation.into(), 1).0;
     /// Sets the number of groups into which the channels are divided. Each group is convolved separately.
     groups(groups: usize) => groups;
 }}

@@ -1,11 +1,12 @@
 //! The implementation of [`ConvTranspose1d`](super::ConvTranspose1d),
-//! [`ConvTranspose2d`](super::ConvTranspose2d) and the corresponding functions.
+//! [`ConvTranspose2d`](super::ConvTranspose2d), [`ConvTranspose3d`](super::ConvTranspose3d) and the corresponding
+//! functions.
 
 use candle_core::Tensor;
 use candle_nn::VarBuilder;
 
-use crate::kernels::conv::{TransposeGeometry, conv_transpose2d};
-use crate::kernels::internal::Axes;
+use crate::kernels::conv::TransposeGeometry;
+use crate::kernels::internal::{Axes, ImageForm};
 use crate::layers::weight::Weight;
 use crate::signal::{Batch, Signal};
 use crate::{Error, Result};
@@ -14,13 +15,17 @@ use super::{
     Arguments, check_at_least_one, check_operands, format_extra, format_non_default, input_sizes, with_batch,
 };
 
-/// The implementation of a transposed convolution over one or two axes.
+/// The implementation of a transposed convolution over one, two or three axes.
 #[derive(Clone)]
 pub(crate) struct ConvTransposeCore {
     axes: Axes,
     pub(super) weight: Weight,
     pub(super) bias: Option<Tensor>,
-    settings: TransposeGeometry,
+    settings: TransposeGeometry<3>,
+    /// The images that the kernel computes.
+    form: ImageForm,
+    /// The settings for these images.
+    image_settings: TransposeGeometry,
 }
 
 impl ConvTransposeCore {
@@ -28,14 +33,14 @@ impl ConvTransposeCore {
     pub(super) fn build(
         axes: Axes,
         arguments: &Arguments,
-        settings: TransposeGeometry,
+        settings: TransposeGeometry<3>,
         vb: &VarBuilder,
     ) -> Result<Self> {
         arguments.check(axes, settings.groups)?;
         check_settings(axes, &settings)?;
         let channels = [arguments.in_channels, arguments.out_channels / settings.groups];
         let (weight, bias) = arguments.parameters(axes, channels, vb)?;
-        Ok(Self { axes, weight: Weight::new(weight), bias, settings })
+        Ok(Self::new(axes, (channels, arguments.kernel_size), weight, bias, settings))
     }
 
     /// Creates a transposed convolution from the arguments of a functional call.
@@ -43,7 +48,7 @@ impl ConvTransposeCore {
         axes: Axes,
         weight: &Tensor,
         bias: Option<&Tensor>,
-        settings: TransposeGeometry,
+        settings: TransposeGeometry<3>,
     ) -> Result<Self> {
         let check = || {
             let count_out_channels = |[in_channels, group_out_channels]: [usize; 2]| match in_channels
@@ -52,12 +57,27 @@ impl ConvTransposeCore {
                 Some(0) => group_out_channels.checked_mul(settings.groups),
                 _ => None,
             };
-            check_operands(axes, weight, bias, "in_channels, out_channels / groups", count_out_channels)?;
-            check_settings(axes, &settings)
+            let sizes =
+                check_operands(axes, weight, bias, "in_channels, out_channels / groups", count_out_channels)?;
+            check_settings(axes, &settings)?;
+            Ok(sizes)
         };
-        check().map_err(|error| error.in_layer(operation_name(axes)))?;
-        let weight = Weight::new(weight.clone());
-        Ok(Self { axes, weight, bias: bias.cloned(), settings })
+        let sizes = check().map_err(|error: Error| error.in_layer(operation_name(axes)))?;
+        Ok(Self::new(axes, sizes, weight.clone(), bias.cloned(), settings))
+    }
+
+    /// Creates a transposed convolution whose operands and settings have been checked. The weight has the given channels
+    /// and kernel size.
+    fn new(
+        axes: Axes,
+        (channels, kernel): ([usize; 2], [usize; 3]),
+        weight: Tensor,
+        bias: Option<Tensor>,
+        settings: TransposeGeometry<3>,
+    ) -> Self {
+        let (form, image_settings) = ImageForm::of_transposed(axes, kernel, &settings);
+        let weight = Weight::new(weight, form.weight_dims(channels, kernel));
+        Self { axes, weight, bias, settings, form, image_settings }
     }
 
     pub(super) fn weight(&self) -> &Tensor {
@@ -65,9 +85,11 @@ impl ConvTransposeCore {
     }
 
     /// Returns `[in_channels, out_channels]` and the kernel size. The constructors check the weight's rank.
-    fn sizes(&self) -> ([usize; 2], [usize; 2]) {
-        let dims = self.weight.tensor_4d().dims();
-        ([dims[0], dims[1] * self.settings.groups], [dims[2], dims[3]])
+    fn sizes(&self) -> ([usize; 2], [usize; 3]) {
+        let sizes = self.axes.sizes(self.weight.tensor().dims());
+        sizes.map_or_else(Default::default, |(in_channels, group_out_channels, kernel)| {
+            ([in_channels, group_out_channels * self.settings.groups], kernel)
+        })
     }
 
     /// Returns the label of the layer in errors, such as `ConvTranspose2d 3→64, 7×7`.
@@ -80,26 +102,26 @@ impl ConvTransposeCore {
 
     pub(crate) fn call(&self, x: Signal) -> Signal {
         with_batch(self.axes, x, |x| {
-            self.check_input(x.dims()?).map_err(|error| error.in_layer(self.label()))?;
+            let [depth, ..] = self.output_size(x.dims()?).map_err(|error| error.in_layer(self.label()))?;
             Ok(x.apply(operation_name(self.axes), Batch, |x| {
-                self.run(&x).map_err(|error| Error::from(error).in_layer(self.label()))
+                self.run(&x, depth).map_err(|error| Error::from(error).in_layer(self.label()))
             }))
         })
     }
 
-    fn check_input(&self, input: &[usize]) -> Result<()> {
+    /// Returns the `[depth, height, width]` of the output.
+    fn output_size(&self, input: &[usize]) -> Result<[usize; 3]> {
         let ([in_channels, _], kernel) = self.sizes();
         let (_, size) = input_sizes(self.axes, input, in_channels)?;
         match self.settings.output_size(size, kernel) {
-            Some(_) => Ok(()),
+            Some(output) => Ok(output),
             None => Err(Error::msg(format!("the output would be empty (input {input:?})"))),
         }
     }
 
-    fn run(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        let x = self.axes.to_image(x)?;
+    fn run(&self, x: &Tensor, depth: usize) -> candle_core::Result<Tensor> {
         let weight = self.weight.tensor_4d();
-        self.axes.from_image(conv_transpose2d(&x, weight, self.bias.as_ref(), &self.settings)?)
+        self.form.convolve_transposed(x, weight, self.bias.as_ref(), &self.image_settings, depth)
     }
 
     pub(super) fn extra(&self) -> String {
@@ -122,10 +144,11 @@ fn operation_name(axes: Axes) -> &'static str {
     match axes {
         Axes::One => "conv_transpose1d",
         Axes::Two => "conv_transpose2d",
+        Axes::Three => "conv_transpose3d",
     }
 }
 
-fn check_settings(axes: Axes, settings: &TransposeGeometry) -> Result<()> {
+fn check_settings(axes: Axes, settings: &TransposeGeometry<3>) -> Result<()> {
     let TransposeGeometry { stride, output_padding, dilation, .. } = *settings;
     check_at_least_one(axes, [("stride", stride), ("dilation", dilation)])?;
     if settings.check().is_ok() {

@@ -1,12 +1,14 @@
-//! Convolutions and transposed convolutions of sequences and images.
+//! Convolutions and transposed convolutions of sequences, images and videos.
 //!
-//! Each public layer wraps [`ConvCore`] or [`ConvTransposeCore`]. Both treat a sequence as an image of height 1:
-//! the setters convert all sizes to `[height, width]`.
+//! Each public layer wraps [`ConvCore`] or [`ConvTransposeCore`]. In both, sequences and images have a depth of 1: the
+//! setters convert all sizes to `[depth, height, width]`.
 
 mod conv1d;
 mod conv2d;
+mod conv3d;
 mod conv_core;
 mod conv_transpose;
+mod conv_transpose3d;
 mod conv_transpose_core;
 
 pub(crate) use conv_core::ConvCore;
@@ -15,14 +17,17 @@ pub use conv_transpose::{
     ConvTranspose2dOptions,
 };
 pub(crate) use conv_transpose_core::ConvTransposeCore;
+pub use conv_transpose3d::{ConvTranspose3d, ConvTranspose3dConfig, ConvTranspose3dOptions};
 pub use conv1d::{Conv1d, Conv1dConfig, Conv1dOptions};
 pub use conv2d::{Conv2d, Conv2dConfig, Conv2dOptions};
+pub use conv3d::{Conv3d, Conv3dConfig, Conv3dOptions};
 
 use candle_core::Tensor;
 use candle_nn::VarBuilder;
 
 use crate::init::symmetric_uniform;
 use crate::kernels::internal::Axes;
+use crate::ops::Triple;
 use crate::signal::Signal;
 use crate::{Error, Result};
 
@@ -31,12 +36,12 @@ use crate::{Error, Result};
 struct Arguments {
     in_channels: usize,
     out_channels: usize,
-    kernel_size: [usize; 2],
+    kernel_size: [usize; 3],
     bias: bool,
 }
 
 impl Arguments {
-    fn new(in_channels: usize, out_channels: usize, kernel_size: [usize; 2]) -> Self {
+    fn new(in_channels: usize, out_channels: usize, Triple(kernel_size): Triple) -> Self {
         Self { in_channels, out_channels, kernel_size, bias: true }
     }
 
@@ -75,7 +80,7 @@ impl Arguments {
 }
 
 /// Returns an error if a setting is 0 on an axis.
-fn check_at_least_one<const N: usize>(axes: Axes, settings: [(&str, [usize; 2]); N]) -> Result<()> {
+fn check_at_least_one<const N: usize>(axes: Axes, settings: [(&str, [usize; 3]); N]) -> Result<()> {
     match settings.into_iter().find(|(_, sizes)| sizes.contains(&0)) {
         None => Ok(()),
         Some((name, sizes)) => {
@@ -94,7 +99,7 @@ fn check_operands(
     bias: Option<&Tensor>,
     layout: &str,
     out_channels: impl FnOnce([usize; 2]) -> Option<usize>,
-) -> Result<([usize; 2], [usize; 2])> {
+) -> Result<([usize; 2], [usize; 3])> {
     let dims = weight.dims();
     let Some((first, second, kernel)) = axes.sizes(dims) else {
         let names = axes.names();
@@ -121,8 +126,8 @@ fn with_batch(axes: Axes, x: Signal, run: impl FnOnce(Signal) -> Result<Signal>)
     }
 }
 
-/// Returns the batch size and the `[height, width]` of an input, or an error if it does not have `channels` channels.
-fn input_sizes(axes: Axes, input: &[usize], channels: usize) -> Result<(usize, [usize; 2])> {
+/// Returns the batch size and the `[depth, height, width]` of an input, or an error if it does not have `channels` channels.
+fn input_sizes(axes: Axes, input: &[usize], channels: usize) -> Result<(usize, [usize; 3])> {
     match axes.sizes(input) {
         Some((batch, found, size)) if found == channels => Ok((batch, size)),
         Some((_, found, _)) => {
@@ -136,15 +141,15 @@ fn input_sizes(axes: Axes, input: &[usize], channels: usize) -> Result<(usize, [
 }
 
 /// Formats a setting. Returns `None` if the setting has its default value on every axis.
-fn format_non_default(axes: Axes, sizes: [usize; 2], default: usize) -> Option<String> {
-    (sizes != [default; 2]).then(|| axes.format_setting(sizes))
+fn format_non_default(axes: Axes, sizes: [usize; 3], default: usize) -> Option<String> {
+    (sizes != [default; 3]).then(|| axes.format_setting(sizes))
 }
 
 /// Formats a convolution like PyTorch, without the settings that are `None`.
 fn format_extra(
     axes: Axes,
     [in_channels, out_channels]: [usize; 2],
-    [kernel, stride]: [[usize; 2]; 2],
+    [kernel, stride]: [[usize; 3]; 2],
     settings: &[(&str, Option<String>)],
 ) -> String {
     let kernel = axes.format_setting(kernel);

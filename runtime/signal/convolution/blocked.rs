@@ -10,7 +10,7 @@ use crate::kernels::internal::Arena;
 use crate::kernels::internal::blocked::conv::{self, Call, FusedConsumer};
 use crate::kernels::internal::blocked::{BlockedTensor, policy};
 use crate::kernels::internal::with_elements;
-use crate::kernels::internal::{Axes, ConvShape, Packing};
+use crate::kernels::internal::{ConvShape, ImageForm, Packing};
 use crate::signal::epilogue::Epilogue;
 use crate::signal::{Layout, Value};
 
@@ -66,7 +66,7 @@ impl BlockedConvolution {
     pub fn to_nchw(&self) -> Result<NchwConvolution> {
         let BlockedParameters { shape, weight, packed } = &self.parameters;
         Ok(NchwConvolution {
-            axes: Axes::Two,
+            form: ImageForm::Image,
             input: self.input.tensor()?,
             weight: weight.clone(),
             geometry: shape.geometry,
@@ -141,6 +141,6 @@ fn with_vector<R>(vector: Option<&Tensor>, run: impl FnOnce(Option<&[f32]>) -> R
 /// Writes the layer in the form used in errors.
 impl fmt::Display for BlockedParameters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&conv_label(Axes::Two, self.weight.dims(), self.shape.geometry.groups))
+        f.write_str(&conv_label(ImageForm::Image, self.weight.dims(), self.shape.geometry.groups))
     }
 }

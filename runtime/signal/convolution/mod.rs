@@ -10,8 +10,8 @@ use std::fmt;
 
 use candle_core::{DType, Device, Result};
 
-use crate::kernels::internal::Axes;
 use crate::kernels::internal::blocked::policy;
+use crate::kernels::internal::{Axes, ImageForm};
 
 use super::epilogue::{Epilogue, EpilogueOp, NotFused};
 use super::{Layout, Layouts, Value};
@@ -81,8 +81,12 @@ impl Convolution {
     /// Returns the name of the operation in traces.
     pub(super) fn name(&self) -> &'static str {
         match self {
-            Self::Nchw(NchwConvolution { axes: Axes::One, .. }) => "conv1d",
-            Self::Nchw(NchwConvolution { axes: Axes::Two, .. }) | Self::Either(_) => "conv2d",
+            Self::Nchw(convolution) => match convolution.form.axes() {
+                Axes::One => "conv1d",
+                Axes::Two => "conv2d",
+                Axes::Three => "conv3d",
+            },
+            Self::Either(_) => "conv2d",
         }
     }
 }
@@ -100,22 +104,23 @@ pub(super) fn supports_blocked(op: &EpilogueOp) -> bool {
 impl fmt::Display for Convolution {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Nchw(NchwConvolution { axes, weight, geometry, .. }) => {
-                f.write_str(&conv_label(*axes, weight.dims(), geometry.groups))
+            Self::Nchw(NchwConvolution { form, weight, geometry, .. }) => {
+                f.write_str(&conv_label(*form, weight.dims(), geometry.groups))
             }
             Self::Either(convolution) => convolution.parameters.fmt(f),
         }
     }
 }
 
-/// Returns `Conv2d 3→64, 7×7` for a weight `[out_channels, in_channels / groups, height, width]`.
-pub(crate) fn conv_label(axes: Axes, weight: &[usize], groups: usize) -> String {
+/// Returns `Conv2d 3→64, 7×7` for a weight for images, `[out_channels, in_channels / groups, height, width]`.
+pub(crate) fn conv_label(form: ImageForm, weight: &[usize], groups: usize) -> String {
+    let axes = form.axes();
     let count = axes.count();
-    match *weight {
-        [out_channels, group_in_channels, height, width] => {
+    match form.weight_sizes(weight) {
+        Some(([out_channels, group_in_channels], kernel)) => {
             let in_channels = group_in_channels * groups;
-            format!("Conv{count}d {in_channels}→{out_channels}, {}", axes.format_size([height, width]))
+            format!("Conv{count}d {in_channels}→{out_channels}, {}", axes.format_size(kernel))
         }
-        _ => format!("Conv{count}d"),
+        None => format!("Conv{count}d"),
     }
 }

@@ -4,17 +4,19 @@ use std::sync::Arc;
 
 use candle_core::{Result, Tensor};
 
-use crate::kernels::conv::{self, ConvGeometry, PackedCache};
-use crate::kernels::internal::Axes;
+use crate::kernels::conv::{ConvGeometry, PackedCache};
+use crate::kernels::internal::ImageForm;
 use crate::signal::epilogue::Epilogue;
 
 /// The operands of a convolution whose input and output are candle tensors.
 #[derive(Clone)]
 pub(crate) struct NchwConvolution {
-    pub axes: Axes,
+    /// The images that are convolved.
+    pub form: ImageForm,
     pub input: Tensor,
-    /// The weight `[out_channels, in_channels / groups, height, width]`, even if `axes` is [`Axes::One`].
+    /// The weight for these images.
     pub weight: Tensor,
+    /// The geometry for these images.
     pub geometry: ConvGeometry,
     pub packed: Option<Arc<PackedCache>>,
 }
@@ -22,14 +24,7 @@ pub(crate) struct NchwConvolution {
 impl NchwConvolution {
     /// Computes the convolution and its epilogue in one launch.
     pub fn run(&self, epilogue: &Epilogue) -> Result<Tensor> {
-        let Self { axes, input, weight, geometry, packed } = self;
-        let epilogue = epilogue.tensors()?;
-        let packed = packed.as_deref();
-        if *axes == Axes::Two {
-            return conv::conv2d(input, weight, geometry, &epilogue, packed);
-        }
-        let residual = epilogue.residual.as_ref().map(|residual| axes.to_image(residual)).transpose()?;
-        let epilogue = conv::Epilogue { residual, ..epilogue };
-        axes.from_image(conv::conv2d(&axes.to_image(input)?, weight, geometry, &epilogue, packed)?)
+        let Self { form, input, weight, geometry, packed } = self;
+        form.convolve(input, weight, geometry, &epilogue.tensors()?, packed.as_deref())
     }
 }

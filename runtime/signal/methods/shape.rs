@@ -1,4 +1,4 @@
-//! Methods that change the shape, the strides or the element type.
+//! Methods that change the shape, the strides, the order of the elements or the element type.
 
 use candle_core::{DType, Tensor};
 
@@ -58,6 +58,35 @@ impl Signal {
     /// ```
     pub fn permute(&self, dims: impl Dims) -> Self {
         self.along("permute", dims, |t, dims| t.permute(dims))
+    }
+
+    /// Shifts the elements by `shifts[i]` positions along the dimension `dims[i]`. Elements that leave a dimension at
+    /// one end enter it at the other. A negative number shifts towards the first position.
+    ///
+    /// The result is a failed signal if a dimension is out of range, or if the numbers of shifts and of dimensions
+    /// differ.
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Signal::from(Tensor::new(&[[1f32, 2., 3.], [4., 5., 6.]], &Device::Cpu)?);
+    /// assert_eq!(x.roll([1], -1).into_tensor()?.to_vec2::<f32>()?, [[3., 1., 2.], [6., 4., 5.]]);
+    /// assert_eq!(x.roll([1, -1], (0, 1)).into_tensor()?.to_vec2::<f32>()?, [[5., 6., 4.], [2., 3., 1.]]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn roll(&self, shifts: impl IntoIterator<Item = isize>, dims: impl Dims) -> Self {
+        self.clone().apply("roll", |t| -> Result<Tensor> {
+            let shifts: Vec<isize> = shifts.into_iter().collect();
+            let dims = dims.indices(t.rank())?;
+            if shifts.len() != dims.len() {
+                let error = format!(
+                    "roll: expected one shift per dimension, found {shifts:?} for the dimensions {dims:?}"
+                );
+                return Err(Error::msg(error));
+            }
+            shifts.into_iter().zip(dims).try_fold(t, |t, (shift, dim)| roll(&t, shift, dim))
+        })
     }
 
     /// Removes a dimension of size 1.
@@ -212,4 +241,16 @@ impl Signal {
             Ok(t.broadcast_as(sizes)?)
         })
     }
+}
+
+/// Shifts the elements by `shift` places along one dimension, modulo its size.
+fn roll(t: &Tensor, shift: isize, dim: usize) -> Result<Tensor> {
+    let size = t.dim(dim)?;
+    // A size is at most `isize::MAX`. An empty dimension has no elements to shift.
+    let shift = shift.rem_euclid(size.max(1) as isize) as usize;
+    if shift == 0 {
+        return Ok(t.clone());
+    }
+    let [first, last] = [t.narrow(dim, 0, size - shift)?, t.narrow(dim, size - shift, shift)?];
+    Ok(Tensor::cat(&[last, first], dim)?)
 }

@@ -59,6 +59,11 @@ def expand(x):
     return {"shape": [random.randint(1, 3) for _ in range(random.randint(0, 1))] + sizes}
 
 
+def roll(x):
+    dims = [dim_of(x.dim()) for _ in range(random.randint(1, 3))]
+    return {"shifts": [random.randint(-9, 9) for _ in dims], "dims": dims}
+
+
 def index_select(x):
     dim = dim_of(x.dim())
     return {"dim": dim, "indices": [random.randrange(x.shape[dim]) for _ in range(random.randint(1, 5))]}
@@ -95,6 +100,7 @@ METHODS = {
               lambda x, a: torch.where(x > a["number"], x * 2, a["number"]), (1, 4)),
     "masked_fill": (lambda x: {"number": round(random.uniform(-1, 1), 2)},
                     lambda x, a: x.masked_fill(x <= a["number"], -3.0), (1, 4)),
+    "roll": (roll, lambda x, a: x.roll(a["shifts"], a["dims"]), (1, 4)),
 }
 COMPARISONS = ["eq", "ne", "lt", "le", "gt", "ge"]
 

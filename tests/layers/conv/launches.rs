@@ -29,6 +29,32 @@ fn a_residual_block_on_sequences_is_one_launch() -> Result<()> {
     Ok(())
 }
 
+#[derive(Module)]
+#[module(args(kernel: [usize; 3]), forward = |x| relu(bn(conv(x)) + x))]
+struct VideoBlock {
+    #[layer(4, 4, kernel, padding = "same")]
+    conv: Conv3d,
+    #[layer(4)]
+    bn: BatchNorm3d,
+}
+
+#[test]
+fn a_residual_block_on_videos_is_one_launch() -> Result<()> {
+    let x = Tensor::randn(0f32, 1., (2, 4, 5, 7, 6), &Device::Cpu)?;
+    for kernel in [[3, 3, 3], [1, 3, 3], [3, 1, 1]] {
+        let block = VideoBlock::config(kernel).init(&Device::Cpu)?;
+        let (y, launches) = sconce::trace(|| block.forward(&x));
+        assert_eq!(operations(launches), ["conv3d + batch_norm + residual + relu"]);
+        let unfused = sconce::no_fusion(|| block.forward(&x))?;
+        check_close("fused", &y?, &unfused, 1e-5)?;
+        let inference = block.inference()?;
+        for _ in 0..2 {
+            check_close("packed", &inference.forward(&x)?, &unfused, 1e-5)?;
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn functional_convolutions_are_fused_with_the_following_activation() -> Result<()> {
     let random = |shape: &[usize]| Tensor::randn(0f32, 1., shape, &Device::Cpu);

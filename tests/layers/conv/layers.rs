@@ -17,6 +17,8 @@ fn an_unbatched_input_gives_the_result_of_a_batch_of_one() -> Result<()> {
     check(Conv2d::config(3, 4, 3).init(&device)?, &[3, 7, 5])?;
     check(ConvTranspose1d::config(3, 4, 3).stride(2).init(&device)?, &[3, 7])?;
     check(ConvTranspose2d::config(3, 4, 3).stride(2).init(&device)?, &[3, 7, 5])?;
+    check(Conv3d::config(3, 4, 3).padding_mode("circular").padding(1).init(&device)?, &[3, 4, 7, 5])?;
+    check(ConvTranspose3d::config(3, 4, 3).stride(2).init(&device)?, &[3, 4, 7, 5])?;
     check(ReflectionPad2d::config(2).init(&device)?, &[3, 7, 5])
 }
 
@@ -65,7 +67,9 @@ fn initial_parameters_have_the_distribution_of_pytorch() -> Result<()> {
     let device = Device::Cpu;
     check(Conv1d::config(8, 64, 5).groups(2).init(&device)?, 4 * 5, &[64, 4, 5])?;
     check(ConvTranspose1d::config(64, 8, 5).groups(2).init(&device)?, 4 * 5, &[64, 4, 5])?;
-    check(ConvTranspose2d::config(32, 8, (2, 3)).init(&device)?, 8 * 6, &[32, 8, 2, 3])
+    check(ConvTranspose2d::config(32, 8, (2, 3)).init(&device)?, 8 * 6, &[32, 8, 2, 3])?;
+    check(Conv3d::config(8, 32, (2, 1, 3)).groups(2).init(&device)?, 4 * 6, &[32, 4, 2, 1, 3])?;
+    check(ConvTranspose3d::config(32, 8, 2).init(&device)?, 8 * 8, &[32, 8, 2, 2, 2])
 }
 
 #[test]
@@ -90,6 +94,17 @@ fn layers_print_as_in_pytorch() -> Result<()> {
         up.groups(2).init(&device)?.to_string(),
         "ConvTranspose2d(4, 6, kernel_size=(3, 3), stride=(2, 2), padding=(1, 1), dilation=(1, 2), \
          output_padding=(0, 1), groups=2)"
+    );
+    let conv = Conv3d::config(4, 6, (1, 3, 3)).stride((1, 2, 2)).padding((0, 1, 1)).bias(false);
+    assert_eq!(
+        conv.init(&device)?.to_string(),
+        "Conv3d(4, 6, kernel_size=(1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1), bias=False)"
+    );
+    let up = ConvTranspose3d::config(4, 6, 3).stride(2).padding(1).output_padding((0, 1, 0));
+    assert_eq!(
+        up.init(&device)?.to_string(),
+        "ConvTranspose3d(4, 6, kernel_size=(3, 3, 3), stride=(2, 2, 2), padding=(1, 1, 1), \
+         output_padding=(0, 1, 0))"
     );
     assert_eq!(ZeroPad2d::config(1).init(&device)?.to_string(), "ZeroPad2d((1, 1, 1, 1))");
     assert_eq!(

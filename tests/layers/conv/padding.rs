@@ -6,7 +6,7 @@ use sconce::prelude::*;
 
 use crate::common::{Rng, check_close, check_gradients, config, fail, gradients, restride, values};
 
-use super::setting::{Axis, Setting, call, check_layer, image_settings, sequence_settings};
+use super::setting::{Axis, Setting, call, check_layer, image_settings, sequence_settings, video_settings};
 
 const MODES: [&str; 4] = ["zeros", "reflect", "replicate", "circular"];
 
@@ -154,7 +154,7 @@ proptest! {
             _ => true,
         });
         let expected = || {
-            let [top, left] = setting.map_axes(|axis| axis.padding).map(|padding| padding as isize);
+            let [top, left] = setting.map_image_axes(|axis| axis.padding).map(|padding| padding as isize);
             let padded = naive_pad(&tensors[0], [left, left, top, top], mode).map_err(fail)?;
             let tensors = [&[padded], &tensors[1..]].concat();
             let axes = setting.axes.map(|axis| Axis { size: axis.size + 2 * axis.padding, padding: 0, ..axis });
@@ -164,11 +164,37 @@ proptest! {
     }
 
     #[test]
+    fn conv3d_with_a_padding_mode_agrees_with_a_padded_input(
+        setting in video_settings(), mode in prop::sample::select(&MODES[..]),
+    ) {
+        let tensors = setting.conv_tensors(5);
+        let fits = setting.axes.iter().all(|axis| match mode {
+            "reflect" => axis.padding < axis.size,
+            "circular" => axis.padding <= axis.size,
+            _ => true,
+        });
+        let expected = || {
+            let [front, top, left] = setting.map_axes(|axis| axis.padding).map(|padding| padding as isize);
+            let [depth, height, width] = setting.map_axes(|axis| axis.size + 2 * axis.padding);
+            let flat_frames = naive_pad(&tensors[0].flatten_from(3)?, [0, 0, front, front], mode)?;
+            let (n, c) = (flat_frames.dim(0)?, flat_frames.dim(1)?);
+            let frames = flat_frames.reshape((n, c * depth, setting.axes[1].size, setting.axes[2].size))?;
+            let padded = naive_pad(&frames, [left, left, top, top], mode)?;
+            let padded = padded.reshape((n, c, depth, height, width))?;
+            let tensors = [&[padded], &tensors[1..]].concat();
+            let axes = setting.axes.map(|axis| Axis { size: axis.size + 2 * axis.padding, padding: 0, ..axis });
+            Ok::<_, candle::Error>(Setting { axes, ..setting.clone() }.naive(&tensors))
+        };
+        let expected = if fits { expected().map_err(fail)? } else { None };
+        check_layer(&setting.conv3d().padding_mode(mode), &tensors, expected)?;
+    }
+
+    #[test]
     fn conv1d_with_a_padding_mode_agrees_with_a_padded_input(
         setting in sequence_settings(), mode in prop::sample::select(&MODES[..]),
     ) {
         let tensors = setting.conv_tensors(3);
-        let axis = setting.axes[1];
+        let axis = setting.axes[2];
         let fits = match mode {
             "reflect" => axis.padding < axis.size,
             "circular" => axis.padding <= axis.size,
@@ -179,7 +205,7 @@ proptest! {
             let padded = naive_pad(&tensors[0].unsqueeze(2)?, [side, side, 0, 0], mode)?.squeeze(2)?;
             let tensors = [&[padded], &tensors[1..]].concat();
             let padded = Axis { size: axis.size + 2 * axis.padding, padding: 0, ..axis };
-            Ok::<_, candle::Error>(Setting { axes: [Axis::FLAT, padded], ..setting.clone() }.naive(&tensors))
+            Ok::<_, candle::Error>(Setting { axes: [Axis::FLAT, Axis::FLAT, padded], ..setting.clone() }.naive(&tensors))
         };
         let expected = if fits { expected().map_err(fail)? } else { None };
         check_layer(&setting.conv1d().padding_mode(mode), &tensors, expected)?;

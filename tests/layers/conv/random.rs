@@ -6,7 +6,7 @@ use sconce::prelude::*;
 
 use crate::common::{check_close, config};
 
-use super::setting::{check_dtypes, check_layer, image_settings, sequence_settings};
+use super::setting::{Axis, check_dtypes, check_layer, image_settings, sequence_settings, video_settings};
 
 proptest! {
     // At least 60 % of the settings have an output. For the others, `check_layer` expects an error.
@@ -37,6 +37,29 @@ proptest! {
     }
 
     #[test]
+    fn conv3d_agrees_with_plain_loops(setting in video_settings()) {
+        let tensors = setting.conv_tensors(5);
+        check_layer(&setting.conv3d(), &tensors, setting.naive(&tensors))?;
+    }
+
+    #[test]
+    fn conv_transpose3d_agrees_with_plain_loops(setting in video_settings()) {
+        let tensors = setting.conv_transpose_tensors(5);
+        check_layer(&setting.conv_transpose3d(), &tensors, setting.naive_transposed(&tensors))?;
+    }
+
+    #[test]
+    fn every_dtype_of_videos_agrees_with_f64(setting in video_settings()) {
+        if setting.output_size(Axis::conv_output_size).is_some() {
+            check_dtypes(&setting.conv3d(), &setting.conv_tensors(5))?;
+            check_dtypes(&setting.conv3d().padding_mode("replicate"), &setting.conv_tensors(5))?;
+        }
+        if setting.output_size(Axis::conv_transpose_output_size).is_some() {
+            check_dtypes(&setting.conv_transpose3d(), &setting.conv_transpose_tensors(5))?;
+        }
+    }
+
+    #[test]
     fn every_dtype_agrees_with_f64(setting in image_settings()) {
         if setting.axes.iter().all(|axis| axis.conv_output_size().is_some()) {
             check_dtypes(&setting.conv2d(), &setting.conv_tensors(4))?;
@@ -49,10 +72,10 @@ proptest! {
 
     #[test]
     fn every_dtype_agrees_with_f64_on_sequences(setting in sequence_settings()) {
-        if setting.axes[1].conv_output_size().is_some() {
+        if setting.axes[2].conv_output_size().is_some() {
             check_dtypes(&setting.conv1d(), &setting.conv_tensors(3))?;
         }
-        if setting.axes[1].conv_transpose_output_size().is_some() {
+        if setting.axes[2].conv_transpose_output_size().is_some() {
             check_dtypes(&setting.conv_transpose1d(), &setting.conv_transpose_tensors(3))?;
         }
     }

@@ -21,7 +21,7 @@ pub struct Axis {
 }
 
 impl Axis {
-    /// The height axis of a sequence that is treated as an image of height 1.
+    /// An axis that the tensors do not have, such as the height of a sequence.
     pub const FLAT: Self = Self { size: 1, kernel: 1, stride: 1, dilation: 1, padding: 0, output_padding: 0 };
 
     /// Returns the extent of the dilated kernel.
@@ -48,7 +48,8 @@ pub struct Setting {
     pub groups: usize,
     /// Input and output channels per group.
     pub channels: [usize; 2],
-    pub axes: [Axis; 2],
+    /// Depth, height and width.
+    pub axes: [Axis; 3],
     pub bias: bool,
     pub seed: u64,
 }
@@ -66,18 +67,29 @@ pub fn axis() -> impl Strategy<Value = Axis> {
     )
 }
 
-pub fn settings(axes: impl Strategy<Value = [Axis; 2]>) -> impl Strategy<Value = Setting> {
+pub fn settings(axes: impl Strategy<Value = [Axis; 3]>) -> impl Strategy<Value = Setting> {
     (0..=2usize, 1..=3usize, [1..=2usize, 1..=2usize], axes, any::<bool>(), any::<u64>()).prop_map(
         |(batch, groups, channels, axes, bias, seed)| Setting { batch, groups, channels, axes, bias, seed },
     )
 }
 
 pub fn image_settings() -> impl Strategy<Value = Setting> {
-    settings([axis(), axis()])
+    settings([axis(), axis()].prop_map(|[height, width]| [Axis::FLAT, height, width]))
 }
 
 pub fn sequence_settings() -> impl Strategy<Value = Setting> {
-    settings(axis().prop_map(|axis| [Axis::FLAT, axis]))
+    settings(axis().prop_map(|axis| [Axis::FLAT, Axis::FLAT, axis]))
+}
+
+/// Returns settings of videos: of any kernels, of kernels of one pixel without settings for the height and width, and of
+/// kernels of one frame. The last two are computed in their own ways.
+pub fn video_settings() -> impl Strategy<Value = Setting> {
+    let flat = |axis: Axis| Axis { size: axis.size, ..Axis::FLAT };
+    settings(prop_oneof![
+        [axis(), axis(), axis()],
+        [axis(), axis(), axis()].prop_map(move |[depth, height, width]| [depth, flat(height), flat(width)]),
+        [axis(), axis(), axis()].prop_map(move |[depth, height, width]| [flat(depth), height, width]),
+    ])
 }
 
 impl Setting {
@@ -89,15 +101,26 @@ impl Setting {
         self.groups * self.channels[1]
     }
 
-    pub fn map_axes(&self, f: impl Fn(&Axis) -> usize) -> [usize; 2] {
-        [f(&self.axes[0]), f(&self.axes[1])]
+    pub fn map_axes(&self, f: impl Fn(&Axis) -> usize) -> [usize; 3] {
+        self.axes.each_ref().map(f)
     }
 
-    /// Returns random tensors for sequences (`rank` 3) or images (`rank` 4): the input, the weight (its first two
-    /// dimensions are `channels`) and, if `self.bias` is set, the bias.
+    /// Like [`map_axes`](Self::map_axes), for the height and the width.
+    pub fn map_image_axes(&self, f: impl Fn(&Axis) -> usize) -> [usize; 2] {
+        let [_, height, width] = self.map_axes(f);
+        [height, width]
+    }
+
+    /// Returns the size of each axis, or `None` if `f` returns `None` for one.
+    pub fn output_size(&self, f: impl Fn(&Axis) -> Option<usize>) -> Option<[usize; 3]> {
+        self.axes.iter().map(f).collect::<Option<Vec<_>>>()?.try_into().ok()
+    }
+
+    /// Returns random tensors for sequences (`rank` 3), images (`rank` 4) or videos (`rank` 5): the input, the weight (its
+    /// first two dimensions are `channels`) and, if `self.bias` is set, the bias.
     pub fn tensors(&self, channels: [usize; 2], rank: usize) -> Vec<Tensor> {
         let mut numbers = Rng::new(self.seed);
-        let shape = |first: [usize; 2], sizes: [usize; 2]| [&first[..], &sizes[4 - rank..]].concat();
+        let shape = |first: [usize; 2], sizes: [usize; 3]| [&first[..], &sizes[5 - rank..]].concat();
         let input = shape([self.batch, self.in_channels()], self.map_axes(|axis| axis.size));
         let weight = shape(channels, self.map_axes(|axis| axis.kernel));
         let mut tensors = vec![numbers.tensor(&input, 1.), numbers.tensor(&weight, 1.)];
@@ -116,7 +139,16 @@ impl Setting {
     }
 
     pub fn conv2d(&self) -> Conv2dConfig {
-        Conv2d::config(self.in_channels(), self.out_channels(), self.map_axes(|axis| axis.kernel))
+        Conv2d::config(self.in_channels(), self.out_channels(), self.map_image_axes(|axis| axis.kernel))
+            .stride(self.map_image_axes(|axis| axis.stride))
+            .padding(self.map_image_axes(|axis| axis.padding))
+            .dilation(self.map_image_axes(|axis| axis.dilation))
+            .groups(self.groups)
+            .bias(self.bias)
+    }
+
+    pub fn conv3d(&self) -> Conv3dConfig {
+        Conv3d::config(self.in_channels(), self.out_channels(), self.map_axes(|axis| axis.kernel))
             .stride(self.map_axes(|axis| axis.stride))
             .padding(self.map_axes(|axis| axis.padding))
             .dilation(self.map_axes(|axis| axis.dilation))
@@ -125,7 +157,7 @@ impl Setting {
     }
 
     pub fn conv1d(&self) -> Conv1dConfig {
-        let axis = self.axes[1];
+        let axis = self.axes[2];
         Conv1d::config(self.in_channels(), self.out_channels(), axis.kernel)
             .stride(axis.stride)
             .padding(axis.padding)
@@ -135,7 +167,21 @@ impl Setting {
     }
 
     pub fn conv_transpose2d(&self) -> ConvTranspose2dConfig {
-        ConvTranspose2d::config(self.in_channels(), self.out_channels(), self.map_axes(|axis| axis.kernel))
+        ConvTranspose2d::config(
+            self.in_channels(),
+            self.out_channels(),
+            self.map_image_axes(|axis| axis.kernel),
+        )
+        .stride(self.map_image_axes(|axis| axis.stride))
+        .padding(self.map_image_axes(|axis| axis.padding))
+        .output_padding(self.map_image_axes(|axis| axis.output_padding))
+        .dilation(self.map_image_axes(|axis| axis.dilation))
+        .groups(self.groups)
+        .bias(self.bias)
+    }
+
+    pub fn conv_transpose3d(&self) -> ConvTranspose3dConfig {
+        ConvTranspose3d::config(self.in_channels(), self.out_channels(), self.map_axes(|axis| axis.kernel))
             .stride(self.map_axes(|axis| axis.stride))
             .padding(self.map_axes(|axis| axis.padding))
             .output_padding(self.map_axes(|axis| axis.output_padding))
@@ -145,7 +191,7 @@ impl Setting {
     }
 
     pub fn conv_transpose1d(&self) -> ConvTranspose1dConfig {
-        let axis = self.axes[1];
+        let axis = self.axes[2];
         ConvTranspose1d::config(self.in_channels(), self.out_channels(), axis.kernel)
             .stride(axis.stride)
             .padding(axis.padding)
@@ -155,15 +201,15 @@ impl Setting {
             .bias(self.bias)
     }
 
-    /// Calls `f` for each product of an input element and a weight. A convolution maps a large image to a small one; a
-    /// transposed convolution maps a small image to a large one. The arguments of `f` are an index in the small image,
-    /// an index in the weight, and an index in the large image. `small` and `large` are the heights and widths of the
-    /// images, and `small_channels` and `large_channels` their channels per group.
+    /// Calls `f` for each product of an input element and a weight. A convolution maps a large video to a small one; a
+    /// transposed convolution maps a small video to a large one. The arguments of `f` are an index in the small video,
+    /// an index in the weight, and an index in the large video. `small` and `large` are the sizes of the videos, and
+    /// `small_channels` and `large_channels` their channels per group.
     pub fn for_each_product(
         &self,
         [small_channels, large_channels]: [usize; 2],
-        small: [usize; 2],
-        large: [usize; 2],
+        small: [usize; 3],
+        large: [usize; 3],
         mut f: impl FnMut(usize, usize, usize),
     ) {
         let kernel = self.map_axes(|axis| axis.kernel);
@@ -173,52 +219,49 @@ impl Setting {
             })
         }) {
             let s = g * small_channels + s;
-            let small_plane = (n * self.groups * small_channels + s) * small[0] * small[1];
-            let large_channel = (n * self.groups + g) * large_channels + l;
-            let weight = (s * large_channels + l) * kernel[0] * kernel[1];
-            for pixel in 0..small[0] * small[1] {
-                for tap in 0..kernel[0] * kernel[1] {
-                    let (pixel_position, tap_position) =
-                        ([pixel / small[1], pixel % small[1]], [tap / kernel[1], tap % kernel[1]]);
-                    let position = [0, 1].map(|i| {
+            let small_start = (n * self.groups * small_channels + s) * elements(small);
+            let large_start = ((n * self.groups + g) * large_channels + l) * elements(large);
+            let weight = (s * large_channels + l) * elements(kernel);
+            for pixel in 0..elements(small) {
+                for tap in 0..elements(kernel) {
+                    let (pixel_position, tap_position) = (position(pixel, small), position(tap, kernel));
+                    let large_position = [0, 1, 2].map(|i| {
                         let axis = &self.axes[i];
                         (pixel_position[i] * axis.stride + tap_position[i] * axis.dilation)
                             .wrapping_sub(axis.padding)
                     });
-                    if position[0] < large[0] && position[1] < large[1] {
-                        f(
-                            small_plane + pixel,
-                            weight + tap,
-                            (large_channel * large[0] + position[0]) * large[1] + position[1],
-                        );
+                    if large_position.iter().zip(large).all(|(position, size)| *position < size) {
+                        let [depth, row, column] = large_position;
+                        let index = (depth * large[1] + row) * large[2] + column;
+                        f(small_start + pixel, weight + tap, large_start + index);
                     }
                 }
             }
         }
     }
 
-    /// Adds the bias, if `tensors` has one, and returns the sums as a tensor whose height and width are `size`.
+    /// Adds the bias, if `tensors` has one, and returns the sums as a tensor of the given depth, height and width.
     pub fn with_bias(
         &self,
         mut sums: Vec<f64>,
         tensors: &[Tensor],
-        size: [usize; 2],
+        size: [usize; 3],
         rank: usize,
     ) -> candle::Result<Tensor> {
         if let Some(bias) = tensors.get(2) {
-            let (bias, plane) = (values(bias)?, size[0] * size[1]);
-            sums.iter_mut().enumerate().for_each(|(i, sum)| *sum += bias[i / plane % bias.len()]);
+            let bias = values(bias)?;
+            sums.iter_mut().enumerate().for_each(|(i, sum)| *sum += bias[i / elements(size) % bias.len()]);
         }
-        let shape = [&[self.batch, self.out_channels()], &size[4 - rank..]].concat();
+        let shape = [&[self.batch, self.out_channels()], &size[5 - rank..]].concat();
         Tensor::from_vec(sums, shape, &Device::Cpu)
     }
 
     /// Computes the convolution with plain loops. Returns `None` if the kernel does not fit.
     pub fn naive(&self, tensors: &[Tensor]) -> Option<candle::Result<Tensor>> {
-        let size = [self.axes[0].conv_output_size()?, self.axes[1].conv_output_size()?];
+        let size = self.output_size(Axis::conv_output_size)?;
         let run = || {
             let (input, weight) = (values(&tensors[0])?, values(&tensors[1])?);
-            let mut sums = vec![0.; self.batch * self.out_channels() * size[0] * size[1]];
+            let mut sums = vec![0.; self.batch * self.out_channels() * elements(size)];
             let [group_in_channels, group_out_channels] = self.channels;
             let add = |small: usize, index: usize, large: usize| sums[small] += weight[index] * input[large];
             self.for_each_product(
@@ -234,16 +277,25 @@ impl Setting {
 
     /// Computes the transposed convolution with plain loops. Returns `None` if the output would be empty.
     pub fn naive_transposed(&self, tensors: &[Tensor]) -> Option<candle::Result<Tensor>> {
-        let size = [self.axes[0].conv_transpose_output_size()?, self.axes[1].conv_transpose_output_size()?];
+        let size = self.output_size(Axis::conv_transpose_output_size)?;
         let run = || {
             let (input, weight) = (values(&tensors[0])?, values(&tensors[1])?);
-            let mut sums = vec![0.; self.batch * self.out_channels() * size[0] * size[1]];
+            let mut sums = vec![0.; self.batch * self.out_channels() * elements(size)];
             let add = |small: usize, index: usize, large: usize| sums[large] += weight[index] * input[small];
             self.for_each_product(self.channels, self.map_axes(|axis| axis.size), size, add);
             self.with_bias(sums, tensors, size, tensors[0].rank())
         };
         Some(run())
     }
+}
+
+fn elements(size: [usize; 3]) -> usize {
+    size.iter().product()
+}
+
+/// Returns the position of the element with the given index, per axis.
+fn position(index: usize, [_, height, width]: [usize; 3]) -> [usize; 3] {
+    [index / width / height, index / width % height, index % width]
 }
 
 /// Builds the layer with the weight and the bias from `tensors[1..]`, and calls it with `tensors[0]`.

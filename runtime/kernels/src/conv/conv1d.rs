@@ -2,8 +2,8 @@
 
 use candle_core::{Result, Tensor, bail};
 
-use super::axes::Axes;
-use super::{ConvGeometry, Epilogue, conv2d};
+use super::image_form::ImageForm;
+use super::{ConvGeometry, Epilogue};
 
 /// Convolves sequences and applies the epilogue in the same kernel.
 ///
@@ -12,11 +12,11 @@ use super::{ConvGeometry, Epilogue, conv2d};
 /// - the epilogue's residual and the result: `[batch, out_channels, length]`
 ///
 /// Uses the groups of `geometry` and its settings for the second axis (width). Ignores the settings for the first axis.
-/// Behaves like [`conv2d`] in all other respects. To keep a packed weight between calls, call [`conv2d`] on
+/// Behaves like [`conv2d`](super::conv2d) in all other respects. To keep a packed weight between calls, call [`conv2d`](super::conv2d) on
 /// `[batch, in_channels, 1, length]` with a weight that has been reshaped once.
 ///
 /// # Errors
-/// Fails under the same conditions as [`conv2d`].
+/// Fails under the same conditions as [`conv2d`](super::conv2d).
 ///
 /// # Examples
 /// ```
@@ -44,15 +44,11 @@ pub fn conv1d(
             bail!("conv1d: expected the {name} to have 3 dimensions, found {:?}", tensor.dims())
         }
     }
-    let residual = epilogue.residual.as_ref().map(|residual| Axes::One.to_image(residual)).transpose()?;
-    let epilogue = Epilogue { residual, ..epilogue.clone() };
     let geometry = ConvGeometry {
         stride: [1, geometry.stride[1]],
         padding: [[0; 2], geometry.padding[1]],
         dilation: [1, geometry.dilation[1]],
         groups: geometry.groups,
     };
-    let input = Axes::One.to_image(input)?;
-    let weight = Axes::One.to_image(weight)?;
-    Axes::One.from_image(conv2d(&input, &weight, &geometry, &epilogue, None)?)
+    ImageForm::Row.convolve(input, &weight.unsqueeze(2)?, &geometry, epilogue, None)
 }

@@ -1,8 +1,9 @@
 //! The operations that a convolution applies to its sums before it stores them.
 
-use candle_core::Tensor;
+use candle_core::{Result, Tensor};
 
 use crate::activation::Activation;
+use crate::element::widened;
 
 /// The operations fused into a convolution: `y = activation(conv(x, w) * scale + shift + residual)`.
 ///
@@ -44,6 +45,13 @@ impl Epilogue {
     /// Returns an epilogue that does nothing.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Returns the epilogue with its f16 and bf16 tensors converted to f32.
+    pub(super) fn widened(&self) -> Result<Self> {
+        let widen = |tensor: &Option<Tensor>| tensor.as_ref().map(widened).transpose();
+        let [scale, shift, residual] = [&self.scale, &self.shift, &self.residual].map(widen);
+        Ok(Self { scale: scale?, shift: shift?, residual: residual?, activation: self.activation })
     }
 
     /// Adds a bias `[out_channels]`.

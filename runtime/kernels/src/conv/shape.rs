@@ -179,16 +179,17 @@ fn fits(max_elements: usize, dims: [usize; 4]) -> bool {
     sizes.try_fold(1usize, |count, size| count.checked_mul(size)).is_some_and(|count| count <= max_elements)
 }
 
-fn check_geometry(geometry: &ConvGeometry) -> Result<()> {
+/// Checks the settings of a convolution over any axes.
+pub(super) fn check_geometry<const AXES: usize>(geometry: &ConvGeometry<AXES>) -> Result<()> {
     let ConvGeometry { stride, dilation, groups, .. } = geometry;
     if stride.contains(&0) {
-        bail!("conv2d: expected a stride of at least 1, found {stride:?}")
+        bail!("convolution: expected a stride of at least 1, found {stride:?}")
     }
     if dilation.contains(&0) {
-        bail!("conv2d: expected a dilation of at least 1, found {dilation:?}")
+        bail!("convolution: expected a dilation of at least 1, found {dilation:?}")
     }
     if *groups == 0 {
-        bail!("conv2d: expected at least one group, found 0")
+        bail!("convolution: expected at least one group, found 0")
     }
     Ok(())
 }

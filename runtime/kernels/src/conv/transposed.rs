@@ -19,14 +19,15 @@ use crate::trace;
 
 use super::backward::{self, Needs, conv2d_backward};
 use super::cpu::{self, Operand, Operands};
+use super::geometry::each_axis;
 use super::shape::check_dtype_and_device;
 use super::{ConvGeometry, ConvShape, Epilogue, composed, cuda};
 
 const NAME: &str = "conv_transpose2d";
 
-/// The settings of a transposed 2-d convolution, per axis `[height, width]`.
+/// The settings of a transposed convolution, per axis: `[height, width]`, or `[depth, height, width]` for videos.
 ///
-/// The default is stride 1, no padding, dilation 1 and one group. The `with_…` methods set both axes to one
+/// The default is stride 1, no padding, dilation 1 and one group. The `with_…` methods set all axes to one
 /// value.
 ///
 /// # Examples
@@ -39,50 +40,56 @@ const NAME: &str = "conv_transpose2d";
 /// assert_eq!(geometry, expected);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct TransposeGeometry {
+pub struct TransposeGeometry<const AXES: usize = 2> {
     /// The distance in the output between the windows of neighboring input elements.
-    pub stride: [usize; 2],
+    pub stride: [usize; AXES],
     /// The number of rows or columns removed at both ends of the output.
-    pub padding: [usize; 2],
+    pub padding: [usize; AXES],
     /// The number of rows or columns added at the end of the output. Must be smaller than the larger of the
     /// stride and the dilation.
-    pub output_padding: [usize; 2],
+    pub output_padding: [usize; AXES],
     /// The distance between neighboring elements of a window.
-    pub dilation: [usize; 2],
+    pub dilation: [usize; AXES],
     /// The number of groups that the channels are divided into.
     pub groups: usize,
 }
 
-impl Default for TransposeGeometry {
+impl<const AXES: usize> Default for TransposeGeometry<AXES> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl TransposeGeometry {
+impl<const AXES: usize> TransposeGeometry<AXES> {
     /// Returns the default settings: stride 1, no padding, dilation 1, one group.
     pub const fn new() -> Self {
-        Self { stride: [1; 2], padding: [0; 2], output_padding: [0; 2], dilation: [1; 2], groups: 1 }
+        Self {
+            stride: [1; AXES],
+            padding: [0; AXES],
+            output_padding: [0; AXES],
+            dilation: [1; AXES],
+            groups: 1,
+        }
     }
 
-    /// Sets the stride of both axes.
+    /// Sets the stride of all axes.
     pub const fn with_stride(self, stride: usize) -> Self {
-        Self { stride: [stride; 2], ..self }
+        Self { stride: [stride; AXES], ..self }
     }
 
-    /// Sets the padding of both axes.
+    /// Sets the padding of all axes.
     pub const fn with_padding(self, padding: usize) -> Self {
-        Self { padding: [padding; 2], ..self }
+        Self { padding: [padding; AXES], ..self }
     }
 
-    /// Sets the output padding of both axes.
+    /// Sets the output padding of all axes.
     pub const fn with_output_padding(self, output_padding: usize) -> Self {
-        Self { output_padding: [output_padding; 2], ..self }
+        Self { output_padding: [output_padding; AXES], ..self }
     }
 
-    /// Sets the dilation of both axes.
+    /// Sets the dilation of all axes.
     pub const fn with_dilation(self, dilation: usize) -> Self {
-        Self { dilation: [dilation; 2], ..self }
+        Self { dilation: [dilation; AXES], ..self }
     }
 
     /// Sets the number of groups.
@@ -90,16 +97,16 @@ impl TransposeGeometry {
         Self { groups, ..self }
     }
 
-    /// Returns the `[height, width]` of the output for an input and a kernel of the given sizes, or `None` if
-    /// the output would be empty.
-    pub fn output_size(&self, input: [usize; 2], kernel: [usize; 2]) -> Option<[usize; 2]> {
+    /// Returns the size of the output for an input and a kernel of the given sizes, or `None` if the output would be
+    /// empty.
+    pub fn output_size(&self, input: [usize; AXES], kernel: [usize; AXES]) -> Option<[usize; AXES]> {
         let axis = |i: usize| {
             let steps = input[i].checked_sub(1)?.checked_mul(self.stride[i])?;
             let reach = kernel[i].checked_sub(1)?.checked_mul(self.dilation[i])?;
             let uncropped = steps.checked_add(reach)?.checked_add(self.output_padding[i])?.checked_add(1)?;
             uncropped.checked_sub(self.padding[i].checked_mul(2)?).filter(|size| *size > 0)
         };
-        Some([axis(0)?, axis(1)?])
+        each_axis(axis)
     }
 
     /// Checks the settings alone, without an input or a weight.
@@ -117,7 +124,7 @@ impl TransposeGeometry {
         if *groups == 0 {
             bail!("{NAME}: expected at least one group, found 0")
         }
-        if (0..2).any(|i| output_padding[i] >= stride[i].max(dilation[i])) {
+        if (0..AXES).any(|i| output_padding[i] >= stride[i].max(dilation[i])) {
             bail!(
                 "{NAME}: expected output padding smaller than the stride {stride:?} or the dilation {dilation:?}, \
                  found {output_padding:?}"
@@ -125,7 +132,9 @@ impl TransposeGeometry {
         }
         Ok(())
     }
+}
 
+impl TransposeGeometry {
     /// Returns the settings of the ordinary convolution, which maps the output's size to the input's size.
     fn ordinary_geometry(&self) -> ConvGeometry {
         let padding = self.padding.map(|padding| [padding; 2]);

@@ -10,7 +10,8 @@ use crate::planes::check_size;
 /// The maximum number of elements of a plane with its padding.
 const MAX_PADDED_ELEMENTS: usize = isize::MAX as usize / 8;
 
-/// The settings of pooling windows, per axis: `[height, width]`, or `[length]` for sequences.
+/// The settings of pooling windows, per axis: `[height, width]`, `[length]` for sequences, or
+/// `[depth, height, width]` for videos.
 ///
 /// ```
 /// use candle_core::Result;
@@ -142,6 +143,29 @@ impl PoolGeometry<1> {
             dilation: [1, dilation],
             ceil_mode,
         }
+    }
+}
+
+impl PoolGeometry<3> {
+    /// Returns the settings for the height and width of videos, and those for the depth of videos whose frames are flat:
+    /// images of the size `[depth, height · width]`.
+    pub(super) fn split(self) -> [PoolGeometry; 2] {
+        let Self { kernel, stride, padding, dilation, ceil_mode } = self;
+        let frame = PoolGeometry {
+            kernel: [kernel[1], kernel[2]],
+            stride: [stride[1], stride[2]],
+            padding: [padding[1], padding[2]],
+            dilation: [dilation[1], dilation[2]],
+            ceil_mode,
+        };
+        let depth = PoolGeometry {
+            kernel: [kernel[0], 1],
+            stride: [stride[0], 1],
+            padding: [padding[0], 0],
+            dilation: [dilation[0], 1],
+            ceil_mode,
+        };
+        [frame, depth]
     }
 }
 

@@ -154,7 +154,7 @@ impl AxisWindows {
 
     /// Returns `true` if the forward pass has a specialized loop for this kernel size and stride.
     fn has_specialized_loop(&self) -> bool {
-        matches!((self.kernel, self.stride), (2, 2) | (3, 2) | (3, 1))
+        matches!((self.kernel, self.stride), (1, 1) | (2, 2) | (3, 2) | (3, 1))
     }
 }
 
@@ -331,6 +331,7 @@ impl<E: Element> Kernel for Forward<'_, E> {
                     }
                 }
                 match (kernel, stride) {
+                    (1, 1) => max_columns::<E, 1, 1>(&padded, y),
                     (2, 2) => max_columns::<E, 2, 2>(&padded, y),
                     (3, 2) => max_columns::<E, 3, 2>(&padded, y),
                     (3, 1) => max_columns::<E, 3, 1>(&padded, y),

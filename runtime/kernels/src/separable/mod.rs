@@ -29,7 +29,7 @@ pub(crate) use axis::AxisMap;
 use columns::Columns;
 use rows::Rows;
 use runs::RunSums;
-use stored::Stored;
+pub(crate) use stored::Stored;
 
 /// A separable linear map from source planes to target planes.
 pub(crate) struct SeparableMap {

@@ -9,7 +9,7 @@ use half::{bf16, f16};
 use crate::simd::{Half, Lanes, Real};
 
 /// An element type of planes.
-pub(super) trait Stored: WithDType {
+pub(crate) trait Stored: WithDType {
     /// The number type that the kernels compute in.
     type Real: Real + Stored<Real = Self::Real>;
 

@@ -2,15 +2,18 @@
 //! kernels.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
+use sconce_kernels::embedding::BagMode;
 use sconce_kernels::recurrent::{self, Recurrence, RecurrentWeights};
 use sconce_kernels::testing::on_composed_path;
 use sconce_kernels::{
-    Activation, Binary, ConvGeometry, Epilogue, Filter, PadMode, PoolGeometry, Resampling, TransposeGeometry,
-    Unary, WindowGeometry, activate, adaptive_avg_pool2d, adaptive_max_pool2d, avg_pool2d, batch_norm_eval,
-    batch_norm_train, binary, celu, conv_transpose2d, conv2d, elu, embedding, fold, gelu_tanh, group_norm,
-    hardshrink, hardsigmoid, hardtanh, instance_norm, layer_norm, linear, log_softmax, logsigmoid,
-    masked_softmax, matmul, max_pool2d, mean, mish, pad, prelu, resample2d, rms_norm, selu, softmax,
-    softplus, softshrink, softsign, sum_keepdim, tanhshrink, threshold, unary, unfold,
+    Activation, Bags, Binary, ConvGeometry, Epilogue, Filter, PadMode, PoolGeometry, Resampling,
+    TransposeGeometry, Unary, WindowGeometry, activate, adaptive_avg_pool2d, adaptive_avg_pool3d,
+    adaptive_max_pool2d, adaptive_max_pool3d, avg_pool2d, avg_pool3d, batch_norm_eval, batch_norm_train,
+    binary, celu, conv_transpose2d, conv_transpose3d, conv2d, conv3d, elu, embedding, embedding_bag, fold,
+    gelu_tanh, group_norm, hardshrink, hardsigmoid, hardtanh, instance_norm, layer_norm, linear, log_softmax,
+    logsigmoid, masked_softmax, matmul, max_pool2d, max_pool3d, mean, mish, pad, pad3d, prelu, resample2d,
+    rms_norm, rotary_embedding, selu, softmax, softplus, softshrink, softsign, sum_keepdim, tanhshrink,
+    threshold, unary, unfold,
 };
 
 /// Returns an f64 variable with elements that are uniformly distributed in `low..high`.
@@ -132,6 +135,48 @@ fn transposed_convolution() -> Result<()> {
         check(&label, &[x, weight, bias], 1e-12, || conv_transpose2d(x, weight, Some(bias), &geometry))?;
     }
     Ok(())
+}
+
+#[test]
+fn convolutions_of_videos() -> Result<()> {
+    let x = &variable(-1., 1., &[2, 4, 5, 3, 4])?;
+    let bias = &variable(-1., 1., &[6])?;
+    for (kernel, stride, padding, dilation) in [
+        ([1, 2, 2], [1, 1, 1], [0, 0, 0], [1, 1, 1]),
+        ([2, 1, 1], [2, 1, 1], [1, 0, 0], [2, 1, 1]),
+        ([3, 2, 1], [2, 1, 3], [2, 1, 0], [1, 2, 1]),
+        ([2, 1, 2], [4, 2, 1], [0, 1, 2], [3, 1, 1]),
+    ] {
+        let [depth, height, width] = kernel;
+        let weight = &variable(-1., 1., &[6, 2, depth, height, width])?;
+        let sides = padding.map(|padding| [padding; 2]);
+        let geometry = ConvGeometry { stride, padding: sides, dilation, groups: 2 };
+        let epilogue = Epilogue::new().with_bias(bias);
+        let label = format!("conv3d {geometry:?}");
+        check(&label, &[x, weight, bias], 1e-11, || conv3d(x, weight, &geometry, &epilogue))?;
+
+        let weight = &variable(-1., 1., &[4, 3, depth, height, width])?;
+        let geometry = TransposeGeometry { stride, padding, output_padding: [0; 3], dilation, groups: 2 };
+        let label = format!("conv_transpose3d {geometry:?}");
+        check(&label, &[x, weight, bias], 1e-12, || conv_transpose3d(x, weight, Some(bias), &geometry))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn pooling_of_videos() -> Result<()> {
+    let x = &variable(-1., 1., &[2, 3, 5, 6, 7])?;
+    for (kernel, stride, padding) in [([2, 2, 2], [2, 2, 2], [0; 3]), ([3, 2, 1], [1, 2, 3], [1, 1, 0])] {
+        let geometry = PoolGeometry { stride, padding, ..PoolGeometry::new(kernel) };
+        check(&format!("max_pool3d {geometry:?}"), &[x], 1e-12, || max_pool3d(x, &geometry))?;
+        for divisor in [None, Some(5)] {
+            let label = format!("avg_pool3d {geometry:?} {divisor:?}");
+            check(&label, &[x], 1e-12, || avg_pool3d(x, &geometry, false, divisor))?;
+        }
+    }
+    check("adaptive_max_pool3d", &[x], 1e-12, || adaptive_max_pool3d(x, [Some(2), None, Some(3)]))?;
+    check("adaptive_avg_pool3d", &[x], 1e-12, || adaptive_avg_pool3d(x, [None, Some(4), Some(1)]))?;
+    check("pad3d", &[x], 1e-12, || pad3d(x, [1, 0, 2, 1, 3, 2], PadMode::Reflect))
 }
 
 #[test]
@@ -286,6 +331,39 @@ fn embeddings() -> Result<()> {
     let ids = Tensor::new(&[3u32, 1, 3, 0, 1], &Device::Cpu)?;
     for padding in [None, Some(1)] {
         check("embedding", &[weight], 1e-15, || embedding(&ids, weight, padding))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn bags_of_embeddings() -> Result<()> {
+    let weight = &variable(-1., 1., &[4, 3])?;
+    let samples = variable(-1., 1., &[6])?;
+    let ids = Tensor::new(&[3u32, 1, 3, 0, 1, 2], &Device::Cpu)?;
+    let offsets = Some(Tensor::new(&[0u32, 2, 2, 5], &Device::Cpu)?);
+    for (mode, padding) in [BagMode::Sum, BagMode::Mean, BagMode::Max]
+        .into_iter()
+        .flat_map(|mode| [(mode, None), (mode, Some(1))])
+    {
+        let bags = Bags { mode, offsets: offsets.clone(), padding, ..Bags::default() };
+        check("embedding_bag", &[weight], 1e-15, || embedding_bag(&ids, weight, &bags))?;
+        if mode == BagMode::Sum {
+            let bags = Bags { per_sample_weights: Some(samples.as_tensor().clone()), ..bags };
+            check("weighted bags", &[weight, &samples], 1e-15, || embedding_bag(&ids, weight, &bags))?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn rotary_embeddings() -> Result<()> {
+    let x = &variable(-1., 1., &[2, 3, 4, 9])?;
+    for shape in [&[4, 3][..], &[4, 4], &[2, 4, 2]] {
+        let angles = Tensor::rand(-7f64, 7., shape, &Device::Cpu)?;
+        let (cos, sin) = (angles.cos()?, angles.sin()?);
+        for interleaved in [false, true] {
+            check("rotary_embedding", &[x], 1e-15, || rotary_embedding(x, &cos, &sin, interleaved))?;
+        }
     }
     Ok(())
 }

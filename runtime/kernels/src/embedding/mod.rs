@@ -1,5 +1,7 @@
 //! Embedding lookup.
 
+mod bag;
+
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, DType, Result, Shape, Tensor, WithDType, bail};
 
@@ -8,6 +10,8 @@ use crate::element::{Element, compute_dtype, elements, in_f32, with_element, wit
 use crate::memory::zeros;
 use crate::operation::{self, CpuOperand, Operation};
 use crate::parallel::{cost, for_each_chunk};
+
+pub use bag::{BagMode, Bags, embedding_bag};
 
 const NAME: &str = "embedding";
 
@@ -41,7 +45,7 @@ pub fn embedding(ids: &Tensor, weight: &Tensor, padding: Option<usize>) -> Resul
         bail!("{NAME}: expected a weight [rows, width], found {:?}", weight.dims());
     };
     let shape = [ids.dims(), &[width]].concat();
-    let ids = row_indices(ids, rows)?;
+    let ids = row_indices(NAME, ids, rows)?;
     // A frozen table of f16 or bf16 is not widened, because only a few of its rows are read.
     let is_frozen_half = !weight.track_op() && compute_dtype(weight.dtype()) != weight.dtype();
     if is_frozen_half || !has_cpu_kernels(weight) {
@@ -52,14 +56,14 @@ pub fn embedding(ids: &Tensor, weight: &Tensor, padding: Option<usize>) -> Resul
 }
 
 /// Converts the ids to row indices and checks that they are below `rows`.
-fn row_indices(ids: &Tensor, rows: usize) -> Result<Vec<usize>> {
+fn row_indices(op: &str, ids: &Tensor, rows: usize) -> Result<Vec<usize>> {
     if !matches!(ids.dtype(), DType::U8 | DType::U32 | DType::I64) {
-        bail!("{NAME}: expected ids of u8, u32 or i64, found {:?}", ids.dtype());
+        bail!("{op}: expected ids of u8, u32 or i64, found {:?}", ids.dtype());
     }
     let ids = ids.flatten_all()?.to_dtype(DType::I64)?.to_vec1::<i64>()?;
     let row_index = |id: i64| match usize::try_from(id) {
         Ok(index) if index < rows => Ok(index),
-        _ => bail!("{NAME}: index {id} is out of range for {rows} embeddings"),
+        _ => bail!("{op}: index {id} is out of range for {rows} embeddings"),
     };
     ids.into_iter().map(row_index).collect()
 }
