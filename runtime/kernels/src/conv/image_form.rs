@@ -152,7 +152,7 @@ impl ImageForm {
 
     /// Returns images, which [`to_image`](Self::to_image) could have returned, as a tensor of the convolution's axes.
     /// `input` is the shape of the convolution's input.
-    fn from_image(self, y: &Tensor, input: &[usize]) -> Result<Tensor> {
+    fn join_images(self, y: &Tensor, input: &[usize]) -> Result<Tensor> {
         match (self, input) {
             (Self::Row, _) => y.squeeze(2),
             (Self::Image, _) => Ok(y.clone()),
@@ -196,7 +196,7 @@ impl ImageForm {
             Self::Frames(windows) => gather_frames(input, windows)?,
             _ => self.to_image(input)?,
         };
-        self.from_image(&conv2d(&images, weight, geometry, &epilogue, packed)?, input.dims())
+        self.join_images(&conv2d(&images, weight, geometry, &epilogue, packed)?, input.dims())
     }
 
     /// Computes the transposed convolution of the input and adds a bias. The input and the result have the
@@ -215,7 +215,7 @@ impl ImageForm {
     ) -> Result<Tensor> {
         let images = self.to_image(input)?;
         let Self::Frames(windows) = self else {
-            return self.from_image(&conv_transpose2d(&images, weight, bias, geometry)?, input.dims());
+            return self.join_images(&conv_transpose2d(&images, weight, bias, geometry)?, input.dims());
         };
         for (name, tensor) in [("weight", Some(weight)), ("bias", bias)] {
             tensor

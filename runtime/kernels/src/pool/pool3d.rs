@@ -97,6 +97,9 @@ pub fn avg_pool3d(
 /// ```
 pub fn adaptive_avg_pool3d(x: &Tensor, [depth, height, width]: [Option<usize>; 3]) -> Result<Tensor> {
     video_size("adaptive_avg_pool3d", x)?;
+    if [height, width] == [Some(1); 2] {
+        return flat_frames(x, |x| adaptive_avg_pool2d(x, [depth, Some(1)]));
+    }
     frames_then_depth(
         x,
         |x| adaptive_avg_pool2d(x, [height, width]),
@@ -125,11 +128,21 @@ pub fn adaptive_avg_pool3d(x: &Tensor, [depth, height, width]: [Option<usize>; 3
 /// ```
 pub fn adaptive_max_pool3d(x: &Tensor, [depth, height, width]: [Option<usize>; 3]) -> Result<Tensor> {
     video_size("adaptive_max_pool3d", x)?;
+    if [height, width] == [Some(1); 2] {
+        return flat_frames(x, |x| adaptive_max_pool2d(x, [depth, Some(1)]));
+    }
     frames_then_depth(
         x,
         |x| adaptive_max_pool2d(x, [height, width]),
         |x| adaptive_max_pool2d(x, [depth, None]),
     )
+}
+
+/// Pools a video as the images `[batch, channels, depth, height · width]`, with windows that contain whole frames. The
+/// caller must have checked the shape of `x`.
+fn flat_frames(x: &Tensor, pool: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+    let y = pool(&x.flatten_from(x.rank() - 2)?)?;
+    y.unsqueeze(y.rank())
 }
 
 /// Calls `pool` unless every frame is a window of its own.
