@@ -9,7 +9,8 @@ use crate::config::Config;
 use crate::display::python_bool;
 use crate::kernels::embedding::{BagMode, Bags, embedding_bag};
 use crate::module::{Forward, ForwardWith, Mode, Module, Visitor, VisitorMut};
-use crate::signal::Signal;
+use crate::ops::bags_meta;
+use crate::signal::{NeedsNumbers, Signal};
 use crate::{Error, Result};
 
 use super::embedding::build_weight;
@@ -105,7 +106,13 @@ impl EmbeddingBag {
 
     fn run(&self, ids: Signal, offsets: Option<Signal>, per_sample_weights: Option<Signal>) -> Signal {
         let (rows, width) = self.sizes();
-        ids.apply("embedding_bag", |ids| -> Result<Tensor> {
+        if ids.is_meta() {
+            let offsets = offsets.as_ref().map(Signal::dims).transpose();
+            let include_last = self.bags.include_last_offset;
+            let bags = offsets.and_then(|offsets| bags_meta(&ids, &self.weight, offsets, include_last));
+            return bags.map_err(|error| error.in_layer(format!("EmbeddingBag {rows}→{width}"))).into();
+        }
+        ids.apply("embedding_bag", NeedsNumbers, |ids| -> Result<Tensor> {
             let bags = Bags {
                 offsets: offsets.map(Signal::into_tensor).transpose()?,
                 per_sample_weights: per_sample_weights.map(Signal::into_tensor).transpose()?,

@@ -382,7 +382,7 @@ impl Forward for MaxPool3d {
     type Output = Signal;
 
     fn forward_pass(&self, x: Signal, _: Mode) -> Signal {
-        x.apply("max_pool3d", |x| pool::max_pool3d(&x, &self.geometry))
+        x.apply("max_pool3d", OptionalBatch(5), |x| pool::max_pool3d(&x, &self.geometry))
     }
 }
 
@@ -416,6 +416,8 @@ impl Forward for AvgPool3d {
 
     fn forward_pass(&self, x: Signal, _: Mode) -> Signal {
         let Self { geometry, count_include_pad, divisor_override } = self;
-        x.apply("avg_pool3d", |x| pool::avg_pool3d(&x, geometry, *count_include_pad, *divisor_override))
+        x.apply("avg_pool3d", OptionalBatch(5), |x| {
+            pool::avg_pool3d(&x, geometry, *count_include_pad, *divisor_override)
+        })
     }
 }

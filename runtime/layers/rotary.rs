@@ -8,7 +8,7 @@ use crate::display::{python_bool, python_float};
 use crate::kernels::internal::can_allocate;
 use crate::kernels::rotary_embedding;
 use crate::module::{Forward, ForwardWith, Mode};
-use crate::signal::Signal;
+use crate::signal::{Leading, NeedsNumbers, Signal};
 use crate::{Error, Result};
 
 use super::{self_config, stateless};
@@ -163,9 +163,12 @@ impl RotaryEmbedding {
     }
 
     fn run(&self, x: Signal, positions: Positions) -> Signal {
-        x.apply("rotary_embedding", |x| {
-            self.rotate(&x, positions).map_err(|error| error.in_layer(self.label()))
-        })
+        let rotate =
+            |x: &Tensor, positions| self.rotate(x, positions).map_err(|error| error.in_layer(self.label()));
+        if x.is_meta() {
+            return x.apply("rotary_embedding", Leading, |probe| rotate(&probe, Positions::Offset(0)));
+        }
+        x.apply("rotary_embedding", NeedsNumbers, |x| rotate(&x, positions))
     }
 
     fn rotate(&self, x: &Tensor, positions: Positions) -> Result<Tensor> {

@@ -161,7 +161,7 @@ pub fn adaptive_max_pool2d(x: impl Into<Signal>, output_size: impl Into<OutputSi
 /// ```
 pub fn adaptive_avg_pool3d(x: impl Into<Signal>, output_size: impl Into<OutputSize<3>>) -> Signal {
     let OutputSize(size) = output_size.into();
-    x.into().apply("adaptive_avg_pool3d", |x| pool::adaptive_avg_pool3d(&x, size))
+    x.into().apply("adaptive_avg_pool3d", OptionalBatch(5), |x| pool::adaptive_avg_pool3d(&x, size))
 }
 
 /// Max-pools a video to a fixed depth, height and width.
@@ -181,5 +181,5 @@ pub fn adaptive_avg_pool3d(x: impl Into<Signal>, output_size: impl Into<OutputSi
 /// ```
 pub fn adaptive_max_pool3d(x: impl Into<Signal>, output_size: impl Into<OutputSize<3>>) -> Signal {
     let OutputSize(size) = output_size.into();
-    x.into().apply("adaptive_max_pool3d", |x| pool::adaptive_max_pool3d(&x, size))
+    x.into().apply("adaptive_max_pool3d", OptionalBatch(5), |x| pool::adaptive_max_pool3d(&x, size))
 }

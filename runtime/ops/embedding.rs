@@ -1,7 +1,10 @@
 //! Embedding lookup.
 
+use candle_core::Tensor;
+
 use crate::kernels::embedding::{self as kernel, Bags};
-use crate::signal::{Leading, Signal};
+use crate::signal::{Leading, Meta, NeedsNumbers, Signal};
+use crate::{Error, Result};
 
 /// Returns the row of `weight` for each integer index in `x`. The weight is `[num_embeddings, embedding_dim]`, and the
 /// output is `[…, embedding_dim]`. The output is a failed signal if an index is out of range, or if `x` is not u8, u32
@@ -40,8 +43,34 @@ pub fn embedding(x: impl Into<Signal>, weight: impl Into<Signal>) -> Signal {
 /// # }
 /// ```
 pub fn embedding_bag(x: impl Into<Signal>, weight: impl Into<Signal>, bags: &Bags) -> Signal {
-    match weight.into().into_tensor() {
-        Ok(weight) => x.into().apply("embedding_bag", |ids| kernel::embedding_bag(&ids, &weight, bags)),
-        Err(error) => Signal::fail(error),
+    let weight = match weight.into().into_tensor() {
+        Ok(weight) => weight,
+        Err(error) => return Signal::fail(error),
+    };
+    let x = x.into();
+    if x.is_meta() {
+        return bags_meta(&x, &weight, bags.offsets.as_ref().map(Tensor::dims), bags.include_last_offset)
+            .into();
     }
+    x.apply("embedding_bag", NeedsNumbers, |ids| kernel::embedding_bag(&ids, &weight, bags))
+}
+
+/// Returns the shape of the bags of indices without numbers. `offsets` is the shape of the offsets.
+pub(crate) fn bags_meta(
+    ids: &Signal,
+    weight: &Tensor,
+    offsets: Option<&[usize]>,
+    include_last_offset: bool,
+) -> Result<Signal> {
+    let bags = match (ids.dims()?, offsets) {
+        (&[bags, _], None) => bags,
+        (&[_], Some(&[count])) => count.saturating_sub(usize::from(include_last_offset)),
+        (ids, offsets) => {
+            return Err(Error::msg(format!(
+                "embedding_bag: expected ids [bags, length], or ids [count] and offsets [bags], found {ids:?} and \
+                 {offsets:?}"
+            )));
+        }
+    };
+    Ok(Meta::like(weight, (bags, weight.dim(1)?)).into())
 }

@@ -41,6 +41,7 @@ pub use elementwise::{
     celu, elu, gelu_tanh, glu, hardshrink, hardsigmoid, hardtanh, logsigmoid, mish, selu, softmin, softplus,
     softshrink, softsign, tanhshrink, threshold,
 };
+pub(crate) use embedding::bags_meta;
 pub use embedding::{embedding, embedding_bag};
 pub use kv_cache::KvCache;
 pub use linear::linear;

@@ -1,7 +1,7 @@
 //! Rotary position embedding.
 
 use crate::kernels::rotary_embedding as kernel;
-use crate::signal::Signal;
+use crate::signal::{Leading, Signal};
 
 /// Rotates pairs of the features of `x`, `[…, positions, features]`, by angles that depend on the position (Su et al.
 /// 2021). `cos` and `sin` are the cosine and the sine of the angles, `[positions, pairs]` or
@@ -29,7 +29,9 @@ pub fn rotary_embedding(
     interleaved: bool,
 ) -> Signal {
     match (cos.into().into_tensor(), sin.into().into_tensor()) {
-        (Ok(cos), Ok(sin)) => x.into().apply("rotary_embedding", |x| kernel(&x, &cos, &sin, interleaved)),
+        (Ok(cos), Ok(sin)) => {
+            x.into().apply("rotary_embedding", Leading, |x| kernel(&x, &cos, &sin, interleaved))
+        }
         (Err(error), _) | (_, Err(error)) => Signal::fail(error),
     }
 }

@@ -59,6 +59,16 @@ impl Meta {
         Self { shape: shape.into(), dtype: tensor.dtype(), device: tensor.device().clone() }
     }
 
+    /// Returns the shape of `probe` with another size in the dimension `dim`, or without this dimension.
+    pub fn resized(probe: &Tensor, dim: usize, size: Option<usize>) -> Self {
+        let mut dims = probe.dims().to_vec();
+        match size {
+            Some(size) => dims[dim] = size,
+            None => drop(dims.remove(dim)),
+        }
+        Self::like(probe, dims)
+    }
+
     /// Returns a tensor without elements.
     pub fn empty(&self, dims: impl Into<Shape>) -> Result<Tensor> {
         Ok(Tensor::zeros(dims, self.dtype, &self.device)?)

@@ -30,21 +30,29 @@ pub fn check_golden(label: &str, case: &Case, actual: &Tensor, expected: &Tensor
 pub fn check<C: Config<Output: Forward<Signal, Output = Signal>>>(config: C, case: &Case) -> Result<()> {
     check_with(config, case, |layer, inputs, mode| {
         let [x] = inputs else { return Err(Error::msg("expected one input")) };
-        Ok(vec![layer.call(x.into(), mode).into_tensor()?])
+        Ok(vec![layer.call(x.clone(), mode)])
     })
 }
 
 /// Like [`check`], but for a layer with several inputs or outputs. `run` calls the layer with all inputs of the case
-/// and returns all outputs, both in PyTorch's order.
+/// and returns all outputs, both in PyTorch's order. Also checks the shapes of the outputs for signals without numbers.
 pub fn check_with<C: Config>(
     config: C,
     case: &Case,
-    run: impl FnOnce(&C::Output, &[Tensor], Mode) -> Result<Vec<Tensor>>,
+    run: impl Fn(&C::Output, &[Signal], Mode) -> Result<Vec<Signal>>,
 ) -> Result<()> {
     let layer = layer(config, case)?;
     let inputs = numbered(case, "input")?;
     let tracked: Vec<Tensor> = inputs.iter().map(|(_, x)| track(x)).collect::<Result<_>>()?;
-    let outputs = run(&layer, &tracked, Mode::from(case.mode == "train"))?;
+    let mode = Mode::from(case.mode == "train");
+    let signals: Vec<Signal> = tracked.iter().map(Signal::from).collect();
+    let outputs =
+        run(&layer, &signals, mode)?.into_iter().map(Signal::into_tensor).collect::<Result<Vec<_>>>()?;
+    let metas: Vec<Signal> = tracked.iter().map(|x| Signal::meta(x.dims(), x.dtype())).collect();
+    for (shape, output) in run(&layer, &metas, mode)?.iter().zip(&outputs) {
+        assert!(shape.is_meta(), "{shape:?} of {}", case.label());
+        assert_eq!((shape.dims()?, shape.dtype()?), (output.dims(), output.dtype()), "{}", case.label());
+    }
 
     let expected = numbered(case, "output")?;
     assert_eq!(outputs.len(), expected.len(), "number of outputs of {}", case.label());

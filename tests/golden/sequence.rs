@@ -36,7 +36,7 @@ macro_rules! check_packed {
             assert_eq!(lengths, sizes("lengths"));
             let mut outputs = vec![padded, packed.data().clone()];
             outputs.extend($into_tensors(state));
-            outputs.into_iter().map(Signal::into_tensor).collect()
+            Ok(outputs)
         })
     }};
 }
@@ -54,7 +54,7 @@ fn encoder_layer(case: &Case) -> TransformerEncoderLayerConfig {
 }
 
 /// Returns the source, the attention mask and the padding mask of a case.
-fn encoder_inputs(case: &Case, src: &Tensor) -> Result<(Signal, Option<Signal>, Option<Signal>)> {
+fn encoder_inputs(case: &Case, src: &Signal) -> Result<(Signal, Option<Signal>, Option<Signal>)> {
     let length = src.dim(if case.is_true("batch_first") { 1 } else { 0 })?;
     let causal = (0..length * length).map(|i| u8::from(i % length > i / length)).collect::<Vec<_>>();
     let causal = Signal::from(Tensor::from_vec(causal, (length, length), &Device::Cpu)?);
@@ -82,7 +82,7 @@ golden_tests! {
     bilinear: "Bilinear", 16 => |case| {
         let [in1, in2, out] = ["in1_features", "in2_features", "out_features"].map(|name| case.size(name));
         check_with(Bilinear::config(in1, in2, out), case, |layer, x, mode| {
-            Ok(vec![layer.call(((&x[0]).into(), (&x[1]).into()), mode).into_tensor()?])
+            Ok(vec![layer.call(((&x[0]).into(), (&x[1]).into()), mode)])
         })
     };
     cosine_similarity: "CosineSimilarity", 16 => |case| {
@@ -90,7 +90,7 @@ golden_tests! {
             .dim(case.number("dim").expect("the case should have a dim") as isize)
             .eps(case.number("eps").expect("the case should have an eps"));
         check_with(config, case, |layer, x, mode| {
-            Ok(vec![layer.call(((&x[0]).into(), (&x[1]).into()), mode).into_tensor()?])
+            Ok(vec![layer.call(((&x[0]).into(), (&x[1]).into()), mode)])
         })
     };
     pairwise_distance: "PairwiseDistance", 24 => |case| {
@@ -100,19 +100,19 @@ golden_tests! {
             .eps(case.number("eps").expect("the case should have an eps"))
             .keepdim(case.is_true("keepdim"));
         check_with(config, case, |layer, x, mode| {
-            Ok(vec![layer.call(((&x[0]).into(), (&x[1]).into()), mode).into_tensor()?])
+            Ok(vec![layer.call(((&x[0]).into(), (&x[1]).into()), mode)])
         })
     };
     transformer_encoder_layer: "TransformerEncoderLayer", 16 => |case| {
         check_with(encoder_layer(case), case, |layer, x, mode| {
-            Ok(vec![layer.call_with(encoder_inputs(case, &x[0])?, mode).into_tensor()?])
+            Ok(vec![layer.call_with(encoder_inputs(case, &x[0])?, mode)])
         })
     };
     transformer_encoder: "TransformerEncoder", 8 => |case| {
         let norm = case.is_true("final_norm").then(|| LayerNorm::config(case.size("d_model")));
         let config = TransformerEncoder::config(encoder_layer(case), case.size("num_layers")).norm(norm);
         check_with(config, case, |encoder, x, mode| {
-            Ok(vec![encoder.call_with(encoder_inputs(case, &x[0])?, mode).into_tensor()?])
+            Ok(vec![encoder.call_with(encoder_inputs(case, &x[0])?, mode)])
         })
     };
     embedding: "Embedding", 6 => |case| {
@@ -122,22 +122,22 @@ golden_tests! {
     lstm: "LSTM", 16 => |case| {
         check_with(recurrent_config!(LSTM, case), case, |lstm, x, mode| {
             let (y, (h, c)) = lstm.call((&x[0]).into(), mode);
-            Ok(vec![y.into_tensor()?, h.into_tensor()?, c.into_tensor()?])
+            Ok(vec![y, h, c])
         })
     };
     gru: "GRU", 16 => |case| {
         check_with(recurrent_config!(GRU, case), case, |gru, x, mode| {
             let (y, h) = gru.call((&x[0]).into(), mode);
-            Ok(vec![y.into_tensor()?, h.into_tensor()?])
+            Ok(vec![y, h])
         })
     };
     packed_recurrent: "PackedRecurrent", 36 => |case| {
-        let single = |x: &[Tensor]| Signal::from(&x[0]);
+        let single = |x: &[Signal]| Signal::from(&x[0]);
         match case.args["layer"].as_str() {
             Some("LSTM") => check_packed!(
                 recurrent_config!(LSTM, case).proj_size(case.size("proj_size")),
                 case,
-                |x: &[Tensor]| (Signal::from(&x[0]), Signal::from(&x[1])),
+                |x: &[Signal]| (Signal::from(&x[0]), Signal::from(&x[1])),
                 |(h, c)| [h, c]
             ),
             Some("GRU") => check_packed!(recurrent_config!(GRU, case), case, single, |h| [h]),
@@ -151,7 +151,7 @@ golden_tests! {
         check_with(config, case, |attention, x, mode| {
             let [q, k, v] = [0, 1, 2].map(|i| Signal::from(&x[i]));
             let (y, weights) = attention.call((q, k, v), mode);
-            Ok(vec![y.into_tensor()?, weights.into_tensor()?])
+            Ok(vec![y, weights])
         })
     };
     attention_masks: "MultiheadAttentionMasks", 32 => |case| {
@@ -169,7 +169,7 @@ golden_tests! {
             let mut masks = x[3..].iter().map(Signal::from);
             let padding = if case.is_true("padding") { masks.next() } else { None };
             let (y, weights) = attention.call((q, k, v, padding, masks.next()), mode);
-            Ok(vec![y.into_tensor()?, weights.into_tensor()?])
+            Ok(vec![y, weights])
         })
     };
     rotary_embedding: "RotaryEmbedding", 32 => |case| {
@@ -182,7 +182,7 @@ golden_tests! {
                 Some(positions) => Positions::from(positions),
                 None => case.size("offset").into(),
             };
-            Ok(vec![rotary.call_with(((&x[0]).into(), positions), mode).into_tensor()?])
+            Ok(vec![rotary.call_with(((&x[0]).into(), positions), mode)])
         })
     };
     embedding_bag: "EmbeddingBag", 48 => |case| {
@@ -199,7 +199,7 @@ golden_tests! {
         check_with(config, case, |bag, x, mode| {
             let mut inputs = x[1..].iter().map(Signal::from);
             let offsets = if case.is_true("offsets") { inputs.next() } else { None };
-            Ok(vec![bag.call_with(((&x[0]).into(), offsets, inputs.next()), mode).into_tensor()?])
+            Ok(vec![bag.call_with(((&x[0]).into(), offsets, inputs.next()), mode)])
         })
     };
 }

@@ -1,6 +1,5 @@
 //! The config of multi-head attention.
 
-use candle_core::Tensor;
 use candle_nn::{Init, VarBuilder};
 
 use crate::config::Config;
@@ -204,9 +203,8 @@ impl Settings {
     }
 
     /// Checks the shapes of query, key and value.
-    pub(super) fn check_inputs(&self, inputs: &[Tensor; 3]) -> Result<()> {
+    pub(super) fn check_inputs(&self, [query, key, value]: [&[usize]; 3]) -> Result<()> {
         let features = [self.embed_dim, self.kdim, self.vdim];
-        let [query, key, value] = inputs.each_ref().map(Tensor::dims);
         let fits = match (query, key, value) {
             ([_, q], [keys, k], [values, v]) => [*q, *k, *v] == features && keys == values,
             ([q0, q1, q], [k0, k1, k], [v0, v1, v]) => {

@@ -16,6 +16,26 @@ pub(super) struct Masks {
     pub is_causal: bool,
 }
 
+/// Checks the shapes of a key padding mask and of an attention mask.
+pub(super) fn check_shapes(
+    [padding, attention]: [Option<&[usize]>; 2],
+    heads: usize,
+    batch: usize,
+    [queries, keys]: [usize; 2],
+) -> Result<()> {
+    if let Some(found) = padding.filter(|dims| *dims != [batch, keys] && !(batch == 1 && *dims == [keys])) {
+        return Err(Error::msg(format!("expected a key_padding_mask [{batch}, {keys}], found {found:?}")));
+    }
+    let all_heads = batch * heads;
+    let fits = |dims: &[usize]| dims == [queries, keys] || dims == [all_heads, queries, keys];
+    match attention.filter(|dims| !fits(dims)) {
+        Some(found) => Err(Error::msg(format!(
+            "expected an attn_mask [{queries}, {keys}] or [{all_heads}, {queries}, {keys}], found {found:?}"
+        ))),
+        None => Ok(()),
+    }
+}
+
 impl Masks {
     /// Returns the sum of the masks, or `None` if there are none.
     ///
@@ -31,31 +51,16 @@ impl Masks {
     ) -> Result<Option<Tensor>> {
         let dtype = like.dtype();
         let heads = settings.num_heads;
+        let shapes = [&self.padding, &self.attention].map(|mask| mask.as_ref().map(Tensor::dims));
+        check_shapes(shapes, heads, batch, [queries, keys])?;
         let mut masks = Vec::new();
         if let Some(padding) = &self.padding {
-            if padding.dims() != [batch, keys] && !(batch == 1 && padding.dims() == [keys]) {
-                let found = padding.dims();
-                return Err(Error::msg(format!(
-                    "expected a key_padding_mask [{batch}, {keys}], found {found:?}"
-                )));
-            }
             masks.push(to_additive("key_padding_mask", padding, dtype)?.reshape((batch, 1, 1, keys))?);
         }
         if let Some(mask) = &self.attention {
             let additive = to_additive("attn_mask", mask, dtype)?;
-            masks.push(match *mask.dims() {
-                [q, k] if [q, k] == [queries, keys] => additive.reshape((1, 1, queries, keys))?,
-                [n, q, k] if [n, q, k] == [batch * heads, queries, keys] => {
-                    additive.reshape((batch, heads, queries, keys))?
-                }
-                _ => {
-                    return Err(Error::msg(format!(
-                        "expected an attn_mask [{queries}, {keys}] or [{}, {queries}, {keys}], found {:?}",
-                        batch * heads,
-                        mask.dims()
-                    )));
-                }
-            });
+            let leading = if mask.rank() == 2 { (1, 1) } else { (batch, heads) };
+            masks.push(additive.reshape((leading.0, leading.1, queries, keys))?);
         }
         if self.is_causal {
             masks

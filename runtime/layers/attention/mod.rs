@@ -2,6 +2,7 @@
 
 mod config;
 mod masks;
+mod meta;
 
 use std::borrow::Cow;
 
@@ -97,6 +98,11 @@ const BIAS_KV_NAMES: [&str; 2] = ["bias_k", "bias_v"];
 #[derive(Clone)]
 struct OutProjection(Linear);
 
+/// Returns the weights of a layer that returns none.
+fn no_weights() -> Signal {
+    Signal::fail(Error::msg("no attention weights: need_weights is false"))
+}
+
 /// The output and the attention weights.
 type OutputAndWeights = (Signal, Signal);
 
@@ -126,11 +132,16 @@ impl MultiheadAttention {
         masks: [Option<Signal>; 2],
         mode: Mode,
     ) -> OutputAndWeights {
+        let signals = inputs.iter().chain(masks.iter().flatten());
+        if signals.clone().any(Signal::is_meta) && signals.clone().all(|signal| signal.error().is_none()) {
+            return match self.run_meta(&inputs, &masks) {
+                Ok(output_and_weights) => output_and_weights,
+                Err(error) => OutputAndWeights::failed(error.in_layer(self.settings.label())),
+            };
+        }
         match self.run(inputs, masks, mode) {
             Ok((output, Some(weights))) => (output.into(), weights.into()),
-            Ok((output, None)) => {
-                (output.into(), Signal::fail(Error::msg("no attention weights: need_weights is false")))
-            }
+            Ok((output, None)) => (output.into(), no_weights()),
             Err(error) => OutputAndWeights::failed(error),
         }
     }
@@ -156,7 +167,7 @@ impl MultiheadAttention {
         masks: Masks,
         mode: Mode,
     ) -> Result<(Tensor, Option<Tensor>)> {
-        self.settings.check_inputs(inputs)?;
+        self.settings.check_inputs(inputs.each_ref().map(Tensor::dims))?;
         let batched = inputs[0].rank() == 3;
         let [query, key, value] = self.append_extra_keys(self.project(inputs)?)?;
         let (batch, queries, ..) = query.dims4()?;

@@ -5,13 +5,14 @@ use crate::kernels::internal::Axes;
 use crate::ops::{Pair, Triple};
 
 use super::conv_transpose_core::ConvTransposeCore;
-use super::{Arguments, layer, setters};
+use super::{Arguments, layer, output_size, setters};
 
 /// Applies a transposed convolution to sequences, with learned weights.
 ///
 /// - Config: `ConvTranspose1d::config(in_channels, out_channels, kernel_size)`; setters `stride` (1), `padding` (0),
 ///   `output_padding` (0), `groups` (1), `bias` (true), `dilation` (1)
-/// - Input: `[batch, in_channels, length]` or `[in_channels, length]`
+/// - Input: `[batch, in_channels, length]` or `[in_channels, length]`; `up(x, length')` in a forward closure sets the
+///   length of the output, PyTorch's `output_size`
 /// - Output: `[batch, out_channels, length']` with
 ///   `length' = (length - 1) · stride - 2 · padding + dilation · (kernel_size - 1) + output_padding + 1`
 /// - Fails if `kernel_size`, `stride` or `dilation` is 0; if `groups` does not divide the channels; if
@@ -36,7 +37,8 @@ pub struct ConvTranspose1d(ConvTransposeCore);
 ///
 /// - Config: `ConvTranspose2d::config(in_channels, out_channels, kernel_size)`; setters `stride` (1), `padding` (0),
 ///   `output_padding` (0), `groups` (1), `bias` (true), `dilation` (1)
-/// - Input: `[batch, in_channels, height, width]` or `[in_channels, height, width]`
+/// - Input: `[batch, in_channels, height, width]` or `[in_channels, height, width]`; `up(x, (height', width'))` in a
+///   forward closure sets the size of the output, PyTorch's `output_size`
 /// - Output: `[batch, out_channels, height', width']` with, on each axis,
 ///   `size' = (size - 1) · stride - 2 · padding + dilation · (kernel_size - 1) + output_padding + 1`
 /// - Fails if `kernel_size`, `stride` or `dilation` is 0; if `groups` does not divide the channels; if
@@ -183,3 +185,6 @@ layer! {
     ConvTranspose2d(ConvTransposeCore, Axes::Two), ConvTranspose2dConfig,
     "`[in_channels, out_channels / groups, height, width]`"
 }
+
+output_size! { ConvTranspose1d, usize => |length| Triple::of_length(length, 1) }
+output_size! { ConvTranspose2d, Pair => |size| Triple::of_image(size, 1) }

@@ -5,13 +5,14 @@ use crate::kernels::internal::Axes;
 use crate::ops::Triple;
 
 use super::conv_transpose_core::ConvTransposeCore;
-use super::{Arguments, layer, setters};
+use super::{Arguments, layer, output_size, setters};
 
 /// Applies a transposed convolution to videos, or other volumes, with learned weights.
 ///
 /// - Config: `ConvTranspose3d::config(in_channels, out_channels, kernel_size)`; setters `stride` (1), `padding` (0),
 ///   `output_padding` (0), `groups` (1), `bias` (true), `dilation` (1)
-/// - Input: `[batch, in_channels, depth, height, width]` or `[in_channels, depth, height, width]`
+/// - Input: `[batch, in_channels, depth, height, width]` or `[in_channels, depth, height, width]`;
+///   `up(x, (depth', height', width'))` in a forward closure sets the size of the output, PyTorch's `output_size`
 /// - Output: `[batch, out_channels, depth', height', width']` with, on each axis,
 ///   `size' = (size - 1) · stride - 2 · padding + dilation · (kernel_size - 1) + output_padding + 1`
 /// - Fails if `kernel_size`, `stride` or `dilation` is 0; if `groups` does not divide the channels; if
@@ -97,3 +98,5 @@ layer! {
     ConvTranspose3d(ConvTransposeCore, Axes::Three), ConvTranspose3dConfig,
     "`[in_channels, out_channels / groups, depth, height, width]`"
 }
+
+output_size! { ConvTranspose3d, Triple => |size| size }

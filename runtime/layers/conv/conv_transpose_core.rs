@@ -109,6 +109,34 @@ impl ConvTransposeCore {
         })
     }
 
+    /// Convolves an input so that the output has the size `output`, by the output padding that this takes.
+    pub(super) fn call_with_output_size(&self, x: Signal, output: [usize; 3]) -> Signal {
+        let Ok(dims) = x.dims() else { return x };
+        match self.with_output_size(dims, output) {
+            Ok(core) => core.call(x),
+            Err(error) => Signal::fail(error.in_layer(self.label())),
+        }
+    }
+
+    /// Returns this transposed convolution with the output padding for an output of the size `output`.
+    fn with_output_size(&self, input: &[usize], output: [usize; 3]) -> Result<Self> {
+        let (channels, kernel) = self.sizes();
+        let has_batch = input.len() != self.axes.count() + 1;
+        let batched = if has_batch { input.to_vec() } else { [&[1], input].concat() };
+        let (_, size) = input_sizes(self.axes, &batched, channels[0])?;
+        let output_padding = self.settings.output_padding_for(size, kernel, output).map_err(|range| {
+            let [low, high] = [0, 1].map(|end| self.axes.format_setting(range.map(|range| range[end])));
+            let found = self.axes.format_setting(output);
+            Error::msg(format!(
+                "expected an output_size between {low} and {high} for the input {input:?}, found {found}"
+            ))
+        })?;
+        let settings = TransposeGeometry { output_padding, ..self.settings };
+        let group_channels = [channels[0], channels[1] / settings.groups];
+        let weight = self.weight.tensor().clone();
+        Ok(Self::new(self.axes, (group_channels, kernel), weight, self.bias.clone(), settings))
+    }
+
     /// Returns the `[depth, height, width]` of the output.
     fn output_size(&self, input: &[usize]) -> Result<[usize; 3]> {
         let ([in_channels, _], kernel) = self.sizes();

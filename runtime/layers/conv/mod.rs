@@ -257,5 +257,27 @@ macro_rules! layer {
     };
 }
 
+/// Implements the call of a transposed convolution with the size of the output. `$sizes` converts the size to one for
+/// three axes.
+macro_rules! output_size {
+    ($layer:ident, $size:ty => $sizes:expr) => {
+        /// Called with the size of the output, PyTorch's `output_size`.
+        #[diagnostic::do_not_recommend]
+        impl crate::module::ForwardWith<(crate::signal::Signal, $size)> for $layer {
+            type Output = crate::signal::Signal;
+
+            fn forward_pass_with(
+                &self,
+                (x, size): (crate::signal::Signal, $size),
+                _: crate::module::Mode,
+            ) -> crate::signal::Signal {
+                let crate::ops::Triple(size) = $sizes(size);
+                self.0.call_with_output_size(x, size)
+            }
+        }
+    };
+}
+
 use layer;
+use output_size;
 use setters;

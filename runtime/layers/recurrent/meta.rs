@@ -77,13 +77,6 @@ impl Stack {
     }
 }
 
-/// Returns a signal without numbers of the shape of `probe` with another size in the dimension `dim`, or without this
-/// dimension.
 fn resized(probe: &Tensor, dim: usize, size: Option<usize>) -> Signal {
-    let mut dims = probe.dims().to_vec();
-    match size {
-        Some(size) => dims[dim] = size,
-        None => drop(dims.remove(dim)),
-    }
-    Meta::like(probe, dims).into()
+    Meta::resized(probe, dim, size).into()
 }

@@ -76,16 +76,19 @@ impl Signal {
     /// # }
     /// ```
     pub fn roll(&self, shifts: impl IntoIterator<Item = isize>, dims: impl Dims) -> Self {
-        self.clone().apply("roll", |t| -> Result<Tensor> {
-            let shifts: Vec<isize> = shifts.into_iter().collect();
-            let dims = dims.indices(t.rank())?;
-            if shifts.len() != dims.len() {
-                let error = format!(
-                    "roll: expected one shift per dimension, found {shifts:?} for the dimensions {dims:?}"
-                );
-                return Err(Error::msg(error));
-            }
-            shifts.into_iter().zip(dims).try_fold(t, |t, (shift, dim)| roll(&t, shift, dim))
+        let Ok(rank) = self.rank() else { return self.clone() };
+        let shifts: Vec<isize> = shifts.into_iter().collect();
+        let dims = match dims.indices(rank) {
+            Ok(dims) => dims,
+            Err(error) => return Self::fail(error),
+        };
+        if shifts.len() != dims.len() {
+            return Self::fail(Error::msg(format!(
+                "roll: expected one shift per dimension, found {shifts:?} for the dimensions {dims:?}"
+            )));
+        }
+        self.clone().apply("roll", SameShape, |t| -> Result<Tensor> {
+            shifts.iter().zip(&dims).try_fold(t, |t, (shift, dim)| roll(&t, *shift, *dim))
         })
     }
 

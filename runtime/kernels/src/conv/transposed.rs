@@ -101,12 +101,49 @@ impl<const AXES: usize> TransposeGeometry<AXES> {
     /// empty.
     pub fn output_size(&self, input: [usize; AXES], kernel: [usize; AXES]) -> Option<[usize; AXES]> {
         let axis = |i: usize| {
-            let steps = input[i].checked_sub(1)?.checked_mul(self.stride[i])?;
-            let reach = kernel[i].checked_sub(1)?.checked_mul(self.dilation[i])?;
-            let uncropped = steps.checked_add(reach)?.checked_add(self.output_padding[i])?.checked_add(1)?;
-            uncropped.checked_sub(self.padding[i].checked_mul(2)?).filter(|size| *size > 0)
+            let padded = self.uncropped_size(i, input[i], kernel[i])?.checked_add(self.output_padding[i])?;
+            padded.checked_sub(self.padding[i].checked_mul(2)?).filter(|size| *size > 0)
         };
         each_axis(axis)
+    }
+
+    /// Returns the size of the output along an axis before the padding is removed and the output padding is added, or
+    /// `None` if a size is 0 or too large.
+    fn uncropped_size(&self, axis: usize, input: usize, kernel: usize) -> Option<usize> {
+        let steps = input.checked_sub(1)?.checked_mul(self.stride[axis])?;
+        let reach = kernel.checked_sub(1)?.checked_mul(self.dilation[axis])?;
+        steps.checked_add(reach)?.checked_add(1)
+    }
+
+    /// Returns the output padding with which the output has the size `output`, as PyTorch does for its argument
+    /// `output_size`, or the range of possible sizes if there is none.
+    ///
+    /// # Examples
+    /// ```
+    /// use sconce_kernels::TransposeGeometry;
+    ///
+    /// let geometry = TransposeGeometry::<1>::new().with_stride(3).with_padding(1);
+    /// assert_eq!(geometry.output_padding_for([4], [2], [10]), Ok([1]));
+    /// assert_eq!(geometry.output_padding_for([4], [2], [12]), Err([[9, 11]]));
+    /// ```
+    pub fn output_padding_for(
+        &self,
+        input: [usize; AXES],
+        kernel: [usize; AXES],
+        output: [usize; AXES],
+    ) -> std::result::Result<[usize; AXES], [[usize; 2]; AXES]> {
+        let padding = each_axis(|i| {
+            let uncropped = self.uncropped_size(i, input[i], kernel[i])?;
+            let with_padding = output[i].checked_add(self.padding[i].checked_mul(2)?)?;
+            with_padding.checked_sub(uncropped).filter(|padding| *padding < self.stride[i])
+        });
+        padding.ok_or_else(|| {
+            std::array::from_fn(|i| {
+                let uncropped = self.uncropped_size(i, input[i], kernel[i]).unwrap_or_default();
+                let smallest = uncropped.saturating_sub(self.padding[i].saturating_mul(2));
+                [smallest, smallest.saturating_add(self.stride[i].saturating_sub(1))]
+            })
+        })
     }
 
     /// Checks the settings alone, without an input or a weight.
