@@ -17,7 +17,7 @@
 //! | R(2+1)D-18 | 45 | | |
 //! | ResNet-18 and -50, with dilation | 90 | 215 | 200 (`resnet.rs`), without dilation |
 //! | SqueezeNet 1.1 | 50 | 87 | |
-//! | Swin-T | 129 | 315 | |
+//! | Swin-T | 132 | 315 | |
 //! | U-Net | 64 | | |
 //! | VGG-16 | 41, with batch norm | 68 | 154 (`vgg.rs`), without batch norm |
 //! | ViT | 69 | 244 | 337 (`vit.rs`) |

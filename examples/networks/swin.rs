@@ -14,8 +14,11 @@ const POSITIONS: usize = WINDOW * WINDOW;
 /// Appends zeros to `x`, `[batch, height, width, channels]`, so that `multiple` divides height and width.
 fn pad_to_multiple(x: &Signal, multiple: usize) -> Result<Signal> {
     let (_, height, width, _) = x.dims4()?;
-    let [bottom, right] = [height, width].map(|size| size.next_multiple_of(multiple) - size);
-    Ok(x.map(|x| x.pad_with_zeros(1, 0, bottom)?.pad_with_zeros(2, 0, right)))
+    let [bottom, right] = [height, width].map(|size| (size.next_multiple_of(multiple) - size) as isize);
+    if [bottom, right] == [0, 0] {
+        return Ok(x.clone());
+    }
+    Ok(pad(x.permute((0, 3, 1, 2)), (0, right, 0, bottom), PadMode::ZEROS).permute((0, 2, 3, 1)))
 }
 
 /// Splits `[batch, height, width, channels]` into `[batch, windows, positions, channels]`.

@@ -253,15 +253,22 @@ impl Signal {
     }
 }
 
-/// Returns the shape to which two operands are broadcast. `operation` checks their dtypes: it runs on two empty tensors.
+/// Returns the shape to which two operands are broadcast. `operation` runs on two empty tensors, to check their dtypes.
 pub(crate) fn broadcast_metas(
     name: &'static str,
     a: &Meta,
     b: &Meta,
     operation: impl FnOnce(&Tensor, &Tensor) -> Result<Tensor>,
 ) -> Result<Meta> {
-    let shape = a.shape.broadcast_shape_binary_op(&b.shape, name)?;
-    Ok(Meta::like(&operation(&a.empty(0)?, &b.empty(0)?)?, shape))
+    let (output, shape) = match a.shape.broadcast_shape_binary_op(&b.shape, name) {
+        Ok(shape) => (operation(&a.empty(0)?, &b.empty(0)?)?, shape),
+        // The operation reports that the shapes cannot be broadcast.
+        Err(error) => {
+            operation(&a.view()?, &b.view()?)?;
+            return Err(error.into());
+        }
+    };
+    Ok(Meta::like(&output, shape))
 }
 
 /// Returns the shape of the result of an operation that accepts the same leading dimensions of both operands. The

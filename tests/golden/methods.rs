@@ -80,12 +80,25 @@ fn compare(case: &Case, x: &Signal, other: &Signal) -> Signal {
     }
 }
 
+/// Checks the shape of the result for a signal without numbers.
+fn check_shape(case: &Case, shape: &Signal, expected: &Tensor) -> Result<()> {
+    assert!(shape.is_meta(), "{shape:?} of {}", case.label());
+    assert_eq!((shape.dims()?, shape.dtype()?), (expected.dims(), expected.dtype()), "{}", case.label());
+    Ok(())
+}
+
+fn meta(tensor: &Tensor) -> Signal {
+    Signal::meta(tensor.shape(), tensor.dtype())
+}
+
 fn check(case: &Case) -> Result<()> {
     let (input, output) = (case.tensor("input")?, case.tensor("output")?);
     if let Some(other) = case.find("other")? {
         for dtype in [DType::F64, DType::F32, DType::I64] {
             let x = Signal::from(input.to_dtype(dtype)?);
-            let y = compare(case, &x, &other.to_dtype(dtype)?.into()).into_tensor()?;
+            let other = Signal::from(other.to_dtype(dtype)?);
+            let y = compare(case, &x, &other).into_tensor()?;
+            check_shape(case, &compare(case, &meta(&input.to_dtype(dtype)?), &other), &y)?;
             assert_eq!(y.dtype(), DType::U8, "{}", case.label());
             check_close(&case.label(), &y.to_dtype(DType::F64)?, &output, 0.)?;
         }
@@ -96,6 +109,7 @@ fn check(case: &Case) -> Result<()> {
         let output_grad = case.tensor("grad_output")?.to_dtype(dtype)?;
         let (found, grads) = gradients(method, &[input.to_dtype(dtype)?], &output_grad)?;
         check_close(&case.label(), &found, &output, 1e-5)?;
+        check_shape(case, &call(case, &meta(&input.to_dtype(dtype)?)), &found)?;
         check_close(&case.label(), &grads[0], &case.tensor("grad.input")?, 1e-5)?;
     }
     Ok(())

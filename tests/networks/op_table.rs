@@ -30,6 +30,31 @@ fn the_table_of_every_layer_has_a_row_for_each_layer() {
 }
 
 #[test]
+fn every_layer_computes_shapes_without_numbers() -> Result<()> {
+    for row in syntax::parse(EVERY_LAYER).map_err(Error::msg)? {
+        let network = build(&row).map_err(Error::msg)?;
+        let is_embedding = layers::num_embeddings(&row.layers[0]).map_err(Error::msg)?.is_some();
+        let dtype = if is_embedding { DType::U32 } else { DType::F32 };
+        let x = Tensor::ones(&row.shape[..], dtype, &Device::Cpu)?;
+        for mode in [Mode::Eval, Mode::Train] {
+            let before = network.state_dict();
+            let shape = network.call(Signal::meta(&row.shape[..], dtype), mode);
+            for (name, tensor) in network.state_dict().iter() {
+                let same =
+                    before.get(name).map(|before| before.to_dtype(DType::F64)?.sum_all()?.to_scalar::<f64>());
+                assert_eq!(
+                    same.transpose()?,
+                    Some(tensor.to_dtype(DType::F64)?.sum_all()?.to_scalar::<f64>()?)
+                );
+            }
+            let y = network.call((&x).into(), mode).into_tensor()?;
+            assert_eq!((shape.dims()?, shape.dtype()?), (y.dims(), y.dtype()), "{} in {mode:?}", row.name);
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn layers_have_pytorchs_arguments() -> Result<()> {
     let expected = [
         (

@@ -4,5 +4,6 @@ mod blocked;
 #[path = "../common/mod.rs"]
 mod common;
 mod fusion;
+mod meta;
 mod methods;
 mod operations;

@@ -5,6 +5,38 @@ use sconce::prelude::*;
 
 use crate::common::message;
 
+#[derive(Module)]
+#[module(forward = |x, skip| {
+    let (_, _, height, width) = skip.dims4()?;
+    cat([up(x, (height, width)), skip], 1)
+})]
+struct Decoder {
+    #[layer(4, 2, 3, stride = 2, padding = 1)]
+    up: ConvTranspose2d,
+}
+
+#[test]
+fn forward_closures_set_the_output_size() -> Result<()> {
+    let decoder = Decoder::new(&Device::Cpu)?;
+    let zeros = |shape: [usize; 4]| Tensor::zeros(&shape, DType::F32, &Device::Cpu);
+    for (height, width) in [(7, 9), (8, 10), (7, 10)] {
+        let y = decoder.forward(zeros([1, 4, 4, 5])?, zeros([1, 3, height, width])?)?;
+        assert_eq!(y.dims(), [1, 5, height, width]);
+    }
+    let error = message(decoder.forward(zeros([1, 4, 4, 5])?, zeros([1, 3, 9, 9])?));
+    assert_eq!(
+        error,
+        "at Decoder.up (ConvTranspose2d 4→2, 3×3): expected an output_size between (7, 9) and (8, 10) for the input \
+         [1, 4, 4, 5], found (9, 9)"
+    );
+    let up = ConvTranspose1d::config(2, 3, 4).stride(4).init(&Device::Cpu)?;
+    let x = Signal::from(Tensor::zeros((2, 5), DType::F32, &Device::Cpu)?);
+    assert_eq!(up.call_with((x.clone(), 23), Mode::Eval).dims()?, [3, 23]);
+    let error = message(up.call_with((x, 24), Mode::Eval).into_tensor());
+    assert!(error.contains("between (20,) and (23,) for the input [2, 5], found (24,)"), "{error}");
+    Ok(())
+}
+
 #[test]
 fn errors_name_the_invalid_setting() {
     let device = &Device::Cpu;

@@ -4,9 +4,11 @@
 use proptest::prelude::*;
 use sconce::prelude::*;
 
-use crate::common::{check_close, config};
+use crate::common::{check_close, config, fail, message};
 
-use super::setting::{Axis, check_dtypes, check_layer, image_settings, sequence_settings, video_settings};
+use super::setting::{
+    Axis, build, call, check_dtypes, check_layer, image_settings, sequence_settings, video_settings,
+};
 
 proptest! {
     // At least 60 % of the settings have an output. For the others, `check_layer` expects an error.
@@ -46,6 +48,31 @@ proptest! {
     fn conv_transpose3d_agrees_with_plain_loops(setting in video_settings()) {
         let tensors = setting.conv_transpose_tensors(5);
         check_layer(&setting.conv_transpose3d(), &tensors, setting.naive_transposed(&tensors))?;
+    }
+
+    /// A transposed convolution reaches the size of the output by the same output padding.
+    #[test]
+    fn output_sizes_are_reached_by_output_padding(setting in video_settings(), unreachable in 0..2usize) {
+        let mut plain = setting.clone();
+        plain.axes.iter_mut().for_each(|axis| axis.output_padding = axis.output_padding.min(axis.stride - 1));
+        let Some(size) = plain.output_size(Axis::conv_transpose_output_size) else { return Ok(()) };
+        let check = || -> Result<()> {
+            let tensors = plain.conv_transpose_tensors(5);
+            let expected = call(&plain.conv_transpose3d(), &tensors)?;
+            let layer = build(&plain.conv_transpose3d().output_padding(0), &tensors)?;
+            let found = layer.call_with(((&tensors[0]).into(), Triple(size)), Mode::Eval).into_tensor()?;
+            check_close("output", &found, &expected, 0.)?;
+            let input = Signal::meta(tensors[0].shape(), tensors[0].dtype());
+            assert_eq!(layer.call_with((input, Triple(size)), Mode::Eval).dims()?, expected.dims());
+
+            // The sizes from the smallest on that the stride skips.
+            let too_large = plain.axes[2].stride - plain.axes[2].output_padding + unreachable;
+            let size = Triple([size[0], size[1], size[2] + too_large]);
+            let error = message(layer.call_with(((&tensors[0]).into(), size), Mode::Eval).into_tensor());
+            assert!(error.contains("expected an output_size between ("), "{error}");
+            Ok(())
+        };
+        check().map_err(fail)?;
     }
 
     #[test]

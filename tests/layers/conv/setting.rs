@@ -303,11 +303,23 @@ pub fn call<C>(config: &C, tensors: &[Tensor]) -> candle::Result<Tensor>
 where
     C: Config<Output: Forward<Signal, Output = Signal>> + Clone,
 {
+    let output = build(config, tensors)?.call((&tensors[0]).into(), Mode::Train).into_tensor();
+    let input = Signal::meta(tensors[0].shape(), tensors[0].dtype());
+    let shape = build(config, tensors)?.call(input, Mode::Train);
+    match (&output, shape.dims()) {
+        (Ok(output), Ok(dims)) => assert_eq!(output.dims(), dims),
+        (Err(error), Err(found)) => assert_eq!(error.to_string(), found.to_string()),
+        (output, shape) => panic!("expected the shape {shape:?} of {output:?}"),
+    }
+    Ok(output?)
+}
+
+/// Builds the layer with the weight and the bias from `tensors[1..]`.
+pub fn build<C: Config + Clone>(config: &C, tensors: &[Tensor]) -> candle::Result<C::Output> {
     let names = ["weight", "bias"].map(String::from).into_iter();
     let named: HashMap<String, Tensor> = names.zip(tensors[1..].iter().cloned()).collect();
     let vb = VarBuilder::from_tensors(named, tensors[0].dtype(), &Device::Cpu);
-    let layer = config.clone().build(vb)?;
-    Ok(layer.call((&tensors[0]).into(), Mode::Train).into_tensor()?)
+    Ok(config.clone().build(vb)?)
 }
 
 /// Checks the output against `expected` and the gradients against finite differences. If `expected` is `None`, expects

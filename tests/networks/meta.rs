@@ -1,0 +1,44 @@
+//! Whole networks on signals without numbers: the shapes of the outputs.
+
+use sconce::nn::VarBuilder;
+use sconce::prelude::*;
+
+use crate::networks::{
+    convnext, densenet, efficientnet, mobilenet, mobilenet_v3, r2plus1d, resnet, squeezenet, swin, unet, vgg,
+    vit,
+};
+use crate::torchvision::Zeros;
+
+/// Checks the shape of the output of a network in both modes.
+fn check<C>(config: C, input: &[usize], output: &[usize]) -> Result<()>
+where
+    C: Config<Output: Forward<Signal, Output = Signal>>,
+{
+    let zeros = VarBuilder::from_backend(Box::new(Zeros), DType::F32, Device::Cpu);
+    let network = config.build(zeros)?;
+    for mode in [Mode::Eval, Mode::Train] {
+        let y = network.call(Signal::meta(input, DType::F32), mode);
+        assert_eq!((y.dims()?, y.dtype()?), (output, DType::F32));
+    }
+    Ok(())
+}
+
+#[test]
+fn networks_compute_the_shapes_of_large_batches() -> Result<()> {
+    // Two of these batches would need terabytes of activations.
+    let images = [100_000, 3, 224, 224];
+    let logits = [100_000, 1000];
+    check(resnet::resnet18(), &images, &logits)?;
+    check(vgg::vgg16_bn(), &images, &logits)?;
+    check(mobilenet::mobilenet_v2(), &images, &logits)?;
+    check(mobilenet_v3::mobilenet_v3_small(), &images, &logits)?;
+    check(efficientnet::efficientnet_b0(), &images, &logits)?;
+    check(efficientnet::efficientnet_v2_s(), &images, &logits)?;
+    check(convnext::convnext_tiny(), &images, &logits)?;
+    check(densenet::densenet121(), &images, &logits)?;
+    check(squeezenet::squeezenet1_1(), &images, &logits)?;
+    check(swin::swin_t(), &images, &logits)?;
+    check(vit::vit_s_16(), &images, &logits)?;
+    check(unet::unet(3, 2), &[8, 3, 512, 768], &[8, 2, 512, 768])?;
+    check(r2plus1d::r2plus1d_18(), &[1000, 3, 16, 112, 112], &[1000, 400])
+}

@@ -1,0 +1,135 @@
+//! Signals without numbers: their states, operations with several operands, and errors.
+
+use sconce::prelude::*;
+
+fn meta(shape: &[usize]) -> Signal {
+    Signal::meta(shape, DType::F32)
+}
+
+fn message(signal: &Signal) -> String {
+    signal.error().map(ToString::to_string).unwrap_or_default()
+}
+
+#[test]
+fn a_signal_without_numbers_has_a_shape_a_dtype_and_a_device() -> Result<()> {
+    let x = Signal::meta((2, 3, 4), DType::F16);
+    assert!(x.is_meta() && !Signal::from(Tensor::zeros(2, DType::F32, &Device::Cpu)?).is_meta());
+    assert_eq!((x.dims3()?, x.dim(-1)?, x.rank()?, x.dtype()?), ((2, 3, 4), 4, 3, DType::F16));
+    assert!(x.device()?.is_cpu());
+    assert_eq!(format!("{x:?}"), "Signal::Meta([2, 3, 4])");
+    // A shape that no memory could hold.
+    let huge = Signal::meta((1 << 30, 1 << 20, 3), DType::F32);
+    assert_eq!((huge.relu() * 2. - 1.).mean(-1).dims()?, [1 << 30, 1 << 20]);
+    Ok(())
+}
+
+#[test]
+fn operations_mix_signals_with_and_without_numbers() -> Result<()> {
+    let x = meta(&[2, 3, 1, 5]);
+    let ones = Tensor::ones((3, 4, 1), DType::F32, &Device::Cpu)?;
+    for y in [&x + &ones, &x - &ones, &ones * &x, x.clone() / ones.clone(), x.gt(&ones), x.gt(0.)] {
+        assert!(y.is_meta() && [&[2, 3, 4, 5][..], &[2, 3, 1, 5]].contains(&y.dims()?), "{y:?}");
+    }
+    let bias = Signal::from(&ones);
+    assert!(message(&bias.where_cond(&x, 0.)).contains("where"), "a condition is not a float");
+    assert_eq!(bias.gt(0.).where_cond(0., &x).dims()?, [2, 3, 4, 5]);
+    assert_eq!(
+        cat([meta(&[2, 3]), Signal::from(Tensor::ones((2, 4), DType::F32, &Device::Cpu)?)], 1).dims()?,
+        [2, 7]
+    );
+    assert_eq!(stack([meta(&[2, 3]), meta(&[2, 3])], -1).dims()?, [2, 3, 2]);
+    assert_eq!(meta(&[7, 2, 3]).matmul(Tensor::ones((3, 4), DType::F32, &Device::Cpu)?).dims()?, [7, 2, 4]);
+    let [q, k, v] = [[2, 4, 5, 8], [2, 4, 6, 8], [2, 4, 6, 7]].map(|shape| meta(&shape));
+    let y = scaled_dot_product_attention(q, k, v, meta(&[5, 6]));
+    assert_eq!(y.dims()?, [2, 4, 5, 7]);
+    Ok(())
+}
+
+/// Checks that an operation fails with the same message with and without numbers.
+fn check_error(shape: &[usize], operation: impl Fn(Signal) -> Signal) -> Result<()> {
+    let with_numbers = operation(Tensor::zeros(shape, DType::F32, &Device::Cpu)?.into());
+    let error = with_numbers.into_tensor().expect_err("the operation should fail").to_string();
+    assert_eq!(message(&operation(meta(shape))), error);
+    Ok(())
+}
+
+#[test]
+fn errors_are_those_of_signals_with_numbers() -> Result<()> {
+    let weight = Tensor::zeros(4, DType::F32, &Device::Cpu)?;
+    check_error(&[2, 5], |x| layer_norm(x, 4, Some(&weight), None, 1e-5))?;
+    check_error(&[2, 5, 3], |x| group_norm(x, 4, None, None, 1e-5))?;
+    check_error(&[2, 5], |x| glu(x, 1))?;
+    check_error(&[2, 5], |x| x.softmax(2))?;
+    check_error(&[2, 5], |x| x.reshape((3, -1)))?;
+    check_error(&[2, 5], |x| x.narrow(1, 3, 3))?;
+    check_error(&[2, 5], |x| x.sum(2))?;
+    check_error(&[2, 5], |x| flatten(x, 3))?;
+    check_error(&[2, 5], |x| x + Tensor::zeros(4, DType::F32, &Device::Cpu).unwrap())?;
+    check_error(&[2, 5], |x| linear(x, Tensor::zeros((3, 4), DType::F32, &Device::Cpu).unwrap(), None))?;
+    check_error(&[2, 5, 4, 4], |x| max_pool2d(x, MaxPool2d::config(5)))?;
+    check_error(&[2, 5, 4, 4], |x| pixel_shuffle(x, 2))?;
+    check_error(&[2, 5, 4, 4], |x| pad(x, 4, "reflect"))?;
+    check_error(&[2, 5, 4], |x| interpolate(x, Upsample::config().size(3).mode("bilinear")))?;
+    check_error(&[2, 5], |x| unflatten(x, 1, [2, 2]))?;
+    Ok(())
+}
+
+#[derive(Module)]
+#[module(forward = |x| {
+    let h = relu(stem(x));
+    head(block(h).flatten(1, -1))
+})]
+struct Net {
+    #[layer(3, 8, 3)]
+    stem: Conv2d,
+    block: Block,
+    #[layer(8 * 6 * 6, 10)]
+    head: Linear,
+}
+
+#[derive(Module)]
+#[module(forward = |x| norm(conv(&x)) + x)]
+struct Block {
+    #[layer(8, 8, 3, padding = 1)]
+    conv: Conv2d,
+    #[layer(8)]
+    norm: BatchNorm,
+}
+
+#[test]
+fn a_network_checks_shapes_and_names_the_layer() -> Result<()> {
+    let net = Net::new(&Device::Cpu)?;
+    assert_eq!(net.call(meta(&[5, 3, 8, 8]), Mode::Train).dims()?, [5, 10]);
+    // The running statistics have not changed.
+    assert_eq!(net.state_dict().get("block.norm.num_batches_tracked").unwrap().to_scalar::<i64>()?, 0);
+
+    let error = message(&net.call(meta(&[5, 3, 9, 8]), Mode::Eval));
+    assert_eq!(error, "at head (Linear 288→10): expected an input […, 288], found [5, 336]");
+    let error = message(&net.call(meta(&[5, 1, 8, 8]), Mode::Eval));
+    assert_eq!(error, "at stem (Conv2d 3→8, 3×3): expected 3 input channels, found 1 (input [5, 1, 8, 8])");
+    Ok(())
+}
+
+#[derive(Module)]
+#[module(forward = |x| {
+    let largest = x.tensor()?.max_all()?;
+    fc(x / largest)
+})]
+struct Scaled {
+    #[layer(3, 2)]
+    fc: Linear,
+}
+
+#[test]
+fn an_operation_that_reads_numbers_is_an_error() -> Result<()> {
+    let scaled = Scaled::new(&Device::Cpu)?;
+    let error = message(&scaled.call(meta(&[2, 3]), Mode::Eval));
+    assert_eq!(
+        error,
+        "expected a signal with numbers, found a signal that only has a shape (`Signal::meta`)"
+    );
+    let mapped = meta(&[2]).map(|t| t.cumsum(0));
+    assert!(message(&mapped).contains("expected a signal with numbers"));
+    assert!(meta(&[2]).into_tensor().is_err());
+    Ok(())
+}
