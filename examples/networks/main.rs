@@ -14,7 +14,7 @@
 //! | GPT-2, with a cache for decoding | 92 | | 255 (`bigcode.rs`: the same blocks) |
 //! | MobileNetV2 | 81 | 122 | |
 //! | MobileNetV3 Large and Small | 87 | 221 | |
-//! | R(2+1)D-18 | 45 | | |
+//! | R(2+1)D-18 | 45 | 150 | |
 //! | ResNet-18 and -50, with dilation | 90 | 215 | 200 (`resnet.rs`), without dilation |
 //! | SqueezeNet 1.1 | 50 | 87 | |
 //! | Swin-T | 132 | 315 | |

@@ -40,8 +40,8 @@ pub trait Operand {
 /// ```
 #[derive(Clone, Debug)]
 pub enum OperandValue {
-    /// A signal.
-    Signal(Signal),
+    /// The elements of a signal.
+    Elements(Signal),
     /// A number.
     Number(f64),
 }
@@ -50,7 +50,7 @@ impl OperandValue {
     /// Returns the signal, or the number as a signal with the dtype and device of `other`.
     fn like(self, other: &Signal) -> Result<Signal> {
         let number = match self {
-            Self::Signal(signal) => return Ok(signal),
+            Self::Elements(signal) => return Ok(signal),
             Self::Number(number) => number,
         };
         let dtype = other.dtype()?;
@@ -81,7 +81,7 @@ macro_rules! signals {
     ($($signal:ty)*) => {$(
         impl Operand for $signal {
             fn into_value(self) -> OperandValue {
-                OperandValue::Signal(self.into())
+                OperandValue::Elements(self.into())
             }
         }
     )*};
@@ -177,8 +177,8 @@ impl Signal {
                 let error = format!("where: expected a signal or tensor, found {a} and {b}");
                 return Self::fail(Error::msg(error));
             }
-            (OperandValue::Signal(a), b) => (Ok(a.clone()), b.like(&a)),
-            (a, OperandValue::Signal(b)) => (a.like(&b), Ok(b)),
+            (OperandValue::Elements(a), b) => (Ok(a.clone()), b.like(&a)),
+            (a, OperandValue::Elements(b)) => (a.like(&b), Ok(b)),
         };
         let (on_true, on_false) = (Self::from(on_true), Self::from(on_false));
         if [self, &on_true, &on_false].into_iter().any(Self::is_meta) {

@@ -3,9 +3,10 @@
 usage: make_networks.py OUT NAME[:SIZE[:GAIN]] …      e.g. make_networks.py networks resnet18:64
 OUT/NAME.json lists the state dict in order ([key, shape]); OUT/NAME.safetensors holds `input` [2, 3, SIZE, SIZE],
 `output` (eval mode, computed in float64, stored as float32) and, for the gradient of sum(output * cotangent)
-with respect to the first and the last weight and to tables of position biases, `cotangent`, `grad.<key>`. The outputs of a segmentation network, "out"
-and "aux", are concatenated along the batch. A GAIN other than 1 is stored as `norm_gain`. It keeps the activations of
-deep networks from growing so much that PyTorch's own results in float32 and float64 differ.
+with respect to the first and the last weight and to tables of position biases, `cotangent`, `grad.<key>`. The outputs
+of a segmentation network, "out" and "aux", are concatenated along the batch. A GAIN other than 1 is stored as
+`norm_gain`. It keeps the activations of deep networks from growing so much that PyTorch's own results in float32 and
+float64 differ.
 
 The files of this directory are those of
   convnext_tiny densenet121 efficientnet_b0 googlenet mobilenet_v2 resnet18 resnet50 squeezenet1_1 vgg16_bn, SIZE 64
