@@ -76,11 +76,20 @@ pub trait RecomputeInput: Clone + Send + Sync + 'static {
     /// # Errors
     /// Fails if a signal has failed, or if a deferred operation or `change` fails.
     fn map_tensors(&self, change: &mut dyn FnMut(&Tensor) -> Result<Tensor>) -> Result<Self>;
+
+    /// Returns `true` if the input has a signal without numbers.
+    fn has_meta(&self) -> bool {
+        false
+    }
 }
 
 impl RecomputeInput for Signal {
     fn map_tensors(&self, change: &mut dyn FnMut(&Tensor) -> Result<Tensor>) -> Result<Self> {
         Ok(change(&self.tensor()?)?.into())
+    }
+
+    fn has_meta(&self) -> bool {
+        self.is_meta()
     }
 }
 
@@ -94,11 +103,19 @@ impl<T: RecomputeInput> RecomputeInput for Option<T> {
     fn map_tensors(&self, change: &mut dyn FnMut(&Tensor) -> Result<Tensor>) -> Result<Self> {
         self.as_ref().map(|value| value.map_tensors(change)).transpose()
     }
+
+    fn has_meta(&self) -> bool {
+        self.as_ref().is_some_and(T::has_meta)
+    }
 }
 
 impl<T: RecomputeInput> RecomputeInput for Vec<T> {
     fn map_tensors(&self, change: &mut dyn FnMut(&Tensor) -> Result<Tensor>) -> Result<Self> {
         self.iter().map(|value| value.map_tensors(change)).collect()
+    }
+
+    fn has_meta(&self) -> bool {
+        self.iter().any(T::has_meta)
     }
 }
 
@@ -119,6 +136,10 @@ macro_rules! tuple_inputs {
         impl<$($input: RecomputeInput),+> RecomputeInput for ($($input,)+) {
             fn map_tensors(&self, change: &mut dyn FnMut(&Tensor) -> Result<Tensor>) -> Result<Self> {
                 Ok(($(self.$index.map_tensors(change)?,)+))
+            }
+
+            fn has_meta(&self) -> bool {
+                $(self.$index.has_meta())||+
             }
         }
     )*};
@@ -153,8 +174,9 @@ where
     /// again.
     fn run(layer: &M, input: I, mode: Mode, forward: fn(&M, I, Mode) -> Signal) -> Signal {
         let parameters: Vec<Tensor> = layer.parameters().into_iter().filter(needs_gradient).collect();
-        // In inference, the operations of this layer can be fused with those around it.
-        if mode == Mode::Eval && parameters.is_empty() {
+        // In inference, the operations of this layer can be fused with those around it. Without numbers, there is nothing to
+        // run again.
+        if mode == Mode::Eval && parameters.is_empty() || input.has_meta() {
             return forward(layer, input, mode);
         }
         Self::record(layer, parameters, input, mode, forward).into()

@@ -39,7 +39,8 @@ fn resize(x: Signal, like: &Signal) -> Result<Signal> {
     Ok(interpolate(x, Upsample::config().size((like.dim(2)?, like.dim(3)?)).mode("bilinear")))
 }
 
-/// A 3×3 convolution, and a 1×1 convolution with one output channel per class. It helps to train the third stage.
+/// A 3×3 convolution, and a 1×1 convolution with one output channel per class. This auxiliary classifier helps to train
+/// the third stage.
 #[derive(Module)]
 #[module(args(classes: usize))]
 pub struct FcnHead(

@@ -76,6 +76,9 @@ pub struct Block {
 #[module(
     args(vocabulary: usize, positions: usize, width: usize, heads: usize, depth: usize),
     forward = |ids, caches: &mut [KvCache]| {
+        if !caches.is_empty() && caches.len() != h.len() {
+            return Err(Error::msg(format!("expected {} caches, one for each block, found {}", h.len(), caches.len())));
+        }
         let start = caches.first().map_or(0, |cache| cache.len());
         let positions = Tensor::arange(start as u32, (start + ids.dim(1)?) as u32, &ids.device()?)?;
         let mut caches = caches.iter_mut();

@@ -11,7 +11,7 @@
 //! | DenseNet-121 | 75 | 155 | |
 //! | EfficientNet-B0 and EfficientNetV2-S | 89 | 315 | |
 //! | GoogLeNet | 110 | 206 | |
-//! | GPT-2, with a cache for decoding | 92 | | 255 (`bigcode.rs`: the same blocks) |
+//! | GPT-2, with a cache for decoding | 95 | | 255 (`bigcode.rs`: the same blocks) |
 //! | MobileNetV2 | 81 | 122 | |
 //! | MobileNetV3 Large and Small | 87 | 221 | |
 //! | R(2+1)D-18 | 45 | 150 | |
@@ -62,11 +62,9 @@ then continues; R(2+1)D: on 8 frames) and times it.
 
 usage: cargo run --release --example networks -- [--short] [NAME] [CHECKPOINT]
 
-NAME:       one of bert_base_uncased, convnext_tiny, deeplabv3_resnet50, densenet121, efficientnet_b0,
-            efficientnet_v2_s, googlenet, gpt2, mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small, r2plus1d_18,
-            resnet18, resnet50, squeezenet1_1, swin_t, unet, vgg16_bn, vit_b_16, vit_s_16
 CHECKPOINT: the published .pth file, or a .safetensors file with the same names
---short:    smaller images and one timed call, to check that the program runs";
+--short:    smaller images and one timed call, to check that the program runs
+NAME:       one of these networks:";
 
 /// Builds and times a network with these settings. The methods accept the config of any network.
 struct Runner<'a> {
@@ -85,15 +83,28 @@ impl Runner<'_> {
         }
     }
 
+    /// Returns the height and the width of images.
+    fn side(&self) -> usize {
+        if self.short { 64 } else { 224 }
+    }
+
+    /// Returns a random tensor.
+    fn random(&self, shape: &[usize]) -> Result<Tensor> {
+        Ok(Tensor::randn(0f32, 1., shape, &self.device)?)
+    }
+
+    /// Returns 64 token ids, `[1, 64]`.
+    fn ids(&self) -> Result<Tensor> {
+        Ok(Tensor::arange(0u32, 64, &self.device)?.unsqueeze(0)?)
+    }
+
     /// Runs a network on an image `[1, 3, side, side]`.
     fn image<C: Config>(
         &self,
         config: C,
-        side: usize,
         forward: impl Fn(&C::Output, Tensor) -> Result<Tensor>,
     ) -> Result<()> {
-        let x = Tensor::randn(0f32, 1., (1, 3, side, side), &self.device)?;
-        self.time(config, x, forward)
+        self.time(config, self.random(&[1, 3, self.side(), self.side()])?, forward)
     }
 
     /// Runs a network on `x`, and prints its size and its median time.
@@ -122,7 +133,7 @@ impl Runner<'_> {
     /// per token.
     fn generation(&self) -> Result<()> {
         let network = self.build(gpt::gpt2())?.detached();
-        let prompt = Tensor::arange(0u32, 64, &self.device)?.unsqueeze(0)?;
+        let prompt = self.ids()?;
         let mut decoder = gpt::Decoder::new(&network);
         let mut ids = prompt.clone();
         let mut new = prompt;
@@ -150,74 +161,59 @@ impl Runner<'_> {
     }
 }
 
-const NAMES: [&str; 20] = [
-    "bert_base_uncased",
-    "convnext_tiny",
-    "deeplabv3_resnet50",
-    "densenet121",
-    "efficientnet_b0",
-    "efficientnet_v2_s",
-    "googlenet",
-    "gpt2",
-    "mobilenet_v2",
-    "mobilenet_v3_large",
-    "mobilenet_v3_small",
-    "r2plus1d_18",
-    "resnet18",
-    "resnet50",
-    "squeezenet1_1",
-    "swin_t",
-    "unet",
-    "vgg16_bn",
-    "vit_b_16",
-    "vit_s_16",
-];
+/// Builds and runs a network.
+type Run = fn(&Runner) -> Result<()>;
 
-/// Builds and runs the network whose name is `runner.name`.
-fn run(runner: &Runner) -> Result<()> {
-    let side = if runner.short { 64 } else { 224 };
-    let ids = Tensor::arange(0u32, 64, &runner.device)?.unsqueeze(0)?;
-    match runner.name {
-        "bert_base_uncased" => runner
-            .time(bert::bert_base_uncased(), ids, |network, ids| Ok(network.forward(ids, None, None)?.0)),
-        "convnext_tiny" => runner.image(convnext::convnext_tiny(), side, |network, x| network.forward(x)),
-        "deeplabv3_resnet50" => {
-            runner.image(deeplab::deeplabv3_resnet50(), side, |network, x| Ok(network.forward(x)?.0))
-        }
-        "densenet121" => runner.image(densenet::densenet121(), side, |network, x| network.forward(x)),
-        "efficientnet_b0" => {
-            runner.image(efficientnet::efficientnet_b0(), side, |network, x| network.forward(x))
-        }
-        "efficientnet_v2_s" => {
-            runner.image(efficientnet::efficientnet_v2_s(), side, |network, x| network.forward(x))
-        }
-        "googlenet" => runner.image(googlenet::googlenet(), side, |network, x| Ok(network.forward(x)?.0)),
-        "gpt2" => {
-            runner.time(gpt::gpt2(), ids, |network, ids| network.forward(ids))?;
-            runner.generation()
-        }
-        "mobilenet_v2" => runner.image(mobilenet::mobilenet_v2(), side, |network, x| network.forward(x)),
-        "mobilenet_v3_large" => {
-            runner.image(mobilenet_v3::mobilenet_v3_large(), side, |network, x| network.forward(x))
-        }
-        "mobilenet_v3_small" => {
-            runner.image(mobilenet_v3::mobilenet_v3_small(), side, |network, x| network.forward(x))
-        }
-        "r2plus1d_18" => {
-            let x = Tensor::randn(0f32, 1., (1, 3, 8, side, side), &runner.device)?;
-            runner.time(r2plus1d::r2plus1d_18(), x, |network, x| network.forward(x))
-        }
-        "resnet18" => runner.image(resnet::resnet18(), side, |network, x| network.forward(x)),
-        "resnet50" => runner.image(resnet::resnet50(), side, |network, x| network.forward(x)),
-        "squeezenet1_1" => runner.image(squeezenet::squeezenet1_1(), side, |network, x| network.forward(x)),
-        "swin_t" => runner.image(swin::swin_t(), side, |network, x| network.forward(x)),
-        "unet" => runner.image(unet::unet(3, 2), side, |network, x| network.forward(x)),
-        "vgg16_bn" => runner.image(vgg::vgg16_bn(), side, |network, x| network.forward(x)),
-        "vit_b_16" => runner.image(vit::vit_b_16(), 224, |network, x| network.forward(x)),
-        "vit_s_16" => runner.image(vit::vit_s_16(), 224, |network, x| network.forward(x)),
-        other => Err(Error::msg(format!("unknown network {other:?}"))),
-    }
-}
+/// The networks by name.
+const NETWORKS: [(&str, Run); 20] = [
+    ("bert_base_uncased", |runner| {
+        let forward = |network: &bert::Bert, ids| Ok(network.forward(ids, None, None)?.0);
+        runner.time(bert::bert_base_uncased(), runner.ids()?, forward)
+    }),
+    ("convnext_tiny", |runner| runner.image(convnext::convnext_tiny(), |network, x| network.forward(x))),
+    ("deeplabv3_resnet50", |runner| {
+        runner.image(deeplab::deeplabv3_resnet50(), |network, x| Ok(network.forward(x)?.0))
+    }),
+    ("densenet121", |runner| runner.image(densenet::densenet121(), |network, x| network.forward(x))),
+    ("efficientnet_b0", |runner| {
+        runner.image(efficientnet::efficientnet_b0(), |network, x| network.forward(x))
+    }),
+    ("efficientnet_v2_s", |runner| {
+        runner.image(efficientnet::efficientnet_v2_s(), |network, x| network.forward(x))
+    }),
+    ("googlenet", |runner| runner.image(googlenet::googlenet(), |network, x| Ok(network.forward(x)?.0))),
+    ("gpt2", |runner| {
+        runner.time(gpt::gpt2(), runner.ids()?, |network, ids| network.forward(ids))?;
+        runner.generation()
+    }),
+    ("mobilenet_v2", |runner| runner.image(mobilenet::mobilenet_v2(), |network, x| network.forward(x))),
+    ("mobilenet_v3_large", |runner| {
+        runner.image(mobilenet_v3::mobilenet_v3_large(), |network, x| network.forward(x))
+    }),
+    ("mobilenet_v3_small", |runner| {
+        runner.image(mobilenet_v3::mobilenet_v3_small(), |network, x| network.forward(x))
+    }),
+    ("r2plus1d_18", |runner| {
+        let frames = runner.random(&[1, 3, 8, runner.side(), runner.side()])?;
+        runner.time(r2plus1d::r2plus1d_18(), frames, |network, x| network.forward(x))
+    }),
+    ("resnet18", |runner| runner.image(resnet::resnet18(), |network, x| network.forward(x))),
+    ("resnet50", |runner| runner.image(resnet::resnet50(), |network, x| network.forward(x))),
+    ("squeezenet1_1", |runner| runner.image(squeezenet::squeezenet1_1(), |network, x| network.forward(x))),
+    ("swin_t", |runner| runner.image(swin::swin_t(), |network, x| network.forward(x))),
+    ("unet", |runner| runner.image(unet::unet(3, 2), |network, x| network.forward(x))),
+    ("vgg16_bn", |runner| runner.image(vgg::vgg16_bn(), |network, x| network.forward(x))),
+    ("vit_b_16", |runner| {
+        // The network has position embeddings for this size only.
+        let image = runner.random(&[1, 3, 224, 224])?;
+        runner.time(vit::vit_b_16(), image, |network, x| network.forward(x))
+    }),
+    ("vit_s_16", |runner| {
+        // The network has position embeddings for this size only.
+        let image = runner.random(&[1, 3, 224, 224])?;
+        runner.time(vit::vit_s_16(), image, |network, x| network.forward(x))
+    }),
+];
 
 struct Arguments {
     name: Option<String>,
@@ -232,7 +228,7 @@ fn parse(mut parser: lexopt::Parser) -> std::result::Result<Arguments, lexopt::E
             Long("short") => arguments.short = true,
             Value(name) if arguments.name.is_none() => {
                 let name = name.string()?;
-                if !NAMES.contains(&name.as_str()) {
+                if NETWORKS.iter().all(|(known, _)| *known != name) {
                     return Err(format!("unknown network {name:?}").into());
                 }
                 arguments.name = Some(name);
@@ -245,11 +241,15 @@ fn parse(mut parser: lexopt::Parser) -> std::result::Result<Arguments, lexopt::E
 }
 
 fn main() -> Result<()> {
-    let Arguments { name, checkpoint, short } = arguments::parse(HELP, parse);
+    let names: Vec<&str> = NETWORKS.iter().map(|(name, _)| *name).collect();
+    let help = format!("{HELP}\n  {}", names.join("\n  "));
+    let Arguments { name, checkpoint, short } = arguments::parse(&help, parse);
     let checkpoint = checkpoint.as_deref();
     let device = Device::cuda_if_available(0)?;
-    for name in NAMES.into_iter().filter(|candidate| name.as_deref().is_none_or(|name| name == *candidate)) {
-        run(&Runner { name, checkpoint, short, device: device.clone() })?;
+    for (candidate, run) in NETWORKS {
+        if name.as_deref().is_none_or(|name| name == candidate) {
+            run(&Runner { name: candidate, checkpoint, short, device: device.clone() })?;
+        }
     }
     Ok(())
 }

@@ -36,7 +36,7 @@ fn relative_position_index() -> Result<Tensor> {
     Ok(Tensor::from_iter(pairs, &Device::Cpu)?)
 }
 
-/// Returns what to add to the scores `[batch, windows, heads, positions, positions]` in shifted windows, so that no
+/// Returns the mask to add to the scores `[batch, windows, heads, positions, positions]` in shifted windows, so that no
 /// position attends to another that was not its neighbor before the shift.
 fn mask(x: &Signal, sizes: [usize; 2], shifts: [usize; 2]) -> Result<Signal> {
     // An axis has three regions: the pixels before the last window, its first pixels, and the shifted ones.

@@ -116,7 +116,7 @@ pub fn scaled_dot_product_attention(
     options: impl Into<AttentionOptions>,
 ) -> Signal {
     let (query, key, value, options) = (query.into(), key.into(), value.into(), options.into());
-    if [&query, &key, &value].into_iter().any(Signal::is_meta) {
+    if [&query, &key, &value].into_iter().chain(&options.mask).any(Signal::is_meta) {
         return attention_meta([&query, &key, &value], &options).into();
     }
     let (key, value) = match (key.into_tensor(), value.into_tensor()) {
@@ -138,9 +138,10 @@ fn attention_meta(inputs: [&Signal; 3], options: &AttentionOptions) -> Result<Si
     if let Some(mask) = &options.mask {
         check_mask(mask.shape()?, &scores)?;
     }
-    // One query, key and value without features check the dtypes.
+    // One query, key and value without features check the dtypes and the options.
     let [query_probe, key_probe, value_probe] = [&query, &key, &value].map(|meta| meta.empty((1, 0)));
-    let (probe, _) = attend(&query_probe?, &key_probe?, &value_probe?, &AttentionOptions::default())?;
+    let probe_options = options.for_one_score()?;
+    let (probe, _) = attend(&query_probe?, &key_probe?, &value_probe?, &probe_options)?;
     let features = value.shape.dims()[value.shape.rank() - 1];
     Ok(Meta::like(&probe, [&batch[..], &[queries, features]].concat()).into())
 }
@@ -222,6 +223,20 @@ fn expand(x: Tensor, dims: &[usize]) -> candle_core::Result<Tensor> {
 }
 
 impl AttentionOptions {
+    /// Returns the options for a single score. Draws no random numbers.
+    fn for_one_score(&self) -> Result<Self> {
+        let mask = match &self.mask {
+            Some(mask) => Some(Tensor::zeros((1, 1), mask.dtype()?, &mask.device()?)?.into()),
+            None => None,
+        };
+        match self.dropout {
+            Some((p, Mode::Train)) if !(0. ..=1.).contains(&p) => {
+                Err(Error::msg(format!("expected a probability between 0 and 1, found {p}")))
+            }
+            _ => Ok(Self { mask, dropout: None, ..self.clone() }),
+        }
+    }
+
     /// Returns the mask to add to the scores. Its shape broadcasts to the shape of the scores.
     fn additive_mask(&self, scores: &Tensor, [queries, keys]: [usize; 2]) -> Result<Option<Tensor>> {
         let dtype = scores.dtype();

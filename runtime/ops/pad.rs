@@ -1,7 +1,7 @@
 //! Padding.
 
 use crate::kernels::pad::{self, PadMode};
-use crate::signal::{Leading, Signal};
+use crate::signal::{LeadingOf, Signal};
 
 use super::Sides;
 
@@ -21,5 +21,5 @@ use super::Sides;
 pub fn pad(x: impl Into<Signal>, padding: impl Into<Sides>, mode: impl Into<PadMode>) -> Signal {
     let Sides(sides) = padding.into();
     let mode = mode.into();
-    x.into().apply("pad", Leading, |x| pad::pad(&x, sides, mode))
+    x.into().apply("pad", LeadingOf(2), |x| pad::pad(&x, sides, mode))
 }

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use crate::signal::{Batch, Leading, Signal};
+use crate::signal::{Batch, LeadingOf, Signal};
 use crate::{Error, Result};
 
 /// Rearranges `[…, channels · r², height, width]` to `[…, channels, height · r, width · r]` with
@@ -19,7 +19,7 @@ use crate::{Error, Result};
 /// # }
 /// ```
 pub fn pixel_shuffle(x: impl Into<Signal>, upscale_factor: usize) -> Signal {
-    x.into().apply("pixel_shuffle", Leading, |x| shuffle(&x, upscale_factor))
+    x.into().apply("pixel_shuffle", LeadingOf(3), |x| shuffle(&x, upscale_factor))
 }
 
 /// Rearranges `[…, channels, height · r, width · r]` to `[…, channels · r², height, width]` with
@@ -36,7 +36,7 @@ pub fn pixel_shuffle(x: impl Into<Signal>, upscale_factor: usize) -> Signal {
 /// # }
 /// ```
 pub fn pixel_unshuffle(x: impl Into<Signal>, downscale_factor: usize) -> Signal {
-    x.into().apply("pixel_unshuffle", Leading, |x| unshuffle(&x, downscale_factor))
+    x.into().apply("pixel_unshuffle", LeadingOf(3), |x| unshuffle(&x, downscale_factor))
 }
 
 /// Divides the channels of `[batch, channels, …]` into `groups` groups and interleaves the groups: channel `j` of group

@@ -101,7 +101,8 @@ pub fn cat<T: Into<Signal>>(signals: impl IntoIterator<Item = T>, dim: impl Dim)
     join("cat", signals, |tensors, first| Ok(Tensor::cat(tensors, dim.index(first.rank())?)?))
 }
 
-/// Concatenates signals without numbers. `Tensor::cat` checks them, without their sizes along `dim`.
+/// Concatenates signals without numbers. `Tensor::cat` checks them: their shapes with size 0 along `dim`, or, so that an
+/// error has the true shapes, views of these shapes.
 fn cat_meta(signals: &[Signal], dim: impl Dim) -> Result<Signal> {
     let metas = signals.iter().map(Signal::to_meta).collect::<Result<Vec<_>>>()?;
     let first = &metas[0];
@@ -114,9 +115,14 @@ fn cat_meta(signals: &[Signal], dim: impl Dim) -> Result<Signal> {
         meta.empty(dims)
     };
     let parts = metas.iter().map(without_dim).collect::<Result<Vec<_>>>()?;
-    let joined = Tensor::cat(&parts, dim)?;
+    let Ok(joined) = Tensor::cat(&parts, dim) else {
+        let views = metas.iter().map(Meta::view).collect::<Result<Vec<_>>>()?;
+        return Ok(Tensor::cat(&views, dim)?.into());
+    };
     let mut dims = first.shape.dims().to_vec();
-    dims[dim] = metas.iter().map(|meta| meta.shape.dims()[dim]).sum();
+    let sizes = metas.iter().map(|meta| meta.shape.dims()[dim]);
+    let size = sizes.reduce(usize::saturating_add).unwrap_or_default();
+    dims[dim] = size;
     Ok(Meta::like(&joined, dims).into())
 }
 
@@ -152,8 +158,7 @@ fn cat_images(signals: Vec<Signal>) -> Result<Signal> {
 pub fn stack<T: Into<Signal>>(signals: impl IntoIterator<Item = T>, dim: impl Dim) -> Signal {
     let signals: Vec<Signal> = signals.into_iter().map(Into::into).collect();
     if signals.iter().any(Signal::is_meta) {
-        let rank = signals[0].rank().unwrap_or_default();
-        return match dim.index(rank + 1) {
+        return match signals[0].rank().and_then(|rank| dim.index(rank + 1)) {
             Ok(dim) => cat(signals.iter().map(|signal| signal.unsqueeze(dim)), dim),
             Err(error) => Signal::fail(error),
         };

@@ -4,6 +4,7 @@ use candle_core::{Shape, Tensor};
 use candle_nn::{Init, VarBuilder};
 
 use crate::init::Initializer;
+use crate::load::fill;
 use crate::module::Module;
 use crate::registry::{TensorKind, for_each_mut, join};
 use crate::{Error, Result, source};
@@ -67,7 +68,8 @@ pub fn buffer(
     Ok(at_current_path(tensor)?.detach())
 }
 
-/// Returns the buffer of a checkpoint, or else a copy of `values`. Floats get the dtype of `vb`; integers keep theirs.
+/// Returns the buffer of a checkpoint. If `vb` initializes the tensor instead, returns a copy of `values`. Floats get the
+/// dtype of `vb`; integers keep theirs.
 fn buffer_with_values(
     vb: &VarBuilder,
     name: &str,
@@ -76,10 +78,18 @@ fn buffer_with_values(
 ) -> candle_core::Result<Tensor> {
     let values = source::check_shape(values, shape, name)?;
     let dtype = if values.dtype().is_float() { vb.dtype() } else { values.dtype() };
-    if !source::is_fresh(vb, name) {
-        return vb.get_with_hints_dtype(shape, name, Init::Const(0.), dtype);
+    let values = values.to_dtype(dtype)?.to_device(vb.device())?;
+    if source::initializes_every_tensor(vb) {
+        return values.copy();
     }
-    values.to_dtype(dtype)?.to_device(vb.device())?.copy()
+    // A source that lacks the tensor returns an error or, as candle's `VarMap` and a partial load do, a new tensor.
+    let is_missing = !vb.contains_tensor(name);
+    let request = || vb.get_with_hints_dtype(shape, name, Init::Const(0.), dtype);
+    let tensor = source::with_initial_values(values.clone(), request)?;
+    if is_missing {
+        fill(&tensor, &values)?;
+    }
+    Ok(tensor)
 }
 
 /// Returns a builder that reads the tied parameter of the field `name` from `target`. With the target

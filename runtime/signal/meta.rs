@@ -40,6 +40,9 @@ pub(crate) struct OneExample;
 /// The operation accepts any leading dimensions. It runs on a tensor with an additional leading dimension of size 0.
 pub(crate) struct Leading;
 
+/// Like [`Leading`], but the operand has at least as many dimensions as the field says.
+pub(crate) struct LeadingOf(pub usize);
+
 /// The operation only changes shape and strides. It runs on a view of a single number.
 pub(crate) struct View;
 
@@ -87,14 +90,23 @@ impl Meta {
 
 impl From<Meta> for Signal {
     fn from(meta: Meta) -> Self {
-        Self(State::Meta(Box::new(meta)))
+        let dims = meta.shape.dims();
+        let count =
+            dims.iter().filter(|size| **size > 0).try_fold(1usize, |count, size| count.checked_mul(*size));
+        match count {
+            Some(_) => Self(State::Meta(Box::new(meta))),
+            None => {
+                Self::fail(Error::msg(format!("the number of elements of the shape {dims:?} is too large")))
+            }
+        }
     }
 }
 
 impl Meta {
     /// Returns the shape of the result of `operation` for a probe. `shape` computes it from the result.
     ///
-    /// If the operation rejects the probe, it runs on a view of the operand's shape, so that the error has this shape.
+    /// If the operation rejects the probe, it runs on a view of the operand's shape, so that the error has this shape. An
+    /// operation that accepts the view computes all of its results, so a rule must not reject valid operands.
     fn probe<E: Into<Error>>(
         &self,
         probe: Tensor,
@@ -142,10 +154,12 @@ impl<E: Into<Error>, Op: Fn(Tensor) -> Result<Tensor, E>> ShapeRule<Op> for OneE
 
 impl<E: Into<Error>, Op: Fn(Tensor) -> Result<Tensor, E>> ShapeRule<Op> for OptionalBatch {
     fn output(self, input: &Meta, operation: Op) -> Result<Meta> {
-        if input.shape.rank() == self.0 {
-            return Batch.output(input, operation);
+        match input.shape.rank() {
+            rank if rank == self.0 => Batch.output(input, operation),
+            rank if rank + 1 == self.0 => Leading.output(input, operation),
+            // The operation reports the wrong rank.
+            _ => View.output(input, operation),
         }
-        Leading.output(input, operation)
     }
 }
 
@@ -153,6 +167,16 @@ impl<E: Into<Error>, Op: Fn(Tensor) -> Result<Tensor, E>> ShapeRule<Op> for Lead
     fn output(self, input: &Meta, operation: Op) -> Result<Meta> {
         let probe = input.empty([&[0], input.shape.dims()].concat())?;
         input.probe(probe, operation, |output| output.dims()[1..].to_vec())
+    }
+}
+
+impl<E: Into<Error>, Op: Fn(Tensor) -> Result<Tensor, E>> ShapeRule<Op> for LeadingOf {
+    fn output(self, input: &Meta, operation: Op) -> Result<Meta> {
+        if input.shape.rank() < self.0 {
+            // The operation reports the missing dimensions.
+            return View.output(input, operation);
+        }
+        Leading.output(input, operation)
     }
 }
 
@@ -200,8 +224,26 @@ impl Signal {
     /// # Ok(())
     /// # }
     /// ```
+    ///
+    /// The signal is on the CPU. The result is a failed signal if the number of elements does not fit into a `usize`.
     pub fn meta(shape: impl Into<Shape>, dtype: DType) -> Self {
-        Meta { shape: shape.into(), dtype, device: Device::Cpu }.into()
+        Self::meta_on(shape, dtype, &Device::Cpu)
+    }
+
+    /// Returns a signal like [`meta`](Self::meta) for a network on the given device.
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let device = Device::Cpu;
+    /// let linear = Linear::config(4, 2).init(&device)?;
+    /// let x = Signal::meta_on((5, 4), DType::F32, &device);
+    /// assert_eq!(linear.call(x, Mode::Eval).dims()?, [5, 2]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn meta_on(shape: impl Into<Shape>, dtype: DType, device: &Device) -> Self {
+        Meta { shape: shape.into(), dtype, device: device.clone() }.into()
     }
 
     /// Returns `true` if the signal has a shape but no numbers.

@@ -35,8 +35,8 @@ pub(crate) use last_use::at_last_use;
 use layout::Layouts;
 pub(crate) use linear::Product;
 pub(crate) use meta::{
-    Batch, Leading, Meta, NeedsNumbers, OneExample, OptionalBatch, SameShape, ShapeFrom, ShapeRule, View,
-    broadcast_metas, leading_meta, without_numbers,
+    Batch, Leading, LeadingOf, Meta, NeedsNumbers, OneExample, OptionalBatch, SameShape, ShapeFrom,
+    ShapeRule, View, broadcast_metas, leading_meta, without_numbers,
 };
 pub use methods::{Operand, OperandValue, SplitSizes};
 pub(crate) use normalization::Normalization;

@@ -11,6 +11,7 @@ use crate::checkpoint::{StateDict, to_dtype};
 use crate::load::{Guesses, Selection, fill};
 
 use super::check_shape;
+use super::initial_values::initial_values;
 use super::initialize::{check_memory, initialize, to_trainable};
 
 /// The value that a tensor gets if the checkpoint lacks it or has it with a different shape.
@@ -49,6 +50,8 @@ struct Request {
     name: String,
     tensor: Tensor,
     init: Init,
+    /// The initial values, if they are a tensor instead of `init`.
+    values: Option<Tensor>,
     /// The tensor of the checkpoint from which `tensor` got its values, or `None` for the [`Fallback`].
     source: Option<TensorId>,
 }
@@ -82,13 +85,19 @@ impl Checkpoint {
         values: impl Fn(&str) -> Option<&'v Tensor>,
     ) -> Result<HashSet<TensorId>> {
         let mut assigned = HashSet::new();
-        for Request { name, tensor, init, source } in &self.lock().requests {
+        for Request { name, tensor, init, values: initial, source } in &self.lock().requests {
             let expected = values(name);
             if let Some(expected) = expected.filter(|expected| Some(expected.id()) != *source) {
                 fill(tensor, expected)?;
             }
             if expected.is_none() && source.is_some() {
-                fill(tensor, &initialize(*init, tensor.shape(), name, tensor.dtype(), tensor.device())?)?;
+                match initial {
+                    Some(initial) => fill(tensor, initial)?,
+                    None => fill(
+                        tensor,
+                        &initialize(*init, tensor.shape(), name, tensor.dtype(), tensor.device())?,
+                    )?,
+                }
             }
             assigned.extend(expected.map(|_| tensor.id()));
         }
@@ -106,17 +115,23 @@ impl SimpleBackend for Checkpoint {
         if let Some(tensor) = construction.requested.get(name) {
             return check_shape(tensor, &shape, name);
         }
-        let values = construction.guesses.find(name, shape.dims());
-        let tensor = match (&values, self.0.fallback) {
-            (Some(values), _) => tensor_with_values(values, dtype, device)?,
-            (None, Fallback::Initialize) => initialize(init, &shape, name, dtype, device)?,
+        let found = construction.guesses.find(name, shape.dims());
+        let initial = initial_values();
+        let tensor = match (&found, self.0.fallback) {
+            (Some(found), _) => tensor_with_values(found, dtype, device)?,
+            (None, Fallback::Initialize) => match &initial {
+                Some(initial) => tensor_with_values(initial, dtype, device)?,
+                None => initialize(init, &shape, name, dtype, device)?,
+            },
             (None, Fallback::Zeros) => {
                 check_memory(&shape, name)?;
                 to_trainable(Tensor::zeros(&shape, dtype, device)?)?
             }
         };
-        let source = values.map(|values| values.id());
-        construction.requests.push(Request { name: name.to_owned(), tensor: tensor.clone(), init, source });
+        let source = found.map(|found| found.id());
+        let request =
+            Request { name: name.to_owned(), tensor: tensor.clone(), init, values: initial, source };
+        construction.requests.push(request);
         construction.requested.insert(name, tensor.clone());
         Ok(tensor)
     }

@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod fresh;
+mod initial_values;
 mod initialize;
 
 use candle_core::{Result, Shape, Tensor, bail};
@@ -9,12 +10,18 @@ use candle_nn::VarBuilder;
 
 pub(crate) use checkpoint::{Checkpoint, Fallback};
 pub(crate) use fresh::fresh;
+pub(crate) use initial_values::with_initial_values;
 
 /// Returns `true` if `vb` initializes the tensor `name` instead of reading it.
 pub(crate) fn is_fresh(vb: &VarBuilder, name: &str) -> bool {
-    // A `Fresh` backend reports that it contains every name. candle's `VarMap` reports only the names that were already
-    // requested.
-    vb.contains_tensor("a name that no checkpoint has") || !vb.contains_tensor(name)
+    // candle's `VarMap` reports only the names that were already requested.
+    initializes_every_tensor(vb) || !vb.contains_tensor(name)
+}
+
+/// Returns `true` if `vb` reads no checkpoint. A `Fresh` backend and candle's constant backends report that they contain
+/// every name.
+pub(crate) fn initializes_every_tensor(vb: &VarBuilder) -> bool {
+    vb.contains_tensor("a name that no checkpoint has")
 }
 
 /// Returns `tensor`, or an error if its shape is not `shape`.

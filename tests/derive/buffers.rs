@@ -92,7 +92,28 @@ fn checkpoints_replace_the_values() -> Result<()> {
     assert_eq!(order(&partial)?, [2, 1, 0]);
     assert_eq!(partial.scale.to_vec1::<f32>()?, [0.5; 3]);
     assert_eq!(partial.shift.to_vec1::<f32>()?, [4., 5., 6.]);
+
+    // Tensors of other shapes are not loaded either.
+    let other: HashMap<&str, Tensor> = HashMap::from([
+        ("order", Tensor::new(&[1i64, 2, 0, 3], &DEVICE)?),
+        ("scale", Tensor::new(&[1f32, 2., 3., 4.], &DEVICE)?),
+        ("shift", Tensor::new(&[4f32, 5., 6.], &DEVICE)?),
+    ]);
+    sconce::candle::safetensors::save(&other, &path)?;
+    let (partial, _) = Reversed::config(3).load_with(Load::new(&path).partial(), &DEVICE)?;
+    assert_eq!((order(&partial)?, partial.scale.to_vec1::<f32>()?), (vec![2, 1, 0], vec![0.5; 3]));
     Ok(std::fs::remove_file(path)?)
+}
+
+#[test]
+fn candles_sources_give_the_values_or_an_error() -> Result<()> {
+    let map = sconce::nn::VarMap::new();
+    let network = Reversed::config(3).build(VarBuilder::from_varmap(&map, DType::F32, &DEVICE))?;
+    assert_eq!((order(&network)?, network.scale.to_vec1::<f32>()?), (vec![2, 1, 0], vec![0.5; 3]));
+    let shift = HashMap::from([("shift".to_string(), Tensor::ones(3, DType::F32, &DEVICE)?)]);
+    let error = message(Reversed::config(3).build(VarBuilder::from_tensors(shift, DType::F32, &DEVICE)));
+    assert!(error.contains("order"), "{error}");
+    Ok(())
 }
 
 #[test]

@@ -4,8 +4,8 @@ use sconce::nn::VarBuilder;
 use sconce::prelude::*;
 
 use crate::networks::{
-    convnext, densenet, efficientnet, mobilenet, mobilenet_v3, r2plus1d, resnet, squeezenet, swin, unet, vgg,
-    vit,
+    bert, convnext, deeplab, densenet, efficientnet, googlenet, gpt, mobilenet, mobilenet_v3, r2plus1d,
+    resnet, squeezenet, swin, unet, vgg, vit,
 };
 use crate::torchvision::Zeros;
 
@@ -41,4 +41,24 @@ fn networks_compute_the_shapes_of_large_batches() -> Result<()> {
     check(vit::vit_s_16(), &images, &logits)?;
     check(unet::unet(3, 2), &[8, 3, 512, 768], &[8, 2, 512, 768])?;
     check(r2plus1d::r2plus1d_18(), &[1000, 3, 16, 112, 112], &[1000, 400])
+}
+
+#[test]
+fn networks_with_several_inputs_or_outputs_compute_shapes() -> Result<()> {
+    let zeros = || VarBuilder::from_backend(Box::new(Zeros), DType::F32, Device::Cpu);
+    let images = || Signal::meta((64, 3, 224, 224), DType::F32);
+    let (logits, ..) = googlenet::googlenet().build(zeros())?.call(images(), Mode::Train);
+    assert_eq!(logits.dims()?, [64, 1000]);
+    let (pixels, auxiliary) = deeplab::deeplabv3_resnet50().build(zeros())?.call(images(), Mode::Train);
+    assert_eq!(pixels.dims()?, [64, 21, 224, 224]);
+    assert!(auxiliary.is_none_or(|auxiliary| auxiliary.is_meta()));
+
+    let ids = || Signal::meta((1000, 500), DType::U32);
+    let mask = Signal::meta((1000, 500), DType::U8);
+    let bert = bert::bert_base_uncased().build(zeros())?;
+    let (hidden, pooled) = bert.call((ids(), None, Some(mask)), Mode::Eval);
+    assert_eq!((hidden.dims()?, pooled.dims()?), (&[1000, 500, 768][..], &[1000, 768][..]));
+    let gpt = gpt::gpt2().build(zeros())?;
+    assert_eq!(gpt.call(ids(), Mode::Eval).dims()?, [1000, 500, 50257]);
+    Ok(())
 }

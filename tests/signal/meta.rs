@@ -17,6 +17,8 @@ fn a_signal_without_numbers_has_a_shape_a_dtype_and_a_device() -> Result<()> {
     assert_eq!((x.dims3()?, x.dim(-1)?, x.rank()?, x.dtype()?), ((2, 3, 4), 4, 3, DType::F16));
     assert!(x.device()?.is_cpu());
     assert_eq!(format!("{x:?}"), "Signal::Meta([2, 3, 4])");
+    let too_large = Signal::meta((1 << 40, 1 << 40), DType::F32);
+    assert!(message(&too_large).contains("the number of elements of the shape"), "{too_large:?}");
     // A shape that no memory could hold.
     let huge = Signal::meta((1 << 30, 1 << 20, 3), DType::F32);
     assert_eq!((huge.relu() * 2. - 1.).mean(-1).dims()?, [1 << 30, 1 << 20]);
@@ -71,6 +73,46 @@ fn errors_are_those_of_signals_with_numbers() -> Result<()> {
     check_error(&[2, 5, 4, 4], |x| pad(x, 4, "reflect"))?;
     check_error(&[2, 5, 4], |x| interpolate(x, Upsample::config().size(3).mode("bilinear")))?;
     check_error(&[2, 5], |x| unflatten(x, 1, [2, 2]))?;
+    check_error(&[4, 4], |x| pixel_shuffle(x, 2))?;
+    check_error(&[4, 4], |x| pixel_unshuffle(x, 2))?;
+    check_error(&[4, 4], |x| adaptive_avg_pool2d(x, 2))?;
+    check_error(&[4], |x| max_pool1d(x, MaxPool1d::config(2)))?;
+    check_error(&[2, 5], |x| x.index_select(1, &Tensor::new(&[5u32], &Device::Cpu).unwrap()))?;
+    check_error(&[2, 5], |x| cat([x, Tensor::zeros((3, 4), DType::F32, &Device::Cpu).unwrap().into()], 1))?;
+    check_error(&[2, 5], |x| stack([x, Tensor::zeros((2, 4), DType::F32, &Device::Cpu).unwrap().into()], 0))?;
+    check_error(&[2, 5], |x| x.matmul(Tensor::zeros((4, 2), DType::F32, &Device::Cpu).unwrap()))?;
+    check_error(&[2, 5], |x| x.roll([1, 2], 0))?;
+    let attend = |x: Signal, options: AttentionOptions| {
+        let (key, value) = (x.clone(), x.clone());
+        scaled_dot_product_attention(x, key, value, options)
+    };
+    let mask = Tensor::zeros((3, 3), DType::F32, &Device::Cpu)?;
+    check_error(&[2, 5], |x| attend(x, (&mask).into()))?;
+    check_error(&[3, 5], |x| attend(x, AttentionOptions::from(&mask).is_causal(true)))?;
+    check_error(&[3, 5], |x| attend(x, mask.to_dtype(DType::U32).unwrap().into()))?;
+    check_error(&[3, 5], |x| attend(x, AttentionOptions::default().dropout_p(1.5, Mode::Train)))?;
+    Ok(())
+}
+
+#[test]
+fn training_checks_what_a_run_with_numbers_checks() -> Result<()> {
+    let train = |x: Signal, norm: &BatchNorm| norm.call(x, Mode::Train);
+    let norm = BatchNorm::config(4).init(&Device::Cpu)?;
+    check_error(&[1, 4], |x| train(x, &norm))?;
+    check_error(&[1, 4, 1, 1], |x| train(x, &norm))?;
+    check_error(&[2, 5], |x| train(x, &norm))?;
+    let instance = InstanceNorm2d::config(4).track_running_stats(true).init(&Device::Cpu)?;
+    check_error(&[2, 4, 1, 1], |x| instance.call(x, Mode::Train))?;
+    // The first error passes through attention, whatever the other inputs are.
+    let attention = MultiheadAttention::config(4, 2).init(&Device::Cpu)?;
+    let failed = Signal::fail(Error::msg("failed before"));
+    let (y, _) = attention.call((meta(&[3, 2, 4]), failed.clone(), meta(&[3, 2, 4])), Mode::Eval);
+    assert_eq!(message(&y), "failed before");
+    assert_eq!(message(&stack([failed, meta(&[2])], 0)), "failed before");
+    // A mask of 10¹² scores is not created.
+    let causal = MultiheadAttention::config(4, 2).is_causal(true).batch_first(true).init(&Device::Cpu)?;
+    let x = meta(&[2, 1_000_000, 4]);
+    assert_eq!(causal.call((x.clone(), x.clone(), x), Mode::Eval).0.dims()?, [2, 1_000_000, 4]);
     Ok(())
 }
 
@@ -107,6 +149,24 @@ fn a_network_checks_shapes_and_names_the_layer() -> Result<()> {
     assert_eq!(error, "at head (Linear 288→10): expected an input […, 288], found [5, 336]");
     let error = message(&net.call(meta(&[5, 1, 8, 8]), Mode::Eval));
     assert_eq!(error, "at stem (Conv2d 3→8, 3×3): expected 3 input channels, found 1 (input [5, 1, 8, 8])");
+    Ok(())
+}
+
+#[derive(Module)]
+#[module(forward = |x| second(first(x)))]
+struct Recomputed {
+    #[module(recompute)]
+    first: Block,
+    #[module(recompute)]
+    second: Block,
+}
+
+#[test]
+fn recomputed_layers_run_without_numbers() -> Result<()> {
+    let network = Recomputed::new(&Device::Cpu)?;
+    for mode in [Mode::Train, Mode::Eval] {
+        assert_eq!(network.call(meta(&[5, 8, 6, 7]), mode).dims()?, [5, 8, 6, 7]);
+    }
     Ok(())
 }
 

@@ -39,7 +39,8 @@ impl MultiheadAttention {
             meta.empty(dims)
         };
         let [query, key, value] = metas.each_ref().map(empty);
-        let masks = Masks { padding: None, attention: None, is_causal: self.settings.is_causal };
+        // The causal mask does not change the shapes.
+        let masks = Masks { padding: None, attention: None, is_causal: false };
         let (output, weights) = self.run_tensors(&[query?, key?, value?], masks, Mode::Eval)?;
         let batch = has_batch.then_some(batch);
         let weights = weights.map(|weights| Meta::resized(&weights, 0, batch).into());

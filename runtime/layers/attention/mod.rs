@@ -132,8 +132,11 @@ impl MultiheadAttention {
         masks: [Option<Signal>; 2],
         mode: Mode,
     ) -> OutputAndWeights {
-        let signals = inputs.iter().chain(masks.iter().flatten());
-        if signals.clone().any(Signal::is_meta) && signals.clone().all(|signal| signal.error().is_none()) {
+        let mut signals = inputs.iter().chain(masks.iter().flatten());
+        if let Some(error) = signals.clone().find_map(Signal::error) {
+            return OutputAndWeights::failed(error.clone());
+        }
+        if signals.any(Signal::is_meta) {
             return match self.run_meta(&inputs, &masks) {
                 Ok(output_and_weights) => output_and_weights,
                 Err(error) => OutputAndWeights::failed(error.in_layer(self.settings.label())),

@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::kernels::norm;
 use crate::layers::{forward_methods, impl_fmt};
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
-use crate::signal::{Deferred, Normalization, Signal};
+use crate::signal::{Batch, Deferred, Normalization, Signal};
 use crate::{Error, Result};
 
 use super::channel_norm::{ChannelNorm, RunningStats, Settings, setters};
@@ -114,13 +114,7 @@ impl BatchNorm {
     /// and activation can be fused into the result.
     fn train(&self, x: Tensor) -> Result<Signal> {
         let eps = self.norm.settings.eps;
-        let values_per_channel = x.elem_count() / self.norm.settings.num_features.max(1);
-        if values_per_channel == 1 {
-            let shape = x.dims();
-            return Err(Error::msg(format!(
-                "expected more than one value per channel in training, found an input of shape {shape:?}"
-            )));
-        }
+        let values_per_channel = values_per_channel(x.dims())?;
         let (weight, bias) = self.norm.parameters();
         if norm::BatchNorm::supports(&x) {
             let norm = norm::BatchNorm::from_batch(&x, weight, bias, eps)?;
@@ -148,6 +142,16 @@ impl BatchNorm {
     }
 }
 
+/// Returns the number of values of each channel of a batch, `[batch, channels, …]`. Fails if it is 1.
+fn values_per_channel(dims: &[usize]) -> Result<usize> {
+    match dims.iter().enumerate().filter(|(axis, _)| *axis != 1).map(|(_, size)| size).product() {
+        1 => Err(Error::msg(format!(
+            "expected more than one value per channel in training, found an input of shape {dims:?}"
+        ))),
+        count => Ok(count),
+    }
+}
+
 impl Forward for BatchNorm {
     type Output = Signal;
 
@@ -159,12 +163,17 @@ impl Forward for BatchNorm {
         if let Err(error) = checked {
             return Signal::fail(error.in_layer(self.label()));
         }
-        if x.is_meta() {
-            // A probe would change the running statistics.
-            return x;
-        }
         match &self.norm.running {
             Some(running) if self.norm.pinned.unwrap_or(mode) == Mode::Eval => self.norm.evaluate(x, running),
+            _ if x.is_meta() => {
+                let checked =
+                    x.dims().and_then(values_per_channel).map_err(|error| error.in_layer(self.label()));
+                // The kernel alone does not change the running statistics.
+                let (weight, bias) = self.norm.parameters();
+                let eps = self.norm.settings.eps;
+                let train = |x: Tensor| Ok::<_, Error>(norm::batch_norm_train(&x, weight, bias, eps)?.0);
+                checked.map_or_else(Signal::fail, |_| x.apply("batch_norm", Batch, train))
+            }
             _ => {
                 let trained = x.into_tensor().map(|x| self.train(x));
                 trained.map_or_else(Signal::fail, |y| y.map_err(|error| error.in_layer(self.label())).into())

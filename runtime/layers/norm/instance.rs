@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::kernels::norm;
 use crate::layers::{forward_methods, impl_fmt};
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
-use crate::signal::{NeedsNumbers, Signal};
+use crate::signal::{Batch, Signal};
 use crate::{Error, Result};
 
 use super::channel_norm::{ChannelNorm, RunningStats, Settings, setters};
@@ -152,15 +152,15 @@ impl<const AXES: usize> Forward for InstanceNorm<AXES> {
             Ok(false) => return self.forward_pass(x.unsqueeze(0), mode).squeeze(0),
             Ok(true) => {}
         }
-        if x.is_meta() {
-            // A probe would change the running statistics.
-            return x;
-        }
         match &self.0.running {
             Some(running) if self.0.pinned.unwrap_or(mode) == Mode::Eval => self.0.evaluate(x, running),
-            running => x.apply("instance_norm", NeedsNumbers, |x| {
-                self.normalize(&x, running.as_ref()).map_err(|error| error.in_layer(self.label()))
-            }),
+            running => {
+                // A run without numbers does not change the running statistics.
+                let running = running.as_ref().filter(|_| !x.is_meta());
+                x.apply("instance_norm", Batch, |x| {
+                    self.normalize(&x, running).map_err(|error| error.in_layer(self.label()))
+                })
+            }
         }
     }
 }

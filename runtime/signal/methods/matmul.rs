@@ -4,7 +4,7 @@ use candle_core::Shape;
 
 use crate::kernels::matmul::matmul;
 
-use crate::{Error, Result};
+use crate::Result;
 
 use super::{Meta, Signal};
 
@@ -32,21 +32,18 @@ impl Signal {
 /// Returns the shape of the product of two batches of matrices, `[…, rows, depth]` and `[…, depth, columns]`. The product
 /// of two empty matrices checks the dtypes.
 fn matmul_meta(a: &Meta, b: &Meta) -> Result<Meta> {
-    let error = || {
-        let (a, b) = (a.shape.dims(), b.shape.dims());
-        Error::msg(format!(
-            "matmul: expected matrices […, rows, depth] and […, depth, columns], found {a:?} and {b:?}"
-        ))
+    let Some(shape) = product_shape(a.shape.dims(), b.shape.dims()) else {
+        // The product reports the wrong shapes.
+        let product = matmul(&a.view()?, &b.view()?)?;
+        return Ok(Meta::like(&product, product.shape()));
     };
-    let ([a_batch @ .., rows, depth], [b_batch @ .., b_depth, columns]) = (a.shape.dims(), b.shape.dims())
-    else {
-        return Err(error());
-    };
-    if depth != b_depth {
-        return Err(error());
-    }
-    let batch = Shape::from(a_batch).broadcast_shape_binary_op(&Shape::from(b_batch), "matmul");
-    let batch = batch.map_err(|_| error())?;
     let probe = matmul(&a.empty((0, 0))?, &b.empty((0, 0))?)?;
-    Ok(Meta::like(&probe, [batch.dims(), &[*rows, *columns]].concat()))
+    Ok(Meta::like(&probe, shape))
+}
+
+/// Returns `None` if the shapes do not match.
+fn product_shape(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
+    let ([a_batch @ .., rows, a_depth], [b_batch @ .., b_depth, columns]) = (a, b) else { return None };
+    let batch = Shape::from(a_batch).broadcast_shape_binary_op(&Shape::from(b_batch), "matmul").ok()?;
+    (a_depth == b_depth).then(|| [batch.dims(), &[*rows, *columns]].concat())
 }

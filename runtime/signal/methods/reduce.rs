@@ -150,7 +150,6 @@ impl Signal {
         })
     }
 
-    /// Averages over `dims`. Averaging over height and width reads a channel-blocked signal without reordering it.
     /// Runs a reduction over dimensions.
     fn reduce(
         &self,
@@ -167,6 +166,7 @@ impl Signal {
         self.clone().apply(name, Reduction { dims: &dims, keep_dims }, |t| operation(&t, dims.clone()))
     }
 
+    /// Averages over `dims`. Averaging over height and width reads a channel-blocked signal without reordering it.
     fn average(&self, dims: impl Dims, keep_dims: bool) -> Self {
         let Ok(rank) = self.rank() else { return self.clone() };
         let mut dims = match dims.indices(rank) {

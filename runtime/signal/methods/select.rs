@@ -6,7 +6,7 @@ use crate::dim::Dim;
 use crate::signal::Chunks;
 use crate::{Error, Result};
 
-use super::{Meta, ShapeFrom, Signal, View};
+use super::{Meta, NeedsNumbers, Signal, View};
 
 impl Signal {
     /// Returns the elements `start..start + length` of one dimension.
@@ -136,18 +136,17 @@ impl Signal {
     /// ```
     pub fn index_select(&self, dim: impl Dim, indices: &Tensor) -> Self {
         let dim = dim.index(self.rank().unwrap_or_default());
-        let new_dims = |dims: &[usize]| -> Result<Vec<usize>> {
-            let mut dims = dims.to_vec();
-            dims[*dim.as_ref().map_err(Clone::clone)?] = indices.dims1()?;
-            Ok(dims)
-        };
-        self.clone().apply("index_select", ShapeFrom(new_dims), |t| -> Result<Tensor> {
+        if let (true, Ok(dim)) = (self.is_meta(), &dim) {
+            return self.index_select_meta(*dim, indices).into();
+        }
+        self.clone().apply("index_select", NeedsNumbers, |t| -> Result<Tensor> {
             let dim = *dim.as_ref().map_err(Clone::clone)?;
             Ok(t.contiguous()?.index_select(&indices.contiguous()?, dim)?)
         })
     }
 
-    /// Returns the part that candle's indexing selects: `x.i((.., 0))`, `x.i((0, 2..5))`.
+    /// Returns the part that candle's indexing selects: `x.i((.., 0))`, `x.i((0, 2..5))`. On a signal without numbers, use
+    /// [`index_select`](Self::index_select) for a tensor of indices.
     ///
     /// The result is a failed signal if an index is out of range.
     ///
@@ -166,6 +165,18 @@ impl Signal {
         Tensor: IndexOp<T>,
     {
         self.clone().apply("index", View, |t| t.i(index))
+    }
+
+    /// Selects indices of a signal without numbers. The operation runs on a tensor with size 1 in all other dimensions.
+    fn index_select_meta(&self, dim: usize, indices: &Tensor) -> Result<Self> {
+        let meta = self.to_meta()?;
+        let mut dims = vec![1; meta.shape.rank()];
+        dims[dim] = meta.shape.dims()[dim];
+        let probe = Meta { shape: dims.into(), ..meta.clone() }.view()?.contiguous()?;
+        let selected = probe.index_select(&indices.contiguous()?, dim)?;
+        let mut dims = meta.shape.dims().to_vec();
+        dims[dim] = selected.dim(dim)?;
+        Ok(Meta::like(&selected, dims).into())
     }
 
     /// Returns the views of the tensor that `split` returns. If the signal has no numbers, neither do the parts.
