@@ -1,5 +1,5 @@
-//! The value between layers: a tensor, a deferred operation into which later operations can be fused, or the
-//! first error.
+//! The value between layers: a tensor, a deferred operation into which later operations can be fused, a shape without
+//! numbers, or the first error.
 
 mod blocked;
 mod chunks;
