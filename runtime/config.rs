@@ -4,13 +4,15 @@ use std::borrow::Borrow;
 use std::path::Path;
 use std::sync::Arc;
 
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, Shape};
 use candle_nn::VarBuilder;
 
 use crate::Result;
 use crate::load::{Load, LoadReport, Selection};
-use crate::module::Module;
+use crate::module::{Forward, Mode, Module};
 use crate::registry::Matching;
+use crate::scope::Scope;
+use crate::signal::Signal;
 use crate::source::{self, Checkpoint, Fallback};
 
 /// The settings from which a layer or network is built.
@@ -49,6 +51,68 @@ pub trait Config: Sized {
     /// Fails if the settings are invalid, or if a tensor cannot be created on `device`.
     fn init(self, device: &Device) -> Result<Self::Output> {
         self.build(source::fresh(DType::F32, device))
+    }
+
+    /// Builds the layer without memory for its parameters, to call it with signals without numbers
+    /// ([`Signal::meta`]). PyTorch's `torch.device("meta")` is similar.
+    ///
+    /// Each parameter is a view of a single zero, which cannot be trained or loaded.
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// // The weight would have 4 TB.
+    /// let linear = Linear::config(1_000_000, 1_000_000).meta()?;
+    /// let y = linear.call(Signal::meta((64, 1_000_000), DType::F32), Mode::Eval);
+    /// assert_eq!(y.dims()?, [64, 1_000_000]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Fails if the settings are invalid.
+    fn meta(self) -> Result<Self::Output> {
+        self.build(source::meta(DType::F32, &Device::Cpu))
+    }
+
+    /// Checks that the shapes of all layers fit together, for an input of the given shape and of f32, without memory for
+    /// parameters or activations. Returns the output, a signal without numbers.
+    ///
+    /// For networks with other inputs or outputs, call [`meta`](Self::meta) and the network.
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    ///
+    /// #[derive(Module)]
+    /// struct Net {
+    ///     #[layer(1, 20, 5)]
+    ///     conv1: Conv2d,
+    ///     #[layer(21, 50, 5)]
+    ///     conv2: Conv2d,
+    /// }
+    /// # fn main() -> Result<()> {
+    /// let error = Net::config().check((1, 1, 28, 28)).unwrap_err();
+    /// assert_eq!(
+    ///     error.to_string(),
+    ///     "at Net.conv2 (Conv2d 21→50, 5×5): expected 21 input channels, found 20 (input [1, 20, 24, 24])"
+    /// );
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Fails if the settings are invalid, or if a layer does not accept the shape of its input.
+    fn check(self, input: impl Into<Shape>) -> Result<Signal>
+    where
+        Self::Output: Forward<Signal, Output = Signal>,
+    {
+        let network = self.meta()?;
+        let _root = Scope::root(network.kind());
+        let output = network.call(Signal::meta(input, DType::F32), Mode::Eval);
+        match output.error() {
+            Some(error) => Err(error.clone()),
+            None => Ok(output),
+        }
     }
 
     /// Builds the network with the parameters of a checkpoint, in any format that

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use candle_core::{CpuStorage, Storage, Tensor};
+use candle_core::{CpuStorage, Shape, Storage, Tensor};
 
+use crate::Result;
 use crate::kernels::conv::PackedCache;
 use crate::module::VisitorMut;
+use crate::signal::{Batch, Meta, Signal};
 
 /// A weight, and a cache for the packed weight if the values of the weight cannot change. The first forward pass fills
 /// the cache.
@@ -42,6 +44,20 @@ impl Weight {
 
     pub(crate) fn packed(&self) -> Option<Arc<PackedCache>> {
         self.packed.clone()
+    }
+
+    /// Returns a convolution's result of the given shape for an input without numbers. A probe reports an input of
+    /// another dtype: `call` runs the convolution on it.
+    pub(crate) fn result_meta(
+        &self,
+        x: Signal,
+        shape: impl Into<Shape>,
+        call: impl Fn(Signal) -> Signal,
+    ) -> Result<Signal> {
+        if x.dtype()? == self.tensor.dtype() {
+            return Ok(Meta::like(&self.tensor, shape).into());
+        }
+        Ok(x.through(Batch, call))
     }
 
     /// Passes the tensor to `visitor`. If the visitor replaces the tensor, discards the cache, and creates an empty one

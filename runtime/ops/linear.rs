@@ -2,7 +2,7 @@
 
 use candle_core::{Shape, Tensor};
 
-use crate::signal::{Deferred, Leading, Product, Signal};
+use crate::signal::{Deferred, Meta, Product, Signal};
 use crate::{Error, Result};
 
 /// Computes `x · weightᵀ + bias` for an input `[…, in_features]`, a weight `[out_features, in_features]` and an
@@ -25,12 +25,11 @@ use crate::{Error, Result};
 /// # }
 /// ```
 pub fn linear(x: impl Into<Signal>, weight: impl Into<Signal>, bias: impl Into<Option<Tensor>>) -> Signal {
-    let (weight, bias) = (weight.into(), bias.into());
-    x.into().through(Leading, |x| defer(x, &weight, bias.clone()).into())
+    defer(x.into(), weight.into(), bias.into()).into()
 }
 
-fn defer(x: Signal, weight: &Signal, bias: Option<Tensor>) -> Result<Signal> {
-    let weight = weight.tensor()?;
+fn defer(x: Signal, weight: Signal, bias: Option<Tensor>) -> Result<Signal> {
+    let weight = weight.into_tensor()?;
     let &[out_features, in_features] = weight.dims() else {
         let found = weight.dims();
         return Err(Error::msg(format!("expected a weight [out_features, in_features], found {found:?}")));
@@ -52,6 +51,9 @@ fn defer(x: Signal, weight: &Signal, bias: Option<Tensor>) -> Result<Signal> {
                 "expected a {name} of dtype {dtype:?}, the dtype of the input, found {other:?}"
             )));
         }
+    }
+    if x.is_meta() {
+        return Ok(Meta::like(&weight, shape).into());
     }
     let product = Product::new(x.into_tensor()?, weight, bias);
     Ok(Signal::deferred(Deferred::product(product, Shape::from(shape))))

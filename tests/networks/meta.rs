@@ -1,21 +1,18 @@
 //! Whole networks on signals without numbers: the shapes of the outputs.
 
-use sconce::nn::VarBuilder;
 use sconce::prelude::*;
 
 use crate::networks::{
     bert, convnext, deeplab, densenet, efficientnet, googlenet, gpt, mobilenet, mobilenet_v3, r2plus1d,
     resnet, squeezenet, swin, unet, vgg, vit,
 };
-use crate::torchvision::Zeros;
 
 /// Checks the shape of the output of a network in both modes.
 fn check<C>(config: C, input: &[usize], output: &[usize]) -> Result<()>
 where
     C: Config<Output: Forward<Signal, Output = Signal>>,
 {
-    let zeros = VarBuilder::from_backend(Box::new(Zeros), DType::F32, Device::Cpu);
-    let network = config.build(zeros)?;
+    let network = config.meta()?;
     for mode in [Mode::Eval, Mode::Train] {
         let y = network.call(Signal::meta(input, DType::F32), mode);
         assert_eq!((y.dims()?, y.dtype()?), (output, DType::F32));
@@ -45,20 +42,19 @@ fn networks_compute_the_shapes_of_large_batches() -> Result<()> {
 
 #[test]
 fn networks_with_several_inputs_or_outputs_compute_shapes() -> Result<()> {
-    let zeros = || VarBuilder::from_backend(Box::new(Zeros), DType::F32, Device::Cpu);
     let images = || Signal::meta((64, 3, 224, 224), DType::F32);
-    let (logits, ..) = googlenet::googlenet().build(zeros())?.call(images(), Mode::Train);
+    let (logits, ..) = googlenet::googlenet().meta()?.call(images(), Mode::Train);
     assert_eq!(logits.dims()?, [64, 1000]);
-    let (pixels, auxiliary) = deeplab::deeplabv3_resnet50().build(zeros())?.call(images(), Mode::Train);
+    let (pixels, auxiliary) = deeplab::deeplabv3_resnet50().meta()?.call(images(), Mode::Train);
     assert_eq!(pixels.dims()?, [64, 21, 224, 224]);
     assert!(auxiliary.is_none_or(|auxiliary| auxiliary.is_meta()));
 
     let ids = || Signal::meta((1000, 500), DType::U32);
     let mask = Signal::meta((1000, 500), DType::U8);
-    let bert = bert::bert_base_uncased().build(zeros())?;
+    let bert = bert::bert_base_uncased().meta()?;
     let (hidden, pooled) = bert.call((ids(), None, Some(mask)), Mode::Eval);
     assert_eq!((hidden.dims()?, pooled.dims()?), (&[1000, 500, 768][..], &[1000, 768][..]));
-    let gpt = gpt::gpt2().build(zeros())?;
+    let gpt = gpt::gpt2().meta()?;
     assert_eq!(gpt.call(ids(), Mode::Eval).dims()?, [1000, 500, 50257]);
     Ok(())
 }

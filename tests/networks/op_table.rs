@@ -40,6 +40,7 @@ fn numbers(network: &Sequential) -> Result<Vec<Vec<f64>>> {
 fn every_layer_computes_shapes_without_numbers() -> Result<()> {
     for row in syntax::parse(EVERY_LAYER).map_err(Error::msg)? {
         let network = build(&row).map_err(Error::msg)?;
+        let without_parameters = layers::config(&row).map_err(Error::msg)?.meta()?;
         let is_embedding = layers::num_embeddings(&row.layers[0]).map_err(Error::msg)?.is_some();
         let dtype = if is_embedding { DType::U32 } else { DType::F32 };
         let x = Tensor::ones(&row.shape[..], dtype, &Device::Cpu)?;
@@ -47,6 +48,8 @@ fn every_layer_computes_shapes_without_numbers() -> Result<()> {
             let before = numbers(&network.deep_clone()?)?;
             let shape = network.call(Signal::meta(&row.shape[..], dtype), mode);
             assert_eq!(numbers(&network)?, before, "{} in {mode:?}", row.name);
+            let same = without_parameters.call(Signal::meta(&row.shape[..], dtype), mode);
+            assert_eq!((same.dims()?, same.dtype()?), (shape.dims()?, shape.dtype()?), "{}", row.name);
             let y = network.call((&x).into(), mode).into_tensor()?;
             assert_eq!((shape.dims()?, shape.dtype()?), (y.dims(), y.dtype()), "{} in {mode:?}", row.name);
         }

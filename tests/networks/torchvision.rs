@@ -37,7 +37,7 @@ fn generated_tensor(name: &str, index: u32, initial: &Tensor, norm_gain: f64) ->
 
 /// Creates trainable tensors of zeros. The tests overwrite the initial values, and random values would take a tenth of
 /// the time of the tests.
-pub struct Zeros;
+struct Zeros;
 
 impl SimpleBackend for Zeros {
     fn get(&self, shape: Shape, _: &str, _: Init, dtype: DType, device: &Device) -> CandleResult<Tensor> {

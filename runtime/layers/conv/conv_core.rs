@@ -164,6 +164,10 @@ impl ConvCore {
     fn defer(&self, x: Signal) -> Result<Signal> {
         let shape = self.output_shape(x.dims()?).map_err(|error| error.in_layer(self.label()))?;
         if x.is_meta() {
+            if self.settings.padding_mode == PadMode::ZEROS {
+                return self.weight.result_meta(x, shape, |probe| self.call(probe));
+            }
+            // The padding checks its sizes.
             return Ok(x.through(Batch, |probe| self.call(probe)));
         }
         let x = self.pad(x);

@@ -8,7 +8,7 @@ use candle_nn::VarBuilder;
 use crate::kernels::conv::TransposeGeometry;
 use crate::kernels::internal::{Axes, ImageForm};
 use crate::layers::weight::Weight;
-use crate::signal::{Batch, Signal};
+use crate::signal::{NeedsNumbers, Signal};
 use crate::{Error, Result};
 
 use super::{
@@ -102,8 +102,14 @@ impl ConvTransposeCore {
 
     pub(crate) fn call(&self, x: Signal) -> Signal {
         with_batch(self.axes, x, |x| {
-            let [depth, ..] = self.output_size(x.dims()?).map_err(|error| error.in_layer(self.label()))?;
-            Ok(x.apply(operation_name(self.axes), Batch, |x| {
+            let size = self.output_size(x.dims()?).map_err(|error| error.in_layer(self.label()))?;
+            if x.is_meta() {
+                let ([_, out_channels], _) = self.sizes();
+                let shape = self.axes.shape(x.dim(0)?, out_channels, size);
+                return self.weight.result_meta(x, shape, |probe| self.call(probe));
+            }
+            let [depth, ..] = size;
+            Ok(x.apply(operation_name(self.axes), NeedsNumbers, |x| {
                 self.run(&x, depth).map_err(|error| Error::from(error).in_layer(self.label()))
             }))
         })
