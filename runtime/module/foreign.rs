@@ -11,7 +11,7 @@ use crate::Error;
 use crate::kernels::norm;
 use crate::random::is_repeatable;
 use crate::recompute::is_recomputing;
-use crate::signal::{Leading, OneExample, SameShape, Signal};
+use crate::signal::{Leading, OneExample, Recording, SameShape, Signal};
 
 use super::{Forward, Mode, Module, Visitor, VisitorMut};
 
@@ -257,7 +257,7 @@ impl Forward for candle_nn::BatchNorm {
     fn forward_pass(&self, x: Signal, mode: Mode) -> Signal {
         if x.is_meta() && mode.is_train() {
             // A probe would change the running statistics.
-            return x;
+            return Recording::start(&x).finish(x);
         }
         x.apply("batch_norm", OneExample, |x| {
             if !(mode.is_train() && is_recomputing()) {

@@ -2,7 +2,7 @@
 
 use candle_core::{Shape, Tensor};
 
-use crate::signal::{Deferred, Leading, Product, Signal};
+use crate::signal::{Deferred, Leading, Product, Recording, Signal, product};
 use crate::{Error, Result};
 
 /// Computes `x · weightᵀ + bias` for an input `[…, in_features]`, a weight `[out_features, in_features]` and an
@@ -25,8 +25,10 @@ use crate::{Error, Result};
 /// # }
 /// ```
 pub fn linear(x: impl Into<Signal>, weight: impl Into<Signal>, bias: impl Into<Option<Tensor>>) -> Signal {
-    let (weight, bias) = (weight.into(), bias.into());
-    x.into().through(Leading, |x| defer(x, &weight, bias.clone()).into())
+    let (x, weight, bias) = (x.into(), weight.into(), bias.into());
+    let recording = Recording::start(&x);
+    let y = x.through(Leading, |x| defer(x, &weight, bias.clone()).into());
+    recording.finish_products(y, |x, y| product(y.iter().chain(x.last())))
 }
 
 fn defer(x: Signal, weight: &Signal, bias: Option<Tensor>) -> Result<Signal> {

@@ -8,7 +8,7 @@ use candle_nn::VarBuilder;
 use crate::kernels::conv::TransposeGeometry;
 use crate::kernels::internal::{Axes, ImageForm};
 use crate::layers::weight::Weight;
-use crate::signal::{Batch, Signal};
+use crate::signal::{Batch, Recording, Signal, product};
 use crate::{Error, Result};
 
 use super::{
@@ -101,12 +101,15 @@ impl ConvTransposeCore {
     }
 
     pub(crate) fn call(&self, x: Signal) -> Signal {
-        with_batch(self.axes, x, |x| {
+        let recording = Recording::start(&x);
+        let y = with_batch(self.axes, x, |x| {
             let [depth, ..] = self.output_size(x.dims()?).map_err(|error| error.in_layer(self.label()))?;
             Ok(x.apply(operation_name(self.axes), Batch, |x| {
                 self.run(&x, depth).map_err(|error| Error::from(error).in_layer(self.label()))
             }))
-        })
+        });
+        // Each input is multiplied by the kernel of every output channel of its group.
+        recording.finish_products(y, |x, _| product(x.iter().chain(self.weight().dims().iter().skip(1))))
     }
 
     /// Convolves an input so that the output has the size `output`, by the output padding that this takes.
