@@ -26,7 +26,7 @@ pub(crate) trait Searchable {
 }
 
 /// The address, the size and the type of a layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LayerIdentity {
     address: usize,
     size: usize,

@@ -68,26 +68,33 @@ pub(crate) fn record_calls<T>(f: impl FnOnce() -> T) -> (T, Vec<Call>) {
 pub(crate) struct OpenCall(bool);
 
 impl OpenCall {
-    /// Records a call if the thread is being recorded.
+    /// Records a call if the thread is being recorded. A layer that is no part of the network has the path of its
+    /// caller: its operations are those of the caller.
     #[inline]
     pub fn begin() -> Self {
-        if IS_RECORDING.get() {
-            let path = Path::current();
-            with_recorder(|recorder| {
-                let path = path.0.iter().skip(recorder.outer_length).map(ToString::to_string).collect();
-                recorder.open.push(recorder.calls.len());
-                recorder.calls.push(Call { path, ..Call::default() });
-            });
-            return Self(true);
-        }
-        Self(false)
+        Self(IS_RECORDING.get() && Self::push())
+    }
+
+    /// Returns `false` if the innermost call has the same path.
+    fn push() -> bool {
+        let path = Path::current();
+        RECORDER.with_borrow_mut(|recorder| {
+            let Some(Recorder { outer_length, calls, open }) = recorder else { return false };
+            let path: Vec<String> = path.0.iter().skip(*outer_length).map(ToString::to_string).collect();
+            if open.last().is_some_and(|&caller| calls[caller].path == path) {
+                return false;
+            }
+            open.push(calls.len());
+            calls.push(Call { path, ..Call::default() });
+            true
+        })
     }
 }
 
 impl Drop for OpenCall {
     fn drop(&mut self) {
         if self.0 {
-            with_recorder(|recorder| drop(recorder.open.pop()));
+            with_recorder(|recorder| recorder.open.truncate(recorder.open.len().saturating_sub(1)));
         }
     }
 }
@@ -155,6 +162,7 @@ mod tests {
                 let _element = Scope::index(3);
                 let _block = OpenCall::begin();
                 operation(2, 3, u64::MAX);
+                let _foreign = OpenCall::begin();
                 let hiding = OpenOperation::begin();
                 let _hidden = OpenCall::begin();
                 operation(7, 7, 7);
