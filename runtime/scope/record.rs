@@ -107,7 +107,8 @@ impl OpenOperation {
     /// Begins an operation. Returns `None` if it is not recorded.
     #[inline]
     pub fn begin() -> Option<Self> {
-        IS_RECORDING.replace(false).then_some(Self(()))
+        // A value that is not returned would end the outer operation when it is dropped.
+        IS_RECORDING.replace(false).then(|| Self(()))
     }
 
     /// Records the operation for all calls that have not returned, and its multiply-adds for the innermost of them.
@@ -166,6 +167,7 @@ mod tests {
                 let hiding = OpenOperation::begin();
                 let _hidden = OpenCall::begin();
                 operation(7, 7, 7);
+                operation(8, 8, 8);
                 drop(hiding);
                 operation(3, 4, 1);
             }

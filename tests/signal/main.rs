@@ -6,3 +6,4 @@ mod common;
 mod fusion;
 mod methods;
 mod operations;
+mod summary;
