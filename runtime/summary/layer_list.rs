@@ -123,7 +123,7 @@ struct RowLister {
 }
 
 impl RowLister {
-    fn push<'a>(&mut self, name: &str, module: &'a dyn Module) {
+    fn push(&mut self, name: &str, module: &dyn Module) {
         let layer = LayerSummary {
             path: self.path.clone(),
             name: name.to_string(),

@@ -8,11 +8,11 @@ pub use input::SummaryInput;
 
 use std::borrow::Cow;
 
+use crate::Result;
 use crate::module::{Forward, Mode};
 use crate::registry::Network;
 use crate::scope::{Scope, SignalType, record_calls};
 use crate::signal::{IntoTensors, product};
-use crate::Result;
 
 use layer_list::LayerList;
 

@@ -8,8 +8,8 @@ use super::{LayerSummary, Summary};
 const NONE: &str = "--";
 const HEADER: [&str; 5] = ["Layer (type (name))", "Input Shape", "Output Shape", "Param #", "Mult-Adds"];
 
-/// Prints the layers and the totals. A layer that is called several times has the sums of all calls and the number of
-/// calls; one that is not called has no shapes.
+/// Prints the layers and the totals. A layer that is called several times has the multiply-adds of all calls and the
+/// number of calls; one that is not called has no shapes. The numbers of frozen parameters are in parentheses.
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rows: Vec<[String; 5]> = [HEADER.map(str::to_string)].into_iter().chain(self.rows()).collect();
@@ -61,10 +61,10 @@ impl Summary {
         self.layers.iter().enumerate().filter(is_shown).map(|(i, layer)| {
             let included = if layer.depth == self.max_depth { self.with_inner_layers(i) } else { i..i + 1 };
             let included = &self.layers[included];
-            let parameters = included.iter().fold(0u64, |sum, l| sum.saturating_add(l.parameters as u64));
-            let multiply_adds = included.iter().fold(0u64, |sum, l| sum.saturating_add(l.multiply_adds));
-            let input = layer.input_shape.as_ref().map_or_else(|| NONE.to_string(), |dims| format!("{dims:?}"));
-            [self.label(i), input, output(layer), count(parameters), count(multiply_adds)]
+            let multiply_adds = included.iter().map(|layer| layer.multiply_adds).fold(0, u64::saturating_add);
+            let input =
+                layer.input_shape.as_ref().map_or_else(|| NONE.to_string(), |dims| format!("{dims:?}"));
+            [self.label(i), input, output(layer), parameters(included), count(multiply_adds)]
         })
     }
 
@@ -106,6 +106,13 @@ fn output(layer: &LayerSummary) -> String {
         None if layer.calls == 0 => "not called".to_string(),
         None => NONE.to_string(),
     }
+}
+
+/// Returns the number of parameters of some layers, in parentheses if all of them are frozen.
+fn parameters(layers: &[LayerSummary]) -> String {
+    let text = count(layers.iter().map(|layer| layer.parameters as u64).sum());
+    let is_trainable = layers.iter().any(|layer| layer.trainable_parameters > 0);
+    if is_trainable || text == NONE { text } else { format!("({text})") }
 }
 
 fn count(number: u64) -> String {

@@ -64,8 +64,7 @@ where
     let golden = Golden::new(name)?;
     let golden_leaves = golden.leaves()?;
     let summary = network.summary(Signal::meta(golden.shape()?, DType::F32))?;
-    let layers: HashMap<&str, _> =
-        summary.layers.iter().map(|layer| (layer.path.as_str(), layer)).collect();
+    let layers: HashMap<&str, _> = summary.layers.iter().map(|layer| (layer.path.as_str(), layer)).collect();
     for (path, class, shape, parameters) in &golden_leaves {
         // Activations and pooling layers of PyTorch are functions here, except in `Sequential`.
         let Some(layer) = layers.get(path.as_str()) else {
@@ -133,7 +132,8 @@ fn an_input_with_numbers_has_the_same_summary() -> Result<()> {
         let with_numbers = network.summary(Signal::from(Tensor::ones(shape, DType::F32, &Device::Cpu)?))?;
         assert_eq!(with_shape, with_numbers);
         for ((name, before), (_, after)) in before.iter().zip(network.state_dict().iter()) {
-            let difference = (before.to_dtype(DType::F64)? - after.to_dtype(DType::F64)?)?.abs()?.sum_all()?;
+            let difference =
+                (before.to_dtype(DType::F64)? - after.to_dtype(DType::F64)?)?.abs()?.sum_all()?;
             assert_eq!(difference.to_scalar::<f64>()?, 0., "{name}");
         }
         Ok(())

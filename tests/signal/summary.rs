@@ -269,14 +269,57 @@ fn every_kind_of_input_is_counted() {
 }
 
 #[test]
-fn the_table_is_aligned() -> Result<()> {
+fn the_table_has_the_layers_and_the_totals() -> Result<()> {
     let summary = net()?.summary(meta(&[2, 4, 6, 6]))?;
     let expected = "\
-===============================================================================
-Layer (type (name))                Input Shape   Output Shape  Param #  Mult-Adds
-";
-    let table = summary.to_string();
-    println!("{table}\n{}", summary.clone().depth(1));
-    assert!(table.contains(expected.lines().last().unwrap_or_default()), "{table}");
+==================================================================================
+Layer (type (name))                 Input Shape   Output Shape  Param #  Mult-Adds
+==================================================================================
+Net                                 [2, 4, 6, 6]  [2, 36]             1         --
+├─Identity (identity)               [2, 4, 6, 6]  [2, 4, 6, 6]       --         --
+├─Dropout (dropout)                 [2, 4, 6, 6]  [2, 4, 6, 6]       --         --
+├─Block (layer1)                    [2, 4, 6, 6]  [2, 4, 6, 6]       --         --
+│    ├─Conv2d (conv)                [2, 4, 6, 6]  [2, 4, 6, 6]    (148)     10,368
+│    ├─ReLU (act)                   [2, 4, 6, 6]  [2, 4, 6, 6]       --         --
+│    └─BatchNorm2d (norm)           [2, 4, 6, 6]  [2, 4, 6, 6]      (8)         --
+├─Block (layer2), 2 calls           [2, 4, 6, 6]  [2, 4, 6, 6]       --         --
+│    ├─Conv2d (conv), 2 calls       [2, 4, 6, 6]  [2, 4, 6, 6]      148     20,736
+│    ├─ReLU (act), 2 calls          [2, 4, 6, 6]  [2, 4, 6, 6]       --         --
+│    └─BatchNorm2d (norm), 2 calls  [2, 4, 6, 6]  [2, 4, 6, 6]        8         --
+├─Conv2d (tied), 2 calls            [2, 4, 6, 6]  [2, 4, 6, 6]       20      2,304
+└─Linear (unused)                   --            not called         10         --
+==================================================================================
+Total params: 343
+Trainable params: 187
+Non-trainable params: 156
+Total mult-adds (k): 33.41
+==================================================================================
+Input size (MB): 0.00
+Forward/backward pass size (MB): 0.02
+Params size (MB): 0.00
+Estimated Total Size (MB): 0.02
+==================================================================================";
+    assert_eq!(summary.to_string(), expected);
+
+    let limited = summary.clone().depth(1);
+    assert_eq!((&limited.layers, limited.total_bytes()), (&summary.layers, summary.total_bytes()));
+    let rows = "\
+Net                        [2, 4, 6, 6]  [2, 36]             1         --
+├─Identity (identity)      [2, 4, 6, 6]  [2, 4, 6, 6]       --         --
+├─Dropout (dropout)        [2, 4, 6, 6]  [2, 4, 6, 6]       --         --
+├─Block (layer1)           [2, 4, 6, 6]  [2, 4, 6, 6]    (156)     10,368
+├─Block (layer2), 2 calls  [2, 4, 6, 6]  [2, 4, 6, 6]      156     20,736
+├─Conv2d (tied), 2 calls   [2, 4, 6, 6]  [2, 4, 6, 6]       20      2,304
+└─Linear (unused)          --            not called         10         --";
+    let text = limited.to_string();
+    assert_eq!(text.lines().skip(3).take(7).collect::<Vec<_>>().join("\n"), rows);
+    let totals =
+        |text: &str| text.lines().filter(|line| line.contains(": ")).map(str::to_string).collect::<Vec<_>>();
+    assert_eq!(totals(&text), totals(expected));
+    let network = summary.depth(0).to_string();
+    assert_eq!(
+        network.lines().nth(3),
+        Some("Net                  [2, 4, 6, 6]  [2, 36]           343     33,408")
+    );
     Ok(())
 }

@@ -153,12 +153,7 @@ impl MultiheadAttention {
         projections.into_iter().fold(attention, u64::saturating_add)
     }
 
-    fn run_signals(
-        &self,
-        inputs: [Signal; 3],
-        masks: [Option<Signal>; 2],
-        mode: Mode,
-    ) -> OutputAndWeights {
+    fn run_signals(&self, inputs: [Signal; 3], masks: [Option<Signal>; 2], mode: Mode) -> OutputAndWeights {
         let signals = inputs.iter().chain(masks.iter().flatten());
         if signals.clone().any(Signal::is_meta) && signals.clone().all(|signal| signal.error().is_none()) {
             return match self.run_meta(&inputs, &masks) {

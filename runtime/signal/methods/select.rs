@@ -6,7 +6,7 @@ use crate::dim::Dim;
 use crate::signal::Chunks;
 use crate::{Error, Result};
 
-use super::{Meta, ShapeFrom, Signal, View};
+use super::{Meta, Recording, ShapeFrom, Signal, View};
 
 impl Signal {
     /// Returns the elements `start..start + length` of one dimension.
@@ -170,11 +170,17 @@ impl Signal {
 
     /// Returns the views of the tensor that `split` returns. If the signal has no numbers, neither do the parts.
     fn parts(&self, split: impl FnOnce(Tensor) -> Result<Vec<Tensor>>) -> Result<Vec<Self>> {
-        if !self.is_meta() {
-            return Ok(split(self.tensor()?)?.into_iter().map(Self::from).collect());
+        let recording = Recording::start(self);
+        let parts: Vec<Self> = if self.is_meta() {
+            let parts = split(self.to_meta()?.view()?)?;
+            parts.iter().map(|part| Meta::like(part, part.shape()).into()).collect()
+        } else {
+            split(self.tensor()?)?.into_iter().map(Self::from).collect()
+        };
+        if let Some(first) = parts.first() {
+            recording.end(first, |_, _| 0);
         }
-        let parts = split(self.to_meta()?.view()?)?;
-        Ok(parts.iter().map(|part| Meta::like(part, part.shape()).into()).collect())
+        Ok(parts)
     }
 }
 
