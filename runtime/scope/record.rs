@@ -37,7 +37,7 @@ pub(crate) struct Call {
 }
 
 struct Recorder {
-    /// The length of the path around the first call.
+    /// The length of the path of the first call.
     outer_length: usize,
     calls: Vec<Call>,
     /// The indices of the calls that have not returned.
@@ -45,7 +45,7 @@ struct Recorder {
 }
 
 /// Runs `f`. Returns its result and the calls of layers on this thread, in the order in which they began. Paths are
-/// relative to the current path.
+/// relative to the path of the first call.
 pub(crate) fn record_calls<T>(f: impl FnOnce() -> T) -> (T, Vec<Call>) {
     /// Restores the state of the outer recorder on drop, even after a panic.
     struct Restore(Option<Recorder>, bool);
@@ -55,8 +55,7 @@ pub(crate) fn record_calls<T>(f: impl FnOnce() -> T) -> (T, Vec<Call>) {
             IS_RECORDING.set(self.1);
         }
     }
-    let outer_length = Path::current().0.len();
-    let recorder = Recorder { outer_length, calls: Vec::new(), open: Vec::new() };
+    let recorder = Recorder { outer_length: 0, calls: Vec::new(), open: Vec::new() };
     let _restore = Restore(RECORDER.replace(Some(recorder)), IS_RECORDING.replace(true));
     let result = f();
     let calls = RECORDER.take().map_or_else(Vec::new, |recorder| recorder.calls);
@@ -80,6 +79,9 @@ impl OpenCall {
         let path = Path::current();
         RECORDER.with_borrow_mut(|recorder| {
             let Some(Recorder { outer_length, calls, open }) = recorder else { return false };
+            if calls.is_empty() {
+                *outer_length = path.0.len();
+            }
             let path: Vec<String> = path.0.iter().skip(*outer_length).map(ToString::to_string).collect();
             if open.last().is_some_and(|&caller| calls[caller].path == path) {
                 return false;

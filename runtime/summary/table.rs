@@ -81,7 +81,9 @@ impl Summary {
         let mut label = match *depth {
             0 => kind.clone(),
             depth => {
-                let bars = "│    ".repeat(depth - 1);
+                let bar =
+                    |depth: usize| if self.is_last(self.around(layer, depth)) { "     " } else { "│    " };
+                let bars: String = (1..depth).map(bar).collect();
                 let branch = if self.is_last(layer) { "└─" } else { "├─" };
                 format!("{bars}{branch}{kind} ({name})")
             }
@@ -90,6 +92,11 @@ impl Summary {
             label.push_str(&format!(", {calls} calls"));
         }
         label
+    }
+
+    /// Returns the layer at this depth around a layer.
+    fn around(&self, layer: usize, depth: usize) -> usize {
+        self.layers[..layer].iter().rposition(|outer| outer.depth == depth).unwrap_or(layer)
     }
 
     /// Returns `true` if no layer follows in the layer around it.
@@ -141,6 +148,28 @@ fn multiply_add_unit(number: u64) -> (&'static str, f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn branches_end_at_the_last_layer() -> crate::Result<()> {
+        use crate::prelude::*;
+        let linear = || Linear::config(1, 1).init(&Device::Cpu);
+        let network = vec![vec![vec![linear()?]], vec![vec![linear()?], vec![linear()?]]];
+        let summary = network.summary(Signal::meta((1, 1), DType::F32))?;
+        let labels: Vec<String> = (0..summary.layers.len()).map(|i| summary.label(i)).collect();
+        let expected = [
+            "Sequential",
+            "├─Sequential (0)",
+            "│    └─Sequential (0)",
+            "│         └─Linear (0)",
+            "└─Sequential (1)",
+            "     ├─Sequential (0)",
+            "     │    └─Linear (0)",
+            "     └─Sequential (1)",
+            "          └─Linear (0)",
+        ];
+        assert_eq!(labels, expected);
+        Ok(())
+    }
 
     #[test]
     fn numbers_are_grouped() {

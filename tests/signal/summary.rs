@@ -81,13 +81,15 @@ where
     Ok(summary.multiply_adds)
 }
 
+/// The layer, its arguments, the shapes of its inputs and the multiply-adds.
+type Case = (String, Vec<usize>, Vec<Vec<usize>>, u64);
+
 #[test]
 fn multiply_adds_agree_with_pytorch() -> Result<()> {
     let device = &Device::Cpu;
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/networks/layer_products.json");
     let cases: Value = serde_json::from_str(&std::fs::read_to_string(path)?).map_err(Error::msg)?;
-    let cases: Vec<(String, Vec<usize>, Vec<Vec<usize>>, u64)> =
-        serde_json::from_value(cases).map_err(Error::msg)?;
+    let cases: Vec<Case> = serde_json::from_value(cases).map_err(Error::msg)?;
     for (name, a, shapes, expected) in &cases {
         let x = &shapes[0];
         let found = match (name.as_str(), &a[..]) {
@@ -321,5 +323,24 @@ Net                        [2, 4, 6, 6]  [2, 36]             1         --
         network.lines().nth(3),
         Some("Net                  [2, 4, 6, 6]  [2, 36]           343     33,408")
     );
+    Ok(())
+}
+
+/// A network may summarize another one in its forward pass.
+#[test]
+fn a_summary_in_a_forward_pass_has_the_paths_of_its_network() -> Result<()> {
+    #[derive(Module)]
+    #[module(forward = |x| -> Result<Signal> {
+        let summary = block.summary(Signal::meta((1, 4, 2, 2), DType::F32))?;
+        let inner = layer(&summary, "conv");
+        assert_eq!((inner.calls, inner.multiply_adds), (1, 4 * 4 * 4 * 9));
+        Ok(block(x))
+    })]
+    struct Outer {
+        block: Block,
+    }
+    let outer = Outer::new(&Device::Cpu)?.summary(meta(&[1, 4, 6, 6]))?;
+    assert_eq!(layer(&outer, "block.conv").multiply_adds, 36 * 4 * 4 * 9);
+    assert_eq!(outer.multiply_adds, 36 * 4 * 4 * 9);
     Ok(())
 }
