@@ -59,12 +59,17 @@ impl LayerList {
         }
     }
 
+    /// Returns the layer of a row, to which the calls under all of its paths are added.
+    fn first<'a>(&'a self, row: &'a Row) -> &'a LayerSummary {
+        row.first.map_or(&row.layer, |first| &self.rows[first].layer)
+    }
+
     /// Returns the size of the outputs of the layers that have parameters and call no other layers.
     pub fn activation_bytes(&self) -> u64 {
         let bytes = self.rows.iter().enumerate().map(|(i, row)| {
             let is_inside = |other: &&Row| other.layer.depth > row.layer.depth;
             let mut inside = self.rows[i + 1..].iter().take_while(is_inside);
-            let calls_layers = inside.clone().any(|other| other.layer.calls > 0);
+            let calls_layers = inside.clone().any(|other| self.first(other).calls > 0);
             let has_parameters = row.layer.parameters > 0 || inside.any(|other| other.layer.parameters > 0);
             if has_parameters && !calls_layers { row.layer.output_bytes } else { 0 }
         });

@@ -344,3 +344,28 @@ fn a_summary_in_a_forward_pass_has_the_paths_of_its_network() -> Result<()> {
     assert_eq!(outer.multiply_adds, 36 * 4 * 4 * 9);
     Ok(())
 }
+
+#[test]
+fn the_outputs_of_a_shared_layer_in_another_layer_count_once() -> Result<()> {
+    #[derive(Module)]
+    #[module(forward = |x| relu(conv(x)))]
+    struct Inner {
+        #[layer(4, 4, 1)]
+        conv: Arc<Conv2d>,
+    }
+    #[derive(Module)]
+    #[module(forward = |x| inner(conv(x)))]
+    struct Outer {
+        #[layer(4, 4, 1)]
+        conv: Arc<Conv2d>,
+        inner: Inner,
+    }
+    let mut net = Outer::new(&Device::Cpu)?;
+    net.inner.conv = Arc::clone(&net.conv);
+    let summary = net.summary(meta(&[1, 4, 3, 3]))?;
+    let paths: Vec<&str> = summary.layers.iter().map(|layer| layer.path.as_str()).collect();
+    assert_eq!(paths, ["", "conv", "inner"]);
+    assert_eq!(summary.activation_bytes, 2 * 4 * 4 * 9);
+    assert_eq!((summary.parameters, layer(&summary, "conv").parameters), (20, 20));
+    Ok(())
+}
