@@ -122,9 +122,9 @@ pub fn scaled_dot_product_attention(
     recording.finish_products(output, |query, output| attention_products(query, output, keys))
 }
 
-/// Returns the number of products of queries and keys and of weights and values, which are added up. The sizes are those
-/// of the query and of the output.
-pub(crate) fn attention_products(query: &[usize], output: &[usize], keys: usize) -> u64 {
+/// Returns the number of products of queries and keys and of weights and values, which are added up. The sizes are
+/// those of the query and of the output.
+fn attention_products(query: &[usize], output: &[usize], keys: usize) -> u64 {
     let Some((value_features, rows)) = output.split_last() else { return 0 };
     let scores = product(rows.iter().chain([&keys]));
     scores.saturating_mul(product(query.last()).saturating_add(product([value_features])))

@@ -63,8 +63,9 @@ pub trait IntoTensors: Outcome {
         self.map_tensors(&Ok)
     }
 
-    /// Returns the first error. Unlike [`into_tensors`](Self::into_tensors), this method accepts signals without numbers
-    /// ([`Signal::meta`]), and does not run deferred operations, in all types of this crate.
+    /// Returns the first error. For the output types of this crate, this method accepts signals without numbers
+    /// ([`Signal::meta`]) and does not run deferred operations. The default calls
+    /// [`into_tensors`](Self::into_tensors), which needs numbers.
     ///
     /// # Errors
     /// Fails if a signal has failed, or if the output is or contains an `Err`.

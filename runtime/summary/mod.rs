@@ -87,8 +87,8 @@ pub struct LayerSummary {
     pub trainable_parameters: usize,
     /// The number of calls.
     pub calls: usize,
-    /// The shape of the input of the first call: of the first operand of the first operation. `None` if the layer was not
-    /// called, or ran no operation.
+    /// The shape of the input of the first call: of the first operand of the first operation. `None` if the layer was
+    /// not called, or ran no operation.
     pub input_shape: Option<Vec<usize>>,
     /// The shape of the output of the first call: of the result of the last operation.
     pub output_shape: Option<Vec<usize>>,
@@ -165,8 +165,8 @@ impl Summary {
         self.parameters - self.trainable_parameters
     }
 
-    /// Returns torchinfo's estimate of the memory of a training step in bytes: the inputs, the parameters, and twice the
-    /// [`activation_bytes`](Self::activation_bytes).
+    /// Returns torchinfo's estimate of the memory of a training step in bytes: the inputs, the parameters, and twice
+    /// the [`activation_bytes`](Self::activation_bytes).
     pub fn total_bytes(&self) -> u64 {
         let activations = self.activation_bytes.saturating_mul(2);
         self.input_bytes.saturating_add(activations).saturating_add(self.parameter_bytes)
