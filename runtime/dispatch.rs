@@ -11,13 +11,14 @@ use std::collections::BTreeMap;
 use indexmap::IndexMap;
 
 use crate::module::{Forward, ForwardWith, Mode, Module};
-use crate::scope::{Path, Scope};
+use crate::scope::{OpenCall, Path, Scope};
 use crate::signal::{Outcome, Signal};
 use crate::{Error, Result};
 
 /// Calls the field `name`: `name(input)`.
 pub fn call<I, M: Forward<I> + ?Sized>(layer: &M, name: &'static str, input: I, mode: Mode) -> M::Output {
     let _scope = Scope::enter(name);
+    let _call = OpenCall::begin();
     layer.forward_pass(input, mode)
 }
 
@@ -31,6 +32,7 @@ pub fn call_with<I, O, M: ForwardWith<I, Output = O> + ?Sized>(
     mode: Mode,
 ) -> O {
     let _scope = Scope::enter(name);
+    let _call = OpenCall::begin();
     layer.forward_pass_with(inputs, mode)
 }
 
@@ -76,6 +78,10 @@ where
     O: Outcome,
 {
     let _field = Scope::enter(name);
+    let call = |layer: &N::Layer| {
+        let _call = OpenCall::begin();
+        call(layer)
+    };
     index.with_layer(list, call).unwrap_or_else(Outcome::failed)
 }
 

@@ -59,6 +59,9 @@ mod sequences {}
 #[doc = include_str!("../docs/src/mistakes.md")]
 mod mistakes {}
 
+#[doc = include_str!("../docs/src/summary.md")]
+mod summary {}
+
 #[doc = include_str!("../docs/src/next.md")]
 mod next {}
 

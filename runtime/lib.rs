@@ -79,6 +79,7 @@ mod scope;
 mod signal;
 mod sizes;
 mod source;
+mod summary;
 mod thread_value;
 pub mod train;
 
@@ -125,3 +126,4 @@ pub use sconce_macros::{Batch, Module};
 pub use scope::no_fusion;
 pub use signal::{Chunks, IntoTensors, Number, Operand, OperandValue, Outcome, Signal, SplitSizes};
 pub use sizes::{Size, Sizes};
+pub use summary::{LayerSummary, Summary, SummaryInput};

@@ -10,7 +10,7 @@ use crate::dispatch::{IndexOf, with_element};
 use crate::kernels::internal::{function, with_gradient};
 use crate::module::{Forward, ForwardWith, Mode, Module};
 use crate::registry::{Network, Replacements, TensorKind, for_each_mut};
-use crate::scope::{Path, ReplacedPath, Scope};
+use crate::scope::{OpenCall, Path, ReplacedPath, Scope};
 use crate::signal::Signal;
 use crate::thread_value::with_value;
 use crate::{Result, kernels, random};
@@ -22,6 +22,7 @@ where
     I: RecomputeInput,
 {
     let _scope = Scope::enter(name);
+    let _call = OpenCall::begin();
     RecomputedCall::run(layer, input, mode, M::forward_pass)
 }
 
@@ -32,6 +33,7 @@ where
     I: RecomputeInput,
 {
     let _scope = Scope::enter(name);
+    let _call = OpenCall::begin();
     RecomputedCall::run(layer, inputs, mode, M::forward_pass_with)
 }
 

@@ -10,7 +10,7 @@ use crate::display::python_bool;
 use crate::kernels::embedding::{BagMode, Bags, embedding_bag};
 use crate::module::{Forward, ForwardWith, Mode, Module, Visitor, VisitorMut};
 use crate::ops::bags_meta;
-use crate::signal::{NeedsNumbers, Signal};
+use crate::signal::{NeedsNumbers, Recording, Signal};
 use crate::{Error, Result};
 
 use super::embedding::build_weight;
@@ -107,10 +107,12 @@ impl EmbeddingBag {
     fn run(&self, ids: Signal, offsets: Option<Signal>, per_sample_weights: Option<Signal>) -> Signal {
         let (rows, width) = self.sizes();
         if ids.is_meta() {
+            let recording = Recording::start(&ids);
             let offsets = offsets.as_ref().map(Signal::dims).transpose();
             let include_last = self.bags.include_last_offset;
             let bags = offsets.and_then(|offsets| bags_meta(&ids, &self.weight, offsets, include_last));
-            return bags.map_err(|error| error.in_layer(format!("EmbeddingBag {rows}→{width}"))).into();
+            let bags = bags.map_err(|error| error.in_layer(format!("EmbeddingBag {rows}→{width}")));
+            return recording.finish(bags.into());
         }
         ids.apply("embedding_bag", NeedsNumbers, |ids| -> Result<Tensor> {
             let bags = Bags {

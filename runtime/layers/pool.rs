@@ -6,7 +6,7 @@ use crate::kernels::internal::blocked::{self, BlockedTensor};
 use crate::kernels::pool::{self, PoolGeometry};
 use crate::module::{Forward, Mode};
 use crate::ops::{Pair, Triple};
-use crate::signal::{Layout, OptionalBatch, Signal};
+use crate::signal::{Layout, OptionalBatch, Recording, Signal};
 
 use super::{self_config, stateless};
 
@@ -370,11 +370,12 @@ impl Forward for MaxPool2d {
 
     fn forward_pass(&self, x: Signal, _: Mode) -> Signal {
         let on_blocked = |x: &BlockedTensor| blocked::max_pool2d(x, &self.geometry);
-        x.fuse_max_pool(self.geometry).or_run(|x, geometry| {
+        let recording = Recording::start(&x);
+        recording.finish(x.fuse_max_pool(self.geometry).or_run(|x, geometry| {
             x.apply_either("max_pool2d", Layout::Nchwc, OptionalBatch(4), on_blocked, |x| {
                 pool::max_pool2d(&x, &geometry)
             })
-        })
+        }))
     }
 }
 

@@ -10,7 +10,7 @@ use candle_nn::VarBuilder;
 use crate::Result;
 use crate::config::Config;
 use crate::module::{Forward, Layer, Mode, Module, Visitor, VisitorMut};
-use crate::scope::Scope;
+use crate::scope::{OpenCall, Scope};
 use crate::signal::Signal;
 
 use super::impl_fmt;
@@ -200,6 +200,7 @@ impl Forward for Sequential {
     fn forward_pass(&self, x: Signal, mode: Mode) -> Signal {
         self.children.iter().fold(x, |x, (name, layer)| {
             let _scope = Scope::dynamic(name.clone());
+            let _call = OpenCall::begin();
             layer.forward_pass(x, mode)
         })
     }

@@ -8,16 +8,17 @@ use crate::kernels::activation::{self, Activation};
 use crate::kernels::for_each_activation;
 use crate::kernels::internal::blocked::{self, BlockedTensor};
 use crate::kernels::softmax as softmax_kernels;
-use crate::signal::{EpilogueOp, Layout, SameShape, Signal};
+use crate::signal::{EpilogueOp, Layout, Recording, SameShape, Signal};
 
 /// Applies an activation. If possible, fuses the activation into the preceding deferred operation.
 fn activate(activation: Activation, x: Signal) -> Signal {
-    x.fuse(EpilogueOp::Activation(activation)).or_run(|x, _| {
+    let recording = Recording::start(&x);
+    recording.finish(x.fuse(EpilogueOp::Activation(activation)).or_run(|x, _| {
         let on_blocked = |x: &BlockedTensor| blocked::activated(x, activation);
         x.apply_either(activation.name(), Layout::Nchw, SameShape, on_blocked, |x| {
             activation::apply(activation, &x)
         })
-    })
+    }))
 }
 
 /// Expands to the example in the documentation of an activation, or to an empty string if there is none.

@@ -6,7 +6,7 @@ use crate::kernels::arithmetic::{Binary, Unary, binary, unary};
 use crate::kernels::matmul::matmul;
 use crate::kernels::softmax::{masked_softmax, softmax};
 use crate::module::Mode;
-use crate::signal::{Meta, NeedsNumbers, Signal};
+use crate::signal::{Meta, NeedsNumbers, Recording, Signal, product};
 use crate::{Error, Result};
 
 use super::dropout;
@@ -116,15 +116,30 @@ pub fn scaled_dot_product_attention(
     options: impl Into<AttentionOptions>,
 ) -> Signal {
     let (query, key, value, options) = (query.into(), key.into(), value.into(), options.into());
+    let recording = Recording::start(&query);
+    let keys = key.dim(-2).unwrap_or_default();
+    let output = run(query, key, value, &options);
+    recording.finish_products(output, |query, output| attention_products(query, output, keys))
+}
+
+/// Returns the number of products of queries and keys and of weights and values, which are added up. The sizes are
+/// those of the query and of the output.
+fn attention_products(query: &[usize], output: &[usize], keys: usize) -> u64 {
+    let Some((value_features, rows)) = output.split_last() else { return 0 };
+    let scores = product(rows.iter().chain([&keys]));
+    scores.saturating_mul(product(query.last()).saturating_add(product([value_features])))
+}
+
+fn run(query: Signal, key: Signal, value: Signal, options: &AttentionOptions) -> Signal {
     if [&query, &key, &value].into_iter().chain(&options.mask).any(Signal::is_meta) {
-        return attention_meta([&query, &key, &value], &options).into();
+        return attention_meta([&query, &key, &value], options).into();
     }
     let (key, value) = match (key.into_tensor(), value.into_tensor()) {
         (Ok(key), Ok(value)) => (key, value),
         (Err(error), _) | (_, Err(error)) => return Signal::fail(error),
     };
     query.apply("scaled_dot_product_attention", NeedsNumbers, |query| -> Result<Tensor> {
-        Ok(attend(&query, &key, &value, &options)?.0)
+        Ok(attend(&query, &key, &value, options)?.0)
     })
 }
 

@@ -5,7 +5,7 @@ use candle_core::{D, Tensor};
 use crate::kernels::arithmetic::{Binary, binary, sum};
 use crate::kernels::internal::empty_output;
 use crate::kernels::matmul::matmul;
-use crate::signal::{Signal, leading_meta};
+use crate::signal::{Recording, Signal, leading_meta, product};
 use crate::{Error, Result};
 
 /// Computes `x1ᵀ · weight[o] · x2 + bias[o]` for each output feature `o`.
@@ -36,7 +36,15 @@ pub fn bilinear(
         Err(error) => return Signal::fail(error),
     };
     let on_tensors = |x1: &Tensor, x2: &Tensor| bilinear_map(x1, x2, &weight, bias.as_ref());
-    x1.into().combine("bilinear", x2.into(), |x1, x2| leading_meta(x1, x2, on_tensors), on_tensors)
+    let (x1, x2) = (x1.into(), x2.into());
+    let recording = Recording::start(&x1);
+    let y = x1.combine("bilinear", x2, |x1, x2| leading_meta(x1, x2, on_tensors), on_tensors);
+    recording.finish_products(y, |x1, y| {
+        let x2_features = weight.dims().last().copied().unwrap_or_default();
+        // The products of `x1` and the weight, and those of their sums and `x2`.
+        let sums = product(y.iter().chain([&x2_features]));
+        sums.saturating_mul(product(x1.last()).saturating_add(1))
+    })
 }
 
 fn bilinear_map(x1: &Tensor, x2: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {

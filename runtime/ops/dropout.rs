@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use crate::kernels::arithmetic::{Binary, Unary, binary, unary};
 use crate::module::Mode;
-use crate::signal::{NeedsNumbers, Signal};
+use crate::signal::{NeedsNumbers, Recording, Signal};
 use crate::{Error, Result, random};
 
 /// In training, sets each element to zero with probability `p` and scales the others by `1 / (1 − p)`.
@@ -223,13 +223,13 @@ fn dropout_with(
         }
     };
     if mode == Mode::Eval || p == 0. {
-        return x;
+        return Recording::start(&x).finish(x);
     }
     if !(0. ..=1.).contains(&p) {
         return Signal::fail(Error::msg(format!("expected a probability between 0 and 1, found {p}")));
     }
     if x.is_meta() {
-        return x;
+        return Recording::start(&x).finish(x);
     }
     x.apply(name, NeedsNumbers, |x| -> Result<Tensor> {
         let keep = random::bernoulli(mask_shape, 1. - p, x.dtype(), x.device())?;

@@ -270,7 +270,7 @@ pub fn glu(x: impl Into<Signal>, dim: impl Dim) -> Signal {
     let halved = |dims: &[usize]| {
         let dim = dim.index(dims.len())?;
         let size = dims[dim];
-        if size % 2 != 0 {
+        if !size.is_multiple_of(2) {
             return Err(Error::msg(format!(
                 "glu: expected an even size, found {size} (dimension {dim} of {dims:?})"
             )));

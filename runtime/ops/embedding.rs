@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use crate::kernels::embedding::{self as kernel, Bags};
-use crate::signal::{Leading, Meta, NeedsNumbers, Signal};
+use crate::signal::{Leading, Meta, NeedsNumbers, Recording, Signal};
 use crate::{Error, Result};
 
 /// Returns the row of `weight` for each integer index in `x`. The weight is `[num_embeddings, embedding_dim]`, and the
@@ -49,8 +49,9 @@ pub fn embedding_bag(x: impl Into<Signal>, weight: impl Into<Signal>, bags: &Bag
     };
     let x = x.into();
     if x.is_meta() {
-        return bags_meta(&x, &weight, bags.offsets.as_ref().map(Tensor::dims), bags.include_last_offset)
-            .into();
+        let recording = Recording::start(&x);
+        let offsets = bags.offsets.as_ref().map(Tensor::dims);
+        return recording.finish(bags_meta(&x, &weight, offsets, bags.include_last_offset).into());
     }
     x.apply("embedding_bag", NeedsNumbers, |ids| kernel::embedding_bag(&ids, &weight, bags))
 }

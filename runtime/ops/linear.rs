@@ -2,7 +2,7 @@
 
 use candle_core::{Shape, Tensor};
 
-use crate::signal::{Deferred, Meta, Product, Signal};
+use crate::signal::{Deferred, Meta, Product, Recording, Signal, product};
 use crate::{Error, Result};
 
 /// Computes `x · weightᵀ + bias` for an input `[…, in_features]`, a weight `[out_features, in_features]` and an
@@ -25,7 +25,10 @@ use crate::{Error, Result};
 /// # }
 /// ```
 pub fn linear(x: impl Into<Signal>, weight: impl Into<Signal>, bias: impl Into<Option<Tensor>>) -> Signal {
-    defer(x.into(), weight.into(), bias.into()).into()
+    let x = x.into();
+    let recording = Recording::start(&x);
+    let y = defer(x, weight.into(), bias.into()).into();
+    recording.finish_products(y, |x, y| product(y.iter().chain(x.last())))
 }
 
 fn defer(x: Signal, weight: Signal, bias: Option<Tensor>) -> Result<Signal> {

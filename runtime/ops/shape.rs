@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use crate::dim::Dim;
 use crate::kernels::internal::blocked;
 use crate::scope::{self, Path};
-use crate::signal::{Meta, NeedsNumbers, ShapeFrom, Signal, Value, should_concat_blocked};
+use crate::signal::{Meta, NeedsNumbers, Recording, ShapeFrom, Signal, Value, should_concat_blocked};
 use crate::sizes::inferred_sizes;
 use crate::{Error, Result};
 
@@ -91,6 +91,15 @@ pub fn unflatten(x: impl Into<Signal>, dim: impl Dim, sizes: impl IntoIterator<I
 /// ```
 pub fn cat<T: Into<Signal>>(signals: impl IntoIterator<Item = T>, dim: impl Dim) -> Signal {
     let signals: Vec<Signal> = signals.into_iter().map(Into::into).collect();
+    let recording = signals.first().map(Recording::start);
+    let joined = cat_signals(signals, dim);
+    match recording {
+        Some(recording) => recording.finish(joined),
+        None => joined,
+    }
+}
+
+fn cat_signals(signals: Vec<Signal>, dim: impl Dim) -> Signal {
     // Only signals of rank 4 can be channel-blocked.
     if dim.index(4).is_ok_and(|dim| dim == 1) && should_concat_blocked(&signals) {
         return cat_images(signals).into();

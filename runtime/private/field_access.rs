@@ -2,7 +2,7 @@
 
 use crate::module::{Forward, Mode, Module};
 use crate::registry::pin_where_possible;
-use crate::scope::Scope;
+use crate::scope::{OpenCall, Scope};
 use crate::signal::Signal;
 
 /// The type of a field that holds layers.
@@ -85,6 +85,7 @@ impl<T> SequentialAccess<T> {
     #[inline(always)]
     pub fn call(&self, layer: &T, name: &'static str, x: Signal, mode: Mode) -> Signal {
         let _scope = Scope::enter(name);
+        let _call = OpenCall::begin();
         (self.call)(layer, x, mode)
     }
 }

@@ -26,7 +26,8 @@ use crate::capture::Captured;
 use crate::checkpoint::{self, Save, StateDict};
 use crate::load::{Load, LoadReport, Selection};
 use crate::module::{Forward, Mode, Module};
-use crate::signal::Signal;
+use crate::signal::{IntoTensors, Signal};
+use crate::summary::{Summary, SummaryInput};
 use crate::{Error, Result};
 
 /// Methods on the tensors and child modules of a network. Every [`Module`] implements this trait.
@@ -331,6 +332,37 @@ pub trait Network: Module {
         Self: Sized,
     {
         Eval(self.share())
+    }
+
+    /// Runs the network in evaluation mode, and returns its layers with their shapes, parameters and multiply-adds, as
+    /// the package torchinfo does.
+    ///
+    /// With an input without numbers, [`Signal::meta`], the run computes only shapes and allocates no activations. With
+    /// a tensor as a signal, the network runs. The summary is the same. Several inputs are passed as a tuple.
+    ///
+    /// Multiply-adds are the products that are added up in convolutions, linear and bilinear maps, matrix products,
+    /// attention and recurrent layers: `output elements · kernel elements · in_channels / groups` for a convolution.
+    /// Other operations count as 0.
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let net = vec![Conv2d::config(3, 8, 3).init(&Device::Cpu)?, Conv2d::config(8, 8, 3).init(&Device::Cpu)?];
+    /// let summary = net.summary(Signal::meta((1, 3, 32, 32), DType::F32))?;
+    /// let shapes: Vec<_> = summary.layers.iter().map(|layer| layer.output_shape.clone().unwrap()).collect();
+    /// assert_eq!(shapes, [[1, 8, 28, 28], [1, 8, 30, 30], [1, 8, 28, 28]]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Fails if the forward pass fails, for example because the shape of the input does not fit.
+    fn summary<I>(&self, input: I) -> Result<Summary>
+    where
+        I: SummaryInput,
+        Self: Forward<I, Output: IntoTensors> + Sized,
+    {
+        Summary::new(self, input)
     }
 
     /// Records the forward pass in evaluation mode as a CUDA graph, for inputs with the shape and dtype of `x`. The

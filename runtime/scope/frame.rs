@@ -11,7 +11,7 @@ use std::iter::successors;
 
 use scoped_tls_hkt::scoped_thread_local;
 
-use super::{PATH, Segment};
+use super::{OpenCall, PATH, Segment};
 
 scoped_thread_local!(static FRAME: for<'a> &'a Frame<'a>);
 
@@ -26,7 +26,7 @@ pub(crate) trait Searchable {
 }
 
 /// The address, the size and the type of a layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LayerIdentity {
     address: usize,
     size: usize,
@@ -74,7 +74,10 @@ pub(crate) fn run_field<T>(module: &dyn Searchable, run: impl FnOnce() -> T) -> 
 
 /// Runs the forward pass of a module that was called through a reference and whose name is therefore unknown.
 pub(crate) fn run_reference<T>(module: &dyn Searchable, run: impl FnOnce() -> T) -> T {
-    enter(module, Some(OnceCell::new()), run)
+    enter(module, Some(OnceCell::new()), || {
+        let _call = OpenCall::begin();
+        run()
+    })
 }
 
 /// Runs a forward pass in a new frame. The frame ends when `run` returns or panics.

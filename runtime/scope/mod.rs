@@ -6,9 +6,11 @@
 //! an error, a trace, or a deferred operation, which stores its path.
 
 mod frame;
+mod record;
 
 pub use frame::LayerIdentity;
 pub(crate) use frame::{Searchable, run_field, run_reference};
+pub(crate) use record::{Call, OpenCall, OpenOperation, SignalType, record_calls};
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
@@ -31,6 +33,17 @@ pub(crate) enum Segment {
 thread_local! {
     static PATH: RefCell<Vec<Segment>> = const { RefCell::new(Vec::new()) };
     static FUSION: Cell<bool> = const { Cell::new(true) };
+}
+
+/// Writes the name or the index.
+impl fmt::Display for Segment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::Dynamic(name) => f.write_str(name),
+            Self::Index(index) => index.fmt(f),
+        }
+    }
 }
 
 /// A guard for a call to a layer. Dropping it removes the layer from the path, even if the call panics.

@@ -10,7 +10,7 @@ use crate::kernels::internal::blocked::{BlockedTensor, policy};
 use crate::scope::{self, Path};
 use crate::{Error, Result};
 
-use super::{Layout, Layouts, ShapeRule, Signal, State, Value};
+use super::{Layout, Layouts, Recording, ShapeRule, Signal, State, Value};
 
 impl Signal {
     /// Returns the values. They are channel-blocked if they were already, or if a deferred operation can compute them
@@ -84,6 +84,18 @@ impl Signal {
     /// `preferred` is [`Layout::Nchwc`] and the signal can be computed channel-blocked. Otherwise calls `on_tensor`,
     /// like [`apply`](Self::apply).
     pub(crate) fn apply_either<E: Into<Error>, Op: FnOnce(Tensor) -> Result<Tensor, E>>(
+        self,
+        name: &'static str,
+        preferred: Layout,
+        rule: impl ShapeRule<Op>,
+        on_blocked: impl FnOnce(&BlockedTensor) -> candle_core::Result<BlockedTensor>,
+        on_tensor: Op,
+    ) -> Self {
+        let recording = Recording::start(&self);
+        recording.finish(self.apply_in_layout(name, preferred, rule, on_blocked, on_tensor))
+    }
+
+    fn apply_in_layout<E: Into<Error>, Op: FnOnce(Tensor) -> Result<Tensor, E>>(
         self,
         name: &'static str,
         preferred: Layout,

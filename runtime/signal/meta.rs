@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Shape, Tensor};
 
 use crate::{Error, Result};
 
-use super::{Signal, State};
+use super::{Recording, Signal, State};
 
 /// The shape, the dtype and the device of a signal without numbers.
 #[derive(Clone, Debug)]
@@ -263,18 +263,26 @@ impl Signal {
         rule: impl for<'a> ShapeRule<&'a dyn Fn(Tensor) -> Result<Tensor>>,
         operation: impl Fn(Signal) -> Signal,
     ) -> Signal {
-        match &self.0 {
-            State::Meta(meta) => {
-                let on_probe = |probe: Tensor| operation(probe.into()).into_tensor();
-                rule.output(meta, &on_probe).map_or_else(Signal::fail, Signal::from)
-            }
-            _ => operation(self),
-        }
+        let State::Meta(meta) = &self.0 else { return operation(self) };
+        let recording = Recording::start(&self);
+        let on_probe = |probe: Tensor| operation(probe.into()).into_tensor();
+        recording.finish(rule.output(meta, &on_probe).map_or_else(Signal::fail, Signal::from))
     }
 
     /// Runs an operation with two operands and records it as `name`. If an operand has no numbers, `rule` computes the
     /// result from the shapes.
     pub(crate) fn combine(
+        self,
+        name: &'static str,
+        other: Signal,
+        rule: impl FnOnce(&Meta, &Meta) -> Result<Meta>,
+        operation: impl FnOnce(&Tensor, &Tensor) -> Result<Tensor>,
+    ) -> Signal {
+        let recording = Recording::start(&self);
+        recording.finish(self.combine_unrecorded(name, other, rule, operation))
+    }
+
+    fn combine_unrecorded(
         self,
         name: &'static str,
         other: Signal,

@@ -18,6 +18,7 @@ mod normalization;
 mod operation;
 mod operators;
 mod outcome;
+mod recording;
 mod value;
 
 pub(crate) use blocked::should_concat_blocked;
@@ -42,6 +43,7 @@ pub use methods::{Operand, OperandValue, SplitSizes};
 pub(crate) use normalization::Normalization;
 pub use operators::Number;
 pub use outcome::{IntoTensors, Outcome};
+pub(crate) use recording::{Recording, product};
 pub(crate) use value::Value;
 
 use std::sync::Arc;
@@ -308,6 +310,16 @@ impl Signal {
     /// Runs `operation` on the tensor and records it as `name` in traces. Adds the current path to an error. `rule`
     /// computes the shape of the result if the signal has no numbers.
     pub(crate) fn apply<E: Into<Error>, Op: FnOnce(Tensor) -> Result<Tensor, E>>(
+        self,
+        name: &'static str,
+        rule: impl ShapeRule<Op>,
+        operation: Op,
+    ) -> Self {
+        let recording = Recording::start(&self);
+        recording.finish(self.apply_unrecorded(name, rule, operation))
+    }
+
+    fn apply_unrecorded<E: Into<Error>, Op: FnOnce(Tensor) -> Result<Tensor, E>>(
         self,
         name: &'static str,
         rule: impl ShapeRule<Op>,

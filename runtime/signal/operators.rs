@@ -10,17 +10,18 @@ use crate::scope::{self, Path};
 use crate::{Error, Result};
 
 use super::methods::check_float;
-use super::{EpilogueOp, Fusion, Signal, Value, broadcast_metas};
+use super::{EpilogueOp, Fusion, Recording, Signal, Value, broadcast_metas};
 
 /// Adds two signals. If one of them is a deferred convolution or batch norm, the other is fused into it as a residual.
 fn add(a: Signal, b: Signal) -> Signal {
+    let recording = Recording::start(&a);
     let fused = match (a.shape(), b.shape()) {
         _ if a.is_meta() || b.is_meta() => combine(Binary::Add, a, b),
         (Ok(_), Ok(shape)) if a.supports_residual(shape) => add_residual(a, b),
         (Ok(shape), Ok(_)) if b.supports_residual(shape) => add_residual(b, a),
         _ => combine(Binary::Add, a, b),
     };
-    fused.into()
+    recording.finish(fused.into())
 }
 
 /// Fuses `residual` into `deferred`. Adds the two signals separately if that is not possible.
@@ -34,15 +35,21 @@ fn add_residual(deferred: Signal, residual: Signal) -> Result<Signal> {
 }
 
 fn sub(a: Signal, b: Signal) -> Signal {
-    combine(Binary::Sub, a, b).into()
+    separate(Binary::Sub, a, b)
 }
 
 fn mul(a: Signal, b: Signal) -> Signal {
-    combine(Binary::Mul, a, b).into()
+    separate(Binary::Mul, a, b)
 }
 
 fn div(a: Signal, b: Signal) -> Signal {
-    combine(Binary::Div, a, b).into()
+    separate(Binary::Div, a, b)
+}
+
+/// Applies `op` to two signals, without fusion.
+fn separate(op: Binary, a: Signal, b: Signal) -> Signal {
+    let recording = Recording::start(&a);
+    recording.finish(combine(op, a, b).into())
 }
 
 /// Applies `op` to two signals. The result is channel-blocked if one signal is channel-blocked with several pixels, and

@@ -62,6 +62,19 @@ pub trait IntoTensors: Outcome {
     {
         self.map_tensors(&Ok)
     }
+
+    /// Returns the first error. For the output types of this crate, this method accepts signals without numbers
+    /// ([`Signal::meta`]) and does not run deferred operations. The default calls
+    /// [`into_tensors`](Self::into_tensors), which needs numbers.
+    ///
+    /// # Errors
+    /// Fails if a signal has failed, or if the output is or contains an `Err`.
+    fn check(self) -> Result<()>
+    where
+        Self: Sized,
+    {
+        self.into_tensors().map(drop)
+    }
 }
 
 impl Outcome for Signal {
@@ -75,6 +88,10 @@ impl IntoTensors for Signal {
 
     fn map_tensors(self, change: &dyn Fn(Tensor) -> Result<Tensor>) -> Result<Tensor> {
         change(self.into_tensor()?)
+    }
+
+    fn check(self) -> Result<()> {
+        self.error().cloned().map_or(Ok(()), Err)
     }
 }
 
@@ -90,6 +107,10 @@ impl<T: IntoTensors> IntoTensors for Result<T> {
     fn map_tensors(self, change: &dyn Fn(Tensor) -> Result<Tensor>) -> Result<T::Tensors> {
         self?.map_tensors(change)
     }
+
+    fn check(self) -> Result<()> {
+        self?.check()
+    }
 }
 
 impl<T: Outcome> Outcome for Option<T> {
@@ -103,6 +124,10 @@ impl<T: IntoTensors> IntoTensors for Option<T> {
 
     fn map_tensors(self, change: &dyn Fn(Tensor) -> Result<Tensor>) -> Result<Self::Tensors> {
         self.map(|output| output.map_tensors(change)).transpose()
+    }
+
+    fn check(self) -> Result<()> {
+        self.map_or(Ok(()), T::check)
     }
 }
 
@@ -118,6 +143,10 @@ impl<T: IntoTensors> IntoTensors for Vec<T> {
 
     fn map_tensors(self, change: &dyn Fn(Tensor) -> Result<Tensor>) -> Result<Self::Tensors> {
         self.into_iter().map(|output| output.map_tensors(change)).collect()
+    }
+
+    fn check(self) -> Result<()> {
+        self.into_iter().try_for_each(T::check)
     }
 }
 
@@ -136,6 +165,13 @@ macro_rules! tuples {
             fn map_tensors(self, change: &dyn Fn(Tensor) -> Result<Tensor>) -> Result<Self::Tensors> {
                 let ($($name,)+) = self;
                 Ok(($($name.map_tensors(change)?,)+))
+            }
+
+            #[allow(non_snake_case)]
+            fn check(self) -> Result<()> {
+                let ($($name,)+) = self;
+                $($name.check()?;)+
+                Ok(())
             }
         }
     )*};

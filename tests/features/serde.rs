@@ -59,3 +59,16 @@ fn a_generic_config_round_trips_through_json() -> Result<()> {
     assert_eq!((network.width, network.named_parameters().len()), (6, 1));
     Ok(())
 }
+
+#[test]
+fn a_summary_is_written_as_json() -> Result<()> {
+    let summary =
+        Small::config(3, [4, 8]).init(&Device::Cpu)?.summary(Signal::meta((1, 3, 15, 15), DType::F32))?;
+    let json = serde_json::to_value(&summary).map_err(Error::msg)?;
+    let conv = &json["layers"][1];
+    assert_eq!((conv["path"].as_str(), conv["kind"].as_str()), (Some("conv1"), Some("Conv2d")));
+    assert_eq!(conv["output_shape"], serde_json::json!([1, 4, 7, 7]));
+    assert_eq!(conv["multiply_adds"], serde_json::json!(4 * 7 * 7 * 3 * 9));
+    assert_eq!(json["parameters"].as_u64(), Some(summary.parameters as u64));
+    Ok(())
+}

@@ -198,9 +198,9 @@ proptest! {
             let steps = lengths.iter().max().unwrap_or(&0) + padding;
             let config = LSTM::config(input_size, hidden).num_layers(layers).bidirectional(bidirectional)
                 .proj_size(if project { hidden - 1 } else { 0 });
-            let names = parameters(&config.clone().init(&CPU)?, &mut numbers);
+            let names = parameters(&config.init(&CPU)?, &mut numbers);
             let tensors: Vec<Tensor> = names.iter().map(|(_, tensor)| tensor.clone()).collect();
-            let single = with_parameters(config.clone(), &names, &tensors)?;
+            let single = with_parameters(config, &names, &tensors)?;
             let lstm = with_parameters(config.batch_first(batch_first), &names, &tensors)?;
             let x = numbers.tensor(&[steps, lengths.len(), input_size], 1.);
             let input = if batch_first { x.transpose(0, 1)? } else { x.clone() };

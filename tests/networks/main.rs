@@ -19,6 +19,7 @@ mod networks;
 mod op_table;
 mod packed_weights;
 mod reference;
+mod summary;
 mod torchvision;
 mod unet;
 mod vit;

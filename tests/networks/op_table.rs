@@ -157,3 +157,33 @@ fn errors_name_the_line_and_the_token() {
     }
     assert!(error("a | Conv2d(3, 4, 1, groups=2) | 1").contains("expected groups to divide"));
 }
+
+/// Layers without an operation in evaluation mode report their shapes too. An input with numbers takes the paths of the
+/// kernels, and one without numbers the rules for shapes.
+#[test]
+fn a_summary_has_the_shapes_of_every_layer() -> Result<()> {
+    for row in syntax::parse(EVERY_LAYER).map_err(Error::msg)? {
+        let name = row.name;
+        let network = build(&row).map_err(Error::msg)?;
+        let is_index = layers::num_embeddings(&row.layers[0]).map_err(Error::msg)?.is_some();
+        let dtype = if is_index { DType::U32 } else { DType::F32 };
+        let summary = network.summary(Signal::meta(row.shape.clone(), dtype))?;
+        let zeros = Tensor::zeros(row.shape.clone(), dtype, &Device::Cpu)?;
+        assert_eq!(network.summary(zeros.clone().into())?, summary, "{name}");
+
+        let layers = summary.layers.iter().filter(|layer| layer.depth <= 1);
+        let shapes: Vec<_> = layers.map(|layer| (&layer.input_shape, &layer.output_shape)).collect();
+        let input = Some(row.shape.clone());
+        let output = Some(network.forward(&zeros)?.dims().to_vec());
+        assert_eq!(shapes[0], (&input, &output), "{name}");
+        // Each layer reads the output of the layer before it.
+        let mut before = &input;
+        for (input, output) in &shapes[1..] {
+            assert_eq!(*input, before, "{name}\n{summary}");
+            before = output;
+        }
+        assert_eq!(before, &output, "{name}");
+        assert!(summary.layers.iter().all(|layer| layer.calls <= 1), "{name}\n{summary}");
+    }
+    Ok(())
+}

@@ -7,3 +7,4 @@ mod fusion;
 mod meta;
 mod methods;
 mod operations;
+mod summary;

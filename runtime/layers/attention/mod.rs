@@ -12,7 +12,7 @@ use crate::kernels::arithmetic::mean;
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
 use crate::ops::{AttentionOptions, attend, linear};
 use crate::scope::{self, Path};
-use crate::signal::{Outcome, Signal};
+use crate::signal::{Outcome, Recording, Signal, product};
 use crate::{Error, Result};
 
 use super::impl_fmt;
@@ -132,6 +132,28 @@ impl MultiheadAttention {
         masks: [Option<Signal>; 2],
         mode: Mode,
     ) -> OutputAndWeights {
+        let recording = Recording::start(&inputs[0]);
+        let keys = [1, 2].map(|i| inputs[i].dims().unwrap_or_default().to_vec());
+        let results = self.run_signals(inputs, masks, mode);
+        recording.end(&results.0, |query, _| self.products(query, &keys));
+        results
+    }
+
+    /// Returns the multiply-adds of the projections of query, key, value and output, and of the attention, for a query
+    /// and for `[key, value]` of these sizes.
+    fn products(&self, query: &[usize], keys: &[Vec<usize>; 2]) -> u64 {
+        let width = self.settings.embed_dim;
+        let length = |dims: &[usize]| {
+            let dim = if dims.len() == 3 && self.settings.batch_first { 1 } else { 0 };
+            dims.get(dim).copied().unwrap_or_default()
+        };
+        let attended = length(&keys[0]).saturating_add(self.settings.extra_keys());
+        let projections = [query, query, &keys[0], &keys[1]].map(|dims| product(dims.iter().chain([&width])));
+        let attention = product(query).saturating_mul(product([&attended])).saturating_mul(2);
+        projections.into_iter().fold(attention, u64::saturating_add)
+    }
+
+    fn run_signals(&self, inputs: [Signal; 3], masks: [Option<Signal>; 2], mode: Mode) -> OutputAndWeights {
         let mut signals = inputs.iter().chain(masks.iter().flatten());
         if let Some(error) = signals.clone().find_map(Signal::error) {
             return OutputAndWeights::failed(error.clone());

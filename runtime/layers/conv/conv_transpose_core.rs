@@ -8,7 +8,7 @@ use candle_nn::VarBuilder;
 use crate::kernels::conv::TransposeGeometry;
 use crate::kernels::internal::{Axes, ImageForm};
 use crate::layers::weight::Weight;
-use crate::signal::{NeedsNumbers, Signal};
+use crate::signal::{NeedsNumbers, Recording, Signal, product};
 use crate::{Error, Result};
 
 use super::{
@@ -101,7 +101,8 @@ impl ConvTransposeCore {
     }
 
     pub(crate) fn call(&self, x: Signal) -> Signal {
-        with_batch(self.axes, x, |x| {
+        let recording = Recording::start(&x);
+        let y = with_batch(self.axes, x, |x| {
             let size = self.output_size(x.dims()?).map_err(|error| error.in_layer(self.label()))?;
             if x.is_meta() {
                 let ([_, out_channels], _) = self.sizes();
@@ -112,7 +113,9 @@ impl ConvTransposeCore {
             Ok(x.apply(operation_name(self.axes), NeedsNumbers, |x| {
                 self.run(&x, depth).map_err(|error| Error::from(error).in_layer(self.label()))
             }))
-        })
+        });
+        // Each input is multiplied by the kernel of every output channel of its group.
+        recording.finish_products(y, |x, _| product(x.iter().chain(self.weight().dims().iter().skip(1))))
     }
 
     /// Convolves an input so that the output has the size `output`, by the output padding that this takes.

@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::kernels::norm;
 use crate::layers::{forward_methods, impl_fmt};
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
-use crate::signal::{Batch, Deferred, Normalization, Signal};
+use crate::signal::{Batch, Deferred, Normalization, Recording, Signal};
 use crate::{Error, Result};
 
 use super::channel_norm::{ChannelNorm, RunningStats, Settings, setters};
@@ -156,6 +156,13 @@ impl Forward for BatchNorm {
     type Output = Signal;
 
     fn forward_pass(&self, x: Signal, mode: Mode) -> Signal {
+        let recording = Recording::start(&x);
+        recording.finish(self.run(x, mode))
+    }
+}
+
+impl BatchNorm {
+    fn run(&self, x: Signal, mode: Mode) -> Signal {
         let checked = match x.dims() {
             Ok(dims) => self.check_input(dims),
             Err(_) => return x,

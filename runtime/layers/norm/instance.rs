@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::kernels::norm;
 use crate::layers::{forward_methods, impl_fmt};
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
-use crate::signal::{Batch, Signal};
+use crate::signal::{Batch, Recording, Signal};
 use crate::{Error, Result};
 
 use super::channel_norm::{ChannelNorm, RunningStats, Settings, setters};
@@ -143,13 +143,20 @@ impl<const AXES: usize> Forward for InstanceNorm<AXES> {
     type Output = Signal;
 
     fn forward_pass(&self, x: Signal, mode: Mode) -> Signal {
+        let recording = Recording::start(&x);
+        recording.finish(self.run(x, mode))
+    }
+}
+
+impl<const AXES: usize> InstanceNorm<AXES> {
+    fn run(&self, x: Signal, mode: Mode) -> Signal {
         let is_batch = match x.dims() {
             Ok(dims) => self.is_batch(dims),
             Err(_) => return x,
         };
         match is_batch {
             Err(error) => return Signal::fail(error.in_layer(self.label())),
-            Ok(false) => return self.forward_pass(x.unsqueeze(0), mode).squeeze(0),
+            Ok(false) => return self.run(x.unsqueeze(0), mode).squeeze(0),
             Ok(true) => {}
         }
         match &self.0.running {

@@ -8,7 +8,7 @@ use crate::kernels::recurrent::{RecurrentWeights, run_packed};
 use crate::module::{Mode, Visitor, VisitorMut};
 use crate::ops::{Lengths, PackedLayout, PackedSequence, dropout, linear};
 use crate::scope::{self, Path};
-use crate::signal::{Outcome, Signal};
+use crate::signal::{Outcome, Recording, Signal, product};
 use crate::{Error, Result};
 
 use super::State;
@@ -137,22 +137,29 @@ impl Stack {
     pub fn sequence<S: State>(&self, x: Signal, state: Option<S>, mode: Mode) -> (Signal, S) {
         let mode = self.pinned.unwrap_or(mode);
         let on_meta = |x: &Signal, state: &Option<Vec<Signal>>| self.sequence_meta(x, state);
-        outputs_and_state(self.run(x, state, on_meta, |x, state| {
+        let recording = Recording::start(&x);
+        let result = outputs_and_state(self.run(x, state, on_meta, |x, state| {
             let (outputs, state) = self.run_sequence(x, state, mode)?;
             Ok((outputs.into(), state))
-        }))
+        }));
+        recording.end(&result.0, |x, _| self.products(x));
+        result
     }
 
     /// Runs all steps of packed sequences. Returns their outputs and the state of each sequence after its last step.
     pub fn packed<S: State>(&self, x: PackedSequence, state: Option<S>, mode: Mode) -> (PackedSequence, S) {
         let layout = x.layout();
         let on_meta = |data: &Signal, state: &Option<Vec<Signal>>| self.packed_meta(layout, data, state);
+        let recording = Recording::start(x.data());
         let result = self.run(x.data().clone(), state, on_meta, |data, state| {
             let (outputs, state) = self.run_packed(layout, data, state, mode)?;
             Ok((outputs.into(), state))
         });
         match result {
-            Ok((outputs, state)) => (x.with_data(outputs), S::from_signals(state)),
+            Ok((outputs, state)) => {
+                recording.end(&outputs, |x, _| self.products(x));
+                (x.with_data(outputs), S::from_signals(state))
+            }
             Err(error) => <(PackedSequence, S)>::failed(error),
         }
     }
@@ -173,20 +180,38 @@ impl Stack {
             layouts(x.dims()?)?;
             self.sequence_meta(x, state)
         };
-        outputs_and_state(self.run(x, state, on_meta, |x, state| {
+        let recording = Recording::start(&x);
+        let result = outputs_and_state(self.run(x, state, on_meta, |x, state| {
             let (layout, padded) = layouts(x.dims())?;
             let (outputs, state) = self.run_packed(&layout, layout.pack(&x, padded)?, state, mode)?;
             Ok((layout.pad(&outputs, padded, 0.)?.into(), state))
-        }))
+        }));
+        recording.end(&result.0, |x, _| self.products(x));
+        result
     }
 
     /// Runs one step. Returns the next state.
     pub fn step<S: State>(&self, x: Signal, state: Option<S>, _: Mode) -> S {
         let on_meta = |x: &Signal, state: &Option<Vec<Signal>>| Ok(((), self.step_meta(x, state)?));
+        let recording = Recording::start(&x);
         match self.run(x, state, on_meta, |x, state| Ok(((), self.run_step(x, state)?))) {
-            Ok(((), state)) => S::from_signals(state),
+            Ok(((), state)) => {
+                if let Some(hidden) = state.first() {
+                    recording.end(hidden, |x, _| self.products(x));
+                }
+                S::from_signals(state)
+            }
             Err(error) => S::failed(error),
         }
+    }
+
+    /// Returns the multiply-adds for an input `[…, features]`: every step multiplies each weight once. Steps that the
+    /// lengths of the sequences exclude count too.
+    fn products(&self, input: &[usize]) -> u64 {
+        let steps = product(input.iter().rev().skip(1));
+        let tensors = self.directions.iter().flat_map(Direction::tensors).map(|(_, tensor)| tensor.dims());
+        let weights = tensors.filter(|dims| dims.len() == 2).map(product);
+        steps.saturating_mul(weights.fold(0, u64::saturating_add))
     }
 
     /// Calls `on_tensors`, or `on_meta` if a signal has no numbers. Adds the label of this layer to errors.

@@ -5,7 +5,7 @@ use candle_core::{DType, Shape, Tensor};
 use crate::signal::Number;
 use crate::{Error, Result};
 
-use super::{Meta, NeedsNumbers, Signal, broadcast_metas};
+use super::{Meta, NeedsNumbers, Recording, Signal, broadcast_metas};
 
 /// An operand of a comparison or selection: a signal, a tensor or a number. A number is converted to the dtype of the
 /// other operand.
@@ -182,7 +182,8 @@ impl Signal {
         };
         let (on_true, on_false) = (Self::from(on_true), Self::from(on_false));
         if [self, &on_true, &on_false].into_iter().any(Self::is_meta) {
-            return select_meta([self, &on_true, &on_false]).into();
+            let recording = Recording::start(self);
+            return recording.finish(select_meta([self, &on_true, &on_false]).into());
         }
         match (on_true.into_tensor(), on_false.into_tensor()) {
             (Ok(on_true), Ok(on_false)) => {

@@ -6,7 +6,7 @@ use crate::kernels::matmul::matmul;
 
 use crate::Result;
 
-use super::{Meta, Signal};
+use super::{Meta, Recording, Signal, product};
 
 impl Signal {
     /// Returns the matrix product, broadcast over the leading dimensions.
@@ -25,7 +25,9 @@ impl Signal {
     /// # }
     /// ```
     pub fn matmul(&self, other: impl Into<Signal>) -> Self {
-        self.clone().combine("matmul", other.into(), matmul_meta, |a, b| Ok(matmul(a, b)?))
+        let recording = Recording::start(self);
+        let y = self.clone().combine("matmul", other.into(), matmul_meta, |a, b| Ok(matmul(a, b)?));
+        recording.finish_products(y, |a, y| product(y.iter().chain(a.last())))
     }
 }
 

@@ -18,7 +18,10 @@ use crate::kernels::arithmetic::{self, Unary};
 use crate::kernels::internal::blocked::{self, BlockedTensor};
 use crate::{Error, Result};
 
-use super::{Layout, Meta, NeedsNumbers, SameShape, ShapeFrom, ShapeRule, Signal, View, broadcast_metas};
+use super::{
+    Layout, Meta, NeedsNumbers, Recording, SameShape, ShapeFrom, ShapeRule, Signal, View, broadcast_metas,
+    product,
+};
 
 impl Signal {
     /// Calls `operation` with the tensor and the indices of `dims`.

@@ -6,7 +6,7 @@ use crate::dim::Dim;
 use crate::signal::Chunks;
 use crate::{Error, Result};
 
-use super::{Meta, NeedsNumbers, Signal, View};
+use super::{Meta, NeedsNumbers, Recording, Signal, View};
 
 impl Signal {
     /// Returns the elements `start..start + length` of one dimension.
@@ -137,7 +137,8 @@ impl Signal {
     pub fn index_select(&self, dim: impl Dim, indices: &Tensor) -> Self {
         let dim = dim.index(self.rank().unwrap_or_default());
         if let (true, Ok(dim)) = (self.is_meta(), &dim) {
-            return self.index_select_meta(*dim, indices).into();
+            let recording = Recording::start(self);
+            return recording.finish(self.index_select_meta(*dim, indices).into());
         }
         self.clone().apply("index_select", NeedsNumbers, |t| -> Result<Tensor> {
             let dim = *dim.as_ref().map_err(Clone::clone)?;
@@ -181,11 +182,17 @@ impl Signal {
 
     /// Returns the views of the tensor that `split` returns. If the signal has no numbers, neither do the parts.
     fn parts(&self, split: impl FnOnce(Tensor) -> Result<Vec<Tensor>>) -> Result<Vec<Self>> {
-        if !self.is_meta() {
-            return Ok(split(self.tensor()?)?.into_iter().map(Self::from).collect());
+        let recording = Recording::start(self);
+        let parts: Vec<Self> = if self.is_meta() {
+            let parts = split(self.to_meta()?.view()?)?;
+            parts.iter().map(|part| Meta::like(part, part.shape()).into()).collect()
+        } else {
+            split(self.tensor()?)?.into_iter().map(Self::from).collect()
+        };
+        if let Some(first) = parts.first() {
+            recording.end(first, |_, _| 0);
         }
-        let parts = split(self.to_meta()?.view()?)?;
-        Ok(parts.iter().map(|part| Meta::like(part, part.shape()).into()).collect())
+        Ok(parts)
     }
 }
 

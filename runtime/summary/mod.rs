@@ -1,0 +1,179 @@
+//! The layers of a network as a table: shapes, parameters and multiply-adds.
+
+mod input;
+mod layer_list;
+mod table;
+
+pub use input::SummaryInput;
+
+use std::borrow::Cow;
+
+use crate::Result;
+use crate::module::{Forward, Mode};
+use crate::registry::Network;
+use crate::scope::{Scope, SignalType, record_calls};
+use crate::signal::{IntoTensors, product};
+
+use layer_list::LayerList;
+
+/// The layers of a network with their shapes, parameters and multiply-adds, as in the package torchinfo. Returned by
+/// [`Network::summary`](crate::Network::summary).
+///
+/// `Display` prints a table. With the feature `serde`, the summary implements `serde::Serialize`.
+///
+/// ```
+/// use sconce::prelude::*;
+///
+/// #[derive(Module)]
+/// #[module(forward = |x| head(flatten(relu(conv(x)), 1)))]
+/// struct Net {
+///     #[layer(1, 4, 3)]
+///     conv: Conv2d,
+///     #[layer(4 * 6 * 6, 10)]
+///     head: Linear,
+/// }
+/// # fn main() -> Result<()> {
+/// let net = Net::new(&Device::Cpu)?;
+/// let summary = net.summary(Signal::meta((2, 1, 8, 8), DType::F32))?;
+/// println!("{summary}");
+/// assert_eq!(summary.layers[1].path, "conv");
+/// assert_eq!(summary.layers[1].output_shape, Some(vec![2, 4, 6, 6]));
+/// assert_eq!(summary.layers[1].multiply_adds, 2 * 4 * 6 * 6 * (3 * 3));
+/// assert_eq!(summary.parameters, net.num_parameters());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Summary {
+    /// The network, then its layers in the order of the fields. A layer precedes the layers in it. A layer that several
+    /// fields share is listed once.
+    pub layers: Vec<LayerSummary>,
+    /// The number of elements of all parameters. A parameter that several layers share counts once.
+    pub parameters: usize,
+    /// The number of elements of the parameters that are not frozen.
+    pub trainable_parameters: usize,
+    /// The multiply-adds of all operations.
+    pub multiply_adds: u64,
+    /// The size of the inputs in bytes.
+    pub input_bytes: u64,
+    /// The size in bytes of the outputs of all layers that have parameters and call no other layers. Training keeps
+    /// them, and their gradients, for the backward pass.
+    pub activation_bytes: u64,
+    /// The size of all parameters in bytes.
+    pub parameter_bytes: u64,
+    /// The number of levels of layers that the table shows.
+    #[cfg_attr(feature = "serde", serde(skip))]
+    max_depth: usize,
+}
+
+/// A layer in a [`Summary`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct LayerSummary {
+    /// The path of the layer, as in the names of its parameters; empty for the network itself.
+    pub path: String,
+    /// The last part of the path.
+    pub name: String,
+    /// The type of the layer, such as `Conv2d`.
+    pub kind: String,
+    /// The number of layers around this layer: 0 for the network itself.
+    pub depth: usize,
+    /// The number of elements of the parameters of this layer, without those of the layers in it.
+    pub parameters: usize,
+    /// The number of elements of those parameters that are not frozen.
+    pub trainable_parameters: usize,
+    /// The number of calls.
+    pub calls: usize,
+    /// The shape of the input of the first call: of the first operand of the first operation. `None` if the layer was
+    /// not called, or ran no operation.
+    pub input_shape: Option<Vec<usize>>,
+    /// The shape of the output of the first call: of the result of the last operation.
+    pub output_shape: Option<Vec<usize>>,
+    /// The size in bytes of the outputs of all calls.
+    pub output_bytes: u64,
+    /// The multiply-adds of all calls, without those of the layers in this layer.
+    pub multiply_adds: u64,
+}
+
+impl Summary {
+    /// Runs the network in evaluation mode and summarizes the calls of its layers.
+    pub(crate) fn new<I, M>(network: &M, input: I) -> Result<Self>
+    where
+        I: SummaryInput,
+        M: Forward<I, Output: IntoTensors>,
+    {
+        let mut input_bytes = 0u64;
+        input.for_each_signal(&mut |signal| {
+            input_bytes = input_bytes.saturating_add(signal.signal_type().as_ref().map_or(0, byte_size));
+        });
+        let _scope = match network.kind() {
+            Cow::Borrowed(name) => Scope::root(name),
+            Cow::Owned(_) => None,
+        };
+        let (checked, calls) = record_calls(|| network.call(input, Mode::Eval).check());
+        checked?;
+        let mut layers = LayerList::new(network);
+        calls.into_iter().for_each(|call| layers.add(call));
+        Ok(Self::with_totals(layers, network, input_bytes))
+    }
+
+    fn with_totals<M: Network>(layers: LayerList, network: &M, input_bytes: u64) -> Self {
+        let parameters = network.parameters();
+        let count = |trainable: bool| -> usize {
+            let counted = parameters.iter().filter(|tensor| !trainable || tensor.is_variable());
+            counted.map(|tensor| tensor.elem_count()).sum()
+        };
+        let bytes = parameters.iter().map(|tensor| tensor.elem_count() * tensor.dtype().size_in_bytes());
+        let activation_bytes = layers.activation_bytes();
+        let layers = layers.into_layers();
+        Self {
+            parameters: count(false),
+            trainable_parameters: count(true),
+            multiply_adds: layers.iter().fold(0, |sum, layer| sum.saturating_add(layer.multiply_adds)),
+            input_bytes,
+            activation_bytes,
+            parameter_bytes: bytes.sum::<usize>() as u64,
+            max_depth: usize::MAX,
+            layers,
+        }
+    }
+
+    /// Limits the table to layers with at most `depth` layers around them. The rows of the last level include the
+    /// parameters and the multiply-adds of the layers in them. `layers` and the totals stay the same.
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let linear = || Linear::config(4, 4).init(&Device::Cpu);
+    /// let net = vec![vec![linear()?, linear()?], vec![linear()?]];
+    /// let summary = net.summary(Signal::meta((1, 4), DType::F32))?;
+    /// assert!(summary.to_string().contains("Linear"));
+    /// assert!(!summary.depth(1).to_string().contains("Linear"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn depth(mut self, depth: usize) -> Self {
+        self.max_depth = depth;
+        self
+    }
+
+    /// Returns the number of elements of the frozen parameters.
+    pub fn non_trainable_parameters(&self) -> usize {
+        self.parameters - self.trainable_parameters
+    }
+
+    /// Returns torchinfo's estimate of the memory of a training step in bytes: the inputs, the parameters, and twice
+    /// the [`activation_bytes`](Self::activation_bytes).
+    pub fn total_bytes(&self) -> u64 {
+        let activations = self.activation_bytes.saturating_mul(2);
+        self.input_bytes.saturating_add(activations).saturating_add(self.parameter_bytes)
+    }
+}
+
+/// Returns the size of a signal in bytes.
+fn byte_size(signal: &SignalType) -> u64 {
+    product(&signal.dims).saturating_mul(signal.dtype.size_in_bytes() as u64)
+}

@@ -1,0 +1,182 @@
+//! Prints a summary as a table, like torchinfo.
+
+use std::fmt;
+
+use super::{LayerSummary, Summary};
+
+/// The text of a cell without a value.
+const NONE: &str = "--";
+const HEADER: [&str; 5] = ["Layer (type (name))", "Input Shape", "Output Shape", "Param #", "Mult-Adds"];
+
+/// Prints the layers and the totals. A layer that is called several times has the multiply-adds of all calls and the
+/// number of calls; one that is not called has no shapes. The numbers of frozen parameters are in parentheses.
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rows: Vec<[String; 5]> = [HEADER.map(str::to_string)].into_iter().chain(self.rows()).collect();
+        let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+        let widths: [usize; 5] = std::array::from_fn(width);
+        let line = "=".repeat(widths.iter().sum::<usize>() + 2 * (widths.len() - 1));
+        writeln!(f, "{line}")?;
+        for (i, row) in rows.iter().enumerate() {
+            write_row(f, row, widths)?;
+            if i == 0 {
+                writeln!(f, "{line}")?;
+            }
+        }
+        writeln!(f, "{line}")?;
+        self.write_totals(f, &line)
+    }
+}
+
+fn write_row(f: &mut fmt::Formatter<'_>, row: &[String; 5], widths: [usize; 5]) -> fmt::Result {
+    let [layer, input, output, parameters, multiply_adds] = row;
+    let [layer_width, input_width, output_width, parameter_width, multiply_add_width] = widths;
+    writeln!(
+        f,
+        "{layer:layer_width$}  {input:input_width$}  {output:output_width$}  {parameters:>parameter_width$}  \
+         {multiply_adds:>multiply_add_width$}"
+    )
+}
+
+impl Summary {
+    fn write_totals(&self, f: &mut fmt::Formatter<'_>, line: &str) -> fmt::Result {
+        let (unit, factor) = multiply_add_unit(self.multiply_adds);
+        let megabytes = |bytes: u64| bytes as f64 / 1e6;
+        writeln!(f, "Total params: {}", with_commas(self.parameters as u64))?;
+        writeln!(f, "Trainable params: {}", with_commas(self.trainable_parameters as u64))?;
+        writeln!(f, "Non-trainable params: {}", with_commas(self.non_trainable_parameters() as u64))?;
+        writeln!(f, "Total mult-adds{unit}: {:.2}", self.multiply_adds as f64 / factor)?;
+        writeln!(f, "{line}")?;
+        writeln!(f, "Input size (MB): {:.2}", megabytes(self.input_bytes))?;
+        let activations = self.activation_bytes.saturating_mul(2);
+        writeln!(f, "Forward/backward pass size (MB): {:.2}", megabytes(activations))?;
+        writeln!(f, "Params size (MB): {:.2}", megabytes(self.parameter_bytes))?;
+        writeln!(f, "Estimated Total Size (MB): {:.2}", megabytes(self.total_bytes()))?;
+        write!(f, "{line}")
+    }
+
+    /// Returns the cells of the rows down to the level to which the table is limited.
+    fn rows(&self) -> impl Iterator<Item = [String; 5]> {
+        let is_shown = |(_, layer): &(usize, &LayerSummary)| layer.depth <= self.max_depth;
+        self.layers.iter().enumerate().filter(is_shown).map(|(i, layer)| {
+            let included = if layer.depth == self.max_depth { self.with_inner_layers(i) } else { i..i + 1 };
+            let included = &self.layers[included];
+            let multiply_adds = included.iter().map(|layer| layer.multiply_adds).fold(0, u64::saturating_add);
+            let input =
+                layer.input_shape.as_ref().map_or_else(|| NONE.to_string(), |dims| format!("{dims:?}"));
+            [self.label(i), input, output(layer), parameters(included), count(multiply_adds)]
+        })
+    }
+
+    /// Returns the range of a layer and the layers in it.
+    fn with_inner_layers(&self, layer: usize) -> std::ops::Range<usize> {
+        let depth = self.layers[layer].depth;
+        let inner = self.layers[layer + 1..].iter().take_while(|inner| inner.depth > depth).count();
+        layer..layer + 1 + inner
+    }
+
+    /// Returns the type and the name of a layer after the branches that lead to it: `│    └─Conv2d (conv1)`.
+    fn label(&self, layer: usize) -> String {
+        let LayerSummary { name, kind, depth, calls, .. } = &self.layers[layer];
+        let mut label = match *depth {
+            0 => kind.clone(),
+            depth => {
+                let bar =
+                    |depth: usize| if self.is_last(self.around(layer, depth)) { "     " } else { "│    " };
+                let bars: String = (1..depth).map(bar).collect();
+                let branch = if self.is_last(layer) { "└─" } else { "├─" };
+                format!("{bars}{branch}{kind} ({name})")
+            }
+        };
+        if *calls > 1 {
+            label.push_str(&format!(", {calls} calls"));
+        }
+        label
+    }
+
+    /// Returns the layer at this depth around a layer.
+    fn around(&self, layer: usize, depth: usize) -> usize {
+        self.layers[..layer].iter().rposition(|outer| outer.depth == depth).unwrap_or(layer)
+    }
+
+    /// Returns `true` if no layer follows in the layer around it.
+    fn is_last(&self, layer: usize) -> bool {
+        let depth = self.layers[layer].depth;
+        let next = self.layers[layer + 1..].iter().find(|next| next.depth <= depth);
+        next.is_none_or(|next| next.depth < depth)
+    }
+}
+
+fn output(layer: &LayerSummary) -> String {
+    match &layer.output_shape {
+        Some(dims) => format!("{dims:?}"),
+        None if layer.calls == 0 => "not called".to_string(),
+        None => NONE.to_string(),
+    }
+}
+
+/// Returns the number of parameters of some layers, in parentheses if all of them are frozen.
+fn parameters(layers: &[LayerSummary]) -> String {
+    let text = count(layers.iter().map(|layer| layer.parameters as u64).sum());
+    let is_trainable = layers.iter().any(|layer| layer.trainable_parameters > 0);
+    if is_trainable || text == NONE { text } else { format!("({text})") }
+}
+
+fn count(number: u64) -> String {
+    if number == 0 { NONE.to_string() } else { with_commas(number) }
+}
+
+/// Formats a number with a comma between groups of three digits.
+fn with_commas(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Returns the unit in which a number of multiply-adds is printed, and its factor.
+fn multiply_add_unit(number: u64) -> (&'static str, f64) {
+    let units = [(" (T)", 1e12), (" (G)", 1e9), (" (M)", 1e6), (" (k)", 1e3)];
+    units.into_iter().find(|(_, factor)| number as f64 >= *factor).unwrap_or(("", 1.))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn branches_end_at_the_last_layer() -> crate::Result<()> {
+        use crate::prelude::*;
+        let linear = || Linear::config(1, 1).init(&Device::Cpu);
+        let network = vec![vec![vec![linear()?]], vec![vec![linear()?], vec![linear()?]]];
+        let summary = network.summary(Signal::meta((1, 1), DType::F32))?;
+        let labels: Vec<String> = (0..summary.layers.len()).map(|i| summary.label(i)).collect();
+        let expected = [
+            "Sequential",
+            "├─Sequential (0)",
+            "│    └─Sequential (0)",
+            "│         └─Linear (0)",
+            "└─Sequential (1)",
+            "     ├─Sequential (0)",
+            "     │    └─Linear (0)",
+            "     └─Sequential (1)",
+            "          └─Linear (0)",
+        ];
+        assert_eq!(labels, expected);
+        Ok(())
+    }
+
+    #[test]
+    fn numbers_are_grouped() {
+        let texts = [0, 999, 1000, 12_345, 1_234_567].map(with_commas);
+        assert_eq!(texts, ["0", "999", "1,000", "12,345", "1,234,567"]);
+        assert_eq!(multiply_add_unit(999).0, "");
+        assert_eq!(multiply_add_unit(1_000_000), (" (M)", 1e6));
+        assert_eq!(multiply_add_unit(u64::MAX).0, " (T)");
+    }
+}
