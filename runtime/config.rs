@@ -75,8 +75,8 @@ pub trait Config: Sized {
         self.build(source::meta(DType::F32, &Device::Cpu))
     }
 
-    /// Checks that the shapes of all layers fit together, for an input of the given shape and of f32, without memory for
-    /// parameters or activations. Returns the output, a signal without numbers.
+    /// Checks that the shapes of all layers fit together, for an input of the given shape and of f32, without memory
+    /// for parameters or activations. Returns the output, a signal without numbers.
     ///
     /// For networks with other inputs or outputs, call [`meta`](Self::meta) and the network.
     ///

@@ -176,8 +176,8 @@ where
     /// again.
     fn run(layer: &M, input: I, mode: Mode, forward: fn(&M, I, Mode) -> Signal) -> Signal {
         let parameters: Vec<Tensor> = layer.parameters().into_iter().filter(needs_gradient).collect();
-        // In inference, the operations of this layer can be fused with those around it. Without numbers, there is nothing to
-        // run again.
+        // In inference, the operations of this layer can be fused with those around it. Without numbers, there is
+        // nothing to run again.
         if mode == Mode::Eval && parameters.is_empty() || input.has_meta() {
             return forward(layer, input, mode);
         }

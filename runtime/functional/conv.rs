@@ -72,8 +72,8 @@ pub fn conv2d(
 /// - `x`: `[batch, in_channels, depth, height, width]` or `[in_channels, depth, height, width]`
 /// - `weight`: `[out_channels, in_channels / groups, kernel_depth, kernel_height, kernel_width]`
 /// - `bias`: `[out_channels]`
-/// - output: `[batch, out_channels, depth', height', width']`, without `batch` if `x` has none; a failed signal if the shapes
-///   or options do not match
+/// - output: `[batch, out_channels, depth', height', width']`, without `batch` if `x` has none; a failed signal if the
+///   shapes or options do not match
 ///
 /// A following batch norm (in evaluation mode), residual addition and activation are fused into the convolution.
 ///
@@ -162,8 +162,8 @@ pub fn conv_transpose2d(
 /// - `x`: `[batch, in_channels, depth, height, width]` or `[in_channels, depth, height, width]`
 /// - `weight`: `[in_channels, out_channels / groups, kernel_depth, kernel_height, kernel_width]`
 /// - `bias`: `[out_channels]`
-/// - output: `[batch, out_channels, depth', height', width']`, without `batch` if `x` has none; a failed signal if the shapes
-///   or options do not match
+/// - output: `[batch, out_channels, depth', height', width']`, without `batch` if `x` has none; a failed signal if the
+///   shapes or options do not match
 ///
 /// ```
 /// use sconce::prelude::*;

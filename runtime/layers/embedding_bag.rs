@@ -5,13 +5,13 @@ use std::borrow::Cow;
 use candle_core::Tensor;
 use candle_nn::VarBuilder;
 
+use crate::Result;
 use crate::config::Config;
 use crate::display::python_bool;
-use crate::kernels::embedding::{BagMode, Bags, embedding_bag};
+use crate::kernels::embedding::{BagMode, Bags};
 use crate::module::{Forward, ForwardWith, Mode, Module, Visitor, VisitorMut};
-use crate::ops::bags_meta;
-use crate::signal::{NeedsNumbers, Recording, Signal};
-use crate::{Error, Result};
+use crate::ops::combine_bags;
+use crate::signal::Signal;
 
 use super::embedding::build_weight;
 use super::{forward_methods, impl_fmt};
@@ -29,7 +29,8 @@ use super::{forward_methods, impl_fmt};
 ///
 /// The indices and the offsets are u8, u32 or i64. The offset of a bag is the position of its first index. With
 /// `include_last_offset`, the last offset is the number of indices. The `per_sample_weights`, in the shape of the
-/// indices, multiply the rows before they are added. The index `padding_idx` does not count, not even in a mean.
+/// indices, multiply the rows before they are added. The index `padding_idx` is left out of the
+/// sum, the mean and the maximum.
 ///
 /// The weight is drawn from the standard normal distribution. PyTorch's `max_norm`, `scale_grad_by_freq` and
 /// `sparse` are not supported.
@@ -106,23 +107,16 @@ impl EmbeddingBag {
 
     fn run(&self, ids: Signal, offsets: Option<Signal>, per_sample_weights: Option<Signal>) -> Signal {
         let (rows, width) = self.sizes();
-        if ids.is_meta() {
-            let recording = Recording::start(&ids);
-            let offsets = offsets.as_ref().map(Signal::dims).transpose();
-            let include_last = self.bags.include_last_offset;
-            let bags = offsets.and_then(|offsets| bags_meta(&ids, &self.weight, offsets, include_last));
-            let bags = bags.map_err(|error| error.in_layer(format!("EmbeddingBag {rows}→{width}")));
-            return recording.finish(bags.into());
+        let operands = [offsets, per_sample_weights];
+        // The error of an operand belongs to the operand's layer.
+        if let Some(error) = std::iter::once(&ids).chain(operands.iter().flatten()).find_map(Signal::error) {
+            return Signal::fail(error.clone());
         }
-        ids.apply("embedding_bag", NeedsNumbers, |ids| -> Result<Tensor> {
-            let bags = Bags {
-                offsets: offsets.map(Signal::into_tensor).transpose()?,
-                per_sample_weights: per_sample_weights.map(Signal::into_tensor).transpose()?,
-                ..self.bags.clone()
-            };
-            embedding_bag(&ids, &self.weight, &bags)
-                .map_err(|error| Error::from(error).in_layer(format!("EmbeddingBag {rows}→{width}")))
-        })
+        let output = combine_bags(ids, &self.weight, operands, &self.bags);
+        match output.error() {
+            Some(error) => Signal::fail(error.clone().in_layer(format!("EmbeddingBag {rows}→{width}"))),
+            None => output,
+        }
     }
 }
 
@@ -139,7 +133,8 @@ impl EmbeddingBagConfig {
         self
     }
 
-    /// Sets the padding index. It does not count, and its row is initialized with zeros and gets no gradient.
+    /// Sets the padding index. It is left out of the sum, the mean and the maximum, and its row is initialized with
+    /// zeros and gets no gradient.
     pub fn padding_idx(mut self, row: impl Into<Option<usize>>) -> Self {
         self.padding_idx = row.into();
         self

@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use candle_core::{DType, Device, Tensor};
 
 use crate::display::{python_bool, python_float};
-use crate::kernels::internal::can_allocate;
+use crate::kernels::internal::{can_allocate, check_integers, integers};
 use crate::kernels::rotary_embedding;
 use crate::module::{Forward, ForwardWith, Mode};
-use crate::signal::{Leading, NeedsNumbers, Signal};
+use crate::ops::{check_rotary, tensor_or_view};
+use crate::signal::{NeedsNumbers, Recording, Signal};
 use crate::{Error, Result};
 
 use super::{self_config, stateless};
@@ -20,7 +21,7 @@ use super::{self_config, stateless};
 ///   [`Positions`]
 /// - Output: the shape of `x`
 /// - Fails if `dim` is 0 or odd, if `base` is not positive and finite, if `x` has fewer than `dim` features, if the
-///   positions do not match `x`, or if the angles of all positions up to the last do not fit in memory
+///   positions do not match `x`, or if the angles do not fit in memory
 ///
 /// At position `p`, pair `i` is rotated by the angle `p · base^(−2i / dim)`. Apply the layer to the queries and to the
 /// keys: their products then depend only on the distance between the positions. Without positions, the positions are
@@ -32,7 +33,7 @@ use super::{self_config, stateless};
 ///
 /// Unlike torchtune's `RotaryPositionalEmbeddings`, the layer expects the heads before the positions, as
 /// [`scaled_dot_product_attention`](crate::functional::scaled_dot_product_attention) does. It computes the angles in
-/// f64, and stores the cosines and sines of the first `max_seq_len` positions, or of more if a sequence is longer.
+/// f64, and stores the cosines and sines of the first `max_seq_len` positions, or of up to 2²⁰ if a sequence is longer.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -57,9 +58,13 @@ pub struct RotaryEmbedding {
     max_seq_len: usize,
     base: f64,
     interleaved: bool,
-    /// The tables of the last dtype and device. Clones share them.
-    tables: Arc<Mutex<Option<Tables>>>,
+    /// One table of each dtype and device. Clones share them.
+    tables: Arc<Mutex<Vec<Tables>>>,
 }
+
+/// The maximum number of positions whose angles are stored, unless `max_seq_len` is larger. The angles of later
+/// positions are computed in each call.
+const MAX_STORED_POSITIONS: usize = 1 << 20;
 
 /// The positions of a sequence in [`RotaryEmbedding`].
 ///
@@ -111,14 +116,18 @@ impl From<usize> for Positions {
     }
 }
 
-/// The cosines and sines of the angles of the first positions, `[positions, pairs]` each.
+/// The cosines and sines of the angles of positions, `[positions, pairs]` each.
 #[derive(Clone)]
 struct Tables([Tensor; 2]);
 
 impl Tables {
-    fn contains(&self, positions: usize, dtype: DType, device: &Device) -> bool {
+    fn positions(&self) -> usize {
+        self.0[0].dims()[0]
+    }
+
+    fn are_of(&self, dtype: DType, device: &Device) -> bool {
         let cos = &self.0[0];
-        cos.dims()[0] >= positions && cos.dtype() == dtype && cos.device().same_device(device)
+        cos.dtype() == dtype && cos.device().same_device(device)
     }
 }
 
@@ -134,7 +143,7 @@ impl RotaryEmbedding {
         Self { max_seq_len: positions, tables: Arc::default(), ..self }
     }
 
-    /// Sets the base of the powers that are the speeds of rotation. Default: 10000.
+    /// Sets the base θ of the frequencies θ^(−2i / dim). Default: 10000.
     pub fn base(self, base: f64) -> Self {
         Self { base, tables: Arc::default(), ..self }
     }
@@ -163,99 +172,158 @@ impl RotaryEmbedding {
     }
 
     fn run(&self, x: Signal, positions: Positions) -> Signal {
-        let rotate =
-            |x: &Tensor, positions| self.rotate(x, positions).map_err(|error| error.in_layer(self.label()));
-        if x.is_meta() {
-            return x.apply("rotary_embedding", Leading, |probe| rotate(&probe, Positions::Offset(0)));
+        let each = match &positions {
+            Positions::Offset(_) => None,
+            Positions::Each(positions) => Some(positions),
+        };
+        let operands = || std::iter::once(&x).chain(each);
+        if let Some(error) = operands().find_map(Signal::error) {
+            return Signal::fail(error.clone());
         }
-        x.apply("rotary_embedding", NeedsNumbers, |x| rotate(&x, positions))
+        let label = |error: Error| error.in_layer(self.label());
+        if operands().any(Signal::is_meta) {
+            let recording = Recording::start(&x);
+            return recording.finish(self.output_meta(x, positions).map_err(label).into());
+        }
+        x.apply("rotary_embedding", NeedsNumbers, |x| self.rotate(&x, positions).map_err(label))
     }
 
-    fn rotate(&self, x: &Tensor, positions: Positions) -> Result<Tensor> {
+    /// Checks the shapes and the dtypes of inputs of which one or both have no numbers.
+    fn output_meta(&self, x: Signal, positions: Positions) -> Result<Signal> {
+        let length = self.check_input(x.dims()?)?;
+        let rows = match positions {
+            Positions::Offset(offset) => {
+                checked_end(offset, length)?;
+                vec![length]
+            }
+            Positions::Each(positions) => {
+                let positions = tensor_or_view(positions)?;
+                check_positions(&positions, x.dims()?)?;
+                positions.dims().to_vec()
+            }
+        };
+        let table = Tensor::zeros((), compute_dtype(x.dtype()?), &x.device()?)?;
+        let table = table.broadcast_as([&rows[..], &[self.dim / 2]].concat())?;
+        check_rotary(x, &table, &table)
+    }
+
+    /// Checks the settings and the shape of an input. Returns the number of positions.
+    fn check_input(&self, x: &[usize]) -> Result<usize> {
         // A layer that is used as its own config, without `init`, is not checked before.
         self.clone().checked()?;
-        let &[.., length, features] = x.dims() else {
-            return Err(Error::msg(format!("expected an input […, length, features], found {:?}", x.dims())));
+        let &[.., length, features] = x else {
+            return Err(Error::msg(format!("expected an input […, length, features], found {x:?}")));
         };
         if features < self.dim {
             return Err(Error::msg(format!("expected at least {} features, found {features}", self.dim)));
         }
+        Ok(length)
+    }
+
+    fn rotate(&self, x: &Tensor, positions: Positions) -> Result<Tensor> {
+        let length = self.check_input(x.dims())?;
         let [cos, sin] = match positions {
             Positions::Offset(offset) => {
-                let tables = self.tables(offset.checked_add(length), x)?;
-                tables.0.map(|table| table.narrow(0, offset, length))
+                let end = checked_end(offset, length)?;
+                if self.stores(end) {
+                    self.tables(end, x)?.0.map(|table| table.narrow(0, offset, length))
+                } else {
+                    self.compute_tables(offset..end, x)?.0.map(Ok)
+                }
             }
             Positions::Each(positions) => {
                 let positions = positions.into_tensor()?;
-                let (indices, count) = checked_positions(&positions, x)?;
-                let tables = self.tables(Some(count), x)?;
+                let indices = checked_positions(&positions, x)?;
+                let end = indices.iter().max().map_or(0, |last| last.saturating_add(1));
+                let tables = if self.stores(end) {
+                    let rows = indices.iter().map(|index| *index as i64).collect::<Vec<_>>();
+                    let rows = Tensor::from_vec(rows, indices.len(), x.device())?;
+                    self.tables(end, x)?.0.map(|table| table.index_select(&rows, 0))
+                } else {
+                    self.compute_tables(indices.into_iter(), x)?.0.map(Ok)
+                };
                 let shape = [positions.dims(), &[self.dim / 2]].concat();
-                tables.0.map(|table| table.index_select(&indices, 0)?.reshape(&shape[..]))
+                tables.map(|table| table?.reshape(&shape[..]))
             }
         };
         Ok(rotary_embedding(x, &cos?, &sin?, self.interleaved)?)
     }
 
-    /// Returns tables for the positions below `count`, in the dtype in which `x` is rotated. `None` stands for a number
-    /// that is too large.
-    fn tables(&self, count: Option<usize>, x: &Tensor) -> Result<Tables> {
-        let dtype = if x.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
-        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
-        if let (Some(tables), Some(count)) = (&*tables, count)
-            && tables.contains(count, dtype, x.device())
-        {
-            return Ok(tables.clone());
-        }
-        let rows = count.and_then(usize::checked_next_power_of_two).map(|rows| rows.max(self.max_seq_len));
-        let rows = rows.filter(|rows| can_allocate::<f64>(&[*rows, self.dim]));
-        let Some(rows) = rows else {
-            let count = count.map_or("too many".into(), |count| count.max(self.max_seq_len).to_string());
-            return Err(Error::msg(format!("not enough memory for the angles of {count} positions")));
-        };
-        Ok(tables.insert(self.compute_tables(rows, dtype, x.device())?).clone())
+    /// Returns `true` if the layer stores the angles of the positions below `end`.
+    fn stores(&self, end: usize) -> bool {
+        end <= self.max_seq_len.max(MAX_STORED_POSITIONS)
     }
 
-    fn compute_tables(&self, rows: usize, dtype: DType, device: &Device) -> Result<Tables> {
-        let pairs = self.dim / 2;
+    /// Returns stored tables for the positions below `end` or more, in the dtype in which `x` is rotated.
+    fn tables(&self, end: usize, x: &Tensor) -> Result<Tables> {
+        let stored = || self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        let are_of = |tables: &Tables| tables.are_of(compute_dtype(x.dtype()), x.device());
+        if let Some(tables) = stored().iter().find(|tables| are_of(tables) && tables.positions() >= end) {
+            return Ok(tables.clone());
+        }
+        // Other threads can read the stored tables while this one computes longer ones.
+        let rows = end.checked_next_power_of_two().unwrap_or(end).max(self.max_seq_len);
+        let tables = self.compute_tables(0..rows, x)?;
+        let mut stored = stored();
+        stored.retain(|old| !are_of(old) || old.positions() > rows);
+        stored.push(tables.clone());
+        Ok(tables)
+    }
+
+    /// Computes the angles of some positions, in the dtype in which `x` is rotated.
+    fn compute_tables(&self, positions: impl ExactSizeIterator<Item = usize>, x: &Tensor) -> Result<Tables> {
+        let (rows, pairs) = (positions.len(), self.dim / 2);
+        if !can_allocate::<f64>(&[rows, self.dim]) {
+            return Err(Error::msg(format!("not enough memory for the angles of {rows} positions")));
+        }
         let speeds: Vec<f64> = (0..pairs).map(|i| self.base.powf(-2. * i as f64 / self.dim as f64)).collect();
-        let angles = (0..rows).flat_map(|position| speeds.iter().map(move |speed| position as f64 * speed));
+        let angles = positions.flat_map(|position| speeds.iter().map(move |speed| position as f64 * speed));
         let (sines, cosines): (Vec<f64>, Vec<f64>) = angles.map(f64::sin_cos).unzip();
         let table = |values: Vec<f64>| {
-            Tensor::from_vec(values, (rows, pairs), &Device::Cpu)?.to_dtype(dtype)?.to_device(device)
+            let table = Tensor::from_vec(values, (rows, pairs), &Device::Cpu)?;
+            table.to_dtype(compute_dtype(x.dtype()))?.to_device(x.device())
         };
         Ok(Tables([table(cosines)?, table(sines)?]))
     }
 }
 
-/// Checks the positions of the elements of `x`. Returns them as one dimension of indices, and the number of positions
-/// up to the last.
-fn checked_positions(positions: &Tensor, x: &Tensor) -> Result<(Tensor, usize)> {
-    let fits = match (positions.dims(), x.dims()) {
+/// Returns the dtype in which inputs of `dtype` are rotated.
+fn compute_dtype(dtype: DType) -> DType {
+    if dtype == DType::F64 { DType::F64 } else { DType::F32 }
+}
+
+/// Returns the position after the last of `length` positions from `offset` on.
+fn checked_end(offset: usize, length: usize) -> Result<usize> {
+    let error =
+        || Error::msg(format!("expected {length} positions from an offset below 2^64, found {offset}"));
+    offset.checked_add(length).ok_or_else(error)
+}
+
+/// Checks the shape and the dtype of the positions of the elements of an input of shape `x`.
+fn check_positions(positions: &Tensor, x: &[usize]) -> Result<()> {
+    let fits = match (positions.dims(), x) {
         ([length], [.., expected, _]) => length == expected,
         ([batch, length], [first, .., expected, _]) => batch == first && length == expected,
         _ => false,
     };
     if !fits {
         return Err(Error::msg(format!(
-            "expected positions [length] or [batch, length] for an input [batch, …, length, features], found \
-             {:?} and {:?}",
-            positions.dims(),
-            x.dims()
+            "expected positions [length] or [batch, length] for an input [batch, …, length, features], found {:?} and \
+             {x:?}",
+            positions.dims()
         )));
     }
-    if !matches!(positions.dtype(), DType::U8 | DType::U32 | DType::I64) {
-        return Err(Error::msg(format!(
-            "expected positions of u8, u32 or i64, found {:?}",
-            positions.dtype()
-        )));
-    }
-    let indices = positions.flatten_all()?.to_dtype(DType::I64)?;
-    let values = indices.to_vec1::<i64>()?;
-    if let Some(negative) = values.iter().find(|position| **position < 0) {
-        return Err(Error::msg(format!("expected positions of at least 0, found {negative}")));
-    }
-    let count = values.iter().max().map_or(0, |last| (*last as usize).saturating_add(1));
-    Ok((indices, count))
+    Ok(check_integers("expected positions", positions)?)
+}
+
+/// Checks the positions of the elements of `x`. Returns them in row-major order.
+fn checked_positions(positions: &Tensor, x: &Tensor) -> Result<Vec<usize>> {
+    check_positions(positions, x.dims())?;
+    let position = |position: i64| {
+        usize::try_from(position)
+            .map_err(|_| Error::msg(format!("expected positions of at least 0, found {position}")))
+    };
+    integers("expected positions", positions)?.into_iter().map(position).collect()
 }
 
 impl Forward for RotaryEmbedding {

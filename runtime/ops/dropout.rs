@@ -191,7 +191,8 @@ fn drop_to_selu_limit(x: &Tensor, keep: &Tensor, p: f64) -> Result<Tensor> {
 }
 
 /// Drops the elements of `x` to zero where a random mask is 0, and scales the others. The mask is broadcast to the
-/// input. `mask_shape` returns the shape of the mask for the shape of the input, or a description of the expected input.
+/// input. `mask_shape` returns the shape of the mask for the shape of the input, or a description of the expected
+/// input.
 fn dropout_with_mask_shape(
     name: &'static str,
     x: Signal,

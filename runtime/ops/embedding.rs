@@ -3,8 +3,10 @@
 use candle_core::Tensor;
 
 use crate::kernels::embedding::{self as kernel, Bags};
+use crate::kernels::internal::embedding_bag_shape;
 use crate::signal::{Leading, Meta, NeedsNumbers, Recording, Signal};
-use crate::{Error, Result};
+
+use super::operand::tensor_or_view;
 
 /// Returns the row of `weight` for each integer index in `x`. The weight is `[num_embeddings, embedding_dim]`, and the
 /// output is `[…, embedding_dim]`. The output is a failed signal if an index is out of range, or if `x` is not u8, u32
@@ -43,35 +45,41 @@ pub fn embedding(x: impl Into<Signal>, weight: impl Into<Signal>) -> Signal {
 /// # }
 /// ```
 pub fn embedding_bag(x: impl Into<Signal>, weight: impl Into<Signal>, bags: &Bags) -> Signal {
-    let weight = match weight.into().into_tensor() {
-        Ok(weight) => weight,
-        Err(error) => return Signal::fail(error),
-    };
-    let x = x.into();
-    if x.is_meta() {
-        let recording = Recording::start(&x);
-        let offsets = bags.offsets.as_ref().map(Tensor::dims);
-        return recording.finish(bags_meta(&x, &weight, offsets, bags.include_last_offset).into());
+    match weight.into().into_tensor() {
+        Ok(weight) => {
+            let (offsets, per_sample_weights) = (&bags.offsets, &bags.per_sample_weights);
+            let operands = [offsets, per_sample_weights].map(|operand| operand.as_ref().map(Signal::from));
+            combine_bags(x.into(), &weight, operands, bags)
+        }
+        Err(error) => Signal::fail(error),
     }
-    x.apply("embedding_bag", NeedsNumbers, |ids| kernel::embedding_bag(&ids, &weight, bags))
 }
 
-/// Returns the shape of the bags of indices without numbers. `offsets` is the shape of the offsets.
-pub(crate) fn bags_meta(
-    ids: &Signal,
+/// Combines the rows of bags whose offsets and weights of the samples are signals, instead of those of `bags`.
+pub(crate) fn combine_bags(
+    ids: Signal,
     weight: &Tensor,
-    offsets: Option<&[usize]>,
-    include_last_offset: bool,
-) -> Result<Signal> {
-    let bags = match (ids.dims()?, offsets) {
-        (&[bags, _], None) => bags,
-        (&[_], Some(&[count])) => count.saturating_sub(usize::from(include_last_offset)),
-        (ids, offsets) => {
-            return Err(Error::msg(format!(
-                "embedding_bag: expected ids [bags, length], or ids [count] and offsets [bags], found {ids:?} and \
-                 {offsets:?}"
-            )));
-        }
+    [offsets, per_sample_weights]: [Option<Signal>; 2],
+    bags: &Bags,
+) -> Signal {
+    let operands = || std::iter::once(&ids).chain(&offsets).chain(&per_sample_weights);
+    if let Some(error) = operands().find_map(Signal::error) {
+        return Signal::fail(error.clone());
+    }
+    let any_meta = operands().any(Signal::is_meta);
+    let tensor = |operand: Option<Signal>| operand.map(tensor_or_view).transpose();
+    let bags = tensor(offsets).and_then(|offsets| {
+        let per_sample_weights = tensor(per_sample_weights)?;
+        Ok(Bags { offsets, per_sample_weights, ..bags.clone() })
+    });
+    let bags = match bags {
+        Ok(bags) => bags,
+        Err(error) => return Signal::fail(error),
     };
-    Ok(Meta::like(weight, (bags, weight.dim(1)?)).into())
+    if any_meta {
+        let recording = Recording::start(&ids);
+        let shape = tensor_or_view(ids).and_then(|ids| Ok(embedding_bag_shape(&ids, weight, &bags)?));
+        return recording.finish(shape.map(|shape| Signal::from(Meta::like(weight, shape.to_vec()))).into());
+    }
+    ids.apply("embedding_bag", NeedsNumbers, |ids| kernel::embedding_bag(&ids, weight, &bags))
 }

@@ -57,8 +57,8 @@ pub struct KvCache {
     /// The number of positions of `buffers` that this cache may write. Views of the first `len` positions may exist, so
     /// these never change.
     capacity: usize,
-    /// The keys and the values, `[…, positions, features]` with at least `capacity` positions. `None` if the cache is
-    /// empty.
+    /// The keys and the values, `[…, positions, features]` with at least `capacity` positions. `None` before the first
+    /// call of `append`, and after `clear`.
     buffers: Option<[Tensor; 2]>,
 }
 
@@ -86,7 +86,8 @@ impl KvCache {
         *self = Self::new();
     }
 
-    /// Removes the positions from `len` on. Does nothing if there are at most `len` positions.
+    /// Removes the positions from `len` on. Does nothing if there are at most `len` positions. The next call of
+    /// [`append`](Self::append) copies all remaining positions to new memory.
     pub fn truncate(&mut self, len: usize) {
         if len == 0 {
             self.clear();
@@ -101,7 +102,8 @@ impl KvCache {
     /// keys and the values of all positions.
     ///
     /// Both outputs are failed signals, and the cache is unchanged, if the sizes other than `new`, the dtype or the
-    /// device differ from those in the cache, if the tensors track gradients, or if the memory does not suffice.
+    /// device differ from those in the cache, if the tensors track gradients or have no numbers
+    /// ([`Signal::meta`]), or if the memory does not suffice.
     pub fn append(&mut self, key: impl Into<Signal>, value: impl Into<Signal>) -> (Signal, Signal) {
         match self.try_append(key.into(), value.into()) {
             Ok([key, value]) => (key.into(), value.into()),
@@ -112,13 +114,18 @@ impl KvCache {
     fn try_append(&mut self, key: Signal, value: Signal) -> Result<[Tensor; 2]> {
         let new = [key.into_tensor()?, value.into_tensor()?];
         let count = self.check(&new)?;
-        let len = self.len + count;
+        let Some(len) = self.len.checked_add(count) else {
+            return Err(Error::msg(format!(
+                "not enough memory for {count} more positions than {}",
+                self.len
+            )));
+        };
         if len > self.capacity || self.buffers.is_none() {
             self.grow(len, &new)?;
         }
         let Some(buffers) = &self.buffers else { return Ok(new) };
         for (buffer, new) in buffers.iter().zip(&new).filter(|_| count > 0) {
-            buffer.slice_set(&new.contiguous()?, new.rank() - 2, self.len)?;
+            buffer.slice_set(&separate(new, buffer)?, new.rank() - 2, self.len)?;
         }
         self.len = len;
         let [keys, values] = buffers.each_ref().map(|buffer| buffer.narrow(D::Minus2, 0, len));
@@ -180,6 +187,12 @@ impl KvCache {
         self.capacity = capacity;
         Ok(())
     }
+}
+
+/// Returns the elements of `new` as a contiguous tensor that does not share the memory of `buffer`.
+fn separate(new: &Tensor, buffer: &Tensor) -> candle_core::Result<Tensor> {
+    let storage = |tensor: &Tensor| std::ptr::from_ref(&*tensor.storage_and_layout().0);
+    if storage(new) == storage(buffer) { new.copy()?.contiguous() } else { new.contiguous() }
 }
 
 impl Clone for KvCache {

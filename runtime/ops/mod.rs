@@ -13,6 +13,7 @@ mod kv_cache;
 mod linear;
 mod norm;
 mod normalized_shape;
+mod operand;
 mod packed_layout;
 mod packed_sequence;
 mod pad;
@@ -41,18 +42,20 @@ pub use elementwise::{
     celu, elu, gelu_tanh, glu, hardshrink, hardsigmoid, hardtanh, logsigmoid, mish, selu, softmin, softplus,
     softshrink, softsign, tanhshrink, threshold,
 };
-pub(crate) use embedding::bags_meta;
+pub(crate) use embedding::combine_bags;
 pub use embedding::{embedding, embedding_bag};
 pub use kv_cache::KvCache;
 pub use linear::linear;
 pub(crate) use norm::epsilon;
 pub use norm::{group_norm, instance_norm, layer_norm, rms_norm};
 pub use normalized_shape::NormalizedShape;
+pub(crate) use operand::tensor_or_view;
 pub(crate) use packed_layout::PackedLayout;
 pub use packed_sequence::{Lengths, PackedSequence, pack_padded_sequence, pad_packed_sequence};
 pub use pad::pad;
 pub use pair::{Padding, Pair, Sides};
 pub use pixel_shuffle::{channel_shuffle, pixel_shuffle, pixel_unshuffle};
+pub(crate) use rotary::check_rotary;
 pub use rotary::rotary_embedding;
 pub(crate) use rrelu::check_slopes;
 pub use rrelu::rrelu;

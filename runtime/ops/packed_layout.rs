@@ -3,6 +3,7 @@
 use candle_core::{Device, Tensor};
 
 use crate::kernels::embedding as gather_rows;
+use crate::kernels::internal::can_allocate;
 use crate::{Error, Result};
 
 use super::packed_sequence::Lengths;
@@ -44,8 +45,8 @@ impl PackedLayout {
     /// Returns the layouts of the sequences of a padded batch, packed and padded.
     ///
     /// # Errors
-    /// Fails if `x` has fewer than two dimensions, if the number of lengths is not the size of the batch, or if a length
-    /// is not between 1 and the number of steps.
+    /// Fails if `x` has fewer than two dimensions, if the number of lengths is not the size of the batch, if a length
+    /// is not between 1 and the number of steps, or if the layout does not fit in memory.
     pub fn of_padded(x: &[usize], lengths: Lengths, batch_first: bool) -> Result<(Self, PaddedLayout)> {
         let lengths = lengths.0?;
         let (steps, batch) = match *x {
@@ -56,7 +57,7 @@ impl PackedLayout {
                 return Err(Error::msg(format!("expected an input [{order}, …], found {x:?}")));
             }
         };
-        if lengths.is_empty() || lengths.len() != batch {
+        if lengths.len() != batch {
             return Err(Error::msg(format!(
                 "expected one length for each of {batch} sequences, found {} lengths (input {x:?})",
                 lengths.len()
@@ -67,6 +68,11 @@ impl PackedLayout {
                 "expected lengths between 1 and the {steps} steps of the input, found {length}"
             )));
         }
+        // A tensor without elements, or a signal without numbers, may have any number of steps.
+        let longest = lengths.iter().max().copied().unwrap_or(0);
+        if !can_allocate::<usize>(&[longest]) {
+            return Err(Error::msg(format!("not enough memory for sequences of {longest} steps")));
+        }
         Ok((Self::new(lengths), PaddedLayout { batch, steps, batch_first }))
     }
 
@@ -75,8 +81,10 @@ impl PackedLayout {
         let places = self.batch_sizes.iter().enumerate().flat_map(|(step, size)| {
             self.sorted_indices[..*size].iter().map(move |sequence| padded.row(step, *sequence))
         });
-        let rows = row_indices(places, x.device())?;
         let element = &x.dims()[2..];
+        // A view can have more elements than its memory.
+        padded.check_memory(element)?;
+        let rows = row_indices(places, x.device())?;
         let matrix = x.reshape((padded.batch * padded.steps, element.iter().product::<usize>()))?;
         gather_rows(&rows, &matrix, None)?.reshape([&[self.rows()], element].concat())
     }
@@ -89,11 +97,12 @@ impl PackedLayout {
         padding_value: f64,
     ) -> candle_core::Result<Tensor> {
         let (rows, element) = (self.rows(), &data.dims()[1..]);
+        padded.check_memory(element)?;
         let width: usize = element.iter().product();
         let padding = Tensor::full(padding_value, (1, width), data.device())?.to_dtype(data.dtype())?;
         let matrix = Tensor::cat(&[data.reshape((rows, width))?, padding], 0)?;
 
-        let mut sources = vec![rows; padded.rows()?];
+        let mut sources = vec![rows; padded.batch * padded.steps];
         let mut start = 0;
         for (step, size) in self.batch_sizes.iter().enumerate() {
             for (place, sequence) in self.sorted_indices[..*size].iter().enumerate() {
@@ -130,15 +139,13 @@ impl PaddedLayout {
         if self.batch_first { sequence * self.steps + step } else { step * self.batch + sequence }
     }
 
-    /// Returns the number of rows, including padding.
-    fn rows(self) -> candle_core::Result<usize> {
-        match self.batch.checked_mul(self.steps) {
-            // The row indices are stored as i64.
-            Some(rows) if rows <= isize::MAX as usize / size_of::<i64>() => Ok(rows),
-            _ => {
-                candle_core::bail!("{} sequences of {} steps do not fit into memory", self.batch, self.steps)
-            }
+    /// Fails if the elements of the batch or the indices of its rows, including padding, do not fit in memory.
+    fn check_memory(self, element: &[usize]) -> candle_core::Result<()> {
+        let dims = [&self.dims(), element].concat();
+        if can_allocate::<f64>(&dims) && can_allocate::<i64>(&self.dims()) {
+            return Ok(());
         }
+        candle_core::bail!("not enough memory for a padded batch {dims:?}")
     }
 
     /// Returns the two first dimensions.

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 
+use crate::kernels::internal::integers;
 use crate::signal::{Outcome, ShapeFrom, Signal};
 use crate::{Error, Result};
 
@@ -73,20 +74,14 @@ impl From<&Signal> for Lengths {
 }
 
 fn read_lengths(lengths: &Tensor) -> Result<Vec<usize>> {
-    let integers = matches!(lengths.dtype(), DType::U8 | DType::U32 | DType::I64);
-    if !integers || lengths.rank() != 1 {
-        return Err(Error::msg(format!(
-            "expected lengths [batch] of u8, u32 or i64, found {:?} of {:?}",
-            lengths.dims(),
-            lengths.dtype()
-        )));
+    if lengths.rank() != 1 {
+        return Err(Error::msg(format!("expected lengths [batch], found {:?}", lengths.dims())));
     }
-    let lengths = lengths.to_dtype(DType::I64)?.to_vec1::<i64>()?;
     let length = |length: i64| {
         usize::try_from(length)
             .map_err(|_| Error::msg(format!("expected lengths of at least 1, found {length}")))
     };
-    lengths.into_iter().map(length).collect()
+    integers("expected lengths [batch]", lengths)?.into_iter().map(length).collect()
 }
 
 /// A batch of sequences of different lengths without padding, as in PyTorch.
@@ -117,8 +112,8 @@ pub struct PackedSequence {
 }
 
 impl PackedSequence {
-    /// Returns the elements of all sequences, `[rows, …]`: those of the first step, then those of the second, and so on.
-    /// Within a step, longer sequences come first.
+    /// Returns the elements of all sequences, `[rows, …]`: those of the first step, then those of the second, and so
+    /// on. Within a step, longer sequences come first.
     pub fn data(&self) -> &Signal {
         &self.data
     }

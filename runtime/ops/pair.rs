@@ -39,9 +39,9 @@ impl std::fmt::Display for Pair {
     }
 }
 
-/// The padding of a convolution's input: `1`, `(1, 2)`, `(1, 2, 3)`, `"valid"` (none) or `"same"`. With `"same"`, which requires
-/// stride 1, the output has the size of the input; if the total padding of an axis is odd, the extra element is on the
-/// right, at the bottom or after the last frame.
+/// The padding of a convolution's input: `1`, `(1, 2)`, `(1, 2, 3)`, `"valid"` (none) or `"same"`. With `"same"`, which
+/// requires stride 1, the output has the size of the input; if the total padding of an axis is odd, the extra element
+/// is on the right, at the bottom or after the last frame.
 ///
 /// ```
 /// use sconce::prelude::*;

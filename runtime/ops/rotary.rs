@@ -1,7 +1,13 @@
 //! Rotary position embedding.
 
+use candle_core::Tensor;
+
+use crate::Result;
+use crate::kernels::internal::check_rotary_embedding;
 use crate::kernels::rotary_embedding as kernel;
-use crate::signal::{Leading, Signal};
+use crate::signal::{NeedsNumbers, Recording, Signal};
+
+use super::operand::tensor_or_view;
 
 /// Rotates pairs of the features of `x`, `[…, positions, features]`, by angles that depend on the position (Su et al.
 /// 2021). `cos` and `sin` are the cosine and the sine of the angles, `[positions, pairs]` or
@@ -28,10 +34,26 @@ pub fn rotary_embedding(
     sin: impl Into<Signal>,
     interleaved: bool,
 ) -> Signal {
-    match (cos.into().into_tensor(), sin.into().into_tensor()) {
+    let (x, cos, sin) = (x.into(), cos.into(), sin.into());
+    if let Some(error) = [&x, &cos, &sin].into_iter().find_map(Signal::error) {
+        return Signal::fail(error.clone());
+    }
+    let any_meta = [&x, &cos, &sin].into_iter().any(Signal::is_meta);
+    match (tensor_or_view(cos), tensor_or_view(sin)) {
+        (Ok(cos), Ok(sin)) if any_meta => {
+            let recording = Recording::start(&x);
+            recording.finish(check_rotary(x, &cos, &sin).into())
+        }
         (Ok(cos), Ok(sin)) => {
-            x.into().apply("rotary_embedding", Leading, |x| kernel(&x, &cos, &sin, interleaved))
+            x.apply("rotary_embedding", NeedsNumbers, |x| kernel(&x, &cos, &sin, interleaved))
         }
         (Err(error), _) | (_, Err(error)) => Signal::fail(error),
     }
+}
+
+/// Checks the shapes and the dtypes of the operands of [`rotary_embedding`]. Returns the shape of the result.
+pub(crate) fn check_rotary(x: Signal, cos: &Tensor, sin: &Tensor) -> Result<Signal> {
+    let output = x.to_meta()?;
+    check_rotary_embedding(&tensor_or_view(x)?, cos, sin)?;
+    Ok(output.into())
 }

@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use crate::kernels::arithmetic::{Binary, binary};
 use crate::module::Mode;
-use crate::signal::{SameShape, Signal};
+use crate::signal::{NeedsNumbers, Signal};
 use crate::{Error, Result, random};
 
 use super::leaky_relu;
@@ -12,7 +12,7 @@ use super::leaky_relu;
 /// Multiplies negative elements by a slope. In training, the slope of each element is drawn uniformly between `lower`
 /// and `upper`. In evaluation, it is their mean.
 ///
-/// `x` has any shape. The output is a failed signal if `lower` is not at most `upper`.
+/// `x` has any shape. The output is a failed signal if a slope is not finite, or if `lower` is not at most `upper`.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -29,10 +29,12 @@ pub fn rrelu(x: impl Into<Signal>, lower: f64, upper: f64, mode: Mode) -> Signal
     if let Err(error) = check_slopes(lower, upper) {
         return Signal::fail(error.in_layer("rrelu"));
     }
-    match mode {
-        Mode::Eval => leaky_relu(x, lower.midpoint(upper)),
-        Mode::Train => x.into().apply("rrelu", SameShape, |x| multiply_by_random_slopes(&x, lower, upper)),
+    let x = x.into();
+    // A signal without numbers must not advance the random generator.
+    if mode == Mode::Eval || x.is_meta() {
+        return leaky_relu(x, lower.midpoint(upper));
     }
+    x.apply("rrelu", NeedsNumbers, |x| multiply_by_random_slopes(&x, lower, upper))
 }
 
 /// Checks that the slopes of [`rrelu`] are finite and in order.

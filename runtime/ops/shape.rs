@@ -110,8 +110,8 @@ fn cat_signals(signals: Vec<Signal>, dim: impl Dim) -> Signal {
     join("cat", signals, |tensors, first| Ok(Tensor::cat(tensors, dim.index(first.rank())?)?))
 }
 
-/// Concatenates signals without numbers. `Tensor::cat` checks them: their shapes with size 0 along `dim`, or, so that an
-/// error has the true shapes, views of these shapes.
+/// Concatenates signals without numbers. `Tensor::cat` checks them: their shapes with size 0 along `dim`, or, so that
+/// an error has the true shapes, views of these shapes.
 fn cat_meta(signals: &[Signal], dim: impl Dim) -> Result<Signal> {
     let metas = signals.iter().map(Signal::to_meta).collect::<Result<Vec<_>>>()?;
     let first = &metas[0];

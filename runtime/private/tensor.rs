@@ -68,8 +68,8 @@ pub fn buffer(
     Ok(at_current_path(tensor)?.detach())
 }
 
-/// Returns the buffer of a checkpoint. If `vb` initializes the tensor instead, returns a copy of `values`. Floats get the
-/// dtype of `vb`; integers keep theirs.
+/// Returns the buffer of a checkpoint. If `vb` initializes the tensor instead, returns a copy of `values`. Floats get
+/// the dtype of `vb`; integers keep theirs.
 fn buffer_with_values(
     vb: &VarBuilder,
     name: &str,

@@ -1,8 +1,8 @@
 //! Signals without numbers: a shape, a dtype and a device, as of a tensor on PyTorch's meta device.
 //!
 //! An operation on such a signal computes only the shape of its result. Most operations compute it by a run on a
-//! *probe*, a tensor without elements or without memory of its own, so that the checks and the errors are those of a run
-//! with numbers. A [`ShapeRule`] creates the probe.
+//! *probe*, a tensor without elements or without memory of its own, so that the checks and the errors are those of a
+//! run with numbers. A [`ShapeRule`] creates the probe.
 
 use candle_core::{DType, Device, Shape, Tensor};
 
@@ -105,8 +105,8 @@ impl From<Meta> for Signal {
 impl Meta {
     /// Returns the shape of the result of `operation` for a probe. `shape` computes it from the result.
     ///
-    /// If the operation rejects the probe, it runs on a view of the operand's shape, so that the error has this shape. An
-    /// operation that accepts the view computes all of its results, so a rule must not reject valid operands.
+    /// If the operation rejects the probe, it runs on a view of the operand's shape, so that the error has this shape.
+    /// An operation that accepts the view computes all of its results, so a rule must not reject valid operands.
     fn probe<E: Into<Error>>(
         &self,
         probe: Tensor,
@@ -207,8 +207,8 @@ pub(crate) fn without_numbers() -> Error {
 impl Signal {
     /// Returns a signal that has a shape and a dtype but no numbers, like a tensor on PyTorch's meta device.
     ///
-    /// A network that is called with such signals computes the shapes of its outputs. It checks all shapes, allocates no
-    /// activations and takes milliseconds. An operation that reads numbers returns a failed signal.
+    /// A network that is called with such signals computes the shapes of its outputs. It checks all shapes, allocates
+    /// no activations and takes milliseconds. An operation that reads numbers returns a failed signal.
     ///
     /// ```
     /// use sconce::prelude::*;
@@ -256,7 +256,8 @@ impl Signal {
         Ok(Meta { shape: self.shape()?.clone(), dtype: self.dtype()?, device: self.device()? })
     }
 
-    /// Returns the result of `operation` for a signal with numbers. For a signal without numbers, returns the shape that
+    /// Returns the result of `operation` for a signal with numbers. For a signal without numbers, returns the shape
+    /// that
     /// `rule` computes, if necessary by a run of `operation` on a probe.
     pub(crate) fn through(
         self,

@@ -23,8 +23,8 @@ pub(crate) fn is_fresh(vb: &VarBuilder, name: &str) -> bool {
     initializes_every_tensor(vb) || !vb.contains_tensor(name)
 }
 
-/// Returns `true` if `vb` reads no checkpoint. A `Fresh` backend and candle's constant backends report that they contain
-/// every name.
+/// Returns `true` if `vb` reads no checkpoint. A `Fresh` backend and candle's constant backends report that they
+/// contain every name.
 pub(crate) fn initializes_every_tensor(vb: &VarBuilder) -> bool {
     vb.contains_tensor(UNKNOWN_NAME)
 }

@@ -49,7 +49,8 @@ proptest! {
     #[test]
     fn bags_are_combined_row_by_row(
         sizes in (1..8usize, 1..20usize, 0..5usize, 0..6usize), mode in 0..3usize, flat: bool,
-        include_last_offset: bool, weighted: bool, padding in prop::option::of(0..8usize), id_dtype in 0..3usize, seed: u64,
+        include_last_offset: bool, weighted: bool, padding in prop::option::of(0..8usize),
+        id_dtype in 0..3usize, seed: u64,
     ) {
         let (rows, width, count, length) = sizes;
         let check = || -> Result<()> {
@@ -166,6 +167,47 @@ fn the_layer_can_be_called_in_several_ways() -> Result<()> {
     Ok(())
 }
 
+/// Inputs without numbers fail in the same way as inputs with numbers.
+#[test]
+fn inputs_without_numbers_are_checked() -> Result<()> {
+    let tensor = |shape: &[usize], dtype: DType| Tensor::zeros(shape, dtype, &CPU);
+    let failed = || Signal::fail(Error::msg("failed before"));
+    let float = |shape: &[usize]| tensor(shape, DType::F32).map(Signal::from);
+    let ids = |shape: &[usize]| tensor(shape, DType::U32).map(Signal::from);
+    for (mode, include_last, operands) in [
+        (BagMode::Sum, false, (float(&[2, 3])?, None, None)),
+        (BagMode::Sum, false, (ids(&[3])?, None, None)),
+        (BagMode::Sum, false, (ids(&[3])?, Some(float(&[1])?), None)),
+        (BagMode::Sum, false, (ids(&[3])?, Some(ids(&[1, 1])?), None)),
+        (BagMode::Sum, false, (ids(&[3])?, Some(ids(&[0])?), None)),
+        (BagMode::Sum, true, (ids(&[3])?, Some(ids(&[0])?), None)),
+        (BagMode::Sum, true, (ids(&[0])?, Some(ids(&[0])?), None)),
+        (BagMode::Sum, false, (ids(&[2, 3])?, Some(failed()), None)),
+        (BagMode::Sum, false, (ids(&[2, 3])?, None, Some(failed()))),
+        (BagMode::Sum, false, (ids(&[2, 3])?, None, Some(float(&[3, 2])?))),
+        (BagMode::Sum, false, (ids(&[2, 3])?, None, Some(ids(&[2, 3])?))),
+        (BagMode::Mean, false, (ids(&[2, 3])?, None, Some(float(&[2, 3])?))),
+    ] {
+        let bag = EmbeddingBag::config(4, 5).mode(mode).include_last_offset(include_last).init(&CPU)?;
+        let run = |operands: (Signal, Option<Signal>, Option<Signal>)| {
+            message(bag.call_with(operands, Mode::Eval).into_tensor())
+        };
+        let expected = run(operands.clone());
+        let meta = |x: &Signal| match (x.shape(), x.dtype()) {
+            (Ok(shape), Ok(dtype)) => Signal::meta(shape, dtype),
+            _ => x.clone(),
+        };
+        let (x, offsets, samples) = operands;
+        assert_eq!(run((meta(&x), offsets.clone(), samples.clone())), expected);
+        assert_eq!(run((meta(&x), offsets.as_ref().map(meta), samples.as_ref().map(meta))), expected);
+    }
+    let bag = EmbeddingBag::config(4, 5).include_last_offset(true).init(&CPU)?;
+    let [x, offsets] = [1 << 60, 1 << 50].map(|count| Signal::meta(count, DType::U32));
+    let y = bag.call_with((x, Some(offsets), None), Mode::Eval);
+    assert_eq!(y.dims()?, [(1 << 50) - 1, 5]);
+    Ok(())
+}
+
 #[test]
 fn invalid_arguments_are_errors() -> Result<()> {
     let weight = Tensor::ones((4, 3), DType::F32, &CPU)?;
@@ -201,7 +243,7 @@ fn invalid_arguments_are_errors() -> Result<()> {
     assert!(run(&negative, Bags::default()).contains("index -4 is out of range"));
     assert!(
         run(&rows.to_dtype(DType::F32)?, Bags::default())
-            .contains("expected ids of u8, u32 or i64, found F32")
+            .contains("expected ids of u8, u32 or i64, found [1, 2] of F32")
     );
 
     let rows = Tensor::new(&[[0u32, 1]], &CPU)?;
@@ -213,6 +255,8 @@ fn invalid_arguments_are_errors() -> Result<()> {
     let error = weighted((2, 1), DType::F32, BagMode::Sum)?;
     assert!(error.contains("expected per_sample_weights [1, 2] of F32, found [2, 1] of F32"), "{error}");
     assert!(weighted((1, 2), DType::F64, BagMode::Sum)?.contains("found [1, 2] of F64"));
+    let error = run(&rows, Bags { padding: Some(4), ..Bags::default() });
+    assert!(error.contains("expected a padding index below 4, the number of embeddings, found 4"), "{error}");
     let vector = weight.flatten_all()?;
     let error = message(embedding_bag(&rows, &vector, &Bags::default()).into_tensor());
     assert!(error.contains("expected a weight [rows, width], found [12]"), "{error}");

@@ -33,6 +33,7 @@ where
 #[test]
 fn every_kind_of_layer_supports_empty_views() -> Result<()> {
     let image = &[4, 6, 6];
+    let video = &[4, 5, 6, 6];
     check("Conv2d", || Conv2d::config(4, 3, 3), image)?;
     check("Conv2d 1×1", || Conv2d::config(4, 3, 1), image)?;
     check("ConvTranspose2d", || ConvTranspose2d::config(4, 3, 3), image)?;
@@ -54,6 +55,20 @@ fn every_kind_of_layer_supports_empty_views() -> Result<()> {
     check("Relu", Relu::config, image)?;
     check("Gelu", Gelu::config, image)?;
     check("Softmax", || Softmax::config(1), image)?;
+    check("Conv3d", || Conv3d::config(4, 3, 3), video)?;
+    check("Conv3d 1×1×1", || Conv3d::config(4, 3, 1), video)?;
+    check("Conv3d 3×1×1", || Conv3d::config(4, 3, [3, 1, 1]), video)?;
+    check("ConvTranspose3d", || ConvTranspose3d::config(4, 3, 3), video)?;
+    check("ConvTranspose3d 3×1×1", || ConvTranspose3d::config(4, 3, [3, 1, 1]), video)?;
+    check("MaxPool3d", || MaxPool3d::config(2), video)?;
+    check("AvgPool3d", || AvgPool3d::config(2), video)?;
+    check("AdaptiveMaxPool3d", || AdaptiveMaxPool3d::config(2), video)?;
+    check("AdaptiveAvgPool3d", || AdaptiveAvgPool3d::config(1), video)?;
+    check("Dropout3d", || Dropout3d::config(0.5), video)?;
+    check("AlphaDropout", || AlphaDropout::config(0.5), image)?;
+    check("RRelu", RRelu::config, image)?;
+    check("Softmax2d", || Softmax2d, image)?;
+    check("RotaryEmbedding", || RotaryEmbedding::config(4), image)?;
     Ok(())
 }
 

@@ -4,6 +4,7 @@
 use candle_core::{DType, Device, Tensor, Var};
 use proptest::prelude::*;
 use sconce::prelude::*;
+use sconce_kernels::recurrent::{self, Recurrence, RecurrentWeights};
 
 use crate::common::{Rng, config, values};
 
@@ -139,6 +140,53 @@ fn tensors_that_do_not_fit_in_memory_are_errors() -> Result<()> {
             let reasons = ["memory", "too large", "smaller than the dilated kernel", "would be empty"];
             assert!(reasons.iter().any(|reason| message.contains(reason)), "{huge}: {message}");
         }
+    }
+    Ok(())
+}
+
+/// A view can have more elements than any memory, and a tensor without elements can have any size.
+#[test]
+fn sequences_and_bags_of_any_size_are_errors() -> Result<()> {
+    let empty = |dims: &[usize], dtype| Tensor::zeros(dims, dtype, &Device::Cpu);
+    let single = |dtype| Tensor::zeros((), dtype, &Device::Cpu);
+    let packed = pack_padded_sequence(ones(&[3, 2, 4]), [3, 1], false);
+    let wide = pack_padded_sequence(ones(&[3, 2, 1024]), [3, 1], false);
+    let table = ones(&[3, 4]);
+    let lstm = LSTM::config(0, 4).init(&Device::Cpu)?;
+    let cell = LSTMCell::config(0, 4).init(&Device::Cpu)?;
+    let cos = |dims: &[usize]| single(DType::F32)?.broadcast_as(dims);
+    for huge in [1 << 45, 1 << 60] {
+        let rows = single(DType::U32)?.broadcast_as((huge, 1))?;
+        let samples = Bags { offsets: Some(single(DType::U32)?.broadcast_as(huge)?), ..Bags::default() };
+        for signal in [
+            pad_packed_sequence(&packed, true, 0., Some(huge)).0,
+            pad_packed_sequence(&wide, true, 0., Some(1 << 40)).0,
+            pack_padded_sequence(empty(&[huge, 2, 0], DType::F32)?, [huge, 1], false).data().clone(),
+            pack_padded_sequence(cos(&[huge, 2, 4])?, [2, 1], false).data().clone(),
+            pack_padded_sequence(Signal::meta((huge, 2, 3), DType::F32), [huge, 1], false).data().clone(),
+            lstm.call((&empty(&[huge, 2, 0], DType::F32)?).into(), Mode::Eval).0,
+            lstm.call((&empty(&[0, huge, 0], DType::F32)?).into(), Mode::Eval).0,
+            cell.call((&empty(&[huge, 0], DType::F32)?).into(), Mode::Eval).0,
+            embedding(&rows, &table),
+            embedding_bag(&rows, &table, &Bags::default()),
+            embedding_bag(empty(&[huge, 0], DType::U32)?, &table, &Bags::default()),
+            embedding_bag(empty(&[huge, 0], DType::U32)?, ones(&[3, 0]), &Bags::default()),
+            embedding_bag(empty(&[0], DType::U32)?, &table, &samples),
+            rotary_embedding(cos(&[huge, 1 << 10, 4])?, cos(&[1 << 10, 2])?, cos(&[1 << 10, 2])?, true),
+        ] {
+            let message = signal.into_tensor().unwrap_err().to_string();
+            assert!(message.contains("memory"), "{huge}: {message}");
+        }
+        // The width of the inputs, the gates, is 0.
+        let weight = empty(&[0, 0], DType::F32)?;
+        let weights = RecurrentWeights { weight: &weight, bias: None, projection: None };
+        let state = empty(&[2, 0], DType::F32)?;
+        let inputs = empty(&[huge, 2, 0], DType::F32)?;
+        assert!(recurrent::run(Recurrence::Relu, &inputs, &weights, &[state], false).is_err());
+        // These have nothing to rotate.
+        let x = empty(&[huge, 0, 4], DType::F32)?;
+        let y = rotary_embedding(&x, cos(&[0, 2])?, cos(&[0, 2])?, false).into_tensor()?;
+        assert_eq!(y.dims(), [huge, 0, 4]);
     }
     Ok(())
 }

@@ -125,6 +125,17 @@ fn the_memory_grows_by_doubling() -> Result<()> {
 }
 
 #[test]
+fn a_cache_accepts_its_own_views() -> Result<()> {
+    let x = Rng::new(1).tensor(&[2, 3, 4], 1.);
+    let mut cache = KvCache::new();
+    let (key, value) = cache.append(&x, &x);
+    let (keys, _) = cache.append(key.narrow(1, 1, 2), value.narrow(1, 0, 2));
+    let expected = Tensor::cat(&[&x, &x.narrow(1, 1, 2)?], 1)?;
+    assert_eq!(values(&keys.into_tensor()?)?, values(&expected)?);
+    Ok(())
+}
+
+#[test]
 fn invalid_keys_and_values_are_errors_and_leave_the_cache_unchanged() -> Result<()> {
     let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &CPU);
     let mut cache = KvCache::new();
@@ -154,6 +165,15 @@ fn invalid_keys_and_values_are_errors_and_leave_the_cache_unchanged() -> Result<
     assert_eq!(message(cache.append(failed, &value).0.into_tensor()), "failed before");
     assert_eq!(cache.len(), 5);
     assert_eq!(cache.append(&key, &value).0.dims()?, [2, 6, 3]);
+
+    let (key, value) = cache.append(Signal::meta((2, 1, 3), DType::F32), &value);
+    assert!(key.error().is_some() && value.error().is_some() && cache.len() == 6);
+
+    let endless = Tensor::zeros((2, 1, 0), DType::F32, &CPU)?.broadcast_as((2, usize::MAX, 0))?;
+    let mut cache = KvCache::new();
+    cache.append(endless.narrow(1, 0, 1)?, endless.narrow(1, 0, 1)?).0.into_tensor()?;
+    let found = error(&mut cache, &endless, &endless);
+    assert!(found.contains("not enough memory for 18446744073709551615 more positions than 1"), "{found}");
 
     let huge = Tensor::zeros(1, DType::F32, &CPU)?.broadcast_as((1 << 20, 1, 1 << 40))?;
     let found = message(KvCache::new().append(&huge, &huge).0.into_tensor());

@@ -23,6 +23,16 @@ fn a_seed_determines_all_random_numbers() -> Result<()> {
     };
     assert_eq!(draw(1)?, draw(1)?);
     assert_ne!(draw(1)?, draw(2)?);
+    // A signal without numbers draws none.
+    let before = random::state();
+    for shape in [vec![2, 3], vec![]] {
+        let y = rrelu(Signal::meta(shape.clone(), DType::F32), 0.1, 0.3, Mode::Train);
+        assert_eq!(y.dims()?, shape);
+    }
+    let drawn = || random::normal(7, 0., 1., DType::F64, cpu)?.to_vec1::<f64>();
+    let after = drawn()?;
+    random::set_state(&before);
+    assert_eq!(after, drawn()?);
     assert_ne!(order()?, order()?, "each epoch has its own order");
     Ok(())
 }

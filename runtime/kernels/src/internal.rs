@@ -6,15 +6,19 @@ pub use crate::conv::cpu::Packing;
 pub use crate::conv::image_form::ImageForm;
 pub use crate::conv::shape::ConvShape;
 pub use crate::element::with_elements;
+pub use crate::embedding::embedding_bag_shape;
 pub use crate::empty::{empty_output, with_new_storage_if_empty};
 pub use crate::error::without_backtrace;
 pub use crate::function::{function, with_gradient};
+pub use crate::integers::{check_integers, integers};
 pub use crate::layout::Layout;
 pub use crate::mapped::MappedFile;
 pub use crate::memory::{
     ActivationMemory, Arena, Lease, activation_memory, can_allocate, release_memory_of_training,
 };
 pub use crate::norm::fold::is_finite;
+pub use crate::recurrent::equal_batch_sizes;
+pub use crate::rotary::check_rotary_embedding;
 pub use crate::simd::{Isa, isa};
 
 /// Kernels on activations in the channel-blocked memory layout.

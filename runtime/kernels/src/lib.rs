@@ -84,6 +84,7 @@ mod float;
 pub mod fold;
 mod function;
 mod gemm;
+mod integers;
 pub mod internal;
 mod layout;
 pub mod linear;

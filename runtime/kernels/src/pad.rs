@@ -1,4 +1,4 @@
-//! Padding of the last two dimensions with a constant or with elements of the input.
+//! Padding of the last two or three dimensions with a constant or with elements of the input.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -67,7 +67,8 @@ pub(crate) fn fits(dims: &[usize]) -> bool {
 }
 
 /// Checks that there is enough memory for the output of an operation. `dims` and `size` are those of [`check_size`]. A
-/// size of 0 counts as 1, because operations have tables for the rows and columns of a plane even if the batch is empty.
+/// size of 0 counts as 1, because operations have tables for the rows and columns of a plane even if the batch is
+/// empty.
 pub fn check_memory(op: &str, dims: &[usize], size: [usize; 2]) -> Result<()> {
     let dims = with_size(dims, size);
     let counted: Vec<usize> = dims.iter().map(|size| (*size).max(1)).collect();

@@ -4,8 +4,9 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, D, Layout, Result, Shape, Tensor, WithDType, bail};
 
 use crate::composed_path::has_cpu_kernels;
-use crate::element::{Element, compute_dtype, in_f32, offsets, with_element, with_elements};
-use crate::memory::zeros;
+use crate::element::{Element, compute_dtype, in_f32, not_a_float, offsets, with_element, with_elements};
+use crate::empty::empty_output;
+use crate::memory::{can_allocate, zeros};
 use crate::operation::{CpuOperand, Operation};
 use crate::parallel::{cost, for_each_chunk};
 use crate::relay;
@@ -25,7 +26,8 @@ const NAME: &str = "rotary_embedding";
 /// Supports f32, f64, f16 and bf16, and any strides. Differentiable in `x`.
 ///
 /// # Errors
-/// Fails if the shapes do not match, if `cos` or `sin` tracks gradients, or if `x` is not floating point.
+/// Fails if the shapes do not match, if `cos` or `sin` tracks gradients, if a tensor is not floating point, or if the
+/// output does not fit in memory.
 ///
 /// # Examples
 /// ```
@@ -43,7 +45,13 @@ const NAME: &str = "rotary_embedding";
 /// # }
 /// ```
 pub fn rotary_embedding(x: &Tensor, cos: &Tensor, sin: &Tensor, interleaved: bool) -> Result<Tensor> {
-    check(x, cos, sin)?;
+    check_rotary_embedding(x, cos, sin)?;
+    if x.dims().contains(&0) {
+        return empty_output(&[x], x.shape());
+    }
+    if !can_allocate::<f64>(x.dims()) {
+        bail!("{NAME}: not enough memory for an output of {:?}", x.dims());
+    }
     let dtype = compute_dtype(x.dtype());
     let [cos, sin] = [cos.to_dtype(dtype)?, sin.to_dtype(dtype)?];
     let rotation = Rotation { cos, sin, interleaved };
@@ -53,7 +61,14 @@ pub fn rotary_embedding(x: &Tensor, cos: &Tensor, sin: &Tensor, interleaved: boo
     in_f32(x, |x| relay::apply([&with_contiguous_rows(x)?], rotation))
 }
 
-fn check(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<()> {
+/// Checks the shapes and the dtypes of the arguments of [`rotary_embedding`]. Reads no elements.
+///
+/// # Errors
+/// Fails if the shapes do not match, if `cos` or `sin` tracks gradients, or if a tensor is not floating point.
+pub fn check_rotary_embedding(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<()> {
+    if let Some(other) = [x, cos, sin].into_iter().find(|tensor| !tensor.dtype().is_float()) {
+        return Err(not_a_float(NAME, other.dtype()));
+    }
     let fits = cos.dims() == sin.dims()
         && match (x.dims(), cos.dims()) {
             ([.., positions, features], [rows, pairs]) => rows == positions && *pairs <= features / 2,
@@ -113,12 +128,17 @@ impl Operation<1> for Rotation {
 
 impl Rotation {
     /// Returns the rows of the operand. Their elements are consecutive.
-    fn rows<'a, E: Element>(&self, x: &'a [E], layout: &Layout, [cos, sin]: [&'a [E]; 2]) -> Rows<'a, E> {
+    fn rows<'a, E: Element>(
+        &self,
+        x: &'a [E],
+        layout: &Layout,
+        [cos, sin]: [&'a [E]; 2],
+    ) -> RotaryRows<'a, E> {
         let (outer, inner) = layout.dims().split_at(layout.dims().len() - 2);
         let strides = &layout.stride()[..outer.len()];
         let offsets = offsets(outer, strides, layout.start_offset());
         let tables = if self.cos.rank() == 3 { outer[0] } else { 1 };
-        Rows {
+        RotaryRows {
             x,
             planes_per_table: (offsets.len() / tables.max(1)).max(1),
             offsets,
@@ -165,7 +185,7 @@ impl Rotation {
 }
 
 /// The rows of the input, one for each position in each plane `[positions, features]`, and their angles.
-struct Rows<'a, E> {
+struct RotaryRows<'a, E> {
     x: &'a [E],
     /// The offset of each plane.
     offsets: Vec<usize>,
@@ -183,7 +203,7 @@ struct Rows<'a, E> {
 }
 
 /// Returns the rotated rows.
-fn rotate<E: Element>(rows: &Rows<E>) -> Vec<E> {
+fn rotate<E: Element>(rows: &RotaryRows<E>) -> Vec<E> {
     let features = rows.features.max(1);
     let rows_per_task = cost::MIN_ELEMENTS.div_ceil(features);
     let mut y = zeros(rows.offsets.len() * rows.positions * rows.features);
@@ -195,7 +215,7 @@ fn rotate<E: Element>(rows: &Rows<E>) -> Vec<E> {
 
 /// Rotates neighboring rows, from the row `first` on.
 struct RotateRows<'a, E> {
-    rows: &'a Rows<'a, E>,
+    rows: &'a RotaryRows<'a, E>,
     first: usize,
     y: &'a mut [E],
 }

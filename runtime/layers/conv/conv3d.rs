@@ -17,8 +17,8 @@ use super::{Arguments, layer, setters};
 ///   `"same"` and the stride is not 1; or if the input has the wrong number of channels or, after padding, is smaller
 ///   than the kernel
 ///
-/// Sizes are one number for all axes, or `(depth, height, width)`. A following batch norm (in evaluation mode), residual
-/// addition and activation are fused into the convolution. The corresponding function is
+/// Sizes are one number for all axes, or `(depth, height, width)`. A following batch norm (in evaluation mode),
+/// residual addition and activation are fused into the convolution. The corresponding function is
 /// [`conv3d`](crate::functional::conv3d).
 ///
 /// ```

@@ -115,8 +115,8 @@ impl ConvCore {
         Ok(Self::new(axes, sizes, weight.clone(), bias.cloned(), (settings, geometry)))
     }
 
-    /// Creates a convolution whose operands and settings have been checked. The weight has the given channels and kernel
-    /// size.
+    /// Creates a convolution whose operands and settings have been checked. The weight has the given channels and
+    /// kernel size.
     fn new(
         axes: Axes,
         (channels, kernel): ([usize; 2], [usize; 3]),

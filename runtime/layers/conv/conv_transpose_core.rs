@@ -66,8 +66,8 @@ impl ConvTransposeCore {
         Ok(Self::new(axes, sizes, weight.clone(), bias.cloned(), settings))
     }
 
-    /// Creates a transposed convolution whose operands and settings have been checked. The weight has the given channels
-    /// and kernel size.
+    /// Creates a transposed convolution whose operands and settings have been checked. The weight has the given
+    /// channels and kernel size.
     fn new(
         axes: Axes,
         (channels, kernel): ([usize; 2], [usize; 3]),
@@ -118,7 +118,7 @@ impl ConvTransposeCore {
         recording.finish_products(y, |x, _| product(x.iter().chain(self.weight().dims().iter().skip(1))))
     }
 
-    /// Convolves an input so that the output has the size `output`, by the output padding that this takes.
+    /// Selects the output padding with which the output has the size `output`, and convolves.
     pub(super) fn call_with_output_size(&self, x: Signal, output: [usize; 3]) -> Signal {
         let Ok(dims) = x.dims() else { return x };
         match self.with_output_size(dims, output) {

@@ -126,7 +126,8 @@ fn with_batch(axes: Axes, x: Signal, run: impl FnOnce(Signal) -> Result<Signal>)
     }
 }
 
-/// Returns the batch size and the `[depth, height, width]` of an input, or an error if it does not have `channels` channels.
+/// Returns the batch size and the `[depth, height, width]` of an input, or an error if it does not have `channels`
+/// channels.
 fn input_sizes(axes: Axes, input: &[usize], channels: usize) -> Result<(usize, [usize; 3])> {
     match axes.sizes(input) {
         Some((batch, found, size)) if found == channels => Ok((batch, size)),

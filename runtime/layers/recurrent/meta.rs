@@ -42,10 +42,10 @@ impl Stack {
     ) -> Result<(Signal, Vec<Signal>)> {
         let batch = layout.lengths.len();
         let steps = layout.batch_sizes.len();
-        let dims = data.dims()?;
-        let &[rows, features] = dims else { return Err(self.packed_error(dims)) };
+        let data = data.to_meta()?;
+        let &[rows, features] = data.shape.dims() else { return Err(self.packed_error(data.shape.dims())) };
         let padded = if self.batch_dim() == 0 { (batch, steps, features) } else { (steps, batch, features) };
-        let (outputs, state) = self.sequence_meta(&Signal::meta(padded, data.dtype()?), state)?;
+        let (outputs, state) = self.sequence_meta(&Meta { shape: padded.into(), ..data }.into(), state)?;
         let outputs = outputs.to_meta()?;
         Ok((Meta { shape: (rows, outputs.shape.dims()[2]).into(), ..outputs }.into(), state))
     }
@@ -58,9 +58,8 @@ impl Stack {
             [features] => (None, [0, features]),
             ref dims => return Err(self.step_error(dims)),
         };
-        for (state, width) in state.iter().flatten().zip(self.state_widths()) {
-            check_state(state.dims()?, &batch.into_iter().chain([width]).collect::<Vec<_>>())?;
-        }
+        let found = state.iter().flatten().map(Signal::dims).collect::<Result<Vec<_>>>()?;
+        self.check_step_state(found.into_iter(), batch)?;
         let states = self.run_step(x.empty(&probe[..])?, None)?;
         Ok(states.iter().map(|state| resized(state, 0, batch)).collect())
     }

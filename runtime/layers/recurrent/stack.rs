@@ -4,6 +4,7 @@ use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 
 use crate::init::symmetric_uniform;
+use crate::kernels::internal::{can_allocate, equal_batch_sizes};
 use crate::kernels::recurrent::{RecurrentWeights, run_packed};
 use crate::module::{Mode, Visitor, VisitorMut};
 use crate::ops::{Lengths, PackedLayout, PackedSequence, dropout, linear};
@@ -54,7 +55,7 @@ pub(super) fn check_state(found: &[usize], expected: &[usize]) -> Result<()> {
 }
 
 /// Packed sequences, the longest first.
-struct Rows<'a> {
+struct PackedRows<'a> {
     /// `[rows, features]`
     data: Tensor,
     /// The number of sequences that have each step.
@@ -87,7 +88,7 @@ impl Direction {
     fn run(
         &self,
         arguments: &Arguments,
-        x: &Rows,
+        x: &PackedRows,
         state: &[Tensor],
         reverse: bool,
     ) -> Result<OutputsAndState> {
@@ -171,8 +172,8 @@ impl Stack {
         mode: Mode,
     ) -> (Signal, S) {
         let layouts = |x: &[usize]| {
-            if x.len() != 3 {
-                return Err(self.input_error(x));
+            if !matches!(*x, [_, _, features] if features == self.arguments.input_size) {
+                return Err(self.batch_error(x));
             }
             PackedLayout::of_padded(x, lengths.clone(), self.arguments.batch_first)
         };
@@ -183,6 +184,9 @@ impl Stack {
         let recording = Recording::start(&x);
         let result = outputs_and_state(self.run(x, state, on_meta, |x, state| {
             let (layout, padded) = layouts(x.dims())?;
+            if layout.lengths.is_empty() {
+                return self.run_sequence(x, state, mode).map(|(outputs, state)| (outputs.into(), state));
+            }
             let (outputs, state) = self.run_packed(&layout, layout.pack(&x, padded)?, state, mode)?;
             Ok((layout.pad(&outputs, padded, 0.)?.into(), state))
         }));
@@ -261,11 +265,11 @@ impl Stack {
             [_, features] if *features == input_size => x.unsqueeze(1)?,
             dims => return Err(self.input_error(dims)),
         };
-        let state = self.initial_state(state, x.dim(1)?, batched, x.dtype(), x.device())?;
         let (steps, batch, features) = x.dims3()?;
-        // An empty batch may have any number of steps, more than fit into memory.
-        let batch_sizes = vec![batch; if batch == 0 { steps.min(1) } else { steps }];
-        let x = Rows { data: x.reshape((steps * batch, features))?, batch_sizes: &batch_sizes };
+        let Arguments { recurrence, hidden_size, .. } = self.arguments;
+        let batch_sizes = equal_batch_sizes([steps, batch, recurrence.gates() * hidden_size])?;
+        let state = self.initial_state(state, batch, batched, x.dtype(), x.device())?;
+        let x = PackedRows { data: x.reshape((steps * batch, features))?, batch_sizes: &batch_sizes };
         let (outputs, state) = self.run_layers(x, &state, mode)?;
         let width = outputs.dim(1)?;
         let outputs = outputs.reshape((steps, batch, width))?;
@@ -282,10 +286,6 @@ impl Stack {
         if self.arguments.batch_first { 0 } else { 1 }
     }
 
-    pub(super) fn state_widths(&self) -> Vec<usize> {
-        self.arguments.state_widths()
-    }
-
     pub(super) fn packed_error(&self, found: &[usize]) -> Error {
         let input_size = self.arguments.input_size;
         Error::msg(format!("expected packed data [rows, {input_size}], found {found:?}"))
@@ -297,11 +297,18 @@ impl Stack {
     }
 
     pub(super) fn input_error(&self, found: &[usize]) -> Error {
-        let Arguments { input_size, batch_first, .. } = self.arguments;
-        let order = if batch_first { "batch, steps" } else { "steps, batch" };
-        Error::msg(format!(
-            "expected an input [{order}, {input_size}] or [steps, {input_size}], found {found:?}"
-        ))
+        let (batched, input_size) = (self.batched_dims(), self.arguments.input_size);
+        Error::msg(format!("expected an input {batched} or [steps, {input_size}], found {found:?}"))
+    }
+
+    fn batch_error(&self, found: &[usize]) -> Error {
+        Error::msg(format!("expected an input {} for lengths, found {found:?}", self.batched_dims()))
+    }
+
+    /// Returns the dimensions of a batch of sequences, for errors.
+    fn batched_dims(&self) -> String {
+        let order = if self.arguments.batch_first { "batch, steps" } else { "steps, batch" };
+        format!("[{order}, {}]", self.arguments.input_size)
     }
 
     /// Runs all steps of packed sequences, `[rows, input_size]`. The state is in the order of the batch.
@@ -319,7 +326,7 @@ impl Stack {
         let mode = self.pinned.unwrap_or(mode);
         let state = self.initial_state(state, layout.lengths.len(), true, data.dtype(), data.device())?;
         let state = state.iter().map(|state| layout.sort(state)).collect::<candle_core::Result<Vec<_>>>()?;
-        let rows = Rows { data, batch_sizes: &layout.batch_sizes };
+        let rows = PackedRows { data, batch_sizes: &layout.batch_sizes };
         let (outputs, state) = self.run_layers(rows, &state, mode)?;
         let state = state.iter().map(|state| layout.unsort(state)).collect::<candle_core::Result<_>>()?;
         Ok((outputs, state))
@@ -338,6 +345,10 @@ impl Stack {
         let count = self.directions.len();
         let widths = self.arguments.state_widths();
         let Some(state) = state else {
+            if let Some(width) = widths.iter().find(|width| !can_allocate::<f64>(&[count, batch, **width])) {
+                let dims = [count, batch, *width];
+                return Err(Error::msg(format!("not enough memory for an initial state {dims:?}")));
+            }
             let zeros = widths.iter().map(|width| Tensor::zeros((count, batch, *width), dtype, device));
             return Ok(zeros.collect::<candle_core::Result<_>>()?);
         };
@@ -349,8 +360,8 @@ impl Stack {
         checked.collect()
     }
 
-    /// Returns the shapes of the tensors of the state, `[layers · directions, batch, features]` each, or without the batch
-    /// if it is `None`.
+    /// Returns the shapes of the tensors of the state, `[layers · directions, batch, features]` each, or without the
+    /// batch if it is `None`.
     pub(super) fn state_dims(&self, batch: Option<usize>) -> Vec<Vec<usize>> {
         let count = self.directions.len();
         let dims = |width| std::iter::once(count).chain(batch).chain([width]).collect();
@@ -359,7 +370,7 @@ impl Stack {
 
     /// Runs all layers on packed sequences. Returns the outputs of the last layer, `[rows, features]`, and the final
     /// state.
-    fn run_layers(&self, mut x: Rows, state: &[Tensor], mode: Mode) -> Result<OutputsAndState> {
+    fn run_layers(&self, mut x: PackedRows, state: &[Tensor], mode: Mode) -> Result<OutputsAndState> {
         let mut final_states = vec![Vec::new(); state.len()];
         let num_directions = self.arguments.num_directions();
         for (layer, directions) in self.directions.chunks(num_directions).enumerate() {
@@ -382,6 +393,17 @@ impl Stack {
         Ok((x.data, final_states))
     }
 
+    /// Checks the shapes of the state of a cell, `[batch, features]` each, or `[features]` if there is no batch.
+    pub(super) fn check_step_state<'a>(
+        &self,
+        state: impl Iterator<Item = &'a [usize]>,
+        batch: Option<usize>,
+    ) -> Result<()> {
+        let expected = |width| batch.into_iter().chain([width]).collect::<Vec<_>>();
+        let mut states = state.zip(self.arguments.state_widths());
+        states.try_for_each(|(found, width)| check_state(found, &expected(width)))
+    }
+
     pub(super) fn run_step(&self, x: Tensor, state: Option<Vec<Tensor>>) -> Result<Vec<Tensor>> {
         let input_size = self.arguments.input_size;
         let batched = x.rank() == 2;
@@ -391,13 +413,17 @@ impl Stack {
             dims => return Err(self.step_error(dims)),
         };
         let state = match state {
-            // Add the dimension of layers, which the state of a cell lacks.
-            Some(state) => Some(state.iter().map(|s| s.unsqueeze(0)).collect::<candle_core::Result<_>>()?),
+            Some(state) => {
+                self.check_step_state(state.iter().map(Tensor::dims), batched.then_some(x.dim(0)?))?;
+                // Add the dimension of layers, which the state of a cell lacks.
+                Some(state.iter().map(|s| s.unsqueeze(0)).collect::<candle_core::Result<_>>()?)
+            }
             None => None,
         };
         let state = self.initial_state(state, x.dim(0)?, batched, x.dtype(), x.device())?;
         let batch_sizes = [x.dim(0)?];
-        let (_, state) = self.run_layers(Rows { data: x, batch_sizes: &batch_sizes }, &state, Mode::Eval)?;
+        let (_, state) =
+            self.run_layers(PackedRows { data: x, batch_sizes: &batch_sizes }, &state, Mode::Eval)?;
         let unstacked = state.iter().map(|state| {
             let state = state.squeeze(0)?;
             if batched { Ok(state) } else { state.squeeze(0) }

@@ -31,8 +31,8 @@ impl Signal {
     }
 }
 
-/// Returns the shape of the product of two batches of matrices, `[…, rows, depth]` and `[…, depth, columns]`. The product
-/// of two empty matrices checks the dtypes.
+/// Returns the shape of the product of two batches of matrices, `[…, rows, depth]` and `[…, depth, columns]`. The
+/// product of two empty matrices checks the dtypes.
 fn matmul_meta(a: &Meta, b: &Meta) -> Result<Meta> {
     let Some(shape) = product_shape(a.shape.dims(), b.shape.dims()) else {
         // The product reports the wrong shapes.

@@ -146,8 +146,8 @@ impl Signal {
         })
     }
 
-    /// Returns the part that candle's indexing selects: `x.i((.., 0))`, `x.i((0, 2..5))`. On a signal without numbers, use
-    /// [`index_select`](Self::index_select) for a tensor of indices.
+    /// Returns the part that candle's indexing selects: `x.i((.., 0))`, `x.i((0, 2..5))`. On a signal without numbers,
+    /// use [`index_select`](Self::index_select) for a tensor of indices.
     ///
     /// The result is a failed signal if an index is out of range.
     ///

@@ -205,7 +205,8 @@ proptest! {
             let padded = naive_pad(&tensors[0].unsqueeze(2)?, [side, side, 0, 0], mode)?.squeeze(2)?;
             let tensors = [&[padded], &tensors[1..]].concat();
             let padded = Axis { size: axis.size + 2 * axis.padding, padding: 0, ..axis };
-            Ok::<_, candle::Error>(Setting { axes: [Axis::FLAT, Axis::FLAT, padded], ..setting.clone() }.naive(&tensors))
+            let setting = Setting { axes: [Axis::FLAT, Axis::FLAT, padded], ..setting.clone() };
+            Ok::<_, candle::Error>(setting.naive(&tensors))
         };
         let expected = if fits { expected().map_err(fail)? } else { None };
         check_layer(&setting.conv1d().padding_mode(mode), &tensors, expected)?;

@@ -50,7 +50,7 @@ proptest! {
         check_layer(&setting.conv_transpose3d(), &tensors, setting.naive_transposed(&tensors))?;
     }
 
-    /// A transposed convolution reaches the size of the output by the same output padding.
+    /// An `output_size` selects the output padding that gives an output of this size.
     #[test]
     fn output_sizes_are_reached_by_output_padding(setting in video_settings(), unreachable in 0..2usize) {
         let mut plain = setting.clone();
@@ -65,7 +65,7 @@ proptest! {
             let input = Signal::meta(tensors[0].shape(), tensors[0].dtype());
             assert_eq!(layer.call_with((input, Triple(size)), Mode::Eval).dims()?, expected.dims());
 
-            // The sizes from the smallest on that the stride skips.
+            // The output padding must be smaller than the stride, so these sizes are out of range.
             let too_large = plain.axes[2].stride - plain.axes[2].output_padding + unreachable;
             let size = Triple([size[0], size[1], size[2] + too_large]);
             let error = message(layer.call_with(((&tensors[0]).into(), size), Mode::Eval).into_tensor());

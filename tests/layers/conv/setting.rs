@@ -81,8 +81,8 @@ pub fn sequence_settings() -> impl Strategy<Value = Setting> {
     settings(axis().prop_map(|axis| [Axis::FLAT, Axis::FLAT, axis]))
 }
 
-/// Returns settings of videos: of any kernels, of kernels of one pixel without settings for the height and width, and of
-/// kernels of one frame. The last two are computed in their own ways.
+/// Returns settings of videos: of any kernels, of kernels of one pixel without settings for the height and width, and
+/// of kernels of one frame. The last two are computed in their own ways.
 pub fn video_settings() -> impl Strategy<Value = Setting> {
     let flat = |axis: Axis| Axis { size: axis.size, ..Axis::FLAT };
     settings(prop_oneof![
@@ -116,8 +116,8 @@ impl Setting {
         self.axes.iter().map(f).collect::<Option<Vec<_>>>()?.try_into().ok()
     }
 
-    /// Returns random tensors for sequences (`rank` 3), images (`rank` 4) or videos (`rank` 5): the input, the weight (its
-    /// first two dimensions are `channels`) and, if `self.bias` is set, the bias.
+    /// Returns random tensors for sequences (`rank` 3), images (`rank` 4) or videos (`rank` 5): the input, the weight
+    /// (its first two dimensions are `channels`) and, if `self.bias` is set, the bias.
     pub fn tensors(&self, channels: [usize; 2], rank: usize) -> Vec<Tensor> {
         let mut numbers = Rng::new(self.seed);
         let shape = |first: [usize; 2], sizes: [usize; 3]| [&first[..], &sizes[5 - rank..]].concat();

@@ -12,8 +12,8 @@ use super::{ConvGeometry, Epilogue};
 /// - the epilogue's residual and the result: `[batch, out_channels, length]`
 ///
 /// Uses the groups of `geometry` and its settings for the second axis (width). Ignores the settings for the first axis.
-/// Behaves like [`conv2d`](super::conv2d) in all other respects. To keep a packed weight between calls, call [`conv2d`](super::conv2d) on
-/// `[batch, in_channels, 1, length]` with a weight that has been reshaped once.
+/// Behaves like [`conv2d`](super::conv2d) in all other respects. To keep a packed weight between calls, call
+/// [`conv2d`](super::conv2d) on `[batch, in_channels, 1, length]` with a weight that has been reshaped once.
 ///
 /// # Errors
 /// Fails under the same conditions as [`conv2d`](super::conv2d).

@@ -4,8 +4,8 @@ use candle_core::{Result, Tensor, bail};
 
 use super::axes::Axes;
 use super::image_form::ImageForm;
-use super::shape::check_geometry;
-use super::{ConvGeometry, Epilogue, TransposeGeometry};
+use super::shape::{check_channels, check_dtype_and_device, check_epilogue, check_geometry};
+use super::{ConvGeometry, Epilogue, TransposeGeometry, transposed};
 
 /// Convolves videos and applies the epilogue in the same kernel.
 ///
@@ -41,11 +41,22 @@ pub fn conv3d(
     geometry: &ConvGeometry<3>,
     epilogue: &Epilogue,
 ) -> Result<Tensor> {
-    let (channels, kernel) = sizes("conv3d", input, weight)?;
+    const NAME: &str = "conv3d";
+    let Sizes { batch, input: size, channels, kernel } = sizes(NAME, input, weight)?;
     check_geometry(geometry)?;
-    if let Some(residual) = epilogue.residual.as_ref().filter(|residual| residual.rank() != 5) {
-        bail!("conv3d: expected the residual to have 5 dimensions, found {:?}", residual.dims())
-    }
+    check_channels(NAME, input.dims(), weight.dims(), geometry.groups)?;
+    check_dtype_and_device(NAME, "weight", weight, input)?;
+    let Some([depth, height, width]) = geometry.output_size(size, kernel) else {
+        bail!(
+            "{NAME}: expected an input of at least the kernel's size, found {:?} with padding {:?} for a weight {:?} \
+             with dilation {:?}",
+            input.dims(),
+            geometry.padding,
+            weight.dims(),
+            geometry.dilation
+        )
+    };
+    check_epilogue(NAME, epilogue, input, &[batch, channels[0], depth, height, width])?;
     let (form, plane) = ImageForm::of_convolution(Axes::Three, kernel, geometry);
     let weight = weight.reshape(&form.weight_dims(channels, kernel))?;
     form.convolve(input, &weight, &plane, epilogue, None)
@@ -84,13 +95,16 @@ pub fn conv_transpose3d(
     geometry: &TransposeGeometry<3>,
 ) -> Result<Tensor> {
     const NAME: &str = "conv_transpose3d";
-    let (channels, kernel) = sizes(NAME, input, weight)?;
+    let Sizes { input: size, channels, kernel, .. } = sizes(NAME, input, weight)?;
     geometry.check()?;
-    let (_, _, depth, height, width) = input.dims5()?;
-    let Some([depth, ..]) = geometry.output_size([depth, height, width], kernel) else {
+    transposed::check_channels(NAME, input.dims(), weight.dims(), geometry.groups)?;
+    check_dtype_and_device(NAME, "weight", weight, input)?;
+    transposed::check_bias(NAME, bias, input, channels[1].saturating_mul(geometry.groups))?;
+    let Some([depth, ..]) = geometry.output_size(size, kernel) else {
         bail!(
-            "{NAME}: expected an output that is not empty, found an input {:?} with {geometry:?}",
-            input.dims()
+            "{NAME}: expected an output that is not empty, found an input {:?} with {geometry:?} for a weight {:?}",
+            input.dims(),
+            weight.dims()
         )
     };
     let (form, plane) = ImageForm::of_transposed(Axes::Three, kernel, geometry);
@@ -98,15 +112,30 @@ pub fn conv_transpose3d(
     form.convolve_transposed(input, &weight, bias, &plane, depth)
 }
 
-/// Returns the first two dimensions of the weight and the size of the kernel. Fails unless the input and the weight
-/// have five dimensions.
-fn sizes(name: &str, input: &Tensor, weight: &Tensor) -> Result<([usize; 2], [usize; 3])> {
-    match (input.dims(), weight.dims()) {
-        ([_, _, _, _, _], &[first, second, depth, height, width]) if depth > 0 => {
-            Ok(([first, second], [depth, height, width]))
+/// The sizes of an input and a weight.
+struct Sizes {
+    batch: usize,
+    /// `[depth, height, width]` of the input.
+    input: [usize; 3],
+    /// The first two dimensions of the weight.
+    channels: [usize; 2],
+    /// `[depth, height, width]` of the kernel.
+    kernel: [usize; 3],
+}
+
+/// Fails unless the input and the weight have five dimensions and the kernel is not empty.
+fn sizes(name: &str, input: &Tensor, weight: &Tensor) -> Result<Sizes> {
+    match (Axes::Three.sizes(input.dims()), Axes::Three.sizes(weight.dims())) {
+        (Some((batch, _, input)), Some((first, second, kernel))) if !kernel.contains(&0) => {
+            Ok(Sizes { batch, input, channels: [first, second], kernel })
         }
-        (input, weight) => bail!(
-            "{name}: expected an input and a weight with 5 dimensions, found an input {input:?} and a weight {weight:?}"
+        (Some(_), Some((_, _, kernel))) => {
+            bail!("{name}: expected a kernel that is not empty, found {kernel:?}")
+        }
+        _ => bail!(
+            "{name}: expected an input and a weight with 5 dimensions, found an input {:?} and a weight {:?}",
+            input.dims(),
+            weight.dims()
         ),
     }
 }

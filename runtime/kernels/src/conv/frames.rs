@@ -3,11 +3,10 @@
 //!
 //! [`gather_frames`] copies the frames of each window along the depth to the channels of one image, so that a
 //! convolution over three axes becomes one over two. [`add_frames`] adds the channels of images to the frames of their
-//! windows. Each computes the gradient of the other. In both, a row (all pixels of a frame) of the result is a sum of
-//! rows of the operand, mostly of a single one.
+//! windows. Each computes the gradient of the other. In both, a plane (one channel of a frame) of the result is a sum
+//! of planes of the operand, mostly of a single one.
 
 use std::mem::MaybeUninit;
-use std::ops::Range;
 
 use candle_core::backend::BackendStorage;
 use candle_core::op::BackpropOp;
@@ -86,7 +85,9 @@ pub(super) fn add_frames(x: &Tensor, windows: FrameWindows, batch: usize, depth:
     let (images, channels, height, width) = x.dims4()?;
     let count = images / batch.max(1);
     let FrameWindows { kernel, stride, dilation, .. } = windows;
-    let reach = stride.checked_mul(count).zip(dilation.checked_mul(kernel));
+    let last_window = stride.checked_mul(count.saturating_sub(1));
+    let last_tap = dilation.checked_mul(kernel.saturating_sub(1));
+    let reach = last_window.zip(last_tap).and_then(|(window, tap)| window.checked_add(tap));
     if count * batch != images || !channels.is_multiple_of(kernel) || reach.is_none() {
         bail!("expected the frames of {batch} videos with {windows:?}, found images {:?}", x.dims());
     }
@@ -109,8 +110,8 @@ struct Frames {
 }
 
 impl Frames {
-    /// Returns the number of elements of a row.
-    fn row_len(&self) -> usize {
+    /// Returns the number of elements of a plane.
+    fn plane_len(&self) -> usize {
         self.size[0] * self.size[1]
     }
 
@@ -131,6 +132,9 @@ impl Frames {
         if !fits(&dims) || !can_allocate::<f64>(&dims) {
             bail!("{}: not enough memory for an output of {dims:?}", direction.name());
         }
+        if !x.is_contiguous() && !can_allocate::<f64>(x.dims()) {
+            bail!("{}: not enough memory for a copy of {:?}", direction.name(), x.dims());
+        }
         if dims.contains(&0) {
             return empty_output(&[x], dims);
         }
@@ -145,12 +149,12 @@ impl Frames {
         }
     }
 
-    /// Appends to `sources` the rows of the images that belong to a row of the video.
-    fn rows_of_video_row(&self, row: usize, sources: &mut Vec<usize>) {
+    /// Appends to `sources` the planes of the images that belong to a plane of the video.
+    fn sources_in_images(&self, plane: usize, sources: &mut Vec<usize>) {
         let Self { windows, channels, depth, count, .. } = *self;
         let FrameWindows { kernel, stride, padding: [padding, _], dilation } = windows;
-        let (plane, frame) = (row / depth, row % depth);
-        let (video, channel) = (plane / channels, plane % channels);
+        let (video_channel, frame) = (plane / depth, plane % depth);
+        let (video, channel) = (video_channel / channels, video_channel % channels);
         for tap in 0..kernel {
             let Some(start) = (frame + padding).checked_sub(tap * dilation) else { break };
             if start.is_multiple_of(stride) && start / stride < count {
@@ -159,27 +163,32 @@ impl Frames {
         }
     }
 
-    /// Appends to `sources` the row of the video that belongs to a row of the images, unless it is outside the video.
-    fn row_of_image_row(&self, row: usize, sources: &mut Vec<usize>) {
+    /// Appends to `sources` the plane of the video that belongs to a plane of the images, unless it is outside the
+    /// video.
+    fn source_in_video(&self, plane: usize, sources: &mut Vec<usize>) {
         let Self { windows, channels, depth, count, .. } = *self;
-        let FrameWindows { kernel, stride, padding: [padding, _], dilation } = windows;
-        let (plane, tap) = (row / kernel, row % kernel);
-        let (image, channel) = (plane / channels, plane % channels);
+        let (image_channel, tap) = (plane / windows.kernel, plane % windows.kernel);
+        let (image, channel) = (image_channel / channels, image_channel % channels);
         let (video, window) = (image / count, image % count);
-        let frame = (window * stride + tap * dilation).wrapping_sub(padding);
-        if frame < depth {
+        if let Some(frame) = self.frame(window, tap) {
             sources.push((video * channels + channel) * depth + frame);
         }
+    }
+
+    /// Returns the frame of a tap of a window, or `None` if the frame is padding.
+    fn frame(&self, window: usize, tap: usize) -> Option<usize> {
+        let FrameWindows { stride, padding: [padding, _], dilation, .. } = self.windows;
+        (window * stride + tap * dilation).checked_sub(padding).filter(|frame| *frame < self.depth)
     }
 
     /// Computes the result of one direction on the CPU.
     fn compute<T: Stored>(&self, direction: Direction, x: &[T]) -> Vec<T> {
         let len = self.output_dims(direction).iter().product();
-        let rows = cost::MIN_ELEMENTS.div_ceil(self.row_len());
+        let planes = cost::MIN_ELEMENTS.div_ceil(self.plane_len());
         let tasks = |y: &mut [_]| {
-            for_each_chunk(y, rows * self.row_len(), |task, y| {
-                let first = task * rows;
-                T::Real::dispatch(isa(), RowsTask { frames: self, direction, x, first, y });
+            for_each_chunk(y, planes * self.plane_len(), |task, y| {
+                let first = task * planes;
+                T::Real::dispatch(isa(), PlanesTask { frames: self, direction, x, first, y });
             });
         };
         // SAFETY: the chunks cover the whole output, and a task writes every element of its chunk.
@@ -200,43 +209,38 @@ impl Frames {
         Ok((y, self.output_dims(direction).into()))
     }
 
-    /// Returns the frame of each tap of each window, counted from the first frame of the padding.
-    fn padded_positions(&self, x: &Tensor) -> Result<Tensor> {
-        let FrameWindows { kernel, stride, dilation, .. } = self.windows;
-        let position = |window: usize, tap: usize| (window * stride + tap * dilation) as u32;
-        let positions = (0..self.count).flat_map(|window| (0..kernel).map(move |tap| position(window, tap)));
+    /// Returns the frame of each tap of each window for the composed paths. Frames in the padding have the index
+    /// `depth`.
+    fn positions(&self, x: &Tensor) -> Result<Tensor> {
+        let Self { count, depth, windows: FrameWindows { kernel, .. }, .. } = *self;
+        if u32::try_from(depth).is_err() || u32::try_from(count.saturating_mul(kernel)).is_err() {
+            bail!(
+                "expected fewer than 2^32 frames, found {depth} frames and {count} windows of {kernel} frames"
+            );
+        }
+        let position = |window: usize, tap: usize| self.frame(window, tap).unwrap_or(depth) as u32;
+        let positions = (0..count).flat_map(|window| (0..kernel).map(move |tap| position(window, tap)));
         Tensor::from_iter(positions.collect::<Vec<_>>(), x.device())
-    }
-
-    /// Returns the frames of the padded video that are part of the video, and the number of frames that the video and
-    /// the windows need.
-    fn padded_range(&self) -> (Range<usize>, usize) {
-        let FrameWindows { kernel, stride, padding: [padding, _], dilation } = self.windows;
-        let inside = padding..padding + self.depth;
-        let reached = (self.count - 1) * stride + (kernel - 1) * dilation + 1;
-        (inside.clone(), inside.end.max(reached))
     }
 
     /// The composed path of [`gather_frames`].
     fn gather_composed(&self, x: &Tensor) -> Result<Tensor> {
         let Self { batch, channels, count, .. } = *self;
-        let (inside, padded) = self.padded_range();
-        let x = x.pad_with_zeros(2, inside.start, padded - inside.end)?.flatten_from(3)?.contiguous()?;
-        let x = x.index_select(&self.padded_positions(&x)?, 2)?;
-        let x = x.reshape((batch, channels, count, self.windows.kernel, self.row_len()))?;
+        let positions = self.positions(x)?;
+        let x = x.pad_with_zeros(2, 0, 1)?.flatten_from(3)?.contiguous()?.index_select(&positions, 2)?;
+        let x = x.reshape((batch, channels, count, self.windows.kernel, self.plane_len()))?;
         x.transpose(1, 2)?.contiguous()
     }
 
     /// The composed path of [`add_frames`].
     fn add_composed(&self, x: &Tensor) -> Result<Tensor> {
         let Self { batch, channels, count, depth, .. } = *self;
-        let (inside, padded) = self.padded_range();
         let kernel = self.windows.kernel;
-        let x = x.reshape((batch, count, channels, kernel, self.row_len()))?.transpose(1, 2)?;
-        let x = x.reshape((batch, channels, count * kernel, self.row_len()))?;
-        let zeros = Tensor::zeros((batch, channels, padded, self.row_len()), x.dtype(), x.device())?;
-        let sums = zeros.index_add(&self.padded_positions(&x)?, &x, 2)?;
-        sums.narrow(2, inside.start, depth)?.contiguous()
+        let positions = self.positions(x)?;
+        let x = x.reshape((batch, count, channels, kernel, self.plane_len()))?.transpose(1, 2)?;
+        let x = x.reshape((batch, channels, count * kernel, self.plane_len()))?;
+        let zeros = Tensor::zeros((batch, channels, depth + 1, self.plane_len()), x.dtype(), x.device())?;
+        zeros.index_add(&positions, &x, 2)?.narrow(2, 0, depth)?.contiguous()
     }
 }
 
@@ -263,32 +267,32 @@ impl Direction {
     }
 }
 
-/// Computes consecutive rows of the result.
-struct RowsTask<'a, T> {
+/// Computes consecutive planes of the result.
+struct PlanesTask<'a, T> {
     frames: &'a Frames,
     direction: Direction,
     x: &'a [T],
-    /// The index of the first row.
+    /// The index of the first plane.
     first: usize,
     y: &'a mut [MaybeUninit<T>],
 }
 
-impl<T: Stored> Task<T::Real> for RowsTask<'_, T> {
+impl<T: Stored> Task<T::Real> for PlanesTask<'_, T> {
     #[inline(always)]
     fn run<L: Lanes<Real = T::Real>>(self, lanes: L) {
         let Self { frames, direction, x, first, y } = self;
-        let len = frames.row_len();
+        let len = frames.plane_len();
         let mut sources = Vec::new();
-        for (row, y) in y.chunks_exact_mut(len).enumerate() {
+        for (plane, y) in y.chunks_exact_mut(len).enumerate() {
             sources.clear();
             match direction {
-                Direction::Gather => frames.row_of_image_row(first + row, &mut sources),
-                Direction::Add => frames.rows_of_video_row(first + row, &mut sources),
+                Direction::Gather => frames.source_in_video(first + plane, &mut sources),
+                Direction::Add => frames.sources_in_images(first + plane, &mut sources),
             }
             match sources[..] {
                 [] => y.fill(MaybeUninit::new(T::zero())),
                 [source] => copy(&x[source * len..][..len], y),
-                [..] => sum_rows(lanes, x, &sources, y),
+                [..] => sum_planes(lanes, x, &sources, y),
             }
         }
     }
@@ -300,9 +304,9 @@ fn copy<T: Copy>(from: &[T], to: &mut [MaybeUninit<T>]) {
     to.iter_mut().zip(from).for_each(|(to, from)| _ = to.write(*from));
 }
 
-/// Writes the sum of several rows of `x`.
+/// Writes the sum of several planes of `x`.
 #[inline(always)]
-fn sum_rows<T: Stored, L: Lanes<Real = T::Real>>(
+fn sum_planes<T: Stored, L: Lanes<Real = T::Real>>(
     lanes: L,
     x: &[T],
     sources: &[usize],

@@ -8,7 +8,7 @@ use crate::planes::fits;
 
 use super::axes::Axes;
 use super::frames::{FrameWindows, add_frames, gather_frames};
-use super::shape::check_dtype_and_device;
+use super::shape::{check_dtype_and_device, check_epilogue_dtypes};
 use super::{ConvGeometry, Epilogue, PackedCache, TransposeGeometry, conv_transpose2d, conv2d};
 
 /// The images as which a convolution reads its input and writes its output.
@@ -187,6 +187,7 @@ impl ImageForm {
         if self.adds_frames() && input.track_op() && compute_dtype(dtype) != dtype {
             // The gradient of the input adds frames. Only in f32 is it rounded once.
             check_dtype_and_device("conv3d", "weight", weight, input)?;
+            check_epilogue_dtypes("conv3d", epilogue, input)?;
             let [x, weight] = [widened(input)?, widened(weight)?];
             return self.convolve(&x, &weight, geometry, &epilogue.widened()?, None)?.to_dtype(dtype);
         }

@@ -1,14 +1,15 @@
 //! Convolution, fused with batch norm or a bias, a residual and an activation.
 //!
-//! [`conv2d`] convolves images, [`conv1d`] sequences and [`conv3d`] videos. A [`ConvGeometry`] holds stride, padding, dilation and groups. An
-//! [`Epilogue`] holds the operations fused into the kernel. [`conv_transpose2d`] computes the transposed convolution:
-//! the same computation as the input gradient of a convolution; [`conv_transpose3d`] that of videos. [`backward`] computes gradients without candle's graph.
+//! [`conv2d`] convolves images, [`conv1d`] sequences and [`conv3d`] videos. A [`ConvGeometry`] holds stride, padding,
+//! dilation and groups. An [`Epilogue`] holds the operations fused into the kernel. [`conv_transpose2d`] computes the
+//! transposed convolution: the same computation as the input gradient of a convolution; [`conv_transpose3d`] that of
+//! videos. [`backward`] computes gradients without candle's graph.
 
 // `conv2d` checks its operands (`shape`). Then it runs the fused kernels of the CPU (`cpu`) or of a GPU (`cuda`),
 // inside a candle operation if an operand tracks gradients (`op`). Sequences and videos are convolved as images
-// (`image_form`), for which the frames of videos are copied (`frames`). In f32 on the CPU, a convolution whose kernel covers
-// the input runs as a linear layer (`covering`). On other devices, `conv2d` falls back to candle's own operations
-// (`composed`).
+// (`image_form`), for which the frames of videos are copied (`frames`). In f32 on the CPU, a convolution whose kernel
+// covers the input runs as a linear layer (`covering`). On other devices, `conv2d` falls back to candle's own
+// operations (`composed`).
 
 pub(crate) mod axes;
 pub mod backward;

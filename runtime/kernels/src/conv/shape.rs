@@ -40,23 +40,13 @@ impl ConvShape {
         let &[batch, in_channels, height, width] = input else {
             bail!("conv2d: expected an input [batch, channels, height, width], found {input:?}")
         };
-        let &[out_channels, channels, kernel_height, kernel_width] = weight else {
+        let &[out_channels, _, kernel_height, kernel_width] = weight else {
             bail!(
                 "conv2d: expected a weight [out_channels, in_channels / groups, height, width], found {weight:?}"
             )
         };
         check_geometry(geometry)?;
-        let groups = geometry.groups;
-        if channels.checked_mul(groups) != Some(in_channels) {
-            bail!(
-                "conv2d: expected {} input channels ({channels} in each of {groups} groups), found {in_channels} \
-                 (input {input:?}, weight {weight:?})",
-                channels.saturating_mul(groups)
-            )
-        }
-        if out_channels % groups != 0 {
-            bail!("conv2d: expected output channels divisible by {groups} groups, found {out_channels}")
-        }
+        check_channels("conv2d", input, weight, geometry.groups)?;
         let Some(output) = geometry.output_size([height, width], [kernel_height, kernel_width]) else {
             bail!(
                 "conv2d: expected an input of at least the kernel's size, found {height}×{width} with padding {:?} \
@@ -88,30 +78,7 @@ impl ConvShape {
     ) -> Result<Self> {
         let shape = Self::new(input.dims(), weight.dims(), geometry)?;
         check_dtype_and_device("conv2d", "weight", weight, input)?;
-        for (name, vector) in [("scale", &epilogue.scale), ("shift", &epilogue.shift)] {
-            let Some(vector) = vector else { continue };
-            // On the CPU, the scale and the shift of an f16 or bf16 input may be f32.
-            if !(is_widened(input) && vector.dtype() == DType::F32 && vector.device().is_cpu()) {
-                check_dtype_and_device("conv2d", name, vector, input)?;
-            }
-            if vector.dims() != [shape.out_channels] {
-                bail!(
-                    "conv2d: expected a {name} of shape [{}], found {:?}",
-                    shape.out_channels,
-                    vector.dims()
-                )
-            }
-        }
-        if let Some(residual) = &epilogue.residual {
-            check_dtype_and_device("conv2d", "residual", residual, input)?;
-            if residual.dims() != shape.output_dims() {
-                bail!(
-                    "conv2d: expected a residual of shape {:?}, found {:?}",
-                    shape.output_dims(),
-                    residual.dims()
-                )
-            }
-        }
+        check_epilogue("conv2d", epilogue, input, &shape.output_dims())?;
         Ok(shape)
     }
 
@@ -192,6 +159,55 @@ pub(super) fn check_geometry<const AXES: usize>(geometry: &ConvGeometry<AXES>) -
         bail!("convolution: expected at least one group, found 0")
     }
     Ok(())
+}
+
+/// Checks the channels of an input `[batch, in_channels, …]` and a weight `[out_channels, in_channels / groups, …]`.
+pub(super) fn check_channels(op: &str, input: &[usize], weight: &[usize], groups: usize) -> Result<()> {
+    let ([_, in_channels, ..], [out_channels, channels, ..]) = (input, weight) else {
+        bail!("{op}: expected an input and a weight with channels, found {input:?} and {weight:?}")
+    };
+    if channels.checked_mul(groups) != Some(*in_channels) {
+        bail!(
+            "{op}: expected {} input channels ({channels} in each of {groups} groups), found {in_channels} (input \
+             {input:?}, weight {weight:?})",
+            channels.saturating_mul(groups)
+        )
+    }
+    if !out_channels.is_multiple_of(groups) {
+        bail!("{op}: expected output channels divisible by {groups} groups, found {out_channels}")
+    }
+    Ok(())
+}
+
+/// Checks the tensors of an epilogue for an output `[batch, out_channels, …]`.
+pub(super) fn check_epilogue(op: &str, epilogue: &Epilogue, input: &Tensor, output: &[usize]) -> Result<()> {
+    check_epilogue_dtypes(op, epilogue, input)?;
+    for (name, vector) in [("scale", &epilogue.scale), ("shift", &epilogue.shift)] {
+        if let Some(vector) = vector.as_ref().filter(|vector| vector.dims() != &output[1..2]) {
+            bail!("{op}: expected a {name} of shape {:?}, found {:?}", &output[1..2], vector.dims())
+        }
+    }
+    match &epilogue.residual {
+        Some(residual) if residual.dims() != output => {
+            bail!("{op}: expected a residual of shape {output:?}, found {:?}", residual.dims())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Checks the dtypes and the devices of the tensors of an epilogue.
+pub(super) fn check_epilogue_dtypes(op: &str, epilogue: &Epilogue, input: &Tensor) -> Result<()> {
+    for (name, vector) in [("scale", &epilogue.scale), ("shift", &epilogue.shift)] {
+        let Some(vector) = vector else { continue };
+        // On the CPU, the scale and the shift of an f16 or bf16 input may be f32.
+        if !(is_widened(input) && vector.dtype() == DType::F32 && vector.device().is_cpu()) {
+            check_dtype_and_device(op, name, vector, input)?;
+        }
+    }
+    match &epilogue.residual {
+        Some(residual) => check_dtype_and_device(op, "residual", residual, input),
+        None => Ok(()),
+    }
 }
 
 /// Returns `true` for f16 and bf16 on the CPU, which kernels widen to f32.

@@ -214,13 +214,8 @@ pub fn conv_transpose2d(
     geometry: &TransposeGeometry,
 ) -> Result<Tensor> {
     let shape = ordinary_shape(input, weight, geometry)?;
-    if let Some(bias) = bias {
-        check_dtype_and_device(NAME, "bias", bias, input)?;
-        // The input of the ordinary convolution has the channels of the transposed convolution's output.
-        if bias.dims() != [shape.in_channels] {
-            bail!("{NAME}: expected a bias of shape [{}], found {:?}", shape.in_channels, bias.dims())
-        }
-    }
+    // The input of the ordinary convolution has the channels of the transposed convolution's output.
+    check_bias(NAME, bias, input, shape.in_channels)?;
     if !has_cpu_kernels(input) && !runs_on(input.device()) {
         return composed::conv_transpose2d(input, weight, bias, geometry);
     }
@@ -235,10 +230,10 @@ pub fn conv_transpose2d(
 /// convolution.
 fn ordinary_shape(input: &Tensor, weight: &Tensor, geometry: &TransposeGeometry) -> Result<ConvShape> {
     geometry.check()?;
-    let &[batch, channels, height, width] = input.dims() else {
+    let &[batch, _, height, width] = input.dims() else {
         bail!("{NAME}: expected an input [batch, channels, height, width], found {:?}", input.dims())
     };
-    let &[in_channels, group_out_channels, kernel_height, kernel_width] = weight.dims() else {
+    let &[_, group_out_channels, kernel_height, kernel_width] = weight.dims() else {
         bail!(
             "{NAME}: expected a weight [in_channels, out_channels / groups, height, width], found {:?}",
             weight.dims()
@@ -246,16 +241,7 @@ fn ordinary_shape(input: &Tensor, weight: &Tensor, geometry: &TransposeGeometry)
     };
     check_dtype_and_device(NAME, "weight", weight, input)?;
     let groups = geometry.groups;
-    if channels != in_channels {
-        bail!(
-            "{NAME}: expected {in_channels} input channels, found {channels} (input {:?}, weight {:?})",
-            input.dims(),
-            weight.dims()
-        )
-    }
-    if channels % groups != 0 {
-        bail!("{NAME}: expected input channels divisible by {groups} groups, found {channels}")
-    }
+    check_channels(NAME, input.dims(), weight.dims(), groups)?;
     let size = geometry.output_size([height, width], [kernel_height, kernel_width]);
     let output = size.and_then(|[rows, columns]| {
         let dims = [batch, group_out_channels.checked_mul(groups)?, rows, columns];
@@ -269,6 +255,32 @@ fn ordinary_shape(input: &Tensor, weight: &Tensor, geometry: &TransposeGeometry)
              with {geometry:?} for a {kernel_height}×{kernel_width} kernel"
         ),
     }
+}
+
+/// Checks the channels of an input `[batch, in_channels, …]` and a weight `[in_channels, out_channels / groups, …]`.
+pub(super) fn check_channels(op: &str, input: &[usize], weight: &[usize], groups: usize) -> Result<()> {
+    let ([_, channels, ..], [in_channels, ..]) = (input, weight) else {
+        bail!("{op}: expected an input and a weight with channels, found {input:?} and {weight:?}")
+    };
+    if channels != in_channels {
+        bail!(
+            "{op}: expected {in_channels} input channels, found {channels} (input {input:?}, weight {weight:?})"
+        )
+    }
+    if !channels.is_multiple_of(groups) {
+        bail!("{op}: expected input channels divisible by {groups} groups, found {channels}")
+    }
+    Ok(())
+}
+
+/// Checks a bias `[out_channels]`.
+pub(super) fn check_bias(op: &str, bias: Option<&Tensor>, input: &Tensor, out_channels: usize) -> Result<()> {
+    let Some(bias) = bias else { return Ok(()) };
+    check_dtype_and_device(op, "bias", bias, input)?;
+    if bias.dims() != [out_channels] {
+        bail!("{op}: expected a bias of shape [{out_channels}], found {:?}", bias.dims())
+    }
+    Ok(())
 }
 
 /// Appends rows and columns of zeros to the input until it has the size of the ordinary convolution's output. The sizes

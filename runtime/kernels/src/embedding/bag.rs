@@ -4,7 +4,10 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, DType, Device, Result, Shape, Tensor, bail};
 
 use crate::composed_path::has_cpu_kernels;
-use crate::element::{Element, compute_dtype, elements, in_f32, widened, with_element, with_elements};
+use crate::element::{
+    Element, compute_dtype, elements, in_f32, not_a_float, widened, with_element, with_elements,
+};
+use crate::integers::{check_integers, integers};
 use crate::memory::{can_allocate, zeros};
 use crate::operation::{self, CpuOperand, Operation};
 use crate::parallel::{cost, for_each_chunk};
@@ -46,7 +49,7 @@ pub struct Bags {
     pub include_last_offset: bool,
     /// Factors by which the embeddings are multiplied, in the shape of the ids. Only for sums.
     pub per_sample_weights: Option<Tensor>,
-    /// The index of a row that does not count and receives no gradient.
+    /// The index of a row that is left out of the sum, the mean and the maximum, and receives no gradient.
     pub padding: Option<usize>,
 }
 
@@ -60,9 +63,9 @@ pub struct Bags {
 /// gradient of a maximum goes to the first embedding that has it.
 ///
 /// # Errors
-/// Fails if an id is out of range, if the offsets do not begin at 0, decrease, or exceed the number of ids, if
-/// `per_sample_weights` differs in shape or dtype or the mode is not a sum, if a shape or dtype is not one of those
-/// above, or if the output does not fit in memory.
+/// Fails if an id or [`Bags::padding`] is out of range, if the offsets do not begin at 0, decrease, or exceed the
+/// number of ids, if `per_sample_weights` differs in shape or dtype or the mode is not a sum, if a shape or dtype is
+/// not one of those above, or if the ids or the output do not fit in memory.
 ///
 /// # Examples
 /// ```
@@ -79,31 +82,47 @@ pub struct Bags {
 /// # }
 /// ```
 pub fn embedding_bag(ids: &Tensor, weight: &Tensor, bags: &Bags) -> Result<Tensor> {
-    let &[rows, width] = weight.dims() else {
-        bail!("{NAME}: expected a weight [rows, width], found {:?}", weight.dims());
-    };
-    bags.check_per_sample_weights(ids, weight)?;
-    let bounds = bags.bounds(ids)?;
-    let shape = [bounds.len() - 1, width];
+    let shape = embedding_bag_shape(ids, weight, bags)?;
     if !can_allocate::<f64>(&shape) {
         bail!("{NAME}: not enough memory for an output of {shape:?}");
     }
-    let mut pool = Pool::new(row_indices(NAME, ids, rows)?, &bounds, width, bags);
+    let (rows, width) = weight.dims2()?;
+    let rows_of_ids = row_indices(NAME, ids, rows)?;
+    let mut reduction = BagReduction::new(rows_of_ids, &bags.bounds(ids, shape[0])?, width, bags);
     let samples = bags.per_sample_weights.as_ref().map(Tensor::flatten_all).transpose()?;
-    if !has_cpu_kernels(weight) {
-        return pool.composed(weight, samples.as_ref());
-    }
     // A frozen table of f16 or bf16 is not widened, because only a few of its rows are read.
     let is_frozen_half = !weight.track_op() && compute_dtype(weight.dtype()) != weight.dtype();
-    let weight = if is_frozen_half { pool.copy_rows(weight)? } else { weight.clone() };
+    let weight = if is_frozen_half { reduction.copy_rows(weight)? } else { weight.clone() };
     let samples = samples.map(|samples| widened(&samples)).transpose()?;
     in_f32(&weight, |weight| {
+        if !has_cpu_kernels(weight) {
+            return reduction.composed(weight, samples.as_ref());
+        }
         let weight = weight.contiguous()?;
         match samples {
-            Some(samples) => operation::apply([&weight, &samples.contiguous()?], pool),
-            None => operation::apply([&weight], pool),
+            Some(samples) => operation::apply([&weight, &samples.contiguous()?], reduction),
+            None => operation::apply([&weight], reduction),
         }
     })
+}
+
+/// Returns the shape of the result of [`embedding_bag`]. Reads only the shapes and the dtypes of the tensors.
+///
+/// # Errors
+/// Fails if [`embedding_bag`] fails for all tensors of these shapes and dtypes.
+pub fn embedding_bag_shape(ids: &Tensor, weight: &Tensor, bags: &Bags) -> Result<[usize; 2]> {
+    let &[rows, width] = weight.dims() else {
+        bail!("{NAME}: expected a weight [rows, width], found {:?}", weight.dims());
+    };
+    if !weight.dtype().is_float() {
+        return Err(not_a_float(NAME, weight.dtype()));
+    }
+    if let Some(padding) = bags.padding.filter(|padding| *padding >= rows) {
+        bail!("{NAME}: expected a padding index below {rows}, the number of embeddings, found {padding}");
+    }
+    check_integers(&format!("{NAME}: expected ids"), ids)?;
+    bags.check_per_sample_weights(ids, weight)?;
+    Ok([bags.count(ids)?, width])
 }
 
 impl Bags {
@@ -124,11 +143,11 @@ impl Bags {
         Ok(())
     }
 
-    /// Returns the index of the first id of each bag, and the number of ids.
-    fn bounds(&self, ids: &Tensor) -> Result<Vec<usize>> {
+    /// Returns the number of bags.
+    fn count(&self, ids: &Tensor) -> Result<usize> {
         match (ids.dims(), &self.offsets) {
-            (&[bags, length], None) => Ok((0..=bags).map(|bag| bag * length).collect()),
-            (&[count], Some(offsets)) => self.bounds_of(offsets, count),
+            (&[bags, _], None) => Ok(bags),
+            (&[count], Some(offsets)) => self.count_offsets(offsets, count),
             (dims, offsets) => bail!(
                 "{NAME}: expected ids [bags, length] without offsets or ids [ids] with offsets, found ids {dims:?} and \
                  {}",
@@ -139,13 +158,35 @@ impl Bags {
         }
     }
 
-    fn bounds_of(&self, offsets: &Tensor, count: usize) -> Result<Vec<usize>> {
-        if offsets.rank() != 1 || !matches!(offsets.dtype(), DType::U8 | DType::U32 | DType::I64) {
-            let (dims, dtype) = (offsets.dims(), offsets.dtype());
-            bail!("{NAME}: expected offsets [bags] of u8, u32 or i64, found {dims:?} of {dtype:?}");
+    /// Returns the number of bags of `count` ids that begin at these offsets.
+    fn count_offsets(&self, offsets: &Tensor, count: usize) -> Result<usize> {
+        check_integers(&format!("{NAME}: expected offsets [bags]"), offsets)?;
+        match (offsets.dims(), self.include_last_offset) {
+            (&[0], true) => {
+                bail!("{NAME}: expected the last offset to be {count}, the number of ids, found none")
+            }
+            (&[0], false) if count > 0 => bail!("{NAME}: expected the first offset to be 0, found none"),
+            (&[bags], include_last_offset) => Ok(bags - usize::from(include_last_offset)),
+            (dims, _) => bail!("{NAME}: expected offsets [bags], found {dims:?}"),
         }
+    }
+
+    /// Returns the index of the first id of each of `bags` bags, and the number of ids.
+    fn bounds(&self, ids: &Tensor, bags: usize) -> Result<Vec<usize>> {
+        let Some(offsets) = &self.offsets else {
+            let length = ids.dim(1)?;
+            if !can_allocate::<usize>(&[bags]) {
+                bail!("{NAME}: not enough memory for {bags} bags");
+            }
+            // The ids fit in memory, or there are none.
+            return Ok((0..=bags).map(|bag| bag * length).collect());
+        };
+        self.bounds_of(offsets, ids.elem_count())
+    }
+
+    fn bounds_of(&self, offsets: &Tensor, count: usize) -> Result<Vec<usize>> {
         let mut bounds = Vec::new();
-        for offset in offsets.to_dtype(DType::I64)?.to_vec1::<i64>()? {
+        for offset in integers(&format!("{NAME}: expected offsets [bags]"), offsets)? {
             let least = bounds.last().copied().unwrap_or(0);
             match usize::try_from(offset) {
                 Ok(offset) if (least..=count).contains(&offset) => bounds.push(offset),
@@ -155,28 +196,23 @@ impl Bags {
                 ),
             }
         }
-        let text = |bound: Option<&usize>| bound.map_or("none".into(), usize::to_string);
-        let is_empty = count == 0 || self.include_last_offset;
-        if bounds.first().map_or(!is_empty, |first| *first != 0) {
-            bail!("{NAME}: expected the first offset to be 0, found {}", text(bounds.first()));
+        if let Some(first) = bounds.first().filter(|first| **first != 0) {
+            bail!("{NAME}: expected the first offset to be 0, found {first}");
         }
         if !self.include_last_offset {
             bounds.push(count);
         }
         match bounds.last() {
-            Some(last) if *last == count => Ok(bounds),
-            last => {
-                bail!(
-                    "{NAME}: expected the last offset to be {count}, the number of ids, found {}",
-                    text(last)
-                )
+            Some(last) if *last != count => {
+                bail!("{NAME}: expected the last offset to be {count}, the number of ids, found {last}")
             }
+            _ => Ok(bounds),
         }
     }
 }
 
 /// The combination of the rows of each bag.
-struct Pool {
+struct BagReduction {
     /// The entries of all bags, without padding.
     entries: Vec<Entry>,
     /// The index of the first entry of each bag, and the number of entries.
@@ -194,7 +230,7 @@ struct Entry {
     sample: usize,
 }
 
-impl Operation<1> for Pool {
+impl Operation<1> for BagReduction {
     fn name(&self) -> &'static str {
         NAME
     }
@@ -213,7 +249,7 @@ impl Operation<1> for Pool {
     }
 }
 
-impl Operation<2> for Pool {
+impl Operation<2> for BagReduction {
     fn name(&self) -> &'static str {
         NAME
     }
@@ -246,7 +282,7 @@ impl Operation<2> for Pool {
     }
 }
 
-impl Pool {
+impl BagReduction {
     /// Removes the padding from the bags between these bounds.
     fn new(rows: Vec<usize>, bounds: &[usize], width: usize, bags: &Bags) -> Self {
         let mut entries = Vec::new();
@@ -299,7 +335,7 @@ impl Pool {
         for_each_chunk(&mut y, bags_per_task * width, |task, y| {
             for (i, y) in y.chunks_exact_mut(width).enumerate() {
                 let entries = self.entries_of(task * bags_per_task + i);
-                dispatch_loops(Combine { pool: self, entries, weight, samples, y });
+                dispatch_loops(Combine { reduction: self, entries, weight, samples, y });
             }
         });
         y
@@ -385,17 +421,18 @@ impl Pool {
     fn composed_max(&self, rows: &Tensor, zeros: &Tensor) -> Result<Tensor> {
         let values = rows.detach().to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
         let values = values.flatten_all()?.to_vec1::<f64>()?;
-        let own = Self {
+        let gathered = Self {
             entries: (0..self.entries.len()).map(|row| Entry { row, sample: row }).collect(),
             bounds: self.bounds.clone(),
             ..*self
         };
         let mut index = Vec::new();
         let mut is_filled = Vec::new();
-        for bag in 0..own.bags() {
-            let entries = own.entries_of(bag);
-            index
-                .extend(own.largest(&values, entries).map(|entry| entry.map_or(0, |entry| entry.row as u32)));
+        for bag in 0..gathered.bags() {
+            let entries = gathered.entries_of(bag);
+            index.extend(
+                gathered.largest(&values, entries).map(|entry| entry.map_or(0, |entry| entry.row as u32)),
+            );
             is_filled.extend(vec![u8::from(!entries.is_empty()); self.width]);
         }
         let index = Tensor::from_vec(index, zeros.shape(), rows.device())?;
@@ -406,7 +443,7 @@ impl Pool {
 
 /// Combines the embeddings of one bag. `y` is zero.
 struct Combine<'a, E> {
-    pool: &'a Pool,
+    reduction: &'a BagReduction,
     entries: &'a [Entry],
     weight: &'a [E],
     samples: Option<&'a [E]>,
@@ -418,10 +455,10 @@ impl<E: Element> Kernel for Combine<'_, E> {
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        let Self { pool, entries, weight, samples, y } = self;
+        let Self { reduction, entries, weight, samples, y } = self;
         for (i, entry) in entries.iter().enumerate() {
-            let row = &weight[entry.row * pool.width..][..pool.width];
-            match (pool.mode, samples) {
+            let row = &weight[entry.row * reduction.width..][..reduction.width];
+            match (reduction.mode, samples) {
                 (BagMode::Max, _) if i == 0 => y.copy_from_slice(row),
                 (BagMode::Max, _) => {
                     y.iter_mut().zip(row).for_each(|(y, x)| *y = if *x > *y { *x } else { *y });
@@ -433,8 +470,8 @@ impl<E: Element> Kernel for Combine<'_, E> {
                 (_, None) => y.iter_mut().zip(row).for_each(|(y, x)| *y += *x),
             }
         }
-        if pool.mode == BagMode::Mean {
-            let scale = pool.scale::<E>(entries);
+        if reduction.mode == BagMode::Mean {
+            let scale = reduction.scale::<E>(entries);
             y.iter_mut().for_each(|y| *y *= scale);
         }
     }

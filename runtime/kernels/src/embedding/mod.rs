@@ -3,15 +3,16 @@
 mod bag;
 
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, DType, Result, Shape, Tensor, WithDType, bail};
+use candle_core::{CpuStorage, Result, Shape, Tensor, WithDType, bail};
 
 use crate::composed_path::has_cpu_kernels;
 use crate::element::{Element, compute_dtype, elements, in_f32, with_element, with_elements};
-use crate::memory::zeros;
+use crate::integers::integers;
+use crate::memory::{can_allocate, zeros};
 use crate::operation::{self, CpuOperand, Operation};
 use crate::parallel::{cost, for_each_chunk};
 
-pub use bag::{BagMode, Bags, embedding_bag};
+pub use bag::{BagMode, Bags, embedding_bag, embedding_bag_shape};
 
 const NAME: &str = "embedding";
 
@@ -26,7 +27,8 @@ const NAME: &str = "embedding";
 /// gradients of the lookups are added.
 ///
 /// # Errors
-/// Fails if an id is out of range, the dtype of the ids is not an integer, or the weight is not a matrix of floats.
+/// Fails if an id is out of range, the dtype of the ids is not an integer, the weight is not a matrix of floats, or the
+/// output does not fit in memory.
 ///
 /// # Examples
 /// ```
@@ -45,6 +47,9 @@ pub fn embedding(ids: &Tensor, weight: &Tensor, padding: Option<usize>) -> Resul
         bail!("{NAME}: expected a weight [rows, width], found {:?}", weight.dims());
     };
     let shape = [ids.dims(), &[width]].concat();
+    if !can_allocate::<f64>(&shape) {
+        bail!("{NAME}: not enough memory for an output of {shape:?}");
+    }
     let ids = row_indices(NAME, ids, rows)?;
     // A frozen table of f16 or bf16 is not widened, because only a few of its rows are read.
     let is_frozen_half = !weight.track_op() && compute_dtype(weight.dtype()) != weight.dtype();
@@ -57,15 +62,11 @@ pub fn embedding(ids: &Tensor, weight: &Tensor, padding: Option<usize>) -> Resul
 
 /// Converts the ids to row indices and checks that they are below `rows`.
 fn row_indices(op: &str, ids: &Tensor, rows: usize) -> Result<Vec<usize>> {
-    if !matches!(ids.dtype(), DType::U8 | DType::U32 | DType::I64) {
-        bail!("{op}: expected ids of u8, u32 or i64, found {:?}", ids.dtype());
-    }
-    let ids = ids.flatten_all()?.to_dtype(DType::I64)?.to_vec1::<i64>()?;
     let row_index = |id: i64| match usize::try_from(id) {
         Ok(index) if index < rows => Ok(index),
         _ => bail!("{op}: index {id} is out of range for {rows} embeddings"),
     };
-    ids.into_iter().map(row_index).collect()
+    integers(&format!("{op}: expected ids"), ids)?.into_iter().map(row_index).collect()
 }
 
 /// The composed path, for devices without a kernel and for frozen tables of f16 or bf16.

@@ -147,8 +147,8 @@ impl PoolGeometry<1> {
 }
 
 impl PoolGeometry<3> {
-    /// Returns the settings for the height and width of videos, and those for the depth of videos whose frames are flat:
-    /// images of the size `[depth, height · width]`.
+    /// Returns the settings for the height and width of videos, and those for the depth of videos whose frames are
+    /// flat: images of the size `[depth, height · width]`.
     pub(super) fn split(self) -> [PoolGeometry; 2] {
         let Self { kernel, stride, padding, dilation, ceil_mode } = self;
         let frame = PoolGeometry {

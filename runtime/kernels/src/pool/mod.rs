@@ -1,5 +1,5 @@
-//! Max and average pooling over the last one, two or three dimensions, with a fixed window size or adaptively to a fixed
-//! output size.
+//! Max and average pooling over the last one, two or three dimensions, with a fixed window size or adaptively to a
+//! fixed output size.
 
 mod average;
 mod composed;

@@ -14,7 +14,7 @@ use super::{PoolGeometry, adaptive_avg_pool2d, adaptive_max_pool2d, avg_pool2d, 
 /// Equivalent to [`max_pool2d`] with three axes.
 ///
 /// # Errors
-/// Fails if the rank of `x` is not 4 or 5, or [`PoolGeometry::output_size`] fails.
+/// Fails if the rank of `x` is not 4 or 5, [`PoolGeometry::output_size`] fails, or the output does not fit in memory.
 ///
 /// # Examples
 /// ```
@@ -41,8 +41,8 @@ pub fn max_pool3d(x: &Tensor, geometry: &PoolGeometry<3>) -> Result<Tensor> {
 /// Equivalent to [`avg_pool2d`] with three axes, also in the meaning of `count_include_pad` and `divisor_override`.
 ///
 /// # Errors
-/// Fails if the rank of `x` is not 4 or 5, [`PoolGeometry::output_size`] fails, the dilation is not 1, or the divisor
-/// is 0.
+/// Fails if the rank of `x` is not 4 or 5, [`PoolGeometry::output_size`] fails, the dilation is not 1, the divisor is
+/// 0, or the output does not fit in memory. The dilation of the depth has no effect if its kernel and stride are 1.
 ///
 /// # Examples
 /// ```
@@ -77,11 +77,11 @@ pub fn avg_pool3d(
 }
 
 /// Applies adaptive average pooling to a video, `[batch, channels, depth, height, width]` or
-/// `[channels, depth, height, width]`. `size` is the `[depth, height, width]` of the output; `None` keeps the size of
-/// the input.
+/// `[channels, depth, height, width]`. The second argument is the `[depth, height, width]` of the output; `None` keeps
+/// the size of the input.
 ///
 /// # Errors
-/// Fails if the rank of `x` is not 4 or 5, or a size is 0.
+/// Fails if the rank of `x` is not 4 or 5, a size is 0, or the output does not fit in memory.
 ///
 /// # Examples
 /// ```
@@ -108,11 +108,11 @@ pub fn adaptive_avg_pool3d(x: &Tensor, [depth, height, width]: [Option<usize>; 3
 }
 
 /// Applies adaptive max pooling to a video, `[batch, channels, depth, height, width]` or
-/// `[channels, depth, height, width]`. `size` is the `[depth, height, width]` of the output; `None` keeps the size of
-/// the input.
+/// `[channels, depth, height, width]`. The second argument is the `[depth, height, width]` of the output; `None` keeps
+/// the size of the input.
 ///
 /// # Errors
-/// Fails if the rank of `x` is not 4 or 5, or a size is 0.
+/// Fails if the rank of `x` is not 4 or 5, a size is 0, or the output does not fit in memory.
 ///
 /// # Examples
 /// ```

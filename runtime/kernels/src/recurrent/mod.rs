@@ -10,6 +10,7 @@ use candle_core::{Result, Tensor, bail};
 
 use crate::composed_path::has_cpu_kernels;
 use crate::element::compute_dtype;
+use crate::memory::can_allocate;
 
 use cell::{Cell, Gru, Lstm, RnnRelu, RnnTanh};
 use packing::Steps;
@@ -99,7 +100,8 @@ pub struct RecurrentWeights<'a> {
     pub weight: &'a Tensor,
     /// `[gates · hidden]`
     pub bias: Option<&'a Tensor>,
-    /// `[projected, hidden]`: projects the hidden state after each step (Sak et al., 2014).
+    /// `[projected, hidden]`: projects the hidden state after each step (Sak et al., 2014). Not for a GRU, whose next
+    /// state is a mean with the previous state.
     pub projection: Option<&'a Tensor>,
 }
 
@@ -115,7 +117,8 @@ pub struct RecurrentWeights<'a> {
 /// Differentiable in all tensors.
 ///
 /// # Errors
-/// Fails if the shapes or dtypes do not match, or there are no steps.
+/// Fails if the shapes or dtypes do not match, a GRU has a projection, there are no steps, or the inputs do not fit in
+/// memory.
 ///
 /// # Examples
 /// ```
@@ -147,13 +150,25 @@ pub fn run(
     let &[steps, batch, width] = inputs.dims() else {
         bail!("{recurrence:?}: expected inputs [steps, batch, gates · hidden], found {:?}", inputs.dims());
     };
+    let batch_sizes = equal_batch_sizes([steps, batch, width])?;
     let rows = inputs.reshape((steps * batch, width))?;
-    // An empty tensor may have any number of steps, more than fit into memory.
-    let listed_steps = if batch == 0 { steps.min(1) } else { steps };
-    let (outputs, state) =
-        run_packed(recurrence, &rows, &vec![batch; listed_steps], weights, state, reverse)?;
+    let (outputs, state) = run_packed(recurrence, &rows, &batch_sizes, weights, state, reverse)?;
     let state_width = outputs.dim(1)?;
     Ok((outputs.reshape((steps, batch, state_width))?, state))
+}
+
+/// Returns the batch sizes of [`run_packed`] for sequences of equal length with the inputs `[steps, batch, width]`.
+///
+/// # Errors
+/// Fails if the inputs do not fit in memory. A tensor without elements may have any number of steps.
+pub fn equal_batch_sizes([steps, batch, width]: [usize; 3]) -> Result<Vec<usize>> {
+    if batch == 0 {
+        return Ok(vec![0; steps.min(1)]);
+    }
+    if !can_allocate::<f64>(&[steps, batch, width.max(1)]) {
+        bail!("not enough memory for {steps} steps of {batch} sequences");
+    }
+    Ok(vec![batch; steps])
 }
 
 /// Runs all time steps of one layer in one direction over packed sequences of different lengths.
@@ -163,7 +178,7 @@ pub fn run(
 ///
 /// - `inputs`: `[rows, gates · hidden]`, the inputs after multiplication by the input weights and addition of the input
 ///   bias
-/// - `batch_sizes`: the number of sequences that have each time step
+/// - `batch_sizes`: the number of sequences that have each time step; the last sizes may be 0
 /// - `state`: the initial hidden state and, for an LSTM, the cell state, `[batch, hidden]` each
 /// - `reverse`: whether the steps run from the last to the first
 /// - returns the hidden states `[rows, hidden]` and the state of each sequence after its last step
@@ -172,8 +187,8 @@ pub fn run(
 /// Differentiable in all tensors.
 ///
 /// # Errors
-/// Fails if the shapes or dtypes do not match, there are no steps, `batch_sizes` increases, or its sum is not the number
-/// of rows.
+/// Fails if the shapes or dtypes do not match, a GRU has a projection, there are no steps, `batch_sizes` increases, or
+/// its sum is not the number of rows.
 ///
 /// # Examples
 /// ```
@@ -243,6 +258,9 @@ fn check(
              not 0, found {:?}",
             inputs.dims()
         );
+    }
+    if recurrence == Recurrence::Gru && weights.projection.is_some() {
+        bail!("{recurrence:?}: expected no projection, found one");
     }
     let state_width = weights.projection.map_or(Ok(hidden), |projection| projection.dim(0))?;
     let check_tensor = |name: &str, tensor: &Tensor, expected: &[usize]| {

@@ -1,5 +1,5 @@
-//! The rows of packed sequences. Packing concatenates the time steps of a batch of sequences and leaves out the padding:
-//! the rows of a step are the sequences that have this step.
+//! The rows of packed sequences. Packing concatenates the time steps of a batch of sequences and leaves out the
+//! padding: the rows of a step are the sequences that have this step.
 
 use std::ops::Range;
 

@@ -301,19 +301,30 @@ fn recurrences() -> Result<()> {
     let hidden = 5;
     let batch_sizes = [3, 3, 2, 1];
     let (rows, batch) = (batch_sizes.iter().sum::<usize>(), batch_sizes[0]);
-    for recurrence in [Recurrence::Tanh, Recurrence::Relu, Recurrence::Lstm, Recurrence::Gru] {
+    let recurrences = [Recurrence::Tanh, Recurrence::Relu, Recurrence::Lstm, Recurrence::Gru];
+    for (recurrence, project) in recurrences
+        .into_iter()
+        .flat_map(|kind| [(kind, false), (kind, true)])
+        // A GRU has no projection.
+        .filter(|case| *case != (Recurrence::Gru, true))
+    {
         let width = recurrence.gates() * hidden;
+        let projected = if project { 3 } else { hidden };
+        let projection = variable(-1., 1., &[projected, hidden])?;
         let inputs = variable(-1., 1., &[rows, width])?;
-        let weight = variable(-1., 1., &[width, hidden])?;
+        let weight = variable(-1., 1., &[width, projected])?;
         let bias = variable(-1., 1., &[width])?;
-        let state: Result<Vec<Var>> =
-            (0..recurrence.states()).map(|_| variable(-1., 1., &[batch, hidden])).collect();
+        let state_widths = [projected, hidden].into_iter().take(recurrence.states());
+        let state: Result<Vec<Var>> = state_widths.map(|width| variable(-1., 1., &[batch, width])).collect();
         let state = state?;
         let tensors: Vec<Tensor> = state.iter().map(|var| var.as_tensor().clone()).collect();
         let vars: Vec<&Var> = [&inputs, &weight, &bias].into_iter().chain(&state).collect();
+        let projection = project.then_some(&projection);
+        let vars: Vec<&Var> = vars.into_iter().chain(projection).collect();
         for reverse in [false, true] {
             check(&format!("{recurrence:?}"), &vars, 1e-12, || {
-                let weights = RecurrentWeights { weight: &weight, bias: Some(&bias), projection: None };
+                let projection = projection.map(Var::as_tensor);
+                let weights = RecurrentWeights { weight: &weight, bias: Some(&bias), projection };
                 let (outputs, state) =
                     recurrent::run_packed(recurrence, &inputs, &batch_sizes, &weights, &tensors, reverse)?;
                 let all: Result<Vec<Tensor>> =
@@ -350,6 +361,21 @@ fn bags_of_embeddings() -> Result<()> {
         if mode == BagMode::Sum {
             let bags = Bags { per_sample_weights: Some(samples.as_tensor().clone()), ..bags };
             check("weighted bags", &[weight, &samples], 1e-15, || embedding_bag(&ids, weight, &bags))?;
+        }
+    }
+    Ok(())
+}
+
+/// In f16, a sum of ones would end at 2048.
+#[test]
+fn bags_of_halves_are_summed_in_f32() -> Result<()> {
+    let ids = Tensor::zeros((1, 3000), DType::U32, &Device::Cpu)?;
+    let table = Tensor::ones((1, 2), DType::F16, &Device::Cpu)?;
+    for weight in [table.clone(), Var::from_tensor(&table)?.into_inner()] {
+        for (mode, expected) in [(BagMode::Sum, 3000.), (BagMode::Mean, 1.), (BagMode::Max, 1.)] {
+            let bags = Bags { mode, ..Bags::default() };
+            let y = on_composed_path(|| embedding_bag(&ids, &weight, &bags))?;
+            assert_eq!(y.to_dtype(DType::F64)?.to_vec2::<f64>()?, [[expected; 2]], "{mode:?}");
         }
     }
     Ok(())
