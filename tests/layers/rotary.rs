@@ -184,14 +184,14 @@ fn inputs_without_numbers_are_checked() -> Result<()> {
             assert_eq!(run(tensor(shape, dtype)?.into(), each.into()), expected);
         }
     }
-    let huge = Signal::meta((1 << 60, 1 << 20, 4), DType::F32);
+    let huge = Signal::meta((1 << 38, 1 << 20, 4), DType::F32);
     for positions in [Positions::Offset(1 << 45), Signal::meta(1 << 20, DType::U32).into()] {
         let y = rotary.call_with((huge.clone(), positions), Mode::Eval);
-        assert_eq!(y.dims()?, [1 << 60, 1 << 20, 4]);
+        assert_eq!(y.dims()?, [1 << 38, 1 << 20, 4]);
     }
 
     let [cos, sin] = [&[2, 3, 2], &[2, 3, 2]].map(|shape| Signal::meta(shape, DType::F32));
-    let x = Signal::meta((2, 1 << 60, 3, 4), DType::F32);
+    let x = Signal::meta((2, 1 << 38, 3, 4), DType::F32);
     assert_eq!(rotary_embedding(&x, &cos, &sin, true).dims()?, x.dims()?);
     for (x, cos, sin) in [
         (Signal::meta((1, 3, 4), DType::F32), cos.clone(), sin.clone()),

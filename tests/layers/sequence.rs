@@ -212,8 +212,8 @@ proptest! {
             for (i, length) in lengths.iter().enumerate() {
                 let sequence = x.narrow(0, 0, *length)?.narrow(1, i, 1)?.squeeze(1)?;
                 let (y1, (h1, c1)) = single.call(sequence.into(), Mode::Eval);
-                let y = y.narrow(0, 0, *length)?.narrow(1, i, 1)?.squeeze(1)?;
-                check_close("outputs", &y, &y1.into_tensor()?, 1e-12)?;
+                let outputs = y.narrow(0, 0, *length)?.narrow(1, i, 1)?.squeeze(1)?;
+                check_close("outputs", &outputs, &y1.into_tensor()?, 1e-12)?;
                 check_close("h", &h.narrow(1, i, 1)?.squeeze(1)?, &h1.into_tensor()?, 1e-12)?;
                 check_close("c", &c.narrow(1, i, 1)?.squeeze(1)?, &c1.into_tensor()?, 1e-12)?;
                 for step in *length..steps {
