@@ -2,6 +2,7 @@
 
 use candle_core::{D, DType, Device, Shape, Tensor};
 
+use crate::kernels::internal::can_allocate;
 use crate::kernels::arithmetic::{Binary, Unary, binary, unary};
 use crate::kernels::matmul::matmul;
 use crate::kernels::softmax::{masked_softmax, softmax};
@@ -292,6 +293,9 @@ pub(crate) fn causal_mask(
     dtype: DType,
     device: &Device,
 ) -> candle_core::Result<Tensor> {
+    if !can_allocate::<f64>(&[queries, keys]) {
+        candle_core::bail!("not enough memory for a mask of {queries} queries and {keys} keys")
+    }
     let is_hidden = move |query: usize, key: usize| key.checked_sub(offset).is_some_and(|key| key > query);
     let hidden = (0..queries).flat_map(|query| (0..keys).map(move |key| u8::from(is_hidden(query, key))));
     let hidden = Tensor::from_vec(hidden.collect::<Vec<_>>(), (queries, keys), device)?;

@@ -106,7 +106,7 @@ impl Meta {
     /// Returns the shape of the result of `operation` for a probe. `shape` computes it from the result.
     ///
     /// If the operation rejects the probe, it runs on a view of the operand's shape, so that the error has this shape.
-    /// An operation that accepts the view computes all of its results, so a rule must not reject valid operands.
+    /// A run on the view computes and stores every result, so probes of valid operands must be valid too.
     fn probe<E: Into<Error>>(
         &self,
         probe: Tensor,
@@ -257,8 +257,7 @@ impl Signal {
     }
 
     /// Returns the result of `operation` for a signal with numbers. For a signal without numbers, returns the shape
-    /// that
-    /// `rule` computes, if necessary by a run of `operation` on a probe.
+    /// that `rule` computes, if necessary by a run of `operation` on a probe.
     pub(crate) fn through(
         self,
         rule: impl for<'a> ShapeRule<&'a dyn Fn(Tensor) -> Result<Tensor>>,

@@ -50,7 +50,7 @@ impl Signal {
 
 /// Returns the product of all sizes, or the largest number if it is larger.
 pub(crate) fn product<'a>(sizes: impl IntoIterator<Item = &'a usize>) -> u64 {
-    // A 0 decides, even after an overflow.
+    // If any size is 0, the product is 0, even if the product of the other sizes overflows.
     let mut sizes = sizes.into_iter().map(|&size| u64::try_from(size).unwrap_or(u64::MAX));
     sizes.try_fold(1u64, |product, size| (size > 0).then(|| product.saturating_mul(size))).unwrap_or(0)
 }

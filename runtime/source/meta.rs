@@ -9,10 +9,19 @@ pub(crate) fn meta(dtype: DType, device: &Device) -> VarBuilder<'static> {
     VarBuilder::from_backend(Box::new(Meta), dtype, device.clone())
 }
 
+/// Returns `true` if a parameter is a view of a single number. A scalar has memory of its own.
+pub(crate) fn is_meta(parameter: &Tensor) -> bool {
+    parameter.rank() > 0 && parameter.stride().iter().all(|stride| *stride == 0)
+}
+
 struct Meta;
 
 impl SimpleBackend for Meta {
-    fn get(&self, shape: Shape, _: &str, _: Init, dtype: DType, device: &Device) -> Result<Tensor> {
+    fn get(&self, shape: Shape, name: &str, _: Init, dtype: DType, device: &Device) -> Result<Tensor> {
+        let sizes = shape.dims().iter().filter(|size| **size > 0);
+        if sizes.fold(dtype.size_in_bytes(), |bytes, size| bytes.saturating_mul(*size)) == usize::MAX {
+            bail!("{name}: the number of bytes of the shape {:?} is too large", shape.dims())
+        }
         Tensor::zeros((), dtype, device)?.broadcast_as(shape)
     }
 
@@ -21,7 +30,7 @@ impl SimpleBackend for Meta {
     }
 
     fn contains_tensor(&self, name: &str) -> bool {
-        // A layer must not write initial values to a view. A source that has not every tensor is not initialized.
+        // With this name missing, `initializes_every_tensor` is false, and no layer writes initial values to a view.
         !name.ends_with(super::UNKNOWN_NAME)
     }
 }

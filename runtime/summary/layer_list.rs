@@ -8,7 +8,7 @@ use crate::module::{Module, Visitor};
 use crate::registry::join;
 use crate::scope::{Call, LayerIdentity};
 
-use super::{LayerSummary, byte_size};
+use super::{LayerSummary, byte_size, is_trainable};
 
 /// The layers of a network in the order of its fields. A layer precedes the layers in it.
 pub(super) struct LayerList {
@@ -175,8 +175,9 @@ fn own_parameters(module: &dyn Module) -> (usize, usize) {
     struct Counter(usize, usize);
     impl<'a> Visitor<'a> for Counter {
         fn parameter(&mut self, _: &str, tensor: &'a Tensor) {
-            self.0 += tensor.elem_count();
-            self.1 += if tensor.is_variable() { tensor.elem_count() } else { 0 };
+            let count = tensor.elem_count();
+            self.0 = self.0.saturating_add(count);
+            self.1 = self.1.saturating_add(if is_trainable(tensor) { count } else { 0 });
         }
 
         fn buffer(&mut self, _: &str, _: &'a Tensor) {}

@@ -8,11 +8,14 @@ pub use input::SummaryInput;
 
 use std::borrow::Cow;
 
+use candle_core::Tensor;
+
 use crate::Result;
 use crate::module::{Forward, Mode};
 use crate::registry::Network;
 use crate::scope::{Scope, SignalType, record_calls};
 use crate::signal::{IntoTensors, product};
+use crate::source::is_meta;
 
 use layer_list::LayerList;
 
@@ -122,9 +125,9 @@ impl Summary {
 
     fn with_totals<M: Network>(layers: LayerList, network: &M, input_bytes: u64) -> Self {
         let parameters = network.parameters();
-        let count = |trainable: bool| -> usize {
-            let counted = parameters.iter().filter(|tensor| !trainable || tensor.is_variable());
-            counted.map(|tensor| tensor.elem_count()).sum()
+        let count = |trainable: bool| {
+            let counted = parameters.iter().filter(|tensor| !trainable || is_trainable(tensor));
+            counted.map(|tensor| tensor.elem_count()).fold(0, usize::saturating_add)
         };
         let bytes = parameters.iter().map(|tensor| tensor.elem_count() * tensor.dtype().size_in_bytes());
         let activation_bytes = layers.activation_bytes();
@@ -135,7 +138,7 @@ impl Summary {
             multiply_adds: layers.iter().fold(0, |sum, layer| sum.saturating_add(layer.multiply_adds)),
             input_bytes,
             activation_bytes,
-            parameter_bytes: bytes.sum::<usize>() as u64,
+            parameter_bytes: bytes.fold(0, usize::saturating_add) as u64,
             max_depth: usize::MAX,
             layers,
         }
@@ -176,4 +179,9 @@ impl Summary {
 /// Returns the size of a signal in bytes.
 fn byte_size(signal: &SignalType) -> u64 {
     product(&signal.dims).saturating_mul(signal.dtype.size_in_bytes() as u64)
+}
+
+/// Returns `true` if training changes a parameter. A parameter without memory stands for a trainable one.
+fn is_trainable(parameter: &Tensor) -> bool {
+    parameter.is_variable() || is_meta(parameter)
 }

@@ -117,7 +117,7 @@ fn output(layer: &LayerSummary) -> String {
 
 /// Returns the number of parameters of some layers, in parentheses if all of them are frozen.
 fn parameters(layers: &[LayerSummary]) -> String {
-    let text = count(layers.iter().map(|layer| layer.parameters as u64).sum());
+    let text = count(layers.iter().map(|layer| layer.parameters as u64).fold(0, u64::saturating_add));
     let is_trainable = layers.iter().any(|layer| layer.trainable_parameters > 0);
     if is_trainable || text == NONE { text } else { format!("({text})") }
 }

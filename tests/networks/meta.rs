@@ -43,11 +43,14 @@ fn networks_compute_the_shapes_of_large_batches() -> Result<()> {
 #[test]
 fn networks_with_several_inputs_or_outputs_compute_shapes() -> Result<()> {
     let images = || Signal::meta((64, 3, 224, 224), DType::F32);
-    let (logits, ..) = googlenet::googlenet().meta()?.call(images(), Mode::Train);
-    assert_eq!(logits.dims()?, [64, 1000]);
-    let (pixels, auxiliary) = deeplab::deeplabv3_resnet50().meta()?.call(images(), Mode::Train);
-    assert_eq!(pixels.dims()?, [64, 21, 224, 224]);
-    assert!(auxiliary.is_none_or(|auxiliary| auxiliary.is_meta()));
+    let (logits, second, first) = googlenet::googlenet().meta()?.call(images(), Mode::Train);
+    for logits in [Some(logits), second, first] {
+        assert_eq!(logits.expect("training should return every output").dims()?, [64, 1000]);
+    }
+    let (pixels, auxiliary) =
+        deeplab::deeplabv3_resnet50().aux_loss(true).meta()?.call(images(), Mode::Train);
+    let auxiliary = auxiliary.expect("the network should have an auxiliary classifier");
+    assert_eq!((pixels.dims()?, auxiliary.dims()?), (&[64, 21, 224, 224][..], &[64, 21, 224, 224][..]));
 
     let ids = || Signal::meta((1000, 500), DType::U32);
     let mask = Signal::meta((1000, 500), DType::U8);

@@ -92,7 +92,8 @@ pub fn embedding_bag(ids: &Tensor, weight: &Tensor, bags: &Bags) -> Result<Tenso
     let samples = bags.per_sample_weights.as_ref().map(Tensor::flatten_all).transpose()?;
     // A frozen table of f16 or bf16 is not widened, because only a few of its rows are read.
     let is_frozen_half = !weight.track_op() && compute_dtype(weight.dtype()) != weight.dtype();
-    let weight = if is_frozen_half { reduction.copy_rows(weight)? } else { weight.clone() };
+    let copies_rows = is_frozen_half && reduction.entries.len() < rows;
+    let weight = if copies_rows { reduction.copy_rows(weight)? } else { weight.clone() };
     let samples = samples.map(|samples| widened(&samples)).transpose()?;
     in_f32(&weight, |weight| {
         if !has_cpu_kernels(weight) {
