@@ -2,8 +2,8 @@
 
 use candle_core::{D, DType, Device, Shape, Tensor};
 
-use crate::kernels::internal::can_allocate;
 use crate::kernels::arithmetic::{Binary, Unary, binary, unary};
+use crate::kernels::internal::can_allocate;
 use crate::kernels::matmul::matmul;
 use crate::kernels::softmax::{masked_softmax, softmax};
 use crate::module::Mode;

@@ -262,11 +262,15 @@ fn huge_shapes_saturate() -> Result<()> {
 fn networks_without_memory_for_parameters_have_the_same_summary() -> Result<()> {
     let config = || LSTM::config(4, 6).num_layers(2).bidirectional(true);
     let x = || meta(&[5, 2, 4]);
-    assert_eq!(config().meta()?.summary(x())?.to_string(), config().init(&Device::Cpu)?.summary(x())?.to_string());
+    assert_eq!(
+        config().meta()?.summary(x())?.to_string(),
+        config().init(&Device::Cpu)?.summary(x())?.to_string()
+    );
     // A weight of 2⁶² bytes, and one whose size no number of 64 bits holds.
     let summary = Linear::config(1 << 30, 1 << 30).bias(false).meta()?.summary(meta(&[2, 1 << 30]))?;
     assert_eq!((summary.parameters, summary.trainable_parameters), (1 << 60, 1 << 60));
-    let error = Linear::config(1 << 32, 1 << 32).meta().err().expect("the weight should be too large").to_string();
+    let error =
+        Linear::config(1 << 32, 1 << 32).meta().err().expect("the weight should be too large").to_string();
     assert!(error.contains("weight: the number of bytes of the shape [4294967296, 4294967296]"), "{error}");
     Ok(())
 }
@@ -278,7 +282,8 @@ fn a_config_is_checked_without_parameters() -> Result<()> {
     assert_eq!((output.dims()?, output.is_meta()), (&[3, 1 << 20][..], true));
     let error = linear(4).check((3, 5)).err().expect("the input should not fit").to_string();
     assert_eq!(error, "at Linear (Linear 4→1048576): expected an input […, 4], found [3, 5]");
-    let error = Conv2d::config(3, 4, 0).check((1, 3, 8, 8)).err().expect("the setting is invalid").to_string();
+    let error =
+        Conv2d::config(3, 4, 0).check((1, 3, 8, 8)).err().expect("the setting is invalid").to_string();
     assert!(error.contains("expected kernel_size of at least 1"), "{error}");
     Ok(())
 }
