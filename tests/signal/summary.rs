@@ -270,7 +270,7 @@ fn networks_without_memory_for_parameters_have_the_same_summary() -> Result<()> 
     let summary = Linear::config(1 << 30, 1 << 30).bias(false).meta()?.summary(meta(&[2, 1 << 30]))?;
     assert_eq!((summary.parameters, summary.trainable_parameters), (1 << 60, 1 << 60));
     let error =
-        Linear::config(1 << 32, 1 << 32).meta().err().expect("the weight should be too large").to_string();
+        Linear::config(1 << 32, 1 << 32).meta().expect_err("the weight should be too large").to_string();
     assert!(error.contains("weight: the number of bytes of the shape [4294967296, 4294967296]"), "{error}");
     Ok(())
 }
@@ -280,10 +280,9 @@ fn a_config_is_checked_without_parameters() -> Result<()> {
     let linear = |inputs| Linear::config(inputs, 1 << 20);
     let output = linear(1 << 20).check((3, 1 << 20))?;
     assert_eq!((output.dims()?, output.is_meta()), (&[3, 1 << 20][..], true));
-    let error = linear(4).check((3, 5)).err().expect("the input should not fit").to_string();
+    let error = linear(4).check((3, 5)).expect_err("the input should not fit").to_string();
     assert_eq!(error, "at Linear (Linear 4→1048576): expected an input […, 4], found [3, 5]");
-    let error =
-        Conv2d::config(3, 4, 0).check((1, 3, 8, 8)).err().expect("the setting is invalid").to_string();
+    let error = Conv2d::config(3, 4, 0).check((1, 3, 8, 8)).expect_err("the setting is invalid").to_string();
     assert!(error.contains("expected kernel_size of at least 1"), "{error}");
     Ok(())
 }
