@@ -351,7 +351,17 @@ pub fn check_dtypes<C>(config: &C, tensors: &[Tensor]) -> Result<(), TestCaseErr
 where
     C: Config<Output: Forward<Signal, Output = Signal>> + Clone,
 {
+    check_dtypes_within(config, tensors, 1.)
+}
+
+/// Like [`check_dtypes`], with larger tolerances. The gradient of padding that copies a border is a sum of rounded
+/// gradients: of more than a hundred for a video of one row that is padded on all sides.
+pub fn check_dtypes_within<C>(config: &C, tensors: &[Tensor], factor: f64) -> Result<(), TestCaseError>
+where
+    C: Config<Output: Forward<Signal, Output = Signal>> + Clone,
+{
     for (dtype, tolerance) in [(DType::F32, 1e-5), (DType::F16, 3e-3), (DType::BF16, 2e-2)] {
+        let tolerance = factor * tolerance;
         let check = || {
             let in_dtype = tensors.iter().map(|t| t.to_dtype(dtype)).collect::<candle::Result<Vec<_>>>()?;
             let exact =
