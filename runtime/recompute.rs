@@ -12,6 +12,7 @@ use crate::module::{Forward, ForwardWith, Mode, Module};
 use crate::registry::{Network, Replacements, TensorKind, for_each_mut};
 use crate::scope::{OpenCall, Path, ReplacedPath, Scope};
 use crate::signal::Signal;
+use crate::summary::SummaryInput;
 use crate::thread_value::with_value;
 use crate::{Result, kernels, random};
 
@@ -72,26 +73,17 @@ where
     label = "has an input of type `{Self}`",
     note = "its inputs are signals, tensors, numbers, booleans, and options, lists and tuples of them"
 )]
-pub trait RecomputeInput: Clone + Send + Sync + 'static {
+pub trait RecomputeInput: SummaryInput + Clone + Send + Sync + 'static {
     /// Returns a copy in which each signal and each tensor is replaced with the result of `change`.
     ///
     /// # Errors
     /// Fails if a signal has failed, or if a deferred operation or `change` fails.
     fn map_tensors(&self, change: &mut dyn FnMut(&Tensor) -> Result<Tensor>) -> Result<Self>;
-
-    /// Returns `true` if the input has a signal without numbers.
-    fn has_meta(&self) -> bool {
-        false
-    }
 }
 
 impl RecomputeInput for Signal {
     fn map_tensors(&self, change: &mut dyn FnMut(&Tensor) -> Result<Tensor>) -> Result<Self> {
         Ok(change(&self.tensor()?)?.into())
-    }
-
-    fn has_meta(&self) -> bool {
-        self.is_meta()
     }
 }
 
@@ -105,19 +97,11 @@ impl<T: RecomputeInput> RecomputeInput for Option<T> {
     fn map_tensors(&self, change: &mut dyn FnMut(&Tensor) -> Result<Tensor>) -> Result<Self> {
         self.as_ref().map(|value| value.map_tensors(change)).transpose()
     }
-
-    fn has_meta(&self) -> bool {
-        self.as_ref().is_some_and(T::has_meta)
-    }
 }
 
 impl<T: RecomputeInput> RecomputeInput for Vec<T> {
     fn map_tensors(&self, change: &mut dyn FnMut(&Tensor) -> Result<Tensor>) -> Result<Self> {
         self.iter().map(|value| value.map_tensors(change)).collect()
-    }
-
-    fn has_meta(&self) -> bool {
-        self.iter().any(T::has_meta)
     }
 }
 
@@ -139,10 +123,6 @@ macro_rules! tuple_inputs {
             fn map_tensors(&self, change: &mut dyn FnMut(&Tensor) -> Result<Tensor>) -> Result<Self> {
                 Ok(($(self.$index.map_tensors(change)?,)+))
             }
-
-            fn has_meta(&self) -> bool {
-                $(self.$index.has_meta())||+
-            }
         }
     )*};
 }
@@ -153,6 +133,13 @@ tuple_inputs! {
     (A 0, B 1, C 2, D 3)
     (A 0, B 1, C 2, D 3, E 4)
     (A 0, B 1, C 2, D 3, E 4, F 5)
+}
+
+/// Returns `true` if the input has a signal without numbers.
+fn has_meta(input: &impl SummaryInput) -> bool {
+    let mut has_meta = false;
+    input.for_each_signal(&mut |signal| has_meta |= signal.is_meta());
+    has_meta
 }
 
 /// One call of a layer, with all that is needed to repeat the call.
@@ -178,7 +165,7 @@ where
         let parameters: Vec<Tensor> = layer.parameters().into_iter().filter(needs_gradient).collect();
         // In inference, the operations of this layer can be fused with those around it. Without numbers, there is
         // nothing to run again.
-        if mode == Mode::Eval && parameters.is_empty() || input.has_meta() {
+        if mode == Mode::Eval && parameters.is_empty() || has_meta(&input) {
             return forward(layer, input, mode);
         }
         Self::record(layer, parameters, input, mode, forward).into()

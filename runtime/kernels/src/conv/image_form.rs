@@ -40,30 +40,16 @@ impl ImageForm {
             dilation: [dilation[1], dilation[2]],
             groups,
         };
-        match axes {
-            Axes::One => (Self::Row, plane),
-            Axes::Two => (Self::Image, plane),
-            Axes::Three
-                if kernel[1..] == [1, 1] && plane.stride == [1; 2] && plane.padding == [[0; 2]; 2] =>
-            {
-                let geometry = ConvGeometry {
-                    stride: [stride[0], 1],
-                    padding: [padding[0], [0; 2]],
-                    dilation: [dilation[0], 1],
-                    groups,
-                };
-                (Self::FlatFrames, geometry)
-            }
-            Axes::Three => (
-                Self::Frames(FrameWindows {
-                    kernel: kernel[0],
-                    stride: stride[0],
-                    padding: padding[0],
-                    dilation: dilation[0],
-                }),
-                plane,
-            ),
-        }
+        let is_flat = kernel[1..] == [1, 1] && plane.stride == [1; 2] && plane.padding == [[0; 2]; 2];
+        let frames =
+            FrameWindows { kernel: kernel[0], stride: stride[0], padding: padding[0], dilation: dilation[0] };
+        let flat = ConvGeometry {
+            stride: [stride[0], 1],
+            padding: [padding[0], [0; 2]],
+            dilation: [dilation[0], 1],
+            groups,
+        };
+        Self::choose(axes, frames, is_flat, [plane, flat])
     }
 
     /// Returns the form of a transposed convolution, and its settings as a transposed convolution of images.
@@ -82,28 +68,30 @@ impl ImageForm {
         };
         let is_flat = kernel[1..] == [1, 1]
             && [plane.stride, plane.padding, plane.output_padding] == [[1; 2], [0; 2], [0; 2]];
+        let frames = FrameWindows {
+            kernel: kernel[0],
+            stride: stride[0],
+            padding: [padding[0]; 2],
+            dilation: dilation[0],
+        };
+        let flat = TransposeGeometry {
+            stride: [stride[0], 1],
+            padding: [padding[0], 0],
+            output_padding: [output_padding[0], 0],
+            dilation: [dilation[0], 1],
+            groups,
+        };
+        Self::choose(axes, frames, is_flat, [plane, flat])
+    }
+
+    /// Returns the form, and the settings that it needs: `plane` for frames as separate images, `flat` for frames in
+    /// one image. `is_flat` says that a kernel of three axes reads one pixel of each frame.
+    fn choose<G>(axes: Axes, frames: FrameWindows, is_flat: bool, [plane, flat]: [G; 2]) -> (Self, G) {
         match axes {
             Axes::One => (Self::Row, plane),
             Axes::Two => (Self::Image, plane),
-            Axes::Three if is_flat => {
-                let geometry = TransposeGeometry {
-                    stride: [stride[0], 1],
-                    padding: [padding[0], 0],
-                    output_padding: [output_padding[0], 0],
-                    dilation: [dilation[0], 1],
-                    groups,
-                };
-                (Self::FlatFrames, geometry)
-            }
-            Axes::Three => (
-                Self::Frames(FrameWindows {
-                    kernel: kernel[0],
-                    stride: stride[0],
-                    padding: [padding[0]; 2],
-                    dilation: dilation[0],
-                }),
-                plane,
-            ),
+            Axes::Three if is_flat => (Self::FlatFrames, flat),
+            Axes::Three => (Self::Frames(frames), plane),
         }
     }
 
