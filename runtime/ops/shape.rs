@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use crate::dim::Dim;
-use crate::kernels::internal::blocked;
+use crate::kernels::internal::{blocked, reshape};
 use crate::scope::{self, Path};
 use crate::signal::{Meta, NeedsNumbers, Recording, ShapeFrom, Signal, Value, should_concat_blocked};
 use crate::sizes::inferred_sizes;
@@ -40,7 +40,7 @@ pub(crate) fn flatten_range(x: Signal, start: impl Dim, end: impl Dim) -> Signal
     };
     x.apply("flatten", ShapeFrom(new_dims), |x| -> Result<Tensor> {
         let dims = new_dims(x.dims())?;
-        Ok(x.reshape(dims)?)
+        Ok(reshape(&x, dims)?.into_tensor())
     })
 }
 
@@ -72,7 +72,7 @@ pub fn unflatten(x: impl Into<Signal>, dim: impl Dim, sizes: impl IntoIterator<I
     };
     x.into().apply("unflatten", ShapeFrom(new_dims), |x| -> Result<Tensor> {
         let dims = new_dims(x.dims())?;
-        Ok(x.reshape(dims)?)
+        Ok(reshape(&x, dims)?.into_tensor())
     })
 }
 

@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 
 use crate::init::symmetric_uniform;
-use crate::kernels::internal::{can_allocate, equal_batch_sizes};
+use crate::kernels::internal::{can_allocate, equal_batch_sizes, reshape};
 use crate::kernels::recurrent::{RecurrentWeights, run_packed};
 use crate::module::{Mode, Visitor, VisitorMut};
 use crate::ops::{Lengths, PackedLayout, PackedSequence, dropout, linear};
@@ -269,10 +269,11 @@ impl Stack {
         let Arguments { recurrence, hidden_size, .. } = self.arguments;
         let batch_sizes = equal_batch_sizes([steps, batch, recurrence.gates() * hidden_size])?;
         let state = self.initial_state(state, batch, batched, x.dtype(), x.device())?;
-        let x = PackedRows { data: x.reshape((steps * batch, features))?, batch_sizes: &batch_sizes };
+        let rows = reshape(&x, (steps * batch, features))?;
+        let x = PackedRows { data: rows.clone(), batch_sizes: &batch_sizes };
         let (outputs, state) = self.run_layers(x, &state, mode)?;
         let width = outputs.dim(1)?;
-        let outputs = outputs.reshape((steps, batch, width))?;
+        let outputs = reshape(&outputs, (steps, batch, width))?.into_tensor();
         if batched {
             let outputs = if batch_first { outputs.transpose(0, 1)?.contiguous()? } else { outputs };
             return Ok((outputs, state));
