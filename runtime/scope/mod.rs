@@ -17,7 +17,9 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::sync::Arc;
 
-use crate::kernels::trace;
+use candle_core::Device;
+
+use crate::kernels::trace::{self, OpenLaunch};
 use crate::thread_value::with_value;
 
 /// A segment of a path: the name of a field, or the index of an element of a list. A name that is a number is displayed
@@ -214,7 +216,12 @@ pub(crate) fn is_fusion_enabled() -> bool {
     FUSION.get()
 }
 
-/// Records a launch if the thread is being traced. Does not call the closures otherwise.
-pub(crate) fn record_launch(path: impl FnOnce() -> Path, operations: impl FnOnce() -> String) {
-    trace::record(|| path().to_string(), operations);
+/// Begins a launch on `device` and records it if the thread is being traced. Does not call the closures otherwise. The
+/// launch ends when the result is dropped.
+pub(crate) fn begin_launch(
+    device: &Device,
+    path: impl FnOnce() -> Path,
+    operations: impl FnOnce() -> String,
+) -> OpenLaunch {
+    trace::begin(device, || path().to_string(), operations)
 }
