@@ -11,10 +11,10 @@ use std::borrow::Cow;
 use candle_core::Tensor;
 
 use crate::Result;
-use crate::module::{Forward, Mode};
+use crate::module::{Forward, Mode, Module};
 use crate::registry::Network;
 use crate::scope::{Scope, SignalType, record_calls};
-use crate::signal::{IntoTensors, product};
+use crate::signal::{self, IntoTensors};
 use crate::source::is_meta;
 
 use layer_list::LayerList;
@@ -112,10 +112,7 @@ impl Summary {
         input.for_each_signal(&mut |signal| {
             input_bytes = input_bytes.saturating_add(signal.signal_type().as_ref().map_or(0, byte_size));
         });
-        let _scope = match network.kind() {
-            Cow::Borrowed(name) => Scope::root(name),
-            Cow::Owned(_) => None,
-        };
+        let _scope = enter_root(network);
         let (checked, calls) = record_calls(|| network.call(input, Mode::Eval).check());
         checked?;
         let mut layers = LayerList::new(network);
@@ -176,9 +173,17 @@ impl Summary {
     }
 }
 
+/// Enters a network that is called directly, so that its name is the root of all paths.
+pub(crate) fn enter_root<M: Module>(network: &M) -> Option<Scope> {
+    match network.kind() {
+        Cow::Borrowed(name) => Scope::root(name),
+        Cow::Owned(_) => None,
+    }
+}
+
 /// Returns the size of a signal in bytes.
 fn byte_size(signal: &SignalType) -> u64 {
-    product(&signal.dims).saturating_mul(signal.dtype.size_in_bytes() as u64)
+    signal::byte_size(&signal.dims, signal.dtype)
 }
 
 /// Returns `true` if training changes a parameter. A parameter without memory stands for a trainable one.

@@ -2,40 +2,20 @@
 
 use std::fmt;
 
+use crate::text_table::{NONE, with_commas, write_rows};
+
 use super::{LayerSummary, Summary};
 
-/// The text of a cell without a value.
-const NONE: &str = "--";
 const HEADER: [&str; 5] = ["Layer (type (name))", "Input Shape", "Output Shape", "Param #", "Mult-Adds"];
 
 /// Prints the layers and the totals. A layer that is called several times has the multiply-adds of all calls and the
 /// number of calls; one that is not called has no shapes. The numbers of frozen parameters are in parentheses.
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rows: Vec<[String; 5]> = [HEADER.map(str::to_string)].into_iter().chain(self.rows()).collect();
-        let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-        let widths: [usize; 5] = std::array::from_fn(width);
-        let line = "=".repeat(widths.iter().sum::<usize>() + 2 * (widths.len() - 1));
-        writeln!(f, "{line}")?;
-        for (i, row) in rows.iter().enumerate() {
-            write_row(f, row, widths)?;
-            if i == 0 {
-                writeln!(f, "{line}")?;
-            }
-        }
-        writeln!(f, "{line}")?;
+        let header = HEADER.map(str::to_string);
+        let line = write_rows(f, 3, [header].into_iter().chain(self.rows()))?;
         self.write_totals(f, &line)
     }
-}
-
-fn write_row(f: &mut fmt::Formatter<'_>, row: &[String; 5], widths: [usize; 5]) -> fmt::Result {
-    let [layer, input, output, parameters, multiply_adds] = row;
-    let [layer_width, input_width, output_width, parameter_width, multiply_add_width] = widths;
-    writeln!(
-        f,
-        "{layer:layer_width$}  {input:input_width$}  {output:output_width$}  {parameters:>parameter_width$}  \
-         {multiply_adds:>multiply_add_width$}"
-    )
 }
 
 impl Summary {
@@ -126,19 +106,6 @@ fn count(number: u64) -> String {
     if number == 0 { NONE.to_string() } else { with_commas(number) }
 }
 
-/// Formats a number with a comma between groups of three digits.
-fn with_commas(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 /// Returns the unit in which a number of multiply-adds is printed, and its factor.
 fn multiply_add_unit(number: u64) -> (&'static str, f64) {
     let units = [(" (T)", 1e12), (" (G)", 1e9), (" (M)", 1e6), (" (k)", 1e3)];
@@ -172,9 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_grouped() {
-        let texts = [0, 999, 1000, 12_345, 1_234_567].map(with_commas);
-        assert_eq!(texts, ["0", "999", "1,000", "12,345", "1,234,567"]);
+    fn multiply_adds_have_a_unit() {
         assert_eq!(multiply_add_unit(999).0, "");
         assert_eq!(multiply_add_unit(1_000_000), (" (M)", 1e6));
         assert_eq!(multiply_add_unit(u64::MAX).0, " (T)");

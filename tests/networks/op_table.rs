@@ -57,6 +57,28 @@ fn every_layer_computes_shapes_without_numbers() -> Result<()> {
     Ok(())
 }
 
+/// The launches of a profile contain every multiply-add of the summary, and read the input and all parameters.
+#[test]
+fn every_layer_has_the_work_of_its_operands_in_a_profile() -> Result<()> {
+    for row in syntax::parse(EVERY_LAYER).map_err(Error::msg)? {
+        let network = build(&row).map_err(Error::msg)?;
+        let is_embedding = layers::num_embeddings(&row.layers[0]).map_err(Error::msg)?.is_some();
+        let dtype = if is_embedding { DType::U32 } else { DType::F32 };
+        let x = Signal::from(Tensor::ones(&row.shape[..], dtype, &Device::Cpu)?);
+        let summary = network.summary(x.clone())?;
+        let profile = network.profile(x)?;
+        assert_eq!(profile.multiply_adds, summary.multiply_adds, "{}\n{profile}", row.name);
+        // An embedding reads only the rows of its indices, and views and layers without launches read nothing.
+        let parameters = if is_embedding { 0 } else { summary.parameter_bytes };
+        if profile.bytes_read > 0 || parameters > 0 {
+            let operands = summary.input_bytes + parameters;
+            assert!(profile.bytes_read >= operands, "{}: {operands} bytes\n{profile}", row.name);
+            assert!(profile.bytes_written > 0, "{}\n{profile}", row.name);
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn layers_have_pytorchs_arguments() -> Result<()> {
     let expected = [

@@ -7,4 +7,5 @@ mod fusion;
 mod meta;
 mod methods;
 mod operations;
+mod profile;
 mod summary;
