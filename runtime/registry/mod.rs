@@ -340,7 +340,8 @@ pub trait Network: Module {
     /// the package torchinfo does.
     ///
     /// With an input without numbers, [`Signal::meta`], the run computes only shapes and allocates no activations. With
-    /// a tensor as a signal, the network runs. The summary is the same. Several inputs are passed as a tuple.
+    /// a tensor as a signal, the network runs. The summary then also contains which layers ran in the launch of another
+    /// layer, and is the same otherwise. Several inputs are passed as a tuple.
     ///
     /// Multiply-adds are the products that are added up in convolutions, linear and bilinear maps, matrix products,
     /// attention and recurrent layers: `output elements · kernel elements · in_channels / groups` for a convolution.

@@ -10,7 +10,9 @@ mod record;
 
 pub use frame::LayerIdentity;
 pub(crate) use frame::{Searchable, run_field, run_reference};
-pub(crate) use record::{Call, OpenCall, OpenOperation, SignalType, record_calls};
+pub(crate) use record::{
+    Call, OpenCall, OpenOperation, SignalType, record_calls, record_fused_pair, record_fusion,
+};
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};

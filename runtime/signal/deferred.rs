@@ -90,6 +90,11 @@ impl Deferred {
         self.is_temporary.swap(false, Ordering::Relaxed)
     }
 
+    /// Returns the path of the layer whose launch computes the operation.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     pub(crate) fn shape(&self) -> &Shape {
         &self.shape
     }

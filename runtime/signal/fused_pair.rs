@@ -85,6 +85,7 @@ impl FusedPair {
         Ok(match fused {
             Some(blocked) => {
                 trace::add_work(|| self.work(&blocked));
+                scope::record_fused_pair(&producer.path, path);
                 blocked.into()
             }
             None => {

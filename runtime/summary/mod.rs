@@ -99,6 +99,10 @@ pub struct LayerSummary {
     pub output_bytes: u64,
     /// The multiply-adds of all calls, without those of the layers in this layer.
     pub multiply_adds: u64,
+    /// The path of the layer in whose launch the first call of this layer ran, such as the convolution before a batch
+    /// norm. `None` if the call had a launch of its own, and for an input without numbers, for which nothing is
+    /// launched.
+    pub fused_into: Option<String>,
 }
 
 impl Summary {
@@ -109,11 +113,17 @@ impl Summary {
         M: Forward<I, Output: IntoTensors>,
     {
         let mut input_bytes = 0u64;
+        let mut has_numbers = true;
         input.for_each_signal(&mut |signal| {
+            has_numbers &= !signal.is_meta();
             input_bytes = input_bytes.saturating_add(signal.signal_type().as_ref().map_or(0, byte_size));
         });
         let _scope = enter_root(network);
-        let (checked, calls) = record_calls(|| network.call(input, Mode::Eval).check());
+        let (checked, calls) = record_calls(|| {
+            let output = network.call(input, Mode::Eval);
+            // Whether a consumer runs in the launch of its producer is known when it runs.
+            if has_numbers { output.into_tensors().map(drop) } else { output.check() }
+        });
         checked?;
         let mut layers = LayerList::new(network);
         calls.into_iter().for_each(|call| layers.add(call));

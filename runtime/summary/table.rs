@@ -6,14 +6,24 @@ use crate::text_table::{NONE, with_commas, write_rows};
 
 use super::{LayerSummary, Summary};
 
-const HEADER: [&str; 5] = ["Layer (type (name))", "Input Shape", "Output Shape", "Param #", "Mult-Adds"];
+const HEADER: [&str; 6] =
+    ["Layer (type (name))", "Input Shape", "Output Shape", "Fused Into", "Param #", "Mult-Adds"];
 
 /// Prints the layers and the totals. A layer that is called several times has the multiply-adds of all calls and the
-/// number of calls; one that is not called has no shapes. The numbers of frozen parameters are in parentheses.
+/// number of calls; one that is not called has no shapes. The numbers of frozen parameters are in parentheses. The
+/// column `Fused Into` is printed if a layer ran in the launch of another layer.
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let header = HEADER.map(str::to_string);
-        let line = write_rows(f, 3, [header].into_iter().chain(self.rows()))?;
+        let rows = [header].into_iter().chain(self.rows());
+        let line = if self.layers.iter().any(|layer| layer.fused_into.is_some()) {
+            write_rows(f, 4, rows)?
+        } else {
+            let without_fusion = |[layer, input, output, _, parameters, multiply_adds]: [String; 6]| {
+                [layer, input, output, parameters, multiply_adds]
+            };
+            write_rows(f, 3, rows.map(without_fusion))?
+        };
         self.write_totals(f, &line)
     }
 }
@@ -36,7 +46,7 @@ impl Summary {
     }
 
     /// Returns the cells of the rows down to the level to which the table is limited.
-    fn rows(&self) -> impl Iterator<Item = [String; 5]> {
+    fn rows(&self) -> impl Iterator<Item = [String; 6]> {
         let is_shown = |(_, layer): &(usize, &LayerSummary)| layer.depth <= self.max_depth;
         self.layers.iter().enumerate().filter(is_shown).map(|(i, layer)| {
             let included = if layer.depth == self.max_depth { self.with_inner_layers(i) } else { i..i + 1 };
@@ -44,8 +54,18 @@ impl Summary {
             let multiply_adds = included.iter().map(|layer| layer.multiply_adds).fold(0, u64::saturating_add);
             let input =
                 layer.input_shape.as_ref().map_or_else(|| NONE.to_string(), |dims| format!("{dims:?}"));
-            [self.label(i), input, output(layer), parameters(included), count(multiply_adds)]
+            let fused_into = self.fused_into(layer);
+            [self.label(i), input, output(layer), fused_into, parameters(included), count(multiply_adds)]
         })
+    }
+
+    fn fused_into(&self, layer: &LayerSummary) -> String {
+        match layer.fused_into.as_deref() {
+            None => NONE.to_string(),
+            // The network itself has no path.
+            Some("") => self.layers[0].kind.clone(),
+            Some(path) => path.to_string(),
+        }
     }
 
     /// Returns the range of a layer and the layers in it.

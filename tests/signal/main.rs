@@ -9,3 +9,5 @@ mod methods;
 mod operations;
 mod profile;
 mod summary;
+#[path = "../common/without_fusion.rs"]
+mod without_fusion;

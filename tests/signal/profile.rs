@@ -1,5 +1,6 @@
 //! `Network::profile`: the launches of a traced run, their work against hand-computed figures, and Chrome traces.
 
+use std::cell::Cell;
 use std::thread;
 
 use proptest::prelude::*;
@@ -241,7 +242,7 @@ fn a_failing_network_has_the_error_of_its_layer() -> Result<()> {
 fn profiles_in_a_forward_pass_and_on_other_threads_do_not_mix() -> Result<()> {
     #[derive(Module)]
     #[module(forward = |x| -> Result<Signal> {
-        let profile = check(inner, x.clone())?;
+        let profile = inner.profile(x.clone())?;
         assert_eq!(profile.launches.len(), 1);
         assert_eq!(profile.launches[0].path, "Outer.inner.linear");
         Ok(inner(x))
@@ -306,6 +307,30 @@ fn a_chrome_trace_has_an_event_for_each_launch() -> Result<()> {
     assert!(profile.launches[0].path.contains(name), "{}", profile.launches[0].path);
     let error = profile.write_chrome_trace(directory.path().join("none/trace.json"));
     assert!(error.expect_err("the directory does not exist").to_string().contains("none"));
+    Ok(())
+}
+
+/// A network whose launches differ between runs has the times of the runs that agree with the last one.
+#[test]
+fn only_runs_with_the_launches_of_the_last_run_count() -> Result<()> {
+    thread_local! {
+        static CALLS: Cell<usize> = const { Cell::new(0) };
+    }
+    #[derive(Module)]
+    #[module(forward = |x| {
+        CALLS.set(CALLS.get() + 1);
+        if CALLS.get().is_multiple_of(2) { linear(x).tanh().exp() } else { linear(x) }
+    })]
+    struct Alternating {
+        #[layer(3, 4)]
+        linear: Linear,
+    }
+    let network = Alternating::new(&Device::Cpu)?;
+    let profile = network.profile(random(&[2, 3])?)?;
+    // Calls 3 to 11 are measured. The last one is odd, as five of them are.
+    assert_eq!((CALLS.get(), profile.runs, profile.launches.len()), (11, 5, 1));
+    let profile = network.profile(random(&[2, 3])?)?;
+    assert_eq!((CALLS.get(), profile.runs, profile.launches.len()), (22, 5, 2));
     Ok(())
 }
 
