@@ -50,7 +50,7 @@ impl fmt::Display for Segment {
     }
 }
 
-/// A guard for a call to a layer. Dropping it removes the layer from the path, even if the call panics.
+/// A guard for a layer on the path. Dropping it removes the layer from the path, even if a call panics.
 #[must_use]
 pub struct Scope {
     /// The length of the path without the layer.
@@ -82,6 +82,12 @@ impl Scope {
         })
     }
 
+    /// Begins a call of the layer at the path, which is recorded if the thread is being recorded.
+    #[inline]
+    pub(crate) fn begin_call(self) -> CallScope {
+        CallScope { _call: OpenCall::begin(), _scope: self }
+    }
+
     fn push(segment: Segment) -> Self {
         PATH.with_borrow_mut(|path| {
             path.push(segment);
@@ -94,6 +100,14 @@ impl Drop for Scope {
     fn drop(&mut self) {
         PATH.with_borrow_mut(|path| path.truncate(self.outer_length));
     }
+}
+
+/// A guard for a call of a layer that is on the path. Dropping it ends the call, then removes the layer from the path.
+#[must_use]
+pub(crate) struct CallScope {
+    // Fields are dropped in this order.
+    _call: OpenCall,
+    _scope: Scope,
 }
 
 /// A guard for the construction of a network. Keeps the current path equal to the path of the layer that is being
