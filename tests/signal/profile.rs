@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::thread;
 
 use proptest::prelude::*;
+use sconce::kernels::trace::measure;
 use sconce::prelude::*;
 use sconce::{IntoTensors, Launch, LaunchProfile, Profile, SummaryInput};
 use serde_json::Value;
@@ -180,10 +181,11 @@ proptest! {
         channels in 1usize..40,
         size in 4usize..24,
         depthwise in any::<bool>(),
+        inputs in prop_oneof![Just(3usize), Just(64)],
     ) {
         #[derive(Module)]
         #[module(
-            args(channels: usize),
+            args(inputs: usize, channels: usize),
             forward = |x, depthwise: bool| {
                 let y = relu(norm(conv(x)));
                 let y = if depthwise { relu(middle(y)) } else { pool(y) };
@@ -191,7 +193,7 @@ proptest! {
             },
         )]
         struct Blocked {
-            #[layer(3, channels, 3, padding = 1)]
+            #[layer(inputs, channels, 3, padding = 1)]
             conv: Conv2d,
             #[layer(channels)]
             norm: BatchNorm2d,
@@ -202,27 +204,77 @@ proptest! {
             #[layer(channels, channels, 1)]
             last: Conv2d,
         }
-        let network = Blocked::config(channels).init(&Device::Cpu)?.inference()?;
-        let x = random(&[batch, 3, size, size])?;
+        let network = Blocked::config(inputs, channels).init(&Device::Cpu)?;
+        let network = network.inference()?;
+        let x = random(&[batch, inputs, size, size])?;
         let profile = check(&network, (x, depthwise))?;
-        let first = batch * channels * size * size * 27;
+        // Each operation runs in one launch.
+        let count = |name| profile.launches.iter().map(|launch| launch.operations.matches(name).count()).sum::<usize>();
+        prop_assert_eq!((count("conv2d"), count("max_pool2d")), if depthwise { (3, 0) } else { (2, 1) });
+        let first = batch * channels * size * size * 9 * inputs;
         let side = if depthwise { size - 2 } else { size / 2 };
         let pixels = batch * channels * side * side;
         let products = first + pixels * (if depthwise { 9 } else { 0 } + channels);
         prop_assert_eq!(profile.multiply_adds as usize, products);
         let launch = &profile.launches[0];
         if launch.operations.contains("max_pool2d") || launch.operations.matches("conv2d").count() == 2 {
-            let parameters = 29 * channels + if depthwise { 10 * channels } else { 0 };
-            let (read, written) = (4 * (batch * 3 * size * size + parameters), 4 * pixels);
+            let parameters = (9 * inputs + 2) * channels + if depthwise { 10 * channels } else { 0 };
+            let (read, written) = (4 * (batch * inputs * size * size + parameters), 4 * pixels);
             prop_assert_eq!((launch.bytes_read as usize, launch.bytes_written as usize), (read, written));
         }
         // Every weight is read.
-        let weights = 27 * channels + if depthwise { 9 * channels } else { 0 } + channels * channels;
-        prop_assert!(profile.bytes_read as usize >= 4 * (batch * 3 * size * size + weights));
+        let weights = 9 * inputs * channels + if depthwise { 9 * channels } else { 0 } + channels * channels;
+        prop_assert!(profile.bytes_read as usize >= 4 * (batch * inputs * size * size + weights));
         for launch in profile.launches.iter().filter(|launch| launch.changes_layout) {
             prop_assert_eq!((launch.multiply_adds, launch.bytes_read), (0, launch.bytes_written));
         }
     }
+}
+
+#[test]
+fn launches_read_every_operand() -> Result<()> {
+    /// Returns the multiply-adds of the last launch, and the elements that it reads and writes.
+    fn last(run: impl FnOnce() -> Result<Tensor>) -> Result<(u64, u64, u64)> {
+        let (output, launches) = measure(run);
+        output?;
+        let work = launches.last().expect("the operation has a launch").work;
+        Ok((work.multiply_adds, work.bytes_read / 4, work.bytes_written / 4))
+    }
+    let device = &Device::Cpu;
+    let x = &random(&[2, 6, 4, 5])?;
+    let layer = |layer: &dyn Layer| last(|| layer.call(x.clone(), Mode::Eval).into_tensor());
+    assert_eq!(layer(&PRelu::config().num_parameters(6).init(device)?)?, (0, 240 + 6, 240));
+    assert_eq!(layer(&GroupNorm::config(3, 6).init(device)?)?, (0, 240 + 2 * 6, 240));
+    assert_eq!(layer(&RmsNorm::config(5).init(device)?)?, (0, 240 + 5, 240));
+    assert_eq!(layer(&InstanceNorm2d::config(6).affine(true).init(device)?)?, (0, 240 + 2 * 6, 240));
+    assert_eq!(layer(&BatchNorm2d::config(6).init(device)?)?, (0, 240 + 4 * 6, 240));
+    let transposed = ConvTranspose2d::config(6, 4, 3).init(device)?;
+    assert_eq!(layer(&transposed)?, (240 * 4 * 9, 240 + 6 * 4 * 9 + 4, 2 * 4 * 6 * 7));
+
+    let (a, b) = (&random(&[3, 4])?, &random(&[3, 4])?);
+    let ids = &Tensor::new(&[2u32, 0, 0], device)?;
+    let condition = Signal::from(Tensor::ones((3, 4), DType::U32, device)?);
+    assert_eq!(last(|| condition.where_cond(a, b).into_tensor())?, (0, 3 * 12, 12));
+    assert_eq!(last(|| a.index_select(0, ids).into_tensor())?, (0, 12 + 3, 12));
+    assert_eq!(last(|| cat([a, b, a], 1).into_tensor())?, (0, 3 * 12, 3 * 12));
+    assert_eq!(
+        last(|| rotary_embedding(a, &a.tensor()?.narrow(1, 0, 2)?, &b.tensor()?.narrow(1, 0, 2)?, true)
+            .into_tensor())?,
+        (0, 12 + 2 * 6, 12)
+    );
+    assert_eq!(last(|| embedding(ids, a).into_tensor())?, (0, 3 + 12, 12));
+    let bags = Bags { offsets: Some(Tensor::new(&[0u32, 1], device)?), ..Bags::default() };
+    assert_eq!(last(|| embedding_bag(ids, a, &bags).into_tensor())?, (0, 3 + 2 + 12, 2 * 4));
+    let weight = random(&[2, 4, 4])?;
+    let bias = Tensor::zeros(2, DType::F32, device)?;
+    assert_eq!(
+        last(|| bilinear(a, b, &weight, bias).into_tensor())?,
+        (3 * 2 * 4 * (4 + 1), 2 * 12 + 32 + 2, 3 * 2)
+    );
+    let attended =
+        || scaled_dot_product_attention(a, b, b, Tensor::zeros((3, 3), DType::F32, device)?).into_tensor();
+    assert_eq!(last(attended)?, (3 * 3 * (4 + 4), 3 * 12 + 9, 12));
+    Ok(())
 }
 
 #[test]
