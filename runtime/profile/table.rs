@@ -8,8 +8,8 @@ use super::{LaunchProfile, Profile};
 
 const HEADER: [&str; 6] = ["Layer", "Operations", "Time (ms)", "Share", "GFLOP/s", "GB/s"];
 
-/// Prints the launches in their order, the time outside of launches, and the totals. A launch that only changes a layout
-/// is marked with `*`.
+/// Prints the launches in their order, the time outside of launches, and the totals. A launch that only changes a
+/// layout is marked with `*`.
 impl fmt::Display for Profile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let header = HEADER.map(str::to_string);
