@@ -2,7 +2,7 @@
 
 use candle_core::{Shape, Tensor};
 
-use crate::signal::{Deferred, Meta, Product, Recording, Signal, product};
+use crate::signal::{Deferred, Meta, Product, Recording, Signal, matrix_products};
 use crate::{Error, Result};
 
 /// Computes `x · weightᵀ + bias` for an input `[…, in_features]`, a weight `[out_features, in_features]` and an
@@ -28,7 +28,7 @@ pub fn linear(x: impl Into<Signal>, weight: impl Into<Signal>, bias: impl Into<O
     let x = x.into();
     let recording = Recording::start(&x);
     let y = defer(x, weight.into(), bias.into()).into();
-    recording.finish_products(y, |x, y| product(y.iter().chain(x.last())))
+    recording.finish_products(y, matrix_products)
 }
 
 fn defer(x: Signal, weight: Signal, bias: Option<Tensor>) -> Result<Signal> {

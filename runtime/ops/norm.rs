@@ -3,7 +3,7 @@
 use candle_core::{DType, Tensor};
 
 use crate::kernels::norm;
-use crate::signal::{Batch, Leading, Signal};
+use crate::signal::{Batch, Leading, Signal, add_operands};
 
 use super::NormalizedShape;
 
@@ -37,7 +37,10 @@ pub fn layer_norm(
     eps: f64,
 ) -> Signal {
     let NormalizedShape(shape) = normalized_shape.into();
-    x.into().apply("layer_norm", Leading, |x| norm::layer_norm(&x, &shape, weight, bias, eps))
+    x.into().apply("layer_norm", Leading, |x| {
+        add_operands([weight, bias]);
+        norm::layer_norm(&x, &shape, weight, bias, eps)
+    })
 }
 
 /// Divides by the root mean square over the last dimensions, then multiplies by `weight`. `normalized_shape` is the
@@ -65,6 +68,7 @@ pub fn rms_norm(
     let NormalizedShape(shape) = normalized_shape.into();
     let eps = eps.into();
     x.into().apply("rms_norm", Leading, |x| {
+        add_operands(weight);
         let eps = eps.unwrap_or_else(|| epsilon(x.dtype()));
         norm::rms_norm(&x, &shape, weight, eps)
     })
@@ -93,7 +97,10 @@ pub fn group_norm(
     bias: Option<&Tensor>,
     eps: f64,
 ) -> Signal {
-    x.into().apply("group_norm", Batch, |x| norm::group_norm(&x, num_groups, weight, bias, eps))
+    x.into().apply("group_norm", Batch, |x| {
+        add_operands([weight, bias]);
+        norm::group_norm(&x, num_groups, weight, bias, eps)
+    })
 }
 
 /// Normalizes each channel of each example of `[batch, channels, length, …]`, then multiplies by `weight` and adds
@@ -119,7 +126,10 @@ pub fn instance_norm(
     bias: Option<&Tensor>,
     eps: f64,
 ) -> Signal {
-    x.into().apply("instance_norm", Batch, |x| norm::instance_norm(&x, weight, bias, eps))
+    x.into().apply("instance_norm", Batch, |x| {
+        add_operands([weight, bias]);
+        norm::instance_norm(&x, weight, bias, eps)
+    })
 }
 
 /// Returns the machine epsilon of a floating-point dtype.

@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use crate::Result;
 use crate::kernels::internal::check_rotary_embedding;
 use crate::kernels::rotary_embedding as kernel;
-use crate::signal::{NeedsNumbers, Recording, Signal};
+use crate::signal::{NeedsNumbers, Recording, Signal, add_operands};
 
 use super::operand::tensor_or_view;
 
@@ -44,9 +44,10 @@ pub fn rotary_embedding(
             let recording = Recording::start(&x);
             recording.finish(check_rotary(x, &cos, &sin).into())
         }
-        (Ok(cos), Ok(sin)) => {
-            x.apply("rotary_embedding", NeedsNumbers, |x| kernel(&x, &cos, &sin, interleaved))
-        }
+        (Ok(cos), Ok(sin)) => x.apply("rotary_embedding", NeedsNumbers, |x| {
+            add_operands([&cos, &sin]);
+            kernel(&x, &cos, &sin, interleaved)
+        }),
         (Err(error), _) | (_, Err(error)) => Signal::fail(error),
     }
 }

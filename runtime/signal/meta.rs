@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Shape, Tensor};
 
 use crate::{Error, Result};
 
-use super::{Recording, Signal, State};
+use super::{Recording, Signal, State, add_operands};
 
 /// The shape, the dtype and the device of a signal without numbers.
 #[derive(Clone, Debug)]
@@ -297,7 +297,10 @@ impl Signal {
             return metas.and_then(|(a, b)| rule(&a, &b)).map_or_else(Signal::fail, Signal::from);
         }
         match other.into_tensor() {
-            Ok(other) => self.apply(name, NeedsNumbers, |tensor| operation(&tensor, &other)),
+            Ok(other) => self.apply(name, NeedsNumbers, |tensor| {
+                add_operands([&other]);
+                operation(&tensor, &other)
+            }),
             Err(error) => Signal::fail(error),
         }
     }

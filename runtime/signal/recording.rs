@@ -2,7 +2,7 @@
 
 use crate::scope::{OpenOperation, SignalType};
 
-use super::Signal;
+use super::{Signal, State};
 
 /// An operation that reports its shapes to [`record_calls`](crate::scope::record_calls). Operations that run before it
 /// ends are parts of it and report nothing.
@@ -34,14 +34,23 @@ impl Recording {
     /// Like [`finish_products`](Self::finish_products), for an operation whose results include `output`.
     pub fn end(self, output: &Signal, multiply_adds: impl FnOnce(&[usize], &[usize]) -> u64) {
         if let Some((operation, input)) = self.0
-            && let Some(output) = output.signal_type()
+            && let Some(output_type) = output.signal_type()
         {
-            operation.end(&input, &output, multiply_adds(&input.dims, &output.dims));
+            operation.end(
+                &input,
+                &output_type,
+                output.is_deferred(),
+                multiply_adds(&input.dims, &output_type.dims),
+            );
         }
     }
 }
 
 impl Signal {
+    fn is_deferred(&self) -> bool {
+        matches!(self.0, State::Deferred(_))
+    }
+
     /// Returns the shape and the dtype, or `None` if the signal has failed.
     pub(crate) fn signal_type(&self) -> Option<SignalType> {
         Some(SignalType { dims: self.dims().ok()?.to_vec(), dtype: self.dtype().ok()? })

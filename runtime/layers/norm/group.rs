@@ -10,7 +10,7 @@ use crate::display::{python_bool, python_float};
 use crate::kernels::norm;
 use crate::layers::{forward_methods, impl_fmt};
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
-use crate::signal::{Batch, Signal};
+use crate::signal::{Batch, Signal, add_operands};
 use crate::{Error, Result};
 
 use super::channel_norm::affine_parameters;
@@ -81,6 +81,7 @@ impl Forward for GroupNorm {
         }
         let (weight, bias) = self.affine.as_ref().map(|(w, b)| (w, b)).unzip();
         x.apply("group_norm", Batch, |x| {
+            add_operands([weight, bias]);
             norm::group_norm(&x, self.num_groups, weight, bias, self.eps)
                 .map_err(|error| Error::from(error).in_layer(&label))
         })

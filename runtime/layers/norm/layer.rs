@@ -12,7 +12,7 @@ use crate::kernels::norm;
 use crate::layers::{forward_methods, impl_fmt};
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
 use crate::ops::NormalizedShape;
-use crate::signal::{Leading, Signal};
+use crate::signal::{Leading, Signal, add_operands};
 
 /// Normalizes over the last dimensions (Ba, Kiros and Hinton 2016, <https://arxiv.org/abs/1607.06450>).
 ///
@@ -83,6 +83,7 @@ impl Forward for LayerNorm {
         }
         let NormalizedShape(shape) = &self.normalized_shape;
         x.apply("layer_norm", Leading, |x| {
+            add_operands([&self.weight, &self.bias].map(Option::as_ref));
             norm::layer_norm(&x, shape, self.weight.as_ref(), self.bias.as_ref(), self.eps)
         })
     }

@@ -12,7 +12,7 @@ use crate::kernels::norm;
 use crate::layers::{forward_methods, impl_fmt};
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
 use crate::ops::{NormalizedShape, epsilon};
-use crate::signal::{Leading, Signal};
+use crate::signal::{Leading, Signal, add_operands};
 
 /// Divides the input by its root mean square over the last dimensions (Zhang and Sennrich 2019,
 /// <https://arxiv.org/abs/1910.07467>).
@@ -82,6 +82,7 @@ impl Forward for RmsNorm {
         }
         let NormalizedShape(shape) = &self.normalized_shape;
         x.apply("rms_norm", Leading, |x| {
+            add_operands(&self.weight);
             let eps = self.eps.unwrap_or_else(|| epsilon(x.dtype()));
             norm::rms_norm(&x, shape, self.weight.as_ref(), eps)
         })

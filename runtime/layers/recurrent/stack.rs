@@ -9,7 +9,7 @@ use crate::kernels::recurrent::{RecurrentWeights, run_packed};
 use crate::module::{Mode, Visitor, VisitorMut};
 use crate::ops::{Lengths, PackedLayout, PackedSequence, dropout, linear};
 use crate::scope::{self, Path};
-use crate::signal::{Outcome, Recording, Signal, product};
+use crate::signal::{Outcome, Recording, Signal, add_multiply_adds, add_operands, add_results, product};
 use crate::{Error, Result};
 
 use super::State;
@@ -99,7 +99,17 @@ impl Direction {
             bias: bias.map(|bias| &bias[1]),
             projection: self.weight_hr.as_ref(),
         };
-        Ok(run_packed(arguments.recurrence, &inputs, x.batch_sizes, &weights, state, reverse)?)
+        let (output, last) =
+            run_packed(arguments.recurrence, &inputs, x.batch_sizes, &weights, state, reverse)?;
+        // The products of the inputs are a launch of their own. Each step multiplies each of the other weights once.
+        let matrices = [Some(&self.weight_hh), self.weight_hr.as_ref()];
+        add_multiply_adds(|| {
+            let weights = matrices.into_iter().flatten().map(|weight| product(weight.dims()));
+            product(x.data.dims().first()).saturating_mul(weights.fold(0, u64::saturating_add))
+        });
+        add_operands(matrices.into_iter().chain([Some(&inputs), weights.bias]).chain(state.iter().map(Some)));
+        add_results(std::iter::once(&output).chain(&last));
+        Ok((output, last))
     }
 
     /// Returns the tensors and their names without the suffix, in PyTorch's order.
@@ -237,7 +247,8 @@ impl Stack {
         }
         let x = x.into_tensor()?;
         let state = state.map(|state| state.into_iter().map(Signal::into_tensor).collect()).transpose()?;
-        scope::record_launch(Path::current, || self.arguments.kind.to_lowercase());
+        let device = x.device().clone();
+        let _launch = scope::begin_launch(&device, Path::current, || self.arguments.kind.to_lowercase());
         let (outputs, state) = self.check_dtype(&x).and_then(|()| on_tensors(x, state)).map_err(label)?;
         Ok((outputs, state.into_iter().map(Signal::from).collect()))
     }

@@ -5,7 +5,7 @@ use candle_core::{DType, Shape, Tensor};
 use crate::signal::Number;
 use crate::{Error, Result};
 
-use super::{Meta, NeedsNumbers, Recording, Signal, broadcast_metas};
+use super::{Meta, NeedsNumbers, Recording, Signal, add_operands, broadcast_metas};
 
 /// An operand of a comparison or selection: a signal, a tensor or a number. A number is converted to the dtype of the
 /// other operand.
@@ -186,9 +186,10 @@ impl Signal {
             return recording.finish(select_meta([self, &on_true, &on_false]).into());
         }
         match (on_true.into_tensor(), on_false.into_tensor()) {
-            (Ok(on_true), Ok(on_false)) => {
-                self.clone().apply("where", NeedsNumbers, |condition| select(&condition, &on_true, &on_false))
-            }
+            (Ok(on_true), Ok(on_false)) => self.clone().apply("where", NeedsNumbers, |condition| {
+                add_operands([&on_true, &on_false]);
+                select(&condition, &on_true, &on_false)
+            }),
             (Err(error), _) | (_, Err(error)) => Self::fail(error),
         }
     }

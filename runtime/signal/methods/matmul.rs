@@ -6,7 +6,7 @@ use crate::kernels::matmul::matmul;
 
 use crate::Result;
 
-use super::{Meta, Recording, Signal, product};
+use super::{Meta, Recording, Signal, add_multiply_adds, matrix_products};
 
 impl Signal {
     /// Returns the matrix product, broadcast over the leading dimensions.
@@ -26,8 +26,12 @@ impl Signal {
     /// ```
     pub fn matmul(&self, other: impl Into<Signal>) -> Self {
         let recording = Recording::start(self);
-        let y = self.clone().combine("matmul", other.into(), matmul_meta, |a, b| Ok(matmul(a, b)?));
-        recording.finish_products(y, |a, y| product(y.iter().chain(a.last())))
+        let y = self.clone().combine("matmul", other.into(), matmul_meta, |a, b| {
+            let y = matmul(a, b)?;
+            add_multiply_adds(|| matrix_products(a.dims(), y.dims()));
+            Ok(y)
+        });
+        recording.finish_products(y, matrix_products)
     }
 }
 
