@@ -58,6 +58,8 @@ pub(super) struct Partition {
     batch: usize,
     output_blocks: OutputBlocks,
     order: Order,
+    /// The estimated number of cycles.
+    pub time: usize,
 }
 
 /// The order in which tasks are numbered: the coordinate that changes fastest comes first in the name.
@@ -111,7 +113,9 @@ struct PieceCounts {
 impl Partition {
     /// Returns the partition with the shortest estimated time on `threads` threads.
     pub fn new(problem: &PartitionProblem<'_>, threads: usize) -> Self {
-        let (pieces, options) = (problem.best(threads), problem.options);
+        let options = problem.options;
+        let pieces = problem.best(threads);
+        let time = problem.time(&pieces, threads);
         let ConvShape { batch, geometry, .. } = *problem.shape;
         let patches = match &options.windows {
             Some(windows) => bands(problem.shape, windows, pieces.patches[0]),
@@ -124,6 +128,7 @@ impl Partition {
             batch,
             output_blocks: options.output_blocks,
             order: options.order,
+            time,
         }
     }
 

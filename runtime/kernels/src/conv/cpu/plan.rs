@@ -160,8 +160,13 @@ impl PlanOptions {
         Chunks::new(shape.group_in_channels(), self.input_block, self.max_chunk_channels)
     }
 
-    fn tile_size(&self, shape: &ConvShape) -> InputTileSize {
-        InputTileSize::new(shape, self.input_block, self.column_planes, self.column_multiple())
+    /// Returns the possible sizes of the input tile. With dilation, each row of the kernel can have its own rows.
+    fn tile_sizes(&self, shape: &ConvShape) -> impl Iterator<Item = InputTileSize> {
+        let kernel_rows = [false, true].into_iter().take(shape.geometry.dilation[0].min(2));
+        kernel_rows.map(|kernel_rows| {
+            let separate = [kernel_rows, self.column_planes];
+            InputTileSize::new(shape, self.input_block, separate, self.column_multiple())
+        })
     }
 
     /// Returns the number that divides the width of every patch, except for patches at the end of a row.
@@ -176,13 +181,14 @@ impl PlanOptions {
         let copied = if self.in_place {
             0
         } else {
-            let size = self.tile_size(&shape);
-            let pitch = size.pitch(shape.output[1]).max(1);
-            let pixels = size.floats(shape.output, self.input_block) / self.input_block;
-            let rows = pixels / pitch;
-            // With lanes over pixels, a row is copied in whole vectors.
-            rows.saturating_mul(pitch.next_multiple_of(size.column_multiple))
-                .saturating_mul(self.limits.min_segments)
+            let copied = self.tile_sizes(&shape).map(|size| {
+                let pitch = size.pitch(shape.output[1]).max(1);
+                let pixels = size.floats(shape.output, self.input_block) / self.input_block;
+                let rows = pixels / pitch;
+                // With lanes over pixels, a row is copied in whole vectors.
+                rows.saturating_mul(pitch.next_multiple_of(size.column_multiple))
+            });
+            copied.min().unwrap_or(0).saturating_mul(self.limits.min_segments)
         };
         Counts {
             out_channels: self.output_blocks.padded_channels(),
@@ -219,16 +225,18 @@ impl Plan {
         let group_in_channels = shape.group_in_channels();
         let shape = options.shape(shape);
         let chunks = options.chunks(&shape);
-        let size = options.tile_size(&shape);
         let work = shape.output_elements().saturating_mul(shape.depth() + OVERHEAD);
         let threads = cost::worthwhile_threads(threads, work);
-        let input_tile = (!in_place).then_some(&size);
-        let problem = PartitionProblem { shape: &shape, options, chunks, input_tile };
-        let partition = Partition::new(&problem, threads);
-        let input_tile = if in_place {
-            None
+        let partition = |input_tile: Option<&InputTileSize>| {
+            Partition::new(&PartitionProblem { shape: &shape, options, chunks, input_tile }, threads)
+        };
+        let (partition, input_tile) = if in_place {
+            (partition(None), None)
         } else {
-            Some(InputTile::new(size, partition.largest_patch(), chunks.chunk_channels())?)
+            let sizes = options.tile_sizes(&shape).map(|size| (partition(Some(&size)), size));
+            let (partition, size) = sizes.min_by_key(|(partition, _)| partition.time)?;
+            let tile = InputTile::new(size, partition.largest_patch(), chunks.chunk_channels())?;
+            (partition, Some(tile))
         };
         let taps = (0..chunks.count()).map(|chunk| match &input_tile {
             Some(tile) => tile.taps(&shape, chunks.range(chunk)),

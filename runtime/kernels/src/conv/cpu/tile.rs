@@ -4,7 +4,9 @@
 //! The layout is `[channel block][row phase][plane][row][pitch][channel of the block]`:
 //!
 //! - A *row phase* contains every `stride`-th row of the input. Kernel row `ky` reads the row phase
-//!   `ky · dilation % stride`, beginning at row `ky · dilation / stride` of this phase.
+//!   `ky · dilation % stride`, beginning at row `ky · dilation / stride` of this phase. With *kernel rows*, each kernel
+//!   row instead has a phase for itself, whose first row is `ky · dilation`. If the dilation is large, such a tile has
+//!   fewer rows.
 //! - A *plane* contains every `stride`-th column of a row phase. Kernel column `kx` reads the plane whose first column
 //!   is `kx · dilation % stride`, beginning at column `kx · dilation / stride` of this plane. With *column planes*,
 //!   each kernel column instead has a plane for itself, whose first column is `kx · dilation`.
@@ -42,29 +44,35 @@ pub(super) struct InputTileSize {
     /// With column planes, the pitch is a multiple of this number if the patch is narrower than the output.
     pub column_multiple: usize,
     output_width: usize,
-    /// The row phases that taps read, in ascending order.
+    /// The first row of each row phase that taps read, relative to the first row that the kernel reads, in ascending
+    /// order.
     phases: Vec<usize>,
     /// The first column of each plane of a phase, relative to the first column that the kernel reads.
     planes: Vec<usize>,
-    /// The reach of the kernel, in rows and columns of a plane. With column planes, the reach in columns is 0.
+    /// The reach of the kernel, in rows and columns of a plane. With kernel rows, the reach in rows is 0, and with
+    /// column planes, the reach in columns.
     reach: [usize; 2],
 }
 
 impl InputTileSize {
-    pub fn new(shape: &ConvShape, block: usize, column_planes: bool, column_multiple: usize) -> Self {
-        let (planes, reach_x) = if column_planes {
-            ((0..shape.kernel[1]).map(|k| k * shape.geometry.dilation[1]).collect(), 0)
-        } else {
-            (phases(shape, 1), reach(shape, 1))
-        };
+    /// `separate` tells for rows and for columns whether each row or column of the kernel has a phase or a plane for
+    /// itself.
+    pub fn new(shape: &ConvShape, block: usize, separate: [bool; 2], column_multiple: usize) -> Self {
+        let [(phases, reach_y), (planes, reach_x)] = [0, 1].map(|axis| {
+            if separate[axis] {
+                ((0..shape.kernel[axis]).map(|k| k * shape.geometry.dilation[axis]).collect(), 0)
+            } else {
+                (phases(shape, axis), reach(shape, axis))
+            }
+        });
         Self {
             block,
-            column_planes,
+            column_planes: separate[1],
             column_multiple,
             output_width: shape.output[1],
-            phases: phases(shape, 0),
+            phases,
             planes,
-            reach: [reach(shape, 0), reach_x],
+            reach: [reach_y, reach_x],
         }
     }
 
@@ -135,15 +143,18 @@ impl InputTile {
     /// Returns the index, in a channel block, of the pixel that a tap of the kernel reads for the patch's first output.
     fn pixel(&self, shape: &ConvShape, [ky, kx]: [usize; 2]) -> usize {
         let ConvGeometry { stride, dilation, .. } = shape.geometry;
-        let index = |phases: &[usize], phase: usize| phases.iter().position(|p| *p == phase);
-        let [y, x] = [ky * dilation[0], kx * dilation[1]];
-        let phase = index(&self.size.phases, y % stride[0]).unwrap_or_default();
-        // The kernel's column reads its own plane, or the plane of its column phase from the column `shift`.
-        let (plane, shift) = match index(&self.size.planes, x) {
-            Some(plane) => (plane, 0),
-            None => (index(&self.size.planes, x % stride[1]).unwrap_or_default(), x / stride[1]),
+        // A row of the kernel reads its own phase, or the phase with the same remainder from the row `y` on. The same
+        // holds for columns and planes.
+        let index = |phases: &[usize], first: usize, stride: usize| {
+            let position = |first: usize| phases.iter().position(|phase| *phase == first);
+            match position(first) {
+                Some(phase) => (phase, 0),
+                None => (position(first % stride).unwrap_or_default(), first / stride),
+            }
         };
-        (phase * self.size.planes.len() + plane) * self.plane_pixels + y / stride[0] * self.pitch + shift
+        let (phase, y) = index(&self.size.phases, ky * dilation[0], stride[0]);
+        let (plane, x) = index(&self.size.planes, kx * dilation[1], stride[1]);
+        (phase * self.size.planes.len() + plane) * self.plane_pixels + y * self.pitch + x
     }
 
     /// Returns the rows and columns of the input that [`fill_channel`](Self::fill_channel) reads.
