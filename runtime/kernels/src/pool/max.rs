@@ -126,14 +126,14 @@ pub(super) struct MaxPool {
     /// The windows along the height, if they are small and leave no gaps.
     row_windows: Option<AxisWindows>,
     /// The windows along the width, if they are small, leave no gaps, and are one or two columns apart.
-    pub column_windows: Option<AxisWindows>,
+    column_windows: Option<AxisWindows>,
     /// Whether the kernel for the gradient of 2×2 windows supports this pooling.
     is_2x2: bool,
     pub isa: Isa,
 }
 
 /// Windows of contiguous positions along one axis, `stride` apart.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub(super) struct AxisWindows {
     pub kernel: usize,
     pub stride: usize,

@@ -150,7 +150,7 @@ prop_compose! {
     /// Generates geometries with one group. `settings` sets the groups of depthwise convolutions.
     fn geometries()(
         stride in prop::array::uniform2(1..=3usize),
-        dilation in prop::array::uniform2(1..=3usize),
+        dilation in prop::array::uniform2(prop_oneof![3 => 1..=3usize, 1 => 4..=20usize]),
         padding in prop::array::uniform2(prop::array::uniform2(0..=3usize)),
         padding_only in any::<bool>(),
     ) -> ConvGeometry {

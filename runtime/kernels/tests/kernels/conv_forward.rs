@@ -248,7 +248,7 @@ prop_compose! {
 prop_compose! {
     /// Generates dilated 3×3 convolutions with enough channels and pixels for Winograd's algorithm.
     fn dilated()(
-        case in cases(), dilation in 2usize..5, channels in [16usize..40, 16..40], extra in [8usize..40, 8..40],
+        case in cases(), dilation in 2usize..20, channels in [16usize..40, 16..40], extra in [8usize..40, 8..40],
     ) -> Case {
         fitted(case, 3, dilation, 1, [1, channels[0], channels[1]], extra)
     }
