@@ -183,7 +183,8 @@ impl RotaryEmbedding {
         let label = |error: Error| error.in_layer(self.label());
         if operands().any(Signal::is_meta) {
             let recording = Recording::start(&x);
-            return recording.finish(self.output_meta(x, positions).map_err(label).into());
+            let output = self.output_meta(x, positions).map_err(label).into();
+            return recording.finish(output, "rotary_embedding");
         }
         x.apply("rotary_embedding", NeedsNumbers, |x| self.rotate(&x, positions).map_err(label))
     }

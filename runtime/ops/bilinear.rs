@@ -37,9 +37,9 @@ pub fn bilinear(
     };
     let on_tensors = |x1: &Tensor, x2: &Tensor| bilinear_map(x1, x2, &weight, bias.as_ref());
     let (x1, x2) = (x1.into(), x2.into());
-    let recording = Recording::start(&x1);
+    let recording = Recording::start_all([&x1, &x2]);
     let y = x1.combine("bilinear", x2, |x1, x2| leading_meta(x1, x2, on_tensors), on_tensors);
-    recording.finish_products(y, |x1, y| {
+    recording.finish_products(y, "bilinear", |x1, y| {
         let x2_features = weight.dims().last().copied().unwrap_or_default();
         // The products of `x1` and the weight, and those of their sums and `x2`.
         let sums = product(y.iter().chain([&x2_features]));

@@ -2,6 +2,7 @@
 
 use candle_core::Tensor;
 
+use crate::graph::Op;
 use crate::kernels::embedding::{self as kernel, Bags};
 use crate::kernels::internal::embedding_bag_shape;
 use crate::signal::{Leading, Meta, NeedsNumbers, Recording, Signal};
@@ -24,7 +25,9 @@ use super::operand::tensor_or_view;
 /// ```
 pub fn embedding(x: impl Into<Signal>, weight: impl Into<Signal>) -> Signal {
     match weight.into().into_tensor() {
-        Ok(weight) => x.into().apply("embedding", Leading, |ids| kernel::embedding(&ids, &weight, None)),
+        Ok(weight) => x.into().apply(("embedding", Op::Embedding, [Some(&weight)]), Leading, |ids| {
+            kernel::embedding(&ids, &weight, None)
+        }),
         Err(error) => Signal::fail(error),
     }
 }
@@ -79,7 +82,8 @@ pub(crate) fn combine_bags(
     if any_meta {
         let recording = Recording::start(&ids);
         let shape = tensor_or_view(ids).and_then(|ids| Ok(embedding_bag_shape(&ids, weight, &bags)?));
-        return recording.finish(shape.map(|shape| Signal::from(Meta::like(weight, shape.to_vec()))).into());
+        let output = shape.map(|shape| Signal::from(Meta::like(weight, shape.to_vec())));
+        return recording.finish(output.into(), "embedding_bag");
     }
     ids.apply("embedding_bag", NeedsNumbers, |ids| kernel::embedding_bag(&ids, weight, &bags))
 }

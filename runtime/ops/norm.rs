@@ -2,6 +2,7 @@
 
 use candle_core::{DType, Tensor};
 
+use crate::graph::Op;
 use crate::kernels::norm;
 use crate::signal::{Batch, Leading, Signal};
 
@@ -37,7 +38,10 @@ pub fn layer_norm(
     eps: f64,
 ) -> Signal {
     let NormalizedShape(shape) = normalized_shape.into();
-    x.into().apply("layer_norm", Leading, |x| norm::layer_norm(&x, &shape, weight, bias, eps))
+    let op = Op::LayerNorm { dims: shape.len(), eps };
+    x.into().apply(("layer_norm", op, [weight, bias]), Leading, |x| {
+        norm::layer_norm(&x, &shape, weight, bias, eps)
+    })
 }
 
 /// Divides by the root mean square over the last dimensions, then multiplies by `weight`. `normalized_shape` is the
@@ -63,11 +67,11 @@ pub fn rms_norm(
     eps: impl Into<Option<f64>>,
 ) -> Signal {
     let NormalizedShape(shape) = normalized_shape.into();
-    let eps = eps.into();
-    x.into().apply("rms_norm", Leading, |x| {
-        let eps = eps.unwrap_or_else(|| epsilon(x.dtype()));
-        norm::rms_norm(&x, &shape, weight, eps)
-    })
+    let x = x.into();
+    let Ok(dtype) = x.dtype() else { return x };
+    let eps = eps.into().unwrap_or_else(|| epsilon(dtype));
+    let op = Op::RmsNorm { dims: shape.len(), eps };
+    x.apply(("rms_norm", op, [weight]), Leading, |x| norm::rms_norm(&x, &shape, weight, eps))
 }
 
 /// Divides the channels of each example of `[batch, channels, …]` into `num_groups` groups of consecutive channels
@@ -93,7 +97,10 @@ pub fn group_norm(
     bias: Option<&Tensor>,
     eps: f64,
 ) -> Signal {
-    x.into().apply("group_norm", Batch, |x| norm::group_norm(&x, num_groups, weight, bias, eps))
+    let op = Op::GroupNorm { groups: num_groups, eps };
+    x.into().apply(("group_norm", op, [weight, bias]), Batch, |x| {
+        norm::group_norm(&x, num_groups, weight, bias, eps)
+    })
 }
 
 /// Normalizes each channel of each example of `[batch, channels, length, …]`, then multiplies by `weight` and adds
@@ -119,7 +126,8 @@ pub fn instance_norm(
     bias: Option<&Tensor>,
     eps: f64,
 ) -> Signal {
-    x.into().apply("instance_norm", Batch, |x| norm::instance_norm(&x, weight, bias, eps))
+    let description = ("instance_norm", Op::InstanceNorm { eps }, [weight, bias]);
+    x.into().apply(description, Batch, |x| norm::instance_norm(&x, weight, bias, eps))
 }
 
 /// Returns the machine epsilon of a floating-point dtype.

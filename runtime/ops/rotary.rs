@@ -42,7 +42,7 @@ pub fn rotary_embedding(
     match (tensor_or_view(cos), tensor_or_view(sin)) {
         (Ok(cos), Ok(sin)) if any_meta => {
             let recording = Recording::start(&x);
-            recording.finish(check_rotary(x, &cos, &sin).into())
+            recording.finish(check_rotary(x, &cos, &sin).into(), "rotary_embedding")
         }
         (Ok(cos), Ok(sin)) => {
             x.apply("rotary_embedding", NeedsNumbers, |x| kernel(&x, &cos, &sin, interleaved))

@@ -132,10 +132,12 @@ impl MultiheadAttention {
         masks: [Option<Signal>; 2],
         mode: Mode,
     ) -> OutputAndWeights {
-        let recording = Recording::start(&inputs[0]);
+        let recording =
+            Recording::start_optional(inputs.iter().map(Some).chain(masks.iter().map(Option::as_ref)));
         let keys = [1, 2].map(|i| inputs[i].dims().unwrap_or_default().to_vec());
         let results = self.run_signals(inputs, masks, mode);
-        recording.end(&results.0, |query, _| self.products(query, &keys));
+        recording
+            .end(&[&results.0, &results.1], "multi_head_attention", |query, _| self.products(query, &keys));
         results
     }
 

@@ -5,6 +5,7 @@
 use candle_core::Tensor;
 use candle_nn::VarBuilder;
 
+use crate::graph::Op;
 use crate::kernels::conv::TransposeGeometry;
 use crate::kernels::internal::{Axes, ImageForm};
 use crate::layers::weight::Weight;
@@ -115,7 +116,11 @@ impl ConvTransposeCore {
             }))
         });
         // Each input is multiplied by the kernel of every output channel of its group.
-        recording.finish_products(y, |x, _| product(x.iter().chain(self.weight().dims().iter().skip(1))))
+        let op = Op::ConvTranspose { axes: self.axes, geometry: self.settings };
+        let description = (operation_name(self.axes), op, [Some(self.weight()), self.bias.as_ref()]);
+        recording.finish_products(y, description, |x, _| {
+            product(x.iter().chain(self.weight().dims().iter().skip(1)))
+        })
     }
 
     /// Selects the output padding with which the output has the size `output`, and convolves.

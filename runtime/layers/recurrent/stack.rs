@@ -143,7 +143,7 @@ impl Stack {
             let (outputs, state) = self.run_sequence(x, state, mode)?;
             Ok((outputs.into(), state))
         }));
-        recording.end(&result.0, |x, _| self.products(x));
+        recording.end(&[&result.0], self.arguments.kind, |x, _| self.products(x));
         result
     }
 
@@ -158,7 +158,7 @@ impl Stack {
         });
         match result {
             Ok((outputs, state)) => {
-                recording.end(&outputs, |x, _| self.products(x));
+                recording.end(&[&outputs], self.arguments.kind, |x, _| self.products(x));
                 (x.with_data(outputs), S::from_signals(state))
             }
             Err(error) => <(PackedSequence, S)>::failed(error),
@@ -190,7 +190,7 @@ impl Stack {
             let (outputs, state) = self.run_packed(&layout, layout.pack(&x, padded)?, state, mode)?;
             Ok((layout.pad(&outputs, padded, 0.)?.into(), state))
         }));
-        recording.end(&result.0, |x, _| self.products(x));
+        recording.end(&[&result.0], self.arguments.kind, |x, _| self.products(x));
         result
     }
 
@@ -201,7 +201,7 @@ impl Stack {
         match self.run(x, state, on_meta, |x, state| Ok(((), self.run_step(x, state)?))) {
             Ok(((), state)) => {
                 if let Some(hidden) = state.first() {
-                    recording.end(hidden, |x, _| self.products(x));
+                    recording.end(&[hidden], self.arguments.kind, |x, _| self.products(x));
                 }
                 S::from_signals(state)
             }

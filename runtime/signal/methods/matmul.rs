@@ -2,6 +2,7 @@
 
 use candle_core::Shape;
 
+use crate::graph::Op;
 use crate::kernels::matmul::matmul;
 
 use crate::Result;
@@ -25,9 +26,10 @@ impl Signal {
     /// # }
     /// ```
     pub fn matmul(&self, other: impl Into<Signal>) -> Self {
-        let recording = Recording::start(self);
-        let y = self.clone().combine("matmul", other.into(), matmul_meta, |a, b| Ok(matmul(a, b)?));
-        recording.finish_products(y, |a, y| product(y.iter().chain(a.last())))
+        let other = other.into();
+        let recording = Recording::start_all([self, &other]);
+        let y = self.clone().combine("matmul", other, matmul_meta, |a, b| Ok(matmul(a, b)?));
+        recording.finish_products(y, ("matmul", Op::MatMul), |a, y| product(y.iter().chain(a.last())))
     }
 }
 

@@ -1,0 +1,120 @@
+//! Expresses each operation with the operators of ONNX.
+
+mod activation;
+mod arithmetic;
+mod attention;
+mod conv;
+mod norm;
+mod pad;
+mod pool;
+mod resample;
+mod separable;
+mod shape;
+
+use crate::graph::Op;
+use crate::kernels::internal::Axes;
+use crate::{Error, Result};
+
+use super::builder::{Builder, Value};
+use super::symbolic::ValueType;
+
+/// The operands of an operation, and the type of its result.
+pub(super) struct Operands<'a> {
+    pub values: Vec<Option<Value>>,
+    pub output: &'a ValueType,
+}
+
+impl Operands<'_> {
+    /// Returns the operand at a position, which is not optional.
+    fn required(&self, position: usize) -> Result<Value> {
+        let missing = || Error::msg(format!("expected an operand at position {position}, found none"));
+        self.optional(position).cloned().ok_or_else(missing)
+    }
+
+    fn optional(&self, position: usize) -> Option<&Value> {
+        self.values.get(position)?.as_ref()
+    }
+}
+
+/// Adds the nodes of an operation and returns the name of its result.
+pub(super) fn lower(b: &mut Builder, op: &Op, operands: &Operands<'_>) -> Result<String> {
+    let x = operands.required(0)?;
+    match op {
+        Op::Conv { axes, geometry, mode } => conv::conv(b, operands, *axes, geometry, *mode),
+        Op::ConvTranspose { axes, geometry } => conv::conv_transpose(b, operands, *axes, geometry),
+        Op::Linear => arithmetic::linear(b, operands),
+        Op::MatMul => Ok(b.op("MatMul", &[x.name, operands.required(1)?.name])),
+        Op::BatchNorm { eps } => norm::batch_norm(b, operands, *eps),
+        Op::InstanceNorm { eps } => norm::instance_norm(b, operands, *eps),
+        Op::LayerNorm { dims, eps } => norm::layer_norm(b, operands, *dims, *eps),
+        Op::RmsNorm { dims, eps } => norm::rms_norm(b, operands, *dims, *eps),
+        Op::GroupNorm { groups, eps } => norm::group_norm(b, operands, *groups, *eps),
+        Op::Activation(activation) => activation::fused(b, &x, *activation),
+        Op::Elu { .. }
+        | Op::Selu
+        | Op::Celu { .. }
+        | Op::Softplus { .. }
+        | Op::Mish
+        | Op::HardSigmoid
+        | Op::LogSigmoid
+        | Op::GeluTanh
+        | Op::Threshold { .. }
+        | Op::HardShrink { .. }
+        | Op::SoftShrink { .. }
+        | Op::TanhShrink
+        | Op::SoftSign => activation::separate(b, &x, op),
+        Op::PRelu => activation::prelu(b, operands),
+        Op::Glu { dim } => Ok(activation::glu(b, &x, *dim)),
+        Op::Softmax { dim } => Ok(activation::softmax(b, "Softmax", &x, *dim)),
+        Op::LogSoftmax { dim } => Ok(activation::softmax(b, "LogSoftmax", &x, *dim)),
+        Op::Unary(op) => arithmetic::unary(b, &x, *op),
+        Op::Binary(op) => Ok(arithmetic::binary(b, *op, &x, &operands.required(1)?)),
+        Op::Compare(comparison) => arithmetic::compare(b, *comparison, operands),
+        Op::Where => arithmetic::select(b, operands),
+        Op::Reduce { reduction, dims, keep_dims } => arithmetic::reduce(b, &x, *reduction, dims, *keep_dims),
+        Op::MaxPool { axes, geometry } => pool::max_pool(b, operands, *axes, geometry),
+        Op::AvgPool { axes, geometry, count_include_pad, divisor } => {
+            pool::avg_pool(b, operands, *axes, geometry, *count_include_pad, *divisor)
+        }
+        Op::AdaptiveAvgPool { axes } => pool::adaptive_avg_pool(b, operands, *axes),
+        Op::AdaptiveMaxPool { axes } => pool::adaptive_max_pool(b, operands, *axes),
+        Op::Resample { filter, scale, align_corners } => {
+            resample::resample(b, operands, *filter, *scale, *align_corners)
+        }
+        Op::Pad { sides, mode } => pad::pad_images(b, &x, *sides, *mode),
+        Op::View(view) => shape::view(b, operands, view),
+        Op::Reshape => Ok(b.reshape(&x, &operands.output.dims)?.name),
+        Op::Identity => Ok(x.name),
+        Op::ToDtype(dtype) => Ok(b.cast(&x.name, super::proto::data_type(*dtype)?.into())),
+        Op::Roll { shifts, dims } => shape::roll(b, &x, shifts, dims),
+        Op::Concat { dim } => shape::concat(b, operands, *dim),
+        Op::IndexSelect { dim } => shape::gather(b, &x, &operands.required(1)?, *dim),
+        Op::Embedding => shape::gather(b, &operands.required(1)?, &x, 0),
+        Op::Attention { scale, causal_offset } => attention::attention(b, operands, *scale, *causal_offset),
+        Op::PixelShuffle { factor } => shape::pixel_shuffle(b, operands, *factor),
+        Op::PixelUnshuffle { factor } => shape::pixel_unshuffle(b, operands, *factor),
+        Op::ChannelShuffle { groups } => shape::channel_shuffle(b, operands, *groups),
+    }
+}
+
+/// Runs an operation that needs a batch dimension. Inserts the dimension if `x` lacks it, and removes it from the
+/// result. `operation` returns the result, whose dimensions are not used.
+fn with_batch(
+    b: &mut Builder,
+    x: &Value,
+    axes: Axes,
+    operation: impl FnOnce(&mut Builder, &Value) -> Result<String>,
+) -> Result<String> {
+    if x.rank() != axes.count() + 1 {
+        return operation(b, x);
+    }
+    let batch = b.unsqueeze(x, &[0])?;
+    let y = operation(b, &batch)?;
+    let first = b.ints(&[0])?;
+    Ok(b.op("Squeeze", &[y, first]))
+}
+
+/// Returns the entries of `[depth, height, width]` for these axes.
+fn of_axes(axes: Axes, sizes: [usize; 3]) -> Vec<i64> {
+    sizes[3 - axes.count()..].iter().map(|size| *size as i64).collect()
+}
