@@ -8,7 +8,7 @@ mod op;
 mod record;
 mod view;
 
-pub(crate) use op::{Comparison, Description, Op, Reduction};
+pub(crate) use op::{Comparison, Description, MultiheadAttention, Op, Recurrent, Reduction};
 #[cfg(feature = "onnx")]
 pub(crate) use record::record_graph;
 pub(crate) use record::{add_node, is_recorded, operand_of};

@@ -5,9 +5,11 @@ use candle_core::{DType, Tensor};
 use crate::kernels::activation::Activation;
 use crate::kernels::arithmetic::{Binary, Unary};
 use crate::kernels::conv::{ConvGeometry, TransposeGeometry};
+use crate::kernels::fold::WindowGeometry;
 use crate::kernels::internal::Axes;
 use crate::kernels::pad::PadMode;
 use crate::kernels::pool::PoolGeometry;
+use crate::kernels::recurrent::Recurrence;
 use crate::kernels::resample::Filter;
 
 use super::View;
@@ -161,7 +163,17 @@ pub(crate) enum Op {
         scale: f64,
         causal_offset: Option<usize>,
     },
+    /// See [`MultiheadAttention`].
+    MultiheadAttention(MultiheadAttention),
+    /// See [`Recurrent`].
+    Recurrent(Recurrent),
+    /// `x, cos, sin`
+    Rotary {
+        interleaved: bool,
+    },
     /// `x`
+    Unfold(WindowGeometry),
+    Fold(WindowGeometry),
     PixelShuffle {
         factor: usize,
     },
@@ -171,6 +183,37 @@ pub(crate) enum Op {
     ChannelShuffle {
         groups: usize,
     },
+}
+
+/// Multi-head attention, whose results are the output and, unless they are not needed, the attention weights.
+///
+/// The operands are `query, key, value, key_padding_mask?, attn_mask?, in_proj_weight, k_proj_weight?, v_proj_weight?,
+/// in_proj_bias?, bias_k?, bias_v?, out_proj_weight, out_proj_bias?`. Without `k_proj_weight`, `in_proj_weight` has the
+/// weights of query, key and value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MultiheadAttention {
+    pub heads: usize,
+    /// Adds a key and a value of zeros.
+    pub adds_zeros: bool,
+    pub batch_first: bool,
+    pub is_causal: bool,
+    /// The attention weights are averages over the heads.
+    pub averages_weights: bool,
+}
+
+/// A stack of recurrent layers, whose results are the outputs of all steps, unless it is a cell, and the tensors of the
+/// final state.
+///
+/// The operands are `x`, the tensors of the initial state (optional), and `weight_ih, weight_hh, bias_ih?, bias_hh?` for
+/// each direction of each layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Recurrent {
+    pub recurrence: Recurrence,
+    pub hidden_size: usize,
+    pub bidirectional: bool,
+    pub batch_first: bool,
+    /// Computes one step instead of a sequence.
+    pub is_cell: bool,
 }
 
 /// A comparison of two operands.

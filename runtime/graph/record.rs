@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use crate::scope::record_calls;
 use crate::scope::{Path, SignalType};
 
-use super::{Description, Graph, GraphOperand, MetaId, Node};
+use super::{Description, Graph, GraphOperand, MetaId, Node, Op};
 
 thread_local! {
     static GRAPH: RefCell<Option<Graph>> = const { RefCell::new(None) };
@@ -39,7 +39,9 @@ pub(crate) fn operand_of(id: MetaId) -> GraphOperand {
     value.map_or(GraphOperand::Unknown, GraphOperand::Value)
 }
 
-/// Adds an operation with its results. An operation that returned one of its operands adds nothing.
+/// Adds an operation with its results. An identity adds nothing. Another operation that returned one of its operands,
+/// for example dropout in training mode on a signal without numbers, is added without results and without a
+/// description.
 pub(crate) fn add_node(
     description: Description<'_>,
     mut operands: Vec<Option<GraphOperand>>,
@@ -47,14 +49,16 @@ pub(crate) fn add_node(
 ) {
     GRAPH.with_borrow_mut(|graph| {
         let Some(graph) = graph else { return };
-        let is_new = results.iter().all(|(id, _)| graph.value_of(*id).is_none());
-        if results.is_empty() || !is_new {
+        let returns_operand = results.iter().any(|(id, _)| graph.value_of(*id).is_some());
+        if results.is_empty() || returns_operand && description.op == Some(Op::Identity) {
             return;
         }
+        let results = if returns_operand { Vec::new() } else { results };
         let outputs = results.into_iter().map(|(id, signal_type)| graph.add_value(id, signal_type)).collect();
         let parameters = description.parameters.into_iter();
         operands.extend(parameters.map(|tensor| tensor.cloned().map(GraphOperand::Tensor)));
         let Description { name, op, .. } = description;
+        let op = op.filter(|_| !returns_operand);
         graph.nodes.push(Node { name, op, operands, outputs, path: Path::current().to_string() });
     });
 }

@@ -90,7 +90,10 @@ where
 {
     let mut graph = Graph::default();
     input.for_each_signal(&mut |signal| {
-        if let (Some(id), Some(signal_type)) = (signal.meta_id(), signal.signal_type()) {
+        // A signal that is passed several times is one input.
+        if let (Some(id), Some(signal_type)) = (signal.meta_id(), signal.signal_type())
+            && graph.value_of(id).is_none()
+        {
             graph.add_value(id, signal_type);
         }
     });
@@ -142,10 +145,10 @@ impl<'a> Exporter<'a> {
     fn model(mut self, name: &str) -> Result<(proto::Model, Vec<(String, candle_core::Tensor)>)> {
         let graph = self.graph;
         for node in &graph.nodes {
-            let name =
+            let names =
                 self.lower(node).map_err(|error| error.in_layer(node.node.name).at(&node.node.path))?;
-            if let [output] = node.node.outputs[..] {
-                self.names[output] = Some(name);
+            for (output, name) in node.node.outputs.iter().zip(names) {
+                self.names[*output] = Some(name);
             }
         }
         self.builder.prefix = "output".to_string();
@@ -181,9 +184,9 @@ impl<'a> Exporter<'a> {
         Ok((model, self.builder.initializers))
     }
 
-    fn lower(&mut self, node: &symbolic::SymbolicNode) -> Result<String> {
+    fn lower(&mut self, node: &symbolic::SymbolicNode) -> Result<Vec<String>> {
         let Node { name, op, outputs, path, .. } = &node.node;
-        let (Some(op), [output]) = (op, &outputs[..]) else {
+        let (Some(op), Some(output)) = (op, outputs.first()) else {
             return Err(Error::msg(format!("the operation `{name}` cannot be exported to ONNX yet")));
         };
         self.builder.prefix.clone_from(path);

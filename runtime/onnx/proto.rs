@@ -13,6 +13,7 @@ const FLOAT: i32 = 1;
 const INT: i32 = 2;
 const STRING: i32 = 3;
 const INTS: i32 = 7;
+const STRINGS: i32 = 8;
 pub(super) const EXTERNAL: i32 = 1;
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -77,6 +78,8 @@ pub(super) struct Attribute {
     pub s: Option<Vec<u8>>,
     #[prost(int64, repeated, packed = "false", tag = "8")]
     pub ints: Vec<i64>,
+    #[prost(bytes = "vec", repeated, tag = "9")]
+    pub strings: Vec<Vec<u8>>,
     #[prost(int32, optional, tag = "20")]
     pub r#type: Option<i32>,
 }
@@ -156,6 +159,11 @@ impl Attribute {
 
     pub fn string(name: &str, value: &str) -> Self {
         Self { s: Some(value.as_bytes().to_vec()), ..Self::new(name, STRING) }
+    }
+
+    pub fn strings(name: &str, values: &[&str]) -> Self {
+        let strings = values.iter().map(|value| value.as_bytes().to_vec()).collect();
+        Self { strings, ..Self::new(name, STRINGS) }
     }
 
     fn new(name: &str, kind: i32) -> Self {

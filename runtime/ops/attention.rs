@@ -246,11 +246,12 @@ fn expand(x: Tensor, dims: &[usize]) -> candle_core::Result<Tensor> {
 }
 
 impl AttentionOptions {
-    /// Describes attention in evaluation mode.
+    /// Describes attention without dropout.
     fn describe(&self, query: &Signal) -> Description<'static> {
         let scale = self.scale.unwrap_or_else(|| default_scale(query.dim(-1).unwrap_or_default()));
         let op = Op::Attention { scale, causal_offset: self.is_causal.then_some(self.query_offset) };
-        ("scaled_dot_product_attention", op).into()
+        let drops = matches!(self.dropout, Some((p, Mode::Train)) if p > 0.);
+        Description { op: (!drops).then_some(op), ..Description::from("scaled_dot_product_attention") }
     }
 
     /// Returns the options for a single score. Draws no random numbers.

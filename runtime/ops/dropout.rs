@@ -231,7 +231,7 @@ fn dropout_with(
         return Signal::fail(Error::msg(format!("expected a probability between 0 and 1, found {p}")));
     }
     if x.is_meta() {
-        return Recording::start(&x).finish(x, (name, Op::Identity));
+        return Recording::start(&x).finish(x, name);
     }
     x.apply(name, NeedsNumbers, |x| -> Result<Tensor> {
         let keep = random::bernoulli(mask_shape, 1. - p, x.dtype(), x.device())?;

@@ -3,11 +3,25 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use sconce::candle::Shape;
 use sconce::prelude::*;
 use sconce::{IntoTensors, SummaryInput};
 
 /// The batch sizes for which outputs are written.
 const BATCHES: [usize; 3] = [1, 2, 4];
+
+/// Returns numbers between `low` and `high`, the same in each run.
+pub fn uniform(shape: impl Into<Shape>, [low, high]: [f32; 2]) -> Result<Tensor> {
+    let shape = shape.into();
+    let numbers = (0..shape.elem_count() as u64).map(|i| {
+        // The output function of SplitMix64.
+        let mut bits = i.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        low + (high - low) * ((bits >> 40) as f32 / (1u64 << 24) as f32)
+    });
+    Ok(Tensor::from_iter(numbers, &Device::Cpu)?.reshape(shape)?)
+}
 
 /// Returns the path of the model of a case. `kind` is the directory of similar cases.
 fn path(kind: &str, name: &str) -> Result<PathBuf> {

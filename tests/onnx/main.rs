@@ -10,4 +10,6 @@ mod layers;
 #[allow(dead_code)] // The tests use the networks but not `main`.
 #[path = "../../examples/networks/main.rs"]
 mod networks;
+mod operations;
+mod sequences;
 mod whole_networks;

@@ -13,15 +13,20 @@ use super::Operands;
 /// `x · weightᵀ + bias`
 pub(super) fn linear(b: &mut Builder, operands: &Operands<'_>) -> Result<String> {
     let (x, weight) = (operands.required(0)?, operands.required(1)?);
-    let bias = operands.optional(2).map(|bias| bias.name.clone());
     if x.rank() == 2 {
+        let bias = operands.optional(2).map(|bias| bias.name.clone());
         let inputs: Vec<String> = [x.name, weight.name].into_iter().chain(bias).collect();
         return Ok(b.op_with("Gemm", &inputs, vec![Attribute::int("transB", 1)]));
     }
-    let transposed = b.transpose(&weight, &[1, 0]);
-    let product = b.op("MatMul", &[x.name, transposed.name]);
+    project(b, &x, &weight, operands.optional(2))
+}
+
+/// `x · weightᵀ + bias`, for an `x` of any rank.
+pub(super) fn project(b: &mut Builder, x: &Value, weight: &Value, bias: Option<&Value>) -> Result<String> {
+    let transposed = b.transpose(weight, &[1, 0]);
+    let product = b.op("MatMul", &[&x.name, &transposed.name]);
     Ok(match bias {
-        Some(bias) => b.op("Add", &[product, bias]),
+        Some(bias) => b.op("Add", &[&product, &bias.name]),
         None => product,
     })
 }
@@ -114,7 +119,7 @@ fn sum(b: &mut Builder, x: &str, dims: &[usize], keep_dims: bool) -> Result<Stri
     Ok(b.op_with("ReduceSum", &[x, &axes], attributes))
 }
 
-fn mean(b: &mut Builder, x: &str, dims: &[usize], keep_dims: bool) -> String {
+pub(super) fn mean(b: &mut Builder, x: &str, dims: &[usize], keep_dims: bool) -> String {
     if dims.is_empty() {
         return x.to_string();
     }

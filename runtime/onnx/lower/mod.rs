@@ -4,10 +4,14 @@ mod activation;
 mod arithmetic;
 mod attention;
 mod conv;
+mod fold;
+mod multihead;
 mod norm;
 mod pad;
 mod pool;
+mod recurrent;
 mod resample;
+mod rotary;
 mod separable;
 mod shape;
 
@@ -36,8 +40,17 @@ impl Operands<'_> {
     }
 }
 
-/// Adds the nodes of an operation and returns the name of its result.
-pub(super) fn lower(b: &mut Builder, op: &Op, operands: &Operands<'_>) -> Result<String> {
+/// Adds the nodes of an operation and returns the names of its results.
+pub(super) fn lower(b: &mut Builder, op: &Op, operands: &Operands<'_>) -> Result<Vec<String>> {
+    match op {
+        Op::MultiheadAttention(op) => multihead::multihead_attention(b, operands, op),
+        Op::Recurrent(op) => recurrent::recurrent(b, operands, op),
+        op => Ok(vec![lower_single(b, op, operands)?]),
+    }
+}
+
+/// Adds the nodes of an operation with a single result and returns its name.
+fn lower_single(b: &mut Builder, op: &Op, operands: &Operands<'_>) -> Result<String> {
     let x = operands.required(0)?;
     match op {
         Op::Conv { axes, geometry, mode } => conv::conv(b, operands, *axes, geometry, *mode),
@@ -91,9 +104,15 @@ pub(super) fn lower(b: &mut Builder, op: &Op, operands: &Operands<'_>) -> Result
         Op::IndexSelect { dim } => shape::gather(b, &x, &operands.required(1)?, *dim),
         Op::Embedding => shape::gather(b, &operands.required(1)?, &x, 0),
         Op::Attention { scale, causal_offset } => attention::attention(b, operands, *scale, *causal_offset),
+        Op::Rotary { interleaved } => rotary::rotary(b, operands, *interleaved),
+        Op::Unfold(geometry) => fold::unfold(b, operands, geometry),
+        Op::Fold(geometry) => fold::fold(b, operands, geometry),
         Op::PixelShuffle { factor } => shape::pixel_shuffle(b, operands, *factor),
         Op::PixelUnshuffle { factor } => shape::pixel_unshuffle(b, operands, *factor),
         Op::ChannelShuffle { groups } => shape::channel_shuffle(b, operands, *groups),
+        Op::MultiheadAttention(_) | Op::Recurrent(_) => {
+            Err(Error::msg("expected an operation with one result"))
+        }
     }
 }
 

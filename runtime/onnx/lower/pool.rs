@@ -4,13 +4,14 @@ use candle_core::{Device, Tensor};
 
 use crate::Result;
 use crate::kernels::internal::Axes;
+use crate::kernels::pad::PadMode;
 use crate::kernels::pool::PoolGeometry;
 
 use super::super::builder::{Builder, Value};
 use super::super::proto::Attribute;
 use super::super::symbolic::Size;
 use super::separable::{adaptive_window, average_axis};
-use super::{Operands, of_axes, with_batch};
+use super::{Operands, of_axes, pad, with_batch};
 
 /// The windows of a pooling along one axis.
 struct Windows {
@@ -39,26 +40,32 @@ fn windows(operands: &Operands<'_>, axes: Axes, geometry: &PoolGeometry<3>) -> R
     each.collect()
 }
 
-/// Max pooling. With `ceil_mode`, the padding at the end is larger, because runtimes differ in that mode.
+/// Max pooling. With `ceil_mode`, the input is padded up to the end of the last window, because runtimes differ in that
+/// mode.
 pub(super) fn max_pool(
     b: &mut Builder,
     operands: &Operands<'_>,
     axes: Axes,
     geometry: &PoolGeometry<3>,
 ) -> Result<String> {
-    let padding = of_axes(axes, geometry.padding);
-    let end = if geometry.ceil_mode {
-        windows(operands, axes, geometry)?.iter().map(|windows| windows.end as i64).collect()
-    } else {
-        padding.clone()
-    };
-    let attributes = vec![
+    let x = operands.required(0)?;
+    let mut attributes = vec![
         Attribute::ints("kernel_shape", of_axes(axes, geometry.kernel)),
         Attribute::ints("strides", of_axes(axes, geometry.stride)),
-        Attribute::ints("pads", [padding, end].concat()),
         Attribute::ints("dilations", of_axes(axes, geometry.dilation)),
     ];
-    with_batch(b, &operands.required(0)?, axes, |b, x| Ok(b.op_with("MaxPool", &[&x.name], attributes)))
+    let padding = of_axes(axes, geometry.padding);
+    if !geometry.ceil_mode {
+        attributes.push(Attribute::ints("pads", [padding.clone(), padding].concat()));
+        return with_batch(b, &x, axes, |b, x| Ok(b.op_with("MaxPool", &[&x.name], attributes)));
+    }
+    let windows = windows(operands, axes, geometry)?;
+    let end = windows.iter().map(|windows| windows.end as i64).collect();
+    let lowest = PadMode::Constant(f64::NEG_INFINITY);
+    with_batch(b, &x, axes, |b, x| {
+        let padded = pad::pad_last(b, x, &[padding, end], lowest)?;
+        Ok(b.op_with("MaxPool", &[padded.name], attributes))
+    })
 }
 
 pub(super) fn avg_pool(
@@ -92,18 +99,15 @@ fn divided_sums(
     count_include_pad: bool,
     divisor: Option<usize>,
 ) -> Result<String> {
-    let begin = windows.iter().map(|windows| windows.padding as i64);
-    let end = windows.iter().map(|windows| windows.end as i64);
-    let leading = [0; 2];
-    let pads: Vec<i64> = leading.into_iter().chain(begin).chain(leading).chain(end).collect();
-    let (pads, zero) = (b.ints(&pads)?, b.number(0., x.dtype)?);
-    let padded = b.op_with("Pad", &[&x.name, &pads, &zero], vec![Attribute::string("mode", "constant")]);
+    let begin = windows.iter().map(|windows| windows.padding as i64).collect();
+    let end = windows.iter().map(|windows| windows.end as i64).collect();
+    let padded = pad::pad_last(b, x, &[begin, end], PadMode::ZEROS)?;
     let each = |size: fn(&Windows) -> usize| windows.iter().map(|windows| size(windows) as i64).collect();
     let attributes = vec![
         Attribute::ints("kernel_shape", each(|windows| windows.kernel)),
         Attribute::ints("strides", each(|windows| windows.stride)),
     ];
-    let averages = b.op_with("AveragePool", &[padded], attributes);
+    let averages = b.op_with("AveragePool", &[padded.name], attributes);
     let area: usize = windows.iter().map(|windows| windows.kernel).product();
     let sizes: Vec<usize> = windows.iter().map(|windows| windows.outputs).collect();
     let divisors: Vec<usize> = windows.iter().fold(vec![1], |divisors, windows| {
