@@ -8,6 +8,8 @@ mod builder;
 mod lower;
 mod proto;
 mod symbolic;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::borrow::Cow;

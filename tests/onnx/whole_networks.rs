@@ -64,7 +64,8 @@ fn convolution_networks() -> Result<()> {
     Case::new("mobilenet_v2").export(mobilenet::mobilenet_v2())?;
     Case::new("mobilenet_v3_large").export(mobilenet_v3::mobilenet_v3_large())?;
     Case::new("mobilenet_v3_small").export(mobilenet_v3::mobilenet_v3_small())?;
-    Case { variances: [0.08, 0.25], ..Case::new("efficientnet_b0") }.export(efficientnet::efficientnet_b0())?;
+    Case { variances: [0.08, 0.25], ..Case::new("efficientnet_b0") }
+        .export(efficientnet::efficientnet_b0())?;
     Case { variances: [0.2, 0.4], ..Case::new("efficientnet_v2_s") }
         .export(efficientnet::efficientnet_v2_s())?;
     Case::new("densenet121").export(densenet::densenet121())?;
