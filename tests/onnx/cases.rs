@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use sconce::candle::Shape;
 use sconce::prelude::*;
-use sconce::{IntoTensors, SummaryInput};
+use sconce::{IntoTensors, OnnxOptions, SummaryInput};
 
 /// The batch sizes for which outputs are written.
 const BATCHES: [usize; 3] = [1, 2, 4];
@@ -54,11 +54,14 @@ where
     let _ = fs::remove_file(&path);
     let prototype = inputs(BATCHES[0])?;
     let dims = |batch: usize| inputs(batch).expect("the inputs should be created");
-    network.export_onnx(&path, |batch| {
+    // The weights of the largest networks are in files of their own.
+    let options = OnnxOptions::default().max_inline_bytes(200_000_000);
+    let metas = |batch| {
         let dims = dims(batch).map(|input| input.dims().to_vec());
         let metas = std::array::from_fn(|i| Signal::meta(&dims[i][..], prototype[i].dtype()));
         arrange(metas)
-    })?;
+    };
+    network.export_onnx_with(&path, metas, options)?;
     for batch in BATCHES {
         let inputs = inputs(batch)?;
         let outputs = network.call(arrange(inputs.each_ref().map(Signal::from)), Mode::Eval);
