@@ -5,6 +5,7 @@ use candle_core::{DType, Tensor};
 use crate::kernels::activation::Activation;
 use crate::kernels::arithmetic::{Binary, Unary};
 use crate::kernels::conv::{ConvGeometry, TransposeGeometry};
+use crate::kernels::embedding::BagMode;
 use crate::kernels::fold::WindowGeometry;
 use crate::kernels::internal::Axes;
 use crate::kernels::pad::PadMode;
@@ -158,6 +159,24 @@ pub(crate) enum Op {
     },
     /// `ids, weight`
     Embedding,
+    /// `ids [bags, length], factors?, weight`. The row `padding` of the weight is left out.
+    EmbeddingBag {
+        mode: BagMode,
+        padding: Option<usize>,
+    },
+    /// `x1, x2, weight [out, in1, in2], bias?`
+    Bilinear,
+    /// `x1, x2`. `dim` is a dimension of the shape to which both broadcast.
+    CosineSimilarity {
+        dim: usize,
+        eps: f64,
+    },
+    /// `x1, x2`
+    PairwiseDistance {
+        p: f64,
+        eps: f64,
+        keep_dim: bool,
+    },
     /// `query, key, value, mask?`
     Attention {
         scale: f64,

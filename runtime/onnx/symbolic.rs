@@ -6,6 +6,8 @@ use safetensors::View as _;
 use crate::graph::{Graph, GraphOperand, Node};
 use crate::{Error, Result};
 
+use super::proto::data_type;
+
 /// The batch sizes of the runs. A run with a batch of one example could not tell the batch from a dimension of size 1.
 pub(super) const BATCHES: [usize; 3] = [2, 3, 5];
 
@@ -105,13 +107,16 @@ impl SymbolicGraph {
         let structure =
             |trace: &Trace| (trace.graph.values.len(), trace.graph.nodes.len(), trace.outputs.len());
         if structure(&second) != structure(&first) || structure(&third) != structure(&first) {
-            return Err(differs("the operations"));
+            return Err(differs("other operations"));
         }
         let values = (0..first.graph.values.len())
             .map(|i| {
                 let types = [&first, &second, &third].map(|trace| &trace.graph.values[i]);
                 let dims = sizes(types.map(|value| value.dims.as_slice()));
-                Ok(ValueType { dims: dims.ok_or_else(|| differs("a shape"))?, dtype: types[0].dtype })
+                Ok(ValueType {
+                    dims: dims.ok_or_else(|| differs("a shape that is no linear function of it"))?,
+                    dtype: types[0].dtype,
+                })
             })
             .collect::<Result<Vec<_>>>()?;
         let outputs = (0..first.outputs.len())
@@ -131,14 +136,14 @@ fn symbolic_node(node: Node, others: [&Node; 2]) -> Result<SymbolicNode> {
     };
     let at_node = |error: Error| error.in_layer(node.name).at(&node.path);
     if !others.iter().all(|other| is_same(other)) {
-        return Err(at_node(differs("the operation")));
+        return Err(at_node(differs("an operation whose settings depend on it")));
     }
     let operands = (0..node.operands.len()).map(|i| {
         let operands = [&node, others[0], others[1]].map(|node| node.operands[i].as_ref());
         match operands {
             [None, None, None] => Ok(None),
             [Some(a), Some(b), Some(c)] => operand([a, b, c]).map(Some),
-            _ => Err(differs("an operand")),
+            _ => Err(differs("an operand that depends on it")),
         }
     });
     let operands = operands.collect::<Result<_>>().map_err(at_node)?;
@@ -156,24 +161,25 @@ fn operand(runs: [&GraphOperand; 3]) -> Result<SymbolicOperand> {
             "expected operands that are inputs of the network or results of its operations, found a signal without \
              numbers from elsewhere",
         )),
-        _ => Err(differs("an operand")),
+        _ => Err(differs("an operand that depends on it")),
     }
 }
 
 /// Combines a constant in all runs: the same numbers, or the same numbers for each example of the batch.
 fn constant(runs: [&Tensor; 3]) -> Result<SymbolicOperand> {
     let [first, second, third] = runs;
+    data_type(first.dtype())?;
     if first.id() == second.id() && first.id() == third.id() {
         return Ok(SymbolicOperand::Tensor(first.clone(), None));
     }
-    let dims = sizes(runs.map(Tensor::dims)).ok_or_else(|| differs("the shape of a constant"))?;
+    let dims = sizes(runs.map(Tensor::dims)).ok_or_else(|| differs("a constant that depends on it"))?;
     let of_one_example = runs.map(|tensor| without_repetition(tensor, &dims));
     let [Some(first), Some(second), Some(third)] = of_one_example else {
-        return Err(differs("a constant"));
+        return Err(differs("a constant that depends on it"));
     };
     if first.dtype() != second.dtype() || !(has_same_bytes(&first, &second) && has_same_bytes(&first, &third))
     {
-        return Err(differs("a constant"));
+        return Err(differs("a constant that depends on it"));
     }
     let repeats = dims.iter().any(|size| size.constant().is_none());
     Ok(SymbolicOperand::Tensor(first, repeats.then_some(dims)))
@@ -205,8 +211,5 @@ fn sizes(runs: [&[usize]; 3]) -> Option<Vec<Size>> {
 }
 
 fn differs(what: &str) -> Error {
-    Error::msg(format!(
-        "expected a network that runs the same operations for each batch size, found that {what} depends on the batch \
-         size"
-    ))
+    Error::msg(format!("expected the same operations and constants for each batch size, found {what}"))
 }

@@ -2,6 +2,7 @@
 
 use candle_core::{D, Tensor};
 
+use crate::graph::Op;
 use crate::kernels::arithmetic::{Binary, binary, sum};
 use crate::kernels::internal::empty_output;
 use crate::kernels::matmul::matmul;
@@ -39,7 +40,8 @@ pub fn bilinear(
     let (x1, x2) = (x1.into(), x2.into());
     let recording = Recording::start_all([&x1, &x2]);
     let y = x1.combine("bilinear", x2, |x1, x2| leading_meta(x1, x2, on_tensors), on_tensors);
-    recording.finish_products(y, "bilinear", |x1, y| {
+    let description = ("bilinear", Op::Bilinear, [Some(&weight), bias.as_ref()]);
+    recording.finish_products(y, description, |x1, y| {
         let x2_features = weight.dims().last().copied().unwrap_or_default();
         // The products of `x1` and the weight, and those of their sums and `x2`.
         let sums = product(y.iter().chain([&x2_features]));

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use crate::graph::Op;
+use crate::graph::{Description, Op};
 use crate::kernels::embedding::{self as kernel, Bags};
 use crate::kernels::internal::embedding_bag_shape;
 use crate::signal::{Leading, Meta, NeedsNumbers, Recording, Signal};
@@ -70,6 +70,9 @@ pub(crate) fn combine_bags(
         return Signal::fail(error.clone());
     }
     let any_meta = operands().any(Signal::is_meta);
+    let recording = any_meta.then(|| Recording::start_optional([Some(&ids), per_sample_weights.as_ref()]));
+    let op = Op::EmbeddingBag { mode: bags.mode, padding: bags.padding };
+    let op = Some(op).filter(|_| offsets.is_none());
     let tensor = |operand: Option<Signal>| operand.map(tensor_or_view).transpose();
     let bags = tensor(offsets).and_then(|offsets| {
         let per_sample_weights = tensor(per_sample_weights)?;
@@ -79,11 +82,11 @@ pub(crate) fn combine_bags(
         Ok(bags) => bags,
         Err(error) => return Signal::fail(error),
     };
-    if any_meta {
-        let recording = Recording::start(&ids);
+    if let Some(recording) = recording {
         let shape = tensor_or_view(ids).and_then(|ids| Ok(embedding_bag_shape(&ids, weight, &bags)?));
         let output = shape.map(|shape| Signal::from(Meta::like(weight, shape.to_vec())));
-        return recording.finish(output.into(), "embedding_bag");
+        let description = Description { name: "embedding_bag", op, parameters: vec![Some(weight)] };
+        return recording.finish(output.into(), description);
     }
     ids.apply("embedding_bag", NeedsNumbers, |ids| kernel::embedding_bag(&ids, weight, &bags))
 }

@@ -55,8 +55,14 @@ impl Recording {
         description: impl Into<Description<'a>>,
         multiply_adds: impl FnOnce(&[usize], &[usize]) -> u64,
     ) -> Signal {
+        let is_part = self.is_part();
         self.end(&[&output], description, multiply_adds);
-        output
+        if is_part { output.without_view() } else { output }
+    }
+
+    /// Returns `true` if the operation is not recorded, for example because it is a part of another operation.
+    pub fn is_part(&self) -> bool {
+        self.0.is_none()
     }
 
     /// Like [`finish_products`](Self::finish_products), for an operation with several results. The first of them has
@@ -105,6 +111,15 @@ impl Signal {
             State::Meta(meta) => meta.view.as_deref(),
             _ => None,
         }
+    }
+
+    /// Removes what the operation did that computed this signal. Otherwise, an operation that ends with this one would
+    /// seem to do nothing else.
+    pub(crate) fn without_view(mut self) -> Self {
+        if let State::Meta(meta) = &mut self.0 {
+            meta.view = None;
+        }
+        self
     }
 
     /// Returns the identity of a signal without numbers.

@@ -36,12 +36,12 @@ struct UnknownOperand {}
 #[test]
 fn operations_that_depend_on_the_batch_size_are_errors() -> Result<()> {
     let message = error(&ScaledByBatch {}, vectors)?;
-    assert!(message.contains("that the operation depends on the batch size"), "{message}");
+    assert!(message.contains("found an operation whose settings depend on it"), "{message}");
     assert!(message.contains("ScaledByBatch"), "{message}");
     let message = error(&BranchesOnBatch {}, vectors)?;
-    assert!(message.contains("that the operations depends on the batch size"), "{message}");
+    assert!(message.contains("found other operations"), "{message}");
     let message = error(&ConstantOfBatch {}, vectors)?;
-    assert!(message.contains("that a constant depends on the batch size"), "{message}");
+    assert!(message.contains("found a constant that depends on it"), "{message}");
     Ok(())
 }
 
@@ -49,6 +49,33 @@ fn operations_that_depend_on_the_batch_size_are_errors() -> Result<()> {
 fn signals_from_elsewhere_are_errors() -> Result<()> {
     let message = error(&UnknownOperand {}, vectors)?;
     assert!(message.contains("found a signal without numbers from elsewhere"), "{message}");
+    Ok(())
+}
+
+#[derive(Module)]
+#[module(forward = |x| inner(norm(x)))]
+struct Outer {
+    #[layer(4)]
+    norm: InstanceNorm1d,
+    inner: Foreign,
+}
+
+#[derive(Module)]
+#[module(forward = |x| linear(x))]
+struct Foreign {
+    #[layer(with = |vb| sconce::nn::linear(6, 2, vb))]
+    linear: sconce::nn::Linear,
+}
+
+#[test]
+fn an_error_names_the_operation_and_the_layer() -> Result<()> {
+    let network = Outer::new(&Device::Cpu)?;
+    let message = error(&network, |batch| Signal::meta((batch, 4, 6), DType::F32))?;
+    let expected = "at Outer.inner.linear (Linear): the operation `Linear` cannot be exported to ONNX yet";
+    assert_eq!(message, expected);
+    // Instance norms are exported only with a batch dimension.
+    let message = error(&network.norm, |_| Signal::meta((4, 6), DType::F32))?;
+    assert!(message.contains("the operation `instance_norm` cannot be exported to ONNX yet"), "{message}");
     Ok(())
 }
 

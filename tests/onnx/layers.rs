@@ -11,7 +11,7 @@ use op_table::every_layer::EVERY_LAYER;
 use op_table::{layers, syntax};
 
 /// The rows of the table whose layers cannot be exported yet.
-const UNSUPPORTED: &[&str] = &["embedding_bag"];
+const UNSUPPORTED: &[&str] = &[];
 
 #[test]
 fn every_layer_is_exported_unless_it_is_listed() -> Result<()> {

@@ -1,5 +1,6 @@
 //! Exports networks of operations that are not layers, with shapes that depend on the batch size.
 
+use sconce::kernels::embedding::BagMode;
 use sconce::prelude::*;
 
 use crate::cases::{uniform, write, write_with};
@@ -118,4 +119,51 @@ struct Nothing {}
 #[test]
 fn an_input_can_be_the_output() -> Result<()> {
     write("operations", "an_input_can_be_the_output", &Nothing {}, |batch| random(&[batch, 2]))
+}
+
+#[derive(Module)]
+#[module(forward = |x, y| (cosine(x, y), manhattan(x, y), euclidean(x, y) + maximum(x, y) + cubic(x, y)))]
+struct Distances {
+    #[layer(dim = 1)]
+    cosine: CosineSimilarity,
+    #[layer(p = 1.)]
+    manhattan: PairwiseDistance,
+    #[layer(keepdim = true)]
+    euclidean: PairwiseDistance,
+    #[layer(p = f64::INFINITY, keepdim = true)]
+    maximum: PairwiseDistance,
+    #[layer(p = 3., keepdim = true)]
+    cubic: PairwiseDistance,
+}
+
+#[test]
+fn distances() -> Result<()> {
+    // The operands broadcast.
+    let inputs = |batch| Ok([random(&[batch, 3, 4])?, random(&[3, 1])?]);
+    write_with("operations", "distances", &Distances::new(&Device::Cpu)?, inputs, |[x, y]| (x, y))
+}
+
+#[test]
+fn bilinear_maps() -> Result<()> {
+    sconce::manual_seed(0);
+    let bilinear = Bilinear::config(3, 4, 5).init(&Device::Cpu)?;
+    let inputs = |batch| Ok([random(&[batch, 2, 3])?, random(&[batch, 2, 4])?]);
+    write_with("operations", "bilinear_maps", &bilinear, inputs, |[x, y]| (x, y))
+}
+
+#[test]
+fn embedding_bags() -> Result<()> {
+    sconce::manual_seed(0);
+    let ids = |batch: usize| {
+        // The first bag has only the padding.
+        let ids = (0..batch as i64 * 4).map(|i| if i < 4 { 3 } else { i * 7 % 10 });
+        Ok(Tensor::from_iter(ids, &Device::Cpu)?.reshape((batch, 4))?)
+    };
+    for (name, mode) in [("sum", BagMode::Sum), ("mean", BagMode::Mean), ("max", BagMode::Max)] {
+        let config = EmbeddingBag::config(10, 6).mode(mode);
+        write("operations", &format!("embedding_bag_{name}"), &config.init(&Device::Cpu)?, ids)?;
+        let padded = config.padding_idx(3).init(&Device::Cpu)?;
+        write("operations", &format!("embedding_bag_{name}_padded"), &padded, ids)?;
+    }
+    Ok(())
 }

@@ -146,6 +146,8 @@ impl<const AXES: usize> Forward for InstanceNorm<AXES> {
     fn forward_pass(&self, x: Signal, mode: Mode) -> Signal {
         let recording = Recording::start(&x);
         let description = match &self.0.running {
+            // The descriptions are of inputs with a batch dimension.
+            _ if x.rank().is_ok_and(|rank| rank != AXES + 2) => "instance_norm".into(),
             Some(running) if self.0.pinned.unwrap_or(mode) == Mode::Eval => self.0.describe(running),
             _ => {
                 let (weight, bias) = self.0.parameters();

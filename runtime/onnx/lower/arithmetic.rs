@@ -111,7 +111,7 @@ pub(super) fn reduce(
     }
 }
 
-fn sum(b: &mut Builder, x: &str, dims: &[usize], keep_dims: bool) -> Result<String> {
+pub(super) fn sum(b: &mut Builder, x: &str, dims: &[usize], keep_dims: bool) -> Result<String> {
     let axes = b.ints(&dims.iter().map(|dim| *dim as i64).collect::<Vec<_>>())?;
     // Without dimensions, the result is the input.
     let attributes =

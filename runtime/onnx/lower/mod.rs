@@ -4,10 +4,12 @@ mod activation;
 mod arithmetic;
 mod attention;
 mod conv;
+mod embedding;
 mod fold;
 mod multihead;
 mod norm;
 mod pad;
+mod pairs;
 mod pool;
 mod recurrent;
 mod resample;
@@ -103,6 +105,12 @@ fn lower_single(b: &mut Builder, op: &Op, operands: &Operands<'_>) -> Result<Str
         Op::Concat { dim } => shape::concat(b, operands, *dim),
         Op::IndexSelect { dim } => shape::gather(b, &x, &operands.required(1)?, *dim),
         Op::Embedding => shape::gather(b, &operands.required(1)?, &x, 0),
+        Op::EmbeddingBag { mode, padding } => embedding::embedding_bag(b, operands, *mode, *padding),
+        Op::Bilinear => pairs::bilinear(b, operands),
+        Op::CosineSimilarity { dim, eps } => pairs::cosine_similarity(b, operands, *dim, *eps),
+        Op::PairwiseDistance { p, eps, keep_dim } => {
+            pairs::pairwise_distance(b, operands, *p, *eps, *keep_dim)
+        }
         Op::Attention { scale, causal_offset } => attention::attention(b, operands, *scale, *causal_offset),
         Op::Rotary { interleaved } => rotary::rotary(b, operands, *interleaved),
         Op::Unfold(geometry) => fold::unfold(b, operands, geometry),

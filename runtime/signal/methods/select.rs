@@ -190,7 +190,8 @@ impl Signal {
             let meta = self.to_meta()?;
             let probe = meta.view_probe()?;
             let parts = split(probe.clone())?;
-            parts.iter().map(|part| meta.viewed(&probe, part).into()).collect()
+            let parts = parts.iter().map(|part| Self::from(meta.viewed(&probe, part)));
+            if recording.is_part() { parts.map(Self::without_view).collect() } else { parts.collect() }
         } else {
             split(self.tensor()?)?.into_iter().map(Self::from).collect()
         };
