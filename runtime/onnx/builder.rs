@@ -28,9 +28,10 @@ pub(super) struct Builder {
     /// The names of the initializers. The tensors are in `initializers`, so that no other tensor gets their ids.
     by_tensor: HashMap<TensorId, String>,
     by_ints: HashMap<Vec<i64>, String>,
-    /// The name of the value `[batch]`, and how it follows from an input.
+    /// The name of the value `[batch]`.
     batch: Option<String>,
-    batch_source: Option<BatchSource>,
+    /// How the batch size follows from an input.
+    pub batch_source: Option<BatchSource>,
     /// The prefix of the names of new values: the path of the layer.
     pub prefix: String,
     counts: HashMap<String, usize>,
@@ -55,7 +56,7 @@ impl Value {
 }
 
 impl Builder {
-    pub fn new(parameters: HashMap<TensorId, String>, batch_source: Option<BatchSource>) -> Self {
+    pub fn new(parameters: HashMap<TensorId, String>) -> Self {
         Self {
             nodes: Vec::new(),
             initializers: Vec::new(),
@@ -65,7 +66,7 @@ impl Builder {
             by_tensor: HashMap::new(),
             by_ints: HashMap::new(),
             batch: None,
-            batch_source,
+            batch_source: None,
             prefix: String::new(),
         }
     }
@@ -118,6 +119,27 @@ impl Builder {
     /// Adds a node and returns the name of its result.
     pub fn op<S: AsRef<str>>(&mut self, op_type: &str, inputs: &[S]) -> String {
         self.op_with(op_type, inputs, Vec::new())
+    }
+
+    /// Renames the result of a node. Returns `false` if no node has a result of this name.
+    pub fn rename(&mut self, old: &str, new: &str) -> bool {
+        if !self.nodes.iter().any(|node| node.output.iter().any(|output| output == old)) {
+            return false;
+        }
+        let names = self.nodes.iter_mut().flat_map(|node| node.input.iter_mut().chain(&mut node.output));
+        names.filter(|name| *name == old).for_each(|name| new.clone_into(name));
+        true
+    }
+
+    /// Adds a node that copies a value, for a second name.
+    pub fn identity(&mut self, input: String, output: &str) {
+        self.nodes.push(Node {
+            input: vec![input],
+            output: vec![output.to_string()],
+            name: Some(output.to_string()),
+            op_type: Some("Identity".to_string()),
+            attribute: Vec::new(),
+        });
     }
 
     /// Returns the name of the initializer of a tensor.

@@ -123,24 +123,27 @@ fn outputs(output: impl IntoTensors) -> Result<Vec<GraphOperand>> {
 struct Exporter<'a> {
     graph: &'a SymbolicGraph,
     builder: Builder,
+    /// The names of the inputs.
+    inputs: Vec<String>,
     /// The names of the values of the graph so far.
     names: Vec<Option<String>>,
 }
 
 impl<'a> Exporter<'a> {
     fn new(graph: &'a SymbolicGraph, parameters: HashMap<TensorId, String>) -> Self {
-        let input_names = numbered("input", graph.inputs);
-        let sizes = graph.values.iter().zip(&input_names).flat_map(|(value, name)| {
+        let mut builder = Builder::new(parameters);
+        let inputs =
+            numbered("input", graph.inputs).iter().map(|name| builder.unique(name)).collect::<Vec<_>>();
+        let sizes = graph.values.iter().zip(&inputs).flat_map(|(value, name)| {
             value.dims.iter().enumerate().map(move |(dim, size)| (name, dim, size))
         });
-        let batch_source = sizes
+        builder.batch_source = sizes
             .filter(|(.., size)| size.per_example > 0 && size.fixed == 0)
             .min_by_key(|(.., size)| size.per_example)
             .map(|(name, dim, size)| BatchSource { input: name.clone(), dim, per_example: size.per_example });
-        let builder = Builder::new(parameters, batch_source);
-        let mut names: Vec<Option<String>> = input_names.into_iter().map(Some).collect();
+        let mut names: Vec<Option<String>> = inputs.iter().cloned().map(Some).collect();
         names.resize(graph.values.len(), None);
-        Self { graph, builder, names }
+        Self { graph, builder, inputs, names }
     }
 
     /// Returns the model without its weights, and the weights.
@@ -153,22 +156,21 @@ impl<'a> Exporter<'a> {
                 self.names[*output] = Some(name);
             }
         }
-        self.builder.prefix = "output".to_string();
         let output_names = numbered("output", graph.outputs.len());
+        let output_names: Vec<String> = output_names.iter().map(|name| self.builder.unique(name)).collect();
         let mut outputs = Vec::new();
-        for (operand, name) in graph.outputs.iter().zip(output_names) {
+        for (operand, name) in graph.outputs.iter().zip(&output_names) {
             let value = self.operand(operand)?;
-            outputs.push(value_info(&name, &value.dims, value.dtype)?);
-            self.builder.nodes.push(proto::Node {
-                input: vec![value.name],
-                output: vec![name.clone()],
-                name: Some(name),
-                op_type: Some("Identity".to_string()),
-                attribute: Vec::new(),
-            });
+            outputs.push(value_info(name, &value.dims, value.dtype)?);
+            let is_named = output_names.contains(&value.name);
+            if is_named || !self.builder.rename(&value.name, name) {
+                self.builder.identity(value.name, name);
+            } else if let SymbolicOperand::Value(index) = operand {
+                self.names[*index] = Some(name.clone());
+            }
         }
-        let inputs = graph.values[..graph.inputs].iter().zip(numbered("input", graph.inputs));
-        let inputs = inputs.map(|(value, name)| value_info(&name, &value.dims, value.dtype));
+        let inputs = graph.values.iter().zip(&self.inputs);
+        let inputs = inputs.map(|(value, name)| value_info(name, &value.dims, value.dtype));
         let graph = proto::Graph {
             node: self.builder.nodes,
             name: Some(name.to_string()),

@@ -57,7 +57,7 @@ fn a_model_has_the_operations_and_the_parameters_of_the_network() -> Result<()> 
     let net = Net::new(&Device::Cpu)?;
     let graph = model(&net, directory.path(), images, OnnxOptions::default())?;
     let types: Vec<_> = graph.node.iter().map(|node| node.op_type.as_deref().unwrap_or_default()).collect();
-    assert_eq!(types, ["Conv", "BatchNormalization", "Relu", "Reshape", "Gemm", "Identity"]);
+    assert_eq!(types, ["Conv", "BatchNormalization", "Relu", "Reshape", "Gemm"]);
     assert_eq!(graph.node[0].name.as_deref(), Some("Net.conv/Conv"));
     assert_eq!(graph.node[0].input, ["input", "conv.weight", "conv.bias"]);
     let pads = graph.node[0].attribute.iter().find(|attribute| attribute.name.as_deref() == Some("pads"));
@@ -155,5 +155,30 @@ fn layers_in_training_mode_cannot_be_exported() -> Result<()> {
     let directory = tempfile::tempdir()?;
     let error = model(&AlwaysDrops {}, directory.path(), images, OnnxOptions::default()).unwrap_err();
     assert!(error.to_string().contains("the operation `dropout` cannot be exported"), "{error}");
+    Ok(())
+}
+
+#[derive(Module)]
+#[module(forward = |x| x * input + output)]
+struct ReservedNames {
+    #[param(4, init = ones)]
+    input: Tensor,
+    #[param(4, init = zeros)]
+    output: Tensor,
+}
+
+#[test]
+fn names_are_unique() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let net = ReservedNames::new(&Device::Cpu)?;
+    let vectors = |batch| Signal::meta((batch, 4), DType::F32);
+    let graph = model(&net, directory.path(), vectors, OnnxOptions::default())?;
+    assert_eq!(graph.node[0].input, ["input_2", "input"]);
+    assert_eq!(graph.node[1].input[1], "output");
+    assert_eq!(graph.node[1].output, ["output_2"]);
+    assert_eq!(
+        [&graph.input[0], &graph.output[0]].map(|value| value.name.as_deref().unwrap()),
+        ["input_2", "output_2"]
+    );
     Ok(())
 }

@@ -376,8 +376,8 @@ pub trait Network: Module {
     /// among the inputs become constants of the model.
     ///
     /// The inputs of the model are named `input`, or `input_0`, `input_1` and so on if there are several, and the
-    /// outputs `output` or `output_0` and so on. Parameters and buffers keep their paths. The file is written
-    /// atomically.
+    /// outputs `output` or `output_0` and so on. Parameters and buffers keep their paths; if one of them has the name of
+    /// an input or output, that name ends with `_2`. The file is written atomically.
     ///
     /// ```
     /// use sconce::prelude::*;

@@ -113,12 +113,25 @@ fn several_inputs_and_outputs() -> Result<()> {
 }
 
 #[derive(Module)]
-#[module(forward = |x| x)]
-struct Nothing {}
+#[module(forward = |x| (x, &x * 2, constant))]
+struct Copies {
+    #[param(3, init = ones)]
+    constant: Tensor,
+}
+
+#[derive(Module)]
+#[module(forward = |x| {
+    let (x, y, constant) = copies(x);
+    (x, (y, y), constant)
+})]
+struct CopiesTwice {
+    copies: Copies,
+}
 
 #[test]
-fn an_input_can_be_the_output() -> Result<()> {
-    write("operations", "an_input_can_be_the_output", &Nothing {}, |batch| random(&[batch, 2]))
+fn outputs_can_be_inputs_constants_and_other_outputs() -> Result<()> {
+    let network = CopiesTwice::new(&Device::Cpu)?;
+    write("operations", "outputs", &network, |batch| random(&[batch, 2]))
 }
 
 #[derive(Module)]
