@@ -28,6 +28,7 @@ pub(super) struct Builder {
     /// The names of the initializers. The tensors are in `initializers`, so that no other tensor gets their ids.
     by_tensor: HashMap<TensorId, String>,
     by_ints: HashMap<Vec<i64>, String>,
+    by_number: HashMap<(u64, DType), String>,
     /// The name of the value `[batch]`.
     batch: Option<String>,
     /// How the batch size follows from an input.
@@ -65,6 +66,7 @@ impl Builder {
             parameters,
             by_tensor: HashMap::new(),
             by_ints: HashMap::new(),
+            by_number: HashMap::new(),
             batch: None,
             batch_source: None,
             prefix: String::new(),
@@ -177,7 +179,13 @@ impl Builder {
 
     /// Returns the name of a number of the type `dtype`.
     pub fn number(&mut self, number: f64, dtype: DType) -> Result<String> {
-        self.tensor(&Tensor::new(number, &Device::Cpu)?.to_dtype(dtype)?)
+        let key = (number.to_bits(), dtype);
+        if let Some(name) = self.by_number.get(&key) {
+            return Ok(name.clone());
+        }
+        let name = self.tensor(&Tensor::new(number, &Device::Cpu)?.to_dtype(dtype)?)?;
+        self.by_number.insert(key, name.clone());
+        Ok(name)
     }
 
     /// Returns the name of a list of sizes. Sizes that depend on the batch size are computed when the model runs.
@@ -233,9 +241,6 @@ impl Builder {
     pub fn reshape(&mut self, x: &Value, dims: &[Size]) -> Result<Value> {
         if x.dims == dims {
             return Ok(x.clone());
-        }
-        if dims.contains(&Size::fixed(0)) {
-            return Err(Error::msg("expected a shape without sizes of 0"));
         }
         let target = match known_target(&x.dims, dims) {
             Some(target) => self.ints(&target)?,

@@ -28,7 +28,7 @@ use crate::{Error, Result};
 
 use builder::{BatchSource, Builder, Value};
 use lower::Operands;
-use symbolic::{BATCHES, SymbolicGraph, SymbolicOperand, Trace, ValueType};
+use symbolic::{BATCHES, Size, SymbolicGraph, SymbolicOperand, Trace, ValueType};
 
 /// Settings of [`Network::export_onnx_with`].
 ///
@@ -193,6 +193,11 @@ impl<'a> Exporter<'a> {
         let (Some(op), Some(output)) = (op, outputs.first()) else {
             return Err(Error::msg(format!("the operation `{name}` cannot be exported to ONNX yet")));
         };
+        let dims = outputs.iter().map(|output| &self.graph.values[*output].dims);
+        if let Some(dims) = dims.into_iter().find(|dims| dims.contains(&Size::fixed(0))) {
+            let sizes: Vec<String> = dims.iter().map(ToString::to_string).collect();
+            return Err(Error::msg(format!("expected sizes of at least 1, found [{}]", sizes.join(", "))));
+        }
         self.builder.prefix.clone_from(path);
         let values = node.operands.iter().map(|operand| match operand {
             Some(operand) => self.operand(operand).map(Some),
@@ -230,10 +235,10 @@ fn numbered(name: &str, count: usize) -> Vec<String> {
     }
 }
 
-fn value_info(name: &str, dims: &[symbolic::Size], dtype: candle_core::DType) -> Result<proto::ValueInfo> {
+fn value_info(name: &str, dims: &[Size], dtype: candle_core::DType) -> Result<proto::ValueInfo> {
     let dim = dims.iter().map(|size| proto::Dimension {
         dim_value: size.constant().map(|size| size as i64),
-        dim_param: size.name(),
+        dim_param: size.constant().is_none().then(|| size.to_string()),
     });
     let shape = proto::Shape { dim: dim.collect() };
     let tensor_type = proto::TensorType { elem_type: Some(proto::data_type(dtype)?), shape: Some(shape) };

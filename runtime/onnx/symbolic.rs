@@ -1,5 +1,7 @@
 //! A graph whose sizes depend on the batch size, from the graphs of several runs.
 
+use std::fmt;
+
 use candle_core::{DType, Tensor};
 use safetensors::View as _;
 
@@ -81,16 +83,18 @@ impl Size {
     pub fn known(self) -> Result<usize> {
         self.constant().ok_or_else(|| Error::msg("expected a size that does not depend on the batch size"))
     }
+}
 
-    /// Returns the name of the size: `batch`, `4*batch` or `batch+1`. `None` for a constant.
-    pub fn name(self) -> Option<String> {
+/// Writes a constant size as a number, and others as `batch`, `4*batch` or `batch+1`.
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { per_example, fixed } = self;
-        let scaled = match per_example {
-            0 => return None,
-            1 => "batch".to_string(),
-            factor => format!("{factor}*batch"),
-        };
-        Some(if fixed == 0 { scaled } else { format!("{scaled}{fixed:+}") })
+        match per_example {
+            0 => return fixed.fmt(f),
+            1 => f.write_str("batch")?,
+            factor => write!(f, "{factor}*batch")?,
+        }
+        if *fixed == 0 { Ok(()) } else { write!(f, "{fixed:+}") }
     }
 }
 
@@ -212,4 +216,20 @@ fn sizes(runs: [&[usize]; 3]) -> Option<Vec<Size>> {
 
 fn differs(what: &str) -> Error {
     Error::msg(format!("expected the same operations and constants for each batch size, found {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_linear_functions_of_the_batch_size() {
+        let text = |sizes| Size::from_runs(sizes).map(|size| size.to_string());
+        assert_eq!(text([7, 7, 7]).as_deref(), Some("7"));
+        assert_eq!(text(BATCHES).as_deref(), Some("batch"));
+        assert_eq!(text(BATCHES.map(|batch| 4 * batch)).as_deref(), Some("4*batch"));
+        assert_eq!(text(BATCHES.map(|batch| 2 * batch - 1)).as_deref(), Some("2*batch-1"));
+        assert_eq!(text(BATCHES.map(|batch| batch * batch)), None);
+        assert_eq!(text(BATCHES.map(|batch| batch.min(4))), None);
+    }
 }

@@ -79,6 +79,17 @@ fn an_error_names_the_operation_and_the_layer() -> Result<()> {
     Ok(())
 }
 
+#[derive(Module)]
+#[module(forward = |x| relu(x.narrow(1, 0, 0)))]
+struct Empty {}
+
+#[test]
+fn empty_results_are_errors() -> Result<()> {
+    let message = error(&Empty {}, vectors)?;
+    assert!(message.contains("expected sizes of at least 1, found [batch, 0]"), "{message}");
+    Ok(())
+}
+
 #[test]
 fn parameters_without_numbers_are_errors() -> Result<()> {
     let message = error(&Linear::config(4, 2).meta()?, vectors)?;
