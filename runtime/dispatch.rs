@@ -17,8 +17,7 @@ use crate::{Error, Result};
 
 /// Calls the field `name`: `name(input)`.
 pub fn call<I, M: Forward<I> + ?Sized>(layer: &M, name: &'static str, input: I, mode: Mode) -> M::Output {
-    let _scope = Scope::enter(name);
-    let _call = OpenCall::begin();
+    let _call = Scope::enter(name).begin_call();
     layer.forward_pass(input, mode)
 }
 
@@ -31,8 +30,7 @@ pub fn call_with<I, O, M: ForwardWith<I, Output = O> + ?Sized>(
     inputs: I,
     mode: Mode,
 ) -> O {
-    let _scope = Scope::enter(name);
-    let _call = OpenCall::begin();
+    let _call = Scope::enter(name).begin_call();
     layer.forward_pass_with(inputs, mode)
 }
 

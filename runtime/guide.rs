@@ -66,6 +66,9 @@ mod mistakes {}
 #[doc = include_str!("../docs/src/summary.md")]
 mod summary {}
 
+#[doc = include_str!("../docs/src/profile.md")]
+mod profile {}
+
 #[doc = include_str!("../docs/src/next.md")]
 mod next {}
 

@@ -75,6 +75,7 @@ mod module;
 mod onnx;
 mod ops;
 pub mod prelude;
+mod profile;
 pub mod random;
 mod recompute;
 mod registry;
@@ -84,6 +85,7 @@ mod signal;
 mod sizes;
 mod source;
 mod summary;
+mod text_table;
 mod thread_value;
 pub mod train;
 
@@ -123,6 +125,7 @@ pub use load::{Load, LoadReport, ShapeMismatch};
 pub use module::{Forward, ForwardContainer, ForwardWith, Layer, Mode, Module, Visitor, VisitorMut};
 #[cfg(feature = "onnx")]
 pub use onnx::OnnxOptions;
+pub use profile::{LaunchProfile, Profile};
 pub use random::manual_seed;
 pub use recompute::is_recomputing;
 pub use registry::{Eval, Network};

@@ -10,7 +10,7 @@ use crate::dispatch::{IndexOf, with_element};
 use crate::kernels::internal::{function, with_gradient};
 use crate::module::{Forward, ForwardWith, Mode, Module};
 use crate::registry::{Network, Replacements, TensorKind, for_each_mut};
-use crate::scope::{OpenCall, Path, ReplacedPath, Scope};
+use crate::scope::{Path, ReplacedPath, Scope};
 use crate::signal::Signal;
 use crate::summary::SummaryInput;
 use crate::thread_value::with_value;
@@ -22,8 +22,7 @@ where
     M: Forward<I, Output = Signal> + Send + Sync + 'static,
     I: RecomputeInput,
 {
-    let _scope = Scope::enter(name);
-    let _call = OpenCall::begin();
+    let _call = Scope::enter(name).begin_call();
     RecomputedCall::run(layer, input, mode, M::forward_pass)
 }
 
@@ -33,8 +32,7 @@ where
     M: ForwardWith<I, Output = Signal> + Send + Sync + 'static,
     I: RecomputeInput,
 {
-    let _scope = Scope::enter(name);
-    let _call = OpenCall::begin();
+    let _call = Scope::enter(name).begin_call();
     RecomputedCall::run(layer, inputs, mode, M::forward_pass_with)
 }
 

@@ -7,8 +7,8 @@ use candle_nn::{Init, VarBuilder};
 
 use crate::config::Config;
 use crate::graph::Op;
-use crate::kernels::embedding;
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
+use crate::ops::look_up;
 use crate::signal::{Leading, Signal};
 use crate::{Error, Result, source};
 
@@ -83,7 +83,7 @@ impl Forward for Embedding {
     fn forward_pass(&self, x: Signal, _: Mode) -> Signal {
         x.apply(("embedding", Op::Embedding, [Some(&self.weight)]), Leading, |ids| {
             let (rows, width) = self.sizes();
-            embedding(&ids, &self.weight, self.padding_idx)
+            look_up(&ids, &self.weight, self.padding_idx)
                 .map_err(|error| Error::from(error).in_layer(format!("Embedding {rows}→{width}")))
         })
     }

@@ -10,7 +10,7 @@ use candle_nn::VarBuilder;
 use crate::Result;
 use crate::config::Config;
 use crate::module::{Forward, Layer, Mode, Module, Visitor, VisitorMut};
-use crate::scope::{OpenCall, Scope};
+use crate::scope::Scope;
 use crate::signal::Signal;
 
 use super::impl_fmt;
@@ -199,8 +199,7 @@ impl Forward for Sequential {
 
     fn forward_pass(&self, x: Signal, mode: Mode) -> Signal {
         self.children.iter().fold(x, |x, (name, layer)| {
-            let _scope = Scope::dynamic(name.clone());
-            let _call = OpenCall::begin();
+            let _call = Scope::dynamic(name.clone()).begin_call();
             layer.forward_pass(x, mode)
         })
     }

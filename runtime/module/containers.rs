@@ -8,7 +8,7 @@ use candle_core::Tensor;
 use indexmap::IndexMap;
 
 use crate::Result;
-use crate::scope::{LayerIdentity, OpenCall, Scope};
+use crate::scope::{LayerIdentity, Scope};
 use crate::signal::Signal;
 
 use super::{Forward, Layer, Mode, Module, Visitor, VisitorMut};
@@ -56,8 +56,7 @@ fn index_name(index: usize) -> Cow<'static, str> {
 /// Runs the layers one after another. The path of an error includes the index of the layer.
 fn run_in_order<'a, L: Layer + 'a>(layers: impl IntoIterator<Item = &'a L>, x: Signal, mode: Mode) -> Signal {
     layers.into_iter().enumerate().fold(x, |x, (i, layer)| {
-        let _scope = Scope::index(i);
-        let _call = OpenCall::begin();
+        let _call = Scope::index(i).begin_call();
         layer.forward_pass(x, mode)
     })
 }
@@ -165,8 +164,7 @@ macro_rules! tuples {
 
             fn forward_pass(&self, x: Signal, mode: Mode) -> Signal {
                 $(let x = {
-                    let _scope = Scope::index($index);
-                    let _call = OpenCall::begin();
+                    let _call = Scope::index($index).begin_call();
                     self.$index.forward_pass(x, mode)
                 };)+
                 x

@@ -11,7 +11,7 @@ use crate::Error;
 use crate::kernels::norm;
 use crate::random::is_repeatable;
 use crate::recompute::is_recomputing;
-use crate::signal::{Leading, OneExample, SameShape, Signal};
+use crate::signal::{Leading, OneExample, SameShape, Signal, add_operands};
 
 use super::{Forward, Mode, Module, Visitor, VisitorMut};
 
@@ -88,10 +88,13 @@ impl Forward for candle_nn::LayerNorm {
         let weight = Some(self.weight());
         let bias = self.bias();
         let shape = self.weight().dims();
-        x.apply("layer_norm", Leading, |x| match (self.remove_mean(), bias) {
-            (true, bias) => norm::layer_norm(&x, shape, weight, bias, self.eps()),
-            (false, None) => norm::rms_norm(&x, shape, weight, self.eps()),
-            (false, Some(bias)) => norm::rms_norm(&x, shape, weight, self.eps())?.broadcast_add(bias),
+        x.apply("layer_norm", Leading, |x| {
+            add_operands([weight, bias]);
+            match (self.remove_mean(), bias) {
+                (true, bias) => norm::layer_norm(&x, shape, weight, bias, self.eps()),
+                (false, None) => norm::rms_norm(&x, shape, weight, self.eps()),
+                (false, Some(bias)) => norm::rms_norm(&x, shape, weight, self.eps())?.broadcast_add(bias),
+            }
         })
     }
 }
@@ -103,7 +106,10 @@ impl Forward for candle_nn::RmsNorm {
     fn forward_pass(&self, x: Signal, _: Mode) -> Signal {
         let weight = self.weight();
         let eps = self.eps();
-        x.apply("rms_norm", Leading, |x| norm::rms_norm(&x, weight.dims(), Some(weight), eps))
+        x.apply("rms_norm", Leading, |x| {
+            add_operands([weight]);
+            norm::rms_norm(&x, weight.dims(), Some(weight), eps)
+        })
     }
 }
 

@@ -8,7 +8,7 @@ use crate::kernels::internal::can_allocate;
 use crate::kernels::matmul::matmul;
 use crate::kernels::softmax::{masked_softmax, softmax};
 use crate::module::Mode;
-use crate::signal::{Meta, NeedsNumbers, Recording, Signal, product};
+use crate::signal::{Meta, NeedsNumbers, Recording, Signal, add_multiply_adds, add_operands, product};
 use crate::{Error, Result};
 
 use super::dropout;
@@ -143,6 +143,11 @@ fn run(query: Signal, key: Signal, value: Signal, options: &AttentionOptions) ->
         (Err(error), _) | (_, Err(error)) => return Signal::fail(error),
     };
     query.apply("scaled_dot_product_attention", NeedsNumbers, |query| -> Result<Tensor> {
+        add_operands([
+            Some(&key),
+            Some(&value),
+            options.mask.as_ref().map(Signal::tensor).transpose()?.as_ref(),
+        ]);
         Ok(attend(&query, &key, &value, options)?.0)
     })
 }
@@ -197,7 +202,9 @@ pub(crate) fn attend(
         Some((p, mode)) => dropout(weights, p, mode).into_tensor()?,
         None => weights,
     };
-    Ok((matmul(&weights, value)?, weights))
+    let output = matmul(&weights, value)?;
+    add_multiply_adds(|| attention_products(query.dims(), output.dims(), keys));
+    Ok((output, weights))
 }
 
 /// The sizes of query, key and value.

@@ -6,7 +6,7 @@ use crate::graph::Op;
 use crate::kernels::arithmetic::{Binary, binary, sum};
 use crate::kernels::internal::empty_output;
 use crate::kernels::matmul::matmul;
-use crate::signal::{Recording, Signal, leading_meta, product};
+use crate::signal::{Recording, Signal, add_multiply_adds, add_operands, leading_meta, product};
 use crate::{Error, Result};
 
 /// Computes `x1ᵀ · weight[o] · x2 + bias[o]` for each output feature `o`.
@@ -36,17 +36,23 @@ pub fn bilinear(
         Ok(weight) => weight,
         Err(error) => return Signal::fail(error),
     };
-    let on_tensors = |x1: &Tensor, x2: &Tensor| bilinear_map(x1, x2, &weight, bias.as_ref());
-    let (x1, x2) = (x1.into(), x2.into());
-    let recording = Recording::start_all([&x1, &x2]);
-    let y = x1.combine("bilinear", x2, |x1, x2| leading_meta(x1, x2, on_tensors), on_tensors);
-    let description = ("bilinear", Op::Bilinear, [Some(&weight), bias.as_ref()]);
-    recording.finish_products(y, description, |x1, y| {
+    let products = |x1: &[usize], y: &[usize]| {
         let x2_features = weight.dims().last().copied().unwrap_or_default();
         // The products of `x1` and the weight, and those of their sums and `x2`.
         let sums = product(y.iter().chain([&x2_features]));
         sums.saturating_mul(product(x1.last()).saturating_add(1))
-    })
+    };
+    let on_tensors = |x1: &Tensor, x2: &Tensor| {
+        let y = bilinear_map(x1, x2, &weight, bias.as_ref())?;
+        add_operands([Some(&weight), bias.as_ref()]);
+        add_multiply_adds(|| products(x1.dims(), y.dims()));
+        Ok(y)
+    };
+    let (x1, x2) = (x1.into(), x2.into());
+    let recording = Recording::start_all([&x1, &x2]);
+    let y = x1.combine("bilinear", x2, |x1, x2| leading_meta(x1, x2, on_tensors), on_tensors);
+    let description = ("bilinear", Op::Bilinear, [Some(&weight), bias.as_ref()]);
+    recording.finish_products(y, description, products)
 }
 
 fn bilinear_map(x1: &Tensor, x2: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {

@@ -5,7 +5,8 @@ use candle_core::Tensor;
 use crate::graph::{Description, Op};
 use crate::kernels::embedding::{self as kernel, Bags};
 use crate::kernels::internal::embedding_bag_shape;
-use crate::signal::{Leading, Meta, NeedsNumbers, Recording, Signal};
+use crate::kernels::trace::{Work, add_work};
+use crate::signal::{Leading, Meta, NeedsNumbers, Recording, Signal, add_operands, byte_size};
 
 use super::operand::tensor_or_view;
 
@@ -26,10 +27,21 @@ use super::operand::tensor_or_view;
 pub fn embedding(x: impl Into<Signal>, weight: impl Into<Signal>) -> Signal {
     match weight.into().into_tensor() {
         Ok(weight) => x.into().apply(("embedding", Op::Embedding, [Some(&weight)]), Leading, |ids| {
-            kernel::embedding(&ids, &weight, None)
+            look_up(&ids, &weight, None)
         }),
         Err(error) => Signal::fail(error),
     }
+}
+
+/// Returns the rows of `weight` for the indices `ids`. The launch reads only these rows.
+pub(crate) fn look_up(
+    ids: &Tensor,
+    weight: &Tensor,
+    padding_idx: Option<usize>,
+) -> candle_core::Result<Tensor> {
+    let rows = kernel::embedding(ids, weight, padding_idx)?;
+    add_operands([&rows]);
+    Ok(rows)
 }
 
 /// Looks up the rows of `weight` for integer indices and combines the rows of each bag. The indices are
@@ -88,5 +100,14 @@ pub(crate) fn combine_bags(
         let description = Description { name: "embedding_bag", op, parameters: vec![Some(weight)] };
         return recording.finish(output.into(), description);
     }
-    ids.apply("embedding_bag", NeedsNumbers, |ids| kernel::embedding_bag(&ids, weight, &bags))
+    ids.apply("embedding_bag", NeedsNumbers, |ids| {
+        add_operands([&bags.offsets, &bags.per_sample_weights].map(Option::as_ref));
+        // A bag reads one row for each of its indices.
+        add_work(|| {
+            let width = weight.dims().last().copied().unwrap_or_default();
+            let rows = byte_size(&[ids.elem_count(), width], weight.dtype());
+            Work { bytes_read: rows, ..Work::default() }
+        });
+        kernel::embedding_bag(&ids, weight, &bags)
+    })
 }

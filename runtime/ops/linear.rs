@@ -3,7 +3,7 @@
 use candle_core::{Shape, Tensor};
 
 use crate::graph::Op;
-use crate::signal::{Deferred, Meta, Product, Recording, Signal, product};
+use crate::signal::{Deferred, Meta, Product, Recording, Signal, matrix_products};
 use crate::{Error, Result};
 
 /// Computes `x · weightᵀ + bias` for an input `[…, in_features]`, a weight `[out_features, in_features]` and an
@@ -35,7 +35,7 @@ pub fn linear(x: impl Into<Signal>, weight: impl Into<Signal>, bias: impl Into<O
     };
     let y = defer(x, &weight, bias.as_ref()).into();
     let description = ("linear", Op::Linear, [Some(&weight), bias.as_ref()]);
-    recording.finish_products(y, description, |x, y| product(y.iter().chain(x.last())))
+    recording.finish_products(y, description, matrix_products)
 }
 
 fn defer(x: Signal, weight: &Tensor, bias: Option<&Tensor>) -> Result<Signal> {

@@ -42,7 +42,7 @@ pub use elementwise::{
     celu, elu, gelu_tanh, glu, hardshrink, hardsigmoid, hardtanh, logsigmoid, mish, selu, softmin, softplus,
     softshrink, softsign, tanhshrink, threshold,
 };
-pub(crate) use embedding::combine_bags;
+pub(crate) use embedding::{combine_bags, look_up};
 pub use embedding::{embedding, embedding_bag};
 pub use kv_cache::KvCache;
 pub use linear::linear;

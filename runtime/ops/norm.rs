@@ -4,7 +4,7 @@ use candle_core::{DType, Tensor};
 
 use crate::graph::Op;
 use crate::kernels::norm;
-use crate::signal::{Batch, Leading, Signal};
+use crate::signal::{Batch, Leading, Signal, add_operands};
 
 use super::NormalizedShape;
 
@@ -40,6 +40,7 @@ pub fn layer_norm(
     let NormalizedShape(shape) = normalized_shape.into();
     let op = Op::LayerNorm { dims: shape.len(), eps };
     x.into().apply(("layer_norm", op, [weight, bias]), Leading, |x| {
+        add_operands([weight, bias]);
         norm::layer_norm(&x, &shape, weight, bias, eps)
     })
 }
@@ -71,7 +72,10 @@ pub fn rms_norm(
     let Ok(dtype) = x.dtype() else { return x };
     let eps = eps.into().unwrap_or_else(|| epsilon(dtype));
     let op = Op::RmsNorm { dims: shape.len(), eps };
-    x.apply(("rms_norm", op, [weight]), Leading, |x| norm::rms_norm(&x, &shape, weight, eps))
+    x.apply(("rms_norm", op, [weight]), Leading, |x| {
+        add_operands(weight);
+        norm::rms_norm(&x, &shape, weight, eps)
+    })
 }
 
 /// Divides the channels of each example of `[batch, channels, …]` into `num_groups` groups of consecutive channels
@@ -99,6 +103,7 @@ pub fn group_norm(
 ) -> Signal {
     let op = Op::GroupNorm { groups: num_groups, eps };
     x.into().apply(("group_norm", op, [weight, bias]), Batch, |x| {
+        add_operands([weight, bias]);
         norm::group_norm(&x, num_groups, weight, bias, eps)
     })
 }
@@ -126,8 +131,10 @@ pub fn instance_norm(
     bias: Option<&Tensor>,
     eps: f64,
 ) -> Signal {
-    let description = ("instance_norm", Op::InstanceNorm { eps }, [weight, bias]);
-    x.into().apply(description, Batch, |x| norm::instance_norm(&x, weight, bias, eps))
+    x.into().apply(("instance_norm", Op::InstanceNorm { eps }, [weight, bias]), Batch, |x| {
+        add_operands([weight, bias]);
+        norm::instance_norm(&x, weight, bias, eps)
+    })
 }
 
 /// Returns the machine epsilon of a floating-point dtype.

@@ -6,7 +6,7 @@ use crate::Result;
 use crate::graph::Op;
 use crate::kernels::internal::check_rotary_embedding;
 use crate::kernels::rotary_embedding as kernel;
-use crate::signal::{NeedsNumbers, Recording, Signal};
+use crate::signal::{NeedsNumbers, Recording, Signal, add_operands};
 
 use super::operand::tensor_or_view;
 
@@ -47,9 +47,10 @@ pub fn rotary_embedding(
         return recording.finish(output, ("rotary_embedding", Op::Rotary { interleaved }));
     }
     match (cos.into_tensor(), sin.into_tensor()) {
-        (Ok(cos), Ok(sin)) => {
-            x.apply("rotary_embedding", NeedsNumbers, |x| kernel(&x, &cos, &sin, interleaved))
-        }
+        (Ok(cos), Ok(sin)) => x.apply("rotary_embedding", NeedsNumbers, |x| {
+            add_operands([&cos, &sin]);
+            kernel(&x, &cos, &sin, interleaved)
+        }),
         (Err(error), _) | (_, Err(error)) => Signal::fail(error),
     }
 }

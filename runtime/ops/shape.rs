@@ -1,12 +1,14 @@
 //! Operations that change shapes: flatten, unflatten, concatenate and stack.
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 
 use crate::dim::Dim;
 use crate::graph::{Description, Op};
-use crate::kernels::internal::blocked;
+use crate::kernels::internal::{blocked, reshape};
 use crate::scope::{self, Path};
-use crate::signal::{Meta, NeedsNumbers, Recording, ShapeFrom, Signal, Value, should_concat_blocked};
+use crate::signal::{
+    Meta, NeedsNumbers, Recording, ShapeFrom, Signal, Value, add_blocked, add_operands, should_concat_blocked,
+};
 use crate::sizes::inferred_sizes;
 use crate::{Error, Result};
 
@@ -41,7 +43,7 @@ pub(crate) fn flatten_range(x: Signal, start: impl Dim, end: impl Dim) -> Signal
     };
     x.apply(("flatten", Op::Reshape), ShapeFrom(new_dims), |x| -> Result<Tensor> {
         let dims = new_dims(x.dims())?;
-        Ok(x.reshape(dims)?)
+        Ok(reshape(&x, dims)?.into_tensor())
     })
 }
 
@@ -73,7 +75,7 @@ pub fn unflatten(x: impl Into<Signal>, dim: impl Dim, sizes: impl IntoIterator<I
     };
     x.into().apply(("unflatten", Op::Reshape), ShapeFrom(new_dims), |x| -> Result<Tensor> {
         let dims = new_dims(x.dims())?;
-        Ok(x.reshape(dims)?)
+        Ok(reshape(&x, dims)?.into_tensor())
     })
 }
 
@@ -145,8 +147,10 @@ fn cat_images(signals: Vec<Signal>) -> Result<Signal> {
     });
     match images.collect::<Option<Vec<_>>>() {
         Some(images) => {
-            scope::record_launch(Path::current, || "cat".to_string());
-            Ok(Signal::blocked(blocked::cat_channels(&images)?))
+            let _launch = scope::begin_launch(&Device::Cpu, Path::current, || "cat".to_string());
+            let joined = blocked::cat_channels(&images)?;
+            add_blocked(&images, &joined);
+            Ok(Signal::blocked(joined))
         }
         None => Ok(join("cat", values, |tensors, _| Ok(Tensor::cat(tensors, 1)?))),
     }
@@ -189,7 +193,10 @@ fn join<T: Into<Signal>>(
         Err(error) => Signal::fail(error),
         Ok(tensors) => match tensors.first() {
             None => Signal::fail(Error::msg(format!("{name}: expected at least one tensor, found none"))),
-            Some(first) => Signal::from(first).apply(name, NeedsNumbers, |first| operation(&tensors, &first)),
+            Some(first) => Signal::from(first).apply(name, NeedsNumbers, |first| {
+                add_operands(tensors.iter().skip(1));
+                operation(&tensors, &first)
+            }),
         },
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::module::{Forward, Mode, Module};
 use crate::registry::pin_where_possible;
-use crate::scope::{OpenCall, Scope};
+use crate::scope::Scope;
 use crate::signal::Signal;
 
 /// The type of a field that holds layers.
@@ -84,8 +84,7 @@ impl<T> SequentialAccess<T> {
     /// Calls the field `name`.
     #[inline(always)]
     pub fn call(&self, layer: &T, name: &'static str, x: Signal, mode: Mode) -> Signal {
-        let _scope = Scope::enter(name);
-        let _call = OpenCall::begin();
+        let _call = Scope::enter(name).begin_call();
         (self.call)(layer, x, mode)
     }
 }

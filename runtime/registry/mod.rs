@@ -28,6 +28,7 @@ use crate::load::{Load, LoadReport, Selection};
 use crate::module::{Forward, Mode, Module};
 #[cfg(feature = "onnx")]
 use crate::onnx::{self, OnnxOptions};
+use crate::profile::Profile;
 use crate::signal::{IntoTensors, Signal};
 use crate::summary::{Summary, SummaryInput};
 use crate::{Error, Result};
@@ -340,7 +341,8 @@ pub trait Network: Module {
     /// the package torchinfo does.
     ///
     /// With an input without numbers, [`Signal::meta`], the run computes only shapes and allocates no activations. With
-    /// a tensor as a signal, the network runs. The summary is the same. Several inputs are passed as a tuple.
+    /// a tensor as a signal, the network runs. The summary then also contains which layers ran in the launch of another
+    /// layer, and is the same otherwise. Several inputs are passed as a tuple.
     ///
     /// Multiply-adds are the products that are added up in convolutions, linear and bilinear maps, matrix products,
     /// attention and recurrent layers: `output elements · kernel elements · in_channels / groups` for a convolution.
@@ -365,6 +367,35 @@ pub trait Network: Module {
         Self: Forward<I, Output: IntoTensors> + Sized,
     {
         Summary::new(self, input)
+    }
+
+    /// Runs the network several times in evaluation mode, and returns the time of each launch: the path of its layer,
+    /// the operations that ran in it, its multiply-adds and the bytes of its operands and results.
+    ///
+    /// The first two runs are discarded: they pack weights and allocate activations. The times are medians of nine more
+    /// runs. The input has the same forms as for [`summary`](Self::summary), with numbers. Only launches of the thread
+    /// that calls `profile` are recorded. On a GPU, the network waits for each launch, so the times do not overlap.
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let net = vec![Linear::config(8, 16).init(&Device::Cpu)?, Linear::config(16, 4).init(&Device::Cpu)?];
+    /// let x = Tensor::ones((32, 8), DType::F32, &Device::Cpu)?;
+    /// let profile = net.profile(Signal::from(x))?;
+    /// let multiply_adds: Vec<_> = profile.launches.iter().map(|launch| launch.multiply_adds).collect();
+    /// assert_eq!(multiply_adds, [32 * 8 * 16, 32 * 16 * 4]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Fails if the forward pass fails, for example because the input has no numbers.
+    fn profile<I>(&self, input: I) -> Result<Profile>
+    where
+        I: SummaryInput + Clone,
+        Self: Forward<I, Output: IntoTensors> + Sized,
+    {
+        Profile::new(self, input)
     }
 
     /// Writes the network in evaluation mode as an ONNX model (opset 17), which runs in ONNX Runtime and other

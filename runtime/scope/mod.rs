@@ -10,14 +10,18 @@ mod record;
 
 pub use frame::LayerIdentity;
 pub(crate) use frame::{Searchable, run_field, run_reference};
-pub(crate) use record::{Call, OpenCall, OpenOperation, SignalType, record_calls};
+pub(crate) use record::{
+    Call, OpenCall, OpenOperation, SignalType, record_calls, record_fused_pair, record_fusion,
+};
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::sync::Arc;
 
-use crate::kernels::trace;
+use candle_core::Device;
+
+use crate::kernels::trace::{self, OpenLaunch};
 use crate::thread_value::with_value;
 
 /// A segment of a path: the name of a field, or the index of an element of a list. A name that is a number is displayed
@@ -46,7 +50,7 @@ impl fmt::Display for Segment {
     }
 }
 
-/// A guard for a call to a layer. Dropping it removes the layer from the path, even if the call panics.
+/// A guard for a layer on the path. Dropping it removes the layer from the path, even if a call panics.
 #[must_use]
 pub struct Scope {
     /// The length of the path without the layer.
@@ -78,6 +82,12 @@ impl Scope {
         })
     }
 
+    /// Begins a call of the layer at the path, which is recorded if the thread is being recorded.
+    #[inline]
+    pub(crate) fn begin_call(self) -> CallScope {
+        CallScope { _call: OpenCall::begin(), _scope: self }
+    }
+
     fn push(segment: Segment) -> Self {
         PATH.with_borrow_mut(|path| {
             path.push(segment);
@@ -90,6 +100,14 @@ impl Drop for Scope {
     fn drop(&mut self) {
         PATH.with_borrow_mut(|path| path.truncate(self.outer_length));
     }
+}
+
+/// A guard for a call of a layer that is on the path. Dropping it ends the call, then removes the layer from the path.
+#[must_use]
+pub(crate) struct CallScope {
+    // Fields are dropped in this order.
+    _call: OpenCall,
+    _scope: Scope,
 }
 
 /// A guard for the construction of a network. Keeps the current path equal to the path of the layer that is being
@@ -214,7 +232,12 @@ pub(crate) fn is_fusion_enabled() -> bool {
     FUSION.get()
 }
 
-/// Records a launch if the thread is being traced. Does not call the closures otherwise.
-pub(crate) fn record_launch(path: impl FnOnce() -> Path, operations: impl FnOnce() -> String) {
-    trace::record(|| path().to_string(), operations);
+/// Begins a launch on `device` and records it if the thread is being traced. Does not call the closures otherwise. The
+/// launch ends when the result is dropped.
+pub(crate) fn begin_launch(
+    device: &Device,
+    path: impl FnOnce() -> Path,
+    operations: impl FnOnce() -> String,
+) -> OpenLaunch {
+    trace::begin(device, || path().to_string(), operations)
 }

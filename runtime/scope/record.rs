@@ -3,6 +3,9 @@
 //! A call has no access to the shapes of its arguments, whose types are generic. The operations on signals report
 //! shapes instead. The input of a call is the first operand of its first operation, and its output is the result of its
 //! last operation. An operation that consists of other operations, or that runs on a probe, hides them.
+//!
+//! A call also knows in whose launch it ran. An operation that is fused into a deferred operation runs in the launch of
+//! that operation. Whether a consumer runs in the launch of its producer is known when the pair has run.
 
 use std::cell::{Cell, RefCell};
 
@@ -34,6 +37,25 @@ pub(crate) struct Call {
     pub output: Option<SignalType>,
     /// The multiply-adds of the operations of this layer, without those of the layers that it calls.
     pub multiply_adds: u64,
+    /// The path of the layer in whose launch all operations of this call run. `None` if an operation has a launch of
+    /// its own, or if no operation has numbers.
+    pub fused_into: Option<Vec<String>>,
+    /// The number of operations.
+    operations: usize,
+}
+
+impl Call {
+    fn add(&mut self, input: &SignalType, output: &SignalType, fused_into: Option<&Vec<String>>) {
+        let fused_into = fused_into.filter(|path| **path != self.path);
+        if self.operations == 0 {
+            self.input = Some(input.clone());
+            self.fused_into = fused_into.cloned();
+        } else if self.fused_into.as_ref() != fused_into {
+            self.fused_into = None;
+        }
+        self.output = Some(output.clone());
+        self.operations += 1;
+    }
 }
 
 struct Recorder {
@@ -42,6 +64,15 @@ struct Recorder {
     calls: Vec<Call>,
     /// The indices of the calls that have not returned.
     open: Vec<usize>,
+    /// The path of the deferred operation into which the operation that runs was fused.
+    fusion: Option<Path>,
+}
+
+impl Recorder {
+    /// Returns the names of a path after the path of the first call.
+    fn relative(&self, path: &Path) -> Vec<String> {
+        path.0.iter().skip(self.outer_length).map(ToString::to_string).collect()
+    }
 }
 
 /// Runs `f`. Returns its result and the calls of layers on this thread, in the order in which they began. Paths are
@@ -55,7 +86,7 @@ pub(crate) fn record_calls<T>(f: impl FnOnce() -> T) -> (T, Vec<Call>) {
             IS_RECORDING.set(self.1);
         }
     }
-    let recorder = Recorder { outer_length: 0, calls: Vec::new(), open: Vec::new() };
+    let recorder = Recorder { outer_length: 0, calls: Vec::new(), open: Vec::new(), fusion: None };
     let _restore = Restore(RECORDER.replace(Some(recorder)), IS_RECORDING.replace(true));
     let result = f();
     let calls = RECORDER.take().map_or_else(Vec::new, |recorder| recorder.calls);
@@ -78,11 +109,12 @@ impl OpenCall {
     fn push() -> bool {
         let path = Path::current();
         RECORDER.with_borrow_mut(|recorder| {
-            let Some(Recorder { outer_length, calls, open }) = recorder else { return false };
-            if calls.is_empty() {
-                *outer_length = path.0.len();
+            let Some(recorder) = recorder else { return false };
+            if recorder.calls.is_empty() {
+                recorder.outer_length = path.0.len();
             }
-            let path: Vec<String> = path.0.iter().skip(*outer_length).map(ToString::to_string).collect();
+            let path = recorder.relative(&path);
+            let Recorder { calls, open, .. } = recorder;
             if open.last().is_some_and(|&caller| calls[caller].path == path) {
                 return false;
             }
@@ -110,16 +142,21 @@ impl OpenOperation {
     #[inline]
     pub fn begin() -> Option<Self> {
         // A value that is not returned would end the outer operation when it is dropped.
-        IS_RECORDING.replace(false).then(|| Self(()))
+        IS_RECORDING.replace(false).then(|| {
+            with_recorder(|recorder| recorder.fusion = None);
+            Self(())
+        })
     }
 
     /// Records the operation for all calls that have not returned, and its multiply-adds for the innermost of them.
-    pub fn end(self, input: &SignalType, output: &SignalType, multiply_adds: u64) {
-        with_recorder(|Recorder { calls, open, .. }| {
-            for &call in open.iter() {
-                calls[call].input.get_or_insert_with(|| input.clone());
-                calls[call].output = Some(output.clone());
-            }
+    /// `is_deferred` states whether the output is a deferred operation.
+    pub fn end(self, input: &SignalType, output: &SignalType, is_deferred: bool, multiply_adds: u64) {
+        with_recorder(|recorder| {
+            // A fusion in an operation that has already run is a part of this operation.
+            let fusion = recorder.fusion.take().filter(|_| is_deferred);
+            let fused_into = fusion.map(|path| recorder.relative(&path));
+            let Recorder { calls, open, .. } = recorder;
+            open.iter().for_each(|&call| calls[call].add(input, output, fused_into.as_ref()));
             if let Some(&innermost) = open.last() {
                 let total = &mut calls[innermost].multiply_adds;
                 *total = total.saturating_add(multiply_adds);
@@ -132,6 +169,30 @@ impl Drop for OpenOperation {
     fn drop(&mut self) {
         IS_RECORDING.set(true);
     }
+}
+
+/// Records that the operation that runs was fused into the deferred operation of the layer at `path`.
+pub(crate) fn record_fusion(path: &Path) {
+    with_recorder(|recorder| recorder.fusion = Some(path.clone()));
+}
+
+/// Records that the operation of the layer `consumer`, with everything that was fused into it, ran in the launch of the
+/// layer `producer`.
+pub(crate) fn record_fused_pair(producer: &Path, consumer: &Path) {
+    with_recorder(|recorder| {
+        let producer = recorder.relative(producer);
+        let consumer = recorder.relative(consumer);
+        let is_fused = |call: &Call| call.fused_into.as_ref() == Some(&consumer);
+        for call in recorder.calls.iter_mut().filter(|call| is_fused(call)) {
+            call.fused_into = Some(producer.clone());
+        }
+        // Other operations of the layer have launches of their own.
+        let is_consumer =
+            |call: &&mut Call| call.path == consumer && call.operations == 1 && consumer != producer;
+        if let Some(call) = recorder.calls.iter_mut().rev().find(is_consumer) {
+            call.fused_into = Some(producer);
+        }
+    });
 }
 
 fn with_recorder(f: impl FnOnce(&mut Recorder)) {
@@ -149,7 +210,7 @@ mod tests {
 
     fn operation(input: usize, output: usize, multiply_adds: u64) {
         if let Some(operation) = OpenOperation::begin() {
-            operation.end(&image(input), &image(output), multiply_adds);
+            operation.end(&image(input), &image(output), false, multiply_adds);
         }
     }
 
@@ -182,6 +243,50 @@ mod tests {
         assert_eq!(summary, expected);
         assert_eq!(calls.iter().map(|call| call.multiply_adds).collect::<Vec<_>>(), [30, u64::MAX]);
         assert!(!IS_RECORDING.get());
+    }
+
+    /// Runs an operation that is fused into the operation at `path`, which is deferred.
+    fn fused_operation(path: &Path) {
+        if let Some(operation) = OpenOperation::begin() {
+            record_fusion(path);
+            operation.end(&image(1), &image(1), true, 0);
+        }
+    }
+
+    #[test]
+    fn a_call_is_fused_if_all_of_its_operations_are() {
+        let call = |name: &'static str, run: &dyn Fn()| {
+            let _field = Scope::enter(name);
+            let _call = OpenCall::begin();
+            run();
+            Path::current()
+        };
+        let ((), calls) = record_calls(|| {
+            let _root = Scope::enter("Net");
+            let _network = OpenCall::begin();
+            let conv = call("conv", &|| operation(1, 1, 1));
+            call("norm", &|| fused_operation(&conv));
+            call("norm_and_more", &|| {
+                fused_operation(&conv);
+                operation(1, 1, 0);
+            });
+            // An operation that contains a fusion and runs is not fused.
+            call("attention", &|| {
+                let outer = OpenOperation::begin();
+                record_fusion(&conv);
+                outer.expect("the operation is recorded").end(&image(1), &image(1), false, 0);
+            });
+            let depthwise = call("depthwise", &|| operation(1, 1, 1));
+            call("act", &|| fused_operation(&depthwise));
+            record_fused_pair(&conv, &depthwise);
+        });
+        let fused: Vec<_> =
+            calls.iter().map(|call| (call.path.join("/"), call.fused_into.as_deref())).collect();
+        let conv = ["conv".to_string()];
+        let paths = ["", "conv", "norm", "norm_and_more", "attention", "depthwise", "act"];
+        let fused_paths = ["norm", "depthwise", "act"];
+        let expected = paths.map(|path| (path.to_string(), fused_paths.contains(&path).then_some(&conv[..])));
+        assert_eq!(fused, expected);
     }
 
     #[test]

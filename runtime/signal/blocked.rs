@@ -4,14 +4,14 @@
 
 use std::sync::Arc;
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 
 use crate::graph::Description;
 use crate::kernels::internal::blocked::{BlockedTensor, policy};
 use crate::scope::{self, Path};
 use crate::{Error, Result};
 
-use super::{Layout, Layouts, Recording, ShapeRule, Signal, State, Value};
+use super::{Layout, Layouts, Recording, ShapeRule, Signal, State, Value, launch_work};
 
 impl Signal {
     /// Returns the values. They are channel-blocked if they were already, or if a deferred operation can compute them
@@ -111,8 +111,13 @@ impl Signal {
         }
         match self.into_blocked() {
             Ok(Value::Blocked(blocked)) => {
-                scope::record_launch(Path::current, || name.to_string());
-                on_blocked(&blocked).map_or_else(Self::fail, Self::blocked)
+                let launch = scope::begin_launch(&Device::Cpu, Path::current, || name.to_string());
+                let result = on_blocked(&blocked);
+                if let Ok(result) = &result {
+                    launch_work::add_blocked([&blocked], result);
+                }
+                drop(launch);
+                result.map_or_else(Self::fail, Self::blocked)
             }
             Ok(Value::Tensor(tensor)) => Self::from(tensor).apply(name, rule, on_tensor),
             Err(error) => Self(State::Failed(error)),

@@ -90,6 +90,11 @@ impl Deferred {
         self.is_temporary.swap(false, Ordering::Relaxed)
     }
 
+    /// Returns the path of the layer whose launch computes the operation.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     pub(crate) fn shape(&self) -> &Shape {
         &self.shape
     }
@@ -156,14 +161,15 @@ impl Deferred {
     /// one: see [`Operation::run`].
     pub(super) fn run(self, requested: Layout) -> Result<Value> {
         let stage = self.stage.into_inner().unwrap_or_else(PoisonError::into_inner);
-        stage.into_result(requested, &self.path)
+        stage.into_result(requested, &self.path, &self.device)
     }
 
     /// Runs the operation at the first call. Every call returns the same values, in the layout of the first call,
     /// whatever layout the later calls request.
     pub(super) fn run_once(&self, requested: Layout) -> Result<Value> {
         let mut stage = self.stage();
-        let result = std::mem::replace(&mut *stage, Stage::Running).into_result(requested, &self.path);
+        let pending = std::mem::replace(&mut *stage, Stage::Running);
+        let result = pending.into_result(requested, &self.path, &self.device);
         *stage = Stage::Done(result.clone());
         result
     }
@@ -175,9 +181,9 @@ impl Deferred {
 
 impl Stage {
     /// Returns the result. Runs the operation unless it has already run.
-    fn into_result(self, requested: Layout, path: &Path) -> Result<Value> {
+    fn into_result(self, requested: Layout, path: &Path, device: &Device) -> Result<Value> {
         match self {
-            Self::Pending(operation) => operation.run(requested, path),
+            Self::Pending(operation) => operation.run(requested, path, device),
             Self::Running => Err(Error::msg("the kernel of this layer panicked").at(path)),
             Self::Done(result) => result,
         }

@@ -10,6 +10,7 @@ use crate::kernels::conv;
 use crate::kernels::norm::fold_bias;
 
 use super::Value;
+use super::launch_work::tensor_bytes;
 
 /// An elementwise operation on an output `y`.
 #[derive(Clone)]
@@ -76,6 +77,13 @@ impl Epilogue {
             }
             op => fuse_activation(&mut self.activation, op),
         }
+    }
+
+    /// Returns the size of the operands in bytes.
+    pub(super) fn byte_size(&self) -> u64 {
+        let (scale, shift) = self.affine.vectors();
+        let vectors = scale.into_iter().chain(shift).map(tensor_bytes);
+        vectors.chain(self.residual.as_ref().map(Value::byte_size)).fold(0, u64::saturating_add)
     }
 
     /// Returns the epilogue for a kernel whose output is a tensor.

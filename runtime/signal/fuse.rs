@@ -6,6 +6,7 @@ use candle_core::Shape;
 
 use crate::kernels::internal::blocked::policy;
 use crate::kernels::pool::PoolGeometry;
+use crate::scope::record_fusion;
 
 use super::epilogue::NotFused;
 use super::fused_pair::Producer;
@@ -38,7 +39,10 @@ impl Signal {
             return Fusion::Separate(Self(State::Deferred(deferred)), op);
         };
         match unique.fuse(op) {
-            Ok(()) => Fusion::Fused(Self(State::Deferred(deferred))),
+            Ok(()) => {
+                record_fusion(unique.path());
+                Fusion::Fused(Self(State::Deferred(deferred)))
+            }
             Err(NotFused::Failed(error)) => Fusion::Fused(Self::fail(error)),
             Err(NotFused::Unsupported(op)) => Fusion::Separate(Self(State::Deferred(deferred)), op),
         }

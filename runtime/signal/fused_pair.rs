@@ -3,16 +3,18 @@
 
 use std::fmt;
 
-use candle_core::{Result, Tensor};
+use candle_core::{Device, Result, Tensor};
 
 use crate::Error;
 use crate::kernels::internal::blocked::conv::FusedConsumer;
 use crate::kernels::internal::blocked::{self, BlockedTensor};
 use crate::kernels::pool::PoolGeometry;
+use crate::kernels::trace::{self, Work};
 use crate::scope::{self, Path};
 
 use super::convolution::supports_blocked;
 use super::epilogue::{Epilogue, EpilogueOp, NotFused};
+use super::launch_work::blocked_bytes;
 use super::{BlockedConvolution, BlockedParameters, Value};
 
 /// A producer and its consumer, neither of which has run yet. The result of the consumer is channel-blocked.
@@ -73,16 +75,32 @@ impl FusedPair {
     /// kernel supports the pair depends on the shapes, on the number of threads, and on whether the weights are finite.
     /// `path` is the consumer's path.
     pub(super) fn run(self, path: &Path) -> crate::Result<Value> {
-        let fused = self.run_fused().map_err(|error| Error::from(error).in_layer(&self.consumer).at(path))?;
-        let blocked = match fused {
+        let Self { producer, consumer } = &self;
+        let launch = scope::begin_launch(
+            &Device::Cpu,
+            || producer.path.clone(),
+            || format!("{producer} + {consumer:#}"),
+        );
+        let fused = self.run_fused().map_err(|error| Error::from(error).in_layer(consumer).at(path))?;
+        Ok(match fused {
             Some(blocked) => {
-                let Self { producer, consumer } = &self;
-                scope::record_launch(|| producer.path.clone(), || format!("{producer} + {consumer:#}"));
-                blocked
+                trace::add_work(|| self.work(&blocked));
+                scope::record_fused_pair(&producer.path, path);
+                blocked.into()
             }
-            None => self.run_separately(path)?,
-        };
-        Ok(blocked.into())
+            None => {
+                launch.cancel();
+                self.run_separately(path)?.into()
+            }
+        })
+    }
+
+    /// Returns the work of a run in one launch with the result `output`.
+    fn work(&self, output: &BlockedTensor) -> Work {
+        let mut work = self.producer.work();
+        work += self.consumer.parameter_work();
+        work.bytes_written = blocked_bytes(output);
+        work
     }
 
     fn run_fused(&self) -> Result<Option<BlockedTensor>> {
@@ -109,8 +127,10 @@ impl FusedPair {
     fn run_separately(self, path: &Path) -> crate::Result<BlockedTensor> {
         let Self { producer, consumer } = self;
         let input = producer.run()?;
-        scope::record_launch(|| path.clone(), || format!("{consumer:#}"));
-        match consumer {
+        let _launch = scope::begin_launch(&Device::Cpu, || path.clone(), || format!("{consumer:#}"));
+        let mut work = consumer.parameter_work();
+        work.bytes_read = work.bytes_read.saturating_add(blocked_bytes(&input));
+        let output = match consumer {
             Consumer::MaxPool(geometry) => {
                 let output = blocked::max_pool2d(&input, &geometry);
                 output.map_err(|error| Error::from(error).in_layer("MaxPool2d").at(path))
@@ -120,17 +140,38 @@ impl FusedPair {
                 let output = convolution.run(&epilogue);
                 output.map_err(|error| Error::from(error).in_layer(&convolution.parameters).at(path))
             }
-        }
+        }?;
+        trace::add_work(|| Work { bytes_written: blocked_bytes(&output), ..work });
+        Ok(output)
     }
 }
 
 impl Producer {
     /// Computes the convolution and drops its input.
     fn run(self) -> crate::Result<BlockedTensor> {
-        scope::record_launch(|| self.path.clone(), || self.to_string());
-        let Self { convolution, epilogue, path } = self;
-        let output = convolution.run(&epilogue);
-        output.map_err(|error| Error::from(error).in_layer(&convolution.parameters).at(path))
+        let _launch = scope::begin_launch(&Device::Cpu, || self.path.clone(), || self.to_string());
+        let Self { convolution, epilogue, path } = &self;
+        let output = convolution.run(epilogue);
+        let output = output.map_err(|error| Error::from(error).in_layer(&convolution.parameters).at(path))?;
+        trace::add_work(|| Work { bytes_written: blocked_bytes(&output), ..self.work() });
+        Ok(output)
+    }
+
+    /// Returns the work of a run without the size of the output.
+    fn work(&self) -> Work {
+        let mut work = self.convolution.parameters.work(&self.epilogue);
+        work.bytes_read = work.bytes_read.saturating_add(self.convolution.input.byte_size());
+        work
+    }
+}
+
+impl Consumer {
+    /// Returns the work of a run without the sizes of the input and of the output.
+    fn parameter_work(&self) -> Work {
+        match self {
+            Self::MaxPool(_) => Work::default(),
+            Self::Depthwise(Depthwise { parameters, epilogue }) => parameters.work(epilogue),
+        }
     }
 }
 

@@ -6,8 +6,11 @@ use candle_core::{Result, Tensor};
 
 use crate::kernels::activation::Activation;
 use crate::kernels::linear::linear;
+use crate::kernels::trace::Work;
 
 use super::epilogue::{EpilogueOp, NotFused, fuse_activation, write_residual_and_activation};
+use super::launch_work::tensor_bytes;
+use super::{Value, matrix_products};
 
 /// `activation(input · weightᵀ + bias)`, with an input `[…, in_features]` and a weight
 /// `[out_features, in_features]`.
@@ -30,6 +33,16 @@ impl Product {
 
     pub(super) fn run(&self) -> Result<Tensor> {
         linear(&self.input, &self.weight, self.bias.as_ref(), self.activation)
+    }
+
+    /// Returns the work of a run with the result `output`.
+    pub(super) fn work(&self, output: &Value) -> Work {
+        let operands = [Some(&self.input), Some(&self.weight), self.bias.as_ref()];
+        Work {
+            multiply_adds: matrix_products(self.input.dims(), output.shape().dims()),
+            bytes_read: operands.into_iter().flatten().map(tensor_bytes).fold(0, u64::saturating_add),
+            bytes_written: output.byte_size(),
+        }
     }
 
     /// Returns the layer in the form used in errors.

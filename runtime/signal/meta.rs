@@ -10,7 +10,7 @@ use crate::graph::{self, Description, MetaId, View as GraphView};
 use crate::kernels::internal::can_allocate;
 use crate::{Error, Result};
 
-use super::{Recording, Signal, State};
+use super::{Recording, Signal, State, add_operands};
 
 /// The shape, the dtype and the device of a signal without numbers.
 #[derive(Clone, Debug)]
@@ -331,7 +331,10 @@ impl Signal {
             return metas.and_then(|(a, b)| rule(&a, &b)).map_or_else(Signal::fail, Signal::from);
         }
         match other.into_tensor() {
-            Ok(other) => self.apply(name, NeedsNumbers, |tensor| operation(&tensor, &other)),
+            Ok(other) => self.apply(name, NeedsNumbers, |tensor| {
+                add_operands([&other]);
+                operation(&tensor, &other)
+            }),
             Err(error) => Signal::fail(error),
         }
     }

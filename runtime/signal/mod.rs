@@ -10,6 +10,7 @@ mod finite;
 mod fuse;
 mod fused_pair;
 mod last_use;
+mod launch_work;
 mod layout;
 mod linear;
 mod meta;
@@ -33,6 +34,10 @@ pub(crate) use fuse::Fusion;
 pub(crate) use fused_pair::FusedPair;
 pub use last_use::Receiver;
 pub(crate) use last_use::at_last_use;
+pub(crate) use launch_work::{
+    add_blocked, add_multiply_adds, add_operands, add_results, byte_size, convolution_products,
+    matrix_products,
+};
 use layout::Layouts;
 pub(crate) use linear::Product;
 pub(crate) use meta::{
@@ -334,8 +339,14 @@ impl Signal {
             Ok(tensor) => tensor,
             Err(error) => return Self(State::Failed(error)),
         };
-        scope::record_launch(Path::current, || name.to_string());
-        operation(tensor).map_or_else(Self::fail, Self::from)
+        let launch = scope::begin_launch(tensor.device(), Path::current, || name.to_string());
+        let operand = launch.is_recorded().then(|| tensor.clone());
+        let result = operation(tensor).map_err(Into::into);
+        if let (Some(operand), Ok(result)) = (operand, &result) {
+            launch_work::add_operand_and_result(&operand, result);
+        }
+        drop(launch);
+        result.map_or_else(Self::fail, Self::from)
     }
 
     /// Runs a function on the tensor, such as a method of candle: `x.map(|t| t.cumsum(1))`.

@@ -9,9 +9,11 @@ use crate::kernels::activation::Activation;
 use crate::kernels::internal::blocked::{self, BlockedTensor};
 use crate::kernels::internal::with_elements;
 use crate::kernels::norm::BatchNorm;
+use crate::kernels::trace::Work;
 
 use super::Value;
 use super::epilogue::{EpilogueOp, NotFused, fuse_activation, write_residual_and_activation};
+use super::launch_work::{blocked_bytes, tensor_bytes};
 
 /// A batch norm in training mode, with the residual and activation that are fused into it.
 #[derive(Clone)]
@@ -57,6 +59,13 @@ impl Normalization {
         format!("BatchNorm {}", self.norm.channels())
     }
 
+    /// Returns the work of a run with the result `output`.
+    pub(super) fn work(&self, output: &Value) -> Work {
+        let residual = self.residual.as_ref().map_or(0, Value::byte_size);
+        let bytes_read = tensor_bytes(&self.input).saturating_add(residual);
+        Work { bytes_read, bytes_written: output.byte_size(), ..Work::default() }
+    }
+
     pub(super) fn run(&self) -> Result<Tensor> {
         let residual = self.residual.as_ref().map(Value::tensor).transpose()?;
         self.norm.apply(&self.input, residual.as_ref(), self.activation)
@@ -75,6 +84,13 @@ impl BlockedNormalization {
     /// Returns the layer in the form used in errors.
     pub(super) fn label(&self) -> String {
         format!("BatchNorm {}", self.input.dims()[1])
+    }
+
+    /// Returns the work of a run with the result `output`.
+    pub(super) fn work(&self, output: &Value) -> Work {
+        let vectors = tensor_bytes(&self.scale).saturating_add(tensor_bytes(&self.shift));
+        let bytes_read = blocked_bytes(&self.input).saturating_add(vectors);
+        Work { bytes_read, bytes_written: output.byte_size(), ..Work::default() }
     }
 
     pub(super) fn run(&self) -> Result<BlockedTensor> {

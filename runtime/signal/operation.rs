@@ -2,7 +2,10 @@
 
 use std::fmt;
 
+use candle_core::Device;
+
 use crate::kernels::internal::blocked::policy;
+use crate::kernels::trace::{self, Work};
 use crate::scope::{self, Path};
 use crate::{Error, Result};
 
@@ -66,26 +69,37 @@ impl Operation {
 
     /// Computes the result. If `requested` is [`Layout::Nchw`], the result is a tensor. Otherwise its layout is one of
     /// [`layouts`](Self::layouts).
-    pub fn run(self, requested: Layout, path: &Path) -> Result<Value> {
+    pub fn run(self, requested: Layout, path: &Path, device: &Device) -> Result<Value> {
         let layout = self.layouts().choose(requested);
-        if !matches!(self, Self::FusedPair(_)) {
-            scope::record_launch(|| path.clone(), || self.to_string());
-        }
-        let finish = |value: candle_core::Result<Value>, layer: &dyn fmt::Display| {
-            let value = value.and_then(|value| value.reorder_if_nchw(requested));
-            value.map_err(|error| Error::from(error).in_layer(layer).at(path))
-        };
+        // A fused pair begins its launches itself.
+        let launch = (!matches!(self, Self::FusedPair(_)))
+            .then(|| scope::begin_launch(device, || path.clone(), || self.to_string()));
+        let finish =
+            |value: candle_core::Result<Value>, layer: &dyn fmt::Display, work: &dyn Fn(&Value) -> Work| {
+                if let Ok(value) = &value {
+                    trace::add_work(|| work(value));
+                }
+                drop(launch);
+                let value = value.and_then(|value| value.reorder_if_nchw(requested));
+                value.map_err(|error| Error::from(error).in_layer(layer).at(path))
+            };
         match self {
             Self::Convolution(convolution, epilogue) => {
-                finish(convolution.run(&epilogue, layout), &convolution)
+                finish(convolution.run(&epilogue, layout), &convolution, &|y| convolution.work(&epilogue, y))
             }
             Self::FusedPair(pair) => {
                 let value = pair.run(path)?.reorder_if_nchw(requested);
                 value.map_err(|error| Error::from(error).at(path))
             }
-            Self::Product(product) => finish(product.run().map(Value::Tensor), &product.label()),
-            Self::Normalization(norm) => finish(norm.run().map(Value::Tensor), &norm.label()),
-            Self::BlockedNormalization(norm) => finish(norm.run().map(Value::from), &norm.label()),
+            Self::Product(product) => {
+                finish(product.run().map(Value::Tensor), &product.label(), &|y| product.work(y))
+            }
+            Self::Normalization(norm) => {
+                finish(norm.run().map(Value::Tensor), &norm.label(), &|y| norm.work(y))
+            }
+            Self::BlockedNormalization(norm) => {
+                finish(norm.run().map(Value::from), &norm.label(), &|y| norm.work(y))
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Sub, SubAssign};
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use crate::graph::Op;
 use crate::kernels::arithmetic::{self, Binary, Unary};
@@ -11,7 +11,7 @@ use crate::scope::{self, Path};
 use crate::{Error, Result};
 
 use super::methods::check_float;
-use super::{EpilogueOp, Fusion, Recording, Signal, Value, broadcast_metas};
+use super::{EpilogueOp, Fusion, Recording, Signal, Value, broadcast_metas, launch_work};
 
 /// Adds two signals. If one of them is a deferred convolution or batch norm, the other is fused into it as a residual.
 fn add(a: Signal, b: Signal) -> Signal {
@@ -75,8 +75,10 @@ fn combine(op: Binary, a: Signal, b: Signal) -> Result<Signal> {
         return Ok(combine_tensors(op, a.into(), b.into()));
     };
     let (a, b) = (a.blocked(&arena)?, b.blocked(&arena)?);
-    scope::record_launch(Path::current, || op.name().to_string());
-    Ok(Signal::blocked(blocked::binary(op, &a, &b)?))
+    let _launch = scope::begin_launch(&Device::Cpu, Path::current, || op.name().to_string());
+    let result = blocked::binary(op, &a, &b)?;
+    launch_work::add_blocked([&a, &b], &result);
+    Ok(Signal::blocked(result))
 }
 
 /// Returns `true` if the channel-blocked kernels can broadcast the shapes of two signals.

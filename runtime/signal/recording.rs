@@ -74,13 +74,14 @@ impl Recording {
         multiply_adds: impl FnOnce(&[usize], &[usize]) -> u64,
     ) {
         if let Some(Started { operation, input, operands }) = self.0
-            && let Some(output) = outputs.first().and_then(|output| output.signal_type())
+            && let Some(first) = outputs.first()
+            && let Some(output) = first.signal_type()
         {
             let multiply_adds = multiply_adds(&input.dims, &output.dims);
             if graph::is_recorded() {
                 add_node(outputs, description.into(), operands);
             }
-            operation.end(&input, &output, multiply_adds);
+            operation.end(&input, &output, first.is_deferred(), multiply_adds);
         }
     }
 }
@@ -100,6 +101,10 @@ fn add_node(outputs: &[&Signal], description: Description<'_>, operands: Vec<Opt
 }
 
 impl Signal {
+    fn is_deferred(&self) -> bool {
+        matches!(self.0, State::Deferred(_))
+    }
+
     /// Returns the shape and the dtype, or `None` if the signal has failed.
     pub(crate) fn signal_type(&self) -> Option<SignalType> {
         Some(SignalType { dims: self.dims().ok()?.to_vec(), dtype: self.dtype().ok()? })

@@ -6,10 +6,10 @@ use candle_core::{DType, Device, Result, Shape, Tensor};
 
 use crate::kernels::internal::Arena;
 use crate::kernels::internal::blocked::BlockedTensor;
-use crate::kernels::trace;
+use crate::kernels::trace::{self, OpenLaunch, Work};
 use crate::scope::{self, Path};
 
-use super::Layout;
+use super::{Layout, byte_size};
 
 /// A computed activation.
 #[derive(Clone)]
@@ -62,10 +62,9 @@ impl Value {
         match self {
             Self::Tensor(tensor) => Ok(tensor.clone()),
             Self::Blocked(blocked) if blocked.pixels() == 1 => blocked.pixel_tensor(),
+            Self::Blocked(blocked) if blocked.has_cached_tensor() => blocked.to_tensor(),
             Self::Blocked(blocked) => {
-                if !blocked.has_cached_tensor() {
-                    scope::record_launch(Path::current, || trace::TO_NCHW.to_string());
-                }
+                let _launch = self.begin_reordering(trace::TO_NCHW);
                 blocked.to_tensor()
             }
         }
@@ -77,12 +76,26 @@ impl Value {
             Self::Blocked(blocked) => Ok(blocked.clone()),
             Self::Tensor(tensor) => {
                 // The elements of a single pixel are in the same order in both layouts.
-                if !matches!(tensor.dims(), [_, _, 1, 1]) {
-                    scope::record_launch(Path::current, || trace::TO_NCHWC.to_string());
-                }
+                let is_pixel = matches!(tensor.dims(), [_, _, 1, 1]);
+                let _launch = (!is_pixel).then(|| self.begin_reordering(trace::TO_NCHWC));
                 BlockedTensor::from_tensor(arena, tensor).map(Arc::new)
             }
         }
+    }
+
+    /// Begins a launch that converts the values to the other layout.
+    fn begin_reordering(&self, operation: &'static str) -> OpenLaunch {
+        let launch = scope::begin_launch(&Device::Cpu, Path::current, || operation.to_string());
+        trace::add_work(|| {
+            let bytes = self.byte_size();
+            Work { bytes_read: bytes, bytes_written: bytes, ..Work::default() }
+        });
+        launch
+    }
+
+    /// Returns the size of the values in bytes, without the lanes after the last channel.
+    pub(super) fn byte_size(&self) -> u64 {
+        byte_size(self.shape().dims(), self.dtype())
     }
 
     /// Returns the values as a tensor if `requested` is [`Layout::Nchw`]. Otherwise returns `self` unchanged.

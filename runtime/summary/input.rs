@@ -1,11 +1,12 @@
-//! The inputs of a network that is summarized.
+//! The inputs of a network that is summarized or profiled.
 
 use candle_core::Tensor;
 
 use crate::module::Mode;
 use crate::signal::Signal;
 
-/// An input of a network that [`Network::summary`](crate::Network::summary) runs.
+/// An input of a network that [`Network::summary`](crate::Network::summary) or
+/// [`Network::profile`](crate::Network::profile) runs.
 ///
 /// ```
 /// use sconce::SummaryInput;

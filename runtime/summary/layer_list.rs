@@ -37,14 +37,9 @@ impl LayerList {
     /// Adds a call to its layer. The multiply-adds of a layer without a row are those of the layer around it.
     pub fn add(&mut self, mut call: Call) {
         let is_listed = self.by_field.contains_key(&call.path);
-        let row = loop {
-            match self.by_field.get(&call.path) {
-                Some(&row) => break row,
-                None if call.path.pop().is_none() => return,
-                None => {}
-            }
-        };
-        let row = self.rows[row].first.unwrap_or(row);
+        let Some(row) = self.row_around(&mut call.path) else { return };
+        let fused_into = call.fused_into.and_then(|mut path| self.row_around(&mut path));
+        let fused_into = fused_into.map(|row| self.rows[row].layer.path.clone());
         let layer = &mut self.rows[row].layer;
         layer.multiply_adds = layer.multiply_adds.saturating_add(call.multiply_adds);
         if !is_listed {
@@ -56,6 +51,18 @@ impl LayerList {
         if layer.input_shape.is_none() {
             layer.input_shape = call.input.map(|input| input.dims);
             layer.output_shape = call.output.map(|output| output.dims);
+            layer.fused_into = fused_into;
+        }
+    }
+
+    /// Returns the row of the layer at `path`, or of the innermost layer around it that has a row. Shortens the path to
+    /// that of the row.
+    fn row_around(&self, path: &mut Vec<String>) -> Option<usize> {
+        loop {
+            match self.by_field.get(path) {
+                Some(&row) => return Some(self.rows[row].first.unwrap_or(row)),
+                None => path.pop()?,
+            };
         }
     }
 
@@ -141,6 +148,7 @@ impl RowLister {
             output_shape: None,
             output_bytes: 0,
             multiply_adds: 0,
+            fused_into: None,
         };
         let row = self.rows.len();
         self.rows.push(Row { layer, identity: module.identity(), first: None });

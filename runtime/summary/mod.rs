@@ -11,10 +11,10 @@ use std::borrow::Cow;
 use candle_core::Tensor;
 
 use crate::Result;
-use crate::module::{Forward, Mode};
+use crate::module::{Forward, Mode, Module};
 use crate::registry::Network;
 use crate::scope::{Scope, SignalType, record_calls};
-use crate::signal::{IntoTensors, product};
+use crate::signal::{self, IntoTensors};
 use crate::source::is_meta;
 
 use layer_list::LayerList;
@@ -99,6 +99,10 @@ pub struct LayerSummary {
     pub output_bytes: u64,
     /// The multiply-adds of all calls, without those of the layers in this layer.
     pub multiply_adds: u64,
+    /// The path of the layer in whose launch the first call of this layer ran, such as the convolution before a batch
+    /// norm. `None` if the call had a launch of its own, and for an input without numbers, for which nothing is
+    /// launched.
+    pub fused_into: Option<String>,
 }
 
 impl Summary {
@@ -109,14 +113,17 @@ impl Summary {
         M: Forward<I, Output: IntoTensors>,
     {
         let mut input_bytes = 0u64;
+        let mut has_numbers = true;
         input.for_each_signal(&mut |signal| {
+            has_numbers &= !signal.is_meta();
             input_bytes = input_bytes.saturating_add(signal.signal_type().as_ref().map_or(0, byte_size));
         });
-        let _scope = match network.kind() {
-            Cow::Borrowed(name) => Scope::root(name),
-            Cow::Owned(_) => None,
-        };
-        let (checked, calls) = record_calls(|| network.call(input, Mode::Eval).check());
+        let _scope = enter_root(network);
+        let (checked, calls) = record_calls(|| {
+            let output = network.call(input, Mode::Eval);
+            // Whether a consumer runs in the launch of its producer is known when it runs.
+            if has_numbers { output.into_tensors().map(drop) } else { output.check() }
+        });
         checked?;
         let mut layers = LayerList::new(network);
         calls.into_iter().for_each(|call| layers.add(call));
@@ -176,9 +183,17 @@ impl Summary {
     }
 }
 
+/// Enters a network that is called directly, so that its name is the root of all paths.
+pub(crate) fn enter_root<M: Module>(network: &M) -> Option<Scope> {
+    match network.kind() {
+        Cow::Borrowed(name) => Scope::root(name),
+        Cow::Owned(_) => None,
+    }
+}
+
 /// Returns the size of a signal in bytes.
 fn byte_size(signal: &SignalType) -> u64 {
-    product(&signal.dims).saturating_mul(signal.dtype.size_in_bytes() as u64)
+    signal::byte_size(&signal.dims, signal.dtype)
 }
 
 /// Returns `true` if training changes a parameter. A parameter without memory stands for a trainable one.

@@ -2,40 +2,30 @@
 
 use std::fmt;
 
+use crate::text_table::{NONE, with_commas, write_rows};
+
 use super::{LayerSummary, Summary};
 
-/// The text of a cell without a value.
-const NONE: &str = "--";
-const HEADER: [&str; 5] = ["Layer (type (name))", "Input Shape", "Output Shape", "Param #", "Mult-Adds"];
+const HEADER: [&str; 6] =
+    ["Layer (type (name))", "Input Shape", "Output Shape", "Fused Into", "Param #", "Mult-Adds"];
 
 /// Prints the layers and the totals. A layer that is called several times has the multiply-adds of all calls and the
-/// number of calls; one that is not called has no shapes. The numbers of frozen parameters are in parentheses.
+/// number of calls; one that is not called has no shapes. The numbers of frozen parameters are in parentheses. The
+/// column `Fused Into` is printed if a layer ran in the launch of another layer.
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rows: Vec<[String; 5]> = [HEADER.map(str::to_string)].into_iter().chain(self.rows()).collect();
-        let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-        let widths: [usize; 5] = std::array::from_fn(width);
-        let line = "=".repeat(widths.iter().sum::<usize>() + 2 * (widths.len() - 1));
-        writeln!(f, "{line}")?;
-        for (i, row) in rows.iter().enumerate() {
-            write_row(f, row, widths)?;
-            if i == 0 {
-                writeln!(f, "{line}")?;
-            }
-        }
-        writeln!(f, "{line}")?;
+        let header = HEADER.map(str::to_string);
+        let rows = [header].into_iter().chain(self.rows());
+        let line = if self.layers.iter().any(|layer| layer.fused_into.is_some()) {
+            write_rows(f, 4, rows)?
+        } else {
+            let without_fusion = |[layer, input, output, _, parameters, multiply_adds]: [String; 6]| {
+                [layer, input, output, parameters, multiply_adds]
+            };
+            write_rows(f, 3, rows.map(without_fusion))?
+        };
         self.write_totals(f, &line)
     }
-}
-
-fn write_row(f: &mut fmt::Formatter<'_>, row: &[String; 5], widths: [usize; 5]) -> fmt::Result {
-    let [layer, input, output, parameters, multiply_adds] = row;
-    let [layer_width, input_width, output_width, parameter_width, multiply_add_width] = widths;
-    writeln!(
-        f,
-        "{layer:layer_width$}  {input:input_width$}  {output:output_width$}  {parameters:>parameter_width$}  \
-         {multiply_adds:>multiply_add_width$}"
-    )
 }
 
 impl Summary {
@@ -56,7 +46,7 @@ impl Summary {
     }
 
     /// Returns the cells of the rows down to the level to which the table is limited.
-    fn rows(&self) -> impl Iterator<Item = [String; 5]> {
+    fn rows(&self) -> impl Iterator<Item = [String; 6]> {
         let is_shown = |(_, layer): &(usize, &LayerSummary)| layer.depth <= self.max_depth;
         self.layers.iter().enumerate().filter(is_shown).map(|(i, layer)| {
             let included = if layer.depth == self.max_depth { self.with_inner_layers(i) } else { i..i + 1 };
@@ -64,8 +54,18 @@ impl Summary {
             let multiply_adds = included.iter().map(|layer| layer.multiply_adds).fold(0, u64::saturating_add);
             let input =
                 layer.input_shape.as_ref().map_or_else(|| NONE.to_string(), |dims| format!("{dims:?}"));
-            [self.label(i), input, output(layer), parameters(included), count(multiply_adds)]
+            let fused_into = self.fused_into(layer);
+            [self.label(i), input, output(layer), fused_into, parameters(included), count(multiply_adds)]
         })
+    }
+
+    fn fused_into(&self, layer: &LayerSummary) -> String {
+        match layer.fused_into.as_deref() {
+            None => NONE.to_string(),
+            // The network itself has no path.
+            Some("") => self.layers[0].kind.clone(),
+            Some(path) => path.to_string(),
+        }
     }
 
     /// Returns the range of a layer and the layers in it.
@@ -126,19 +126,6 @@ fn count(number: u64) -> String {
     if number == 0 { NONE.to_string() } else { with_commas(number) }
 }
 
-/// Formats a number with a comma between groups of three digits.
-fn with_commas(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 /// Returns the unit in which a number of multiply-adds is printed, and its factor.
 fn multiply_add_unit(number: u64) -> (&'static str, f64) {
     let units = [(" (T)", 1e12), (" (G)", 1e9), (" (M)", 1e6), (" (k)", 1e3)];
@@ -172,9 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_grouped() {
-        let texts = [0, 999, 1000, 12_345, 1_234_567].map(with_commas);
-        assert_eq!(texts, ["0", "999", "1,000", "12,345", "1,234,567"]);
+    fn multiply_adds_have_a_unit() {
         assert_eq!(multiply_add_unit(999).0, "");
         assert_eq!(multiply_add_unit(1_000_000), (" (M)", 1e6));
         assert_eq!(multiply_add_unit(u64::MAX).0, " (T)");

@@ -172,3 +172,26 @@ pub fn gradients(
     let gradients = tracked.iter().enumerate().map(gradient).collect::<Result<Vec<_>>>()?;
     Ok((output, gradients))
 }
+
+/// Checks the output and the gradients of `f` at `inputs` against those in f64, with a random gradient of the output.
+/// The tolerances are those of the output and of the gradients, as for [`check_close`].
+pub fn check_against_f64(
+    f: impl Fn(&[Tensor]) -> Result<Tensor>,
+    inputs: &[Tensor],
+    seed: u64,
+    [output_tolerance, gradient_tolerance]: [f64; 2],
+) -> Result<()> {
+    let dtype = inputs[0].dtype();
+    let output_grad = Rng::new(seed).tensor(f(inputs)?.dims(), 1.).to_dtype(dtype)?;
+    let in_f64 = inputs.iter().map(|x| x.to_dtype(DType::F64)).collect::<Result<Vec<_>>>()?;
+    let (output, input_grads) = gradients(&f, inputs, &output_grad)?;
+    let (expected_output, expected_grads) = gradients(&f, &in_f64, &output_grad.to_dtype(DType::F64)?)?;
+    if let Some(other) = [&output].into_iter().chain(&input_grads).find(|result| result.dtype() != dtype) {
+        candle_core::bail!("expected a result of dtype {dtype:?}, found {:?}", other.dtype());
+    }
+    check_close("output", &output, &expected_output, output_tolerance)?;
+    for (i, (actual, expected)) in input_grads.iter().zip(&expected_grads).enumerate() {
+        check_close(&format!("gradient of input {i}"), actual, expected, gradient_tolerance)?;
+    }
+    Ok(())
+}

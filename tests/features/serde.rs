@@ -72,3 +72,17 @@ fn a_summary_is_written_as_json() -> Result<()> {
     assert_eq!(json["parameters"].as_u64(), Some(summary.parameters as u64));
     Ok(())
 }
+
+#[test]
+fn a_profile_is_written_as_json() -> Result<()> {
+    let x = Tensor::zeros((1, 3, 15, 15), DType::F32, &Device::Cpu)?;
+    let profile = Small::config(3, [4, 8]).init(&Device::Cpu)?.profile(Signal::from(x))?;
+    let json = serde_json::to_value(&profile).map_err(Error::msg)?;
+    let launch = &json["launches"][0];
+    assert_eq!(launch["path"].as_str(), Some("Small.conv1"));
+    assert_eq!(launch["operations"].as_str(), Some("conv2d + bias + relu"));
+    assert_eq!(launch["multiply_adds"], serde_json::json!(4 * 7 * 7 * 3 * 9));
+    assert_eq!(launch["milliseconds"].as_f64(), Some(profile.launches[0].milliseconds));
+    assert_eq!(json["runs"].as_u64(), Some(9));
+    Ok(())
+}

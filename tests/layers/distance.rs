@@ -5,7 +5,9 @@ use proptest::prelude::*;
 use sconce::candle;
 use sconce::prelude::*;
 
-use crate::common::{Rng, check_close, check_gradients, config, fail, gradients, message, restride, values};
+use crate::common::{
+    Rng, check_against_f64, check_close, check_gradients, config, fail, gradients, message, restride, values,
+};
 
 /// Turns a function of two signals into a function of tensors. The inputs get other strides before `op` reads them.
 fn on_tensors(op: impl Fn(Signal, Signal) -> Signal) -> impl Fn(&[Tensor]) -> candle::Result<Tensor> {
@@ -119,14 +121,7 @@ proptest! {
                     let x = inputs(&[n, features], &[n, features], seed);
                     let x = x.iter().map(|x| x.affine(300. / features as f64, 1.)?.to_dtype(dtype));
                     let x = x.collect::<candle::Result<Vec<_>>>()?;
-                    let output_grad = Rng::new(seed ^ 1).tensor(&[n], 1.).to_dtype(dtype)?;
-                    let (y, dx) = gradients(&op, &x, &output_grad)?;
-                    let in_f64 = x.iter().map(|x| x.to_dtype(DType::F64)).collect::<candle::Result<Vec<_>>>()?;
-                    let (f64_y, f64_dx) = gradients(&op, &in_f64, &output_grad.to_dtype(DType::F64)?)?;
-                    assert_eq!((y.dtype(), dx[0].dtype(), dx[1].dtype()), (dtype, dtype, dtype));
-                    check_close("output", &y, &f64_y, tolerance)?;
-                    check_close("gradient of x1", &dx[0], &f64_dx[0], tolerance)?;
-                    Ok(check_close("gradient of x2", &dx[1], &f64_dx[1], tolerance)?)
+                    Ok(check_against_f64(op, &x, seed ^ 1, [tolerance; 2])?)
                 };
                 check().map_err(|error| fail(format!("{name} {dtype:?}: {error}")))?;
             }

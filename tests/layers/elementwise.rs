@@ -1,10 +1,10 @@
 //! Activations and dropout: gradients by finite differences, dtypes, dropped channels, invalid arguments.
 
 use proptest::prelude::*;
-use sconce::candle;
 use sconce::prelude::*;
 
-use crate::common::{Rng, check_close, check_gradients, config, fail, gradients, restride, values};
+use crate::common::{Rng, check_against_f64, check_close, check_gradients, config, fail, gradients, values};
+use crate::on_tensors::on_tensors;
 
 type Function = fn(Signal) -> Signal;
 
@@ -30,11 +30,6 @@ const FUNCTIONS: [(&str, Function); 17] = [
     ("softmin", |x| softmin(x, 1)),
 ];
 
-/// Turns a function of signals into a function of tensors. The input gets other strides before `op` reads it.
-fn on_tensors(op: impl Fn(Signal) -> Signal) -> impl Fn(&[Tensor]) -> candle::Result<Tensor> {
-    move |x| Ok(op(restride(&x[0])?.into()).into_tensor()?)
-}
-
 proptest! {
     #![proptest_config(config(200))]
 
@@ -53,15 +48,8 @@ proptest! {
             for (dtype, tolerance) in [(DType::F32, 2e-6), (DType::F16, 2e-3), (DType::BF16, 1.6e-2)] {
                 let check = || -> Result<()> {
                     let x = Rng::new(seed).tensor(&[n, c, 2 * half], 6.).to_dtype(dtype)?;
-                    let op = on_tensors(function);
-                    let y = op(std::slice::from_ref(&x))?;
-                    let output_grad = Rng::new(seed ^ 1).tensor(y.dims(), 1.).to_dtype(dtype)?;
-                    let (y, dx) = gradients(&op, std::slice::from_ref(&x), &output_grad)?;
-                    let in_f64 = [x.to_dtype(DType::F64)?];
-                    let (f64_y, f64_dx) = gradients(&op, &in_f64, &output_grad.to_dtype(DType::F64)?)?;
-                    assert_eq!((y.dtype(), dx[0].dtype()), (dtype, dtype));
-                    check_close("output", &y, &f64_y, tolerance)?;
-                    Ok(check_close("gradient", &dx[0], &f64_dx[0], 2. * tolerance)?)
+                    let tolerances = [tolerance, 2. * tolerance];
+                    Ok(check_against_f64(on_tensors(function), &[x], seed ^ 1, tolerances)?)
                 };
                 check().map_err(|error| fail(format!("{name} {dtype:?}: {error}")))?;
             }

@@ -12,6 +12,7 @@ mod empty_views;
 mod extreme_settings;
 mod kv_cache;
 mod norm;
+mod on_tensors;
 mod pool;
 mod pool3d;
 mod resample;

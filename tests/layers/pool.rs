@@ -2,10 +2,10 @@
 //! arguments.
 
 use proptest::prelude::*;
-use sconce::candle;
 use sconce::prelude::*;
 
-use crate::common::{Rng, check_close, check_gradients, config, fail, gradients, restride, values};
+use crate::common::{Rng, check_against_f64, check_close, check_gradients, config, fail, gradients, values};
+use crate::on_tensors::on_tensors;
 
 /// A function that reduces a window to one output. Its arguments are the input elements in the window, and the number
 /// of the window's taps that lie in the input or in its padding.
@@ -63,11 +63,6 @@ fn naive_adaptive_max(x: &Tensor, [rows, columns]: [usize; 2]) -> Result<Tensor>
         }
     }
     Ok(Tensor::from_vec(y, (n, c, rows, columns), &Device::Cpu)?)
-}
-
-/// Turns a function of signals into a function of tensors. The input gets other strides before `op` reads it.
-pub fn on_tensors(op: impl Fn(Signal) -> Signal) -> impl Fn(&[Tensor]) -> candle::Result<Tensor> {
-    move |x| Ok(op(restride(&x[0])?.into()).into_tensor()?)
 }
 
 /// Checks the output against `expected` and the gradients against finite differences. Leaves out the gradients if a
@@ -163,14 +158,7 @@ proptest! {
                 let check = || -> Result<()> {
                     let shape = if is_sequence { vec![n, c, w] } else { vec![n, c, h, w] };
                     let x = Rng::new(seed).tensor(&shape, 4.).to_dtype(dtype)?;
-                    let shape = pool((&x).into()).into_tensor()?.dims().to_vec();
-                    let output_grad = Rng::new(seed ^ 1).tensor(&shape, 1.).to_dtype(dtype)?;
-                    let (y, dx) = gradients(on_tensors(pool), std::slice::from_ref(&x), &output_grad)?;
-                    let in_f64 = [x.to_dtype(DType::F64)?];
-                    let (f64_y, f64_dx) = gradients(on_tensors(pool), &in_f64, &output_grad.to_dtype(DType::F64)?)?;
-                    assert_eq!((y.dtype(), dx[0].dtype()), (dtype, dtype));
-                    check_close("output", &y, &f64_y, tolerance)?;
-                    Ok(check_close("gradient", &dx[0], &f64_dx[0], tolerance)?)
+                    Ok(check_against_f64(on_tensors(pool), &[x], seed ^ 1, [tolerance; 2])?)
                 };
                 check().map_err(|error| fail(format!("{dtype:?} {error}")))?;
             }

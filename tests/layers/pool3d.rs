@@ -3,8 +3,9 @@
 use proptest::prelude::*;
 use sconce::prelude::*;
 
-use crate::common::{Rng, check_close, config, fail, gradients, values};
-use crate::pool::{check_pool, on_tensors};
+use crate::common::{Rng, check_against_f64, config, fail, gradients, values};
+use crate::on_tensors::on_tensors;
+use crate::pool::check_pool;
 
 /// The settings of one axis.
 #[derive(Clone, Copy, Debug)]
@@ -169,14 +170,7 @@ proptest! {
             for pool in pools {
                 let check = || -> Result<()> {
                     let x = x.to_dtype(dtype)?;
-                    let shape = pool((&x).into()).into_tensor()?.dims().to_vec();
-                    let output_grad = Rng::new(seed ^ 1).tensor(&shape, 1.).to_dtype(dtype)?;
-                    let (y, dx) = gradients(on_tensors(pool), std::slice::from_ref(&x), &output_grad)?;
-                    let in_f64 = [x.to_dtype(DType::F64)?];
-                    let (f64_y, f64_dx) = gradients(on_tensors(pool), &in_f64, &output_grad.to_dtype(DType::F64)?)?;
-                    assert_eq!((y.dtype(), dx[0].dtype()), (dtype, dtype));
-                    check_close("output", &y, &f64_y, tolerance)?;
-                    Ok(check_close("gradient", &dx[0], &f64_dx[0], tolerance)?)
+                    Ok(check_against_f64(on_tensors(pool), &[x], seed ^ 1, [tolerance; 2])?)
                 };
                 check().map_err(|error| fail(format!("{dtype:?} {error}")))?;
             }

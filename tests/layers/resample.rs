@@ -5,12 +5,8 @@ use proptest::prelude::*;
 use sconce::candle;
 use sconce::prelude::*;
 
-use crate::common::{Rng, check_close, check_gradients, config, fail, gradients, restride, values};
-
-/// Turns a function of signals into a function of tensors. The input gets other strides before `op` reads it.
-fn on_tensors(op: impl Fn(Signal) -> Signal) -> impl Fn(&[Tensor]) -> candle::Result<Tensor> {
-    move |x| Ok(op(restride(&x[0])?.into()).into_tensor()?)
-}
+use crate::common::{Rng, check_against_f64, check_close, check_gradients, config, fail, gradients, values};
+use crate::on_tensors::on_tensors;
 
 /// Returns the weight of an input element at a distance from the center of an output: a triangle function of the
 /// distance in the linear modes, and Keys' cubic function with a = -3/4 in bicubic mode.
@@ -199,14 +195,7 @@ proptest! {
                 let check = || -> Result<()> {
                     let x = Rng::new(seed).tensor(&[n, c, h, w], 4.).to_dtype(dtype)?;
                     let op = on_tensors(|x| interpolate(x, target));
-                    let shape = op(std::slice::from_ref(&x))?.dims().to_vec();
-                    let output_grad = Rng::new(seed ^ 1).tensor(&shape, 1.).to_dtype(dtype)?;
-                    let (y, dx) = gradients(&op, std::slice::from_ref(&x), &output_grad)?;
-                    let in_f64 = [x.to_dtype(DType::F64)?];
-                    let (f64_y, f64_dx) = gradients(&op, &in_f64, &output_grad.to_dtype(DType::F64)?)?;
-                    assert_eq!((y.dtype(), dx[0].dtype()), (dtype, dtype));
-                    check_close("output", &y, &f64_y, tolerance)?;
-                    Ok(check_close("gradient", &dx[0], &f64_dx[0], tolerance)?)
+                    Ok(check_against_f64(op, &[x], seed ^ 1, [tolerance; 2])?)
                 };
                 check().map_err(|error| fail(format!("{dtype:?} {target}: {error}")))?;
             }

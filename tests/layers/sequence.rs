@@ -52,6 +52,17 @@ fn check_layer<C: Config + Clone>(
     Ok(check_gradients(f, &all)?)
 }
 
+/// Checks GRU and RNN by `check_layer`. Their configs have the same setters, but no common trait.
+macro_rules! check_gru_and_rnn {
+    ([$input_size:expr, $hidden:expr], $settings:expr, $inputs:expr, $numbers:expr, $run:expr) => {{
+        let (layers, bias, batch_first, bidirectional) = $settings;
+        let gru = GRU::config($input_size, $hidden).num_layers(layers).bias(bias);
+        check_layer(&gru.batch_first(batch_first).bidirectional(bidirectional), $inputs, $numbers, $run)?;
+        let rnn = RNN::config($input_size, $hidden).num_layers(layers).bias(bias);
+        check_layer(&rnn.batch_first(batch_first).bidirectional(bidirectional), $inputs, $numbers, $run)?;
+    }};
+}
+
 proptest! {
     #![proptest_config(config(200))]
 
@@ -169,18 +180,11 @@ proptest! {
                 None => ([steps, input_size].to_vec(), [state_count, hidden].to_vec()),
             };
             let tensors = [x, h].map(|shape| numbers.tensor(&shape, 1.));
-            macro_rules! check_recurrent_layer {
-                ($layer:ident) => {{
-                    let config = $layer::config(input_size, hidden).num_layers(layers).bias(bias);
-                    let config = config.batch_first(batch_first).bidirectional(bidirectional);
-                    check_layer(&config, &tensors, &mut numbers, |layer, x| {
-                        let (y, h) = layer.call_with(((&x[0]).into(), (&x[1]).into()), Mode::Train);
-                        Ok(vec![y.into_tensor()?, h.into_tensor()?])
-                    })?;
-                }};
-            }
-            check_recurrent_layer!(GRU);
-            check_recurrent_layer!(RNN);
+            let settings = (layers, bias, batch_first, bidirectional);
+            check_gru_and_rnn!([input_size, hidden], settings, &tensors, &mut numbers, |layer, x| {
+                let (y, h) = layer.call_with(((&x[0]).into(), (&x[1]).into()), Mode::Train);
+                Ok(vec![y.into_tensor()?, h.into_tensor()?])
+            });
             Ok(())
         };
         check().map_err(fail)?;
@@ -237,21 +241,14 @@ proptest! {
             let shape = if batch_first { [batch, steps, input_size] } else { [steps, batch, input_size] };
             let state_shape = [if bidirectional { 2 } else { 1 }, batch, hidden];
             let inputs = [shape, state_shape].map(|shape| numbers.tensor(&shape, 1.));
-            macro_rules! check_recurrent_layer {
-                ($layer:ident) => {{
-                    let config = $layer::config(input_size, hidden).bias(bias);
-                    let config = config.batch_first(batch_first).bidirectional(bidirectional);
-                    check_layer(&config, &inputs, &mut numbers, |layer, x| {
-                        let packed = pack_padded_sequence(restride(&x[0])?, &lengths, batch_first);
-                        let packed = packed.map(|data| data * 2.);
-                        let (packed, h) = layer.call_packed(packed, Some((&x[1]).into()), Mode::Train);
-                        let (y, _) = pad_packed_sequence(&packed, batch_first, 3., Some(steps));
-                        Ok(vec![y.into_tensor()?, h.into_tensor()?])
-                    })?;
-                }};
-            }
-            check_recurrent_layer!(GRU);
-            check_recurrent_layer!(RNN);
+            let settings = (1, bias, batch_first, bidirectional);
+            check_gru_and_rnn!([input_size, hidden], settings, &inputs, &mut numbers, |layer, x| {
+                let packed = pack_padded_sequence(restride(&x[0])?, &lengths, batch_first);
+                let packed = packed.map(|data| data * 2.);
+                let (packed, h) = layer.call_packed(packed, Some((&x[1]).into()), Mode::Train);
+                let (y, _) = pad_packed_sequence(&packed, batch_first, 3., Some(steps));
+                Ok(vec![y.into_tensor()?, h.into_tensor()?])
+            });
             Ok(())
         };
         check().map_err(fail)?;

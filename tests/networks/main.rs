@@ -23,6 +23,8 @@ mod summary;
 mod torchvision;
 mod unet;
 mod vit;
+#[path = "../common/without_fusion.rs"]
+mod without_fusion;
 
 use sconce::prelude::*;
 

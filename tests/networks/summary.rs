@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::networks::{convnext, densenet, efficientnet, googlenet, mobilenet, resnet, vgg};
 use crate::torchvision::checked_network;
+use crate::without_fusion::without_fusion;
 
 /// torchinfo's summary of a network, and fvcore's count of multiply-adds.
 struct Golden(Value);
@@ -130,7 +131,7 @@ fn an_input_with_numbers_has_the_same_summary() -> Result<()> {
         let with_shape = network.summary(Signal::meta(shape, DType::F32))?;
         let before = network.deep_clone()?.state_dict();
         let with_numbers = network.summary(Signal::from(Tensor::ones(shape, DType::F32, &Device::Cpu)?))?;
-        assert_eq!(with_shape, with_numbers);
+        assert_eq!(with_shape, without_fusion(with_numbers));
         for ((name, before), (_, after)) in before.iter().zip(network.state_dict().iter()) {
             let difference =
                 (before.to_dtype(DType::F64)? - after.to_dtype(DType::F64)?)?.abs()?.sum_all()?;
@@ -164,7 +165,11 @@ fn fused_and_blocked_networks_have_the_same_summary() -> Result<()> {
         let network = checked_network(name, config)?.inference()?;
         let shape = (1, 3, 64, 64);
         let with_numbers = network.summary(Signal::from(Tensor::ones(shape, DType::F32, &Device::Cpu)?))?;
-        assert_eq!(network.summary(Signal::meta(shape, DType::F32))?, with_numbers, "{name}");
+        // ConvNeXt's activations are functions, which have no rows.
+        let is_fused = with_numbers.layers.iter().any(|layer| layer.fused_into.is_some());
+        assert_eq!(is_fused, name != "convnext_tiny", "{name}");
+        let with_shape = network.summary(Signal::meta(shape, DType::F32))?;
+        assert_eq!(with_shape, without_fusion(with_numbers), "{name}");
         Ok(())
     }
     compare("mobilenet_v2", mobilenet::mobilenet_v2())?;

@@ -7,4 +7,7 @@ mod fusion;
 mod meta;
 mod methods;
 mod operations;
+mod profile;
 mod summary;
+#[path = "../common/without_fusion.rs"]
+mod without_fusion;

@@ -2,9 +2,13 @@
 
 use std::sync::Arc;
 
+use proptest::prelude::*;
 use sconce::prelude::*;
 use sconce::{IntoTensors, LayerSummary, Summary, SummaryInput};
 use serde_json::Value;
+
+use crate::common::config;
+use crate::without_fusion::without_fusion;
 
 fn meta(dims: &[usize]) -> Signal {
     Signal::meta(dims, DType::F32)
@@ -225,7 +229,7 @@ fn layers_are_listed_once_with_all_their_calls() -> Result<()> {
     assert_eq!(summary.parameter_bytes, 4 * summary.parameters as u64);
     // Two layers of each call of a block, and the two calls of the shared layer.
     assert_eq!(summary.activation_bytes, 4 * pixels * (3 * 2 + 2));
-    assert_eq!(net.summary(with_numbers(&meta(&[2, 4, 6, 6]))?)?, summary);
+    assert_eq!(without_fusion(net.summary(with_numbers(&meta(&[2, 4, 6, 6]))?)?), summary);
     Ok(())
 }
 
@@ -239,7 +243,7 @@ fn a_summary_changes_nothing_and_ends_after_an_error() -> Result<()> {
     let expected = net.forward(Tensor::ones((2, 3, 6, 6), DType::F32, &Device::Cpu)?).unwrap_err();
     assert_eq!(error.to_string(), expected.to_string());
     assert_eq!(error.path(), "Net.blocks[0].conv");
-    assert_eq!(net.summary(meta(&[2, 4, 6, 6]))?, summary);
+    assert_eq!(net.summary(meta(&[2, 4, 6, 6]))?, without_fusion(summary));
     for ((name, before), (_, after)) in before.iter().zip(net.state_dict().iter()) {
         let values = |tensor: &Tensor| tensor.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>();
         assert_eq!(values(before)?, values(after)?, "{name}");
@@ -396,5 +400,113 @@ fn the_outputs_of_a_shared_layer_in_another_layer_count_once() -> Result<()> {
     assert_eq!(paths, ["", "conv", "inner"]);
     assert_eq!(summary.activation_bytes, 2 * 4 * 4 * 9);
     assert_eq!((summary.parameters, layer(&summary, "conv").parameters), (20, 20));
+    Ok(())
+}
+
+#[derive(Module)]
+#[module(
+    args(channels: usize),
+    forward = |x, depthwise: bool| {
+        let y = stem(x);
+        let y = if depthwise { act(norm(middle(y))) } else { pool(y) };
+        act2(relu(last(y))).mean((2, 3))
+    },
+)]
+struct Fused {
+    #[layer(channels)]
+    #[module(rename = "features.stem")]
+    stem: Stem,
+    #[layer(channels, channels, 3, groups = channels)]
+    middle: Conv2d,
+    #[layer(channels)]
+    norm: BatchNorm2d,
+    act: Relu,
+    #[layer(2)]
+    pool: MaxPool2d,
+    #[layer(channels, channels, 1)]
+    last: Conv2d,
+    act2: Relu,
+}
+
+#[derive(Module)]
+#[module(args(channels: usize), forward = |x| act(norm(dropout(conv(x)))))]
+struct Stem {
+    #[layer(3, channels, 3, padding = 1)]
+    conv: Conv2d,
+    #[layer(0.5)]
+    dropout: Dropout,
+    #[layer(channels)]
+    norm: BatchNorm2d,
+    act: Relu,
+}
+
+proptest! {
+    #![proptest_config(config(20))]
+
+    /// The fusions are those of the launches: a layer has its own launch or that of the layer in its row.
+    #[test]
+    fn layers_name_the_layer_in_whose_launch_they_ran(
+        channels in 1usize..40,
+        size in 4usize..24,
+        depthwise in any::<bool>(),
+        inference in any::<bool>(),
+    ) {
+        let network = Fused::config(channels).init(&Device::Cpu)?;
+        let network = if inference { network.inference()? } else { network };
+        let x = with_numbers(&meta(&[1, 3, size, size]))?;
+        let summary = network.summary((x.clone(), depthwise))?;
+        let (output, launches) = sconce::trace(|| network.call((x.clone(), depthwise), Mode::Eval).into_tensor());
+        output?;
+        let stem = launches.iter().find(|launch| launch.path == "stem.conv").expect("the stem has a launch");
+        let is_pair = stem.operations.contains("max_pool2d") || stem.operations.matches("conv2d").count() == 2;
+        let conv = Some("features.stem.conv");
+        let consumer = if is_pair { conv } else { None };
+        let consumer_norm = if is_pair { conv } else { Some("middle") };
+        let expected = [
+            ("", None),
+            ("features.stem", None),
+            ("features.stem.conv", None),
+            // A dropout in evaluation computes nothing.
+            ("features.stem.dropout", None),
+            ("features.stem.norm", conv),
+            ("features.stem.act", conv),
+            ("middle", consumer.filter(|_| depthwise)),
+            ("norm", consumer_norm.filter(|_| depthwise)),
+            ("act", consumer_norm.filter(|_| depthwise)),
+            ("pool", consumer.filter(|_| !depthwise)),
+            ("last", None),
+            // The activation before it is fused already.
+            ("act2", None),
+        ];
+        let found = summary.layers.iter().map(|layer| (layer.path.as_str(), layer.fused_into.as_deref()));
+        prop_assert_eq!(found.collect::<Vec<_>>(), expected);
+
+        let separate = sconce::no_fusion(|| network.summary((x, depthwise)))?;
+        prop_assert!(separate.layers.iter().all(|layer| layer.fused_into.is_none()));
+        prop_assert_eq!(&separate, &network.summary((meta(&[1, 3, size, size]), depthwise))?);
+        prop_assert_eq!(separate, without_fusion(summary));
+    }
+}
+
+#[test]
+fn the_table_shows_what_was_fused() -> Result<()> {
+    let summary = net()?.summary(with_numbers(&meta(&[2, 4, 6, 6]))?)?.to_string();
+    let rows = "\
+Layer (type (name))                 Input Shape   Output Shape  Fused Into   Param #  Mult-Adds
+===============================================================================================
+Net                                 [2, 4, 6, 6]  [2, 36]       --                 1         --
+├─Identity (identity)               [2, 4, 6, 6]  [2, 4, 6, 6]  --                --         --
+├─Dropout (dropout)                 [2, 4, 6, 6]  [2, 4, 6, 6]  --                --         --
+├─Block (layer1)                    [2, 4, 6, 6]  [2, 4, 6, 6]  --                --         --
+│    ├─Conv2d (conv)                [2, 4, 6, 6]  [2, 4, 6, 6]  --             (148)     10,368
+│    ├─ReLU (act)                   [2, 4, 6, 6]  [2, 4, 6, 6]  layer1.conv       --         --
+│    └─BatchNorm2d (norm)           [2, 4, 6, 6]  [2, 4, 6, 6]  --               (8)         --
+├─Block (layer2), 2 calls           [2, 4, 6, 6]  [2, 4, 6, 6]  --                --         --
+│    ├─Conv2d (conv), 2 calls       [2, 4, 6, 6]  [2, 4, 6, 6]  --               148     20,736
+│    ├─ReLU (act), 2 calls          [2, 4, 6, 6]  [2, 4, 6, 6]  layer2.conv       --         --
+│    └─BatchNorm2d (norm), 2 calls  [2, 4, 6, 6]  [2, 4, 6, 6]  --                 8         --
+├─Conv2d (tied), 2 calls            [2, 4, 6, 6]  [2, 4, 6, 6]  --                20      2,304
+└─Linear (unused)                   --            not called    --                10         --";
+    assert_eq!(summary.lines().skip(1).take(15).collect::<Vec<_>>().join("\n"), rows);
     Ok(())
 }

@@ -10,7 +10,7 @@ use crate::element::{Element, elements, in_f32, with_element, with_elements};
 use crate::memory::can_allocate;
 use crate::operation::{CpuOperand, Operation};
 use crate::planes::{fits, map_planes};
-use crate::relay;
+use crate::relay::{self, reshape};
 
 /// The settings of the windows of an image, per axis `[height, width]`.
 ///
@@ -93,7 +93,7 @@ pub fn unfold(x: &Tensor, geometry: WindowGeometry) -> Result<Tensor> {
     check_memory("unfold", &[batch.unwrap_or(1), rows, windows.columns()])?;
     let dims: Vec<usize> = batch.into_iter().chain([rows, windows.columns()]).collect();
     if has_cpu_kernels(x) {
-        run(x, windows, Direction::Unfold)?.reshape(dims)
+        Ok(reshape(&run(x, windows, Direction::Unfold)?, dims)?.into_tensor())
     } else {
         windows.unfold_composed(x)?.reshape(dims)
     }
@@ -146,7 +146,7 @@ pub fn fold(x: &Tensor, image: [usize; 2], geometry: WindowGeometry) -> Result<T
     check_memory("fold", &[batch.unwrap_or(1), channels, image[0], image[1]])?;
     let dims: Vec<usize> = batch.into_iter().chain([channels, image[0], image[1]]).collect();
     if has_cpu_kernels(x) {
-        run(x, windows, Direction::Fold)?.reshape(dims)
+        Ok(reshape(&run(x, windows, Direction::Fold)?, dims)?.into_tensor())
     } else {
         windows.fold_composed(x)?.reshape(dims)
     }

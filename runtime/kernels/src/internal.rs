@@ -18,6 +18,7 @@ pub use crate::memory::{
 };
 pub use crate::norm::fold::is_finite;
 pub use crate::recurrent::equal_batch_sizes;
+pub use crate::relay::{Reshaped, reshape};
 pub use crate::rotary::check_rotary_embedding;
 pub use crate::simd::{Isa, isa};
 

@@ -11,7 +11,7 @@ use crate::element::{Element, elements, in_f32, with_element, with_elements};
 use crate::memory::can_allocate;
 use crate::operation::{CpuOperand, Operation};
 use crate::planes::{fits, map_planes};
-use crate::relay;
+use crate::relay::{self, reshape};
 
 const NAME: &str = "pad";
 
@@ -146,10 +146,10 @@ pub fn pad3d(
     let padded_depth = frames.output;
     in_f32(x, |x| {
         // The frames are the rows of images.
-        let images = x.reshape([first, &[depth, height * width]].concat())?;
+        let images = reshape(x, [first, &[depth, height * width]].concat())?;
         let unpadded = Axis::new(["width", "left", "right"], height * width, [0, 0], mode)?;
         let padded = pad_planes(&images, [frames, unpadded])?;
-        let padded = padded.reshape([first, &[padded_depth, height, width]].concat())?;
+        let padded = reshape(&padded, [first, &[padded_depth, height, width]].concat())?;
         pad(&padded, [left, right, top, bottom], mode)
     })
 }

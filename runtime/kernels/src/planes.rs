@@ -7,6 +7,7 @@ use candle_core::{D, Result, Tensor, bail};
 use crate::element::Element;
 use crate::memory::{can_allocate, vec_written_by, write_zeros};
 use crate::parallel::{cost, for_each_chunk};
+use crate::relay::reshape;
 
 /// Returns the `[height, width]` of an input `[batch, channels, height, width]` or `[channels, height, width]`.
 pub fn input_size(op: &str, x: &Tensor) -> Result<[usize; 2]> {
@@ -44,7 +45,13 @@ pub fn video_size(op: &str, x: &Tensor) -> Result<[usize; 3]> {
 
 /// Runs an operation for images on a sequence: the operation receives the sequence as an image with one row.
 pub(crate) fn as_row(x: &Tensor, operation: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
-    operation(&x.unsqueeze(x.rank() - 1)?)?.squeeze(D::Minus2)
+    let [leading @ .., length] = x.dims() else {
+        bail!("expected a sequence, found a tensor without dimensions");
+    };
+    let row = reshape(x, [leading, &[1, *length]].concat())?;
+    let y = operation(&row)?;
+    let length = y.dim(D::Minus1)?;
+    Ok(reshape(&y, [&y.dims()[..y.rank() - 2], &[length]].concat())?.into_tensor())
 }
 
 /// Returns the shape `dims` with its last two dimensions replaced.

@@ -11,7 +11,7 @@ use crate::graph::Op;
 use crate::kernels::activation as kernels;
 use crate::layers::{forward_methods, impl_fmt};
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
-use crate::signal::{Batch, Signal};
+use crate::signal::{Batch, Signal, add_operands};
 
 /// Computes `x` if `x > 0`, else `weight · x`. The learned weight has one element for all channels, or one for each.
 ///
@@ -113,6 +113,9 @@ impl Forward for PRelu {
     type Output = Signal;
 
     fn forward_pass(&self, x: Signal, _: Mode) -> Signal {
-        x.apply(("prelu", Op::PRelu, [Some(&self.weight)]), Batch, |x| kernels::prelu(&x, &self.weight))
+        x.apply(("prelu", Op::PRelu, [Some(&self.weight)]), Batch, |x| {
+            add_operands([&self.weight]);
+            kernels::prelu(&x, &self.weight)
+        })
     }
 }

@@ -13,7 +13,7 @@ use crate::kernels::arithmetic::mean;
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
 use crate::ops::{AttentionOptions, attend, linear};
 use crate::scope::{self, Path};
-use crate::signal::{Outcome, Recording, Signal, product};
+use crate::signal::{Outcome, Recording, Signal, add_operands, add_results, product};
 use crate::{Error, Result};
 
 use super::impl_fmt;
@@ -212,7 +212,8 @@ impl MultiheadAttention {
         let inputs = [query.into_tensor()?, key.into_tensor()?, value.into_tensor()?];
         let padding = padding.map(Signal::into_tensor).transpose()?;
         let mask = mask.map(Signal::into_tensor).transpose()?;
-        scope::record_launch(Path::current, || "multi_head_attention".to_string());
+        let device = inputs[0].device().clone();
+        let _launch = scope::begin_launch(&device, Path::current, || "multi_head_attention".to_string());
         let masks = Masks { padding, attention: mask, is_causal: self.settings.is_causal };
         self.run_tensors(&inputs, masks, mode).map_err(|error| error.in_layer(self.settings.label()))
     }
@@ -232,8 +233,11 @@ impl MultiheadAttention {
         let mask = masks.combine(&self.settings, batch, [queries, keys], extra_keys, &query)?;
         let options = AttentionOptions::from(mask.map(Signal::from));
         let options = options.dropout_p(self.settings.dropout, mode);
+        // The projections are launches of their own.
+        add_operands([&query, &key, &value]);
         let [query, key, value] = [query, key, value].map(|x| x.transpose(1, 2));
         let (output, weights) = attend(&query?, &key?, &value?, &options)?;
+        add_results([&output]);
         let output = output.transpose(1, 2)?.reshape((batch, queries, self.settings.embed_dim))?;
         let output = self.out_proj.0.forward_pass(output.into(), mode).into_tensor()?;
         let weights = match (self.settings.need_weights, self.settings.average_attn_weights) {

@@ -13,7 +13,7 @@ use crate::layers::weight::Weight;
 use crate::ops::{Padding, Triple};
 use crate::signal::{
     Batch, BlockedConvolution, BlockedParameters, Convolution, Deferred, FusedPair, NchwConvolution,
-    NeedsNumbers, Recording, Signal, conv_label, product,
+    NeedsNumbers, Recording, Signal, conv_label, convolution_products,
 };
 use crate::{Error, Result};
 
@@ -161,10 +161,7 @@ impl ConvCore {
     pub(crate) fn call(&self, x: Signal) -> Signal {
         let recording = Recording::start(&x);
         let y = with_batch(self.axes, x, |x| self.defer(x));
-        // Each output is a sum over the kernel and the input channels of a group.
-        recording.finish_products(y, self.describe(), |_, y| {
-            product(y.iter().chain(self.weight().dims().iter().skip(1)))
-        })
+        recording.finish_products(y, self.describe(), |_, y| convolution_products(y, self.weight().dims()))
     }
 
     fn defer(&self, x: Signal) -> Result<Signal> {

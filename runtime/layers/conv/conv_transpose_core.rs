@@ -9,7 +9,7 @@ use crate::graph::Op;
 use crate::kernels::conv::TransposeGeometry;
 use crate::kernels::internal::{Axes, ImageForm};
 use crate::layers::weight::Weight;
-use crate::signal::{NeedsNumbers, Recording, Signal, product};
+use crate::signal::{NeedsNumbers, Recording, Signal, add_multiply_adds, add_operands, convolution_products};
 use crate::{Error, Result};
 
 use super::{
@@ -112,15 +112,20 @@ impl ConvTransposeCore {
             }
             let [depth, ..] = size;
             Ok(x.apply(operation_name(self.axes), NeedsNumbers, |x| {
+                add_multiply_adds(|| self.products(x.dims()));
+                add_operands([Some(self.weight()), self.bias.as_ref()]);
                 self.run(&x, depth).map_err(|error| Error::from(error).in_layer(self.label()))
             }))
         });
-        // Each input is multiplied by the kernel of every output channel of its group.
         let op = Op::ConvTranspose { axes: self.axes, geometry: self.settings };
         let description = (operation_name(self.axes), op, [Some(self.weight()), self.bias.as_ref()]);
-        recording.finish_products(y, description, |x, _| {
-            product(x.iter().chain(self.weight().dims().iter().skip(1)))
-        })
+        recording.finish_products(y, description, |x, _| self.products(x))
+    }
+
+    /// Returns the multiply-adds: each input is multiplied by the kernel of every output channel of its group. That is
+    /// a convolution with input and output exchanged.
+    fn products(&self, input: &[usize]) -> u64 {
+        convolution_products(input, self.weight().dims())
     }
 
     /// Selects the output padding with which the output has the size `output`, and convolves.

@@ -10,7 +10,7 @@ use crate::kernels::internal::{descent, is_finite};
 use crate::kernels::norm;
 use crate::module::{Mode, Visitor, VisitorMut};
 use crate::recompute::is_recomputing;
-use crate::signal::{Batch, EpilogueOp, Fusion, Signal};
+use crate::signal::{Batch, EpilogueOp, Fusion, Signal, add_operands};
 
 /// The settings of batch and instance norm.
 #[derive(Clone, Copy, Debug)]
@@ -123,6 +123,7 @@ impl ChannelNorm {
         };
         let (weight, bias) = self.parameters();
         x.apply(self.describe(running), Batch, |x| {
+            add_operands([Some(&running.mean), Some(&running.var), weight, bias]);
             norm::batch_norm_eval(&x, &running.mean, &running.var, weight, bias, self.settings.eps)
         })
     }

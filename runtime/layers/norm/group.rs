@@ -11,7 +11,7 @@ use crate::graph::Op;
 use crate::kernels::norm;
 use crate::layers::{forward_methods, impl_fmt};
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
-use crate::signal::{Batch, Signal};
+use crate::signal::{Batch, Signal, add_operands};
 use crate::{Error, Result};
 
 use super::channel_norm::affine_parameters;
@@ -83,6 +83,7 @@ impl Forward for GroupNorm {
         let (weight, bias) = self.affine.as_ref().map(|(w, b)| (w, b)).unzip();
         let op = Op::GroupNorm { groups: self.num_groups, eps: self.eps };
         x.apply(("group_norm", op, [weight, bias]), Batch, |x| {
+            add_operands([weight, bias]);
             norm::group_norm(&x, self.num_groups, weight, bias, self.eps)
                 .map_err(|error| Error::from(error).in_layer(&label))
         })

@@ -10,7 +10,7 @@ use crate::graph::Op;
 use crate::kernels::norm;
 use crate::layers::{forward_methods, impl_fmt};
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
-use crate::signal::{Batch, Recording, Signal};
+use crate::signal::{Batch, Recording, Signal, add_operands};
 use crate::{Error, Result};
 
 use super::channel_norm::{ChannelNorm, RunningStats, Settings, setters};
@@ -175,6 +175,8 @@ impl<const AXES: usize> InstanceNorm<AXES> {
                 // A run without numbers does not change the running statistics.
                 let running = running.as_ref().filter(|_| !x.is_meta());
                 x.apply("instance_norm", Batch, |x| {
+                    let (weight, bias) = self.0.parameters();
+                    add_operands([weight, bias]);
                     self.normalize(&x, running).map_err(|error| error.in_layer(self.label()))
                 })
             }

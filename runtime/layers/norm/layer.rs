@@ -13,7 +13,7 @@ use crate::kernels::norm;
 use crate::layers::{forward_methods, impl_fmt};
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
 use crate::ops::NormalizedShape;
-use crate::signal::{Leading, Signal};
+use crate::signal::{Leading, Signal, add_operands};
 
 /// Normalizes over the last dimensions (Ba, Kiros and Hinton 2016, <https://arxiv.org/abs/1607.06450>).
 ///
@@ -86,6 +86,7 @@ impl Forward for LayerNorm {
         let op = Op::LayerNorm { dims: shape.len(), eps: self.eps };
         let parameters = [self.weight.as_ref(), self.bias.as_ref()];
         x.apply(("layer_norm", op, parameters), Leading, |x| {
+            add_operands(parameters);
             norm::layer_norm(&x, shape, self.weight.as_ref(), self.bias.as_ref(), self.eps)
         })
     }

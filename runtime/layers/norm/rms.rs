@@ -13,7 +13,7 @@ use crate::kernels::norm;
 use crate::layers::{forward_methods, impl_fmt};
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
 use crate::ops::{NormalizedShape, epsilon};
-use crate::signal::{Leading, Signal};
+use crate::signal::{Leading, Signal, add_operands};
 
 /// Divides the input by its root mean square over the last dimensions (Zhang and Sennrich 2019,
 /// <https://arxiv.org/abs/1910.07467>).
@@ -86,7 +86,10 @@ impl Forward for RmsNorm {
         let eps = self.eps.unwrap_or_else(|| epsilon(dtype));
         let op = Op::RmsNorm { dims: shape.len(), eps };
         let weight = self.weight.as_ref();
-        x.apply(("rms_norm", op, [weight]), Leading, |x| norm::rms_norm(&x, shape, weight, eps))
+        x.apply(("rms_norm", op, [weight]), Leading, |x| {
+            add_operands(weight);
+            norm::rms_norm(&x, shape, weight, eps)
+        })
     }
 }
 

@@ -5,12 +5,12 @@ use candle_nn::VarBuilder;
 
 use crate::graph::{Description, Op, Recurrent};
 use crate::init::symmetric_uniform;
-use crate::kernels::internal::{can_allocate, equal_batch_sizes};
+use crate::kernels::internal::{can_allocate, equal_batch_sizes, reshape};
 use crate::kernels::recurrent::{RecurrentWeights, run_packed};
 use crate::module::{Mode, Visitor, VisitorMut};
 use crate::ops::{Lengths, PackedLayout, PackedSequence, dropout, linear};
 use crate::scope::{self, Path};
-use crate::signal::{Outcome, Recording, Signal, product};
+use crate::signal::{Outcome, Recording, Signal, add_multiply_adds, add_operands, add_results, product};
 use crate::{Error, Result};
 
 use super::State;
@@ -100,7 +100,17 @@ impl Direction {
             bias: bias.map(|bias| &bias[1]),
             projection: self.weight_hr.as_ref(),
         };
-        Ok(run_packed(arguments.recurrence, &inputs, x.batch_sizes, &weights, state, reverse)?)
+        let (output, last) =
+            run_packed(arguments.recurrence, &inputs, x.batch_sizes, &weights, state, reverse)?;
+        // The products of the inputs are a launch of their own. Each step multiplies each of the other weights once.
+        let matrices = [Some(&self.weight_hh), self.weight_hr.as_ref()];
+        add_multiply_adds(|| {
+            let weights = matrices.into_iter().flatten().map(|weight| product(weight.dims()));
+            product(x.data.dims().first()).saturating_mul(weights.fold(0, u64::saturating_add))
+        });
+        add_operands(matrices.into_iter().chain([Some(&inputs), weights.bias]).chain(state.iter().map(Some)));
+        add_results(std::iter::once(&output).chain(&last));
+        Ok((output, last))
     }
 
     /// Returns the tensors and their names without the suffix, in PyTorch's order.
@@ -265,7 +275,8 @@ impl Stack {
         }
         let x = x.into_tensor()?;
         let state = state.map(|state| state.into_iter().map(Signal::into_tensor).collect()).transpose()?;
-        scope::record_launch(Path::current, || self.arguments.kind.to_lowercase());
+        let device = x.device().clone();
+        let _launch = scope::begin_launch(&device, Path::current, || self.arguments.kind.to_lowercase());
         let (outputs, state) = self.check_dtype(&x).and_then(|()| on_tensors(x, state)).map_err(label)?;
         Ok((outputs, state.into_iter().map(Signal::from).collect()))
     }
@@ -297,10 +308,11 @@ impl Stack {
         let Arguments { recurrence, hidden_size, .. } = self.arguments;
         let batch_sizes = equal_batch_sizes([steps, batch, recurrence.gates() * hidden_size])?;
         let state = self.initial_state(state, batch, batched, x.dtype(), x.device())?;
-        let x = PackedRows { data: x.reshape((steps * batch, features))?, batch_sizes: &batch_sizes };
+        let rows = reshape(&x, (steps * batch, features))?;
+        let x = PackedRows { data: rows.clone(), batch_sizes: &batch_sizes };
         let (outputs, state) = self.run_layers(x, &state, mode)?;
         let width = outputs.dim(1)?;
-        let outputs = outputs.reshape((steps, batch, width))?;
+        let outputs = reshape(&outputs, (steps, batch, width))?.into_tensor();
         if batched {
             let outputs = if batch_first { outputs.transpose(0, 1)?.contiguous()? } else { outputs };
             return Ok((outputs, state));

@@ -11,10 +11,11 @@ use crate::kernels::internal::blocked::conv::{self, Call, FusedConsumer};
 use crate::kernels::internal::blocked::{BlockedTensor, policy};
 use crate::kernels::internal::with_elements;
 use crate::kernels::internal::{ConvShape, ImageForm, Packing};
+use crate::kernels::trace::Work;
 use crate::signal::epilogue::Epilogue;
 use crate::signal::{Layout, Value};
 
-use super::{NchwConvolution, conv_label};
+use super::{NchwConvolution, conv_label, parameter_work};
 
 /// The operands of a convolution that can run channel-blocked. All operands are f32 and on the CPU.
 #[derive(Clone)]
@@ -104,6 +105,11 @@ impl BlockedParameters {
     /// Returns `true` if the convolution should run channel-blocked from an input of this layout.
     pub fn prefers_nchwc(&self, layout: Layout) -> bool {
         policy::prefers_nchwc(&self.shape, layout)
+    }
+
+    /// Returns the work of a run without the sizes of the input and of the output.
+    pub fn work(&self, epilogue: &Epilogue) -> Work {
+        parameter_work(&self.shape.output_dims(), &self.weight, epilogue)
     }
 
     /// Calls `run` with the operands of a channel-blocked kernel. The input of the call is empty; `run` must set it.

@@ -8,13 +8,15 @@ pub(crate) use nchw::NchwConvolution;
 
 use std::fmt;
 
-use candle_core::{DType, Device, Result};
+use candle_core::{DType, Device, Result, Tensor};
 
 use crate::kernels::internal::blocked::policy;
 use crate::kernels::internal::{Axes, ImageForm};
+use crate::kernels::trace::Work;
 
 use super::epilogue::{Epilogue, EpilogueOp, NotFused};
-use super::{Layout, Layouts, Value};
+use super::launch_work::tensor_bytes;
+use super::{Layout, Layouts, Value, convolution_products};
 
 /// A convolution that has not run. The variants differ in the layouts that they support for the result.
 #[derive(Clone)]
@@ -64,6 +66,17 @@ impl Convolution {
         }
     }
 
+    /// Returns the work of a run with the result `output`.
+    pub(super) fn work(&self, epilogue: &Epilogue, output: &Value) -> Work {
+        let (input, weight) = match self {
+            Self::Nchw(convolution) => (tensor_bytes(&convolution.input), &convolution.weight),
+            Self::Either(convolution) => (convolution.input.byte_size(), &convolution.parameters.weight),
+        };
+        let mut work = parameter_work(output.shape().dims(), weight, epilogue);
+        work += Work { bytes_read: input, bytes_written: output.byte_size(), ..Work::default() };
+        work
+    }
+
     pub(super) fn dtype(&self) -> DType {
         match self {
             Self::Nchw(convolution) => convolution.input.dtype(),
@@ -88,6 +101,15 @@ impl Convolution {
             },
             Self::Either(_) => "conv2d",
         }
+    }
+}
+
+/// Returns the multiply-adds of a convolution and the sizes of its weight and of the operands of its epilogue.
+fn parameter_work(output: &[usize], weight: &Tensor, epilogue: &Epilogue) -> Work {
+    Work {
+        multiply_adds: convolution_products(output, weight.dims()),
+        bytes_read: tensor_bytes(weight).saturating_add(epilogue.byte_size()),
+        bytes_written: 0,
     }
 }
 

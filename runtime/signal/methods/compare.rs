@@ -6,7 +6,7 @@ use crate::graph::{Comparison, Op};
 use crate::signal::Number;
 use crate::{Error, Result};
 
-use super::{Meta, NeedsNumbers, Recording, Signal, broadcast_metas};
+use super::{Meta, NeedsNumbers, Recording, Signal, add_operands, broadcast_metas};
 
 /// An operand of a comparison or selection: a signal, a tensor or a number. A number is converted to the dtype of the
 /// other operand.
@@ -190,9 +190,10 @@ impl Signal {
             return recording.finish(select_meta(operands).into(), ("where", Op::Where));
         }
         match (on_true.into_tensor(), on_false.into_tensor()) {
-            (Ok(on_true), Ok(on_false)) => {
-                self.clone().apply("where", NeedsNumbers, |condition| select(&condition, &on_true, &on_false))
-            }
+            (Ok(on_true), Ok(on_false)) => self.clone().apply("where", NeedsNumbers, |condition| {
+                add_operands([&on_true, &on_false]);
+                select(&condition, &on_true, &on_false)
+            }),
             (Err(error), _) | (_, Err(error)) => Self::fail(error),
         }
     }

@@ -7,7 +7,7 @@ use crate::kernels::matmul::matmul;
 
 use crate::Result;
 
-use super::{Meta, Recording, Signal, product};
+use super::{Meta, Recording, Signal, add_multiply_adds, matrix_products};
 
 impl Signal {
     /// Returns the matrix product, broadcast over the leading dimensions.
@@ -28,8 +28,12 @@ impl Signal {
     pub fn matmul(&self, other: impl Into<Signal>) -> Self {
         let other = other.into();
         let recording = Recording::start_all([self, &other]);
-        let y = self.clone().combine("matmul", other, matmul_meta, |a, b| Ok(matmul(a, b)?));
-        recording.finish_products(y, ("matmul", Op::MatMul), |a, y| product(y.iter().chain(a.last())))
+        let y = self.clone().combine("matmul", other, matmul_meta, |a, b| {
+            let y = matmul(a, b)?;
+            add_multiply_adds(|| matrix_products(a.dims(), y.dims()));
+            Ok(y)
+        });
+        recording.finish_products(y, ("matmul", Op::MatMul), matrix_products)
     }
 }
 

@@ -20,8 +20,8 @@ use crate::kernels::internal::blocked::{self, BlockedTensor};
 use crate::{Error, Result};
 
 use super::{
-    Layout, Meta, NeedsNumbers, Recording, SameShape, ShapeFrom, ShapeRule, Signal, View, broadcast_metas,
-    product,
+    Layout, Meta, NeedsNumbers, Recording, SameShape, ShapeFrom, ShapeRule, Signal, View, add_multiply_adds,
+    add_operands, broadcast_metas, matrix_products,
 };
 
 impl Signal {

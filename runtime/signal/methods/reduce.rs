@@ -9,7 +9,7 @@ use crate::kernels::arithmetic::{self, Binary, Unary};
 use crate::kernels::internal::blocked::{self, BlockedTensor};
 use crate::signal::Layout;
 
-use super::{Meta, NeedsNumbers, ShapeRule, Signal, check_float};
+use super::{Meta, NeedsNumbers, Recording, ShapeRule, Signal, check_float};
 
 /// The shape of a reduction over dimensions: they are removed, or their size becomes 1.
 struct Reduced<'a> {
@@ -186,15 +186,16 @@ impl Signal {
         if !is_over_pixels || self.is_meta() {
             return self.reduce("mean", Reduction::Mean, dims, keep_dims, on_tensor);
         }
+        let recording = Recording::start(self);
         let on_blocked = |x: &BlockedTensor| blocked::adaptive_avg_pool2d(x, [Some(1); 2]);
         let mean = self
             .clone()
             .apply_either("mean", Layout::Nchwc, NeedsNumbers, on_blocked, |t| on_tensor(&t, dims));
         // `on_blocked` keeps the dimensions of the pixels, and `on_tensor` has removed them unless `keep_dims` is set.
         if keep_dims || mean.rank().is_ok_and(|rank| rank == 2) {
-            return mean;
+            return recording.finish(mean, "mean");
         }
-        mean.into_tensor().and_then(|mean| Ok(mean.flatten_from(1)?)).into()
+        recording.finish(mean.into_tensor().and_then(|mean| Ok(mean.flatten_from(1)?)).into(), "mean")
     }
 }
 

@@ -7,7 +7,7 @@ use crate::graph::Op;
 use crate::signal::Chunks;
 use crate::{Error, Result};
 
-use super::{Meta, NeedsNumbers, Recording, Signal, View};
+use super::{Meta, NeedsNumbers, Recording, Signal, View, add_operands};
 
 impl Signal {
     /// Returns the elements `start..start + length` of one dimension.
@@ -145,6 +145,7 @@ impl Signal {
         }
         self.clone().apply("index_select", NeedsNumbers, |t| -> Result<Tensor> {
             let dim = *dim.as_ref().map_err(Clone::clone)?;
+            add_operands([indices]);
             Ok(t.contiguous()?.index_select(&indices.contiguous()?, dim)?)
         })
     }

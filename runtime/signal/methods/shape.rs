@@ -4,6 +4,7 @@ use candle_core::{DType, Tensor};
 
 use crate::dim::{Dim, Dims};
 use crate::graph::Op;
+use crate::kernels::internal::reshape;
 use crate::ops::flatten_range;
 use crate::sizes::{Sizes, expanded_sizes, inferred_sizes};
 use crate::{Error, Result};
@@ -181,7 +182,7 @@ impl Signal {
         };
         self.clone().apply(("reshape", Op::Reshape), ShapeFrom(&new_dims), |t| -> Result<Tensor> {
             let dims = new_dims(t.dims())?;
-            Ok(t.reshape(dims)?)
+            Ok(reshape(&t, dims)?.into_tensor())
         })
     }
 

@@ -2,6 +2,8 @@
 
 use candle_core::{Result, Tensor, bail};
 
+use crate::relay::reshape;
+
 use super::image_form::ImageForm;
 use super::{ConvGeometry, Epilogue};
 
@@ -50,5 +52,7 @@ pub fn conv1d(
         dilation: [1, geometry.dilation[1]],
         groups: geometry.groups,
     };
-    ImageForm::Row.convolve(input, &weight.unsqueeze(2)?, &geometry, epilogue, None)
+    let (out_channels, in_channels, kernel) = weight.dims3()?;
+    let weight = reshape(weight, (out_channels, in_channels, 1, kernel))?;
+    ImageForm::Row.convolve(input, &weight, &geometry, epilogue, None)
 }

@@ -2,6 +2,8 @@
 
 use candle_core::{Result, Tensor, bail};
 
+use crate::relay::reshape;
+
 use super::axes::Axes;
 use super::image_form::ImageForm;
 use super::shape::{check_channels, check_dtype_and_device, check_epilogue, check_geometry};
@@ -58,7 +60,7 @@ pub fn conv3d(
     };
     check_epilogue(NAME, epilogue, input, &[batch, channels[0], depth, height, width])?;
     let (form, plane) = ImageForm::of_convolution(Axes::Three, kernel, geometry);
-    let weight = weight.reshape(&form.weight_dims(channels, kernel))?;
+    let weight = reshape(weight, form.weight_dims(channels, kernel).to_vec())?;
     form.convolve(input, &weight, &plane, epilogue, None)
 }
 
@@ -108,7 +110,7 @@ pub fn conv_transpose3d(
         )
     };
     let (form, plane) = ImageForm::of_transposed(Axes::Three, kernel, geometry);
-    let weight = weight.reshape(&form.weight_dims(channels, kernel))?;
+    let weight = reshape(weight, form.weight_dims(channels, kernel).to_vec())?;
     form.convolve_transposed(input, &weight, bias, &plane, depth)
 }
 

@@ -5,6 +5,7 @@ use candle_core::{DType, Result, Tensor};
 
 use crate::composed_path::has_cpu_kernels;
 use crate::linear::linear;
+use crate::relay::reshape;
 
 use super::{ConvShape, Epilogue};
 
@@ -24,8 +25,8 @@ pub(super) fn conv2d(
     epilogue: &Epilogue,
 ) -> Result<Tensor> {
     let depth = shape.in_channels * shape.kernel.iter().product::<usize>();
-    let input = input.reshape((shape.batch, depth))?;
-    let weight = weight.reshape((shape.out_channels, depth))?;
+    let input = reshape(input, (shape.batch, depth))?;
+    let weight = reshape(weight, (shape.out_channels, depth))?;
     let output = linear(&input, &weight, epilogue.shift.as_ref(), epilogue.activation)?;
-    output.reshape(shape.output_dims().to_vec())
+    Ok(reshape(&output, shape.output_dims().to_vec())?.into_tensor())
 }

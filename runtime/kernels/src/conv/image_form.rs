@@ -5,6 +5,7 @@ use candle_core::{Result, Tensor, bail};
 use crate::arithmetic::{Binary, binary};
 use crate::element::{compute_dtype, in_f32, widened};
 use crate::planes::fits;
+use crate::relay::{Reshaped, reshape};
 
 use super::axes::Axes;
 use super::frames::{FrameWindows, add_frames, gather_frames};
@@ -126,15 +127,17 @@ impl ImageForm {
     }
 
     /// Returns a tensor as images. The frames of a video are separate images, unless they are flat.
-    fn to_image(self, x: &Tensor) -> Result<Tensor> {
+    fn to_image(self, x: &Tensor) -> Result<Reshaped> {
         if !fits(x.dims()) {
             bail!("a tensor of shape {:?} is too large", x.dims())
         }
-        match self {
-            Self::Row => x.unsqueeze(2),
-            Self::Image => Ok(x.clone()),
-            Self::FlatFrames => x.flatten_from(3),
-            Self::Frames(_) => gather_frames(x, FrameWindows::SINGLE),
+        match (self, x.dims()) {
+            (Self::Row, &[batch, channels, length]) => reshape(x, (batch, channels, 1, length)),
+            (Self::FlatFrames, &[batch, channels, depth, height, width]) => {
+                reshape(x, (batch, channels, depth, height * width))
+            }
+            (Self::Frames(_), _) => Ok(gather_frames(x, FrameWindows::SINGLE)?.into()),
+            _ => Ok(x.clone().into()),
         }
     }
 
@@ -142,11 +145,14 @@ impl ImageForm {
     /// `input` is the shape of the convolution's input.
     fn join_images(self, y: &Tensor, input: &[usize]) -> Result<Tensor> {
         match (self, input) {
-            (Self::Row, _) => y.squeeze(2),
+            (Self::Row, _) => {
+                let (batch, channels, _, length) = y.dims4()?;
+                Ok(reshape(y, (batch, channels, length))?.into_tensor())
+            }
             (Self::Image, _) => Ok(y.clone()),
             (Self::FlatFrames, &[.., height, width]) => {
                 let (batch, channels, depth, _) = y.dims4()?;
-                y.reshape((batch, channels, depth, height, width))
+                Ok(reshape(y, (batch, channels, depth, height, width))?.into_tensor())
             }
             (Self::Frames(windows), &[batch, _, depth, ..]) => {
                 add_frames(y, FrameWindows::SINGLE, batch, windows.count(depth)?)
@@ -180,9 +186,9 @@ impl ImageForm {
             return self.convolve(&x, &weight, geometry, &epilogue.widened()?, None)?.to_dtype(dtype);
         }
         let residual = epilogue.residual.as_ref().map(|residual| self.to_image(residual)).transpose()?;
-        let epilogue = Epilogue { residual, ..epilogue.clone() };
+        let epilogue = Epilogue { residual: residual.as_deref().cloned(), ..epilogue.clone() };
         let images = match self {
-            Self::Frames(windows) => gather_frames(input, windows)?,
+            Self::Frames(windows) => gather_frames(input, windows)?.into(),
             _ => self.to_image(input)?,
         };
         self.join_images(&conv2d(&images, weight, geometry, &epilogue, packed)?, input.dims())

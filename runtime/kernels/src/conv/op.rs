@@ -145,7 +145,7 @@ impl FusedConv2d {
         grad_output: &Tensor,
     ) -> Result<[Option<Tensor>; 3]> {
         // Launches of a backward pass have no path.
-        trace::record(String::new, || "conv2d backward".to_string());
+        let _launch = trace::begin(grad_output.device(), String::new, || "conv2d backward".to_string());
         let third_needs_grad = third.is_some_and(Tensor::track_op);
         let joined = self.operands == OperandSet::JoinedResidual;
         let needs = Needs {

@@ -321,7 +321,7 @@ impl ConvTranspose2d {
         grad: &Tensor,
     ) -> Result<[Option<Tensor>; 3]> {
         // Launches of a backward pass have no path.
-        trace::record(String::new, || format!("{NAME} backward"));
+        let _launch = trace::begin(grad.device(), String::new, || format!("{NAME} backward"));
         let shape = &self.shape;
         let no_epilogue = Epilogue::default();
         let grad_input = if !input.track_op() {

@@ -9,8 +9,9 @@ use crate::composed_path::has_cpu_kernels;
 use crate::element::{Element, compute_dtype, elements, in_f32, with_element, with_elements};
 use crate::integers::integers;
 use crate::memory::{can_allocate, zeros};
-use crate::operation::{self, CpuOperand, Operation};
+use crate::operation::{CpuOperand, Operation};
 use crate::parallel::{cost, for_each_chunk};
+use crate::relay::{self, reshape};
 
 pub use bag::{BagMode, Bags, embedding_bag, embedding_bag_shape};
 
@@ -57,7 +58,8 @@ pub fn embedding(ids: &Tensor, weight: &Tensor, padding: Option<usize>) -> Resul
         return composed(&ids, weight, padding)?.reshape(shape);
     }
     let gather = Gather { ids, width, padding };
-    in_f32(weight, |weight| operation::apply([&weight.contiguous()?], gather))?.reshape(shape)
+    let y = in_f32(weight, |weight| relay::apply([&weight.contiguous()?], gather))?;
+    Ok(reshape(&y, shape)?.into_tensor())
 }
 
 /// Converts the ids to row indices and checks that they are below `rows`.

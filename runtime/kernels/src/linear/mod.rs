@@ -13,6 +13,7 @@ use super::element::with_elements;
 use super::empty::empty_output;
 use super::gemm::{BiasActivation, Matrix, multiply};
 use super::matmul::matmul;
+use super::relay::reshape;
 use super::simd::{Isa, isa};
 
 /// Computes `activation(x · weightᵀ + bias)`.
@@ -59,7 +60,7 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, activation: Ac
     if dims.contains(&0) {
         return empty_output(&operands, dims);
     }
-    let x = x.reshape((rows, in_features))?;
+    let x = reshape(x, (rows, in_features))?;
     if !operands.iter().all(|operand| operand.dtype() == DType::F32 && has_cpu_kernels(operand)) {
         return composed(&x, weight, bias, activation)?.reshape(dims);
     }
@@ -68,7 +69,7 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, activation: Ac
     } else {
         forward(isa(), &x, weight, bias, activation)
     };
-    y?.reshape(dims)
+    Ok(reshape(&y?, dims)?.into_tensor())
 }
 
 /// Computes [`linear`] with separate operations.

@@ -170,16 +170,26 @@ impl Windows {
         let counts = |windows: &[Window]| windows.iter().map(|window| window.count).collect();
         let divisors = match self.divisor {
             Some(divisor) => {
-                Divisors { rows: vec![divisor; self.rows.len()], columns: vec![1; self.columns.len()] }
+                let (rows, columns) = (vec![divisor; self.rows.len()], vec![1; self.columns.len()]);
+                Divisors { frames: vec![1], rows, columns }
             }
-            None => Divisors { rows: counts(&self.rows), columns: counts(&self.columns) },
+            None => Divisors { frames: vec![1], rows: counts(&self.rows), columns: counts(&self.columns) },
         };
         SeparableMap {
+            frames: None,
             rows: axis(&self.rows, self.input[0]),
             columns: axis(&self.columns, self.input[1]),
             source_divisors: None,
             target_divisors: Some(divisors),
         }
+    }
+
+    /// Returns average pooling of videos as a linear map. `depth` has the windows of frames as those of rows.
+    fn to_video_map(&self, depth: &Self) -> SeparableMap {
+        let (frame, depth) = (self.to_map(), depth.to_map());
+        let divisors = frame.target_divisors.zip(depth.target_divisors);
+        let target_divisors = divisors.map(|(frame, depth)| Divisors { frames: depth.rows, ..frame });
+        SeparableMap { frames: Some(depth.rows), target_divisors, ..frame }
     }
 
     /// Returns the divisor of the sum of one window.
@@ -195,6 +205,14 @@ fn average(x: &Tensor, windows: Windows) -> Result<Tensor> {
     } else {
         composed::average(x, &windows)
     }
+}
+
+/// Returns the mean of each window of `[.., depth, height, width]` on the CPU.
+///
+/// - `frame`: the windows of the planes `[height, width]`
+/// - `depth`: the windows of the planes `[depth, pixels]`, of one pixel each
+pub(super) fn average_videos(x: &Tensor, frame: &Windows, depth: &Windows) -> Result<Tensor> {
+    relay::apply([&x.contiguous()?], AveragePool(frame.to_video_map(depth)))
 }
 
 /// Average pooling as a linear map.

@@ -9,12 +9,14 @@ use crate::cuda::runs_on;
 use crate::element::{Element, elements, in_f32, with_element, with_elements};
 use crate::float::Float;
 use crate::operation::{CpuOperand, Operation};
-use crate::planes::{check_memory, input_size, map_planes, with_size};
+use crate::planes::{check_memory, input_size, map_planes, with_size, write_planes};
 use crate::relay;
-use crate::simd::{Isa, Kernel, Simd, dispatch_loops, isa};
+use crate::separable::Stored;
+use crate::simd::{Isa, Real, dispatch_loops, isa};
 
 use super::cuda::{self, Reduction};
 use super::geometry::{WindowPositions, adaptive_ranges, adaptive_size};
+use super::max_forward::ForwardWindows;
 use super::max_pool_2x2;
 use super::max_pool_gradient::MaxPoolGradient;
 use super::{PoolGeometry, composed};
@@ -46,27 +48,22 @@ const NAME: &str = "max_pool2d";
 /// ```
 pub fn max_pool2d(x: &Tensor, geometry: &PoolGeometry) -> Result<Tensor> {
     let input = input_size(NAME, x)?;
-    let output = geometry.output_size(input)?;
     if runs_on(x.device()) {
-        return cuda::pool(x, [input, output], Some(*geometry), Reduction::Max);
+        return cuda::pool(x, [input, geometry.output_size(input)?], Some(*geometry), Reduction::Max);
     }
-    max_pool(x, MaxPool::new(geometry, [input, output], isa()))
+    max_pool(x, MaxPool::new(geometry, input)?)
 }
 
-/// Computes 2×2 max pooling and its gradient with the instruction set `isa`, for f32 on the CPU. Returns
-/// `[output, gradient of x]`.
+/// Computes [`max_pool2d`] and its gradient with the instruction set `isa`, for f32 on the CPU. Returns `[output,
+/// gradient of x]`.
 ///
 /// # Errors
 /// Fails under the same conditions as [`max_pool2d`].
 #[cfg(any(test, feature = "testing"))]
-pub fn max_pool2d_with(isa: Isa, x: &Tensor, grad: &Tensor) -> Result<[Tensor; 2]> {
-    let geometry = PoolGeometry::new([2, 2]);
-    let input = input_size(NAME, x)?;
-    let output = geometry.output_size(input)?;
-    let pool = MaxPool::new(&geometry, [input, output], isa);
-    let y = with_elements(x, |x| max_pool_2x2::max_pool(isa, &pool, x))?;
-    let y = Tensor::from_vec(y, with_size(x.dims(), output), x.device())?;
-    let dx = pool.gradient_2x2(isa, [x, &y, grad])?;
+pub fn max_pool2d_with(isa: Isa, x: &Tensor, grad: &Tensor, geometry: &PoolGeometry) -> Result<[Tensor; 2]> {
+    let pool = MaxPool { isa, ..MaxPool::new(geometry, input_size(NAME, x)?)? };
+    let y = pool.tensor_of_maxima(x)?;
+    let dx = pool.tensor_of_gradients([x, &y, grad])?;
     Ok([y, dx])
 }
 
@@ -107,10 +104,7 @@ pub fn adaptive_max_pool2d(x: &Tensor, size: [Option<usize>; 2]) -> Result<Tenso
         return cuda::pool(x, [input, output], None, Reduction::Max);
     }
     check_memory(NAME, x.dims(), output)?;
-    let [rows, columns] = [0, 1].map(|axis| -> Vec<WindowPositions> {
-        adaptive_ranges(input[axis], output[axis]).map(|range| range.step_by(1)).collect()
-    });
-    max_pool(x, MaxPool { rows, columns, input, row_windows: None, column_windows: None, isa_2x2: None })
+    max_pool(x, MaxPool::adaptive([input, output]))
 }
 
 fn max_pool(x: &Tensor, pool: MaxPool) -> Result<Tensor> {
@@ -131,10 +125,11 @@ pub(super) struct MaxPool {
     pub input: [usize; 2],
     /// The windows along the height, if they are small and leave no gaps.
     row_windows: Option<AxisWindows>,
-    /// The windows along the width, if a specialized loop exists for their size and stride.
-    column_windows: Option<AxisWindows>,
-    /// The instruction set for the 2×2 kernels, if they support this pooling.
-    isa_2x2: Option<Isa>,
+    /// The windows along the width, if they are small, leave no gaps, and are one or two columns apart.
+    pub column_windows: Option<AxisWindows>,
+    /// Whether the kernel for the gradient of 2×2 windows supports this pooling.
+    is_2x2: bool,
+    pub isa: Isa,
 }
 
 /// Windows of contiguous positions along one axis, `stride` apart.
@@ -151,20 +146,57 @@ impl AxisWindows {
         let windows = Self { kernel: kernel[axis], stride: stride[axis], padding: padding[axis] };
         (dilation[axis] == 1 && windows.kernel <= 8 && windows.stride <= windows.kernel).then_some(windows)
     }
-
-    /// Returns `true` if the forward pass has a specialized loop for this kernel size and stride.
-    fn has_specialized_loop(&self) -> bool {
-        matches!((self.kernel, self.stride), (1, 1) | (2, 2) | (3, 2) | (3, 1))
-    }
 }
 
 impl MaxPool {
-    fn new(geometry: &PoolGeometry, [input, output]: [[usize; 2]; 2], isa: Isa) -> Self {
+    /// Pooling of planes of the size `input` with fixed windows.
+    pub(super) fn new(geometry: &PoolGeometry, input: [usize; 2]) -> Result<Self> {
+        let output = geometry.output_size(input)?;
         let [rows, columns] = [0, 1].map(|axis| geometry.positions(axis, input[axis], output[axis]));
         let [row_windows, column_windows] = [0, 1].map(|axis| AxisWindows::new(geometry, axis));
-        let column_windows = column_windows.filter(AxisWindows::has_specialized_loop);
-        let isa_2x2 = is_max_pool_2x2(geometry, input, output).then_some(isa);
-        Self { rows, columns, input, row_windows, column_windows, isa_2x2 }
+        let column_windows = column_windows.filter(|windows| windows.stride <= 2);
+        let is_2x2 = is_max_pool_2x2(geometry, input, output);
+        Ok(Self { rows, columns, input, row_windows, column_windows, is_2x2, isa: isa() })
+    }
+
+    /// Adaptive pooling of planes with the sizes `[input, output]`.
+    pub(super) fn adaptive([input, output]: [[usize; 2]; 2]) -> Self {
+        let [rows, columns] = [0, 1].map(|axis| {
+            adaptive_ranges(input[axis], output[axis]).map(|range| range.step_by(1)).collect::<Vec<_>>()
+        });
+        let (row_windows, column_windows) = (None, None);
+        Self { rows, columns, input, row_windows, column_windows, is_2x2: false, isa: isa() }
+    }
+
+    /// Returns the maximum of each window of several planes.
+    fn maxima<R: Real + Stored<Real = R>>(&self, x: &[R]) -> Vec<R> {
+        let [input_len, output_len] = [self.input, self.output()].map(|[h, w]| h * w);
+        let windows = ForwardWindows::new(self, self.isa);
+        // SAFETY: `write_maxima` writes every element.
+        unsafe { write_planes(x, input_len, output_len, |_, x, y| windows.write_maxima(x, y)) }
+    }
+
+    /// Returns the maximum of each window of a contiguous tensor on the CPU. Its last two dimensions are the planes.
+    pub(super) fn tensor_of_maxima(&self, x: &Tensor) -> Result<Tensor> {
+        with_element!(NAME, x.dtype(), E => {
+            let y = with_elements::<E, _>(x, |x| self.maxima(x))?;
+            Tensor::from_vec(y, with_size(x.dims(), self.output()), x.device())
+        })
+    }
+
+    /// Returns the gradient of `x` from `[x, y, grad]`: the input, the output, and the gradient of the output.
+    pub(super) fn tensor_of_gradients(&self, [x, y, grad]: [&Tensor; 3]) -> Result<Tensor> {
+        fn slices<E: Element, R>([x, y, grad]: [&Tensor; 3], f: impl FnOnce([&[E]; 3]) -> R) -> Result<R> {
+            with_elements(x, |x| with_elements(y, |y| with_elements(grad, |grad| f([x, y, grad]))))??
+        }
+        if self.is_2x2 && x.dtype() == DType::F32 {
+            let dx = slices([x, y, grad], |tensors| max_pool_2x2::gradient(self.isa, self, tensors))?;
+            return Tensor::from_vec(dx, x.shape(), x.device());
+        }
+        with_element!(NAME, x.dtype(), E => {
+            let dx = slices::<E, _>([x, y, grad], |[x, y, grad]| self.gradient(x, y, grad))?;
+            Tensor::from_vec(dx, x.shape(), x.device())
+        })
     }
 
     /// Returns the `[height, width]` of the output.
@@ -195,14 +227,6 @@ impl MaxPool {
                 self.scatter(x, y, grad, dx);
             }
         })
-    }
-
-    /// Returns the gradient of `x`, computed by the 2×2 kernel.
-    fn gradient_2x2(&self, isa: Isa, [x, y, grad]: [&Tensor; 3]) -> Result<Tensor> {
-        let dx = with_elements(x, |x| {
-            with_elements(y, |y| with_elements(grad, |grad| max_pool_2x2::gradient(isa, self, [x, y, grad])))
-        })???;
-        Tensor::from_vec(dx, x.shape(), x.device())
     }
 
     /// For each output, adds its gradient to the element of `dx` that belongs to the maximum of the output's window.
@@ -246,19 +270,25 @@ impl MaxPool {
 
 /// The positions of a window along one axis. There is at least one position.
 #[derive(Clone, Copy)]
-struct WindowRange {
-    first: usize,
-    step: usize,
-    count: usize,
+pub(super) struct WindowRange {
+    pub first: usize,
+    pub step: usize,
+    pub count: usize,
 }
 
 impl WindowRange {
-    fn new(positions: &WindowPositions) -> Option<Self> {
+    /// Returns `None` if the window has no positions.
+    pub fn new(positions: &WindowPositions) -> Option<Self> {
         let (first, second) = (positions.clone().next()?, positions.clone().nth(1));
         Some(Self { first, step: second.map_or(1, |second| second - first), count: positions.len() })
     }
 
-    fn positions(self) -> impl Iterator<Item = usize> + Clone {
+    /// Returns the last position.
+    pub fn last(self) -> usize {
+        self.first + (self.count - 1) * self.step
+    }
+
+    pub fn positions(self) -> impl Iterator<Item = usize> + Clone {
         (0..self.count).map(move |i| self.first + i * self.step)
     }
 }
@@ -269,95 +299,20 @@ impl Operation<1> for MaxPool {
     }
 
     fn forward(&self, [(x, layout)]: [CpuOperand; 1]) -> Result<(CpuStorage, Shape)> {
-        let [input_len, output_len] = [self.input, self.output()].map(|[h, w]| h * w);
         let shape = with_size(layout.dims(), self.output()).into();
-        if let (Some(isa), CpuStorage::F32(_)) = (self.isa_2x2, x) {
-            return Ok((CpuStorage::F32(max_pool_2x2::max_pool(isa, self, elements(x, layout)?)), shape));
-        }
         with_element!(NAME, x.dtype(), E => {
-            let x = elements::<E>(x, layout)?;
-            let y = map_planes(x, input_len, output_len, |_, x, y| dispatch_loops(Forward { pool: self, x, y }));
+            let y = self.maxima(elements::<E>(x, layout)?);
             Ok((E::to_cpu_storage_owned(y), shape))
         })
     }
 
     fn backward(&self, [x]: [&Tensor; 1], y: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 1]> {
-        if let (Some(isa), DType::F32) = (self.isa_2x2, x.dtype()) {
-            return Ok([Some(self.gradient_2x2(isa, [x, y, grad])?)]);
-        }
-        with_element!(NAME, x.dtype(), E => {
-            let dx = with_elements(x, |x| {
-                with_elements(y, |y| with_elements(grad, |grad| self.gradient::<E>(x, y, grad)))
-            })???;
-            Tensor::from_vec(dx, x.shape(), x.device()).map(|dx| [Some(dx)])
-        })
+        Ok([Some(self.tensor_of_gradients([x, y, grad])?)])
     }
 }
 
 /// Returns the larger value, or NaN if either is NaN.
 #[inline(always)]
-fn larger<T: Float>(max: T, value: T) -> T {
+pub(super) fn larger<T: Float>(max: T, value: T) -> T {
     if value > max || value.is_nan() { value } else { max }
-}
-
-struct Forward<'a, E> {
-    pool: &'a MaxPool,
-    x: &'a [E],
-    y: &'a mut [E],
-}
-
-impl<E: Element> Kernel for Forward<'_, E> {
-    type Output = ();
-
-    /// For each output row, first computes the maximum of each input column over the rows of the windows; this loop
-    /// vectorizes. Then computes the maximum of these column maxima for each window, so that strided accesses touch a
-    /// single row.
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        let MaxPool { rows, columns, input: [h, w], column_windows, .. } = self.pool;
-        // Without `column_windows`, all three are 0: nothing is padded, and `max_columns_any` runs.
-        let AxisWindows { kernel, stride, padding } = column_windows.unwrap_or_default();
-        // `covered` is the number of columns that the windows cover, including the padding. Columns outside the input
-        // stay -∞.
-        let covered = (columns.len() - 1) * stride + kernel;
-        let mut padded = vec![E::NEG_INFINITY; covered.max(padding + w)];
-        for (x, y) in self.x.chunks_exact(h * w).zip(self.y.chunks_exact_mut(rows.len() * columns.len())) {
-            for (positions, y) in rows.iter().zip(y.chunks_exact_mut(columns.len())) {
-                let column_maxima = &mut padded[padding..padding + w];
-                column_maxima.fill(E::NEG_INFINITY);
-                for position in positions.clone() {
-                    for (max, x) in column_maxima.iter_mut().zip(&x[position * w..(position + 1) * w]) {
-                        *max = larger(*max, *x);
-                    }
-                }
-                match (kernel, stride) {
-                    (1, 1) => max_columns::<E, 1, 1>(&padded, y),
-                    (2, 2) => max_columns::<E, 2, 2>(&padded, y),
-                    (3, 2) => max_columns::<E, 3, 2>(&padded, y),
-                    (3, 1) => max_columns::<E, 3, 1>(&padded, y),
-                    _ => max_columns_any(column_maxima, columns, y),
-                }
-            }
-        }
-    }
-}
-
-/// Writes the maximum of each window of `KERNEL` columns, `STRIDE` apart.
-#[inline(always)]
-fn max_columns<E: Element, const KERNEL: usize, const STRIDE: usize>(x: &[E], y: &mut [E]) {
-    let covered = (y.len() - 1) * STRIDE + KERNEL;
-    let x = &x[..covered];
-    for (column, y) in y.iter_mut().enumerate() {
-        let window = &x[column * STRIDE..column * STRIDE + KERNEL];
-        *y = window[1..].iter().fold(window[0], |max, value| larger(max, *value));
-    }
-}
-
-/// Writes the maximum of each window of columns, for any windows.
-#[inline(always)]
-fn max_columns_any<E: Element>(x: &[E], columns: &[WindowPositions], y: &mut [E]) {
-    for (positions, y) in columns.iter().zip(y) {
-        let window = positions.clone().map(|column| x[column]);
-        *y = window.fold(E::NEG_INFINITY, larger);
-    }
 }

@@ -1,4 +1,4 @@
-//! 2×2 max pooling with stride 2 and its gradient, for f32. Each iteration handles as many windows as a vector has
+//! The gradient of 2×2 max pooling with stride 2, for f32. Each iteration handles as many windows as a vector has
 //! lanes. Four vectors in registers hold the elements of these windows: each lane has the four elements of one window.
 //! The code selects elements without branches, because branches would be unpredictable.
 
@@ -9,13 +9,6 @@ use crate::planes::write_planes;
 use crate::simd::{Isa, Kernel, Simd, dispatch_to};
 
 use super::max::MaxPool;
-
-/// Returns the maximum of each window of `x`.
-pub(super) fn max_pool(isa: Isa, pool: &MaxPool, x: &[f32]) -> Vec<f32> {
-    let [input_len, output_len] = [pool.input, pool.output()].map(|[h, w]| h * w);
-    // SAFETY: the kernel writes one element for each window, so it initializes the whole output.
-    unsafe { write_planes(x, input_len, output_len, |_, x, y| dispatch_to(isa, Forward { pool, x, y })) }
-}
 
 /// Returns the gradient of `x` from `x`, the output and the gradient of the output.
 pub(super) fn gradient(isa: Isa, pool: &MaxPool, [x, y, grad]: [&[f32]; 3]) -> Vec<f32> {
@@ -32,35 +25,6 @@ pub(super) fn gradient(isa: Isa, pool: &MaxPool, [x, y, grad]: [&[f32]; 3]) -> V
     // SAFETY: the kernel writes the four elements of every window. If a plane has elements outside all windows, `fill`
     // first clears the whole plane.
     unsafe { write_planes(x, input_len, input_len, fill) }
-}
-
-/// The forward pass over several planes.
-struct Forward<'a> {
-    pool: &'a MaxPool,
-    x: &'a [f32],
-    y: &'a mut [MaybeUninit<f32>],
-}
-
-impl Kernel for Forward<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let ([h, w], [rows, columns]) = (self.pool.input, self.pool.output());
-        let planes = self.x.chunks_exact(h * w).zip(self.y.chunks_exact_mut(rows * columns));
-        for (x, y) in planes {
-            for (x, y) in x.chunks_exact(2 * w).zip(y.chunks_exact_mut(columns)) {
-                for column in (0..columns).step_by(S::LANES) {
-                    let mut elements = load_windows(simd, x, w, column, columns).into_iter();
-                    let mut largest = elements.next().unwrap_or(simd.zero());
-                    for x in elements {
-                        largest = simd.max_nan(largest, x);
-                    }
-                    store(simd, &mut y[column..], largest);
-                }
-            }
-        }
-    }
 }
 
 /// The backward pass over several planes. Writes the gradient of `x` to `dx`.

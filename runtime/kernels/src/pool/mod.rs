@@ -6,6 +6,8 @@ mod composed;
 pub(crate) mod cuda;
 mod geometry;
 pub(crate) mod max;
+mod max_forward;
+mod max_pool3d;
 mod max_pool_2x2;
 mod max_pool_gradient;
 mod pool1d;

@@ -3,9 +3,14 @@
 
 use candle_core::{Result, Tensor};
 
+use crate::composed_path::has_cpu_kernels;
 use crate::element::in_f32;
 use crate::planes::video_size;
+use crate::relay::reshape;
 
+use super::average::{average_videos, windows};
+use super::max::MaxPool;
+use super::max_pool3d::pool_videos;
 use super::{PoolGeometry, adaptive_avg_pool2d, adaptive_max_pool2d, avg_pool2d, max_pool2d};
 
 /// Returns the largest element of each window of a video, `[batch, channels, depth, height, width]` or
@@ -29,9 +34,14 @@ use super::{PoolGeometry, adaptive_avg_pool2d, adaptive_max_pool2d, avg_pool2d, 
 /// # }
 /// ```
 pub fn max_pool3d(x: &Tensor, geometry: &PoolGeometry<3>) -> Result<Tensor> {
-    geometry.output_size(video_size("max_pool3d", x)?)?;
+    let input = video_size("max_pool3d", x)?;
+    let output = geometry.output_size(input)?;
     let [frame, depth] = geometry.split();
-    // The first maximum of the first frame is the first maximum in row-major order.
+    if has_cpu_kernels(x) && !is_single(&depth) {
+        let frames = MaxPool::new(&frame, [input[1], input[2]])?;
+        let depth = MaxPool::new(&depth, [input[0], output[1] * output[2]])?;
+        return pool_videos(x, frames, depth);
+    }
     frames_then_depth(x, |x| max_pool2d(x, &frame), |x| unless_single(x, &depth, |x| max_pool2d(x, &depth)))
 }
 
@@ -62,8 +72,16 @@ pub fn avg_pool3d(
     count_include_pad: bool,
     divisor_override: Option<usize>,
 ) -> Result<Tensor> {
-    geometry.output_size(video_size("avg_pool3d", x)?)?;
+    let input = video_size("avg_pool3d", x)?;
+    geometry.output_size(input)?;
     let [frame, depth] = geometry.split();
+    if has_cpu_kernels(x) {
+        let frame = windows(&frame, [input[1], input[2]], count_include_pad, divisor_override)?;
+        let divisor = divisor_override.map(|_| 1);
+        let depth = if is_single(&depth) { PoolGeometry::new([1; 2]) } else { depth };
+        let depth = windows(&depth, [input[0], 1], count_include_pad, divisor)?;
+        return average_videos(x, &frame, &depth);
+    }
     frames_then_depth(
         x,
         |x| avg_pool2d(x, &frame, count_include_pad, divisor_override),
@@ -141,8 +159,15 @@ pub fn adaptive_max_pool3d(x: &Tensor, [depth, height, width]: [Option<usize>; 3
 /// Pools a video as the images `[batch, channels, depth, height · width]`, with windows that contain whole frames. The
 /// caller must have checked the shape of `x`.
 fn flat_frames(x: &Tensor, pool: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
-    let y = pool(&x.flatten_from(x.rank() - 2)?)?;
-    y.unsqueeze(y.rank())
+    let (leading, size) = x.dims().split_at(x.rank() - 2);
+    let flat = reshape(x, [leading, &[size[0] * size[1]]].concat())?;
+    let y = pool(&flat)?;
+    Ok(reshape(&y, [y.dims(), &[1]].concat())?.into_tensor())
+}
+
+/// Returns `true` if every frame is a window of its own.
+fn is_single(depth: &PoolGeometry) -> bool {
+    [depth.kernel, depth.stride] == [[1; 2]; 2]
 }
 
 /// Calls `pool` unless every frame is a window of its own.
@@ -151,7 +176,7 @@ fn unless_single(
     depth: &PoolGeometry,
     pool: impl FnOnce(&Tensor) -> Result<Tensor>,
 ) -> Result<Tensor> {
-    if [depth.kernel, depth.stride] == [[1; 2]; 2] { Ok(x.clone()) } else { pool(x) }
+    if is_single(depth) { Ok(x.clone()) } else { pool(x) }
 }
 
 /// Pools the frames of a video as the images `[batch, channels · depth, height, width]`, then the depth as that of the
@@ -166,9 +191,11 @@ fn frames_then_depth(
     let channels = planes[planes.len() - 1];
     let batch = if planes.len() == 2 { planes[0] } else { 1 };
     in_f32(x, |x| {
-        let frames = pool_frames(&x.reshape((batch, channels * size[0], size[1], size[2]))?)?;
+        let images = reshape(x, (batch, channels * size[0], size[1], size[2]))?;
+        let frames = pool_frames(&images)?;
         let (_, _, height, width) = frames.dims4()?;
-        let y = pool_depth(&frames.reshape((batch, channels, size[0], height * width))?)?;
-        y.reshape([planes, &[y.dim(2)?, height, width]].concat())
+        let flat = reshape(&frames, (batch, channels, size[0], height * width))?;
+        let y = pool_depth(&flat)?;
+        Ok(reshape(&y, [planes, &[y.dim(2)?, height, width]].concat())?.into_tensor())
     })
 }

@@ -11,6 +11,7 @@ use candle_core::{Result, Tensor, bail};
 use crate::composed_path::has_cpu_kernels;
 use crate::element::compute_dtype;
 use crate::memory::can_allocate;
+use crate::relay::reshape;
 
 use cell::{Cell, Gru, Lstm, RnnRelu, RnnTanh};
 use packing::Steps;
@@ -151,10 +152,10 @@ pub fn run(
         bail!("{recurrence:?}: expected inputs [steps, batch, gates · hidden], found {:?}", inputs.dims());
     };
     let batch_sizes = equal_batch_sizes([steps, batch, width])?;
-    let rows = inputs.reshape((steps * batch, width))?;
+    let rows = reshape(inputs, (steps * batch, width))?;
     let (outputs, state) = run_packed(recurrence, &rows, &batch_sizes, weights, state, reverse)?;
     let state_width = outputs.dim(1)?;
-    Ok((outputs.reshape((steps, batch, state_width))?, state))
+    Ok((reshape(&outputs, (steps, batch, state_width))?.into_tensor(), state))
 }
 
 /// Returns the batch sizes of [`run_packed`] for sequences of equal length with the inputs `[steps, batch, width]`.

@@ -8,6 +8,7 @@
 //! The output itself is an ordinary tensor: in candle's graph, the result of an operation on the proxy node.
 
 mod proxy;
+mod reshape;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +22,7 @@ use super::elementwise::add;
 use super::lock::locked;
 use super::operation::{self, CpuOperand, Operation, to_array};
 use proxy::{Output, ProxyNode};
+pub use reshape::{Reshaped, reshape};
 
 /// Runs an operation like [`operation::apply`]. On the CPU, if an operand tracks gradients, a proxy node represents the
 /// operation in candle's graph.
@@ -35,24 +37,11 @@ pub(crate) fn apply<const N: usize>(operands: [&Tensor; N], operation: impl Oper
 
 fn apply_with_proxy<const N: usize>(operands: [&Tensor; N], operation: impl Operation<N>) -> Result<Tensor> {
     let (storage, shape) = forward(operands, &operation)?;
-    let operand_links = operands.map(|x| links().get(&x.id()).cloned());
-    let slot = Arc::new(GradientSlot::default());
-    let proxy = ProxyNode {
-        operation,
-        operands: operands.map(Tensor::clone),
-        operand_slots: operand_links.each_ref().map(|link| Some(link.as_ref()?.slot.clone())),
-        slot: slot.clone(),
-    };
-    // An operand with a proxy node is replaced with that node, so that candle's graph connects proxy nodes.
-    let graph_operands: [&Tensor; N] =
-        std::array::from_fn(|i| operand_links[i].as_ref().map_or(operands[i], |link| &link.proxy));
-    let proxy = operation::apply(graph_operands, proxy)?;
-    let output = Output { storage: Mutex::new(Some(storage)), shape, slot: slot.clone() };
-    let tensor = operation::apply([&proxy], output)?;
-    // `set` cannot fail, because no other thread has access to the slot yet.
-    let _ = slot.output.set(tensor.detach());
-    let _ = slot.id.set(tensor.id());
-    links().insert(tensor.id(), Link { proxy, slot });
+    let link = Link::new(operands, operands.map(Tensor::clone), operation)?;
+    let output = Output { storage: Mutex::new(Some(storage)), shape, slot: link.slot.clone() };
+    let tensor = operation::apply([&link.proxy], output)?;
+    let _ = link.slot.id.set(tensor.id());
+    link.insert(&tensor);
     Ok(tensor)
 }
 
@@ -74,6 +63,51 @@ fn forward<const N: usize>(
 struct Link {
     proxy: Tensor,
     slot: Arc<GradientSlot>,
+    /// The tensors that are the same elements in other shapes. Their links are removed together with this one.
+    reshaped: Vec<TensorId>,
+}
+
+impl Link {
+    /// Adds a proxy node to candle's graph. `saved` holds the operands for the backward pass.
+    fn new<const N: usize>(
+        operands: [&Tensor; N],
+        saved: [Tensor; N],
+        operation: impl Operation<N>,
+    ) -> Result<Self> {
+        let links = operands.map(|x| links().get(&x.id()).cloned());
+        let slot = Arc::new(GradientSlot::default());
+        let proxy = ProxyNode {
+            operation,
+            operands: saved,
+            operand_slots: links.each_ref().map(|link| Some(link.as_ref()?.slot.clone())),
+            slot: slot.clone(),
+        };
+        // An operand with a proxy node is replaced with that node, so that candle's graph connects proxy nodes.
+        let graph_operands: [&Tensor; N] =
+            std::array::from_fn(|i| links[i].as_ref().map_or(operands[i], |link| &link.proxy));
+        Ok(Self { proxy: operation::apply(graph_operands, proxy)?, slot, reshaped: Vec::new() })
+    }
+
+    /// Makes this the link of `output`.
+    fn insert(self, output: &Tensor) {
+        // `set` cannot fail, because no other thread has access to the slot yet.
+        let _ = self.slot.output.set(output.detach());
+        links().insert(output.id(), self);
+    }
+
+    /// Removes the link of a tensor, and those of its reshaped tensors. The caller must drop them without holding the
+    /// lock of [`links`], because a link may hold the last reference to another output.
+    fn remove(id: TensorId) -> Vec<Self> {
+        let mut links = links();
+        let mut removed: Vec<Self> = links.remove(&id).into_iter().collect();
+        let mut next = 0;
+        while let Some(link) = removed.get(next) {
+            let reshaped: Vec<Self> = link.reshaped.iter().filter_map(|id| links.remove(id)).collect();
+            removed.extend(reshaped);
+            next += 1;
+        }
+        removed
+    }
 }
 
 /// Returns the number of live tensors that are outputs of operations with proxy nodes, in all threads.

@@ -9,7 +9,7 @@ use candle_core::{CpuStorage, Result, Shape, Tensor, bail};
 use crate::lock::locked;
 use crate::operation::{CpuOperand, Operation};
 
-use super::{GradientSlot, Link, links};
+use super::{GradientSlot, Link};
 
 /// An operation that candle's graph represents by a single number.
 pub(super) struct ProxyNode<O, const N: usize> {
@@ -69,16 +69,14 @@ impl Operation<1> for Output {
 
 impl Drop for Output {
     fn drop(&mut self) {
-        let link = self.slot.id.get().and_then(|id| links().remove(id));
-        if let Some(link) = link {
-            release(link);
-        }
+        let links = self.slot.id.get().map_or_else(Vec::new, |id| Link::remove(*id));
+        links.into_iter().for_each(release);
     }
 }
 
 /// Drops links one after another. Dropping a link may drop the output of the preceding operation, which releases
 /// another link. In a long chain of operations, nested drops would overflow the stack.
-fn release(link: Link) {
+pub(super) fn release(link: Link) {
     thread_local! {
         static PENDING: RefCell<Vec<Link>> = const { RefCell::new(Vec::new()) };
         static BUSY: Cell<bool> = const { Cell::new(false) };

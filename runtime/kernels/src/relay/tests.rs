@@ -73,6 +73,54 @@ fn network(
     ((tanh(&c)? + (silu(&b)? * silu(&a)?)?)? + &a)?.sum_all()
 }
 
+/// Reads reshaped tensors in operations of this crate and in candle's. The variable itself is reshaped, too.
+fn network_of_reshaped(
+    x: &Tensor,
+    tanh: impl Fn(&Tensor) -> Result<Tensor>,
+    reshape: impl Fn(&Tensor, &[usize]) -> Result<Reshaped>,
+) -> Result<Tensor> {
+    let variable = reshape(x, &[5, 3])?;
+    let a = tanh(&variable)?;
+    let b = reshape(&tanh(&a)?, &[15])?.into_tensor();
+    // A reshaped tensor of a tensor that is not contiguous, and one of a reshaped tensor.
+    let c = reshape(&tanh(&a.t()?.contiguous()?)?.t()?, &[15])?;
+    let [d, e] = [reshape(&b, &[1, 15])?, reshape(&c, &[1, 15])?];
+    let e = (tanh(&d)? * tanh(&e)?)?;
+    (e.flatten_all()? + tanh(&b)? + (&b * &*c)?)?.sum_all()
+}
+
+#[test]
+fn gradients_of_reshaped_tensors_match_candle() -> Result<()> {
+    let x = variable()?;
+    let composed =
+        network_of_reshaped(&x, Tensor::tanh, |x, dims| Ok(x.contiguous()?.reshape(dims)?.into()))?;
+    let expected = gradient(&composed, &x)?;
+    let loss = network_of_reshaped(&x, tanh, |x, dims| reshape(x, dims))?;
+    for _ in 0..2 {
+        assert_close(&gradient(&loss, &x)?, &expected);
+    }
+    Ok(())
+}
+
+#[test]
+fn the_links_of_reshaped_tensors_are_removed() -> Result<()> {
+    let x = variable()?;
+    let variable = reshape(&x, (5, 3))?;
+    let of_variable = reshape(&variable, 15)?;
+    let y = tanh(&of_variable)?;
+    let of_output = reshape(&y, (3, 5))?.into_tensor();
+    let ids = [&variable, &of_variable, &y, &of_output].map(|tensor| tensor.id());
+    let has_links = || ids.map(|id| links().contains_key(&id));
+    assert_eq!(has_links(), [true; 4]);
+    drop((variable, of_variable));
+    assert_eq!(has_links(), [false, false, true, true]);
+    drop(y);
+    assert_eq!(has_links(), [false, false, true, true]);
+    drop(of_output);
+    assert_eq!(has_links(), [false; 4]);
+    Ok(())
+}
+
 fn ours(x: &Tensor) -> Result<Tensor> {
     network(x, |x| apply([x], SILU), tanh)
 }

@@ -131,7 +131,7 @@ pub fn resample2d(x: &Tensor, resampling: &Resampling) -> Result<Tensor> {
     });
     if has_cpu_kernels(x) {
         let [rows, columns] = [rows.to_map(input[0]), columns.to_map(input[1])];
-        let map = SeparableMap { rows, columns, source_divisors: None, target_divisors: None };
+        let map = SeparableMap { frames: None, rows, columns, source_divisors: None, target_divisors: None };
         relay::apply([&x.contiguous()?], Resample(map))
     } else {
         composed::resample(x, [&rows, &columns])

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 /// A linear map along one axis. Each target is a sum of consecutive sources.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct AxisMap {
     /// The number of sources.
     pub sources: usize,
@@ -14,6 +14,11 @@ pub(crate) struct AxisMap {
 }
 
 impl AxisMap {
+    /// Returns the map from a single source to an equal target.
+    pub fn single() -> Self {
+        Self { sources: 1, ranges: std::iter::once(0..1).collect(), weights: None }
+    }
+
     /// Returns the offset of each target's weights in [`weights`](Self::weights).
     pub fn weight_offsets(&self) -> impl Iterator<Item = usize> {
         self.ranges.iter().scan(0, |next, range| {

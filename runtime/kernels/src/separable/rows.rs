@@ -1,50 +1,94 @@
-//! The first pass: the sums of the source rows of a target row.
+//! The first pass: the sums of the source rows of a target row. They are in one source frame or in several.
 
 use std::ops::Range;
 
 use crate::simd::{Lanes, Real};
 
-use super::SeparableMap;
 use super::stored::Stored;
+use super::{AxisMap, Divisors, SeparableMap};
 
 /// The source rows of each target row.
 pub(super) struct Rows<R> {
-    ranges: Vec<Range<usize>>,
-    /// The weights of [`AxisMap`](super::AxisMap), and the offset of the weights of each target row.
-    weights: Option<(Vec<R>, Vec<usize>)>,
-    source_divisors: Option<SourceDivisors<R>>,
-    target_divisors: Option<Vec<R>>,
+    frames: Sources<R>,
+    rows: Sources<R>,
+    source_divisors: Option<AxisDivisors<R>>,
+    target_divisors: Option<AxisDivisors<R>>,
     /// For each target row, the number of rows from this row on that are equal to it.
     equal: Vec<usize>,
 }
 
-/// The divisors of the source rows and columns. Those of the columns are padded to whole vectors.
-struct SourceDivisors<R> {
+/// The sources of each target along one axis.
+struct Sources<R> {
+    /// The number of all sources.
+    count: usize,
+    ranges: Vec<Range<usize>>,
+    /// The weights of [`AxisMap`], and the offset of the weights of each target.
+    weights: Option<(Vec<R>, Vec<usize>)>,
+}
+
+impl<R: Real> Sources<R> {
+    fn new(axis: &AxisMap) -> Self {
+        let weights = axis.weights.as_ref().map(|weights| {
+            let weights = weights.iter().map(|weight| R::from_f64(*weight)).collect();
+            (weights, axis.weight_offsets().collect())
+        });
+        Self { count: axis.sources, ranges: axis.ranges.clone(), weights }
+    }
+
+    /// Returns the weight of a source of a target.
+    #[inline(always)]
+    fn weight(&self, target: usize, source: usize) -> R {
+        match &self.weights {
+            Some((weights, offsets)) => weights[offsets[target] + source - self.ranges[target].start],
+            None => R::ONE,
+        }
+    }
+}
+
+/// A source row of a target row.
+pub(super) struct Tap<R> {
+    /// The offset in the source video.
+    offset: usize,
+    weight: R,
+    /// The divisor of the frame and the row.
+    divisor: R,
+}
+
+/// The divisors of frames, rows and columns. Those of the columns are padded to whole vectors.
+struct AxisDivisors<R> {
+    frames: Vec<R>,
     rows: Vec<R>,
     columns: Vec<R>,
 }
 
-impl<R: Real + Stored<Real = R>> Rows<R> {
-    pub fn new(map: &SeparableMap, lanes: usize) -> Self {
-        let rows = &map.rows;
-        let source_divisors = map.source_divisors.as_ref().map(|divisors| SourceDivisors {
+impl<R: Real> AxisDivisors<R> {
+    fn new(divisors: &Divisors, lanes: usize) -> Self {
+        Self {
+            frames: numbers(&divisors.frames),
             rows: numbers(&divisors.rows),
             columns: padded(numbers(&divisors.columns), lanes),
-        });
-        let target_divisors = map.target_divisors.as_ref().map(|divisors| numbers(&divisors.rows));
-        let weights = rows.weights.as_ref().map(|weights| {
-            let weights = weights.iter().map(|weight| R::from_f64(*weight)).collect();
-            (weights, rows.weight_offsets().collect())
-        });
-        let divisor = |row: usize| target_divisors.as_ref().map(|divisors| divisors[row]);
+        }
+    }
+}
+
+impl<R: Real + Stored<Real = R>> Rows<R> {
+    pub fn new(map: &SeparableMap, frames: &AxisMap, lanes: usize) -> Self {
+        let (rows, targets) = (&map.rows, map.target_divisors.as_ref());
+        let divisor = |row: usize| targets.map(|divisors| divisors.rows[row]);
         let mut equal = vec![1; rows.ranges.len()];
         for row in (1..rows.ranges.len()).rev() {
             let ranges_are_equal = rows.ranges[row - 1] == rows.ranges[row];
-            if weights.is_none() && ranges_are_equal && divisor(row - 1) == divisor(row) {
+            if rows.weights.is_none() && ranges_are_equal && divisor(row - 1) == divisor(row) {
                 equal[row - 1] = equal[row] + 1;
             }
         }
-        Self { ranges: rows.ranges.clone(), weights, source_divisors, target_divisors, equal }
+        Self {
+            frames: Sources::new(frames),
+            rows: Sources::new(rows),
+            source_divisors: map.source_divisors.as_ref().map(|divisors| AxisDivisors::new(divisors, lanes)),
+            target_divisors: targets.map(|divisors| AxisDivisors::new(divisors, lanes)),
+            equal,
+        }
     }
 
     /// Returns the number of target rows, beginning with this one, that have the same elements.
@@ -53,71 +97,85 @@ impl<R: Real + Stored<Real = R>> Rows<R> {
         self.equal[row]
     }
 
-    /// Returns the number that divides the sums of a target row, if there is one.
+    /// Returns the number that divides the sums of the row `row` of a target frame, if there is one.
     #[inline(always)]
-    pub fn target_divisor(&self, row: usize) -> Option<R> {
-        self.target_divisors.as_ref().map(|divisors| divisors[row])
+    pub fn target_divisor(&self, [frame, row]: [usize; 2]) -> Option<R> {
+        self.target_divisors.as_ref().map(|divisors| divisors.frames[frame] * divisors.rows[row])
     }
 
-    /// Adds up the source rows of a target row. `x` is a source plane. The sums are the first elements of `sums`, which
-    /// must have at least `LANES` elements more than a source row.
+    /// Adds up the source rows of the row `row` of a target frame. `x` is a source video. The sums are the first
+    /// elements of `sums`, which must have at least `LANES` elements more than a source row. `taps` is scratch memory.
     #[inline(always)]
     pub fn sum<L: Lanes<Real = R>, T: Stored<Real = R>>(
         &self,
         lanes: L,
         x: &[T],
-        row: usize,
+        target: [usize; 2],
+        taps: &mut Vec<Tap<R>>,
         sums: &mut [R],
     ) {
         let width = sums.len() - 2 * L::LANES;
-        let mut at = 0;
-        while at + 4 * L::LANES <= width {
-            self.sum_vectors::<L, T, 4>(lanes, x, [row, width, at], sums);
-            at += 4 * L::LANES;
-        }
-        while at < width {
-            self.sum_vectors::<L, T, 1>(lanes, x, [row, width, at], sums);
-            at += L::LANES;
+        self.list_taps(target, width, taps);
+        for at in (0..width).step_by(4 * L::LANES) {
+            match (width - at).div_ceil(L::LANES) {
+                1 => self.sum_vectors::<L, T, 1>(lanes, x, taps, [width, at], sums),
+                2 => self.sum_vectors::<L, T, 2>(lanes, x, taps, [width, at], sums),
+                3 => self.sum_vectors::<L, T, 3>(lanes, x, taps, [width, at], sums),
+                _ => self.sum_vectors::<L, T, 4>(lanes, x, taps, [width, at], sums),
+            }
         }
     }
 
-    /// Adds up `N` vectors of the source rows, beginning at column `at`. A single vector may end after the row.
+    /// Lists the source rows of a target row.
+    #[inline(always)]
+    fn list_taps(&self, [frame, row]: [usize; 2], width: usize, taps: &mut Vec<Tap<R>>) {
+        taps.clear();
+        for source_frame in self.frames.ranges[frame].clone() {
+            for source_row in self.rows.ranges[row].clone() {
+                let divisor = match &self.source_divisors {
+                    Some(divisors) => divisors.frames[source_frame] * divisors.rows[source_row],
+                    None => R::ONE,
+                };
+                taps.push(Tap {
+                    offset: (source_frame * self.rows.count + source_row) * width,
+                    weight: self.frames.weight(frame, source_frame) * self.rows.weight(row, source_row),
+                    divisor,
+                });
+            }
+        }
+    }
+
+    /// Adds up `N` vectors of the source rows, beginning at column `at`. The last vector may end after the row.
     #[inline(always)]
     fn sum_vectors<L: Lanes<Real = R>, T: Stored<Real = R>, const N: usize>(
         &self,
         lanes: L,
         x: &[T],
-        [row, width, at]: [usize; 3],
+        taps: &[Tap<R>],
+        [width, at]: [usize; 2],
         sums: &mut [R],
     ) {
-        let range = self.ranges[row].clone();
-        let len = if N > 1 { N * L::LANES } else { L::LANES.min(width - at) };
+        let len = (N * L::LANES).min(width - at);
+        let is_weighted = self.frames.weights.is_some() || self.rows.weights.is_some();
         let mut totals = [lanes.splat(R::ZERO); N];
-        for (tap, source) in range.enumerate() {
-            let x = &x[source * width + at..][..len];
+        for tap in taps {
+            let x = &x[tap.offset + at..][..len];
             let mut elements = [lanes.splat(R::ZERO); N];
             for (i, elements) in elements.iter_mut().enumerate() {
                 *elements = T::load(lanes, &x[i * L::LANES..]);
             }
             if let Some(divisors) = &self.source_divisors {
-                let row = lanes.splat(divisors.rows[source]);
                 for (i, elements) in elements.iter_mut().enumerate() {
                     let columns = R::load(lanes, &divisors.columns[at + i * L::LANES..][..L::LANES]);
-                    *elements = lanes.div(*elements, lanes.mul(row, columns));
+                    *elements = lanes.div(*elements, lanes.mul(lanes.splat(tap.divisor), columns));
                 }
             }
-            match &self.weights {
-                Some((weights, offsets)) => {
-                    let weight = lanes.splat(weights[offsets[row] + tap]);
-                    for (total, x) in totals.iter_mut().zip(elements) {
-                        *total = lanes.fma(x, weight, *total);
-                    }
-                }
-                None => {
-                    for (total, x) in totals.iter_mut().zip(elements) {
-                        *total = lanes.add(*total, x);
-                    }
-                }
+            for (total, x) in totals.iter_mut().zip(elements) {
+                *total = if is_weighted {
+                    lanes.fma(x, lanes.splat(tap.weight), *total)
+                } else {
+                    lanes.add(*total, x)
+                };
             }
         }
         let sums = &mut sums[at..][..N * L::LANES];

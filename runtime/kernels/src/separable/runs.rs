@@ -23,10 +23,10 @@ pub(super) struct RunSums<R> {
 impl<R: Real> RunSums<R> {
     /// Returns `None` if the map does not have this form.
     pub fn new(map: &SeparableMap) -> Option<Self> {
-        let SeparableMap { rows, columns, source_divisors, target_divisors } = map;
+        let SeparableMap { frames, rows, columns, source_divisors, target_divisors } = map;
         let width = columns.sources;
         let is_plain_sum = rows.weights.is_none() && columns.weights.is_none() && source_divisors.is_none();
-        if !is_plain_sum || columns.ranges.len() != 1 || columns.ranges[0] != (0..width) {
+        if frames.is_some() || !is_plain_sum || columns.ranges.len() != 1 || columns.ranges[0] != (0..width) {
             return None;
         }
         let divisors = match target_divisors {

@@ -62,6 +62,8 @@ pub(crate) trait Lanes: Copy {
     /// Returns in each lane the element of the concatenation of `a` and `b` at the position that is the number
     /// [`Real::from_position`] in that lane of `positions`. Requires positions below `2 · LANES`.
     fn permute(self, a_and_b: [Self::V; 2], positions: Self::V) -> Self::V;
+    /// Returns the larger of two values; NaN if either is NaN.
+    fn max_nan(self, a: Self::V, b: Self::V) -> Self::V;
     /// Returns in each lane `then` if `a < b`, and `otherwise` if not.
     fn select_less(self, a: Self::V, b: Self::V, then: Self::V, otherwise: Self::V) -> Self::V;
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
@@ -162,6 +164,10 @@ impl<S: Simd, const PAIRS: bool> Lanes for Floats<S, PAIRS> {
     #[inline(always)]
     fn permute(self, a_and_b: [S::V; 2], positions: S::V) -> S::V {
         self.0.permute(a_and_b, positions)
+    }
+    #[inline(always)]
+    fn max_nan(self, a: S::V, b: S::V) -> S::V {
+        self.0.max_nan(a, b)
     }
     #[inline(always)]
     fn select_less(self, a: S::V, b: S::V, then: S::V, otherwise: S::V) -> S::V {
@@ -268,6 +274,10 @@ impl Lanes for Doubles {
     fn permute(self, [a, b]: [[f64; 4]; 2], positions: [f64; 4]) -> [f64; 4] {
         let elements = [a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3]];
         std::array::from_fn(|i| elements[positions[i].to_bits() as usize % 8])
+    }
+    #[inline(always)]
+    fn max_nan(self, a: [f64; 4], b: [f64; 4]) -> [f64; 4] {
+        std::array::from_fn(|i| if b[i] > a[i] || b[i].is_nan() { b[i] } else { a[i] })
     }
     #[inline(always)]
     fn select_less(self, a: [f64; 4], b: [f64; 4], then: [f64; 4], otherwise: [f64; 4]) -> [f64; 4] {

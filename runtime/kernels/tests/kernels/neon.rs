@@ -3,7 +3,7 @@
 use candle_core::{Device, Result, Tensor};
 use sconce_kernels::conv::backward::Needs;
 use sconce_kernels::testing::{Isa, backward_with, conv2d_with, gradients_with, max_pool2d_with};
-use sconce_kernels::{Activation, ConvGeometry, Epilogue};
+use sconce_kernels::{Activation, ConvGeometry, Epilogue, PoolGeometry};
 
 /// The shapes of input and weight, then `[stride, padding, dilation, groups]`. Stride, padding and dilation apply to
 /// both axes.
@@ -95,7 +95,7 @@ fn pooling_matches_the_portable_kernels() -> Result<()> {
         // Small integers, so that many elements are equal.
         let x = (random(&[3, h, w])? * 2.)?.round()?;
         let grad = random(&[3, h / 2, w / 2])?;
-        let on = |isa| max_pool2d_with(isa, &x, &grad);
+        let on = |isa| max_pool2d_with(isa, &x, &grad, &PoolGeometry::new([2, 2]));
         for (actual, expected) in on(Isa::Neon)?.iter().zip(&on(Isa::Portable)?) {
             assert_eq!(distance(actual, expected)?, 0., "{h}×{w}");
         }

@@ -205,24 +205,35 @@ fn the_first_of_many_equal_maxima_gets_the_gradient() -> Result<()> {
     Ok(())
 }
 
-/// Compares the f32 kernels for 2×2 windows with the general f64 kernel, on inputs with ties, with NaN, and with
-/// only -∞.
+/// Compares the f32 kernels with the f64 kernels, on inputs with ties, with NaN, and with only -∞.
 #[test]
-fn two_by_two_windows_agree_with_f64_on_every_instruction_set() -> Result<()> {
+fn max_pools_agree_with_f64_on_every_instruction_set() -> Result<()> {
+    let two_by_two = |planes, h, w| (PoolGeometry::new([2, 2]), [planes, h, w]);
+    let mut settings = [[3, 2, 2], [2, 5, 9], [40, 24, 24], [5, 8, 8], [2, 7, 67], [1, 4, 34]]
+        .map(|[n, h, w]| two_by_two(n, h, w))
+        .to_vec();
+    for (kernel, stride, padding) in
+        [(1, 1, 0), (3, 1, 1), (3, 2, 1), (5, 2, 2), (6, 1, 0), (3, 3, 0), (9, 2, 4)]
+    {
+        let geometry = PoolGeometry::new([kernel, kernel]).with_stride(stride).with_padding(padding);
+        settings.extend([[2, 9, 9], [3, 16, 33], [1, 11, 70]].map(|shape| (geometry, shape)));
+    }
     let mut numbers = Rng::new(9);
-    for [planes, h, w] in [[3, 2, 2], [2, 5, 9], [40, 24, 24], [5, 8, 8], [2, 7, 67], [1, 4, 34]] {
+    for (geometry, [planes, h, w]) in settings {
         let x = numbers.tensor(&[planes, h, w], 2.0).round()?.relu()?;
         let nan = numbers.tensor(&[planes, h, w], 1.0).gt(0.9)?;
         for x in [x.clone(), nan.where_cond(&(&x * f64::NAN)?, &x)?, (&x - f64::INFINITY)?] {
-            let output_grad = numbers.tensor(&[planes, h / 2, w / 2], 1.0).to_dtype(DType::F32)?;
-            let pool = |x: &[Tensor]| max_pool2d(&x[0], &PoolGeometry::new([2, 2]));
+            let [rows, columns] = geometry.output_size([h, w])?;
+            // Sums of integers are exact.
+            let output_grad = numbers.tensor(&[planes, rows, columns], 9.0).round()?.to_dtype(DType::F32)?;
+            let pool = |x: &[Tensor]| max_pool2d(&x[0], &geometry);
             let (y, dx) = gradients(pool, std::slice::from_ref(&x), &output_grad.to_dtype(DType::F64)?)?;
             for isa in available() {
-                let actual = max_pool2d_with(isa, &x.to_dtype(DType::F32)?, &output_grad)?;
+                let actual = max_pool2d_with(isa, &x.to_dtype(DType::F32)?, &output_grad, &geometry)?;
                 for (actual, expected) in actual.iter().zip([&y, &dx[0]]) {
                     let mut pairs = values(actual)?.into_iter().zip(values(expected)?);
                     let same = pairs.all(|(a, b)| a == b || a.is_nan() && b.is_nan());
-                    assert!(same, "{isa:?}, {planes} planes of {h}×{w}");
+                    assert!(same, "{isa:?}, {planes} planes of {h}×{w}, {geometry:?}");
                 }
             }
         }
