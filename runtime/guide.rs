@@ -56,6 +56,10 @@ mod checkpoints {}
 #[doc = include_str!("../docs/src/sequences.md")]
 mod sequences {}
 
+#[cfg(feature = "onnx")]
+#[doc = include_str!("../docs/src/onnx.md")]
+mod onnx {}
+
 #[doc = include_str!("../docs/src/mistakes.md")]
 mod mistakes {}
 

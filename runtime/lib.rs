@@ -61,6 +61,8 @@ mod display;
 mod error;
 pub mod functional;
 mod glob;
+#[cfg_attr(not(feature = "onnx"), expect(dead_code, reason = "only the ONNX export reads graphs"))]
+mod graph;
 #[cfg(doctest)]
 mod guide;
 #[cfg(feature = "hub")]
@@ -69,6 +71,8 @@ pub mod init;
 pub mod layers;
 mod load;
 mod module;
+#[cfg(feature = "onnx")]
+mod onnx;
 mod ops;
 pub mod prelude;
 mod profile;
@@ -119,6 +123,8 @@ pub use kernels::trace::{Launch, trace};
 pub use kernels::{backward, is_exact, set_exact};
 pub use load::{Load, LoadReport, ShapeMismatch};
 pub use module::{Forward, ForwardContainer, ForwardWith, Layer, Mode, Module, Visitor, VisitorMut};
+#[cfg(feature = "onnx")]
+pub use onnx::OnnxOptions;
 pub use profile::{LaunchProfile, Profile};
 pub use random::manual_seed;
 pub use recompute::is_recomputing;

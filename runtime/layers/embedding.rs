@@ -6,6 +6,7 @@ use candle_core::{DType, Tensor};
 use candle_nn::{Init, VarBuilder};
 
 use crate::config::Config;
+use crate::graph::Op;
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
 use crate::ops::look_up;
 use crate::signal::{Leading, Signal};
@@ -80,7 +81,7 @@ impl Forward for Embedding {
     type Output = Signal;
 
     fn forward_pass(&self, x: Signal, _: Mode) -> Signal {
-        x.apply("embedding", Leading, |ids| {
+        x.apply(("embedding", Op::Embedding, [Some(&self.weight)]), Leading, |ids| {
             let (rows, width) = self.sizes();
             look_up(&ids, &self.weight, self.padding_idx)
                 .map_err(|error| Error::from(error).in_layer(format!("Embedding {rows}→{width}")))

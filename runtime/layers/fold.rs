@@ -1,6 +1,7 @@
 //! The layers `Unfold` and `Fold`.
 
 use crate::Result;
+use crate::graph::Op;
 use crate::kernels::fold::{self, WindowGeometry};
 use crate::module::{Forward, Mode};
 use crate::ops::Pair;
@@ -130,7 +131,7 @@ impl Forward for Unfold {
     type Output = Signal;
 
     fn forward_pass(&self, x: Signal, _: Mode) -> Signal {
-        x.apply("unfold", OptionalBatch(4), |x| fold::unfold(&x, self.geometry))
+        x.apply(("unfold", Op::Unfold(self.geometry)), OptionalBatch(4), |x| fold::unfold(&x, self.geometry))
     }
 }
 
@@ -138,6 +139,8 @@ impl Forward for Fold {
     type Output = Signal;
 
     fn forward_pass(&self, x: Signal, _: Mode) -> Signal {
-        x.apply("fold", OptionalBatch(3), |x| fold::fold(&x, self.output_size, self.geometry))
+        x.apply(("fold", Op::Fold(self.geometry)), OptionalBatch(3), |x| {
+            fold::fold(&x, self.output_size, self.geometry)
+        })
     }
 }

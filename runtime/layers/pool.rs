@@ -2,6 +2,8 @@
 
 use crate::Result;
 use crate::display::python_bool;
+use crate::graph::Op;
+use crate::kernels::internal::Axes;
 use crate::kernels::internal::blocked::{self, BlockedTensor};
 use crate::kernels::pool::{self, PoolGeometry};
 use crate::module::{Forward, Mode};
@@ -361,7 +363,9 @@ impl Forward for MaxPool1d {
     type Output = Signal;
 
     fn forward_pass(&self, x: Signal, _: Mode) -> Signal {
-        x.apply("max_pool1d", OptionalBatch(3), |x| pool::max_pool1d(&x, &self.geometry))
+        x.apply(("max_pool1d", max_pool(&self.geometry)), OptionalBatch(3), |x| {
+            pool::max_pool1d(&x, &self.geometry)
+        })
     }
 }
 
@@ -371,11 +375,12 @@ impl Forward for MaxPool2d {
     fn forward_pass(&self, x: Signal, _: Mode) -> Signal {
         let on_blocked = |x: &BlockedTensor| blocked::max_pool2d(x, &self.geometry);
         let recording = Recording::start(&x);
-        recording.finish(x.fuse_max_pool(self.geometry).or_run(|x, geometry| {
+        let output = x.fuse_max_pool(self.geometry).or_run(|x, geometry| {
             x.apply_either("max_pool2d", Layout::Nchwc, OptionalBatch(4), on_blocked, |x| {
                 pool::max_pool2d(&x, &geometry)
             })
-        }))
+        });
+        recording.finish(output, ("max_pool2d", max_pool(&self.geometry)))
     }
 }
 
@@ -383,7 +388,9 @@ impl Forward for MaxPool3d {
     type Output = Signal;
 
     fn forward_pass(&self, x: Signal, _: Mode) -> Signal {
-        x.apply("max_pool3d", OptionalBatch(5), |x| pool::max_pool3d(&x, &self.geometry))
+        x.apply(("max_pool3d", max_pool(&self.geometry)), OptionalBatch(5), |x| {
+            pool::max_pool3d(&x, &self.geometry)
+        })
     }
 }
 
@@ -391,7 +398,8 @@ impl Forward for AvgPool1d {
     type Output = Signal;
 
     fn forward_pass(&self, x: Signal, _: Mode) -> Signal {
-        x.apply("avg_pool1d", OptionalBatch(3), |x| {
+        let op = avg_pool(&self.geometry, self.count_include_pad, None);
+        x.apply(("avg_pool1d", op), OptionalBatch(3), |x| {
             pool::avg_pool1d(&x, &self.geometry, self.count_include_pad)
         })
     }
@@ -403,7 +411,7 @@ impl Forward for AvgPool2d {
     fn forward_pass(&self, x: Signal, _: Mode) -> Signal {
         let Self { geometry, count_include_pad, divisor_override } = self;
         x.apply_either(
-            "avg_pool2d",
+            ("avg_pool2d", avg_pool(geometry, *count_include_pad, *divisor_override)),
             Layout::Nchwc,
             OptionalBatch(4),
             |x| blocked::avg_pool2d(x, geometry, *count_include_pad, *divisor_override),
@@ -417,8 +425,45 @@ impl Forward for AvgPool3d {
 
     fn forward_pass(&self, x: Signal, _: Mode) -> Signal {
         let Self { geometry, count_include_pad, divisor_override } = self;
-        x.apply("avg_pool3d", OptionalBatch(5), |x| {
+        let op = avg_pool(geometry, *count_include_pad, *divisor_override);
+        x.apply(("avg_pool3d", op), OptionalBatch(5), |x| {
             pool::avg_pool3d(&x, geometry, *count_include_pad, *divisor_override)
         })
     }
+}
+
+fn max_pool<const AXES: usize>(geometry: &PoolGeometry<AXES>) -> Op {
+    let (axes, geometry) = video_geometry(geometry);
+    Op::MaxPool { axes, geometry }
+}
+
+fn avg_pool<const AXES: usize>(
+    geometry: &PoolGeometry<AXES>,
+    count_include_pad: bool,
+    divisor: Option<usize>,
+) -> Op {
+    let (axes, geometry) = video_geometry(geometry);
+    Op::AvgPool { axes, geometry, count_include_pad, divisor }
+}
+
+/// Returns the axes of a window, and the geometry with which the same pooling runs on videos.
+fn video_geometry<const AXES: usize>(geometry: &PoolGeometry<AXES>) -> (Axes, PoolGeometry<3>) {
+    let video = |sizes: [usize; AXES], unused: usize| {
+        let skipped = 3 - AXES;
+        std::array::from_fn(|axis| axis.checked_sub(skipped).map_or(unused, |axis| sizes[axis]))
+    };
+    let PoolGeometry { kernel, stride, padding, dilation, ceil_mode } = *geometry;
+    let axes = match AXES {
+        1 => Axes::One,
+        2 => Axes::Two,
+        _ => Axes::Three,
+    };
+    let geometry = PoolGeometry {
+        kernel: video(kernel, 1),
+        stride: video(stride, 1),
+        padding: video(padding, 0),
+        dilation: video(dilation, 1),
+        ceil_mode,
+    };
+    (axes, geometry)
 }

@@ -3,6 +3,7 @@
 use candle_core::Tensor;
 
 use crate::display::python_float;
+use crate::graph::{Description, Op};
 use crate::kernels::pool::{adaptive_avg_pool1d, adaptive_avg_pool2d};
 use crate::kernels::resample::{Resampling, resample1d, resample2d};
 use crate::module::{Forward, Mode};
@@ -149,6 +150,17 @@ impl Upsample {
         Ok((output, if self.recompute_scale_factor { [None; AXES] } else { scale }))
     }
 
+    /// Describes the operation for images. Sequences use the factor of the last axis.
+    fn describe(&self) -> Description<'static> {
+        let scale = self.scale_factor.filter(|_| !self.recompute_scale_factor);
+        let op = Op::Resample {
+            filter: self.mode.filter(),
+            scale: scale.map(|ScaleFactor(factor)| factor),
+            align_corners: self.align_corners == Some(true),
+        };
+        ("interpolate", op).into()
+    }
+
     fn run(&self, x: &Tensor) -> Result<Tensor> {
         self.check()?;
         let align_corners = self.align_corners == Some(true);
@@ -212,6 +224,6 @@ impl Forward for Upsample {
     type Output = Signal;
 
     fn forward_pass(&self, x: Signal, _: Mode) -> Signal {
-        x.apply("interpolate", Batch, |x| self.run(&x))
+        x.apply(self.describe(), Batch, |x| self.run(&x))
     }
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use candle_core::{DType, Device, Tensor};
 
 use crate::display::{python_bool, python_float};
+use crate::graph::{self, Op};
 use crate::kernels::internal::{can_allocate, check_integers, integers};
 use crate::kernels::rotary_embedding;
 use crate::module::{Forward, ForwardWith, Mode};
@@ -183,9 +184,28 @@ impl RotaryEmbedding {
         let label = |error: Error| error.in_layer(self.label());
         if operands().any(Signal::is_meta) {
             let recording = Recording::start(&x);
-            return recording.finish(self.output_meta(x, positions).map_err(label).into());
+            let tables = self.recorded_tables(&x, &positions);
+            let output = self.output_meta(x, positions).map_err(label).into();
+            let op = Op::Rotary { interleaved: self.interleaved };
+            return match &tables {
+                Ok(Some([cos, sin])) => {
+                    recording.finish(output, ("rotary_embedding", op, [Some(cos), Some(sin)]))
+                }
+                _ => recording.finish(output, "rotary_embedding"),
+            };
         }
         x.apply("rotary_embedding", NeedsNumbers, |x| self.rotate(&x, positions).map_err(label))
+    }
+
+    /// Returns the cosines and the sines of the positions from an offset on, if a graph is recorded.
+    fn recorded_tables(&self, x: &Signal, positions: &Positions) -> Result<Option<[Tensor; 2]>> {
+        let Positions::Offset(offset) = *positions else { return Ok(None) };
+        if !graph::is_recorded() {
+            return Ok(None);
+        }
+        let length = self.check_input(x.dims()?)?;
+        let end = checked_end(offset, length)?;
+        Ok(Some(self.compute_tables(offset..end, &x.to_meta()?.empty(0)?)?.0))
     }
 
     /// Checks the shapes and the dtypes of inputs of which one or both have no numbers.

@@ -1,6 +1,7 @@
 //! The layers `Flatten` and `Identity`.
 
 use crate::Result;
+use crate::graph::Op;
 use crate::module::{Forward, Mode};
 use crate::ops;
 use crate::signal::{Recording, Signal};
@@ -90,6 +91,6 @@ impl Forward for Identity {
     type Output = Signal;
 
     fn forward_pass(&self, x: Signal, _: Mode) -> Signal {
-        Recording::start(&x).finish(x)
+        Recording::start(&x).finish(x, ("identity", Op::Identity))
     }
 }

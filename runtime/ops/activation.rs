@@ -2,8 +2,8 @@
 
 use candle_core::Tensor;
 
-use crate::Result;
 use crate::dim::Dim;
+use crate::graph::Op;
 use crate::kernels::activation::{self, Activation};
 use crate::kernels::for_each_activation;
 use crate::kernels::internal::blocked::{self, BlockedTensor};
@@ -13,12 +13,13 @@ use crate::signal::{EpilogueOp, Layout, Recording, SameShape, Signal};
 /// Applies an activation. If possible, fuses the activation into the preceding deferred operation.
 fn activate(activation: Activation, x: Signal) -> Signal {
     let recording = Recording::start(&x);
-    recording.finish(x.fuse(EpilogueOp::Activation(activation)).or_run(|x, _| {
+    let output = x.fuse(EpilogueOp::Activation(activation)).or_run(|x, _| {
         let on_blocked = |x: &BlockedTensor| blocked::activated(x, activation);
         x.apply_either(activation.name(), Layout::Nchw, SameShape, on_blocked, |x| {
             activation::apply(activation, &x)
         })
-    }))
+    });
+    recording.finish(output, (activation.name(), Op::Activation(activation)))
 }
 
 /// Expands to the example in the documentation of an activation, or to an empty string if there is none.
@@ -98,9 +99,7 @@ for_each_activation!(functions);
 /// # }
 /// ```
 pub fn softmax(x: impl Into<Signal>, dim: impl Dim) -> Signal {
-    x.into().apply("softmax", SameShape, |x| -> Result<Tensor> {
-        Ok(softmax_kernels::softmax(&x, dim.index(x.rank())?)?)
-    })
+    along("softmax", x.into(), dim, |dim| Op::Softmax { dim }, softmax_kernels::softmax)
 }
 
 /// Computes `x − log Σ eˣ` over one dimension. A negative `dim` counts from the end.
@@ -118,7 +117,20 @@ pub fn softmax(x: impl Into<Signal>, dim: impl Dim) -> Signal {
 /// # }
 /// ```
 pub fn log_softmax(x: impl Into<Signal>, dim: impl Dim) -> Signal {
-    x.into().apply("log_softmax", SameShape, |x| -> Result<Tensor> {
-        Ok(softmax_kernels::log_softmax(&x, dim.index(x.rank())?)?)
-    })
+    along("log_softmax", x.into(), dim, |dim| Op::LogSoftmax { dim }, softmax_kernels::log_softmax)
+}
+
+/// Applies an operation along one dimension.
+fn along(
+    name: &'static str,
+    x: Signal,
+    dim: impl Dim,
+    op: impl FnOnce(usize) -> Op,
+    operation: impl Fn(&Tensor, usize) -> candle_core::Result<Tensor>,
+) -> Signal {
+    let Ok(rank) = x.rank() else { return x };
+    match dim.index(rank) {
+        Ok(dim) => x.apply((name, op(dim)), SameShape, |x| operation(&x, dim)),
+        Err(error) => Signal::fail(error),
+    }
 }

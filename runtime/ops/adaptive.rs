@@ -1,5 +1,7 @@
 //! Adaptive pooling: pooling to a fixed output size.
 
+use crate::graph::Op;
+use crate::kernels::internal::Axes;
 use crate::kernels::internal::blocked::{self, BlockedTensor};
 use crate::kernels::pool;
 use crate::signal::{Layout, OptionalBatch, Signal};
@@ -75,7 +77,9 @@ impl<const AXES: usize> std::fmt::Display for OutputSize<AXES> {
 /// # }
 /// ```
 pub fn adaptive_avg_pool1d(x: impl Into<Signal>, output_size: usize) -> Signal {
-    x.into().apply("adaptive_avg_pool1d", OptionalBatch(3), |x| pool::adaptive_avg_pool1d(&x, output_size))
+    x.into().apply(("adaptive_avg_pool1d", Op::AdaptiveAvgPool { axes: Axes::One }), OptionalBatch(3), |x| {
+        pool::adaptive_avg_pool1d(&x, output_size)
+    })
 }
 
 /// Average-pools an image to a fixed height and width.
@@ -97,7 +101,8 @@ pub fn adaptive_avg_pool1d(x: impl Into<Signal>, output_size: usize) -> Signal {
 pub fn adaptive_avg_pool2d(x: impl Into<Signal>, output_size: impl Into<OutputSize>) -> Signal {
     let OutputSize(size) = output_size.into();
     let on_blocked = |x: &BlockedTensor| blocked::adaptive_avg_pool2d(x, size);
-    x.into().apply_either("adaptive_avg_pool2d", Layout::Nchwc, OptionalBatch(4), on_blocked, |x| {
+    let description = ("adaptive_avg_pool2d", Op::AdaptiveAvgPool { axes: Axes::Two });
+    x.into().apply_either(description, Layout::Nchwc, OptionalBatch(4), on_blocked, |x| {
         pool::adaptive_avg_pool2d(&x, size)
     })
 }
@@ -117,7 +122,9 @@ pub fn adaptive_avg_pool2d(x: impl Into<Signal>, output_size: impl Into<OutputSi
 /// # }
 /// ```
 pub fn adaptive_max_pool1d(x: impl Into<Signal>, output_size: usize) -> Signal {
-    x.into().apply("adaptive_max_pool1d", OptionalBatch(3), |x| pool::adaptive_max_pool1d(&x, output_size))
+    x.into().apply(("adaptive_max_pool1d", Op::AdaptiveMaxPool { axes: Axes::One }), OptionalBatch(3), |x| {
+        pool::adaptive_max_pool1d(&x, output_size)
+    })
 }
 
 /// Max-pools an image to a fixed height and width.
@@ -138,7 +145,8 @@ pub fn adaptive_max_pool1d(x: impl Into<Signal>, output_size: usize) -> Signal {
 pub fn adaptive_max_pool2d(x: impl Into<Signal>, output_size: impl Into<OutputSize>) -> Signal {
     let OutputSize(size) = output_size.into();
     let on_blocked = |x: &BlockedTensor| blocked::adaptive_max_pool2d(x, size);
-    x.into().apply_either("adaptive_max_pool2d", Layout::Nchwc, OptionalBatch(4), on_blocked, |x| {
+    let description = ("adaptive_max_pool2d", Op::AdaptiveMaxPool { axes: Axes::Two });
+    x.into().apply_either(description, Layout::Nchwc, OptionalBatch(4), on_blocked, |x| {
         pool::adaptive_max_pool2d(&x, size)
     })
 }
@@ -161,7 +169,11 @@ pub fn adaptive_max_pool2d(x: impl Into<Signal>, output_size: impl Into<OutputSi
 /// ```
 pub fn adaptive_avg_pool3d(x: impl Into<Signal>, output_size: impl Into<OutputSize<3>>) -> Signal {
     let OutputSize(size) = output_size.into();
-    x.into().apply("adaptive_avg_pool3d", OptionalBatch(5), |x| pool::adaptive_avg_pool3d(&x, size))
+    x.into().apply(
+        ("adaptive_avg_pool3d", Op::AdaptiveAvgPool { axes: Axes::Three }),
+        OptionalBatch(5),
+        |x| pool::adaptive_avg_pool3d(&x, size),
+    )
 }
 
 /// Max-pools a video to a fixed depth, height and width.
@@ -181,5 +193,9 @@ pub fn adaptive_avg_pool3d(x: impl Into<Signal>, output_size: impl Into<OutputSi
 /// ```
 pub fn adaptive_max_pool3d(x: impl Into<Signal>, output_size: impl Into<OutputSize<3>>) -> Signal {
     let OutputSize(size) = output_size.into();
-    x.into().apply("adaptive_max_pool3d", OptionalBatch(5), |x| pool::adaptive_max_pool3d(&x, size))
+    x.into().apply(
+        ("adaptive_max_pool3d", Op::AdaptiveMaxPool { axes: Axes::Three }),
+        OptionalBatch(5),
+        |x| pool::adaptive_max_pool3d(&x, size),
+    )
 }

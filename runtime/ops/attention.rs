@@ -2,6 +2,7 @@
 
 use candle_core::{D, DType, Device, Shape, Tensor};
 
+use crate::graph::{Description, Op};
 use crate::kernels::arithmetic::{Binary, Unary, binary, unary};
 use crate::kernels::internal::can_allocate;
 use crate::kernels::matmul::matmul;
@@ -117,10 +118,12 @@ pub fn scaled_dot_product_attention(
     options: impl Into<AttentionOptions>,
 ) -> Signal {
     let (query, key, value, options) = (query.into(), key.into(), value.into(), options.into());
-    let recording = Recording::start(&query);
+    let recording =
+        Recording::start_optional([Some(&query), Some(&key), Some(&value), options.mask.as_ref()]);
+    let description = options.describe(&query);
     let keys = key.dim(-2).unwrap_or_default();
     let output = run(query, key, value, &options);
-    recording.finish_products(output, |query, output| attention_products(query, output, keys))
+    recording.finish_products(output, description, |query, output| attention_products(query, output, keys))
 }
 
 /// Returns the number of products of queries and keys and of weights and values, which are added up. The sizes are
@@ -188,7 +191,7 @@ pub(crate) fn attend(
     let AttentionSizes { batch, queries, keys, features } =
         AttentionSizes::new(query.dims(), key.dims(), value.dims())?;
     let shape = |rows: usize, columns: usize| [&batch[..], &[rows, columns]].concat();
-    let scale = options.scale.unwrap_or(1. / (features.max(1) as f64).sqrt());
+    let scale = options.scale.unwrap_or_else(|| default_scale(features));
     let query = unary(Unary::Affine { factor: scale, offset: 0. }, query)?;
     let scores = expand(matmul(&query, &key.transpose(D::Minus1, D::Minus2)?)?, &shape(queries, keys))?;
     let weights = match options.additive_mask(&scores, [queries, keys])? {
@@ -241,11 +244,23 @@ impl AttentionSizes {
 }
 
 /// Broadcasts `x` to the shape `dims`, if it has a different shape.
+fn default_scale(features: usize) -> f64 {
+    1. / (features.max(1) as f64).sqrt()
+}
+
 fn expand(x: Tensor, dims: &[usize]) -> candle_core::Result<Tensor> {
     if x.dims() == dims { Ok(x) } else { x.broadcast_as(dims)?.contiguous() }
 }
 
 impl AttentionOptions {
+    /// Describes attention without dropout.
+    fn describe(&self, query: &Signal) -> Description<'static> {
+        let scale = self.scale.unwrap_or_else(|| default_scale(query.dim(-1).unwrap_or_default()));
+        let op = Op::Attention { scale, causal_offset: self.is_causal.then_some(self.query_offset) };
+        let drops = matches!(self.dropout, Some((p, Mode::Train)) if p > 0.);
+        Description { op: (!drops).then_some(op), ..Description::from("scaled_dot_product_attention") }
+    }
+
     /// Returns the options for a single score. Draws no random numbers.
     fn for_one_score(&self) -> Result<Self> {
         let mask = match &self.mask {

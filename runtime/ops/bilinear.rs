@@ -2,6 +2,7 @@
 
 use candle_core::{D, Tensor};
 
+use crate::graph::Op;
 use crate::kernels::arithmetic::{Binary, binary, sum};
 use crate::kernels::internal::empty_output;
 use crate::kernels::matmul::matmul;
@@ -48,9 +49,10 @@ pub fn bilinear(
         Ok(y)
     };
     let (x1, x2) = (x1.into(), x2.into());
-    let recording = Recording::start(&x1);
+    let recording = Recording::start_all([&x1, &x2]);
     let y = x1.combine("bilinear", x2, |x1, x2| leading_meta(x1, x2, on_tensors), on_tensors);
-    recording.finish_products(y, products)
+    let description = ("bilinear", Op::Bilinear, [Some(&weight), bias.as_ref()]);
+    recording.finish_products(y, description, products)
 }
 
 fn bilinear_map(x1: &Tensor, x2: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {

@@ -3,6 +3,7 @@
 use candle_core::{DType, Tensor};
 
 use crate::dim::Dim;
+use crate::graph::{Description, Op};
 use crate::kernels::arithmetic::{Binary, Unary, binary, sum, sum_keepdim, unary};
 use crate::signal::{Meta, Signal};
 use crate::{Error, Result};
@@ -31,7 +32,11 @@ pub fn cosine_similarity(x1: impl Into<Signal>, x2: impl Into<Signal>, dim: impl
         dims.remove(dim.index(dims.len())?);
         Ok(dims)
     };
-    on_pair("cosine_similarity", x1.into(), x2.into(), without_dim, |x1, x2| {
+    let (x1, x2) = (x1.into(), x2.into());
+    let rank = [&x1, &x2].map(|x| x.rank().unwrap_or_default()).into_iter().max();
+    let op = dim.index(rank.unwrap_or_default()).ok().map(|dim| Op::CosineSimilarity { dim, eps });
+    let description = Description { op, ..Description::from("cosine_similarity") };
+    on_pair(description, x1, x2, without_dim, |x1, x2| {
         let shape = x1.shape().broadcast_shape_binary_op(x2.shape(), "cosine_similarity")?;
         let dim = dim.index(shape.rank())?;
         let direction = |x: &Tensor| -> Result<Tensor> {
@@ -74,7 +79,8 @@ pub fn pairwise_distance(
         dims.extend(keepdim.then_some(1));
         Ok(dims)
     };
-    on_pair("pairwise_distance", x1.into(), x2.into(), distances, |x1, x2| {
+    let op = Op::PairwiseDistance { p, eps, keep_dim: keepdim };
+    on_pair(("pairwise_distance", op).into(), x1.into(), x2.into(), distances, |x1, x2| {
         check_exponent(p)?;
         let difference = binary(Binary::Sub, x1, x2)?;
         let difference = unary(Unary::Affine { factor: 1., offset: eps }, &difference)?;
@@ -94,12 +100,13 @@ pub(crate) fn check_exponent(p: f64) -> Result<()> {
 /// Applies an operation to two tensors. Converts f16 and bf16 to f32 for the operation, because squares overflow in
 /// f16. `output` computes the shape of the result from the shape to which the inputs are broadcast.
 fn on_pair(
-    name: &'static str,
+    description: Description<'static>,
     x1: Signal,
     x2: Signal,
     output: impl FnOnce(Vec<usize>) -> Result<Vec<usize>>,
     operation: impl Fn(&Tensor, &Tensor) -> Result<Tensor>,
 ) -> Signal {
+    let name = description.name;
     let on_tensors = |x1: &Tensor, x2: &Tensor| -> Result<Tensor> {
         let dtype = x1.dtype();
         if !dtype.is_float() || x2.dtype() != dtype {
@@ -116,7 +123,7 @@ fn on_pair(
         let probe = on_tensors(&a.ones()?, &b.ones()?)?;
         Ok(Meta::like(&probe, output(shape.into_dims())?))
     };
-    x1.combine(name, x2, rule, on_tensors)
+    x1.combine(description, x2, rule, on_tensors)
 }
 
 /// Returns the Euclidean norm over `dim`, which keeps size 1. The gradient at 0 is 0.

@@ -2,6 +2,7 @@
 
 use candle_core::Tensor;
 
+use crate::graph::Op;
 use crate::kernels::arithmetic::{Binary, Unary, binary, unary};
 use crate::module::Mode;
 use crate::signal::{NeedsNumbers, Recording, Signal};
@@ -224,13 +225,13 @@ fn dropout_with(
         }
     };
     if mode == Mode::Eval || p == 0. {
-        return Recording::start(&x).finish(x);
+        return Recording::start(&x).finish(x, (name, Op::Identity));
     }
     if !(0. ..=1.).contains(&p) {
         return Signal::fail(Error::msg(format!("expected a probability between 0 and 1, found {p}")));
     }
     if x.is_meta() {
-        return Recording::start(&x).finish(x);
+        return Recording::start(&x).finish(x, name);
     }
     x.apply(name, NeedsNumbers, |x| -> Result<Tensor> {
         let keep = random::bernoulli(mask_shape, 1. - p, x.dtype(), x.device())?;

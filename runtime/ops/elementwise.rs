@@ -3,20 +3,21 @@
 use candle_core::Tensor;
 
 use crate::dim::Dim;
+use crate::graph::Op;
 use crate::kernels::activation::{self, Activation};
-use crate::kernels::arithmetic::{Binary, binary};
+use crate::kernels::arithmetic::{Binary, Unary, binary};
 use crate::signal::{SameShape, ShapeFrom, Signal};
 use crate::{Error, Result};
 
 use super::softmax;
 
 macro_rules! functions {
-    ($($(#[$doc:meta])* $function:ident($($setting:ident),*);)*) => {$(
+    ($($(#[$doc:meta])* $function:ident($($setting:ident),*) = $op:expr;)*) => {$(
         $(#[$doc])*
         ///
         /// `x` has any shape. The output is a failed signal if the dtype of `x` is not floating point.
         pub fn $function(x: impl Into<Signal>, $($setting: f64),*) -> Signal {
-            x.into().apply(stringify!($function), SameShape, |x| activation::$function(&x, $($setting),*))
+            x.into().apply((stringify!($function), $op), SameShape, |x| activation::$function(&x, $($setting),*))
         }
     )*};
 }
@@ -34,7 +35,7 @@ functions! {
     /// # Ok(())
     /// # }
     /// ```
-    elu(alpha);
+    elu(alpha) = Op::Elu { alpha };
     /// Computes a scaled ELU with the constants of self-normalizing networks.
     ///
     /// ```
@@ -47,7 +48,7 @@ functions! {
     /// # Ok(())
     /// # }
     /// ```
-    selu();
+    selu() = Op::Selu;
     /// Computes `ln(1 + e^(beta x)) / beta`, or `x` if `beta x` exceeds `threshold`.
     ///
     /// ```
@@ -60,7 +61,7 @@ functions! {
     /// # Ok(())
     /// # }
     /// ```
-    softplus(beta, threshold);
+    softplus(beta, threshold) = Op::Softplus { beta, threshold };
     /// Computes `x tanh(ln(1 + eˣ))`.
     ///
     /// ```
@@ -73,7 +74,7 @@ functions! {
     /// # Ok(())
     /// # }
     /// ```
-    mish();
+    mish() = Op::Mish;
     /// Computes `relu6(x + 3) / 6`.
     ///
     /// ```
@@ -85,7 +86,7 @@ functions! {
     /// # Ok(())
     /// # }
     /// ```
-    hardsigmoid();
+    hardsigmoid() = Op::HardSigmoid;
     /// Computes `ln σ(x)`, where σ is the sigmoid. Does not compute `σ(x)` first, which would lose precision.
     ///
     /// ```
@@ -98,7 +99,7 @@ functions! {
     /// # Ok(())
     /// # }
     /// ```
-    logsigmoid();
+    logsigmoid() = Op::LogSigmoid;
     /// Computes `x Φ(x)` with the tanh approximation of Φ, the cumulative distribution function of the standard normal
     /// distribution: PyTorch's `gelu(x, approximate="tanh")`.
     ///
@@ -112,7 +113,7 @@ functions! {
     /// # Ok(())
     /// # }
     /// ```
-    gelu_tanh();
+    gelu_tanh() = Op::GeluTanh;
     /// Computes `value` if `x ≤ threshold`, and `x` otherwise.
     ///
     /// ```
@@ -124,7 +125,7 @@ functions! {
     /// # Ok(())
     /// # }
     /// ```
-    threshold(threshold, value);
+    threshold(threshold, value) = Op::Threshold { threshold, value };
     /// Computes 0 if `|x| ≤ lambd`, and `x` otherwise.
     ///
     /// ```
@@ -136,7 +137,7 @@ functions! {
     /// # Ok(())
     /// # }
     /// ```
-    hardshrink(lambd);
+    hardshrink(lambd) = Op::HardShrink { lambd };
     /// Computes `x − tanh x`.
     ///
     /// ```
@@ -149,7 +150,7 @@ functions! {
     /// # Ok(())
     /// # }
     /// ```
-    tanhshrink();
+    tanhshrink() = Op::TanhShrink;
     /// Computes `x / (1 + |x|)`.
     ///
     /// ```
@@ -161,7 +162,7 @@ functions! {
     /// # Ok(())
     /// # }
     /// ```
-    softsign();
+    softsign() = Op::SoftSign;
 }
 
 /// Computes `x` if `x` is positive, and `alpha (e^(x / alpha) − 1)` otherwise.
@@ -179,7 +180,7 @@ functions! {
 /// # }
 /// ```
 pub fn celu(x: impl Into<Signal>, alpha: f64) -> Signal {
-    x.into().apply("celu", SameShape, |x| -> Result<Tensor> {
+    x.into().apply(("celu", Op::Celu { alpha }), SameShape, |x| -> Result<Tensor> {
         if alpha == 0. {
             return Err(Error::msg("celu: expected a nonzero alpha, found 0"));
         }
@@ -201,7 +202,8 @@ pub fn celu(x: impl Into<Signal>, alpha: f64) -> Signal {
 /// # }
 /// ```
 pub fn hardtanh(x: impl Into<Signal>, min_val: f64, max_val: f64) -> Signal {
-    x.into().apply("hardtanh", SameShape, |x| -> Result<Tensor> {
+    let op = Op::Unary(Unary::Clamp { min: min_val, max: max_val });
+    x.into().apply(("hardtanh", op), SameShape, |x| -> Result<Tensor> {
         if min_val <= max_val {
             Ok(activation::hardtanh(&x, min_val, max_val)?)
         } else {
@@ -225,7 +227,7 @@ pub fn hardtanh(x: impl Into<Signal>, min_val: f64, max_val: f64) -> Signal {
 /// # }
 /// ```
 pub fn softshrink(x: impl Into<Signal>, lambd: f64) -> Signal {
-    x.into().apply("softshrink", SameShape, |x| -> Result<Tensor> {
+    x.into().apply(("softshrink", Op::SoftShrink { lambd }), SameShape, |x| -> Result<Tensor> {
         if lambd >= 0. {
             Ok(activation::softshrink(&x, lambd)?)
         } else {
@@ -283,7 +285,13 @@ pub fn glu(x: impl Into<Signal>, dim: impl Dim) -> Signal {
         dims[dim] = half;
         Ok(dims)
     };
-    x.into().apply("glu", ShapeFrom(new_dims), |x| -> Result<Tensor> {
+    let x = x.into();
+    let Ok(dims) = x.dims() else { return x };
+    let op = match halved(dims) {
+        Ok((dim, _)) => Op::Glu { dim },
+        Err(error) => return Signal::fail(error),
+    };
+    x.apply(("glu", op), ShapeFrom(new_dims), |x| -> Result<Tensor> {
         let (dim, half) = halved(x.dims())?;
         let [values, gates] = [0, half].map(|start| x.narrow(dim, start, half));
         Ok(binary(Binary::Mul, &values?, &activation::apply(Activation::Sigmoid, &gates?)?)?)

@@ -2,6 +2,7 @@
 
 use candle_core::Tensor;
 
+use crate::graph::{Description, Op};
 use crate::kernels::embedding::{self as kernel, Bags};
 use crate::kernels::internal::embedding_bag_shape;
 use crate::kernels::trace::{Work, add_work};
@@ -25,7 +26,9 @@ use super::operand::tensor_or_view;
 /// ```
 pub fn embedding(x: impl Into<Signal>, weight: impl Into<Signal>) -> Signal {
     match weight.into().into_tensor() {
-        Ok(weight) => x.into().apply("embedding", Leading, |ids| look_up(&ids, &weight, None)),
+        Ok(weight) => x.into().apply(("embedding", Op::Embedding, [Some(&weight)]), Leading, |ids| {
+            look_up(&ids, &weight, None)
+        }),
         Err(error) => Signal::fail(error),
     }
 }
@@ -79,6 +82,9 @@ pub(crate) fn combine_bags(
         return Signal::fail(error.clone());
     }
     let any_meta = operands().any(Signal::is_meta);
+    let recording = any_meta.then(|| Recording::start_optional([Some(&ids), per_sample_weights.as_ref()]));
+    let op = Op::EmbeddingBag { mode: bags.mode, padding: bags.padding };
+    let op = Some(op).filter(|_| offsets.is_none());
     let tensor = |operand: Option<Signal>| operand.map(tensor_or_view).transpose();
     let bags = tensor(offsets).and_then(|offsets| {
         let per_sample_weights = tensor(per_sample_weights)?;
@@ -88,10 +94,11 @@ pub(crate) fn combine_bags(
         Ok(bags) => bags,
         Err(error) => return Signal::fail(error),
     };
-    if any_meta {
-        let recording = Recording::start(&ids);
+    if let Some(recording) = recording {
         let shape = tensor_or_view(ids).and_then(|ids| Ok(embedding_bag_shape(&ids, weight, &bags)?));
-        return recording.finish(shape.map(|shape| Signal::from(Meta::like(weight, shape.to_vec()))).into());
+        let output = shape.map(|shape| Signal::from(Meta::like(weight, shape.to_vec())));
+        let description = Description { name: "embedding_bag", op, parameters: vec![Some(weight)] };
+        return recording.finish(output.into(), description);
     }
     ids.apply("embedding_bag", NeedsNumbers, |ids| {
         add_operands([&bags.offsets, &bags.per_sample_weights].map(Option::as_ref));

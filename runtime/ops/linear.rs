@@ -2,6 +2,7 @@
 
 use candle_core::{Shape, Tensor};
 
+use crate::graph::Op;
 use crate::signal::{Deferred, Meta, Product, Recording, Signal, matrix_products};
 use crate::{Error, Result};
 
@@ -27,19 +28,24 @@ use crate::{Error, Result};
 pub fn linear(x: impl Into<Signal>, weight: impl Into<Signal>, bias: impl Into<Option<Tensor>>) -> Signal {
     let x = x.into();
     let recording = Recording::start(&x);
-    let y = defer(x, weight.into(), bias.into()).into();
-    recording.finish_products(y, matrix_products)
+    let bias = bias.into();
+    let weight = match weight.into().into_tensor() {
+        Ok(weight) => weight,
+        Err(error) => return Signal::fail(error),
+    };
+    let y = defer(x, &weight, bias.as_ref()).into();
+    let description = ("linear", Op::Linear, [Some(&weight), bias.as_ref()]);
+    recording.finish_products(y, description, matrix_products)
 }
 
-fn defer(x: Signal, weight: Signal, bias: Option<Tensor>) -> Result<Signal> {
-    let weight = weight.into_tensor()?;
+fn defer(x: Signal, weight: &Tensor, bias: Option<&Tensor>) -> Result<Signal> {
     let &[out_features, in_features] = weight.dims() else {
         let found = weight.dims();
         return Err(Error::msg(format!("expected a weight [out_features, in_features], found {found:?}")));
     };
     let layer_error =
         |error: String| Error::msg(error).in_layer(format!("Linear {in_features}→{out_features}"));
-    if let Some(bias) = bias.as_ref().filter(|bias| bias.dims() != [out_features]) {
+    if let Some(bias) = bias.filter(|bias| bias.dims() != [out_features]) {
         return Err(layer_error(format!("expected a bias [{out_features}], found {:?}", bias.dims())));
     }
     let mut shape = x.dims()?.to_vec();
@@ -48,7 +54,7 @@ fn defer(x: Signal, weight: Signal, bias: Option<Tensor>) -> Result<Signal> {
         _ => return Err(layer_error(format!("expected an input […, {in_features}], found {shape:?}"))),
     }
     let dtype = x.dtype()?;
-    for (name, tensor) in [("weight", Some(&weight)), ("bias", bias.as_ref())] {
+    for (name, tensor) in [("weight", Some(weight)), ("bias", bias)] {
         if let Some(other) = tensor.map(Tensor::dtype).filter(|found| *found != dtype) {
             return Err(layer_error(format!(
                 "expected a {name} of dtype {dtype:?}, the dtype of the input, found {other:?}"
@@ -56,8 +62,8 @@ fn defer(x: Signal, weight: Signal, bias: Option<Tensor>) -> Result<Signal> {
         }
     }
     if x.is_meta() {
-        return Ok(Meta::like(&weight, shape).into());
+        return Ok(Meta::like(weight, shape).into());
     }
-    let product = Product::new(x.into_tensor()?, weight, bias);
+    let product = Product::new(x.into_tensor()?, weight.clone(), bias.cloned());
     Ok(Signal::deferred(Deferred::product(product, Shape::from(shape))))
 }

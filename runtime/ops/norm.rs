@@ -2,6 +2,7 @@
 
 use candle_core::{DType, Tensor};
 
+use crate::graph::Op;
 use crate::kernels::norm;
 use crate::signal::{Batch, Leading, Signal, add_operands};
 
@@ -37,7 +38,8 @@ pub fn layer_norm(
     eps: f64,
 ) -> Signal {
     let NormalizedShape(shape) = normalized_shape.into();
-    x.into().apply("layer_norm", Leading, |x| {
+    let op = Op::LayerNorm { dims: shape.len(), eps };
+    x.into().apply(("layer_norm", op, [weight, bias]), Leading, |x| {
         add_operands([weight, bias]);
         norm::layer_norm(&x, &shape, weight, bias, eps)
     })
@@ -66,10 +68,12 @@ pub fn rms_norm(
     eps: impl Into<Option<f64>>,
 ) -> Signal {
     let NormalizedShape(shape) = normalized_shape.into();
-    let eps = eps.into();
-    x.into().apply("rms_norm", Leading, |x| {
+    let x = x.into();
+    let Ok(dtype) = x.dtype() else { return x };
+    let eps = eps.into().unwrap_or_else(|| epsilon(dtype));
+    let op = Op::RmsNorm { dims: shape.len(), eps };
+    x.apply(("rms_norm", op, [weight]), Leading, |x| {
         add_operands(weight);
-        let eps = eps.unwrap_or_else(|| epsilon(x.dtype()));
         norm::rms_norm(&x, &shape, weight, eps)
     })
 }
@@ -97,7 +101,8 @@ pub fn group_norm(
     bias: Option<&Tensor>,
     eps: f64,
 ) -> Signal {
-    x.into().apply("group_norm", Batch, |x| {
+    let op = Op::GroupNorm { groups: num_groups, eps };
+    x.into().apply(("group_norm", op, [weight, bias]), Batch, |x| {
         add_operands([weight, bias]);
         norm::group_norm(&x, num_groups, weight, bias, eps)
     })
@@ -126,7 +131,7 @@ pub fn instance_norm(
     bias: Option<&Tensor>,
     eps: f64,
 ) -> Signal {
-    x.into().apply("instance_norm", Batch, |x| {
+    x.into().apply(("instance_norm", Op::InstanceNorm { eps }, [weight, bias]), Batch, |x| {
         add_operands([weight, bias]);
         norm::instance_norm(&x, weight, bias, eps)
     })

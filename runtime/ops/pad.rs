@@ -1,5 +1,6 @@
 //! Padding.
 
+use crate::graph::Op;
 use crate::kernels::pad::{self, PadMode};
 use crate::signal::{LeadingOf, Signal};
 
@@ -21,5 +22,5 @@ use super::Sides;
 pub fn pad(x: impl Into<Signal>, padding: impl Into<Sides>, mode: impl Into<PadMode>) -> Signal {
     let Sides(sides) = padding.into();
     let mode = mode.into();
-    x.into().apply("pad", LeadingOf(2), |x| pad::pad(&x, sides, mode))
+    x.into().apply(("pad", Op::Pad { sides, mode }), LeadingOf(2), |x| pad::pad(&x, sides, mode))
 }

@@ -2,6 +2,7 @@
 
 use candle_core::Tensor;
 
+use crate::graph::Op;
 use crate::signal::{Batch, LeadingOf, Signal};
 use crate::{Error, Result};
 
@@ -19,7 +20,9 @@ use crate::{Error, Result};
 /// # }
 /// ```
 pub fn pixel_shuffle(x: impl Into<Signal>, upscale_factor: usize) -> Signal {
-    x.into().apply("pixel_shuffle", LeadingOf(3), |x| shuffle(&x, upscale_factor))
+    x.into().apply(("pixel_shuffle", Op::PixelShuffle { factor: upscale_factor }), LeadingOf(3), |x| {
+        shuffle(&x, upscale_factor)
+    })
 }
 
 /// Rearranges `[…, channels, height · r, width · r]` to `[…, channels · r², height, width]` with
@@ -36,7 +39,9 @@ pub fn pixel_shuffle(x: impl Into<Signal>, upscale_factor: usize) -> Signal {
 /// # }
 /// ```
 pub fn pixel_unshuffle(x: impl Into<Signal>, downscale_factor: usize) -> Signal {
-    x.into().apply("pixel_unshuffle", LeadingOf(3), |x| unshuffle(&x, downscale_factor))
+    x.into().apply(("pixel_unshuffle", Op::PixelUnshuffle { factor: downscale_factor }), LeadingOf(3), |x| {
+        unshuffle(&x, downscale_factor)
+    })
 }
 
 /// Divides the channels of `[batch, channels, …]` into `groups` groups and interleaves the groups: channel `j` of group
@@ -53,7 +58,7 @@ pub fn pixel_unshuffle(x: impl Into<Signal>, downscale_factor: usize) -> Signal 
 /// # }
 /// ```
 pub fn channel_shuffle(x: impl Into<Signal>, groups: usize) -> Signal {
-    x.into().apply("channel_shuffle", Batch, |x| interleave(&x, groups))
+    x.into().apply(("channel_shuffle", Op::ChannelShuffle { groups }), Batch, |x| interleave(&x, groups))
 }
 
 fn interleave(x: &Tensor, groups: usize) -> Result<Tensor> {

@@ -3,6 +3,7 @@
 use candle_core::Tensor;
 
 use crate::Result;
+use crate::graph::Op;
 use crate::kernels::internal::check_rotary_embedding;
 use crate::kernels::rotary_embedding as kernel;
 use crate::signal::{NeedsNumbers, Recording, Signal, add_operands};
@@ -39,11 +40,13 @@ pub fn rotary_embedding(
         return Signal::fail(error.clone());
     }
     let any_meta = [&x, &cos, &sin].into_iter().any(Signal::is_meta);
-    match (tensor_or_view(cos), tensor_or_view(sin)) {
-        (Ok(cos), Ok(sin)) if any_meta => {
-            let recording = Recording::start(&x);
-            recording.finish(check_rotary(x, &cos, &sin).into())
-        }
+    if any_meta {
+        let recording = Recording::start_all([&x, &cos, &sin]);
+        let tables = tensor_or_view(cos).and_then(|cos| Ok((cos, tensor_or_view(sin)?)));
+        let output = tables.and_then(|(cos, sin)| check_rotary(x, &cos, &sin)).into();
+        return recording.finish(output, ("rotary_embedding", Op::Rotary { interleaved }));
+    }
+    match (cos.into_tensor(), sin.into_tensor()) {
         (Ok(cos), Ok(sin)) => x.apply("rotary_embedding", NeedsNumbers, |x| {
             add_operands([&cos, &sin]);
             kernel(&x, &cos, &sin, interleaved)

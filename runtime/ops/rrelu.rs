@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use crate::kernels::arithmetic::{Binary, binary};
 use crate::module::Mode;
-use crate::signal::{NeedsNumbers, Signal};
+use crate::signal::{NeedsNumbers, Recording, Signal};
 use crate::{Error, Result, random};
 
 use super::leaky_relu;
@@ -31,8 +31,11 @@ pub fn rrelu(x: impl Into<Signal>, lower: f64, upper: f64, mode: Mode) -> Signal
     }
     let x = x.into();
     // A signal without numbers must not advance the random generator.
-    if mode == Mode::Eval || x.is_meta() {
+    if mode == Mode::Eval {
         return leaky_relu(x, lower.midpoint(upper));
+    }
+    if x.is_meta() {
+        return Recording::start(&x).finish(leaky_relu(x, lower.midpoint(upper)), "rrelu");
     }
     x.apply("rrelu", NeedsNumbers, |x| multiply_by_random_slopes(&x, lower, upper))
 }

@@ -3,6 +3,7 @@
 use candle_core::{Device, Tensor};
 
 use crate::dim::Dim;
+use crate::graph::{Description, Op};
 use crate::kernels::internal::{blocked, reshape};
 use crate::scope::{self, Path};
 use crate::signal::{
@@ -40,7 +41,7 @@ pub(crate) fn flatten_range(x: Signal, start: impl Dim, end: impl Dim) -> Signal
         let joined = dims[start..=end].iter().product();
         Ok([&dims[..start], &[joined], &dims[end + 1..]].concat())
     };
-    x.apply("flatten", ShapeFrom(new_dims), |x| -> Result<Tensor> {
+    x.apply(("flatten", Op::Reshape), ShapeFrom(new_dims), |x| -> Result<Tensor> {
         let dims = new_dims(x.dims())?;
         Ok(reshape(&x, dims)?.into_tensor())
     })
@@ -72,7 +73,7 @@ pub fn unflatten(x: impl Into<Signal>, dim: impl Dim, sizes: impl IntoIterator<I
         };
         Ok([&dims[..dim], &inferred, &dims[dim + 1..]].concat())
     };
-    x.into().apply("unflatten", ShapeFrom(new_dims), |x| -> Result<Tensor> {
+    x.into().apply(("unflatten", Op::Reshape), ShapeFrom(new_dims), |x| -> Result<Tensor> {
         let dims = new_dims(x.dims())?;
         Ok(reshape(&x, dims)?.into_tensor())
     })
@@ -93,12 +94,12 @@ pub fn unflatten(x: impl Into<Signal>, dim: impl Dim, sizes: impl IntoIterator<I
 /// ```
 pub fn cat<T: Into<Signal>>(signals: impl IntoIterator<Item = T>, dim: impl Dim) -> Signal {
     let signals: Vec<Signal> = signals.into_iter().map(Into::into).collect();
-    let recording = signals.first().map(Recording::start);
-    let joined = cat_signals(signals, dim);
-    match recording {
-        Some(recording) => recording.finish(joined),
-        None => joined,
-    }
+    let recording = Recording::start_all(&signals);
+    let op = match signals.first().and_then(|first| dim.index(first.rank().ok()?).ok()) {
+        Some(dim) => ("cat", Op::Concat { dim }).into(),
+        None => Description::from("cat"),
+    };
+    recording.finish(cat_signals(signals, dim), op)
 }
 
 fn cat_signals(signals: Vec<Signal>, dim: impl Dim) -> Signal {

@@ -26,10 +26,11 @@ use crate::capture::Captured;
 use crate::checkpoint::{self, Save, StateDict};
 use crate::load::{Load, LoadReport, Selection};
 use crate::module::{Forward, Mode, Module};
+#[cfg(feature = "onnx")]
+use crate::onnx::{self, OnnxOptions};
 use crate::profile::Profile;
 use crate::signal::{IntoTensors, Signal};
 use crate::summary::{Summary, SummaryInput};
-
 use crate::{Error, Result};
 
 /// Methods on the tensors and child modules of a network. Every [`Module`] implements this trait.
@@ -395,6 +396,61 @@ pub trait Network: Module {
         Self: Forward<I, Output: IntoTensors> + Sized,
     {
         Profile::new(self, input)
+    }
+
+    /// Writes the network in evaluation mode as an ONNX model (opset 17), which runs in ONNX Runtime and other
+    /// programs. Needs the feature `onnx`.
+    ///
+    /// `input` returns the inputs for a batch size, as signals without numbers ([`Signal::meta`]). Sizes that depend on
+    /// the batch size become dynamic: the model accepts any batch. The network runs with a few batch sizes to find
+    /// these sizes. If `input` ignores its argument, all sizes of the model are fixed. Tensors and signals with numbers
+    /// among the inputs become constants of the model.
+    ///
+    /// The inputs of the model are named `input`, or `input_0`, `input_1` and so on if there are several, and the
+    /// outputs `output` or `output_0` and so on. Parameters and buffers keep their paths; if one of them has the name of
+    /// an input or output, that name ends with `_2`. The file is written atomically.
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("net.onnx");
+    /// let net = vec![Conv2d::config(3, 8, 3).init(&Device::Cpu)?, Conv2d::config(8, 8, 3).init(&Device::Cpu)?];
+    /// net.export_onnx(&path, |batch| Signal::meta((batch, 3, 32, 32), DType::F32))?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Fails if the forward pass fails, if it contains an operation that cannot be exported, if the network runs other
+    /// operations for another batch size, or if the file cannot be written. An error names the operation and the path
+    /// of its layer.
+    #[cfg(feature = "onnx")]
+    fn export_onnx<I>(&self, path: impl AsRef<Path>, input: impl Fn(usize) -> I) -> Result<()>
+    where
+        I: SummaryInput,
+        Self: Forward<I, Output: IntoTensors> + Sized,
+    {
+        self.export_onnx_with(path, input, OnnxOptions::default())
+    }
+
+    /// Writes the network as an ONNX model like [`export_onnx`](Self::export_onnx), with the settings of
+    /// [`OnnxOptions`].
+    ///
+    /// # Errors
+    /// Fails under the same conditions as [`export_onnx`](Self::export_onnx).
+    #[cfg(feature = "onnx")]
+    fn export_onnx_with<I>(
+        &self,
+        path: impl AsRef<Path>,
+        input: impl Fn(usize) -> I,
+        options: OnnxOptions,
+    ) -> Result<()>
+    where
+        I: SummaryInput,
+        Self: Forward<I, Output: IntoTensors> + Sized,
+    {
+        onnx::export(self, path.as_ref(), input, options)
     }
 
     /// Records the forward pass in evaluation mode as a CUDA graph, for inputs with the shape and dtype of `x`. The

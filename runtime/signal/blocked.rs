@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 
+use crate::graph::Description;
 use crate::kernels::internal::blocked::{BlockedTensor, policy};
 use crate::scope::{self, Path};
 use crate::{Error, Result};
@@ -83,16 +84,18 @@ impl Signal {
     /// Runs an operation that has kernels for both layouts. Calls `on_blocked` if the signal is channel-blocked, or if
     /// `preferred` is [`Layout::Nchwc`] and the signal can be computed channel-blocked. Otherwise calls `on_tensor`,
     /// like [`apply`](Self::apply).
-    pub(crate) fn apply_either<E: Into<Error>, Op: FnOnce(Tensor) -> Result<Tensor, E>>(
+    pub(crate) fn apply_either<'a, E: Into<Error>, Op: FnOnce(Tensor) -> Result<Tensor, E>>(
         self,
-        name: &'static str,
+        description: impl Into<Description<'a>>,
         preferred: Layout,
         rule: impl ShapeRule<Op>,
         on_blocked: impl FnOnce(&BlockedTensor) -> candle_core::Result<BlockedTensor>,
         on_tensor: Op,
     ) -> Self {
         let recording = Recording::start(&self);
-        recording.finish(self.apply_in_layout(name, preferred, rule, on_blocked, on_tensor))
+        let description = description.into();
+        let output = self.apply_in_layout(description.name, preferred, rule, on_blocked, on_tensor);
+        recording.finish(output, description)
     }
 
     fn apply_in_layout<E: Into<Error>, Op: FnOnce(Tensor) -> Result<Tensor, E>>(

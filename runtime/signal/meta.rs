@@ -6,6 +6,8 @@
 
 use candle_core::{DType, Device, Shape, Tensor};
 
+use crate::graph::{self, Description, MetaId, View as GraphView};
+use crate::kernels::internal::can_allocate;
 use crate::{Error, Result};
 
 use super::{Recording, Signal, State, add_operands};
@@ -16,6 +18,10 @@ pub(crate) struct Meta {
     pub shape: Shape,
     pub dtype: DType,
     pub device: Device,
+    /// What the operation did that computed this result, if it only changed shape and strides and a graph is recorded.
+    pub view: Option<Box<GraphView>>,
+    /// The identity of the signal in a recorded graph. `None` before the meta data is converted to a signal.
+    pub id: Option<MetaId>,
 }
 
 /// How the shape of a result follows from the shape of the operand of `Op`, a function of one tensor.
@@ -53,13 +59,17 @@ pub(crate) struct NeedsNumbers;
 pub(crate) struct ShapeFrom<F>(pub F);
 
 impl Meta {
+    pub fn new(shape: Shape, dtype: DType, device: Device) -> Self {
+        Self { shape, dtype, device, view: None, id: None }
+    }
+
     fn with_shape(&self, shape: impl Into<Shape>) -> Self {
-        Self { shape: shape.into(), dtype: self.dtype, device: self.device.clone() }
+        Self::new(shape.into(), self.dtype, self.device.clone())
     }
 
     /// Returns the meta data of a result of `tensor`'s dtype.
     pub fn like(tensor: &Tensor, shape: impl Into<Shape>) -> Self {
-        Self { shape: shape.into(), dtype: tensor.dtype(), device: tensor.device().clone() }
+        Self::new(shape.into(), tensor.dtype(), tensor.device().clone())
     }
 
     /// Returns the shape of `probe` with another size in the dimension `dim`, or without this dimension.
@@ -82,6 +92,22 @@ impl Meta {
         Ok(Tensor::zeros(vec![1; self.shape.rank()], self.dtype, &self.device)?)
     }
 
+    /// Returns a tensor on which an operation runs that only changes shape and strides. Its views have no shared
+    /// elements if a graph is recorded.
+    pub fn view_probe(&self) -> Result<Tensor> {
+        let dims = self.shape.dims();
+        if graph::is_recorded() && can_allocate::<u8>(dims) {
+            return Ok(GraphView::probe(dims)?);
+        }
+        self.view()
+    }
+
+    /// Returns the meta data of a view of this signal, from the view of a [`view_probe`](Self::view_probe).
+    pub fn viewed(&self, probe: &Tensor, result: &Tensor) -> Self {
+        let view = if graph::is_recorded() { GraphView::of(probe, result).map(Box::new) } else { None };
+        Self { view, ..self.with_shape(result.shape().clone()) }
+    }
+
     /// Returns a tensor of this shape that is a view of a single number.
     pub fn view(&self) -> Result<Tensor> {
         Ok(Tensor::zeros((), self.dtype, &self.device)?.broadcast_as(&self.shape)?)
@@ -94,7 +120,7 @@ impl From<Meta> for Signal {
         let count =
             dims.iter().filter(|size| **size > 0).try_fold(1usize, |count, size| count.checked_mul(*size));
         match count {
-            Some(_) => Self(State::Meta(Box::new(meta))),
+            Some(_) => Self(State::Meta(Box::new(Meta { id: Some(MetaId::new()), ..meta }))),
             None => {
                 Self::fail(Error::msg(format!("the number of elements of the shape {dims:?} is too large")))
             }
@@ -115,8 +141,14 @@ impl Meta {
     ) -> Result<Meta> {
         match operation(probe) {
             Ok(output) => Ok(Self::like(&output, shape(&output))),
-            Err(_) => View.output(self, operation),
+            Err(_) => self.on_view(operation),
         }
+    }
+
+    /// Returns the shape of the result of `operation` for a view of a single number.
+    fn on_view<E: Into<Error>>(&self, operation: impl FnOnce(Tensor) -> Result<Tensor, E>) -> Result<Self> {
+        let output = operation(self.view()?).map_err(Into::into)?;
+        Ok(Self::like(&output, output.shape().clone()))
     }
 }
 
@@ -131,7 +163,7 @@ impl<E: Into<Error>, Op: Fn(Tensor) -> Result<Tensor, E>> ShapeRule<Op> for Same
 impl<E: Into<Error>, Op: Fn(Tensor) -> Result<Tensor, E>> ShapeRule<Op> for Batch {
     fn output(self, input: &Meta, operation: Op) -> Result<Meta> {
         match input.shape.dims() {
-            [] => View.output(input, operation),
+            [] => input.on_view(operation),
             [batch, rest @ ..] => {
                 let probe = input.empty([&[0], rest].concat())?;
                 input.probe(probe, operation, |output| [&[*batch], &output.dims()[1..]].concat())
@@ -143,7 +175,7 @@ impl<E: Into<Error>, Op: Fn(Tensor) -> Result<Tensor, E>> ShapeRule<Op> for Batc
 impl<E: Into<Error>, Op: Fn(Tensor) -> Result<Tensor, E>> ShapeRule<Op> for OneExample {
     fn output(self, input: &Meta, operation: Op) -> Result<Meta> {
         match input.shape.dims() {
-            [] => View.output(input, operation),
+            [] => input.on_view(operation),
             [batch, rest @ ..] => {
                 let probe = input.with_shape([&[1], rest].concat()).view()?;
                 input.probe(probe, operation, |output| [&[*batch], &output.dims()[1..]].concat())
@@ -158,7 +190,7 @@ impl<E: Into<Error>, Op: Fn(Tensor) -> Result<Tensor, E>> ShapeRule<Op> for Opti
             rank if rank == self.0 => Batch.output(input, operation),
             rank if rank + 1 == self.0 => Leading.output(input, operation),
             // The operation reports the wrong rank.
-            _ => View.output(input, operation),
+            _ => input.on_view(operation),
         }
     }
 }
@@ -174,7 +206,7 @@ impl<E: Into<Error>, Op: Fn(Tensor) -> Result<Tensor, E>> ShapeRule<Op> for Lead
     fn output(self, input: &Meta, operation: Op) -> Result<Meta> {
         if input.shape.rank() < self.0 {
             // The operation reports the missing dimensions.
-            return View.output(input, operation);
+            return input.on_view(operation);
         }
         Leading.output(input, operation)
     }
@@ -182,8 +214,9 @@ impl<E: Into<Error>, Op: Fn(Tensor) -> Result<Tensor, E>> ShapeRule<Op> for Lead
 
 impl<E: Into<Error>, Op: FnOnce(Tensor) -> Result<Tensor, E>> ShapeRule<Op> for View {
     fn output(self, input: &Meta, operation: Op) -> Result<Meta> {
-        let output = operation(input.view()?).map_err(Into::into)?;
-        Ok(Meta::like(&output, output.shape().clone()))
+        let probe = input.view_probe()?;
+        let output = operation(probe.clone()).map_err(Into::into)?;
+        Ok(input.viewed(&probe, &output))
     }
 }
 
@@ -243,7 +276,7 @@ impl Signal {
     /// # }
     /// ```
     pub fn meta_on(shape: impl Into<Shape>, dtype: DType, device: &Device) -> Self {
-        Meta { shape: shape.into(), dtype, device: device.clone() }.into()
+        Meta::new(shape.into(), dtype, device.clone()).into()
     }
 
     /// Returns `true` if the signal has a shape but no numbers.
@@ -253,33 +286,34 @@ impl Signal {
 
     /// Returns the shape, the dtype and the device.
     pub(crate) fn to_meta(&self) -> Result<Meta> {
-        Ok(Meta { shape: self.shape()?.clone(), dtype: self.dtype()?, device: self.device()? })
+        Ok(Meta::new(self.shape()?.clone(), self.dtype()?, self.device()?))
     }
 
     /// Returns the result of `operation` for a signal with numbers. For a signal without numbers, returns the shape
-    /// that `rule` computes, if necessary by a run of `operation` on a probe.
+    /// that `rule` computes, if necessary by a run of `operation` on a probe. The caller records the operation.
     pub(crate) fn through(
         self,
         rule: impl for<'a> ShapeRule<&'a dyn Fn(Tensor) -> Result<Tensor>>,
         operation: impl Fn(Signal) -> Signal,
     ) -> Signal {
         let State::Meta(meta) = &self.0 else { return operation(self) };
-        let recording = Recording::start(&self);
         let on_probe = |probe: Tensor| operation(probe.into()).into_tensor();
-        recording.finish(rule.output(meta, &on_probe).map_or_else(Signal::fail, Signal::from))
+        rule.output(meta, &on_probe).map_or_else(Signal::fail, Signal::from)
     }
 
-    /// Runs an operation with two operands and records it as `name`. If an operand has no numbers, `rule` computes the
+    /// Runs an operation with two operands and records it as `description` says. If an operand has no numbers, `rule` computes the
     /// result from the shapes.
-    pub(crate) fn combine(
+    pub(crate) fn combine<'a>(
         self,
-        name: &'static str,
+        description: impl Into<Description<'a>>,
         other: Signal,
         rule: impl FnOnce(&Meta, &Meta) -> Result<Meta>,
         operation: impl FnOnce(&Tensor, &Tensor) -> Result<Tensor>,
     ) -> Signal {
-        let recording = Recording::start(&self);
-        recording.finish(self.combine_unrecorded(name, other, rule, operation))
+        let recording = Recording::start_all([&self, &other]);
+        let description = description.into();
+        let output = self.combine_unrecorded(description.name, other, rule, operation);
+        recording.finish(output, description)
     }
 
     fn combine_unrecorded(

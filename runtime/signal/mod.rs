@@ -56,6 +56,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Shape, Tensor};
 
 use crate::dim::Dim;
+use crate::graph::Description;
 pub(crate) use crate::kernels::internal::Layout;
 use crate::kernels::internal::blocked::BlockedTensor;
 use crate::kernels::internal::with_new_storage_if_empty;
@@ -312,16 +313,17 @@ impl Signal {
         }
     }
 
-    /// Runs `operation` on the tensor and records it as `name` in traces. Adds the current path to an error. `rule`
+    /// Runs `operation` on the tensor and records it as `description` says. Adds the current path to an error. `rule`
     /// computes the shape of the result if the signal has no numbers.
-    pub(crate) fn apply<E: Into<Error>, Op: FnOnce(Tensor) -> Result<Tensor, E>>(
+    pub(crate) fn apply<'a, E: Into<Error>, Op: FnOnce(Tensor) -> Result<Tensor, E>>(
         self,
-        name: &'static str,
+        description: impl Into<Description<'a>>,
         rule: impl ShapeRule<Op>,
         operation: Op,
     ) -> Self {
         let recording = Recording::start(&self);
-        recording.finish(self.apply_unrecorded(name, rule, operation))
+        let description = description.into();
+        recording.finish(self.apply_unrecorded(description.name, rule, operation), description)
     }
 
     fn apply_unrecorded<E: Into<Error>, Op: FnOnce(Tensor) -> Result<Tensor, E>>(

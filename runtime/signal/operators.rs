@@ -4,6 +4,7 @@ use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Sub, SubAssi
 
 use candle_core::{DType, Device, Tensor};
 
+use crate::graph::Op;
 use crate::kernels::arithmetic::{self, Binary, Unary};
 use crate::kernels::internal::blocked;
 use crate::scope::{self, Path};
@@ -14,14 +15,14 @@ use super::{EpilogueOp, Fusion, Recording, Signal, Value, broadcast_metas, launc
 
 /// Adds two signals. If one of them is a deferred convolution or batch norm, the other is fused into it as a residual.
 fn add(a: Signal, b: Signal) -> Signal {
-    let recording = Recording::start(&a);
+    let recording = Recording::start_all([&a, &b]);
     let fused = match (a.shape(), b.shape()) {
         _ if a.is_meta() || b.is_meta() => combine(Binary::Add, a, b),
         (Ok(_), Ok(shape)) if a.supports_residual(shape) => add_residual(a, b),
         (Ok(shape), Ok(_)) if b.supports_residual(shape) => add_residual(b, a),
         _ => combine(Binary::Add, a, b),
     };
-    recording.finish(fused.into())
+    recording.finish(fused.into(), describe(Binary::Add))
 }
 
 /// Fuses `residual` into `deferred`. Adds the two signals separately if that is not possible.
@@ -48,8 +49,12 @@ fn div(a: Signal, b: Signal) -> Signal {
 
 /// Applies `op` to two signals, without fusion.
 fn separate(op: Binary, a: Signal, b: Signal) -> Signal {
-    let recording = Recording::start(&a);
-    recording.finish(combine(op, a, b).into())
+    let recording = Recording::start_all([&a, &b]);
+    recording.finish(combine(op, a, b).into(), describe(op))
+}
+
+fn describe(op: Binary) -> (&'static str, Op) {
+    (op.name(), Op::Binary(op))
 }
 
 /// Applies `op` to two signals. The result is channel-blocked if one signal is channel-blocked with several pixels, and

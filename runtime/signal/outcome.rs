@@ -52,6 +52,12 @@ pub trait IntoTensors: Outcome {
     /// `Err`.
     fn map_tensors(self, change: &dyn Fn(Tensor) -> Result<Tensor>) -> Result<Self::Tensors>;
 
+    /// Calls `f` with each signal of the output. The default calls it with none, and a network with such an output
+    /// cannot be exported.
+    fn for_each_signal(&self, f: &mut dyn FnMut(&Signal)) {
+        let _ = f;
+    }
+
     /// Returns the tensors, or the first error.
     ///
     /// # Errors
@@ -90,6 +96,10 @@ impl IntoTensors for Signal {
         change(self.into_tensor()?)
     }
 
+    fn for_each_signal(&self, f: &mut dyn FnMut(&Signal)) {
+        f(self);
+    }
+
     fn check(self) -> Result<()> {
         self.error().cloned().map_or(Ok(()), Err)
     }
@@ -106,6 +116,10 @@ impl<T: IntoTensors> IntoTensors for Result<T> {
 
     fn map_tensors(self, change: &dyn Fn(Tensor) -> Result<Tensor>) -> Result<T::Tensors> {
         self?.map_tensors(change)
+    }
+
+    fn for_each_signal(&self, f: &mut dyn FnMut(&Signal)) {
+        self.iter().for_each(|output| output.for_each_signal(f));
     }
 
     fn check(self) -> Result<()> {
@@ -126,6 +140,10 @@ impl<T: IntoTensors> IntoTensors for Option<T> {
         self.map(|output| output.map_tensors(change)).transpose()
     }
 
+    fn for_each_signal(&self, f: &mut dyn FnMut(&Signal)) {
+        self.iter().for_each(|output| output.for_each_signal(f));
+    }
+
     fn check(self) -> Result<()> {
         self.map_or(Ok(()), T::check)
     }
@@ -143,6 +161,10 @@ impl<T: IntoTensors> IntoTensors for Vec<T> {
 
     fn map_tensors(self, change: &dyn Fn(Tensor) -> Result<Tensor>) -> Result<Self::Tensors> {
         self.into_iter().map(|output| output.map_tensors(change)).collect()
+    }
+
+    fn for_each_signal(&self, f: &mut dyn FnMut(&Signal)) {
+        self.iter().for_each(|output| output.for_each_signal(f));
     }
 
     fn check(self) -> Result<()> {
@@ -165,6 +187,12 @@ macro_rules! tuples {
             fn map_tensors(self, change: &dyn Fn(Tensor) -> Result<Tensor>) -> Result<Self::Tensors> {
                 let ($($name,)+) = self;
                 Ok(($($name.map_tensors(change)?,)+))
+            }
+
+            #[allow(non_snake_case)]
+            fn for_each_signal(&self, f: &mut dyn FnMut(&Signal)) {
+                let ($($name,)+) = self;
+                $($name.for_each_signal(f);)+
             }
 
             #[allow(non_snake_case)]

@@ -7,6 +7,7 @@ use candle_nn::{Init, VarBuilder};
 
 use crate::Result;
 use crate::config::Config;
+use crate::graph::Op;
 use crate::kernels::activation as kernels;
 use crate::layers::{forward_methods, impl_fmt};
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
@@ -112,7 +113,7 @@ impl Forward for PRelu {
     type Output = Signal;
 
     fn forward_pass(&self, x: Signal, _: Mode) -> Signal {
-        x.apply("prelu", Batch, |x| {
+        x.apply(("prelu", Op::PRelu, [Some(&self.weight)]), Batch, |x| {
             add_operands([&self.weight]);
             kernels::prelu(&x, &self.weight)
         })

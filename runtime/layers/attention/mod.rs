@@ -8,6 +8,7 @@ use std::borrow::Cow;
 
 use candle_core::Tensor;
 
+use crate::graph::{Description, MultiheadAttention as AttentionOp, Op};
 use crate::kernels::arithmetic::mean;
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
 use crate::ops::{AttentionOptions, attend, linear};
@@ -132,11 +133,41 @@ impl MultiheadAttention {
         masks: [Option<Signal>; 2],
         mode: Mode,
     ) -> OutputAndWeights {
-        let recording = Recording::start(&inputs[0]);
+        let recording =
+            Recording::start_optional(inputs.iter().map(Some).chain(masks.iter().map(Option::as_ref)));
         let keys = [1, 2].map(|i| inputs[i].dims().unwrap_or_default().to_vec());
         let results = self.run_signals(inputs, masks, mode);
-        recording.end(&results.0, |query, _| self.products(query, &keys));
+        recording.end(&[&results.0, &results.1], self.describe(mode), |query, _| self.products(query, &keys));
         results
+    }
+
+    /// Describes attention without dropout.
+    fn describe(&self, mode: Mode) -> Description<'_> {
+        let Settings {
+            num_heads, add_zero_attn, batch_first, is_causal, average_attn_weights, dropout, ..
+        } = self.settings;
+        let weights = match &self.in_proj {
+            Projection::Packed(weight) => [Some(weight), None, None],
+            Projection::Separate(weights) => weights.each_ref().map(Some),
+        };
+        let biases = self.bias_kv.as_ref().map(|[key, value]| [key, value]);
+        let others = [
+            self.in_proj_bias.as_ref(),
+            biases.map(|[key, _]| key),
+            biases.map(|[_, value]| value),
+            Some(self.out_proj.0.weight()),
+            self.out_proj.0.bias(),
+        ];
+        let op = Op::MultiheadAttention(AttentionOp {
+            heads: num_heads,
+            adds_zeros: add_zero_attn,
+            batch_first,
+            is_causal,
+            averages_weights: average_attn_weights,
+        });
+        let drops = self.pinned.unwrap_or(mode) == Mode::Train && dropout > 0.;
+        let parameters = weights.into_iter().chain(others).collect();
+        Description { name: "multi_head_attention", op: (!drops).then_some(op), parameters }
     }
 
     /// Returns the multiply-adds of the projections of query, key, value and output, and of the attention, for a query

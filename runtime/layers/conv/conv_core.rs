@@ -4,6 +4,7 @@
 use candle_core::{Shape, Tensor};
 use candle_nn::VarBuilder;
 
+use crate::graph::{Description, Op};
 use crate::kernels::conv::ConvGeometry;
 use crate::kernels::internal::blocked::policy;
 use crate::kernels::internal::{Axes, ConvShape, ImageForm};
@@ -160,7 +161,7 @@ impl ConvCore {
     pub(crate) fn call(&self, x: Signal) -> Signal {
         let recording = Recording::start(&x);
         let y = with_batch(self.axes, x, |x| self.defer(x));
-        recording.finish_products(y, |_, y| convolution_products(y, self.weight().dims()))
+        recording.finish_products(y, self.describe(), |_, y| convolution_products(y, self.weight().dims()))
     }
 
     fn defer(&self, x: Signal) -> Result<Signal> {
@@ -228,6 +229,16 @@ impl ConvCore {
 
     fn defer_convolution(&self, convolution: Convolution, output: Shape) -> Signal {
         Signal::deferred(Deferred::convolution(convolution, self.bias.clone(), output))
+    }
+
+    fn describe(&self) -> Description<'_> {
+        let op = Op::Conv { axes: self.axes, geometry: self.geometry, mode: self.settings.padding_mode };
+        let name = match self.axes {
+            Axes::One => "conv1d",
+            Axes::Two => "conv2d",
+            Axes::Three => "conv3d",
+        };
+        (name, op, [Some(self.weight()), self.bias.as_ref()]).into()
     }
 
     /// Pads the input in every padding mode except `"zeros"`, which the convolution kernel supports.

@@ -5,6 +5,7 @@
 use candle_core::Tensor;
 use candle_nn::VarBuilder;
 
+use crate::graph::Op;
 use crate::kernels::conv::TransposeGeometry;
 use crate::kernels::internal::{Axes, ImageForm};
 use crate::layers::weight::Weight;
@@ -116,7 +117,9 @@ impl ConvTransposeCore {
                 self.run(&x, depth).map_err(|error| Error::from(error).in_layer(self.label()))
             }))
         });
-        recording.finish_products(y, |x, _| self.products(x))
+        let op = Op::ConvTranspose { axes: self.axes, geometry: self.settings };
+        let description = (operation_name(self.axes), op, [Some(self.weight()), self.bias.as_ref()]);
+        recording.finish_products(y, description, |x, _| self.products(x))
     }
 
     /// Returns the multiply-adds: each input is multiplied by the kernel of every output channel of its group. That is

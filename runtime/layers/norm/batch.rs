@@ -157,7 +157,12 @@ impl Forward for BatchNorm {
 
     fn forward_pass(&self, x: Signal, mode: Mode) -> Signal {
         let recording = Recording::start(&x);
-        recording.finish(self.run(x, mode))
+        let description = match &self.norm.running {
+            Some(running) if self.norm.pinned.unwrap_or(mode) == Mode::Eval => self.norm.describe(running),
+            // The statistics of the batch.
+            _ => "batch_norm".into(),
+        };
+        recording.finish(self.run(x, mode), description)
     }
 }
 

@@ -5,6 +5,7 @@ use candle_nn::{Init, VarBuilder};
 
 use crate::Result;
 use crate::display::{python_bool, python_float};
+use crate::graph::{Description, Op};
 use crate::kernels::internal::{descent, is_finite};
 use crate::kernels::norm;
 use crate::module::{Mode, Visitor, VisitorMut};
@@ -103,6 +104,13 @@ impl ChannelNorm {
         self.affine.as_ref().map(|(weight, bias)| (weight, bias)).unzip()
     }
 
+    /// Returns the description of a normalization with the running statistics.
+    pub fn describe<'a>(&'a self, running: &'a RunningStats) -> Description<'a> {
+        let (weight, bias) = self.parameters();
+        let op = Op::BatchNorm { eps: self.settings.eps };
+        ("batch_norm", op, [Some(&running.mean), Some(&running.var), weight, bias]).into()
+    }
+
     /// Normalizes with the running statistics. Fuses the norm into a preceding convolution if possible.
     pub fn evaluate(&self, x: Signal, running: &RunningStats) -> Signal {
         let x = match self.fold(&x, running) {
@@ -114,7 +122,7 @@ impl ChannelNorm {
             Err(error) => return Signal::fail(error),
         };
         let (weight, bias) = self.parameters();
-        x.apply("batch_norm", Batch, |x| {
+        x.apply(self.describe(running), Batch, |x| {
             add_operands([Some(&running.mean), Some(&running.var), weight, bias]);
             norm::batch_norm_eval(&x, &running.mean, &running.var, weight, bias, self.settings.eps)
         })

@@ -7,6 +7,7 @@ use candle_nn::VarBuilder;
 
 use crate::config::Config;
 use crate::display::{python_bool, python_float};
+use crate::graph::Op;
 use crate::kernels::norm;
 use crate::layers::{forward_methods, impl_fmt};
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
@@ -80,7 +81,8 @@ impl Forward for GroupNorm {
             return Signal::fail(Error::msg(error).in_layer(&label));
         }
         let (weight, bias) = self.affine.as_ref().map(|(w, b)| (w, b)).unzip();
-        x.apply("group_norm", Batch, |x| {
+        let op = Op::GroupNorm { groups: self.num_groups, eps: self.eps };
+        x.apply(("group_norm", op, [weight, bias]), Batch, |x| {
             add_operands([weight, bias]);
             norm::group_norm(&x, self.num_groups, weight, bias, self.eps)
                 .map_err(|error| Error::from(error).in_layer(&label))

@@ -6,6 +6,7 @@ use candle_core::Tensor;
 use candle_nn::VarBuilder;
 
 use crate::config::Config;
+use crate::graph::Op;
 use crate::kernels::norm;
 use crate::layers::{forward_methods, impl_fmt};
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
@@ -144,7 +145,16 @@ impl<const AXES: usize> Forward for InstanceNorm<AXES> {
 
     fn forward_pass(&self, x: Signal, mode: Mode) -> Signal {
         let recording = Recording::start(&x);
-        recording.finish(self.run(x, mode))
+        let description = match &self.0.running {
+            // The descriptions are of inputs with a batch dimension.
+            _ if x.rank().is_ok_and(|rank| rank != AXES + 2) => "instance_norm".into(),
+            Some(running) if self.0.pinned.unwrap_or(mode) == Mode::Eval => self.0.describe(running),
+            _ => {
+                let (weight, bias) = self.0.parameters();
+                ("instance_norm", Op::InstanceNorm { eps: self.0.settings.eps }, [weight, bias]).into()
+            }
+        };
+        recording.finish(self.run(x, mode), description)
     }
 }
 

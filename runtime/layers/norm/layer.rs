@@ -8,6 +8,7 @@ use candle_nn::{Init, VarBuilder};
 use crate::Result;
 use crate::config::Config;
 use crate::display::{python_bool, python_float};
+use crate::graph::Op;
 use crate::kernels::norm;
 use crate::layers::{forward_methods, impl_fmt};
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
@@ -82,8 +83,10 @@ impl Forward for LayerNorm {
             return Signal::fail(error.in_layer(self.label()));
         }
         let NormalizedShape(shape) = &self.normalized_shape;
-        x.apply("layer_norm", Leading, |x| {
-            add_operands([&self.weight, &self.bias].map(Option::as_ref));
+        let op = Op::LayerNorm { dims: shape.len(), eps: self.eps };
+        let parameters = [self.weight.as_ref(), self.bias.as_ref()];
+        x.apply(("layer_norm", op, parameters), Leading, |x| {
+            add_operands(parameters);
             norm::layer_norm(&x, shape, self.weight.as_ref(), self.bias.as_ref(), self.eps)
         })
     }

@@ -8,6 +8,7 @@ use candle_nn::{Init, VarBuilder};
 use crate::Result;
 use crate::config::Config;
 use crate::display::{python_bool, python_float};
+use crate::graph::Op;
 use crate::kernels::norm;
 use crate::layers::{forward_methods, impl_fmt};
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
@@ -81,10 +82,13 @@ impl Forward for RmsNorm {
             return Signal::fail(error.in_layer(self.label()));
         }
         let NormalizedShape(shape) = &self.normalized_shape;
-        x.apply("rms_norm", Leading, |x| {
-            add_operands(&self.weight);
-            let eps = self.eps.unwrap_or_else(|| epsilon(x.dtype()));
-            norm::rms_norm(&x, shape, self.weight.as_ref(), eps)
+        let Ok(dtype) = x.dtype() else { return x };
+        let eps = self.eps.unwrap_or_else(|| epsilon(dtype));
+        let op = Op::RmsNorm { dims: shape.len(), eps };
+        let weight = self.weight.as_ref();
+        x.apply(("rms_norm", op, [weight]), Leading, |x| {
+            add_operands(weight);
+            norm::rms_norm(&x, shape, weight, eps)
         })
     }
 }

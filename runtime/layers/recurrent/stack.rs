@@ -3,6 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 
+use crate::graph::{Description, Op, Recurrent};
 use crate::init::symmetric_uniform;
 use crate::kernels::internal::{can_allocate, equal_batch_sizes, reshape};
 use crate::kernels::recurrent::{RecurrentWeights, run_packed};
@@ -148,13 +149,17 @@ impl Stack {
     pub fn sequence<S: State>(&self, x: Signal, state: Option<S>, mode: Mode) -> (Signal, S) {
         let mode = self.pinned.unwrap_or(mode);
         let on_meta = |x: &Signal, state: &Option<Vec<Signal>>| self.sequence_meta(x, state);
-        let recording = Recording::start(&x);
-        let result = outputs_and_state(self.run(x, state, on_meta, |x, state| {
+        let state = state.map(S::into_signals);
+        let recording = self.start_recording(&x, state.as_deref());
+        let result = self.run(x, state, on_meta, |x, state| {
             let (outputs, state) = self.run_sequence(x, state, mode)?;
             Ok((outputs.into(), state))
-        }));
-        recording.end(&result.0, |x, _| self.products(x));
-        result
+        });
+        if let Ok((outputs, state)) = &result {
+            let results: Vec<&Signal> = std::iter::once(outputs).chain(state).collect();
+            recording.end(&results, self.describe(mode), |x, _| self.products(x));
+        }
+        outputs_and_state(result)
     }
 
     /// Runs all steps of packed sequences. Returns their outputs and the state of each sequence after its last step.
@@ -162,13 +167,14 @@ impl Stack {
         let layout = x.layout();
         let on_meta = |data: &Signal, state: &Option<Vec<Signal>>| self.packed_meta(layout, data, state);
         let recording = Recording::start(x.data());
+        let state = state.map(S::into_signals);
         let result = self.run(x.data().clone(), state, on_meta, |data, state| {
             let (outputs, state) = self.run_packed(layout, data, state, mode)?;
             Ok((outputs.into(), state))
         });
         match result {
             Ok((outputs, state)) => {
-                recording.end(&outputs, |x, _| self.products(x));
+                recording.end(&[&outputs], self.arguments.kind, |x, _| self.products(x));
                 (x.with_data(outputs), S::from_signals(state))
             }
             Err(error) => <(PackedSequence, S)>::failed(error),
@@ -192,6 +198,7 @@ impl Stack {
             self.sequence_meta(x, state)
         };
         let recording = Recording::start(&x);
+        let state = state.map(S::into_signals);
         let result = outputs_and_state(self.run(x, state, on_meta, |x, state| {
             let (layout, padded) = layouts(x.dims())?;
             if layout.lengths.is_empty() {
@@ -200,23 +207,45 @@ impl Stack {
             let (outputs, state) = self.run_packed(&layout, layout.pack(&x, padded)?, state, mode)?;
             Ok((layout.pad(&outputs, padded, 0.)?.into(), state))
         }));
-        recording.end(&result.0, |x, _| self.products(x));
+        recording.end(&[&result.0], self.arguments.kind, |x, _| self.products(x));
         result
     }
 
     /// Runs one step. Returns the next state.
     pub fn step<S: State>(&self, x: Signal, state: Option<S>, _: Mode) -> S {
         let on_meta = |x: &Signal, state: &Option<Vec<Signal>>| Ok(((), self.step_meta(x, state)?));
-        let recording = Recording::start(&x);
+        let state = state.map(S::into_signals);
+        let recording = self.start_recording(&x, state.as_deref());
         match self.run(x, state, on_meta, |x, state| Ok(((), self.run_step(x, state)?))) {
             Ok(((), state)) => {
-                if let Some(hidden) = state.first() {
-                    recording.end(hidden, |x, _| self.products(x));
-                }
+                let results: Vec<&Signal> = state.iter().collect();
+                recording.end(&results, self.describe(Mode::Eval), |x, _| self.products(x));
                 S::from_signals(state)
             }
             Err(error) => S::failed(error),
         }
+    }
+
+    /// Begins an operation on `x` and the tensors of the initial state.
+    fn start_recording(&self, x: &Signal, state: Option<&[Signal]>) -> Recording {
+        let states = self.arguments.state_widths().len();
+        let states = (0..states).map(|i| state.and_then(|state| state.get(i)));
+        Recording::start_optional(std::iter::once(Some(x)).chain(states))
+    }
+
+    /// Describes the operation without dropout and without projections.
+    fn describe(&self, mode: Mode) -> Description<'_> {
+        let Arguments { recurrence, hidden_size, bidirectional, batch_first, is_cell, .. } = self.arguments;
+        let op = Op::Recurrent(Recurrent { recurrence, hidden_size, bidirectional, batch_first, is_cell });
+        let drops = mode == Mode::Train && self.arguments.dropout > 0.;
+        let is_described = !drops && self.arguments.proj_size == 0;
+        let parameters = self.directions.iter().flat_map(|direction| {
+            let bias = direction.bias.as_ref().map(|[ih, hh]| [ih, hh]);
+            let bias = [0, 1].map(|i| bias.map(|bias| bias[i]));
+            [Some(&direction.weight_ih), Some(&direction.weight_hh), bias[0], bias[1]]
+        });
+        let (name, parameters) = (self.arguments.kind, parameters.collect());
+        Description { name, op: is_described.then_some(op), parameters }
     }
 
     /// Returns the multiply-adds for an input `[…, features]`: every step multiplies each weight once. Steps that the
@@ -229,14 +258,13 @@ impl Stack {
     }
 
     /// Calls `on_tensors`, or `on_meta` if a signal has no numbers. Adds the label of this layer to errors.
-    fn run<S: State, T>(
+    fn run<T>(
         &self,
         x: Signal,
-        state: Option<S>,
+        state: Option<Vec<Signal>>,
         on_meta: impl FnOnce(&Signal, &Option<Vec<Signal>>) -> Result<(T, Vec<Signal>)>,
         on_tensors: impl FnOnce(Tensor, Option<Vec<Tensor>>) -> Result<(T, Vec<Tensor>)>,
     ) -> Result<(T, Vec<Signal>)> {
-        let state = state.map(S::into_signals);
         let mut signals = std::iter::once(&x).chain(state.iter().flatten());
         if let Some(error) = signals.clone().find_map(Signal::error) {
             return Err(error.clone());

@@ -2,6 +2,7 @@
 
 use candle_core::{DType, Shape, Tensor};
 
+use crate::graph::{Comparison, Op};
 use crate::signal::Number;
 use crate::{Error, Result};
 
@@ -111,7 +112,7 @@ fn check_dtypes(a: &Tensor, b: &Tensor) -> Result<()> {
 
 /// Defines comparisons: the symbol, the method of candle that broadcasts, and the results for 1, 2 and 3 against 2.
 macro_rules! comparisons {
-    ($($method:ident $symbol:literal $candle:ident $results:literal;)*) => {
+    ($($method:ident $op:ident $symbol:literal $candle:ident $results:literal;)*) => {
         impl Signal {$(
             #[doc = concat!("Compares each element with `other`: `x ", $symbol, " other`.")]
             ///
@@ -136,7 +137,9 @@ macro_rules! comparisons {
                 };
                 match other.into_value().like(self) {
                     Ok(other) => {
-                        self.clone().combine(name, other, |a, b| broadcast_metas(name, a, b, compare), compare)
+                        let op = Op::Compare(Comparison::$op);
+                        let rule = |a: &Meta, b: &Meta| broadcast_metas(name, a, b, compare);
+                        self.clone().combine((name, op), other, rule, compare)
                     }
                     Err(error) => Self::fail(error),
                 }
@@ -146,12 +149,12 @@ macro_rules! comparisons {
 }
 
 comparisons! {
-    eq "==" broadcast_eq "[0, 1, 0]";
-    ne "!=" broadcast_ne "[1, 0, 1]";
-    lt "<" broadcast_lt "[1, 0, 0]";
-    le "<=" broadcast_le "[1, 1, 0]";
-    gt ">" broadcast_gt "[0, 0, 1]";
-    ge ">=" broadcast_ge "[0, 1, 1]";
+    eq Eq "==" broadcast_eq "[0, 1, 0]";
+    ne Ne "!=" broadcast_ne "[1, 0, 1]";
+    lt Lt "<" broadcast_lt "[1, 0, 0]";
+    le Le "<=" broadcast_le "[1, 1, 0]";
+    gt Gt ">" broadcast_gt "[0, 0, 1]";
+    ge Ge ">=" broadcast_ge "[0, 1, 1]";
 }
 
 impl Signal {
@@ -182,8 +185,9 @@ impl Signal {
         };
         let (on_true, on_false) = (Self::from(on_true), Self::from(on_false));
         if [self, &on_true, &on_false].into_iter().any(Self::is_meta) {
-            let recording = Recording::start(self);
-            return recording.finish(select_meta([self, &on_true, &on_false]).into());
+            let operands = [self, &on_true, &on_false];
+            let recording = Recording::start_all(operands);
+            return recording.finish(select_meta(operands).into(), ("where", Op::Where));
         }
         match (on_true.into_tensor(), on_false.into_tensor()) {
             (Ok(on_true), Ok(on_false)) => self.clone().apply("where", NeedsNumbers, |condition| {

@@ -2,6 +2,7 @@
 
 use candle_core::Shape;
 
+use crate::graph::Op;
 use crate::kernels::matmul::matmul;
 
 use crate::Result;
@@ -25,13 +26,14 @@ impl Signal {
     /// # }
     /// ```
     pub fn matmul(&self, other: impl Into<Signal>) -> Self {
-        let recording = Recording::start(self);
-        let y = self.clone().combine("matmul", other.into(), matmul_meta, |a, b| {
+        let other = other.into();
+        let recording = Recording::start_all([self, &other]);
+        let y = self.clone().combine("matmul", other, matmul_meta, |a, b| {
             let y = matmul(a, b)?;
             add_multiply_adds(|| matrix_products(a.dims(), y.dims()));
             Ok(y)
         });
-        recording.finish_products(y, matrix_products)
+        recording.finish_products(y, ("matmul", Op::MatMul), matrix_products)
     }
 }
 

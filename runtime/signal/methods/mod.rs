@@ -14,6 +14,7 @@ pub use select::SplitSizes;
 use candle_core::{DType, Tensor};
 
 use crate::dim::Dims;
+use crate::graph::Op;
 use crate::kernels::arithmetic::{self, Unary};
 use crate::kernels::internal::blocked::{self, BlockedTensor};
 use crate::{Error, Result};
@@ -46,7 +47,7 @@ impl Signal {
         check: impl Fn(DType) -> Result<()>,
     ) -> Self {
         let on_blocked = |x: &BlockedTensor| blocked::unary(op, x);
-        self.apply_either(name, Layout::Nchw, SameShape, on_blocked, |t| -> Result<Tensor> {
+        self.apply_either((name, Op::Unary(op)), Layout::Nchw, SameShape, on_blocked, |t| -> Result<Tensor> {
             check(t.dtype())?;
             Ok(arithmetic::unary(op, &t)?)
         })

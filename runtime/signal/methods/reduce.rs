@@ -4,6 +4,7 @@ use candle_core::{DType, Tensor};
 
 use crate::Result;
 use crate::dim::Dims;
+use crate::graph::{Op, Reduction};
 use crate::kernels::arithmetic::{self, Binary, Unary};
 use crate::kernels::internal::blocked::{self, BlockedTensor};
 use crate::signal::Layout;
@@ -11,12 +12,12 @@ use crate::signal::Layout;
 use super::{Meta, NeedsNumbers, Recording, ShapeRule, Signal, check_float};
 
 /// The shape of a reduction over dimensions: they are removed, or their size becomes 1.
-struct Reduction<'a> {
+struct Reduced<'a> {
     dims: &'a [usize],
     keep_dims: bool,
 }
 
-impl<Op: FnOnce(Tensor) -> Result<Tensor>> ShapeRule<Op> for Reduction<'_> {
+impl<Op: FnOnce(Tensor) -> Result<Tensor>> ShapeRule<Op> for Reduced<'_> {
     fn output(self, input: &Meta, operation: Op) -> Result<Meta> {
         // A tensor whose sizes are 1 has the same checks and dtypes.
         let probe = operation(input.ones()?)?;
@@ -45,7 +46,7 @@ impl Signal {
     /// # }
     /// ```
     pub fn sum(&self, dims: impl Dims) -> Self {
-        self.reduce("sum", dims, false, |t, dims| Ok(arithmetic::sum(t, dims)?))
+        self.reduce("sum", Reduction::Sum, dims, false, |t, dims| Ok(arithmetic::sum(t, dims)?))
     }
 
     /// Sums over `dims` and keeps these dimensions with size 1.
@@ -61,7 +62,7 @@ impl Signal {
     /// # }
     /// ```
     pub fn sum_keepdim(&self, dims: impl Dims) -> Self {
-        self.reduce("sum", dims, true, |t, dims| Ok(arithmetic::sum_keepdim(t, dims)?))
+        self.reduce("sum", Reduction::Sum, dims, true, |t, dims| Ok(arithmetic::sum_keepdim(t, dims)?))
     }
 
     /// Averages over `dims` and removes these dimensions.
@@ -128,7 +129,9 @@ impl Signal {
     /// # }
     /// ```
     pub fn var_with(&self, dims: impl Dims, correction: f64) -> Self {
-        self.reduce("var", dims, false, |t, dims| Ok(variance(t, dims, correction)?.to_dtype(t.dtype())?))
+        self.reduce("var", Reduction::Variance { correction }, dims, false, |t, dims| {
+            Ok(variance(t, dims, correction)?.to_dtype(t.dtype())?)
+        })
     }
 
     /// Computes the standard deviation over `dims`, the square root of [`var`](Self::var), and removes these
@@ -145,7 +148,7 @@ impl Signal {
     /// # }
     /// ```
     pub fn std(&self, dims: impl Dims) -> Self {
-        self.reduce("std", dims, false, |t, dims| {
+        self.reduce("std", Reduction::StandardDeviation, dims, false, |t, dims| {
             Ok(arithmetic::unary(Unary::Sqrt, &variance(t, dims, 1.)?)?.to_dtype(t.dtype())?)
         })
     }
@@ -154,6 +157,7 @@ impl Signal {
     fn reduce(
         &self,
         name: &'static str,
+        reduction: Reduction,
         dims: impl Dims,
         keep_dims: bool,
         operation: impl FnOnce(&Tensor, Vec<usize>) -> Result<Tensor>,
@@ -163,7 +167,8 @@ impl Signal {
             Ok(dims) => dims,
             Err(error) => return Self::fail(error),
         };
-        self.clone().apply(name, Reduction { dims: &dims, keep_dims }, |t| operation(&t, dims.clone()))
+        let op = Op::Reduce { reduction, dims: dims.clone(), keep_dims };
+        self.clone().apply((name, op), Reduced { dims: &dims, keep_dims }, |t| operation(&t, dims.clone()))
     }
 
     /// Averages over `dims`. Averaging over height and width reads a channel-blocked signal without reordering it.
@@ -179,7 +184,7 @@ impl Signal {
             Ok(if keep_dims { arithmetic::mean_keepdim(t, dims)? } else { arithmetic::mean(t, dims)? })
         };
         if !is_over_pixels || self.is_meta() {
-            return self.reduce("mean", dims, keep_dims, on_tensor);
+            return self.reduce("mean", Reduction::Mean, dims, keep_dims, on_tensor);
         }
         let recording = Recording::start(self);
         let on_blocked = |x: &BlockedTensor| blocked::adaptive_avg_pool2d(x, [Some(1); 2]);
@@ -188,9 +193,9 @@ impl Signal {
             .apply_either("mean", Layout::Nchwc, NeedsNumbers, on_blocked, |t| on_tensor(&t, dims));
         // `on_blocked` keeps the dimensions of the pixels, and `on_tensor` has removed them unless `keep_dims` is set.
         if keep_dims || mean.rank().is_ok_and(|rank| rank == 2) {
-            return recording.finish(mean);
+            return recording.finish(mean, "mean");
         }
-        recording.finish(mean.into_tensor().and_then(|mean| Ok(mean.flatten_from(1)?)).into())
+        recording.finish(mean.into_tensor().and_then(|mean| Ok(mean.flatten_from(1)?)).into(), "mean")
     }
 }
 

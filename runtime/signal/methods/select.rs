@@ -3,6 +3,7 @@
 use candle_core::{IndexOp, Tensor};
 
 use crate::dim::Dim;
+use crate::graph::Op;
 use crate::signal::Chunks;
 use crate::{Error, Result};
 
@@ -138,7 +139,9 @@ impl Signal {
         let dim = dim.index(self.rank().unwrap_or_default());
         if let (true, Ok(dim)) = (self.is_meta(), &dim) {
             let recording = Recording::start(self);
-            return recording.finish(self.index_select_meta(*dim, indices).into());
+            let selected = self.index_select_meta(*dim, indices).into();
+            let op = Op::IndexSelect { dim: *dim };
+            return recording.finish(selected, ("index_select", op, [Some(indices)]));
         }
         self.clone().apply("index_select", NeedsNumbers, |t| -> Result<Tensor> {
             let dim = *dim.as_ref().map_err(Clone::clone)?;
@@ -174,7 +177,7 @@ impl Signal {
         let meta = self.to_meta()?;
         let mut dims = vec![1; meta.shape.rank()];
         dims[dim] = meta.shape.dims()[dim];
-        let probe = Meta { shape: dims.into(), ..meta.clone() }.view()?.contiguous()?;
+        let probe = Meta::new(dims.into(), meta.dtype, meta.device.clone()).view()?.contiguous()?;
         let selected = probe.index_select(&indices.contiguous()?, dim)?;
         let mut dims = meta.shape.dims().to_vec();
         dims[dim] = selected.dim(dim)?;
@@ -185,14 +188,15 @@ impl Signal {
     fn parts(&self, split: impl FnOnce(Tensor) -> Result<Vec<Tensor>>) -> Result<Vec<Self>> {
         let recording = Recording::start(self);
         let parts: Vec<Self> = if self.is_meta() {
-            let parts = split(self.to_meta()?.view()?)?;
-            parts.iter().map(|part| Meta::like(part, part.shape()).into()).collect()
+            let meta = self.to_meta()?;
+            let probe = meta.view_probe()?;
+            let parts = split(probe.clone())?;
+            let parts = parts.iter().map(|part| Self::from(meta.viewed(&probe, part)));
+            if recording.is_part() { parts.map(Self::without_view).collect() } else { parts.collect() }
         } else {
             split(self.tensor()?)?.into_iter().map(Self::from).collect()
         };
-        if let Some(first) = parts.first() {
-            recording.end(first, |_, _| 0);
-        }
+        recording.end(&parts.iter().collect::<Vec<_>>(), "split", |_, _| 0);
         Ok(parts)
     }
 }

@@ -3,6 +3,7 @@
 use candle_core::{DType, Tensor};
 
 use crate::dim::{Dim, Dims};
+use crate::graph::Op;
 use crate::kernels::internal::reshape;
 use crate::ops::flatten_range;
 use crate::sizes::{Sizes, expanded_sizes, inferred_sizes};
@@ -88,7 +89,8 @@ impl Signal {
                 "roll: expected one shift per dimension, found {shifts:?} for the dimensions {dims:?}"
             )));
         }
-        self.clone().apply("roll", SameShape, |t| -> Result<Tensor> {
+        let op = Op::Roll { shifts: shifts.clone(), dims: dims.clone() };
+        self.clone().apply(("roll", op), SameShape, |t| -> Result<Tensor> {
             shifts.iter().zip(&dims).try_fold(t, |t, (shift, dim)| roll(&t, *shift, *dim))
         })
     }
@@ -140,7 +142,7 @@ impl Signal {
     /// # }
     /// ```
     pub fn contiguous(&self) -> Self {
-        self.clone().apply("contiguous", SameShape, |t| t.contiguous())
+        self.clone().apply(("contiguous", Op::Identity), SameShape, |t| t.contiguous())
     }
 
     /// Converts the elements to `dtype`.
@@ -154,7 +156,7 @@ impl Signal {
     /// # }
     /// ```
     pub fn to_dtype(&self, dtype: DType) -> Self {
-        self.clone().apply("to_dtype", SameShape, |t| t.to_dtype(dtype))
+        self.clone().apply(("to_dtype", Op::ToDtype(dtype)), SameShape, |t| t.to_dtype(dtype))
     }
 
     /// Changes the shape. One size may be `-1` or `()`: it is computed from the number of elements.
@@ -178,7 +180,7 @@ impl Signal {
             inferred_sizes(dims.iter().product(), shape)
                 .ok_or_else(|| Error::msg(format!("reshape: cannot change the shape {dims:?} to {shape:?}")))
         };
-        self.clone().apply("reshape", ShapeFrom(&new_dims), |t| -> Result<Tensor> {
+        self.clone().apply(("reshape", Op::Reshape), ShapeFrom(&new_dims), |t| -> Result<Tensor> {
             let dims = new_dims(t.dims())?;
             Ok(reshape(&t, dims)?.into_tensor())
         })

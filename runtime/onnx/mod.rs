@@ -1,0 +1,247 @@
+//! Export to ONNX.
+//!
+//! The network runs on signals without numbers while its operations are recorded as a graph, with several batch sizes,
+//! from which follows how shapes depend on the batch size ([`symbolic`]). Each operation is then expressed with the
+//! operators of ONNX ([`lower`]).
+
+mod builder;
+mod lower;
+mod proto;
+mod symbolic;
+#[cfg(test)]
+mod tests;
+mod write;
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::path::Path;
+
+use candle_core::TensorId;
+
+use crate::graph::{Graph, GraphOperand, Node, record_graph};
+use crate::module::{Forward, Mode};
+use crate::registry::Network;
+use crate::scope::Scope;
+use crate::signal::{IntoTensors, Signal};
+use crate::summary::SummaryInput;
+use crate::{Error, Result};
+
+use builder::{BatchSource, Builder, Value};
+use lower::Operands;
+use symbolic::{BATCHES, Size, SymbolicGraph, SymbolicOperand, Trace, ValueType};
+
+/// Settings of [`Network::export_onnx_with`].
+///
+/// ```
+/// use sconce::OnnxOptions;
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// # let directory = tempfile::tempdir()?;
+/// let linear = Linear::config(64, 64).init(&Device::Cpu)?;
+/// let path = directory.path().join("linear.onnx");
+/// let options = OnnxOptions::default().max_inline_bytes(1 << 10);
+/// linear.export_onnx_with(&path, |batch| Signal::meta((batch, 64), DType::F32), options)?;
+/// assert_eq!(std::fs::metadata(directory.path().join("linear.onnx.data"))?.len(), 64 * 64 * 4);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct OnnxOptions {
+    max_inline_bytes: Option<u64>,
+}
+
+impl OnnxOptions {
+    /// Writes the weights of a model whose weights have more than `bytes` bytes to a second file, with `.data` at the
+    /// end of its name. Without this setting, only the weights of models that exceed the limit of the format, 2 GB, are
+    /// written to a second file.
+    pub fn max_inline_bytes(mut self, bytes: u64) -> Self {
+        self.max_inline_bytes = Some(bytes);
+        self
+    }
+}
+
+/// Writes a network as an ONNX model.
+pub(crate) fn export<I, M>(
+    network: &M,
+    path: &Path,
+    input: impl Fn(usize) -> I,
+    options: OnnxOptions,
+) -> Result<()>
+where
+    I: SummaryInput,
+    M: Forward<I, Output: IntoTensors> + Network,
+{
+    let [first, second, third] = BATCHES.map(|batch| trace(network, input(batch)));
+    let graph = SymbolicGraph::new([first?, second?, third?])?;
+    let name = network.kind();
+    let (model, weights) = Exporter::new(&graph, parameter_names(network)).model(&name)?;
+    write::write(path, model, weights, options.max_inline_bytes)
+}
+
+/// Returns the paths of the parameters and buffers.
+fn parameter_names<M: Network>(network: &M) -> HashMap<TensorId, String> {
+    let tensors = network.buffers().into_iter().chain(network.named_parameters());
+    tensors.map(|(path, tensor)| (tensor.id(), path)).collect()
+}
+
+/// Runs a network in evaluation mode and records its operations.
+fn trace<I, M>(network: &M, input: I) -> Result<Trace>
+where
+    I: SummaryInput,
+    M: Forward<I, Output: IntoTensors>,
+{
+    let mut graph = Graph::default();
+    input.for_each_signal(&mut |signal| {
+        // A signal that is passed several times is one input.
+        if let (Some(id), Some(signal_type)) = (signal.meta_id(), signal.signal_type())
+            && graph.value_of(id).is_none()
+        {
+            graph.add_value(id, signal_type);
+        }
+    });
+    let inputs = graph.values.len();
+    let _scope = match network.kind() {
+        Cow::Borrowed(name) => Scope::root(name),
+        Cow::Owned(_) => None,
+    };
+    let (outputs, graph) = record_graph(graph, || outputs(network.call(input, Mode::Eval)));
+    Ok(Trace { graph, inputs, outputs: outputs? })
+}
+
+/// Returns the signals of the output of a network.
+fn outputs(output: impl IntoTensors) -> Result<Vec<GraphOperand>> {
+    let mut operands = Vec::new();
+    output.for_each_signal(&mut |signal: &Signal| operands.push(signal.graph_operand()));
+    output.check()?;
+    if operands.is_empty() {
+        return Err(Error::msg("expected an output with at least one signal, found none"));
+    }
+    Ok(operands)
+}
+
+/// Translates a graph.
+struct Exporter<'a> {
+    graph: &'a SymbolicGraph,
+    builder: Builder,
+    /// The names of the inputs.
+    inputs: Vec<String>,
+    /// The names of the values of the graph so far.
+    names: Vec<Option<String>>,
+}
+
+impl<'a> Exporter<'a> {
+    fn new(graph: &'a SymbolicGraph, parameters: HashMap<TensorId, String>) -> Self {
+        let mut builder = Builder::new(parameters);
+        let inputs =
+            numbered("input", graph.inputs).iter().map(|name| builder.unique(name)).collect::<Vec<_>>();
+        let sizes = graph.values.iter().zip(&inputs).flat_map(|(value, name)| {
+            value.dims.iter().enumerate().map(move |(dim, size)| (name, dim, size))
+        });
+        builder.batch_source = sizes
+            .filter(|(.., size)| size.per_example > 0 && size.fixed == 0)
+            .min_by_key(|(.., size)| size.per_example)
+            .map(|(name, dim, size)| BatchSource { input: name.clone(), dim, per_example: size.per_example });
+        let mut names: Vec<Option<String>> = inputs.iter().cloned().map(Some).collect();
+        names.resize(graph.values.len(), None);
+        Self { graph, builder, inputs, names }
+    }
+
+    /// Returns the model without its weights, and the weights.
+    fn model(mut self, name: &str) -> Result<(proto::Model, Vec<(String, candle_core::Tensor)>)> {
+        let graph = self.graph;
+        for node in &graph.nodes {
+            let names =
+                self.lower(node).map_err(|error| error.in_layer(node.node.name).at(&node.node.path))?;
+            for (output, name) in node.node.outputs.iter().zip(names) {
+                self.names[*output] = Some(name);
+            }
+        }
+        let output_names = numbered("output", graph.outputs.len());
+        let output_names: Vec<String> = output_names.iter().map(|name| self.builder.unique(name)).collect();
+        let mut outputs = Vec::new();
+        for (operand, name) in graph.outputs.iter().zip(&output_names) {
+            let value = self.operand(operand)?;
+            outputs.push(value_info(name, &value.dims, value.dtype)?);
+            let is_named = output_names.contains(&value.name);
+            if is_named || !self.builder.rename(&value.name, name) {
+                self.builder.identity(value.name, name);
+            } else if let SymbolicOperand::Value(index) = operand {
+                self.names[*index] = Some(name.clone());
+            }
+        }
+        let inputs = graph.values.iter().zip(&self.inputs);
+        let inputs = inputs.map(|(value, name)| value_info(name, &value.dims, value.dtype));
+        let graph = proto::Graph {
+            node: self.builder.nodes,
+            name: Some(name.to_string()),
+            initializer: Vec::new(),
+            input: inputs.collect::<Result<_>>()?,
+            output: outputs,
+        };
+        let model = proto::Model {
+            ir_version: Some(proto::IR_VERSION),
+            producer_name: Some("sconce".to_string()),
+            producer_version: Some(env!("CARGO_PKG_VERSION").to_string()),
+            graph: Some(graph),
+            opset_import: vec![proto::OperatorSet { domain: None, version: Some(proto::OPSET) }],
+        };
+        Ok((model, self.builder.initializers))
+    }
+
+    fn lower(&mut self, node: &symbolic::SymbolicNode) -> Result<Vec<String>> {
+        let Node { name, op, outputs, path, .. } = &node.node;
+        let (Some(op), Some(output)) = (op, outputs.first()) else {
+            return Err(Error::msg(format!("the operation `{name}` cannot be exported to ONNX yet")));
+        };
+        let dims = outputs.iter().map(|output| &self.graph.values[*output].dims);
+        if let Some(dims) = dims.into_iter().find(|dims| dims.contains(&Size::fixed(0))) {
+            let sizes: Vec<String> = dims.iter().map(ToString::to_string).collect();
+            return Err(Error::msg(format!("expected sizes of at least 1, found [{}]", sizes.join(", "))));
+        }
+        self.builder.prefix.clone_from(path);
+        let values = node.operands.iter().map(|operand| match operand {
+            Some(operand) => self.operand(operand).map(Some),
+            None => Ok(None),
+        });
+        let values = values.collect::<Result<_>>()?;
+        lower::lower(&mut self.builder, op, &Operands { values, output: &self.graph.values[*output] })
+    }
+
+    /// Returns the value that an operand stands for.
+    fn operand(&mut self, operand: &SymbolicOperand) -> Result<Value> {
+        match operand {
+            SymbolicOperand::Value(index) => {
+                let ValueType { dims, dtype } = self.graph.values[*index].clone();
+                let name = self.names[*index].clone();
+                let name = name.ok_or_else(|| Error::msg("expected an operand that was computed before"))?;
+                Ok(Value { name, dims, dtype })
+            }
+            SymbolicOperand::Tensor(tensor, None) => self.builder.constant(tensor),
+            SymbolicOperand::Tensor(tensor, Some(dims)) => {
+                let constant = self.builder.constant(tensor)?;
+                let shape = self.builder.sizes(dims)?;
+                let name = self.builder.op("Expand", &[constant.name, shape]);
+                Ok(Value { name, dims: dims.clone(), dtype: constant.dtype })
+            }
+        }
+    }
+}
+
+/// Returns `name`, or `name_0` and so on if there are several.
+fn numbered(name: &str, count: usize) -> Vec<String> {
+    match count {
+        1 => vec![name.to_string()],
+        count => (0..count).map(|i| format!("{name}_{i}")).collect(),
+    }
+}
+
+fn value_info(name: &str, dims: &[Size], dtype: candle_core::DType) -> Result<proto::ValueInfo> {
+    let dim = dims.iter().map(|size| proto::Dimension {
+        dim_value: size.constant().map(|size| size as i64),
+        dim_param: size.constant().is_none().then(|| size.to_string()),
+    });
+    let shape = proto::Shape { dim: dim.collect() };
+    let tensor_type = proto::TensorType { elem_type: Some(proto::data_type(dtype)?), shape: Some(shape) };
+    let kind = proto::Type { tensor_type: Some(tensor_type) };
+    Ok(proto::ValueInfo { name: Some(name.to_string()), r#type: Some(kind) })
+}
