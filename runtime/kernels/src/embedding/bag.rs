@@ -17,6 +17,9 @@ use super::row_indices;
 
 const NAME: &str = "embedding_bag";
 
+/// The number of columns that are combined at a time.
+const BLOCK: usize = 64;
+
 /// How [`embedding_bag`] combines the embeddings of a bag.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum BagMode {
@@ -454,26 +457,60 @@ struct Combine<'a, E> {
 impl<E: Element> Kernel for Combine<'_, E> {
     type Output = ();
 
+    /// Combines `BLOCK` columns of all rows at a time, so that their sums are in registers.
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let Self { reduction, entries, weight, samples, y } = self;
-        for (i, entry) in entries.iter().enumerate() {
-            let row = &weight[entry.row * reduction.width..][..reduction.width];
-            match (reduction.mode, samples) {
-                (BagMode::Max, _) if i == 0 => y.copy_from_slice(row),
-                (BagMode::Max, _) => {
-                    y.iter_mut().zip(row).for_each(|(y, x)| *y = if *x > *y { *x } else { *y });
-                }
-                (_, Some(samples)) => {
-                    let factor = samples[entry.sample];
-                    y.iter_mut().zip(row).for_each(|(y, x)| *y += *x * factor);
-                }
-                (_, None) => y.iter_mut().zip(row).for_each(|(y, x)| *y += *x),
+        let width = reduction.width;
+        let mut first = 0;
+        while first < width {
+            let len = BLOCK.min(width - first);
+            let mut block = [E::ZERO; BLOCK];
+            // The loops over a whole block have a constant length.
+            if len == BLOCK {
+                combine_columns(
+                    reduction.mode,
+                    entries,
+                    &weight[first..],
+                    [width, BLOCK],
+                    samples,
+                    &mut block,
+                );
+            } else {
+                combine_columns(reduction.mode, entries, &weight[first..], [width, len], samples, &mut block);
             }
+            y[first..first + len].copy_from_slice(&block[..len]);
+            first += len;
         }
         if reduction.mode == BagMode::Mean {
             let scale = reduction.scale::<E>(entries);
             y.iter_mut().for_each(|y| *y *= scale);
+        }
+    }
+}
+
+/// Adds up the first `len` elements of the rows of a bag, or computes their maxima. The rows are `width` elements apart.
+#[inline(always)]
+fn combine_columns<E: Element>(
+    mode: BagMode,
+    entries: &[Entry],
+    weight: &[E],
+    [width, len]: [usize; 2],
+    samples: Option<&[E]>,
+    block: &mut [E; BLOCK],
+) {
+    for (i, entry) in entries.iter().enumerate() {
+        let row = &weight[entry.row * width..][..len];
+        match (mode, samples) {
+            (BagMode::Max, _) if i == 0 => block[..len].copy_from_slice(row),
+            (BagMode::Max, _) => {
+                block.iter_mut().zip(row).for_each(|(y, x)| *y = if *x > *y { *x } else { *y });
+            }
+            (_, Some(samples)) => {
+                let factor = samples[entry.sample];
+                block.iter_mut().zip(row).for_each(|(y, x)| *y += *x * factor);
+            }
+            (_, None) => block.iter_mut().zip(row).for_each(|(y, x)| *y += *x),
         }
     }
 }
