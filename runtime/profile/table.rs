@@ -15,7 +15,7 @@ impl fmt::Display for Profile {
         let header = HEADER.map(str::to_string);
         let rows = [header].into_iter().chain(self.launches.iter().map(row)).chain([self.outside_row()]);
         let line = write_rows(f, 2, rows)?;
-        writeln!(f, "Time (ms): {:.3}, median of {} runs", self.milliseconds, self.runs)?;
+        writeln!(f, "Time (ms): {:.3}, sum of the medians of {} runs", self.milliseconds, self.runs)?;
         writeln!(f, "Launches: {}", self.launches.len())?;
         let changes = self.launches.iter().filter(|launch| launch.changes_layout).count();
         writeln!(f, "Layout changes (*): {changes}, {:.3} ms", self.layout_milliseconds())?;

@@ -59,8 +59,8 @@ impl Call {
 }
 
 struct Recorder {
-    /// The length of the path of the first call.
-    outer_length: usize,
+    /// The path of the first call.
+    root: Vec<String>,
     calls: Vec<Call>,
     /// The indices of the calls that have not returned.
     open: Vec<usize>,
@@ -69,10 +69,15 @@ struct Recorder {
 }
 
 impl Recorder {
-    /// Returns the names of a path after the path of the first call.
-    fn relative(&self, path: &Path) -> Vec<String> {
-        path.0.iter().skip(self.outer_length).map(ToString::to_string).collect()
+    /// Returns the names of a path after the path of the first call, or `None` if the layer at `path` is outside of the
+    /// network.
+    fn relative(&self, path: &Path) -> Option<Vec<String>> {
+        names(path).strip_prefix(&self.root[..]).map(<[String]>::to_vec)
     }
+}
+
+fn names(path: &Path) -> Vec<String> {
+    path.0.iter().map(ToString::to_string).collect()
 }
 
 /// Runs `f`. Returns its result and the calls of layers on this thread, in the order in which they began. Paths are
@@ -86,7 +91,7 @@ pub(crate) fn record_calls<T>(f: impl FnOnce() -> T) -> (T, Vec<Call>) {
             IS_RECORDING.set(self.1);
         }
     }
-    let recorder = Recorder { outer_length: 0, calls: Vec::new(), open: Vec::new(), fusion: None };
+    let recorder = Recorder { root: Vec::new(), calls: Vec::new(), open: Vec::new(), fusion: None };
     let _restore = Restore(RECORDER.replace(Some(recorder)), IS_RECORDING.replace(true));
     let result = f();
     let calls = RECORDER.take().map_or_else(Vec::new, |recorder| recorder.calls);
@@ -111,9 +116,9 @@ impl OpenCall {
         RECORDER.with_borrow_mut(|recorder| {
             let Some(recorder) = recorder else { return false };
             if recorder.calls.is_empty() {
-                recorder.outer_length = path.0.len();
+                recorder.root = names(&path);
             }
-            let path = recorder.relative(&path);
+            let Some(path) = recorder.relative(&path) else { return false };
             let Recorder { calls, open, .. } = recorder;
             if open.last().is_some_and(|&caller| calls[caller].path == path) {
                 return false;
@@ -154,7 +159,7 @@ impl OpenOperation {
         with_recorder(|recorder| {
             // A fusion in an operation that has already run is a part of this operation.
             let fusion = recorder.fusion.take().filter(|_| is_deferred);
-            let fused_into = fusion.map(|path| recorder.relative(&path));
+            let fused_into = fusion.and_then(|path| recorder.relative(&path));
             let Recorder { calls, open, .. } = recorder;
             open.iter().for_each(|&call| calls[call].add(input, output, fused_into.as_ref()));
             if let Some(&innermost) = open.last() {
@@ -180,8 +185,10 @@ pub(crate) fn record_fusion(path: &Path) {
 /// layer `producer`.
 pub(crate) fn record_fused_pair(producer: &Path, consumer: &Path) {
     with_recorder(|recorder| {
-        let producer = recorder.relative(producer);
-        let consumer = recorder.relative(consumer);
+        let (Some(producer), Some(consumer)) = (recorder.relative(producer), recorder.relative(consumer))
+        else {
+            return;
+        };
         let is_fused = |call: &Call| call.fused_into.as_ref() == Some(&consumer);
         for call in recorder.calls.iter_mut().filter(|call| is_fused(call)) {
             call.fused_into = Some(producer.clone());

@@ -100,8 +100,12 @@ pub struct LayerSummary {
     /// The multiply-adds of all calls, without those of the layers in this layer.
     pub multiply_adds: u64,
     /// The path of the layer in whose launch the first call of this layer ran, such as the convolution before a batch
-    /// norm. `None` if the call had a launch of its own, and for an input without numbers, for which nothing is
-    /// launched.
+    /// norm; empty for an operation in the network's own forward pass. `None` if the call had a launch of its own, if
+    /// the operation that it was fused into is outside of the network, and for an input without numbers, for which
+    /// nothing is launched.
+    ///
+    /// Calls are identified by their paths. If a layer is called several times, and its calls are fused into different
+    /// operations, or into an operation that has no layer of its own, the path can be that of another call.
     pub fused_into: Option<String>,
 }
 

@@ -11,12 +11,13 @@ const HEADER: [&str; 6] =
 
 /// Prints the layers and the totals. A layer that is called several times has the multiply-adds of all calls and the
 /// number of calls; one that is not called has no shapes. The numbers of frozen parameters are in parentheses. The
-/// column `Fused Into` is printed if a layer ran in the launch of another layer.
+/// column `Fused Into` is printed if a layer of a row ran in the launch of another layer.
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let header = HEADER.map(str::to_string);
         let rows = [header].into_iter().chain(self.rows());
-        let line = if self.layers.iter().any(|layer| layer.fused_into.is_some()) {
+        let mut shown = self.layers.iter().filter(|layer| layer.depth <= self.max_depth);
+        let line = if shown.any(|layer| layer.fused_into.is_some()) {
             write_rows(f, 4, rows)?
         } else {
             let without_fusion = |[layer, input, output, _, parameters, multiply_adds]: [String; 6]| {

@@ -490,7 +490,10 @@ proptest! {
 
 #[test]
 fn the_table_shows_what_was_fused() -> Result<()> {
-    let summary = net()?.summary(with_numbers(&meta(&[2, 4, 6, 6]))?)?.to_string();
+    let summary = net()?.summary(with_numbers(&meta(&[2, 4, 6, 6]))?)?;
+    // No row of the network or of a block shows a fusion.
+    assert!(!summary.clone().depth(1).to_string().contains("Fused Into"));
+    let summary = summary.to_string();
     let rows = "\
 Layer (type (name))                 Input Shape   Output Shape  Fused Into   Param #  Mult-Adds
 ===============================================================================================
@@ -508,5 +511,16 @@ Net                                 [2, 4, 6, 6]  [2, 36]       --              
 ├─Conv2d (tied), 2 calls            [2, 4, 6, 6]  [2, 4, 6, 6]  --                20      2,304
 └─Linear (unused)                   --            not called    --                10         --";
     assert_eq!(summary.lines().skip(1).take(15).collect::<Vec<_>>().join("\n"), rows);
+    Ok(())
+}
+
+/// The first operation of the network is fused into a convolution that is not a layer of the network.
+#[test]
+fn fusion_into_an_operation_outside_of_the_network_is_not_named() -> Result<()> {
+    let x = Tensor::randn(0f32, 1., (1, 3, 8, 8), &Device::Cpu)?;
+    let outside = Conv2d::config(3, 16, 3).init(&Device::Cpu)?;
+    let network = vec![BatchNorm2d::config(16).init(&Device::Cpu)?].inference()?;
+    let inside = network.summary(outside.call(x.into(), Mode::Eval))?;
+    assert_eq!(inside.layers.iter().map(|layer| layer.fused_into.clone()).collect::<Vec<_>>(), [None, None]);
     Ok(())
 }

@@ -48,7 +48,7 @@ impl fmt::Display for Launch {
     }
 }
 
-/// What a launch computes and reads.
+/// The multiply-adds of a launch, and the bytes that it reads and writes.
 ///
 /// ```
 /// use sconce_kernels::trace::Work;
