@@ -1,11 +1,12 @@
 //! The matrix product of a linear layer, with its bias and activation.
 
 use std::fmt;
+use std::sync::Arc;
 
 use candle_core::{Result, Tensor};
 
 use crate::kernels::activation::Activation;
-use crate::kernels::linear::linear;
+use crate::kernels::linear::{LinearCache, linear};
 use crate::kernels::trace::Work;
 
 use super::epilogue::{EpilogueOp, NotFused, fuse_activation, write_residual_and_activation};
@@ -20,11 +21,18 @@ pub(crate) struct Product {
     pub weight: Tensor,
     pub bias: Option<Tensor>,
     activation: Activation,
+    /// The cache for the packed weight, if the values of the weight cannot change.
+    cache: Option<Arc<LinearCache>>,
 }
 
 impl Product {
-    pub(crate) fn new(input: Tensor, weight: Tensor, bias: Option<Tensor>) -> Self {
-        Self { input, weight, bias, activation: Activation::Identity }
+    pub(crate) fn new(
+        input: Tensor,
+        weight: Tensor,
+        bias: Option<Tensor>,
+        cache: Option<Arc<LinearCache>>,
+    ) -> Self {
+        Self { input, weight, bias, activation: Activation::Identity, cache }
     }
 
     pub(super) fn fuse(&mut self, op: EpilogueOp) -> std::result::Result<(), NotFused> {
@@ -32,7 +40,7 @@ impl Product {
     }
 
     pub(super) fn run(&self) -> Result<Tensor> {
-        linear(&self.input, &self.weight, self.bias.as_ref(), self.activation)
+        linear(&self.input, &self.weight, self.bias.as_ref(), self.activation, self.cache.as_deref())
     }
 
     /// Returns the work of a run with the result `output`.

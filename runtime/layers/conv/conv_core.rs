@@ -9,7 +9,6 @@ use crate::kernels::conv::ConvGeometry;
 use crate::kernels::internal::blocked::policy;
 use crate::kernels::internal::{Axes, ConvShape, ImageForm};
 use crate::kernels::pad::{self, PadMode};
-use crate::layers::weight::Weight;
 use crate::ops::{Padding, Triple};
 use crate::signal::{
     Batch, BlockedConvolution, BlockedParameters, Convolution, Deferred, FusedPair, NchwConvolution,
@@ -17,6 +16,7 @@ use crate::signal::{
 };
 use crate::{Error, Result};
 
+use super::conv_weight::ConvWeight;
 use super::{
     Arguments, check_at_least_one, check_operands, format_extra, format_non_default, input_sizes, with_batch,
 };
@@ -70,7 +70,7 @@ impl Settings {
 #[derive(Clone)]
 pub(crate) struct ConvCore {
     axes: Axes,
-    pub(super) weight: Weight,
+    pub(super) weight: ConvWeight,
     pub(super) bias: Option<Tensor>,
     settings: Settings,
     /// The geometry with the padding of `settings`, whatever the padding mode is.
@@ -128,7 +128,7 @@ impl ConvCore {
         let padding = if settings.padding_mode == PadMode::ZEROS { geometry.padding } else { [[0; 2]; 3] };
         let (form, image_geometry) =
             ImageForm::of_convolution(axes, kernel, &ConvGeometry { padding, ..geometry });
-        let weight = Weight::new(weight, form.weight_dims(channels, kernel));
+        let weight = ConvWeight::new(weight, form.weight_dims(channels, kernel));
         Self { axes, weight, bias, settings, geometry, form, image_geometry }
     }
 

@@ -249,7 +249,7 @@ fn linear_layer() -> Result<()> {
     // The kernel supports only f32.
     let random = |shape: (usize, usize)| Tensor::rand(-1f32, 1., shape, &Device::Cpu);
     let (x, weight, bias) = (random((5, 7))?, random((3, 7))?, random((1, 3))?.flatten_all()?);
-    let run = || linear(&x, &weight, Some(&bias), Activation::Silu)?.to_dtype(DType::F64);
+    let run = || linear(&x, &weight, Some(&bias), Activation::Silu, None)?.to_dtype(DType::F64);
     assert_close(&on_composed_path(run)?, &run()?, 1e-6, "linear")
 }
 
