@@ -71,6 +71,7 @@ pub mod init;
 pub mod layers;
 mod load;
 mod module;
+mod network_graph;
 #[cfg(feature = "onnx")]
 mod onnx;
 mod ops;
@@ -122,6 +123,7 @@ pub use kernels::internal::activation_memory;
 pub use kernels::trace::{Launch, trace};
 pub use kernels::{backward, is_exact, set_exact};
 pub use load::{Load, LoadReport, ShapeMismatch};
+pub use network_graph::{Graph, GraphEdge, GraphLaunch, GraphNode};
 pub use module::{Forward, ForwardContainer, ForwardWith, Layer, Mode, Module, Visitor, VisitorMut};
 #[cfg(feature = "onnx")]
 pub use onnx::OnnxOptions;
@@ -132,7 +134,7 @@ pub use registry::{Eval, Network};
 /// The kernels, for use without the derive.
 pub use sconce_kernels as kernels;
 pub use sconce_macros::{Batch, Module};
-pub use scope::no_fusion;
+pub use scope::{NotFused, NotFusedKind, no_fusion};
 pub use signal::{Chunks, IntoTensors, Number, Operand, OperandValue, Outcome, Signal, SplitSizes};
 pub use sizes::{Size, Sizes};
 pub use summary::{LayerSummary, Summary, SummaryInput};

@@ -4,6 +4,7 @@ mod blocked;
 #[path = "../common/mod.rs"]
 mod common;
 mod fusion;
+mod graph;
 mod meta;
 mod methods;
 mod operations;
