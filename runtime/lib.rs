@@ -123,8 +123,8 @@ pub use kernels::internal::activation_memory;
 pub use kernels::trace::{Launch, trace};
 pub use kernels::{backward, is_exact, set_exact};
 pub use load::{Load, LoadReport, ShapeMismatch};
-pub use network_graph::{Graph, GraphEdge, GraphLaunch, GraphNode};
 pub use module::{Forward, ForwardContainer, ForwardWith, Layer, Mode, Module, Visitor, VisitorMut};
+pub use network_graph::{Graph, GraphEdge, GraphLaunch, GraphNode};
 #[cfg(feature = "onnx")]
 pub use onnx::OnnxOptions;
 pub use profile::{LaunchProfile, Profile};

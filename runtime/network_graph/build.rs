@@ -7,7 +7,9 @@ use candle_core::{Tensor, TensorId};
 use crate::kernels::trace::Launch;
 use crate::module::{Forward, Mode, Module, Visitor};
 use crate::registry::Network;
-use crate::scope::{Execution, NodeKind, Path, ValueId, add_input, add_output, format_path, record_execution};
+use crate::scope::{
+    Execution, NodeKind, Path, ValueId, add_input, add_output, format_path, record_execution,
+};
 use crate::signal::IntoTensors;
 use crate::summary::{SummaryInput, enter_root};
 use crate::{Error, Result};
@@ -39,9 +41,11 @@ impl Graph {
         let indices: HashMap<usize, usize> = kept.iter().enumerate().map(|(new, old)| (*old, new)).collect();
         let mut nodes: Vec<GraphNode> = kept.iter().map(|&old| names.node(&execution, old)).collect();
         let edges = kept.iter().flat_map(|&old| {
-            let edge = |from: usize, dims: &[usize]| GraphEdge { from, to: indices[&old], shape: dims.to_vec() };
+            let edge =
+                |from: usize, dims: &[usize]| GraphEdge { from, to: indices[&old], shape: dims.to_vec() };
             let operands = execution.nodes[old].operands.iter();
-            operands.filter_map(|operand| Some(edge(*indices.get(&operand.node)?, &operand.signal_type.dims)))
+            operands
+                .filter_map(|operand| Some(edge(*indices.get(&operand.node)?, &operand.signal_type.dims)))
                 .collect::<Vec<_>>()
         });
         let edges = edges.collect();
@@ -49,7 +53,8 @@ impl Graph {
             let computed = execution.operations_of(launch).into_iter();
             let nodes = computed.filter_map(|old| indices.get(&old).copied()).collect();
             let (path, operations) = (launch.path.clone(), launch.operations.clone());
-            let changes_layout = Launch { path: path.clone(), operations: operations.clone() }.changes_layout();
+            let changes_layout =
+                Launch { path: path.clone(), operations: operations.clone() }.changes_layout();
             GraphLaunch { path, operations, nodes, changes_layout }
         });
         let launches: Vec<GraphLaunch> = launches.collect();

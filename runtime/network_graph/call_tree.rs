@@ -16,7 +16,10 @@ pub(super) struct CallTree {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Child {
     /// A node. `layer` is the name of the layer that ran only this operation.
-    Node { node: usize, layer: Option<String> },
+    Node {
+        node: usize,
+        layer: Option<String>,
+    },
     Call(CallTree),
 }
 

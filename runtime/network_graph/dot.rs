@@ -29,7 +29,10 @@ impl Graph {
 
     fn write_dot(&self, dot: &mut String) -> fmt::Result {
         writeln!(dot, "digraph {} {{", quoted(&self.network))?;
-        writeln!(dot, "  node [shape=box, style=\"rounded,filled\", fillcolor=white, fontname=\"Helvetica\"];")?;
+        writeln!(
+            dot,
+            "  node [shape=box, style=\"rounded,filled\", fillcolor=white, fontname=\"Helvetica\"];"
+        )?;
         writeln!(dot, "  graph [style=rounded, color=gray50, fontname=\"Helvetica\"];")?;
         let mut clusters = 0;
         self.write_children(dot, &CallTree::new(self), 1, &mut clusters)?;
@@ -97,9 +100,11 @@ impl Graph {
         if !node.output_shapes.is_empty() {
             lines.push(format!("returns {} ({})", node.shapes(), node.dtype));
         }
-        lines.extend(node.launches.iter().map(|&launch| {
-            format!("launch {launch}: {}", self.launches[launch].operations)
-        }));
+        lines.extend(
+            node.launches
+                .iter()
+                .map(|&launch| format!("launch {launch}: {}", self.launches[launch].operations)),
+        );
         lines.extend(node.not_fused.as_ref().map(|reason| format!("not fused: {reason}")));
         lines.join("\n")
     }

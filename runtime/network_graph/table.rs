@@ -21,7 +21,9 @@ impl fmt::Display for Graph {
                     let cells = cells.iter().zip(widths).map(|(text, width)| format!("{text:width$}"));
                     writeln!(f, "{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
                 }
-                Row::Reason(reason) => writeln!(f, "{:width$}    not fused: {reason}", "", width = widths[0] + 2)?,
+                Row::Reason(reason) => {
+                    writeln!(f, "{:width$}    not fused: {reason}", "", width = widths[0] + 2)?
+                }
             }
             if i == 0 {
                 writeln!(f, "{line}")?;
@@ -70,7 +72,8 @@ impl Graph {
     fn add_launch(&self, rows: &mut Vec<Row>, index: usize) {
         let launch = &self.launches[index];
         let is_main = |node: &&usize| self.main_launch(&self.nodes[**node]) == Some(index);
-        let computed: Vec<&GraphNode> = launch.nodes.iter().filter(is_main).map(|&node| &self.nodes[node]).collect();
+        let computed: Vec<&GraphNode> =
+            launch.nodes.iter().filter(is_main).map(|&node| &self.nodes[node]).collect();
         if computed.is_empty() {
             let mark = if launch.changes_layout { " *" } else { "" };
             let operation = format!("{}{mark}", launch.operations);

@@ -22,7 +22,10 @@ pub(crate) fn begin_launch(
     operations: impl FnOnce() -> String,
 ) -> OpenLaunch {
     if !is_execution_recorded() {
-        return OpenLaunch { traced: trace::begin(device, || path().to_string(), operations), executed: None };
+        return OpenLaunch {
+            traced: trace::begin(device, || path().to_string(), operations),
+            executed: None,
+        };
     }
     let path = path().to_string();
     let operations = operations();

@@ -12,9 +12,9 @@ mod not_fused;
 mod record;
 
 pub(crate) use execution::{
-    DeferredId, DeferredIdCell, ExecutedOperation, ExecutedPart, Execution, NodeKind, RunningDeferred, ValueId,
-    add_alias, add_input, add_output, describe_operation, describe_value, is_execution_recorded, operation_of,
-    record_execution, record_not_fused, record_separate_launch,
+    DeferredId, DeferredIdCell, ExecutedOperation, ExecutedPart, Execution, NodeKind, RunningDeferred,
+    ValueId, add_alias, add_input, add_output, describe_operation, describe_value, is_execution_recorded,
+    operation_of, record_execution, record_not_fused, record_separate_launch,
 };
 pub use frame::LayerIdentity;
 pub(crate) use frame::{Searchable, run_field, run_reference};

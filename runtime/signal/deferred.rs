@@ -8,7 +8,8 @@ use candle_core::{DType, Device, Shape, Tensor};
 
 use crate::kernels::internal::blocked::BlockedTensor;
 use crate::scope::{
-    self, DeferredId, DeferredIdCell, NotFused, NotFusedKind, Path, RunningDeferred, ValueId, add_alias, describe_operation,
+    self, DeferredId, DeferredIdCell, NotFused, NotFusedKind, Path, RunningDeferred, ValueId, add_alias,
+    describe_operation,
 };
 use crate::{Error, Result};
 

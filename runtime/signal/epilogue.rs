@@ -130,7 +130,8 @@ impl Affine {
     /// Appends a batch norm. Returns [`FuseError::Unsupported`] if the map already contains a batch norm, or if folding
     /// the bias into the shift overflows, which can happen in f16.
     fn fuse(&mut self, scale: Tensor, shift: Tensor) -> std::result::Result<(), FuseError> {
-        let unsupported = |scale, shift, reason| Err(FuseError::Unsupported(EpilogueOp::Affine { scale, shift }, reason));
+        let unsupported =
+            |scale, shift, reason| Err(FuseError::Unsupported(EpilogueOp::Affine { scale, shift }, reason));
         let bias = match self {
             Self::Identity => None,
             Self::Bias(bias) => Some(&*bias),

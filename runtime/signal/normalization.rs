@@ -13,7 +13,9 @@ use crate::kernels::trace::Work;
 use crate::scope::NotFusedKind;
 
 use super::Value;
-use super::epilogue::{EpilogueOp, FuseError, check_residual, fuse_activation, write_residual_and_activation};
+use super::epilogue::{
+    EpilogueOp, FuseError, check_residual, fuse_activation, write_residual_and_activation,
+};
 use super::launch_work::{blocked_bytes, tensor_bytes};
 
 /// A batch norm in training mode, with the residual and activation that are fused into it.

@@ -24,7 +24,11 @@ fn add(a: Signal, b: Signal) -> Signal {
             (Err(a_reason), Err(b_reason)) => {
                 // The other operand is no producer.
                 let is_first = a_reason != NotFusedKind::NoProducer || b_reason == NotFusedKind::NoProducer;
-                if is_first { a.record_not_fused(a_reason) } else { b.record_not_fused(b_reason) }
+                if is_first {
+                    a.record_not_fused(a_reason)
+                } else {
+                    b.record_not_fused(b_reason)
+                }
                 combine(Binary::Add, a, b)
             }
         },

@@ -3,7 +3,8 @@
 use crate::graph::{self, Description, GraphOperand, MetaId, Op, View};
 use crate::kernels::internal::Axes;
 use crate::scope::{
-    DeferredId, ExecutedOperation, ExecutedPart, NotFusedKind, OpenOperation, SignalType, ValueId, record_not_fused,
+    DeferredId, ExecutedOperation, ExecutedPart, NotFusedKind, OpenOperation, SignalType, ValueId,
+    record_not_fused,
 };
 
 use super::{Signal, State, Value};

@@ -83,14 +83,12 @@ fn cases() -> Vec<Case> {
     let new = Case::new;
     let pooled: Body = |conv, _, _, _, x| max_pool2d(conv.call(x, Mode::Eval), MaxPool2d::config(2));
     let normalized: Body = |conv, _, norm, _, x| norm.call(conv.call(x, Mode::Eval), Mode::Eval);
-    let depthwise: Body = |conv, depthwise, _, _, x| depthwise.call(relu(conv.call(x, Mode::Eval)), Mode::Eval);
+    let depthwise: Body =
+        |conv, depthwise, _, _, x| depthwise.call(relu(conv.call(x, Mode::Eval)), Mode::Eval);
     vec![
-        new(
-            Kind::FusionDisabled,
-            "relu",
-            "fusion is disabled by `sconce::no_fusion`",
-            |conv, _, _, _, x| sconce::no_fusion(|| relu(conv.call(x, Mode::Eval))),
-        ),
+        new(Kind::FusionDisabled, "relu", "fusion is disabled by `sconce::no_fusion`", |conv, _, _, _, x| {
+            sconce::no_fusion(|| relu(conv.call(x, Mode::Eval)))
+        }),
         new(
             Kind::NoProducer,
             "relu",
@@ -271,8 +269,10 @@ fn cases() -> Vec<Case> {
             )
         },
         Case {
-            config: Net::config(|conv, _, _, _, x| max_pool2d(conv.call(x, Mode::Eval), MaxPool2d::config(1)))
-                .padding(0),
+            config: Net::config(|conv, _, _, _, x| {
+                max_pool2d(conv.call(x, Mode::Eval), MaxPool2d::config(1))
+            })
+            .padding(0),
             input: [1, 16, 3, 3],
             ..new(
                 Kind::CoveringKernel,
@@ -365,22 +365,25 @@ fn depthwise_convolutions_over_sequences_are_not_fused() -> Result<()> {
     Ok(())
 }
 
-/// The kernel of a convolution depends on the processor, so several sizes are tried.
+/// The algorithm of a convolution depends on the processor, so several sizes are tried.
 #[test]
-fn the_kernel_of_a_convolution_can_prevent_the_fusion() -> Result<()> {
-    let pooled: Body = |conv, _, _, _, x| max_pool2d(conv.call(x, Mode::Eval), MaxPool2d::config(2));
-    let mut found = Vec::new();
-    for (channels, size) in [(64, 56), (128, 28), (256, 14), (512, 7), (512, 4), (1024, 2)] {
+fn the_algorithm_of_a_convolution_can_prevent_the_fusion() -> Result<()> {
+    // The second convolution has a channel-blocked input, as Winograd needs for a channel-blocked result.
+    let pooled: Body = |conv, _, _, _, x| {
+        let x = relu(conv.call(x, Mode::Eval));
+        max_pool2d(conv.call(x, Mode::Eval), MaxPool2d::config(2))
+    };
+    let mut found = HashSet::new();
+    for (channels, size) in [(512, 4), (64, 56), (128, 28), (256, 14)] {
         let network = Net::config(pooled).channels(channels).init(&Device::Cpu)?.inference()?;
-        let x = random(&[1, channels, size, size])?;
-        let graph = network.graph(x)?;
-        println!("{channels} {size}: {:?}", graph.not_fused().collect::<Vec<_>>());
+        let graph = graph(&network, random(&[1, channels, size, size])?)?;
         found.extend(graph.not_fused().map(|(_, reason)| reason.to_string()));
     }
-    let expected = [
+    for expected in [
         "`conv2d` at `Net.conv` uses a faster algorithm that does not support this fusion",
         "the input channels of `conv2d` at `Net.conv` do not fit into the cache at once",
-    ];
-    assert!(expected.iter().all(|reason| found.iter().any(|found| found == reason)), "{found:?}");
+    ] {
+        assert!(found.contains(expected), "{found:?}");
+    }
     Ok(())
 }

@@ -5,6 +5,7 @@ mod blocked;
 mod common;
 mod fusion;
 mod graph;
+mod graph_page;
 mod meta;
 mod methods;
 mod operations;

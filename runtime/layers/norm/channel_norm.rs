@@ -121,7 +121,11 @@ impl ChannelNorm {
             },
             Ok(None) => {
                 let has_dtype = x.dtype().is_ok_and(|dtype| dtype == running.mean.dtype());
-                x.record_not_fused(if has_dtype { NotFusedKind::NotFinite } else { NotFusedKind::DtypeMismatch });
+                x.record_not_fused(if has_dtype {
+                    NotFusedKind::NotFinite
+                } else {
+                    NotFusedKind::DtypeMismatch
+                });
                 x
             }
             Err(error) => return Signal::fail(error),

@@ -7,9 +7,9 @@ use candle_core::{Result, Tensor};
 
 use crate::kernels::conv::PackedCache;
 use crate::kernels::internal::Arena;
+use crate::kernels::internal::blocked::BlockedTensor;
 use crate::kernels::internal::blocked::conv::{self, Call, FusedConsumer};
 use crate::kernels::internal::blocked::policy::{self, Refusal};
-use crate::kernels::internal::blocked::BlockedTensor;
 use crate::kernels::internal::with_elements;
 use crate::kernels::internal::{ConvShape, ImageForm, Packing};
 use crate::kernels::trace::Work;
