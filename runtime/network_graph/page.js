@@ -411,6 +411,23 @@ function showDetails(node) {
   });
 }
 
+// Returns the drawing as a file, with the style of the page.
+function standaloneSvg() {
+  const svg = document.querySelector('svg').cloneNode(true);
+  const style = document.createElementNS(SVG, 'style');
+  style.textContent = `${document.querySelector('style').textContent}svg { background: var(--background); }`;
+  svg.prepend(style);
+  return new XMLSerializer().serializeToString(svg);
+}
+
+function save() {
+  const link = document.createElement('a');
+  link.href = URL.createObjectURL(new Blob([standaloneSvg()], { type: 'image/svg+xml' }));
+  link.download = `${graph.network}.svg`;
+  link.click();
+  URL.revokeObjectURL(link.href);
+}
+
 function totals() {
   const operations = graph.nodes.filter((node) => node.operation).length;
   const refused = graph.nodes.filter((node) => node.refused).length;
@@ -419,6 +436,7 @@ function totals() {
 
 document.getElementById('totals').textContent = totals();
 document.getElementById('fold').addEventListener('click', () => { setAll(false); draw(); });
+document.getElementById('save').addEventListener('click', save);
 document.getElementById('unfold').addEventListener('click', () => { setAll(true); draw(); });
 unfoldSome();
 draw();
