@@ -11,9 +11,9 @@ const SCRIPT: &str = include_str!("page.js");
 impl Graph {
     /// Returns the graph as a page for a browser, which needs no other file and no network.
     ///
-    /// The page draws modules as boxes, which fold and unfold with a click or with the Enter key. Operations of the same
-    /// launch have the same color. An operation that could have been fused but was not has a dashed border. A tooltip
-    /// has the shapes, the launches, and the reason. The colors follow the light or dark mode of the browser.
+    /// The page draws modules as boxes, which fold and unfold with a click or with the Enter key. Operations of the
+    /// same launch have the same color. An operation that could have been fused but was not has a dashed border. A
+    /// tooltip has the shapes, the launches, and the reason. The colors follow the light or dark mode of the browser.
     ///
     /// ```no_run
     /// use sconce::prelude::*;

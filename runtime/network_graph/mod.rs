@@ -14,8 +14,8 @@ use crate::scope::NotFused;
 /// [`Network::graph`](crate::Network::graph).
 ///
 /// `Display` prints the *fusion plan*: the launches with the operations that each of them computes.
-/// [`to_dot`](Self::to_dot) and [`to_html`](Self::to_html) draw the graph. With the feature `serde`, the graph implements
-/// `serde::Serialize`.
+/// [`to_dot`](Self::to_dot) and [`to_html`](Self::to_html) draw the graph. With the feature `serde`, the graph
+/// implements `serde::Serialize`.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -36,7 +36,8 @@ use crate::scope::NotFused;
 /// let operations: Vec<&str> = graph.nodes.iter().map(|node| node.operation.as_str()).collect();
 /// assert_eq!(operations, ["input", "conv2d", "relu", "flatten", "linear", "output"]);
 /// // The convolution and the ReLU run in the first launch.
-/// assert_eq!((graph.launches[0].operations.as_str(), &graph.launches[0].nodes[..]), ("conv2d + bias + relu", &[1, 2][..]));
+/// let launch = &graph.launches[0];
+/// assert_eq!((launch.operations.as_str(), &launch.nodes[..]), ("conv2d + bias + relu", &[1, 2][..]));
 /// # Ok(())
 /// # }
 /// ```
@@ -64,8 +65,8 @@ pub struct Graph {
 pub struct GraphNode {
     /// The operation as in [`trace`](crate::trace), such as `conv2d`. `input` and `output` stand for the inputs and
     /// outputs of the network, `parameter` and `buffer` for its tensors, and `tensor` for any other tensor that no
-    /// operation of the graph computed: a constant, or the result of a layer's own operations on tensors. The weights of
-    /// layers have no nodes.
+    /// operation of the graph computed: a constant, or the result of a layer's own operations on tensors. The weights
+    /// of layers have no nodes.
     pub operation: String,
     /// The path of the layer that ran the operation, such as `Net.conv`, or the path of the parameter or buffer.
     pub path: String,
@@ -108,8 +109,8 @@ pub struct GraphLaunch {
     pub path: String,
     /// The operations that ran in the launch, such as `conv2d + bias + relu`.
     pub operations: String,
-    /// The indices of the nodes that the launch computed, or for which it changed the layout of an operand. Empty if the
-    /// launch changed the layout of an output of the network.
+    /// The indices of the nodes that the launch computed, or for which it changed the layout of an operand. Empty if
+    /// the launch changed the layout of an output of the network.
     pub nodes: Vec<usize>,
     /// Whether the launch only converted an activation to or from the channel-blocked layout.
     pub changes_layout: bool,

@@ -1,8 +1,8 @@
 'use strict';
 
 // Draws the graph. Each module is laid out by itself: its parts are nodes, modules, and the values that enter and leave
-// it. A part has a rank, the length of the longest path to it, and each rank is a row. Values that skip rows pass through
-// parts without size. A folded module is a part without parts.
+// it. A part has a rank, the length of the longest path to it, and each rank is a row. Values that skip rows pass
+// through parts without size. A folded module is a part without parts.
 
 const GAP = { rows: 26, columns: 18 };
 const PADDING = 12;
@@ -193,20 +193,25 @@ function placeColumns(rows) {
     let x = 0;
     row.forEach((part) => { part.center = x + part.width / 2; x += part.width + GAP.columns; });
   });
-  for (let pass = 0; pass < 13; pass += 1) {
+  for (let pass = 0; pass < 41; pass += 1) {
     const isDown = pass % 2 === 0;
     for (const row of isDown ? rows : [...rows].reverse()) {
-      const wished = row.map((part) => wishedCenter(part, isDown));
+      const wished = row.map((part) => (isEnd(part, isDown) && pass > 20 ? part.center : wishedCenter(part, isDown)));
       separate(row, wished, row.map((part) => weight(part, isDown)));
     }
   }
 }
 
-// Returns how much a part should be at its wished center. A wire that skips rows should be straight, but its ends may
-// have a curve.
+// Returns how much a part should be at its wished center. Nodes and modules should be in a line. A wire that skips rows
+// should be straight, but it goes around the parts in these rows, and its ends may have a curve.
 function weight(part, isDown) {
   if (!part.isStop) { return 1; }
-  return (isDown ? part.before : part.after).every(({ part: neighbor }) => neighbor.isStop) ? 4 : 0.05;
+  return isEnd(part, isDown) ? 0.01 : 0.1;
+}
+
+// Returns whether a wire that skips rows begins or ends at a part.
+function isEnd(part, isDown) {
+  return part.isStop && (isDown ? part.before : part.after).some(({ part: neighbor }) => !neighbor.isStop);
 }
 
 // Returns the center at which the wires of a part are straight.
@@ -266,7 +271,7 @@ function place(module, rows) {
   const title = module.parent ? textWidth(moduleTitle(module), true) + 24 : 0;
   module.width = Math.max(right - left + 2 * PADDING, title);
   const margin = (module.width - (right - left)) / 2;
-  let y = module.parent ? TITLE : 0;
+  let y = module.parent ? TITLE : PADDING;
   for (const row of rows) {
     const height = Math.max(...row.map((part) => part.height));
     const isEntry = row.every((part) => module.entries.includes(part));

@@ -403,8 +403,8 @@ pub trait Network: Module {
     /// and why operations were not fused. The [`Graph`] prints the launches, and draws the network.
     ///
     /// The input has the same forms as for [`summary`](Self::summary), with numbers: which operations are fused depends
-    /// on the shapes, on the numbers of the parameters, on whether they are packed and track gradients, on the number of
-    /// threads, and on the kernels of the processor. The reasons are those with which the run itself decided. Only
+    /// on the shapes, on the numbers of the parameters, on whether they are packed and track gradients, on the number
+    /// of threads, and on the kernels of the processor. The reasons are those with which the run itself decided. Only
     /// operations of the thread that calls `graph` are recorded.
     ///
     /// ```

@@ -5,8 +5,8 @@
 //! deferred operation runs, its result is another name of the same value.
 //!
 //! An operation that is fused into a deferred operation continues the *chain* of operations that the deferred operation
-//! computes. A launch of a deferred operation computes a chain. Any other launch computes a part of the operation during
-//! which it begins.
+//! computes. A launch of a deferred operation computes a chain. Any other launch computes a part of the operation
+//! during which it begins.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -32,8 +32,8 @@ pub(crate) enum ValueId {
     Deferred(DeferredId),
 }
 
-/// The identity of the value of a deferred operation. An operation that is fused into the deferred operation changes its
-/// value, and its identity.
+/// The identity of the value of a deferred operation. An operation that is fused into the deferred operation changes
+/// its value, and its identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct DeferredId(u64);
 
@@ -361,8 +361,8 @@ pub(crate) fn record_separate_launch(reason: impl FnOnce() -> NotFused) {
 pub(crate) struct RunningDeferred(());
 
 impl RunningDeferred {
-    /// Returns `None` for a deferred operation in another operation, of which it is a part, and if the thread records no
-    /// execution.
+    /// Returns `None` for a deferred operation in another operation, of which it is a part, and if the thread records
+    /// no execution.
     pub fn begin(id: Option<DeferredId>) -> Option<Self> {
         with_execution(|execution| {
             let node = *execution.values.get(&ValueId::Deferred(id?))?;

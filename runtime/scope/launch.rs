@@ -14,8 +14,8 @@ pub(crate) struct OpenLaunch {
     executed: Option<LaunchId>,
 }
 
-/// Begins a launch on `device` and records it if the thread is being recorded. Does not call the closures otherwise. The
-/// launch ends when the result is dropped.
+/// Begins a launch on `device` and records it if the thread is being recorded. Does not call the closures otherwise.
+/// The launch ends when the result is dropped.
 pub(crate) fn begin_launch(
     device: &Device,
     path: impl FnOnce() -> Path,

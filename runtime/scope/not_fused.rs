@@ -115,10 +115,11 @@ kinds! { |producer|
     /// An operand tracks gradients. [`inference`](crate::Network::inference) returns a network without them.
     GradientTracked => "an operand tracks gradients, which the channel-blocked kernels do not support; \
                         call `inference()`";
-    /// The weight of a convolution is not packed. [`inference`](crate::Network::inference) returns a network with packed
-    /// weights.
+    /// The weight of a convolution is not packed. [`inference`](crate::Network::inference) returns a network with
+    /// packed weights.
     WeightNotPacked => "a weight is not packed, which the channel-blocked kernels need; call `inference()`";
-    /// The input of a convolution is not available in the channel-blocked layout, or the convolution is not over images.
+    /// The input of a convolution is not available in the channel-blocked layout, or the convolution is not over
+    /// images.
     UnsupportedLayout => "the channel-blocked kernels, which fuse it, do not compute {producer}";
     /// A convolution has several groups.
     GroupedConvolution => "{producer} has several groups, which this fusion does not support";

@@ -192,7 +192,8 @@ impl ConvCore {
         group_in_channels == 1 && self.geometry.groups > 1 && out_channels == self.geometry.groups
     }
 
-    /// Returns the parameters for the channel-blocked kernels, or the reason why the convolution uses different kernels.
+    /// Returns the parameters for the channel-blocked kernels, or the reason why the convolution uses different
+    /// kernels.
     fn blocked_parameters(&self, x: &Signal) -> Result<std::result::Result<BlockedParameters, Refusal>> {
         let weight = self.weight.tensor_4d();
         let packed = self.weight.packed();

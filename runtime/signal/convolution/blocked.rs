@@ -46,8 +46,8 @@ impl BlockedConvolution {
         Ok(output)
     }
 
-    /// Computes the convolution, its epilogue and `consumer` in one launch. Returns the reason if no kernel supports this
-    /// combination.
+    /// Computes the convolution, its epilogue and `consumer` in one launch. Returns the reason if no kernel supports
+    /// this combination.
     pub fn run_with_consumer(
         &self,
         epilogue: &Epilogue,
