@@ -8,7 +8,8 @@ set -euo pipefail
 has() { for name in "$@"; do command -v "$name" >/dev/null && return; done; return 1; }
 
 missing=()
-[[ -n ${SCONCE_BROWSER:-} ]] || has chromium chromium-browser google-chrome google-chrome-stable chrome || missing+=(chromium)
+browsers=(chromium chromium-browser google-chrome google-chrome-stable chrome)
+[[ -n ${SCONCE_BROWSER:-} ]] || has "${browsers[@]}" || missing+=(chromium)
 [[ -n ${SCONCE_DOT:-} ]] || has dot || missing+=(graphviz)
 [[ ${#missing[@]} -gt 0 ]] || exit 0
 

@@ -43,7 +43,7 @@ impl CallTree {
         };
         let is_same_call = matches!(self.children.last(), Some(Child::Call(call)) if call.name == *name);
         if !is_same_call {
-            let names = [&self.names[..], &[name.clone()]].concat();
+            let names = [&self.names[..], std::slice::from_ref(name)].concat();
             self.children.push(Child::Call(Self { name: name.clone(), names, children: Vec::new() }));
         }
         if let Some(Child::Call(call)) = self.children.last_mut() {

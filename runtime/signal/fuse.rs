@@ -65,12 +65,10 @@ impl Signal {
             State::Deferred(deferred) => deferred.reason(kind),
             _ => {
                 let id = self.value_id();
-                let name = id.and_then(scope::operation_of);
-                let has_run = name.is_some_and(|name| PRODUCERS.contains(&name));
-                let kind = match has_run {
+                let kind = match id.and_then(scope::operation_of) {
                     _ if !scope::is_fusion_enabled() => NotFusedKind::FusionDisabled,
-                    true => NotFusedKind::AlreadyRun,
-                    false => NotFusedKind::NoProducer,
+                    Some(name) if PRODUCERS.contains(&name) => NotFusedKind::AlreadyRun,
+                    _ => NotFusedKind::NoProducer,
                 };
                 kind.with_producer(&scope::describe_value(id))
             }

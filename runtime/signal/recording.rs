@@ -101,9 +101,10 @@ impl Started {
         let input = operands.first().and_then(|input| input.as_ref()?.signal_type())?;
         let values = || operands.iter().filter_map(|operand| operand.as_ref()?.value()).collect();
         let execution = ExecutedOperation::begin(values);
-        let graph_operands = match graph::is_recorded() {
-            true => operands.iter().map(|signal| signal.map(Signal::graph_operand)).collect(),
-            false => Vec::new(),
+        let graph_operands = if graph::is_recorded() {
+            operands.iter().map(|signal| signal.map(Signal::graph_operand)).collect()
+        } else {
+            Vec::new()
         };
         Some(Self { operation, input, operands: graph_operands, execution })
     }

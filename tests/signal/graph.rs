@@ -387,3 +387,68 @@ fn the_algorithm_of_a_convolution_can_prevent_the_fusion() -> Result<()> {
     }
     Ok(())
 }
+
+#[derive(Module)]
+#[module(forward = |a, b| -> (Signal, Signal) {
+    let parts: Vec<Signal> = a.split(2, 1);
+    let sums = parts[1].map(|x| x.cumsum(0));
+    let constant = sums.tensor().and_then(|x| Ok(x.neg()?));
+    let stacked = stack([&parts[0], &b, &shift(&b)], 0);
+    (stacked, Signal::from(constant) * fc(dropout(sums, 0.5, mode)))
+})]
+struct TwoInputs {
+    #[layer]
+    shift: Shift,
+    #[layer(2, 2)]
+    fc: Linear,
+}
+
+#[derive(Module)]
+#[module(forward = |x| x + offset)]
+struct Shift {
+    #[param(2)]
+    offset: Tensor,
+}
+
+#[test]
+fn edges_lead_from_the_operation_that_computed_a_value() -> Result<()> {
+    let network = TwoInputs::new(&Device::Cpu)?;
+    let graph = graph(&network, (random(&[2, 4])?, random(&[2, 2])?))?;
+    let node = |index: usize| {
+        let node = &graph.nodes[index];
+        let name =
+            node.path.rsplit('.').next().filter(|_| !["input", "output"].contains(&node.operation.as_str()));
+        format!("{} {}", node.operation, name.unwrap_or_default())
+    };
+    let edges: Vec<_> =
+        graph.edges.iter().map(|edge| (node(edge.from), node(edge.to), &edge.shape[..])).collect();
+    let expected = [
+        ("input ", "split TwoInputs", &[2, 4][..]),
+        ("split TwoInputs", "map TwoInputs", &[2, 2]),
+        ("input ", "add shift", &[2, 2]),
+        ("parameter offset", "add shift", &[2]),
+        ("split TwoInputs", "stack TwoInputs", &[2, 2]),
+        ("input ", "stack TwoInputs", &[2, 2]),
+        ("add shift", "stack TwoInputs", &[2, 2]),
+        // Dropout returns its input.
+        ("map TwoInputs", "linear fc", &[2, 2]),
+        ("tensor TwoInputs", "multiply TwoInputs", &[2, 2]),
+        ("linear fc", "multiply TwoInputs", &[2, 2]),
+        ("stack TwoInputs", "output ", &[3, 2, 2]),
+        ("multiply TwoInputs", "output ", &[2, 2]),
+    ];
+    let expected = expected.map(|(from, to, shape)| (from.to_string(), to.to_string(), shape));
+    assert_eq!(edges, expected);
+    Ok(())
+}
+
+#[test]
+fn inputs_without_numbers_are_an_error() -> Result<()> {
+    let network = Linear::config(4, 2).init(&Device::Cpu)?;
+    let error = network.graph(Signal::meta((1, 4), DType::F32)).err().map(|error| error.to_string());
+    assert!(error.is_some_and(|error| error.starts_with("graph: expected inputs with numbers")));
+    // The error of a layer has its path.
+    let error = network.graph(random(&[1, 3])?).err().map(|error| error.to_string());
+    assert_eq!(error.as_deref(), Some("at Linear (Linear 4→2): expected an input […, 4], found [1, 3]"));
+    Ok(())
+}

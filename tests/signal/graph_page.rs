@@ -113,11 +113,12 @@ const box = (element) => {
   const { left, top, right, bottom } = element.getBoundingClientRect();
   return { left, top, right, bottom };
 };
+const moduleBox = (module) => (module ? box(module.querySelector(':scope > rect')) : null);
 const describe = () => ({
   nodes: [...document.querySelectorAll('.node')].map((node) => ({
     index: Number(node.dataset.node),
     box: box(node.querySelector('rect')),
-    module: node.parentElement.closest('.module') ? box(node.parentElement.closest('.module').querySelector(':scope > rect')) : null,
+    module: moduleBox(node.parentElement.closest('.module')),
     fill: getComputedStyle(node.querySelector('rect')).fill,
     dashed: getComputedStyle(node.querySelector('rect')).strokeDasharray !== 'none',
     tooltip: node.querySelector('title').textContent,
