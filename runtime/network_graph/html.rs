@@ -80,3 +80,26 @@ impl Graph {
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    #[test]
+    fn text_cannot_end_the_elements_around_it() {
+        let network = "</script><b>&".to_string();
+        let graph = Graph {
+            network,
+            nodes: Vec::new(),
+            edges: Vec::new(),
+            launches: Vec::new(),
+            modules: HashMap::new(),
+        };
+        let page = graph.to_html();
+        assert!(page.contains("<h1>&lt;/script&gt;&lt;b&gt;&amp;</h1>"));
+        assert!(page.contains(r#""network":"\u003c/script>\u003cb>&""#));
+        assert_eq!(page.matches("</script>").count(), 2);
+    }
+}

@@ -308,6 +308,7 @@ function text(content, x, y, className, parent) {
 }
 
 function draw() {
+  if (root.children.length === 0) { return; }
   layout(root);
   const width = Math.ceil(root.width);
   const height = Math.ceil(root.height);
