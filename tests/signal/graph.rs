@@ -452,3 +452,31 @@ fn inputs_without_numbers_are_an_error() -> Result<()> {
     assert_eq!(error.as_deref(), Some("at Linear (Linear 4→2): expected an input […, 4], found [1, 3]"));
     Ok(())
 }
+
+#[derive(Module)]
+#[module(forward = |x| sigmoid(relu(fc(x))))]
+struct Small {
+    #[layer(4, 8)]
+    fc: Linear,
+}
+
+#[test]
+fn the_fusion_plan_lists_the_operations_of_each_launch() -> Result<()> {
+    let graph = graph(&Small::new(&Device::Cpu)?, random(&[2, 4])?)?;
+    let expected = "\
+==================================================
+Launch  Operation  Layer              Output Shape
+==================================================
+0       linear     Small.fc (Linear)  2×8
+        + relu     Small (Small)      2×8
+1       sigmoid    Small (Small)      2×8
+            not fused: `linear` at `Small.fc` already ends with an activation
+==================================================
+Operations: 3
+Launches: 2
+Layout changes (*): 0
+Not fused: 1
+==================================================";
+    assert_eq!(graph.to_string(), expected);
+    Ok(())
+}

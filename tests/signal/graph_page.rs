@@ -243,6 +243,18 @@ fn the_colors_follow_the_mode_of_the_browser() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn the_drawing_can_be_saved_as_a_file() -> Result<()> {
+    let graph = graph()?;
+    let script = "
+        const file = new DOMParser().parseFromString(standaloneSvg(), 'image/svg+xml');
+        result = { root: file.documentElement.nodeName, nodes: file.querySelectorAll('.node').length };";
+    let Some(file) = browse(&graph.to_html(), false, script)? else { return Ok(()) };
+    // A file that is not well-formed has a root for the error.
+    assert_eq!(file, serde_json::json!({ "root": "svg", "nodes": graph.nodes.len() }));
+    Ok(())
+}
+
 /// Graphviz reads the file, and draws all nodes, edges and modules.
 #[test]
 fn graphviz_draws_the_graph() -> Result<()> {
