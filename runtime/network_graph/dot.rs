@@ -8,8 +8,9 @@ use super::{Graph, GraphNode, format_dims};
 impl Graph {
     /// Returns the graph in Graphviz's DOT language, with a cluster for each call of a module.
     ///
-    /// Operations of the same launch have the same color. An operation that could have been fused but was not has a
-    /// dashed border, and the reason as its tooltip. `dot -Tsvg net.dot` draws the graph.
+    /// Operations of the same launch have the same color, which is pale for a launch of one operation. An operation that
+    /// could have been fused but was not has a dashed border, and the reason as its tooltip. `dot -Tsvg net.dot` draws
+    /// the graph.
     ///
     /// ```
     /// use sconce::prelude::*;
@@ -76,7 +77,8 @@ impl Graph {
         if let Some(launch) = self.main_launch(node) {
             // Multiples of the golden ratio, so that launches in succession have different hues.
             let hue = (launch as f64 * 0.618_034).fract();
-            attributes.push_str(&format!(", fillcolor=\"{hue:.3} 0.22 0.97\""));
+            let saturation = if self.launches[launch].nodes.len() > 1 { 0.25 } else { 0.05 };
+            attributes.push_str(&format!(", fillcolor=\"{hue:.3} {saturation} 0.97\""));
         }
         if node.not_fused.is_some() {
             attributes.push_str(", style=\"rounded,filled,dashed\", color=red3");
