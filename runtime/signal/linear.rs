@@ -9,7 +9,7 @@ use crate::kernels::activation::Activation;
 use crate::kernels::linear::{LinearCache, linear};
 use crate::kernels::trace::Work;
 
-use super::epilogue::{EpilogueOp, NotFused, fuse_activation, write_residual_and_activation};
+use super::epilogue::{EpilogueOp, FuseError, fuse_activation, write_residual_and_activation};
 use super::launch_work::tensor_bytes;
 use super::{Value, matrix_products};
 
@@ -35,7 +35,7 @@ impl Product {
         Self { input, weight, bias, activation: Activation::Identity, cache }
     }
 
-    pub(super) fn fuse(&mut self, op: EpilogueOp) -> std::result::Result<(), NotFused> {
+    pub(super) fn fuse(&mut self, op: EpilogueOp) -> std::result::Result<(), FuseError> {
         fuse_activation(&mut self.activation, op)
     }
 

@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::kernels::norm;
 use crate::layers::{forward_methods, impl_fmt};
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
+use crate::scope::NotFusedKind;
 use crate::signal::{Batch, Deferred, Normalization, Recording, Signal};
 use crate::{Error, Result};
 
@@ -187,6 +188,7 @@ impl BatchNorm {
                 checked.map_or_else(Signal::fail, |_| x.apply("batch_norm", Batch, train))
             }
             _ => {
+                x.record_not_fused(NotFusedKind::BatchStatistics);
                 let trained = x.into_tensor().map(|x| self.train(x));
                 trained.map_or_else(Signal::fail, |y| y.map_err(|error| error.in_layer(self.label())).into())
             }
