@@ -108,6 +108,7 @@ impl ValueType {
 impl SymbolicGraph {
     /// Combines the graphs of the runs with the batch sizes [`BATCHES`].
     pub fn new([first, second, third]: [Trace; 3]) -> Result<Self> {
+        first.graph.nodes.iter().try_for_each(check_description)?;
         let structure =
             |trace: &Trace| (trace.graph.values.len(), trace.graph.nodes.len(), trace.outputs.len());
         if structure(&second) != structure(&first) || structure(&third) != structure(&first) {
@@ -131,6 +132,15 @@ impl SymbolicGraph {
         let nodes = nodes.map(|(node, (second, third))| symbolic_node(node, [second, third]));
         Ok(Self { values, inputs: first.inputs, nodes: nodes.collect::<Result<_>>()?, outputs })
     }
+}
+
+/// Checks that an operation says what it computes.
+fn check_description(node: &Node) -> Result<()> {
+    if node.op.is_some() && !node.outputs.is_empty() {
+        return Ok(());
+    }
+    let error = Error::msg(format!("the operation `{}` cannot be exported to ONNX yet", node.name));
+    Err(error.in_layer(node.name).at(&node.path))
 }
 
 fn symbolic_node(node: Node, others: [&Node; 2]) -> Result<SymbolicNode> {
