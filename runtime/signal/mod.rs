@@ -231,7 +231,7 @@ impl Signal {
             State::Ready(tensor) => Ok(tensor.shape()),
             State::Deferred(deferred) => Ok(deferred.shape()),
             State::Blocked(blocked) => Ok(blocked.shape()),
-            State::Meta(meta) => Ok(&meta.shape),
+            State::Meta(meta) => Ok(meta.current_shape()),
             State::Failed(error) => Err(error.clone()),
         }
     }
@@ -333,7 +333,7 @@ impl Signal {
         operation: Op,
     ) -> Self {
         if let State::Meta(meta) = &self.0 {
-            return rule.output(meta, operation).map_or_else(Self::fail, Self::from);
+            return rule.output(&meta.current(), operation).map_or_else(Self::fail, Self::from);
         }
         let tensor = match self.into_tensor() {
             Ok(tensor) => tensor,
@@ -413,7 +413,10 @@ impl std::fmt::Debug for Signal {
                 write!(f, "Signal::Deferred({:?}, {deferred})", deferred.shape().dims())
             }
             State::Blocked(blocked) => write!(f, "Signal::Blocked({:?})", blocked.dims()),
-            State::Meta(meta) => write!(f, "Signal::Meta({:?})", meta.shape.dims()),
+            State::Meta(meta) => match &meta.named {
+                Some(named) => write!(f, "Signal::Meta({:?})", named.sizes()),
+                None => write!(f, "Signal::Meta({:?})", meta.shape.dims()),
+            },
             State::Failed(error) => write!(f, "Signal::Failed({error})"),
         }
     }

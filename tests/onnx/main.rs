@@ -16,6 +16,7 @@ mod large;
 mod layer;
 mod layers;
 mod models;
+mod named;
 #[allow(dead_code)] // The tests use the networks but not `main`.
 #[path = "../../examples/networks/main.rs"]
 mod networks;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use sconce::candle::Shape;
 use sconce::prelude::*;
-use sconce::{IntoTensors, OnnxOptions, SummaryInput};
+use sconce::{IntoTensors, OnnxOptions, SummaryInput, SymbolicSize};
 
 /// The batch sizes for which outputs are written.
 const BATCHES: [usize; 3] = [1, 2, 4];
@@ -54,7 +54,7 @@ pub fn write_with<M, I, const N: usize>(
     arrange: impl Fn([Signal; N]) -> I,
 ) -> Result<()>
 where
-    I: SummaryInput,
+    I: SummaryInput + Clone,
     M: Forward<I, Output: IntoTensors<Tensors: Tensors>> + Network,
 {
     write_to(&path(kind, name)?, network, None, options(), inputs, arrange)
@@ -88,7 +88,7 @@ where
 {
     let path = path(kind, name)?;
     let meta = |input: &Tensor| Signal::meta(input.dims(), input.dtype());
-    network.export_onnx_with(&path, |_| inputs.iter().map(meta).collect::<Vec<_>>(), options())?;
+    network.export_onnx_with(&path, inputs.iter().map(meta).collect::<Vec<_>>(), options())?;
     let arrange = |inputs: &[Tensor]| inputs.iter().map(Signal::from).collect();
     write_arrays(&path.with_extension("fixed.npz"), network, Some(&in_f64(network)?), inputs, arrange)
 }
@@ -103,23 +103,51 @@ pub fn write_to<M, I, const N: usize>(
     arrange: impl Fn([Signal; N]) -> I,
 ) -> Result<()>
 where
-    I: SummaryInput,
+    I: SummaryInput + Clone,
     M: Forward<I, Output: IntoTensors<Tensors: Tensors>> + Network,
 {
-    let prototype = inputs(BATCHES[0])?;
-    let dims = |batch: usize| inputs(batch).expect("the inputs should be created");
-    let metas = |batch| {
-        let dims = dims(batch).map(|input| input.dims().to_vec());
-        let metas = std::array::from_fn(|i| Signal::meta(&dims[i][..], prototype[i].dtype()));
-        arrange(metas)
-    };
-    network.export_onnx_with(path, metas, options)?;
+    let [first, second] = [inputs(2)?, inputs(3)?];
+    let symbolic = std::array::from_fn(|i| Signal::symbolic(sizes(&first[i], &second[i]), first[i].dtype()));
+    network.export_onnx_with(path, arrange(symbolic), options)?;
     for batch in BATCHES {
         let path = path.with_extension(format!("{batch}.npz"));
-        let arrange = |inputs: &[Tensor]| arrange(std::array::from_fn(|i| Signal::from(&inputs[i])));
-        write_arrays(&path, network, exact, &inputs(batch)?, arrange)?;
+        write_arrays(&path, network, exact, &inputs(batch)?, |inputs| arrange(signals(inputs)))?;
     }
     Ok(())
+}
+
+/// Exports a network for inputs with these sizes and dtypes, and writes the outputs for each of `inputs`.
+pub fn write_named<M, I, const N: usize>(
+    name: &str,
+    network: &M,
+    symbolic: [Signal; N],
+    inputs: &[[Tensor; N]],
+    arrange: impl Fn([Signal; N]) -> I,
+) -> Result<()>
+where
+    I: SummaryInput + Clone,
+    M: Forward<I, Output: IntoTensors<Tensors: Tensors>> + Network,
+{
+    let path = path("named", name)?;
+    network.export_onnx_with(&path, arrange(symbolic), options())?;
+    for (i, inputs) in inputs.iter().enumerate() {
+        let path = path.with_extension(format!("{i}.npz"));
+        write_arrays(&path, network, None, inputs, |inputs| arrange(signals(inputs)))?;
+    }
+    Ok(())
+}
+
+fn signals<const N: usize>(inputs: &[Tensor]) -> [Signal; N] {
+    std::array::from_fn(|i| Signal::from(&inputs[i]))
+}
+
+/// Returns the sizes of an input from its shapes for the batch sizes 2 and 3.
+fn sizes(first: &Tensor, second: &Tensor) -> Vec<SymbolicSize> {
+    let size = |(first, second): (&usize, &usize)| match second - first {
+        0 => SymbolicSize::from(*first),
+        factor => SymbolicSize::named("batch") * factor + (first - 2 * factor),
+    };
+    first.dims().iter().zip(second.dims()).map(size).collect()
 }
 
 /// The weights of the largest networks are in files of their own.

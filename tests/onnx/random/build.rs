@@ -118,7 +118,9 @@ fn norm(index: usize, channels: usize, width: usize) -> Result<Box<dyn Layer>> {
     let device = &Device::Cpu;
     Ok(match index % 6 {
         0 => Box::new(InstanceNorm2d::config(channels).affine(true).init(device)?),
-        1 => Box::new(GroupNorm::config(if channels % 2 == 0 { 2 } else { 1 }, channels).init(device)?),
+        1 => Box::new(
+            GroupNorm::config(if channels.is_multiple_of(2) { 2 } else { 1 }, channels).init(device)?,
+        ),
         2 => Box::new(LayerNorm::config(width).init(device)?),
         3 => Box::new(RmsNorm::config(width).init(device)?),
         4 => Box::new(LayerNorm2d::config(channels).init(device)?),
@@ -146,8 +148,10 @@ fn activation(index: usize, channels: usize) -> Result<Box<dyn Layer>> {
     })
 }
 
+type Function = fn(Signal) -> Signal;
+
 /// Functions of signals, which keep the batch.
-const FUNCTIONS: [(&str, fn(Signal) -> Signal); 12] = [
+const FUNCTIONS: [(&str, Function); 12] = [
     ("affine", |x| x * 0.5 + 1.),
     ("quotient", |x| 1. / (x.abs() + 2.)),
     ("clamp", |x| (-x).clamp(-1., 1.5)),

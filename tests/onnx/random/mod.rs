@@ -31,7 +31,7 @@ fn random_networks() -> Result<()> {
         let count = |step: &Step| *counts.borrow_mut().entry(step.kind()).or_insert(0) += 1;
         let network = build(&steps, &mut shape.clone(), &count)?;
         let name = format!("{i:03}");
-        // Whoever looks for the cause of a failure in `.ci/onnx.sh` needs the settings.
+        // The settings help to find the cause of a failure in `.ci/onnx.sh`.
         std::fs::write(path("random", &name)?.with_extension("txt"), format!("{shape:?}\n{network}\n"))?;
         let input = |batch: usize| uniform([&[batch], &shape[..]].concat(), [-2., 2.]);
         write_in_f64("random", &name, &network, input)

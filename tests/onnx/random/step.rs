@@ -118,7 +118,7 @@ impl Step {
     pub fn kind(&self) -> &'static str {
         let name = format!("{self:?}");
         let is_kind = |kind: &&str| name.split([' ', '(']).next() == Some(kind);
-        Self::KINDS.into_iter().find(|kind| is_kind(&kind)).expect("every variant should be listed")
+        Self::KINDS.into_iter().find(|kind| is_kind(kind)).expect("every variant should be listed")
     }
 }
 
