@@ -245,6 +245,15 @@ impl Builder {
         Ok(size)
     }
 
+    /// Returns the name of the i64 vector `0, 1, …` of this size.
+    pub fn range(&mut self, size: Size) -> Result<String> {
+        let size = self.size(size)?;
+        let axes = self.ints(&[0])?;
+        let end = self.op("Squeeze", &[size, axes]);
+        let (start, step) = (self.number(0., DType::I64)?, self.number(1., DType::I64)?);
+        Ok(self.op("Range", &[start, end, step]))
+    }
+
     /// Reshapes a value. Returns it unchanged if it has this shape.
     pub fn reshape(&mut self, x: &Value, dims: &[Size]) -> Result<Value> {
         if x.dims == dims {

@@ -29,7 +29,7 @@ use crate::{Error, Result};
 
 use builder::{Builder, SizeSource, Value};
 use lower::Operands;
-use symbolic::{Size, SymbolicGraph, SymbolicOperand, Trace, ValueType};
+use symbolic::{Positions, Size, SymbolicGraph, SymbolicOperand, Trace, ValueType};
 
 /// Settings of [`Network::export_onnx_with`].
 ///
@@ -199,6 +199,26 @@ impl<'a> Exporter<'a> {
         lower::lower(&mut self.builder, op, &Operands { values, output: &self.graph.values[*output] })
     }
 
+    /// Returns a value with positions.
+    fn positions(&mut self, positions: &Positions) -> Result<Value> {
+        let Positions { dims, count, start, step, dtype } = positions;
+        let b = &mut self.builder;
+        let mut name = b.range(*count)?;
+        if *step != 1 {
+            let step = b.ints(&[*step])?;
+            name = b.op("Mul", &[name, step]);
+        }
+        if *start != 0 {
+            let start = b.ints(&[*start])?;
+            name = b.op("Add", &[name, start]);
+        }
+        if *dtype != candle_core::DType::I64 {
+            name = b.cast(&name, proto::data_type(*dtype)?.into());
+        }
+        b.reshape(&Value { name, dims: vec![*count], dtype: *dtype }, dims)
+            .map(|value| Value { dims: dims.clone(), ..value })
+    }
+
     /// Returns the value that an operand stands for.
     fn operand(&mut self, operand: &SymbolicOperand) -> Result<Value> {
         match operand {
@@ -209,6 +229,7 @@ impl<'a> Exporter<'a> {
                 Ok(Value { name, dims, dtype })
             }
             SymbolicOperand::Tensor(tensor, None) => self.builder.constant(tensor),
+            SymbolicOperand::Positions(positions) => self.positions(positions),
             SymbolicOperand::Tensor(tensor, Some(dims)) => {
                 let constant = self.builder.constant(tensor)?;
                 let shape = self.builder.sizes(dims)?;

@@ -43,6 +43,17 @@ pub(super) enum SymbolicOperand {
     Value(usize),
     /// A constant. With sizes, it repeats along the dimensions whose sizes have names.
     Tensor(Tensor, Option<Vec<Size>>),
+    Positions(Positions),
+}
+
+/// A constant of integers `start, start + step, …`, with one size that has a name. The other sizes are 1.
+#[derive(Clone)]
+pub(super) struct Positions {
+    pub dims: Vec<Size>,
+    pub count: Size,
+    pub start: i64,
+    pub step: i64,
+    pub dtype: DType,
 }
 
 impl ValueType {
@@ -150,7 +161,8 @@ fn operand(plan: &Plan, runs: &[&GraphOperand]) -> Result<SymbolicOperand> {
     }
 }
 
-/// Combines a constant in all runs: the same numbers, or numbers that repeat along dimensions whose sizes have names.
+/// Combines a constant in all runs: the same numbers, numbers that repeat along dimensions whose sizes have names, or
+/// positions.
 fn constant(plan: &Plan, runs: &[Tensor]) -> Result<SymbolicOperand> {
     let first = &runs[0];
     data_type(first.dtype())?;
@@ -158,6 +170,9 @@ fn constant(plan: &Plan, runs: &[Tensor]) -> Result<SymbolicOperand> {
         return Ok(SymbolicOperand::Tensor(first.clone(), None));
     }
     let dims = plan.fit_dims(&runs.iter().map(Tensor::dims).collect::<Vec<_>>());
+    if let Some(positions) = dims.as_ref().and_then(|dims| positions(runs, dims)) {
+        return Ok(SymbolicOperand::Positions(positions));
+    }
     let parts = dims.and_then(|dims: Vec<Size>| {
         let parts = runs.iter().map(|tensor| without_repetition(tensor, &dims));
         Some((parts.collect::<Option<Vec<_>>>()?, dims))
@@ -169,6 +184,27 @@ fn constant(plan: &Plan, runs: &[Tensor]) -> Result<SymbolicOperand> {
     }
     let repeats = dims.iter().any(|size| size.number().is_none());
     Ok(SymbolicOperand::Tensor(first.clone(), repeats.then_some(dims)))
+}
+
+/// Returns the positions that a constant has in all runs, or `None` if it has other numbers.
+fn positions(runs: &[Tensor], dims: &[Size]) -> Option<Positions> {
+    let named: Vec<Size> = dims.iter().copied().filter(|size| size.number().is_none()).collect();
+    let others = dims.iter().filter_map(|size| size.number());
+    let dtype = runs[0].dtype();
+    let is_vector = named.len() == 1 && others.into_iter().all(|size| size == 1);
+    if !is_vector || dtype.is_float() || runs.iter().any(|tensor| tensor.dtype() != dtype) {
+        return None;
+    }
+    let numbers =
+        |tensor: &Tensor| tensor.to_dtype(DType::I64).ok()?.flatten_all().ok()?.to_vec1::<i64>().ok();
+    let runs = runs.iter().map(numbers).collect::<Option<Vec<_>>>()?;
+    let [start, second, ..] = runs.iter().max_by_key(|numbers| numbers.len())?[..] else { return None };
+    let step = second.checked_sub(start)?;
+    let expected = |i: usize| step.checked_mul(i64::try_from(i).ok()?)?.checked_add(start);
+    let is_same =
+        |numbers: &Vec<i64>| numbers.iter().enumerate().all(|(i, number)| expected(i) == Some(*number));
+    let is_progression = step != 0 && runs.iter().all(is_same);
+    is_progression.then(|| Positions { dims: dims.to_vec(), count: named[0], start, step, dtype })
 }
 
 /// Returns the first of the equal parts of a tensor along the dimensions whose sizes have names, or `None` if the parts

@@ -334,6 +334,14 @@ impl Signal {
         Meta { named, ..Meta::new(shape, dtype, Device::Cpu) }.into()
     }
 
+    /// Returns a signal of the same shape without numbers. A signal without numbers and a failed one stay as they are.
+    pub(crate) fn without_numbers(self) -> Self {
+        if self.is_meta() || self.error().is_some() {
+            return self;
+        }
+        self.to_meta().map_or_else(Self::fail, Self::from)
+    }
+
     /// Returns the shape with names, if the signal has names.
     pub(crate) fn named_shape(&self) -> Option<&NamedShape> {
         match &self.0 {

@@ -56,7 +56,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Shape, Tensor};
 
 use crate::dim::Dim;
-use crate::graph::Description;
+use crate::graph::{self, Description};
 pub(crate) use crate::kernels::internal::Layout;
 use crate::kernels::internal::blocked::BlockedTensor;
 use crate::kernels::internal::with_new_storage_if_empty;
@@ -323,7 +323,12 @@ impl Signal {
     ) -> Self {
         let recording = Recording::start(&self);
         let description = description.into();
-        recording.finish(self.apply_unrecorded(description.name, rule, operation), description)
+        // In a graph, the rows of constant indices are rows of the weight instead of another constant.
+        let is_look_up = matches!(description.op, Some(graph::Op::Embedding))
+            && !recording.is_part()
+            && graph::is_recorded();
+        let input = if is_look_up { self.without_numbers() } else { self };
+        recording.finish(input.apply_unrecorded(description.name, rule, operation), description)
     }
 
     fn apply_unrecorded<E: Into<Error>, Op: FnOnce(Tensor) -> Result<Tensor, E>>(

@@ -202,7 +202,8 @@ mod tests {
         assert_eq!((batch() * 4 + 1).to_string(), "4*batch+1");
         assert_eq!((batch() * 4 + 1 - 1).to_string(), "4*batch");
         assert_eq!((batch() - 2).to_string(), "batch-2");
-        assert_eq!((batch() * 0).to_string(), "0");
+        let zero = 0;
+        assert_eq!((batch() * zero).to_string(), "0");
         assert_eq!(SymbolicSize::from(3).number(), Some(3));
         assert_eq!(SymbolicSize::from(-1).number(), None);
         assert_eq!((batch().example(5) * 4 + 1).example_size(), Some(21));

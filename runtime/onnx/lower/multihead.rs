@@ -4,7 +4,6 @@ use candle_core::{DType, Device, Tensor};
 
 use crate::Result;
 use crate::graph::MultiheadAttention;
-use crate::ops::causal_mask;
 
 use super::super::builder::{Builder, Value};
 use super::super::proto::{Attribute, BOOL};
@@ -139,8 +138,8 @@ fn mask(
         masks.push(b.reshape(&additive, &[leading[0], leading[1], queries, keys])?);
     }
     if op.is_causal {
-        let sizes = [queries.known()?, keys.known()?];
-        masks.push(b.constant(&causal_mask(sizes, 0, query.dtype, &Device::Cpu)?)?);
+        let name = attention::causal(b, [queries, keys], 0, query.dtype)?;
+        masks.push(Value { name, dims: vec![queries, keys], dtype: query.dtype });
     }
     let Some(sum) = masks.into_iter().map(|mask| mask.name).reduce(|a, mask| b.op("Add", &[a, mask])) else {
         return Ok(None);
