@@ -1,17 +1,18 @@
 #!/usr/bin/env bash
 # Checks the ONNX models that the tests wrote, and compares their outputs in ONNX Runtime with those of sconce.
 #
-#   onnx.sh ENVIRONMENT MODELS
+#   onnx.sh ENVIRONMENT MODELS [MODEL...]
 #
-# Creates a Python environment with onnx and onnxruntime in ENVIRONMENT. MODELS is a directory with models.
+# Creates a Python environment with onnx, onnxruntime and openvino in ENVIRONMENT. MODELS is a directory with models.
+# Each MODEL is the path of a model in this directory, without `.onnx`, that runs in OpenVINO too.
 set -euo pipefail
 cd "$(dirname -- "$0")/.."
 
 environment=$1
-models=$2
-requirements=('onnx==1.23.2' 'onnxruntime==1.32.0')
+shift
+requirements=('onnx==1.23.2' 'onnxruntime==1.32.0' 'openvino==2026.4.1')
 
-if ! "$environment/bin/python" -c 'import onnx, onnxruntime' 2>/dev/null; then
+if ! "$environment/bin/python" -c 'import onnx, onnxruntime, openvino' 2>/dev/null; then
   log=$(mktemp)
   trap 'rm -f "$log"' EXIT
   install() { python3 -m venv --clear "$environment" && "$environment/bin/pip" install --quiet "${requirements[@]}"; }
@@ -21,4 +22,4 @@ if ! "$environment/bin/python" -c 'import onnx, onnxruntime' 2>/dev/null; then
     exit 0
   fi
 fi
-"$environment/bin/python" .ci/onnx-models.py "$models"
+"$environment/bin/python" .ci/onnx-models.py "$@"

@@ -10,10 +10,11 @@ use candle_nn::VarBuilder;
 use crate::Result;
 use crate::load::{Load, LoadReport, Selection};
 use crate::module::{Forward, Mode, Module};
-use crate::registry::Matching;
+use crate::registry::{Matching, Network};
 use crate::scope::Scope;
 use crate::signal::Signal;
 use crate::source::{self, Checkpoint, Fallback};
+use crate::symbolic::{SymbolicSize, SymbolicSizes};
 
 /// The settings from which a layer or network is built.
 ///
@@ -113,6 +114,38 @@ pub trait Config: Sized {
             Some(error) => Err(error.clone()),
             None => Ok(output),
         }
+    }
+
+    /// Checks the shapes of all layers like [`check`](Self::check), for an input whose sizes may have names. Returns the
+    /// sizes of the output, as [`Network::output_sizes`](crate::Network::output_sizes) does.
+    ///
+    /// ```
+    /// use sconce::SymbolicSize;
+    /// use sconce::prelude::*;
+    ///
+    /// #[derive(Module)]
+    /// struct Net {
+    ///     #[layer(1, 20, 5)]
+    ///     conv1: Conv2d,
+    ///     #[layer(20, 50, 5)]
+    ///     conv2: Conv2d,
+    /// }
+    /// # fn main() -> Result<()> {
+    /// let height = SymbolicSize::named("height").example(28);
+    /// let sizes = Net::config().check_symbolic(("batch", 1, height, 28))?;
+    /// assert_eq!(format!("{sizes:?}"), "[batch, 50, height-8, 20]");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Fails under the same conditions as `Network::output_sizes`, or if the settings are invalid.
+    fn check_symbolic(self, sizes: impl SymbolicSizes) -> Result<Vec<SymbolicSize>>
+    where
+        Self::Output: Forward<Signal, Output = Signal>,
+    {
+        let sizes = self.meta()?.output_sizes(Signal::symbolic(sizes, DType::F32))?;
+        Ok(sizes.into_iter().next().unwrap_or_default())
     }
 
     /// Builds the network with the parameters of a checkpoint, in any format that

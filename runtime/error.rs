@@ -79,6 +79,13 @@ impl Error {
         }
         self
     }
+
+    /// Adds a note in parentheses to the message.
+    pub(crate) fn with_note(mut self, note: impl fmt::Display) -> Self {
+        let message = &mut Arc::make_mut(&mut self.0).message;
+        *message = format!("{message} ({note})");
+        self
+    }
 }
 
 impl fmt::Display for Error {

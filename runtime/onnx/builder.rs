@@ -29,20 +29,20 @@ pub(super) struct Builder {
     by_tensor: HashMap<TensorId, String>,
     by_ints: HashMap<Vec<i64>, String>,
     by_number: HashMap<(u64, DType), String>,
-    /// The name of the value `[batch]`.
-    batch: Option<String>,
-    /// How the batch size follows from an input.
-    pub batch_source: Option<BatchSource>,
+    /// For each name of a size, how its number follows from an input.
+    pub sources: Vec<Option<SizeSource>>,
     /// The prefix of the names of new values: the path of the layer.
     pub prefix: String,
     counts: HashMap<String, usize>,
 }
 
-/// An input whose size in a dimension is a multiple of the batch size.
-pub(super) struct BatchSource {
-    pub input: String,
-    pub dim: usize,
-    pub per_example: i64,
+/// Where the number of a name of sizes is.
+#[derive(Clone)]
+pub(super) enum SizeSource {
+    /// The size of an input in a dimension is `factor` times the number. `prefix` is that of the values that compute it.
+    Input { name: String, dim: usize, factor: i64, prefix: String },
+    /// The name of a value with the number.
+    Value(String),
 }
 
 impl Value {
@@ -50,7 +50,7 @@ impl Value {
         self.dims.len()
     }
 
-    /// Returns the sizes from a dimension on, which must not depend on the batch size.
+    /// Returns the sizes from a dimension on, which must not have names.
     pub fn known_sizes(&self, from: usize) -> Result<Vec<usize>> {
         self.dims[from..].iter().map(|size| size.known()).collect()
     }
@@ -67,8 +67,7 @@ impl Builder {
             by_tensor: HashMap::new(),
             by_ints: HashMap::new(),
             by_number: HashMap::new(),
-            batch: None,
-            batch_source: None,
+            sources: Vec::new(),
             prefix: String::new(),
         }
     }
@@ -188,9 +187,9 @@ impl Builder {
         Ok(name)
     }
 
-    /// Returns the name of a list of sizes. Sizes that depend on the batch size are computed when the model runs.
+    /// Returns the name of a list of sizes. Sizes with names are computed when the model runs.
     pub fn sizes(&mut self, sizes: &[Size]) -> Result<String> {
-        if let Some(constants) = sizes.iter().map(|size| size.constant()).collect::<Option<Vec<_>>>() {
+        if let Some(constants) = sizes.iter().map(|size| size.number()).collect::<Option<Vec<_>>>() {
             return self.ints(&constants.into_iter().map(|size| size as i64).collect::<Vec<_>>());
         }
         let parts = sizes.iter().map(|size| self.size(*size)).collect::<Result<Vec<_>>>()?;
@@ -201,40 +200,58 @@ impl Builder {
     }
 
     /// Returns the name of a list with one size.
-    fn size(&mut self, Size { per_example, fixed }: Size) -> Result<String> {
-        if per_example == 0 {
-            return self.ints(&[fixed]);
+    fn size(&mut self, size: Size) -> Result<String> {
+        let mut sum = None;
+        for (names, factor) in size.terms() {
+            let mut parts =
+                names.into_iter().map(|name| self.named_size(name)).collect::<Result<Vec<_>>>()?;
+            if factor != 1 || parts.is_empty() {
+                parts.push(self.ints(&[factor])?);
+            }
+            let product = self.joined("Mul", parts);
+            sum = Some(self.joined("Add", sum.into_iter().chain([product]).collect()));
         }
-        let mut size = self.batch()?;
-        if per_example != 1 {
-            let factor = self.ints(&[per_example])?;
-            size = self.op("Mul", &[size, factor]);
-        }
-        if fixed != 0 {
-            let offset = self.ints(&[fixed])?;
-            size = self.op("Add", &[size, offset]);
-        }
-        Ok(size)
+        sum.map_or_else(|| self.ints(&[0]), Ok)
     }
 
-    /// Returns the name of a list with the batch size.
-    fn batch(&mut self) -> Result<String> {
-        if let Some(name) = &self.batch {
-            return Ok(name.clone());
-        }
-        let Some(BatchSource { input, dim, per_example }) = self.batch_source.take() else {
-            return Err(Error::msg("expected an input with a dimension whose size is the batch size"));
+    /// Joins values by an operator with two inputs.
+    fn joined(&mut self, op_type: &str, parts: Vec<String>) -> String {
+        let mut parts = parts.into_iter();
+        let first = parts.next().unwrap_or_default();
+        parts.fold(first, |joined, part| self.op(op_type, &[joined, part]))
+    }
+
+    /// Returns the name of a list with the number of a name.
+    fn named_size(&mut self, name: usize) -> Result<String> {
+        let Some(source) = self.sources.get(name).cloned().flatten() else {
+            return Err(Error::msg(
+                "expected an input with a dimension whose size is a name or a multiple of a name, because the exported \
+                 model computes other sizes from it",
+            ));
         };
-        let prefix = std::mem::replace(&mut self.prefix, "batch".to_string());
+        let (input, dim, factor, prefix) = match source {
+            SizeSource::Value(value) => return Ok(value),
+            SizeSource::Input { name, dim, factor, prefix } => (name, dim, factor, prefix),
+        };
+        let prefix = std::mem::replace(&mut self.prefix, prefix);
         let range = vec![Attribute::int("start", dim as i64), Attribute::int("end", dim as i64 + 1)];
         let mut size = self.op_with("Shape", &[input], range);
-        if per_example != 1 {
-            let divisor = self.ints(&[per_example])?;
+        if factor != 1 {
+            let divisor = self.ints(&[factor])?;
             size = self.op("Div", &[size, divisor]);
         }
         self.prefix = prefix;
-        self.batch = Some(size.clone());
+        self.sources[name] = Some(SizeSource::Value(size.clone()));
         Ok(size)
+    }
+
+    /// Returns the name of the i64 vector `0, 1, …` of this size.
+    pub fn range(&mut self, size: Size) -> Result<String> {
+        let size = self.size(size)?;
+        let axes = self.ints(&[0])?;
+        let end = self.op("Squeeze", &[size, axes]);
+        let (start, step) = (self.number(0., DType::I64)?, self.number(1., DType::I64)?);
+        Ok(self.op("Range", &[start, end, step]))
     }
 
     /// Reshapes a value. Returns it unchanged if it has this shape.
@@ -266,7 +283,7 @@ impl Builder {
         }
         let axes = self.ints(&positions.iter().map(|dim| *dim as i64).collect::<Vec<_>>())?;
         let mut dims = x.dims.clone();
-        positions.iter().for_each(|position| dims.insert(*position, Size::fixed(1)));
+        positions.iter().for_each(|position| dims.insert(*position, Size::constant(1)));
         Ok(Value { name: self.op("Unsqueeze", &[x.name.clone(), axes]), dims, dtype: x.dtype })
     }
 
@@ -302,11 +319,11 @@ impl Builder {
     }
 }
 
-/// Returns the operand of `Reshape` if it does not depend on the batch size: 0 for a size that stays the same, and -1
-/// for one other size that depends on the batch size.
+/// Returns the operand of `Reshape` if it does not depend on the names: 0 for a size that stays the same, and -1 for one
+/// other size that has a name.
 fn known_target(from: &[Size], to: &[Size]) -> Option<Vec<i64>> {
-    let dynamic = to.iter().filter(|size| size.constant().is_none()).count();
-    let target = to.iter().enumerate().map(|(i, size)| match size.constant() {
+    let dynamic = to.iter().filter(|size| size.number().is_none()).count();
+    let target = to.iter().enumerate().map(|(i, size)| match size.number() {
         Some(size) => size as i64,
         None if dynamic > 1 && from.get(i) == Some(size) => 0,
         None => -1,

@@ -1,7 +1,7 @@
 //! Export to ONNX.
 //!
-//! The network runs on signals without numbers while its operations are recorded as a graph, with several batch sizes,
-//! from which follows how shapes depend on the batch size ([`symbolic`]). Each operation is then expressed with the
+//! The network runs on signals without numbers while its operations are recorded as a graph, with several numbers for each
+//! name of a size, from which follows how shapes depend on the names ([`symbolic`]). Each operation is then expressed with the
 //! operators of ONNX ([`lower`]).
 
 mod builder;
@@ -23,12 +23,13 @@ use crate::module::{Forward, Mode};
 use crate::registry::Network;
 use crate::scope::Scope;
 use crate::signal::{IntoTensors, Signal};
-use crate::summary::SummaryInput;
+use crate::summary::{SummaryInput, plan};
+use crate::symbolic::{Plan, SymbolicSize};
 use crate::{Error, Result};
 
-use builder::{BatchSource, Builder, Value};
+use builder::{Builder, SizeSource, Value};
 use lower::Operands;
-use symbolic::{BATCHES, Size, SymbolicGraph, SymbolicOperand, Trace, ValueType};
+use symbolic::{Positions, Size, SymbolicGraph, SymbolicOperand, Trace, ValueType};
 
 /// Settings of [`Network::export_onnx_with`].
 ///
@@ -40,7 +41,7 @@ use symbolic::{BATCHES, Size, SymbolicGraph, SymbolicOperand, Trace, ValueType};
 /// let linear = Linear::config(64, 64).init(&Device::Cpu)?;
 /// let path = directory.path().join("linear.onnx");
 /// let options = OnnxOptions::default().max_inline_bytes(1 << 10);
-/// linear.export_onnx_with(&path, |batch| Signal::meta((batch, 64), DType::F32), options)?;
+/// linear.export_onnx_with(&path, Signal::symbolic(("batch", 64), DType::F32), options)?;
 /// assert_eq!(std::fs::metadata(directory.path().join("linear.onnx.data"))?.len(), 64 * 64 * 4);
 /// # Ok(())
 /// # }
@@ -61,20 +62,15 @@ impl OnnxOptions {
 }
 
 /// Writes a network as an ONNX model.
-pub(crate) fn export<I, M>(
-    network: &M,
-    path: &Path,
-    input: impl Fn(usize) -> I,
-    options: OnnxOptions,
-) -> Result<()>
+pub(crate) fn export<I, M>(network: &M, path: &Path, input: I, options: OnnxOptions) -> Result<()>
 where
-    I: SummaryInput,
+    I: SummaryInput + Clone,
     M: Forward<I, Output: IntoTensors> + Network,
 {
-    let [first, second, third] = BATCHES.map(|batch| trace(network, input(batch)));
-    let graph = SymbolicGraph::new([first?, second?, third?])?;
+    let plan = plan(&input)?;
+    let graph = SymbolicGraph::new(&plan, plan.run(|| trace(network, input.clone()))?)?;
     let name = network.kind();
-    let (model, weights) = Exporter::new(&graph, parameter_names(network)).model(&name)?;
+    let (model, weights) = Exporter::new(&graph, &plan, parameter_names(network)).model(&name)?;
     write::write(path, model, weights, options.max_inline_bytes)
 }
 
@@ -122,6 +118,7 @@ fn outputs(output: impl IntoTensors) -> Result<Vec<GraphOperand>> {
 /// Translates a graph.
 struct Exporter<'a> {
     graph: &'a SymbolicGraph,
+    plan: &'a Plan,
     builder: Builder,
     /// The names of the inputs.
     inputs: Vec<String>,
@@ -130,20 +127,15 @@ struct Exporter<'a> {
 }
 
 impl<'a> Exporter<'a> {
-    fn new(graph: &'a SymbolicGraph, parameters: HashMap<TensorId, String>) -> Self {
+    fn new(graph: &'a SymbolicGraph, plan: &'a Plan, parameters: HashMap<TensorId, String>) -> Self {
         let mut builder = Builder::new(parameters);
         let inputs =
             numbered("input", graph.inputs).iter().map(|name| builder.unique(name)).collect::<Vec<_>>();
-        let sizes = graph.values.iter().zip(&inputs).flat_map(|(value, name)| {
-            value.dims.iter().enumerate().map(move |(dim, size)| (name, dim, size))
-        });
-        builder.batch_source = sizes
-            .filter(|(.., size)| size.per_example > 0 && size.fixed == 0)
-            .min_by_key(|(.., size)| size.per_example)
-            .map(|(name, dim, size)| BatchSource { input: name.clone(), dim, per_example: size.per_example });
+        let source = |index: usize| size_source(graph, &inputs, index, &plan.names()[index].name);
+        builder.sources = (0..plan.names().len()).map(source).collect();
         let mut names: Vec<Option<String>> = inputs.iter().cloned().map(Some).collect();
         names.resize(graph.values.len(), None);
-        Self { graph, builder, inputs, names }
+        Self { graph, plan, builder, inputs, names }
     }
 
     /// Returns the model without its weights, and the weights.
@@ -161,7 +153,7 @@ impl<'a> Exporter<'a> {
         let mut outputs = Vec::new();
         for (operand, name) in graph.outputs.iter().zip(&output_names) {
             let value = self.operand(operand)?;
-            outputs.push(value_info(name, &value.dims, value.dtype)?);
+            outputs.push(value_info(name, &self.plan.sizes(&value.dims), value.dtype)?);
             let is_named = output_names.contains(&value.name);
             if is_named || !self.builder.rename(&value.name, name) {
                 self.builder.identity(value.name, name);
@@ -170,7 +162,7 @@ impl<'a> Exporter<'a> {
             }
         }
         let inputs = graph.values.iter().zip(&self.inputs);
-        let inputs = inputs.map(|(value, name)| value_info(name, &value.dims, value.dtype));
+        let inputs = inputs.map(|(value, name)| value_info(name, &self.plan.sizes(&value.dims), value.dtype));
         let graph = proto::Graph {
             node: self.builder.nodes,
             name: Some(name.to_string()),
@@ -194,9 +186,9 @@ impl<'a> Exporter<'a> {
             return Err(Error::msg(format!("the operation `{name}` cannot be exported to ONNX yet")));
         };
         let dims = outputs.iter().map(|output| &self.graph.values[*output].dims);
-        if let Some(dims) = dims.into_iter().find(|dims| dims.contains(&Size::fixed(0))) {
-            let sizes: Vec<String> = dims.iter().map(ToString::to_string).collect();
-            return Err(Error::msg(format!("expected sizes of at least 1, found [{}]", sizes.join(", "))));
+        if let Some(dims) = dims.into_iter().find(|dims| dims.contains(&Size::constant(0))) {
+            let sizes = self.plan.sizes(dims);
+            return Err(Error::msg(format!("expected sizes of at least 1, found {sizes:?}")));
         }
         self.builder.prefix.clone_from(path);
         let values = node.operands.iter().map(|operand| match operand {
@@ -205,6 +197,26 @@ impl<'a> Exporter<'a> {
         });
         let values = values.collect::<Result<_>>()?;
         lower::lower(&mut self.builder, op, &Operands { values, output: &self.graph.values[*output] })
+    }
+
+    /// Returns a value with positions.
+    fn positions(&mut self, positions: &Positions) -> Result<Value> {
+        let Positions { dims, count, start, step, dtype } = positions;
+        let b = &mut self.builder;
+        let mut name = b.range(*count)?;
+        if *step != 1 {
+            let step = b.ints(&[*step])?;
+            name = b.op("Mul", &[name, step]);
+        }
+        if *start != 0 {
+            let start = b.ints(&[*start])?;
+            name = b.op("Add", &[name, start]);
+        }
+        if *dtype != candle_core::DType::I64 {
+            name = b.cast(&name, proto::data_type(*dtype)?.into());
+        }
+        b.reshape(&Value { name, dims: vec![*count], dtype: *dtype }, dims)
+            .map(|value| Value { dims: dims.clone(), ..value })
     }
 
     /// Returns the value that an operand stands for.
@@ -217,6 +229,7 @@ impl<'a> Exporter<'a> {
                 Ok(Value { name, dims, dtype })
             }
             SymbolicOperand::Tensor(tensor, None) => self.builder.constant(tensor),
+            SymbolicOperand::Positions(positions) => self.positions(positions),
             SymbolicOperand::Tensor(tensor, Some(dims)) => {
                 let constant = self.builder.constant(tensor)?;
                 let shape = self.builder.sizes(dims)?;
@@ -235,10 +248,23 @@ fn numbered(name: &str, count: usize) -> Vec<String> {
     }
 }
 
-fn value_info(name: &str, dims: &[Size], dtype: candle_core::DType) -> Result<proto::ValueInfo> {
-    let dim = dims.iter().map(|size| proto::Dimension {
-        dim_value: size.constant().map(|size| size as i64),
-        dim_param: size.constant().is_none().then(|| size.to_string()),
+/// Returns the input whose size is the smallest multiple of a name.
+fn size_source(graph: &SymbolicGraph, inputs: &[String], index: usize, prefix: &str) -> Option<SizeSource> {
+    let sizes = graph.values.iter().zip(inputs).flat_map(|(value, name)| {
+        value.dims.iter().enumerate().map(move |(dim, size)| (name, dim, size.as_multiple()))
+    });
+    let multiples = sizes.filter_map(|(name, dim, multiple)| match multiple {
+        Some((other, factor)) if other == index && factor > 0 => Some((name, dim, factor)),
+        _ => None,
+    });
+    let (name, dim, factor) = multiples.min_by_key(|(.., factor)| *factor)?;
+    Some(SizeSource::Input { name: name.clone(), dim, factor, prefix: prefix.to_string() })
+}
+
+fn value_info(name: &str, sizes: &[SymbolicSize], dtype: candle_core::DType) -> Result<proto::ValueInfo> {
+    let dim = sizes.iter().map(|size| proto::Dimension {
+        dim_value: size.number().map(|size| size as i64),
+        dim_param: size.number().is_none().then(|| size.to_string()),
     });
     let shape = proto::Shape { dim: dim.collect() };
     let tensor_type = proto::TensorType { elem_type: Some(proto::data_type(dtype)?), shape: Some(shape) };

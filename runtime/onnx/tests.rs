@@ -10,12 +10,7 @@ use crate::prelude::*;
 use super::{OnnxOptions, proto};
 
 /// Exports a network to `directory` and reads the model.
-fn model<M>(
-    network: &M,
-    directory: &Path,
-    input: impl Fn(usize) -> Signal,
-    options: OnnxOptions,
-) -> Result<proto::Graph>
+fn model<M>(network: &M, directory: &Path, input: Signal, options: OnnxOptions) -> Result<proto::Graph>
 where
     M: Forward<Signal, Output = Signal> + Network,
 {
@@ -38,8 +33,8 @@ struct Net {
     fc: Linear,
 }
 
-fn images(batch: usize) -> Signal {
-    Signal::meta((batch, 1, 8, 8), DType::F32)
+fn images() -> Signal {
+    Signal::symbolic(("batch", 1, 8, 8), DType::F32)
 }
 
 /// Returns the names of the sizes of an input or output, or the sizes themselves.
@@ -55,7 +50,7 @@ fn sizes(value: &proto::ValueInfo) -> Vec<String> {
 fn a_model_has_the_operations_and_the_parameters_of_the_network() -> Result<()> {
     let directory = tempfile::tempdir()?;
     let net = Net::new(&Device::Cpu)?;
-    let graph = model(&net, directory.path(), images, OnnxOptions::default())?;
+    let graph = model(&net, directory.path(), images(), OnnxOptions::default())?;
     let types: Vec<_> = graph.node.iter().map(|node| node.op_type.as_deref().unwrap_or_default()).collect();
     assert_eq!(types, ["Conv", "BatchNormalization", "Relu", "Reshape", "Gemm"]);
     assert_eq!(graph.node[0].name.as_deref(), Some("Net.conv/Conv"));
@@ -83,10 +78,11 @@ fn bytes(tensor: &Tensor) -> Result<Vec<u8>> {
 }
 
 #[test]
-fn inputs_that_ignore_the_batch_size_have_fixed_sizes() -> Result<()> {
+fn inputs_without_names_have_fixed_sizes() -> Result<()> {
     let directory = tempfile::tempdir()?;
     let net = Net::new(&Device::Cpu)?;
-    let graph = model(&net, directory.path(), |_| images(7), OnnxOptions::default())?;
+    let graph =
+        model(&net, directory.path(), Signal::meta((7, 1, 8, 8), DType::F32), OnnxOptions::default())?;
     assert_eq!(sizes(&graph.input[0]), ["7", "1", "8", "8"]);
     assert_eq!(sizes(&graph.output[0]), ["7", "3"]);
     Ok(())
@@ -96,7 +92,7 @@ fn inputs_that_ignore_the_batch_size_have_fixed_sizes() -> Result<()> {
 fn large_weights_are_in_a_file_of_their_own() -> Result<()> {
     let directory = tempfile::tempdir()?;
     let layers = vec![Linear::config(32, 64).init(&Device::Cpu)?, Linear::config(64, 16).init(&Device::Cpu)?];
-    let vectors = |batch| Signal::meta((batch, 32), DType::F32);
+    let vectors = Signal::symbolic(("batch", 32), DType::F32);
     let options = OnnxOptions::default().max_inline_bytes(4096);
     let graph = model(&layers, directory.path(), vectors, options)?;
     let data = fs::read(directory.path().join("net.onnx.data"))?;
@@ -139,7 +135,7 @@ struct Tied {
 fn a_tied_parameter_is_stored_once() -> Result<()> {
     let directory = tempfile::tempdir()?;
     let net = Tied::new(&Device::Cpu)?;
-    let ids = |batch| Signal::meta((batch, 3), DType::I64);
+    let ids = Signal::symbolic(("batch", 3), DType::I64);
     let graph = model(&net, directory.path(), ids, OnnxOptions::default())?;
     let names: Vec<_> = graph.initializer.iter().filter_map(|tensor| tensor.name.as_deref()).collect();
     assert_eq!(names, ["embedding.weight", "norm.weight", "norm.bias"]);
@@ -153,7 +149,7 @@ struct AlwaysDrops {}
 #[test]
 fn layers_in_training_mode_cannot_be_exported() -> Result<()> {
     let directory = tempfile::tempdir()?;
-    let error = model(&AlwaysDrops {}, directory.path(), images, OnnxOptions::default()).unwrap_err();
+    let error = model(&AlwaysDrops {}, directory.path(), images(), OnnxOptions::default()).unwrap_err();
     assert!(error.to_string().contains("the operation `dropout` cannot be exported"), "{error}");
     Ok(())
 }
@@ -171,7 +167,7 @@ struct ReservedNames {
 fn names_are_unique() -> Result<()> {
     let directory = tempfile::tempdir()?;
     let net = ReservedNames::new(&Device::Cpu)?;
-    let vectors = |batch| Signal::meta((batch, 4), DType::F32);
+    let vectors = Signal::symbolic(("batch", 4), DType::F32);
     let graph = model(&net, directory.path(), vectors, OnnxOptions::default())?;
     assert_eq!(graph.node[0].input, ["input_2", "input"]);
     assert_eq!(graph.node[1].input[1], "output");

@@ -31,7 +31,8 @@ use crate::network_graph::Graph;
 use crate::onnx::{self, OnnxOptions};
 use crate::profile::Profile;
 use crate::signal::{IntoTensors, Signal};
-use crate::summary::{Summary, SummaryInput};
+use crate::summary::{self, Summary, SummaryInput};
+use crate::symbolic::SymbolicSize;
 use crate::{Error, Result};
 
 /// Methods on the tensors and child modules of a network. Every [`Module`] implements this trait.
@@ -345,6 +346,8 @@ pub trait Network: Module {
     /// a tensor as a signal, the network runs. The summary then also contains which layers ran in the launch of another
     /// layer, and is the same otherwise. Several inputs are passed as a tuple.
     ///
+    /// The shapes of a summary of [`Signal::symbolic`] have names. Its numbers are those for the examples of the names.
+    ///
     /// Multiply-adds are the products that are added up in convolutions, linear and bilinear maps, matrix products,
     /// attention and recurrent layers: `output elements · kernel elements · in_channels / groups` for a convolution.
     /// Other operations count as 0.
@@ -364,7 +367,7 @@ pub trait Network: Module {
     /// Fails if the forward pass fails, for example because the shape of the input does not fit.
     fn summary<I>(&self, input: I) -> Result<Summary>
     where
-        I: SummaryInput,
+        I: SummaryInput + Clone,
         Self: Forward<I, Output: IntoTensors> + Sized,
     {
         Summary::new(self, input)
@@ -440,13 +443,52 @@ pub trait Network: Module {
         Graph::new(self, input)
     }
 
+    /// Returns the sizes of each signal of the output in evaluation mode, with the names of the input's sizes
+    /// ([`Signal::symbolic`]).
+    ///
+    /// The network runs without numbers, with the numbers after the examples of the names: 2, 3 and 5 for the example 1.
+    /// It runs three times for one name and seven times for two. A size of the output is the sum of products of the names
+    /// that fits all runs. Operations with a threshold beyond these numbers are not noticed.
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    ///
+    /// #[derive(Module)]
+    /// #[module(forward = |x| {
+    ///     let (batch, length, features) = x.dims3()?;
+    ///     proj(x.reshape((batch * length, features)))
+    /// })]
+    /// struct Tokens {
+    ///     #[layer(16, 4)]
+    ///     proj: Linear,
+    /// }
+    /// # fn main() -> Result<()> {
+    /// let net = Tokens::new(&Device::Cpu)?;
+    /// let sizes = net.output_sizes(Signal::symbolic(("batch", "length", 16), DType::F32))?;
+    /// assert_eq!(format!("{sizes:?}"), "[[batch*length, 4]]");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Fails if the forward pass fails in one of the runs, for example because it reads numbers, if the layers that run
+    /// depend on the names, or if a size is no sum of products of names, for example because a stride divides it. The
+    /// error names the layer.
+    fn output_sizes<I>(&self, input: I) -> Result<Vec<Vec<SymbolicSize>>>
+    where
+        I: SummaryInput + Clone,
+        Self: Forward<I, Output: IntoTensors> + Sized,
+    {
+        summary::output_sizes(self, input)
+    }
+
     /// Writes the network in evaluation mode as an ONNX model (opset 17), which runs in ONNX Runtime and other
     /// programs. Needs the feature `onnx`.
     ///
-    /// `input` returns the inputs for a batch size, as signals without numbers ([`Signal::meta`]). Sizes that depend on
-    /// the batch size become dynamic: the model accepts any batch. The network runs with a few batch sizes to find
-    /// these sizes. If `input` ignores its argument, all sizes of the model are fixed. Tensors and signals with numbers
-    /// among the inputs become constants of the model.
+    /// The inputs are signals without numbers. Their named sizes ([`Signal::symbolic`]) are dynamic in the model, which
+    /// accepts any number for them; the other sizes are fixed. The network runs as described at
+    /// [`output_sizes`](Self::output_sizes). Tensors and signals with numbers among the inputs become constants of the
+    /// model.
     ///
     /// The inputs of the model are named `input`, or `input_0`, `input_1` and so on if there are several, and the
     /// outputs `output` or `output_0` and so on. Parameters and buffers keep their paths; if one of them has the name of
@@ -458,19 +500,19 @@ pub trait Network: Module {
     /// # let directory = tempfile::tempdir()?;
     /// # let path = directory.path().join("net.onnx");
     /// let net = vec![Conv2d::config(3, 8, 3).init(&Device::Cpu)?, Conv2d::config(8, 8, 3).init(&Device::Cpu)?];
-    /// net.export_onnx(&path, |batch| Signal::meta((batch, 3, 32, 32), DType::F32))?;
+    /// net.export_onnx(&path, Signal::symbolic(("batch", 3, 32, 32), DType::F32))?;
     /// # Ok(())
     /// # }
     /// ```
     ///
     /// # Errors
     /// Fails if the forward pass fails, if it contains an operation that cannot be exported, if the network runs other
-    /// operations for another batch size, or if the file cannot be written. An error names the operation and the path
-    /// of its layer.
+    /// operations for other numbers of the named sizes, or if the file cannot be written. An error names the operation
+    /// and the path of its layer.
     #[cfg(feature = "onnx")]
-    fn export_onnx<I>(&self, path: impl AsRef<Path>, input: impl Fn(usize) -> I) -> Result<()>
+    fn export_onnx<I>(&self, path: impl AsRef<Path>, input: I) -> Result<()>
     where
-        I: SummaryInput,
+        I: SummaryInput + Clone,
         Self: Forward<I, Output: IntoTensors> + Sized,
     {
         self.export_onnx_with(path, input, OnnxOptions::default())
@@ -482,14 +524,9 @@ pub trait Network: Module {
     /// # Errors
     /// Fails under the same conditions as [`export_onnx`](Self::export_onnx).
     #[cfg(feature = "onnx")]
-    fn export_onnx_with<I>(
-        &self,
-        path: impl AsRef<Path>,
-        input: impl Fn(usize) -> I,
-        options: OnnxOptions,
-    ) -> Result<()>
+    fn export_onnx_with<I>(&self, path: impl AsRef<Path>, input: I, options: OnnxOptions) -> Result<()>
     where
-        I: SummaryInput,
+        I: SummaryInput + Clone,
         Self: Forward<I, Output: IntoTensors> + Sized,
     {
         onnx::export(self, path.as_ref(), input, options)

@@ -4,10 +4,14 @@
 //! *probe*, a tensor without elements or without memory of its own, so that the checks and the errors are those of a
 //! run with numbers. A [`ShapeRule`] creates the probe.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use candle_core::{DType, Device, Shape, Tensor};
 
 use crate::graph::{self, Description, MetaId, View as GraphView};
 use crate::kernels::internal::can_allocate;
+use crate::symbolic::{NamedShape, SymbolicSizes};
 use crate::{Error, Result};
 
 use super::{Recording, Signal, State, add_operands};
@@ -22,6 +26,8 @@ pub(crate) struct Meta {
     pub view: Option<Box<GraphView>>,
     /// The identity of the signal in a recorded graph. `None` before the meta data is converted to a signal.
     pub id: Option<MetaId>,
+    /// The shape with names, of a signal whose shape differs between runs. `shape` then has the examples of the names.
+    pub named: Option<Arc<NamedShape>>,
 }
 
 /// How the shape of a result follows from the shape of the operand of `Op`, a function of one tensor.
@@ -60,7 +66,20 @@ pub(crate) struct ShapeFrom<F>(pub F);
 
 impl Meta {
     pub fn new(shape: Shape, dtype: DType, device: Device) -> Self {
-        Self { shape, dtype, device, view: None, id: None }
+        Self { shape, dtype, device, view: None, id: None, named: None }
+    }
+
+    /// Returns the shape in the current run.
+    pub fn current_shape(&self) -> &Shape {
+        self.named.as_deref().map_or(&self.shape, NamedShape::current)
+    }
+
+    /// Returns meta data without names, for the current run.
+    pub fn current(&self) -> Cow<'_, Self> {
+        match self.named {
+            Some(_) => Cow::Owned(self.with_shape(self.current_shape().clone())),
+            None => Cow::Borrowed(self),
+        }
     }
 
     fn with_shape(&self, shape: impl Into<Shape>) -> Self {
@@ -114,16 +133,22 @@ impl Meta {
     }
 }
 
+/// Returns whether the number of elements fits into a `usize`, also if a size of 0 is replaced.
+fn has_count(dims: &[usize]) -> bool {
+    let count =
+        dims.iter().filter(|size| **size > 0).try_fold(1usize, |count, size| count.checked_mul(*size));
+    count.is_some()
+}
+
 impl From<Meta> for Signal {
     fn from(meta: Meta) -> Self {
-        let dims = meta.shape.dims();
-        let count =
-            dims.iter().filter(|size| **size > 0).try_fold(1usize, |count, size| count.checked_mul(*size));
-        match count {
-            Some(_) => Self(State::Meta(Box::new(Meta { id: Some(MetaId::new()), ..meta }))),
-            None => {
-                Self::fail(Error::msg(format!("the number of elements of the shape {dims:?} is too large")))
-            }
+        let shapes = meta.named.as_deref().map_or(std::slice::from_ref(&meta.shape), NamedShape::shapes);
+        match shapes.iter().find(|shape| !has_count(shape.dims())) {
+            None => Self(State::Meta(Box::new(Meta { id: Some(MetaId::new()), ..meta }))),
+            Some(shape) => Self::fail(Error::msg(format!(
+                "the number of elements of the shape {:?} is too large",
+                shape.dims()
+            ))),
         }
     }
 }
@@ -279,6 +304,52 @@ impl Signal {
         Meta::new(shape.into(), dtype, device.clone()).into()
     }
 
+    /// Returns a signal without numbers, some of whose sizes have names. [`Network::summary`](crate::Network::summary),
+    /// [`Network::output_sizes`](crate::Network::output_sizes) and `Network::export_onnx` compute the sizes of results
+    /// with these names.
+    ///
+    /// In any other call, the signal has the examples of the names as its sizes, which are 1 by default; see
+    /// [`SymbolicSize::example`](crate::SymbolicSize::example).
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let linear = Linear::config(16, 4).init(&Device::Cpu)?;
+    /// let tokens = Signal::symbolic(("batch", "length", 16), DType::F32);
+    /// let sizes = linear.output_sizes(tokens)?.remove(0);
+    /// assert_eq!(format!("{sizes:?}"), "[batch, length, 4]");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// The signal is on the CPU. The result is a failed signal if there are more than four names, if a size is negative,
+    /// or if the number of elements does not fit into a `usize`.
+    pub fn symbolic(sizes: impl SymbolicSizes, dtype: DType) -> Self {
+        let named = match NamedShape::new(sizes.sizes()) {
+            Ok(named) => named,
+            Err(error) => return Self::fail(error),
+        };
+        let shape = named.shapes()[0].clone();
+        let named = Some(Arc::new(named)).filter(|named| !named.names().is_empty());
+        Meta { named, ..Meta::new(shape, dtype, Device::Cpu) }.into()
+    }
+
+    /// Returns a signal of the same shape without numbers. A signal without numbers and a failed one stay as they are.
+    pub(crate) fn without_numbers(self) -> Self {
+        if self.is_meta() || self.error().is_some() {
+            return self;
+        }
+        self.to_meta().map_or_else(Self::fail, Self::from)
+    }
+
+    /// Returns the shape with names, if the signal has names.
+    pub(crate) fn named_shape(&self) -> Option<&NamedShape> {
+        match &self.0 {
+            State::Meta(meta) => meta.named.as_deref(),
+            _ => None,
+        }
+    }
+
     /// Returns `true` if the signal has a shape but no numbers.
     pub fn is_meta(&self) -> bool {
         matches!(self.0, State::Meta(_))
@@ -298,7 +369,7 @@ impl Signal {
     ) -> Signal {
         let State::Meta(meta) = &self.0 else { return operation(self) };
         let on_probe = |probe: Tensor| operation(probe.into()).into_tensor();
-        rule.output(meta, &on_probe).map_or_else(Signal::fail, Signal::from)
+        rule.output(&meta.current(), &on_probe).map_or_else(Signal::fail, Signal::from)
     }
 
     /// Runs an operation with two operands and records it as `description` says. If an operand has no numbers, `rule` computes the

@@ -56,7 +56,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Shape, Tensor};
 
 use crate::dim::Dim;
-use crate::graph::Description;
+use crate::graph::{self, Description};
 pub(crate) use crate::kernels::internal::Layout;
 use crate::kernels::internal::blocked::BlockedTensor;
 use crate::kernels::internal::with_new_storage_if_empty;
@@ -231,7 +231,7 @@ impl Signal {
             State::Ready(tensor) => Ok(tensor.shape()),
             State::Deferred(deferred) => Ok(deferred.shape()),
             State::Blocked(blocked) => Ok(blocked.shape()),
-            State::Meta(meta) => Ok(&meta.shape),
+            State::Meta(meta) => Ok(meta.current_shape()),
             State::Failed(error) => Err(error.clone()),
         }
     }
@@ -323,7 +323,12 @@ impl Signal {
     ) -> Self {
         let recording = Recording::start(&self);
         let description = description.into();
-        recording.finish(self.apply_unrecorded(description.name, rule, operation), description)
+        // In a graph, the rows of constant indices are rows of the weight instead of another constant.
+        let is_look_up = matches!(description.op, Some(graph::Op::Embedding))
+            && !recording.is_part()
+            && graph::is_recorded();
+        let input = if is_look_up { self.without_numbers() } else { self };
+        recording.finish(input.apply_unrecorded(description.name, rule, operation), description)
     }
 
     fn apply_unrecorded<E: Into<Error>, Op: FnOnce(Tensor) -> Result<Tensor, E>>(
@@ -333,7 +338,7 @@ impl Signal {
         operation: Op,
     ) -> Self {
         if let State::Meta(meta) = &self.0 {
-            return rule.output(meta, operation).map_or_else(Self::fail, Self::from);
+            return rule.output(&meta.current(), operation).map_or_else(Self::fail, Self::from);
         }
         let tensor = match self.into_tensor() {
             Ok(tensor) => tensor,
@@ -413,7 +418,10 @@ impl std::fmt::Debug for Signal {
                 write!(f, "Signal::Deferred({:?}, {deferred})", deferred.shape().dims())
             }
             State::Blocked(blocked) => write!(f, "Signal::Blocked({:?})", blocked.dims()),
-            State::Meta(meta) => write!(f, "Signal::Meta({:?})", meta.shape.dims()),
+            State::Meta(meta) => match &meta.named {
+                Some(named) => write!(f, "Signal::Meta({:?})", named.sizes()),
+                None => write!(f, "Signal::Meta({:?})", meta.shape.dims()),
+            },
             State::Failed(error) => write!(f, "Signal::Failed({error})"),
         }
     }

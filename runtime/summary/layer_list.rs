@@ -8,6 +8,7 @@ use crate::module::{Module, Visitor};
 use crate::registry::join;
 use crate::scope::{Call, LayerIdentity};
 
+use super::named::CallSizes;
 use super::{LayerSummary, byte_size, is_trainable};
 
 /// The layers of a network in the order of its fields. A layer precedes the layers in it.
@@ -35,7 +36,7 @@ impl LayerList {
     }
 
     /// Adds a call to its layer. The multiply-adds of a layer without a row are those of the layer around it.
-    pub fn add(&mut self, mut call: Call) {
+    pub fn add(&mut self, mut call: Call, [input_sizes, output_sizes]: CallSizes) {
         let is_listed = self.by_field.contains_key(&call.path);
         let Some(row) = self.row_around(&mut call.path) else { return };
         let fused_into = call.fused_into.and_then(|mut path| self.row_around(&mut path));
@@ -51,6 +52,8 @@ impl LayerList {
         if layer.input_shape.is_none() {
             layer.input_shape = call.input.map(|input| input.dims);
             layer.output_shape = call.output.map(|output| output.dims);
+            layer.input_sizes = input_sizes;
+            layer.output_sizes = output_sizes;
             layer.fused_into = fused_into;
         }
     }
@@ -146,6 +149,8 @@ impl RowLister {
             calls: 0,
             input_shape: None,
             output_shape: None,
+            input_sizes: None,
+            output_sizes: None,
             output_bytes: 0,
             multiply_adds: 0,
             fused_into: None,

@@ -2,9 +2,11 @@
 
 mod input;
 mod layer_list;
+mod named;
 mod table;
 
 pub use input::SummaryInput;
+pub(crate) use named::{output_sizes, plan};
 
 use std::borrow::Cow;
 
@@ -16,6 +18,7 @@ use crate::registry::Network;
 use crate::scope::{Scope, SignalType, record_calls};
 use crate::signal::{self, IntoTensors};
 use crate::source::is_meta;
+use crate::symbolic::{Name, SymbolicSize};
 
 use layer_list::LayerList;
 
@@ -66,6 +69,10 @@ pub struct Summary {
     pub activation_bytes: u64,
     /// The size of all parameters in bytes.
     pub parameter_bytes: u64,
+    /// The names of sizes and their examples, for which the numbers of the summary hold. Empty for an input without
+    /// names.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Vec::is_empty"))]
+    pub examples: Vec<(String, usize)>,
     /// The number of levels of layers that the table shows.
     #[cfg_attr(feature = "serde", serde(skip))]
     max_depth: usize,
@@ -95,6 +102,13 @@ pub struct LayerSummary {
     pub input_shape: Option<Vec<usize>>,
     /// The shape of the output of the first call: of the result of the last operation.
     pub output_shape: Option<Vec<usize>>,
+    /// The sizes of the input of the first call with their names. `None` for a network whose input has no names
+    /// ([`Signal::symbolic`](crate::Signal::symbolic)).
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    pub input_sizes: Option<Vec<SymbolicSize>>,
+    /// The sizes of the output of the first call with their names.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    pub output_sizes: Option<Vec<SymbolicSize>>,
     /// The size in bytes of the outputs of all calls.
     pub output_bytes: u64,
     /// The multiply-adds of all calls, without those of the layers in this layer.
@@ -113,9 +127,14 @@ impl Summary {
     /// Runs the network in evaluation mode and summarizes the calls of its layers.
     pub(crate) fn new<I, M>(network: &M, input: I) -> Result<Self>
     where
-        I: SummaryInput,
+        I: SummaryInput + Clone,
         M: Forward<I, Output: IntoTensors>,
     {
+        let plan = plan(&input)?;
+        let mut sizes = Vec::new();
+        if plan.has_names() {
+            sizes = named::sizes_of_calls(network, &input, &plan)?;
+        }
         let mut input_bytes = 0u64;
         let mut has_numbers = true;
         input.for_each_signal(&mut |signal| {
@@ -130,8 +149,11 @@ impl Summary {
         });
         checked?;
         let mut layers = LayerList::new(network);
-        calls.into_iter().for_each(|call| layers.add(call));
-        Ok(Self::with_totals(layers, network, input_bytes))
+        let mut sizes = sizes.into_iter();
+        calls.into_iter().for_each(|call| layers.add(call, sizes.next().unwrap_or_default()));
+        let example = |name: &Name| (name.name.to_string(), name.example);
+        let examples = plan.names().iter().map(example).collect();
+        Ok(Self { examples, ..Self::with_totals(layers, network, input_bytes) })
     }
 
     fn with_totals<M: Network>(layers: LayerList, network: &M, input_bytes: u64) -> Self {
@@ -151,6 +173,7 @@ impl Summary {
             activation_bytes,
             parameter_bytes: bytes.fold(0, usize::saturating_add) as u64,
             max_depth: usize::MAX,
+            examples: Vec::new(),
             layers,
         }
     }

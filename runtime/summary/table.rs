@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::symbolic::SymbolicSize;
 use crate::text_table::{NONE, with_commas, write_rows};
 
 use super::{LayerSummary, Summary};
@@ -33,6 +34,11 @@ impl Summary {
     fn write_totals(&self, f: &mut fmt::Formatter<'_>, line: &str) -> fmt::Result {
         let (unit, factor) = multiply_add_unit(self.multiply_adds);
         let megabytes = |bytes: u64| bytes as f64 / 1e6;
+        if !self.examples.is_empty() {
+            let examples: Vec<_> =
+                self.examples.iter().map(|(name, size)| format!("{name} = {size}")).collect();
+            writeln!(f, "Numbers for {}", examples.join(", "))?;
+        }
         writeln!(f, "Total params: {}", with_commas(self.parameters as u64))?;
         writeln!(f, "Trainable params: {}", with_commas(self.trainable_parameters as u64))?;
         writeln!(f, "Non-trainable params: {}", with_commas(self.non_trainable_parameters() as u64))?;
@@ -53,8 +59,7 @@ impl Summary {
             let included = if layer.depth == self.max_depth { self.with_inner_layers(i) } else { i..i + 1 };
             let included = &self.layers[included];
             let multiply_adds = included.iter().map(|layer| layer.multiply_adds).fold(0, u64::saturating_add);
-            let input =
-                layer.input_shape.as_ref().map_or_else(|| NONE.to_string(), |dims| format!("{dims:?}"));
+            let input = shape(&layer.input_shape, &layer.input_sizes).unwrap_or_else(|| NONE.to_string());
             let fused_into = self.fused_into(layer);
             [self.label(i), input, output(layer), fused_into, parameters(included), count(multiply_adds)]
         })
@@ -108,9 +113,15 @@ impl Summary {
     }
 }
 
+/// Returns a shape as text, with names if it has some.
+fn shape(dims: &Option<Vec<usize>>, sizes: &Option<Vec<SymbolicSize>>) -> Option<String> {
+    let dims = dims.as_ref().map(|dims| format!("{dims:?}"));
+    sizes.as_ref().map(|sizes| format!("{sizes:?}")).or(dims)
+}
+
 fn output(layer: &LayerSummary) -> String {
-    match &layer.output_shape {
-        Some(dims) => format!("{dims:?}"),
+    match shape(&layer.output_shape, &layer.output_sizes) {
+        Some(shape) => shape,
         None if layer.calls == 0 => "not called".to_string(),
         None => NONE.to_string(),
     }

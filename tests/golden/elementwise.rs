@@ -14,6 +14,14 @@ fn dim(case: &Case) -> isize {
 }
 
 golden_tests! {
+    relu: "ReLU", 2 => |case| check(Relu::config(), case);
+    relu6: "ReLU6", 2 => |case| check(Relu6::config(), case);
+    silu: "SiLU", 2 => |case| check(Silu::config(), case);
+    sigmoid: "Sigmoid", 2 => |case| check(Sigmoid::config(), case);
+    tanh: "Tanh", 2 => |case| check(Tanh::config(), case);
+    hardswish: "Hardswish", 2 => |case| check(Hardswish::config(), case);
+    softmax: "Softmax", 4 => |case| check(Softmax::config(dim(case)), case);
+    log_softmax: "LogSoftmax", 4 => |case| check(LogSoftmax::config(dim(case)), case);
     elu: "ELU", 2 => |case| check(Elu::config(), case);
     elu_with_alpha: "ELUAlpha", 2 => |case| check(Elu::config().alpha(number(case, "alpha", 1.)), case);
     celu: "CELU", 2 => |case| check(Celu::config().alpha(number(case, "alpha", 1.)), case);

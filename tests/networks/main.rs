@@ -21,6 +21,7 @@ mod op_table;
 mod packed_weights;
 mod reference;
 mod summary;
+mod symbolic;
 mod torchvision;
 mod unet;
 mod vit;

@@ -6,6 +6,7 @@
 #[expect(clippy::module_inception, reason = "named after the example")]
 mod op_table;
 
+use sconce::SymbolicSize;
 use sconce::prelude::*;
 
 use crate::without_fusion::without_fusion;
@@ -54,6 +55,30 @@ fn every_layer_computes_shapes_without_numbers() -> Result<()> {
             let y = network.call((&x).into(), mode).into_tensor()?;
             assert_eq!((shape.dims()?, shape.dtype()?), (y.dims(), y.dtype()), "{} in {mode:?}", row.name);
         }
+    }
+    Ok(())
+}
+
+/// The size of the batch has a name in the runs with the batch sizes 2, 3 and 5. The output must have the size that
+/// follows for another one.
+#[test]
+fn every_layer_computes_named_sizes() -> Result<()> {
+    for row in syntax::parse(EVERY_LAYER).map_err(Error::msg)? {
+        let network = build(&row).map_err(Error::msg)?;
+        let is_embedding = layers::num_embeddings(&row.layers[0]).map_err(Error::msg)?.is_some();
+        let dtype = if is_embedding { DType::U32 } else { DType::F32 };
+        // Sequences have the batch in their second dimension.
+        let batch_dim = if row.shape == [5, 2, 4] || row.shape == [5, 2, 8] { 1 } else { 0 };
+        let mut named: Vec<SymbolicSize> = row.shape.iter().map(|size| (*size).into()).collect();
+        named[batch_dim] = "batch".into();
+        let sizes = network.output_sizes(Signal::symbolic(named, dtype))?.remove(0);
+        assert!(sizes.iter().any(|size| size.number().is_none()), "{}: {sizes:?}", row.name);
+        let mut shape = row.shape.clone();
+        shape[batch_dim] = 7;
+        let y = network.call(Signal::meta(&shape[..], dtype), Mode::Eval);
+        let at_seven: Vec<_> = sizes.iter().map(|size| size.clone().example(7).example_size()).collect();
+        let expected: Vec<_> = y.dims()?.iter().copied().map(Some).collect();
+        assert_eq!(at_seven, expected, "{}: {sizes:?}", row.name);
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use sconce::prelude::*;
 
 /// Returns the error of the export, and checks that no file is left.
-fn error<M>(network: &M, input: impl Fn(usize) -> Signal) -> Result<String>
+fn error<M>(network: &M, input: Signal) -> Result<String>
 where
     M: Forward<Signal, Output = Signal> + Network,
 {
@@ -13,8 +13,8 @@ where
     Ok(error.to_string())
 }
 
-fn vectors(batch: usize) -> Signal {
-    Signal::meta((batch, 4), DType::F32)
+fn vectors() -> Signal {
+    Signal::symbolic(("batch", 4), DType::F32)
 }
 
 #[derive(Module)]
@@ -34,20 +34,20 @@ struct ConstantOfBatch {}
 struct UnknownOperand {}
 
 #[test]
-fn operations_that_depend_on_the_batch_size_are_errors() -> Result<()> {
-    let message = error(&ScaledByBatch {}, vectors)?;
-    assert!(message.contains("found an operation whose settings depend on it"), "{message}");
+fn operations_that_depend_on_a_named_size_are_errors() -> Result<()> {
+    let message = error(&ScaledByBatch {}, vectors())?;
+    assert!(message.contains("found an operation whose settings depend on them"), "{message}");
     assert!(message.contains("ScaledByBatch"), "{message}");
-    let message = error(&BranchesOnBatch {}, vectors)?;
+    let message = error(&BranchesOnBatch {}, vectors())?;
     assert!(message.contains("found other operations"), "{message}");
-    let message = error(&ConstantOfBatch {}, vectors)?;
-    assert!(message.contains("found a constant that depends on it"), "{message}");
+    let message = error(&ConstantOfBatch {}, vectors())?;
+    assert!(message.contains("found a constant that depends on them"), "{message}");
     Ok(())
 }
 
 #[test]
 fn signals_from_elsewhere_are_errors() -> Result<()> {
-    let message = error(&UnknownOperand {}, vectors)?;
+    let message = error(&UnknownOperand {}, vectors())?;
     assert!(message.contains("found a signal without numbers from elsewhere"), "{message}");
     Ok(())
 }
@@ -70,11 +70,11 @@ struct Foreign {
 #[test]
 fn an_error_names_the_operation_and_the_layer() -> Result<()> {
     let network = Outer::new(&Device::Cpu)?;
-    let message = error(&network, |batch| Signal::meta((batch, 4, 6), DType::F32))?;
+    let message = error(&network, Signal::symbolic(("batch", 4, 6), DType::F32))?;
     let expected = "at Outer.inner.linear (Linear): the operation `Linear` cannot be exported to ONNX yet";
     assert_eq!(message, expected);
     // Instance norms are exported only with a batch dimension.
-    let message = error(&network.norm, |_| Signal::meta((4, 6), DType::F32))?;
+    let message = error(&network.norm, Signal::meta((4, 6), DType::F32))?;
     assert!(message.contains("the operation `instance_norm` cannot be exported to ONNX yet"), "{message}");
     Ok(())
 }
@@ -85,21 +85,21 @@ struct Empty {}
 
 #[test]
 fn empty_results_are_errors() -> Result<()> {
-    let message = error(&Empty {}, vectors)?;
+    let message = error(&Empty {}, vectors())?;
     assert!(message.contains("expected sizes of at least 1, found [batch, 0]"), "{message}");
     Ok(())
 }
 
 #[test]
 fn parameters_without_numbers_are_errors() -> Result<()> {
-    let message = error(&Linear::config(4, 2).meta()?, vectors)?;
+    let message = error(&Linear::config(4, 2).meta()?, vectors())?;
     assert!(message.contains("expected a parameter with numbers, found a shape: `weight`"), "{message}");
     Ok(())
 }
 
 #[test]
 fn errors_of_the_forward_pass_are_returned() -> Result<()> {
-    let message = error(&Linear::config(5, 2).init(&Device::Cpu)?, vectors)?;
+    let message = error(&Linear::config(5, 2).init(&Device::Cpu)?, vectors())?;
     assert!(message.contains("expected an input […, 5], found [2, 4]"), "{message}");
     Ok(())
 }

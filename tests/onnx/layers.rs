@@ -6,7 +6,7 @@ mod op_table;
 
 use sconce::prelude::*;
 
-use crate::cases::{uniform, write};
+use crate::models::{uniform, write};
 use op_table::every_layer::EVERY_LAYER;
 use op_table::{layers, syntax};
 

@@ -3,7 +3,7 @@
 use sconce::kernels::embedding::BagMode;
 use sconce::prelude::*;
 
-use crate::cases::{uniform, write, write_with};
+use crate::models::{uniform, write, write_with};
 
 fn random(shape: &[usize]) -> Result<Tensor> {
     uniform(shape, [-2., 2.])

@@ -3,7 +3,7 @@
 use sconce::IntoTensors;
 use sconce::prelude::*;
 
-use crate::cases::{Tensors, uniform, write, write_with};
+use crate::models::{Tensors, uniform, write, write_with};
 use crate::networks::{
     bert, convnext, deeplab, densenet, efficientnet, googlenet, gpt, mobilenet, mobilenet_v3, r2plus1d,
     resnet, squeezenet, swin, unet, vgg, vit,

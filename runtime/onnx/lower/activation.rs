@@ -119,7 +119,7 @@ fn softplus(b: &mut Builder, x: &Value, beta: f64, threshold: f64) -> Result<Str
 pub(super) fn prelu(b: &mut Builder, operands: &Operands<'_>) -> Result<String> {
     let (x, slope) = (operands.required(0)?, operands.required(1)?);
     let spatial: Vec<usize> = (1..x.rank().max(1) - usize::from(x.rank() > 1)).collect();
-    let slope = if slope.dims[0].constant() == Some(1) { slope } else { b.unsqueeze(&slope, &spatial)? };
+    let slope = if slope.dims[0].number() == Some(1) { slope } else { b.unsqueeze(&slope, &spatial)? };
     Ok(b.op("PRelu", &[x.name, slope.name]))
 }
 

@@ -7,6 +7,7 @@ use crate::ops::causal_mask;
 
 use super::super::builder::{Builder, Value};
 use super::super::proto::{Attribute, BOOL, data_type};
+use super::super::symbolic::Size;
 use super::Operands;
 
 /// Attention with optional masks.
@@ -21,11 +22,9 @@ pub(super) fn attention(
     let mask = match (operands.optional(3), causal_offset) {
         (Some(mask), _) => Some(additive(b, mask, query.dtype)?),
         (None, Some(offset)) => {
-            let [queries, keys] = [&query, &key].map(|x| x.dims[x.rank() - 2].known());
-            let (queries, keys) = (queries?, keys?);
-            let hides_keys = offset.saturating_add(1) < keys;
-            let mask = || causal_mask([queries, keys], offset, query.dtype, &Device::Cpu);
-            hides_keys.then(mask).transpose()?.map(|mask| b.tensor(&mask)).transpose()?
+            let [queries, keys] = [&query, &key].map(|x| x.dims[x.rank() - 2]);
+            let hides_keys = keys.number().is_none_or(|keys| offset.saturating_add(1) < keys);
+            hides_keys.then(|| causal(b, [queries, keys], offset, query.dtype)).transpose()?
         }
         (None, None) => None,
     };
@@ -57,6 +56,27 @@ pub(super) fn attend(
         weights = b.op("Where", &[is_undefined, zero, weights]);
     }
     Ok((b.op("MatMul", &[&weights, &value.name]), weights))
+}
+
+/// Returns the causal mask `[queries, keys]` that is added to the scores: query `i` reads the keys up to `i + offset`.
+pub(super) fn causal(
+    b: &mut Builder,
+    [queries, keys]: [Size; 2],
+    offset: usize,
+    dtype: DType,
+) -> Result<String> {
+    if let (Some(queries), Some(keys)) = (queries.number(), keys.number()) {
+        return b.tensor(&causal_mask([queries, keys], offset, dtype, &Device::Cpu)?);
+    }
+    let key = b.range(keys)?;
+    let query = b.range(queries)?;
+    let offset = b.ints(&[i64::try_from(offset).unwrap_or(i64::MAX)])?;
+    let last = b.op("Add", &[query, offset]);
+    let axis = b.ints(&[1])?;
+    let last = b.op("Unsqueeze", &[last, axis]);
+    let is_visible = b.op("LessOrEqual", &[key, last]);
+    let (visible, hidden) = (b.number(0., dtype)?, b.number(f64::NEG_INFINITY, dtype)?);
+    Ok(b.op("Where", &[is_visible, visible, hidden]))
 }
 
 /// Returns the mask that is added to the scores. A mask of u8 is 0 for hidden keys.

@@ -46,16 +46,23 @@ pub(super) fn conv_transpose(
     let (x, weight) = (operands.required(0)?, operands.required(1)?);
     let TransposeGeometry { stride, padding, output_padding, dilation, groups } = *geometry;
     let padding = of_axes(axes, padding);
+    // ONNX Runtime accepts an output padding less than the stride. A zero after the last row of the input makes the
+    // output longer by the stride.
+    let axis_pairs =
+        |f: fn(usize, usize) -> usize| [0, 1, 2].map(|axis| f(output_padding[axis], stride[axis]));
+    let zeros = of_axes(axes, axis_pairs(|padding, stride| padding / stride));
+    let output_padding = of_axes(axes, axis_pairs(|padding, stride| padding % stride));
     with_batch(b, &x, axes, |b, x| {
+        let x = pad::pad_last(b, x, &[vec![0; axes.count()], zeros], PadMode::ZEROS)?;
         let attributes = vec![
             Attribute::ints("kernel_shape", kernel_shape(&weight)?),
             Attribute::ints("strides", of_axes(axes, stride)),
             Attribute::ints("pads", [padding.clone(), padding].concat()),
-            Attribute::ints("output_padding", of_axes(axes, output_padding)),
+            Attribute::ints("output_padding", output_padding),
             Attribute::ints("dilations", of_axes(axes, dilation)),
             Attribute::int("group", groups as i64),
         ];
-        Ok(b.op_with("ConvTranspose", &with_bias(x.name.clone(), &weight, operands), attributes))
+        Ok(b.op_with("ConvTranspose", &with_bias(x.name, &weight, operands), attributes))
     })
 }
 

@@ -22,7 +22,7 @@ pub(super) fn unfold(b: &mut Builder, operands: &Operands<'_>, geometry: &Window
         // batch, channels, kernel rows, windows, kernel columns, windows
         let ordered = b.transpose(&both, &[0, 1, 2, 4, 3, 5]);
         let channels = x.dims[1].known()? * geometry.kernel.iter().product::<usize>();
-        let shape = [x.dims[0], Size::fixed(channels), Size::fixed(windows_down * windows_right)];
+        let shape = [x.dims[0], Size::constant(channels), Size::constant(windows_down * windows_right)];
         Ok(b.reshape(&ordered, &shape)?.name)
     })
 }
@@ -43,7 +43,7 @@ fn gather_windows(
     let indices = b.tensor(&indices)?;
     let name = b.op_with("Gather", &[x.name.clone(), indices], vec![Attribute::int("axis", dim as i64)]);
     let mut dims = x.dims.clone();
-    dims.splice(dim..=dim, [Size::fixed(kernel), Size::fixed(windows)]);
+    dims.splice(dim..=dim, [Size::constant(kernel), Size::constant(windows)]);
     Ok((Value { name, dims, dtype: x.dtype }, windows))
 }
 
@@ -63,7 +63,7 @@ pub(super) fn fold(b: &mut Builder, operands: &Operands<'_>, geometry: &WindowGe
     let weight = weight.reshape((elements, 1, kernel[0], kernel[1]))?.repeat((channels, 1, 1, 1))?;
     let weight = b.tensor(&weight)?;
     with_batch(b, &operands.required(0)?, Axes::One, |b, x| {
-        let shape = [x.dims[0], x.dims[1], Size::fixed(windows[0]), Size::fixed(windows[1])];
+        let shape = [x.dims[0], x.dims[1], Size::constant(windows[0]), Size::constant(windows[1])];
         let images = b.reshape(x, &shape)?;
         let pair = |sizes: [usize; 2]| sizes.map(|size| size as i64).to_vec();
         let attributes = vec![

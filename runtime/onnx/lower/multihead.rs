@@ -4,7 +4,6 @@ use candle_core::{DType, Device, Tensor};
 
 use crate::Result;
 use crate::graph::MultiheadAttention;
-use crate::ops::causal_mask;
 
 use super::super::builder::{Builder, Value};
 use super::super::proto::{Attribute, BOOL};
@@ -71,8 +70,8 @@ fn project(b: &mut Builder, operands: &Operands<'_>, op: &MultiheadAttention, i:
     let bias = operands.optional(IN_BIAS).cloned().map(|bias| part(b, &bias, i, width)).transpose()?;
     let projected = arithmetic::project(b, &x, &weight, bias.as_ref())?;
     let projected = Value { name: projected, dims: vec![x.dims[0], x.dims[1], width], dtype: x.dtype };
-    let heads = Size::fixed(op.heads);
-    let features = Size::fixed(width.known()? / op.heads);
+    let heads = Size::constant(op.heads);
+    let features = Size::constant(width.known()? / op.heads);
     b.reshape(&projected, &[x.dims[0], x.dims[1], heads, features])
 }
 
@@ -93,7 +92,7 @@ fn append_keys(
     x: Value,
     which: usize,
 ) -> Result<Value> {
-    let one = Size::fixed(1);
+    let one = Size::constant(1);
     let [batch, length, heads, features] = x.dims[..] else { return Ok(x) };
     let mut extra = Vec::new();
     if let Some(bias) = operands.optional(KEY_VALUE_BIASES + which) {
@@ -112,7 +111,7 @@ fn append_keys(
         return Ok(x);
     }
     let name = b.op_with("Concat", &parts, vec![Attribute::int("axis", 1)]);
-    let length = Size { fixed: length.fixed + extra.len() as i64, ..length };
+    let length = length.plus(extra.len() as i64);
     Ok(Value { name, dims: vec![batch, length, heads, features], dtype: x.dtype })
 }
 
@@ -124,9 +123,9 @@ fn mask(
     query: &Value,
     key: &Value,
 ) -> Result<Option<String>> {
-    let one = Size::fixed(1);
+    let one = Size::constant(1);
     let extra = usize::from(op.adds_zeros) + usize::from(operands.optional(KEY_VALUE_BIASES).is_some());
-    let keys = Size { fixed: key.dims[2].fixed - extra as i64, ..key.dims[2] };
+    let keys = key.dims[2].plus(-(extra as i64));
     let (batch, queries) = (query.dims[0], query.dims[2]);
     let mut masks = Vec::new();
     if let Some(padding) = operands.optional(PADDING).cloned() {
@@ -135,12 +134,12 @@ fn mask(
     }
     if let Some(mask) = operands.optional(MASK).cloned() {
         let additive = additive(b, &mask, query.dtype)?;
-        let leading = if mask.rank() == 2 { [one, one] } else { [batch, Size::fixed(op.heads)] };
+        let leading = if mask.rank() == 2 { [one, one] } else { [batch, Size::constant(op.heads)] };
         masks.push(b.reshape(&additive, &[leading[0], leading[1], queries, keys])?);
     }
     if op.is_causal {
-        let sizes = [queries.known()?, keys.known()?];
-        masks.push(b.constant(&causal_mask(sizes, 0, query.dtype, &Device::Cpu)?)?);
+        let name = attention::causal(b, [queries, keys], 0, query.dtype)?;
+        masks.push(Value { name, dims: vec![queries, keys], dtype: query.dtype });
     }
     let Some(sum) = masks.into_iter().map(|mask| mask.name).reduce(|a, mask| b.op("Add", &[a, mask])) else {
         return Ok(None);
@@ -168,5 +167,5 @@ fn additive(b: &mut Builder, mask: &Value, dtype: DType) -> Result<Value> {
 }
 
 fn times(a: Size, b: Size) -> Result<Size> {
-    Ok(Size::fixed(a.known()? * b.known()?))
+    Ok(Size::constant(a.known()? * b.known()?))
 }

@@ -62,7 +62,7 @@ pub(super) fn group_norm(
     let x = operands.required(0)?;
     let shape = b.ints(&[0, groups as i64, -1])?;
     let grouped = b.op("Reshape", &[x.name.clone(), shape]);
-    let channels = Value { dims: vec![Size::fixed(groups)], ..x.clone() };
+    let channels = Value { dims: vec![Size::constant(groups)], ..x.clone() };
     let ones = or_filled(b, None, &channels, 1.)?;
     let zeros = or_filled(b, None, &channels, 0.)?;
     let epsilon = vec![Attribute::float("epsilon", eps)];

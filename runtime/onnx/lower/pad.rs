@@ -65,7 +65,7 @@ fn padded_dims(x: &Value, sides: &[Vec<i64>; 2]) -> Vec<Size> {
     let mut dims = x.dims.clone();
     let first = dims.len() - sides[0].len();
     for (size, (before, after)) in dims[first..].iter_mut().zip(sides[0].iter().zip(&sides[1])) {
-        size.fixed += before + after;
+        *size = size.plus(before + after);
     }
     dims
 }

@@ -12,14 +12,14 @@ pub(super) fn bilinear(b: &mut Builder, operands: &Operands<'_>) -> Result<Strin
     let (x1, x2, weight) = (operands.required(0)?, operands.required(1)?, operands.required(2)?);
     let [out, in1, in2] = weight.known_sizes(0)?.try_into().unwrap_or_default();
     let by_input = b.transpose(&weight, &[1, 0, 2]);
-    let matrix = b.reshape(&by_input, &[Size::fixed(in1), Size::fixed(out * in2)])?;
+    let matrix = b.reshape(&by_input, &[Size::constant(in1), Size::constant(out * in2)])?;
     let leading = &x1.dims[..x1.rank() - 1];
     let product = Value {
         name: b.op("MatMul", &[x1.name.clone(), matrix.name]),
-        dims: [leading, &[Size::fixed(out * in2)]].concat(),
+        dims: [leading, &[Size::constant(out * in2)]].concat(),
         dtype: x1.dtype,
     };
-    let product = b.reshape(&product, &[leading, &[Size::fixed(out), Size::fixed(in2)]].concat())?;
+    let product = b.reshape(&product, &[leading, &[Size::constant(out), Size::constant(in2)]].concat())?;
     let x2 = b.unsqueeze(&x2, &[x2.rank() - 1])?;
     let products = b.op("Mul", &[product.name, x2.name]);
     let sum = arithmetic::sum(b, &products, &[x1.rank()], false)?;
@@ -63,7 +63,7 @@ fn broadcast(a: &[Size], b: &[Size]) -> Vec<Size> {
     let skipped = longer.len() - shorter.len();
     let mut shape = longer.to_vec();
     for (size, other) in shape[skipped..].iter_mut().zip(shorter) {
-        if *size == Size::fixed(1) {
+        if *size == Size::constant(1) {
             *size = *other;
         }
     }

@@ -145,7 +145,7 @@ fn first_axis(x: &Value, axes: Axes) -> usize {
 pub(super) fn adaptive_avg_pool(b: &mut Builder, operands: &Operands<'_>, axes: Axes) -> Result<String> {
     let x = operands.required(0)?;
     let outputs = &operands.output.dims[first_axis(&x, axes)..];
-    if outputs.iter().all(|size| size.constant() == Some(1)) {
+    if outputs.iter().all(|size| size.number() == Some(1)) {
         return with_batch(b, &x, axes, |b, x| Ok(b.op("GlobalAveragePool", &[&x.name])));
     }
     average_axes(b, x, &operands.output.dims, axes)

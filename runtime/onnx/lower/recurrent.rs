@@ -84,7 +84,7 @@ fn initial_state(
     let mut inserted = if op.is_cell { vec![0] } else { Vec::new() };
     inserted.extend((!batched).then_some(1));
     let state = b.unsqueeze(state, &inserted)?;
-    if state.dims[0] == Size::fixed(directions.len()) {
+    if state.dims[0] == Size::constant(directions.len()) {
         return Ok(state.name);
     }
     b.slice(&state.name, 0, directions.start as i64, directions.end as i64)
@@ -160,11 +160,11 @@ fn gates_in_order(b: &mut Builder, parameter: &Value, recurrence: Recurrence) ->
 fn joined_directions(b: &mut Builder, outputs: String, x: &Value, op: &Recurrent) -> Result<Value> {
     let (steps, batch) = (x.dims[0], x.dims[1]);
     let directions = if op.bidirectional { 2 } else { 1 };
-    let (each, features) = (Size::fixed(directions), Size::fixed(op.hidden_size));
+    let (each, features) = (Size::constant(directions), Size::constant(op.hidden_size));
     let outputs = Value { name: outputs, dims: vec![steps, each, batch, features], dtype: x.dtype };
     if !op.bidirectional {
         return b.squeeze(&outputs, &[1]);
     }
     let transposed = b.transpose(&outputs, &[0, 2, 1, 3]);
-    b.reshape(&transposed, &[steps, batch, Size::fixed(directions * op.hidden_size)])
+    b.reshape(&transposed, &[steps, batch, Size::constant(directions * op.hidden_size)])
 }

@@ -11,7 +11,7 @@ use super::{Operands, attention};
 pub(super) fn rotary(b: &mut Builder, operands: &Operands<'_>, interleaved: bool) -> Result<String> {
     let x = operands.required(0)?;
     let last = x.rank() - 1;
-    let pairs = operands.required(1)?.dims.last().copied().unwrap_or(Size::fixed(0)).known()? as i64;
+    let pairs = operands.required(1)?.dims.last().copied().unwrap_or(Size::constant(0)).known()? as i64;
     let [first, second] = if interleaved {
         [0, 1].map(|start| strided(b, &x, start, 2 * pairs, 2))
     } else {
@@ -30,11 +30,11 @@ pub(super) fn rotary(b: &mut Builder, operands: &Operands<'_>, interleaved: bool
         let columns: Vec<String> = parts.iter().map(|part| b.op("Unsqueeze", &[part, &axis])).collect();
         let name = join(b, &columns);
         let leading = &x.dims[..last];
-        let joined = [leading, &[Size::fixed(pairs as usize), Size::fixed(2)]].concat();
+        let joined = [leading, &[Size::constant(pairs as usize), Size::constant(2)]].concat();
         let joined = Value { name, dims: joined, dtype: x.dtype };
-        parts = vec![b.reshape(&joined, &[leading, &[Size::fixed(2 * pairs as usize)]].concat())?.name];
+        parts = vec![b.reshape(&joined, &[leading, &[Size::constant(2 * pairs as usize)]].concat())?.name];
     }
-    if x.dims[last] != Size::fixed(2 * pairs as usize) {
+    if x.dims[last] != Size::constant(2 * pairs as usize) {
         parts.push(b.slice(&x.name, last, 2 * pairs, i64::MAX)?);
     }
     Ok(if let [part] = &parts[..] { part.clone() } else { join(b, &parts) })

@@ -24,7 +24,7 @@ pub(super) fn map_axis(
     order.swap(dim, x.rank() - 1);
     let swapped = b.transpose(x, &order);
     let mut dims = swapped.dims.clone();
-    dims[x.rank() - 1] = Size::fixed(outputs);
+    dims[x.rank() - 1] = Size::constant(outputs);
     let product = Value { name: b.op("MatMul", &[swapped.name, matrix]), dims, dtype: x.dtype };
     Ok(b.transpose(&product, &order))
 }

@@ -24,7 +24,7 @@ pub(super) fn view(b: &mut Builder, operands: &Operands<'_>, view: &View) -> Res
         let transposed = b.transpose(&squeezed, &kept.iter().map(position).collect::<Vec<_>>());
         b.unsqueeze(&transposed, &inserted)?
     };
-    if inserted.iter().all(|dim| output[*dim] == Size::fixed(1)) {
+    if inserted.iter().all(|dim| output[*dim] == Size::constant(1)) {
         return Ok(y.name);
     }
     let shape = b.sizes(output)?;
@@ -36,7 +36,7 @@ fn select_ranges(b: &mut Builder, operands: &Operands<'_>, view: &View) -> Resul
     let mut x = operands.required(0)?;
     let size_in_result = |dim: usize| match view.axes.iter().position(|axis| *axis == Some(dim)) {
         Some(position) => operands.output.dims[position],
-        None => Size::fixed(1),
+        None => Size::constant(1),
     };
     let sizes: Vec<Size> = (0..x.rank()).map(size_in_result).collect();
     let selected: Vec<usize> = (0..x.rank()).filter(|dim| x.dims[*dim] != sizes[*dim]).collect();
@@ -44,10 +44,7 @@ fn select_ranges(b: &mut Builder, operands: &Operands<'_>, view: &View) -> Resul
         return Ok(x);
     }
     let starts = b.ints(&selected.iter().map(|dim| view.starts[*dim] as i64).collect::<Vec<_>>())?;
-    let ends: Vec<Size> = selected
-        .iter()
-        .map(|dim| Size { fixed: sizes[*dim].fixed + view.starts[*dim] as i64, ..sizes[*dim] })
-        .collect();
+    let ends: Vec<Size> = selected.iter().map(|dim| sizes[*dim].plus(view.starts[*dim] as i64)).collect();
     let ends = b.sizes(&ends)?;
     let axes = b.ints(&selected.iter().map(|dim| *dim as i64).collect::<Vec<_>>())?;
     x.name = b.op("Slice", &[x.name, starts, ends, axes]);
@@ -87,7 +84,7 @@ pub(super) fn pixel_shuffle(b: &mut Builder, operands: &Operands<'_>, factor: us
     let x = operands.required(0)?;
     let output = &operands.output.dims;
     let (leading, image) = x.dims.split_at(x.rank() - 3);
-    let factor = Size::fixed(factor);
+    let factor = Size::constant(factor);
     let channels = output[leading.len()];
     rearrange(b, &x, leading, &[channels, factor, factor, image[1], image[2]], [0, 3, 1, 4, 2], output)
 }
@@ -98,7 +95,7 @@ pub(super) fn pixel_unshuffle(b: &mut Builder, operands: &Operands<'_>, factor: 
     let output = &operands.output.dims;
     let (leading, image) = x.dims.split_at(x.rank() - 3);
     let [rows, columns] = [1, 2].map(|dim| output[leading.len() + dim]);
-    let factor = Size::fixed(factor);
+    let factor = Size::constant(factor);
     rearrange(b, &x, leading, &[image[0], rows, factor, columns, factor], [0, 2, 4, 1, 3], output)
 }
 
@@ -124,7 +121,7 @@ pub(super) fn channel_shuffle(b: &mut Builder, operands: &Operands<'_>, groups: 
     let [batch, channels, spatial @ ..] = &x.dims[..] else {
         return Err(Error::msg("expected an input [batch, channels, …]"));
     };
-    let parts = [Size::fixed(groups), Size::fixed(channels.known()? / groups)];
+    let parts = [Size::constant(groups), Size::constant(channels.known()? / groups)];
     let split = b.reshape(&x, &[&[*batch], &parts[..], spatial].concat())?;
     let order: Vec<usize> = [0, 2, 1].into_iter().chain(3..split.rank()).collect();
     let transposed = b.transpose(&split, &order);
