@@ -43,7 +43,11 @@ struct Options {
 fn main() -> Result<()> {
     let options = arguments::parse(HELP, parse);
     run(&options, |communicator| {
-        if options.measure { measure::run(communicator, &options) } else { train::run(communicator, &options) }
+        if options.measure {
+            measure::run(communicator, &options)
+        } else {
+            train::run(communicator, &options)
+        }
     })
 }
 

@@ -4,11 +4,14 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
-use sconce::candle::Var;
+use sconce::candle::{CpuStorage, CustomOp1, Layout, Shape, Var};
 use sconce::prelude::*;
+use sconce::train::data::{dataset_fn, from_fn};
 use sconce::train::distributed::{Communicator, Compression, Distributed, ThreadCommunicator};
-use sconce::train::{Callback, StepReport};
+use sconce::train::optim::Lbfgs;
+use sconce::train::{Callback, EpochReport, StepReport, Stop};
 
 const CPU: Device = Device::Cpu;
 
@@ -219,35 +222,325 @@ fn uneven_shards_work_with_synchronized_batch_norm() -> Result<()> {
     Ok(())
 }
 
+/// Where rank 1 fails.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Failure {
+    Loss,
+    Panic,
+    Data,
+    Callback,
+    Validation,
+}
+
+/// A callback that fails after the second epoch if the flag is set.
+struct FailAfterEpoch(bool);
+
+impl Callback for FailAfterEpoch {
+    fn on_epoch(&mut self, epoch: &EpochReport) -> Result<ControlFlow<()>> {
+        if self.0 && epoch.epoch == 2 { Err(full()) } else { Ok(ControlFlow::Continue(())) }
+    }
+}
+
+fn full() -> Error {
+    Error::msg("the disk is full")
+}
+
 #[test]
 fn a_rank_that_fails_stops_all_with_its_cause() -> Result<()> {
-    for panics in [false, true] {
+    use Failure::{Callback, Data, Loss, Panic, Validation};
+    for failure in [Loss, Panic, Data, Callback, Validation] {
         let results = ThreadCommunicator::run(3, |communicator| {
-            let rank = communicator.rank();
+            let fails = |here| communicator.rank() == 1 && failure == here;
             let network = Plain::new(&CPU)?;
             let calls = AtomicUsize::new(0);
             let loss = |output: &Tensor, target: &Tensor| {
-                if rank == 1 && calls.fetch_add(1, Ordering::Relaxed) == 2 {
-                    assert!(!panics, "a panic of rank 1");
-                    return Err(Error::msg("the disk is full"));
-                }
-                cross_entropy(output, target)
+                let is_third = calls.fetch_add(1, Ordering::Relaxed) == 2;
+                assert!(!(is_third && fails(Panic)), "a panic of rank 1");
+                if is_third && fails(Loss) { Err(full()) } else { cross_entropy(output, target) }
             };
-            let mut trainer =
-                Trainer::new(&network, loss, Sgd::new(0.1)).quiet(true).distributed(communicator);
-            trainer.fit(&data(50, 4)?, &(), Epochs(3)).map(|_| ())
+            // Rank 1 reads every third batch, from the second on.
+            let source = |is_broken: bool| {
+                let batches = data(50, 4).and_then(|data| data.epoch()?.collect::<Result<Vec<_>>>());
+                let batches = batches.unwrap_or_default().into_iter().enumerate();
+                batches
+                    .map(|(index, batch)| if is_broken && index == 4 { Err(full()) } else { Ok(batch) })
+                    .collect::<Vec<_>>()
+            };
+            let train = from_fn(|| source(fails(Data)));
+            let valid = from_fn(|| source(fails(Validation)));
+            let mut trainer = Trainer::new(&network, loss, Sgd::new(0.1)).quiet(true);
+            trainer = trainer.callback(FailAfterEpoch(fails(Callback))).distributed(communicator.clone());
+            trainer.fit(&train, &valid, Epochs(3)).map(|_| ())
         });
         for (rank, result) in results.into_iter().enumerate() {
             let error = result.expect_err("every rank stops").to_string();
-            let expected = match (rank, panics) {
-                (1, false) => "the disk is full",
-                (1, true) => "the thread panicked",
-                (_, false) => "rank 1 of 3 failed: the disk is full",
-                (_, true) => "rank 1 of 3 failed: the rank panicked",
+            let expected = match (rank, failure) {
+                (1, Panic) => "the thread panicked",
+                (1, _) => "the disk is full",
+                (_, Panic) => "rank 1 of 3 failed: the rank panicked",
+                _ => "rank 1 of 3 failed: the disk is full",
             };
-            assert_eq!(error, expected);
+            assert_eq!(error, expected, "{failure:?} on rank {rank}");
         }
     }
+    Ok(())
+}
+
+#[test]
+fn a_rank_that_ends_early_stops_the_others() {
+    let results = ThreadCommunicator::run(3, |communicator| {
+        if communicator.rank() == 2 {
+            return Ok(());
+        }
+        let line = Linear::config(1, 1).init(&CPU)?;
+        let mut trainer = Trainer::new(&line, mse_loss, Sgd::new(0.1)).quiet(true).distributed(communicator);
+        trainer.fit(&numbered(8, 2)?, &(), Epochs(1)).map(|_| ())
+    });
+    let errors: Vec<String> =
+        results.into_iter().filter_map(|result| Some(result.err()?.to_string())).collect();
+    assert_eq!(errors.len(), 2);
+    assert!(
+        errors.iter().any(|error| error == "rank 2 of 3 ended while other ranks wait for it"),
+        "{errors:?}"
+    );
+}
+
+#[test]
+fn a_callback_of_one_rank_stops_all_after_the_same_step() -> Result<()> {
+    let steps = on_ranks(3, |communicator| {
+        let network = Plain::new(&CPU)?;
+        let stop = StopAfter((communicator.rank() == 2).then_some(3));
+        let steps = AtomicUsize::new(0);
+        let loss = |output: &Tensor, target: &Tensor| {
+            steps.fetch_add(1, Ordering::Relaxed);
+            cross_entropy(output, target)
+        };
+        let mut trainer = Trainer::new(&network, loss, Sgd::new(0.1)).quiet(true).callback(stop);
+        trainer = trainer.distributed(communicator);
+        let history = trainer.fit(&data(50, 4)?, &(), Epochs(3))?;
+        assert_eq!(*history.stop(), Stop::Callback);
+        Ok(steps.into_inner())
+    })?;
+    assert_eq!(steps, [3; 3]);
+    Ok(())
+}
+
+/// A metric without a state.
+struct Stateless;
+
+impl Metric for Stateless {
+    fn name(&self) -> String {
+        "stateless".into()
+    }
+
+    fn update(&mut self, _: &Tensor, _: &Tensor) -> Result<()> {
+        Ok(())
+    }
+
+    fn value(&self) -> Result<f64> {
+        Ok(0.)
+    }
+
+    fn reset(&mut self) {}
+
+    fn state(&self) -> Result<Vec<f64>> {
+        Ok(Vec::new())
+    }
+
+    fn higher_is_better(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn unsupported_settings_are_errors() -> Result<()> {
+    let fit = |change: fn(Trainer<'_, Linear>) -> Trainer<'_, Linear>| {
+        let results = ThreadCommunicator::run(2, |communicator| {
+            let line = Linear::config(1, 1).init(&CPU)?;
+            let trainer = Trainer::new(&line, mse_loss, Sgd::new(0.1)).quiet(true).distributed(communicator);
+            change(trainer).fit(&numbered(8, 2)?, &(), Epochs(1)).map(|_| ())
+        });
+        results.into_iter().map(|result| result.expect_err("the setting is not supported").to_string())
+    };
+    for error in fit(|trainer| trainer.optimizer(Lbfgs::new(0.1))) {
+        assert!(error.contains("it does not support distributed training"), "{error}");
+    }
+    for error in fit(|trainer| trainer.metric(Stateless)) {
+        assert!(error.contains("the metric `stateless` cannot be combined"), "{error}");
+    }
+    let error = numbered(8, 2)?.epoch_part(0, 0).err().expect("a step of 0").to_string();
+    assert_eq!(error, "expected a step of at least 1 batch, found 0");
+    Ok(())
+}
+
+#[test]
+fn every_metric_combines_the_batches_of_ranks() -> Result<()> {
+    let logits = |seed: usize| {
+        let logits: Vec<f32> = (0..60).map(|i| (((i * 37 + seed * 11) % 17) as f32) / 5. - 1.5).collect();
+        Tensor::from_vec(logits, (20, 3), &CPU)
+    };
+    let classes = |seed: usize| {
+        Tensor::from_vec((0..20).map(|i| ((i * 5 + seed + i / 7) % 3) as u32).collect::<Vec<_>>(), 20, &CPU)
+    };
+    let numbers = |seed: usize| logits(seed)?.narrow(1, 0, 1)?.contiguous();
+    let make = |index: usize| -> Option<Box<dyn Metric>> {
+        Some(match index {
+            0 => Box::new(Accuracy::top(1)),
+            1 => Box::new(ConfusionMatrix::new()),
+            2 => Box::new(F1::macro_average()),
+            3 => Box::new(MeanIou::new()),
+            4 => Box::new(Perplexity::new()),
+            5 => Box::new(Auroc::macro_average()),
+            6 => Box::new(AveragePrecision::macro_average()),
+            7 => Box::new(MeanAbsoluteError::new()),
+            8 => Box::new(RootMeanSquaredError::new()),
+            9 => Box::new(R2::new()),
+            _ => return None,
+        })
+    };
+    let mut index = 0;
+    while let (Some(mut whole), Some(mut merged)) = (make(index), make(index)) {
+        for rank in 0..3 {
+            let mut part = make(index).expect("the metric exists");
+            // Rank 1 has no batch.
+            for seed in [rank, rank + 5].into_iter().filter(|_| rank != 1) {
+                let batch = if index < 7 {
+                    (logits(seed)?, classes(seed)?)
+                } else {
+                    (numbers(seed)?, numbers(seed + 1)?)
+                };
+                part.update(&batch.0, &batch.1)?;
+                whole.update(&batch.0, &batch.1)?;
+            }
+            merged.merge(&part.state()?)?;
+        }
+        assert_eq!(merged.value()?, whole.value()?, "{}", whole.name());
+        assert!(merged.merge(&[0.5; 4]).is_err());
+        assert_eq!(merged.value()?, whole.value()?, "{}", whole.name());
+        index += 1;
+    }
+    assert_eq!(index, 10);
+    let mut three = Accuracy::top(1);
+    three.update(&logits(0)?, &classes(0)?)?;
+    let mut four = Accuracy::top(1);
+    four.update(&Tensor::zeros((1, 4), DType::F32, &CPU)?, &Tensor::zeros(1, DType::U32, &CPU)?)?;
+    let error = three.merge(&four.state()?).unwrap_err().to_string();
+    assert_eq!(error, "Accuracy: expected 3 classes as in the batches before, found 4");
+    Ok(())
+}
+
+#[test]
+fn a_loader_reads_only_the_batches_of_its_part() -> Result<()> {
+    for workers in [0, 2] {
+        let read = Arc::new(Mutex::new(Vec::new()));
+        let log = read.clone();
+        let examples = dataset_fn(50, move |index, _| {
+            log.lock().unwrap().push(index);
+            Ok((index as f32, index as u32))
+        });
+        let loader = DataLoader::new(examples).batch_size(4).shuffle(true).seed(1).workers(workers);
+        let mut all = Vec::new();
+        for first in 0..3 {
+            loader.set_epoch(2);
+            let part = loader.epoch_part(first, 3)?.collect::<Result<Vec<_>>>()?;
+            loader.set_epoch(2);
+            let expected = loader.epoch()?.skip(first).step_by(3).collect::<Result<Vec<_>>>()?;
+            assert_eq!(part.len(), expected.len());
+            for (part, expected) in part.iter().zip(&expected) {
+                assert_eq!(part.1.to_vec1::<u32>()?, expected.1.to_vec1::<u32>()?);
+                all.extend(part.1.to_vec1::<u32>()?);
+            }
+        }
+        all.sort_unstable();
+        assert_eq!(all, (0..50).collect::<Vec<_>>());
+        read.lock().unwrap().clear();
+        loader.epoch_part(12, 4)?.try_for_each(|batch| batch.map(|_| ()))?;
+        assert_eq!(read.lock().unwrap().len(), 2);
+    }
+    Ok(())
+}
+
+/// The identity. Its backward pass, the last of a step, waits until gradients have been reduced.
+struct WaitForReduction(Arc<AtomicUsize>);
+
+impl CustomOp1 for WaitForReduction {
+    fn name(&self) -> &'static str {
+        "wait for reduction"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> sconce::candle::Result<(CpuStorage, Shape)> {
+        Ok((x.clone(), layout.shape().clone()))
+    }
+
+    fn bwd(&self, _: &Tensor, _: &Tensor, gradient: &Tensor) -> sconce::candle::Result<Option<Tensor>> {
+        let start = Instant::now();
+        while self.0.load(Ordering::SeqCst) == 0 {
+            assert!(
+                start.elapsed() < Duration::from_secs(20),
+                "no gradient is reduced during the backward pass"
+            );
+            std::thread::yield_now();
+        }
+        Ok(Some(gradient.clone()))
+    }
+}
+
+/// Counts the reductions of gradients.
+struct Counting {
+    inner: Arc<ThreadCommunicator>,
+    reductions: Arc<AtomicUsize>,
+}
+
+impl Communicator for Counting {
+    fn rank(&self) -> usize {
+        self.inner.rank()
+    }
+
+    fn size(&self) -> usize {
+        self.inner.size()
+    }
+
+    fn all_reduce(&self, values: &Tensor) -> Result<Tensor> {
+        let sum = self.inner.all_reduce(values)?;
+        // The trainer adds up other numbers in f64.
+        self.reductions.fetch_add(usize::from(values.dtype() == DType::F32), Ordering::SeqCst);
+        Ok(sum)
+    }
+
+    fn broadcast(&self, values: &Tensor, root: usize) -> Result<Tensor> {
+        self.inner.broadcast(values, root)
+    }
+
+    fn abort(&self, cause: &str) {
+        self.inner.abort(cause);
+    }
+}
+
+#[test]
+fn gradients_are_reduced_while_the_backward_pass_runs() -> Result<()> {
+    on_ranks(2, |communicator| {
+        // 1 in the first step, in which the order of the gradients is not known yet.
+        let reductions = Arc::new(AtomicUsize::new(1));
+        let layers = (Linear::config(4, 8).init(&CPU)?, Linear::config(8, 1).init(&CPU)?);
+        let input = Var::from_tensor(&Tensor::ones((2, 4), DType::F32, &CPU)?)?;
+        let loss = |_: &Tensor, target: &Tensor| {
+            let x = layers.0.forward(input.as_tensor())?;
+            let x = x.apply_op1(WaitForReduction(reductions.clone()))?;
+            mse_loss(&layers.1.forward(&x)?, target)
+        };
+        let counting = Counting { inner: communicator, reductions: reductions.clone() };
+        let settings = Distributed::new(counting).bucket_bytes(1);
+        let shared = layers.share();
+        let mut trainer = Trainer::new(&shared, loss, Sgd::new(0.1)).quiet(true).distributed(settings);
+        let batch = (Tensor::ones((2, 4), DType::F32, &CPU)?, Tensor::ones((2, 1), DType::F32, &CPU)?);
+        for _ in 0..3 {
+            trainer.step(&batch)?;
+            reductions.store(0, Ordering::SeqCst);
+        }
+        let communication = trainer.communication().expect("training is distributed");
+        assert_eq!((communication.steps, communication.buckets), (3, 12));
+        Ok(())
+    })?;
     Ok(())
 }
 

@@ -32,7 +32,7 @@
 //! # }
 //! ```
 //!
-//! [The guide](https://docs.rs/sconce) has a chapter on distributed training.
+//! The chapter "Several processes" of the guide describes what the ranks share, checkpoints and Slurm.
 
 mod buckets;
 mod communicator;

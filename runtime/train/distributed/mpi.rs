@@ -93,7 +93,7 @@ impl MpiCommunicator {
     /// Sums numbers over all ranks.
     fn sum<T: Equivalence + candle_core::WithDType>(&self, values: &Tensor) -> Result<Tensor> {
         let sent = values.to_vec1::<T>()?;
-        let mut sums = sent.clone();
+        let mut sums = vec![T::from_f64(0.); sent.len()];
         world().all_reduce_into(&sent[..], &mut sums[..], SystemOperation::sum());
         Ok(Tensor::from_vec(sums, values.dims(), &Device::Cpu)?)
     }
@@ -151,6 +151,20 @@ impl MpiCommunicator {
     }
 }
 
+/// The largest number of elements of a message. MPI counts elements in 32 bits.
+const LARGEST_MESSAGE: usize = 1 << 28;
+
+/// Calls `f` with parts of a tensor `[n]` that fit in a message, and concatenates the results.
+fn in_messages(values: &Tensor, f: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+    let length = values.elem_count();
+    if length <= LARGEST_MESSAGE {
+        return f(values);
+    }
+    let starts = (0..length).step_by(LARGEST_MESSAGE);
+    let parts = starts.map(|start| f(&values.narrow(0, start, LARGEST_MESSAGE.min(length - start))?));
+    Ok(Tensor::cat(&parts.collect::<Result<Vec<_>>>()?, 0)?)
+}
+
 /// Returns the communicator of all processes. It may be used on any thread.
 fn world() -> SimpleCommunicator {
     SimpleCommunicator::world()
@@ -166,6 +180,27 @@ impl Communicator for MpiCommunicator {
     }
 
     fn all_reduce(&self, values: &Tensor) -> Result<Tensor> {
+        in_messages(values, |values| self.all_reduce_message(values))
+    }
+
+    fn broadcast(&self, values: &Tensor, root: usize) -> Result<Tensor> {
+        if root >= self.size {
+            return Err(Error::msg(format!("expected a root below {}, found {root}", self.size)));
+        }
+        in_messages(values, |values| self.broadcast_message(values, root))
+    }
+
+    fn abort(&self, cause: &str) {
+        if self.size == 1 || self.aborted.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        eprintln!("rank {} of {} failed: {cause}", self.rank, self.size);
+        world().abort(1);
+    }
+}
+
+impl MpiCommunicator {
+    fn all_reduce_message(&self, values: &Tensor) -> Result<Tensor> {
         let host = values.to_device(&Device::Cpu)?;
         let sum = match host.dtype() {
             DType::F32 => self.sum::<f32>(&host),
@@ -177,10 +212,7 @@ impl Communicator for MpiCommunicator {
         Ok(sum.to_device(values.device())?)
     }
 
-    fn broadcast(&self, values: &Tensor, root: usize) -> Result<Tensor> {
-        if root >= self.size {
-            return Err(Error::msg(format!("expected a root below {}, found {root}", self.size)));
-        }
+    fn broadcast_message(&self, values: &Tensor, root: usize) -> Result<Tensor> {
         let host = values.to_device(&Device::Cpu)?;
         let received = match host.dtype() {
             DType::U8 => self.numbers_of::<u8>(&host, root),
@@ -193,13 +225,5 @@ impl Communicator for MpiCommunicator {
             dtype => Err(Error::msg(format!("broadcast: unsupported dtype {dtype:?}"))),
         }?;
         Ok(received.to_device(values.device())?)
-    }
-
-    fn abort(&self, cause: &str) {
-        if self.size == 1 || self.aborted.swap(true, Ordering::SeqCst) {
-            return;
-        }
-        eprintln!("rank {} of {} failed: {cause}", self.rank, self.size);
-        world().abort(1);
     }
 }
