@@ -166,9 +166,13 @@ pub fn state() -> State {
 }
 
 impl State {
-    /// Returns the start of a stream of numbers that is independent of this one and of those of other ranks.
-    pub(crate) fn for_rank(&self, rank: usize) -> Self {
-        Self { stream: self.stream.wrapping_add(rank as u64), ..self.clone() }
+    /// Returns the numbers of another rank at a position in an epoch that began in this state. They are independent of
+    /// those of this state, and of those of other ranks and positions.
+    pub(crate) fn for_rank(&self, rank: usize, position: usize) -> Self {
+        /// More numbers than the layers draw for a batch, as a power of 2.
+        const BITS_PER_POSITION: u32 = 32;
+        let stream = self.stream.wrapping_add(rank as u64);
+        Self { stream, word_position: (position as u128) << BITS_PER_POSITION, ..self.clone() }
     }
 }
 

@@ -319,6 +319,7 @@ fn a_callback_of_one_rank_stops_all_after_the_same_step() -> Result<()> {
         trainer = trainer.distributed(communicator);
         let history = trainer.fit(&data(50, 4)?, &(), Epochs(3))?;
         assert_eq!(*history.stop(), Stop::Callback);
+        drop(trainer);
         Ok(steps.into_inner())
     })?;
     assert_eq!(steps, [3; 3]);

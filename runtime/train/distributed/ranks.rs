@@ -113,7 +113,7 @@ impl Ranks {
 
     /// Lets this rank draw numbers that are independent of those of other ranks. `state` is the state of rank 0.
     pub fn set_random_state(&self, state: &random::State) {
-        let state = (!self.is_root()).then(|| state.for_rank(self.rank()));
+        let state = (!self.is_root()).then(|| state.for_rank(self.rank(), 0));
         *self.random_state.lock().unwrap_or_else(PoisonError::into_inner) = state;
     }
 

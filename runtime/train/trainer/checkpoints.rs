@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
+use crate::Result;
 use crate::module::Module;
 use crate::train::schedule::Every;
-use crate::{Result, random};
 
 use super::Trainer;
 use super::files::{Position, prune};
@@ -81,11 +81,6 @@ impl<M: Module, O: 'static, T: 'static> Trainer<'_, M, O, T> {
         for (metric, own) in self.metrics.iter_mut().zip(own) {
             metric.reset();
             metric.load_state(&own)?;
-        }
-        // A resumed run gives each rank these random numbers.
-        let random_state = ranks.random_state_of_root()?;
-        if !ranks.is_root() {
-            random::set_state(&random_state.for_rank(ranks.rank()));
         }
         Ok(state)
     }

@@ -225,9 +225,18 @@ impl<M: Module> Run<M> {
         let start = &self.random_state_at_epoch_start;
         let part = || data.epoch_part(self.stepper.batches + ranks.rank(), ranks.size());
         let (epoch, after) = random::with_state(start, part);
-        let state = suspended.map_or(after, |Suspended { random_state }| random_state);
-        random::set_state(&if ranks.is_root() { state } else { state.for_rank(ranks.rank()) });
+        if ranks.is_root() {
+            random::set_state(&suspended.map_or(after, |Suspended { random_state }| random_state));
+        }
         epoch
+    }
+
+    /// Sets the random numbers that a rank other than 0 draws in the next round. They depend only on the epoch and the
+    /// batch, so that a checkpoint needs to contain only the generator of rank 0.
+    fn set_random_state_of_round(&self, ranks: &Ranks) {
+        if !ranks.is_root() {
+            random::set_state(&self.random_state_at_epoch_start.for_rank(ranks.rank(), self.stepper.batches));
+        }
     }
 }
 
@@ -349,6 +358,7 @@ impl<'a, M: Module, O: 'static, T: 'static> Trainer<'a, M, O, T> {
                 stop = round.stop;
                 break;
             }
+            run.set_random_state_of_round(ranks);
             let report = self.train_round(run, ranks, batch.as_ref(), previous.as_ref(), &round)?;
             stop = stop.or(self.notify(|callback| callback.on_step(&report))?);
             if batch.is_some() {
