@@ -77,13 +77,13 @@ fn on_ranks<T: Send>(size: usize, f: impl Fn(Arc<ThreadCommunicator>) -> Result<
 
 /// Returns the gradients of the first step, from the change of the parameters by SGD with a learning rate of 1, by one
 /// process if `ranks` is 0.
-fn first_gradients<M: Module>(
+fn first_gradients<M>(
     ranks: usize,
     make: impl Fn() -> Result<M> + Sync,
     settings: impl Fn(Distributed) -> Distributed + Sync,
 ) -> Result<Vec<Vec<f32>>>
 where
-    M: Forward<Signal, Output = Signal>,
+    M: Module + Forward<Signal, Output = Signal>,
 {
     let examples = 24;
     let run = |communicator: Option<Arc<ThreadCommunicator>>| {
@@ -700,14 +700,14 @@ fn ranks_may_have_different_graphs() -> Result<()> {
     let forward = |network: &Changing, x: &Tensor, choice: usize| -> Result<Tensor> {
         let x = x.flatten_from(1)?;
         let mut hidden = network.first.forward(&x)?;
-        if choice % 3 > 0 {
+        if !choice.is_multiple_of(3) {
             hidden = (hidden + network.second.forward(&x)?)?;
         }
         if choice % 3 > 1 {
             hidden = (hidden + network.first.forward(&x.affine(0.5, 0.)?)?)?;
         }
         let mut y = network.head.forward(&hidden)?;
-        if choice % 2 > 0 {
+        if !choice.is_multiple_of(2) {
             y = y.broadcast_add(&(network.second.weight().sum_all()? * 0.1)?)?;
         }
         Ok(y)

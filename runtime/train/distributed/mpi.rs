@@ -2,7 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::backend::BackendStorage;
+use candle_core::{DType, Device, Storage, Tensor};
 use half::{bf16, f16};
 use mpi::Threading;
 use mpi::collective::SystemOperation;
@@ -92,9 +93,15 @@ impl MpiCommunicator {
 
     /// Sums numbers over all ranks.
     fn sum<T: Equivalence + candle_core::WithDType>(&self, values: &Tensor) -> Result<Tensor> {
-        let sent = values.to_vec1::<T>()?;
-        let mut sums = vec![T::from_f64(0.); sent.len()];
-        world().all_reduce_into(&sent[..], &mut sums[..], SystemOperation::sum());
+        let mut sums = vec![T::from_f64(0.); values.elem_count()];
+        let (storage, layout) = values.storage_and_layout();
+        match (&*storage, layout.contiguous_offsets()) {
+            (Storage::Cpu(storage), Some((start, end))) => {
+                let sent = &storage.as_slice::<T>()?[start..end];
+                world().all_reduce_into(sent, &mut sums[..], SystemOperation::sum());
+            }
+            _ => return Err(Error::msg("all_reduce: expected a contiguous tensor")),
+        }
         Ok(Tensor::from_vec(sums, values.dims(), &Device::Cpu)?)
     }
 

@@ -258,6 +258,9 @@ impl<'a, M: Module, O: 'static, T: 'static> Trainer<'a, M, O, T> {
     /// - If a rank fails, it stops all ranks with an error that names the rank and the cause; see
     ///   [`Communicator::abort`](crate::train::distributed::Communicator::abort).
     ///
+    /// With [synchronized batch norm](Distributed::sync_batch_norm), the network must run the same layers on every rank.
+    /// Without it, ranks may run different layers, for example under a condition.
+    ///
     /// With [`step`](Self::step), each rank passes its own batch, and all ranks take the same number of steps. Optimizers
     /// that evaluate the loss several times in each step are not supported.
     ///
@@ -435,6 +438,15 @@ impl<'a, M: Module, O: 'static, T: 'static> Trainer<'a, M, O, T> {
             average_buffers(ranks, average)?;
         }
         check_equal_parameters(ranks, self.model)
+    }
+
+    /// Makes the networks of all ranks equal before an evaluation.
+    pub(super) fn share_network(&self) -> Result<()> {
+        match (&self.ranks, &self.run) {
+            (Some(ranks), Some(run)) => average_buffers(ranks, run.network(self.model)),
+            (Some(ranks), None) => broadcast_tensors(ranks, self.model),
+            (None, _) => Ok(()),
+        }
     }
 
     /// Returns the time of rank 0, so that the reports of all ranks are equal.

@@ -222,6 +222,8 @@ impl<'a, M: Module, O: 'static, T: 'static> Trainer<'a, M, O, T> {
         M: Forward<<D::Batch as Batch>::Input, Output: IntoTensors<Tensors = O>>,
     {
         let ranks = self.connect()?;
+        let shared = self.share_network();
+        self.stop_on_error(shared)?;
         let network = self.run.as_ref().map_or(self.model, |run| run.network(self.model));
         let result = evaluate_with(network, &*self.step.loss, &mut self.metrics, data, ranks.as_deref());
         self.stop_on_error(result)
