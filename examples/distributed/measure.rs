@@ -12,15 +12,18 @@ use crate::Options;
 
 /// The number of parameters of ResNet-50.
 const RESNET_50: f64 = 25_557_032.;
+/// The size of a bucket by default, as a power of 2. Larger messages cost more per byte, because their memory is not reused.
+const BUCKET: u32 = 22;
 /// The number of buckets of at least 4 MiB into which they are divided.
 const BUCKETS_OF_RESNET_50: f64 = 18.;
 
 pub fn run(communicator: Arc<dyn Communicator>, options: &Options) -> Result<()> {
     let is_root = communicator.rank() == 0;
-    let (latency, per_byte) = time_reductions(&*communicator, options.short)?;
+    let costs = [DType::F32, DType::BF16].map(|dtype| time_reductions(&*communicator, dtype, options.short));
+    let [f32_cost, bf16_cost] = costs;
+    let costs = [f32_cost?, bf16_cost?];
     if is_root {
-        println!("latency {:.1} µs, {:.3} ns per byte", 1e6 * latency, 1e9 * per_byte);
-        predict(per_byte);
+        predict(costs);
         println!("\noverlap of reduction and backward pass");
         println!("network            ms per step  reduction   exposed   overlap");
     }
@@ -30,16 +33,16 @@ pub fn run(communicator: Arc<dyn Communicator>, options: &Options) -> Result<()>
     Ok(())
 }
 
-/// Prints the time of reductions of several sizes. Returns the latency in seconds, and the time per byte.
-fn time_reductions(communicator: &dyn Communicator, short: bool) -> Result<(f64, f64)> {
+/// Prints the time of reductions of several sizes. Returns the time per byte in seconds.
+fn time_reductions(communicator: &dyn Communicator, dtype: DType, short: bool) -> Result<f64> {
     let is_root = communicator.rank() == 0;
     if is_root {
-        println!("sums of f32 on {} ranks\n       bytes          µs", communicator.size());
+        println!("sums of {dtype:?} on {} ranks\n       bytes          µs", communicator.size());
     }
     let mut times = Vec::new();
-    for exponent in [2, 8, 12, 16, 20, 24, 26].into_iter().take(if short { 4 } else { 7 }) {
+    for exponent in [2, 8, 12, 16, 20, BUCKET, 26].into_iter().take(if short { 4 } else { 7 }) {
         let bytes = 1usize << exponent;
-        let values = Tensor::ones(bytes / 4, DType::F32, &Device::Cpu)?;
+        let values = Tensor::ones(bytes / dtype.size_in_bytes(), dtype, &Device::Cpu)?;
         // All ranks must take the same number of calls, so it does not depend on the time.
         let calls = ((1 << 26) / bytes).clamp(5, if short { 50 } else { 2000 });
         let mut samples = Vec::with_capacity(calls);
@@ -53,29 +56,36 @@ fn time_reductions(communicator: &dyn Communicator, short: bool) -> Result<(f64,
         if is_root {
             println!("{bytes:>12} {:>11.1}", 1e6 * median);
         }
-        times.push((bytes as f64, median));
+        if exponent <= BUCKET {
+            times.push((bytes as f64, median));
+        }
     }
     let (small, latency) = times[0];
     let (large, time) = times[times.len() - 1];
-    Ok((latency, (time - latency) / (large - small)))
+    let per_byte = (time - latency) / (large - small);
+    if is_root {
+        println!("latency {:.1} µs, {:.3} ns per byte\n", 1e6 * latency, 1e9 * per_byte);
+    }
+    Ok(per_byte)
 }
 
 /// Prints the predicted time of a reduction of the gradients of ResNet-50.
 ///
 /// A ring sends 2 (n - 1) / n of the bytes over each link, in 2 (n - 1) messages for each bucket. The time per byte that
-/// was measured here, without a network, is that of copying and adding up; it comes on top.
-fn predict(per_byte: f64) {
-    println!("\nResNet-50, predicted: ms for a reduction of all gradients");
+/// was measured here, without a network, is that of copying and adding up; it comes on top. `per_byte` is that time in f32
+/// and in bf16.
+fn predict(per_byte: [f64; 2]) {
+    println!("ResNet-50, predicted: ms for a reduction of all gradients");
     println!("ranks  Gbit/s  latency µs     f32    bf16");
     for ranks in [8., 64.] {
         for (gigabits, latency) in [(10., 20e-6), (100., 5e-6)] {
-            let time = |bytes: f64| {
+            let time = |bytes: f64, per_byte: f64| {
                 let share = 2. * (ranks - 1.) / ranks;
                 let network = share * bytes * 8. / (gigabits * 1e9);
                 let messages = BUCKETS_OF_RESNET_50 * 2. * (ranks - 1.) * latency;
                 1e3 * (network + messages + bytes * per_byte)
             };
-            let [f32, bf16] = [time(4. * RESNET_50), time(2. * RESNET_50)];
+            let [f32, bf16] = [time(4. * RESNET_50, per_byte[0]), time(2. * RESNET_50, per_byte[1])];
             println!("{ranks:>5} {gigabits:>7} {:>11} {f32:>7.0} {bf16:>7.0}", latency * 1e6);
         }
     }

@@ -2,7 +2,6 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use candle_core::backend::BackendStorage;
 use candle_core::{DType, Device, Storage, Tensor};
 use half::{bf16, f16};
 use mpi::Threading;
@@ -107,28 +106,30 @@ impl MpiCommunicator {
 
     /// Sums numbers in half precision over all ranks. MPI has no operation for them, so each rank sums a part of the
     /// list in f32, rounds the sums once, and sends them to all.
-    fn sum_half<T: candle_core::WithDType>(
+    fn sum_half<T: candle_core::WithDType + Into<f32>>(
         &self,
         values: &Tensor,
-        to_bits: fn(T) -> u16,
-        from_bits: fn(u16) -> T,
+        to_bits: impl Fn(T) -> u16,
+        from_bits: impl Fn(u16) -> T,
+        round: impl Fn(f32) -> T,
     ) -> Result<Tensor> {
-        let sent: Vec<u16> = values.to_vec1::<T>()?.into_iter().map(to_bits).collect();
-        let length = sent.len();
+        let length = values.elem_count();
         let part = length.div_ceil(self.size);
-        let padded = [sent, vec![0; part * self.size - length]].concat();
+        let mut padded = Vec::with_capacity(part * self.size);
+        padded.extend(values.to_vec1::<T>()?.into_iter().map(&to_bits));
+        padded.resize(part * self.size, 0);
         // Row r has the part of this rank in the list of rank r.
         let mut parts = vec![0u16; padded.len()];
         world().all_to_all_into(&padded[..], &mut parts[..]);
-        let mut sums = vec![0f64; part];
+        let mut sums = vec![0f32; part];
         for row in parts.chunks(part) {
-            sums.iter_mut().zip(row).for_each(|(sum, bits)| *sum += from_bits(*bits).to_f64());
+            sums.iter_mut().zip(row).for_each(|(sum, bits)| *sum += from_bits(*bits).into());
         }
-        let sums: Vec<u16> = sums.into_iter().map(|sum| to_bits(T::from_f64(sum))).collect();
+        let sums: Vec<u16> = sums.into_iter().map(|sum| to_bits(round(sum))).collect();
         let mut all = padded;
         world().all_gather_into(&sums[..], &mut all[..]);
         all.truncate(length);
-        let sums: Vec<T> = all.into_iter().map(from_bits).collect();
+        let sums: Vec<T> = all.into_iter().map(&from_bits).collect();
         Ok(Tensor::from_vec(sums, values.dims(), &Device::Cpu)?)
     }
 
@@ -212,8 +213,8 @@ impl MpiCommunicator {
         let sum = match host.dtype() {
             DType::F32 => self.sum::<f32>(&host),
             DType::F64 => self.sum::<f64>(&host),
-            DType::F16 => self.sum_half(&host, f16::to_bits, f16::from_bits),
-            DType::BF16 => self.sum_half(&host, bf16::to_bits, bf16::from_bits),
+            DType::F16 => self.sum_half(&host, f16::to_bits, f16::from_bits, f16::from_f32),
+            DType::BF16 => self.sum_half(&host, bf16::to_bits, bf16::from_bits, bf16::from_f32),
             dtype => Err(Error::msg(format!("all_reduce: expected f32, f64, f16 or bf16, found {dtype:?}"))),
         }?;
         Ok(sum.to_device(values.device())?)
