@@ -96,7 +96,8 @@ impl Ranks {
         if values.elem_count() == 0 {
             return Ok(values.clone());
         }
-        let flat = values.detach().flatten_all()?.contiguous()?;
+        // A communicator may return the same tensor. The caller may write the result to `values`.
+        let flat = values.detach().copy()?.flatten_all()?;
         let received = self.queue.submit(move |communicator| communicator.broadcast(&flat, 0)).wait()?;
         Ok(received.reshape(values.shape())?)
     }
