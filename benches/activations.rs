@@ -112,7 +112,7 @@ fn linears(c: &mut Criterion) {
         group.throughput(Throughput::Elements((rows * 3072) as u64));
         for activation in [Activation::Identity, Activation::Gelu] {
             group.bench_function(BenchmarkId::new(activation.name(), rows), |b| {
-                b.iter(|| black_box(linear(&x, &weight, Some(&bias), activation).unwrap()))
+                b.iter(|| black_box(linear(&x, &weight, Some(&bias), activation, None).unwrap()))
             });
         }
     }

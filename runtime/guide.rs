@@ -72,6 +72,9 @@ mod summary {}
 #[doc = include_str!("../docs/src/profile.md")]
 mod profile {}
 
+#[doc = include_str!("../docs/src/graph.md")]
+mod graph {}
+
 #[doc = include_str!("../docs/src/next.md")]
 mod next {}
 

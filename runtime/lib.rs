@@ -71,6 +71,7 @@ pub mod init;
 pub mod layers;
 mod load;
 mod module;
+mod network_graph;
 #[cfg(feature = "onnx")]
 mod onnx;
 mod ops;
@@ -123,6 +124,7 @@ pub use kernels::trace::{Launch, trace};
 pub use kernels::{backward, is_exact, set_exact};
 pub use load::{Load, LoadReport, ShapeMismatch};
 pub use module::{Forward, ForwardContainer, ForwardWith, Layer, Mode, Module, Visitor, VisitorMut};
+pub use network_graph::{Graph, GraphEdge, GraphLaunch, GraphNode};
 #[cfg(feature = "onnx")]
 pub use onnx::OnnxOptions;
 pub use profile::{LaunchProfile, Profile};
@@ -132,7 +134,7 @@ pub use registry::{Eval, Network};
 /// The kernels, for use without the derive.
 pub use sconce_kernels as kernels;
 pub use sconce_macros::{Batch, Module};
-pub use scope::no_fusion;
+pub use scope::{NotFused, NotFusedKind, no_fusion};
 pub use signal::{Chunks, IntoTensors, Number, Operand, OperandValue, Outcome, Signal, SplitSizes};
 pub use sizes::{Size, Sizes};
 pub use summary::{LayerSummary, Summary, SummaryInput};

@@ -8,10 +8,12 @@ use candle_nn::VarBuilder;
 use crate::config::Config;
 use crate::display::python_bool;
 use crate::init::symmetric_uniform;
+use crate::kernels::linear::LinearCache;
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
 use crate::signal::Signal;
 use crate::{Result, ops};
 
+use super::weight::Weight;
 use super::{forward_methods, impl_fmt};
 
 /// Computes `x · weightᵀ + bias`.
@@ -21,7 +23,8 @@ use super::{forward_methods, impl_fmt};
 /// - Output: `[…, out_features]`
 /// - Fails if the last dimension of the input is not `in_features`, or if input and weight have different dtypes
 ///
-/// A following activation is fused into the layer.
+/// A following activation is fused into the layer. After [`inference`](crate::Network::inference), the layer keeps a
+/// second copy of its weight, in the kernel's order, once an input has had 64 rows or more.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -34,7 +37,7 @@ use super::{forward_methods, impl_fmt};
 /// ```
 #[derive(Clone)]
 pub struct Linear {
-    weight: Tensor,
+    weight: Weight<LinearCache>,
     bias: Option<Tensor>,
 }
 
@@ -64,12 +67,12 @@ impl Linear {
 
     /// Creates a layer from a weight `[out_features, in_features]` and a bias `[out_features]`.
     pub(super) fn from_parts(weight: Tensor, bias: Option<Tensor>) -> Self {
-        Self { weight, bias }
+        Self { weight: Weight::new(weight), bias }
     }
 
     /// Returns the weight, `[out_features, in_features]`.
     pub fn weight(&self) -> &Tensor {
-        &self.weight
+        self.weight.tensor()
     }
 
     /// Returns the bias, `[out_features]`.
@@ -79,7 +82,7 @@ impl Linear {
 
     /// Returns `(out_features, in_features)`. The constructor guarantees that the weight has two dimensions.
     fn features(&self) -> (usize, usize) {
-        let dims = self.weight.dims();
+        let dims = self.weight().dims();
         (dims[0], dims[1])
     }
 }
@@ -88,7 +91,7 @@ impl Forward for Linear {
     type Output = Signal;
 
     fn forward_pass(&self, x: Signal, _: Mode) -> Signal {
-        ops::linear(x, &self.weight, self.bias.clone())
+        ops::cached_linear(x, self.weight(), self.bias(), self.weight.cache())
     }
 }
 
@@ -107,7 +110,7 @@ impl Config for LinearConfig {
         let init = symmetric_uniform(1. / (self.in_features.max(1) as f64).sqrt());
         let weight = vb.get_with_hints((self.out_features, self.in_features), "weight", init)?;
         let bias = if self.bias { Some(vb.get_with_hints(self.out_features, "bias", init)?) } else { None };
-        Ok(Linear { weight, bias })
+        Ok(Linear::from_parts(weight, bias))
     }
 }
 
@@ -123,14 +126,14 @@ impl Module for Linear {
     }
 
     fn visit<'a>(&'a self, visitor: &mut dyn Visitor<'a>) {
-        visitor.parameter("weight", &self.weight);
+        visitor.parameter("weight", self.weight());
         if let Some(bias) = &self.bias {
             visitor.parameter("bias", bias);
         }
     }
 
     fn visit_mut(&mut self, visitor: &mut dyn VisitorMut) {
-        visitor.parameter("weight", &mut self.weight);
+        self.weight.visit_mut("weight", visitor);
         if let Some(bias) = &mut self.bias {
             visitor.parameter("bias", bias);
         }

@@ -1,8 +1,11 @@
 //! The linear map.
 
+use std::sync::Arc;
+
 use candle_core::{Shape, Tensor};
 
 use crate::graph::Op;
+use crate::kernels::linear::LinearCache;
 use crate::signal::{Deferred, Meta, Product, Recording, Signal, matrix_products};
 use crate::{Error, Result};
 
@@ -26,19 +29,32 @@ use crate::{Error, Result};
 /// # }
 /// ```
 pub fn linear(x: impl Into<Signal>, weight: impl Into<Signal>, bias: impl Into<Option<Tensor>>) -> Signal {
+    match weight.into().into_tensor() {
+        Ok(weight) => cached_linear(x, &weight, bias.into().as_ref(), None),
+        Err(error) => Signal::fail(error),
+    }
+}
+
+/// Computes [`linear`] for a layer that keeps its packed weight in `cache`.
+pub(crate) fn cached_linear(
+    x: impl Into<Signal>,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    cache: Option<Arc<LinearCache>>,
+) -> Signal {
     let x = x.into();
     let recording = Recording::start(&x);
-    let bias = bias.into();
-    let weight = match weight.into().into_tensor() {
-        Ok(weight) => weight,
-        Err(error) => return Signal::fail(error),
-    };
-    let y = defer(x, &weight, bias.as_ref()).into();
-    let description = ("linear", Op::Linear, [Some(&weight), bias.as_ref()]);
+    let y = defer(x, weight, bias, cache).into();
+    let description = ("linear", Op::Linear, [Some(weight), bias]);
     recording.finish_products(y, description, matrix_products)
 }
 
-fn defer(x: Signal, weight: &Tensor, bias: Option<&Tensor>) -> Result<Signal> {
+fn defer(
+    x: Signal,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    cache: Option<Arc<LinearCache>>,
+) -> Result<Signal> {
     let &[out_features, in_features] = weight.dims() else {
         let found = weight.dims();
         return Err(Error::msg(format!("expected a weight [out_features, in_features], found {found:?}")));
@@ -64,6 +80,6 @@ fn defer(x: Signal, weight: &Tensor, bias: Option<&Tensor>) -> Result<Signal> {
     if x.is_meta() {
         return Ok(Meta::like(weight, shape).into());
     }
-    let product = Product::new(x.into_tensor()?, weight.clone(), bias.cloned());
+    let product = Product::new(x.into_tensor()?, weight.clone(), bias.cloned(), cache);
     Ok(Signal::deferred(Deferred::product(product, Shape::from(shape))))
 }

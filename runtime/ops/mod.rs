@@ -45,6 +45,7 @@ pub use elementwise::{
 pub(crate) use embedding::{combine_bags, look_up};
 pub use embedding::{embedding, embedding_bag};
 pub use kv_cache::KvCache;
+pub(crate) use linear::cached_linear;
 pub use linear::linear;
 pub(crate) use norm::epsilon;
 pub use norm::{group_norm, instance_norm, layer_norm, rms_norm};

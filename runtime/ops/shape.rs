@@ -177,7 +177,10 @@ pub fn stack<T: Into<Signal>>(signals: impl IntoIterator<Item = T>, dim: impl Di
             Err(error) => Signal::fail(error),
         };
     }
-    join("stack", signals, |tensors, first| Ok(Tensor::stack(tensors, dim.index(first.rank() + 1)?)?))
+    let recording = Recording::start_all(&signals);
+    let stacked =
+        join("stack", signals, |tensors, first| Ok(Tensor::stack(tensors, dim.index(first.rank() + 1)?)?));
+    recording.finish(stacked, "stack")
 }
 
 /// Converts the signals to tensors and calls `operation` with all tensors and the first of them. Returns a failed

@@ -26,6 +26,7 @@ use crate::capture::Captured;
 use crate::checkpoint::{self, Save, StateDict};
 use crate::load::{Load, LoadReport, Selection};
 use crate::module::{Forward, Mode, Module};
+use crate::network_graph::Graph;
 #[cfg(feature = "onnx")]
 use crate::onnx::{self, OnnxOptions};
 use crate::profile::Profile;
@@ -396,6 +397,47 @@ pub trait Network: Module {
         Self: Forward<I, Output: IntoTensors> + Sized,
     {
         Profile::new(self, input)
+    }
+
+    /// Runs the network in evaluation mode, and returns its operations as a graph: in which launch each operation ran,
+    /// and why operations were not fused. The [`Graph`] prints the launches, and draws the network.
+    ///
+    /// The input has the same forms as for [`summary`](Self::summary), with numbers: which operations are fused depends
+    /// on the shapes, on the numbers of the parameters, on whether they are packed and track gradients, on the number
+    /// of threads, and on the kernels of the processor. The reasons are those with which the run itself decided. Only
+    /// operations of the thread that calls `graph` are recorded.
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    ///
+    /// #[derive(Module)]
+    /// #[module(forward = |x| relu(norm(conv(&x)) + x))]
+    /// struct Block {
+    ///     #[layer(8, 8, 3, padding = 1, bias = false)]
+    ///     conv: Conv2d,
+    ///     #[layer(8)]
+    ///     norm: BatchNorm2d,
+    /// }
+    /// # fn main() -> Result<()> {
+    /// let block = Block::new(&Device::Cpu)?.inference()?;
+    /// let x = Tensor::zeros((1, 8, 6, 6), DType::F32, &Device::Cpu)?;
+    /// let graph = block.graph(Signal::from(x))?;
+    /// assert_eq!(graph.launches[0].operations, "conv2d + batch_norm + residual + relu");
+    /// let operations: Vec<_> = graph.launches[0].nodes.iter().map(|&node| &graph.nodes[node].operation).collect();
+    /// assert_eq!(operations, ["conv2d", "batch_norm", "add", "relu"]);
+    /// assert_eq!(graph.not_fused().count(), 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Fails if the forward pass fails, for example because the input has no numbers.
+    fn graph<I>(&self, input: I) -> Result<Graph>
+    where
+        I: SummaryInput,
+        Self: Forward<I, Output: IntoTensors> + Sized,
+    {
+        Graph::new(self, input)
     }
 
     /// Writes the network in evaluation mode as an ONNX model (opset 17), which runs in ONNX Runtime and other

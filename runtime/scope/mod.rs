@@ -5,11 +5,21 @@
 //! only records the layer that runs ([`frame`]). The search for the layer's name runs when the path is first read: by
 //! an error, a trace, or a deferred operation, which stores its path.
 
+mod execution;
 mod frame;
+mod launch;
+mod not_fused;
 mod record;
 
+pub(crate) use execution::{
+    DeferredId, DeferredIdCell, ExecutedOperation, ExecutedPart, Execution, NodeKind, RunningDeferred,
+    ValueId, add_alias, add_input, add_output, describe_operation, describe_value, is_execution_recorded,
+    operation_of, record_execution, record_not_fused, record_separate_launch,
+};
 pub use frame::LayerIdentity;
 pub(crate) use frame::{Searchable, run_field, run_reference};
+pub(crate) use launch::{OpenLaunch, begin_launch};
+pub use not_fused::{NotFused, NotFusedKind};
 pub(crate) use record::{
     Call, OpenCall, OpenOperation, SignalType, record_calls, record_fused_pair, record_fusion,
 };
@@ -19,9 +29,6 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::sync::Arc;
 
-use candle_core::Device;
-
-use crate::kernels::trace::{self, OpenLaunch};
 use crate::thread_value::with_value;
 
 /// A segment of a path: the name of a field, or the index of an element of a list. A name that is a number is displayed
@@ -164,12 +171,17 @@ impl Drop for BuildScope {
 }
 
 /// A copy of the current path. The path is formatted only when it is read.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Path(Vec<Segment>);
 
 impl Path {
     pub(crate) fn current() -> Self {
         Self(frame::current_path())
+    }
+
+    /// Returns the names of the fields and the indices of the elements.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.0.iter().map(ToString::to_string).collect()
     }
 }
 
@@ -192,6 +204,11 @@ impl fmt::Display for Path {
         }
         Ok(())
     }
+}
+
+/// Returns the path of a layer, from the names of the fields and the indices of the elements.
+pub(crate) fn format_path(names: &[String]) -> String {
+    Path(names.iter().map(|name| Segment::Dynamic(name.as_str().into())).collect()).to_string()
 }
 
 /// A guard that replaces the path of the thread. Dropping it restores the path.
@@ -230,14 +247,4 @@ pub fn no_fusion<T>(f: impl FnOnce() -> T) -> T {
 /// Returns `true` if operations may be deferred so that later operations can be fused into them.
 pub(crate) fn is_fusion_enabled() -> bool {
     FUSION.get()
-}
-
-/// Begins a launch on `device` and records it if the thread is being traced. Does not call the closures otherwise. The
-/// launch ends when the result is dropped.
-pub(crate) fn begin_launch(
-    device: &Device,
-    path: impl FnOnce() -> Path,
-    operations: impl FnOnce() -> String,
-) -> OpenLaunch {
-    trace::begin(device, || path().to_string(), operations)
 }

@@ -72,12 +72,8 @@ impl Recorder {
     /// Returns the names of a path after the path of the first call, or `None` if the layer at `path` is outside of the
     /// network.
     fn relative(&self, path: &Path) -> Option<Vec<String>> {
-        names(path).strip_prefix(&self.root[..]).map(<[String]>::to_vec)
+        path.names().strip_prefix(&self.root[..]).map(<[String]>::to_vec)
     }
-}
-
-fn names(path: &Path) -> Vec<String> {
-    path.0.iter().map(ToString::to_string).collect()
 }
 
 /// Runs `f`. Returns its result and the calls of layers on this thread, in the order in which they began. Paths are
@@ -116,7 +112,7 @@ impl OpenCall {
         RECORDER.with_borrow_mut(|recorder| {
             let Some(recorder) = recorder else { return false };
             if recorder.calls.is_empty() {
-                recorder.root = names(&path);
+                recorder.root = path.names();
             }
             let Some(path) = recorder.relative(&path) else { return false };
             let Recorder { calls, open, .. } = recorder;

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use candle_core::{Device, Tensor};
 
 use crate::graph::Description;
-use crate::kernels::internal::blocked::{BlockedTensor, policy};
+use crate::kernels::internal::blocked::BlockedTensor;
+use crate::kernels::internal::blocked::policy::{self, Refusal};
 use crate::scope::{self, Path};
 use crate::{Error, Result};
 
@@ -63,12 +64,13 @@ impl Signal {
         }
     }
 
-    /// Returns the layout in which a channel-blocked kernel would read the signal. Returns `None` if these kernels do
-    /// not support the signal.
-    pub(crate) fn input_layout(&self) -> Option<Layout> {
+    /// Returns the layout in which a channel-blocked kernel would read the signal. Returns the reason if these kernels
+    /// do not support the signal.
+    pub(crate) fn input_layout(&self) -> std::result::Result<Layout, Refusal> {
         match &self.0 {
-            State::Ready(tensor) => policy::supports(tensor).then_some(Layout::Nchw),
-            _ => self.can_be_blocked().then_some(Layout::Nchwc),
+            State::Ready(tensor) => policy::check(tensor).map(|()| Layout::Nchw),
+            _ if self.can_be_blocked() => Ok(Layout::Nchwc),
+            _ => Err(Refusal::Layout),
         }
     }
 

@@ -7,10 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use candle_core::{DType, Device, Shape, Tensor};
 
 use crate::kernels::internal::blocked::BlockedTensor;
-use crate::scope::Path;
+use crate::scope::{
+    self, DeferredId, DeferredIdCell, NotFused, NotFusedKind, Path, RunningDeferred, ValueId, add_alias,
+    describe_operation,
+};
 use crate::{Error, Result};
 
-use super::epilogue::{Epilogue, EpilogueOp, NotFused};
+use super::epilogue::{Epilogue, EpilogueOp, FuseError};
 use super::fused_pair::Producer;
 use super::normalization::BlockedNormalization;
 use super::operation::Operation;
@@ -22,6 +25,8 @@ pub(crate) struct Deferred {
     dtype: DType,
     device: Device,
     path: Path,
+    /// The identity of the result, in a recorded execution.
+    id: DeferredIdCell,
     /// Whether the only signal of this operation is a temporary value on which one method is called.
     is_temporary: AtomicBool,
     stage: Mutex<Stage>,
@@ -77,7 +82,8 @@ impl Deferred {
     fn new(operation: Operation, shape: Shape, dtype: DType, device: Device) -> Self {
         let stage = Mutex::new(Stage::Pending(operation));
         let is_temporary = AtomicBool::new(false);
-        Self { shape, dtype, device, path: Path::current(), is_temporary, stage }
+        let id = DeferredIdCell::default();
+        Self { shape, dtype, device, path: Path::current(), id, is_temporary, stage }
     }
 
     /// Marks the only signal of this operation as temporary.
@@ -95,6 +101,20 @@ impl Deferred {
         &self.path
     }
 
+    /// Returns the identity of the result in a recorded execution.
+    pub(super) fn id(&self) -> &DeferredIdCell {
+        &self.id
+    }
+
+    /// Returns the reason of this kind why an operation is not fused into this one.
+    pub(super) fn reason(&self, kind: NotFusedKind) -> NotFused {
+        let producer = match &*self.stage() {
+            Stage::Pending(operation) => describe_operation(operation.name(), &self.path),
+            Stage::Running | Stage::Done(_) => scope::describe_value(self.id.get().map(ValueId::Deferred)),
+        };
+        kind.with_producer(&producer)
+    }
+
     pub(crate) fn shape(&self) -> &Shape {
         &self.shape
     }
@@ -108,22 +128,34 @@ impl Deferred {
     }
 
     /// Appends an operation to the epilogue. Fails if the operation has run or its kernel does not support `op`.
-    pub(super) fn fuse(&mut self, op: EpilogueOp) -> std::result::Result<(), NotFused> {
+    pub(super) fn fuse(&mut self, op: EpilogueOp) -> std::result::Result<(), FuseError> {
         match self.stage.get_mut().unwrap_or_else(PoisonError::into_inner) {
             Stage::Pending(operation) => match op {
                 EpilogueOp::Residual(residual) if *residual.shape() != self.shape => {
-                    Err(NotFused::Unsupported(EpilogueOp::Residual(residual)))
+                    Err(FuseError::Unsupported(EpilogueOp::Residual(residual), NotFusedKind::ShapeMismatch))
                 }
                 op => operation.fuse(op),
             },
-            Stage::Running | Stage::Done(_) => Err(NotFused::Unsupported(op)),
+            Stage::Running | Stage::Done(_) => Err(FuseError::Unsupported(op, NotFusedKind::AlreadyRun)),
         }
     }
 
-    pub(super) fn supports_residual(&self, shape: &Shape) -> bool {
+    /// Returns an error if no residual of this shape can be added after the operations that are already fused.
+    pub(super) fn check_residual(&self, shape: &Shape) -> std::result::Result<(), NotFusedKind> {
         match &*self.stage() {
-            Stage::Pending(operation) => self.shape == *shape && operation.supports_residual(),
-            Stage::Running | Stage::Done(_) => false,
+            Stage::Pending(operation) => {
+                operation.check_residual()?;
+                if self.shape == *shape { Ok(()) } else { Err(NotFusedKind::ShapeMismatch) }
+            }
+            Stage::Running | Stage::Done(_) => Err(NotFusedKind::AlreadyRun),
+        }
+    }
+
+    /// Returns an error if no consumer can be fused into the operation.
+    pub(super) fn check_producer(&self) -> std::result::Result<(), NotFusedKind> {
+        match &*self.stage() {
+            Stage::Pending(operation) => operation.check_producer(),
+            Stage::Running | Stage::Done(_) => Err(NotFusedKind::AlreadyRun),
         }
     }
 
@@ -138,30 +170,31 @@ impl Deferred {
 
     /// Returns a copy that runs independently of this operation.
     pub(super) fn copy(&self) -> Self {
-        let Self { shape, dtype, device, path, is_temporary: _, stage: _ } = self;
+        let Self { shape, dtype, device, path, id, is_temporary: _, stage: _ } = self;
         let (shape, dtype, device, path) = (shape.clone(), *dtype, device.clone(), path.clone());
+        let id = DeferredIdCell::new(id.get());
         let is_temporary = AtomicBool::new(false);
-        Self { shape, dtype, device, path, is_temporary, stage: Mutex::new(self.stage().clone()) }
+        Self { shape, dtype, device, path, id, is_temporary, stage: Mutex::new(self.stage().clone()) }
     }
 
     /// Returns the convolution into which a consumer can be fused, or `self` if that is not possible.
     pub(super) fn into_producer(self) -> std::result::Result<Producer, Box<Self>> {
-        let Self { shape, dtype, device, path, is_temporary, stage } = self;
+        let Self { shape, dtype, device, path, id, is_temporary, stage } = self;
         let (stage, path) = match stage.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            Stage::Pending(operation) => match operation.into_producer(path) {
+            Stage::Pending(operation) => match operation.into_producer(path, id.get()) {
                 Ok(producer) => return Ok(producer),
                 Err((operation, path)) => (Stage::Pending(operation), path),
             },
             other => (other, path),
         };
-        Err(Box::new(Self { shape, dtype, device, path, is_temporary, stage: Mutex::new(stage) }))
+        Err(Box::new(Self { shape, dtype, device, path, id, is_temporary, stage: Mutex::new(stage) }))
     }
 
     /// Runs the operation unless it has already run, and returns the result. Its layout may differ from the requested
     /// one: see [`Operation::run`].
     pub(super) fn run(self, requested: Layout) -> Result<Value> {
         let stage = self.stage.into_inner().unwrap_or_else(PoisonError::into_inner);
-        stage.into_result(requested, &self.path, &self.device)
+        stage.into_result(requested, &self.path, &self.device, self.id.get())
     }
 
     /// Runs the operation at the first call. Every call returns the same values, in the layout of the first call,
@@ -169,7 +202,7 @@ impl Deferred {
     pub(super) fn run_once(&self, requested: Layout) -> Result<Value> {
         let mut stage = self.stage();
         let pending = std::mem::replace(&mut *stage, Stage::Running);
-        let result = pending.into_result(requested, &self.path, &self.device);
+        let result = pending.into_result(requested, &self.path, &self.device, self.id.get());
         *stage = Stage::Done(result.clone());
         result
     }
@@ -181,12 +214,22 @@ impl Deferred {
 
 impl Stage {
     /// Returns the result. Runs the operation unless it has already run.
-    fn into_result(self, requested: Layout, path: &Path, device: &Device) -> Result<Value> {
-        match self {
-            Self::Pending(operation) => operation.run(requested, path, device),
-            Self::Running => Err(Error::msg("the kernel of this layer panicked").at(path)),
-            Self::Done(result) => result,
-        }
+    fn into_result(
+        self,
+        requested: Layout,
+        path: &Path,
+        device: &Device,
+        id: Option<DeferredId>,
+    ) -> Result<Value> {
+        let operation = match self {
+            Self::Pending(operation) => operation,
+            Self::Running => return Err(Error::msg("the kernel of this layer panicked").at(path)),
+            Self::Done(result) => return result,
+        };
+        let _running = RunningDeferred::begin(id);
+        let value = operation.run(requested, path, device)?;
+        add_alias(|| id.map(ValueId::Deferred), || value.id());
+        Ok(value)
     }
 }
 
@@ -215,6 +258,7 @@ mod tests {
             dtype: DType::F32,
             device: Device::Cpu,
             path: Path::current(),
+            id: DeferredIdCell::default(),
             is_temporary: AtomicBool::new(false),
             stage: Mutex::new(Stage::Running),
         };

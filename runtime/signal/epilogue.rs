@@ -8,6 +8,7 @@ use crate::Error;
 use crate::kernels::activation::Activation;
 use crate::kernels::conv;
 use crate::kernels::norm::fold_bias;
+use crate::scope::NotFusedKind;
 
 use super::Value;
 use super::launch_work::tensor_bytes;
@@ -24,14 +25,14 @@ pub(crate) enum EpilogueOp {
 }
 
 /// Why an operation was not fused.
-pub(super) enum NotFused {
+pub(super) enum FuseError {
     /// The kernel cannot apply the operation after those that are already fused. The caller must run it separately.
-    Unsupported(EpilogueOp),
+    Unsupported(EpilogueOp, NotFusedKind),
     /// Preparing the operation failed.
     Failed(Error),
 }
 
-impl From<candle_core::Error> for NotFused {
+impl From<candle_core::Error> for FuseError {
     fn from(error: candle_core::Error) -> Self {
         Self::Failed(error.into())
     }
@@ -63,19 +64,21 @@ impl Epilogue {
         Self { affine: bias.map_or(Affine::Identity, Affine::Bias), ..Self::default() }
     }
 
-    pub fn supports_residual(&self) -> bool {
-        self.residual.is_none() && self.activation == Activation::Identity
+    /// Returns an error if the epilogue supports neither a residual nor a batch norm after its operations.
+    pub(super) fn check_residual(&self) -> std::result::Result<(), NotFusedKind> {
+        check_residual(self.residual.as_ref(), self.activation)
     }
 
     /// Appends an operation.
-    pub(super) fn fuse(&mut self, op: EpilogueOp) -> std::result::Result<(), NotFused> {
-        match op {
-            EpilogueOp::Affine { scale, shift } if self.supports_residual() => self.affine.fuse(scale, shift),
-            EpilogueOp::Residual(residual) if self.supports_residual() => {
+    pub(super) fn fuse(&mut self, op: EpilogueOp) -> std::result::Result<(), FuseError> {
+        match (op, self.check_residual()) {
+            (EpilogueOp::Affine { scale, shift }, Ok(())) => self.affine.fuse(scale, shift),
+            (EpilogueOp::Residual(residual), Ok(())) => {
                 self.residual = Some(residual);
                 Ok(())
             }
-            op => fuse_activation(&mut self.activation, op),
+            (op @ EpilogueOp::Activation(_), _) => fuse_activation(&mut self.activation, op),
+            (op, Err(reason)) => Err(FuseError::Unsupported(op, reason)),
         }
     }
 
@@ -96,31 +99,46 @@ impl Epilogue {
     }
 }
 
+/// Returns an error if an epilogue with this residual and this activation supports no further residual.
+pub(super) fn check_residual(
+    residual: Option<&Value>,
+    activation: Activation,
+) -> std::result::Result<(), NotFusedKind> {
+    match (residual, activation) {
+        (None, Activation::Identity) => Ok(()),
+        (Some(_), Activation::Identity) => Err(NotFusedKind::ResidualApplied),
+        _ => Err(NotFusedKind::ActivationApplied),
+    }
+}
+
 /// Sets the activation if none is set yet.
 pub(super) fn fuse_activation(
     activation: &mut Activation,
     op: EpilogueOp,
-) -> std::result::Result<(), NotFused> {
+) -> std::result::Result<(), FuseError> {
     match op {
         EpilogueOp::Activation(new) if *activation == Activation::Identity => {
             *activation = new;
             Ok(())
         }
-        op => Err(NotFused::Unsupported(op)),
+        op @ EpilogueOp::Activation(_) => Err(FuseError::Unsupported(op, NotFusedKind::ActivationApplied)),
+        op => Err(FuseError::Unsupported(op, NotFusedKind::UnsupportedByKernel)),
     }
 }
 
 impl Affine {
-    /// Appends a batch norm. Returns [`NotFused::Unsupported`] if the map already contains a batch norm, or if folding
+    /// Appends a batch norm. Returns [`FuseError::Unsupported`] if the map already contains a batch norm, or if folding
     /// the bias into the shift overflows, which can happen in f16.
-    fn fuse(&mut self, scale: Tensor, shift: Tensor) -> std::result::Result<(), NotFused> {
+    fn fuse(&mut self, scale: Tensor, shift: Tensor) -> std::result::Result<(), FuseError> {
+        let unsupported =
+            |scale, shift, reason| Err(FuseError::Unsupported(EpilogueOp::Affine { scale, shift }, reason));
         let bias = match self {
             Self::Identity => None,
             Self::Bias(bias) => Some(&*bias),
-            Self::BatchNorm { .. } => return Err(NotFused::Unsupported(EpilogueOp::Affine { scale, shift })),
+            Self::BatchNorm { .. } => return unsupported(scale, shift, NotFusedKind::BatchNormApplied),
         };
         let Some(folded_shift) = fold_bias(bias, &scale, &shift)? else {
-            return Err(NotFused::Unsupported(EpilogueOp::Affine { scale, shift }));
+            return unsupported(scale, shift, NotFusedKind::BiasOverflow);
         };
         *self = Self::BatchNorm { scale, shift: folded_shift };
         Ok(())

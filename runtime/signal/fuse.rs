@@ -6,11 +6,14 @@ use candle_core::Shape;
 
 use crate::kernels::internal::blocked::policy;
 use crate::kernels::pool::PoolGeometry;
-use crate::scope::record_fusion;
+use crate::scope::{self, NotFusedKind, record_fusion, record_not_fused};
 
-use super::epilogue::NotFused;
+use super::epilogue::FuseError;
 use super::fused_pair::Producer;
 use super::{Deferred, EpilogueOp, FusedPair, Layout, Signal, State, Value};
+
+/// The operations that are deferred, by their names in traces.
+const PRODUCERS: [&str; 5] = ["conv1d", "conv2d", "conv3d", "linear", "batch_norm"];
 
 /// The result of trying to fuse an operation into a signal.
 #[must_use]
@@ -34,8 +37,12 @@ impl<Op> Fusion<Op> {
 impl Signal {
     /// Fuses an operation into a uniquely owned deferred operation.
     pub(crate) fn fuse(self, op: EpilogueOp) -> Fusion<EpilogueOp> {
-        let State::Deferred(mut deferred) = self.0 else { return Fusion::Separate(self, op) };
+        let State::Deferred(mut deferred) = self.0 else {
+            self.record_not_fused(NotFusedKind::NoProducer);
+            return Fusion::Separate(self, op);
+        };
         let Some(unique) = Arc::get_mut(&mut deferred) else {
+            record_not_fused(|| deferred.reason(NotFusedKind::SharedResult));
             return Fusion::Separate(Self(State::Deferred(deferred)), op);
         };
         match unique.fuse(op) {
@@ -43,18 +50,37 @@ impl Signal {
                 record_fusion(unique.path());
                 Fusion::Fused(Self(State::Deferred(deferred)))
             }
-            Err(NotFused::Failed(error)) => Fusion::Fused(Self::fail(error)),
-            Err(NotFused::Unsupported(op)) => Fusion::Separate(Self(State::Deferred(deferred)), op),
+            Err(FuseError::Failed(error)) => Fusion::Fused(Self::fail(error)),
+            Err(FuseError::Unsupported(op, reason)) => {
+                record_not_fused(|| unique.reason(reason));
+                Fusion::Separate(Self(State::Deferred(deferred)), op)
+            }
         }
     }
 
-    /// Returns `true` if [`fuse`](Self::fuse) supports a residual of this shape.
-    pub(crate) fn supports_residual(&self, shape: &Shape) -> bool {
-        match &self.0 {
-            State::Deferred(deferred) => {
-                Arc::strong_count(deferred) == 1 && deferred.supports_residual(shape)
+    /// Records why an operation is not fused into this signal. If the signal is not deferred, `kind` is replaced with
+    /// the reason for that.
+    pub(crate) fn record_not_fused(&self, kind: NotFusedKind) {
+        record_not_fused(|| match &self.0 {
+            State::Deferred(deferred) => deferred.reason(kind),
+            _ => {
+                let id = self.value_id();
+                let kind = match id.and_then(scope::operation_of) {
+                    _ if !scope::is_fusion_enabled() => NotFusedKind::FusionDisabled,
+                    Some(name) if PRODUCERS.contains(&name) => NotFusedKind::AlreadyRun,
+                    _ => NotFusedKind::NoProducer,
+                };
+                kind.with_producer(&scope::describe_value(id))
             }
-            _ => false,
+        });
+    }
+
+    /// Returns an error if [`fuse`](Self::fuse) does not support a residual of this shape.
+    pub(crate) fn check_residual(&self, shape: &Shape) -> Result<(), NotFusedKind> {
+        match &self.0 {
+            State::Deferred(deferred) if Arc::strong_count(deferred) > 1 => Err(NotFusedKind::SharedResult),
+            State::Deferred(deferred) => deferred.check_residual(shape),
+            _ => Err(NotFusedKind::NoProducer),
         }
     }
 
@@ -80,6 +106,7 @@ impl Signal {
     /// Fuses max pooling into a uniquely owned deferred convolution.
     pub(crate) fn fuse_max_pool(self, geometry: PoolGeometry) -> Fusion<PoolGeometry> {
         let &[batch, channels, height, width] = self.dims().unwrap_or_default() else {
+            self.record_not_fused(NotFusedKind::UnsupportedByKernel);
             return Fusion::Separate(self, geometry);
         };
         let producer = match self.into_producer() {
@@ -96,8 +123,16 @@ impl Signal {
     }
 
     /// Returns the convolution into which a consumer can be fused. Returns `self` if the signal is not a uniquely owned
-    /// deferred convolution that supports a consumer.
+    /// deferred convolution that supports a consumer, and records the reason.
     pub(crate) fn into_producer(self) -> Result<Producer, Self> {
+        let checked = match &self.0 {
+            State::Deferred(deferred) if Arc::strong_count(deferred) > 1 => Err(NotFusedKind::SharedResult),
+            State::Deferred(deferred) => deferred.check_producer(),
+            _ => Err(NotFusedKind::NoProducer),
+        };
+        if let Err(reason) = checked {
+            self.record_not_fused(reason);
+        }
         let State::Deferred(deferred) = self.0 else { return Err(self) };
         let unique = Arc::try_unwrap(deferred).map_err(|shared| Self(State::Deferred(shared)))?;
         unique.into_producer().map_err(|deferred| Self(State::Deferred(Arc::from(deferred))))

@@ -7,13 +7,14 @@ use candle_core::{Device, Result, Tensor};
 
 use crate::Error;
 use crate::kernels::internal::blocked::conv::FusedConsumer;
+use crate::kernels::internal::blocked::policy::Refusal;
 use crate::kernels::internal::blocked::{self, BlockedTensor};
 use crate::kernels::pool::PoolGeometry;
 use crate::kernels::trace::{self, Work};
-use crate::scope::{self, Path};
+use crate::scope::{self, DeferredId, NotFusedKind, Path, RunningDeferred, describe_operation};
 
-use super::convolution::supports_blocked;
-use super::epilogue::{Epilogue, EpilogueOp, NotFused};
+use super::convolution::check_blocked;
+use super::epilogue::{Epilogue, EpilogueOp, FuseError};
 use super::launch_work::blocked_bytes;
 use super::{BlockedConvolution, BlockedParameters, Value};
 
@@ -30,6 +31,8 @@ pub(crate) struct Producer {
     pub(super) convolution: BlockedConvolution,
     pub(super) epilogue: Epilogue,
     pub(super) path: Path,
+    /// The identity of the result, in a recorded execution.
+    pub(super) id: Option<DeferredId>,
 }
 
 /// The operation that reads the producer's result.
@@ -57,17 +60,19 @@ impl FusedPair {
     }
 
     /// Appends an operation to the consumer's epilogue.
-    pub(super) fn fuse(&mut self, op: EpilogueOp) -> std::result::Result<(), NotFused> {
-        match &mut self.consumer {
-            Consumer::Depthwise(depthwise) if supports_blocked(&op) => depthwise.epilogue.fuse(op),
-            Consumer::Depthwise(_) | Consumer::MaxPool(_) => Err(NotFused::Unsupported(op)),
+    pub(super) fn fuse(&mut self, op: EpilogueOp) -> std::result::Result<(), FuseError> {
+        match (&mut self.consumer, check_blocked(&op)) {
+            (Consumer::Depthwise(depthwise), Ok(())) => depthwise.epilogue.fuse(op),
+            (Consumer::Depthwise(_), Err(refusal)) => Err(FuseError::Unsupported(op, refusal.into())),
+            (Consumer::MaxPool(_), _) => Err(FuseError::Unsupported(op, NotFusedKind::UnsupportedByKernel)),
         }
     }
 
-    pub(super) fn supports_residual(&self) -> bool {
+    /// Returns an error if no residual can be added to the result of the consumer.
+    pub(super) fn check_residual(&self) -> std::result::Result<(), NotFusedKind> {
         match &self.consumer {
-            Consumer::Depthwise(depthwise) => depthwise.epilogue.supports_residual(),
-            Consumer::MaxPool(_) => false,
+            Consumer::Depthwise(depthwise) => depthwise.epilogue.check_residual(),
+            Consumer::MaxPool(_) => Err(NotFusedKind::UnsupportedByKernel),
         }
     }
 
@@ -83,13 +88,18 @@ impl FusedPair {
         );
         let fused = self.run_fused().map_err(|error| Error::from(error).in_layer(consumer).at(path))?;
         Ok(match fused {
-            Some(blocked) => {
+            Ok(blocked) => {
                 trace::add_work(|| self.work(&blocked));
                 scope::record_fused_pair(&producer.path, path);
+                launch.also_computes(producer.id);
                 blocked.into()
             }
-            None => {
+            Err(refusal) => {
                 launch.cancel();
+                scope::record_separate_launch(|| {
+                    let producer = describe_operation("conv2d", &producer.path);
+                    NotFusedKind::from(refusal).with_producer(&producer)
+                });
                 self.run_separately(path)?.into()
             }
         })
@@ -103,7 +113,7 @@ impl FusedPair {
         work
     }
 
-    fn run_fused(&self) -> Result<Option<BlockedTensor>> {
+    fn run_fused(&self) -> Result<std::result::Result<BlockedTensor, Refusal>> {
         let Producer { convolution, epilogue, .. } = &self.producer;
         let run = |consumer: &FusedConsumer<'_>, output_dims: [usize; 4]| {
             convolution.run_with_consumer(epilogue, consumer, output_dims)
@@ -149,8 +159,9 @@ impl FusedPair {
 impl Producer {
     /// Computes the convolution and drops its input.
     fn run(self) -> crate::Result<BlockedTensor> {
+        let _running = RunningDeferred::begin(self.id);
         let _launch = scope::begin_launch(&Device::Cpu, || self.path.clone(), || self.to_string());
-        let Self { convolution, epilogue, path } = &self;
+        let Self { convolution, epilogue, path, id: _ } = &self;
         let output = convolution.run(epilogue);
         let output = output.map_err(|error| Error::from(error).in_layer(&convolution.parameters).at(path))?;
         trace::add_work(|| Work { bytes_written: blocked_bytes(&output), ..self.work() });
@@ -166,6 +177,14 @@ impl Producer {
 }
 
 impl Consumer {
+    /// Returns the name of the operation in traces.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::MaxPool(_) => "max_pool2d",
+            Self::Depthwise(_) => "conv2d",
+        }
+    }
+
     /// Returns the work of a run without the sizes of the input and of the output.
     fn parameter_work(&self) -> Work {
         match self {

@@ -1,14 +1,15 @@
 //! The matrix product of a linear layer, with its bias and activation.
 
 use std::fmt;
+use std::sync::Arc;
 
 use candle_core::{Result, Tensor};
 
 use crate::kernels::activation::Activation;
-use crate::kernels::linear::linear;
+use crate::kernels::linear::{LinearCache, linear};
 use crate::kernels::trace::Work;
 
-use super::epilogue::{EpilogueOp, NotFused, fuse_activation, write_residual_and_activation};
+use super::epilogue::{EpilogueOp, FuseError, fuse_activation, write_residual_and_activation};
 use super::launch_work::tensor_bytes;
 use super::{Value, matrix_products};
 
@@ -20,19 +21,26 @@ pub(crate) struct Product {
     pub weight: Tensor,
     pub bias: Option<Tensor>,
     activation: Activation,
+    /// The cache for the packed weight, if the values of the weight cannot change.
+    cache: Option<Arc<LinearCache>>,
 }
 
 impl Product {
-    pub(crate) fn new(input: Tensor, weight: Tensor, bias: Option<Tensor>) -> Self {
-        Self { input, weight, bias, activation: Activation::Identity }
+    pub(crate) fn new(
+        input: Tensor,
+        weight: Tensor,
+        bias: Option<Tensor>,
+        cache: Option<Arc<LinearCache>>,
+    ) -> Self {
+        Self { input, weight, bias, activation: Activation::Identity, cache }
     }
 
-    pub(super) fn fuse(&mut self, op: EpilogueOp) -> std::result::Result<(), NotFused> {
+    pub(super) fn fuse(&mut self, op: EpilogueOp) -> std::result::Result<(), FuseError> {
         fuse_activation(&mut self.activation, op)
     }
 
     pub(super) fn run(&self) -> Result<Tensor> {
-        linear(&self.input, &self.weight, self.bias.as_ref(), self.activation)
+        linear(&self.input, &self.weight, self.bias.as_ref(), self.activation, self.cache.as_deref())
     }
 
     /// Returns the work of a run with the result `output`.

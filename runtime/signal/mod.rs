@@ -340,7 +340,7 @@ impl Signal {
             Err(error) => return Self(State::Failed(error)),
         };
         let launch = scope::begin_launch(tensor.device(), Path::current, || name.to_string());
-        let operand = launch.is_recorded().then(|| tensor.clone());
+        let operand = launch.is_traced().then(|| tensor.clone());
         let result = operation(tensor).map_err(Into::into);
         if let (Some(operand), Ok(result)) = (operand, &result) {
             launch_work::add_operand_and_result(&operand, result);

@@ -10,9 +10,12 @@ use crate::kernels::internal::blocked::{self, BlockedTensor};
 use crate::kernels::internal::with_elements;
 use crate::kernels::norm::BatchNorm;
 use crate::kernels::trace::Work;
+use crate::scope::NotFusedKind;
 
 use super::Value;
-use super::epilogue::{EpilogueOp, NotFused, fuse_activation, write_residual_and_activation};
+use super::epilogue::{
+    EpilogueOp, FuseError, check_residual, fuse_activation, write_residual_and_activation,
+};
 use super::launch_work::{blocked_bytes, tensor_bytes};
 
 /// A batch norm in training mode, with the residual and activation that are fused into it.
@@ -40,17 +43,19 @@ impl Normalization {
         Self { input, norm: Arc::new(norm), residual: None, activation: Activation::Identity }
     }
 
-    pub(super) fn supports_residual(&self) -> bool {
-        self.residual.is_none() && self.activation == Activation::Identity
+    /// Returns an error if no residual can be added after the operations that are already fused.
+    pub(super) fn check_residual(&self) -> std::result::Result<(), NotFusedKind> {
+        check_residual(self.residual.as_ref(), self.activation)
     }
 
-    pub(super) fn fuse(&mut self, op: EpilogueOp) -> std::result::Result<(), NotFused> {
-        match op {
-            EpilogueOp::Residual(residual) if self.supports_residual() => {
+    pub(super) fn fuse(&mut self, op: EpilogueOp) -> std::result::Result<(), FuseError> {
+        match (op, self.check_residual()) {
+            (EpilogueOp::Residual(residual), Ok(())) => {
                 self.residual = Some(residual);
                 Ok(())
             }
-            op => fuse_activation(&mut self.activation, op),
+            (op @ EpilogueOp::Residual(_), Err(reason)) => Err(FuseError::Unsupported(op, reason)),
+            (op, _) => fuse_activation(&mut self.activation, op),
         }
     }
 
@@ -77,7 +82,7 @@ impl BlockedNormalization {
         Self { input, scale, shift, activation: Activation::Identity }
     }
 
-    pub(super) fn fuse(&mut self, op: EpilogueOp) -> std::result::Result<(), NotFused> {
+    pub(super) fn fuse(&mut self, op: EpilogueOp) -> std::result::Result<(), FuseError> {
         fuse_activation(&mut self.activation, op)
     }
 

@@ -6,10 +6,10 @@ use candle_core::Device;
 
 use crate::kernels::internal::blocked::policy;
 use crate::kernels::trace::{self, Work};
-use crate::scope::{self, Path};
+use crate::scope::{self, DeferredId, NotFusedKind, Path};
 use crate::{Error, Result};
 
-use super::epilogue::{Epilogue, EpilogueOp, NotFused};
+use super::epilogue::{Epilogue, EpilogueOp, FuseError};
 use super::fused_pair::Producer;
 use super::normalization::BlockedNormalization;
 use super::{Convolution, FusedPair, Layout, Layouts, Normalization, Product, Value};
@@ -26,7 +26,7 @@ pub(super) enum Operation {
 
 impl Operation {
     /// Appends an operation to the epilogue of this operation.
-    pub fn fuse(&mut self, op: EpilogueOp) -> std::result::Result<(), NotFused> {
+    pub fn fuse(&mut self, op: EpilogueOp) -> std::result::Result<(), FuseError> {
         match self {
             Self::Convolution(convolution, epilogue) => convolution.fuse(epilogue, op),
             Self::FusedPair(pair) => pair.fuse(op),
@@ -36,25 +36,52 @@ impl Operation {
         }
     }
 
-    pub fn supports_residual(&self) -> bool {
+    /// Returns an error if no residual can be added after the operations that are already fused.
+    pub fn check_residual(&self) -> std::result::Result<(), NotFusedKind> {
         match self {
-            Self::Convolution(_, epilogue) => epilogue.supports_residual(),
-            Self::FusedPair(pair) => pair.supports_residual(),
-            Self::Normalization(normalization) => normalization.supports_residual(),
-            Self::Product(_) | Self::BlockedNormalization(_) => false,
+            Self::Convolution(_, epilogue) => epilogue.check_residual(),
+            Self::FusedPair(pair) => pair.check_residual(),
+            Self::Normalization(normalization) => normalization.check_residual(),
+            Self::Product(_) | Self::BlockedNormalization(_) => Err(NotFusedKind::UnsupportedByKernel),
+        }
+    }
+
+    /// Returns an error if no consumer can be fused into the operation.
+    pub fn check_producer(&self) -> std::result::Result<(), NotFusedKind> {
+        match self {
+            Self::Convolution(Convolution::Nchw(convolution), _) => Err(convolution.refusal.into()),
+            Self::Convolution(Convolution::Either(convolution), epilogue) => {
+                if !policy::fuses_consumer(&convolution.parameters.shape) {
+                    return Err(NotFusedKind::GroupedConvolution);
+                }
+                epilogue.residual.as_ref().map_or(Ok(()), |_| Err(NotFusedKind::ResidualApplied))
+            }
+            _ => Err(NotFusedKind::UnsupportedByKernel),
         }
     }
 
     /// Returns the convolution into which a consumer can be fused, or `self` if that is not possible.
     #[allow(clippy::result_large_err, reason = "the caller uses the result immediately")]
-    pub fn into_producer(self, path: Path) -> std::result::Result<Producer, (Self, Path)> {
-        match self {
-            Self::Convolution(Convolution::Either(convolution), epilogue)
-                if policy::fuses_consumer(&convolution.parameters.shape) && epilogue.residual.is_none() =>
-            {
-                Ok(Producer { convolution, epilogue, path })
+    pub fn into_producer(
+        self,
+        path: Path,
+        id: Option<DeferredId>,
+    ) -> std::result::Result<Producer, (Self, Path)> {
+        match (self.check_producer(), self) {
+            (Ok(()), Self::Convolution(Convolution::Either(convolution), epilogue)) => {
+                Ok(Producer { convolution, epilogue, path, id })
             }
-            operation => Err((operation, path)),
+            (_, operation) => Err((operation, path)),
+        }
+    }
+
+    /// Returns the name of the first operation in traces: `conv2d`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Convolution(convolution, _) => convolution.name(),
+            Self::FusedPair(pair) => pair.consumer.name(),
+            Self::Product(_) => "linear",
+            Self::Normalization(_) | Self::BlockedNormalization(_) => "batch_norm",
         }
     }
 

@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use crate::graph::Op;
 use crate::kernels::arithmetic::{self, Binary, Unary};
 use crate::kernels::internal::blocked;
-use crate::scope::{self, Path};
+use crate::scope::{self, NotFusedKind, Path};
 use crate::{Error, Result};
 
 use super::methods::check_float;
@@ -18,8 +18,20 @@ fn add(a: Signal, b: Signal) -> Signal {
     let recording = Recording::start_all([&a, &b]);
     let fused = match (a.shape(), b.shape()) {
         _ if a.is_meta() || b.is_meta() => combine(Binary::Add, a, b),
-        (Ok(_), Ok(shape)) if a.supports_residual(shape) => add_residual(a, b),
-        (Ok(shape), Ok(_)) if b.supports_residual(shape) => add_residual(b, a),
+        (Ok(a_shape), Ok(b_shape)) => match (a.check_residual(b_shape), b.check_residual(a_shape)) {
+            (Ok(()), _) => add_residual(a, b),
+            (_, Ok(())) => add_residual(b, a),
+            (Err(a_reason), Err(b_reason)) => {
+                // The other operand is no producer.
+                let is_first = a_reason != NotFusedKind::NoProducer || b_reason == NotFusedKind::NoProducer;
+                if is_first {
+                    a.record_not_fused(a_reason)
+                } else {
+                    b.record_not_fused(b_reason)
+                }
+                combine(Binary::Add, a, b)
+            }
+        },
         _ => combine(Binary::Add, a, b),
     };
     recording.finish(fused.into(), describe(Binary::Add))

@@ -1,14 +1,24 @@
 //! Reports operations on signals, so that a network can be summarized and exported.
 
 use crate::graph::{self, Description, GraphOperand, MetaId, Op, View};
-use crate::scope::{OpenOperation, SignalType};
+use crate::kernels::internal::Axes;
+use crate::scope::{
+    DeferredId, ExecutedOperation, ExecutedPart, NotFusedKind, OpenOperation, SignalType, ValueId,
+    record_not_fused,
+};
 
-use super::{Signal, State};
+use super::{Signal, State, Value};
 
-/// An operation that reports its shapes to [`record_calls`](crate::scope::record_calls), and what it computes to
-/// [`record_graph`](crate::graph::record_graph). Operations that run before it ends are parts of it and report nothing.
+/// An operation that reports its shapes to [`record_calls`](crate::scope::record_calls), what it computes to
+/// [`record_graph`](crate::graph::record_graph), and its operands and results to
+/// [`record_execution`](crate::scope::record_execution). Operations that run before it ends are parts of it and report
+/// nothing.
 #[must_use]
-pub(crate) struct Recording(Option<Started>);
+pub(crate) struct Recording {
+    /// `None` for a part of another operation, and if nothing is recorded.
+    started: Option<Started>,
+    _part: Option<ExecutedPart>,
+}
 
 struct Started {
     operation: OpenOperation,
@@ -16,6 +26,7 @@ struct Started {
     input: SignalType,
     /// The signals that are operands, if a graph is recorded.
     operands: Vec<Option<GraphOperand>>,
+    execution: Option<ExecutedOperation>,
 }
 
 impl Recording {
@@ -31,15 +42,10 @@ impl Recording {
 
     /// Begins an operation on several signals, of which all but the first may be missing.
     pub fn start_optional<'a>(operands: impl IntoIterator<Item = Option<&'a Signal>>) -> Self {
-        let Some(operation) = OpenOperation::begin() else { return Self(None) };
-        let mut operands = operands.into_iter().peekable();
-        let Some(input) = operands.peek().and_then(|input| input.as_ref()?.signal_type()) else {
-            return Self(None);
+        let Some(operation) = OpenOperation::begin() else {
+            return Self { started: None, _part: ExecutedPart::begin() };
         };
-        let is_graph = graph::is_recorded();
-        let operands =
-            operands.filter(|_| is_graph).map(|signal| signal.map(Signal::graph_operand)).collect();
-        Self(Some(Started { operation, input, operands }))
+        Self { started: Started::new(operation, operands.into_iter().collect()), _part: None }
     }
 
     /// Reports an operation that has no multiply-adds, or only a few per element, and returns its result.
@@ -62,7 +68,7 @@ impl Recording {
 
     /// Returns `true` if the operation is not recorded, for example because it is a part of another operation.
     pub fn is_part(&self) -> bool {
-        self.0.is_none()
+        self.started.is_none()
     }
 
     /// Like [`finish_products`](Self::finish_products), for an operation with several results. The first of them has
@@ -73,16 +79,73 @@ impl Recording {
         description: impl Into<Description<'a>>,
         multiply_adds: impl FnOnce(&[usize], &[usize]) -> u64,
     ) {
-        if let Some(Started { operation, input, operands }) = self.0
+        if let Some(Started { operation, input, operands, execution }) = self.started
             && let Some(first) = outputs.first()
             && let Some(output) = first.signal_type()
         {
             let multiply_adds = multiply_adds(&input.dims, &output.dims);
+            let description = description.into();
+            if let Some(execution) = execution {
+                add_executed(outputs, &description, execution);
+            }
             if graph::is_recorded() {
-                add_node(outputs, description.into(), operands);
+                add_node(outputs, description, operands);
             }
             operation.end(&input, &output, first.is_deferred(), multiply_adds);
         }
+    }
+}
+
+impl Started {
+    fn new(operation: OpenOperation, operands: Vec<Option<&Signal>>) -> Option<Self> {
+        let input = operands.first().and_then(|input| input.as_ref()?.signal_type())?;
+        let values = || operands.iter().filter_map(|operand| operand.as_ref()?.value()).collect();
+        let execution = ExecutedOperation::begin(values);
+        let graph_operands = if graph::is_recorded() {
+            operands.iter().map(|signal| signal.map(Signal::graph_operand)).collect()
+        } else {
+            Vec::new()
+        };
+        Some(Self { operation, input, operands: graph_operands, execution })
+    }
+}
+
+/// Adds an operation to the execution that is recorded, unless it returns its operand.
+fn add_executed(outputs: &[&Signal], description: &Description<'_>, execution: ExecutedOperation) {
+    let values: Vec<_> = outputs.iter().filter_map(|output| output.value()).collect();
+    if description.op == Some(Op::Identity) && values.iter().all(|(id, _)| execution.has_operand(*id)) {
+        return;
+    }
+    if let Some(kind) = description.op.as_ref().and_then(without_fused_form) {
+        record_not_fused(|| kind.with_producer(""));
+    }
+    let fused_onto = outputs.first().and_then(|output| output.renew_deferred_id());
+    let values = outputs.iter().filter_map(|output| output.value());
+    execution.end(description.name, values.collect(), fused_onto);
+}
+
+/// Returns the reason why an activation or pooling is never fused, if it is none of those that can be.
+fn without_fused_form(op: &Op) -> Option<NotFusedKind> {
+    match op {
+        Op::Elu { .. }
+        | Op::Selu
+        | Op::Celu { .. }
+        | Op::Softplus { .. }
+        | Op::Mish
+        | Op::HardSigmoid
+        | Op::LogSigmoid
+        | Op::GeluTanh
+        | Op::Threshold { .. }
+        | Op::HardShrink { .. }
+        | Op::SoftShrink { .. }
+        | Op::TanhShrink
+        | Op::SoftSign
+        | Op::PRelu => Some(NotFusedKind::UnfusedActivation),
+        Op::MaxPool { axes: Axes::One | Axes::Three, .. }
+        | Op::AvgPool { .. }
+        | Op::AdaptiveAvgPool { .. }
+        | Op::AdaptiveMaxPool { .. } => Some(NotFusedKind::UnfusedPooling),
+        _ => None,
     }
 }
 
@@ -101,6 +164,30 @@ fn add_node(outputs: &[&Signal], description: Description<'_>, operands: Vec<Opt
 }
 
 impl Signal {
+    /// Returns the identity of the value in a recorded execution. Returns `None` for a failed signal, a signal without
+    /// numbers, and a deferred operation that is a part of another operation.
+    pub(crate) fn value_id(&self) -> Option<ValueId> {
+        match &self.0 {
+            State::Ready(tensor) => Some(ValueId::Tensor(tensor.id())),
+            State::Deferred(deferred) => deferred.id().get().map(ValueId::Deferred),
+            State::Blocked(blocked) => Some(Value::Blocked(blocked.clone()).id()),
+            State::Meta(_) | State::Failed(_) => None,
+        }
+    }
+
+    /// Returns the identity and the type of the value in a recorded execution.
+    pub(crate) fn value(&self) -> Option<(ValueId, SignalType)> {
+        Some((self.value_id()?, self.signal_type()?))
+    }
+
+    /// Gives a deferred operation another identity, because an operation was fused into it. Returns the old one.
+    fn renew_deferred_id(&self) -> Option<DeferredId> {
+        let State::Deferred(deferred) = &self.0 else { return None };
+        let old = deferred.id().get();
+        deferred.id().renew();
+        old
+    }
+
     fn is_deferred(&self) -> bool {
         matches!(self.0, State::Deferred(_))
     }

@@ -6,8 +6,8 @@ use candle_core::{DType, Device, Result, Shape, Tensor};
 
 use crate::kernels::internal::Arena;
 use crate::kernels::internal::blocked::BlockedTensor;
-use crate::kernels::trace::{self, OpenLaunch, Work};
-use crate::scope::{self, Path};
+use crate::kernels::trace::{self, Work};
+use crate::scope::{self, OpenLaunch, Path, ValueId, add_alias};
 
 use super::{Layout, byte_size};
 
@@ -21,6 +21,14 @@ pub(crate) enum Value {
 }
 
 impl Value {
+    /// Returns the identity of the value in a recorded execution.
+    pub(super) fn id(&self) -> ValueId {
+        match self {
+            Self::Tensor(tensor) => ValueId::Tensor(tensor.id()),
+            Self::Blocked(blocked) => ValueId::Blocked(Arc::as_ptr(blocked).addr()),
+        }
+    }
+
     pub(crate) fn shape(&self) -> &Shape {
         match self {
             Self::Tensor(tensor) => tensor.shape(),
@@ -59,6 +67,12 @@ impl Value {
 
     /// Returns the values as a tensor. Reorders a channel-blocked activation.
     pub(crate) fn tensor(&self) -> Result<Tensor> {
+        let tensor = self.to_tensor()?;
+        add_alias(|| Some(self.id()), || ValueId::Tensor(tensor.id()));
+        Ok(tensor)
+    }
+
+    fn to_tensor(&self) -> Result<Tensor> {
         match self {
             Self::Tensor(tensor) => Ok(tensor.clone()),
             Self::Blocked(blocked) if blocked.pixels() == 1 => blocked.pixel_tensor(),

@@ -86,3 +86,44 @@ fn a_profile_is_written_as_json() -> Result<()> {
     assert_eq!(json["runs"].as_u64(), Some(9));
     Ok(())
 }
+
+#[test]
+fn a_graph_is_written_with_its_reasons() -> Result<()> {
+    let linear = vec![Linear::config(4, 8).init(&Device::Cpu)?];
+    let x = Signal::from(Tensor::zeros((2, 4), DType::F32, &Device::Cpu)?);
+    let mut json = serde_json::to_value(linear.graph(x)?).map_err(Error::msg)?;
+    let expected = serde_json::json!({
+        "network": "Sequential",
+        "nodes": [
+            {
+                "operation": "input", "path": "Sequential", "layer": "", "output_shapes": [[2, 4]], "dtype": "f32",
+                "launches": [], "not_fused": null,
+            },
+            {
+                "operation": "linear", "path": "Sequential[0]", "layer": "Linear", "output_shapes": [[2, 8]],
+                "dtype": "f32", "launches": [0], "not_fused": null,
+            },
+            {
+                "operation": "output", "path": "Sequential", "layer": "", "output_shapes": [], "dtype": "",
+                "launches": [], "not_fused": null,
+            },
+        ],
+        "edges": [{ "from": 0, "to": 1, "shape": [2, 4] }, { "from": 1, "to": 2, "shape": [2, 8] }],
+        "launches": [
+            { "path": "Sequential[0]", "operations": "linear + bias", "nodes": [1], "changes_layout": false },
+        ],
+    });
+    assert_eq!(json, expected);
+    let graph = Gelu.graph(Signal::from(Tensor::zeros(2, DType::F32, &Device::Cpu)?))?;
+    json = serde_json::to_value(graph).map_err(Error::msg)?;
+    let message = "its input is an input of the network, into which no operation is fused";
+    assert_eq!(
+        json["nodes"][1]["not_fused"],
+        serde_json::json!({ "kind": "no_producer", "message": message })
+    );
+    Ok(())
+}
+
+#[derive(Module)]
+#[module(forward = |x| gelu(x))]
+struct Gelu;

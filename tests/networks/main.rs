@@ -12,6 +12,7 @@ mod capture;
 mod common;
 mod face_detection;
 mod gpt;
+mod graph;
 mod meta;
 #[allow(dead_code)] // The tests use the networks but not `main`.
 #[path = "../../examples/networks/main.rs"]

@@ -8,7 +8,7 @@ use sconce::prelude::*;
 use crate::common::magnitude::largest_magnitude;
 
 /// A network with every kind of layer whose weight is packed: convolutions (Winograd, direct, depthwise, dilated,
-/// pointwise, 1-D and transposed) and linear layers.
+/// pointwise, 1-D and transposed), and linear layers and attention with enough rows.
 #[derive(Module)]
 #[module(forward = |x| {
     let x = relu(norm(first(x)));
@@ -20,7 +20,9 @@ use crate::common::magnitude::largest_magnitude;
     let x = flatten(x, 2);
     let x = relu(sequence_conv(x));
     let x = relu(sequence_up(x));
-    head(relu(hidden(flatten(x, 1))))
+    let x = relu(rows(x.transpose(1, 2)));
+    let (attended, _) = attention(x, x, x);
+    head(relu(hidden(flatten(x + attended, 1))))
 })]
 struct AllLayers {
     #[layer(3, 32, 3, padding = 1)]
@@ -43,7 +45,11 @@ struct AllLayers {
     sequence_conv: Conv1d,
     #[layer(8, 4, 3)]
     sequence_up: ConvTranspose1d,
-    #[layer(4 * 83, 16)]
+    #[layer(4, 16)]
+    rows: Linear,
+    #[layer(16, 2, batch_first = true)]
+    attention: MultiheadAttention,
+    #[layer(16 * 83, 16)]
     hidden: Linear,
     #[layer(16, 5)]
     head: Linear,

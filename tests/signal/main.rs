@@ -4,6 +4,8 @@ mod blocked;
 #[path = "../common/mod.rs"]
 mod common;
 mod fusion;
+mod graph;
+mod graph_page;
 mod meta;
 mod methods;
 mod operations;

@@ -1,15 +1,27 @@
 //! The choice between the CPU kernels and the composed path.
 
-use candle_core::Tensor;
+use candle_core::{Result, Tensor};
 
 /// Returns `true` if the CPU kernels run on `x`. If they do not, and no CUDA kernel does, an operation takes its
-/// composed path.
+/// composed path. On Metal devices, that is every operation.
 pub(crate) fn has_cpu_kernels(x: &Tensor) -> bool {
     #[cfg(feature = "testing")]
-    if forced::takes_composed_path() {
-        return false;
+    forced::count_call();
+    may_run_cpu_kernels(x)
+}
+
+/// Returns `true` if `x` is on the CPU, and no test has chosen the composed path.
+pub(crate) fn may_run_cpu_kernels(x: &Tensor) -> bool {
+    x.device().is_cpu() && check_kernel("").is_ok()
+}
+
+/// Checks that a CPU kernel may run. In tests, fails on the composed path: devices without kernels would fail there.
+pub(crate) fn check_kernel(_name: &str) -> Result<()> {
+    #[cfg(feature = "testing")]
+    if forced::is_active() {
+        candle_core::bail!("{_name}: expected candle's operations on the composed path, found a CPU kernel")
     }
-    x.device().is_cpu()
+    Ok(())
 }
 
 /// The composed path on the CPU, for tests.
@@ -42,9 +54,13 @@ pub(crate) mod forced {
         result
     }
 
-    /// Returns `true` inside of [`on_composed_path`], where operations take their composed path. Counts the calls.
-    pub(super) fn takes_composed_path() -> bool {
-        COUNT.set(COUNT.get().map(|count| count + 1));
+    /// Returns `true` inside of [`on_composed_path`].
+    pub(crate) fn is_active() -> bool {
         COUNT.get().is_some()
+    }
+
+    /// Counts the calls of operations inside of [`on_composed_path`].
+    pub(super) fn count_call() {
+        COUNT.set(COUNT.get().map(|count| count + 1));
     }
 }

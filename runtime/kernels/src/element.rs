@@ -5,6 +5,7 @@ use std::ops::Range;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor, bail};
 
+use super::composed_path::check_kernel;
 use super::float::Float;
 
 /// An element type that kernels read, compute in and write: `f32` or `f64`. For f16 and bf16, see [`in_f32`].
@@ -115,6 +116,7 @@ pub(crate) fn offsets(dims: &[usize], strides: &[usize], start: usize) -> Vec<us
 /// # Errors
 /// Fails if the tensor is not on the CPU, or does not have the dtype `E`.
 pub fn with_elements<E: Element, R>(tensor: &Tensor, f: impl FnOnce(&[E]) -> R) -> Result<R> {
+    check_kernel("with_elements")?;
     let tensor = tensor.contiguous()?;
     let (storage, layout) = tensor.storage_and_layout();
     match &*storage {

@@ -1,10 +1,10 @@
 //! Tensors without elements: results of operations on empty inputs, and views that begin past the end of their storage.
 
 use candle_core::backend::{BackendDevice, BackendStorage};
-use candle_core::{CpuStorage, CudaStorage, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CudaStorage, Layout, MetalStorage, Result, Shape, Tensor};
 
 use super::cuda::Operand as CudaOperand;
-use super::operation::{self, CpuOperand, Operation};
+use super::operation::{self, CpuOperand, MetalOperand, Operation};
 
 /// Returns an empty tensor of the given shape that passes a gradient of zeros to each of the `operands`, like
 /// PyTorch. Candle's own binary operations drop the second operand from the graph if the result is empty.
@@ -37,19 +37,32 @@ pub fn with_new_storage_if_empty(tensor: Tensor) -> Result<Tensor> {
 /// The operation that returns an empty tensor with a new storage.
 struct NewStorage;
 
+impl NewStorage {
+    fn run<S: BackendStorage<Device: BackendDevice<Storage = S>>>(
+        (storage, layout): (&S, &Layout),
+    ) -> Result<(S, Shape)> {
+        let shape = layout.shape().clone();
+        Ok((storage.device().zeros_impl(&shape, storage.dtype())?, shape))
+    }
+}
+
 impl Operation<1> for NewStorage {
+    const ON_EVERY_DEVICE: bool = true;
+
     fn name(&self) -> &'static str {
         "with_new_storage_if_empty"
     }
 
-    fn forward(&self, [(storage, layout)]: [CpuOperand; 1]) -> Result<(CpuStorage, Shape)> {
-        let shape = layout.shape().clone();
-        Ok((storage.device().zeros_impl(&shape, storage.dtype())?, shape))
+    fn forward(&self, [operand]: [CpuOperand; 1]) -> Result<(CpuStorage, Shape)> {
+        Self::run(operand)
     }
 
-    fn forward_on_cuda(&self, [(storage, layout)]: [CudaOperand; 1]) -> Result<(CudaStorage, Shape)> {
-        let shape = layout.shape().clone();
-        Ok((storage.device().zeros_impl(&shape, storage.dtype())?, shape))
+    fn forward_on_cuda(&self, [operand]: [CudaOperand; 1]) -> Result<(CudaStorage, Shape)> {
+        Self::run(operand)
+    }
+
+    fn forward_on_metal(&self, [operand]: [MetalOperand; 1]) -> Result<(MetalStorage, Shape)> {
+        Self::run(operand)
     }
 
     fn backward(&self, _: [&Tensor; 1], _: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 1]> {

@@ -11,12 +11,12 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, ThreadId};
 
 use candle_core::backend::{BackendDevice, BackendStorage};
-use candle_core::{CpuStorage, CudaStorage, DType, Result, Shape, Storage, Tensor, bail};
+use candle_core::{CpuStorage, CudaStorage, DType, MetalStorage, Result, Shape, Storage, Tensor, bail};
 
 use crate::cuda::Operand as CudaOperand;
 use crate::element::not_a_float;
 use crate::lock::locked;
-use crate::operation::{self, CpuOperand, Operation};
+use crate::operation::{self, CpuOperand, MetalOperand, Operation};
 
 /// Returns a copy of `output` whose backward pass calls `gradients`.
 ///
@@ -72,7 +72,15 @@ struct Link {
     pending: Arc<Pending>,
 }
 
+/// Returns the scalar zero on the device of `chain`.
+fn zero_on_device_of<S: BackendStorage<Device: BackendDevice<Storage = S>>>(chain: &S) -> Result<(S, Shape)> {
+    let shape = Shape::from(());
+    Ok((chain.device().zeros_impl(&shape, DType::F32)?, shape))
+}
+
 impl Operation<2> for Link {
+    const ON_EVERY_DEVICE: bool = true;
+
     fn name(&self) -> &'static str {
         "operand"
     }
@@ -82,8 +90,11 @@ impl Operation<2> for Link {
     }
 
     fn forward_on_cuda(&self, [(chain, _), _]: [CudaOperand; 2]) -> Result<(CudaStorage, Shape)> {
-        let shape = Shape::from(());
-        Ok((chain.device().zeros_impl(&shape, DType::F32)?, shape))
+        zero_on_device_of(chain)
+    }
+
+    fn forward_on_metal(&self, [(chain, _), _]: [MetalOperand; 2]) -> Result<(MetalStorage, Shape)> {
+        zero_on_device_of(chain)
     }
 
     fn backward(
@@ -121,6 +132,17 @@ impl<F> Output<F> {
             None => bail!("function: the output was already taken"),
         }
     }
+
+    /// Takes the value. Its elements are contiguous, and its storage has no elements before them.
+    fn take_from_start(&self) -> Result<Tensor> {
+        let value = self.take()?;
+        if value.layout().start_offset() > 0 { value.force_contiguous() } else { Ok(value) }
+    }
+}
+
+/// Returns the error for an output on a device of a different kind from the operands.
+fn device_error<T>(expected: &str, output: &Tensor) -> Result<T> {
+    bail!("function: expected an output on {expected}, found one on {:?}", output.device().location())
 }
 
 /// Returns a copy of the elements in `range`. The storage of a view has more elements than the view.
@@ -138,6 +160,8 @@ impl<F> Operation<1> for Output<F>
 where
     F: Fn(&Tensor) -> Result<Vec<Option<Tensor>>> + Send + Sync + 'static,
 {
+    const ON_EVERY_DEVICE: bool = true;
+
     fn name(&self) -> &'static str {
         "function"
     }
@@ -150,23 +174,25 @@ where
             Storage::Cpu(storage) => {
                 Ok((copy_of(storage, start..start + value.elem_count())?, value.shape().clone()))
             }
-            _ => {
-                bail!("function: expected an output on the CPU, found one on {:?}", value.device().location())
-            }
+            _ => device_error("the CPU", &value),
         }
     }
 
     fn forward_on_cuda(&self, _: [CudaOperand; 1]) -> Result<(CudaStorage, Shape)> {
-        let mut value = self.take()?;
-        if value.layout().start_offset() > 0 {
-            value = value.force_contiguous()?;
-        }
+        let value = self.take_from_start()?;
         let (storage, layout) = value.storage_and_layout();
         match &*storage {
             Storage::Cuda(storage) => Ok((storage.try_clone(layout)?, value.shape().clone())),
-            _ => {
-                bail!("function: expected an output on a CUDA device, found {:?}", value.device().location())
-            }
+            _ => device_error("a CUDA device", &value),
+        }
+    }
+
+    fn forward_on_metal(&self, _: [MetalOperand; 1]) -> Result<(MetalStorage, Shape)> {
+        let value = self.take_from_start()?;
+        let (storage, layout) = value.storage_and_layout();
+        match &*storage {
+            Storage::Metal(storage) => Ok((storage.try_clone(layout)?, value.shape().clone())),
+            _ => device_error("a Metal device", &value),
         }
     }
 

@@ -106,6 +106,7 @@ pub mod rotary;
 mod row_norm;
 mod separable;
 mod simd;
+mod slot;
 pub mod softmax;
 mod strided;
 #[cfg(any(test, feature = "testing"))]
@@ -126,7 +127,7 @@ pub use ctc::{Ctc, ctc_loss};
 pub use embedding::{Bags, embedding, embedding_bag};
 pub use exact::{is_exact, set_exact};
 pub use fold::{WindowGeometry, fold, unfold};
-pub use linear::linear;
+pub use linear::{LinearCache, linear};
 pub use matmul::matmul;
 pub use memory::{keep_memory, release_memory};
 pub use norm::{batch_norm_eval, batch_norm_train, group_norm, instance_norm, layer_norm, rms_norm};

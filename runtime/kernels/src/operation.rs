@@ -2,18 +2,26 @@
 //! operands (`CustomOp1` to `CustomOp3`); [`Node`] implements these traits.
 
 use candle_core::{
-    CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail,
+    CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, Layout, MetalStorage, Result, Shape, Tensor,
+    bail,
 };
 
 use crate::backward::take_gradient;
+use crate::composed_path::check_kernel;
 use crate::cuda::Operand as CudaOperand;
 use crate::memory::keep_memory_in_training;
 
 /// A tensor on the CPU: its storage and layout.
 pub(crate) type CpuOperand<'a> = (&'a CpuStorage, &'a Layout);
 
-/// A differentiable operation on `N` tensors, for the CPU, CUDA devices, or both.
+/// A tensor on an Apple GPU: its storage and layout.
+pub(crate) type MetalOperand<'a> = (&'a MetalStorage, &'a Layout);
+
+/// A differentiable operation on `N` tensors, for some kinds of devices.
 pub(crate) trait Operation<const N: usize>: Send + Sync + 'static {
+    /// Whether the operation runs on every device. Other operations are no part of a composed path.
+    const ON_EVERY_DEVICE: bool = false;
+
     fn name(&self) -> &'static str;
 
     fn forward(&self, operands: [CpuOperand; N]) -> Result<(CpuStorage, Shape)> {
@@ -22,6 +30,10 @@ pub(crate) trait Operation<const N: usize>: Send + Sync + 'static {
 
     fn forward_on_cuda(&self, operands: [CudaOperand; N]) -> Result<(CudaStorage, Shape)> {
         bail!("{}: expected tensors on the CPU, found {} on a CUDA device", self.name(), operands.len())
+    }
+
+    fn forward_on_metal(&self, operands: [MetalOperand; N]) -> Result<(MetalStorage, Shape)> {
+        bail!("{}: expected tensors on the CPU, found {} on a Metal device", self.name(), operands.len())
     }
 
     /// Returns the gradients of the operands from the gradient of the output; `None` for operands that need no
@@ -50,6 +62,7 @@ trait AnyOperation: Send + Sync {
     fn name(&self) -> &'static str;
     fn forward(&self, operands: &[CpuOperand]) -> Result<(CpuStorage, Shape)>;
     fn forward_on_cuda(&self, operands: &[CudaOperand]) -> Result<(CudaStorage, Shape)>;
+    fn forward_on_metal(&self, operands: &[MetalOperand]) -> Result<(MetalStorage, Shape)>;
     fn backward(
         &self,
         operands: &[&Tensor],
@@ -67,11 +80,18 @@ impl<const N: usize, O: Operation<N>> AnyOperation for Fixed<O, N> {
     }
 
     fn forward(&self, operands: &[CpuOperand]) -> Result<(CpuStorage, Shape)> {
+        if !O::ON_EVERY_DEVICE {
+            check_kernel(self.name())?;
+        }
         self.0.forward(to_array(self.name(), operands)?)
     }
 
     fn forward_on_cuda(&self, operands: &[CudaOperand]) -> Result<(CudaStorage, Shape)> {
         self.0.forward_on_cuda(to_array(self.name(), operands)?)
+    }
+
+    fn forward_on_metal(&self, operands: &[MetalOperand]) -> Result<(MetalStorage, Shape)> {
+        self.0.forward_on_metal(to_array(self.name(), operands)?)
     }
 
     fn backward(
@@ -129,6 +149,10 @@ impl CustomOp1 for Node {
         self.0.forward_on_cuda(&[(s1, l1)])
     }
 
+    fn metal_fwd(&self, s1: &MetalStorage, l1: &Layout) -> Result<(MetalStorage, Shape)> {
+        self.0.forward_on_metal(&[(s1, l1)])
+    }
+
     fn bwd(&self, x1: &Tensor, output: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
         let [grad_x1] = self.gradients([x1], output, gradient)?;
         Ok(grad_x1)
@@ -158,6 +182,16 @@ impl CustomOp2 for Node {
         l2: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
         self.0.forward_on_cuda(&[(s1, l1), (s2, l2)])
+    }
+
+    fn metal_fwd(
+        &self,
+        s1: &MetalStorage,
+        l1: &Layout,
+        s2: &MetalStorage,
+        l2: &Layout,
+    ) -> Result<(MetalStorage, Shape)> {
+        self.0.forward_on_metal(&[(s1, l1), (s2, l2)])
     }
 
     fn bwd(
@@ -198,6 +232,18 @@ impl CustomOp3 for Node {
         l3: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
         self.0.forward_on_cuda(&[(s1, l1), (s2, l2), (s3, l3)])
+    }
+
+    fn metal_fwd(
+        &self,
+        s1: &MetalStorage,
+        l1: &Layout,
+        s2: &MetalStorage,
+        l2: &Layout,
+        s3: &MetalStorage,
+        l3: &Layout,
+    ) -> Result<(MetalStorage, Shape)> {
+        self.0.forward_on_metal(&[(s1, l1), (s2, l2), (s3, l3)])
     }
 
     fn bwd(

@@ -5,6 +5,7 @@ use candle_nn::{Init, VarBuilder};
 use crate::config::Config;
 use crate::init::{symmetric_uniform, xavier_normal, xavier_uniform};
 use crate::layers::linear::Linear;
+use crate::layers::weight::Weight;
 use crate::{Error, Result};
 
 use super::{BIAS_KV_NAMES, MultiheadAttention, OutProjection, Projection, SEPARATE_WEIGHT_NAMES};
@@ -125,7 +126,8 @@ impl MultiheadAttentionConfig {
     fn projection(&self, vb: &VarBuilder) -> Result<Projection> {
         let Settings { embed_dim, kdim, vdim, .. } = self.settings;
         let weight = |name: &str, shape: [usize; 2]| {
-            vb.get_with_hints(&shape[..], name, xavier_uniform().for_shape(&shape))
+            let tensor = vb.get_with_hints(&shape[..], name, xavier_uniform().for_shape(&shape))?;
+            Ok::<_, Error>(Weight::new(tensor))
         };
         if kdim == embed_dim && vdim == embed_dim {
             return Ok(Projection::Packed(weight(

@@ -10,14 +10,16 @@ use candle_core::Tensor;
 
 use crate::graph::{Description, MultiheadAttention as AttentionOp, Op};
 use crate::kernels::arithmetic::mean;
+use crate::kernels::linear::LinearCache;
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
-use crate::ops::{AttentionOptions, attend, linear};
+use crate::ops::{AttentionOptions, attend, cached_linear, linear};
 use crate::scope::{self, Path};
 use crate::signal::{Outcome, Recording, Signal, add_operands, add_results, product};
 use crate::{Error, Result};
 
 use super::impl_fmt;
 use super::linear::Linear;
+use super::weight::Weight;
 
 pub use config::MultiheadAttentionConfig;
 use config::Settings;
@@ -84,9 +86,9 @@ pub struct MultiheadAttention {
 #[derive(Clone)]
 enum Projection {
     /// The three weights concatenated, `[3 · embed_dim, embed_dim]`.
-    Packed(Tensor),
+    Packed(Weight<LinearCache>),
     /// Three weights, `[embed_dim, embed_dim]`, `[embed_dim, kdim]` and `[embed_dim, vdim]`.
-    Separate([Tensor; 3]),
+    Separate([Weight<LinearCache>; 3]),
 }
 
 /// The names of the weights of [`Projection::Separate`].
@@ -98,6 +100,11 @@ const BIAS_KV_NAMES: [&str; 2] = ["bias_k", "bias_v"];
 /// A linear layer that is displayed with the class name of PyTorch's output projection.
 #[derive(Clone)]
 struct OutProjection(Linear);
+
+/// Computes `x · weightᵀ + bias`.
+fn project(x: Tensor, weight: &Weight<LinearCache>, bias: Option<&Tensor>) -> Signal {
+    cached_linear(x, weight.tensor(), bias, weight.cache())
+}
 
 /// Returns the weights of a layer that returns none.
 fn no_weights() -> Signal {
@@ -166,7 +173,7 @@ impl MultiheadAttention {
             averages_weights: average_attn_weights,
         });
         let drops = self.pinned.unwrap_or(mode) == Mode::Train && dropout > 0.;
-        let parameters = weights.into_iter().chain(others).collect();
+        let parameters = weights.into_iter().map(|weight| weight.map(Weight::tensor)).chain(others).collect();
         Description { name: "multi_head_attention", op: (!drops).then_some(op), parameters }
     }
 
@@ -259,24 +266,26 @@ impl MultiheadAttention {
         let [heads, features] = self.settings.head_dims();
         let is_self_attention = inputs.iter().all(|input| input.id() == inputs[0].id());
         if let (Projection::Packed(weight), true) = (&self.in_proj, is_self_attention) {
-            let all =
-                linear(self.batch_first(&inputs[0])?, weight, self.in_proj_bias.clone()).into_tensor()?;
+            let x = self.batch_first(&inputs[0])?;
+            let all = project(x, weight, self.in_proj_bias.as_ref()).into_tensor()?;
             let (batch, length, _) = all.dims3()?;
             let all = all.reshape((batch, length, 3, heads, features))?;
             let part = |i: usize| all.narrow(2, i, 1)?.squeeze(2);
             return Ok([part(0)?, part(1)?, part(2)?]);
         }
-        let project = |i: usize| -> Result<Tensor> {
-            let weight = match &self.in_proj {
-                Projection::Packed(weight) => weight.narrow(0, i * width, width)?,
-                Projection::Separate(weights) => weights[i].clone(),
+        let projected = |i: usize| -> Result<Tensor> {
+            let part = |tensor: &Tensor| tensor.narrow(0, i * width, width);
+            let bias = self.in_proj_bias.as_ref().map(part).transpose()?;
+            let x = self.batch_first(&inputs[i])?;
+            let all = match &self.in_proj {
+                Projection::Packed(weight) => linear(x, part(weight.tensor())?, bias),
+                Projection::Separate(weights) => project(x, &weights[i], bias.as_ref()),
             };
-            let bias = self.in_proj_bias.as_ref().map(|bias| bias.narrow(0, i * width, width)).transpose()?;
-            let all = linear(self.batch_first(&inputs[i])?, weight, bias).into_tensor()?;
+            let all = all.into_tensor()?;
             let (batch, length, _) = all.dims3()?;
             Ok(all.reshape((batch, length, heads, features))?)
         };
-        Ok([project(0)?, project(1)?, project(2)?])
+        Ok([projected(0)?, projected(1)?, projected(2)?])
     }
 
     /// Converts an input to `[batch, length, features]`.
@@ -336,12 +345,12 @@ impl Module for MultiheadAttention {
 
     fn visit<'a>(&'a self, visitor: &mut dyn Visitor<'a>) {
         match &self.in_proj {
-            Projection::Packed(weight) => visitor.parameter("in_proj_weight", weight),
+            Projection::Packed(weight) => visitor.parameter("in_proj_weight", weight.tensor()),
             Projection::Separate(weights) => {
                 SEPARATE_WEIGHT_NAMES
                     .iter()
                     .zip(weights)
-                    .for_each(|(name, weight)| visitor.parameter(name, weight));
+                    .for_each(|(name, weight)| visitor.parameter(name, weight.tensor()));
             }
         }
         if let Some(bias) = &self.in_proj_bias {
@@ -355,12 +364,13 @@ impl Module for MultiheadAttention {
 
     fn visit_mut(&mut self, visitor: &mut dyn VisitorMut) {
         match &mut self.in_proj {
-            Projection::Packed(weight) => visitor.parameter("in_proj_weight", weight),
+            Projection::Packed(weight) => {
+                weight.visit_mut("in_proj_weight", visitor);
+            }
             Projection::Separate(weights) => {
-                SEPARATE_WEIGHT_NAMES
-                    .iter()
-                    .zip(weights)
-                    .for_each(|(name, weight)| visitor.parameter(name, weight));
+                for (name, weight) in SEPARATE_WEIGHT_NAMES.iter().zip(weights) {
+                    weight.visit_mut(name, visitor);
+                }
             }
         }
         if let Some(bias) = &mut self.in_proj_bias {

@@ -6,10 +6,9 @@ use candle_nn::VarBuilder;
 
 use crate::graph::{Description, Op};
 use crate::kernels::conv::ConvGeometry;
-use crate::kernels::internal::blocked::policy;
+use crate::kernels::internal::blocked::policy::{self, Refusal};
 use crate::kernels::internal::{Axes, ConvShape, ImageForm};
 use crate::kernels::pad::{self, PadMode};
-use crate::layers::weight::Weight;
 use crate::ops::{Padding, Triple};
 use crate::signal::{
     Batch, BlockedConvolution, BlockedParameters, Convolution, Deferred, FusedPair, NchwConvolution,
@@ -17,6 +16,7 @@ use crate::signal::{
 };
 use crate::{Error, Result};
 
+use super::conv_weight::ConvWeight;
 use super::{
     Arguments, check_at_least_one, check_operands, format_extra, format_non_default, input_sizes, with_batch,
 };
@@ -70,7 +70,7 @@ impl Settings {
 #[derive(Clone)]
 pub(crate) struct ConvCore {
     axes: Axes,
-    pub(super) weight: Weight,
+    pub(super) weight: ConvWeight,
     pub(super) bias: Option<Tensor>,
     settings: Settings,
     /// The geometry with the padding of `settings`, whatever the padding mode is.
@@ -128,7 +128,7 @@ impl ConvCore {
         let padding = if settings.padding_mode == PadMode::ZEROS { geometry.padding } else { [[0; 2]; 3] };
         let (form, image_geometry) =
             ImageForm::of_convolution(axes, kernel, &ConvGeometry { padding, ..geometry });
-        let weight = Weight::new(weight, form.weight_dims(channels, kernel));
+        let weight = ConvWeight::new(weight, form.weight_dims(channels, kernel));
         Self { axes, weight, bias, settings, geometry, form, image_geometry }
     }
 
@@ -175,26 +175,40 @@ impl ConvCore {
         }
         let x = self.pad(x);
         match self.blocked_parameters(&x)? {
-            Some(parameters) => self.defer_blocked(x, parameters, shape),
-            None => {
-                let convolution = self.nchw_convolution(x.into_tensor()?, self.image_geometry);
+            Ok(parameters) => self.defer_blocked(x, parameters, shape),
+            Err(refusal) => {
+                if self.is_depthwise() {
+                    x.record_not_fused(refusal.into());
+                }
+                let convolution = self.nchw_convolution(x.into_tensor()?, self.image_geometry, refusal);
                 Ok(self.defer_convolution(Convolution::Nchw(convolution), shape))
             }
         }
     }
 
-    /// Returns the parameters for the channel-blocked kernels, or `None` if the convolution uses different kernels.
-    fn blocked_parameters(&self, x: &Signal) -> Result<Option<BlockedParameters>> {
+    /// Returns `true` if each input channel has a group, with one output channel.
+    fn is_depthwise(&self) -> bool {
+        let ([out_channels, group_in_channels], _) = self.sizes();
+        group_in_channels == 1 && self.geometry.groups > 1 && out_channels == self.geometry.groups
+    }
+
+    /// Returns the parameters for the channel-blocked kernels, or the reason why the convolution uses different
+    /// kernels.
+    fn blocked_parameters(&self, x: &Signal) -> Result<std::result::Result<BlockedParameters, Refusal>> {
         let weight = self.weight.tensor_4d();
         let packed = self.weight.packed();
-        let supported = policy::supports_parameters(weight, self.bias.as_ref(), packed.as_deref());
-        let (Axes::Two, true, Some(packed), Some(layout)) = (self.axes, supported, packed, x.input_layout())
-        else {
-            return Ok(None);
+        if self.axes != Axes::Two {
+            return Ok(Err(Refusal::Layout));
+        }
+        let checked = policy::check_parameters(weight, self.bias.as_ref(), packed.as_deref());
+        let (layout, packed) = match (checked.and_then(|()| x.input_layout()), packed) {
+            (Ok(layout), Some(packed)) => (layout, packed),
+            (Err(refusal), _) => return Ok(Err(refusal)),
+            (Ok(_), None) => return Ok(Err(Refusal::NotPacked)),
         };
         let shape = ConvShape::new(x.dims()?, weight.dims(), &self.image_geometry)?;
         let parameters = BlockedParameters { shape, weight: weight.clone(), packed };
-        Ok(parameters.prefers_nchwc(layout).then_some(parameters))
+        Ok(parameters.check_nchwc(layout).map(|()| parameters))
     }
 
     /// Defers a convolution that prefers the channel-blocked layout. If possible, fuses it with the preceding deferred
@@ -213,18 +227,20 @@ impl ConvCore {
             x
         };
         let input = x.into_blocked()?;
-        let convolution = if parameters.prefers_nchwc(input.layout()) {
-            Convolution::Either(BlockedConvolution { input, parameters })
-        } else {
-            Convolution::Nchw(self.nchw_convolution(input.tensor()?, parameters.shape.geometry))
+        let convolution = match parameters.check_nchwc(input.layout()) {
+            Ok(()) => Convolution::Either(BlockedConvolution { input, parameters }),
+            Err(refusal) => {
+                let geometry = parameters.shape.geometry;
+                Convolution::Nchw(self.nchw_convolution(input.tensor()?, geometry, refusal))
+            }
         };
         Ok(self.defer_convolution(convolution, output))
     }
 
-    fn nchw_convolution(&self, input: Tensor, geometry: ConvGeometry) -> NchwConvolution {
+    fn nchw_convolution(&self, input: Tensor, geometry: ConvGeometry, refusal: Refusal) -> NchwConvolution {
         let weight = self.weight.tensor_4d().clone();
         let packed = self.weight.packed();
-        NchwConvolution { form: self.form, input, weight, geometry, packed }
+        NchwConvolution { form: self.form, input, weight, geometry, packed, refusal }
     }
 
     fn defer_convolution(&self, convolution: Convolution, output: Shape) -> Signal {

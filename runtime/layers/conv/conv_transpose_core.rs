@@ -8,10 +8,10 @@ use candle_nn::VarBuilder;
 use crate::graph::Op;
 use crate::kernels::conv::TransposeGeometry;
 use crate::kernels::internal::{Axes, ImageForm};
-use crate::layers::weight::Weight;
 use crate::signal::{NeedsNumbers, Recording, Signal, add_multiply_adds, add_operands, convolution_products};
 use crate::{Error, Result};
 
+use super::conv_weight::ConvWeight;
 use super::{
     Arguments, check_at_least_one, check_operands, format_extra, format_non_default, input_sizes, with_batch,
 };
@@ -20,7 +20,7 @@ use super::{
 #[derive(Clone)]
 pub(crate) struct ConvTransposeCore {
     axes: Axes,
-    pub(super) weight: Weight,
+    pub(super) weight: ConvWeight,
     pub(super) bias: Option<Tensor>,
     settings: TransposeGeometry<3>,
     /// The images that the kernel computes.
@@ -77,7 +77,7 @@ impl ConvTransposeCore {
         settings: TransposeGeometry<3>,
     ) -> Self {
         let (form, image_settings) = ImageForm::of_transposed(axes, kernel, &settings);
-        let weight = Weight::new(weight, form.weight_dims(channels, kernel));
+        let weight = ConvWeight::new(weight, form.weight_dims(channels, kernel));
         Self { axes, weight, bias, settings, form, image_settings }
     }
 

@@ -10,6 +10,7 @@ mod conv_core;
 mod conv_transpose;
 mod conv_transpose3d;
 mod conv_transpose_core;
+mod conv_weight;
 
 pub(crate) use conv_core::ConvCore;
 pub use conv_transpose::{

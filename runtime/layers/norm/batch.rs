@@ -10,6 +10,7 @@ use crate::kernels::internal::has_statistics_of_ranks;
 use crate::kernels::norm;
 use crate::layers::{forward_methods, impl_fmt};
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
+use crate::scope::NotFusedKind;
 use crate::signal::{Batch, Deferred, Normalization, Recording, Signal};
 use crate::{Error, Result};
 
@@ -195,6 +196,7 @@ impl BatchNorm {
                 checked.map_or_else(Signal::fail, |_| x.apply("batch_norm", Batch, train))
             }
             _ => {
+                x.record_not_fused(NotFusedKind::BatchStatistics);
                 let trained = x.into_tensor().map(|x| self.train(x));
                 trained.map_or_else(Signal::fail, |y| y.map_err(|error| error.in_layer(self.label())).into())
             }

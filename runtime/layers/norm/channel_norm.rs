@@ -10,6 +10,7 @@ use crate::kernels::internal::{descent, is_finite};
 use crate::kernels::norm;
 use crate::module::{Mode, Visitor, VisitorMut};
 use crate::recompute::is_recomputing;
+use crate::scope::NotFusedKind;
 use crate::signal::{Batch, EpilogueOp, Fusion, Signal, add_operands};
 
 /// The settings of batch and instance norm.
@@ -118,7 +119,15 @@ impl ChannelNorm {
                 Fusion::Fused(y) => return y,
                 Fusion::Separate(x, _) => x,
             },
-            Ok(None) => x,
+            Ok(None) => {
+                let has_dtype = x.dtype().is_ok_and(|dtype| dtype == running.mean.dtype());
+                x.record_not_fused(if has_dtype {
+                    NotFusedKind::NotFinite
+                } else {
+                    NotFusedKind::DtypeMismatch
+                });
+                x
+            }
             Err(error) => return Signal::fail(error),
         };
         let (weight, bias) = self.parameters();

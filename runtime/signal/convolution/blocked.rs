@@ -7,8 +7,9 @@ use candle_core::{Result, Tensor};
 
 use crate::kernels::conv::PackedCache;
 use crate::kernels::internal::Arena;
+use crate::kernels::internal::blocked::BlockedTensor;
 use crate::kernels::internal::blocked::conv::{self, Call, FusedConsumer};
-use crate::kernels::internal::blocked::{BlockedTensor, policy};
+use crate::kernels::internal::blocked::policy::{self, Refusal};
 use crate::kernels::internal::with_elements;
 use crate::kernels::internal::{ConvShape, ImageForm, Packing};
 use crate::kernels::trace::Work;
@@ -45,14 +46,14 @@ impl BlockedConvolution {
         Ok(output)
     }
 
-    /// Computes the convolution, its epilogue and `consumer` in one launch. Returns `None` if no kernel supports this
-    /// combination.
+    /// Computes the convolution, its epilogue and `consumer` in one launch. Returns the reason if no kernel supports
+    /// this combination.
     pub fn run_with_consumer(
         &self,
         epilogue: &Epilogue,
         consumer: &FusedConsumer<'_>,
         output_dims: [usize; 4],
-    ) -> Result<Option<BlockedTensor>> {
+    ) -> Result<std::result::Result<BlockedTensor, Refusal>> {
         let arena = self.arena();
         let shape = &self.parameters.shape;
         let mut output = BlockedTensor::new(&arena, output_dims)?;
@@ -60,11 +61,11 @@ impl BlockedConvolution {
         let fused = self.with_call(epilogue, &arena, |layout, call| {
             conv::conv2d_and_consume(shape, layout, call, consumer, output.blocks_mut(), isa)
         })?;
-        Ok(fused.then_some(output))
+        Ok(fused.map(|()| output))
     }
 
-    /// Converts to a convolution of candle tensors. Reorders a channel-blocked input.
-    pub fn to_nchw(&self) -> Result<NchwConvolution> {
+    /// Converts to a convolution of candle tensors, because of `refusal`. Reorders a channel-blocked input.
+    pub fn to_nchw(&self, refusal: Refusal) -> Result<NchwConvolution> {
         let BlockedParameters { shape, weight, packed } = &self.parameters;
         Ok(NchwConvolution {
             form: ImageForm::Image,
@@ -72,6 +73,7 @@ impl BlockedConvolution {
             weight: weight.clone(),
             geometry: shape.geometry,
             packed: Some(packed.clone()),
+            refusal,
         })
     }
 
@@ -102,9 +104,12 @@ impl BlockedConvolution {
 }
 
 impl BlockedParameters {
-    /// Returns `true` if the convolution should run channel-blocked from an input of this layout.
-    pub fn prefers_nchwc(&self, layout: Layout) -> bool {
-        policy::prefers_nchwc(&self.shape, layout)
+    /// Returns why the convolution should not run channel-blocked from an input of this layout.
+    ///
+    /// # Errors
+    /// Fails unless the convolution should run channel-blocked.
+    pub fn check_nchwc(&self, layout: Layout) -> std::result::Result<(), Refusal> {
+        policy::check_shape(&self.shape, layout)
     }
 
     /// Returns the work of a run without the sizes of the input and of the output.

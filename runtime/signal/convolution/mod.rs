@@ -10,11 +10,11 @@ use std::fmt;
 
 use candle_core::{DType, Device, Result, Tensor};
 
-use crate::kernels::internal::blocked::policy;
+use crate::kernels::internal::blocked::policy::{self, Refusal};
 use crate::kernels::internal::{Axes, ImageForm};
 use crate::kernels::trace::Work;
 
-use super::epilogue::{Epilogue, EpilogueOp, NotFused};
+use super::epilogue::{Epilogue, EpilogueOp, FuseError};
 use super::launch_work::tensor_bytes;
 use super::{Layout, Layouts, Value, convolution_products};
 
@@ -44,13 +44,13 @@ impl Convolution {
         &mut self,
         epilogue: &mut Epilogue,
         op: EpilogueOp,
-    ) -> std::result::Result<(), NotFused> {
-        let supports_blocked = supports_blocked(&op);
+    ) -> std::result::Result<(), FuseError> {
+        let checked = check_blocked(&op);
         epilogue.fuse(op)?;
         if let Self::Either(convolution) = self
-            && !supports_blocked
+            && let Err(refusal) = checked
         {
-            *self = Self::Nchw(convolution.to_nchw()?);
+            *self = Self::Nchw(convolution.to_nchw(refusal)?);
         }
         Ok(())
     }
@@ -60,7 +60,7 @@ impl Convolution {
         match (self, layout) {
             (Self::Nchw(convolution), _) => convolution.run(epilogue).map(Value::Tensor),
             (Self::Either(convolution), Layout::Nchw) => {
-                convolution.to_nchw()?.run(epilogue).map(Value::Tensor)
+                convolution.to_nchw(Refusal::Layout)?.run(epilogue).map(Value::Tensor)
             }
             (Self::Either(convolution), Layout::Nchwc) => convolution.run(epilogue).map(Value::from),
         }
@@ -113,12 +113,12 @@ fn parameter_work(output: &[usize], weight: &Tensor, epilogue: &Epilogue) -> Wor
     }
 }
 
-/// Returns `true` if the channel-blocked kernels support the tensors of an operation.
-pub(super) fn supports_blocked(op: &EpilogueOp) -> bool {
+/// Returns an error if the channel-blocked kernels do not support the tensors of an operation.
+pub(super) fn check_blocked(op: &EpilogueOp) -> std::result::Result<(), Refusal> {
     match op {
-        EpilogueOp::Affine { scale, shift } => policy::supports(scale) && policy::supports(shift),
-        EpilogueOp::Residual(Value::Tensor(residual)) => policy::supports(residual),
-        EpilogueOp::Residual(Value::Blocked(_)) | EpilogueOp::Activation(_) => true,
+        EpilogueOp::Affine { scale, shift } => policy::check(scale).and(policy::check(shift)),
+        EpilogueOp::Residual(Value::Tensor(residual)) => policy::check(residual),
+        EpilogueOp::Residual(Value::Blocked(_)) | EpilogueOp::Activation(_) => Ok(()),
     }
 }
 

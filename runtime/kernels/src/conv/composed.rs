@@ -5,6 +5,7 @@ use candle_core::{Result, Tensor, bail};
 use crate::activation;
 use crate::pad::{self, PadMode};
 
+use super::candle_convolution::CandleConvolution;
 use super::{ConvGeometry, ConvShape, Epilogue, TransposeGeometry};
 
 /// Computes [`super::conv2d`] with candle's operations, which are differentiable.
@@ -48,10 +49,11 @@ fn convolve(input: &Tensor, weight: &Tensor, shape: &ConvShape) -> Result<Tensor
     } else {
         (input.pad_with_zeros(2, top, bottom)?.pad_with_zeros(3, left, right)?, 0)
     };
+    let convolution = CandleConvolution { padding, stride: stride[0], dilation, groups };
     if stride[0] == stride[1] {
-        return input.conv2d(weight, padding, stride[0], dilation, groups);
+        return convolution.run(&input, weight);
     }
-    let dense = input.conv2d(weight, padding, 1, dilation, groups)?;
+    let dense = CandleConvolution { stride: 1, ..convolution }.run(&input, weight)?;
     let select = |tensor: Tensor, axis: usize| -> Result<Tensor> {
         let indices = (0..shape.output[axis]).map(|i| (i * stride[axis]) as u32).collect::<Vec<_>>();
         tensor.index_select(&Tensor::new(indices, input.device())?, axis + 2)
@@ -82,7 +84,8 @@ pub(super) fn conv_transpose2d(
         [before, before + output_padding[axis] as isize]
     });
     let padded = pad::pad(&input, [columns[0], columns[1], rows[0], rows[1]], PadMode::ZEROS)?;
-    let output = padded.conv2d(&weight.contiguous()?, 0, 1, 1, groups)?;
+    let convolution = CandleConvolution { padding: 0, stride: 1, dilation: 1, groups };
+    let output = convolution.run(&padded, &weight)?;
     match bias {
         Some(bias) => output.broadcast_add(&bias.reshape((1, (), 1, 1))?),
         None => Ok(output),

@@ -27,6 +27,6 @@ pub(super) fn conv2d(
     let depth = shape.in_channels * shape.kernel.iter().product::<usize>();
     let input = reshape(input, (shape.batch, depth))?;
     let weight = reshape(weight, (shape.out_channels, depth))?;
-    let output = linear(&input, &weight, epilogue.shift.as_ref(), epilogue.activation)?;
+    let output = linear(&input, &weight, epilogue.shift.as_ref(), epilogue.activation, None)?;
     Ok(reshape(&output, shape.output_dims().to_vec())?.into_tensor())
 }

@@ -13,6 +13,7 @@
 
 pub(crate) mod axes;
 pub mod backward;
+mod candle_convolution;
 mod composed;
 mod conv1d;
 mod conv3d;

@@ -2,7 +2,8 @@
 //!
 //! - [`multiply`] computes `C = epilogue(A · B)` for matrices that are not packed. It packs blocks of B on the fly
 //!   (`blocked`). If C has few rows or few columns, and the rows of A and the columns of B are contiguous, it computes
-//!   dot products without packing B (`gemv`).
+//!   dot products without packing B (`gemv`). [`multiply_by_packed`] computes the same sums with a [`PackedB`] that the
+//!   caller keeps for further products.
 //!   [`MatrixElement::multiply_all`] multiplies several pairs of matrices at once, in f32 or in f64 (`double`).
 //! - [`multiply_packed`] multiplies operands that the caller has packed, as Winograd's transforms do (`packed`).
 //! - [`RegisterTile`] has the inner loop of `blocked` and `packed`. Convolutions also use it, in the forward pass and
@@ -17,13 +18,16 @@ mod epilogue;
 mod gemv;
 mod matrix;
 mod packed;
+mod packed_b;
 mod register_tile;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod testing;
 
+pub(crate) use blocked::multiply_by_packed;
 pub(crate) use epilogue::BiasActivation;
 pub(crate) use matrix::Matrix;
 pub(crate) use packed::{PackedFactors, RowGroups, multiply_packed, panels_at_once};
+pub(crate) use packed_b::PackedB;
 pub(crate) use register_tile::{Columns, RegisterTile, Rows, consecutive};
 
 use crate::element::Element;
@@ -57,11 +61,17 @@ fn multiply_all(isa: Isa, products: &[Product<'_>], epilogue: BiasActivation<'_>
         return vec![];
     };
     assert_eq!(a.columns, b.rows, "the columns of `a` must equal the rows of `b`");
-    let small = a.rows < MIN_PACKED[0] || b.columns < MIN_PACKED[1];
-    if a.rows * a.columns * b.columns == 0 || small && !a.transposed && b.transposed {
+    let is_empty = a.rows * a.columns * b.columns == 0;
+    if is_empty || !a.transposed && b.transposed && !packs_b(sizes(products)) {
         return gemv::multiply_all(isa, products, epilogue);
     }
     blocked::multiply_all(isa, products, epilogue)
+}
+
+/// Returns `true` if packing B pays off for A with contiguous rows and B with contiguous columns. `sizes` are the
+/// numbers of rows of A, of columns of A and of columns of B.
+pub(crate) fn packs_b([rows, depth, columns]: [usize; 3]) -> bool {
+    depth > 0 && rows >= MIN_PACKED[0] && columns >= MIN_PACKED[1]
 }
 
 /// Returns the numbers of rows of A, of columns of A and of columns of B, which are the same in all products.

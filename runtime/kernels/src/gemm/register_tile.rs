@@ -60,6 +60,21 @@ impl<L: Lanes, const MR: usize, const NV: usize> RegisterTile<L, MR, NV> {
         }
     }
 
+    /// Adds vectors from memory to the sums. `strides` are the distances between rows and between vectors.
+    ///
+    /// # Safety
+    /// Every vector of the tile must be in bounds at `from`.
+    #[inline(always)]
+    pub unsafe fn add_from(&mut self, from: *const L::Real, strides: [usize; 2]) {
+        for m in 0..MR {
+            for v in 0..NV {
+                // SAFETY: guaranteed by the caller.
+                let vector = unsafe { self.lanes.load(from.add(m * strides[0] + v * strides[1])) };
+                self.sums[m][v] = self.lanes.add(self.sums[m][v], vector);
+            }
+        }
+    }
+
     /// Stores the sums in memory. `strides` are the distances between rows and between vectors.
     ///
     /// # Safety

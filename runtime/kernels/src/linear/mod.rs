@@ -1,5 +1,6 @@
 //! The linear layer `activation(x · weightᵀ + bias)`.
 
+mod cache;
 mod op;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod testing;
@@ -11,10 +12,12 @@ use super::arithmetic::{Binary, binary};
 use super::composed_path::has_cpu_kernels;
 use super::element::with_elements;
 use super::empty::empty_output;
-use super::gemm::{BiasActivation, Matrix, multiply};
+use super::gemm::{BiasActivation, Matrix, multiply, multiply_by_packed, packs_b};
 use super::matmul::matmul;
 use super::relay::reshape;
 use super::simd::{Isa, isa};
+
+pub use cache::LinearCache;
 
 /// Computes `activation(x · weightᵀ + bias)`.
 ///
@@ -25,6 +28,9 @@ use super::simd::{Isa, isa};
 ///
 /// f32 on the CPU runs as one kernel. Other dtypes and devices fall back to [`matmul`](crate::matmul()), followed by
 /// bias and activation. Differentiable in `x`, `weight` and `bias`.
+///
+/// `cache` keeps the packed weight between calls. [`LinearCache`] documents when a cache may be used; `None` is always
+/// correct. Calls with fewer than 64 rows, and calls that track gradients, do not use the cache.
 ///
 /// # Errors
 /// Fails if the shapes, dtypes or devices do not match.
@@ -38,12 +44,18 @@ use super::simd::{Isa, isa};
 /// let x = Tensor::new(&[[1f32, 2.], [3., 4.]], &Device::Cpu)?;
 /// let weight = Tensor::new(&[[1f32, 1.], [-1., -1.]], &Device::Cpu)?;
 /// let bias = Tensor::new(&[0.5f32, 0.5], &Device::Cpu)?;
-/// let y = linear(&x, &weight, Some(&bias), Activation::Relu)?;
+/// let y = linear(&x, &weight, Some(&bias), Activation::Relu, None)?;
 /// assert_eq!(y.to_vec2::<f32>()?, [[3.5, 0.], [7.5, 0.]]);
 /// # Ok(())
 /// # }
 /// ```
-pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, activation: Activation) -> Result<Tensor> {
+pub fn linear(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    activation: Activation,
+    cache: Option<&LinearCache>,
+) -> Result<Tensor> {
     let mut dims = x.dims().to_vec();
     let in_features = dims.pop();
     let rows = dims.iter().product::<usize>();
@@ -67,7 +79,7 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, activation: Ac
     let y = if operands.into_iter().any(Tensor::track_op) {
         op::linear(&x, weight, bias, activation)
     } else {
-        forward(isa(), &x, weight, bias, activation)
+        forward(isa(), &x, weight, bias, activation, cache)
     };
     Ok(reshape(&y?, dims)?.into_tensor())
 }
@@ -88,12 +100,19 @@ fn forward(
     weight: &Tensor,
     bias: Option<&Tensor>,
     activation: Activation,
+    cache: Option<&LinearCache>,
 ) -> Result<Tensor> {
     let sizes = check_shapes(x.dims(), weight.dims(), bias.map(Tensor::dims))?;
-    let run = |bias: Option<&[f32]>| {
-        with_elements(x, |x| {
+    let cache = cache.filter(|_| sizes.packs_weight() && !weight.is_variable());
+    let run = |bias: Option<&[f32]>| match cache {
+        Some(cache) => {
+            let weight = cache.packed(isa, weight)?;
+            let epilogue = BiasActivation { bias, activation };
+            with_elements(x, |x| multiply_by_packed(isa, sizes.input(x), &weight, epilogue))
+        }
+        None => with_elements(x, |x| {
             with_elements(weight, |weight| linear_slices(isa, sizes, x, weight, bias, activation))
-        })?
+        })?,
     };
     let y = match bias {
         Some(bias) => with_elements(bias, |bias| run(Some(bias)))??,
@@ -134,6 +153,18 @@ struct Sizes {
     out_features: usize,
 }
 
+impl Sizes {
+    /// Returns `true` if the layer multiplies by a packed weight.
+    fn packs_weight(self) -> bool {
+        packs_b([self.rows, self.in_features, self.out_features])
+    }
+
+    /// Returns the input as a matrix.
+    fn input(self, x: &[f32]) -> Matrix<'_> {
+        Matrix::new(x, self.rows, self.in_features)
+    }
+}
+
 /// Checks the shapes and returns the sizes.
 fn check_shapes(x: &[usize], weight: &[usize], bias: Option<&[usize]>) -> Result<Sizes> {
     match (x, weight) {
@@ -152,12 +183,12 @@ fn check_shapes(x: &[usize], weight: &[usize], bias: Option<&[usize]>) -> Result
 /// Computes [`linear`] for operands given as slices in row-major order.
 fn linear_slices(
     isa: Isa,
-    Sizes { rows, in_features, out_features }: Sizes,
+    sizes: Sizes,
     x: &[f32],
     weight: &[f32],
     bias: Option<&[f32]>,
     activation: Activation,
 ) -> Vec<f32> {
-    let (x, weight) = (Matrix::new(x, rows, in_features), Matrix::new(weight, out_features, in_features));
-    multiply(isa, x, weight.t(), BiasActivation { bias, activation })
+    let weight = Matrix::new(weight, sizes.out_features, sizes.in_features);
+    multiply(isa, sizes.input(x), weight.t(), BiasActivation { bias, activation })
 }

@@ -5,7 +5,7 @@ use candle_core::{Result, Tensor, bail};
 use crate::activation::Activation;
 use crate::simd::Isa;
 
-use super::{Sizes, check_shapes, forward, grad_weight, grad_x};
+use super::{LinearCache, Sizes, check_shapes, forward, grad_weight, grad_x};
 
 /// Computes [`linear`](super::linear) with the instruction set `isa`, without gradients.
 ///
@@ -17,8 +17,9 @@ pub fn linear_with(
     weight: &Tensor,
     bias: Option<&Tensor>,
     activation: Activation,
+    cache: Option<&LinearCache>,
 ) -> Result<Tensor> {
-    forward(isa, x, weight, bias, activation)
+    forward(isa, x, weight, bias, activation, cache)
 }
 
 /// Computes the gradients of `x` and `weight` from `grad`, the gradient of `x · weightᵀ`, with the instruction set

@@ -134,7 +134,7 @@ pub struct RecurrentWeights<'a> {
 /// let weight = Tensor::randn(0f32, 1., (4 * hidden, hidden), &device)?;
 /// let zeros = Tensor::zeros((batch, hidden), candle_core::DType::F32, &device)?;
 ///
-/// let inputs = linear(&x, &input_weight, None, Activation::Identity)?;
+/// let inputs = linear(&x, &input_weight, None, Activation::Identity, None)?;
 /// let weights = RecurrentWeights { weight: &weight, bias: None, projection: None };
 /// let (outputs, state) = run(Recurrence::Lstm, &inputs, &weights, &[zeros.clone(), zeros], false)?;
 /// assert_eq!((outputs.dims(), state.len()), (&[steps, batch, hidden][..], 2));

@@ -8,6 +8,7 @@ use std::ops::Deref;
 
 use candle_core::{Result, Shape, Tensor};
 
+use crate::composed_path::may_run_cpu_kernels;
 use crate::operation::Operation;
 
 use super::proxy::release;
@@ -64,7 +65,7 @@ pub fn reshape(x: &Tensor, shape: impl Into<Shape>) -> Result<Reshaped> {
     // Without this, candle's `reshape` would copy the elements.
     let x = x.contiguous()?;
     let tensor = x.reshape(shape)?;
-    if !tensor.track_op() || !x.device().is_cpu() {
+    if !tensor.track_op() || !may_run_cpu_kernels(&x) {
         return Ok(tensor.into());
     }
     // The link does not hold `x` itself: `x` would stay alive as long as the link, which is removed with `x`.

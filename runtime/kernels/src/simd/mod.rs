@@ -88,9 +88,10 @@ impl Isa {
 /// Returns `true` if this machine and `isa` have an instruction that multiplies pairs of bf16 (AVX512-BF16).
 pub fn has_pairs(isa: Isa) -> bool {
     #[cfg(target_arch = "x86_64")]
-    return isa == Isa::Avx512 && isa.is_available() && is_x86_feature_detected!("avx512bf16");
+    let has_instruction = is_x86_feature_detected!("avx512bf16");
     #[cfg(not(target_arch = "x86_64"))]
-    return false;
+    let has_instruction = false;
+    has_instruction && isa == Isa::Avx512 && isa.is_available()
 }
 
 /// Returns the instruction set in use: the last one of this machine, in the order of [`Isa`]. The environment variable

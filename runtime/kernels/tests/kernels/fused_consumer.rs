@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use sconce_kernels::activation::Activation;
 use sconce_kernels::conv::ConvGeometry;
 use sconce_kernels::internal::blocked::conv::{self, Call, FusedConsumer};
+use sconce_kernels::internal::blocked::policy::Refusal;
 use sconce_kernels::internal::{ConvShape, Layout};
 use sconce_kernels::pool::PoolGeometry;
 use sconce_kernels::testing::{Isa, available, isa};
@@ -157,9 +158,8 @@ impl Problem {
                 ConsumerKind::MaxPool(geometry) => FusedConsumer::MaxPool(geometry),
                 ConsumerKind::Depthwise { .. } => FusedConsumer::Depthwise(&self.depthwise, second),
             };
-            let is_supported =
-                conv::conv2d_and_consume(shape, input_layout, &first, &consumer, &mut output, isa);
-            return Ok(is_supported.then_some(output));
+            let fused = conv::conv2d_and_consume(shape, input_layout, &first, &consumer, &mut output, isa);
+            return Ok(fused.is_ok().then_some(output));
         }
         let mut intermediate = vec![f32::NAN; Layout::Nchwc.elements(shape.output_dims(), lanes)];
         conv::conv2d(shape, input_layout, &first, &mut intermediate, isa)?;
@@ -337,7 +337,8 @@ fn non_finite_depthwise_weights_are_not_fused() -> Result<()> {
     let [batch, channels, height, width] = problem.dims()?;
     let mut output = vec![1.; Layout::Nchwc.elements([batch, channels, height, width], isa.lanes())];
     let call = Call::new(&input[..], &weights[0][..]);
-    let is_supported = conv::conv2d_and_consume(shape, Layout::Nchwc, &call, &consumer, &mut output, isa);
-    assert!(!is_supported && output.iter().all(|x| *x == 1.));
+    let fused = conv::conv2d_and_consume(shape, Layout::Nchwc, &call, &consumer, &mut output, isa);
+    assert_eq!(fused, Err(Refusal::Depthwise));
+    assert!(output.iter().all(|x| *x == 1.));
     Ok(())
 }

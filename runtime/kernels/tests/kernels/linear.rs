@@ -3,6 +3,7 @@
 
 use candle_core::{DType, Result, Tensor, Var};
 use proptest::prelude::*;
+use sconce_kernels::LinearCache;
 use sconce_kernels::activation::{self, Activation};
 use sconce_kernels::testing::{available, gradients_with, isa, linear_with};
 
@@ -45,8 +46,14 @@ proptest! {
         }
         let [x, weight, bias] = &all;
         for isa in available() {
-            let actual = linear_with(isa, x, weight, biased.then_some(bias), activation).map_err(fail)?;
+            let cache = LinearCache::default();
+            let run = |cache| linear_with(isa, x, weight, biased.then_some(bias), activation, cache).map_err(fail);
+            let actual = run(None)?;
             check_close(&format!("{isa:?}"), &actual, &expected, 2e-5 * (in_features as f64).sqrt()).map_err(fail)?;
+            // The first call packs the weight, and the second call reads the packed weight.
+            for _ in 0..2 {
+                prop_assert_eq!(values(&run(Some(&cache))?).map_err(fail)?, values(&actual).map_err(fail)?);
+            }
         }
     }
 }
@@ -122,7 +129,7 @@ fn gradients_of_empty_tensors_are_zero() -> Result<()> {
 #[test]
 fn results_do_not_depend_on_the_number_of_threads_or_on_other_rows() -> Result<()> {
     let [x, weight, bias] = operands([7, 2500, 300], 3);
-    let run = |x: &Tensor| linear_with(isa(), x, &weight, Some(&bias), Activation::Relu);
+    let run = |x: &Tensor| linear_with(isa(), x, &weight, Some(&bias), Activation::Relu, None);
     let on_threads = |threads| crate::common::on_threads(threads, || values(&run(&x)?));
     let single = on_threads(1)?;
     assert!([2, 5].into_iter().all(|threads| on_threads(threads).is_ok_and(|other| other == single)));
@@ -137,7 +144,7 @@ fn nan_propagates() -> Result<()> {
     let [x, weight, _] = operands([2, 33, 9], 1);
     let x = Tensor::cat(&[&x.narrow(0, 0, 1)?, &(x.narrow(0, 1, 1)? * f64::NAN)?], 0)?;
     for isa in available() {
-        let y = values(&linear_with(isa, &x, &weight, None, Activation::Relu)?)?;
+        let y = values(&linear_with(isa, &x, &weight, None, Activation::Relu, None)?)?;
         assert!(y[..9].iter().all(|y| *y >= 0.) && y[9..].iter().all(|y| y.is_nan()), "{isa:?}: {y:?}");
     }
     Ok(())

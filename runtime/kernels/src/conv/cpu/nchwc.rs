@@ -3,6 +3,7 @@
 
 use candle_core::Result;
 
+use crate::blocked::policy::Refusal;
 use crate::conv::ConvShape;
 use crate::layout::Layout;
 use crate::simd::{Isa, microarchitecture};
@@ -58,8 +59,10 @@ pub fn conv2d(
 }
 
 /// Convolves like [`conv2d`] and runs `consumer` on each part of the results while that part is in the L1 or L2 cache.
-/// The results are identical to those of two separate launches. Returns `false` and leaves `output` unchanged if the
-/// two operations cannot be fused.
+/// The results are identical to those of two separate launches.
+///
+/// # Errors
+/// Returns the reason and leaves `output` unchanged if the two operations cannot be fused.
 ///
 /// # Panics
 /// Panics if the length of a slice does not match the shapes.
@@ -70,7 +73,7 @@ pub fn conv2d_and_consume(
     consumer: &FusedConsumer<'_>,
     output: &mut [f32],
     isa: Isa,
-) -> bool {
+) -> std::result::Result<(), Refusal> {
     let problem = problem(shape, layout, call, isa);
     if let FusedConsumer::Depthwise(depthwise, call) = consumer {
         assert_eq!(
@@ -80,19 +83,22 @@ pub fn conv2d_and_consume(
         check(depthwise, call, isa);
     }
     assert_eq!(Some(output.len()), consumer.output_len(shape, isa.lanes()));
-    if output.is_empty()
-        || call.residual.is_some()
-        || Packing::algorithm(call.packing, &problem) != Algorithm::ChannelLanes
-    {
-        return false;
+    if output.is_empty() {
+        return Err(Refusal::Empty);
     }
-    let Some(windows) = consumer.windows(shape.output) else { return false };
+    if call.residual.is_some() {
+        return Err(Refusal::Residual);
+    }
+    if Packing::algorithm(call.packing, &problem) != Algorithm::ChannelLanes {
+        return Err(Refusal::Algorithm);
+    }
+    let windows = consumer.windows(shape.output).ok_or(Refusal::Windows)?;
     let packed = consumer.packed(isa);
     let output = OutputPtr::F32(output.as_mut_ptr());
-    let Some(ready_consumer) = Consumer::new(consumer, packed.as_deref(), shape.output, output) else {
-        return false;
-    };
-    channel_lanes::conv2d(&problem, call, Target::Consumer(&ready_consumer, windows))
+    let consumer = Consumer::new(consumer, packed.as_deref(), shape.output, output);
+    let consumer = consumer.ok_or(Refusal::Depthwise)?;
+    let is_fused = channel_lanes::conv2d(&problem, call, Target::Consumer(&consumer, windows));
+    is_fused.then_some(()).ok_or(Refusal::Chunks)
 }
 
 /// Returns the problem after checking the lengths of the operands.

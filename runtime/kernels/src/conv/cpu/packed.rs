@@ -2,12 +2,13 @@
 
 use std::any::Any;
 use std::fmt;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use candle_core::TensorId;
 
 use crate::exact::is_exact;
 use crate::memory::Arena;
+use crate::slot::Slot;
 
 use super::fused_consumer::Windows;
 use super::operand_format::OperandFormat;
@@ -59,11 +60,6 @@ impl PackedCache {
 /// consumer.
 pub(super) type PlanKey = (ConvProblem, Algorithm, usize, Option<Windows>);
 
-/// A value and its key. A request with another key replaces both.
-struct Slot<K>(Mutex<Option<(K, Value)>>);
-
-type Value = Arc<dyn Any + Send + Sync>;
-
 /// The order in which an algorithm reads the elements of a packed weight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PackedOrder {
@@ -79,29 +75,6 @@ pub(super) enum PackedOrder {
     Depthwise { lanes: usize },
     /// The transformed weight of Winograd's convolution.
     Winograd { tile: WinogradTile },
-}
-
-impl<K> Default for Slot<K> {
-    fn default() -> Self {
-        Self(Mutex::default())
-    }
-}
-
-impl<K: PartialEq> Slot<K> {
-    /// Returns the value for `key`, or stores and returns the result of `make`.
-    fn get<T: Any + Send + Sync>(&self, key: K, make: impl FnOnce() -> T) -> Arc<T> {
-        // A thread that panicked in `make` has not stored its value, so the slot is valid.
-        let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((kept_key, value)) = &*slot
-            && *kept_key == key
-            && let Ok(value) = value.clone().downcast()
-        {
-            return value;
-        }
-        let value = Arc::new(make());
-        *slot = Some((key, value.clone()));
-        value
-    }
 }
 
 impl Clone for PackedCache {
