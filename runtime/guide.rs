@@ -53,6 +53,9 @@ mod structure {}
 #[doc = include_str!("../docs/src/checkpoints.md")]
 mod checkpoints {}
 
+#[doc = include_str!("../docs/src/distributed.md")]
+mod distributed {}
+
 #[doc = include_str!("../docs/src/sequences.md")]
 mod sequences {}
 

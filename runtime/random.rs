@@ -20,11 +20,16 @@ use crate::{Error, Result};
 
 /// The generator of the process, initially seeded by the operating system.
 static GENERATOR: LazyLock<Mutex<Generator>> = LazyLock::new(|| {
-    Mutex::new(Generator { rng: ChaCha12Rng::from_os_rng(), seeded_devices: None, seed: None })
+    Mutex::new(Generator {
+        rng: ChaCha12Rng::from_os_rng(),
+        seeded_devices: None,
+        seed: None,
+        is_repeatable: false,
+    })
 });
 
 thread_local! {
-    /// The generator that replaces [`GENERATOR`] in this thread during [`with_seed`].
+    /// The generator that replaces [`GENERATOR`] in this thread during [`with_seed`] and [`with_state`].
     static REPLACEMENT: RefCell<Option<Generator>> = const { RefCell::new(None) };
 }
 
@@ -34,6 +39,8 @@ struct Generator {
     seeded_devices: Option<HashSet<DeviceLocation>>,
     /// The seed of the last call of [`manual_seed`].
     seed: Option<u64>,
+    /// Whether the generator is that of [`with_seed`].
+    is_repeatable: bool,
 }
 
 /// Seeds the generator for initialization, shuffling and dropout, like `torch.manual_seed`.
@@ -59,7 +66,24 @@ pub fn manual_seed(seed: u64) {
 impl Generator {
     fn seeded(seed: u64) -> Self {
         let rng = ChaCha12Rng::seed_from_u64(seed);
-        Self { rng, seeded_devices: Some(HashSet::new()), seed: Some(seed) }
+        Self { rng, seeded_devices: Some(HashSet::new()), seed: Some(seed), is_repeatable: false }
+    }
+
+    fn state(&self) -> State {
+        State {
+            seed: self.rng.get_seed(),
+            stream: self.rng.get_stream(),
+            word_position: self.rng.get_word_pos(),
+            is_seeded: self.seeded_devices.is_some(),
+        }
+    }
+
+    /// Restores a state.
+    fn set_state(&mut self, state: &State) {
+        self.rng = ChaCha12Rng::from_seed(state.seed);
+        self.rng.set_stream(state.stream);
+        self.rng.set_word_pos(state.word_position);
+        self.seeded_devices = state.is_seeded.then(HashSet::new);
     }
 }
 
@@ -68,6 +92,19 @@ impl Generator {
 /// All threads share the generator of a GPU: `f` draws the same numbers from it only if no other thread draws from it
 /// meanwhile. If `f` uses the generator of a GPU, that generator is seeded again when it is next used after `f`.
 pub(crate) fn with_seed<T>(seed: u64, f: impl FnOnce() -> T) -> T {
+    replaced(Generator { is_repeatable: true, ..Generator::seeded(seed) }, f).0
+}
+
+/// Runs `f` with a generator that starts in `state` and that only this thread uses. Also returns the state of that
+/// generator after `f`.
+pub(crate) fn with_state<T>(state: &State, f: impl FnOnce() -> T) -> (T, State) {
+    let mut generator = Generator::seeded(0);
+    generator.set_state(state);
+    replaced(generator, f)
+}
+
+/// Runs `f` with `generator` as the generator of this thread. Also returns the state of `generator` after `f`.
+fn replaced<T>(generator: Generator, f: impl FnOnce() -> T) -> (T, State) {
     struct Restore(Option<Generator>);
     impl Drop for Restore {
         fn drop(&mut self) {
@@ -80,14 +117,15 @@ pub(crate) fn with_seed<T>(seed: u64, f: impl FnOnce() -> T) -> T {
             }
         }
     }
-    let _restore = Restore(REPLACEMENT.replace(Some(Generator::seeded(seed))));
-    f()
+    let _restore = Restore(REPLACEMENT.replace(Some(generator)));
+    let result = f();
+    (result, state())
 }
 
 /// Returns `true` during [`with_seed`]. The caller of `with_seed` may run the same function again and expect the same
 /// random numbers, so a layer must then draw random numbers only with the functions of this module.
 pub(crate) fn is_repeatable() -> bool {
-    REPLACEMENT.with_borrow(Option::is_some)
+    REPLACEMENT.with_borrow(|generator| generator.as_ref().is_some_and(|generator| generator.is_repeatable))
 }
 
 /// Returns the seed of the last call of [`manual_seed`], or `None` before the first call.
@@ -124,24 +162,24 @@ pub struct State {
 /// Returns the state of the generator, to restore it with [`set_state`]. The states of the GPUs' own generators are not
 /// included.
 pub fn state() -> State {
-    let Generator { rng, seeded_devices, .. } = &*generator();
-    State {
-        seed: rng.get_seed(),
-        stream: rng.get_stream(),
-        word_position: rng.get_word_pos(),
-        is_seeded: seeded_devices.is_some(),
+    with_generator(|generator| generator.state())
+}
+
+impl State {
+    /// Returns the numbers of another rank at a position in an epoch that began in this state. They are independent of
+    /// those of this state, and of those of other ranks and positions.
+    pub(crate) fn for_rank(&self, rank: usize, position: usize) -> Self {
+        /// More numbers than the layers draw for a batch, as a power of 2.
+        const BITS_PER_POSITION: u32 = 32;
+        let stream = self.stream.wrapping_add(rank as u64);
+        Self { stream, word_position: (position as u128) << BITS_PER_POSITION, ..self.clone() }
     }
 }
 
 /// Restores a state that [`state`] returned, so that the generator draws the same numbers again. If [`manual_seed`] was
 /// called before [`state`], the generator of each GPU is seeded again when it is next used.
 pub fn set_state(state: &State) {
-    let mut rng = ChaCha12Rng::from_seed(state.seed);
-    rng.set_stream(state.stream);
-    rng.set_word_pos(state.word_position);
-    let mut generator = generator();
-    let seeded_devices = state.is_seeded.then(HashSet::new);
-    *generator = Generator { rng, seeded_devices, seed: generator.seed };
+    with_generator(|generator| generator.set_state(state));
 }
 
 impl fmt::Display for State {

@@ -14,6 +14,7 @@ use crate::{Error, Result};
 
 use super::batch::Batch;
 use super::data::Batches;
+use super::distributed::{Ranks, merge_metrics};
 use super::loss::Loss;
 use super::metrics::Metric;
 use super::tally::Tally;
@@ -129,15 +130,17 @@ pub fn evaluate<M: Trainable>(
     model: &M,
     data: &impl Batches<Batch = (Tensor, Tensor)>,
 ) -> Result<Evaluation> {
-    evaluate_with(model, &|output: &Tensor, target: &Tensor| model.loss(output, target), &mut [], data)
+    evaluate_with(model, &|output: &Tensor, target: &Tensor| model.loss(output, target), &mut [], data, None)
 }
 
-/// Evaluates `model` with the given loss and metrics. Resets the metrics before and after the evaluation.
+/// Evaluates `model` with the given loss and metrics. Resets the metrics before and after the evaluation. With `ranks`,
+/// each batch is evaluated by one rank.
 pub(super) fn evaluate_with<M, B, O: 'static>(
     model: &M,
     loss: &dyn Loss<O, B::Target>,
     metrics: &mut [Box<dyn Metric<O, B::Target> + '_>],
     data: &dyn Batches<Batch = B>,
+    ranks: Option<&Ranks>,
 ) -> Result<Evaluation>
 where
     B: Batch,
@@ -146,7 +149,11 @@ where
     let detached = model.detached();
     metrics.iter_mut().for_each(|metric| metric.reset());
     let mut tally = Tally::default();
-    for (index, batch) in data.epoch()?.enumerate() {
+    let epoch = match ranks {
+        Some(ranks) => data.epoch_part(ranks.rank(), ranks.size())?,
+        None => data.epoch()?,
+    };
+    for (index, batch) in epoch.enumerate() {
         let batch = batch?;
         if batch.examples() == 0 {
             continue;
@@ -157,6 +164,10 @@ where
         update_metrics(metrics, &output, target)?;
     }
     tally.read()?;
+    if let Some(ranks) = ranks {
+        tally = tally.of_all_ranks(ranks)?;
+        merge_metrics(ranks, metrics)?;
+    }
     let evaluation = tally.evaluation().ok_or_else(|| Error::msg("the evaluation data has no examples"))?;
     let metrics = take_values(metrics)?;
     Ok(Evaluation { metrics, ..evaluation })

@@ -5,6 +5,7 @@ mod average;
 mod batch;
 mod clip;
 pub mod data;
+pub mod distributed;
 mod evaluate;
 mod history;
 pub mod log;

@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 
 use crate::{Error, Result};
 
+use super::distributed::Ranks;
 use super::evaluate::Evaluation;
 use super::metrics::{Mean, class_count, count_correct};
 
@@ -71,6 +72,39 @@ impl Tally {
         let is_due =
             self.examples == 0 || self.unread.len() == Self::BATCHES_PER_READ || loss.device().is_cpu();
         if is_due { self.read() } else { Ok(Vec::new()) }
+    }
+
+    /// Adds the batches of all ranks in a round, with their mean loss and the sums of their counts.
+    pub(super) fn add_values(
+        &mut self,
+        batch: usize,
+        loss: f64,
+        examples: usize,
+        correct: Option<[f64; 2]>,
+    ) -> BatchLoss {
+        self.examples += examples;
+        self.loss.add(loss, examples);
+        if let Some([correct, elements]) = correct {
+            let [earlier_correct, earlier_elements] = self.correct.unwrap_or_default();
+            self.correct = Some([earlier_correct + correct, earlier_elements + elements]);
+        }
+        BatchLoss { batch, loss }
+    }
+
+    /// Returns the sum of the tallies of all ranks.
+    pub(super) fn of_all_ranks(&self, ranks: &Ranks) -> Result<Self> {
+        let [sum, weight] = self.loss.state();
+        let [correct, elements] = self.correct.unwrap_or_default();
+        let has_counts = f64::from(self.correct.is_some());
+        let own = [sum, weight, self.examples as f64, correct, elements, has_counts];
+        let all = ranks.gather(&own)?;
+        let total = |index: usize| all.iter().map(|numbers| numbers[index]).sum::<f64>();
+        Ok(Self {
+            loss: Mean::from_state([total(0), total(1)]),
+            correct: (total(5) > 0.).then(|| [total(3), total(4)]),
+            examples: total(2) as usize,
+            unread: Vec::new(),
+        })
     }
 
     /// Adds a batch without reading its values from the device.
@@ -157,6 +191,14 @@ fn read_together(unread: &[Unread]) -> Result<Vec<f64>> {
         values.extend(batch.correct.clone());
     }
     Ok(Tensor::cat(&values, 0)?.to_vec1()?)
+}
+
+/// Returns the number of correctly classified elements and the number of elements that are not ignored, or `None` unless
+/// the targets are class indices.
+pub(super) fn class_counts<O: 'static, T: 'static>(output: &O, target: &T) -> Result<Option<[f64; 2]>> {
+    let Some((logits, target)) = class_logits(output, target) else { return Ok(None) };
+    let counts = count_correct(&logits.detach(), target)?.to_vec1::<f64>()?;
+    Ok(Some([counts[0], counts[1]]))
 }
 
 /// Returns the output and the target if they are logits `[batch, classes, …]` and class indices `[batch, …]`.

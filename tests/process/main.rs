@@ -11,6 +11,7 @@ mod checkpoint_kill;
 mod checkpoint_memory;
 #[path = "../common/mod.rs"]
 mod common;
+mod distributed;
 mod exact;
 mod fit;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]

@@ -9,6 +9,7 @@ mod common;
 mod ctc;
 mod data;
 mod deep;
+mod distributed;
 mod lbfgs;
 mod loader;
 mod log;

@@ -42,6 +42,29 @@ pub fn backward(loss: &Tensor) -> Result<GradStore> {
     if is_small { run(loss) } else { stacker::grow(STACK_SIZE, || run(loss)) }
 }
 
+/// Computes the gradients of `loss` like [`backward`], and calls `observer` after each gradient that an operation of this
+/// crate adds to the gradient of a variable: with the variable, the sum of its gradients so far, and their number.
+/// Gradients that candle's own operations compute for a variable are in the result, but are not observed.
+///
+/// # Errors
+/// Fails if an operation has no gradient, or with the error of the observer.
+pub fn backward_observed(loss: &Tensor, observer: Observer) -> Result<GradStore> {
+    let _restore = Observed(OBSERVER.replace(Some(observer)));
+    backward(loss)
+}
+
+/// The observer of a [`backward_observed`]: a function of a variable, the sum of its gradients so far, and their number.
+pub type Observer = Box<dyn FnMut(TensorId, &Tensor, usize) -> Result<()>>;
+
+/// Restores the outer observer on drop.
+struct Observed(Option<Observer>);
+
+impl Drop for Observed {
+    fn drop(&mut self) {
+        OBSERVER.set(self.0.take());
+    }
+}
+
 /// The size of the stack of a backward pass over a large graph, in bytes. Candle's traversal of the graph calls itself
 /// for each operation in a sequence and needs about 300 bytes for a call. The system provides the memory when it is
 /// first used.
@@ -65,12 +88,14 @@ fn run(loss: &Tensor) -> Result<GradStore> {
     Ok(gradients)
 }
 
-/// The variables on which the loss depends, each with the sum of its gradients so far.
-type Sums = HashMap<TensorId, (Tensor, Option<Tensor>)>;
+/// The variables on which the loss depends, each with the sum of its gradients so far and their number.
+type Sums = HashMap<TensorId, (Tensor, Option<(Tensor, usize)>)>;
 
 thread_local! {
     /// The sums of the innermost running [`backward`] of this thread, or `None` outside of that function.
     static SUMS: RefCell<Option<Sums>> = const { RefCell::new(None) };
+    /// The observer of the innermost running [`backward_observed`] of this thread.
+    static OBSERVER: RefCell<Option<Observer>> = const { RefCell::new(None) };
 }
 
 /// A running [`backward`]. Restores the sums of the outer backward pass on drop.
@@ -89,7 +114,7 @@ impl Pass {
     /// Ends the collection of gradients. Returns each variable that received gradients, with their sum.
     fn take_sums(&self) -> impl Iterator<Item = (Tensor, Tensor)> {
         let sums = SUMS.take().into_iter().flat_map(HashMap::into_values);
-        sums.filter_map(|(variable, total)| Some((variable, total?)))
+        sums.filter_map(|(variable, total)| Some((variable, total?.0)))
     }
 }
 
@@ -102,20 +127,44 @@ impl Drop for Pass {
 /// If `operand` is a variable of the loss whose [`backward`] runs on this thread, adds the gradient to the variable's
 /// sum and returns `None`. Otherwise returns the gradient.
 pub(crate) fn take_gradient(operand: &Tensor, gradient: Tensor) -> Result<Option<Tensor>> {
-    SUMS.with_borrow_mut(|sums| {
+    let taken = SUMS.with_borrow_mut(|sums| {
         // The operations of a loss can run a backward pass of candle over another graph, whose variables are not in the
         // sums.
         let Some((_, total)) = sums.as_mut().and_then(|sums| sums.get_mut(&operand.id())) else {
-            return Ok(Some(gradient));
+            return Ok(Taken::Returned(gradient));
         };
         if operand.dims() != gradient.dims() {
             let (expected, found) = (operand.dims(), gradient.dims());
             bail!("backward: expected a gradient of shape {expected:?}, found {found:?}");
         }
-        *total = Some(match total.take() {
-            Some(earlier) => add(&earlier, &gradient)?,
-            None => gradient.detach(),
-        });
-        Ok(None)
-    })
+        let (sum, count) = match total.take() {
+            Some((earlier, count)) => (add(&earlier, &gradient)?, count + 1),
+            None => (gradient.detach(), 1),
+        };
+        *total = Some((sum.clone(), count));
+        Ok(Taken::Added(sum, count))
+    })?;
+    match taken {
+        Taken::Returned(gradient) => Ok(Some(gradient)),
+        Taken::Added(sum, count) => {
+            observe(operand.id(), &sum, count)?;
+            Ok(None)
+        }
+    }
+}
+
+/// What [`take_gradient`] did with a gradient.
+enum Taken {
+    /// The operand has no sum.
+    Returned(Tensor),
+    /// The sum after the addition, and the number of its terms.
+    Added(Tensor, usize),
+}
+
+/// Calls the observer, if there is one. An operation that the observer runs is not observed.
+fn observe(variable: TensorId, sum: &Tensor, count: usize) -> Result<()> {
+    let Some(mut observer) = OBSERVER.take() else { return Ok(()) };
+    let result = observer(variable, sum, count);
+    OBSERVER.set(Some(observer));
+    result
 }

@@ -1,6 +1,7 @@
 //! Items that only the crate `sconce` uses. These items are not part of this crate's stable interface and may change in
 //! any release, without a note in the changelog.
 
+pub use crate::backward::{Observer, backward_observed};
 pub use crate::conv::axes::Axes;
 pub use crate::conv::cpu::Packing;
 pub use crate::conv::image_form::ImageForm;
@@ -17,6 +18,7 @@ pub use crate::memory::{
     ActivationMemory, Arena, Lease, activation_memory, can_allocate, release_memory_of_training,
 };
 pub use crate::norm::fold::is_finite;
+pub use crate::norm::ranks::{SumOverRanks, has_statistics_of_ranks, with_statistics_of_ranks};
 pub use crate::recurrent::equal_batch_sizes;
 pub use crate::relay::{Reshaped, reshape};
 pub use crate::rotary::check_rotary_embedding;

@@ -2,10 +2,11 @@
 
 use std::borrow::Cow;
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use candle_nn::VarBuilder;
 
 use crate::config::Config;
+use crate::kernels::internal::has_statistics_of_ranks;
 use crate::kernels::norm;
 use crate::layers::{forward_methods, impl_fmt};
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
@@ -115,13 +116,20 @@ impl BatchNorm {
     /// and activation can be fused into the result.
     fn train(&self, x: Tensor) -> Result<Signal> {
         let eps = self.norm.settings.eps;
-        let values_per_channel = values_per_channel(x.dims())?;
         let (weight, bias) = self.norm.parameters();
         if norm::BatchNorm::supports(&x) {
+            if !has_statistics_of_ranks() {
+                values_per_channel(x.dims())?;
+            }
             let norm = norm::BatchNorm::from_batch(&x, weight, bias, eps)?;
-            self.update_running_stats(values_per_channel, norm.statistics()?)?;
+            self.update_running_stats(norm.values_per_channel(), norm.statistics()?)?;
             return Ok(Signal::deferred(Deferred::normalization(Normalization::new(x, norm))));
         }
+        if has_statistics_of_ranks() && x.device().is_cpu() {
+            let y = self.train(x.to_dtype(DType::F32)?)?.into_tensor()?;
+            return Ok(y.to_dtype(x.dtype())?.into());
+        }
+        let values_per_channel = values_per_channel(x.dims())?;
         let (y, mean, var) = norm::batch_norm_train(&x, weight, bias, eps)?;
         self.update_running_stats(values_per_channel, [mean, var])?;
         Ok(y.into())

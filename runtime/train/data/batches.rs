@@ -2,8 +2,8 @@
 
 use candle_core::Tensor;
 
-use crate::Result;
 use crate::train::batch::Batch;
+use crate::{Error, Result};
 
 use super::TensorDataset;
 
@@ -55,6 +55,31 @@ pub trait Batches {
     /// Fails if the batches cannot be created, for example if the batch size of a [`TensorDataset`] is 0.
     fn epoch(&self) -> Result<Epoch<'_, Self::Batch>>;
 
+    /// Returns the batches `first`, `first + step`, `first + 2 * step` and so on of one epoch, counted from 0. In
+    /// distributed training, each rank calls this method with another `first`, so that every batch goes to one rank.
+    ///
+    /// The default implementation calls [`epoch`](Self::epoch) and skips the other batches with
+    /// [`nth`](Iterator::nth). A source that prepares batches ahead of time can implement this method to leave out the
+    /// others.
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let numbers = Tensor::arange(0f32, 10., &Device::Cpu)?;
+    /// let data = TensorDataset::new(numbers.clone(), numbers)?.batch_size(2);
+    /// let part = data.epoch_part(1, 3)?.map(|batch| Ok(batch?.0.to_vec1()?)).collect::<Result<Vec<_>>>()?;
+    /// assert_eq!(part, [[2f32, 3.], [8., 9.]]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Fails if `step` is 0, or under the conditions of [`epoch`](Self::epoch).
+    fn epoch_part(&self, first: usize, step: usize) -> Result<Epoch<'_, Self::Batch>> {
+        check_step(step)?;
+        Ok(Box::new(self.epoch()?.skip(first).step_by(step)))
+    }
+
     /// Returns the number of batches per epoch, for progress bars and for schedules that depend on the number of steps,
     /// or `None` if it is unknown.
     fn len_hint(&self) -> Option<usize> {
@@ -68,6 +93,14 @@ pub trait Batches {
     fn set_epoch(&self, epoch: u64) {
         let _ = epoch;
     }
+}
+
+/// Returns an error if the step of [`Batches::epoch_part`] is 0.
+pub(super) fn check_step(step: usize) -> Result<()> {
+    if step == 0 {
+        return Err(Error::msg("expected a step of at least 1 batch, found 0"));
+    }
+    Ok(())
 }
 
 impl Batches for (Tensor, Tensor) {
@@ -101,6 +134,10 @@ macro_rules! forward_to_content {
 
             fn epoch(&self) -> Result<Epoch<'_, B::Batch>> {
                 (**self).epoch()
+            }
+
+            fn epoch_part(&self, first: usize, step: usize) -> Result<Epoch<'_, B::Batch>> {
+                (**self).epoch_part(first, step)
             }
 
             fn len_hint(&self) -> Option<usize> {

@@ -124,6 +124,15 @@ impl Metric for Accuracy {
         Ok(())
     }
 
+    fn merge(&mut self, state: &[f64]) -> Result<()> {
+        let mut other = self.clone();
+        other.load_state(state)?;
+        self.reader.merge(&other.reader)?;
+        self.hits.correct += other.hits.correct;
+        self.hits.elements += other.hits.elements;
+        Ok(())
+    }
+
     fn higher_is_better(&self) -> bool {
         true
     }

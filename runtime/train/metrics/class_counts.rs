@@ -75,13 +75,18 @@ impl ClassRatio {
             counts[predicted].predicted += 1;
             counts[class].correct += u64::from(class == predicted);
         })?;
-        self.classes.resize(batch.len(), Counts::default());
-        for (counts, batch) in self.classes.iter_mut().zip(batch) {
-            counts.correct += batch.correct;
-            counts.predicted += batch.predicted;
-            counts.actual += batch.actual;
-        }
+        self.add(batch);
         Ok(())
+    }
+
+    /// Adds the counts of each class.
+    fn add(&mut self, counts: Vec<Counts>) {
+        self.classes.resize(self.classes.len().max(counts.len()), Counts::default());
+        for (sum, counts) in self.classes.iter_mut().zip(counts) {
+            sum.correct += counts.correct;
+            sum.predicted += counts.predicted;
+            sum.actual += counts.actual;
+        }
     }
 
     fn reset(&mut self) {
@@ -106,6 +111,14 @@ impl ClassRatio {
         }
         self.reader.restore_classes(classes.len());
         self.classes = classes;
+        Ok(())
+    }
+
+    fn merge(&mut self, state: &[f64]) -> Result<()> {
+        let mut other = self.clone();
+        other.load_state(state)?;
+        self.reader.merge(&other.reader)?;
+        self.add(other.classes);
         Ok(())
     }
 
@@ -181,6 +194,10 @@ macro_rules! ratio_metric {
 
             fn load_state(&mut self, state: &[f64]) -> Result<()> {
                 self.0.load_state(state)
+            }
+
+            fn merge(&mut self, state: &[f64]) -> Result<()> {
+                self.0.merge(state)
             }
 
             fn higher_is_better(&self) -> bool {

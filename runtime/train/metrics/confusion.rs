@@ -161,6 +161,16 @@ impl Metric for ConfusionMatrix {
         Ok(())
     }
 
+    fn merge(&mut self, state: &[f64]) -> Result<()> {
+        let mut other = self.clone();
+        other.load_state(state)?;
+        self.reader.merge(&other.reader)?;
+        self.classes = self.classes.max(other.classes);
+        self.counts.resize(self.classes * self.classes, 0);
+        self.counts.iter_mut().zip(other.counts).for_each(|(sum, count)| *sum += count);
+        Ok(())
+    }
+
     fn higher_is_better(&self) -> bool {
         true
     }

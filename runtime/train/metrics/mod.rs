@@ -167,6 +167,19 @@ pub trait Metric<Output = Tensor, Target = Tensor> {
         )))
     }
 
+    /// Adds the batches of another metric with the same settings, whose [`state`](Self::state) is `state`.
+    /// [Distributed](super::distributed) training needs this method.
+    ///
+    /// # Errors
+    /// Fails, and changes nothing, if the metric cannot have this state. The default implementation fails.
+    fn merge(&mut self, state: &[f64]) -> Result<()> {
+        let _ = state;
+        let name = self.name();
+        Err(Error::msg(format!(
+            "the metric `{name}` cannot be combined with that of other ranks: implement `Metric::merge`"
+        )))
+    }
+
     /// Returns `true` if a higher value is better, as for an accuracy, and `false` if a lower value is better, as for
     /// an error.
     fn higher_is_better(&self) -> bool;
@@ -197,6 +210,10 @@ macro_rules! forward_to_content {
 
             fn load_state(&mut self, state: &[f64]) -> Result<()> {
                 (**self).load_state(state)
+            }
+
+            fn merge(&mut self, state: &[f64]) -> Result<()> {
+                (**self).merge(state)
             }
 
             fn higher_is_better(&self) -> bool {

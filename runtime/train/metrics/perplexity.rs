@@ -111,6 +111,14 @@ impl Metric for Perplexity {
         Ok(())
     }
 
+    fn merge(&mut self, state: &[f64]) -> Result<()> {
+        let mut other = self.clone();
+        other.load_state(state)?;
+        self.reader.merge(&other.reader)?;
+        self.nll.merge(&other.nll);
+        Ok(())
+    }
+
     fn higher_is_better(&self) -> bool {
         false
     }

@@ -96,11 +96,7 @@ impl Ranking {
                 log_odds(logits, |class, score| batch.scores[class].push(score));
             }
         })?;
-        self.elements.targets.extend(batch.targets);
-        self.elements.scores.resize(batch.scores.len(), Vec::new());
-        for (scores, batch) in self.elements.scores.iter_mut().zip(batch.scores) {
-            scores.extend(batch);
-        }
+        self.add(batch);
         Ok(())
     }
 
@@ -133,6 +129,24 @@ impl Ranking {
         self.reader.restore_classes(classes);
         self.elements = Elements { scores, targets };
         Ok(())
+    }
+
+    fn merge(&mut self, state: &[f64]) -> Result<()> {
+        let mut other = self.clone();
+        other.load_state(state)?;
+        self.reader.merge(&other.reader)?;
+        self.add(other.elements);
+        Ok(())
+    }
+
+    /// Adds the elements of a batch, or of another metric.
+    fn add(&mut self, elements: Elements) {
+        self.elements.targets.extend(elements.targets);
+        let lists = self.elements.scores.len().max(elements.scores.len());
+        self.elements.scores.resize(lists, Vec::new());
+        for (scores, others) in self.elements.scores.iter_mut().zip(elements.scores) {
+            scores.extend(others);
+        }
     }
 
     /// Returns `value(ties)` for each class. The ties are in the order of decreasing scores.
@@ -279,6 +293,10 @@ macro_rules! ranking_metric {
 
             fn load_state(&mut self, state: &[f64]) -> Result<()> {
                 self.0.load_state(state)
+            }
+
+            fn merge(&mut self, state: &[f64]) -> Result<()> {
+                self.0.merge(state)
             }
 
             fn higher_is_better(&self) -> bool {

@@ -81,6 +81,20 @@ impl ClassReader {
         self.classes = (classes > 0).then_some(classes);
     }
 
+    /// Takes the number of classes of another reader. Fails if both have one and these differ.
+    pub fn merge(&mut self, other: &Self) -> Result<()> {
+        match (self.classes, other.classes) {
+            (Some(classes), Some(others)) if classes != others => Err(Error::msg(format!(
+                "expected {classes} classes as in the batches before, found {others}"
+            ))
+            .in_layer(self.metric)),
+            (classes, others) => {
+                self.classes = classes.or(others);
+                Ok(())
+            }
+        }
+    }
+
     /// Returns the number of classes, or an error if the shapes do not match.
     fn check_shapes(&self, output: &[usize], target: &[usize]) -> Result<usize> {
         let classes = match (self.logit_shape, class_count(output, target)) {

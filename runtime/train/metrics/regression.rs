@@ -111,6 +111,13 @@ macro_rules! error_metric {
                 Ok(())
             }
 
+            fn merge(&mut self, state: &[f64]) -> Result<()> {
+                let mut other = self.clone();
+                other.load_state(state)?;
+                self.0.merge(&other.0);
+                Ok(())
+            }
+
             fn higher_is_better(&self) -> bool {
                 false
             }
@@ -185,6 +192,13 @@ impl Metric for R2 {
         let squared_targets = ExactSum::read(&mut state)?;
         state.finish()?;
         *self = Self { squared_errors, targets, squared_targets };
+        Ok(())
+    }
+
+    fn merge(&mut self, state: &[f64]) -> Result<()> {
+        let mut other = self.clone();
+        other.load_state(state)?;
+        Self::merge(self, &other);
         Ok(())
     }
 

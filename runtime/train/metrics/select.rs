@@ -77,6 +77,10 @@ where
         self.metric.load_state(state)
     }
 
+    fn merge(&mut self, state: &[f64]) -> Result<()> {
+        self.metric.merge(state)
+    }
+
     fn higher_is_better(&self) -> bool {
         self.metric.higher_is_better()
     }

@@ -9,6 +9,7 @@ use crate::train::schedule::Every;
 use super::Trainer;
 use super::files::{Position, prune};
 use super::run::Run;
+use super::state::TrainingState;
 
 /// The number of checkpoints that are kept by default.
 const KEEP: usize = 3;
@@ -35,14 +36,14 @@ impl Checkpoints {
     }
 }
 
-impl<M: Module, O, T> Trainer<'_, M, O, T> {
+impl<M: Module, O: 'static, T: 'static> Trainer<'_, M, O, T> {
     /// Returns `true` if the interval between checkpoints has passed since the last one.
     pub(super) fn is_checkpoint_due(&self, run: &Run<M>) -> bool {
         self.checkpoints.as_ref().is_some_and(|checkpoints| checkpoints.intervals(run) > run.saved_intervals)
     }
 
     /// Saves the state of training, unless there is no directory or the state has been saved already.
-    pub(super) fn save(&self, run: &mut Run<M>, is_best: bool) -> Result<()> {
+    pub(super) fn save(&mut self, run: &mut Run<M>, is_best: bool) -> Result<()> {
         let Some(checkpoints) = &self.checkpoints else { return Ok(()) };
         let epoch = if run.stepper.batches == 0 { run.stepper.epochs } else { 0 };
         let position = Position { step: run.stepper.steps, epoch, is_best };
@@ -58,10 +59,29 @@ impl<M: Module, O, T> Trainer<'_, M, O, T> {
             run.stepper.check_parameters()?;
         }
         let path = checkpoints.directory.join(position.file_name());
-        self.state(run)?.write(&path)?;
+        run.saved_intervals = checkpoints.intervals(run);
+        let state = self.state_of_all_ranks(run)?;
+        if let (Some(state), Some(checkpoints)) = (state, &self.checkpoints) {
+            state.write(&path)?;
+            prune(&checkpoints.directory, checkpoints.keep)?;
+        }
         run.saved = Some(position);
         run.stepper.last_checkpoint = Some(path);
-        run.saved_intervals = checkpoints.intervals(run);
-        prune(&checkpoints.directory, checkpoints.keep)
+        Ok(())
+    }
+
+    /// Returns the state of training. In distributed training, it contains the metrics of all ranks, and only rank 0
+    /// gets it.
+    fn state_of_all_ranks(&mut self, run: &Run<M>) -> Result<Option<TrainingState>> {
+        let Some(ranks) = self.ranks.clone() else { return self.state(run).map(Some) };
+        self.sync_networks(run)?;
+        let own = self.metrics.iter().map(|metric| metric.state()).collect::<Result<Vec<_>>>()?;
+        self.merge_metrics()?;
+        let state = if ranks.is_root() { Some(self.state(run)?) } else { None };
+        for (metric, own) in self.metrics.iter_mut().zip(own) {
+            metric.reset();
+            metric.load_state(&own)?;
+        }
+        Ok(state)
     }
 }

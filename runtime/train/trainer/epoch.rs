@@ -82,7 +82,7 @@ impl<M: Module, O: 'static, T: 'static> Trainer<'_, M, O, T> {
     /// Returns the loss and the metrics of the epoch so far, or `None` if the progress is not shown, or if
     /// [`Run::display`] skips this batch. Leaves out a metric that fails: its error is returned at the end of the
     /// epoch.
-    fn running(&self, run: &mut Run<M>) -> Option<Evaluation> {
+    pub(super) fn running(&self, run: &mut Run<M>) -> Option<Evaluation> {
         if !self.verbosity.shows_progress() {
             return None;
         }
@@ -106,7 +106,7 @@ impl<M: Module, O: 'static, T: 'static> Trainer<'_, M, O, T> {
     }
 
     /// Lists the parameters without a gradient in a warning.
-    fn warn_of_unreached(&self, run: &mut Run<M>) {
+    pub(super) fn warn_of_unreached(&self, run: &mut Run<M>) {
         let unreached = run.stepper.unreached.clone().unwrap_or_default();
         if !unreached.is_empty() {
             let list = unreached.join(", ");

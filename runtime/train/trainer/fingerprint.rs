@@ -10,12 +10,16 @@ use super::learning_rate::LearningRate;
 use super::record::{array, text};
 use super::run::Run;
 
+/// The names of settings that may differ if the number of ranks does.
+pub(super) const ACCUMULATE: &str = "setting `accumulate`";
+pub(super) const SCHEDULE: &str = "learning-rate schedule";
+
 /// The names and values of settings, as text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fingerprint(Vec<(&'static str, String)>);
 
 impl Fingerprint {
-    /// Describes the settings of `trainer` for a run after `steps` steps and `epochs` finished epochs. The loss is not
+    /// Describes the settings of `trainer` for a run after `steps` steps of the schedule and `epochs` finished epochs. The loss is not
     /// described, because it may be a closure.
     pub fn new<M: Module, O, T>(
         trainer: &Trainer<'_, M, O, T>,
@@ -31,7 +35,7 @@ impl Fingerprint {
             ("network", trainer.model.kind().into_owned()),
             ("list of trainable parameters", names.collect::<Vec<_>>().join(", ")),
             ("optimizer", format!("{:?}", trainer.optimizer)),
-            ("setting `accumulate`", step.accumulate.to_string()),
+            (ACCUMULATE, step.accumulate.to_string()),
             ("setting `clip_norm`", format!("{:?}", step.clip_norm)),
             ("setting `clip_value`", format!("{:?}", step.clip_value)),
             ("setting `ema`", format!("{:?}", step.ema)),
@@ -44,10 +48,7 @@ impl Fingerprint {
             ),
             // The schedule is last: a different number of batches changes its description, and the error names the
             // first difference, which should be the cause.
-            (
-                "learning-rate schedule",
-                schedule.map_or("constant".into(), |rate| describe(rate, steps, epochs)),
-            ),
+            (SCHEDULE, schedule.map_or("constant".into(), |rate| describe(rate, steps, epochs))),
         ])
     }
 
@@ -55,10 +56,11 @@ impl Fingerprint {
         self.0.iter().map(|(name, value)| json!([name, value])).collect()
     }
 
-    /// Returns an error if a setting differs from that of a checkpoint. The error names the first such setting.
-    pub fn check(&self, saved: &Value) -> Result<()> {
+    /// Returns an error if a setting differs from that of a checkpoint, unless it is one of `free`. The error names the
+    /// first such setting.
+    pub fn check(&self, saved: &Value, free: &[&str]) -> Result<()> {
         let saved = array(saved)?;
-        for (name, value) in &self.0 {
+        for (name, value) in self.0.iter().filter(|(name, _)| !free.contains(name)) {
             let saved = saved.iter().find(|pair| pair[0] == *name);
             let saved = text(saved.map_or(&Value::Null, |pair| &pair[1]))?;
             if saved != value {

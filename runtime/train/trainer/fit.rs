@@ -61,19 +61,44 @@ impl<'a, M: Module, O: 'static, T: 'static> Trainer<'a, M, O, T> {
         D: Batches<Batch: Batch<Target = T>>,
         M: Forward<<D::Batch as Batch>::Input, Output: IntoTensors<Tensors = O>>,
     {
+        let result = self.fit_on_rank(train, valid.batches(), epochs);
+        self.stop_on_error(result)
+    }
+
+    /// Trains the network as [`fit`](Self::fit) does. Does not tell other ranks of an error.
+    fn fit_on_rank<D>(
+        &mut self,
+        train: &D,
+        valid: Option<&dyn Batches<Batch = D::Batch>>,
+        epochs: usize,
+    ) -> Result<History>
+    where
+        D: Batches<Batch: Batch<Target = T>>,
+        M: Forward<<D::Batch as Batch>::Input, Output: IntoTensors<Tensors = O>>,
+    {
+        let ranks = self.connect()?;
         let batches = train.len_hint();
-        let steps_of_epoch = batches.map(|batches| batches.div_ceil(self.step.accumulate.max(1)));
+        let batches_of_step = self.batches_of_step();
+        let steps_of_epoch = batches.map(|batches| batches.div_ceil(batches_of_step));
         let steps = steps_of_epoch.map(|steps| steps.saturating_mul(epochs));
         let mut run = self.new_run(steps.or(self.run_settings.total_steps), Some(epochs))?;
         run.batches_of_epoch = batches;
         self.metrics.iter_mut().for_each(|metric| metric.reset());
         self.begin_checkpoints(&mut run)?;
+        if let Some(ranks) = &ranks {
+            self.begin_epochs_on_ranks(ranks, &run)?;
+        }
         let plan = FitPlan { epochs, finished_epochs: run.stepper.epochs, batches };
         let mut built_in: Vec<Box<dyn Callback>> = vec![Box::new(ProgressLines::new(self.verbosity))];
-        self.begin_log(&run, epochs, &mut built_in)?;
+        if ranks.as_ref().is_none_or(|ranks| ranks.is_root()) {
+            self.begin_log(&run, epochs, &mut built_in)?;
+        }
         let count = built_in.len();
         self.callbacks.splice(0..0, built_in);
-        let result = self.run_epochs(&mut run, &plan, train, valid.batches());
+        let result = match &ranks {
+            Some(ranks) => ranks.with_random_state(|| self.run_epochs(&mut run, &plan, train, valid)),
+            None => self.run_epochs(&mut run, &plan, train, valid),
+        };
         self.callbacks.drain(..count);
         release_memory_of_training();
         let history = run.history.clone();
@@ -103,10 +128,15 @@ impl<'a, M: Module, O: 'static, T: 'static> Trainer<'a, M, O, T> {
             if self.run_settings.patience.is_some_and(|patience| run.is_out_of_patience(patience)) {
                 break Stop::EarlyStopping;
             }
-            if interrupt.as_ref().is_some_and(InterruptGuard::is_interrupted) {
-                break interrupted();
+            let stop = interrupt.as_ref().filter(|guard| guard.is_interrupted()).map(|_| interrupted());
+            if let Some(stop) = self.agree_on_stop(stop)? {
+                break stop;
             }
-            if let Some(stop) = self.train_epoch(run, train, interrupt.as_ref())? {
+            let stop = match self.ranks.clone() {
+                Some(ranks) => self.train_epoch_on_ranks(run, &ranks, train, interrupt.as_ref())?,
+                None => self.train_epoch(run, train, interrupt.as_ref())?,
+            };
+            if let Some(stop) = stop {
                 break stop;
             }
             let report = self.report(run, valid)?;
@@ -130,7 +160,9 @@ impl<'a, M: Module, O: 'static, T: 'static> Trainer<'a, M, O, T> {
         B: Batch<Target = T>,
         M: Forward<B::Input, Output: IntoTensors<Tensors = O>>,
     {
-        let seconds = run.seconds();
+        self.sync_networks(run)?;
+        self.merge_metrics()?;
+        let seconds = self.seconds_of_root(run.seconds())?;
         let train = run.tally.evaluation().ok_or_else(no_examples)?;
         let train = Evaluation { metrics: take_values(&mut self.metrics)?, ..train };
         let network = run.network(self.model);
@@ -139,14 +171,14 @@ impl<'a, M: Module, O: 'static, T: 'static> Trainer<'a, M, O, T> {
             // The number of the epoch lets a resumed run validate in the same order and with the same random
             // transforms.
             data.set_epoch(epoch);
-            evaluate_with(network, &*self.step.loss, &mut self.metrics, data)
+            evaluate_with(network, &*self.step.loss, &mut self.metrics, data, self.ranks.as_deref())
         };
         let valid = valid.map(evaluate).transpose()?;
         Ok(EpochReport {
             epoch: run.stepper.epochs + 1,
             steps: run.stepper.steps,
             learning_rate: run.stepper.optimizer.learning_rate(),
-            seconds: run.seconds(),
+            seconds: self.seconds_of_root(run.seconds())?,
             examples_per_second: train.examples as f64 / seconds.max(f64::MIN_POSITIVE),
             train,
             valid,
@@ -161,6 +193,7 @@ impl<'a, M: Module, O: 'static, T: 'static> Trainer<'a, M, O, T> {
             run.best = Some(copy_values(run.network(self.model))?);
         }
         let stop = self.notify(|callback| callback.on_epoch(&report))?;
+        let stop = self.agree_on_stop(stop)?;
         // Save after the callbacks, so that a run that continues from the checkpoint has the epoch in its log.
         if is_best || self.is_checkpoint_due(run) {
             self.save(run, is_best)?;

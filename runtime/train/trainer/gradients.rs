@@ -8,15 +8,34 @@ use crate::Result;
 /// The sum of the gradients of all batches since the last step. Each batch is weighted by its number of examples.
 #[derive(Default)]
 pub(super) struct GradientSum {
-    sum: Option<GradStore>,
-    examples: usize,
-    /// The number of batches.
+    pub sum: Option<GradStore>,
+    /// The number of examples of all batches. In distributed training, the batches of other ranks count too.
+    pub examples: usize,
+    /// The number of batches. In distributed training, the number of rounds.
     pub batches: usize,
 }
 
 impl GradientSum {
     /// Adds the gradients of a batch.
-    pub fn add(&mut self, parameters: &[(String, Var)], mut grads: GradStore, examples: usize) -> Result<()> {
+    pub fn add(&mut self, parameters: &[(String, Var)], grads: GradStore, examples: usize) -> Result<()> {
+        self.add_gradients(parameters, grads, examples)?;
+        self.add_batch(examples);
+        Ok(())
+    }
+
+    /// Counts a batch.
+    pub fn add_batch(&mut self, examples: usize) {
+        self.examples += examples;
+        self.batches += 1;
+    }
+
+    /// Adds the gradients of a batch without counting the batch.
+    pub fn add_gradients(
+        &mut self,
+        parameters: &[(String, Var)],
+        mut grads: GradStore,
+        examples: usize,
+    ) -> Result<()> {
         for (_, var) in parameters {
             let earlier = self.sum.as_ref().and_then(|sum| sum.get(var));
             let weighted = grads.get(var).map(|gradient| gradient.detach() * examples as f64).transpose()?;
@@ -29,8 +48,6 @@ impl GradientSum {
             grads.insert(var, sum);
         }
         self.sum = Some(grads);
-        self.examples += examples;
-        self.batches += 1;
         Ok(())
     }
 

@@ -7,6 +7,7 @@
 
 mod callback;
 mod checkpoints;
+mod distributed;
 mod epoch;
 mod files;
 mod fingerprint;
@@ -26,6 +27,8 @@ mod state;
 mod step;
 mod validation;
 
+use std::sync::Arc;
+
 use candle_core::Tensor;
 
 use crate::module::{Forward, Module};
@@ -34,6 +37,7 @@ use crate::{Error, Result};
 
 use super::batch::Batch;
 use super::data::Batches;
+use super::distributed::{Distributed, Ranks};
 use super::evaluate::{Evaluation, evaluate_with};
 use super::log::LogSettings;
 use super::loss::Loss;
@@ -104,6 +108,9 @@ pub struct Trainer<'a, M, O = Tensor, T = Tensor> {
     checkpoints: Option<Checkpoints>,
     resume: bool,
     log: LogSettings,
+    distributed: Option<Distributed>,
+    /// The other ranks of a distributed training, once the trainer is connected to them.
+    ranks: Option<Arc<Ranks>>,
     /// The state of the run, or `None` before the first step.
     run: Option<Run<M>>,
 }
@@ -126,6 +133,8 @@ impl<'a, M: Module, O: 'static, T: 'static> Trainer<'a, M, O, T> {
             checkpoints: None,
             resume: false,
             log: LogSettings::default(),
+            distributed: None,
+            ranks: None,
             run: None,
         }
     }
@@ -146,6 +155,15 @@ impl<'a, M: Module, O: 'static, T: 'static> Trainer<'a, M, O, T> {
         B: Batch<Target = T>,
         M: Forward<B::Input, Output: IntoTensors<Tensors = O>>,
     {
+        let result = self.take_step(batch);
+        self.stop_on_error(result)
+    }
+
+    fn take_step<B>(&mut self, batch: &B) -> Result<StepReport>
+    where
+        B: Batch<Target = T>,
+        M: Forward<B::Input, Output: IntoTensors<Tensors = O>>,
+    {
         if batch.examples() == 0 {
             return Err(Error::msg("expected a batch with examples, found an empty batch"));
         }
@@ -153,9 +171,20 @@ impl<'a, M: Module, O: 'static, T: 'static> Trainer<'a, M, O, T> {
             Some(run) => run,
             None => self.new_run(self.run_settings.total_steps, None)?,
         };
-        let stepped = run.stepper.step(self.model, &self.step, batch);
+        let stepped = match self.ranks.clone() {
+            Some(ranks) => self.step_on_ranks(&mut run, &ranks, batch),
+            None => run.stepper.step(self.model, &self.step, batch),
+        };
         self.run = Some(run);
         Ok(stepped?.report)
+    }
+
+    /// Stops all ranks of a distributed training if `result` is an error.
+    fn stop_on_error<R>(&self, result: Result<R>) -> Result<R> {
+        match &self.ranks {
+            Some(ranks) => ranks.stop_on_error(result),
+            None => result,
+        }
     }
 
     /// Ends an epoch of your own training loop: takes a step with the gradients that are still accumulated, and
@@ -165,7 +194,11 @@ impl<'a, M: Module, O: 'static, T: 'static> Trainer<'a, M, O, T> {
     /// Fails if the step fails.
     pub fn finish_epoch(&mut self) -> Result<()> {
         let Some(run) = &mut self.run else { return Ok(()) };
-        run.stepper.flush(self.model, &self.step)?;
+        let flushed = match (&self.ranks, run.stepper.has_accumulated()) {
+            (Some(ranks), true) => ranks.stop_on_error(run.stepper.flush_on_ranks(self.model, &self.step)),
+            _ => run.stepper.flush(self.model, &self.step),
+        };
+        flushed?;
         run.stepper.epochs += 1;
         run.stepper.batches = 0;
         Ok(())
@@ -178,7 +211,8 @@ impl<'a, M: Module, O: 'static, T: 'static> Trainer<'a, M, O, T> {
 
     /// Returns the loss and the metrics on `data`, and the accuracy if the targets are class indices. Runs the network
     /// in [`Mode::Eval`](crate::Mode::Eval) without recording a graph. Uses the [average](Self::average), if there is
-    /// one.
+    /// one. With [`distributed`](Self::distributed), each rank must call this method; each batch is evaluated by one
+    /// rank.
     ///
     /// # Errors
     /// Fails if there are no examples, or if the data, the forward pass, the loss or a metric fails.
@@ -187,8 +221,12 @@ impl<'a, M: Module, O: 'static, T: 'static> Trainer<'a, M, O, T> {
         D: Batches<Batch: Batch<Target = T>>,
         M: Forward<<D::Batch as Batch>::Input, Output: IntoTensors<Tensors = O>>,
     {
+        let ranks = self.connect()?;
+        let shared = self.share_network();
+        self.stop_on_error(shared)?;
         let network = self.run.as_ref().map_or(self.model, |run| run.network(self.model));
-        evaluate_with(network, &*self.step.loss, &mut self.metrics, data)
+        let result = evaluate_with(network, &*self.step.loss, &mut self.metrics, data, ranks.as_deref());
+        self.stop_on_error(result)
     }
 
     /// Creates the state of a run. `steps` and `epochs` are the length of the run, as far as it is known.
@@ -196,7 +234,11 @@ impl<'a, M: Module, O: 'static, T: 'static> Trainer<'a, M, O, T> {
         if let Some(learning_rate) = &mut self.step.learning_rate {
             learning_rate.begin(steps, epochs)?;
         }
-        let stepper = Stepper::new(self.model, &*self.optimizer, &self.step)?;
+        let ranks = self.connect()?;
+        if let Some(ranks) = &ranks {
+            self.begin_on_ranks(ranks)?;
+        }
+        let stepper = Stepper::new(self.model, &*self.optimizer, &self.step, ranks.as_ref())?;
         Run::new(stepper, self.step.learning_rate.as_ref(), self.resolved_monitor()?)
     }
 }

@@ -65,7 +65,9 @@ impl<M: Module, O, T> Trainer<'_, M, O, T> {
                 self.checkpoints.as_ref().map_or(0, |checkpoints| checkpoints.intervals(run));
             run.history.resumed_from = Some(path.clone());
             self.verbosity.line(format_args!("resumed from {}", path.display()));
-            return damaged.into_iter().try_for_each(|path| set_aside(path));
+            // Only rank 0 writes files.
+            let is_root = self.ranks.as_ref().is_none_or(|ranks| ranks.is_root());
+            return damaged.into_iter().filter(|_| is_root).try_for_each(|path| set_aside(path));
         }
         let directory = directory.display();
         let reason = newest_error.map(|error| format!(": {error}")).unwrap_or_default();

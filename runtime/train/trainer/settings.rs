@@ -327,6 +327,11 @@ impl<'a, M, O, T> Trainer<'a, M, O, T> {
         self.callback(OnEpoch(f))
     }
 
+    /// Returns the number of batches of one step, on all ranks together.
+    pub(super) fn batches_of_step(&self) -> usize {
+        self.ranks.as_ref().map_or(1, |ranks| ranks.size()) * self.step.accumulate.max(1)
+    }
+
     /// Returns the [`Monitor`] of the value that [`monitor`](Self::monitor) names.
     pub(super) fn resolved_monitor(&self) -> Result<Monitor> {
         let metrics = self.metrics.iter().map(|metric| (metric.name(), metric.higher_is_better()));

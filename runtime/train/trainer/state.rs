@@ -15,7 +15,7 @@ use crate::train::tally::Tally;
 use crate::{Error, Result, random};
 
 use super::Trainer;
-use super::fingerprint::Fingerprint;
+use super::fingerprint::{ACCUMULATE, Fingerprint, SCHEDULE};
 use super::record::{array, epoch_from_json, epoch_to_json, integer, number, text};
 use super::run::{Run, Suspended};
 
@@ -112,8 +112,11 @@ impl<M: Module, O, T> Trainer<'_, M, O, T> {
         }
         add("", vec![(TALLY.to_owned(), list(run.tally.state())?)]);
         let training = json!({
-            "settings": Fingerprint::new(self, run, run.stepper.steps, run.stepper.epochs).to_json(),
+            "settings": Fingerprint::new(self, run, run.stepper.schedule_steps, run.stepper.epochs).to_json(),
             "step": run.stepper.steps,
+            "schedule_step": run.stepper.schedule_steps,
+            "batches_of_step": self.batches_of_step(),
+            "ranks": self.ranks.as_ref().map_or(1, |ranks| ranks.size()),
             "epochs": run.stepper.epochs,
             "batches": run.stepper.batches,
             "random": random::state().to_string(),
@@ -135,7 +138,9 @@ impl<M: Module, O, T> Trainer<'_, M, O, T> {
     pub(super) fn restore(&mut self, run: &mut Run<M>, state: &TrainingState) -> Result<()> {
         let training = &state.training;
         let [steps, epochs] = [integer(&training["step"])?, integer(&training["epochs"])?];
-        Fingerprint::new(self, run, steps, epochs).check(&training["settings"])?;
+        let scale = StepScale::new(self, training)?;
+        let fingerprint = Fingerprint::new(self, run, scale.saved_schedule_steps, epochs);
+        fingerprint.check(&training["settings"], &scale.free_settings())?;
         let values: StateDict = state.with_prefix(MODEL).collect();
         check_network(self.model, &values)?;
         run.stepper.optimizer.load_state(&state.with_prefix(OPTIMIZER).collect::<HashMap<_, _>>())?;
@@ -153,6 +158,7 @@ impl<M: Module, O, T> Trainer<'_, M, O, T> {
         }
         run.tally = Tally::from_state(&numbers(state, TALLY)?)?;
         run.stepper.steps = steps;
+        run.stepper.schedule_steps = scale.schedule_steps();
         run.stepper.epochs = epochs;
         run.stepper.batches = integer(&training["batches"])?;
         run.stepper.unreached = unreached(&training["unreached"])?;
@@ -174,6 +180,50 @@ impl<M: Module, O, T> Trainer<'_, M, O, T> {
     pub(super) fn check_states(&self, run: &Run<M>) -> Result<()> {
         run.stepper.optimizer.state()?;
         self.metrics.iter().try_for_each(|metric| metric.state().map(|_| ()))
+    }
+}
+
+/// How the steps of a resumed run differ from those of the run that saved the checkpoint.
+struct StepScale {
+    /// The position in the learning-rate schedule.
+    saved_schedule_steps: usize,
+    /// The number of batches of a step, on all ranks together.
+    saved_batches: usize,
+    batches: usize,
+    /// Whether the number of ranks differs.
+    other_ranks: bool,
+}
+
+impl StepScale {
+    fn new<M, O, T>(trainer: &Trainer<'_, M, O, T>, training: &Value) -> Result<Self> {
+        let batches = trainer.batches_of_step();
+        let ranks = trainer.ranks.as_ref().map_or(1, |ranks| ranks.size());
+        // Earlier versions saved none of these numbers.
+        let or = |name: &str, default: usize| match &training[name] {
+            Value::Null => Ok(default),
+            value => integer(value),
+        };
+        Ok(Self {
+            saved_schedule_steps: or("schedule_step", integer(&training["step"])?)?,
+            saved_batches: or("batches_of_step", batches)?,
+            batches,
+            other_ranks: or("ranks", 1)? != ranks,
+        })
+    }
+
+    /// Returns the settings that may differ from those of the checkpoint.
+    fn free_settings(&self) -> Vec<&'static str> {
+        let differs = self.other_ranks && self.saved_batches != self.batches;
+        let schedule = differs.then_some(SCHEDULE);
+        self.other_ranks.then_some(ACCUMULATE).into_iter().chain(schedule).collect()
+    }
+
+    /// Returns the position in the schedule, after the same number of batches.
+    fn schedule_steps(&self) -> usize {
+        if !self.other_ranks || self.saved_batches == self.batches {
+            return self.saved_schedule_steps;
+        }
+        self.saved_schedule_steps * self.saved_batches / self.batches
     }
 }
 

@@ -1,6 +1,7 @@
 //! One step: forward, loss, backward, accumulation, clipping, the optimizer and the average.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use candle_core::backprop::GradStore;
 use candle_core::{Tensor, Var};
@@ -13,6 +14,7 @@ use crate::train::audit::audit_gradients;
 use crate::train::average::Ema;
 use crate::train::batch::Batch;
 use crate::train::clip::clamp_gradients;
+use crate::train::distributed::{Ranks, Reducer};
 use crate::train::optim::{Optimizer, Step};
 use crate::train::precision::Precision;
 use crate::train::scaler::GradScaler;
@@ -33,9 +35,14 @@ pub(super) struct Stepper<M> {
     pub average: Option<Ema<M>>,
     /// Scales the losses in f16.
     pub scaler: Option<GradScaler>,
-    gradients: GradientSum,
+    pub(super) gradients: GradientSum,
+    /// Averages the gradients over the ranks of a distributed training.
+    pub(super) reducer: Option<Reducer>,
     /// The number of optimizer steps so far.
     pub steps: usize,
+    /// The position in the learning-rate schedule, in steps. It differs from `steps` after a run was resumed with
+    /// another number of batches per step.
+    pub schedule_steps: usize,
     /// The number of finished epochs.
     pub epochs: usize,
     /// The number of finished batches of the current epoch.
@@ -58,6 +65,7 @@ impl<M: Module> Stepper<M> {
         model: &M,
         optimizer: &dyn Optimizer,
         settings: &StepSettings<'_, O, T>,
+        ranks: Option<&Arc<Ranks>>,
     ) -> Result<Self> {
         settings.validate()?;
         let parameters = model.trainable_parameters();
@@ -76,6 +84,12 @@ impl<M: Module> Stepper<M> {
                  `clip_norm` nor `clip_value` nor `Precision::F16`",
             ));
         }
+        if optimizer.reevaluates() && ranks.is_some() {
+            return Err(Error::msg(
+                "the optimizer evaluates the loss several times in each step: it does not support distributed training",
+            ));
+        }
+        let reducer = ranks.map(|ranks| Reducer::new(ranks.clone(), &parameters));
         let base_rates = optimizer.learning_rates();
         let average = settings.ema.map(|decay| Ema::new(model, decay)).transpose()?;
         let gradients = GradientSum::default();
@@ -86,7 +100,9 @@ impl<M: Module> Stepper<M> {
             average,
             scaler,
             gradients,
+            reducer,
             steps: 0,
+            schedule_steps: 0,
             epochs: 0,
             batches: 0,
             unreached: None,
@@ -106,11 +122,7 @@ impl<M: Module> Stepper<M> {
         B: Batch,
         M: Forward<B::Input, Output: IntoTensors<Tensors = O>>,
     {
-        if self.gradients.batches == 0
-            && let Some(learning_rate) = &settings.learning_rate
-        {
-            learning_rate.apply(&mut *self.optimizer, &self.base_rates, self.steps, self.epochs)?;
-        }
+        self.set_learning_rate(settings)?;
         self.batches += 1;
         let examples = batch.examples();
         let earlier_steps = self.steps;
@@ -153,6 +165,17 @@ impl<M: Module> Stepper<M> {
         Ok(Stepped { report, output })
     }
 
+    /// Sets the learning rates at the start of a step.
+    pub(super) fn set_learning_rate<O, T>(&mut self, settings: &StepSettings<'_, O, T>) -> Result<()> {
+        match &settings.learning_rate {
+            Some(learning_rate) if self.gradients.batches == 0 => {
+                let steps = self.schedule_steps;
+                learning_rate.apply(&mut *self.optimizer, &self.base_rates, steps, self.epochs)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Returns `true` if there are gradients that no step has used.
     pub fn has_accumulated(&self) -> bool {
         self.gradients.batches > 0
@@ -168,7 +191,7 @@ impl<M: Module> Stepper<M> {
     }
 
     /// Clips the gradients and takes a step with them. Takes no step if a scaled gradient is not finite.
-    fn apply<O, T>(
+    pub(super) fn apply<O, T>(
         &mut self,
         model: &M,
         settings: &StepSettings<'_, O, T>,
@@ -202,6 +225,7 @@ impl<M: Module> Stepper<M> {
     /// Counts a step and updates the average.
     fn finish_step(&mut self, model: &M) -> Result<()> {
         self.steps += 1;
+        self.schedule_steps += 1;
         self.average.as_mut().map_or(Ok(()), |average| average.update(model))
     }
 
@@ -235,7 +259,7 @@ impl<M: Module> Stepper<M> {
     /// Returns an error if the loss is on the CPU and not finite. `random_state` is the state of the random number
     /// generator before the forward pass. Reading a loss from a GPU would synchronize the GPU, so losses on a GPU are
     /// read later, many at a time.
-    fn check_loss<B, O>(
+    pub(super) fn check_loss<B, O>(
         &self,
         model: &M,
         settings: &StepSettings<'_, O, B::Target>,
@@ -260,7 +284,7 @@ impl<M: Module> Stepper<M> {
     }
 
     /// In the first step, stores the names of the parameters without a gradient.
-    fn audit(&mut self, model: &M, grads: &GradStore) -> Result<()> {
+    pub(super) fn audit(&mut self, model: &M, grads: &GradStore) -> Result<()> {
         if self.unreached.is_some() {
             return Ok(());
         }
@@ -276,7 +300,11 @@ impl<M: Module> Stepper<M> {
 }
 
 /// Returns the loss of a batch, and the output of the network.
-fn forward<M, B, O>(model: &M, settings: &StepSettings<'_, O, B::Target>, batch: &B) -> Result<(Tensor, O)>
+pub(super) fn forward<M, B, O>(
+    model: &M,
+    settings: &StepSettings<'_, O, B::Target>,
+    batch: &B,
+) -> Result<(Tensor, O)>
 where
     B: Batch,
     M: Forward<B::Input, Output: IntoTensors<Tensors = O>>,

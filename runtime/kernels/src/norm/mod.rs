@@ -5,6 +5,7 @@ pub(crate) mod cuda;
 pub(crate) mod fold;
 mod loops;
 mod op;
+pub(crate) mod ranks;
 
 pub use crate::row_norm::{group_norm, instance_moments, instance_norm, layer_norm, rms_norm};
 pub use fold::{batch_norm_fold, fold_bias, fold_scale};
@@ -19,6 +20,7 @@ use crate::element::{Element, compute_dtype, in_f32, widened, with_element, with
 use crate::relay;
 
 use op::Normalize;
+use ranks::Ranks;
 
 const NAME: &str = "batch_norm";
 
@@ -55,6 +57,12 @@ pub fn batch_norm_train(
     eps: f64,
 ) -> Result<(Tensor, Tensor, Tensor)> {
     if !has_cpu_kernels(x) {
+        if Ranks::current().is_some() {
+            bail!(
+                "{NAME}: statistics over several processes need a tensor on the CPU, found {:?}",
+                x.device()
+            );
+        }
         let sizes = training_sizes(x)?;
         let [weight, bias] = affine(x, sizes, weight, bias)?;
         // An empty batch has no statistics. The composed path returns NaN for them.
@@ -73,7 +81,8 @@ pub fn batch_norm_train(
 /// Returns the sizes of an input. Fails if the input has exactly one value per channel.
 fn training_sizes(x: &Tensor) -> Result<Channels> {
     let sizes = Channels::new(NAME, x)?;
-    if sizes.per_channel() == 1 {
+    // The batches of other processes may have more values.
+    if sizes.per_channel() == 1 && Ranks::current().is_none() {
         bail!(
             "{NAME}: expected more than one value per channel in training, found an input of shape {:?}",
             x.dims()
@@ -103,6 +112,9 @@ pub struct BatchNorm {
     sizes: Channels,
     mean: Vec<f64>,
     variance: Vec<f64>,
+    /// The number of values of a channel from which the statistics were computed.
+    count: f64,
+    ranks: Option<Ranks>,
     eps: f64,
     weight: Tensor,
     bias: Tensor,
@@ -123,9 +135,20 @@ impl BatchNorm {
         let sizes = training_sizes(x)?;
         let [weight, bias] = affine(x, sizes, weight, bias)?;
         let moments = with_element!(NAME, x.dtype(), E => with_elements::<E, _>(x, |x| moments(sizes, x)))?;
+        let ranks = Ranks::current();
+        let moments = match &ranks {
+            Some(ranks) => ranks.combine(&moments)?,
+            None => moments,
+        };
+        let count = moments.first().map_or(0., |moments| moments.count);
         let mean = moments.iter().map(|moments| moments.mean).collect();
         let variance = moments.iter().map(|moments| moments.squared_deviations / moments.count).collect();
-        Ok(Self { sizes, mean, variance, eps, weight, bias })
+        Ok(Self { sizes, mean, variance, count, ranks, eps, weight, bias })
+    }
+
+    /// Returns the number of values of a channel from which the statistics were computed.
+    pub fn values_per_channel(&self) -> usize {
+        self.count as usize
     }
 
     /// Returns the number of channels.
@@ -154,7 +177,7 @@ impl BatchNorm {
     /// Fails if the shape or dtype of `x` or the residual does not match the batch.
     pub fn apply(&self, x: &Tensor, residual: Option<&Tensor>, activation: Activation) -> Result<Tensor> {
         // The variance of an empty batch is NaN, which would reach the gradients of the weight and the bias.
-        let empty = self.sizes.per_channel() == 0;
+        let empty = self.count == 0.;
         let std = |variance: &f64| if empty { 1.0 } else { (variance + self.eps).sqrt() };
         let fused = activation.saves_output();
         let op = Normalize {
@@ -162,6 +185,8 @@ impl BatchNorm {
             mean: self.mean.clone(),
             inv_std: self.variance.iter().map(|variance| 1.0 / std(variance)).collect(),
             training: true,
+            count: self.count,
+            ranks: self.ranks.clone(),
             activation: if fused { activation } else { Activation::Identity },
             residual: residual.is_some(),
         };
@@ -226,7 +251,9 @@ pub fn batch_norm_eval(
     let variance = var.to_dtype(DType::F64)?.to_vec1::<f64>()?;
     let inv_std = variance.iter().map(|variance| 1.0 / (variance + eps).sqrt()).collect();
     let activation = Activation::Identity;
-    let op = Normalize { sizes, mean, inv_std, training: false, activation, residual: false };
+    let count = sizes.per_channel() as f64;
+    let op =
+        Normalize { sizes, mean, inv_std, training: false, count, ranks: None, activation, residual: false };
     in_f32(x, |x| relay::apply([&x.contiguous()?, &weight, &bias], op))
 }
 

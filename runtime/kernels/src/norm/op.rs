@@ -14,6 +14,7 @@ use crate::simd::dispatch_loops;
 
 use super::NAME;
 use super::loops::{Backward, Forward, GradientSums};
+use super::ranks::Ranks;
 
 /// `activation((x - mean) · inv_std · weight + bias + residual)`.
 ///
@@ -25,6 +26,10 @@ pub(super) struct Normalize {
     pub inv_std: Vec<f64>,
     /// Whether the statistics were computed from `x`, so that they contribute to the gradient of `x`.
     pub training: bool,
+    /// The number of values of a channel from which the statistics were computed.
+    pub count: f64,
+    /// The processes whose batches contribute to the statistics, or `None` for the batch of this process alone.
+    pub ranks: Option<Ranks>,
     /// The activation. It must [save its output](Activation::saves_output).
     pub activation: Activation,
     /// Whether there is a residual.
@@ -68,9 +73,13 @@ impl Operation<3> for Normalize {
             let (dx, sums) = with_elements::<E, _>(x, |x| {
                 with_elements(y, |y| with_elements(&masked, |grad| {
                     let sums = self.sums::<E>(activation, [x, y, grad]);
-                    (self.gradient(activation, [x, y, grad], &weight, &sums), sums)
+                    let all = match &self.ranks {
+                        Some(ranks) => &ranks.sum(&sums)?,
+                        None => &sums,
+                    };
+                    Ok::<_, candle_core::Error>((self.gradient(activation, [x, y, grad], &weight, all), sums))
                 }))
-            })???;
+            })????;
             Ok::<_, candle_core::Error>((Tensor::from_vec(dx, x.shape(), x.device())?, sums))
         })?;
         let parameter = |values: Vec<f64>| {
@@ -117,7 +126,8 @@ impl Normalize {
     }
 
     /// Returns `weight · inv_std · (g - mean(g) - x̂ · mean(g · x̂))`, where `g` is the masked gradient and `x̂` is the
-    /// normalized input. Both means are replaced by 0 if the statistics are constants.
+    /// normalized input. Both means are replaced by 0 if the statistics are constants. `sums` are those of all values
+    /// from which the statistics were computed.
     fn gradient<E: Element>(
         &self,
         activation: Activation,
@@ -125,7 +135,7 @@ impl Normalize {
         weight: &[f64],
         sums: &[[f64; 2]],
     ) -> Vec<E> {
-        let count = self.sizes.per_channel() as f64;
+        let count = self.count;
         let fill = |dx: &mut [_]| {
             self.sizes.for_each_plane(dx, |channel, range, dx| {
                 let [sum, product] = if self.training { sums[channel] } else { [0.0; 2] };

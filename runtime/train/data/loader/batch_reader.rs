@@ -21,6 +21,10 @@ pub(super) struct BatchReader<D: Dataset, B> {
     /// The seed and the number of the epoch.
     pub key: [u64; 2],
     pub batch_size: usize,
+    /// The batch of the epoch at position 0.
+    pub first: usize,
+    /// The number of batches of the epoch from one position to the next.
+    pub step: usize,
     pub skip_corrupt: bool,
 }
 
@@ -52,6 +56,7 @@ pub(super) trait ReadBatch<B>: Send + Sync {
 
 impl<D: Dataset, B: Send> ReadBatch<B> for BatchReader<D, B> {
     fn read(&self, position: usize, stopped: &AtomicBool) -> ReadOutcome<B> {
+        let position = self.first + position * self.step;
         let start = position * self.batch_size;
         let end = (start + self.batch_size).min(self.draws.len());
         let mut examples = Vec::with_capacity(end - start);

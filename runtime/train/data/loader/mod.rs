@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::train::batch::Batch;
 use crate::{Error, Result, random};
 
+use super::batches::check_step;
 use super::{Batches, Collate, Dataset, Epoch, Generator, WeightedSampler};
 
 use batch_reader::{BatchReader, CollateFn};
@@ -219,6 +220,11 @@ where
     /// Fails if the batch size is 0, if [`drop_last`](Self::drop_last) leaves no batch, or if the number of weights of
     /// the [`sampler`](Self::sampler) is not the number of examples.
     pub fn iter(&self) -> Result<LoaderEpoch<B>> {
+        self.part(0, 1)
+    }
+
+    /// Starts an epoch and returns an iterator over every `step`-th batch from `first` on.
+    fn part(&self, first: usize, step: usize) -> Result<LoaderEpoch<B>> {
         let examples = self.order.count(self.dataset.len());
         let batches = checked_batch_count(examples, self.batch_size, self.drop_last)?;
         let key = match self.seed {
@@ -231,8 +237,11 @@ where
             draws: self.order.draws(self.dataset.len(), key)?,
             key,
             batch_size: self.batch_size,
+            first,
+            step,
             skip_corrupt: self.skip_corrupt,
         };
+        let batches = batches.saturating_sub(first).div_ceil(step);
         Ok(LoaderEpoch::new(reader, batches, self.workers, self.skipped.clone()))
     }
 }
@@ -246,6 +255,15 @@ where
 
     fn epoch(&self) -> Result<Epoch<'_, B>> {
         Ok(Box::new(self.iter()?))
+    }
+
+    fn epoch_part(&self, first: usize, step: usize) -> Result<Epoch<'_, B>> {
+        check_step(step)?;
+        // A batch without examples is left out, so batches must be read to be counted.
+        if self.skip_corrupt {
+            return Ok(Box::new(self.iter()?.skip(first).step_by(step)));
+        }
+        Ok(Box::new(self.part(first, step)?))
     }
 
     fn len_hint(&self) -> Option<usize> {
