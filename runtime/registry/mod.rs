@@ -377,8 +377,9 @@ pub trait Network: Module {
     /// the operations that ran in it, its multiply-adds and the bytes of its operands and results.
     ///
     /// The first two runs are discarded: they pack weights and allocate activations. The times are medians of nine more
-    /// runs, without those whose launches differ from the launches of the last run. The input has the same forms as for [`summary`](Self::summary), with numbers. Only launches of the thread
-    /// that calls `profile` are recorded. On a GPU, the network waits for each launch, so the times do not overlap.
+    /// runs, without those whose launches differ from the launches of the last run. The input has the same forms as for
+    /// [`summary`](Self::summary), with numbers. Only launches of the thread that calls `profile` are recorded. On a GPU,
+    /// the network waits for each launch, so the times do not overlap.
     ///
     /// ```
     /// use sconce::prelude::*;

@@ -2,8 +2,9 @@
 
 use std::cell::Cell;
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 
+use crate::kernels::internal::on_cpu_in_f64;
 use crate::scope::{Path, no_fusion};
 use crate::thread_value::with_value;
 use crate::{Error, Result};
@@ -49,7 +50,7 @@ fn at_current_path(error: Error) -> Error {
 
 impl Forbidden {
     fn check(self, tensor: &Tensor) -> Result<()> {
-        let numbers = tensor.detach().to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?;
+        let numbers = on_cpu_in_f64(tensor)?.flatten_all()?.to_vec1::<f64>()?;
         let is_forbidden = |number: &&f64| match self {
             Self::NanAndInfinity => number.is_nan() || **number == f64::INFINITY,
             Self::NonFinite => !number.is_finite(),

@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 
 use crate::checkpoint::StateDict;
-use crate::kernels::internal::descent;
+use crate::kernels::internal::{descent, on_cpu_in_f64};
 use crate::module::Module;
 use crate::registry::{Network, Replacements, TensorKind, for_each_mut};
 use crate::{Error, Result};
@@ -286,7 +286,7 @@ impl<M: Module, W: Weighting> AveragedModel<M, W> {
     pub fn load_state_dict(&mut self, state: &StateDict) -> Result<()> {
         let missing = || Error::msg(format!("`{UPDATES}` is missing from the state of the average"));
         let updates = state.get(UPDATES).ok_or_else(missing)?;
-        let updates = match updates.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?[..] {
+        let updates = match on_cpu_in_f64(updates)?.flatten_all()?.to_vec1::<f64>()?[..] {
             [updates] if updates >= 0. && updates.fract() == 0. => updates as u64,
             ref found => {
                 let message = format!("expected one integer of at least 0 as `{UPDATES}`, found {found:?}");

@@ -1,8 +1,9 @@
 //! Gradient clipping.
 
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Tensor, Var};
 
+use crate::kernels::internal::on_cpu_in_f64;
 use crate::module::Module;
 use crate::registry::Network;
 use crate::{Error, Result};
@@ -173,11 +174,9 @@ impl ClipGradNorm {
             .iter()
             .all(|norm| norm.dtype() == first.dtype() && norm.device().same_device(first.device()));
         if is_uniform {
-            let norms = Tensor::stack(&norms, 0)?.to_device(&Device::Cpu)?;
-            return Ok(norms.to_dtype(DType::F64)?.to_vec1()?);
+            return Ok(on_cpu_in_f64(&Tensor::stack(&norms, 0)?)?.to_vec1()?);
         }
-        let read = |norm: &Tensor| Ok(norm.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_scalar()?);
-        norms.iter().map(read).collect()
+        norms.iter().map(|norm| Ok(on_cpu_in_f64(norm)?.to_scalar()?)).collect()
     }
 
     /// Returns the norm of one gradient, a scalar of dtype f64 for an f64 gradient and f32 otherwise.

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{Device, Tensor, Var};
 
+use crate::kernels::internal::on_cpu_in_f64;
 use crate::module::Module;
 use crate::registry::Network;
 use crate::{Error, Result};
@@ -143,8 +144,8 @@ impl GradScaler {
             let Some(gradient) = grads.get(var) else { continue };
             let gradient = (gradient.detach() / self.factor)?;
             // The product of 0 and an element that is not finite is NaN.
-            let zero = (&gradient * 0.)?.sum_all()?.to_dtype(DType::F64)?;
-            is_finite &= zero.to_device(&Device::Cpu)?.to_scalar::<f64>()? == 0.;
+            let zero = (&gradient * 0.)?.sum_all()?;
+            is_finite &= on_cpu_in_f64(&zero)?.to_scalar::<f64>()? == 0.;
             grads.insert(var, gradient);
         }
         Ok(is_finite)

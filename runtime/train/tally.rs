@@ -2,9 +2,10 @@
 
 use std::any::Any;
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 use indexmap::IndexMap;
 
+use crate::kernels::internal::{on_cpu_in_f64, widest_dtype};
 use crate::{Error, Result};
 
 use super::distributed::Ranks;
@@ -13,16 +14,16 @@ use super::metrics::{Mean, class_count, count_correct};
 
 /// Returns the value of a loss.
 pub(super) fn scalar(loss: &Tensor) -> Result<f64> {
-    Ok(scalar_tensor(loss)?.to_scalar()?)
+    Ok(on_cpu_in_f64(&scalar_tensor(loss)?)?.to_scalar()?)
 }
 
-/// Returns `loss` as an f64 scalar on the same device.
+/// Returns `loss` as a scalar on the same device, in f64 if the device has it.
 fn scalar_tensor(loss: &Tensor) -> Result<Tensor> {
     if loss.rank() > 0 {
         let message = format!("expected a scalar loss, found shape {:?}: reduce it to its mean", loss.dims());
         return Err(Error::msg(message));
     }
-    Ok(loss.detach().to_dtype(DType::F64)?)
+    Ok(loss.detach().to_dtype(widest_dtype(loss.device()))?)
 }
 
 /// The accumulated losses and accuracies of an epoch.
@@ -182,22 +183,27 @@ impl Tally {
 fn read_together(unread: &[Unread]) -> Result<Vec<f64>> {
     // On the CPU, batches are read one by one, and a concatenation would take longer than two reads.
     if let [Unread { loss, correct, .. }] = unread {
-        let counts = correct.as_ref().map(Tensor::to_vec1::<f64>).transpose()?;
-        return Ok([loss.to_scalar()?].into_iter().chain(counts.into_iter().flatten()).collect());
+        let counts = correct.as_ref().map(numbers).transpose()?.into_iter().flatten();
+        return Ok(numbers(&loss.reshape(1)?)?.into_iter().chain(counts).collect());
     }
     let mut values = Vec::new();
     for batch in unread {
         values.push(batch.loss.reshape(1)?);
         values.extend(batch.correct.clone());
     }
-    Ok(Tensor::cat(&values, 0)?.to_vec1()?)
+    numbers(&Tensor::cat(&values, 0)?)
+}
+
+/// Returns the numbers of a vector.
+fn numbers(vector: &Tensor) -> Result<Vec<f64>> {
+    Ok(on_cpu_in_f64(vector)?.to_vec1()?)
 }
 
 /// Returns the number of correctly classified elements and the number of elements that are not ignored, or `None` unless
 /// the targets are class indices.
 pub(super) fn class_counts<O: 'static, T: 'static>(output: &O, target: &T) -> Result<Option<[f64; 2]>> {
     let Some((logits, target)) = class_logits(output, target) else { return Ok(None) };
-    let counts = count_correct(&logits.detach(), target)?.to_vec1::<f64>()?;
+    let counts = numbers(&count_correct(&logits.detach(), target)?)?;
     Ok(Some([counts[0], counts[1]]))
 }
 

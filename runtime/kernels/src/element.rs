@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor, bail};
+use candle_core::{CpuStorage, DType, Device, Layout, Result, Storage, Tensor, bail};
 
 use super::composed_path::check_kernel;
 use super::float::Float;
@@ -76,6 +76,19 @@ pub fn widened(x: &Tensor) -> Result<Tensor> {
 pub fn clamp(x: &Tensor, min: f64, max: f64) -> Result<Tensor> {
     let bound = |value: f64| Tensor::new(value, x.device())?.to_dtype(x.dtype());
     x.broadcast_maximum(&bound(min)?)?.broadcast_minimum(&bound(max)?)
+}
+
+/// Returns `x` on the CPU in f64, for reading. Metal devices have no f64, so the conversion follows the copy.
+///
+/// # Errors
+/// Fails if the memory is exhausted.
+pub fn on_cpu_in_f64(x: &Tensor) -> Result<Tensor> {
+    x.detach().to_device(&Device::Cpu)?.to_dtype(DType::F64)
+}
+
+/// Returns the floating-point dtype with the most digits on a device.
+pub fn widest_dtype(device: &Device) -> DType {
+    if device.is_metal() { DType::F32 } else { DType::F64 }
 }
 
 /// Returns the dtype in which kernels compute elements of `dtype`.

@@ -6,7 +6,7 @@ pub use crate::conv::axes::Axes;
 pub use crate::conv::cpu::Packing;
 pub use crate::conv::image_form::ImageForm;
 pub use crate::conv::shape::ConvShape;
-pub use crate::element::with_elements;
+pub use crate::element::{on_cpu_in_f64, widest_dtype, with_elements};
 pub use crate::embedding::embedding_bag_shape;
 pub use crate::empty::{empty_output, with_new_storage_if_empty};
 pub use crate::error::without_backtrace;

@@ -6,7 +6,7 @@ use candle_nn::{Init, VarBuilder};
 use crate::Result;
 use crate::display::{python_bool, python_float};
 use crate::graph::{Description, Op};
-use crate::kernels::internal::{descent, is_finite};
+use crate::kernels::internal::{descent, is_finite, on_cpu_in_f64};
 use crate::kernels::norm;
 use crate::module::{Mode, Visitor, VisitorMut};
 use crate::recompute::is_recomputing;
@@ -224,7 +224,7 @@ impl RunningStats {
 
     /// Returns the number of batches. Synchronizes with the device.
     pub fn batch_count(&self) -> Result<f64> {
-        Ok(self.num_batches_tracked.to_dtype(DType::F64)?.to_scalar()?)
+        Ok(on_cpu_in_f64(&self.num_batches_tracked)?.to_scalar()?)
     }
 
     /// Computes `running = (1 − momentum) · running + momentum · batch` in place, so that networks that share the

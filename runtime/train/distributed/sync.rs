@@ -1,8 +1,9 @@
 //! Tensors and metrics that all ranks must share.
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 
 use crate::checkpoint::{StateDict, checksum};
+use crate::kernels::internal::on_cpu_in_f64;
 use crate::module::Module;
 use crate::registry::Network;
 use crate::train::metrics::Metric;
@@ -66,7 +67,7 @@ pub(in crate::train) fn average_buffers(ranks: &Ranks, model: &impl Module) -> R
 
 /// Returns the mean of a tensor over all ranks.
 fn mean(ranks: &Ranks, buffer: &Tensor) -> Result<Tensor> {
-    let numbers = buffer.detach().to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?;
+    let numbers = on_cpu_in_f64(buffer)?.flatten_all()?.to_vec1::<f64>()?;
     let sums = ranks.sum(&numbers)?;
     let means: Vec<f64> = sums.into_iter().map(|sum| sum / ranks.size() as f64).collect();
     let means = Tensor::from_vec(means, buffer.shape(), &candle_core::Device::Cpu)?;

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Tensor};
 
-use crate::kernels::internal::with_elements;
+use crate::kernels::internal::{widest_dtype, with_elements};
 use crate::{Error, Result};
 
 use super::Metric;
@@ -146,7 +146,7 @@ fn rank(logits: &[f64], class: usize) -> usize {
         + after.iter().filter(|&&other| other > logit).count()
 }
 
-/// Returns two counts in an f64 tensor `[2]` on the device of the logits: the number of correct elements, as in
+/// Returns two counts in a tensor `[2]` of [`widest_dtype`] on the device of the logits: the number of correct elements, as in
 /// [`Accuracy::top(1)`](Accuracy::top), and the number of elements that are not ignored. The caller must check the
 /// shapes.
 ///
@@ -154,7 +154,7 @@ fn rank(logits: &[f64], class: usize) -> usize {
 pub(in crate::train) fn count_correct(logits: &Tensor, target: &Tensor) -> Result<Tensor> {
     let target = target.to_dtype(DType::I64)?;
     if logits.elem_count() == 0 {
-        Ok(Tensor::zeros(2, DType::F64, logits.device())?)
+        Ok(Tensor::zeros(2, widest_dtype(logits.device()), logits.device())?)
     } else if logits.device().is_cpu() {
         Ok(Tensor::new(&count_on_cpu(logits, &target)?, logits.device())?)
     } else {
@@ -165,8 +165,9 @@ pub(in crate::train) fn count_correct(logits: &Tensor, target: &Tensor) -> Resul
 /// Does the work of [`count_correct`] on a GPU, with tensor operations. On the CPU, these operations would noticeably
 /// slow down the steps of small networks.
 fn count_with_tensors(logits: &Tensor, target: &Tensor) -> Result<Tensor> {
-    let counted = target.ne(IGNORED)?.to_dtype(DType::F64)?;
-    let correct = logits.argmax(1)?.to_dtype(DType::I64)?.eq(target)?.to_dtype(DType::F64)?;
+    let dtype = widest_dtype(logits.device());
+    let counted = target.ne(IGNORED)?.to_dtype(dtype)?;
+    let correct = logits.argmax(1)?.to_dtype(DType::I64)?.eq(target)?.to_dtype(dtype)?;
     // No predicted class equals an ignored target, which is negative.
     Ok(Tensor::stack(&[correct.sum_all()?, counted.sum_all()?], 0)?)
 }

@@ -1,7 +1,8 @@
 //! Reads the batches of metrics: logits with class indices, or outputs and targets that are numbers.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 
+use crate::kernels::internal::on_cpu_in_f64;
 use crate::{Error, Result};
 
 use super::state::StateReader;
@@ -236,7 +237,7 @@ pub(super) fn read_numbers(
 
 /// Returns the elements of a tensor as f64.
 fn numbers(tensor: &Tensor) -> Result<Vec<f64>> {
-    Ok(tensor.detach().to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?)
+    Ok(on_cpu_in_f64(tensor)?.flatten_all()?.to_vec1()?)
 }
 
 /// Returns the indices along `dims` of the element with the flat index `element`.

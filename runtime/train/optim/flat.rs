@@ -4,6 +4,7 @@ use candle_core::backprop::GradStore;
 use candle_core::{DType, Tensor, Var};
 
 use crate::kernels::backward;
+use crate::kernels::internal::on_cpu_in_f64;
 use crate::{Error, Result};
 
 use super::rule_optimizer::check_parameters;
@@ -83,7 +84,7 @@ impl FlatParameters {
 
 /// Returns the dot product of two vectors.
 pub(super) fn dot(a: &Tensor, b: &Tensor) -> Result<f64> {
-    Ok((a * b)?.sum_all()?.to_dtype(DType::F64)?.to_scalar()?)
+    Ok(on_cpu_in_f64(&(a * b)?.sum_all()?)?.to_scalar()?)
 }
 
 /// Returns the largest magnitude in a vector, or 0 if the vector is empty.
@@ -91,10 +92,10 @@ pub(super) fn max_abs(vector: &Tensor) -> Result<f64> {
     if vector.elem_count() == 0 {
         return Ok(0.);
     }
-    Ok(vector.abs()?.max_all()?.to_dtype(DType::F64)?.to_scalar()?)
+    Ok(on_cpu_in_f64(&vector.abs()?.max_all()?)?.to_scalar()?)
 }
 
 /// Returns the value of a scalar tensor.
 pub(super) fn scalar(tensor: &Tensor) -> Result<f64> {
-    Ok(tensor.to_dtype(DType::F64)?.to_scalar()?)
+    Ok(on_cpu_in_f64(tensor)?.to_scalar()?)
 }

@@ -1,8 +1,9 @@
 //! NAdam: Adam with Nesterov momentum.
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 
 use crate::Result;
+use crate::kernels::internal::on_cpu_in_f64;
 
 use super::rule::{
     ParameterUpdate, Rule, bias_correction, check_fraction, check_not_negative, learning_rate_setter,
@@ -104,7 +105,7 @@ impl Rule for NAdam {
         *square = moving_average(square, self.betas.1, &gradient.sqr()?)?;
         let mu = self.momentum(update.step);
         let mu_next = self.momentum(update.step + 1);
-        let mu_product = product.to_dtype(DType::F64)?.to_scalar::<f64>()? * mu;
+        let mu_product = on_cpu_in_f64(product)?.to_scalar::<f64>()? * mu;
         *product = Tensor::new(mu_product, product.device())?;
 
         let gradient_factor = update.rate * (1. - mu) / (1. - mu_product);

@@ -2,9 +2,9 @@
 
 use std::fmt::Debug;
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 
-use crate::kernels::internal::descent;
+use crate::kernels::internal::{descent, on_cpu_in_f64};
 use crate::{Error, Result};
 
 /// The update rule of an optimizer.
@@ -168,7 +168,7 @@ pub(in crate::train) fn read_scalar(name: &str, tensor: &Tensor) -> Result<f64> 
     if tensor.rank() > 0 {
         return Err(Error::msg(format!("expected a scalar as {name}, found shape {:?}", tensor.dims())));
     }
-    Ok(tensor.to_dtype(DType::F64)?.to_scalar()?)
+    Ok(on_cpu_in_f64(tensor)?.to_scalar()?)
 }
 
 /// Returns an error unless the learning rate `name` is finite and at least 0.

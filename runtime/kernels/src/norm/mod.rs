@@ -16,7 +16,7 @@ use crate::activation::{self, Activation};
 use crate::channels::Channels;
 use crate::composed_path::has_cpu_kernels;
 use crate::cuda::runs_on;
-use crate::element::{Element, compute_dtype, in_f32, widened, with_element, with_elements};
+use crate::element::{Element, compute_dtype, in_f32, on_cpu_in_f64, widened, with_element, with_elements};
 use crate::relay;
 
 use op::Normalize;
@@ -247,8 +247,8 @@ pub fn batch_norm_eval(
     if !has_cpu_kernels(x) {
         return composed::eval(x, [mean, var], &weight, &bias, eps);
     }
-    let mean = mean.to_dtype(DType::F64)?.to_vec1::<f64>()?;
-    let variance = var.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+    let mean = on_cpu_in_f64(mean)?.to_vec1::<f64>()?;
+    let variance = on_cpu_in_f64(var)?.to_vec1::<f64>()?;
     let inv_std = variance.iter().map(|variance| 1.0 / (variance + eps).sqrt()).collect();
     let activation = Activation::Identity;
     let count = sizes.per_channel() as f64;
