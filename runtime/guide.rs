@@ -14,7 +14,7 @@
 //! let summary = fs::read_to_string("docs/src/SUMMARY.md")?;
 //! for entry in fs::read_dir("docs/src")? {
 //!     let file = entry?.file_name().into_string().expect("the names of the chapters are UTF-8");
-//!     if file != "SUMMARY.md" {
+//!     if file.ends_with(".md") && file != "SUMMARY.md" {
 //!         assert!(included.contains(&format!("docs/src/{file}")), "{file} is not included");
 //!         assert!(summary.contains(&format!("({file})")), "{file} is not in the summary");
 //!     }
