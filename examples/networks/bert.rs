@@ -27,7 +27,7 @@ pub struct Embeddings {
     dropout: Dropout,
 }
 
-/// Self-attention and two linear layers, each with a residual connection and before a layer norm.
+/// Self-attention, then two linear layers. The output of each of these two parts is added to its input, then normalized.
 #[derive(Module)]
 #[module(args(width: usize, heads: usize, hidden: usize, p: f64), forward = |x, mask: Option<Signal>| {
     let split = |x: Signal| unflatten(x, 2, [heads as isize, -1]).transpose(1, 2);
@@ -63,6 +63,7 @@ pub struct Layer {
     norm: LayerNorm,
     #[layer(p)]
     dropout: Dropout,
+    // Fields that are no layers, with their values.
     #[module(skip = heads)]
     heads: usize,
     #[module(skip = p)]

@@ -28,6 +28,7 @@ pub struct DenseLayer {
 #[module(args(in_channels: usize, depth: usize))]
 pub struct DenseBlock {
     #[layer(in_channels + i * GROWTH; for i in 0..depth)]
+    // The names are `denselayer1`, `denselayer2` and so on.
     #[module(rename = "denselayer{1..}")]
     layers: Vec<DenseLayer>,
 }

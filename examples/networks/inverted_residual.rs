@@ -58,11 +58,12 @@ pub struct Block {
     pub stride: usize,
     /// The batch norm after each convolution.
     pub norm: Norm,
-    /// The activation after each convolution but the last.
+    /// The activation after each convolution but the last, or after the only one.
     pub activation: Activation,
     /// The number of channels and the activations of squeeze-and-excitation.
     pub squeeze: Option<(usize, [Activation; 2])>,
-    /// Whether one convolution replaces the 1×1 convolution that expands the channels and the depthwise convolution.
+    /// Whether one convolution replaces two: the 1×1 convolution that expands the channels, and the depthwise
+    /// convolution.
     pub fused: bool,
     /// The probability with which stochastic depth drops the block.
     pub p: f64,
@@ -105,6 +106,7 @@ pub struct InvertedResidual {
     block: Sequential,
     #[layer(settings.p, "row")]
     stochastic_depth: StochasticDepth,
+    // A field that is no layer, with its value.
     #[module(skip = settings.stride == 1 && settings.in_channels == settings.out_channels)]
     shortcut: bool,
 }

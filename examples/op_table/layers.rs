@@ -15,8 +15,8 @@ use super::syntax::{Call, Kind, Row};
 
 /// Defines `push`, which appends a layer to a network. The layer is given as a call in PyTorch's syntax.
 ///
-/// Each entry has PyTorch's name of the layer, the function that creates its config, and the arguments in PyTorch's
-/// order, each with the function that reads it. The arguments before `;` are passed to the function that creates the
+/// Each entry has PyTorch's name of the layer, the function that creates its config, and the supported arguments in
+/// PyTorch's order, each with the function that reads it. The arguments before `;` are passed to the function that creates the
 /// config; `=` gives a default. The arguments after `;` are passed to setters of the config, if the call gives them.
 /// With `or None`, Python's `None` counts as not given. `as FirstOutput` wraps the config in [`FirstOutput`].
 macro_rules! layers {
@@ -307,7 +307,8 @@ trait WithoutEffect: Sized {
 
 impl<T> WithoutEffect for T {}
 
-/// Self-attention. Returns the output without the attention weights. By default, the batch is the first axis.
+/// Self-attention. Returns the output without the attention weights. Unlike in PyTorch, the batch is the first axis by
+/// default, as in the tables of the peers.
 #[derive(Module)]
 #[module(
     args(embed_dim: usize, num_heads: usize, dropout: f64 = 0., bias: bool = true, add_bias_kv: bool = false,

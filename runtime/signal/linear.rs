@@ -43,7 +43,7 @@ impl Product {
         linear(&self.input, &self.weight, self.bias.as_ref(), self.activation, self.cache.as_deref())
     }
 
-    /// Returns the work of a run with the result `output`.
+    /// Returns the multiply-adds and the bytes of this launch, whose result is `output`.
     pub(super) fn work(&self, output: &Value) -> Work {
         let operands = [Some(&self.input), Some(&self.weight), self.bias.as_ref()];
         Work {

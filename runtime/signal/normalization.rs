@@ -64,7 +64,7 @@ impl Normalization {
         format!("BatchNorm {}", self.norm.channels())
     }
 
-    /// Returns the work of a run with the result `output`.
+    /// Returns the multiply-adds and the bytes of this launch, whose result is `output`.
     pub(super) fn work(&self, output: &Value) -> Work {
         let residual = self.residual.as_ref().map_or(0, Value::byte_size);
         let bytes_read = tensor_bytes(&self.input).saturating_add(residual);
@@ -91,7 +91,7 @@ impl BlockedNormalization {
         format!("BatchNorm {}", self.input.dims()[1])
     }
 
-    /// Returns the work of a run with the result `output`.
+    /// Returns the multiply-adds and the bytes of this launch, whose result is `output`.
     pub(super) fn work(&self, output: &Value) -> Work {
         let vectors = tensor_bytes(&self.scale).saturating_add(tensor_bytes(&self.shift));
         let bytes_read = blocked_bytes(&self.input).saturating_add(vectors);

@@ -182,7 +182,7 @@ fn queries_do_not_change_the_launches() -> Result<()> {
         Ok(())
     };
     compare(&plain, &queried, true)?;
-    // Each network has updated its running statistics exactly once.
+    // The queries have not updated the running statistics again: both networks have equal buffers.
     for ((name, found), (_, expected)) in queried.buffers().into_iter().zip(plain.buffers()) {
         let equal = found.to_dtype(DType::F64)?.eq(&expected.to_dtype(DType::F64)?)?;
         assert!(equal.flatten_all()?.to_vec1::<u8>()?.iter().all(|&equal| equal == 1), "{name}");

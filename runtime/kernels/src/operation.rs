@@ -19,7 +19,8 @@ pub(crate) type MetalOperand<'a> = (&'a MetalStorage, &'a Layout);
 
 /// A differentiable operation on `N` tensors, for some kinds of devices.
 pub(crate) trait Operation<const N: usize>: Send + Sync + 'static {
-    /// Whether the operation runs on every device. Other operations are no part of a composed path.
+    /// Whether the operation runs on every device, so that composed paths may use it. In tests, other operations fail on
+    /// a composed path.
     const ON_EVERY_DEVICE: bool = false;
 
     fn name(&self) -> &'static str;
@@ -128,7 +129,8 @@ impl Node {
         let Ok(mut gradients) = <[Option<Tensor>; N]>::try_from(gradients) else {
             bail!("{}: expected {N} gradients, found {count}", self.0.name());
         };
-        // During `crate::backward`, the gradients of variables go to its list, and candle receives `None`.
+        // During `crate::backward`, the gradients of variables are added to the sums of that function, and candle
+        // receives `None`.
         for (operand, slot) in operands.into_iter().zip(&mut gradients) {
             *slot = slot.take().map(|gradient| take_gradient(operand, gradient)).transpose()?.flatten();
         }

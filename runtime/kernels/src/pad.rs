@@ -75,8 +75,9 @@ impl std::fmt::Display for PadMode {
 /// Supports f32, f64, f16 and bf16. Differentiable in `x`.
 ///
 /// # Errors
-/// Fails if the height or width of the input or the output is 0, reflect padding is at least as large as its axis,
-/// circular padding is larger than its axis, the mode is unknown, or the output does not fit in memory.
+/// Fails if the height or width of the input or the output is 0, reflect padding is at least as large as its axis after
+/// cropping, circular padding is larger than its axis after cropping, the mode is unknown, or the output does not fit in
+/// memory.
 ///
 /// # Examples
 /// ```
@@ -145,7 +146,7 @@ pub fn pad3d(
     let frames = Axis::new(["depth", "front", "back"], depth, [front, back], mode)?;
     let padded_depth = frames.output;
     in_f32(x, |x| {
-        // The frames are the rows of images.
+        // Each frame becomes one row of a plane, so that padding the rows pads the depth.
         let images = reshape(x, [first, &[depth, height * width]].concat())?;
         let unpadded = Axis::new(["width", "left", "right"], height * width, [0, 0], mode)?;
         let padded = pad_planes(&images, [frames, unpadded])?;
@@ -156,7 +157,8 @@ pub fn pad3d(
 
 /// Pads the rows and columns of planes.
 fn pad_planes(x: &Tensor, [rows, columns]: [Axis; 2]) -> Result<Tensor> {
-    // Checks at least one plane, because even for an empty batch, `Sources` has an entry for each row and column.
+    // Check the memory of at least one plane: even for an empty batch, `Sources` allocates an entry for each row and
+    // column.
     let planes = (x.elem_count() / (rows.input * columns.input)).max(1);
     let elements = planes.checked_mul(rows.output).and_then(|count| count.checked_mul(columns.output));
     let fits = |count: usize| {
@@ -210,9 +212,10 @@ impl Axis {
             _ => "",
         };
         if !limit.is_empty() {
+            let cropped = if kept < size { " after cropping" } else { "" };
             bail!(
-                "{NAME}: expected {mode} padding {limit} the {name} {input}, found {before} at the {first} and \
-                 {after} at the {last}"
+                "{NAME}: expected {mode} padding {limit} the {name} {kept}{cropped}, found {before} at the {first} \
+                 and {after} at the {last}"
             )
         }
         let output = size.checked_add(before).and_then(|size| size.checked_add(after));

@@ -66,7 +66,7 @@ impl Convolution {
         }
     }
 
-    /// Returns the work of a run with the result `output`.
+    /// Returns the multiply-adds and the bytes of this launch, whose result is `output`.
     pub(super) fn work(&self, epilogue: &Epilogue, output: &Value) -> Work {
         let (input, weight) = match self {
             Self::Nchw(convolution) => (tensor_bytes(&convolution.input), &convolution.weight),

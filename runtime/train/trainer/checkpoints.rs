@@ -37,7 +37,8 @@ impl Checkpoints {
 }
 
 impl<M: Module, O: 'static, T: 'static> Trainer<'_, M, O, T> {
-    /// Returns `true` if the interval between checkpoints has passed since the last one.
+    /// Returns `true` if an interval between checkpoints has ended since the last checkpoint. The intervals are counted
+    /// from the start of the run.
     pub(super) fn is_checkpoint_due(&self, run: &Run<M>) -> bool {
         self.checkpoints.as_ref().is_some_and(|checkpoints| checkpoints.intervals(run) > run.saved_intervals)
     }

@@ -194,7 +194,7 @@ impl<'a, M: Module, O: 'static, T: 'static> Trainer<'a, M, O, T> {
         }
         let stop = self.notify(|callback| callback.on_epoch(&report))?;
         let stop = self.agree_on_stop(stop)?;
-        // Save after the callbacks, so that a run that continues from the checkpoint has the epoch in its log.
+        // Save after the callbacks, because one of them writes the log: a resumed run finds every finished epoch there.
         if is_best || self.is_checkpoint_due(run) {
             self.save(run, is_best)?;
         }

@@ -101,8 +101,8 @@ pub struct RecurrentWeights<'a> {
     pub weight: &'a Tensor,
     /// `[gates · hidden]`
     pub bias: Option<&'a Tensor>,
-    /// `[projected, hidden]`: projects the hidden state after each step (Sak et al., 2014). Not for a GRU, whose next
-    /// state is a mean with the previous state.
+    /// `[projected, hidden]`: projects the hidden state after each step (Sak et al., 2014). Not for a GRU: its
+    /// next state is a weighted mean of the previous state and a candidate, so their sizes are equal.
     pub projection: Option<&'a Tensor>,
 }
 
@@ -158,10 +158,11 @@ pub fn run(
     Ok((reshape(&outputs, (steps, batch, state_width))?.into_tensor(), state))
 }
 
-/// Returns the batch sizes of [`run_packed`] for sequences of equal length with the inputs `[steps, batch, width]`.
+/// Returns the batch sizes of [`run_packed`] for sequences of equal length with the inputs `[steps, batch, width]`. For
+/// an empty batch, returns at most one step.
 ///
 /// # Errors
-/// Fails if the inputs do not fit in memory. A tensor without elements may have any number of steps.
+/// Fails if inputs of this shape would not fit in memory. If the width is 0, this limits the number of steps.
 pub fn equal_batch_sizes([steps, batch, width]: [usize; 3]) -> Result<Vec<usize>> {
     if batch == 0 {
         return Ok(vec![0; steps.min(1)]);
@@ -179,7 +180,7 @@ pub fn equal_batch_sizes([steps, batch, width]: [usize; 3]) -> Result<Vec<usize>
 ///
 /// - `inputs`: `[rows, gates · hidden]`, the inputs after multiplication by the input weights and addition of the input
 ///   bias
-/// - `batch_sizes`: the number of sequences that have each time step; the last sizes may be 0
+/// - `batch_sizes`: for each time step, the number of sequences that reach it; the last sizes may be 0
 /// - `state`: the initial hidden state and, for an LSTM, the cell state, `[batch, hidden]` each
 /// - `reverse`: whether the steps run from the last to the first
 /// - returns the hidden states `[rows, hidden]` and the state of each sequence after its last step
