@@ -167,13 +167,22 @@ pub fn state() -> State {
 
 impl State {
     /// Returns the numbers of another rank at a position in an epoch that began in this state. They are independent of
-    /// those of this state, and of those of other ranks and positions.
+    /// those of this state, and of those of other ranks, positions and epochs.
     pub(crate) fn for_rank(&self, rank: usize, position: usize) -> Self {
         /// More numbers than the layers draw for a batch, as a power of 2.
         const BITS_PER_POSITION: u32 = 32;
-        let stream = self.stream.wrapping_add(rank as u64);
+        let numbers = [rank as u64, self.word_position as u64, (self.word_position >> 64) as u64];
+        let stream = numbers.into_iter().fold(self.stream, mixed);
         Self { stream, word_position: (position as u128) << BITS_PER_POSITION, ..self.clone() }
     }
+}
+
+/// Returns a number that depends on all bits of both numbers (the finalizer of SplitMix64, Steele et al. 2014).
+fn mixed(a: u64, b: u64) -> u64 {
+    let mut z = a.wrapping_add(b).wrapping_add(0x9E37_79B9_7F4A_7C15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
 }
 
 /// Restores a state that [`state`] returned, so that the generator draws the same numbers again. If [`manual_seed`] was
@@ -371,6 +380,26 @@ mod tests {
     use rand::rngs::StdRng;
 
     use super::*;
+
+    #[test]
+    fn ranks_draw_other_numbers_at_every_position_of_every_epoch() {
+        let start = State { seed: [7; 32], stream: 0, word_position: 0, is_seeded: true };
+        let epochs = [0, 12, 1 << 70].map(|word_position| State { word_position, ..start.clone() });
+        let mut draws = Vec::new();
+        for epoch in &epochs {
+            for rank in 1..4 {
+                for position in [0, 1, 1000] {
+                    let state = epoch.for_rank(rank, position);
+                    assert_eq!(state, epoch.for_rank(rank, position));
+                    draws.push(with_state(&state, || with_generator(|generator| generator.rng.next_u64())).0);
+                }
+            }
+        }
+        let count = draws.len();
+        draws.sort_unstable();
+        draws.dedup();
+        assert_eq!(draws.len(), count);
+    }
 
     #[test]
     fn uniform_numbers_equal_those_of_the_crate_rand() {

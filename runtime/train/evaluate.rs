@@ -150,7 +150,7 @@ where
     metrics.iter_mut().for_each(|metric| metric.reset());
     let mut tally = Tally::default();
     let epoch = match ranks {
-        Some(ranks) => data.epoch_part(ranks.rank(), ranks.size())?,
+        Some(ranks) => ranks.part_of_epoch(data)?,
         None => data.epoch()?,
     };
     for (index, batch) in epoch.enumerate() {

@@ -38,32 +38,22 @@ use crate::relay;
 /// # }
 /// ```
 pub fn backward(loss: &Tensor) -> Result<GradStore> {
-    let is_small = loss.device().is_cpu() && relay::live_output_count() < SMALL_GRAPH;
-    if is_small { run(loss) } else { stacker::grow(STACK_SIZE, || run(loss)) }
+    run_on_stack(loss, None)
 }
 
 /// Computes the gradients of `loss` like [`backward`], and calls `observer` after each gradient that an operation of this
 /// crate adds to the gradient of a variable: with the variable, the sum of its gradients so far, and their number.
-/// Gradients that candle's own operations compute for a variable are in the result, but are not observed.
+/// Gradients that candle's own operations compute for a variable are in the result, but are not observed, nor are those
+/// of a [`backward`] that an operation runs within this one, such as that of a layer that is computed again.
 ///
 /// # Errors
 /// Fails if an operation has no gradient, or with the error of the observer.
 pub fn backward_observed(loss: &Tensor, observer: Observer) -> Result<GradStore> {
-    let _restore = Observed(OBSERVER.replace(Some(observer)));
-    backward(loss)
+    run_on_stack(loss, Some(observer))
 }
 
 /// The observer of a [`backward_observed`]: a function of a variable, the sum of its gradients so far, and their number.
 pub type Observer = Box<dyn FnMut(TensorId, &Tensor, usize) -> Result<()>>;
-
-/// Restores the outer observer on drop.
-struct Observed(Option<Observer>);
-
-impl Drop for Observed {
-    fn drop(&mut self) {
-        OBSERVER.set(self.0.take());
-    }
-}
 
 /// The size of the stack of a backward pass over a large graph, in bytes. Candle's traversal of the graph calls itself
 /// for each operation in a sequence and needs about 300 bytes for a call. The system provides the memory when it is
@@ -74,8 +64,13 @@ const STACK_SIZE: usize = 256 << 20;
 /// backward pass. Mapping a separate stack would take about 10 µs.
 const SMALL_GRAPH: usize = 256;
 
-fn run(loss: &Tensor) -> Result<GradStore> {
-    let pass = Pass::begin(loss);
+fn run_on_stack(loss: &Tensor, observer: Option<Observer>) -> Result<GradStore> {
+    let is_small = loss.device().is_cpu() && relay::live_output_count() < SMALL_GRAPH;
+    if is_small { run(loss, observer) } else { stacker::grow(STACK_SIZE, || run(loss, observer)) }
+}
+
+fn run(loss: &Tensor, observer: Option<Observer>) -> Result<GradStore> {
+    let pass = Pass::begin(loss, observer);
     let mut gradients = loss.backward()?;
     for (variable, total) in pass.take_sums() {
         // `gradients` has the sum of the gradients that candle's own operations computed for the variable.
@@ -94,21 +89,22 @@ type Sums = HashMap<TensorId, (Tensor, Option<(Tensor, usize)>)>;
 thread_local! {
     /// The sums of the innermost running [`backward`] of this thread, or `None` outside of that function.
     static SUMS: RefCell<Option<Sums>> = const { RefCell::new(None) };
-    /// The observer of the innermost running [`backward_observed`] of this thread.
+    /// The observer of the innermost running [`backward`] of this thread, if it has one.
     static OBSERVER: RefCell<Option<Observer>> = const { RefCell::new(None) };
 }
 
-/// A running [`backward`]. Restores the sums of the outer backward pass on drop.
+/// A running [`backward`]. Restores the sums and the observer of the outer backward pass on drop.
 struct Pass {
     outer: Option<Sums>,
+    outer_observer: Option<Observer>,
 }
 
 impl Pass {
-    fn begin(loss: &Tensor) -> Self {
+    fn begin(loss: &Tensor, observer: Option<Observer>) -> Self {
         let nodes = loss.sorted_nodes();
         let variables = nodes.into_iter().filter(|node| node.is_variable());
         let sums = variables.map(|variable| (variable.id(), (variable.clone(), None))).collect();
-        Self { outer: SUMS.replace(Some(sums)) }
+        Self { outer: SUMS.replace(Some(sums)), outer_observer: OBSERVER.replace(observer) }
     }
 
     /// Ends the collection of gradients. Returns each variable that received gradients, with their sum.
@@ -121,6 +117,7 @@ impl Pass {
 impl Drop for Pass {
     fn drop(&mut self) {
         SUMS.set(self.outer.take());
+        OBSERVER.set(self.outer_observer.take());
     }
 }
 

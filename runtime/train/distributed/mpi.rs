@@ -122,7 +122,7 @@ impl MpiCommunicator {
         let mut parts = vec![0u16; padded.len()];
         world().all_to_all_into(&padded[..], &mut parts[..]);
         let mut sums = vec![0f32; part];
-        for row in parts.chunks(part) {
+        for row in parts.chunks(part.max(1)) {
             sums.iter_mut().zip(row).for_each(|(sum, bits)| *sum += from_bits(*bits).into());
         }
         let sums: Vec<u16> = sums.into_iter().map(|sum| to_bits(round(sum))).collect();

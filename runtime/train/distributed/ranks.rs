@@ -6,7 +6,10 @@ use std::time::Instant;
 
 use candle_core::{Device, Tensor};
 
+use crate::checkpoint::{StateDict, checksum};
 use crate::kernels::internal::{SumOverRanks, with_statistics_of_ranks};
+use crate::train::batch::Batch;
+use crate::train::data::{Batches, Epoch};
 use crate::{Error, Result, random};
 
 use super::queue::{Pending, Queue};
@@ -15,9 +18,11 @@ use super::{Communication, Communicator, Compression, Distributed};
 
 /// The ranks of a distributed training, seen from one of them.
 pub(in crate::train) struct Ranks {
+    /// Before the settings, so that the thread of the queue ends before this thread drops the communicator: MPI must end
+    /// on the thread that started it.
+    queue: Queue,
     pub(super) settings: Distributed,
     counters: Arc<Counters>,
-    queue: Queue,
     /// The random number generator of this rank, unless the rank is 0, which uses the generator of the process.
     random_state: Mutex<Option<random::State>>,
 }
@@ -128,9 +133,23 @@ impl Ranks {
         result
     }
 
-    /// Runs `f`. With synchronized batch norm, the statistics are those of all ranks. If `has_batch` is `false`, the
-    /// batch of this rank does not contribute.
-    pub fn with_batch_norm<T>(self: &Arc<Self>, has_batch: bool, f: impl FnOnce() -> T) -> T {
+    /// Returns the batches of this rank in an epoch of evaluation data. If the data is shuffled, all ranks draw the same
+    /// order, from the generator of rank 0.
+    pub fn part_of_epoch<'d, B>(&self, data: &'d dyn Batches<Batch = B>) -> Result<Epoch<'d, B>>
+    where
+        B: Batch,
+    {
+        let state = self.random_state_of_root()?;
+        let (epoch, after) = random::with_state(&state, || data.epoch_part(self.rank(), self.size()));
+        if self.is_root() {
+            random::set_state(&after);
+        }
+        epoch
+    }
+
+    /// Runs `f`. With synchronized batch norm, the statistics are those of all ranks. `examples` is the number of
+    /// examples in the batch of this rank, over which its loss is a mean. If it is 0, the batch does not contribute.
+    pub fn with_batch_norm<T>(self: &Arc<Self>, examples: usize, f: impl FnOnce() -> T) -> T {
         if !self.settings.sync_batch_norm {
             return f();
         }
@@ -139,7 +158,7 @@ impl Ranks {
             values.copy_from_slice(&ranks.sum(values)?);
             Ok(())
         });
-        with_statistics_of_ranks(sum, if has_batch { 1. } else { 0. }, f)
+        with_statistics_of_ranks(sum, examples, f)
     }
 
     pub fn syncs_batch_norm(&self) -> bool {
@@ -181,6 +200,25 @@ impl Ranks {
             self.settings.communicator.abort(&error.to_string());
         }
         result
+    }
+
+    /// Returns an error that names the first setting whose value differs between ranks. Every rank must pass the same
+    /// names.
+    pub fn check_equal_settings(&self, settings: &[(&str, String)]) -> Result<()> {
+        let hash = |(_, value): &(&str, String)| Ok(f64::from(checksum(value, &StateDict::new())?));
+        let all = self.gather(&settings.iter().map(hash).collect::<Result<Vec<_>>>()?)?;
+        let differs = |rank: &Vec<f64>| rank.iter().zip(&all[0]).position(|(hash, first)| hash != first);
+        let found = all.iter().enumerate().find_map(|(rank, hashes)| Some((rank, differs(hashes)?)));
+        match found {
+            Some((rank, index)) => {
+                let (name, value) = &settings[index];
+                Err(Error::msg(format!(
+                    "the ranks differ in the {name}: rank {rank} has another than rank 0; rank {} has `{value}`",
+                    self.rank()
+                )))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Returns an error unless all ranks have the same number.

@@ -26,6 +26,10 @@ impl Checkpoints {
         Self { directory, every, keep: KEEP }
     }
 
+    pub fn every(&self) -> Every {
+        self.every
+    }
+
     pub fn validate(&self) -> Result<()> {
         self.every.validate("checkpoint")
     }

@@ -10,6 +10,7 @@ use candle_core::{Device, Tensor};
 use crate::kernels::backward;
 use crate::module::{Forward, Module};
 use crate::random;
+use crate::registry::Network;
 use crate::signal::IntoTensors;
 use crate::train::average::Ema;
 use crate::train::batch::Batch;
@@ -25,7 +26,9 @@ use crate::{Error, Result};
 
 use super::Trainer;
 use super::callback::StepReport;
+use super::checkpoints::Checkpoints;
 use super::epoch::interrupted;
+use super::fingerprint::Fingerprint;
 use super::interrupt::InterruptGuard;
 use super::run::{Run, Suspended};
 use super::settings::StepSettings;
@@ -106,7 +109,7 @@ impl<M: Module> Stepper<M> {
         let earlier_steps = self.steps;
         let random_state = random::state();
         let evaluate = |batch| forward(model, settings, batch);
-        let evaluated = ranks.with_batch_norm(own.is_some(), || batch.map(evaluate).transpose())?;
+        let evaluated = ranks.with_batch_norm(examples, || batch.map(evaluate).transpose())?;
         let mut numbers = [0.; 4];
         if let (Some(batch), Some((loss, output))) = (own, &evaluated) {
             self.check_loss(model, settings, batch, loss, &random_state)?;
@@ -116,7 +119,7 @@ impl<M: Module> Stepper<M> {
         }
         let (loss, output) = evaluated.unzip();
         let backward = || self.finish_round(model, settings, ranks, loss.as_ref(), round, &numbers);
-        let (numbers, gradient_norm) = ranks.with_batch_norm(own.is_some(), backward)?;
+        let (numbers, gradient_norm) = ranks.with_batch_norm(examples, backward)?;
         let weighted = numbers.iter().zip(&round.examples);
         let losses: f64 = weighted.filter(|(_, n)| **n > 0).map(|(numbers, n)| numbers[0] * *n as f64).sum();
         let loss = Tensor::new(losses / round.total() as f64, &Device::Cpu)?;
@@ -231,6 +234,12 @@ impl<M: Module> Run<M> {
         epoch
     }
 
+    /// Returns the first batch of the epoch. A rank that continues in an epoch may have no batch of its own left.
+    fn first_batch<D: Batches>(&self, data: &D) -> Result<Option<D::Batch>> {
+        let first = || data.epoch_part(0, 1)?.next().transpose();
+        random::with_state(&self.random_state_at_epoch_start, first).0
+    }
+
     /// Sets the random numbers that a rank other than 0 draws in the next round. They depend only on the epoch and the
     /// batch, so that a checkpoint needs to contain only the generator of rank 0.
     fn set_random_state_of_round(&self, ranks: &Ranks) {
@@ -307,6 +316,21 @@ impl<'a, M: Module, O: 'static, T: 'static> Trainer<'a, M, O, T> {
     /// Gives the network the tensors of rank 0. Checks what the ranks must share.
     pub(super) fn begin_on_ranks(&mut self, ranks: &Ranks) -> Result<()> {
         ranks.check_equal("number of batches of a step", self.step.accumulate)?;
+        let names = |names: Vec<String>| names.join(", ");
+        let trainable = self.model.trainable_parameters().into_iter();
+        let buffers = self.model.buffers().into_iter();
+        ranks.check_equal_settings(&[
+            (
+                "list of trainable parameters",
+                names(trainable.map(|(name, var)| format!("{name} {:?}", var.dims())).collect()),
+            ),
+            (
+                "list of buffers",
+                names(buffers.map(|(name, buffer)| format!("{name} {:?}", buffer.dims())).collect()),
+            ),
+            ("list of metrics", names(self.metrics.iter().map(|metric| metric.name()).collect())),
+        ])?;
+        // A metric that cannot be merged fails here, before the first step.
         for metric in &mut self.metrics {
             let state = metric.state()?;
             metric.merge(&state)?;
@@ -316,10 +340,22 @@ impl<'a, M: Module, O: 'static, T: 'static> Trainer<'a, M, O, T> {
     }
 
     /// Checks that all ranks start at the same place, and gives each rank its random number generator.
-    pub(super) fn begin_epochs_on_ranks(&mut self, ranks: &Ranks, run: &Run<M>) -> Result<()> {
+    pub(super) fn begin_epochs_on_ranks(
+        &mut self,
+        ranks: &Ranks,
+        run: &Run<M>,
+        epochs: usize,
+        validates: bool,
+    ) -> Result<()> {
         ranks.check_equal("number of finished steps", run.stepper.steps)?;
         ranks.check_equal("number of finished batches", run.stepper.batches)?;
         ranks.check_equal("number of batches of an epoch", run.batches_of_epoch.unwrap_or(0))?;
+        let fingerprint = Fingerprint::new(self, run, run.stepper.schedule_steps, run.stepper.epochs);
+        let mut settings = fingerprint.into_settings();
+        settings.push(("number of epochs", epochs.to_string()));
+        settings.push(("validation data", if validates { "some" } else { "none" }.into()));
+        settings.push(("checkpoints", format!("{:?}", self.checkpoints.as_ref().map(Checkpoints::every))));
+        ranks.check_equal_settings(&settings)?;
         check_equal_parameters(ranks, self.model)?;
         if !ranks.is_root() {
             // A checkpoint contains the metrics of all ranks, which rank 0 continues.
@@ -360,6 +396,9 @@ impl<'a, M: Module, O: 'static, T: 'static> Trainer<'a, M, O, T> {
                 }
                 stop = round.stop;
                 break;
+            }
+            if batch.is_none() && previous.is_none() && ranks.syncs_batch_norm() {
+                previous = run.first_batch(train)?;
             }
             run.set_random_state_of_round(ranks);
             let report = self.train_round(run, ranks, batch.as_ref(), previous.as_ref(), &round)?;

@@ -19,8 +19,8 @@ pub(super) const SCHEDULE: &str = "learning-rate schedule";
 pub(super) struct Fingerprint(Vec<(&'static str, String)>);
 
 impl Fingerprint {
-    /// Describes the settings of `trainer` for a run after `steps` steps of the schedule and `epochs` finished epochs. The loss is not
-    /// described, because it may be a closure.
+    /// Describes the settings of `trainer` for a run after `steps` steps of the schedule and `epochs` finished epochs. The
+    /// loss is not described, because it may be a closure.
     pub fn new<M: Module, O, T>(
         trainer: &Trainer<'_, M, O, T>,
         run: &Run<M>,
@@ -50,6 +50,11 @@ impl Fingerprint {
             // first difference, which should be the cause.
             (SCHEDULE, schedule.map_or("constant".into(), |rate| describe(rate, steps, epochs))),
         ])
+    }
+
+    /// Returns the names and values of the settings.
+    pub fn into_settings(self) -> Vec<(&'static str, String)> {
+        self.0
     }
 
     pub fn to_json(&self) -> Value {

@@ -86,7 +86,7 @@ impl<'a, M: Module, O: 'static, T: 'static> Trainer<'a, M, O, T> {
         self.metrics.iter_mut().for_each(|metric| metric.reset());
         self.begin_checkpoints(&mut run)?;
         if let Some(ranks) = &ranks {
-            self.begin_epochs_on_ranks(ranks, &run)?;
+            self.begin_epochs_on_ranks(ranks, &run, epochs, valid.is_some())?;
         }
         let plan = FitPlan { epochs, finished_epochs: run.stepper.epochs, batches };
         let mut built_in: Vec<Box<dyn Callback>> = vec![Box::new(ProgressLines::new(self.verbosity))];

@@ -158,7 +158,7 @@ impl<M: Module, O, T> Trainer<'_, M, O, T> {
         }
         run.tally = Tally::from_state(&numbers(state, TALLY)?)?;
         run.stepper.steps = steps;
-        run.stepper.schedule_steps = scale.schedule_steps();
+        run.stepper.schedule_steps = scale.schedule_steps(run.batches_of_epoch);
         run.stepper.epochs = epochs;
         run.stepper.batches = integer(&training["batches"])?;
         run.stepper.unreached = unreached(&training["unreached"])?;
@@ -218,12 +218,19 @@ impl StepScale {
         self.other_ranks.then_some(ACCUMULATE).into_iter().chain(schedule).collect()
     }
 
-    /// Returns the position in the schedule, after the same number of batches.
-    fn schedule_steps(&self) -> usize {
-        if !self.other_ranks || self.saved_batches == self.batches {
-            return self.saved_schedule_steps;
+    /// Returns the position in the schedule, after the same number of epochs and batches.
+    fn schedule_steps(&self, batches_of_epoch: Option<usize>) -> usize {
+        let Self { saved_schedule_steps, saved_batches, batches, .. } = *self;
+        if !self.other_ranks || saved_batches == batches {
+            return saved_schedule_steps;
         }
-        self.saved_schedule_steps * self.saved_batches / self.batches
+        let Some(epoch) = batches_of_epoch.filter(|count| *count > 0) else {
+            return saved_schedule_steps * saved_batches / batches;
+        };
+        // The last step of an epoch may have fewer batches than the others.
+        let steps_of_epoch = epoch.div_ceil(saved_batches);
+        let (epochs, rest) = (saved_schedule_steps / steps_of_epoch, saved_schedule_steps % steps_of_epoch);
+        epochs * epoch.div_ceil(batches) + rest * saved_batches / batches
     }
 }
 
@@ -285,4 +292,24 @@ fn check_network(model: &impl Module, values: &StateDict) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::StepScale;
+
+    #[test]
+    fn the_position_in_a_schedule_follows_the_number_of_batches_of_a_step() {
+        let steps = |saved_schedule_steps, saved_batches, batches, epoch| {
+            let other_ranks = true;
+            let scale = StepScale { saved_schedule_steps, saved_batches, batches, other_ranks };
+            scale.schedule_steps(epoch)
+        };
+        // 5 batches in an epoch are 2 steps of 4 batches, the second of which has one batch.
+        assert_eq!(steps(14, 4, 1, Some(5)), 7 * 5);
+        assert_eq!(steps(15, 4, 1, Some(5)), 7 * 5 + 4);
+        assert_eq!(steps(35, 1, 4, Some(5)), 7 * 2);
+        assert_eq!(steps(6, 2, 2, Some(5)), 6);
+        assert_eq!(steps(6, 2, 3, None), 4);
+    }
 }

@@ -74,7 +74,7 @@ impl Operation<3> for Normalize {
                 with_elements(y, |y| with_elements(&masked, |grad| {
                     let sums = self.sums::<E>(activation, [x, y, grad]);
                     let all = match &self.ranks {
-                        Some(ranks) => &ranks.sum(&sums)?,
+                        Some(ranks) => &ranks.sum_of_gradients(&sums)?,
                         None => &sums,
                     };
                     Ok::<_, candle_core::Error>((self.gradient(activation, [x, y, grad], &weight, all), sums))

@@ -18,15 +18,16 @@ pub type SumOverRanks = Arc<dyn Fn(&mut [f64]) -> Result<()> + Send + Sync>;
 /// Runs `f`. Meanwhile, batch norms of this thread compute the statistics in training over the batches of all ranks.
 ///
 /// - `sum`: adds up numbers over all ranks
-/// - `weight`: 1, or 0 if the batch of this rank must not contribute to the statistics
-pub fn with_statistics_of_ranks<T>(sum: SumOverRanks, weight: f64, f: impl FnOnce() -> T) -> T {
+/// - `examples`: the number of examples in the batch of this rank; 0 if the batch must not contribute to the statistics.
+///   Each rank differentiates the mean of its losses, and its gradients are weighted by this number afterwards.
+pub fn with_statistics_of_ranks<T>(sum: SumOverRanks, examples: usize, f: impl FnOnce() -> T) -> T {
     struct Restore(Option<Ranks>);
     impl Drop for Restore {
         fn drop(&mut self) {
             CURRENT.set(self.0.take());
         }
     }
-    let _restore = Restore(CURRENT.replace(Some(Ranks { sum, weight })));
+    let _restore = Restore(CURRENT.replace(Some(Ranks { sum, examples })));
     f()
 }
 
@@ -43,7 +44,8 @@ thread_local! {
 #[derive(Clone)]
 pub(super) struct Ranks {
     sum: SumOverRanks,
-    weight: f64,
+    /// The number of examples in the batch of this rank, or 0 if the batch does not contribute.
+    examples: usize,
 }
 
 impl Ranks {
@@ -57,7 +59,7 @@ impl Ranks {
         let sums = |moments: &Moments| {
             let Moments { count, mean, squared_deviations } = *moments;
             // An empty batch has no mean.
-            if count == 0. {
+            if count == 0. || self.examples == 0 {
                 [0.; 3]
             } else {
                 [count, count * mean, squared_deviations + count * mean * mean]
@@ -76,17 +78,22 @@ impl Ranks {
         Ok(moments)
     }
 
-    /// Adds up the two sums of each channel over all ranks.
-    pub fn sum(&self, sums: &[[f64; 2]]) -> Result<Vec<[f64; 2]>> {
-        self.sum_arrays(sums)
+    /// Returns the two sums of each channel over the gradients of all ranks, in the scale of the gradients of this rank:
+    /// those of the mean loss of its batch. In the loss of all batches, each batch counts by its number of examples.
+    pub fn sum_of_gradients(&self, sums: &[[f64; 2]]) -> Result<Vec<[f64; 2]>> {
+        let scaled = |sums: &[[f64; 2]], factor: f64| -> Vec<[f64; 2]> {
+            sums.iter().map(|sums| sums.map(|sum| sum * factor)).collect()
+        };
+        // The gradients of a batch without examples may not be finite.
+        let own = match self.examples {
+            0 => vec![[0.; 2]; sums.len()],
+            examples => scaled(sums, examples as f64),
+        };
+        Ok(scaled(&self.sum_arrays(&own)?, 1. / self.examples.max(1) as f64))
     }
 
     fn sum_arrays<const N: usize>(&self, values: &[[f64; N]]) -> Result<Vec<[f64; N]>> {
         let mut flat: Vec<f64> = values.as_flattened().to_vec();
-        if self.weight != 1. {
-            flat.iter_mut()
-                .for_each(|value| *value = if self.weight == 0. { 0. } else { *value * self.weight });
-        }
         (self.sum)(&mut flat)?;
         Ok(flat.as_chunks::<N>().0.to_vec())
     }
