@@ -76,7 +76,7 @@ impl Graph {
     }
 }
 
-/// Escapes text for HTML.
+/// Escapes text for the content of an HTML element.
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }

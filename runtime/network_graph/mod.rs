@@ -152,10 +152,18 @@ impl GraphNode {
         !["input", "output", "parameter", "buffer", "tensor"].contains(&self.operation.as_str())
     }
 
-    /// Returns the shapes of the results: `2×8×6×6`.
+    /// Returns the shapes of the results: `2×8×6×6`. Abbreviates long lists: `16 of 2×8×6×6`.
     fn shapes(&self) -> String {
         let shapes: Vec<String> = self.output_shapes.iter().map(|dims| format_dims(dims)).collect();
-        shapes.join(", ")
+        match shapes.as_slice() {
+            [first, rest @ ..] if rest.len() > 2 && rest.iter().all(|shape| shape == first) => {
+                format!("{} of {first}", shapes.len())
+            }
+            [first, second, rest @ ..] if rest.len() > 1 => {
+                format!("{first}, {second} and {} more", rest.len())
+            }
+            shapes => shapes.join(", "),
+        }
     }
 }
 

@@ -6,7 +6,8 @@ use super::{Graph, GraphNode};
 
 /// Prints the launches in the order in which they began. The first row of a launch has its number and first operation.
 /// The operations that were fused follow after a `+`. `*` marks a launch that only changes a layout. Below an operation
-/// that could have been fused, a line has the reason why it was not.
+/// that could have been fused, a line has the reason why it was not. Operations that needed no launch, such as views,
+/// follow after the launches.
 impl fmt::Display for Graph {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rows = self.rows();
@@ -62,7 +63,7 @@ impl Graph {
         for launch in 0..self.launches.len() {
             self.add_launch(&mut rows, launch);
         }
-        let has_no_launch = |node: &&GraphNode| node.is_operation() && node.launches.is_empty();
+        let has_no_launch = |node: &&GraphNode| node.is_operation() && self.main_launch(node).is_none();
         for node in self.nodes.iter().filter(has_no_launch) {
             rows.push(Row::Cells(["--".to_string(), node.operation.clone(), node.label(), node.shapes()]));
         }

@@ -105,7 +105,6 @@ pub(crate) struct ExecutedLaunch {
     chain_ends: Vec<usize>,
 }
 
-// The functions that borrow an execution call no code that could record: paths and reasons are computed before.
 /// The operations of one run, in the order in which they ended.
 #[derive(Debug, Default)]
 pub(crate) struct Execution {
@@ -191,6 +190,7 @@ pub(crate) fn is_execution_recorded() -> bool {
     IS_RECORDED.get()
 }
 
+// The functions that borrow an execution call no code that could record: paths and reasons are computed before.
 fn with_execution<T>(f: impl FnOnce(&mut Execution) -> T) -> Option<T> {
     if !IS_RECORDED.get() {
         return None;

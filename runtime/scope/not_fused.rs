@@ -80,7 +80,7 @@ macro_rules! kinds {
 kinds! { |producer|
     /// Fusion is disabled by [`no_fusion`](crate::no_fusion).
     FusionDisabled => "fusion is disabled by `sconce::no_fusion`";
-    /// The input is no result of a convolution, linear layer or batch norm.
+    /// The input is not the result of a convolution, linear layer or batch norm.
     NoProducer => "its input is {producer}, into which no operation is fused";
     /// Another operation reads the result of the producer too, or the network keeps it.
     SharedResult => "the result of {producer} is also used elsewhere";

@@ -46,7 +46,8 @@ use masks::Masks;
 /// | weights | `[batch, queries, keys]`, or `[batch, num_heads, queries, keys]` for each head |
 ///
 /// With `batch_first`, the inputs and the output are `[batch, length, …]`. The batch dimension may be omitted from all
-/// tensors. The nonzero elements of a u8 mask hide keys; a floating-point mask is added to the scores. If all keys are
+/// tensors. After [`inference`](crate::Network::inference), self-attention keeps a second copy of its weights, in the
+/// kernel's order. The nonzero elements of a u8 mask hide keys; a floating-point mask is added to the scores. If all keys are
 /// hidden from a query, the output for this query is the bias of the output projection.
 ///
 /// ```

@@ -79,7 +79,7 @@ fn multiply<'a>(
     unsafe { vec_written_by(count * rows * columns, write) }
 }
 
-/// Returns the number of rows of a task. `row_work` are the multiply-adds of a row, and `column_tasks` is the number of
+/// Returns the number of rows of a task. `row_work` is the number of multiply-adds of a row, and `column_tasks` is the number of
 /// tasks if the rows are not divided.
 ///
 /// Each task reads B once, so the rows are divided only if there are few tasks, or if C has so many rows that the part

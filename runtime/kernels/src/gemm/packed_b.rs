@@ -64,8 +64,8 @@ impl Kernel for PackColumns<'_> {
     }
 }
 
-/// Copies the rows `start..end` of `b`, in up to `NC` columns, to `packed`, `[rows][NC]`. Leaves the elements of further
-/// columns of `packed` unchanged.
+/// Copies the rows `start..end` of `b`, in up to `NC` columns, to `packed`, `[rows][NC]`. Leaves the elements of the
+/// remaining columns of `packed` unchanged.
 #[inline(always)]
 pub(super) fn pack<S: Simd>(
     simd: S,

@@ -139,6 +139,23 @@ fn results_do_not_depend_on_the_number_of_threads_or_on_other_rows() -> Result<(
     Ok(())
 }
 
+/// With so many rows, several tasks divide the rows.
+#[test]
+fn results_of_many_rows_do_not_depend_on_the_number_of_threads() -> Result<()> {
+    let [x, weight, bias] = operands([900, 130, 70], 3);
+    for cache in [None, Some(LinearCache::default())] {
+        let run = || {
+            linear_with(isa(), &x, &weight, Some(&bias), Activation::Gelu, cache.as_ref())
+                .and_then(|y| values(&y))
+        };
+        let single = crate::common::on_threads(1, run)?;
+        for threads in [2, 5] {
+            assert_eq!(crate::common::on_threads(threads, run)?, single);
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn nan_propagates() -> Result<()> {
     let [x, weight, _] = operands([2, 33, 9], 1);
