@@ -14,7 +14,7 @@ use candle_core::backend::{BackendDevice, BackendStorage};
 use candle_core::cuda::cudarc::driver::{
     CudaStream, LaunchArgs, LaunchConfig, PushKernelArg, result::memset_d8_async, sys::CUdevice_attribute,
 };
-use candle_core::{CudaDevice, CudaStorage, Device, Result, Shape, bail};
+use candle_core::{CudaDevice, CudaStorage, Result, Shape, bail};
 
 use super::{Arg, Launch, Operand, Program, Target, target};
 use operand::{Address, Dense};
@@ -42,9 +42,9 @@ fn properties_of(device: &CudaDevice) -> Result<Target> {
 
 /// Returns the properties of a device. Fails if the device is not a CUDA device.
 #[cfg(any(test, feature = "testing"))]
-pub(crate) fn target_of(device: &Device) -> Result<Target> {
+pub(crate) fn target_of(device: &candle_core::Device) -> Result<Target> {
     match device {
-        Device::Cuda(device) => properties_of(device),
+        candle_core::Device::Cuda(device) => properties_of(device),
         other => bail!("expected a CUDA device, found {:?}", other.location()),
     }
 }
