@@ -67,8 +67,9 @@ pub trait Batches {
     /// # fn main() -> Result<()> {
     /// let numbers = Tensor::arange(0f32, 10., &Device::Cpu)?;
     /// let data = TensorDataset::new(numbers.clone(), numbers)?.batch_size(2);
-    /// let part = data.epoch_part(1, 3)?.map(|batch| Ok(batch?.0.to_vec1()?)).collect::<Result<Vec<_>>>()?;
-    /// assert_eq!(part, [[2f32, 3.], [8., 9.]]);
+    /// let numbers = data.epoch_part(1, 3)?.map(|batch| Ok(batch?.0.to_vec1::<f32>()?));
+    /// let part = numbers.collect::<Result<Vec<_>>>()?;
+    /// assert_eq!(part, [[2., 3.], [8., 9.]]);
     /// # Ok(())
     /// # }
     /// ```
