@@ -14,6 +14,18 @@ pub(crate) fn is_meta(parameter: &Tensor) -> bool {
     parameter.rank() > 0 && parameter.stride().iter().all(|stride| *stride == 0)
 }
 
+/// Reshapes a parameter. A view of a single number stays one, whereas candle's `reshape` would copy it to memory.
+///
+/// # Errors
+/// Fails if the shape has another number of elements.
+pub(crate) fn reshape(parameter: &Tensor, shape: &[usize]) -> Result<Tensor> {
+    let elements = shape.iter().try_fold(1usize, |elements, size| elements.checked_mul(*size));
+    if is_meta(parameter) && elements == Some(parameter.elem_count()) {
+        return Tensor::zeros((), parameter.dtype(), parameter.device())?.broadcast_as(shape);
+    }
+    parameter.reshape(shape)
+}
+
 struct Meta;
 
 impl SimpleBackend for Meta {

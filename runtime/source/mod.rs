@@ -12,7 +12,7 @@ use candle_nn::VarBuilder;
 pub(crate) use checkpoint::{Checkpoint, Fallback};
 pub(crate) use fresh::fresh;
 pub(crate) use initial_values::with_initial_values;
-pub(crate) use meta::{is_meta, meta};
+pub(crate) use meta::{is_meta, meta, reshape};
 
 /// A name that no checkpoint has.
 const UNKNOWN_NAME: &str = "a name that no checkpoint has";

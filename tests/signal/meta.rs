@@ -1,5 +1,6 @@
 //! Signals without numbers: their states, operations with several operands, and errors.
 
+use sconce::IntoTensors;
 use sconce::prelude::*;
 
 fn meta(shape: &[usize]) -> Signal {
@@ -191,5 +192,44 @@ fn an_operation_that_reads_numbers_is_an_error() -> Result<()> {
     let mapped = meta(&[2]).map(|t| t.cumsum(0));
     assert!(message(&mapped).contains("expected a signal with numbers"));
     assert!(meta(&[2]).into_tensor().is_err());
+    Ok(())
+}
+
+/// Checks a layer whose parameters would need more memory than any machine has.
+fn check_huge<C>(config: C, x: &[usize], dtype: DType, output: &[usize]) -> Result<()>
+where
+    C: Config<Output: Forward<Signal, Output: IntoTensors>>,
+{
+    let y = config.meta()?.summary(Signal::meta(x, dtype))?;
+    assert_eq!(y.layers[0].output_shape.as_deref(), Some(output), "{}", y.layers[0].kind);
+    Ok(())
+}
+
+#[test]
+fn parameters_without_memory_are_not_copied() -> Result<()> {
+    const N: usize = 1 << 24;
+    let floats = DType::F32;
+    check_huge(Linear::config(N, N), &[2, N], floats, &[2, N])?;
+    check_huge(Conv1d::config(N, N, 3), &[2, N, 5], floats, &[2, N, 3])?;
+    check_huge(Conv2d::config(N, N, 3), &[2, N, 5, 5], floats, &[2, N, 3, 3])?;
+    check_huge(Conv3d::config(N, N, 3), &[2, N, 5, 5, 5], floats, &[2, N, 3, 3, 3])?;
+    check_huge(ConvTranspose1d::config(N, N, 3), &[2, N, 5], floats, &[2, N, 7])?;
+    check_huge(ConvTranspose2d::config(N, N, 3), &[2, N, 5, 5], floats, &[2, N, 7, 7])?;
+    check_huge(ConvTranspose3d::config(N, N, 3), &[2, N, 5, 5, 5], floats, &[2, N, 7, 7, 7])?;
+    check_huge(Embedding::config(N, N), &[2, 7], DType::U32, &[2, 7, N])?;
+    check_huge(EmbeddingBag::config(N, N), &[2, 7], DType::U32, &[2, N])?;
+    check_huge(LSTM::config(N, N), &[2, 7, N], floats, &[2, 7, N])?;
+    check_huge(GRU::config(N, N), &[2, 7, N], floats, &[2, 7, N])?;
+    check_huge(RNN::config(N, N), &[2, 7, N], floats, &[2, 7, N])?;
+    check_huge(TransformerEncoderLayer::config(N, 1), &[2, 7, N], floats, &[2, 7, N])?;
+    Ok(())
+}
+
+#[test]
+fn weights_of_bilinear_layers_without_memory_are_not_copied() -> Result<()> {
+    const N: usize = 1 << 16;
+    let inputs = (Signal::meta((2, N), DType::F32), Signal::meta((2, N), DType::F32));
+    let summary = Bilinear::config(N, N, N).meta()?.summary(inputs)?;
+    assert_eq!(summary.layers[0].output_shape.as_deref(), Some(&[2, N][..]));
     Ok(())
 }

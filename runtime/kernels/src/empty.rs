@@ -12,10 +12,19 @@ use super::operation::{self, CpuOperand, MetalOperand, Operation};
 /// # Errors
 /// Fails if the operands differ in dtype or device, or there are none.
 pub fn empty_output(operands: &[&Tensor], shape: impl Into<Shape>) -> Result<Tensor> {
-    let sums = operands.iter().map(|operand| operand.sum_all()).collect::<Result<Vec<_>>>()?;
+    let sums = operands.iter().map(|operand| empty_sum(operand)).collect::<Result<Vec<_>>>()?;
     let sum = Tensor::stack(&sums, 0)?.sum_all()?;
     // The factor is a tensor, because candle does not track gradients through a scalar factor of zero.
     sum.mul(&sum.zeros_like()?)?.broadcast_as(shape)?.contiguous()
+}
+
+/// Returns a sum without terms that passes a gradient of zeros to `operand`. A sum of all elements would take as long as
+/// the operand is large.
+fn empty_sum(operand: &Tensor) -> Result<Tensor> {
+    match operand.rank() {
+        0 => Ok(operand.clone()),
+        _ => operand.narrow(0, 0, 0)?.sum_all(),
+    }
 }
 
 /// If the tensor is an empty view that does not begin at the start of its storage, returns an empty tensor with a new

@@ -9,6 +9,7 @@ use crate::kernels::conv::PackedCache;
 use crate::layers::weight::Weight;
 use crate::module::VisitorMut;
 use crate::signal::{Batch, Meta, Signal};
+use crate::source;
 
 /// A weight, and the same weight as a weight for images.
 #[derive(Clone)]
@@ -66,6 +67,6 @@ impl ConvWeight {
 fn to_4d(tensor: &Tensor, dims: [usize; 4]) -> Tensor {
     match tensor.rank() {
         4 => tensor.clone(),
-        _ => tensor.reshape(&dims).unwrap_or_else(|_| tensor.clone()),
+        _ => source::reshape(tensor, &dims).unwrap_or_else(|_| tensor.clone()),
     }
 }

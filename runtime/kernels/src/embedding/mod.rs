@@ -7,6 +7,7 @@ use candle_core::{CpuStorage, Result, Shape, Tensor, WithDType, bail};
 
 use crate::composed_path::has_cpu_kernels;
 use crate::element::{Element, compute_dtype, elements, in_f32, with_element, with_elements};
+use crate::empty::empty_output;
 use crate::integers::integers;
 use crate::memory::{can_allocate, zeros};
 use crate::operation::{CpuOperand, Operation};
@@ -52,6 +53,9 @@ pub fn embedding(ids: &Tensor, weight: &Tensor, padding: Option<usize>) -> Resul
         bail!("{NAME}: not enough memory for an output of {shape:?}");
     }
     let ids = row_indices(NAME, ids, rows)?;
+    if ids.is_empty() {
+        return empty_output(&[weight], shape);
+    }
     // A frozen table of f16 or bf16 is not widened, because only a few of its rows are read.
     let is_frozen_half = !weight.track_op() && compute_dtype(weight.dtype()) != weight.dtype();
     if is_frozen_half || !has_cpu_kernels(weight) {

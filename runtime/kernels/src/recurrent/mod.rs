@@ -10,6 +10,7 @@ use candle_core::{Result, Tensor, bail};
 
 use crate::composed_path::has_cpu_kernels;
 use crate::element::compute_dtype;
+use crate::empty::empty_output;
 use crate::memory::can_allocate;
 use crate::relay::reshape;
 
@@ -220,6 +221,9 @@ pub fn run_packed(
 ) -> Result<(Tensor, Vec<Tensor>)> {
     let steps = Steps::new(&format!("{recurrence:?}"), batch_sizes, reverse)?;
     check(recurrence, inputs, &steps, weights, state)?;
+    if steps.batch() == 0 {
+        return empty_results(inputs, weights, state);
+    }
     let dtype = inputs.dtype();
     let wide = compute_dtype(dtype);
     let inputs = inputs.to_dtype(wide)?;
@@ -237,6 +241,19 @@ pub fn run_packed(
     })?;
     let state = state.iter().map(|state| state.to_dtype(dtype)).collect::<Result<Vec<_>>>()?;
     Ok((outputs.to_dtype(dtype)?, state))
+}
+
+/// Returns the results for a batch without sequences.
+fn empty_results(
+    inputs: &Tensor,
+    weights: &RecurrentWeights,
+    state: &[Tensor],
+) -> Result<(Tensor, Vec<Tensor>)> {
+    let optional = [weights.bias, weights.projection].into_iter().flatten();
+    let operands: Vec<&Tensor> = [inputs, weights.weight].into_iter().chain(optional).chain(state).collect();
+    let outputs = empty_output(&operands, state[0].shape())?;
+    let state = state.iter().map(|state| empty_output(&operands, state.shape())).collect::<Result<_>>()?;
+    Ok((outputs, state))
 }
 
 fn check(
