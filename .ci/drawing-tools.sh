@@ -1,27 +1,44 @@
 #!/usr/bin/env bash
-# Installs Chromium and Graphviz, in which the tests open the drawings of networks. The tests skip a program that is
-# missing.
+# Installs Chromium and Graphviz, in which the tests open the drawings of networks. Prints the variables with their
+# paths, which the tests then require: `env=$(.ci/drawing-tools.sh); eval "$env"`. Messages go to stderr.
 #
-# Needs root and apt-get, as in a container of Debian or Ubuntu. Uses the programs that are installed otherwise.
+# Installing needs root and apt-get, as in a container of Debian or Ubuntu. The tests skip a program that is missing.
 set -euo pipefail
 
-has() { for name in "$@"; do command -v "$name" >/dev/null && return; done; return 1; }
-
-missing=()
 browsers=(chromium chromium-browser google-chrome google-chrome-stable chrome)
-[[ -n ${SCONCE_BROWSER:-} ]] || has "${browsers[@]}" || missing+=(chromium)
-[[ -n ${SCONCE_DOT:-} ]] || has dot || missing+=(graphviz)
-[[ ${#missing[@]} -gt 0 ]] || exit 0
+
+# Prints the path of the first of these programs that is installed.
+find_program() { for name in "$@"; do command -v "$name" && return; done; return 1; }
+
+# Prints a variable with the path of the first of these programs that is installed, unless the variable is set.
+export_path() {
+  local variable=$1 path=${!1:-}
+  shift
+  [[ -n $path ]] || path=$(find_program "$@") || return 1
+  printf 'export %s=%q\n' "$variable" "$path"
+}
 
 install() {
   [[ $(id -u) == 0 ]] && command -v apt-get >/dev/null || return 1
   # The index of packages is missing in a fresh container.
-  apt-get install --yes --no-install-recommends "${missing[@]}" ||
-    { apt-get update && apt-get install --yes --no-install-recommends "${missing[@]}"; }
+  apt-get install --yes --no-install-recommends "$@" ||
+    { apt-get update && apt-get install --yes --no-install-recommends "$@"; }
 }
+
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-if ! install >"$log" 2>&1; then
-  echo "skipped: cannot install ${missing[*]}, which needs root and apt-get; the tests of drawings skip them"
-  tail -n 1 "$log"
-fi
+
+# Usage: require VARIABLE PACKAGE PROGRAM...
+require() {
+  local variable=$1 package=$2
+  shift 2
+  export_path "$variable" "$@" && return
+  if install "$package" >"$log" 2>&1 && export_path "$variable" "$@"; then
+    return
+  fi
+  echo "skipped: cannot install $package, which needs root and apt-get; the tests of drawings skip it" >&2
+  tail -n 1 "$log" >&2
+}
+
+require SCONCE_BROWSER chromium "${browsers[@]}"
+require SCONCE_DOT graphviz dot
