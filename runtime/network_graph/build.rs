@@ -137,7 +137,7 @@ impl Names {
             path,
             layer,
             output_shapes: node.outputs.iter().map(|output| output.dims.clone()).collect(),
-            dtype: node.outputs.first().map_or_else(String::new, |output| output.dtype.as_str().to_string()),
+            output_dtypes: node.outputs.iter().map(|output| output.dtype.as_str().to_string()).collect(),
             launches: Vec::new(),
             not_fused: node.not_fused.clone(),
             names,

@@ -100,7 +100,7 @@ impl Graph {
             lines.push(format!("reads {}", inputs.join(", ")));
         }
         if !node.output_shapes.is_empty() {
-            lines.push(format!("returns {} ({})", node.shapes(), node.dtype));
+            lines.push(format!("returns {} ({})", node.shapes(), node.dtypes()));
         }
         lines.extend(
             node.launches

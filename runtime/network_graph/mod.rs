@@ -74,8 +74,8 @@ pub struct GraphNode {
     pub layer: String,
     /// The shapes of the results.
     pub output_shapes: Vec<Vec<usize>>,
-    /// The dtype of the first result, such as `f32`. Empty for an output.
-    pub dtype: String,
+    /// The dtypes of the results, such as `f32`.
+    pub output_dtypes: Vec<String>,
     /// The indices of the launches that computed the operation, with the layout changes of its operands. An operation
     /// that was fused has the launch of the operation before it.
     pub launches: Vec<usize>,
@@ -163,6 +163,14 @@ impl GraphNode {
                 format!("{first}, {second} and {} more", rest.len())
             }
             shapes => shapes.join(", "),
+        }
+    }
+
+    /// Returns the dtypes of the results: `f32`, or `f32, u32` if they differ.
+    fn dtypes(&self) -> String {
+        match self.output_dtypes.as_slice() {
+            [first, rest @ ..] if rest.iter().all(|dtype| dtype == first) => first.clone(),
+            dtypes => dtypes.join(", "),
         }
     }
 }

@@ -26,9 +26,8 @@ thread_local! {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum ValueId {
     Tensor(TensorId),
-    /// The address of a channel-blocked activation. Another activation can have the same address later. It then is the
-    /// result of an operation too, and replaces the value.
-    Blocked(usize),
+    /// The number of a channel-blocked activation.
+    Blocked(u64),
     Deferred(DeferredId),
 }
 

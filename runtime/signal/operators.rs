@@ -22,9 +22,7 @@ fn add(a: Signal, b: Signal) -> Signal {
             (Ok(()), _) => add_residual(a, b),
             (_, Ok(())) => add_residual(b, a),
             (Err(a_reason), Err(b_reason)) => {
-                // The other operand is no producer.
-                let is_first = a_reason != NotFusedKind::NoProducer || b_reason == NotFusedKind::NoProducer;
-                if is_first {
+                if relevance(a_reason) >= relevance(b_reason) {
                     a.record_not_fused(a_reason)
                 } else {
                     b.record_not_fused(b_reason)
@@ -35,6 +33,16 @@ fn add(a: Signal, b: Signal) -> Signal {
         _ => combine(Binary::Add, a, b),
     };
     recording.finish(fused.into(), describe(Binary::Add))
+}
+
+/// Returns how well a reason explains why an addition was not fused: the reason of the operand that was most likely to
+/// be the producer is the highest. A shortcut is no producer, or has already run because the block read it.
+fn relevance(reason: NotFusedKind) -> u8 {
+    match reason {
+        NotFusedKind::NoProducer => 0,
+        NotFusedKind::AlreadyRun => 1,
+        _ => 2,
+    }
 }
 
 /// Fuses `residual` into `deferred`. Adds the two signals separately if that is not possible.

@@ -25,7 +25,7 @@ impl Value {
     pub(super) fn id(&self) -> ValueId {
         match self {
             Self::Tensor(tensor) => ValueId::Tensor(tensor.id()),
-            Self::Blocked(blocked) => ValueId::Blocked(Arc::as_ptr(blocked).addr()),
+            Self::Blocked(blocked) => ValueId::Blocked(blocked.id()),
         }
     }
 

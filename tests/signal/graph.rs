@@ -144,6 +144,18 @@ fn cases() -> Vec<Case> {
             "`conv2d` at `Net.conv` already ends with an activation",
             |conv, _, _, _, x| &x + relu(conv.call(x.clone(), Mode::Eval)),
         ),
+        // A shortcut that has run is not the operand into which the addition could have been fused.
+        new(
+            Kind::ActivationApplied,
+            "add",
+            "`conv2d` at `Net.depthwise` already ends with an activation",
+            |conv, depthwise, _, _, x| {
+                let shortcut = conv.call(x.clone(), Mode::Eval);
+                let checked = shortcut.tensor().map(drop);
+                let shortcut = checked.map_or_else(Signal::fail, |()| shortcut);
+                shortcut + relu(depthwise.call(x, Mode::Eval))
+            },
+        ),
         new(
             Kind::ResidualApplied,
             "batch_norm",

@@ -1,5 +1,6 @@
 //! A channel-blocked activation.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use candle_core::{Device, Result, Shape, Tensor, bail};
@@ -18,6 +19,7 @@ pub struct BlockedTensor {
     shape: Shape,
     dims: [usize; 4],
     isa: Isa,
+    id: u64,
     /// The `Nchw` tensor, once [`BlockedTensor::to_tensor`] has computed it.
     nchw: OnceLock<Tensor>,
 }
@@ -30,7 +32,12 @@ impl BlockedTensor {
     pub fn new(arena: &Arc<Arena>, dims: [usize; 4]) -> Result<Self> {
         let isa = isa();
         let memory = arena.lease(Layout::Nchwc.elements(dims, isa.lanes()))?;
-        Ok(Self { memory, shape: Shape::from(dims.to_vec()), dims, isa, nchw: OnceLock::new() })
+        Ok(Self { memory, shape: Shape::from(dims.to_vec()), dims, isa, id: new_id(), nchw: OnceLock::new() })
+    }
+
+    /// Returns a number that no other activation of the process has.
+    pub fn id(&self) -> u64 {
+        self.id
     }
 
     /// Converts a tensor `[batch, channels, height, width]` of f32 on the CPU.
@@ -124,4 +131,9 @@ impl BlockedTensor {
         let rows = self.memory.chunks_exact(padded.max(1)).flat_map(|row| &row[..channels]);
         Tensor::from_vec(rows.copied().collect::<Vec<_>>(), self.shape.clone(), &Device::Cpu)
     }
+}
+
+fn new_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
