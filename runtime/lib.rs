@@ -138,5 +138,5 @@ pub use sconce_macros::{Batch, Module};
 pub use scope::{NotFused, NotFusedKind, no_fusion};
 pub use signal::{Chunks, IntoTensors, Number, Operand, OperandValue, Outcome, Signal, SplitSizes};
 pub use sizes::{Size, Sizes};
-pub use summary::{LayerSummary, Summary, SummaryInput};
+pub use summary::{LayerSummary, Summary, SummaryColumn, SummaryInput};
 pub use symbolic::{SymbolicSize, SymbolicSizes};

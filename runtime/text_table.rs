@@ -5,31 +5,49 @@ use std::fmt;
 /// The text of a cell without a value.
 pub(crate) const NONE: &str = "--";
 
-/// Writes a table between lines of `=`. The first row is the header. The first `left` columns are aligned to the left,
-/// the others to the right. Returns the line.
-pub(crate) fn write_rows<const COLUMNS: usize>(
+/// The alignment of the cells of a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Align {
+    Left,
+    Right,
+}
+
+/// Writes a table between lines of `=`. Each row has a cell for each column. Returns the line.
+pub(crate) fn write_table(
     f: &mut fmt::Formatter<'_>,
-    left: usize,
-    rows: impl Iterator<Item = [String; COLUMNS]>,
+    columns: &[(&str, Align)],
+    rows: &[Vec<String>],
 ) -> Result<String, fmt::Error> {
-    let rows: Vec<[String; COLUMNS]> = rows.collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; COLUMNS] = std::array::from_fn(width);
-    let line = "=".repeat(widths.iter().sum::<usize>() + 2 * (COLUMNS - 1));
-    writeln!(f, "{line}")?;
-    for (i, row) in rows.iter().enumerate() {
-        let cell = |column: usize| {
-            let (text, width) = (&row[column], widths[column]);
-            if column < left { format!("{text:width$}") } else { format!("{text:>width$}") }
-        };
-        let cells: [String; COLUMNS] = std::array::from_fn(cell);
-        writeln!(f, "{}", cells.join("  ").trim_end())?;
-        if i == 0 {
-            writeln!(f, "{line}")?;
-        }
+    let header: Vec<String> = columns.iter().map(|(title, _)| title.to_string()).collect();
+    let width = |column: usize| {
+        let cells = [&header].into_iter().chain(rows).map(|row| row[column].chars().count());
+        cells.max().unwrap_or(0)
+    };
+    let formats: Vec<(usize, Align)> = (0..columns.len()).map(|i| (width(i), columns[i].1)).collect();
+    let total: usize = formats.iter().map(|(width, _)| width + SEPARATOR.len()).sum();
+    let line = "=".repeat(total.saturating_sub(SEPARATOR.len()));
+    writeln!(f, "{line}\n{}\n{line}", row_text(&header, &formats))?;
+    for row in rows {
+        writeln!(f, "{}", row_text(row, &formats))?;
     }
     writeln!(f, "{line}")?;
     Ok(line)
+}
+
+/// The space between two columns.
+const SEPARATOR: &str = "  ";
+
+/// Returns the cells of a row, filled up to the width of their columns.
+fn row_text(cells: &[String], formats: &[(usize, Align)]) -> String {
+    let cells: Vec<String> = cells
+        .iter()
+        .zip(formats)
+        .map(|(text, &(width, align))| match align {
+            Align::Left => format!("{text:width$}"),
+            Align::Right => format!("{text:>width$}"),
+        })
+        .collect();
+    cells.join(SEPARATOR).trim_end().to_string()
 }
 
 /// Formats a number with a comma between groups of three digits.
@@ -60,8 +78,8 @@ mod tests {
         struct Table;
         impl fmt::Display for Table {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                let rows = [["Name", "Time"], ["└─é", "1"]].map(|row| row.map(str::to_string));
-                write_rows(f, 1, rows.into_iter()).map(drop)
+                let row = ["└─é", "1"].map(str::to_string).to_vec();
+                write_table(f, &[("Name", Align::Left), ("Time", Align::Right)], &[row]).map(drop)
             }
         }
         assert_eq!(Table.to_string(), "==========\nName  Time\n==========\n└─é      1\n==========\n");

@@ -2,19 +2,25 @@
 
 use std::fmt;
 
-use crate::text_table::{NONE, write_rows};
+use crate::text_table::{Align, NONE, write_table};
 
 use super::{LaunchProfile, Profile};
 
-const HEADER: [&str; 6] = ["Layer", "Operations", "Time (ms)", "Share", "GFLOP/s", "GB/s"];
+const COLUMNS: [(&str, Align); 6] = [
+    ("Layer", Align::Left),
+    ("Operations", Align::Left),
+    ("Time (ms)", Align::Right),
+    ("Share", Align::Right),
+    ("GFLOP/s", Align::Right),
+    ("GB/s", Align::Right),
+];
 
 /// Prints the launches in their order, the time outside of launches, and the totals. A launch that only changes a
 /// layout is marked with `*`.
 impl fmt::Display for Profile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let header = HEADER.map(str::to_string);
-        let rows = [header].into_iter().chain(self.launches.iter().map(row)).chain([self.outside_row()]);
-        let line = write_rows(f, 2, rows)?;
+        let rows: Vec<Vec<String>> = self.launches.iter().map(row).chain([self.outside_row()]).collect();
+        let line = write_table(f, &COLUMNS, &rows)?;
         writeln!(f, "Time (ms): {:.3}, sum of the medians of {} runs", self.milliseconds, self.runs)?;
         writeln!(f, "Launches: {}", self.launches.len())?;
         let changes = self.launches.iter().filter(|launch| launch.changes_layout).count();
@@ -26,16 +32,17 @@ impl fmt::Display for Profile {
 }
 
 impl Profile {
-    fn outside_row(&self) -> [String; 6] {
+    fn outside_row(&self) -> Vec<String> {
         let time = format!("{:.3}", self.outside_milliseconds);
         let share = percent(self.outside_share());
-        ["outside of launches".to_string(), NONE.to_string(), time, share, NONE.to_string(), NONE.to_string()]
+        let none = NONE.to_string();
+        vec!["outside of launches".to_string(), none.clone(), time, share, none.clone(), none]
     }
 }
 
-fn row(launch: &LaunchProfile) -> [String; 6] {
+fn row(launch: &LaunchProfile) -> Vec<String> {
     let mark = if launch.changes_layout { " *" } else { "" };
-    [
+    vec![
         launch.path.clone(),
         format!("{}{mark}", launch.operations),
         format!("{:.3}", launch.milliseconds),

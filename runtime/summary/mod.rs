@@ -1,10 +1,12 @@
 //! The layers of a network as a table: shapes, parameters and multiply-adds.
 
+mod column;
 mod input;
 mod layer_list;
 mod named;
 mod table;
 
+pub use column::SummaryColumn;
 pub use input::SummaryInput;
 pub(crate) use named::{output_sizes, plan};
 
@@ -76,6 +78,9 @@ pub struct Summary {
     /// The number of levels of layers that the table shows.
     #[cfg_attr(feature = "serde", serde(skip))]
     max_depth: usize,
+    /// The columns of the table, or `None` for the default.
+    #[cfg_attr(feature = "serde", serde(skip))]
+    columns: Option<Vec<SummaryColumn>>,
 }
 
 /// A layer in a [`Summary`].
@@ -173,6 +178,7 @@ impl Summary {
             activation_bytes,
             parameter_bytes: bytes.fold(0, usize::saturating_add) as u64,
             max_depth: usize::MAX,
+            columns: None,
             examples: Vec::new(),
             layers,
         }
@@ -194,6 +200,26 @@ impl Summary {
     /// ```
     pub fn depth(mut self, depth: usize) -> Self {
         self.max_depth = depth;
+        self
+    }
+
+    /// Selects the columns of the table and their order. The column with the names of the layers precedes them. By
+    /// default, the columns are the shapes, the layer in whose launch a layer ran (if there is one), the parameters
+    /// and the multiply-adds.
+    ///
+    /// ```
+    /// use sconce::SummaryColumn::*;
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let net = Linear::config(4, 8).init(&Device::Cpu)?;
+    /// let summary = net.summary(Signal::meta((250_000, 4), DType::F32))?;
+    /// let table = summary.columns([OutputShape, OutputMegabytes, Trainable]).to_string();
+    /// assert!(table.contains("[250000, 8]          8.00  True"), "{table}");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn columns(mut self, columns: impl Into<Vec<SummaryColumn>>) -> Self {
+        self.columns = Some(columns.into());
         self
     }
 

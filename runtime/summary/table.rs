@@ -2,30 +2,22 @@
 
 use std::fmt;
 
-use crate::symbolic::SymbolicSize;
-use crate::text_table::{NONE, with_commas, write_rows};
+use crate::text_table::{Align, with_commas, write_table};
 
-use super::{LayerSummary, Summary};
-
-const HEADER: [&str; 6] =
-    ["Layer (type (name))", "Input Shape", "Output Shape", "Fused Into", "Param #", "Mult-Adds"];
+use super::column::{RowLayers, megabytes};
+use super::{LayerSummary, Summary, SummaryColumn};
 
 /// Prints the layers and the totals. A layer that is called several times has the multiply-adds of all calls and the
-/// number of calls; one that is not called has no shapes. The numbers of frozen parameters are in parentheses. The
-/// column `Fused Into` is printed if a layer of a row ran in the launch of another layer.
+/// number of calls; one that is not called has no shapes. The numbers of frozen parameters are in parentheses. Unless
+/// [`columns`](Summary::columns) selects other columns, the column `Fused Into` is printed if a layer of a row ran in
+/// the launch of another layer.
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let header = HEADER.map(str::to_string);
-        let rows = [header].into_iter().chain(self.rows());
-        let mut shown = self.layers.iter().filter(|layer| layer.depth <= self.max_depth);
-        let line = if shown.any(|layer| layer.fused_into.is_some()) {
-            write_rows(f, 4, rows)?
-        } else {
-            let without_fusion = |[layer, input, output, _, parameters, multiply_adds]: [String; 6]| {
-                [layer, input, output, parameters, multiply_adds]
-            };
-            write_rows(f, 3, rows.map(without_fusion))?
-        };
+        let selected = self.columns.clone().unwrap_or_else(|| self.default_columns());
+        let mut header = vec![("Layer (type (name))", Align::Left)];
+        header.extend(selected.iter().map(|column| (column.title(), column.align())));
+        let rows: Vec<Vec<String>> = self.rows(&selected).collect();
+        let line = write_table(f, &header, &rows)?;
         self.write_totals(f, &line)
     }
 }
@@ -33,7 +25,6 @@ impl fmt::Display for Summary {
 impl Summary {
     fn write_totals(&self, f: &mut fmt::Formatter<'_>, line: &str) -> fmt::Result {
         let (unit, factor) = multiply_add_unit(self.multiply_adds);
-        let megabytes = |bytes: u64| bytes as f64 / 1e6;
         if !self.examples.is_empty() {
             let examples: Vec<_> =
                 self.examples.iter().map(|(name, size)| format!("{name} = {size}")).collect();
@@ -44,34 +35,31 @@ impl Summary {
         writeln!(f, "Non-trainable params: {}", with_commas(self.non_trainable_parameters() as u64))?;
         writeln!(f, "Total mult-adds{unit}: {:.2}", self.multiply_adds as f64 / factor)?;
         writeln!(f, "{line}")?;
-        writeln!(f, "Input size (MB): {:.2}", megabytes(self.input_bytes))?;
+        writeln!(f, "Input size (MB): {}", megabytes(self.input_bytes))?;
         let activations = self.activation_bytes.saturating_mul(2);
-        writeln!(f, "Forward/backward pass size (MB): {:.2}", megabytes(activations))?;
-        writeln!(f, "Params size (MB): {:.2}", megabytes(self.parameter_bytes))?;
-        writeln!(f, "Estimated Total Size (MB): {:.2}", megabytes(self.total_bytes()))?;
+        writeln!(f, "Forward/backward pass size (MB): {}", megabytes(activations))?;
+        writeln!(f, "Params size (MB): {}", megabytes(self.parameter_bytes))?;
+        writeln!(f, "Estimated Total Size (MB): {}", megabytes(self.total_bytes()))?;
         write!(f, "{line}")
     }
 
-    /// Returns the cells of the rows down to the level to which the table is limited.
-    fn rows(&self) -> impl Iterator<Item = [String; 6]> {
-        let is_shown = |(_, layer): &(usize, &LayerSummary)| layer.depth <= self.max_depth;
-        self.layers.iter().enumerate().filter(is_shown).map(|(i, layer)| {
-            let included = if layer.depth == self.max_depth { self.with_inner_layers(i) } else { i..i + 1 };
-            let included = &self.layers[included];
-            let multiply_adds = included.iter().map(|layer| layer.multiply_adds).fold(0, u64::saturating_add);
-            let input = shape(&layer.input_shape, &layer.input_sizes).unwrap_or_else(|| NONE.to_string());
-            let fused_into = self.fused_into(layer);
-            [self.label(i), input, output(layer), fused_into, parameters(included), count(multiply_adds)]
-        })
+    fn default_columns(&self) -> Vec<SummaryColumn> {
+        use SummaryColumn::*;
+        let mut shown = self.layers.iter().filter(|layer| layer.depth <= self.max_depth);
+        let is_fused = shown.any(|layer| layer.fused_into.is_some());
+        let fused_into = is_fused.then_some(FusedInto);
+        let before = [InputShape, OutputShape].into_iter();
+        before.chain(fused_into).chain([Parameters, MultiplyAdds]).collect()
     }
 
-    fn fused_into(&self, layer: &LayerSummary) -> String {
-        match layer.fused_into.as_deref() {
-            None => NONE.to_string(),
-            // The network itself has no path.
-            Some("") => self.layers[0].kind.clone(),
-            Some(path) => path.to_string(),
-        }
+    /// Returns the cells of the rows down to the level to which the table is limited.
+    fn rows(&self, columns: &[SummaryColumn]) -> impl Iterator<Item = Vec<String>> {
+        let is_shown = |(_, layer): &(usize, &LayerSummary)| layer.depth <= self.max_depth;
+        self.layers.iter().enumerate().filter(is_shown).map(move |(i, layer)| {
+            let counted = if layer.depth == self.max_depth { self.with_inner_layers(i) } else { i..i + 1 };
+            let row = RowLayers { network: &self.layers[0], layer, counted: &self.layers[counted] };
+            [self.label(i)].into_iter().chain(columns.iter().map(|column| column.cell(&row))).collect()
+        })
     }
 
     /// Returns the range of a layer and the layers in it.
@@ -111,31 +99,6 @@ impl Summary {
         let next = self.layers[layer + 1..].iter().find(|next| next.depth <= depth);
         next.is_none_or(|next| next.depth < depth)
     }
-}
-
-/// Returns a shape as text, with names if it has some.
-fn shape(dims: &Option<Vec<usize>>, sizes: &Option<Vec<SymbolicSize>>) -> Option<String> {
-    let dims = dims.as_ref().map(|dims| format!("{dims:?}"));
-    sizes.as_ref().map(|sizes| format!("{sizes:?}")).or(dims)
-}
-
-fn output(layer: &LayerSummary) -> String {
-    match shape(&layer.output_shape, &layer.output_sizes) {
-        Some(shape) => shape,
-        None if layer.calls == 0 => "not called".to_string(),
-        None => NONE.to_string(),
-    }
-}
-
-/// Returns the number of parameters of some layers, in parentheses if all of them are frozen.
-fn parameters(layers: &[LayerSummary]) -> String {
-    let text = count(layers.iter().map(|layer| layer.parameters as u64).fold(0, u64::saturating_add));
-    let is_trainable = layers.iter().any(|layer| layer.trainable_parameters > 0);
-    if is_trainable || text == NONE { text } else { format!("({text})") }
-}
-
-fn count(number: u64) -> String {
-    if number == 0 { NONE.to_string() } else { with_commas(number) }
 }
 
 /// Returns the unit in which a number of multiply-adds is printed, and its factor.

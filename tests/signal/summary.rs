@@ -359,6 +359,28 @@ Net                        [2, 4, 6, 6]  [2, 36]             1         --
     Ok(())
 }
 
+#[test]
+fn columns_are_selected_as_in_torchinfo() -> Result<()> {
+    use sconce::SummaryColumn::*;
+    let summary = net()?.summary(meta(&[2, 4, 6, 6]))?.depth(1);
+    let table =
+        summary.columns([OutputShape, Trainable, Parameters, OutputMegabytes, MultiplyAdds]).to_string();
+    let expected = "\
+Layer (type (name))        Output Shape  Trainable  Param #  Output (MB)  Mult-Adds
+===================================================================================
+Net                        [2, 36]       True             1         0.00         --
+├─Identity (identity)      [2, 4, 6, 6]  --              --         0.00         --
+├─Dropout (dropout)        [2, 4, 6, 6]  --              --         0.00         --
+├─Block (layer1)           [2, 4, 6, 6]  False        (156)         0.00     10,368
+├─Block (layer2), 2 calls  [2, 4, 6, 6]  True           156         0.00     20,736
+├─Conv2d (tied), 2 calls   [2, 4, 6, 6]  True            20         0.00      2,304
+└─Linear (unused)          not called    True            10           --         --";
+    assert_eq!(table.lines().skip(1).take(9).collect::<Vec<_>>().join("\n"), expected);
+    let network = net()?.summary(meta(&[20_000, 4, 6, 6]))?.depth(0).columns([Trainable, OutputMegabytes]);
+    assert!(network.to_string().contains("Net                  Partial           2.88\n"), "{network}");
+    Ok(())
+}
+
 /// A network may summarize another one in its forward pass.
 #[test]
 fn a_summary_in_a_forward_pass_has_the_paths_of_its_network() -> Result<()> {
