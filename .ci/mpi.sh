@@ -4,8 +4,10 @@ set -euo pipefail
 cd "$(dirname -- "$0")/.."
 
 packages=(libopenmpi-dev openmpi-bin libclang-dev)
-missing() { ! command -v mpirun >/dev/null || ! command -v mpicc >/dev/null || ! ls /usr/lib/llvm-*/lib/libclang*.so* >/dev/null 2>&1; }
-if missing; then
+installed() {
+  command -v mpirun >/dev/null && command -v mpicc >/dev/null && ls /usr/lib/llvm-*/lib/libclang*.so* >/dev/null 2>&1
+}
+if ! installed; then
   if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
     echo "skipped: needs MPI and libclang; on Debian, install ${packages[*]}"
     exit 0
@@ -40,6 +42,8 @@ fails() {
 }
 fails 'rank 1 of 3 failed: the disk is full' fail
 fails 'rank 1 of 3 failed: the rank panicked' panic
+# Ranks with other settings than rank 0 are an error that names the setting.
+fails 'the ranks differ in the .*: rank 2 has another than rank 0' settings
 
 # A run continues with another number of ranks.
 directory=$(mktemp -d)

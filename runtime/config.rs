@@ -116,8 +116,8 @@ pub trait Config: Sized {
         }
     }
 
-    /// Checks the shapes of all layers like [`check`](Self::check), for an input whose sizes may have names. Returns the
-    /// sizes of the output, as [`Network::output_sizes`](crate::Network::output_sizes) does.
+    /// Checks the shapes of all layers like [`check`](Self::check), for an input whose sizes may have names. Returns
+    /// the sizes of the output, as [`Network::output_sizes`](crate::Network::output_sizes) does.
     ///
     /// ```
     /// use sconce::SymbolicSize;

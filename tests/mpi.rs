@@ -1,5 +1,5 @@
-//! Distributed training by MPI. `.ci/mpi.sh` runs this program on 2 and 4 ranks. It has no test harness, because MPI must
-//! start on the main thread.
+//! Distributed training by MPI. `.ci/mpi.sh` runs this program on 2 and 4 ranks. It has no test harness, because MPI
+//! must start on the main thread.
 
 use std::cell::Cell;
 use std::path::Path;
@@ -28,6 +28,7 @@ fn main() -> Result<()> {
     MpiCommunicator::run(|communicator| match arguments.get(1).map(String::as_str) {
         Some("fail") => fail(communicator),
         Some("panic") => panic_on_rank(communicator),
+        Some("settings") => train_with_different_settings(communicator),
         Some("checkpoint") => checkpoint(communicator, &arguments),
         _ => check(&communicator),
     })
@@ -160,8 +161,19 @@ fn panic_on_rank(communicator: Arc<MpiCommunicator>) -> Result<()> {
     Ok(())
 }
 
-/// Trains with checkpoints: `checkpoint DIRECTORY STEPS` stops after a number of steps, or after 3 epochs. Prints how the
-/// run ended.
+/// Trains with an average on all ranks except rank 2.
+fn train_with_different_settings(communicator: Arc<MpiCommunicator>) -> Result<()> {
+    let network = Net::new(&CPU)?;
+    let mut trainer = Trainer::new(&network, cross_entropy, Sgd::new(0.1)).quiet(true);
+    if communicator.rank() != 2 {
+        trainer = trainer.ema(0.9);
+    }
+    trainer.distributed(communicator).fit(&data(100, 4)?, &(), Epochs(3))?;
+    Ok(())
+}
+
+/// Trains with checkpoints: `checkpoint DIRECTORY STEPS` stops after a number of steps, or after 3 epochs. Prints how
+/// the run ended.
 fn checkpoint(communicator: Arc<MpiCommunicator>, arguments: &[String]) -> Result<()> {
     let [_, _, directory, steps] = arguments else {
         return Err(Error::msg("expected `checkpoint DIRECTORY STEPS`"));

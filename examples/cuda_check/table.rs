@@ -1,5 +1,5 @@
-//! Times a table of layers. Compares the times with the total time of candle's `conv2d`, `broadcast_add` and `relu`, and
-//! with a lower bound that is computed from the device's peak rates.
+//! Times a table of layers. Compares the times with the total time of candle's `conv2d`, `broadcast_add` and `relu`,
+//! and with a lower bound that is computed from the device's peak rates.
 
 use std::fmt::Write as _;
 use std::time::Duration;

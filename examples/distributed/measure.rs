@@ -1,4 +1,5 @@
-//! The time of a reduction on this machine, a prediction for a network of machines, and the overlap with the backward pass.
+//! The time of a reduction on this machine, a prediction for a network of machines, and the overlap with the backward
+//! pass.
 
 use std::sync::Arc;
 use std::thread::sleep;
@@ -12,7 +13,8 @@ use crate::Options;
 
 /// The number of parameters of ResNet-50.
 const RESNET_50: f64 = 25_557_032.;
-/// The size of a bucket by default, as a power of 2. Larger messages cost more per byte, because their memory is not reused.
+/// The size of a bucket by default, as a power of 2. Larger messages cost more per byte, because their memory is not
+/// reused.
 const BUCKET: u32 = 22;
 /// The number of buckets of at least 4 MiB into which they are divided.
 const BUCKETS_OF_RESNET_50: f64 = 19.;
@@ -73,9 +75,9 @@ fn time_reductions(communicator: &dyn Communicator, dtype: DType, short: bool) -
 
 /// Prints the predicted time of a reduction of the gradients of ResNet-50.
 ///
-/// A ring sends 2 (n - 1) / n of the bytes over each link, in 2 (n - 1) messages for each bucket. The time per byte that
-/// was measured here, without a network, is that of copying and adding up; it comes on top. `per_byte` is that time in f32
-/// and in bf16.
+/// A ring sends 2 (n - 1) / n of the bytes over each link, in 2 (n - 1) messages for each bucket. The time per byte
+/// that was measured here, without a network, is that of copying and adding up; it comes on top. `per_byte` is that
+/// time in f32 and in bf16.
 fn predict(per_byte: [f64; 2]) {
     println!("ResNet-50, predicted: ms for a reduction of all gradients");
     println!("ranks  Gbit/s  latency µs     f32    bf16");
@@ -118,8 +120,8 @@ struct Net {
     fc: Linear,
 }
 
-/// Trains, and prints how much of the reduction the backward pass hides. With `gigabits`, each reduction takes as long as
-/// it would on a network of that speed.
+/// Trains, and prints how much of the reduction the backward pass hides. With `gigabits`, each reduction takes as long
+/// as it would on a network of that speed.
 fn time_training(communicator: &Arc<dyn Communicator>, gigabits: Option<f64>, short: bool) -> Result<()> {
     let (warmup, steps) = if short { (2, 2) } else { (3, 20) };
     manual_seed(0);

@@ -27,7 +27,8 @@ pub struct Embeddings {
     dropout: Dropout,
 }
 
-/// Self-attention, then two linear layers. The output of each of these two parts is added to its input, then normalized.
+/// Self-attention, then two linear layers. The output of each of these two parts is added to its input, then
+/// normalized.
 #[derive(Module)]
 #[module(args(width: usize, heads: usize, hidden: usize, p: f64), forward = |x, mask: Option<Signal>| {
     let split = |x: Signal| unflatten(x, 2, [heads as isize, -1]).transpose(1, 2);

@@ -16,9 +16,10 @@ use super::syntax::{Call, Kind, Row};
 /// Defines `push`, which appends a layer to a network. The layer is given as a call in PyTorch's syntax.
 ///
 /// Each entry has PyTorch's name of the layer, the function that creates its config, and the supported arguments in
-/// PyTorch's order, each with the function that reads it. The arguments before `;` are passed to the function that creates the
-/// config; `=` gives a default. The arguments after `;` are passed to setters of the config, if the call gives them.
-/// With `or None`, Python's `None` counts as not given. `as FirstOutput` wraps the config in [`FirstOutput`].
+/// PyTorch's order, each with the function that reads it. The arguments before `;` are passed to the function that
+/// creates the config; `=` gives a default. The arguments after `;` are passed to setters of the config, if the call
+/// gives them. With `or None`, Python's `None` counts as not given. `as FirstOutput` wraps the config in
+/// [`FirstOutput`].
 macro_rules! layers {
     ($(
         $name:literal => $config:path {

@@ -1,8 +1,8 @@
 //! The operations of a symbolic run as a graph.
 //!
 //! While a graph is recorded, every operation on signals adds a [`Node`] that says what the operation is ([`Op`]) and
-//! which operands it has. Each signal without numbers has an id, by which later operations find the value that it stands
-//! for. Signals and tensors with numbers are constants.
+//! which operands it has. Each signal without numbers has an id, by which later operations find the value that it
+//! stands for. Signals and tensors with numbers are constants.
 
 mod op;
 mod record;

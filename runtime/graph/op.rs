@@ -223,8 +223,8 @@ pub(crate) struct MultiheadAttention {
 /// A stack of recurrent layers, whose results are the outputs of all steps, unless it is a cell, and the tensors of the
 /// final state.
 ///
-/// The operands are `x`, the tensors of the initial state (optional), and `weight_ih, weight_hh, bias_ih?, bias_hh?` for
-/// each direction of each layer.
+/// The operands are `x`, the tensors of the initial state (optional), and `weight_ih, weight_hh, bias_ih?, bias_hh?`
+/// for each direction of each layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Recurrent {
     pub recurrence: Recurrence,

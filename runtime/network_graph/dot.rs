@@ -8,9 +8,9 @@ use super::{Graph, GraphNode, format_dims};
 impl Graph {
     /// Returns the graph in Graphviz's DOT language, with a cluster for each call of a module.
     ///
-    /// Operations of the same launch have the same color, which is pale for a launch of one operation. An operation that
-    /// could have been fused but was not has a dashed border, and the reason as its tooltip. `dot -Tsvg net.dot` draws
-    /// the graph.
+    /// Operations of the same launch have the same color, which is pale for a launch of one operation. An operation
+    /// that could have been fused but was not has a dashed border, and the reason as its tooltip. `dot -Tsvg net.dot`
+    /// draws the graph.
     ///
     /// ```
     /// use sconce::prelude::*;

@@ -39,7 +39,8 @@ pub(super) struct Builder {
 /// Where the number of a name of sizes is.
 #[derive(Clone)]
 pub(super) enum SizeSource {
-    /// The size of an input in a dimension is `factor` times the number. `prefix` is that of the values that compute it.
+    /// The size of an input in a dimension is `factor` times the number. `prefix` is that of the values that compute
+    /// it.
     Input { name: String, dim: usize, factor: i64, prefix: String },
     /// The name of a value with the number.
     Value(String),
@@ -319,8 +320,8 @@ impl Builder {
     }
 }
 
-/// Returns the operand of `Reshape` if it does not depend on the names: 0 for a size that stays the same, and -1 for one
-/// other size that has a name.
+/// Returns the operand of `Reshape` if it does not depend on the names: 0 for a size that stays the same, and -1 for
+/// one other size that has a name.
 fn known_target(from: &[Size], to: &[Size]) -> Option<Vec<i64>> {
     let dynamic = to.iter().filter(|size| size.number().is_none()).count();
     let target = to.iter().enumerate().map(|(i, size)| match size.number() {

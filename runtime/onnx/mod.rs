@@ -1,8 +1,8 @@
 //! Export to ONNX.
 //!
-//! The network runs on signals without numbers while its operations are recorded as a graph, with several numbers for each
-//! name of a size, from which follows how shapes depend on the names ([`symbolic`]). Each operation is then expressed with the
-//! operators of ONNX ([`lower`]).
+//! The network runs on signals without numbers while its operations are recorded as a graph, with several numbers for
+//! each name of a size, from which follows how shapes depend on the names ([`symbolic`]). Each operation is then
+//! expressed with the operators of ONNX ([`lower`]).
 
 mod builder;
 mod lower;

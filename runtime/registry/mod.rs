@@ -378,8 +378,8 @@ pub trait Network: Module {
     ///
     /// The first two runs are discarded: they pack weights and allocate activations. The times are medians of nine more
     /// runs, without those whose launches differ from the launches of the last run. The input has the same forms as for
-    /// [`summary`](Self::summary), with numbers. Only launches of the thread that calls `profile` are recorded. On a GPU,
-    /// the network waits for each launch, so the times do not overlap.
+    /// [`summary`](Self::summary), with numbers. Only launches of the thread that calls `profile` are recorded. On a
+    /// GPU, the network waits for each launch, so the times do not overlap.
     ///
     /// ```
     /// use sconce::prelude::*;
@@ -447,9 +447,9 @@ pub trait Network: Module {
     /// Returns the sizes of each signal of the output in evaluation mode, with the names of the input's sizes
     /// ([`Signal::symbolic`]).
     ///
-    /// The network runs without numbers, with the numbers after the examples of the names: 2, 3 and 5 for the example 1.
-    /// It runs three times for one name and seven times for two. A size of the output is the sum of products of the names
-    /// that fits all runs. Operations with a threshold beyond these numbers are not noticed.
+    /// The network runs without numbers, with the numbers after the examples of the names: 2, 3 and 5 if the example
+    /// is 1. It runs three times for one name and seven times for two. A size of the output is the sum of products of the
+    /// names that fits all runs. Operations with a threshold beyond these numbers are not noticed.
     ///
     /// ```
     /// use sconce::prelude::*;
@@ -492,8 +492,8 @@ pub trait Network: Module {
     /// model.
     ///
     /// The inputs of the model are named `input`, or `input_0`, `input_1` and so on if there are several, and the
-    /// outputs `output` or `output_0` and so on. Parameters and buffers keep their paths; if one of them has the name of
-    /// an input or output, that name ends with `_2`. The file is written atomically.
+    /// outputs `output` or `output_0` and so on. Parameters and buffers keep their paths; if one of them has the name
+    /// of an input or output, that name ends with `_2`. The file is written atomically.
     ///
     /// ```
     /// use sconce::prelude::*;

@@ -322,8 +322,8 @@ impl Signal {
     /// # }
     /// ```
     ///
-    /// The signal is on the CPU. The result is a failed signal if there are more than four names, if a size is negative,
-    /// or if the number of elements does not fit into a `usize`.
+    /// The signal is on the CPU. The result is a failed signal if there are more than four names, if a size is
+    /// negative, or if the number of elements does not fit into a `usize`.
     pub fn symbolic(sizes: impl SymbolicSizes, dtype: DType) -> Self {
         let named = match NamedShape::new(sizes.sizes()) {
             Ok(named) => named,
@@ -372,8 +372,8 @@ impl Signal {
         rule.output(&meta.current(), &on_probe).map_or_else(Signal::fail, Signal::from)
     }
 
-    /// Runs an operation with two operands and records it as `description` says. If an operand has no numbers, `rule` computes the
-    /// result from the shapes.
+    /// Runs an operation with two operands and records it as `description` says. If an operand has no numbers, `rule`
+    /// computes the result from the shapes.
     pub(crate) fn combine<'a>(
         self,
         description: impl Into<Description<'a>>,

@@ -1,9 +1,9 @@
 //! Named sizes: `batch`, `4*batch` or `height-2`.
 //!
-//! Layers compute with numbers, so a network runs several times, with different numbers for each name ([`Plan`]). A size
-//! of a result is then the polynomial of the names that has the sizes of all runs ([`Polynomial`]). Layers and operations
-//! need no code for names, but a size is only known for the numbers of the runs: an operation that behaves differently
-//! for others, for example beyond a threshold, is not noticed.
+//! Layers compute with numbers, so a network runs several times, with different numbers for each name ([`Plan`]). A
+//! size of a result is then the polynomial of the names that has the sizes of all runs ([`Polynomial`]). Layers and
+//! operations need no code for names, but a size is only known for the numbers of the runs: an operation that behaves
+//! differently for others, for example beyond a threshold, is not noticed.
 
 mod plan;
 mod polynomial;

@@ -199,8 +199,8 @@ fn numbers(vector: &Tensor) -> Result<Vec<f64>> {
     Ok(on_cpu_in_f64(vector)?.to_vec1()?)
 }
 
-/// Returns the number of correctly classified elements and the number of elements that are not ignored, or `None` unless
-/// the targets are class indices.
+/// Returns the number of correctly classified elements and the number of elements that are not ignored, or `None`
+/// unless the targets are class indices.
 pub(super) fn class_counts<O: 'static, T: 'static>(output: &O, target: &T) -> Result<Option<[f64; 2]>> {
     let Some((logits, target)) = class_logits(output, target) else { return Ok(None) };
     let counts = numbers(&count_correct(&logits.detach(), target)?)?;

@@ -714,8 +714,8 @@ fn frozen_parameters_must_be_equal() {
     }
 }
 
-/// Trains for one epoch on `ranks` ranks, or until `stop` steps are done. Returns the examples on which they trained, and
-/// the history.
+/// Trains for one epoch on `ranks` ranks, or until `stop` steps are done. Returns the examples on which they trained,
+/// and the history.
 fn train_part(
     directory: &Path,
     [ranks, accumulate]: [usize; 2],
@@ -890,5 +890,60 @@ fn ranks_may_have_different_graphs() -> Result<()> {
         }
     }
     assert!(distance(&values(network.trainable_parameters())?, &parameters[0]) < 1e-5);
+    Ok(())
+}
+
+/// With synchronized batch norm, the order of reductions must not depend on the gradients that a rank counts.
+#[test]
+fn ranks_with_synchronized_batch_norm_may_have_different_losses() -> Result<()> {
+    let parameters = on_ranks(2, |communicator| {
+        let rank = communicator.rank();
+        let network = Normed::new(&CPU)?;
+        fill(&network, 0)?;
+        let step = AtomicUsize::new(0);
+        let penalized = &network;
+        // In some steps, the loss of one rank reads parameters on both sides of the batch norm a second time.
+        let loss = |output: &Tensor, target: &Tensor| {
+            let loss = cross_entropy(output, target)?;
+            if step.fetch_add(1, Ordering::Relaxed) % 3 != rank {
+                return Ok(loss);
+            }
+            let norms = [penalized.conv.weight(), penalized.head.weight()].map(|weight| {
+                let row = weight.flatten_all()?.unsqueeze(0)?;
+                linear(&row, &row, None).into_tensor()
+            });
+            let [conv, head] = norms;
+            Ok((loss + ((conv? + head?)?.sum_all()? * 0.01)?)?)
+        };
+        let settings = Distributed::new(communicator).bucket_bytes(1).sync_batch_norm(true);
+        let mut trainer = Trainer::new(&network, loss, Sgd::new(0.1)).quiet(true).distributed(settings);
+        trainer.fit(&data(48, 4)?, &(), Epochs(2))?;
+        values(network.trainable_parameters())
+    })?;
+    assert_eq!(parameters[0], parameters[1]);
+    Ok(())
+}
+
+#[test]
+fn a_resumed_epoch_with_too_few_batches_is_an_error_on_every_rank() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let train = |examples: usize, stop: Option<usize>| {
+        ThreadCommunicator::run(2, |communicator| {
+            let line = Linear::config(1, 1).init(&CPU)?;
+            let trainer = Trainer::new(&line, mse_loss, Sgd::new(1e-3)).quiet(true).distributed(communicator);
+            let trainer = trainer.checkpoint(directory.path(), Every::Steps(1000)).resume();
+            // The number of batches is known only at the end of an epoch.
+            let batches = numbered(examples, 2)?.epoch()?.collect::<Result<Vec<_>>>()?;
+            let batches = from_fn(|| batches.clone().into_iter().map(Ok));
+            trainer.callback(StopAfter(stop)).fit(&batches, &(), Epochs(2))
+        })
+    };
+    for history in train(40, Some(7)) {
+        assert_eq!(*history?.stop(), Stop::Callback);
+    }
+    for result in train(20, None) {
+        let error = result.expect_err("the epoch has 10 batches").to_string();
+        assert!(error.contains("expected an epoch of at least 14 batches"), "{error}");
+    }
     Ok(())
 }

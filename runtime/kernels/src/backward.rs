@@ -41,8 +41,8 @@ pub fn backward(loss: &Tensor) -> Result<GradStore> {
     run_on_stack(loss, None)
 }
 
-/// Computes the gradients of `loss` like [`backward`], and calls `observer` after each gradient that an operation of this
-/// crate adds to the gradient of a variable: with the variable, the sum of its gradients so far, and their number.
+/// Computes the gradients of `loss` like [`backward`], and calls `observer` after each gradient that an operation of
+/// this crate adds to the gradient of a variable: with the variable, the sum of its gradients so far, and their number.
 /// Gradients that candle's own operations compute for a variable are in the result, but are not observed, nor are those
 /// of a [`backward`] that an operation runs within this one, such as that of a layer that is computed again.
 ///
@@ -52,7 +52,8 @@ pub fn backward_observed(loss: &Tensor, observer: Observer) -> Result<GradStore>
     run_on_stack(loss, Some(observer))
 }
 
-/// The observer of a [`backward_observed`]: a function of a variable, the sum of its gradients so far, and their number.
+/// The observer of a [`backward_observed`]: a function of a variable, the sum of its gradients so far, and their
+/// number.
 pub type Observer = Box<dyn FnMut(TensorId, &Tensor, usize) -> Result<()>>;
 
 /// The size of the stack of a backward pass over a large graph, in bytes. Candle's traversal of the graph calls itself

@@ -18,8 +18,8 @@ pub fn empty_output(operands: &[&Tensor], shape: impl Into<Shape>) -> Result<Ten
     sum.mul(&sum.zeros_like()?)?.broadcast_as(shape)?.contiguous()
 }
 
-/// Returns a sum without terms that passes a gradient of zeros to `operand`. A sum of all elements would take as long as
-/// the operand is large.
+/// Returns a sum without terms that passes a gradient of zeros to `operand`. A sum of all elements would take as long
+/// as the operand is large.
 fn empty_sum(operand: &Tensor) -> Result<Tensor> {
     match operand.rank() {
         0 => Ok(operand.clone()),

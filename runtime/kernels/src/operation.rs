@@ -19,8 +19,8 @@ pub(crate) type MetalOperand<'a> = (&'a MetalStorage, &'a Layout);
 
 /// A differentiable operation on `N` tensors, for some kinds of devices.
 pub(crate) trait Operation<const N: usize>: Send + Sync + 'static {
-    /// Whether the operation runs on every device, so that composed paths may use it. In tests, other operations fail on
-    /// a composed path.
+    /// Whether the operation runs on every device, so that composed paths may use it. In tests, other operations fail
+    /// on a composed path.
     const ON_EVERY_DEVICE: bool = false;
 
     fn name(&self) -> &'static str;

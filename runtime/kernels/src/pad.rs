@@ -76,8 +76,8 @@ impl std::fmt::Display for PadMode {
 ///
 /// # Errors
 /// Fails if the height or width of the input or the output is 0, reflect padding is at least as large as its axis after
-/// cropping, circular padding is larger than its axis after cropping, the mode is unknown, or the output does not fit in
-/// memory.
+/// cropping, circular padding is larger than its axis after cropping, the mode is unknown, or the output does not fit
+/// in memory.
 ///
 /// # Examples
 /// ```

@@ -47,8 +47,8 @@ use masks::Masks;
 ///
 /// With `batch_first`, the inputs and the output are `[batch, length, …]`. The batch dimension may be omitted from all
 /// tensors. After [`inference`](crate::Network::inference), self-attention keeps a second copy of its weights, in the
-/// kernel's order. The nonzero elements of a u8 mask hide keys; a floating-point mask is added to the scores. If all keys are
-/// hidden from a query, the output for this query is the bias of the output projection.
+/// kernel's order. The nonzero elements of a u8 mask hide keys; a floating-point mask is added to the scores. If all
+/// keys are hidden from a query, the output for this query is the bias of the output projection.
 ///
 /// ```
 /// use sconce::prelude::*;

@@ -47,7 +47,8 @@ fn strided(b: &mut Builder, x: &Value, start: i64, end: i64, step: i64) -> Resul
     Ok(b.op("Slice", &[&x.name, &start, &end, &axis, &step]))
 }
 
-/// Returns a table, `[positions, pairs]` or `[batch, positions, pairs]`, in a shape that broadcasts to the pairs of `x`.
+/// Returns a table, `[positions, pairs]` or `[batch, positions, pairs]`, in a shape that broadcasts to the pairs of
+/// `x`.
 fn table(b: &mut Builder, table: &Value, x: &Value) -> Result<String> {
     let table = attention::to_dtype(b, table, x.dtype)?;
     let inserted: Vec<usize> = if table.rank() == 3 { (1..x.rank() - 2).collect() } else { Vec::new() };

@@ -17,7 +17,8 @@ use super::Communicator;
 
 /// Connects the processes that `mpirun` or `srun` starts, by MPI. Needs the feature `mpi`.
 ///
-/// Create it once in a process, in `main`, and keep it until the process ends: MPI ends when it is dropped.
+/// Create one communicator in a process, in `main`, and keep it until the process ends. MPI ends when the communicator
+/// is dropped.
 ///
 /// ```no_run
 /// use sconce::prelude::*;
@@ -51,15 +52,16 @@ impl MpiCommunicator {
     /// Starts MPI.
     ///
     /// # Errors
-    /// Fails if MPI was already started in this process, or if the MPI library does not support calls from several
-    /// threads, one at a time.
+    /// Fails if MPI was already started in this process, or if the MPI library does not support simultaneous calls from
+    /// several threads (`MPI_THREAD_MULTIPLE`): [`abort`](Communicator::abort) may be called during a reduction.
     pub fn new() -> Result<Self> {
         let started = mpi::initialize_with_threading(Threading::Multiple);
         let (universe, threading) =
             started.ok_or_else(|| Error::msg("MPI was already started in this process"))?;
-        if threading < Threading::Serialized {
+        if threading < Threading::Multiple {
             return Err(Error::msg(format!(
-                "expected an MPI library that supports calls from several threads, found {threading:?}"
+                "expected an MPI library that supports simultaneous calls from several threads (Multiple), found \
+                 {threading:?}"
             )));
         }
         let world = universe.world();
@@ -67,8 +69,8 @@ impl MpiCommunicator {
         Ok(Self { _universe: universe, rank, size, aborted: AtomicBool::new(false) })
     }
 
-    /// Starts MPI, calls `f`, and ends MPI. If `f` fails or panics on one rank, the processes of all ranks end: without
-    /// this, the other ranks would wait for it forever.
+    /// Starts MPI, calls `f`, and ends MPI. If `f` fails or panics on one rank, the processes of all ranks end.
+    /// Otherwise the other ranks would wait for this rank forever.
     ///
     /// # Errors
     /// Fails if MPI cannot be started. An error of `f` ends the process if there are several ranks.

@@ -18,8 +18,11 @@ use super::Communicator;
 
 /// Connects ranks with one GPU each by NCCL, through candle. Needs the feature `nccl`.
 ///
-/// Another communicator, such as `MpiCommunicator`, numbers the ranks, transfers tensors on the CPU, and stops all ranks
-/// after an error. NCCL transfers tensors on the GPU.
+/// Another communicator, such as `MpiCommunicator`, numbers the ranks, transfers tensors on the CPU, and stops all
+/// ranks after an error. NCCL transfers tensors on the GPU.
+///
+/// NCCL runs on the stream of the computation: a reduction overlaps with the CPU's work, but not with kernels of the
+/// backward pass.
 ///
 /// The tests compile this type, but never run it.
 ///

@@ -38,11 +38,11 @@ impl Queue {
     ) -> Pending<T> {
         let (sender, receiver) = channel();
         let job: Job = Box::new(move |communicator| {
-            // The receiver is dropped if training failed meanwhile.
+            // If training has failed, nobody receives the result.
             let _ = sender.send(run(communicator));
         });
         if let Some(jobs) = &self.jobs {
-            // If the thread has ended, it drops the job, and `wait` returns an error.
+            // If the thread has ended, the job is dropped, and `wait` returns an error.
             let _ = jobs.send(job);
         }
         Pending(receiver)
@@ -61,7 +61,7 @@ impl Drop for Queue {
     fn drop(&mut self) {
         self.jobs = None;
         if let Some(thread) = self.thread.take() {
-            // A panic of a communicator was reported to the one who waited for the result.
+            // After a panic of the communicator, `Pending::wait` has returned an error.
             let _ = thread.join();
         }
     }

@@ -18,8 +18,8 @@ use super::{Communication, Communicator, Compression, Distributed};
 
 /// The ranks of a distributed training, seen from one of them.
 pub(in crate::train) struct Ranks {
-    /// Before the settings, so that the thread of the queue ends before this thread drops the communicator: MPI must end
-    /// on the thread that started it.
+    /// Before the settings, so that the thread of the queue ends before this thread drops the communicator: MPI must
+    /// end on the thread that started it.
     queue: Queue,
     pub(super) settings: Distributed,
     counters: Arc<Counters>,
@@ -133,8 +133,8 @@ impl Ranks {
         result
     }
 
-    /// Returns the batches of this rank in an epoch of evaluation data. If the data is shuffled, all ranks draw the same
-    /// order, from the generator of rank 0.
+    /// Returns the batches of this rank in an epoch of evaluation data. If the data is shuffled, all ranks draw the
+    /// same order, from the generator of rank 0.
     pub fn part_of_epoch<'d, B>(&self, data: &'d dyn Batches<Batch = B>) -> Result<Epoch<'d, B>>
     where
         B: Batch,

@@ -1,12 +1,14 @@
 //! Averages gradients over all ranks while the backward pass runs.
 //!
-//! The gradients of a bucket are reduced as soon as the backward pass has computed all of them. Candle does not tell when
-//! a gradient is complete, but the operations of this library report each gradient that they add for a parameter. A
-//! parameter is taken to be ready once it has received as many gradients as in the preceding step. If a network changes
+//! The gradients of a bucket are reduced as soon as the backward pass has computed all of them. Candle does not report
+//! when a gradient is complete, but the operations of this library report each gradient that they add for a parameter.
+//! A parameter counts as ready once it has received as many gradients as in the preceding step. If a network changes
 //! between steps, a gradient can arrive after its bucket was sent; the parameter is then reduced again at the end.
 //!
 //! All ranks reduce the buckets in the same order, which does not depend on the order in which a rank computes them, so
-//! that ranks with different graphs never wait for each other.
+//! that ranks with different graphs never wait for each other. Synchronized batch norm sums its statistics between the
+//! buckets, so its ranks must also agree on when a bucket is ready: they send buckets during the backward pass only if
+//! all of them counted the same gradients in the preceding step.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -96,7 +98,7 @@ impl Reducer {
         self.ranks.count_step(start);
         let reduced = reduced?;
         if gradients.loss.is_some() {
-            self.expected = Rc::new(counts);
+            self.expected = Rc::new(self.agree_on_counts(counts)?);
         }
         self.set_order(order)?;
         Ok(reduced)
@@ -114,7 +116,7 @@ impl Reducer {
             earlier_weight: 1. / total,
             earlier: self.parameters.iter().map(earlier).collect(),
             ready: vec![None; self.parameters.len()],
-            taken: vec![None; self.parameters.len()],
+            ready_gradients: vec![None; self.parameters.len()],
             last: vec![None; self.parameters.len()],
             counts: vec![None; self.parameters.len()],
             order: Vec::new(),
@@ -165,6 +167,17 @@ impl Reducer {
             count => numbers.chunks(count).map(<[f64]>::to_vec).collect(),
         };
         Ok(Reduced { gradients: local, numbers })
+    }
+
+    /// Returns the numbers of gradients after which the parameters are ready in the next step. With synchronized batch
+    /// norm, for which every rank has a loss, returns the same on all ranks.
+    fn agree_on_counts(&self, counts: Vec<Option<usize>>) -> Result<Vec<Option<usize>>> {
+        if !self.ranks.syncs_batch_norm() {
+            return Ok(counts);
+        }
+        let numbers: Vec<f64> = counts.iter().map(|count| count.map_or(-1., |count| count as f64)).collect();
+        let all = self.ranks.gather(&numbers)?;
+        Ok(if all.iter().all(|other| *other == numbers) { counts } else { vec![None; counts.len()] })
     }
 
     /// Reduces parameters that received a gradient after their bucket was sent.
@@ -220,8 +233,8 @@ struct Pass {
     earlier: Vec<Option<Tensor>>,
     /// The gradients of parameters that are ready, until their buckets are sent.
     ready: Vec<Option<Tensor>>,
-    /// The gradient of each parameter when it was taken to be ready.
-    taken: Vec<Option<TensorId>>,
+    /// The gradient of each parameter when it became ready.
+    ready_gradients: Vec<Option<TensorId>>,
     /// The last sum of gradients that was observed for each parameter.
     last: Vec<Option<TensorId>>,
     /// The number of gradients that were observed for each parameter.
@@ -233,14 +246,14 @@ struct Pass {
 }
 
 impl Pass {
-    /// Takes note of the sum of the first `count` gradients of a parameter.
+    /// Records the sum of the first `count` gradients of a parameter.
     fn observe(&mut self, index: usize, sum: &Tensor, count: usize) {
         self.order.retain(|other| *other != index);
         self.order.push(index);
         self.counts[index] = Some(count);
         self.last[index] = Some(sum.id());
         if self.expected[index] == Some(count) {
-            self.taken[index] = Some(sum.id());
+            self.ready_gradients[index] = Some(sum.id());
             self.ready[index] = Some(sum.clone());
             self.send_ready();
         }
@@ -284,7 +297,7 @@ impl Pass {
             for &index in &bucket.parameters {
                 let gradient = local.get(&self.parameters[index]);
                 let id = gradient.map(Tensor::id);
-                late[index] = is_sent(number) && id != self.taken[index];
+                late[index] = is_sent(number) && id != self.ready_gradients[index];
                 self.ready[index] = gradient.cloned();
                 // Candle's own operations computed a part of the gradient, which is not observed.
                 if id != self.last[index] {

@@ -1,4 +1,4 @@
-//! How long the ranks communicate.
+//! The time that the ranks spend on communication.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -34,10 +34,10 @@ pub struct Communication {
     pub buckets: u64,
     /// The size of the gradients of one rank that were sent, in bytes.
     pub bytes: u64,
-    /// How long buckets were copied, reduced and, with compression, converted.
+    /// The time for copying and reducing buckets, and for converting them with compression.
     pub reduction: Duration,
-    /// How long the rank waited for buckets after its backward pass. The rest of [`reduction`](Self::reduction) ran
-    /// while the backward pass ran.
+    /// The time for which the rank waited for buckets after its backward pass. The rest of
+    /// [`reduction`](Self::reduction) ran during the backward pass.
     pub exposed: Duration,
 }
 

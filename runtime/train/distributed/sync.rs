@@ -13,7 +13,7 @@ use crate::{Error, Result};
 use super::Ranks;
 
 /// Gives the trainable parameters and the buffers of `model` the values of rank 0, and checks that all tensors of all
-/// ranks are then equal.
+/// ranks are then equal. Frozen parameters are not changed, because layers keep packed copies of them.
 pub(in crate::train) fn broadcast_tensors(ranks: &Ranks, model: &impl Module) -> Result<()> {
     let tensors = model.state_dict();
     ranks.check_equal("number of tensors of the network", tensors.len())?;

@@ -146,9 +146,9 @@ fn rank(logits: &[f64], class: usize) -> usize {
         + after.iter().filter(|&&other| other > logit).count()
 }
 
-/// Returns two counts in a tensor `[2]` of [`widest_dtype`] on the device of the logits: the number of correct elements, as in
-/// [`Accuracy::top(1)`](Accuracy::top), and the number of elements that are not ignored. The caller must check the
-/// shapes.
+/// Returns two counts in a tensor `[2]` of [`widest_dtype`] on the device of the logits: the number of correct
+/// elements, as in [`Accuracy::top(1)`](Accuracy::top), and the number of elements that are not ignored. The caller
+/// must check the shapes.
 ///
 /// Unlike [`Accuracy`], the function does not wait for a GPU, and it does not check the values.
 pub(in crate::train) fn count_correct(logits: &Tensor, target: &Tensor) -> Result<Tensor> {

@@ -19,8 +19,8 @@ pub(super) const SCHEDULE: &str = "learning-rate schedule";
 pub(super) struct Fingerprint(Vec<(&'static str, String)>);
 
 impl Fingerprint {
-    /// Describes the settings of `trainer` for a run after `steps` steps of the schedule and `epochs` finished epochs. The
-    /// loss is not described, because it may be a closure.
+    /// Describes the settings of `trainer` for a run after `steps` steps of the schedule and `epochs` finished epochs.
+    /// The loss is not described, because it may be a closure.
     pub fn new<M: Module, O, T>(
         trainer: &Trainer<'_, M, O, T>,
         run: &Run<M>,

@@ -96,12 +96,7 @@ impl<M: Module> Run<M> {
         random::set_state(&self.random_state_at_epoch_start);
         let mut epoch = data.epoch()?;
         let finished = self.stepper.batches;
-        epoch.nth(finished - 1).ok_or_else(|| {
-            Error::msg(format!(
-                "expected an epoch of at least {finished} batches, which the checkpoint counts as finished, found \
-                 fewer; pass the data of the run that saved the checkpoint"
-            ))
-        })??;
+        epoch.nth(finished - 1).ok_or_else(|| too_few_batches(finished))??;
         random::set_state(&random_state);
         Ok(epoch)
     }
@@ -138,4 +133,19 @@ impl<M: Module> Run<M> {
         let epochs = self.history.epochs.len();
         epochs > best && epochs - best >= patience.0.max(1)
     }
+}
+
+/// Returns an error if an epoch has fewer batches than a checkpoint counts as finished.
+pub(super) fn check_finished_batches<D: Batches>(data: &D, finished: usize) -> Result<()> {
+    match finished.checked_sub(1) {
+        Some(last) => data.epoch_part(last, 1)?.next().ok_or_else(|| too_few_batches(finished))?.map(drop),
+        None => Ok(()),
+    }
+}
+
+fn too_few_batches(finished: usize) -> Error {
+    Error::msg(format!(
+        "expected an epoch of at least {finished} batches, which the checkpoint counts as finished, found fewer; pass \
+         the data of the run that saved the checkpoint"
+    ))
 }

@@ -1,8 +1,8 @@
 //! Candle's convolution, with gradients that are composed here.
 //!
-//! On GPUs, candle reads a kernel that is not contiguous at wrong places (candle#3836, candle#3853). Its own gradient of
-//! the weight is a convolution with such a kernel: the transposed gradient of the output. Its gradient of the input has
-//! a wrong shape if rows and columns are left over in different numbers.
+//! On GPUs, candle reads a kernel that is not contiguous at wrong places (candle#3836, candle#3853). Its own gradient
+//! of the weight is a convolution with such a kernel: the transposed gradient of the output. Its gradient of the input
+//! has a wrong shape if rows and columns are left over in different numbers.
 
 use candle_core::{Result, Tensor};
 

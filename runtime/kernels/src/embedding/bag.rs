@@ -489,7 +489,8 @@ impl<E: Element> Kernel for Combine<'_, E> {
     }
 }
 
-/// Adds up the first `len` elements of the rows of a bag, or computes their maxima. The rows are `width` elements apart.
+/// Adds up the first `len` elements of the rows of a bag, or computes their maxima. The rows are `width` elements
+/// apart.
 #[inline(always)]
 fn combine_columns<E: Element>(
     mode: BagMode,

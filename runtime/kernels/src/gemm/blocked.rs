@@ -79,8 +79,8 @@ fn multiply<'a>(
     unsafe { vec_written_by(count * rows * columns, write) }
 }
 
-/// Returns the number of rows of a task. `row_work` is the number of multiply-adds of a row, and `column_tasks` is the number of
-/// tasks if the rows are not divided.
+/// Returns the number of rows of a task. `row_work` is the number of multiply-adds of a row, and `column_tasks` is the
+/// number of tasks if the rows are not divided.
 ///
 /// Each task reads B once, so the rows are divided only if there are few tasks, or if C has so many rows that the part
 /// of a task would not stay in the L2 cache.
@@ -148,9 +148,9 @@ impl Task<'_> {
         self.columns[1] - self.columns[0]
     }
 
-    /// Returns the packed rows `depth[0]..depth[1]` of B in the columns of this task, `[rows][NC]`, and the elements that
-    /// follow them in memory. If B is a matrix, packs the rows in `scratch`, which must have `KC · NC` elements. The
-    /// columns `self.width()..NC` have unspecified values, which only affect sums that are discarded.
+    /// Returns the packed rows `depth[0]..depth[1]` of B in the columns of this task, `[rows][NC]`, and the elements
+    /// that follow them in memory. If B is a matrix, packs the rows in `scratch`, which must have `KC · NC` elements.
+    /// The columns `self.width()..NC` have unspecified values, which only affect sums that are discarded.
     #[inline(always)]
     fn rows_of_b<'b, S: Simd>(
         &'b self,
@@ -232,8 +232,8 @@ impl Task<'_> {
         }
     }
 
-    /// Multiplies `ROWS` rows of A by `NV` vectors of columns of a block of B and adds the products to `sums`, whose rows
-    /// are `NC` elements apart. The sums of rows after the last row are unspecified.
+    /// Multiplies `ROWS` rows of A by `NV` vectors of columns of a block of B and adds the products to `sums`, whose
+    /// rows are `NC` elements apart. The sums of rows after the last row are unspecified.
     #[inline(always)]
     fn multiply_tile<S: Simd, const ROWS: usize, const NV: usize>(
         &self,

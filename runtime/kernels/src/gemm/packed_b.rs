@@ -39,8 +39,8 @@ impl PackedB {
         self.columns
     }
 
-    /// Returns the packed rows `start..end` in the columns of a block, `[rows][NC]`, and up to `KC` rows that follow them
-    /// in memory.
+    /// Returns the packed rows `start..end` in the columns of a block, `[rows][NC]`, and up to `KC` rows that follow
+    /// them in memory.
     pub(super) fn rows_of_block(&self, column_block: usize, [start, end]: [usize; 2]) -> [&[f32]; 2] {
         let block = column_block * self.rows * NC;
         let (start, end) = (block + start * NC, block + end * NC);

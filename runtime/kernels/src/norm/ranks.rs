@@ -1,8 +1,8 @@
 //! Statistics over the batches of several processes (synchronized batch norm).
 //!
-//! Each process, a *rank*, has a part of the batch. The statistics of a channel are sums over all values of the channel,
-//! so the ranks add up their sums: in the forward pass the count, the sum and the sum of squares, and in the backward pass
-//! the two sums on which the gradient depends.
+//! Each process, a *rank*, has a part of the batch. The statistics of a channel are sums over all values of the
+//! channel, so the ranks add up their sums: in the forward pass the count, the sum and the sum of squares, and in the
+//! backward pass the two sums on which the gradient depends.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -18,8 +18,9 @@ pub type SumOverRanks = Arc<dyn Fn(&mut [f64]) -> Result<()> + Send + Sync>;
 /// Runs `f`. Meanwhile, batch norms of this thread compute the statistics in training over the batches of all ranks.
 ///
 /// - `sum`: adds up numbers over all ranks
-/// - `examples`: the number of examples in the batch of this rank; 0 if the batch must not contribute to the statistics.
-///   Each rank differentiates the mean of its losses, and its gradients are weighted by this number afterwards.
+/// - `examples`: the number of examples in the batch of this rank; 0 if the batch must not contribute to the
+///   statistics. Each rank differentiates the mean of its losses, and its gradients are weighted by this number
+///   afterwards.
 pub fn with_statistics_of_ranks<T>(sum: SumOverRanks, examples: usize, f: impl FnOnce() -> T) -> T {
     struct Restore(Option<Ranks>);
     impl Drop for Restore {
@@ -78,8 +79,9 @@ impl Ranks {
         Ok(moments)
     }
 
-    /// Returns the two sums of each channel over the gradients of all ranks, in the scale of the gradients of this rank:
-    /// those of the mean loss of its batch. In the loss of all batches, each batch counts by its number of examples.
+    /// Returns the two sums of each channel over the gradients of all ranks, in the scale of the gradients of this
+    /// rank: those of the mean loss of its batch. In the loss of all batches, each batch counts by its number of
+    /// examples.
     pub fn sum_of_gradients(&self, sums: &[[f64; 2]]) -> Result<Vec<[f64; 2]>> {
         let scaled = |sums: &[[f64; 2]], factor: f64| -> Vec<[f64; 2]> {
             sums.iter().map(|sums| sums.map(|sum| sum * factor)).collect()
