@@ -4,7 +4,6 @@ use std::borrow::Cow;
 
 use crate::graph::{Graph, GraphOperand, Node, record_graph};
 use crate::module::{Forward, Mode};
-use crate::registry::Network;
 use crate::scope::Scope;
 use crate::signal::{IntoTensors, Signal};
 use crate::summary::SummaryInput;

@@ -59,18 +59,15 @@ pub(super) fn attributes(
     use Attribute::{Int, Ints, Pairs, Tensor};
     match op {
         Op::Constant(bytes) => vec![("value", Tensor(result.clone(), bytes.clone()))],
-        Op::Iota(dim) => vec![("iota_dimension", Int(*dim as i64))],
         Op::Compare(direction) => vec![
             ("compare_type", Attribute::ComparisonType(ComparisonType::of(operands[0].element))),
             ("comparison_direction", Attribute::Direction(*direction)),
         ],
         Op::BroadcastInDim(dims) => vec![("broadcast_dimensions", ints(dims))],
         Op::Transpose(order) => vec![("permutation", ints(order))],
-        Op::Slice { starts, limits, strides } => vec![
-            ("limit_indices", ints(limits)),
-            ("start_indices", ints(starts)),
-            ("strides", ints(strides)),
-        ],
+        Op::Slice { starts, limits, strides } => {
+            vec![("limit_indices", ints(limits)), ("start_indices", ints(starts)), ("strides", ints(strides))]
+        }
         Op::Concatenate(dim) => vec![("dimension", Int(*dim as i64))],
         Op::Pad { low, high, interior } => vec![
             ("edge_padding_high", Ints(high.clone())),

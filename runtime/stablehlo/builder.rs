@@ -192,8 +192,7 @@ impl Builder {
     /// Selects between two values, which broadcast with the condition.
     pub fn select(&mut self, condition: &Value, on_true: &Value, on_false: &Value) -> Value {
         let dims = broadcast_dims(&condition.dims, &broadcast_dims(&on_true.dims, &on_false.dims));
-        let [condition, on_true, on_false] =
-            [condition, on_true, on_false].map(|x| self.broadcast(x, &dims));
+        let [condition, on_true, on_false] = [condition, on_true, on_false].map(|x| self.broadcast(x, &dims));
         self.push(Op::Select, &[&condition, &on_true, &on_false], dims, on_true.element)
     }
 
@@ -342,7 +341,8 @@ impl Builder {
     /// Returns the convolution of `x` and a kernel.
     pub fn convolution(&mut self, x: &Value, kernel: &Value, settings: Convolution) -> Value {
         let mut dims = vec![0; x.rank()];
-        let spatial = [settings.input, settings.kernel, settings.output].map(|others| settings.spatial(others));
+        let spatial =
+            [settings.input, settings.kernel, settings.output].map(|others| settings.spatial(others));
         for (i, padding) in settings.padding.iter().enumerate() {
             let extent = |size: usize, dilation: usize| (size as i64 - 1) * dilation as i64 + 1;
             let input = extent(x.dims[spatial[0][i]], settings.input_dilation[i]) + padding[0] + padding[1];

@@ -26,11 +26,11 @@ pub(super) fn differentiate(
         gradients.add(b, output, gradient.clone());
     }
     for i in (0..count).rev() {
-        let instruction = b.function.instructions[i].clone();
-        let Some(gradient) = gradients.of.remove(&instruction.result) else { continue };
-        if !needed.contains(&instruction.result) {
+        let result = b.function.instructions[i].result;
+        let Some(gradient) = gradients.of.remove(&result).filter(|_| needed.contains(&result)) else {
             continue;
-        }
+        };
+        let instruction = b.function.instructions[i].clone();
         b.path = instruction.path.clone();
         let name = instruction.op.name();
         let at_layer = |error: Error| error.in_layer(name).at(&instruction.path);
@@ -88,7 +88,7 @@ fn adjoint(b: &mut Builder, instruction: &Instruction, gradient: &Value) -> Resu
     let only = |gradient: Value| Ok(vec![Some(gradient)]);
     let (op, Some(x)) = (&instruction.op, x) else { return Ok(Vec::new()) };
     match op {
-        Op::Constant(_) | Op::Iota(_) | Op::Compare(_) => Ok(vec![None; operands.len()]),
+        Op::Constant(_) | Op::Compare(_) => Ok(vec![None; operands.len()]),
         Op::Unary(op) => only(unary(b, *op, x, &y, g)),
         Op::Binary(op) => {
             let [first, second] = binary(b, *op, [x, &operands[1]], &y, g);
@@ -150,7 +150,8 @@ fn adjoint(b: &mut Builder, instruction: &Instruction, gradient: &Value) -> Resu
             Ok(vec![Some(b.mul(&g, &share)), None])
         }
         Op::ReduceWindow { window, combine } => {
-            let gradient = if *combine == Add { sum_window(b, window, x, g) } else { max_window(b, window, x, g)? };
+            let gradient =
+                if *combine == Add { sum_window(b, window, x, g) } else { max_window(b, window, x, &y, g) };
             Ok(vec![Some(gradient), None])
         }
         Op::Gather { dim } => {
@@ -339,17 +340,52 @@ fn sum_window(b: &mut Builder, window: &Window, x: &Value, g: &Value) -> Value {
     let sides: Vec<[i64; 2]> = sides.collect();
     let interior = window.strides.iter().map(|stride| stride - 1).collect();
     let spread = b.pad(g, &sides, interior, 0.);
-    let window =
-        Window { strides: vec![1; x.rank()], padding: vec![[0; 2]; x.rank()], ..window.clone() };
+    let window = Window { strides: vec![1; x.rank()], padding: vec![[0; 2]; x.rank()], ..window.clone() };
     b.reduce_window(Add, &spread, window)
 }
 
-/// Adds the gradient of each window to its largest element.
-fn max_window(b: &mut Builder, window: &Window, x: &Value, g: &Value) -> Result<Value> {
+/// Adds the gradient of each window to its first largest element.
+fn max_window(b: &mut Builder, window: &Window, x: &Value, y: &Value, g: &Value) -> Value {
     if window.dilations.iter().any(|dilation| *dilation != 1) {
-        let dilations = &window.dilations;
-        return Err(Error::msg(format!("expected windows without dilation, found the dilations {dilations:?}")));
+        return dilated_max_window(b, window, x, y, g);
     }
     let zero = b.scalar(0., x.element);
-    Ok(b.push(Op::SelectAndScatterAdd(window.clone()), &[x, g, &zero], x.dims.clone(), x.element))
+    b.push(Op::SelectAndScatterAdd(window.clone()), &[x, g, &zero], x.dims.clone(), x.element)
+}
+
+/// Like [`max_window`], for windows with dilation, one tap after the other.
+fn dilated_max_window(b: &mut Builder, window: &Window, x: &Value, y: &Value, g: &Value) -> Value {
+    let interior = vec![0; x.rank()];
+    let padded = b.pad(x, &window.padding, interior.clone(), f64::NEG_INFINITY);
+    let zero = b.scalar(0., x.element);
+    let mut rest = g.clone();
+    let mut sum = b.full(0., &padded.dims, x.element);
+    for tap in 0..window.sizes.iter().product() {
+        let starts = starts(window, tap);
+        let ends = starts.iter().zip(&g.dims).zip(&window.strides);
+        let ends = ends.map(|((start, size), stride)| start + (size - 1) * stride + 1).collect();
+        let element = b.slice_all(&padded, starts.clone(), ends, window.strides.clone());
+        let is_largest = b.compare(Direction::Eq, &element, y);
+        let part = b.select(&is_largest, &rest, &zero);
+        rest = b.select(&is_largest, &zero, &rest);
+        let placed = slice(b, &starts, &window.strides, &padded, &part);
+        sum = b.add(&sum, &placed);
+    }
+    let cropped: Vec<[i64; 2]> = window.padding.iter().map(|sides| sides.map(|side| -side)).collect();
+    b.pad(&sum, &cropped, interior, 0.)
+}
+
+/// Returns the position of a tap in the first window. `tap` is the index in row-major order.
+fn starts(window: &Window, tap: usize) -> Vec<usize> {
+    let mut rest = tap;
+    let sizes = window.sizes.iter().zip(&window.dilations).rev();
+    let mut starts: Vec<usize> = sizes
+        .map(|(size, dilation)| {
+            let position = rest % size;
+            rest /= size;
+            position * dilation
+        })
+        .collect();
+    starts.reverse();
+    starts
 }

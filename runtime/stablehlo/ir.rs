@@ -111,8 +111,6 @@ pub(super) struct Instruction {
 pub(super) enum Op {
     /// The bytes of the elements in row-major order, or those of one element that all have.
     Constant(Vec<u8>),
-    /// The index in this dimension.
-    Iota(usize),
     Unary(Unary),
     Binary(Binary),
     Compare(Direction),
@@ -246,7 +244,6 @@ impl Op {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Constant(_) => "constant",
-            Self::Iota(_) => "iota",
             Self::Unary(op) => op.name(),
             Self::Binary(op) => op.name(),
             Self::Compare(_) => "compare",

@@ -7,11 +7,12 @@
 mod attributes;
 mod builder;
 mod bytecode;
+mod gradient;
 mod ir;
 mod lower;
-mod text;
 #[cfg(test)]
 mod tests;
+mod text;
 
 use std::collections::HashSet;
 use std::io::Write;
@@ -55,6 +56,7 @@ const EXTENSION: &str = "stablehlo";
 #[derive(Clone, Debug, Default)]
 pub struct StableHloOptions {
     precision: Precision,
+    gradients: bool,
 }
 
 impl StableHloOptions {
@@ -62,6 +64,35 @@ impl StableHloOptions {
     /// several times faster. By default, products are computed in f32.
     pub fn reduced_precision(mut self, reduced: bool) -> Self {
         self.precision = if reduced { Precision::Default } else { Precision::Highest };
+        self
+    }
+
+    /// Writes a second program, `net.gradients.stablehlo`, with its text `net.gradients.mlir`, that computes gradients.
+    ///
+    /// Its arguments are those of the first program and, for each output of floats, a tensor of its shape: the gradient
+    /// of the loss. Its results are the outputs, and the gradients of the parameters of floats that the program reads.
+    /// The metadata of `net.safetensors` has a JSON list of the names of these parameters, under the key `gradients`.
+    /// The network is in evaluation mode. The gradient of a maximum of equal numbers, such as that of ReLU at 0, is that
+    /// of one of them.
+    ///
+    /// ```
+    /// use sconce::checkpoint;
+    /// use sconce::prelude::*;
+    /// use sconce::StableHloOptions;
+    /// # fn main() -> Result<()> {
+    /// # let directory = tempfile::tempdir()?;
+    /// let linear = Linear::config(64, 64).init(&Device::Cpu)?;
+    /// let path = directory.path().join("linear.stablehlo");
+    /// let options = StableHloOptions::default().gradients(true);
+    /// linear.export_stablehlo_with(&path, Signal::meta((8, 64), DType::F32), options)?;
+    /// assert!(path.with_extension("gradients.stablehlo").exists());
+    /// let metadata = checkpoint::metadata(path.with_extension("safetensors"))?;
+    /// assert_eq!(metadata["gradients"], r#"["weight","bias"]"#);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn gradients(mut self, gradients: bool) -> Self {
+        self.gradients = gradients;
         self
     }
 }
@@ -76,26 +107,60 @@ where
         let found = path.display();
         return Err(Error::msg(format!("expected a path that ends with `.{EXTENSION}`, found {found}")));
     }
-    let names: Vec<String> = plan(&input)?.names().iter().map(|name| format!("`{}`", name.name)).collect();
-    if !names.is_empty() {
-        let names = names.join(", ");
-        return Err(Error::msg(format!("expected inputs with fixed sizes, found the named sizes {names}")));
-    }
+    check_sizes(&input)?;
     let trace = trace(network, input)?;
     let weights = weights(network, &trace)?;
-    let function = Exporter::new(&weights, &trace)?.function()?;
-    let names: Vec<&str> = weights.iter().map(|(name, _)| name.as_str()).collect();
-    let arguments = serde_json::to_string(&names).map_err(|error| Error::msg(error.to_string()))?;
-    let save = Save::new(path.with_extension("safetensors")).metadata([("arguments", arguments)]);
+    let mut programs = vec![("", Exporter::new(&weights, &trace)?.forward()?)];
+    let mut metadata = vec![("arguments", json_names(&weights)?)];
+    if options.gradients {
+        let differentiated = differentiated(network, &weights);
+        programs.push(("gradients.", Exporter::new(&weights, &trace)?.gradients(&differentiated)?));
+        metadata.push(("gradients", json_names(&differentiated)?));
+    }
+    let save = Save::new(path.with_extension("safetensors")).metadata(metadata);
     checkpoint::write(save, weights.iter().map(|(name, tensor)| (name.as_str(), tensor)))?;
-    let text = text::text(&function, options.precision);
-    write_atomically(path.with_extension("mlir"), |file| Ok(file.write_all(text.as_bytes())?))?;
-    let artifact = bytecode::artifact(&function, options.precision);
-    write_atomically(path, |file| Ok(file.write_all(&artifact)?))
+    for (kind, function) in &programs {
+        let text = text::text(function, options.precision);
+        let text_path = path.with_extension(format!("{kind}mlir"));
+        write_atomically(text_path, |file| Ok(file.write_all(text.as_bytes())?))?;
+        let artifact = bytecode::artifact(function, options.precision);
+        let artifact_path = path.with_extension(format!("{kind}{EXTENSION}"));
+        write_atomically(artifact_path, |file| Ok(file.write_all(&artifact)?))?;
+    }
+    Ok(())
+}
+
+/// Checks that no size of an input has a name.
+fn check_sizes(input: &impl SummaryInput) -> Result<()> {
+    let plan = plan(input)?;
+    if !plan.has_names() {
+        return Ok(());
+    }
+    let names: Vec<String> = plan.names().iter().map(|name| format!("`{}`", name.name)).collect();
+    let names = names.join(", ");
+    Err(Error::msg(format!("expected inputs with fixed sizes, found the named sizes {names}")))
+}
+
+/// A parameter or buffer with its path.
+type Weight = (String, Tensor);
+
+/// Returns a JSON list of names.
+fn json_names(weights: &[Weight]) -> Result<String> {
+    let names: Vec<&str> = weights.iter().map(|(name, _)| name.as_str()).collect();
+    serde_json::to_string(&names).map_err(|error| Error::msg(error.to_string()))
+}
+
+/// Returns the parameters of floats among the weights.
+fn differentiated<M: Network>(network: &M, weights: &[Weight]) -> Vec<Weight> {
+    let parameters: HashSet<TensorId> =
+        network.named_parameters().into_iter().map(|(_, tensor)| tensor.id()).collect();
+    let is_differentiated =
+        |(_, tensor): &&Weight| parameters.contains(&tensor.id()) && tensor.dtype().is_float();
+    weights.iter().filter(is_differentiated).cloned().collect()
 }
 
 /// Returns the parameters and the buffers that the operations read, by their paths. Parameters come first.
-fn weights<M: Network>(network: &M, trace: &Trace) -> Result<Vec<(String, Tensor)>> {
+fn weights<M: Network>(network: &M, trace: &Trace) -> Result<Vec<Weight>> {
     let operands = trace.graph.nodes.iter().flat_map(|node| node.operands.iter().flatten());
     let id = |operand: &GraphOperand| match operand {
         GraphOperand::Tensor(tensor) => Some(tensor.id()),
@@ -122,20 +187,65 @@ struct Exporter<'a> {
 
 impl<'a> Exporter<'a> {
     /// Adds the arguments: the weights, then the inputs.
-    fn new(weights: &[(String, Tensor)], trace: &'a Trace) -> Result<Self> {
+    fn new(weights: &[Weight], trace: &'a Trace) -> Result<Self> {
         let mut builder = Builder::new();
         for (name, tensor) in weights {
-            builder.tensor_argument(name, tensor).map_err(|error| Error::msg(format!("`{name}`: {error}")))?;
+            builder
+                .tensor_argument(name, tensor)
+                .map_err(|error| Error::msg(format!("`{name}`: {error}")))?;
         }
         let mut values = vec![None; trace.graph.values.len()];
         for (i, input) in trace.graph.values[..trace.inputs].iter().enumerate() {
-            let name = if trace.inputs == 1 { "input".to_string() } else { format!("input_{i}") };
+            let name = numbered("input", i, trace.inputs);
             values[i] = Some(builder.argument(&name, &input.dims, Element::of(input.dtype)?));
         }
         Ok(Self { trace, builder, values })
     }
 
-    fn function(mut self) -> Result<Function> {
+    /// Returns the program of the forward pass.
+    fn forward(mut self) -> Result<Function> {
+        let outputs = self.outputs()?;
+        self.builder.function.results = outputs.iter().map(|output| output.id).collect();
+        Ok(self.builder.function)
+    }
+
+    /// Returns the program of the forward pass and of the gradients of these parameters.
+    fn gradients(mut self, parameters: &[Weight]) -> Result<Function> {
+        let cotangents = self.cotangents()?;
+        let outputs = self.outputs()?;
+        let pairs: Vec<(Value, Value)> = outputs
+            .iter()
+            .zip(&cotangents)
+            .filter_map(|(output, cotangent)| Some((output.clone(), cotangent.clone()?)))
+            .collect();
+        let arguments =
+            parameters.iter().map(|(_, tensor)| self.builder.tensor(tensor)).collect::<Result<Vec<_>>>()?;
+        let gradients = gradient::differentiate(&mut self.builder, &pairs, &arguments)?;
+        self.builder.function.results = outputs.iter().chain(&gradients).map(|result| result.id).collect();
+        Ok(self.builder.function)
+    }
+
+    /// Adds an argument for the gradient of each output of floats.
+    fn cotangents(&mut self) -> Result<Vec<Option<Value>>> {
+        let trace = self.trace;
+        let types = trace.outputs.iter().enumerate().map(|(i, output)| {
+            let (dims, dtype) = match output {
+                GraphOperand::Value(index) => {
+                    let SignalType { dims, dtype } = &trace.graph.values[*index];
+                    (&dims[..], *dtype)
+                }
+                GraphOperand::Tensor(tensor) => (tensor.dims(), tensor.dtype()),
+                GraphOperand::Unknown => return Err(unknown_operand()),
+            };
+            let name = numbered("output_gradient", i, trace.outputs.len());
+            let element = Element::of(dtype)?;
+            Ok(element.is_float().then(|| self.builder.argument(&name, dims, element)))
+        });
+        types.collect()
+    }
+
+    /// Adds the instructions of the forward pass and returns the outputs.
+    fn outputs(&mut self) -> Result<Vec<Value>> {
         let trace = self.trace;
         for node in &trace.graph.nodes {
             check_description(node, "StableHLO")?;
@@ -145,17 +255,14 @@ impl<'a> Exporter<'a> {
             }
         }
         self.builder.path = "".into();
-        for output in &trace.outputs {
-            let result = self.operand(output)?;
-            self.builder.function.results.push(result.id);
-        }
-        Ok(self.builder.function)
+        trace.outputs.iter().map(|output| self.operand(output)).collect()
     }
 
     /// Returns the results of an operation. Its description exists.
     fn lower(&mut self, node: &Node) -> Result<Vec<Value>> {
         let trace = self.trace;
-        let types: Vec<&SignalType> = node.outputs.iter().map(|output| &trace.graph.values[*output]).collect();
+        let types: Vec<&SignalType> =
+            node.outputs.iter().map(|output| &trace.graph.values[*output]).collect();
         if let Some(signal_type) = types.iter().find(|signal_type| signal_type.dims.contains(&0)) {
             let dims = &signal_type.dims;
             return Err(Error::msg(format!("expected sizes of at least 1, found {dims:?}")));
@@ -191,4 +298,9 @@ impl<'a> Exporter<'a> {
             GraphOperand::Unknown => Err(unknown_operand()),
         }
     }
+}
+
+/// Returns `name`, or `name_i` if there are several.
+fn numbered(name: &str, i: usize, count: usize) -> String {
+    if count == 1 { name.to_string() } else { format!("{name}_{i}") }
 }

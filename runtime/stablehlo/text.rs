@@ -136,7 +136,9 @@ fn regions(op: &Op, element: Element) -> Option<String> {
     };
     let combined = |combine: &Binary| region(&format!("{}\"(%a, %b)", combine.name()), &of_elements);
     match op {
-        Op::Reduce { combine, .. } | Op::ReduceWindow { combine, .. } => Some(format!("({})", combined(combine))),
+        Op::Reduce { combine, .. } | Op::ReduceWindow { combine, .. } => {
+            Some(format!("({})", combined(combine)))
+        }
         Op::ScatterAdd { .. } => Some(format!("({})", combined(&Binary::Add))),
         Op::SelectAndScatterAdd(_) => {
             let compare = "compare\"(%a, %b) <{compare_type = #stablehlo<comparison_type FLOAT>, comparison_direction \

@@ -28,14 +28,13 @@ pub fn path_of(format: &str, kind: &str, name: &str) -> Result<PathBuf> {
     fs::create_dir_all(&directory)?;
     let path = directory.join(format!("{name}.{format}"));
     // A model of an earlier run must not be checked if this run fails.
-    match fs::remove_file(&path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
-        _ => Ok(path),
+    for path in [&path, &path.with_extension(format!("gradients.{format}"))] {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
     }
-}
-
-pub fn signals<const N: usize>(inputs: &[Tensor]) -> [Signal; N] {
-    std::array::from_fn(|i| Signal::from(&inputs[i]))
+    Ok(path)
 }
 
 /// Returns a copy of a network in f64.
@@ -59,14 +58,20 @@ where
     let mut arrays = named("input", inputs.to_vec());
     arrays.extend(named("output", network.call(arrange(inputs), Mode::Eval).into_tensors()?.tensors()));
     if let Some(exact) = exact {
-        let widen = |x: &Tensor| if x.dtype().is_float() { x.to_dtype(DType::F64) } else { Ok(x.clone()) };
-        let inputs = inputs.iter().map(widen).collect::<sconce::candle::Result<Vec<_>>>()?;
+        let inputs = widened(inputs)?;
         arrays.extend(named("exact", exact.call(arrange(&inputs), Mode::Eval).into_tensors()?.tensors()));
     }
     Ok(Tensor::write_npz(&arrays, path)?)
 }
 
-fn named(kind: &str, tensors: Vec<Tensor>) -> Vec<(String, Tensor)> {
+/// Returns floats in f64, and other tensors unchanged.
+pub fn widened(tensors: &[Tensor]) -> Result<Vec<Tensor>> {
+    let widen = |x: &Tensor| if x.dtype().is_float() { x.to_dtype(DType::F64) } else { Ok(x.clone()) };
+    Ok(tensors.iter().map(widen).collect::<sconce::candle::Result<Vec<_>>>()?)
+}
+
+/// Returns tensors with the names `kind_0`, `kind_1` and so on.
+pub fn named(kind: &str, tensors: Vec<Tensor>) -> Vec<(String, Tensor)> {
     tensors.into_iter().enumerate().map(|(i, tensor)| (format!("{kind}_{i}"), tensor)).collect()
 }
 

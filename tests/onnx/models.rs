@@ -6,7 +6,7 @@ use sconce::prelude::*;
 use sconce::{IntoTensors, OnnxOptions, SummaryInput, SymbolicSize};
 
 pub use crate::arrays::{Tensors, uniform};
-use crate::arrays::{in_f64, path_of, signals, write_arrays};
+use crate::arrays::{in_f64, path_of, write_arrays};
 
 /// The batch sizes for which outputs are written.
 const BATCHES: [usize; 3] = [1, 2, 4];
@@ -117,6 +117,10 @@ where
         write_arrays(&path, network, None, inputs, |inputs| arrange(signals(inputs)))?;
     }
     Ok(())
+}
+
+pub fn signals<const N: usize>(inputs: &[Tensor]) -> [Signal; N] {
+    std::array::from_fn(|i| Signal::from(&inputs[i]))
 }
 
 /// Returns the sizes of an input from its shapes for the batch sizes 2 and 3.

@@ -15,6 +15,7 @@ mod errors;
 #[allow(dead_code)] // The list of kinds is only used by the tests in `tests/golden/`.
 #[path = "../onnx/golden/mod.rs"]
 mod golden;
+mod gradients;
 #[path = "../onnx/layer.rs"]
 mod layer;
 #[path = "../onnx/layers.rs"]

@@ -1,18 +1,22 @@
 //! Writes programs with inputs and outputs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use sconce::prelude::*;
-use sconce::{IntoTensors, SummaryInput};
+use sconce::{IntoTensors, StableHloOptions, SummaryInput};
 
 pub use crate::arrays::{Tensors, uniform};
-use crate::arrays::{in_f64, path_of, signals, write_arrays};
+use crate::arrays::{in_f64, path_of, write_arrays};
+use crate::gradients::write_gradients;
 
 /// The end of the message of an operation that cannot be exported.
 pub const UNSUPPORTED: &str = "cannot be exported to StableHLO yet";
 
 /// The batch size of the programs, all of whose sizes are fixed.
 const BATCH: usize = 2;
+
+/// The kinds of cases, and the networks, that are exported with a program of their gradients.
+const DIFFERENTIATED: [&str; 6] = ["layers", "random", "sequences", "f64", "resnet18", "gpt2"];
 
 /// Returns the path of the program of a case, and removes the program of an earlier run.
 pub fn path(kind: &str, name: &str) -> Result<PathBuf> {
@@ -60,10 +64,8 @@ pub fn write_fixed<M>(kind: &str, name: &str, network: &M, inputs: &[Tensor]) ->
 where
     M: Forward<Vec<Signal>, Output: IntoTensors<Tensors: Tensors>> + Network,
 {
-    let path = path(kind, name)?;
-    network.export_stablehlo(&path, inputs.iter().map(meta).collect::<Vec<_>>())?;
-    let arrange = |inputs: &[Tensor]| inputs.iter().map(Signal::from).collect();
-    write_arrays(&path.with_extension("npz"), network, Some(&in_f64(network)?), inputs, arrange)
+    let arrange = |inputs: Vec<Signal>| inputs;
+    write_all(&path(kind, name)?, network, Some(&in_f64(network)?), inputs, arrange, false)
 }
 
 /// Exports a network, and writes its inputs and outputs beside the program. `exact` is the network in f64.
@@ -79,10 +81,36 @@ where
     I: SummaryInput,
     M: Forward<I, Output: IntoTensors<Tensors: Tensors>> + Network,
 {
-    let path = path(kind, name)?;
-    network.export_stablehlo(&path, arrange(inputs.each_ref().map(meta)))?;
-    let arrange = |inputs: &[Tensor]| arrange(signals(inputs));
-    write_arrays(&path.with_extension("npz"), network, exact, inputs, arrange)
+    let arrange = |inputs: Vec<Signal>| arrange(std::array::from_fn(|i| inputs[i].clone()));
+    let gradients = DIFFERENTIATED.contains(&kind) || DIFFERENTIATED.contains(&name);
+    // Rounding errors of gradients are larger than those of outputs. In f64, networks would take a minute.
+    let needs_copy = gradients && exact.is_none() && kind != "networks";
+    let copy = needs_copy.then(|| in_f64(network)).transpose()?;
+    write_all(&path(kind, name)?, network, exact.or(copy.as_ref()), inputs, arrange, gradients)
+}
+
+/// Exports a network, with a program of its gradients if `gradients` is `true`, and writes the numbers of both.
+fn write_all<M, I>(
+    path: &Path,
+    network: &M,
+    exact: Option<&M>,
+    inputs: &[Tensor],
+    arrange: impl Fn(Vec<Signal>) -> I,
+    gradients: bool,
+) -> Result<()>
+where
+    I: SummaryInput,
+    M: Forward<I, Output: IntoTensors<Tensors: Tensors>> + Network,
+{
+    let options = StableHloOptions::default().gradients(gradients);
+    network.export_stablehlo_with(path, arrange(inputs.iter().map(meta).collect()), options)?;
+    let arrange = |inputs: &[Tensor]| arrange(inputs.iter().map(Signal::from).collect());
+    write_arrays(&path.with_extension("npz"), network, exact, inputs, arrange)?;
+    if gradients {
+        let path = path.with_extension("gradients.npz");
+        write_gradients(&path, network, exact, inputs, arrange)?;
+    }
+    Ok(())
 }
 
 /// Returns a signal without numbers.

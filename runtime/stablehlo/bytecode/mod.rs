@@ -114,7 +114,12 @@ impl Writer<'_> {
             self.tables.string_attribute("main"),
             self.tables.string_attribute("public"),
         ];
-        self.operation(Operation { name: "func_v1", properties, regions: vec![region], ..Operation::default() })
+        self.operation(Operation {
+            name: "func_v1",
+            properties,
+            regions: vec![region],
+            ..Operation::default()
+        })
     }
 
     fn instruction(&mut self, instruction: &Instruction) -> Encoder {
@@ -123,8 +128,7 @@ impl Writer<'_> {
         let operand_types: Vec<&TensorType> = operands.iter().map(|id| &types[*id]).collect();
         let result_type = &types[*result];
         let attributes = attributes(op, &operand_types, result_type, self.precision);
-        let properties =
-            attributes.iter().map(|(_, attribute)| self.tables.attribute(attribute)).collect();
+        let properties = attributes.iter().map(|(_, attribute)| self.tables.attribute(attribute)).collect();
         let regions = self.regions(op, result_type.element);
         let result_type = self.tables.tensor_type(result_type);
         self.operation(Operation {
@@ -141,7 +145,9 @@ impl Writer<'_> {
     /// Encodes the functions of two elements that an operation contains.
     fn regions(&mut self, op: &Op, element: Element) -> Vec<Encoder> {
         match op {
-            Op::Reduce { combine, .. } | Op::ReduceWindow { combine, .. } => vec![self.combined(*combine, element)],
+            Op::Reduce { combine, .. } | Op::ReduceWindow { combine, .. } => {
+                vec![self.combined(*combine, element)]
+            }
             Op::ScatterAdd { .. } => vec![self.combined(Binary::Add, element)],
             Op::SelectAndScatterAdd(_) => {
                 let properties = vec![
@@ -160,7 +166,13 @@ impl Writer<'_> {
     }
 
     /// Encodes the region of an operation with two elements as operands.
-    fn of_elements(&mut self, name: &str, properties: Vec<usize>, element: Element, result: Element) -> Encoder {
+    fn of_elements(
+        &mut self,
+        name: &str,
+        properties: Vec<usize>,
+        element: Element,
+        result: Element,
+    ) -> Encoder {
         let [element, result] = [element, result].map(|element| TensorType { dims: Vec::new(), element });
         let result = self.tables.tensor_type(&result);
         let operation = self.operation(Operation {
@@ -179,7 +191,12 @@ impl Writer<'_> {
     }
 
     /// Encodes a region with one block. `values` is the number of its arguments and results.
-    fn region(&mut self, values: usize, arguments: &[(&TensorType, &str)], operations: Vec<Encoder>) -> Encoder {
+    fn region(
+        &mut self,
+        values: usize,
+        arguments: &[(&TensorType, &str)],
+        operations: Vec<Encoder>,
+    ) -> Encoder {
         let mut region = Encoder::default();
         region.index(1);
         region.index(values);

@@ -115,7 +115,8 @@ impl Tables {
 
     /// Returns the index of a location: the path of a layer or of a parameter, or none.
     pub fn location(&mut self, path: &str) -> usize {
-        let unknown = self.attribute_of(Dialect::Builtin, |encoder| encoder.varint(builtin_code::UNKNOWN_LOC));
+        let unknown =
+            self.attribute_of(Dialect::Builtin, |encoder| encoder.varint(builtin_code::UNKNOWN_LOC));
         if path.is_empty() {
             return unknown;
         }

@@ -94,7 +94,7 @@ pub(super) fn transposed(
 }
 
 /// Reorders a weight `[in, out / groups, …]` to `[out, in / groups, …]`, or the other way.
-pub(super) fn outputs_first(b: &mut Builder, weight: &Value, groups: usize) -> Value {
+pub(in crate::stablehlo) fn outputs_first(b: &mut Builder, weight: &Value, groups: usize) -> Value {
     let [inputs, outputs, kernel @ ..] = &weight.dims[..] else { return weight.clone() };
     let grouped = b.reshape(weight, &[&[groups, inputs / groups, *outputs], kernel].concat());
     let swapped = b.swap(&grouped, 1, 2);

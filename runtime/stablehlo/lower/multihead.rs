@@ -35,7 +35,8 @@ pub(super) fn multihead_attention(
     let (output, weights) = attention::attend(b, [&query, &key, &value], scale, (mask, can_hide_all));
     let output = b.swap(&output, 1, 2);
     let joined = b.reshape(&output, &[output.dims[0], output.dims[1], output.dims[2] * output.dims[3]]);
-    let output = arithmetic::project(b, &joined, &operands.required(OUT_WEIGHT)?, operands.optional(OUT_BIAS));
+    let output =
+        arithmetic::project(b, &joined, &operands.required(OUT_WEIGHT)?, operands.optional(OUT_BIAS));
     let weights = if op.averages_weights { b.mean(&weights, &[1], false) } else { weights };
     Ok(match (batched, op.batch_first) {
         (true, true) => vec![output, weights],

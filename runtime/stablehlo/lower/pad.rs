@@ -35,7 +35,13 @@ pub(super) fn pad_with(b: &mut Builder, x: &Value, sides: &[[i64; 2]], number: f
 }
 
 /// Extends one dimension by elements of `x`.
-fn extend(b: &mut Builder, x: &Value, dim: usize, [before, after]: [usize; 2], mode: PadMode) -> Result<Value> {
+fn extend(
+    b: &mut Builder,
+    x: &Value,
+    dim: usize,
+    [before, after]: [usize; 2],
+    mode: PadMode,
+) -> Result<Value> {
     let size = x.dims[dim];
     let mut parts = Vec::new();
     let edge = |b: &mut Builder, index: usize, count: usize| {
@@ -53,10 +59,9 @@ fn extend(b: &mut Builder, x: &Value, dim: usize, [before, after]: [usize; 2], m
             (before > 0).then(|| mirrored(b, 1, before)),
             (after > 0).then(|| mirrored(b, size - 1 - after, after)),
         ],
-        PadMode::Replicate => [
-            (before > 0).then(|| edge(b, 0, before)),
-            (after > 0).then(|| edge(b, size - 1, after)),
-        ],
+        PadMode::Replicate => {
+            [(before > 0).then(|| edge(b, 0, before)), (after > 0).then(|| edge(b, size - 1, after))]
+        }
         PadMode::Circular => [
             (before > 0).then(|| b.slice(x, dim, size - before..size, 1)),
             (after > 0).then(|| b.slice(x, dim, 0..after, 1)),

@@ -35,7 +35,8 @@ fn window(x: &Value, windows: &[Windows]) -> Window {
     let each = |size: fn(&Windows) -> usize| {
         std::iter::repeat_n(1, leading).chain(windows.iter().map(size)).collect()
     };
-    let padding = windows.iter().map(|windows| [windows.padding, windows.reached_end()].map(|side| side as i64));
+    let padding =
+        windows.iter().map(|windows| [windows.padding, windows.reached_end()].map(|side| side as i64));
     Window {
         sizes: each(|windows| windows.kernel),
         strides: each(|windows| windows.stride),

@@ -129,7 +129,8 @@ fn run(
 
 /// Returns the state after one step. `x` and `h` have the gates of the input and of the hidden state.
 fn cell(b: &mut Builder, op: &Recurrent, x: &Value, h: &Value, state: &[Value]) -> Vec<Value> {
-    let gate = |b: &mut Builder, x: &Value, i: usize| b.slice(x, 1, i * op.hidden_size..(i + 1) * op.hidden_size, 1);
+    let gate =
+        |b: &mut Builder, x: &Value, i: usize| b.slice(x, 1, i * op.hidden_size..(i + 1) * op.hidden_size, 1);
     match op.recurrence {
         Recurrence::Lstm => {
             let sum = b.add(x, h);

@@ -12,8 +12,9 @@ use super::Operands;
 pub(super) fn view(b: &mut Builder, operands: &Operands<'_>, view: &View) -> Result<Value> {
     let x = operands.required(0)?;
     let output = &operands.output.dims;
-    let size_in_result =
-        |dim: usize| view.axes.iter().position(|axis| *axis == Some(dim)).map_or(1, |position| output[position]);
+    let size_in_result = |dim: usize| {
+        view.axes.iter().position(|axis| *axis == Some(dim)).map_or(1, |position| output[position])
+    };
     let limits = view.starts.iter().enumerate().map(|(dim, start)| start + size_in_result(dim)).collect();
     let selected = b.slice_all(&x, view.starts.clone(), limits, vec![1; x.rank()]);
     let kept: Vec<usize> = view.axes.iter().copied().flatten().collect();
