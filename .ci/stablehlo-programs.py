@@ -2,13 +2,13 @@
 
 The first argument is a directory with programs: NAME.stablehlo, NAME.mlir and NAME.safetensors, and the inputs and
 outputs in NAME.npz. Some have a second program, NAME.gradients.stablehlo, with the gradients of the outputs and of the
-parameters in NAME.gradients.npz. The other arguments are patterns that select programs by their paths in this directory.
-Needs the packages jax and safetensors, see stablehlo.sh.
+parameters in NAME.gradients.npz. The other arguments are patterns that select programs by their paths in this
+directory. Needs the packages jax and safetensors, see stablehlo.sh.
 
-The portable artifact must be the one that StableHLO writes for the text. The outputs and the gradients may differ by
-TOLERANCE. Some of the smallest and of the random networks amplify rounding errors. Their files have the numbers of sconce
-in f64 too. If the numbers differ more than TOLERANCE, those of XLA may differ from the numbers in f64 at most MARGIN
-times as much as those of sconce do. Gradients in f64 may differ from finite differences by DIFFERENCE_TOLERANCE.
+The portable artifact must be the program that StableHLO writes for the text. The outputs and the gradients may differ
+by TOLERANCE. Some of the smallest and of the random networks amplify rounding errors. Their files have the numbers of
+sconce in f64 too. If the numbers differ more than TOLERANCE, those of XLA may differ from the numbers in f64 at most
+MARGIN times as much as those of sconce do. Gradients in f64 may differ from finite differences by DIFFERENCE_TOLERANCE.
 """
 
 import fnmatch

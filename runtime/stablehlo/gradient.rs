@@ -9,8 +9,8 @@ use super::ir::Binary::{Add, Divide, Maximum, Minimum, Multiply, Power, Subtract
 use super::ir::{Binary, Convolution, Direction, Instruction, Op, Unary, Value, Window};
 use super::lower::outputs_first;
 
-/// Adds the instructions that compute the gradients of some arguments, and returns the gradients. `outputs` has pairs of
-/// a value and its gradient.
+/// Adds the instructions that compute the gradients of some arguments, and returns the gradients. `outputs` has pairs
+/// of a value and its gradient.
 pub(super) fn differentiate(
     b: &mut Builder,
     outputs: &[(Value, Value)],
@@ -200,8 +200,8 @@ fn unary(b: &mut Builder, op: Unary, x: &Value, y: &Value, g: &Value) -> Value {
     b.mul(g, &slope)
 }
 
-/// The operands have the same shape. At a tie, a maximum or minimum passes the gradient to its second operand, so that the
-/// gradient of ReLU at 0 is 0.
+/// The operands have the same shape. At a tie, a maximum or minimum passes the gradient to its second operand, so that
+/// the gradient of ReLU at 0 is 0.
 fn binary(b: &mut Builder, op: Binary, [x, z]: [&Value; 2], y: &Value, g: &Value) -> [Option<Value>; 2] {
     match op {
         Add => [Some(g.clone()), Some(g.clone())],
@@ -273,7 +273,8 @@ fn dot(
             [(0..batches).collect(), batch[other].clone()],
             [summed, free[other].clone()],
         );
-        // The product has the batch dimensions, the free ones, and the contracted ones in the order of the other operand.
+        // The product has the batch dimensions, the free ones, and the contracted ones in the order of the other
+        // operand.
         let mut sorted = contracted[other].clone();
         sorted.sort_unstable();
         let position = |list: &[usize], dim: usize| list.iter().position(|candidate| *candidate == dim);

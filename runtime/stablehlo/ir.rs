@@ -232,6 +232,30 @@ pub(super) enum Direction {
     Lt = 5,
 }
 
+impl Function {
+    /// Removes the instructions whose results are not read, and numbers the values in the order of their definitions.
+    pub fn pruned(mut self) -> Self {
+        let mut is_read = vec![false; self.types.len()];
+        self.results.iter().for_each(|id| is_read[*id] = true);
+        for instruction in self.instructions.iter().rev() {
+            if is_read[instruction.result] {
+                instruction.operands.iter().for_each(|id| is_read[*id] = true);
+            }
+        }
+        self.instructions.retain(|instruction| is_read[instruction.result]);
+        let mut numbers: Vec<usize> = (0..self.types.len()).collect();
+        let mut types = self.types[..self.arguments.len()].to_vec();
+        for Instruction { operands, result, .. } in &mut self.instructions {
+            operands.iter_mut().for_each(|id| *id = numbers[*id]);
+            numbers[*result] = types.len();
+            types.push(self.types[*result].clone());
+            *result = numbers[*result];
+        }
+        self.results.iter_mut().for_each(|id| *id = numbers[*id]);
+        Self { types, ..self }
+    }
+}
+
 impl Convolution {
     /// Returns the positions of the spatial dimensions in a tensor whose other dimensions are at these positions.
     pub fn spatial(&self, others: [usize; 2]) -> Vec<usize> {

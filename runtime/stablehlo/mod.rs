@@ -1,8 +1,8 @@
 //! Export to StableHLO.
 //!
-//! The network runs on signals without numbers while its operations are recorded as a graph. Each operation is expressed
-//! with those of StableHLO ([`lower`]). The program ([`ir`]) is written as text ([`text`]) and as a portable artifact
-//! ([`bytecode`]).
+//! The network runs on signals without numbers while its operations are recorded as a graph. Each operation is
+//! expressed with those of StableHLO ([`lower`]). The program ([`ir`]) is written as text ([`text`]) and as a portable
+//! artifact ([`bytecode`]).
 
 mod attributes;
 mod builder;
@@ -72,8 +72,8 @@ impl StableHloOptions {
     /// Its arguments are those of the first program and, for each output of floats, a tensor of its shape: the gradient
     /// of the loss. Its results are the outputs, and the gradients of the parameters of floats that the program reads.
     /// The metadata of `net.safetensors` has a JSON list of the names of these parameters, under the key `gradients`.
-    /// The network is in evaluation mode. The gradient of a maximum of equal numbers, such as that of ReLU at 0, is that
-    /// of one of them.
+    /// The network is in evaluation mode. The gradient of a maximum of equal numbers, such as that of ReLU at 0, is
+    /// that of one of them.
     ///
     /// ```
     /// use sconce::checkpoint;
@@ -119,15 +119,17 @@ where
     }
     let save = Save::new(path.with_extension("safetensors")).metadata(metadata);
     checkpoint::write(save, weights.iter().map(|(name, tensor)| (name.as_str(), tensor)))?;
-    for (kind, function) in &programs {
-        let text = text::text(function, options.precision);
-        let text_path = path.with_extension(format!("{kind}mlir"));
-        write_atomically(text_path, |file| Ok(file.write_all(text.as_bytes())?))?;
-        let artifact = bytecode::artifact(function, options.precision);
-        let artifact_path = path.with_extension(format!("{kind}{EXTENSION}"));
-        write_atomically(artifact_path, |file| Ok(file.write_all(&artifact)?))?;
-    }
-    Ok(())
+    programs.iter().try_for_each(|(kind, function)| write(path, kind, function, options.precision))
+}
+
+/// Writes a program as text and as a portable artifact. `kind` is a part of the names of the files.
+fn write(path: &Path, kind: &str, function: &Function, precision: Precision) -> Result<()> {
+    let text = text::text(function, precision);
+    let text_path = path.with_extension(format!("{kind}mlir"));
+    write_atomically(text_path, |file| Ok(file.write_all(text.as_bytes())?))?;
+    let artifact = bytecode::artifact(function, precision);
+    let artifact_path = path.with_extension(format!("{kind}{EXTENSION}"));
+    write_atomically(artifact_path, |file| Ok(file.write_all(&artifact)?))
 }
 
 /// Checks that no size of an input has a name.
@@ -206,7 +208,7 @@ impl<'a> Exporter<'a> {
     fn forward(mut self) -> Result<Function> {
         let outputs = self.outputs()?;
         self.builder.function.results = outputs.iter().map(|output| output.id).collect();
-        Ok(self.builder.function)
+        Ok(self.builder.function.pruned())
     }
 
     /// Returns the program of the forward pass and of the gradients of these parameters.
@@ -222,7 +224,7 @@ impl<'a> Exporter<'a> {
             parameters.iter().map(|(_, tensor)| self.builder.tensor(tensor)).collect::<Result<Vec<_>>>()?;
         let gradients = gradient::differentiate(&mut self.builder, &pairs, &arguments)?;
         self.builder.function.results = outputs.iter().chain(&gradients).map(|result| result.id).collect();
-        Ok(self.builder.function)
+        Ok(self.builder.function.pruned())
     }
 
     /// Adds an argument for the gradient of each output of floats.

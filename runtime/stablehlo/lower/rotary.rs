@@ -34,7 +34,8 @@ pub(super) fn rotary(b: &mut Builder, operands: &Operands<'_>, interleaved: bool
     Ok(b.concat(&parts, last))
 }
 
-/// Returns a table, `[positions, pairs]` or `[batch, positions, pairs]`, in a shape that broadcasts to the pairs of `x`.
+/// Returns a table, `[positions, pairs]` or `[batch, positions, pairs]`, in a shape that broadcasts to the pairs of
+/// `x`.
 fn table(b: &mut Builder, table: &Value, x: &Value) -> Value {
     let table = b.convert(table, x.element);
     let inserted: Vec<usize> = if table.rank() == 3 { (1..x.rank() - 2).collect() } else { Vec::new() };
