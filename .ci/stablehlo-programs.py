@@ -8,7 +8,9 @@ directory. Needs the packages jax and safetensors, see stablehlo.sh.
 The portable artifact must be the program that StableHLO writes for the text. The outputs and the gradients may differ
 by TOLERANCE. Some of the smallest and of the random networks amplify rounding errors. Their files have the numbers of
 sconce in f64 too. If the numbers differ more than TOLERANCE, those of XLA may differ from the numbers in f64 at most
-MARGIN times as much as those of sconce do. Gradients in f64 may differ from finite differences by DIFFERENCE_TOLERANCE.
+MARGIN times as much as those of sconce do. A gradient that is 0 except for rounding errors, such as that of a bias
+before a norm, may differ by TOLERANCE relative to FLOOR times the largest gradient of the network. Gradients in f64 may
+differ from finite differences by DIFFERENCE_TOLERANCE.
 """
 
 import fnmatch
@@ -25,17 +27,20 @@ from safetensors import safe_open
 TOLERANCE = 1e-5
 MARGIN = 4
 DIFFERENCE_TOLERANCE = 1e-6
+FLOOR = 0.01
 VERSION = "1.0.0"
 
 
-def difference(actual, expected):
-    """Returns the largest difference, relative to the largest number."""
+def magnitude(array):
+    """Returns the largest absolute value."""
+    return float(numpy.abs(array.astype(numpy.float64)).max(initial=0.0))
+
+
+def difference(actual, expected, floor=1e-30):
+    """Returns the largest difference, relative to the largest number, or to `floor` if it is larger."""
     if actual.shape != expected.shape:
         raise ValueError(f"expected the shape {expected.shape}, found {actual.shape}")
-    if expected.size == 0:
-        return 0.0
-    largest = numpy.abs(actual.astype(numpy.float64) - expected.astype(numpy.float64)).max()
-    return float(largest / max(numpy.abs(expected.astype(numpy.float64)).max(), 1e-30))
+    return magnitude(actual.astype(numpy.float64) - expected.astype(numpy.float64)) / max(magnitude(expected), floor)
 
 
 def arrays(file, kind):
@@ -73,10 +78,10 @@ class Program:
         return [numpy.asarray(shards[0]) for shards in results.disassemble_into_single_device_arrays()]
 
 
-def errors(name, actual, expected, exact):
+def errors(name, actual, expected, exact, floor=1e-30):
     """Returns the differences of arrays, without those that are rounding errors."""
     for i, (found, wanted) in enumerate(zip(actual, expected, strict=True)):
-        error = difference(found, wanted)
+        error = difference(found, wanted, floor)
         if error > TOLERANCE and exact and difference(found, exact[i]) <= MARGIN * difference(wanted, exact[i]):
             print(f"{name}: an error of {error:.1e} because the network amplifies rounding errors")
             error = 0.0
@@ -115,7 +120,8 @@ def check(device, path):
     actual = results[len(outputs):]
     # Both programs have the same outputs.
     found += [difference(*pair) for pair in zip(results[: len(outputs)], forward.run(arguments), strict=True)]
-    found += errors(f"{path.stem}, gradients", actual, gradients, exact)
+    floor = FLOOR * max(map(magnitude, gradients), default=0.0)
+    found += errors(f"{path.stem}, gradients", actual, gradients, exact, max(floor, 1e-30))
     if differentiated and all(array.dtype == numpy.float64 for array in parameters):
         error = difference_error(forward, arguments, seeds, actual)
         if not error <= DIFFERENCE_TOLERANCE:
