@@ -8,13 +8,13 @@ _list:
 # Run all tests, with and without the optional features
 test *args:
     cargo test "$@"
-    cargo test --features serde,hub,image,onnx,plots --lib --test features --test onnx
+    cargo test --features serde,hub,image,onnx,plots,stablehlo --lib --test features --test onnx --test stablehlo
 
 # Check formatting and lints
 lint:
     cargo fmt --all --check
     cargo clippy --workspace --all-targets -- -D warnings
-    cargo clippy --workspace --all-targets --features serde,hub,image,onnx,plots -- -D warnings
+    cargo clippy --workspace --all-targets --features serde,hub,image,onnx,plots,stablehlo -- -D warnings
     cargo clippy -p sconce --lib -- -D warnings
     cargo clippy -p sconce-kernels --lib -- -D warnings
 
@@ -24,7 +24,7 @@ fmt:
 
 # Build the documentation, as docs.rs does
 doc *args:
-    RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --features serde,hub,image,onnx,plots "$@"
+    RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --features serde,hub,image,onnx,plots,stablehlo "$@"
 
 # Run everything that must pass before a change is merged
 ci:

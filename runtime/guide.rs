@@ -63,6 +63,10 @@ mod sequences {}
 #[doc = include_str!("../docs/src/onnx.md")]
 mod onnx {}
 
+#[cfg(feature = "stablehlo")]
+#[doc = include_str!("../docs/src/stablehlo.md")]
+mod stablehlo {}
+
 #[doc = include_str!("../docs/src/mistakes.md")]
 mod mistakes {}
 

@@ -59,9 +59,14 @@ mod dim;
 mod dispatch;
 mod display;
 mod error;
+#[cfg(any(feature = "onnx", feature = "stablehlo"))]
+mod export;
 pub mod functional;
 mod glob;
-#[cfg_attr(not(feature = "onnx"), expect(dead_code, reason = "only the ONNX export reads graphs"))]
+#[cfg_attr(
+    not(any(feature = "onnx", feature = "stablehlo")),
+    expect(dead_code, reason = "only the exports read graphs")
+)]
 mod graph;
 #[cfg(doctest)]
 mod guide;
@@ -85,6 +90,8 @@ mod scope;
 mod signal;
 mod sizes;
 mod source;
+#[cfg(feature = "stablehlo")]
+mod stablehlo;
 mod summary;
 mod symbolic;
 mod text_table;
@@ -138,5 +145,7 @@ pub use sconce_macros::{Batch, Module};
 pub use scope::{NotFused, NotFusedKind, no_fusion};
 pub use signal::{Chunks, IntoTensors, Number, Operand, OperandValue, Outcome, Signal, SplitSizes};
 pub use sizes::{Size, Sizes};
+#[cfg(feature = "stablehlo")]
+pub use stablehlo::StableHloOptions;
 pub use summary::{LayerSummary, Summary, SummaryColumn, SummaryInput};
 pub use symbolic::{SymbolicSize, SymbolicSizes};

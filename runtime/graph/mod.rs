@@ -9,7 +9,7 @@ mod record;
 mod view;
 
 pub(crate) use op::{Comparison, Description, MultiheadAttention, Op, Recurrent, Reduction};
-#[cfg(feature = "onnx")]
+#[cfg(any(feature = "onnx", feature = "stablehlo"))]
 pub(crate) use record::record_graph;
 pub(crate) use record::{add_node, is_recorded, operand_of};
 pub(crate) use view::View;

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-#[cfg(feature = "onnx")]
+#[cfg(any(feature = "onnx", feature = "stablehlo"))]
 use crate::scope::record_calls;
 use crate::scope::{Path, SignalType};
 
@@ -13,7 +13,7 @@ thread_local! {
 }
 
 /// Runs `f` and returns its result and `graph` with the operations that ran. The values of `graph` are the inputs.
-#[cfg(feature = "onnx")]
+#[cfg(any(feature = "onnx", feature = "stablehlo"))]
 pub(crate) fn record_graph<T>(graph: Graph, f: impl FnOnce() -> T) -> (T, Graph) {
     /// Restores the outer graph on drop, even after a panic.
     struct Restore(Option<Graph>);

@@ -12,24 +12,23 @@ mod symbolic;
 mod tests;
 mod write;
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::Path;
 
 use candle_core::TensorId;
 
-use crate::graph::{Graph, GraphOperand, Node, record_graph};
-use crate::module::{Forward, Mode};
+use crate::export::trace;
+use crate::graph::Node;
+use crate::module::Forward;
 use crate::registry::Network;
-use crate::scope::Scope;
-use crate::signal::{IntoTensors, Signal};
+use crate::signal::IntoTensors;
 use crate::summary::{SummaryInput, plan};
 use crate::symbolic::{Plan, SymbolicSize};
 use crate::{Error, Result};
 
 use builder::{Builder, SizeSource, Value};
 use lower::Operands;
-use symbolic::{Positions, Size, SymbolicGraph, SymbolicOperand, Trace, ValueType};
+use symbolic::{Positions, Size, SymbolicGraph, SymbolicOperand, ValueType};
 
 /// Settings of [`Network::export_onnx_with`].
 ///
@@ -78,41 +77,6 @@ where
 fn parameter_names<M: Network>(network: &M) -> HashMap<TensorId, String> {
     let tensors = network.buffers().into_iter().chain(network.named_parameters());
     tensors.map(|(path, tensor)| (tensor.id(), path)).collect()
-}
-
-/// Runs a network in evaluation mode and records its operations.
-fn trace<I, M>(network: &M, input: I) -> Result<Trace>
-where
-    I: SummaryInput,
-    M: Forward<I, Output: IntoTensors>,
-{
-    let mut graph = Graph::default();
-    input.for_each_signal(&mut |signal| {
-        // A signal that is passed several times is one input.
-        if let (Some(id), Some(signal_type)) = (signal.meta_id(), signal.signal_type())
-            && graph.value_of(id).is_none()
-        {
-            graph.add_value(id, signal_type);
-        }
-    });
-    let inputs = graph.values.len();
-    let _scope = match network.kind() {
-        Cow::Borrowed(name) => Scope::root(name),
-        Cow::Owned(_) => None,
-    };
-    let (outputs, graph) = record_graph(graph, || outputs(network.call(input, Mode::Eval)));
-    Ok(Trace { graph, inputs, outputs: outputs? })
-}
-
-/// Returns the signals of the output of a network.
-fn outputs(output: impl IntoTensors) -> Result<Vec<GraphOperand>> {
-    let mut operands = Vec::new();
-    output.for_each_signal(&mut |signal: &Signal| operands.push(signal.graph_operand()));
-    output.check()?;
-    if operands.is_empty() {
-        return Err(Error::msg("expected an output with at least one signal, found none"));
-    }
-    Ok(operands)
 }
 
 /// Translates a graph.

@@ -3,19 +3,13 @@
 use candle_core::{DType, Tensor};
 use safetensors::View as _;
 
+use crate::export::{Trace, check_description, unknown_operand};
 use crate::graph::{Graph, GraphOperand, Node};
 use crate::symbolic::Plan;
 pub(super) use crate::symbolic::Polynomial as Size;
 use crate::{Error, Result};
 
 use super::proto::data_type;
-
-/// The graph of one run and its outputs. The first values of the graph are the inputs.
-pub(super) struct Trace {
-    pub graph: Graph,
-    pub inputs: usize,
-    pub outputs: Vec<GraphOperand>,
-}
 
 /// A graph for any numbers of the names.
 pub(super) struct SymbolicGraph {
@@ -66,7 +60,7 @@ impl ValueType {
 impl SymbolicGraph {
     /// Combines the graphs of the runs of `plan`.
     pub fn new(plan: &Plan, mut traces: Vec<Trace>) -> Result<Self> {
-        traces[0].graph.nodes.iter().try_for_each(check_description)?;
+        traces[0].graph.nodes.iter().try_for_each(|node| check_description(node, "ONNX"))?;
         let structure =
             |trace: &Trace| (trace.graph.values.len(), trace.graph.nodes.len(), trace.outputs.len());
         if traces.iter().any(|trace| structure(trace) != structure(&traces[0])) {
@@ -105,15 +99,6 @@ fn fit(plan: &Plan, runs: &[&[usize]], graph: &Graph, value: usize) -> Result<Ve
     })
 }
 
-/// Checks that an operation says what it computes.
-fn check_description(node: &Node) -> Result<()> {
-    if node.op.is_some() && !node.outputs.is_empty() {
-        return Ok(());
-    }
-    let error = Error::msg(format!("the operation `{}` cannot be exported to ONNX yet", node.name));
-    Err(error.in_layer(node.name).at(&node.path))
-}
-
 /// `others` are the same node in the other runs.
 fn symbolic_node(plan: &Plan, node: Node, others: &[&Node]) -> Result<SymbolicNode> {
     let is_same = |other: &Node| {
@@ -140,10 +125,7 @@ fn symbolic_node(plan: &Plan, node: Node, others: &[&Node]) -> Result<SymbolicNo
 /// Combines an operand of the same operation in all runs.
 fn operand(plan: &Plan, runs: &[&GraphOperand]) -> Result<SymbolicOperand> {
     if runs.iter().any(|operand| matches!(operand, GraphOperand::Unknown)) {
-        return Err(Error::msg(
-            "expected operands that are inputs of the network or results of its operations, found a signal without \
-             numbers from elsewhere",
-        ));
+        return Err(unknown_operand());
     }
     let value =
         |operand: &&GraphOperand| if let GraphOperand::Value(value) = operand { Some(*value) } else { None };

@@ -31,6 +31,8 @@ use crate::network_graph::Graph;
 use crate::onnx::{self, OnnxOptions};
 use crate::profile::Profile;
 use crate::signal::{IntoTensors, Signal};
+#[cfg(feature = "stablehlo")]
+use crate::stablehlo::{self, StableHloOptions};
 use crate::summary::{self, Summary, SummaryInput};
 use crate::symbolic::SymbolicSize;
 use crate::{Error, Result};
@@ -531,6 +533,67 @@ pub trait Network: Module {
         Self: Forward<I, Output: IntoTensors> + Sized,
     {
         onnx::export(self, path.as_ref(), input, options)
+    }
+
+    /// Writes the network in evaluation mode as a StableHLO program, which JAX and other programs that use XLA run on
+    /// CPUs, GPUs and TPUs. Needs the feature `stablehlo`.
+    ///
+    /// The inputs are signals without numbers, all of whose sizes are fixed. Tensors and signals with numbers among the
+    /// inputs become constants of the program.
+    ///
+    /// `path` must end with `.stablehlo`. The export writes three files, each atomically:
+    ///
+    /// - `net.stablehlo`, the portable artifact in version 1.0.0: MLIR bytecode that programs of later versions accept
+    /// - `net.mlir`, the same program as text
+    /// - `net.safetensors`, the parameters and buffers that the program reads, under their paths
+    ///
+    /// The arguments of the program, its function `main`, are the parameters and buffers and then the inputs. The
+    /// metadata of `net.safetensors` has a JSON list of the names of the parameters and buffers in this order, under the
+    /// key `arguments`. The results are the outputs of the network.
+    ///
+    /// ```
+    /// use sconce::checkpoint;
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("net.stablehlo");
+    /// let net = vec![Conv2d::config(3, 8, 3).init(&Device::Cpu)?, Conv2d::config(8, 8, 3).init(&Device::Cpu)?];
+    /// net.export_stablehlo(&path, Signal::meta((1, 3, 32, 32), DType::F32))?;
+    /// let arguments = &checkpoint::metadata(path.with_extension("safetensors"))?["arguments"];
+    /// assert_eq!(arguments, r#"["0.weight","0.bias","1.weight","1.bias"]"#);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Fails if the forward pass fails, if it contains an operation that cannot be exported, if a size of an input has a
+    /// name, or if a file cannot be written. An error names the operation and the path of its layer.
+    #[cfg(feature = "stablehlo")]
+    fn export_stablehlo<I>(&self, path: impl AsRef<Path>, input: I) -> Result<()>
+    where
+        I: SummaryInput,
+        Self: Forward<I, Output: IntoTensors> + Sized,
+    {
+        self.export_stablehlo_with(path, input, StableHloOptions::default())
+    }
+
+    /// Writes the network as a StableHLO program like [`export_stablehlo`](Self::export_stablehlo), with the settings of
+    /// [`StableHloOptions`].
+    ///
+    /// # Errors
+    /// Fails under the same conditions as [`export_stablehlo`](Self::export_stablehlo).
+    #[cfg(feature = "stablehlo")]
+    fn export_stablehlo_with<I>(
+        &self,
+        path: impl AsRef<Path>,
+        input: I,
+        options: StableHloOptions,
+    ) -> Result<()>
+    where
+        I: SummaryInput,
+        Self: Forward<I, Output: IntoTensors> + Sized,
+    {
+        stablehlo::export(self, path.as_ref(), input, options)
     }
 
     /// Records the forward pass in evaluation mode as a CUDA graph, for inputs with the shape and dtype of `x`. The

@@ -29,7 +29,7 @@ pub fn check_with<C: Config>(
         Ok(()) if is_unsupported(case) => panic!("expected an error for {}", case.label()),
         Err(error) if is_unsupported(case) => {
             let message = error.to_string();
-            assert!(message.contains("cannot be exported to ONNX yet"), "{}: {message}", case.label());
+            assert!(message.contains(models::UNSUPPORTED), "{}: {message}", case.label());
             Ok(())
         }
         outcome => outcome.map_err(|error| Error::msg(format!("{}: {error}", case.label()))),

@@ -4,6 +4,7 @@
 // Two of the examples below include the same file, which parses their arguments.
 #![allow(clippy::duplicate_mod)]
 
+mod arrays;
 #[allow(dead_code)] // All models are those of evaluation mode, so the mode of a case is not used.
 #[path = "../golden/cases.rs"]
 mod cases;

@@ -3,6 +3,7 @@
 use candle_core::{Device, Tensor};
 
 use crate::Result;
+use crate::export::{Windows, adaptive_window};
 use crate::kernels::internal::Axes;
 use crate::kernels::pad::PadMode;
 use crate::kernels::pool::PoolGeometry;
@@ -10,19 +11,8 @@ use crate::kernels::pool::PoolGeometry;
 use super::super::builder::{Builder, Value};
 use super::super::proto::Attribute;
 use super::super::symbolic::Size;
-use super::separable::{adaptive_window, average_axis};
+use super::separable::average_axis;
 use super::{Operands, of_axes, pad, with_batch};
-
-/// The windows of a pooling along one axis.
-struct Windows {
-    kernel: usize,
-    stride: usize,
-    padding: usize,
-    inputs: usize,
-    outputs: usize,
-    /// The padding at the end that the last window reaches. At least `padding`.
-    end: usize,
-}
 
 /// Returns the windows along each axis. The sizes of the axes must not depend on the batch size.
 fn windows(operands: &Operands<'_>, axes: Axes, geometry: &PoolGeometry<3>) -> Result<Vec<Windows>> {
@@ -33,11 +23,14 @@ fn windows(operands: &Operands<'_>, axes: Axes, geometry: &PoolGeometry<3>) -> R
         let i = skipped + axis;
         let (kernel, stride, padding) = (geometry.kernel[i], geometry.stride[i], geometry.padding[i]);
         let (inputs, outputs) = (x.dims[first + axis].known()?, operands.output.dims[first + axis].known()?);
-        let reach = geometry.dilation[i] * (kernel - 1) + 1;
-        let end = ((outputs - 1) * stride + reach).saturating_sub(inputs + padding).max(padding);
-        Ok(Windows { kernel, stride, padding, inputs, outputs, end })
+        Ok(Windows { kernel, stride, padding, dilation: geometry.dilation[i], inputs, outputs })
     });
     each.collect()
+}
+
+/// Returns the padding at the end of an axis, up to the end of the last window.
+fn end(windows: &Windows) -> i64 {
+    windows.reached_end().max(windows.padding) as i64
 }
 
 /// Max pooling. With `ceil_mode`, the input is padded up to the end of the last window, because runtimes differ in that
@@ -60,7 +53,7 @@ pub(super) fn max_pool(
         return with_batch(b, &x, axes, |b, x| Ok(b.op_with("MaxPool", &[&x.name], attributes)));
     }
     let windows = windows(operands, axes, geometry)?;
-    let end = windows.iter().map(|windows| windows.end as i64).collect();
+    let end = windows.iter().map(end).collect();
     let lowest = PadMode::Constant(f64::NEG_INFINITY);
     with_batch(b, &x, axes, |b, x| {
         let padded = pad::pad_last(b, x, &[padding, end], lowest)?;
@@ -100,7 +93,7 @@ fn divided_sums(
     divisor: Option<usize>,
 ) -> Result<String> {
     let begin = windows.iter().map(|windows| windows.padding as i64).collect();
-    let end = windows.iter().map(|windows| windows.end as i64).collect();
+    let end = windows.iter().map(end).collect();
     let padded = pad::pad_last(b, x, &[begin, end], PadMode::ZEROS)?;
     let each = |size: fn(&Windows) -> usize| windows.iter().map(|windows| size(windows) as i64).collect();
     let attributes = vec![
@@ -110,31 +103,11 @@ fn divided_sums(
     let averages = b.op_with("AveragePool", &[padded.name], attributes);
     let area: usize = windows.iter().map(|windows| windows.kernel).product();
     let sizes: Vec<usize> = windows.iter().map(|windows| windows.outputs).collect();
-    let divisors: Vec<usize> = windows.iter().fold(vec![1], |divisors, windows| {
-        let counts = windows.counts(count_include_pad);
-        divisors.iter().flat_map(|divisor| counts.iter().map(move |count| divisor * count)).collect()
-    });
+    let divisors = Windows::joint_counts(windows, count_include_pad);
     let factors: Vec<f64> =
         divisors.into_iter().map(|count| area as f64 / divisor.unwrap_or(count) as f64).collect();
     let factors = b.tensor(&Tensor::from_vec(factors, sizes, &Device::Cpu)?.to_dtype(x.dtype)?)?;
     Ok(b.op("Mul", &[averages, factors]))
-}
-
-impl Windows {
-    /// Returns the number of elements of each window that count, as in PyTorch: those in the input, or those in the
-    /// input and its padding.
-    fn counts(&self, count_include_pad: bool) -> Vec<usize> {
-        let counted = |output: usize| {
-            let start = output * self.stride;
-            let end = (start + self.kernel).min(self.inputs + 2 * self.padding);
-            if count_include_pad {
-                return end - start;
-            }
-            let inside = |position: usize| position.clamp(self.padding, self.padding + self.inputs);
-            inside(end) - inside(start)
-        };
-        (0..self.outputs).map(counted).collect()
-    }
 }
 
 /// Returns the position of the first axis of the images.

@@ -3,6 +3,7 @@
 use candle_core::{Device, Tensor};
 
 use crate::Result;
+use crate::export::adaptive_window;
 
 use super::super::builder::{Builder, Value};
 use super::super::symbolic::Size;
@@ -36,9 +37,4 @@ pub(super) fn average_axis(b: &mut Builder, x: &Value, dim: usize, outputs: usiz
         let window = adaptive_window(output, inputs, outputs);
         if window.contains(&input) { 1. / window.len() as f64 } else { 0. }
     })
-}
-
-/// Returns the inputs of one output of adaptive pooling.
-pub(super) fn adaptive_window(output: usize, inputs: usize, outputs: usize) -> std::ops::Range<usize> {
-    output * inputs / outputs..((output + 1) * inputs).div_ceil(outputs)
 }
