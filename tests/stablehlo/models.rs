@@ -16,7 +16,7 @@ pub const UNSUPPORTED: &str = "cannot be exported to StableHLO yet";
 const BATCH: usize = 2;
 
 /// The kinds of cases, and the networks, that are exported with a program of their gradients.
-const DIFFERENTIATED: [&str; 6] = ["layers", "random", "sequences", "f64", "resnet18", "gpt2"];
+const DIFFERENTIATED: [&str; 6] = ["layers", "random_f64", "sequences", "f64", "resnet18", "gpt2"];
 
 /// Returns the path of the program of a case, and removes the program of an earlier run.
 pub fn path(kind: &str, name: &str) -> Result<PathBuf> {
@@ -46,7 +46,8 @@ where
     write_to(kind, name, network, None, &inputs(BATCH)?, arrange)
 }
 
-/// Like [`write`], and writes the outputs in f64 too, for networks that amplify rounding errors.
+/// Like [`write`], and writes the outputs in f64 too, for networks that amplify rounding errors. Exports the network in
+/// f64 too, with its gradients, which such networks amplify further.
 pub fn write_in_f64<M>(
     kind: &str,
     name: &str,
@@ -56,7 +57,9 @@ pub fn write_in_f64<M>(
 where
     M: Forward<Signal, Output: IntoTensors<Tensors: Tensors>> + Network,
 {
-    write_to(kind, name, network, Some(&in_f64(network)?), &[input(BATCH)?], |[input]| input)
+    let (exact, input) = (in_f64(network)?, input(BATCH)?);
+    write_to(&format!("{kind}_f64"), name, &exact, None, &[input.to_dtype(DType::F64)?], |[input]| input)?;
+    write_to(kind, name, network, Some(&exact), &[input], |[input]| input)
 }
 
 /// Exports a network for these inputs. Writes the outputs in f64 too.
@@ -84,7 +87,7 @@ where
     let arrange = |inputs: Vec<Signal>| arrange(std::array::from_fn(|i| inputs[i].clone()));
     let gradients = DIFFERENTIATED.contains(&kind) || DIFFERENTIATED.contains(&name);
     // Rounding errors of gradients are larger than those of outputs. In f64, networks would take a minute.
-    let needs_copy = gradients && exact.is_none() && kind != "networks";
+    let needs_copy = ["layers", "sequences"].contains(&kind);
     let copy = needs_copy.then(|| in_f64(network)).transpose()?;
     write_all(&path(kind, name)?, network, exact.or(copy.as_ref()), inputs, arrange, gradients)
 }
