@@ -96,15 +96,15 @@ fn a_graph_is_written_with_its_reasons() -> Result<()> {
         "network": "Sequential",
         "nodes": [
             {
-                "operation": "input", "path": "Sequential", "layer": "", "output_shapes": [[2, 4]], "dtype": "f32",
-                "launches": [], "not_fused": null,
+                "operation": "input", "path": "Sequential", "layer": "", "output_shapes": [[2, 4]],
+                "output_dtypes": ["f32"], "launches": [], "not_fused": null,
             },
             {
                 "operation": "linear", "path": "Sequential[0]", "layer": "Linear", "output_shapes": [[2, 8]],
-                "dtype": "f32", "launches": [0], "not_fused": null,
+                "output_dtypes": ["f32"], "launches": [0], "not_fused": null,
             },
             {
-                "operation": "output", "path": "Sequential", "layer": "", "output_shapes": [], "dtype": "",
+                "operation": "output", "path": "Sequential", "layer": "", "output_shapes": [], "output_dtypes": [],
                 "launches": [], "not_fused": null,
             },
         ],
