@@ -38,7 +38,7 @@ pub trait Config: Sized {
     ///
     /// The layer shares the storage of these tensors and sees later writes to it. If the network no longer changes,
     /// call [`inference`](crate::Network::inference). It returns a faster network, which has its own copy of the
-    /// tensors and therefore packs the weights once instead of in every call.
+    /// tensors and therefore packs the weights once instead of on every call.
     ///
     /// # Errors
     /// Fails if the settings are invalid, or if `vb` has no tensor of the expected name and shape.

@@ -42,7 +42,7 @@
 //! - **candle** is re-exported as `sconce::candle` and candle-nn as `sconce::nn`. candle-nn's layers can be
 //!   fields like any other layer.
 
-// All `unsafe` code is in the crate sconce-kernels.
+// All `unsafe` code of the published crates is in sconce-kernels.
 #![forbid(unsafe_code)]
 
 // The derive generates paths that begin with `::sconce`. With this line, they also resolve inside this crate.

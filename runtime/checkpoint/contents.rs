@@ -1,4 +1,4 @@
-//! What the reader of a checkpoint returns.
+//! The contents of a checkpoint, as its reader returns them.
 
 use std::fmt;
 

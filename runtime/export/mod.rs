@@ -1,4 +1,4 @@
-//! What the exports to ONNX and to StableHLO share.
+//! The parts that the exports to ONNX and to StableHLO share.
 
 mod trace;
 mod windows;

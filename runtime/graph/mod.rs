@@ -34,7 +34,7 @@ pub(crate) struct Graph {
 pub(crate) struct Node {
     /// The name of the operation in traces.
     pub name: &'static str,
-    /// What the operation computes, or `None` if it has no description.
+    /// The description of the operation, if it has one.
     pub op: Option<Op>,
     /// The operands, in the order that [`Op`] states. Missing optional operands are `None`.
     pub operands: Vec<Option<GraphOperand>>,

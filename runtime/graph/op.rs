@@ -15,7 +15,7 @@ use crate::kernels::resample::Filter;
 
 use super::View;
 
-/// What an operation computes. The comments list its operands; a question mark follows an optional operand.
+/// The description of an operation. The comments list its operands; a question mark follows an optional operand.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Op {
     /// `x, weight, bias?`. The padding repeats, mirrors or wraps the input as `mode` says.

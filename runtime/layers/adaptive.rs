@@ -22,7 +22,7 @@ macro_rules! adaptive {
                 Self { output_size: output_size.into() }
             }
 
-            // `self_config!` calls this method. The function checks the output size in each call.
+            // `self_config!` calls this method. The function checks the output size on each call.
             fn checked(self) -> Result<Self> {
                 Ok(self)
             }

@@ -83,7 +83,7 @@ impl CosineSimilarity {
         self
     }
 
-    // `self_config!` calls this method. `ops::cosine_similarity` checks the dimension in each call.
+    // `self_config!` calls this method. `ops::cosine_similarity` checks the dimension on each call.
     fn checked(self) -> Result<Self> {
         Ok(self)
     }

@@ -97,7 +97,7 @@ macro_rules! windows {
                 self
             }
 
-            // `self_config!` calls this method. The function checks the settings in each call.
+            // `self_config!` calls this method. The function checks the settings on each call.
             fn checked(self) -> Result<Self> {
                 Ok(self)
             }

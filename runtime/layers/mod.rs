@@ -4,7 +4,7 @@
 //! - **Config**: the constructor of its config, and the setters with their defaults in parentheses.
 //! - **Input** and **Output**: the shapes. If the input lacks the batch dimension, so does the output.
 //! - **Fails if**: the invalid arguments and inputs. For invalid arguments, [`Config::build`](crate::Config::build) and
-//!   `init` return an error; pooling layers and most activations check their arguments in each call instead. For
+//!   `init` return an error; pooling layers and most activations check their arguments on each call instead. For
 //!   invalid inputs, the layer returns a failed signal.
 //!
 //! In a forward closure, layers are called like functions: `conv(x)`. Elsewhere, `forward` runs a layer in evaluation

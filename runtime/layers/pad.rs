@@ -22,7 +22,7 @@ macro_rules! padding {
                 Self { padding: padding.into() }
             }
 
-            // `self_config!` calls this method. `ops::pad` checks the padding in each call.
+            // `self_config!` calls this method. `ops::pad` checks the padding on each call.
             fn checked(self) -> Result<Self> {
                 Ok(self)
             }
@@ -65,7 +65,8 @@ padding! {
     /// - Config: `ReflectionPad2d::config(padding)`, with `padding` as for [`ZeroPad2d`]
     /// - Input: `[…, height, width]`
     /// - Output: `[…, top + height + bottom, left + width + right]`
-    /// - Fails if the padding is not smaller than the input, or if the height or width of the input or the output is 0
+    /// - Fails if the padding is not smaller than the input after cropping, or if the height or width of the input or
+    ///   the output is 0
     ///
     /// ```
     /// use sconce::prelude::*;
@@ -99,7 +100,8 @@ padding! {
     /// - Config: `CircularPad2d::config(padding)`, with `padding` as for [`ZeroPad2d`]
     /// - Input: `[…, height, width]`
     /// - Output: `[…, top + height + bottom, left + width + right]`
-    /// - Fails if the padding is larger than the input, or if the height or width of the input or the output is 0
+    /// - Fails if the padding is larger than the input after cropping, or if the height or width of the input or the
+    ///   output is 0
     ///
     /// ```
     /// use sconce::prelude::*;

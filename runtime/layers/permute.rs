@@ -34,7 +34,7 @@ impl Permute {
         Self { dims: dims.into_iter().collect() }
     }
 
-    // `self_config!` calls this method. `Signal::permute` checks the dimensions in each call.
+    // `self_config!` calls this method. `Signal::permute` checks the dimensions on each call.
     fn checked(self) -> Result<Self> {
         Ok(self)
     }

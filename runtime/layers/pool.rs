@@ -200,7 +200,7 @@ macro_rules! pool_layers {
                 self
             }
 
-            // `self_config!` calls this method. The pooling function checks the settings in each call.
+            // `self_config!` calls this method. The pooling function checks the settings on each call.
             fn checked(self) -> Result<Self> {
                 Ok(self)
             }

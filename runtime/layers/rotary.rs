@@ -29,8 +29,8 @@ use super::{self_config, stateless};
 /// `0..length`.
 ///
 /// With `interleaved`, as in torchtune and the original Llama, pair `i` consists of the features `2i` and `2i + 1`.
-/// Without, as in Hugging Face's Llama and GPT-NeoX, pair `i` consists of the features `i` and `i + dim / 2`. Features
-/// after the first `dim` are unchanged, as in GPT-NeoX and Phi.
+/// Without interleaving, as in Hugging Face's Llama and GPT-NeoX, pair `i` consists of the features `i` and `i + dim /
+/// 2`. Features after the first `dim` are unchanged, as in GPT-NeoX and Phi.
 ///
 /// Unlike torchtune's `RotaryPositionalEmbeddings`, the layer expects the heads before the positions, as
 /// [`scaled_dot_product_attention`](crate::functional::scaled_dot_product_attention) does. It computes the angles in
@@ -64,7 +64,7 @@ pub struct RotaryEmbedding {
 }
 
 /// The maximum number of positions whose angles are stored, unless `max_seq_len` is larger. The angles of later
-/// positions are computed in each call.
+/// positions are computed on each call.
 const MAX_STORED_POSITIONS: usize = 1 << 20;
 
 /// The positions of a sequence in [`RotaryEmbedding`].

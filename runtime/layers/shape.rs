@@ -53,7 +53,7 @@ impl Flatten {
         self
     }
 
-    // `self_config!` calls this method. `flatten_range` checks the dimensions in each call.
+    // `self_config!` calls this method. `flatten_range` checks the dimensions on each call.
     fn checked(self) -> Result<Self> {
         Ok(self)
     }

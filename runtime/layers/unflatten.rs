@@ -36,7 +36,7 @@ impl Unflatten {
         Self { dim, unflattened_size: unflattened_size.into_iter().collect() }
     }
 
-    // `self_config!` calls this method. `ops::unflatten` checks the settings in each call.
+    // `self_config!` calls this method. `ops::unflatten` checks the settings on each call.
     fn checked(self) -> Result<Self> {
         Ok(self)
     }

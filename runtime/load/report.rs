@@ -41,8 +41,8 @@ pub struct LoadReport {
     pub unexpected: Vec<(String, Vec<usize>)>,
     /// The tensors that have different shapes in network and checkpoint.
     pub mismatched: Vec<ShapeMismatch>,
-    /// What loading ignored: objects in the file that are not tensors, tensors that candle cannot represent, and
-    /// tensors whose names lack the prefix.
+    /// The objects that loading ignored: objects in the file that are not tensors, tensors that candle cannot
+    /// represent, and tensors whose names lack the prefix.
     pub skipped: Vec<Skipped>,
     /// The tensors of the checkpoint that were renamed, with their names in the file and in this report. A name changes
     /// if a prefix or a [wrapper](crate::Load#wrappers) is stripped, or by [`Load::map`](crate::Load::map).

@@ -28,7 +28,7 @@ use crate::{Error, Result};
 
 use builder::{Builder, SizeSource, Value};
 use lower::Operands;
-use symbolic::{Positions, Size, SymbolicGraph, SymbolicOperand, ValueType};
+use symbolic::{ArithmeticProgression, Size, SymbolicGraph, SymbolicOperand, ValueType};
 
 /// Settings of [`Network::export_onnx_with`].
 ///
@@ -164,8 +164,8 @@ impl<'a> Exporter<'a> {
     }
 
     /// Returns a value with positions.
-    fn positions(&mut self, positions: &Positions) -> Result<Value> {
-        let Positions { dims, count, start, step, dtype } = positions;
+    fn progression(&mut self, progression: &ArithmeticProgression) -> Result<Value> {
+        let ArithmeticProgression { dims, count, start, step, dtype } = progression;
         let b = &mut self.builder;
         let mut name = b.range(*count)?;
         if *step != 1 {
@@ -193,7 +193,7 @@ impl<'a> Exporter<'a> {
                 Ok(Value { name, dims, dtype })
             }
             SymbolicOperand::Tensor(tensor, None) => self.builder.constant(tensor),
-            SymbolicOperand::Positions(positions) => self.positions(positions),
+            SymbolicOperand::Progression(progression) => self.progression(progression),
             SymbolicOperand::Tensor(tensor, Some(dims)) => {
                 let constant = self.builder.constant(tensor)?;
                 let shape = self.builder.sizes(dims)?;

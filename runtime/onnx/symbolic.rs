@@ -1,4 +1,4 @@
-//! A graph whose sizes have names, from the graphs of several runs.
+//! A graph with named sizes, combined from the graphs of several runs.
 
 use candle_core::{DType, Tensor};
 use safetensors::View as _;
@@ -11,7 +11,7 @@ use crate::{Error, Result};
 
 use super::proto::data_type;
 
-/// A graph for any numbers of the names.
+/// A graph that is valid for all values of the named sizes.
 pub(super) struct SymbolicGraph {
     pub values: Vec<ValueType>,
     pub inputs: usize,
@@ -35,14 +35,15 @@ pub(super) struct SymbolicNode {
 #[derive(Clone)]
 pub(super) enum SymbolicOperand {
     Value(usize),
-    /// A constant. With sizes, it repeats along the dimensions whose sizes have names.
+    /// A constant. If the sizes are `Some`, the tensor has size 1 in each dimension with a named size, along which it
+    /// is broadcast.
     Tensor(Tensor, Option<Vec<Size>>),
-    Positions(Positions),
+    Progression(ArithmeticProgression),
 }
 
-/// A constant of integers `start, start + step, …`, with one size that has a name. The other sizes are 1.
+/// A constant of integers `start, start + step, …`, with one named size. The other sizes are 1.
 #[derive(Clone)]
-pub(super) struct Positions {
+pub(super) struct ArithmeticProgression {
     pub dims: Vec<Size>,
     pub count: Size,
     pub start: i64,
@@ -99,7 +100,7 @@ fn fit(plan: &Plan, runs: &[&[usize]], graph: &Graph, value: usize) -> Result<Ve
     })
 }
 
-/// `others` are the same node in the other runs.
+/// Combines a node of the first run with `others`, its counterparts in the other runs.
 fn symbolic_node(plan: &Plan, node: Node, others: &[&Node]) -> Result<SymbolicNode> {
     let is_same = |other: &Node| {
         (other.name, &other.op, &other.outputs) == (node.name, &node.op, &node.outputs)
@@ -107,7 +108,7 @@ fn symbolic_node(plan: &Plan, node: Node, others: &[&Node]) -> Result<SymbolicNo
     };
     let at_node = |error: Error| error.in_layer(node.name).at(&node.path);
     if !others.iter().all(|other| is_same(other)) {
-        return Err(at_node(differs("an operation whose settings depend on them")));
+        return Err(at_node(differs("an operation whose settings depend on a named size")));
     }
     let operands = (0..node.operands.len()).map(|i| {
         let runs = [&node].into_iter().chain(others.iter().copied()).map(|node| node.operands[i].as_ref());
@@ -115,14 +116,14 @@ fn symbolic_node(plan: &Plan, node: Node, others: &[&Node]) -> Result<SymbolicNo
         match present.len() {
             0 => Ok(None),
             count if count == others.len() + 1 => operand(plan, &present).map(Some),
-            _ => Err(differs("an operand that depends on them")),
+            _ => Err(differs("an operand that depends on a named size")),
         }
     });
     let operands = operands.collect::<Result<_>>().map_err(at_node)?;
     Ok(SymbolicNode { operands, node })
 }
 
-/// Combines an operand of the same operation in all runs.
+/// Combines the values of an operand in the runs.
 fn operand(plan: &Plan, runs: &[&GraphOperand]) -> Result<SymbolicOperand> {
     if runs.iter().any(|operand| matches!(operand, GraphOperand::Unknown)) {
         return Err(unknown_operand());
@@ -139,12 +140,12 @@ fn operand(plan: &Plan, runs: &[&GraphOperand]) -> Result<SymbolicOperand> {
             Ok(SymbolicOperand::Value(*value))
         }
         ([], tensors) => constant(plan, tensors),
-        _ => Err(differs("an operand that depends on them")),
+        _ => Err(differs("an operand that depends on a named size")),
     }
 }
 
-/// Combines a constant in all runs: the same numbers, numbers that repeat along dimensions whose sizes have names, or
-/// positions.
+/// Combines the values of a constant in the runs. They must be equal, repeat along dimensions with named sizes, or be
+/// an arithmetic progression.
 fn constant(plan: &Plan, runs: &[Tensor]) -> Result<SymbolicOperand> {
     let first = &runs[0];
     data_type(first.dtype())?;
@@ -152,24 +153,24 @@ fn constant(plan: &Plan, runs: &[Tensor]) -> Result<SymbolicOperand> {
         return Ok(SymbolicOperand::Tensor(first.clone(), None));
     }
     let dims = plan.fit_dims(&runs.iter().map(Tensor::dims).collect::<Vec<_>>());
-    if let Some(positions) = dims.as_ref().and_then(|dims| positions(runs, dims)) {
-        return Ok(SymbolicOperand::Positions(positions));
+    if let Some(progression) = dims.as_ref().and_then(|dims| progression(runs, dims)) {
+        return Ok(SymbolicOperand::Progression(progression));
     }
     let parts = dims.and_then(|dims: Vec<Size>| {
         let parts = runs.iter().map(|tensor| without_repetition(tensor, &dims));
         Some((parts.collect::<Option<Vec<_>>>()?, dims))
     });
-    let Some((parts, dims)) = parts else { return Err(differs("a constant that depends on them")) };
+    let Some((parts, dims)) = parts else { return Err(differs("a constant that depends on a named size")) };
     let first = &parts[0];
     if parts.iter().any(|part| part.dtype() != first.dtype() || !has_same_bytes(part, first)) {
-        return Err(differs("a constant that depends on them"));
+        return Err(differs("a constant that depends on a named size"));
     }
     let repeats = dims.iter().any(|size| size.number().is_none());
     Ok(SymbolicOperand::Tensor(first.clone(), repeats.then_some(dims)))
 }
 
-/// Returns the positions that a constant has in all runs, or `None` if it has other numbers.
-fn positions(runs: &[Tensor], dims: &[Size]) -> Option<Positions> {
+/// Returns the arithmetic progression that a constant is in all runs, or `None` if it is none.
+fn progression(runs: &[Tensor], dims: &[Size]) -> Option<ArithmeticProgression> {
     let named: Vec<Size> = dims.iter().copied().filter(|size| size.number().is_none()).collect();
     let others = dims.iter().filter_map(|size| size.number());
     let dtype = runs[0].dtype();
@@ -186,11 +187,11 @@ fn positions(runs: &[Tensor], dims: &[Size]) -> Option<Positions> {
     let is_same =
         |numbers: &Vec<i64>| numbers.iter().enumerate().all(|(i, number)| expected(i) == Some(*number));
     let is_progression = step != 0 && runs.iter().all(is_same);
-    is_progression.then(|| Positions { dims: dims.to_vec(), count: named[0], start, step, dtype })
+    is_progression.then(|| ArithmeticProgression { dims: dims.to_vec(), count: named[0], start, step, dtype })
 }
 
-/// Returns the first of the equal parts of a tensor along the dimensions whose sizes have names, or `None` if the parts
-/// are not equal.
+/// Narrows each dimension with a named size to size 1. Returns `None` if the tensor is not constant along these
+/// dimensions.
 fn without_repetition(tensor: &Tensor, dims: &[Size]) -> Option<Tensor> {
     let mut part = tensor.clone();
     for (dim, size) in dims.iter().enumerate() {
@@ -207,6 +208,6 @@ fn has_same_bytes(a: &Tensor, b: &Tensor) -> bool {
 }
 
 fn differs(what: &str) -> Error {
-    let expected = "expected the same operations and constants for all numbers of the named sizes";
+    let expected = "expected the same operations and constants for all values of the named sizes";
     Error::msg(format!("{expected}, found {what}"))
 }

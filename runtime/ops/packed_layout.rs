@@ -142,7 +142,7 @@ impl PaddedLayout {
     /// Fails if the elements of the batch or the indices of its rows, including padding, do not fit in memory.
     fn check_memory(self, element: &[usize]) -> candle_core::Result<()> {
         let dims = [&self.dims(), element].concat();
-        // The padding is one element, also of an empty batch.
+        // The padding is one element, even for an empty batch.
         if can_allocate::<f64>(&dims) && can_allocate::<f64>(element) && can_allocate::<i64>(&self.dims()) {
             return Ok(());
         }

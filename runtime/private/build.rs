@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::scope::Path;
 use crate::{Error, Result};
 
-/// Warns if a type of the user has the name of a generated config. The generated code uses the path
+/// Warns if a user-defined type has the name of a generated config. The generated code uses the path
 /// `ModelConfig::__is_generated`. If `ModelConfig` is the generated config, the path resolves to the config's own
 /// method. For any other type, it resolves to the deprecated function of this trait, and the compiler warns.
 pub trait ConfigNameConflict {

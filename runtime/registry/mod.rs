@@ -302,7 +302,7 @@ pub trait Network: Module {
     }
 
     /// Returns a copy with separate storage and no trainable parameters. The weights of the copy are packed for the
-    /// kernels once instead of in every call.
+    /// kernels once instead of on every call.
     ///
     /// # Errors
     /// Fails if a tensor cannot be copied.
@@ -450,8 +450,8 @@ pub trait Network: Module {
     /// ([`Signal::symbolic`]).
     ///
     /// The network runs without numbers, with the numbers after the examples of the names: 2, 3 and 5 if the example
-    /// is 1. It runs three times for one name and seven times for two. A size of the output is the sum of products of the
-    /// names that fits all runs. Operations with a threshold beyond these numbers are not noticed.
+    /// is 1. It runs three times for one name and seven times for two. A size of the output is the sum of products of
+    /// the names that fits all runs. Operations with a threshold beyond these numbers are not noticed.
     ///
     /// ```
     /// use sconce::prelude::*;
@@ -510,7 +510,7 @@ pub trait Network: Module {
     ///
     /// # Errors
     /// Fails if the forward pass fails, if it contains an operation that cannot be exported, if the network runs other
-    /// operations for other numbers of the named sizes, or if the file cannot be written. An error names the operation
+    /// operations for other values of the named sizes, or if the file cannot be written. An error names the operation
     /// and the path of its layer.
     #[cfg(feature = "onnx")]
     fn export_onnx<I>(&self, path: impl AsRef<Path>, input: I) -> Result<()>
@@ -548,8 +548,8 @@ pub trait Network: Module {
     /// - `net.safetensors`, the parameters and buffers that the program reads, under their paths
     ///
     /// The arguments of the program, its function `main`, are the parameters and buffers and then the inputs. The
-    /// metadata of `net.safetensors` has a JSON list of the names of the parameters and buffers in this order, under the
-    /// key `arguments`. The results are the outputs of the network.
+    /// metadata of `net.safetensors` has a JSON list of the names of the parameters and buffers in this order, under
+    /// the key `arguments`. The results are the outputs of the network.
     ///
     /// ```
     /// use sconce::checkpoint;
@@ -566,8 +566,8 @@ pub trait Network: Module {
     /// ```
     ///
     /// # Errors
-    /// Fails if the forward pass fails, if it contains an operation that cannot be exported, if a size of an input has a
-    /// name, or if a file cannot be written. An error names the operation and the path of its layer.
+    /// Fails if the forward pass fails, if it contains an operation that cannot be exported, if a size of an input has
+    /// a name, or if a file cannot be written. An error names the operation and the path of its layer.
     #[cfg(feature = "stablehlo")]
     fn export_stablehlo<I>(&self, path: impl AsRef<Path>, input: I) -> Result<()>
     where
@@ -577,8 +577,8 @@ pub trait Network: Module {
         self.export_stablehlo_with(path, input, StableHloOptions::default())
     }
 
-    /// Writes the network as a StableHLO program like [`export_stablehlo`](Self::export_stablehlo), with the settings of
-    /// [`StableHloOptions`].
+    /// Writes the network as a StableHLO program like [`export_stablehlo`](Self::export_stablehlo), with the settings
+    /// of [`StableHloOptions`].
     ///
     /// # Errors
     /// Fails under the same conditions as [`export_stablehlo`](Self::export_stablehlo).

@@ -59,7 +59,7 @@ impl DeferredIdCell {
     }
 }
 
-/// What a node stands for.
+/// The kind of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NodeKind {
     /// An input of the network.

@@ -197,7 +197,7 @@ impl Deferred {
         stage.into_result(requested, &self.path, &self.device, self.id.get())
     }
 
-    /// Runs the operation at the first call. Every call returns the same values, in the layout of the first call,
+    /// Runs the operation on the first call. Every call returns the same values, in the layout of the first call,
     /// whatever layout the later calls request.
     pub(super) fn run_once(&self, requested: Layout) -> Result<Value> {
         let mut stage = self.stage();

@@ -22,7 +22,8 @@ pub(crate) struct Meta {
     pub shape: Shape,
     pub dtype: DType,
     pub device: Device,
-    /// What the operation did that computed this result, if it only changed shape and strides and a graph is recorded.
+    /// The change of shape and strides by the operation that computed this result, if the operation did nothing else
+    /// and a graph is recorded.
     pub view: Option<Box<GraphView>>,
     /// The identity of the signal in a recorded graph. `None` before the meta data is converted to a signal.
     pub id: Option<MetaId>,
@@ -133,7 +134,7 @@ impl Meta {
     }
 }
 
-/// Returns whether the number of elements fits into a `usize`, also if a size of 0 is replaced.
+/// Returns whether the number of elements fits into a `usize`, even if a size of 0 is replaced.
 fn has_count(dims: &[usize]) -> bool {
     let count =
         dims.iter().filter(|size| **size > 0).try_fold(1usize, |count, size| count.checked_mul(*size));

@@ -71,7 +71,7 @@ use crate::{Error, Result};
 /// - *deferred*: a convolution, linear layer or batch norm that has not run, with the operations that were fused into
 ///   it so far, such as a bias, batch norm, residual, activation or max pooling.
 /// - *blocked*: a channel-blocked activation, which later layers read in this layout if their kernels support it.
-/// - *meta*: a shape and a dtype without numbers ([`Signal::meta`]).
+/// - *meta*: a shape and a dtype, but no data ([`Signal::meta`]).
 /// - *failed*: the first error, with the path of the layer that failed.
 ///
 /// An operation is fused into a deferred signal if the kernel supports the operation and the signal holds the only
@@ -185,12 +185,12 @@ impl Signal {
     /// ```
     ///
     /// # Errors
-    /// Fails if the signal has failed, or if its deferred operation fails.
+    /// Fails if the signal has failed or is a meta signal, or if its deferred operation fails.
     pub fn into_tensor(self) -> Result<Tensor> {
         Ok(self.into_value(Layout::Nchw)?.tensor()?)
     }
 
-    /// Returns the tensor. Runs a deferred operation at the first call; later calls return the same tensor.
+    /// Returns the tensor. Runs a deferred operation on the first call; later calls return the same tensor.
     ///
     /// ```
     /// use sconce::prelude::*;
@@ -203,7 +203,7 @@ impl Signal {
     /// ```
     ///
     /// # Errors
-    /// Fails if the signal has failed, or if its deferred operation fails.
+    /// Fails if the signal has failed or is a meta signal, or if its deferred operation fails.
     pub fn tensor(&self) -> Result<Tensor> {
         self.clone().into_tensor()
     }
@@ -323,7 +323,8 @@ impl Signal {
     ) -> Self {
         let recording = Recording::start(&self);
         let description = description.into();
-        // In a graph, the rows of constant indices are rows of the weight instead of another constant.
+        // While a graph is recorded, an embedding lookup runs without numbers even if its indices are constant.
+        // Otherwise, the graph would contain the looked-up rows as a new constant instead of a lookup in the weight.
         let is_look_up = matches!(description.op, Some(graph::Op::Embedding))
             && !recording.is_part()
             && graph::is_recorded();
@@ -356,7 +357,7 @@ impl Signal {
 
     /// Runs a function on the tensor, such as a method of candle: `x.map(|t| t.cumsum(1))`.
     ///
-    /// The result is a failed signal if `self` has failed or `operation` returns an error.
+    /// The result is a failed signal if `self` has failed or is a meta signal, or if `operation` returns an error.
     ///
     /// ```
     /// use sconce::prelude::*;

@@ -48,8 +48,8 @@ pub trait IntoTensors: Outcome {
     /// Returns the result of `change` for each tensor, or the first error.
     ///
     /// # Errors
-    /// Fails if a signal has failed, if a deferred operation or `change` fails, or if the output is or contains an
-    /// `Err`.
+    /// Fails if a signal has failed or is a meta signal, if a deferred operation or `change` fails, or if the output is
+    /// or contains an `Err`.
     fn map_tensors(self, change: &dyn Fn(Tensor) -> Result<Tensor>) -> Result<Self::Tensors>;
 
     /// Calls `f` with each signal of the output. The default calls it with none, and a network with such an output
@@ -61,7 +61,8 @@ pub trait IntoTensors: Outcome {
     /// Returns the tensors, or the first error.
     ///
     /// # Errors
-    /// Fails if a signal has failed, if a deferred operation fails, or if the output is or contains an `Err`.
+    /// Fails if a signal has failed or is a meta signal, if a deferred operation fails, or if the output is or contains
+    /// an `Err`.
     fn into_tensors(self) -> Result<Self::Tensors>
     where
         Self: Sized,

@@ -102,7 +102,7 @@ impl Builder {
         Ok(value)
     }
 
-    /// Returns a constant of these numbers.
+    /// Returns a constant `dims` with the elements `numbers`.
     pub fn numbers(&mut self, numbers: Vec<f64>, dims: &[usize], element: Element) -> Result<Value> {
         let bytes: Vec<u8> = numbers.iter().flat_map(|number| element.bytes(*number)).collect();
         let count: usize = dims.iter().product();

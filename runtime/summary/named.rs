@@ -114,7 +114,7 @@ fn path<M: Network>(network: &M, names: &[String]) -> String {
 
 fn differs() -> Error {
     Error::msg(
-        "expected the same calls of layers for all numbers of the named sizes, found calls that depend on them. Pass \
+        "expected the same calls of layers for all values of the named sizes, found calls that depend on a size. Pass \
          `Signal::meta` with a number in place of such a name",
     )
 }

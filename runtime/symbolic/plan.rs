@@ -8,9 +8,9 @@ use crate::{Error, Result};
 use super::shape::add_name;
 use super::{Name, NamedShape, Polynomial, SymbolicSize};
 
-/// What is added to the example of a name, by its level in a run. The first is used outside of the runs of a plan. A
-/// size of 1 could not be told from a dimension along which an operand repeats, so the default example is no level of a
-/// run.
+/// The numbers that are added to the example of a name, by the level of the name in a run. The first is used outside of
+/// the runs of a plan. A size of 1 could not be told from a dimension along which an operand repeats, so the default
+/// example is no level of a run.
 pub(super) const LEVELS: [usize; 4] = [0, 1, 2, 4];
 
 /// The levels of the names at the corners of the polynomial, and that of its check.
@@ -93,7 +93,7 @@ impl Plan {
         f().map_err(|error| if self.has_names() { error.with_note(self.assignment(levels)) } else { error })
     }
 
-    /// Returns the numbers of the names in a run as text.
+    /// Returns the values of the names in a run as text.
     fn assignment(&self, levels: &[usize]) -> String {
         let number = |(name, level): (&Name, &usize)| {
             format!("{} = {}", name.name, number(name, *level).unwrap_or(i64::MAX))

@@ -47,7 +47,7 @@ impl Polynomial {
         Some(Self(factors))
     }
 
-    /// Returns the value for these numbers of the names, or `None` if it overflows.
+    /// Returns the value of the polynomial for these values of the names, or `None` if it overflows.
     pub fn at(self, numbers: &[i64]) -> Option<i64> {
         self.terms().try_fold(0i64, |sum, (names, factor)| {
             let product =
@@ -65,7 +65,7 @@ impl Polynomial {
     }
 }
 
-/// What the export needs.
+/// The methods that the export to ONNX needs.
 #[cfg(feature = "onnx")]
 impl Polynomial {
     pub fn constant(size: usize) -> Self {

@@ -67,7 +67,7 @@ impl SymbolicSize {
         self.at(&|name| i64::try_from(name.example).ok())
     }
 
-    /// Returns the size for these numbers of its names.
+    /// Returns the size for these values of its names.
     pub(crate) fn at(&self, number: &dyn Fn(&Name) -> Option<i64>) -> Option<usize> {
         let size = self.terms.iter().try_fold(0i64, |sum, (names, factor)| {
             let product = names.iter().try_fold(*factor, |product, name| product.checked_mul(number(name)?));

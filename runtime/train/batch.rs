@@ -52,7 +52,7 @@ use crate::signal::Signal;
 pub trait Batch {
     /// The input of the network: one [`Signal`], or a tuple of several inputs.
     type Input;
-    /// What the loss and the metrics compare the network's output with.
+    /// The target, with which the loss and the metrics compare the network's output.
     type Target: 'static;
 
     /// Returns the input of the network.

@@ -1,4 +1,4 @@
-//! Saving: saved files can be read back in every format, PyTorch and NumPy can read the recorded files, and an error
+//! Saving: saved files can be read back in every format, PyTorch and NumPy can read the golden files, and an error
 //! keeps the old file.
 
 use std::collections::HashMap;
@@ -100,7 +100,7 @@ fn long_state_dicts_have_the_bytes_of_torch_save() -> Outcome {
     Ok(())
 }
 
-/// With `GOLDEN=overwrite`, the test replaces the recorded file. Check the new file with `make_saved.py`.
+/// With `GOLDEN=overwrite`, the test replaces the golden file. Check the new file with `make_saved.py`.
 #[test]
 fn an_npz_has_the_recorded_bytes() -> Outcome {
     let state = saved_state(Format::Npz)?;
@@ -108,7 +108,7 @@ fn an_npz_has_the_recorded_bytes() -> Outcome {
     if std::env::var("GOLDEN").is_ok_and(|value| value == "overwrite") {
         fs::write(golden_checkpoint("saved.npz"), &bytes)?;
     }
-    assert!(bytes == fs::read(golden_checkpoint("saved.npz"))?, "expected the bytes of the recorded file");
+    assert!(bytes == fs::read(golden_checkpoint("saved.npz"))?, "expected the bytes of the golden file");
     assert_equal_states(&read(golden_checkpoint("saved.npz"), &Device::Cpu)?, &state);
     Ok(())
 }

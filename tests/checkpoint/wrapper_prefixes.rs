@@ -1,4 +1,5 @@
-//! Checkpoints of wrapped networks: their names have prefixes such as `module.`, and components such as `_orig_mod`.
+//! Checkpoints of wrapped networks, whose tensor names have prefixes such as `module.`, and components such as
+//! `_orig_mod`.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -65,7 +66,7 @@ fn other_tensors_beside_a_wrapped_network_are_skipped_and_reported() -> Result<(
 }
 
 #[test]
-fn recorded_checkpoints_of_wrapped_networks_are_loaded() -> Result<()> {
+fn pytorchs_checkpoints_of_wrapped_networks_are_loaded() -> Result<()> {
     for file in ["data_parallel.pt", "averaged.pt", "compiled.pt", "compiled_part.pt"] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/checkpoints").join(file);
         let (report, state, _) = check(net_config, &path)?.expect("the file should fit");
@@ -152,7 +153,7 @@ fn an_ambiguous_part_of_a_larger_network_is_not_loaded() -> Result<()> {
 }
 
 #[test]
-fn an_incomplete_version_of_the_network_is_ambiguous_too() -> Result<()> {
+fn an_incomplete_second_copy_also_makes_the_choice_ambiguous() -> Result<()> {
     let directory = Directory::new();
     let load = |missing: &[&str]| -> Result<_> {
         let mut state = with_prefix("model.", &net_state(3)?);
@@ -245,7 +246,7 @@ fn a_requested_prefix_is_found_with_and_without_a_wrapper() -> Result<()> {
     both.extend(with_prefix("net.backbone.", &net_state(3)?));
     let error = message(net_config().load_with(Load::new(directory.file(&both)).prefix("backbone."), &CPU));
     assert!(error.contains("begin with `model.backbone.` and with `net.backbone.`"), "{error}");
-    // The names that remain after the requested prefix may have another wrapper.
+    // After the requested prefix is stripped, the names may still begin with the prefix of another wrapper.
     let path = directory.file(&with_prefix("module._orig_mod.", &net_state(3)?));
     for prefix in ["module.", "module._orig_mod.", "_orig_mod."] {
         let (report, ..) =

@@ -63,7 +63,7 @@ struct Strided {
 }
 
 #[test]
-fn the_sizes_hold_for_other_numbers() -> Result<()> {
+fn the_sizes_hold_for_other_values() -> Result<()> {
     let height = SymbolicSize::named("height") * 2 + 1;
     let sizes = Strided::config().meta()?.output_sizes(Signal::symbolic(("batch", 3, height, 8), DType::F32));
     // An odd height is rounded down.
@@ -121,7 +121,7 @@ struct Branches {
 fn layers_that_depend_on_a_name_are_an_error() -> Result<()> {
     let error =
         Branches::config().meta()?.output_sizes(Signal::symbolic(("batch", 4), DType::F32)).unwrap_err();
-    assert!(error.to_string().contains("found calls that depend on them"), "{error}");
+    assert!(error.to_string().contains("found calls that depend on a size"), "{error}");
     Ok(())
 }
 

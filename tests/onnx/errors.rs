@@ -36,12 +36,12 @@ struct UnknownOperand {}
 #[test]
 fn operations_that_depend_on_a_named_size_are_errors() -> Result<()> {
     let message = error(&ScaledByBatch {}, vectors())?;
-    assert!(message.contains("found an operation whose settings depend on them"), "{message}");
+    assert!(message.contains("found an operation whose settings depend on a named size"), "{message}");
     assert!(message.contains("ScaledByBatch"), "{message}");
     let message = error(&BranchesOnBatch {}, vectors())?;
     assert!(message.contains("found other operations"), "{message}");
     let message = error(&ConstantOfBatch {}, vectors())?;
-    assert!(message.contains("found a constant that depends on them"), "{message}");
+    assert!(message.contains("found a constant that depends on a named size"), "{message}");
     Ok(())
 }
 

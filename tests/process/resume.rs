@@ -240,7 +240,7 @@ fn killed_training_resumes_with_the_same_bits() -> Result<()> {
 fn trains_until_interrupted() -> Result<()> {
     let directory = PathBuf::from(std::env::var_os(DIRECTORY).expect("the parent should set the directory"));
     let setup = Setup::new()?;
-    // The signal must arrive before the last step, also on a busy machine.
+    // The signal must arrive before the last step, even on a busy machine.
     let sleep = SleepInEachStep(Duration::from_millis(100));
     let history = setup.fit(setup.trainer(&directory).callback(sleep))?;
     assert_eq!(history.stop(), &Stop::Interrupted(last(&directory)));

@@ -57,7 +57,7 @@ fn methods_are_fused_as_functions_are() -> Result<()> {
     Ok(())
 }
 
-/// A method of the user's, which reads its receiver twice.
+/// A user-defined method, which reads its receiver twice.
 trait Swish {
     fn swish(&self) -> Signal;
 }

@@ -43,7 +43,7 @@ struct Normed {
     flatten: Flatten,
 }
 
-/// Returns images `[count, 1, 6, 6]` and their classes, the same in each call.
+/// Returns images `[count, 1, 6, 6]` and their classes, the same on each call.
 fn data(count: usize, batch_size: usize) -> Result<TensorDataset> {
     let pixel = |i: usize| (((i * 7919 + i / 36 * 31) % 1000) as f32 / 500.) - 1.;
     let x = Tensor::from_vec((0..count * 36).map(pixel).collect::<Vec<_>>(), (count, 1, 6, 6), &CPU)?;

@@ -213,7 +213,7 @@ fn truncated_csv_files_are_never_misread() {
     let path = directory.path().join("table.csv");
     for length in 0..text.len() {
         std::fs::write(&path, &text[..length]).unwrap();
-        // A prefix may be a valid table, but then its rows are rows of the whole file.
+        // A prefix may be a valid table, but then its rows equal the first rows of the whole file.
         let Ok(numbers) = CsvTable::read(&path).and_then(|table| table.numbers(&["a", "b"])) else {
             continue;
         };

@@ -242,11 +242,11 @@ fn invalid_images_and_settings_are_errors() -> Result<()> {
     assert_eq!(fails(&ColorJitter::new().hue(0.1)), "expected an image with 1 or 3 channels, found 2");
     assert_eq!(
         fails(&ColorJitter::new().hue(0.6)),
-        "ColorJitter: expected a hue range of at least 0 and at most 0.5, found 0.6"
+        "ColorJitter: expected a hue range that is between 0 and 0.5, found 0.6"
     );
     assert_eq!(
         fails(&ColorJitter::new().contrast(-1.)),
-        "ColorJitter: expected a contrast range of at least 0, found -1"
+        "ColorJitter: expected a contrast range that is finite and at least 0, found -1"
     );
     assert_eq!(fails(&RandomRotation::new(f64::NAN)), "RandomRotation: expected a finite angle, found NaN");
     assert!(fails(&RandomErasing::new(1.).scale(0.5, 0.1)).contains("the scale 0.5 to 0.1"));

@@ -28,7 +28,7 @@ enum Callee {
     Element(usize),
     /// A value of unknown type: a local, or an expression such as `block.conv`.
     Value,
-    /// A function, a constructor, a closure of the user or a field that is not a layer.
+    /// A function, a constructor, a user-defined closure or a field that is not a layer.
     Function,
 }
 

@@ -37,7 +37,7 @@ impl From<Local> for Place {
     }
 }
 
-/// What happens to locals at one point of the evaluation.
+/// The uses of locals at one point of the evaluation.
 #[derive(Debug)]
 pub enum Event {
     /// The value is taken, by move or clone.
@@ -215,7 +215,8 @@ impl Analysis<'_> {
         }
     }
 
-    /// Returns the loop or block to which a jump refers: the one with `label`, or without a label, the innermost loop.
+    /// Returns the loop or block named `label`, to which a jump refers. If `label` is `None`, returns the innermost
+    /// loop.
     fn target(&self, label: Option<&Lifetime>) -> Option<&Target> {
         let is_target = |target: &&Target| match label {
             Some(label) => target.label.as_ref().is_some_and(|name| name.ident == label.ident),

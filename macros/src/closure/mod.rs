@@ -1,6 +1,6 @@
 //! Rewrites the forward closure. In the closure, each field is a variable: a reference to the field, or the value of
-//! plain data whose type is `Copy`. The rewrite changes only three things: it replaces calls to layers, clones values
-//! that are used again later, and converts the output.
+//! plain data whose type is `Copy`. The rewrite replaces calls to layers, clones values that are used again
+//! later, and converts the output.
 //!
 //! One walk resolves names and rewrites expressions ([`walk`], [`call`], [`operator`], [`control`], [`invocation`]). It
 //! records the uses of local variables, and which variables borrow from others ([`borrow`]). From this record,
@@ -65,7 +65,7 @@ pub struct Rewritten {
     pub called: HashSet<usize>,
 }
 
-/// A method that the body calls on `self`: a method of the user, or a misspelled layer.
+/// A method that the body calls on `self`: a user-defined method, or a misspelled layer.
 pub struct MisspelledLayer {
     pub method: Ident,
     /// The number of arguments.

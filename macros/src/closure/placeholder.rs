@@ -17,7 +17,7 @@ pub fn placeholder(id: UseId, span: Span) -> Ident {
     format_ident!("{PREFIX}{id}", span = span)
 }
 
-/// What a placeholder stands for: a value that becomes a move or a clone, or the method of a call.
+/// The meaning of a placeholder: a value that becomes a move or a clone, or the method of a call.
 pub enum Use {
     /// The value of a place expression: `x` or `pair.0`.
     Value(TokenStream),

@@ -22,7 +22,7 @@ pub struct Binding {
     pub consumable: bool,
     /// Whether the local is a mutable reference. Its uses are not rewritten, because Rust reborrows the reference.
     pub reborrowed: bool,
-    /// Whether the local is a closure or function item of the user, so that a call to it stays as it is.
+    /// Whether the local is a user-defined closure or function item, so that a call to it stays as it is.
     pub function: bool,
     /// Whether the name may refer to a constant or a unit variant instead of a local. Generated code must then not bind
     /// the name with `let`, because a constant is a refutable pattern.

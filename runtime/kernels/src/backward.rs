@@ -151,7 +151,7 @@ pub(crate) fn take_gradient(operand: &Tensor, gradient: Tensor) -> Result<Option
     }
 }
 
-/// What [`take_gradient`] did with a gradient.
+/// The outcome of [`take_gradient`].
 enum Taken {
     /// The operand has no sum.
     Returned(Tensor),

@@ -1,4 +1,4 @@
-//! Applies functions of one number, and their gradients, to all elements of a tensor in one parallel pass.
+//! Applies elementwise functions, and their gradients, to a tensor in one parallel pass.
 
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;

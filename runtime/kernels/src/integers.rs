@@ -4,8 +4,8 @@ use candle_core::{DType, Result, Tensor, bail};
 
 use crate::memory::can_allocate;
 
-/// Returns the elements of a tensor of u8, u32 or i64, in row-major order. `expected` begins the errors, as in
-/// "expected lengths \[batch\]".
+/// Returns the elements of a tensor of u8, u32 or i64, in row-major order. Error messages begin with
+/// `expected`, such as "expected lengths \[batch\]".
 ///
 /// # Errors
 /// Fails if the tensor has another dtype, or if the elements do not fit in memory.

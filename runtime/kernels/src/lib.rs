@@ -37,15 +37,17 @@
 //! | [`prelu`], [`elu`], [`celu`], [`selu`], [`gelu_tanh`], [`mish`] | more activations |
 //! | [`hardtanh`], [`hardsigmoid`], [`logsigmoid`], [`softplus`] | more activations |
 //! | [`threshold`], [`softshrink`], [`hardshrink`], [`tanhshrink`], [`softsign`] | more activations |
-//! | [`binary`], [`unary`] | arithmetic with broadcasting, functions of one number |
+//! | [`binary`], [`unary`] | elementwise arithmetic with broadcasting, elementwise functions |
 //! | [`sum`], [`mean`], `…_keepdim` | sums and means over dimensions |
 //! | [`resample2d`], [`resample1d`], [`pad`](pad()), [`pad3d`] | resampling and padding |
+//! | [`fold`](fold()), [`unfold`](unfold()) | sliding windows as columns, and their sums |
 //! | [`embedding`](embedding()), [`embedding_bag`], [`rotary_embedding`] | embedding of words, bags and positions |
 //! | [`recurrent::run`], [`ctc_loss`] | recurrent layers and the CTC loss |
 //!
 //! # Types and devices
 //!
-//! Kernels support f32, f64, f16 and bf16. A kernel computes f16 and bf16 in f32 and rounds each result once. Operands
+//! Kernels support f32, f64, f16 and bf16. A kernel converts f16 and bf16 to f32, computes in
+//! f32 and rounds each result once. Operands
 //! may have any strides. The CPU kernels use AVX-512, AVX2, NEON or portable code, depending on the processor (the
 //! environment variable `SCONCE_ISA` sets an upper limit). With the feature `cuda`, convolution, pooling and batch
 //! norm have CUDA kernels. The CTC loss always runs on the CPU. In all other cases, functions on devices other than the
@@ -59,9 +61,11 @@
 //! # Features
 //!
 //! - `cuda`: CUDA kernels (needs `nvcc` to build); `cudnn` also turns on candle's cuDNN.
-//! - `testing`: the module `testing`, for the tests of this workspace; not part of the stable interface.
+//! - `metal`: tensors on Apple GPUs, with candle's operations; there are no Metal kernels.
+//! - `testing`: the module `testing`, for the tests, benches and examples of this workspace; not part of the stable
+//!   interface.
 //!
-//! `unsafe` code of the sconce workspace is confined to this crate.
+//! All `unsafe` code of the published crates of sconce is in this crate.
 
 pub mod activation;
 pub mod arithmetic;

@@ -61,7 +61,7 @@ pub trait Number:
     fn sigmoid(self) -> Self;
 }
 
-/// The standard normal distribution at a point.
+/// The CDF and the PDF of the standard normal distribution at a point.
 #[derive(Clone, Copy, Debug)]
 pub struct Normal<N> {
     /// Φ, the distribution function: `(1 + erf(x / √2)) / 2`. The relative error is small in the left tail too, where

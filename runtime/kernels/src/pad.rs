@@ -75,9 +75,12 @@ impl std::fmt::Display for PadMode {
 /// Supports f32, f64, f16 and bf16. Differentiable in `x`.
 ///
 /// # Errors
-/// Fails if the height or width of the input or the output is 0, reflect padding is at least as large as its axis after
-/// cropping, circular padding is larger than its axis after cropping, the mode is unknown, or the output does not fit
-/// in memory.
+/// Fails if
+/// - the height or width of the input or the output is 0,
+/// - cropping leaves no element, unless the mode is a constant,
+/// - an input `[width]` has padding at the top or bottom,
+/// - reflect padding is at least as large as its axis after cropping, or circular padding is larger,
+/// - the dtype is not supported, the mode is unknown, or the output does not fit in memory.
 ///
 /// # Examples
 /// ```
@@ -146,7 +149,7 @@ pub fn pad3d(
     let frames = Axis::new(["depth", "front", "back"], depth, [front, back], mode)?;
     let padded_depth = frames.output;
     in_f32(x, |x| {
-        // Each frame becomes one row of a plane, so that padding the rows pads the depth.
+        // Each frame becomes one row of a plane, so that rows added above and below pad the depth.
         let images = reshape(x, [first, &[depth, height * width]].concat())?;
         let unpadded = Axis::new(["width", "left", "right"], height * width, [0, 0], mode)?;
         let padded = pad_planes(&images, [frames, unpadded])?;
@@ -157,8 +160,8 @@ pub fn pad3d(
 
 /// Pads the rows and columns of planes.
 fn pad_planes(x: &Tensor, [rows, columns]: [Axis; 2]) -> Result<Tensor> {
-    // Check the memory of at least one plane: even for an empty batch, `Sources` allocates an entry for each row and
-    // column.
+    // Check that at least one plane fits in memory: even for an empty batch, `Sources` allocates an entry for each row
+    // and column.
     let planes = (x.elem_count() / (rows.input * columns.input)).max(1);
     let elements = planes.checked_mul(rows.output).and_then(|count| count.checked_mul(columns.output));
     let fits = |count: usize| {
@@ -207,14 +210,15 @@ impl Axis {
             PadMode::Reflect if largest >= kept && largest > 0 => "smaller than",
             PadMode::Circular if largest > kept && largest > 0 => "of at most",
             PadMode::Unknown(name) => bail!(
-                "{NAME}: expected the mode \"constant\", \"reflect\", \"replicate\" or \"circular\", found {name:?}"
+                "{NAME}: expected the mode \"zeros\", \"constant\", \"reflect\", \"replicate\" or \"circular\", found \
+                 {name:?}"
             ),
             _ => "",
         };
         if !limit.is_empty() {
             let cropped = if kept < size { " after cropping" } else { "" };
             bail!(
-                "{NAME}: expected {mode} padding {limit} the {name} {kept}{cropped}, found {before} at the {first} \
+                "{NAME}: expected {mode} padding {limit} the {name} ({kept}{cropped}), found {before} at the {first} \
                  and {after} at the {last}"
             )
         }
@@ -224,7 +228,7 @@ impl Axis {
                 Ok(Self { input, output: output as usize, before, after, mode })
             }
             _ => bail!(
-                "{NAME}: expected padding that leaves at least one element of the {name} {input} and gives an output \
+                "{NAME}: expected padding that leaves at least one element along the {name} ({input}) and gives an output \
                  that fits in memory, found {before} at the {first} and {after} at the {last}"
             ),
         }

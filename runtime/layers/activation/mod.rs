@@ -179,7 +179,7 @@ macro_rules! over_dimension {
                 Self { dim }
             }
 
-            // `self_config!` calls this method. The function checks `dim` in each call.
+            // `self_config!` calls this method. The function checks `dim` on each call.
             fn checked(self) -> Result<Self> {
                 Ok(self)
             }

@@ -36,7 +36,7 @@ macro_rules! activations {
                 self
             })*
 
-            // `self_config!` calls this method. A function that rejects some settings checks them in each call.
+            // `self_config!` calls this method. A function that rejects some settings checks them on each call.
             fn checked(self) -> Result<Self> {
                 Ok(self)
             }

@@ -34,7 +34,7 @@ macro_rules! shrinkages {
                 self
             }
 
-            // `self_config!` calls this method. The function checks `lambd` in each call.
+            // `self_config!` calls this method. The function checks `lambd` on each call.
             fn checked(self) -> Result<Self> {
                 Ok(self)
             }

@@ -8,7 +8,7 @@ use super::masks::{Masks, check_shapes};
 use super::{MultiheadAttention, OutputAndWeights, no_weights};
 
 impl MultiheadAttention {
-    /// Returns the shapes of the output and of the weights. An empty batch runs through the layer.
+    /// Returns meta signals for the output and for the weights. Runs the layer on an empty batch to find their shapes.
     pub(super) fn run_meta(
         &self,
         inputs: &[Signal; 3],

@@ -15,7 +15,7 @@ use crate::source;
 #[derive(Clone)]
 pub(crate) struct ConvWeight {
     weight: Weight<PackedCache>,
-    /// The weight with the shape `dims_4d`. This tensor is stored instead of created in each call, because the cache
+    /// The weight with the shape `dims_4d`. This tensor is stored instead of created on each call, because the cache
     /// recognizes the weight by the id of its tensor.
     tensor_4d: Tensor,
     /// The shape of the weight as a weight for images.

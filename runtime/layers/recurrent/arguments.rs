@@ -135,7 +135,8 @@ macro_rules! sequence_setters {
                 self
             }
 
-            /// Sets the probability with which training drops each output of a layer. The last layer drops no outputs.
+            /// Sets the probability with which training sets each element of a layer's output to zero. The output of
+            /// the last layer is not changed. Default: 0.
             pub fn dropout(mut self, p: f64) -> Self {
                 self.0.dropout = p;
                 self

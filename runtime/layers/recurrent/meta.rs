@@ -10,7 +10,8 @@ use crate::signal::{Meta, Signal};
 use super::stack::{Stack, check_state};
 
 impl Stack {
-    /// Returns the shapes of the outputs of all steps and of the final state. An empty batch runs through the layer.
+    /// Returns meta signals for the outputs of all steps and for the final state. Runs the layer on an empty batch to
+    /// find their shapes.
     pub(super) fn sequence_meta(
         &self,
         x: &Signal,
@@ -26,7 +27,7 @@ impl Stack {
             ref dims => return Err(self.input_error(dims)),
         };
         self.check_state_meta(state, batch)?;
-        let (outputs, states) = self.run_unchecked(x.empty(&probe[..])?)?;
+        let (outputs, states) = self.run_probe(x.empty(&probe[..])?)?;
         Ok((
             resized(&outputs, batch_dim, batch),
             states.iter().map(|state| resized(state, 1, batch)).collect(),
@@ -69,8 +70,8 @@ impl Stack {
         states.try_for_each(|(state, expected)| check_state(state.dims()?, &expected))
     }
 
-    /// Runs an empty batch from an initial state of zeros.
-    fn run_unchecked(&self, x: Tensor) -> Result<(Tensor, Vec<Tensor>)> {
+    /// Runs the layer on the probe `x`, from an initial state of zeros.
+    fn run_probe(&self, x: Tensor) -> Result<(Tensor, Vec<Tensor>)> {
         self.check_dtype(&x)?;
         self.run_sequence(x, None, Mode::Eval)
     }

@@ -1,7 +1,7 @@
 //! The portable artifact: a program of the versioned dialect `vhlo` in MLIR's bytecode format.
 //!
-//! The artifact has the version 1.0.0 of StableHLO, and version 6 of the bytecode format, which belongs to it. StableHLO
-//! guarantees that its releases of the five years after version 1.0.0 accept the artifact.
+//! The artifact has the version 1.0.0 of StableHLO, and version 6 of the bytecode format, which belongs to it.
+//! StableHLO guarantees that its releases of the five years after version 1.0.0 accept the artifact.
 
 mod encoder;
 mod tables;

@@ -1,4 +1,5 @@
-//! What the trainer does with other ranks: sums, gathered numbers, broadcasts, and stopping all ranks after an error.
+//! The operations of the trainer on other ranks: sums, gathered numbers, broadcasts, and stopping all ranks after an
+//! error.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;

@@ -55,7 +55,7 @@ struct State {
     failure: Option<(usize, String)>,
 }
 
-/// What a rank calls. The calls of all ranks must be equal.
+/// A call of a rank. All ranks must make equal calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Call {
     /// The root of a broadcast, or `None` for a sum.

@@ -75,7 +75,7 @@ pub trait Callback {
     }
 }
 
-/// What a call of [`fit`](super::Trainer::fit) is going to do.
+/// The epochs and steps that a call of [`fit`](super::Trainer::fit) is going to run.
 ///
 /// ```
 /// use sconce::prelude::*;

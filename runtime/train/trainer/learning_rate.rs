@@ -4,7 +4,7 @@ use crate::train::optim::Step;
 use crate::train::schedule::{Every, ReduceLrOnPlateau, Schedule};
 use crate::{Error, Result};
 
-/// What changes the learning rate during training.
+/// The schedule of the learning rate: a function of the steps or epochs, or one that depends on the monitored value.
 ///
 /// [`Trainer::schedule`](super::Trainer::schedule) and the attribute `#[module(schedule = …)]` accept every type that
 /// implements [`IntoSchedule`].
@@ -79,8 +79,8 @@ impl<'a> IntoSchedule<'a> for LearningRate<'a> {
 }
 
 impl LearningRate<'_> {
-    /// Tells a schedule how many of its steps the run has, if that is known, and checks the settings. `steps` and
-    /// `epochs` are the length of the run.
+    /// Validates a schedule and, if the length of the run is known, sets its total number of intervals. `steps` and
+    /// `epochs` are the training steps and the epochs of the run.
     pub(super) fn begin(&mut self, steps: Option<usize>, epochs: Option<usize>) -> Result<()> {
         let Self::Schedule(schedule, every) = self else { return Ok(()) };
         every.validate("schedule")?;

@@ -1,4 +1,4 @@
-//! What "best" means, and when to stop.
+//! The definition of the best epoch, and early stopping.
 
 use crate::train::evaluate::{ACCURACY, LOSS};
 use crate::train::history::EpochReport;

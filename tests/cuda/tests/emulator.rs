@@ -31,7 +31,7 @@ fn a_correct_kernel_sums_rows() -> Result<()> {
     Ok(())
 }
 
-/// Runs the kernel `check_faults` with the fault of this number; 0 is the correct kernel.
+/// Runs the kernel `check_faults` with fault number `fault`; 0 means no fault.
 fn run_with_fault(fault: i32) -> Result<Tensor> {
     let x = random(192)?;
     let args = vec![Arg::Operand(0), Arg::Output(0), Arg::Int(fault)];

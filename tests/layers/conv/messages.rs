@@ -115,12 +115,12 @@ fn errors_name_the_invalid_input() -> Result<()> {
         ),
         (
             error_of(&reflect, zeros(&[1, 3, 5, 4]))?,
-            "Conv2d 3→4, 3×3: pad: expected reflect padding smaller than the width 4, found 4 at the left and 4 at \
+            "Conv2d 3→4, 3×3: pad: expected reflect padding smaller than the width (4), found 4 at the left and 4 at \
              the right",
         ),
         (
             error_of(&circular, zeros(&[1, 3, 3]))?,
-            "Conv1d 3→4, 3: pad: expected circular padding of at most the width 3, found 4",
+            "Conv1d 3→4, 3: pad: expected circular padding of at most the width (3), found 4",
         ),
         (
             error_of(&up, zeros(&[1, 4, 9, 9]))?,
@@ -135,15 +135,15 @@ fn errors_name_the_invalid_input() -> Result<()> {
         ),
         (
             error_of(&ReflectionPad2d::config(3), zeros(&[1, 1, 3, 9]))?,
-            "smaller than the height 3, found 3 at the top and 3 at the bottom",
+            "smaller than the height (3), found 3 at the top and 3 at the bottom",
         ),
         (
             error_of(&CircularPad2d::config((0, 4, 0, 0)), zeros(&[1, 1, 3, 3]))?,
-            "of at most the width 3, found 0 at the left and 4 at the right",
+            "of at most the width (3), found 0 at the left and 4 at the right",
         ),
         (
             error_of(&ZeroPad2d::config(-2), zeros(&[1, 1, 9, 4]))?,
-            "expected padding that leaves at least one element of the width 4",
+            "expected padding that leaves at least one element along the width (4)",
         ),
         (
             error_of(&ZeroPad2d::config(isize::MAX), zeros(&[1, 1, 9, 4]))?,
@@ -205,7 +205,7 @@ fn errors_of_functions_name_the_invalid_operand() -> Result<()> {
         ),
         (
             pad(&x, 1, "mirror"),
-            "expected the mode \"constant\", \"reflect\", \"replicate\" or \"circular\", found \"mirror\"",
+            "expected the mode \"zeros\", \"constant\", \"reflect\", \"replicate\" or \"circular\", found \"mirror\"",
         ),
         (pad(zeros(&[])?, 1, "zeros"), "expected an input […, height, width] that is not empty, found []"),
         (pad(x.to_dtype(DType::U8)?, 1, "zeros"), "found U8"),

@@ -6,7 +6,7 @@ pub struct Sizes {
     classes: usize,
 }
 
-/// A network that is built from a struct of the user, and whose forward pass is a function.
+/// A network that is built from a user-defined struct, and whose forward pass is a function.
 #[derive(Module)]
 #[module(config = Sizes, forward = Self::run)]
 pub struct OwnConfig {

@@ -1,10 +1,10 @@
-//! Differentiable functions of one number.
+//! Differentiable elementwise functions.
 
 use candle_core::{Result, Tensor};
 
 use crate::number::Number;
 
-/// A differentiable function of one number: an entry of the table of activations.
+/// A differentiable elementwise function: an entry of the table of activations.
 pub(crate) trait Function: Copy + Send + Sync + 'static {
     const NAME: &'static str;
 

@@ -1,4 +1,4 @@
-//! Arithmetic with broadcasting, functions of one number, and sums over dimensions.
+//! Elementwise arithmetic with broadcasting, elementwise functions, and sums over dimensions.
 //!
 //! On the CPU, operands may have any strides, and each operation is one pass without temporary copies. Candle's own
 //! operations would use a second thread pool. While the threads of that pool wait for work, they slow down the kernels

@@ -1,4 +1,4 @@
-//! Functions of one number that are not activations.
+//! Elementwise functions that are not activations.
 
 use std::mem::MaybeUninit;
 
@@ -14,7 +14,7 @@ use crate::strided::{ComputeType, Formula, Run, map, map_tensors};
 use super::binary::map_binary;
 use super::{has_kernels, is_floating_point};
 
-/// A function of one number. For activations, see [`Activation`](crate::Activation).
+/// An elementwise function of one operand. For activations, see [`Activation`](crate::Activation).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Unary {
     /// `-x`

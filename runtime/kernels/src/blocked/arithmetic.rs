@@ -1,4 +1,4 @@
-//! Elementwise operations on channel-blocked activations: arithmetic with broadcasting, and functions of one number.
+//! Elementwise operations on channel-blocked activations: arithmetic with broadcasting, and unary functions.
 
 use candle_core::{Result, bail};
 

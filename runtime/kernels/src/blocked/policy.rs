@@ -60,7 +60,7 @@ pub fn check(x: &Tensor) -> Result<(), Refusal> {
 }
 
 /// Returns why the channel-blocked convolutions do not support this weight and this bias. There must be a cache for the
-/// packed weight: packing the weight in every call would cost more time than the layout saves.
+/// packed weight: packing the weight on every call would cost more time than the layout saves.
 ///
 /// # Errors
 /// Fails unless the kernels support the parameters.

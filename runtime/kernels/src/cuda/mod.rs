@@ -9,7 +9,7 @@
 //! Forward and backward passes, losses and optimizers submit work to the device without waiting for it, so a training
 //! step does not wait for the device. The following operations wait, because they read results on the host:
 //! - the losses and accuracies of sconce's `Trainer`, every 32 batches;
-//! - a metric, at each call;
+//! - a metric, on each call;
 //! - `Embedding`, which checks its indices;
 //! - the CTC loss, which runs on the CPU;
 //! - a batch norm without momentum, which needs the number of batches so far;

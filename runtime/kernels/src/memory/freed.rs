@@ -8,7 +8,7 @@ use crate::lock::locked;
 /// The environment variable that turns off [`keep_memory_in_training`] if it is `0`.
 const VARIABLE: &str = "SCONCE_KEEP_MEMORY";
 
-/// Who has decided what happens to freed memory.
+/// The origin of the decision about freed memory.
 #[derive(Clone, Copy, PartialEq)]
 enum Decision {
     /// No one has decided.

@@ -100,7 +100,7 @@ impl Job {
     }
 
     /// Returns the share that this helper starts with. Helpers usually start with different shares, and a thread starts
-    /// with the same share in every call of `for_each`.
+    /// with the same share on every call of `for_each`.
     fn share(&self) -> usize {
         1 + rayon::current_thread_index().unwrap_or(0) % (self.taken.len() - 1)
     }

@@ -48,7 +48,7 @@ pub fn max_pool3d(x: &Tensor, geometry: &PoolGeometry<3>) -> Result<Tensor> {
 /// Returns the mean of each window of a video, `[batch, channels, depth, height, width]` or
 /// `[channels, depth, height, width]`.
 ///
-/// Equivalent to [`avg_pool2d`] with three axes, also in the meaning of `count_include_pad` and `divisor_override`.
+/// Equivalent to [`avg_pool2d`] with three axes, including the meaning of `count_include_pad` and `divisor_override`.
 ///
 /// # Errors
 /// Fails if the rank of `x` is not 4 or 5, [`PoolGeometry::output_size`] fails, the dilation is not 1, the divisor is

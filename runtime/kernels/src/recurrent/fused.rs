@@ -61,8 +61,8 @@ struct Fused<C> {
     columns: usize,
     /// `[gates · hidden]`, if the weights have no bias column.
     bias: Option<Tensor>,
-    /// The values that each step saves for the gradient, in the order of time, not of the steps. `None` if no gradient
-    /// is needed.
+    /// The values that each step saves for the gradient, in time order, even if the steps run in reverse. `None` if no
+    /// gradient is needed.
     saved: Option<OnceLock<CpuStorage>>,
 }
 

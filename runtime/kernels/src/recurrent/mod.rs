@@ -19,8 +19,8 @@ use packing::Steps;
 
 /// The recurrence of a layer.
 ///
-/// In the formulas, `h` is the hidden state, `h'` the next hidden state, and `x` the input after the input weights and
-/// the input bias. `W` and `b` are the weight and the bias of [`RecurrentWeights`].
+/// In the formulas, `h` is the hidden state, `h'` the next hidden state, and `x` the product of the input and the input
+/// weights, plus the input bias. `W` and `b` are the weight and the bias of [`RecurrentWeights`].
 ///
 /// # Examples
 /// ```
@@ -102,8 +102,8 @@ pub struct RecurrentWeights<'a> {
     pub weight: &'a Tensor,
     /// `[gates · hidden]`
     pub bias: Option<&'a Tensor>,
-    /// `[projected, hidden]`: projects the hidden state after each step (Sak et al., 2014). Not for a GRU: its
-    /// next state is a weighted mean of the previous state and a candidate, so their sizes are equal.
+    /// `[projected, hidden]`: projects the hidden state after each step (Sak et al., 2014). Must be
+    /// `None` for a GRU, whose next state is a weighted mean of the previous state and a candidate of size `hidden`.
     pub projection: Option<&'a Tensor>,
 }
 
@@ -163,7 +163,8 @@ pub fn run(
 /// an empty batch, returns at most one step.
 ///
 /// # Errors
-/// Fails if inputs of this shape would not fit in memory. If the width is 0, this limits the number of steps.
+/// Fails if inputs of this shape would not fit in memory. A width of 0 counts as 1, so that
+/// the number of steps has a limit.
 pub fn equal_batch_sizes([steps, batch, width]: [usize; 3]) -> Result<Vec<usize>> {
     if batch == 0 {
         return Ok(vec![0; steps.min(1)]);
@@ -176,8 +177,8 @@ pub fn equal_batch_sizes([steps, batch, width]: [usize; 3]) -> Result<Vec<usize>
 
 /// Runs all time steps of one layer in one direction over packed sequences of different lengths.
 ///
-/// The sequences are sorted by length, the longest first. The rows are the sequences of the first time step, then those
-/// of the second, and so on, as in PyTorch's `PackedSequence`.
+/// The sequences are sorted by length, the longest first. Each time step has one row for each sequence that reaches it;
+/// the rows of the first time step come first, as in PyTorch's `PackedSequence`.
 ///
 /// - `inputs`: `[rows, gates · hidden]`, the inputs after multiplication by the input weights and addition of the input
 ///   bias

@@ -1,5 +1,5 @@
 //! The rows of packed sequences. Packing concatenates the time steps of a batch of sequences and leaves out the
-//! padding: the rows of a step are the sequences that have this step.
+//! padding: each step has one row for each sequence that reaches the step.
 
 use std::ops::Range;
 
@@ -14,7 +14,7 @@ pub(super) struct Steps {
 }
 
 impl Steps {
-    /// Creates the steps from the number of sequences at each time step. `name` begins the errors.
+    /// Creates the steps from the number of sequences at each time step. Error messages begin with `name`.
     ///
     /// # Errors
     /// Fails if there are no steps, or if a step has more sequences than the step before it.
@@ -50,9 +50,9 @@ impl Steps {
 
     /// Returns the rows of each step, in the order in which the steps run.
     ///
-    /// The first rows of the state belong to the sequences of a step. A step in time order runs only the longest
-    /// sequences, and leaves the final states of the others in place. A step in reverse order adds sequences, whose
-    /// initial states no earlier step has changed.
+    /// A step with `n` rows updates the first `n` rows of the state. In time order, `n` never grows, so the final
+    /// states of finished sequences stay in place. In reverse order, `n` never shrinks, so a sequence whose first step
+    /// comes later still has its initial state.
     pub fn in_order(&self) -> impl DoubleEndedIterator<Item = Range<usize>> {
         let count = self.starts.len() - 1;
         (0..count).map(move |step| {

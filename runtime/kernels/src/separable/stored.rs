@@ -62,7 +62,7 @@ macro_rules! half {
 
             #[inline(always)]
             fn load<L: Lanes<Real = f32>>(lanes: L, slice: &[Self]) -> L::V {
-                // SAFETY: the slice has `slice.len()` halves, and a half is stored as its bits.
+                // SAFETY: the slice has `slice.len()` numbers of 16 bits, each of which is stored as its bits.
                 unsafe { lanes.load_half(Half::$format, slice.as_ptr().cast(), slice.len().min(L::LANES)) }
             }
 

@@ -34,12 +34,12 @@ impl Half {
 /// Implements [`Simd::load_half`] lane by lane.
 ///
 /// # Safety
-/// `n` halves must be in bounds, and `n ≤ LANES`.
+/// `n` numbers must be in bounds, and `n ≤ LANES`.
 #[inline(never)]
 pub(super) unsafe fn load_lanes<S: Simd>(simd: S, half: Half, from: *const u16, n: usize) -> S::V {
     let mut lanes = [0.; 16];
     for (i, lane) in lanes.iter_mut().enumerate().take(n) {
-        // SAFETY: `i < n`, and the caller guarantees `n` halves.
+        // SAFETY: `i < n`, and the caller guarantees `n` numbers.
         *lane = half.widen(unsafe { *from.add(i) });
     }
     // SAFETY: no vector has more than 16 lanes.
@@ -49,14 +49,14 @@ pub(super) unsafe fn load_lanes<S: Simd>(simd: S, half: Half, from: *const u16, 
 /// Implements [`Simd::store_half`] lane by lane.
 ///
 /// # Safety
-/// `n` halves must be in bounds, and `n ≤ LANES`.
+/// `n` numbers must be in bounds, and `n ≤ LANES`.
 #[inline(never)]
 pub(super) unsafe fn store_lanes<S: Simd>(simd: S, half: Half, to: *mut u16, n: usize, v: S::V) {
     let mut lanes = [0.; 16];
     // SAFETY: no vector has more than 16 lanes.
     unsafe { simd.store(lanes.as_mut_ptr(), v) };
     for (i, x) in lanes.into_iter().take(n).enumerate() {
-        // SAFETY: `i < n`, and the caller guarantees space for `n` halves.
+        // SAFETY: `i < n`, and the caller guarantees space for `n` numbers.
         unsafe { *to.add(i) = half.round(x) }
     }
 }

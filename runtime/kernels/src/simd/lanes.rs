@@ -33,8 +33,8 @@ pub(crate) trait Task<R: Real>: Send {
 ///
 /// # Safety
 /// Methods with a pointer read or write `LANES` consecutive numbers (`n < LANES` numbers for the `_partial` methods,
-/// `LANES` rows of `LANES` numbers for `transpose`). The caller guarantees that these are in bounds; no alignment is
-/// needed. The lanes `n..LANES` load as zero.
+/// `n ≤ LANES` numbers of 16 bits for the `_half` methods, `LANES` rows of `LANES` numbers for `transpose`). The caller
+/// guarantees that these are in bounds; no alignment is needed. The lanes `n..LANES` load as zero.
 pub(crate) trait Lanes: Copy {
     type Real: Real;
     type V: Copy;
@@ -47,9 +47,9 @@ pub(crate) trait Lanes: Copy {
     unsafe fn load_partial(self, from: *const Self::Real, n: usize) -> Self::V;
     unsafe fn store(self, to: *mut Self::Real, v: Self::V);
     unsafe fn store_partial(self, to: *mut Self::Real, n: usize, v: Self::V);
-    /// Loads `n ≤ LANES` halves and widens them. Only for vectors of `f32`s.
+    /// Loads `n ≤ LANES` numbers of f16 or bf16 and converts them to f32. Only for vectors of `f32`s.
     unsafe fn load_half(self, half: Half, from: *const u16, n: usize) -> Self::V;
-    /// Rounds the first `n ≤ LANES` lanes to the nearest halves and stores them. Only for vectors of `f32`s.
+    /// Rounds the first `n ≤ LANES` lanes to f16 or bf16 and stores them. Only for vectors of `f32`s.
     unsafe fn store_half(self, half: Half, to: *mut u16, n: usize, v: Self::V);
     /// Transposes a block of `LANES × LANES` numbers: writes row `i` of one block as column `i` of the other.
     unsafe fn transpose(
@@ -59,8 +59,8 @@ pub(crate) trait Lanes: Copy {
         to: *mut Self::Real,
         to_stride: usize,
     );
-    /// Returns in each lane the element of the concatenation of `a` and `b` at the position that is the number
-    /// [`Real::from_position`] in that lane of `positions`. Requires positions below `2 · LANES`.
+    /// Lane `i` of the result is element `p` of `a` followed by `b`, where lane `i` of `positions` is
+    /// [`Real::from_position`] of `p`. Requires `p < 2 · LANES`.
     fn permute(self, a_and_b: [Self::V; 2], positions: Self::V) -> Self::V;
     /// Returns the larger of two values; NaN if either is NaN.
     fn max_nan(self, a: Self::V, b: Self::V) -> Self::V;
@@ -100,8 +100,8 @@ impl Real for f32 {
     }
 }
 
-/// Selects the vectors of an instruction set. With `PAIRS`, [`fma`](Lanes::fma) multiplies lanes that hold pairs of
-/// bf16, and adds the products to lanes that hold floats.
+/// Implements [`Lanes`] with the `f32` vectors of the instruction set `S`. With `PAIRS`, [`fma`](Lanes::fma) multiplies
+/// lanes that hold pairs of bf16, and adds the products to lanes that hold floats.
 #[derive(Clone, Copy)]
 pub(crate) struct Floats<S, const PAIRS: bool = false>(S);
 
@@ -221,7 +221,7 @@ impl Real for f64 {
     }
 }
 
-/// Selects vectors of four `f64`s in plain Rust.
+/// Implements [`Lanes`] with arrays of four `f64`s, in plain Rust.
 #[derive(Clone, Copy)]
 struct Doubles;
 
@@ -258,10 +258,10 @@ impl Lanes for Doubles {
         }
     }
     unsafe fn load_half(self, _: Half, _: *const u16, _: usize) -> [f64; 4] {
-        unreachable!("kernels compute halves in f32")
+        unreachable!("kernels convert f16 and bf16 to f32")
     }
     unsafe fn store_half(self, _: Half, _: *mut u16, _: usize, _: [f64; 4]) {
-        unreachable!("kernels compute halves in f32")
+        unreachable!("kernels convert f16 and bf16 to f32")
     }
     #[inline(always)]
     unsafe fn transpose(self, from: *const f64, from_stride: usize, to: *mut f64, to_stride: usize) {

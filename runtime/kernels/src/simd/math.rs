@@ -4,8 +4,9 @@
 //! set. No function has branches, so that the compiler can vectorize a loop over scalars.
 //!
 //! With fused multiply-adds, every function is within 2 units in the last place of the exact result for every input,
-//! denormal results included. Without (scalars and [`Portable`](super::Portable)), the bound is 2.5 units for
-//! [`tanh`] and [`normal`], and 2 units for the others. The tests check these bounds.
+//! denormal results included. Without fused multiply-adds (scalars and [`Portable`](super::Portable)), the bound is 2.5
+//! units for [`tanh`] and [`normal`], and 2 units for the others. The tests check these bounds, for [`normal`] only
+//! that of the CDF.
 
 use std::f32::consts::LOG2_E;
 
@@ -166,7 +167,7 @@ pub fn ln_1p_exp<N: SinglePrecision>(x: N) -> N {
     (y * y).mul_add(polynomial(y, REMAINDER), y) + x.at_least(x.splat(0.))
 }
 
-/// Returns the standard normal distribution at `x`.
+/// Returns the CDF `Φ` and the PDF of the standard normal distribution at `x`.
 ///
 /// Between -0.9 and 0.9, `Φ(x) = ½ + x · p(-x²/2)` with a polynomial `p`. Elsewhere, with `t = |x|` and
 /// `k = 1 / √(2π)`, `Φ(-t) = k e^(-t²/2) / (t + c(t))`. The function `c` decreases from `2k` to 0. It is computed as
@@ -376,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn all_functions_keep_their_bounds_for_all_exponents() {
+    fn all_functions_stay_within_their_bounds_for_all_exponents() {
         let x = all_exponents();
         for function in FUNCTIONS {
             check(function, &x);
@@ -384,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn exponentials_keep_their_bounds() {
+    fn exponentials_stay_within_their_bounds() {
         check(Exp, &range(-104., 88.72));
         check(ExpM1, &range(-20., 88.72));
         check(ExpM1, &range(-1., 1.));
@@ -392,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn sigmoid_and_tanh_keep_their_bounds() {
+    fn sigmoid_and_tanh_stay_within_their_bounds() {
         check(Sigmoid, &range(-104., 20.));
         check(Sigmoid, &range(-3., 3.));
         check(Tanh, &range(-12., 12.));
@@ -400,13 +401,13 @@ mod tests {
     }
 
     #[test]
-    fn ln_1p_exp_keeps_its_bound() {
+    fn ln_1p_exp_stays_within_its_bound() {
         check(Ln1pExp, &range(-104., 90.));
         check(Ln1pExp, &range(-3., 3.));
     }
 
     #[test]
-    fn normal_cdf_keeps_its_bound() {
+    fn normal_cdf_stays_within_its_bound() {
         check(NormalCdf, &range(-14.2, 8.));
         check(NormalCdf, &range(-3., 0.));
     }
@@ -423,7 +424,7 @@ mod tests {
                 for ((x, y), expected) in x.iter().zip(y).zip(expected) {
                     let same = y == expected || y.is_nan() && expected.is_nan();
                     assert!(same, "{function:?} of {x:e}, {set}: {y:e}, not {expected:e}");
-                    // The result has the sign of the input, also for zeros.
+                    // The result of `tanh` has the sign of its input, even for zeros.
                     let keeps_sign = function == Tanh && !x.is_nan();
                     assert!(
                         !keeps_sign || y.is_sign_negative() == x.is_sign_negative(),

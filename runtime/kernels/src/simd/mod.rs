@@ -242,8 +242,8 @@ impl<K: Kernel> Compile for K {}
 ///
 /// # Safety
 /// Methods with a pointer read or write `LANES` consecutive floats (the `_partial` methods `n ≤ LANES` floats, the
-/// `_half` methods `n ≤ LANES` halves). The caller guarantees that these are in bounds; no alignment is needed. The
-/// lanes `n..LANES` load as zero.
+/// `_half` methods `n ≤ LANES` numbers of 16 bits). The caller guarantees that these are in bounds; no alignment is
+/// needed. The lanes `n..LANES` load as zero.
 #[allow(clippy::missing_safety_doc, reason = "stated once in the trait's documentation")]
 pub trait Simd: Copy + Send + Sync + 'static {
     type V: Copy;
@@ -272,8 +272,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn deinterleave(self, a: Self::V, b: Self::V) -> [Self::V; 2];
     /// Alternates the lanes of `a` and `b`: the inverse of [`deinterleave`](Self::deinterleave).
     fn interleave(self, a: Self::V, b: Self::V) -> [Self::V; 2];
-    /// Returns in each lane the element of the concatenation of `a` and `b` whose position, an integer below
-    /// `2 · LANES`, is given by the bits of that lane of `positions`.
+    /// Lane `i` of the result is element `p` of `a` followed by `b`, where `p` is the integer with the bits of lane `i`
+    /// of `positions`. Requires `p < 2 · LANES`.
     #[inline(always)]
     fn permute(self, [a, b]: [Self::V; 2], positions: Self::V) -> Self::V {
         let mut elements = [0f32; 32];
@@ -324,16 +324,16 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// Returns the sum of all lanes, added in a fixed order.
     fn sum(self, v: Self::V) -> f32;
 
-    /// Loads `n` halves and widens them. The other lanes are zero.
+    /// Loads `n` numbers of f16 or bf16 and converts them to f32. The other lanes are zero.
     #[inline(always)]
     unsafe fn load_half(self, half: Half, from: *const u16, n: usize) -> Self::V {
-        // SAFETY: the caller guarantees `n` halves in bounds.
+        // SAFETY: the caller guarantees `n` numbers in bounds.
         unsafe { half::load_lanes(self, half, from, n) }
     }
-    /// Rounds the first `n` lanes to the nearest halves, ties to even, and stores them.
+    /// Rounds the first `n` lanes to f16 or bf16, ties to even, and stores them.
     #[inline(always)]
     unsafe fn store_half(self, half: Half, to: *mut u16, n: usize, v: Self::V) {
-        // SAFETY: the caller guarantees `n` halves in bounds.
+        // SAFETY: the caller guarantees `n` numbers in bounds.
         unsafe { half::store_lanes(self, half, to, n, v) }
     }
     /// Packs a pair of bf16 into each lane. The lower 16 bits of the result are the upper 16 bits of `even`, and the

@@ -6,7 +6,7 @@ use super::{Compile, Kernel, Simd};
 /// The number of lanes.
 const N: usize = 8;
 
-/// Selects vectors of eight lanes in plain Rust, on every machine.
+/// Implements [`Simd`] with vectors of eight lanes in plain Rust, on every machine.
 #[derive(Clone, Copy)]
 pub struct Portable;
 

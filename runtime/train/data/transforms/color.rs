@@ -68,9 +68,9 @@ impl ColorJitter {
         ];
         for (name, range, max) in limits {
             if !(0. ..=max).contains(&range) {
-                let upper = if max == f64::MAX { "" } else { " and at most 0.5" };
+                let expected = if max == f64::MAX { "finite and at least 0" } else { "between 0 and 0.5" };
                 return Err(Error::msg(format!(
-                    "ColorJitter: expected a {name} range of at least 0{upper}, found {range}"
+                    "ColorJitter: expected a {name} range that is {expected}, found {range}"
                 )));
             }
         }

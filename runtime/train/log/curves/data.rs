@@ -15,7 +15,7 @@ pub(super) struct Chart {
     pub curves: Vec<Curve>,
 }
 
-/// What a curve shows.
+/// The quantity that a curve shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Values of single steps.

@@ -1,4 +1,4 @@
-//! What the ranks tell each other about their batches.
+//! The numbers that the ranks exchange about their batches.
 
 use candle_core::Tensor;
 

@@ -1,4 +1,4 @@
-//! The elements of images as they are stored: f32 or halves (f16 or bf16). Kernels widen halves to f32 when they load
+//! The elements of images as they are stored: f32, f16 or bf16. Kernels convert f16 and bf16 to f32 when they load
 //! them, into registers or small buffers that stay in cache, and round results when they store them.
 
 use std::borrow::Cow;
@@ -65,7 +65,7 @@ half_element!(bf16, Bf16);
 pub enum Elements<'a> {
     /// 32-bit floats.
     F32(&'a [f32]),
-    /// The bits of halves.
+    /// The bits of numbers of f16 or bf16.
     Half(Half, &'a [u16]),
 }
 
@@ -99,7 +99,7 @@ impl<'a> Elements<'a> {
         }
     }
 
-    /// Returns all elements in f32, copied only if they are halves.
+    /// Returns all elements in f32, copied only if they are f16 or bf16.
     pub(in crate::conv) fn widened(self) -> Cow<'a, [f32]> {
         match self {
             Self::F32(elements) => Cow::Borrowed(elements),

@@ -107,7 +107,8 @@ impl<'a, S: Simd> Row<'a, S> {
     #[inline(always)]
     unsafe fn pixels<const COUNT: usize>(&self, x: usize, taps: Range<usize>) -> usize {
         let simd = self.simd;
-        // The column that tap 0 reads for the first pixel. It wraps around if it lies before the row.
+        // The index of the column that tap 0 reads for the first pixel, with wrapping arithmetic: a column in the
+        // padding on the left has a huge index.
         let column = (x * self.stride).wrapping_sub(self.left);
         let mut sums = [[simd.zero()]; COUNT];
         for ky in 0..self.kernel[0] {

@@ -132,7 +132,8 @@ static ZEROS: CacheLine = CacheLine([0.; CACHE_LINE_FLOATS]);
 
 /// A row of the output.
 struct Row {
-    /// The input row of the first kernel row. It wraps around if it lies before the input.
+    /// The index of the input row under the first kernel row, with wrapping arithmetic: a row in the padding above the
+    /// input has a huge index.
     first: usize,
     /// The kernel rows within the image.
     kernel_rows: Range<usize>,
